@@ -1,0 +1,413 @@
+//! The ledger: what came in equals what went out, at every moment, in types.
+//!
+//! Each stage owns its part and counts in it; `Ledger` puts them together, `imbalances` names every equation
+//! that does not hold. Counters only grow, except the gauges (named `held`, `waiting`, `open`).
+
+use crate::record::Unanswered;
+
+macro_rules! reasons {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$doc])* $variant,)* }
+
+        impl $name {
+            /// All of them, in order.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The name in metrics and closing lines.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+/// A counter for each reason of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByReason<const N: usize>([u64; N]);
+
+impl<const N: usize> Default for ByReason<N> {
+    fn default() -> Self {
+        Self([0; N])
+    }
+}
+
+impl<const N: usize> ByReason<N> {
+    /// Adds to the counter at `index` (the reason as number).
+    pub fn add(&mut self, index: usize, n: u64) {
+        if let Some(slot) = self.0.get_mut(index) {
+            *slot += n;
+        }
+    }
+
+    /// The counter at `index`.
+    pub fn at(&self, index: usize) -> u64 {
+        self.0.get(index).copied().unwrap_or(0)
+    }
+
+    /// Sum over all reasons.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (a, b) in self.0.iter_mut().zip(&other.0) {
+            *a += b;
+        }
+    }
+}
+
+reasons! {
+    /// Why a frame gave no TCP segment.
+    Skip {
+        /// Not IP (ARP, LLDP, STP …).
+        NotIp = "not_ip",
+        /// IP, but not TCP and no tunnel we open.
+        NotTcp = "not_tcp",
+        /// ICMP (its quoted packets are not traffic).
+        Icmp = "icmp",
+        /// MPLS.
+        Mpls = "mpls",
+        /// PPPoE or PPP.
+        Ppp = "ppp",
+        /// GTP.
+        Gtp = "gtp",
+        /// 802.11, Prism, radiotap, PPI.
+        Wlan = "wlan",
+        /// ERSPAN.
+        Erspan = "erspan",
+        /// Geneve.
+        Geneve = "geneve",
+        /// MACsec, IPsec ESP: encrypted.
+        Encrypted = "encrypted",
+        /// A tunnel that we open, around something that is not TCP over IP.
+        TunnelNotTcp = "tunnel_not_tcp",
+        /// Tunnels nested deeper than the limit.
+        TooDeep = "too_deep",
+        /// A link type that is not supported.
+        LinkType = "link_type",
+        /// A header that does not add up.
+        Malformed = "malformed",
+        /// Cut inside the headers.
+        CutHeaders = "cut_headers",
+        /// A fragment given up: overlap, limit or time-out.
+        FragmentDropped = "fragment_dropped",
+        /// podtap's own traffic.
+        OwnTraffic = "own_traffic",
+    }
+}
+
+reasons! {
+    /// Why payload bytes were not passed on.
+    Discard {
+        /// A limit on held bytes.
+        Limit = "limit",
+        /// The connection was closed or its stream had ended.
+        Closed = "closed",
+        /// Before the first byte of a stream joined late, or far outside any window.
+        OutOfWindow = "out_of_window",
+        /// The connection was evicted to make room, or was idle for too long.
+        Evicted = "evicted",
+        /// Part of a SYN, RST or keep-alive that is no stream data.
+        NotData = "not_data",
+    }
+}
+
+reasons! {
+    /// What bytes were that are not HTTP/1.
+    NotHttp {
+        /// TLS.
+        Tls = "tls",
+        /// HTTP/2.
+        H2 = "h2",
+        /// Behind CONNECT.
+        Tunnel = "tunnel",
+        /// Behind 101.
+        Upgraded = "upgraded",
+        /// A PROXY protocol header.
+        ProxyHeader = "proxy_header",
+        /// Anything else.
+        Unknown = "unknown",
+    }
+}
+
+reasons! {
+    /// Why a record was left out on purpose.
+    LeftOut {
+        /// An IGNORE_… rule, or ONLY_DIRECTION.
+        Ignored = "ignored",
+        /// SAMPLE.
+        Sampled = "sampled",
+        /// RATE_LIMIT.
+        RateLimited = "rate_limited",
+        /// podtap's own traffic.
+        OwnTraffic = "own_traffic",
+    }
+}
+
+/// frames = segments + fragments + skipped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FrameLedger {
+    /// Frames delivered by libpcap or read from a file.
+    pub frames: u64,
+    /// Frames that gave a TCP segment (also the last fragment of one).
+    pub segments: u64,
+    /// Fragments held or joined.
+    pub fragments: u64,
+    /// Frames skipped, by `Skip`.
+    pub skipped: ByReason<{ Skip::COUNT }>,
+    /// Beside the equation: segments whose checksum is wrong (offload makes that normal).
+    pub bad_checksums: u64,
+    /// Beside the equation: frames cut by the snap length.
+    pub cut: u64,
+}
+
+/// payload = delivered + duplicate + held + discarded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamLedger {
+    /// Payload bytes of segments, as captured.
+    pub payload: u64,
+    /// Passed on in order.
+    pub delivered: u64,
+    /// Retransmitted or overlapped.
+    pub duplicate: u64,
+    /// Gauge: held out of order.
+    pub held: u64,
+    /// Not passed on, by `Discard`.
+    pub discarded: ByReason<{ Discard::COUNT }>,
+    /// Beside the equation: bytes of the streams never seen.
+    pub gap_bytes: u64,
+    /// Beside: gaps.
+    pub gaps: u64,
+    /// Beside: overlapping bytes that differed from the first copy.
+    pub overlap_conflicts: u64,
+    /// Beside: connections seen.
+    pub connections: u64,
+    /// Gauge: connections open now.
+    pub connections_open: u64,
+    /// Beside: connections evicted to make room.
+    pub connections_evicted: u64,
+    /// Beside: SYN answered by RST.
+    pub connects_refused: u64,
+    /// Beside: SYN never answered.
+    pub connects_timed_out: u64,
+}
+
+/// delivered = heads + bodies + not HTTP + resync + waiting; requests and responses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpLedger {
+    /// Bytes passed to the parser.
+    pub bytes: u64,
+    /// Bytes of heads.
+    pub heads: u64,
+    /// Bytes of bodies, chunk framing and trailers included.
+    pub bodies: u64,
+    /// Bytes of something else, by `NotHttp`.
+    pub not_http: ByReason<{ NotHttp::COUNT }>,
+    /// Bytes skipped while looking for the next message.
+    pub resync: u64,
+    /// Gauge: bytes of heads that are not whole yet.
+    pub waiting: u64,
+    /// Requests seen.
+    pub requests: u64,
+    /// Requests with their response (each is one paired response too).
+    pub paired: u64,
+    /// Requests without a response, by `Unanswered`.
+    pub unanswered: ByReason<4>,
+    /// Requests whose response was lost by the capture, or could not be told from others.
+    pub unpaired: u64,
+    /// Gauge: requests waiting for their response, or for its end.
+    pub open: u64,
+    /// Final responses seen.
+    pub responses: u64,
+    /// Responses that came after their request was reported as timed out.
+    pub late: u64,
+    /// Responses without request.
+    pub orphan: u64,
+    /// Gauge: final responses under way.
+    pub responses_open: u64,
+    /// Beside: 1xx responses.
+    pub informational: u64,
+    /// Beside: connections recognised as TLS.
+    pub tls_connections: u64,
+    /// Beside: connections recognised as HTTP/2.
+    pub h2_connections: u64,
+    /// Beside: oddities, by `Weird` (index of the bit).
+    pub weird: ByReason<64>,
+    /// Records made.
+    pub records: u64,
+}
+
+/// records made = left out + offered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordLedger {
+    /// Records that came out of the dissector.
+    pub made: u64,
+    /// Left out on purpose, by `LeftOut`.
+    pub left_out: ByReason<{ LeftOut::COUNT }>,
+    /// Lost between capture and pipeline: the channel was full.
+    pub overrun: u64,
+    /// Offered to every sink.
+    pub offered: u64,
+}
+
+/// offered = delivered + rejected + dropped + queued + in flight + spooled, for one sink.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkLedger {
+    /// Offered by the pipeline.
+    pub offered: u64,
+    /// Accepted by the target.
+    pub delivered: u64,
+    /// Refused by the target for good.
+    pub rejected: u64,
+    /// Given up: queue full, closed pipe, shutdown.
+    pub dropped: u64,
+    /// Gauge: in the queue.
+    pub queued: u64,
+    /// Gauge: being delivered.
+    pub in_flight: u64,
+    /// Gauge: on disk.
+    pub spooled: u64,
+}
+
+/// The pure half's ledger: frames to records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Link and network layer.
+    pub frames: FrameLedger,
+    /// Transport layer.
+    pub streams: StreamLedger,
+    /// HTTP.
+    pub http: HttpLedger,
+}
+
+impl HttpLedger {
+    /// Counts one request without a response.
+    pub fn count_unanswered(&mut self, why: Unanswered) {
+        let index = Unanswered::ALL.iter().position(|u| *u == why).unwrap_or(0);
+        self.unanswered.add(index, 1);
+    }
+}
+
+/// One equation that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imbalance {
+    /// Which.
+    pub equation: &'static str,
+    /// Its left side.
+    pub left: u64,
+    /// Its right side.
+    pub right: u64,
+}
+
+fn check(out: &mut Vec<Imbalance>, equation: &'static str, left: u64, right: u64) {
+    if left != right {
+        out.push(Imbalance { equation, left, right });
+    }
+}
+
+impl Ledger {
+    /// Every equation that does not hold; empty at any moment, or there is a bug.
+    pub fn imbalances(&self) -> Vec<Imbalance> {
+        let mut out = Vec::new();
+        let (f, s, h) = (&self.frames, &self.streams, &self.http);
+        check(
+            &mut out,
+            "frames = segments + fragments + skipped",
+            f.frames,
+            f.segments + f.fragments + f.skipped.total(),
+        );
+        check(
+            &mut out,
+            "payload = delivered + duplicate + held + discarded",
+            s.payload,
+            s.delivered + s.duplicate + s.held + s.discarded.total(),
+        );
+        check(&mut out, "delivered = bytes parsed", s.delivered, h.bytes);
+        check(
+            &mut out,
+            "bytes parsed = heads + bodies + not http + resync + waiting",
+            h.bytes,
+            h.heads + h.bodies + h.not_http.total() + h.resync + h.waiting,
+        );
+        check(
+            &mut out,
+            "requests = paired + unanswered + unpaired + open",
+            h.requests,
+            h.paired + h.unanswered.total() + h.unpaired + h.open,
+        );
+        check(
+            &mut out,
+            "responses = paired + late + orphan + open",
+            h.responses,
+            h.paired + h.late + h.orphan + h.responses_open,
+        );
+        out
+    }
+
+    /// Adds the ledger of another capture thread.
+    pub fn merge(&mut self, other: &Self) {
+        self.frames.merge(&other.frames);
+        self.streams.merge(&other.streams);
+        self.http.merge(&other.http);
+    }
+}
+
+impl RecordLedger {
+    /// The equation, where it does not hold.
+    pub fn imbalance(&self) -> Option<Imbalance> {
+        let right = self.left_out.total() + self.overrun + self.offered;
+        (self.made != right).then_some(Imbalance {
+            equation: "made = left out + overrun + offered",
+            left: self.made,
+            right,
+        })
+    }
+}
+
+impl SinkLedger {
+    /// The equation, where it does not hold.
+    pub fn imbalance(&self) -> Option<Imbalance> {
+        let right = self.delivered + self.rejected + self.dropped + self.queued + self.in_flight + self.spooled;
+        let equation = "offered = delivered + rejected + dropped + queued + in flight + spooled";
+        (self.offered != right).then_some(Imbalance { equation, left: self.offered, right })
+    }
+}
+
+macro_rules! merge_fields {
+    ($type:ty: plain $($field:ident)*; by_reason $($reasons:ident)*) => {
+        impl $type {
+            fn merge(&mut self, other: &Self) {
+                $(self.$field += other.$field;)*
+                $(self.$reasons.merge(&other.$reasons);)*
+            }
+        }
+    };
+}
+
+merge_fields!(FrameLedger: plain frames segments fragments bad_checksums cut; by_reason skipped);
+merge_fields!(StreamLedger: plain payload delivered duplicate held gap_bytes gaps overlap_conflicts connections
+    connections_open connections_evicted connects_refused connects_timed_out; by_reason discarded);
+merge_fields!(HttpLedger: plain bytes heads bodies resync waiting requests paired unpaired open responses late orphan
+    responses_open informational tls_connections h2_connections records; by_reason not_http unanswered weird);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_ledger_balances_and_a_lost_frame_is_named() {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.imbalances(), []);
+        ledger.frames.frames = 3;
+        ledger.frames.segments = 1;
+        ledger.frames.skipped.add(Skip::NotIp as usize, 1);
+        let imbalances = ledger.imbalances();
+        assert_eq!(imbalances.len(), 1);
+        assert_eq!((imbalances[0].left, imbalances[0].right), (3, 2));
+    }
+}

@@ -1,0 +1,2 @@
+//! The podtap binary.
+fn main() {}

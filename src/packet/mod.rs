@@ -1,0 +1,93 @@
+//! Frames to TCP segments.
+//!
+//! Pure: borrows the frame, allocates only to join fragments, keeps no connection state (that is `tcp`).
+
+use std::sync::Arc;
+
+use crate::flow::{FiveTuple, Timestamp};
+
+/// Link type of a frame: the LINKTYPE_ values of <https://www.tcpdump.org/linktypes.html> (a file's, not the DLT).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct LinkType(pub u16);
+
+/// One captured frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// When the kernel saw it.
+    pub at: Timestamp,
+    /// What its first bytes are.
+    pub link: LinkType,
+    /// What was captured.
+    pub data: &'a [u8],
+    /// Its length on the wire, at least `data.len()`.
+    pub wire_len: u32,
+    /// Name of the interface, where known.
+    pub interface: Option<&'a Arc<str>>,
+}
+
+/// TCP flags, the low byte of the header's flag field (RFC 9293 §3.1).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct TcpFlags(pub u8);
+
+impl TcpFlags {
+    /// FIN.
+    pub const FIN: u8 = 1;
+    /// SYN.
+    pub const SYN: u8 = 2;
+    /// RST.
+    pub const RST: u8 = 4;
+    /// PSH.
+    pub const PSH: u8 = 8;
+    /// ACK.
+    pub const ACK: u8 = 16;
+
+    /// Whether FIN is set.
+    pub fn fin(self) -> bool {
+        self.0 & Self::FIN != 0
+    }
+    /// Whether SYN is set.
+    pub fn syn(self) -> bool {
+        self.0 & Self::SYN != 0
+    }
+    /// Whether RST is set.
+    pub fn rst(self) -> bool {
+        self.0 & Self::RST != 0
+    }
+    /// Whether ACK is set.
+    pub fn ack(self) -> bool {
+        self.0 & Self::ACK != 0
+    }
+}
+
+impl std::fmt::Debug for TcpFlags {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (bit, letter) in [(Self::SYN, 'S'), (Self::FIN, 'F'), (Self::RST, 'R'), (Self::PSH, 'P'), (Self::ACK, 'A')]
+        {
+            if self.0 & bit != 0 {
+                write!(f, "{letter}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One TCP segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    /// Capture time (of the last fragment, when it came in fragments).
+    pub at: Timestamp,
+    /// Who sent it to whom.
+    pub tuple: FiveTuple,
+    /// Sequence number of the SYN, or of the first payload byte.
+    pub seq: u32,
+    /// Acknowledgement number; meaningful with ACK.
+    pub ack: u32,
+    /// Flags.
+    pub flags: TcpFlags,
+    /// Payload as captured; shorter than `payload_len` when the snap length cut it.
+    pub payload: &'a [u8],
+    /// Payload length on the wire.
+    pub payload_len: u32,
+    /// Name of the interface, where known.
+    pub interface: Option<&'a Arc<str>>,
+}

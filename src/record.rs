@@ -1,0 +1,501 @@
+//! The record: one exchange, one line. Plain data, made by `http`, shown by `format`.
+//!
+//! Field names of the JSON are a contract; they live in `format::ecs` (and `docs/record.md`). Everything here
+//! is already redacted: a secret never enters a `Record`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use compact_str::CompactString;
+
+use crate::flow::{Endpoint, Timestamp};
+
+/// What podtap emits. Later inputs (flows, conntrack, connects, verdicts) are variants beside this one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// One HTTP exchange, or what was seen of it.
+    Http(Box<Exchange>),
+}
+
+/// What the exchanges of one TCP connection share.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connection {
+    /// `podtap.connection.id`: hash of observer, addresses, ports and initial sequence numbers.
+    pub id: CompactString,
+    /// The client's end: `source.*`.
+    pub client: Endpoint,
+    /// The server's end: `destination.*`.
+    pub server: Endpoint,
+    /// Community ID v1.
+    pub community_id: CompactString,
+    /// Which way, seen from the pod; `None` when no own address is known.
+    pub direction: Option<NetworkDirection>,
+    /// Interface the connection's first frame came from.
+    pub interface: Option<Arc<str>>,
+}
+
+/// `network.direction`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NetworkDirection {
+    /// The pod serves.
+    Ingress,
+    /// The pod asks.
+    Egress,
+    /// Both ends are in the pod.
+    Internal,
+}
+
+/// One request and its response, or the half that was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exchange {
+    /// The connection.
+    pub connection: Arc<Connection>,
+    /// `event.id`: `<connection id>.<offset of the request in its stream, hex>`; an orphan response has its own
+    /// offset behind `r`; a late response has its request's id and `.late` behind it.
+    pub id: CompactString,
+    /// 1, 2, … within the connection.
+    pub number: u32,
+    /// The request, when seen.
+    pub request: Option<Request>,
+    /// The final response, when seen.
+    pub response: Option<Response>,
+    /// SYN → SYN-ACK in nanoseconds; only on the first exchange of a connection whose handshake was seen.
+    pub connect_ns: Option<u64>,
+    /// How far the record can be trusted.
+    pub trust: Trust,
+    /// What the label is about.
+    pub missing: Missing,
+    /// Exchange, stream, tunnel or upgrade.
+    pub class: StreamClass,
+    /// 1xx status codes before the final one (at most `MAX_INFORMATIONAL`).
+    pub informational: Vec<u16>,
+    /// Protocol oddities.
+    pub weird: WeirdSet,
+    /// Why there is no response, where the request was seen to its end and none came.
+    pub unanswered: Option<Unanswered>,
+    /// A response whose request had been reported as timed out before.
+    pub late: bool,
+    /// The client behind proxies.
+    pub client_ip: Option<IpAddr>,
+    /// `http.route`; set by the pipeline.
+    pub route: Option<CompactString>,
+}
+
+/// HTTP version as on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Version {
+    /// A request line without a version.
+    V09,
+    /// HTTP/1.0.
+    V10,
+    /// HTTP/1.1, and what calls itself another 1.x.
+    V11,
+    /// HTTP/2.
+    V2,
+}
+
+impl Version {
+    /// `http.version`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V09 => "0.9",
+            Self::V10 => "1.0",
+            Self::V11 => "1.1",
+            Self::V2 => "2",
+        }
+    }
+}
+
+/// One header field, in order of appearance; the name as sent, the value masked where it is a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Name as sent.
+    pub name: CompactString,
+    /// Value; bytes outside printable ASCII as `\xNN`.
+    pub value: CompactString,
+}
+
+/// The request half.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Method as sent.
+    pub method: CompactString,
+    /// Request-target as sent, secrets masked, bytes outside printable ASCII as `\xNN`.
+    pub target: CompactString,
+    /// Version.
+    pub version: Version,
+    /// Host header as sent (may hold a port).
+    pub host: Option<CompactString>,
+    /// Media type of Content-Type, lower case, without parameters.
+    pub mime_type: Option<CompactString>,
+    /// Referer.
+    pub referrer: Option<CompactString>,
+    /// X-Request-Id.
+    pub id: Option<CompactString>,
+    /// User-Agent.
+    pub user_agent: Option<CompactString>,
+    /// W3C traceparent or B3.
+    pub trace: Option<Box<Trace>>,
+    /// Headers, only with LOGHEADERS.
+    pub headers: Vec<Header>,
+    /// Time of the first byte.
+    pub first: Timestamp,
+    /// Time of the last byte seen.
+    pub last: Timestamp,
+    /// Head and body on the wire.
+    pub bytes: u64,
+    /// Body after de-chunking, before decompression.
+    pub body_bytes: u64,
+}
+
+/// Distributed tracing context of the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// `trace.id`.
+    pub trace_id: CompactString,
+    /// `span.id`.
+    pub span_id: CompactString,
+}
+
+/// The response half.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Response {
+    /// Status code.
+    pub status: u16,
+    /// Reason phrase, when there is one.
+    pub phrase: Option<CompactString>,
+    /// Version.
+    pub version: Version,
+    /// Media type of Content-Type, lower case, without parameters.
+    pub mime_type: Option<CompactString>,
+    /// Headers, only with LOGHEADERS.
+    pub headers: Vec<Header>,
+    /// Time of the first byte.
+    pub first: Timestamp,
+    /// Time of the last byte seen.
+    pub last: Timestamp,
+    /// Head and body on the wire.
+    pub bytes: u64,
+    /// Body after de-chunking, before decompression.
+    pub body_bytes: u64,
+}
+
+/// `podtap.trust`, from best to worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Trust {
+    /// Every byte of both messages was seen, or is known by framing.
+    Complete,
+    /// The snap length, a limit or the end of the capture cut it.
+    Truncated,
+    /// Bytes are missing inside, framing still sure.
+    Gap,
+    /// We joined the connection late.
+    Midstream,
+    /// One half only.
+    Unpaired,
+}
+
+impl Trust {
+    /// `podtap.trust`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Truncated => "truncated",
+            Self::Gap => "gap",
+            Self::Midstream => "midstream",
+            Self::Unpaired => "unpaired",
+        }
+    }
+}
+
+/// `podtap.stream`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StreamClass {
+    /// Request and response.
+    Exchange,
+    /// Server-sent events, or a response longer than STREAM_AFTER_MS.
+    Stream,
+    /// CONNECT.
+    Tunnel,
+    /// 101 Switching Protocols.
+    Upgrade,
+}
+
+impl StreamClass {
+    /// `podtap.stream`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exchange => "exchange",
+            Self::Stream => "stream",
+            Self::Tunnel => "tunnel",
+            Self::Upgrade => "upgrade",
+        }
+    }
+}
+
+/// `podtap.unanswered`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unanswered {
+    /// No response within TIMEOUT_AFTER_MS.
+    Timeout,
+    /// The connection was closed, or the capture ended.
+    Closed,
+    /// The connection was reset.
+    Reset,
+    /// podtap ended first.
+    Shutdown,
+}
+
+impl Unanswered {
+    /// All reasons, in the order of the ledger.
+    pub const ALL: [Self; 4] = [Self::Timeout, Self::Closed, Self::Reset, Self::Shutdown];
+
+    /// `podtap.unanswered`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::Reset => "reset",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// `podtap.missing`: parts of the exchange that were not seen whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Missing(u8);
+
+impl Missing {
+    /// The whole request.
+    pub const REQUEST: Self = Self(1);
+    /// The whole response.
+    pub const RESPONSE: Self = Self(2);
+    /// A part of the request's head.
+    pub const REQUEST_HEAD: Self = Self(4);
+    /// A part of the response's head.
+    pub const RESPONSE_HEAD: Self = Self(8);
+    /// A part of the request's body.
+    pub const REQUEST_BODY: Self = Self(16);
+    /// A part of the response's body.
+    pub const RESPONSE_BODY: Self = Self(32);
+
+    const NAMES: [(Self, &'static str); 6] = [
+        (Self::REQUEST, "request"),
+        (Self::RESPONSE, "response"),
+        (Self::REQUEST_HEAD, "request_head"),
+        (Self::RESPONSE_HEAD, "response_head"),
+        (Self::REQUEST_BODY, "request_body"),
+        (Self::RESPONSE_BODY, "response_body"),
+    ];
+
+    /// Adds `other`.
+    pub fn insert(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// Whether all of `other` is in it.
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether nothing is missing.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The names, in a fixed order.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.into_iter().filter(move |(part, _)| self.contains(*part)).map(|(_, name)| name)
+    }
+}
+
+macro_rules! weirds {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// A protocol oddity, by the name it has in `podtap.weird` and in metrics.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Weird { $($(#[$doc])* $variant,)* }
+
+        impl Weird {
+            /// All of them, in the order of their bits.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// Name in `podtap.weird`.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+weirds! {
+    /// More than one Content-Length, all the same.
+    DuplicateContentLength = "duplicate_content_length",
+    /// Content-Length values that contradict each other; the first counts.
+    ConflictingContentLength = "conflicting_content_length",
+    /// Content-Length that is no number.
+    BadContentLength = "bad_content_length",
+    /// Transfer-Encoding and Content-Length together (RFC 9112 §6.3: Transfer-Encoding wins).
+    TeAndCl = "te_and_cl",
+    /// Transfer-Encoding in HTTP/1.0.
+    TeInHttp10 = "te_in_http10",
+    /// A transfer coding other than chunked, or chunked not last.
+    UnknownTransferCoding = "unknown_transfer_coding",
+    /// A line that ends in LF alone.
+    BareLf = "bare_lf",
+    /// A CR that is not followed by LF.
+    BareCr = "bare_cr",
+    /// A header continued on the next line (RFC 9112 §5.2).
+    ObsFold = "obs_fold",
+    /// White space between a header's name and its colon.
+    SpaceBeforeColon = "space_before_colon",
+    /// A header line without a colon, or with an invalid name.
+    BadHeader = "bad_header",
+    /// A byte in a header's value that RFC 9110 §5.5 forbids.
+    BadHeaderValue = "bad_header_value",
+    /// More headers than the limit.
+    TooManyHeaders = "too_many_headers",
+    /// A head longer than MAX_HEAD_BYTES.
+    HeadTooLarge = "head_too_large",
+    /// Empty lines before the start line.
+    LeadingEmptyLine = "leading_empty_line",
+    /// More than one space, or a tab, in the start line.
+    BadStartLineSpacing = "bad_start_line_spacing",
+    /// White space inside the request-target.
+    SpaceInTarget = "space_in_target",
+    /// Bytes outside printable ASCII in the request-target.
+    BinaryTarget = "binary_target",
+    /// A version other than 0.9, 1.0 and 1.1.
+    OddVersion = "odd_version",
+    /// A status code outside 100–599, or not three digits.
+    OddStatus = "odd_status",
+    /// `ICY 200 OK`.
+    IcyStatusLine = "icy_status_line",
+    /// A method that no registry knows.
+    UnknownMethod = "unknown_method",
+    /// HTTP/1.1 request without Host.
+    MissingHost = "missing_host",
+    /// More than one Host.
+    DuplicateHost = "duplicate_host",
+    /// A chunk size that is no hexadecimal number, or chunk data not followed by CRLF.
+    BadChunk = "bad_chunk",
+    /// A chunk extension.
+    ChunkExtension = "chunk_extension",
+    /// Trailers after the last chunk.
+    Trailers = "trailers",
+    /// A body where none is allowed (HEAD, 204, 304).
+    UnexpectedBody = "unexpected_body",
+    /// The connection closed before the body was whole.
+    BodyCutByClose = "body_cut_by_close",
+    /// A response nobody asked for.
+    UnsolicitedResponse = "unsolicited_response",
+    /// A 1xx status code after the final response, or too many of them.
+    OddInformational = "odd_informational",
+    /// Bytes between two messages that are no message.
+    GarbageBetweenMessages = "garbage_between_messages",
+    /// HTTP/0.9.
+    Http09 = "http_0_9",
+    /// Retransmitted bytes differed from the first copy.
+    OverlapConflict = "overlap_conflict",
+    /// An upgrade or tunnel was accepted without being asked for.
+    UnexpectedUpgrade = "unexpected_upgrade",
+    /// A PROXY protocol header that does not parse.
+    BadProxyHeader = "bad_proxy_header",
+    /// Header bytes after the limit were not kept.
+    HeaderNotKept = "header_not_kept",
+}
+
+/// A set of oddities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct WeirdSet(u64);
+
+impl WeirdSet {
+    /// Adds one.
+    pub fn insert(&mut self, weird: Weird) {
+        self.0 |= 1 << weird as u8;
+    }
+
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// Whether it is in the set.
+    pub fn contains(self, weird: Weird) -> bool {
+        self.0 & (1 << weird as u8) != 0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The oddities in the order of their declaration.
+    pub fn iter(self) -> impl Iterator<Item = Weird> {
+        Weird::ALL.iter().copied().filter(move |w| self.contains(*w))
+    }
+}
+
+/// `event.outcome`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Status below 400.
+    Success,
+    /// Status from 400, or unanswered.
+    Failure,
+    /// Otherwise.
+    Unknown,
+}
+
+impl Outcome {
+    /// `event.outcome`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Exchange {
+    /// First byte of the request, or of the response if the request was not seen.
+    pub fn start(&self) -> Timestamp {
+        match (&self.request, &self.response) {
+            (Some(request), _) => request.first,
+            (None, Some(response)) => response.first,
+            (None, None) => Timestamp::default(),
+        }
+    }
+
+    /// Last byte of the response, never before the start.
+    pub fn end(&self) -> Option<Timestamp> {
+        self.response.as_ref().map(|r| r.last.max(self.start()))
+    }
+
+    /// Success, failure or unknown.
+    pub fn outcome(&self) -> Outcome {
+        match (&self.response, self.unanswered) {
+            (Some(r), _) if r.status < 400 => Outcome::Success,
+            (Some(_), _) | (None, Some(_)) => Outcome::Failure,
+            (None, None) => Outcome::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_oddity_has_a_bit_and_a_name_of_its_own() {
+        assert!(Weird::ALL.len() <= 64);
+        let mut names: Vec<_> = Weird::ALL.iter().map(|w| w.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Weird::ALL.len());
+        let mut set = WeirdSet::default();
+        Weird::ALL.iter().for_each(|w| set.insert(*w));
+        assert_eq!(set.iter().count(), Weird::ALL.len());
+    }
+}

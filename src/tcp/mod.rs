@@ -1,0 +1,129 @@
+//! Segments to stream bytes: reassembly, gaps, limits, connection lifetime.
+//!
+//! Direction-neutral: who is the client is decided by content, in `http`. The bytes of each stream are pushed
+//! into an [`Analyzer`]; in-order bytes are lent, never copied. Knows no protocol above TCP.
+
+use std::sync::Arc;
+
+use crate::flow::{ConnKey, Direction, Timestamp};
+
+/// What an analyzer may know of its connection.
+#[derive(Clone, Debug)]
+pub struct Conn {
+    /// Endpoints.
+    pub key: ConnKey,
+    /// Time of the first segment seen.
+    pub first_seen: Timestamp,
+    /// Who sent the SYN (or received the SYN-ACK), when one was seen.
+    pub originator: Option<Direction>,
+    /// Initial sequence number of each stream, `[FromLow, FromHigh]`: of the SYN, else one before the first byte seen.
+    pub initial_seq: [Option<u32>; 2],
+    /// Both SYN and SYN-ACK were seen, so that both streams are known from their first byte.
+    pub handshake_seen: bool,
+    /// SYN → SYN-ACK in nanoseconds, when both were seen.
+    pub connect_ns: Option<u64>,
+    /// Interface of the first frame.
+    pub interface: Option<Arc<str>>,
+    /// Retransmitted bytes differed from the first copy, in some stream.
+    pub overlap_conflict: bool,
+}
+
+/// Why bytes of a stream are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapCause {
+    /// Never seen.
+    Lost,
+    /// Seen, but cut by the snap length.
+    Cut,
+    /// Seen, but given up because of a limit.
+    Limit,
+}
+
+/// What happens on one stream, in order of its bytes.
+#[derive(Clone, Copy, Debug)]
+pub enum StreamEvent<'a> {
+    /// The next bytes.
+    Data {
+        /// Capture time of the segment that brought them.
+        at: Timestamp,
+        /// Offset of the first of them in the stream; 0 is the first byte after the SYN, or the first byte seen.
+        offset: u64,
+        /// How far that segment acknowledged the opposite stream: an offset in it. `None` without ACK flag or when the
+        /// opposite stream's origin is unknown.
+        ack: Option<u64>,
+        /// The bytes, never empty.
+        bytes: &'a [u8],
+    },
+    /// The next `len` bytes are missing and will not come.
+    Gap {
+        /// When that became clear.
+        at: Timestamp,
+        /// Offset of the first missing byte.
+        offset: u64,
+        /// How many.
+        len: u64,
+        /// Why.
+        cause: GapCause,
+    },
+    /// FIN, in order: no more bytes.
+    End {
+        /// Capture time of the FIN.
+        at: Timestamp,
+    },
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// Both streams ended by FIN.
+    Closed,
+    /// RST.
+    Reset,
+    /// A new SYN took the same endpoints.
+    Reused,
+    /// Nothing came for the idle limit.
+    Idle,
+    /// Made room for another.
+    Evicted,
+    /// The capture ended (a file's end).
+    EndOfCapture,
+    /// podtap is told to stop.
+    Shutdown,
+}
+
+/// What sits on a connection and reads both its streams.
+pub trait Analyzer: Sized {
+    /// What the analyzers of all connections share: configuration, counters, output.
+    type Context;
+
+    /// A new connection.
+    fn open(conn: &Conn, context: &mut Self::Context) -> Self;
+
+    /// The next event of the stream `from`.
+    fn on_event(&mut self, conn: &Conn, from: Direction, event: StreamEvent<'_>, context: &mut Self::Context);
+
+    /// Time passed: called for every connection at each [`Table::on_timeout`](crate::tcp).
+    fn on_tick(&mut self, conn: &Conn, now: Timestamp, context: &mut Self::Context);
+
+    /// The connection is over. Bytes still held out of order have been delivered before, with gaps.
+    fn on_close(self, conn: &Conn, at: Timestamp, reason: CloseReason, context: &mut Self::Context);
+}
+
+/// Bounds on what the network can fill.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections tracked at once; the one idle longest makes room (MAX_CONNECTIONS).
+    pub connections: usize,
+    /// Bytes held out of order for one stream.
+    pub held_per_stream: usize,
+    /// Bytes held out of order in all (MAX_HELD_BYTES).
+    pub held_total: usize,
+    /// How long a hole that nobody acknowledged may hold up a stream, nanoseconds.
+    pub gap_wait: u64,
+    /// How long a hole whose bytes the other side acknowledged may, nanoseconds (capture reordering).
+    pub acked_gap_wait: u64,
+    /// Idle time after which a connection is forgotten, nanoseconds.
+    pub idle: u64,
+    /// Idle time after which a connection that never completed its handshake, or is half closed, is forgotten, nanoseconds.
+    pub idle_opening: u64,
+}
