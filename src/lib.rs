@@ -10,3 +10,6 @@ pub mod record;
 pub mod ledger;
 pub mod packet;
 pub mod tcp;
+pub mod redact;
+pub mod shape;
+pub mod http;

@@ -79,6 +79,8 @@ pub struct Exchange {
     pub client_ip: Option<IpAddr>,
     /// `http.route`; set by the pipeline.
     pub route: Option<CompactString>,
+    /// It carries podtap's own nonce: a request of ours to a sink. The filter leaves it out.
+    pub own_traffic: bool,
 }
 
 /// HTTP version as on the wire.

@@ -1,0 +1,171 @@
+//! What the first bytes of a stream, or of a message, are: found by content, never by port.
+//!
+//! Looks only; consumes nothing and decides no framing.
+
+use memchr::memchr;
+
+/// What bytes at a possible message start are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// A request line, or the beginning of one.
+    Request,
+    /// A status line, or the beginning of one.
+    Response,
+    /// A TLS record with a handshake in it.
+    Tls,
+    /// The connection preface of HTTP/2 (RFC 9113 §3.4).
+    H2,
+    /// The PROXY protocol's header, version 1 (text) or 2 (binary).
+    ProxyHeader,
+    /// Too few bytes to tell.
+    NeedMore,
+    /// None of these.
+    Unknown,
+}
+
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Signature of the PROXY protocol, version 2 (haproxy's proxy-protocol.txt §2.2).
+pub(super) const PROXY_V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+const PROXY_V1_PREFIX: &[u8] = b"PROXY ";
+/// Longest method looked for. The longest registered one is UPDATEREDIRECTREF, 17.
+const MAX_METHOD: usize = 24;
+/// Longest request line looked at to decide; longer ones with a known method count as a beginning.
+const MAX_LOOK: usize = 8192;
+
+/// Methods of the IANA registry that are seen on the wire, and PURGE, which caches use.
+const METHODS: &[&[u8]] = &[
+    b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE", b"PROPFIND", b"PROPPATCH",
+    b"MKCOL", b"COPY", b"MOVE", b"LOCK", b"UNLOCK", b"REPORT", b"SEARCH", b"SUBSCRIBE", b"UNSUBSCRIBE", b"NOTIFY",
+    b"M-SEARCH", b"PURGE", b"LINK", b"UNLINK", b"MERGE", b"CHECKOUT", b"CHECKIN", b"MKACTIVITY", b"MKCALENDAR", b"ACL",
+    b"BIND", b"REBIND", b"UNBIND", b"BASELINE-CONTROL", b"LABEL", b"MKWORKSPACE", b"MKREDIRECTREF", b"ORDERPATCH",
+    b"UNCHECKOUT", b"UPDATE", b"UPDATEREDIRECTREF", b"VERSION-CONTROL", b"QUERY", b"BITS_POST", b"CCM_POST", b"RPC_CONNECT",
+    b"RPC_IN_DATA", b"RPC_OUT_DATA", b"BPROPFIND", b"BPROPPATCH", b"BCOPY", b"BDELETE", b"BMOVE", b"POLL",
+];
+
+/// Whether a method is a registered or well-known one.
+pub(super) fn is_known_method(method: &[u8]) -> bool {
+    METHODS.contains(&method)
+}
+
+/// What `bytes`, at the start of a stream or message, are.
+pub(super) fn classify(bytes: &[u8]) -> Start {
+    match bytes {
+        [] => Start::NeedMore,
+        [0x16, 0x03, minor, ..] if *minor <= 4 => Start::Tls,
+        [0x16] | [0x16, 0x03] => Start::NeedMore,
+        [b'P', b'R', b'I', b' ', ..] | [b'P', b'R', b'I'] => prefix(bytes, H2_PREFACE, Start::H2),
+        [b'\r', b'\n', b'\r', b'\n', 0, ..] => prefix(bytes, PROXY_V2_SIGNATURE, Start::ProxyHeader),
+        [b'P', b'R', b'O', b'X', b'Y', ..] => prefix(bytes, PROXY_V1_PREFIX, Start::ProxyHeader),
+        [b'H', ..] if prefix(bytes, b"HTTP/", Start::Response) != Start::Unknown => status_line(bytes),
+        [b'I', ..] if bytes.starts_with(b"ICY ") => Start::Response,
+        _ => request_line(bytes),
+    }
+}
+
+/// `found` when `bytes` start with `pattern`, `NeedMore` when they are a beginning of it.
+fn prefix(bytes: &[u8], pattern: &[u8], found: Start) -> Start {
+    if bytes.starts_with(pattern) {
+        found
+    } else if pattern.starts_with(bytes) {
+        Start::NeedMore
+    } else {
+        Start::Unknown
+    }
+}
+
+/// `HTTP/` digits, then a space: what servers send, with room for odd versions.
+fn status_line(bytes: &[u8]) -> Start {
+    let Some(rest) = bytes.get(5..) else { return Start::NeedMore };
+    let version = rest.iter().take_while(|b| b.is_ascii_digit() || **b == b'.').count();
+    match rest.get(version) {
+        None if version < 8 => Start::NeedMore,
+        Some(b' ' | b'\t') if version > 0 => Start::Response,
+        _ => Start::Unknown,
+    }
+}
+
+/// A token, a space, and a line that ends in a version. With a known method its beginning is enough.
+fn request_line(bytes: &[u8]) -> Start {
+    let method_len = bytes.iter().take(MAX_METHOD + 1).take_while(|b| is_token(**b)).count();
+    if method_len == 0 || method_len > MAX_METHOD {
+        return Start::Unknown;
+    }
+    let (method, rest) = bytes.split_at(method_len);
+    match rest.first() {
+        None if METHODS.iter().any(|known| known.starts_with(method)) => return Start::NeedMore,
+        Some(b' ' | b'\t') => {}
+        _ => return Start::Unknown,
+    }
+    let known = is_known_method(method);
+    match memchr(b'\n', rest.get(..MAX_LOOK).unwrap_or(rest)) {
+        Some(end) => line_end(known, method, rest.get(..end).unwrap_or_default()),
+        None if known && rest.get(1..).is_none_or(is_target_start) => Start::Request,
+        None => Start::Unknown,
+    }
+}
+
+/// A whole line behind the method: its version decides, or HTTP/0.9's lack of one.
+fn line_end(known: bool, method: &[u8], line: &[u8]) -> Start {
+    let line = line.trim_ascii();
+    let (target, last) = match line.iter().rposition(|b| matches!(b, b' ' | b'\t')) {
+        Some(at) => (line.get(..at).unwrap_or_default(), line.get(at + 1..).unwrap_or_default()),
+        None => (line, &b""[..]),
+    };
+    let versioned = last.len() > 5 && last.get(..5).is_some_and(|v| v.eq_ignore_ascii_case(b"HTTP/"));
+    if versioned && !target.is_empty() && !last.eq_ignore_ascii_case(b"HTTP/2.0") || versioned && known {
+        return Start::Request;
+    }
+    // HTTP/0.9 (RFC 1945 §4.1): `GET /path` and nothing else.
+    if method == b"GET" && last.is_empty() && target.first() == Some(&b'/') { Start::Request } else { Start::Unknown }
+}
+
+fn is_target_start(rest: &[u8]) -> bool {
+    rest.first().is_none_or(|b| b.is_ascii_graphic())
+}
+
+/// tchar of RFC 9110 §5.6.2.
+pub(super) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_bytes_tell_the_protocol() {
+        let table: &[(&[u8], Start)] = &[
+            (b"GET / HTTP/1.1\r\n", Start::Request),
+            (b"GET /very/long", Start::Request),
+            (b"GE", Start::NeedMore),
+            (b"GET", Start::NeedMore),
+            (b"GET /old\r\n", Start::Request),
+            (b"FOO /x HTTP/1.1\r\n", Start::Request),
+            (b"FOO /x", Start::Unknown),
+            (b"get /x HTTP/1.1\r\n", Start::Request),
+            (b"OPTIONS sip:a@b SIP/2.0\r\n", Start::Unknown),
+            (b"OPTIONS rtsp://a/ RTSP/1.0\r\n", Start::Unknown),
+            (b"EHLO mail.example\r\n", Start::Unknown),
+            (b"USER anonymous\r\n", Start::Unknown),
+            (b"SSH-2.0-OpenSSH\r\n", Start::Unknown),
+            (b"HTTP/1.1 200 OK", Start::Response),
+            (b"HTTP/1.1 ", Start::Response),
+            (b"HTTP/1.", Start::NeedMore),
+            (b"HT", Start::NeedMore),
+            (b"HTTP/x", Start::Unknown),
+            (b"ICY 200 OK\r\n", Start::Response),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Start::H2),
+            (b"PRI * HT", Start::NeedMore),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", Start::ProxyHeader),
+            (b"PROPFIND / HTTP/1.1\r\n", Start::Request),
+            (PROXY_V2_SIGNATURE, Start::ProxyHeader),
+            (&[0x16, 3, 1, 2, 0], Start::Tls),
+            (&[0x16], Start::NeedMore),
+            (&[0, 1, 2, 3], Start::Unknown),
+            (b"\xff\xff GET", Start::Unknown),
+        ];
+        for (bytes, expected) in table {
+            assert_eq!(classify(bytes), *expected, "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Heads to records: copies what a record needs out of a head, masked.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base64::Engine;
+use compact_str::CompactString;
+use sha2::{Digest, Sha256};
+
+use crate::flow::{Direction, community_id};
+use crate::record::{
+    Connection, Exchange, Header, Missing, NetworkDirection, Request, Response, StreamClass, Trust, Version, WeirdSet,
+};
+use crate::redact::Redactor;
+use crate::shape::{proxy, trace};
+use crate::tcp::Conn;
+
+use super::Config;
+use super::head::Fields;
+use super::reader::Begun;
+
+/// The part that all exchanges of a connection share.
+pub(super) fn connection(conn: &Conn, client: Direction, config: &Config) -> Arc<Connection> {
+    let ends = conn.key.tuple(client);
+    let own = |ip: &IpAddr| config.own_ips.contains(ip);
+    let direction = match (own(&ends.source.ip), own(&ends.destination.ip)) {
+        (true, true) => Some(NetworkDirection::Internal),
+        (false, true) => Some(NetworkDirection::Ingress),
+        (true, false) => Some(NetworkDirection::Egress),
+        (false, false) => None,
+    };
+    Arc::new(Connection {
+        id: connection_id(conn, client, &config.observer_id),
+        client: ends.source,
+        server: ends.destination,
+        community_id: community_id(&conn.key).into(),
+        direction,
+        interface: conn.interface.clone(),
+    })
+}
+
+/// The first 96 bits of SHA-256 over observer, endpoints and initial sequence numbers, base64url. Where the handshake
+/// was not seen the time joins in: sequence numbers seen first may be anything.
+fn connection_id(conn: &Conn, client: Direction, observer: &str) -> CompactString {
+    let ends = conn.key.tuple(client);
+    let mut hash = Sha256::new();
+    hash.update((observer.len() as u64).to_be_bytes());
+    hash.update(observer);
+    for end in [ends.source, ends.destination] {
+        match end.ip {
+            IpAddr::V4(ip) => hash.update(ip.octets()),
+            IpAddr::V6(ip) => hash.update(ip.octets()),
+        }
+        hash.update(end.port.to_be_bytes());
+    }
+    for direction in [client, client.flip()] {
+        let seq = conn.initial_seq.get(direction as usize).copied().flatten();
+        hash.update(seq.unwrap_or(0).to_be_bytes());
+    }
+    if !conn.handshake_seen {
+        hash.update(conn.first_seen.0.to_be_bytes());
+    }
+    let digest = hash.finalize();
+    let mut text = [0u8; 16];
+    let head = digest.get(..12).unwrap_or_default();
+    let len = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode_slice(head, &mut text).unwrap_or(0);
+    CompactString::from_utf8_lossy(text.get(..len).unwrap_or_default())
+}
+
+/// An exchange with neither half yet.
+pub(super) fn empty(connection: Arc<Connection>, id: CompactString, number: u32) -> Box<Exchange> {
+    Box::new(Exchange {
+        connection,
+        id,
+        number,
+        request: None,
+        response: None,
+        connect_ns: None,
+        trust: Trust::Complete,
+        missing: Missing::default(),
+        class: StreamClass::Exchange,
+        informational: Vec::new(),
+        weird: WeirdSet::default(),
+        unanswered: None,
+        late: false,
+        client_ip: None,
+        route: None,
+        own_traffic: false,
+    })
+}
+
+/// The request half.
+pub(super) fn request(
+    line: (&[u8], &[u8], Version),
+    fields: &Fields<'_>,
+    headers: Vec<Header>,
+    begun: Begun,
+    redactor: &Redactor,
+) -> Request {
+    let (method, target, version) = line;
+    let text = |value: &[u8]| redactor.text(value);
+    let trace = trace::parse(fields.traceparent, fields.b3, fields.b3_trace_id, fields.b3_span_id);
+    Request {
+        method: text(method),
+        target: redactor.target(target),
+        version,
+        host: fields.host.filter(|h| !h.is_empty()).map(text),
+        mime_type: fields.content_type.and_then(mime_type),
+        referrer: fields.referrer.map(|r| redactor.header_value(b"referer", r)),
+        id: fields.request_id.map(|id| redactor.header_value(b"x-request-id", id)),
+        user_agent: fields.user_agent.map(|ua| redactor.header_value(b"user-agent", ua)),
+        trace: trace.map(Box::new),
+        headers,
+        first: begun.at,
+        last: begun.at,
+        bytes: 0,
+        body_bytes: 0,
+    }
+}
+
+/// The response half.
+pub(super) fn response(
+    line: (Version, u16, &[u8]),
+    fields: &Fields<'_>,
+    headers: Vec<Header>,
+    begun: Begun,
+    redactor: &Redactor,
+) -> Response {
+    let (version, status, phrase) = line;
+    Response {
+        status,
+        phrase: (!phrase.is_empty()).then(|| redactor.text(phrase)),
+        version,
+        mime_type: fields.content_type.and_then(mime_type),
+        headers,
+        first: begun.at,
+        last: begun.at,
+        bytes: 0,
+        body_bytes: 0,
+    }
+}
+
+/// The client behind proxies, by the request's own headers.
+pub(super) fn client_ip(fields: &Fields<'_>, peer: IpAddr, config: &Config) -> Option<IpAddr> {
+    if fields.forwarded.is_none() && fields.forwarded_for.is_none() {
+        return None;
+    }
+    proxy::client_ip(fields.forwarded, fields.forwarded_for, peer, &config.trusted_proxies)
+}
+
+/// Media type without parameters, lower case; only what looks like one.
+fn mime_type(value: &[u8]) -> Option<CompactString> {
+    let end = value.iter().position(|b| matches!(b, b';' | b',')).unwrap_or(value.len());
+    let bare = value.get(..end)?.trim_ascii();
+    let plain = !bare.is_empty() && bare.len() <= 255 && bare.iter().all(|b| b.is_ascii_graphic());
+    plain.then(|| {
+        let mut text = CompactString::from_utf8_lossy(bare);
+        text.make_ascii_lowercase();
+        text
+    })
+}

@@ -1,0 +1,394 @@
+//! One message head: start line and the header fields that framing, pairing and the record need.
+//!
+//! Parsed by httparse; what it refuses goes to `lenient`, which takes what real servers take and names it.
+//! Decides no framing (`framing`) and keeps nothing (`session` copies what the record needs).
+
+use crate::record::{Version, Weird, WeirdSet};
+
+use super::detect::is_known_method;
+use super::lenient;
+
+/// Header fields parsed without allocating; more than these go the lenient way, up to `MAX_HEADERS`.
+const FAST_HEADERS: usize = 64;
+/// Most header fields looked at in one head.
+pub(super) const MAX_HEADERS: usize = 512;
+
+/// The start line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StartLine<'a> {
+    Request { method: &'a [u8], target: &'a [u8], version: Version },
+    Response { version: Version, status: u16, phrase: &'a [u8] },
+}
+
+/// Content-Length, as all fields of that name together say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) enum ContentLength {
+    #[default]
+    Absent,
+    Bad,
+    Is(u64),
+}
+
+/// What a head says.
+#[derive(Debug)]
+pub(super) struct Head<'a> {
+    pub start: StartLine<'a>,
+    pub fields: Fields<'a>,
+    pub weird: WeirdSet,
+}
+
+/// The header fields podtap reads, by first occurrence.
+#[derive(Debug, Default)]
+pub(super) struct Fields<'a> {
+    pub content_length: ContentLength,
+    /// Transfer-Encoding's last coding is `chunked`.
+    pub chunked: bool,
+    /// There is a Transfer-Encoding.
+    pub transfer_encoding: bool,
+    pub host: Option<&'a [u8]>,
+    pub upgrade: Option<&'a [u8]>,
+    pub expect_continue: bool,
+    pub user_agent: Option<&'a [u8]>,
+    pub referrer: Option<&'a [u8]>,
+    pub content_type: Option<&'a [u8]>,
+    pub request_id: Option<&'a [u8]>,
+    pub traceparent: Option<&'a [u8]>,
+    pub b3: Option<&'a [u8]>,
+    pub b3_trace_id: Option<&'a [u8]>,
+    pub b3_span_id: Option<&'a [u8]>,
+    pub forwarded: Option<&'a [u8]>,
+    pub forwarded_for: Option<&'a [u8]>,
+    pub nonce: Option<&'a [u8]>,
+}
+
+/// What parsing came to.
+#[derive(Debug)]
+pub(super) enum Parsed<'a> {
+    /// A whole head of so many bytes.
+    Whole(usize, Head<'a>),
+    /// The end of the head is not there yet.
+    Partial,
+    /// Not a head.
+    Invalid,
+}
+
+/// Everything that wants to see each header field as sent (LOGHEADERS).
+pub(super) type EachField<'f> = Option<&'f mut dyn FnMut(&[u8], &[u8])>;
+
+/// Which kind of head is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Request,
+    Response,
+}
+
+/// Parses the head at the start of `bytes`.
+pub(super) fn parse<'a>(kind: Kind, bytes: &'a [u8], each: EachField<'_>) -> Parsed<'a> {
+    let mut weird = WeirdSet::default();
+    let empty = leading_empty_lines(bytes);
+    if empty > 0 {
+        weird.insert(Weird::LeadingEmptyLine);
+    }
+    let Some(text) = bytes.get(empty..) else { return Parsed::Partial };
+    let mut slots = [const { std::mem::MaybeUninit::uninit() }; FAST_HEADERS];
+    let fast = match kind {
+        Kind::Request => request(text, &mut slots, weird, each),
+        Kind::Response => response(text, &mut slots, weird, each),
+    };
+    match fast {
+        Fast::Whole(len, head) => Parsed::Whole(empty + len, head),
+        Fast::Partial => Parsed::Partial,
+        // `each` was not called yet: a refused head shows no field.
+        Fast::Refused(each) => lenient::parse(kind, text, weird, each).behind(empty),
+    }
+}
+
+/// CR and LF before the start line (RFC 9112 §2.2).
+fn leading_empty_lines(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count()
+}
+
+enum Fast<'a, 'f> {
+    Whole(usize, Head<'a>),
+    Partial,
+    Refused(EachField<'f>),
+}
+
+type Slots<'a> = [std::mem::MaybeUninit<httparse::Header<'a>>; FAST_HEADERS];
+
+fn request<'a, 'f>(text: &'a [u8], slots: &mut Slots<'a>, mut weird: WeirdSet, each: EachField<'f>) -> Fast<'a, 'f> {
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(text, slots) {
+        Ok(httparse::Status::Complete(len)) => {
+            let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
+                return Fast::Refused(each);
+            };
+            let version = if minor == 0 { Version::V10 } else { Version::V11 };
+            let start = StartLine::Request { method: method.as_bytes(), target: target.as_bytes(), version };
+            note_line_ends(text.get(..len), parsed.headers.len(), &mut weird);
+            Fast::Whole(len, finish(start, parsed.headers, weird, each))
+        }
+        Ok(httparse::Status::Partial) => Fast::Partial,
+        Err(_) => Fast::Refused(each),
+    }
+}
+
+fn response<'a, 'f>(text: &'a [u8], slots: &mut Slots<'a>, mut weird: WeirdSet, each: EachField<'f>) -> Fast<'a, 'f> {
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    match config.parse_response_with_uninit_headers(&mut parsed, text, slots) {
+        Ok(httparse::Status::Complete(len)) => {
+            let (Some(status), Some(reason), Some(minor)) = (parsed.code, parsed.reason, parsed.version) else {
+                return Fast::Refused(each);
+            };
+            let version = if minor == 0 { Version::V10 } else { Version::V11 };
+            // httparse gives "" for a phrase with bytes over 0x7f: take it from the line.
+            let phrase = if reason.is_empty() { lenient::phrase(text) } else { reason.as_bytes() };
+            let start = StartLine::Response { version, status, phrase };
+            note_line_ends(text.get(..len), parsed.headers.len(), &mut weird);
+            Fast::Whole(len, finish(start, parsed.headers, weird, each))
+        }
+        Ok(httparse::Status::Partial) => Fast::Partial,
+        Err(_) => Fast::Refused(each),
+    }
+}
+
+/// httparse takes a bare LF silently. A head of `n` fields has `n + 2` line ends: as many CR, or some are missing.
+fn note_line_ends(head: Option<&[u8]>, fields: usize, weird: &mut WeirdSet) {
+    let crs = memchr::memchr_iter(b'\r', head.unwrap_or_default()).count();
+    if crs < fields + 2 {
+        weird.insert(Weird::BareLf);
+    }
+}
+
+fn finish<'a>(start: StartLine<'a>, headers: &[httparse::Header<'a>], weird: WeirdSet, mut each: EachField<'_>) -> Head<'a> {
+    let mut head = Head { start, fields: Fields::default(), weird };
+    for header in headers {
+        head.field(header.name.as_bytes(), header.value);
+        if let Some(each) = each.as_mut() {
+            each(header.name.as_bytes(), header.value);
+        }
+    }
+    head.close();
+    head
+}
+
+impl<'a> Head<'a> {
+    /// Takes one header field.
+    pub(super) fn field(&mut self, name: &[u8], value: &'a [u8]) {
+        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+        let fields = &mut self.fields;
+        match name.len() {
+            2 if is("b3") => first(&mut fields.b3, value),
+            4 if is("host") => {
+                if fields.host.is_some() {
+                    self.weird.insert(Weird::DuplicateHost);
+                }
+                first(&mut fields.host, value);
+            }
+            6 if is("expect") => fields.expect_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            7 if is("referer") => first(&mut fields.referrer, value),
+            7 if is("upgrade") => first(&mut fields.upgrade, value),
+            9 if is("forwarded") => first(&mut fields.forwarded, value),
+            10 if is("user-agent") => first(&mut fields.user_agent, value),
+            11 if is("x-b3-spanid") => first(&mut fields.b3_span_id, value),
+            11 if is("traceparent") => first(&mut fields.traceparent, value),
+            12 if is("content-type") => first(&mut fields.content_type, value),
+            12 if is("x-request-id") => first(&mut fields.request_id, value),
+            12 if is("x-b3-traceid") => first(&mut fields.b3_trace_id, value),
+            14 if is("content-length") => self.content_length(value),
+            14 if is("x-podtap-nonce") => first(&mut fields.nonce, value),
+            15 if is("x-forwarded-for") => first(&mut fields.forwarded_for, value),
+            17 if is("transfer-encoding") => self.transfer_encoding(value),
+            _ => {}
+        }
+    }
+
+    /// One number, or a list of equal numbers (RFC 9112 §6.3, 5); the first counts where they differ.
+    fn content_length(&mut self, value: &[u8]) {
+        for part in value.split(|b| *b == b',') {
+            let number = decimal(part.trim_ascii());
+            match (self.fields.content_length, number) {
+                (ContentLength::Absent, Some(n)) => self.fields.content_length = ContentLength::Is(n),
+                (ContentLength::Absent, None) => {
+                    self.fields.content_length = ContentLength::Bad;
+                    self.weird.insert(Weird::BadContentLength);
+                }
+                (ContentLength::Is(old), Some(n)) if old == n => self.weird.insert(Weird::DuplicateContentLength),
+                (ContentLength::Is(_) | ContentLength::Bad, _) => self.weird.insert(Weird::ConflictingContentLength),
+            }
+        }
+    }
+
+    fn transfer_encoding(&mut self, value: &[u8]) {
+        self.fields.transfer_encoding = true;
+        for coding in value.split(|b| *b == b',') {
+            let coding = coding.trim_ascii();
+            if self.fields.chunked {
+                self.weird.insert(Weird::UnknownTransferCoding);
+            }
+            self.fields.chunked = coding.eq_ignore_ascii_case(b"chunked");
+            let known = self.fields.chunked
+                || [&b"gzip"[..], b"deflate", b"compress", b"identity", b"x-gzip"].iter().any(|k| coding.eq_ignore_ascii_case(k));
+            if !known {
+                self.weird.insert(Weird::UnknownTransferCoding);
+            }
+        }
+    }
+
+    /// Names what only the whole head shows.
+    pub(super) fn close(&mut self) {
+        let fields = &self.fields;
+        if fields.transfer_encoding && fields.content_length != ContentLength::Absent {
+            self.weird.insert(Weird::TeAndCl);
+        }
+        let version = match self.start {
+            StartLine::Request { method, target, version } => {
+                if !is_known_method(method) {
+                    self.weird.insert(Weird::UnknownMethod);
+                }
+                if !target.iter().all(u8::is_ascii_graphic) {
+                    self.weird.insert(Weird::BinaryTarget);
+                }
+                if version == Version::V11 && fields.host.is_none() {
+                    self.weird.insert(Weird::MissingHost);
+                }
+                version
+            }
+            StartLine::Response { version, status, .. } => {
+                if !(100..600).contains(&status) {
+                    self.weird.insert(Weird::OddStatus);
+                }
+                version
+            }
+        };
+        if version == Version::V10 && fields.transfer_encoding {
+            self.weird.insert(Weird::TeInHttp10);
+        }
+    }
+}
+
+fn first<'a>(slot: &mut Option<&'a [u8]>, value: &'a [u8]) {
+    if slot.is_none() {
+        *slot = Some(value);
+    }
+}
+
+/// Digits only: no sign, no space inside, no overflow.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |n, b| {
+        let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
+        n.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+impl Parsed<'_> {
+    /// The same behind `skipped` bytes.
+    fn behind(self, skipped: usize) -> Self {
+        match self {
+            Self::Whole(len, head) => Self::Whole(len + skipped, head),
+            Self::Partial | Self::Invalid => self,
+        }
+    }
+}
+
+/// Where the head at the start of `bytes` ends (behind its empty line), looking from `from` on.
+pub(super) fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
+    let lead = leading_empty_lines(bytes);
+    let mut at = from.saturating_sub(2).max(lead);
+    loop {
+        let rest = bytes.get(at..)?;
+        let lf = at + memchr::memchr(b'\n', rest)?;
+        match bytes.get(lf + 1..)? {
+            [b'\n', ..] => return Some(lf + 2),
+            [b'\r', b'\n', ..] => return Some(lf + 3),
+            _ => at = lf + 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(kind: Kind, text: &[u8]) -> Head<'_> {
+        match parse(kind, text, None) {
+            Parsed::Whole(_, head) => head,
+            other => panic!("{other:?} for {}", String::from_utf8_lossy(text)),
+        }
+    }
+
+    #[test]
+    fn an_ordinary_head_has_no_oddity() {
+        let h = head(Kind::Request, b"GET /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n");
+        assert!(h.weird.is_empty());
+        assert_eq!(h.fields.host, Some(&b"x"[..]));
+        assert_eq!(h.fields.content_length, ContentLength::Is(5));
+    }
+
+    #[test]
+    fn oddities_are_named() {
+        let table: &[(Kind, &[u8], Weird)] = &[
+            (Kind::Request, b"GET / HTTP/1.1\nHost: x\n\n", Weird::BareLf),
+            (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\nA: b\r\n\r\n", Weird::BareLf),
+            (Kind::Request, b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n", Weird::LeadingEmptyLine),
+            (Kind::Request, b"GET / HTTP/1.1\r\n\r\n", Weird::MissingHost),
+            (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", Weird::DuplicateHost),
+            (Kind::Request, b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n", Weird::UnknownMethod),
+            (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", Weird::DuplicateContentLength),
+            (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1, 2\r\n\r\n", Weird::ConflictingContentLength),
+            (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\n", Weird::BadContentLength),
+            (Kind::Response, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", Weird::TeAndCl),
+            (Kind::Response, b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Weird::TeInHttp10),
+            (Kind::Response, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: banana\r\n\r\n", Weird::UnknownTransferCoding),
+            (Kind::Response, b"HTTP/1.1 999 Odd\r\n\r\n", Weird::OddStatus),
+            (Kind::Request, b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n", Weird::SpaceInTarget),
+            (Kind::Request, b"GET /\xe9 HTTP/1.1\r\nHost: x\r\n\r\n", Weird::BinaryTarget),
+            (Kind::Request, b"GET  / HTTP/1.1\r\nHost: x\r\n\r\n", Weird::BadStartLineSpacing),
+            (Kind::Request, b"GET / HTTP/1.2\r\nHost: x\r\n\r\n", Weird::OddVersion),
+            (Kind::Request, b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", Weird::SpaceBeforeColon),
+            (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n", Weird::ObsFold),
+            (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nnocolon\r\n\r\n", Weird::BadHeader),
+            (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nA: \x01\r\n\r\n", Weird::BadHeaderValue),
+            (Kind::Response, b"ICY 200 OK\r\n\r\n", Weird::IcyStatusLine),
+            (Kind::Request, b"GET /old\r\n", Weird::Http09),
+        ];
+        for (kind, text, weird) in table {
+            let h = head(*kind, text);
+            assert!(h.weird.contains(*weird), "{} of {:?}", weird.name(), String::from_utf8_lossy(text));
+        }
+    }
+
+    #[test]
+    fn a_phrase_survives_also_with_bytes_outside_ascii() {
+        for (text, expected) in [
+            (&b"HTTP/1.1 200 Tr\xe8s bien\r\n\r\n"[..], &b"Tr\xe8s bien"[..]),
+            (b"HTTP/1.1 200\r\n\r\n", b""),
+            (b"HTTP/1.1 200 \r\n\r\n", b""),
+        ] {
+            let StartLine::Response { phrase, status, .. } = head(Kind::Response, text).start else { panic!() };
+            assert_eq!((phrase, status), (expected, 200));
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_head_is_found_from_any_place_before_it() {
+        let text = b"\r\nGET / HTTP/1.1\r\nA: b\r\n\r\nrest";
+        for from in 0..26 {
+            assert_eq!(end_of_head(text, from), Some(26), "from {from}");
+        }
+        assert_eq!(end_of_head(b"GET / HTTP/1.0\n\nx", 0), Some(16));
+        assert_eq!(end_of_head(b"GET / HTTP/1.0\r\n\r", 0), None);
+    }
+
+    #[test]
+    fn the_last_coding_decides_and_two_fields_are_one_list() {
+        let h = head(Kind::Response, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert!(h.fields.chunked && !h.weird.contains(Weird::UnknownTransferCoding));
+        let h = head(Kind::Response, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n");
+        assert!(!h.fields.chunked && h.weird.contains(Weird::UnknownTransferCoding));
+    }
+}

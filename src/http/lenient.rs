@@ -1,0 +1,222 @@
+//! Heads that httparse refuses and real servers take: parsed line by line, every oddity named.
+//!
+//! Off the hot path; also reads the beginning of a head whose rest is missing (`salvage`).
+
+use crate::record::{Version, Weird, WeirdSet};
+
+use super::detect::is_token;
+use super::head::{EachField, Fields, Head, Kind, MAX_HEADERS, Parsed, StartLine, end_of_head};
+
+/// Parses the head at the start of `text`, which has no leading empty lines.
+pub(super) fn parse<'a>(kind: Kind, text: &'a [u8], weird: WeirdSet, each: EachField<'_>) -> Parsed<'a> {
+    let Some(line_end) = memchr::memchr(b'\n', text) else { return Parsed::Partial };
+    let mut weird = weird;
+    let Some(start) = start_line(kind, text.get(..line_end).unwrap_or_default(), &mut weird) else {
+        return Parsed::Invalid;
+    };
+    if weird.contains(Weird::Http09) {
+        return Parsed::Whole(line_end + 1, Head { start, fields: Fields::default(), weird });
+    }
+    match end_of_head(text, 0) {
+        Some(end) => {
+            let lines = text.get(line_end + 1..end).unwrap_or_default();
+            Parsed::Whole(end, read_fields(start, lines, weird, each))
+        }
+        None => Parsed::Partial,
+    }
+}
+
+/// What the beginning of a head tells, when its rest will not come: at least the start line must be whole.
+pub(super) fn salvage<'a>(kind: Kind, text: &'a [u8], each: EachField<'_>) -> Option<Head<'a>> {
+    let lead = text.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+    let text = text.get(lead..)?;
+    let line_end = memchr::memchr(b'\n', text)?;
+    let mut weird = WeirdSet::default();
+    let start = start_line(kind, text.get(..line_end)?, &mut weird)?;
+    let rest = text.get(line_end + 1..)?;
+    let whole_lines = memchr::memrchr(b'\n', rest).map_or(0, |at| at + 1);
+    Some(read_fields(start, rest.get(..whole_lines)?, weird, each))
+}
+
+/// The reason phrase of a status line, taken from the bytes.
+pub(super) fn phrase(text: &[u8]) -> &[u8] {
+    let line = text.split(|b| *b == b'\n').next().unwrap_or_default().trim_ascii_end();
+    line.splitn(3, |b| *b == b' ').nth(2).unwrap_or_default()
+}
+
+fn start_line<'a>(kind: Kind, line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLine<'a>> {
+    let line = match line.strip_suffix(b"\r") {
+        Some(line) => line,
+        None => {
+            weird.insert(Weird::BareLf);
+            line
+        }
+    };
+    if memchr::memchr(b'\r', line).is_some() {
+        weird.insert(Weird::BareCr);
+    }
+    match kind {
+        Kind::Request => request_line(line, weird),
+        Kind::Response => status_line(line, weird),
+    }
+}
+
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+fn request_line<'a>(line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLine<'a>> {
+    let method_len = line.iter().take_while(|b| is_token(**b)).count();
+    let (method, rest) = line.split_at_checked(method_len).filter(|(m, r)| !m.is_empty() && r.first().is_some_and(is_blank))?;
+    let target_and_version = rest.trim_ascii();
+    if rest.first() == Some(&b'\t') || rest.get(1).is_some_and(is_blank) || rest.last().is_some_and(is_blank) {
+        weird.insert(Weird::BadStartLineSpacing);
+    }
+    let cut = target_and_version.iter().rposition(is_blank);
+    let (target, version) = match cut {
+        Some(at) => target_and_version.split_at(at),
+        None => (target_and_version, &b""[..]),
+    };
+    let version = version.trim_ascii();
+    if target.last().is_some_and(is_blank) {
+        weird.insert(Weird::BadStartLineSpacing);
+    }
+    let target = target.trim_ascii();
+    let is_version = version.get(..5).is_some_and(|v| v.eq_ignore_ascii_case(b"HTTP/"));
+    if !is_version {
+        // HTTP/0.9 has no version; anything else here is no request line.
+        let simple = method == b"GET" && version.is_empty() && target.first() == Some(&b'/');
+        weird.insert(Weird::Http09);
+        return simple.then_some(StartLine::Request { method, target, version: Version::V09 });
+    }
+    if target.iter().any(is_blank) {
+        weird.insert(Weird::SpaceInTarget);
+    }
+    Some(StartLine::Request { method, target, version: version_of(version, weird) })
+}
+
+fn status_line<'a>(line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLine<'a>> {
+    let cut = line.iter().position(is_blank)?;
+    let (version, rest) = line.split_at_checked(cut)?;
+    let version = match version {
+        b"ICY" => {
+            weird.insert(Weird::IcyStatusLine);
+            Version::V10
+        }
+        _ => version.get(..5).filter(|v| v.eq_ignore_ascii_case(b"HTTP/")).map(|_| version_of(version, weird))?,
+    };
+    let rest_trimmed = rest.trim_ascii_start();
+    if rest.len() - rest_trimmed.len() > 1 || rest.first() == Some(&b'\t') {
+        weird.insert(Weird::BadStartLineSpacing);
+    }
+    let digits = rest_trimmed.iter().take_while(|b| b.is_ascii_digit()).count();
+    let (number, phrase) = rest_trimmed.split_at_checked(digits)?;
+    if digits != 3 {
+        weird.insert(Weird::OddStatus);
+    }
+    let status = std::str::from_utf8(number).ok()?.parse().ok()?;
+    Some(StartLine::Response { version, status, phrase: phrase.trim_ascii() })
+}
+
+fn version_of(version: &[u8], weird: &mut WeirdSet) -> Version {
+    match version {
+        b"HTTP/1.1" => Version::V11,
+        b"HTTP/1.0" => Version::V10,
+        _ => {
+            weird.insert(Weird::OddVersion);
+            let number = version.get(5..).unwrap_or_default();
+            if number.starts_with(b"0") || number == b"1.0" { Version::V10 } else { Version::V11 }
+        }
+    }
+}
+
+/// Reads the header lines; a line that begins with white space continues the one before (RFC 9112 §5.2): it gives an
+/// empty value its content, and is otherwise only named.
+fn read_fields<'a>(start: StartLine<'a>, lines: &'a [u8], weird: WeirdSet, mut each: EachField<'_>) -> Head<'a> {
+    let mut head = Head { start, fields: Fields::default(), weird };
+    let mut open: Option<(&[u8], &'a [u8])> = None;
+    let mut take = |head: &mut Head<'a>, field: Option<(&[u8], &'a [u8])>| {
+        let Some((name, value)) = field else { return };
+        head.field(name, value);
+        if let Some(each) = each.as_mut() {
+            each(name, value);
+        }
+    };
+    for (count, line) in lines.split_inclusive(|b| *b == b'\n').enumerate() {
+        let Some(line) = line.strip_suffix(b"\n") else { break };
+        let bare = !line.ends_with(b"\r");
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if bare {
+            head.weird.insert(Weird::BareLf);
+        }
+        if line.is_empty() {
+            break;
+        }
+        if count >= MAX_HEADERS {
+            head.weird.insert(Weird::TooManyHeaders);
+            break;
+        }
+        if line.first().is_some_and(is_blank) {
+            head.weird.insert(Weird::ObsFold);
+            if let Some((_, value)) = open.as_mut().filter(|(_, value)| value.is_empty()) {
+                *value = line.trim_ascii();
+            }
+            continue;
+        }
+        take(&mut head, open.take());
+        open = field_line(line, &mut head.weird);
+    }
+    take(&mut head, open);
+    head.close();
+    head
+}
+
+fn field_line<'a>(line: &'a [u8], weird: &mut WeirdSet) -> Option<(&'a [u8], &'a [u8])> {
+    let Some(colon) = memchr::memchr(b':', line) else {
+        weird.insert(Weird::BadHeader);
+        return None;
+    };
+    let (name, value) = line.split_at_checked(colon)?;
+    let trimmed = name.trim_ascii_end();
+    if trimmed.len() != name.len() {
+        weird.insert(Weird::SpaceBeforeColon);
+    }
+    if trimmed.is_empty() || !trimmed.iter().all(|b| is_token(*b)) {
+        weird.insert(Weird::BadHeader);
+    }
+    let value = value.get(1..)?.trim_ascii();
+    if value.iter().any(|b| (*b < 0x20 && *b != b'\t') || *b == 0x7f) {
+        weird.insert(Weird::BadHeaderValue);
+    }
+    Some((trimmed, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginning_of_a_head_tells_what_it_can() {
+        let head = salvage(Kind::Request, b"GET /a HTTP/1.1\r\nHost: shop\r\nUser-Ag", None).unwrap();
+        assert_eq!(head.fields.host, Some(&b"shop"[..]));
+        assert_eq!(head.fields.user_agent, None);
+        assert!(salvage(Kind::Request, b"GET /a HTTP/1.1", None).is_none());
+        let StartLine::Response { status, .. } = salvage(Kind::Response, b"HTTP/1.1 404 Not Found\r\nA", None).unwrap().start
+        else {
+            panic!()
+        };
+        assert_eq!(status, 404);
+    }
+
+    #[test]
+    fn what_is_no_start_line_is_refused() {
+        for (kind, text) in [
+            (Kind::Request, &b"EHLO mail\r\n\r\n"[..]),
+            (Kind::Request, b"OPTIONS sip:a@b SIP/2.0\r\n\r\n"),
+            (Kind::Response, b"HTTP/1.1 abc\r\n\r\n"),
+            (Kind::Response, b"220 smtp ready\r\n\r\n"),
+        ] {
+            assert!(matches!(parse(kind, text, WeirdSet::default(), None), Parsed::Invalid), "{}", String::from_utf8_lossy(text));
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Stream bytes to HTTP exchanges.
+//!
+//! `detect` says what bytes are, `head` and `body` parse one message, `framing` decides its length, `pairing` which
+//! response answers which request, `exchange` builds the record, and [`Session`] is the analyzer that sits on a
+//! connection and holds them together. No clock, no socket; knows nothing of packets.
+
+mod body;
+mod detect;
+mod exchange;
+mod framing;
+mod head;
+mod lenient;
+mod pairing;
+mod proxy_protocol;
+mod reader;
+mod session;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod transactions;
+
+use std::net::IpAddr;
+
+use compact_str::{CompactString, format_compact};
+
+use crate::ledger::HttpLedger;
+use crate::record::{Header, Record};
+use crate::redact::Redactor;
+
+pub use session::Session;
+
+/// Which headers a record keeps (LOGHEADERS).
+#[derive(Clone, Debug, Default)]
+pub enum KeepHeaders {
+    /// None.
+    #[default]
+    None,
+    /// All.
+    All,
+    /// Those with these names, lower case.
+    Named(Vec<String>),
+}
+
+impl KeepHeaders {
+    fn keeps(&self, name: &[u8]) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Named(names) => names.iter().any(|n| n.as_bytes().eq_ignore_ascii_case(name)),
+        }
+    }
+}
+
+/// What all sessions are told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Longest head looked at (MAX_HEAD_BYTES).
+    pub max_head_bytes: usize,
+    /// When a request counts as unanswered, nanoseconds behind its last byte (TIMEOUT_AFTER_MS).
+    pub timeout_after: u64,
+    /// When a response counts as a stream, nanoseconds (STREAM_AFTER_MS).
+    pub stream_after: u64,
+    /// Headers to keep.
+    pub headers: KeepHeaders,
+    /// Identity of the observer, part of every `event.id` (OBSERVER_ID, pod uid, host name).
+    pub observer_id: String,
+    /// Own addresses, for the direction (OWN_IPS).
+    pub own_ips: Vec<IpAddr>,
+    /// Proxies whose word about the client is taken (TRUSTED_PROXIES).
+    pub trusted_proxies: crate::shape::proxy::Trusted,
+    /// Value of the nonce header that marks podtap's own requests.
+    pub nonce: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_head_bytes: 64 * 1024,
+            timeout_after: 10_000_000_000,
+            stream_after: 30_000_000_000,
+            headers: KeepHeaders::None,
+            observer_id: String::new(),
+            own_ips: Vec::new(),
+            trusted_proxies: crate::shape::proxy::Trusted::default(),
+            nonce: None,
+        }
+    }
+}
+
+/// What all sessions share.
+#[derive(Debug)]
+pub struct Context {
+    /// What they are told.
+    pub config: Config,
+    /// Masks secrets before anything is kept.
+    pub redactor: Redactor,
+    /// What they count.
+    pub ledger: HttpLedger,
+    /// Names seen in TLS handshakes and such.
+    pub protocols: Protocols,
+    /// What they make.
+    pub out: Vec<Record>,
+    left: Vec<pairing::Left>,
+}
+
+impl Context {
+    /// An empty context.
+    pub fn new(config: Config, redactor: Redactor) -> Self {
+        Self {
+            config,
+            redactor,
+            ledger: HttpLedger::default(),
+            protocols: Protocols::default(),
+            out: Vec::new(),
+            left: Vec::new(),
+        }
+    }
+}
+
+/// What was recognised and not decoded, by name: `tls api.example.com (h2)`, `h2`. Bounded.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Protocols {
+    counts: std::collections::BTreeMap<CompactString, u64>,
+}
+
+impl Protocols {
+    /// Names kept apart; more are counted together as `other`.
+    const MAX_NAMES: usize = 64;
+
+    fn count(&mut self, name: CompactString) {
+        let known = self.counts.contains_key(&name) || self.counts.len() < Self::MAX_NAMES;
+        *self.counts.entry(if known { name } else { CompactString::const_new("other") }).or_default() += 1;
+    }
+
+    /// Names and how many connections had them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.counts.iter().map(|(name, n)| (name.as_str(), *n))
+    }
+
+    /// Adds those of another thread.
+    pub fn merge(&mut self, other: &Self) {
+        for (name, n) in &other.counts {
+            *self.counts.entry(name.clone()).or_default() += n;
+        }
+    }
+}
+
+/// `event.id` of the exchange whose request begins at `offset`.
+fn exchange_id(connection: &str, offset: u64) -> CompactString {
+    format_compact!("{connection}-{offset:x}")
+}
+
+/// `event.id` of a response without request.
+fn orphan_id(connection: &str, offset: u64) -> CompactString {
+    format_compact!("{connection}-r{offset:x}")
+}
+
+/// What keeps the header fields that a record shows, masked; `None` where it shows none.
+fn head_fields<'a>(
+    keep: &'a KeepHeaders,
+    redactor: &'a Redactor,
+    into: &'a mut Vec<Header>,
+) -> Option<impl FnMut(&[u8], &[u8]) + 'a> {
+    if matches!(keep, KeepHeaders::None) {
+        return None;
+    }
+    Some(move |name: &[u8], value: &[u8]| {
+        if keep.keeps(name) && into.len() < MAX_KEPT_HEADERS {
+            into.push(Header { name: redactor.text(name), value: redactor.header_value(name, value) });
+        }
+    })
+}
+
+/// Most header fields kept of one message.
+const MAX_KEPT_HEADERS: usize = 128;

@@ -1,0 +1,76 @@
+//! Where the parser stands in one stream.
+
+use crate::flow::Timestamp;
+use crate::ledger::NotHttp;
+
+use super::body::Body;
+
+/// Bytes of one event, and what is left of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chunk<'a> {
+    pub at: Timestamp,
+    /// Offset of the first byte left.
+    pub offset: u64,
+    pub ack: Option<u64>,
+    pub bytes: &'a [u8],
+    /// Nothing has been taken from it: a segment starts here.
+    pub fresh: bool,
+}
+
+impl Chunk<'_> {
+    /// Takes `used` bytes from the front.
+    pub(super) fn advance(&mut self, used: usize) {
+        self.bytes = self.bytes.get(used..).unwrap_or_default();
+        self.offset += used as u64;
+        self.fresh &= used == 0;
+    }
+
+    /// Where it begins.
+    pub(super) fn begun(&self) -> Begun {
+        Begun { at: self.at, offset: self.offset, ack: self.ack }
+    }
+}
+
+/// Where and when a message began, and what its first segment acknowledged.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Begun {
+    pub at: Timestamp,
+    pub offset: u64,
+    pub ack: Option<u64>,
+}
+
+/// Where the parser stands.
+#[derive(Debug, Default)]
+pub(super) enum State {
+    /// Between two messages.
+    #[default]
+    Start,
+    /// In a head, its bytes in `Reader::buffer`.
+    Head,
+    /// In a body.
+    Body(Body),
+    /// No HTTP/1 any more, or never.
+    Opaque(NotHttp),
+    /// Looking for the next message; `lost` when bytes were missing, so that only a segment's start is believed.
+    Resync { lost: bool },
+}
+
+/// One stream.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    pub state: State,
+    /// The head under way, when it did not come in one piece.
+    pub buffer: Vec<u8>,
+    /// How far `buffer` was searched for its end.
+    pub scanned: usize,
+    /// Where the head under way began.
+    pub begun: Begun,
+    /// When its newest bytes came.
+    pub newest: Timestamp,
+    /// Offset behind the last byte or gap.
+    pub parsed_to: u64,
+    /// No byte of the body under way was seen.
+    pub body_untouched: bool,
+    /// FIN was seen.
+    pub ended: bool,
+}

@@ -1,0 +1,580 @@
+//! One connection: both its streams, the queue between them, and what comes of it.
+//!
+//! Steps through the bytes and keeps the ledger; how a record is filled stands in `exchange`, which response answers
+//! which request in `pairing`.
+
+use std::sync::Arc;
+
+use crate::flow::{Direction, Timestamp};
+use crate::ledger::NotHttp;
+use crate::record::{Connection, Missing, Trust, Weird};
+use crate::tcp::{Analyzer, CloseReason, Conn, GapCause, StreamEvent};
+
+use super::body::Body;
+use super::detect::{Start, classify};
+use super::head::{self, Head, Kind, Parsed, StartLine};
+use super::pairing::{Pairing, Target};
+use super::proxy_protocol::{self, ProxyHeader};
+use super::reader::{Begun, Chunk, Reader, State};
+use super::{Context, lenient, tls};
+
+/// How long a response may wait for a request that the capture shows later, and a provisional pair for what
+/// contradicts it, in nanoseconds.
+const SETTLE_AFTER: i64 = 1_000_000_000;
+
+/// The HTTP analyzer of one connection.
+#[derive(Debug)]
+pub struct Session {
+    readers: [Reader; 2],
+    /// Which stream holds the requests.
+    pub(super) client: Option<Direction>,
+    pub(super) pairing: Pairing,
+    /// Where the response under way goes.
+    pub(super) target: Option<Target>,
+    /// Shared part of the records, made with the first one.
+    pub(super) shared: Option<Arc<Connection>>,
+    /// The client that a PROXY protocol header named.
+    pub(super) proxied: Option<std::net::IpAddr>,
+    /// Exchanges so far.
+    pub(super) exchanges: u32,
+    /// Oddities between messages, for the next one.
+    pub(super) stray: crate::record::WeirdSet,
+}
+
+impl Analyzer for Session {
+    type Context = Context;
+
+    fn open(conn: &Conn, _: &mut Context) -> Self {
+        Self {
+            readers: Default::default(),
+            client: None,
+            pairing: if conn.handshake_seen { Pairing::default() } else { Pairing::joined_late() },
+            target: None,
+            shared: None,
+            proxied: None,
+            exchanges: 0,
+            stray: Default::default(),
+        }
+    }
+
+    fn on_event(&mut self, conn: &Conn, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
+        match event {
+            StreamEvent::Data { at, offset, ack, bytes } => {
+                cx.ledger.bytes += bytes.len() as u64;
+                self.on_data(conn, from, Chunk { at, offset, ack, bytes, fresh: true }, cx);
+            }
+            StreamEvent::Gap { at, offset, len, cause } => self.on_gap(conn, from, at, offset, len, cause, cx),
+            StreamEvent::End { at } => self.on_end(conn, from, at, cx),
+        }
+        self.flush(cx);
+    }
+
+    fn on_tick(&mut self, _: &Conn, now: Timestamp, cx: &mut Context) {
+        if self.pairing.is_empty() {
+            return;
+        }
+        let settled = Timestamp(now.0.saturating_sub(SETTLE_AFTER));
+        self.pairing.confirm(settled);
+        self.pairing.stop_waiting(settled);
+        self.time_out(now, cx);
+        self.flush(cx);
+    }
+
+    fn on_close(mut self, conn: &Conn, at: Timestamp, reason: CloseReason, cx: &mut Context) {
+        for from in [Direction::FromLow, Direction::FromHigh] {
+            self.close_reader(conn, from, at, reason, cx);
+        }
+        self.flush(cx);
+        self.drain(reason, cx);
+    }
+}
+
+impl Session {
+    fn reader(&mut self, from: Direction) -> &mut Reader {
+        let [low, high] = &mut self.readers;
+        match from {
+            Direction::FromLow => low,
+            Direction::FromHigh => high,
+        }
+    }
+
+    /// What the stream `from` holds, once that is known.
+    fn kind(&self, from: Direction) -> Option<Kind> {
+        self.client.map(|client| if client == from { Kind::Request } else { Kind::Response })
+    }
+
+    fn on_data(&mut self, conn: &Conn, from: Direction, mut chunk: Chunk<'_>, cx: &mut Context) {
+        let mut idle_steps = 0;
+        while !chunk.bytes.is_empty() {
+            let used = self.step(conn, from, &chunk, cx);
+            // A step may only change the state; two in a row that take nothing would go on for ever.
+            idle_steps = if used == 0 { idle_steps + 1 } else { 0 };
+            if idle_steps > 3 {
+                cx.ledger.resync += chunk.bytes.len() as u64;
+                self.reader(from).state = State::Resync { lost: false };
+                break;
+            }
+            chunk.advance(used);
+        }
+        let end = chunk.offset + chunk.bytes.len() as u64;
+        self.reader(from).parsed_to = end;
+    }
+
+    /// Takes some bytes from the front of `chunk`; says how many.
+    fn step(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        match self.reader(from).state {
+            State::Start => self.at_start(conn, from, chunk, cx),
+            State::Head => self.in_head(conn, from, chunk, cx),
+            State::Body(_) => self.in_body(from, chunk, cx),
+            State::Opaque(why) => self.opaque(from, why, chunk, cx),
+            State::Resync { lost } => self.resync(from, lost, chunk, cx),
+        }
+    }
+
+    fn at_start(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        let proxy = chunk.offset == 0 && chunk.bytes.starts_with(b"\r\n\r\n\0");
+        let lead = if proxy { 0 } else { chunk.bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count() };
+        let text = chunk.bytes.get(lead..).unwrap_or_default();
+        if text.is_empty() {
+            // Empty lines behind a body, or before a request whose head comes with the next segment.
+            self.stray.insert(Weird::LeadingEmptyLine);
+            cx.ledger.resync += lead as u64;
+            return lead;
+        }
+        match self.message_kind(from, classify(text)) {
+            Some(kind) => self.message(conn, from, kind, chunk, cx),
+            None => self.no_message(from, classify(text), chunk, cx),
+        }
+    }
+
+    /// The kind of message that `start` begins, when this stream may hold it.
+    fn message_kind(&self, from: Direction, start: Start) -> Option<Kind> {
+        let kind = match start {
+            Start::Request => Kind::Request,
+            Start::Response => Kind::Response,
+            Start::Tls | Start::H2 | Start::ProxyHeader | Start::NeedMore | Start::Unknown => return None,
+        };
+        self.kind(from).is_none_or(|known| known == kind).then_some(kind)
+    }
+
+    /// A message begins: parses its head in place when it is whole, keeps its beginning otherwise.
+    fn message(&mut self, conn: &Conn, from: Direction, kind: Kind, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        match self.parse(conn, from, kind, chunk.bytes, chunk.begun(), chunk.at, cx) {
+            Outcome::Whole(len) => len,
+            Outcome::Partial => self.hold(from, chunk, cx),
+            Outcome::Invalid => self.garbage(from, chunk, cx),
+        }
+    }
+
+    fn parse(
+        &mut self,
+        conn: &Conn,
+        from: Direction,
+        kind: Kind,
+        bytes: &[u8],
+        begun: Begun,
+        newest: Timestamp,
+        cx: &mut Context,
+    ) -> Outcome {
+        let mut headers = Vec::new();
+        let mut keep = super::head_fields(&cx.config.headers, &cx.redactor, &mut headers);
+        let parsed = head::parse(kind, bytes, keep.as_mut().map(|k| k as &mut dyn FnMut(&[u8], &[u8])));
+        drop(keep);
+        match parsed {
+            Parsed::Whole(len, head) => {
+                cx.ledger.heads += len as u64;
+                let message = Message { len: len as u64, begun, newest, headers };
+                self.on_head(conn, from, head, message, cx);
+                Outcome::Whole(len)
+            }
+            Parsed::Partial if bytes.len() >= cx.config.max_head_bytes => Outcome::Invalid,
+            Parsed::Partial => Outcome::Partial,
+            Parsed::Invalid => Outcome::Invalid,
+        }
+    }
+
+    fn on_head(&mut self, conn: &Conn, from: Direction, head: Head<'_>, message: Message, cx: &mut Context) {
+        self.reader(from).body_untouched = true;
+        match head.start {
+            StartLine::Request { method, target, version } => {
+                self.client.get_or_insert(from);
+                self.on_request(conn, from, (method, target, version), &head, message, cx);
+            }
+            StartLine::Response { version, status, phrase } => {
+                self.client.get_or_insert(from.flip());
+                self.on_response(conn, from, (version, status, phrase), &head, message, cx);
+            }
+        }
+    }
+
+    /// Keeps the beginning of a head until the rest comes.
+    fn hold(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        cx.ledger.waiting += chunk.bytes.len() as u64;
+        let reader = self.reader(from);
+        reader.buffer.extend_from_slice(chunk.bytes);
+        reader.scanned = 0;
+        reader.begun = chunk.begun();
+        reader.newest = chunk.at;
+        reader.state = State::Head;
+        chunk.bytes.len()
+    }
+
+    /// What is neither request nor response: another protocol, too little to tell, or garbage.
+    fn no_message(&mut self, from: Direction, start: Start, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        match start {
+            Start::NeedMore => self.hold(from, chunk, cx),
+            Start::Tls if self.client.is_none() => {
+                cx.ledger.tls_connections += 1;
+                cx.protocols.count(tls::name(chunk.bytes));
+                self.hand_over(NotHttp::Tls)
+            }
+            Start::H2 if self.client.is_none() => {
+                cx.ledger.h2_connections += 1;
+                cx.protocols.count("h2".into());
+                self.hand_over(NotHttp::H2)
+            }
+            Start::ProxyHeader if self.client.is_none() => match proxy_protocol::parse(chunk.bytes) {
+                ProxyHeader::Whole(len, client) => {
+                    self.proxied = client;
+                    cx.ledger.not_http.add(NotHttp::ProxyHeader as usize, len as u64);
+                    len
+                }
+                ProxyHeader::Partial => self.hold(from, chunk, cx),
+                ProxyHeader::Bad => {
+                    self.stray.insert(Weird::BadProxyHeader);
+                    self.garbage(from, chunk, cx)
+                }
+            },
+            Start::Tls | Start::H2 | Start::ProxyHeader | Start::Request | Start::Response | Start::Unknown => {
+                self.garbage(from, chunk, cx)
+            }
+        }
+    }
+
+    /// Both streams speak something else from here on.
+    pub(super) fn hand_over(&mut self, to: NotHttp) -> usize {
+        for reader in &mut self.readers {
+            reader.state = State::Opaque(to);
+        }
+        0
+    }
+
+    /// Bytes where a message should begin: on an HTTP connection look for the next one, else this is none.
+    fn garbage(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        if self.client.is_none() {
+            self.reader(from).state = State::Opaque(NotHttp::Unknown);
+            cx.ledger.not_http.add(NotHttp::Unknown as usize, chunk.bytes.len() as u64);
+            return chunk.bytes.len();
+        }
+        self.stray.insert(Weird::GarbageBetweenMessages);
+        self.reader(from).state = State::Resync { lost: false };
+        // At least one byte, or it would be tried again at the same place.
+        cx.ledger.resync += 1;
+        1
+    }
+
+    /// More bytes of a head that did not come in one piece.
+    fn in_head(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        let room = cx.config.max_head_bytes.saturating_sub(self.reader(from).buffer.len()).max(1);
+        let taken = chunk.bytes.get(..room).unwrap_or(chunk.bytes);
+        let reader = self.reader(from);
+        let before = reader.buffer.len();
+        let first_line_was_open = memchr::memchr(b'\n', &reader.buffer).is_none();
+        reader.buffer.extend_from_slice(taken);
+        reader.newest = reader.newest.max(chunk.at);
+        let first_line_ends = first_line_was_open && memchr::memchr(b'\n', taken).is_some();
+        let ends = head::end_of_head(&reader.buffer, reader.scanned).is_some();
+        reader.scanned = reader.buffer.len();
+        let undecided = before < 32;
+        cx.ledger.waiting += taken.len() as u64;
+        if ends || first_line_ends || undecided || self.reader(from).buffer.len() >= cx.config.max_head_bytes {
+            let back = self.retry(conn, from, before, chunk, cx);
+            return taken.len() - back;
+        }
+        taken.len()
+    }
+
+    /// Tries the kept bytes anew. Returns how many of the newest bytes were not used.
+    fn retry(&mut self, conn: &Conn, from: Direction, before: usize, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        let buffer = std::mem::take(&mut self.reader(from).buffer);
+        let (begun, newest) = (self.reader(from).begun, self.reader(from).newest);
+        let kept = buffer.len();
+        cx.ledger.waiting -= kept as u64;
+        self.reader(from).state = State::Start;
+        let whole = Chunk { at: newest, offset: begun.offset, ack: begun.ack, bytes: &buffer, fresh: true };
+        let start = classify(buffer.trim_ascii_start());
+        let used = match self.message_kind(from, start) {
+            Some(kind) => match self.parse(conn, from, kind, &buffer, begun, newest, cx) {
+                Outcome::Whole(len) => len,
+                Outcome::Partial => return self.keep(from, buffer, cx),
+                Outcome::Invalid if kept >= cx.config.max_head_bytes => {
+                    self.cut_head(conn, from, &buffer, Weird::HeadTooLarge, cx);
+                    kept
+                }
+                Outcome::Invalid => self.garbage(from, &whole, cx),
+            },
+            None if start == Start::NeedMore => return self.keep(from, buffer, cx),
+            None => self.no_message(from, start, &whole, cx),
+        };
+        // Bytes of this chunk that were not used are left in it; kept ones that were not used are gone.
+        let unused = kept - used.min(kept);
+        let back = unused.min(kept - before);
+        cx.ledger.resync += (unused - back) as u64;
+        let _ = chunk;
+        back
+    }
+
+    fn keep(&mut self, from: Direction, buffer: Vec<u8>, cx: &mut Context) -> usize {
+        cx.ledger.waiting += buffer.len() as u64;
+        let reader = self.reader(from);
+        reader.buffer = buffer;
+        reader.state = State::Head;
+        0
+    }
+
+    fn in_body(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        let Some(kind) = self.kind(from) else { return 0 };
+        if self.reader(from).body_untouched && self.is_bodyless(kind, chunk.bytes) {
+            self.finish(from, kind, chunk.offset, cx);
+            return 0;
+        }
+        let reader = self.reader(from);
+        reader.body_untouched = false;
+        let State::Body(body) = &mut reader.state else { return 0 };
+        let step = body.take(chunk.bytes);
+        let mut weird = crate::record::WeirdSet::default();
+        if let Body::Chunked(chunked) = body {
+            for (seen, name) in [
+                (chunked.extension, Weird::ChunkExtension),
+                (chunked.trailers, Weird::Trailers),
+                (chunked.bare_lf, Weird::BareLf),
+                (step.broken, Weird::BadChunk),
+            ] {
+                if seen {
+                    weird.insert(name);
+                }
+            }
+        }
+        cx.ledger.bodies += step.consumed as u64;
+        self.count(kind, chunk.at, step.consumed as u64, step.payload);
+        if !weird.is_empty() {
+            self.note(kind, weird, cx);
+        }
+        let end = chunk.offset + step.consumed as u64;
+        if step.done || step.broken {
+            self.finish(from, kind, end, cx);
+        }
+        if step.broken && matches!(self.reader(from).state, State::Start) {
+            self.reader(from).state = State::Resync { lost: false };
+        }
+        step.consumed
+    }
+
+    fn opaque(&mut self, from: Direction, why: NotHttp, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        // A stream that was not HTTP may turn to it at the start of a segment.
+        if why == NotHttp::Unknown && chunk.fresh && self.message_kind(from, classify(chunk.bytes)).is_some() {
+            self.reader(from).state = State::Start;
+            return 0;
+        }
+        cx.ledger.not_http.add(why as usize, chunk.bytes.len() as u64);
+        chunk.bytes.len()
+    }
+
+    /// Looks for the next message. After a loss only the start of a segment is believed: bytes of a body may look like
+    /// a message too.
+    fn resync(&mut self, from: Direction, lost: bool, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        if chunk.fresh && self.message_kind(from, classify(chunk.bytes)).is_some() {
+            self.reader(from).state = State::Start;
+            return 0;
+        }
+        let found = if lost { None } else { self.next_message(from, chunk.bytes) };
+        let skipped = found.unwrap_or(chunk.bytes.len());
+        if found.is_some() {
+            self.reader(from).state = State::Start;
+        }
+        cx.ledger.resync += skipped as u64;
+        skipped
+    }
+
+    /// Where in `bytes`, behind a line end, a message begins.
+    fn next_message(&self, from: Direction, bytes: &[u8]) -> Option<usize> {
+        if self.kind(from) == Some(Kind::Response)
+            && let Some(at) = memchr::memmem::find(bytes, b"HTTP/1.")
+        {
+            return Some(at).filter(|at| *at > 0);
+        }
+        let starts = memchr::memchr_iter(b'\n', bytes).map(|lf| lf + 1);
+        starts.take(64).find(|at| bytes.get(*at..).is_some_and(|rest| self.message_kind(from, classify(rest)).is_some()))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of StreamEvent::Gap, spelt out")]
+    fn on_gap(
+        &mut self,
+        conn: &Conn,
+        from: Direction,
+        at: Timestamp,
+        offset: u64,
+        len: u64,
+        cause: GapCause,
+        cx: &mut Context,
+    ) {
+        let end = offset + len;
+        let kind = self.kind(from);
+        let trust = if cause == GapCause::Lost { Trust::Gap } else { Trust::Truncated };
+        self.reader(from).parsed_to = end;
+        match &mut self.reader(from).state {
+            State::Opaque(_) => return,
+            State::Body(body) => {
+                let part = body.skip(len);
+                let Some(kind) = kind else { return };
+                let missing = if kind == Kind::Request { Missing::REQUEST_BODY } else { Missing::RESPONSE_BODY };
+                self.reader(from).body_untouched = false;
+                self.doubt(kind, trust, missing);
+                match part {
+                    Some(done) => {
+                        self.count(kind, Timestamp(i64::MIN), len, len);
+                        if done {
+                            self.finish(from, kind, end, cx);
+                        }
+                        return;
+                    }
+                    None => self.finish(from, kind, offset, cx),
+                }
+            }
+            State::Head => {
+                let buffer = std::mem::take(&mut self.reader(from).buffer);
+                cx.ledger.waiting -= buffer.len() as u64;
+                self.cut_head(conn, from, &buffer, Weird::HeaderNotKept, cx);
+            }
+            State::Start | State::Resync { .. } => {}
+        }
+        if !matches!(self.reader(from).state, State::Opaque(_)) {
+            self.reader(from).state = State::Resync { lost: true };
+        }
+        let _ = at;
+        self.flush(cx);
+        match kind.or(self.kind(from)) {
+            Some(Kind::Response) => self.pairing.responses_lost(end, &mut cx.left),
+            Some(Kind::Request) | None => self.pairing.requests_lost(),
+        }
+        self.emit_left(cx);
+    }
+
+    /// The rest of a head will not come, or is too long: takes what its beginning tells.
+    fn cut_head(&mut self, conn: &Conn, from: Direction, buffer: &[u8], why: Weird, cx: &mut Context) {
+        let start = classify(buffer.trim_ascii_start());
+        let (begun, newest) = (self.reader(from).begun, self.reader(from).newest);
+        let mut headers = Vec::new();
+        let mut keep = super::head_fields(&cx.config.headers, &cx.redactor, &mut headers);
+        let each = keep.as_mut().map(|k| k as &mut dyn FnMut(&[u8], &[u8]));
+        let head = self.message_kind(from, start).and_then(|kind| Some((kind, lenient::salvage(kind, buffer, each)?)));
+        drop(keep);
+        self.reader(from).state = State::Resync { lost: true };
+        let Some((kind, mut head)) = head else {
+            cx.ledger.resync += buffer.len() as u64;
+            return;
+        };
+        if why == Weird::HeadTooLarge {
+            head.weird.insert(why);
+        }
+        cx.ledger.heads += buffer.len() as u64;
+        let end = begun.offset + buffer.len() as u64;
+        let message = Message { len: buffer.len() as u64, begun, newest, headers };
+        self.on_head(conn, from, head, message, cx);
+        let missing = if kind == Kind::Request { Missing::REQUEST_HEAD } else { Missing::RESPONSE_HEAD };
+        self.doubt(kind, Trust::Truncated, missing);
+        if matches!(self.reader(from).state, State::Body(_)) {
+            self.finish(from, kind, end, cx);
+        }
+        if !matches!(self.reader(from).state, State::Opaque(_)) {
+            self.reader(from).state = State::Resync { lost: true };
+        }
+    }
+
+    fn on_end(&mut self, conn: &Conn, from: Direction, at: Timestamp, cx: &mut Context) {
+        if std::mem::replace(&mut self.reader(from).ended, true) {
+            return;
+        }
+        self.close_reader(conn, from, at, CloseReason::Closed, cx);
+        if self.kind(from) == Some(Kind::Response) {
+            self.flush(cx);
+            self.no_more_responses(CloseReason::Closed, cx);
+        }
+    }
+
+    /// No byte will come on this stream any more: ends what is under way.
+    fn close_reader(&mut self, conn: &Conn, from: Direction, at: Timestamp, reason: CloseReason, cx: &mut Context) {
+        let _ = at;
+        let cut_by_us = !matches!(reason, CloseReason::Closed | CloseReason::Reset | CloseReason::Reused);
+        let end = self.reader(from).parsed_to;
+        match &self.reader(from).state {
+            State::Head => {
+                let buffer = std::mem::take(&mut self.reader(from).buffer);
+                cx.ledger.waiting -= buffer.len() as u64;
+                self.cut_head(conn, from, &buffer, Weird::HeaderNotKept, cx);
+            }
+            State::Body(body) => {
+                let until_close = matches!(body, Body::UntilClose);
+                let Some(kind) = self.kind(from) else { return };
+                let missing = if kind == Kind::Request { Missing::REQUEST_BODY } else { Missing::RESPONSE_BODY };
+                if cut_by_us {
+                    self.doubt(kind, Trust::Truncated, missing);
+                } else if !until_close || reason == CloseReason::Reset {
+                    let mut weird = crate::record::WeirdSet::default();
+                    weird.insert(Weird::BodyCutByClose);
+                    self.note(kind, weird, cx);
+                }
+                self.finish(from, kind, end, cx);
+            }
+            State::Start | State::Opaque(_) | State::Resync { .. } => {}
+        }
+    }
+
+    /// The message under way on `from` is whole, and ended before `end`.
+    pub(super) fn finish(&mut self, from: Direction, kind: Kind, end: u64, cx: &mut Context) {
+        self.reader(from).state = State::Start;
+        match kind {
+            Kind::Request => {
+                if let Some(slot) = self.pairing.newest() {
+                    slot.request_done = true;
+                }
+            }
+            Kind::Response => match self.target.take() {
+                Some(Target::Slot(number)) => self.pairing.response_done(number, end),
+                Some(Target::Loose) => {
+                    if let Some(loose) = self.pairing.newest_loose() {
+                        loose.done = true;
+                        loose.end = end;
+                    }
+                }
+                None => {}
+            },
+        }
+        self.flush(cx);
+    }
+
+    pub(super) fn begin_body(&mut self, from: Direction, body: Body) {
+        self.reader(from).state = State::Body(body);
+    }
+
+    pub(super) fn parsed_to(&mut self, from: Direction) -> u64 {
+        self.reader(from).parsed_to
+    }
+}
+
+/// What trying to parse a head came to.
+enum Outcome {
+    Whole(usize),
+    Partial,
+    Invalid,
+}
+
+/// What a head does not say of its message.
+pub(super) struct Message {
+    /// Bytes of the head.
+    pub len: u64,
+    pub begun: Begun,
+    /// Time of the head's last byte.
+    pub newest: Timestamp,
+    pub headers: Vec<crate::record::Header>,
+}

@@ -1,0 +1,411 @@
+//! The session's other half: requests and responses enter the queue, records leave it.
+
+use crate::flow::{Direction, Timestamp};
+use crate::ledger::NotHttp;
+use crate::record::{Exchange, Missing, Record, Request, Response, StreamClass, Trust, Unanswered, Version, Weird, WeirdSet};
+use crate::tcp::{CloseReason, Conn};
+
+use super::body::{Body, BodyLength};
+use super::detect::{Start, classify};
+use super::framing::{self, After, Asked};
+use super::head::{Head, Kind};
+use super::pairing::{Left, Loose, Slot, Target};
+use super::session::{Message, Session};
+use super::{Context, exchange, exchange_id, orphan_id};
+
+/// Most 1xx codes kept of one exchange.
+const MAX_INFORMATIONAL: usize = 8;
+
+impl Session {
+    pub(super) fn on_request(
+        &mut self,
+        conn: &Conn,
+        from: Direction,
+        line: (&[u8], &[u8], Version),
+        head: &Head<'_>,
+        message: Message,
+        cx: &mut Context,
+    ) {
+        let Message { len, begun, newest, headers } = message;
+        let connection = self.shared.get_or_insert_with(|| exchange::connection(conn, from, &cx.config)).clone();
+        let id = exchange_id(&connection.id, begun.offset);
+        self.exchanges += 1;
+        let peer = connection.client.ip;
+        let mut record = exchange::empty(connection, id, self.exchanges);
+        let mut request = exchange::request(line, &head.fields, headers, begun, &cx.redactor);
+        request.bytes = len;
+        request.last = newest.max(begun.at);
+        record.request = Some(request);
+        record.connect_ns = conn.connect_ns.filter(|_| self.exchanges == 1);
+        record.client_ip = exchange::client_ip(&head.fields, peer, &cx.config).or(self.proxied);
+        record.own_traffic =
+            head.fields.nonce.is_some_and(|n| cx.config.nonce.as_ref().is_some_and(|own| own.as_bytes() == n));
+        cx.ledger.requests += 1;
+        cx.ledger.open += 1;
+        let (method, _, version) = line;
+        let body = Body::new(framing::of_request(version, &head.fields));
+        let slot = Slot {
+            exchange: Some(record),
+            asked: Asked { head: method == b"HEAD", connect: method == b"CONNECT", upgrade: head.fields.upgrade.is_some() },
+            expects: head.fields.expect_continue,
+            offset: begun.offset,
+            ack: begun.ack,
+            request_done: body.is_none(),
+            answered: false,
+            response_done: false,
+            response_end: 0,
+            provisional: false,
+            doubtful: false,
+            trust: Trust::Complete,
+            missing: Missing::default(),
+        };
+        if let Some(number) = self.pairing.request(slot, &mut cx.left) {
+            self.target = Some(Target::Slot(number));
+        }
+        self.emit_left(cx);
+        let mut weird = head.weird;
+        weird.merge(std::mem::take(&mut self.stray));
+        self.note(Kind::Request, weird, cx);
+        match body {
+            Some(body) => self.begin_body(from, body),
+            None => self.finish(from, Kind::Request, begun.offset + len, cx),
+        }
+    }
+
+    pub(super) fn on_response(
+        &mut self,
+        conn: &Conn,
+        from: Direction,
+        line: (Version, u16, &[u8]),
+        head: &Head<'_>,
+        message: Message,
+        cx: &mut Context,
+    ) {
+        let (_, status, _) = line;
+        let (len, begun, newest) = (message.len, message.begun, message.newest);
+        let end = begun.offset + len;
+        if (100..200).contains(&status) && status != 101 {
+            self.on_informational(from, status, end, cx);
+            return;
+        }
+        cx.ledger.responses += 1;
+        cx.ledger.responses_open += 1;
+        let mut response = exchange::response(line, &head.fields, message.headers, begun, &cx.redactor);
+        response.bytes = len;
+        response.last = newest.max(begun.at);
+        let slot = self.pairing.response(begun.offset, begun.ack, &mut cx.left);
+        self.emit_left(cx);
+        let asked = match slot {
+            Some(number) => self.answer(number, response),
+            None => self.answer_nobody(conn, from, begun.offset, begun.ack, response, cx),
+        };
+        let mut weird = head.weird;
+        weird.merge(std::mem::take(&mut self.stray));
+        self.note(Kind::Response, weird, cx);
+        match framing::of_response(asked, status, &head.fields) {
+            After::Tunnel => self.switch(from, StreamClass::Tunnel, NotHttp::Tunnel, end, cx),
+            After::Upgraded => {
+                if !asked.upgrade {
+                    self.note(Kind::Response, set(Weird::UnexpectedUpgrade), cx);
+                }
+                let h2c = head.fields.upgrade.is_some_and(|u| u.eq_ignore_ascii_case(b"h2c"));
+                let to = if h2c { NotHttp::H2 } else { NotHttp::Upgraded };
+                cx.ledger.h2_connections += u64::from(h2c);
+                self.switch(from, StreamClass::Upgrade, to, end, cx);
+            }
+            After::Body(length) => match Body::new(length) {
+                Some(body) => self.begin_body(from, body),
+                None => {
+                    debug_assert!(matches!(length, BodyLength::None | BodyLength::Fixed(0)));
+                    self.finish(from, Kind::Response, end, cx);
+                }
+            },
+        }
+    }
+
+    /// 1xx: kept apart from the final status.
+    fn on_informational(&mut self, from: Direction, status: u16, end: u64, cx: &mut Context) {
+        cx.ledger.informational += 1;
+        let slot = self.pairing.slots().find(|s| !s.answered);
+        if let Some(record) = slot.and_then(|s| s.exchange.as_mut()) {
+            if record.informational.len() < MAX_INFORMATIONAL {
+                record.informational.push(status);
+            } else {
+                record.weird.insert(Weird::OddInformational);
+            }
+        }
+        // The next response begins behind it: evidence by acknowledgement moves along.
+        self.pairing.informational(end);
+        let _ = from;
+    }
+
+    /// Puts the response into its request's slot. A request that was reported as timed out gets a record of its own.
+    fn answer(&mut self, number: u64, response: Response) -> Asked {
+        self.target = Some(Target::Slot(number));
+        let connection = self.shared.clone();
+        let exchanges = self.exchanges;
+        let Some(slot) = self.pairing.slot(number) else { return Asked::default() };
+        if slot.exchange.is_none()
+            && let Some(connection) = connection
+        {
+            let id = compact_str::format_compact!("{}.late", exchange_id(&connection.id, slot.offset));
+            let mut late = exchange::empty(connection, id, exchanges);
+            late.late = true;
+            slot.exchange = Some(late);
+        }
+        if let Some(record) = slot.exchange.as_mut() {
+            record.response = Some(response);
+        }
+        slot.asked
+    }
+
+    /// Keeps a response that no known request asked for. Its request may still come when the server has acknowledged
+    /// bytes that were not seen yet.
+    fn answer_nobody(
+        &mut self,
+        conn: &Conn,
+        from: Direction,
+        offset: u64,
+        ack: Option<u64>,
+        response: Response,
+        cx: &mut Context,
+    ) -> Asked {
+        let seen = self.parsed_to(from.flip());
+        let connection = self.shared.get_or_insert_with(|| exchange::connection(conn, from.flip(), &cx.config)).clone();
+        let id = orphan_id(&connection.id, offset);
+        let mut record = exchange::empty(connection, id, self.exchanges + 1);
+        record.response = Some(response);
+        let waiting = ack.is_some_and(|ack| ack > seen);
+        let loose = Loose {
+            exchange: record,
+            offset,
+            ack,
+            done: false,
+            end: offset,
+            waiting,
+            trust: Trust::Complete,
+            missing: Missing::default(),
+        };
+        self.pairing.keep_loose(loose, &mut cx.left);
+        self.target = Some(Target::Loose);
+        self.emit_left(cx);
+        Asked::default()
+    }
+
+    fn switch(&mut self, from: Direction, class: StreamClass, to: NotHttp, end: u64, cx: &mut Context) {
+        if let Some(record) = self.response_record() {
+            record.class = class;
+        }
+        self.finish(from, Kind::Response, end, cx);
+        self.hand_over(to);
+    }
+
+    /// Whether a message that announced a body sends none: a request whose expectation was refused, or a response to a
+    /// HEAD that was not seen. The next message begins where the body should.
+    pub(super) fn is_bodyless(&mut self, kind: Kind, bytes: &[u8]) -> bool {
+        match kind {
+            Kind::Request => {
+                let refused = self.pairing.newest().is_some_and(|slot| {
+                    let status = slot.exchange.as_ref().and_then(|e| e.response.as_ref()).map(|r| r.status);
+                    slot.expects && status.is_some_and(|s| s >= 400)
+                });
+                refused && classify(bytes) == Start::Request
+            }
+            Kind::Response => {
+                let head_unknown = self.target == Some(Target::Loose);
+                head_unknown && bytes.starts_with(b"HTTP/1.") && classify(bytes) == Start::Response
+            }
+        }
+    }
+
+    fn response_record(&mut self) -> Option<&mut Box<Exchange>> {
+        match self.target? {
+            Target::Slot(number) => self.pairing.slot(number)?.exchange.as_mut(),
+            Target::Loose => self.pairing.newest_loose().map(|l| &mut l.exchange),
+        }
+    }
+
+    fn record_of(&mut self, kind: Kind) -> Option<&mut Box<Exchange>> {
+        match kind {
+            Kind::Request => self.pairing.newest()?.exchange.as_mut(),
+            Kind::Response => self.response_record(),
+        }
+    }
+
+    /// Counts bytes of the body under way.
+    pub(super) fn count(&mut self, kind: Kind, at: Timestamp, wire: u64, payload: u64) {
+        let Some(record) = self.record_of(kind) else { return };
+        match kind {
+            Kind::Request => {
+                if let Some(Request { last, bytes, body_bytes, .. }) = record.request.as_mut() {
+                    (*last, *bytes, *body_bytes) = ((*last).max(at), *bytes + wire, *body_bytes + payload);
+                }
+            }
+            Kind::Response => {
+                if let Some(Response { last, bytes, body_bytes, .. }) = record.response.as_mut() {
+                    (*last, *bytes, *body_bytes) = ((*last).max(at), *bytes + wire, *body_bytes + payload);
+                }
+            }
+        }
+    }
+
+    /// Names oddities of the message under way; each once per exchange.
+    pub(super) fn note(&mut self, kind: Kind, weird: WeirdSet, cx: &mut Context) {
+        if weird.is_empty() {
+            return;
+        }
+        let known = self.record_of(kind).map(|record| {
+            let known = record.weird;
+            record.weird.merge(weird);
+            known
+        });
+        for one in weird.iter().filter(|w| !known.is_some_and(|k| k.contains(*w))) {
+            cx.ledger.weird.add(one as usize, 1);
+        }
+    }
+
+    /// Lowers the trust in the message under way.
+    pub(super) fn doubt(&mut self, kind: Kind, trust: Trust, missing: Missing) {
+        let (label, parts) = match (kind, self.target) {
+            (Kind::Request, _) => match self.pairing.newest() {
+                Some(slot) => (&mut slot.trust, &mut slot.missing),
+                None => return,
+            },
+            (Kind::Response, Some(Target::Slot(number))) => match self.pairing.slot(number) {
+                Some(slot) => (&mut slot.trust, &mut slot.missing),
+                None => return,
+            },
+            (Kind::Response, Some(Target::Loose)) => match self.pairing.newest_loose() {
+                Some(loose) => (&mut loose.trust, &mut loose.missing),
+                None => return,
+            },
+            (Kind::Response, None) => return,
+        };
+        *label = (*label).max(trust);
+        parts.insert(missing);
+    }
+
+    /// Requests whose time is over.
+    pub(super) fn time_out(&mut self, now: Timestamp, cx: &mut Context) {
+        for slot in self.pairing.slots().filter(|s| !s.answered) {
+            let over = |e: &Box<Exchange>| e.request.as_ref().is_some_and(|r| now.since(r.last) >= cx.config.timeout_after);
+            if !slot.exchange.as_ref().is_some_and(over) {
+                continue;
+            }
+            if let Some(record) = slot.exchange.take() {
+                let why = (!slot.doubtful).then_some(Unanswered::Timeout);
+                unanswered(record, why, slot.trust, slot.missing, cx);
+            }
+        }
+    }
+
+    /// The server has ended: what it has not answered it never will.
+    pub(super) fn no_more_responses(&mut self, reason: CloseReason, cx: &mut Context) {
+        for slot in self.pairing.slots().filter(|s| !s.answered) {
+            if let Some(record) = slot.exchange.take() {
+                let why = (!slot.doubtful).then(|| unanswered_by(reason));
+                unanswered(record, why, slot.trust, slot.missing, cx);
+            }
+        }
+    }
+
+    /// Lets go what is settled.
+    pub(super) fn flush(&mut self, cx: &mut Context) {
+        while let Some(left) = self.pairing.settled() {
+            emit(left, cx);
+        }
+    }
+
+    pub(super) fn emit_left(&mut self, cx: &mut Context) {
+        let mut left = std::mem::take(&mut cx.left);
+        left.drain(..).for_each(|l| emit(l, cx));
+        cx.left = left;
+    }
+
+    /// The connection is over: everything goes out.
+    pub(super) fn drain(mut self, reason: CloseReason, cx: &mut Context) {
+        self.no_more_responses(reason, cx);
+        let (slots, loose) = self.pairing.drain();
+        slots.into_iter().for_each(|s| emit(Left::Paired(s), cx));
+        loose.into_iter().for_each(|l| emit(Left::Orphan(l), cx));
+    }
+}
+
+fn set(weird: Weird) -> WeirdSet {
+    let mut set = WeirdSet::default();
+    set.insert(weird);
+    set
+}
+
+fn unanswered_by(reason: CloseReason) -> Unanswered {
+    match reason {
+        CloseReason::Closed | CloseReason::Reused | CloseReason::Idle | CloseReason::Evicted => Unanswered::Closed,
+        CloseReason::Reset => Unanswered::Reset,
+        CloseReason::EndOfCapture | CloseReason::Shutdown => Unanswered::Shutdown,
+    }
+}
+
+fn unanswered(mut record: Box<Exchange>, why: Option<Unanswered>, trust: Trust, missing: Missing, cx: &mut Context) {
+    cx.ledger.open -= 1;
+    match why {
+        Some(why) => cx.ledger.count_unanswered(why),
+        None => cx.ledger.unpaired += 1,
+    }
+    record.unanswered = why;
+    record.missing = missing;
+    record.missing.insert(Missing::RESPONSE);
+    record.trust = trust.max(Trust::Unpaired);
+    out(record, cx);
+}
+
+fn emit(left: Left, cx: &mut Context) {
+    match left {
+        Left::Paired(slot) | Left::Unpaired(slot) => {
+            // Without a record it was reported before, as timed out or closed.
+            let Some(record) = slot.exchange else { return };
+            if record.response.is_none() {
+                unanswered(record, None, slot.trust, slot.missing, cx);
+            } else {
+                paired(record, slot.trust, slot.missing, slot.response_done, cx);
+            }
+        }
+        Left::Orphan(loose) => {
+            let mut record = loose.exchange;
+            cx.ledger.orphan += 1;
+            cx.ledger.responses_open -= 1;
+            record.missing = loose.missing;
+            record.missing.insert(Missing::REQUEST);
+            record.trust = Trust::Unpaired;
+            out(record, cx);
+        }
+    }
+}
+
+fn paired(mut record: Box<Exchange>, trust: Trust, missing: Missing, whole: bool, cx: &mut Context) {
+    cx.ledger.responses_open -= 1;
+    record.missing = missing;
+    if !whole {
+        record.missing.insert(Missing::RESPONSE_BODY);
+    }
+    record.trust = if whole { trust } else { trust.max(Trust::Truncated) };
+    if record.late {
+        cx.ledger.late += 1;
+        record.missing.insert(Missing::REQUEST);
+        record.trust = Trust::Unpaired;
+    } else {
+        cx.ledger.open -= 1;
+        cx.ledger.paired += 1;
+    }
+    out(record, cx);
+}
+
+fn out(mut record: Box<Exchange>, cx: &mut Context) {
+    if let Some(response) = record.response.as_ref().filter(|_| record.class == StreamClass::Exchange) {
+        let long = response.last.since(response.first) >= cx.config.stream_after;
+        if long || response.mime_type.as_deref() == Some("text/event-stream") {
+            record.class = StreamClass::Stream;
+        }
+    }
+    cx.ledger.records += 1;
+    cx.out.push(Record::Http(record));
+}
