@@ -59,7 +59,6 @@ impl Slot {
 #[derive(Debug)]
 pub(super) struct Loose {
     pub exchange: Box<Exchange>,
-    pub offset: u64,
     /// How much of the request stream its segment acknowledged.
     pub ack: Option<u64>,
     pub done: bool,
@@ -353,7 +352,7 @@ fn split(slot: &mut Slot) -> Option<Loose> {
     exchange.request = None;
     exchange.response = Some(response);
     slot.answered = false;
-    let (offset, end) = (slot.ack.unwrap_or(slot.response_end), slot.response_end);
-    exchange.id = super::orphan_id(&exchange.connection.id, offset);
-    Some(Loose { exchange, offset, ack: None, done: true, end, waiting: false, trust: Trust::Unpaired, missing: Missing::default() })
+    let end = slot.response_end;
+    exchange.id = super::orphan_id(&exchange.connection.id, slot.ack.unwrap_or(end));
+    Some(Loose { exchange, ack: None, done: true, end, waiting: false, trust: Trust::Unpaired, missing: Missing::default() })
 }

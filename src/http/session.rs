@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::flow::{Direction, Timestamp};
 use crate::ledger::NotHttp;
-use crate::record::{Connection, Missing, Trust, Weird};
+use crate::record::{Connection, Header, Missing, Trust, Weird, WeirdSet};
 use crate::tcp::{Analyzer, CloseReason, Conn, GapCause, StreamEvent};
 
 use super::body::Body;
@@ -38,7 +38,7 @@ pub struct Session {
     /// Exchanges so far.
     pub(super) exchanges: u32,
     /// Oddities between messages, for the next one.
-    pub(super) stray: crate::record::WeirdSet,
+    pub(super) stray: WeirdSet,
 }
 
 impl Analyzer for Session {
@@ -63,8 +63,8 @@ impl Analyzer for Session {
                 cx.ledger.bytes += bytes.len() as u64;
                 self.on_data(conn, from, Chunk { at, offset, ack, bytes, fresh: true }, cx);
             }
-            StreamEvent::Gap { at, offset, len, cause } => self.on_gap(conn, from, at, offset, len, cause, cx),
-            StreamEvent::End { at } => self.on_end(conn, from, at, cx),
+            StreamEvent::Gap { offset, len, cause, .. } => self.on_gap(conn, from, offset, len, cause, cx),
+            StreamEvent::End { .. } => self.on_end(conn, from, cx),
         }
         self.flush(cx);
     }
@@ -80,9 +80,9 @@ impl Analyzer for Session {
         self.flush(cx);
     }
 
-    fn on_close(mut self, conn: &Conn, at: Timestamp, reason: CloseReason, cx: &mut Context) {
+    fn on_close(mut self, conn: &Conn, _: Timestamp, reason: CloseReason, cx: &mut Context) {
         for from in [Direction::FromLow, Direction::FromHigh] {
-            self.close_reader(conn, from, at, reason, cx);
+            self.close_reader(conn, from, reason, cx);
         }
         self.flush(cx);
         self.drain(reason, cx);
@@ -288,14 +288,14 @@ impl Session {
         let undecided = before < 32;
         cx.ledger.waiting += taken.len() as u64;
         if ends || first_line_ends || undecided || self.reader(from).buffer.len() >= cx.config.max_head_bytes {
-            let back = self.retry(conn, from, before, chunk, cx);
+            let back = self.retry(conn, from, before, cx);
             return taken.len() - back;
         }
         taken.len()
     }
 
     /// Tries the kept bytes anew. Returns how many of the newest bytes were not used.
-    fn retry(&mut self, conn: &Conn, from: Direction, before: usize, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+    fn retry(&mut self, conn: &Conn, from: Direction, before: usize, cx: &mut Context) -> usize {
         let buffer = std::mem::take(&mut self.reader(from).buffer);
         let (begun, newest) = (self.reader(from).begun, self.reader(from).newest);
         let kept = buffer.len();
@@ -320,7 +320,6 @@ impl Session {
         let unused = kept - used.min(kept);
         let back = unused.min(kept - before);
         cx.ledger.resync += (unused - back) as u64;
-        let _ = chunk;
         back
     }
 
@@ -342,7 +341,7 @@ impl Session {
         reader.body_untouched = false;
         let State::Body(body) = &mut reader.state else { return 0 };
         let step = body.take(chunk.bytes);
-        let mut weird = crate::record::WeirdSet::default();
+        let mut weird = WeirdSet::default();
         if let Body::Chunked(chunked) = body {
             for (seen, name) in [
                 (chunked.extension, Weird::ChunkExtension),
@@ -407,17 +406,7 @@ impl Session {
         starts.take(64).find(|at| bytes.get(*at..).is_some_and(|rest| self.message_kind(from, classify(rest)).is_some()))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of StreamEvent::Gap, spelt out")]
-    fn on_gap(
-        &mut self,
-        conn: &Conn,
-        from: Direction,
-        at: Timestamp,
-        offset: u64,
-        len: u64,
-        cause: GapCause,
-        cx: &mut Context,
-    ) {
+    fn on_gap(&mut self, conn: &Conn, from: Direction, offset: u64, len: u64, cause: GapCause, cx: &mut Context) {
         let end = offset + len;
         let kind = self.kind(from);
         let trust = if cause == GapCause::Lost { Trust::Gap } else { Trust::Truncated };
@@ -451,7 +440,6 @@ impl Session {
         if !matches!(self.reader(from).state, State::Opaque(_)) {
             self.reader(from).state = State::Resync { lost: true };
         }
-        let _ = at;
         self.flush(cx);
         match kind.or(self.kind(from)) {
             Some(Kind::Response) => self.pairing.responses_lost(end, &mut cx.left),
@@ -491,11 +479,11 @@ impl Session {
         }
     }
 
-    fn on_end(&mut self, conn: &Conn, from: Direction, at: Timestamp, cx: &mut Context) {
+    fn on_end(&mut self, conn: &Conn, from: Direction, cx: &mut Context) {
         if std::mem::replace(&mut self.reader(from).ended, true) {
             return;
         }
-        self.close_reader(conn, from, at, CloseReason::Closed, cx);
+        self.close_reader(conn, from, CloseReason::Closed, cx);
         if self.kind(from) == Some(Kind::Response) {
             self.flush(cx);
             self.no_more_responses(CloseReason::Closed, cx);
@@ -503,8 +491,7 @@ impl Session {
     }
 
     /// No byte will come on this stream any more: ends what is under way.
-    fn close_reader(&mut self, conn: &Conn, from: Direction, at: Timestamp, reason: CloseReason, cx: &mut Context) {
-        let _ = at;
+    fn close_reader(&mut self, conn: &Conn, from: Direction, reason: CloseReason, cx: &mut Context) {
         let cut_by_us = !matches!(reason, CloseReason::Closed | CloseReason::Reset | CloseReason::Reused);
         let end = self.reader(from).parsed_to;
         match &self.reader(from).state {
@@ -520,7 +507,7 @@ impl Session {
                 if cut_by_us {
                     self.doubt(kind, Trust::Truncated, missing);
                 } else if !until_close || reason == CloseReason::Reset {
-                    let mut weird = crate::record::WeirdSet::default();
+                    let mut weird = WeirdSet::default();
                     weird.insert(Weird::BodyCutByClose);
                     self.note(kind, weird, cx);
                 }
@@ -576,5 +563,5 @@ pub(super) struct Message {
     pub begun: Begun,
     /// Time of the head's last byte.
     pub newest: Timestamp,
-    pub headers: Vec<crate::record::Header>,
+    pub headers: Vec<Header>,
 }

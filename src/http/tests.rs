@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use super::*;
+use crate::flow::Direction::{FromHigh, FromLow};
 use crate::flow::{ConnKey, Direction, Endpoint, FiveTuple, Timestamp};
-use crate::record::{Exchange, Record};
+use crate::record::{Exchange, Record, StreamClass, Weird};
 use crate::tcp::{Analyzer, CloseReason, Conn, GapCause, StreamEvent};
 
 /// Drives one session; acknowledgements are those of a client and a server that read everything at once.
@@ -118,7 +119,6 @@ fn get(target: &str) -> String {
 fn status(status: u16) -> String {
     format!("HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\nok")
 }
-use Direction::{FromHigh, FromLow};
 
 #[test]
 fn an_exchange_has_both_halves_and_their_times() {
@@ -161,8 +161,12 @@ fn any_cut_into_segments_gives_the_same_records() {
         assert_eq!(w.lines(CloseReason::Closed), whole, "responses cut at {cut}");
     }
     let mut w = Wire::new();
-    requests.bytes().for_each(|b| drop(w.data(FromLow, &[b])));
-    responses.bytes().for_each(|b| drop(w.data(FromHigh, &[b])));
+    for b in requests.bytes() {
+        w.data(FromLow, &[b]);
+    }
+    for b in responses.bytes() {
+        w.data(FromHigh, &[b]);
+    }
     assert_eq!(w.lines(CloseReason::Closed), whole, "byte by byte");
 }
 
@@ -216,7 +220,6 @@ fn upgrade_and_connect_hand_the_connection_over() {
     assert_eq!((e.len(), e[0].class), (1, StreamClass::Tunnel));
     assert_eq!(w.cx.ledger.not_http.total(), 4);
 }
-use crate::record::StreamClass;
 
 #[test]
 fn a_body_until_close_ends_with_the_connection() {
@@ -333,7 +336,7 @@ fn garbage_between_messages_is_named_and_skipped() {
     w.client(&get("/1")).server("HTTP/1.1 204 No Content\r\n\r\nsurprise").client(&get("/2")).server(OK);
     let e = w.close(CloseReason::Closed);
     assert_eq!(e.iter().map(line).collect::<Vec<_>>(), ["GET /1 204 complete", "GET /2 200 complete"]);
-    assert!(e[1].weird.contains(crate::record::Weird::GarbageBetweenMessages));
+    assert!(e[1].weird.contains(Weird::GarbageBetweenMessages));
 }
 
 #[test]
@@ -356,7 +359,7 @@ fn a_head_without_end_is_cut_at_its_limit() {
     let held = w.session.as_ref().unwrap();
     assert!(format!("{held:?}").len() < 1_000_000);
     let e = w.close(CloseReason::Closed).remove(0);
-    assert!(e.weird.contains(crate::record::Weird::HeadTooLarge));
+    assert!(e.weird.contains(Weird::HeadTooLarge));
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl Session {
         let (len, begun, newest) = (message.len, message.begun, message.newest);
         let end = begun.offset + len;
         if (100..200).contains(&status) && status != 101 {
-            self.on_informational(from, status, end, cx);
+            self.on_informational(status, end, cx);
             return;
         }
         cx.ledger.responses += 1;
@@ -124,7 +124,7 @@ impl Session {
     }
 
     /// 1xx: kept apart from the final status.
-    fn on_informational(&mut self, from: Direction, status: u16, end: u64, cx: &mut Context) {
+    fn on_informational(&mut self, status: u16, end: u64, cx: &mut Context) {
         cx.ledger.informational += 1;
         let slot = self.pairing.slots().find(|s| !s.answered);
         if let Some(record) = slot.and_then(|s| s.exchange.as_mut()) {
@@ -136,7 +136,6 @@ impl Session {
         }
         // The next response begins behind it: evidence by acknowledgement moves along.
         self.pairing.informational(end);
-        let _ = from;
     }
 
     /// Puts the response into its request's slot. A request that was reported as timed out gets a record of its own.
@@ -178,7 +177,6 @@ impl Session {
         let waiting = ack.is_some_and(|ack| ack > seen);
         let loose = Loose {
             exchange: record,
-            offset,
             ack,
             done: false,
             end: offset,

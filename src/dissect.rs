@@ -1,0 +1,113 @@
+//! The whole pure half behind one type: frames in, records out.
+//!
+//! The capture's clock is the only clock: a replayed capture gives the records that seeing it live gave. Owns the order
+//! of the stages and the ticks; decides nothing itself.
+
+use crate::flow::{FiveTuple, Timestamp};
+use crate::http::{self, Context, Protocols, Session};
+use crate::ledger::{Ledger, Skip};
+use crate::packet::{Decoder, FragmentLimits, Frame};
+use crate::record::Record;
+use crate::redact::Redactor;
+use crate::tcp::{self, CloseReason, Table};
+
+/// What a dissector is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Bounds on fragments.
+    pub fragments: FragmentLimits,
+    /// Bounds on connections and what they hold.
+    pub tcp: tcp::Limits,
+    /// HTTP.
+    pub http: http::Config,
+    /// How often unanswered requests, gaps and idle connections are looked for, nanoseconds of capture time
+    /// (TIMEOUT_INTERVAL_CHECK).
+    pub check_every: u64,
+}
+
+/// Frames to records. One for each capture thread: nothing is shared, nothing is locked.
+#[derive(Debug)]
+pub struct Dissector {
+    decoder: Decoder,
+    table: Table<Session>,
+    context: Context,
+    check_every: u64,
+    next_check: Option<Timestamp>,
+    newest: Timestamp,
+}
+
+impl Dissector {
+    /// An empty one.
+    pub fn new(config: Config, redactor: Redactor) -> Self {
+        Self {
+            decoder: Decoder::new(config.fragments),
+            table: Table::new(config.tcp),
+            context: Context::new(config.http, redactor),
+            check_every: config.check_every.max(1),
+            next_check: None,
+            newest: Timestamp::default(),
+        }
+    }
+
+    /// Takes one frame. `is_own` tells podtap's own connections, which are never recorded.
+    pub fn handle_frame(&mut self, frame: &Frame<'_>, is_own: impl Fn(&FiveTuple) -> bool) {
+        self.handle_clock(frame.at);
+        let Some(segment) = self.decoder.decode(frame) else { return };
+        if is_own(&segment.tuple) {
+            self.decoder.disown_last(Skip::OwnTraffic);
+            return;
+        }
+        self.table.on_segment(&segment, &mut self.context);
+    }
+
+    /// Time passed without frames.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.handle_clock(now);
+    }
+
+    fn handle_clock(&mut self, now: Timestamp) {
+        self.newest = now;
+        let due = match self.next_check {
+            // A clock that went back by more than one interval starts anew.
+            Some(next) => now >= next || next.since(now) > self.check_every,
+            None => {
+                self.next_check = Some(now.plus(self.check_every));
+                false
+            }
+        };
+        if due {
+            self.next_check = Some(now.plus(self.check_every));
+            self.decoder.on_timeout(now);
+            self.table.on_timeout(now, &mut self.context);
+        }
+    }
+
+    /// The capture is over: everything open goes out.
+    pub fn finish(&mut self, reason: CloseReason) {
+        self.table.finish(self.newest, reason, &mut self.context);
+    }
+
+    /// Whether an exchange is open: a request without its response, or a message under way.
+    pub fn is_busy(&self) -> bool {
+        self.context.ledger.open > 0 || self.context.ledger.responses_open > 0
+    }
+
+    /// The records made since the last call.
+    pub fn records(&mut self) -> &mut Vec<Record> {
+        &mut self.context.out
+    }
+
+    /// The ledger at this moment.
+    pub fn ledger(&self) -> Ledger {
+        Ledger {
+            frames: self.decoder.ledger().clone(),
+            streams: self.table.ledger().clone(),
+            http: self.context.ledger.clone(),
+        }
+    }
+
+    /// What was recognised and not decoded.
+    pub fn protocols(&self) -> &Protocols {
+        &self.context.protocols
+    }
+}
