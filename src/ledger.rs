@@ -160,7 +160,10 @@ pub struct FrameLedger {
     pub fragments: u64,
     /// Frames skipped, by `Skip`.
     pub skipped: ByReason<{ Skip::COUNT }>,
-    /// Beside the equation: segments whose checksum is wrong (offload makes that normal).
+    /// Beside the equation: of `fragments`, those given up later, since their datagram was never whole.
+    pub fragments_lost: u64,
+    /// Beside the equation: segments behind a wrong IPv4 header checksum; TCP's own is not checked (offload makes a
+    /// wrong one normal).
     pub bad_checksums: u64,
     /// Beside the equation: frames cut by the snap length.
     pub cut: u64,
@@ -389,7 +392,7 @@ macro_rules! merge_fields {
     };
 }
 
-merge_fields!(FrameLedger: plain frames segments fragments bad_checksums cut; by_reason skipped);
+merge_fields!(FrameLedger: plain frames segments fragments fragments_lost bad_checksums cut; by_reason skipped);
 merge_fields!(StreamLedger: plain payload delivered duplicate held gap_bytes gaps overlap_conflicts connections
     connections_open connections_evicted connects_refused connects_timed_out; by_reason discarded);
 merge_fields!(HttpLedger: plain bytes heads bodies resync waiting requests paired unpaired open responses late orphan

@@ -2,7 +2,19 @@
 //!
 //! Pure: borrows the frame, allocates only to join fragments, keeps no connection state (that is `tcp`).
 
+mod decoder;
+mod fragments;
+mod ip;
+mod link;
+mod plain;
+mod span;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
+
+pub use decoder::Decoder;
+pub use fragments::FragmentLimits;
 
 use crate::flow::{FiveTuple, Timestamp};
 

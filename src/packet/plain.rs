@@ -1,0 +1,93 @@
+//! The fast path: TCP over IPv4 without options or IPv6 without extension headers, right behind its link header.
+//!
+//! It gives what the general path (`link`, `ip`) would give, or nothing; a property test in `tests` holds it to that.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::ip::{Tcp, checksum_holds};
+use super::link::{ethertype, linktype};
+use super::{Frame, TcpFlags};
+use crate::flow::{Endpoint, FiveTuple};
+
+const TCP: u8 = 6;
+
+/// The segment, where the frame is that plain.
+#[inline]
+pub(super) fn segment<'a>(frame: &Frame<'a>) -> Option<Tcp<'a>> {
+    let (ether_type, packet) = match frame.link.0 {
+        linktype::ETHERNET => {
+            let ([.., high, low], packet) = frame.data.split_first_chunk::<14>()?;
+            (u16::from_be_bytes([*high, *low]), packet)
+        }
+        linktype::LINUX_SLL2 => {
+            let ([high, low, ..], packet) = frame.data.split_first_chunk::<20>()?;
+            (u16::from_be_bytes([*high, *low]), packet)
+        }
+        linktype::LINUX_SLL => {
+            let ([.., high, low], packet) = frame.data.split_first_chunk::<16>()?;
+            (u16::from_be_bytes([*high, *low]), packet)
+        }
+        _ => return None,
+    };
+    match ether_type {
+        ethertype::IPV4 => ipv4(packet),
+        ethertype::IPV6 => ipv6(packet),
+        _ => None,
+    }
+}
+
+#[inline]
+fn ipv4(packet: &[u8]) -> Option<Tcp<'_>> {
+    let (header, rest) = packet.split_first_chunk::<20>()?;
+    let &[0x45, _, t0, t1, _, _, f0, f1, _, TCP, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = header else { return None };
+    // More fragments to come, or an offset.
+    if u16::from_be_bytes([f0, f1]) & 0x3fff != 0 {
+        return None;
+    }
+    let len = usize::from(u16::from_be_bytes([t0, t1])).checked_sub(20)?;
+    let source = Ipv4Addr::new(s0, s1, s2, s3).into();
+    let destination = Ipv4Addr::new(d0, d1, d2, d3).into();
+    let mut tcp = tcp(rest, len, |source_port, destination_port| FiveTuple {
+        source: Endpoint { ip: source, port: source_port },
+        destination: Endpoint { ip: destination, port: destination_port },
+    })?;
+    tcp.bad_checksum = !checksum_holds(header);
+    Some(tcp)
+}
+
+#[inline]
+fn ipv6(packet: &[u8]) -> Option<Tcp<'_>> {
+    let (&[first, _, _, _, l0, l1, TCP, _], rest) = packet.split_first_chunk::<8>()? else { return None };
+    let (source, rest) = rest.split_first_chunk::<16>()?;
+    let (destination, rest) = rest.split_first_chunk::<16>()?;
+    if first >> 4 != 6 {
+        return None;
+    }
+    let source = Ipv6Addr::from(*source).into();
+    let destination = Ipv6Addr::from(*destination).into();
+    tcp(rest, u16::from_be_bytes([l0, l1]).into(), |source_port, destination_port| FiveTuple {
+        source: Endpoint { ip: source, port: source_port },
+        destination: Endpoint { ip: destination, port: destination_port },
+    })
+}
+
+/// `len` is what the IP header says; a length below TCP's header, the 0 of offload among them, is not plain.
+#[inline]
+fn tcp(rest: &[u8], len: usize, tuple: impl FnOnce(u16, u16) -> FiveTuple) -> Option<Tcp<'_>> {
+    let header = rest.first_chunk::<20>()?;
+    let &[s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, ..] = header;
+    let header_len = usize::from(offset >> 4) * 4;
+    if header_len < 20 || header_len > len {
+        return None;
+    }
+    let captured = rest.get(..len).unwrap_or(rest);
+    Some(Tcp {
+        tuple: tuple(u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])),
+        seq: u32::from_be_bytes([q0, q1, q2, q3]),
+        ack: u32::from_be_bytes([a0, a1, a2, a3]),
+        flags: TcpFlags(flags),
+        payload: captured.get(header_len..)?,
+        payload_len: u32::try_from(len - header_len).ok()?,
+        bad_checksum: false,
+    })
+}

@@ -1,0 +1,376 @@
+use proptest::prelude::*;
+
+use super::ip::MAX_TUNNELS;
+use super::*;
+use crate::flow::Endpoint;
+use crate::ledger::{FrameLedger, Ledger, Skip};
+use wire::*;
+
+mod fragments;
+mod wire;
+
+const PAYLOAD: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+
+fn decoder() -> Decoder {
+    Decoder::new(FragmentLimits::default())
+}
+
+/// Every frame is accounted for.
+fn assert_balanced(frames: &FrameLedger) {
+    let ledger = Ledger { frames: frames.clone(), ..Ledger::default() };
+    assert_eq!(ledger.imbalances(), []);
+}
+
+/// The one reason the frame was skipped for.
+fn skip(frame: &Frame<'_>) -> Option<Skip> {
+    let mut decoder = decoder();
+    let segments = u64::from(decoder.decode(frame).is_some());
+    assert_balanced(decoder.ledger());
+    assert_eq!(decoder.ledger().segments, segments);
+    Skip::ALL.iter().copied().find(|skip| decoder.ledger().skipped.at(*skip as usize) == 1)
+}
+
+fn v4() -> Vec<u8> {
+    ipv4(TCP, &tcp(PAYLOAD))
+}
+
+fn v6() -> Vec<u8> {
+    ipv6(TCP, &tcp(PAYLOAD))
+}
+
+type Wrapped = Vec<(&'static str, u16, Vec<u8>)>;
+
+/// The same segment behind every header that is opened.
+fn wrapped() -> Wrapped {
+    [behind_links(), behind_packets()].concat()
+}
+
+fn behind_links() -> Wrapped {
+    let (v4, v6) = (&v4(), &v6());
+    let nflog = |family: u8, packet: &[u8]| {
+        let len = u16::try_from(packet.len() + 4).unwrap().to_le_bytes();
+        [[family, 0, 0, 5].as_slice(), &[8, 0, 1, 0, 8, 0, 1, 0], &[5, 0, 10, 0, b'x', 0, 0, 0], &len, &[9, 0], packet]
+            .concat()
+    };
+    vec![
+        ("ethernet, IPv4", 1, ethernet(0x0800, v4)),
+        ("ethernet, IPv6", 1, ethernet(0x86dd, v6)),
+        ("802.1Q", 1, ethernet(0x8100, &tag(0x0800, v4))),
+        ("802.1ad with 802.1Q", 1, ethernet(0x88a8, &tag(0x8100, &tag(0x86dd, v6)))),
+        ("old QinQ", 1, ethernet(0x9100, &tag(0x9200, &tag(0x0800, v4)))),
+        ("802.3 with SNAP", 1, ethernet(100, &[&[0xaa, 0xaa, 3, 0, 0, 0, 8, 0], v4.as_slice()].concat())),
+        ("cooked", 113, [&[0, 0, 0, 1, 0, 6, 1, 2, 3, 4, 5, 6, 0, 0, 8, 0], v4.as_slice()].concat()),
+        ("cooked, tagged", 113, [&[0; 14], [0x81, 0].as_slice(), &tag(0x86dd, v6)].concat()),
+        ("cooked 2", 276, [&[0x86, 0xdd], [0; 18].as_slice(), v6].concat()),
+        ("null, little endian", 0, [&[2, 0, 0, 0], v4.as_slice()].concat()),
+        ("null, big endian", 0, [&[0, 0, 0, 2], v4.as_slice()].concat()),
+        ("null, IPv6 of Darwin", 0, [&[30, 0, 0, 0], v6.as_slice()].concat()),
+        ("null, IPv6 of FreeBSD", 0, [&[0, 0, 0, 28], v6.as_slice()].concat()),
+        ("loop", 108, [&[0, 0, 0, 24], v6.as_slice()].concat()),
+        ("raw, IPv4", 101, v4.clone()),
+        ("raw, IPv6", 101, v6.clone()),
+        ("raw under its DLT", 12, v4.clone()),
+        ("raw under OpenBSD's DLT", 14, v6.clone()),
+        ("link type IPv4", 228, v4.clone()),
+        ("link type IPv6", 229, v6.clone()),
+        ("nflog, IPv4", 239, nflog(2, v4)),
+        ("nflog, IPv6", 239, nflog(10, v6)),
+        (
+            "nflog of a big-endian host",
+            239,
+            [[2, 0, 0, 5].as_slice(), &[0, 8, 0, 1, 8, 0, 1, 0], &[0, 66, 0, 9], v4].concat(),
+        ),
+    ]
+}
+
+fn behind_packets() -> Wrapped {
+    let (v4, v6) = (&v4(), &v6());
+    let eth4 = &ethernet(0x0800, v4);
+    vec![
+        ("IPv4 options", 228, {
+            let mut packet = [&v4[..20], &[1, 1, 1, 0], &v4[20..]].concat();
+            (packet[0], packet[3], packet[10], packet[11]) = (0x46, packet[3] + 4, 0, 0);
+            packet
+        }),
+        ("IPv4, AH", 228, ipv4(51, &authentication(TCP, &tcp(PAYLOAD)))),
+        ("hop by hop", 229, ipv6(0, &extension(TCP, &tcp(PAYLOAD)))),
+        (
+            "routing, destination options, AH",
+            229,
+            ipv6(43, &extension(60, &extension(51, &authentication(TCP, &tcp(PAYLOAD))))),
+        ),
+        ("atomic fragment", 229, ipv6_fragment(TCP, 7, 0, false, &tcp(PAYLOAD))),
+        ("6in4", 228, ipv4(41, v6)),
+        ("4in6", 229, ipv6(4, v4)),
+        ("IPIP", 228, ipv4(4, v4)),
+        ("GRE", 228, ipv4(47, &gre(0, 0x0800, v4))),
+        ("GRE, checksum", 228, ipv4(47, &gre(0x80, 0x86dd, v6))),
+        ("GRE, key and sequence", 229, ipv6(47, &gre(0x30, 0x0800, v4))),
+        ("GRE, bridged, all fields", 228, ipv4(47, &gre(0xb0, 0x6558, eth4))),
+        ("VXLAN", 228, ipv4(UDP, &udp(4789, &vxlan(eth4)))),
+        ("VXLAN at Linux's port", 229, ipv6(UDP, &udp(8472, &vxlan(&ethernet(0x8100, &tag(0x86dd, v6)))))),
+        ("VXLAN in GRE in 6in4", 1, {
+            let overlay = ipv4(UDP, &udp(4789, &vxlan(eth4)));
+            ethernet(0x0800, &ipv4(41, &ipv6(47, &gre(0, 0x0800, &overlay))))
+        }),
+    ]
+}
+
+fn assert_is_the_segment(name: &str, segment: &Segment<'_>) {
+    let v4 = segment.tuple.source.ip.is_ipv4();
+    let [source, destination] = if v4 { ["10.0.0.1", "10.0.0.2"] } else { ["fd00::1", "fd00::2"] };
+    let end = |ip: &str, port| Endpoint { ip: ip.parse().unwrap(), port };
+    assert_eq!(segment.tuple.source, end(source, 4242), "{name}");
+    assert_eq!(segment.tuple.destination, end(destination, 80), "{name}");
+    assert_eq!((segment.seq, segment.ack, segment.flags), (1000, 2000, TcpFlags(0x18)), "{name}");
+    assert_eq!((segment.payload, segment.payload_len as usize), (PAYLOAD, PAYLOAD.len()), "{name}");
+}
+
+#[test]
+fn the_segment_is_found_behind_every_header_that_is_opened() {
+    for (name, link, data) in wrapped() {
+        let mut decoder = decoder();
+        match decoder.decode(&frame(link, &data)) {
+            Some(segment) => assert_is_the_segment(name, &segment),
+            None => panic!("{name}: {:?}", decoder.ledger()),
+        }
+        assert_eq!(decoder.ledger(), &FrameLedger { frames: 1, segments: 1, ..decoder.ledger().clone() }, "{name}");
+        assert_balanced(decoder.ledger());
+    }
+}
+
+#[test]
+fn padding_behind_the_packet_is_not_payload() {
+    for (name, link, data) in wrapped() {
+        let padded = [data.as_slice(), b"padding"].concat();
+        let mut decoder = decoder();
+        assert_is_the_segment(name, &decoder.decode(&frame(link, &padded)).unwrap());
+    }
+}
+
+#[test]
+fn a_frame_cut_anywhere_gives_what_is_there_and_says_what_is_missing() {
+    for (name, link, data) in wrapped() {
+        for captured in 0..data.len() {
+            let cut = Frame { data: &data[..captured], ..frame(link, &data) };
+            let missing = data.len() - captured;
+            let mut decoder = decoder();
+            if let Some(segment) = decoder.decode(&cut) {
+                assert_eq!(segment.payload_len as usize, PAYLOAD.len(), "{name} at {captured}");
+                assert_eq!(segment.payload, &PAYLOAD[..PAYLOAD.len().saturating_sub(missing)], "{name} at {captured}");
+            } else {
+                assert!(missing > PAYLOAD.len(), "{name} at {captured}");
+                assert_eq!(skip(&cut), Some(Skip::CutHeaders), "{name} at {captured}");
+            }
+            assert_eq!(decoder.ledger().cut, 1);
+            assert_balanced(decoder.ledger());
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_was_never_longer_is_malformed_when_headers_do_not_fit() {
+    for (name, link, data) in wrapped() {
+        for len in 0..data.len() - PAYLOAD.len() - 24 {
+            let skip = skip(&frame(link, &data[..len])).unwrap();
+            assert!(matches!(skip, Skip::Malformed | Skip::CutHeaders | Skip::NotIp), "{name} at {len}: {skip:?}");
+            // An outer IP length promises more than the frame has: that part was cut, if not by the snap length.
+            assert!(skip != Skip::CutHeaders || data.len() > 20, "{name} at {len}");
+        }
+    }
+}
+
+#[test]
+fn offload_leaves_no_length_and_the_frame_tells_it() {
+    let mut packet = v4();
+    packet[2..4].fill(0);
+    assert_is_the_segment("IPv4", &decoder().decode(&frame(1, &ethernet(0x0800, &packet))).unwrap());
+    let mut packet = ipv6(0, &extension(TCP, &tcp(PAYLOAD)));
+    packet[4..6].fill(0);
+    assert_is_the_segment("jumbogram", &decoder().decode(&frame(1, &ethernet(0x86dd, &packet))).unwrap());
+    let huge = vec![b'x'; 200_000];
+    let mut packet = v6();
+    packet[4..6].fill(0);
+    let packet = ethernet(0x86dd, &[packet, huge].concat());
+    let cut = Frame { data: &packet[..1000], ..frame(1, &packet) };
+    let mut decoder = decoder();
+    let segment = decoder.decode(&cut).unwrap();
+    assert_eq!(segment.payload_len as usize, PAYLOAD.len() + 200_000);
+    assert_eq!(segment.payload.len(), 1000 - 14 - 40 - 24);
+}
+
+#[test]
+fn what_gives_no_segment_is_skipped_by_name() {
+    let eth = |ether_type| ethernet(ether_type, &[0x45; 64]);
+    let v4 = |protocol| ipv4(protocol, &[0x45; 64]);
+    let table = [
+        (Skip::NotIp, 1, eth(0x0806)),
+        (Skip::NotIp, 1, ethernet(38, &[0x42, 0x42, 3, 0, 0, 0, 0, 0, 0])),
+        (Skip::NotIp, 0, vec![7, 0, 0, 0, 1, 2, 3, 4]),
+        (Skip::NotIp, 101, vec![0x10; 40]),
+        (Skip::NotTcp, 228, v4(132)),
+        (Skip::NotTcp, 228, v4(47)),
+        (Skip::NotTcp, 228, ipv4(UDP, &udp(53, b"?"))),
+        (Skip::NotTcp, 228, ipv4(UDP, &udp(4789, &[0; 64]))),
+        (Skip::NotTcp, 228, ipv4(0, &extension(TCP, &tcp(b"")))),
+        (Skip::Icmp, 228, v4(1)),
+        (Skip::Icmp, 229, ipv6(58, &[0; 8])),
+        (Skip::Mpls, 1, eth(0x8847)),
+        (Skip::Mpls, 228, v4(137)),
+        (Skip::Ppp, 1, eth(0x8864)),
+        (Skip::Ppp, 9, vec![0; 64]),
+        (Skip::Ppp, 228, ipv4(47, &[0x30, 1, 0x88, 0x0b, 0, 0, 0, 0])),
+        (Skip::Gtp, 228, ipv4(UDP, &udp(2152, &[0; 64]))),
+        (Skip::Geneve, 228, ipv4(UDP, &udp(6081, &[0; 64]))),
+        (Skip::Wlan, 127, vec![0; 64]),
+        (Skip::Erspan, 228, ipv4(47, &gre(0x10, 0x88be, &[0; 64]))),
+        (Skip::Encrypted, 1, eth(0x88e5)),
+        (Skip::Encrypted, 228, v4(50)),
+        (Skip::TunnelNotTcp, 228, ipv4(4, &v4(1))),
+        (Skip::TunnelNotTcp, 228, ipv4(47, &gre(0, 0x6558, &eth(0x0806)))),
+        (Skip::TunnelNotTcp, 228, ipv4(UDP, &udp(4789, &vxlan(&ethernet(0x0800, &ipv4(UDP, &udp(53, b"?"))))))),
+        (Skip::LinkType, 7, vec![0; 64]),
+        (Skip::Malformed, 228, v6()),
+        (Skip::Malformed, 1, ethernet(0x0800, &v6())),
+        (Skip::Malformed, 228, ipv4(TCP, &[0; 19])),
+        (Skip::Malformed, 228, ipv4(TCP, &[0x40; 20])),
+        (Skip::Malformed, 228, ipv4(TCP, &[0xf0; 20])),
+    ];
+    for (expected, link, data) in table {
+        assert_eq!(skip(&frame(link, &data)), Some(expected), "link {link}: {data:02x?}");
+    }
+}
+
+#[test]
+fn tunnels_tags_and_extensions_are_opened_up_to_their_limits() {
+    let nested = |depth| (0..depth).fold(v4(), |packet, _| ipv4(4, &packet));
+    assert_eq!(skip(&frame(228, &nested(MAX_TUNNELS))), None);
+    assert_eq!(skip(&frame(228, &nested(MAX_TUNNELS + 1))), Some(Skip::TooDeep));
+    let tagged = |depth| ethernet(0x8100, &(1..depth).fold(tag(0x0800, &v4()), |rest, _| tag(0x8100, &rest)));
+    assert_eq!(skip(&frame(1, &tagged(8))), None);
+    assert_eq!(skip(&frame(1, &tagged(9))), Some(Skip::TooDeep));
+    let extended = |n| ipv6(60, &(1..n).fold(extension(TCP, &tcp(PAYLOAD)), |rest, _| extension(60, &rest)));
+    assert_eq!(skip(&frame(229, &extended(16))), None);
+    assert_eq!(skip(&frame(229, &extended(17))), Some(Skip::TooDeep));
+}
+
+#[test]
+fn a_wrong_header_checksum_is_counted_and_the_segment_kept() {
+    for tagged in [false, true] {
+        let wrap = |packet: &[u8]| {
+            if tagged { ethernet(0x8100, &tag(0x0800, packet)) } else { ethernet(0x0800, packet) }
+        };
+        let mut packet = v4();
+        let mut decoder = decoder();
+        assert!(decoder.decode(&frame(1, &wrap(&packet))).is_some());
+        assert_eq!(decoder.ledger().bad_checksums, 0);
+        packet[10] ^= 1;
+        assert!(decoder.decode(&frame(1, &wrap(&packet))).is_some());
+        assert_eq!(decoder.ledger().bad_checksums, 1);
+    }
+}
+
+#[test]
+fn a_disowned_segment_counts_as_skipped() {
+    let data = v4();
+    let mut decoder = decoder();
+    assert!(decoder.decode(&frame(228, &data)).is_some());
+    decoder.disown_last(Skip::OwnTraffic);
+    assert_eq!((decoder.ledger().segments, decoder.ledger().skipped.at(Skip::OwnTraffic as usize)), (0, 1));
+    assert_balanced(decoder.ledger());
+}
+
+/// A frame near a plain one: bytes changed in its headers, cut, padded, of any length on the wire.
+fn almost_plain() -> impl Strategy<Value = (u16, Vec<u8>, u32)> {
+    let change = (0..90usize, any::<u8>());
+    let kind = (prop::sample::select(vec![1u16, 113, 276]), any::<bool>());
+    (kind, prop::collection::vec(change, 0..3), 0..160usize, 0..300u32).prop_map(|((link, six), changes, len, more)| {
+        let (ether_type, packet) = if six { (0x86dd, v6()) } else { (0x0800u16, v4()) };
+        let [high, low] = ether_type.to_be_bytes();
+        let mut data = match link {
+            1 => ethernet(ether_type, &packet),
+            113 => [&[0; 14], [high, low].as_slice(), &packet].concat(),
+            _ => [&[high, low], [0; 18].as_slice(), &packet].concat(),
+        };
+        for (at, value) in changes {
+            if let Some(byte) = data.get_mut(at) {
+                *byte = value;
+            }
+        }
+        // Whole as often as not; cut or padded otherwise.
+        if len >= 60 {
+            let len = if len < 100 { data.len() } else { len };
+            data.resize(len, 0xee);
+        } else {
+            data.truncate(data.len().saturating_sub(len));
+        }
+        let wire_len = data.len() as u32 + more.saturating_sub(150);
+        (link, data, wire_len)
+    })
+}
+
+proptest! {
+    // Microseconds each, and a wrong bit in one field is rare.
+    #![proptest_config(ProptestConfig::with_cases(1 << 16))]
+
+    #[test]
+    fn the_fast_path_gives_what_the_general_path_gives((link, data, wire_len) in almost_plain()) {
+        let frame = Frame { wire_len, ..frame(link, &data) };
+        if let Some(fast) = plain::segment(&frame) {
+            let mut walk = ip::Walk::default();
+            let span = span::Span::new(&data, wire_len as usize);
+            match link::open(frame.link, span).and_then(|ip| walk.packet(ip)) {
+                Ok(ip::Found::Segment(general)) => prop_assert_eq!(fast, general),
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic_or_lose_a_frame(
+        link in prop::sample::select(vec![0u16, 1, 9, 12, 14, 101, 108, 113, 127, 228, 229, 239, 276, 999]),
+        frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..120), 1..8),
+        more in 0..200u32,
+    ) {
+        let mut decoder = decoder();
+        for data in &frames {
+            let frame = frame(link, data);
+            decoder.decode(&Frame { wire_len: frame.wire_len + more, ..frame });
+        }
+        prop_assert_eq!(decoder.ledger().frames, frames.len() as u64);
+        assert_balanced(decoder.ledger());
+    }
+
+    #[test]
+    fn no_change_to_a_good_frame_makes_it_panic_or_lose_a_frame(
+        which in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        keep in any::<prop::sample::Index>(),
+    ) {
+        let (_, link, mut data) = which.get(&wrapped()).clone();
+        for (at, value) in changes {
+            let at = at.index(data.len());
+            data[at] = value;
+        }
+        let mut decoder = decoder();
+        for len in [data.len(), keep.index(data.len())] {
+            if let Some(segment) = decoder.decode(&Frame { data: &data[..len], ..frame(link, &data) }) {
+                prop_assert!(segment.payload.len() <= segment.payload_len as usize);
+            }
+        }
+        prop_assert_eq!(decoder.ledger().frames, 2);
+        assert_balanced(decoder.ledger());
+    }
+}
+
+#[test]
+fn plain_frames_take_the_fast_path() {
+    for (link, data) in [(1, ethernet(0x0800, &v4())), (1, ethernet(0x86dd, &v6()))] {
+        assert!(plain::segment(&frame(link, &data)).is_some());
+    }
+    for (name, link, data) in wrapped().iter().filter(|(_, link, _)| *link == 276) {
+        assert!(plain::segment(&frame(*link, data)).is_some(), "{name}");
+    }
+}
