@@ -9,4 +9,5 @@ pub mod record;
 // sans-IO: no clock, no socket, no thread
 pub mod ledger;
 pub mod packet;
+pub mod synth;
 pub mod tcp;
