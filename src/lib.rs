@@ -9,6 +9,7 @@ pub mod record;
 // sans-IO: no clock, no socket, no thread
 pub mod ledger;
 pub mod packet;
+pub mod synth;
 pub mod tcp;
 pub mod redact;
 pub mod shape;

@@ -1,0 +1,308 @@
+//! A TCP connection told step by step, and the frames that a tap sees of it.
+//!
+//! It renders what is told and checks nothing: a conversation may be as wrong as a test needs it.
+
+mod end;
+mod stage;
+
+use std::time::Duration;
+
+use super::SynthFrame;
+use super::wire::{Outgoing, Wrap, render};
+use crate::flow::{FiveTuple, Timestamp};
+use crate::packet::TcpFlags;
+use end::{End, options};
+
+/// Time between two frames that nothing else separates.
+const SPACING: u64 = 1_000;
+/// Linux's delayed acknowledgement.
+const DELAYED_ACK: u64 = 40_000_000;
+/// Payload that fits an MTU of 1500 with timestamps.
+const MSS: usize = 1448;
+
+/// One end of a conversation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// Opens the connection.
+    Client,
+    /// Accepts it.
+    Server,
+}
+
+impl Side {
+    /// The other one.
+    #[must_use]
+    pub fn peer(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+/// When a receiver acknowledges.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Acks {
+    /// As Linux does: every second segment, else with the next data, else after 40 ms.
+    #[default]
+    Delayed,
+    /// Every segment at once.
+    Every,
+    /// Only with data.
+    Piggyback,
+}
+
+/// A TCP connection under construction. Times: each frame comes 1 µs after the one before; the tap stands beside
+/// the client, so what the server answers comes one [`rtt`](Self::rtt) later, and what the client answers at once
+/// ([`tap_at_server`](Self::tap_at_server) turns that round).
+#[derive(Clone, Debug)]
+pub struct Conversation {
+    client: End,
+    server: End,
+    now: Timestamp,
+    rtt: u64,
+    tap: Side,
+    acks: Acks,
+    segment: usize,
+    wrap: Wrap,
+    last_sender: Option<Side>,
+    last_data: Timestamp,
+    frames: Vec<SynthFrame>,
+}
+
+/// The play.
+impl Conversation {
+    /// SYN, SYN-ACK, ACK.
+    #[must_use]
+    pub fn handshake(self) -> Self {
+        self.syn().syn_ack().client_ack()
+    }
+
+    /// SYN.
+    #[must_use]
+    pub fn syn(mut self) -> Self {
+        self.turn(Side::Client);
+        self.emit(Side::Client, TcpFlags::SYN, self.client.isn, &[], self.now);
+        self
+    }
+
+    /// SYN-ACK.
+    #[must_use]
+    pub fn syn_ack(mut self) -> Self {
+        self.turn(Side::Server);
+        self.emit(Side::Server, TcpFlags::SYN | TcpFlags::ACK, self.server.isn, &[], self.now);
+        self
+    }
+
+    /// The client sends `bytes`.
+    #[must_use]
+    pub fn client(self, bytes: impl AsRef<[u8]>) -> Self {
+        self.send(Side::Client, bytes)
+    }
+
+    /// The server sends `bytes`.
+    #[must_use]
+    pub fn server(self, bytes: impl AsRef<[u8]>) -> Self {
+        self.send(Side::Server, bytes)
+    }
+
+    /// `side` sends `bytes`, in as many segments as they need.
+    #[must_use]
+    pub fn send(mut self, side: Side, bytes: impl AsRef<[u8]>) -> Self {
+        self.turn(side);
+        let mut segments = bytes.as_ref().chunks(self.segment).peekable();
+        while let Some(payload) = segments.next() {
+            let push = if segments.peek().is_none() { TcpFlags::PSH } else { 0 };
+            let seq = self.end(side).next;
+            self.emit(side, TcpFlags::ACK | push, seq, payload, self.now);
+            self.end_mut(side).next = seq.wrapping_add(payload.len() as u32);
+            self.delivered(side, payload.len());
+        }
+        self
+    }
+
+    /// `side` sends `bytes` (again) as one segment at `offset` of its stream; the stream's end stays where it was.
+    #[must_use]
+    pub fn send_at(mut self, side: Side, offset: u32, bytes: impl AsRef<[u8]>) -> Self {
+        self.turn(side);
+        let seq = self.end(side).isn.wrapping_add(1).wrapping_add(offset);
+        self.emit(side, TcpFlags::ACK | TcpFlags::PSH, seq, bytes.as_ref(), self.now);
+        self
+    }
+
+    /// `side` sends `len` bytes that reach the peer but not the tap.
+    #[must_use]
+    pub fn lose(mut self, side: Side, len: u32) -> Self {
+        self.turn(side);
+        self.end_mut(side).next = self.end(side).next.wrapping_add(len);
+        self.end_mut(side.peer()).expected = self.end(side).next;
+        self
+    }
+
+    /// Time passes; an acknowledgement that was held back comes when its timer runs out.
+    #[must_use]
+    pub fn after(mut self, pause: Duration) -> Self {
+        let pause = nanos(pause);
+        if self.acks == Acks::Delayed && pause > DELAYED_ACK {
+            for side in [Side::Client, Side::Server] {
+                if self.end(side).unacked > 0 {
+                    let at = self.last_data.plus(DELAYED_ACK + self.distance(side));
+                    self.emit(side, TcpFlags::ACK, self.end(side).next, &[], at);
+                }
+            }
+        }
+        self.now = self.now.plus(pause);
+        self
+    }
+
+    /// A pure ACK of the client.
+    #[must_use]
+    pub fn client_ack(self) -> Self {
+        self.flags(Side::Client, TcpFlags::ACK)
+    }
+
+    /// A pure ACK of the server.
+    #[must_use]
+    pub fn server_ack(self) -> Self {
+        self.flags(Side::Server, TcpFlags::ACK)
+    }
+
+    /// The client sends no more.
+    #[must_use]
+    pub fn client_fin(self) -> Self {
+        self.flags(Side::Client, TcpFlags::FIN | TcpFlags::ACK)
+    }
+
+    /// The server sends no more.
+    #[must_use]
+    pub fn server_fin(self) -> Self {
+        self.flags(Side::Server, TcpFlags::FIN | TcpFlags::ACK)
+    }
+
+    /// The client resets the connection.
+    #[must_use]
+    pub fn client_rst(self) -> Self {
+        self.flags(Side::Client, TcpFlags::RST | TcpFlags::ACK)
+    }
+
+    /// The server resets the connection.
+    #[must_use]
+    pub fn server_rst(self) -> Self {
+        self.flags(Side::Server, TcpFlags::RST | TcpFlags::ACK)
+    }
+
+    /// FIN of the client, FIN of the server, last ACK.
+    #[must_use]
+    pub fn close(self) -> Self {
+        self.client_fin().server_fin().client_ack()
+    }
+
+    /// A segment without payload, with these flags of [`TcpFlags`].
+    #[must_use]
+    pub fn flags(mut self, side: Side, flags: u8) -> Self {
+        self.turn(side);
+        let seq = self.end(side).next;
+        self.emit(side, flags, seq, &[], self.now);
+        if TcpFlags(flags).fin() {
+            self.end_mut(side).next = seq.wrapping_add(1);
+            self.end_mut(side.peer()).expected = seq.wrapping_add(1);
+        }
+        self
+    }
+
+    /// All frames, in order of time.
+    pub fn frames(mut self) -> Vec<SynthFrame> {
+        self.frames.sort_by_key(|frame| frame.at);
+        self.frames
+    }
+
+    /// Takes the frames up to now, in order of time, and lets the conversation go on: for long ones.
+    pub fn drain(&mut self) -> Vec<SynthFrame> {
+        self.frames.sort_by_key(|frame| frame.at);
+        let later = self.frames.partition_point(|frame| frame.at <= self.now);
+        let rest = self.frames.split_off(later);
+        std::mem::replace(&mut self.frames, rest)
+    }
+
+    /// The time of the next frame.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+}
+
+impl Conversation {
+    fn end(&self, side: Side) -> &End {
+        match side {
+            Side::Client => &self.client,
+            Side::Server => &self.server,
+        }
+    }
+
+    fn end_mut(&mut self, side: Side) -> &mut End {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        }
+    }
+
+    /// How long after the tap saw something the answer of `side` to it passes the tap.
+    fn distance(&self, side: Side) -> u64 {
+        if side == self.tap { SPACING } else { self.rtt.max(SPACING) }
+    }
+
+    /// `side` speaks next: when it answers the other, the way there and back takes its time.
+    fn turn(&mut self, side: Side) {
+        if self.last_sender == Some(side.peer()) {
+            self.now = self.now.plus(self.distance(side) - SPACING);
+        }
+        self.last_sender = Some(side);
+    }
+
+    /// Payload of `sender` has arrived: acknowledge it as the policy says.
+    fn delivered(&mut self, sender: Side, len: usize) {
+        let receiver = sender.peer();
+        let (expected, acks) = (self.end(sender).next, self.acks);
+        let end = self.end_mut(receiver);
+        end.expected = expected;
+        end.unacked += len.div_ceil(MSS);
+        let due = match acks {
+            Acks::Every => true,
+            Acks::Delayed => end.unacked >= 2,
+            Acks::Piggyback => false,
+        };
+        if due {
+            let seq = end.next;
+            let at = self.last_data.plus(self.distance(receiver));
+            self.emit(receiver, TcpFlags::ACK, seq, &[], at);
+        }
+    }
+
+    fn emit(&mut self, side: Side, flags: u8, seq: u32, payload: &[u8], at: Timestamp) {
+        let flags = TcpFlags(flags);
+        let outgoing = side == self.tap;
+        let end = self.end_mut(side);
+        end.unacked = 0;
+        end.ip_id = end.ip_id.wrapping_add(1);
+        let (source, ip_id, ack) = (end.endpoint, end.ip_id, if flags.ack() { end.expected } else { 0 });
+        let tuple = FiveTuple { source, destination: self.end(side.peer()).endpoint };
+        let options = options(flags, at);
+        let options = options.get(if flags.syn() { 0.. } else { 8.. }).unwrap_or_default();
+        let segment = Outgoing { tuple, seq, ack, flags, options, payload, ip_id, outgoing };
+        let bytes = render(&self.wrap, &segment);
+        self.frames.push(SynthFrame::new(at, self.wrap.link.link_type(), bytes));
+        if !payload.is_empty() {
+            self.last_data = at;
+        }
+        // Acknowledgements that arrive later than the sender goes on do not hold it up.
+        if at == self.now {
+            self.now = self.now.plus(SPACING);
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
