@@ -25,8 +25,26 @@ pub struct Config {
     pub check_every: u64,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            fragments: FragmentLimits::default(),
+            tcp: tcp::Limits {
+                connections: 65_536,
+                held_per_stream: 2 << 20,
+                held_total: 16 << 20,
+                gap_wait: 3_000_000_000,
+                acked_gap_wait: 50_000_000,
+                idle: 600_000_000_000,
+                idle_opening: 60_000_000_000,
+            },
+            http: http::Config::default(),
+            check_every: 2_000_000_000,
+        }
+    }
+}
+
 /// Frames to records. One for each capture thread: nothing is shared, nothing is locked.
-#[derive(Debug)]
 pub struct Dissector {
     decoder: Decoder,
     table: Table<Session>,

@@ -14,3 +14,4 @@ pub mod tcp;
 pub mod redact;
 pub mod shape;
 pub mod http;
+pub mod dissect;

@@ -3,10 +3,11 @@
 //! As long as no message can have been lost, by order alone (RFC 9112 §9.3). After a loss the number of lost messages
 //! is unknown, and order proves nothing. Then TCP's acknowledgements do: a client that does not pipeline sends a request
 //! when it has received exactly the bytes up to where that request's response will begin. So a response that begins at
-//! byte `s` answers the request whose segment acknowledged exactly `s` bytes, and no other. Such a pair is *provisional*
-//! until what follows confirms it (the next request acknowledges the response's end, or the connection ends); a response
-//! too many shows that it was wrong, and both halves go out unpaired. A client that was seen to pipeline gets no pair
-//! on evidence that does not hold for it.
+//! byte `s` answers the request whose segment acknowledged exactly `s` bytes, and no other.
+//!
+//! A client that keeps one request in advance looks just like that, shifted by one, until the response too many comes.
+//! So what is paired after such a resynchronisation is on *trial*: held back until the connection falls quiet or ends, or
+//! `TRIAL` exchanges agree; a contradiction sends all of them out unpaired, and the connection gets no pair any more.
 //!
 //! Knows offsets and order only, no HTTP.
 
@@ -19,6 +20,11 @@ use super::framing::Asked;
 
 /// Most requests of one connection that wait for their response, and most responses that wait for their request.
 pub(super) const MAX_PENDING: usize = 256;
+
+/// So many exchanges on trial without a contradiction are believed.
+const TRIAL: usize = 32;
+/// So long nothing came on a connection that owes a response (nanoseconds): it owes none.
+pub(super) const QUIET: u64 = 1_000_000_000;
 
 /// A request and what has come of it.
 #[derive(Debug)]
@@ -33,13 +39,15 @@ pub(super) struct Slot {
     pub offset: u64,
     /// How much of the response stream its segment acknowledged.
     pub ack: Option<u64>,
+    /// Requests may be missing right before it.
+    pub after_gap: bool,
     pub request_done: bool,
     /// The final response's head was seen.
     pub answered: bool,
     pub response_done: bool,
     /// Offset behind the response, once it is done.
     pub response_end: u64,
-    /// Paired by evidence after a loss, not yet confirmed.
+    /// Paired while the connection is on trial.
     pub provisional: bool,
     /// Its response may have been lost by the capture: its absence proves nothing.
     pub doubtful: bool,
@@ -53,12 +61,18 @@ impl Slot {
     fn settled(&self) -> bool {
         self.request_done && self.response_done && !self.provisional
     }
+
+    /// When its response ended, once it is whole.
+    fn ended(&self) -> Option<Timestamp> {
+        self.exchange.as_ref().filter(|_| self.response_done).and_then(|e| e.end())
+    }
 }
 
 /// A response without a slot: its request comes later (capture order), or never.
 #[derive(Debug)]
 pub(super) struct Loose {
     pub exchange: Box<Exchange>,
+    pub offset: u64,
     /// How much of the request stream its segment acknowledged.
     pub ack: Option<u64>,
     pub done: bool,
@@ -96,18 +110,22 @@ pub(super) struct Pairing {
     /// Number of the first slot.
     first: u64,
     loose: VecDeque<Loose>,
-    /// After a loss: how many unanswered slots at the front are still sure by order; `None` without loss.
-    sure: Option<usize>,
+    /// Responses may be missing before the next one: order proves nothing.
+    responses_lost: bool,
+    /// Requests may be missing before the next one.
+    requests_lost: bool,
     /// The loss was that we joined late.
     joined_late: bool,
     /// A request was sent before the answer to the one before it had been received.
     pipelined: bool,
+    /// Resynchronised on evidence that the next messages may contradict.
+    trial: bool,
 }
 
 impl Pairing {
     /// A connection whose beginning was not seen: order proves nothing yet.
     pub(super) fn joined_late() -> Self {
-        Self { sure: Some(0), joined_late: true, ..Self::default() }
+        Self { responses_lost: true, requests_lost: true, joined_late: true, ..Self::default() }
     }
 
     /// Whether the queue holds nothing.
@@ -119,6 +137,11 @@ impl Pairing {
     pub(super) fn slot(&mut self, number: u64) -> Option<&mut Slot> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         self.slots.get_mut(index)
+    }
+
+    /// Whether what is paired now may be contradicted yet.
+    pub(super) fn on_trial(&self) -> bool {
+        self.trial
     }
 
     /// The newest request.
@@ -138,25 +161,45 @@ impl Pairing {
 
     /// A request began. Gives what its arrival settles; the loose response it finds, if any, is joined to it.
     /// Returns whether the response under way (the newest loose one) is now this slot's, by its number.
-    pub(super) fn request(&mut self, slot: Slot, left: &mut Vec<Left>) -> Option<u64> {
+    pub(super) fn request(&mut self, mut slot: Slot, left: &mut Vec<Left>) -> Option<u64> {
         self.confirm_by(&slot, left);
+        slot.after_gap = std::mem::take(&mut self.requests_lost);
         if self.slots.len() >= MAX_PENDING {
             self.give_up_front(left);
         }
         self.slots.push_back(slot);
         let number = self.first + self.slots.len() as u64 - 1;
-        self.join_loose(number)
+        self.join_loose(number, left)
     }
 
-    /// A provisional pair is right when the client had its whole response before it asked again.
+    /// On trial: the client must have had the whole response before it asked again.
     fn confirm_by(&mut self, next: &Slot, left: &mut Vec<Left>) {
-        let Some(last) = self.slots.back_mut().filter(|s| s.provisional) else { return };
-        if last.response_done && next.ack.is_none_or(|ack| ack >= last.response_end) {
-            last.provisional = false;
-        } else {
-            self.pipelined = true;
-            self.demote(left);
+        if !self.trial {
+            return;
         }
+        let Some(last) = self.slots.iter().rev().find(|s| s.provisional) else { return };
+        let sequential = last.response_done && next.ack.is_none_or(|ack| ack >= last.response_end);
+        if !sequential {
+            self.pipelined = true;
+            self.fail(left);
+            return;
+        }
+        let asked = next.exchange.as_ref().map(|e| e.start());
+        let quiet = asked.is_some_and(|at| last.ended().is_some_and(|end| at.since(end) >= QUIET));
+        if quiet || self.slots.iter().filter(|s| s.provisional).count() >= TRIAL {
+            self.pass(left);
+        }
+    }
+
+    /// Nothing contradicts the pairs on trial: they stand. A response behind them that found no request does.
+    fn pass(&mut self, left: &mut Vec<Left>) {
+        let paired_to = self.slots.iter().rev().find(|s| s.provisional).map(|s| s.response_end);
+        if self.loose.iter().any(|l| paired_to.is_some_and(|end| l.offset >= end)) {
+            self.fail(left);
+            return;
+        }
+        self.trial = false;
+        self.slots.iter_mut().for_each(|s| s.provisional = false);
     }
 
     /// The oldest request makes room; what answers it later cannot be told from what answers the next.
@@ -164,22 +207,23 @@ impl Pairing {
         if let Some(slot) = self.slots.pop_front() {
             self.first += 1;
             left.push(Left::Unpaired(slot));
-            self.sure = Some(0);
+            self.responses_lost = true;
         }
     }
 
-    /// Joins the oldest waiting response to the only request that can have asked for it.
-    fn join_loose(&mut self, number: u64) -> Option<u64> {
-        if self.sure.is_some() || self.slots.iter().filter(|s| !s.answered).count() != 1 {
-            return None;
-        }
-        let front = self.loose.front().filter(|l| l.waiting)?;
+    /// Joins the waiting response that only this newest request can have asked for.
+    fn join_loose(&mut self, number: u64, left: &mut Vec<Left>) -> Option<u64> {
+        let after_gap = self.slots.back().is_some_and(|s| s.after_gap);
+        let found = if self.responses_lost || after_gap {
+            self.loose_by_acknowledgement(left)
+        } else {
+            self.oldest_loose(left)
+        }?;
+        let loose = self.loose.remove(found)?;
+        self.loose.iter_mut().take(found).for_each(|l| l.waiting = false);
         let slot = self.slots.back_mut()?;
-        if front.ack.is_some_and(|ack| ack <= slot.offset) {
-            return None;
-        }
-        let loose = self.loose.pop_front()?;
         slot.answered = true;
+        slot.provisional = self.trial;
         slot.response_done = loose.done;
         slot.response_end = loose.end;
         slot.trust = slot.trust.max(loose.trust);
@@ -191,22 +235,57 @@ impl Pairing {
         (!loose.done).then_some(number)
     }
 
+    /// By order: the oldest, when no other request waits for it.
+    fn oldest_loose(&mut self, left: &mut Vec<Left>) -> Option<usize> {
+        let slot = self.slots.back()?;
+        let found = self.loose.iter().position(|l| l.waiting)?;
+        let loose = self.loose.get(found)?;
+        if self.slots.iter().filter(|s| !s.answered).count() != 1 || loose.ack.is_some_and(|ack| ack <= slot.offset) {
+            return None;
+        }
+        if self.trial && slot.ack.is_some_and(|ack| ack != loose.offset) {
+            self.fail(left);
+            return None;
+        }
+        Some(found)
+    }
+
+    /// After a loss: the one that begins where this request's segment says.
+    fn loose_by_acknowledgement(&mut self, left: &mut Vec<Left>) -> Option<usize> {
+        let slot = self.slots.back()?;
+        let (offset, ack) = (slot.offset, slot.ack?);
+        let fits = |l: &Loose| l.waiting && l.offset == ack && l.ack.is_none_or(|ack| ack > offset);
+        let found = self.loose.iter().position(fits)?;
+        if self.slots.iter().rev().skip(1).any(|s| !s.answered && s.ack == Some(ack)) {
+            self.pipelined = true;
+        }
+        if self.pipelined {
+            return None;
+        }
+        self.resynchronise(self.slots.len() - 1, left);
+        Some(found)
+    }
+
     /// The slot of the response that begins at `offset`, or `None` for a loose one.
     pub(super) fn response(&mut self, offset: u64, ack: Option<u64>, left: &mut Vec<Left>) -> Option<u64> {
-        let index = match self.sure {
-            None => self.slots.iter().position(|s| !s.answered),
-            Some(0) => self.by_acknowledgement(offset, ack, left),
-            Some(sure) => {
-                self.sure = Some(sure - 1);
-                self.slots.iter().position(|s| !s.answered)
-            }
+        let next = self.slots.iter().position(|s| !s.answered);
+        let sure = next.filter(|at| !self.responses_lost && self.slots.get(*at).is_some_and(|s| !s.after_gap));
+        let index = match sure {
+            Some(at) if self.trial => self.slots.get(at).is_none_or(|s| s.ack.is_none_or(|a| a == offset)).then_some(at),
+            Some(at) => Some(at),
+            None => self.by_acknowledgement(offset, ack, left),
         };
         let Some(index) = index else {
-            self.demote(left);
+            // A lost request would explain it, and so would a pair shifted by one: both go, the client is not blamed.
+            let explained = self.requests_lost || self.slots.iter().any(|s| s.after_gap && !s.answered);
+            let pipelined = self.pipelined;
+            self.fail(left);
+            self.pipelined = pipelined || (self.pipelined && !explained);
             return None;
         };
         let slot = self.slots.get_mut(index)?;
         slot.answered = true;
+        slot.provisional = self.trial;
         Some(self.first + index as u64)
     }
 
@@ -221,38 +300,40 @@ impl Pairing {
         if ack.is_some_and(|ack| ack <= slot.offset) {
             return None;
         }
-        for _ in 0..index {
-            if let Some(slot) = self.slots.pop_front() {
-                self.first += 1;
-                left.push(if slot.answered && slot.response_done { Left::Paired(slot) } else { Left::Unpaired(slot) });
-            }
-        }
-        self.sure = None;
-        let label = if self.joined_late { Trust::Midstream } else { Trust::Gap };
-        self.joined_late = false;
-        let slot = self.slots.front_mut()?;
-        slot.provisional = true;
-        slot.doubtful = false;
-        slot.trust = slot.trust.max(label);
+        self.resynchronise(index, left);
         Some(0)
     }
 
-    /// A response too many, or a request too early: the last provisional pair was wrong.
-    fn demote(&mut self, left: &mut Vec<Left>) {
-        let Some(index) = self.slots.iter().position(|s| s.provisional) else { return };
-        for _ in 0..=index {
-            let Some(mut slot) = self.slots.pop_front() else { return };
+    /// The slot at `index` is the next to be answered: what is before it will not be. What follows is on trial.
+    fn resynchronise(&mut self, index: usize, left: &mut Vec<Left>) {
+        for slot in self.slots.drain(..index) {
             self.first += 1;
-            if !slot.provisional {
-                left.push(Left::Unpaired(slot));
-                continue;
-            }
-            if let Some(loose) = split(&mut slot) {
-                left.push(Left::Orphan(loose));
-            }
+            left.push(if slot.answered && slot.response_done { Left::Paired(slot) } else { Left::Unpaired(slot) });
+        }
+        self.responses_lost = false;
+        self.trial = true;
+        let label = if self.joined_late { Trust::Midstream } else { Trust::Gap };
+        self.joined_late = false;
+        if let Some(slot) = self.slots.front_mut() {
+            (slot.doubtful, slot.after_gap) = (false, false);
+            slot.trust = slot.trust.max(label);
+        }
+    }
+
+    /// A response too many, a request too early, a body that is none: the pairs on trial were wrong.
+    pub(super) fn fail(&mut self, left: &mut Vec<Left>) {
+        if !self.trial {
+            return;
+        }
+        self.trial = false;
+        self.pipelined = true;
+        self.responses_lost = true;
+        let last = self.slots.iter().rposition(|s| s.provisional).map_or(0, |at| at + 1);
+        for mut slot in self.slots.drain(..last) {
+            self.first += 1;
+            left.extend(split(&mut slot).map(Left::Orphan));
             left.push(Left::Unpaired(slot));
         }
-        self.sure = Some(0);
     }
 
     /// Keeps a response that has no slot. `waiting` says whether its request may still come.
@@ -286,18 +367,16 @@ impl Pairing {
         }
     }
 
-    /// Requests may be missing from here on: only those already queued are still answered in order.
-    pub(super) fn requests_lost(&mut self) {
-        if self.sure.is_none() {
-            self.sure = Some(self.slots.iter().filter(|s| !s.answered).count());
-        }
-        self.loose.iter_mut().for_each(|l| l.waiting = false);
+    /// Requests may be missing up to `end`: only those already queued are still answered in order.
+    pub(super) fn requests_lost(&mut self, end: u64) {
+        self.requests_lost = true;
+        self.loose.iter_mut().for_each(|l| l.waiting &= l.ack.is_some_and(|ack| ack > end));
     }
 
     /// Responses may be missing up to `end`: what was asked before the client had received that far has lost its answer
     /// or cannot be told apart.
     pub(super) fn responses_lost(&mut self, end: u64, left: &mut Vec<Left>) {
-        self.sure = Some(0);
+        self.responses_lost = true;
         while let Some(slot) = self.slots.front() {
             let lost = !slot.answered && slot.request_done && slot.ack.is_none_or(|ack| ack < end);
             if !lost && !slot.settled() {
@@ -322,18 +401,22 @@ impl Pairing {
         None
     }
 
-    /// Nothing contradicted the provisional pairs whose response ended before `until`: they stand.
-    pub(super) fn confirm(&mut self, until: Timestamp) {
-        for slot in self.slots.iter_mut().filter(|s| s.provisional && s.response_done) {
-            let end = slot.exchange.as_ref().and_then(|e| e.end());
-            slot.provisional = end.is_some_and(|end| end > until);
+    /// Ends a trial when the last response ended `QUIET` ago, or nothing will come any more (`None`).
+    pub(super) fn confirm(&mut self, now: Option<Timestamp>, left: &mut Vec<Left>) {
+        if !self.trial {
+            return;
+        }
+        let last = self.slots.iter().rev().find(|s| s.provisional);
+        let quiet = |now: Timestamp| last.is_none_or(|s| s.ended().is_some_and(|end| now.since(end) >= QUIET));
+        if now.is_none_or(quiet) {
+            self.pass(left);
         }
     }
 
-    /// No request will come any more for the responses that began before `until`.
-    pub(super) fn stop_waiting(&mut self, until: Timestamp) {
+    /// No request will come any more for the responses that began `QUIET` ago.
+    pub(super) fn stop_waiting(&mut self, now: Timestamp) {
         for loose in &mut self.loose {
-            loose.waiting &= loose.exchange.start() > until;
+            loose.waiting &= now.since(loose.exchange.start()) < QUIET;
         }
     }
 
@@ -353,6 +436,7 @@ fn split(slot: &mut Slot) -> Option<Loose> {
     exchange.response = Some(response);
     slot.answered = false;
     let end = slot.response_end;
-    exchange.id = super::orphan_id(&exchange.connection.id, slot.ack.unwrap_or(end));
-    Some(Loose { exchange, ack: None, done: true, end, waiting: false, trust: Trust::Unpaired, missing: Missing::default() })
+    let offset = slot.ack.unwrap_or(end);
+    exchange.id = super::orphan_id(&exchange.connection.id, offset);
+    Some(Loose { exchange, offset, ack: None, done: true, end, waiting: false, trust: Trust::Unpaired, missing: Missing::default() })
 }

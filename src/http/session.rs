@@ -18,10 +18,6 @@ use super::proxy_protocol::{self, ProxyHeader};
 use super::reader::{Begun, Chunk, Reader, State};
 use super::{Context, lenient, tls};
 
-/// How long a response may wait for a request that the capture shows later, and a provisional pair for what
-/// contradicts it, in nanoseconds.
-const SETTLE_AFTER: i64 = 1_000_000_000;
-
 /// The HTTP analyzer of one connection.
 #[derive(Debug)]
 pub struct Session {
@@ -48,7 +44,8 @@ impl Analyzer for Session {
         Self {
             readers: Default::default(),
             client: None,
-            pairing: if conn.handshake_seen { Pairing::default() } else { Pairing::joined_late() },
+            // A SYN tells where the requests begin, a SYN-ACK where both streams do.
+            pairing: if conn.originator.is_some() { Pairing::default() } else { Pairing::joined_late() },
             target: None,
             shared: None,
             proxied: None,
@@ -73,9 +70,9 @@ impl Analyzer for Session {
         if self.pairing.is_empty() {
             return;
         }
-        let settled = Timestamp(now.0.saturating_sub(SETTLE_AFTER));
-        self.pairing.confirm(settled);
-        self.pairing.stop_waiting(settled);
+        self.pairing.confirm(Some(now), &mut cx.left);
+        self.emit_left(cx);
+        self.pairing.stop_waiting(now);
         self.time_out(now, cx);
         self.flush(cx);
     }
@@ -267,6 +264,7 @@ impl Session {
             return chunk.bytes.len();
         }
         self.stray.insert(Weird::GarbageBetweenMessages);
+        self.contradict(cx);
         self.reader(from).state = State::Resync { lost: false };
         // At least one byte, or it would be tried again at the same place.
         cx.ledger.resync += 1;
@@ -334,6 +332,9 @@ impl Session {
     fn in_body(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
         let Some(kind) = self.kind(from) else { return 0 };
         if self.reader(from).body_untouched && self.is_bodyless(kind, chunk.bytes) {
+            if kind == Kind::Response {
+                self.contradict(cx);
+            }
             self.finish(from, kind, chunk.offset, cx);
             return 0;
         }
@@ -443,7 +444,7 @@ impl Session {
         self.flush(cx);
         match kind.or(self.kind(from)) {
             Some(Kind::Response) => self.pairing.responses_lost(end, &mut cx.left),
-            Some(Kind::Request) | None => self.pairing.requests_lost(),
+            Some(Kind::Request) | None => self.pairing.requests_lost(end),
         }
         self.emit_left(cx);
     }
@@ -507,6 +508,7 @@ impl Session {
                 if cut_by_us {
                     self.doubt(kind, Trust::Truncated, missing);
                 } else if !until_close || reason == CloseReason::Reset {
+                    self.contradict(cx);
                     let mut weird = WeirdSet::default();
                     weird.insert(Weird::BodyCutByClose);
                     self.note(kind, weird, cx);
@@ -542,6 +544,15 @@ impl Session {
 
     pub(super) fn begin_body(&mut self, from: Direction, body: Body) {
         self.reader(from).state = State::Body(body);
+    }
+
+    /// The response under way turns out to answer a HEAD: the body it announced will not come.
+    pub(super) fn end_of_head_response(&mut self, from: Direction, cx: &mut Context) {
+        let reader = self.reader(from);
+        if reader.body_untouched && matches!(reader.state, State::Body(_)) {
+            let end = reader.parsed_to;
+            self.finish(from, Kind::Response, end, cx);
+        }
     }
 
     pub(super) fn parsed_to(&mut self, from: Direction) -> u64 {

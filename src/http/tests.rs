@@ -29,7 +29,7 @@ impl Wire {
         let conn = Conn {
             key,
             first_seen: Timestamp(0),
-            originator: Some(Direction::FromLow),
+            originator: handshake_seen.then_some(Direction::FromLow),
             initial_seq: [Some(1), Some(2)],
             handshake_seen,
             connect_ns: Some(1000),

@@ -50,6 +50,7 @@ impl Session {
             expects: head.fields.expect_continue,
             offset: begun.offset,
             ack: begun.ack,
+            after_gap: false,
             request_done: body.is_none(),
             answered: false,
             response_done: false,
@@ -61,6 +62,9 @@ impl Session {
         };
         if let Some(number) = self.pairing.request(slot, &mut cx.left) {
             self.target = Some(Target::Slot(number));
+            if method == b"HEAD" {
+                self.end_of_head_response(from.flip(), cx);
+            }
         }
         self.emit_left(cx);
         let mut weird = head.weird;
@@ -177,6 +181,7 @@ impl Session {
         let waiting = ack.is_some_and(|ack| ack > seen);
         let loose = Loose {
             exchange: record,
+            offset,
             ack,
             done: false,
             end: offset,
@@ -210,10 +215,16 @@ impl Session {
                 refused && classify(bytes) == Start::Request
             }
             Kind::Response => {
-                let head_unknown = self.target == Some(Target::Loose);
+                let head_unknown = self.target == Some(Target::Loose) || self.pairing.on_trial();
                 head_unknown && bytes.starts_with(b"HTTP/1.") && classify(bytes) == Start::Response
             }
         }
+    }
+
+    /// What was seen does not fit the pairs on trial, if there are any.
+    pub(super) fn contradict(&mut self, cx: &mut Context) {
+        self.pairing.fail(&mut cx.left);
+        self.emit_left(cx);
     }
 
     fn response_record(&mut self) -> Option<&mut Box<Exchange>> {
@@ -322,6 +333,9 @@ impl Session {
 
     /// The connection is over: everything goes out.
     pub(super) fn drain(mut self, reason: CloseReason, cx: &mut Context) {
+        self.pairing.confirm(None, &mut cx.left);
+        self.emit_left(cx);
+        self.flush(cx);
         self.no_more_responses(reason, cx);
         let (slots, loose) = self.pairing.drain();
         slots.into_iter().for_each(|s| emit(Left::Paired(s), cx));

@@ -1,0 +1,275 @@
+//! Losing, repeating, reordering or cutting frames of a correct capture never changes a pair: it only removes or
+//! relabels records. And the ledger adds up after every frame.
+//!
+//! Every response names its request in its reason phrase, so a wrong pair cannot hide.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use podtap::dissect::{Config, Dissector};
+use podtap::flow::{Endpoint, Timestamp};
+use podtap::record::{Exchange, Record, Trust};
+use podtap::redact::Redactor;
+use podtap::synth::{Conversation, Impair, Rng, SynthFrame, merge};
+use podtap::tcp::CloseReason;
+use proptest::prelude::*;
+
+fn dissector() -> Dissector {
+    Dissector::new(Config::default(), Redactor::none())
+}
+
+fn dissect(frames: &[SynthFrame]) -> Vec<Exchange> {
+    let mut dissector = dissector();
+    for frame in frames {
+        dissector.handle_frame(&frame.as_frame(), |_| false);
+        assert_eq!(dissector.ledger().imbalances(), []);
+    }
+    dissector.finish(CloseReason::EndOfCapture);
+    let ledger = dissector.ledger();
+    assert_eq!(ledger.imbalances(), []);
+    assert_eq!((ledger.streams.held, ledger.http.waiting, ledger.http.open, ledger.http.responses_open), (0, 0, 0, 0));
+    dissector.records().drain(..).map(|Record::Http(e)| *e).collect()
+}
+
+/// How the client of a conversation asks.
+#[derive(Clone, Copy, Debug)]
+enum Style {
+    /// The next request when the answer is there.
+    Sequential,
+    /// Three at once, in one segment each.
+    Pipelined,
+    /// Three at once in one segment.
+    Bundled,
+    /// One in advance: the next is sent before the answer to the one before.
+    OneAhead,
+}
+
+fn request(rng: &mut Rng, id: &str) -> (Vec<u8>, bool) {
+    match rng.below(6) {
+        0 => (format!("HEAD /{id} HTTP/1.1\r\nHost: shop\r\n\r\n").into_bytes(), true),
+        1 => {
+            let body = "b".repeat(1 + rng.below(4000) as usize);
+            (format!("POST /{id} HTTP/1.1\r\nHost: shop\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes(), false)
+        }
+        2 => {
+            let size = rng.between(1, 300) as usize;
+            let chunk = "c".repeat(size);
+            (
+                format!("PUT /{id} HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n{size:x}\r\n{chunk}\r\n0\r\n\r\n")
+                    .into_bytes(),
+                false,
+            )
+        }
+        _ => (format!("GET /{id} HTTP/1.1\r\nHost: shop\r\nUser-Agent: t/{}\r\n\r\n", rng.below(1000)).into_bytes(), false),
+    }
+}
+
+fn response(rng: &mut Rng, id: &str, head: bool) -> Vec<u8> {
+    let size = rng.below(5000) as usize;
+    let body = "x".repeat(size);
+    match rng.below(5) {
+        _ if head => format!("HTTP/1.1 200 for-{id}\r\nContent-Length: {size}\r\n\r\n"),
+        0 => format!("HTTP/1.1 204 for-{id}\r\n\r\n"),
+        1 => format!("HTTP/1.1 200 for-{id}\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", size.max(1))
+            .replace("\r\n1\r\n\r\n", "\r\n1\r\nx\r\n"),
+        _ => format!("HTTP/1.1 200 for-{id}\r\nContent-Length: {size}\r\n\r\n{body}"),
+    }
+    .into_bytes()
+}
+
+fn conversation(rng: &mut Rng, number: u64, style: Style) -> Vec<SynthFrame> {
+    let port = 40_000 + u16::try_from(number).unwrap();
+    let mut c = Conversation::new(Endpoint::new([10, 0, 0, 1], port), Endpoint::new([10, 0, 0, 2], 80))
+        .at(Timestamp::new(1_700_000_000, i64::try_from(rng.below(1_000_000)).unwrap()))
+        .rtt(Duration::from_micros(200))
+        .handshake();
+    let rounds = rng.between(2, 6);
+    let mut ahead: Option<(String, bool)> = None;
+    for round in 0..rounds {
+        let ids: Vec<String> = match style {
+            Style::Sequential | Style::OneAhead => vec![format!("{number}-{round}")],
+            Style::Pipelined | Style::Bundled => (0..3).map(|n| format!("{number}-{round}-{n}")).collect(),
+        };
+        let asked: Vec<(Vec<u8>, bool)> = ids.iter().map(|id| request(rng, id)).collect();
+        match style {
+            Style::Bundled => c = c.client(asked.iter().flat_map(|(bytes, _)| bytes.clone()).collect::<Vec<u8>>()),
+            _ => {
+                for (bytes, _) in &asked {
+                    c = c.client(bytes);
+                }
+            }
+        }
+        if let Style::OneAhead = style {
+            if let Some((id, head)) = ahead.replace((ids[0].clone(), asked[0].1)) {
+                c = c.server(response(rng, &id, head));
+            }
+            continue;
+        }
+        for (id, (_, head)) in ids.iter().zip(&asked) {
+            c = c.server(response(rng, id, *head));
+        }
+    }
+    if let Some((id, head)) = ahead {
+        c = c.server(response(rng, &id, head));
+    }
+    c.close().frames()
+}
+
+fn traffic(seed: u64) -> (Vec<SynthFrame>, usize) {
+    let mut rng = Rng::new(seed);
+    let styles = [Style::Sequential, Style::Sequential, Style::Pipelined, Style::Bundled, Style::OneAhead];
+    let lanes: Vec<_> = (0..3)
+        .map(|n| {
+            let style = *rng.pick(&styles).unwrap();
+            conversation(&mut rng, n, style)
+        })
+        .collect();
+    let frames: Vec<_> = merge(lanes).collect();
+    let expected = dissect(&frames).len();
+    (frames, expected)
+}
+
+fn check_pairs(records: &[Exchange]) {
+    for e in records {
+        let (Some(q), Some(r)) = (&e.request, &e.response) else {
+            assert_eq!(e.trust, Trust::Unpaired);
+            continue;
+        };
+        let phrase = r.phrase.as_deref().unwrap_or_default();
+        assert_eq!(format!("/{}", phrase.trim_start_matches("for-")), q.target.as_str(), "a wrong pair: {}", e.trust.name());
+        assert!(q.last >= q.first && r.last >= r.first, "time goes forward");
+    }
+}
+
+#[test]
+fn whole_traffic_gives_whole_records() {
+    for seed in 0..200 {
+        let (frames, expected) = traffic(seed);
+        let records = dissect(&frames);
+        assert!(expected >= 6);
+        check_pairs(&records);
+        assert!(records.iter().all(|e| e.trust == Trust::Complete), "seed {seed}: {records:#?}");
+    }
+}
+
+#[test]
+fn duplicates_change_nothing() {
+    for seed in 0..100 {
+        let (frames, _) = traffic(seed);
+        let strip = |mut e: Vec<Exchange>| {
+            e.sort_by(|a, b| a.id.cmp(&b.id));
+            e
+        };
+        let whole = strip(dissect(&frames));
+        assert_eq!(strip(dissect(&Impair::new(seed).duplicate(0.3).apply(frames.clone()))), whole, "seed {seed}");
+    }
+}
+
+#[test]
+fn reordering_within_a_round_trip_loses_no_pair() {
+    for seed in 0..200 {
+        let (frames, expected) = traffic(seed);
+        let records = dissect(&Impair::new(seed).reorder(0.1, 3).apply(frames));
+        check_pairs(&records);
+        let pairs = records.iter().filter(|e| e.request.is_some() && e.response.is_some()).count();
+        assert!(pairs * 10 >= expected * 9, "seed {seed}: {pairs} of {expected}");
+    }
+}
+
+/// Exchanges of one connection whose halves both stand in the record.
+fn pairs_by_client(records: &[Exchange]) -> BTreeMap<u16, usize> {
+    let mut pairs = BTreeMap::new();
+    for e in records {
+        *pairs.entry(e.connection.client.port).or_default() += usize::from(e.request.is_some() && e.response.is_some());
+    }
+    pairs
+}
+
+#[test]
+fn leaving_out_any_one_frame_never_makes_a_wrong_pair_and_costs_only_its_connection() {
+    for seed in 0..40 {
+        let (frames, _) = traffic(seed);
+        let whole = pairs_by_client(&dissect(&frames));
+        for lost in 0..frames.len() {
+            let mut fewer = frames.clone();
+            fewer.remove(lost);
+            let records = dissect(&fewer);
+            eprintln!("seed {seed} lost {lost}");
+            check_pairs(&records);
+            let left = pairs_by_client(&records);
+            let hurt = whole.iter().filter(|(port, pairs)| left.get(port) != Some(pairs)).count();
+            assert!(hurt <= 1, "seed {seed}, frame {lost}: {left:?} of {whole:?}");
+        }
+    }
+}
+
+#[test]
+fn a_client_that_asks_one_after_the_other_loses_at_most_two_pairs_by_one_frame() {
+    for seed in 0..40 {
+        let frames = conversation(&mut Rng::new(seed), 0, Style::Sequential);
+        let whole = dissect(&frames).len();
+        for lost in 0..frames.len() {
+            let mut fewer = frames.clone();
+            fewer.remove(lost);
+            let records = dissect(&fewer);
+            check_pairs(&records);
+            let pairs = pairs_by_client(&records).values().sum::<usize>();
+            assert!(pairs + 2 >= whole, "seed {seed}, frame {lost}: {pairs} of {whole}");
+        }
+    }
+}
+
+#[test]
+fn joining_at_any_frame_never_makes_a_wrong_pair() {
+    for seed in 0..40 {
+        let (frames, _) = traffic(seed);
+        for from in 0..frames.len() {
+            eprintln!("seed {seed} from {from}");
+            check_pairs(&dissect(&frames[from..]));
+            check_pairs(&dissect(&frames[..from]));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_mix_of_impairments_makes_a_wrong_pair(
+        seed in 0u64..1_000_000,
+        drop in 0.0f64..0.3,
+        duplicate in 0.0f64..0.1,
+        reorder in 0.0f64..0.2,
+        snaplen in prop_oneof![3 => Just(usize::MAX), 1 => 60usize..400],
+    ) {
+        let (frames, _) = traffic(seed);
+        let impaired = Impair::new(seed).drop(drop).duplicate(duplicate).reorder(reorder, 5).cut(snaplen).apply(frames);
+        check_pairs(&dissect(&impaired));
+    }
+}
+
+#[test]
+fn debug_one() {
+    let env = |n: &str| std::env::var(n).unwrap().parse::<f64>().unwrap();
+    let seed = env("SEED") as u64;
+    let (mut frames, _) = traffic(seed);
+    if std::env::var("LOST").is_ok() { frames.remove(env("LOST") as usize); }
+    else { frames = Impair::new(seed).drop(env("DROP")).duplicate(env("DUP")).reorder(env("REO"), env("DIST") as usize).apply(frames); }
+    let port = env("PORT") as u16;
+    let only: Vec<_> = frames.into_iter().filter(|f| { let mut d = podtap::packet::Decoder::new(Default::default()); let s = d.decode(&f.as_frame()).unwrap(); s.tuple.source.port == port || s.tuple.destination.port == port }).collect();
+    debug(&only);
+}
+
+fn debug(frames: &[SynthFrame]) {
+    let mut d = podtap::packet::Decoder::new(Default::default());
+    let t0 = frames[0].at;
+    for f in frames {
+        if let Some(s) = d.decode(&f.as_frame()) {
+            let text = String::from_utf8_lossy(&s.payload[..s.payload.len().min(40)]).replace("\r\n", "|");
+            eprintln!("{:>9} {} > {} {:?} seq {} ack {} len {} {text}", f.at.since(t0) / 1000, s.tuple.source.port, s.tuple.destination.port, s.flags, s.seq, s.ack, s.payload.len());
+        }
+    }
+    for e in dissect(frames) {
+        eprintln!("{} {:?} {:?} {} {:?} {:?}", e.id, e.request.as_ref().map(|r| format!("{} {}", r.method, r.target)), e.response.as_ref().map(|r| r.phrase.clone()), e.trust.name(), e.unanswered, e.weird.iter().map(|w| w.name()).collect::<Vec<_>>());
+    }
+}
