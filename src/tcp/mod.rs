@@ -2,10 +2,28 @@
 //!
 //! Direction-neutral: who is the client is decided by content, in `http`. The bytes of each stream are pushed
 //! into an [`Analyzer`]; in-order bytes are lent, never copied. Knows no protocol above TCP.
+//!
+//! From the door inwards: [`Table`] finds or makes room for the connection (`slots` keeps them by age), `connection`
+//! and `handshake` judge the segment as the receiver would have, `offset` turns its numbers into 64-bit offsets,
+//! `stream` passes bytes on in order, `disorder` keeps what came early and decides when a hole is lost, `outlet` counts
+//! every byte that leaves.
+
+mod connection;
+mod disorder;
+mod handshake;
+mod offset;
+mod outlet;
+mod slots;
+mod stream;
+mod table;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use crate::flow::{ConnKey, Direction, Timestamp};
+
+pub use table::Table;
 
 /// What an analyzer may know of its connection.
 #[derive(Clone, Debug)]
@@ -96,7 +114,8 @@ pub trait Analyzer: Sized {
     /// What the analyzers of all connections share: configuration, counters, output.
     type Context;
 
-    /// A new connection.
+    /// A connection has its first event. Called then and not before: a connection that never carries a byte (a SYN flood,
+    /// a probe) costs no analyzer and gives no calls.
     fn open(conn: &Conn, context: &mut Self::Context) -> Self;
 
     /// The next event of the stream `from`.

@@ -1,3 +1,5 @@
-//! One binary for all integration tests: one link, one profile.
+//! All integration tests in one binary: linking is what takes the time.
 
+mod allocations;
 mod metamorphic;
+mod readme;

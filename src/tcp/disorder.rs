@@ -1,0 +1,327 @@
+//! What a stream keeps once segments come early, go missing or contradict each other: the bytes held, the FIN that
+//! waits, and the proof by which a hole is declared lost.
+//!
+//! Passes nothing on itself: `stream` does, in order.
+
+use std::collections::VecDeque;
+
+use super::outlet::Outlet;
+use super::{Analyzer, Limits};
+use crate::flow::Timestamp;
+use crate::ledger::Discard;
+
+/// What a held chunk costs beside its bytes: its place in the queue with the queue's slack, and the allocator's share.
+pub(super) const CHUNK_COST: usize = 160;
+/// Further segments of the connection after which an acknowledged hole is lost, however little time has passed. The
+/// kernel takes up to 64 packets from one receive queue before it turns to the next (NAPI's weight), so an ACK can
+/// overtake that many.
+pub(super) const REORDER_SEGMENTS: u32 = 64;
+/// Contiguous segments far outside the window that prove, where no ACK is ever seen, that the stream went there.
+const STRAYS: u8 = 8;
+/// Declared gaps remembered, so that bytes that come too late are told from retransmissions.
+const GAPS_REMEMBERED: usize = 8;
+
+/// Bytes of a stream as one segment brought them.
+#[derive(Clone, Copy)]
+pub(super) struct Piece<'a> {
+    pub(super) offset: u64,
+    /// As captured.
+    pub(super) bytes: &'a [u8],
+    /// Length on the wire, at least that of `bytes`: the rest was cut.
+    pub(super) wire: u64,
+    pub(super) at: Timestamp,
+    pub(super) ack: Option<u64>,
+}
+
+impl Piece<'_> {
+    pub(super) fn end(&self) -> u64 {
+        self.offset + self.wire
+    }
+
+    /// The part from `start` to `stop`, both within the piece.
+    fn part(&self, start: u64, stop: u64) -> Self {
+        let index =
+            |offset: u64| usize::try_from(offset - self.offset).map_or(self.bytes.len(), |i| i.min(self.bytes.len()));
+        Self {
+            offset: start,
+            wire: stop - start,
+            bytes: self.bytes.get(index(start)..index(stop)).unwrap_or_default(),
+            ..*self
+        }
+    }
+
+    /// The part from `start` on.
+    pub(super) fn from(&self, start: u64) -> Self {
+        self.part(start.clamp(self.offset, self.end()), self.end())
+    }
+}
+
+/// A piece that came early, copied.
+pub(super) struct Chunk {
+    offset: u64,
+    bytes: Box<[u8]>,
+    wire: u64,
+    at: Timestamp,
+    ack: Option<u64>,
+}
+
+impl Chunk {
+    fn new(piece: &Piece<'_>) -> Self {
+        Self { offset: piece.offset, bytes: piece.bytes.into(), wire: piece.wire, at: piece.at, ack: piece.ack }
+    }
+
+    pub(super) fn piece(&self) -> Piece<'_> {
+        Piece { offset: self.offset, bytes: &self.bytes, wire: self.wire, at: self.at, ack: self.ack }
+    }
+
+    fn end(&self) -> u64 {
+        self.offset + self.wire
+    }
+
+    fn cost(&self) -> usize {
+        self.bytes.len() + CHUNK_COST
+    }
+}
+
+/// A FIN that came before the bytes it follows.
+#[derive(Clone, Copy)]
+pub(super) struct Fin {
+    pub(super) offset: u64,
+    pub(super) at: Timestamp,
+}
+
+/// Sequence numbers of contiguous segments far outside the window.
+#[derive(Clone, Copy)]
+struct Stray {
+    start: u32,
+    end: u32,
+    count: u8,
+}
+
+/// The disorder of one stream.
+pub(super) struct Disorder {
+    /// By offset, none empty on the wire, none overlapping, all at or after the stream's next offset.
+    chunks: VecDeque<Chunk>,
+    cost: usize,
+    hold_id: u64,
+    pub(super) fin: Option<Fin>,
+    /// When bytes last came in order.
+    moved: Timestamp,
+    /// When the receiver last acknowledged no more than was passed on: it still waits for the hole itself.
+    waiting: Option<Timestamp>,
+    /// Acknowledged, and long enough ago that a hole below is lost and not merely overtaken.
+    ripe: u64,
+    /// Acknowledged at `ripening_since`. Two marks instead of a queue of ACKs: a hole is declared after one to two waits.
+    ripening: u64,
+    ripening_since: Timestamp,
+    ripening_segments: u32,
+    stray: Option<Stray>,
+    gaps: VecDeque<(u64, u64)>,
+}
+
+impl Disorder {
+    pub(super) fn new(at: Timestamp) -> Self {
+        Self {
+            chunks: VecDeque::new(),
+            cost: 0,
+            hold_id: 0,
+            fin: None,
+            moved: at,
+            waiting: None,
+            ripe: 0,
+            ripening: 0,
+            ripening_since: at,
+            ripening_segments: 0,
+            stray: None,
+            gaps: VecDeque::new(),
+        }
+    }
+
+    /// Nothing of it matters any more to a stream that stands at `next`.
+    pub(super) fn is_calm(&self, next: u64, acked: u64) -> bool {
+        self.chunks.is_empty() && self.fin.is_none() && acked <= next && self.stray.is_none() && self.gaps.is_empty()
+    }
+
+    /// Offset of the first held chunk.
+    pub(super) fn first_held(&self) -> Option<u64> {
+        self.chunks.front().map(|c| c.offset)
+    }
+
+    /// Where the last held byte, or the FIN, lies.
+    pub(super) fn edge(&self) -> u64 {
+        let held = self.chunks.back().map_or(0, Chunk::end);
+        held.max(self.fin.map_or(0, |f| f.offset))
+    }
+
+    /// What ends the hole at the front: a chunk or the FIN, and when that came.
+    pub(super) fn obstacle(&self) -> Option<(u64, Timestamp)> {
+        let fin = self.fin.map(|f| (f.offset, f.at));
+        self.chunks.front().map(|c| (c.offset, c.at)).or(fin)
+    }
+
+    /// What is held costs this much.
+    pub(super) fn cost(&self) -> usize {
+        self.cost
+    }
+
+    /// Whether the stream still holds what it began to hold as `id`.
+    pub(super) fn holds_as(&self, id: u64) -> bool {
+        !self.chunks.is_empty() && self.hold_id == id
+    }
+
+    /// Holds what of `piece` is not held yet: the first copy of a byte wins.
+    pub(super) fn hold<A: Analyzer>(&mut self, piece: &Piece<'_>, outlet: &mut Outlet<'_, A>) {
+        let mut position = piece.offset;
+        let mut index = self.chunks.partition_point(|c| c.end() <= position);
+        while position < piece.end() {
+            let stop = match self.chunks.get(index) {
+                Some(chunk) if chunk.offset <= position => {
+                    let stop = chunk.end().min(piece.end());
+                    compare(&piece.part(position, stop), &chunk.piece().part(position, stop), outlet);
+                    stop
+                }
+                other => {
+                    let stop = other.map_or(piece.end(), |c| c.offset.min(piece.end()));
+                    self.insert(index, Chunk::new(&piece.part(position, stop)), outlet);
+                    stop
+                }
+            };
+            position = stop;
+            index += 1;
+        }
+    }
+
+    fn insert<A: Analyzer>(&mut self, index: usize, chunk: Chunk, outlet: &mut Outlet<'_, A>) {
+        if self.chunks.is_empty() {
+            self.hold_id = outlet.shared.holds.begin(outlet.index, outlet.from);
+        }
+        outlet.shared.ledger.held += chunk.bytes.len() as u64;
+        outlet.shared.holds.cost += chunk.cost();
+        self.cost += chunk.cost();
+        self.chunks.insert(index, chunk);
+    }
+
+    /// The first held chunk, if it starts at `next`.
+    pub(super) fn take_at<A: Analyzer>(&mut self, next: u64, outlet: &mut Outlet<'_, A>) -> Option<Chunk> {
+        if self.first_held()? == next { self.take(outlet) } else { None }
+    }
+
+    fn take<A: Analyzer>(&mut self, outlet: &mut Outlet<'_, A>) -> Option<Chunk> {
+        let chunk = self.chunks.pop_front()?;
+        outlet.shared.ledger.held -= chunk.bytes.len() as u64;
+        outlet.shared.holds.cost -= chunk.cost();
+        self.cost -= chunk.cost();
+        if self.chunks.is_empty() {
+            self.chunks = VecDeque::new();
+            outlet.shared.holds.end();
+        }
+        Some(chunk)
+    }
+
+    /// Discards all that is held.
+    pub(super) fn discard_held<A: Analyzer>(&mut self, why: Discard, outlet: &mut Outlet<'_, A>) {
+        while let Some(chunk) = self.take(outlet) {
+            outlet.shared.discard(why, chunk.bytes.len());
+        }
+    }
+
+    /// Bytes came in order: whoever acknowledged more was early, or forged.
+    pub(super) fn moved(&mut self, at: Timestamp) {
+        self.moved = at;
+        self.ripen_anew(at);
+    }
+
+    /// The receiver acknowledged no more than was passed on.
+    pub(super) fn receiver_waits(&mut self, at: Timestamp) {
+        self.waiting = Some(at);
+        self.ripen_anew(at);
+    }
+
+    fn ripen_anew(&mut self, at: Timestamp) {
+        self.ripening_since = at;
+        self.ripening_segments = 0;
+    }
+
+    /// The receiver acknowledged up to `acked`, beyond `next`: what lies between is not lost to it.
+    pub(super) fn acknowledged(&mut self, next: u64, acked: u64, at: Timestamp) {
+        if self.ripening <= next.max(self.ripe) {
+            self.ripening = acked;
+            self.ripen_anew(at);
+        }
+    }
+
+    /// One more segment of the connection was seen.
+    pub(super) fn count_segment(&mut self) {
+        self.ripening_segments = self.ripening_segments.saturating_add(1);
+    }
+
+    /// Lets what was acknowledged long enough ago become proof.
+    pub(super) fn ripen(&mut self, acked: u64, now: Timestamp, limits: &Limits) {
+        let long_ago = now.since(self.ripening_since) >= limits.acked_gap_wait;
+        if self.ripening > self.ripe && (long_ago || self.ripening_segments >= REORDER_SEGMENTS) {
+            self.ripe = self.ripening;
+            self.ripening = acked;
+            self.ripen_anew(now);
+        }
+    }
+
+    /// How far the hole at `next` is lost at the time `now`.
+    pub(super) fn lost_until(&self, next: u64, acked: u64, now: Timestamp, limits: &Limits) -> Option<u64> {
+        let obstacle = self.obstacle();
+        if self.ripe > next {
+            match obstacle {
+                Some((offset, _)) => return Some(offset.min(self.ripe)),
+                // One byte and nothing behind it: as likely a FIN that was not captured, which also takes a number.
+                None => return (self.ripe > next + 1).then_some(self.ripe),
+            }
+        }
+        let (offset, at) = obstacle?;
+        let receiver_waits = acked <= next && self.waiting.is_some_and(|w| w >= at);
+        let stuck_since = self.moved.max(at);
+        (!receiver_waits && now.since(stuck_since) >= limits.gap_wait).then_some(offset)
+    }
+
+    /// Remembers a declared gap.
+    pub(super) fn remember_gap(&mut self, start: u64, end: u64) {
+        if self.gaps.len() == GAPS_REMEMBERED {
+            self.gaps.pop_front();
+        }
+        self.gaps.push_back((start, end));
+    }
+
+    /// How many bytes of `start..end` were declared lost.
+    pub(super) fn too_late(&self, start: u64, end: u64) -> u64 {
+        self.gaps.iter().map(|(s, e)| end.min(*e).saturating_sub(start.max(*s))).sum()
+    }
+
+    /// Notes a segment far outside the window; true when there were enough in a row to believe them.
+    pub(super) fn note_stray(&mut self, seq: u32, len: u32) -> bool {
+        let stray = match self.stray {
+            Some(s) if s.end == seq => Stray { end: seq.wrapping_add(len), count: s.count.saturating_add(1), ..s },
+            // A retransmission of one of them changes nothing.
+            Some(s) if seq.wrapping_sub(s.start) < s.end.wrapping_sub(s.start) => s,
+            Some(_) | None => Stray { start: seq, end: seq.wrapping_add(len), count: 1 },
+        };
+        self.stray = Some(stray);
+        stray.count >= STRAYS
+    }
+
+    /// Whether `ack` acknowledges some of the strays.
+    pub(super) fn strays_acknowledged(&self, ack: u32) -> bool {
+        self.stray.is_some_and(|s| {
+            let acknowledged = ack.wrapping_sub(s.start);
+            acknowledged > 0 && acknowledged <= s.end.wrapping_sub(s.start)
+        })
+    }
+
+    /// Where the strays end; they are forgotten.
+    pub(super) fn take_strays(&mut self) -> Option<u32> {
+        self.stray.take().map(|s| s.end)
+    }
+}
+
+/// Counts an overlap of `late` with `first`, the same range that is held already.
+fn compare<A: Analyzer>(late: &Piece<'_>, first: &Piece<'_>, outlet: &mut Outlet<'_, A>) {
+    outlet.duplicate(late.bytes.len());
+    outlet.conflict(late.bytes.iter().zip(first.bytes).filter(|(a, b)| a != b).count());
+}

@@ -1,0 +1,141 @@
+//! Where bytes leave: events to the analyzer, each byte into the ledger.
+//!
+//! Opens the analyzer at the first event. Decides nothing about order (that is `stream` and `disorder`).
+
+use std::collections::VecDeque;
+
+use super::{Analyzer, Conn, GapCause, Limits, StreamEvent};
+use crate::flow::{Direction, Timestamp};
+use crate::ledger::{Discard, StreamLedger};
+
+/// What all connections of a table share.
+pub(super) struct Shared {
+    pub(super) limits: Limits,
+    pub(super) ledger: StreamLedger,
+    pub(super) holds: Holds,
+}
+
+impl Shared {
+    /// Counts captured bytes that are not passed on.
+    pub(super) fn discard(&mut self, why: Discard, bytes: usize) {
+        self.ledger.discarded.add(why as usize, bytes as u64);
+    }
+}
+
+/// Who holds bytes out of order, oldest first, so that the oldest gives up when all together hold too much.
+#[derive(Default)]
+pub(super) struct Holds {
+    /// What all held bytes cost in memory, bookkeeping included.
+    pub(super) cost: usize,
+    /// In the order they began to hold; streams that have let go since are skipped when their turn comes.
+    pub(super) queue: VecDeque<Holder>,
+    /// How many of the queue still hold.
+    active: usize,
+    last_id: u64,
+}
+
+/// A stream that began to hold bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Holder {
+    pub(super) index: u32,
+    pub(super) from: Direction,
+    /// Equal to the stream's own while it still holds.
+    pub(super) id: u64,
+}
+
+impl Holds {
+    /// A stream begins to hold: its id from now on.
+    pub(super) fn begin(&mut self, index: u32, from: Direction) -> u64 {
+        self.last_id += 1;
+        self.active += 1;
+        self.queue.push_back(Holder { index, from, id: self.last_id });
+        self.last_id
+    }
+
+    /// A stream holds nothing any more.
+    pub(super) fn end(&mut self) {
+        self.active = self.active.saturating_sub(1);
+    }
+
+    /// Most of the queue are streams that have let go: time to sweep it.
+    pub(super) fn is_stale(&self) -> bool {
+        self.queue.len() > 2 * self.active + 64
+    }
+}
+
+/// The way out of one stream.
+pub(super) struct Outlet<'a, A: Analyzer> {
+    /// Which stream.
+    pub(super) from: Direction,
+    /// Slot of the connection.
+    pub(super) index: u32,
+    /// The opposite side is heard: its acknowledgements would prove a loss.
+    pub(super) answered: bool,
+    pub(super) conn: &'a mut Conn,
+    pub(super) analyzer: &'a mut Option<Box<A>>,
+    /// A stream that ended before there was an analyzer to tell.
+    pub(super) early_end: &'a mut Option<Box<Timestamp>>,
+    pub(super) shared: &'a mut Shared,
+    pub(super) context: &'a mut A::Context,
+}
+
+impl<A: Analyzer> Outlet<'_, A> {
+    /// The next bytes.
+    #[inline]
+    pub(super) fn data(&mut self, at: Timestamp, offset: u64, ack: Option<u64>, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.shared.ledger.delivered += bytes.len() as u64;
+            self.event(StreamEvent::Data { at, offset, ack, bytes });
+        }
+    }
+
+    /// The next `len` bytes are missing for good.
+    pub(super) fn gap(&mut self, at: Timestamp, offset: u64, len: u64, cause: GapCause) {
+        if len > 0 {
+            self.shared.ledger.gaps += 1;
+            self.shared.ledger.gap_bytes += len;
+            self.event(StreamEvent::Gap { at, offset, len, cause });
+        }
+    }
+
+    /// No more bytes. Opens no analyzer: a stream without bytes is told only when the other one has some.
+    pub(super) fn end(&mut self, at: Timestamp) {
+        match self.analyzer {
+            Some(analyzer) => analyzer.on_event(self.conn, self.from, StreamEvent::End { at }, self.context),
+            None => *self.early_end = Some(Box::new(at)),
+        }
+    }
+
+    /// Counts captured bytes that had been passed on before.
+    pub(super) fn duplicate(&mut self, bytes: usize) {
+        self.shared.ledger.duplicate += bytes as u64;
+    }
+
+    /// Notes that `bytes` of an overlap differ from the copy that came first.
+    pub(super) fn conflict(&mut self, bytes: usize) {
+        if bytes > 0 {
+            self.shared.ledger.overlap_conflicts += bytes as u64;
+            self.conn.overlap_conflict = true;
+        }
+    }
+
+    #[inline]
+    fn event(&mut self, event: StreamEvent<'_>) {
+        if self.analyzer.is_none() {
+            self.open();
+        }
+        if let Some(analyzer) = self.analyzer {
+            analyzer.on_event(self.conn, self.from, event, self.context);
+        }
+    }
+
+    #[cold]
+    fn open(&mut self) {
+        let mut analyzer = Box::new(A::open(self.conn, self.context));
+        // Only the opposite stream can have ended: this one has an event.
+        if let Some(at) = self.early_end.take() {
+            analyzer.on_event(self.conn, self.from.flip(), StreamEvent::End { at: *at }, self.context);
+        }
+        *self.analyzer = Some(analyzer);
+    }
+}
