@@ -6,6 +6,7 @@
 // words: know nothing else
 pub mod flow;
 pub mod record;
+pub mod settings;
 // sans-IO: no clock, no socket, no thread
 pub mod ledger;
 pub mod packet;
