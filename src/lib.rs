@@ -11,3 +11,6 @@ pub mod settings;
 pub mod ledger;
 pub mod packet;
 pub mod tcp;
+// whole: wiring only
+pub mod cli;
+pub mod config;
