@@ -1,0 +1,3 @@
+//! Tests from the outside, one binary.
+
+mod readme;
