@@ -6,6 +6,7 @@
 // words: know nothing else
 pub mod flow;
 pub mod record;
+pub mod settings;
 // sans-IO: no clock, no socket, no thread
 pub mod ledger;
 pub mod packet;
@@ -15,3 +16,8 @@ pub mod redact;
 pub mod shape;
 pub mod http;
 pub mod dissect;
+// edges: each knows one outside thing
+pub mod source;
+// whole: wiring only
+pub mod config;
+pub mod cli;

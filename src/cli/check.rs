@@ -1,0 +1,157 @@
+//! `podtap check`: one line for each thing `podtap run` needs, and what to do where it is missing.
+//!
+//! Looks at settings and files. What needs the network (capability, interface, filter) is found by those who open
+//! captures, and handed in.
+
+use std::fs::{File, OpenOptions};
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::say;
+use crate::config;
+use crate::settings::{Note, Pairs, Resolution, Settings, SinkName, printable};
+
+/// How one thing stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// Works, perhaps not as meant.
+    Warn,
+    /// Does not work.
+    Fail,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How it stands.
+    pub verdict: Verdict,
+    /// What was found; printable.
+    pub what: String,
+    /// What to do about it; printable, empty where nothing is to be done.
+    pub advice: String,
+}
+
+impl Finding {
+    /// All is well.
+    pub fn ok(what: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Ok, what: what.into(), advice: String::new() }
+    }
+
+    /// Works, perhaps not as meant.
+    pub fn warn(what: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Warn, what: what.into(), advice: advice.into() }
+    }
+
+    /// Does not work.
+    pub fn fail(what: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Fail, what: what.into(), advice: advice.into() }
+    }
+}
+
+/// Runs `podtap check`; `capture` looks at what the capture needs, once the settings are known to be valid.
+pub fn run(flags: &Pairs, capture: impl FnOnce(&Settings) -> Vec<Finding>) -> ExitCode {
+    let resolution = config::look(flags);
+    let mut findings = of_settings(&resolution);
+    if let Ok(settings) = &resolution.outcome {
+        findings.extend(of_file(settings));
+        findings.extend(capture(settings));
+    }
+    say(&report(&findings));
+    if findings.iter().any(|finding| finding.verdict == Verdict::Fail) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn report(findings: &[Finding]) -> String {
+    let lines = findings.iter().map(|finding| {
+        let mark = match finding.verdict {
+            Verdict::Ok => "ok  ",
+            Verdict::Warn => "warn",
+            Verdict::Fail => "FAIL",
+        };
+        let advice = if finding.advice.is_empty() { String::new() } else { format!("\n      {}", finding.advice) };
+        format!("{mark}  {}{advice}\n", finding.what)
+    });
+    lines.collect()
+}
+
+fn of_settings(resolution: &Resolution) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match &resolution.outcome {
+        Ok(_) => findings.push(Finding::ok("every setting is valid")),
+        Err(wrong) => findings
+            .extend(wrong.values.iter().map(|value| Finding::fail(value.to_string(), "`podtap settings` explains it"))),
+    }
+    let note = |note: &Note| {
+        if note.is_warning() { Finding::warn(note.to_string(), "") } else { Finding::ok(note.to_string()) }
+    };
+    findings.extend(resolution.notes.iter().map(note));
+    findings
+}
+
+/// Whether records can be written, where they go to a file.
+fn of_file(settings: &Settings) -> Option<Finding> {
+    let path = settings.file_path.as_deref().filter(|_| settings.sends_to(SinkName::File))?;
+    let shown = printable(&path.to_string_lossy());
+    Some(match writable(path) {
+        Ok(()) => Finding::ok(format!("FILE_PATH {shown} can be written")),
+        Err(error) => Finding::fail(
+            format!("FILE_PATH {shown} cannot be written: {error}"),
+            "Mount a writable volume there, or give another FILE_PATH",
+        ),
+    })
+}
+
+/// Tries without a trace: a file that is there is opened for appending; else one beside it comes and goes.
+fn writable(path: &Path) -> std::io::Result<()> {
+    if path.exists() {
+        return OpenOptions::new().append(true).open(path).map(drop);
+    }
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".check-{}", std::process::id()));
+    let trial = path.with_file_name(name);
+    File::create_new(&trial)?;
+    std::fs::remove_file(&trial)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::resolve;
+
+    fn resolution(env: &[(&str, &str)]) -> Resolution {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        resolve(&env, &Pairs::new(), |_| Err(String::new()))
+    }
+
+    #[test]
+    fn every_wrong_setting_and_every_note_is_a_line() {
+        let text = report(&of_settings(&resolution(&[
+            ("SAMPLE", "x"),
+            ("LINGER", "y"),
+            ("FROMAT", "ecs"),
+            ("IGNOREURLS", "/a"),
+        ])));
+        let marks: Vec<_> = text.lines().filter(|line| !line.starts_with(' ')).map(|line| &line[..4]).collect();
+        assert_eq!(marks, ["FAIL", "FAIL", "ok  ", "warn"], "{text}");
+        assert_eq!(report(&of_settings(&resolution(&[]))), "ok    every setting is valid\n");
+    }
+
+    #[test]
+    fn the_file_is_tried_only_when_records_go_there_and_nothing_is_left_behind() {
+        let directory = std::env::temp_dir().join(format!("podtap-check-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("records");
+        let verdict = |path: &Path| {
+            let path = path.to_str().unwrap();
+            let settings = resolution(&[("SEND_LOGS_TO", "file"), ("FILE_PATH", path)]).outcome.unwrap();
+            of_file(&settings).unwrap().verdict
+        };
+        assert_eq!(verdict(&path), Verdict::Ok);
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+        assert_eq!(verdict(&directory.join("absent/records")), Verdict::Fail);
+        assert_eq!(verdict(&directory), Verdict::Fail);
+        assert_eq!(of_file(&resolution(&[("FILE_PATH", "/absent/x")]).outcome.unwrap()), None);
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}

@@ -1,0 +1,238 @@
+//! The command line: what is asked, and what of it needs no capture (`settings`, `check`).
+//!
+//! Every setting is a long flag too. Parses no value of a setting: a wrong one is told together with all others.
+
+pub mod check;
+pub mod settings;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+
+use crate::settings::{Pairs, VARIABLES, Variable, Wrong, flag, wrapped};
+
+/// Width of help and listings.
+const WIDTH: usize = 100;
+
+/// Exit code when the command line or a setting is wrong.
+const USAGE: u8 = 2;
+
+const AFTER_SHORT_HELP: &str = "Every setting is a flag and an environment variable (--format is FORMAT): \
+--help lists them,\n`podtap settings` shows their current values.";
+
+const AFTER_HELP: &str = "Every setting is also an environment variable: --format is FORMAT. The flag wins.\n\
+`podtap settings` shows the current values and where they come from.";
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Capture in the pod.
+    Run,
+    /// Read captures.
+    Replay(Vec<Input>),
+    /// Say whether `run` would work here.
+    Check,
+    /// Show every setting.
+    Settings(Listing),
+    /// Show what it looks like, without traffic of one's own.
+    Demo,
+}
+
+/// One capture to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// `-`.
+    Stdin,
+    /// A file.
+    File(PathBuf),
+}
+
+/// How settings are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// With current values and where they came from.
+    Current,
+    /// The README's table.
+    Markdown,
+}
+
+/// A command line, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// What to do.
+    pub command: Command,
+    /// The settings given as flags, under their names in the environment.
+    pub flags: Pairs,
+}
+
+/// Understands a command line; the error is also what `--help` and `--version` print.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
+    let matches = grammar().try_get_matches_from(args)?;
+    let (name, inner) = matches.subcommand().unwrap_or(("run", &matches));
+    let command = match name {
+        "replay" => Command::Replay(inner.get_many("file").into_iter().flatten().cloned().map(input).collect()),
+        "check" => Command::Check,
+        "settings" if inner.get_flag("markdown") => Command::Settings(Listing::Markdown),
+        "settings" => Command::Settings(Listing::Current),
+        "demo" => Command::Demo,
+        _ => Command::Run,
+    };
+    Ok(Invocation { command, flags: given(inner) })
+}
+
+fn input(path: PathBuf) -> Input {
+    if path.as_os_str() == "-" { Input::Stdin } else { Input::File(path) }
+}
+
+fn given(matches: &ArgMatches) -> Pairs {
+    let one = |name: &str| matches.get_one::<String>(name).map(|text| (name.to_owned(), text.clone()));
+    VARIABLES
+        .iter()
+        .flat_map(|variable| [one(variable.name), variable.file().and_then(|name| one(&name))])
+        .flatten()
+        .collect()
+}
+
+/// The grammar of the command line, from the same declaration as everything else about settings.
+pub fn grammar() -> clap::Command {
+    let files = Arg::new("file")
+        .value_name("FILE")
+        .required(true)
+        .num_args(1..)
+        .value_parser(value_parser!(PathBuf))
+        .help("Captures (pcap, pcapng), read one after the other; - is standard input");
+    let markdown = Arg::new("markdown").long("markdown").action(ArgAction::SetTrue).help("As the table of the README");
+    let command = |name: &'static str, about: &'static str| {
+        clap::Command::new(name).display_name(format!("podtap {name}")).about(about)
+    };
+    clap::Command::new("podtap")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Records the HTTP exchanges of a pod: captures, reassembles, pairs and times them.")
+        .after_help(AFTER_SHORT_HELP)
+        .after_long_help(AFTER_HELP)
+        .propagate_version(true)
+        .args_override_self(true)
+        .args(VARIABLES.iter().flat_map(flags_of))
+        .subcommand(command("run", "Capture in the pod (the default)"))
+        .subcommand(command("replay", "Read captures instead of the network").arg(files))
+        .subcommand(command("check", "Say whether podtap would work here, and what is missing"))
+        .subcommand(command("settings", "Show every setting: meaning, value and where that came from").arg(markdown))
+        .subcommand(command("demo", "Show what records look like, on traffic of its own"))
+}
+
+fn flags_of(variable: &'static Variable) -> Vec<Arg> {
+    let meaning = format!("{} Allowed: {}. Default: {}.", variable.meaning, variable.allowed(), variable.default);
+    let mut flags = vec![flag_of(variable, variable.name.to_owned(), &meaning)];
+    flags.extend(variable.file().map(|file| flag_of(variable, file, &format!("File to read {} from.", variable.name))));
+    flags
+}
+
+fn flag_of(variable: &'static Variable, name: String, help: &str) -> Arg {
+    let long = flag(&name);
+    Arg::new(name)
+        .long(long)
+        .value_name("VALUE")
+        .global(true)
+        .hide_short_help(true)
+        .help_heading(variable.group.title())
+        .help(wrapped(help, WIDTH - 10).join("\n"))
+}
+
+/// Prints help, version, or what is wrong with the command line.
+pub fn stop(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell when this cannot be printed.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// Prints what is wrong with the settings.
+pub fn refuse(wrong: &Wrong) -> ExitCode {
+    let _ = writeln!(std::io::stderr().lock(), "podtap: {wrong}");
+    ExitCode::from(USAGE)
+}
+
+/// Prints to standard output; a reader that has left is no error.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Invocation, clap::Error> {
+        parse(line.split(' ').map(OsString::from))
+    }
+
+    fn command(line: &str) -> Command {
+        parsed(line).unwrap().command
+    }
+
+    #[test]
+    fn the_grammar_is_sound() {
+        grammar().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_understood_and_none_means_run() {
+        let file = |path: &str| Input::File(PathBuf::from(path));
+        assert_eq!(command("podtap"), Command::Run);
+        assert_eq!(command("podtap run"), Command::Run);
+        assert_eq!(command("podtap --format text"), Command::Run);
+        assert_eq!(command("podtap replay a.pcap - b"), Command::Replay(vec![file("a.pcap"), Input::Stdin, file("b")]));
+        assert_eq!(command("podtap check"), Command::Check);
+        assert_eq!(command("podtap settings"), Command::Settings(Listing::Current));
+        assert_eq!(command("podtap settings --markdown"), Command::Settings(Listing::Markdown));
+        assert_eq!(command("podtap demo"), Command::Demo);
+    }
+
+    #[test]
+    fn a_flag_stands_before_or_after_the_command_and_the_last_one_counts() {
+        for (line, format) in [
+            ("podtap --format text replay x", "text"),
+            ("podtap replay x --format text", "text"),
+            ("podtap replay --format=text x", "text"),
+            ("podtap --format ecs --format text check", "text"),
+            ("podtap --format ecs check --format text", "text"),
+        ] {
+            let flags = parsed(line).unwrap().flags;
+            assert_eq!(flags, Pairs::from([("FORMAT".to_owned(), format.to_owned())]), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_setting_is_a_flag() {
+        for variable in VARIABLES {
+            let flags = parsed(&format!("podtap --{}=-1,x", variable.flag())).unwrap().flags;
+            assert_eq!(flags, Pairs::from([(variable.name.to_owned(), "-1,x".to_owned())]));
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_line_says_what_may_have_been_meant() {
+        assert!(parsed("podtap --fromat text").unwrap_err().to_string().contains("--format"));
+        assert!(parsed("podtap chek").unwrap_err().to_string().contains("check"));
+        assert!(parsed("podtap replay").unwrap_err().to_string().contains("<FILE>"));
+    }
+
+    #[test]
+    fn help_and_version_are_there_for_every_command() {
+        for name in ["", " run", " replay", " check", " settings", " demo"] {
+            let help = parsed(&format!("podtap{name} --help")).unwrap_err();
+            assert_eq!(help.exit_code(), 0);
+            let width = help.to_string().lines().map(|line| line.chars().count()).max();
+            assert!(width <= Some(WIDTH), "{width:?}");
+            for variable in VARIABLES {
+                assert!(help.to_string().contains(&format!("--{} ", variable.flag())), "{name} {}", variable.name);
+            }
+            let version = parsed(&format!("podtap{name} --version")).unwrap_err().to_string();
+            assert!(version.ends_with(&format!(" {}\n", env!("CARGO_PKG_VERSION"))), "{version}");
+        }
+        let short = parsed("podtap -h").unwrap_err().to_string();
+        assert!(short.lines().count() < 25 && short.contains("podtap settings"), "{short}");
+    }
+}

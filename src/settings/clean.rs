@@ -1,0 +1,248 @@
+//! From environment and flags to one text for each setting, and where it came from.
+//!
+//! Old spellings, service links, `<name>_FILE`, what MODE implies, and names that are no settings. Parses no value:
+//! that is each type's own business.
+
+use std::collections::BTreeMap;
+
+use super::declare::Variable;
+use super::names::{is_link_value, is_service_link, judge, link_target};
+use super::notes::{MASK, Note, Origin, WrongValue, printable};
+use super::values::{Mode, Value};
+
+/// Names and their values: of the environment, or of the flags (by the names of the settings).
+pub type Pairs = BTreeMap<String, String>;
+
+/// One setting as it was given.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Its declaration.
+    pub variable: &'static Variable,
+    /// Where its value came from.
+    pub origin: Origin,
+    text: String,
+    /// False when it is already known that the text cannot be used.
+    usable: bool,
+}
+
+impl Row {
+    /// Its value, fit to be shown.
+    pub fn shown(&self) -> String {
+        let secret = self.variable.secret && self.origin != Origin::Default;
+        if secret { MASK.to_owned() } else { printable(&self.text) }
+    }
+}
+
+/// Every setting's text, with what there is to say about them.
+pub(super) struct Texts {
+    pub(super) rows: Vec<Row>,
+    pub(super) notes: Vec<Note>,
+    pub(super) wrong: Vec<WrongValue>,
+}
+
+impl Texts {
+    /// The value of one setting; what is wrong with it goes to the list.
+    pub(super) fn parse<T: Value>(&mut self, name: &str) -> Option<T> {
+        let row = self.rows.iter().find(|row| row.variable.name == name && row.usable)?;
+        let parsed = T::parse(name, &row.text);
+        parsed.map_err(|why| self.wrong.push(wrong(row.variable, Some(&row.text), row.origin.clone(), why))).ok()
+    }
+}
+
+fn wrong(variable: &Variable, value: Option<&str>, origin: Origin, why: String) -> WrongValue {
+    let value = value.map(|value| if variable.secret { MASK.to_owned() } else { printable(value) });
+    WrongValue { name: variable.name.to_owned(), value, origin, why, allowed: variable.allowed() }
+}
+
+/// What was set for one setting, in the environment or by a flag.
+enum Found {
+    Text(String, Origin),
+    Unusable(WrongValue),
+}
+
+/// One text for each of `variables`.
+pub(super) fn clean(
+    variables: &'static [Variable],
+    env: &Pairs,
+    flags: &Pairs,
+    read_file: &impl Fn(&str) -> Result<String, String>,
+) -> Texts {
+    let mut texts = Texts { rows: Vec::new(), notes: Vec::new(), wrong: Vec::new() };
+    let links = service_links(variables, env, flags, &mut texts.notes);
+    for variable in variables {
+        let found = by_flag(variable, flags, read_file)
+            .or_else(|| by_environment(variable, env, read_file, &mut texts.notes).map(Some))
+            .or_else(|| links.get(variable.name).cloned().map(|(text, origin)| Some(Found::Text(text, origin))))
+            .flatten();
+        let row = row(variable, found, &mut texts.wrong);
+        texts.rows.push(row);
+    }
+    imply_by_mode(&mut texts.rows);
+    texts.notes.extend(strange_names(variables, env));
+    texts
+}
+
+fn row(variable: &'static Variable, found: Option<Found>, wrong_values: &mut Vec<WrongValue>) -> Row {
+    let default = variable.default.to_owned();
+    match found {
+        None => Row { variable, origin: Origin::Default, text: default, usable: true },
+        Some(Found::Unusable(wrong)) => {
+            let origin = wrong.origin.clone();
+            wrong_values.push(wrong);
+            Row { variable, origin, text: default, usable: false }
+        }
+        Some(Found::Text(text, origin)) => {
+            // The edge reads the environment with what is no UTF-8 replaced.
+            let usable = !text.contains('\u{fffd}');
+            if !usable {
+                wrong_values.push(wrong(variable, Some(&text), origin.clone(), "not UTF-8".to_owned()));
+            }
+            Row { variable, origin, text, usable }
+        }
+    }
+}
+
+/// What a flag says: `Some(None)` is an empty flag, which means the default whatever the environment says.
+fn by_flag(
+    variable: &'static Variable,
+    flags: &Pairs,
+    read_file: &impl Fn(&str) -> Result<String, String>,
+) -> Option<Option<Found>> {
+    let direct = flags.get(variable.name).map(String::as_str);
+    let file = variable.file().and_then(|name| flags.get(&name)).map(String::as_str);
+    if direct.is_none() && file.is_none() {
+        return None;
+    }
+    Some(one_of(variable, direct.map(|text| (text, Origin::Flag)), file, read_file))
+}
+
+fn by_environment(
+    variable: &'static Variable,
+    env: &Pairs,
+    read_file: &impl Fn(&str) -> Result<String, String>,
+    notes: &mut Vec<Note>,
+) -> Option<Found> {
+    let new = nonblank(env, variable.name).filter(|text| !(variable.name.ends_with("_PORT") && is_link_value(text)));
+    let old = variable.old.and_then(|old| nonblank(env, old).map(|text| (text, old)));
+    let file = variable.file().and_then(|name| nonblank(env, &name));
+    let direct = match (new, old) {
+        (Some(text), None) => Some((text, Origin::Environment)),
+        (Some(text), Some((_, old))) => {
+            notes.push(Note::OldSpellingIgnored { old, new: variable.name });
+            Some((text, Origin::Environment))
+        }
+        (None, Some((text, old))) => {
+            notes.push(Note::OldSpelling { old, new: variable.name });
+            Some((text, Origin::OldSpelling(old)))
+        }
+        (None, None) => None,
+    };
+    one_of(variable, direct, file, read_file)
+}
+
+fn nonblank<'a>(env: &'a Pairs, name: &str) -> Option<&'a str> {
+    env.get(name).map(String::as_str).filter(|text| !text.trim().is_empty())
+}
+
+/// The value itself or a file with it, but not both.
+fn one_of(
+    variable: &'static Variable,
+    direct: Option<(&str, Origin)>,
+    file: Option<&str>,
+    read_file: &impl Fn(&str) -> Result<String, String>,
+) -> Option<Found> {
+    let direct = direct.filter(|(text, _)| !text.trim().is_empty());
+    let file = file.map(str::trim).filter(|path| !path.is_empty());
+    match (direct, file) {
+        (None, None) => None,
+        (Some((text, origin)), None) => {
+            let text = if variable.secret { text } else { text.trim() };
+            Some(Found::Text(text.to_owned(), origin))
+        }
+        (Some((_, origin)), Some(_)) => {
+            let why = format!("{0} and {0}_FILE are both set", variable.name);
+            Some(Found::Unusable(wrong(variable, None, origin, why)))
+        }
+        (None, Some(path)) => Some(from_file(variable, path, read_file)),
+    }
+}
+
+fn from_file(variable: &'static Variable, path: &str, read_file: &impl Fn(&str) -> Result<String, String>) -> Found {
+    let origin = Origin::File(path.to_owned());
+    let unusable = |why: String| {
+        let name = format!("{}_FILE", variable.name);
+        let value = Some(printable(path));
+        Found::Unusable(WrongValue { name, value, origin: origin.clone(), why, allowed: String::new() })
+    };
+    match read_file(path) {
+        Err(why) => unusable(format!("the file cannot be read: {}", printable(&why))),
+        Ok(content) => {
+            let text =
+                content.strip_suffix('\n').map_or(content.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+            if text.is_empty() {
+                return unusable("the file is empty".to_owned());
+            }
+            Found::Text(text.to_owned(), origin)
+        }
+    }
+}
+
+/// `X_HOST` and `X_PORT` out of `X_PORT=tcp://host:port`, where `X_HOST` is not set and `X_PORT` no flag.
+fn service_links(
+    variables: &'static [Variable],
+    env: &Pairs,
+    flags: &Pairs,
+    notes: &mut Vec<Note>,
+) -> BTreeMap<&'static str, (String, Origin)> {
+    let mut links = BTreeMap::new();
+    for port in variables {
+        let Some(prefix) = port.name.strip_suffix("_PORT") else { continue };
+        let Some(host) = variables.iter().find(|v| v.name.strip_suffix("_HOST") == Some(prefix)) else { continue };
+        let is_set = |v: &Variable| {
+            let old = v.old.is_some_and(|old| nonblank(env, old).is_some());
+            flags.contains_key(v.name) || old
+        };
+        if is_set(host) || is_set(port) || nonblank(env, host.name).is_some() {
+            continue;
+        }
+        if let Some((address, number)) = nonblank(env, port.name).and_then(|text| link_target(text.trim())) {
+            let origin = Origin::ServiceLink(port.name.to_owned());
+            links.insert(host.name, (address.clone(), origin.clone()));
+            links.insert(port.name, (number.to_string(), origin));
+            notes.push(Note::ServiceLink { name: port.name, host: address, port: number });
+        }
+    }
+    links
+}
+
+/// What a mode implies for settings that nobody set.
+fn implied(mode: Mode) -> &'static [(&'static str, &'static str)] {
+    match mode {
+        Mode::Prod => &[],
+        Mode::Debug => &[("LOG_LEVEL", "debug")],
+        Mode::Development => &[("IFACE", "lo"), ("FORMAT", "text")],
+    }
+}
+
+fn imply_by_mode(rows: &mut [Row]) {
+    let mode = rows.iter().find(|row| row.variable.name == "MODE" && row.usable);
+    let mode = mode.and_then(|row| Mode::parse("MODE", &row.text).ok()).unwrap_or(Mode::Prod);
+    for (name, text) in implied(mode) {
+        let unset = rows.iter_mut().filter(|row| row.variable.name == *name && row.origin == Origin::Default);
+        for row in unset {
+            row.text = (*text).to_owned();
+            row.origin = Origin::Mode;
+        }
+    }
+}
+
+fn strange_names(variables: &'static [Variable], env: &Pairs) -> Vec<Note> {
+    let read = |name: &str| {
+        variables.iter().any(|v| v.name == name || v.old == Some(name) || v.file().as_deref() == Some(name))
+    };
+    let strange = env.iter().filter(|(name, value)| !read(name) && !is_service_link(name, value.trim()));
+    strange.filter_map(|(name, _)| judge(variables, name)).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! What a declaration of settings expands to: the typed struct, the table, and the groups.
+//!
+//! Holds no setting itself (`variables` does).
+
+use super::values::SinkName;
+use super::variables::Group;
+
+/// One setting, as declared.
+#[derive(Clone, Copy, Debug)]
+pub struct Variable {
+    /// Name in the environment.
+    pub name: &'static str,
+    /// What it means, in one or two sentences.
+    pub meaning: &'static str,
+    /// Its default, as it would be written.
+    pub default: &'static str,
+    /// Heading it stands under.
+    pub group: Group,
+    /// Old spelling that is still read.
+    pub old: Option<&'static str>,
+    /// The only sink it matters to.
+    pub only: Option<SinkName>,
+    /// Never shown; can be read from a file named by `<name>_FILE`.
+    pub secret: bool,
+    pub(super) allowed: Option<&'static str>,
+    pub(super) allowed_by_type: fn() -> String,
+}
+
+impl Variable {
+    /// What may be written, in words.
+    pub fn allowed(&self) -> String {
+        self.allowed.map_or_else(self.allowed_by_type, str::to_owned)
+    }
+
+    /// What it means, and that a file may hold it where it is a secret.
+    pub fn explained(&self) -> String {
+        let file = self.file().map(|file| format!(" Or {file} names a file that holds it."));
+        format!("{}{}", self.meaning, file.unwrap_or_default())
+    }
+
+    /// Its long flag, without the dashes.
+    pub fn flag(&self) -> String {
+        flag(self.name)
+    }
+
+    /// The variable that names a file with its value, where it is a secret.
+    pub fn file(&self) -> Option<String> {
+        self.secret.then(|| format!("{}_FILE", self.name))
+    }
+}
+
+/// `FORMAT_STDOUT` as a flag: `format-stdout`.
+pub fn flag(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-")
+}
+
+/// Declares settings, each once: `NAME field: Type = "default", was "OLDNAME", only Sink, allowed "words";`.
+macro_rules! settings {
+    ($($group:ident $title:literal {
+        $($(#[doc = $doc:literal])+ $name:ident $field:ident: $type:ty = $default:literal
+            $(, was $old:literal)? $(, only $sink:ident)? $(, allowed $allowed:literal)?;)*
+    })*) => {
+        /// A heading of the list of settings.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Group {
+            $(#[doc = $title] $group,)*
+        }
+
+        impl Group {
+            /// Every heading, in order.
+            pub const ALL: &[Self] = &[$(Self::$group),*];
+
+            /// The heading.
+            pub fn title(self) -> &'static str {
+                match self {
+                    $(Self::$group => $title,)*
+                }
+            }
+        }
+
+        /// Every setting, valid.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Settings {
+            $($($(#[doc = $doc])+ pub $field: $type,)*)*
+        }
+
+        /// Every setting, as declared, in order.
+        pub const VARIABLES: &[Variable] = &[$($(Variable {
+            name: stringify!($name),
+            meaning: concat!($($doc),+).trim_ascii(),
+            default: $default,
+            group: Group::$group,
+            old: settings!(@optional $($old)?),
+            only: settings!(@optional $(SinkName::$sink)?),
+            secret: <$type as Value>::SECRET,
+            allowed: settings!(@optional $($allowed)?),
+            allowed_by_type: <$type as Value>::allowed,
+        },)*)*];
+
+        impl Settings {
+            /// Parses every text by itself; what is wrong is added to the texts' own list.
+            pub(super) fn parse(texts: &mut Texts) -> Option<Self> {
+                $($(let $field = texts.parse::<$type>(stringify!($name));)*)*
+                Some(Self { $($($field: $field?,)*)* })
+            }
+        }
+    };
+    (@optional) => { None };
+    (@optional $value:expr) => { Some($value) };
+}
+pub(super) use settings;

@@ -1,0 +1,133 @@
+//! Settings: one declaration for each variable, and everything that follows from it.
+//!
+//! `variables` declares, `values` holds the types, `clean` finds out which text counts, `notes` says what is worth
+//! saying or wrong, `table` shows the declarations. Touches neither the environment nor files: both are arguments
+//! (`config` reads them).
+
+mod bounds;
+mod clean;
+mod declare;
+mod names;
+mod notes;
+mod table;
+mod values;
+mod variables;
+
+use std::time::Duration;
+
+pub use bounds::Bounds;
+pub use clean::{Pairs, Row};
+pub use declare::{Variable, flag};
+pub use notes::{MASK, Note, Origin, Wrong, WrongValue, printable};
+pub use table::{markdown, wrapped};
+pub use values::*;
+pub use variables::{Group, Settings, VARIABLES};
+
+/// Everything that is known about the settings of one start.
+pub struct Resolution {
+    /// Every setting in order, with its text and where that came from.
+    pub rows: Vec<Row>,
+    /// What is worth saying.
+    pub notes: Vec<Note>,
+    /// The settings, or all that is wrong with them.
+    pub outcome: Result<Settings, Wrong>,
+}
+
+/// Finds every setting's value: a flag wins over the environment, which wins over what MODE implies, which wins over
+/// the default.
+///
+/// `flags` are named as the settings are. `read_file` reads what `<name>_FILE` of a secret names.
+pub fn resolve(env: &Pairs, flags: &Pairs, read_file: impl Fn(&str) -> Result<String, String>) -> Resolution {
+    let mut texts = clean::clean(VARIABLES, env, flags, &read_file);
+    let settings = Settings::parse(&mut texts);
+    if let Some(settings) = &settings {
+        texts.wrong.extend(settings.contradictions());
+        texts.notes.retain(|note| !matches!(note, Note::ServiceLink { name, .. } if !settings.uses(name)));
+        texts.notes.extend(settings.without_sink(&texts.rows));
+    }
+    let outcome = match settings {
+        Some(settings) if texts.wrong.is_empty() => Ok(settings),
+        _ => {
+            let warnings = texts.notes.iter().filter(|note| note.is_warning()).cloned().collect();
+            Err(Wrong { values: texts.wrong, warnings })
+        }
+    };
+    Resolution { rows: texts.rows, notes: texts.notes, outcome }
+}
+
+impl Settings {
+    /// The settings of an environment and flags, for tests and fuzzing; any strings will do.
+    pub fn from_pairs(
+        env: impl IntoIterator<Item = (String, String)>,
+        flags: impl IntoIterator<Item = (String, String)>,
+        read_file: impl Fn(&str) -> Result<String, String>,
+    ) -> Result<(Self, Vec<Note>), Wrong> {
+        let resolution = resolve(&env.into_iter().collect(), &flags.into_iter().collect(), read_file);
+        resolution.outcome.map(|settings| (settings, resolution.notes))
+    }
+
+    /// Whether records go to `sink`.
+    pub fn sends_to(&self, sink: SinkName) -> bool {
+        self.send_logs_to.contains(&sink)
+    }
+
+    /// What records look like at `sink`.
+    pub fn format_at(&self, sink: SinkName, stdout_is_terminal: bool) -> Format {
+        let own = match sink {
+            SinkName::Stdout => &self.format_stdout,
+            SinkName::File => &self.format_file,
+        };
+        let eyes = sink == SinkName::Stdout && stdout_is_terminal;
+        let auto = if eyes { Format::Text } else { Format::Ecs };
+        *own.given().or(self.format.given()).unwrap_or(&auto)
+    }
+
+    /// How long to go on capturing after the signal to stop, never longer than the grace period.
+    pub fn linger(&self) -> Duration {
+        let grace = self.grace_period.0;
+        self.linger.given().map_or(grace / 2, |linger| linger.0.min(grace))
+    }
+
+    /// Settings that are valid by themselves but not together.
+    fn contradictions(&self) -> Vec<WrongValue> {
+        let mut out = Vec::new();
+        if self.sends_to(SinkName::File) && self.file_path.is_none() {
+            out.push(WrongValue {
+                name: "FILE_PATH".to_owned(),
+                value: None,
+                origin: Origin::Default,
+                why: "not set, but SEND_LOGS_TO names file".to_owned(),
+                allowed: "a path".to_owned(),
+            });
+        }
+        out
+    }
+
+    fn without_sink(&self, rows: &[Row]) -> Vec<Note> {
+        let nobody = |origin: &Origin| matches!(origin, Origin::Default | Origin::Mode | Origin::ServiceLink(_));
+        let set = rows.iter().filter(|row| !nobody(&row.origin));
+        let for_other = set.filter_map(|row| row.variable.only.map(|sink| (row.variable.name, sink)));
+        let unsent = for_other.filter(|(_, sink)| !self.sends_to(*sink));
+        unsent.map(|(name, sink)| Note::NoSuchSink { name, sink }).collect()
+    }
+
+    /// Whether the setting matters to any sink in use.
+    fn uses(&self, name: &str) -> bool {
+        let variable = VARIABLES.iter().find(|variable| variable.name == name);
+        variable.and_then(|variable| variable.only).is_none_or(|sink| self.sends_to(sink))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::Settings;
+
+    /// The settings of these environment variables.
+    pub(crate) fn settings(env: &[(&str, &str)]) -> Settings {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Settings::from_pairs(env, [], |_| Err("no files here".to_owned())).unwrap().0
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+use super::testing::settings;
+use super::variables::UNUSED;
+use super::*;
+
+fn wrong(env: &[(&str, &str)]) -> String {
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Settings::from_pairs(env, [], |_| Err(String::new())).unwrap_err().to_string()
+}
+
+#[test]
+fn an_empty_environment_gives_the_defaults() {
+    let defaults = settings(&[]);
+    assert_eq!(defaults.send_logs_to.0, [SinkName::Stdout]);
+    assert_eq!(defaults.timeout_after.0.as_millis(), 10_000);
+    assert_eq!(defaults.snaplen.bytes(), 262_144);
+    assert_eq!(defaults.iface, Auto::Auto);
+    assert_eq!(defaults.pod_name, None);
+}
+
+#[test]
+fn the_origins_configuration_is_read_as_it_was() {
+    let given = settings(&[
+        ("IFACE", "eth0"),
+        ("IGNOREURLS", "/info, /health"),
+        ("CAPFILTER", "tcp port 2123"),
+        ("TIMEOUTINTERVALCHECK", "500"),
+        ("TIMEOUTAFTERMS", "5000"),
+        ("MODE", "prod"),
+        ("SEND_LOGS_TO", "stdout"),
+        ("LOGHEADERS", "true"),
+    ]);
+    assert_eq!(given.iface, Auto::Given(ListOf(vec!["eth0".to_owned()])));
+    assert_eq!(given.ignore_urls.0, ["/info", "/health"]);
+    assert_eq!(given.cap_filter.live(), Some("tcp port 2123"));
+    assert_eq!(given.timeout_after.0.as_millis(), 5000);
+    assert_eq!(given.log_headers, Headers::All);
+}
+
+#[test]
+fn every_wrong_value_is_named_in_one_message() {
+    assert_eq!(
+        wrong(&[
+            ("TIMEOUT_AFTER_MS", "soon"),
+            ("SEND_LOGS_TO", "stdout, fluentd"),
+            ("SAMPLE", "2"),
+            ("FORMAT", "classic"),
+            ("FLUENTD_HSOT", "x"),
+        ]),
+        "3 settings are wrong:
+  SEND_LOGS_TO = \"stdout, fluentd\" (environment): none of the allowed words; \
+allowed: comma list of: stdout, file; or none
+  SAMPLE = \"2\" (environment): not between 0 and 1; allowed: 0 to 1
+  TIMEOUT_AFTER_MS = \"soon\" (environment): not a number; \
+allowed: milliseconds, 1 or more (or with a unit: 500ms, 10s, 5m)
+FLUENTD_HSOT is not a setting; did you mean FLUENTD_HOST?
+`podtap settings` explains every setting."
+    );
+}
+
+#[test]
+fn the_file_sink_needs_a_path() {
+    assert!(wrong(&[("SEND_LOGS_TO", "file")]).contains("FILE_PATH: not set, but SEND_LOGS_TO names file"));
+    let given = settings(&[("SEND_LOGS_TO", "file"), ("FILE_PATH", "/tmp/x")]);
+    assert_eq!(given.file_path.as_deref(), Some(std::path::Path::new("/tmp/x")));
+}
+
+#[test]
+fn a_setting_of_a_sink_that_is_not_used_is_pointed_out() {
+    let env = [("FILE_PATH".to_owned(), "/x".to_owned())];
+    let (_, notes) = Settings::from_pairs(env, [], |_| Err(String::new())).unwrap();
+    assert_eq!(notes, [Note::NoSuchSink { name: "FILE_PATH", sink: SinkName::File }]);
+}
+
+#[test]
+fn the_format_is_text_only_for_eyes_unless_it_is_said() {
+    for (env, terminal, stdout, file) in [
+        (vec![], false, Format::Ecs, Format::Ecs),
+        (vec![], true, Format::Text, Format::Ecs),
+        (vec![("FORMAT", "ecs")], true, Format::Ecs, Format::Ecs),
+        (vec![("FORMAT", "classic")], false, Format::Classic, Format::Classic),
+        (vec![("FORMAT", "classic"), ("FORMAT_FILE", "text")], true, Format::Classic, Format::Text),
+        (vec![("FORMAT_STDOUT", "classic")], true, Format::Classic, Format::Ecs),
+        (vec![("MODE", "development")], false, Format::Text, Format::Text),
+    ] {
+        let given = settings(&env);
+        let formats = (given.format_at(SinkName::Stdout, terminal), given.format_at(SinkName::File, terminal));
+        assert_eq!(formats, (stdout, file), "{env:?} {terminal}");
+    }
+}
+
+#[test]
+fn capturing_lingers_for_half_the_grace_period_and_never_longer_than_all_of_it() {
+    for (env, millis) in [
+        (vec![], 12_500),
+        (vec![("GRACE_PERIOD", "10s")], 5_000),
+        (vec![("LINGER", "3")], 3_000),
+        (vec![("LINGER", "1h")], 25_000),
+        (vec![("LINGER", "0")], 0),
+    ] {
+        assert_eq!(settings(&env).linger().as_millis(), millis, "{env:?}");
+    }
+}
+
+#[test]
+fn every_default_is_allowed_and_no_name_is_declared_twice() {
+    let defaults = VARIABLES.iter().map(|v| (v.name.to_owned(), v.default.to_owned()));
+    assert_eq!(Settings::from_pairs(defaults, [], |_| Err(String::new())).unwrap().0, settings(&[]));
+    let mut names: Vec<&str> = VARIABLES.iter().flat_map(|v| [Some(v.name), v.old]).flatten().collect();
+    names.extend(UNUSED.split_ascii_whitespace());
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}

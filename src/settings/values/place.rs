@@ -1,0 +1,123 @@
+//! Addresses: where to listen, which networks to trust.
+//!
+//! Resolves no names.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use serde::Deserialize;
+
+use super::{Value, by_envy, plain_values};
+
+/// Where to listen: `10.0.0.1:9090`, `[::1]:9090`, or on every address: `:9090`, `9090`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Listen {
+    /// The address; `None` is every address of both families.
+    pub ip: Option<IpAddr>,
+    /// The port.
+    pub port: u16,
+}
+
+impl Listen {
+    /// What to bind, the first that works: `[::]` serves both families, but not where IPv6 is switched off.
+    pub fn candidates(&self) -> Vec<SocketAddr> {
+        let any = || vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
+        self.ip.map_or_else(any, |ip| vec![ip]).into_iter().map(|ip| SocketAddr::new(ip, self.port)).collect()
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(Self { ip: Some(address.ip()), port: address.port() });
+        }
+        let port = text.strip_prefix(':').unwrap_or(&text).parse();
+        port.map(|port| Self { ip: None, port }).map_err(|_| "neither address:port nor port".to_owned())
+    }
+}
+
+/// A network in CIDR notation, or a single address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Network {
+    ip: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// Whether `ip` lies in it.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let prefix = u32::from(self.prefix);
+        match (self.ip, ip) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                (own.to_bits() ^ other.to_bits()).checked_shr(32 - prefix).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                (own.to_bits() ^ other.to_bits()).checked_shr(128 - prefix).unwrap_or(0) == 0
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (ip, prefix) = text.split_once('/').map_or((text.as_str(), None), |(ip, prefix)| (ip, Some(prefix)));
+        let ip: IpAddr = ip.parse().map_err(|_| "not an IP address".to_owned())?;
+        let longest = if ip.is_ipv4() { 32 } else { 128 };
+        let prefix =
+            prefix.map_or(Ok(longest), |prefix| prefix.parse().map_err(|_| "wrong prefix length".to_owned()))?;
+        if prefix > longest { Err("wrong prefix length".to_owned()) } else { Ok(Self { ip, prefix }) }
+    }
+}
+
+plain_values! {
+    Listen => "address:port, or port";
+    Network => "an IP address or network (10.0.0.0/8)";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_alone_listens_on_every_address() {
+        for (text, candidates) in [
+            ("9090", vec!["[::]:9090", "0.0.0.0:9090"]),
+            (":9090", vec!["[::]:9090", "0.0.0.0:9090"]),
+            ("127.0.0.1:9", vec!["127.0.0.1:9"]),
+            ("[::1]:9", vec!["[::1]:9"]),
+        ] {
+            let listen = Listen::parse("X", text).unwrap();
+            assert_eq!(listen.candidates().iter().map(SocketAddr::to_string).collect::<Vec<_>>(), candidates, "{text}");
+        }
+        for text in ["", ":", "localhost:9", "1.2.3.4", "70000", ":-1"] {
+            assert!(Listen::parse("X", text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_network_holds_its_addresses_only() {
+        for (network, ip, inside) in [
+            ("10.0.0.0/8", "10.255.0.1", true),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("10.1.2.3", "10.1.2.3", true),
+            ("10.1.2.3", "10.1.2.2", false),
+            ("0.0.0.0/0", "203.0.113.9", true),
+            ("0.0.0.0/0", "::1", false),
+            ("fd00::/8", "fd12::1", true),
+            ("::/0", "2001:db8::1", true),
+            ("::1", "::2", false),
+        ] {
+            let parsed = Network::parse("X", network).unwrap();
+            assert_eq!(parsed.contains(ip.parse().unwrap()), inside, "{ip} in {network}");
+        }
+        for text in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "x", "10.0.0.0/-1", "10.0.0.0/"] {
+            assert!(Network::parse("X", text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Words: closed sets of them, and small notations made of them.
+//!
+//! Does not say what a word does: the module that acts on it does.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use crate::record::NetworkDirection;
+
+use super::{Value, by_envy, entries, plain_values, switch};
+
+/// A closed set of words; upper and lower case are the same.
+macro_rules! words {
+    ($($(#[$doc:meta])* $type:ident {
+        $($(#[$variant_doc:meta])* $variant:ident = $word:literal $(or $alias:literal)*,)*
+    })*) => {
+        $($(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[serde(try_from = "String")]
+        pub enum $type {
+            $($(#[$variant_doc])* $variant,)*
+        }
+
+        impl $type {
+            /// Every word.
+            pub const WORDS: &[&str] = &[$($word),*];
+
+            /// How it is written.
+            pub fn word(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.word())
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                match text.to_ascii_lowercase().as_str() {
+                    $($word $(| $alias)* => Ok(Self::$variant),)*
+                    _ => Err("none of the allowed words".to_owned()),
+                }
+            }
+        }
+
+        impl Value for $type {
+            fn allowed() -> String {
+                Self::WORDS.join(", ")
+            }
+            fn parse(name: &str, text: &str) -> Result<Self, String> {
+                by_envy(name, text)
+            }
+        })*
+    };
+}
+
+words! {
+    /// What kind of run this is.
+    Mode {
+        /// As in production.
+        Prod = "prod" or "production",
+        /// Logs more of itself.
+        Debug = "debug",
+        /// On a developer's machine: listens on `lo`, prints readable text.
+        Development = "development" or "dev",
+    }
+
+    /// What a record looks like.
+    Format {
+        /// Elastic Common Schema.
+        Ecs = "ecs",
+        /// As kubernetes-internal-http-logger printed it.
+        Classic = "classic",
+        /// For eyes.
+        Text = "text",
+    }
+
+    /// Where records go.
+    SinkName {
+        /// Standard output.
+        Stdout = "stdout",
+        /// A file, rotated.
+        File = "file",
+    }
+
+    /// `network.direction`, as a choice.
+    DirectionName {
+        /// The pod serves.
+        Ingress = "ingress",
+        /// The pod asks.
+        Egress = "egress",
+        /// Both ends are in the pod.
+        Internal = "internal",
+    }
+
+    /// How much podtap says of itself.
+    LogLevel {
+        /// Nothing.
+        Off = "off" or "none",
+        /// What cannot go on.
+        Error = "error",
+        /// What needs a look.
+        Warn = "warn" or "warning",
+        /// What happens.
+        Info = "info",
+        /// Why it happens.
+        Debug = "debug",
+        /// Everything, each packet too.
+        Trace = "trace",
+    }
+
+    /// What podtap's own log lines look like.
+    LogFormat {
+        /// For eyes.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+impl From<DirectionName> for NetworkDirection {
+    fn from(name: DirectionName) -> Self {
+        match name {
+            DirectionName::Ingress => Self::Ingress,
+            DirectionName::Egress => Self::Egress,
+            DirectionName::Internal => Self::Internal,
+        }
+    }
+}
+
+/// LOGHEADERS.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Headers {
+    /// None is recorded.
+    Off,
+    /// All are.
+    All,
+    /// These are.
+    Named(Vec<String>),
+}
+
+/// `token` of RFC 9110 §5.6.2.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+impl TryFrom<String> for Headers {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match switch(&text) {
+            Some(true) => return Ok(Self::All),
+            Some(false) => return Ok(Self::Off),
+            None => {}
+        }
+        let names: Vec<String> = entries(&text).into_iter().map(str::to_owned).collect();
+        if names.is_empty() {
+            Ok(Self::Off)
+        } else if names.iter().all(|name| is_token(name)) {
+            Ok(Self::Named(names))
+        } else {
+            Err("not the name of a header".to_owned())
+        }
+    }
+}
+
+/// A status code, or a class of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum StatusPattern {
+    /// `304`.
+    Code(u16),
+    /// `2xx`: the first digit.
+    Class(u16),
+}
+
+impl StatusPattern {
+    /// Whether `status` is meant.
+    pub fn matches(self, status: u16) -> bool {
+        match self {
+            Self::Code(code) => code == status,
+            Self::Class(class) => class == status / 100,
+        }
+    }
+}
+
+impl TryFrom<String> for StatusPattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let class = text.to_ascii_lowercase().strip_suffix("xx").map(str::to_owned);
+        let number = |digits: &str| {
+            let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+            digits.parse::<u16>().ok().filter(|_| plain)
+        };
+        match class {
+            Some(digit) => number(&digit).filter(|n| (1..=9).contains(n)).map(Self::Class),
+            None => number(&text).filter(|n| (100..=999).contains(n)).map(Self::Code),
+        }
+        .ok_or("not a status code".to_owned())
+    }
+}
+
+/// `key=value`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Tag {
+    /// Name under `labels.*`.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl TryFrom<String> for Tag {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (key, value) = text.split_once('=').ok_or("an entry without =".to_owned())?;
+        let (key, value) = (key.trim(), value.trim());
+        if key.is_empty() || value.is_empty() {
+            return Err("an entry without key or value".to_owned());
+        }
+        Ok(Self { key: key.to_owned(), value: value.to_owned() })
+    }
+}
+
+plain_values! {
+    Headers => "true, false, or comma list of header names";
+    StatusPattern => "304, 2xx";
+    Tag => "key=value";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::values::ListOf;
+
+    #[test]
+    fn words_are_read_in_any_case_and_by_their_other_names() {
+        assert_eq!(Mode::parse("X", "PROD"), Ok(Mode::Prod));
+        assert_eq!(LogLevel::parse("X", "Warning"), Ok(LogLevel::Warn));
+        assert_eq!(SinkName::parse("X", "fluentd").unwrap_err(), "none of the allowed words");
+        assert_eq!(SinkName::allowed(), "stdout, file");
+    }
+
+    #[test]
+    fn logheaders_is_a_switch_or_a_list_of_names() {
+        for (text, expected) in [
+            ("true", Headers::All),
+            ("false", Headers::Off),
+            ("none", Headers::Off),
+            (",", Headers::Off),
+            ("Accept, x-id", Headers::Named(vec!["Accept".to_owned(), "x-id".to_owned()])),
+        ] {
+            assert_eq!(Headers::parse("X", text), Ok(expected), "{text}");
+        }
+        assert!(Headers::parse("X", "Accept: x").is_err());
+    }
+
+    #[test]
+    fn a_status_is_a_code_or_a_class() {
+        let list = ListOf::<StatusPattern>::parse("X", "2XX, 304").unwrap();
+        for (status, inside) in [(200, true), (299, true), (304, true), (301, false), (404, false)] {
+            assert_eq!(list.iter().any(|pattern| pattern.matches(status)), inside, "{status}");
+        }
+        for text in ["0xx", "xx", "20x", "99", "1000", "+2xx", "é"] {
+            assert!(StatusPattern::parse("X", text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn tags_need_key_and_value() {
+        let tag = |text| Tag::parse("X", text);
+        assert_eq!(tag("env = a=b"), Ok(Tag { key: "env".to_owned(), value: "a=b".to_owned() }));
+        for text in ["env", "=x", "env="] {
+            assert!(tag(text).is_err(), "{text}");
+        }
+    }
+}
