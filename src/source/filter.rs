@@ -66,14 +66,16 @@ impl FrameFilter {
     }
 
     fn compile(&self, link: LinkType) -> Result<BpfProgram, FilterError> {
-        Capture::dead(dlt(link)).and_then(|capture| capture.compile(&self.expression, true)).map_err(|e| match e {
-            pcap::Error::PcapError(message) => self.error(link, &message),
-            other => self.error(link, &other.to_string()),
+        let program = Capture::dead(dlt(link)).and_then(|capture| capture.compile(&self.expression, true));
+        program.map_err(|e| {
+            // libpcap's message alone, without what the crate says around it.
+            let message = if let pcap::Error::PcapError(message) = e { message } else { e.to_string() };
+            self.error(link, message)
         })
     }
 
-    fn error(&self, link: LinkType, message: &str) -> FilterError {
-        FilterError { expression: self.expression.clone(), link, message: message.to_owned() }
+    fn error(&self, link: LinkType, message: impl Into<String>) -> FilterError {
+        FilterError { expression: self.expression.clone(), link, message: message.into() }
     }
 }
 
