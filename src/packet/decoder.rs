@@ -50,6 +50,11 @@ impl Decoder {
         self.ledger.fragments_lost = self.fragments.lost();
     }
 
+    /// The capture is over: gives up all fragments, which the ledger shows as lost.
+    pub fn finish(&mut self) {
+        self.on_timeout(Timestamp(i64::MAX));
+    }
+
     /// Counts the segment given last as skipped instead, where only its tuple could tell (`Skip::OwnTraffic`).
     pub fn disown_last(&mut self, why: Skip) {
         self.ledger.segments = self.ledger.segments.saturating_sub(1);

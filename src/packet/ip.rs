@@ -53,6 +53,8 @@ pub(super) struct Addresses {
 pub(super) struct Walk {
     tunnels: u8,
     bad_checksum: bool,
+    /// An IP header promised more than was on the wire.
+    clipped: bool,
 }
 
 impl Walk {
@@ -80,7 +82,7 @@ impl Walk {
         let payload = match usize::from(header.total_len()) {
             0 => packet,
             total if total < header_len => return Err(Skip::Malformed),
-            total => packet.limited(total),
+            total => self.limited(packet, total),
         }
         .after(header_len)?;
         self.bad_checksum |= !checksum_holds(header.slice());
@@ -92,13 +94,13 @@ impl Walk {
         if let Some(skip) = unopened(protocol, false) {
             return Err(skip);
         }
-        Ok(Found::Fragment(Fragment {
+        self.fragment(Fragment {
             key: FragmentKey { ips, protocol: protocol.0, id: header.identification().into() },
             offset: usize::from(header.fragments_offset().value()) * 8,
             more: header.more_fragments(),
             protocol,
             payload,
-        }))
+        })
     }
 
     fn ipv6<'a>(&mut self, packet: Span<'a>) -> Result<Found<'a>, Skip> {
@@ -110,7 +112,7 @@ impl Walk {
         // 0 is a jumbogram (RFC 2675), as offload makes them: the frame knows better.
         let payload = match header.payload_length() {
             0 => rest,
-            len => rest.limited(len.into()),
+            len => self.limited(rest, len.into()),
         };
         let ips = Addresses { source: header.source_addr().into(), destination: header.destination_addr().into() };
         self.upper(ips, header.next_header(), payload)
@@ -144,7 +146,7 @@ impl Walk {
                 ip_number::IPV6_FRAG if ips.source.is_ipv6() => {
                     let header = Ipv6FragmentHeaderSlice::from_slice(rest.bytes).map_err(|_| rest.too_short())?;
                     if header.is_fragmenting_payload() {
-                        return fragment_v6(ips, &header, rest).map(Found::Fragment);
+                        return self.fragment(fragment_v6(ips, &header, rest)?);
                     }
                     // An atomic fragment is a whole packet (RFC 6946).
                     protocol = header.next_header();
@@ -168,6 +170,16 @@ impl Walk {
         };
         self.enter()?;
         self.packet(ip)
+    }
+
+    fn limited<'a>(&mut self, packet: Span<'a>, len: usize) -> Span<'a> {
+        self.clipped |= len > packet.len;
+        packet.limited(len)
+    }
+
+    /// A fragment whose own length is in doubt would put a datagram together wrongly.
+    fn fragment<'a>(&self, fragment: Fragment<'a>) -> Result<Found<'a>, Skip> {
+        if self.clipped { Err(Skip::Malformed) } else { Ok(Found::Fragment(fragment)) }
     }
 
     fn enter(&mut self) -> Result<(), Skip> {
@@ -201,7 +213,7 @@ impl Walk {
         let payload = match usize::from(header.length()) {
             // Offload leaves 0 here too; a length that is too small is nobody's payload.
             0..8 => rest,
-            len => rest.limited(len.min(rest.len)),
+            len => rest.limited(len),
         }
         .after(8)?;
         match (header.source_port(), header.destination_port()) {

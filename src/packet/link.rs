@@ -169,7 +169,7 @@ fn nflog(frame: Span<'_>) -> Result<Ip<'_>, Skip> {
         let [len, kind] = u16_pair(rest.first()?, big_endian);
         let value_len = usize::from(len).checked_sub(4).ok_or(Skip::Malformed)?;
         if kind & 0x7fff == PAYLOAD {
-            let packet = rest.after(4)?.limited(value_len);
+            let packet = promised(family, rest.after(4)?.limited(value_len));
             return match family {
                 2 => Ok(Ip::V4(packet)),
                 10 => Ok(Ip::V6(packet)),
@@ -182,6 +182,16 @@ fn nflog(frame: Span<'_>) -> Result<Ip<'_>, Skip> {
         }
     }
     Err(Skip::Malformed)
+}
+
+/// NFLOG's own limit cuts packets, and says so nowhere: only their IP header does.
+fn promised(family: u8, packet: Span<'_>) -> Span<'_> {
+    let len = match (family, packet.bytes) {
+        (2, [_, _, high, low, ..]) => u16::from_be_bytes([*high, *low]).into(),
+        (10, [_, _, _, _, high, low, ..]) => 40 + usize::from(u16::from_be_bytes([*high, *low])),
+        _ => 0,
+    };
+    Span::new(packet.bytes, packet.len.max(len))
 }
 
 fn u16_pair(&[a, b, c, d]: &[u8; 4], big_endian: bool) -> [u16; 2] {

@@ -29,15 +29,16 @@ pub(super) fn segment<'a>(frame: &Frame<'a>) -> Option<Tcp<'a>> {
         }
         _ => return None,
     };
+    let cut = usize::try_from(frame.wire_len).ok()?.saturating_sub(frame.data.len());
     match ether_type {
-        ethertype::IPV4 => ipv4(packet),
-        ethertype::IPV6 => ipv6(packet),
+        ethertype::IPV4 => ipv4(packet, cut),
+        ethertype::IPV6 => ipv6(packet, cut),
         _ => None,
     }
 }
 
 #[inline]
-fn ipv4(packet: &[u8]) -> Option<Tcp<'_>> {
+fn ipv4(packet: &[u8], cut: usize) -> Option<Tcp<'_>> {
     let (header, rest) = packet.split_first_chunk::<20>()?;
     let &[0x45, _, t0, t1, _, _, f0, f1, _, TCP, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = header else { return None };
     // More fragments to come, or an offset.
@@ -47,7 +48,7 @@ fn ipv4(packet: &[u8]) -> Option<Tcp<'_>> {
     let len = usize::from(u16::from_be_bytes([t0, t1])).checked_sub(20)?;
     let source = Ipv4Addr::new(s0, s1, s2, s3).into();
     let destination = Ipv4Addr::new(d0, d1, d2, d3).into();
-    let mut tcp = tcp(rest, len, |source_port, destination_port| FiveTuple {
+    let mut tcp = tcp(rest, len.min(rest.len() + cut), |source_port, destination_port| FiveTuple {
         source: Endpoint { ip: source, port: source_port },
         destination: Endpoint { ip: destination, port: destination_port },
     })?;
@@ -56,7 +57,7 @@ fn ipv4(packet: &[u8]) -> Option<Tcp<'_>> {
 }
 
 #[inline]
-fn ipv6(packet: &[u8]) -> Option<Tcp<'_>> {
+fn ipv6(packet: &[u8], cut: usize) -> Option<Tcp<'_>> {
     let (&[first, _, _, _, l0, l1, TCP, _], rest) = packet.split_first_chunk::<8>()? else { return None };
     let (source, rest) = rest.split_first_chunk::<16>()?;
     let (destination, rest) = rest.split_first_chunk::<16>()?;
@@ -65,13 +66,14 @@ fn ipv6(packet: &[u8]) -> Option<Tcp<'_>> {
     }
     let source = Ipv6Addr::from(*source).into();
     let destination = Ipv6Addr::from(*destination).into();
-    tcp(rest, u16::from_be_bytes([l0, l1]).into(), |source_port, destination_port| FiveTuple {
+    let len = usize::from(u16::from_be_bytes([l0, l1]));
+    tcp(rest, len.min(rest.len() + cut), |source_port, destination_port| FiveTuple {
         source: Endpoint { ip: source, port: source_port },
         destination: Endpoint { ip: destination, port: destination_port },
     })
 }
 
-/// `len` is what the IP header says; a length below TCP's header, the 0 of offload among them, is not plain.
+/// `len` is what the IP header says, and the frame's length on the wire allows; a length below TCP's header, the 0 of offload among them, is not plain.
 #[inline]
 fn tcp(rest: &[u8], len: usize, tuple: impl FnOnce(u16, u16) -> FiveTuple) -> Option<Tcp<'_>> {
     let header = rest.first_chunk::<20>()?;

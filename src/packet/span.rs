@@ -32,8 +32,8 @@ impl<'a> Span<'a> {
         Ok(Self { bytes, len: self.len - n })
     }
 
-    /// As a header says: `len` bytes in all. What lies behind is padding; what is missing is cut.
+    /// As a header says: `len` bytes in all. What lies behind is padding; there is never more than was on the wire.
     pub(super) fn limited(self, len: usize) -> Self {
-        Self { bytes: self.bytes.get(..len).unwrap_or(self.bytes), len }
+        Self { bytes: self.bytes.get(..len).unwrap_or(self.bytes), len: len.min(self.len) }
     }
 }

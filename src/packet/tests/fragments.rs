@@ -200,6 +200,9 @@ fn a_datagram_that_stays_incomplete_is_given_up_in_time() {
     assert_eq!(feed.counts(), [0, 2, 1, 0]);
     feed.decoder.on_timeout(Timestamp(feed.now + 40 * SECOND));
     assert_eq!(feed.counts(), [0, 2, 2, 0]);
+    assert_eq!(feed.packet(&four(2, 0, 64)), None);
+    feed.decoder.finish();
+    assert_eq!(feed.counts(), [0, 3, 3, 0]);
 }
 
 proptest! {
