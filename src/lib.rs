@@ -11,4 +11,5 @@ pub mod ledger;
 pub mod packet;
 pub mod tcp;
 // edges: know one outside thing each
+pub mod metrics;
 pub mod sink;

@@ -1,0 +1,135 @@
+//! Rate, errors, duration: requests and their latency by method, status class, route and direction. Owns the bound on
+//! the number of series; it does not make routes (`http.route` is in the record).
+
+use std::collections::HashMap;
+
+use compact_str::CompactString;
+
+use crate::record::{Exchange, NetworkDirection, StreamClass, Trust};
+
+/// Combinations of labels. Each costs some 18 lines of a scrape; what comes after goes under the route `other`.
+pub const MAX_SERIES: usize = 200;
+
+/// Longer routes are no routes.
+const MAX_ROUTE_BYTES: usize = 200;
+
+const OTHER: &str = "other";
+
+/// Upper bounds of the latency buckets, in nanoseconds.
+pub(super) const BUCKETS: [u64; 13] = [
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+
+/// What a series is about, beside its route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Labels {
+    pub(super) method: &'static str,
+    pub(super) status_class: &'static str,
+    pub(super) direction: &'static str,
+}
+
+/// Counters of one combination of labels.
+#[derive(Clone, Debug)]
+pub(super) struct Series {
+    pub(super) labels: Labels,
+    pub(super) requests: u64,
+    /// Durations by bucket; the last is for those above all bounds.
+    pub(super) durations: [u64; BUCKETS.len() + 1],
+    pub(super) sum_ns: u128,
+}
+
+/// All series; one lookup by route, then a short list.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Red {
+    routes: HashMap<CompactString, Vec<Series>, foldhash::fast::RandomState>,
+    series: usize,
+}
+
+impl Red {
+    /// Counts a request, answered or not. A response that came late or without its request is none: the ledger has it.
+    pub(super) fn observe(&mut self, exchange: &Exchange) {
+        let Some(request) = exchange.request.as_ref().filter(|_| !exchange.late) else { return };
+        let labels = Labels {
+            method: method(&request.method),
+            status_class: exchange.response.as_ref().map_or("none", |response| status_class(response.status)),
+            direction: direction(exchange.connection.direction),
+        };
+        let route = exchange.route.as_deref().unwrap_or_default();
+        let series = self.series(route, labels);
+        series.requests += 1;
+        if let Some(ns) = duration(exchange) {
+            let bucket = BUCKETS.partition_point(|bound| *bound < ns);
+            if let Some(count) = series.durations.get_mut(bucket) {
+                *count += 1;
+            }
+            series.sum_ns += u128::from(ns);
+        }
+    }
+
+    /// The series, or that of the route `other` when there are too many. `other` itself is bounded by its labels.
+    fn series(&mut self, route: &str, labels: Labels) -> &mut Series {
+        let position = |list: &Vec<Series>| list.iter().position(|series| series.labels == labels);
+        let known = self.routes.get(route).and_then(position).is_some();
+        let room = self.series < MAX_SERIES && route.len() <= MAX_ROUTE_BYTES;
+        let route = if known || room { route } else { OTHER };
+        if !self.routes.contains_key(route) {
+            self.routes.insert(route.into(), Vec::new());
+        }
+        let list = self.routes.entry(route.into()).or_default();
+        let index = position(list).unwrap_or_else(|| {
+            self.series += 1;
+            list.push(Series { labels, requests: 0, durations: Default::default(), sum_ns: 0 });
+            list.len() - 1
+        });
+        #[allow(clippy::indexing_slicing, reason = "the index was found or made two lines above")]
+        &mut list[index]
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Series)> {
+        self.routes.iter().flat_map(|(route, list)| list.iter().map(move |series| (route.as_str(), series)))
+    }
+}
+
+/// First byte of the request to last byte of the response, where both are known and mean a response time.
+fn duration(exchange: &Exchange) -> Option<u64> {
+    let timed = exchange.class == StreamClass::Exchange && exchange.trust != Trust::Midstream;
+    exchange.end().filter(|_| timed).map(|end| end.since(exchange.start()))
+}
+
+/// Only registered methods: anybody can invent more.
+fn method(method: &str) -> &'static str {
+    const KNOWN: [&str; 9] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE"];
+    KNOWN.into_iter().find(|known| *known == method).unwrap_or(OTHER)
+}
+
+fn status_class(status: u16) -> &'static str {
+    match status {
+        100..=199 => "1xx",
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        500..=599 => "5xx",
+        _ => OTHER,
+    }
+}
+
+fn direction(direction: Option<NetworkDirection>) -> &'static str {
+    match direction {
+        Some(NetworkDirection::Ingress) => "ingress",
+        Some(NetworkDirection::Egress) => "egress",
+        Some(NetworkDirection::Internal) => "internal",
+        None => "unknown",
+    }
+}
