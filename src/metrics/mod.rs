@@ -127,13 +127,10 @@ impl Probe {
         }
     }
 
-    /// Counts requests and their latency; one lock for all of them.
-    pub fn observe<'a>(&self, records: impl IntoIterator<Item = &'a Record>) {
-        let mut red = lock(&self.metrics.red);
-        for record in records {
-            match record {
-                Record::Http(exchange) => red.observe(exchange),
-            }
+    /// Counts a request and its latency.
+    pub fn observe(&self, record: &Record) {
+        match record {
+            Record::Http(exchange) => lock(&self.metrics.red).observe(exchange),
         }
     }
 }
@@ -185,4 +182,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

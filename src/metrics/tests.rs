@@ -8,7 +8,7 @@ use crate::record::{
     WeirdSet,
 };
 
-fn exchange(method: &str, status: Option<u16>, route: &str, total_ns: u64) -> Exchange {
+pub(crate) fn exchange(method: &str, status: Option<u16>, route: &str, total_ns: u64) -> Exchange {
     let first = Timestamp(1_000);
     let connection = Connection {
         id: "c".into(),
@@ -64,13 +64,14 @@ fn exchange(method: &str, status: Option<u16>, route: &str, total_ns: u64) -> Ex
     }
 }
 
-fn record(exchange: Exchange) -> Record {
+pub(crate) fn record(exchange: Exchange) -> Record {
     Record::Http(Box::new(exchange))
 }
 
 fn page_of(records: &[Record]) -> String {
     let metrics = Metrics::new(Sinks::default());
-    metrics.probe().observe(records);
+    let probe = metrics.probe();
+    records.iter().for_each(|record| probe.observe(record));
     metrics.page()
 }
 

@@ -155,15 +155,14 @@ impl Sinks {
         self.iter().for_each(|sink| sink.queue.reload());
     }
 
-    /// Whether no sink is left: the program has nothing more to do, and ends with exit code 0.
-    pub fn have_ended(&self) -> bool {
-        self.iter().all(SinkHandle::has_ended)
-    }
-
-    /// Waits until no sink is left.
+    /// Waits until no sink is left of those there were: then the program has nothing more to do, and ends with exit
+    /// code 0. Without any sink (metrics only) that never comes.
     pub async fn ended(&self) {
         for sink in self.iter() {
             sink.queue.ended().await;
+        }
+        if self.0.is_empty() {
+            std::future::pending::<()>().await;
         }
     }
 

@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(&line, b"first\n");
         drop(reader);
         let mut offered = 1;
-        while !sinks.have_ended() {
+        while !sink.has_ended() {
             sink.offer(piece(&["more\n"]));
             offered += 1;
         }
