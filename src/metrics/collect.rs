@@ -159,18 +159,18 @@ impl Page<'_> {
 
     fn red(&mut self, red: &Red) -> Result {
         let help = "HTTP requests; status class none: unanswered. Sampled-out ones count, ignored ones do not.";
-        self.counters("http_requests", help, red.iter().map(|(route, s)| (labels(route, s), s.requests)))?;
+        self.counters("http_requests", help, red.iter().map(|series| (labels(series), series.requests)))?;
         let help = "First byte of the request to last byte of the response, of exchanges seen whole.";
         let name = "http_request_duration_seconds";
         let mut family = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
-        for (route, series) in red.iter() {
+        for series in red.iter() {
             let count = series.durations.iter().sum::<u64>();
             if count == 0 {
                 continue;
             }
             let bounds = BUCKETS.iter().map(|bound| seconds(u128::from(*bound))).chain([f64::INFINITY]);
             let buckets: Vec<_> = bounds.zip(series.durations).collect();
-            let labels = labels(route, series);
+            let labels = labels(series);
             let mut metric = family.encode_family(&labels)?;
             metric.encode_histogram::<NoLabelSet>(seconds(series.sum_ns), count, &buckets, None)?;
         }
@@ -207,9 +207,9 @@ impl Page<'_> {
     }
 }
 
-fn labels<'a>(route: &'a str, series: &Series) -> [(&'static str, &'a str); 4] {
+fn labels(series: &Series) -> [(&'static str, &str); 4] {
     let of = series.labels;
-    [("method", of.method), ("status_class", of.status_class), ("route", route), ("direction", of.direction)]
+    [("method", of.method), ("status_class", of.status_class), ("route", &series.route), ("direction", of.direction)]
 }
 
 #[allow(clippy::cast_precision_loss, reason = "seconds for people; 52 bits of nanoseconds are 52 days")]

@@ -43,6 +43,7 @@ pub(super) struct Labels {
 /// Counters of one combination of labels.
 #[derive(Clone, Debug)]
 pub(super) struct Series {
+    pub(super) route: CompactString,
     pub(super) labels: Labels,
     pub(super) requests: u64,
     /// Durations by bucket; the last is for those above all bounds.
@@ -50,11 +51,11 @@ pub(super) struct Series {
     pub(super) sum_ns: u128,
 }
 
-/// All series; one lookup by route, then a short list.
+/// All series, and where those of a route are: one lookup, then a short list.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Red {
-    routes: HashMap<CompactString, Vec<Series>, foldhash::fast::RandomState>,
-    series: usize,
+    series: Vec<Series>,
+    routes: HashMap<CompactString, Vec<usize>, foldhash::fast::RandomState>,
 }
 
 impl Red {
@@ -66,8 +67,8 @@ impl Red {
             status_class: exchange.response.as_ref().map_or("none", |response| status_class(response.status)),
             direction: direction(exchange.connection.direction),
         };
-        let route = exchange.route.as_deref().unwrap_or_default();
-        let series = self.series(route, labels);
+        let index = self.index(exchange.route.as_deref().unwrap_or_default(), labels);
+        let Some(series) = self.series.get_mut(index) else { return };
         series.requests += 1;
         if let Some(ns) = duration(exchange) {
             let bucket = BUCKETS.partition_point(|bound| *bound < ns);
@@ -78,27 +79,34 @@ impl Red {
         }
     }
 
-    /// The series, or that of the route `other` when there are too many. `other` itself is bounded by its labels.
-    fn series(&mut self, route: &str, labels: Labels) -> &mut Series {
-        let position = |list: &Vec<Series>| list.iter().position(|series| series.labels == labels);
-        let known = self.routes.get(route).and_then(position).is_some();
-        let room = self.series < MAX_SERIES && route.len() <= MAX_ROUTE_BYTES;
-        let route = if known || room { route } else { OTHER };
-        if !self.routes.contains_key(route) {
-            self.routes.insert(route.into(), Vec::new());
+    /// Where the series is, or that of the route `other` when there are too many. `other` itself is bounded by its labels.
+    fn index(&mut self, route: &str, labels: Labels) -> usize {
+        if let Some(index) = self.find(route, labels) {
+            return index;
         }
-        let list = self.routes.entry(route.into()).or_default();
-        let index = position(list).unwrap_or_else(|| {
-            self.series += 1;
-            list.push(Series { labels, requests: 0, durations: Default::default(), sum_ns: 0 });
-            list.len() - 1
-        });
-        #[allow(clippy::indexing_slicing, reason = "the index was found or made two lines above")]
-        &mut list[index]
+        let room = self.series.len() < MAX_SERIES && route.len() <= MAX_ROUTE_BYTES;
+        let route = if room { route } else { OTHER };
+        self.find(route, labels).unwrap_or_else(|| {
+            let index = self.series.len();
+            self.series.push(Series {
+                route: route.into(),
+                labels,
+                requests: 0,
+                durations: Default::default(),
+                sum_ns: 0,
+            });
+            self.routes.entry(route.into()).or_default().push(index);
+            index
+        })
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Series)> {
-        self.routes.iter().flat_map(|(route, list)| list.iter().map(move |series| (route.as_str(), series)))
+    fn find(&self, route: &str, labels: Labels) -> Option<usize> {
+        let of = |index: &usize| self.series.get(*index).is_some_and(|series| series.labels == labels);
+        self.routes.get(route)?.iter().copied().find(of)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Series> {
+        self.series.iter()
     }
 }
 
