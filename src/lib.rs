@@ -17,7 +17,11 @@ pub mod shape;
 pub mod http;
 pub mod dissect;
 // edges: each knows one outside thing
+pub mod logging;
 pub mod source;
+pub mod sink;
+pub mod metrics;
 // whole: wiring only
 pub mod config;
+pub mod pipeline;
 pub mod cli;
