@@ -10,3 +10,5 @@ pub mod record;
 pub mod ledger;
 pub mod packet;
 pub mod tcp;
+// edges: know one outside thing each
+pub mod source;
