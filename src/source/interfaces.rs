@@ -157,14 +157,17 @@ fn path(table: &str) -> String {
 /// Whether a capture can be opened by that name, now and in this thread's network namespace. libpcap's own inventions
 /// (`any`, `nflog:1`) count as there.
 pub fn exists(name: &str) -> bool {
-    if is_pseudo(name) {
-        return true;
-    }
-    let Ok(name) = std::ffi::CString::new(name) else { return false };
+    is_pseudo(name) || index(name).is_some()
+}
+
+/// The number of the interface of that name in this thread's network namespace; one made anew under the same name has
+/// another.
+pub(super) fn index(name: &str) -> Option<u32> {
+    let name = std::ffi::CString::new(name).ok()?;
     #[allow(unsafe_code, reason = "std cannot look up an interface, and sysfs may show another network namespace")]
     // SAFETY: `name` is a string that ends in NUL and lives for the whole call.
     let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-    index != 0
+    (index != 0).then_some(index)
 }
 
 fn is_pseudo(name: &str) -> bool {
@@ -179,7 +182,7 @@ fn list() -> Vec<Interface> {
     });
     devices
         .into_iter()
-        .filter(|device| exists(&device.name) && !is_pseudo(&device.name))
+        .filter(|device| !is_pseudo(&device.name) && exists(&device.name))
         .map(|device| Interface {
             up: device.flags.is_up(),
             loopback: device.flags.is_loopback(),

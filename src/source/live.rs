@@ -21,7 +21,7 @@ pub use stop::{Stop, StopSender, stop_pair};
 
 use counters::Follow;
 use handle::{Handle, OpenError};
-use pace::{Backoff, Elapsed, Pace};
+use pace::{Backoff, Due, Elapsed, Pace};
 
 use crate::flow::Timestamp;
 use crate::packet::{Frame, LinkType};
@@ -198,6 +198,7 @@ impl<S: FrameSink> Run<'_, S> {
         self.sink.on_state(&State::Capturing { link });
         let open = Elapsed::start();
         let outcome = self.read_until_stopped(&mut handle);
+        self.drain(&mut handle);
         self.sample(&mut handle);
         self.backoff.lasted(open.so_far());
         outcome
@@ -205,37 +206,44 @@ impl<S: FrameSink> Run<'_, S> {
 
     fn read_until_stopped(&mut self, handle: &mut Handle) -> Result<(), String> {
         while !self.step(handle)? {}
-        self.drain(handle)
+        Ok(())
     }
 
     /// Waits, reads what there is, ticks. True when told to stop.
+    ///
+    /// Reads at every tick even when nothing is ready: the descriptor shows an error when the interface goes down, and
+    /// libpcap looks only in a later call whether it is gone.
     fn step(&mut self, handle: &mut Handle) -> Result<bool, String> {
         let wakeup = self.stop.wait(Some(handle.fd()), self.pace.until_tick());
-        if wakeup.ready {
-            self.read(handle)?;
-        } else {
-            self.pace.drained(pace::wall_clock());
+        let frames = self.read(handle)?;
+        if wakeup.ready && frames == 0 {
+            std::thread::sleep(EMPTY_WAKEUP);
         }
-        self.tick(Some(handle));
+        let due = self.tick(Some(handle));
+        if due.sample && !handle.is_current() {
+            return Err("the interface was removed or replaced".to_owned());
+        }
         Ok(wakeup.stopped)
     }
 
-    /// What the kernel still holds back was captured before the signal to stop: the last exchanges are in it.
-    fn drain(&mut self, handle: &mut Handle) -> Result<(), String> {
+    /// What the kernel still holds back was captured before the signal to stop, or before the interface went away: the
+    /// last exchanges are in it. An error is not the end of it either, libpcap reports one and then goes on.
+    fn drain(&mut self, handle: &mut Handle) {
         let limit = self.pace.hold().min(MAX_DRAIN);
         let draining = Elapsed::start();
         loop {
             let left = limit.saturating_sub(draining.so_far());
             if left.is_zero() {
-                return Ok(());
+                return;
             }
-            if stop::wait_for(handle.fd(), left) {
-                self.read(handle)?;
+            if stop::wait_for(handle.fd(), left) && self.read(handle).unwrap_or(0) == 0 {
+                std::thread::sleep(EMPTY_WAKEUP);
             }
         }
     }
 
-    fn read(&mut self, handle: &mut Handle) -> Result<(), String> {
+    /// How many frames there were.
+    fn read(&mut self, handle: &mut Handle) -> Result<usize, String> {
         let Self { sink, pace, .. } = self;
         let before = pace::wall_clock();
         let frames = handle.read(BATCH, |frame| {
@@ -245,13 +253,10 @@ impl<S: FrameSink> Run<'_, S> {
         if frames < BATCH {
             pace.drained(before);
         }
-        if frames == 0 {
-            std::thread::sleep(EMPTY_WAKEUP);
-        }
-        Ok(())
+        Ok(frames)
     }
 
-    fn tick(&mut self, handle: Option<&mut Handle>) {
+    fn tick(&mut self, handle: Option<&mut Handle>) -> Due {
         let due = self.pace.due();
         if due.tick {
             self.sink.on_tick(self.pace.now());
@@ -262,6 +267,7 @@ impl<S: FrameSink> Run<'_, S> {
             }
             self.sink.on_kernel(&self.counters);
         }
+        due
     }
 
     fn sample(&mut self, handle: &mut Handle) {

@@ -63,7 +63,7 @@ impl fmt::Display for Privileges {
         if self.net_raw {
             write!(f, "NET_RAW is kept for opening interfaces")?;
         } else {
-            NotPermitted.fmt(f)?;
+            NotPermitted::diagnose().fmt(f)?;
         }
         match self.dropped.len() {
             0 => {}
@@ -93,9 +93,9 @@ pub fn with_net_raw<T>(open: impl FnOnce() -> T) -> Result<T, NotPermitted> {
         return Ok(open());
     }
     if !has_net_raw() {
-        return Err(NotPermitted);
+        return Err(NotPermitted::diagnose());
     }
-    caps::raise(None, CapSet::Effective, NET_RAW).map_err(|_| NotPermitted)?;
+    caps::raise(None, CapSet::Effective, NET_RAW).map_err(|_| NotPermitted::diagnose())?;
     let _lowered = Lowered;
     Ok(open())
 }
@@ -111,22 +111,66 @@ impl Drop for Lowered {
     }
 }
 
-/// NET_RAW is missing; the message says what to do.
+/// NET_RAW is missing, and why; the message says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotPermitted;
+pub enum NotPermitted {
+    /// Whoever started the process did not grant it.
+    NotGranted,
+    /// It is granted, but the process is not root and the binary has no file capability that would take it.
+    NoFileCapability,
+    /// The same, or the file capability did not count: under no_new_privs it adds nothing to what the process had when
+    /// it was executed. Kubernetes' runtimes pass granted capabilities on to non-root users, Docker does not.
+    NoNewPrivileges,
+    /// It is permitted, but not for the network namespace that was to be captured (a user namespace stands between).
+    OtherNamespace,
+}
+
+impl NotPermitted {
+    /// Why this thread has not got it.
+    fn diagnose() -> Self {
+        let granted = caps::has_cap(None, CapSet::Bounding, NET_RAW).unwrap_or(false);
+        match (granted, no_new_privileges()) {
+            (false, _) => Self::NotGranted,
+            (true, false) => Self::NoFileCapability,
+            (true, true) => Self::NoNewPrivileges,
+        }
+    }
+}
 
 impl fmt::Display for NotPermitted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "no interface can be opened: the capability NET_RAW is missing. In Kubernetes add it to the container: \
-             securityContext: {capabilities: {drop: [ALL], add: [NET_RAW]}}; when it runs as non-root the binary also \
-             needs its file capability (the image has it: setcap cap_net_raw=p). Elsewhere run as root, or \
-             once: setcap cap_net_raw=p on the binary",
-        )
+        f.write_str("no interface can be opened: ")?;
+        f.write_str(match self {
+            Self::NotGranted => {
+                "the capability NET_RAW was not granted. In Kubernetes add it to this container: \
+                 securityContext: {capabilities: {drop: [ALL], add: [NET_RAW]}} (Pod Security \"baseline\" forbids it, \
+                 the namespace needs an exception); with Docker: --cap-add NET_RAW; elsewhere run as root"
+            }
+            Self::NoFileCapability => {
+                "the capability NET_RAW is granted, but a user other than root gets it only through the binary's file \
+                 capability, which is missing (or its file system is mounted nosuid): setcap cap_net_raw=p on the \
+                 binary, as podtap's image has it; or run as root"
+            }
+            Self::NoNewPrivileges => {
+                "the capability NET_RAW is granted, but this user has not got it. Either the binary's file capability is \
+                 missing: setcap cap_net_raw=p, as podtap's image has it; or the container runtime passes no \
+                 capability on to a user other than root (Docker), where no-new-privileges makes the file capability \
+                 void: leave that option off there, or run as root"
+            }
+            Self::OtherNamespace => {
+                "NET_RAW is there, but not for this network namespace, which belongs to another user namespace"
+            }
+        })
     }
 }
 
 impl std::error::Error for NotPermitted {}
+
+/// Whether exec can add privileges; `NoNewPrivs` of proc(5).
+fn no_new_privileges() -> bool {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    status.lines().filter_map(|line| line.strip_prefix("NoNewPrivs:")).any(|value| value.trim() == "1")
+}
 
 fn clear_ambient() -> Result<(), CapsError> {
     match caps::runtime::ambient_set_supported() {
@@ -144,7 +188,9 @@ fn empty_bounding(kept: &mut Vec<String>) {
         // Nothing is lost by it, and a container that drops ALL is always so: not worth a word.
         return;
     }
-    let refused = bounding.into_iter().filter(|cap| caps::drop(None, CapSet::Bounding, *cap).is_err()).count();
+    // NET_RAW may stay: the message about its absence looks there, and whoever has it cannot get more by it.
+    let others = bounding.into_iter().filter(|cap| *cap != NET_RAW);
+    let refused = others.filter(|cap| caps::drop(None, CapSet::Bounding, *cap).is_err()).count();
     if refused > 0 {
         kept.push(format!("{refused} of the bounding set"));
     }
@@ -182,7 +228,7 @@ mod tests {
             assert_eq!(sets(), [CapsHashSet::new(), left.clone(), CapsHashSet::new()]);
             match with_net_raw(sets) {
                 Ok([effective, ..]) => assert_eq!(effective, only_net_raw()),
-                Err(NotPermitted) => assert!(!had),
+                Err(_) => assert!(!had),
             }
             assert_eq!(sets(), [CapsHashSet::new(), left, CapsHashSet::new()]);
         });
@@ -205,23 +251,32 @@ mod tests {
             let inherited = on_a_thread(|| (has_net_raw(), with_net_raw(|| ()).is_ok()));
             assert_eq!(inherited, (net_raw, net_raw));
             surrender().unwrap();
-            assert_eq!(with_net_raw(|| ()), Err(NotPermitted));
+            assert!(with_net_raw(|| ()).is_err());
             assert_eq!(sets()[1], CapsHashSet::new());
         });
     }
 
     #[test]
-    fn who_has_nothing_is_told_what_to_do_and_a_second_prepare_changes_nothing() {
+    fn who_has_nothing_is_told_so() {
         on_a_thread(|| {
             surrender().unwrap();
             let privileges = Privileges::prepare();
             assert!(!privileges.net_raw);
             assert_eq!(privileges.dropped, Vec::<String>::new());
-            let said = privileges.to_string();
-            for part in ["add: [NET_RAW]", "setcap cap_net_raw=p", "non-root"] {
-                assert!(said.contains(part), "{said}");
-            }
+            assert!(privileges.to_string().contains("NET_RAW"), "{privileges}");
         });
+    }
+
+    #[test]
+    fn every_reason_says_what_to_do() {
+        for (reason, remedy) in [
+            (NotPermitted::NotGranted, "capabilities: {drop: [ALL], add: [NET_RAW]}"),
+            (NotPermitted::NoFileCapability, "setcap cap_net_raw=p"),
+            (NotPermitted::NoNewPrivileges, "no-new-privileges"),
+            (NotPermitted::OtherNamespace, "user namespace"),
+        ] {
+            assert!(reason.to_string().contains(remedy), "{reason}");
+        }
     }
 
     #[test]

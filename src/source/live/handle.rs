@@ -23,6 +23,8 @@ pub(super) struct Handle {
     capture: Capture<Active>,
     link: LinkType,
     interface: Option<Arc<str>>,
+    /// Its number when it was opened; none for libpcap's own inventions.
+    index: Option<u32>,
     names: Names,
 }
 
@@ -41,7 +43,7 @@ pub(super) enum OpenError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CaptureError {
     /// NET_RAW is missing.
-    NotPermitted,
+    NotPermitted(NotPermitted),
     /// The filter does not compile for the link type of this interface.
     Filter {
         /// CAP_FILTER.
@@ -54,7 +56,7 @@ pub enum CaptureError {
 impl fmt::Display for CaptureError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotPermitted => NotPermitted.fmt(f),
+            Self::NotPermitted(why) => why.fmt(f),
             Self::Filter { filter, message } => write!(f, "CAP_FILTER {filter:?} is not a capture filter: {message}"),
         }
     }
@@ -75,15 +77,16 @@ pub fn check_filter(filter: &str) -> Result<(), CaptureError> {
 impl Handle {
     /// Opens the interface, with NET_RAW effective only for that.
     pub(super) fn open(options: &Options) -> Result<Self, OpenError> {
-        let refused = OpenError::Permanent(CaptureError::NotPermitted);
+        // Before opening: should it be replaced meanwhile, that shows later.
+        let index = interfaces::index(&options.interface);
         match privilege::with_net_raw(|| activate(options)) {
-            Ok(Ok(capture)) => Self::set_up(capture, options),
+            Ok(Ok(capture)) => Self::set_up(capture, index, options),
             Ok(Err(error)) => Err(explain(options, error)),
-            Err(NotPermitted) => Err(refused),
+            Err(why) => Err(OpenError::Permanent(CaptureError::NotPermitted(why))),
         }
     }
 
-    fn set_up(mut capture: Capture<Active>, options: &Options) -> Result<Self, OpenError> {
+    fn set_up(mut capture: Capture<Active>, index: Option<u32>, options: &Options) -> Result<Self, OpenError> {
         let any = options.interface == interfaces::ANY;
         if any {
             // libpcap before 1.10 refuses, and goes on with SLL: then frames have no interface name.
@@ -96,7 +99,7 @@ impl Handle {
         let capture = capture.setnonblock().map_err(|error| OpenError::Transient(message(error)))?;
         let link = link_type(capture.get_datalink());
         let interface = (!any).then(|| options.interface.as_str().into());
-        Ok(Self { capture, link, interface, names: Names::default() })
+        Ok(Self { capture, link, interface, index, names: Names::default() })
     }
 
     /// What its frames begin with.
@@ -112,7 +115,7 @@ impl Handle {
     /// Passes on what the ring holds, up to `limit` frames (without one, libpcap would not return as long as
     /// frames keep coming); says how many.
     pub(super) fn read(&mut self, limit: usize, mut on_frame: impl FnMut(Frame<'_>)) -> Result<usize, String> {
-        let Self { capture, link, interface, names } = self;
+        let Self { capture, link, interface, names, .. } = self;
         let outcome = capture.dispatch(Some(limit), |packet| {
             let interface = match &interface {
                 None if *link == SLL2 => names.of_sll2(packet.data),
@@ -127,6 +130,11 @@ impl Handle {
             });
         });
         outcome.map_err(message)
+    }
+
+    /// Whether the interface of that name is still the one that was opened. libpcap does not always tell.
+    pub(super) fn is_current(&self) -> bool {
+        self.index.is_none() || self.interface.as_deref().and_then(interfaces::index) == self.index
     }
 
     /// The kernel's counters, cumulative over this handle; works on a handle that has failed, too.
@@ -152,8 +160,7 @@ fn activate(options: &Options) -> Result<Capture<Active>, Error> {
 fn explain(options: &Options, error: Error) -> OpenError {
     let message = message(error);
     if message.contains("CAP_NET_RAW") {
-        // It is effective, but not over this network namespace (a user namespace of its own).
-        OpenError::Permanent(CaptureError::NotPermitted)
+        OpenError::Permanent(CaptureError::NotPermitted(NotPermitted::OtherNamespace))
     } else if !interfaces::exists(&options.interface) {
         OpenError::Missing
     } else {
