@@ -4,13 +4,15 @@
 //! permitted capabilities over the change of user, as runc does for Kubernetes; a second setpriv(1) in between, which has
 //! no file capability, loses them, as under Docker.
 
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use podtap::flow::Timestamp;
+use podtap::flow::{Endpoint, FiveTuple, Timestamp};
 use podtap::packet::Frame;
 use podtap::source::live::{self, FrameSink, Options, State};
+use podtap::source::own_traffic::OwnTraffic;
 use podtap::source::privilege::Privileges;
 
 const OTHER_USER: &str = "setpriv --reuid 65532 --regid 65532 --clear-groups --inh-caps=-all";
@@ -31,6 +33,7 @@ fn child() {
         }
     }
     println!("start: {}", Privileges::prepare());
+    println!("knows its own sockets: {}", knows_its_own_sockets());
     let (sender, stop) = live::stop_pair().unwrap();
     match live::run(&Options::new("lo"), &stop, &mut Opened(Some(sender))) {
         Ok(()) => println!("{CAPTURES}"),
@@ -40,6 +43,17 @@ fn child() {
     status.lines().filter(|line| line.starts_with("Cap")).for_each(|line| println!("{line}"));
 }
 
+/// A process with a file capability is not dumpable, so parts of /proc/self belong to root; its descriptors must not.
+fn knows_its_own_sockets() -> bool {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let end = |address: SocketAddr| Endpoint::new(address.ip(), address.port());
+    let own = OwnTraffic::default();
+    own.refresh();
+    let (source, destination) = (end(client.local_addr().unwrap()), end(client.peer_addr().unwrap()));
+    own.view().is_own(&FiveTuple { source, destination })
+}
+
 #[test]
 fn as_in_kubernetes_a_user_captures_with_the_grant_and_the_file_capability_also_without_privilege_escalation() {
     let Some(binary) = Copy::make("cap_net_raw=p") else { return };
@@ -47,6 +61,7 @@ fn as_in_kubernetes_a_user_captures_with_the_grant_and_the_file_capability_also_
         let said = binary.run(&[OTHER_USER, GRANTED, options]);
         assert!(said.contains(CAPTURES), "{said}");
         assert!(said.contains("start: NET_RAW is kept for opening interfaces"), "{said}");
+        assert!(said.contains("knows its own sockets: true"), "{said}");
         for set in ["CapEff:\t0000000000000000", "CapPrm:\t0000000000002000", "CapInh:\t0000000000000000"] {
             assert!(said.contains(set), "{set} in {said}");
         }
