@@ -1,5 +1,15 @@
 //! All integration tests in one binary: linking is what takes the time.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking; clippy.toml's exceptions do not reach the functions that tests call"
+)]
+
 mod allocations;
+mod live;
 mod metamorphic;
+mod namespace;
+mod privilege;
 mod readme;

@@ -1,0 +1,307 @@
+//! Which interfaces to capture on, and the addresses that are ours.
+//!
+//! The choice is a pure function of the kernel's tables, read once by `Tables::read`. Opens nothing and captures
+//! nothing (`live`).
+
+mod tables;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::File;
+use std::io::BufReader;
+use std::net::IpAddr;
+
+/// libpcap's pseudo interface that is all of them.
+pub const ANY: &str = "any";
+
+/// Ports on which Istio's proxy takes the pod's redirected traffic (outbound and inbound; ambient mode uses them too).
+const ISTIO: [u16; 2] = [15001, 15006];
+/// Those of Linkerd (inbound and outbound).
+const LINKERD: [u16; 2] = [4143, 4140];
+
+/// One interface to capture on, and why; its `Display` is said at start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Name as libpcap takes it.
+    pub interface: String,
+    /// Half a sentence.
+    pub reason: String,
+    /// Whether the interface was there when the choice was made.
+    pub exists: bool,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.interface, self.reason)?;
+        if !self.exists {
+            write!(f, " (not there yet: waiting for it)")?;
+        }
+        Ok(())
+    }
+}
+
+/// An interface as the kernel lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Name.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Whether it is up.
+    pub up: bool,
+    /// Whether it is a loopback.
+    pub loopback: bool,
+}
+
+/// What the kernel says about this network namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// Interfaces, in the kernel's order.
+    pub interfaces: Vec<Interface>,
+    /// /proc/net/route.
+    pub route: String,
+    /// /proc/net/ipv6_route.
+    pub ipv6_route: String,
+    /// Ports with a TCP listener.
+    pub listeners: BTreeSet<u16>,
+}
+
+impl Tables {
+    /// Reads them for this thread's network namespace. What cannot be read is empty: a choice is always possible.
+    pub fn read() -> Self {
+        let text = |table: &str| std::fs::read_to_string(path(table)).unwrap_or_default();
+        let mut listeners = BTreeSet::new();
+        for table in ["tcp", "tcp6"] {
+            if let Ok(file) = File::open(path(table)) {
+                tables::listeners(BufReader::new(file), &mut listeners);
+            }
+        }
+        Self { interfaces: list(), route: text("route"), ipv6_route: text("ipv6_route"), listeners }
+    }
+
+    /// The interfaces for a setting of IFACE: `auto` or empty, names separated by commas, or `any`.
+    ///
+    /// `auto` is the interface of the default route, and `lo` when a mesh proxy listens in the pod: clear text passes
+    /// there, the primary interface shows TLS. Never empty.
+    pub fn choose(&self, setting: &str) -> Vec<Choice> {
+        let mut chosen: Vec<Choice> = Vec::new();
+        let mut add = |interface: &str, reason: String| {
+            if !chosen.iter().any(|choice| choice.interface == interface) {
+                let exists = is_pseudo(interface) || self.has(interface);
+                chosen.push(Choice { interface: interface.to_owned(), reason, exists });
+            }
+        };
+        let named: Vec<&str> = setting.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        for name in &named {
+            match *name {
+                "auto" => self.automatic(&mut add),
+                name => add(name, "named by IFACE".to_owned()),
+            }
+        }
+        if named.is_empty() {
+            self.automatic(&mut add);
+        }
+        chosen
+    }
+
+    fn automatic(&self, add: &mut impl FnMut(&str, String)) {
+        let v4 = tables::default_route(&self.route);
+        let v6 = tables::default_route_v6(&self.ipv6_route);
+        let up = self.interfaces.iter().find(|interface| interface.up && !interface.loopback);
+        match (v4, v6, up) {
+            (None, None, Some(up)) => add(&up.name, "the first interface that is up; there is no default route".into()),
+            (None, None, None) => add("lo", "there is no other interface".into()),
+            (v4, v6, _) => {
+                v4.into_iter().for_each(|name| add(name, "the default route goes there".into()));
+                v6.into_iter().for_each(|name| add(name, "the default route of IPv6 goes there".into()));
+            }
+        }
+        if let Some(mesh) = self.mesh() {
+            add("lo", mesh);
+        }
+    }
+
+    /// Why `lo` is worth capturing, when a mesh proxy listens. Ask again some seconds after the start: the proxy may
+    /// start later than podtap.
+    pub fn mesh(&self) -> Option<String> {
+        let on = |ports: &[u16]| ports.iter().copied().filter(|port| self.listeners.contains(port)).collect::<Vec<_>>();
+        let (istio, linkerd) = (on(&ISTIO), on(&LINKERD));
+        let (mesh, ports) = match (istio.is_empty(), linkerd.is_empty()) {
+            (false, _) => ("Istio", istio),
+            (true, false) => ("Linkerd", linkerd),
+            (true, true) => return None,
+        };
+        let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+        Some(format!(
+            "a mesh proxy listens on {} ({mesh}): clear text passes between it and the application",
+            ports.join(" and ")
+        ))
+    }
+
+    /// Every address of this network namespace and those of the setting OWN_IPS, each once, in order.
+    pub fn own_ips(&self, setting: &[IpAddr]) -> Vec<IpAddr> {
+        let found = self.interfaces.iter().flat_map(|interface| &interface.addresses);
+        found.chain(setting).map(IpAddr::to_canonical).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.interfaces.iter().any(|interface| interface.name == name)
+    }
+}
+
+/// /proc/thread-self: a network namespace belongs to a thread.
+fn path(table: &str) -> String {
+    format!("/proc/thread-self/net/{table}")
+}
+
+/// Whether a capture can be opened by that name, now and in this thread's network namespace. libpcap's own inventions
+/// (`any`, `nflog:1`) count as there.
+pub fn exists(name: &str) -> bool {
+    is_pseudo(name) || index(name).is_some()
+}
+
+/// The number of the interface of that name in this thread's network namespace; one made anew under the same name has
+/// another.
+pub(super) fn index(name: &str) -> Option<u32> {
+    let name = std::ffi::CString::new(name).ok()?;
+    #[allow(unsafe_code, reason = "std cannot look up an interface, and sysfs may show another network namespace")]
+    // SAFETY: `name` is a string that ends in NUL and lives for the whole call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    (index != 0).then_some(index)
+}
+
+fn is_pseudo(name: &str) -> bool {
+    name == ANY || name.contains(':')
+}
+
+/// libpcap's list, which is getifaddrs(3) with its pseudo devices (`any`, `nflog`, …) behind.
+fn list() -> Vec<Interface> {
+    let devices = pcap::Device::list().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the interfaces cannot be listed");
+        Vec::new()
+    });
+    devices
+        .into_iter()
+        .filter(|device| !is_pseudo(&device.name) && exists(&device.name))
+        .map(|device| Interface {
+            up: device.flags.is_up(),
+            loopback: device.flags.is_loopback(),
+            addresses: device.addresses.iter().map(|address| address.addr).collect(),
+            name: device.name,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V4: &str = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
+                      eth0\t00000000\t0101A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n";
+    const V6_ETH1: &str = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 \
+                           fe800000000000000000000000000001 00000400 00000002 00000000 00000003     eth1\n";
+
+    fn interface(name: &str, up: bool) -> Interface {
+        Interface { name: name.into(), addresses: vec![], up, loopback: name == "lo" }
+    }
+
+    fn tables(interfaces: &[Interface], route: &str, ipv6_route: &str, listeners: &[u16]) -> Tables {
+        Tables {
+            interfaces: interfaces.to_vec(),
+            route: route.into(),
+            ipv6_route: ipv6_route.into(),
+            listeners: listeners.iter().copied().collect(),
+        }
+    }
+
+    fn said(tables: &Tables, setting: &str) -> Vec<String> {
+        tables.choose(setting).iter().map(Choice::to_string).collect()
+    }
+
+    #[test]
+    fn auto_follows_the_default_route_and_adds_loopback_under_a_mesh() {
+        let all = [interface("lo", true), interface("eth1", true), interface("eth0", true)];
+        let by_route = "eth0: the default route goes there";
+        let cases = [
+            (tables(&all, V4, "", &[80]), vec![by_route]),
+            (tables(&all, "", V6_ETH1, &[]), vec!["eth1: the default route of IPv6 goes there"]),
+            (tables(&all, V4, V6_ETH1, &[]), vec![by_route, "eth1: the default route of IPv6 goes there"]),
+            (
+                tables(&all, V4, "", &[80, 15001, 15006]),
+                vec![
+                    by_route,
+                    "lo: a mesh proxy listens on 15001 and 15006 (Istio): clear text passes between it and the application",
+                ],
+            ),
+            (
+                tables(&all, V4, "", &[4143]),
+                vec![
+                    by_route,
+                    "lo: a mesh proxy listens on 4143 (Linkerd): clear text passes between it and the application",
+                ],
+            ),
+        ];
+        for (tables, expected) in cases {
+            assert_eq!(said(&tables, "auto"), expected);
+            assert_eq!(said(&tables, " "), expected);
+        }
+    }
+
+    #[test]
+    fn without_a_default_route_the_first_interface_that_is_up_is_taken_and_else_loopback() {
+        let down = [interface("lo", true), interface("eth0", false), interface("net1", true)];
+        assert_eq!(
+            said(&tables(&down, "", "", &[]), "auto"),
+            ["net1: the first interface that is up; there is no default route"]
+        );
+        assert_eq!(said(&tables(&down[..2], "", "", &[]), "auto"), ["lo: there is no other interface"]);
+        assert_eq!(
+            said(&Tables::default(), "auto"),
+            ["lo: there is no other interface (not there yet: waiting for it)"]
+        );
+    }
+
+    #[test]
+    fn names_are_taken_as_they_stand_each_once_and_absent_ones_are_said() {
+        let there = tables(&[interface("lo", true), interface("eth0", true)], V4, "", &[15001]);
+        assert_eq!(
+            said(&there, "eth0, net1,eth0 ,,lo"),
+            ["eth0: named by IFACE", "net1: named by IFACE (not there yet: waiting for it)", "lo: named by IFACE",]
+        );
+        assert_eq!(said(&there, "any"), ["any: named by IFACE"]);
+        assert_eq!(said(&there, "lo,auto"), ["lo: named by IFACE", "eth0: the default route goes there"]);
+    }
+
+    #[test]
+    fn own_addresses_are_those_of_all_interfaces_and_of_the_setting_without_repeats() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let mut lo = interface("lo", true);
+        lo.addresses = vec![ip("127.0.0.1"), ip("::1")];
+        let mut eth0 = interface("eth0", true);
+        eth0.addresses = vec![ip("10.0.0.7"), ip("fe80::1")];
+        let tables = tables(&[lo, eth0], "", "", &[]);
+        assert_eq!(
+            tables.own_ips(&[ip("192.0.2.1"), ip("::ffff:10.0.0.7")]),
+            ["10.0.0.7", "127.0.0.1", "192.0.2.1", "::1", "fe80::1"].map(ip)
+        );
+    }
+
+    #[test]
+    fn an_interface_exists_or_not() {
+        for (name, expected) in
+            [("lo", true), ("no-such-if0", false), ("l\0o", false), ("any", true), ("nflog:5", true)]
+        {
+            assert_eq!(exists(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_tables_of_this_machine_can_be_read() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let tables = Tables::read();
+        assert!(tables.interfaces.iter().any(|interface| interface.name == "lo" && interface.loopback));
+        assert!(!tables.interfaces.iter().any(|interface| interface.name == "any" || interface.name == "nflog"));
+        assert!(tables.listeners.contains(&listener.local_addr().unwrap().port()));
+        assert!(tables.own_ips(&[]).contains(&IpAddr::from([127, 0, 0, 1])));
+    }
+}

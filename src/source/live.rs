@@ -1,0 +1,278 @@
+//! Capturing on one interface: libpcap, non-blocking, on a plain thread of its own.
+//!
+//! Owns the loop (wait, read, tick), reopening with backoff, and the kernel's counters. Decides neither which
+//! interfaces (`interfaces`) nor what a frame means: it is handed on as it came.
+//!
+//! libpcap's read timeout does not end a wait on a quiet link, therefore poll(2) with a descriptor to stop on.
+
+mod counters;
+mod handle;
+mod names;
+mod pace;
+mod stop;
+
+use std::io;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pub use counters::KernelCounters;
+pub use handle::{CaptureError, check_filter};
+pub use stop::{Stop, StopSender, stop_pair};
+
+use counters::Follow;
+use handle::{Handle, OpenError};
+use pace::{Backoff, Due, Elapsed, Pace};
+
+use crate::flow::Timestamp;
+use crate::packet::{Frame, LinkType};
+
+/// Frames read before the clock and the signal to stop are looked at again.
+const BATCH: usize = 1024;
+/// The pause after a wake-up that brought nothing, so that a descriptor in error cannot spin.
+const EMPTY_WAKEUP: Duration = Duration::from_millis(1);
+/// How much of the ring is read at most after the signal to stop; only a flood needs more.
+const MAX_DRAIN: Duration = Duration::from_secs(1);
+
+/// How to capture. There is no promiscuous mode: in a pod it shows nothing more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Name of one interface, or `any`.
+    pub interface: String,
+    /// In pcap-filter(7) syntax; empty for every frame.
+    pub filter: String,
+    /// Bytes kept of a frame. With GSO a frame is far longer than the MTU: below 262144 payload is lost.
+    pub snaplen: u32,
+    /// Size of the kernel's ring. It counts in RSS as far as it was used, hardly in the memory cgroup.
+    pub buffer_bytes: u32,
+    /// How long the kernel may hold a block that is not full, at least 1; frames have the kernel's time anyway.
+    pub timeout_ms: u32,
+}
+
+impl Options {
+    /// The defaults, for one interface: every frame that may carry TCP, whole.
+    pub fn new(interface: impl Into<String>) -> Self {
+        Self {
+            interface: interface.into(),
+            filter: DEFAULT_FILTER.to_owned(),
+            snaplen: 262_144,
+            buffer_bytes: 8 << 20,
+            timeout_ms: 50,
+        }
+    }
+}
+
+/// The default of CAP_FILTER: leaves out what cannot carry TCP, and lets everything else pass.
+///
+/// Said the other way round (`tcp or …`) it would have to name every tag and tunnel, and would miss fragments. UDP to
+/// or from the ports of VXLAN (4789, 8472), Geneve (6081), GTP-U (2152) and Teredo (3544) may be a tunnel.
+pub const DEFAULT_FILTER: &str = "not (arp or icmp or icmp6 or igmp or \
+     (udp and not (port 4789 or port 8472 or port 6081 or port 2152 or port 3544)))";
+
+/// What a capture thread feeds. Called on that thread only.
+pub trait FrameSink {
+    /// A frame, in the order of the kernel.
+    fn on_frame(&mut self, frame: Frame<'_>);
+
+    /// About every 100 ms, also under load and while the interface is away: the capture's clock has reached `now`.
+    ///
+    /// Frames still to come are not older: `now` stays behind the wall clock by what the kernel may hold back.
+    fn on_tick(&mut self, now: Timestamp);
+
+    /// About every second, and at the end: the kernel's counters.
+    fn on_kernel(&mut self, _counters: &KernelCounters) {}
+
+    /// The capture began, or is waiting for its interface.
+    fn on_state(&mut self, _state: &State) {}
+}
+
+/// What a capture is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Frames arrive.
+    Capturing {
+        /// Their link type.
+        link: LinkType,
+    },
+    /// There is no handle; it is tried again.
+    Waiting {
+        /// Why: libpcap's message, or that there is no such interface.
+        reason: String,
+    },
+}
+
+/// Starts `run` on a thread named after the interface.
+pub fn spawn<S: FrameSink + Send + 'static>(
+    options: Options,
+    stop: Stop,
+    mut sink: S,
+) -> io::Result<JoinHandle<(S, Result<(), CaptureError>)>> {
+    // Linux shows the first 15 bytes of a thread's name.
+    let name = format!("cap-{}", options.interface);
+    std::thread::Builder::new().name(name).spawn(move || {
+        let outcome = run(&options, &stop, &mut sink);
+        (sink, outcome)
+    })
+}
+
+/// Captures until told to stop, through whatever happens to the interface.
+///
+/// Opens the interface itself, so the calling thread must have NET_RAW permitted (`privilege`). An error means that
+/// trying again is of no use; podtap then stays up and says so.
+pub fn run(options: &Options, stop: &Stop, sink: &mut impl FrameSink) -> Result<(), CaptureError> {
+    let mut run = Run {
+        options,
+        stop,
+        sink,
+        pace: Pace::new(options.timeout_ms),
+        backoff: Backoff::default(),
+        follow: Follow::default(),
+        counters: KernelCounters::default(),
+    };
+    let outcome = run.until_stopped();
+    run.sink.on_kernel(&run.counters);
+    outcome
+}
+
+struct Run<'a, S> {
+    options: &'a Options,
+    stop: &'a Stop,
+    sink: &'a mut S,
+    pace: Pace,
+    backoff: Backoff,
+    follow: Follow,
+    counters: KernelCounters,
+}
+
+impl<S: FrameSink> Run<'_, S> {
+    fn until_stopped(&mut self) -> Result<(), CaptureError> {
+        loop {
+            let reason = match Handle::open(self.options) {
+                Ok(handle) => match self.capture(handle) {
+                    Ok(()) => return Ok(()),
+                    Err(reason) => reason,
+                },
+                Err(OpenError::Permanent(error)) => return Err(error),
+                Err(OpenError::Missing) => "there is no such interface".to_owned(),
+                Err(OpenError::Transient(reason)) => reason,
+            };
+            self.say_waiting(reason);
+            if self.wait_without_handle() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A warning when a capture stops or cannot begin; further attempts in a row are no news.
+    fn say_waiting(&mut self, reason: String) {
+        let interface = &self.options.interface;
+        if self.backoff.is_fresh() {
+            tracing::warn!(%interface, %reason, "not capturing; the interface is tried again until it opens");
+        } else {
+            tracing::debug!(%interface, %reason, "still not capturing");
+        }
+        self.sink.on_state(&State::Waiting { reason });
+    }
+
+    /// Time goes on for the sink while there is no interface. True when told to stop.
+    fn wait_without_handle(&mut self) -> bool {
+        let delay = self.backoff.step();
+        let waiting = Elapsed::start();
+        loop {
+            self.pace.drained(pace::wall_clock());
+            self.tick(None);
+            let left = delay.saturating_sub(waiting.so_far());
+            let stopped = self.stop.wait(None, left.min(self.pace.until_tick())).stopped;
+            if stopped || left.is_zero() {
+                self.counters.blind += waiting.so_far();
+                return stopped;
+            }
+        }
+    }
+
+    /// Reads one handle. Ok when told to stop, else why it is of no use any more.
+    fn capture(&mut self, mut handle: Handle) -> Result<(), String> {
+        self.follow.restart();
+        self.counters.opens += 1;
+        let link = handle.link();
+        tracing::info!(interface = %self.options.interface, link = link.0, "capturing");
+        self.sink.on_state(&State::Capturing { link });
+        let open = Elapsed::start();
+        let outcome = self.read_until_stopped(&mut handle);
+        self.drain(&mut handle);
+        self.sample(&mut handle);
+        self.backoff.lasted(open.so_far());
+        outcome
+    }
+
+    fn read_until_stopped(&mut self, handle: &mut Handle) -> Result<(), String> {
+        while !self.step(handle)? {}
+        Ok(())
+    }
+
+    /// Waits, reads what there is, ticks. True when told to stop.
+    ///
+    /// Reads at every tick even when nothing is ready: the descriptor shows an error when the interface goes down, and
+    /// libpcap looks only in a later call whether it is gone.
+    fn step(&mut self, handle: &mut Handle) -> Result<bool, String> {
+        let wakeup = self.stop.wait(Some(handle.fd()), self.pace.until_tick());
+        let frames = self.read(handle)?;
+        if wakeup.ready && frames == 0 {
+            std::thread::sleep(EMPTY_WAKEUP);
+        }
+        let due = self.tick(Some(handle));
+        if due.sample && !handle.is_current() {
+            return Err("the interface was removed or replaced".to_owned());
+        }
+        Ok(wakeup.stopped)
+    }
+
+    /// What the kernel still holds back was captured before the signal to stop, or before the interface went away: the
+    /// last exchanges are in it. An error is not the end of it either, libpcap reports one and then goes on.
+    fn drain(&mut self, handle: &mut Handle) {
+        let limit = self.pace.hold().min(MAX_DRAIN);
+        let draining = Elapsed::start();
+        loop {
+            let left = limit.saturating_sub(draining.so_far());
+            if left.is_zero() {
+                return;
+            }
+            if stop::wait_for(handle.fd(), left) && self.read(handle).unwrap_or(0) == 0 {
+                std::thread::sleep(EMPTY_WAKEUP);
+            }
+        }
+    }
+
+    /// How many frames there were.
+    fn read(&mut self, handle: &mut Handle) -> Result<usize, String> {
+        let Self { sink, pace, .. } = self;
+        let before = pace::wall_clock();
+        let frames = handle.read(BATCH, |frame| {
+            pace.saw(frame.at);
+            sink.on_frame(frame);
+        })?;
+        if frames < BATCH {
+            pace.drained(before);
+        }
+        Ok(frames)
+    }
+
+    fn tick(&mut self, handle: Option<&mut Handle>) -> Due {
+        let due = self.pace.due();
+        if due.tick {
+            self.sink.on_tick(self.pace.now());
+        }
+        if due.sample {
+            if let Some(handle) = handle {
+                self.sample(handle);
+            }
+            self.sink.on_kernel(&self.counters);
+        }
+        due
+    }
+
+    fn sample(&mut self, handle: &mut Handle) {
+        if let Some(stat) = handle.stats() {
+            self.follow.add(stat, &mut self.counters);
+        }
+    }
+}

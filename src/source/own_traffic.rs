@@ -1,0 +1,218 @@
+//! podtap's own traffic, so that no record begets a record.
+//!
+//! Known by our own sockets, never by a sink's port: the application may talk to the same server. Behind a mesh proxy a
+//! second connection carries our requests that is not ours: there the `Nonce` header marks them. Does not drop
+//! anything: capture threads ask a `View` for each segment, the HTTP parser asks the nonce.
+
+mod sockets;
+mod table;
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use crate::flow::{ConnKey, FiveTuple};
+use table::{Snapshot, Table};
+
+/// The sockets that are ours. Clones share one table; sinks and the metrics endpoint write to it, captures read it.
+#[derive(Clone, Debug, Default)]
+pub struct OwnTraffic(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Counts the snapshots published, so that readers need the lock only when there is a new one.
+    version: AtomicU64,
+    published: Mutex<(Table, Arc<Snapshot>)>,
+}
+
+impl OwnTraffic {
+    /// For a network namespace with these addresses (`interfaces::Tables::own_ips`); loopback is always ours.
+    pub fn new(own_ips: &[IpAddr]) -> Self {
+        let own = Self::default();
+        own.change(|table| table.set_addresses(own_ips));
+        own
+    }
+
+    /// The addresses changed.
+    pub fn set_addresses(&self, own_ips: &[IpAddr]) {
+        self.change(|table| table.set_addresses(own_ips));
+    }
+
+    /// We listen there: what arrives at it and its answers are ours. Call it before the first connection can come.
+    pub fn add_listener(&self, local: SocketAddr) {
+        self.change(|table| table.add_listener(local));
+    }
+
+    /// We connect, or are connected, from `local` to `remote`.
+    ///
+    /// Best called before connecting, with a socket already bound to port 0 (an unspecified address fits any): then not
+    /// even the handshake is taken for the application's. At the latest before the first byte is sent.
+    pub fn add_connection(&self, local: SocketAddr, remote: SocketAddr) {
+        let now = now();
+        self.change(|table| table.add_connection(local, remote, now));
+    }
+
+    /// Looks through this process's descriptors, for the sockets that libraries hide. Call it about every second, and
+    /// after such a library may have connected. Costs a few system calls per descriptor, whatever the pod's
+    /// connections; sockets of other processes are not looked at.
+    pub fn refresh(&self) {
+        let found = sockets::own();
+        let now = now();
+        self.change(|table| table.observe(&found, now));
+    }
+
+    /// What a capture thread asks; each has its own.
+    pub fn view(&self) -> View {
+        let mut view = View { own: self.clone(), version: 0, snapshot: Arc::default() };
+        view.update();
+        view
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Table)) {
+        let mut published = self.lock();
+        let (table, snapshot) = &mut *published;
+        change(table);
+        let new = table.snapshot();
+        if new != **snapshot {
+            *snapshot = Arc::new(new);
+            self.0.version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// A panic of another writer leaves a table that is still right for every socket it holds.
+    fn lock(&self) -> MutexGuard<'_, (Table, Arc<Snapshot>)> {
+        self.0.published.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A capture thread's view: no lock per segment, and yet as new as the last change.
+#[derive(Clone, Debug)]
+pub struct View {
+    own: OwnTraffic,
+    version: u64,
+    snapshot: Arc<Snapshot>,
+}
+
+impl View {
+    /// Whether a segment is podtap's own.
+    pub fn is_own(&mut self, tuple: &FiveTuple) -> bool {
+        if self.own.0.version.load(Ordering::Acquire) != self.version {
+            self.update();
+        }
+        !self.snapshot.is_empty() && self.snapshot.contains(tuple, &ConnKey::of(*tuple).0)
+    }
+
+    /// The version under the lock belongs to the snapshot under the lock: writers change both while they hold it.
+    fn update(&mut self) {
+        let published = self.own.lock();
+        self.snapshot = Arc::clone(&published.1);
+        self.version = self.own.0.version.load(Ordering::Acquire);
+    }
+}
+
+/// The header that marks our own HTTP requests wherever they pass.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Nonce(String);
+
+impl Nonce {
+    /// Its name, in lower case.
+    pub const NAME: &'static str = "x-podtap-nonce";
+
+    /// Its value: 32 hexadecimal digits.
+    pub fn value(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a header is this one. The name is compared without case (RFC 9110 §5.1).
+    pub fn marks(&self, name: &[u8], value: &[u8]) -> bool {
+        value == self.0.as_bytes() && name.eq_ignore_ascii_case(Self::NAME.as_bytes())
+    }
+}
+
+/// Not printed: who knows it could hide requests from the record.
+impl fmt::Debug for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Nonce(…)")
+    }
+}
+
+/// The nonce of this process.
+pub fn nonce() -> &'static Nonce {
+    static NONCE: OnceLock<Nonce> = OnceLock::new();
+    NONCE.get_or_init(|| {
+        // std seeds its hashers with the system's random numbers; SipHash of nothing under such a key tells nothing
+        // about the key.
+        let word = || RandomState::new().build_hasher().finish();
+        Nonce(format!("{:016x}{:016x}", word(), word()))
+    })
+}
+
+#[allow(clippy::disallowed_methods, reason = "an edge: how long a closed socket is remembered, never in a record")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::flow::Endpoint;
+
+    fn tuple(source: SocketAddr, destination: SocketAddr) -> FiveTuple {
+        FiveTuple {
+            source: Endpoint::new(source.ip(), source.port()),
+            destination: Endpoint::new(destination.ip(), destination.port()),
+        }
+    }
+
+    #[test]
+    fn a_view_sees_a_change_at_once_and_in_both_directions() {
+        let own = OwnTraffic::new(&[]);
+        let mut view = own.view();
+        let (local, remote) = ("10.0.0.1:40000".parse().unwrap(), "10.0.0.9:9200".parse().unwrap());
+        assert!(!view.is_own(&tuple(local, remote)));
+        own.add_connection(local, remote);
+        assert!(view.is_own(&tuple(local, remote)));
+        assert!(view.is_own(&tuple(remote, local)));
+        assert!(!view.is_own(&tuple("10.0.0.1:40001".parse().unwrap(), remote)), "another client of the same server");
+    }
+
+    #[test]
+    fn a_refresh_finds_the_connections_that_nobody_announced() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let found = sockets::own();
+        assert!(found.listeners.contains(&listener.local_addr().unwrap()));
+        let own = OwnTraffic::new(&[]);
+        let mut view = own.view();
+        let connection = tuple(client.local_addr().unwrap(), client.peer_addr().unwrap());
+        assert!(!view.is_own(&connection));
+        own.refresh();
+        assert!(view.is_own(&connection));
+    }
+
+    #[test]
+    fn a_change_that_changes_nothing_is_not_published() {
+        let own = OwnTraffic::new(&[]);
+        own.add_listener("0.0.0.0:9090".parse().unwrap());
+        let before = own.0.version.load(Ordering::Acquire);
+        own.add_listener("0.0.0.0:9090".parse().unwrap());
+        assert_eq!(own.0.version.load(Ordering::Acquire), before);
+    }
+
+    #[test]
+    fn the_nonce_is_one_per_process_and_not_to_be_guessed_from_another() {
+        let nonce = nonce();
+        assert_eq!(nonce, super::nonce());
+        assert_eq!(nonce.value().len(), 32);
+        assert_ne!(nonce.value()[..16], nonce.value()[16..]);
+        assert!(nonce.marks(b"X-Podtap-Nonce", nonce.value().as_bytes()));
+        assert!(!nonce.marks(b"x-podtap-nonce", b"0000"));
+        assert!(!nonce.marks(b"x-other", nonce.value().as_bytes()));
+        assert!(!format!("{nonce:?}").contains(nonce.value()));
+    }
+}

@@ -1,0 +1,31 @@
+//! Network namespaces for tests that need root: one per thread, so that the other tests keep theirs.
+
+use std::process::Command;
+
+/// Runs `test` on a thread in a network namespace of its own, with loopback up; threads it starts share it, and it
+/// ends with the last of them. Where that is not possible, says so and passes.
+pub(crate) fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
+    std::thread::spawn(move || match enter() {
+        Ok(()) => test(),
+        Err(reason) => eprintln!("SKIPPED: needs a network namespace (root, and ip(8) of iproute2): {reason}"),
+    })
+    .join()
+    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+/// ip(8) in the namespace of this thread.
+pub(crate) fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split_whitespace()).status().unwrap();
+    assert!(status.success(), "ip {arguments}");
+}
+
+fn enter() -> Result<(), String> {
+    #[allow(unsafe_code, reason = "std has no unshare(2)")]
+    // SAFETY: takes no pointers; a network namespace of its own does not touch this thread's memory.
+    let outcome = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+    if outcome != 0 {
+        return Err(std::io::Error::last_os_error().to_string());
+    }
+    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().map_err(|error| error.to_string())?;
+    if up.success() { Ok(()) } else { Err(format!("ip link set lo up: {up}")) }
+}
