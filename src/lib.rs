@@ -5,8 +5,10 @@
 
 // words: know nothing else
 pub mod flow;
+pub mod glob;
 pub mod record;
 // sans-IO: no clock, no socket, no thread
 pub mod ledger;
 pub mod packet;
+pub mod redact;
 pub mod tcp;
