@@ -8,7 +8,10 @@ pub mod flow;
 pub mod glob;
 pub mod record;
 // sans-IO: no clock, no socket, no thread
+pub mod filter;
+pub mod format;
 pub mod ledger;
 pub mod packet;
 pub mod redact;
+pub mod shape;
 pub mod tcp;

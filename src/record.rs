@@ -10,6 +10,9 @@ use compact_str::CompactString;
 
 use crate::flow::{Endpoint, Timestamp};
 
+#[cfg(test)]
+pub(crate) mod sample;
+
 /// What podtap emits. Later inputs (flows, conntrack, connects, verdicts) are variants beside this one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
@@ -79,6 +82,31 @@ pub struct Exchange {
     pub client_ip: Option<IpAddr>,
     /// `http.route`; set by the pipeline.
     pub route: Option<CompactString>,
+    /// When the wait for an unanswered request was given up: time-out, close, reset, end.
+    pub gave_up: Option<Timestamp>,
+    /// The workload behind the client's address, when it is known; set by the pipeline.
+    pub source_workload: Option<Arc<Workload>>,
+    /// The workload behind the server's address, when it is known; set by the pipeline.
+    pub destination_workload: Option<Arc<Workload>>,
+}
+
+/// What stands behind an address: `podtap.source.workload`, `podtap.destination.workload`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Workload {
+    /// Namespace.
+    pub namespace: Option<CompactString>,
+    /// Name.
+    pub name: Option<CompactString>,
+    /// Kind: Pod, Deployment, Service, …
+    pub kind: Option<CompactString>,
+    /// Labels, already without dots (see [`dedot`]).
+    pub labels: Vec<(CompactString, CompactString)>,
+}
+
+/// A label's name as Elastic's shippers write it: `app.kubernetes.io/name` would make `app` an object, which it
+/// cannot be where another label is called `app`.
+pub fn dedot(name: &str) -> CompactString {
+    name.chars().map(|c| if c == '.' { '_' } else { c }).collect()
 }
 
 /// HTTP version as on the wire.
