@@ -68,7 +68,7 @@ impl Dissector {
     }
 
     /// Takes one frame. `is_own` tells podtap's own connections, which are never recorded.
-    pub fn handle_frame(&mut self, frame: &Frame<'_>, is_own: impl Fn(&FiveTuple) -> bool) {
+    pub fn handle_frame(&mut self, frame: &Frame<'_>, mut is_own: impl FnMut(&FiveTuple) -> bool) {
         self.handle_clock(frame.at);
         let Some(segment) = self.decoder.decode(frame) else { return };
         if is_own(&segment.tuple) {

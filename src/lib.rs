@@ -5,6 +5,7 @@
 
 // words: know nothing else
 pub mod flow;
+pub mod glob;
 pub mod record;
 pub mod settings;
 // sans-IO: no clock, no socket, no thread
@@ -16,12 +17,17 @@ pub mod redact;
 pub mod shape;
 pub mod http;
 pub mod dissect;
+pub mod filter;
+pub mod format;
 // edges: each knows one outside thing
+pub mod config;
 pub mod logging;
 pub mod source;
 pub mod sink;
 pub mod metrics;
 // whole: wiring only
-pub mod config;
 pub mod pipeline;
+pub mod assembly;
 pub mod cli;
+pub mod replay;
+pub mod run;

@@ -28,6 +28,25 @@ pub fn init(level: &str, format: LogFormat) -> Result<(), String> {
     tracing::dispatcher::set_global_default(dispatch).map_err(|error| error.to_string())
 }
 
+/// The same from the settings; says what is worth saying about them.
+pub fn start(config: &crate::config::Config) {
+    let settings = &config.settings;
+    let format = match settings.log_format {
+        crate::settings::LogFormat::Text => LogFormat::Text,
+        crate::settings::LogFormat::Json => LogFormat::Json,
+    };
+    if let Err(error) = init(settings.log_level.word(), format) {
+        eprintln!("podtap: {error}");
+    }
+    for note in &config.notes {
+        if note.is_warning() {
+            tracing::warn!("{note}");
+        } else {
+            tracing::info!("{note}");
+        }
+    }
+}
+
 fn dispatch<W>(level: &str, format: LogFormat, terminal: bool, writer: W) -> Result<Dispatch, String>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use podtap::cli::{self, Command};
+use podtap::{replay, run};
 
 fn main() -> ExitCode {
     let invocation = match cli::parse(std::env::args_os()) {
@@ -11,19 +12,10 @@ fn main() -> ExitCode {
     };
     let flags = &invocation.flags;
     match invocation.command {
+        Command::Run => run::run(flags),
+        Command::Replay(files) => replay::replay(&files, flags),
+        Command::Demo => ExitCode::FAILURE,
+        Command::Check => cli::check::run(flags, run::check),
         Command::Settings(listing) => cli::settings::run(listing, flags),
-        Command::Check => cli::check::run(flags, |_| Vec::new()),
-        Command::Run | Command::Replay(_) | Command::Demo => not_yet(flags),
-    }
-}
-
-/// Stands where capture, replay and demo are wired in.
-fn not_yet(flags: &podtap::settings::Pairs) -> ExitCode {
-    match podtap::config::load(flags) {
-        Ok(_) => {
-            eprintln!("podtap: not wired in yet");
-            ExitCode::FAILURE
-        }
-        Err(wrong) => cli::refuse(&wrong),
     }
 }

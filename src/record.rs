@@ -10,6 +10,9 @@ use compact_str::CompactString;
 
 use crate::flow::{Endpoint, Timestamp};
 
+#[cfg(test)]
+pub(crate) mod sample;
+
 /// What podtap emits. Later inputs (flows, conntrack, connects, verdicts) are variants beside this one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
@@ -81,6 +84,60 @@ pub struct Exchange {
     pub route: Option<CompactString>,
     /// It carries podtap's own nonce: a request of ours to a sink. The filter leaves it out.
     pub own_traffic: bool,
+    /// When the wait for an unanswered request was given up: time-out, close, reset, end.
+    pub gave_up: Option<Timestamp>,
+    /// The workload behind the client's address, when it is known; set by the pipeline.
+    pub source_workload: Option<Arc<Workload>>,
+    /// The workload behind the server's address, when it is known; set by the pipeline.
+    pub destination_workload: Option<Arc<Workload>>,
+}
+
+/// What stands behind an address: `podtap.source.workload`, `podtap.destination.workload`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Workload {
+    /// Namespace.
+    pub namespace: Option<CompactString>,
+    /// Name.
+    pub name: Option<CompactString>,
+    /// Kind: Pod, Deployment, Service, …
+    pub kind: Option<CompactString>,
+    /// Labels.
+    pub labels: Labels,
+}
+
+/// Names and values, in the order of the names, each once.
+///
+/// Names have `_` for `.`, as Elastic's shippers write them: `app.kubernetes.io/name` would make `app` an object,
+/// which it cannot be where another label is called `app`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Labels(Vec<(CompactString, CompactString)>);
+
+impl Labels {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// In order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl<N: AsRef<str>, V: Into<CompactString>> FromIterator<(N, V)> for Labels {
+    fn from_iter<T: IntoIterator<Item = (N, V)>>(pairs: T) -> Self {
+        let dedot = |name: &str| name.chars().map(|c| if c == '.' { '_' } else { c }).collect::<CompactString>();
+        let mut pairs: Vec<_> = pairs.into_iter().map(|(n, v)| (dedot(n.as_ref()), v.into())).collect();
+        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        pairs.dedup_by(|next, kept| next.0 == kept.0);
+        Self(pairs)
+    }
+}
+
+impl serde::Serialize for Labels {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
 }
 
 /// HTTP version as on the wire.
@@ -488,6 +545,14 @@ impl Exchange {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_have_no_dots_and_each_name_once() {
+        let labels: Labels =
+            [("b", "1"), ("app.kubernetes.io/name", "cart"), ("a", "2"), ("a", "3")].into_iter().collect();
+        let pairs: Vec<_> = labels.iter().collect();
+        assert_eq!(pairs, [("a", "2"), ("app_kubernetes_io/name", "cart"), ("b", "1")]);
+    }
 
     #[test]
     fn every_oddity_has_a_bit_and_a_name_of_its_own() {

@@ -18,7 +18,9 @@ use crate::settings::{Pairs, VARIABLES, Variable, Wrong, flag, wrapped};
 const WIDTH: usize = 100;
 
 /// Exit code when the command line or a setting is wrong.
-const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
+/// Exit code after a second signal.
+pub(crate) const INTERRUPTED: i32 = 130;
 
 const AFTER_SHORT_HELP: &str = "Every setting is a flag and an environment variable (--format is FORMAT): \
 --help lists them,\n`podtap settings` shows their current values.";
@@ -158,6 +160,11 @@ pub fn refuse(wrong: &Wrong) -> ExitCode {
 fn say(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// What was recognised and not decoded, for the closing lines.
+pub(crate) fn protocol_lines(protocols: &crate::http::Protocols) -> String {
+    protocols.iter().map(|(name, connections)| format!("not HTTP/1: {name}, {connections} connections\n")).collect()
 }
 
 #[cfg(test)]

@@ -86,6 +86,9 @@ pub(super) fn empty(connection: Arc<Connection>, id: CompactString, number: u32)
         client_ip: None,
         route: None,
         own_traffic: false,
+        gave_up: None,
+        source_workload: None,
+        destination_workload: None,
     })
 }
 
@@ -99,7 +102,7 @@ pub(super) fn request(
 ) -> Request {
     let (method, target, version) = line;
     let text = |value: &[u8]| redactor.text(value);
-    let trace = trace::parse(fields.traceparent, fields.b3, fields.b3_trace_id, fields.b3_span_id);
+    let trace = trace::parse(&fields.trace);
     Request {
         method: text(method),
         target: redactor.target(target),
@@ -142,10 +145,7 @@ pub(super) fn response(
 
 /// The client behind proxies, by the request's own headers.
 pub(super) fn client_ip(fields: &Fields<'_>, peer: IpAddr, config: &Config) -> Option<IpAddr> {
-    if fields.forwarded.is_none() && fields.forwarded_for.is_none() {
-        return None;
-    }
-    proxy::client_ip(fields.forwarded, fields.forwarded_for, peer, &config.trusted_proxies)
+    proxy::client_ip(fields.forwarded.as_slice(), fields.forwarded_for.as_slice(), peer, &config.trusted_proxies)
 }
 
 /// Media type without parameters, lower case; only what looks like one.

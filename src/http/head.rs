@@ -4,6 +4,7 @@
 //! Decides no framing (`framing`) and keeps nothing (`session` copies what the record needs).
 
 use crate::record::{Version, Weird, WeirdSet};
+use crate::shape::trace::Carriers;
 
 use super::detect::is_known_method;
 use super::lenient;
@@ -52,13 +53,34 @@ pub(super) struct Fields<'a> {
     pub referrer: Option<&'a [u8]>,
     pub content_type: Option<&'a [u8]>,
     pub request_id: Option<&'a [u8]>,
-    pub traceparent: Option<&'a [u8]>,
-    pub b3: Option<&'a [u8]>,
-    pub b3_trace_id: Option<&'a [u8]>,
-    pub b3_span_id: Option<&'a [u8]>,
-    pub forwarded: Option<&'a [u8]>,
-    pub forwarded_for: Option<&'a [u8]>,
+    pub trace: Carriers<'a>,
+    pub forwarded: Lines<'a>,
+    pub forwarded_for: Lines<'a>,
     pub nonce: Option<&'a [u8]>,
+}
+
+/// The lines of a field that may stand several times, in order; of more than four the last four.
+#[derive(Debug, Default)]
+pub(super) struct Lines<'a> {
+    lines: [&'a [u8]; 4],
+    count: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn push(&mut self, line: &'a [u8]) {
+        if self.count == self.lines.len() {
+            self.lines.rotate_left(1);
+            self.count -= 1;
+        }
+        if let Some(slot) = self.lines.get_mut(self.count) {
+            *slot = line;
+            self.count += 1;
+        }
+    }
+
+    pub(super) fn as_slice(&self) -> &[&'a [u8]] {
+        self.lines.get(..self.count).unwrap_or_default()
+    }
 }
 
 /// What parsing came to.
@@ -179,7 +201,7 @@ impl<'a> Head<'a> {
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         let fields = &mut self.fields;
         match name.len() {
-            2 if is("b3") => first(&mut fields.b3, value),
+            2 if is("b3") => first(&mut fields.trace.b3, value),
             4 if is("host") => {
                 if fields.host.is_some() {
                     self.weird.insert(Weird::DuplicateHost);
@@ -189,16 +211,16 @@ impl<'a> Head<'a> {
             6 if is("expect") => fields.expect_continue |= value.eq_ignore_ascii_case(b"100-continue"),
             7 if is("referer") => first(&mut fields.referrer, value),
             7 if is("upgrade") => first(&mut fields.upgrade, value),
-            9 if is("forwarded") => first(&mut fields.forwarded, value),
+            9 if is("forwarded") => fields.forwarded.push(value),
             10 if is("user-agent") => first(&mut fields.user_agent, value),
-            11 if is("x-b3-spanid") => first(&mut fields.b3_span_id, value),
-            11 if is("traceparent") => first(&mut fields.traceparent, value),
+            11 if is("x-b3-spanid") => first(&mut fields.trace.b3_span_id, value),
+            11 if is("traceparent") => first(&mut fields.trace.traceparent, value),
             12 if is("content-type") => first(&mut fields.content_type, value),
             12 if is("x-request-id") => first(&mut fields.request_id, value),
-            12 if is("x-b3-traceid") => first(&mut fields.b3_trace_id, value),
+            12 if is("x-b3-traceid") => first(&mut fields.trace.b3_trace_id, value),
             14 if is("content-length") => self.content_length(value),
             14 if is("x-podtap-nonce") => first(&mut fields.nonce, value),
-            15 if is("x-forwarded-for") => first(&mut fields.forwarded_for, value),
+            15 if is("x-forwarded-for") => fields.forwarded_for.push(value),
             17 if is("transfer-encoding") => self.transfer_encoding(value),
             _ => {}
         }

@@ -26,6 +26,7 @@ use compact_str::{CompactString, format_compact};
 use crate::ledger::HttpLedger;
 use crate::record::{Header, Record};
 use crate::redact::Redactor;
+use crate::shape::proxy::TrustedProxies;
 
 pub use session::Session;
 
@@ -67,7 +68,7 @@ pub struct Config {
     /// Own addresses, for the direction (OWN_IPS).
     pub own_ips: Vec<IpAddr>,
     /// Proxies whose word about the client is taken (TRUSTED_PROXIES).
-    pub trusted_proxies: crate::shape::proxy::Trusted,
+    pub trusted_proxies: TrustedProxies,
     /// Value of the nonce header that marks podtap's own requests.
     pub nonce: Option<String>,
 }
@@ -81,7 +82,7 @@ impl Default for Config {
             headers: KeepHeaders::None,
             observer_id: String::new(),
             own_ips: Vec::new(),
-            trusted_proxies: crate::shape::proxy::Trusted::default(),
+            trusted_proxies: TrustedProxies::default(),
             nonce: None,
         }
     }

@@ -61,7 +61,7 @@ impl Analyzer for Session {
                 self.on_data(conn, from, Chunk { at, offset, ack, bytes, fresh: true }, cx);
             }
             StreamEvent::Gap { offset, len, cause, .. } => self.on_gap(conn, from, offset, len, cause, cx),
-            StreamEvent::End { .. } => self.on_end(conn, from, cx),
+            StreamEvent::End { at } => self.on_end(conn, from, at, cx),
         }
         self.flush(cx);
     }
@@ -77,12 +77,12 @@ impl Analyzer for Session {
         self.flush(cx);
     }
 
-    fn on_close(mut self, conn: &Conn, _: Timestamp, reason: CloseReason, cx: &mut Context) {
+    fn on_close(mut self, conn: &Conn, at: Timestamp, reason: CloseReason, cx: &mut Context) {
         for from in [Direction::FromLow, Direction::FromHigh] {
             self.close_reader(conn, from, reason, cx);
         }
         self.flush(cx);
-        self.drain(reason, cx);
+        self.drain(at, reason, cx);
     }
 }
 
@@ -480,14 +480,14 @@ impl Session {
         }
     }
 
-    fn on_end(&mut self, conn: &Conn, from: Direction, cx: &mut Context) {
+    fn on_end(&mut self, conn: &Conn, from: Direction, at: Timestamp, cx: &mut Context) {
         if std::mem::replace(&mut self.reader(from).ended, true) {
             return;
         }
         self.close_reader(conn, from, CloseReason::Closed, cx);
         if self.kind(from) == Some(Kind::Response) {
             self.flush(cx);
-            self.no_more_responses(CloseReason::Closed, cx);
+            self.no_more_responses(at, CloseReason::Closed, cx);
         }
     }
 

@@ -36,7 +36,7 @@ impl Wire {
             interface: None,
             overlap_conflict: false,
         };
-        let mut cx = Context::new(Config::default(), Redactor::none());
+        let mut cx = Context::new(Config::default(), Redactor::off());
         let session = Some(Session::open(&conn, &mut cx));
         Self { conn, session, cx, now: 0, sent: [0, 0] }
     }

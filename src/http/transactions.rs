@@ -303,17 +303,17 @@ impl Session {
             }
             if let Some(record) = slot.exchange.take() {
                 let why = (!slot.doubtful).then_some(Unanswered::Timeout);
-                unanswered(record, why, slot.trust, slot.missing, cx);
+                unanswered(record, now, why, slot.trust, slot.missing, cx);
             }
         }
     }
 
     /// The server has ended: what it has not answered it never will.
-    pub(super) fn no_more_responses(&mut self, reason: CloseReason, cx: &mut Context) {
+    pub(super) fn no_more_responses(&mut self, at: Timestamp, reason: CloseReason, cx: &mut Context) {
         for slot in self.pairing.slots().filter(|s| !s.answered) {
             if let Some(record) = slot.exchange.take() {
                 let why = (!slot.doubtful).then(|| unanswered_by(reason));
-                unanswered(record, why, slot.trust, slot.missing, cx);
+                unanswered(record, at, why, slot.trust, slot.missing, cx);
             }
         }
     }
@@ -332,11 +332,11 @@ impl Session {
     }
 
     /// The connection is over: everything goes out.
-    pub(super) fn drain(mut self, reason: CloseReason, cx: &mut Context) {
+    pub(super) fn drain(mut self, at: Timestamp, reason: CloseReason, cx: &mut Context) {
         self.pairing.confirm(None, &mut cx.left);
         self.emit_left(cx);
         self.flush(cx);
-        self.no_more_responses(reason, cx);
+        self.no_more_responses(at, reason, cx);
         let (slots, loose) = self.pairing.drain();
         slots.into_iter().for_each(|s| emit(Left::Paired(s), cx));
         loose.into_iter().for_each(|l| emit(Left::Orphan(l), cx));
@@ -357,13 +357,14 @@ fn unanswered_by(reason: CloseReason) -> Unanswered {
     }
 }
 
-fn unanswered(mut record: Box<Exchange>, why: Option<Unanswered>, trust: Trust, missing: Missing, cx: &mut Context) {
+fn unanswered(mut record: Box<Exchange>, at: Timestamp, why: Option<Unanswered>, trust: Trust, missing: Missing, cx: &mut Context) {
     cx.ledger.open -= 1;
     match why {
         Some(why) => cx.ledger.count_unanswered(why),
         None => cx.ledger.unpaired += 1,
     }
     record.unanswered = why;
+    record.gave_up = why.map(|_| at.max(record.start()));
     record.missing = missing;
     record.missing.insert(Missing::RESPONSE);
     record.trust = trust.max(Trust::Unpaired);
@@ -376,7 +377,7 @@ fn emit(left: Left, cx: &mut Context) {
             // Without a record it was reported before, as timed out or closed.
             let Some(record) = slot.exchange else { return };
             if record.response.is_none() {
-                unanswered(record, None, slot.trust, slot.missing, cx);
+                unanswered(record, Timestamp::default(), None, slot.trust, slot.missing, cx);
             } else {
                 paired(record, slot.trust, slot.missing, slot.response_done, cx);
             }

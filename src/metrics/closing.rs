@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use super::{KernelCounts, imbalances};
+use super::{KernelCounters, imbalances};
 use crate::ledger::{ByReason, Discard, Ledger, LeftOut, NotHttp, RecordLedger, Skip};
 use crate::record::Unanswered;
 use crate::sink::{Dropped, SinkCounts};
@@ -12,7 +12,7 @@ use crate::sink::{Dropped, SinkCounts};
 /// The ledger as text, each line with its newline.
 pub fn closing_lines(
     ledger: &Ledger,
-    kernel: &KernelCounts,
+    kernel: &KernelCounters,
     records: &RecordLedger,
     sinks: &[(String, SinkCounts)],
 ) -> String {
@@ -86,7 +86,7 @@ impl Line {
     }
 }
 
-fn capture_lines(lines: &mut Vec<Line>, ledger: &Ledger, kernel: &KernelCounts) {
+fn capture_lines(lines: &mut Vec<Line>, ledger: &Ledger, kernel: &KernelCounters) {
     let (f, s) = (&ledger.frames, &ledger.streams);
     let skipped = by_reason(&f.skipped, Skip::ALL.iter().map(|r| r.name()));
     let frames = Line::new("frames", f.frames).term(f.segments, "segments").term(f.fragments, "fragments").reasons(
@@ -95,7 +95,7 @@ fn capture_lines(lines: &mut Vec<Line>, ledger: &Ledger, kernel: &KernelCounts) 
         skipped,
     );
     lines.push(frames);
-    if *kernel != KernelCounts::default() {
+    if *kernel != KernelCounters::default() {
         let line = Line::new("kernel packets", kernel.received).beside(kernel.dropped, "dropped");
         lines.push(line.beside(kernel.interface_dropped, "dropped by the interface"));
     }
@@ -162,7 +162,7 @@ fn record_lines(lines: &mut Vec<Line>, records: &RecordLedger, sinks: &[(String,
 /// What nobody will ever see, or was refused, and what it was. A reader that left (`| head`) wanted no more.
 fn losses(
     ledger: &Ledger,
-    kernel: &KernelCounts,
+    kernel: &KernelCounters,
     records: &RecordLedger,
     sinks: &[(String, SinkCounts)],
 ) -> Vec<String> {
@@ -226,7 +226,7 @@ fn count(n: u64) -> String {
 mod tests {
     use super::*;
 
-    fn quiet_run() -> (Ledger, KernelCounts, RecordLedger, Vec<(String, SinkCounts)>) {
+    fn quiet_run() -> (Ledger, KernelCounters, RecordLedger, Vec<(String, SinkCounts)>) {
         let mut ledger = Ledger::default();
         (ledger.frames.frames, ledger.frames.segments) = (1_234_567, 1_234_500);
         ledger.frames.skipped.add(Skip::Icmp as usize, 7);
@@ -240,7 +240,7 @@ mod tests {
         let records = RecordLedger { made: 3, offered: 3, ..RecordLedger::default() };
         let mut sink = SinkCounts::default();
         (sink.ledger.offered, sink.ledger.delivered) = (3, 3);
-        let kernel = KernelCounts { received: 1_234_567, ..KernelCounts::default() };
+        let kernel = KernelCounters { received: 1_234_567, ..KernelCounters::default() };
         (ledger, kernel, records, vec![("stdout".to_owned(), sink)])
     }
 
@@ -303,7 +303,7 @@ Nothing lost; the ledger adds up.
 
     #[test]
     fn nothing_at_all_is_told_without_noise() {
-        let text = closing_lines(&Ledger::default(), &KernelCounts::default(), &RecordLedger::default(), &[]);
+        let text = closing_lines(&Ledger::default(), &KernelCounters::default(), &RecordLedger::default(), &[]);
         assert_eq!(text, "frames    0\nrequests  0\nrecords   0\nNothing lost; the ledger adds up.\n");
     }
 }

@@ -49,6 +49,18 @@ impl Endpoint {
         bound.inspect_err(|error| tracing::warn!(%address, %error, "no metrics endpoint: cannot listen")).ok()
     }
 
+    /// Binds the first address that can be had.
+    pub fn bind_first(addresses: &[SocketAddr]) -> Option<Self> {
+        let (last, others) = addresses.split_last()?;
+        let quietly = |address: &SocketAddr| {
+            let listener = TcpListener::bind(address).ok()?;
+            listener.set_nonblocking(true).ok()?;
+            let address = listener.local_addr().ok()?;
+            Some(Self { listener, address })
+        };
+        others.iter().find_map(quietly).or_else(|| Self::bind(*last))
+    }
+
     /// Where it listens, so that the capture can leave its traffic out.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -20,31 +20,13 @@ use self::red::Red;
 use crate::ledger::{Imbalance, Ledger, RecordLedger};
 use crate::record::Record;
 use crate::sink::{SinkCounts, Sinks};
-
-/// The kernel's own counters of a capture, from libpcap; they stand beside the ledger.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KernelCounts {
-    /// Packets that passed the filter.
-    pub received: u64,
-    /// Packets lost because the capture buffer was full.
-    pub dropped: u64,
-    /// Packets lost by the interface or its driver.
-    pub interface_dropped: u64,
-}
-
-impl KernelCounts {
-    fn merge(&mut self, other: Self) {
-        self.received += other.received;
-        self.dropped += other.dropped;
-        self.interface_dropped += other.interface_dropped;
-    }
-}
+pub use crate::source::live::KernelCounters;
 
 /// One capture thread's last published counters.
 #[derive(Debug, Default)]
 struct Slot {
     ledger: Ledger,
-    kernel: KernelCounts,
+    kernel: KernelCounters,
     records: RecordLedger,
 }
 
@@ -85,7 +67,7 @@ impl Metrics {
         let (mut ledger, mut kernel, mut records) = Default::default();
         for slot in lock(&self.slots).iter() {
             Ledger::merge(&mut ledger, &slot.ledger);
-            KernelCounts::merge(&mut kernel, slot.kernel);
+            KernelCounters::merge(&mut kernel, &slot.kernel);
             merge_records(&mut records, &slot.records);
         }
         Snapshot { ledger, kernel, records, sinks: self.sinks.counts(), red: lock(&self.red).clone() }
@@ -113,10 +95,10 @@ pub struct Probe {
 
 impl Probe {
     /// Publishes a copy; about once a second is enough.
-    pub fn publish(&self, ledger: &Ledger, kernel: KernelCounts) {
+    pub fn publish(&self, ledger: &Ledger, kernel: &KernelCounters) {
         if let Some(slot) = lock(&self.metrics.slots).get_mut(self.slot) {
             slot.ledger.clone_from(ledger);
-            slot.kernel = kernel;
+            slot.kernel.clone_from(kernel);
         }
     }
 
@@ -141,7 +123,7 @@ pub struct Snapshot {
     /// Frames to records, of all capture threads.
     pub ledger: Ledger,
     /// The kernel's counters, of all captures.
-    pub kernel: KernelCounts,
+    pub kernel: KernelCounters,
     /// Records, of all pipelines.
     pub records: RecordLedger,
     /// Each sink.

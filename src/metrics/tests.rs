@@ -61,6 +61,10 @@ pub(crate) fn exchange(method: &str, status: Option<u16>, route: &str, total_ns:
         late: false,
         client_ip: None,
         route: Some(route.into()),
+        own_traffic: false,
+        gave_up: None,
+        source_workload: None,
+        destination_workload: None,
     }
 }
 
@@ -137,7 +141,7 @@ fn a_scrape_adds_up_what_capture_threads_published() {
     ledger.frames.frames = 5;
     ledger.streams.connects_refused = 1;
     for probe in [&one, &two, &two] {
-        probe.publish(&ledger, KernelCounts { received: 7, dropped: 2, interface_dropped: 0 });
+        probe.publish(&ledger, &KernelCounters { received: 7, dropped: 2, ..KernelCounters::default() });
         probe.publish_records(&RecordLedger { made: 3, overrun: 1, offered: 2, ..RecordLedger::default() });
     }
     let page = metrics.page();

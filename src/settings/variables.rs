@@ -77,12 +77,13 @@ settings! {
     Shape "What a record holds" {
         /// Whether headers are recorded; secrets in them are always masked.
         LOGHEADERS log_headers: Headers = "false";
-        /// Headers to mask besides the usual ones (Authorization, Cookie, Set-Cookie, X-Api-Key and the like).
-        REDACT_HEADERS redact_headers: ListOf<String> = "none",
-            allowed "comma list of header names, globs allowed; or none";
-        /// Query parameters whose values are masked besides the usual ones (token, password and the like).
-        REDACT_QUERY redact_query: ListOf<String> = "none",
-            allowed "comma list of parameter names, globs allowed; or none";
+        /// Headers to mask. A list extends the usual ones (Authorization, Cookie, Set-Cookie, X-Api-Key and the like),
+        /// `-name` takes one out, `=name` replaces them all; `none` masks no header.
+        REDACT_HEADERS redact_headers: Auto<ListOf<String>> = "auto",
+            allowed "auto, none, or comma list of header names (x-a, +x-b*, -x-c, =x-d), globs allowed";
+        /// Query parameters whose values are masked, in the same way (token, password and the like); `none` masks none.
+        REDACT_QUERY redact_query: Auto<ListOf<String>> = "auto",
+            allowed "auto, none, or comma list of parameter names, globs allowed";
         /// Paths of which the segments under `*` are masked.
         REDACT_PATH redact_path: ListOf<String> = "none", allowed "comma list of paths (/reset/*); or none";
         /// Labels that every record carries.
@@ -91,9 +92,9 @@ settings! {
         SERVICE_NAME service_name: Option<String> = "none";
         /// Own patterns for `http.route`, tried before the built-in ones.
         ROUTES routes: ListOf<String> = "none", allowed "comma list of paths (/orders/{id}); or none";
-        /// Proxies whose word about the client's address is taken.
-        TRUSTED_PROXIES trusted_proxies: ListOf<Network> = "none",
-            allowed "comma list of IP addresses and networks (10.0.0.0/8); or none";
+        /// Proxies whose word about the client's address is taken; `auto` is every private address.
+        TRUSTED_PROXIES trusted_proxies: Auto<ListOf<Network>> = "auto",
+            allowed "auto, none, or comma list of IP addresses and networks (10.0.0.0/8)";
         /// What makes `event.id` differ between observers of the same exchange; `auto` is the pod's uid, else the
         /// host's
         /// name.

@@ -24,6 +24,7 @@ use handle::{Handle, OpenError};
 use pace::{Backoff, Due, Elapsed, Pace};
 
 use crate::flow::Timestamp;
+use crate::settings::DEFAULT_CAPTURE_FILTER;
 use crate::packet::{Frame, LinkType};
 
 /// Frames read before the clock and the signal to stop are looked at again.
@@ -53,20 +54,13 @@ impl Options {
     pub fn new(interface: impl Into<String>) -> Self {
         Self {
             interface: interface.into(),
-            filter: DEFAULT_FILTER.to_owned(),
+            filter: DEFAULT_CAPTURE_FILTER.to_owned(),
             snaplen: 262_144,
             buffer_bytes: 8 << 20,
             timeout_ms: 50,
         }
     }
 }
-
-/// The default of CAP_FILTER: leaves out what cannot carry TCP, and lets everything else pass.
-///
-/// Said the other way round (`tcp or …`) it would have to name every tag and tunnel, and would miss fragments. UDP to
-/// or from the ports of VXLAN (4789, 8472), Geneve (6081), GTP-U (2152) and Teredo (3544) may be a tunnel.
-pub const DEFAULT_FILTER: &str = "not (arp or icmp or icmp6 or igmp or \
-     (udp and not (port 4789 or port 8472 or port 6081 or port 2152 or port 3544)))";
 
 /// What a capture thread feeds. Called on that thread only.
 pub trait FrameSink {

@@ -126,7 +126,11 @@ pub enum NotPermitted {
 }
 
 impl NotPermitted {
-    /// Why this thread has not got it.
+    /// Whether this thread has not got it, and why.
+    pub fn found() -> Option<Self> {
+        (!has_net_raw()).then(Self::diagnose)
+    }
+
     fn diagnose() -> Self {
         let granted = caps::has_cap(None, CapSet::Bounding, NET_RAW).unwrap_or(false);
         match (granted, no_new_privileges()) {

@@ -15,7 +15,7 @@ use podtap::tcp::CloseReason;
 use proptest::prelude::*;
 
 fn dissector() -> Dissector {
-    Dissector::new(Config::default(), Redactor::none())
+    Dissector::new(Config::default(), Redactor::off())
 }
 
 fn dissect(frames: &[SynthFrame]) -> Vec<Exchange> {

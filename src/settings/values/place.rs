@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::{Value, by_envy, plain_values};
@@ -41,37 +42,14 @@ impl TryFrom<String> for Listen {
 /// A network in CIDR notation, or a single address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Network {
-    ip: IpAddr,
-    prefix: u8,
-}
-
-impl Network {
-    /// Whether `ip` lies in it.
-    pub fn contains(&self, ip: IpAddr) -> bool {
-        let prefix = u32::from(self.prefix);
-        match (self.ip, ip) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                (own.to_bits() ^ other.to_bits()).checked_shr(32 - prefix).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                (own.to_bits() ^ other.to_bits()).checked_shr(128 - prefix).unwrap_or(0) == 0
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
-    }
-}
+pub struct Network(pub IpNet);
 
 impl TryFrom<String> for Network {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let (ip, prefix) = text.split_once('/').map_or((text.as_str(), None), |(ip, prefix)| (ip, Some(prefix)));
-        let ip: IpAddr = ip.parse().map_err(|_| "not an IP address".to_owned())?;
-        let longest = if ip.is_ipv4() { 32 } else { 128 };
-        let prefix =
-            prefix.map_or(Ok(longest), |prefix| prefix.parse().map_err(|_| "wrong prefix length".to_owned()))?;
-        if prefix > longest { Err("wrong prefix length".to_owned()) } else { Ok(Self { ip, prefix }) }
+        let single = text.parse::<IpAddr>().map(IpNet::from);
+        single.or_else(|_| text.parse::<IpNet>()).map(Self).map_err(|_| "not an IP address or network".to_owned())
     }
 }
 
@@ -114,7 +92,7 @@ mod tests {
             ("::1", "::2", false),
         ] {
             let parsed = Network::parse("X", network).unwrap();
-            assert_eq!(parsed.contains(ip.parse().unwrap()), inside, "{ip} in {network}");
+            assert_eq!(parsed.0.contains(&ip.parse::<IpAddr>().unwrap()), inside, "{ip} in {network}");
         }
         for text in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "x", "10.0.0.0/-1", "10.0.0.0/"] {
             assert!(Network::parse("X", text).is_err(), "{text}");

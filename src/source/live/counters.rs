@@ -20,6 +20,17 @@ pub struct KernelCounters {
     pub blind: Duration,
 }
 
+impl KernelCounters {
+    /// Adds those of another interface.
+    pub fn merge(&mut self, other: &Self) {
+        self.received += other.received;
+        self.dropped += other.dropped;
+        self.interface_dropped += other.interface_dropped;
+        self.opens += other.opens;
+        self.blind += other.blind;
+    }
+}
+
 /// Follows the cumulative 32-bit counters of a handle by deltas.
 #[derive(Debug, Default)]
 pub(super) struct Follow {

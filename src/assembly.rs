@@ -1,0 +1,280 @@
+//! Settings to parts: the dissector, what is left out, how a record is encoded, where it goes.
+//!
+//! Shared by `run`, `replay` and `demo`, so that all three give the same records. Starts no capture.
+
+use std::io::{self, IsTerminal};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::config::Config;
+use crate::dissect::{self, Dissector};
+use crate::filter::{Filter, FilterConfig, Verdict};
+use crate::format::{Observer, Pod, classic, ecs, text};
+use crate::http::{self, KeepHeaders};
+use crate::ledger::LeftOut;
+use crate::metrics::Probe;
+use crate::pipeline::{Outlet, Pipeline};
+use crate::record::Record;
+use crate::redact::{NameList, Redactor};
+use crate::settings::{Auto, Format, Headers, ListOf, Settings, SinkName};
+use crate::shape::proxy::TrustedProxies;
+use crate::shape::route::Routes;
+use crate::sink::file::{FileOptions, FileSink};
+use crate::sink::stdout::Stdout;
+use crate::sink::{self, BatchLimits, Options, QueueLimits, SinkHandle, Sinks, WhenFull};
+use crate::source::own_traffic;
+use crate::tcp;
+
+/// Container runtimes split longer lines of standard output (CRI: 16 KiB).
+const LONGEST_STDOUT_LINE: usize = 16 * 1024;
+
+/// A setting whose value is well-formed but cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable(pub String);
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unusable {}
+
+/// What settings come to.
+#[derive(Clone, Debug)]
+pub struct Assembly {
+    dissect: dissect::Config,
+    redactor: Redactor,
+    routes: Arc<Routes>,
+    filter: Arc<Mutex<Filter>>,
+    observer: Arc<Observer>,
+    settings: Arc<Settings>,
+    queue: QueueLimits,
+}
+
+impl Assembly {
+    /// Checks what only the parts can check. `own_ips` decides the direction.
+    pub fn new(config: &Config, own_ips: Vec<IpAddr>) -> Result<Self, Unusable> {
+        let settings = &config.settings;
+        let unusable = |name: &str, why: &dyn std::fmt::Display| Unusable(format!("{name}: {why}"));
+        let filter = Filter::new(&filter_config(settings)).map_err(|e| Unusable(e.to_string()))?;
+        let routes = Routes::new(&settings.routes).map_err(|e| unusable("ROUTES", &e))?;
+        let observer = observer(settings);
+        Ok(Self {
+            redactor: redactor(settings)?,
+            dissect: dissect_config(config, &observer, own_ips),
+            routes: Arc::new(routes),
+            filter: Arc::new(Mutex::new(filter)),
+            observer: Arc::new(observer),
+            settings: Arc::new(settings.clone()),
+            queue: QueueLimits { records: settings.queue_records.count(), bytes: config.bounds.queue_bytes },
+        })
+    }
+
+    /// A dissector for one capture thread.
+    pub fn dissector(&self) -> Dissector {
+        Dissector::new(self.dissect.clone(), self.redactor.clone())
+    }
+
+    /// Starts the sinks that SEND_LOGS_TO names.
+    pub fn sinks(&self, when_full: WhenFull) -> io::Result<Started> {
+        let mut handles = Vec::new();
+        for name in self.settings.send_logs_to.iter() {
+            let handle = match name {
+                SinkName::Stdout => sink::spawn(name.word(), Stdout::new()?, self.options(when_full))?,
+                SinkName::File => sink::spawn(name.word(), FileSink::new(file(&self.settings)), self.options(when_full))?,
+            };
+            handles.push((*name, handle));
+        }
+        Ok(Started(handles))
+    }
+
+    fn options(&self, when_full: WhenFull) -> Options {
+        let settings = &self.settings;
+        // Local sinks take what is there at once; their batches need no age.
+        let batch = BatchLimits {
+            records: settings.batch_records.count().max(4096),
+            bytes: settings.batch_bytes.in_memory(),
+            age: std::time::Duration::ZERO,
+        };
+        Options { queue: self.queue, when_full, batch, ..Options::default() }
+    }
+
+    /// The way of a record from a capture thread to the sinks' queues.
+    pub fn pipeline(
+        &self,
+        sinks: &Started,
+        probe: Option<Probe>,
+    ) -> Pipeline<impl FnMut(&mut Record) -> Option<LeftOut> + use<>, impl FnMut(&Record, &mut Vec<u8>) + use<>> {
+        let (routes, filter) = (Arc::clone(&self.routes), Arc::clone(&self.filter));
+        let select = move |record: &mut Record| {
+            let Record::Http(exchange) = record;
+            exchange.route = exchange.request.as_ref().and_then(|request| routes.of_request(request));
+            if exchange.own_traffic {
+                return Some(LeftOut::OwnTraffic);
+            }
+            match filter.lock().unwrap_or_else(PoisonError::into_inner).verdict(record) {
+                Verdict::Keep => None,
+                Verdict::LeftOut(why) => Some(why),
+            }
+        };
+        Pipeline::new(select, self.outlets(sinks), probe)
+    }
+
+    /// One outlet for each encoding in use.
+    fn outlets(&self, sinks: &Started) -> Vec<Outlet<impl FnMut(&Record, &mut Vec<u8>) + use<>>> {
+        let terminal = io::stdout().is_terminal();
+        let mut grouped: Vec<(Encoder, Vec<SinkHandle>)> = Vec::new();
+        for (name, handle) in &sinks.0 {
+            let encoder = Encoder {
+                format: self.settings.format_at(*name, terminal),
+                colour: *name == SinkName::Stdout && terminal,
+                longest: if *name == SinkName::Stdout { LONGEST_STDOUT_LINE } else { usize::MAX },
+            };
+            match grouped.iter_mut().find(|(known, _)| *known == encoder) {
+                Some((_, handles)) => handles.push(handle.clone()),
+                None => grouped.push((encoder, vec![handle.clone()])),
+            }
+        }
+        let outlet = |(encoder, sinks): (Encoder, Vec<SinkHandle>)| {
+            let observer = Arc::clone(&self.observer);
+            Outlet { encode: move |record: &Record, out: &mut Vec<u8>| encoder.encode(record, &observer, out), sinks }
+        };
+        grouped.into_iter().map(outlet).collect()
+    }
+}
+
+/// Running sinks and their names.
+#[derive(Clone, Debug)]
+pub struct Started(Vec<(SinkName, SinkHandle)>);
+
+impl Started {
+    /// All of them, for metrics and shutdown.
+    pub fn all(&self) -> Sinks {
+        Sinks::new(self.0.iter().map(|(_, handle)| handle.clone()).collect())
+    }
+}
+
+/// How one outlet writes a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Encoder {
+    format: Format,
+    colour: bool,
+    longest: usize,
+}
+
+impl Encoder {
+    fn encode(self, record: &Record, observer: &Observer, out: &mut Vec<u8>) {
+        match self.format {
+            Format::Ecs if self.longest < usize::MAX => {
+                ecs::write_json_capped(out, record, observer, self.longest);
+            }
+            Format::Ecs => ecs::write_json(out, record, observer),
+            Format::Classic => classic::write_json(out, record, observer),
+            Format::Text => text::write_line(out, record, self.colour),
+        }
+    }
+}
+
+fn filter_config(settings: &Settings) -> FilterConfig {
+    let words = |list: &[String]| list.to_vec();
+    FilterConfig {
+        ignore_urls: words(&settings.ignore_urls),
+        ignore_hosts: words(&settings.ignore_hosts),
+        ignore_methods: words(&settings.ignore_methods),
+        ignore_status: settings.ignore_status.iter().map(status).collect(),
+        ignore_user_agents: words(&settings.ignore_user_agents),
+        only_direction: settings.only_direction.iter().map(|d| d.word().to_owned()).collect(),
+        sample: Some(settings.sample.0),
+        rate_limit: settings.rate_limit.map(|rate| rate.0),
+        slow_after_ms: settings.slow_after.map(|millis| millis.0.as_millis() as u64),
+    }
+}
+
+fn status(pattern: &crate::settings::StatusPattern) -> String {
+    match pattern {
+        crate::settings::StatusPattern::Code(code) => code.to_string(),
+        crate::settings::StatusPattern::Class(class) => format!("{class}xx"),
+    }
+}
+
+fn redactor(settings: &Settings) -> Result<Redactor, Unusable> {
+    let names = |name: &str, list: &Auto<ListOf<String>>| match list.given() {
+        None => Ok(NameList::default()),
+        Some(list) if list.is_empty() => Ok(NameList::none()),
+        Some(list) => list.join(",").parse().map_err(|e| Unusable(format!("{name}: {e}"))),
+    };
+    let headers = names("REDACT_HEADERS", &settings.redact_headers)?;
+    let query = names("REDACT_QUERY", &settings.redact_query)?;
+    Redactor::new(headers, query, &settings.redact_path).map_err(|e| Unusable(format!("REDACT_PATH: {e}")))
+}
+
+fn dissect_config(config: &Config, observer: &Observer, own_ips: Vec<IpAddr>) -> dissect::Config {
+    let settings = &config.settings;
+    let auto_id = || observer.pod.uid.as_deref().or(observer.hostname.as_deref()).unwrap_or_default().to_owned();
+    let nanos = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let defaults = dissect::Config::default();
+    dissect::Config {
+        tcp: tcp::Limits {
+            connections: config.bounds.connections,
+            held_per_stream: (config.bounds.held_bytes / 4).max(1 << 18),
+            held_total: config.bounds.held_bytes,
+            ..defaults.tcp
+        },
+        http: http::Config {
+            max_head_bytes: settings.max_head_bytes.in_memory(),
+            timeout_after: nanos(settings.timeout_after.0),
+            stream_after: nanos(settings.stream_after.0),
+            headers: match &settings.log_headers {
+                Headers::Off => KeepHeaders::None,
+                Headers::All => KeepHeaders::All,
+                Headers::Named(names) => KeepHeaders::Named(names.clone()),
+            },
+            observer_id: settings.observer_id.given().cloned().unwrap_or_else(auto_id),
+            own_ips,
+            trusted_proxies: match settings.trusted_proxies.given() {
+                None => TrustedProxies::default(),
+                Some(nets) => TrustedProxies::new(nets.iter().map(|net| net.0)),
+            },
+            nonce: Some(own_traffic::nonce().value().to_owned()),
+        },
+        check_every: nanos(settings.timeout_interval_check.0),
+        ..defaults
+    }
+}
+
+fn observer(settings: &Settings) -> Observer {
+    let hostname = hostname();
+    let short = |text: &Option<String>| text.as_deref().map(Into::into);
+    Observer {
+        service_name: short(&settings.service_name),
+        labels: settings.tags.iter().map(|tag| (tag.key.as_str(), tag.value.as_str())).collect(),
+        host_name: short(&settings.node_name).or_else(|| hostname.as_deref().map(Into::into)),
+        hostname: hostname.as_deref().map(Into::into),
+        cluster_name: short(&settings.cluster_name),
+        pod: Pod {
+            namespace: short(&settings.pod_namespace),
+            name: short(&settings.pod_name),
+            uid: short(&settings.pod_uid),
+            ip: settings.pod_ip.or_else(|| settings.pod_ips.first().copied()),
+            node: short(&settings.node_name),
+            ..Pod::default()
+        },
+    }
+}
+
+/// What the kernel calls this host; in a pod, the pod's name.
+fn hostname() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+fn file(settings: &Settings) -> FileOptions {
+    FileOptions {
+        path: settings.file_path.clone().unwrap_or_default(),
+        max_bytes: settings.file_max_bytes.map(|bytes| bytes.bytes()),
+        max_age: settings.file_max_age.map(|seconds| seconds.0),
+        keep: settings.file_keep.count(),
+        compress: settings.file_compress,
+    }
+}

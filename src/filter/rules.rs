@@ -1,0 +1,127 @@
+//! The IGNORE_… rules and ONLY_DIRECTION.
+//!
+//! A rule about something a record does not know (no status, no host) does not fit it: what is not known is kept.
+
+use super::{BadFilter, FilterConfig};
+use crate::glob::{BadPattern, Glob};
+use crate::record::{Exchange, NetworkDirection, Request};
+use crate::shape::target::Url;
+
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    urls: Vec<Glob>,
+    hosts: Vec<HostRule>,
+    methods: Vec<Glob>,
+    status: Vec<StatusRule>,
+    user_agents: Vec<Glob>,
+    directions: Vec<NetworkDirection>,
+}
+
+#[derive(Clone, Debug)]
+struct HostRule {
+    host: Glob,
+    with_port: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum StatusRule {
+    Code(u16),
+    Class(u16),
+}
+
+impl Rules {
+    pub(super) fn new(config: &FilterConfig) -> Result<Self, BadFilter> {
+        Ok(Self {
+            urls: parse_all("IGNORE_URLS", &config.ignore_urls, url_rule)?,
+            hosts: parse_all("IGNORE_HOSTS", &config.ignore_hosts, host_rule)?,
+            methods: parse_all("IGNORE_METHODS", &config.ignore_methods, Glob::ignoring_case)?,
+            status: parse_all("IGNORE_STATUS", &config.ignore_status, status_rule)?,
+            user_agents: parse_all("IGNORE_USER_AGENTS", &config.ignore_user_agents, Glob::ignoring_case)?,
+            directions: parse_all("ONLY_DIRECTION", &config.only_direction, direction)?,
+        })
+    }
+
+    pub(super) fn ignore(&self, exchange: &Exchange) -> bool {
+        let elsewhere = !self.directions.is_empty()
+            && exchange.connection.direction.is_some_and(|known| !self.directions.contains(&known));
+        let status = exchange.response.as_ref().map(|r| r.status);
+        elsewhere
+            || status.is_some_and(|status| self.status.iter().any(|rule| rule.fits(status)))
+            || exchange.request.as_ref().is_some_and(|request| self.ignore_request(request))
+    }
+
+    fn ignore_request(&self, request: &Request) -> bool {
+        let fits_any = |globs: &[Glob], text: &str| globs.iter().any(|glob| glob.matches(text.as_bytes()));
+        fits_any(&self.methods, &request.method)
+            || request.user_agent.as_ref().is_some_and(|agent| fits_any(&self.user_agents, agent))
+            || (!(self.urls.is_empty() && self.hosts.is_empty()) && self.ignore_url(&Url::of(request)))
+    }
+
+    fn ignore_url(&self, url: &Url<'_>) -> bool {
+        let path = url.path.unwrap_or_default().as_bytes();
+        self.urls.iter().any(|glob| glob.matches(path))
+            || url.domain.is_some_and(|domain| self.hosts.iter().any(|rule| rule.fits(domain, url.port)))
+    }
+}
+
+impl HostRule {
+    fn fits(&self, domain: &str, port: Option<u16>) -> bool {
+        match port {
+            Some(port) if self.with_port => self.host.matches(format!("{domain}:{port}").as_bytes()),
+            None if self.with_port => false,
+            _ => self.host.matches(domain.as_bytes()),
+        }
+    }
+}
+
+impl StatusRule {
+    fn fits(self, status: u16) -> bool {
+        match self {
+            Self::Code(code) => status == code,
+            Self::Class(class) => status / 100 == class,
+        }
+    }
+}
+
+fn parse_all<T>(
+    setting: &'static str,
+    entries: &[String],
+    parse: impl Fn(&str) -> Result<T, BadPattern>,
+) -> Result<Vec<T>, BadFilter> {
+    let entries = entries.iter().map(|e| e.trim()).filter(|e| !e.is_empty());
+    entries.map(|entry| parse(entry).map_err(|cause| BadFilter { setting, cause })).collect()
+}
+
+/// A path as it stands in requests; `health` is meant to be `/health`.
+fn url_rule(entry: &str) -> Result<Glob, BadPattern> {
+    if entry.starts_with(['/', '*']) { Glob::new(entry) } else { Glob::new(&format!("/{entry}")) }
+}
+
+/// `shop.local`, `*.local:8080`, `[::1]`: with a port only what is asked for at this port.
+fn host_rule(entry: &str) -> Result<HostRule, BadPattern> {
+    let behind_literal = entry.rsplit(']').next().unwrap_or(entry);
+    Ok(HostRule { host: Glob::ignoring_case(entry)?, with_port: behind_literal.contains(':') })
+}
+
+fn status_rule(entry: &str) -> Result<StatusRule, BadPattern> {
+    let bad = || BadPattern::new(entry, "is no status code (304) and no class (2xx)");
+    let lower = entry.to_ascii_lowercase();
+    let (number, class) = match lower.strip_suffix("xx") {
+        Some(digit) => (digit, true),
+        None => (lower.as_str(), false),
+    };
+    match number.parse::<u16>().map_err(|_| bad())? {
+        n @ 1..=9 if class => Ok(StatusRule::Class(n)),
+        n @ 100..=999 if !class => Ok(StatusRule::Code(n)),
+        _ => Err(bad()),
+    }
+}
+
+fn direction(entry: &str) -> Result<NetworkDirection, BadPattern> {
+    match entry.to_ascii_lowercase().as_str() {
+        "ingress" => Ok(NetworkDirection::Ingress),
+        "egress" => Ok(NetworkDirection::Egress),
+        "internal" => Ok(NetworkDirection::Internal),
+        _ => Err(BadPattern::new(entry, "is none of ingress, egress, internal")),
+    }
+}

@@ -1,0 +1,70 @@
+//! `FORMAT=ecs`: the record as nested objects of the Elastic Common Schema, and what has no name there under
+//! `podtap.*`.
+//!
+//! The field names are a contract: `fields` lists them, docs/record.md explains them. [`Ecs`] is plain serde
+//! (structs, maps of known length), so that other encodings than JSON can be made of it.
+
+mod fit;
+mod objects;
+mod parts;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use serde::{Serialize, Serializer};
+
+use self::fit::Fit;
+use self::objects::View;
+use super::Observer;
+use crate::record::Record;
+
+/// The version of the schema that the field names were checked against.
+pub const ECS_VERSION: &str = "9.0.0";
+
+/// A record as it is serialized.
+#[derive(Clone, Copy, Debug)]
+pub struct Ecs<'a> {
+    /// What happened.
+    pub record: &'a Record,
+    /// Who saw it.
+    pub observer: &'a Observer,
+}
+
+impl Serialize for Ecs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Record::Http(exchange) = self.record;
+        View::new(exchange, self.observer, &Fit::WHOLE).serialize(serializer)
+    }
+}
+
+/// Appends the record as one line of JSON.
+pub fn write_json(out: &mut Vec<u8>, record: &Record, observer: &Observer) {
+    write_fit(out, record, observer, &Fit::WHOLE);
+}
+
+/// Appends the record as one line of JSON of at most `max` bytes, line feed included: first without headers, then with
+/// its longest strings shortened, at last without labels and annotations. `podtap.shortened` says so.
+///
+/// Returns whether it was shortened. A `max` below 4 KiB may not be kept: a record without its names is none.
+pub fn write_json_capped(out: &mut Vec<u8>, record: &Record, observer: &Observer, max: usize) -> bool {
+    let start = out.len();
+    for fit in &Fit::STEPS {
+        out.truncate(start);
+        write_fit(out, record, observer, fit);
+        if out.len() - start <= max {
+            return fit.shortened;
+        }
+    }
+    true
+}
+
+fn write_fit(out: &mut Vec<u8>, record: &Record, observer: &Observer, fit: &Fit) {
+    let Record::Http(exchange) = record;
+    let start = out.len();
+    // A `Vec` takes every write and every key is a string: there is no error to have.
+    if serde_json::to_writer(&mut *out, &View::new(exchange, observer, fit)).is_err() {
+        debug_assert!(false, "a record that does not serialize");
+        out.truncate(start);
+    }
+    out.push(b'\n');
+}

@@ -1,0 +1,280 @@
+//! The objects of the record in JSON, in the order in which they are written: names and types only.
+//!
+//! The names are the contract (`format::fields`); what fills them is `view`.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::parts::{FullUrl, Headers, MissingNames, WeirdNames};
+use crate::format::stamp::Stamp;
+use crate::record::Labels;
+
+#[derive(Serialize)]
+pub(super) struct View<'a> {
+    #[serde(rename = "@timestamp")]
+    pub(super) timestamp: Stamp,
+    pub(super) ecs: Ecs,
+    pub(super) event: Event<'a>,
+    pub(super) http: Http<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) url: Option<UrlParts<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) user_agent: Option<Original<'a>>,
+    pub(super) source: Side,
+    pub(super) destination: Side,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) client: Option<Client>,
+    pub(super) network: Network<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<Id<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) span: Option<Id<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) service: Option<Name<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) labels: Option<&'a Labels>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) host: Option<Name<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kubernetes: Option<Kubernetes<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) orchestrator: Option<Orchestrator<'a>>,
+    pub(super) agent: Agent,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) observer: Option<ObserverPart<'a>>,
+    pub(super) podtap: Podtap<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Ecs {
+    pub(super) version: &'static str,
+}
+
+#[derive(Serialize)]
+pub(super) struct Event<'a> {
+    pub(super) kind: &'static str,
+    pub(super) category: [&'static str; 2],
+    pub(super) r#type: [&'static str; 2],
+    pub(super) dataset: &'static str,
+    pub(super) id: &'a str,
+    pub(super) start: Stamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) end: Option<Stamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) duration: Option<u64>,
+    pub(super) outcome: &'static str,
+}
+
+#[derive(Serialize)]
+pub(super) struct Http<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) route: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request: Option<RequestPart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) response: Option<ResponsePart<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct RequestPart<'a> {
+    pub(super) method: &'a str,
+    pub(super) bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) body: Option<Body>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mime_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) referrer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) headers: Option<Headers<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct ResponsePart<'a> {
+    pub(super) status_code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) status_phrase: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mime_type: Option<&'a str>,
+    pub(super) bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) body: Option<Body>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) headers: Option<Headers<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Body {
+    pub(super) bytes: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct UrlParts<'a> {
+    pub(super) original: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) query: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) domain: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) scheme: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) full: Option<FullUrl<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Original<'a> {
+    pub(super) original: &'a str,
+}
+
+#[derive(Serialize)]
+pub(super) struct Side {
+    pub(super) ip: IpAddr,
+    pub(super) port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bytes: Option<u64>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Client {
+    pub(super) ip: IpAddr,
+}
+
+#[derive(Serialize)]
+pub(super) struct Network<'a> {
+    pub(super) transport: &'static str,
+    pub(super) r#type: &'static str,
+    pub(super) protocol: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) direction: Option<&'static str>,
+    pub(super) community_id: &'a str,
+}
+
+#[derive(Serialize)]
+pub(super) struct Id<'a> {
+    pub(super) id: &'a str,
+}
+
+#[derive(Serialize)]
+pub(super) struct Name<'a> {
+    pub(super) name: &'a str,
+}
+
+#[derive(Serialize)]
+pub(super) struct Kubernetes<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) namespace: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pod: Option<PodPart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) node: Option<Name<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) labels: Option<&'a Labels>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) annotations: Option<&'a Labels>,
+}
+
+#[derive(Serialize)]
+pub(super) struct PodPart<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) uid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ip: Option<IpAddr>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Orchestrator<'a> {
+    pub(super) cluster: Name<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Agent {
+    pub(super) r#type: &'static str,
+    pub(super) version: &'static str,
+}
+
+#[derive(Serialize)]
+pub(super) struct ObserverPart<'a> {
+    pub(super) ingress: Ingress<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Ingress<'a> {
+    pub(super) interface: Name<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Podtap<'a> {
+    pub(super) trust: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) missing: Option<MissingNames>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) timing: Option<Timing>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) early_response: Option<bool>,
+    pub(super) connection: ConnectionPart<'a>,
+    pub(super) stream: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) informational: Option<&'a [u16]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) weird: Option<WeirdNames>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unanswered: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) late: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) source: Option<SidePart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) destination: Option<SidePart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) shortened: Option<bool>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Timing {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) connect_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) wait_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) response_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) total_us: Option<u64>,
+}
+
+#[derive(Serialize)]
+pub(super) struct ConnectionPart<'a> {
+    pub(super) id: &'a str,
+    pub(super) exchange: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reused: Option<bool>,
+}
+
+#[derive(Serialize)]
+pub(super) struct SidePart<'a> {
+    pub(super) workload: WorkloadPart<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct WorkloadPart<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) namespace: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kind: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) labels: Option<&'a Labels>,
+}

@@ -1,0 +1,220 @@
+//! A record in the shape of the schema, borrowed, built for one serialization.
+//!
+//! Absent is `None` and not written. Computes nothing beyond differences of times.
+
+use super::ECS_VERSION;
+use super::fit::Fit;
+use super::objects::*;
+use super::parts::{FullUrl, Headers, MissingNames, WeirdNames};
+use crate::flow::{Endpoint, Timestamp};
+use crate::format::Observer;
+use crate::format::stamp::Stamp;
+use crate::record::{Exchange, NetworkDirection, Request, Response, Workload};
+use crate::shape::target::Url;
+
+/// What `record.md` leaves out when nothing was there: `None` for 0.
+fn body(bytes: u64) -> Option<Body> {
+    (bytes > 0).then_some(Body { bytes })
+}
+
+fn micros(from: Timestamp, to: Timestamp) -> u64 {
+    to.since(from) / 1000
+}
+
+/// `Some(true)`, or nothing: marks are only written where they are set.
+fn mark(set: bool) -> Option<bool> {
+    set.then_some(true)
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(exchange: &'a Exchange, observer: &'a Observer, fit: &Fit) -> Self {
+        let (request, response) = (exchange.request.as_ref(), exchange.response.as_ref());
+        let (connection, trace) = (&*exchange.connection, request.and_then(|r| r.trace.as_deref()));
+        let start = Stamp::new(exchange.start());
+        let side = |end: Endpoint, bytes| Side { ip: end.ip, port: end.port, bytes };
+        let name = |name: &'a str| Name { name };
+        Self {
+            timestamp: start,
+            ecs: Ecs { version: ECS_VERSION },
+            event: Event::new(exchange, start),
+            http: Http::new(exchange, fit),
+            url: request.map(|r| UrlParts::new(r, fit)),
+            user_agent: request.and_then(|r| fit.maybe(r.user_agent.as_ref())).map(|original| Original { original }),
+            source: side(connection.client, request.map(|r| r.bytes)),
+            destination: side(connection.server, response.map(|r| r.bytes)),
+            client: exchange.client_ip.map(|ip| Client { ip }),
+            network: Network::new(exchange),
+            trace: trace.map(|t| Id { id: &t.trace_id }),
+            span: trace.map(|t| Id { id: &t.span_id }),
+            service: observer.service_name.as_deref().map(name),
+            labels: fit.labels(&observer.labels),
+            host: observer.host_name.as_deref().map(name),
+            kubernetes: Kubernetes::new(observer, fit),
+            orchestrator: observer.cluster_name.as_deref().map(|n| Orchestrator { cluster: name(n) }),
+            agent: Agent { r#type: "podtap", version: env!("CARGO_PKG_VERSION") },
+            observer: connection.interface.as_deref().map(|n| ObserverPart { ingress: Ingress { interface: name(n) } }),
+            podtap: Podtap::new(exchange, fit),
+        }
+    }
+}
+
+impl<'a> Event<'a> {
+    fn new(exchange: &'a Exchange, start: Stamp) -> Self {
+        let end = exchange.end();
+        Self {
+            kind: "event",
+            category: ["network", "web"],
+            r#type: ["connection", "protocol"],
+            dataset: "podtap.http",
+            id: &exchange.id,
+            start,
+            end: end.map(Stamp::new),
+            duration: end.map(|end| end.since(exchange.start())),
+            outcome: exchange.outcome().name(),
+        }
+    }
+}
+
+impl<'a> Http<'a> {
+    fn new(exchange: &'a Exchange, fit: &Fit) -> Self {
+        let (request, response) = (exchange.request.as_ref(), exchange.response.as_ref());
+        let version = request.map(|r| r.version).or(response.map(|r| r.version));
+        Self {
+            version: version.map(|v| v.name()),
+            route: fit.maybe(exchange.route.as_ref()),
+            request: request.map(|r| RequestPart::new(r, fit)),
+            response: response.map(|r| ResponsePart::new(r, fit)),
+        }
+    }
+}
+
+impl<'a> RequestPart<'a> {
+    fn new(request: &'a Request, fit: &Fit) -> Self {
+        Self {
+            method: fit.text(&request.method),
+            bytes: request.bytes,
+            body: body(request.body_bytes),
+            mime_type: fit.maybe(request.mime_type.as_ref()),
+            referrer: fit.maybe(request.referrer.as_ref()),
+            id: fit.maybe(request.id.as_ref()),
+            headers: (fit.headers && !request.headers.is_empty()).then_some(Headers(&request.headers)),
+        }
+    }
+}
+
+impl<'a> ResponsePart<'a> {
+    fn new(response: &'a Response, fit: &Fit) -> Self {
+        Self {
+            status_code: response.status,
+            status_phrase: fit.maybe(response.phrase.as_ref()),
+            mime_type: fit.maybe(response.mime_type.as_ref()),
+            bytes: response.bytes,
+            body: body(response.body_bytes),
+            headers: (fit.headers && !response.headers.is_empty()).then_some(Headers(&response.headers)),
+        }
+    }
+}
+
+impl<'a> UrlParts<'a> {
+    fn new(request: &'a Request, fit: &Fit) -> Self {
+        let url = Url::of(request);
+        Self {
+            original: fit.text(&request.target),
+            path: fit.maybe(url.path),
+            query: fit.maybe(url.query),
+            domain: fit.maybe(url.domain),
+            port: url.port,
+            scheme: fit.maybe(url.scheme),
+            // A part of it would be another URL.
+            full: FullUrl::of(&url).filter(|full| full.len() <= fit.text),
+        }
+    }
+}
+
+impl<'a> Network<'a> {
+    fn new(exchange: &'a Exchange) -> Self {
+        let direction = exchange.connection.direction.map(|direction| match direction {
+            NetworkDirection::Ingress => "ingress",
+            NetworkDirection::Egress => "egress",
+            NetworkDirection::Internal => "internal",
+        });
+        Self {
+            transport: "tcp",
+            r#type: if exchange.connection.server.ip.is_ipv4() { "ipv4" } else { "ipv6" },
+            protocol: "http",
+            direction,
+            community_id: &exchange.connection.community_id,
+        }
+    }
+}
+
+impl<'a> Kubernetes<'a> {
+    fn new(observer: &'a Observer, fit: &Fit) -> Option<Self> {
+        let pod = &observer.pod;
+        let part = PodPart { name: pod.name.as_deref(), uid: pod.uid.as_deref(), ip: pod.ip };
+        let has_pod = part.name.is_some() || part.uid.is_some() || part.ip.is_some();
+        let (labels, annotations) = (fit.labels(&pod.labels), fit.labels(&pod.annotations));
+        let namespace = pod.namespace.as_deref();
+        let node = pod.node.as_deref().map(|name| Name { name });
+        let has_any = has_pod || namespace.is_some() || node.is_some() || labels.is_some() || annotations.is_some();
+        has_any.then_some(Self { namespace, pod: has_pod.then_some(part), node, labels, annotations })
+    }
+}
+
+impl<'a> Podtap<'a> {
+    fn new(exchange: &'a Exchange, fit: &Fit) -> Self {
+        let is_early = match (&exchange.request, &exchange.response) {
+            (Some(request), Some(response)) => response.first < request.last,
+            (None, _) | (_, None) => false,
+        };
+        Self {
+            trust: exchange.trust.name(),
+            missing: (!exchange.missing.is_empty()).then_some(MissingNames(exchange.missing)),
+            timing: Timing::new(exchange),
+            early_response: mark(is_early),
+            connection: ConnectionPart::new(exchange),
+            stream: exchange.class.name(),
+            informational: (!exchange.informational.is_empty()).then_some(&exchange.informational),
+            weird: (!exchange.weird.is_empty()).then_some(WeirdNames(exchange.weird)),
+            unanswered: exchange.unanswered.map(|u| u.name()),
+            late: mark(exchange.late),
+            source: SidePart::new(exchange.source_workload.as_deref(), fit),
+            destination: SidePart::new(exchange.destination_workload.as_deref(), fit),
+            shortened: mark(fit.shortened),
+        }
+    }
+}
+
+impl Timing {
+    fn new(exchange: &Exchange) -> Option<Self> {
+        let (request, response) = (exchange.request.as_ref(), exchange.response.as_ref());
+        let both = request.zip(response);
+        (request.is_some() || response.is_some()).then(|| Self {
+            connect_us: exchange.connect_ns.map(|ns| ns / 1000),
+            request_us: request.map(|r| micros(r.first, r.last)),
+            wait_us: both.map(|(request, response)| micros(request.last, response.first)),
+            response_us: response.map(|r| micros(r.first, r.last)),
+            total_us: both.map(|(request, response)| micros(request.first, response.last)),
+        })
+    }
+}
+
+impl<'a> ConnectionPart<'a> {
+    /// The first exchange that was seen is the connection's first only where its handshake was seen.
+    fn new(exchange: &'a Exchange) -> Self {
+        let reused = match (exchange.number, exchange.connect_ns) {
+            (0 | 1, None) => None,
+            (0 | 1, Some(_)) => Some(false),
+            _ => Some(true),
+        };
+        Self { id: &exchange.connection.id, exchange: exchange.number, reused }
+    }
+}
+
+impl<'a> SidePart<'a> {
+    fn new(workload: Option<&'a Workload>, fit: &Fit) -> Option<Self> {
+        let it = workload?;
+        let (namespace, name, kind) = (it.namespace.as_deref(), it.name.as_deref(), it.kind.as_deref());
+        Some(Self { workload: WorkloadPart { namespace, name, kind, labels: fit.labels(&it.labels) } })
+    }
+}

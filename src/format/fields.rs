@@ -1,0 +1,229 @@
+//! Every field of the ECS record: name, type in a mapping, meaning.
+//!
+//! The one list that docs/record.md and index templates are made of; `ecs` writes the fields. Descriptions only, no
+//! values.
+
+use std::fmt::Write;
+
+/// Type of a field in an Elasticsearch or OpenSearch mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldType {
+    /// `date_nanos` in meaning; written as RFC 3339.
+    Date,
+    /// `keyword`
+    Keyword,
+    /// `wildcard` where the server has it, else `keyword`: long, unbounded text.
+    Wildcard,
+    /// `long`
+    Long,
+    /// `ip`
+    Ip,
+    /// `boolean`
+    Boolean,
+    /// Any number of names below it, each a `keyword`.
+    Object,
+    /// Any number of names below it as one `flattened` field: their number is not ours to limit.
+    Flattened,
+}
+
+impl FieldType {
+    /// The name of the type in a mapping.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Date => "date",
+            Self::Keyword => "keyword",
+            Self::Wildcard => "wildcard",
+            Self::Long => "long",
+            Self::Ip => "ip",
+            Self::Boolean => "boolean",
+            Self::Object => "object",
+            Self::Flattened => "flattened",
+        }
+    }
+}
+
+/// One field.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Dotted name; for an object, of the object.
+    pub name: &'static str,
+    /// Type.
+    pub kind: FieldType,
+    /// Meaning, one line.
+    pub meaning: &'static str,
+}
+
+const fn field(name: &'static str, kind: FieldType, meaning: &'static str) -> Field {
+    Field { name, kind, meaning }
+}
+
+use FieldType::{Boolean, Date, Flattened, Ip, Keyword, Long, Object, Wildcard};
+
+/// All fields, in the order in which they are written.
+pub const FIELDS: &[Field] = &[
+    field(
+        "@timestamp",
+        Date,
+        "First byte of the request, or of the response if the request was not seen; UTC, microseconds or nanoseconds",
+    ),
+    field("ecs.version", Keyword, "Version of the Elastic Common Schema the names were checked against"),
+    field("event.kind", Keyword, "`event`"),
+    field("event.category", Keyword, "`network`, `web`"),
+    field("event.type", Keyword, "`connection`, `protocol`"),
+    field("event.dataset", Keyword, "`podtap.http`"),
+    field("event.id", Keyword, "Deterministic: the same exchange seen again by the same observer has the same id"),
+    field("event.start", Date, "As `@timestamp`"),
+    field("event.end", Date, "Last byte of the response"),
+    field("event.duration", Long, "`event.end` − `event.start` in nanoseconds"),
+    field("event.outcome", Keyword, "`success` (status below 400), `failure` (from 400, or unanswered), `unknown`"),
+    field("http.version", Keyword, "`0.9`, `1.0`, `1.1`, `2`"),
+    field("http.route", Keyword, "Path with its variable segments named: `/orders/{id}`"),
+    field("http.request.method", Keyword, "Method as sent"),
+    field("http.request.bytes", Long, "Head and body on the wire"),
+    field("http.request.body.bytes", Long, "Body after de-chunking, before decompression; absent without a body"),
+    field("http.request.mime_type", Keyword, "Media type of Content-Type, lower case, without parameters"),
+    field("http.request.referrer", Wildcard, "Referer, secrets masked"),
+    field("http.request.id", Keyword, "X-Request-Id"),
+    field(
+        "http.request.headers",
+        Flattened,
+        "With LOGHEADERS: lower-case names; a string, or a list where repeated; secrets masked",
+    ),
+    field("http.response.status_code", Long, "Status code of the final response"),
+    field("http.response.status_phrase", Keyword, "Reason phrase, when there is one"),
+    field("http.response.mime_type", Keyword, "Media type of Content-Type, lower case, without parameters"),
+    field("http.response.bytes", Long, "Head and body on the wire"),
+    field("http.response.body.bytes", Long, "Body after de-chunking, before decompression; absent without a body"),
+    field("http.response.headers", Flattened, "With LOGHEADERS, as for the request"),
+    field(
+        "url.original",
+        Wildcard,
+        "Request-target exactly as sent; secrets masked, bytes outside printable ASCII as `\\xNN`",
+    ),
+    field("url.path", Wildcard, "Path of the target; absent for CONNECT and `*`"),
+    field("url.query", Keyword, "Query of the target, without `?`"),
+    field("url.domain", Keyword, "Host of the target, else of the Host header; absent without either"),
+    field(
+        "url.port",
+        Long,
+        "Port in the target or the Host header; absent where none was written (see `destination.port`)",
+    ),
+    field("url.scheme", Keyword, "`http`, or what an absolute target says; absent for CONNECT"),
+    field("url.full", Wildcard, "Scheme, host, port, path and query; absent where the host is unknown"),
+    field("user_agent.original", Wildcard, "User-Agent"),
+    field("source.ip", Ip, "The client's address"),
+    field("source.port", Long, "The client's port"),
+    field("source.bytes", Long, "What the client sent for this exchange"),
+    field("destination.ip", Ip, "The server's address"),
+    field("destination.port", Long, "The server's port"),
+    field("destination.bytes", Long, "What the server sent for this exchange"),
+    field("client.ip", Ip, "The client behind trusted proxies, when there is one"),
+    field("network.transport", Keyword, "`tcp`"),
+    field("network.type", Keyword, "`ipv4`, `ipv6`"),
+    field("network.protocol", Keyword, "`http`"),
+    field(
+        "network.direction",
+        Keyword,
+        "`ingress` (the pod serves), `egress` (the pod asks), `internal` (both ends in the pod)",
+    ),
+    field("network.community_id", Keyword, "Community ID v1, seed 0"),
+    field("trace.id", Keyword, "From `traceparent` or B3"),
+    field("span.id", Keyword, "From `traceparent` or B3: the sender's span"),
+    field("service.name", Keyword, "SERVICE_NAME, else the pod's app label"),
+    field("labels", Object, "TAGS; `_` for `.` in names"),
+    field("host.name", Keyword, "The node, or the host outside Kubernetes"),
+    field("kubernetes.namespace", Keyword, "Namespace of the observed pod"),
+    field("kubernetes.pod.name", Keyword, "Name of the observed pod"),
+    field("kubernetes.pod.uid", Keyword, "Uid of the observed pod"),
+    field("kubernetes.pod.ip", Ip, "Address of the observed pod"),
+    field("kubernetes.node.name", Keyword, "Node of the observed pod"),
+    field("kubernetes.labels", Object, "Labels of the observed pod; `_` for `.` in names"),
+    field("kubernetes.annotations", Object, "Annotations of the allow list ANNOTATIONS; `_` for `.` in names"),
+    field("orchestrator.cluster.name", Keyword, "CLUSTER_NAME"),
+    field("agent.type", Keyword, "`podtap`"),
+    field("agent.version", Keyword, "Version of podtap"),
+    field("observer.ingress.interface.name", Keyword, "Interface the connection was seen on"),
+    field("podtap.trust", Keyword, "`complete`, `truncated`, `gap`, `midstream`, `unpaired`"),
+    field(
+        "podtap.missing",
+        Keyword,
+        "What the label is about: `request`, `response`, `request_head`, `response_head`, `request_body`, `response_body`",
+    ),
+    field(
+        "podtap.timing.connect_us",
+        Long,
+        "SYN → SYN-ACK; only on the first exchange of a connection whose handshake was seen",
+    ),
+    field("podtap.timing.request_us", Long, "Request first byte → last byte"),
+    field("podtap.timing.wait_us", Long, "Request last byte → response first byte; 0 where the answer began first"),
+    field("podtap.timing.response_us", Long, "Response first byte → last byte"),
+    field("podtap.timing.total_us", Long, "Request first byte → response last byte"),
+    field("podtap.early_response", Boolean, "`true` where the answer began before the request had ended"),
+    field("podtap.connection.id", Keyword, "The TCP connection"),
+    field("podtap.connection.exchange", Long, "1, 2, … in the connection, as seen"),
+    field(
+        "podtap.connection.reused",
+        Boolean,
+        "Whether an exchange went before in the connection; absent where we joined late",
+    ),
+    field("podtap.stream", Keyword, "`exchange`, `stream` (SSE, long poll), `tunnel` (CONNECT), `upgrade` (101)"),
+    field("podtap.informational", Long, "1xx status codes before the final one"),
+    field("podtap.weird", Keyword, "Protocol oddities by name"),
+    field("podtap.unanswered", Keyword, "Why there is no response: `timeout`, `closed`, `reset`, `shutdown`"),
+    field("podtap.late", Boolean, "`true` for a response whose request was reported as timed out before"),
+    field("podtap.source.workload.namespace", Keyword, "Workload behind the client's address, when known"),
+    field("podtap.source.workload.name", Keyword, "Its name"),
+    field("podtap.source.workload.kind", Keyword, "Its kind"),
+    field("podtap.source.workload.labels", Object, "Its labels; `_` for `.` in names"),
+    field("podtap.destination.workload.namespace", Keyword, "Workload behind the server's address, when known"),
+    field("podtap.destination.workload.name", Keyword, "Its name"),
+    field("podtap.destination.workload.kind", Keyword, "Its kind"),
+    field("podtap.destination.workload.labels", Object, "Its labels; `_` for `.` in names"),
+    field(
+        "podtap.shortened",
+        Boolean,
+        "`true` where headers, labels or long strings were left out to keep a line under its limit",
+    ),
+];
+
+/// The table of docs/record.md.
+pub fn markdown_table() -> String {
+    let mut out = String::from("| field | type | meaning |\n|---|---|---|\n");
+    for field in FIELDS {
+        let below = if matches!(field.kind, Object | Flattened) { ".*" } else { "" };
+        let meaning = field.meaning.replace('|', "\\|");
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(out, "| `{}{below}` | {} | {meaning} |", field.name, field.kind.name());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/record.md");
+    const BEGIN: &str = "<!-- fields: made by `UPDATE=1 cargo test --lib format::fields` -->\n";
+    const END: &str = "<!-- end of fields -->\n";
+
+    #[test]
+    fn the_document_shows_the_fields_as_they_are() {
+        let text = std::fs::read_to_string(DOCUMENT).unwrap();
+        let (before, rest) = text.split_once(BEGIN).unwrap();
+        let (_, after) = rest.split_once(END).unwrap();
+        let expected = format!("{before}{BEGIN}{}{END}{after}", markdown_table());
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(DOCUMENT, &expected).unwrap();
+            return;
+        }
+        assert!(text == expected, "docs/record.md is stale: UPDATE=1 cargo test --lib format::fields");
+    }
+
+    #[test]
+    fn no_field_is_listed_twice() {
+        let mut names: Vec<_> = FIELDS.iter().map(|f| f.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), FIELDS.len());
+    }
+}

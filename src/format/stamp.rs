@@ -1,0 +1,120 @@
+//! Timestamps as text without allocation: what `Timestamp`'s `Display` prints, made for the hot path.
+
+use serde::{Serialize, Serializer};
+
+use crate::flow::Timestamp;
+
+/// RFC 3339, UTC, microseconds, or nanoseconds where there are any.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamp {
+    text: [u8; 30],
+    len: usize,
+}
+
+/// The time of day, and the days since 1970-01-01.
+fn split(at: Timestamp) -> (i64, u32, u32) {
+    let (seconds, nanos) = (at.0.div_euclid(1_000_000_000), at.0.rem_euclid(1_000_000_000));
+    let of_day = seconds.rem_euclid(86_400);
+    // Both are in range by their modulus.
+    (seconds.div_euclid(86_400), u32::try_from(of_day).unwrap_or(0), u32::try_from(nanos).unwrap_or(0))
+}
+
+/// Year, month and day, proleptic Gregorian: <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>.
+fn civil(days: i64) -> (u32, u32, u32) {
+    // The whole range of `Timestamp` is years 1677 to 2262, so that these are positive and small.
+    let shifted = u32::try_from(days + 719_468).unwrap_or(0);
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (year_of_era + era * 400 + u32::from(month <= 2), month, day)
+}
+
+/// The last decimal digit of `n`.
+fn d(n: u32) -> u8 {
+    b'0' + (n % 10) as u8
+}
+
+impl Stamp {
+    pub(super) fn new(at: Timestamp) -> Self {
+        let (days, s, n) = split(at);
+        let (year, month, day) = civil(days);
+        let (hour, minute) = (s / 3600, s / 60 % 60);
+        let mut text = [
+            d(year / 1000),
+            d(year / 100),
+            d(year / 10),
+            d(year),
+            b'-',
+            d(month / 10),
+            d(month),
+            b'-',
+            d(day / 10),
+            d(day),
+            b'T',
+            d(hour / 10),
+            d(hour),
+            b':',
+            d(minute / 10),
+            d(minute),
+            b':',
+            d(s % 60 / 10),
+            d(s % 60),
+            b'.',
+            d(n / 100_000_000),
+            d(n / 10_000_000),
+            d(n / 1_000_000),
+            d(n / 100_000),
+            d(n / 10_000),
+            d(n / 1000),
+            d(n / 100),
+            d(n / 10),
+            d(n),
+            b'Z',
+        ];
+        let len = if n % 1000 == 0 {
+            text[26] = b'Z';
+            27
+        } else {
+            30
+        };
+        Self { text, len }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        self.text.get(..self.len).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+    }
+
+    /// `12:34:56.789012`, microseconds.
+    pub(super) fn time_of_day(&self) -> &str {
+        self.as_str().get(11..26).unwrap_or_default()
+    }
+}
+
+impl Serialize for Stamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_time_of_day_has_microseconds() {
+        assert_eq!(Stamp::new(Timestamp::new(1_772_366_400, 123_456)).time_of_day(), "12:00:00.000123");
+    }
+
+    proptest! {
+        #[test]
+        fn a_stamp_prints_what_the_timestamp_prints(nanos in any::<i64>(), micros in any::<bool>()) {
+            let at = Timestamp(if micros { nanos / 1000 * 1000 } else { nanos });
+            let stamp = Stamp::new(at);
+            prop_assert_eq!(stamp.as_str(), at.to_string());
+        }
+    }
+}

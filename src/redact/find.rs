@@ -1,0 +1,259 @@
+//! Where the secrets are in a URL, or in text that may hold URLs: ranges of bytes to mask.
+//!
+//! Looks at raw bytes and copies none of them; what it does not do is parse a URL properly: a parser can be made to
+//! disagree with the server's, so everything that looks like a secret to a careless reader is one.
+//!
+//! Only printable bytes delimit, so that masking its own escaped output changes nothing.
+
+use std::ops::Range;
+
+use memchr::{memchr_iter, memmem};
+
+use super::names::percent_decode;
+use super::{MASK, Redactor};
+
+/// What the bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A request-target or a header that is one URL: all of it.
+    Target,
+    /// Text that may hold URLs: any other header's value.
+    Text,
+    /// Text, or all of it an authority: a word alone may be `user@host`.
+    Host,
+    /// What was percent-encoded: a URL or a part of one, all of it.
+    Decoded,
+}
+
+/// How often a value may be percent-encoded on top of itself and still be looked into.
+const MAX_DEPTH: u8 = 3;
+
+/// How far behind an authority with an impossible port its `@` is looked for (`http://u:pass/word@host`).
+const MAX_USERINFO: usize = 256;
+
+/// A word behind `Bearer` or the like that is at least this long is taken for a credential.
+const MIN_CREDENTIAL: usize = 16;
+
+type Ranges = Vec<Range<usize>>;
+
+impl Redactor {
+    /// The ranges to mask, in order, apart from each other.
+    pub(super) fn secrets(&self, raw: &[u8], kind: Kind) -> Ranges {
+        let mut found = Ranges::new();
+        self.find_all(raw, kind, 0, &mut found);
+        merge(found)
+    }
+
+    fn find_all(&self, raw: &[u8], kind: Kind, depth: u8, found: &mut Ranges) {
+        if memchr::memchr(b'@', raw).is_some() {
+            find_userinfo(raw, kind, found);
+        }
+        self.find_paths(raw, kind, found);
+        if !self.query.is_none() && memchr::memchr(b'=', raw).is_some() {
+            self.find_parameters(raw, kind, found);
+        }
+        if kind != Kind::Target {
+            find_credentials(raw, found);
+        }
+        if depth < MAX_DEPTH && memchr::memchr(b'%', raw).is_some() {
+            self.find_encoded(raw, kind, depth, found);
+        }
+    }
+
+    /// Values of `name=value`, where the name is a secret's.
+    fn find_parameters(&self, raw: &[u8], kind: Kind, found: &mut Ranges) {
+        let mut name_start = (kind != Kind::Target).then_some(0);
+        let mut in_query = false;
+        let mut done = 0;
+        for (i, byte) in raw.iter().enumerate() {
+            if i < done {
+                continue;
+            }
+            in_query |= matches!(byte, b'?' | b'#');
+            if starts_name(*byte, kind) {
+                name_start = Some(i + 1);
+            } else if *byte == b'='
+                && let Some(start) = name_start.take()
+                && self.query.holds_parameter(raw.get(start..i).unwrap_or_default())
+            {
+                let value = value(raw, i + 1, kind, in_query);
+                done = value.end;
+                // An empty value stays empty: a mask would say that there was one.
+                found.extend((!value.is_empty()).then_some(value));
+            }
+        }
+    }
+
+    /// Path segments that REDACT_PATH names, of the target or of each URL in the text.
+    fn find_paths(&self, raw: &[u8], kind: Kind, found: &mut Ranges) {
+        if self.paths.is_empty() {
+            return;
+        }
+        let origin_form = raw.starts_with(b"/");
+        let behind_authority = authorities(raw, kind).filter_map(|start| {
+            let slash =
+                raw.get(start..)?.iter().position(|b| is_url_end(*b, kind) || matches!(b, b'/' | b'?' | b'#'))?;
+            Some(start + slash)
+        });
+        let starts: Vec<usize> = origin_form.then_some(0).into_iter().chain(behind_authority).collect();
+        for start in starts {
+            let path = raw.get(start..).unwrap_or_default();
+            let is_end = |b: &u8| matches!(b, b'?' | b'#') || is_url_end(*b, kind);
+            self.paths.iter().for_each(|pattern| pattern.find(path, is_end, start, found));
+        }
+    }
+
+    /// Percent-encoded pieces that hold a secret once decoded: the whole piece, be it a segment, a name or a value.
+    fn find_encoded(&self, raw: &[u8], kind: Kind, depth: u8, found: &mut Ranges) {
+        let path_len = match kind {
+            Kind::Target => raw.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(raw.len()),
+            Kind::Text | Kind::Host | Kind::Decoded => 0,
+        };
+        let (path, rest) = raw.split_at_checked(path_len).unwrap_or_default();
+        let (mark, rest) = rest.split_at_checked(usize::from(kind == Kind::Target)).unwrap_or_default();
+        let mut start = 0;
+        for segment in path.split(|b| *b == b'/') {
+            self.find_encoded_piece(segment, start, depth, found);
+            start += segment.len() + 1;
+        }
+        start = path_len + mark.len();
+        let in_text = matches!(kind, Kind::Text | Kind::Host);
+        let ends_pair = |b: &u8| *b == b'&' || (in_text && matches!(b, b'?' | b'#')) || is_url_end(*b, kind);
+        for pair in rest.split(ends_pair) {
+            let name = pair.split(|b| *b == b'=').next().unwrap_or_default();
+            self.find_encoded_piece(name, start, depth, found);
+            let value = pair.get(name.len() + 1..).unwrap_or_default();
+            self.find_encoded_piece(value, start + name.len() + 1, depth, found);
+            start += pair.len() + 1;
+        }
+    }
+
+    fn find_encoded_piece(&self, piece: &[u8], start: usize, depth: u8, found: &mut Ranges) {
+        if memchr::memchr(b'%', piece).is_none() {
+            return;
+        }
+        let decoded = percent_decode(piece);
+        if decoded != piece {
+            let mut inner = Ranges::new();
+            self.find_all(&decoded, Kind::Decoded, depth + 1, &mut inner);
+            let is_masked = |range: Range<usize>| decoded.get(range) == Some(MASK.as_bytes());
+            found.extend((!inner.into_iter().all(is_masked)).then_some(start..start + piece.len()));
+        }
+    }
+}
+
+fn starts_name(byte: u8, kind: Kind) -> bool {
+    let in_url = matches!(byte, b'?' | b'&' | b';' | b'#');
+    in_url || (kind != Kind::Target && matches!(byte, b' ' | b',' | b'"' | b'<' | b'('))
+}
+
+/// What ends a URL in text.
+fn is_url_end(byte: u8, kind: Kind) -> bool {
+    matches!(kind, Kind::Text | Kind::Host) && matches!(byte, b' ' | b'"' | b'<' | b'>')
+}
+
+/// The value that begins at `start`, without its quotes. `;` may be part of it, so it does not end it.
+fn value(raw: &[u8], start: usize, kind: Kind, in_query: bool) -> Range<usize> {
+    let value = raw.get(start..).unwrap_or_default();
+    if let (Kind::Text | Kind::Host, Some((b'"', quoted))) = (kind, value.split_first()) {
+        let len = memchr::memchr(b'"', quoted).unwrap_or(quoted.len());
+        return start + 1..start + 1 + len;
+    }
+    let is_end = |b: &u8| match kind {
+        // A path parameter, `/a;jsessionid=1/b`.
+        Kind::Target if !in_query => matches!(b, b'/' | b'?' | b'#'),
+        Kind::Target | Kind::Decoded => *b == b'&',
+        Kind::Text | Kind::Host => *b == b'&' || is_url_end(*b, kind),
+    };
+    start..value.iter().position(is_end).map_or(raw.len(), |len| start + len)
+}
+
+/// Where authorities begin: behind `://`, behind a leading `//`, and in a target of authority form (CONNECT).
+fn authorities(raw: &[u8], kind: Kind) -> impl Iterator<Item = usize> {
+    let leading = match kind {
+        _ if raw.starts_with(b"//") => Some(2),
+        Kind::Target if !raw.starts_with(b"/") => Some(0),
+        Kind::Target | Kind::Text | Kind::Host | Kind::Decoded => None,
+    };
+    leading.into_iter().chain(memmem::find_iter(raw, b"://").map(|at| at + 3))
+}
+
+fn find_userinfo(raw: &[u8], kind: Kind, found: &mut Ranges) {
+    let mut done = 0;
+    for start in authorities(raw, kind) {
+        if start >= done
+            && let Some(end) = userinfo_end(raw, start, kind)
+        {
+            found.push(start..end);
+            done = end;
+        }
+    }
+    if kind != Kind::Target {
+        find_bare_userinfo(raw, kind, found);
+    }
+}
+
+/// Where the userinfo of the authority at `start` ends, if it has one: the last `@` before the path.
+fn userinfo_end(raw: &[u8], start: usize, kind: Kind) -> Option<usize> {
+    let rest = raw.get(start..)?;
+    let len = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#' | b'\\') || is_url_end(*b, kind));
+    let (authority, behind) = rest.split_at_checked(len.unwrap_or(rest.len()))?;
+    if let Some(at) = memchr::memrchr(b'@', authority) {
+        return Some(start + at);
+    }
+    // `http://user:pass/word@host/`: what stands for the port is none, so it is a password.
+    let port = authority.split(|b| *b == b':').nth(1)?;
+    if authority.starts_with(b"[") || port.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let near = behind.get(..MAX_USERINFO.min(behind.len()))?;
+    let word = near.split(|b| is_url_end(*b, kind)).next()?;
+    Some(start + authority.len() + memchr::memrchr(b'@', word)?)
+}
+
+/// `user:password@host` without a scheme, and in a host `user@host`.
+fn find_bare_userinfo(raw: &[u8], kind: Kind, found: &mut Ranges) {
+    let mut done = 0;
+    for at in memchr_iter(b'@', raw) {
+        let before = raw.get(done..at).unwrap_or_default();
+        let start = done + before.iter().rposition(|b| is_url_end(*b, kind)).map_or(0, |p| p + 1);
+        let word = raw.get(start..at).unwrap_or_default();
+        let alone = kind == Kind::Host && !raw.contains(&b' ');
+        if (alone || word.contains(&b':')) && memmem::find(word, b"://").is_none() {
+            found.push(start..at);
+            done = at;
+        }
+    }
+}
+
+/// A long word behind `Bearer` and the like.
+fn find_credentials(raw: &[u8], found: &mut Ranges) {
+    for start in memchr::memchr2_iter(b'B', b'b', raw) {
+        let Some(rest) = raw.get(start..) else { continue };
+        for scheme in [&b"bearer "[..], b"basic "] {
+            if let Some((word, behind)) = rest.split_at_checked(scheme.len())
+                && word.eq_ignore_ascii_case(scheme)
+            {
+                let len = behind.iter().position(|b| *b == b' ').unwrap_or(behind.len());
+                if len >= MIN_CREDENTIAL {
+                    found.push(start + scheme.len()..start + scheme.len() + len);
+                }
+            }
+        }
+    }
+}
+
+fn merge(mut ranges: Ranges) -> Ranges {
+    if ranges.len() < 2 {
+        return ranges;
+    }
+    ranges.sort_unstable_by_key(|r| r.start);
+    ranges.dedup_by(|next, kept| {
+        let overlaps = next.start <= kept.end;
+        if overlaps {
+            kept.end = kept.end.max(next.end);
+        }
+        overlaps
+    });
+    ranges
+}

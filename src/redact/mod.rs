@@ -1,0 +1,167 @@
+//! Secrets out, control bytes escaped: what the wire says becomes what a record may say.
+//!
+//! Every byte of the network that is stored passes here first, so no queue, file, log or metric ever holds a
+//! secret this module knows. It does not decide what is stored (`http` does), and sees no bodies.
+
+mod escape;
+mod find;
+mod names;
+mod path;
+#[cfg(test)]
+mod tests;
+
+use compact_str::CompactString;
+
+pub use self::escape::escape;
+pub(crate) use self::escape::escape_into;
+use self::find::Kind;
+pub use self::names::NameList;
+use self::path::PathPattern;
+use crate::glob::BadPattern;
+
+/// What stands in place of a secret, whatever its length.
+pub const MASK: &str = "****";
+
+/// Authentication schemes that may be told; anything else before the credentials could be a credential itself.
+const SCHEMES: &[&str] = &[
+    "apikey",
+    "aws4-hmac-sha256",
+    "basic",
+    "bearer",
+    "digest",
+    "dpop",
+    "hoba",
+    "mutual",
+    "negotiate",
+    "ntlm",
+    "scram-sha-256",
+    "sharedkey",
+    "token",
+    "vapid",
+];
+
+/// Headers whose value is one URL, to its end. URLs inside other values (Link, Refresh) are found by their looks.
+const URL_HEADERS: &[&str] = &[
+    "referer",
+    "location",
+    "content-location",
+    "origin",
+    "destination",
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+    "x-forwarded-uri",
+    "x-forwarded-url",
+    "x-envoy-original-path",
+    "x-accel-redirect",
+];
+
+/// Masks secrets and escapes bytes outside printable ASCII as `\xNN`.
+///
+/// With both name lists `none` and no path pattern it masks nothing: then [`target`](Self::target) returns
+/// exactly what was sent, but for escapes. Otherwise the user information of URLs is masked too.
+#[derive(Clone, Debug)]
+pub struct Redactor {
+    headers: NameList,
+    query: NameList,
+    paths: Vec<PathPattern>,
+    off: bool,
+}
+
+/// The built-in lists, no path patterns.
+impl Default for Redactor {
+    fn default() -> Self {
+        Self { headers: NameList::default(), query: NameList::default(), paths: Vec::new(), off: false }
+    }
+}
+
+impl Redactor {
+    /// From REDACT_HEADERS, REDACT_QUERY and REDACT_PATH.
+    ///
+    /// A path pattern is a path whose segments with a wildcard are masked: `/reset/*` masks all that follows
+    /// `/reset/`, `/users/{name}/orders` masks one segment.
+    pub fn new(headers: NameList, query: NameList, paths: &[String]) -> Result<Self, BadPattern> {
+        let paths = paths.iter().map(|p| PathPattern::new(p)).collect::<Result<Vec<_>, _>>()?;
+        let off = headers.is_none() && query.is_none() && paths.is_empty();
+        Ok(Self { headers, query, paths, off })
+    }
+
+    /// Masks nothing, still escapes.
+    pub fn off() -> Self {
+        Self { headers: NameList::none(), query: NameList::none(), paths: Vec::new(), off: true }
+    }
+
+    /// Whether the value of this header is a secret as a whole.
+    pub fn is_secret_header(&self, name: &[u8]) -> bool {
+        self.headers.holds_header(name)
+    }
+
+    /// The value of a header: masked if it is a secret, else with the URLs in it masked.
+    ///
+    /// Also for headers that become fields of their own (User-Agent, Referer, X-Request-Id, Host), so that
+    /// REDACT_HEADERS holds for them.
+    pub fn header_value(&self, name: &[u8], value: &[u8]) -> CompactString {
+        if self.is_secret_header(name) {
+            return masked_value(name, value);
+        }
+        let is = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
+        let kind = match name {
+            _ if URL_HEADERS.iter().any(is) => Kind::Target,
+            _ if is(&"host") => Kind::Host,
+            _ => Kind::Text,
+        };
+        self.apply(value, kind)
+    }
+
+    /// A request-target.
+    pub fn target(&self, target: &[u8]) -> CompactString {
+        self.apply(target, Kind::Target)
+    }
+
+    /// Any other text of the wire: a host, a reason phrase, a method, a header's name.
+    pub fn text(&self, bytes: &[u8]) -> CompactString {
+        self.apply(bytes, Kind::Host)
+    }
+
+    fn apply(&self, raw: &[u8], kind: Kind) -> CompactString {
+        if self.off || !(self.may_hold_secret(raw, kind)) {
+            return escape(raw);
+        }
+        let secrets = self.secrets(raw, kind);
+        if secrets.is_empty() {
+            return escape(raw);
+        }
+        let mut out = CompactString::with_capacity(raw.len());
+        let mut done = 0;
+        for range in secrets {
+            escape_into(&mut out, raw.get(done..range.start).unwrap_or_default());
+            out.push_str(MASK);
+            done = range.end;
+        }
+        escape_into(&mut out, raw.get(done..).unwrap_or_default());
+        out
+    }
+
+    /// One quick look for the bytes without which there is no secret; nearly every text passes by this.
+    fn may_hold_secret(&self, raw: &[u8], kind: Kind) -> bool {
+        let special = raw.iter().fold(false, |any, b| any | matches!(b, b'=' | b'@' | b'%'));
+        let has_scheme = kind != Kind::Target && memchr::memmem::find(raw, b" ").is_some();
+        special || has_scheme || !self.paths.is_empty()
+    }
+}
+
+/// `Bearer ****` for credentials behind a known scheme, else `****`.
+fn masked_value(name: &[u8], value: &[u8]) -> CompactString {
+    let carries_scheme = |suffix: &[u8]| name.len() >= suffix.len() && name.to_ascii_lowercase().ends_with(suffix);
+    if (carries_scheme(b"authorization") || carries_scheme(b"authenticate"))
+        && let Some(scheme) = value.split(|b| *b == b' ').next()
+        && SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known.as_bytes()))
+        && scheme.len() < value.len()
+    {
+        let mut out = escape(scheme);
+        out.push(' ');
+        out.push_str(MASK);
+        return out;
+    }
+    CompactString::const_new(MASK)
+}

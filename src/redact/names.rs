@@ -1,0 +1,363 @@
+//! Which header and parameter names are secret: the built-in lists, and how settings change them.
+//!
+//! Names are compared squeezed: lower case, letters and digits only, so that `X-Api-Key`, `x_api_key` and
+//! `xApiKey` are one name. Knows nothing of values.
+
+use std::str::FromStr;
+
+use compact_str::CompactString;
+
+use crate::glob::{BadPattern, Glob};
+
+/// Header names whose value is a secret, squeezed.
+const HEADERS: &[&str] = &[
+    "auth",
+    "authenticationinfo",
+    "dpop",
+    "otp",
+    "proxyauthenticate",
+    "proxyauthenticationinfo",
+    "secwebsocketprotocol", // browsers put bearer tokens there, having no other header to set
+    "wwwauthenticate",
+    "xauth",
+    "xotp",
+];
+
+/// Parameter names whose value is a secret, squeezed.
+const PARAMETERS: &[&str] = &[
+    "auth",
+    "bearer",
+    "code",
+    "codeverifier",
+    "cred",
+    "creds",
+    "hmac",
+    "key",
+    "mac",
+    "oauthverifier",
+    "otp",
+    "pass",
+    "pin",
+    "pw",
+    "pwd",
+    "samlresponse",
+    "sid",
+    "sig",
+    "ticket",
+    "totp",
+];
+
+/// What makes any name secret that contains it, squeezed.
+const PARTS: &[&str] = &[
+    "accesskey",
+    "apikey",
+    "assertion",
+    "authkey",
+    "authoriz",
+    "clientcert",
+    "cookie",
+    "credential",
+    "csrf",
+    "customerkey",
+    "encryptionkey",
+    "functionskey",
+    "jwt",
+    "masterkey",
+    "passcode",
+    "passphrase",
+    "passwd",
+    "password",
+    "privatekey",
+    "secret",
+    "sessid",
+    "session",
+    "signature",
+    "subscriptionkey",
+    "token",
+    "xsrf",
+];
+
+/// Names that contain a secret part and are none, squeezed.
+const HARMLESS: &[&str] = &["accesscontrolallowcredentials"];
+
+/// A list of secret names, as REDACT_HEADERS and REDACT_QUERY give it.
+///
+/// | value | means |
+/// |---|---|
+/// | nothing | the built-in list |
+/// | `x-a,x-b*` or `+x-a,+x-b*` | the built-in list and these (`*` and `?` are wildcards) |
+/// | `-x-a` | not this one, though it be in the built-in list |
+/// | `=x-a,x-b` | these alone, instead of the built-in list |
+/// | `none` | no name is secret |
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameList {
+    built_in: bool,
+    added: Vec<Glob>,
+    exempt: Vec<Glob>,
+}
+
+/// The built-in list.
+impl Default for NameList {
+    fn default() -> Self {
+        Self { built_in: true, added: Vec::new(), exempt: Vec::new() }
+    }
+}
+
+impl FromStr for NameList {
+    type Err = BadPattern;
+
+    fn from_str(value: &str) -> Result<Self, BadPattern> {
+        let value = value.trim();
+        if value.eq_ignore_ascii_case("none") {
+            return Ok(Self::none());
+        }
+        let (mut list, entries) = match value.strip_prefix('=') {
+            Some(rest) => (Self::none(), rest),
+            None => (Self::default(), value),
+        };
+        for entry in entries.split(',').map(str::trim).filter(|e| !e.is_empty()) {
+            if entry.eq_ignore_ascii_case("none") {
+                return Err(BadPattern::new(value, "`none` stands alone"));
+            }
+            if entry.starts_with('=') {
+                return Err(BadPattern::new(value, "`=` stands once, before the whole list"));
+            }
+            match entry.strip_prefix('-') {
+                Some(name) => list.exempt.push(name_glob(name)?),
+                None => list.added.push(name_glob(entry.strip_prefix('+').unwrap_or(entry))?),
+            }
+        }
+        Ok(list)
+    }
+}
+
+fn name_glob(name: &str) -> Result<Glob, BadPattern> {
+    let kept = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'*' | b'?');
+    let squeezed: String = name.bytes().filter(kept).map(char::from).collect();
+    if squeezed.is_empty() {
+        return Err(BadPattern::new(name, "is no name"));
+    }
+    Glob::ignoring_case(&squeezed)
+}
+
+impl NameList {
+    /// No name is secret.
+    pub fn none() -> Self {
+        Self { built_in: false, added: Vec::new(), exempt: Vec::new() }
+    }
+
+    /// Whether no name can be secret.
+    pub fn is_none(&self) -> bool {
+        !self.built_in && self.added.is_empty()
+    }
+
+    pub(super) fn holds_header(&self, name: &[u8]) -> bool {
+        self.holds(&squeeze(name), HEADERS)
+    }
+
+    /// `name` as it stands in a URL: percent-decoded here. Of `user[pwd]` and `user.pwd` each part counts too.
+    pub(super) fn holds_parameter(&self, name: &[u8]) -> bool {
+        if self.is_none() {
+            return false;
+        }
+        let decoded;
+        let name = if name.contains(&b'%') {
+            decoded = percent_decode(name);
+            &decoded
+        } else {
+            name
+        };
+        if self.holds(&squeeze(name), PARAMETERS) {
+            return true;
+        }
+        let is_joint = |b: &u8| matches!(b, b'[' | b']' | b'.');
+        name.iter().any(is_joint) && name.split(is_joint).any(|part| self.holds(&squeeze(part), PARAMETERS))
+    }
+
+    fn holds(&self, squeezed: &str, exact: &[&str]) -> bool {
+        if squeezed.is_empty() {
+            return false;
+        }
+        let built_in = self.built_in && is_built_in(squeezed, exact);
+        let secret = built_in || self.added.iter().any(|glob| glob.matches(squeezed.as_bytes()));
+        secret && !self.exempt.iter().any(|glob| glob.matches(squeezed.as_bytes()))
+    }
+}
+
+fn is_built_in(squeezed: &str, exact: &[&str]) -> bool {
+    let letters = letter_set(squeezed);
+    let has = |part: &&str| letter_set(part) & !letters == 0 && squeezed.contains(*part);
+    exact.contains(&squeezed) || (PARTS.iter().any(has) && !HARMLESS.contains(&squeezed))
+}
+
+/// One bit for each letter that occurs: spares most searches for a part.
+fn letter_set(name: &str) -> u32 {
+    name.bytes().filter(u8::is_ascii_lowercase).fold(0, |set, b| set | 1 << (b - b'a'))
+}
+
+fn squeeze(name: &[u8]) -> CompactString {
+    name.iter().filter(|b| b.is_ascii_alphanumeric()).map(|b| char::from(b.to_ascii_lowercase())).collect()
+}
+
+/// Percent-decoding, `+` as space; a `%` without two digits stays.
+pub(super) fn percent_decode(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((first, tail)) = rest.split_first() {
+        let escaped = tail.split_at_checked(2).and_then(|(digits, tail)| Some((hex_byte(digits)?, tail)));
+        rest = match (first, escaped) {
+            (b'%', Some((byte, tail))) => {
+                out.push(byte);
+                tail
+            }
+            (b'+', _) => {
+                out.push(b' ');
+                tail
+            }
+            _ => {
+                out.push(*first);
+                tail
+            }
+        };
+    }
+    out
+}
+
+fn hex_byte(digits: &[u8]) -> Option<u8> {
+    let digits = std::str::from_utf8(digits).ok().filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    u8::from_str_radix(digits, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(value: &str) -> NameList {
+        value.parse().unwrap()
+    }
+
+    #[test]
+    fn the_built_in_list_knows_the_usual_secrets_and_spares_the_rest() {
+        let built_in = NameList::default();
+        for name in [
+            "Authorization",
+            "proxy-authorization",
+            "Cookie",
+            "SET-COOKIE",
+            "x-api-key",
+            "X_API_KEY",
+            "api-key",
+            "X-Auth-Token",
+            "x-csrf-token",
+            "x-xsrf-token",
+            "X-Amz-Security-Token",
+            "X-Vault-Token",
+            "Private-Token",
+            "X-Goog-IAM-Authorization-Token",
+            "X-Gitlab-Token",
+            "X-Hub-Signature-256",
+            "Stripe-Signature",
+            "X-Forwarded-Client-Cert",
+            "Authentication-Info",
+            "WWW-Authenticate",
+            "X-Session-Id",
+            "X-Client-Secret",
+            "X-Acme-Credentials",
+            "Ocp-Apim-Subscription-Key",
+            "Sec-WebSocket-Protocol",
+            "Cf-Access-Jwt-Assertion",
+        ] {
+            assert!(built_in.holds_header(name.as_bytes()), "{name}");
+        }
+        for name in [
+            "Host",
+            "User-Agent",
+            "Content-Type",
+            "Accept",
+            "X-Request-Id",
+            "ETag",
+            "traceparent",
+            "Sec-WebSocket-Key",
+            "Access-Control-Allow-Credentials",
+            "X-Forwarded-For",
+            "Keep-Alive",
+            "Author",
+            "",
+        ] {
+            assert!(!built_in.holds_header(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_built_in_list_knows_the_usual_parameters_however_they_are_written() {
+        let built_in = NameList::default();
+        for name in [
+            "token",
+            "TOKEN",
+            "access_token",
+            "accessToken",
+            "id_token",
+            "refresh-token",
+            "auth",
+            "apikey",
+            "api_key",
+            "key",
+            "secret",
+            "client_secret",
+            "password",
+            "passwd",
+            "pwd",
+            "sig",
+            "signature",
+            "X-Amz-Signature",
+            "X-Amz-Credential",
+            "X-Amz-Security-Token",
+            "X-Goog-Signature",
+            "code",
+            "session",
+            "sid",
+            "jwt",
+            "JSESSIONID",
+            "PHPSESSID",
+            "AWSAccessKeyId",
+            "%74oken",
+            "tok%65n",
+            "user[password]",
+            "user%5Bpwd%5D",
+            "login.pwd",
+            "data[key]",
+        ] {
+            assert!(built_in.holds_parameter(name.as_bytes()), "{name}");
+        }
+        for name in ["q", "page", "id", "keyword", "sort", "zipcode", "state", "monkey", "assign", "design", "", "%"] {
+            assert!(!built_in.holds_parameter(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn settings_extend_reduce_replace_or_switch_off() {
+        assert!(list("x-foo, +X-Bar*").holds_header(b"x-bar-baz"));
+        assert!(list("x-foo").holds_header(b"X_Foo"));
+        assert!(list("x-foo").holds_header(b"cookie"));
+        assert!(!list("-key").holds_parameter(b"key"));
+        assert!(list("-key").holds_parameter(b"token"));
+        assert!(list("=x-foo").holds_header(b"x-foo"));
+        assert!(!list("=x-foo").holds_header(b"cookie"));
+        assert!(list("none").is_none() && list("=").is_none());
+        assert!(!list("none").holds_header(b"cookie"));
+        assert_eq!(list(""), NameList::default());
+    }
+
+    #[test]
+    fn a_list_that_contradicts_itself_is_refused() {
+        for value in ["none,x-foo", "x-foo,=x-bar", "--", "+"] {
+            assert!(value.parse::<NameList>().is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn percent_decoding_leaves_what_is_no_escape() {
+        assert_eq!(percent_decode(b"a%20b+c%zz%4"), b"a b c%zz%4");
+        assert_eq!(percent_decode(b"%+1%2"), b"% 1%2");
+    }
+}

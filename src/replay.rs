@@ -1,0 +1,202 @@
+//! `podtap replay`: capture files in, the records that seeing them live would have given out.
+//!
+//! One dissector reads all files, so that a connection may go on in the next one. Sinks hold the replay up instead of
+//! losing records.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::assembly::{Assembly, Started};
+use crate::cli::{self, Input};
+use crate::config::{self, Config};
+use crate::dissect::Dissector;
+use crate::ledger::{LeftOut, RecordLedger};
+use crate::logging;
+use crate::metrics::{KernelCounters, closing_lines};
+use crate::pipeline::Pipeline;
+use crate::record::Record;
+use crate::settings::Pairs;
+use crate::sink::WhenFull;
+use crate::source::FrameFilter;
+use crate::source::file::CaptureReader;
+use crate::tcp::CloseReason;
+
+/// Records handed on at once.
+const AT_ONCE: usize = 128;
+
+/// Runs `podtap replay`.
+pub fn replay(inputs: &[Input], flags: &Pairs) -> ExitCode {
+    let config = match config::load(flags) {
+        Ok(config) => config,
+        Err(wrong) => return cli::refuse(&wrong),
+    };
+    logging::start(&config);
+    match Replay::new(&config) {
+        Ok(replay) => replay.run(inputs),
+        Err(error) => {
+            eprintln!("podtap: {error}");
+            ExitCode::from(cli::USAGE)
+        }
+    }
+}
+
+struct Replay {
+    assembly: Assembly,
+    filter: Option<FrameFilter>,
+    grace: std::time::Duration,
+    /// Ctrl-C: what was read so far is finished properly.
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Replay {
+    fn new(config: &Config) -> Result<Self, Box<dyn std::error::Error>> {
+        let settings = &config.settings;
+        let own_ips = settings.own_ips.given().map(|ips| ips.to_vec()).unwrap_or_default();
+        let filter = settings.cap_filter.replay().map(FrameFilter::new);
+        let interrupted = Arc::default();
+        on_interrupt(Arc::clone(&interrupted))?;
+        Ok(Self { assembly: Assembly::new(config, own_ips)?, filter, grace: settings.grace_period.0, interrupted })
+    }
+
+    fn run(mut self, inputs: &[Input]) -> ExitCode {
+        let sinks = match self.assembly.sinks(WhenFull::Wait) {
+            Ok(sinks) => sinks,
+            Err(error) => {
+                eprintln!("podtap: cannot start a sink: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
+        let mut dissector = self.assembly.dissector();
+        let mut pipeline = self.assembly.pipeline(&sinks, None);
+        let mut whole = true;
+        for input in inputs {
+            if let Err(error) = self.read(input, &mut dissector, &mut pipeline) {
+                eprintln!("podtap: {}: {error}", input.name());
+                whole = false;
+            }
+        }
+        dissector.finish(CloseReason::EndOfCapture);
+        pipeline.push(dissector.records());
+        pipeline.flush();
+        self.close(&dissector, pipeline.ledger(), &sinks);
+        if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    fn read<S, E>(
+        &mut self,
+        input: &Input,
+        dissector: &mut Dissector,
+        pipeline: &mut Pipeline<S, E>,
+    ) -> Result<(), Box<dyn std::error::Error>>
+    where
+        S: FnMut(&mut Record) -> Option<LeftOut>,
+        E: FnMut(&Record, &mut Vec<u8>),
+    {
+        let (source, size) = input.open()?;
+        let mut reader = CaptureReader::open(source)?;
+        let mut progress = Progress::new(input, size);
+        let mut frames = 0u64;
+        while let Some(frame) = reader.next_frame()? {
+            if let Some(filter) = self.filter.as_mut()
+                && !filter.matches(&frame)?
+            {
+                continue;
+            }
+            dissector.handle_frame(&frame, |_| false);
+            if dissector.records().len() >= AT_ONCE {
+                pipeline.push(dissector.records());
+            }
+            frames += 1;
+            if frames.is_multiple_of(4096) {
+                progress.show(reader.bytes_read());
+                if self.interrupted.load(Ordering::Relaxed) || pipeline.is_over() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&self, dissector: &Dissector, records: &RecordLedger, sinks: &Started) {
+        let counts = sinks.all().finish(self.grace);
+        let lines = closing_lines(&dissector.ledger(), &KernelCounters::default(), records, &counts);
+        eprint!("{lines}{}", cli::protocol_lines(dissector.protocols()));
+    }
+}
+
+impl Input {
+    /// As it is called in messages.
+    fn name(&self) -> String {
+        match self {
+            Self::Stdin => "standard input".to_owned(),
+            Self::File(path) => crate::settings::printable(&path.display().to_string()),
+        }
+    }
+
+    fn open(&self) -> io::Result<(Box<dyn Read>, Option<u64>)> {
+        match self {
+            Self::Stdin => Ok((Box::new(io::stdin().lock()), None)),
+            Self::File(path) => {
+                let file = File::open(path)?;
+                let size = file.metadata().ok().filter(|m| m.is_file()).map(|m| m.len());
+                Ok((Box::new(file), size))
+            }
+        }
+    }
+}
+
+/// How far the replay has come; shown on a terminal that shows nothing else.
+struct Progress {
+    name: String,
+    /// Size of the file; `None` shows nothing.
+    size: Option<u64>,
+    percent: u64,
+}
+
+impl Progress {
+    fn new(input: &Input, size: Option<u64>) -> Self {
+        let visible = io::stderr().is_terminal() && !io::stdout().is_terminal();
+        Self { name: input.name(), size: size.filter(|s| visible && *s > 0), percent: 0 }
+    }
+
+    fn show(&mut self, bytes: u64) {
+        let Some(size) = self.size else { return };
+        let now = bytes.saturating_mul(100) / size;
+        if now != self.percent {
+            self.percent = now;
+            let bar = "#".repeat((now / 4) as usize);
+            let _ = write!(io::stderr(), "\r{} [{bar:<25}] {now:>3} %", self.name);
+            let _ = io::stderr().flush();
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.percent > 0 {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+/// Sets `flag` at the first Ctrl-C or SIGTERM; the second ends the process.
+fn on_interrupt(flag: Arc<AtomicBool>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let wait = async move {
+        let Ok(mut term) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
+        loop {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = term.recv() => {}
+            }
+            if flag.swap(true, Ordering::Relaxed) {
+                std::process::exit(cli::INTERRUPTED);
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(wait))?;
+    Ok(())
+}
