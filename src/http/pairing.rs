@@ -271,7 +271,9 @@ impl Pairing {
         let next = self.slots.iter().position(|s| !s.answered);
         let sure = next.filter(|at| !self.responses_lost && self.slots.get(*at).is_some_and(|s| !s.after_gap));
         let index = match sure {
-            Some(at) if self.trial => self.slots.get(at).is_none_or(|s| s.ack.is_none_or(|a| a == offset)).then_some(at),
+            Some(at) if self.trial => {
+                self.slots.get(at).is_none_or(|s| s.ack.is_none_or(|a| a == offset)).then_some(at)
+            }
             Some(at) => Some(at),
             None => self.by_acknowledgement(offset, ack, left),
         };
@@ -386,7 +388,10 @@ impl Pairing {
             self.first += 1;
             left.push(if lost { Left::Unpaired(slot) } else { Left::Paired(slot) });
         }
-        self.slots.iter_mut().filter(|s| !s.answered && s.ack.is_none_or(|ack| ack < end)).for_each(|s| s.doubtful = true);
+        self.slots
+            .iter_mut()
+            .filter(|s| !s.answered && s.ack.is_none_or(|ack| ack < end))
+            .for_each(|s| s.doubtful = true);
     }
 
     /// Takes out what is settled: pairs from the front, orphans that are whole.
@@ -438,5 +443,14 @@ fn split(slot: &mut Slot) -> Option<Loose> {
     let end = slot.response_end;
     let offset = slot.ack.unwrap_or(end);
     exchange.id = super::orphan_id(&exchange.connection.id, offset);
-    Some(Loose { exchange, offset, ack: None, done: true, end, waiting: false, trust: Trust::Unpaired, missing: Missing::default() })
+    Some(Loose {
+        exchange,
+        offset,
+        ack: None,
+        done: true,
+        end,
+        waiting: false,
+        trust: Trust::Unpaired,
+        missing: Missing::default(),
+    })
 }

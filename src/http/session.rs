@@ -404,7 +404,9 @@ impl Session {
             return Some(at).filter(|at| *at > 0);
         }
         let starts = memchr::memchr_iter(b'\n', bytes).map(|lf| lf + 1);
-        starts.take(64).find(|at| bytes.get(*at..).is_some_and(|rest| self.message_kind(from, classify(rest)).is_some()))
+        starts
+            .take(64)
+            .find(|at| bytes.get(*at..).is_some_and(|rest| self.message_kind(from, classify(rest)).is_some()))
     }
 
     fn on_gap(&mut self, conn: &Conn, from: Direction, offset: u64, len: u64, cause: GapCause, cx: &mut Context) {

@@ -49,7 +49,11 @@ fn request(rng: &mut Rng, id: &str) -> (Vec<u8>, bool) {
         0 => (format!("HEAD /{id} HTTP/1.1\r\nHost: shop\r\n\r\n").into_bytes(), true),
         1 => {
             let body = "b".repeat(1 + rng.below(4000) as usize);
-            (format!("POST /{id} HTTP/1.1\r\nHost: shop\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes(), false)
+            (
+                format!("POST /{id} HTTP/1.1\r\nHost: shop\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+                    .into_bytes(),
+                false,
+            )
         }
         2 => {
             let size = rng.between(1, 300) as usize;
@@ -60,7 +64,10 @@ fn request(rng: &mut Rng, id: &str) -> (Vec<u8>, bool) {
                 false,
             )
         }
-        _ => (format!("GET /{id} HTTP/1.1\r\nHost: shop\r\nUser-Agent: t/{}\r\n\r\n", rng.below(1000)).into_bytes(), false),
+        _ => (
+            format!("GET /{id} HTTP/1.1\r\nHost: shop\r\nUser-Agent: t/{}\r\n\r\n", rng.below(1000)).into_bytes(),
+            false,
+        ),
     }
 }
 
@@ -70,8 +77,11 @@ fn response(rng: &mut Rng, id: &str, head: bool) -> Vec<u8> {
     match rng.below(5) {
         _ if head => format!("HTTP/1.1 200 for-{id}\r\nContent-Length: {size}\r\n\r\n"),
         0 => format!("HTTP/1.1 204 for-{id}\r\n\r\n"),
-        1 => format!("HTTP/1.1 200 for-{id}\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", size.max(1))
-            .replace("\r\n1\r\n\r\n", "\r\n1\r\nx\r\n"),
+        1 => format!(
+            "HTTP/1.1 200 for-{id}\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+            size.max(1)
+        )
+        .replace("\r\n1\r\n\r\n", "\r\n1\r\nx\r\n"),
         _ => format!("HTTP/1.1 200 for-{id}\r\nContent-Length: {size}\r\n\r\n{body}"),
     }
     .into_bytes()
@@ -136,7 +146,12 @@ fn check_pairs(records: &[Exchange]) {
             continue;
         };
         let phrase = r.phrase.as_deref().unwrap_or_default();
-        assert_eq!(format!("/{}", phrase.trim_start_matches("for-")), q.target.as_str(), "a wrong pair: {}", e.trust.name());
+        assert_eq!(
+            format!("/{}", phrase.trim_start_matches("for-")),
+            q.target.as_str(),
+            "a wrong pair: {}",
+            e.trust.name()
+        );
         assert!(q.last >= q.first && r.last >= r.first, "time goes forward");
     }
 }
@@ -253,10 +268,24 @@ fn debug_one() {
     let env = |n: &str| std::env::var(n).unwrap().parse::<f64>().unwrap();
     let seed = env("SEED") as u64;
     let (mut frames, _) = traffic(seed);
-    if std::env::var("LOST").is_ok() { frames.remove(env("LOST") as usize); }
-    else { frames = Impair::new(seed).drop(env("DROP")).duplicate(env("DUP")).reorder(env("REO"), env("DIST") as usize).apply(frames); }
+    if std::env::var("LOST").is_ok() {
+        frames.remove(env("LOST") as usize);
+    } else {
+        frames = Impair::new(seed)
+            .drop(env("DROP"))
+            .duplicate(env("DUP"))
+            .reorder(env("REO"), env("DIST") as usize)
+            .apply(frames);
+    }
     let port = env("PORT") as u16;
-    let only: Vec<_> = frames.into_iter().filter(|f| { let mut d = podtap::packet::Decoder::new(Default::default()); let s = d.decode(&f.as_frame()).unwrap(); s.tuple.source.port == port || s.tuple.destination.port == port }).collect();
+    let only: Vec<_> = frames
+        .into_iter()
+        .filter(|f| {
+            let mut d = podtap::packet::Decoder::new(Default::default());
+            let s = d.decode(&f.as_frame()).unwrap();
+            s.tuple.source.port == port || s.tuple.destination.port == port
+        })
+        .collect();
     debug(&only);
 }
 
@@ -266,10 +295,27 @@ fn debug(frames: &[SynthFrame]) {
     for f in frames {
         if let Some(s) = d.decode(&f.as_frame()) {
             let text = String::from_utf8_lossy(&s.payload[..s.payload.len().min(40)]).replace("\r\n", "|");
-            eprintln!("{:>9} {} > {} {:?} seq {} ack {} len {} {text}", f.at.since(t0) / 1000, s.tuple.source.port, s.tuple.destination.port, s.flags, s.seq, s.ack, s.payload.len());
+            eprintln!(
+                "{:>9} {} > {} {:?} seq {} ack {} len {} {text}",
+                f.at.since(t0) / 1000,
+                s.tuple.source.port,
+                s.tuple.destination.port,
+                s.flags,
+                s.seq,
+                s.ack,
+                s.payload.len()
+            );
         }
     }
     for e in dissect(frames) {
-        eprintln!("{} {:?} {:?} {} {:?} {:?}", e.id, e.request.as_ref().map(|r| format!("{} {}", r.method, r.target)), e.response.as_ref().map(|r| r.phrase.clone()), e.trust.name(), e.unanswered, e.weird.iter().map(|w| w.name()).collect::<Vec<_>>());
+        eprintln!(
+            "{} {:?} {:?} {} {:?} {:?}",
+            e.id,
+            e.request.as_ref().map(|r| format!("{} {}", r.method, r.target)),
+            e.response.as_ref().map(|r| r.phrase.clone()),
+            e.trust.name(),
+            e.unanswered,
+            e.weird.iter().map(|w| w.name()).collect::<Vec<_>>()
+        );
     }
 }
