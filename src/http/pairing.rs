@@ -178,6 +178,8 @@ impl Pairing {
     pub(super) fn request(&mut self, mut slot: Slot, left: &mut Vec<Left>) -> Option<u64> {
         self.confirm_by(&slot, left);
         slot.after_gap = std::mem::take(&mut self.requests_lost);
+        // Nothing came back between the two: the second did not wait for the first one's answer.
+        self.pipelined |= slot.ack.is_some() && self.slots.back().is_some_and(|last| last.ack == slot.ack);
         if self.slots.len() >= MAX_PENDING {
             self.give_up_front(left);
         }
