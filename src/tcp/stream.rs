@@ -133,6 +133,17 @@ impl Stream {
         self.known && (0..=self.edge()).contains(&nearest(self.origin, ack, self.next))
     }
 
+    /// Stands where a RST with `seq` says its sender was.
+    pub(super) fn skip_to(&mut self, seq: u32) {
+        let offset = nearest(self.origin, seq, self.next);
+        self.next = self.next.max(u64::try_from(offset).unwrap_or(0));
+    }
+
+    /// Whether `offset` lies at or after all that was passed on.
+    pub(super) fn is_ahead(&self, offset: i64) -> bool {
+        offset >= self.next.cast_signed()
+    }
+
     /// What an acknowledgement number of the opposite side means here; tells the origin if none is known.
     pub(super) fn read_ack(&mut self, ack: u32) -> Acked {
         if !self.known {

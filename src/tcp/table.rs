@@ -132,7 +132,14 @@ impl<A: Analyzer> Table<A> {
                 self.slots.touch(index);
             }
             Verdict::Ignore => {}
-            Verdict::Close(reason) => self.end(index, segment.at, reason, context),
+            Verdict::Close(reason) => {
+                self.end(index, segment.at, reason, context);
+                if segment.flags.rst()
+                    && let Some(connection) = self.slots.get(index)
+                {
+                    connection.note_reset(from, segment);
+                }
+            }
             Verdict::Replace => self.replace(index, from, segment, context),
         }
     }
