@@ -309,7 +309,7 @@ impl<A: Analyzer> Connection<A> {
     fn connect_failed(&mut self, at: Timestamp) -> bool {
         let Some(originator) = self.conn.originator else { return false };
         let (own, opposite) = split(&mut self.streams, originator);
-        let lone_syn = own.syn && !own.talked && !own.fin_seen() && !opposite.seen();
+        let lone_syn = own.syn && !own.talked && !opposite.seen();
         lone_syn && at.since(self.conn.first_seen) >= CONNECT_PATIENCE
     }
 

@@ -272,7 +272,6 @@ impl Stream {
             self.end(at, outlet);
         } else {
             self.disorder(at).fin.get_or_insert(Fin { offset, at });
-            self.acked = self.without_fin(self.acked);
         }
     }
 
@@ -364,7 +363,6 @@ impl Stream {
     fn drain<A: Analyzer>(&mut self, disorder: &mut Disorder, outlet: &mut Outlet<'_, A>) {
         while let Some(chunk) = disorder.take_at(self.next, outlet) {
             self.pass_on(chunk.piece(), outlet);
-            disorder.fin = disorder.fin.filter(|f| f.offset >= self.next);
             if disorder.fin.is_some_and(|f| f.offset == self.next) {
                 break;
             }

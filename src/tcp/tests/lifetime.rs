@@ -124,6 +124,19 @@ fn a_new_syn_on_the_same_endpoints_is_a_new_connection() {
 }
 
 #[test]
+fn a_new_syn_is_believed_at_once_where_nothing_lives() {
+    for (name, before, event) in
+        [("half closed", vec!["> F 100 500 abc"], Some("Reused")), ("never answered", vec![], None)]
+    {
+        let mut bench = Bench::new(limits());
+        bench.feed(&["> S 99 -"]).feed(&before).feed(&["> S 7099 -"]);
+        assert_eq!(bench.events().get(2).map(String::as_str), event, "{name}");
+        assert_eq!((bench.table.len(), bench.ledger().connections), (1, 2), "{name}");
+        assert_eq!(bench.connection().initial_seq, [Some(7099), None], "{name}");
+    }
+}
+
+#[test]
 fn a_new_syn_whose_answer_is_not_captured_is_believed_when_bytes_follow_it() {
     let mut bench = opened();
     bench.feed(&["> - 100 500 abc", "> S 7099 -", "> - 7100 8500 new"]);
