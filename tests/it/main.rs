@@ -8,6 +8,7 @@
 )]
 
 mod allocations;
+mod fuzz_corpus;
 mod live;
 mod metamorphic;
 mod namespace;
