@@ -97,7 +97,10 @@ impl Play {
             1 => (head("POST", &format!("Content-Length: {}\r\n", body.len())), body),
             2 => {
                 let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
-                (head("PUT", "Transfer-Encoding: chunked\r\n"), if body.is_empty() { "0\r\n\r\n".to_owned() } else { chunked })
+                (
+                    head("PUT", "Transfer-Encoding: chunked\r\n"),
+                    if body.is_empty() { "0\r\n\r\n".to_owned() } else { chunked },
+                )
             }
             _ => (head("GET", ""), String::new()),
         };

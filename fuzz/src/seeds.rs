@@ -90,7 +90,8 @@ fn vxlan(frame: &SynthFrame) -> Vec<Vec<u8>> {
 fn conversations() -> Vec<Vec<u8>> {
     use Side::{Client, Server};
     let get: &[&[u8]] = &[b"GET / HTTP/1.1\r\n", b"Host: shop.local:8080\r\n", b"\r\n"];
-    let post: &[&[u8]] = &[b"POST /a?token=x HTTP/1.1\r\n", b"Expect: 100-continue\r\n", b"Content-Length: 5\r\n", b"\r\n"];
+    let post: &[&[u8]] =
+        &[b"POST /a?token=x HTTP/1.1\r\n", b"Expect: 100-continue\r\n", b"Content-Length: 5\r\n", b"\r\n"];
     let sized: &[&[u8]] = &[b"HTTP/1.1 200 OK\r\n", b"Content-Length: 5\r\n", b"\r\n", b"hello"];
     let chunked: &[&[u8]] =
         &[b"HTTP/1.1 200 OK\r\n", b"Transfer-Encoding: chunked\r\n", b"\r\n", b"5\r\nhello\r\n", b"0\r\n\r\n"];
@@ -100,15 +101,30 @@ fn conversations() -> Vec<Vec<u8>> {
     [
         open(0).send(Client, get).send(Server, sized).send(Client, get).send(Server, chunked),
         open(1).send(Client, get).send(Client, get).send(Client, get).send(Server, sized).send(Server, chunked),
-        open(2).send(Client, post).send(Server, &[b"HTTP/1.1 100 Continue\r\n\r\n"]).send(Client, &[b"hello"]).send(Server, sized),
+        open(2)
+            .send(Client, post)
+            .send(Server, &[b"HTTP/1.1 100 Continue\r\n\r\n"])
+            .send(Client, &[b"hello"])
+            .send(Server, sized),
         open(3).send(Client, get).send(Server, until_close).raw(&[0x8a, 0x11, 0x0a, 0x11]),
         open(4).send(Client, upgrade).send(Server, &[WORD_101]).send(Client, &[b"\0\x01\x02\x03"]),
-        open(5).send(Client, &[b"CONNECT db:5432 HTTP/1.1\r\n", b"\r\n"]).send(Server, sized).send(Client, &[b"\0\x01\x02\x03"]),
-        open(6).send(Client, get).raw(&[0x87, 0, 200]).send(Server, sized).raw(&[8, 37]).send(Client, get).send(Server, sized),
+        open(5)
+            .send(Client, &[b"CONNECT db:5432 HTTP/1.1\r\n", b"\r\n"])
+            .send(Server, sized)
+            .send(Client, &[b"\0\x01\x02\x03"]),
+        open(6)
+            .send(Client, get)
+            .raw(&[0x87, 0, 200])
+            .send(Server, sized)
+            .raw(&[8, 37])
+            .send(Client, get)
+            .send(Server, sized),
         open(7).send(Client, get).send(Server, sized).raw(&[11, 0]).send(Client, get).send(Server, sized).raw(&[14, 3]),
         open(0).send(Client, &[b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 80\r\n"]).send(Client, get).send(Server, sized),
         open(0).raw(&[5]).raw(&[1, 21, 43, 0, 30]).raw(&[0x85]).raw(&[9, 22, 43, 46, 0, 3]),
-        open(0).send(Client, &[b"HEAD /h HTTP/1.1\r\n", b"\r\n"]).send(Server, &[b"HTTP/1.1 200 OK\r\n", b"Content-Length: 5\r\n", b"\r\n"]),
+        open(0)
+            .send(Client, &[b"HEAD /h HTTP/1.1\r\n", b"\r\n"])
+            .send(Server, &[b"HTTP/1.1 200 OK\r\n", b"Content-Length: 5\r\n", b"\r\n"]),
     ]
     .map(Script::bytes)
     .to_vec()
@@ -133,7 +149,8 @@ fn settings() -> Vec<Vec<u8>> {
         all(|default| default),
         all(|_| "none"),
         all(|_| "-1, x"),
-        b"FLUENTD_HSOT=x\nFORMAT=text\nSHOP_SERVICE_HOST=10.0.0.1\nSEND_LOGS_TO=stdout, file\nFILE_PATH=/tmp/x".to_vec(),
+        b"FLUENTD_HSOT=x\nFORMAT=text\nSHOP_SERVICE_HOST=10.0.0.1\nSEND_LOGS_TO=stdout, file\nFILE_PATH=/tmp/x"
+            .to_vec(),
         b"SAMPLE=0.5\nTAGS=a=b,c=d\nREDACT_PATH=/reset/*\nROUTES=/a/{id}\0FORMAT=ecs\nRATE_LIMIT=10/s".to_vec(),
         b"IGNORE_STATUS=4xx,200\nTIMEOUT_AFTER_MS=1s\nOWN_IPS=10.0.0.1,::1\nTRUSTED_PROXIES=10.0.0.0/8".to_vec(),
     ]

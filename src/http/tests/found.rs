@@ -35,7 +35,10 @@ fn an_informational_response_after_a_loss_moves_no_evidence_to_another_request()
 
 #[test]
 fn a_head_that_lost_its_rest_is_never_complete() {
-    for (request, response) in [(get("/"), "HTTP/1.1 204 No\r\nA: b\r\nC"), ("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n".into(), "HTTP/1.1 200 OK\r\nA")] {
+    for (request, response) in [
+        (get("/"), "HTTP/1.1 204 No\r\nA: b\r\nC"),
+        ("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n".into(), "HTTP/1.1 200 OK\r\nA"),
+    ] {
         let mut wire = Wire::new();
         wire.client(&request).server(response).lose(FromHigh, 30);
         let records = wire.close(CloseReason::Closed);
@@ -52,7 +55,7 @@ fn a_head_over_the_limit_is_cut_the_same_way_in_one_segment_as_in_many() {
     let head = format!("GET /big HTTP/1.1\r\nHost: a\r\nCookie: {}", "c".repeat(70_000));
     for step in [1000, 30_000, 80_000] {
         let mut wire = Wire::new();
-        head.as_bytes().chunks(step).for_each(|part| drop(wire.data(FromLow, part)));
+        head.as_bytes().chunks(step).for_each(|part| _ = wire.data(FromLow, part));
         wire.server(OK);
         let records = wire.close(CloseReason::Closed);
         assert_eq!(records.iter().map(line).collect::<Vec<_>>(), ["GET /big 200 truncated"], "{step}");
@@ -111,22 +114,23 @@ fn the_halves_of_a_contradicted_pair_tell_each_only_its_own() {
 
 #[test]
 fn when_ticks_come_does_not_change_what_is_told_of_a_timeout() {
-    let play = |ticks: &[i64], pause: i64| {
+    let play = |ticks: &[i64], pause: i64, answered: bool| {
         let mut wire = Wire::new();
         wire.client(&get("/"));
-        ticks.iter().for_each(|t| drop(wire.tick(*t)));
+        ticks.iter().for_each(|t| _ = wire.tick(*t));
         wire.now += (pause - ticks.iter().sum::<i64>()) * 1_000_000;
-        wire.server(OK);
+        if answered {
+            wire.server(OK);
+        }
         wire.close(CloseReason::Closed)
     };
-    for pause in [9_000, 11_000, 30_000] {
-        let without = play(&[], pause);
-        for ticks in [&[8_000][..], &[3_000, 5_000], &[500; 17]] {
-            assert_eq!(play(ticks, pause), without, "{pause} ms, ticks {ticks:?}");
-        }
-        if pause > 10_000 {
-            for ticks in [&[10_000][..], &[10_400], &[3_000, 7_900], &[10_001, 900]] {
-                assert_eq!(play(ticks, pause), without, "{pause} ms, ticks {ticks:?}");
+    let early: &[&[i64]] = &[&[8_000], &[3_000, 5_000], &[500; 17]];
+    let late: &[&[i64]] = &[&[10_000], &[10_400], &[3_000, 7_900], &[10_001, 900]];
+    for (pause, ticks) in [(9_000, early), (11_000, early), (11_000, late), (30_000, late)] {
+        for answered in [true, false] {
+            let without = play(&[], pause, answered);
+            for ticks in ticks {
+                assert_eq!(play(ticks, pause, answered), without, "{pause} ms, ticks {ticks:?}");
             }
         }
     }
