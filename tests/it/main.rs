@@ -9,6 +9,7 @@
 
 mod allocations;
 mod corpora;
+mod fuzz_corpus;
 mod live;
 mod metamorphic;
 mod namespace;
