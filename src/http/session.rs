@@ -265,6 +265,11 @@ impl Session {
             cx.ledger.not_http.add(NotHttp::Unknown as usize, chunk.bytes.len() as u64);
             return chunk.bytes.len();
         }
+        if self.kind(from) == Some(Kind::Response) && self.pairing.answers_http09() {
+            // HTTP/0.9 answers with a body and nothing else (RFC 1945 §6): there is no status to tell.
+            self.reader(from).state = State::Opaque(NotHttp::Unknown);
+            return 0;
+        }
         self.stray.insert(Weird::GarbageBetweenMessages);
         self.contradict(cx);
         self.reader(from).state = State::Resync { lost: false };
@@ -562,8 +567,10 @@ impl Session {
         }
     }
 
+    /// How far the messages of this stream are known: a head under way is not.
     pub(super) fn parsed_to(&mut self, from: Direction) -> u64 {
-        self.reader(from).parsed_to
+        let reader = self.reader(from);
+        if matches!(reader.state, State::Head) { reader.begun.offset } else { reader.parsed_to }
     }
 }
 
