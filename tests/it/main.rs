@@ -8,6 +8,7 @@
 )]
 
 mod allocations;
+mod e2e;
 mod live;
 mod metamorphic;
 mod namespace;
