@@ -10,6 +10,7 @@
 mod allocations;
 mod corpora;
 mod fuzz_corpus;
+mod e2e;
 mod live;
 mod metamorphic;
 mod namespace;
