@@ -187,7 +187,8 @@ fn begin(conversation: Conversation, kind: u32, rng: &mut Rng) -> Conversation {
     let target = format!("/backups/{}.tar.zst", rng.below(100_000));
     let get = request("GET", &target, &[("Host", "backup.internal"), ("Accept", "*/*")], b"");
     match kind {
-        0 => conversation.client(upload_head(&target, BODY)),
+        // The acknowledgement opens the window; a SYN's is small.
+        0 => conversation.client(upload_head(&target, BODY)).server_ack(),
         1 => conversation.client(get).server(download_head(None)),
         _ => conversation.client(get).server(download_head(Some(BODY))),
     }
