@@ -10,4 +10,6 @@ pub mod record;
 pub mod ledger;
 pub mod packet;
 pub mod synth;
+// edges
+pub mod demo;
 pub mod tcp;
