@@ -12,6 +12,8 @@ pub mod settings;
 pub mod ledger;
 pub mod packet;
 pub mod synth;
+// edges
+pub mod demo;
 pub mod tcp;
 pub mod redact;
 pub mod shape;
