@@ -12,8 +12,6 @@ pub mod settings;
 pub mod ledger;
 pub mod packet;
 pub mod synth;
-// edges
-pub mod demo;
 pub mod tcp;
 pub mod redact;
 pub mod shape;
@@ -33,3 +31,4 @@ pub mod assembly;
 pub mod cli;
 pub mod replay;
 pub mod run;
+pub mod demo;

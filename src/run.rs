@@ -3,7 +3,7 @@
 //! One thread for each interface carries frames to encoded records; this one waits for signals, serves metrics and keeps
 //! the list of our own sockets fresh. Shutdown is end-of-stream: captures stop, sinks run empty, the ledger is printed.
 
-mod tap;
+pub(crate) mod tap;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -1,15 +1,17 @@
 //! Traffic worth looking at: one mix of scenes, played on loopback or rendered to frames.
 //!
-//! Each scene is one TCP connection with a script for both its ends, so both ways show the same exchanges. Does not
-//! capture anything: `podtap demo` does that beside it.
+//! Each scene is one TCP connection with a script for both its ends, so both ways show the same exchanges. `show` is
+//! `podtap demo`; everything else here knows no capture and no record.
 
 mod live;
 mod scenes;
 mod script;
+mod show;
 
 pub use live::{Played, Stage};
+pub use show::demo;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::flow::{Endpoint, Timestamp};
@@ -19,13 +21,15 @@ use script::{Script, Step};
 /// Part of every secret in the mix: what no output of podtap may show.
 pub const SECRET_MARK: &str = "made-up";
 
+/// Where the server of the rendered mix stands.
+pub const RENDERED_SERVER: Endpoint = Endpoint { ip: IpAddr::V4(Ipv4Addr::new(10, 1, 0, 20)), port: 8080 };
+
 /// The mix as a tap beside the server would see it, from `start` on: about three seconds of time.
 pub fn rendered(start: Timestamp) -> Vec<SynthFrame> {
     let scenes = scenes::mix();
     let frames = scenes.iter().zip(0u8..).map(|(scene, number)| {
         let client = Endpoint::new(Ipv4Addr::new(10, 1, 0, 100 + number % 8), 40_000 + 13 * u16::from(number));
-        let server = Endpoint::new(Ipv4Addr::new(10, 1, 0, 20), 8080);
-        render(scene, Conversation::new(client, server).at(start))
+        render(scene, Conversation::new(client, RENDERED_SERVER).at(start))
     });
     merge(frames).collect()
 }

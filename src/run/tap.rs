@@ -24,22 +24,22 @@ const PUBLISH_EVERY: u64 = 1_000_000_000;
 
 /// Whether anything happens, seen from outside the capture threads.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Activity(Arc<(AtomicU64, AtomicBool)>);
+pub(crate) struct Activity(Arc<(AtomicU64, AtomicBool)>);
 
 impl Activity {
     /// Frames so far, roughly: as of the last tick.
-    pub(super) fn frames(&self) -> u64 {
+    pub(crate) fn frames(&self) -> u64 {
         self.0.0.load(Ordering::Relaxed)
     }
 
     /// Whether an exchange was open at the last tick.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.0.1.load(Ordering::Relaxed)
     }
 }
 
 /// The sink of frames of one interface.
-pub(super) struct Tap<S, E> {
+pub(crate) struct Tap<S, E> {
     interface: String,
     dissector: Dissector,
     pipeline: Pipeline<S, E>,
@@ -57,7 +57,7 @@ where
     S: FnMut(&mut Record) -> Option<LeftOut>,
     E: FnMut(&Record, &mut Vec<u8>),
 {
-    pub(super) fn new(
+    pub(crate) fn new(
         interface: String,
         dissector: Dissector,
         pipeline: Pipeline<S, E>,
@@ -72,7 +72,7 @@ where
     }
 
     /// The capture is over: everything open goes out.
-    pub(super) fn finish(mut self) -> Protocols {
+    pub(crate) fn finish(mut self) -> Protocols {
         self.dissector.finish(CloseReason::Shutdown);
         self.pipeline.push(self.dissector.records());
         self.pipeline.flush();
@@ -115,12 +115,6 @@ where
     }
 
     fn on_state(&mut self, state: &State) {
-        match state {
-            State::Capturing { link } => tracing::info!(interface = self.interface, link = link.0, "capturing"),
-            State::Waiting { reason } => {
-                tracing::warn!(interface = self.interface, reason, "waiting for the interface")
-            }
-        }
         self.metrics.set_capturing(matches!(state, State::Capturing { .. }));
     }
 }
