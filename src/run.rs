@@ -74,7 +74,7 @@ impl Live {
     fn start(config: &Config) -> Result<Self, Box<dyn std::error::Error>> {
         let settings = config.settings.clone();
         let filter = config.settings.cap_filter.live().unwrap_or_default();
-        check_filter(filter).map_err(|error| format!("CAP_FILTER: {error}"))?;
+        check_filter(filter)?;
         let tables = Tables::read();
         let given = settings.own_ips.given().map(|ips| ips.to_vec());
         let own_ips = tables.own_ips(given.as_deref().unwrap_or(&settings.pod_ips));
@@ -108,10 +108,10 @@ impl Live {
             tracing::info!("listening on {choice}");
         }
         tracing::debug!(filter, "capture filter");
-        let sinks: Vec<_> = self.settings.send_logs_to.iter().map(|sink| sink.word()).collect();
         let terminal = std::io::stdout().is_terminal();
-        let formats = self.settings.send_logs_to.iter().map(|sink| self.settings.format_at(*sink, terminal).word());
-        tracing::info!(to = sinks.join(","), format = formats.collect::<Vec<_>>().join(","), "sending records");
+        for sink in self.settings.send_logs_to.iter() {
+            tracing::info!("sending records to {} as {}", sink.word(), self.settings.format_at(*sink, terminal).word());
+        }
         if let Some(endpoint) = &self.endpoint {
             tracing::info!("metrics, /healthz and /readyz on {}", endpoint.address());
         }
@@ -135,7 +135,6 @@ impl Live {
         let probe = self.metrics.probe();
         let pipeline = assembly.pipeline(&self.sinks, Some(probe.clone()));
         let tap = tap::Tap::new(
-            choice.interface.clone(),
             assembly.dissector(),
             pipeline,
             self.own.view(),
@@ -169,7 +168,9 @@ impl Live {
         tokio::pin!(finished);
         tokio::select! {
             lines = &mut finished => {
-                eprint!("{lines}");
+                // A terminal shows ^C on the line where the closing lines would begin.
+                let apart = if why == Why::Interrupted && std::io::stderr().is_terminal() { "\n" } else { "" };
+                eprint!("{apart}{lines}");
                 Ok(ExitCode::SUCCESS)
             }
             // Whoever asks twice wants no more waiting.
@@ -300,7 +301,7 @@ pub fn check(settings: &Settings) -> Vec<cli::check::Finding> {
     let filter = settings.cap_filter.live().unwrap_or_default();
     findings.push(match check_filter(filter) {
         Ok(()) => Finding::ok("CAP_FILTER compiles"),
-        Err(error) => Finding::fail(format!("CAP_FILTER: {error}"), "see pcap-filter(7)"),
+        Err(error) => Finding::fail(error.to_string(), "see pcap-filter(7)"),
     });
     let choices = Tables::read().choose(&iface(settings));
     if choices.is_empty() {

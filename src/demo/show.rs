@@ -161,7 +161,6 @@ impl Show {
         let options = live::Options { filter: format!("tcp port {}", server.port()), ..live::Options::new(LOOPBACK) };
         let probe = self.metrics.probe();
         let tap = Tap::new(
-            LOOPBACK.to_owned(),
             self.assembly.dissector(),
             self.assembly.pipeline(&self.sinks, Some(probe.clone())),
             // The play is this process's own traffic, and wanted: nobody looks for our sockets here.

@@ -40,7 +40,6 @@ impl Activity {
 
 /// The sink of frames of one interface.
 pub(crate) struct Tap<S, E> {
-    interface: String,
     dissector: Dissector,
     pipeline: Pipeline<S, E>,
     own: View,
@@ -58,7 +57,6 @@ where
     E: FnMut(&Record, &mut Vec<u8>),
 {
     pub(crate) fn new(
-        interface: String,
         dissector: Dissector,
         pipeline: Pipeline<S, E>,
         own: View,
@@ -68,7 +66,7 @@ where
     ) -> Self {
         let kernel = KernelCounters::default();
         let publish_at = Timestamp::default();
-        Self { interface, dissector, pipeline, own, probe, metrics, activity, kernel, frames: 0, publish_at }
+        Self { dissector, pipeline, own, probe, metrics, activity, kernel, frames: 0, publish_at }
     }
 
     /// The capture is over: everything open goes out.
