@@ -13,3 +13,4 @@ mod metamorphic;
 mod namespace;
 mod privilege;
 mod readme;
+mod tidy;
