@@ -32,6 +32,7 @@ impl Wire {
             originator: handshake_seen.then_some(Direction::FromLow),
             initial_seq: [Some(1), Some(2)],
             handshake_seen,
+            origins_known: handshake_seen,
             connect_ns: Some(1000),
             interface: None,
             overlap_conflict: false,

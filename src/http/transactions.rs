@@ -327,7 +327,8 @@ impl Session {
 
     /// Lets go what is settled.
     pub(super) fn flush(&mut self, cx: &mut Context) {
-        while let Some(left) = self.pairing.settled() {
+        while let Some(left) = self.pairing.settled(&mut cx.left) {
+            self.emit_left(cx);
             emit(left, cx);
         }
     }
