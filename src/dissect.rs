@@ -105,6 +105,11 @@ impl Dissector {
         self.table.finish(self.newest, reason, &mut self.context);
     }
 
+    /// Our own addresses changed: the direction of exchanges from now on.
+    pub fn set_own_ips(&mut self, own_ips: Vec<std::net::IpAddr>) {
+        self.context.config.own_ips = own_ips;
+    }
+
     /// Whether an exchange is open: a request without its response, or a message under way.
     pub fn is_busy(&self) -> bool {
         self.context.ledger.open > 0 || self.context.ledger.responses_open > 0

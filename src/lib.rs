@@ -25,10 +25,10 @@ pub mod logging;
 pub mod source;
 pub mod sink;
 pub mod metrics;
+pub mod demo;
 // whole: wiring only
 pub mod pipeline;
 pub mod assembly;
 pub mod cli;
 pub mod replay;
 pub mod run;
-pub mod demo;

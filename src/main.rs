@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use podtap::cli::{self, Command};
-use podtap::{demo, replay, run};
+use podtap::{replay, run};
 
 fn main() -> ExitCode {
     let invocation = match cli::parse(std::env::args_os()) {
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     match invocation.command {
         Command::Run => run::run(flags),
         Command::Replay(files) => replay::replay(&files, flags),
-        Command::Demo => demo::demo(flags),
+        Command::Demo => run::demo(flags),
         Command::Check => cli::check::run(flags, run::check),
         Command::Settings(listing) => cli::settings::run(listing, flags),
     }

@@ -156,8 +156,13 @@ pub fn stop(error: &clap::Error) -> ExitCode {
 
 /// Prints what is wrong with the settings.
 pub fn refuse(wrong: &Wrong) -> ExitCode {
-    let _ = writeln!(std::io::stderr().lock(), "podtap: {wrong}");
+    tell(&format!("podtap: {wrong}\n"));
     ExitCode::from(USAGE)
+}
+
+/// Prints to standard error. `eprint!` would panic where that is closed (`2>&1 | head`) or full.
+pub(crate) fn tell(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Prints to standard output; a reader that has left is no error.

@@ -1,15 +1,13 @@
 //! Traffic worth looking at: one mix of scenes, played on loopback or rendered to frames.
 //!
-//! Each scene is one TCP connection with a script for both its ends, so both ways show the same exchanges. `show` is
-//! `podtap demo`; everything else here knows no capture and no record.
+//! Each scene is one TCP connection with a script for both its ends, so both ways show the same exchanges. Does not
+//! capture anything: `podtap demo` does that beside it (`run`).
 
 mod live;
 mod scenes;
 mod script;
-mod show;
 
 pub use live::{Played, Stage};
-pub use show::demo;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;

@@ -11,17 +11,18 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{RENDERED_SERVER, Stage, exchanges, rendered};
+use super::shared::Shared;
+use super::tap::{SoFar, Tap};
 use crate::assembly::{Assembly, Started};
 use crate::cli;
 use crate::config;
+use crate::demo::{RENDERED_SERVER, Stage, exchanges, rendered};
 use crate::flow::Timestamp;
 use crate::http::Protocols;
 use crate::ledger::{Ledger, RecordLedger};
 use crate::logging;
 use crate::metrics::{KernelCounters, Metrics, closing_lines};
 use crate::packet::Frame;
-use crate::run::tap::{Activity, Tap};
 use crate::settings::{Format, Origin, Pairs, SinkName, wrapped};
 use crate::sink::WhenFull;
 use crate::source::live::{self, FrameSink, State, StopSender, stop_pair};
@@ -45,11 +46,11 @@ pub fn demo(flags: &Pairs) -> ExitCode {
     logging::start(&config);
     match Show::new(&config).and_then(|show| runtime()?.block_on(show.run())) {
         Ok(closing) => {
-            eprint!("{closing}");
+            cli::tell(&closing);
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("podtap: {error}");
+            cli::tell(&format!("podtap: {error}\n"));
             ExitCode::FAILURE
         }
     }
@@ -160,15 +161,15 @@ impl Show {
     async fn capture(&self, server: SocketAddr) -> Outcome<Result<(StopSender, Capture), String>> {
         let options = live::Options { filter: format!("tcp port {}", server.port()), ..live::Options::new(LOOPBACK) };
         let probe = self.metrics.probe();
-        let tap = Tap::new(
-            self.assembly.dissector(),
-            self.assembly.pipeline(&self.sinks, Some(probe.clone())),
+        let tap = Tap {
+            dissector: self.assembly.dissector(),
+            pipeline: self.assembly.pipeline(&self.sinks, Some(probe.clone())),
             // The play is this process's own traffic, and wanted: nobody looks for our sockets here.
-            OwnTraffic::default().view(),
+            own: OwnTraffic::default().view(),
             probe,
-            Arc::clone(&self.metrics),
-            Activity::default(),
-        );
+            part: Shared::new(Arc::clone(&self.metrics), Vec::new()).part(),
+            so_far: SoFar::default(),
+        };
         let (stop, stopped) = stop_pair()?;
         let (began, begins) = oneshot::channel();
         let thread = std::thread::Builder::new().name(format!("cap-{LOOPBACK}")).spawn(move || {
@@ -192,7 +193,7 @@ impl Show {
             "podtap cannot capture here, so what follows was never on a network: the same small web shop, rendered to \
              packets in memory.",
         );
-        eprintln!();
+        cli::tell("\n");
         say(&format!("Why: {why}."));
         self.legend();
         let mut dissector = self.assembly.dissector();
@@ -216,7 +217,7 @@ impl Show {
     fn legend(&self) {
         if self.text {
             say("Lines come in the order in which exchanges end; **** stands where a secret was masked.");
-            eprintln!("\n{LEGEND}");
+            cli::tell(&format!("\n{LEGEND}\n"));
         }
     }
 }
@@ -263,7 +264,7 @@ impl<T: FrameSink> FrameSink for Curtain<T> {
 /// On standard error, in lines that fit.
 fn say(text: &str) {
     for line in wrapped(text, WIDTH) {
-        eprintln!("{line}");
+        cli::tell(&format!("{line}\n"));
     }
 }
 
