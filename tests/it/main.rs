@@ -8,6 +8,7 @@
 )]
 
 mod allocations;
+mod corpora;
 mod live;
 mod metamorphic;
 mod namespace;
