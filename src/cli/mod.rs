@@ -105,10 +105,14 @@ pub fn grammar() -> clap::Command {
         .required(true)
         .num_args(1..)
         .value_parser(value_parser!(PathBuf))
-        .help("Captures (pcap, pcapng), read one after the other; - is standard input");
+        .help("Captures (pcap, pcapng, gzip of either), read one after the other; - is standard input");
     let markdown = Arg::new("markdown").long("markdown").action(ArgAction::SetTrue).help("As the table of the README");
     let command = |name: &'static str, about: &'static str| {
-        clap::Command::new(name).display_name(format!("podtap {name}")).about(about)
+        clap::Command::new(name)
+            .display_name(format!("podtap {name}"))
+            .about(about)
+            .after_help(AFTER_SHORT_HELP)
+            .after_long_help(AFTER_HELP)
     };
     clap::Command::new("podtap")
         .version(env!("CARGO_PKG_VERSION"))

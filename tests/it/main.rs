@@ -16,3 +16,4 @@ mod metamorphic;
 mod namespace;
 mod privilege;
 mod readme;
+mod tidy;
