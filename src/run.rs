@@ -73,6 +73,7 @@ fn capture(config: &Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
 
 /// Everything that runs.
 struct Live {
+    began: Instant,
     settings: Settings,
     assembly: Assembly,
     sinks: Started,
@@ -115,8 +116,20 @@ impl Live {
         let shared = Shared::new(Arc::clone(&metrics), own_ips);
         let (captures, protocols) = Default::default();
         let stop = Some(stop);
-        let mut live =
-            Self { settings, assembly, sinks, metrics, endpoint, own, shared, stop, stopped, captures, protocols };
+        let mut live = Self {
+            began: now(),
+            settings,
+            assembly,
+            sinks,
+            metrics,
+            endpoint,
+            own,
+            shared,
+            stop,
+            stopped,
+            captures,
+            protocols,
+        };
         live.say(&choices);
         choices.iter().try_for_each(|choice| live.capture(choice))?;
         Ok(live)
@@ -301,7 +314,11 @@ impl Live {
             (protocols, counts, whole)
         });
         let Ok((protocols, counts, whole)) = joined.await else { return false };
-        let seen = self.metrics.snapshot();
+        let mut seen = self.metrics.snapshot();
+        if seen.kernel.opens == 0 {
+            // Whoever never saw anything must not say that nothing was lost.
+            seen.kernel.blind = self.began.elapsed();
+        }
         let lines = closing_lines(&seen.ledger, &seen.kernel, &seen.records, &counts);
         cli::tell(&format!("{lines}{}", cli::protocol_lines(&protocols)));
         whole

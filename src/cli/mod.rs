@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
+pub(crate) use crate::logging::tell;
 use crate::settings::{Pairs, VARIABLES, Variable, Wrong, flag, wrapped};
 
 /// Width of help and listings.
@@ -158,11 +159,6 @@ pub fn stop(error: &clap::Error) -> ExitCode {
 pub fn refuse(wrong: &Wrong) -> ExitCode {
     tell(&format!("podtap: {wrong}\n"));
     ExitCode::from(USAGE)
-}
-
-/// Prints to standard error. `eprint!` would panic where that is closed (`2>&1 | head`) or full.
-pub(crate) fn tell(text: &str) {
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Prints to standard output; a reader that has left is no error.
