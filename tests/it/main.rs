@@ -8,9 +8,16 @@
 )]
 
 mod allocations;
+mod binary;
+mod canary;
+mod clock;
+mod community_id;
 mod fuzz_corpus;
+mod golden;
+mod limits;
 mod live;
 mod metamorphic;
 mod namespace;
 mod privilege;
 mod readme;
+mod replay_cli;
