@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 
 use crate::flow::Timestamp;
-use crate::record::{Exchange, Missing, Trust};
+use crate::record::{Exchange, Missing, Trust, Version};
 
 use super::framing::Asked;
 
@@ -156,6 +156,19 @@ impl Pairing {
     /// Whether what is paired now may be contradicted yet.
     pub(super) fn on_trial(&self) -> bool {
         self.trial
+    }
+
+    /// Whether the next answer is HTTP/0.9's. Its request then claims nothing about its response.
+    pub(super) fn answers_http09(&mut self) -> bool {
+        let next = self.slots.iter_mut().find(|s| !s.answered);
+        let is_09 = |e: &Exchange| e.request.as_ref().is_some_and(|r| r.version == Version::V09);
+        match next {
+            Some(slot) if slot.exchange.as_deref().is_some_and(is_09) => {
+                slot.doubtful = true;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The newest request.

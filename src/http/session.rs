@@ -273,6 +273,11 @@ impl Session {
             cx.ledger.not_http.add(NotHttp::Unknown as usize, chunk.bytes.len() as u64);
             return chunk.bytes.len();
         }
+        if self.kind(from) == Some(Kind::Response) && self.pairing.answers_http09() {
+            // HTTP/0.9 answers with a body and nothing else (RFC 1945 §6): there is no status to tell.
+            self.reader(from).state = State::Opaque(NotHttp::Unknown);
+            return 0;
+        }
         self.stray.insert(Weird::GarbageBetweenMessages);
         self.contradict(cx);
         self.reader(from).state = State::Resync { lost: false };
@@ -375,7 +380,8 @@ impl Session {
             self.finish(from, kind, end, cx);
         }
         if step.broken && matches!(self.reader(from).state, State::Start) {
-            self.reader(from).state = State::Resync { lost: false };
+            // What follows may be body as well as message: only the start of a segment is believed.
+            self.reader(from).state = State::Resync { lost: true };
         }
         step.consumed
     }
@@ -478,7 +484,7 @@ impl Session {
             cx.ledger.resync += buffer.len() as u64;
             return;
         };
-        if why == Weird::HeadTooLarge {
+        if why != Weird::HeaderNotKept {
             head.weird.insert(why);
         }
         cx.ledger.heads += buffer.len() as u64;
@@ -508,11 +514,21 @@ impl Session {
     fn close_reader(&mut self, conn: &Conn, from: Direction, reason: CloseReason, cx: &mut Context) {
         let cut_by_us = !matches!(reason, CloseReason::Closed | CloseReason::Reset | CloseReason::Reused);
         let end = self.reader(from).parsed_to;
+        let tells = cut_by_us || self.kind(from) == Some(Kind::Response);
         match &self.reader(from).state {
-            State::Head => {
+            State::Head if tells => {
                 let buffer = std::mem::take(&mut self.reader(from).buffer);
                 cx.ledger.waiting -= buffer.len() as u64;
-                self.cut_head(conn, from, &buffer, Weird::HeaderNotKept, cx);
+                let why = if cut_by_us { Weird::HeaderNotKept } else { Weird::UnfinishedHead };
+                self.cut_head(conn, from, &buffer, why, cx);
+            }
+            State::Head => {
+                // Its client ended it: no server ever had this request: it is named and counted, but no exchange.
+                let buffer = std::mem::take(&mut self.reader(from).buffer);
+                cx.ledger.waiting -= buffer.len() as u64;
+                cx.ledger.resync += buffer.len() as u64;
+                cx.ledger.weird.add(Weird::UnfinishedHead as usize, 1);
+                self.reader(from).state = State::Start;
             }
             State::Body(body) => {
                 let until_close = matches!(body, Body::UntilClose);
@@ -568,8 +584,10 @@ impl Session {
         }
     }
 
+    /// How far the messages of this stream are known: a head under way is not.
     pub(super) fn parsed_to(&mut self, from: Direction) -> u64 {
-        self.reader(from).parsed_to
+        let reader = self.reader(from);
+        if matches!(reader.state, State::Head) { reader.begun.offset } else { reader.parsed_to }
     }
 }
 

@@ -12,6 +12,7 @@ mod binary;
 mod canary;
 mod clock;
 mod community_id;
+mod corpora;
 mod fuzz_corpus;
 mod golden;
 mod limits;
