@@ -34,7 +34,9 @@ fn told(output: &str) -> Differences {
     let mut told = Differences::new();
     for line in output.lines() {
         let mut words = line.split_whitespace();
-        let (Some(kind), Some(capture)) = (words.next(), words.next().and_then(|w| w.strip_suffix(':'))) else { continue };
+        let (Some(kind), Some(capture)) = (words.next(), words.next().and_then(|w| w.strip_suffix(':'))) else {
+            continue;
+        };
         if matches!(kind, "wrong" | "missing" | "extra" | "time") {
             *told.entry((capture.to_owned(), kind.to_owned())).or_default() += 1;
         }
@@ -66,5 +68,8 @@ fn the_judge_agrees_but_for_what_is_listed() {
     let (told, known) = (told(&text), known());
     let new: Vec<_> = told.iter().filter(|(what, n)| known.get(*what) != Some(n)).collect();
     let gone: Vec<_> = known.iter().filter(|(what, n)| told.get(*what) != Some(n)).collect();
-    assert!(new.is_empty() && gone.is_empty(), "differences that are not listed: {new:#?}\nlisted, but otherwise: {gone:#?}");
+    assert!(
+        new.is_empty() && gone.is_empty(),
+        "differences that are not listed: {new:#?}\nlisted, but otherwise: {gone:#?}"
+    );
 }
