@@ -63,7 +63,7 @@ impl Play {
         if manner & 4 != 0 {
             conversation = conversation.tap_at_server();
         }
-        conversation = conversation.segments_of([1448, 1448, 100, 17][usize::from(manner >> 3) % 4]);
+        conversation = conversation.segments_of([1448, 1448, 700, 100][usize::from(manner >> 3) % 4]);
         Self { conversation: conversation.handshake(), asked: 0, pending: VecDeque::new() }
     }
 
@@ -90,7 +90,7 @@ impl Play {
         let (id, kind) = (self.asked, choices.byte());
         self.asked += 1;
         self.pending.push_back((id, kind % 6 == 0));
-        let body = "b".repeat(usize::from(kind) * 7);
+        let body = "b".repeat(usize::from(kind % 32) * 40);
         let head = |method: &str, more: &str| format!("{method} /{id} HTTP/1.1\r\nHost: shop\r\n{more}\r\n");
         let (head, body) = match kind % 6 {
             0 => (head("HEAD", ""), String::new()),
@@ -120,7 +120,7 @@ impl Play {
         if kind & 0x80 != 0 {
             self.send(Side::Server, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
         }
-        let body = "x".repeat(usize::from(kind & 0x7f) * 11);
+        let body = "x".repeat(usize::from(kind % 32) * 60);
         let line = |more: &str| format!("HTTP/1.1 200 for-{id}\r\n{more}\r\n");
         let sized = line(&format!("Content-Length: {}\r\n", body.len()));
         let bytes = match kind % 4 {

@@ -173,7 +173,7 @@ fn tight() -> Config {
             idle: 600_000_000_000,
             idle_opening: 60_000_000_000,
         },
-        http: http::Config { max_head_bytes: 1024, ..http::Config::default() },
+        http: http::Config { max_head_bytes: 1024, max_kept_bytes: 65_536, ..http::Config::default() },
         check_every: 100_000_000,
     }
 }

@@ -147,6 +147,28 @@ impl Pairing {
         self.slots.is_empty() && self.loose.is_empty()
     }
 
+    /// Requests and responses in the queue.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() + self.loose.len()
+    }
+
+    /// Gives up what waits longest until all places together cost no more than `limit`.
+    pub(super) fn shrink_to(&mut self, limit: usize, cost: impl Fn(Option<&Exchange>) -> usize, left: &mut Vec<Left>) {
+        let slots: usize = self.slots.iter().map(|s| cost(s.exchange.as_deref())).sum();
+        let mut all: usize = slots + self.loose.iter().map(|l| cost(Some(&l.exchange))).sum::<usize>();
+        while all > limit {
+            if let Some(loose) = self.loose.pop_front() {
+                all -= cost(Some(&loose.exchange));
+                left.push(Left::Orphan(loose));
+            } else if let Some(slot) = self.slots.front() {
+                all -= cost(slot.exchange.as_deref());
+                self.give_up_front(left);
+            } else {
+                break;
+            }
+        }
+    }
+
     /// The slot with this number.
     pub(super) fn slot(&mut self, number: u64) -> Option<&mut Slot> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;

@@ -57,34 +57,40 @@ impl Analyzer for Session {
         if conn.origins_known {
             self.pairing.joined_in_time();
         }
-        match event {
-            StreamEvent::Data { at, offset, ack, bytes } => {
-                cx.ledger.bytes += bytes.len() as u64;
-                self.on_data(conn, from, Chunk { at, offset, ack, bytes, fresh: true }, cx);
+        self.within_room(cx, |it, cx| {
+            match event {
+                StreamEvent::Data { at, offset, ack, bytes } => {
+                    cx.ledger.bytes += bytes.len() as u64;
+                    it.on_data(conn, from, Chunk { at, offset, ack, bytes, fresh: true }, cx);
+                }
+                StreamEvent::Gap { offset, len, cause, .. } => it.on_gap(conn, from, offset, len, cause, cx),
+                StreamEvent::End { at } => it.on_end(conn, from, at, cx),
             }
-            StreamEvent::Gap { offset, len, cause, .. } => self.on_gap(conn, from, offset, len, cause, cx),
-            StreamEvent::End { at } => self.on_end(conn, from, at, cx),
-        }
-        self.flush(cx);
+            it.flush(cx);
+        });
     }
 
     fn on_tick(&mut self, _: &Conn, now: Timestamp, cx: &mut Context) {
         if self.pairing.is_empty() {
             return;
         }
-        self.pairing.confirm(Some(now), &mut cx.left);
-        self.emit_left(cx);
-        self.pairing.stop_waiting(now);
-        self.time_out(now, cx);
-        self.flush(cx);
+        self.within_room(cx, |it, cx| {
+            it.pairing.confirm(Some(now), &mut cx.left);
+            it.emit_left(cx);
+            it.pairing.stop_waiting(now);
+            it.time_out(now, cx);
+            it.flush(cx);
+        });
     }
 
     fn on_close(mut self, conn: &Conn, at: Timestamp, reason: CloseReason, cx: &mut Context) {
-        for from in [Direction::FromLow, Direction::FromHigh] {
-            self.close_reader(conn, from, reason, cx);
-        }
-        self.flush(cx);
-        self.drain(at, reason, cx);
+        self.within_room(cx, |it, cx| {
+            for from in [Direction::FromLow, Direction::FromHigh] {
+                it.close_reader(conn, from, reason, cx);
+            }
+            it.flush(cx);
+            it.drain(at, reason, cx);
+        });
     }
 }
 
@@ -158,8 +164,8 @@ impl Session {
     fn message(&mut self, conn: &Conn, from: Direction, kind: Kind, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
         match self.parse(conn, from, kind, chunk.bytes, chunk.begun(), chunk.at, cx) {
             Outcome::Whole(len) => len,
-            Outcome::Partial => self.hold(from, chunk, cx),
-            Outcome::TooLarge => {
+            Outcome::Partial if chunk.bytes.len() < cx.head_limit() => self.hold(from, chunk, cx),
+            Outcome::Partial => {
                 (self.reader(from).begun, self.reader(from).newest) = (chunk.begun(), chunk.at);
                 self.cut_head(conn, from, chunk.bytes, Weird::HeadTooLarge, cx);
                 chunk.bytes.len()
@@ -189,7 +195,6 @@ impl Session {
                 self.on_head(conn, from, head, message, cx);
                 Outcome::Whole(len)
             }
-            Parsed::Partial if bytes.len() >= cx.config.max_head_bytes => Outcome::TooLarge,
             Parsed::Partial => Outcome::Partial,
             Parsed::Invalid => Outcome::Invalid,
         }
@@ -288,7 +293,8 @@ impl Session {
 
     /// More bytes of a head that did not come in one piece.
     fn in_head(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
-        let room = cx.config.max_head_bytes.saturating_sub(self.reader(from).buffer.len()).max(1);
+        let limit = cx.head_limit();
+        let room = limit.saturating_sub(self.reader(from).buffer.len()).max(1);
         let taken = chunk.bytes.get(..room).unwrap_or(chunk.bytes);
         let reader = self.reader(from);
         let before = reader.buffer.len();
@@ -300,15 +306,16 @@ impl Session {
         reader.scanned = reader.buffer.len();
         let undecided = before < 32 || is_proxy_header(&reader.buffer, reader.begun.offset);
         cx.ledger.waiting += taken.len() as u64;
-        if ends || first_line_ends || undecided || self.reader(from).buffer.len() >= cx.config.max_head_bytes {
-            let back = self.retry(conn, from, before, cx);
+        let full = self.reader(from).buffer.len() >= limit;
+        if ends || first_line_ends || undecided || full {
+            let back = self.retry(conn, from, before, full, cx);
             return taken.len() - back;
         }
         taken.len()
     }
 
-    /// Tries the kept bytes anew. Returns how many of the newest bytes were not used.
-    fn retry(&mut self, conn: &Conn, from: Direction, before: usize, cx: &mut Context) -> usize {
+    /// Tries the kept bytes anew; `full`: more will not be kept. Returns how many of the newest bytes were not used.
+    fn retry(&mut self, conn: &Conn, from: Direction, before: usize, full: bool, cx: &mut Context) -> usize {
         let buffer = std::mem::take(&mut self.reader(from).buffer);
         let (begun, newest) = (self.reader(from).begun, self.reader(from).newest);
         let kept = buffer.len();
@@ -319,8 +326,8 @@ impl Session {
         let used = match self.message_kind(from, start) {
             Some(kind) => match self.parse(conn, from, kind, &buffer, begun, newest, cx) {
                 Outcome::Whole(len) => len,
-                Outcome::Partial => return self.keep(from, buffer, cx),
-                Outcome::TooLarge => {
+                Outcome::Partial if !full => return self.keep(from, buffer, cx),
+                Outcome::Partial => {
                     self.cut_head(conn, from, &buffer, Weird::HeadTooLarge, cx);
                     kept
                 }
@@ -612,8 +619,6 @@ fn is_proxy_header(bytes: &[u8], offset: u64) -> bool {
 enum Outcome {
     Whole(usize),
     Partial,
-    /// Its end is not there, and it is as long as it may be.
-    TooLarge,
     Invalid,
 }
 

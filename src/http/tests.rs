@@ -98,6 +98,7 @@ impl Wire {
         session.on_close(&self.conn, Timestamp(self.now), reason, &mut self.cx);
         let h = &self.cx.ledger;
         assert_eq!((h.open, h.responses_open, h.waiting), (0, 0, 0), "nothing is left open");
+        assert_eq!(self.cx.kept, 0, "nothing is kept");
         self.cx.out.drain(..).map(|Record::Http(e)| *e).collect()
     }
 

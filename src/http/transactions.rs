@@ -13,7 +13,7 @@ use super::framing::{self, After, Asked};
 use super::head::{Head, Kind};
 use super::pairing::{Left, Loose, Slot, Target};
 use super::session::{Message, Session};
-use super::{Context, exchange, exchange_id, orphan_id};
+use super::{Context, exchange, exchange_id, orphan_id, room};
 
 /// Most 1xx codes kept of one exchange.
 const MAX_INFORMATIONAL: usize = 8;
@@ -37,6 +37,7 @@ impl Session {
         let mut request = exchange::request(line, &head.fields, headers, begun, &cx.redactor);
         request.bytes = len;
         request.last = newest.max(begun.at);
+        cx.keep(room::of_request(&request));
         record.request = Some(request);
         record.connect_ns = conn.connect_ns.filter(|_| self.exchanges == 1);
         record.client_ip = exchange::client_ip(&head.fields, peer, &cx.config).or(self.proxied);
@@ -107,6 +108,7 @@ impl Session {
         let mut response = exchange::response(line, &head.fields, message.headers, begun, &cx.redactor);
         response.bytes = len;
         response.last = newest.max(begun.at);
+        cx.keep(room::of_response(&response));
         let slot = self.pairing.response(begun.offset, begun.ack, &mut cx.left);
         self.emit_left(cx);
         let asked = match slot {
@@ -345,7 +347,7 @@ impl Session {
     }
 
     /// The connection is over: everything goes out.
-    pub(super) fn drain(mut self, at: Timestamp, reason: CloseReason, cx: &mut Context) {
+    pub(super) fn drain(&mut self, at: Timestamp, reason: CloseReason, cx: &mut Context) {
         self.pairing.confirm(None, &mut cx.left);
         self.emit_left(cx);
         self.flush(cx);
@@ -410,6 +412,9 @@ fn emit(left: Left, cx: &mut Context) {
             cx.ledger.responses_open -= 1;
             record.missing = loose.missing;
             record.missing.insert(Missing::REQUEST);
+            if !loose.done {
+                record.missing.insert(Missing::RESPONSE_BODY);
+            }
             record.trust = Trust::Unpaired;
             out(record, cx);
         }
@@ -435,6 +440,7 @@ fn paired(mut record: Box<Exchange>, trust: Trust, missing: Missing, whole: bool
 }
 
 fn out(mut record: Box<Exchange>, cx: &mut Context) {
+    cx.let_go(room::of_exchange(&record));
     if let Some(response) = record.response.as_ref().filter(|_| record.class == StreamClass::Exchange) {
         let long = response.last.since(response.first) >= cx.config.stream_after;
         if long || response.mime_type.as_deref() == Some("text/event-stream") {

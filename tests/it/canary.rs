@@ -46,7 +46,7 @@ const REQUESTS: &[&str] = &[
     "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\npassword=@",
     "POST /chunks HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;token=@\r\nx\r\n0\r\nAuthorization: Bearer @\r\nX-Api-Key: @\r\n\r\n",
     "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nSec-WebSocket-Protocol: bearer, @\r\n\r\n",
-    "GET /trace HTTP/1.1\r\nHost: a\r\nX-Request-Id: token=@\r\ntraceparent: 00-@\r\n\r\n",
+    "GET /trace HTTP/1.1\r\nHost: a\r\nX-Request-Id: token=@\r\n\r\n",
     "GET /forwarded HTTP/1.1\r\nHost: a\r\nForwarded: for=10.0.0.9;secret=@\r\nVia: 1.1 u:@@proxy\r\n\r\n",
     "@ not http at all\r\n",
 ];

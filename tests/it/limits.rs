@@ -13,6 +13,7 @@ use crate::allocations::peak_in;
 
 const CONNECTIONS: usize = 2000;
 const HELD: usize = 1 << 20;
+const KEPT: usize = 2 << 20;
 const MIB: usize = 1 << 20;
 
 fn config() -> Config {
@@ -20,6 +21,7 @@ fn config() -> Config {
     config.tcp.connections = CONNECTIONS;
     config.tcp.held_total = HELD;
     config.tcp.held_per_stream = HELD / 4;
+    config.http.max_kept_bytes = KEPT;
     config
 }
 
@@ -165,7 +167,7 @@ fn half_requests_on_every_connection_are_held_to_one_limit_together() {
         }
     });
     assert_eq!(ledger.http.requests, CONNECTIONS as u64, "what they tell is told");
-    assert_below(peak, CONNECTIONS * 3 * 1024 + 8 * MIB, "half requests");
+    assert_below(peak, CONNECTIONS * 3 * 1024 + KEPT + MIB, "half requests");
 }
 
 #[test]
@@ -208,7 +210,7 @@ fn pipelines_on_every_connection_are_held_to_one_limit_together() {
         }
     });
     assert_eq!((ledger.http.requests, records), (40_000, 40_000));
-    assert_below(peak, 16 * MIB, "pipelines");
+    assert_below(peak, CONNECTIONS * 3 * 1024 + KEPT + MIB, "pipelines");
 }
 
 #[test]
