@@ -202,8 +202,8 @@ impl Live {
             ok = &mut finished => Ok(if ok && !failed { ExitCode::SUCCESS } else { why.failure() }),
             () = signals.asked_again() => {
                 // Whoever asks twice wants no more waiting: what is queued is given up, and counted.
-                sinks.abort();
-                let _ = tokio::time::timeout(SECOND, finished).await;
+                let gave_up = tokio::task::spawn_blocking(move || sinks.finish(Duration::ZERO));
+                let _ = tokio::time::timeout(SECOND, async { (gave_up.await, finished.await) }).await;
                 std::process::exit(cli::INTERRUPTED)
             }
         }

@@ -188,6 +188,9 @@ fn losses(
     .filter(|(n, _)| *n > 0)
     .map(|(n, what)| format!("{} {what}", count(n)))
     .collect();
+    if kernel.blind > std::time::Duration::ZERO {
+        out.push(format!("{:.1} seconds not captured: an interface was not there", kernel.blind.as_secs_f64()));
+    }
     for (name, sink) in sinks {
         let why = dropped(sink).filter(|(why, _)| *why != Dropped::Gone.name());
         let rejected = [("rejected", sink.ledger.rejected)];
