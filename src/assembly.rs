@@ -103,6 +103,7 @@ impl Assembly {
     }
 
     /// The way of a record from a capture thread to the sinks' queues.
+    #[allow(clippy::type_complexity, reason = "closures have no name, and `impl` none either in a type alias")]
     pub fn pipeline(
         &self,
         sinks: &Started,

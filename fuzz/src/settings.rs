@@ -9,7 +9,7 @@ pub fn run(bytes: &[u8]) {
     let mut parts = bytes.splitn(2, |b| *b == 0);
     let env = pairs(parts.next().unwrap_or_default());
     let flags = pairs(parts.next().unwrap_or_default());
-    let file = |path: &str| if path.len() % 2 == 0 { Ok(path.to_owned()) } else { Err("no".to_owned()) };
+    let file = |path: &str| if path.len().is_multiple_of(2) { Ok(path.to_owned()) } else { Err("no".to_owned()) };
     let resolution = resolve(&env, &flags, file);
     for row in &resolution.rows {
         printable(&row.shown());

@@ -85,6 +85,7 @@ impl<'a> Lines<'a> {
 
 /// What parsing came to.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "lives on the stack for one call; a box would be an allocation a head")]
 pub(super) enum Parsed<'a> {
     /// A whole head of so many bytes.
     Whole(usize, Head<'a>),
@@ -130,6 +131,7 @@ fn leading_empty_lines(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count()
 }
 
+#[allow(clippy::large_enum_variant, reason = "lives on the stack for one call; a box would be an allocation a head")]
 enum Fast<'a, 'f> {
     Whole(usize, Head<'a>),
     Partial,
@@ -347,7 +349,7 @@ mod tests {
     fn head(kind: Kind, text: &[u8]) -> Head<'_> {
         match parse(kind, text, None) {
             Parsed::Whole(_, head) => head,
-            other => panic!("{other:?} for {}", String::from_utf8_lossy(text)),
+            other @ (Parsed::Partial | Parsed::Invalid) => panic!("{other:?} for {}", String::from_utf8_lossy(text)),
         }
     }
 
