@@ -36,7 +36,7 @@ pub fn start(config: &crate::config::Config) {
         crate::settings::LogFormat::Json => LogFormat::Json,
     };
     if let Err(error) = init(settings.log_level.word(), format) {
-        crate::cli::tell(&format!("podtap: {error}\n"));
+        tell(&format!("podtap: {error}\n"));
     }
     for note in &config.notes {
         if note.is_warning() {
@@ -45,6 +45,11 @@ pub fn start(config: &crate::config::Config) {
             tracing::info!("{note}");
         }
     }
+}
+
+/// Prints to standard error. `eprint!` would panic where that is closed (`2>&1 | head`) or full.
+pub(crate) fn tell(text: &str) {
+    let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), text.as_bytes());
 }
 
 fn dispatch<W>(level: &str, format: LogFormat, terminal: bool, writer: W) -> Result<Dispatch, String>

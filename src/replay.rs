@@ -81,7 +81,10 @@ impl Replay {
         dissector.finish(CloseReason::EndOfCapture);
         pipeline.push(dissector.records());
         pipeline.flush();
-        self.close(&dissector, pipeline.ledger(), &sinks);
+        // Where nothing was read there is nothing to balance, only the message why.
+        if whole || dissector.ledger().frames.frames > 0 {
+            self.close(&dissector, pipeline.ledger(), &sinks);
+        }
         if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 

@@ -4,6 +4,7 @@
 //! the list of our own sockets fresh. Shutdown is end-of-stream: captures stop, sinks run empty, the ledger is printed.
 
 mod check;
+mod demo;
 mod shared;
 mod signals;
 mod tap;
@@ -15,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use self::check::check;
+pub use self::demo::demo;
 use self::shared::Shared;
 use self::signals::Signals;
 use self::tap::Tap;
@@ -72,6 +74,7 @@ fn capture(config: &Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
 
 /// Everything that runs.
 struct Live {
+    began: Instant,
     settings: Settings,
     assembly: Assembly,
     sinks: Started,
@@ -114,8 +117,20 @@ impl Live {
         let shared = Shared::new(Arc::clone(&metrics), own_ips);
         let (captures, protocols) = Default::default();
         let stop = Some(stop);
-        let mut live =
-            Self { settings, assembly, sinks, metrics, endpoint, own, shared, stop, stopped, captures, protocols };
+        let mut live = Self {
+            began: now(),
+            settings,
+            assembly,
+            sinks,
+            metrics,
+            endpoint,
+            own,
+            shared,
+            stop,
+            stopped,
+            captures,
+            protocols,
+        };
         live.say(&choices);
         choices.iter().try_for_each(|choice| live.capture(choice))?;
         Ok(live)
@@ -127,10 +142,10 @@ impl Live {
             tracing::info!("listening on {choice}");
         }
         tracing::debug!(filter = self.settings.cap_filter.live(), "capture filter");
-        let sinks: Vec<_> = self.settings.send_logs_to.iter().map(|sink| sink.word()).collect();
         let terminal = std::io::stdout().is_terminal();
-        let formats = self.settings.send_logs_to.iter().map(|sink| self.settings.format_at(*sink, terminal).word());
-        tracing::info!(to = sinks.join(","), format = formats.collect::<Vec<_>>().join(","), "sending records");
+        for sink in self.settings.send_logs_to.iter() {
+            tracing::info!("sending records to {} as {}", sink.word(), self.settings.format_at(*sink, terminal).word());
+        }
         if let Some(endpoint) = &self.endpoint {
             tracing::info!("metrics, /healthz and /readyz on {}", endpoint.address());
         }
@@ -173,6 +188,10 @@ impl Live {
         }
         let why = self.wait(&mut signals).await;
         let started = now();
+        if why == Why::Interrupted && std::io::stderr().is_terminal() {
+            // The terminal shows ^C on the line where the closing lines would begin.
+            cli::tell("\n");
+        }
         if why == Why::Terminated {
             self.linger(&mut signals).await;
         }
@@ -296,7 +315,11 @@ impl Live {
             (protocols, counts, whole)
         });
         let Ok((protocols, counts, whole)) = joined.await else { return false };
-        let seen = self.metrics.snapshot();
+        let mut seen = self.metrics.snapshot();
+        if seen.kernel.opens == 0 {
+            // Whoever never saw anything must not say that nothing was lost.
+            seen.kernel.blind = self.began.elapsed();
+        }
         let lines = closing_lines(&seen.ledger, &seen.kernel, &seen.records, &counts);
         cli::tell(&format!("{lines}{}", cli::protocol_lines(&protocols)));
         whole

@@ -113,6 +113,15 @@ pub(super) fn classify(bytes: &[u8]) -> Start {
     }
 }
 
+/// What the start of a stream is if it is a PROXY header or the beginning of one; an empty line may be either.
+pub(super) fn classify_proxy(bytes: &[u8]) -> Start {
+    match bytes.first() {
+        Some(b'\r') => prefix(bytes, PROXY_V2_SIGNATURE, Start::ProxyHeader),
+        Some(b'P') => prefix(bytes, PROXY_V1_PREFIX, Start::ProxyHeader),
+        _ => Start::Unknown,
+    }
+}
+
 /// `found` when `bytes` start with `pattern`, `NeedMore` when they are a beginning of it.
 fn prefix(bytes: &[u8], pattern: &[u8], found: Start) -> Start {
     if bytes.starts_with(pattern) {

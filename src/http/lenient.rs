@@ -87,7 +87,8 @@ fn request_line<'a>(line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLine<'a
     let is_version = version.get(..5).is_some_and(|v| v.eq_ignore_ascii_case(b"HTTP/"));
     if !is_version {
         // HTTP/0.9 has no version; anything else here is no request line.
-        let simple = is_known_method(method) && version.is_empty() && target.first() == Some(&b'/');
+        let simple =
+            is_known_method(method) && version.is_empty() && (target.starts_with(b"/") || target.starts_with(b"HTTP/"));
         weird.insert(Weird::Http09);
         return simple.then_some(StartLine::Request { method, target, version: Version::V09 });
     }
