@@ -38,8 +38,9 @@ use crate::source::privilege::{NotPermitted, Privileges};
 const SECOND: Duration = Duration::from_secs(1);
 /// How many seconds lie between two looks at the addresses, and at whether a mesh proxy listens.
 const LOOK_AROUND: u32 = 5;
-/// For so many seconds after the start a mesh proxy is waited for: it may start later than podtap.
-const MESH_WITHIN: u32 = 60;
+/// When a mesh proxy is looked for, in seconds after the start: it may start later than podtap. Looking takes some
+/// milliseconds, the kernel's table of sockets being large even when empty.
+const MESH_AT: [u32; 4] = [5, 10, 20, 60];
 
 /// What a capture thread ends with: its dissector's last words, and why it ended early.
 type Captured = (Protocols, Result<(), CaptureError>);
@@ -244,7 +245,7 @@ impl Live {
         if self.shared.set_own_ips(&now) {
             self.own.set_addresses(&now);
         }
-        if seconds <= MESH_WITHIN
+        if MESH_AT.contains(&seconds)
             && self.is_mesh_awaited()
             && let Some(reason) = Tables::read().mesh()
         {

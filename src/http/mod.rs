@@ -22,7 +22,7 @@ mod transactions;
 
 use std::net::IpAddr;
 
-use compact_str::{CompactString, format_compact};
+use compact_str::CompactString;
 
 use crate::ledger::HttpLedger;
 use crate::record::{Header, Record};
@@ -155,12 +155,29 @@ impl Protocols {
 
 /// `event.id` of the exchange whose request begins at `offset`.
 fn exchange_id(connection: &str, offset: u64) -> CompactString {
-    format_compact!("{connection}-{offset:x}")
+    stream_id(connection, "-", offset)
 }
 
 /// `event.id` of a response without request.
 fn orphan_id(connection: &str, offset: u64) -> CompactString {
-    format_compact!("{connection}-r{offset:x}")
+    stream_id(connection, "-r", offset)
+}
+
+/// `connection`, `mark` and the offset in hexadecimal; without the machinery of `format!`, as every exchange has one.
+fn stream_id(connection: &str, mark: &str, offset: u64) -> CompactString {
+    let mut digits = [b'0'; 16];
+    let len = (u64::BITS - offset.leading_zeros()).div_ceil(4).max(1) as usize;
+    let places = digits.iter_mut().take(len).rev();
+    let mut rest = offset;
+    for place in places {
+        let digit = (rest & 15) as u8;
+        *place = if digit < 10 { b'0' + digit } else { b'a' - 10 + digit };
+        rest >>= 4;
+    }
+    let mut id = CompactString::from(connection);
+    id.push_str(mark);
+    id.push_str(std::str::from_utf8(digits.get(..len).unwrap_or_default()).unwrap_or_default());
+    id
 }
 
 /// What keeps the header fields that a record shows, masked; `None` where it shows none.
