@@ -17,17 +17,9 @@ const MAX_REQUESTS: usize = 60;
 
 /// Manner of the capture, then the play until the bytes are over; its first part says what is spoilt.
 pub fn run(bytes: &[u8]) {
-    let mut choices = Choices::new(bytes);
-    let spoils = choices.below(16);
-    let mut spoil = Choices::new(choices.take(3 * spoils));
-    let mut play = Play::new(&mut choices);
-    while !choices.is_empty() && play.asked < MAX_REQUESTS {
-        play.step(&mut choices);
-    }
-    let (frames, asked) = play.end(&mut choices);
-    let whole = spoils == 0;
+    let (frames, asked, whole) = capture(bytes);
     let mut watch = Watch::with(Config::default(), Redactor::off()).with_unique_ids();
-    for frame in spoilt(frames, &mut spoil) {
+    for frame in frames {
         watch.frame(&frame.as_frame());
     }
     let records = watch.finish();
@@ -36,6 +28,19 @@ pub fn run(bytes: &[u8]) {
         assert_eq!(records.len(), asked);
         assert!(records.iter().all(|e| e.trust == Trust::Complete && e.response.is_some()), "{records:#?}");
     }
+}
+
+/// What is captured, how many requests there were, and whether nothing was spoilt.
+fn capture(bytes: &[u8]) -> (Vec<SynthFrame>, usize, bool) {
+    let mut choices = Choices::new(bytes);
+    let spoils = choices.below(16);
+    let mut spoil = Choices::new(choices.take(3 * spoils));
+    let mut play = Play::new(&mut choices);
+    while !choices.is_empty() && play.asked < MAX_REQUESTS {
+        play.step(&mut choices);
+    }
+    let (frames, asked) = play.end(&mut choices);
+    (spoilt(frames, &mut spoil), asked, spoils == 0)
 }
 
 fn check(record: &Exchange) {
@@ -170,4 +175,7 @@ fn spoilt(mut frames: Vec<SynthFrame>, choices: &mut Choices<'_>) -> Vec<SynthFr
     times.resize(frames.len(), last);
     frames.iter_mut().zip(times).for_each(|(frame, at)| frame.at = at);
     frames
+}
+pub fn frames_of(bytes: &[u8]) -> Vec<SynthFrame> {
+    capture(bytes).0
 }
