@@ -17,21 +17,6 @@ const MAX_REQUESTS: usize = 60;
 
 /// Manner of the capture, then the play until the bytes are over; its first part says what is spoilt.
 pub fn run(bytes: &[u8]) {
-    let (frames, asked, whole) = capture(bytes);
-    let mut watch = Watch::with(Config::default(), Redactor::off()).with_unique_ids();
-    for frame in frames {
-        watch.frame(&frame.as_frame());
-    }
-    let records = watch.finish();
-    records.iter().for_each(check);
-    if whole {
-        assert_eq!(records.len(), asked);
-        assert!(records.iter().all(|e| e.trust == Trust::Complete && e.response.is_some()), "{records:#?}");
-    }
-}
-
-/// What is captured, how many requests there were, and whether nothing was spoilt.
-fn capture(bytes: &[u8]) -> (Vec<SynthFrame>, usize, bool) {
     let mut choices = Choices::new(bytes);
     let spoils = choices.below(16);
     let mut spoil = Choices::new(choices.take(3 * spoils));
@@ -40,7 +25,17 @@ fn capture(bytes: &[u8]) -> (Vec<SynthFrame>, usize, bool) {
         play.step(&mut choices);
     }
     let (frames, asked) = play.end(&mut choices);
-    (spoilt(frames, &mut spoil), asked, spoils == 0)
+    let whole = spoils == 0;
+    let mut watch = Watch::with(Config::default(), Redactor::off()).with_unique_ids();
+    for frame in spoilt(frames, &mut spoil) {
+        watch.frame(&frame.as_frame());
+    }
+    let records = watch.finish();
+    records.iter().for_each(check);
+    if whole {
+        assert_eq!(records.len(), asked);
+        assert!(records.iter().all(|e| e.trust == Trust::Complete && e.response.is_some()), "{records:#?}");
+    }
 }
 
 fn check(record: &Exchange) {
@@ -175,7 +170,4 @@ fn spoilt(mut frames: Vec<SynthFrame>, choices: &mut Choices<'_>) -> Vec<SynthFr
     times.resize(frames.len(), last);
     frames.iter_mut().zip(times).for_each(|(frame, at)| frame.at = at);
     frames
-}
-pub fn frames_of(bytes: &[u8]) -> Vec<SynthFrame> {
-    capture(bytes).0
 }

@@ -64,31 +64,3 @@ fn changed(seed: &[u8], rng: &mut Rng) -> Vec<u8> {
     }
     bytes
 }
-
-#[test]
-#[ignore = "ad hoc"]
-fn chance() {
-    let name = std::env::var("TARGET").unwrap();
-    let seconds: u64 = std::env::var("SECONDS").unwrap().parse().unwrap();
-    let (_, target) = TARGETS.iter().find(|(n, _)| *n == name).unwrap();
-    let mut rng = Rng::new(std::env::var("SEED").unwrap().parse().unwrap());
-    let seeds = seeds::of(&name);
-    let start = std::time::SystemTime::now();
-    let mut found = 0;
-    for n in 0u64.. {
-        if start.elapsed().unwrap().as_secs() > seconds || found > 4 {
-            println!("{n} runs");
-            break;
-        }
-        let bytes: Vec<u8> = if rng.chance(0.5) {
-            (0..rng.between(4, 120)).map(|_| rng.number() as u8).collect()
-        } else {
-            let seed = rng.pick(&seeds).unwrap().clone();
-            changed(&changed(&seed, &mut rng), &mut rng)
-        };
-        if std::panic::catch_unwind(|| target(&bytes)).is_err() {
-            found += 1;
-            std::fs::write(format!("/tmp/chance-{name}-{found}"), &bytes).unwrap();
-        }
-    }
-}
