@@ -32,55 +32,39 @@ fn civil(days: i64) -> (u32, u32, u32) {
     (year_of_era + era * 400 + u32::from(month <= 2), month, day)
 }
 
-/// The last decimal digit of `n`.
-fn d(n: u32) -> u8 {
-    b'0' + (n % 10) as u8
+/// The two decimal digits of each number below 100.
+#[allow(clippy::indexing_slicing, reason = "runs in the compiler, where a panic is an error of compilation")]
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut n = 0;
+    while n < 100 {
+        pairs[n] = [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8];
+        n += 1;
+    }
+    pairs
+};
+
+/// The last two decimal digits of `n`.
+fn two(n: u32) -> [u8; 2] {
+    PAIRS.get((n % 100) as usize).copied().unwrap_or_default()
 }
 
 impl Stamp {
     pub(super) fn new(at: Timestamp) -> Self {
         let (days, s, n) = split(at);
         let (year, month, day) = civil(days);
-        let (hour, minute) = (s / 3600, s / 60 % 60);
-        let mut text = [
-            d(year / 1000),
-            d(year / 100),
-            d(year / 10),
-            d(year),
-            b'-',
-            d(month / 10),
-            d(month),
-            b'-',
-            d(day / 10),
-            d(day),
-            b'T',
-            d(hour / 10),
-            d(hour),
-            b':',
-            d(minute / 10),
-            d(minute),
-            b':',
-            d(s % 60 / 10),
-            d(s % 60),
-            b'.',
-            d(n / 100_000_000),
-            d(n / 10_000_000),
-            d(n / 1_000_000),
-            d(n / 100_000),
-            d(n / 10_000),
-            d(n / 1000),
-            d(n / 100),
-            d(n / 10),
-            d(n),
-            b'Z',
+        let ([y0, y1], [y2, y3], [m0, m1], [d0, d1]) = (two(year / 100), two(year), two(month), two(day));
+        let ([h0, h1], [i0, i1], [s0, s1]) = (two(s / 3600), two(s / 60 % 60), two(s % 60));
+        let (micros, nanos) = (n / 1000, n % 1000);
+        let ([f0, f1], [f2, f3], [f4, f5]) = (two(micros / 10_000), two(micros / 100), two(micros));
+        // Three digits, or the end.
+        let ([p0, p1], [p2, z]) =
+            if nanos == 0 { ([b'Z', 0], [0, 0]) } else { (two(nanos / 10), [two(nanos)[1], b'Z']) };
+        let text = [
+            y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b'T', h0, h1, b':', i0, i1, b':', s0, s1, b'.', f0, f1, f2, f3,
+            f4, f5, p0, p1, p2, z,
         ];
-        let len = if n % 1000 == 0 {
-            text[26] = b'Z';
-            27
-        } else {
-            30
-        };
-        Self { text, len }
+        Self { text, len: if nanos == 0 { 27 } else { 30 } }
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {

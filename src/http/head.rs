@@ -149,7 +149,7 @@ fn request<'a, 'f>(text: &'a [u8], slots: &mut Slots<'a>, mut weird: WeirdSet, e
             };
             let version = if minor == 0 { Version::V10 } else { Version::V11 };
             let start = StartLine::Request { method: method.as_bytes(), target: target.as_bytes(), version };
-            note_line_ends(text.get(..len), parsed.headers.len(), &mut weird);
+            note_line_ends(text.get(..len), parsed.headers, &mut weird);
             Fast::Whole(len, finish(start, parsed.headers, weird, each))
         }
         Ok(httparse::Status::Partial) => Fast::Partial,
@@ -169,7 +169,7 @@ fn response<'a, 'f>(text: &'a [u8], slots: &mut Slots<'a>, mut weird: WeirdSet, 
             // httparse gives "" for a phrase with bytes over 0x7f: take it from the line.
             let phrase = if reason.is_empty() { lenient::phrase(text) } else { reason.as_bytes() };
             let start = StartLine::Response { version, status, phrase };
-            note_line_ends(text.get(..len), parsed.headers.len(), &mut weird);
+            note_line_ends(text.get(..len), parsed.headers, &mut weird);
             Fast::Whole(len, finish(start, parsed.headers, weird, each))
         }
         Ok(httparse::Status::Partial) => Fast::Partial,
@@ -177,10 +177,15 @@ fn response<'a, 'f>(text: &'a [u8], slots: &mut Slots<'a>, mut weird: WeirdSet, 
     }
 }
 
-/// httparse takes a bare LF silently. A head of `n` fields has `n + 2` line ends: as many CR, or some are missing.
-fn note_line_ends(head: Option<&[u8]>, fields: usize, weird: &mut WeirdSet) {
-    let crs = memchr::memchr_iter(b'\r', head.unwrap_or_default()).count();
-    if crs < fields + 2 {
+/// httparse takes a bare LF silently. Each line of a head ends where the next one's name begins, the last one and the
+/// empty line at the head's end.
+fn note_line_ends(head: Option<&[u8]>, fields: &[httparse::Header<'_>], weird: &mut WeirdSet) {
+    let head = head.unwrap_or_default();
+    let ends_well = |field: &httparse::Header<'_>| {
+        let at = (field.name.as_ptr() as usize).wrapping_sub(head.as_ptr() as usize);
+        head.get(at.wrapping_sub(2)) == Some(&b'\r')
+    };
+    if !(head.ends_with(b"\r\n\r\n") && fields.iter().all(ends_well)) {
         weird.insert(Weird::BareLf);
     }
 }

@@ -114,6 +114,10 @@ pub(super) struct Pairing {
     responses_lost: bool,
     /// Requests may be missing before the next one.
     requests_lost: bool,
+    /// At least one whole request is missing, and no response was since: the next one answers none that was seen.
+    owed: bool,
+    /// Responses without a request since the last pair.
+    unmatched: usize,
     /// The loss was that we joined late.
     joined_late: bool,
     /// A response was judged, or something was lost.
@@ -244,7 +248,8 @@ impl Pairing {
 
     /// Nothing contradicts the pairs on trial: they stand. A response behind them that found no request does.
     fn pass(&mut self, left: &mut Vec<Left>) {
-        if self.loose.iter().any(|l| self.contradicts(l)) {
+        // Only a client that does not pipeline gets on trial: it was found out since.
+        if self.pipelined || self.loose.iter().any(|l| self.contradicts(l)) {
             self.fail(left);
             return;
         }
@@ -314,6 +319,8 @@ impl Pairing {
         if self.slots.iter().rev().skip(1).any(|s| !s.answered && s.ack == Some(ack)) {
             self.pipelined = true;
         }
+        // Those before it answer what is missing.
+        self.pipelined |= self.owed && self.unmatched <= self.loose.len() - found;
         if self.pipelined {
             return None;
         }
@@ -344,6 +351,7 @@ impl Pairing {
         let slot = self.slots.get_mut(index)?;
         slot.answered = true;
         slot.provisional = self.trial;
+        self.unmatched = 0;
         Some(self.first + index as u64)
     }
 
@@ -351,7 +359,7 @@ impl Pairing {
     fn by_acknowledgement(&mut self, offset: u64, ack: Option<u64>, left: &mut Vec<Left>) -> Option<usize> {
         let mut candidates = self.slots.iter().enumerate().filter(|(_, s)| !s.answered && s.ack == Some(offset));
         let (index, slot) = candidates.next()?;
-        if self.pipelined || candidates.next().is_some() {
+        if self.pipelined || candidates.next().is_some() || (self.owed && self.unmatched == 0) {
             self.pipelined = true;
             return None;
         }
@@ -368,7 +376,7 @@ impl Pairing {
             self.first += 1;
             left.push(if slot.answered && slot.response_done { Left::Paired(slot) } else { Left::Unpaired(slot) });
         }
-        self.responses_lost = false;
+        (self.responses_lost, self.owed, self.unmatched) = (false, false, 0);
         self.trial = true;
         let label = if self.joined_late { Trust::Midstream } else { Trust::Gap };
         self.joined_late = false;
@@ -402,6 +410,7 @@ impl Pairing {
             left.push(Left::Orphan(old));
         }
         self.loose.push_back(loose);
+        self.unmatched += 1;
     }
 
     /// The response to `number` is whole and ended at `end`: was the next request sent before the client had it?
@@ -434,16 +443,18 @@ impl Pairing {
         self.pipelined = pipelined;
     }
 
-    /// Requests may be missing up to `end`: only those already queued are still answered in order.
-    pub(super) fn requests_lost(&mut self, end: u64) {
+    /// Requests may be missing up to `end`: only those already queued are still answered in order. `whole`: it began
+    /// between two requests, so that at least one is missing wholly.
+    pub(super) fn requests_lost(&mut self, end: u64, whole: bool) {
         (self.requests_lost, self.judged) = (true, true);
+        self.owed |= whole && !self.responses_lost;
         self.loose.iter_mut().for_each(|l| l.waiting &= l.ack.is_some_and(|ack| ack > end));
     }
 
     /// Responses may be missing up to `end`: what was asked before the client had received that far has lost its answer
     /// or cannot be told apart.
     pub(super) fn responses_lost(&mut self, end: u64, left: &mut Vec<Left>) {
-        (self.responses_lost, self.judged) = (true, true);
+        (self.responses_lost, self.judged, self.owed) = (true, true, false);
         while let Some(slot) = self.slots.front() {
             let lost = !slot.answered && slot.request_done && slot.ack.is_none_or(|ack| ack < end);
             if !lost && !slot.settled() {

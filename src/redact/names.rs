@@ -150,7 +150,7 @@ impl NameList {
     }
 
     pub(super) fn holds_header(&self, name: &[u8]) -> bool {
-        self.holds(name, HEADERS)
+        self.holds(name, &EXACT_HEADERS)
     }
 
     /// `name` as it stands in a URL: percent-decoded here. Of `user[pwd]` and `user.pwd` each part counts too.
@@ -162,14 +162,14 @@ impl NameList {
         } else {
             name
         };
-        if self.holds(name, PARAMETERS) {
+        if self.holds(name, &EXACT_PARAMETERS) {
             return true;
         }
         let is_joint = |b: &u8| matches!(b, b'[' | b']' | b'.');
-        name.iter().any(is_joint) && name.split(is_joint).any(|part| self.holds(part, PARAMETERS))
+        name.iter().any(is_joint) && name.split(is_joint).any(|part| self.holds(part, &EXACT_PARAMETERS))
     }
 
-    fn holds(&self, name: &[u8], exact: &[&str]) -> bool {
+    fn holds(&self, name: &[u8], exact: &Exact) -> bool {
         if self.is_none() {
             return false;
         }
@@ -182,10 +182,9 @@ impl NameList {
     }
 }
 
-fn is_built_in(squeezed: &[u8], exact: &[&str]) -> bool {
-    let first = squeezed.first();
-    let is = |known: &&str| known.as_bytes().first() == first && known.as_bytes() == squeezed;
-    if exact.iter().any(is) {
+fn is_built_in(squeezed: &[u8], exact: &Exact) -> bool {
+    let is = |known: &&str| known.as_bytes() == squeezed;
+    if exact.1.may_hold(squeezed) && exact.0.iter().any(is) {
         return true;
     }
     let lacks = !letter_set(squeezed);
@@ -196,6 +195,34 @@ fn is_built_in(squeezed: &[u8], exact: &[&str]) -> bool {
     let may_have = |(part, set): &(&&str, &u32)| *set & lacks == 0 && part.len() <= squeezed.len();
     let has = |(part, _): (&&str, &u32)| memchr::memmem::find(squeezed, part.as_bytes()).is_some();
     PARTS.iter().zip(&PART_LETTERS).filter(may_have).any(has) && !HARMLESS.iter().any(is)
+}
+
+/// Names, and how long those are that begin with each letter.
+struct Exact(&'static [&'static str], Lengths);
+
+const EXACT_HEADERS: Exact = Exact(HEADERS, Lengths::of(HEADERS));
+const EXACT_PARAMETERS: Exact = Exact(PARAMETERS, Lengths::of(PARAMETERS));
+
+/// For each letter one bit for each length, so that hardly any name is compared.
+struct Lengths([u32; 26]);
+
+impl Lengths {
+    #[allow(clippy::indexing_slicing, reason = "runs in the compiler, where a panic is an error of compilation")]
+    const fn of(names: &[&str]) -> Self {
+        let mut lengths = [0; 26];
+        let mut i = 0;
+        while i < names.len() {
+            let name = names[i].as_bytes();
+            lengths[(name[0] - b'a') as usize] |= 1 << name.len();
+            i += 1;
+        }
+        Self(lengths)
+    }
+
+    fn may_hold(&self, name: &[u8]) -> bool {
+        let first = name.first().and_then(|b| b.checked_sub(b'a')).unwrap_or(u8::MAX);
+        self.0.get(usize::from(first)).is_some_and(|lengths| name.len() < 32 && lengths >> name.len() & 1 == 1)
+    }
 }
 
 /// The letters of each part: a name that lacks one of them is not searched for it.

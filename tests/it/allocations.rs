@@ -5,8 +5,15 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use podtap::dissect::{self, Dissector};
 use podtap::flow::{Direction, Endpoint, FiveTuple, Timestamp};
+use podtap::format::{Observer, ecs};
 use podtap::packet::{Segment, TcpFlags};
+use podtap::pipeline::{Outlet, Pipeline};
+use podtap::record::Record;
+use podtap::redact::Redactor;
+use podtap::shape::route::Routes;
+use podtap::synth::{Conversation, SynthFrame, message};
 use podtap::tcp::{Analyzer, CloseReason, Conn, Limits, StreamEvent, Table};
 
 struct Counting;
@@ -176,4 +183,71 @@ fn bytes_out_of_order_cost_few_allocations_and_leave_nothing_behind() {
     assert!((1000..=3100).contains(&count), "{count}");
     assert_eq!(seen.copied, 1001);
     assert_eq!(table.ledger().held, 0);
+}
+
+/// One connection with so many exchanges, each request with the given target and headers, each response with a body.
+fn keep_alive(exchanges: usize, target: &str, headers: &[(&str, &str)]) -> Vec<SynthFrame> {
+    let mut talk = Conversation::default().handshake();
+    for _ in 0..exchanges {
+        let answer = [("Content-Type", "application/json"), ("Content-Length", "1024")];
+        talk = talk.client(message::request("GET", target, headers, b""));
+        talk = talk.server(message::response("200 OK", &answer, &[b'x'; 1024]));
+    }
+    talk.frames()
+}
+
+/// Frames to encoded records, as a capture thread does it; gives how often that allocates for each of the exchanges
+/// behind the first ten, and how many bytes of JSON came out.
+fn allocations_per_exchange(frames: &[SynthFrame]) -> (f64, usize) {
+    const WARM: usize = 24;
+    let mut dissector = Dissector::new(dissect::Config::default(), Redactor::default());
+    let (routes, observer, mut bytes) = (Routes::default(), Observer::default(), 0);
+    let select = |record: &mut Record| {
+        let Record::Http(exchange) = record;
+        exchange.route = exchange.request.as_ref().and_then(|request| routes.of_request(request));
+        None
+    };
+    let encode = |record: &Record, out: &mut Vec<u8>| {
+        let before = out.len();
+        ecs::write_json_capped(out, record, &observer, 16 << 10);
+        bytes += out.len() - before;
+    };
+    let mut pipeline = Pipeline::new(select, vec![Outlet { encode, sinks: vec![] }], None);
+    let mut pass = |frames: &[SynthFrame]| {
+        for frame in frames {
+            dissector.handle_frame(&frame.as_frame(), |_| false);
+            pipeline.push(dissector.records());
+        }
+        pipeline.ledger().made
+    };
+    let (warm, rest) = frames.split_at(WARM);
+    let before = pass(warm);
+    let mut after = 0;
+    let count = allocations_in(|| after = pass(rest));
+    (count as f64 / (after - before) as f64, bytes)
+}
+
+#[test]
+fn an_exchange_costs_few_allocations_from_frame_to_json() {
+    // The record itself, and each text that is longer than fits in place (24 bytes).
+    for (target, headers, texts) in [
+        ("/cart/7", &[("Host", "shop.local:8080"), ("User-Agent", "curl/8.5.0")][..], 0),
+        ("/api/v1/orders/282565/items?sort=price&order=desc&lang=en", &[("Host", "shop.local")], 2),
+        (
+            "/api/v1/orders/282565/items?sort=price&order=desc&lang=en",
+            &[
+                ("Host", "shop.local"),
+                ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:124.0) Gecko/20100101 Firefox/124.0"),
+                ("Referer", "http://shop.local/cart/7?utm_source=newsletter"),
+                ("X-Request-Id", "49610e59f0f60c7221f5a7d5b6559aa6"),
+                ("Accept", "application/json, text/html;q=0.9, */*;q=0.8"),
+            ],
+            5,
+        ),
+    ] {
+        let (each, bytes) = allocations_per_exchange(&keep_alive(2000, target, headers));
+        assert!(bytes > 2000 * 500, "{bytes}");
+        // A little on top: blocks of encoded records that grow.
+        assert!(each <= f64::from(1 + texts) + 0.1, "{each} for {target}");
+    }
 }

@@ -197,3 +197,16 @@ fn no_secret_is_in_a_metric_or_a_closing_line() {
     // Whatever may be printed while looking for a bug.
     assert_clean(&format!("{:?}", dissector.records()), "the records themselves");
 }
+
+/// The demo's own secrets, in the traffic that it renders.
+#[test]
+fn no_secret_of_the_demo_is_in_any_of_its_records() {
+    use podtap::demo::{SECRET_MARK, rendered};
+    let frames = rendered(podtap::flow::Timestamp::new(1_772_366_400, 0));
+    for format in ["ecs", "classic", "text"] {
+        let env = [("FORMAT", format), ("LOGHEADERS", "true"), ("LOG_LEVEL", "trace")];
+        let ran = replay(&pcap(&frames), &env);
+        assert_eq!(ran.lines().len() as u32, podtap::demo::exchanges());
+        assert!(!ran.stdout.contains(SECRET_MARK) && !ran.stderr.contains(SECRET_MARK), "{format}");
+    }
+}

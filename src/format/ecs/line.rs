@@ -5,7 +5,7 @@
 //! (headers, lists, workloads) is left to `serde_json`.
 
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::Serialize;
 
@@ -108,13 +108,8 @@ impl Line<'_> {
         self.raw(key);
         match ip {
             IpAddr::V4(v4) => {
-                let [a, b, c, d] = v4.octets();
-                let mut text = itoa::Buffer::new();
-                for octet in [a, b, c] {
-                    self.out.extend_from_slice(text.format(octet).as_bytes());
-                    self.out.push(b'.');
-                }
-                self.out.extend_from_slice(text.format(d).as_bytes());
+                let (text, len) = dotted(v4);
+                self.out.extend_from_slice(text.get(..len).unwrap_or_default());
             }
             // A `Vec` takes every write.
             IpAddr::V6(v6) => drop(write!(self.out, "{v6}")),
@@ -365,6 +360,30 @@ impl Line<'_> {
         self.flag(key!("reused"), connection.reused);
         self.close("},");
     }
+}
+
+/// An IPv4 address as text, and its length.
+fn dotted(ip: Ipv4Addr) -> ([u8; 16], usize) {
+    let (mut text, mut len) = ([b'.'; 16], 0);
+    for octet in ip.octets() {
+        let digits = [octet / 100, octet / 10 % 10, octet % 10];
+        let leading = if octet >= 100 {
+            0
+        } else if octet >= 10 {
+            1
+        } else {
+            2
+        };
+        for digit in digits.iter().skip(leading) {
+            if let Some(place) = text.get_mut(len) {
+                *place = b'0' + digit;
+            }
+            len += 1;
+        }
+        // The dot is there already.
+        len += 1;
+    }
+    (text, len - 1)
 }
 
 /// Whether no byte needs an escape in a JSON string (RFC 8259 §7), eight bytes at a time; the last eight overlap those

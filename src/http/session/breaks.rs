@@ -26,6 +26,7 @@ impl Session {
         let kind = self.kind(from);
         let trust = if cause == GapCause::Lost { Trust::Gap } else { Trust::Truncated };
         self.reader(from).parsed_to = end;
+        let between = matches!(self.reader(from).state, State::Start);
         match &mut self.reader(from).state {
             State::Opaque(_) => return,
             State::Body(body) => {
@@ -61,7 +62,8 @@ impl Session {
         }
         match kind.or(self.kind(from)) {
             Some(Kind::Response) => self.pairing.responses_lost(end, &mut cx.left),
-            Some(Kind::Request) | None => self.pairing.requests_lost(end),
+            Some(Kind::Request) => self.pairing.requests_lost(end, between),
+            None => self.pairing.requests_lost(end, false),
         }
         self.emit_left(cx);
     }

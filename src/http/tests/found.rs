@@ -135,3 +135,22 @@ fn when_ticks_come_does_not_change_what_is_told_of_a_timeout() {
         }
     }
 }
+
+#[test]
+fn a_client_found_to_pipeline_while_its_pairs_were_on_trial_gets_none_of_them() {
+    let mut wire = Wire::joined(false);
+    wire.client(&get("/5")).server(&status(203)).client(&get("/6")).client(&get("/7")).server(&status(204));
+    assert_eq!(
+        wire.lines(CloseReason::EndOfCapture),
+        ["- 203 unpaired", "GET /5 - unpaired", "- 204 unpaired", "GET /6 - unpaired", "GET /7 - unpaired shutdown"]
+    );
+}
+
+#[test]
+fn a_whole_request_lost_owes_a_response_that_answers_none_of_those_seen() {
+    let mut wire = Wire::new();
+    wire.client(&get("/1")).server(OK).lose(FromLow, 40).client(&get("/3")).server(&status(202));
+    let lines = wire.lines(CloseReason::EndOfCapture);
+    assert_eq!(lines[0], "GET /1 200 complete");
+    assert!(lines.contains(&"- 202 unpaired".to_owned()), "{lines:?}");
+}
