@@ -141,15 +141,15 @@ impl Show {
         ));
         self.legend();
         let sinks = self.sinks.all();
-        let interrupted = tokio::select! {
+        let cut_short = tokio::select! {
             played = stage.run() => { played?; false }
             _ = tokio::signal::ctrl_c() => true,
-            () = sinks.ended() => false,
+            () = sinks.ended() => true,
         };
         drop(stop);
         let protocols = capture.join().map_err(|_| "the capture thread panicked")?;
-        let heading = if interrupted {
-            "The play was interrupted. What podtap saw until then:".to_owned()
+        let heading = if cut_short {
+            "The play was cut short. What podtap saw until then:".to_owned()
         } else {
             format!("{} exchanges were played. What podtap saw of them:", exchanges())
         };
