@@ -11,4 +11,9 @@ pub mod ledger;
 pub mod packet;
 pub mod tcp;
 // edges: know one outside thing each
+pub mod logging;
 pub mod sink;
+// sees every ledger, the sinks' too
+pub mod metrics;
+// whole: wiring only
+pub mod pipeline;

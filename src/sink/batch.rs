@@ -29,9 +29,10 @@ pub struct Block {
 }
 
 impl Block {
-    /// Appends one record; `encode` appends its bytes (for lines: with the newline) and changes nothing before them.
-    pub fn push(&mut self, id: CompactString, at: Timestamp, encode: impl FnOnce(&mut Vec<u8>)) {
-        encode(&mut self.bytes);
+    /// Appends one record; `encode` appends its bytes (for lines: with the newline), changes nothing before them, and
+    /// returns its `event.id` and time.
+    pub fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> (CompactString, Timestamp)) {
+        let (id, at) = encode(&mut self.bytes);
         self.entries.push(Entry { id, at, end: self.bytes.len() });
     }
 
@@ -253,7 +254,10 @@ pub(crate) mod tests {
     pub(crate) fn piece(bodies: &[&str]) -> Piece {
         let mut block = Block::default();
         for body in bodies {
-            block.push((*body).into(), Timestamp(1), |out| out.extend_from_slice(body.as_bytes()));
+            block.push(|out| {
+                out.extend_from_slice(body.as_bytes());
+                ((*body).into(), Timestamp(1))
+            });
         }
         Piece::whole(Arc::new(block))
     }
@@ -317,7 +321,10 @@ pub(crate) mod tests {
     fn a_block_taken_out_is_of_its_own_size_and_the_rest_is_reused() {
         let mut block = Block::default();
         block.bytes.reserve(1 << 16);
-        block.push("id".into(), Timestamp(1), |out| out.extend_from_slice(b"line\n"));
+        block.push(|out| {
+            out.extend_from_slice(b"line\n");
+            ("id".into(), Timestamp(1))
+        });
         let taken = block.take_exact();
         assert_eq!((taken.records(), taken.bytes.capacity()), (1, 5));
         assert!(block.is_empty() && block.bytes.capacity() >= 1 << 16);

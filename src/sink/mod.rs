@@ -30,7 +30,7 @@ pub use self::worker::Backoff;
 /// A target for records.
 pub trait Sink: Send + 'static {
     /// Delivers a batch. Called again with what it left undone, before anything else, and may be dropped at any await
-    /// when the time for shutdown is over. With an error nothing of the batch is known to be delivered.
+    /// when the time for shutdown is over.
     fn deliver(&mut self, batch: &Batch) -> impl Future<Output = Result<Delivery, SinkError>> + Send;
 
     /// SIGHUP: open files anew, read certificates again.
@@ -55,15 +55,20 @@ pub struct Rejected {
     pub reason: String,
 }
 
-/// Nothing of the batch is known to be delivered.
+/// Why a batch was not delivered; where nothing else is said, nothing of it is known to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkError {
     /// Worth trying again.
     Transient(String),
     /// Never worth trying again: the batch is rejected.
     Permanent(String),
-    /// The target will never take anything again; without words where that is nobody's fault (a closed pipe).
-    Gone(Option<String>),
+    /// The target will never take anything again.
+    Gone {
+        /// So many leading records of the batch it took before.
+        delivered: usize,
+        /// Nothing where it is nobody's fault: a closed pipe.
+        why: Option<String>,
+    },
 }
 
 /// How a sink is fed.
@@ -157,15 +162,14 @@ impl Sinks {
         self.iter().for_each(|sink| sink.queue.reload());
     }
 
-    /// Whether no sink is left: the program has nothing more to do, and ends with exit code 0.
-    pub fn have_ended(&self) -> bool {
-        self.iter().all(SinkHandle::has_ended)
-    }
-
-    /// Waits until no sink is left.
+    /// Waits until no sink is left of those there were: then the program has nothing more to do, and ends with exit
+    /// code 0. Without any sink (metrics only) that never comes.
     pub async fn ended(&self) {
         for sink in self.iter() {
             sink.queue.ended().await;
+        }
+        if self.0.is_empty() {
+            std::future::pending::<()>().await;
         }
     }
 

@@ -1,7 +1,7 @@
 //! The stdout sink. Owns how a pipe ends; it does not shape lines, and caps none (the encoder's job).
 //!
 //! Written is delivered: what a reader does with the bytes in the pipe cannot be known. A reader that leaves
-//! (`| head`) is no error: the sink ends quietly, and the batch it was writing counts as dropped.
+//! (`| head`) is no error: the sink ends quietly, and what was not written yet counts as dropped.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -45,14 +45,14 @@ impl<W: Write + Send + 'static> Sink for Stdout<W> {
         }
         self.ahead = 0;
         let Some(error) = error else { return Ok(Delivery::default()) };
+        let whole = batch.fitting(bytes);
         if error.kind() == ErrorKind::BrokenPipe {
-            return Err(SinkError::Gone(None));
+            return Err(SinkError::Gone { delivered: whole, why: None });
         }
         // A terminal that was closed (EIO), a descriptor that is none (EBADF): neither comes back.
         if matches!(error.raw_os_error(), Some(libc::EIO | libc::EBADF)) {
-            return Err(SinkError::Gone(Some(error.to_string())));
+            return Err(SinkError::Gone { delivered: whole, why: Some(error.to_string()) });
         }
-        let whole = batch.fitting(bytes);
         self.ahead = bytes - batch.range(0, whole).bytes();
         match whole {
             0 => Err(SinkError::Transient(error.to_string())),
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(&line, b"first\n");
         drop(reader);
         let mut offered = 1;
-        while !sinks.have_ended() {
+        while !sink.has_ended() {
             sink.offer(piece(&["more\n"]));
             offered += 1;
         }
@@ -136,6 +136,14 @@ mod tests {
         let ledger = (counts.ledger.offered, counts.ledger.delivered, counts.ledger.dropped);
         assert_eq!(ledger, (offered, 1, offered - 1));
         assert_eq!(counts.dropped, [0, offered - 1, 0], "gone, not full and not shutdown");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_reader_took_before_it_left_is_delivered() {
+        let script = vec![Ok(5), Err(ErrorKind::BrokenPipe)];
+        let mut sink = Stdout::over(Scripted { got: Vec::new(), script });
+        let gone = Err(SinkError::Gone { delivered: 1, why: None });
+        assert_eq!(sink.deliver(&batch(&["one\n", "two\n"])).await, gone);
     }
 
     #[test]

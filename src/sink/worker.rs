@@ -79,7 +79,8 @@ async fn settle_all<S: Sink>(sink: &mut S, queue: &Queue, mut batch: Batch, back
                 queue.settle(0, batch.records());
                 return true;
             }
-            Err(SinkError::Gone(why)) => {
+            Err(SinkError::Gone { delivered, why }) => {
+                queue.settle(delivered, 0);
                 if let Some(why) = why {
                     tracing::warn!(sink = &*queue.name, error = why, "target gone for good");
                 }

@@ -256,11 +256,11 @@ async fn a_target_that_hangs_is_cut_off_at_the_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn a_target_gone_for_good_ends_the_worker_and_the_rest_is_dropped_as_gone() {
-    let rig = rig(vec![Step::Fail(SinkError::Gone(None))], AT_ONCE);
+    let rig = rig(vec![Step::Fail(SinkError::Gone { delivered: 1, why: None })], AT_ONCE);
     rig.offer(&["a", "b"]);
     rig.queue.ended().await;
     rig.offer(&["c"]);
-    assert_eq!(rig.end().await, (0, 0, [0, 3, 0]));
+    assert_eq!(rig.end().await, (1, 0, [0, 2, 0]));
 }
 
 #[tokio::test(start_paused = true)]

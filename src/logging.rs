@@ -1,0 +1,130 @@
+//! podtap's own log, to stderr, as text or JSON. Owns the guard between bytes from the network and a terminal; what is
+//! worth a line is decided where it happens. Records never pass here.
+
+use std::fmt::{self, Write};
+use std::io::IsTerminal;
+
+use tracing::Dispatch;
+use tracing::field::Field;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+
+/// LOG_FORMAT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// A line for eyes; coloured on a terminal only.
+    #[default]
+    Text,
+    /// A JSON object for each line.
+    Json,
+}
+
+/// Starts logging to stderr. `level` is LOG_LEVEL: `error`, `warn`, `info`, `debug`, `trace`, or a tracing filter such
+/// as `info,podtap::sink=debug`. An error names what is wrong with it, or says that logging has begun already.
+pub fn init(level: &str, format: LogFormat) -> Result<(), String> {
+    let dispatch = dispatch(level, format, std::io::stderr().is_terminal(), std::io::stderr)?;
+    tracing::dispatcher::set_global_default(dispatch).map_err(|error| error.to_string())
+}
+
+fn dispatch<W>(level: &str, format: LogFormat, terminal: bool, writer: W) -> Result<Dispatch, String>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::builder().parse(level).map_err(|error| format!("LOG_LEVEL: {error}"))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    Ok(match format {
+        LogFormat::Json => Dispatch::new(subscriber.json().flatten_event(true).with_current_span(false).finish()),
+        LogFormat::Text => {
+            let subscriber = subscriber.with_target(false).fmt_fields(debug_fn(field).delimited(" "));
+            // On a terminal the library decides: NO_COLOR is honoured.
+            let subscriber = if terminal { subscriber } else { subscriber.with_ansi(false) };
+            Dispatch::new(subscriber.finish())
+        }
+    })
+}
+
+fn field(out: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    if field.name() != "message" {
+        write!(out, "{}=", field.name())?;
+    }
+    write!(Escaped(out), "{value:?}")
+}
+
+/// Lets through what cannot move a cursor, end a line or turn the text around.
+struct Escaped<'a, 'w>(&'a mut Writer<'w>);
+
+impl Write for Escaped<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| match c {
+            '\0'..'\x20' | '\x7f'..='\u{9f}' => write!(self.0, "\\x{:02x}", u32::from(c)),
+            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                write!(self.0, "\\u{{{:x}}}", u32::from(c))
+            }
+            _ => self.0.write_char(c),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(buf)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(level: &str, format: LogFormat, terminal: bool, say: impl FnOnce()) -> String {
+        let log = Log::default();
+        let writer = log.clone();
+        let dispatch = dispatch(level, format, terminal, move || writer.clone()).unwrap();
+        tracing::dispatcher::with_default(&dispatch, say);
+        String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+    }
+
+    const EVIL: &str = "a\x1b[2Jb\r\nINFO forged\u{9b}31m\u{202e}c";
+
+    #[test]
+    fn bytes_from_the_network_neither_move_the_cursor_nor_forge_a_line() {
+        let text = logged("info", LogFormat::Text, false, || {
+            tracing::info!(shown = %EVIL, debugged = EVIL, "said {EVIL}");
+        });
+        assert_eq!(text.matches('\n').count(), 1);
+        assert!(text.ends_with('\n') && !text.trim_end().contains(char::is_control), "{text:?}");
+        assert!(text.contains("said a\\x1b[2Jb\\x0d\\x0aINFO forged\\x9b31m\\u{202e}c shown=a\\x1b[2Jb"), "{text}");
+        let json = logged("info", LogFormat::Json, false, || tracing::info!(shown = %EVIL, "said"));
+        assert_eq!(json.matches('\n').count(), 1);
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(
+            (&value["shown"], &value["message"], &value["level"]),
+            (&EVIL.into(), &"said".into(), &"INFO".into())
+        );
+        assert!(!json.contains('\x1b'));
+    }
+
+    #[test]
+    fn the_level_decides_and_a_wrong_one_is_named() {
+        let say = || {
+            tracing::warn!("loud");
+            tracing::info!("quiet");
+        };
+        let text = logged("warn", LogFormat::Text, false, say);
+        assert!(text.contains("WARN") && text.contains("loud") && !text.contains("quiet"), "{text}");
+        assert_eq!(logged("off", LogFormat::Text, false, say), "");
+        let wrong = dispatch("lots=of=it", LogFormat::Text, false, io::sink).unwrap_err();
+        assert!(wrong.starts_with("LOG_LEVEL: "), "{wrong}");
+    }
+}

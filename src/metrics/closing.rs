@@ -1,0 +1,309 @@
+//! The closing lines: the whole ledger at exit, for tired eyes. Owns their wording; it counts nothing.
+//!
+//! One equation a line, without the terms that are zero; then every loss on a line of its own; then whether it adds up.
+
+use std::fmt::Write;
+
+use super::{KernelCounts, imbalances};
+use crate::ledger::{ByReason, Discard, Ledger, LeftOut, NotHttp, RecordLedger, Skip};
+use crate::record::Unanswered;
+use crate::sink::{Dropped, SinkCounts};
+
+/// The ledger as text, each line with its newline.
+pub fn closing_lines(
+    ledger: &Ledger,
+    kernel: &KernelCounts,
+    records: &RecordLedger,
+    sinks: &[(String, SinkCounts)],
+) -> String {
+    let mut lines = Vec::new();
+    capture_lines(&mut lines, ledger, kernel);
+    http_lines(&mut lines, ledger);
+    record_lines(&mut lines, records, sinks);
+    lines.retain(Line::says_something);
+    let mut out = String::new();
+    let (label, total) = lines.iter().fold((0, 0), |(l, t), line| (l.max(line.label.len()), t.max(line.total.len())));
+    for line in &lines {
+        let (equals, terms) = if line.terms.is_empty() { ("", String::new()) } else { (" = ", line.terms.join(" + ")) };
+        let _ = writeln!(out, "{:label$}  {:>total$}{equals}{terms}{}", line.label, line.total, line.beside);
+    }
+    let losses = losses(ledger, kernel, records, sinks);
+    for loss in &losses {
+        let _ = writeln!(out, "LOST  {loss}");
+    }
+    let wrong = imbalances(ledger, records, sinks);
+    for (whose, i) in &wrong {
+        let whose = if whose.is_empty() { String::new() } else { format!("{whose}: ") };
+        let _ = writeln!(out, "DOES NOT ADD UP  {whose}{} ({} against {})", i.equation, count(i.left), count(i.right));
+    }
+    out.push_str(match (losses.is_empty(), wrong.is_empty()) {
+        (true, true) => "Nothing lost; the ledger adds up.\n",
+        (false, true) => "The ledger adds up.\n",
+        (_, false) => "This is a bug in podtap; please report it with these lines.\n",
+    });
+    out
+}
+
+/// `label total = term + term, beside`.
+struct Line {
+    label: String,
+    total: String,
+    terms: Vec<String>,
+    beside: String,
+}
+
+impl Line {
+    fn new(label: &str, total: u64) -> Self {
+        Self { label: label.to_owned(), total: count(total), terms: Vec::new(), beside: String::new() }
+    }
+
+    /// Some zeros are news: no frame, no request, no record.
+    fn says_something(&self) -> bool {
+        let silent = ["connections", "payload bytes", "parsed bytes", "responses"].contains(&self.label.as_str());
+        !(silent && self.total == "0" && self.terms.is_empty() && self.beside.is_empty())
+    }
+
+    fn term(mut self, n: u64, name: &str) -> Self {
+        if n > 0 {
+            self.terms.push(format!("{} {name}", count(n)));
+        }
+        self
+    }
+
+    fn reasons(mut self, n: u64, name: &str, reasons: impl Iterator<Item = (&'static str, u64)>) -> Self {
+        let reasons: Vec<_> = named(reasons);
+        if n > 0 {
+            self.terms.push(format!("{} {name} ({})", count(n), reasons.join("; ")));
+        }
+        self
+    }
+
+    fn beside(mut self, n: u64, name: &str) -> Self {
+        if n > 0 {
+            let _ = write!(self.beside, ", {} {name}", count(n));
+        }
+        self
+    }
+}
+
+fn capture_lines(lines: &mut Vec<Line>, ledger: &Ledger, kernel: &KernelCounts) {
+    let (f, s) = (&ledger.frames, &ledger.streams);
+    let skipped = by_reason(&f.skipped, Skip::ALL.iter().map(|r| r.name()));
+    let frames = Line::new("frames", f.frames).term(f.segments, "segments").term(f.fragments, "fragments").reasons(
+        f.skipped.total(),
+        "skipped",
+        skipped,
+    );
+    lines.push(frames);
+    if *kernel != KernelCounts::default() {
+        let line = Line::new("kernel packets", kernel.received).beside(kernel.dropped, "dropped");
+        lines.push(line.beside(kernel.interface_dropped, "dropped by the interface"));
+    }
+    let connections = Line::new("connections", s.connections)
+        .beside(s.connections_open, "still open")
+        .beside(s.connections_evicted, "evicted")
+        .beside(s.connects_refused, "connects refused")
+        .beside(s.connects_timed_out, "connects timed out");
+    lines.push(connections);
+    let discarded = by_reason(&s.discarded, Discard::ALL.iter().map(|r| r.name()));
+    let payload = Line::new("payload bytes", s.payload)
+        .term(s.delivered, "in order")
+        .term(s.duplicate, "duplicate")
+        .term(s.held, "held")
+        .reasons(s.discarded.total(), "discarded", discarded);
+    lines.push(payload);
+}
+
+fn http_lines(lines: &mut Vec<Line>, ledger: &Ledger) {
+    let h = &ledger.http;
+    let others = by_reason(&h.not_http, NotHttp::ALL.iter().map(|kind| kind.name()));
+    let bytes = Line::new("parsed bytes", h.bytes)
+        .term(h.heads, "heads")
+        .term(h.bodies, "bodies")
+        .reasons(h.not_http.total(), "not HTTP/1", others)
+        .term(h.resync, "resync")
+        .term(h.waiting, "waiting");
+    lines.push(bytes);
+    let unanswered = by_reason(&h.unanswered, Unanswered::ALL.iter().map(|why| why.name()));
+    let requests = Line::new("requests", h.requests)
+        .term(h.paired, "paired")
+        .reasons(h.unanswered.total(), "unanswered", unanswered)
+        .term(h.unpaired, "unpaired")
+        .term(h.open, "open");
+    lines.push(requests);
+    let responses = Line::new("responses", h.responses)
+        .term(h.paired, "paired")
+        .term(h.late, "late")
+        .term(h.orphan, "orphan")
+        .term(h.responses_open, "open");
+    lines.push(responses.beside(h.informational, "informational"));
+}
+
+fn record_lines(lines: &mut Vec<Line>, records: &RecordLedger, sinks: &[(String, SinkCounts)]) {
+    let left_out = by_reason(&records.left_out, LeftOut::ALL.iter().map(|reason| reason.name()));
+    let made = Line::new("records", records.made)
+        .reasons(records.left_out.total(), "left out", left_out)
+        .term(records.overrun, "overrun")
+        .term(records.offered, "offered");
+    lines.push(made);
+    for (name, sink) in sinks {
+        let l = &sink.ledger;
+        let line = Line::new(name, l.offered)
+            .term(l.delivered, "delivered")
+            .term(l.rejected, "rejected")
+            .reasons(l.dropped, "dropped", dropped(sink))
+            .term(l.queued, "queued")
+            .term(l.in_flight, "in flight")
+            .term(l.spooled, "spooled");
+        lines.push(line.beside(sink.failed_attempts, "failed attempts"));
+    }
+}
+
+/// What nobody will ever see, or was refused, and what it was. A reader that left (`| head`) wanted no more.
+fn losses(
+    ledger: &Ledger,
+    kernel: &KernelCounts,
+    records: &RecordLedger,
+    sinks: &[(String, SinkCounts)],
+) -> Vec<String> {
+    let s = &ledger.streams;
+    let limits = s.discarded.at(Discard::Limit as usize) + s.discarded.at(Discard::Evicted as usize);
+    let mut out: Vec<String> = [
+        (kernel.dropped, "packets: the capture buffer was full"),
+        (kernel.interface_dropped, "packets: dropped by the interface"),
+        (ledger.frames.skipped.at(Skip::FragmentDropped as usize), "fragments of packets that never became whole"),
+        (ledger.frames.cut, "frames cut by the snap length"),
+        (s.gap_bytes, "bytes of streams never seen"),
+        (limits, "bytes of streams: a limit was reached"),
+        (ledger.http.unpaired, "responses to requests that were seen"),
+        (records.overrun, "records between capture and pipeline"),
+    ]
+    .into_iter()
+    .filter(|(n, _)| *n > 0)
+    .map(|(n, what)| format!("{} {what}", count(n)))
+    .collect();
+    for (name, sink) in sinks {
+        let why = dropped(sink).filter(|(why, _)| *why != Dropped::Gone.name());
+        let rejected = [("rejected", sink.ledger.rejected)];
+        let reasons = named(why.chain(rejected));
+        let lost = sink.ledger.dropped - sink.dropped.get(Dropped::Gone as usize).unwrap_or(&0) + sink.ledger.rejected;
+        if lost > 0 {
+            out.push(format!("{} records for {name} ({})", count(lost), reasons.join("; ")));
+        }
+    }
+    out
+}
+
+fn dropped(sink: &SinkCounts) -> impl Iterator<Item = (&'static str, u64)> {
+    Dropped::ALL.iter().map(|why| why.name()).zip(sink.dropped)
+}
+
+fn by_reason<const N: usize>(
+    counts: &ByReason<N>,
+    names: impl Iterator<Item = &'static str>,
+) -> impl Iterator<Item = (&'static str, u64)> {
+    names.enumerate().map(|(index, name)| (name, counts.at(index)))
+}
+
+fn named(reasons: impl Iterator<Item = (&'static str, u64)>) -> Vec<String> {
+    reasons.filter(|(_, n)| *n > 0).map(|(why, n)| format!("{why} {}", count(n))).collect()
+}
+
+/// With a comma for every three digits.
+fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quiet_run() -> (Ledger, KernelCounts, RecordLedger, Vec<(String, SinkCounts)>) {
+        let mut ledger = Ledger::default();
+        (ledger.frames.frames, ledger.frames.segments) = (1_234_567, 1_234_500);
+        ledger.frames.skipped.add(Skip::Icmp as usize, 7);
+        ledger.frames.skipped.add(Skip::NotTcp as usize, 60);
+        (ledger.streams.payload, ledger.streams.delivered, ledger.streams.duplicate) = (1000, 990, 10);
+        ledger.streams.connections = 3;
+        ledger.streams.connects_refused = 1;
+        (ledger.http.bytes, ledger.http.heads, ledger.http.bodies) = (990, 900, 90);
+        (ledger.http.requests, ledger.http.paired, ledger.http.responses) = (3, 2, 2);
+        ledger.http.count_unanswered(Unanswered::Timeout);
+        let records = RecordLedger { made: 3, offered: 3, ..RecordLedger::default() };
+        let mut sink = SinkCounts::default();
+        (sink.ledger.offered, sink.ledger.delivered) = (3, 3);
+        let kernel = KernelCounts { received: 1_234_567, ..KernelCounts::default() };
+        (ledger, kernel, records, vec![("stdout".to_owned(), sink)])
+    }
+
+    #[test]
+    fn a_quiet_run_ends_in_few_aligned_lines_without_zeros() {
+        let (ledger, kernel, records, sinks) = quiet_run();
+        let expected = "\
+frames          1,234,567 = 1,234,500 segments + 67 skipped (not_tcp 60; icmp 7)
+kernel packets  1,234,567
+connections             3, 1 connects refused
+payload bytes       1,000 = 990 in order + 10 duplicate
+parsed bytes          990 = 900 heads + 90 bodies
+requests                3 = 2 paired + 1 unanswered (timeout 1)
+responses               2 = 2 paired
+records                 3 = 3 offered
+stdout                  3 = 3 delivered
+Nothing lost; the ledger adds up.
+";
+        assert_eq!(closing_lines(&ledger, &kernel, &records, &sinks), expected);
+    }
+
+    #[test]
+    fn every_loss_stands_on_a_line_of_its_own() {
+        let (mut ledger, mut kernel, records, mut sinks) = quiet_run();
+        kernel.dropped = 12;
+        ledger.streams.gap_bytes = 4096;
+        let sink = &mut sinks[0].1;
+        (sink.ledger.delivered, sink.ledger.rejected, sink.ledger.dropped, sink.dropped) = (0, 1, 2, [1, 0, 1]);
+        let text = closing_lines(&ledger, &kernel, &records, &sinks);
+        let losses: Vec<_> = text.lines().filter(|line| line.starts_with("LOST")).collect();
+        let expected = [
+            "LOST  12 packets: the capture buffer was full",
+            "LOST  4,096 bytes of streams never seen",
+            "LOST  3 records for stdout (queue_full 1; shutdown 1; rejected 1)",
+        ];
+        assert_eq!(losses, expected);
+        assert!(text.ends_with("The ledger adds up.\n"), "{text}");
+    }
+
+    #[test]
+    fn what_a_reader_that_left_did_not_read_is_counted_but_no_loss() {
+        let (ledger, kernel, records, mut sinks) = quiet_run();
+        let sink = &mut sinks[0].1;
+        (sink.ledger.delivered, sink.ledger.dropped, sink.dropped) = (1, 2, [0, 2, 0]);
+        let text = closing_lines(&ledger, &kernel, &records, &sinks);
+        assert!(text.contains("= 1 delivered + 2 dropped (gone 2)\n") && !text.contains("LOST"), "{text}");
+    }
+
+    #[test]
+    fn an_equation_that_does_not_hold_is_named_with_both_sides() {
+        let (mut ledger, kernel, records, mut sinks) = quiet_run();
+        ledger.frames.frames += 1;
+        sinks[0].1.ledger.delivered = 2;
+        let text = closing_lines(&ledger, &kernel, &records, &sinks);
+        let frames = "DOES NOT ADD UP  frames = segments + fragments + skipped (1,234,568 against 1,234,567)\n";
+        assert!(text.contains(frames), "{text}");
+        assert!(text.contains("DOES NOT ADD UP  stdout: offered = "), "{text}");
+        assert!(!text.contains("adds up"), "{text}");
+    }
+
+    #[test]
+    fn nothing_at_all_is_told_without_noise() {
+        let text = closing_lines(&Ledger::default(), &KernelCounts::default(), &RecordLedger::default(), &[]);
+        assert_eq!(text, "frames    0\nrequests  0\nrecords   0\nNothing lost; the ledger adds up.\n");
+    }
+}

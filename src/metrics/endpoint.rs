@@ -1,0 +1,185 @@
+//! `/metrics`, `/healthz`, `/readyz` on METRICS_ADDR. Owns its listener and the limits on who asks; what it says comes
+//! from `Metrics`.
+//!
+//! No probe depends on a sink: a dead log server must not take the pod out of its Service. A port that is taken is a
+//! warning: podtap goes on without the endpoint.
+
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use super::Metrics;
+
+/// Connections served at once; more wait in the kernel's backlog.
+const MAX_CONNECTIONS: usize = 32;
+
+/// From accept to the last byte of the answer: whoever is slower frees its place.
+const CONNECTION_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A scraper's request is small.
+const MAX_REQUEST_BYTES: usize = 16 << 10;
+
+/// Pause when no connection can be accepted (no file descriptors left).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound listener.
+#[derive(Debug)]
+pub struct Endpoint {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Endpoint {
+    /// Binds; a port that is taken is told and nothing else.
+    pub fn bind(address: SocketAddr) -> Option<Self> {
+        let bound = TcpListener::bind(address).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            Ok(Self { listener, address })
+        });
+        bound.inspect_err(|error| tracing::warn!(%address, %error, "no metrics endpoint: cannot listen")).ok()
+    }
+
+    /// Where it listens, so that the capture can leave its traffic out.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until dropped; needs a tokio runtime with network and time.
+    pub async fn serve(self, metrics: Arc<Metrics>) {
+        let listener = match tokio::net::TcpListener::from_std(self.listener) {
+            Ok(listener) => listener,
+            Err(error) => return tracing::warn!(%error, "no metrics endpoint"),
+        };
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            // Closed never: it is ours.
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let metrics = Arc::clone(&metrics);
+                    tokio::spawn(async move {
+                        let _ = tokio::time::timeout(CONNECTION_DEADLINE, answer_one(stream, &metrics)).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "metrics endpoint cannot accept");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// One request for each connection: nobody holds a place for longer than the deadline.
+async fn answer_one(stream: TcpStream, metrics: &Metrics) {
+    let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(&request, metrics)) });
+    let served = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(MAX_REQUEST_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "metrics request failed");
+    }
+}
+
+fn answer<B>(request: &Request<B>, metrics: &Metrics) -> Response<String> {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let (status, kind, body) = match request.uri().path() {
+        _ if !matches!(*request.method(), Method::GET | Method::HEAD) => {
+            (StatusCode::METHOD_NOT_ALLOWED, TEXT, "GET or HEAD\n".to_owned())
+        }
+        "/metrics" => (StatusCode::OK, OPEN_METRICS, metrics.page()),
+        "/healthz" => (StatusCode::OK, TEXT, "alive\n".to_owned()),
+        "/readyz" if metrics.is_capturing() => (StatusCode::OK, TEXT, "capturing\n".to_owned()),
+        "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, TEXT, "not capturing\n".to_owned()),
+        _ => (StatusCode::NOT_FOUND, TEXT, "/metrics, /healthz, /readyz\n".to_owned()),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn running() -> (SocketAddr, Arc<Metrics>) {
+        let metrics = Metrics::new(crate::sink::Sinks::default());
+        let endpoint = Endpoint::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = endpoint.address();
+        tokio::spawn(endpoint.serve(Arc::clone(&metrics)));
+        (address, metrics)
+    }
+
+    async fn ask(address: SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        ask(address, &format!("GET {path} HTTP/1.1\r\nHost: here\r\n\r\n")).await
+    }
+
+    #[tokio::test]
+    async fn it_answers_what_kubernetes_and_prometheus_ask() {
+        let (address, metrics) = running().await;
+        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200 OK\r\n"));
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 503 "));
+        metrics.set_capturing(true);
+        assert!(get(address, "/readyz?verbose").await.starts_with("HTTP/1.1 200 OK\r\n"));
+        assert!(get(address, "/").await.starts_with("HTTP/1.1 404 "));
+        let page = get(address, "/metrics").await;
+        assert!(page.starts_with("HTTP/1.1 200 OK\r\n"));
+        assert!(page.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"));
+        assert!(page.contains("\npodtap_frames_total 0\n") && page.ends_with("# EOF\n"));
+    }
+
+    #[tokio::test]
+    async fn it_refuses_to_be_written_to_and_survives_nonsense() {
+        let (address, _metrics) = running().await;
+        assert!(ask(address, "DELETE /metrics HTTP/1.1\r\nHost: h\r\n\r\n").await.contains("allow: GET, HEAD\r\n"));
+        assert!(ask(address, "\0\x01\x02 nonsense\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
+        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(MAX_REQUEST_BYTES - 32));
+        assert!(!ask(address, &long).await.contains(" 200 "));
+        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_say_nothing_do_not_keep_others_out_for_long() {
+        let (address, _metrics) = running().await;
+        let mut mute = Vec::new();
+        for _ in 0..2 * MAX_CONNECTIONS {
+            mute.push(TcpStream::connect(address).await.unwrap());
+        }
+        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200 OK\r\n"));
+        drop(mute);
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_no_reason_to_end() {
+        let first = Endpoint::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        assert!(Endpoint::bind(first.address()).is_none());
+    }
+}

@@ -1,0 +1,185 @@
+//! What podtap tells about itself: every ledger, the kernel's drops, and RED of the traffic. Owns the meeting point of
+//! capture threads, pipelines and scrapes; it counts nothing that a ledger counts already.
+//!
+//! Capture threads publish copies of their ledgers about once a second, never per packet. A scrape takes a
+//! `Snapshot` under short locks and encodes it without any.
+
+mod closing;
+mod collect;
+pub mod endpoint;
+mod red;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prometheus_client::registry::Registry;
+
+pub use self::closing::closing_lines;
+pub use self::red::MAX_SERIES;
+use self::red::Red;
+use crate::ledger::{Imbalance, Ledger, RecordLedger};
+use crate::record::Record;
+use crate::sink::{SinkCounts, Sinks};
+
+/// The kernel's own counters of a capture, from libpcap; they stand beside the ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelCounts {
+    /// Packets that passed the filter.
+    pub received: u64,
+    /// Packets lost because the capture buffer was full.
+    pub dropped: u64,
+    /// Packets lost by the interface or its driver.
+    pub interface_dropped: u64,
+}
+
+impl KernelCounts {
+    fn merge(&mut self, other: Self) {
+        self.received += other.received;
+        self.dropped += other.dropped;
+        self.interface_dropped += other.interface_dropped;
+    }
+}
+
+/// One capture thread's last published counters.
+#[derive(Debug, Default)]
+struct Slot {
+    ledger: Ledger,
+    kernel: KernelCounts,
+    records: RecordLedger,
+}
+
+/// Where everything that is counted meets.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    slots: Mutex<Vec<Slot>>,
+    red: Mutex<Red>,
+    sinks: Sinks,
+    capturing: AtomicBool,
+}
+
+impl Metrics {
+    /// For these sinks.
+    pub fn new(sinks: Sinks) -> Arc<Self> {
+        Arc::new(Self { sinks, ..Self::default() })
+    }
+
+    /// The way in for one capture thread and its pipeline.
+    pub fn probe(self: &Arc<Self>) -> Probe {
+        let mut slots = lock(&self.slots);
+        slots.push(Slot::default());
+        Probe { metrics: Arc::clone(self), slot: slots.len() - 1 }
+    }
+
+    /// Whether traffic is being captured: what `/readyz` says.
+    pub fn set_capturing(&self, capturing: bool) {
+        self.capturing.store(capturing, Ordering::Relaxed);
+    }
+
+    /// What `/readyz` says.
+    pub fn is_capturing(&self) -> bool {
+        self.capturing.load(Ordering::Relaxed)
+    }
+
+    /// Everything at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let (mut ledger, mut kernel, mut records) = Default::default();
+        for slot in lock(&self.slots).iter() {
+            Ledger::merge(&mut ledger, &slot.ledger);
+            KernelCounts::merge(&mut kernel, slot.kernel);
+            merge_records(&mut records, &slot.records);
+        }
+        Snapshot { ledger, kernel, records, sinks: self.sinks.counts(), red: lock(&self.red).clone() }
+    }
+
+    /// The page of `/metrics`, in the OpenMetrics text format.
+    pub fn page(&self) -> String {
+        let mut registry = Registry::with_prefix("podtap");
+        registry.register_collector(Box::new(self.snapshot()));
+        let mut page = String::new();
+        match prometheus_client::encoding::text::encode(&mut page, &registry) {
+            Ok(()) => page,
+            // Writing to a string does not fail; half a page would be worse than none.
+            Err(std::fmt::Error) => String::new(),
+        }
+    }
+}
+
+/// One capture thread's way into the metrics.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    metrics: Arc<Metrics>,
+    slot: usize,
+}
+
+impl Probe {
+    /// Publishes a copy; about once a second is enough.
+    pub fn publish(&self, ledger: &Ledger, kernel: KernelCounts) {
+        if let Some(slot) = lock(&self.metrics.slots).get_mut(self.slot) {
+            slot.ledger.clone_from(ledger);
+            slot.kernel = kernel;
+        }
+    }
+
+    /// Publishes the pipeline's part.
+    pub fn publish_records(&self, records: &RecordLedger) {
+        if let Some(slot) = lock(&self.metrics.slots).get_mut(self.slot) {
+            slot.records.clone_from(records);
+        }
+    }
+
+    /// Counts a request and its latency.
+    pub fn observe(&self, record: &Record) {
+        match record {
+            Record::Http(exchange) => lock(&self.metrics.red).observe(exchange),
+        }
+    }
+}
+
+/// Everything that is counted, at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Frames to records, of all capture threads.
+    pub ledger: Ledger,
+    /// The kernel's counters, of all captures.
+    pub kernel: KernelCounts,
+    /// Records, of all pipelines.
+    pub records: RecordLedger,
+    /// Each sink.
+    pub sinks: Vec<(String, SinkCounts)>,
+    red: Red,
+}
+
+impl Snapshot {
+    /// Every equation that does not hold, and where.
+    pub fn imbalances(&self) -> Vec<(&str, Imbalance)> {
+        imbalances(&self.ledger, &self.records, &self.sinks)
+    }
+}
+
+fn imbalances<'a>(
+    ledger: &Ledger,
+    records: &RecordLedger,
+    sinks: &'a [(String, SinkCounts)],
+) -> Vec<(&'a str, Imbalance)> {
+    let mut out: Vec<_> = ledger.imbalances().into_iter().map(|imbalance| ("", imbalance)).collect();
+    out.extend(records.imbalance().map(|imbalance| ("records", imbalance)));
+    out.extend(sinks.iter().filter_map(|(name, sink)| Some((name.as_str(), sink.ledger.imbalance()?))));
+    out
+}
+
+fn merge_records(into: &mut RecordLedger, other: &RecordLedger) {
+    into.made += other.made;
+    into.overrun += other.overrun;
+    into.offered += other.offered;
+    for reason in crate::ledger::LeftOut::ALL {
+        into.left_out.add(*reason as usize, other.left_out.at(*reason as usize));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Plain counters: whoever panicked while holding it left nothing half done that matters.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
