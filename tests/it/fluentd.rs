@@ -26,7 +26,11 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(name: &str) -> Self {
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fluentd-{name}-{}", std::process::id()));
+        Self::at(format!("fluentd-{name}-{}", std::process::id()))
+    }
+
+    fn at(name: String) -> Self {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap();
         Self(dir)
@@ -63,11 +67,11 @@ fn receiver_is_there() -> bool {
     })
 }
 
-/// Certificates, made once for all tests.
+/// Certificates, made once for all tests; a static is never dropped, so always in the same place.
 fn certificates() -> &'static Path {
     static DIR: OnceLock<Scratch> = OnceLock::new();
     let dir = DIR.get_or_init(|| {
-        let dir = Scratch::new("certificates");
+        let dir = Scratch::at("certificates".to_owned());
         assert!(script("certificates").arg(&dir.0).status().unwrap().success(), "openssl is needed");
         dir
     });
