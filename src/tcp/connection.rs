@@ -88,6 +88,7 @@ impl<A: Analyzer> Connection<A> {
             originator: None,
             initial_seq: [None; 2],
             handshake_seen: false,
+            origins_known: false,
             connect_ns: None,
             interface: segment.interface.cloned(),
             overlap_conflict: false,

@@ -92,6 +92,8 @@ fn note_handshake(conn: &mut Conn, from: Direction, segment: &Segment<'_>, oppos
     let answers = segment.flags.ack();
     let originator = *conn.originator.get_or_insert(if answers { from.flip() } else { from });
     conn.handshake_seen = opposite.syn;
+    let told = answers && (!opposite.is_known() || opposite.starts_at(segment.ack));
+    conn.origins_known |= told || opposite.syn;
     // `first_seen` is the first SYN's, also when it was retransmitted.
     if answers && opposite.syn && originator != from && conn.connect_ns.is_none() && segment.at >= conn.first_seen {
         conn.connect_ns = Some(segment.at.since(conn.first_seen));
