@@ -8,6 +8,7 @@
 )]
 
 mod allocations;
+mod fluentd;
 mod live;
 mod metamorphic;
 mod namespace;

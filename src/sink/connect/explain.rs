@@ -119,7 +119,10 @@ fn wrong_name(name: &str, presented: &[String], settings: &str) -> String {
         names.push("…".to_owned());
     }
     let names = names.join(", ").escape_debug().to_string();
-    format!("the server's certificate is for {names}, not for {name}: connect by that name, or set {settings}_TLS_NAME")
+    format!(
+        "the server's certificate is for {names}, not for {name}: connect by one of its names, or set \
+         {settings}_TLS_NAME to one"
+    )
 }
 
 fn needs_certificate(alert: AlertDescription) -> bool {

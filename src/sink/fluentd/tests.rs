@@ -25,11 +25,18 @@ fn batch(ids: &[&str]) -> Batch {
 }
 
 fn bodies(ids: &[&str], body: &[u8]) -> Batch {
-    let mut block = Block::default();
-    ids.iter().for_each(|id| block.push((*id).into(), Timestamp(1), |out| out.extend_from_slice(body)));
     let mut batch = Batch::default();
-    batch.push(Piece::whole(Arc::new(block)));
+    ids.iter().for_each(|id| batch.push(piece(id, body)));
     batch
+}
+
+fn piece(id: &str, body: &[u8]) -> Piece {
+    let mut block = Block::default();
+    block.push(|out| {
+        out.extend_from_slice(body);
+        (id.into(), Timestamp(1))
+    });
+    Piece::whole(Arc::new(block))
 }
 
 async fn listener() -> TcpListener {
@@ -467,11 +474,7 @@ async fn a_body_that_is_no_map_is_rejected_and_the_others_arrive() {
     let server = listener().await;
     let mut sink = sink(&server, LONG);
     let mut mixed = Batch::default();
-    for body in [&b"\x80"[..], b"{}", b"\x80"] {
-        let mut block = Block::default();
-        block.push("id".into(), Timestamp(1), |out| out.extend_from_slice(body));
-        mixed.push(Piece::whole(Arc::new(block)));
-    }
+    [&b"\x80"[..], b"{}", b"\x80"].into_iter().for_each(|body| mixed.push(piece("id", body)));
     let (result, _) = deliver(&mut sink, &mixed, async { accept(&server).await.hears_and_acks().await }).await;
     assert_eq!(result.unwrap().rejected, [not_a_map(1)]);
 }

@@ -52,7 +52,7 @@ impl Encoder {
 
     /// How many leading records of `batch` one window takes: at least one, if there is one.
     pub fn fitting(batch: &Batch) -> usize {
-        batch.fitting(MAX_WINDOW_BYTES).min(MAX_WINDOW).max(1).min(batch.records())
+        batch.fitting(MAX_WINDOW_BYTES).clamp(1, MAX_WINDOW).min(batch.records())
     }
 
     /// The bytes of a window with all records of `batch`.

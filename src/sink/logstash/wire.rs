@@ -118,7 +118,7 @@ impl Wire {
         match step.map_err(|_| Fault::Late(what, patience))?.map_err(Fault::Io)? {
             Step::Read(0) => Err(Fault::Closed(what)),
             Step::Wrote(0) => Err(Fault::Io(io::ErrorKind::WriteZero.into())),
-            step => Ok(step),
+            step @ (Step::Read(_) | Step::Wrote(_) | Step::Flushed) => Ok(step),
         }
     }
 

@@ -10,7 +10,10 @@ fn batch(bodies: &[&[u8]]) -> Batch {
     let mut block = Block::default();
     for (i, body) in bodies.iter().enumerate() {
         let at = Timestamp(1_000_000_000 + i as i64);
-        block.push(i.to_string().as_str().into(), at, |out| out.extend_from_slice(body));
+        block.push(|out| {
+            out.extend_from_slice(body);
+            (i.to_string().as_str().into(), at)
+        });
     }
     let mut batch = Batch::default();
     batch.push(Piece::whole(Arc::new(block)));
