@@ -199,3 +199,6 @@ impl Sink for Logstash {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

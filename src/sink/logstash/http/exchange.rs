@@ -145,7 +145,7 @@ fn why(error: &hyper::Error) -> String {
     if error.is_parse() {
         return "the answer is not HTTP; if the port speaks TLS, set LOGSTASH_TLS=true".to_owned();
     }
-    if error.is_incomplete_message() {
+    if error.is_incomplete_message() || error.is_canceled() {
         return "the server closed the connection, an answer was expected".to_owned();
     }
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
