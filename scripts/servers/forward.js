@@ -34,6 +34,8 @@ class Receiver extends FluentServer {
 }
 
 const file = fs.openSync(out, 'a');
+// A line cut by a kill stays alone.
+if (fs.fstatSync(file).size > 0) fs.writeSync(file, '\n');
 const receiver = new Receiver(server);
 receiver.on('entry', (tag, time, record) => {
   const at = typeof time === 'number' ? `${time}` : `${time.epoch}.${String(time.nano).padStart(9, '0')}`;
