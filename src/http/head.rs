@@ -248,17 +248,18 @@ impl<'a> Head<'a> {
     }
 
     fn transfer_encoding(&mut self, value: &[u8]) {
-        self.fields.transfer_encoding = true;
-        for coding in value.split(|b| *b == b',') {
-            let coding = coding.trim_ascii();
+        for coding in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+            // RFC 2616 had a name for no coding at all; there are servers that still send it.
+            if coding.eq_ignore_ascii_case(b"identity") {
+                continue;
+            }
+            self.fields.transfer_encoding = true;
             if self.fields.chunked {
                 self.weird.insert(Weird::UnknownTransferCoding);
             }
             self.fields.chunked = coding.eq_ignore_ascii_case(b"chunked");
             let known = self.fields.chunked
-                || [&b"gzip"[..], b"deflate", b"compress", b"identity", b"x-gzip"]
-                    .iter()
-                    .any(|k| coding.eq_ignore_ascii_case(k));
+                || [&b"gzip"[..], b"deflate", b"compress", b"x-gzip"].iter().any(|k| coding.eq_ignore_ascii_case(k));
             if !known {
                 self.weird.insert(Weird::UnknownTransferCoding);
             }

@@ -11,7 +11,7 @@ use crate::record::{Connection, Header, Missing, Trust, Weird, WeirdSet};
 use crate::tcp::{Analyzer, CloseReason, Conn, GapCause, StreamEvent};
 
 use super::body::Body;
-use super::detect::{Start, classify};
+use super::detect::{Start, classify, classify_proxy};
 use super::head::{self, Head, Kind, Parsed, StartLine};
 use super::pairing::{Pairing, Target};
 use super::proxy_protocol::{self, ProxyHeader};
@@ -131,18 +131,16 @@ impl Session {
     }
 
     fn at_start(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
-        let proxy = chunk.offset == 0 && chunk.bytes.starts_with(b"\r\n\r\n\0");
-        let lead = if proxy { 0 } else { chunk.bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count() };
-        let text = chunk.bytes.get(lead..).unwrap_or_default();
-        if text.is_empty() {
+        let (lead, start) = open_message(chunk.bytes, chunk.offset);
+        if lead == chunk.bytes.len() || lead > MAX_LEAD {
             // Empty lines behind a body, or before a request whose head comes with the next segment.
             self.stray.insert(Weird::LeadingEmptyLine);
             cx.ledger.resync += lead as u64;
             return lead;
         }
-        match self.message_kind(from, classify(text)) {
+        match self.message_kind(from, start) {
             Some(kind) => self.message(conn, from, kind, chunk, cx),
-            None => self.no_message(from, classify(text), chunk, cx),
+            None => self.no_message(from, start, chunk, cx),
         }
     }
 
@@ -161,6 +159,11 @@ impl Session {
         match self.parse(conn, from, kind, chunk.bytes, chunk.begun(), chunk.at, cx) {
             Outcome::Whole(len) => len,
             Outcome::Partial => self.hold(from, chunk, cx),
+            Outcome::TooLarge => {
+                (self.reader(from).begun, self.reader(from).newest) = (chunk.begun(), chunk.at);
+                self.cut_head(conn, from, chunk.bytes, Weird::HeadTooLarge, cx);
+                chunk.bytes.len()
+            }
             Outcome::Invalid => self.garbage(from, chunk, cx),
         }
     }
@@ -182,11 +185,11 @@ impl Session {
         match parsed {
             Parsed::Whole(len, head) => {
                 cx.ledger.heads += len as u64;
-                let message = Message { len: len as u64, begun, newest, headers };
+                let message = Message { len: len as u64, begun, newest, headers, cut: false };
                 self.on_head(conn, from, head, message, cx);
                 Outcome::Whole(len)
             }
-            Parsed::Partial if bytes.len() >= cx.config.max_head_bytes => Outcome::Invalid,
+            Parsed::Partial if bytes.len() >= cx.config.max_head_bytes => Outcome::TooLarge,
             Parsed::Partial => Outcome::Partial,
             Parsed::Invalid => Outcome::Invalid,
         }
@@ -225,12 +228,12 @@ impl Session {
             Start::Tls if self.client.is_none() => {
                 cx.ledger.tls_connections += 1;
                 cx.protocols.count(tls::name(chunk.bytes));
-                self.hand_over(NotHttp::Tls)
+                self.hand_over(NotHttp::Tls, cx)
             }
             Start::H2 if self.client.is_none() => {
                 cx.ledger.h2_connections += 1;
                 cx.protocols.count("h2".into());
-                self.hand_over(NotHttp::H2)
+                self.hand_over(NotHttp::H2, cx)
             }
             Start::ProxyHeader if self.client.is_none() => match proxy_protocol::parse(chunk.bytes) {
                 ProxyHeader::Whole(len, client) => {
@@ -251,8 +254,13 @@ impl Session {
     }
 
     /// Both streams speak something else from here on.
-    pub(super) fn hand_over(&mut self, to: NotHttp) -> usize {
+    pub(super) fn hand_over(&mut self, to: NotHttp, cx: &mut Context) -> usize {
         for reader in &mut self.readers {
+            if let State::Head = reader.state {
+                let kept = std::mem::take(&mut reader.buffer).len() as u64;
+                cx.ledger.waiting -= kept;
+                cx.ledger.not_http.add(to as usize, kept);
+            }
             reader.state = State::Opaque(to);
         }
         0
@@ -264,6 +272,11 @@ impl Session {
             self.reader(from).state = State::Opaque(NotHttp::Unknown);
             cx.ledger.not_http.add(NotHttp::Unknown as usize, chunk.bytes.len() as u64);
             return chunk.bytes.len();
+        }
+        if self.kind(from) == Some(Kind::Response) && self.pairing.answers_http09() {
+            // HTTP/0.9 answers with a body and nothing else (RFC 1945 §6): there is no status to tell.
+            self.reader(from).state = State::Opaque(NotHttp::Unknown);
+            return 0;
         }
         self.stray.insert(Weird::GarbageBetweenMessages);
         self.contradict(cx);
@@ -285,7 +298,7 @@ impl Session {
         let first_line_ends = first_line_was_open && memchr::memchr(b'\n', taken).is_some();
         let ends = head::end_of_head(&reader.buffer, reader.scanned).is_some();
         reader.scanned = reader.buffer.len();
-        let undecided = before < 32;
+        let undecided = before < 32 || is_proxy_header(&reader.buffer, reader.begun.offset);
         cx.ledger.waiting += taken.len() as u64;
         if ends || first_line_ends || undecided || self.reader(from).buffer.len() >= cx.config.max_head_bytes {
             let back = self.retry(conn, from, before, cx);
@@ -302,12 +315,12 @@ impl Session {
         cx.ledger.waiting -= kept as u64;
         self.reader(from).state = State::Start;
         let whole = Chunk { at: newest, offset: begun.offset, ack: begun.ack, bytes: &buffer, fresh: true };
-        let start = classify(buffer.trim_ascii_start());
+        let (_, start) = open_message(&buffer, begun.offset);
         let used = match self.message_kind(from, start) {
             Some(kind) => match self.parse(conn, from, kind, &buffer, begun, newest, cx) {
                 Outcome::Whole(len) => len,
                 Outcome::Partial => return self.keep(from, buffer, cx),
-                Outcome::Invalid if kept >= cx.config.max_head_bytes => {
+                Outcome::TooLarge => {
                     self.cut_head(conn, from, &buffer, Weird::HeadTooLarge, cx);
                     kept
                 }
@@ -367,7 +380,8 @@ impl Session {
             self.finish(from, kind, end, cx);
         }
         if step.broken && matches!(self.reader(from).state, State::Start) {
-            self.reader(from).state = State::Resync { lost: false };
+            // What follows may be body as well as message: only the start of a segment is believed.
+            self.reader(from).state = State::Resync { lost: true };
         }
         step.consumed
     }
@@ -470,15 +484,13 @@ impl Session {
             cx.ledger.resync += buffer.len() as u64;
             return;
         };
-        if why == Weird::HeadTooLarge {
+        if why != Weird::HeaderNotKept {
             head.weird.insert(why);
         }
         cx.ledger.heads += buffer.len() as u64;
         let end = begun.offset + buffer.len() as u64;
-        let message = Message { len: buffer.len() as u64, begun, newest, headers };
+        let message = Message { len: buffer.len() as u64, begun, newest, headers, cut: true };
         self.on_head(conn, from, head, message, cx);
-        let missing = if kind == Kind::Request { Missing::REQUEST_HEAD } else { Missing::RESPONSE_HEAD };
-        self.doubt(kind, Trust::Truncated, missing);
         if matches!(self.reader(from).state, State::Body(_)) {
             self.finish(from, kind, end, cx);
         }
@@ -502,11 +514,21 @@ impl Session {
     fn close_reader(&mut self, conn: &Conn, from: Direction, reason: CloseReason, cx: &mut Context) {
         let cut_by_us = !matches!(reason, CloseReason::Closed | CloseReason::Reset | CloseReason::Reused);
         let end = self.reader(from).parsed_to;
+        let tells = cut_by_us || self.kind(from) == Some(Kind::Response);
         match &self.reader(from).state {
-            State::Head => {
+            State::Head if tells => {
                 let buffer = std::mem::take(&mut self.reader(from).buffer);
                 cx.ledger.waiting -= buffer.len() as u64;
-                self.cut_head(conn, from, &buffer, Weird::HeaderNotKept, cx);
+                let why = if cut_by_us { Weird::HeaderNotKept } else { Weird::UnfinishedHead };
+                self.cut_head(conn, from, &buffer, why, cx);
+            }
+            State::Head => {
+                // Its client ended it: no server ever had this request: it is named and counted, but no exchange.
+                let buffer = std::mem::take(&mut self.reader(from).buffer);
+                cx.ledger.waiting -= buffer.len() as u64;
+                cx.ledger.resync += buffer.len() as u64;
+                cx.ledger.weird.add(Weird::UnfinishedHead as usize, 1);
+                self.reader(from).state = State::Start;
             }
             State::Body(body) => {
                 let until_close = matches!(body, Body::UntilClose);
@@ -562,15 +584,36 @@ impl Session {
         }
     }
 
+    /// How far the messages of this stream are known: a head under way is not.
     pub(super) fn parsed_to(&mut self, from: Direction) -> u64 {
-        self.reader(from).parsed_to
+        let reader = self.reader(from);
+        if matches!(reader.state, State::Head) { reader.begun.offset } else { reader.parsed_to }
     }
+}
+
+/// Most empty lines before a message that are kept as part of its head, bytes: whoever sends more gains nothing by it.
+const MAX_LEAD: usize = 16;
+
+/// The empty lines in front of a message (RFC 9112 §2.2), and what begins behind them. Those in front of a stream may
+/// be the beginning of a PROXY header.
+fn open_message(bytes: &[u8], offset: u64) -> (usize, Start) {
+    if is_proxy_header(bytes, offset) {
+        return (0, classify_proxy(bytes));
+    }
+    let lead = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+    (lead, classify(bytes.get(lead..).unwrap_or_default()))
+}
+
+fn is_proxy_header(bytes: &[u8], offset: u64) -> bool {
+    offset == 0 && matches!(classify_proxy(bytes), Start::ProxyHeader | Start::NeedMore)
 }
 
 /// What trying to parse a head came to.
 enum Outcome {
     Whole(usize),
     Partial,
+    /// Its end is not there, and it is as long as it may be.
+    TooLarge,
     Invalid,
 }
 
@@ -582,4 +625,6 @@ pub(super) struct Message {
     /// Time of the head's last byte.
     pub newest: Timestamp,
     pub headers: Vec<Header>,
+    /// The rest of the head is missing.
+    pub cut: bool,
 }

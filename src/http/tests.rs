@@ -1,5 +1,7 @@
 //! Sessions driven by literal events: `>` is the client's bytes, `<` the server's, one event a line.
 
+mod found;
+
 use std::net::IpAddr;
 
 use super::*;

@@ -8,9 +8,21 @@
 )]
 
 mod allocations;
+mod binary;
+mod canary;
+mod clock;
+mod community_id;
+mod corpora;
+mod fuzz_corpus;
+mod e2e;
 mod fluentd;
+mod golden;
+mod limits;
 mod live;
+mod logstash;
 mod metamorphic;
 mod namespace;
 mod privilege;
 mod readme;
+mod tidy;
+mod replay_cli;
