@@ -1,6 +1,6 @@
 module podtap.example/lumberjack
 
-go 1.21
+go 1.19
 
 require github.com/elastic/go-lumber v0.2.0
 

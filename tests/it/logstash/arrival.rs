@@ -175,7 +175,7 @@ fn the_check_says_what_real_servers_answer() {
     for (sink, words, fine) in [
         (logstash(beats.port, None, options(Transport::Beats)), "closed the connection on a wrong frame", true),
         (logstash(beats.port, None, options(Transport::Tcp)), "whether records arrive cannot be known", true),
-        (logstash(beats.port, None, options(Transport::Http)), "closed the connection, an answer was expected", false),
+        (logstash(beats.port, None, options(Transport::Http)), "in the clear; ", false),
         (logstash(beats.port, trusted(), options(Transport::Beats)), "set LOGSTASH_TLS=false", false),
         (
             logstash(http.port, trusted(), to_login("secret")),
