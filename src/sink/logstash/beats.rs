@@ -82,34 +82,48 @@ impl Beats {
         Ok((done, None))
     }
 
-    /// There is no handshake, and an event would end up in somebody's index. A wrong frame has an answer too: a
-    /// lumberjack server closes the connection on it, others are silent, or say what they are.
+    /// There is no handshake, and an event would end up in somebody's index. Logstash acknowledges an empty window.
+    /// Others do not; on a wrong frame any lumberjack server closes the connection, and a server of another kind is
+    /// silent or says what it is.
     pub(super) async fn check(&self, connected: Connected, steps: &mut Vec<String>) -> Result<(), String> {
         let mut wire = Wire::new(connected, self.options.timeout);
-        let mut out: &[u8] = b"2W\0\0\0\x012?";
-        let mut room = [0; ROOM];
-        loop {
-            match wire.step_within(&[IoSlice::new(out)], &mut room, ACK, CHECK_PATIENCE).await {
-                Ok(Step::Wrote(n)) => out = out.get(n..).unwrap_or_default(),
-                Ok(Step::Flushed) => {}
-                Ok(Step::Read(n)) => {
-                    let said = room.get(..n).unwrap_or_default();
-                    return Acks::new(0).feed(said).map_err(|nonsense| nonsense.to_string());
+        let answer = match probe(&mut wire, b"2W\0\0\0\0").await {
+            Err(Fault::Late(..)) => probe(&mut wire, b"2W\0\0\0\x012?").await,
+            Ok(()) => {
+                steps.push("acknowledged an empty window".to_owned());
+                return Ok(());
+            }
+            Err(fault) => return Err(fault.to_string()),
+        };
+        match answer {
+            Err(Fault::Late(..)) => Err("the server is silent where a beats input closes the connection (on a wrong \
+                                         frame): is it LOGSTASH_TYPE=tcp?"
+                .to_owned()),
+            Err(Fault::Io(_) | Fault::Closed(_)) => {
+                steps.push("closed the connection on a wrong frame, as a beats input does".to_owned());
+                Ok(())
+            }
+            Err(Fault::Foreign(what)) => Err(what),
+            Ok(()) => Err("the server acknowledged a wrong frame".to_owned()),
+        }
+    }
+}
+
+/// Sends a few bytes and waits a moment for an acknowledgement.
+async fn probe(wire: &mut Wire, bytes: &[u8]) -> Result<(), Fault> {
+    let (mut out, mut room, mut acks) = (bytes, [0; ROOM], Acks::new(0));
+    loop {
+        match wire.step_within(&[IoSlice::new(out)], &mut room, ACK, CHECK_PATIENCE).await? {
+            Step::Wrote(n) => out = out.get(n..).unwrap_or_default(),
+            Step::Flushed => {}
+            Step::Read(n) => {
+                let said = room.get(..n).unwrap_or_default();
+                acks.feed(said).map_err(|nonsense| Fault::Foreign(nonsense.to_string()))?;
+                if acks.is_complete() {
+                    return Ok(());
                 }
-                Err(Fault::Closed(_)) => break,
-                Err(fault) if fault.is_reset() => break,
-                Err(Fault::Late(..)) => {
-                    return Err(
-                        "the server is silent where a beats input closes the connection (on a wrong frame): is it \
-                                LOGSTASH_TYPE=tcp?"
-                            .to_owned(),
-                    );
-                }
-                Err(fault) => return Err(fault.to_string()),
             }
         }
-        steps.push("closed the connection on a wrong frame, as a beats input does".to_owned());
-        Ok(())
     }
 }
 

@@ -111,6 +111,8 @@ impl Http {
         };
         let verdict = Verdict::of(&answer, live.is_encrypted());
         if let Err(Verdict::Later(_, pause)) = &verdict {
+            // Another host has not asked for it.
+            let pause = pause.filter(|_| self.connector.hosts().len() == 1);
             self.not_before = pause.map(|pause| Instant::now() + pause.min(LONGEST_PAUSE));
             self.connector.failed();
         } else if answer.may_stay_open {
@@ -218,9 +220,7 @@ impl Verdict {
             return if answer.was_heard { Ok(()) } else { Err(Self::Later(early(status), None)) };
         }
         let words = words(&answer.words);
-        // nginx and Go say so in these words.
-        if status == StatusCode::BAD_REQUEST && !encrypted && words.contains("to HTTPS") | words.contains("to an HTTPS")
-        {
+        if status == StatusCode::BAD_REQUEST && !encrypted && told_of_tls(&words) {
             return Err(Self::Later("the port speaks TLS: set LOGSTASH_TLS=true".to_owned(), None));
         }
         let told = if words.is_empty() { status.to_string() } else { format!("{status}: {words}") };
@@ -247,6 +247,11 @@ impl Verdict {
             Self::Rejected(why) => Self::Rejected(at(why)),
         }
     }
+}
+
+/// In the words of nginx and of Go.
+fn told_of_tls(words: &str) -> bool {
+    words.contains("to HTTPS port") || words.contains("to an HTTPS server")
 }
 
 fn early(status: StatusCode) -> String {

@@ -221,24 +221,31 @@ async fn a_host_that_accepts_and_does_not_answer_loses_its_turn() {
 #[tokio::test]
 async fn the_check_tells_a_beats_input_from_other_servers_and_leaves_no_event() {
     let server = listener().await;
-    for (answer, fault) in [
-        (Some(&b""[..]), None),
-        (Some(b"HTTP/1.1 400 Bad Request\r\n\r\n"), Some("LOGSTASH_TYPE=http?")),
-        (Some(b"\x15\x03\x01\x00\x02\x02\x16"), Some("LOGSTASH_TLS=true")),
-        (None, Some("LOGSTASH_TYPE=tcp?")),
+    for (to_empty, to_wrong, words, fine) in [
+        (Some(&b"2A\0\0\0\0"[..]), None, "acknowledged an empty window", true),
+        (None, Some(&b""[..]), "closed the connection on a wrong frame", true),
+        (None, None, "LOGSTASH_TYPE=tcp?", false),
+        (None, Some(b"2A\0\0\0\0"), "acknowledged a wrong frame", false),
+        (Some(b"HTTP/1.1 400 Bad Request\r\n\r\n"), None, "LOGSTASH_TYPE=http?", false),
+        (Some(b"\x15\x03\x01\x00\x02\x02\x16"), None, "LOGSTASH_TLS=true", false),
+        (Some(b""), None, "closed the connection, acknowledgement was expected", false),
     ] {
         let mut sink = sink(&server, LONG);
         let script = async {
             let mut peer = accept(&server).await;
+            assert_eq!(peer.hears(6).await, b"2W\0\0\0\0");
+            if let Some(answer) = to_empty {
+                return peer.says(answer).await;
+            }
             assert_eq!(peer.hears(8).await, b"2W\0\0\0\x012?");
-            match answer {
+            match to_wrong {
                 Some(answer) => peer.says(answer).await,
                 None => assert_eq!(peer.hears_the_rest().await, b""),
             }
         };
         let found = check(&mut sink, script).await;
-        assert_eq!(found.fault.is_some(), fault.is_some(), "{found}");
-        assert!(found.to_string().contains(fault.unwrap_or("as a beats input does")), "{found}");
+        assert_eq!(found.fault.is_none(), fine, "{found}");
+        assert!(found.to_string().contains(words), "{found}");
         assert!(found.steps[0].contains("in the clear"), "{found}");
     }
 }
