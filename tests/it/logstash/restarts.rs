@@ -86,7 +86,8 @@ impl Lines {
         let lines = Arc::clone(&read);
         std::thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
-                for line in BufReader::new(stream).lines() {
+                // What lies in this buffer is lost without a sign; what lies in the kernel's is not.
+                for line in BufReader::with_capacity(512, stream).lines() {
                     // A cut line is not whole, and what follows it comes over another connection.
                     let Ok(line) = line else { break };
                     if serde_json::from_str::<Value>(&line).is_ok() {
@@ -103,7 +104,7 @@ impl Lines {
 }
 
 #[test]
-fn what_tcp_loses_when_a_server_dies_twenty_times_is_less_than_a_receive_buffer_each() {
+fn what_tcp_loses_when_connections_are_cut_twenty_times_under_load_is_bounded() {
     let server = Lines::start();
     let sink = logstash(server.address.port(), None, options(Transport::Tcp));
     let (offered, counts) = under_load(sink, || server.cut.send(()).unwrap());
@@ -117,7 +118,6 @@ fn what_tcp_loses_when_a_server_dies_twenty_times_is_less_than_a_receive_buffer_
     let distinct: BTreeSet<_> = lines.iter().collect();
     let (lost, twice) = (offered - distinct.len(), lines.len() - distinct.len());
     println!("{offered} records, {KILLS} connections cut: {lost} lost, {twice} duplicates");
-    // tcp_rmem's default, twice, in records of the shape used here.
-    assert!(lost <= KILLS * (256 << 10) / 40, "{lost} lost");
+    assert!(lost <= KILLS * BATCH, "{lost} lost: more than a batch a kill");
     assert!(twice <= KILLS * 2 * BATCH, "{twice} twice");
 }
