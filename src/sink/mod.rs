@@ -9,6 +9,8 @@
 //! deliveries and backoff short; what is left is counted as dropped.
 
 pub mod batch;
+#[cfg(feature = "es")]
+pub mod elasticsearch;
 pub mod file;
 mod queue;
 pub mod stdout;
