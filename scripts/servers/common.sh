@@ -1,11 +1,12 @@
 # What the scripts of this directory share; sourced by them, does nothing of itself.
 #
 # Servers come from package registries through their ordinary clients (mvn), are kept under
-# ${XDG_CACHE_HOME:-~/.cache}/podtap-servers, and run from a directory of their own, which the caller chooses.
+# ${XDG_CACHE_HOME:-~/.cache}/podtap/servers, and run from a directory of their own, which the caller chooses.
 
 set -eu
 
-cache=${PODTAP_SERVERS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/podtap-servers}
+here=$(cd "$(dirname "$0")" && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/podtap/servers
 
 fail() {
     echo "${0##*/}: $*" >&2
@@ -33,6 +34,18 @@ jdk() {
         done
     done
     fail "needs a Java of version $* (PODTAP_JAVA_HOME names one)"
+}
+
+# alone: whoever comes second waits, and finds everything there.
+alone() {
+    mkdir -p "$cache"
+    exec 9>"$cache/lock"
+    flock 9
+}
+
+# together: the end of that.
+together() {
+    exec 9>&-
 }
 
 # unpack NAME ARTIFACT: a zip from the Maven registry into $cache/NAME, once. Runs `complete` of the caller in it.

@@ -11,6 +11,7 @@
 mod answer;
 mod bulk;
 mod client;
+mod fit;
 mod index;
 mod options;
 mod server;
@@ -26,6 +27,7 @@ pub(crate) use self::client::{Client, Request};
 pub use self::index::IndexName;
 pub use self::options::{Auth, Options, Pem, Tls, cloud, nodes};
 pub use self::server::{ApiVersion, Flavour, Server};
+pub(crate) use self::target::server as ask_server;
 pub use self::target::{Kind, Target};
 
 use super::{Batch, Delivery, Sink, SinkError};
@@ -91,7 +93,8 @@ impl Elasticsearch {
 
     /// One request for records that are all of one part.
     async fn send(&self, target: &Target, part: &Batch) -> Result<Part, SinkError> {
-        let bulk::Body { index, bytes } = bulk::body(part, &self.options.index);
+        let fit = target.server.flattened_type() == Some("flat_object");
+        let bulk::Body { index, bytes } = bulk::body(part, &self.options.index, fit);
         let path = match &self.options.doc_type {
             Some(kind) => format!("/{index}/{kind}/_bulk"),
             None => format!("/{index}/_bulk"),

@@ -8,6 +8,8 @@
 )]
 
 mod allocations;
+#[cfg(feature = "es")]
+mod elasticsearch;
 mod live;
 mod metamorphic;
 mod namespace;

@@ -5,6 +5,7 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::fit::fitting;
 use super::index::{IndexName, Names};
 use crate::sink::Batch;
 
@@ -23,7 +24,8 @@ pub(super) struct Body {
 }
 
 /// Every record as a `create` with its own id: a record that is there already is answered with 409, not stored twice.
-pub(super) fn body(batch: &Batch, index: &IndexName) -> Body {
+/// `fit` shortens what the server's `flat_object` would reject.
+pub(super) fn body(batch: &Batch, index: &IndexName, fit: bool) -> Body {
     let mut names = Names::new(index);
     let mut url = String::new();
     let mut bytes = Vec::with_capacity(batch.bytes() + batch.records() * ACTION_BYTES);
@@ -33,8 +35,9 @@ pub(super) fn body(batch: &Batch, index: &IndexName) -> Body {
             name.clone_into(&mut url);
         }
         action(&mut bytes, item.id, (name != url).then_some(name));
-        bytes.extend_from_slice(item.body);
-        if !item.body.ends_with(b"\n") {
+        let record = if fit { fitting(item.body) } else { item.body.into() };
+        bytes.extend_from_slice(&record);
+        if !record.ends_with(b"\n") {
             bytes.push(b'\n');
         }
     }
@@ -88,7 +91,7 @@ mod tests {
 
     #[test]
     fn each_record_is_created_under_its_own_id_and_every_line_ends() {
-        let body = body(&batch(&[("a", 0, "{\"x\":1}\n"), ("b\"c", 0, "{}")]), &IndexName::new("web").unwrap());
+        let body = body(&batch(&[("a", 0, "{\"x\":1}\n"), ("b\"c", 0, "{}")]), &IndexName::new("web").unwrap(), false);
         let text = String::from_utf8(body.bytes.clone()).unwrap();
         assert_eq!(text, "{\"create\":{\"_id\":\"a\"}}\n{\"x\":1}\n{\"create\":{\"_id\":\"b\\\"c\"}}\n{}\n");
         assert_eq!(body.index, "web");
@@ -102,7 +105,7 @@ mod tests {
         let day = 86_400;
         let batch =
             batch(&[("a", day, "{}\n"), ("b", 2 * day - 1, "{}\n"), ("c", 2 * day, "{}\n"), ("d", day, "{}\n")]);
-        let body = body(&batch, &IndexName::new("web-%Y.%m.%d").unwrap());
+        let body = body(&batch, &IndexName::new("web-%Y.%m.%d").unwrap(), true);
         assert_eq!(body.index, "web-1970.01.02");
         let text = String::from_utf8(body.bytes).unwrap();
         let actions: Vec<_> = text.lines().step_by(2).collect();
