@@ -27,6 +27,7 @@ pub mod sink;
 #[cfg(feature = "es")]
 pub mod setup;
 pub mod metrics;
+pub mod demo;
 // whole: wiring only
 pub mod pipeline;
 pub mod assembly;

@@ -64,7 +64,7 @@ fn connection_id(conn: &Conn, client: Direction, observer: &str) -> CompactStrin
     let mut text = [0u8; 16];
     let head = digest.get(..12).unwrap_or_default();
     let len = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode_slice(head, &mut text).unwrap_or(0);
-    CompactString::from_utf8_lossy(text.get(..len).unwrap_or_default())
+    CompactString::from_utf8(text.get(..len).unwrap_or_default()).unwrap_or_default()
 }
 
 /// An exchange with neither half yet.
@@ -109,9 +109,9 @@ pub(super) fn request(
         version,
         host: fields.host.filter(|h| !h.is_empty()).map(text),
         mime_type: fields.content_type.and_then(mime_type),
-        referrer: fields.referrer.map(|r| redactor.header_value(b"referer", r)),
-        id: fields.request_id.map(|id| redactor.header_value(b"x-request-id", id)),
-        user_agent: fields.user_agent.map(|ua| redactor.header_value(b"user-agent", ua)),
+        referrer: fields.referrer.map(|r| redactor.referrer(r)),
+        id: fields.request_id.map(|id| redactor.request_id(id)),
+        user_agent: fields.user_agent.map(|ua| redactor.user_agent(ua)),
         trace: trace.map(Box::new),
         headers,
         first: begun.at,
@@ -153,9 +153,7 @@ fn mime_type(value: &[u8]) -> Option<CompactString> {
     let end = value.iter().position(|b| matches!(b, b';' | b',')).unwrap_or(value.len());
     let bare = value.get(..end)?.trim_ascii();
     let plain = !bare.is_empty() && bare.len() <= 255 && bare.iter().all(|b| b.is_ascii_graphic());
-    plain.then(|| {
-        let mut text = CompactString::from_utf8_lossy(bare);
-        text.make_ascii_lowercase();
-        text
-    })
+    let mut text = CompactString::from_utf8(bare).ok().filter(|_| plain)?;
+    text.make_ascii_lowercase();
+    Some(text)
 }

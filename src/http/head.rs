@@ -85,6 +85,7 @@ impl<'a> Lines<'a> {
 
 /// What parsing came to.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "lives on the stack for one call; a box would be an allocation a head")]
 pub(super) enum Parsed<'a> {
     /// A whole head of so many bytes.
     Whole(usize, Head<'a>),
@@ -130,6 +131,7 @@ fn leading_empty_lines(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count()
 }
 
+#[allow(clippy::large_enum_variant, reason = "lives on the stack for one call; a box would be an allocation a head")]
 enum Fast<'a, 'f> {
     Whole(usize, Head<'a>),
     Partial,
@@ -205,28 +207,29 @@ impl<'a> Head<'a> {
     pub(super) fn field(&mut self, name: &[u8], value: &'a [u8]) {
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         let fields = &mut self.fields;
-        match name.len() {
-            2 if is("b3") => first(&mut fields.trace.b3, value),
-            4 if is("host") => {
+        // Length and first letter leave one comparison, or none, of nearly every field.
+        match (name.len(), name.first().map_or(0, u8::to_ascii_lowercase)) {
+            (2, b'b') if is("b3") => first(&mut fields.trace.b3, value),
+            (4, b'h') if is("host") => {
                 if fields.host.is_some() {
                     self.weird.insert(Weird::DuplicateHost);
                 }
                 first(&mut fields.host, value);
             }
-            6 if is("expect") => fields.expect_continue |= value.eq_ignore_ascii_case(b"100-continue"),
-            7 if is("referer") => first(&mut fields.referrer, value),
-            7 if is("upgrade") => first(&mut fields.upgrade, value),
-            9 if is("forwarded") => fields.forwarded.push(value),
-            10 if is("user-agent") => first(&mut fields.user_agent, value),
-            11 if is("x-b3-spanid") => first(&mut fields.trace.b3_span_id, value),
-            11 if is("traceparent") => first(&mut fields.trace.traceparent, value),
-            12 if is("content-type") => first(&mut fields.content_type, value),
-            12 if is("x-request-id") => first(&mut fields.request_id, value),
-            12 if is("x-b3-traceid") => first(&mut fields.trace.b3_trace_id, value),
-            14 if is("content-length") => self.content_length(value),
-            14 if is("x-podtap-nonce") => first(&mut fields.nonce, value),
-            15 if is("x-forwarded-for") => fields.forwarded_for.push(value),
-            17 if is("transfer-encoding") => self.transfer_encoding(value),
+            (6, b'e') if is("expect") => fields.expect_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            (7, b'r') if is("referer") => first(&mut fields.referrer, value),
+            (7, b'u') if is("upgrade") => first(&mut fields.upgrade, value),
+            (9, b'f') if is("forwarded") => fields.forwarded.push(value),
+            (10, b'u') if is("user-agent") => first(&mut fields.user_agent, value),
+            (11, b'x') if is("x-b3-spanid") => first(&mut fields.trace.b3_span_id, value),
+            (11, b't') if is("traceparent") => first(&mut fields.trace.traceparent, value),
+            (12, b'c') if is("content-type") => first(&mut fields.content_type, value),
+            (12, b'x') if is("x-request-id") => first(&mut fields.request_id, value),
+            (12, b'x') if is("x-b3-traceid") => first(&mut fields.trace.b3_trace_id, value),
+            (14, b'c') if is("content-length") => self.content_length(value),
+            (14, b'x') if is("x-podtap-nonce") => first(&mut fields.nonce, value),
+            (15, b'x') if is("x-forwarded-for") => fields.forwarded_for.push(value),
+            (17, b't') if is("transfer-encoding") => self.transfer_encoding(value),
             _ => {}
         }
     }
@@ -248,17 +251,18 @@ impl<'a> Head<'a> {
     }
 
     fn transfer_encoding(&mut self, value: &[u8]) {
-        self.fields.transfer_encoding = true;
-        for coding in value.split(|b| *b == b',') {
-            let coding = coding.trim_ascii();
+        for coding in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+            // RFC 2616 had a name for no coding at all; there are servers that still send it.
+            if coding.eq_ignore_ascii_case(b"identity") {
+                continue;
+            }
+            self.fields.transfer_encoding = true;
             if self.fields.chunked {
                 self.weird.insert(Weird::UnknownTransferCoding);
             }
             self.fields.chunked = coding.eq_ignore_ascii_case(b"chunked");
             let known = self.fields.chunked
-                || [&b"gzip"[..], b"deflate", b"compress", b"identity", b"x-gzip"]
-                    .iter()
-                    .any(|k| coding.eq_ignore_ascii_case(k));
+                || [&b"gzip"[..], b"deflate", b"compress", b"x-gzip"].iter().any(|k| coding.eq_ignore_ascii_case(k));
             if !known {
                 self.weird.insert(Weird::UnknownTransferCoding);
             }
@@ -276,7 +280,7 @@ impl<'a> Head<'a> {
                 if !is_known_method(method) {
                     self.weird.insert(Weird::UnknownMethod);
                 }
-                if !target.iter().all(u8::is_ascii_graphic) {
+                if !target.iter().fold(true, |all, b| all & b.is_ascii_graphic()) {
                     self.weird.insert(Weird::BinaryTarget);
                 }
                 if version == Version::V11 && fields.host.is_none() {
@@ -346,7 +350,7 @@ mod tests {
     fn head(kind: Kind, text: &[u8]) -> Head<'_> {
         match parse(kind, text, None) {
             Parsed::Whole(_, head) => head,
-            other => panic!("{other:?} for {}", String::from_utf8_lossy(text)),
+            other @ (Parsed::Partial | Parsed::Invalid) => panic!("{other:?} for {}", String::from_utf8_lossy(text)),
         }
     }
 

@@ -13,6 +13,7 @@ mod lenient;
 mod pairing;
 mod proxy_protocol;
 mod reader;
+mod room;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ mod transactions;
 
 use std::net::IpAddr;
 
-use compact_str::{CompactString, format_compact};
+use compact_str::CompactString;
 
 use crate::ledger::HttpLedger;
 use crate::record::{Header, Record};
@@ -57,6 +58,8 @@ impl KeepHeaders {
 pub struct Config {
     /// Longest head looked at (MAX_HEAD_BYTES).
     pub max_head_bytes: usize,
+    /// Bytes that all sessions together keep of heads under way and of exchanges that wait for something.
+    pub max_kept_bytes: usize,
     /// When a request counts as unanswered, nanoseconds behind its last byte (TIMEOUT_AFTER_MS).
     pub timeout_after: u64,
     /// When a response counts as a stream, nanoseconds (STREAM_AFTER_MS).
@@ -77,6 +80,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_head_bytes: 64 * 1024,
+            max_kept_bytes: 16 << 20,
             timeout_after: 10_000_000_000,
             stream_after: 30_000_000_000,
             headers: KeepHeaders::None,
@@ -102,6 +106,8 @@ pub struct Context {
     /// What they make.
     pub out: Vec<Record>,
     left: Vec<pairing::Left>,
+    /// Gauge: bytes that sessions keep of exchanges (`room`).
+    kept: usize,
 }
 
 impl Context {
@@ -114,6 +120,7 @@ impl Context {
             protocols: Protocols::default(),
             out: Vec::new(),
             left: Vec::new(),
+            kept: 0,
         }
     }
 }
@@ -148,12 +155,29 @@ impl Protocols {
 
 /// `event.id` of the exchange whose request begins at `offset`.
 fn exchange_id(connection: &str, offset: u64) -> CompactString {
-    format_compact!("{connection}-{offset:x}")
+    stream_id(connection, "-", offset)
 }
 
 /// `event.id` of a response without request.
 fn orphan_id(connection: &str, offset: u64) -> CompactString {
-    format_compact!("{connection}-r{offset:x}")
+    stream_id(connection, "-r", offset)
+}
+
+/// `connection`, `mark` and the offset in hexadecimal; without the machinery of `format!`, as every exchange has one.
+fn stream_id(connection: &str, mark: &str, offset: u64) -> CompactString {
+    let mut digits = [b'0'; 16];
+    let len = (u64::BITS - offset.leading_zeros()).div_ceil(4).max(1) as usize;
+    let places = digits.iter_mut().take(len).rev();
+    let mut rest = offset;
+    for place in places {
+        let digit = (rest & 15) as u8;
+        *place = if digit < 10 { b'0' + digit } else { b'a' - 10 + digit };
+        rest >>= 4;
+    }
+    let mut id = CompactString::from(connection);
+    id.push_str(mark);
+    id.push_str(std::str::from_utf8(digits.get(..len).unwrap_or_default()).unwrap_or_default());
+    id
 }
 
 /// What keeps the header fields that a record shows, masked; `None` where it shows none.

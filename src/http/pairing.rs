@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 
 use crate::flow::Timestamp;
-use crate::record::{Exchange, Missing, Trust};
+use crate::record::{Exchange, Missing, Trust, Version};
 
 use super::framing::Asked;
 
@@ -116,6 +116,8 @@ pub(super) struct Pairing {
     requests_lost: bool,
     /// The loss was that we joined late.
     joined_late: bool,
+    /// A response was judged, or something was lost.
+    judged: bool,
     /// A request was sent before the answer to the one before it had been received.
     pipelined: bool,
     /// Resynchronised on evidence that the next messages may contradict.
@@ -128,9 +130,43 @@ impl Pairing {
         Self { responses_lost: true, requests_lost: true, joined_late: true, ..Self::default() }
     }
 
+    /// The capture showed the handshake after the first bytes: nothing was missed before them. Too late once something
+    /// else was lost, or a response was judged without that knowledge.
+    pub(super) fn joined_in_time(&mut self) {
+        if self.joined_late && !self.judged {
+            self.joined_late = false;
+            (self.responses_lost, self.requests_lost) = (false, false);
+            if let Some(slot) = self.slots.front_mut() {
+                slot.after_gap = false;
+            }
+        }
+    }
+
     /// Whether the queue holds nothing.
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty() && self.loose.is_empty()
+    }
+
+    /// Requests and responses in the queue.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() + self.loose.len()
+    }
+
+    /// Gives up what waits longest until all places together cost no more than `limit`.
+    pub(super) fn shrink_to(&mut self, limit: usize, cost: impl Fn(Option<&Exchange>) -> usize, left: &mut Vec<Left>) {
+        let slots: usize = self.slots.iter().map(|s| cost(s.exchange.as_deref())).sum();
+        let mut all: usize = slots + self.loose.iter().map(|l| cost(Some(&l.exchange))).sum::<usize>();
+        while all > limit {
+            if let Some(loose) = self.loose.pop_front() {
+                all -= cost(Some(&loose.exchange));
+                left.push(Left::Orphan(loose));
+            } else if let Some(slot) = self.slots.front() {
+                all -= cost(slot.exchange.as_deref());
+                self.give_up_front(left);
+            } else {
+                break;
+            }
+        }
     }
 
     /// The slot with this number.
@@ -142,6 +178,19 @@ impl Pairing {
     /// Whether what is paired now may be contradicted yet.
     pub(super) fn on_trial(&self) -> bool {
         self.trial
+    }
+
+    /// Whether the next answer is HTTP/0.9's. Its request then claims nothing about its response.
+    pub(super) fn answers_http09(&mut self) -> bool {
+        let next = self.slots.iter_mut().find(|s| !s.answered);
+        let is_09 = |e: &Exchange| e.request.as_ref().is_some_and(|r| r.version == Version::V09);
+        match next {
+            Some(slot) if slot.exchange.as_deref().is_some_and(is_09) => {
+                slot.doubtful = true;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The newest request.
@@ -164,6 +213,8 @@ impl Pairing {
     pub(super) fn request(&mut self, mut slot: Slot, left: &mut Vec<Left>) -> Option<u64> {
         self.confirm_by(&slot, left);
         slot.after_gap = std::mem::take(&mut self.requests_lost);
+        // Nothing came back between the two: the second did not wait for the first one's answer.
+        self.pipelined |= slot.ack.is_some() && self.slots.back().is_some_and(|last| last.ack == slot.ack);
         if self.slots.len() >= MAX_PENDING {
             self.give_up_front(left);
         }
@@ -193,13 +244,17 @@ impl Pairing {
 
     /// Nothing contradicts the pairs on trial: they stand. A response behind them that found no request does.
     fn pass(&mut self, left: &mut Vec<Left>) {
-        let paired_to = self.slots.iter().rev().find(|s| s.provisional).map(|s| s.response_end);
-        if self.loose.iter().any(|l| paired_to.is_some_and(|end| l.offset >= end)) {
+        if self.loose.iter().any(|l| self.contradicts(l)) {
             self.fail(left);
             return;
         }
         self.trial = false;
         self.slots.iter_mut().for_each(|s| s.provisional = false);
+    }
+
+    /// A response behind a pair on trial that found no request.
+    fn contradicts(&self, loose: &Loose) -> bool {
+        self.slots.iter().any(|s| s.provisional && s.response_done && loose.offset >= s.response_end)
     }
 
     /// The oldest request makes room; what answers it later cannot be told from what answers the next.
@@ -268,6 +323,7 @@ impl Pairing {
 
     /// The slot of the response that begins at `offset`, or `None` for a loose one.
     pub(super) fn response(&mut self, offset: u64, ack: Option<u64>, left: &mut Vec<Left>) -> Option<u64> {
+        self.judged = true;
         let next = self.slots.iter().position(|s| !s.answered);
         let sure = next.filter(|at| !self.responses_lost && self.slots.get(*at).is_some_and(|s| !s.after_gap));
         let index = match sure {
@@ -360,25 +416,34 @@ impl Pairing {
         }
     }
 
-    /// A 1xx response ended at `end`: the final one begins there, not where the request's segment says.
-    pub(super) fn informational(&mut self, end: u64) {
-        if let Some(slot) = self.slots.iter_mut().find(|s| !s.answered)
-            && let Some(ack) = slot.ack.as_mut()
-        {
-            *ack = (*ack).max(end);
-        }
+    /// A 1xx response from `begin` to `end`: the final one begins behind it, not where the request's segment says. Gives
+    /// the request it belongs to, by the same evidence as the final one would.
+    pub(super) fn informational(&mut self, begin: u64, end: u64) -> Option<&mut Slot> {
+        let ordered = !self.responses_lost && !self.trial;
+        let slot =
+            self.slots.iter_mut().find(|s| !s.answered && ((ordered && !s.after_gap) || s.ack == Some(begin)))?;
+        slot.ack = slot.ack.map(|ack| ack.max(end));
+        Some(slot)
+    }
+
+    /// Segments were never seen: what is on trial loses its evidence. (Cut segments were seen; they hide at most what
+    /// began inside them.)
+    pub(super) fn segments_lost(&mut self, left: &mut Vec<Left>) {
+        let pipelined = self.pipelined;
+        self.fail(left);
+        self.pipelined = pipelined;
     }
 
     /// Requests may be missing up to `end`: only those already queued are still answered in order.
     pub(super) fn requests_lost(&mut self, end: u64) {
-        self.requests_lost = true;
+        (self.requests_lost, self.judged) = (true, true);
         self.loose.iter_mut().for_each(|l| l.waiting &= l.ack.is_some_and(|ack| ack > end));
     }
 
     /// Responses may be missing up to `end`: what was asked before the client had received that far has lost its answer
     /// or cannot be told apart.
     pub(super) fn responses_lost(&mut self, end: u64, left: &mut Vec<Left>) {
-        self.responses_lost = true;
+        (self.responses_lost, self.judged) = (true, true);
         while let Some(slot) = self.slots.front() {
             let lost = !slot.answered && slot.request_done && slot.ack.is_none_or(|ack| ack < end);
             if !lost && !slot.settled() {
@@ -395,12 +460,15 @@ impl Pairing {
     }
 
     /// Takes out what is settled: pairs from the front, orphans that are whole.
-    pub(super) fn settled(&mut self) -> Option<Left> {
+    pub(super) fn settled(&mut self, left: &mut Vec<Left>) -> Option<Left> {
         if self.slots.front().is_some_and(Slot::settled) {
             self.first += 1;
             return self.slots.pop_front().map(Left::Paired);
         }
         if self.loose.front().is_some_and(|l| l.done && !l.waiting) {
+            if self.loose.front().is_some_and(|l| self.contradicts(l)) {
+                self.fail(left);
+            }
             return self.loose.pop_front().map(Left::Orphan);
         }
         None
@@ -432,25 +500,25 @@ impl Pairing {
     }
 }
 
-/// Takes the response out of a wrong pair.
+/// Takes the response out of a wrong pair; each half keeps what is its own. Of a late answer, whose request was reported
+/// before, nothing else is left.
 fn split(slot: &mut Slot) -> Option<Loose> {
-    let request = slot.exchange.as_mut()?;
-    let response = request.response.take()?;
-    let mut exchange = request.clone();
-    exchange.request = None;
-    exchange.response = Some(response);
-    slot.answered = false;
+    let pair = slot.exchange.as_mut()?;
+    let response = pair.response.take()?;
     let end = slot.response_end;
     let offset = slot.ack.unwrap_or(end);
+    let mut exchange = pair.clone();
     exchange.id = super::orphan_id(&exchange.connection.id, offset);
-    Some(Loose {
-        exchange,
-        offset,
-        ack: None,
-        done: true,
-        end,
-        waiting: false,
-        trust: Trust::Unpaired,
-        missing: Missing::default(),
-    })
+    (exchange.request, exchange.response) = (None, Some(response));
+    (exchange.client_ip, exchange.connect_ns, exchange.late) = (None, None, false);
+    pair.informational.clear();
+    if pair.late {
+        slot.exchange = None;
+    }
+    slot.answered = false;
+    let mut missing = Missing::default();
+    if !slot.response_done {
+        missing.insert(Missing::RESPONSE_BODY);
+    }
+    Some(Loose { exchange, offset, ack: None, done: true, end, waiting: false, trust: Trust::Unpaired, missing })
 }

@@ -8,8 +8,8 @@ use compact_str::CompactString;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Whether a byte may stand in a record, and on a terminal, as it is.
-pub(crate) fn is_printable(byte: u8) -> bool {
-    (0x20..0x7f).contains(&byte)
+pub(crate) const fn is_printable(byte: u8) -> bool {
+    matches!(byte, 0x20..0x7f)
 }
 
 /// Appends `bytes` to `out`, all of it printable.
@@ -32,12 +32,16 @@ fn push_hex(out: &mut CompactString, byte: u8) {
 
 /// `bytes` as printable text.
 pub fn escape(bytes: &[u8]) -> CompactString {
-    if bytes.iter().fold(true, |all, b| all & is_printable(*b)) {
-        // Printable ASCII is UTF-8: the check costs what a copy costs.
-        if let Ok(text) = std::str::from_utf8(bytes) {
-            return CompactString::new(text);
-        }
-    }
+    if bytes.iter().fold(true, |all, b| all & is_printable(*b)) { copied(bytes) } else { escaped(bytes) }
+}
+
+/// Printable bytes as they are: printable ASCII is UTF-8, so that the check costs what a copy costs.
+pub(super) fn copied(bytes: &[u8]) -> CompactString {
+    std::str::from_utf8(bytes).map_or_else(|_| escaped(bytes), CompactString::new)
+}
+
+#[cold]
+fn escaped(bytes: &[u8]) -> CompactString {
     let mut out = CompactString::with_capacity(bytes.len() + 16);
     escape_into(&mut out, bytes);
     out

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use memchr::{memchr_iter, memmem};
 
+use super::escape::is_printable;
 use super::names::percent_decode;
 use super::{MASK, Redactor};
 
@@ -36,48 +37,90 @@ const MIN_CREDENTIAL: usize = 16;
 
 type Ranges = Vec<Range<usize>>;
 
+/// Which telling bytes a text has, by one look at each byte.
+#[derive(Clone, Copy)]
+pub(super) struct Seen(u8);
+
+impl Seen {
+    pub(super) const AT: u8 = 1;
+    pub(super) const EQUALS: u8 = 2;
+    pub(super) const PERCENT: u8 = 4;
+    pub(super) const SPACE: u8 = 8;
+    const UNPRINTABLE: u8 = 16;
+
+    #[allow(clippy::indexing_slicing, reason = "runs in the compiler, where a panic is an error of compilation")]
+    const MARKS: [u8; 256] = {
+        let mut marks = [0; 256];
+        let mut byte = 0u8;
+        loop {
+            marks[byte as usize] = match byte {
+                b'@' => Self::AT,
+                b'=' => Self::EQUALS,
+                b'%' => Self::PERCENT,
+                b' ' => Self::SPACE,
+                _ if is_printable(byte) => 0,
+                _ => Self::UNPRINTABLE,
+            };
+            if byte == u8::MAX {
+                break marks;
+            }
+            byte += 1;
+        }
+    };
+
+    pub(super) fn in_bytes(raw: &[u8]) -> Self {
+        Self(raw.iter().fold(0, |seen, byte| seen | Self::MARKS.get(usize::from(*byte)).copied().unwrap_or_default()))
+    }
+
+    pub(super) fn has(self, any_of: u8) -> bool {
+        self.0 & any_of != 0
+    }
+
+    pub(super) fn is_printable(self) -> bool {
+        !self.has(Self::UNPRINTABLE)
+    }
+}
+
 impl Redactor {
     /// The ranges to mask, in order, apart from each other.
-    pub(super) fn secrets(&self, raw: &[u8], kind: Kind) -> Ranges {
+    pub(super) fn secrets(&self, raw: &[u8], seen: Seen, kind: Kind) -> Ranges {
         let mut found = Ranges::new();
-        self.find_all(raw, kind, 0, &mut found);
+        self.find_all(raw, seen, kind, 0, &mut found);
         merge(found)
     }
 
-    fn find_all(&self, raw: &[u8], kind: Kind, depth: u8, found: &mut Ranges) {
-        if memchr::memchr(b'@', raw).is_some() {
+    fn find_all(&self, raw: &[u8], seen: Seen, kind: Kind, depth: u8, found: &mut Ranges) {
+        if seen.has(Seen::AT) {
             find_userinfo(raw, kind, found);
         }
         self.find_paths(raw, kind, found);
-        if !self.query.is_none() && memchr::memchr(b'=', raw).is_some() {
+        if seen.has(Seen::EQUALS) && !self.query.is_none() {
             self.find_parameters(raw, kind, found);
         }
-        if kind != Kind::Target {
+        if seen.has(Seen::SPACE) && kind != Kind::Target {
             find_credentials(raw, found);
         }
-        if depth < MAX_DEPTH && memchr::memchr(b'%', raw).is_some() {
+        if seen.has(Seen::PERCENT) && depth < MAX_DEPTH {
             self.find_encoded(raw, kind, depth, found);
         }
     }
 
     /// Values of `name=value`, where the name is a secret's.
     fn find_parameters(&self, raw: &[u8], kind: Kind, found: &mut Ranges) {
-        let mut name_start = (kind != Kind::Target).then_some(0);
-        let mut in_query = false;
+        let query_from = raw.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(raw.len());
         let mut done = 0;
-        for (i, byte) in raw.iter().enumerate() {
-            if i < done {
-                continue;
-            }
-            in_query |= matches!(byte, b'?' | b'#');
-            if starts_name(*byte, kind) {
-                name_start = Some(i + 1);
-            } else if *byte == b'='
-                && let Some(start) = name_start.take()
-                && self.query.holds_parameter(raw.get(start..i).unwrap_or_default())
-            {
-                let value = value(raw, i + 1, kind, in_query);
-                done = value.end;
+        for at in memchr_iter(b'=', raw) {
+            let Some(before) = raw.get(done..at) else { continue };
+            let name = match before.iter().rposition(|b| starts_name(*b, kind)) {
+                Some(mark) => before.get(mark + 1..),
+                // In text the first word may be a name.
+                None if done == 0 && kind != Kind::Target => Some(before),
+                None => None,
+            };
+            done = at + 1;
+            if name.is_some_and(|name| self.query.holds_parameter(name)) {
+                let value = value(raw, at + 1, kind, query_from < at);
+                done = value.end.max(done);
                 // An empty value stays empty: a mask would say that there was one.
                 found.extend((!value.is_empty()).then_some(value));
             }
@@ -135,7 +178,7 @@ impl Redactor {
         let decoded = percent_decode(piece);
         if decoded != piece {
             let mut inner = Ranges::new();
-            self.find_all(&decoded, Kind::Decoded, depth + 1, &mut inner);
+            self.find_all(&decoded, Seen::in_bytes(&decoded), Kind::Decoded, depth + 1, &mut inner);
             let is_masked = |range: Range<usize>| decoded.get(range) == Some(MASK.as_bytes());
             found.extend((!inner.into_iter().all(is_masked)).then_some(start..start + piece.len()));
         }
@@ -228,16 +271,19 @@ fn find_bare_userinfo(raw: &[u8], kind: Kind, found: &mut Ranges) {
 
 /// A long word behind `Bearer` and the like.
 fn find_credentials(raw: &[u8], found: &mut Ranges) {
-    for start in memchr::memchr2_iter(b'B', b'b', raw) {
-        let Some(rest) = raw.get(start..) else { continue };
-        for scheme in [&b"bearer "[..], b"basic "] {
-            if let Some((word, behind)) = rest.split_at_checked(scheme.len())
-                && word.eq_ignore_ascii_case(scheme)
-            {
-                let len = behind.iter().position(|b| *b == b' ').unwrap_or(behind.len());
-                if len >= MIN_CREDENTIAL {
-                    found.push(start + scheme.len()..start + scheme.len() + len);
-                }
+    for space in memchr_iter(b' ', raw) {
+        let (before, behind) = raw.split_at_checked(space).unwrap_or_default();
+        // Most words are told apart by their last letter.
+        let scheme: &[u8] = match before.last() {
+            Some(b'r' | b'R') => b"bearer",
+            Some(b'c' | b'C') => b"basic",
+            _ => continue,
+        };
+        if before.get(before.len().wrapping_sub(scheme.len())..).is_some_and(|word| word.eq_ignore_ascii_case(scheme)) {
+            let word = behind.get(1..).unwrap_or_default();
+            let len = memchr::memchr(b' ', word).unwrap_or(word.len());
+            if len >= MIN_CREDENTIAL {
+                found.push(space + 1..space + 1 + len);
             }
         }
     }

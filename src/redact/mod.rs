@@ -12,9 +12,10 @@ mod tests;
 
 use compact_str::CompactString;
 
+use self::escape::copied;
 pub use self::escape::escape;
 pub(crate) use self::escape::escape_into;
-use self::find::Kind;
+use self::find::{Kind, Seen};
 pub use self::names::NameList;
 use self::path::PathPattern;
 use crate::glob::BadPattern;
@@ -66,12 +67,21 @@ pub struct Redactor {
     query: NameList,
     paths: Vec<PathPattern>,
     off: bool,
+    fields: SecretFields,
+}
+
+/// Which of the headers that become fields are secrets: asked for every exchange, so looked up once.
+#[derive(Clone, Copy, Debug)]
+struct SecretFields {
+    user_agent: bool,
+    referrer: bool,
+    request_id: bool,
 }
 
 /// The built-in lists, no path patterns.
 impl Default for Redactor {
     fn default() -> Self {
-        Self { headers: NameList::default(), query: NameList::default(), paths: Vec::new(), off: false }
+        Self::of(NameList::default(), NameList::default(), Vec::new())
     }
 }
 
@@ -82,13 +92,22 @@ impl Redactor {
     /// `/reset/`, `/users/{name}/orders` masks one segment.
     pub fn new(headers: NameList, query: NameList, paths: &[String]) -> Result<Self, BadPattern> {
         let paths = paths.iter().map(|p| PathPattern::new(p)).collect::<Result<Vec<_>, _>>()?;
-        let off = headers.is_none() && query.is_none() && paths.is_empty();
-        Ok(Self { headers, query, paths, off })
+        Ok(Self::of(headers, query, paths))
     }
 
     /// Masks nothing, still escapes.
     pub fn off() -> Self {
-        Self { headers: NameList::none(), query: NameList::none(), paths: Vec::new(), off: true }
+        Self::of(NameList::none(), NameList::none(), Vec::new())
+    }
+
+    fn of(headers: NameList, query: NameList, paths: Vec<PathPattern>) -> Self {
+        let off = headers.is_none() && query.is_none() && paths.is_empty();
+        let fields = SecretFields {
+            user_agent: headers.holds_header(b"user-agent"),
+            referrer: headers.holds_header(b"referer"),
+            request_id: headers.holds_header(b"x-request-id"),
+        };
+        Self { headers, query, paths, off, fields }
     }
 
     /// Whether the value of this header is a secret as a whole.
@@ -96,10 +115,28 @@ impl Redactor {
         self.headers.holds_header(name)
     }
 
+    /// The value of User-Agent, as [`header_value`](Self::header_value) gives it.
+    pub fn user_agent(&self, value: &[u8]) -> CompactString {
+        self.field(self.fields.user_agent, b"user-agent", value, Kind::Text)
+    }
+
+    /// The value of Referer, likewise.
+    pub fn referrer(&self, value: &[u8]) -> CompactString {
+        self.field(self.fields.referrer, b"referer", value, Kind::Target)
+    }
+
+    /// The value of X-Request-Id, likewise.
+    pub fn request_id(&self, value: &[u8]) -> CompactString {
+        self.field(self.fields.request_id, b"x-request-id", value, Kind::Text)
+    }
+
+    fn field(&self, is_secret: bool, name: &[u8], value: &[u8], kind: Kind) -> CompactString {
+        if is_secret { masked_value(name, value) } else { self.apply(value, kind) }
+    }
+
     /// The value of a header: masked if it is a secret, else with the URLs in it masked.
     ///
-    /// Also for headers that become fields of their own (User-Agent, Referer, X-Request-Id, Host), so that
-    /// REDACT_HEADERS holds for them.
+    /// Headers that become fields of their own have a method each, so that REDACT_HEADERS holds for them too.
     pub fn header_value(&self, name: &[u8], value: &[u8]) -> CompactString {
         if self.is_secret_header(name) {
             return masked_value(name, value);
@@ -124,12 +161,14 @@ impl Redactor {
     }
 
     fn apply(&self, raw: &[u8], kind: Kind) -> CompactString {
-        if self.off || !(self.may_hold_secret(raw, kind)) {
-            return escape(raw);
+        let seen = Seen::in_bytes(raw);
+        // Nearly every text passes by here.
+        if self.off || !self.may_hold_secret(seen, kind) {
+            return if seen.is_printable() { copied(raw) } else { escape(raw) };
         }
-        let secrets = self.secrets(raw, kind);
+        let secrets = self.secrets(raw, seen, kind);
         if secrets.is_empty() {
-            return escape(raw);
+            return if seen.is_printable() { copied(raw) } else { escape(raw) };
         }
         let mut out = CompactString::with_capacity(raw.len());
         let mut done = 0;
@@ -142,11 +181,11 @@ impl Redactor {
         out
     }
 
-    /// One quick look for the bytes without which there is no secret; nearly every text passes by this.
-    fn may_hold_secret(&self, raw: &[u8], kind: Kind) -> bool {
-        let special = raw.iter().fold(false, |any, b| any | matches!(b, b'=' | b'@' | b'%'));
-        let has_scheme = kind != Kind::Target && memchr::memmem::find(raw, b" ").is_some();
-        special || has_scheme || !self.paths.is_empty()
+    /// Whether the bytes are there without which there is no secret.
+    fn may_hold_secret(&self, seen: Seen, kind: Kind) -> bool {
+        seen.has(Seen::AT | Seen::EQUALS | Seen::PERCENT)
+            || (kind != Kind::Target && seen.has(Seen::SPACE))
+            || !self.paths.is_empty()
     }
 }
 

@@ -183,12 +183,17 @@ impl NameList {
 }
 
 fn is_built_in(squeezed: &[u8], exact: &[&str]) -> bool {
-    let is = |known: &&str| known.as_bytes() == squeezed;
+    let first = squeezed.first();
+    let is = |known: &&str| known.as_bytes().first() == first && known.as_bytes() == squeezed;
     if exact.iter().any(is) {
         return true;
     }
-    let letters = letter_set(squeezed);
-    let may_have = |(part, set): &(&&str, &u32)| *set & !letters == 0 && part.len() <= squeezed.len();
+    let lacks = !letter_set(squeezed);
+    // All at once: nearly every name lacks a letter of every part.
+    if PART_LETTERS.iter().fold(true, |none, set| none & (set & lacks != 0)) {
+        return false;
+    }
+    let may_have = |(part, set): &(&&str, &u32)| *set & lacks == 0 && part.len() <= squeezed.len();
     let has = |(part, _): (&&str, &u32)| memchr::memmem::find(squeezed, part.as_bytes()).is_some();
     PARTS.iter().zip(&PART_LETTERS).filter(may_have).any(has) && !HARMLESS.iter().any(is)
 }

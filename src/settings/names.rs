@@ -85,7 +85,10 @@ fn slips(length: usize) -> usize {
 }
 
 fn nearest(known: &[String], name: &str) -> Option<String> {
-    let distances = known.iter().filter_map(|candidate| {
+    let length = name.chars().count();
+    // Every letter too many or too few is a slip of its own.
+    let may_be = |candidate: &&String| candidate.len().abs_diff(length) <= slips(candidate.len());
+    let distances = known.iter().filter(may_be).filter_map(|candidate| {
         let distance = strsim::damerau_levenshtein(candidate, name);
         (distance <= slips(candidate.len())).then_some((distance, candidate))
     });

@@ -80,7 +80,7 @@ impl Routes {
 
     /// The route of a request; none where it has no path (CONNECT, `*`).
     pub fn of_request(&self, request: &Request) -> Option<CompactString> {
-        Url::of(request).path.map(|path| self.of(path))
+        Url::parse(&request.method, &request.target, None).path.map(|path| self.of(path))
     }
 
     /// The route of a path (without query).
@@ -88,21 +88,49 @@ impl Routes {
         if let Some(pattern) = self.patterns.iter().find(|p| p.fits(path)) {
             return pattern.text.clone();
         }
-        let mut route = CompactString::default();
-        for (n, segment) in segments(path).enumerate() {
-            let name = segment.split(';').next().unwrap_or(segment);
-            let shown = if is_variable(name) { "{id}" } else { name };
-            if n == MAX_SEGMENTS || route.len() + 1 + shown.len() > MAX_ROUTE - 2 {
-                route.push_str("/*");
-                return route;
+        let mut route = Text::default();
+        for (n, segment) in path.as_bytes().split(|b| *b == b'/').filter(|s| !s.is_empty()).enumerate() {
+            let name = segment.split(|b| *b == b';').next().unwrap_or(segment);
+            let shown = if is_variable(name) { b"{id}" } else { name };
+            if n == MAX_SEGMENTS || route.len + 1 + shown.len() > MAX_ROUTE - 2 {
+                route.push(b"/*");
+                return route.finish();
             }
-            route.push('/');
-            route.push_str(shown);
+            route.push(b"/");
+            route.push(shown);
         }
-        if route.is_empty() {
-            route.push('/');
+        if route.len == 0 {
+            route.push(b"/");
         }
-        route
+        route.finish()
+    }
+}
+
+/// A route being put together, in place: it is longer than a `CompactString` holds without allocating, and most are
+/// built of several pieces.
+struct Text {
+    bytes: [u8; MAX_ROUTE],
+    len: usize,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self { bytes: [0; MAX_ROUTE], len: 0 }
+    }
+}
+
+impl Text {
+    /// Appends a piece; the caller sees to it that it fits.
+    fn push(&mut self, piece: &[u8]) {
+        if let Some(free) = self.bytes.get_mut(self.len..self.len + piece.len()) {
+            free.copy_from_slice(piece);
+            self.len += piece.len();
+        }
+    }
+
+    /// Pieces of a `str`, cut at ASCII bytes.
+    fn finish(&self) -> CompactString {
+        CompactString::from_utf8(self.bytes.get(..self.len).unwrap_or_default()).unwrap_or_default()
     }
 }
 
@@ -110,53 +138,96 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|s| !s.is_empty())
 }
 
-/// What one look at a segment tells.
-#[derive(Default)]
-struct Looks {
-    digits: usize,
-    letters: usize,
-    hex: usize,
-    /// Length of the longest run of digits.
-    digit_run: usize,
-    /// How often digit, lower and upper case change.
-    changes: usize,
+/// How many bytes of a segment are of which kind, a byte for each count.
+struct Kinds(u32);
+
+impl Kinds {
+    const DIGIT: u32 = 1;
+    const LETTER: u32 = 1 << 8;
+    const HEX: u32 = 1 << 16;
     /// Escapes, at signs, masks: text that somebody typed or that was hidden.
-    free: bool,
+    const FREE: u32 = 1 << 24;
+
+    #[allow(clippy::indexing_slicing, reason = "runs in the compiler, where a panic is an error of compilation")]
+    const OF_BYTE: [u32; 256] = {
+        let mut kinds = [0; 256];
+        let mut byte = 0;
+        while byte < 128 {
+            let it = byte as u8;
+            kinds[byte] = Self::DIGIT * it.is_ascii_digit() as u32
+                + Self::LETTER * it.is_ascii_alphabetic() as u32
+                + Self::HEX * it.is_ascii_hexdigit() as u32
+                + Self::FREE * matches!(it, b'%' | b'@' | b'*' | b'\\' | b'=' | b'+') as u32;
+            byte += 1;
+        }
+        kinds
+    };
+
+    /// Of at most 255 bytes.
+    fn of(segment: &[u8]) -> Self {
+        Self(segment.iter().fold(0, |sum, b| sum + Self::OF_BYTE.get(usize::from(*b)).copied().unwrap_or_default()))
+    }
+
+    fn count(&self, unit: u32) -> usize {
+        (self.0 / unit) as usize & 0xff
+    }
 }
 
-fn look(segment: &str) -> Looks {
-    let mut looks = Looks::default();
-    let (mut run, mut last) = (0, 0);
-    for byte in segment.bytes() {
-        let class = match byte {
-            b'0'..=b'9' => 1,
-            b'a'..=b'z' => 2,
-            b'A'..=b'Z' => 3,
-            _ => 0,
-        };
-        looks.digits += usize::from(class == 1);
-        looks.letters += usize::from(class > 1);
-        looks.hex += usize::from(byte.is_ascii_hexdigit());
-        run = if class == 1 { run + 1 } else { 0 };
-        looks.digit_run = looks.digit_run.max(run);
-        looks.changes += usize::from(class != last && class != 0 && last != 0);
-        looks.free |= matches!(byte, b'%' | b'@' | b'*' | b'\\' | b'=' | b'+');
-        last = class;
+/// The order of a segment's bytes.
+#[derive(Default)]
+struct Runs {
+    /// Length of the longest run of digits.
+    digits: usize,
+    /// How often digit, lower and upper case change.
+    changes: usize,
+}
+
+impl Runs {
+    fn of(segment: &[u8]) -> Self {
+        let mut runs = Self::default();
+        let (mut run, mut last) = (0, 0);
+        for byte in segment {
+            let class = match byte {
+                b'0'..=b'9' => 1,
+                b'a'..=b'z' => 2,
+                b'A'..=b'Z' => 3,
+                _ => 0,
+            };
+            run = if class == 1 { run + 1 } else { 0 };
+            runs.digits = runs.digits.max(run);
+            runs.changes += usize::from(class != last && class != 0 && last != 0);
+            last = class;
+        }
+        runs
     }
-    looks
 }
 
 /// Whether a segment looks like an identifier: a number, date, uuid, hash, token, address, free text.
-fn is_variable(segment: &str) -> bool {
-    let looks = look(segment);
-    let alnum = looks.digits + looks.letters;
-    let is_number = looks.digits > 0 && looks.letters == 0;
-    let is_hex = looks.hex == segment.len() && (segment.len() >= 16 || (segment.len() >= 7 && looks.digits > 0));
-    // `order-12345`, `2024-11-20T…`, `index.4f3a9123.js`: but not `v2`, `oauth2`, `utf-8`.
-    let has_number = looks.digit_run >= 4;
-    let is_token = looks.digits >= 2 && alnum >= 6 && looks.changes * 2 >= alnum;
-    let is_long_token = looks.digits >= 2 && alnum >= 10 && looks.changes * 4 >= alnum;
-    is_number || is_hex || has_number || is_token || is_long_token || looks.free || segment.len() > MAX_WORD
+fn is_variable(segment: &[u8]) -> bool {
+    if segment.len() > MAX_WORD {
+        return true;
+    }
+    let kinds = Kinds::of(segment);
+    let (digits, letters) = (kinds.count(Kinds::DIGIT), kinds.count(Kinds::LETTER));
+    let all_hex = kinds.count(Kinds::HEX) == segment.len();
+    if kinds.count(Kinds::FREE) > 0 || (all_hex && segment.len() >= 16) {
+        return true;
+    }
+    if digits == 0 {
+        return false;
+    }
+    let is_number = letters == 0;
+    let is_hex = all_hex && segment.len() >= 7;
+    is_number || is_hex || is_mixed(segment, digits, digits + letters)
+}
+
+/// `order-12345`, `2024-11-20T…`, `index.4f3a9123.js`: but not `v2`, `oauth2`, `utf-8`.
+fn is_mixed(segment: &[u8], digits: usize, alnum: usize) -> bool {
+    let runs = Runs::of(segment);
+    let has_number = runs.digits >= 4;
+    let is_token = digits >= 2 && alnum >= 6 && runs.changes * 2 >= alnum;
+    let is_long_token = digits >= 2 && alnum >= 10 && runs.changes * 4 >= alnum;
+    has_number || is_token || is_long_token
 }
 
 #[cfg(test)]

@@ -48,8 +48,8 @@ impl<'a> Url<'a> {
 
     fn with_path(mut self, rest: &'a str) -> Self {
         self.path_and_query = rest;
-        let without_fragment = rest.split('#').next().unwrap_or(rest);
-        let (path, query) = match without_fragment.split_once('?') {
+        let (without_fragment, _) = cut_at(rest, b'#').unwrap_or((rest, ""));
+        let (path, query) = match cut_at(without_fragment, b'?') {
             Some((path, query)) => (path, Some(query)),
             None => (without_fragment, None),
         };
@@ -57,6 +57,12 @@ impl<'a> Url<'a> {
         self.query = query;
         self
     }
+}
+
+/// What is before and behind the first `mark`, an ASCII byte: `split_once`, but quick on short texts.
+fn cut_at(text: &str, mark: u8) -> Option<(&str, &str)> {
+    let at = memchr::memchr(mark, text.as_bytes())?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
 /// Scheme and what follows `://`, where the target begins with a scheme (RFC 3986 §3.1).
@@ -77,14 +83,16 @@ fn without_userinfo(authority: &str) -> &str {
 
 /// `host[:port]`; nothing of it where it is no host.
 fn split_authority(authority: &str) -> (Option<&str>, Option<u16>) {
-    let authority = authority.trim_matches([' ', '\t']);
+    let blank = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
+    let padded = blank(authority.as_bytes().first()) || blank(authority.as_bytes().last());
+    let authority = if padded { authority.trim_matches([' ', '\t']) } else { authority };
     let end = if authority.starts_with('[') {
         authority.find(']').map_or(0, |at| at + 1)
     } else {
-        authority.find(':').unwrap_or(authority.len())
+        memchr::memchr(b':', authority.as_bytes()).unwrap_or(authority.len())
     };
     let (host, port) = authority.split_at(end);
-    if host.is_empty() || !host.bytes().all(is_host_byte) {
+    if host.is_empty() || !host.bytes().all(|b| HOST_BYTES.get(usize::from(b)) == Some(&true)) {
         return (None, None);
     }
     match port.strip_prefix(':') {
@@ -96,9 +104,22 @@ fn split_authority(authority: &str) -> (Option<&str>, Option<u16>) {
 }
 
 /// RFC 3986 §3.2.2: reg-name, IP literal.
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=[]:".contains(&byte)
+const fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+')
+        || matches!(byte, b',' | b';' | b'=' | b'[' | b']' | b':')
 }
+
+#[allow(clippy::indexing_slicing, reason = "runs in the compiler, where a panic is an error of compilation")]
+const HOST_BYTES: [bool; 256] = {
+    let mut all = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        all[byte] = is_host_byte(byte as u8);
+        byte += 1;
+    }
+    all
+};
 
 #[cfg(test)]
 mod tests {

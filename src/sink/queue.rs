@@ -165,13 +165,17 @@ impl Queue {
             // A record larger than the whole queue goes through an empty one: nothing would ever make room for it.
             let fit = if state.records == 0 { fit.max(1) } else { fit };
             state.enqueue(piece.split_front(fit));
+            if piece.records() == 0 {
+                // Unlocked first: the worker, once awake, wants the lock at once.
+                drop(state);
+                return self.work.notify_one();
+            }
             self.work.notify_one();
-            match (piece.records(), self.when_full) {
-                (0, _) => return,
-                (_, WhenFull::Wait) => {
+            match self.when_full {
+                WhenFull::Wait => {
                     state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
-                (_, WhenFull::Drop) => return self.overflow(&mut state, &piece),
+                WhenFull::Drop => return self.overflow(&mut state, &piece),
             }
         }
     }

@@ -45,7 +45,8 @@ pub struct Options {
     pub snaplen: u32,
     /// Size of the kernel's ring. It counts in RSS as far as it was used, hardly in the memory cgroup.
     pub buffer_bytes: u32,
-    /// How long the kernel may hold a block that is not full, at least 1; frames have the kernel's time anyway.
+    /// How long the kernel may hold a block that is not full, at least 1; frames have the kernel's time anyway. The
+    /// longer, the fewer wake-ups, which are most of the cost when there is little traffic.
     pub timeout_ms: u32,
 }
 
@@ -57,7 +58,7 @@ impl Options {
             filter: DEFAULT_CAPTURE_FILTER.to_owned(),
             snaplen: 262_144,
             buffer_bytes: 8 << 20,
-            timeout_ms: 50,
+            timeout_ms: 100,
         }
     }
 }
@@ -67,7 +68,8 @@ pub trait FrameSink {
     /// A frame, in the order of the kernel.
     fn on_frame(&mut self, frame: Frame<'_>);
 
-    /// About every 100 ms, also under load and while the interface is away: the capture's clock has reached `now`.
+    /// A few times a second, also under load and while the interface is away: the capture's clock has reached `now`.
+    /// Soon after frames, so that what they gave can go out.
     ///
     /// Frames still to come are not older: `now` stays behind the wall clock by what the kernel may hold back.
     fn on_tick(&mut self, now: Timestamp);
@@ -173,7 +175,7 @@ impl<S: FrameSink> Run<'_, S> {
         let waiting = Elapsed::start();
         loop {
             self.pace.drained(pace::wall_clock());
-            self.tick(None);
+            self.tick(None, false);
             let left = delay.saturating_sub(waiting.so_far());
             let stopped = self.stop.wait(None, left.min(self.pace.until_tick())).stopped;
             if stopped || left.is_zero() {
@@ -188,8 +190,8 @@ impl<S: FrameSink> Run<'_, S> {
         self.follow.restart();
         self.counters.opens += 1;
         let link = handle.link();
-        tracing::info!(interface = %self.options.interface, link = link.0, "capturing");
         self.sink.on_state(&State::Capturing { link });
+        tracing::info!(interface = %self.options.interface, link = link.0, "capturing");
         let open = Elapsed::start();
         let outcome = self.read_until_stopped(&mut handle);
         self.drain(&mut handle);
@@ -213,7 +215,7 @@ impl<S: FrameSink> Run<'_, S> {
         if wakeup.ready && frames == 0 {
             std::thread::sleep(EMPTY_WAKEUP);
         }
-        let due = self.tick(Some(handle));
+        let due = self.tick(Some(handle), frames > 0);
         if due.sample && !handle.is_current() {
             return Err("the interface was removed or replaced".to_owned());
         }
@@ -250,8 +252,8 @@ impl<S: FrameSink> Run<'_, S> {
         Ok(frames)
     }
 
-    fn tick(&mut self, handle: Option<&mut Handle>) -> Due {
-        let due = self.pace.due();
+    fn tick(&mut self, handle: Option<&mut Handle>, behind_frames: bool) -> Due {
+        let due = self.pace.due(behind_frames);
         if due.tick {
             self.sink.on_tick(self.pace.now());
         }

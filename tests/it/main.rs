@@ -8,10 +8,21 @@
 )]
 
 mod allocations;
+mod binary;
+mod canary;
+mod clock;
+mod community_id;
+mod corpora;
+mod fuzz_corpus;
+mod e2e;
 #[cfg(feature = "es")]
 mod elasticsearch;
+mod golden;
+mod limits;
 mod live;
 mod metamorphic;
 mod namespace;
 mod privilege;
 mod readme;
+mod tidy;
+mod replay_cli;

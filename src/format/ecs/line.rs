@@ -41,8 +41,9 @@ impl Line<'_> {
         self.out.extend_from_slice(piece.as_bytes());
     }
 
-    /// `"name":"text",`, where there is a text; `key` ends with the opening quote.
-    #[inline]
+    /// `"name":"text",`, where there is a text; `key` ends with the opening quote. Inlined, so that the key is a
+    /// constant there.
+    #[inline(always)]
     fn text(&mut self, key: &'static str, text: Option<&str>) {
         if let Some(text) = text {
             self.raw(key);
@@ -51,7 +52,17 @@ impl Line<'_> {
         }
     }
 
-    #[inline]
+    /// The same for a text of our own making, which has nothing to escape: a word, base64, hexadecimal.
+    #[inline(always)]
+    fn word(&mut self, key: &'static str, word: Option<&str>) {
+        if let Some(word) = word {
+            debug_assert!(is_plain(word.as_bytes()), "{word}");
+            self.raw(key);
+            self.out.extend_from_slice(word.as_bytes());
+            self.raw("\",");
+        }
+    }
+
     fn escaped(&mut self, text: &str) {
         if is_plain(text.as_bytes()) {
             self.out.extend_from_slice(text.as_bytes());
@@ -69,7 +80,7 @@ impl Line<'_> {
         self.out.remove(start);
     }
 
-    #[inline]
+    #[inline(always)]
     fn number(&mut self, key: &'static str, number: Option<u64>) {
         if let Some(number) = number {
             self.raw(key);
@@ -85,7 +96,7 @@ impl Line<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn stamp(&mut self, key: &'static str, stamp: &Stamp) {
         self.raw(key);
         self.out.extend_from_slice(stamp.as_bytes());
@@ -151,12 +162,12 @@ impl Line<'_> {
     fn view(&mut self, view: &View<'_>) {
         self.raw("{");
         self.stamp(key!("@timestamp" ""), &view.timestamp);
-        self.text("\"ecs\":{\"version\":\"", Some(view.ecs.version));
+        self.word("\"ecs\":{\"version\":\"", Some(view.ecs.version));
         self.close("},");
         self.event(&view.event);
         self.http(&view.http);
         if let Some(url) = &view.url {
-            self.url(url);
+            self.url(url, view.podtap.shortened.is_some());
         }
         self.nested("\"user_agent\":{\"original\":\"", view.user_agent.as_ref().map(|u| u.original));
         self.side("\"source\":{\"ip\":\"", &view.source);
@@ -199,19 +210,19 @@ impl Line<'_> {
             "\"event\":{\"kind\":\"event\",\"category\":[\"network\",\"web\"],",
             "\"type\":[\"connection\",\"protocol\"],\"dataset\":\"podtap.http\","
         ));
-        self.text(key!("id" ""), Some(event.id));
+        self.word(key!("id" ""), Some(event.id));
         self.stamp(key!("start" ""), &event.start);
         if let Some(end) = &event.end {
             self.stamp(key!("end" ""), end);
         }
         self.number(key!("duration"), event.duration);
-        self.text(key!("outcome" ""), Some(event.outcome));
+        self.word(key!("outcome" ""), Some(event.outcome));
         self.close("},");
     }
 
     fn http(&mut self, http: &Http<'_>) {
         self.raw("\"http\":{");
-        self.text(key!("version" ""), http.version);
+        self.word(key!("version" ""), http.version);
         self.text(key!("route" ""), http.route);
         if let Some(request) = &http.request {
             self.request(request);
@@ -246,26 +257,46 @@ impl Line<'_> {
         self.close("},");
     }
 
-    fn url(&mut self, url: &UrlParts<'_>) {
-        self.text("\"url\":{\"original\":\"", Some(url.original));
-        self.text(key!("path" ""), url.path);
-        self.text(key!("query" ""), url.query);
-        self.text(key!("domain" ""), url.domain);
+    fn url(&mut self, url: &UrlParts<'_>, shortened: bool) {
+        // Its parts are parts of these two, where nothing was cut off.
+        let is_plain = |text: &str| is_plain(text.as_bytes());
+        if !shortened && is_plain(url.original) && is_plain(url.domain.unwrap_or_default()) {
+            self.url_parts(url, |line, part| line.out.extend_from_slice(part.as_bytes()));
+        } else {
+            self.url_parts(url, Self::escaped);
+        }
+    }
+
+    #[inline(always)]
+    fn url_parts(&mut self, url: &UrlParts<'_>, append: impl Fn(&mut Self, &str)) {
+        self.url_part("\"url\":{\"original\":\"", Some(url.original), &append);
+        self.url_part(key!("path" ""), url.path, &append);
+        self.url_part(key!("query" ""), url.query, &append);
+        self.url_part(key!("domain" ""), url.domain, &append);
         self.number(key!("port"), url.port.map(u64::from));
-        self.text(key!("scheme" ""), url.scheme);
+        self.url_part(key!("scheme" ""), url.scheme, &append);
         if let Some(full) = &url.full {
             self.raw(key!("full" ""));
-            self.escaped(full.scheme);
+            append(self, full.scheme);
             self.raw("://");
-            self.escaped(full.domain);
+            append(self, full.domain);
             if let Some(port) = full.port {
                 self.raw(":");
                 self.out.extend_from_slice(itoa::Buffer::new().format(port).as_bytes());
             }
-            self.escaped(full.path_and_query);
+            append(self, full.path_and_query);
             self.raw("\",");
         }
         self.close("},");
+    }
+
+    #[inline(always)]
+    fn url_part(&mut self, key: &'static str, part: Option<&str>, append: &impl Fn(&mut Self, &str)) {
+        if let Some(part) = part {
+            self.raw(key);
+            append(self, part);
+            self.raw("\",");
+        }
     }
 
     fn side(&mut self, key: &'static str, side: &Side) {
@@ -276,10 +307,10 @@ impl Line<'_> {
     }
 
     fn network(&mut self, network: &Network<'_>) {
-        self.text("\"network\":{\"transport\":\"tcp\",\"type\":\"", Some(network.r#type));
+        self.word("\"network\":{\"transport\":\"tcp\",\"type\":\"", Some(network.r#type));
         self.raw("\"protocol\":\"http\",");
-        self.text(key!("direction" ""), network.direction);
-        self.text(key!("community_id" ""), Some(network.community_id));
+        self.word(key!("direction" ""), network.direction);
+        self.word(key!("community_id" ""), Some(network.community_id));
         self.close("},");
     }
 
@@ -300,17 +331,17 @@ impl Line<'_> {
     }
 
     fn podtap(&mut self, podtap: &Podtap<'_>) {
-        self.text("\"podtap\":{\"trust\":\"", Some(podtap.trust));
+        self.word("\"podtap\":{\"trust\":\"", Some(podtap.trust));
         self.part(key!("missing"), podtap.missing.as_ref());
         if let Some(timing) = &podtap.timing {
             self.timing(timing);
         }
         self.flag(key!("early_response"), podtap.early_response);
         self.connection(&podtap.connection);
-        self.text(key!("stream" ""), Some(podtap.stream));
+        self.word(key!("stream" ""), Some(podtap.stream));
         self.part(key!("informational"), podtap.informational.as_ref());
         self.part(key!("weird"), podtap.weird.as_ref());
-        self.text(key!("unanswered" ""), podtap.unanswered);
+        self.word(key!("unanswered" ""), podtap.unanswered);
         self.flag(key!("late"), podtap.late);
         self.part(key!("source"), podtap.source.as_ref());
         self.part(key!("destination"), podtap.destination.as_ref());
@@ -329,27 +360,33 @@ impl Line<'_> {
     }
 
     fn connection(&mut self, connection: &ConnectionPart<'_>) {
-        self.text("\"connection\":{\"id\":\"", Some(connection.id));
+        self.word("\"connection\":{\"id\":\"", Some(connection.id));
         self.number(key!("exchange"), Some(connection.exchange.into()));
         self.flag(key!("reused"), connection.reused);
         self.close("},");
     }
 }
 
-/// Whether no byte needs an escape in a JSON string (RFC 8259 §7), eight bytes at a time.
+/// Whether no byte needs an escape in a JSON string (RFC 8259 §7), eight bytes at a time; the last eight overlap those
+/// before them, as most texts are short.
 fn is_plain(bytes: &[u8]) -> bool {
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return bytes.iter().fold(true, |plain, b| plain & (*b >= 0x20) & (*b != b'"') & (*b != b'\\'));
+    };
+    let (words, _) = bytes.as_chunks::<8>();
+    let odd = words.iter().fold(odd_bytes(*last), |any, word| any | odd_bytes(*word));
+    odd == 0
+}
+
+/// Not 0 where a byte needs an escape.
+fn odd_bytes(word: [u8; 8]) -> u64 {
     const ONES: u64 = u64::MAX / 255;
     const HIGH: u64 = ONES << 7;
+    let word = u64::from_le_bytes(word);
     // The high bit of a byte is set where the byte is below `n`; above the lowest such byte it may be set wrongly.
-    let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word & HIGH;
-    let odd = |word: u64| {
-        let (quote, backslash) = (word ^ (ONES * 0x22), word ^ (ONES * 0x5c));
-        below(word, 0x20) | below(quote, 1) | below(backslash, 1)
-    };
-    let mut words = bytes.chunks_exact(8);
-    let whole = words.by_ref().fold(0, |any, word| any | odd(<[u8; 8]>::try_from(word).map_or(0, u64::from_le_bytes)));
-    let tail = words.remainder().iter().any(|b| *b < 0x20 || matches!(b, b'"' | b'\\'));
-    whole == 0 && !tail
+    let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word;
+    let (quote, backslash) = (word ^ (ONES * 0x22), word ^ (ONES * 0x5c));
+    (below(word, 0x20) | below(quote, 1) | below(backslash, 1)) & HIGH
 }
 
 #[cfg(test)]

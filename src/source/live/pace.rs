@@ -6,8 +6,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::flow::Timestamp;
 
-/// Between two ticks.
-const TICK: Duration = Duration::from_millis(100);
+/// Between two ticks, while nothing is read.
+const TICK: Duration = Duration::from_millis(250);
+/// Between two ticks, when one comes right behind frames: what they gave goes out, and no wake-up of its own is needed.
+const TICK_BEHIND_FRAMES: Duration = Duration::from_millis(50);
 /// Between two samples of the kernel's counters.
 const SAMPLE: Duration = Duration::from_secs(1);
 /// What a kernel timer may be late.
@@ -16,7 +18,7 @@ const TIMER_SLACK: Duration = Duration::from_millis(10);
 /// When things are due, and what time the capture has reached.
 #[derive(Debug)]
 pub(super) struct Pace {
-    next_tick: Instant,
+    last_tick: Option<Instant>,
     next_sample: Instant,
     clock: CaptureClock,
 }
@@ -35,7 +37,7 @@ impl Pace {
         // The kernel retires a block when its timer finds it unchanged: up to twice the interval after its first frame.
         let hold = Duration::from_millis(u64::from(timeout_ms.max(1)) * 2) + TIMER_SLACK;
         let clock = CaptureClock { hold, drained: wall_clock(), last_frame: Timestamp::default() };
-        Self { next_tick: now, next_sample: now + SAMPLE, clock }
+        Self { last_tick: None, next_sample: now + SAMPLE, clock }
     }
 
     /// How long the kernel may hold a frame back.
@@ -53,12 +55,15 @@ impl Pace {
         self.clock.drained = wall;
     }
 
-    /// What is due, and sets the next times. A thread that was late does not catch up on missed ticks.
-    pub(super) fn due(&mut self) -> Due {
+    /// What is due, and sets the next times; `behind_frames` when some have just been passed on. A thread that was late
+    /// does not catch up on missed ticks.
+    pub(super) fn due(&mut self, behind_frames: bool) -> Due {
         let now = monotonic();
-        let due = Due { tick: now >= self.next_tick, sample: now >= self.next_sample };
+        let interval = if behind_frames { TICK_BEHIND_FRAMES } else { TICK };
+        let tick = self.last_tick.is_none_or(|last| now.saturating_duration_since(last) >= interval);
+        let due = Due { tick, sample: now >= self.next_sample };
         if due.tick {
-            self.next_tick = now + TICK;
+            self.last_tick = Some(now);
         }
         if due.sample {
             self.next_sample = now + SAMPLE;
@@ -68,7 +73,8 @@ impl Pace {
 
     /// How long until the next tick.
     pub(super) fn until_tick(&self) -> Duration {
-        self.next_tick.saturating_duration_since(monotonic())
+        let so_far = self.last_tick.map(|last| monotonic().saturating_duration_since(last));
+        so_far.map_or(Duration::ZERO, |so_far| TICK.saturating_sub(so_far))
     }
 
     /// The time that the capture has reached.
@@ -197,7 +203,8 @@ mod tests {
     #[test]
     fn the_first_tick_is_due_at_once_and_then_not_for_a_while() {
         let mut pace = Pace::new(50);
-        assert_eq!(pace.due(), Due { tick: true, sample: false });
+        assert_eq!(pace.until_tick(), Duration::ZERO);
+        assert_eq!(pace.due(false), Due { tick: true, sample: false });
         assert!(pace.until_tick() <= TICK);
         assert_eq!(pace.hold(), Duration::from_millis(110));
     }
