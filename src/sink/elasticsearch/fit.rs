@@ -42,8 +42,10 @@ fn shorten(names: &mut Map<String, Value>, above: usize) -> bool {
     for (name, value) in names.iter_mut() {
         let room = MOST_BYTES - above - name.len();
         let values = match value {
-            Value::Array(values) => values.iter_mut().collect(),
-            one => vec![one],
+            Value::Array(values) => values.as_mut_slice(),
+            one @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
+                std::slice::from_mut(one)
+            }
         };
         for value in values {
             if let Value::String(text) = value
