@@ -86,6 +86,7 @@ impl Server {
     }
 
     /// Leaves behind what stops the server once this process has gone.
+    #[allow(clippy::zombie_processes, reason = "it waits for us, not we for it")]
     fn guard(&self) {
         let wait = "while kill -0 $1 2>/dev/null; do sleep 1; done; $2 $3; rm -rf $3";
         let mut guard = Command::new("setsid");

@@ -94,7 +94,7 @@ fn wrong_credentials_hold_the_records_and_right_ones_deliver_them() {
 
 #[test]
 fn a_server_killed_and_restarted_under_load_loses_nothing_and_stores_nothing_twice() {
-    let kills = std::env::var("PODTAP_KILLS").map_or(1, |kills| kills.parse().unwrap());
+    let kills = std::env::var_os("PODTAP_KILLS").map_or(1, |kills| kills.to_string_lossy().parse().unwrap());
     for kind in Kind::BOTH {
         let Some(mut server) = Server::own(kind, None, &[]) else { return };
         let options = options(&server, "killed");
