@@ -82,7 +82,9 @@ impl Assembly {
         for name in self.settings.send_logs_to.iter() {
             let handle = match name {
                 SinkName::Stdout => sink::spawn(name.word(), Stdout::new()?, self.options(when_full))?,
-                SinkName::File => sink::spawn(name.word(), FileSink::new(file(&self.settings)), self.options(when_full))?,
+                SinkName::File => {
+                    sink::spawn(name.word(), FileSink::new(file(&self.settings)), self.options(when_full))?
+                }
             };
             handles.push((*name, handle));
         }
@@ -166,11 +168,12 @@ struct Encoder {
 impl Encoder {
     fn encode(self, record: &Record, observer: &Observer, out: &mut Vec<u8>) {
         match self.format {
-            Format::Ecs if self.longest < usize::MAX => {
+            Format::Ecs => {
                 ecs::write_json_capped(out, record, observer, self.longest);
             }
-            Format::Ecs => ecs::write_json(out, record, observer),
-            Format::Classic => classic::write_json(out, record, observer),
+            Format::Classic => {
+                classic::write_json_capped(out, record, observer, self.longest);
+            }
             Format::Text => text::write_line(out, record, self.colour),
         }
     }
@@ -182,19 +185,12 @@ fn filter_config(settings: &Settings) -> FilterConfig {
         ignore_urls: words(&settings.ignore_urls),
         ignore_hosts: words(&settings.ignore_hosts),
         ignore_methods: words(&settings.ignore_methods),
-        ignore_status: settings.ignore_status.iter().map(status).collect(),
+        ignore_status: settings.ignore_status.to_vec(),
         ignore_user_agents: words(&settings.ignore_user_agents),
-        only_direction: settings.only_direction.iter().map(|d| d.word().to_owned()).collect(),
+        only_direction: settings.only_direction.iter().map(|d| (*d).into()).collect(),
         sample: Some(settings.sample.0),
         rate_limit: settings.rate_limit.map(|rate| rate.0),
         slow_after_ms: settings.slow_after.map(|millis| millis.0.as_millis() as u64),
-    }
-}
-
-fn status(pattern: &crate::settings::StatusPattern) -> String {
-    match pattern {
-        crate::settings::StatusPattern::Code(code) => code.to_string(),
-        crate::settings::StatusPattern::Class(class) => format!("{class}xx"),
     }
 }
 

@@ -197,7 +197,8 @@ impl Live {
 
     fn refresh(&mut self) {
         self.own.refresh();
-        let now = Tables::read().own_ips(self.settings.own_ips.given().map_or(&self.settings.pod_ips[..], |ips| &ips[..]));
+        let now =
+            Tables::read().own_ips(self.settings.own_ips.given().map_or(&self.settings.pod_ips[..], |ips| &ips[..]));
         if now != self.own_ips {
             self.own.set_addresses(&now);
             self.own_ips = now;
@@ -256,7 +257,11 @@ struct Signals {
 impl Signals {
     fn new() -> std::io::Result<Self> {
         let on = |kind| signal(kind);
-        Ok(Self { term: on(SignalKind::terminate())?, int: on(SignalKind::interrupt())?, hup: on(SignalKind::hangup())? })
+        Ok(Self {
+            term: on(SignalKind::terminate())?,
+            int: on(SignalKind::interrupt())?,
+            hup: on(SignalKind::hangup())?,
+        })
     }
 
     async fn asked_again(&mut self) {
@@ -306,7 +311,10 @@ pub fn check(settings: &Settings) -> Vec<cli::check::Finding> {
         findings.push(if known {
             Finding::ok(format!("interface {choice}"))
         } else {
-            Finding::warn(format!("interface {} does not exist", choice.interface), "podtap waits for it; or change IFACE")
+            Finding::warn(
+                format!("interface {} does not exist", choice.interface),
+                "podtap waits for it; or change IFACE",
+            )
         });
     }
     if let Some(listen) = &settings.metrics_addr {
@@ -314,7 +322,10 @@ pub fn check(settings: &Settings) -> Vec<cli::check::Finding> {
         findings.push(if free {
             Finding::ok(format!("METRICS_ADDR: port {} is free", listen.port))
         } else {
-            Finding::warn(format!("METRICS_ADDR: port {} is taken", listen.port), "podtap runs without metrics; or change it")
+            Finding::warn(
+                format!("METRICS_ADDR: port {} is taken", listen.port),
+                "podtap runs without metrics; or change it",
+            )
         });
     }
     findings

@@ -15,7 +15,8 @@ use self::rules::Rules;
 use crate::flow::Timestamp;
 use crate::glob::BadPattern;
 use crate::ledger::LeftOut;
-use crate::record::{Exchange, Outcome, Record, StreamClass};
+use crate::record::{Exchange, NetworkDirection, Outcome, Record, StreamClass};
+use crate::settings::StatusPattern;
 
 /// What the settings of the group "select" say; the default leaves nothing out.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,11 +28,11 @@ pub struct FilterConfig {
     /// IGNORE_METHODS
     pub ignore_methods: Vec<String>,
     /// IGNORE_STATUS: codes and classes (`304`, `2xx`).
-    pub ignore_status: Vec<String>,
+    pub ignore_status: Vec<StatusPattern>,
     /// IGNORE_USER_AGENTS: with wildcards.
     pub ignore_user_agents: Vec<String>,
-    /// ONLY_DIRECTION: `ingress`, `egress`, `internal`; empty means all.
-    pub only_direction: Vec<String>,
+    /// ONLY_DIRECTION; empty means all.
+    pub only_direction: Vec<NetworkDirection>,
     /// SAMPLE: the share to keep, 0 to 1.
     pub sample: Option<f64>,
     /// RATE_LIMIT: records a second.

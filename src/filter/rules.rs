@@ -5,6 +5,7 @@
 use super::{BadFilter, FilterConfig};
 use crate::glob::{BadPattern, Glob};
 use crate::record::{Exchange, NetworkDirection, Request};
+use crate::settings::StatusPattern;
 use crate::shape::target::Url;
 
 #[derive(Clone, Debug)]
@@ -12,7 +13,7 @@ pub(super) struct Rules {
     urls: Vec<Glob>,
     hosts: Vec<HostRule>,
     methods: Vec<Glob>,
-    status: Vec<StatusRule>,
+    status: Vec<StatusPattern>,
     user_agents: Vec<Glob>,
     directions: Vec<NetworkDirection>,
 }
@@ -23,21 +24,15 @@ struct HostRule {
     with_port: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum StatusRule {
-    Code(u16),
-    Class(u16),
-}
-
 impl Rules {
     pub(super) fn new(config: &FilterConfig) -> Result<Self, BadFilter> {
         Ok(Self {
             urls: parse_all("IGNORE_URLS", &config.ignore_urls, url_rule)?,
             hosts: parse_all("IGNORE_HOSTS", &config.ignore_hosts, host_rule)?,
             methods: parse_all("IGNORE_METHODS", &config.ignore_methods, Glob::ignoring_case)?,
-            status: parse_all("IGNORE_STATUS", &config.ignore_status, status_rule)?,
+            status: config.ignore_status.clone(),
             user_agents: parse_all("IGNORE_USER_AGENTS", &config.ignore_user_agents, Glob::ignoring_case)?,
-            directions: parse_all("ONLY_DIRECTION", &config.only_direction, direction)?,
+            directions: config.only_direction.clone(),
         })
     }
 
@@ -46,7 +41,7 @@ impl Rules {
             && exchange.connection.direction.is_some_and(|known| !self.directions.contains(&known));
         let status = exchange.response.as_ref().map(|r| r.status);
         elsewhere
-            || status.is_some_and(|status| self.status.iter().any(|rule| rule.fits(status)))
+            || status.is_some_and(|status| self.status.iter().any(|rule| rule.matches(status)))
             || exchange.request.as_ref().is_some_and(|request| self.ignore_request(request))
     }
 
@@ -74,15 +69,6 @@ impl HostRule {
     }
 }
 
-impl StatusRule {
-    fn fits(self, status: u16) -> bool {
-        match self {
-            Self::Code(code) => status == code,
-            Self::Class(class) => status / 100 == class,
-        }
-    }
-}
-
 fn parse_all<T>(
     setting: &'static str,
     entries: &[String],
@@ -101,27 +87,4 @@ fn url_rule(entry: &str) -> Result<Glob, BadPattern> {
 fn host_rule(entry: &str) -> Result<HostRule, BadPattern> {
     let behind_literal = entry.rsplit(']').next().unwrap_or(entry);
     Ok(HostRule { host: Glob::ignoring_case(entry)?, with_port: behind_literal.contains(':') })
-}
-
-fn status_rule(entry: &str) -> Result<StatusRule, BadPattern> {
-    let bad = || BadPattern::new(entry, "is no status code (304) and no class (2xx)");
-    let lower = entry.to_ascii_lowercase();
-    let (number, class) = match lower.strip_suffix("xx") {
-        Some(digit) => (digit, true),
-        None => (lower.as_str(), false),
-    };
-    match number.parse::<u16>().map_err(|_| bad())? {
-        n @ 1..=9 if class => Ok(StatusRule::Class(n)),
-        n @ 100..=999 if !class => Ok(StatusRule::Code(n)),
-        _ => Err(bad()),
-    }
-}
-
-fn direction(entry: &str) -> Result<NetworkDirection, BadPattern> {
-    match entry.to_ascii_lowercase().as_str() {
-        "ingress" => Ok(NetworkDirection::Ingress),
-        "egress" => Ok(NetworkDirection::Egress),
-        "internal" => Ok(NetworkDirection::Internal),
-        _ => Err(BadPattern::new(entry, "is none of ingress, egress, internal")),
-    }
 }

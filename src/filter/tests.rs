@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::record::sample::{self, exchange, record};
 use crate::record::{NetworkDirection, Unanswered};
+use crate::settings::StatusPattern;
 use proptest::prelude::*;
 
 const KEEP: Verdict = Verdict::Keep;
@@ -85,7 +86,10 @@ fn methods_agents_and_status_are_ignored_by_list() {
     assert_eq!(verdict(&methods, exchange()), IGNORED);
     let agents = FilterConfig { ignore_user_agents: list(&["Curl/*"]), ..FilterConfig::default() };
     assert_eq!(verdict(&agents, exchange()), IGNORED);
-    let status = FilterConfig { ignore_status: list(&["2xx", "304"]), ..FilterConfig::default() };
+    let status = FilterConfig {
+        ignore_status: vec![StatusPattern::Class(2), StatusPattern::Code(304)],
+        ..FilterConfig::default()
+    };
     assert_eq!(verdict(&status, with_status(204)), IGNORED);
     assert_eq!(verdict(&status, with_status(304)), IGNORED);
     assert_eq!(verdict(&status, with_status(301)), KEEP);
@@ -102,13 +106,13 @@ fn a_half_is_judged_by_what_is_known_of_it() {
     };
     let orphan = Exchange { request: None, ..exchange() };
     assert_eq!(verdict(&config, orphan), KEEP);
-    let status = FilterConfig { ignore_status: list(&["2xx"]), ..FilterConfig::default() };
+    let status = FilterConfig { ignore_status: vec![StatusPattern::Class(2)], ..FilterConfig::default() };
     assert_eq!(verdict(&status, unanswered()), KEEP);
 }
 
 #[test]
 fn only_one_direction_is_kept_when_told_so() {
-    let config = FilterConfig { only_direction: list(&["egress"]), ..FilterConfig::default() };
+    let config = FilterConfig { only_direction: vec![NetworkDirection::Egress], ..FilterConfig::default() };
     for (direction, expected) in
         [(Some(NetworkDirection::Egress), KEEP), (Some(NetworkDirection::Ingress), IGNORED), (None, KEEP)]
     {
@@ -121,9 +125,6 @@ fn only_one_direction_is_kept_when_told_so() {
 fn a_wrong_setting_is_refused_by_name() {
     let default = FilterConfig::default;
     for (config, setting) in [
-        (FilterConfig { ignore_status: list(&["2x"]), ..default() }, "IGNORE_STATUS"),
-        (FilterConfig { ignore_status: list(&["99"]), ..default() }, "IGNORE_STATUS"),
-        (FilterConfig { only_direction: list(&["in"]), ..default() }, "ONLY_DIRECTION"),
         (FilterConfig { sample: Some(1.5), ..default() }, "SAMPLE"),
         (FilterConfig { sample: Some(f64::NAN), ..default() }, "SAMPLE"),
         (FilterConfig { rate_limit: Some(0.0), ..default() }, "RATE_LIMIT"),

@@ -83,8 +83,12 @@ impl Stamp {
         Self { text, len }
     }
 
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.text.get(..self.len).unwrap_or_default()
+    }
+
     pub(super) fn as_str(&self) -> &str {
-        self.text.get(..self.len).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
     /// `12:34:56.789012`, microseconds.

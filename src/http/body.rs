@@ -164,7 +164,11 @@ impl Chunked {
 
     fn framing(&mut self, byte: u8) -> Next {
         self.line += 1;
-        let limit = if matches!(self.state, ChunkState::Size(_) | ChunkState::SizeRest { .. }) { MAX_SIZE_LINE } else { MAX_TRAILERS };
+        let limit = if matches!(self.state, ChunkState::Size(_) | ChunkState::SizeRest { .. }) {
+            MAX_SIZE_LINE
+        } else {
+            MAX_TRAILERS
+        };
         if self.line > limit {
             return Next::Broken;
         }

@@ -34,12 +34,61 @@ const MAX_LOOK: usize = 8192;
 
 /// Methods of the IANA registry that are seen on the wire, and PURGE, which caches use.
 const METHODS: &[&[u8]] = &[
-    b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE", b"PROPFIND", b"PROPPATCH",
-    b"MKCOL", b"COPY", b"MOVE", b"LOCK", b"UNLOCK", b"REPORT", b"SEARCH", b"SUBSCRIBE", b"UNSUBSCRIBE", b"NOTIFY",
-    b"M-SEARCH", b"PURGE", b"LINK", b"UNLINK", b"MERGE", b"CHECKOUT", b"CHECKIN", b"MKACTIVITY", b"MKCALENDAR", b"ACL",
-    b"BIND", b"REBIND", b"UNBIND", b"BASELINE-CONTROL", b"LABEL", b"MKWORKSPACE", b"MKREDIRECTREF", b"ORDERPATCH",
-    b"UNCHECKOUT", b"UPDATE", b"UPDATEREDIRECTREF", b"VERSION-CONTROL", b"QUERY", b"BITS_POST", b"CCM_POST", b"RPC_CONNECT",
-    b"RPC_IN_DATA", b"RPC_OUT_DATA", b"BPROPFIND", b"BPROPPATCH", b"BCOPY", b"BDELETE", b"BMOVE", b"POLL",
+    b"GET",
+    b"POST",
+    b"PUT",
+    b"HEAD",
+    b"DELETE",
+    b"OPTIONS",
+    b"PATCH",
+    b"CONNECT",
+    b"TRACE",
+    b"PROPFIND",
+    b"PROPPATCH",
+    b"MKCOL",
+    b"COPY",
+    b"MOVE",
+    b"LOCK",
+    b"UNLOCK",
+    b"REPORT",
+    b"SEARCH",
+    b"SUBSCRIBE",
+    b"UNSUBSCRIBE",
+    b"NOTIFY",
+    b"M-SEARCH",
+    b"PURGE",
+    b"LINK",
+    b"UNLINK",
+    b"MERGE",
+    b"CHECKOUT",
+    b"CHECKIN",
+    b"MKACTIVITY",
+    b"MKCALENDAR",
+    b"ACL",
+    b"BIND",
+    b"REBIND",
+    b"UNBIND",
+    b"BASELINE-CONTROL",
+    b"LABEL",
+    b"MKWORKSPACE",
+    b"MKREDIRECTREF",
+    b"ORDERPATCH",
+    b"UNCHECKOUT",
+    b"UPDATE",
+    b"UPDATEREDIRECTREF",
+    b"VERSION-CONTROL",
+    b"QUERY",
+    b"BITS_POST",
+    b"CCM_POST",
+    b"RPC_CONNECT",
+    b"RPC_IN_DATA",
+    b"RPC_OUT_DATA",
+    b"BPROPFIND",
+    b"BPROPPATCH",
+    b"BCOPY",
+    b"BDELETE",
+    b"BMOVE",
+    b"POLL",
 ];
 
 /// Whether a method is a registered or well-known one.
@@ -125,7 +174,11 @@ fn is_target_start(rest: &[u8]) -> bool {
 
 /// tchar of RFC 9110 §5.6.2.
 pub(super) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        )
 }
 
 #[cfg(test)]

@@ -58,7 +58,12 @@ mod tests {
     #[test]
     fn the_request_decides_with_the_status() {
         let sized = Fields { content_length: ContentLength::Is(7), ..Fields::default() };
-        let chunked = Fields { chunked: true, transfer_encoding: true, content_length: ContentLength::Is(7), ..Fields::default() };
+        let chunked = Fields {
+            chunked: true,
+            transfer_encoding: true,
+            content_length: ContentLength::Is(7),
+            ..Fields::default()
+        };
         let plain = Asked::default();
         let head = Asked { head: true, ..plain };
         let connect = Asked { connect: true, ..plain };

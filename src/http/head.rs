@@ -183,7 +183,12 @@ fn note_line_ends(head: Option<&[u8]>, fields: usize, weird: &mut WeirdSet) {
     }
 }
 
-fn finish<'a>(start: StartLine<'a>, headers: &[httparse::Header<'a>], weird: WeirdSet, mut each: EachField<'_>) -> Head<'a> {
+fn finish<'a>(
+    start: StartLine<'a>,
+    headers: &[httparse::Header<'a>],
+    weird: WeirdSet,
+    mut each: EachField<'_>,
+) -> Head<'a> {
     let mut head = Head { start, fields: Fields::default(), weird };
     for header in headers {
         head.field(header.name.as_bytes(), header.value);
@@ -251,7 +256,9 @@ impl<'a> Head<'a> {
             }
             self.fields.chunked = coding.eq_ignore_ascii_case(b"chunked");
             let known = self.fields.chunked
-                || [&b"gzip"[..], b"deflate", b"compress", b"identity", b"x-gzip"].iter().any(|k| coding.eq_ignore_ascii_case(k));
+                || [&b"gzip"[..], b"deflate", b"compress", b"identity", b"x-gzip"]
+                    .iter()
+                    .any(|k| coding.eq_ignore_ascii_case(k));
             if !known {
                 self.weird.insert(Weird::UnknownTransferCoding);
             }
@@ -360,10 +367,22 @@ mod tests {
             (Kind::Request, b"GET / HTTP/1.1\r\n\r\n", Weird::MissingHost),
             (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", Weird::DuplicateHost),
             (Kind::Request, b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n", Weird::UnknownMethod),
-            (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", Weird::DuplicateContentLength),
-            (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1, 2\r\n\r\n", Weird::ConflictingContentLength),
+            (
+                Kind::Request,
+                b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+                Weird::DuplicateContentLength,
+            ),
+            (
+                Kind::Request,
+                b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1, 2\r\n\r\n",
+                Weird::ConflictingContentLength,
+            ),
             (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\n", Weird::BadContentLength),
-            (Kind::Response, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", Weird::TeAndCl),
+            (
+                Kind::Response,
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+                Weird::TeAndCl,
+            ),
             (Kind::Response, b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Weird::TeInHttp10),
             (Kind::Response, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: banana\r\n\r\n", Weird::UnknownTransferCoding),
             (Kind::Response, b"HTTP/1.1 999 Odd\r\n\r\n", Weird::OddStatus),
@@ -408,7 +427,8 @@ mod tests {
 
     #[test]
     fn the_last_coding_decides_and_two_fields_are_one_list() {
-        let h = head(Kind::Response, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let h =
+            head(Kind::Response, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n");
         assert!(h.fields.chunked && !h.weird.contains(Weird::UnknownTransferCoding));
         let h = head(Kind::Response, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n");
         assert!(!h.fields.chunked && h.weird.contains(Weird::UnknownTransferCoding));

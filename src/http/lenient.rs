@@ -67,7 +67,8 @@ fn is_blank(byte: &u8) -> bool {
 
 fn request_line<'a>(line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLine<'a>> {
     let method_len = line.iter().take_while(|b| is_token(**b)).count();
-    let (method, rest) = line.split_at_checked(method_len).filter(|(m, r)| !m.is_empty() && r.first().is_some_and(is_blank))?;
+    let (method, rest) =
+        line.split_at_checked(method_len).filter(|(m, r)| !m.is_empty() && r.first().is_some_and(is_blank))?;
     let target_and_version = rest.trim_ascii();
     if rest.first() == Some(&b'\t') || rest.get(1).is_some_and(is_blank) || rest.last().is_some_and(is_blank) {
         weird.insert(Weird::BadStartLineSpacing);
@@ -201,7 +202,8 @@ mod tests {
         assert_eq!(head.fields.host, Some(&b"shop"[..]));
         assert_eq!(head.fields.user_agent, None);
         assert!(salvage(Kind::Request, b"GET /a HTTP/1.1", None).is_none());
-        let StartLine::Response { status, .. } = salvage(Kind::Response, b"HTTP/1.1 404 Not Found\r\nA", None).unwrap().start
+        let StartLine::Response { status, .. } =
+            salvage(Kind::Response, b"HTTP/1.1 404 Not Found\r\nA", None).unwrap().start
         else {
             panic!()
         };
@@ -216,7 +218,11 @@ mod tests {
             (Kind::Response, b"HTTP/1.1 abc\r\n\r\n"),
             (Kind::Response, b"220 smtp ready\r\n\r\n"),
         ] {
-            assert!(matches!(parse(kind, text, WeirdSet::default(), None), Parsed::Invalid), "{}", String::from_utf8_lossy(text));
+            assert!(
+                matches!(parse(kind, text, WeirdSet::default(), None), Parsed::Invalid),
+                "{}",
+                String::from_utf8_lossy(text)
+            );
         }
     }
 }

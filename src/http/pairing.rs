@@ -116,6 +116,8 @@ pub(super) struct Pairing {
     requests_lost: bool,
     /// The loss was that we joined late.
     joined_late: bool,
+    /// A response was judged, or something was lost.
+    judged: bool,
     /// A request was sent before the answer to the one before it had been received.
     pipelined: bool,
     /// Resynchronised on evidence that the next messages may contradict.
@@ -126,6 +128,18 @@ impl Pairing {
     /// A connection whose beginning was not seen: order proves nothing yet.
     pub(super) fn joined_late() -> Self {
         Self { responses_lost: true, requests_lost: true, joined_late: true, ..Self::default() }
+    }
+
+    /// The capture showed the handshake after the first bytes: nothing was missed before them. Too late once something
+    /// else was lost, or a response was judged without that knowledge.
+    pub(super) fn joined_in_time(&mut self) {
+        if self.joined_late && !self.judged {
+            self.joined_late = false;
+            (self.responses_lost, self.requests_lost) = (false, false);
+            if let Some(slot) = self.slots.front_mut() {
+                slot.after_gap = false;
+            }
+        }
     }
 
     /// Whether the queue holds nothing.
@@ -164,6 +178,8 @@ impl Pairing {
     pub(super) fn request(&mut self, mut slot: Slot, left: &mut Vec<Left>) -> Option<u64> {
         self.confirm_by(&slot, left);
         slot.after_gap = std::mem::take(&mut self.requests_lost);
+        // Nothing came back between the two: the second did not wait for the first one's answer.
+        self.pipelined |= slot.ack.is_some() && self.slots.back().is_some_and(|last| last.ack == slot.ack);
         if self.slots.len() >= MAX_PENDING {
             self.give_up_front(left);
         }
@@ -193,13 +209,17 @@ impl Pairing {
 
     /// Nothing contradicts the pairs on trial: they stand. A response behind them that found no request does.
     fn pass(&mut self, left: &mut Vec<Left>) {
-        let paired_to = self.slots.iter().rev().find(|s| s.provisional).map(|s| s.response_end);
-        if self.loose.iter().any(|l| paired_to.is_some_and(|end| l.offset >= end)) {
+        if self.loose.iter().any(|l| self.contradicts(l)) {
             self.fail(left);
             return;
         }
         self.trial = false;
         self.slots.iter_mut().for_each(|s| s.provisional = false);
+    }
+
+    /// A response behind a pair on trial that found no request.
+    fn contradicts(&self, loose: &Loose) -> bool {
+        self.slots.iter().any(|s| s.provisional && s.response_done && loose.offset >= s.response_end)
     }
 
     /// The oldest request makes room; what answers it later cannot be told from what answers the next.
@@ -268,10 +288,13 @@ impl Pairing {
 
     /// The slot of the response that begins at `offset`, or `None` for a loose one.
     pub(super) fn response(&mut self, offset: u64, ack: Option<u64>, left: &mut Vec<Left>) -> Option<u64> {
+        self.judged = true;
         let next = self.slots.iter().position(|s| !s.answered);
         let sure = next.filter(|at| !self.responses_lost && self.slots.get(*at).is_some_and(|s| !s.after_gap));
         let index = match sure {
-            Some(at) if self.trial => self.slots.get(at).is_none_or(|s| s.ack.is_none_or(|a| a == offset)).then_some(at),
+            Some(at) if self.trial => {
+                self.slots.get(at).is_none_or(|s| s.ack.is_none_or(|a| a == offset)).then_some(at)
+            }
             Some(at) => Some(at),
             None => self.by_acknowledgement(offset, ack, left),
         };
@@ -367,16 +390,24 @@ impl Pairing {
         }
     }
 
+    /// Segments were never seen: what is on trial loses its evidence. (Cut segments were seen; they hide at most what
+    /// began inside them.)
+    pub(super) fn segments_lost(&mut self, left: &mut Vec<Left>) {
+        let pipelined = self.pipelined;
+        self.fail(left);
+        self.pipelined = pipelined;
+    }
+
     /// Requests may be missing up to `end`: only those already queued are still answered in order.
     pub(super) fn requests_lost(&mut self, end: u64) {
-        self.requests_lost = true;
+        (self.requests_lost, self.judged) = (true, true);
         self.loose.iter_mut().for_each(|l| l.waiting &= l.ack.is_some_and(|ack| ack > end));
     }
 
     /// Responses may be missing up to `end`: what was asked before the client had received that far has lost its answer
     /// or cannot be told apart.
     pub(super) fn responses_lost(&mut self, end: u64, left: &mut Vec<Left>) {
-        self.responses_lost = true;
+        (self.responses_lost, self.judged) = (true, true);
         while let Some(slot) = self.slots.front() {
             let lost = !slot.answered && slot.request_done && slot.ack.is_none_or(|ack| ack < end);
             if !lost && !slot.settled() {
@@ -386,16 +417,22 @@ impl Pairing {
             self.first += 1;
             left.push(if lost { Left::Unpaired(slot) } else { Left::Paired(slot) });
         }
-        self.slots.iter_mut().filter(|s| !s.answered && s.ack.is_none_or(|ack| ack < end)).for_each(|s| s.doubtful = true);
+        self.slots
+            .iter_mut()
+            .filter(|s| !s.answered && s.ack.is_none_or(|ack| ack < end))
+            .for_each(|s| s.doubtful = true);
     }
 
     /// Takes out what is settled: pairs from the front, orphans that are whole.
-    pub(super) fn settled(&mut self) -> Option<Left> {
+    pub(super) fn settled(&mut self, left: &mut Vec<Left>) -> Option<Left> {
         if self.slots.front().is_some_and(Slot::settled) {
             self.first += 1;
             return self.slots.pop_front().map(Left::Paired);
         }
         if self.loose.front().is_some_and(|l| l.done && !l.waiting) {
+            if self.loose.front().is_some_and(|l| self.contradicts(l)) {
+                self.fail(left);
+            }
             return self.loose.pop_front().map(Left::Orphan);
         }
         None
@@ -438,5 +475,14 @@ fn split(slot: &mut Slot) -> Option<Loose> {
     let end = slot.response_end;
     let offset = slot.ack.unwrap_or(end);
     exchange.id = super::orphan_id(&exchange.connection.id, offset);
-    Some(Loose { exchange, offset, ack: None, done: true, end, waiting: false, trust: Trust::Unpaired, missing: Missing::default() })
+    Some(Loose {
+        exchange,
+        offset,
+        ack: None,
+        done: true,
+        end,
+        waiting: false,
+        trust: Trust::Unpaired,
+        missing: Missing::default(),
+    })
 }

@@ -44,8 +44,7 @@ impl Analyzer for Session {
         Self {
             readers: Default::default(),
             client: None,
-            // A SYN tells where the requests begin, a SYN-ACK where both streams do.
-            pairing: if conn.originator.is_some() { Pairing::default() } else { Pairing::joined_late() },
+            pairing: if conn.origins_known { Pairing::default() } else { Pairing::joined_late() },
             target: None,
             shared: None,
             proxied: None,
@@ -55,6 +54,9 @@ impl Analyzer for Session {
     }
 
     fn on_event(&mut self, conn: &Conn, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
+        if conn.origins_known {
+            self.pairing.joined_in_time();
+        }
         match event {
             StreamEvent::Data { at, offset, ack, bytes } => {
                 cx.ledger.bytes += bytes.len() as u64;
@@ -404,7 +406,9 @@ impl Session {
             return Some(at).filter(|at| *at > 0);
         }
         let starts = memchr::memchr_iter(b'\n', bytes).map(|lf| lf + 1);
-        starts.take(64).find(|at| bytes.get(*at..).is_some_and(|rest| self.message_kind(from, classify(rest)).is_some()))
+        starts
+            .take(64)
+            .find(|at| bytes.get(*at..).is_some_and(|rest| self.message_kind(from, classify(rest)).is_some()))
     }
 
     fn on_gap(&mut self, conn: &Conn, from: Direction, offset: u64, len: u64, cause: GapCause, cx: &mut Context) {
@@ -442,6 +446,9 @@ impl Session {
             self.reader(from).state = State::Resync { lost: true };
         }
         self.flush(cx);
+        if cause == GapCause::Lost {
+            self.pairing.segments_lost(&mut cx.left);
+        }
         match kind.or(self.kind(from)) {
             Some(Kind::Response) => self.pairing.responses_lost(end, &mut cx.left),
             Some(Kind::Request) | None => self.pairing.requests_lost(end),

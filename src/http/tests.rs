@@ -32,6 +32,7 @@ impl Wire {
             originator: handshake_seen.then_some(Direction::FromLow),
             initial_seq: [Some(1), Some(2)],
             handshake_seen,
+            origins_known: handshake_seen,
             connect_ns: Some(1000),
             interface: None,
             overlap_conflict: false,
@@ -143,7 +144,9 @@ fn keep_alive_and_pipelining_pair_by_order() {
 #[test]
 fn any_cut_into_segments_gives_the_same_records() {
     let requests = format!("POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc{}", get("/q"));
-    let responses = format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n{OK}");
+    let responses = format!(
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n{OK}"
+    );
     let whole = {
         let mut w = Wire::new();
         w.client(&requests).server(&responses);
@@ -185,7 +188,10 @@ fn the_method_decides_about_the_body() {
 fn informational_responses_are_kept_apart_from_the_final_one() {
     let mut w = Wire::new();
     w.client("POST /u HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
-    w.server("HTTP/1.1 100 Continue\r\n\r\n").client("abc").server("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n").server(OK);
+    w.server("HTTP/1.1 100 Continue\r\n\r\n")
+        .client("abc")
+        .server("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+        .server(OK);
     let e = w.close(CloseReason::Closed).remove(0);
     assert_eq!((line(&e).as_str(), e.informational), ("POST /u 200 complete", vec![100, 103]));
 }
@@ -193,7 +199,8 @@ fn informational_responses_are_kept_apart_from_the_final_one() {
 #[test]
 fn a_refused_expectation_leaves_no_body_to_wait_for() {
     let mut w = Wire::new();
-    w.client("POST /u HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3000\r\n\r\n").server(&status(417));
+    w.client("POST /u HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3000\r\n\r\n")
+        .server(&status(417));
     w.client(&get("/next")).server(OK);
     assert_eq!(w.lines(CloseReason::Closed), ["POST /u 417 complete", "GET /next 200 complete"]);
 }
@@ -215,7 +222,10 @@ fn upgrade_and_connect_hand_the_connection_over() {
     let e = w.close(CloseReason::Closed);
     assert_eq!((e.len(), e[0].class), (1, StreamClass::Upgrade));
     let mut w = Wire::new();
-    w.client("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n").server("HTTP/1.1 200 OK\r\n\r\n").client("\x16\x03\x01").server("x");
+    w.client("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n")
+        .server("HTTP/1.1 200 OK\r\n\r\n")
+        .client("\x16\x03\x01")
+        .server("x");
     let e = w.close(CloseReason::Closed);
     assert_eq!((e.len(), e[0].class), (1, StreamClass::Tunnel));
     assert_eq!(w.cx.ledger.not_http.total(), 4);

@@ -2,7 +2,9 @@
 
 use crate::flow::{Direction, Timestamp};
 use crate::ledger::NotHttp;
-use crate::record::{Exchange, Missing, Record, Request, Response, StreamClass, Trust, Unanswered, Version, Weird, WeirdSet};
+use crate::record::{
+    Exchange, Missing, Record, Request, Response, StreamClass, Trust, Unanswered, Version, Weird, WeirdSet,
+};
 use crate::tcp::{CloseReason, Conn};
 
 use super::body::{Body, BodyLength};
@@ -46,7 +48,11 @@ impl Session {
         let body = Body::new(framing::of_request(version, &head.fields));
         let slot = Slot {
             exchange: Some(record),
-            asked: Asked { head: method == b"HEAD", connect: method == b"CONNECT", upgrade: head.fields.upgrade.is_some() },
+            asked: Asked {
+                head: method == b"HEAD",
+                connect: method == b"CONNECT",
+                upgrade: head.fields.upgrade.is_some(),
+            },
             expects: head.fields.expect_continue,
             offset: begun.offset,
             ack: begun.ack,
@@ -297,7 +303,8 @@ impl Session {
     /// Requests whose time is over.
     pub(super) fn time_out(&mut self, now: Timestamp, cx: &mut Context) {
         for slot in self.pairing.slots().filter(|s| !s.answered) {
-            let over = |e: &Box<Exchange>| e.request.as_ref().is_some_and(|r| now.since(r.last) >= cx.config.timeout_after);
+            let over =
+                |e: &Box<Exchange>| e.request.as_ref().is_some_and(|r| now.since(r.last) >= cx.config.timeout_after);
             if !slot.exchange.as_ref().is_some_and(over) {
                 continue;
             }
@@ -320,7 +327,8 @@ impl Session {
 
     /// Lets go what is settled.
     pub(super) fn flush(&mut self, cx: &mut Context) {
-        while let Some(left) = self.pairing.settled() {
+        while let Some(left) = self.pairing.settled(&mut cx.left) {
+            self.emit_left(cx);
             emit(left, cx);
         }
     }
@@ -357,7 +365,14 @@ fn unanswered_by(reason: CloseReason) -> Unanswered {
     }
 }
 
-fn unanswered(mut record: Box<Exchange>, at: Timestamp, why: Option<Unanswered>, trust: Trust, missing: Missing, cx: &mut Context) {
+fn unanswered(
+    mut record: Box<Exchange>,
+    at: Timestamp,
+    why: Option<Unanswered>,
+    trust: Trust,
+    missing: Missing,
+    cx: &mut Context,
+) {
     cx.ledger.open -= 1;
     match why {
         Some(why) => cx.ledger.count_unanswered(why),

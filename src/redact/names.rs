@@ -5,8 +5,6 @@
 
 use std::str::FromStr;
 
-use compact_str::CompactString;
-
 use crate::glob::{BadPattern, Glob};
 
 /// Header names whose value is a secret, squeezed.
@@ -152,14 +150,11 @@ impl NameList {
     }
 
     pub(super) fn holds_header(&self, name: &[u8]) -> bool {
-        self.holds(&squeeze(name), HEADERS)
+        self.holds(name, HEADERS)
     }
 
     /// `name` as it stands in a URL: percent-decoded here. Of `user[pwd]` and `user.pwd` each part counts too.
     pub(super) fn holds_parameter(&self, name: &[u8]) -> bool {
-        if self.is_none() {
-            return false;
-        }
         let decoded;
         let name = if name.contains(&b'%') {
             decoded = percent_decode(name);
@@ -167,36 +162,89 @@ impl NameList {
         } else {
             name
         };
-        if self.holds(&squeeze(name), PARAMETERS) {
+        if self.holds(name, PARAMETERS) {
             return true;
         }
         let is_joint = |b: &u8| matches!(b, b'[' | b']' | b'.');
-        name.iter().any(is_joint) && name.split(is_joint).any(|part| self.holds(&squeeze(part), PARAMETERS))
+        name.iter().any(is_joint) && name.split(is_joint).any(|part| self.holds(part, PARAMETERS))
     }
 
-    fn holds(&self, squeezed: &str, exact: &[&str]) -> bool {
-        if squeezed.is_empty() {
+    fn holds(&self, name: &[u8], exact: &[&str]) -> bool {
+        if self.is_none() {
             return false;
         }
-        let built_in = self.built_in && is_built_in(squeezed, exact);
-        let secret = built_in || self.added.iter().any(|glob| glob.matches(squeezed.as_bytes()));
-        secret && !self.exempt.iter().any(|glob| glob.matches(squeezed.as_bytes()))
+        let mut room = [0; MAX_STACK_NAME];
+        let squeezed = Squeezed::new(name, &mut room);
+        let name = squeezed.bytes();
+        let fits = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(name));
+        let built_in = self.built_in && is_built_in(name, exact);
+        !name.is_empty() && (built_in || fits(&self.added)) && !fits(&self.exempt)
     }
 }
 
-fn is_built_in(squeezed: &str, exact: &[&str]) -> bool {
+fn is_built_in(squeezed: &[u8], exact: &[&str]) -> bool {
+    let is = |known: &&str| known.as_bytes() == squeezed;
+    if exact.iter().any(is) {
+        return true;
+    }
     let letters = letter_set(squeezed);
-    let has = |part: &&str| letter_set(part) & !letters == 0 && squeezed.contains(*part);
-    exact.contains(&squeezed) || (PARTS.iter().any(has) && !HARMLESS.contains(&squeezed))
+    let may_have = |(part, set): &(&&str, &u32)| *set & !letters == 0 && part.len() <= squeezed.len();
+    let has = |(part, _): (&&str, &u32)| memchr::memmem::find(squeezed, part.as_bytes()).is_some();
+    PARTS.iter().zip(&PART_LETTERS).filter(may_have).any(has) && !HARMLESS.iter().any(is)
 }
 
-/// One bit for each letter that occurs: spares most searches for a part.
-fn letter_set(name: &str) -> u32 {
-    name.bytes().filter(u8::is_ascii_lowercase).fold(0, |set, b| set | 1 << (b - b'a'))
+/// The letters of each part: a name that lacks one of them is not searched for it.
+#[allow(clippy::indexing_slicing, reason = "runs in the compiler, where a panic is an error of compilation")]
+const PART_LETTERS: [u32; PARTS.len()] = {
+    let mut sets = [0; PARTS.len()];
+    let mut i = 0;
+    while i < PARTS.len() {
+        sets[i] = letter_set(PARTS[i].as_bytes());
+        i += 1;
+    }
+    sets
+};
+
+/// One bit for each letter that occurs.
+const fn letter_set(name: &[u8]) -> u32 {
+    let mut set = 0;
+    let mut rest = name;
+    while let Some((byte, tail)) = rest.split_first() {
+        set |= if byte.is_ascii_lowercase() { 1 << (*byte - b'a') } else { 0 };
+        rest = tail;
+    }
+    set
 }
 
-fn squeeze(name: &[u8]) -> CompactString {
-    name.iter().filter(|b| b.is_ascii_alphanumeric()).map(|b| char::from(b.to_ascii_lowercase())).collect()
+/// Names up to this length are squeezed without allocation.
+const MAX_STACK_NAME: usize = 64;
+
+/// A name in lower case, letters and digits only.
+enum Squeezed<'a> {
+    OnStack(&'a [u8]),
+    OnHeap(Vec<u8>),
+}
+
+impl<'a> Squeezed<'a> {
+    fn new(name: &[u8], room: &'a mut [u8; MAX_STACK_NAME]) -> Self {
+        let kept = name.iter().filter(|b| b.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase);
+        if name.len() > MAX_STACK_NAME {
+            return Self::OnHeap(kept.collect());
+        }
+        let mut len = 0;
+        for (slot, byte) in room.iter_mut().zip(kept) {
+            *slot = byte;
+            len += 1;
+        }
+        Self::OnStack(room.get(..len).unwrap_or_default())
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::OnStack(bytes) => bytes,
+            Self::OnHeap(bytes) => bytes,
+        }
+    }
 }
 
 /// Percent-decoding, `+` as space; a `%` without two digits stays.

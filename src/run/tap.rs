@@ -117,7 +117,9 @@ where
     fn on_state(&mut self, state: &State) {
         match state {
             State::Capturing { link } => tracing::info!(interface = self.interface, link = link.0, "capturing"),
-            State::Waiting { reason } => tracing::warn!(interface = self.interface, reason, "waiting for the interface"),
+            State::Waiting { reason } => {
+                tracing::warn!(interface = self.interface, reason, "waiting for the interface")
+            }
         }
         self.metrics.set_capturing(matches!(state, State::Capturing { .. }));
     }

@@ -61,6 +61,9 @@ impl<'a> Url<'a> {
 
 /// Scheme and what follows `://`, where the target begins with a scheme (RFC 3986 §3.1).
 fn absolute_form(target: &str) -> Option<(&str, &str)> {
+    if target.starts_with('/') {
+        return None;
+    }
     let (scheme, rest) = target.split_once("://")?;
     let mut bytes = scheme.bytes();
     let is_scheme = bytes.next().is_some_and(|b| b.is_ascii_alphabetic())

@@ -24,8 +24,8 @@ use handle::{Handle, OpenError};
 use pace::{Backoff, Due, Elapsed, Pace};
 
 use crate::flow::Timestamp;
-use crate::settings::DEFAULT_CAPTURE_FILTER;
 use crate::packet::{Frame, LinkType};
+use crate::settings::DEFAULT_CAPTURE_FILTER;
 
 /// Frames read before the clock and the signal to stop are looked at again.
 const BATCH: usize = 1024;

@@ -48,6 +48,8 @@ pub(super) struct Connection<A> {
     pub(super) analyzer: Option<Box<A>>,
     pub(super) attempt: Option<Box<Attempt>>,
     early_end: Option<Box<Timestamp>>,
+    /// Whose RST ended it.
+    reset_by: Option<Direction>,
 }
 
 /// The stream sent `from` there, and the opposite one.
@@ -88,6 +90,7 @@ impl<A: Analyzer> Connection<A> {
             originator: None,
             initial_seq: [None; 2],
             handshake_seen: false,
+            origins_known: false,
             connect_ns: None,
             interface: segment.interface.cloned(),
             overlap_conflict: false,
@@ -100,6 +103,7 @@ impl<A: Analyzer> Connection<A> {
             analyzer: None,
             attempt: None,
             early_end: None,
+            reset_by: None,
         }
     }
 
@@ -163,6 +167,7 @@ impl<A: Analyzer> Connection<A> {
         let flags = segment.flags;
         let seq = segment.seq.wrapping_add(u32::from(flags.syn()));
         let wire = wire_len(segment);
+        self.note_choice(from, segment);
         let (own, opposite) = split(&mut self.streams, from);
         let place = own.place(seq, wire.cast_signed() + i64::from(flags.fin()));
         if matches!(place, Place::Stray) {
@@ -305,7 +310,7 @@ impl<A: Analyzer> Connection<A> {
     fn connect_failed(&mut self, at: Timestamp) -> bool {
         let Some(originator) = self.conn.originator else { return false };
         let (own, opposite) = split(&mut self.streams, originator);
-        let lone_syn = own.syn && !own.talked && !own.fin_seen() && !opposite.seen();
+        let lone_syn = own.syn && !own.talked && !opposite.seen();
         lone_syn && at.since(self.conn.first_seen) >= CONNECT_PATIENCE
     }
 
@@ -321,7 +326,14 @@ impl<A: Analyzer> Connection<A> {
         low.ended != high.ended
     }
 
-    /// Whether a segment that comes after the end belongs to a new connection with the same endpoints.
+    /// It was ended by this RST.
+    pub(super) fn note_reset(&mut self, from: Direction, segment: &Segment<'_>) {
+        self.reset_by = segment.flags.rst().then_some(from);
+        split(&mut self.streams, from).0.skip_to(segment.seq);
+    }
+
+    /// Whether a segment that comes after the end belongs to a new connection with the same endpoints; or to this one, if
+    /// its RST was forged: who has reset a connection sends nothing more on it.
     pub(super) fn is_succeeded_by(&mut self, from: Direction, segment: &Segment<'_>) -> bool {
         let (own, _) = split(&mut self.streams, from);
         let flags = segment.flags;
@@ -330,7 +342,13 @@ impl<A: Analyzer> Connection<A> {
             (true, _) => false,
             (false, true) => !own.starts_at(segment.seq.wrapping_add(1)),
             (false, false) => {
-                wire > 0 && own.is_known() && matches!(own.place(segment.seq, wire.cast_signed()), Place::Stray)
+                wire > 0
+                    && own.is_known()
+                    && match own.place(segment.seq, wire.cast_signed()) {
+                        Place::At(offset) => self.reset_by == Some(from) && own.is_ahead(offset),
+                        Place::Stray => true,
+                        Place::Nowhere => false,
+                    }
             }
         }
     }

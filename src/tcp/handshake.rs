@@ -4,7 +4,7 @@
 //! not end a connection).
 
 use super::connection::{Connection, Phase, Verdict, split};
-use super::stream::Stream;
+use super::stream::{Acked, Stream};
 use super::{Analyzer, Conn};
 use crate::flow::{Direction, Timestamp};
 use crate::packet::Segment;
@@ -52,10 +52,8 @@ impl<A: Analyzer> Connection<A> {
         let origin = segment.seq.wrapping_add(1);
         let (own, opposite) = split(&mut self.streams, from);
         let opening = self.phase == Phase::Opening;
-        let belongs = own.starts_at(origin)
-            || (opening && !own.is_known() && (!answers || acknowledges_syn(segment, opposite)))
-            // A listener that forgot its first answer gives another.
-            || (opening && answers && own.is_untouched() && !own.talked && acknowledges_syn(segment, opposite));
+        let belongs =
+            own.starts_at(origin) || (opening && !own.is_known() && (!answers || acknowledges_syn(segment, opposite)));
         if belongs {
             own.learn(origin);
             own.syn = true;
@@ -65,9 +63,23 @@ impl<A: Analyzer> Connection<A> {
         Some(self.on_foreign_syn(from, segment, origin))
     }
 
+    /// Of several answers to its SYN the originator acknowledges the one that it took.
+    pub(super) fn note_choice(&mut self, from: Direction, segment: &Segment<'_>) {
+        let (own, opposite) = split(&mut self.streams, from);
+        let first = own.syn && !own.talked && opposite.is_untouched() && segment.flags.ack() && !segment.flags.syn();
+        if first && opposite.syn && matches!(opposite.read_ack(segment.ack), Acked::Implausible) {
+            opposite.learn(segment.ack);
+        }
+    }
+
     fn on_foreign_syn(&mut self, from: Direction, segment: &Segment<'_>, origin: u32) -> Verdict {
         let answers = segment.flags.ack();
         let (own, opposite) = split(&mut self.streams, from);
+        if answers && opposite.starts_at(segment.ack) {
+            // A second answer to the same SYN, by a proxy or by a listener that forgot the first: which one the originator
+            // took, it will say (`note_choice`).
+            return Verdict::Ignore;
+        }
         let never_answered = !answers && own.syn && !own.talked && !opposite.seen();
         let ending = own.fin_seen() || opposite.fin_seen();
         let answered = answers && self.attempt.as_ref().is_some_and(|a| a.from != from && a.origin == segment.ack);
@@ -92,6 +104,8 @@ fn note_handshake(conn: &mut Conn, from: Direction, segment: &Segment<'_>, oppos
     let answers = segment.flags.ack();
     let originator = *conn.originator.get_or_insert(if answers { from.flip() } else { from });
     conn.handshake_seen = opposite.syn;
+    let told = answers && (!opposite.is_known() || opposite.starts_at(segment.ack));
+    conn.origins_known |= told || opposite.syn;
     // `first_seen` is the first SYN's, also when it was retransmitted.
     if answers && opposite.syn && originator != from && conn.connect_ns.is_none() && segment.at >= conn.first_seen {
         conn.connect_ns = Some(segment.at.since(conn.first_seen));

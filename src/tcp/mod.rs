@@ -36,8 +36,10 @@ pub struct Conn {
     pub originator: Option<Direction>,
     /// Initial sequence number of each stream, `[FromLow, FromHigh]`: of the SYN, else one before the first byte seen.
     pub initial_seq: [Option<u32>; 2],
-    /// Both SYN and SYN-ACK were seen, so that both streams are known from their first byte.
+    /// Both SYN and SYN-ACK were seen.
     pub handshake_seen: bool,
+    /// A SYN-ACK was seen, or both SYNs: both streams are known from their first byte.
+    pub origins_known: bool,
     /// SYN → SYN-ACK in nanoseconds, when both were seen.
     pub connect_ns: Option<u64>,
     /// Interface of the first frame.

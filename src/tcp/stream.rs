@@ -133,6 +133,17 @@ impl Stream {
         self.known && (0..=self.edge()).contains(&nearest(self.origin, ack, self.next))
     }
 
+    /// Stands where a RST with `seq` says its sender was.
+    pub(super) fn skip_to(&mut self, seq: u32) {
+        let offset = nearest(self.origin, seq, self.next);
+        self.next = self.next.max(u64::try_from(offset).unwrap_or(0));
+    }
+
+    /// Whether `offset` lies at or after all that was passed on.
+    pub(super) fn is_ahead(&self, offset: i64) -> bool {
+        offset >= self.next.cast_signed()
+    }
+
     /// What an acknowledgement number of the opposite side means here; tells the origin if none is known.
     pub(super) fn read_ack(&mut self, ack: u32) -> Acked {
         if !self.known {
@@ -261,7 +272,6 @@ impl Stream {
             self.end(at, outlet);
         } else {
             self.disorder(at).fin.get_or_insert(Fin { offset, at });
-            self.acked = self.without_fin(self.acked);
         }
     }
 
@@ -353,7 +363,6 @@ impl Stream {
     fn drain<A: Analyzer>(&mut self, disorder: &mut Disorder, outlet: &mut Outlet<'_, A>) {
         while let Some(chunk) = disorder.take_at(self.next, outlet) {
             self.pass_on(chunk.piece(), outlet);
-            disorder.fin = disorder.fin.filter(|f| f.offset >= self.next);
             if disorder.fin.is_some_and(|f| f.offset == self.next) {
                 break;
             }

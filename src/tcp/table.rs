@@ -99,6 +99,14 @@ impl<A: Analyzer> Table<A> {
         &self.shared
     }
 
+    /// Streams that keep anything beside their numbers.
+    #[cfg(test)]
+    pub(super) fn disordered(&mut self) -> usize {
+        let slots = &mut self.slots;
+        let disordered = |c: &mut Connection<A>| c.streams.iter().filter(|s| !s.is_orderly()).count();
+        (0..slots.bound()).filter_map(|index| slots.get(index).map(disordered)).sum()
+    }
+
     /// What the table remembers, ended connections included.
     #[cfg(test)]
     pub(super) fn connections(&mut self) -> Vec<super::Conn> {
@@ -132,7 +140,14 @@ impl<A: Analyzer> Table<A> {
                 self.slots.touch(index);
             }
             Verdict::Ignore => {}
-            Verdict::Close(reason) => self.end(index, segment.at, reason, context),
+            Verdict::Close(reason) => {
+                self.end(index, segment.at, reason, context);
+                if segment.flags.rst()
+                    && let Some(connection) = self.slots.get(index)
+                {
+                    connection.note_reset(from, segment);
+                }
+            }
             Verdict::Replace => self.replace(index, from, segment, context),
         }
     }

@@ -182,7 +182,8 @@ fn the_default_filter_fits_every_link_type_and_leaves_out_udp() {
         ip("tuntap add dev pt2 mode tun");
         ip("link set pt2 up");
         for (interface, link) in [("lo", 1), ("any", 276), ("pt0", 1), ("pt2", 101)] {
-            let with_default = Options { filter: live::DEFAULT_FILTER.into(), ..options(interface) };
+            let with_default =
+                Options { filter: podtap::settings::DEFAULT_CAPTURE_FILTER.into(), ..options(interface) };
             let capture = Capture::start_unopened(with_default);
             assert_eq!(capture.begins(), LinkType(link), "{interface}");
             let exchange = exchange(b"by tcp", b"");

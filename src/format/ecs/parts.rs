@@ -83,10 +83,10 @@ impl Serialize for WeirdNames {
 
 /// `url.full`, put together while it is written.
 pub(super) struct FullUrl<'a> {
-    scheme: &'a str,
-    domain: &'a str,
-    port: Option<u16>,
-    path_and_query: &'a str,
+    pub(super) scheme: &'a str,
+    pub(super) domain: &'a str,
+    pub(super) port: Option<u16>,
+    pub(super) path_and_query: &'a str,
 }
 
 impl<'a> FullUrl<'a> {

@@ -37,7 +37,7 @@ fn json(exchange: Exchange) -> Value {
 }
 
 /// Everything a record can have, at once: more than any exchange has.
-fn everything() -> (Exchange, Observer) {
+pub(super) fn everything() -> (Exchange, Observer) {
     let mut it = exchange();
     let workload = Workload {
         namespace: Some("shop".into()),
@@ -96,16 +96,13 @@ fn leaves(prefix: &str, value: &Value, out: &mut BTreeSet<String>) {
     let is_object = |name: &str| {
         FIELDS.iter().any(|f| f.name == name && matches!(f.kind, FieldType::Object | FieldType::Flattened))
     };
-    match value {
-        Value::Object(map) if !is_object(prefix) => {
-            for (key, below) in map {
-                let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-                leaves(&name, below, out);
-            }
-        }
-        _ => {
-            out.insert(prefix.to_owned());
-        }
+    let Some(map) = value.as_object().filter(|_| !is_object(prefix)) else {
+        out.insert(prefix.to_owned());
+        return;
+    };
+    for (key, below) in map {
+        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        leaves(&name, below, out);
     }
 }
 

@@ -28,9 +28,19 @@ fn segments_far_outside_the_window_change_nothing() {
 #[test]
 fn a_reset_carries_no_data() {
     let mut bench = opened();
-    bench.feed(&["> - 100 500 abc", "< R 500 103 why", "< - 500 103 late"]);
+    bench.feed(&["> - 100 500 abc", "< R 500 103 why", "> - 103 500 late"]);
     assert_eq!(bench.events(), ["> 0 abc", "Reset"]);
     assert_eq!((bench.discarded(Discard::NotData), bench.discarded(Discard::Closed)), (3, 4));
+}
+
+#[test]
+fn who_goes_on_after_its_reset_has_not_sent_it() {
+    let mut bench = opened();
+    bench.feed(&["> R 100 500", "> - 100 500 GET", "< - 500 103 200", "> F 103 503", "< F 503 104"]);
+    assert_eq!(bench.events(), ["> 0 GET", "< 0 200", "> end", "< end", "Closed"]);
+    let mut bench = opened();
+    bench.feed(&["> - 100 500 GET", "> R 103 500", "< - 500 103 200", "> - 100 500 GET", "> R 103 -"]);
+    assert_eq!(bench.events(), ["> 0 GET", "Reset"]);
 }
 
 #[test]

@@ -23,7 +23,20 @@ fn a_connection_knows_who_began_it_and_how_long_that_took() {
             Some(30),
         ),
         ("another SYN before an answer", vec!["> S 7 - @10", "> S 99 - @90", "< S 499 100 @95"], true, low, Some(5)),
-        ("another answer", vec!["> S 99 - @10", "< S 7 100 @30", "< S 499 100 @90"], true, low, Some(20)),
+        (
+            "two answers, the first taken",
+            vec!["> S 99 - @10", "< S 499 100 @30", "< S 2000000000 100 @90", "> - 100 500"],
+            true,
+            low,
+            Some(20),
+        ),
+        (
+            "two answers, the second taken",
+            vec!["> S 99 - @10", "< S 2000000000 100 @30", "< S 499 100 @90", "> - 100 500"],
+            true,
+            low,
+            Some(20),
+        ),
         ("joined late", vec!["> - 100 500 abc @10"], false, None, None),
     ] {
         let mut bench = Bench::new(limits());
@@ -64,8 +77,7 @@ fn what_has_no_payload_opens_nothing() {
 
 #[test]
 fn after_the_end_stragglers_open_nothing() {
-    for (name, end) in
-        [("FIN", vec!["> F 100 500 abc", "< F 500 104"]), ("RST", vec!["> - 100 500 abc", "< R 500 103"])]
+    for (name, end) in [("FIN", vec!["> F 100 500 abc", "< F 500 104"]), ("RST", vec!["> - 100 500 abc", "> R 103 -"])]
     {
         let mut bench = opened();
         bench.feed(&end);
@@ -108,6 +120,19 @@ fn a_new_syn_on_the_same_endpoints_is_a_new_connection() {
         assert!(bench.connection().handshake_seen, "{name}");
         assert_eq!(bench.ledger().connections, 2, "{name}");
         assert_eq!(bench.table.len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn a_new_syn_is_believed_at_once_where_nothing_lives() {
+    for (name, before, event) in
+        [("half closed", vec!["> F 100 500 abc"], Some("Reused")), ("never answered", vec![], None)]
+    {
+        let mut bench = Bench::new(limits());
+        bench.feed(&["> S 99 -"]).feed(&before).feed(&["> S 7099 -"]);
+        assert_eq!(bench.events().get(2).map(String::as_str), event, "{name}");
+        assert_eq!((bench.table.len(), bench.ledger().connections), (1, 2), "{name}");
+        assert_eq!(bench.connection().initial_seq, [Some(7099), None], "{name}");
     }
 }
 

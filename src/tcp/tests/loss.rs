@@ -99,6 +99,17 @@ fn without_acknowledgements_a_hole_is_lost_after_the_long_wait() {
 }
 
 #[test]
+fn a_hole_is_not_lost_while_the_stream_still_moves_before_it() {
+    let mut bench = Bench::new(limits());
+    bench.feed(&["> S 99 -", "> - 200 - far @10"]);
+    for i in 0..10 {
+        bench.feed(&[&format!("> - {} - abc @{}", 100 + 3 * i, 1000 * (i + 1))]).tick(i64::from(1000 * (i + 1) + 999));
+    }
+    assert_eq!(bench.events().len(), 10);
+    assert_eq!(bench.tick(15_000).events(), ["> 30+70 Lost", "> 100 far"]);
+}
+
+#[test]
 fn a_hole_that_the_receiver_still_waits_for_is_not_lost() {
     let mut bench = opened();
     bench.feed(&["> - 103 500 def @10", "< - 500 100 @11"]).tick(9000);
@@ -162,6 +173,17 @@ fn a_flood_of_early_segments_stays_within_the_limits() {
     }
     assert!(bench.ledger().held > 0);
     bench.finish();
+}
+
+#[test]
+fn streams_that_hold_and_let_go_leave_nothing_behind() {
+    let mut bench = opened();
+    for i in 0..500 {
+        let seq = 100 + 2 * i;
+        bench.feed(&[&format!("> - {} 500 b", seq + 1), &format!("> - {seq} 500 a")]);
+        assert!(bench.table.shared().holds.queue.len() <= 65 + 2);
+    }
+    assert_eq!(bench.table.disordered(), 0);
 }
 
 #[test]

@@ -1,0 +1,97 @@
+//! What varies, in every combination a test can reach: the hand-written line is what serde makes of the record.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::tests::everything;
+use super::*;
+use crate::format::Pod;
+use crate::record::sample::{self, START, header, record};
+use crate::record::{Exchange, Labels, NetworkDirection, Trace, Trust};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+fn text() -> impl Strategy<Value = compact_str::CompactString> {
+    prop_oneof![Just("x".into()), "[ -~é\n\"\\\\]{0,20}".prop_map(Into::into)]
+}
+
+prop_compose! {
+    fn any_request()(method in select(vec!["GET", "CONNECT", "OPTIONS"]), target in select(vec!["/", "/a?b=c", "*", "http://h:1/x?\"y", "h:443", "x"]),
+                     strings in proptest::collection::vec(proptest::option::of(text()), 5), headers in proptest::collection::vec((select(vec!["A", "a", "B"]), text()), 0..4),
+                     traced in any::<bool>(), times in any::<(u32, u32)>(), sizes in any::<(u64, u64)>()) -> crate::record::Request {
+        let mut it = sample::request();
+        (it.method, it.target) = (method.into(), target.into());
+        let [host, mime_type, referrer, id, user_agent] = <[_; 5]>::try_from(strings).unwrap();
+        it.host = if times.0 % 2 == 0 { host } else { it.host };
+        (it.mime_type, it.referrer, it.id, it.user_agent) = (mime_type, referrer, id, user_agent);
+        it.headers = headers.iter().map(|(name, value)| header(name, value)).collect();
+        it.trace = traced.then(|| Box::new(Trace { trace_id: "4bf9".into(), span_id: "00f0".into() }));
+        (it.first, it.last) = (START.plus(times.0.into()), START.plus(times.1.into()));
+        (it.bytes, it.body_bytes) = (sizes.0, sizes.1 % 3);
+        it
+    }
+}
+
+prop_compose! {
+    fn any_response()(status in any::<u16>(), phrase in proptest::option::of(text()), mime in proptest::option::of(text()), body in 0u64..3,
+                      headers in proptest::collection::vec((select(vec!["A", "a", "B"]), text()), 0..4)) -> crate::record::Response {
+        let headers = headers.iter().map(|(name, value)| header(name, value)).collect();
+        crate::record::Response { status, phrase, mime_type: mime, headers, body_bytes: body, ..sample::response() }
+    }
+}
+
+prop_compose! {
+    fn any_exchange()(request in proptest::option::of(any_request()), response in proptest::option::of(any_response()), marks in any::<[bool; 12]>(),
+                      number in 0u32..3, ips in any::<[std::net::IpAddr; 3]>(), route in proptest::option::of(text())) -> Exchange {
+        let (mut it, _) = everything();
+        let [unanswered, late, client, source, destination, weird, missing, informational, connect, interface, direction, early] = marks;
+        (it.request, it.response, it.number, it.route, it.late) = (request, response, number, route, late);
+        it.unanswered = it.unanswered.filter(|_| unanswered);
+        it.client_ip = client.then_some(ips[0]);
+        it.source_workload = it.source_workload.filter(|_| source);
+        it.destination_workload = it.destination_workload.filter(|_| destination);
+        it.weird = if weird { it.weird } else { Default::default() };
+        it.missing = if missing { it.missing } else { Default::default() };
+        it.informational.truncate(if informational { 2 } else { 0 });
+        it.connect_ns = it.connect_ns.filter(|_| connect);
+        it.trust = if early { Trust::Gap } else { Trust::Complete };
+        it.connection = Arc::new(crate::record::Connection {
+            interface: interface.then(|| "eth0".into()),
+            direction: direction.then_some(NetworkDirection::Egress),
+            client: crate::flow::Endpoint::new(ips[1], 1),
+            server: crate::flow::Endpoint::new(ips[2], 65535),
+            ..sample::connection()
+        });
+        it
+    }
+}
+
+prop_compose! {
+    fn any_observer()(texts in proptest::collection::vec(proptest::option::of(text()), 7), ip in proptest::option::of(any::<std::net::IpAddr>()),
+                      labels in proptest::collection::vec(proptest::collection::vec((text(), text()), 0..3), 3)) -> Observer {
+        let [service_name, host_name, cluster_name, namespace, name, uid, node] = <[_; 7]>::try_from(texts).unwrap();
+        let mut labels = labels.into_iter().map(|pairs| pairs.into_iter().collect::<Labels>());
+        let mut next = || labels.next().unwrap_or_default();
+        let pod = Pod { namespace, name, uid, ip, node, labels: next(), annotations: next() };
+        Observer { service_name, labels: next(), host_name, hostname: None, cluster_name, pod }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_line_is_what_serde_json_makes_of_the_record(it in any_exchange(), by in any_observer()) {
+        let record = record(it);
+        let mut by_hand = Vec::new();
+        write_json(&mut by_hand, &record, &by);
+        let by_serde = serde_json::to_string(&Ecs { record: &record, observer: &by }).unwrap() + "\n";
+        prop_assert_eq!(String::from_utf8(by_hand).unwrap(), by_serde);
+    }
+
+    #[test]
+    fn a_shortened_line_is_json_too(it in any_exchange(), by in any_observer(), max in 0usize..3000) {
+        let mut out = Vec::new();
+        write_json_capped(&mut out, &record(it), &by, max);
+        prop_assert!(serde_json::from_slice::<Value>(&out).is_ok());
+    }
+}
