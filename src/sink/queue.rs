@@ -449,3 +449,6 @@ fn shift(from: &mut u64, to: &mut u64, n: u64) {
     *from -= n;
     *to += n;
 }
+
+#[cfg(test)]
+mod tests;

@@ -190,6 +190,7 @@ impl Spool {
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(NoSpool::Io)?;
         let lock = Lock::take(&directory.join("lock")).map_err(NoSpool::Io)?.ok_or(NoSpool::Taken)?;
         let (cursor, position) = Cursor::new(open_cursor(&directory).map_err(NoSpool::Io)?);
+        let next_number = cursor.highest.map_or(FIRST_NUMBER, |named| named.saturating_add(1).max(FIRST_NUMBER));
         let mut spool = Self {
             directory,
             options,
@@ -199,7 +200,7 @@ impl Spool {
             reading: None,
             outstanding: VecDeque::new(),
             bytes: 0,
-            next_number: FIRST_NUMBER,
+            next_number,
             next_ticket: 0,
             complained: false,
             _lock: lock,
@@ -321,6 +322,9 @@ impl Spool {
     /// Stores records before all others: they are older. Returns how many.
     pub(super) fn put_first(&mut self, batch: &Batch) -> Appended {
         let mut appended = Appended::default();
+        if batch.is_empty() {
+            return appended;
+        }
         let oldest = self.segments.iter().map(|segment| segment.number).chain(self.reading.as_ref().map(|r| r.number));
         let oldest = oldest.chain(self.outstanding.iter().map(|taken| taken.end.segment)).min();
         let Some(oldest) = oldest.or(self.writing.as_ref().map(|writer| writer.number)) else {
@@ -331,7 +335,8 @@ impl Spool {
             appended.error = Some(io::ErrorKind::StorageFull.into());
             return appended;
         }
-        match Writer::create(&self.directory, oldest.saturating_sub(1), &self.options.encoding) {
+        let number = oldest.min(self.cursor.lowest).saturating_sub(1);
+        match Writer::create(&self.directory, number, &self.options.encoding) {
             Ok(mut writer) => {
                 let (records, outcome) = writer.append(batch);
                 appended.records = records;
@@ -509,4 +514,4 @@ fn cost(batch: &Batch) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::sink) mod tests;

@@ -8,8 +8,10 @@
 )]
 
 mod allocations;
+mod compliance;
 mod live;
 mod metamorphic;
 mod namespace;
 mod privilege;
 mod readme;
+mod spool;

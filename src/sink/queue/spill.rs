@@ -136,7 +136,7 @@ impl Queue {
             let waited = disk.wake.wait_timeout_while(guard, RETRY, |_| !left());
             drop(waited.unwrap_or_else(PoisonError::into_inner));
         } else {
-            let waited = disk.wake.wait_while(guard, |state| !left() && !(usable && self.wants_spill(state)));
+            let waited = disk.wake.wait_while(guard, |state| !(left() || usable && self.wants_spill(state)));
             drop(waited.unwrap_or_else(PoisonError::into_inner));
         }
         !left()
@@ -167,14 +167,12 @@ impl Queue {
     }
 
     /// The end: what was in flight first, since it is older than anything on disk, then what is queued.
-    fn spill_rest(&self) {
+    pub(super) fn spill_rest(&self) {
         let Some(disk) = &self.disk else { return };
         let mut slot = disk.lock();
         let Some(mut spool) = slot.spool.take() else { return };
-        let mut state = self.lock();
-        if !state.unwanted {
-            let returned = std::mem::take(&mut state.returned);
-            drop(state);
+        if !self.lock().unwanted {
+            let returned = std::mem::take(&mut self.lock().returned);
             let first = spool.put_first(&returned);
             self.report(&mut slot.failing, &first);
             self.lock().moved(&first);

@@ -23,6 +23,10 @@ pub(super) struct Position {
 pub(super) struct Cursor {
     file: File,
     generation: u64,
+    /// The numbers of all segments that a slot may name lie between these two: none of them is used again, a position
+    /// would apply to another segment.
+    pub(super) lowest: u64,
+    pub(super) highest: Option<u64>,
 }
 
 impl Cursor {
@@ -35,13 +39,17 @@ impl Cursor {
         {
             read += n;
         }
-        let newest = bytes.as_chunks::<SLOT>().0.iter().filter_map(decode).max_by_key(|(generation, _)| *generation);
-        let (generation, position) = newest.unwrap_or_default();
-        (Self { file, generation }, position)
+        let slots = || bytes.as_chunks::<SLOT>().0.iter().filter_map(decode);
+        let (generation, position) = slots().max_by_key(|(generation, _)| *generation).unwrap_or_default();
+        let named = || slots().map(|(_, position)| position.segment);
+        let (lowest, highest) = (named().min().unwrap_or(u64::MAX), named().max());
+        (Self { file, generation, lowest, highest }, position)
     }
 
     pub(super) fn write(&mut self, position: Position) -> io::Result<()> {
         self.generation += 1;
+        self.lowest = self.lowest.min(position.segment);
+        self.highest = self.highest.max(Some(position.segment));
         let mut slot = Vec::with_capacity(SLOT);
         slot.extend_from_slice(&self.generation.to_le_bytes());
         slot.extend_from_slice(&position.segment.to_le_bytes());
