@@ -103,6 +103,7 @@ impl Assembly {
     }
 
     /// The way of a record from a capture thread to the sinks' queues.
+    #[allow(clippy::type_complexity, reason = "closures have no name, and `impl` none either in a type alias")]
     pub fn pipeline(
         &self,
         sinks: &Started,
@@ -219,6 +220,8 @@ fn dissect_config(config: &Config, observer: &Observer, own_ips: Vec<IpAddr>) ->
         },
         http: http::Config {
             max_head_bytes: settings.max_head_bytes.in_memory(),
+            // The last quarter of the memory, which `Bounds` leaves free, has room for this beside what grows slack.
+            max_kept_bytes: config.bounds.held_bytes / 2,
             timeout_after: nanos(settings.timeout_after.0),
             stream_after: nanos(settings.stream_after.0),
             headers: match &settings.log_headers {

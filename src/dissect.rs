@@ -11,6 +11,9 @@ use crate::record::Record;
 use crate::redact::Redactor;
 use crate::tcp::{self, CloseReason, Table};
 
+/// Most ticks made up for at once after a silence: by then every connection is idle long enough to be forgotten.
+const CATCH_UP: u32 = 400;
+
 /// What a dissector is told.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -83,26 +86,58 @@ impl Dissector {
         self.handle_clock(now);
     }
 
+    /// Ticks come at whole multiples of the interval, all of them, each before what was captured after it: so records
+    /// do not depend on when somebody looked, and a replay gives those that seeing it live gave.
     fn handle_clock(&mut self, now: Timestamp) {
         self.newest = now;
-        let due = match self.next_check {
-            // A clock that went back by more than one interval starts anew.
-            Some(next) => now >= next || next.since(now) > self.check_every,
-            None => {
-                self.next_check = Some(now.plus(self.check_every));
-                false
+        let next = match self.next_check {
+            Some(next) if now < next && next.since(now) <= self.check_every => return,
+            Some(next) if now >= next => next,
+            // The beginning, or a clock that went back.
+            Some(_) | None => {
+                self.next_check = Some(self.boundary_after(now));
+                return;
             }
         };
-        if due {
-            self.next_check = Some(now.plus(self.check_every));
-            self.decoder.on_timeout(now);
-            self.table.on_timeout(now, &mut self.context);
+        let boundary = self.boundary_after(now);
+        self.tick_from(next, boundary);
+        self.next_check = Some(boundary);
+    }
+
+    /// Ticks from `next` on and before `end`; of a long silence the first ones and the last.
+    fn tick_from(&mut self, next: Timestamp, end: Timestamp) {
+        let mut at = next;
+        for _ in 0..CATCH_UP {
+            if at >= end || self.table.is_empty() {
+                break;
+            }
+            self.tick(at);
+            at = at.plus(self.check_every);
         }
+        if at < end {
+            self.tick(Timestamp(end.0.saturating_sub_unsigned(self.check_every)));
+        }
+    }
+
+    fn tick(&mut self, at: Timestamp) {
+        self.decoder.on_timeout(at);
+        self.table.on_timeout(at, &mut self.context);
+    }
+
+    fn boundary_after(&self, now: Timestamp) -> Timestamp {
+        let every = i64::try_from(self.check_every).unwrap_or(i64::MAX);
+        Timestamp(now.0.saturating_sub(now.0.rem_euclid(every)).saturating_add(every))
     }
 
     /// The capture is over: everything open goes out.
     pub fn finish(&mut self, reason: CloseReason) {
+        self.decoder.finish();
         self.table.finish(self.newest, reason, &mut self.context);
+    }
+
+    /// Our own addresses changed: the direction of exchanges from now on.
+    pub fn set_own_ips(&mut self, own_ips: Vec<std::net::IpAddr>) {
+        self.context.config.own_ips = own_ips;
     }
 
     /// Whether an exchange is open: a request without its response, or a message under way.

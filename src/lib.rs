@@ -25,6 +25,7 @@ pub mod logging;
 pub mod source;
 pub mod sink;
 pub mod metrics;
+pub mod demo;
 // whole: wiring only
 pub mod pipeline;
 pub mod assembly;

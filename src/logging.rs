@@ -36,7 +36,7 @@ pub fn start(config: &crate::config::Config) {
         crate::settings::LogFormat::Json => LogFormat::Json,
     };
     if let Err(error) = init(settings.log_level.word(), format) {
-        eprintln!("podtap: {error}");
+        tell(&format!("podtap: {error}\n"));
     }
     for note in &config.notes {
         if note.is_warning() {
@@ -47,12 +47,19 @@ pub fn start(config: &crate::config::Config) {
     }
 }
 
+/// Prints to standard error. `eprint!` would panic where that is closed (`2>&1 | head`) or full.
+pub(crate) fn tell(text: &str) {
+    let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), text.as_bytes());
+}
+
 fn dispatch<W>(level: &str, format: LogFormat, terminal: bool, writer: W) -> Result<Dispatch, String>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = EnvFilter::builder().parse(level).map_err(|error| format!("LOG_LEVEL: {error}"))?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    // What cannot be written is not written: the library's own word about that goes to standard error too, by
+    // `eprintln!`, and would end a capture thread by a panic.
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
     Ok(match format {
         LogFormat::Json => Dispatch::new(subscriber.json().flatten_event(true).with_current_span(false).finish()),
         LogFormat::Text => {

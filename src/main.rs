@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     match invocation.command {
         Command::Run => run::run(flags),
         Command::Replay(files) => replay::replay(&files, flags),
-        Command::Demo => ExitCode::FAILURE,
+        Command::Demo => run::demo(flags),
         Command::Check => cli::check::run(flags, run::check),
         Command::Settings(listing) => cli::settings::run(listing, flags),
     }

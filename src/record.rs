@@ -460,6 +460,8 @@ weirds! {
     UnexpectedUpgrade = "unexpected_upgrade",
     /// A PROXY protocol header that does not parse.
     BadProxyHeader = "bad_proxy_header",
+    /// A head that the connection's end cut. Such a request makes no record, and is only counted.
+    UnfinishedHead = "unfinished_head",
     /// Header bytes after the limit were not kept.
     HeaderNotKept = "header_not_kept",
 }

@@ -37,7 +37,7 @@ pub fn replay(inputs: &[Input], flags: &Pairs) -> ExitCode {
     match Replay::new(&config) {
         Ok(replay) => replay.run(inputs),
         Err(error) => {
-            eprintln!("podtap: {error}");
+            cli::tell(&format!("podtap: {error}\n"));
             ExitCode::from(cli::USAGE)
         }
     }
@@ -65,7 +65,7 @@ impl Replay {
         let sinks = match self.assembly.sinks(WhenFull::Wait) {
             Ok(sinks) => sinks,
             Err(error) => {
-                eprintln!("podtap: cannot start a sink: {error}");
+                cli::tell(&format!("podtap: cannot start a sink: {error}\n"));
                 return ExitCode::FAILURE;
             }
         };
@@ -74,14 +74,17 @@ impl Replay {
         let mut whole = true;
         for input in inputs {
             if let Err(error) = self.read(input, &mut dissector, &mut pipeline) {
-                eprintln!("podtap: {}: {error}", input.name());
+                cli::tell(&format!("podtap: {}: {error}\n", input.name()));
                 whole = false;
             }
         }
         dissector.finish(CloseReason::EndOfCapture);
         pipeline.push(dissector.records());
         pipeline.flush();
-        self.close(&dissector, pipeline.ledger(), &sinks);
+        // Where nothing was read there is nothing to balance, only the message why.
+        if whole || dissector.ledger().frames.frames > 0 {
+            self.close(&dissector, pipeline.ledger(), &sinks);
+        }
         if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
@@ -123,7 +126,7 @@ impl Replay {
     fn close(&self, dissector: &Dissector, records: &RecordLedger, sinks: &Started) {
         let counts = sinks.all().finish(self.grace);
         let lines = closing_lines(&dissector.ledger(), &KernelCounters::default(), records, &counts);
-        eprint!("{lines}{}", cli::protocol_lines(dissector.protocols()));
+        cli::tell(&format!("{lines}{}", cli::protocol_lines(dissector.protocols())));
     }
 }
 

@@ -3,6 +3,10 @@
 //! One thread for each interface carries frames to encoded records; this one waits for signals, serves metrics and keeps
 //! the list of our own sockets fresh. Shutdown is end-of-stream: captures stop, sinks run empty, the ledger is printed.
 
+mod check;
+mod demo;
+mod shared;
+mod signals;
 mod tap;
 
 use std::io::IsTerminal;
@@ -11,8 +15,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
+pub use self::check::check;
+pub use self::demo::demo;
+use self::shared::Shared;
+use self::signals::Signals;
+use self::tap::Tap;
 use crate::assembly::{Assembly, Started};
 use crate::cli;
 use crate::config::{self, Config};
@@ -23,14 +30,16 @@ use crate::metrics::{Metrics, closing_lines};
 use crate::settings::{Pairs, Settings};
 use crate::sink::WhenFull;
 use crate::source::interfaces::{ANY, Choice, Tables};
-use crate::source::live::{self, CaptureError, Options, StopSender, check_filter, stop_pair};
+use crate::source::live::{self, CaptureError, Options, Stop, StopSender, check_filter, stop_pair};
 use crate::source::own_traffic::OwnTraffic;
 use crate::source::privilege::{NotPermitted, Privileges};
 
-use self::tap::Activity;
-
 /// How often our own sockets are looked for, and traffic is looked at while lingering.
 const SECOND: Duration = Duration::from_secs(1);
+/// How many seconds lie between two looks at the addresses, and at whether a mesh proxy listens.
+const LOOK_AROUND: u32 = 5;
+/// For so many seconds after the start a mesh proxy is waited for: it may start later than podtap.
+const MESH_WITHIN: u32 = 60;
 
 /// What a capture thread ends with: its dissector's last words, and why it ended early.
 type Captured = (Protocols, Result<(), CaptureError>);
@@ -44,40 +53,54 @@ pub fn run(flags: &Pairs) -> ExitCode {
     };
     logging::start(&config);
     tracing::debug!(%privileges, "capabilities");
-    let outcome = Live::start(&config).and_then(|live| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(live.until_stopped())
-    });
-    match outcome {
+    match capture(&config) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("podtap: {error}");
+            cli::tell(&format!("podtap: {error}\n"));
             ExitCode::from(cli::USAGE)
         }
     }
 }
 
+fn capture(config: &Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    // One thread only: this one.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let signals = Signals::new()?;
+        Live::start(config)?.until_stopped(signals).await
+    })
+}
+
 /// Everything that runs.
 struct Live {
+    began: Instant,
     settings: Settings,
+    assembly: Assembly,
     sinks: Started,
     metrics: Arc<Metrics>,
     endpoint: Option<Endpoint>,
     own: OwnTraffic,
-    own_ips: Vec<std::net::IpAddr>,
+    shared: Shared,
     stop: Option<StopSender>,
-    captures: Vec<JoinHandle<Captured>>,
-    activity: Activity,
+    stopped: Stop,
+    captures: Vec<Capture>,
+    protocols: Protocols,
+}
+
+/// A capture thread.
+struct Capture {
+    interface: String,
+    thread: JoinHandle<Captured>,
 }
 
 impl Live {
     fn start(config: &Config) -> Result<Self, Box<dyn std::error::Error>> {
         let settings = config.settings.clone();
-        let filter = config.settings.cap_filter.live().unwrap_or_default();
-        check_filter(filter).map_err(|error| format!("CAP_FILTER: {error}"))?;
         let tables = Tables::read();
-        let given = settings.own_ips.given().map(|ips| ips.to_vec());
-        let own_ips = tables.own_ips(given.as_deref().unwrap_or(&settings.pod_ips));
+        let choices = tables.choose(&iface(&settings));
+        let filter = settings.cap_filter.live().unwrap_or_default();
+        choices.iter().try_for_each(|choice| check_filter(filter, &choice.interface))?;
+        let own_ips = own_ips(&tables, &settings);
         let assembly = Assembly::new(config, own_ips.clone())?;
         if let Some(missing) = NotPermitted::found()
             && std::io::stderr().is_terminal()
@@ -90,119 +113,172 @@ impl Live {
         let metrics = Metrics::new(sinks.all());
         let endpoint = listen(&settings, &own);
         let (stop, stopped) = stop_pair()?;
-        let activity = Activity::default();
-        let mut live =
-            Self { settings, sinks, metrics, endpoint, own, own_ips, stop: Some(stop), captures: Vec::new(), activity };
-        let choices = tables.choose(&iface(&live.settings));
-        live.say(&choices, filter);
-        for choice in choices {
-            let capture = live.capture(&assembly, &choice, filter, stopped.clone())?;
-            live.captures.push(capture);
-        }
+        let shared = Shared::new(Arc::clone(&metrics), own_ips);
+        let (captures, protocols) = Default::default();
+        let stop = Some(stop);
+        let mut live = Self {
+            began: now(),
+            settings,
+            assembly,
+            sinks,
+            metrics,
+            endpoint,
+            own,
+            shared,
+            stop,
+            stopped,
+            captures,
+            protocols,
+        };
+        live.say(&choices);
+        choices.iter().try_for_each(|choice| live.capture(choice))?;
         Ok(live)
     }
 
     /// What it listens to, what it sends where, what it cannot do.
-    fn say(&self, choices: &[Choice], filter: &str) {
+    fn say(&self, choices: &[Choice]) {
         for choice in choices {
             tracing::info!("listening on {choice}");
         }
-        tracing::debug!(filter, "capture filter");
-        let sinks: Vec<_> = self.settings.send_logs_to.iter().map(|sink| sink.word()).collect();
+        tracing::debug!(filter = self.settings.cap_filter.live(), "capture filter");
         let terminal = std::io::stdout().is_terminal();
-        let formats = self.settings.send_logs_to.iter().map(|sink| self.settings.format_at(*sink, terminal).word());
-        tracing::info!(to = sinks.join(","), format = formats.collect::<Vec<_>>().join(","), "sending records");
+        for sink in self.settings.send_logs_to.iter() {
+            tracing::info!("sending records to {} as {}", sink.word(), self.settings.format_at(*sink, terminal).word());
+        }
         if let Some(endpoint) = &self.endpoint {
             tracing::info!("metrics, /healthz and /readyz on {}", endpoint.address());
         }
         tracing::info!("HTTP/1 in clear text is recorded; TLS and HTTP/2 are counted, not decoded");
     }
 
-    fn capture(
-        &self,
-        assembly: &Assembly,
-        choice: &Choice,
-        filter: &str,
-        stop: live::Stop,
-    ) -> std::io::Result<JoinHandle<Captured>> {
+    /// Starts capturing on one more interface.
+    fn capture(&mut self, choice: &Choice) -> std::io::Result<()> {
+        let interface = choice.interface.clone();
         let options = Options {
-            interface: choice.interface.clone(),
-            filter: filter.to_owned(),
+            filter: self.settings.cap_filter.live().unwrap_or_default().to_owned(),
             snaplen: self.settings.snaplen.bytes() as u32,
             buffer_bytes: self.settings.capture_buffer.bytes() as u32,
-            ..Options::new(choice.interface.clone())
+            ..Options::new(&interface)
         };
         let probe = self.metrics.probe();
-        let pipeline = assembly.pipeline(&self.sinks, Some(probe.clone()));
-        let tap = tap::Tap::new(
-            choice.interface.clone(),
-            assembly.dissector(),
-            pipeline,
-            self.own.view(),
+        let mut tap = Tap {
+            dissector: self.assembly.dissector(),
+            pipeline: self.assembly.pipeline(&self.sinks, Some(probe.clone())),
+            own: self.own.view(),
             probe,
-            Arc::clone(&self.metrics),
-            self.activity.clone(),
-        );
-        let name = format!("cap-{}", choice.interface);
-        std::thread::Builder::new().name(name).spawn(move || {
-            let mut tap = tap;
+            part: self.shared.part(),
+            so_far: tap::SoFar::default(),
+        };
+        let stop = self.stopped.clone();
+        let thread = std::thread::Builder::new().name(format!("cap-{interface}")).spawn(move || {
             let outcome = live::run(&options, &stop, &mut tap);
             if let Err(error) = &outcome {
                 tracing::error!("cannot capture on {}: {error}", options.interface);
             }
             (tap.finish(), outcome)
-        })
+        })?;
+        self.captures.push(Capture { interface, thread });
+        Ok(())
     }
 
-    async fn until_stopped(mut self) -> Result<ExitCode, Box<dyn std::error::Error>> {
-        let mut signals = Signals::new()?;
+    async fn until_stopped(mut self, mut signals: Signals) -> Result<ExitCode, Box<dyn std::error::Error>> {
         if let Some(endpoint) = self.endpoint.take() {
             tokio::spawn(endpoint.serve(Arc::clone(&self.metrics)));
         }
-        let why = self.wait(&mut signals).await?;
+        let why = self.wait(&mut signals).await;
         let started = now();
+        if why == Why::Interrupted && std::io::stderr().is_terminal() {
+            // The terminal shows ^C on the line where the closing lines would begin.
+            cli::tell("\n");
+        }
         if why == Why::Terminated {
             self.linger(&mut signals).await;
         }
         drop(self.stop.take());
+        let (sinks, failed) = (self.sinks.all(), why.is_failure());
         let finished = self.finish(started);
         tokio::pin!(finished);
         tokio::select! {
-            lines = &mut finished => {
-                eprint!("{lines}");
-                Ok(ExitCode::SUCCESS)
+            ok = &mut finished => Ok(if ok && !failed { ExitCode::SUCCESS } else { why.failure() }),
+            () = signals.asked_again() => {
+                // Whoever asks twice wants no more waiting: what is queued is given up, and counted.
+                let gave_up = tokio::task::spawn_blocking(move || sinks.finish(Duration::ZERO));
+                let _ = tokio::time::timeout(SECOND, async { (gave_up.await, finished.await) }).await;
+                std::process::exit(cli::INTERRUPTED)
             }
-            // Whoever asks twice wants no more waiting.
-            () = signals.asked_again() => std::process::exit(cli::INTERRUPTED),
         }
     }
 
-    /// Until a signal, or until no sink is left.
-    async fn wait(&mut self, signals: &mut Signals) -> std::io::Result<Why> {
+    /// Until a signal, or until there is nothing more to do.
+    async fn wait(&mut self, signals: &mut Signals) -> Why {
         let sinks = self.sinks.all();
         let mut tick = tokio::time::interval(SECOND);
+        let mut seconds = 1;
         loop {
             tokio::select! {
-                _ = tick.tick() => self.refresh(),
-                _ = signals.term.recv() => return Ok(Why::Terminated),
-                _ = signals.int.recv() => return Ok(Why::Interrupted),
+                _ = tick.tick() => {
+                    self.look_around(seconds);
+                    seconds += 1;
+                    if let Some(why) = self.look_at_captures() {
+                        return why;
+                    }
+                }
+                _ = signals.term.recv() => return Why::Terminated,
+                _ = signals.int.recv() => return Why::Interrupted,
                 _ = signals.hup.recv() => {
                     tracing::info!("reopening files");
                     sinks.reload();
                 }
-                () = sinks.ended() => return Ok(Why::NoSink),
+                () = sinks.ended() => return Why::NoSink,
             }
         }
     }
 
-    fn refresh(&mut self) {
+    /// What changes around us while we run.
+    fn look_around(&mut self, seconds: u32) {
         self.own.refresh();
-        let now =
-            Tables::read().own_ips(self.settings.own_ips.given().map_or(&self.settings.pod_ips[..], |ips| &ips[..]));
-        if now != self.own_ips {
-            self.own.set_addresses(&now);
-            self.own_ips = now;
+        if !seconds.is_multiple_of(LOOK_AROUND) {
+            return;
         }
+        let now = own_ips(&Tables::read_interfaces(), &self.settings);
+        if self.shared.set_own_ips(&now) {
+            self.own.set_addresses(&now);
+        }
+        if seconds <= MESH_WITHIN
+            && self.is_mesh_awaited()
+            && let Some(reason) = Tables::read().mesh()
+        {
+            let lo = Choice { interface: "lo".to_owned(), reason, exists: true };
+            tracing::info!("listening on {lo}");
+            if let Err(error) = self.capture(&lo) {
+                tracing::error!(%error, "cannot capture on lo");
+            }
+        }
+    }
+
+    /// Whether the interfaces were left to us, and loopback is not among them yet.
+    fn is_mesh_awaited(&self) -> bool {
+        let automatic = self.settings.iface.given().is_none_or(|names| names.iter().any(|name| name == "auto"));
+        automatic && !self.captures.iter().any(|capture| ["lo", ANY].contains(&capture.interface.as_str()))
+    }
+
+    /// A capture that ended by itself failed: says what follows from that.
+    fn look_at_captures(&mut self) -> Option<Why> {
+        let mut why = None;
+        for ended in self.captures.extract_if(.., |capture| capture.thread.is_finished()) {
+            why = match ended.thread.join() {
+                Ok((protocols, outcome)) => {
+                    self.protocols.merge(&protocols);
+                    // Without NET_RAW podtap stays up and not ready: ending would only be repeated for ever.
+                    matches!(outcome, Err(CaptureError::Filter { .. })).then_some(Why::Unusable)
+                }
+                Err(_) => {
+                    tracing::error!(interface = ended.interface, "the capture failed by a bug in podtap");
+                    Some(Why::Panicked)
+                }
+            };
+        }
+        why.filter(|why| self.captures.is_empty() || *why == Why::Panicked)
     }
 
     /// The app got its signal at the same moment: its last exchanges are still to come.
@@ -210,65 +286,64 @@ impl Live {
         let deadline = now() + self.settings.linger();
         tracing::info!(at_most = ?self.settings.linger(), "stopping when the traffic is quiet");
         while now() < deadline {
-            let before = self.activity.frames();
+            let before = self.shared.frames();
             tokio::select! {
                 () = tokio::time::sleep(SECOND) => {}
                 () = signals.asked_again() => return,
             }
-            if self.activity.frames() == before && !self.activity.is_busy() {
+            if self.shared.frames() == before && !self.shared.is_busy() {
                 return;
             }
         }
     }
 
-    /// Ends captures and sinks; gives the closing lines.
-    async fn finish(&mut self, started: Instant) -> String {
+    /// Ends captures and sinks, prints the closing lines. False when a capture had failed by a bug.
+    async fn finish(&mut self, started: Instant) -> bool {
         let grace = self.settings.grace_period.0;
         let (captures, sinks) = (std::mem::take(&mut self.captures), self.sinks.all());
+        let mut protocols = std::mem::take(&mut self.protocols);
         let joined = tokio::task::spawn_blocking(move || {
-            let mut protocols = Protocols::default();
-            for (seen, _) in captures.into_iter().filter_map(|capture| capture.join().ok()) {
-                protocols.merge(&seen);
+            let mut whole = true;
+            for capture in captures {
+                match capture.thread.join() {
+                    Ok((seen, _)) => protocols.merge(&seen),
+                    Err(_) => whole = false,
+                }
             }
             let counts = sinks.finish(grace.saturating_sub(started.elapsed()));
-            (protocols, counts)
+            (protocols, counts, whole)
         });
-        let Ok((protocols, counts)) = joined.await else { return String::new() };
-        let seen = self.metrics.snapshot();
+        let Ok((protocols, counts, whole)) = joined.await else { return false };
+        let mut seen = self.metrics.snapshot();
+        if seen.kernel.opens == 0 {
+            // Whoever never saw anything must not say that nothing was lost.
+            seen.kernel.blind = self.began.elapsed();
+        }
         let lines = closing_lines(&seen.ledger, &seen.kernel, &seen.records, &counts);
-        format!("{lines}{}", cli::protocol_lines(&protocols))
+        cli::tell(&format!("{lines}{}", cli::protocol_lines(&protocols)));
+        whole
     }
 }
 
 /// Why the capture ends.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
     Terminated,
     Interrupted,
     NoSink,
+    /// CAP_FILTER fits none of the interfaces.
+    Unusable,
+    /// A capture thread did.
+    Panicked,
 }
 
-struct Signals {
-    term: Signal,
-    int: Signal,
-    hup: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        let on = |kind| signal(kind);
-        Ok(Self {
-            term: on(SignalKind::terminate())?,
-            int: on(SignalKind::interrupt())?,
-            hup: on(SignalKind::hangup())?,
-        })
+impl Why {
+    fn is_failure(self) -> bool {
+        matches!(self, Self::Unusable | Self::Panicked)
     }
 
-    async fn asked_again(&mut self) {
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
-        }
+    fn failure(self) -> ExitCode {
+        if self == Self::Unusable { ExitCode::from(cli::USAGE) } else { ExitCode::FAILURE }
     }
 }
 
@@ -282,51 +357,14 @@ fn iface(settings: &Settings) -> String {
     settings.iface.given().map(|names| names.join(",")).unwrap_or_default()
 }
 
+/// The addresses that are ours, by the interfaces and by OWN_IPS or POD_IPS.
+fn own_ips(tables: &Tables, settings: &Settings) -> Vec<std::net::IpAddr> {
+    tables.own_ips(settings.own_ips.given().map_or(&settings.pod_ips[..], |ips| &ips[..]))
+}
+
 fn listen(settings: &Settings, own: &OwnTraffic) -> Option<Endpoint> {
     let candidates = settings.metrics_addr.as_ref()?.candidates();
     let endpoint = Endpoint::bind_first(&candidates)?;
     own.add_listener(endpoint.address());
     Some(endpoint)
-}
-
-/// What `podtap check` finds about the capture.
-pub fn check(settings: &Settings) -> Vec<cli::check::Finding> {
-    use cli::check::Finding;
-    let mut findings = Vec::new();
-    findings.push(match NotPermitted::found() {
-        None => Finding::ok("may open interfaces (NET_RAW)"),
-        Some(missing) => Finding::fail("may not open interfaces", missing.to_string()),
-    });
-    let filter = settings.cap_filter.live().unwrap_or_default();
-    findings.push(match check_filter(filter) {
-        Ok(()) => Finding::ok("CAP_FILTER compiles"),
-        Err(error) => Finding::fail(format!("CAP_FILTER: {error}"), "see pcap-filter(7)"),
-    });
-    let choices = Tables::read().choose(&iface(settings));
-    if choices.is_empty() {
-        findings.push(Finding::fail("no interface to listen on", "set IFACE"));
-    }
-    for choice in choices {
-        let known = choice.interface == ANY || choice.exists;
-        findings.push(if known {
-            Finding::ok(format!("interface {choice}"))
-        } else {
-            Finding::warn(
-                format!("interface {} does not exist", choice.interface),
-                "podtap waits for it; or change IFACE",
-            )
-        });
-    }
-    if let Some(listen) = &settings.metrics_addr {
-        let free = listen.candidates().iter().any(|address| std::net::TcpListener::bind(address).is_ok());
-        findings.push(if free {
-            Finding::ok(format!("METRICS_ADDR: port {} is free", listen.port))
-        } else {
-            Finding::warn(
-                format!("METRICS_ADDR: port {} is taken", listen.port),
-                "podtap runs without metrics; or change it",
-            )
-        });
-    }
-    findings
 }

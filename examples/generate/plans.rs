@@ -22,7 +22,14 @@ pub(crate) struct Plan {
     pub lanes: fn(u32, u64) -> Vec<Lane>,
 }
 
-pub(crate) const PLANS: [Plan; 7] = [
+pub(crate) const PLANS: [Plan; 8] = [
+    Plan {
+        name: "demo",
+        about: "the three seconds of `podtap demo`, whatever the size",
+        unit: "mixes",
+        size: 1,
+        lanes: |_, _| vec![Box::new(podtap::demo::rendered(NOON).into_iter())],
+    },
     Plan {
         name: "small",
         about: "400,000 exchanges of 1 KB on 128 keep-alive connections, 2 packets each",
@@ -104,9 +111,11 @@ fn connection(lane: u32, number: u32, start: Timestamp) -> Conversation {
     Conversation::new(Endpoint::new([10, a, b, c], port), server).at(start)
 }
 
+const NOON: Timestamp = Timestamp(1_772_366_400_000_000_000);
+
 /// All lanes start within 10 ms of noon.
 fn start(rng: &mut Rng) -> Timestamp {
-    Timestamp::new(1_772_366_400, 0).plus(rng.below(10_000_000))
+    NOON.plus(rng.below(10_000_000))
 }
 
 fn micros(rng: &mut Rng, low: u64, high: u64) -> Duration {
@@ -187,7 +196,8 @@ fn begin(conversation: Conversation, kind: u32, rng: &mut Rng) -> Conversation {
     let target = format!("/backups/{}.tar.zst", rng.below(100_000));
     let get = request("GET", &target, &[("Host", "backup.internal"), ("Accept", "*/*")], b"");
     match kind {
-        0 => conversation.client(upload_head(&target, BODY)),
+        // The acknowledgement opens the window; a SYN's is small.
+        0 => conversation.client(upload_head(&target, BODY)).server_ack(),
         1 => conversation.client(get).server(download_head(None)),
         _ => conversation.client(get).server(download_head(Some(BODY))),
     }

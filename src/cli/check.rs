@@ -7,9 +7,9 @@ use std::fs::{File, OpenOptions};
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::say;
+use super::{WIDTH, say};
 use crate::config;
-use crate::settings::{Note, Pairs, Resolution, Settings, SinkName, printable};
+use crate::settings::{Note, Pairs, Resolution, Settings, SinkName, printable, wrapped};
 
 /// How one thing stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +69,8 @@ fn report(findings: &[Finding]) -> String {
             Verdict::Warn => "warn",
             Verdict::Fail => "FAIL",
         };
-        let advice = if finding.advice.is_empty() { String::new() } else { format!("\n      {}", finding.advice) };
-        format!("{mark}  {}{advice}\n", finding.what)
+        let advice = wrapped(&finding.advice, WIDTH - 6).into_iter().map(|line| format!("      {line}\n"));
+        format!("{mark}  {}\n{}", finding.what, advice.collect::<String>())
     });
     lines.collect()
 }

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
+pub(crate) use crate::logging::tell;
 use crate::settings::{Pairs, VARIABLES, Variable, Wrong, flag, wrapped};
 
 /// Width of help and listings.
@@ -105,10 +106,14 @@ pub fn grammar() -> clap::Command {
         .required(true)
         .num_args(1..)
         .value_parser(value_parser!(PathBuf))
-        .help("Captures (pcap, pcapng), read one after the other; - is standard input");
+        .help("Captures (pcap, pcapng, gzip of either), read one after the other; - is standard input");
     let markdown = Arg::new("markdown").long("markdown").action(ArgAction::SetTrue).help("As the table of the README");
     let command = |name: &'static str, about: &'static str| {
-        clap::Command::new(name).display_name(format!("podtap {name}")).about(about)
+        clap::Command::new(name)
+            .display_name(format!("podtap {name}"))
+            .about(about)
+            .after_help(AFTER_SHORT_HELP)
+            .after_long_help(AFTER_HELP)
     };
     clap::Command::new("podtap")
         .version(env!("CARGO_PKG_VERSION"))
@@ -152,7 +157,7 @@ pub fn stop(error: &clap::Error) -> ExitCode {
 
 /// Prints what is wrong with the settings.
 pub fn refuse(wrong: &Wrong) -> ExitCode {
-    let _ = writeln!(std::io::stderr().lock(), "podtap: {wrong}");
+    tell(&format!("podtap: {wrong}\n"));
     ExitCode::from(USAGE)
 }
 

@@ -29,6 +29,8 @@ pub(super) const PROXY_V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const PROXY_V1_PREFIX: &[u8] = b"PROXY ";
 /// Longest method looked for. The longest registered one is UPDATEREDIRECTREF, 17.
 const MAX_METHOD: usize = 24;
+/// Shorter unknown methods are rather the end of a known one, in a connection joined late.
+const MIN_UNKNOWN_METHOD: usize = 3;
 /// Longest request line looked at to decide; longer ones with a known method count as a beginning.
 const MAX_LOOK: usize = 8192;
 
@@ -111,6 +113,15 @@ pub(super) fn classify(bytes: &[u8]) -> Start {
     }
 }
 
+/// What the start of a stream is if it is a PROXY header or the beginning of one; an empty line may be either.
+pub(super) fn classify_proxy(bytes: &[u8]) -> Start {
+    match bytes.first() {
+        Some(b'\r') => prefix(bytes, PROXY_V2_SIGNATURE, Start::ProxyHeader),
+        Some(b'P') => prefix(bytes, PROXY_V1_PREFIX, Start::ProxyHeader),
+        _ => Start::Unknown,
+    }
+}
+
 /// `found` when `bytes` start with `pattern`, `NeedMore` when they are a beginning of it.
 fn prefix(bytes: &[u8], pattern: &[u8], found: Start) -> Start {
     if bytes.starts_with(pattern) {
@@ -146,15 +157,18 @@ fn request_line(bytes: &[u8]) -> Start {
         _ => return Start::Unknown,
     }
     let known = is_known_method(method);
+    if !known && method.len() < MIN_UNKNOWN_METHOD {
+        return Start::Unknown;
+    }
     match memchr(b'\n', rest.get(..MAX_LOOK).unwrap_or(rest)) {
-        Some(end) => line_end(known, method, rest.get(..end).unwrap_or_default()),
+        Some(end) => line_end(known, rest.get(..end).unwrap_or_default()),
         None if known && rest.get(1..).is_none_or(is_target_start) => Start::Request,
         None => Start::Unknown,
     }
 }
 
 /// A whole line behind the method: its version decides, or HTTP/0.9's lack of one.
-fn line_end(known: bool, method: &[u8], line: &[u8]) -> Start {
+fn line_end(known: bool, line: &[u8]) -> Start {
     let line = line.trim_ascii();
     let (target, last) = match line.iter().rposition(|b| matches!(b, b' ' | b'\t')) {
         Some(at) => (line.get(..at).unwrap_or_default(), line.get(at + 1..).unwrap_or_default()),
@@ -164,8 +178,10 @@ fn line_end(known: bool, method: &[u8], line: &[u8]) -> Start {
     if versioned && !target.is_empty() && !last.eq_ignore_ascii_case(b"HTTP/2.0") || versioned && known {
         return Start::Request;
     }
-    // HTTP/0.9 (RFC 1945 §4.1): `GET /path` and nothing else.
-    if method == b"GET" && last.is_empty() && target.first() == Some(&b'/') { Start::Request } else { Start::Unknown }
+    // HTTP/0.9 (RFC 1945 §4.1) is `GET /path` and nothing else; servers answer such a line of other methods too.
+    let lone = if target.is_empty() { last } else { target };
+    let alone = target.is_empty() || last.is_empty();
+    if known && alone && lone.first() == Some(&b'/') { Start::Request } else { Start::Unknown }
 }
 
 fn is_target_start(rest: &[u8]) -> bool {
@@ -195,6 +211,8 @@ mod tests {
             (b"GET /old\r\n", Start::Request),
             (b"FOO /x HTTP/1.1\r\n", Start::Request),
             (b"FOO /x", Start::Unknown),
+            (b"T /x HTTP/1.1\r\n", Start::Unknown),
+            (b"POST /x\r\n", Start::Request),
             (b"get /x HTTP/1.1\r\n", Start::Request),
             (b"OPTIONS sip:a@b SIP/2.0\r\n", Start::Unknown),
             (b"OPTIONS rtsp://a/ RTSP/1.0\r\n", Start::Unknown),

@@ -85,6 +85,7 @@ impl<'a> Lines<'a> {
 
 /// What parsing came to.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "lives on the stack for one call; a box would be an allocation a head")]
 pub(super) enum Parsed<'a> {
     /// A whole head of so many bytes.
     Whole(usize, Head<'a>),
@@ -130,6 +131,7 @@ fn leading_empty_lines(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count()
 }
 
+#[allow(clippy::large_enum_variant, reason = "lives on the stack for one call; a box would be an allocation a head")]
 enum Fast<'a, 'f> {
     Whole(usize, Head<'a>),
     Partial,
@@ -248,17 +250,18 @@ impl<'a> Head<'a> {
     }
 
     fn transfer_encoding(&mut self, value: &[u8]) {
-        self.fields.transfer_encoding = true;
-        for coding in value.split(|b| *b == b',') {
-            let coding = coding.trim_ascii();
+        for coding in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+            // RFC 2616 had a name for no coding at all; there are servers that still send it.
+            if coding.eq_ignore_ascii_case(b"identity") {
+                continue;
+            }
+            self.fields.transfer_encoding = true;
             if self.fields.chunked {
                 self.weird.insert(Weird::UnknownTransferCoding);
             }
             self.fields.chunked = coding.eq_ignore_ascii_case(b"chunked");
             let known = self.fields.chunked
-                || [&b"gzip"[..], b"deflate", b"compress", b"identity", b"x-gzip"]
-                    .iter()
-                    .any(|k| coding.eq_ignore_ascii_case(k));
+                || [&b"gzip"[..], b"deflate", b"compress", b"x-gzip"].iter().any(|k| coding.eq_ignore_ascii_case(k));
             if !known {
                 self.weird.insert(Weird::UnknownTransferCoding);
             }
@@ -346,7 +349,7 @@ mod tests {
     fn head(kind: Kind, text: &[u8]) -> Head<'_> {
         match parse(kind, text, None) {
             Parsed::Whole(_, head) => head,
-            other => panic!("{other:?} for {}", String::from_utf8_lossy(text)),
+            other @ (Parsed::Partial | Parsed::Invalid) => panic!("{other:?} for {}", String::from_utf8_lossy(text)),
         }
     }
 

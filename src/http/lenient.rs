@@ -4,7 +4,7 @@
 
 use crate::record::{Version, Weird, WeirdSet};
 
-use super::detect::is_token;
+use super::detect::{is_known_method, is_token};
 use super::head::{EachField, Fields, Head, Kind, MAX_HEADERS, Parsed, StartLine, end_of_head};
 
 /// Parses the head at the start of `text`, which has no leading empty lines.
@@ -14,7 +14,8 @@ pub(super) fn parse<'a>(kind: Kind, text: &'a [u8], weird: WeirdSet, each: EachF
     let Some(start) = start_line(kind, text.get(..line_end).unwrap_or_default(), &mut weird) else {
         return Parsed::Invalid;
     };
-    if weird.contains(Weird::Http09) {
+    // `GET /path` is a whole request of HTTP/0.9; other methods without a version have fields behind their line.
+    if weird.contains(Weird::Http09) && text.starts_with(b"GET") {
         return Parsed::Whole(line_end + 1, Head { start, fields: Fields::default(), weird });
     }
     match end_of_head(text, 0) {
@@ -86,7 +87,8 @@ fn request_line<'a>(line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLine<'a
     let is_version = version.get(..5).is_some_and(|v| v.eq_ignore_ascii_case(b"HTTP/"));
     if !is_version {
         // HTTP/0.9 has no version; anything else here is no request line.
-        let simple = method == b"GET" && version.is_empty() && target.first() == Some(&b'/');
+        let simple =
+            is_known_method(method) && version.is_empty() && (target.starts_with(b"/") || target.starts_with(b"HTTP/"));
         weird.insert(Weird::Http09);
         return simple.then_some(StartLine::Request { method, target, version: Version::V09 });
     }

@@ -13,6 +13,7 @@ mod lenient;
 mod pairing;
 mod proxy_protocol;
 mod reader;
+mod room;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -57,6 +58,8 @@ impl KeepHeaders {
 pub struct Config {
     /// Longest head looked at (MAX_HEAD_BYTES).
     pub max_head_bytes: usize,
+    /// Bytes that all sessions together keep of heads under way and of exchanges that wait for something.
+    pub max_kept_bytes: usize,
     /// When a request counts as unanswered, nanoseconds behind its last byte (TIMEOUT_AFTER_MS).
     pub timeout_after: u64,
     /// When a response counts as a stream, nanoseconds (STREAM_AFTER_MS).
@@ -77,6 +80,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_head_bytes: 64 * 1024,
+            max_kept_bytes: 16 << 20,
             timeout_after: 10_000_000_000,
             stream_after: 30_000_000_000,
             headers: KeepHeaders::None,
@@ -102,6 +106,8 @@ pub struct Context {
     /// What they make.
     pub out: Vec<Record>,
     left: Vec<pairing::Left>,
+    /// Gauge: bytes that sessions keep of exchanges (`room`).
+    kept: usize,
 }
 
 impl Context {
@@ -114,6 +120,7 @@ impl Context {
             protocols: Protocols::default(),
             out: Vec::new(),
             left: Vec::new(),
+            kept: 0,
         }
     }
 }

@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 
 use crate::flow::Timestamp;
-use crate::record::{Exchange, Missing, Trust};
+use crate::record::{Exchange, Missing, Trust, Version};
 
 use super::framing::Asked;
 
@@ -147,6 +147,28 @@ impl Pairing {
         self.slots.is_empty() && self.loose.is_empty()
     }
 
+    /// Requests and responses in the queue.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() + self.loose.len()
+    }
+
+    /// Gives up what waits longest until all places together cost no more than `limit`.
+    pub(super) fn shrink_to(&mut self, limit: usize, cost: impl Fn(Option<&Exchange>) -> usize, left: &mut Vec<Left>) {
+        let slots: usize = self.slots.iter().map(|s| cost(s.exchange.as_deref())).sum();
+        let mut all: usize = slots + self.loose.iter().map(|l| cost(Some(&l.exchange))).sum::<usize>();
+        while all > limit {
+            if let Some(loose) = self.loose.pop_front() {
+                all -= cost(Some(&loose.exchange));
+                left.push(Left::Orphan(loose));
+            } else if let Some(slot) = self.slots.front() {
+                all -= cost(slot.exchange.as_deref());
+                self.give_up_front(left);
+            } else {
+                break;
+            }
+        }
+    }
+
     /// The slot with this number.
     pub(super) fn slot(&mut self, number: u64) -> Option<&mut Slot> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
@@ -156,6 +178,19 @@ impl Pairing {
     /// Whether what is paired now may be contradicted yet.
     pub(super) fn on_trial(&self) -> bool {
         self.trial
+    }
+
+    /// Whether the next answer is HTTP/0.9's. Its request then claims nothing about its response.
+    pub(super) fn answers_http09(&mut self) -> bool {
+        let next = self.slots.iter_mut().find(|s| !s.answered);
+        let is_09 = |e: &Exchange| e.request.as_ref().is_some_and(|r| r.version == Version::V09);
+        match next {
+            Some(slot) if slot.exchange.as_deref().is_some_and(is_09) => {
+                slot.doubtful = true;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The newest request.
@@ -381,13 +416,14 @@ impl Pairing {
         }
     }
 
-    /// A 1xx response ended at `end`: the final one begins there, not where the request's segment says.
-    pub(super) fn informational(&mut self, end: u64) {
-        if let Some(slot) = self.slots.iter_mut().find(|s| !s.answered)
-            && let Some(ack) = slot.ack.as_mut()
-        {
-            *ack = (*ack).max(end);
-        }
+    /// A 1xx response from `begin` to `end`: the final one begins behind it, not where the request's segment says. Gives
+    /// the request it belongs to, by the same evidence as the final one would.
+    pub(super) fn informational(&mut self, begin: u64, end: u64) -> Option<&mut Slot> {
+        let ordered = !self.responses_lost && !self.trial;
+        let slot =
+            self.slots.iter_mut().find(|s| !s.answered && ((ordered && !s.after_gap) || s.ack == Some(begin)))?;
+        slot.ack = slot.ack.map(|ack| ack.max(end));
+        Some(slot)
     }
 
     /// Segments were never seen: what is on trial loses its evidence. (Cut segments were seen; they hide at most what
@@ -464,25 +500,25 @@ impl Pairing {
     }
 }
 
-/// Takes the response out of a wrong pair.
+/// Takes the response out of a wrong pair; each half keeps what is its own. Of a late answer, whose request was reported
+/// before, nothing else is left.
 fn split(slot: &mut Slot) -> Option<Loose> {
-    let request = slot.exchange.as_mut()?;
-    let response = request.response.take()?;
-    let mut exchange = request.clone();
-    exchange.request = None;
-    exchange.response = Some(response);
-    slot.answered = false;
+    let pair = slot.exchange.as_mut()?;
+    let response = pair.response.take()?;
     let end = slot.response_end;
     let offset = slot.ack.unwrap_or(end);
+    let mut exchange = pair.clone();
     exchange.id = super::orphan_id(&exchange.connection.id, offset);
-    Some(Loose {
-        exchange,
-        offset,
-        ack: None,
-        done: true,
-        end,
-        waiting: false,
-        trust: Trust::Unpaired,
-        missing: Missing::default(),
-    })
+    (exchange.request, exchange.response) = (None, Some(response));
+    (exchange.client_ip, exchange.connect_ns, exchange.late) = (None, None, false);
+    pair.informational.clear();
+    if pair.late {
+        slot.exchange = None;
+    }
+    slot.answered = false;
+    let mut missing = Missing::default();
+    if !slot.response_done {
+        missing.insert(Missing::RESPONSE_BODY);
+    }
+    Some(Loose { exchange, offset, ack: None, done: true, end, waiting: false, trust: Trust::Unpaired, missing })
 }

@@ -18,6 +18,9 @@ pub(super) enum ProxyHeader {
 /// Longest header of version 1, CR LF included (§2.1).
 const MAX_V1: usize = 107;
 
+/// Longest content of version 2 waited for: addresses, and more TLVs than anyone sends (§2.2).
+const MAX_V2: usize = 4096;
+
 /// Parses the header at the start of `bytes`.
 pub(super) fn parse(bytes: &[u8]) -> ProxyHeader {
     if bytes.starts_with(b"PROXY ") { version_1(bytes) } else { version_2(bytes) }
@@ -47,6 +50,9 @@ fn version_2(bytes: &[u8]) -> ProxyHeader {
         return ProxyHeader::Bad;
     }
     let length = usize::from(u16::from_be_bytes([*high, *low]));
+    if length > MAX_V2 {
+        return ProxyHeader::Bad;
+    }
     let Some(addresses) = rest.get(..length) else { return ProxyHeader::Partial };
     let whole = PROXY_V2_SIGNATURE.len() + 4 + length;
     // LOCAL (health checks) and families other than TCP name no client.

@@ -3,20 +3,22 @@
 //! Steps through the bytes and keeps the ledger; how a record is filled stands in `exchange`, which response answers
 //! which request in `pairing`.
 
+mod breaks;
+
 use std::sync::Arc;
 
 use crate::flow::{Direction, Timestamp};
 use crate::ledger::NotHttp;
-use crate::record::{Connection, Header, Missing, Trust, Weird, WeirdSet};
-use crate::tcp::{Analyzer, CloseReason, Conn, GapCause, StreamEvent};
+use crate::record::{Connection, Header, Weird, WeirdSet};
+use crate::tcp::{Analyzer, CloseReason, Conn, StreamEvent};
 
 use super::body::Body;
-use super::detect::{Start, classify};
+use super::detect::{Start, classify, classify_proxy};
 use super::head::{self, Head, Kind, Parsed, StartLine};
 use super::pairing::{Pairing, Target};
 use super::proxy_protocol::{self, ProxyHeader};
 use super::reader::{Begun, Chunk, Reader, State};
-use super::{Context, lenient, tls};
+use super::{Context, tls};
 
 /// The HTTP analyzer of one connection.
 #[derive(Debug)]
@@ -57,34 +59,40 @@ impl Analyzer for Session {
         if conn.origins_known {
             self.pairing.joined_in_time();
         }
-        match event {
-            StreamEvent::Data { at, offset, ack, bytes } => {
-                cx.ledger.bytes += bytes.len() as u64;
-                self.on_data(conn, from, Chunk { at, offset, ack, bytes, fresh: true }, cx);
+        self.within_room(cx, |it, cx| {
+            match event {
+                StreamEvent::Data { at, offset, ack, bytes } => {
+                    cx.ledger.bytes += bytes.len() as u64;
+                    it.on_data(conn, from, Chunk { at, offset, ack, bytes, fresh: true }, cx);
+                }
+                StreamEvent::Gap { offset, len, cause, .. } => it.on_gap(conn, from, offset, len, cause, cx),
+                StreamEvent::End { at } => it.on_end(conn, from, at, cx),
             }
-            StreamEvent::Gap { offset, len, cause, .. } => self.on_gap(conn, from, offset, len, cause, cx),
-            StreamEvent::End { at } => self.on_end(conn, from, at, cx),
-        }
-        self.flush(cx);
+            it.flush(cx);
+        });
     }
 
     fn on_tick(&mut self, _: &Conn, now: Timestamp, cx: &mut Context) {
         if self.pairing.is_empty() {
             return;
         }
-        self.pairing.confirm(Some(now), &mut cx.left);
-        self.emit_left(cx);
-        self.pairing.stop_waiting(now);
-        self.time_out(now, cx);
-        self.flush(cx);
+        self.within_room(cx, |it, cx| {
+            it.pairing.confirm(Some(now), &mut cx.left);
+            it.emit_left(cx);
+            it.pairing.stop_waiting(now);
+            it.time_out(now, cx);
+            it.flush(cx);
+        });
     }
 
     fn on_close(mut self, conn: &Conn, at: Timestamp, reason: CloseReason, cx: &mut Context) {
-        for from in [Direction::FromLow, Direction::FromHigh] {
-            self.close_reader(conn, from, reason, cx);
-        }
-        self.flush(cx);
-        self.drain(at, reason, cx);
+        self.within_room(cx, |it, cx| {
+            for from in [Direction::FromLow, Direction::FromHigh] {
+                it.close_reader(conn, from, reason, cx);
+            }
+            it.flush(cx);
+            it.drain(at, reason, cx);
+        });
     }
 }
 
@@ -131,18 +139,16 @@ impl Session {
     }
 
     fn at_start(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
-        let proxy = chunk.offset == 0 && chunk.bytes.starts_with(b"\r\n\r\n\0");
-        let lead = if proxy { 0 } else { chunk.bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count() };
-        let text = chunk.bytes.get(lead..).unwrap_or_default();
-        if text.is_empty() {
+        let (lead, start) = open_message(chunk.bytes, chunk.offset);
+        if lead == chunk.bytes.len() || lead > MAX_LEAD {
             // Empty lines behind a body, or before a request whose head comes with the next segment.
             self.stray.insert(Weird::LeadingEmptyLine);
             cx.ledger.resync += lead as u64;
             return lead;
         }
-        match self.message_kind(from, classify(text)) {
+        match self.message_kind(from, start) {
             Some(kind) => self.message(conn, from, kind, chunk, cx),
-            None => self.no_message(from, classify(text), chunk, cx),
+            None => self.no_message(from, start, chunk, cx),
         }
     }
 
@@ -158,9 +164,14 @@ impl Session {
 
     /// A message begins: parses its head in place when it is whole, keeps its beginning otherwise.
     fn message(&mut self, conn: &Conn, from: Direction, kind: Kind, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
-        match self.parse(conn, from, kind, chunk.bytes, chunk.begun(), chunk.at, cx) {
+        match self.parse(conn, from, kind, chunk.bytes, Message::begun(chunk.begun(), chunk.at), cx) {
             Outcome::Whole(len) => len,
-            Outcome::Partial => self.hold(from, chunk, cx),
+            Outcome::Partial if chunk.bytes.len() < cx.head_limit() => self.hold(from, chunk, cx),
+            Outcome::Partial => {
+                (self.reader(from).begun, self.reader(from).newest) = (chunk.begun(), chunk.at);
+                self.cut_head(conn, from, chunk.bytes, Weird::HeadTooLarge, cx);
+                chunk.bytes.len()
+            }
             Outcome::Invalid => self.garbage(from, chunk, cx),
         }
     }
@@ -171,8 +182,7 @@ impl Session {
         from: Direction,
         kind: Kind,
         bytes: &[u8],
-        begun: Begun,
-        newest: Timestamp,
+        message: Message,
         cx: &mut Context,
     ) -> Outcome {
         let mut headers = Vec::new();
@@ -182,11 +192,10 @@ impl Session {
         match parsed {
             Parsed::Whole(len, head) => {
                 cx.ledger.heads += len as u64;
-                let message = Message { len: len as u64, begun, newest, headers };
+                let message = Message { len: len as u64, headers, ..message };
                 self.on_head(conn, from, head, message, cx);
                 Outcome::Whole(len)
             }
-            Parsed::Partial if bytes.len() >= cx.config.max_head_bytes => Outcome::Invalid,
             Parsed::Partial => Outcome::Partial,
             Parsed::Invalid => Outcome::Invalid,
         }
@@ -225,12 +234,12 @@ impl Session {
             Start::Tls if self.client.is_none() => {
                 cx.ledger.tls_connections += 1;
                 cx.protocols.count(tls::name(chunk.bytes));
-                self.hand_over(NotHttp::Tls)
+                self.hand_over(NotHttp::Tls, cx)
             }
             Start::H2 if self.client.is_none() => {
                 cx.ledger.h2_connections += 1;
                 cx.protocols.count("h2".into());
-                self.hand_over(NotHttp::H2)
+                self.hand_over(NotHttp::H2, cx)
             }
             Start::ProxyHeader if self.client.is_none() => match proxy_protocol::parse(chunk.bytes) {
                 ProxyHeader::Whole(len, client) => {
@@ -251,8 +260,13 @@ impl Session {
     }
 
     /// Both streams speak something else from here on.
-    pub(super) fn hand_over(&mut self, to: NotHttp) -> usize {
+    pub(super) fn hand_over(&mut self, to: NotHttp, cx: &mut Context) -> usize {
         for reader in &mut self.readers {
+            if let State::Head = reader.state {
+                let kept = std::mem::take(&mut reader.buffer).len() as u64;
+                cx.ledger.waiting -= kept;
+                cx.ledger.not_http.add(to as usize, kept);
+            }
             reader.state = State::Opaque(to);
         }
         0
@@ -265,6 +279,11 @@ impl Session {
             cx.ledger.not_http.add(NotHttp::Unknown as usize, chunk.bytes.len() as u64);
             return chunk.bytes.len();
         }
+        if self.kind(from) == Some(Kind::Response) && self.pairing.answers_http09() {
+            // HTTP/0.9 answers with a body and nothing else (RFC 1945 §6): there is no status to tell.
+            self.reader(from).state = State::Opaque(NotHttp::Unknown);
+            return 0;
+        }
         self.stray.insert(Weird::GarbageBetweenMessages);
         self.contradict(cx);
         self.reader(from).state = State::Resync { lost: false };
@@ -275,7 +294,8 @@ impl Session {
 
     /// More bytes of a head that did not come in one piece.
     fn in_head(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
-        let room = cx.config.max_head_bytes.saturating_sub(self.reader(from).buffer.len()).max(1);
+        let limit = cx.head_limit();
+        let room = limit.saturating_sub(self.reader(from).buffer.len()).max(1);
         let taken = chunk.bytes.get(..room).unwrap_or(chunk.bytes);
         let reader = self.reader(from);
         let before = reader.buffer.len();
@@ -285,29 +305,30 @@ impl Session {
         let first_line_ends = first_line_was_open && memchr::memchr(b'\n', taken).is_some();
         let ends = head::end_of_head(&reader.buffer, reader.scanned).is_some();
         reader.scanned = reader.buffer.len();
-        let undecided = before < 32;
+        let undecided = before < 32 || is_proxy_header(&reader.buffer, reader.begun.offset);
         cx.ledger.waiting += taken.len() as u64;
-        if ends || first_line_ends || undecided || self.reader(from).buffer.len() >= cx.config.max_head_bytes {
-            let back = self.retry(conn, from, before, cx);
+        let full = self.reader(from).buffer.len() >= limit;
+        if ends || first_line_ends || undecided || full {
+            let back = self.retry(conn, from, before, full, cx);
             return taken.len() - back;
         }
         taken.len()
     }
 
-    /// Tries the kept bytes anew. Returns how many of the newest bytes were not used.
-    fn retry(&mut self, conn: &Conn, from: Direction, before: usize, cx: &mut Context) -> usize {
+    /// Tries the kept bytes anew; `full`: more will not be kept. Returns how many of the newest bytes were not used.
+    fn retry(&mut self, conn: &Conn, from: Direction, before: usize, full: bool, cx: &mut Context) -> usize {
         let buffer = std::mem::take(&mut self.reader(from).buffer);
         let (begun, newest) = (self.reader(from).begun, self.reader(from).newest);
         let kept = buffer.len();
         cx.ledger.waiting -= kept as u64;
         self.reader(from).state = State::Start;
         let whole = Chunk { at: newest, offset: begun.offset, ack: begun.ack, bytes: &buffer, fresh: true };
-        let start = classify(buffer.trim_ascii_start());
+        let (_, start) = open_message(&buffer, begun.offset);
         let used = match self.message_kind(from, start) {
-            Some(kind) => match self.parse(conn, from, kind, &buffer, begun, newest, cx) {
+            Some(kind) => match self.parse(conn, from, kind, &buffer, Message::begun(begun, newest), cx) {
                 Outcome::Whole(len) => len,
-                Outcome::Partial => return self.keep(from, buffer, cx),
-                Outcome::Invalid if kept >= cx.config.max_head_bytes => {
+                Outcome::Partial if !full => return self.keep(from, buffer, cx),
+                Outcome::Partial => {
                     self.cut_head(conn, from, &buffer, Weird::HeadTooLarge, cx);
                     kept
                 }
@@ -367,7 +388,8 @@ impl Session {
             self.finish(from, kind, end, cx);
         }
         if step.broken && matches!(self.reader(from).state, State::Start) {
-            self.reader(from).state = State::Resync { lost: false };
+            // What follows may be body as well as message: only the start of a segment is believed.
+            self.reader(from).state = State::Resync { lost: true };
         }
         step.consumed
     }
@@ -411,121 +433,6 @@ impl Session {
             .find(|at| bytes.get(*at..).is_some_and(|rest| self.message_kind(from, classify(rest)).is_some()))
     }
 
-    fn on_gap(&mut self, conn: &Conn, from: Direction, offset: u64, len: u64, cause: GapCause, cx: &mut Context) {
-        let end = offset + len;
-        let kind = self.kind(from);
-        let trust = if cause == GapCause::Lost { Trust::Gap } else { Trust::Truncated };
-        self.reader(from).parsed_to = end;
-        match &mut self.reader(from).state {
-            State::Opaque(_) => return,
-            State::Body(body) => {
-                let part = body.skip(len);
-                let Some(kind) = kind else { return };
-                let missing = if kind == Kind::Request { Missing::REQUEST_BODY } else { Missing::RESPONSE_BODY };
-                self.reader(from).body_untouched = false;
-                self.doubt(kind, trust, missing);
-                match part {
-                    Some(done) => {
-                        self.count(kind, Timestamp(i64::MIN), len, len);
-                        if done {
-                            self.finish(from, kind, end, cx);
-                        }
-                        return;
-                    }
-                    None => self.finish(from, kind, offset, cx),
-                }
-            }
-            State::Head => {
-                let buffer = std::mem::take(&mut self.reader(from).buffer);
-                cx.ledger.waiting -= buffer.len() as u64;
-                self.cut_head(conn, from, &buffer, Weird::HeaderNotKept, cx);
-            }
-            State::Start | State::Resync { .. } => {}
-        }
-        if !matches!(self.reader(from).state, State::Opaque(_)) {
-            self.reader(from).state = State::Resync { lost: true };
-        }
-        self.flush(cx);
-        if cause == GapCause::Lost {
-            self.pairing.segments_lost(&mut cx.left);
-        }
-        match kind.or(self.kind(from)) {
-            Some(Kind::Response) => self.pairing.responses_lost(end, &mut cx.left),
-            Some(Kind::Request) | None => self.pairing.requests_lost(end),
-        }
-        self.emit_left(cx);
-    }
-
-    /// The rest of a head will not come, or is too long: takes what its beginning tells.
-    fn cut_head(&mut self, conn: &Conn, from: Direction, buffer: &[u8], why: Weird, cx: &mut Context) {
-        let start = classify(buffer.trim_ascii_start());
-        let (begun, newest) = (self.reader(from).begun, self.reader(from).newest);
-        let mut headers = Vec::new();
-        let mut keep = super::head_fields(&cx.config.headers, &cx.redactor, &mut headers);
-        let each = keep.as_mut().map(|k| k as &mut dyn FnMut(&[u8], &[u8]));
-        let head = self.message_kind(from, start).and_then(|kind| Some((kind, lenient::salvage(kind, buffer, each)?)));
-        drop(keep);
-        self.reader(from).state = State::Resync { lost: true };
-        let Some((kind, mut head)) = head else {
-            cx.ledger.resync += buffer.len() as u64;
-            return;
-        };
-        if why == Weird::HeadTooLarge {
-            head.weird.insert(why);
-        }
-        cx.ledger.heads += buffer.len() as u64;
-        let end = begun.offset + buffer.len() as u64;
-        let message = Message { len: buffer.len() as u64, begun, newest, headers };
-        self.on_head(conn, from, head, message, cx);
-        let missing = if kind == Kind::Request { Missing::REQUEST_HEAD } else { Missing::RESPONSE_HEAD };
-        self.doubt(kind, Trust::Truncated, missing);
-        if matches!(self.reader(from).state, State::Body(_)) {
-            self.finish(from, kind, end, cx);
-        }
-        if !matches!(self.reader(from).state, State::Opaque(_)) {
-            self.reader(from).state = State::Resync { lost: true };
-        }
-    }
-
-    fn on_end(&mut self, conn: &Conn, from: Direction, at: Timestamp, cx: &mut Context) {
-        if std::mem::replace(&mut self.reader(from).ended, true) {
-            return;
-        }
-        self.close_reader(conn, from, CloseReason::Closed, cx);
-        if self.kind(from) == Some(Kind::Response) {
-            self.flush(cx);
-            self.no_more_responses(at, CloseReason::Closed, cx);
-        }
-    }
-
-    /// No byte will come on this stream any more: ends what is under way.
-    fn close_reader(&mut self, conn: &Conn, from: Direction, reason: CloseReason, cx: &mut Context) {
-        let cut_by_us = !matches!(reason, CloseReason::Closed | CloseReason::Reset | CloseReason::Reused);
-        let end = self.reader(from).parsed_to;
-        match &self.reader(from).state {
-            State::Head => {
-                let buffer = std::mem::take(&mut self.reader(from).buffer);
-                cx.ledger.waiting -= buffer.len() as u64;
-                self.cut_head(conn, from, &buffer, Weird::HeaderNotKept, cx);
-            }
-            State::Body(body) => {
-                let until_close = matches!(body, Body::UntilClose);
-                let Some(kind) = self.kind(from) else { return };
-                let missing = if kind == Kind::Request { Missing::REQUEST_BODY } else { Missing::RESPONSE_BODY };
-                if cut_by_us {
-                    self.doubt(kind, Trust::Truncated, missing);
-                } else if !until_close || reason == CloseReason::Reset {
-                    self.contradict(cx);
-                    let mut weird = WeirdSet::default();
-                    weird.insert(Weird::BodyCutByClose);
-                    self.note(kind, weird, cx);
-                }
-                self.finish(from, kind, end, cx);
-            }
-            State::Start | State::Opaque(_) | State::Resync { .. } => {}
-        }
-    }
-
     /// The message under way on `from` is whole, and ended before `end`.
     pub(super) fn finish(&mut self, from: Direction, kind: Kind, end: u64, cx: &mut Context) {
         self.reader(from).state = State::Start;
@@ -562,9 +469,28 @@ impl Session {
         }
     }
 
+    /// How far the messages of this stream are known: a head under way is not.
     pub(super) fn parsed_to(&mut self, from: Direction) -> u64 {
-        self.reader(from).parsed_to
+        let reader = self.reader(from);
+        if matches!(reader.state, State::Head) { reader.begun.offset } else { reader.parsed_to }
     }
+}
+
+/// Most empty lines before a message that are kept as part of its head, bytes: whoever sends more gains nothing by it.
+const MAX_LEAD: usize = 16;
+
+/// The empty lines in front of a message (RFC 9112 §2.2), and what begins behind them. Those in front of a stream may
+/// be the beginning of a PROXY header.
+fn open_message(bytes: &[u8], offset: u64) -> (usize, Start) {
+    if is_proxy_header(bytes, offset) {
+        return (0, classify_proxy(bytes));
+    }
+    let lead = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+    (lead, classify(bytes.get(lead..).unwrap_or_default()))
+}
+
+fn is_proxy_header(bytes: &[u8], offset: u64) -> bool {
+    offset == 0 && matches!(classify_proxy(bytes), Start::ProxyHeader | Start::NeedMore)
 }
 
 /// What trying to parse a head came to.
@@ -582,4 +508,13 @@ pub(super) struct Message {
     /// Time of the head's last byte.
     pub newest: Timestamp,
     pub headers: Vec<Header>,
+    /// The rest of the head is missing.
+    pub cut: bool,
+}
+
+impl Message {
+    /// One of which nothing more is known.
+    fn begun(begun: Begun, newest: Timestamp) -> Self {
+        Self { len: 0, begun, newest, headers: Vec::new(), cut: false }
+    }
 }

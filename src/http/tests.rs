@@ -1,5 +1,7 @@
 //! Sessions driven by literal events: `>` is the client's bytes, `<` the server's, one event a line.
 
+mod found;
+
 use std::net::IpAddr;
 
 use super::*;
@@ -96,6 +98,7 @@ impl Wire {
         session.on_close(&self.conn, Timestamp(self.now), reason, &mut self.cx);
         let h = &self.cx.ledger;
         assert_eq!((h.open, h.responses_open, h.waiting), (0, 0, 0), "nothing is left open");
+        assert_eq!(self.cx.kept, 0, "nothing is kept");
         self.cx.out.drain(..).map(|Record::Http(e)| *e).collect()
     }
 

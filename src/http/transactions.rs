@@ -13,7 +13,7 @@ use super::framing::{self, After, Asked};
 use super::head::{Head, Kind};
 use super::pairing::{Left, Loose, Slot, Target};
 use super::session::{Message, Session};
-use super::{Context, exchange, exchange_id, orphan_id};
+use super::{Context, exchange, exchange_id, orphan_id, room};
 
 /// Most 1xx codes kept of one exchange.
 const MAX_INFORMATIONAL: usize = 8;
@@ -28,7 +28,7 @@ impl Session {
         message: Message,
         cx: &mut Context,
     ) {
-        let Message { len, begun, newest, headers } = message;
+        let Message { len, begun, newest, headers, cut } = message;
         let connection = self.shared.get_or_insert_with(|| exchange::connection(conn, from, &cx.config)).clone();
         let id = exchange_id(&connection.id, begun.offset);
         self.exchanges += 1;
@@ -37,6 +37,7 @@ impl Session {
         let mut request = exchange::request(line, &head.fields, headers, begun, &cx.redactor);
         request.bytes = len;
         request.last = newest.max(begun.at);
+        cx.keep(room::of_request(&request));
         record.request = Some(request);
         record.connect_ns = conn.connect_ns.filter(|_| self.exchanges == 1);
         record.client_ip = exchange::client_ip(&head.fields, peer, &cx.config).or(self.proxied);
@@ -76,6 +77,9 @@ impl Session {
         let mut weird = head.weird;
         weird.merge(std::mem::take(&mut self.stray));
         self.note(Kind::Request, weird, cx);
+        if cut {
+            self.doubt(Kind::Request, Trust::Truncated, Missing::REQUEST_HEAD);
+        }
         match body {
             Some(body) => self.begin_body(from, body),
             None => self.finish(from, Kind::Request, begun.offset + len, cx),
@@ -94,8 +98,9 @@ impl Session {
         let (_, status, _) = line;
         let (len, begun, newest) = (message.len, message.begun, message.newest);
         let end = begun.offset + len;
+        self.time_out(begun.at, cx);
         if (100..200).contains(&status) && status != 101 {
-            self.on_informational(status, end, cx);
+            self.on_informational(status, begun.offset, end, cx);
             return;
         }
         cx.ledger.responses += 1;
@@ -103,6 +108,7 @@ impl Session {
         let mut response = exchange::response(line, &head.fields, message.headers, begun, &cx.redactor);
         response.bytes = len;
         response.last = newest.max(begun.at);
+        cx.keep(room::of_response(&response));
         let slot = self.pairing.response(begun.offset, begun.ack, &mut cx.left);
         self.emit_left(cx);
         let asked = match slot {
@@ -112,6 +118,9 @@ impl Session {
         let mut weird = head.weird;
         weird.merge(std::mem::take(&mut self.stray));
         self.note(Kind::Response, weird, cx);
+        if message.cut {
+            self.doubt(Kind::Response, Trust::Truncated, Missing::RESPONSE_HEAD);
+        }
         match framing::of_response(asked, status, &head.fields) {
             After::Tunnel => self.switch(from, StreamClass::Tunnel, NotHttp::Tunnel, end, cx),
             After::Upgraded => {
@@ -134,9 +143,10 @@ impl Session {
     }
 
     /// 1xx: kept apart from the final status.
-    fn on_informational(&mut self, status: u16, end: u64, cx: &mut Context) {
+    fn on_informational(&mut self, status: u16, begin: u64, end: u64, cx: &mut Context) {
         cx.ledger.informational += 1;
-        let slot = self.pairing.slots().find(|s| !s.answered);
+        // The next response begins behind it: evidence by acknowledgement moves along.
+        let slot = self.pairing.informational(begin, end);
         if let Some(record) = slot.and_then(|s| s.exchange.as_mut()) {
             if record.informational.len() < MAX_INFORMATIONAL {
                 record.informational.push(status);
@@ -144,8 +154,6 @@ impl Session {
                 record.weird.insert(Weird::OddInformational);
             }
         }
-        // The next response begins behind it: evidence by acknowledgement moves along.
-        self.pairing.informational(end);
     }
 
     /// Puts the response into its request's slot. A request that was reported as timed out gets a record of its own.
@@ -206,7 +214,7 @@ impl Session {
             record.class = class;
         }
         self.finish(from, Kind::Response, end, cx);
-        self.hand_over(to);
+        self.hand_over(to, cx);
     }
 
     /// Whether a message that announced a body sends none: a request whose expectation was refused, or a response to a
@@ -300,26 +308,25 @@ impl Session {
         parts.insert(missing);
     }
 
-    /// Requests whose time is over.
+    /// Requests whose time is over at `now`. They were given up when it was over, not when somebody looked: what is told
+    /// does not depend on when the ticks come.
     pub(super) fn time_out(&mut self, now: Timestamp, cx: &mut Context) {
         for slot in self.pairing.slots().filter(|s| !s.answered) {
-            let over =
-                |e: &Box<Exchange>| e.request.as_ref().is_some_and(|r| now.since(r.last) >= cx.config.timeout_after);
-            if !slot.exchange.as_ref().is_some_and(over) {
-                continue;
-            }
+            let last = slot.exchange.as_ref().and_then(|e| e.request.as_ref()).map(|r| r.last);
+            let Some(last) = last.filter(|last| now.since(*last) >= cx.config.timeout_after) else { continue };
             if let Some(record) = slot.exchange.take() {
                 let why = (!slot.doubtful).then_some(Unanswered::Timeout);
-                unanswered(record, now, why, slot.trust, slot.missing, cx);
+                unanswered(record, last.plus(cx.config.timeout_after), why, slot.trust, slot.missing, cx);
             }
         }
     }
 
     /// The server has ended: what it has not answered it never will.
     pub(super) fn no_more_responses(&mut self, at: Timestamp, reason: CloseReason, cx: &mut Context) {
+        self.time_out(at, cx);
         for slot in self.pairing.slots().filter(|s| !s.answered) {
             if let Some(record) = slot.exchange.take() {
-                let why = (!slot.doubtful).then(|| unanswered_by(reason));
+                let why = if slot.doubtful { None } else { unanswered_by(reason) };
                 unanswered(record, at, why, slot.trust, slot.missing, cx);
             }
         }
@@ -340,7 +347,7 @@ impl Session {
     }
 
     /// The connection is over: everything goes out.
-    pub(super) fn drain(mut self, at: Timestamp, reason: CloseReason, cx: &mut Context) {
+    pub(super) fn drain(&mut self, at: Timestamp, reason: CloseReason, cx: &mut Context) {
         self.pairing.confirm(None, &mut cx.left);
         self.emit_left(cx);
         self.flush(cx);
@@ -357,11 +364,13 @@ fn set(weird: Weird) -> WeirdSet {
     set
 }
 
-fn unanswered_by(reason: CloseReason) -> Unanswered {
+/// `None`: nobody knows, since it was podtap that needed the room.
+fn unanswered_by(reason: CloseReason) -> Option<Unanswered> {
     match reason {
-        CloseReason::Closed | CloseReason::Reused | CloseReason::Idle | CloseReason::Evicted => Unanswered::Closed,
-        CloseReason::Reset => Unanswered::Reset,
-        CloseReason::EndOfCapture | CloseReason::Shutdown => Unanswered::Shutdown,
+        CloseReason::Closed | CloseReason::Reused | CloseReason::Idle => Some(Unanswered::Closed),
+        CloseReason::Reset => Some(Unanswered::Reset),
+        CloseReason::EndOfCapture | CloseReason::Shutdown => Some(Unanswered::Shutdown),
+        CloseReason::Evicted => None,
     }
 }
 
@@ -403,6 +412,9 @@ fn emit(left: Left, cx: &mut Context) {
             cx.ledger.responses_open -= 1;
             record.missing = loose.missing;
             record.missing.insert(Missing::REQUEST);
+            if !loose.done {
+                record.missing.insert(Missing::RESPONSE_BODY);
+            }
             record.trust = Trust::Unpaired;
             out(record, cx);
         }
@@ -428,6 +440,7 @@ fn paired(mut record: Box<Exchange>, trust: Trust, missing: Missing, whole: bool
 }
 
 fn out(mut record: Box<Exchange>, cx: &mut Context) {
+    cx.let_go(room::of_exchange(&record));
     if let Some(response) = record.response.as_ref().filter(|_| record.class == StreamClass::Exchange) {
         let long = response.last.since(response.first) >= cx.config.stream_after;
         if long || response.mime_type.as_deref() == Some("text/event-stream") {

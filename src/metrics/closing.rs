@@ -31,12 +31,18 @@ pub fn closing_lines(
     for loss in &losses {
         let _ = writeln!(out, "LOST  {loss}");
     }
+    // Whether anything passed meanwhile is not known: no loss, and no reason to say that there was none.
+    let blind = !kernel.blind.is_zero();
+    if blind {
+        let _ =
+            writeln!(out, "BLIND  {:.1} s without capture: no interface could be opened", kernel.blind.as_secs_f64());
+    }
     let wrong = imbalances(ledger, records, sinks);
     for (whose, i) in &wrong {
         let whose = if whose.is_empty() { String::new() } else { format!("{whose}: ") };
         let _ = writeln!(out, "DOES NOT ADD UP  {whose}{} ({} against {})", i.equation, count(i.left), count(i.right));
     }
-    out.push_str(match (losses.is_empty(), wrong.is_empty()) {
+    out.push_str(match (losses.is_empty() && !blind, wrong.is_empty()) {
         (true, true) => "Nothing lost; the ledger adds up.\n",
         (false, true) => "The ledger adds up.\n",
         (_, false) => "This is a bug in podtap; please report it with these lines.\n",
@@ -182,6 +188,9 @@ fn losses(
     .filter(|(n, _)| *n > 0)
     .map(|(n, what)| format!("{} {what}", count(n)))
     .collect();
+    if kernel.blind > std::time::Duration::ZERO {
+        out.push(format!("{:.1} seconds not captured: an interface was not there", kernel.blind.as_secs_f64()));
+    }
     for (name, sink) in sinks {
         let why = dropped(sink).filter(|(why, _)| *why != Dropped::Gone.name());
         let rejected = [("rejected", sink.ledger.rejected)];
@@ -278,6 +287,15 @@ Nothing lost; the ledger adds up.
         ];
         assert_eq!(losses, expected);
         assert!(text.ends_with("The ledger adds up.\n"), "{text}");
+    }
+
+    #[test]
+    fn who_was_blind_does_not_say_that_nothing_was_lost() {
+        let (ledger, mut kernel, records, sinks) = quiet_run();
+        kernel.blind = std::time::Duration::from_millis(2940);
+        let text = closing_lines(&ledger, &kernel, &records, &sinks);
+        let end = "\nBLIND  2.9 s without capture: no interface could be opened\nThe ledger adds up.\n";
+        assert!(text.ends_with(end), "{text}");
     }
 
     #[test]

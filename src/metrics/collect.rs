@@ -103,7 +103,10 @@ impl Page<'_> {
         let help = "Packets the kernel lost because the capture buffer was full.";
         self.counter("kernel_dropped_packets", help, s.kernel.dropped)?;
         let help = "Packets lost by the interface or its driver.";
-        self.counter("interface_dropped_packets", help, s.kernel.interface_dropped)
+        self.counter("interface_dropped_packets", help, s.kernel.interface_dropped)?;
+        self.counter("interface_openings", "How often an interface was opened.", s.kernel.opens)?;
+        let help = "Seconds an interface was waited for: what passed then was not seen.";
+        self.counter("interface_away_seconds", help, s.kernel.blind.as_secs())
     }
 
     /// payload = delivered + duplicate + held + discarded.

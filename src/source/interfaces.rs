@@ -79,6 +79,11 @@ impl Tables {
         Self { interfaces: list(), route: text("route"), ipv6_route: text("ipv6_route"), listeners }
     }
 
+    /// The same without the listeners: with many connections, or a large table for them, those are what takes time.
+    pub fn read_interfaces() -> Self {
+        Self { interfaces: list(), ..Self::default() }
+    }
+
     /// The interfaces for a setting of IFACE: `auto` or empty, names separated by commas, or `any`.
     ///
     /// `auto` is the interface of the default route, and `lo` when a mesh proxy listens in the pod: clear text passes
@@ -92,6 +97,11 @@ impl Tables {
             }
         };
         let named: Vec<&str> = setting.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        if named.contains(&ANY) {
+            // The others beside it would show each frame twice.
+            add(ANY, "named by IFACE, all interfaces".to_owned());
+            return chosen;
+        }
         for name in &named {
             match *name {
                 "auto" => self.automatic(&mut add),
@@ -268,7 +278,9 @@ mod tests {
             said(&there, "eth0, net1,eth0 ,,lo"),
             ["eth0: named by IFACE", "net1: named by IFACE (not there yet: waiting for it)", "lo: named by IFACE",]
         );
-        assert_eq!(said(&there, "any"), ["any: named by IFACE"]);
+        for with_any in ["any", "eth0,any", "any,auto"] {
+            assert_eq!(said(&there, with_any), ["any: named by IFACE, all interfaces"]);
+        }
         assert_eq!(said(&there, "lo,auto"), ["lo: named by IFACE", "eth0: the default route goes there"]);
     }
 

@@ -188,8 +188,8 @@ impl<S: FrameSink> Run<'_, S> {
         self.follow.restart();
         self.counters.opens += 1;
         let link = handle.link();
-        tracing::info!(interface = %self.options.interface, link = link.0, "capturing");
         self.sink.on_state(&State::Capturing { link });
+        tracing::info!(interface = %self.options.interface, link = link.0, "capturing");
         let open = Elapsed::start();
         let outcome = self.read_until_stopped(&mut handle);
         self.drain(&mut handle);

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use crate::flow::{ConnKey, FiveTuple};
+use crate::flow::FiveTuple;
 use table::{Snapshot, Table};
 
 /// The sockets that are ours. Clones share one table; sinks and the metrics endpoint write to it, captures read it.
@@ -102,7 +102,7 @@ impl View {
         if self.own.0.version.load(Ordering::Acquire) != self.version {
             self.update();
         }
-        !self.snapshot.is_empty() && self.snapshot.contains(tuple, &ConnKey::of(*tuple).0)
+        !self.snapshot.is_empty() && self.snapshot.contains(tuple)
     }
 
     /// The version under the lock belongs to the snapshot under the lock: writers change both while they hold it.

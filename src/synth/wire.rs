@@ -61,7 +61,10 @@ const IPV6: u16 = 0x86DD;
 const VLAN: u16 = 0x8100;
 const TCP: u8 = 6;
 const TTL: u8 = 64;
-const WINDOW: u16 = 502;
+/// Scaled by 128 (the option of the SYN) 3 MB: larger than what anyone sends without waiting for acknowledgements.
+const WINDOW: u16 = 24_576;
+/// The window of a SYN is never scaled (RFC 7323 §2.2).
+const SYN_WINDOW: u16 = 64_240;
 
 /// The frame of one segment.
 pub(super) fn render(wrap: &Wrap, out: &Outgoing<'_>) -> Vec<u8> {
@@ -167,7 +170,8 @@ fn tcp_segment(frame: &mut Vec<u8>, out: &Outgoing<'_>, pseudo: u64, offload: bo
     header[8..12].copy_from_slice(&out.ack.to_be_bytes());
     header[12] = (((20 + out.options.len()) / 4) << 4) as u8;
     header[13] = out.flags.0;
-    header[14..16].copy_from_slice(&WINDOW.to_be_bytes());
+    let window = if out.flags.syn() { SYN_WINDOW } else { WINDOW };
+    header[14..16].copy_from_slice(&window.to_be_bytes());
     let sum = if offload {
         !finish(pseudo)
     } else {

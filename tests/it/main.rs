@@ -8,10 +8,21 @@
 )]
 
 mod allocations;
+mod binary;
+mod canary;
+mod clock;
+mod community_id;
 mod compliance;
+mod corpora;
+mod fuzz_corpus;
+mod e2e;
+mod golden;
+mod limits;
 mod live;
 mod metamorphic;
 mod namespace;
 mod privilege;
 mod readme;
+mod replay_cli;
 mod spool;
+mod tidy;

@@ -19,7 +19,8 @@ pub(crate) fn ip(arguments: &str) {
     assert!(status.success(), "ip {arguments}");
 }
 
-fn enter() -> Result<(), String> {
+/// Puts this thread into a network namespace of its own, with loopback up.
+pub(crate) fn enter() -> Result<(), String> {
     #[allow(unsafe_code, reason = "std has no unshare(2)")]
     // SAFETY: takes no pointers; a network namespace of its own does not touch this thread's memory.
     let outcome = unsafe { libc::unshare(libc::CLONE_NEWNET) };

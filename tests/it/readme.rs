@@ -1,20 +1,129 @@
-//! What the README says about settings is what the program declares.
+//! What the README shows is what the program does: the table of settings, and the examples, which are made from the
+//! rendered traffic of `podtap demo`.
 
 use std::path::Path;
 
-const BEGIN: &str = "<!-- settings -->\n";
-const END: &str = "<!-- /settings -->";
+use podtap::assembly::Assembly;
+use podtap::config::Config;
+use podtap::demo::{RENDERED_SERVER, rendered};
+use podtap::flow::Timestamp;
+use podtap::format::{Observer, Pod, classic, ecs, text};
+use podtap::ledger::RecordLedger;
+use podtap::metrics::{KernelCounters, closing_lines};
+use podtap::record::Record;
+use podtap::settings::{Bounds, Settings};
+use podtap::shape::route::Routes;
+use podtap::sink::SinkCounts;
+use podtap::tcp::CloseReason;
+
+/// The lines of `FORMAT=text` worth showing, by what is in them.
+const SHOWN: [&str; 8] = ["/favicon.ico", "POST api", "orders/0 ", "2.0 MB", "payments", "/login/", "/hang", "/events"];
+/// 2026-03-01, noon.
+const NOON: Timestamp = Timestamp(1_772_366_400_000_000_000);
 
 #[test]
 fn the_settings_of_the_readme_are_the_declared_ones() {
+    holds("settings", &podtap::settings::markdown());
+}
+
+#[test]
+fn the_examples_of_the_readme_are_really_produced() {
+    let (records, ledger) = played();
+    let line = |write: &dyn Fn(&mut Vec<u8>, &Record), record: &Record| {
+        let mut out = Vec::new();
+        write(&mut out, record);
+        String::from_utf8(out).unwrap()
+    };
+    let eyes: Vec<_> = records.iter().map(|record| line(&|out, it| text::write_line(out, it, false), record)).collect();
+    let shown =
+        SHOWN.map(|what| eyes.iter().find(|line| line.contains(what)).unwrap_or_else(|| panic!("no {what}")).as_str());
+    holds("example text", &fenced("text", &shown.concat()));
+
+    let order = &records[eyes.iter().position(|line| line.contains("POST api")).unwrap()];
+    let json = line(&|out, it| _ = ecs::write_json_capped(out, it, &observer(), usize::MAX), order);
+    holds("example ecs", &fenced("json", &broken(&json)));
+    let json = line(&|out, it| _ = classic::write_json_capped(out, it, &observer(), usize::MAX), order);
+    holds("example classic", &fenced("json", &json));
+
+    let made = records.len() as u64;
+    let mut stdout = SinkCounts::default();
+    (stdout.ledger.offered, stdout.ledger.delivered) = (made, made);
+    let counted = RecordLedger { made, offered: made, ..RecordLedger::default() };
+    let lines = closing_lines(&ledger, &KernelCounters::default(), &counted, &[("stdout".to_owned(), stdout)]);
+    holds("example ledger", &fenced("text", &lines));
+}
+
+/// The README's part between `<!-- name -->` and `<!-- /name -->` is `expected`; with UPDATE it becomes so.
+fn holds(name: &str, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    // Tests run side by side: one at a time, each from the newest text.
+    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let readme = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = readme.split_once(BEGIN).expect("README.md has the line <!-- settings -->");
-    let (_, after) = rest.split_once(END).expect("README.md has the line <!-- /settings -->");
-    let expected = format!("{before}{BEGIN}{}{END}{after}", podtap::settings::markdown());
+    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+    let (before, rest) = readme.split_once(&begin).unwrap_or_else(|| panic!("README.md has no line {begin}"));
+    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("README.md has no line {end}"));
+    let wanted = format!("{before}{begin}{expected}{end}{after}");
     if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&path, expected).unwrap();
+        std::fs::write(&path, wanted).unwrap();
     } else {
-        assert!(readme == expected, "the settings in README.md are out of date: UPDATE=1 cargo test --test it readme");
+        assert!(readme == wanted, "\"{name}\" in README.md is out of date: UPDATE=1 cargo test --test it readme");
     }
+}
+
+fn played() -> (Vec<Record>, podtap::ledger::Ledger) {
+    let (settings, notes) = Settings::from_pairs([], [], |_| Err(String::new())).unwrap();
+    let bounds = Bounds::of(&settings, None);
+    let mut settings = settings;
+    settings.observer_id = podtap::settings::Auto::Given("readme".to_owned());
+    let assembly = Assembly::new(&Config { settings, bounds, notes }, vec![RENDERED_SERVER.ip]).unwrap();
+    let mut dissector = assembly.dissector();
+    for frame in rendered(NOON) {
+        dissector.handle_frame(&frame.as_frame(), |_| false);
+    }
+    dissector.finish(CloseReason::EndOfCapture);
+    let mut records = std::mem::take(dissector.records());
+    for record in &mut records {
+        let Record::Http(exchange) = record;
+        exchange.route = exchange.request.as_ref().and_then(|request| Routes::default().of_request(request));
+    }
+    (records, dissector.ledger())
+}
+
+fn observer() -> Observer {
+    Observer {
+        host_name: Some("node-1".into()),
+        hostname: Some("shop-7f9f".into()),
+        pod: Pod {
+            namespace: Some("shop".into()),
+            name: Some("shop-7f9f".into()),
+            ip: Some(RENDERED_SERVER.ip),
+            node: Some("node-1".into()),
+            ..Pod::default()
+        },
+        ..Observer::default()
+    }
+}
+
+fn fenced(language: &str, text: &str) -> String {
+    format!("```{language}\n{text}```\n")
+}
+
+/// A JSON object with a line for each of its own members: what is one line in reality, for a page.
+fn broken(json: &str) -> String {
+    let (mut depth, mut quoted, mut escaped) = (0, false, false);
+    let mut out = String::new();
+    for c in json.chars() {
+        out.push(c);
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            '{' | '[' if !quoted => depth += 1,
+            '}' | ']' if !quoted => depth -= 1,
+            ',' if !quoted && depth == 1 => out.push('\n'),
+            _ => {}
+        }
+    }
+    out
 }

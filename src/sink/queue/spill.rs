@@ -211,7 +211,13 @@ impl Queue {
         let mut state = self.lock();
         state.counts.spooled_bytes = spool.bytes();
         state.give_up_spooled(lost, Dropped::SpoolDamaged);
-        let Taken::Batch(batch, ticket) = taken else { return None };
+        let Taken::Batch(batch, ticket) = taken else {
+            if lost > 0 {
+                // What was to be waited for is gone: the worker looks again.
+                self.work.notify_one();
+            }
+            return None;
+        };
         let n = batch.records() as u64;
         let ledger = &mut state.counts.ledger;
         shift(&mut ledger.spooled, &mut ledger.in_flight, n);

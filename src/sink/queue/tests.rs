@@ -203,7 +203,7 @@ fn a_directory_that_somebody_removes_costs_what_was_in_it_and_that_is_counted() 
     queue.spill();
     std::fs::remove_dir_all(dir.0.join("fake")).unwrap();
     queue.offer(records(8..10));
-    assert_eq!(deliver_all(&queue), []);
+    assert!(deliver_all(&queue).is_empty());
     assert_eq!(queue.counts().dropped[Dropped::SpoolDamaged as usize], 8);
     queue.offer(records(10..16));
     queue.spill();

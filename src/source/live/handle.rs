@@ -66,9 +66,11 @@ impl std::error::Error for CaptureError {}
 
 /// Compiles a filter without opening anything, for the check at start; needs no capability.
 ///
-/// A filter may fit Ethernet and not the link type of another interface (`ether host …` on `any`): opening says so then.
-pub fn check_filter(filter: &str) -> Result<(), CaptureError> {
-    Capture::dead(Linktype::ETHERNET)
+/// A filter may fit Ethernet and not another link type (`ether host …` on `any`, whose frames are cooked); what the
+/// frames of a tunnel begin with is not known before it is open: opening says so then.
+pub fn check_filter(filter: &str, interface: &str) -> Result<(), CaptureError> {
+    let link = if interface == interfaces::ANY { Linktype(i32::from(SLL2.0)) } else { Linktype::ETHERNET };
+    Capture::dead(link)
         .and_then(|dead| dead.compile(filter, true))
         .map(drop)
         .map_err(|error| filter_error(filter, error))
@@ -201,13 +203,15 @@ mod tests {
 
     #[test]
     fn a_filter_is_checked_with_the_words_of_libpcap() {
-        assert_eq!(check_filter(""), Ok(()));
-        assert_eq!(check_filter("tcp port 80 and not host 10.0.0.1"), Ok(()));
-        let error = check_filter("tcp prot 80").unwrap_err().to_string();
+        assert_eq!(check_filter("", "eth0"), Ok(()));
+        assert_eq!(check_filter("tcp port 80 and not host 10.0.0.1", "any"), Ok(()));
+        assert_eq!(check_filter("ether host 02:00:00:00:00:01", "eth0"), Ok(()));
+        assert!(check_filter("ether host 02:00:00:00:00:01", "any").is_err());
+        let error = check_filter("tcp prot 80", "eth0").unwrap_err().to_string();
         assert!(error.starts_with("CAP_FILTER \"tcp prot 80\" is not a capture filter: "), "{error}");
         assert!(error.contains("syntax error"), "{error}");
-        assert!(check_filter("port 80\0").is_err());
-        assert!(check_filter("host nonsense.invalid.").is_err());
+        assert!(check_filter("port 80\0", "eth0").is_err());
+        assert!(check_filter("host nonsense.invalid.", "eth0").is_err());
     }
 
     #[test]

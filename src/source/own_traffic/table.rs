@@ -102,11 +102,11 @@ impl Snapshot {
         self.connections.is_empty() && self.listeners.is_empty() && self.half_bound.is_empty()
     }
 
-    /// `key` is the tuple's.
-    pub(super) fn contains(&self, tuple: &FiveTuple, key: &ConnKey) -> bool {
-        self.connections.contains(key)
-            || self.at_listener(&tuple.source)
+    /// Whether a segment between these two is ours. Asked for every segment: what is usually empty is looked at first.
+    pub(super) fn contains(&self, tuple: &FiveTuple) -> bool {
+        self.at_listener(&tuple.source)
             || self.at_listener(&tuple.destination)
+            || (!self.connections.is_empty() && self.connections.contains(&ConnKey::of(*tuple).0))
             || (!self.half_bound.is_empty() && self.is_half_bound(tuple))
     }
 
@@ -145,7 +145,7 @@ mod tests {
     fn is_own(table: &Table, source: &str, destination: &str) -> bool {
         let tuple = FiveTuple { source: endpoint(at(source)), destination: endpoint(at(destination)) };
         let snapshot = table.snapshot();
-        !snapshot.is_empty() && snapshot.contains(&tuple, &ConnKey::of(tuple).0)
+        !snapshot.is_empty() && snapshot.contains(&tuple)
     }
 
     fn table(addresses: &[&str]) -> Table {

@@ -11,7 +11,7 @@ use super::SynthFrame;
 use super::wire::{Outgoing, Wrap, render};
 use crate::flow::{FiveTuple, Timestamp};
 use crate::packet::TcpFlags;
-use end::{End, options};
+use end::{End, clock, options};
 
 /// Time between two frames that nothing else separates.
 const SPACING: u64 = 1_000;
@@ -284,8 +284,10 @@ impl Conversation {
         end.unacked = 0;
         end.ip_id = end.ip_id.wrapping_add(1);
         let (source, ip_id, ack) = (end.endpoint, end.ip_id, if flags.ack() { end.expected } else { 0 });
-        let tuple = FiveTuple { source, destination: self.end(side.peer()).endpoint };
-        let options = options(flags, at);
+        let options = options(flags, clock(at), end.echo);
+        let peer = self.end_mut(side.peer());
+        peer.echo = clock(at);
+        let tuple = FiveTuple { source, destination: peer.endpoint };
         let options = options.get(if flags.syn() { 0.. } else { 8.. }).unwrap_or_default();
         let segment = Outgoing { tuple, seq, ack, flags, options, payload, ip_id, outgoing };
         let bytes = render(&self.wrap, &segment);
@@ -293,7 +295,7 @@ impl Conversation {
         if !payload.is_empty() {
             self.last_data = at;
         }
-        // Acknowledgements that arrive later than the sender goes on do not hold it up.
+        // An acknowledgement that passes later than the sender goes on does not hold it up.
         if at == self.now {
             self.now = self.now.plus(SPACING);
         }

@@ -21,7 +21,7 @@ impl Conversation {
     /// A conversation that starts on 2026-03-01 at noon, with a round trip of 200 µs.
     pub fn new(client: Endpoint, server: Endpoint) -> Self {
         let start = Timestamp::new(1_772_366_400, 0);
-        let (client, server) = (End::new(client), End::new(server));
+        let (client, server) = (End::new(client, server), End::new(server, client));
         Self {
             client: End { expected: server.next, ..client },
             server: End { expected: client.next, ..server },

@@ -1,0 +1,26 @@
+//! The bodies of the fuzz targets: each takes any bytes and panics when something that must hold does not.
+//!
+//! Nothing here needs libFuzzer, so tests/it/fuzz_corpus.rs replays seeds and regressions through the same functions
+//! with the stable compiler.
+
+pub mod capture_file;
+pub mod choices;
+pub mod conversation;
+pub mod frames;
+pub mod pairs;
+pub mod seeds;
+pub mod settings;
+pub mod watch;
+pub mod words;
+
+/// A target: takes any bytes, panics on a finding.
+pub type Target = fn(&[u8]);
+
+/// Every target by name.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("frames", frames::run),
+    ("conversation", conversation::run),
+    ("pairs", pairs::run),
+    ("settings", settings::run),
+    ("capture_file", capture_file::run),
+];

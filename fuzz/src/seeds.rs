@@ -1,0 +1,188 @@
+//! Inputs to start from, made by podtap's own synth: the same ones every time, so none need be kept.
+
+use podtap::flow::Endpoint;
+use podtap::packet::LinkType;
+use podtap::settings::VARIABLES;
+use podtap::synth::{Conversation, Link, PcapWriter, Resolution, Side, SynthFrame, message, pcap};
+
+use super::conversation::Script;
+use super::frames::encode;
+
+/// The seeds of a target.
+pub fn of(target: &str) -> Vec<Vec<u8>> {
+    match target {
+        "frames" => frames(),
+        "conversation" => conversations(),
+        "pairs" => pairs(),
+        "settings" => settings(),
+        "capture_file" => capture_files(),
+        _ => Vec::new(),
+    }
+}
+
+fn play(c: Conversation) -> Conversation {
+    let get = message::request("GET", "/cart?id=7&token=x", &[("Host", "shop.local:8080"), ("Cookie", "a=b")], b"");
+    c.handshake()
+        .client(get)
+        .server(message::response("200 OK", &[("Content-Type", "application/json")], b"{\"a\":1}"))
+        .client(message::request("POST", "/orders", &[("Host", "shop"), ("Expect", "100-continue")], b"0123456789"))
+        .server("HTTP/1.1 100 Continue\r\n\r\n")
+        .server(message::chunked_response("201 Created", &[], &[b"one", b"two"]))
+        .close()
+}
+
+fn stages() -> Vec<Conversation> {
+    let v6 = |n: u16, port| Endpoint::new(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n), port);
+    vec![
+        Conversation::default(),
+        Conversation::default().vlans(&[100, 7]),
+        Conversation::default().link(Link::Sll),
+        Conversation::default().link(Link::Sll2(3)).segments_of(20),
+        Conversation::new(v6(1, 40_000), v6(2, 8080)).link(Link::Raw),
+    ]
+}
+
+fn frames() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for (n, stage) in stages().into_iter().enumerate() {
+        let frames = play(stage).frames();
+        let encoded = |frames: &[SynthFrame]| encode(n as u8, frames.iter().map(|f| (f.link, f.bytes.as_slice())));
+        seeds.push(encoded(&frames));
+        let mut turned = frames;
+        turned.swap(3, 4);
+        seeds.push(encoded(&turned));
+    }
+    let inner = play(Conversation::default().link(Link::Raw)).frames();
+    for wrap in [fragmented as fn(&SynthFrame) -> Vec<Vec<u8>>, six_in_four, vxlan] {
+        let wrapped: Vec<Vec<u8>> = inner.iter().flat_map(wrap).collect();
+        seeds.push(encode(0, wrapped.iter().map(|bytes| (LinkType(101), bytes.as_slice()))));
+    }
+    seeds
+}
+
+/// An IPv4 header by hand: what a tunnel or a fragment needs.
+fn ipv4(protocol: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
+    let len = (20 + payload.len() as u16).to_be_bytes();
+    let [high, low] = fragment.to_be_bytes();
+    let mut bytes = vec![0x45, 0, len[0], len[1], 0, 9, high, low, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    bytes.extend(payload);
+    bytes
+}
+
+fn fragmented(frame: &SynthFrame) -> Vec<Vec<u8>> {
+    let (first, second) = frame.bytes[20..].split_at(24);
+    vec![ipv4(6, 0x2000, first), ipv4(6, 3, second)]
+}
+
+fn six_in_four(frame: &SynthFrame) -> Vec<Vec<u8>> {
+    vec![ipv4(4, 0, &frame.bytes)]
+}
+
+fn vxlan(frame: &SynthFrame) -> Vec<Vec<u8>> {
+    let mut udp = vec![0x30, 0x39, 0x12, 0xb5, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 1, 0];
+    udp.extend([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0]);
+    udp.extend(&frame.bytes);
+    let len = (udp.len() as u16).to_be_bytes();
+    udp[4..6].copy_from_slice(&len);
+    vec![ipv4(17, 0, &udp)]
+}
+
+fn conversations() -> Vec<Vec<u8>> {
+    use Side::{Client, Server};
+    let get: &[&[u8]] = &[b"GET / HTTP/1.1\r\n", b"Host: shop.local:8080\r\n", b"\r\n"];
+    let post: &[&[u8]] =
+        &[b"POST /a?token=x HTTP/1.1\r\n", b"Expect: 100-continue\r\n", b"Content-Length: 5\r\n", b"\r\n"];
+    let sized: &[&[u8]] = &[b"HTTP/1.1 200 OK\r\n", b"Content-Length: 5\r\n", b"\r\n", b"hello"];
+    let chunked: &[&[u8]] =
+        &[b"HTTP/1.1 200 OK\r\n", b"Transfer-Encoding: chunked\r\n", b"\r\n", b"5\r\nhello\r\n", b"0\r\n\r\n"];
+    let until_close: &[&[u8]] = &[b"HTTP/1.1 200 OK\r\n", b"\r\n", b"hello"];
+    let upgrade: &[&[u8]] = &[b"GET / HTTP/1.1\r\n", b"Connection: Upgrade\r\nUpgrade: websocket\r\n", b"\r\n"];
+    let open = |n: u8| Script::new(n);
+    [
+        open(0).send(Client, get).send(Server, sized).send(Client, get).send(Server, chunked),
+        open(1).send(Client, get).send(Client, get).send(Client, get).send(Server, sized).send(Server, chunked),
+        open(2)
+            .send(Client, post)
+            .send(Server, &[b"HTTP/1.1 100 Continue\r\n\r\n"])
+            .send(Client, &[b"hello"])
+            .send(Server, sized),
+        open(3).send(Client, get).send(Server, until_close).raw(&[0x8a, 0x11, 0x0a, 0x11]),
+        open(4).send(Client, upgrade).send(Server, &[WORD_101]).send(Client, &[b"\0\x01\x02\x03"]),
+        open(5)
+            .send(Client, &[b"CONNECT db:5432 HTTP/1.1\r\n", b"\r\n"])
+            .send(Server, sized)
+            .send(Client, &[b"\0\x01\x02\x03"]),
+        open(6)
+            .send(Client, get)
+            .raw(&[0x87, 0, 200])
+            .send(Server, sized)
+            .raw(&[8, 37])
+            .send(Client, get)
+            .send(Server, sized),
+        open(7).send(Client, get).send(Server, sized).raw(&[11, 0]).send(Client, get).send(Server, sized).raw(&[14, 3]),
+        open(0).send(Client, &[b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 80\r\n"]).send(Client, get).send(Server, sized),
+        open(0).raw(&[5]).raw(&[1, 21, 43, 0, 30]).raw(&[0x85]).raw(&[9, 22, 43, 46, 0, 3]),
+        open(0)
+            .send(Client, &[b"HEAD /h HTTP/1.1\r\n", b"\r\n"])
+            .send(Server, &[b"HTTP/1.1 200 OK\r\n", b"Content-Length: 5\r\n", b"\r\n"]),
+    ]
+    .map(Script::bytes)
+    .to_vec()
+}
+
+const WORD_101: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
+
+fn pairs() -> Vec<Vec<u8>> {
+    let steps = |n: u8| (0..60u8).map(move |i| i.wrapping_mul(n).wrapping_add(n >> 3));
+    (0..12u8).map(|n| [n % 5].into_iter().chain(steps(7 * n + 3)).collect()).collect()
+}
+
+fn settings() -> Vec<Vec<u8>> {
+    let all = |value: fn(&'static str) -> &'static str| -> Vec<u8> {
+        VARIABLES
+            .iter()
+            .enumerate()
+            .flat_map(|(n, v)| [&[0x80 + n as u8], value(v.default).as_bytes(), b"\n"].concat())
+            .collect()
+    };
+    vec![
+        all(|default| default),
+        all(|_| "none"),
+        all(|_| "-1, x"),
+        b"FLUENTD_HSOT=x\nFORMAT=text\nSHOP_SERVICE_HOST=10.0.0.1\nSEND_LOGS_TO=stdout, file\nFILE_PATH=/tmp/x"
+            .to_vec(),
+        b"SAMPLE=0.5\nTAGS=a=b,c=d\nREDACT_PATH=/reset/*\nROUTES=/a/{id}\0FORMAT=ecs\nRATE_LIMIT=10/s".to_vec(),
+        b"IGNORE_STATUS=4xx,200\nTIMEOUT_AFTER_MS=1s\nOWN_IPS=10.0.0.1,::1\nTRUSTED_PROXIES=10.0.0.0/8".to_vec(),
+    ]
+}
+
+fn capture_files() -> Vec<Vec<u8>> {
+    let frames = play(Conversation::default()).frames();
+    let mut micro = PcapWriter::new(Vec::new(), LinkType(1), Resolution::Micro).expect("memory");
+    frames.iter().for_each(|frame| micro.write(frame).expect("memory"));
+    let whole = pcap(&frames);
+    let cut = whole[..whole.len() - 7].to_vec();
+    vec![whole, cut, micro.finish().expect("memory"), pcapng(&frames)]
+}
+
+/// pcapng by hand: a section, an interface with a name, enhanced packets.
+pub fn pcapng(frames: &[SynthFrame]) -> Vec<u8> {
+    let mut file = Vec::new();
+    block(&mut file, 0x0a0d_0d0a, &[&0x1a2b_3c4d_u32.to_le_bytes()[..], &[1, 0, 0, 0], &[0xff; 8]].concat());
+    let link = frames.first().map_or(1, |frame| frame.link.0);
+    let name = [2, 0, 4, 0, b'e', b't', b'h', b'0', 9, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0];
+    block(&mut file, 1, &[&link.to_le_bytes()[..], &[0; 6], &name].concat());
+    for frame in frames {
+        let at = frame.at.0 as u64;
+        let len = frame.bytes.len() as u32;
+        let numbers = [0, (at >> 32) as u32, at as u32, len, frame.wire_len].map(u32::to_le_bytes).concat();
+        let padding = vec![0; frame.bytes.len().next_multiple_of(4) - frame.bytes.len()];
+        block(&mut file, 6, &[&numbers[..], &frame.bytes, &padding].concat());
+    }
+    file
+}
+
+fn block(file: &mut Vec<u8>, kind: u32, body: &[u8]) {
+    let len = (12 + body.len() as u32).to_le_bytes();
+    file.extend([&kind.to_le_bytes()[..], &len, body, &len].concat());
+}

@@ -1,0 +1,85 @@
+//! What all sessions together may keep in memory: heads under way, and exchanges that wait for something.
+//!
+//! Nobody is cut short for what others keep as long as there is room: each connection may have a share of what is free,
+//! and a little even when nothing is. What is over that is told at once, as it is. Decides nothing about pairs.
+
+use crate::record::{Exchange, Header, Request, Response};
+
+use super::Context;
+use super::pairing::Slot;
+use super::session::Session;
+
+/// Of what is free, one connection may take one part in so many.
+const SHARE: usize = 8;
+/// What a head may grow to even when nothing is free, bytes.
+const LEAST_HEAD: usize = 1024;
+/// What a queue may hold even when nothing is free, bytes: an ordinary request or two.
+const LEAST_QUEUE: usize = 2048;
+/// What a place in a queue costs, also one whose record was told already.
+const PLACE: usize = size_of::<Slot>() + size_of::<Exchange>();
+
+impl Context {
+    fn free(&self) -> usize {
+        let waiting = usize::try_from(self.ledger.waiting).unwrap_or(usize::MAX);
+        self.config.max_kept_bytes.saturating_sub(self.kept.saturating_add(waiting))
+    }
+
+    /// How long a head may become now.
+    pub(super) fn head_limit(&self) -> usize {
+        self.config.max_head_bytes.min((self.free() / SHARE).max(LEAST_HEAD))
+    }
+
+    /// So many bytes are kept from now on.
+    pub(super) fn keep(&mut self, bytes: usize) {
+        self.kept += bytes;
+    }
+
+    /// So many bytes are kept no more.
+    pub(super) fn let_go(&mut self, bytes: usize) {
+        debug_assert!(self.kept >= bytes, "more goes than came");
+        self.kept = self.kept.saturating_sub(bytes);
+    }
+}
+
+/// Bytes that a request keeps outside its record.
+pub(super) fn of_request(request: &Request) -> usize {
+    let texts = [&request.host, &request.mime_type, &request.referrer, &request.id, &request.user_agent];
+    let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
+    request.method.len() + request.target.len() + texts + of_headers(&request.headers)
+}
+
+/// Bytes that a response keeps outside its record.
+pub(super) fn of_response(response: &Response) -> usize {
+    let texts: usize = [&response.phrase, &response.mime_type].into_iter().flatten().map(|text| text.len()).sum();
+    texts + of_headers(&response.headers)
+}
+
+/// Bytes that both halves keep outside their record.
+pub(super) fn of_exchange(exchange: &Exchange) -> usize {
+    exchange.request.as_ref().map_or(0, of_request) + exchange.response.as_ref().map_or(0, of_response)
+}
+
+fn of_headers(headers: &[Header]) -> usize {
+    headers.iter().map(|header| size_of::<Header>() + header.name.len() + header.value.len()).sum()
+}
+
+impl Session {
+    /// Runs `act` on the queue, keeps account of its places, and makes room where it takes too much.
+    pub(super) fn within_room(&mut self, cx: &mut Context, act: impl FnOnce(&mut Self, &mut Context)) {
+        cx.let_go(self.pairing.len() * PLACE);
+        act(self, cx);
+        cx.keep(self.pairing.len() * PLACE);
+        // As long as half of it is free nobody can have more than a share.
+        if cx.kept > cx.config.max_kept_bytes / 2 {
+            self.make_room(cx);
+        }
+    }
+
+    /// What waits longest is told first, without what it waits for.
+    fn make_room(&mut self, cx: &mut Context) {
+        let (limit, before) = ((cx.free() / SHARE).max(LEAST_QUEUE), self.pairing.len());
+        self.pairing.shrink_to(limit, |exchange| PLACE + exchange.map_or(0, of_exchange), &mut cx.left);
+        cx.let_go((before - self.pairing.len()) * PLACE);
+        self.emit_left(cx);
+    }
+}

@@ -1,0 +1,53 @@
+//! What `podtap check` finds about the capture. Opens nothing for long.
+
+use std::net::TcpListener;
+
+use super::iface;
+use crate::cli::check::Finding;
+use crate::settings::{Listen, Settings};
+use crate::source::interfaces::{Choice, Tables};
+use crate::source::live::check_filter;
+use crate::source::privilege::NotPermitted;
+
+/// One line for each thing the capture needs.
+pub fn check(settings: &Settings) -> Vec<Finding> {
+    let choices = Tables::read().choose(&iface(settings));
+    let mut findings = vec![capability(), filter(settings, &choices)];
+    findings.extend(choices.iter().map(interface));
+    findings.extend(settings.metrics_addr.as_ref().map(port));
+    findings
+}
+
+fn capability() -> Finding {
+    match NotPermitted::found() {
+        None => Finding::ok("may open interfaces (NET_RAW)"),
+        Some(missing) => Finding::fail("may not open interfaces", missing.to_string()),
+    }
+}
+
+fn filter(settings: &Settings, choices: &[Choice]) -> Finding {
+    let filter = settings.cap_filter.live().unwrap_or_default();
+    match choices.iter().try_for_each(|choice| check_filter(filter, &choice.interface)) {
+        Ok(()) => Finding::ok("CAP_FILTER compiles"),
+        Err(error) => Finding::fail(error.to_string(), "see pcap-filter(7)"),
+    }
+}
+
+fn interface(choice: &Choice) -> Finding {
+    if choice.exists {
+        Finding::ok(format!("interface {choice}"))
+    } else {
+        let what = format!("interface {} does not exist", choice.interface);
+        Finding::warn(what, "podtap waits for it; or change IFACE")
+    }
+}
+
+fn port(listen: &Listen) -> Finding {
+    let free = listen.candidates().iter().any(|address| TcpListener::bind(address).is_ok());
+    if free {
+        Finding::ok(format!("METRICS_ADDR: port {} is free", listen.port))
+    } else {
+        let what = format!("METRICS_ADDR: port {} is taken", listen.port);
+        Finding::warn(what, "podtap runs without metrics; or change it")
+    }
+}

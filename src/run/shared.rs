@@ -1,0 +1,169 @@
+//! What capture threads and the waiting main thread know of each other: whether there is traffic, who captures, which
+//! addresses are ours. Counters and records pass elsewhere (`metrics`, `sink`).
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::metrics::Metrics;
+
+/// Clones share one state.
+#[derive(Clone, Debug)]
+pub(super) struct Shared(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    frames: AtomicU64,
+    busy: AtomicUsize,
+    /// How many captures are open; the lock keeps the number and what `/readyz` says together.
+    capturing: Mutex<usize>,
+    metrics: Arc<Metrics>,
+    /// Counts the changes of `own_ips`.
+    version: AtomicU64,
+    own_ips: Mutex<Vec<IpAddr>>,
+}
+
+impl Shared {
+    pub(super) fn new(metrics: Arc<Metrics>, own_ips: Vec<IpAddr>) -> Self {
+        Self(Arc::new(State {
+            frames: AtomicU64::new(0),
+            busy: AtomicUsize::new(0),
+            capturing: Mutex::new(0),
+            metrics,
+            version: AtomicU64::new(0),
+            own_ips: Mutex::new(own_ips),
+        }))
+    }
+
+    /// Frames so far that were not our own, as of the last tick of each capture.
+    pub(super) fn frames(&self) -> u64 {
+        self.0.frames.load(Ordering::Relaxed)
+    }
+
+    /// Whether an exchange was open at the last tick of some capture.
+    pub(super) fn is_busy(&self) -> bool {
+        self.0.busy.load(Ordering::Relaxed) > 0
+    }
+
+    /// Takes these addresses over. True when they are others than before.
+    pub(super) fn set_own_ips(&self, now: &[IpAddr]) -> bool {
+        let mut own_ips = self.0.own_ips.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *own_ips != now;
+        if changed {
+            *own_ips = now.to_vec();
+            self.0.version.fetch_add(1, Ordering::Release);
+        }
+        changed
+    }
+
+    /// The part of one capture thread.
+    pub(super) fn part(&self) -> Part {
+        Part { shared: self.clone(), busy: false, capturing: false, version: 0 }
+    }
+
+    fn count_capturing(&self, one_more: bool) {
+        let mut capturing = self.0.capturing.lock().unwrap_or_else(PoisonError::into_inner);
+        *capturing = if one_more { *capturing + 1 } else { capturing.saturating_sub(1) };
+        self.0.metrics.set_capturing(*capturing > 0);
+    }
+}
+
+/// What one capture thread tells and asks. Dropped, it neither captures nor is busy any more.
+#[derive(Debug)]
+pub(super) struct Part {
+    shared: Shared,
+    busy: bool,
+    capturing: bool,
+    version: u64,
+}
+
+impl Part {
+    pub(super) fn set_capturing(&mut self, capturing: bool) {
+        if capturing != self.capturing {
+            self.capturing = capturing;
+            self.shared.count_capturing(capturing);
+        }
+    }
+
+    /// `frames` more, and whether an exchange is open now.
+    pub(super) fn tick(&mut self, frames: u64, busy: bool) {
+        let State { frames: all, busy: busy_ones, .. } = &*self.shared.0;
+        all.fetch_add(frames, Ordering::Relaxed);
+        match (self.busy, busy) {
+            (false, true) => _ = busy_ones.fetch_add(1, Ordering::Relaxed),
+            (true, false) => _ = busy_ones.fetch_sub(1, Ordering::Relaxed),
+            (true, true) | (false, false) => {}
+        }
+        self.busy = busy;
+    }
+
+    /// Our addresses, when they changed since the last call.
+    pub(super) fn new_own_ips(&mut self) -> Option<Vec<IpAddr>> {
+        let version = self.shared.0.version.load(Ordering::Acquire);
+        if version == self.version {
+            return None;
+        }
+        self.version = version;
+        Some(self.shared.0.own_ips.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.set_capturing(false);
+        self.tick(0, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::Sinks;
+
+    fn shared() -> (Shared, Arc<Metrics>) {
+        let metrics = Metrics::new(Sinks::default());
+        (Shared::new(Arc::clone(&metrics), vec![]), metrics)
+    }
+
+    #[test]
+    fn it_is_ready_as_long_as_one_of_the_interfaces_is_captured() {
+        let (shared, metrics) = shared();
+        let (mut a, mut b) = (shared.part(), shared.part());
+        for (change_a, change_b, ready) in
+            [(true, false, true), (true, true, true), (false, true, true), (false, false, false)]
+        {
+            a.set_capturing(change_a);
+            b.set_capturing(change_b);
+            assert_eq!(metrics.is_capturing(), ready, "{change_a} {change_b}");
+        }
+        a.set_capturing(true);
+        drop(a);
+        assert!(!metrics.is_capturing());
+    }
+
+    #[test]
+    fn it_is_busy_as_long_as_one_of_the_captures_is() {
+        let (shared, _) = shared();
+        let (mut a, mut b) = (shared.part(), shared.part());
+        a.tick(3, true);
+        b.tick(4, false);
+        a.tick(0, true);
+        assert_eq!((shared.frames(), shared.is_busy()), (7, true));
+        b.tick(0, true);
+        a.tick(0, false);
+        assert!(shared.is_busy());
+        drop(b);
+        assert!(!shared.is_busy());
+    }
+
+    #[test]
+    fn new_addresses_are_told_once_to_each_capture() {
+        let (shared, _) = shared();
+        let (mut a, mut b) = (shared.part(), shared.part());
+        let ip = [IpAddr::from([10, 0, 0, 7])];
+        assert!(a.new_own_ips().is_none());
+        assert!(shared.set_own_ips(&ip));
+        assert!(!shared.set_own_ips(&ip));
+        assert_eq!([a.new_own_ips(), a.new_own_ips(), b.new_own_ips()], [Some(ip.to_vec()), None, Some(ip.to_vec())]);
+    }
+}

@@ -1,0 +1,61 @@
+//! Whole records, byte for byte: captures that podtap's own synth renders, through the binary, against tests/golden.
+//!
+//! `UPDATE=1 cargo test --test it golden` writes them anew; then read what changed.
+
+mod scenarios;
+
+use std::path::PathBuf;
+
+use podtap::synth::{SynthFrame, pcap};
+
+use crate::binary::replay;
+use scenarios::SCENARIOS;
+
+/// The pod is the server.
+const ENV: &[(&str, &str)] = &[("OWN_IPS", "10.0.0.2,2001:db8::2"), ("LOGHEADERS", "x-kept,location,set-cookie")];
+
+fn records(frames: &[SynthFrame]) -> String {
+    let ran = replay(&pcap(frames), ENV);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("DOES NOT ADD UP"), "{}", ran.stderr);
+    // The only part of a record that changes with a release.
+    ran.stdout.replace(concat!(r#""version":""#, env!("CARGO_PKG_VERSION"), r#"""#), r#""version":"VERSION""#)
+}
+
+fn file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.json"))
+}
+
+#[test]
+fn every_scenario_gives_the_records_that_were_read_and_found_right() {
+    let update = std::env::var_os("UPDATE").is_some();
+    let mut wrong = Vec::new();
+    for (name, play) in SCENARIOS {
+        let seen = records(&play());
+        if update {
+            std::fs::create_dir_all(file(name).parent().unwrap()).unwrap();
+            std::fs::write(file(name), &seen).unwrap();
+        }
+        let expected = std::fs::read_to_string(file(name)).unwrap_or_default();
+        if seen != expected {
+            wrong.push(format!("{name}:\n{}", difference(&expected, &seen)));
+        }
+    }
+    let how = "if that is right: UPDATE=1 cargo test --test it golden";
+    assert!(wrong.is_empty(), "{}\n{how}", wrong.join("\n"));
+}
+
+/// The lines that are not the same, old and new.
+fn difference(expected: &str, seen: &str) -> String {
+    let old = expected.lines().filter(|line| !seen.lines().any(|other| other == *line)).map(|line| format!("- {line}"));
+    let new = seen.lines().filter(|line| !expected.lines().any(|other| other == *line)).map(|line| format!("+ {line}"));
+    old.chain(new).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn no_golden_file_is_without_its_scenario() {
+    for entry in std::fs::read_dir(file("x").parent().unwrap()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(SCENARIOS.iter().any(|(known, _)| format!("{known}.json") == name), "{name}");
+    }
+}

@@ -1,0 +1,202 @@
+//! `podtap replay`, as its user runs it.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use podtap::synth::{Conversation, message, pcap};
+
+use crate::binary::{podtap, replay, run};
+use crate::fuzz_corpus::targets::seeds::pcapng;
+
+fn conversation(exchanges: u32) -> Conversation {
+    (0..exchanges).fold(Conversation::default().handshake(), |c, n| {
+        c.client(message::request("GET", &format!("/{n}"), &[("Host", "shop")], b"")).server(message::response(
+            "200 OK",
+            &[],
+            b"hello",
+        ))
+    })
+}
+
+fn capture(exchanges: u32) -> Vec<u8> {
+    pcap(&conversation(exchanges).close().frames())
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    out.write_all(bytes).unwrap();
+    out.finish().unwrap()
+}
+
+/// A folder that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("podtap-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().to_owned()
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn every_kind_of_capture_gives_the_same_records_and_twice_the_same() {
+    let folder = Folder::new("kinds");
+    let frames = conversation(5).close().frames();
+    let (pcap, pcapng) = (pcap(&frames), pcapng(&frames));
+    let expected = replay(&pcap, &[]);
+    assert_eq!((expected.code, expected.lines().len()), (Some(0), 5), "{}", expected.stderr);
+    assert!(expected.stderr.contains("Nothing lost; the ledger adds up."), "{}", expected.stderr);
+    for (name, bytes) in [("a.pcap", pcap.clone()), ("a.pcap.gz", gzip(&pcap)), ("b.pcapng.gz", gzip(&pcapng))] {
+        let file = folder.file(name, &bytes);
+        let ran = run(&["replay", &file], &[], b"");
+        assert_eq!((ran.code, &ran.stderr), (Some(0), &expected.stderr), "{name}");
+        let names_interface = name.contains("pcapng");
+        let lines = if names_interface { without_interface(&ran.stdout) } else { ran.stdout.clone() };
+        assert_eq!(lines, expected.stdout, "{name}");
+        assert_eq!(run(&["replay", "-"], &[], &bytes).stdout, ran.stdout, "{name} on standard input");
+    }
+}
+
+/// pcapng names the interface.
+fn without_interface(lines: &str) -> String {
+    let part = r#""observer":{"ingress":{"interface":{"name":"eth0"}}},"#;
+    assert_eq!(lines.matches(part).count(), lines.lines().count());
+    lines.replace(part, "")
+}
+
+#[test]
+fn several_files_are_one_capture() {
+    let folder = Folder::new("several");
+    let frames = conversation(4).close().frames();
+    let (a, b) = frames.split_at(frames.len() / 2);
+    let (a, b) = (folder.file("a.pcap", &pcap(a)), folder.file("b.pcap", &pcap(b)));
+    let ran = run(&["replay", &a, &b], &[], b"");
+    assert_eq!((ran.code, ran.stdout), (Some(0), replay(&pcap(&frames), &[]).stdout));
+}
+
+#[test]
+fn a_cut_file_gives_the_records_up_to_the_cut_a_message_and_exit_code_1() {
+    let folder = Folder::new("cut");
+    let whole = capture(10);
+    let all = replay(&whole, &[]);
+    for (name, bytes) in [("cut.pcap", whole.clone()), ("cut.pcap.gz", gzip(&whole))] {
+        let cut = folder.file(name, &bytes[..bytes.len() * 2 / 3]);
+        let ran = run(&["replay", &cut], &[], b"");
+        assert_eq!(ran.code, Some(1));
+        let answered = ran.lines().into_iter().filter(|line| line.contains("\"status_code\"")).collect::<Vec<_>>();
+        assert!((3..10).contains(&answered.len()), "{}", ran.stdout);
+        assert_eq!(answered, all.lines()[..answered.len()]);
+        let message = ran.stderr.lines().find(|line| line.starts_with("podtap: ")).unwrap_or_default();
+        assert!(message.contains(name) && message.contains("cut"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("adds up"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_named_with_the_reason() {
+    let folder = Folder::new("unreadable");
+    let text = folder.file("notes.txt", b"no capture at all\n");
+    let empty = folder.file("empty.pcap", b"");
+    let bad_name = folder.file("bad\x1b[31m.pcap", b"x");
+    let good = folder.file("good.pcap", &capture(1));
+    for path in [&text, &empty, &folder.path("missing.pcap"), &bad_name, &folder.path("")] {
+        let ran = run(&["replay", path], &[], b"");
+        assert_eq!(ran.code, Some(1), "{path}");
+        let first = ran.stderr.lines().next().unwrap_or_default();
+        assert!(first.starts_with("podtap: ") && first.len() > 20, "{path}: {}", ran.stderr);
+        assert!(!ran.stderr.contains('\x1b') && ran.stdout.is_empty());
+    }
+    // What can be read is read all the same.
+    let ran = run(&["replay", &text, &good], &[], b"");
+    assert_eq!((ran.code, ran.lines().len()), (Some(1), 1));
+}
+
+#[test]
+fn wrong_settings_and_arguments_end_with_exit_code_2_before_anything_is_read() {
+    let wrong = run(&["replay", "-"], &[("FORMAT", "xml"), ("SAMPLE", "7")], &capture(1));
+    assert_eq!(wrong.code, Some(2));
+    assert!(wrong.stderr.contains("FORMAT") && wrong.stderr.contains("SAMPLE") && wrong.stdout.is_empty());
+    assert_eq!(run(&["replay"], &[], b"").code, Some(2));
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_replay_quietly_with_exit_code_0() {
+    let capture = capture(20_000);
+    let mut child = podtap(&["replay", "-"], &[])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let feed = std::thread::spawn(move || stdin.write_all(&capture));
+    let mut first = [0; 100];
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut first).unwrap();
+    drop(stdout);
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let _ = feed.join();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(!stderr.to_lowercase().contains("broken pipe") && !stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
+fn every_format_has_one_line_for_each_exchange() {
+    let capture = capture(3);
+    let ecs = replay(&capture, &[("FORMAT", "ecs")]);
+    assert_eq!(replay(&capture, &[]).stdout, ecs.stdout, "ecs is the default where no eyes are");
+    let classic = replay(&capture, &[("FORMAT", "classic")]);
+    let text = replay(&capture, &[("FORMAT", "text")]);
+    for ran in [&ecs, &classic, &text] {
+        assert_eq!((ran.code, ran.lines().len()), (Some(0), 3), "{ran:?}");
+    }
+    assert!(ecs.stdout.contains("\"url\":{\"original\":\"/0\""));
+    assert!(classic.stdout.contains("\"url\":\"/0\"") && classic.stdout.contains("\"resCode\":200"));
+    assert!(text.stdout.contains("GET  shop/0") && !text.stdout.contains('\x1b'));
+    assert_eq!(
+        run(&["replay", "-", "--format", "text"], &[("FORMAT", "ecs")], &capture).stdout,
+        text.stdout,
+        "flags win"
+    );
+}
+
+#[test]
+fn every_sink_gets_the_same_lines() {
+    let folder = Folder::new("sinks");
+    let path = folder.path("records.json");
+    let ran = replay(&capture(50), &[("SEND_LOGS_TO", "stdout, file"), ("FILE_PATH", &path)]);
+    assert_eq!((ran.code, ran.lines().len()), (Some(0), 50), "{}", ran.stderr);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), ran.stdout);
+}
+
+#[test]
+fn own_addresses_give_the_direction() {
+    let direction = |own| {
+        let line = replay(&capture(1), &[("OWN_IPS", own)]).stdout;
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        json["network"]["direction"].as_str().map(str::to_owned)
+    };
+    assert_eq!(direction("10.0.0.2").as_deref(), Some("ingress"));
+    assert_eq!(direction("10.0.0.1").as_deref(), Some("egress"));
+    assert_eq!(direction("10.0.0.1,10.0.0.2").as_deref(), Some("internal"));
+    assert_eq!(direction("192.0.2.1"), None);
+}
