@@ -10,6 +10,7 @@ pub mod frames;
 pub mod pairs;
 pub mod seeds;
 pub mod settings;
+pub mod spool;
 pub mod watch;
 pub mod words;
 
@@ -23,4 +24,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("pairs", pairs::run),
     ("settings", settings::run),
     ("capture_file", capture_file::run),
+    ("spool", spool::run),
 ];

@@ -185,19 +185,38 @@ fn decode_record(marker: Marker, bytes: &[u8]) -> Option<(Stored<'_>, &[u8])> {
     Some((Stored { ordinal: u32::from_le_bytes(*ordinal), item }, behind))
 }
 
-/// For fuzzing: reads any bytes as a segment; returns readable records, lost ones and damaged bytes. Together with the
-/// header they account for every byte.
-pub fn survey(bytes: &[u8]) -> Option<(usize, u64, u64)> {
+/// What there is in a segment's bytes, whatever they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// Ids of the records that can be read, in order.
+    pub ids: Vec<String>,
+    /// Records known to be lost.
+    pub lost: u64,
+    /// Bytes of what can be read.
+    pub whole: u64,
+    /// Bytes of what cannot.
+    pub damaged: u64,
+}
+
+/// Reads any bytes as a segment: what the fuzz target holds on to. `None` without a usable header.
+pub fn survey(bytes: &[u8]) -> Option<Survey> {
     let (header, rest) = Header::decode(bytes).ok()?;
     let mut records = Records::new(header.marker, rest);
-    let mut read = 0;
-    let used: usize = records
-        .by_ref()
-        .map(|stored| stored.item.id.len() + stored.item.body.len() + RECORD_COST)
-        .inspect(|_| read += 1)
-        .sum();
-    assert_eq!(used as u64 + records.damaged, rest.len() as u64, "a byte that was neither read nor counted");
-    Some((read, records.lost, records.damaged))
+    let (mut ids, mut whole) = (Vec::new(), 0);
+    for stored in records.by_ref() {
+        ids.push(stored.item.id.to_owned());
+        whole += (stored.item.id.len() + stored.item.body.len() + RECORD_COST) as u64;
+    }
+    Some(Survey { ids, lost: records.lost, whole, damaged: records.damaged })
+}
+
+/// A segment of these records; the fuzz target damages it.
+pub fn segment<'a>(marker: [u8; 4], encoding: &str, items: impl IntoIterator<Item = Item<'a>>) -> Vec<u8> {
+    let mut out = Header::new(marker, encoding).encode();
+    for (ordinal, item) in (0..).zip(items) {
+        encode_record(&mut out, marker, ordinal, &item);
+    }
+    out
 }
 
 #[cfg(test)]
@@ -210,7 +229,7 @@ mod tests {
 
     /// A segment of these bodies and the offset behind each record.
     fn segment(bodies: &[Vec<u8>]) -> (Vec<u8>, Vec<usize>) {
-        let mut out = Header::new(MARKER, "fake/ecs").encode();
+        let mut out = super::segment(MARKER, "fake/ecs", []);
         let mut ends = Vec::new();
         for (n, body) in bodies.iter().enumerate() {
             let id = format!("id-{n}");
@@ -280,7 +299,11 @@ mod tests {
         ) {
             let mut bytes = if whole { segment(&[b"a".to_vec()]).0 } else { Vec::new() };
             bytes.extend_from_slice(&noise);
-            let _ = survey(&bytes);
+            let header = segment(&[]).0.len();
+            if let Some(found) = survey(&bytes) {
+                prop_assert!(whole == !found.ids.is_empty() || !whole);
+                prop_assert_eq!(found.whole + found.damaged, (bytes.len() - header) as u64);
+            }
         }
     }
 
