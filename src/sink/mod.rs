@@ -9,8 +9,11 @@
 //! deliveries and backoff short; what is left goes to the spool, or is counted as dropped.
 
 pub mod batch;
+pub mod connect;
 pub mod dead_letter;
 pub mod file;
+pub mod fluentd;
+pub mod logstash;
 mod queue;
 pub mod spool;
 pub mod stdout;
