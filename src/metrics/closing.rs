@@ -161,6 +161,8 @@ fn record_lines(lines: &mut Vec<Line>, records: &RecordLedger, sinks: &[(String,
             .term(l.queued, "queued")
             .term(l.in_flight, "in flight")
             .term(l.spooled, "spooled");
+        let line = line.beside(l.recovered, "of them from an earlier run");
+        let line = line.beside(sink.spool_damaged_bytes, "damaged bytes in the spool");
         lines.push(line.beside(sink.failed_attempts, "failed attempts"));
     }
 }

@@ -307,6 +307,7 @@ fn overflow(directory: &Path) {
     let undelivered = Undelivered { spool: Some(spool), dead_letters: None };
     let options = Options { queue: QueueLimits { records: 100_000, bytes: 4 << 20 }, ..OPTIONS };
     let sink = spawn_all("line", vec![LineSink::new(NOBODY)], options, undelivered).unwrap();
+    let start_of_writing = now();
     for n in (0..2_500_000).step_by(1000) {
         sink.offer(piece(n..n + 1000));
         watch(&sink, |counts| counts.queued_bytes < 3 << 20);
@@ -316,10 +317,16 @@ fn overflow(directory: &Path) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     println!("most {}", most.trim().trim_end_matches(" kB"));
-    let start = now();
+    println!("wrote in {:?}", start_of_writing.elapsed());
+    let start_of_end = now();
     let counts = Sinks::new(vec![sink]).finish(Duration::from_secs(1)).remove(0).1;
     assert_eq!(counts.ledger.imbalance(), None);
-    println!("ended in {:?}, spooled {}", start.elapsed(), counts.ledger.spooled);
+    println!("ended in {:?}, spooled {}", start_of_end.elapsed(), counts.ledger.spooled);
+    let start_of_scan = now();
+    let sink = start(directory, NOBODY);
+    let again = watch(&sink, |counts| counts.ledger.recovered > 0);
+    println!("found again in {:?}", start_of_scan.elapsed());
+    assert_eq!(again.ledger.recovered, counts.ledger.spooled);
 }
 
 #[test]

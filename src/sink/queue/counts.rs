@@ -65,7 +65,8 @@ const CLASS_LEN: usize = 40;
 pub struct RejectedBy(Vec<(CompactString, u64)>);
 
 impl RejectedBy {
-    pub(super) fn add(&mut self, reason: &str, n: u64) {
+    /// Counts records refused for `reason`.
+    pub fn add(&mut self, reason: &str, n: u64) {
         let class = class(reason);
         let known = self.0.iter().position(|(known, _)| *known == class);
         let class = if known.is_none() && self.0.len() + 1 >= REASON_CLASSES { "other".into() } else { class };

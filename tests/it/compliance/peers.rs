@@ -1,66 +1,136 @@
 //! Who takes part in the suite: add a sink here and it is held to all of it.
 
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 
+use podtap::sink::connect::{Connector, HostPort, Timeouts};
 use podtap::sink::file::{FileOptions, FileSink};
-use podtap::sink::{Options, SinkHandle, Undelivered, spawn_all};
+use podtap::sink::fluentd::{Fluentd, FluentdOptions, encode_msgpack};
+use podtap::sink::logstash::{Logstash, LogstashOptions, Transport};
+use podtap::sink::{Options, Sink, SinkHandle, Undelivered, spawn_all};
 
 use super::door::Door;
-use super::line::{self, LineSink};
+use super::line::{self, LineSink, PATIENCE};
+use super::servers::{self, Store};
 use super::{Behaviour, Dir, Fault, Peer, ids_in};
 
-pub(crate) const ALL: &[fn() -> Box<dyn Peer>] = &[line, file];
+pub(crate) const ALL: &[fn() -> Box<dyn Peer>] = &[line, file, forward, beats, http, tcp];
 
-/// What every server of a protocol over TCP has: a door before it, a behaviour, a store.
-struct Network {
+/// A server of some protocol over TCP behind a door, and how to make a sink that goes to it.
+struct Network<S> {
+    name: &'static str,
     door: Door,
-    behaviour: Arc<Mutex<Behaviour>>,
-    got: Arc<Mutex<Vec<String>>>,
+    /// Of the plain protocol; the others only know how to behave.
+    behaviour: Option<Arc<Mutex<Behaviour>>>,
+    acknowledges: bool,
+    got: Store,
+    sink: fn(host: &str, port: u16) -> S,
+    body: fn(&str) -> Vec<u8>,
 }
 
-/// The plain protocol.
-struct Line(Network);
-
-fn line() -> Box<dyn Peer> {
-    let (behaviour, got) = (Arc::new(Mutex::new(Behaviour::Good)), Arc::default());
-    let backend = line::server(Arc::clone(&behaviour), Arc::clone(&got));
-    Box::new(Line(Network { door: Door::to(backend), behaviour, got }))
+impl<S: Sink> Network<S> {
+    fn new(
+        name: &'static str,
+        serve: fn(TcpStream, &Store) -> Option<()>,
+        sink: fn(host: &str, port: u16) -> S,
+    ) -> Self {
+        let got = Store::default();
+        let door = Door::to(servers::start(Arc::clone(&got), serve));
+        Self { name, door, behaviour: None, acknowledges: true, got, sink, body: json_line }
+    }
 }
 
-impl Peer for Line {
+fn json_line(message: &str) -> Vec<u8> {
+    format!("{{\"message\":\"{message}\"}}\n").into_bytes()
+}
+
+impl<S: Sink> Peer for Network<S> {
     fn name(&self) -> &'static str {
-        "line"
+        self.name
     }
 
     fn faults(&self) -> &'static [Fault] {
-        &Fault::NETWORK
+        // What only the kernel acknowledges is delivered under most of them.
+        if self.acknowledges { &Fault::NETWORK } else { &[Fault::Refuses, Fault::ReadsSlowly] }
+    }
+
+    fn acknowledges(&self) -> bool {
+        self.acknowledges
     }
 
     fn answers_each(&self) -> bool {
-        true
+        self.behaviour.is_some()
+    }
+
+    fn body(&self, message: &str) -> Vec<u8> {
+        (self.body)(message)
     }
 
     fn set(&mut self, fault: Fault) {
-        self.0.door.set(fault);
+        self.door.set(fault);
     }
 
     fn behave(&mut self, behaviour: Behaviour) {
-        *self.0.behaviour.lock().unwrap() = behaviour;
+        *self.behaviour.as_ref().unwrap().lock().unwrap() = behaviour;
     }
 
     fn spawn(&self, concurrency: usize, options: Options, undelivered: Undelivered) -> SinkHandle {
-        let address = self.0.door.address().to_string();
-        let sinks = (0..concurrency).map(|_| LineSink::new(&address)).collect();
-        spawn_all(self.name(), sinks, options, undelivered).unwrap()
+        let address = self.door.address();
+        let sinks = (0..concurrency).map(|_| (self.sink)(&address.ip().to_string(), address.port())).collect();
+        spawn_all(self.name, sinks, options, undelivered).unwrap()
     }
 
     fn spawn_astray(&self, options: Options, undelivered: Undelivered) -> Option<SinkHandle> {
-        Some(spawn_all(self.name(), vec![LineSink::new("gone.invalid:1")], options, undelivered).unwrap())
+        Some(spawn_all(self.name, vec![(self.sink)("gone.invalid", 1)], options, undelivered).unwrap())
     }
 
     fn got(&self) -> Vec<String> {
-        self.0.got.lock().unwrap().clone()
+        self.got.lock().unwrap().clone()
     }
+}
+
+/// The plain protocol, whose server can take or refuse single records.
+fn line() -> Box<dyn Peer> {
+    let (behaviour, got) = (Arc::new(Mutex::new(Behaviour::Good)), Store::default());
+    let door = Door::to(line::server(Arc::clone(&behaviour), Arc::clone(&got)));
+    let behaviour = Some(behaviour);
+    let sink = |host: &str, port| LineSink::new(&format!("{host}:{port}"));
+    Box::new(Network { name: "line", door, behaviour, acknowledges: true, got, sink, body: json_line })
+}
+
+fn connector(host: &str, port: u16) -> Connector {
+    let timeouts = Timeouts { lookup: PATIENCE, connect: PATIENCE, tls: PATIENCE };
+    Connector::new(vec![HostPort { host: host.to_owned(), port }], None, timeouts)
+}
+
+fn forward() -> Box<dyn Peer> {
+    let sink = |host: &str, port| {
+        Fluentd::new(connector(host, port), FluentdOptions { timeout: PATIENCE, ..FluentdOptions::default() })
+    };
+    let body = |message: &str| {
+        let mut out = Vec::new();
+        encode_msgpack(&serde_json::json!({ "message": message }), &mut out).unwrap();
+        out
+    };
+    Box::new(Network { body, ..Network::new("fluentd", servers::forward, sink) })
+}
+
+fn logstash(transport: Transport, host: &str, port: u16) -> Logstash {
+    let options = LogstashOptions { transport, timeout: PATIENCE, ..LogstashOptions::default() };
+    Logstash::new(connector(host, port), options).unwrap()
+}
+
+fn beats() -> Box<dyn Peer> {
+    Box::new(Network::new("beats", servers::beats, |host, port| logstash(Transport::Beats, host, port)))
+}
+
+fn http() -> Box<dyn Peer> {
+    Box::new(Network::new("http", servers::http, |host, port| logstash(Transport::Http, host, port)))
+}
+
+fn tcp() -> Box<dyn Peer> {
+    let peer = Network::new("tcp", servers::lines, |host, port| logstash(Transport::Tcp, host, port));
+    Box::new(Network { acknowledges: false, ..peer })
 }
 
 /// A file; what is wrong with it is that its directory leads nowhere.
@@ -93,8 +163,16 @@ impl Peer for File {
         &[Fault::Refuses]
     }
 
+    fn acknowledges(&self) -> bool {
+        true
+    }
+
     fn answers_each(&self) -> bool {
         false
+    }
+
+    fn body(&self, message: &str) -> Vec<u8> {
+        json_line(message)
     }
 
     fn set(&mut self, fault: Fault) {
