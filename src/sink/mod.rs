@@ -9,7 +9,9 @@
 //! deliveries and backoff short; what is left is counted as dropped.
 
 pub mod batch;
+pub mod connect;
 pub mod file;
+pub mod fluentd;
 mod queue;
 pub mod stdout;
 mod worker;
