@@ -132,6 +132,11 @@ impl Connector {
         &self.hosts
     }
 
+    /// Whether connections are encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Connects to the first host that can be reached.
     pub async fn connect(&mut self) -> Result<Connected, ConnectError> {
         let mut failed: Option<ConnectError> = None;

@@ -12,6 +12,7 @@ pub mod batch;
 pub mod connect;
 pub mod file;
 pub mod fluentd;
+pub mod logstash;
 mod queue;
 pub mod stdout;
 mod worker;

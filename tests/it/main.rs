@@ -20,6 +20,7 @@ mod fuzz_corpus;
 mod golden;
 mod limits;
 mod live;
+mod logstash;
 mod metamorphic;
 mod namespace;
 mod privilege;
