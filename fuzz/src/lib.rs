@@ -3,6 +3,8 @@
 //! Nothing here needs libFuzzer, so tests/it/fuzz_corpus.rs replays seeds and regressions through the same functions
 //! with the stable compiler.
 
+#[cfg(feature = "es")]
+pub mod bulk_answer;
 pub mod capture_file;
 pub mod choices;
 pub mod conversation;
@@ -23,4 +25,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("pairs", pairs::run),
     ("settings", settings::run),
     ("capture_file", capture_file::run),
+    #[cfg(feature = "es")]
+    ("bulk_answer", bulk_answer::run),
 ];

@@ -16,8 +16,27 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "pairs" => pairs(),
         "settings" => settings(),
         "capture_file" => capture_files(),
+        "bulk_answer" => bulk_answers(),
         _ => Vec::new(),
     }
+}
+
+/// How many records, the status, the body.
+fn bulk_answers() -> Vec<Vec<u8>> {
+    let error = r#"{"type":"document_parsing_exception","reason":"[1:5] failed to parse"}"#;
+    let item = |status: u16, error: &str| format!(r#"{{"create":{{"status":{status},"error":{error}}}}}"#);
+    let items = |items: &[String]| format!(r#"{{"errors":true,"items":[{}]}}"#, items.join(","));
+    let main = r#"{"version":{"number":"8.7.1","build_flavor":"default"},"tagline":"You Know, for Search"}"#;
+    [
+        (1, 200, items(&[item(201, "null")])),
+        (3, 200, items(&[item(409, error), item(429, error), item(400, error)])),
+        (2, 200, items(&[item(503, "\"busy\""), item(404, error)])),
+        (2, 401, format!(r#"{{"error":{error},"status":401}}"#)),
+        (1, 413, String::new()),
+        (0, 200, main.to_owned()),
+    ]
+    .map(|(records, status, body): (u8, u16, String)| [&[records], &status.to_be_bytes()[..], body.as_bytes()].concat())
+    .to_vec()
 }
 
 fn play(c: Conversation) -> Conversation {

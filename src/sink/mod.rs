@@ -10,6 +10,8 @@
 
 pub mod batch;
 pub mod connect;
+#[cfg(feature = "es")]
+pub mod elasticsearch;
 pub mod file;
 pub mod fluentd;
 pub mod logstash;

@@ -15,6 +15,7 @@ mod community_id;
 mod corpora;
 mod demo;
 mod e2e;
+mod elasticsearch;
 mod fluentd;
 mod fuzz_corpus;
 mod golden;
