@@ -12,6 +12,7 @@ pub mod frames;
 pub mod pairs;
 pub mod seeds;
 pub mod settings;
+pub mod spool;
 pub mod watch;
 pub mod words;
 
@@ -27,4 +28,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("capture_file", capture_file::run),
     #[cfg(feature = "es")]
     ("bulk_answer", bulk_answer::run),
+    ("spool", spool::run),
 ];

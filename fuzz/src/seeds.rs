@@ -1,8 +1,10 @@
 //! Inputs to start from, made by podtap's own synth: the same ones every time, so none need be kept.
 
-use podtap::flow::Endpoint;
+use podtap::flow::{Endpoint, Timestamp};
 use podtap::packet::LinkType;
 use podtap::settings::VARIABLES;
+use podtap::sink::batch::Item;
+use podtap::sink::spool::layout::segment;
 use podtap::synth::{Conversation, Link, PcapWriter, Resolution, Side, SynthFrame, message, pcap};
 
 use super::conversation::Script;
@@ -17,6 +19,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "settings" => settings(),
         "capture_file" => capture_files(),
         "bulk_answer" => bulk_answers(),
+        "spool" => spools(),
         _ => Vec::new(),
     }
 }
@@ -37,6 +40,18 @@ fn bulk_answers() -> Vec<Vec<u8>> {
     ]
     .map(|(records, status, body): (u8, u16, String)| [&[records], &status.to_be_bytes()[..], body.as_bytes()].concat())
     .to_vec()
+}
+
+fn spools() -> Vec<Vec<u8>> {
+    let item = |id, body| Item { id, at: Timestamp(1), body };
+    let whole = segment([1, 2, 3, 4], "ecs", [item("a", &b"{}"[..]), item("b", b"{\"n\":1}"), item("c", b"")]);
+    let behind = |first: &[u8], rest: &[u8]| [first, rest].concat();
+    vec![
+        behind(&[0], &whole),
+        behind(&[0], &whole[..whole.len() - 3]),
+        behind(&[1, 0, 40, 1, 0], b"{}\0{\"a\":1}\0\0last"),
+        behind(&[1, 0, 9, 60, 0xff], b"one\0two\0three\0four"),
+    ]
 }
 
 fn play(c: Conversation) -> Conversation {
