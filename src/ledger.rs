@@ -259,15 +259,20 @@ pub struct RecordLedger {
 }
 
 /// offered = delivered + rejected + dropped + queued + in flight + spooled, for one sink.
+///
+/// What an earlier run left in the spool is offered again by being found there: it counts in `offered` and, beside
+/// it, in `recovered`. So `offered - recovered` is what the pipeline of this run offered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkLedger {
-    /// Offered by the pipeline.
+    /// Offered by the pipeline, or found in the spool.
     pub offered: u64,
+    /// Beside the equation: of `offered`, those found in the spool.
+    pub recovered: u64,
     /// Accepted by the target.
     pub delivered: u64,
     /// Refused by the target for good.
     pub rejected: u64,
-    /// Given up: queue full, closed pipe, shutdown.
+    /// Given up: queue or spool full, closed pipe, shutdown.
     pub dropped: u64,
     /// Gauge: in the queue.
     pub queued: u64,

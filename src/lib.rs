@@ -24,6 +24,8 @@ pub mod config;
 pub mod logging;
 pub mod source;
 pub mod sink;
+#[cfg(feature = "es")]
+pub mod setup;
 pub mod metrics;
 pub mod demo;
 // whole: wiring only

@@ -3,6 +3,8 @@
 //! Nothing here needs libFuzzer, so tests/it/fuzz_corpus.rs replays seeds and regressions through the same functions
 //! with the stable compiler.
 
+#[cfg(feature = "es")]
+pub mod bulk_answer;
 pub mod capture_file;
 pub mod choices;
 pub mod conversation;
@@ -10,6 +12,7 @@ pub mod frames;
 pub mod pairs;
 pub mod seeds;
 pub mod settings;
+pub mod spool;
 pub mod watch;
 pub mod words;
 
@@ -23,4 +26,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("pairs", pairs::run),
     ("settings", settings::run),
     ("capture_file", capture_file::run),
+    #[cfg(feature = "es")]
+    ("bulk_answer", bulk_answer::run),
+    ("spool", spool::run),
 ];

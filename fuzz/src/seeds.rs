@@ -1,8 +1,10 @@
 //! Inputs to start from, made by podtap's own synth: the same ones every time, so none need be kept.
 
-use podtap::flow::Endpoint;
+use podtap::flow::{Endpoint, Timestamp};
 use podtap::packet::LinkType;
 use podtap::settings::VARIABLES;
+use podtap::sink::batch::Item;
+use podtap::sink::spool::layout::segment;
 use podtap::synth::{Conversation, Link, PcapWriter, Resolution, Side, SynthFrame, message, pcap};
 
 use super::conversation::Script;
@@ -16,8 +18,40 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "pairs" => pairs(),
         "settings" => settings(),
         "capture_file" => capture_files(),
+        "bulk_answer" => bulk_answers(),
+        "spool" => spools(),
         _ => Vec::new(),
     }
+}
+
+/// How many records, the status, the body.
+fn bulk_answers() -> Vec<Vec<u8>> {
+    let error = r#"{"type":"document_parsing_exception","reason":"[1:5] failed to parse"}"#;
+    let item = |status: u16, error: &str| format!(r#"{{"create":{{"status":{status},"error":{error}}}}}"#);
+    let items = |items: &[String]| format!(r#"{{"errors":true,"items":[{}]}}"#, items.join(","));
+    let main = r#"{"version":{"number":"8.7.1","build_flavor":"default"},"tagline":"You Know, for Search"}"#;
+    [
+        (1, 200, items(&[item(201, "null")])),
+        (3, 200, items(&[item(409, error), item(429, error), item(400, error)])),
+        (2, 200, items(&[item(503, "\"busy\""), item(404, error)])),
+        (2, 401, format!(r#"{{"error":{error},"status":401}}"#)),
+        (1, 413, String::new()),
+        (0, 200, main.to_owned()),
+    ]
+    .map(|(records, status, body): (u8, u16, String)| [&[records], &status.to_be_bytes()[..], body.as_bytes()].concat())
+    .to_vec()
+}
+
+fn spools() -> Vec<Vec<u8>> {
+    let item = |id, body| Item { id, at: Timestamp(1), body };
+    let whole = segment([1, 2, 3, 4], "ecs", [item("a", &b"{}"[..]), item("b", b"{\"n\":1}"), item("c", b"")]);
+    let behind = |first: &[u8], rest: &[u8]| [first, rest].concat();
+    vec![
+        behind(&[0], &whole),
+        behind(&[0], &whole[..whole.len() - 3]),
+        behind(&[1, 0, 40, 1, 0], b"{}\0{\"a\":1}\0\0last"),
+        behind(&[1, 0, 9, 60, 0xff], b"one\0two\0three\0four"),
+    ]
 }
 
 fn play(c: Conversation) -> Conversation {

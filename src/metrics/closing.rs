@@ -161,6 +161,8 @@ fn record_lines(lines: &mut Vec<Line>, records: &RecordLedger, sinks: &[(String,
             .term(l.queued, "queued")
             .term(l.in_flight, "in flight")
             .term(l.spooled, "spooled");
+        let line = line.beside(l.recovered, "of them from an earlier run");
+        let line = line.beside(sink.spool_damaged_bytes, "damaged bytes in the spool");
         lines.push(line.beside(sink.failed_attempts, "failed attempts"));
     }
 }
@@ -277,7 +279,7 @@ Nothing lost; the ledger adds up.
         kernel.dropped = 12;
         ledger.streams.gap_bytes = 4096;
         let sink = &mut sinks[0].1;
-        (sink.ledger.delivered, sink.ledger.rejected, sink.ledger.dropped, sink.dropped) = (0, 1, 2, [1, 0, 1]);
+        (sink.ledger.delivered, sink.ledger.rejected, sink.ledger.dropped, sink.dropped) = (0, 1, 2, [1, 0, 1, 0, 0]);
         let text = closing_lines(&ledger, &kernel, &records, &sinks);
         let losses: Vec<_> = text.lines().filter(|line| line.starts_with("LOST")).collect();
         let expected = [
@@ -302,7 +304,7 @@ Nothing lost; the ledger adds up.
     fn what_a_reader_that_left_did_not_read_is_counted_but_no_loss() {
         let (ledger, kernel, records, mut sinks) = quiet_run();
         let sink = &mut sinks[0].1;
-        (sink.ledger.delivered, sink.ledger.dropped, sink.dropped) = (1, 2, [0, 2, 0]);
+        (sink.ledger.delivered, sink.ledger.dropped, sink.dropped) = (1, 2, [0, 2, 0, 0, 0]);
         let text = closing_lines(&ledger, &kernel, &records, &sinks);
         assert!(text.contains("= 1 delivered + 2 dropped (gone 2)\n") && !text.contains("LOST"), "{text}");
     }

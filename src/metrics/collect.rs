@@ -194,8 +194,14 @@ impl Page<'_> {
         type Column = fn(&SinkCounts) -> u64;
         let each = |column: Column| sinks.iter().map(move |(name, sink)| ([("sink", name.as_str())], column(sink)));
         self.counters("sink_offered_records", "Records offered to the sink.", each(|s| s.ledger.offered))?;
+        let help = "Of those offered: left in the spool by an earlier run.";
+        self.counters("sink_recovered_records", help, each(|s| s.ledger.recovered))?;
         self.counters("sink_delivered_records", "Records its target accepted.", each(|s| s.ledger.delivered))?;
         self.counters("sink_rejected_records", "Records its target refused for good.", each(|s| s.ledger.rejected))?;
+        let by_reason = sinks.iter().flat_map(|(name, sink)| {
+            sink.rejected.iter().map(|(reason, n)| ([("sink", name.as_str()), ("reason", reason)], n))
+        });
+        self.counters("sink_rejections", "Rejected records by reason, in the target's words; at most 16.", by_reason)?;
         let dropped = sinks.iter().flat_map(|(name, sink)| {
             let reasons = Dropped::ALL.iter().map(|reason| reason.name()).zip(sink.dropped);
             reasons.map(|(reason, n)| ([("sink", name.as_str()), ("reason", reason)], n))
@@ -205,6 +211,9 @@ impl Page<'_> {
         self.gauges("sink_queued_bytes", "Bytes in the sink's queue, as limited.", each(|s| s.queued_bytes))?;
         self.gauges("sink_in_flight_records", "Records being delivered.", each(|s| s.ledger.in_flight))?;
         self.gauges("sink_spooled_records", "Records on disk.", each(|s| s.ledger.spooled))?;
+        self.gauges("sink_spooled_bytes", "Bytes of the spool's segments.", each(|s| s.spooled_bytes))?;
+        let help = "Bytes found in the spool that are no readable record; a torn write is among them.";
+        self.counters("sink_spool_damaged_bytes", help, each(|s| s.spool_damaged_bytes))?;
         let help = "Attempts to deliver that failed and are repeated.";
         self.counters("sink_failed_attempts", help, each(|s| s.failed_attempts))
     }

@@ -190,7 +190,9 @@ fn labels_of<'a>(page: &'a str, name: &str) -> BTreeSet<&'a str> {
 #[test]
 fn the_reference_in_docs_is_the_page_itself() {
     let mut snapshot = Metrics::new(Sinks::default()).snapshot();
-    snapshot.sinks = vec![("stdout".into(), SinkCounts::default())];
+    let mut sink = SinkCounts::default();
+    sink.rejected.add("mapping: x", 1);
+    snapshot.sinks = vec![("stdout".into(), sink)];
     snapshot.red.observe(&exchange("GET", Some(200), "/", 5));
     let mut registry = Registry::with_prefix("podtap");
     registry.register_collector(Box::new(snapshot));

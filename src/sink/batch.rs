@@ -165,6 +165,16 @@ impl Batch {
         self.pieces.push(piece);
     }
 
+    /// Appends the records of another batch.
+    pub fn extend(&mut self, other: Self) {
+        other.into_pieces().for_each(|piece| self.push(piece));
+    }
+
+    /// Its pieces, in order.
+    pub fn into_pieces(self) -> impl DoubleEndedIterator<Item = Piece> {
+        self.pieces.into_iter()
+    }
+
     /// Number of records.
     pub fn records(&self) -> usize {
         self.records

@@ -6,11 +6,18 @@
 //! reads, a disk), and nothing else notices.
 //!
 //! Shutdown is end-of-stream: `close` lets the queue run empty, `finish` waits for that within a grace time, then cuts
-//! deliveries and backoff short; what is left is counted as dropped.
+//! deliveries and backoff short; what is left goes to the spool, or is counted as dropped.
 
 pub mod batch;
+pub mod connect;
+#[cfg(feature = "es")]
+pub mod elasticsearch;
+pub mod dead_letter;
 pub mod file;
+pub mod fluentd;
+pub mod logstash;
 mod queue;
+pub mod spool;
 pub mod stdout;
 mod worker;
 mod write;
@@ -21,9 +28,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use self::batch::{Batch, Block, Piece};
+use self::dead_letter::DeadLetters;
 use self::queue::Queue;
-pub use self::queue::{BatchLimits, Dropped, QueueLimits, SinkCounts, WhenFull};
+pub use self::queue::{BatchLimits, Dropped, QueueLimits, RejectedBy, SinkCounts, WhenFull};
+use self::spool::SpoolOptions;
 pub use self::worker::Backoff;
+use self::worker::Terms;
 
 /// A target for records.
 pub trait Sink: Send + 'static {
@@ -49,7 +59,7 @@ pub struct Delivery {
 pub struct Rejected {
     /// Its position in the batch.
     pub index: usize,
-    /// The target's words.
+    /// The target's words; they are counted by what stands before the first colon.
     pub reason: String,
 }
 
@@ -94,11 +104,41 @@ impl Default for Options {
     }
 }
 
+/// What becomes of records that are not delivered.
+#[derive(Clone, Debug, Default)]
+pub struct Undelivered {
+    /// Where they wait beside memory, and for the next run.
+    pub spool: Option<SpoolOptions>,
+    /// Where those are kept that the target refused for good.
+    pub dead_letters: Option<DeadLetters>,
+}
+
 /// Starts the worker of `sink` on a thread of its own.
 pub fn spawn<S: Sink>(name: &str, sink: S, options: Options) -> io::Result<SinkHandle> {
-    let queue = Arc::new(Queue::new(name, options.queue, options.when_full));
+    spawn_all(name, vec![sink], options, Undelivered::default())
+}
+
+/// Starts one worker for each of `sinks`, which all lead to one target: so many deliveries at once (X_CONCURRENCY), and
+/// with more than one of them batches may overtake each other. They share a queue, a ledger and a thread; with a spool
+/// there is a second thread, which writes to disk.
+pub fn spawn_all<S: Sink>(
+    name: &str,
+    sinks: Vec<S>,
+    options: Options,
+    undelivered: Undelivered,
+) -> io::Result<SinkHandle> {
+    let mut queue = Queue::new(name, options.queue, options.when_full);
+    if let Some(spool) = undelivered.spool {
+        queue = queue.with_spool(spool, sinks.len());
+    }
+    let queue = Arc::new(queue);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let work = worker::run(sink, Arc::clone(&queue), options.batch, options.backoff);
+    let terms = Terms { batch: options.batch, backoff: options.backoff, dead_letters: undelivered.dead_letters };
+    let work = worker::run_all(sinks, Arc::clone(&queue), terms);
+    if queue.has_spool() {
+        let queue = Arc::clone(&queue);
+        std::thread::Builder::new().name(format!("spool-{name}")).spawn(move || queue.keep())?;
+    }
     // Not joined: a thread that hangs in a write must not keep the program from ending. `queue` tells its end.
     std::thread::Builder::new().name(format!("sink-{name}")).spawn(move || runtime.block_on(work))?;
     Ok(SinkHandle { queue })
@@ -134,30 +174,45 @@ impl SinkHandle {
 
 /// How long a worker may take to notice that its time is over.
 const ABORT_PATIENCE: Duration = Duration::from_millis(250);
+/// Of the grace time at most so much, and at most a quarter, is kept for writing the rest to the spool.
+const SPOOL_RESERVE: Duration = Duration::from_secs(3);
 
 /// All sinks of this run.
 #[derive(Clone, Debug, Default)]
-pub struct Sinks(Vec<SinkHandle>);
+pub struct Sinks {
+    sinks: Vec<SinkHandle>,
+    dead_letters: Option<DeadLetters>,
+}
 
 impl Sinks {
     /// These.
     pub fn new(sinks: Vec<SinkHandle>) -> Self {
-        Self(sinks)
+        Self { sinks, dead_letters: None }
     }
 
-    /// Each.
+    /// And where they bury what is refused: ended after them, counted beside them.
+    #[must_use]
+    pub fn with_dead_letters(self, dead_letters: Option<DeadLetters>) -> Self {
+        Self { dead_letters, ..self }
+    }
+
+    /// Each, without the dead letters.
     pub fn iter(&self) -> impl Iterator<Item = &SinkHandle> {
-        self.0.iter()
+        self.sinks.iter()
+    }
+
+    fn with_letters(&self) -> impl Iterator<Item = &SinkHandle> {
+        self.sinks.iter().chain(self.dead_letters.as_ref().map(DeadLetters::handle))
     }
 
     /// Names and ledgers at this moment.
     pub fn counts(&self) -> Vec<(String, SinkCounts)> {
-        self.iter().map(|sink| (sink.name().to_owned(), sink.counts())).collect()
+        self.with_letters().map(|sink| (sink.name().to_owned(), sink.counts())).collect()
     }
 
     /// SIGHUP.
     pub fn reload(&self) {
-        self.iter().for_each(|sink| sink.queue.reload());
+        self.with_letters().for_each(|sink| sink.queue.reload());
     }
 
     /// Waits until no sink is left of those there were: then the program has nothing more to do, and ends with exit
@@ -166,7 +221,7 @@ impl Sinks {
         for sink in self.iter() {
             sink.queue.ended().await;
         }
-        if self.0.is_empty() {
+        if self.sinks.is_empty() {
             std::future::pending::<()>().await;
         }
     }
@@ -176,23 +231,34 @@ impl Sinks {
         self.iter().for_each(|sink| sink.queue.abort());
     }
 
-    /// Takes nothing more, delivers what is queued within `grace`, counts the rest as dropped. Blocks: call it where
-    /// blocking is fine (`spawn_blocking`). The ledgers are final: nothing queued, nothing in flight.
+    /// Takes nothing more, delivers what is queued within `grace`, spools the rest or counts it as dropped. Blocks: call
+    /// it where blocking is fine (`spawn_blocking`). The ledgers are final: nothing queued, nothing in flight.
     pub fn finish(&self, grace: Duration) -> Vec<(String, SinkCounts)> {
         self.iter().for_each(|sink| sink.queue.close());
-        self.wait(grace);
+        let spooling = self.iter().any(|sink| sink.queue.has_spool());
+        let reserve = if spooling { (grace / 4).min(SPOOL_RESERVE) } else { Duration::ZERO };
+        self.wait(grace - reserve, |sink, patience| sink.queue.wait_left(patience));
         self.abort();
-        self.wait(ABORT_PATIENCE);
-        // A worker that hangs in a system call ends with the process.
-        self.iter().filter(|sink| !sink.has_ended()).for_each(|sink| sink.queue.end());
+        self.wait(ABORT_PATIENCE, |sink, patience| sink.queue.wait_left(patience));
+        // A worker that hangs in a system call ends with the process; what it holds is still in its hands.
+        self.iter().for_each(|sink| sink.queue.leave());
+        self.wait(reserve.max(ABORT_PATIENCE), |sink, patience| sink.queue.wait_ended(patience));
+        self.iter().for_each(|sink| sink.queue.end());
+        if let Some(letters) = self.dead_letters.as_ref().map(DeadLetters::handle) {
+            letters.queue.close();
+            letters.queue.wait_left(ABORT_PATIENCE);
+            letters.queue.abort();
+            letters.queue.wait_left(ABORT_PATIENCE);
+            letters.queue.leave();
+        }
         self.counts()
     }
 
     #[allow(clippy::disallowed_methods, reason = "a deadline over several waits needs the clock of this machine")]
-    fn wait(&self, patience: Duration) {
+    fn wait(&self, patience: Duration, wait: impl Fn(&SinkHandle, Duration) -> bool) {
         let start = Instant::now();
         for sink in self.iter() {
-            sink.queue.wait_ended(patience.saturating_sub(start.elapsed()));
+            wait(sink, patience.saturating_sub(start.elapsed()));
         }
     }
 }

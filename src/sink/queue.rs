@@ -5,6 +5,13 @@
 //! consumer a task. Records and ledger change under one lock, taken once per block or batch and never held while
 //! waiting: so `offered = delivered + rejected + dropped + queued + in flight + spooled` holds at every moment anybody
 //! can look.
+//!
+//! With a spool the queue goes on on disk (`spill`): its oldest records move there when memory is half full, and none of
+//! memory is delivered while older ones lie on disk.
+
+mod counts;
+mod flight;
+mod spill;
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -14,8 +21,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+pub use self::counts::{Dropped, RejectedBy, SinkCounts};
+pub(super) use self::flight::InFlight;
+use self::spill::Disk;
 use super::batch::{Batch, ENTRY_COST, Piece};
-use crate::ledger::SinkLedger;
 
 /// How much may wait in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,45 +55,6 @@ pub enum WhenFull {
     Wait,
 }
 
-/// Why a record was dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Dropped {
-    /// The queue was full.
-    QueueFull,
-    /// The target is gone for good: a closed pipe.
-    Gone,
-    /// podtap ended before it could be delivered.
-    Shutdown,
-}
-
-impl Dropped {
-    /// All reasons.
-    pub const ALL: [Self; 3] = [Self::QueueFull, Self::Gone, Self::Shutdown];
-
-    /// The name in metrics and closing lines.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::QueueFull => "queue_full",
-            Self::Gone => "gone",
-            Self::Shutdown => "shutdown",
-        }
-    }
-}
-
-/// One sink's ledger, and what stands beside it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SinkCounts {
-    /// The equation.
-    pub ledger: SinkLedger,
-    /// `ledger.dropped` by reason.
-    pub dropped: [u64; Dropped::ALL.len()],
-    /// Attempts to deliver that failed and were, or will be, repeated.
-    pub failed_attempts: u64,
-    /// Gauge: bytes in the queue, as limited.
-    pub queued_bytes: u64,
-}
-
 /// A queue's life; it only goes forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
@@ -93,7 +63,9 @@ enum Phase {
     Closed,
     /// The time for that is over.
     Aborted,
-    /// The worker has gone.
+    /// The workers have gone, or are given up; what is left is being spooled.
+    Left,
+    /// Nothing moves any more.
     Ended,
 }
 
@@ -106,18 +78,42 @@ struct Waiting {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Waiting>,
+    /// Given back by a worker at its end, older than `waiting`; counted as queued, but in no limit.
+    returned: Batch,
     records: usize,
     bytes: usize,
     counts: SinkCounts,
-    reload: bool,
+    /// Of `counts.ledger.in_flight`: those that are on disk too.
+    in_flight_on_disk: u64,
+    /// How often a reload was asked for.
+    reloads: u64,
+    /// The last attempt to deliver failed.
+    failing: bool,
+    /// The spool is being opened: what it holds comes first.
+    opening: bool,
+    /// Records taken out of `waiting` are being written to the spool; they count as queued until they are there.
+    spilling: bool,
+    /// The target wants nothing more, not even later.
+    unwanted: bool,
+    /// Why records are lost at the end, where the phase does not say it.
+    why_lost: Option<Dropped>,
 }
 
-/// What the worker shall do next.
+/// What a worker shall do next.
 #[derive(Debug)]
-pub(super) enum Next {
-    Deliver(Batch),
+pub(super) enum Next<'a> {
+    Deliver(InFlight<'a>),
     Reload,
     End,
+}
+
+/// What a look at the queue comes to.
+enum Look<'a> {
+    Do(Next<'a>),
+    /// The oldest records are on disk.
+    Read,
+    /// Until something happens, or until then.
+    Wait(Option<Instant>),
 }
 
 /// A bounded queue with its ledger; shared by the producers and the worker of one sink.
@@ -130,8 +126,9 @@ pub(super) struct Queue {
     phase: watch::Sender<Phase>,
     /// For threads: space in the queue, or the end.
     changed: Condvar,
-    /// For the worker: records, a reload, or the end.
+    /// For the workers: records, a reload, or the end.
     work: Notify,
+    disk: Option<Disk>,
 }
 
 impl Queue {
@@ -144,6 +141,7 @@ impl Queue {
             phase: watch::Sender::new(Phase::Open),
             changed: Condvar::new(),
             work: Notify::new(),
+            disk: None,
         }
     }
 
@@ -165,6 +163,7 @@ impl Queue {
             // A record larger than the whole queue goes through an empty one: nothing would ever make room for it.
             let fit = if state.records == 0 { fit.max(1) } else { fit };
             state.enqueue(piece.split_front(fit));
+            self.wake_spooler(&state);
             if piece.records() == 0 {
                 // Unlocked first: the worker, once awake, wants the lock at once.
                 drop(state);
@@ -191,15 +190,20 @@ impl Queue {
         }
     }
 
-    /// The next batch, as soon as it is full or old enough; the records are in flight from then on.
-    pub(super) async fn next(&self, limits: &BatchLimits) -> Next {
+    /// The next batch, as soon as it is full or old enough; the records are in flight from then on. `reloads` is what
+    /// this worker has done of them.
+    pub(super) async fn next(&self, limits: &BatchLimits, reloads: &mut u64) -> Next<'_> {
         loop {
             let mut work = pin!(self.work.notified());
             work.as_mut().enable();
-            match self.ready(limits, Instant::now()) {
-                Ok(next) => return next,
-                Err(None) => work.await,
-                Err(Some(due)) => tokio::select! {
+            match self.look(limits, Instant::now(), reloads) {
+                Look::Do(next) => return next,
+                Look::Read => match self.read(limits) {
+                    Some(flight) => return Next::Deliver(flight),
+                    None => work.await,
+                },
+                Look::Wait(None) => work.await,
+                Look::Wait(Some(due)) => tokio::select! {
                     () = work => {}
                     () = tokio::time::sleep_until(due) => {}
                 },
@@ -207,48 +211,64 @@ impl Queue {
         }
     }
 
-    /// What to do at `now`, or when to look again at the latest.
-    fn ready(&self, limits: &BatchLimits, now: Instant) -> Result<Next, Option<Instant>> {
+    /// What to do at `now`.
+    fn look(&self, limits: &BatchLimits, now: Instant, reloads: &mut u64) -> Look<'_> {
         let mut state = self.lock();
         let phase = self.phase();
         if phase >= Phase::Aborted {
-            return Ok(Next::End);
+            return Look::Do(Next::End);
         }
-        if std::mem::take(&mut state.reload) {
-            return Ok(Next::Reload);
+        if *reloads != state.reloads {
+            *reloads = state.reloads;
+            return Look::Do(Next::Reload);
+        }
+        if state.opening || state.spilling {
+            return Look::Wait(None);
+        }
+        if state.counts.ledger.spooled > 0 {
+            return Look::Read;
         }
         let Some(oldest) = state.waiting.front() else {
-            return if phase == Phase::Closed { Ok(Next::End) } else { Err(None) };
+            if phase == Phase::Open {
+                return Look::Wait(None);
+            }
+            // For the next worker.
+            self.work.notify_one();
+            return Look::Do(Next::End);
         };
         let due = oldest.since + limits.age;
         let full = state.records >= limits.records || state.bytes >= limits.bytes;
         if !full && phase == Phase::Open && due > now {
-            return Err(Some(due));
+            return Look::Wait(Some(due));
         }
         let batch = state.take(limits);
+        if !state.waiting.is_empty() {
+            // For the next worker.
+            self.work.notify_one();
+        }
         drop(state);
         self.changed.notify_all();
-        Ok(Next::Deliver(batch))
-    }
-
-    /// Moves records out of flight; what was already given up stays so.
-    pub(super) fn settle(&self, delivered: usize, rejected: usize) {
-        let mut state = self.lock();
-        let ledger = &mut state.counts.ledger;
-        for (column, n) in [(&mut ledger.delivered, delivered), (&mut ledger.rejected, rejected)] {
-            let n = (n as u64).min(ledger.in_flight);
-            ledger.in_flight -= n;
-            *column += n;
-        }
+        Look::Do(Next::Deliver(InFlight::new(self, batch, None)))
     }
 
     pub(super) fn count_failed_attempt(&self) {
-        self.lock().counts.failed_attempts += 1;
+        let mut state = self.lock();
+        state.counts.failed_attempts += 1;
+        state.failing = true;
+        self.wake_spooler(&state);
     }
 
-    /// Asks the worker to call `Sink::reload`.
+    /// Counts rejected records by the class of their reason; returns how many there were in all.
+    pub(super) fn count_rejected(&self, reason: &str, n: u64) -> u64 {
+        let mut state = self.lock();
+        state.counts.rejected.add(reason, n);
+        state.counts.rejected.iter().map(|(_, n)| n).sum()
+    }
+
+    /// Asks the workers to call `Sink::reload`.
     pub(super) fn reload(&self) {
-        self.lock().reload = true;
+        self.lock().reloads += 1;
+        self.work.notify_waiters();
         self.work.notify_one();
     }
 
@@ -262,13 +282,46 @@ impl Queue {
         self.advance(self.lock(), Phase::Aborted);
     }
 
-    /// Nothing will be delivered any more: the worker has ended, or hangs and is given up.
+    /// The target is gone for good: nothing is kept for it.
+    pub(super) fn gone(&self) {
+        let mut state = self.lock();
+        state.unwanted = true;
+        state.why_lost.get_or_insert(Dropped::Gone);
+        self.advance(state, Phase::Aborted);
+    }
+
+    /// A worker broke down: the others stop too, what is left is kept.
+    pub(super) fn broken(&self) {
+        let mut state = self.lock();
+        state.why_lost.get_or_insert(Dropped::Gone);
+        self.advance(state, Phase::Aborted);
+    }
+
+    /// The workers have ended, or hang and are given up: what is left goes to the spool, or is counted as dropped.
+    pub(super) fn leave(&self) {
+        let mut state = self.lock();
+        if self.phase() == Phase::Open {
+            state.why_lost.get_or_insert(Dropped::Gone);
+        }
+        self.advance(state, Phase::Left);
+        if self.disk.is_none() {
+            self.end();
+        }
+    }
+
+    /// Nothing will move any more.
     pub(super) fn end(&self) {
         let mut state = self.lock();
-        let why = if self.phase() == Phase::Open { Dropped::Gone } else { Dropped::Shutdown };
+        if self.has_ended() {
+            return;
+        }
+        let why = state.why_lost.unwrap_or(Dropped::Shutdown);
         state.waiting.clear();
+        state.returned = Batch::default();
         (state.records, state.bytes) = (0, 0);
+        let on_disk = std::mem::take(&mut state.in_flight_on_disk);
         let ledger = &mut state.counts.ledger;
+        shift(&mut ledger.in_flight, &mut ledger.spooled, on_disk);
         let lost = std::mem::take(&mut ledger.queued) + std::mem::take(&mut ledger.in_flight);
         state.count_dropped(lost, why);
         self.advance(state, Phase::Ended);
@@ -286,14 +339,23 @@ impl Queue {
         self.reached(Phase::Ended).await;
     }
 
-    /// Blocks until the worker has ended, for at most `patience`; says whether it has.
+    /// Blocks until the workers have gone, for at most `patience`; says whether they have.
+    pub(super) fn wait_left(&self, patience: Duration) -> bool {
+        self.wait_for(Phase::Left, patience)
+    }
+
+    /// Blocks until nothing moves any more, for at most `patience`; says whether it does.
     pub(super) fn wait_ended(&self, patience: Duration) -> bool {
+        self.wait_for(Phase::Ended, patience)
+    }
+
+    fn wait_for(&self, phase: Phase, patience: Duration) -> bool {
         let guard = self.lock();
         let _guard = self
             .changed
-            .wait_timeout_while(guard, patience, |_| !self.has_ended())
+            .wait_timeout_while(guard, patience, |_| self.phase() < phase)
             .unwrap_or_else(PoisonError::into_inner);
-        self.has_ended()
+        self.phase() >= phase
     }
 
     async fn reached(&self, phase: Phase) {
@@ -314,6 +376,9 @@ impl Queue {
         });
         drop(guard);
         self.changed.notify_all();
+        if let Some(disk) = &self.disk {
+            disk.wake.notify_all();
+        }
         self.work.notify_waiters();
         self.work.notify_one();
     }
@@ -353,11 +418,22 @@ impl State {
         }
     }
 
+    /// Moves the oldest records into flight.
     fn take(&mut self, limits: &BatchLimits) -> Batch {
+        let batch = self.pop(limits.records, limits.bytes);
+        self.records -= batch.records();
+        self.bytes -= batch.bytes();
+        let ledger = &mut self.counts.ledger;
+        shift(&mut ledger.queued, &mut ledger.in_flight, batch.records() as u64);
+        batch
+    }
+
+    /// Takes out the oldest records, at least one; they still count as queued, in the limits too.
+    fn pop(&mut self, records: usize, bytes: usize) -> Batch {
         let mut batch = Batch::default();
         while let Some(front) = self.waiting.front_mut() {
-            let fit = front.piece.fitting(limits.bytes.saturating_sub(batch.bytes()), 0);
-            let fit = fit.min(limits.records.saturating_sub(batch.records()));
+            let fit = front.piece.fitting(bytes.saturating_sub(batch.bytes()), 0);
+            let fit = fit.min(records.saturating_sub(batch.records()));
             let fit = if batch.is_empty() { fit.max(1) } else { fit };
             if fit == 0 {
                 break;
@@ -367,10 +443,16 @@ impl State {
                 self.waiting.pop_front();
             }
         }
-        self.records -= batch.records();
-        self.bytes -= batch.bytes();
-        self.counts.ledger.queued -= batch.records() as u64;
-        self.counts.ledger.in_flight += batch.records() as u64;
         batch
     }
 }
+
+/// Moves at most `n` from one column to another.
+fn shift(from: &mut u64, to: &mut u64, n: u64) {
+    let n = n.min(*from);
+    *from -= n;
+    *to += n;
+}
+
+#[cfg(test)]
+mod tests;

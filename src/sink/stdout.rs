@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(counts.ledger.imbalance(), None);
         let ledger = (counts.ledger.offered, counts.ledger.delivered, counts.ledger.dropped);
         assert_eq!(ledger, (offered, 1, offered - 1));
-        assert_eq!(counts.dropped, [0, offered - 1, 0], "gone, not full and not shutdown");
+        assert_eq!(counts.dropped, [0, offered - 1, 0, 0, 0], "gone, not full and not shutdown");
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,9 +5,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::batch::Batch;
-use super::queue::{BatchLimits, Next, Queue};
-use super::{Delivery, Sink, SinkError};
+use tokio::task::JoinSet;
+
+use super::dead_letter::DeadLetters;
+use super::queue::{BatchLimits, InFlight, Next, Queue};
+use super::{Delivery, Rejected, Sink, SinkError};
+use crate::settings::printable;
 
 /// How long to wait before trying again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +31,36 @@ impl Backoff {
     }
 }
 
-/// Delivers until the queue is closed and empty, aborted, or the target is gone.
-pub(super) async fn run<S: Sink>(mut sink: S, queue: Arc<Queue>, limits: BatchLimits, backoff: Backoff) {
-    let end = EndOnDrop(&queue);
+/// What a worker goes by.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) batch: BatchLimits,
+    pub(super) backoff: Backoff,
+    pub(super) dead_letters: Option<DeadLetters>,
+}
+
+/// One worker for each of `sinks`, until the queue is closed and empty, aborted, or the target is gone.
+pub(super) async fn run_all<S: Sink>(sinks: Vec<S>, queue: Arc<Queue>, terms: Terms) {
+    let end = LeaveOnDrop(&queue);
+    let mut workers = JoinSet::new();
+    for sink in sinks {
+        workers.spawn(run(sink, Arc::clone(&queue), terms.clone()));
+    }
+    while let Some(outcome) = workers.join_next().await {
+        if let Err(error) = outcome {
+            tracing::error!(sink = &*queue.name, %error, "a bug in this sink, it delivers nothing any more");
+            queue.broken();
+        }
+    }
+    drop(end);
+}
+
+async fn run<S: Sink>(mut sink: S, queue: Arc<Queue>, terms: Terms) {
+    let mut reloads = 0;
     loop {
-        match queue.next(&limits).await {
-            Next::Deliver(batch) => {
-                if !settle_all(&mut sink, &queue, batch, backoff).await {
+        match queue.next(&terms.batch, &mut reloads).await {
+            Next::Deliver(flight) => {
+                if !settle_all(&mut sink, &queue, flight, &terms).await {
                     break;
                 }
             }
@@ -42,48 +68,49 @@ pub(super) async fn run<S: Sink>(mut sink: S, queue: Arc<Queue>, limits: BatchLi
             Next::End => break,
         }
     }
-    // The sink's own last words (files closed, compressed) belong before the end is told.
-    drop(sink);
-    drop(end);
+    // Here the sink's own last words are said (files closed, compressed): before the end is told.
 }
 
-/// Whatever way the worker ends, a panic included, nobody waits for it for ever and no record is left in between.
-struct EndOnDrop<'a>(&'a Queue);
+/// Whatever way the workers end, nobody waits for them for ever and no record is left in between.
+struct LeaveOnDrop<'a>(&'a Queue);
 
-impl Drop for EndOnDrop<'_> {
+impl Drop for LeaveOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.end();
+        self.0.leave();
     }
 }
 
 /// Tries until no record of the batch is left to try; false when there is no point in going on.
-async fn settle_all<S: Sink>(sink: &mut S, queue: &Queue, mut batch: Batch, backoff: Backoff) -> bool {
+async fn settle_all<S: Sink>(sink: &mut S, queue: &Queue, mut flight: InFlight<'_>, terms: &Terms) -> bool {
     let mut attempt = 0;
     loop {
         let result = tokio::select! {
             biased;
-            result = sink.deliver(&batch) => result,
+            result = sink.deliver(flight.batch()) => result,
             () = queue.aborted() => return false,
         };
         match result {
             Ok(delivery) => {
-                batch = settle(queue, &batch, &delivery);
-                if batch.is_empty() {
+                settle(queue, &mut flight, &delivery, terms);
+                if flight.batch().is_empty() {
                     return recovered(queue, attempt);
                 }
                 report(queue, attempt, "the target took only a part");
             }
             Err(SinkError::Transient(why)) => report(queue, attempt, &why),
-            Err(SinkError::Permanent(why)) => {
-                tracing::warn!(sink = &*queue.name, records = batch.records(), error = why, "batch rejected");
-                queue.settle(0, batch.records());
+            Err(SinkError::Permanent(reason)) => {
+                let all = 0..flight.batch().records();
+                let rejected = all.map(|index| Rejected { index, reason: reason.clone() }).collect();
+                settle(queue, &mut flight, &Delivery { retry: Vec::new(), rejected }, terms);
                 return true;
             }
             Err(SinkError::Gone { delivered, why }) => {
-                queue.settle(delivered, 0);
+                let rest = flight.batch().range(delivered, flight.batch().records());
+                flight.settle(rest, 0);
                 if let Some(why) = why {
                     tracing::warn!(sink = &*queue.name, error = why, "target gone for good");
                 }
+                queue.gone();
                 return false;
             }
         }
@@ -91,21 +118,38 @@ async fn settle_all<S: Sink>(sink: &mut S, queue: &Queue, mut batch: Batch, back
         tokio::select! {
             biased;
             () = queue.aborted() => return false,
-            () = tokio::time::sleep(backoff.wait(attempt, random())) => {}
+            () = tokio::time::sleep(terms.backoff.wait(attempt, random())) => {}
         }
         attempt = attempt.saturating_add(1);
     }
 }
 
-/// Counts what is decided; returns what is left to try.
-fn settle(queue: &Queue, batch: &Batch, delivery: &Delivery) -> Batch {
-    let rest = batch.select(&delivery.retry);
-    let rejected = delivery.rejected.len().min(batch.records() - rest.records());
-    if let Some(first) = delivery.rejected.first() {
-        tracing::warn!(sink = &*queue.name, records = rejected, reason = first.reason, "records rejected");
+/// Counts what is decided, buries what is rejected; the rest stays in flight.
+fn settle(queue: &Queue, flight: &mut InFlight<'_>, delivery: &Delivery, terms: &Terms) {
+    let records = flight.batch().records();
+    let to_retry = |index: usize| delivery.retry.binary_search(&index).is_ok();
+    let mut rejected: Vec<&Rejected> =
+        delivery.rejected.iter().filter(|r| r.index < records && !to_retry(r.index)).collect();
+    rejected.sort_by_key(|rejected| rejected.index);
+    rejected.dedup_by_key(|rejected| rejected.index);
+    for run in rejected.chunk_by(|a, b| a.reason == b.reason) {
+        let [first, ..] = run else { continue };
+        let total = queue.count_rejected(&first.reason, run.len() as u64);
+        tell_rejected(queue, run.len() as u64, total, &first.reason);
     }
-    queue.settle(batch.records() - rest.records() - rejected, rejected);
-    rest
+    if let Some(dead_letters) = &terms.dead_letters {
+        dead_letters.bury(&queue.name, flight.batch(), &rejected);
+    }
+    let rest = flight.batch().select(&delivery.retry);
+    flight.settle(rest, rejected.len());
+}
+
+/// First at once, then whenever the total gets one binary digit longer: a target that refuses everything does not fill
+/// the log.
+fn tell_rejected(queue: &Queue, n: u64, total: u64, reason: &str) {
+    if (total - n).checked_ilog2() != total.checked_ilog2() {
+        tracing::warn!(sink = &*queue.name, records = n, total, reason = %printable(reason), "records rejected");
+    }
 }
 
 /// One line when trouble begins; the repetitions are counted.

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::super::batch::Batch;
 use super::super::batch::tests::piece;
 use super::super::queue::{Dropped, QueueLimits, WhenFull};
 use super::super::{Rejected, SinkCounts};
@@ -67,7 +68,8 @@ fn rig_with(script: Vec<Step>, batch: BatchLimits, queue: QueueLimits) -> Rig {
     let fake =
         Fake { script: script.into(), seen: Arc::clone(&seen), start: Instant::now(), queue: Arc::clone(&queue) };
     let backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) };
-    let worker = tokio::spawn(run(fake, Arc::clone(&queue), batch, backoff));
+    let terms = Terms { batch, backoff, dead_letters: None };
+    let worker = tokio::spawn(run_all(vec![fake], Arc::clone(&queue), terms));
     Rig { queue, seen, worker }
 }
 
@@ -89,7 +91,9 @@ impl Rig {
         let counts = self.queue.counts();
         assert_balanced(&counts);
         assert_eq!((counts.ledger.queued, counts.ledger.in_flight), (0, 0));
-        (counts.ledger.delivered, counts.ledger.rejected, counts.dropped)
+        let [queue_full, gone, shutdown, spool @ ..] = counts.dropped;
+        assert_eq!(spool, [0, 0]);
+        (counts.ledger.delivered, counts.ledger.rejected, [queue_full, gone, shutdown])
     }
 
     fn batches(&self) -> Vec<String> {
@@ -299,11 +303,11 @@ async fn a_producer_that_may_wait_loses_nothing() {
         producer.close();
     });
     let mut records = 0;
-    while let Next::Deliver(batch) = queue.next(&AT_ONCE).await {
-        assert!(batch.records() <= 2);
+    while let Next::Deliver(mut flight) = queue.next(&AT_ONCE, &mut 0).await {
+        assert!(flight.batch().records() <= 2);
         assert_balanced(&queue.counts());
-        records += batch.records();
-        queue.settle(batch.records(), 0);
+        records += flight.batch().records();
+        flight.settle(Batch::default(), 0);
     }
     thread.join().unwrap();
     assert_eq!((records, queue.counts().ledger.delivered), (500, 500));
@@ -321,7 +325,7 @@ fn a_close_frees_a_producer_that_waits() {
     queue.close();
     thread.join().unwrap();
     let counts = queue.counts();
-    assert_eq!((counts.ledger.queued, counts.dropped), (1, [0, 0, 1]));
+    assert_eq!((counts.ledger.queued, counts.dropped), (1, [0, 0, 1, 0, 0]));
 }
 
 #[test]

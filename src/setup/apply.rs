@@ -1,0 +1,230 @@
+//! Brings a server to what the plan says: asks, compares, writes. Owns the order and what is told; the JSON is `plan`'s.
+
+use std::fmt;
+use std::io::Write;
+
+use serde_json::Value;
+
+use super::compare::{Standing, standing};
+use super::plan::{Abilities, Plan, Resource, ResourceKind};
+use super::{Retention, SetupOptions};
+use crate::sink::elasticsearch::{ApiVersion, Client, Flavour, Options, Request, Server, ask_server};
+
+/// What became of one thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// `created`, `updated`, `unchanged`, `kept`.
+    pub what: Deed,
+    /// `index template podtap-web`.
+    pub of: String,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// It was not there.
+    Created,
+    /// It was ours and outdated, or `--overwrite` was given.
+    Updated,
+    /// It holds what it shall.
+    Unchanged,
+    /// Somebody changed it: it was left alone.
+    KeptChanged,
+    /// Somebody else made it: it was left alone.
+    KeptForeign,
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = &self.of;
+        match self.what {
+            Deed::Created => write!(f, "created    {of}"),
+            Deed::Updated => write!(f, "updated    {of}"),
+            Deed::Unchanged => write!(f, "unchanged  {of}"),
+            Deed::KeptChanged => write!(f, "kept       {of}: changed since podtap made it (--overwrite replaces it)"),
+            Deed::KeptForeign => write!(f, "kept       {of}: not made by podtap (--overwrite replaces it)"),
+        }
+    }
+}
+
+pub(super) async fn run(options: &Options, setup: &SetupOptions, out: &mut impl Write) -> Result<Vec<Done>, String> {
+    if let Some(kind) = &options.doc_type {
+        return Err(format!("ELASTICSEARCH_TYPE={kind}: servers with mapping types have no such templates"));
+    }
+    let client = Client::new(options)?;
+    let server = ask_server(&client, options.api_version).await?;
+    let abilities = match (setup.print, options.api_version) {
+        // Nothing is asked of a server that need not be there.
+        (true, ApiVersion::Given(_)) => Abilities { ilm: true, ism: true },
+        _ => abilities(&client, server, &setup.retention).await?,
+    };
+    let plan = Plan::new(server, abilities, &options.index, &setup.retention);
+    if setup.print {
+        print(&plan, out).map_err(|why| why.to_string())?;
+        return Ok(Vec::new());
+    }
+    let existing = match &plan.data_stream {
+        Some(name) => Some((name, existing(&client, name).await?)),
+        None => None,
+    };
+    let mut all = Vec::new();
+    for resource in &plan.resources {
+        all.push(establish(&client, resource, setup.overwrite).await?);
+        tell(out, all.last());
+    }
+    if let Some((name, exists)) = existing
+        && let Some(done) = data_stream(&client, name, exists).await?
+    {
+        all.push(done);
+        tell(out, all.last());
+    }
+    // Whoever reads this may have left.
+    let _ = plan.notes.iter().try_for_each(|note| writeln!(out, "note       {note}"));
+    Ok(all)
+}
+
+fn tell(out: &mut impl Write, done: Option<&Done>) {
+    if let Some(done) = done {
+        // As above.
+        let _ = writeln!(out, "{done}");
+    }
+}
+
+/// As the servers' own consoles take it.
+fn print(plan: &Plan, out: &mut impl Write) -> std::io::Result<()> {
+    for resource in &plan.resources {
+        writeln!(out, "PUT {}\n{:#}\n", resource.path(), resource.body())?;
+    }
+    match &plan.data_stream {
+        Some(name) => writeln!(out, "PUT /_data_stream/{name}"),
+        None => Ok(()),
+    }
+}
+
+async fn abilities(client: &Client, server: Server, retention: &Retention) -> Result<Abilities, String> {
+    let mut abilities = Abilities::default();
+    if *retention == Retention::Unlimited {
+        return Ok(abilities);
+    }
+    match server.flavour {
+        Flavour::Elasticsearch => abilities.ilm = answers(client, "/_ilm/status").await?,
+        Flavour::OpenSearch => abilities.ism = answers(client, "/_plugins/_ism/policies").await?,
+        Flavour::Serverless => {}
+    }
+    Ok(abilities)
+}
+
+/// Whether the server has such an interface: one that it hides from us (403) is there.
+async fn answers(client: &Client, path: &str) -> Result<bool, String> {
+    let reply = client.send(&Request::get(path, &[])).await?;
+    match reply.status {
+        401 => Err(reply.words()),
+        status => Ok(matches!(status, 200 | 403)),
+    }
+}
+
+async fn establish(client: &Client, resource: &Resource, overwrite: bool) -> Result<Done, String> {
+    let found = find(client, resource).await?;
+    let standing = found.as_ref().map(|found| standing(&found.content, &resource.content));
+    let what = match standing {
+        None => Deed::Created,
+        Some(Standing::UpToDate) => Deed::Unchanged,
+        Some(Standing::Outdated) => Deed::Updated,
+        Some(Standing::Changed | Standing::Foreign) if overwrite => Deed::Updated,
+        Some(Standing::Changed) => Deed::KeptChanged,
+        Some(Standing::Foreign) => Deed::KeptForeign,
+    };
+    if matches!(what, Deed::Created | Deed::Updated) {
+        write(client, resource, found.and_then(|found| found.version)).await?;
+    }
+    Ok(Done { what, of: format!("{} {}", resource.kind.words(), resource.name) })
+}
+
+/// What stands there now.
+struct Found {
+    content: Value,
+    /// ISM takes a change only with the version it changes.
+    version: Option<(String, String)>,
+}
+
+async fn find(client: &Client, resource: &Resource) -> Result<Option<Found>, String> {
+    let path = resource.path();
+    let reply = client.send(&Request::get(&path, &[])).await?;
+    if reply.status == 404 {
+        return Ok(None);
+    }
+    if !reply.is_success() {
+        return Err(format!("GET {path}: {}", reply.words()));
+    }
+    let answer: Value =
+        serde_json::from_slice(&reply.body).map_err(|_| format!("GET {path}: an answer that is none"))?;
+    let content = match resource.kind {
+        ResourceKind::ComponentTemplate => answer.pointer("/component_templates/0/component_template"),
+        ResourceKind::IndexTemplate => answer.pointer("/index_templates/0/index_template"),
+        ResourceKind::IlmPolicy => answer.get(&resource.name).and_then(|policy| policy.get("policy")),
+        ResourceKind::IsmPolicy => answer.get("policy"),
+    };
+    let number = |name: &str| answer.get(name).map(ToString::to_string);
+    let version = number("_seq_no").zip(number("_primary_term"));
+    Ok(content.map(|content| Found { content: content.clone(), version }))
+}
+
+async fn write(client: &Client, resource: &Resource, version: Option<(String, String)>) -> Result<(), String> {
+    let path = resource.path();
+    let query = match &version {
+        Some((number, term)) => vec![("if_seq_no", number.as_str()), ("if_primary_term", term.as_str())],
+        None => Vec::new(),
+    };
+    let reply = client.send(&Request::put(&path, &query, resource.body().to_string().into_bytes())).await?;
+    if reply.is_success() { Ok(()) } else { Err(format!("PUT {path}: {}", reply.words())) }
+}
+
+/// Whether the data stream exists. Where a plain index has its name, nothing of the plan would ever be used.
+async fn existing(client: &Client, name: &str) -> Result<bool, String> {
+    let reply = client.send(&Request::get(&format!("/{name}"), &[("filter_path", "*.data_stream")])).await?;
+    if reply.is_success() && reply.body.trim_ascii() == b"{}" {
+        return Err(format!("{name} is an index already, so no data stream can have that name"));
+    }
+    Ok(reply.is_success())
+}
+
+/// Makes the data stream before the first record could meet anything else of its name.
+async fn data_stream(client: &Client, name: &str, exists: bool) -> Result<Option<Done>, String> {
+    let done = |what| Ok(Some(Done { what, of: format!("data stream {name}") }));
+    if exists {
+        return done(Deed::Unchanged);
+    }
+    let path = format!("/_data_stream/{name}");
+    let reply = client.send(&Request::put(&path, &[], Vec::new())).await?;
+    match reply.status {
+        200..=299 => done(Deed::Created),
+        // Somebody was quicker.
+        400 if reply.words().contains("resource_already_exists") => done(Deed::Unchanged),
+        // Servers without that interface make the data stream with the first record.
+        400 | 405 if !reply.words().contains("exception") => Ok(None),
+        _ => Err(format!("PUT {path}: {}", reply.words())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_can_be_pasted_into_a_console() {
+        let server = Server { flavour: Flavour::Elasticsearch, major: 9, minor: Some(1) };
+        let index = crate::sink::elasticsearch::IndexName::new("web").unwrap();
+        let plan = Plan::new(server, Abilities::default(), &index, &Retention::default());
+        let mut out = Vec::new();
+        print(&plan, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let requests: Vec<_> = text.split("PUT ").skip(1).collect();
+        assert_eq!(requests.len(), 3);
+        for request in &requests[..2] {
+            let (_, body) = request.split_once('\n').unwrap();
+            let body: Value = serde_json::from_str(body).unwrap();
+            assert_eq!(body["_meta"]["managed_by"], "podtap");
+        }
+        assert_eq!(requests[2], "/_data_stream/web\n");
+    }
+}

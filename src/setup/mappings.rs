@@ -1,0 +1,103 @@
+//! The mapping of every field of the record, from the one list (`format::fields`). Pure.
+
+use serde_json::{Map, Value, json};
+
+use crate::format::fields::{FIELDS, Field, FieldType};
+use crate::sink::elasticsearch::Server;
+
+/// Characters above which a keyword is stored but not indexed. Lucene refuses terms of more than 32766 bytes, and a
+/// character has at most four: with this limit no URL can get a record rejected.
+const LONG_TEXT: u32 = 8191;
+
+/// The limit of the Elastic Common Schema, for everything that is short by nature.
+const SHORT_TEXT: u32 = 1024;
+
+/// For one value of many: its term holds the header's name as well.
+const FLATTENED: u32 = 4096;
+
+// Lucene's limit in bytes, a character taking at most four.
+const _: () = assert!(LONG_TEXT * 4 <= 32_766 && (FLATTENED + SHORT_TEXT) * 4 <= 32_766);
+
+/// `mappings` of the component template.
+pub(super) fn mappings(server: Server) -> Value {
+    let mut properties = Map::new();
+    for field in FIELDS {
+        insert(&mut properties, field.name, of_field(field, server));
+    }
+    // What a later version writes is stored, never guessed at: no type can turn out wrong, no number of fields too large.
+    json!({ "dynamic": "false", "properties": properties })
+}
+
+fn of_field(field: &Field, server: Server) -> Value {
+    match field.kind {
+        // Milliseconds would not keep the order of exchanges.
+        FieldType::Date => json!({ "type": "date_nanos" }),
+        FieldType::Keyword => json!({ "type": "keyword", "ignore_above": SHORT_TEXT }),
+        // Not `wildcard`, which not every server has: the same mapping everywhere, and quick aggregations.
+        FieldType::Wildcard => json!({ "type": "keyword", "ignore_above": LONG_TEXT }),
+        FieldType::Long => json!({ "type": "long" }),
+        FieldType::Ip => json!({ "type": "ip" }),
+        FieldType::Boolean => json!({ "type": "boolean" }),
+        // Labels are named by their owners: over all pods of a cluster there is no limit to their number.
+        FieldType::Object | FieldType::Flattened => match server.flattened_type() {
+            Some("flattened") => json!({ "type": "flattened", "ignore_above": FLATTENED }),
+            Some(other) => json!({ "type": other }),
+            None => json!({ "type": "object", "enabled": false }),
+        },
+    }
+}
+
+/// `a.b.c` as objects within objects.
+fn insert(properties: &mut Map<String, Value>, name: &str, mapping: Value) {
+    let Some((head, rest)) = name.split_once('.') else {
+        properties.insert(name.to_owned(), mapping);
+        return;
+    };
+    let parent = properties.entry(head).or_insert_with(|| json!({ "properties": {} }));
+    if let Some(Value::Object(below)) = parent.get_mut("properties") {
+        insert(below, rest, mapping);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::elasticsearch::Flavour;
+
+    fn server(flavour: Flavour, major: u16, minor: u16) -> Server {
+        Server { flavour, major, minor: Some(minor) }
+    }
+
+    fn at<'a>(mappings: &'a Value, name: &str) -> &'a Value {
+        mappings.pointer(&format!("/properties/{}", name.replace('.', "/properties/"))).unwrap()
+    }
+
+    #[test]
+    fn every_field_of_the_record_has_a_mapping_of_its_type() {
+        let mappings = mappings(server(Flavour::Elasticsearch, 8, 7));
+        for field in FIELDS {
+            let kind = at(&mappings, field.name)["type"].as_str().unwrap();
+            let expected = match field.kind {
+                FieldType::Date => "date_nanos",
+                FieldType::Wildcard => "keyword",
+                FieldType::Object | FieldType::Flattened => "flattened",
+                FieldType::Keyword | FieldType::Long | FieldType::Ip | FieldType::Boolean => field.kind.name(),
+            };
+            assert_eq!(kind, expected, "{}", field.name);
+        }
+        assert_eq!(mappings["dynamic"], "false");
+    }
+
+    #[test]
+    fn any_number_of_names_is_one_field_as_far_as_the_server_can() {
+        for (server, kind) in [
+            (server(Flavour::Elasticsearch, 7, 17), json!({ "type": "flattened", "ignore_above": 4096 })),
+            (server(Flavour::OpenSearch, 2, 19), json!({ "type": "flat_object" })),
+            (server(Flavour::OpenSearch, 1, 3), json!({ "type": "object", "enabled": false })),
+        ] {
+            let mappings = mappings(server);
+            assert_eq!(at(&mappings, "http.request.headers"), &kind, "{server}");
+            assert_eq!(at(&mappings, "labels"), &kind, "{server}");
+        }
+    }
+}

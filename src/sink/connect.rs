@@ -1,0 +1,263 @@
+//! Connections to servers, shared by all sinks that have one: TCP or TLS, several hosts with several addresses each.
+//! Owns how a connection comes about and what to say when it does not; it speaks no sink's protocol.
+//!
+//! Names are resolved anew for every connection. One host after the other is tried, beginning with the one that worked
+//! last (`Connector::failed` moves on), and of each host one address after the other. Nothing here knows a credential,
+//! so no message can hold one.
+
+mod explain;
+mod host;
+mod stream;
+mod tls;
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+pub use self::explain::explain;
+pub use self::host::HostPort;
+pub use self::stream::Stream;
+pub(in crate::sink) use self::tls::random_bytes;
+pub use self::tls::{Pem, Tls, TlsOptions};
+
+/// Addresses of one name that are tried.
+pub const MAX_ADDRESSES: usize = 16;
+
+/// How long the steps to a connection may take; each address has the time anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Resolving a name.
+    pub lookup: Duration,
+    /// The TCP handshake.
+    pub connect: Duration,
+    /// The TLS handshake.
+    pub tls: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let ten = Duration::from_secs(10);
+        Self { lookup: ten, connect: ten, tls: ten }
+    }
+}
+
+/// Told of every socket, as (own address, server's address): what `source::own_traffic` wants to know. The own address
+/// may be unspecified: then the socket is bound to that port and not a single packet has been sent yet.
+#[derive(Clone)]
+pub struct OnSocket(Arc<dyn Fn(SocketAddr, SocketAddr) + Send + Sync>);
+
+impl OnSocket {
+    /// Calls `hook`.
+    pub fn new(hook: impl Fn(SocketAddr, SocketAddr) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(hook))
+    }
+}
+
+impl fmt::Debug for OnSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnSocket(…)")
+    }
+}
+
+/// Whose turn it is to repair something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The name is not known, or the name service does not answer.
+    Name,
+    /// Nobody can be reached there.
+    Network,
+    /// No agreement on TLS: certificates, names, versions.
+    Tls,
+}
+
+/// Why there is no connection; worth trying again, whatever it is: all of it gets repaired elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectError {
+    /// Whose turn it is; of several hosts, the first one's.
+    pub fault: Fault,
+    /// One sentence for each host.
+    pub message: String,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+/// A connection and whom it leads to.
+#[derive(Debug)]
+pub struct Connected {
+    /// To read from and write to.
+    pub stream: Stream,
+    /// The host as in the settings.
+    pub host: HostPort,
+    /// Which of its addresses.
+    pub peer: SocketAddr,
+}
+
+/// Makes connections to the first of some hosts that can be reached.
+#[derive(Debug)]
+pub struct Connector {
+    hosts: Vec<HostPort>,
+    tls: Option<Tls>,
+    timeouts: Timeouts,
+    on_socket: Option<OnSocket>,
+    /// The host to begin with.
+    first: usize,
+}
+
+impl Connector {
+    /// For these hosts; without `tls` in the clear.
+    pub fn new(hosts: Vec<HostPort>, tls: Option<Tls>, timeouts: Timeouts) -> Self {
+        Self { hosts, tls, timeouts, on_socket: None, first: 0 }
+    }
+
+    /// Has `hook` told of every socket.
+    #[must_use]
+    pub fn with_hook(mut self, hook: OnSocket) -> Self {
+        self.on_socket = Some(hook);
+        self
+    }
+
+    /// The hosts, in the order of the settings.
+    pub fn hosts(&self) -> &[HostPort] {
+        &self.hosts
+    }
+
+    /// Whether connections are encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Connects to the first host that can be reached.
+    pub async fn connect(&mut self) -> Result<Connected, ConnectError> {
+        let mut failed: Option<ConnectError> = None;
+        for step in 0..self.hosts.len() {
+            let index = (self.first + step) % self.hosts.len();
+            match self.connect_to(index).await {
+                Ok(connected) => {
+                    self.first = index;
+                    return Ok(connected);
+                }
+                Err(error) => match &mut failed {
+                    None => failed = Some(error),
+                    Some(all) => all.message = format!("{}; {}", all.message, error.message),
+                },
+            }
+        }
+        Err(failed.unwrap_or_else(|| ConnectError { fault: Fault::Name, message: "no host is set".to_owned() }))
+    }
+
+    /// Connects to one host, by its position in `hosts`.
+    pub async fn connect_to(&mut self, index: usize) -> Result<Connected, ConnectError> {
+        let host = self.hosts.get(index).cloned();
+        let host = host.ok_or_else(|| ConnectError { fault: Fault::Name, message: "no such host".to_owned() })?;
+        self.refresh_tls();
+        let addresses = lookup(&host, self.timeouts.lookup).await?;
+        let (mut fault, mut reasons) = (Fault::Network, Vec::new());
+        for address in addresses {
+            match self.open(&host, address).await {
+                Ok(stream) => return Ok(Connected { stream, host, peer: address }),
+                Err((whose, why)) => {
+                    fault = whose;
+                    // Which of a name's addresses; an address alone needs no telling twice.
+                    let one_of_many = whose == Fault::Network && host.to_string() != address.to_string();
+                    let why = if one_of_many { format!("{address}: {why}") } else { why };
+                    if !reasons.contains(&why) {
+                        reasons.push(why);
+                    }
+                }
+            }
+        }
+        Err(ConnectError { fault, message: format!("{host}: {}", reasons.join("; ")) })
+    }
+
+    /// The connection made last turned out to be no good: the next one begins with the next host.
+    pub fn failed(&mut self) {
+        self.first = (self.first + 1) % self.hosts.len().max(1);
+    }
+
+    /// Certificates are renewed under a running program. Files that cannot be read any more (privileges were dropped,
+    /// a renewal is under way) leave what was read before.
+    fn refresh_tls(&mut self) {
+        if let Some(Err(why)) = self.tls.as_mut().map(Tls::reload) {
+            tracing::debug!(error = why, "certificates not read anew, the old ones are used");
+        }
+    }
+
+    async fn open(&self, host: &HostPort, address: SocketAddr) -> Result<Stream, (Fault, String)> {
+        let tcp = match timeout(self.timeouts.connect, self.open_tcp(address)).await {
+            Ok(Ok(tcp)) => tcp,
+            Ok(Err(error)) => return Err((Fault::Network, plain(&error))),
+            Err(_) => return Err((Fault::Network, format!("no answer within {:?}", self.timeouts.connect))),
+        };
+        let Some(tls) = &self.tls else { return Ok(Stream::Plain(tcp)) };
+        match timeout(self.timeouts.tls, tls.handshake(tcp, &host.host)).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(why)) => Err((Fault::Tls, why)),
+            Err(_) => {
+                Err((Fault::Tls, format!("no TLS handshake within {:?}: {}", self.timeouts.tls, tls.plain_port())))
+            }
+        }
+    }
+
+    async fn open_tcp(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let (socket, any): (_, IpAddr) = match address {
+            SocketAddr::V4(_) => (TcpSocket::new_v4()?, Ipv4Addr::UNSPECIFIED.into()),
+            SocketAddr::V6(_) => (TcpSocket::new_v6()?, Ipv6Addr::UNSPECIFIED.into()),
+        };
+        socket.set_nodelay(true)?;
+        socket.set_keepalive(true)?;
+        // Bound first, so that the hook knows the port before a capture sees the handshake. Where the application uses
+        // all ports, binding fails and connecting does not: it may share a port between targets.
+        let announced = match &self.on_socket {
+            Some(hook) if socket.bind(SocketAddr::new(any, 0)).is_ok() => {
+                hook.0(socket.local_addr()?, address);
+                true
+            }
+            _ => false,
+        };
+        let stream = socket.connect(address).await?;
+        let local = stream.local_addr()?;
+        // A port of our own range where nobody listens can connect to itself (RFC 9293 §3.5, simultaneous open).
+        if local == address {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        if let (Some(hook), false) = (&self.on_socket, announced) {
+            hook.0(local, address);
+        }
+        Ok(stream)
+    }
+}
+
+/// An error of a system call in words, without the number of the error.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    text.chars().next().map_or_else(String::new, |first| first.to_lowercase().chain(text.chars().skip(1)).collect())
+}
+
+async fn lookup(host: &HostPort, patience: Duration) -> Result<Vec<SocketAddr>, ConnectError> {
+    let error = |why: String| ConnectError { fault: Fault::Name, message: format!("{host}: {why}") };
+    let found = timeout(patience, tokio::net::lookup_host((host.host.as_str(), host.port))).await;
+    let found = found.map_err(|_| error(format!("the name was not resolved within {patience:?}")))?;
+    let found = found.map_err(|why| error(format!("the name cannot be resolved: {}", plain(&why))))?;
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if addresses.len() < MAX_ADDRESSES && !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() { Err(error("the name has no address".to_owned())) } else { Ok(addresses) }
+}
+
+#[cfg(test)]
+mod tests;

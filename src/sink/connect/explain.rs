@@ -1,0 +1,158 @@
+//! What to tell people when a TLS handshake fails: one sentence with the advice. Owns the words only.
+
+use std::io;
+
+use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
+
+/// Names of a server's certificate that are told.
+const NAMES_TOLD: usize = 5;
+
+/// What the words depend on.
+#[derive(Debug)]
+pub(super) struct Context<'a> {
+    /// Prefix of the settings.
+    pub(super) settings: &'a str,
+    /// The name the certificate must hold.
+    pub(super) name: &'a str,
+    /// Where the authorities come from, if not the public ones.
+    pub(super) ca: Option<String>,
+    /// Whether we have a certificate to show.
+    pub(super) has_certificate: bool,
+}
+
+/// The TLS error inside an I/O error.
+pub(super) fn tls_error(error: &io::Error) -> Option<&Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
+}
+
+/// An error of reading or writing in words. In TLS 1.3 a server says only now that it does not like our certificate
+/// (RFC 8446 §4.4.2: the client is done before the server has seen it).
+pub fn explain(error: &io::Error) -> String {
+    match tls_error(error) {
+        Some(Error::AlertReceived(alert)) => format!("the server ended TLS: {}", alert_words(*alert)),
+        Some(other) => format!("TLS: {other}"),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
+        None => super::plain(error),
+    }
+}
+
+/// Why there was no handshake.
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the library's own, open lists: what has no words here keeps the library's"
+)]
+pub(super) fn explain_tls(error: &Error, context: &Context<'_>) -> String {
+    let settings = context.settings;
+    match error {
+        Error::InvalidCertificate(why) => certificate(why, context),
+        Error::AlertReceived(alert) => {
+            let advice = match (needs_certificate(*alert), context.has_certificate) {
+                (false, _) => String::new(),
+                (true, true) => format!("; is {settings}_TLS_CERT the certificate it expects?"),
+                (true, false) => format!("; if it wants a certificate, set {settings}_TLS_CERT and {settings}_TLS_KEY"),
+            };
+            format!("the server refused TLS: {}{advice}", alert_words(*alert))
+        }
+        Error::InvalidMessage(_) => {
+            format!("the answer is not TLS; if the port is one without TLS, set {settings}_TLS=false")
+        }
+        Error::PeerIncompatible(_) => format!("no common version or cipher of TLS (1.2 or 1.3 is needed): {error}"),
+        other => format!("no TLS handshake: {other}"),
+    }
+}
+
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "the library's own, open lists: what has no words here keeps the library's"
+)]
+fn certificate(why: &CertificateError, context: &Context<'_>) -> String {
+    let (settings, name) = (context.settings, context.name);
+    match why {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the server's certificate has expired: renew it there, or set this machine's clock".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the server's certificate is not valid yet: set this machine's clock".to_owned()
+        }
+        CertificateError::NotValidForName => wrong_name(name, &[], settings),
+        CertificateError::NotValidForNameContext { presented, .. } => wrong_name(name, presented, settings),
+        CertificateError::UnknownIssuer => match &context.ca {
+            None => format!(
+                "the server's certificate is signed by no public authority: set {settings}_TLS_CA to the file with the \
+                 certificate of its authority"
+            ),
+            Some(ca) => format!(
+                "the server's certificate is signed by none of the authorities in {ca} ({settings}_TLS_CA), or the \
+                 server does not send the certificates in between"
+            ),
+        },
+        CertificateError::Revoked => "the server's certificate has been revoked".to_owned(),
+        other => odd(&format!("{other:?}")),
+    }
+}
+
+/// Faults that rustls has no word of its own for.
+fn odd(name: &str) -> String {
+    if name.contains("CaUsedAsEndEntity") {
+        return "the server shows the certificate of an authority (CA:TRUE) as its own: give it one of its own, signed by \
+                that authority"
+            .to_owned();
+    }
+    if name.contains("UnsupportedCertVersion") {
+        return "the server's certificate is not of version 3: make it anew, with subjectAltName".to_owned();
+    }
+    format!("the server's certificate is no good: {name}")
+}
+
+/// The names come from the server: escaped, and not too many.
+fn wrong_name(name: &str, presented: &[String], settings: &str) -> String {
+    if presented.is_empty() {
+        return format!(
+            "the server's certificate holds no name as subjectAltName, {name} is needed: make it anew (the common name \
+             does not count)"
+        );
+    }
+    // rustls gives them as `DnsName("a")` and `IpAddress(10.0.0.1)`.
+    let bare = |text: &String| text.split_once('(').map_or(text.clone(), |(_, rest)| rest.replace(['"', ')'], ""));
+    let mut names: Vec<String> = presented.iter().take(NAMES_TOLD).map(bare).collect();
+    if presented.len() > NAMES_TOLD {
+        names.push("…".to_owned());
+    }
+    let names = names.join(", ").escape_debug().to_string();
+    format!(
+        "the server's certificate is for {names}, not for {name}: connect by one of its names, or set \
+         {settings}_TLS_NAME to one"
+    )
+}
+
+fn needs_certificate(alert: AlertDescription) -> bool {
+    [
+        AlertDescription::HandshakeFailure,
+        AlertDescription::BadCertificate,
+        AlertDescription::UnsupportedCertificate,
+        AlertDescription::CertificateRevoked,
+        AlertDescription::CertificateExpired,
+        AlertDescription::CertificateUnknown,
+        AlertDescription::UnknownCA,
+        AlertDescription::AccessDenied,
+        AlertDescription::CertificateRequired,
+    ]
+    .contains(&alert)
+}
+
+fn alert_words(alert: AlertDescription) -> String {
+    let known = [
+        (AlertDescription::CertificateRequired, "it wants a certificate and got none"),
+        (AlertDescription::BadCertificate, "it does not like our certificate"),
+        (AlertDescription::UnknownCA, "it does not know who signed our certificate"),
+        (AlertDescription::CertificateExpired, "our certificate has expired"),
+        (AlertDescription::CertificateRevoked, "our certificate has been revoked"),
+        (AlertDescription::CertificateUnknown, "it cannot use our certificate"),
+        (AlertDescription::UnrecognisedName, "it does not know the name we asked for"),
+        (AlertDescription::AccessDenied, "access denied"),
+        (AlertDescription::ProtocolVersion, "it speaks another version of TLS"),
+        (AlertDescription::HandshakeFailure, "handshake failure"),
+    ];
+    let words = known.iter().find(|(known, _)| *known == alert).map(|(_, words)| (*words).to_owned());
+    words.unwrap_or_else(|| format!("alert {alert:?}"))
+}

@@ -1,0 +1,150 @@
+use std::sync::Mutex;
+
+use tokio::net::TcpListener;
+use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
+
+use super::explain::{Context, explain_tls};
+use super::*;
+
+fn host(address: SocketAddr) -> HostPort {
+    HostPort { host: address.ip().to_string(), port: address.port() }
+}
+
+/// An address where nobody listens.
+async fn dead() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn hosts_are_tried_in_their_order_beginning_with_the_one_that_worked_last() {
+    let (a, b) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("[::1]:0").await.unwrap());
+    let (dead, a, b) = (host(dead().await), host(a.local_addr().unwrap()), host(b.local_addr().unwrap()));
+    let mut connector = Connector::new(vec![dead.clone(), a.clone(), b.clone()], None, Timeouts::default());
+    assert_eq!(connector.connect().await.unwrap().host, a);
+    assert_eq!(connector.connect().await.unwrap().host, a);
+    connector.failed();
+    assert_eq!(connector.connect().await.unwrap().host, b);
+    connector.failed();
+    assert_eq!(connector.connect().await.unwrap().host, a, "round the end, past the dead one");
+}
+
+#[tokio::test]
+async fn when_no_host_can_be_reached_each_is_named_with_its_reason() {
+    let (one, two) = (dead().await, dead().await);
+    let mut connector = Connector::new(vec![host(one), host(two)], None, Timeouts::default());
+    let error = connector.connect().await.unwrap_err();
+    assert_eq!(error.fault, Fault::Network);
+    assert_eq!(error.message, format!("{one}: connection refused; {two}: connection refused"));
+    let error = Connector::new(vec![], None, Timeouts::default()).connect().await.unwrap_err();
+    assert_eq!(error.to_string(), "no host is set");
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_known_is_the_names_fault() {
+    let timeouts = Timeouts { lookup: Duration::from_millis(500), ..Timeouts::default() };
+    let nowhere = HostPort { host: "no-such-host.invalid".to_owned(), port: 1 };
+    let error = Connector::new(vec![nowhere], None, timeouts).connect().await.unwrap_err();
+    assert_eq!(error.fault, Fault::Name);
+    assert!(error.message.starts_with("no-such-host.invalid:1: the name "), "{error}");
+}
+
+#[tokio::test]
+async fn every_socket_is_announced_before_its_first_packet() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let announced = Arc::new(Mutex::new(Vec::new()));
+    let hook = {
+        let announced = Arc::clone(&announced);
+        OnSocket::new(move |local, peer| announced.lock().unwrap().push((local, peer)))
+    };
+    let mut connector = Connector::new(vec![host(address)], None, Timeouts::default()).with_hook(hook);
+    let _connected = connector.connect().await.unwrap();
+    let (_, client) = server.accept().await.unwrap();
+    let expected = (SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), client.port()), address);
+    assert_eq!(*announced.lock().unwrap(), [expected]);
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_is_said_in_one_sentence_with_the_advice() {
+    let context =
+        |ca: Option<&str>| Context { settings: "X", name: "logs", ca: ca.map(str::to_owned), has_certificate: false };
+    let presented = |names: &[&str]| {
+        Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+            expected: tokio_rustls::rustls::pki_types::ServerName::try_from("logs").unwrap(),
+            presented: names.iter().map(|name| (*name).to_owned()).collect(),
+        })
+    };
+    let bad = Error::InvalidCertificate;
+    for (error, ca, words) in [
+        (bad(CertificateError::Expired), None, "expired: renew it there"),
+        (bad(CertificateError::NotValidYet), None, "not valid yet"),
+        (bad(CertificateError::UnknownIssuer), None, "set X_TLS_CA"),
+        (bad(CertificateError::UnknownIssuer), Some("/ca.pem"), "in /ca.pem (X_TLS_CA)"),
+        (bad(CertificateError::NotValidForName), None, "holds no name"),
+        (presented(&[]), None, "holds no name"),
+        (
+            presented(&["DnsName(\"a.example\")", "IpAddress(10.0.0.1)"]),
+            None,
+            "is for a.example, 10.0.0.1, not for logs",
+        ),
+        (presented(&["DnsName(\"\x1b[2J\")"]), None, "\\u{1b}[2J"),
+        (presented(&["a", "b", "c", "d", "e", "f"]), None, "a, b, c, d, e, …, not"),
+        (bad(CertificateError::BadSignature), None, "no good: BadSignature"),
+        (Error::AlertReceived(AlertDescription::CertificateRequired), None, "X_TLS_CERT and X_TLS_KEY"),
+        (Error::AlertReceived(AlertDescription::InternalError), None, "refused TLS: alert InternalError"),
+        (Error::DecryptError, None, "no TLS handshake"),
+    ] {
+        let told = explain_tls(&error, &context(ca));
+        assert!(told.contains(words), "{told}");
+    }
+}
+
+#[test]
+fn wrong_files_are_found_at_start_and_say_which_setting_they_belong_to() {
+    let dir = std::env::temp_dir();
+    let missing = Pem::File(dir.join("podtap-no-such-file.pem"));
+    let options = || TlsOptions::new("X");
+    let secret = "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----";
+    for (options, words) in [
+        (TlsOptions { ca: Some(missing.clone()), ..options() }, "X_TLS_CA: "),
+        (TlsOptions { ca: Some(Pem::Text("-----BEGIN".into())), ..options() }, "X_TLS_CA: the text given"),
+        (TlsOptions { ca: Some(Pem::Text(String::new())), ..options() }, "holds no certificate in PEM"),
+        (TlsOptions { cert: Some(missing), ..options() }, "X_TLS_CERT: "),
+        (TlsOptions { key: Some(Pem::of(secret)), ..options() }, "X_TLS_KEY is set, X_TLS_CERT is not"),
+        (TlsOptions { cert: Some(Pem::of(secret)), ..options() }, "X_TLS_CERT: the text given"),
+        (TlsOptions { name: Some("no name".into()), ..options() }, "X_TLS_NAME: \"no name\" is no name"),
+    ] {
+        let told = Tls::load(options.clone()).unwrap_err();
+        assert!(told.contains(words), "{told}");
+        assert!(!told.contains("canary") && !format!("{options:?}").contains("canary"));
+    }
+    assert!(Tls::load(options()).is_ok());
+}
+
+#[tokio::test]
+async fn a_port_without_tls_is_told_from_a_broken_one() {
+    use tokio::io::AsyncWriteExt;
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let tls = Tls::load(TlsOptions::new("X")).unwrap();
+    let timeouts = Timeouts { tls: Duration::from_millis(100), ..Timeouts::default() };
+    let mut connector = Connector::new(vec![host(server.local_addr().unwrap())], Some(tls), timeouts);
+    for (answer, words) in [
+        (Some(&b"\x92\xa4HELO\x80"[..]), "the answer is not TLS; if the port is one without TLS, set X_TLS=false"),
+        (Some(b""), "set X_TLS=false"),
+        (None, "no TLS handshake within 100ms"),
+    ] {
+        let script = async {
+            let (mut stream, _) = server.accept().await.unwrap();
+            match answer {
+                Some(answer) => stream.write_all(answer).await.unwrap(),
+                None => std::future::pending().await,
+            }
+        };
+        let error = tokio::select! {
+            connected = connector.connect() => connected.unwrap_err(),
+            () = async { script.await; std::future::pending().await } => unreachable!(),
+        };
+        assert_eq!(error.fault, Fault::Tls);
+        assert!(error.message.contains(words), "{error}");
+    }
+}

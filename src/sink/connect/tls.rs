@@ -1,0 +1,255 @@
+//! TLS as the settings want it: certificates to trust, our own certificate, the server's name. Owns the reading of PEM;
+//! what to say when a handshake fails is in `explain`.
+//!
+//! rustls with ring, given explicitly: a second provider somewhere in the tree must not be able to make this panic.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::{self, CryptoProvider, WebPkiSupportedAlgorithms};
+use tokio_rustls::rustls::pki_types::pem::{Error as PemError, PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use super::explain::{Context, explain_tls, tls_error};
+use super::stream::Stream;
+
+/// Certificates or a key in PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Pem {
+    /// To be read from this file.
+    File(PathBuf),
+    /// The text itself.
+    Text(String),
+}
+
+impl Pem {
+    /// From a setting's value: PEM text, or a path.
+    pub fn of(value: &str) -> Self {
+        if value.contains("-----BEGIN") { Self::Text(value.to_owned()) } else { Self::File(value.into()) }
+    }
+
+    fn read(&self) -> Result<Vec<u8>, String> {
+        match self {
+            Self::File(path) => std::fs::read(path).map_err(|why| format!("{} cannot be read: {why}", path.display())),
+            Self::Text(text) => Ok(text.clone().into_bytes()),
+        }
+    }
+}
+
+impl fmt::Display for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Text(_) => f.write_str("the text given"),
+        }
+    }
+}
+
+/// The text may be a private key.
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pem({self})")
+    }
+}
+
+/// X_TLS_…
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsOptions {
+    /// The X, for advice: `FLUENTD`.
+    pub settings: &'static str,
+    /// Who may sign the server's certificate; `None`: the public authorities (a container has no bundle of its own).
+    pub ca: Option<Pem>,
+    /// Our certificate with its chain.
+    pub cert: Option<Pem>,
+    /// Its key; `None`: it stands beside the certificate.
+    pub key: Option<Pem>,
+    /// The name the server's certificate must hold; `None`: the host's.
+    pub name: Option<String>,
+    /// Whether to look at the server's certificate at all.
+    pub verify: bool,
+}
+
+impl TlsOptions {
+    /// Against the public authorities, without a certificate of our own.
+    pub fn new(settings: &'static str) -> Self {
+        Self { settings, ca: None, cert: None, key: None, name: None, verify: true }
+    }
+}
+
+/// Options whose files have been read.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    options: TlsOptions,
+    config: Arc<ClientConfig>,
+}
+
+impl Tls {
+    /// Reads the files; says which setting is wrong.
+    pub fn load(options: TlsOptions) -> Result<Self, String> {
+        if let Some(name) = &options.name {
+            server_name(name).map_err(|why| format!("{}_TLS_NAME: {why}", options.settings))?;
+        }
+        let config = config(&options)?;
+        if !options.verify {
+            let setting = format!("{}_TLS_VERIFY", options.settings);
+            tracing::warn!(setting, "the server's certificate is not verified: anybody in between can read and change");
+        }
+        Ok(Self { options, config })
+    }
+
+    /// Reads the files anew; with an error everything stays as it was.
+    pub fn reload(&mut self) -> Result<(), String> {
+        self.config = config(&self.options)?;
+        Ok(())
+    }
+
+    pub(super) async fn handshake(&self, tcp: TcpStream, host: &str) -> Result<Stream, String> {
+        let name = self.options.name.as_deref().unwrap_or(host);
+        let server = server_name(name)?;
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        match connector.connect(server, tcp).await {
+            Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+            Err(error) => Err(match tls_error(&error) {
+                Some(tls) => explain_tls(tls, &self.context(name)),
+                None => format!("no TLS handshake: {}; {}", super::plain(&error), self.plain_port()),
+            }),
+        }
+    }
+
+    /// Advice for when the other side does not seem to speak TLS.
+    pub(super) fn plain_port(&self) -> String {
+        format!("if the port is one without TLS, set {}_TLS=false", self.options.settings)
+    }
+
+    fn context<'a>(&'a self, name: &'a str) -> Context<'a> {
+        let TlsOptions { settings, ca, cert, .. } = &self.options;
+        Context { settings, name, ca: ca.as_ref().map(ToString::to_string), has_certificate: cert.is_some() }
+    }
+}
+
+/// A name or an address; the dot at the end of a full name is no part of what a certificate holds.
+fn server_name(name: &str) -> Result<ServerName<'static>, String> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let name = name.split('%').next().unwrap_or_default();
+    ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is no name a certificate could hold"))
+}
+
+fn config(options: &TlsOptions) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(crypto::ring::default_provider());
+    let algorithms = provider.signature_verification_algorithms;
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|why| format!("TLS cannot be set up: {why}"))?;
+    let builder = if options.verify {
+        builder.with_root_certificates(roots(options)?)
+    } else {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(algorithms)))
+    };
+    let settings = options.settings;
+    let config = match own_certificate(options)? {
+        None => builder.with_no_client_auth(),
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|why| {
+            if matches!(why, Error::InconsistentKeys(_)) {
+                return format!("{settings}_TLS_KEY is not the key of {settings}_TLS_CERT");
+            }
+            format!("{settings}_TLS_CERT: {why}")
+        })?,
+    };
+    Ok(Arc::new(config))
+}
+
+fn roots(options: &TlsOptions) -> Result<RootCertStore, String> {
+    let Some(ca) = &options.ca else {
+        return Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
+    };
+    let setting = format!("{}_TLS_CA", options.settings);
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&setting, ca)? {
+        roots.add(certificate).map_err(|why| format!("{setting}: {ca} holds no usable certificate: {why}"))?;
+    }
+    Ok(roots)
+}
+
+type Own = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn own_certificate(options: &TlsOptions) -> Result<Option<Own>, String> {
+    let settings = options.settings;
+    let Some(cert) = &options.cert else {
+        return match options.key {
+            Some(_) => Err(format!("{settings}_TLS_KEY is set, {settings}_TLS_CERT is not")),
+            None => Ok(None),
+        };
+    };
+    let chain = certificates(&format!("{settings}_TLS_CERT"), cert)?;
+    let source = options.key.as_ref().unwrap_or(cert);
+    let setting = if options.key.is_some() { "TLS_KEY" } else { "TLS_CERT" };
+    let key = source.read().map_err(|why| format!("{settings}_{setting}: {why}"))?;
+    // The PEM reader's own words may quote what it read.
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(|why| {
+        let none = matches!(why, PemError::NoItemsFound);
+        let why = if none { "holds no private key without a passphrase" } else { "is not PEM" };
+        format!("{settings}_{setting}: {source} {why}")
+    })?;
+    Ok(Some((chain, key)))
+}
+
+fn certificates(setting: &str, pem: &Pem) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = pem.read().map_err(|why| format!("{setting}: {why}"))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(format!("{setting}: {pem} holds no certificate in PEM")),
+        Ok(found) => Ok(found),
+        Err(_) => Err(format!("{setting}: {pem} is not PEM")),
+    }
+}
+
+/// Takes any certificate, if only its owner holds its key.
+#[derive(Debug)]
+struct Unverified(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        crypto::verify_tls12_signature(message, cert, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        crypto::verify_tls13_signature(message, cert, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
+/// Random bytes for a protocol's salts, from the same source as TLS has its own.
+pub(in crate::sink) fn random_bytes<const N: usize>() -> Result<[u8; N], String> {
+    let mut bytes = [0; N];
+    let provider: CryptoProvider = crypto::ring::default_provider();
+    provider.secure_random.fill(&mut bytes).map_err(|_| "the system has no random numbers".to_owned())?;
+    Ok(bytes)
+}

@@ -1,0 +1,207 @@
+//! Elasticsearch (7.17, 8, 9) and OpenSearch (1 to 3), by `_bulk`. Owns what a server's answers mean for a batch; it
+//! creates no template (`setup`), and waits and repeats nothing (`worker`).
+//!
+//! Every record is created under its `event.id`, so sending it again changes nothing: the server answers 409, which is
+//! delivered. That holds within one index: after a rollover of a data stream the same id can be created once more; an
+//! index named by the record's own date (`name-%Y.%m.%d`) keeps the promise always.
+//!
+//! What is wrong on the server's side (credentials, a missing template, no room) holds records; only what is wrong with
+//! a record itself rejects it.
+
+mod answer;
+mod bulk;
+mod client;
+mod fit;
+mod index;
+mod options;
+mod server;
+mod target;
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use elasticsearch::http::Method;
+
+pub use self::answer::outcomes;
+pub(crate) use self::client::{Client, Request};
+pub use self::index::IndexName;
+pub use self::options::{Auth, Options, Pem, Tls, cloud, nodes};
+pub use self::server::{ApiVersion, Flavour, Server};
+pub(crate) use self::target::server as ask_server;
+pub use self::target::{Kind, Target};
+
+use super::{Batch, Delivery, Sink, SinkError};
+use crate::flow::Timestamp;
+
+/// Sends batches to one cluster.
+#[derive(Debug)]
+pub struct Elasticsearch {
+    options: Options,
+    client: Client,
+    /// What stands behind the index's name; asked anew after every failure, for the server may be another one since.
+    target: Option<Target>,
+    warned: bool,
+    /// Bodies of more bytes than this were too large for the server.
+    most_bytes: usize,
+}
+
+/// What became of a part of a batch.
+enum Part {
+    Settled(Delivery),
+    /// Too large, or malformed somewhere: the halves will show.
+    Halve {
+        too_large: bool,
+    },
+}
+
+impl Elasticsearch {
+    /// Reads certificates; asks the server only when there is something to deliver. The error names the setting.
+    pub fn new(options: Options) -> Result<Self, String> {
+        let client = Client::new(&options)?;
+        if !options.tls.verify {
+            tracing::warn!("ELASTICSEARCH_TLS_VERIFY=false: anybody on the way can read and change what is sent");
+        }
+        Ok(Self { options, client, target: None, warned: false, most_bytes: usize::MAX })
+    }
+
+    /// Asks the server what it is and what stands behind the name: `podtap check`. Sends no record.
+    pub async fn examine(&self, at: Timestamp) -> Result<Target, String> {
+        target::examine(&self.client, &self.options, &self.options.index.at(at)).await
+    }
+
+    async fn target(&mut self, batch: &Batch) -> Result<Target, SinkError> {
+        if let Some(target) = &self.target {
+            return Ok(target.clone());
+        }
+        let at = batch.iter().next().map_or(Timestamp(0), |item| item.at);
+        let target = self.examine(at).await.map_err(SinkError::Transient)?;
+        self.tell(&target);
+        self.target = Some(target.clone());
+        Ok(target)
+    }
+
+    /// Once, however often the server is asked.
+    fn tell(&mut self, target: &Target) {
+        if std::mem::replace(&mut self.warned, true) {
+            return;
+        }
+        tracing::info!(server = %target.server, index = %self.options.index, kind = ?target.kind, "elasticsearch found");
+        if let Some(warning) = &target.warning {
+            tracing::warn!("{warning}");
+        }
+    }
+
+    /// One request for records that are all of one part.
+    async fn send(&self, target: &Target, part: &Batch) -> Result<Part, SinkError> {
+        let fit = target.server.flattened_type() == Some("flat_object");
+        let bulk::Body { index, bytes } = bulk::body(part, &self.options.index, fit);
+        let path = match &self.options.doc_type {
+            Some(kind) => format!("/{index}/{kind}/_bulk"),
+            None => format!("/{index}/_bulk"),
+        };
+        let mut query = vec![("filter_path", answer::FILTER)];
+        if target.kind == Kind::DataStream && target.server.can_require_data_stream() {
+            query.push(("require_data_stream", "true"));
+        }
+        let request = Request {
+            method: Method::Post,
+            path: &path,
+            query: &query,
+            body: Some(if self.options.compress { bulk::gzip(&bytes) } else { bytes }.into()),
+            gzipped: self.options.compress,
+            most: answer::most_bytes(part.records()),
+        };
+        let reply = self.client.send(&request).await.map_err(SinkError::Transient)?;
+        if answer::splits(reply.status) && part.records() > 1 {
+            tracing::debug!(status = reply.status, records = part.records(), "refused as a whole, halved");
+            return Ok(Part::Halve { too_large: reply.status == answer::TOO_LARGE });
+        }
+        outcomes(reply.status, &reply.body, part.records()).map(Part::Settled)
+    }
+
+    /// The batch in parts that the server has not yet found too large.
+    fn parts(&self, batch: &Batch) -> VecDeque<Range<usize>> {
+        let mut parts = VecDeque::new();
+        let mut from = 0;
+        while from < batch.records() {
+            let rest = batch.range(from, batch.records());
+            let records = rest.fitting(self.most_bytes).max(1);
+            parts.push_back(from..from + records);
+            from += records;
+        }
+        parts
+    }
+
+    /// Remembers what was too large, so that the next batches need not be refused first.
+    fn shrink(&mut self, part: &Batch) {
+        self.most_bytes = self.most_bytes.min(part.bytes().div_ceil(2).max(1));
+    }
+}
+
+impl Sink for Elasticsearch {
+    async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
+        let target = self.target(batch).await?;
+        let mut parts = self.parts(batch);
+        let mut whole = Delivery::default();
+        while let Some(range) = parts.pop_front() {
+            let part = batch.range(range.start, range.end);
+            match self.send(&target, &part).await {
+                Ok(Part::Settled(part)) => {
+                    if !part.retry.is_empty() {
+                        self.target = None;
+                    }
+                    add(&mut whole, &part, range.start);
+                }
+                Ok(Part::Halve { too_large }) => {
+                    if too_large {
+                        self.shrink(&part);
+                    }
+                    let middle = range.start + range.len() / 2;
+                    parts.push_front(middle..range.end);
+                    parts.push_front(range.start..middle);
+                }
+                Err(error) => {
+                    self.target = None;
+                    return undone(whole, range.start, batch.records(), error);
+                }
+            }
+        }
+        Ok(whole)
+    }
+
+    fn reload(&mut self) {
+        match Client::new(&self.options) {
+            Ok(client) => {
+                self.client = client;
+                self.target = None;
+                self.most_bytes = usize::MAX;
+            }
+            Err(why) => tracing::warn!(error = why, "certificates not read anew, the old ones are used"),
+        }
+    }
+}
+
+/// Adds the outcome of the part that begins at record `from`.
+fn add(whole: &mut Delivery, part: &Delivery, from: usize) {
+    whole.retry.extend(part.retry.iter().map(|index| index + from));
+    let rejected = part.rejected.iter().cloned();
+    whole.rejected.extend(rejected.map(|mut record| {
+        record.index += from;
+        record
+    }));
+}
+
+/// From record `from` on nothing is known to be delivered; what went before stays so.
+fn undone(mut whole: Delivery, from: usize, records: usize, error: SinkError) -> Result<Delivery, SinkError> {
+    if from == 0 {
+        return Err(error);
+    }
+    if let SinkError::Transient(why) = &error {
+        tracing::debug!(error = why, "a part of the batch was not delivered");
+    }
+    whole.retry.extend(from..records);
+    if whole.retry.len() == records { Err(error) } else { Ok(whole) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! Requests to whichever node answers, by the `elasticsearch` crate. Owns TLS, credentials, time limit and failover; it
+//! does not know what is sent.
+//!
+//! Limits of that crate (9.1.0-alpha.1): it reads an answer whole, so only a told Content-Length can be refused
+//! beforehand, and otherwise the time limit bounds it; it cannot expect another name in a certificate than the URL's.
+//! It asks for no product, and speaks to OpenSearch as well.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use elasticsearch::auth::{ClientCertificate, Credentials};
+use elasticsearch::cert::{Certificate, CertificateValidation};
+use elasticsearch::http::headers::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
+use elasticsearch::http::transport::{Connection, ConnectionPool, Transport, TransportBuilder};
+use elasticsearch::http::{Method, Url};
+
+use super::options::{Options, Pem, Tls};
+use crate::source::own_traffic::{Nonce, nonce};
+
+/// Largest answer to anything but `_bulk`: lists of templates are the long ones.
+pub(crate) const MOST_ANSWER: usize = 8 << 20;
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Status and the server's own words.
+    pub(crate) fn words(&self) -> String {
+        super::answer::whole(self.status, &self.body)
+    }
+}
+
+/// One request.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
+    /// Percent-encoded where need be.
+    pub(crate) path: &'a str,
+    pub(crate) query: &'a [(&'a str, &'a str)],
+    pub(crate) body: Option<Bytes>,
+    pub(crate) gzipped: bool,
+    /// Largest answer.
+    pub(crate) most: usize,
+}
+
+impl<'a> Request<'a> {
+    pub(crate) fn get(path: &'a str, query: &'a [(&'a str, &'a str)]) -> Self {
+        Self { method: Method::Get, path, query, body: None, gzipped: false, most: MOST_ANSWER }
+    }
+
+    pub(crate) fn put(path: &'a str, query: &'a [(&'a str, &'a str)], body: Vec<u8>) -> Self {
+        Self { method: Method::Put, path, query, body: Some(body.into()), gzipped: false, most: MOST_ANSWER }
+    }
+}
+
+/// Sends requests.
+#[derive(Debug)]
+pub(crate) struct Client {
+    transport: Transport,
+    nodes: Nodes,
+    timeout: Duration,
+}
+
+impl Client {
+    /// Reads the certificates; the error names the setting.
+    pub(crate) fn new(options: &Options) -> Result<Self, String> {
+        let nodes = Nodes::new(&options.nodes);
+        let mut builder = TransportBuilder::new(nodes.clone())
+            .enable_meta_header(false)
+            .timeout(options.timeout)
+            .header(header_name(), value(nonce().value())?)
+            // A compressed answer could not be bounded by its length; answers are filtered, and short.
+            .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+            .cert_validation(validation(&options.tls)?);
+        // As a header and not as the crate's credentials: those have no room for a certificate beside a key.
+        if let Some(header) = options.auth.header() {
+            builder = builder.header(AUTHORIZATION, value(&header)?);
+        }
+        if let Some(identity) = identity(&options.tls)? {
+            builder = builder.auth(Credentials::Certificate(ClientCertificate::Pem(identity)));
+        }
+        let transport = builder.build().map_err(|why| format!("ELASTICSEARCH_TLS_CERT, _KEY: {}", chain(&why)))?;
+        Ok(Self { transport, nodes, timeout: options.timeout })
+    }
+
+    /// Asks one node after the other, beginning with the one that answered last; the error is what the last one said.
+    /// A node that answers 502, 503 or 504 is passed over like one that does not answer.
+    pub(crate) async fn send(&self, request: &Request<'_>) -> Result<Reply, String> {
+        let mut last = Err("no node is set".to_owned());
+        for _ in 0..self.nodes.urls.len() {
+            let index = self.nodes.current.load(Ordering::Relaxed);
+            last = self.ask(request).await.map_err(|why| format!("{}: {why}", self.nodes.name(index)));
+            match &last {
+                Ok(reply) if !matches!(reply.status, 502..=504) => break,
+                Ok(_) | Err(_) => self.nodes.pass(index),
+            }
+        }
+        last
+    }
+
+    async fn ask(&self, request: &Request<'_>) -> Result<Reply, String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("podtap/", env!("CARGO_PKG_VERSION"))));
+        if request.gzipped {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        let Request { method, path, query, body, most, .. } = request;
+        let answer = self.transport.send(*method, path, headers, Some(query), body.clone(), None);
+        let answer = answer.await.map_err(|why| self.words(&why))?;
+        if answer.content_length().is_some_and(|bytes| bytes > *most as u64) {
+            return Err(format!("an answer of more than {most} bytes"));
+        }
+        let status = answer.status_code().as_u16();
+        let body = answer.bytes().await.map_err(|why| self.words(&why))?;
+        if body.len() > *most {
+            return Err(format!("an answer of more than {most} bytes"));
+        }
+        Ok(Reply { status, body })
+    }
+
+    fn words(&self, error: &elasticsearch::Error) -> String {
+        if error.is_timeout() { format!("no answer within {:?}", self.timeout) } else { chain(error) }
+    }
+}
+
+/// The innermost cause: the outer ones only repeat the URL.
+fn chain(error: &dyn Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let text = innermost.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+fn header_name() -> HeaderName {
+    HeaderName::from_static(Nonce::NAME)
+}
+
+/// Of a header that no log shows.
+fn value(text: &str) -> Result<HeaderValue, String> {
+    let mut value =
+        HeaderValue::from_str(text).map_err(|_| "the credentials hold a character that no header can".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn validation(tls: &Tls) -> Result<CertificateValidation, String> {
+    if !tls.verify {
+        return Ok(CertificateValidation::None);
+    }
+    let Some(ca) = &tls.ca else { return Ok(CertificateValidation::Default) };
+    let wrong = |why: String| format!("ELASTICSEARCH_TLS_CA: {why}");
+    let pem = ca.read().map_err(wrong)?;
+    Certificate::from_pem(&pem)
+        .map(CertificateValidation::Full)
+        .map_err(|_| wrong("holds no certificate in PEM".to_owned()))
+}
+
+/// Certificate and key, one behind the other.
+fn identity(tls: &Tls) -> Result<Option<Vec<u8>>, String> {
+    let read = |name: &str, pem: &Option<Pem>| match pem {
+        None => Ok(Vec::new()),
+        Some(pem) => pem.read().map_err(|why| format!("ELASTICSEARCH_TLS_{name}: {why}")),
+    };
+    if tls.cert.is_none() {
+        return Ok(None);
+    }
+    let mut both = read("CERT", &tls.cert)?;
+    both.push(b'\n');
+    both.extend(read("KEY", &tls.key)?);
+    Ok(Some(both))
+}
+
+/// The nodes and whose turn it is: the one that works, until it does not.
+#[derive(Clone, Debug)]
+struct Nodes {
+    urls: Arc<[Url]>,
+    current: Arc<AtomicUsize>,
+}
+
+impl Nodes {
+    /// Begins anywhere, so that not all pods ask the first one.
+    fn new(urls: &[Url]) -> Self {
+        use std::hash::{BuildHasher, RandomState};
+        let random = usize::try_from(RandomState::new().hash_one(0u8) >> 32).unwrap_or(0);
+        Self { urls: urls.into(), current: Arc::new(AtomicUsize::new(random % urls.len().max(1))) }
+    }
+
+    /// On to the next one, unless somebody has gone on already.
+    fn pass(&self, from: usize) {
+        let next = (from + 1) % self.urls.len().max(1);
+        let _ = self.current.compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    fn name(&self, index: usize) -> String {
+        let Some(url) = self.urls.get(index) else { return String::new() };
+        format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
+    }
+}
+
+impl ConnectionPool for Nodes {
+    #[allow(clippy::expect_used, reason = "the trait cannot fail; `Client::send` asks only where there is a node")]
+    fn next(&self) -> Connection {
+        let index = self.current.load(Ordering::Relaxed);
+        Connection::new(self.urls.get(index).or(self.urls.first()).expect("a node").clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_take_turns_only_when_one_fails() {
+        let urls = ["http://a:1", "http://b:2", "http://c"].map(|url| Url::parse(url).unwrap());
+        let nodes = Nodes::new(&urls);
+        let first = nodes.current.load(Ordering::Relaxed);
+        nodes.pass(first);
+        nodes.pass(first);
+        assert_eq!(nodes.current.load(Ordering::Relaxed), (first + 1) % 3, "two failures of one node are one step");
+        assert_eq!(nodes.name(0), "a:1");
+        assert_eq!(nodes.name(2), "c:80");
+    }
+}

@@ -1,0 +1,316 @@
+//! What stands behind ELASTICSEARCH_INDEX on this server, found out before the first record is sent.
+//!
+//! A bulk request to a name without a template creates a plain index of that name, after which the data stream cannot
+//! exist. So records are held until it is known that the name is a data stream, will become one, or is meant to be a
+//! plain index. Creates nothing (`podtap setup elasticsearch` does).
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+use super::client::{Client, Reply, Request};
+use super::options::Options;
+use super::server::{ApiVersion, Server};
+
+/// What was found, and it can be written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The server.
+    pub server: Server,
+    /// What the name is.
+    pub kind: Kind,
+    /// What will work, perhaps not as meant.
+    pub warning: Option<String>,
+}
+
+/// What a name is, or will be with the first record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A data stream.
+    DataStream,
+    /// An index, or an alias of one.
+    Index,
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.kind {
+            Kind::DataStream => "data stream",
+            Kind::Index => "index",
+        };
+        write!(f, "{}, {kind}", self.server)
+    }
+}
+
+/// Asks; `name` is the index of some record. The error says why nothing can be sent.
+pub(super) async fn examine(client: &Client, options: &Options, name: &str) -> Result<Target, String> {
+    let server = server(client, options.api_version).await?;
+    if options.doc_type.is_some() {
+        return typed(server);
+    }
+    if !server.has_data_streams() {
+        return Ok(Target { server, kind: Kind::Index, warning: None });
+    }
+    let found = found(&client.send(&Request::get(&format!("/{name}"), &[("filter_path", FOUND)])).await?);
+    let templates = templates(client, name).await?;
+    judge(server, options.index.is_dated(), name, &found, &templates)
+}
+
+/// Asks for the version, unless it is given.
+pub(crate) async fn server(client: &Client, version: ApiVersion) -> Result<Server, String> {
+    if let ApiVersion::Given(server) = version {
+        return Ok(server);
+    }
+    let reply = client.send(&Request::get("/", &[])).await?;
+    if !reply.is_success() {
+        return Err(format!("the server does not tell its version ({}); ELASTICSEARCH_API_VERSION can", reply.words()));
+    }
+    Server::from_main(&reply.body)
+}
+
+fn typed(server: Server) -> Result<Target, String> {
+    if server.has_types() {
+        return Ok(Target { server, kind: Kind::Index, warning: None });
+    }
+    Err(format!("{server} has no mapping types: unset ELASTICSEARCH_TYPE"))
+}
+
+const FOUND: &str = "*.data_stream";
+
+/// Whether the name exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Found {
+    DataStream,
+    Index,
+    Nothing,
+    /// We may not know.
+    Unknown(String),
+}
+
+/// From the answer to `GET /name`, filtered to what tells a backing index from any other.
+fn found(reply: &Reply) -> Found {
+    #[derive(Deserialize)]
+    struct Backing {}
+    match reply.status {
+        200 => match serde_json::from_slice::<BTreeMap<String, Backing>>(&reply.body) {
+            Ok(indices) if indices.is_empty() => Found::Index,
+            Ok(_) => Found::DataStream,
+            Err(_) => Found::Unknown("an answer that is none".to_owned()),
+        },
+        404 => Found::Nothing,
+        _ => Found::Unknown(reply.words()),
+    }
+}
+
+/// Which template a new index of the name would be made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Templates {
+    /// One that makes a data stream.
+    DataStream,
+    /// One that does not.
+    Index,
+    None,
+    Unknown(String),
+}
+
+async fn templates(client: &Client, name: &str) -> Result<Templates, String> {
+    let reply = client.send(&Request::get("/_index_template", &[("filter_path", TEMPLATES)])).await?;
+    if !reply.is_success() {
+        return Ok(Templates::Unknown(reply.words()));
+    }
+    let of_name = winner(&reply.body, name);
+    if of_name != Templates::None {
+        return Ok(of_name);
+    }
+    // Of the kind before 7.8; where there is none of that kind any more, the server has none to apply either.
+    let reply = client.send(&Request::get("/_template", &[("filter_path", "*.index_patterns")])).await?;
+    Ok(if reply.is_success() && legacy(&reply.body, name) { Templates::Index } else { Templates::None })
+}
+
+const TEMPLATES: &str = "index_templates.index_template.index_patterns,\
+    index_templates.index_template.priority,index_templates.index_template.data_stream";
+
+/// The template of the highest priority that fits.
+fn winner(body: &[u8], name: &str) -> Templates {
+    #[derive(Deserialize, Default)]
+    struct All {
+        #[serde(default)]
+        index_templates: Vec<One>,
+    }
+    #[derive(Deserialize)]
+    struct One {
+        index_template: Template,
+    }
+    #[derive(Deserialize)]
+    struct Template {
+        #[serde(default)]
+        index_patterns: Vec<String>,
+        #[serde(default)]
+        priority: Option<i64>,
+        /// `filter_path` leaves out an empty object, but never the ones within it: servers fill it with defaults.
+        #[serde(default)]
+        data_stream: Option<serde::de::IgnoredAny>,
+    }
+    let Ok(all) = serde_json::from_slice::<All>(body) else {
+        return Templates::Unknown("an answer that is none".to_owned());
+    };
+    let fitting = all.index_templates.into_iter().map(|one| one.index_template);
+    let fitting = fitting.filter(|template| template.index_patterns.iter().any(|pattern| fits(pattern, name)));
+    match fitting.max_by_key(|template| template.priority.unwrap_or(0)) {
+        None => Templates::None,
+        Some(Template { data_stream: Some(_), .. }) => Templates::DataStream,
+        Some(Template { data_stream: None, .. }) => Templates::Index,
+    }
+}
+
+fn legacy(body: &[u8], name: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Template {
+        #[serde(default)]
+        index_patterns: Vec<String>,
+    }
+    serde_json::from_slice::<BTreeMap<String, Template>>(body).is_ok_and(|templates| {
+        templates.values().flat_map(|template| &template.index_patterns).any(|pattern| fits(pattern, name))
+    })
+}
+
+/// Whether a template's pattern fits: `*` is any run of characters, everything else is itself.
+pub(crate) fn fits(pattern: &str, name: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut left) = name.strip_prefix(head) else { return false };
+    let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
+    for part in middle.split('*') {
+        match left.split_once(part) {
+            Some((_, after)) => left = after,
+            None => return false,
+        }
+    }
+    left.ends_with(tail)
+}
+
+const SETUP: &str = "run `podtap setup elasticsearch`";
+
+fn judge(server: Server, dated: bool, name: &str, found: &Found, templates: &Templates) -> Result<Target, String> {
+    let unmapped = matches!(templates, Templates::None)
+        .then(|| format!("no index template fits {name}: the server guesses the types of fields; {SETUP}"));
+    let ready = |kind, warning| Ok(Target { server, kind, warning });
+    match (found, templates) {
+        (Found::DataStream, _) => ready(Kind::DataStream, None),
+        (Found::Index, _) => ready(Kind::Index, unmapped),
+        // A date in the name: one plain index a day.
+        (Found::Nothing | Found::Unknown(_), _) if dated => ready(Kind::Index, unmapped),
+        (Found::Nothing | Found::Unknown(_), Templates::DataStream) => ready(Kind::DataStream, None),
+        (Found::Nothing, Templates::Index) => ready(Kind::Index, None),
+        (Found::Nothing, Templates::None) => Err(format!(
+            "records are held: {name} does not exist, and without an index template the server would make a plain index \
+             of it; {SETUP}, or create the index if a plain one is meant"
+        )),
+        // The server itself refuses whatever is no data stream.
+        (Found::Unknown(_), _) | (_, Templates::Unknown(_)) if server.can_require_data_stream() => {
+            ready(Kind::DataStream, None)
+        }
+        (Found::Unknown(why), _) | (Found::Nothing, Templates::Unknown(why)) => Err(format!(
+            "records are held: whether {name} is a data stream cannot be known ({why}); it takes the privileges monitor \
+             on the cluster and view_index_metadata on the index"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::server::Flavour;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn reply(status: u16, body: &str) -> Reply {
+        Reply { status, body: body.to_owned().into() }
+    }
+
+    #[test]
+    fn what_a_name_is_follows_from_its_indices() {
+        let missing = r#"{"error":{"type":"index_not_found_exception","reason":"no such index"},"status":404}"#;
+        for (status, body, expected) in [
+            (200, r#"{".ds-web-2026.03.01-000001":{"data_stream":"web"}}"#, Found::DataStream),
+            (200, "{}", Found::Index),
+            (404, missing, Found::Nothing),
+            (403, "{}", Found::Unknown("403".to_owned())),
+            (200, "<html>", Found::Unknown("an answer that is none".to_owned())),
+        ] {
+            assert_eq!(found(&reply(status, body)), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn the_template_of_the_highest_priority_decides() {
+        let templates = r#"{"index_templates":[
+            {"index_template":{"index_patterns":["we*"]}},
+            {"index_template":{"index_patterns":["x","web*"],"priority":500,"data_stream":{"hidden":false}}},
+            {"index_template":{"index_patterns":["*b"],"priority":100}}]}"#;
+        for (name, expected) in [
+            ("web", Templates::DataStream),
+            ("web-1", Templates::DataStream),
+            ("wet", Templates::Index),
+            ("ab", Templates::Index),
+            ("abc", Templates::None),
+        ] {
+            assert_eq!(winner(templates.as_bytes(), name), expected, "{name}");
+        }
+        assert_eq!(winner(b"{}", "web"), Templates::None);
+        assert!(matches!(winner(b"[", "web"), Templates::Unknown(_)));
+        assert!(legacy(br#"{"old":{"index_patterns":["we*"]}}"#, "web"));
+        assert!(!legacy(br#"{"old":{"index_patterns":["we*"]}}"#, "x") && !legacy(b"[", "x"));
+    }
+
+    #[test]
+    fn records_are_sent_only_where_the_name_cannot_become_what_it_should_not() {
+        let unknown = || "403".to_owned();
+        let old = Server { flavour: Flavour::Elasticsearch, major: 8, minor: Some(7) };
+        let new = Server { minor: Some(13), ..old };
+        let sent = |kind| Some((kind, false));
+        let warned = Some((Kind::Index, true));
+        // server, dated, found, templates -> kind and whether there is a warning, or held
+        for (server, dated, found, templates, expected) in [
+            (old, false, Found::DataStream, Templates::Unknown(unknown()), sent(Kind::DataStream)),
+            (old, false, Found::Index, Templates::Index, sent(Kind::Index)),
+            (old, false, Found::Index, Templates::None, warned),
+            (old, false, Found::Nothing, Templates::DataStream, sent(Kind::DataStream)),
+            (old, false, Found::Nothing, Templates::Index, sent(Kind::Index)),
+            (old, false, Found::Nothing, Templates::None, None),
+            (new, false, Found::Nothing, Templates::None, None),
+            (old, true, Found::Nothing, Templates::None, warned),
+            (old, true, Found::Nothing, Templates::Index, sent(Kind::Index)),
+            (old, true, Found::Unknown(unknown()), Templates::Unknown(unknown()), sent(Kind::Index)),
+            (old, false, Found::Unknown(unknown()), Templates::DataStream, sent(Kind::DataStream)),
+            (old, false, Found::Unknown(unknown()), Templates::None, None),
+            (old, false, Found::Unknown(unknown()), Templates::Unknown(unknown()), None),
+            (old, false, Found::Nothing, Templates::Unknown(unknown()), None),
+            (new, false, Found::Unknown(unknown()), Templates::Unknown(unknown()), sent(Kind::DataStream)),
+            (new, false, Found::Nothing, Templates::Unknown(unknown()), sent(Kind::DataStream)),
+        ] {
+            let got = judge(server, dated, "web", &found, &templates);
+            let got = got.ok().map(|target| (target.kind, target.warning.is_some()));
+            assert_eq!(got, expected, "{server} dated: {dated} {found:?} {templates:?}");
+        }
+    }
+
+    #[test]
+    fn a_mapping_type_is_refused_where_there_are_none() {
+        let server = |major| Server { flavour: Flavour::Elasticsearch, major, minor: None };
+        assert_eq!(typed(server(6)).map(|target| target.kind), Ok(Kind::Index));
+        assert_eq!(typed(server(8)), Err("Elasticsearch 8 has no mapping types: unset ELASTICSEARCH_TYPE".to_owned()));
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_fits_what_a_slow_matcher_says(pattern in "[ab*]{0,6}", name in "[ab]{0,8}") {
+            fn slow(pattern: &[u8], name: &[u8]) -> bool {
+                match (pattern, name) {
+                    ([], []) => true,
+                    ([b'*', rest @ ..], _) => (0..=name.len()).any(|n| slow(rest, &name[n..])),
+                    ([p, rest @ ..], [n, left @ ..]) => p == n && slow(rest, left),
+                    _ => false,
+                }
+            }
+            prop_assert_eq!(fits(&pattern, &name), slow(pattern.as_bytes(), name.as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Fluentd's forward protocol v1: to Fluentd, Fluent Bit, Vector, the OpenTelemetry collector. Owns when a batch counts as
+//! delivered; bytes are made and read in `protocol`, sockets used in `link`.
+//!
+//! A batch is one PackedForward (or CompressedPackedForward) message whose `chunk` is the batch's id: the same records
+//! again carry the same chunk, so that a server that removes duplicates can. With FLUENTD_ACK (the default) a batch is
+//! delivered when its chunk was acknowledged. Whatever else happens (no acknowledgement in time, another one, an end of
+//! the connection, nonsense) the socket is thrown away, the next host's turn comes, and the whole batch goes again:
+//! nothing is lost, at most the batch in flight arrives twice. Nobody is refused for good either: a wrong key or
+//! certificate gets repaired on one side or the other, and the records wait for that as long as the queue has room; the
+//! worker's backoff keeps the attempts rare.
+//!
+//! Without FLUENTD_ACK a batch counts as delivered when the kernel has taken it: what the server had not read when it
+//! died is lost, and nobody can know.
+//!
+//! One connection, kept alive between batches if the server allows it; no heartbeat. `deliver` takes the connection out
+//! of the sink and puts it back only when it is at rest: a future dropped at whatever await closes it.
+
+mod link;
+mod msgpack;
+pub mod protocol;
+mod tag;
+
+use std::fmt;
+use std::time::Duration;
+
+use self::link::{Link, Welcome};
+pub use self::msgpack::encode_msgpack;
+use self::protocol::Packer;
+pub use self::protocol::{Compress, Credentials};
+pub use self::tag::expand_tag;
+use super::connect::{Connected, Connector};
+use super::{Batch, Delivery, Rejected, Sink, SinkError};
+
+/// The protocol's own port.
+pub const DEFAULT_PORT: u16 = 24224;
+
+/// How long `check` waits for a server to ask for a key where we have none, and how long a connection without
+/// acknowledgements does: such a server takes our records and throws them away without a word.
+const HELO_PATIENCE: Duration = Duration::from_millis(250);
+
+/// FLUENTD_…
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FluentdOptions {
+    /// FLUENTD_TAG, its placeholders replaced (`expand_tag`).
+    pub tag: String,
+    /// FLUENTD_ACK.
+    pub ack: bool,
+    /// FLUENTD_COMPRESS.
+    pub compress: Compress,
+    /// FLUENTD_SHARED_KEY, FLUENTD_USERNAME and FLUENTD_PASSWORD; `None`: no handshake.
+    pub credentials: Option<Credentials>,
+    /// What to call ourselves in the handshake: the pod's or host's name. Must not be the server's.
+    pub hostname: String,
+    /// FLUENTD_TIMEOUT: how long to wait for an answer, and for a server that takes not one byte.
+    pub timeout: Duration,
+}
+
+impl Default for FluentdOptions {
+    fn default() -> Self {
+        Self {
+            tag: "k8s-internal-networking".to_owned(),
+            ack: true,
+            compress: Compress::None,
+            credentials: None,
+            hostname: "podtap".to_owned(),
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The fluentd sink. Bodies are msgpack maps (`encode_msgpack`).
+#[derive(Debug)]
+pub struct Fluentd {
+    connector: Connector,
+    options: FluentdOptions,
+    packer: Packer,
+    link: Option<Link>,
+    reopen: bool,
+}
+
+impl Fluentd {
+    /// To the hosts of `connector`.
+    pub fn new(connector: Connector, options: FluentdOptions) -> Self {
+        let packer = Packer::new(&options.tag, options.compress);
+        Self { connector, options, packer, link: None, reopen: false }
+    }
+
+    /// Tries every host: connection, TLS, handshake, and an empty chunk where it would be acknowledged.
+    pub async fn check(&mut self) -> Vec<HostCheck> {
+        let mut checks = Vec::new();
+        for index in 0..self.connector.hosts().len() {
+            let host = self.connector.hosts().get(index).map(ToString::to_string).unwrap_or_default();
+            let mut steps = Vec::new();
+            let fault = self.check_host(index, &mut steps).await.err();
+            // Errors name their host, for logs; here it stands in front anyway.
+            let fault = fault.map(|why| why.strip_prefix(&format!("{host}: ")).map(str::to_owned).unwrap_or(why));
+            checks.push(HostCheck { host, steps, fault });
+        }
+        checks
+    }
+
+    async fn check_host(&mut self, index: usize, steps: &mut Vec<String>) -> Result<(), String> {
+        let connected = self.connector.connect_to(index).await.map_err(|error| error.message)?;
+        steps.push(format!("connected to {}, {}", connected.peer, connected.stream.security()));
+        let mut link = self.greet(connected, true, Some(steps)).await?;
+        if !self.options.ack {
+            return Ok(());
+        }
+        let batch = Batch::default();
+        let packed = self.packer.pack(&batch, Some("podtap-check")).map_err(|error| error.to_string())?;
+        let sent = link.deliver(packed.message, Some("podtap-check")).await;
+        sent.map_err(|fault| format!("an empty chunk was sent: {fault}"))?;
+        steps.push("acknowledged an empty chunk".to_owned());
+        Ok(())
+    }
+
+    /// The connection in use, if it is still good, else a new one.
+    async fn open(&mut self) -> Result<Link, String> {
+        if let Some(mut link) = self.link.take() {
+            match link.is_at_rest().await {
+                _ if self.reopen => link.close().await,
+                Ok(()) => return Ok(link),
+                Err(why) => tracing::debug!(sink = "fluentd", why = %why, "connection gone, making a new one"),
+            }
+        }
+        self.reopen = false;
+        let connected = self.connector.connect().await.map_err(|error| error.message)?;
+        let opened = self.greet(connected, !self.options.ack, None).await;
+        if opened.is_err() {
+            self.connector.failed();
+        }
+        opened
+    }
+
+    /// The handshake where we have credentials; else, if `listen`, a moment in which the server may ask for them.
+    async fn greet(&self, connected: Connected, listen: bool, steps: Option<&mut Vec<String>>) -> Result<Link, String> {
+        let host = connected.host.to_string();
+        let mut link = Link::new(connected, self.options.timeout);
+        let welcome = match &self.options.credentials {
+            Some(credentials) => link.handshake(credentials, &self.options.hostname).await,
+            None if listen => link.listen(HELO_PATIENCE).await,
+            None => Ok(Welcome::Silent),
+        };
+        let welcome = welcome.map_err(|fault| format!("{host}: {fault}"))?;
+        if let Some(steps) = steps {
+            steps.push(welcome.to_string());
+        }
+        Ok(link)
+    }
+}
+
+impl Sink for Fluentd {
+    async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
+        let mut link = self.open().await.map_err(SinkError::Transient)?;
+        let chunk = self.options.ack.then(|| batch.id());
+        let packed = self.packer.pack(batch, chunk.as_deref()).map_err(|why| SinkError::Permanent(why.to_string()))?;
+        let delivery = Delivery { retry: Vec::new(), rejected: packed.rejected.into_iter().map(not_a_map).collect() };
+        if packed.records > 0
+            && let Err(fault) = link.deliver(packed.message, chunk.as_deref()).await
+        {
+            self.connector.failed();
+            return Err(SinkError::Transient(format!("{}: {fault}", link.host())));
+        }
+        match link.may_stay_open() {
+            true => self.link = Some(link),
+            false => link.close().await,
+        }
+        Ok(delivery)
+    }
+
+    /// The next batch goes over a new connection, with certificates read anew.
+    fn reload(&mut self) {
+        self.reopen = true;
+    }
+}
+
+fn not_a_map(index: usize) -> Rejected {
+    Rejected { index, reason: "not encoded as a msgpack map".to_owned() }
+}
+
+/// What `check` found at one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostCheck {
+    /// The host.
+    pub host: String,
+    /// What worked, and what the server answered.
+    pub steps: Vec<String>,
+    /// What did not.
+    pub fault: Option<String>,
+}
+
+impl fmt::Display for HostCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let steps = self.steps.iter().chain(&self.fault).map(String::as_str).collect::<Vec<_>>();
+        write!(f, "{}: {}", self.host, steps.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! MessagePack: records out, answers in. Owns what the forward protocol needs of it, no more.
+//!
+//! The reader trusts no length: a value is only ever made of bytes that are there, and whoever calls it bounds those.
+
+use rmp::Marker;
+use serde::Serialize;
+
+/// Values inside values that are followed; what servers answer has two levels.
+const MAX_DEPTH: usize = 8;
+
+/// Appends `record` as one msgpack value with the fields it has in JSON: structs are maps, addresses and the like are
+/// text. With an error nothing was appended.
+pub fn encode_msgpack<T: Serialize + ?Sized>(record: &T, out: &mut Vec<u8>) -> Result<(), String> {
+    let before = out.len();
+    let mut serializer = rmp_serde::Serializer::new(&mut *out).with_struct_map().with_human_readable();
+    record.serialize(&mut serializer).map_err(|why| {
+        out.truncate(before);
+        why.to_string()
+    })
+}
+
+/// A value of which only what the protocol uses is told apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value<'a> {
+    Bool(bool),
+    /// Text or binary: servers differ in what they use for which field, and text need not be UTF-8.
+    Bytes(&'a [u8]),
+    Array(Vec<Value<'a>>),
+    Map(Vec<(Value<'a>, Value<'a>)>),
+    /// nil, numbers, extensions.
+    Other,
+}
+
+impl Value<'_> {
+    /// The value beside the key `name` in a map.
+    pub(super) fn field(&self, name: &str) -> Option<&Self> {
+        let Self::Map(fields) = self else { return None };
+        fields.iter().find(|(key, _)| *key == Value::Bytes(name.as_bytes())).map(|(_, value)| value)
+    }
+}
+
+/// Why there is no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoValue {
+    /// More bytes are needed.
+    Incomplete,
+    /// It never becomes one: a reserved marker, or nested too deep.
+    Malformed,
+}
+
+/// Reads one value off the front of `input`.
+pub(super) fn read_value<'a>(input: &mut &'a [u8]) -> Result<Value<'a>, NoValue> {
+    read_nested(input, MAX_DEPTH)
+}
+
+fn read_nested<'a>(input: &mut &'a [u8], depth: usize) -> Result<Value<'a>, NoValue> {
+    let depth = depth.checked_sub(1).ok_or(NoValue::Malformed)?;
+    let marker = Marker::from_u8(take(input, 1)?.first().copied().ok_or(NoValue::Incomplete)?);
+    let (length, kind) = match marker {
+        Marker::FixPos(_) | Marker::FixNeg(_) | Marker::Null => return Ok(Value::Other),
+        Marker::True => return Ok(Value::Bool(true)),
+        Marker::False => return Ok(Value::Bool(false)),
+        Marker::Reserved => return Err(NoValue::Malformed),
+        Marker::U8 | Marker::I8 => (1, Kind::Skipped),
+        Marker::U16 | Marker::I16 | Marker::FixExt1 => (2, Kind::Skipped),
+        Marker::FixExt2 => (3, Kind::Skipped),
+        Marker::U32 | Marker::I32 | Marker::F32 => (4, Kind::Skipped),
+        Marker::FixExt4 => (5, Kind::Skipped),
+        Marker::U64 | Marker::I64 | Marker::F64 => (8, Kind::Skipped),
+        Marker::FixExt8 => (9, Kind::Skipped),
+        Marker::FixExt16 => (17, Kind::Skipped),
+        Marker::Ext8 => (length(input, 1)? + 1, Kind::Skipped),
+        Marker::Ext16 => (length(input, 2)? + 1, Kind::Skipped),
+        Marker::Ext32 => (length(input, 4)? + 1, Kind::Skipped),
+        Marker::FixStr(n) => (usize::from(n), Kind::Bytes),
+        Marker::Str8 | Marker::Bin8 => (length(input, 1)?, Kind::Bytes),
+        Marker::Str16 | Marker::Bin16 => (length(input, 2)?, Kind::Bytes),
+        Marker::Str32 | Marker::Bin32 => (length(input, 4)?, Kind::Bytes),
+        Marker::FixArray(n) => (usize::from(n), Kind::Array),
+        Marker::Array16 => (length(input, 2)?, Kind::Array),
+        Marker::Array32 => (length(input, 4)?, Kind::Array),
+        Marker::FixMap(n) => (usize::from(n), Kind::Map),
+        Marker::Map16 => (length(input, 2)?, Kind::Map),
+        Marker::Map32 => (length(input, 4)?, Kind::Map),
+    };
+    kind.read(input, length, depth)
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Skipped,
+    Bytes,
+    Array,
+    Map,
+}
+
+impl Kind {
+    /// Vectors grow by what was read (at least one byte for each element), never by what a length claims.
+    fn read<'a>(self, input: &mut &'a [u8], length: usize, depth: usize) -> Result<Value<'a>, NoValue> {
+        match self {
+            Self::Skipped => take(input, length).map(|_| Value::Other),
+            Self::Bytes => take(input, length).map(Value::Bytes),
+            Self::Array => {
+                let mut items = Vec::new();
+                for _ in 0..length {
+                    items.push(read_nested(input, depth)?);
+                }
+                Ok(Value::Array(items))
+            }
+            Self::Map => {
+                let mut fields = Vec::new();
+                for _ in 0..length {
+                    fields.push((read_nested(input, depth)?, read_nested(input, depth)?));
+                }
+                Ok(Value::Map(fields))
+            }
+        }
+    }
+}
+
+fn take<'a>(input: &mut &'a [u8], n: usize) -> Result<&'a [u8], NoValue> {
+    let (front, rest) = input.split_at_checked(n).ok_or(NoValue::Incomplete)?;
+    *input = rest;
+    Ok(front)
+}
+
+/// A length of `n` bytes, big endian; at most four, so it fits.
+fn length(input: &mut &[u8], n: usize) -> Result<usize, NoValue> {
+    Ok(take(input, n)?.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::IpAddr;
+
+    use proptest::prelude::*;
+    use serde_json::Value as Json;
+
+    use super::*;
+
+    fn json() -> impl Strategy<Value = Json> {
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::from),
+            any::<i64>().prop_map(Json::from),
+            any::<u64>().prop_map(Json::from),
+            (-1e300..1e300).prop_map(Json::from),
+            ".{0,40}".prop_map(Json::from),
+        ];
+        leaf.prop_recursive(4, 64, 8, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..20).prop_map(Json::from),
+                prop::collection::btree_map(".{0,6}", inner, 0..20)
+                    .prop_map(|map| Json::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn encoded<T: Serialize>(value: &T) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode_msgpack(value, &mut out).unwrap();
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_has_the_same_fields_and_values_as_its_json(value in json()) {
+            prop_assert_eq!(rmp_serde::from_slice::<Json>(&encoded(&value)).unwrap(), value);
+        }
+
+        #[test]
+        fn the_reader_takes_exactly_one_value_and_asks_for_more_of_every_shorter_one(value in json()) {
+            let bytes = encoded(&value);
+            let mut input = [bytes.as_slice(), b"\xc1rest"].concat();
+            let mut rest = input.as_slice();
+            read_value(&mut rest).unwrap();
+            prop_assert_eq!(rest, b"\xc1rest");
+            input.truncate(bytes.len());
+            for cut in 0..input.len() {
+                prop_assert_eq!(read_value(&mut &input[..cut]), Err(NoValue::Incomplete));
+            }
+        }
+
+        #[test]
+        fn the_reader_survives_anything(input in prop::collection::vec(any::<u8>(), 0..400)) {
+            let mut rest = input.as_slice();
+            if read_value(&mut rest).is_ok() {
+                prop_assert!(rest.len() < input.len());
+            }
+        }
+    }
+
+    #[derive(Serialize)]
+    struct Inner {
+        ip: IpAddr,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        absent: Option<u8>,
+        kind: Kind,
+    }
+
+    #[derive(Serialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Kind {
+        UnitKind,
+    }
+
+    #[derive(Serialize)]
+    struct Outer {
+        #[serde(rename = "@timestamp")]
+        at: &'static str,
+        #[serde(flatten)]
+        inner: Inner,
+        #[serde(flatten)]
+        labels: BTreeMap<&'static str, u64>,
+        list: [u16; 2],
+    }
+
+    #[test]
+    fn structs_are_maps_flattened_fields_stand_beside_the_others_and_addresses_are_text() {
+        let inner = Inner { ip: "10.0.0.1".parse().unwrap(), absent: None, kind: Kind::UnitKind };
+        let outer = Outer { at: "now", inner, labels: [("n", u64::MAX)].into(), list: [1, 2] };
+        let read: Json = rmp_serde::from_slice(&encoded(&outer)).unwrap();
+        assert_eq!(read, serde_json::to_value(&outer).unwrap());
+    }
+
+    #[test]
+    fn a_failed_encoding_leaves_what_was_there_before() {
+        struct Half;
+        impl Serialize for Half {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                use serde::ser::{Error, SerializeSeq};
+                let mut seq = serializer.serialize_seq(Some(2))?;
+                seq.serialize_element("half")?;
+                Err(S::Error::custom("no"))
+            }
+        }
+        let mut out = b"before".to_vec();
+        assert_eq!(encode_msgpack(&Half, &mut out), Err("no".to_owned()));
+        assert_eq!(out, b"before");
+    }
+
+    #[test]
+    fn lengths_that_are_not_there_and_nesting_without_end_cost_nothing() {
+        for claim in [
+            &b"\xdf\xff\xff\xff\xff"[..],
+            b"\xdd\xff\xff\xff\xff\xc0",
+            b"\xc6\xff\xff\xff\xffx",
+            b"\xc9\xff\xff\xff\xff",
+        ] {
+            assert_eq!(read_value(&mut &claim[..]), Err(NoValue::Incomplete));
+        }
+        assert_eq!(read_value(&mut &[0x91; 4000][..]), Err(NoValue::Malformed));
+        assert_eq!(read_value(&mut &b"\xc1"[..]), Err(NoValue::Malformed));
+    }
+}

@@ -1,0 +1,167 @@
+//! To a `beats` input, acknowledged. Owns when a record counts as delivered: when the server has acknowledged it, neither
+//! earlier nor otherwise. The bytes are `lumberjack`'s.
+//!
+//! A batch goes window by window. While a window is written the server is listened to: one that holds us up says with
+//! keep-alive acknowledgements that it is still at work, and then has all the time it needs. After a fault the
+//! connection is thrown away, the next host's turn comes, and only what was not acknowledged goes again.
+
+use std::io::IoSlice;
+
+use super::super::connect::{Connected, Connector};
+use super::super::{Batch, Delivery, SinkError};
+use super::lumberjack::{Acks, Encoder};
+use super::wire::{Fault, ROOM, Step, Wire};
+use super::{CHECK_PATIENCE, LogstashOptions};
+
+const ACK: &str = "acknowledgement";
+
+#[derive(Debug)]
+pub(super) struct Beats {
+    connector: Connector,
+    options: LogstashOptions,
+    encoder: Encoder,
+    wire: Option<Wire>,
+}
+
+impl Beats {
+    pub(super) fn new(connector: Connector, options: LogstashOptions) -> Self {
+        let encoder = Encoder::new(options.compress);
+        Self { connector, options, encoder, wire: None }
+    }
+
+    pub(super) fn connector(&mut self) -> &mut Connector {
+        &mut self.connector
+    }
+
+    pub(super) async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
+        let mut wire = self.open().await?;
+        let (done, fault) = self.send(&mut wire, batch).await?;
+        let Some(fault) = fault else {
+            self.wire = Some(wire);
+            return Ok(Delivery::default());
+        };
+        self.connector.failed();
+        let why = format!("{}: {fault}", wire.host());
+        if done == 0 {
+            return Err(SinkError::Transient(why));
+        }
+        tracing::debug!(sink = "logstash", acknowledged = done, of = batch.records(), why, "a part was acknowledged");
+        Ok(Delivery { retry: (done..batch.records()).collect(), rejected: Vec::new() })
+    }
+
+    pub(super) fn reload(&mut self) {
+        self.wire = None;
+    }
+
+    /// The connection in use, if it is still good, else a new one.
+    async fn open(&mut self) -> Result<Wire, SinkError> {
+        if let Some(mut wire) = self.wire.take() {
+            match at_rest(&mut wire).await {
+                Ok(()) => return Ok(wire),
+                Err(why) => tracing::debug!(sink = "logstash", %why, "connection gone, making a new one"),
+            }
+        }
+        let connected = self.connector.connect().await.map_err(|error| SinkError::Transient(error.message))?;
+        Ok(Wire::new(connected, self.options.timeout))
+    }
+
+    /// How many leading records were acknowledged, and why not all.
+    async fn send(&mut self, wire: &mut Wire, batch: &Batch) -> Result<(usize, Option<Fault>), SinkError> {
+        let mut done = 0;
+        while done < batch.records() {
+            let rest = batch.range(done, batch.records());
+            let window = rest.range(0, Encoder::fitting(&rest));
+            let bytes = self.encoder.window(&window).map_err(|why| SinkError::Permanent(why.to_string()))?;
+            let mut acks = Acks::new(window.records());
+            let sent = exchange(wire, bytes, &mut acks).await;
+            done += acks.acknowledged();
+            if let Err(fault) = sent {
+                return Ok((done, Some(fault)));
+            }
+        }
+        Ok((done, None))
+    }
+
+    /// There is no handshake, and an event would end up in somebody's index. Logstash acknowledges an empty window.
+    /// Others do not; on a wrong frame any lumberjack server closes the connection, and a server of another kind is
+    /// silent or says what it is.
+    pub(super) async fn check(&self, connected: Connected, steps: &mut Vec<String>) -> Result<(), String> {
+        let mut wire = Wire::new(connected, self.options.timeout);
+        let answer = match probe(&mut wire, b"2W\0\0\0\0").await {
+            Err(Fault::Late(..)) => probe(&mut wire, b"2W\0\0\0\x012?").await,
+            Ok(()) => {
+                steps.push("acknowledged an empty window".to_owned());
+                return Ok(());
+            }
+            Err(fault) => return Err(fault.to_string()),
+        };
+        match answer {
+            Err(Fault::Late(..)) => Err("the server is silent where a beats input closes the connection (on a wrong \
+                                         frame): is it LOGSTASH_TYPE=tcp?"
+                .to_owned()),
+            Err(Fault::Io(_) | Fault::Closed(_)) => {
+                steps.push("closed the connection on a wrong frame, as a beats input does".to_owned());
+                Ok(())
+            }
+            Err(Fault::Foreign(what)) => Err(what),
+            Ok(()) => Err("the server acknowledged a wrong frame".to_owned()),
+        }
+    }
+}
+
+/// Sends a few bytes and waits a moment for an acknowledgement.
+async fn probe(wire: &mut Wire, bytes: &[u8]) -> Result<(), Fault> {
+    let (mut out, mut room, mut acks) = (bytes, [0; ROOM], Acks::new(0));
+    loop {
+        match wire.step_within(&[IoSlice::new(out)], &mut room, ACK, CHECK_PATIENCE).await? {
+            Step::Wrote(n) => out = out.get(n..).unwrap_or_default(),
+            Step::Flushed => {}
+            Step::Read(n) => {
+                let said = room.get(..n).unwrap_or_default();
+                acks.feed(said).map_err(|nonsense| Fault::Foreign(nonsense.to_string()))?;
+                if acks.is_complete() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Sends a window and waits until all of it is acknowledged.
+async fn exchange(wire: &mut Wire, bytes: &[u8], acks: &mut Acks) -> Result<(), Fault> {
+    let mut out = bytes;
+    let mut room = [0; ROOM];
+    while !out.is_empty() || !acks.is_complete() {
+        match wire.step(&[IoSlice::new(out)], &mut room, ACK).await? {
+            Step::Wrote(n) => out = out.get(n..).unwrap_or_default(),
+            Step::Flushed => {}
+            Step::Read(n) => {
+                let said = room.get(..n).unwrap_or_default();
+                acks.feed(said).map_err(|nonsense| Fault::Foreign(nonsense.to_string()))?;
+                if acks.is_all() && !out.is_empty() {
+                    *acks = Acks::default();
+                    return Err(Fault::Foreign("the server acknowledged records that it has not got yet".to_owned()));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether nothing but keep-alives came since the last acknowledgement: a number from then would be taken for one of the
+/// next window's.
+async fn at_rest(wire: &mut Wire) -> Result<(), Fault> {
+    let mut room = [0; ROOM];
+    let mut acks = Acks::new(0);
+    loop {
+        match wire.peek(&mut room).await? {
+            None if acks.is_complete() => return Ok(()),
+            None => return Err(Fault::Closed("a whole acknowledgement")),
+            Some(0) => return Err(Fault::Closed("nothing")),
+            Some(n) => {
+                let said = room.get(..n).unwrap_or_default();
+                acks.feed(said).map_err(|nonsense| Fault::Foreign(nonsense.to_string()))?;
+            }
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! To an `http` input: a batch a POST request. Owns what an answer means for the records; the connection is `exchange`'s.
+//!
+//! 2xx: delivered. 413: half as many the next time; a single record is rejected. What speaks of the server's state or
+//! of our settings (`Verdict::of`) is tried again, for both get repaired; 429 and 503 are back pressure, and their
+//! Retry-After is kept. Other 4xx are about the records: they are rejected. Redirects are not followed.
+//!
+//! Requests carry `x-podtap-nonce`, so that a capture that sees them behind a proxy knows them for ours.
+
+mod exchange;
+
+use std::fmt;
+use std::io::Write;
+use std::time::Duration;
+
+use base64::Engine;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Method, Request, StatusCode, Uri};
+use tokio::time::{Instant, sleep_until};
+
+use self::exchange::{Answer, Live, Once};
+use super::super::connect::{Connected, Connector};
+use super::super::{Batch, Delivery, Rejected, SinkError};
+use super::{HttpBody, Login, LogstashOptions};
+use crate::source::own_traffic::{Nonce, nonce};
+
+/// The longest Retry-After that is kept.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Characters of the server's words that are told.
+const WORDS_TOLD: usize = 120;
+
+pub(super) struct Http {
+    connector: Connector,
+    options: LogstashOptions,
+    path: Uri,
+    authorization: Option<HeaderValue>,
+    live: Option<Live>,
+    /// Retry-After.
+    not_before: Option<Instant>,
+    /// Bytes of bodies a server takes at once, as far as known (413).
+    fits: usize,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http").field("connector", &self.connector).field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Http {
+    pub(super) fn new(connector: Connector, options: LogstashOptions) -> Result<Self, String> {
+        let path: Uri = options.path.parse().map_err(|_| "LOGSTASH_PATH: no path of a URL")?;
+        if !options.path.starts_with('/') || path.authority().is_some() {
+            return Err("LOGSTASH_PATH: a path begins with /".to_owned());
+        }
+        let authorization = options.login.as_ref().map(basic).transpose()?;
+        let (live, not_before) = (None, None);
+        Ok(Self { connector, options, path, authorization, live, not_before, fits: usize::MAX })
+    }
+
+    pub(super) fn connector(&mut self) -> &mut Connector {
+        &mut self.connector
+    }
+
+    pub(super) fn reload(&mut self) {
+        self.live = None;
+        self.fits = usize::MAX;
+    }
+
+    pub(super) async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
+        if let Some(then) = self.not_before.take() {
+            sleep_until(then).await;
+        }
+        let (mut done, mut delivery) = (0, Delivery::default());
+        while done < batch.records() {
+            let rest = batch.range(done, batch.records());
+            let part = rest.range(0, rest.fitting(self.fits).max(1));
+            let end = done + part.records();
+            match self.post(&part).await {
+                Ok(()) => done = end,
+                Err(Verdict::TooLarge(_)) if part.records() > 1 => self.fits = part.bytes() / 2,
+                Err(Verdict::TooLarge(reason) | Verdict::Rejected(reason)) => {
+                    delivery.rejected.extend((done..end).map(|index| Rejected { index, reason: reason.clone() }));
+                    done = end;
+                }
+                Err(Verdict::Later(why, _)) if done == 0 => return Err(SinkError::Transient(why)),
+                Err(Verdict::Later(why, _)) => {
+                    tracing::debug!(sink = "logstash", done, of = batch.records(), why, "a part was taken");
+                    delivery.retry = (done..batch.records()).collect();
+                    break;
+                }
+            }
+        }
+        Ok(delivery)
+    }
+
+    /// One request for all records of `part`.
+    async fn post(&mut self, part: &Batch) -> Result<(), Verdict> {
+        let body = self.body(part).map_err(|why| Verdict::Rejected(why.to_string()))?;
+        let mut live = self.open().await.map_err(|why| Verdict::Later(why, None))?;
+        let request = self.request(live.host().to_string(), body);
+        let answer = match live.exchange(request, self.options.timeout).await {
+            Ok(answer) => answer,
+            Err(why) => {
+                self.connector.failed();
+                return Err(Verdict::Later(format!("{}: {why}", live.host()), None));
+            }
+        };
+        let verdict = Verdict::of(&answer, live.is_encrypted());
+        if let Err(Verdict::Later(_, pause)) = &verdict {
+            // Another host has not asked for it.
+            let pause = pause.filter(|_| self.connector.hosts().len() == 1);
+            self.not_before = pause.map(|pause| Instant::now() + pause.min(LONGEST_PAUSE));
+            self.connector.failed();
+        } else if answer.may_stay_open {
+            self.live = Some(live);
+        }
+        verdict.map_err(|verdict| verdict.at(&answer.host))
+    }
+
+    /// The connection in use, if it is still good, else a new one.
+    async fn open(&mut self) -> Result<Live, String> {
+        if let Some(mut live) = self.live.take()
+            && live.is_ready().await
+        {
+            return Ok(live);
+        }
+        let connected = self.connector.connect().await.map_err(|error| error.message)?;
+        Live::new(connected).await
+    }
+
+    fn body(&self, batch: &Batch) -> std::io::Result<Bytes> {
+        if !self.options.compress {
+            let mut out = Vec::with_capacity(batch.bytes() + 2);
+            self.write_body(&mut out, batch)?;
+            return Ok(out.into());
+        }
+        let mut out = GzEncoder::new(Vec::new(), Compression::fast());
+        self.write_body(&mut out, batch)?;
+        Ok(out.finish()?.into())
+    }
+
+    fn write_body(&self, out: &mut impl Write, batch: &Batch) -> std::io::Result<()> {
+        if self.options.body == HttpBody::Lines {
+            return batch.slices().try_for_each(|slice| out.write_all(&slice));
+        }
+        out.write_all(b"[")?;
+        for (index, item) in batch.iter().enumerate() {
+            if index > 0 {
+                out.write_all(b",")?;
+            }
+            out.write_all(item.body.strip_suffix(b"\n").unwrap_or(item.body))?;
+        }
+        out.write_all(b"]")
+    }
+
+    fn request(&self, host: String, body: Bytes) -> Request<Once> {
+        let mut request = Request::new(Once::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.path.clone();
+        let kind = match self.options.body {
+            HttpBody::Array => "application/json",
+            HttpBody::Lines => "application/x-ndjson",
+        };
+        let headers = request.headers_mut();
+        let mut set = |name: HeaderName, value: Option<HeaderValue>| value.map(|value| headers.insert(name, value));
+        set(header::HOST, HeaderValue::try_from(host).ok());
+        set(header::CONTENT_TYPE, Some(HeaderValue::from_static(kind)));
+        set(header::USER_AGENT, Some(HeaderValue::from_static(concat!("podtap/", env!("CARGO_PKG_VERSION")))));
+        set(header::CONTENT_ENCODING, self.options.compress.then(|| HeaderValue::from_static("gzip")));
+        set(header::AUTHORIZATION, self.authorization.clone());
+        set(HeaderName::from_static(Nonce::NAME), HeaderValue::try_from(nonce().value()).ok());
+        request
+    }
+
+    /// A POST without records.
+    pub(super) async fn check(&self, connected: Connected, steps: &mut Vec<String>) -> Result<(), String> {
+        let mut live = Live::new(connected).await?;
+        let body = self.body(&Batch::default()).map_err(|why| why.to_string())?;
+        let request = self.request(live.host().to_string(), body);
+        let answer = live.exchange(request, self.options.timeout).await?;
+        match Verdict::of(&answer, live.is_encrypted()) {
+            Ok(()) => {
+                steps.push(format!("answered a request without records with {}", answer.status));
+                Ok(())
+            }
+            Err(Verdict::Later(why, _) | Verdict::TooLarge(why) | Verdict::Rejected(why)) => Err(why),
+        }
+    }
+}
+
+fn basic(login: &Login) -> Result<HeaderValue, String> {
+    if login.username.contains(':') {
+        return Err("LOGSTASH_USERNAME: may not hold a colon".to_owned());
+    }
+    let pair = base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", login.username, login.password));
+    let mut value = HeaderValue::try_from(format!("Basic {pair}")).map_err(|_| "LOGSTASH_PASSWORD: cannot be sent")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// What an answer means, if it is not that all is well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// To be tried again, not before so long.
+    Later(String, Option<Duration>),
+    /// Fewer at once.
+    TooLarge(String),
+    /// For good.
+    Rejected(String),
+}
+
+impl Verdict {
+    fn of(answer: &Answer, encrypted: bool) -> Result<(), Self> {
+        let status = answer.status;
+        if status.is_success() {
+            return if answer.was_heard { Ok(()) } else { Err(Self::Later(early(status), None)) };
+        }
+        let words = words(&answer.words);
+        if status == StatusCode::BAD_REQUEST && !encrypted && told_of_tls(&words) {
+            return Err(Self::Later("the port speaks TLS: set LOGSTASH_TLS=true".to_owned(), None));
+        }
+        let told = if words.is_empty() { status.to_string() } else { format!("{status}: {words}") };
+        Err(match status.as_u16() {
+            413 => Self::TooLarge(told),
+            429 | 503 => Self::Later(told, answer.retry_after),
+            401 | 407 => Self::Later(format!("{told}; see LOGSTASH_USERNAME and LOGSTASH_PASSWORD"), None),
+            404 | 405 => Self::Later(format!("{told}; see LOGSTASH_PATH"), None),
+            300..=399 => {
+                Self::Later(format!("{told}; redirects are not followed, see LOGSTASH_HOST, _TLS and _PATH"), None)
+            }
+            // Request timeout, misdirected, too early, upgrade required: about the connection, not the records.
+            408 | 421 | 425 | 426 => Self::Later(told, None),
+            400..=499 => Self::Rejected(told),
+            _ => Self::Later(told, None),
+        })
+    }
+
+    fn at(self, host: &str) -> Self {
+        let at = |why: String| format!("{host}: {why}");
+        match self {
+            Self::Later(why, pause) => Self::Later(at(why), pause),
+            Self::TooLarge(why) => Self::TooLarge(at(why)),
+            Self::Rejected(why) => Self::Rejected(at(why)),
+        }
+    }
+}
+
+/// In the words of nginx and of Go.
+fn told_of_tls(words: &str) -> bool {
+    words.contains("to HTTPS port") || words.contains("to an HTTPS server")
+}
+
+fn early(status: StatusCode) -> String {
+    format!("{status} before the server had the records: it cannot have taken them")
+}
+
+/// The server's words, on one line, printable, and not too many; of a page in HTML what it says.
+fn words(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let mut plain = String::new();
+    let mut inside = false;
+    for c in text.chars() {
+        match c {
+            '<' => inside = true,
+            '>' => {
+                inside = false;
+                plain.push(' ');
+            }
+            c if !inside => plain.push(c),
+            _ => {}
+        }
+    }
+    let line = plain.split_whitespace().collect::<Vec<_>>().join(" ");
+    let told: String = line.chars().take(WORDS_TOLD).collect();
+    let more = if told.len() < line.len() { "…" } else { "" };
+    format!("{}{more}", told.escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, words: &str) -> Answer {
+        Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            retry_after: Some(Duration::from_secs(7)),
+            words: words.as_bytes().to_vec(),
+            was_heard: true,
+            may_stay_open: true,
+            host: "h:1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_answer_decides_by_its_status_whether_records_are_delivered_go_again_or_are_refused() {
+        for (statuses, kind) in [
+            (&[200u16, 201, 202, 204][..], "delivered"),
+            (&[301, 302, 307, 401, 404, 405, 407, 408, 421, 425, 426, 500, 501, 502, 504], "later"),
+            (&[429, 503], "later, not before 7s"),
+            (&[413], "too large"),
+            (&[400, 402, 403, 406, 409, 410, 411, 414, 415, 422, 431, 451], "rejected"),
+        ] {
+            for status in statuses {
+                let verdict = match Verdict::of(&answer(*status, ""), false) {
+                    Ok(()) => "delivered".to_owned(),
+                    Err(Verdict::Later(_, None)) => "later".to_owned(),
+                    Err(Verdict::Later(_, Some(pause))) => format!("later, not before {pause:?}"),
+                    Err(Verdict::TooLarge(_)) => "too large".to_owned(),
+                    Err(Verdict::Rejected(_)) => "rejected".to_owned(),
+                };
+                assert_eq!(verdict, kind, "{status}");
+            }
+        }
+    }
+
+    #[test]
+    fn yes_before_the_records_were_sent_is_not_believed() {
+        let early = Answer { was_heard: false, ..answer(200, "ok") };
+        assert!(matches!(Verdict::of(&early, false), Err(Verdict::Later(..))));
+    }
+
+    #[test]
+    fn a_port_that_speaks_tls_is_understood() {
+        for text in [
+            "<center>The plain HTTP request was sent to HTTPS port</center>",
+            "Client sent an HTTP request to an HTTPS server.\n",
+        ] {
+            let told = format!("{:?}", Verdict::of(&answer(400, text), false));
+            assert!(told.contains("LOGSTASH_TLS=true"), "{told}");
+            assert!(matches!(Verdict::of(&answer(400, text), true), Err(Verdict::Rejected(_))));
+        }
+    }
+
+    #[test]
+    fn the_servers_words_come_on_one_short_printable_line_and_a_page_without_its_tags() {
+        for (body, line) in [
+            ("", ""),
+            ("no\n  way\r\n", "no way"),
+            ("<html><head><title>403 Forbidden</title></head></html>", "403 Forbidden"),
+            ("\x1b[2J", "\\u{1b}[2J"),
+        ] {
+            assert_eq!(words(body.as_bytes()), line);
+        }
+        assert_eq!(words("x".repeat(9000).as_bytes()), format!("{}…", "x".repeat(WORDS_TOLD)));
+        assert_eq!(words(b"\xff"), "\u{fffd}");
+    }
+}

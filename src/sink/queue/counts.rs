@@ -1,0 +1,122 @@
+//! What is counted of one sink, and the reasons. Owns no lock; `Queue` moves the numbers.
+
+use compact_str::CompactString;
+
+use crate::ledger::SinkLedger;
+
+/// Why a record was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Dropped {
+    /// The queue was full.
+    QueueFull,
+    /// The target is gone for good: a closed pipe.
+    Gone,
+    /// podtap ended before it could be delivered.
+    Shutdown,
+    /// The spool was full: the oldest make room.
+    SpoolFull,
+    /// It was in the spool, and cannot be read.
+    SpoolDamaged,
+}
+
+impl Dropped {
+    /// All reasons.
+    pub const ALL: [Self; 5] = [Self::QueueFull, Self::Gone, Self::Shutdown, Self::SpoolFull, Self::SpoolDamaged];
+
+    /// The name in metrics and closing lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Gone => "gone",
+            Self::Shutdown => "shutdown",
+            Self::SpoolFull => "spool_full",
+            Self::SpoolDamaged => "spool_damaged",
+        }
+    }
+}
+
+/// One sink's ledger, and what stands beside it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkCounts {
+    /// The equation.
+    pub ledger: SinkLedger,
+    /// `ledger.dropped` by reason.
+    pub dropped: [u64; Dropped::ALL.len()],
+    /// `ledger.rejected` by reason class, at most sixteen.
+    pub rejected: RejectedBy,
+    /// Attempts to deliver that failed and were, or will be, repeated.
+    pub failed_attempts: u64,
+    /// Gauge: bytes in the queue, as limited.
+    pub queued_bytes: u64,
+    /// Gauge: bytes of the spool's segments.
+    pub spooled_bytes: u64,
+    /// Bytes of the spool that belong to no record that can be read; a torn write is among them.
+    pub spool_damaged_bytes: u64,
+}
+
+/// Classes told apart; what comes later counts as `other`.
+const REASON_CLASSES: usize = 16;
+/// Longest name of a class.
+const CLASS_LEN: usize = 40;
+
+/// Rejected records by class of reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RejectedBy(Vec<(CompactString, u64)>);
+
+impl RejectedBy {
+    /// Counts records refused for `reason`.
+    pub fn add(&mut self, reason: &str, n: u64) {
+        let class = class(reason);
+        let known = self.0.iter().position(|(known, _)| *known == class);
+        let class = if known.is_none() && self.0.len() + 1 >= REASON_CLASSES { "other".into() } else { class };
+        match self.0.iter_mut().find(|(known, _)| *known == class) {
+            Some((_, count)) => *count += n,
+            None => self.0.push((class, n)),
+        }
+    }
+
+    /// Classes and how many, in order of their first appearance.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(class, n)| (class.as_str(), *n))
+    }
+}
+
+/// The class of a reason: what stands before its first colon, in letters fit for a label. Sinks begin their reasons with
+/// a word of the protocol (`mapper_parsing_exception: …`, `413: …`).
+fn class(reason: &str) -> CompactString {
+    let head = reason.split(':').next().unwrap_or_default().trim();
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    let class: CompactString = head.chars().take(CLASS_LEN).map(plain).collect();
+    if class.is_empty() { "unknown".into() } else { class }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_counts_under_what_stands_before_its_colon() {
+        for (reason, expected) in [
+            ("mapper_parsing_exception: failed to parse [a]", "mapper_parsing_exception"),
+            ("413: Payload Too Large", "413"),
+            ("Too Large", "too_large"),
+            ("", "unknown"),
+            (": x", "unknown"),
+            ("\u{1b}[31m\"é", "__31m__"),
+        ] {
+            assert_eq!(class(reason), expected, "{reason:?}");
+        }
+        assert_eq!(class(&"x".repeat(1000)).len(), CLASS_LEN);
+    }
+
+    #[test]
+    fn a_server_that_finds_ever_new_reasons_makes_no_more_than_sixteen_classes() {
+        let mut by = RejectedBy::default();
+        (0..100).for_each(|n| by.add(&format!("reason {n}: x"), 2));
+        by.add("reason 3: y", 1);
+        assert_eq!(by.iter().count(), REASON_CLASSES);
+        assert_eq!(by.iter().map(|(_, n)| n).sum::<u64>(), 201);
+        assert_eq!((by.iter().nth(3), by.iter().last()), (Some(("reason_3", 3)), Some(("other", 170))));
+    }
+}

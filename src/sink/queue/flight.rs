@@ -1,0 +1,78 @@
+//! A batch on its way. Owns that whatever becomes of its worker (a deadline, a panic), its records are somewhere: settled,
+//! or back with the queue. It does not know how a batch is delivered.
+
+use std::fmt;
+
+use super::super::batch::Batch;
+use super::super::spool::Ticket;
+use super::{Queue, shift};
+
+/// Records in flight; those that are not settled go back when it is dropped.
+pub(in crate::sink) struct InFlight<'a> {
+    queue: &'a Queue,
+    batch: Batch,
+    /// Where it lies in the spool.
+    ticket: Option<Ticket>,
+}
+
+impl<'a> InFlight<'a> {
+    pub(super) fn new(queue: &'a Queue, batch: Batch, ticket: Option<Ticket>) -> Self {
+        Self { queue, batch, ticket }
+    }
+
+    /// What is still to be delivered.
+    pub(in crate::sink) fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// `rest` is left to be tried again; of the others `rejected` were refused for good, and the rest delivered.
+    pub(in crate::sink) fn settle(&mut self, rest: Batch, rejected: usize) {
+        let settled = self.batch.records().saturating_sub(rest.records());
+        let rejected = rejected.min(settled);
+        self.batch = rest;
+        self.queue.settle(settled - rejected, rejected, self.ticket.is_some());
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        match (self.batch.is_empty(), self.ticket) {
+            (true, Some(ticket)) => self.queue.done(ticket),
+            (true, None) => {}
+            (false, ticket) => self.queue.give_back(std::mem::take(&mut self.batch), ticket),
+        }
+    }
+}
+
+impl fmt::Debug for InFlight<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InFlight").field("batch", &self.batch).field("ticket", &self.ticket).finish_non_exhaustive()
+    }
+}
+
+impl Queue {
+    /// Moves records out of flight; what was already given up stays so.
+    fn settle(&self, delivered: usize, rejected: usize, on_disk: bool) {
+        let mut state = self.lock();
+        if on_disk {
+            state.in_flight_on_disk = state.in_flight_on_disk.saturating_sub((delivered + rejected) as u64);
+        }
+        state.failing &= delivered + rejected == 0;
+        let ledger = &mut state.counts.ledger;
+        shift(&mut ledger.in_flight, &mut ledger.delivered, delivered as u64);
+        shift(&mut ledger.in_flight, &mut ledger.rejected, rejected as u64);
+    }
+
+    fn give_back(&self, batch: Batch, ticket: Option<Ticket>) {
+        let mut state = self.lock();
+        let n = batch.records() as u64;
+        let ledger = &mut state.counts.ledger;
+        if ticket.is_some() {
+            shift(&mut ledger.in_flight, &mut ledger.spooled, n);
+            state.in_flight_on_disk = state.in_flight_on_disk.saturating_sub(n);
+        } else {
+            shift(&mut ledger.in_flight, &mut ledger.queued, n);
+            state.returned.extend(batch);
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Where the queue goes on on disk. Owns when records move there and back, and the ledger of it; bytes and files are
+//! `spool`'s.
+//!
+//! A thread of its own writes: neither the capture nor a delivery waits for a disk. Two locks: the spool's, held during
+//! writes and reads, then the queue's, never the other way round.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::super::batch::Batch;
+use super::super::spool::{Appended, Opened, Spool, SpoolOptions, Taken, Ticket};
+use super::{BatchLimits, Dropped, InFlight, Phase, Queue, State, Waiting, WhenFull, shift};
+use tokio::time::Instant;
+
+/// Bytes moved at once.
+const STEP: usize = 512 << 10;
+/// How long to leave a disk alone that took nothing.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// The disk behind a queue.
+#[derive(Debug)]
+pub(super) struct Disk {
+    options: SpoolOptions,
+    /// Deliveries at once.
+    readers: usize,
+    slot: Mutex<Slot>,
+    /// For the spooler.
+    pub(super) wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    spool: Option<Spool>,
+    /// The disk took not all of the last step.
+    failing: bool,
+}
+
+impl Disk {
+    fn lock(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// With a spool, for `readers` deliveries at once. `keep` must run on a thread.
+    pub(in crate::sink) fn with_spool(mut self, options: SpoolOptions, readers: usize) -> Self {
+        self.disk = Some(Disk { options, readers, slot: Mutex::default(), wake: Condvar::new() });
+        self.lock().opening = true;
+        self
+    }
+
+    pub(in crate::sink) fn has_spool(&self) -> bool {
+        self.disk.is_some()
+    }
+
+    /// The spooler's thread: opens, moves what is too much for memory, and at the end what is left.
+    pub(in crate::sink) fn keep(&self) {
+        self.open_spool();
+        while self.wait_for_spill() {
+            self.spill();
+        }
+        self.spill_rest();
+        self.end();
+    }
+
+    pub(super) fn open_spool(&self) {
+        let Some(disk) = &self.disk else { return };
+        let mut slot = disk.lock();
+        let opened = Spool::open(disk.options.clone(), &self.name);
+        let mut state = self.lock();
+        state.opening = false;
+        match opened {
+            Ok((spool, found)) => {
+                state.counts.spooled_bytes = spool.bytes();
+                slot.spool = Some(spool);
+                state.recover(found);
+                drop(state);
+                self.tell(found);
+            }
+            Err(error) => {
+                drop(state);
+                let path = disk.options.directory.join(&*self.name);
+                tracing::warn!(sink = &*self.name, path = %path.display(), %error, "no spool, going on in memory");
+            }
+        }
+        drop(slot);
+        self.work.notify_waiters();
+        self.work.notify_one();
+    }
+
+    fn tell(&self, found: Opened) {
+        let sink = &*self.name;
+        if found.records > 0 {
+            tracing::info!(sink, records = found.records, "spooled by an earlier run, delivered first");
+        }
+        if found.foreign > 0 {
+            let records = found.foreign;
+            tracing::warn!(sink, records, "spooled in another format: left alone until FORMAT is as it was");
+        }
+        if found.damaged_bytes > 0 {
+            let Opened { lost, damaged_bytes: bytes, .. } = found;
+            tracing::warn!(sink, bytes, lost, "the spool has a torn or damaged end");
+        }
+    }
+
+    /// Whether memory has more than it should keep.
+    fn wants_spill(&self, state: &State) -> bool {
+        let half = state.weight() > self.limits.bytes / 2 || state.records > self.limits.records / 2;
+        match self.phase() {
+            // A replay waits instead; a disk would only be a detour.
+            Phase::Open => half && self.when_full == WhenFull::Drop,
+            // Nobody knows how long we are let live.
+            Phase::Closed => state.failing && state.records > 0,
+            Phase::Aborted | Phase::Left | Phase::Ended => false,
+        }
+    }
+
+    pub(super) fn wake_spooler(&self, state: &State) {
+        if let Some(disk) = &self.disk
+            && self.wants_spill(state)
+        {
+            disk.wake.notify_one();
+        }
+    }
+
+    /// Waits until there is something to move; false at the end.
+    fn wait_for_spill(&self) -> bool {
+        let Some(disk) = &self.disk else { return false };
+        let (usable, failing) = {
+            let slot = disk.lock();
+            (slot.spool.is_some(), slot.failing)
+        };
+        let left = || self.phase() >= Phase::Left;
+        let guard = self.lock();
+        if failing {
+            let waited = disk.wake.wait_timeout_while(guard, RETRY, |_| !left());
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+        } else {
+            let waited = disk.wake.wait_while(guard, |state| !(left() || usable && self.wants_spill(state)));
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+        }
+        !left()
+    }
+
+    /// Moves the oldest records of memory to disk. Those that cannot be written stay.
+    pub(super) fn spill(&self) {
+        let Some(disk) = &self.disk else { return };
+        let mut slot = disk.lock();
+        let Slot { spool: Some(spool), failing } = &mut *slot else { return };
+        let mut state = self.lock();
+        if !self.wants_spill(&state) {
+            return;
+        }
+        let since = state.waiting.front().map(|oldest| oldest.since);
+        let batch = state.pop(usize::MAX, STEP);
+        state.spilling = true;
+        drop(state);
+        let appended = spool.append(&batch);
+        self.report(failing, &appended);
+        let mut state = self.lock();
+        state.counts.spooled_bytes = spool.bytes();
+        state.spilled(&batch, &appended, since);
+        drop(state);
+        drop(slot);
+        self.changed.notify_all();
+        self.work.notify_one();
+    }
+
+    /// The end: what was in flight first, since it is older than anything on disk, then what is queued.
+    pub(super) fn spill_rest(&self) {
+        let Some(disk) = &self.disk else { return };
+        let mut slot = disk.lock();
+        let Some(mut spool) = slot.spool.take() else { return };
+        if !self.lock().unwanted {
+            let returned = std::mem::take(&mut self.lock().returned);
+            let first = spool.put_first(&returned);
+            self.report(&mut slot.failing, &first);
+            self.lock().moved(&first);
+            loop {
+                let batch = self.lock().pop(usize::MAX, STEP);
+                let appended = spool.append(&batch);
+                self.report(&mut slot.failing, &appended);
+                self.lock().moved(&appended);
+                if batch.is_empty() || appended.error.is_some() {
+                    break;
+                }
+            }
+        }
+        spool.close();
+        self.lock().counts.spooled_bytes = spool.bytes();
+    }
+
+    /// Says once that the disk does not take records, and once that it does again.
+    fn report(&self, failing: &mut bool, appended: &Appended) {
+        let before = std::mem::replace(failing, appended.error.is_some());
+        match &appended.error {
+            Some(error) if !before => {
+                tracing::warn!(sink = &*self.name, %error, "cannot spool, going on in memory");
+            }
+            None if before => tracing::info!(sink = &*self.name, "spooling again"),
+            Some(_) | None => {}
+        }
+    }
+
+    /// The next batch from disk.
+    pub(super) fn read(&self, limits: &BatchLimits) -> Option<InFlight<'_>> {
+        let disk = self.disk.as_ref()?;
+        let mut slot = disk.lock();
+        let spool = slot.spool.as_mut()?;
+        let (taken, lost) = spool.take(limits, disk.readers);
+        let mut state = self.lock();
+        state.counts.spooled_bytes = spool.bytes();
+        state.give_up_spooled(lost, Dropped::SpoolDamaged);
+        let Taken::Batch(batch, ticket) = taken else {
+            if lost > 0 {
+                // What was to be waited for is gone: the worker looks again.
+                self.work.notify_one();
+            }
+            return None;
+        };
+        let n = batch.records() as u64;
+        let ledger = &mut state.counts.ledger;
+        shift(&mut ledger.spooled, &mut ledger.in_flight, n);
+        state.in_flight_on_disk += n;
+        drop(state);
+        drop(slot);
+        // For the next worker.
+        self.work.notify_one();
+        Some(InFlight::new(self, batch, Some(ticket)))
+    }
+
+    /// A batch from disk is settled.
+    pub(super) fn done(&self, ticket: Ticket) {
+        let Some(disk) = &self.disk else { return };
+        let mut slot = disk.lock();
+        if let Some(spool) = &mut slot.spool {
+            spool.settle(ticket);
+            self.lock().counts.spooled_bytes = spool.bytes();
+        }
+        drop(slot);
+        self.work.notify_one();
+    }
+}
+
+impl State {
+    fn recover(&mut self, found: Opened) {
+        let ledger = &mut self.counts.ledger;
+        ledger.offered += found.records + found.lost;
+        ledger.recovered += found.records + found.lost;
+        ledger.spooled += found.records + found.lost;
+        self.give_up_spooled(found.lost, Dropped::SpoolDamaged);
+        self.counts.spool_damaged_bytes += found.damaged_bytes;
+    }
+
+    /// Counts what was written, and puts the rest back where it came from.
+    fn spilled(&mut self, batch: &Batch, appended: &Appended, since: Option<Instant>) {
+        self.spilling = false;
+        let rest = batch.range(appended.records, batch.records());
+        self.records -= batch.records() - rest.records();
+        self.bytes -= batch.bytes() - rest.bytes();
+        self.moved(appended);
+        let since = since.unwrap_or_else(Instant::now);
+        for piece in rest.into_pieces().rev() {
+            self.waiting.push_front(Waiting { piece, since });
+        }
+    }
+
+    fn moved(&mut self, appended: &Appended) {
+        let ledger = &mut self.counts.ledger;
+        shift(&mut ledger.queued, &mut ledger.spooled, appended.records as u64);
+        // Nobody has counted records in another encoding before.
+        ledger.offered += appended.room.foreign;
+        ledger.recovered += appended.room.foreign;
+        ledger.spooled += appended.room.foreign;
+        self.give_up_spooled(appended.room.dropped + appended.room.foreign, Dropped::SpoolFull);
+    }
+
+    fn give_up_spooled(&mut self, n: u64, why: Dropped) {
+        let ledger = &mut self.counts.ledger;
+        let n = n.min(ledger.spooled);
+        ledger.spooled -= n;
+        self.count_dropped(n, why);
+    }
+}

@@ -1,0 +1,346 @@
+//! The queue with its disk, one step at a time: no thread, no clock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::super::batch::Block;
+use super::super::spool::tests::Dir;
+use super::super::spool::{Fsync, SpoolOptions};
+use super::*;
+use crate::flow::Timestamp;
+
+const LIMITS: QueueLimits = QueueLimits { records: 8, bytes: 1 << 20 };
+const BATCH: BatchLimits = BatchLimits { records: 3, bytes: 1 << 20, age: Duration::ZERO };
+
+fn records(numbers: std::ops::Range<usize>) -> Piece {
+    let mut block = Block::default();
+    for n in numbers {
+        block.push(|out| {
+            out.extend_from_slice(format!("{n}\n").as_bytes());
+            (compact_str::format_compact!("{n}"), Timestamp(n as i64))
+        });
+    }
+    Piece::whole(Arc::new(block))
+}
+
+fn numbers(batch: &Batch) -> Vec<usize> {
+    batch.iter().map(|item| item.id.parse().unwrap()).collect()
+}
+
+fn queue_on(options: SpoolOptions) -> Queue {
+    let queue = Queue::new("fake", LIMITS, WhenFull::Drop).with_spool(options, 1);
+    queue.open_spool();
+    queue
+}
+
+fn queue(dir: &Dir) -> Queue {
+    queue_on(dir.options())
+}
+
+/// The ledger, which adds up.
+fn ledger(queue: &Queue) -> crate::ledger::SinkLedger {
+    let counts = queue.counts();
+    assert_eq!(counts.ledger.imbalance(), None);
+    assert_eq!(counts.ledger.dropped, counts.dropped.iter().sum::<u64>());
+    counts.ledger
+}
+
+fn take(queue: &Queue) -> Option<InFlight<'_>> {
+    match queue.look(&BATCH, Instant::now(), &mut 0) {
+        Look::Do(Next::Deliver(flight)) => Some(flight),
+        Look::Read => queue.read(&BATCH),
+        Look::Do(Next::Reload | Next::End) | Look::Wait(_) => None,
+    }
+}
+
+fn deliver(queue: &Queue) -> Vec<usize> {
+    let Some(mut flight) = take(queue) else { return Vec::new() };
+    ledger(queue);
+    let got = numbers(flight.batch());
+    flight.settle(Batch::default(), 0);
+    got
+}
+
+fn deliver_all(queue: &Queue) -> Vec<usize> {
+    std::iter::from_fn(|| Some(deliver(queue)).filter(|got| !got.is_empty())).flatten().collect()
+}
+
+/// The end, as the worker and the spooler's thread make it.
+fn end(queue: &Queue) {
+    queue.close();
+    queue.abort();
+    queue.leave();
+    queue.spill_rest();
+    queue.end();
+    let ledger = ledger(queue);
+    assert_eq!((ledger.queued, ledger.in_flight), (0, 0));
+}
+
+#[test]
+fn half_a_queue_stays_in_memory_and_the_oldest_go_to_disk_and_out_first() {
+    let dir = Dir::new();
+    let queue = queue(&dir);
+    queue.offer(records(0..4));
+    queue.spill();
+    assert_eq!((ledger(&queue).queued, ledger(&queue).spooled), (4, 0));
+    queue.offer(records(4..6));
+    queue.spill();
+    assert_eq!((ledger(&queue).queued, ledger(&queue).spooled), (0, 6));
+    queue.offer(records(6..9));
+    assert_eq!(deliver_all(&queue), (0..9).collect::<Vec<_>>());
+    assert_eq!(queue.counts().spooled_bytes, 0);
+}
+
+#[test]
+fn a_burst_beyond_memory_is_dropped_as_queue_full_before_the_disk_is_asked() {
+    let dir = Dir::new();
+    let queue = queue(&dir);
+    queue.offer(records(0..20));
+    assert_eq!(queue.counts().dropped[Dropped::QueueFull as usize], 12);
+    queue.spill();
+    queue.offer(records(20..24));
+    assert_eq!(deliver_all(&queue), (0..8).chain(20..24).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_replay_waits_instead_of_spilling_and_spools_only_what_is_left_at_the_end() {
+    let dir = Dir::new();
+    let queue = Queue::new("fake", LIMITS, WhenFull::Wait).with_spool(dir.options(), 1);
+    queue.open_spool();
+    queue.offer(records(0..8));
+    queue.spill();
+    assert_eq!(ledger(&queue).spooled, 0);
+    end(&queue);
+    assert_eq!((ledger(&queue).spooled, ledger(&queue).dropped), (8, 0));
+}
+
+#[test]
+fn the_end_spools_what_was_in_flight_before_what_was_queued() {
+    let dir = Dir::new();
+    let first = queue(&dir);
+    first.offer(records(0..3));
+    let flight = take(&first);
+    first.offer(records(3..9));
+    first.spill();
+    first.offer(records(9..11));
+    drop(flight);
+    end(&first);
+    assert_eq!(ledger(&first).spooled, 11);
+    let second = queue(&dir);
+    let found = ledger(&second);
+    assert_eq!((found.offered, found.recovered, found.spooled), (11, 11, 11));
+    second.offer(records(11..12));
+    assert_eq!(deliver_all(&second), (0..12).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_worker_that_hangs_with_records_from_disk_loses_none_of_them() {
+    let dir = Dir::new();
+    let first = queue(&dir);
+    first.offer(records(0..8));
+    first.spill();
+    std::mem::forget(take(&first));
+    first.offer(records(8..9));
+    end(&first);
+    assert_eq!((ledger(&first).spooled, ledger(&first).dropped), (9, 0));
+    assert_eq!(deliver_all(&queue(&dir)), (0..9).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_worker_that_hangs_with_records_from_memory_has_them_counted_as_dropped() {
+    let dir = Dir::new();
+    let first = queue(&dir);
+    first.offer(records(0..5));
+    std::mem::forget(take(&first));
+    end(&first);
+    assert_eq!((ledger(&first).spooled, first.counts().dropped[Dropped::Shutdown as usize]), (2, 3));
+}
+
+#[test]
+fn a_target_gone_for_good_gets_nothing_more_spooled() {
+    let dir = Dir::new();
+    let queue = queue(&dir);
+    queue.offer(records(0..8));
+    queue.spill();
+    queue.offer(records(8..10));
+    queue.gone();
+    end(&queue);
+    assert_eq!((ledger(&queue).spooled, queue.counts().dropped[Dropped::Gone as usize]), (8, 2));
+}
+
+#[test]
+fn without_a_usable_disk_it_goes_on_in_memory() {
+    let dir = Dir::new();
+    std::fs::write(dir.0.join("fake"), "a file where a directory should be").unwrap();
+    let queue = queue(&dir);
+    queue.offer(records(0..20));
+    queue.spill();
+    assert_eq!((ledger(&queue).queued, ledger(&queue).dropped), (8, 12));
+    assert_eq!(deliver_all(&queue).len(), 8);
+    queue.offer(records(20..22));
+    end(&queue);
+    assert_eq!(queue.counts().dropped[Dropped::Shutdown as usize], 2);
+}
+
+#[test]
+fn a_disk_that_takes_nothing_leaves_the_records_where_they_were_in_order() {
+    let dir = Dir::new();
+    // Room for no segment at all.
+    let queue = queue_on(SpoolOptions { max_bytes: 100, ..dir.options() });
+    queue.offer(records(0..8));
+    queue.spill();
+    assert_eq!((ledger(&queue).queued, ledger(&queue).spooled), (8, 0));
+    assert_eq!(deliver_all(&queue), (0..8).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_directory_that_somebody_removes_costs_what_was_in_it_and_that_is_counted() {
+    let dir = Dir::new();
+    let queue = queue(&dir);
+    queue.offer(records(0..8));
+    queue.spill();
+    std::fs::remove_dir_all(dir.0.join("fake")).unwrap();
+    queue.offer(records(8..10));
+    assert!(deliver_all(&queue).is_empty());
+    assert_eq!(queue.counts().dropped[Dropped::SpoolDamaged as usize], 8);
+    queue.offer(records(10..16));
+    queue.spill();
+    assert_eq!((ledger(&queue).queued, ledger(&queue).spooled), (8, 0), "no directory, no new segment");
+    assert_eq!(deliver_all(&queue), (8..16).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_oldest_on_disk_make_room_and_are_counted_as_spool_full() {
+    let dir = Dir::new();
+    let queue = queue_on(SpoolOptions { max_bytes: 128 << 10, fsync: Fsync::None, ..dir.options() });
+    let mut offered = 0;
+    while queue.counts().dropped[Dropped::SpoolFull as usize] == 0 {
+        queue.offer(records(offered..offered + 8));
+        offered += 8;
+        queue.spill();
+        ledger(&queue);
+        assert!(offered < 100_000);
+    }
+    let dropped = ledger(&queue).dropped as usize;
+    assert_eq!(deliver_all(&queue), (dropped..offered).collect::<Vec<_>>());
+}
+
+#[test]
+fn at_the_end_a_failing_target_has_its_memory_spooled_while_it_is_still_tried() {
+    let dir = Dir::new();
+    let queue = queue(&dir);
+    queue.offer(records(0..2));
+    queue.close();
+    queue.spill();
+    assert_eq!(ledger(&queue).spooled, 0, "it may still take them");
+    queue.count_failed_attempt();
+    queue.spill();
+    assert_eq!(ledger(&queue).spooled, 2);
+    assert_eq!(deliver_all(&queue), [0, 1]);
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Offer(usize),
+    Spill,
+    Deliver,
+    /// Some accepted, some to be tried again and then accepted.
+    Partly,
+    Reject,
+    /// A shutdown with a batch in flight, and a new start.
+    Restart,
+    /// kill -9 with a batch in flight, and a new start.
+    Kill,
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        4 => (1usize..6).prop_map(Op::Offer),
+        4 => Just(Op::Spill),
+        3 => Just(Op::Deliver),
+        1 => Just(Op::Partly),
+        1 => Just(Op::Reject),
+        1 => Just(Op::Restart),
+        1 => Just(Op::Kill),
+    ];
+    proptest::collection::vec(op, 1..60)
+}
+
+/// How often each record came out, and the last of this run.
+#[derive(Default)]
+struct Target {
+    got: BTreeMap<usize, usize>,
+    last: Option<usize>,
+}
+
+impl Target {
+    fn take(&mut self, numbers: &[usize]) {
+        for n in numbers {
+            assert!(self.last.is_none_or(|last| last < *n), "{n} after {:?}", self.last);
+            self.last = Some(*n);
+            *self.got.entry(*n).or_default() += 1;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn however_it_is_interrupted_the_ledger_adds_up_order_is_kept_and_what_was_spooled_arrives(ops in ops()) {
+        let dir = Dir::new();
+        let mut run = queue(&dir);
+        let (mut offered, mut lost, mut kills) = (0, 0, 0);
+        let mut target = Target::default();
+        for op in ops {
+            match op {
+                Op::Offer(n) => {
+                    run.offer(records(offered..offered + n));
+                    offered += n;
+                }
+                Op::Spill => run.spill(),
+                Op::Deliver => target.take(&deliver(&run)),
+                Op::Partly => if let Some(mut flight) = take(&run) {
+                    target.take(&numbers(&flight.batch().range(0, 1)));
+                    let rest = flight.batch().range(1, 9);
+                    flight.settle(rest, 0);
+                    ledger(&run);
+                    target.take(&numbers(flight.batch()));
+                    flight.settle(Batch::default(), 0);
+                },
+                Op::Reject => if let Some(mut flight) = take(&run) {
+                    target.take(&numbers(flight.batch()));
+                    flight.settle(Batch::default(), usize::MAX);
+                },
+                Op::Restart => {
+                    drop(take(&run));
+                    end(&run);
+                    prop_assert_eq!(run.counts().dropped[Dropped::Shutdown as usize], 0);
+                    let spooled = ledger(&run).spooled;
+                    lost += ledger(&run).dropped;
+                    drop(run);
+                    run = queue(&dir);
+                    prop_assert_eq!(ledger(&run).recovered, spooled);
+                    target.last = None;
+                }
+                Op::Kill => {
+                    std::mem::forget(take(&run));
+                    let memory = { let s = run.lock(); s.counts.ledger.in_flight - s.in_flight_on_disk };
+                    let on_disk = ledger(&run).spooled + run.lock().in_flight_on_disk;
+                    lost += ledger(&run).queued + memory + ledger(&run).dropped;
+                    kills += 1;
+                    drop(run);
+                    run = queue(&dir);
+                    prop_assert_eq!(ledger(&run).recovered, on_disk);
+                    target.last = None;
+                }
+            }
+            ledger(&run);
+        }
+        target.take(&deliver_all(&run));
+        lost += ledger(&run).dropped;
+        prop_assert_eq!(target.got.len() as u64 + lost, offered as u64, "every record arrived or is known to be lost");
+        prop_assert!(target.got.values().all(|n| *n == 1), "nothing twice: {} kills", kills);
+    }
+}

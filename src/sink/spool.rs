@@ -1,0 +1,517 @@
+//! The disk spool: what one sink could not deliver yet, in files. Owns order, bound and what is settled on disk; it
+//! counts nothing in a ledger (`queue`) and has no thread.
+//!
+//! # Layout
+//! `SPOOL_DIR/<sink>/`, readable by its owner only:
+//! - `lock`: held with flock(2) by the one process that uses the directory. A second one says so and goes without.
+//! - `00000000000000000042.seg`: a segment, records behind a header (`layout`): each with length, checksum, ordinal, time,
+//!   id and body. Oldest first by name; only the newest grows, and only in the run that began it.
+//! - `cursor`: how far the oldest segment under delivery is settled (`cursor`).
+//!
+//! The header names the encoding of the bodies. Segments of another encoding (FORMAT was changed) stay where they are
+//! and go when FORMAT is back, or, oldest first, when room is needed.
+//!
+//! # Guarantees
+//! - A record counts as spooled when write(2) has taken all of it. From then on a kill -9 at any moment does not lose it.
+//!   SPOOL_FSYNC says what the loss of the whole machine may cost: `none` whatever the kernel had not written back
+//!   (about 30 s), `segment` (the default) at most the newest segment, 1 MiB, at one fdatasync a segment; `batch` nothing
+//!   that counts as spooled, at one fdatasync a write.
+//! - Any prefix of a segment's bytes holds a prefix of its records: a torn write costs the record that was being written,
+//!   which had not counted as spooled. A damaged byte costs its record (in a header: its segment) and is counted.
+//! - Oldest first, records of memory only after those on disk. What was in flight when an earlier run ended comes
+//!   before what that run had spooled, as it is older. Several deliveries at once (X_CONCURRENCY) may overtake each
+//!   other by that many batches.
+//! - A record leaves the disk only when it is settled, and its segment when all are. The cursor is written with every
+//!   settled batch: after a kill at most one batch for each delivery at once goes out twice (after the loss of the
+//!   machine: a segment).
+//! - SPOOL_MAX_BYTES bounds the files of one sink. The oldest segment that is not under delivery makes room.
+
+mod cursor;
+pub mod layout;
+mod lock;
+mod segment;
+
+use std::collections::VecDeque;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use self::cursor::{Cursor, Position};
+use self::layout::{BadHeader, RECORD_COST};
+use self::lock::Lock;
+use self::segment::{Loaded, Writer};
+use super::batch::{Batch, Piece};
+use super::queue::BatchLimits;
+
+/// When records on disk are made to survive the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fsync {
+    /// Never: the kernel writes back when it likes.
+    None,
+    /// When a segment is full, and at the end.
+    #[default]
+    Segment,
+    /// With every write.
+    Batch,
+}
+
+/// Where and how to spool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolOptions {
+    /// SPOOL_DIR; each sink has a directory of its own in it.
+    pub directory: PathBuf,
+    /// SPOOL_MAX_BYTES, for each sink.
+    pub max_bytes: u64,
+    /// SPOOL_FSYNC.
+    pub fsync: Fsync,
+    /// What bodies are (`ecs`, `classic`, `ecs/msgpack` …): what was spooled as one is never sent as another.
+    pub encoding: String,
+}
+
+/// Why there is no spool.
+#[derive(Debug)]
+pub(super) enum NoSpool {
+    Taken,
+    Io(io::Error),
+}
+
+impl std::fmt::Display for NoSpool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Taken => f.write_str("another process uses it"),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+/// What earlier runs left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Opened {
+    /// Records to deliver.
+    pub(super) records: u64,
+    /// Records known to be damaged.
+    pub(super) lost: u64,
+    /// Bytes of no readable record.
+    pub(super) damaged_bytes: u64,
+    /// Records in another encoding, left alone.
+    pub(super) foreign: u64,
+}
+
+/// What was given up to make room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Room {
+    /// Records that counted as spooled.
+    pub(super) dropped: u64,
+    /// Records of another encoding, which nobody has counted yet.
+    pub(super) foreign: u64,
+}
+
+/// What became of an `append`.
+#[derive(Debug, Default)]
+pub(super) struct Appended {
+    /// So many leading records are on disk.
+    pub(super) records: usize,
+    pub(super) room: Room,
+    /// Why not all.
+    pub(super) error: Option<io::Error>,
+}
+
+/// Records to deliver.
+#[derive(Debug)]
+pub(super) enum Taken {
+    Batch(Batch, Ticket),
+    /// Not before something is settled.
+    Wait,
+    Nothing,
+}
+
+/// Names a batch until it is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ticket(u64);
+
+#[derive(Debug)]
+struct Segment {
+    number: u64,
+    bytes: u64,
+    /// To be delivered.
+    records: u64,
+    /// The first of them.
+    from: u32,
+    foreign: bool,
+}
+
+/// The segment being delivered.
+#[derive(Debug)]
+struct Reading {
+    number: u64,
+    bytes: u64,
+    rest: Piece,
+    /// Ordinals of all records that were loaded.
+    ordinals: Vec<u32>,
+}
+
+/// A batch taken and not yet settled, or settled before an older one.
+#[derive(Debug)]
+struct Outstanding {
+    ticket: Ticket,
+    settled: bool,
+    end: Position,
+    /// The segment's last batch: the file goes with it.
+    last_of: Option<u64>,
+}
+
+/// One sink's spool.
+#[derive(Debug)]
+pub(super) struct Spool {
+    directory: PathBuf,
+    options: SpoolOptions,
+    cursor: Cursor,
+    /// Closed, oldest first.
+    segments: VecDeque<Segment>,
+    writing: Option<Writer>,
+    reading: Option<Reading>,
+    outstanding: VecDeque<Outstanding>,
+    /// Of all files of segments.
+    bytes: u64,
+    next_number: u64,
+    next_ticket: u64,
+    complained: bool,
+    _lock: Lock,
+}
+
+/// Where numbers begin: far from zero, since what was in flight at the end goes before the oldest.
+const FIRST_NUMBER: u64 = 1 << 40;
+
+impl Spool {
+    /// Opens `sink`'s directory; reads every byte in it once.
+    pub(super) fn open(options: SpoolOptions, sink: &str) -> Result<(Self, Opened), NoSpool> {
+        let directory = options.directory.join(sink);
+        DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(NoSpool::Io)?;
+        let lock = Lock::take(&directory.join("lock")).map_err(NoSpool::Io)?.ok_or(NoSpool::Taken)?;
+        let (cursor, position) = Cursor::new(open_cursor(&directory).map_err(NoSpool::Io)?);
+        let next_number = cursor.highest.map_or(FIRST_NUMBER, |named| named.saturating_add(1).max(FIRST_NUMBER));
+        let mut spool = Self {
+            directory,
+            options,
+            cursor,
+            segments: VecDeque::new(),
+            writing: None,
+            reading: None,
+            outstanding: VecDeque::new(),
+            bytes: 0,
+            next_number,
+            next_ticket: 0,
+            complained: false,
+            _lock: lock,
+        };
+        let opened = spool.scan(position).map_err(NoSpool::Io)?;
+        Ok((spool, opened))
+    }
+
+    fn scan(&mut self, position: Position) -> io::Result<Opened> {
+        let (mut opened, mut buffer) = (Opened::default(), Vec::new());
+        for number in segment::list(&self.directory)? {
+            self.next_number = self.next_number.max(number.saturating_add(1));
+            let path = segment::path(&self.directory, number);
+            let from = if position.segment == number { position.ordinal } else { 0 };
+            let found = match segment::survey(&path, from, &mut buffer) {
+                Ok(found) => found,
+                Err(error) => {
+                    self.complain("cannot read a segment, leaving it", &error);
+                    continue;
+                }
+            };
+            let found = match found {
+                Ok(found) => found,
+                Err(BadHeader::OtherVersion) => {
+                    self.push(Segment { number, bytes: buffer.len() as u64, records: 0, from: 0, foreign: true });
+                    continue;
+                }
+                Err(BadHeader::Torn | BadHeader::Damaged) => {
+                    opened.damaged_bytes += buffer.len() as u64;
+                    self.remove(number, 0);
+                    continue;
+                }
+            };
+            let foreign = *found.encoding != *self.options.encoding;
+            if foreign {
+                opened.foreign += found.records;
+            } else {
+                opened.records += found.records;
+                opened.lost += found.lost;
+                opened.damaged_bytes += found.damaged;
+            }
+            self.push(Segment { number, bytes: found.bytes, records: found.records, from, foreign });
+            if found.records == 0 {
+                self.segments.pop_back();
+                self.remove(number, found.bytes);
+            }
+        }
+        Ok(opened)
+    }
+
+    fn push(&mut self, segment: Segment) {
+        self.bytes += segment.bytes;
+        self.segments.push_back(segment);
+    }
+
+    /// Bytes of all segments.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Small enough that the bound is kept by small steps, large enough that a file is worth its while.
+    fn segment_bytes(&self) -> u64 {
+        (self.options.max_bytes / 16).clamp(64 << 10, 1 << 20)
+    }
+
+    /// Stores records behind all others.
+    pub(super) fn append(&mut self, batch: &Batch) -> Appended {
+        let mut appended = Appended::default();
+        while appended.records < batch.records() && appended.error.is_none() {
+            let rest = batch.range(appended.records, batch.records());
+            let fit = rest.fitting(self.segment_bytes() as usize).max(1);
+            self.append_some(&rest.range(0, fit), &mut appended);
+        }
+        if self.options.fsync == Fsync::Batch {
+            self.sync();
+        }
+        appended
+    }
+
+    fn append_some(&mut self, batch: &Batch, appended: &mut Appended) {
+        let cost = cost(batch);
+        if !self.make_room(cost, &mut appended.room) {
+            appended.error = Some(io::Error::new(io::ErrorKind::StorageFull, "SPOOL_MAX_BYTES is too small"));
+            return;
+        }
+        let full = |writer: &Writer| writer.bytes > 0 && writer.bytes + cost > self.segment_bytes();
+        if self.writing.as_ref().is_some_and(full) {
+            self.close_writing(self.options.fsync != Fsync::None);
+        }
+        let outcome = self.writer().map(|writer| {
+            let before = writer.bytes;
+            let (records, outcome) = writer.append(batch);
+            (writer.bytes - before, records, outcome)
+        });
+        match outcome {
+            Ok((bytes, records, outcome)) => {
+                self.bytes += bytes;
+                appended.records += records;
+                appended.error = outcome.err();
+            }
+            Err(error) => appended.error = Some(error),
+        }
+        if appended.error.is_some() {
+            self.close_writing(false);
+        }
+    }
+
+    fn writer(&mut self) -> io::Result<&mut Writer> {
+        if self.writing.is_none() {
+            let writer = Writer::create(&self.directory, self.next_number, &self.options.encoding)?;
+            self.next_number += 1;
+            self.bytes += writer.bytes;
+            self.sync_directory();
+            self.writing = Some(writer);
+        }
+        self.writing.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Stores records before all others: they are older. Returns how many.
+    pub(super) fn put_first(&mut self, batch: &Batch) -> Appended {
+        let mut appended = Appended::default();
+        if batch.is_empty() {
+            return appended;
+        }
+        let oldest = self.segments.iter().map(|segment| segment.number).chain(self.reading.as_ref().map(|r| r.number));
+        let oldest = oldest.chain(self.outstanding.iter().map(|taken| taken.end.segment)).min();
+        let Some(oldest) = oldest.or(self.writing.as_ref().map(|writer| writer.number)) else {
+            return self.append(batch);
+        };
+        if self.bytes + cost(batch) > self.options.max_bytes {
+            // It would be the first to make room for itself.
+            appended.error = Some(io::ErrorKind::StorageFull.into());
+            return appended;
+        }
+        let number = oldest.min(self.cursor.lowest).saturating_sub(1);
+        match Writer::create(&self.directory, number, &self.options.encoding) {
+            Ok(mut writer) => {
+                let (records, outcome) = writer.append(batch);
+                appended.records = records;
+                appended.error = outcome.err();
+                let sync = self.options.fsync != Fsync::None;
+                if let Err(error) = if sync { writer.sync() } else { Ok(()) } {
+                    self.complain("not synced", &error);
+                }
+                self.bytes += writer.bytes;
+                self.segments.push_front(closed(&writer));
+            }
+            Err(error) => appended.error = Some(error),
+        }
+        appended
+    }
+
+    /// Drops oldest segments until `bytes` more fit; false when they never will.
+    fn make_room(&mut self, bytes: u64, room: &mut Room) -> bool {
+        while self.bytes + bytes > self.options.max_bytes {
+            if self.segments.is_empty() {
+                // Nothing but the segment being written: it is the oldest then.
+                self.close_writing(false);
+            }
+            let Some(oldest) = self.segments.pop_front() else { return false };
+            *(if oldest.foreign { &mut room.foreign } else { &mut room.dropped }) += oldest.records;
+            self.remove(oldest.number, oldest.bytes);
+        }
+        true
+    }
+
+    fn close_writing(&mut self, sync: bool) {
+        if sync {
+            self.sync();
+        }
+        let Some(writer) = self.writing.take() else { return };
+        if writer.records == 0 {
+            return self.remove(writer.number, writer.bytes);
+        }
+        self.segments.push_back(closed(&writer));
+    }
+
+    /// The next records in order, at most `limits`; at most `readers` batches are unsettled at any moment. The number
+    /// returned beside is of records that counted as spooled and cannot be read.
+    pub(super) fn take(&mut self, limits: &BatchLimits, readers: usize) -> (Taken, u64) {
+        if self.outstanding.len() >= readers.max(1) {
+            return (Taken::Wait, 0);
+        }
+        let mut lost = 0;
+        while self.reading.is_none() {
+            match self.load_next() {
+                Some(unreadable) => lost += unreadable,
+                None => return (Taken::Nothing, lost),
+            }
+        }
+        let Some(reading) = &mut self.reading else { return (Taken::Nothing, lost) };
+        let fit = reading.rest.fitting(limits.bytes, 0).min(limits.records).max(1);
+        let mut batch = Batch::default();
+        batch.push(reading.rest.split_front(fit));
+        let left = reading.rest.records();
+        let last = reading.ordinals.get((reading.ordinals.len() - left).saturating_sub(1));
+        let end = Position { segment: reading.number, ordinal: last.map_or(0, |ordinal| ordinal.saturating_add(1)) };
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        let last_of = (left == 0).then_some(reading.bytes);
+        if left == 0 {
+            self.reading = None;
+        }
+        self.outstanding.push_back(Outstanding { ticket, settled: false, end, last_of });
+        (Taken::Batch(batch, ticket), lost)
+    }
+
+    /// Reads the oldest segment into memory; returns how many of its records cannot be read, or that there is none.
+    fn load_next(&mut self) -> Option<u64> {
+        if !self.segments.iter().any(|segment| !segment.foreign) {
+            self.close_writing(false);
+        }
+        let index = self.segments.iter().position(|segment| !segment.foreign)?;
+        let segment = self.segments.remove(index)?;
+        match segment::load(&segment::path(&self.directory, segment.number), segment.from) {
+            Ok(Loaded { piece, ordinals, damaged }) => {
+                let lost = segment.records.saturating_sub(piece.records() as u64);
+                if lost > 0 {
+                    tracing::warn!(path = %self.directory.display(), lost, damaged, "damaged records in the spool");
+                }
+                if ordinals.is_empty() {
+                    self.remove(segment.number, segment.bytes);
+                } else {
+                    let Segment { number, bytes, .. } = segment;
+                    self.reading = Some(Reading { number, bytes, rest: piece, ordinals });
+                }
+                Some(lost)
+            }
+            Err(error) => {
+                // The file stays: whatever it is, the next start may be luckier.
+                self.bytes = self.bytes.saturating_sub(segment.bytes);
+                self.complain("cannot read a segment, leaving it", &error);
+                Some(segment.records)
+            }
+        }
+    }
+
+    /// A batch is delivered or rejected, every record of it.
+    pub(super) fn settle(&mut self, ticket: Ticket) {
+        if let Some(taken) = self.outstanding.iter_mut().find(|taken| taken.ticket == ticket) {
+            taken.settled = true;
+        }
+        let mut reached = None;
+        while self.outstanding.front().is_some_and(|taken| taken.settled) {
+            let Some(taken) = self.outstanding.pop_front() else { break };
+            reached = Some(taken.end);
+            if let Some(bytes) = taken.last_of {
+                self.remove(taken.end.segment, bytes);
+                reached = None;
+            }
+        }
+        if let Some(position) = reached
+            && let Err(error) = self.cursor.write(position)
+        {
+            self.complain("cannot note how far it is delivered; after a restart some records go out twice", &error);
+        }
+    }
+
+    /// What is left is for the next run.
+    pub(super) fn close(&mut self) {
+        self.close_writing(self.options.fsync != Fsync::None);
+    }
+
+    fn sync(&mut self) {
+        if let Some(Err(error)) = self.writing.as_mut().map(Writer::sync) {
+            self.complain("not synced", &error);
+        }
+    }
+
+    /// A new file's name must survive as well as its bytes.
+    fn sync_directory(&mut self) {
+        if self.options.fsync != Fsync::None
+            && let Err(error) = File::open(&self.directory).and_then(|directory| directory.sync_all())
+        {
+            self.complain("not synced", &error);
+        }
+    }
+
+    fn remove(&mut self, number: u64, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        match std::fs::remove_file(segment::path(&self.directory, number)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => self.complain("cannot remove a segment; after a restart its records go out again", &error),
+        }
+    }
+
+    /// Once: a disk that fails fails all the time.
+    fn complain(&mut self, what: &str, error: &io::Error) {
+        if std::mem::replace(&mut self.complained, true) {
+            tracing::debug!(path = %self.directory.display(), %error, "spool: {what}");
+        } else {
+            tracing::warn!(path = %self.directory.display(), %error, "spool: {what}");
+        }
+    }
+}
+
+fn open_cursor(directory: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).open(directory.join("cursor"))
+}
+
+fn closed(writer: &Writer) -> Segment {
+    Segment { number: writer.number, bytes: writer.bytes, records: writer.records.into(), from: 0, foreign: false }
+}
+
+/// Bytes on disk, but for ids and a header: those are small, and the bound is kept with every segment.
+fn cost(batch: &Batch) -> u64 {
+    let ids: usize = batch.iter().map(|item| item.id.len()).sum();
+    (batch.bytes() + ids + batch.records() * RECORD_COST + 256) as u64
+}
+
+#[cfg(test)]
+pub(in crate::sink) mod tests;

@@ -1,0 +1,186 @@
+//! One segment file: how it is written, found and read. Owns nothing of the order of segments or of what is settled.
+
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::layout::{BadHeader, Header, Marker, Records, encode_record};
+use crate::sink::batch::{Batch, Block, Piece};
+
+/// Bytes encoded before they are written.
+const WRITE_BYTES: usize = 64 << 10;
+
+/// `00000000000000000042.seg`: names sort by age.
+pub(super) fn path(directory: &Path, number: u64) -> PathBuf {
+    directory.join(format!("{number:020}.seg"))
+}
+
+/// The numbers of all segments in a directory, oldest first. Other files are nobody's business here.
+pub(super) fn list(directory: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_suffix(".seg")).filter(|digits| digits.len() == 20);
+        numbers.extend(number.and_then(|digits| digits.parse::<u64>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The newest segment, still growing.
+#[derive(Debug)]
+pub(super) struct Writer {
+    file: File,
+    pub(super) number: u64,
+    pub(super) bytes: u64,
+    pub(super) records: u32,
+    marker: Marker,
+    buffer: Vec<u8>,
+    synced: bool,
+}
+
+impl Writer {
+    pub(super) fn create(directory: &Path, number: u64, encoding: &str) -> io::Result<Self> {
+        let path = path(directory, number);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let marker = (RandomState::new().hash_one(number) as u32).to_le_bytes();
+        let header = Header::new(marker, encoding).encode();
+        if let Err(error) = file.write_all(&header) {
+            // A header without records is of no use; if it cannot be removed the next start does.
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
+        let bytes = header.len() as u64;
+        Ok(Self { file, number, bytes, records: 0, marker, buffer: Vec::new(), synced: false })
+    }
+
+    /// Appends; returns how many whole records are in the file now. A part of one is cut off again, and after an error
+    /// nothing more is to be appended here.
+    pub(super) fn append(&mut self, batch: &Batch) -> (usize, io::Result<()>) {
+        self.synced = false;
+        let (mut done, mut ends) = (0, Vec::new());
+        let mut items = batch.iter().peekable();
+        while let Some(item) = items.next() {
+            if !encode_record(&mut self.buffer, self.marker, self.records + ends.len() as u32, &item) {
+                return (done, Err(io::Error::new(io::ErrorKind::InvalidInput, "a record too large for the spool")));
+            }
+            ends.push(self.buffer.len());
+            if self.buffer.len() < WRITE_BYTES && items.peek().is_some() {
+                continue;
+            }
+            let (whole, outcome) = self.write_out(&ends);
+            done += whole;
+            if outcome.is_err() {
+                return (done, outcome);
+            }
+            ends.clear();
+        }
+        (done, Ok(()))
+    }
+
+    fn write_out(&mut self, ends: &[usize]) -> (usize, io::Result<()>) {
+        let (written, outcome) = write_counted(&mut self.file, &self.buffer);
+        let whole = ends.partition_point(|end| *end <= written);
+        let whole_bytes = whole.checked_sub(1).and_then(|last| ends.get(last)).copied().unwrap_or(0);
+        self.bytes += whole_bytes as u64;
+        self.records += whole as u32;
+        self.buffer.clear();
+        self.buffer.shrink_to(2 * WRITE_BYTES);
+        if whole_bytes < written {
+            // Where even that fails, the part is what a torn write is to every reader.
+            let _ = self.file.set_len(self.bytes);
+        }
+        (whole, outcome)
+    }
+
+    /// fdatasync, once for what was written since.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if !self.synced {
+            self.file.sync_data()?;
+            self.synced = true;
+        }
+        Ok(())
+    }
+}
+
+fn write_counted(out: &mut impl Write, mut bytes: &[u8]) -> (usize, io::Result<()>) {
+    let total = bytes.len();
+    while !bytes.is_empty() {
+        match out.write(bytes) {
+            Ok(0) => return (total - bytes.len(), Err(io::ErrorKind::WriteZero.into())),
+            Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (total - bytes.len(), Err(error)),
+        }
+    }
+    (total, Ok(()))
+}
+
+/// What a look at a segment of an earlier run found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) encoding: Box<str>,
+    pub(super) bytes: u64,
+    pub(super) records: u64,
+    pub(super) lost: u64,
+    pub(super) damaged: u64,
+}
+
+/// Reads a whole segment only to count what is in it from ordinal `from` on; `buffer` is reused.
+pub(super) fn survey(path: &Path, from: u32, buffer: &mut Vec<u8>) -> io::Result<Result<Found, BadHeader>> {
+    read_into(path, buffer)?;
+    let bytes = buffer.len() as u64;
+    let (header, rest) = match Header::decode(buffer) {
+        Ok(parts) => parts,
+        Err(why) => return Ok(Err(why)),
+    };
+    let mut all = Records::new(header.marker, rest);
+    let (mut records, mut lost_before) = (0, 0);
+    while let Some(stored) = all.next() {
+        if stored.ordinal >= from {
+            records += 1;
+        } else {
+            lost_before = all.lost;
+        }
+    }
+    let (lost, damaged) = (all.lost - lost_before, all.damaged);
+    Ok(Ok(Found { encoding: header.encoding, bytes, records, lost, damaged }))
+}
+
+/// The records of a segment from ordinal `from` on, in memory, each with its ordinal.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) piece: Piece,
+    pub(super) ordinals: Vec<u32>,
+    pub(super) damaged: u64,
+}
+
+/// Reads a segment for delivery.
+pub(super) fn load(path: &Path, from: u32) -> io::Result<Loaded> {
+    let mut buffer = Vec::new();
+    read_into(path, &mut buffer)?;
+    let (mut block, mut ordinals) = (Block::default(), Vec::new());
+    let Ok((header, rest)) = Header::decode(&buffer) else {
+        return Ok(Loaded { piece: Piece::whole(Arc::new(block)), ordinals, damaged: buffer.len() as u64 });
+    };
+    let mut records = Records::new(header.marker, rest);
+    for stored in records.by_ref().filter(|stored| stored.ordinal >= from) {
+        block.push(|out| {
+            out.extend_from_slice(stored.item.body);
+            (stored.item.id.into(), stored.item.at)
+        });
+        ordinals.push(stored.ordinal);
+    }
+    let damaged = records.damaged;
+    Ok(Loaded { piece: Piece::whole(Arc::new(block.take_exact())), ordinals, damaged })
+}
+
+fn read_into(path: &Path, buffer: &mut Vec<u8>) -> io::Result<()> {
+    buffer.clear();
+    let mut file = File::open(path)?;
+    io::Read::read_to_end(&mut file, buffer)?;
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! The plainest protocol there is, to try the machinery itself: lines up, one line back. Owns a sink and a server of it.
+//!
+//! A batch is its bodies, one a line, and `.N`; the answer is `ok`, or `retry I,J,…` with the positions that were not
+//! stored, or `refuse I,J,…`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use podtap::sink::{Batch, Delivery, Rejected, Sink, SinkError};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+
+use super::{Behaviour, ids_in};
+
+/// How long it waits for an answer.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(300);
+
+pub(crate) struct LineSink {
+    address: String,
+    stream: Option<tokio::io::BufReader<tokio::net::TcpStream>>,
+}
+
+impl LineSink {
+    pub(crate) fn new(address: &str) -> Self {
+        Self { address: address.to_owned(), stream: None }
+    }
+
+    async fn exchange(&mut self, batch: &Batch) -> std::io::Result<Delivery> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => tokio::io::BufReader::new(tokio::net::TcpStream::connect(&self.address).await?),
+        };
+        let mut bytes: Vec<u8> = batch.iter().flat_map(|item| item.body).copied().collect();
+        bytes.extend_from_slice(format!(".{}\n", batch.records()).as_bytes());
+        stream.write_all(&bytes).await?;
+        let mut answer = Vec::new();
+        stream.read_until(b'\n', &mut answer).await?;
+        let answer = String::from_utf8(answer).unwrap_or_default();
+        let mut words = answer.split_whitespace();
+        let verb = words.next().unwrap_or_default().to_owned();
+        let indices: Vec<usize> =
+            words.next().unwrap_or_default().split(',').filter_map(|word| word.parse().ok()).collect();
+        self.stream = Some(stream);
+        let reason = "refused: it said so";
+        match verb.as_str() {
+            "ok" => Ok(Delivery::default()),
+            "retry" => Ok(Delivery { retry: indices, rejected: Vec::new() }),
+            "refuse" => {
+                let rejected = indices.into_iter().map(|index| Rejected { index, reason: reason.into() }).collect();
+                Ok(Delivery { retry: Vec::new(), rejected })
+            }
+            _ => {
+                self.stream = None;
+                Err(std::io::Error::other("no answer"))
+            }
+        }
+    }
+}
+
+impl Sink for LineSink {
+    async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
+        match tokio::time::timeout(PATIENCE, self.exchange(batch)).await {
+            Ok(Ok(delivery)) => Ok(delivery),
+            Ok(Err(error)) => Err(SinkError::Transient(error.to_string())),
+            Err(_) => Err(SinkError::Transient("no answer in time".to_owned())),
+        }
+    }
+}
+
+/// Stores what it gets as `behaviour` says, on a thread for each connection.
+pub(crate) fn server(behaviour: Arc<Mutex<Behaviour>>, got: Arc<Mutex<Vec<String>>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let (behaviour, got) = (Arc::clone(&behaviour), Arc::clone(&got));
+            std::thread::spawn(move || serve(&stream, &behaviour, &got));
+        }
+    });
+    address
+}
+
+fn serve(stream: &TcpStream, behaviour: &Mutex<Behaviour>, got: &Mutex<Vec<String>>) {
+    let mut batch = Vec::new();
+    for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+        if line.first() != Some(&b'.') {
+            batch.extend(ids_in(&line));
+            continue;
+        }
+        let batch = std::mem::take(&mut batch);
+        let left_out = |keep: fn(usize) -> bool| -> Vec<String> {
+            (0..batch.len()).filter(|n| !keep(*n)).map(|n| n.to_string()).collect()
+        };
+        let store = |keep: fn(usize) -> bool| {
+            let kept = batch.iter().enumerate().filter(|(n, _)| keep(*n)).map(|(_, id)| id.clone());
+            got.lock().unwrap().extend(kept);
+        };
+        let half: fn(usize) -> bool = |n| n.is_multiple_of(2);
+        let mut behaviour = behaviour.lock().unwrap();
+        let answer = match *behaviour {
+            Behaviour::Good => {
+                store(|_| true);
+                "ok\n".to_owned()
+            }
+            Behaviour::TakesHalf => {
+                store(half);
+                *behaviour = Behaviour::Good;
+                format!("retry {}\n", left_out(half).join(","))
+            }
+            Behaviour::RefusesHalf => {
+                store(half);
+                *behaviour = Behaviour::Good;
+                format!("refuse {}\n", left_out(half).join(","))
+            }
+        };
+        if (&mut &*stream).write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The Elasticsearch sink and its setup against real servers (scripts/servers): Elasticsearch 8.7 and OpenSearch 2.19.
+//!
+//! Skipped, saying so, where neither PODTAP_SERVERS=1 is set (CI does) nor a server was fetched before.
+
+mod corpus;
+mod delivery;
+mod server;
+mod setup;
+mod trouble;
+
+use std::sync::Arc;
+
+use podtap::dissect::{self, Dissector};
+use podtap::flow::Timestamp;
+use podtap::format::{Observer, ecs};
+use podtap::http::KeepHeaders;
+use podtap::record::Record;
+use podtap::redact::Redactor;
+use podtap::setup::{Done, SetupOptions};
+use podtap::sink::elasticsearch::{Auth, Elasticsearch, IndexName, Options, nodes};
+use podtap::sink::{Batch, Block, Delivery, Piece, Sink, SinkError};
+use podtap::tcp::CloseReason;
+
+use server::Server;
+
+/// How a test talks to `server` about `index`.
+fn options(server: &Server, index: &str) -> Options {
+    let (nodes, _) = nodes(&[server.url()], 9200, false).unwrap();
+    let mut options = Options::new(nodes, IndexName::new(index).unwrap());
+    if let Some(password) = server.password() {
+        options.auth = Auth::Basic { username: "elastic".to_owned(), password: password.to_owned() };
+    }
+    options
+}
+
+fn set_up(options: &Options, setup: &SetupOptions) -> (Vec<Done>, String) {
+    let mut out = Vec::new();
+    let done = podtap::setup::elasticsearch(options, setup, &mut out).unwrap();
+    (done, String::from_utf8(out).unwrap())
+}
+
+/// On a runtime of its own, as a sink's thread does.
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+fn deliver(sink: &mut Elasticsearch, batch: &Batch) -> Result<Delivery, SinkError> {
+    wait(sink.deliver(batch))
+}
+
+fn sink(options: Options) -> Elasticsearch {
+    Elasticsearch::new(options).unwrap()
+}
+
+/// Lines as records, under these ids.
+fn batch<'a>(records: impl IntoIterator<Item = (&'a str, String)>) -> Batch {
+    let mut block = Block::default();
+    for (id, line) in records {
+        block.push(|out| {
+            out.extend_from_slice(line.as_bytes());
+            (id.into(), Timestamp(0))
+        });
+    }
+    let mut batch = Batch::default();
+    batch.push(Piece::whole(Arc::new(block)));
+    batch
+}
+
+/// A line that fits the mapping.
+fn line(text: &str) -> String {
+    format!(
+        "{{\"@timestamp\":\"2026-03-01T12:00:00.000123Z\",\"podtap\":{{\"trust\":\"complete\"}},\"url\":{{\"original\":\"{text}\"}}}}\n"
+    )
+}
+
+/// Keeps everything there is to keep.
+fn dissector(observer_id: &str) -> Dissector {
+    let http = podtap::http::Config {
+        headers: KeepHeaders::All,
+        observer_id: observer_id.to_owned(),
+        ..podtap::http::Config::default()
+    };
+    Dissector::new(dissect::Config { http, ..dissect::Config::default() }, Redactor::off())
+}
+
+/// What JSON on standard output would print, with ids and times.
+fn encoded(dissector: &mut Dissector) -> Batch {
+    dissector.finish(CloseReason::EndOfCapture);
+    let mut block = Block::default();
+    let observer = Observer::default();
+    for record in dissector.records().drain(..) {
+        block.push(|out| {
+            ecs::write_json(out, &record, &observer);
+            let Record::Http(exchange) = &record;
+            (exchange.id.clone(), exchange.start())
+        });
+    }
+    let mut batch = Batch::default();
+    batch.push(Piece::whole(Arc::new(block)));
+    batch
+}

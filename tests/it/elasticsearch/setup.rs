@@ -1,0 +1,77 @@
+//! `podtap setup elasticsearch` on real servers.
+
+use podtap::setup::{Deed, SetupOptions};
+use serde_json::json;
+
+use super::server::{Kind, Server};
+use super::{options, set_up};
+
+fn deeds(done: &[podtap::setup::Done]) -> Vec<Deed> {
+    done.iter().map(|done| done.what).collect()
+}
+
+#[test]
+fn setting_up_twice_changes_nothing_the_second_time() {
+    for kind in Kind::BOTH {
+        let Some(server) = Server::shared(kind) else { return };
+        let options = options(server, "twice");
+        let (first, said) = set_up(&options, &SetupOptions::default());
+        // The mappings may be another test's work already.
+        assert_eq!(first[1].what, Deed::Created, "{said}");
+        assert!(said.contains("index template podtap-twice") && said.contains("deletes nothing by itself"), "{said}");
+        let before = server.get("/_index_template/podtap-twice");
+        let (second, said) = set_up(&options, &SetupOptions::default());
+        assert!(deeds(&second).iter().all(|deed| *deed == Deed::Unchanged), "{kind:?}: {said}");
+        assert_eq!(server.get("/_index_template/podtap-twice"), before);
+    }
+}
+
+#[test]
+fn what_somebody_changed_is_kept_until_told_otherwise() {
+    for kind in Kind::BOTH {
+        let Some(server) = Server::shared(kind) else { return };
+        let options = options(server, "kept-%Y.%m.%d");
+        set_up(&options, &SetupOptions::default());
+        let path = "/_index_template/podtap-kept";
+        let mut template = server.get(path)["index_templates"][0]["index_template"].clone();
+        template["priority"] = json!(600);
+        server.ask("PUT", path, &template.to_string());
+        let (done, said) = set_up(&options, &SetupOptions::default());
+        assert_eq!(deeds(&done), [Deed::Unchanged, Deed::KeptChanged], "{kind:?}: {said}");
+        assert!(said.contains("--overwrite"), "{said}");
+        let (done, said) = set_up(&options, &SetupOptions { overwrite: true, ..SetupOptions::default() });
+        assert_eq!(deeds(&done), [Deed::Unchanged, Deed::Updated], "{kind:?}: {said}");
+        assert_eq!(server.get(path)["index_templates"][0]["index_template"]["priority"], 500);
+        template["_meta"] = json!({});
+        server.ask("PUT", path, &template.to_string());
+        assert_eq!(deeds(&set_up(&options, &SetupOptions::default()).0), [Deed::Unchanged, Deed::KeptForeign]);
+    }
+}
+
+#[test]
+fn a_name_that_is_an_index_already_is_refused_before_anything_is_made() {
+    for kind in Kind::BOTH {
+        let Some(server) = Server::shared(kind) else { return };
+        server.ask("PUT", "/plain", "");
+        let refused =
+            podtap::setup::elasticsearch(&options(server, "plain"), &SetupOptions::default(), &mut Vec::new());
+        assert_eq!(refused, Err("plain is an index already, so no data stream can have that name".to_owned()));
+        assert_eq!(server.ask("GET", "/_index_template/podtap-plain", "").0, 404);
+    }
+}
+
+#[test]
+fn what_is_printed_is_what_the_server_takes() {
+    for kind in Kind::BOTH {
+        let Some(server) = Server::shared(kind) else { return };
+        let (done, printed) =
+            set_up(&options(server, "printed"), &SetupOptions { print: true, ..SetupOptions::default() });
+        assert_eq!(done, []);
+        assert_eq!(server.ask("GET", "/_index_template/podtap-printed", "").0, 404, "nothing was sent");
+        for request in printed.split("PUT ").skip(1).filter(|request| request.contains('{')) {
+            let (path, body) = request.split_once('\n').unwrap();
+            let (status, answer) = server.ask("PUT", path, body);
+            assert_eq!(status, 200, "{path}: {answer}");
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The spool in processes that are killed, and on disks that are full or read-only.
+//!
+//! A child is this very test binary, told by its environment what to be: kill -9 must hit a whole process.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use podtap::sink::spool::{Fsync, SpoolOptions};
+use podtap::sink::{
+    Backoff, Batch, BatchLimits, Delivery, Dropped, Options, QueueLimits, Sink, SinkCounts, SinkError, SinkHandle,
+    Sinks, Undelivered, WhenFull, spawn_all,
+};
+
+use super::compliance::line::{self, LineSink};
+use super::compliance::{Behaviour, Dir, id, now, piece};
+
+const BATCH: usize = 50;
+const OPTIONS: Options = Options {
+    queue: QueueLimits { records: 2000, bytes: 1 << 20 },
+    when_full: WhenFull::Drop,
+    batch: BatchLimits { records: BATCH, bytes: 1 << 20, age: Duration::ZERO },
+    backoff: Backoff { first: Duration::from_millis(1), most: Duration::from_millis(5) },
+};
+/// Nobody listens there.
+const NOBODY: &str = "127.0.0.1:1";
+
+fn start(directory: &Path, address: &str) -> SinkHandle {
+    start_with(directory, LineSink::new(address))
+}
+
+fn start_with(directory: &Path, sink: impl Sink) -> SinkHandle {
+    let directory = directory.to_owned();
+    let spool = SpoolOptions { directory, max_bytes: 64 << 20, fsync: Fsync::None, encoding: "test".into() };
+    let undelivered = Undelivered { spool: Some(spool), dead_letters: None };
+    spawn_all("line", vec![sink], OPTIONS, undelivered).unwrap()
+}
+
+/// Looks at the ledger until `done`; it must add up each time.
+fn watch(sink: &SinkHandle, done: impl Fn(&SinkCounts) -> bool) -> SinkCounts {
+    let start = now();
+    loop {
+        let counts = sink.counts();
+        assert_eq!(counts.ledger.imbalance(), None);
+        if done(&counts) {
+            return counts;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "{counts:?}");
+        std::thread::yield_now();
+    }
+}
+
+fn child(role: &str, directory: &Path, argument: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "spool::a_child_that_is_killed", "--ignored", "--nocapture"])
+        .envs([("PODTAP_ROLE", role), ("PODTAP_ARGUMENT", argument)])
+        .env("PODTAP_DIRECTORY", directory)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+#[ignore = "not a test: the process that other tests start and kill"]
+fn a_child_that_is_killed() {
+    let of = |name: &str| std::env::var_os(name).and_then(|value| value.into_string().ok()).unwrap_or_default();
+    let directory = of("PODTAP_DIRECTORY");
+    match of("PODTAP_ROLE").as_str() {
+        "fill" => fill(Path::new(&directory), of("PODTAP_ARGUMENT").parse().unwrap()),
+        "deliver" => deliver_until_killed(Path::new(&directory), &of("PODTAP_ARGUMENT")),
+        "overflow" => overflow(Path::new(&directory)),
+        _ => {}
+    }
+}
+
+/// Offers records from `first` on to nobody, and prints how many of them are on disk.
+fn fill(directory: &Path, first: usize) {
+    let sink = start(directory, NOBODY);
+    // The first run's batch in flight is from memory; a later run's from disk.
+    let in_memory = if first == 0 { BATCH } else { 0 };
+    sink.offer(piece(first..first + in_memory));
+    let recovered = watch(&sink, |counts| counts.ledger.in_flight > 0).ledger.recovered as usize;
+    let mut next = first + in_memory;
+    loop {
+        sink.offer(piece(next..next + 20));
+        next += 20;
+        let counts = watch(&sink, |counts| counts.ledger.queued < 1500).ledger;
+        assert_eq!(counts.dropped, 0);
+        let on_disk = (counts.spooled + counts.in_flight) as usize - in_memory - recovered;
+        println!("on disk {on_disk}");
+    }
+}
+
+/// Starts a child that fills, kills it after `lines` lines; how many records it said were on disk.
+fn fill_and_kill(directory: &Path, first: usize, lines: usize) -> usize {
+    let mut child = child("fill", directory, &first.to_string());
+    let said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let numbers = said.filter_map(|line| line.strip_prefix("on disk ").and_then(|n| n.parse::<usize>().ok()));
+    let mut numbers = numbers.skip(lines);
+    let mut on_disk = numbers.next().unwrap();
+    child.kill().unwrap();
+    // What it said before the signal reached it.
+    on_disk = numbers.last().unwrap_or(on_disk);
+    child.wait().unwrap();
+    on_disk
+}
+
+fn server() -> (String, Arc<Mutex<Vec<String>>>) {
+    let got = Arc::default();
+    let address = line::server(Arc::new(Mutex::new(Behaviour::Good)), Arc::clone(&got));
+    (address.to_string(), got)
+}
+
+/// Delivers what is in the spool; returns it.
+fn deliver_rest(directory: &Path) -> Vec<String> {
+    let (address, got) = server();
+    let sink = start(directory, &address);
+    let counts = watch(&sink, |counts| counts.ledger.recovered > 0 && counts.ledger.delivered == counts.ledger.offered);
+    assert_eq!(counts.ledger.dropped, 0);
+    Sinks::new(vec![sink]).finish(Duration::from_secs(5));
+    let got = got.lock().unwrap().clone();
+    assert_eq!(got.len() as u64, counts.ledger.delivered);
+    got
+}
+
+#[test]
+fn kill_9_at_any_moment_loses_nothing_that_was_spooled() {
+    for lines in [100, 173, 250, 401, 999] {
+        let dir = Dir::new();
+        let said = fill_and_kill(&dir.0, 0, lines);
+        assert!(said > 0);
+        // The second run begins with the first one's records; its batch in flight is from disk.
+        let again = fill_and_kill(&dir.0, 500_000, 150 + lines);
+        let got = deliver_rest(&dir.0);
+        let (first, second): (Vec<_>, Vec<_>) = got.into_iter().partition(|id| id.as_str() < "id-500000");
+        assert!(first.len() >= said && second.len() >= again, "{} of {said}, {} of {again}", first.len(), second.len());
+        assert!(first.into_iter().enumerate().all(|(n, got)| got == id(BATCH + n)), "in order, without a hole");
+        assert!(second.into_iter().enumerate().all(|(n, got)| got == id(500_000 + n)), "in order, without a hole");
+    }
+}
+
+fn deliver_until_killed(directory: &Path, address: &str) {
+    let sink = start(directory, address);
+    loop {
+        watch(&sink, |counts| counts.ledger.in_flight > 0);
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn kill_9_while_it_delivers_from_disk_sends_at_most_one_batch_twice() {
+    let dir = Dir::new();
+    let said = fill_and_kill(&dir.0, 0, 500);
+    let (address, got) = server();
+    for stop in [1, 777, 2500] {
+        let mut child = child("deliver", &dir.0, &address);
+        while got.lock().unwrap().len() < stop {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let mut all = got.lock().unwrap().clone();
+    if all.len() < said {
+        all.extend(deliver_rest(&dir.0));
+    }
+    let mut times = BTreeMap::new();
+    all.iter().for_each(|id| *times.entry(id.clone()).or_insert(0) += 1);
+    assert!(times.len() >= said && times.into_keys().enumerate().all(|(n, got)| got == id(BATCH + n)));
+    assert!(all.len() <= said + 2000 + 3 * BATCH);
+    let twice = all.len() - all.iter().collect::<std::collections::BTreeSet<_>>().len();
+    assert!(twice <= 3 * BATCH, "{twice} twice after three kills");
+}
+
+/// A sink with a bug.
+struct Breaks;
+
+impl Sink for Breaks {
+    async fn deliver(&mut self, _: &Batch) -> Result<Delivery, SinkError> {
+        panic!("a bug in a sink")
+    }
+}
+
+#[test]
+fn a_sink_that_breaks_down_leaves_its_records_in_the_spool() {
+    let dir = Dir::new();
+    let sink = start_with(&dir.0, Breaks);
+    sink.offer(piece(0..120));
+    watch(&sink, |_| sink.has_ended());
+    let counts = Sinks::new(vec![sink]).finish(Duration::from_secs(5)).remove(0).1;
+    assert_eq!((counts.ledger.spooled, counts.ledger.dropped), (120, 0));
+    assert!(deliver_rest(&dir.0).into_iter().eq((0..120).map(id)), "what it broke on comes first");
+}
+
+/// A sink that blocks its thread: a pipe that nobody reads.
+struct Blocks(std::sync::mpsc::Receiver<()>);
+
+impl Sink for Blocks {
+    async fn deliver(&mut self, _: &Batch) -> Result<Delivery, SinkError> {
+        let _ = self.0.recv();
+        Ok(Delivery::default())
+    }
+}
+
+#[test]
+fn a_sink_that_blocks_its_thread_holds_up_neither_the_spool_nor_the_end() {
+    let dir = Dir::new();
+    let (release, blocked) = std::sync::mpsc::sync_channel(1);
+    let sink = start_with(&dir.0, Blocks(blocked));
+    sink.offer(piece(0..50));
+    watch(&sink, |counts| counts.ledger.in_flight == 50);
+    sink.offer(piece(50..1500));
+    watch(&sink, |counts| counts.ledger.spooled > 0);
+    let start = now();
+    let counts = Sinks::new(vec![sink]).finish(Duration::from_millis(200)).remove(0).1;
+    assert!(start.elapsed() < Duration::from_secs(2));
+    assert_eq!((counts.ledger.spooled, counts.dropped[Dropped::Shutdown as usize]), (1450, 50));
+    drop(release);
+    assert!(deliver_rest(&dir.0).into_iter().eq((50..1500).map(id)));
+}
+
+/// A mount namespace with a disk of 256 KiB in it. Where that is not possible, says so and passes.
+fn on_a_small_disk(test: impl FnOnce(&Path) + Send + 'static) {
+    let dir = Dir::new();
+    let directory = dir.0.clone();
+    std::thread::spawn(move || match mount_small(&directory) {
+        Ok(()) => test(&directory),
+        Err(error) => eprintln!("SKIPPED: needs a mount namespace (root): {error}"),
+    })
+    .join()
+    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+fn mount_small(directory: &Path) -> std::io::Result<()> {
+    #[allow(unsafe_code, reason = "std has no unshare(2)")]
+    // SAFETY: takes no pointers; a mount namespace of its own does not touch this thread's memory.
+    if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    mount(Path::new("/"), libc::MS_REC | libc::MS_PRIVATE)?;
+    mount(directory, 0)
+}
+
+/// A tmpfs, or other flags for what is mounted there.
+fn mount(at: &Path, flags: libc::c_ulong) -> std::io::Result<()> {
+    let at = std::ffi::CString::new(at.as_os_str().as_encoded_bytes())?;
+    #[allow(unsafe_code, reason = "std has no mount(2)")]
+    // SAFETY: all pointers are to NUL-terminated strings that live through the call.
+    let outcome =
+        unsafe { libc::mount(c"tmpfs".as_ptr(), at.as_ptr(), c"tmpfs".as_ptr(), flags, c"size=256k".as_ptr().cast()) };
+    if outcome == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+#[test]
+fn a_full_disk_holds_what_it_took_and_the_rest_goes_on_in_memory() {
+    on_a_small_disk(|disk| {
+        let sink = start(disk, NOBODY);
+        for n in 0..5000 {
+            sink.offer(piece(n..n + 1));
+            if n % 100 == 0 {
+                // So that the disk is what is too slow, not the thread that writes.
+                watch(&sink, |counts| counts.ledger.queued < 1500 || counts.ledger.spooled > 1500);
+            }
+        }
+        let counts = watch(&sink, |counts| counts.ledger.queued == 2000);
+        assert!(counts.dropped[Dropped::QueueFull as usize] > 0 && counts.ledger.spooled > 1000, "{counts:?}");
+        let counts = Sinks::new(vec![sink]).finish(Duration::from_millis(400)).remove(0).1;
+        assert!(counts.dropped[Dropped::Shutdown as usize] > 0, "no room for memory's either");
+        let left = counts.ledger.spooled;
+        assert!(left > 1000);
+        let got = deliver_rest(disk);
+        assert_eq!(got.len() as u64, left);
+        assert!(got.is_sorted(), "oldest first");
+    });
+}
+
+#[test]
+fn on_a_read_only_disk_it_goes_on_in_memory_and_leaves_what_is_there() {
+    on_a_small_disk(|disk| {
+        let sink = start(disk, NOBODY);
+        (0..300).for_each(|n| sink.offer(piece(n..n + 1)));
+        assert_eq!(Sinks::new(vec![sink]).finish(Duration::from_millis(100)).remove(0).1.ledger.spooled, 300);
+        mount(disk, libc::MS_REMOUNT | libc::MS_RDONLY).unwrap();
+        let sink = start(disk, NOBODY);
+        (300..2300).for_each(|n| sink.offer(piece(n..n + 1)));
+        let counts = watch(&sink, |counts| counts.ledger.offered == 2000 && counts.failed_attempts > 0);
+        assert_eq!((counts.ledger.spooled, counts.ledger.dropped), (0, 0));
+        let counts = Sinks::new(vec![sink]).finish(Duration::from_millis(100)).remove(0).1;
+        assert_eq!(counts.dropped[Dropped::Shutdown as usize], 2000);
+        mount(disk, libc::MS_REMOUNT).unwrap();
+        assert!(deliver_rest(disk).into_iter().eq((0..300).map(id)));
+    });
+}
+
+/// 200 MB to nobody, through a queue of 4 MiB and a spool of 64 MiB.
+fn overflow(directory: &Path) {
+    let spool = SpoolOptions {
+        directory: directory.to_owned(),
+        max_bytes: 64 << 20,
+        fsync: Fsync::Segment,
+        encoding: "test".into(),
+    };
+    let undelivered = Undelivered { spool: Some(spool), dead_letters: None };
+    let options = Options { queue: QueueLimits { records: 100_000, bytes: 4 << 20 }, ..OPTIONS };
+    let sink = spawn_all("line", vec![LineSink::new(NOBODY)], options, undelivered).unwrap();
+    let start_of_writing = now();
+    for n in (0..2_500_000).step_by(1000) {
+        sink.offer(piece(n..n + 1000));
+        watch(&sink, |counts| counts.queued_bytes < 3 << 20);
+    }
+    let counts = sink.counts();
+    assert!(counts.dropped[Dropped::SpoolFull as usize] > 0 && counts.spooled_bytes <= 64 << 20);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    println!("most {}", most.trim().trim_end_matches(" kB"));
+    println!("wrote in {:?}", start_of_writing.elapsed());
+    let start_of_end = now();
+    let counts = Sinks::new(vec![sink]).finish(Duration::from_secs(1)).remove(0).1;
+    assert_eq!(counts.ledger.imbalance(), None);
+    println!("ended in {:?}, spooled {}", start_of_end.elapsed(), counts.ledger.spooled);
+    let start_of_scan = now();
+    let sink = start(directory, NOBODY);
+    let again = watch(&sink, |counts| counts.ledger.recovered > 0);
+    println!("found again in {:?}", start_of_scan.elapsed());
+    assert_eq!(again.ledger.recovered, counts.ledger.spooled);
+}
+
+#[test]
+fn a_target_that_is_down_for_good_costs_no_more_memory_than_the_queue_and_12_mb() {
+    let dir = Dir::new();
+    let output = child("overflow", &dir.0, "").wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let most: u64 = text.lines().find_map(|line| line.strip_prefix("most ")).expect(&text).parse().unwrap();
+    println!("{text}");
+    assert!(most < (4 + 12) << 10, "{most} kB");
+    assert!(output.status.success());
+}
