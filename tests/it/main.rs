@@ -16,7 +16,9 @@ mod compliance;
 mod corpora;
 mod demo;
 mod e2e;
+#[cfg(feature = "es")]
 mod elasticsearch;
+mod feed;
 mod fluentd;
 mod fuzz_corpus;
 mod golden;
@@ -28,5 +30,8 @@ mod namespace;
 mod privilege;
 mod readme;
 mod replay_cli;
+mod restarts;
+mod servers;
+mod small_disk;
 mod spool;
 mod tidy;
