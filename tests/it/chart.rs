@@ -47,7 +47,12 @@ fn values_and_readme_list_every_setting_with_its_meaning() {
         }
     }
     between("charts/podtap/values.yaml", "  # <settings>\n", "  # </settings>\n", &text);
-    between("charts/podtap/README.md", "<!-- values -->\n", "<!-- /values -->", &table(&read("charts/podtap/values.yaml")));
+    between(
+        "charts/podtap/README.md",
+        "<!-- values -->\n",
+        "<!-- /values -->",
+        &table(&read("charts/podtap/values.yaml")),
+    );
 }
 
 #[test]
@@ -178,8 +183,13 @@ fn values_are_read_with_their_comments() {
         default: default.to_owned(),
         meaning: meaning.to_owned(),
     };
-    let expected =
-        [row("a", "1", "One. More."), row("b.c", "\"\"", "Two."), row("b.d", "[]", ""), row("e", "", "Three."), row("e.f", "x:1", "")];
+    let expected = [
+        row("a", "1", "One. More."),
+        row("b.c", "\"\"", "Two."),
+        row("b.d", "[]", ""),
+        row("e", "", "Three."),
+        row("e.f", "x:1", ""),
+    ];
     assert_eq!(rows(text), expected);
 }
 
