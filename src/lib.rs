@@ -21,6 +21,7 @@ pub mod filter;
 pub mod format;
 // edges: each knows one outside thing
 pub mod config;
+pub mod identity;
 pub mod logging;
 pub mod source;
 pub mod sink;

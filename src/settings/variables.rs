@@ -176,6 +176,12 @@ settings! {
         POD_IPS pod_ips: ListOf<IpAddr> = "none", allowed "comma list of IP addresses; or none";
         /// The node it runs on (`spec.nodeName`).
         NODE_NAME node_name: Option<String> = "none";
+        /// File with its labels (`metadata.labels` in a Downward API volume), read again when it changes.
+        POD_LABELS_PATH pod_labels_path: Option<PathBuf> = "/etc/podtap/pod/labels";
+        /// The same for its annotations (`metadata.annotations`).
+        POD_ANNOTATIONS_PATH pod_annotations_path: Option<PathBuf> = "/etc/podtap/pod/annotations";
+        /// Annotations to record; no others are.
+        ANNOTATIONS annotations: ListOf<String> = "none", allowed "comma list of names, globs allowed (example.com/*); or none";
     }
 }
 
@@ -184,7 +190,6 @@ settings! {
 pub(super) const UNUSED: &str = "
     FORMAT_FLUENTD FORMAT_LOGSTASH FORMAT_ELASTICSEARCH
     SPOOL_DIR SPOOL_MAX_BYTES SPOOL_FSYNC DEAD_LETTER_PATH
-    POD_LABELS_PATH POD_ANNOTATIONS_PATH ANNOTATIONS
     FLUENTHOST FLUENTPORT FLUENTTAG
     FLUENTD_HOST FLUENTD_PORT FLUENTD_TAG FLUENTD_SHARED_KEY FLUENTD_SHARED_KEY_FILE FLUENTD_ACK FLUENTD_COMPRESS
     FLUENTD_TLS FLUENTD_TLS_CA FLUENTD_TLS_CERT FLUENTD_TLS_KEY FLUENTD_TLS_KEY_FILE FLUENTD_TLS_NAME
