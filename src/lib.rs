@@ -11,6 +11,7 @@ pub mod settings;
 // sans-IO: no clock, no socket, no thread
 pub mod ledger;
 pub mod packet;
+pub mod redirect;
 pub mod synth;
 pub mod tcp;
 pub mod redact;

@@ -1,22 +1,25 @@
-//! What `podtap check` finds about the capture. Opens nothing for long.
+//! What `podtap check` finds about the capture and the servers. Opens nothing for long, sends no record.
 
 use std::net::TcpListener;
 
 use super::iface;
+use crate::assembly::{Assembly, Probed};
 use crate::cli::check::Finding;
+use crate::config::Config;
 use crate::identity::Identity;
-use crate::settings::{Listen, Settings};
+use crate::settings::{Bounds, Listen, Settings, printable};
 use crate::source::interfaces::{Choice, Tables};
 use crate::source::live::check_filter;
 use crate::source::privilege::NotPermitted;
 
-/// One line for each thing the capture needs.
+/// One line for each thing the capture needs, and for each server.
 pub fn check(settings: &Settings) -> Vec<Finding> {
     let choices = Tables::read().choose(&iface(settings));
     let mut findings = vec![capability(), filter(settings, &choices)];
     findings.extend(choices.iter().map(interface));
     findings.extend(settings.metrics_addr.as_ref().map(port));
     findings.extend(pod(settings));
+    findings.extend(servers(settings));
     findings
 }
 
@@ -35,6 +38,27 @@ fn pod(settings: &Settings) -> Option<Finding> {
             let what = "this is a pod, but records will not name it: POD_NAME is not set";
             Finding::warn(what, format!("set POD_NAME and its kin by the Downward API; {advice}"))
         }),
+    }
+}
+
+/// Each server's real handshake, and what it answered.
+fn servers(settings: &Settings) -> Vec<Finding> {
+    let config = Config { settings: settings.clone(), bounds: Bounds::of(settings, None), notes: Vec::new() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|why| why.to_string());
+    let assembly = Assembly::new(&config, Vec::new()).map_err(|why| why.to_string());
+    match runtime.and_then(|runtime| assembly.map(|assembly| runtime.block_on(assembly.probe()))) {
+        Ok(probed) => probed.iter().map(server).collect(),
+        Err(why) => vec![Finding::fail(why, "`podtap settings` explains it")],
+    }
+}
+
+fn server(probed: &Probed) -> Finding {
+    // A server's words: printable.
+    let what = printable(&format!("{}: {}", probed.sink.word(), probed.found));
+    match (&probed.fault, &probed.warning) {
+        (Some(fault), _) => Finding::fail(what, printable(fault)),
+        (None, Some(warning)) => Finding::warn(what, printable(warning)),
+        (None, None) => Finding::ok(what),
     }
 }
 
