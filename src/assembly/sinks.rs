@@ -91,7 +91,7 @@ impl Assembly {
             SinkName::Stdout => Made::Stdout(Stdout::new().map_err(|why| Unusable(format!("stdout: {why}")))?),
             SinkName::File => Made::File(FileSink::new(targets::file(settings))),
             SinkName::Fluentd => Made::Fluentd(several(settings.fluentd_concurrency.count(), || {
-                targets::fluentd(settings, &self.observer, own)
+                targets::fluentd(settings, &self.identity.observer(), own)
             })?),
             SinkName::Logstash => {
                 Made::Logstash(several(settings.logstash_concurrency.count(), || targets::logstash(settings, own))?)
