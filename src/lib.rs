@@ -11,6 +11,7 @@ pub mod settings;
 // sans-IO: no clock, no socket, no thread
 pub mod ledger;
 pub mod packet;
+pub mod redirect;
 pub mod synth;
 pub mod tcp;
 pub mod redact;
@@ -21,6 +22,7 @@ pub mod filter;
 pub mod format;
 // edges: each knows one outside thing
 pub mod config;
+pub mod identity;
 pub mod logging;
 pub mod source;
 pub mod sink;
