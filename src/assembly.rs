@@ -2,31 +2,35 @@
 //!
 //! Shared by `run`, `replay` and `demo`, so that all three give the same records. Starts no capture.
 
+mod encoder;
+mod sinks;
+mod targets;
+
 use std::io::{self, IsTerminal};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use self::encoder::Encoder;
+pub use self::sinks::{Probed, Started};
+#[cfg(feature = "es")]
+pub use self::targets::elasticsearch_options;
+
 use crate::config::Config;
 use crate::dissect::{self, Dissector};
 use crate::filter::{Filter, FilterConfig, Verdict};
-use crate::format::{Observer, Pod, classic, ecs, text};
+use crate::format::{Observer, Pod};
 use crate::http::{self, KeepHeaders};
 use crate::ledger::LeftOut;
 use crate::metrics::Probe;
 use crate::pipeline::{Outlet, Pipeline};
 use crate::record::Record;
 use crate::redact::{NameList, Redactor};
-use crate::settings::{Auto, Format, Headers, ListOf, Settings, SinkName};
+use crate::settings::{Auto, Headers, ListOf, Settings};
 use crate::shape::proxy::TrustedProxies;
 use crate::shape::route::Routes;
-use crate::sink::file::{FileOptions, FileSink};
-use crate::sink::stdout::Stdout;
-use crate::sink::{self, BatchLimits, Options, QueueLimits, SinkHandle, Sinks, WhenFull};
+use crate::sink::{QueueLimits, SinkHandle};
 use crate::source::own_traffic;
 use crate::tcp;
-
-/// Container runtimes split longer lines of standard output (CRI: 16 KiB).
-const LONGEST_STDOUT_LINE: usize = 16 * 1024;
 
 /// A setting whose value is well-formed but cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,32 +80,6 @@ impl Assembly {
         Dissector::new(self.dissect.clone(), self.redactor.clone())
     }
 
-    /// Starts the sinks that SEND_LOGS_TO names.
-    pub fn sinks(&self, when_full: WhenFull) -> io::Result<Started> {
-        let mut handles = Vec::new();
-        for name in self.settings.send_logs_to.iter() {
-            let handle = match name {
-                SinkName::Stdout => sink::spawn(name.word(), Stdout::new()?, self.options(when_full))?,
-                SinkName::File => {
-                    sink::spawn(name.word(), FileSink::new(file(&self.settings)), self.options(when_full))?
-                }
-            };
-            handles.push((*name, handle));
-        }
-        Ok(Started(handles))
-    }
-
-    fn options(&self, when_full: WhenFull) -> Options {
-        let settings = &self.settings;
-        // Local sinks take what is there at once; their batches need no age.
-        let batch = BatchLimits {
-            records: settings.batch_records.count().max(4096),
-            bytes: settings.batch_bytes.in_memory(),
-            age: std::time::Duration::ZERO,
-        };
-        Options { queue: self.queue, when_full, batch, ..Options::default() }
-    }
-
     /// The way of a record from a capture thread to the sinks' queues.
     #[allow(clippy::type_complexity, reason = "closures have no name, and `impl` none either in a type alias")]
     pub fn pipeline(
@@ -128,12 +106,8 @@ impl Assembly {
     fn outlets(&self, sinks: &Started) -> Vec<Outlet<impl FnMut(&Record, &mut Vec<u8>) + use<>>> {
         let terminal = io::stdout().is_terminal();
         let mut grouped: Vec<(Encoder, Vec<SinkHandle>)> = Vec::new();
-        for (name, handle) in &sinks.0 {
-            let encoder = Encoder {
-                format: self.settings.format_at(*name, terminal),
-                colour: *name == SinkName::Stdout && terminal,
-                longest: if *name == SinkName::Stdout { LONGEST_STDOUT_LINE } else { usize::MAX },
-            };
+        for (name, handle) in sinks.iter() {
+            let encoder = Encoder::new(*name, &self.settings, terminal);
             match grouped.iter_mut().find(|(known, _)| *known == encoder) {
                 Some((_, handles)) => handles.push(handle.clone()),
                 None => grouped.push((encoder, vec![handle.clone()])),
@@ -144,39 +118,6 @@ impl Assembly {
             Outlet { encode: move |record: &Record, out: &mut Vec<u8>| encoder.encode(record, &observer, out), sinks }
         };
         grouped.into_iter().map(outlet).collect()
-    }
-}
-
-/// Running sinks and their names.
-#[derive(Clone, Debug)]
-pub struct Started(Vec<(SinkName, SinkHandle)>);
-
-impl Started {
-    /// All of them, for metrics and shutdown.
-    pub fn all(&self) -> Sinks {
-        Sinks::new(self.0.iter().map(|(_, handle)| handle.clone()).collect())
-    }
-}
-
-/// How one outlet writes a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Encoder {
-    format: Format,
-    colour: bool,
-    longest: usize,
-}
-
-impl Encoder {
-    fn encode(self, record: &Record, observer: &Observer, out: &mut Vec<u8>) {
-        match self.format {
-            Format::Ecs => {
-                ecs::write_json_capped(out, record, observer, self.longest);
-            }
-            Format::Classic => {
-                classic::write_json_capped(out, record, observer, self.longest);
-            }
-            Format::Text => text::write_line(out, record, self.colour),
-        }
     }
 }
 
@@ -266,14 +207,4 @@ fn observer(settings: &Settings) -> Observer {
 fn hostname() -> Option<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     Some(name.trim().to_owned()).filter(|name| !name.is_empty())
-}
-
-fn file(settings: &Settings) -> FileOptions {
-    FileOptions {
-        path: settings.file_path.clone().unwrap_or_default(),
-        max_bytes: settings.file_max_bytes.map(|bytes| bytes.bytes()),
-        max_age: settings.file_max_age.map(|seconds| seconds.0),
-        keep: settings.file_keep.count(),
-        compress: settings.file_compress,
-    }
 }

@@ -21,6 +21,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// Crates under ELASTICSEARCH_LOG: the client's library, and what it stands on.
+const LIBRARY: [&str; 5] = ["elasticsearch", "reqwest", "hyper", "hyper_util", "rustls"];
+
 /// Starts logging to stderr. `level` is LOG_LEVEL: `error`, `warn`, `info`, `debug`, `trace`, or a tracing filter such
 /// as `info,podtap::sink=debug`. An error names what is wrong with it, or says that logging has begun already.
 pub fn init(level: &str, format: LogFormat) -> Result<(), String> {
@@ -35,7 +38,10 @@ pub fn start(config: &crate::config::Config) {
         crate::settings::LogFormat::Text => LogFormat::Text,
         crate::settings::LogFormat::Json => LogFormat::Json,
     };
-    if let Err(error) = init(settings.log_level.word(), format) {
+    let library = settings.elasticsearch_log.word();
+    let level =
+        LIBRARY.iter().fold(settings.log_level.word().to_owned(), |all, name| format!("{all},{name}={library}"));
+    if let Err(error) = init(&level, format) {
         tell(&format!("podtap: {error}\n"));
     }
     for note in &config.notes {

@@ -8,6 +8,7 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::assembly::{Assembly, Started};
 use crate::cli::{self, Input};
@@ -19,7 +20,7 @@ use crate::metrics::{KernelCounters, closing_lines};
 use crate::pipeline::Pipeline;
 use crate::record::Record;
 use crate::settings::Pairs;
-use crate::sink::WhenFull;
+use crate::sink::{Sinks, WhenFull};
 use crate::source::FrameFilter;
 use crate::source::file::CaptureReader;
 use crate::tcp::CloseReason;
@@ -46,7 +47,7 @@ pub fn replay(inputs: &[Input], flags: &Pairs) -> ExitCode {
 struct Replay {
     assembly: Assembly,
     filter: Option<FrameFilter>,
-    grace: std::time::Duration,
+    grace: Duration,
     /// Ctrl-C: what was read so far is finished properly.
     interrupted: Arc<AtomicBool>,
 }
@@ -57,16 +58,15 @@ impl Replay {
         let own_ips = settings.own_ips.given().map(|ips| ips.to_vec()).unwrap_or_default();
         let filter = settings.cap_filter.replay().map(FrameFilter::new);
         let interrupted = Arc::default();
-        on_interrupt(Arc::clone(&interrupted))?;
         Ok(Self { assembly: Assembly::new(config, own_ips)?, filter, grace: settings.grace_period.0, interrupted })
     }
 
     fn run(mut self, inputs: &[Input]) -> ExitCode {
-        let sinks = match self.assembly.sinks(WhenFull::Wait) {
+        let sinks = match self.start() {
             Ok(sinks) => sinks,
             Err(error) => {
-                cli::tell(&format!("podtap: cannot start a sink: {error}\n"));
-                return ExitCode::FAILURE;
+                cli::tell(&format!("podtap: {error}\n"));
+                return ExitCode::from(cli::USAGE);
             }
         };
         let mut dissector = self.assembly.dissector();
@@ -83,7 +83,7 @@ impl Replay {
         pipeline.flush();
         // Where nothing was read there is nothing to balance, only the message why.
         if whole || dissector.ledger().frames.frames > 0 {
-            self.close(&dissector, pipeline.ledger(), &sinks);
+            whole &= self.close(&dissector, pipeline.ledger(), &sinks);
         }
         if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
@@ -123,10 +123,18 @@ impl Replay {
         Ok(())
     }
 
-    fn close(&self, dissector: &Dissector, records: &RecordLedger, sinks: &Started) {
+    fn start(&self) -> Result<Started, Box<dyn std::error::Error>> {
+        let sinks = self.assembly.sinks(WhenFull::Wait, None)?;
+        on_interrupt(Arc::clone(&self.interrupted), sinks.all(), self.grace)?;
+        Ok(sinks)
+    }
+
+    /// False when not every record arrived, other than in a pipe that its reader has closed.
+    fn close(&self, dissector: &Dissector, records: &RecordLedger, sinks: &Started) -> bool {
         let counts = sinks.all().finish(self.grace);
         let lines = closing_lines(&dissector.ledger(), &KernelCounters::default(), records, &counts);
         cli::tell(&format!("{lines}{}", cli::protocol_lines(dissector.protocols())));
+        counts.iter().all(|(_, counts)| counts.lost() == 0 && counts.ledger.spooled == 0)
     }
 }
 
@@ -185,15 +193,21 @@ impl Drop for Progress {
     }
 }
 
-/// Sets `flag` at the first Ctrl-C or SIGTERM; the second ends the process.
-fn on_interrupt(flag: Arc<AtomicBool>) -> io::Result<()> {
+/// Sets `flag` at the first Ctrl-C or SIGTERM; the second ends the process. A sink that holds the replay up may do so for
+/// `grace` more.
+fn on_interrupt(flag: Arc<AtomicBool>, sinks: Sinks, grace: Duration) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let wait = async move {
         let Ok(mut term) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
         loop {
+            let asked = flag.load(Ordering::Relaxed);
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => {}
                 _ = term.recv() => {}
+                () = tokio::time::sleep(grace), if asked => {
+                    sinks.abort();
+                    continue;
+                }
             }
             if flag.swap(true, Ordering::Relaxed) {
                 std::process::exit(cli::INTERRUPTED);

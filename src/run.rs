@@ -27,7 +27,7 @@ use crate::http::Protocols;
 use crate::logging;
 use crate::metrics::endpoint::Endpoint;
 use crate::metrics::{Metrics, closing_lines};
-use crate::settings::{Pairs, Settings};
+use crate::settings::{LogstashType, Pairs, Settings, SinkName};
 use crate::sink::WhenFull;
 use crate::source::interfaces::{ANY, Choice, Tables};
 use crate::source::live::{self, CaptureError, Options, Stop, StopSender, check_filter, stop_pair};
@@ -110,7 +110,7 @@ impl Live {
             return Err(missing.to_string().into());
         }
         let own = OwnTraffic::new(&own_ips);
-        let sinks = assembly.sinks(WhenFull::Drop)?;
+        let sinks = assembly.sinks(WhenFull::Drop, Some(&own))?;
         let metrics = Metrics::new(sinks.all());
         let endpoint = listen(&settings, &own);
         let (stop, stopped) = stop_pair()?;
@@ -144,7 +144,8 @@ impl Live {
         tracing::debug!(filter = self.settings.cap_filter.live(), "capture filter");
         let terminal = std::io::stdout().is_terminal();
         for sink in self.settings.send_logs_to.iter() {
-            tracing::info!("sending records to {} as {}", sink.word(), self.settings.format_at(*sink, terminal).word());
+            let (place, format) = (place(*sink, &self.settings), self.settings.format_at(*sink, terminal));
+            tracing::info!("sending records to {place} as {}", format.word());
         }
         if let Some(endpoint) = &self.endpoint {
             tracing::info!("metrics, /healthz and /readyz on {}", endpoint.address());
@@ -361,6 +362,30 @@ fn iface(settings: &Settings) -> String {
 /// The addresses that are ours, by the interfaces and by OWN_IPS or POD_IPS.
 fn own_ips(tables: &Tables, settings: &Settings) -> Vec<std::net::IpAddr> {
     tables.own_ips(settings.own_ips.given().map_or(&settings.pod_ips[..], |ips| &ips[..]))
+}
+
+/// A sink and where it leads to.
+fn place(sink: SinkName, settings: &Settings) -> String {
+    let hosts = |hosts: &[String]| crate::settings::printable(&hosts.join(", "));
+    match sink {
+        SinkName::Stdout => sink.word().to_owned(),
+        SinkName::File => match &settings.file_path {
+            Some(path) => format!("{} {}", sink.word(), crate::settings::printable(&path.to_string_lossy())),
+            None => sink.word().to_owned(),
+        },
+        SinkName::Fluentd => format!("{} at {}", sink.word(), hosts(&settings.fluentd_host)),
+        SinkName::Logstash => {
+            let lossy = if settings.logstash_type == LogstashType::Udp {
+                " (datagrams: what is lost is not known)"
+            } else {
+                ""
+            };
+            let kind = settings.logstash_type.word();
+            format!("{} {kind} at {}{lossy}", sink.word(), hosts(&settings.logstash_host))
+        }
+        // Not its hosts: a URL may hold a password. The sink tells whom it found.
+        SinkName::Elasticsearch => format!("{}, index {}", sink.word(), settings.elasticsearch_index),
+    }
 }
 
 fn listen(settings: &Settings, own: &OwnTraffic) -> Option<Endpoint> {

@@ -55,7 +55,7 @@ pub fn run(flags: &Pairs, capture: impl FnOnce(&Settings) -> Vec<Finding>) -> Ex
     let resolution = config::look(flags);
     let mut findings = of_settings(&resolution);
     if let Ok(settings) = &resolution.outcome {
-        findings.extend(of_file(settings));
+        findings.extend(of_files(settings));
         findings.extend(capture(settings));
     }
     say(&report(&findings));
@@ -89,17 +89,25 @@ fn of_settings(resolution: &Resolution) -> Vec<Finding> {
     findings
 }
 
-/// Whether records can be written, where they go to a file.
-fn of_file(settings: &Settings) -> Option<Finding> {
-    let path = settings.file_path.as_deref().filter(|_| settings.sends_to(SinkName::File))?;
+/// Whether what goes to a disk can be written there.
+fn of_files(settings: &Settings) -> Vec<Finding> {
+    let file = settings.file_path.as_deref().filter(|_| settings.sends_to(SinkName::File));
+    let spool = settings.spool_dir.as_ref().map(|directory| directory.join("records"));
+    [("FILE_PATH", file), ("DEAD_LETTER_PATH", settings.dead_letter_path.as_deref()), ("SPOOL_DIR", spool.as_deref())]
+        .into_iter()
+        .filter_map(|(name, path)| path.map(|path| of_file(name, path)))
+        .collect()
+}
+
+fn of_file(name: &str, path: &Path) -> Finding {
     let shown = printable(&path.to_string_lossy());
-    Some(match writable(path) {
-        Ok(()) => Finding::ok(format!("FILE_PATH {shown} can be written")),
+    match writable(path) {
+        Ok(()) => Finding::ok(format!("{name} {shown} can be written")),
         Err(error) => Finding::fail(
-            format!("FILE_PATH {shown} cannot be written: {error}"),
-            "Mount a writable volume there, or give another FILE_PATH",
+            format!("{name} {shown} cannot be written: {error}"),
+            format!("Mount a writable volume there, or give another {name}"),
         ),
-    })
+    }
 }
 
 /// Tries without a trace: a file that is there is opened for appending; else one beside it comes and goes.
@@ -145,13 +153,13 @@ mod tests {
         let verdict = |path: &Path| {
             let path = path.to_str().unwrap();
             let settings = resolution(&[("SEND_LOGS_TO", "file"), ("FILE_PATH", path)]).outcome.unwrap();
-            of_file(&settings).unwrap().verdict
+            of_files(&settings)[0].verdict
         };
         assert_eq!(verdict(&path), Verdict::Ok);
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
         assert_eq!(verdict(&directory.join("absent/records")), Verdict::Fail);
         assert_eq!(verdict(&directory), Verdict::Fail);
-        assert_eq!(of_file(&resolution(&[("FILE_PATH", "/absent/x")]).outcome.unwrap()), None);
+        assert_eq!(of_files(&resolution(&[("FILE_PATH", "/absent/x")]).outcome.unwrap()), []);
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -10,7 +10,7 @@ use crate::config;
 use crate::settings::{Bounds, Group, Origin, Pairs, Resolution, Row, Wrong, bytes_in_words, markdown, wrapped};
 
 /// Where the text beside a name begins.
-const INDENT: usize = 26;
+const INDENT: usize = 29;
 
 /// Runs `podtap settings`.
 pub fn run(listing: Listing, flags: &Pairs) -> ExitCode {
@@ -97,7 +97,7 @@ mod tests {
     fn every_setting_is_listed_once_within_the_width() {
         let text = listing(&[], &[]);
         for variable in VARIABLES {
-            let lines = text.lines().filter(|line| line.split_whitespace().next() == Some(variable.name));
+            let lines = text.lines().filter(|line| line.starts_with(&format!("  {} ", variable.name)));
             assert_eq!(lines.count(), 1, "{}", variable.name);
         }
         for line in text.lines() {
@@ -109,11 +109,11 @@ mod tests {
     fn a_value_stands_beside_its_origin_and_default() {
         let text = listing(&[("TIMEOUTAFTERMS", "5s"), ("FILE_KEP", "3")], &[("FORMAT", "classic")]);
         for part in [
-            "FORMAT                  classic  (from flag; default auto)\n",
-            "TIMEOUT_AFTER_MS        5s  (from environment, as TIMEOUTAFTERMS; default 10000)\n",
-            "TIMEOUT_INTERVAL_CHECK  2000  (default)\n",
-            "MAX_CONNECTIONS         auto: 6144  (default)\n",
-            "QUEUE_BYTES             auto: 12MiB  (default)\n",
+            "FORMAT                     classic  (from flag; default auto)\n",
+            "TIMEOUT_AFTER_MS           5s  (from environment, as TIMEOUTAFTERMS; default 10000)\n",
+            "TIMEOUT_INTERVAL_CHECK     2000  (default)\n",
+            "MAX_CONNECTIONS            auto: 6144  (default)\n",
+            "QUEUE_BYTES                auto: 12MiB  (default)\n",
             "\n  FILE_KEP is not a setting; did you mean FILE_KEEP?\n",
         ] {
             assert!(text.contains(part), "{part} in {text}");
@@ -123,7 +123,8 @@ mod tests {
     #[test]
     fn a_wrong_value_is_listed_too() {
         assert!(
-            listing(&[("SAMPLE", "\u{1b}[2J")], &[]).contains("SAMPLE                  \\u{1b}[2J  (from environment")
+            listing(&[("SAMPLE", "\u{1b}[2J")], &[])
+                .contains("SAMPLE                     \\u{1b}[2J  (from environment")
         );
     }
 }

@@ -1,21 +1,45 @@
-//! What `podtap check` finds about the capture. Opens nothing for long.
+//! What `podtap check` finds about the capture and the servers. Opens nothing for long, sends no record.
 
 use std::net::TcpListener;
 
 use super::iface;
+use crate::assembly::{Assembly, Probed};
 use crate::cli::check::Finding;
-use crate::settings::{Listen, Settings};
+use crate::config::Config;
+use crate::settings::{Bounds, Listen, Settings, printable};
 use crate::source::interfaces::{Choice, Tables};
 use crate::source::live::check_filter;
 use crate::source::privilege::NotPermitted;
 
-/// One line for each thing the capture needs.
+/// One line for each thing the capture needs, and for each server.
 pub fn check(settings: &Settings) -> Vec<Finding> {
     let choices = Tables::read().choose(&iface(settings));
     let mut findings = vec![capability(), filter(settings, &choices)];
     findings.extend(choices.iter().map(interface));
     findings.extend(settings.metrics_addr.as_ref().map(port));
+    findings.extend(servers(settings));
     findings
+}
+
+/// Each server's real handshake, and what it answered.
+fn servers(settings: &Settings) -> Vec<Finding> {
+    let config = Config { settings: settings.clone(), bounds: Bounds::of(settings, None), notes: Vec::new() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|why| why.to_string());
+    let assembly = Assembly::new(&config, Vec::new()).map_err(|why| why.to_string());
+    match runtime.and_then(|runtime| assembly.map(|assembly| runtime.block_on(assembly.probe()))) {
+        Ok(probed) => probed.iter().map(server).collect(),
+        Err(why) => vec![Finding::fail(why, "`podtap settings` explains it")],
+    }
+}
+
+fn server(probed: &Probed) -> Finding {
+    // A server's words: printable.
+    let what = printable(&format!("{}: {}", probed.sink.word(), probed.found));
+    match (&probed.fault, &probed.warning) {
+        (Some(fault), _) => Finding::fail(what, printable(fault)),
+        (None, Some(warning)) => Finding::warn(what, printable(warning)),
+        (None, None) => Finding::ok(what),
+    }
 }
 
 fn capability() -> Finding {

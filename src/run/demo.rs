@@ -102,7 +102,7 @@ impl Show {
     fn new(config: &config::Config) -> Outcome<Self> {
         let own_ips = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), RENDERED_SERVER.ip];
         let assembly = Assembly::new(config, own_ips)?;
-        let sinks = assembly.sinks(WhenFull::Wait)?;
+        let sinks = assembly.sinks(WhenFull::Wait, None)?;
         let metrics = Metrics::new(sinks.all());
         let terminal = std::io::stdout().is_terminal();
         let text = config.settings.format_at(SinkName::Stdout, terminal) == Format::Text;

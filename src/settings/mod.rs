@@ -73,13 +73,18 @@ impl Settings {
 
     /// What records look like at `sink`.
     pub fn format_at(&self, sink: SinkName, stdout_is_terminal: bool) -> Format {
+        let fields = |own: &Auto<FieldFormat>| own.given().map(|format| Format::from(*format));
         let own = match sink {
-            SinkName::Stdout => &self.format_stdout,
-            SinkName::File => &self.format_file,
+            SinkName::Stdout => self.format_stdout.given().copied(),
+            SinkName::File => self.format_file.given().copied(),
+            SinkName::Fluentd => fields(&self.format_fluentd),
+            SinkName::Logstash => fields(&self.format_logstash),
+            SinkName::Elasticsearch => fields(&self.format_elasticsearch),
         };
         let eyes = sink == SinkName::Stdout && stdout_is_terminal;
-        let auto = if eyes { Format::Text } else { Format::Ecs };
-        *own.given().or(self.format.given()).unwrap_or(&auto)
+        // Text is for eyes; servers want fields.
+        let common = self.format.given().copied().filter(|format| *format != Format::Text || !sink.is_server());
+        own.or(common).unwrap_or(if eyes { Format::Text } else { Format::Ecs })
     }
 
     /// How long to go on capturing after the signal to stop, never longer than the grace period.

@@ -41,14 +41,14 @@ fn every_wrong_value_is_named_in_one_message() {
     assert_eq!(
         wrong(&[
             ("TIMEOUT_AFTER_MS", "soon"),
-            ("SEND_LOGS_TO", "stdout, fluentd"),
+            ("SEND_LOGS_TO", "stdout, kafka"),
             ("SAMPLE", "2"),
             ("FORMAT", "classic"),
             ("FLUENTD_HSOT", "x"),
         ]),
         "3 settings are wrong:
-  SEND_LOGS_TO = \"stdout, fluentd\" (environment): none of the allowed words; \
-allowed: comma list of: stdout, file; or none
+  SEND_LOGS_TO = \"stdout, kafka\" (environment): none of the allowed words; \
+allowed: comma list of: stdout, file, fluentd, logstash, elasticsearch; or none
   SAMPLE = \"2\" (environment): not between 0 and 1; allowed: 0 to 1
   TIMEOUT_AFTER_MS = \"soon\" (environment): not a number; \
 allowed: milliseconds, 1 or more (or with a unit: 500ms, 10s, 5m)

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use super::clean::Texts;
 use super::declare::{Variable, settings};
 use super::values::{
-    Auto, Bytes, CaptureFilter, Count, DirectionName, Format, Fraction, Headers, ListOf, Listen, LogFormat, LogLevel,
-    Millis, Mode, Network, Rate, Seconds, SinkName, StatusPattern, Tag, Value,
+    Auto, Bytes, CaptureFilter, Count, DirectionName, FieldFormat, Format, Fraction, Headers, ListOf, Listen,
+    LogFormat, LogLevel, LogstashType, Millis, Mode, Network, Rate, Seconds, Secret, SinkName, SpoolFsync,
+    StatusPattern, Tag, Value,
 };
 
 const KIB: u64 = 1 << 10;
@@ -37,6 +38,12 @@ settings! {
         FORMAT_STDOUT format_stdout: Auto<Format> = "auto", only Stdout;
         /// The same for the file only; `auto` follows FORMAT.
         FORMAT_FILE format_file: Auto<Format> = "auto", only File;
+        /// The same for Fluentd only; `auto` follows FORMAT.
+        FORMAT_FLUENTD format_fluentd: Auto<FieldFormat> = "auto", only Fluentd;
+        /// The same for Logstash only; `auto` follows FORMAT.
+        FORMAT_LOGSTASH format_logstash: Auto<FieldFormat> = "auto", only Logstash;
+        /// The same for Elasticsearch only; `auto` follows FORMAT.
+        FORMAT_ELASTICSEARCH format_elasticsearch: Auto<FieldFormat> = "auto", only Elasticsearch;
         /// The file records are appended to.
         FILE_PATH file_path: Option<PathBuf> = "none", only File;
         /// The file is rotated when it has grown to this size.
@@ -47,6 +54,130 @@ settings! {
         FILE_KEEP file_keep: Count<0, 10_000> = "5", only File;
         /// Whether rotated files are compressed with gzip.
         FILE_COMPRESS file_compress: bool = "false", only File;
+    }
+
+    Fluentd "Fluentd, Fluent Bit, and whoever speaks the forward protocol" {
+        /// Hosts (`name`, `name:port`, `[::1]:port`); when one cannot be reached, the next one's turn comes.
+        FLUENTD_HOST fluentd_host: ListOf<String> = "localhost", was "FLUENTHOST", only Fluentd,
+            allowed "comma list of hosts";
+        /// Port of the hosts that name none.
+        FLUENTD_PORT fluentd_port: Count<1, 65_535> = "24224", was "FLUENTPORT", only Fluentd;
+        /// Tag of the records; may hold `{namespace}`, `{pod}`, `{node}`, `{service}` and `{cluster}`.
+        FLUENTD_TAG fluentd_tag: String = "k8s-internal-networking", was "FLUENTTAG", only Fluentd;
+        /// Whether a batch counts as delivered only when the server has acknowledged it.
+        FLUENTD_ACK fluentd_ack: bool = "true", only Fluentd;
+        /// Whether batches are compressed with gzip.
+        FLUENTD_COMPRESS fluentd_compress: bool = "false", only Fluentd;
+        /// The key shared with the server.
+        FLUENTD_SHARED_KEY fluentd_shared_key: Option<Secret> = "none", only Fluentd;
+        /// User, where the server asks for one.
+        FLUENTD_USERNAME fluentd_username: Option<String> = "none", only Fluentd;
+        /// The user's password.
+        FLUENTD_PASSWORD fluentd_password: Option<Secret> = "none", only Fluentd;
+        /// Whether the connection is encrypted; `auto`: when one of the other FLUENTD_TLS_… is set.
+        FLUENTD_TLS fluentd_tls: Auto<bool> = "auto", only Fluentd;
+        /// Who may sign the server's certificate, in PEM: a path, or the text itself. `none` is the public authorities.
+        FLUENTD_TLS_CA fluentd_tls_ca: Option<String> = "none", only Fluentd;
+        /// Our own certificate with its chain, in PEM: a path, or the text itself.
+        FLUENTD_TLS_CERT fluentd_tls_cert: Option<String> = "none", only Fluentd;
+        /// Its key; `none`: it stands beside the certificate.
+        FLUENTD_TLS_KEY fluentd_tls_key: Option<Secret> = "none", only Fluentd;
+        /// The name that the server's certificate must hold; `none` is the host's.
+        FLUENTD_TLS_NAME fluentd_tls_name: Option<String> = "none", only Fluentd;
+        /// Whether the server's certificate is looked at.
+        FLUENTD_TLS_VERIFY fluentd_tls_verify: bool = "true", only Fluentd;
+        /// How long to wait for an answer.
+        FLUENTD_TIMEOUT fluentd_timeout: Seconds = "30s", only Fluentd;
+        /// Batches on their way at once; with more than one they may overtake each other.
+        FLUENTD_CONCURRENCY fluentd_concurrency: Count<1, 32> = "1", only Fluentd;
+    }
+
+    Logstash "Logstash" {
+        /// Which of Logstash's inputs listens there. Only `beats` and `http` acknowledge; with `tcp` what the server had
+        /// not read is lost with it, and `udp` loses silently.
+        LOGSTASH_TYPE logstash_type: LogstashType = "tcp", only Logstash;
+        /// Hosts (`name`, `name:port`, `[::1]:port`); when one cannot be reached, the next one's turn comes.
+        LOGSTASH_HOST logstash_host: ListOf<String> = "localhost", only Logstash, allowed "comma list of hosts";
+        /// Port of the hosts that name none; `auto` is 5044 for `beats`, else 5000.
+        LOGSTASH_PORT logstash_port: Auto<Count<1, 65_535>> = "auto", only Logstash;
+        /// Path of the requests of `http`.
+        LOGSTASH_PATH logstash_path: String = "/", only Logstash;
+        /// Whether `beats` and `http` compress.
+        LOGSTASH_COMPRESS logstash_compress: bool = "false", only Logstash;
+        /// User of `http`.
+        LOGSTASH_USERNAME logstash_username: Option<String> = "none", only Logstash;
+        /// The user's password.
+        LOGSTASH_PASSWORD logstash_password: Option<Secret> = "none", only Logstash;
+        /// Whether the connection is encrypted; `auto`: when one of the other LOGSTASH_TLS_… is set.
+        LOGSTASH_TLS logstash_tls: Auto<bool> = "auto", only Logstash;
+        /// Who may sign the server's certificate, in PEM: a path, or the text itself. `none` is the public authorities.
+        LOGSTASH_TLS_CA logstash_tls_ca: Option<String> = "none", only Logstash;
+        /// Our own certificate with its chain, in PEM: a path, or the text itself.
+        LOGSTASH_TLS_CERT logstash_tls_cert: Option<String> = "none", only Logstash;
+        /// Its key; `none`: it stands beside the certificate.
+        LOGSTASH_TLS_KEY logstash_tls_key: Option<Secret> = "none", only Logstash;
+        /// The name that the server's certificate must hold; `none` is the host's.
+        LOGSTASH_TLS_NAME logstash_tls_name: Option<String> = "none", only Logstash;
+        /// Whether the server's certificate is looked at.
+        LOGSTASH_TLS_VERIFY logstash_tls_verify: bool = "true", only Logstash;
+        /// How long to wait for an answer.
+        LOGSTASH_TIMEOUT logstash_timeout: Seconds = "30s", only Logstash;
+        /// Batches on their way at once; with more than one they may overtake each other.
+        LOGSTASH_CONCURRENCY logstash_concurrency: Count<1, 32> = "1", only Logstash;
+    }
+
+    Elasticsearch "Elasticsearch and OpenSearch" {
+        /// Nodes of one cluster: hosts (`name`, `name:port`) or whole URLs.
+        ELASTICSEARCH_HOST elasticsearch_host: ListOf<String> = "localhost", only Elasticsearch,
+            allowed "comma list of hosts or URLs";
+        /// Port of the hosts that name none.
+        ELASTICSEARCH_PORT elasticsearch_port: Count<1, 65_535> = "9200", only Elasticsearch;
+        /// Instead of hosts: the cloud id of a deployment.
+        ELASTICSEARCH_CLOUD_ID elasticsearch_cloud_id: Option<String> = "none", only Elasticsearch;
+        /// A data stream, an index, or a pattern by the record's own time in UTC (`podtap-%Y.%m.%d`).
+        ELASTICSEARCH_INDEX elasticsearch_index: String = "k8s-internal-networking", only Elasticsearch;
+        /// Mapping type, for servers that still have types (before 8).
+        ELASTICSEARCH_TYPE elasticsearch_type: Option<String> = "none", only Elasticsearch;
+        /// The server's version; `auto` asks it.
+        ELASTICSEARCH_API_VERSION elasticsearch_api_version: String = "auto", only Elasticsearch,
+            allowed "auto, 7.17, 8.x, 9.x, opensearch-2.x …";
+        /// API key: `id:key`, or that in Base64 as the server shows it.
+        ELASTICSEARCH_API_KEY elasticsearch_api_key: Option<Secret> = "none", only Elasticsearch;
+        /// Bearer token.
+        ELASTICSEARCH_BEARER elasticsearch_bearer: Option<Secret> = "none", only Elasticsearch;
+        /// User.
+        ELASTICSEARCH_USERNAME elasticsearch_username: Option<String> = "none", only Elasticsearch;
+        /// The user's password.
+        ELASTICSEARCH_PASSWORD elasticsearch_password: Option<Secret> = "none", only Elasticsearch;
+        /// Whether requests are compressed with gzip.
+        ELASTICSEARCH_COMPRESS elasticsearch_compress: bool = "true", only Elasticsearch;
+        /// How much the client's library may log.
+        ELASTICSEARCH_LOG elasticsearch_log: LogLevel = "warn", only Elasticsearch;
+        /// Whether the connection is encrypted; `auto`: when one of the other ELASTICSEARCH_TLS_… is set.
+        ELASTICSEARCH_TLS elasticsearch_tls: Auto<bool> = "auto", only Elasticsearch;
+        /// Who may sign the server's certificate, in PEM: a path, or the text itself. `none` is the public authorities.
+        ELASTICSEARCH_TLS_CA elasticsearch_tls_ca: Option<String> = "none", only Elasticsearch;
+        /// Our own certificate with its chain, in PEM: a path, or the text itself.
+        ELASTICSEARCH_TLS_CERT elasticsearch_tls_cert: Option<String> = "none", only Elasticsearch;
+        /// Its key; `none`: it stands beside the certificate.
+        ELASTICSEARCH_TLS_KEY elasticsearch_tls_key: Option<Secret> = "none", only Elasticsearch;
+        /// Whether the server's certificate is looked at.
+        ELASTICSEARCH_TLS_VERIFY elasticsearch_tls_verify: bool = "true", only Elasticsearch;
+        /// How long to wait for an answer.
+        ELASTICSEARCH_TIMEOUT elasticsearch_timeout: Seconds = "30s", only Elasticsearch;
+        /// Batches on their way at once; with more than one they may overtake each other.
+        ELASTICSEARCH_CONCURRENCY elasticsearch_concurrency: Count<1, 32> = "1", only Elasticsearch;
+    }
+
+    Spool "What cannot be delivered" {
+        /// Directory where records wait when memory is full, and over restarts. `none`: in memory only.
+        SPOOL_DIR spool_dir: Option<PathBuf> = "none";
+        /// Most bytes there, for each sink; the oldest records make room.
+        SPOOL_MAX_BYTES spool_max_bytes: Bytes<MIB, { 1024 * GIB }> = "256MiB";
+        /// When what is written there is made to survive a crash of the machine; a crash of podtap it always survives.
+        SPOOL_FSYNC spool_fsync: SpoolFsync = "segment";
+        /// File for the records that a server refused for good, one JSON line each, with the reason.
+        DEAD_LETTER_PATH dead_letter_path: Option<PathBuf> = "none";
     }
 
     Select "Which exchanges are recorded" {
@@ -182,21 +313,6 @@ settings! {
 /// Names that are fixed, but that this version does not use: set, they are pointed out, but not as misspelt.
 /// Who declares one takes it out here.
 pub(super) const UNUSED: &str = "
-    FORMAT_FLUENTD FORMAT_LOGSTASH FORMAT_ELASTICSEARCH
-    SPOOL_DIR SPOOL_MAX_BYTES SPOOL_FSYNC DEAD_LETTER_PATH
     POD_LABELS_PATH POD_ANNOTATIONS_PATH ANNOTATIONS
-    FLUENTHOST FLUENTPORT FLUENTTAG
-    FLUENTD_HOST FLUENTD_PORT FLUENTD_TAG FLUENTD_SHARED_KEY FLUENTD_SHARED_KEY_FILE FLUENTD_ACK FLUENTD_COMPRESS
-    FLUENTD_TLS FLUENTD_TLS_CA FLUENTD_TLS_CERT FLUENTD_TLS_KEY FLUENTD_TLS_KEY_FILE FLUENTD_TLS_NAME
-    FLUENTD_TLS_VERIFY FLUENTD_USERNAME FLUENTD_PASSWORD FLUENTD_PASSWORD_FILE FLUENTD_TIMEOUT FLUENTD_CONCURRENCY
-    LOGSTASH_HOST LOGSTASH_PORT LOGSTASH_TYPE LOGSTASH_COMPRESS LOGSTASH_PATH
-    LOGSTASH_TLS LOGSTASH_TLS_CA LOGSTASH_TLS_CERT LOGSTASH_TLS_KEY LOGSTASH_TLS_KEY_FILE LOGSTASH_TLS_NAME
-    LOGSTASH_TLS_VERIFY LOGSTASH_USERNAME LOGSTASH_PASSWORD LOGSTASH_PASSWORD_FILE LOGSTASH_TIMEOUT
-    LOGSTASH_CONCURRENCY
-    ELASTICSEARCH_HOST ELASTICSEARCH_PORT ELASTICSEARCH_LOG ELASTICSEARCH_API_VERSION ELASTICSEARCH_INDEX
-    ELASTICSEARCH_TYPE ELASTICSEARCH_API_KEY ELASTICSEARCH_API_KEY_FILE ELASTICSEARCH_BEARER
-    ELASTICSEARCH_BEARER_FILE ELASTICSEARCH_CLOUD_ID ELASTICSEARCH_COMPRESS
-    ELASTICSEARCH_TLS ELASTICSEARCH_TLS_CA ELASTICSEARCH_TLS_CERT ELASTICSEARCH_TLS_KEY ELASTICSEARCH_TLS_KEY_FILE
-    ELASTICSEARCH_TLS_NAME ELASTICSEARCH_TLS_VERIFY ELASTICSEARCH_USERNAME ELASTICSEARCH_PASSWORD
-    ELASTICSEARCH_PASSWORD_FILE ELASTICSEARCH_TIMEOUT ELASTICSEARCH_CONCURRENCY
+    ELASTICSEARCH_TLS_NAME
 ";

@@ -17,7 +17,10 @@ use serde::de::DeserializeOwned;
 pub use filter::{CaptureFilter, DEFAULT_CAPTURE_FILTER};
 pub use number::{Bytes, Count, Fraction, Millis, Rate, Seconds, bytes_in_words};
 pub use place::{Listen, Network};
-pub use word::{DirectionName, Format, Headers, LogFormat, LogLevel, Mode, SinkName, StatusPattern, Tag};
+pub use word::{
+    DirectionName, FieldFormat, Format, Headers, LogFormat, LogLevel, LogstashType, Mode, SinkName, SpoolFsync,
+    StatusPattern, Tag,
+};
 
 /// What the type of a setting can do.
 pub trait Value: Sized {

@@ -83,12 +83,48 @@ words! {
         Text = "text",
     }
 
+    /// What a record looks like to a server: fields, not text.
+    FieldFormat {
+        /// Elastic Common Schema.
+        Ecs = "ecs",
+        /// As kubernetes-internal-http-logger sent it.
+        Classic = "classic",
+    }
+
     /// Where records go.
     SinkName {
         /// Standard output.
         Stdout = "stdout",
         /// A file, rotated.
         File = "file",
+        /// The forward protocol.
+        Fluentd = "fluentd",
+        /// One of Logstash's inputs.
+        Logstash = "logstash",
+        /// Elasticsearch, or OpenSearch.
+        Elasticsearch = "elasticsearch",
+    }
+
+    /// Which of Logstash's inputs.
+    LogstashType {
+        /// JSON lines over TCP.
+        Tcp = "tcp",
+        /// One datagram a record.
+        Udp = "udp",
+        /// Lumberjack v2.
+        Beats = "beats",
+        /// POST requests.
+        Http = "http",
+    }
+
+    /// When what is spooled is made to survive the machine.
+    SpoolFsync {
+        /// Never.
+        None = "none",
+        /// When a segment is full, and at the end.
+        Segment = "segment",
+        /// With every write.
+        Batch = "batch",
     }
 
     /// `network.direction`, as a choice.
@@ -123,6 +159,25 @@ words! {
         Text = "text",
         /// One JSON object a line.
         Json = "json",
+    }
+}
+
+impl SinkName {
+    /// Whether there is a server at the other end.
+    pub fn is_server(self) -> bool {
+        match self {
+            Self::Stdout | Self::File => false,
+            Self::Fluentd | Self::Logstash | Self::Elasticsearch => true,
+        }
+    }
+}
+
+impl From<FieldFormat> for Format {
+    fn from(format: FieldFormat) -> Self {
+        match format {
+            FieldFormat::Ecs => Self::Ecs,
+            FieldFormat::Classic => Self::Classic,
+        }
     }
 }
 
@@ -248,8 +303,8 @@ mod tests {
     fn words_are_read_in_any_case_and_by_their_other_names() {
         assert_eq!(Mode::parse("X", "PROD"), Ok(Mode::Prod));
         assert_eq!(LogLevel::parse("X", "Warning"), Ok(LogLevel::Warn));
-        assert_eq!(SinkName::parse("X", "fluentd").unwrap_err(), "none of the allowed words");
-        assert_eq!(SinkName::allowed(), "stdout, file");
+        assert_eq!(SinkName::parse("X", "kafka").unwrap_err(), "none of the allowed words");
+        assert_eq!(SinkName::allowed(), "stdout, file, fluentd, logstash, elasticsearch");
     }
 
     #[test]

@@ -55,6 +55,14 @@ pub struct SinkCounts {
     pub spool_damaged_bytes: u64,
 }
 
+impl SinkCounts {
+    /// Records that will never arrive, other than those whose reader went away.
+    pub fn lost(&self) -> u64 {
+        let gone = self.dropped.get(Dropped::Gone as usize).copied().unwrap_or_default();
+        self.ledger.rejected + self.ledger.dropped.saturating_sub(gone)
+    }
+}
+
 /// Classes told apart; what comes later counts as `other`.
 const REASON_CLASSES: usize = 16;
 /// Longest name of a class.

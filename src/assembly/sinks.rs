@@ -1,0 +1,225 @@
+//! The sinks that SEND_LOGS_TO names: made, started, and tried (`podtap check`).
+
+use std::time::Duration;
+
+use super::encoder::Encoder;
+use super::{Assembly, Unusable, targets};
+use crate::settings::{Settings, SinkName, SpoolFsync};
+use crate::sink::dead_letter::DeadLetters;
+use crate::sink::file::FileSink;
+use crate::sink::fluentd::Fluentd;
+use crate::sink::logstash::Logstash;
+use crate::sink::spool::{Fsync, SpoolOptions};
+use crate::sink::stdout::Stdout;
+use crate::sink::{self, BatchLimits, Options, Sink, SinkHandle, Sinks, Undelivered, WhenFull};
+use crate::source::own_traffic::OwnTraffic;
+
+#[cfg(feature = "es")]
+use crate::sink::elasticsearch::Elasticsearch;
+
+/// Running sinks and their names.
+#[derive(Clone, Debug)]
+pub struct Started {
+    sinks: Vec<(SinkName, SinkHandle)>,
+    dead_letters: Option<DeadLetters>,
+}
+
+impl Started {
+    /// All of them, for metrics and shutdown.
+    pub fn all(&self) -> Sinks {
+        let sinks = self.sinks.iter().map(|(_, handle)| handle.clone()).collect();
+        Sinks::new(sinks).with_dead_letters(self.dead_letters.clone())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(SinkName, SinkHandle)> {
+        self.sinks.iter()
+    }
+}
+
+/// A sink that is ready to start; one for each delivery that may be under way.
+enum Made {
+    Stdout(Stdout),
+    File(FileSink),
+    Fluentd(Vec<Fluentd>),
+    Logstash(Vec<Logstash>),
+    #[cfg(feature = "es")]
+    Elasticsearch(Vec<Elasticsearch>),
+}
+
+/// What `podtap check` found at one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// The sink.
+    pub sink: SinkName,
+    /// Whom it leads to, what worked, and what was answered.
+    pub found: String,
+    /// What works, perhaps not as meant.
+    pub warning: Option<String>,
+    /// What does not work.
+    pub fault: Option<String>,
+}
+
+impl Assembly {
+    /// Starts the sinks that SEND_LOGS_TO names; none is started if one of them cannot be. `own` is told of their
+    /// connections, so that none of it is recorded.
+    pub fn sinks(&self, when_full: WhenFull, own: Option<&OwnTraffic>) -> Result<Started, Unusable> {
+        let mut made = Vec::new();
+        let mut wrong = Vec::new();
+        for name in self.settings.send_logs_to.iter() {
+            match self.make(*name, own) {
+                Ok(sink) => made.push((*name, sink)),
+                Err(Unusable(why)) => wrong.push(why),
+            }
+        }
+        if !wrong.is_empty() {
+            return Err(Unusable(wrong.join("\n")));
+        }
+        let dead_letters = self.settings.dead_letter_path.clone().map(DeadLetters::start).transpose();
+        let dead_letters = dead_letters.map_err(|why| Unusable(format!("DEAD_LETTER_PATH: {why}")))?;
+        let mut started = Started { sinks: Vec::new(), dead_letters };
+        for (name, sink) in made {
+            let handle = self.start(name, sink, when_full, started.dead_letters.clone());
+            let handle = handle.map_err(|why| Unusable(format!("cannot start {}: {why}", name.word())))?;
+            started.sinks.push((name, handle));
+        }
+        Ok(started)
+    }
+
+    fn make(&self, name: SinkName, own: Option<&OwnTraffic>) -> Result<Made, Unusable> {
+        let settings = &self.settings;
+        Ok(match name {
+            SinkName::Stdout => Made::Stdout(Stdout::new().map_err(|why| Unusable(format!("stdout: {why}")))?),
+            SinkName::File => Made::File(FileSink::new(targets::file(settings))),
+            SinkName::Fluentd => Made::Fluentd(several(settings.fluentd_concurrency.count(), || {
+                targets::fluentd(settings, &self.observer, own)
+            })?),
+            SinkName::Logstash => {
+                Made::Logstash(several(settings.logstash_concurrency.count(), || targets::logstash(settings, own))?)
+            }
+            #[cfg(feature = "es")]
+            SinkName::Elasticsearch => {
+                Made::Elasticsearch(several(settings.elasticsearch_concurrency.count(), || {
+                    targets::elasticsearch(settings)
+                })?)
+            }
+            #[cfg(not(feature = "es"))]
+            SinkName::Elasticsearch => return Err(without_elasticsearch()),
+        })
+    }
+
+    fn start(
+        &self,
+        name: SinkName,
+        made: Made,
+        when_full: WhenFull,
+        dead_letters: Option<DeadLetters>,
+    ) -> std::io::Result<SinkHandle> {
+        let options = self.options(name, when_full);
+        let encoding = Encoder::new(name, &self.settings, false).encoding();
+        let spool = name.is_server().then(|| spool(&self.settings, encoding)).flatten();
+        let undelivered = Undelivered { spool, dead_letters };
+        match made {
+            Made::Stdout(sink) => spawn(name, vec![sink], options, undelivered),
+            Made::File(sink) => spawn(name, vec![sink], options, undelivered),
+            Made::Fluentd(sinks) => spawn(name, sinks, options, undelivered),
+            Made::Logstash(sinks) => spawn(name, sinks, options, undelivered),
+            #[cfg(feature = "es")]
+            Made::Elasticsearch(sinks) => spawn(name, sinks, options, undelivered),
+        }
+    }
+
+    fn options(&self, name: SinkName, when_full: WhenFull) -> Options {
+        let settings = &self.settings;
+        let records = settings.batch_records.count();
+        let batch = if name.is_server() {
+            BatchLimits { records, bytes: settings.batch_bytes.in_memory(), age: settings.batch_age.0 }
+        } else {
+            // Local sinks take what is there at once; their batches need no age.
+            BatchLimits { records: records.max(4096), bytes: settings.batch_bytes.in_memory(), age: Duration::ZERO }
+        };
+        Options { queue: self.queue, when_full, batch, ..Options::default() }
+    }
+
+    /// Tries each server: connection, encryption, and as much of an answer as its protocol knows. Sends no record.
+    pub async fn probe(&self) -> Vec<Probed> {
+        let mut probed = Vec::new();
+        for name in self.settings.send_logs_to.iter().filter(|name| name.is_server()) {
+            match self.make(*name, None) {
+                Ok(made) => probed.extend(made.probe(*name).await),
+                Err(Unusable(why)) => {
+                    let found = "not usable as set".to_owned();
+                    probed.push(Probed { sink: *name, found, warning: None, fault: Some(why) });
+                }
+            }
+        }
+        probed
+    }
+}
+
+impl Made {
+    async fn probe(self, sink: SinkName) -> Vec<Probed> {
+        let checks = match self {
+            Self::Stdout(_) | Self::File(_) => Vec::new(),
+            Self::Fluentd(mut sinks) => match sinks.first_mut() {
+                Some(sink) => sink.check().await,
+                None => Vec::new(),
+            },
+            Self::Logstash(mut sinks) => match sinks.first_mut() {
+                Some(sink) => sink.check().await,
+                None => Vec::new(),
+            },
+            #[cfg(feature = "es")]
+            Self::Elasticsearch(sinks) => return probe_cluster(sink, sinks.first()).await,
+        };
+        let probed = |check: sink::fluentd::HostCheck| Probed {
+            sink,
+            found: [vec![check.host], check.steps].concat().join("; "),
+            warning: None,
+            fault: check.fault,
+        };
+        checks.into_iter().map(probed).collect()
+    }
+}
+
+#[cfg(feature = "es")]
+async fn probe_cluster(sink: SinkName, cluster: Option<&Elasticsearch>) -> Vec<Probed> {
+    let Some(cluster) = cluster else { return Vec::new() };
+    let now = jiff::Timestamp::now().as_nanosecond();
+    let now = crate::flow::Timestamp(i64::try_from(now).unwrap_or_default());
+    let probed = |found: String, warning, fault| vec![Probed { sink, found, warning, fault }];
+    match cluster.examine(now).await {
+        Ok(target) => probed(target.to_string(), target.warning, None),
+        Err(why) => probed("no answer that helps".to_owned(), None, Some(why)),
+    }
+}
+
+#[cfg(not(feature = "es"))]
+fn without_elasticsearch() -> Unusable {
+    Unusable("SEND_LOGS_TO: this podtap was built without elasticsearch (feature `es`)".to_owned())
+}
+
+fn several<S>(number: usize, make: impl Fn() -> Result<S, Unusable>) -> Result<Vec<S>, Unusable> {
+    std::iter::repeat_with(make).take(number.max(1)).collect()
+}
+
+fn spawn<S: Sink>(
+    name: SinkName,
+    sinks: Vec<S>,
+    options: Options,
+    undelivered: Undelivered,
+) -> std::io::Result<SinkHandle> {
+    sink::spawn_all(name.word(), sinks, options, undelivered)
+}
+
+fn spool(settings: &Settings, encoding: String) -> Option<SpoolOptions> {
+    Some(SpoolOptions {
+        directory: settings.spool_dir.clone()?,
+        max_bytes: settings.spool_max_bytes.bytes(),
+        fsync: match settings.spool_fsync {
+            SpoolFsync::None => Fsync::None,
+            SpoolFsync::Segment => Fsync::Segment,
+            SpoolFsync::Batch => Fsync::Batch,
+        },
+        encoding,
+    })
+}

@@ -1,0 +1,227 @@
+//! Settings to sinks: who is spoken to, how, and with which credentials. Starts nothing and sends nothing.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::Unusable;
+use crate::format::Observer;
+use crate::settings::{Auto, Secret, Settings};
+use crate::sink::connect::{Connector, HostPort, OnSocket, Pem, Timeouts, Tls, TlsOptions};
+use crate::sink::file::FileOptions;
+use crate::sink::fluentd::{Compress, Credentials, Fluentd, FluentdOptions, expand_tag};
+use crate::sink::logstash::{HttpBody, Login, Logstash, LogstashOptions, MAX_DATAGRAM, Transport};
+use crate::source::own_traffic::OwnTraffic;
+
+#[cfg(feature = "es")]
+use crate::sink::elasticsearch::{self, ApiVersion, Auth, Elasticsearch, IndexName};
+
+/// Placeholders of FLUENTD_TAG.
+const PLACEHOLDERS: &[&str] = &["namespace", "pod", "node", "service", "cluster"];
+
+fn unusable(setting: &str, why: impl std::fmt::Display) -> Unusable {
+    Unusable(format!("{setting}: {why}"))
+}
+
+pub(super) fn file(settings: &Settings) -> FileOptions {
+    FileOptions {
+        path: settings.file_path.clone().unwrap_or_default(),
+        max_bytes: settings.file_max_bytes.map(|bytes| bytes.bytes()),
+        max_age: settings.file_max_age.map(|seconds| seconds.0),
+        keep: settings.file_keep.count(),
+        compress: settings.file_compress,
+    }
+}
+
+/// `own` is told of every connection, so that none of it is recorded.
+pub(super) fn fluentd(settings: &Settings, observer: &Observer, own: Option<&OwnTraffic>) -> Result<Fluentd, Unusable> {
+    let port = settings.fluentd_port.count() as u16;
+    let hosts = hosts("FLUENTD_HOST", &settings.fluentd_host, port)?;
+    let timeout = settings.fluentd_timeout.0;
+    let connector = connector(hosts, tls(fluentd_tls(settings), &settings.fluentd_tls)?, timeout, own);
+    let options = FluentdOptions {
+        tag: tag(&settings.fluentd_tag, observer)?,
+        ack: settings.fluentd_ack,
+        compress: if settings.fluentd_compress { Compress::Gzip } else { Compress::None },
+        credentials: credentials(settings)?,
+        hostname: observer.pod.name.as_ref().or(observer.hostname.as_ref()).map_or("podtap", |name| name).to_owned(),
+        timeout,
+    };
+    Ok(Fluentd::new(connector, options))
+}
+
+fn tag(template: &str, observer: &Observer) -> Result<String, Unusable> {
+    let value = |name: &str| {
+        match name {
+            "namespace" => observer.pod.namespace.as_ref(),
+            "pod" => observer.pod.name.as_ref(),
+            "node" => observer.pod.node.as_ref(),
+            "service" => observer.service_name.as_ref(),
+            _ => observer.cluster_name.as_ref(),
+        }
+        .map(|text| text.as_str())
+    };
+    expand_tag(template, PLACEHOLDERS, value).map_err(|why| unusable("FLUENTD_TAG", why))
+}
+
+fn credentials(settings: &Settings) -> Result<Option<Credentials>, Unusable> {
+    let (username, password) = (&settings.fluentd_username, &settings.fluentd_password);
+    paired("FLUENTD", username.is_some(), password.is_some())?;
+    let any = settings.fluentd_shared_key.is_some() || username.is_some();
+    Ok(any.then(|| Credentials {
+        shared_key: text(settings.fluentd_shared_key.as_ref()),
+        username: username.clone().unwrap_or_default(),
+        password: text(password.as_ref()),
+    }))
+}
+
+fn fluentd_tls(settings: &Settings) -> TlsOptions {
+    TlsOptions {
+        settings: "FLUENTD",
+        ca: settings.fluentd_tls_ca.as_deref().map(Pem::of),
+        cert: settings.fluentd_tls_cert.as_deref().map(Pem::of),
+        key: settings.fluentd_tls_key.as_ref().map(|key| Pem::of(key.reveal())),
+        name: settings.fluentd_tls_name.clone(),
+        verify: settings.fluentd_tls_verify,
+    }
+}
+
+/// `own` is told of every connection, so that none of it is recorded.
+pub(super) fn logstash(settings: &Settings, own: Option<&OwnTraffic>) -> Result<Logstash, Unusable> {
+    let transport = match settings.logstash_type {
+        crate::settings::LogstashType::Tcp => Transport::Tcp,
+        crate::settings::LogstashType::Udp => Transport::Udp,
+        crate::settings::LogstashType::Beats => Transport::Beats,
+        crate::settings::LogstashType::Http => Transport::Http,
+    };
+    let port = settings.logstash_port.given().map_or(transport.default_port(), |port| port.count() as u16);
+    let hosts = hosts("LOGSTASH_HOST", &settings.logstash_host, port)?;
+    let timeout = settings.logstash_timeout.0;
+    let connector = connector(hosts, tls(logstash_tls(settings), &settings.logstash_tls)?, timeout, own);
+    let (username, password) = (&settings.logstash_username, &settings.logstash_password);
+    paired("LOGSTASH", username.is_some(), password.is_some())?;
+    let login = |username: &String| Login { username: username.clone(), password: text(password.as_ref()) };
+    let options = LogstashOptions {
+        transport,
+        compress: settings.logstash_compress,
+        path: settings.logstash_path.clone(),
+        body: HttpBody::default(),
+        login: username.as_ref().map(login),
+        timeout,
+        max_datagram: MAX_DATAGRAM,
+    };
+    // The sink names the setting itself.
+    Logstash::new(connector, options).map_err(Unusable)
+}
+
+fn logstash_tls(settings: &Settings) -> TlsOptions {
+    TlsOptions {
+        settings: "LOGSTASH",
+        ca: settings.logstash_tls_ca.as_deref().map(Pem::of),
+        cert: settings.logstash_tls_cert.as_deref().map(Pem::of),
+        key: settings.logstash_tls_key.as_ref().map(|key| Pem::of(key.reveal())),
+        name: settings.logstash_tls_name.clone(),
+        verify: settings.logstash_tls_verify,
+    }
+}
+
+#[cfg(feature = "es")]
+pub(super) fn elasticsearch(settings: &Settings) -> Result<Elasticsearch, Unusable> {
+    Elasticsearch::new(elasticsearch_options(settings)?).map_err(Unusable)
+}
+
+/// What the sink and `podtap setup` know of a cluster.
+#[cfg(feature = "es")]
+pub fn elasticsearch_options(settings: &Settings) -> Result<elasticsearch::Options, Unusable> {
+    let pem = |text: &str| match Pem::of(text) {
+        Pem::File(path) => elasticsearch::Pem::File(path),
+        Pem::Text(text) => elasticsearch::Pem::Text(text),
+    };
+    let tls = elasticsearch::Tls {
+        ca: settings.elasticsearch_tls_ca.as_deref().map(pem),
+        cert: settings.elasticsearch_tls_cert.as_deref().map(pem),
+        key: settings.elasticsearch_tls_key.as_ref().map(|key| pem(key.reveal())),
+        verify: settings.elasticsearch_tls_verify,
+    };
+    let encrypted = match settings.elasticsearch_tls.given() {
+        Some(given) => *given,
+        None => tls != elasticsearch::Tls::default(),
+    };
+    let port = settings.elasticsearch_port.count() as u16;
+    let (nodes, in_url) = match &settings.elasticsearch_cloud_id {
+        Some(id) => (elasticsearch::cloud(id).map_err(|why| unusable("ELASTICSEARCH_CLOUD_ID", why))?, Auth::None),
+        None => elasticsearch::nodes(&settings.elasticsearch_host, port, encrypted)
+            .map_err(|why| unusable("ELASTICSEARCH_HOST", why))?,
+    };
+    let index = IndexName::new(&settings.elasticsearch_index).map_err(|why| unusable("ELASTICSEARCH_INDEX", why))?;
+    let api_version = ApiVersion::from_str(&settings.elasticsearch_api_version)
+        .map_err(|why| unusable("ELASTICSEARCH_API_VERSION", why))?;
+    Ok(elasticsearch::Options {
+        auth: auth(settings)?.unwrap_or(in_url),
+        tls,
+        doc_type: settings.elasticsearch_type.clone(),
+        api_version,
+        compress: settings.elasticsearch_compress,
+        timeout: settings.elasticsearch_timeout.0,
+        ..elasticsearch::Options::new(nodes, index)
+    })
+}
+
+#[cfg(feature = "es")]
+fn auth(settings: &Settings) -> Result<Option<Auth>, Unusable> {
+    let (username, password) = (&settings.elasticsearch_username, &settings.elasticsearch_password);
+    paired("ELASTICSEARCH", username.is_some(), password.is_some())?;
+    let basic =
+        username.as_ref().map(|username| Auth::Basic { username: username.clone(), password: text(password.as_ref()) });
+    let key = settings.elasticsearch_api_key.as_ref().map(|key| Auth::ApiKey(key.reveal().to_owned()));
+    let bearer = settings.elasticsearch_bearer.as_ref().map(|token| Auth::Bearer(token.reveal().to_owned()));
+    let mut given = [("API_KEY", key), ("BEARER", bearer), ("USERNAME", basic)]
+        .into_iter()
+        .filter_map(|(name, auth)| auth.map(|auth| (name, auth)));
+    match (given.next(), given.next()) {
+        (Some((one, _)), Some((other, _))) => {
+            let other = format!("ELASTICSEARCH_{other}");
+            Err(unusable(&format!("ELASTICSEARCH_{one}"), format!("set, and {other} too: give one of them")))
+        }
+        (first, _) => Ok(first.map(|(_, auth)| auth)),
+    }
+}
+
+fn paired(sink: &str, username: bool, password: bool) -> Result<(), Unusable> {
+    match (username, password) {
+        (true, false) => Err(unusable(&format!("{sink}_USERNAME"), format!("set, but {sink}_PASSWORD is not"))),
+        (false, true) => Err(unusable(&format!("{sink}_PASSWORD"), format!("set, but {sink}_USERNAME is not"))),
+        (true, true) | (false, false) => Ok(()),
+    }
+}
+
+fn text(secret: Option<&Secret>) -> String {
+    secret.map(|secret| secret.reveal().to_owned()).unwrap_or_default()
+}
+
+fn hosts(setting: &str, given: &[String], port: u16) -> Result<Vec<HostPort>, Unusable> {
+    if given.is_empty() {
+        return Err(unusable(setting, "names no host"));
+    }
+    given.iter().map(|host| HostPort::parse(host, port).map_err(|why| unusable(setting, why))).collect()
+}
+
+/// `auto`: when anything is said about it.
+fn tls(options: TlsOptions, wanted: &Auto<bool>) -> Result<Option<Tls>, Unusable> {
+    let said = options != TlsOptions::new(options.settings);
+    let on = wanted.given().copied().unwrap_or(said);
+    on.then(|| Tls::load(options).map_err(Unusable)).transpose()
+}
+
+fn connector(hosts: Vec<HostPort>, tls: Option<Tls>, timeout: Duration, own: Option<&OwnTraffic>) -> Connector {
+    let defaults = Timeouts::default();
+    let timeouts = Timeouts {
+        lookup: defaults.lookup.min(timeout),
+        connect: defaults.connect.min(timeout),
+        tls: defaults.tls.min(timeout),
+    };
+    let connector = Connector::new(hosts, tls, timeouts);
+    match own.cloned() {
+        Some(own) => connector.with_hook(OnSocket::new(move |local, remote| own.add_connection(local, remote))),
+        None => connector,
+    }
+}
