@@ -31,7 +31,7 @@ impl Names {
         format!("{}-http", self.prefix)
     }
 
-    fn object(&self, id: &str) -> String {
+    pub(super) fn object(&self, id: &str) -> String {
         format!("{}-{id}", self.prefix)
     }
 }
