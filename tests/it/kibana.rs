@@ -41,7 +41,10 @@ fn inner(value: &Value) -> Value {
 
 /// A server with the records in it.
 fn filled(lines: &[Value]) -> Option<&'static Server> {
-    let server = Server::shared(Kind::Elasticsearch)?;
+    let Some(server) = Server::shared(Kind::Elasticsearch) else {
+        assert!(std::env::var_os("CI").is_none(), "CI has no Elasticsearch");
+        return None;
+    };
     let options = options(server, INDEX);
     set_up(&options, &SetupOptions::default());
     let text = |line: &Value| format!("{line}\n");
@@ -75,7 +78,7 @@ fn every_panel_returns_data_and_its_numbers_are_those_of_the_records() {
         }
     }
     eprintln!("{compared} numbers of {} records compared", lines.len());
-    assert!(compared > 1000);
+    assert!(compared > 500);
 }
 
 #[test]

@@ -22,8 +22,8 @@ pub(super) fn visualization(panel: &Panel) -> (&'static str, Value) {
 }
 
 fn table(panel: &Panel) -> Value {
-    let divisions = (0..panel.by.len()).map(|number| json!({ "columnId": division(number), "isMetric": false }));
-    let metrics = (0..panel.metrics.len()).map(|number| json!({ "columnId": measure(number), "isMetric": true }));
+    let divisions = (0..panel.by.len()).map(|number| json!({ "columnId": division(number) }));
+    let metrics = (0..panel.metrics.len()).map(|number| json!({ "columnId": measure(number) }));
     let mut state = json!({
         "layerId": LAYER,
         "layerType": "data",
@@ -45,15 +45,12 @@ fn xy(panel: &Panel, series: &str) -> Value {
         "seriesType": series,
         "accessors": accessors,
         "xAccessor": division(panel.by.len().saturating_sub(1)),
-        "position": "top",
-        "showGridlines": false,
     });
     if let (2.., Value::Object(layer)) = (panel.by.len(), &mut layer) {
         layer.insert("splitAccessor".to_owned(), json!(division(0)));
     }
     let several = panel.metrics.len() > 1 || panel.by.len() > 1;
     json!({
-        "title": "Empty XY chart",
         "preferredSeriesType": series,
         "legend": { "isVisible": several, "position": "right" },
         "valueLabels": "hide",

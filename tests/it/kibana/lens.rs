@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::kql;
 
 /// A part of the time, in milliseconds. Lens takes one that suits the width of the chart.
-pub(super) const INTERVAL: i64 = 10_000;
+pub(super) const INTERVAL: i64 = 1_000;
 
 /// A panel's saved state.
 #[derive(Debug)]
