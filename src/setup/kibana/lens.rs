@@ -19,12 +19,12 @@ pub(super) fn reference_name() -> String {
 
 /// The id of the column of a division. No id may begin with another one: Lens takes such columns for parts of a formula.
 pub(super) fn division(number: usize) -> String {
-    format!("by-{number:02}")
+    format!("by{number:02}")
 }
 
 /// The id of the column of a metric.
 pub(super) fn measure(number: usize) -> String {
-    format!("metric-{number:02}")
+    format!("metric{number:02}")
 }
 
 /// The panel's attributes, as of a visualization of its own.
