@@ -19,7 +19,7 @@ lint: ## format and lints only
 	cargo clippy --locked --all-targets -- -D warnings
 
 charts: ## chart and examples: rendered, validated, looked at
-	scripts/setup kubernetes
+	scripts/setup charts
 	scripts/charts
 
 image: ## the container image, built and looked at (as root)

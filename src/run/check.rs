@@ -7,7 +7,7 @@ use crate::assembly::{Assembly, Probed};
 use crate::cli::check::Finding;
 use crate::config::Config;
 use crate::identity::Identity;
-use crate::settings::{Bounds, Listen, Settings, printable, printable_up_to};
+use crate::settings::{Bounds, Listen, Settings, printable_up_to};
 use crate::source::interfaces::{Choice, Tables};
 use crate::source::live::check_filter;
 use crate::source::privilege::NotPermitted;
