@@ -89,7 +89,7 @@ class OtherCharts(unittest.TestCase):
             (parent / "Chart.yaml").write_text(json.dumps(chart))
             scope = f".Subcharts.{alias}" if alias else "."
             (parent / "templates" / "app.yaml").write_text(PARENT.replace("SCOPE", scope))
-            return rendered(chart=parent, release="shop", values={name: values})
+            return rendered(chart=parent, release="shop", values={name: values}, again=True)
 
     def test_a_chart_that_depends_on_this_one_gets_the_same_sidecar(self):
         documents = self.parent(config={"FORMAT": "text", "GRACE_PERIOD": "1m"})

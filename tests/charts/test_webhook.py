@@ -101,7 +101,9 @@ class Certificate(unittest.TestCase):
             self.assertEqual(key, self.openssl("x509", "-in", certificate, "-noout", "-pubkey"))
 
     def test_each_rendering_without_a_cluster_makes_another_one(self):
-        self.assertNotEqual(only(made(), "Secret")["data"], only(made(), "Secret")["data"])
+        values = {"webhook": {"enabled": True}}
+        one, other = (only(rendered(values=values, again=True), "Secret") for _ in range(2))
+        self.assertNotEqual(one["data"], other["data"])
 
     def test_the_one_that_is_there_is_kept(self):
         values = {"webhook": {"enabled": True}}
