@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Replay(files) => replay::replay(&files, flags),
         Command::Demo => run::demo(flags),
         Command::Check => cli::check::run(flags, run::check),
+        Command::Inject(request) => cli::inject::run(&request),
         Command::Settings(listing) => cli::settings::run(listing, flags),
     }
 }

@@ -3,7 +3,9 @@
 //! Every setting is a long flag too. Parses no value of a setting: a wrong one is told together with all others.
 
 pub mod check;
+pub mod inject;
 pub mod settings;
+mod sidecar;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -42,6 +44,8 @@ pub enum Command {
     Settings(Listing),
     /// Show what it looks like, without traffic of one's own.
     Demo,
+    /// Put the sidecar into manifests, or take it out.
+    Inject(Box<inject::Request>),
 }
 
 /// One capture to read.
@@ -75,12 +79,15 @@ pub struct Invocation {
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
     let matches = grammar().try_get_matches_from(args)?;
     let (name, inner) = matches.subcommand().unwrap_or(("run", &matches));
+    let manifests = |sidecar| Command::Inject(Box::new(inject::request(inner, sidecar)));
     let command = match name {
         "replay" => Command::Replay(inner.get_many("file").into_iter().flatten().cloned().map(input).collect()),
         "check" => Command::Check,
         "settings" if inner.get_flag("markdown") => Command::Settings(Listing::Markdown),
         "settings" => Command::Settings(Listing::Current),
         "demo" => Command::Demo,
+        "inject" => manifests(Some(sidecar::options(inner))),
+        "uninject" => manifests(None),
         _ => Command::Run,
     };
     Ok(Invocation { command, flags: given(inner) })
@@ -128,6 +135,14 @@ pub fn grammar() -> clap::Command {
         .subcommand(command("check", "Say whether podtap would work here, and what is missing"))
         .subcommand(command("settings", "Show every setting: meaning, value and where that came from").arg(markdown))
         .subcommand(command("demo", "Show what records look like, on traffic of its own"))
+        .subcommand(
+            command("inject", "Put the sidecar into manifests: podtap inject -f app.yaml | kubectl apply -f -")
+                .args(inject::flags())
+                .args(sidecar::flags())
+                .after_help(sidecar::AFTER_HELP)
+                .after_long_help(sidecar::AFTER_HELP),
+        )
+        .subcommand(command("uninject", "Take the sidecar out of manifests again").args(inject::flags()))
 }
 
 fn flags_of(variable: &'static Variable) -> Vec<Arg> {
@@ -158,6 +173,12 @@ pub fn stop(error: &clap::Error) -> ExitCode {
 /// Prints what is wrong with the settings.
 pub fn refuse(wrong: &Wrong) -> ExitCode {
     tell(&format!("podtap: {wrong}\n"));
+    ExitCode::from(USAGE)
+}
+
+/// Prints what is wrong with what a command was given.
+fn refused(wrong: &str) -> ExitCode {
+    tell(&wrong.lines().map(|line| format!("podtap: {line}\n")).collect::<String>());
     ExitCode::from(USAGE)
 }
 
@@ -233,7 +254,7 @@ mod tests {
 
     #[test]
     fn help_and_version_are_there_for_every_command() {
-        for name in ["", " run", " replay", " check", " settings", " demo"] {
+        for name in ["", " run", " replay", " check", " settings", " demo", " inject", " uninject"] {
             let help = parsed(&format!("podtap{name} --help")).unwrap_err();
             assert_eq!(help.exit_code(), 0);
             let width = help.to_string().lines().map(|line| line.chars().count()).max();
