@@ -1,12 +1,17 @@
 # What the scripts of this directory share; sourced by them, does nothing of itself.
 #
 # Servers come from package registries through their ordinary clients (mvn), are kept under
-# ${XDG_CACHE_HOME:-~/.cache}/podtap/servers, and run from a directory of their own, which the caller chooses.
+# ${XDG_CACHE_HOME:-~/.cache}/podtap/servers (of root: /var/cache/podtap/servers), and run from a directory of their own, which the caller chooses.
 
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/podtap/servers
+# Servers that refuse to run as root run as another user, who may not be let into root's home.
+if [ "$(id -u)" -eq 0 ]; then
+    cache=${XDG_CACHE_HOME:-/var/cache}/podtap/servers
+else
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/podtap/servers
+fi
 
 fail() {
     echo "${0##*/}: $*" >&2

@@ -7,10 +7,13 @@ use crate::assembly::{Assembly, Probed};
 use crate::cli::check::Finding;
 use crate::config::Config;
 use crate::identity::Identity;
-use crate::settings::{Bounds, Listen, Settings, printable};
+use crate::settings::{Bounds, Listen, Settings, printable_up_to};
 use crate::source::interfaces::{Choice, Tables};
 use crate::source::live::check_filter;
 use crate::source::privilege::NotPermitted;
+
+/// Of what a server says.
+const LONGEST_ANSWER: usize = 1000;
 
 /// One line for each thing the capture needs, and for each server.
 pub fn check(settings: &Settings) -> Vec<Finding> {
@@ -54,10 +57,11 @@ fn servers(settings: &Settings) -> Vec<Finding> {
 
 fn server(probed: &Probed) -> Finding {
     // A server's words: printable.
-    let what = printable(&format!("{}: {}", probed.sink.word(), probed.found));
+    let shown = |text: &str| printable_up_to(LONGEST_ANSWER, text);
+    let what = shown(&format!("{}: {}", probed.sink.word(), probed.found));
     match (&probed.fault, &probed.warning) {
-        (Some(fault), _) => Finding::fail(what, printable(fault)),
-        (None, Some(warning)) => Finding::warn(what, printable(warning)),
+        (Some(fault), _) => Finding::fail(what, shown(fault)),
+        (None, Some(warning)) => Finding::warn(what, shown(warning)),
         (None, None) => Finding::ok(what),
     }
 }

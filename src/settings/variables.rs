@@ -169,6 +169,16 @@ settings! {
         ELASTICSEARCH_CONCURRENCY elasticsearch_concurrency: Count<1, 32> = "1", only Elasticsearch;
     }
 
+    Kibana "Kibana, for `podtap setup kibana`" {
+        /// Where Kibana is, with its base path where it has one. ELASTICSEARCH_TLS_… and ELASTICSEARCH_TIMEOUT hold for
+        /// it, too.
+        KIBANA_URL kibana_url: String = "http://localhost:5601", allowed "a URL";
+        /// The space to import into; `none` is the default one.
+        KIBANA_SPACE kibana_space: Option<String> = "none", allowed "the id of a space; or none";
+        /// API key: `id:key`, or that in Base64. `none`: the credentials of Elasticsearch.
+        KIBANA_API_KEY kibana_api_key: Option<Secret> = "none";
+    }
+
     Spool "What cannot be delivered" {
         /// Directory where records wait when memory is full, and over restarts. `none`: in memory only.
         SPOOL_DIR spool_dir: Option<PathBuf> = "none";

@@ -4,7 +4,7 @@
 
 mod corpus;
 mod delivery;
-mod server;
+pub(crate) mod server;
 mod setup;
 mod trouble;
 
@@ -24,7 +24,7 @@ use podtap::tcp::CloseReason;
 use server::Server;
 
 /// How a test talks to `server` about `index`.
-fn options(server: &Server, index: &str) -> Options {
+pub(crate) fn options(server: &Server, index: &str) -> Options {
     let (nodes, _) = nodes(&[server.url()], 9200, false).unwrap();
     let mut options = Options::new(nodes, IndexName::new(index).unwrap());
     if let Some(password) = server.password() {
@@ -33,7 +33,7 @@ fn options(server: &Server, index: &str) -> Options {
     options
 }
 
-fn set_up(options: &Options, setup: &SetupOptions) -> (Vec<Done>, String) {
+pub(crate) fn set_up(options: &Options, setup: &SetupOptions) -> (Vec<Done>, String) {
     let mut out = Vec::new();
     let done = podtap::setup::elasticsearch(options, setup, &mut out).unwrap();
     (done, String::from_utf8(out).unwrap())
@@ -44,16 +44,16 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-fn deliver(sink: &mut Elasticsearch, batch: &Batch) -> Result<Delivery, SinkError> {
+pub(crate) fn deliver(sink: &mut Elasticsearch, batch: &Batch) -> Result<Delivery, SinkError> {
     wait(sink.deliver(batch))
 }
 
-fn sink(options: Options) -> Elasticsearch {
+pub(crate) fn sink(options: Options) -> Elasticsearch {
     Elasticsearch::new(options).unwrap()
 }
 
 /// Lines as records, under these ids.
-fn batch<'a>(records: impl IntoIterator<Item = (&'a str, String)>) -> Batch {
+pub(crate) fn batch<'a>(records: impl IntoIterator<Item = (&'a str, String)>) -> Batch {
     let mut block = Block::default();
     for (id, line) in records {
         block.push(|out| {

@@ -10,6 +10,7 @@
 mod allocations;
 mod binary;
 mod canary;
+mod chart;
 mod clock;
 mod community_id;
 mod compliance;
@@ -20,6 +21,7 @@ mod elasticsearch;
 mod fluentd;
 mod fuzz_corpus;
 mod golden;
+mod kibana;
 mod limits;
 mod live;
 mod logstash;

@@ -7,13 +7,13 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Elasticsearch,
     OpenSearch,
 }
 
 impl Kind {
-    pub(super) const BOTH: [Self; 2] = [Self::Elasticsearch, Self::OpenSearch];
+    pub(crate) const BOTH: [Self; 2] = [Self::Elasticsearch, Self::OpenSearch];
 
     fn script(self) -> PathBuf {
         script(match self {
@@ -49,7 +49,7 @@ fn script(name: &str) -> PathBuf {
 
 /// A running server; stopped and wiped when it is dropped, at the latest when the tests are over, however they end.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     kind: Kind,
     directory: PathBuf,
     port: u16,
@@ -59,7 +59,7 @@ pub(super) struct Server {
 
 impl Server {
     /// The one that tests share; each has an index of its own. None, and says so, where no server can be had.
-    pub(super) fn shared(kind: Kind) -> Option<&'static Self> {
+    pub(crate) fn shared(kind: Kind) -> Option<&'static Self> {
         let server = kind.shared().get_or_init(|| Self::own(kind, None, &[])).as_ref();
         if server.is_none() {
             eprintln!("SKIPPED: needs {kind:?}: PODTAP_SERVERS=1 lets scripts/servers fetch it");
@@ -68,7 +68,7 @@ impl Server {
     }
 
     /// One with settings of its own.
-    pub(super) fn own(kind: Kind, password: Option<&'static str>, settings: &[&str]) -> Option<Self> {
+    pub(crate) fn own(kind: Kind, password: Option<&'static str>, settings: &[&str]) -> Option<Self> {
         if std::env::var_os("PODTAP_SERVERS").is_none() && !kind.cached() {
             eprintln!("SKIPPED: needs {kind:?}: PODTAP_SERVERS=1 lets scripts/servers fetch it");
             return None;
@@ -96,7 +96,7 @@ impl Server {
     }
 
     /// Starts it, or starts it again.
-    pub(super) fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let mut command = Command::new(self.kind.script());
         command.arg(&self.directory).args(&self.settings).env("HEAP", "512m");
         if self.port != 0 {
@@ -112,7 +112,7 @@ impl Server {
     }
 
     /// As a crash does.
-    pub(super) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         let pid = std::fs::read_to_string(self.directory.join("pid")).unwrap();
         assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
         while Path::new("/proc").join(pid.trim()).join("exe").exists() {
@@ -120,16 +120,16 @@ impl Server {
         }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    pub(super) fn password(&self) -> Option<&str> {
+    pub(crate) fn password(&self) -> Option<&str> {
         self.password
     }
 
     /// One request by curl: the status and what was answered.
-    pub(super) fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         let mut command = Command::new("curl");
         command.args(["-sS", "-X", method, "-H", "content-type: application/json", "-w", "\n%{http_code}"]);
         if let Some(password) = self.password {
@@ -144,14 +144,14 @@ impl Server {
         (status.parse().unwrap(), serde_json::from_str(body).unwrap_or(Value::Null))
     }
 
-    pub(super) fn get(&self, path: &str) -> Value {
+    pub(crate) fn get(&self, path: &str) -> Value {
         let (status, answer) = self.ask("GET", path, "");
         assert_eq!(status, 200, "{path}: {answer}");
         answer
     }
 
     /// Number of records that can be found.
-    pub(super) fn count(&self, index: &str) -> u64 {
+    pub(crate) fn count(&self, index: &str) -> u64 {
         self.ask("POST", &format!("/{index}/_refresh"), "");
         self.get(&format!("/{index}/_count"))["count"].as_u64().unwrap()
     }
