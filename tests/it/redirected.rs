@@ -30,7 +30,7 @@ fn traffic() -> Vec<SynthFrame> {
         });
         exchanges.close().frames()
     };
-    merge((0..3).map(conversation).collect()).collect()
+    merge((0..3).map(conversation)).collect()
 }
 
 fn redirected(mut frames: Vec<SynthFrame>) -> Vec<SynthFrame> {
