@@ -20,6 +20,7 @@ pub mod http;
 pub mod dissect;
 pub mod filter;
 pub mod format;
+pub mod inject;
 // edges: each knows one outside thing
 pub mod config;
 pub mod identity;
