@@ -29,6 +29,7 @@ mod metamorphic;
 mod namespace;
 mod privilege;
 mod readme;
+mod redirected;
 mod replay_cli;
 mod spool;
 mod tidy;
