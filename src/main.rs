@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Demo => run::demo(flags),
         Command::Setup(asked) => cli::setup::run(&asked, flags),
         Command::Check => cli::check::run(flags, run::check),
+        Command::Inject(request) => cli::inject::run(&request),
         Command::Settings(listing) => cli::settings::run(listing, flags),
     }
 }

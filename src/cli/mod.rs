@@ -3,8 +3,10 @@
 //! Every setting is a long flag too. Parses no value of a setting: a wrong one is told together with all others.
 
 pub mod check;
+pub mod inject;
 pub mod settings;
 pub mod setup;
+mod sidecar;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -45,6 +47,8 @@ pub enum Command {
     Demo,
     /// Prepare servers for the records.
     Setup(Setup),
+    /// Put the sidecar into manifests, or take it out.
+    Inject(Box<inject::Request>),
 }
 
 /// What to prepare.
@@ -93,6 +97,7 @@ pub struct Invocation {
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
     let matches = grammar().try_get_matches_from(args)?;
     let (name, mut inner) = matches.subcommand().unwrap_or(("run", &matches));
+    let manifests = |inner, sidecar| Command::Inject(Box::new(inject::request(inner, sidecar)));
     let command = match name {
         "replay" => Command::Replay(inner.get_many("file").into_iter().flatten().cloned().map(input).collect()),
         "check" => Command::Check,
@@ -104,6 +109,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
             inner = deeper;
             Command::Setup(setup::asked(what, deeper))
         }
+        "inject" => manifests(inner, Some(sidecar::options(inner))),
+        "uninject" => manifests(inner, None),
         _ => Command::Run,
     };
     Ok(Invocation { command, flags: given(inner) })
@@ -145,6 +152,14 @@ pub fn grammar() -> clap::Command {
         .subcommand(command("settings", "Show every setting: meaning, value and where that came from").arg(markdown))
         .subcommand(command("demo", "Show what records look like, on traffic of its own"))
         .subcommand(setup::grammar())
+        .subcommand(
+            command("inject", "Put the sidecar into manifests: podtap inject -f app.yaml | kubectl apply -f -")
+                .args(inject::flags())
+                .args(sidecar::flags())
+                .after_help(sidecar::AFTER_HELP)
+                .after_long_help(sidecar::AFTER_HELP),
+        )
+        .subcommand(command("uninject", "Take the sidecar out of manifests again").args(inject::flags()))
 }
 
 fn command(name: &'static str, about: &'static str) -> clap::Command {
@@ -183,6 +198,12 @@ pub fn stop(error: &clap::Error) -> ExitCode {
 /// Prints what is wrong with the settings.
 pub fn refuse(wrong: &Wrong) -> ExitCode {
     tell(&format!("podtap: {wrong}\n"));
+    ExitCode::from(USAGE)
+}
+
+/// Prints what is wrong with what a command was given.
+fn refused(wrong: &str) -> ExitCode {
+    tell(&wrong.lines().map(|line| format!("podtap: {line}\n")).collect::<String>());
     ExitCode::from(USAGE)
 }
 
@@ -259,7 +280,9 @@ mod tests {
     #[test]
     fn help_and_version_are_there_for_every_command() {
         let setup = [" setup", " setup elasticsearch", " setup kibana", " setup all"];
-        for name in ["", " run", " replay", " check", " settings", " demo"].into_iter().chain(setup) {
+        for name in
+            ["", " run", " replay", " check", " settings", " demo", " inject", " uninject"].into_iter().chain(setup)
+        {
             let help = parsed(&format!("podtap{name} --help")).unwrap_err();
             assert_eq!(help.exit_code(), 0);
             let width = help.to_string().lines().map(|line| line.chars().count()).max();

@@ -317,12 +317,17 @@ settings! {
         POD_IPS pod_ips: ListOf<IpAddr> = "none", allowed "comma list of IP addresses; or none";
         /// The node it runs on (`spec.nodeName`).
         NODE_NAME node_name: Option<String> = "none";
+        /// File with its labels (`metadata.labels` in a Downward API volume), read again when it changes.
+        POD_LABELS_PATH pod_labels_path: Option<PathBuf> = "/etc/podtap/pod/labels";
+        /// The same for its annotations (`metadata.annotations`).
+        POD_ANNOTATIONS_PATH pod_annotations_path: Option<PathBuf> = "/etc/podtap/pod/annotations";
+        /// Annotations to record; no others are.
+        ANNOTATIONS annotations: ListOf<String> = "none", allowed "comma list of names, globs allowed (example.com/*); or none";
     }
 }
 
 /// Names that are fixed, but that this version does not use: set, they are pointed out, but not as misspelt.
 /// Who declares one takes it out here.
 pub(super) const UNUSED: &str = "
-    POD_LABELS_PATH POD_ANNOTATIONS_PATH ANNOTATIONS
     ELASTICSEARCH_TLS_NAME
 ";

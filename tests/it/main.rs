@@ -10,6 +10,7 @@
 mod allocations;
 mod binary;
 mod canary;
+mod chart;
 mod clock;
 mod community_id;
 mod compliance;

@@ -259,7 +259,8 @@ fn mount(at: &Path, flags: libc::c_ulong) -> std::io::Result<()> {
 fn a_full_disk_holds_what_it_took_and_the_rest_goes_on_in_memory() {
     on_a_small_disk(|disk| {
         let sink = start(disk, NOBODY);
-        for n in 0..5000 {
+        // The disk takes some four thousand.
+        for n in 0..9000 {
             sink.offer(piece(n..n + 1));
             if n % 100 == 0 {
                 // So that the disk is what is too slow, not the thread that writes.

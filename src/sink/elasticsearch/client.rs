@@ -19,7 +19,8 @@ use elasticsearch::http::headers::{
 use elasticsearch::http::transport::{Connection, ConnectionPool, Transport, TransportBuilder};
 use elasticsearch::http::{Method, Url};
 
-use super::options::{Options, Pem, Tls};
+use super::super::connect::{Pem, TlsOptions};
+use super::options::Options;
 use crate::source::own_traffic::{Nonce, nonce};
 
 /// Largest answer to anything but `_bulk`: lists of templates are the long ones.
@@ -96,6 +97,11 @@ pub(crate) struct Client {
 impl Client {
     /// Reads the certificates; the error names the setting.
     pub(crate) fn new(options: &Options) -> Result<Self, String> {
+        if options.tls.name.is_some() {
+            return Err("ELASTICSEARCH_TLS_NAME: the certificate's name is the URL's host: name the server like that"
+                .to_owned());
+        }
+        options.tls.check()?;
         let nodes = Nodes::new(&options.nodes);
         let mut builder = TransportBuilder::new(nodes.clone())
             .enable_meta_header(false)
@@ -180,30 +186,21 @@ fn value(text: &str) -> Result<HeaderValue, String> {
     Ok(value)
 }
 
-fn validation(tls: &Tls) -> Result<CertificateValidation, String> {
+fn validation(tls: &TlsOptions) -> Result<CertificateValidation, String> {
     if !tls.verify {
         return Ok(CertificateValidation::None);
     }
     let Some(ca) = &tls.ca else { return Ok(CertificateValidation::Default) };
-    let wrong = |why: String| format!("ELASTICSEARCH_TLS_CA: {why}");
-    let pem = ca.read().map_err(wrong)?;
-    Certificate::from_pem(&pem)
-        .map(CertificateValidation::Full)
-        .map_err(|_| wrong("holds no certificate in PEM".to_owned()))
+    let ca = Certificate::from_pem(&ca.read()?).map_err(|why| format!("ELASTICSEARCH_TLS_CA: {}", chain(&why)))?;
+    Ok(CertificateValidation::Full(ca))
 }
 
-/// Certificate and key, one behind the other.
-fn identity(tls: &Tls) -> Result<Option<Vec<u8>>, String> {
-    let read = |name: &str, pem: &Option<Pem>| match pem {
-        None => Ok(Vec::new()),
-        Some(pem) => pem.read().map_err(|why| format!("ELASTICSEARCH_TLS_{name}: {why}")),
-    };
-    if tls.cert.is_none() {
-        return Ok(None);
-    }
-    let mut both = read("CERT", &tls.cert)?;
+/// Certificate and key, one behind the other; a key beside its certificate is there already.
+fn identity(tls: &TlsOptions) -> Result<Option<Vec<u8>>, String> {
+    let Some(cert) = &tls.cert else { return Ok(None) };
+    let mut both = cert.read()?;
     both.push(b'\n');
-    both.extend(read("KEY", &tls.key)?);
+    both.extend(tls.key.as_ref().map(Pem::read).transpose()?.unwrap_or_default());
     Ok(Some(both))
 }
 

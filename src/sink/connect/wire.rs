@@ -1,5 +1,5 @@
 //! A connection that listens while it writes, each step within a patience. Owns the waiting and the words for what goes
-//! wrong with it; what the bytes mean is the transports'.
+//! wrong with it; what the bytes mean is the protocols'.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -11,17 +11,17 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
-use super::super::connect::{Connected, HostPort, Stream, explain};
+use super::{Connected, HostPort, Stream, explain};
 
 /// How long a goodbye may take: nothing depends on it.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Bytes of an answer read at once.
-pub(super) const ROOM: usize = 512;
+pub(in crate::sink) const ROOM: usize = 512;
 
 /// Why a connection is of no use any more.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(in crate::sink) enum Fault {
     /// Reading or writing failed.
     Io(io::Error),
     /// The server closed the connection instead of this.
@@ -34,8 +34,13 @@ pub(super) enum Fault {
 
 impl Fault {
     /// Whether the server threw the connection away with bytes it had not read (RFC 2525 §2.17), or never saw it.
-    pub(super) fn is_reset(&self) -> bool {
+    pub(in crate::sink) fn is_reset(&self) -> bool {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::ConnectionReset)
+    }
+
+    /// Whether it was the server that ended it, in order or not.
+    pub(in crate::sink) fn is_closed(&self) -> bool {
+        self.is_reset() || matches!(self, Self::Closed(_))
     }
 }
 
@@ -52,7 +57,7 @@ impl fmt::Display for Fault {
 
 /// What one step came to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(in crate::sink) enum Step {
     /// So many bytes arrived.
     Read(usize),
     /// So many bytes were taken.
@@ -63,7 +68,7 @@ pub(super) enum Step {
 
 /// A connection.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(in crate::sink) struct Wire {
     stream: Stream,
     host: HostPort,
     patience: Duration,
@@ -71,32 +76,32 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(connected: Connected, patience: Duration) -> Self {
+    pub(in crate::sink) fn new(connected: Connected, patience: Duration) -> Self {
         let Connected { stream, host, .. } = connected;
         Self { stream, host, patience, flushed: true }
     }
 
-    pub(super) fn host(&self) -> &HostPort {
+    pub(in crate::sink) fn host(&self) -> &HostPort {
         &self.host
     }
 
     /// Whether all bytes taken are with the kernel.
-    pub(super) fn is_flushed(&self) -> bool {
+    pub(in crate::sink) fn is_flushed(&self) -> bool {
         self.flushed
     }
 
     /// How long one step may take.
-    pub(super) fn patience(&self) -> Duration {
+    pub(in crate::sink) fn patience(&self) -> Duration {
         self.patience
     }
 
-    pub(super) fn stream(&self) -> &Stream {
+    pub(in crate::sink) fn stream(&self) -> &Stream {
         &self.stream
     }
 
     /// Whatever comes first: bytes arrive in `room`, or some of `out` are taken (nothing of it where it is empty: then
     /// the bytes taken before are flushed, then there is only reading). `what` is waited for.
-    pub(super) async fn step(
+    pub(in crate::sink) async fn step(
         &mut self,
         out: &[IoSlice<'_>],
         room: &mut [u8],
@@ -107,7 +112,7 @@ impl Wire {
     }
 
     /// The same within another time.
-    pub(super) async fn step_within(
+    pub(in crate::sink) async fn step_within(
         &mut self,
         out: &[IoSlice<'_>],
         room: &mut [u8],
@@ -123,7 +128,7 @@ impl Wire {
     }
 
     /// What has arrived by now, without waiting: `None` nothing, 0 the end.
-    pub(super) async fn peek(&mut self, room: &mut [u8]) -> Result<Option<usize>, Fault> {
+    pub(in crate::sink) async fn peek(&mut self, room: &mut [u8]) -> Result<Option<usize>, Fault> {
         // The runtime looks at the sockets when nothing else is to be done: a moment ago there may have been.
         tokio::task::yield_now().await;
         let peeked = poll_fn(|cx| {
@@ -135,7 +140,7 @@ impl Wire {
         peeked.await.map_err(Fault::Io)
     }
 
-    pub(super) async fn close(mut self) {
+    pub(in crate::sink) async fn close(mut self) {
         let _ = timeout(GOODBYE, self.stream.shutdown()).await;
     }
 
@@ -158,36 +163,5 @@ impl Wire {
     fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut room = ReadBuf::new(room);
         Pin::new(&mut self.stream).poll_read(cx, &mut room).map_ok(|()| room.filled().len())
-    }
-}
-
-/// Whose language an unexpected answer is, with the advice; what nobody knows is nobody's.
-pub(super) fn foreign(answer: &[u8]) -> Option<&'static str> {
-    // A TLS alert (RFC 8446 §5.1: content type 21, version 3.x).
-    if answer.starts_with(&[21, 3]) {
-        return Some("the server answers in TLS: set LOGSTASH_TLS=true");
-    }
-    if answer.starts_with(b"HTTP/") {
-        return Some("the server answers in HTTP: is it LOGSTASH_TYPE=http?");
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_of_another_protocol_is_known_by_its_first_bytes() {
-        for (answer, words) in [
-            (&b"\x15\x03\x03\x00\x02\x02\x46"[..], Some("LOGSTASH_TLS=true")),
-            (b"HTTP/1.1 400 Bad Request\r\n", Some("LOGSTASH_TYPE=http")),
-            (b"-ERR unknown command", None),
-            (b"\x15", None),
-            (b"", None),
-        ] {
-            assert_eq!(foreign(answer).is_some(), words.is_some(), "{answer:?}");
-            assert!(foreign(answer).unwrap_or_default().contains(words.unwrap_or_default()));
-        }
     }
 }

@@ -1,0 +1,4 @@
+{{/* Made by `UPDATE=1 cargo test --test it chart`: the settings that no ConfigMap may hold. */}}
+{{- define "podtap.secrets" -}}
+FLUENTD_SHARED_KEY FLUENTD_PASSWORD FLUENTD_TLS_KEY LOGSTASH_PASSWORD LOGSTASH_TLS_KEY ELASTICSEARCH_API_KEY ELASTICSEARCH_BEARER ELASTICSEARCH_PASSWORD ELASTICSEARCH_TLS_KEY
+{{- end -}}
