@@ -27,7 +27,7 @@ const COLOURS: [&str; 8] = ["#54b399", "#6092c0", "#d36086", "#9170b8", "#ca8eae
 type Lines<'a> = Vec<&'a Value>;
 
 #[test]
-fn the_pictures_are_what_the_declarations_and_the_records_say() {
+fn the_pictures_show_what_the_declarations_say() {
     let mut all = records::lines();
     // The only part of a record that changes with a release.
     all.iter_mut().for_each(|line| line["agent"]["version"] = json!("0.1.0"));
@@ -41,8 +41,18 @@ fn the_pictures_are_what_the_declarations_and_the_records_say() {
             std::fs::write(&path, &drawn).unwrap();
         }
         let file = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(file == drawn, "{name} is out of date; run: UPDATE=1 cargo test --test it kibana::sketch");
+        // Numbers may be those of an earlier day; what stands where may not.
+        assert!(
+            frames(&file) == frames(&drawn),
+            "{name} is out of date; run: UPDATE=1 cargo test --test it kibana::sketch"
+        );
     }
+}
+
+/// Panels and their titles.
+fn frames(svg: &str) -> Vec<&str> {
+    let classes = ["class=\"panel\"", "class=\"title\""];
+    svg.lines().filter(|line| classes.iter().any(|class| line.contains(class))).collect()
 }
 
 /// A rectangle in pixels.
