@@ -25,6 +25,8 @@ const PARTS: i64 = 40;
 const COLOURS: [&str; 8] = ["#54b399", "#6092c0", "#d36086", "#9170b8", "#ca8eae", "#d6bf57", "#b9a888", "#e7664c"];
 
 type Lines<'a> = Vec<&'a Value>;
+/// Values by the begin of their part of the time.
+type Series = BTreeMap<i64, f64>;
 
 #[test]
 fn the_pictures_show_what_the_declarations_say() {
@@ -130,10 +132,14 @@ fn shown(metric: &Metric, value: Option<f64>) -> String {
         Compute::Share => format!("{:.1} %", value * 100.0),
         Compute::PerSecond => format!("{value:.2}"),
         Compute::Distinct(_) | Compute::Count => format!("{value}"),
-        _ if field.ends_with("_us") => format!("{:.2} ms", value / 1000.0),
-        _ if value >= 1e6 => format!("{:.1} MB", value / 1e6),
-        _ if value >= 1e3 => format!("{:.1} kB", value / 1e3),
-        _ => format!("{value} B"),
+        Compute::Sum(_) | Compute::Max(_) | Compute::Percentile(..) if field.ends_with("_us") => {
+            format!("{:.2} ms", value / 1000.0)
+        }
+        Compute::Sum(_) | Compute::Max(_) | Compute::Percentile(..) => match value {
+            1e6.. => format!("{:.1} MB", value / 1e6),
+            1e3.. => format!("{:.1} kB", value / 1e3),
+            _ => format!("{value} B"),
+        },
     }
 }
 
@@ -216,8 +222,8 @@ fn ranking(svg: &mut Svg, area: Area, panel: &Panel, of: &Lines<'_>) {
 }
 
 /// Series by name, each the values of the parts of the time.
-fn series(panel: &Panel, of: &Lines<'_>) -> (Vec<i64>, Vec<(String, BTreeMap<i64, f64>)>) {
-    let at = |of: &Lines<'_>, metric: &Metric| -> BTreeMap<i64, f64> {
+fn series(panel: &Panel, of: &Lines<'_>) -> (Vec<i64>, Vec<(String, Series)>) {
+    let at = |of: &Lines<'_>, metric: &Metric| -> Series {
         let parts = divide(&By::Time, of, MILLIS).into_iter();
         let value = |of: &Lines<'_>| {
             Some(
