@@ -56,7 +56,7 @@ pub struct Exchange {
     /// `event.id`: `<connection id>.<offset of the request in its stream, hex>`; an orphan response has its own
     /// offset behind `r`; a late response has its request's id and `.late` behind it.
     pub id: CompactString,
-    /// 1, 2, … within the connection.
+    /// 1, 2, … within the connection, by its request; 0: of an unknown one.
     pub number: u32,
     /// The request, when seen.
     pub request: Option<Request>,
@@ -422,6 +422,8 @@ weirds! {
     BadStartLineSpacing = "bad_start_line_spacing",
     /// White space inside the request-target.
     SpaceInTarget = "space_in_target",
+    /// A request line of two words, the second a version (`GET HTTP/1.1`): told as target and as version.
+    MissingTarget = "missing_target",
     /// Bytes outside printable ASCII in the request-target.
     BinaryTarget = "binary_target",
     /// A version other than 0.9, 1.0 and 1.1.
@@ -442,11 +444,9 @@ weirds! {
     ChunkExtension = "chunk_extension",
     /// Trailers after the last chunk.
     Trailers = "trailers",
-    /// A body where none is allowed (HEAD, 204, 304).
-    UnexpectedBody = "unexpected_body",
     /// The connection closed before the body was whole.
     BodyCutByClose = "body_cut_by_close",
-    /// A response nobody asked for.
+    /// A response that no request can have asked for: nothing was lost, and none was waiting (a 408 on an idle connection).
     UnsolicitedResponse = "unsolicited_response",
     /// A 1xx status code after the final response, or too many of them.
     OddInformational = "odd_informational",
@@ -454,13 +454,13 @@ weirds! {
     GarbageBetweenMessages = "garbage_between_messages",
     /// HTTP/0.9.
     Http09 = "http_0_9",
-    /// Retransmitted bytes differed from the first copy.
+    /// Overlapping segments of the connection differed; the first copy counts.
     OverlapConflict = "overlap_conflict",
     /// An upgrade or tunnel was accepted without being asked for.
     UnexpectedUpgrade = "unexpected_upgrade",
     /// A PROXY protocol header that does not parse.
     BadProxyHeader = "bad_proxy_header",
-    /// A head that the connection's end cut. Such a request makes no record, and is only counted.
+    /// A head that the connection's end cut. Such a request makes a record only if it was answered, and is counted otherwise.
     UnfinishedHead = "unfinished_head",
     /// Header bytes after the limit were not kept.
     HeaderNotKept = "header_not_kept",

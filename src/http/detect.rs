@@ -107,7 +107,7 @@ pub(super) fn classify(bytes: &[u8]) -> Start {
         [b'P', b'R', b'I', b' ', ..] | [b'P', b'R', b'I'] => prefix(bytes, H2_PREFACE, Start::H2),
         [b'\r', b'\n', b'\r', b'\n', 0, ..] => prefix(bytes, PROXY_V2_SIGNATURE, Start::ProxyHeader),
         [b'P', b'R', b'O', b'X', b'Y', ..] => prefix(bytes, PROXY_V1_PREFIX, Start::ProxyHeader),
-        [b'H', ..] if prefix(bytes, b"HTTP/", Start::Response) != Start::Unknown => status_line(bytes),
+        [b'H' | b'h', ..] if is_version_start(bytes) => status_line(bytes),
         [b'I', ..] if bytes.starts_with(b"ICY ") => Start::Response,
         _ => request_line(bytes),
     }
@@ -120,6 +120,11 @@ pub(super) fn classify_proxy(bytes: &[u8]) -> Start {
         Some(b'P') => prefix(bytes, PROXY_V1_PREFIX, Start::ProxyHeader),
         _ => Start::Unknown,
     }
+}
+
+/// `HTTP/` or a beginning of it; there are servers that write it small.
+fn is_version_start(bytes: &[u8]) -> bool {
+    bytes.iter().zip(b"HTTP/").all(|(byte, upper)| byte.to_ascii_uppercase() == *upper)
 }
 
 /// `found` when `bytes` start with `pattern`, `NeedMore` when they are a beginning of it.
@@ -174,14 +179,32 @@ fn line_end(known: bool, line: &[u8]) -> Start {
         Some(at) => (line.get(..at).unwrap_or_default(), line.get(at + 1..).unwrap_or_default()),
         None => (line, &b""[..]),
     };
-    let versioned = last.len() > 5 && last.get(..5).is_some_and(|v| v.eq_ignore_ascii_case(b"HTTP/"));
-    if versioned && !target.is_empty() && !last.eq_ignore_ascii_case(b"HTTP/2.0") || versioned && known {
+    if is_version(last) && (known || !last.eq_ignore_ascii_case(b"HTTP/2.0")) {
         return Start::Request;
     }
-    // HTTP/0.9 (RFC 1945 §4.1) is `GET /path` and nothing else; servers answer such a line of other methods too.
-    let lone = if target.is_empty() { last } else { target };
-    let alone = target.is_empty() || last.is_empty();
-    if known && alone && lone.first() == Some(&b'/') { Start::Request } else { Start::Unknown }
+    let local = target.first() == Some(&b'/');
+    if last.is_empty() {
+        // HTTP/0.9 (RFC 1945 §4.1) is `GET /path` and nothing else; servers answer such a line of other methods too, and
+        // also `GET HTTP/1.1`.
+        return if known && (local || is_version(target)) { Start::Request } else { Start::Unknown };
+    }
+    if known && local && is_foreign_version(last) { Start::Request } else { Start::Unknown }
+}
+
+/// `HTTP/` and something behind it.
+pub(super) fn is_version(word: &[u8]) -> bool {
+    word.len() > 5 && word.get(..5).is_some_and(|v| v.eq_ignore_ascii_case(b"HTTP/"))
+}
+
+/// `JUNK/1.0`, as clients send that are broken or want to see what happens; not the protocols whose requests look like
+/// HTTP's.
+pub(super) fn is_foreign_version(word: &[u8]) -> bool {
+    let Some(slash) = memchr(b'/', word) else { return false };
+    let (name, number) = word.split_at(slash);
+    let relative = [&b"RTSP"[..], b"SIP", b"ICAP", b"MSRP"].iter().any(|other| name.eq_ignore_ascii_case(other));
+    let numbered = number.get(1).is_some_and(u8::is_ascii_digit)
+        && number.iter().skip(1).all(|b| b.is_ascii_digit() || *b == b'.');
+    !relative && numbered && !name.is_empty() && name.iter().all(|b| is_token(*b))
 }
 
 fn is_target_start(rest: &[u8]) -> bool {
@@ -216,6 +239,13 @@ mod tests {
             (b"get /x HTTP/1.1\r\n", Start::Request),
             (b"OPTIONS sip:a@b SIP/2.0\r\n", Start::Unknown),
             (b"OPTIONS rtsp://a/ RTSP/1.0\r\n", Start::Unknown),
+            (b"OPTIONS /a RTSP/1.0\r\n", Start::Unknown),
+            (b"GET / JUNK/1.0\r\n", Start::Request),
+            (b"GET / JUNK\r\n", Start::Unknown),
+            (b"FOO / JUNK/1.0\r\n", Start::Unknown),
+            (b"GET HTTP/1.1\r\n", Start::Request),
+            (b"FOO HTTP/1.1\r\n", Start::Unknown),
+            (b"GET\r\n", Start::Unknown),
             (b"EHLO mail.example\r\n", Start::Unknown),
             (b"USER anonymous\r\n", Start::Unknown),
             (b"SSH-2.0-OpenSSH\r\n", Start::Unknown),
@@ -224,6 +254,9 @@ mod tests {
             (b"HTTP/1.", Start::NeedMore),
             (b"HT", Start::NeedMore),
             (b"HTTP/x", Start::Unknown),
+            (b"http/1.1 200 OK\r\n", Start::Response),
+            (b"head /x HTTP/1.1\r\n", Start::Request),
+            (b"h", Start::NeedMore),
             (b"ICY 200 OK\r\n", Start::Response),
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Start::H2),
             (b"PRI * HT", Start::NeedMore),

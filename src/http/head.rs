@@ -4,9 +4,11 @@
 //! Decides no framing (`framing`) and keeps nothing (`session` copies what the record needs).
 
 use crate::record::{Version, Weird, WeirdSet};
+use crate::redact::Redactor;
 use crate::shape::trace::Carriers;
 
 use super::detect::is_known_method;
+use super::folds::Folds;
 use super::lenient;
 
 /// Header fields parsed without allocating; more than these go the lenient way, up to `MAX_HEADERS`.
@@ -105,8 +107,13 @@ pub(super) enum Kind {
     Response,
 }
 
-/// Parses the head at the start of `bytes`.
-pub(super) fn parse<'a>(kind: Kind, bytes: &'a [u8], each: EachField<'_>) -> Parsed<'a> {
+/// Parses the head at the start of `bytes`; `folds` keeps fields that have to be unfolded.
+pub(super) fn parse<'a>(
+    kind: Kind,
+    bytes: &'a [u8],
+    folds: (&'a mut Folds, &Redactor),
+    each: EachField<'_>,
+) -> Parsed<'a> {
     let mut weird = WeirdSet::default();
     let empty = leading_empty_lines(bytes);
     if empty > 0 {
@@ -122,7 +129,7 @@ pub(super) fn parse<'a>(kind: Kind, bytes: &'a [u8], each: EachField<'_>) -> Par
         Fast::Whole(len, head) => Parsed::Whole(empty + len, head),
         Fast::Partial => Parsed::Partial,
         // `each` was not called yet: a refused head shows no field.
-        Fast::Refused(each) => lenient::parse(kind, text, weird, each).behind(empty),
+        Fast::Refused(each) => lenient::parse(kind, text, folds, weird, each).behind(empty),
     }
 }
 
@@ -353,7 +360,7 @@ mod tests {
     use super::*;
 
     fn head(kind: Kind, text: &[u8]) -> Head<'_> {
-        match parse(kind, text, None) {
+        match parse(kind, text, (Box::leak(Box::default()), &Redactor::off()), None) {
             Parsed::Whole(_, head) => head,
             other @ (Parsed::Partial | Parsed::Invalid) => panic!("{other:?} for {}", String::from_utf8_lossy(text)),
         }
@@ -403,8 +410,11 @@ mod tests {
             (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n", Weird::ObsFold),
             (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nnocolon\r\n\r\n", Weird::BadHeader),
             (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nA: \x01\r\n\r\n", Weird::BadHeaderValue),
+            (Kind::Response, b"http/1.1 200 OK\r\n\r\n", Weird::OddVersion),
             (Kind::Response, b"ICY 200 OK\r\n\r\n", Weird::IcyStatusLine),
             (Kind::Request, b"GET /old\r\n", Weird::Http09),
+            (Kind::Request, b"GET HTTP/1.1\r\nHost: x\r\n\r\n", Weird::MissingTarget),
+            (Kind::Request, b"GET / JUNK/1.0\r\nHost: x\r\n\r\n", Weird::OddVersion),
         ];
         for (kind, text, weird) in table {
             let h = head(*kind, text);

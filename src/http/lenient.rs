@@ -3,12 +3,21 @@
 //! Off the hot path; also reads the beginning of a head whose rest is missing (`salvage`).
 
 use crate::record::{Version, Weird, WeirdSet};
+use crate::redact::Redactor;
 
-use super::detect::{is_known_method, is_token};
+use super::detect::{is_foreign_version, is_known_method, is_token, is_version};
+use super::folds::Folds;
 use super::head::{EachField, Fields, Head, Kind, MAX_HEADERS, Parsed, StartLine, end_of_head};
 
-/// Parses the head at the start of `text`, which has no leading empty lines.
-pub(super) fn parse<'a>(kind: Kind, text: &'a [u8], weird: WeirdSet, each: EachField<'_>) -> Parsed<'a> {
+/// Parses the head at the start of `text`, which has no leading empty lines; `folds` keeps its fields if they have to be
+/// unfolded.
+pub(super) fn parse<'a>(
+    kind: Kind,
+    text: &'a [u8],
+    (folds, redactor): (&'a mut Folds, &Redactor),
+    weird: WeirdSet,
+    each: EachField<'_>,
+) -> Parsed<'a> {
     let Some(line_end) = memchr::memchr(b'\n', text) else { return Parsed::Partial };
     let mut weird = weird;
     let Some(start) = start_line(kind, text.get(..line_end).unwrap_or_default(), &mut weird) else {
@@ -21,14 +30,19 @@ pub(super) fn parse<'a>(kind: Kind, text: &'a [u8], weird: WeirdSet, each: EachF
     match end_of_head(text, 0) {
         Some(end) => {
             let lines = text.get(line_end + 1..end).unwrap_or_default();
-            Parsed::Whole(end, read_fields(start, lines, weird, each))
+            Parsed::Whole(end, read_fields(start, folds.unfold(lines, redactor, &mut weird), weird, each))
         }
         None => Parsed::Partial,
     }
 }
 
 /// What the beginning of a head tells, when its rest will not come: at least the start line must be whole.
-pub(super) fn salvage<'a>(kind: Kind, text: &'a [u8], each: EachField<'_>) -> Option<Head<'a>> {
+pub(super) fn salvage<'a>(
+    kind: Kind,
+    text: &'a [u8],
+    (folds, redactor): (&'a mut Folds, &Redactor),
+    each: EachField<'_>,
+) -> Option<Head<'a>> {
     let lead = text.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
     let text = text.get(lead..)?;
     let line_end = memchr::memchr(b'\n', text)?;
@@ -36,7 +50,7 @@ pub(super) fn salvage<'a>(kind: Kind, text: &'a [u8], each: EachField<'_>) -> Op
     let start = start_line(kind, text.get(..line_end)?, &mut weird)?;
     let rest = text.get(line_end + 1..)?;
     let whole_lines = memchr::memrchr(b'\n', rest).map_or(0, |at| at + 1);
-    Some(read_fields(start, rest.get(..whole_lines)?, weird, each))
+    Some(read_fields(start, folds.unfold(rest.get(..whole_lines)?, redactor, &mut weird), weird, each))
 }
 
 /// The reason phrase of a status line, taken from the bytes.
@@ -62,7 +76,7 @@ fn start_line<'a>(kind: Kind, line: &'a [u8], weird: &mut WeirdSet) -> Option<St
     }
 }
 
-fn is_blank(byte: &u8) -> bool {
+pub(super) fn is_blank(byte: &u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
@@ -84,13 +98,19 @@ fn request_line<'a>(line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLine<'a
         weird.insert(Weird::BadStartLineSpacing);
     }
     let target = target.trim_ascii();
-    let is_version = version.get(..5).is_some_and(|v| v.eq_ignore_ascii_case(b"HTTP/"));
-    if !is_version {
-        // HTTP/0.9 has no version; anything else here is no request line.
-        let simple =
-            is_known_method(method) && version.is_empty() && (target.starts_with(b"/") || target.starts_with(b"HTTP/"));
+    let (known, local) = (is_known_method(method), target.starts_with(b"/"));
+    if version.is_empty() && known && is_version(target) {
+        // Two words: the second is told as both, as it was sent.
+        weird.insert(Weird::MissingTarget);
+        return Some(StartLine::Request { method, target, version: version_of(target, weird) });
+    }
+    if version.is_empty() {
         weird.insert(Weird::Http09);
-        return simple.then_some(StartLine::Request { method, target, version: Version::V09 });
+        return (known && local).then_some(StartLine::Request { method, target, version: Version::V09 });
+    }
+    let foreign = known && local && is_foreign_version(version);
+    if !foreign && !is_version(version) {
+        return None;
     }
     if target.iter().any(is_blank) {
         weird.insert(Weird::SpaceInTarget);
@@ -128,23 +148,15 @@ fn version_of(version: &[u8], weird: &mut WeirdSet) -> Version {
         _ => {
             weird.insert(Weird::OddVersion);
             let number = version.get(5..).unwrap_or_default();
-            if number.starts_with(b"0") || number == b"1.0" { Version::V10 } else { Version::V11 }
+            let low = number.starts_with(b"0") || number == b"1.0" || !is_version(version);
+            if low { Version::V10 } else { Version::V11 }
         }
     }
 }
 
-/// Reads the header lines; a line that begins with white space continues the one before (RFC 9112 §5.2): it gives an
-/// empty value its content, and is otherwise only named.
+/// Reads the header lines, unfolded.
 fn read_fields<'a>(start: StartLine<'a>, lines: &'a [u8], weird: WeirdSet, mut each: EachField<'_>) -> Head<'a> {
     let mut head = Head { start, fields: Fields::default(), weird };
-    let mut open: Option<(&[u8], &'a [u8])> = None;
-    let mut take = |head: &mut Head<'a>, field: Option<(&[u8], &'a [u8])>| {
-        let Some((name, value)) = field else { return };
-        head.field(name, value);
-        if let Some(each) = each.as_mut() {
-            each(name, value);
-        }
-    };
     for (count, line) in lines.split_inclusive(|b| *b == b'\n').enumerate() {
         let Some(line) = line.strip_suffix(b"\n") else { break };
         let bare = !line.ends_with(b"\r");
@@ -161,15 +173,14 @@ fn read_fields<'a>(start: StartLine<'a>, lines: &'a [u8], weird: WeirdSet, mut e
         }
         if line.first().is_some_and(is_blank) {
             head.weird.insert(Weird::ObsFold);
-            if let Some((_, value)) = open.as_mut().filter(|(_, value)| value.is_empty()) {
-                *value = line.trim_ascii();
-            }
             continue;
         }
-        take(&mut head, open.take());
-        open = field_line(line, &mut head.weird);
+        let Some((name, value)) = field_line(line, &mut head.weird) else { continue };
+        head.field(name, value);
+        if let Some(each) = each.as_mut() {
+            each(name, value);
+        }
     }
-    take(&mut head, open);
     head.close();
     head
 }
@@ -200,12 +211,14 @@ mod tests {
 
     #[test]
     fn the_beginning_of_a_head_tells_what_it_can() {
-        let head = salvage(Kind::Request, b"GET /a HTTP/1.1\r\nHost: shop\r\nUser-Ag", None).unwrap();
+        let off = Redactor::off();
+        let [mut one, mut two, mut three] = [(); 3].map(|()| Folds::default());
+        let head = salvage(Kind::Request, b"GET /a HTTP/1.1\r\nHost: shop\r\nUser-Ag", (&mut one, &off), None).unwrap();
         assert_eq!(head.fields.host, Some(&b"shop"[..]));
         assert_eq!(head.fields.user_agent, None);
-        assert!(salvage(Kind::Request, b"GET /a HTTP/1.1", None).is_none());
+        assert!(salvage(Kind::Request, b"GET /a HTTP/1.1", (&mut two, &off), None).is_none());
         let StartLine::Response { status, .. } =
-            salvage(Kind::Response, b"HTTP/1.1 404 Not Found\r\nA", None).unwrap().start
+            salvage(Kind::Response, b"HTTP/1.1 404 Not Found\r\nA", (&mut three, &off), None).unwrap().start
         else {
             panic!()
         };
@@ -214,6 +227,7 @@ mod tests {
 
     #[test]
     fn what_is_no_start_line_is_refused() {
+        let off = Redactor::off();
         for (kind, text) in [
             (Kind::Request, &b"EHLO mail\r\n\r\n"[..]),
             (Kind::Request, b"OPTIONS sip:a@b SIP/2.0\r\n\r\n"),
@@ -221,7 +235,7 @@ mod tests {
             (Kind::Response, b"220 smtp ready\r\n\r\n"),
         ] {
             assert!(
-                matches!(parse(kind, text, WeirdSet::default(), None), Parsed::Invalid),
+                matches!(parse(kind, text, (&mut Folds::default(), &off), WeirdSet::default(), None), Parsed::Invalid),
                 "{}",
                 String::from_utf8_lossy(text)
             );

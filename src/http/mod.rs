@@ -7,6 +7,7 @@
 mod body;
 mod detect;
 mod exchange;
+mod folds;
 mod framing;
 mod head;
 mod lenient;

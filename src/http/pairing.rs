@@ -7,9 +7,12 @@
 //!
 //! A client that keeps one request in advance looks just like that, shifted by one, until the response too many comes.
 //! So what is paired after such a resynchronisation is on *trial*: held back until the connection falls quiet or ends, or
-//! `TRIAL` exchanges agree; a contradiction sends all of them out unpaired, and the connection gets no pair any more.
+//! `TRIAL` exchanges agree; a contradiction sends all of them out unpaired, and the connection gets no pair any more. If
+//! the capture ends first, nothing speaks for them but themselves, and each is labelled.
 //!
 //! Knows offsets and order only, no HTTP.
+
+mod trial;
 
 use std::collections::VecDeque;
 
@@ -37,6 +40,8 @@ pub(super) struct Slot {
     pub expects: bool,
     /// Offset of the request's first byte in its stream.
     pub offset: u64,
+    /// 1, 2, … within the connection.
+    pub number: u32,
     /// How much of the response stream its segment acknowledged.
     pub ack: Option<u64>,
     /// Requests may be missing right before it.
@@ -60,6 +65,12 @@ impl Slot {
     /// Nothing more is awaited.
     fn settled(&self) -> bool {
         self.request_done && self.response_done && !self.provisional
+    }
+
+    /// Whether a response that begins at `offset`, its segment acknowledging `ack`, may answer it: neither side had seen
+    /// the other's message when it sent what came before.
+    fn may_be_answered_by(&self, offset: u64, ack: Option<u64>) -> bool {
+        ack.is_none_or(|ack| ack > self.offset) && self.ack.is_none_or(|had| had <= offset)
     }
 
     /// When its response ended, once it is whole.
@@ -124,8 +135,14 @@ pub(super) struct Pairing {
     judged: bool,
     /// A request was sent before the answer to the one before it had been received.
     pipelined: bool,
-    /// Resynchronised on evidence that the next messages may contradict.
-    trial: bool,
+    /// Resynchronised on evidence that the next messages may contradict; what a pair is called for which they do not come.
+    trial: Option<Trust>,
+    /// What the newest request's segment acknowledged.
+    asked_at: Option<u64>,
+    /// What the newest final response's segment acknowledged.
+    answered_at: Option<u64>,
+    /// At least one whole request was lost behind the newest one, and nothing of the client was seen since.
+    fresh_loss: bool,
 }
 
 impl Pairing {
@@ -179,9 +196,20 @@ impl Pairing {
         self.slots.get_mut(index)
     }
 
+    /// Whether order alone says which request a response answers: nothing was lost.
+    pub(super) fn is_ordered(&self) -> bool {
+        !self.responses_lost && !self.requests_lost && !self.slots.iter().any(|s| s.after_gap && !s.answered)
+    }
+
     /// Whether what is paired now may be contradicted yet.
     pub(super) fn on_trial(&self) -> bool {
-        self.trial
+        self.trial.is_some()
+    }
+
+    /// What should be the next answer is none that can be read: gives the request that it should answer.
+    pub(super) fn garbled(&mut self) -> Option<&mut Slot> {
+        self.slots.iter_mut().filter(|s| !s.answered).for_each(|s| s.doubtful = true);
+        self.slots.iter_mut().find(|s| !s.answered)
     }
 
     /// Whether the next answer is HTTP/0.9's. Its request then claims nothing about its response.
@@ -202,6 +230,11 @@ impl Pairing {
         self.slots.back_mut()
     }
 
+    /// Whether there is a response whose request may still come.
+    pub(super) fn awaits_request(&self) -> bool {
+        self.loose.iter().any(|l| l.waiting)
+    }
+
     /// The newest loose response.
     pub(super) fn newest_loose(&mut self) -> Option<&mut Loose> {
         self.loose.back_mut()
@@ -219,47 +252,13 @@ impl Pairing {
         slot.after_gap = std::mem::take(&mut self.requests_lost);
         // Nothing came back between the two: the second did not wait for the first one's answer.
         self.pipelined |= slot.ack.is_some() && self.slots.back().is_some_and(|last| last.ack == slot.ack);
+        (self.asked_at, self.fresh_loss) = (slot.ack, false);
         if self.slots.len() >= MAX_PENDING {
             self.give_up_front(left);
         }
         self.slots.push_back(slot);
         let number = self.first + self.slots.len() as u64 - 1;
         self.join_loose(number, left)
-    }
-
-    /// On trial: the client must have had the whole response before it asked again.
-    fn confirm_by(&mut self, next: &Slot, left: &mut Vec<Left>) {
-        if !self.trial {
-            return;
-        }
-        let Some(last) = self.slots.iter().rev().find(|s| s.provisional) else { return };
-        let sequential = last.response_done && next.ack.is_none_or(|ack| ack >= last.response_end);
-        if !sequential {
-            self.pipelined = true;
-            self.fail(left);
-            return;
-        }
-        let asked = next.exchange.as_ref().map(|e| e.start());
-        let quiet = asked.is_some_and(|at| last.ended().is_some_and(|end| at.since(end) >= QUIET));
-        if quiet || self.slots.iter().filter(|s| s.provisional).count() >= TRIAL {
-            self.pass(left);
-        }
-    }
-
-    /// Nothing contradicts the pairs on trial: they stand. A response behind them that found no request does.
-    fn pass(&mut self, left: &mut Vec<Left>) {
-        // Only a client that does not pipeline gets on trial: it was found out since.
-        if self.pipelined || self.loose.iter().any(|l| self.contradicts(l)) {
-            self.fail(left);
-            return;
-        }
-        self.trial = false;
-        self.slots.iter_mut().for_each(|s| s.provisional = false);
-    }
-
-    /// A response behind a pair on trial that found no request.
-    fn contradicts(&self, loose: &Loose) -> bool {
-        self.slots.iter().any(|s| s.provisional && s.response_done && loose.offset >= s.response_end)
     }
 
     /// The oldest request makes room; what answers it later cannot be told from what answers the next.
@@ -283,7 +282,7 @@ impl Pairing {
         self.loose.iter_mut().take(found).for_each(|l| l.waiting = false);
         let slot = self.slots.back_mut()?;
         slot.answered = true;
-        slot.provisional = self.trial;
+        slot.provisional = self.trial.is_some();
         slot.response_done = loose.done;
         slot.response_end = loose.end;
         slot.trust = slot.trust.max(loose.trust);
@@ -303,7 +302,7 @@ impl Pairing {
         if self.slots.iter().filter(|s| !s.answered).count() != 1 || loose.ack.is_some_and(|ack| ack <= slot.offset) {
             return None;
         }
-        if self.trial && slot.ack.is_some_and(|ack| ack != loose.offset) {
+        if self.trial.is_some() && slot.ack.is_some_and(|ack| ack != loose.offset) {
             self.fail(left);
             return None;
         }
@@ -331,16 +330,21 @@ impl Pairing {
     /// The slot of the response that begins at `offset`, or `None` for a loose one.
     pub(super) fn response(&mut self, offset: u64, ack: Option<u64>, left: &mut Vec<Left>) -> Option<u64> {
         self.judged = true;
+        // The second one's request had come before the first one was sent.
+        self.pipelined |= ack.is_some() && self.answered_at == ack;
+        self.answered_at = ack;
         let next = self.slots.iter().position(|s| !s.answered);
         let sure = next.filter(|at| !self.responses_lost && self.slots.get(*at).is_some_and(|s| !s.after_gap));
+        let possible = |s: &Slot| s.may_be_answered_by(offset, ack);
         let index = match sure {
-            Some(at) if self.trial => {
-                self.slots.get(at).is_none_or(|s| s.ack.is_none_or(|a| a == offset)).then_some(at)
+            Some(at) if self.trial.is_some() => {
+                self.slots.get(at).is_some_and(|s| possible(s) && s.ack.is_none_or(|a| a == offset)).then_some(at)
             }
-            Some(at) => Some(at),
+            Some(at) => self.slots.get(at).is_some_and(possible).then_some(at),
             None => self.by_acknowledgement(offset, ack, left),
         };
         let Some(index) = index else {
+            self.slots.iter_mut().filter(|s| !s.answered && possible(s)).for_each(|s| s.doubtful = true);
             // A lost request would explain it, and so would a pair shifted by one: both go, the client is not blamed.
             let explained = self.requests_lost || self.slots.iter().any(|s| s.after_gap && !s.answered);
             let pipelined = self.pipelined;
@@ -350,7 +354,7 @@ impl Pairing {
         };
         let slot = self.slots.get_mut(index)?;
         slot.answered = true;
-        slot.provisional = self.trial;
+        slot.provisional = self.trial.is_some();
         self.unmatched = 0;
         Some(self.first + index as u64)
     }
@@ -368,38 +372,6 @@ impl Pairing {
         }
         self.resynchronise(index, left);
         Some(0)
-    }
-
-    /// The slot at `index` is the next to be answered: what is before it will not be. What follows is on trial.
-    fn resynchronise(&mut self, index: usize, left: &mut Vec<Left>) {
-        for slot in self.slots.drain(..index) {
-            self.first += 1;
-            left.push(if slot.answered && slot.response_done { Left::Paired(slot) } else { Left::Unpaired(slot) });
-        }
-        (self.responses_lost, self.owed, self.unmatched) = (false, false, 0);
-        self.trial = true;
-        let label = if self.joined_late { Trust::Midstream } else { Trust::Gap };
-        self.joined_late = false;
-        if let Some(slot) = self.slots.front_mut() {
-            (slot.doubtful, slot.after_gap) = (false, false);
-            slot.trust = slot.trust.max(label);
-        }
-    }
-
-    /// A response too many, a request too early, a body that is none: the pairs on trial were wrong.
-    pub(super) fn fail(&mut self, left: &mut Vec<Left>) {
-        if !self.trial {
-            return;
-        }
-        self.trial = false;
-        self.pipelined = true;
-        self.responses_lost = true;
-        let last = self.slots.iter().rposition(|s| s.provisional).map_or(0, |at| at + 1);
-        for mut slot in self.slots.drain(..last) {
-            self.first += 1;
-            left.extend(split(&mut slot).map(Left::Orphan));
-            left.push(Left::Unpaired(slot));
-        }
     }
 
     /// Keeps a response that has no slot. `waiting` says whether its request may still come.
@@ -428,19 +400,18 @@ impl Pairing {
     /// A 1xx response from `begin` to `end`: the final one begins behind it, not where the request's segment says. Gives
     /// the request it belongs to, by the same evidence as the final one would.
     pub(super) fn informational(&mut self, begin: u64, end: u64) -> Option<&mut Slot> {
-        let ordered = !self.responses_lost && !self.trial;
+        let ordered = !self.responses_lost && self.trial.is_none();
         let slot =
             self.slots.iter_mut().find(|s| !s.answered && ((ordered && !s.after_gap) || s.ack == Some(begin)))?;
         slot.ack = slot.ack.map(|ack| ack.max(end));
         Some(slot)
     }
 
-    /// Segments were never seen: what is on trial loses its evidence. (Cut segments were seen; they hide at most what
-    /// began inside them.)
-    pub(super) fn segments_lost(&mut self, left: &mut Vec<Left>) {
-        let pipelined = self.pipelined;
-        self.fail(left);
-        self.pipelined = pipelined;
+    /// The client sent something that acknowledges `ack`. Behind a lost request: did that one wait for its turn?
+    pub(super) fn client_sent(&mut self, ack: Option<u64>) {
+        if std::mem::take(&mut self.fresh_loss) {
+            self.pipelined |= ack.is_some() && ack == self.asked_at;
+        }
     }
 
     /// Requests may be missing up to `end`: only those already queued are still answered in order. `whole`: it began
@@ -448,6 +419,7 @@ impl Pairing {
     pub(super) fn requests_lost(&mut self, end: u64, whole: bool) {
         (self.requests_lost, self.judged) = (true, true);
         self.owed |= whole && !self.responses_lost;
+        self.fresh_loss |= whole;
         self.loose.iter_mut().for_each(|l| l.waiting &= l.ack.is_some_and(|ack| ack > end));
     }
 
@@ -485,18 +457,6 @@ impl Pairing {
         None
     }
 
-    /// Ends a trial when the last response ended `QUIET` ago, or nothing will come any more (`None`).
-    pub(super) fn confirm(&mut self, now: Option<Timestamp>, left: &mut Vec<Left>) {
-        if !self.trial {
-            return;
-        }
-        let last = self.slots.iter().rev().find(|s| s.provisional);
-        let quiet = |now: Timestamp| last.is_none_or(|s| s.ended().is_some_and(|end| now.since(end) >= QUIET));
-        if now.is_none_or(quiet) {
-            self.pass(left);
-        }
-    }
-
     /// No request will come any more for the responses that began `QUIET` ago.
     pub(super) fn stop_waiting(&mut self, now: Timestamp) {
         for loose in &mut self.loose {
@@ -509,27 +469,4 @@ impl Pairing {
         self.first += self.slots.len() as u64;
         (std::mem::take(&mut self.slots), std::mem::take(&mut self.loose))
     }
-}
-
-/// Takes the response out of a wrong pair; each half keeps what is its own. Of a late answer, whose request was reported
-/// before, nothing else is left.
-fn split(slot: &mut Slot) -> Option<Loose> {
-    let pair = slot.exchange.as_mut()?;
-    let response = pair.response.take()?;
-    let end = slot.response_end;
-    let offset = slot.ack.unwrap_or(end);
-    let mut exchange = pair.clone();
-    exchange.id = super::orphan_id(&exchange.connection.id, offset);
-    (exchange.request, exchange.response) = (None, Some(response));
-    (exchange.client_ip, exchange.connect_ns, exchange.late) = (None, None, false);
-    pair.informational.clear();
-    if pair.late {
-        slot.exchange = None;
-    }
-    slot.answered = false;
-    let mut missing = Missing::default();
-    if !slot.response_done {
-        missing.insert(Missing::RESPONSE_BODY);
-    }
-    Some(Loose { exchange, offset, ack: None, done: true, end, waiting: false, trust: Trust::Unpaired, missing })
 }

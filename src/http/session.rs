@@ -14,6 +14,7 @@ use crate::tcp::{Analyzer, CloseReason, Conn, StreamEvent};
 
 use super::body::Body;
 use super::detect::{Start, classify, classify_proxy};
+use super::folds::Folds;
 use super::head::{self, Head, Kind, Parsed, StartLine};
 use super::pairing::{Pairing, Target};
 use super::proxy_protocol::{self, ProxyHeader};
@@ -37,6 +38,8 @@ pub struct Session {
     pub(super) exchanges: u32,
     /// Oddities between messages, for the next one.
     pub(super) stray: WeirdSet,
+    /// Overlapping segments that differed were named.
+    conflict_named: bool,
 }
 
 impl Analyzer for Session {
@@ -52,6 +55,7 @@ impl Analyzer for Session {
             proxied: None,
             exchanges: 0,
             stray: Default::default(),
+            conflict_named: false,
         }
     }
 
@@ -60,6 +64,7 @@ impl Analyzer for Session {
             self.pairing.joined_in_time();
         }
         self.within_room(cx, |it, cx| {
+            it.name_conflict(conn, from, cx);
             match event {
                 StreamEvent::Data { at, offset, ack, bytes } => {
                     cx.ledger.bytes += bytes.len() as u64;
@@ -77,7 +82,7 @@ impl Analyzer for Session {
             return;
         }
         self.within_room(cx, |it, cx| {
-            it.pairing.confirm(Some(now), &mut cx.left);
+            it.pairing.confirm(now, &mut cx.left);
             it.emit_left(cx);
             it.pairing.stop_waiting(now);
             it.time_out(now, cx);
@@ -110,7 +115,23 @@ impl Session {
         self.client.map(|client| if client == from { Kind::Request } else { Kind::Response })
     }
 
+    /// Once for each connection: on the exchange under way, else on the next one.
+    fn name_conflict(&mut self, conn: &Conn, from: Direction, cx: &mut Context) {
+        if !conn.overlap_conflict || std::mem::replace(&mut self.conflict_named, true) {
+            return;
+        }
+        let mut weird = WeirdSet::default();
+        weird.insert(Weird::OverlapConflict);
+        match self.kind(from).filter(|_| matches!(self.reader(from).state, State::Body(_))) {
+            Some(kind) => self.note(kind, weird, cx),
+            None => self.stray.merge(weird),
+        }
+    }
+
     fn on_data(&mut self, conn: &Conn, from: Direction, mut chunk: Chunk<'_>, cx: &mut Context) {
+        if self.client == Some(from) {
+            self.pairing.client_sent(chunk.ack);
+        }
         let mut idle_steps = 0;
         while !chunk.bytes.is_empty() {
             let used = self.step(conn, from, &chunk, cx);
@@ -185,9 +206,14 @@ impl Session {
         message: Message,
         cx: &mut Context,
     ) -> Outcome {
-        let mut headers = Vec::new();
+        let (mut headers, mut folds) = (Vec::new(), Folds::default());
         let mut keep = super::head_fields(&cx.config.headers, &cx.redactor, &mut headers);
-        let parsed = head::parse(kind, bytes, keep.as_mut().map(|k| k as &mut dyn FnMut(&[u8], &[u8])));
+        let parsed = head::parse(
+            kind,
+            bytes,
+            (&mut folds, &cx.redactor),
+            keep.as_mut().map(|k| k as &mut dyn FnMut(&[u8], &[u8])),
+        );
         drop(keep);
         match parsed {
             Parsed::Whole(len, head) => {
@@ -284,12 +310,26 @@ impl Session {
             self.reader(from).state = State::Opaque(NotHttp::Unknown);
             return 0;
         }
-        self.stray.insert(Weird::GarbageBetweenMessages);
+        self.name_garbage(from, cx);
         self.contradict(cx);
         self.reader(from).state = State::Resync { lost: false };
         // At least one byte, or it would be tried again at the same place.
         cx.ledger.resync += 1;
         1
+    }
+
+    /// On the request that it is the answer to, if one waits: that one was not left without. Else on the next message.
+    fn name_garbage(&mut self, from: Direction, cx: &mut Context) {
+        let answers = self.kind(from) == Some(Kind::Response);
+        let record = if answers { self.pairing.garbled().and_then(|slot| slot.exchange.as_mut()) } else { None };
+        let Some(record) = record else {
+            self.stray.insert(Weird::GarbageBetweenMessages);
+            return;
+        };
+        if !record.weird.contains(Weird::GarbageBetweenMessages) {
+            record.weird.insert(Weird::GarbageBetweenMessages);
+            cx.ledger.weird.add(Weird::GarbageBetweenMessages as usize, 1);
+        }
     }
 
     /// More bytes of a head that did not come in one piece.
@@ -384,12 +424,10 @@ impl Session {
             self.note(kind, weird, cx);
         }
         let end = chunk.offset + step.consumed as u64;
-        if step.done || step.broken {
+        if step.broken {
+            self.framing_lost(from, kind, end, cx);
+        } else if step.done {
             self.finish(from, kind, end, cx);
-        }
-        if step.broken && matches!(self.reader(from).state, State::Start) {
-            // What follows may be body as well as message: only the start of a segment is believed.
-            self.reader(from).state = State::Resync { lost: true };
         }
         step.consumed
     }
@@ -423,9 +461,9 @@ impl Session {
     /// Where in `bytes`, behind a line end, a message begins.
     fn next_message(&self, from: Direction, bytes: &[u8]) -> Option<usize> {
         if self.kind(from) == Some(Kind::Response)
-            && let Some(at) = memchr::memmem::find(bytes, b"HTTP/1.")
+            && let Some(at) = memchr::memmem::find(bytes, VERSION).or_else(|| beginning_at_the_end(bytes))
         {
-            return Some(at).filter(|at| *at > 0);
+            return Some(at);
         }
         let starts = memchr::memchr_iter(b'\n', bytes).map(|lf| lf + 1);
         starts
@@ -469,11 +507,25 @@ impl Session {
         }
     }
 
+    /// Whether all that came `from` there, if anything did, was understood.
+    pub(super) fn speaks_http(&mut self, from: Direction) -> bool {
+        matches!(self.reader(from).state, State::Start | State::Body(_))
+    }
+
     /// How far the messages of this stream are known: a head under way is not.
     pub(super) fn parsed_to(&mut self, from: Direction) -> u64 {
         let reader = self.reader(from);
         if matches!(reader.state, State::Head) { reader.begun.offset } else { reader.parsed_to }
     }
+}
+
+/// What a response begins with.
+const VERSION: &[u8] = b"HTTP/1.";
+
+/// Where at the end of `bytes` there is the beginning of a version, the rest of which may come with the next segment.
+fn beginning_at_the_end(bytes: &[u8]) -> Option<usize> {
+    let mut tails = (1..VERSION.len()).rev().filter_map(|len| bytes.len().checked_sub(len));
+    tails.find(|at| bytes.get(*at..).is_some_and(|tail| VERSION.starts_with(tail)))
 }
 
 /// Most empty lines before a message that are kept as part of its head, bytes: whoever sends more gains nothing by it.

@@ -56,6 +56,7 @@ impl Session {
             },
             expects: head.fields.expect_continue,
             offset: begun.offset,
+            number: self.exchanges,
             ack: begun.ack,
             after_gap: false,
             request_done: body.is_none(),
@@ -160,13 +161,12 @@ impl Session {
     fn answer(&mut self, number: u64, response: Response) -> Asked {
         self.target = Some(Target::Slot(number));
         let connection = self.shared.clone();
-        let exchanges = self.exchanges;
         let Some(slot) = self.pairing.slot(number) else { return Asked::default() };
         if slot.exchange.is_none()
             && let Some(connection) = connection
         {
             let id = compact_str::format_compact!("{}.late", exchange_id(&connection.id, slot.offset));
-            let mut late = exchange::empty(connection, id, exchanges);
+            let mut late = exchange::empty(connection, id, slot.number);
             late.late = true;
             slot.exchange = Some(late);
         }
@@ -190,9 +190,10 @@ impl Session {
         let seen = self.parsed_to(from.flip());
         let connection = self.shared.get_or_insert_with(|| exchange::connection(conn, from.flip(), &cx.config)).clone();
         let id = orphan_id(&connection.id, offset);
-        let mut record = exchange::empty(connection, id, self.exchanges + 1);
+        let mut record = exchange::empty(connection, id, 0);
         record.response = Some(response);
         let waiting = ack.is_some_and(|ack| ack > seen);
+        let unsolicited = !waiting && self.pairing.is_ordered() && self.speaks_http(from.flip());
         let loose = Loose {
             exchange: record,
             offset,
@@ -206,6 +207,9 @@ impl Session {
         self.pairing.keep_loose(loose, &mut cx.left);
         self.target = Some(Target::Loose);
         self.emit_left(cx);
+        if unsolicited {
+            self.note(Kind::Response, set(Weird::UnsolicitedResponse), cx);
+        }
         Asked::default()
     }
 
@@ -348,7 +352,8 @@ impl Session {
 
     /// The connection is over: everything goes out.
     pub(super) fn drain(&mut self, at: Timestamp, reason: CloseReason, cx: &mut Context) {
-        self.pairing.confirm(None, &mut cx.left);
+        let over = matches!(reason, CloseReason::Closed | CloseReason::Reused | CloseReason::Idle);
+        self.pairing.judge(over, at, &mut cx.left);
         self.emit_left(cx);
         self.flush(cx);
         self.no_more_responses(at, reason, cx);

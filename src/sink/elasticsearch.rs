@@ -23,7 +23,7 @@ use std::ops::Range;
 use elasticsearch::http::Method;
 
 pub use self::answer::outcomes;
-pub(crate) use self::client::{Client, Request};
+pub(crate) use self::client::{Client, Reply, Request};
 pub use self::index::IndexName;
 pub use self::options::{Auth, Options, cloud, nodes};
 pub use self::server::{ApiVersion, Flavour, Server};
@@ -107,6 +107,7 @@ impl Elasticsearch {
             query: &query,
             body: Some(if self.options.compress { bulk::gzip(&bytes) } else { bytes }.into()),
             gzipped: self.options.compress,
+            headers: &[],
             most: answer::most_bytes(part.records()),
         };
         let reply = self.client.send(&request).await.map_err(SinkError::Transient)?;

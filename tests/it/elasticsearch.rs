@@ -23,7 +23,7 @@ use podtap::tcp::CloseReason;
 use crate::servers::Search;
 
 /// How a test talks to `server` about `index`.
-fn options(server: &Search, index: &str) -> Options {
+pub(crate) fn options(server: &Search, index: &str) -> Options {
     options_to(&server.url(), server.password(), index)
 }
 
@@ -43,20 +43,20 @@ pub(crate) fn set_up(options: &Options, setup: &SetupOptions) -> (Vec<Done>, Str
 }
 
 /// On a runtime of its own, as a sink's thread does.
-fn wait<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-fn deliver(sink: &mut Elasticsearch, batch: &Batch) -> Result<Delivery, SinkError> {
+pub(crate) fn deliver(sink: &mut Elasticsearch, batch: &Batch) -> Result<Delivery, SinkError> {
     wait(sink.deliver(batch))
 }
 
-fn sink(options: Options) -> Elasticsearch {
+pub(crate) fn sink(options: Options) -> Elasticsearch {
     Elasticsearch::new(options).unwrap()
 }
 
 /// Lines as records, under these ids.
-fn batch<'a>(records: impl IntoIterator<Item = (&'a str, String)>) -> Batch {
+pub(crate) fn batch<'a>(records: impl IntoIterator<Item = (&'a str, String)>) -> Batch {
     let mut block = Block::default();
     for (id, line) in records {
         block.push(|out| {

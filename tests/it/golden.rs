@@ -2,7 +2,7 @@
 //!
 //! `UPDATE=1 cargo test --test it golden` writes them anew; then read what changed.
 
-mod scenarios;
+pub(crate) mod scenarios;
 
 use std::path::PathBuf;
 

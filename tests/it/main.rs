@@ -10,6 +10,7 @@
 mod allocations;
 mod binary;
 mod canary;
+mod chart;
 mod clock;
 mod community_id;
 mod compliance;
@@ -22,6 +23,9 @@ mod feed;
 mod fluentd;
 mod fuzz_corpus;
 mod golden;
+mod grafana;
+#[cfg(feature = "es")]
+mod kibana;
 mod limits;
 mod live;
 mod logstash;
@@ -29,6 +33,7 @@ mod metamorphic;
 mod namespace;
 mod privilege;
 mod readme;
+mod redirected;
 mod replay_cli;
 mod restarts;
 mod servers;

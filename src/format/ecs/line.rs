@@ -356,7 +356,7 @@ impl Line<'_> {
 
     fn connection(&mut self, connection: &ConnectionPart<'_>) {
         self.word("\"connection\":{\"id\":\"", Some(connection.id));
-        self.number(key!("exchange"), Some(connection.exchange.into()));
+        self.number(key!("exchange"), connection.exchange.map(u64::from));
         self.flag(key!("reused"), connection.reused);
         self.close("},");
     }

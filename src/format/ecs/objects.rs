@@ -257,7 +257,8 @@ pub(super) struct Timing {
 #[derive(Serialize)]
 pub(super) struct ConnectionPart<'a> {
     pub(super) id: &'a str,
-    pub(super) exchange: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) exchange: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reused: Option<bool>,
 }

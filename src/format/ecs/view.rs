@@ -207,7 +207,7 @@ impl<'a> ConnectionPart<'a> {
             (0 | 1, Some(_)) => Some(false),
             _ => Some(true),
         };
-        Self { id: &exchange.connection.id, exchange: exchange.number, reused }
+        Self { id: &exchange.connection.id, exchange: (exchange.number > 0).then_some(exchange.number), reused }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::super::body::Body;
 use super::super::detect::classify;
+use super::super::folds::Folds;
 use super::super::head::Kind;
 use super::super::reader::State;
 use super::super::{Context, head_fields, lenient};
@@ -68,18 +69,35 @@ impl Session {
         self.emit_left(cx);
     }
 
+    /// Where the body under way ends cannot be told any more; what is known of it ends at `end`. What follows may be body
+    /// as well as messages: only the start of a segment is believed, and order proves nothing.
+    pub(super) fn framing_lost(&mut self, from: Direction, kind: Kind, end: u64, cx: &mut Context) {
+        let missing = if kind == Kind::Request { Missing::REQUEST_BODY } else { Missing::RESPONSE_BODY };
+        self.doubt(kind, Trust::Truncated, missing);
+        self.finish(from, kind, end, cx);
+        self.reader(from).state = State::Resync { lost: true };
+        match kind {
+            Kind::Response => self.pairing.responses_lost(end, &mut cx.left),
+            Kind::Request => self.pairing.requests_lost(end, false),
+        }
+        self.emit_left(cx);
+    }
+
     /// The rest of a head will not come, or is too long: takes what its beginning tells.
     pub(super) fn cut_head(&mut self, conn: &Conn, from: Direction, buffer: &[u8], why: Weird, cx: &mut Context) {
         let start = classify(buffer.trim_ascii_start());
         let (begun, newest) = (self.reader(from).begun, self.reader(from).newest);
-        let mut headers = Vec::new();
+        let (mut headers, mut folds) = (Vec::new(), Folds::default());
         let mut keep = head_fields(&cx.config.headers, &cx.redactor, &mut headers);
         let each = keep.as_mut().map(|k| k as &mut dyn FnMut(&[u8], &[u8]));
-        let head = self.message_kind(from, start).and_then(|kind| Some((kind, lenient::salvage(kind, buffer, each)?)));
+        let head = self
+            .message_kind(from, start)
+            .and_then(|kind| Some((kind, lenient::salvage(kind, buffer, (&mut folds, &cx.redactor), each)?)));
         drop(keep);
         self.reader(from).state = State::Resync { lost: true };
         let Some((kind, mut head)) = head else {
             cx.ledger.resync += buffer.len() as u64;
+            cx.ledger.weird.add(why as usize, u64::from(why == Weird::UnfinishedHead));
             return;
         };
         if why != Weird::HeaderNotKept {
@@ -112,7 +130,7 @@ impl Session {
     pub(super) fn close_reader(&mut self, conn: &Conn, from: Direction, reason: CloseReason, cx: &mut Context) {
         let cut_by_us = !matches!(reason, CloseReason::Closed | CloseReason::Reset | CloseReason::Reused);
         let end = self.reader(from).parsed_to;
-        let tells = cut_by_us || self.kind(from) == Some(Kind::Response);
+        let tells = cut_by_us || self.kind(from) == Some(Kind::Response) || self.pairing.awaits_request();
         match &self.reader(from).state {
             State::Head if tells => {
                 let buffer = std::mem::take(&mut self.reader(from).buffer);
@@ -121,7 +139,8 @@ impl Session {
                 self.cut_head(conn, from, &buffer, why, cx);
             }
             State::Head => {
-                // Its client ended it: no server ever had this request: it is named and counted, but no exchange.
+                // Its client ended it, and got no answer: no server ever had this request. It is named and counted, but no
+                // exchange.
                 let buffer = std::mem::take(&mut self.reader(from).buffer);
                 cx.ledger.waiting -= buffer.len() as u64;
                 cx.ledger.resync += buffer.len() as u64;

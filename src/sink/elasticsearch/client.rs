@@ -53,17 +53,36 @@ pub(crate) struct Request<'a> {
     pub(crate) query: &'a [(&'a str, &'a str)],
     pub(crate) body: Option<Bytes>,
     pub(crate) gzipped: bool,
+    /// Besides those that every request has; in lower case.
+    pub(crate) headers: &'a [(&'static str, &'a str)],
     /// Largest answer.
     pub(crate) most: usize,
 }
 
 impl<'a> Request<'a> {
     pub(crate) fn get(path: &'a str, query: &'a [(&'a str, &'a str)]) -> Self {
-        Self { method: Method::Get, path, query, body: None, gzipped: false, most: MOST_ANSWER }
+        Self { method: Method::Get, path, query, body: None, gzipped: false, headers: &[], most: MOST_ANSWER }
+    }
+
+    pub(crate) fn post(
+        path: &'a str,
+        query: &'a [(&'a str, &'a str)],
+        headers: &'a [(&'static str, &'a str)],
+        body: Vec<u8>,
+    ) -> Self {
+        Self { method: Method::Post, headers, body: Some(body.into()), ..Self::get(path, query) }
     }
 
     pub(crate) fn put(path: &'a str, query: &'a [(&'a str, &'a str)], body: Vec<u8>) -> Self {
-        Self { method: Method::Put, path, query, body: Some(body.into()), gzipped: false, most: MOST_ANSWER }
+        Self {
+            method: Method::Put,
+            path,
+            query,
+            body: Some(body.into()),
+            gzipped: false,
+            headers: &[],
+            most: MOST_ANSWER,
+        }
     }
 }
 
@@ -122,6 +141,9 @@ impl Client {
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("podtap/", env!("CARGO_PKG_VERSION"))));
         if request.gzipped {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        for (name, text) in request.headers {
+            headers.insert(HeaderName::from_static(name), value(text)?);
         }
         let Request { method, path, query, body, most, .. } = request;
         let answer = self.transport.send(*method, path, headers, Some(query), body.clone(), None);

@@ -1,0 +1,1 @@
+//! `inject` and `uninject` on whole texts.
