@@ -12,6 +12,7 @@ mod lens;
 mod lines;
 mod records;
 mod same;
+mod sketch;
 
 use podtap::setup::SetupOptions;
 use podtap::setup::kibana::{CONTROLS, DASHBOARDS, SEARCHES};

@@ -21,6 +21,7 @@ mod elasticsearch;
 mod fluentd;
 mod fuzz_corpus;
 mod golden;
+mod grafana;
 mod kibana;
 mod limits;
 mod live;

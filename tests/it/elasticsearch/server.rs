@@ -24,7 +24,10 @@ impl Kind {
 
     /// A directory that is there when the server was fetched before.
     fn cached(self) -> bool {
+        // As scripts/servers/common.sh has it.
+        let root = std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
         let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+        let home = if root { Some("/var/cache".into()) } else { home };
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home).unwrap_or_default();
         let version = match self {
             Self::Elasticsearch => "elasticsearch-8.7.1",
