@@ -22,6 +22,7 @@ mod fluentd;
 mod fuzz_corpus;
 mod golden;
 mod kibana;
+mod inject;
 mod limits;
 mod live;
 mod logstash;
