@@ -23,9 +23,11 @@ pub(super) fn insert(text: &str, workload: &Workload<'_, '_>, sidecar: &Sidecar)
     let pen = Pen::new(text, workload)?;
     let container = std::slice::from_ref(&sidecar.container);
     let (list, place) = if sidecar.classic { ("containers", Place::Last) } else { ("initContainers", Place::First) };
-    let mut edits = pen.add_to(list, container, place)?;
-    edits.extend(pen.add_to("volumes", &sidecar.volumes, Place::First)?);
-    Ok(edits)
+    let mut edits = [(list, container, place), ("volumes", &*sidecar.volumes, Place::First)];
+    // What goes into a list that is there comes before a new key, should both have the same place.
+    edits.sort_by_key(|(key, ..)| !pen.spec.entries().iter().any(|entry| entry.is(key)));
+    let edits = edits.into_iter().map(|(key, items, place)| pen.add_to(key, items, place));
+    Ok(edits.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 /// Writes into the spec of one pod, in its own style.

@@ -91,7 +91,7 @@ pub fn inject(text: &str, options: &Options) -> Result<Report, Malformed> {
         Plan::Add(Addition { sidecar, notes, .. }) => {
             let (outcome, wish) = match own_place(&workload.spec) {
                 None => (Outcome::Injected, Wish::Have(sidecar)),
-                Some(_) if is_as_wished(&workload.spec, &sidecar) => (Outcome::Unchanged, Wish::Leave),
+                Some(_) if patch::has(&workload.spec, &sidecar) => (Outcome::Unchanged, Wish::Leave),
                 Some(_) => (Outcome::Updated, Wish::Have(sidecar)),
             };
             (outcome, notes, wish)
@@ -105,11 +105,6 @@ pub fn uninject(text: &str) -> Result<Report, Malformed> {
         None => (Outcome::Unchanged, Vec::new(), Wish::Leave),
         Some(_) => (Outcome::Removed, Vec::new(), Wish::Lose),
     })
-}
-
-/// Whether the pod has this very sidecar, where it would be put.
-fn is_as_wished(spec: &Value, sidecar: &Sidecar) -> bool {
-    patch::with(&patch::without(spec), sidecar) == *spec
 }
 
 fn carry_out(

@@ -41,11 +41,21 @@ pub(super) fn without(spec: &Value) -> Value {
             items.retain(|item| if list == "volumes" { !is_own_volume(item) } else { !is_own_container(item) });
         }
     }
+    without_empty(spec)
+}
+
+/// The spec without lists that are empty.
+fn without_empty(mut spec: Value) -> Value {
     if let Some(spec) = spec.as_object_mut() {
         let empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
         spec.retain(|key, value| !(OPTIONAL.contains(&key.as_str()) && empty(value)));
     }
     spec
+}
+
+/// Whether the pod has this very sidecar, where it would be put.
+pub(super) fn has(spec: &Value, sidecar: &Sidecar) -> bool {
+    with(&without(spec), sidecar) == without_empty(spec.clone())
 }
 
 /// The same as `with`, as a JSON Patch of the pod.

@@ -26,6 +26,7 @@ mod golden;
 mod grafana;
 #[cfg(feature = "es")]
 mod kibana;
+mod inject;
 mod limits;
 mod live;
 mod logstash;
