@@ -47,15 +47,15 @@ fn a_body_too_large_is_halved_and_an_overloaded_server_is_waited_for() {
         set_up(&options, &SetupOptions::default());
         let ids: Vec<String> = (0..26).map(|n| n.to_string()).collect();
         let of = |ids: &[String]| {
-            let text = "x".repeat(50_000);
+            let text = "x".repeat(500_000);
             batch(ids.iter().map(|id| (id.as_str(), line(&text))).collect::<Vec<_>>())
         };
-        // 1.3 MB: too large for one request, and there is room for half of it.
+        // 13 MB: too large for one request, and there is room for half of it.
         let mut sink = sink(options.clone());
         assert_eq!(deliver(&mut sink, &of(&ids)), Ok(Delivery::default()), "{kind:?}");
         assert_eq!(server.count("large"), 26, "{kind:?}");
-        // 900 kB: not too large, but more than the server has room for.
-        let more: Vec<String> = (100..118).map(|n| n.to_string()).collect();
+        // 10 MB: not too large, but more than the server has room for.
+        let more: Vec<String> = (100..120).map(|n| n.to_string()).collect();
         let why = transient(deliver(&mut super::sink(options), &of(&more)));
         assert!(why.starts_with("429 "), "{kind:?}: {why}");
         assert_eq!(server.count("large"), 26, "{kind:?}");

@@ -61,8 +61,8 @@ pub(crate) struct Search {
 /// Of the server that tests share; OpenSearch has no users here.
 pub(crate) const PASSWORD: &str = "right-password";
 
-/// Of the server that tests share: bodies of more than 1 MB are too large, and of more than 700 kB too many.
-const NARROW: [&str; 2] = ["http.max_content_length=1mb", "indexing_pressure.memory.limit=700kb"];
+/// Of the server that tests share: a body of more than 12 MB is too large, and there is room for 9 MB at once.
+const NARROW: [&str; 2] = ["http.max_content_length=12mb", "indexing_pressure.memory.limit=9mb"];
 
 impl Search {
     /// The one that tests share; each has an index of its own. None, said on standard error, where none can be had.
