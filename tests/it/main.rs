@@ -33,3 +33,4 @@ mod readme;
 mod replay_cli;
 mod spool;
 mod tidy;
+mod webhook;
