@@ -30,8 +30,12 @@ RUN mkdir -p /out/etc \
     && echo 'podtap:x:65532:65532:podtap:/:/nonexistent' >/out/etc/passwd \
     && echo 'podtap:x:65532:' >/out/etc/group \
     && echo 'hosts: files dns' >/out/etc/nsswitch.conf
+ARG VERSION=0.0.0
+ARG REVISION=unknown
 ARG SOURCE_DATE_EPOCH=0
-RUN find /out -exec touch --no-dereference --date=@${SOURCE_DATE_EPOCH} {} +
+# The file also keeps builders that look at contents alone (buildah) from taking an older image's labels for this one's.
+RUN echo "podtap ${VERSION}, ${REVISION}, ${SOURCE_DATE_EPOCH}" >/out/usr/share/doc/podtap/version \
+    && find /out -exec touch --no-dereference --date=@${SOURCE_DATE_EPOCH} {} +
 
 FROM ${FINAL_IMAGE}
 COPY --from=build /out/ /

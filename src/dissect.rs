@@ -79,7 +79,7 @@ impl Dissector {
         let Some(mut segment) = self.decoder.decode(frame) else { return };
         let opening = match self.redirects.trace(&mut segment) {
             Traced::Held => return,
-            Traced::Answers(syn) => Some(syn),
+            Traced::After(syn) => Some(syn),
             Traced::Plain => None,
         };
         if is_own(&segment.tuple) {

@@ -221,7 +221,7 @@ pub struct HttpLedger {
     pub paired: u64,
     /// Requests without a response, by `Unanswered`.
     pub unanswered: ByReason<4>,
-    /// Requests whose response was lost by the capture, or could not be told from others.
+    /// Requests whose response was lost by the capture, could not be told from others, or could not be read.
     pub unpaired: u64,
     /// Gauge: requests waiting for their response, or for its end.
     pub open: u64,

@@ -79,8 +79,8 @@ pub enum Traced {
     Plain,
     /// It is held; nothing is to be done yet.
     Held,
-    /// It answers this SYN, which goes before it.
-    Answers(Syn),
+    /// It follows this SYN, which was held until now and goes before it.
+    After(Syn),
 }
 
 impl Redirects {
@@ -117,7 +117,13 @@ impl Redirects {
                 match &mut leg.state {
                     State::Known(meant) => segment.tuple.destination = *meant,
                     State::Joined(None, next) => *next = segment.ack,
-                    State::Joined(Some(_), _) | State::Asked(_) => {}
+                    State::Joined(Some(_), _) => {}
+                    // The capture lost the answer: from here on it is as if joined late.
+                    State::Asked(syn) => {
+                        let syn = syn.clone();
+                        leg.state = State::Joined(None, segment.ack);
+                        return Traced::After(syn);
+                    }
                 }
                 Traced::Plain
             }
@@ -152,7 +158,7 @@ impl Redirects {
                 let syn = syn.clone();
                 leg.state = State::Known(source);
                 leg.note(1, segment);
-                Traced::Answers(syn)
+                Traced::After(syn)
             }
             State::Known(meant) if *meant == source => {
                 leg.note(1, segment);
@@ -263,7 +269,7 @@ mod tests {
             match redirects.trace(&mut segment) {
                 Traced::Plain => words(&segment),
                 Traced::Held => "held".to_owned(),
-                Traced::Answers(syn) => format!("{}, {}", words(&syn.segment()), words(&segment)),
+                Traced::After(syn) => format!("{}, {}", words(&syn.segment()), words(&segment)),
             }
         };
         segments.iter().map(one).collect()
@@ -336,6 +342,17 @@ mod tests {
             "127.0.0.1:15001 10.1.2.3:40000 A",
         ];
         assert_eq!(traced(&mut redirects(), &late), expected);
+    }
+
+    #[test]
+    fn one_whose_answer_the_capture_lost_goes_by_the_proxys_name_too() {
+        let lost = [(CLIENT, PROXY, SYN, 100, 0), (CLIENT, PROXY, ACK, 101, 501), (SERVER, CLIENT, ACK, 501, 150)];
+        let expected = [
+            "held",
+            "10.1.2.3:40000 127.0.0.1:15001 S, 10.1.2.3:40000 127.0.0.1:15001 A",
+            "127.0.0.1:15001 10.1.2.3:40000 A",
+        ];
+        assert_eq!(traced(&mut redirects(), &lost), expected);
     }
 
     #[test]

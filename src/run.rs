@@ -256,6 +256,7 @@ impl Live {
         }
         if (MESH_AT.contains(&seconds) || seconds.is_multiple_of(MESH_EVERY))
             && self.is_mesh_awaited()
+            && NotPermitted::found().is_none()
             && let Some(lo) = Tables::read().mesh()
         {
             tracing::info!("listening on {lo}");

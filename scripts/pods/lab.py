@@ -108,7 +108,8 @@ def lab_image():
         ]:
             pathlib.Path(root, path).parent.mkdir(parents=True, exist_ok=True)
             pathlib.Path(root, path).write_text(text)
-        pathlib.Path(root, "tmp").mkdir(mode=0o1777)
+        pathlib.Path(root, "tmp").mkdir()
+        pathlib.Path(root, "tmp").chmod(0o1777)
         pathlib.Path(root, "bin").symlink_to("usr/bin")
         container = run("buildah", "from", "scratch").split()[-1]
         run("buildah", "add", "--quiet", container, str(root), "/")

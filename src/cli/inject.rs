@@ -51,7 +51,7 @@ pub(super) fn flags() -> Vec<Arg> {
             .required(true)
             .action(ArgAction::Append)
             .value_parser(value_parser!(PathBuf))
-            .help("Manifest, or directory of manifests (*.yaml, *.yml, *.json); - is standard input; may be repeated"),
+            .help("Manifest, or directory of them (*.yaml, *.yml, *.json); - is standard input; repeatable"),
         switch("recursive", "Directories with all that is below them").short('R'),
         switch("in-place", "Change the files instead of writing to standard output").short('i'),
         switch("keep-going", "Leave as it is what cannot be done, and do the rest"),

@@ -134,7 +134,8 @@ mod es {
     }
 }
 
-#[cfg(all(test, feature = "es"))]
+#[cfg(test)]
+#[cfg(feature = "es")]
 mod tests {
     use super::es::kibana_options;
     use super::*;
@@ -143,10 +144,9 @@ mod tests {
     use crate::sink::elasticsearch::Auth;
 
     fn setup(line: &str) -> Setup {
-        match parse(line.split(' ').map(std::ffi::OsString::from)).unwrap().command {
-            Command::Setup(asked) => asked,
-            other => panic!("{other:?}"),
-        }
+        let parsed = parse(line.split(' ').map(std::ffi::OsString::from)).unwrap();
+        let Command::Setup(asked) = parsed.command else { panic!("{line}") };
+        asked
     }
 
     fn kibana(env: &[(&str, &str)]) -> Result<crate::setup::kibana::Options, String> {

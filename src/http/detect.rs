@@ -107,7 +107,7 @@ pub(super) fn classify(bytes: &[u8]) -> Start {
         [b'P', b'R', b'I', b' ', ..] | [b'P', b'R', b'I'] => prefix(bytes, H2_PREFACE, Start::H2),
         [b'\r', b'\n', b'\r', b'\n', 0, ..] => prefix(bytes, PROXY_V2_SIGNATURE, Start::ProxyHeader),
         [b'P', b'R', b'O', b'X', b'Y', ..] => prefix(bytes, PROXY_V1_PREFIX, Start::ProxyHeader),
-        [b'H', ..] if prefix(bytes, b"HTTP/", Start::Response) != Start::Unknown => status_line(bytes),
+        [b'H' | b'h', ..] if is_version_start(bytes) => status_line(bytes),
         [b'I', ..] if bytes.starts_with(b"ICY ") => Start::Response,
         _ => request_line(bytes),
     }
@@ -120,6 +120,11 @@ pub(super) fn classify_proxy(bytes: &[u8]) -> Start {
         Some(b'P') => prefix(bytes, PROXY_V1_PREFIX, Start::ProxyHeader),
         _ => Start::Unknown,
     }
+}
+
+/// `HTTP/` or a beginning of it; there are servers that write it small.
+fn is_version_start(bytes: &[u8]) -> bool {
+    bytes.iter().zip(b"HTTP/").all(|(byte, upper)| byte.to_ascii_uppercase() == *upper)
 }
 
 /// `found` when `bytes` start with `pattern`, `NeedMore` when they are a beginning of it.
@@ -249,6 +254,9 @@ mod tests {
             (b"HTTP/1.", Start::NeedMore),
             (b"HT", Start::NeedMore),
             (b"HTTP/x", Start::Unknown),
+            (b"http/1.1 200 OK\r\n", Start::Response),
+            (b"head /x HTTP/1.1\r\n", Start::Request),
+            (b"h", Start::NeedMore),
             (b"ICY 200 OK\r\n", Start::Response),
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Start::H2),
             (b"PRI * HT", Start::NeedMore),

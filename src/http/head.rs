@@ -410,6 +410,7 @@ mod tests {
             (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n", Weird::ObsFold),
             (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nnocolon\r\n\r\n", Weird::BadHeader),
             (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nA: \x01\r\n\r\n", Weird::BadHeaderValue),
+            (Kind::Response, b"http/1.1 200 OK\r\n\r\n", Weird::OddVersion),
             (Kind::Response, b"ICY 200 OK\r\n\r\n", Weird::IcyStatusLine),
             (Kind::Request, b"GET /old\r\n", Weird::Http09),
             (Kind::Request, b"GET HTTP/1.1\r\nHost: x\r\n\r\n", Weird::MissingTarget),

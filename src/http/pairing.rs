@@ -206,6 +206,12 @@ impl Pairing {
         self.trial.is_some()
     }
 
+    /// What should be the next answer is none that can be read: gives the request that it should answer.
+    pub(super) fn garbled(&mut self) -> Option<&mut Slot> {
+        self.slots.iter_mut().filter(|s| !s.answered).for_each(|s| s.doubtful = true);
+        self.slots.iter_mut().find(|s| !s.answered)
+    }
+
     /// Whether the next answer is HTTP/0.9's. Its request then claims nothing about its response.
     pub(super) fn answers_http09(&mut self) -> bool {
         let next = self.slots.iter_mut().find(|s| !s.answered);

@@ -310,12 +310,26 @@ impl Session {
             self.reader(from).state = State::Opaque(NotHttp::Unknown);
             return 0;
         }
-        self.stray.insert(Weird::GarbageBetweenMessages);
+        self.name_garbage(from, cx);
         self.contradict(cx);
         self.reader(from).state = State::Resync { lost: false };
         // At least one byte, or it would be tried again at the same place.
         cx.ledger.resync += 1;
         1
+    }
+
+    /// On the request that it is the answer to, if one waits: that one was not left without. Else on the next message.
+    fn name_garbage(&mut self, from: Direction, cx: &mut Context) {
+        let answers = self.kind(from) == Some(Kind::Response);
+        let record = if answers { self.pairing.garbled().and_then(|slot| slot.exchange.as_mut()) } else { None };
+        let Some(record) = record else {
+            self.stray.insert(Weird::GarbageBetweenMessages);
+            return;
+        };
+        if !record.weird.contains(Weird::GarbageBetweenMessages) {
+            record.weird.insert(Weird::GarbageBetweenMessages);
+            cx.ledger.weird.add(Weird::GarbageBetweenMessages as usize, 1);
+        }
     }
 
     /// More bytes of a head that did not come in one piece.

@@ -183,7 +183,7 @@ fn losses(
         (ledger.frames.cut, "frames cut by the snap length"),
         (s.gap_bytes, "bytes of streams never seen"),
         (limits, "bytes of streams: a limit was reached"),
-        (ledger.http.unpaired, "responses to requests that were seen"),
+        (ledger.http.unpaired, "requests whose response is not known"),
         (records.overrun, "records between capture and pipeline"),
     ]
     .into_iter()

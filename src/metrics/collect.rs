@@ -146,7 +146,7 @@ impl Page<'_> {
         self.counter("requests_paired", "Requests with their response.", h.paired)?;
         let reasons = Unanswered::ALL.iter().map(|reason| reason.name());
         self.by_reason("requests_unanswered", "Requests without a response.", "reason", &h.unanswered, reasons)?;
-        self.counter("requests_unpaired", "Requests whose response the capture lost.", h.unpaired)?;
+        self.counter("requests_unpaired", "Requests whose response the capture lost, or that is not known: it cannot be told from others, or not be read.", h.unpaired)?;
         self.gauge("requests_open", "Requests waiting for their response, or for its end.", h.open)?;
         self.counter("responses_seen", "Final responses seen.", h.responses)?;
         let help = "Responses that came after their request was reported as timed out.";

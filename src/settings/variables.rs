@@ -260,7 +260,8 @@ settings! {
     }
 
     Capture "Capture" {
-        /// Interfaces to listen on; `auto` is the pod's primary interface by route, `any` is all of them.
+        /// Interfaces to listen on; `auto` is the pod's primary interface by route, and what a mesh's proxy puts on `lo`;
+        /// `any` is all of them.
         IFACE iface: Auto<ListOf<String>> = "auto", allowed "auto, any, or comma list of interfaces";
         /// What the kernel hands over. `auto` leaves out what cannot carry TCP; a replay uses only an explicit one.
         CAP_FILTER cap_filter: CaptureFilter = "auto", was "CAPFILTER";

@@ -41,7 +41,7 @@ class Failed(Exception):
     """A program that ended with an error; says what it said."""
 
 
-class Loader(yaml.SafeLoader):
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """Like Kubernetes, refuses a key that stands twice."""
 
     def construct_mapping(self, node, deep=False):
@@ -63,10 +63,16 @@ def documents(text):
     return [document for document in yaml.load_all(text, Loader=Loader) if document]
 
 
-def template(*arguments, chart=CHART, release="podtap", namespace="shop", values=None, version=VERSION):
-    """The text that Helm renders; `values` as a mapping."""
-    command = [HELM, "template", release, str(chart), "--namespace", namespace, "--kube-version", version, *arguments]
-    return run(command + ["--values", "-"] if values else command, input=json.dumps(values) if values else None)
+def template(*arguments, chart=CHART, release="podtap", namespace="shop", values=None, version=VERSION, again=False):
+    """The text that Helm renders; `values` as a mapping. What was rendered before is not rendered again unless told so."""
+    command = (HELM, "template", release, str(chart), "--namespace", namespace, "--kube-version", version, *arguments)
+    values = json.dumps(values or {})
+    return (helm.__wrapped__ if again else helm)(command, values)
+
+
+@cache
+def helm(command, values):
+    return run([*command, "--values", "-"], input=values)
 
 
 def rendered(*arguments, **options):

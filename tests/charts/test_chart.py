@@ -155,7 +155,7 @@ class Sidecar(unittest.TestCase):
             self.assertEqual(self.of(image=image)[0]["image"], expected)
 
     def test_the_pod_is_given_more_time_than_podtap_takes(self):
-        for own, seconds in [("", 30), ("25s", 30), (10, 30), ("1m", 65), (90, 95), ("1h", 3605), ("500ms", 30)]:
+        for own, seconds in [("", 30), ("25s", 30), (10, 30), ("1m", 65), (90, 95), ("1h", 3605), ("1d", 86405), ("500ms", 30)]:
             pod = manifests.pod_of(only(demo(config={"GRACE_PERIOD": own}), "Deployment", "podtap-demo"))
             self.assertEqual(pod["terminationGracePeriodSeconds"], seconds, own)
 

@@ -37,12 +37,12 @@ class Kubernetes(unittest.TestCase):
         for target, documents in self.each():
             settings = only(documents, "ConfigMap", "podtap")["data"]
             services = {d["metadata"]["name"]: d["spec"]["ports"] for d in documents if d["kind"] == "Service"}
-            hosts = [value for name, value in settings.items() if name.endswith("_HOST")]
-            self.assertEqual(len(hosts), 0 if target == "stdout" else 1)
-            for host in hosts:
+            hosts = {name: value for name, value in settings.items() if name.endswith(("_HOST", "_URL"))}
+            self.assertIn(f"{settings['SEND_LOGS_TO'].upper()}_HOST", {"STDOUT_HOST", *hosts}, target)
+            usual = {"FLUENTD_HOST": 24224, "LOGSTASH_HOST": 5044}
+            for setting, host in hosts.items():
                 name, _, port = re.sub("^https?://", "", host).partition(":")
-                usual = {"FLUENTD": 24224, "LOGSTASH": 5044, "ELASTICSEARCH": 9200}[settings["SEND_LOGS_TO"].upper()]
-                self.assertEqual([p["port"] for p in services[name]], [int(port or usual)])
+                self.assertEqual([p["port"] for p in services[name]], [int(port or usual[setting])], target)
 
     def test_only_the_sidecar_needs_more_than_pod_security_s_level_restricted(self):
         for _, documents in self.each():

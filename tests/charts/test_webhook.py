@@ -50,12 +50,20 @@ class Webhook(unittest.TestCase):
         self.assertIn("--listen=0.0.0.0:9443", arguments(documents))
 
     def test_it_adds_the_sidecar_that_the_chart_would_add(self):
-        image = {"repository": "a/b", "tag": "7"}
-        values = {"webhook": {"enabled": True}, "image": image, "configMap": {"name": "c"}, "existingSecret": "s"}
-        found = arguments(rendered(values={**values, "sidecar": {"classic": True}}))
-        for argument in ["--image=a/b:7", "--config-map=c", "--secret=s", "--classic"]:
-            self.assertIn(argument, found)
-        self.assertNotIn("--classic", arguments(made()))
+        values = {
+            "webhook": {"enabled": True, "extraArgs": ["--env=FORMAT=classic"]},
+            "image": {"repository": "a/b", "tag": "7", "pullPolicy": "Always"},
+            "configMap": {"name": "c"},
+            "existingSecret": "s",
+            "config": {"METRICS_ADDR": ":9", "SPOOL_DIR": "/spool"},
+            "sidecar": {"classic": True, "resources": {"requests": {"cpu": None}, "limits": {"cpu": 2}}},
+        }
+        expected = """--image=a/b:7 --image-pull-policy=Always --config-map=c --secret=s --classic --cpu=none
+            --cpu-limit=2 --memory=64Mi --memory-request=32Mi --env=METRICS_ADDR=:9 --env=SPOOL_DIR=/spool
+            --env=FORMAT=classic"""
+        self.assertEqual(arguments(rendered(values=values))[4:], expected.split())
+        usual = "--config-map=podtap --cpu=10m --cpu-limit=none --memory=64Mi --memory-request=32Mi"
+        self.assertEqual(arguments(made())[5:], usual.split())
 
     def test_its_own_pods_get_no_token_and_no_capability(self):
         documents = made()
@@ -93,7 +101,9 @@ class Certificate(unittest.TestCase):
             self.assertEqual(key, self.openssl("x509", "-in", certificate, "-noout", "-pubkey"))
 
     def test_each_rendering_without_a_cluster_makes_another_one(self):
-        self.assertNotEqual(only(made(), "Secret")["data"], only(made(), "Secret")["data"])
+        values = {"webhook": {"enabled": True}}
+        one, other = (only(rendered(values=values, again=True), "Secret") for _ in range(2))
+        self.assertNotEqual(one["data"], other["data"])
 
     def test_the_one_that_is_there_is_kept(self):
         values = {"webhook": {"enabled": True}}

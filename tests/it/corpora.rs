@@ -1,11 +1,11 @@
 //! The judge over other projects' captures: agreement, no wrong pair, no failure, and every remaining difference listed
-//! with its reason in tests/known_differences.tsv.
+//! with its reason in tests/known_differences.tsv; and the contested captures, judged by eye in tests/contested.tsv.
 //!
 //! The captures are not part of this project: PODTAP_CORPORA names their folder, else it is looked for beside the
 //! checkout. Without it the test says so and is skipped.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn corpora() -> Option<PathBuf> {
@@ -72,4 +72,56 @@ fn the_judge_agrees_but_for_what_is_listed() {
         new.is_empty() && gone.is_empty(),
         "differences that are not listed: {new:#?}\nlisted, but otherwise: {gone:#?}"
     );
+}
+
+/// How many records there are, and how many of them are pairs.
+#[derive(Debug, PartialEq)]
+struct Told {
+    records: usize,
+    pairs: usize,
+}
+
+fn contested() -> BTreeMap<String, Told> {
+    let lines = include_str!("../contested.tsv").lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let fields: Vec<_> = line.split('\t').collect();
+            let [records, pairs, capture, reason] = fields[..] else { panic!("{line}") };
+            assert!(reason.len() > 10, "no reason for {capture}");
+            (capture.to_owned(), Told { records: records.parse().unwrap(), pairs: pairs.parse().unwrap() })
+        })
+        .collect()
+}
+
+fn replayed(capture: &Path) -> Told {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_podtap"));
+    command.arg("replay").arg(capture).args(["--format=ecs", "--log-level=error"]);
+    let output = command.output().unwrap();
+    let records: Vec<serde_json::Value> =
+        output.stdout.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let is_pair = |r: &&serde_json::Value| r["http"]["request"].is_object() && r["http"]["response"].is_object();
+    Told { records: records.len(), pairs: records.iter().filter(is_pair).count() }
+}
+
+#[test]
+fn the_contested_captures_give_what_was_found_right_by_eye() {
+    let Some(folder) = corpora() else {
+        eprintln!("skipped: no corpora (PODTAP_CORPORA, or ../shared/corpora beside the checkout)");
+        return;
+    };
+    let manifest = std::fs::read_to_string(folder.join("manifest.jsonl")).unwrap();
+    let entries = manifest.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let told: BTreeMap<_, _> = entries
+        .filter(|entry| entry["contested"] == true)
+        .map(|entry| {
+            let capture = entry["path"].as_str().unwrap().to_owned();
+            let told = replayed(&folder.join(&capture));
+            (capture, told)
+        })
+        .collect();
+    let listed = contested();
+    for (capture, told) in &told {
+        assert_eq!(listed.get(capture), Some(told), "{capture}");
+    }
+    assert_eq!(listed.len(), told.len(), "a capture is listed that is not contested");
 }

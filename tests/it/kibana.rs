@@ -12,14 +12,15 @@ mod lens;
 mod lines;
 mod records;
 mod same;
+mod sketch;
 
 use podtap::setup::SetupOptions;
 use podtap::setup::kibana::{CONTROLS, DASHBOARDS, SEARCHES};
 use podtap::sink::Delivery;
 use serde_json::{Value, json};
 
-use crate::elasticsearch::server::{Kind, Server};
 use crate::elasticsearch::{batch, deliver, options, set_up, sink};
+use crate::servers::{Kind, Search};
 
 const INDEX: &str = "kibana-panels";
 
@@ -40,8 +41,8 @@ fn inner(value: &Value) -> Value {
 }
 
 /// A server with the records in it.
-fn filled(lines: &[Value]) -> Option<&'static Server> {
-    let Some(server) = Server::shared(Kind::Elasticsearch) else {
+fn filled(lines: &[Value]) -> Option<&'static Search> {
+    let Some(server) = Search::shared(Kind::Elasticsearch) else {
         assert!(std::env::var_os("CI").is_none(), "CI has no Elasticsearch");
         return None;
     };
@@ -55,7 +56,7 @@ fn filled(lines: &[Value]) -> Option<&'static Server> {
     Some(server)
 }
 
-fn search(server: &Server, body: &Value) -> Value {
+fn search(server: &Search, body: &Value) -> Value {
     let (status, answer) = server.ask("POST", &format!("/{INDEX}/_search"), &body.to_string());
     assert_eq!(status, 200, "{body}: {answer}");
     answer

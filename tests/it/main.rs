@@ -17,10 +17,14 @@ mod compliance;
 mod corpora;
 mod demo;
 mod e2e;
+#[cfg(feature = "es")]
 mod elasticsearch;
+mod feed;
 mod fluentd;
 mod fuzz_corpus;
 mod golden;
+mod grafana;
+#[cfg(feature = "es")]
 mod kibana;
 mod inject;
 mod limits;
@@ -30,7 +34,11 @@ mod metamorphic;
 mod namespace;
 mod privilege;
 mod readme;
+mod redirected;
 mod replay_cli;
+mod restarts;
+mod servers;
+mod small_disk;
 mod spool;
 mod tidy;
 mod webhook;

@@ -60,7 +60,7 @@ podtap.io/config-checksum: {{ include "podtap.data" $podtap | trim | sha256sum }
 {{- $own := include "podtap.text" $podtap.Values.config.GRACE_PERIOD | default "25s" -}}
 {{- $seconds := atoi (regexFind "^[0-9]+" $own) -}}
 {{- $unit := regexFind "[a-z]*$" $own -}}
-{{- if eq $unit "ms" }}{{ $seconds = div $seconds 1000 }}{{ else if eq $unit "m" }}{{ $seconds = mul $seconds 60 }}{{ else if eq $unit "h" }}{{ $seconds = mul $seconds 3600 }}{{ end -}}
+{{- if eq $unit "ms" }}{{ $seconds = div $seconds 1000 }}{{ else if eq $unit "m" }}{{ $seconds = mul $seconds 60 }}{{ else if eq $unit "h" }}{{ $seconds = mul $seconds 3600 }}{{ else if eq $unit "d" }}{{ $seconds = mul $seconds 86400 }}{{ end -}}
 {{- max 30 (add $seconds 5) -}}
 {{- end -}}
 

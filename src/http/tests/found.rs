@@ -304,3 +304,15 @@ fn a_pair_that_nothing_confirmed_before_the_capture_ended_says_so() {
     wire.client(&get("/1")).server(OK).client(&get("/2")).server(OK).tick(1_001);
     assert_eq!(wire.lines(CloseReason::EndOfCapture), ["GET /1 200 midstream", "GET /2 200 complete"]);
 }
+
+#[test]
+fn an_answer_that_cannot_be_read_is_an_answer() {
+    let mut wire = Wire::new();
+    wire.client(&get("/")).server("Segmentation fault\n").end(FromHigh).end(FromLow);
+    let records = wire.close(CloseReason::Closed);
+    assert_eq!(records.iter().map(line).collect::<Vec<_>>(), ["GET / - unpaired"]);
+    assert!(records[0].weird.contains(Weird::GarbageBetweenMessages));
+    let mut wire = Wire::new();
+    wire.client(&get("/")).server("http/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    assert_eq!(wire.lines(CloseReason::Closed), ["GET / 200 complete"]);
+}

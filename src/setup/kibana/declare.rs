@@ -219,18 +219,30 @@ impl Dashboard {
     /// The places of the notes, the panels (in order) and the records.
     pub fn places(&self) -> (Place, Vec<Place>, Place) {
         let notes = Place { x: 0, y: 0, width: WIDTH, height: 5 };
-        let (mut x, mut y, mut row) = (0, notes.height, 0);
-        let mut panels = Vec::with_capacity(self.panels.len());
-        for panel in self.panels {
-            if x + panel.width > WIDTH {
-                (x, y, row) = (0, y + row, 0);
+        let mut panels: Vec<Place> = Vec::with_capacity(self.panels.len());
+        let (mut x, mut y) = (0, notes.height);
+        let mut rest = self.panels;
+        while let Some((row, after)) = rest.split_at_checked(row(rest)).filter(|(row, _)| !row.is_empty()) {
+            // All of a row end where the highest does: Kibana would move the next row up into the gaps.
+            let height = row.iter().map(|panel| panel.chart.height()).max().unwrap_or_default();
+            for panel in row {
+                panels.push(Place { x, y, width: panel.width, height });
+                x += panel.width;
             }
-            panels.push(Place { x, y, width: panel.width, height: panel.chart.height() });
-            x += panel.width;
-            row = row.max(panel.chart.height());
+            (x, y, rest) = (0, y + height, after);
         }
-        (notes, panels, Place { x: 0, y: y + row, width: WIDTH, height: 20 })
+        (notes, panels, Place { x: 0, y, width: WIDTH, height: 20 })
     }
+}
+
+/// How many of the first panels fit into one row.
+fn row(panels: &[Panel]) -> usize {
+    let mut width = 0;
+    let fits = panels.iter().take_while(|panel| {
+        width += panel.width;
+        width <= WIDTH
+    });
+    fits.count()
 }
 
 impl Filter {

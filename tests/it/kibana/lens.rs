@@ -126,11 +126,11 @@ impl Panel {
 
     /// The parts of an answer at this depth, by their keys.
     pub(super) fn parts<'a>(&self, depth: usize, node: &'a Value) -> Vec<(String, &'a Value)> {
-        match &node[&self.divisions[depth]]["buckets"] {
-            Value::Object(named) => named.iter().map(|(name, node)| (name.clone(), node)).collect(),
-            Value::Array(listed) => listed.iter().map(|node| (super::lines::key(&node["key"]), node)).collect(),
-            other => panic!("{other}: no parts"),
+        let buckets = &node[&self.divisions[depth]]["buckets"];
+        if let Some(named) = buckets.as_object() {
+            return named.iter().map(|(name, node)| (name.clone(), node)).collect();
         }
+        buckets.as_array().unwrap().iter().map(|node| (super::lines::key(&node["key"]), node)).collect()
     }
 
     /// What is drawn of a part: of each metric its number, if it has one.

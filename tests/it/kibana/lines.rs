@@ -90,6 +90,21 @@ pub(super) fn compute(metric: &Metric, lines: &[&Value]) -> Number {
     }
 }
 
+/// One number for it: of a percentile, a value that is among the records.
+pub(super) fn value(metric: &Metric, lines: &[&Value]) -> Option<f64> {
+    if let Compute::Percentile(field, percent) = metric.what {
+        let of = lines.iter().filter(|line| holds(&metric.of, line));
+        let mut numbers: Vec<f64> = of.flat_map(|line| values(line, field)).filter_map(number).collect();
+        numbers.sort_by(f64::total_cmp);
+        let rank = (numbers.len() * usize::from(percent)).div_ceil(100);
+        return numbers.get(rank.saturating_sub(1)).copied();
+    }
+    match compute(metric, lines) {
+        Number::Exactly(number) => number,
+        Number::Between(..) => None,
+    }
+}
+
 fn percentile(mut numbers: Vec<f64>, percent: u8) -> Number {
     let Some(last) = numbers.len().checked_sub(1) else { return Number::Exactly(None) };
     numbers.sort_by(f64::total_cmp);

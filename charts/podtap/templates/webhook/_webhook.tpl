@@ -14,6 +14,33 @@ app.kubernetes.io/component: webhook
 app.kubernetes.io/component: webhook
 {{- end -}}
 
+{{/* The flags by which `podtap webhook` adds the sidecar that podtap.sidecar would give. */}}
+{{- define "podtap.webhook.sidecar" -}}
+- --image={{ include "podtap.image" . }}
+{{- with .Values.image.pullPolicy }}
+- --image-pull-policy={{ . }}
+{{- end }}
+- --config-map={{ include "podtap.configMapName" . }}
+{{- with .Values.existingSecret }}
+- --secret={{ . }}
+{{- end }}
+{{- if .Values.sidecar.classic }}
+- --classic
+{{- end }}
+{{- $requests := .Values.sidecar.resources.requests | default dict }}
+{{- $limits := .Values.sidecar.resources.limits | default dict }}
+- --cpu={{ $requests.cpu | default "none" }}
+- --cpu-limit={{ $limits.cpu | default "none" }}
+- --memory={{ $limits.memory | default "none" }}
+- --memory-request={{ $requests.memory | default "none" }}
+{{- /* These two change the container, so it has to know them before the ConfigMap tells podtap. */}}
+{{- range $name := list "METRICS_ADDR" "SPOOL_DIR" }}
+{{- with include "podtap.text" (get $.Values.config $name) }}
+- --env={{ $name }}={{ . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/*
 The certificate, as a Secret's data: the one that is there, else a new one for ten years. Made once for each rendering,
 so that the Secret and the webhook's caBundle agree: call it once and hand it on.

@@ -1,11 +1,15 @@
-//! Servers of scripts/servers, as processes of a test.
+//! Elasticsearch and OpenSearch: `scripts/servers/elasticsearch`, `scripts/servers/opensearch`.
 
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use serde_json::Value;
 
+use super::{Scratch, is_required, missing, script};
+
+/// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Elasticsearch,
@@ -15,27 +19,28 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) const BOTH: [Self; 2] = [Self::Elasticsearch, Self::OpenSearch];
 
-    fn script(self) -> PathBuf {
+    fn script(self) -> Command {
         script(match self {
             Self::Elasticsearch => "elasticsearch",
             Self::OpenSearch => "opensearch",
         })
     }
 
-    /// A directory that is there when the server was fetched before.
-    fn cached(self) -> bool {
-        let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or(home).unwrap_or_default();
-        let version = match self {
-            Self::Elasticsearch => "elasticsearch-8.7.1",
-            Self::OpenSearch => "opensearch-2.19.1.0",
-        };
-        cache.join("podtap/servers").join(version).join(".complete").exists()
+    /// Whether one can be started: it may be fetched, or was before. Fetching takes its time, and half the disk.
+    fn is_there(self) -> bool {
+        let allowed = is_required() || std::env::var_os("PODTAP_SERVERS").is_some();
+        let word = if allowed { "fetch" } else { "fetched" };
+        let asked = self.script().arg(word).output().unwrap();
+        if !asked.status.success() {
+            let why = String::from_utf8_lossy(&asked.stderr).into_owned();
+            missing(&format!("no {self:?}: PODTAP_SERVERS=1 lets scripts/servers fetch it; {why}"));
+        }
+        asked.status.success()
     }
 
-    fn shared(self) -> &'static OnceLock<Option<Server>> {
-        static ELASTICSEARCH: OnceLock<Option<Server>> = OnceLock::new();
-        static OPENSEARCH: OnceLock<Option<Server>> = OnceLock::new();
+    fn shared(self) -> &'static OnceLock<Option<Search>> {
+        static ELASTICSEARCH: OnceLock<Option<Search>> = OnceLock::new();
+        static OPENSEARCH: OnceLock<Option<Search>> = OnceLock::new();
         match self {
             Self::Elasticsearch => &ELASTICSEARCH,
             Self::OpenSearch => &OPENSEARCH,
@@ -43,43 +48,42 @@ impl Kind {
     }
 }
 
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/servers").join(name)
-}
-
 /// A running server; stopped and wiped when it is dropped, at the latest when the tests are over, however they end.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub(crate) struct Search {
     kind: Kind,
-    directory: PathBuf,
+    directory: Scratch,
     port: u16,
     password: Option<&'static str>,
     settings: Vec<String>,
 }
 
-impl Server {
-    /// The one that tests share; each has an index of its own. None, and says so, where no server can be had.
+/// Of the server that tests share; OpenSearch has no users here.
+pub(crate) const PASSWORD: &str = "right-password";
+
+/// Of the server that tests share: bodies of more than 1 MB are too large, and of more than 700 kB too many.
+const NARROW: [&str; 2] = ["http.max_content_length=1mb", "indexing_pressure.memory.limit=700kb"];
+
+impl Search {
+    /// The one that tests share; each has an index of its own. None, said on standard error, where none can be had.
     pub(crate) fn shared(kind: Kind) -> Option<&'static Self> {
-        let server = kind.shared().get_or_init(|| Self::own(kind, None, &[])).as_ref();
-        if server.is_none() {
-            eprintln!("SKIPPED: needs {kind:?}: PODTAP_SERVERS=1 lets scripts/servers fetch it");
-        }
-        server
+        let password = (kind == Kind::Elasticsearch).then_some(PASSWORD);
+        kind.shared().get_or_init(|| Self::own(kind, password, &NARROW)).as_ref()
+    }
+
+    /// Both that tests share.
+    pub(crate) fn both() -> impl Iterator<Item = (Kind, &'static Self)> {
+        Kind::BOTH.into_iter().filter_map(|kind| Some((kind, Self::shared(kind)?)))
     }
 
     /// One with settings of its own.
     pub(crate) fn own(kind: Kind, password: Option<&'static str>, settings: &[&str]) -> Option<Self> {
-        if std::env::var_os("PODTAP_SERVERS").is_none() && !kind.cached() {
-            eprintln!("SKIPPED: needs {kind:?}: PODTAP_SERVERS=1 lets scripts/servers fetch it");
+        if !kind.is_there() {
             return None;
         }
-        let mut server = Self {
-            kind,
-            directory: std::env::temp_dir().join(format!("podtap-{kind:?}-{:016x}", unique())),
-            port: 0,
-            password,
-            settings: settings.iter().map(|setting| (*setting).to_owned()).collect(),
-        };
+        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let directory = Scratch::for_all(&format!("{kind:?}"));
+        let mut server = Self { kind, directory, port: 0, password, settings };
         server.start();
         server.guard();
         Some(server)
@@ -91,14 +95,14 @@ impl Server {
         let wait = "while kill -0 $1 2>/dev/null; do sleep 1; done; $2 $3; rm -rf $3";
         let mut guard = Command::new("setsid");
         guard.args(["sh", "-c", wait, "guard", &std::process::id().to_string()]);
-        guard.arg(script("stop")).arg(&self.directory);
+        guard.arg(script("stop").get_program()).arg(&self.directory.0);
         guard.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     }
 
     /// Starts it, or starts it again.
     pub(crate) fn start(&mut self) {
-        let mut command = Command::new(self.kind.script());
-        command.arg(&self.directory).args(&self.settings).env("HEAP", "512m");
+        let mut command = self.kind.script();
+        command.arg(&self.directory.0).args(&self.settings).env("HEAP", "512m");
         if self.port != 0 {
             command.env("PORT", self.port.to_string());
         }
@@ -113,15 +117,19 @@ impl Server {
 
     /// As a crash does.
     pub(crate) fn kill(&self) {
-        let pid = std::fs::read_to_string(self.directory.join("pid")).unwrap();
+        let pid = std::fs::read_to_string(self.directory.path("pid")).unwrap();
         assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
         while Path::new("/proc").join(pid.trim()).join("exe").exists() {
             std::thread::yield_now();
         }
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.address())
     }
 
     pub(crate) fn password(&self) -> Option<&str> {
@@ -157,14 +165,8 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Search {
     fn drop(&mut self) {
-        let _ = Command::new(script("stop")).arg(&self.directory).status();
-        let _ = std::fs::remove_dir_all(&self.directory);
+        let _ = script("stop").arg(&self.directory.0).status();
     }
-}
-
-fn unique() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
 }
