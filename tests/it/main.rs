@@ -41,3 +41,4 @@ mod servers;
 mod small_disk;
 mod spool;
 mod tidy;
+mod webhook;
