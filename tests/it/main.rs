@@ -8,6 +8,8 @@
 )]
 
 mod allocations;
+#[cfg(feature = "es")]
+mod arrival;
 mod binary;
 mod canary;
 mod chart;

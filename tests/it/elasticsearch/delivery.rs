@@ -43,13 +43,6 @@ fn joined(batches: &[Batch]) -> Batch {
     batch(items.iter().map(|(id, body)| (id.as_str(), body.clone())))
 }
 
-fn stored(server: &Search, index: &str) -> BTreeMap<String, Value> {
-    server.ask("POST", &format!("/{index}/_refresh"), "");
-    let hits = server.get(&format!("/{index}/_search?size=1000"))["hits"]["hits"].clone();
-    let of = |hit: &Value| (hit["_id"].as_str().unwrap().to_owned(), hit["_source"].clone());
-    hits.as_array().unwrap().iter().map(of).collect()
-}
-
 #[test]
 fn records_arrive_field_by_field_as_json_prints_them_and_once_however_often_they_are_sent() {
     let records = records();
@@ -62,7 +55,7 @@ fn records_arrive_field_by_field_as_json_prints_them_and_once_however_often_they
         let mut sink = sink(options);
         for _ in 0..2 {
             assert_eq!(deliver(&mut sink, &records), Ok(Delivery::default()), "{kind:?}");
-            let mut stored = stored(server, "fields");
+            let mut stored = server.stored("fields");
             if kind == Kind::OpenSearch {
                 restored(&mut stored, &printed);
             }

@@ -1,5 +1,6 @@
 //! Elasticsearch and OpenSearch: `scripts/servers/elasticsearch`, `scripts/servers/opensearch`.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -156,6 +157,14 @@ impl Search {
         let (status, answer) = self.ask("GET", path, "");
         assert_eq!(status, 200, "{path}: {answer}");
         answer
+    }
+
+    /// The records, by `_id`.
+    pub(crate) fn stored(&self, index: &str) -> BTreeMap<String, Value> {
+        self.ask("POST", &format!("/{index}/_refresh"), "");
+        let hits = self.get(&format!("/{index}/_search?size=10000"))["hits"]["hits"].clone();
+        let of = |hit: &Value| (hit["_id"].as_str().unwrap().to_owned(), hit["_source"].clone());
+        hits.as_array().unwrap().iter().map(of).collect()
     }
 
     /// Number of records that can be found.
