@@ -18,8 +18,9 @@ pub use self::targets::elasticsearch_options;
 use crate::config::Config;
 use crate::dissect::{self, Dissector};
 use crate::filter::{Filter, FilterConfig, Verdict};
-use crate::format::{Observer, Pod};
+use crate::format::Observer;
 use crate::http::{self, KeepHeaders};
+use crate::identity::Identity;
 use crate::ledger::LeftOut;
 use crate::metrics::Probe;
 use crate::pipeline::{Outlet, Pipeline};
@@ -51,7 +52,7 @@ pub struct Assembly {
     redactor: Redactor,
     routes: Arc<Routes>,
     filter: Arc<Mutex<Filter>>,
-    observer: Arc<Observer>,
+    identity: Identity,
     settings: Arc<Settings>,
     queue: QueueLimits,
 }
@@ -63,16 +64,21 @@ impl Assembly {
         let unusable = |name: &str, why: &dyn std::fmt::Display| Unusable(format!("{name}: {why}"));
         let filter = Filter::new(&filter_config(settings)).map_err(|e| Unusable(e.to_string()))?;
         let routes = Routes::new(&settings.routes).map_err(|e| unusable("ROUTES", &e))?;
-        let observer = observer(settings);
+        let identity = Identity::new(settings).map_err(|e| unusable("ANNOTATIONS", &e))?;
         Ok(Self {
             redactor: redactor(settings)?,
-            dissect: dissect_config(config, &observer, own_ips),
+            dissect: dissect_config(config, &identity.observer(), own_ips),
             routes: Arc::new(routes),
             filter: Arc::new(Mutex::new(filter)),
-            observer: Arc::new(observer),
+            identity,
             settings: Arc::new(settings.clone()),
             queue: QueueLimits { records: settings.queue_records.count(), bytes: config.bounds.queue_bytes },
         })
+    }
+
+    /// Who observes, for whoever keeps it fresh.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// A dissector for one capture thread.
@@ -114,8 +120,9 @@ impl Assembly {
             }
         }
         let outlet = |(encoder, sinks): (Encoder, Vec<SinkHandle>)| {
-            let observer = Arc::clone(&self.observer);
-            Outlet { encode: move |record: &Record, out: &mut Vec<u8>| encoder.encode(record, &observer, out), sinks }
+            let mut view = self.identity.view();
+            let encode = move |record: &Record, out: &mut Vec<u8>| encoder.encode(record, view.observer(), out);
+            Outlet { encode, sinks }
         };
         grouped.into_iter().map(outlet).collect()
     }
@@ -181,30 +188,4 @@ fn dissect_config(config: &Config, observer: &Observer, own_ips: Vec<IpAddr>) ->
         check_every: nanos(settings.timeout_interval_check.0),
         ..defaults
     }
-}
-
-fn observer(settings: &Settings) -> Observer {
-    let hostname = hostname();
-    let short = |text: &Option<String>| text.as_deref().map(Into::into);
-    Observer {
-        service_name: short(&settings.service_name),
-        labels: settings.tags.iter().map(|tag| (tag.key.as_str(), tag.value.as_str())).collect(),
-        host_name: short(&settings.node_name).or_else(|| hostname.as_deref().map(Into::into)),
-        hostname: hostname.as_deref().map(Into::into),
-        cluster_name: short(&settings.cluster_name),
-        pod: Pod {
-            namespace: short(&settings.pod_namespace),
-            name: short(&settings.pod_name),
-            uid: short(&settings.pod_uid),
-            ip: settings.pod_ip.or_else(|| settings.pod_ips.first().copied()),
-            node: short(&settings.node_name),
-            ..Pod::default()
-        },
-    }
-}
-
-/// What the kernel calls this host; in a pod, the pod's name.
-fn hostname() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }

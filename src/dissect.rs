@@ -9,6 +9,7 @@ use crate::ledger::{Ledger, Skip};
 use crate::packet::{Decoder, FragmentLimits, Frame};
 use crate::record::Record;
 use crate::redact::Redactor;
+use crate::redirect::{Redirects, Traced};
 use crate::tcp::{self, CloseReason, Table};
 
 /// Most ticks made up for at once after a silence: by then every connection is idle long enough to be forgotten.
@@ -50,6 +51,7 @@ impl Default for Config {
 /// Frames to records. One for each capture thread: nothing is shared, nothing is locked.
 pub struct Dissector {
     decoder: Decoder,
+    redirects: Redirects,
     table: Table<Session>,
     context: Context,
     check_every: u64,
@@ -62,6 +64,7 @@ impl Dissector {
     pub fn new(config: Config, redactor: Redactor) -> Self {
         Self {
             decoder: Decoder::new(config.fragments),
+            redirects: Redirects::new(config.tcp.connections, config.tcp.idle),
             table: Table::new(config.tcp),
             context: Context::new(config.http, redactor),
             check_every: config.check_every.max(1),
@@ -73,10 +76,18 @@ impl Dissector {
     /// Takes one frame. `is_own` tells podtap's own connections, which are never recorded.
     pub fn handle_frame(&mut self, frame: &Frame<'_>, mut is_own: impl FnMut(&FiveTuple) -> bool) {
         self.handle_clock(frame.at);
-        let Some(segment) = self.decoder.decode(frame) else { return };
+        let Some(mut segment) = self.decoder.decode(frame) else { return };
+        let opening = match self.redirects.trace(&mut segment) {
+            Traced::Held => return,
+            Traced::After(syn) => Some(syn),
+            Traced::Plain => None,
+        };
         if is_own(&segment.tuple) {
             self.decoder.disown_last(Skip::OwnTraffic);
             return;
+        }
+        if let Some(syn) = opening {
+            self.table.on_segment(&syn.segment(), &mut self.context);
         }
         self.table.on_segment(&segment, &mut self.context);
     }
@@ -108,7 +119,7 @@ impl Dissector {
     fn tick_from(&mut self, next: Timestamp, end: Timestamp) {
         let mut at = next;
         for _ in 0..CATCH_UP {
-            if at >= end || self.table.is_empty() {
+            if at >= end || (self.table.is_empty() && self.redirects.is_empty()) {
                 break;
             }
             self.tick(at);
@@ -121,6 +132,9 @@ impl Dissector {
 
     fn tick(&mut self, at: Timestamp) {
         self.decoder.on_timeout(at);
+        for syn in self.redirects.on_timeout(at) {
+            self.table.on_segment(&syn.segment(), &mut self.context);
+        }
         self.table.on_timeout(at, &mut self.context);
     }
 
@@ -132,6 +146,9 @@ impl Dissector {
     /// The capture is over: everything open goes out.
     pub fn finish(&mut self, reason: CloseReason) {
         self.decoder.finish();
+        for syn in self.redirects.finish() {
+            self.table.on_segment(&syn.segment(), &mut self.context);
+        }
         self.table.finish(self.newest, reason, &mut self.context);
     }
 

@@ -11,6 +11,7 @@ pub mod settings;
 // sans-IO: no clock, no socket, no thread
 pub mod ledger;
 pub mod packet;
+pub mod redirect;
 pub mod synth;
 pub mod tcp;
 pub mod redact;
@@ -19,8 +20,10 @@ pub mod http;
 pub mod dissect;
 pub mod filter;
 pub mod format;
+pub mod inject;
 // edges: each knows one outside thing
 pub mod config;
+pub mod identity;
 pub mod logging;
 pub mod source;
 pub mod sink;
@@ -28,6 +31,7 @@ pub mod sink;
 pub mod setup;
 pub mod metrics;
 pub mod demo;
+pub mod webhook;
 // whole: wiring only
 pub mod pipeline;
 pub mod assembly;

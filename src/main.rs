@@ -15,7 +15,10 @@ fn main() -> ExitCode {
         Command::Run => run::run(flags),
         Command::Replay(files) => replay::replay(&files, flags),
         Command::Demo => run::demo(flags),
+        Command::Setup(asked) => cli::setup::run(&asked, flags),
         Command::Check => cli::check::run(flags, run::check),
+        Command::Inject(request) => cli::inject::run(&request),
+        Command::Webhook(webhook) => cli::webhook::run(webhook),
         Command::Settings(listing) => cli::settings::run(listing, flags),
     }
 }

@@ -38,9 +38,11 @@ use crate::source::privilege::{NotPermitted, Privileges};
 const SECOND: Duration = Duration::from_secs(1);
 /// How many seconds lie between two looks at the addresses, and at whether a mesh proxy listens.
 const LOOK_AROUND: u32 = 5;
-/// When a mesh proxy is looked for, in seconds after the start: it may start later than podtap. Looking takes some
-/// milliseconds, the kernel's table of sockets being large even when empty.
-const MESH_AT: [u32; 4] = [5, 10, 20, 60];
+/// When a mesh proxy is looked for, in seconds after the start: it may start later than podtap, and a pod can join
+/// Istio's ambient mode at any time. Looking takes some milliseconds, the kernel's table of sockets being large even when
+/// empty.
+const MESH_AT: [u32; 3] = [5, 10, 20];
+const MESH_EVERY: u32 = 60;
 
 /// What a capture thread ends with: its dissector's last words, and why it ended early.
 type Captured = (Protocols, Result<(), CaptureError>);
@@ -138,6 +140,9 @@ impl Live {
 
     /// What it listens to, what it sends where, what it cannot do.
     fn say(&self, choices: &[Choice]) {
+        if let Some(pod) = self.assembly.identity().introduction() {
+            tracing::info!("observing {pod}");
+        }
         for choice in choices {
             tracing::info!("listening on {choice}");
         }
@@ -157,7 +162,7 @@ impl Live {
     fn capture(&mut self, choice: &Choice) -> std::io::Result<()> {
         let interface = choice.interface.clone();
         let options = Options {
-            filter: self.settings.cap_filter.live().unwrap_or_default().to_owned(),
+            filter: choice.filter(self.settings.cap_filter.live().unwrap_or_default()),
             snaplen: self.settings.snaplen.bytes() as u32,
             buffer_bytes: self.settings.capture_buffer.bytes() as u32,
             ..Options::new(&interface)
@@ -242,15 +247,18 @@ impl Live {
         if !seconds.is_multiple_of(LOOK_AROUND) {
             return;
         }
+        if self.assembly.identity().refresh() {
+            tracing::info!("the pod's labels or annotations changed");
+        }
         let now = own_ips(&Tables::read_interfaces(), &self.settings);
         if self.shared.set_own_ips(&now) {
             self.own.set_addresses(&now);
         }
-        if MESH_AT.contains(&seconds)
+        if (MESH_AT.contains(&seconds) || seconds.is_multiple_of(MESH_EVERY))
             && self.is_mesh_awaited()
-            && let Some(reason) = Tables::read().mesh()
+            && NotPermitted::found().is_none()
+            && let Some(lo) = Tables::read().mesh()
         {
-            let lo = Choice { interface: "lo".to_owned(), reason, exists: true };
             tracing::info!("listening on {lo}");
             if let Err(error) = self.capture(&lo) {
                 tracing::error!(%error, "cannot capture on lo");

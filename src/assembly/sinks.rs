@@ -91,7 +91,7 @@ impl Assembly {
             SinkName::Stdout => Made::Stdout(Stdout::new().map_err(|why| Unusable(format!("stdout: {why}")))?),
             SinkName::File => Made::File(FileSink::new(targets::file(settings))),
             SinkName::Fluentd => Made::Fluentd(several(settings.fluentd_concurrency.count(), || {
-                targets::fluentd(settings, &self.observer, own)
+                targets::fluentd(settings, &self.identity.observer(), own)
             })?),
             SinkName::Logstash => {
                 Made::Logstash(several(settings.logstash_concurrency.count(), || targets::logstash(settings, own))?)
@@ -189,7 +189,7 @@ async fn probe_cluster(sink: SinkName, cluster: Option<&Elasticsearch>) -> Vec<P
     let probed = |found: String, warning, fault| vec![Probed { sink, found, warning, fault }];
     match cluster.examine(now).await {
         Ok(target) => probed(target.to_string(), target.warning, None),
-        Err(why) => probed("no answer that helps".to_owned(), None, Some(why)),
+        Err(why) => probed("takes no records yet".to_owned(), None, Some(why)),
     }
 }
 

@@ -132,19 +132,17 @@ pub(super) fn elasticsearch(settings: &Settings) -> Result<Elasticsearch, Unusab
 /// What the sink and `podtap setup` know of a cluster.
 #[cfg(feature = "es")]
 pub fn elasticsearch_options(settings: &Settings) -> Result<elasticsearch::Options, Unusable> {
-    let pem = |text: &str| match Pem::of(text) {
-        Pem::File(path) => elasticsearch::Pem::File(path),
-        Pem::Text(text) => elasticsearch::Pem::Text(text),
-    };
-    let tls = elasticsearch::Tls {
-        ca: settings.elasticsearch_tls_ca.as_deref().map(pem),
-        cert: settings.elasticsearch_tls_cert.as_deref().map(pem),
-        key: settings.elasticsearch_tls_key.as_ref().map(|key| pem(key.reveal())),
+    let tls = TlsOptions {
+        settings: "ELASTICSEARCH",
+        ca: settings.elasticsearch_tls_ca.as_deref().map(Pem::of),
+        cert: settings.elasticsearch_tls_cert.as_deref().map(Pem::of),
+        key: settings.elasticsearch_tls_key.as_ref().map(|key| Pem::of(key.reveal())),
+        name: None,
         verify: settings.elasticsearch_tls_verify,
     };
     let encrypted = match settings.elasticsearch_tls.given() {
         Some(given) => *given,
-        None => tls != elasticsearch::Tls::default(),
+        None => tls != TlsOptions::new(tls.settings),
     };
     let port = settings.elasticsearch_port.count() as u16;
     let (nodes, in_url) = match &settings.elasticsearch_cloud_id {

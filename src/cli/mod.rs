@@ -3,7 +3,11 @@
 //! Every setting is a long flag too. Parses no value of a setting: a wrong one is told together with all others.
 
 pub mod check;
+pub mod inject;
 pub mod settings;
+pub mod setup;
+mod sidecar;
+pub mod webhook;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -42,6 +46,27 @@ pub enum Command {
     Settings(Listing),
     /// Show what it looks like, without traffic of one's own.
     Demo,
+    /// Prepare servers for the records.
+    Setup(Setup),
+    /// Put the sidecar into manifests, or take it out.
+    Inject(Box<inject::Request>),
+    /// Give the sidecar to pods as they are made; the error says what is wrong with a setting of it.
+    Webhook(Box<Result<crate::webhook::Webhook, String>>),
+}
+
+/// What to prepare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// Templates, data stream and retention.
+    pub elasticsearch: bool,
+    /// Data view, searches and dashboards.
+    pub kibana: bool,
+    /// How long records are kept, as written; none where it was not.
+    pub retention: Option<String>,
+    /// Also what somebody changed, or made.
+    pub overwrite: bool,
+    /// Only show what would be sent.
+    pub print: bool,
 }
 
 /// One capture to read.
@@ -74,13 +99,22 @@ pub struct Invocation {
 /// Understands a command line; the error is also what `--help` and `--version` print.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
     let matches = grammar().try_get_matches_from(args)?;
-    let (name, inner) = matches.subcommand().unwrap_or(("run", &matches));
+    let (name, mut inner) = matches.subcommand().unwrap_or(("run", &matches));
+    let manifests = |inner, sidecar| Command::Inject(Box::new(inject::request(inner, sidecar)));
     let command = match name {
         "replay" => Command::Replay(inner.get_many("file").into_iter().flatten().cloned().map(input).collect()),
         "check" => Command::Check,
         "settings" if inner.get_flag("markdown") => Command::Settings(Listing::Markdown),
         "settings" => Command::Settings(Listing::Current),
         "demo" => Command::Demo,
+        "setup" => {
+            let (what, deeper) = inner.subcommand().unwrap_or(("all", inner));
+            inner = deeper;
+            Command::Setup(setup::asked(what, deeper))
+        }
+        "inject" => manifests(inner, Some(sidecar::options(inner))),
+        "uninject" => manifests(inner, None),
+        "webhook" => Command::Webhook(Box::new(webhook::asked(inner))),
         _ => Command::Run,
     };
     Ok(Invocation { command, flags: given(inner) })
@@ -108,13 +142,6 @@ pub fn grammar() -> clap::Command {
         .value_parser(value_parser!(PathBuf))
         .help("Captures (pcap, pcapng, gzip of either), read one after the other; - is standard input");
     let markdown = Arg::new("markdown").long("markdown").action(ArgAction::SetTrue).help("As the table of the README");
-    let command = |name: &'static str, about: &'static str| {
-        clap::Command::new(name)
-            .display_name(format!("podtap {name}"))
-            .about(about)
-            .after_help(AFTER_SHORT_HELP)
-            .after_long_help(AFTER_HELP)
-    };
     clap::Command::new("podtap")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Records the HTTP exchanges of a pod: captures, reassembles, pairs and times them.")
@@ -128,6 +155,30 @@ pub fn grammar() -> clap::Command {
         .subcommand(command("check", "Say whether podtap would work here, and what is missing"))
         .subcommand(command("settings", "Show every setting: meaning, value and where that came from").arg(markdown))
         .subcommand(command("demo", "Show what records look like, on traffic of its own"))
+        .subcommand(setup::grammar())
+        .subcommand(
+            command("inject", "Put the sidecar into manifests: podtap inject -f app.yaml | kubectl apply -f -")
+                .args(inject::flags())
+                .args(sidecar::flags())
+                .after_help(sidecar::AFTER_HELP)
+                .after_long_help(sidecar::AFTER_HELP),
+        )
+        .subcommand(command("uninject", "Take the sidecar out of manifests again").args(inject::flags()))
+        .subcommand(
+            command("webhook", "Give the sidecar to pods as they are made (a mutating admission webhook)")
+                .args(webhook::flags())
+                .args(sidecar::flags())
+                .after_help(sidecar::AFTER_HELP)
+                .after_long_help(sidecar::AFTER_HELP),
+        )
+}
+
+fn command(name: &'static str, about: &'static str) -> clap::Command {
+    clap::Command::new(name)
+        .display_name(format!("podtap {name}"))
+        .about(about)
+        .after_help(AFTER_SHORT_HELP)
+        .after_long_help(AFTER_HELP)
 }
 
 fn flags_of(variable: &'static Variable) -> Vec<Arg> {
@@ -158,6 +209,12 @@ pub fn stop(error: &clap::Error) -> ExitCode {
 /// Prints what is wrong with the settings.
 pub fn refuse(wrong: &Wrong) -> ExitCode {
     tell(&format!("podtap: {wrong}\n"));
+    ExitCode::from(USAGE)
+}
+
+/// Prints what is wrong with what a command was given.
+fn refused(wrong: &str) -> ExitCode {
+    tell(&wrong.lines().map(|line| format!("podtap: {line}\n")).collect::<String>());
     ExitCode::from(USAGE)
 }
 
@@ -233,7 +290,11 @@ mod tests {
 
     #[test]
     fn help_and_version_are_there_for_every_command() {
-        for name in ["", " run", " replay", " check", " settings", " demo"] {
+        let setup = [" setup", " setup elasticsearch", " setup kibana", " setup all"];
+        for name in ["", " run", " replay", " check", " settings", " demo", " inject", " uninject", " webhook"]
+            .into_iter()
+            .chain(setup)
+        {
             let help = parsed(&format!("podtap{name} --help")).unwrap_err();
             assert_eq!(help.exit_code(), 0);
             let width = help.to_string().lines().map(|line| line.chars().count()).max();

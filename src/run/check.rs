@@ -6,10 +6,14 @@ use super::iface;
 use crate::assembly::{Assembly, Probed};
 use crate::cli::check::Finding;
 use crate::config::Config;
-use crate::settings::{Bounds, Listen, Settings, printable};
+use crate::identity::Identity;
+use crate::settings::{Bounds, Listen, Settings, printable_up_to};
 use crate::source::interfaces::{Choice, Tables};
 use crate::source::live::check_filter;
 use crate::source::privilege::NotPermitted;
+
+/// Of what a server says.
+const LONGEST_ANSWER: usize = 1000;
 
 /// One line for each thing the capture needs, and for each server.
 pub fn check(settings: &Settings) -> Vec<Finding> {
@@ -17,8 +21,27 @@ pub fn check(settings: &Settings) -> Vec<Finding> {
     let mut findings = vec![capability(), filter(settings, &choices)];
     findings.extend(choices.iter().map(interface));
     findings.extend(settings.metrics_addr.as_ref().map(port));
+    findings.extend(pod(settings));
     findings.extend(servers(settings));
     findings
+}
+
+/// Whether records will name the pod, where this is one. Outside there is nothing to say.
+fn pod(settings: &Settings) -> Option<Finding> {
+    let advice = "see \"Who is this pod\" in docs/kubernetes.md";
+    match Identity::new(settings).map(|identity| (identity.introduction(), identity.observer())) {
+        Err(error) => Some(Finding::fail(format!("ANNOTATIONS: {error}"), "")),
+        Ok((Some(pod), observer)) if observer.pod.labels.is_empty() => {
+            let what = format!("{pod}: there is no file POD_LABELS_PATH, or it is empty");
+            Some(Finding::warn(what, format!("mount a Downward API volume with metadata.labels there; {advice}")))
+        }
+        Ok((Some(pod), _)) => Some(Finding::ok(pod)),
+        // Kubernetes tells every container where its API server is, also without service links.
+        Ok((None, _)) => std::env::var_os("KUBERNETES_SERVICE_HOST").map(|_| {
+            let what = "this is a pod, but records will not name it: POD_NAME is not set";
+            Finding::warn(what, format!("set POD_NAME and its kin by the Downward API; {advice}"))
+        }),
+    }
 }
 
 /// Each server's real handshake, and what it answered.
@@ -34,10 +57,11 @@ fn servers(settings: &Settings) -> Vec<Finding> {
 
 fn server(probed: &Probed) -> Finding {
     // A server's words: printable.
-    let what = printable(&format!("{}: {}", probed.sink.word(), probed.found));
+    let shown = |text: &str| printable_up_to(LONGEST_ANSWER, text);
+    let what = shown(&format!("{}: {}", probed.sink.word(), probed.found));
     match (&probed.fault, &probed.warning) {
-        (Some(fault), _) => Finding::fail(what, printable(fault)),
-        (None, Some(warning)) => Finding::warn(what, printable(warning)),
+        (Some(fault), _) => Finding::fail(what, shown(fault)),
+        (None, Some(warning)) => Finding::warn(what, shown(warning)),
         (None, None) => Finding::ok(what),
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 pub use bounds::Bounds;
 pub use clean::{Pairs, Row};
 pub use declare::{Variable, flag};
-pub use notes::{MASK, Note, Origin, Wrong, WrongValue, printable};
+pub use notes::{MASK, Note, Origin, Wrong, WrongValue, printable, printable_up_to};
 pub use table::{markdown, wrapped};
 pub use values::*;
 pub use variables::{Group, Settings, VARIABLES};

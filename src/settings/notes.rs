@@ -14,9 +14,14 @@ const LONGEST_SHOWN: usize = 200;
 
 /// `text` fit for a terminal: control characters escaped, user and password of a URL masked, cut when very long.
 pub fn printable(text: &str) -> String {
+    printable_up_to(LONGEST_SHOWN, text)
+}
+
+/// The same, of about `longest` bytes at most.
+pub fn printable_up_to(longest: usize, text: &str) -> String {
     let mut out = String::new();
     for character in without_userinfo(text).chars() {
-        if out.len() >= LONGEST_SHOWN {
+        if out.len() >= longest {
             out.push('…');
             break;
         }

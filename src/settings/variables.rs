@@ -169,6 +169,16 @@ settings! {
         ELASTICSEARCH_CONCURRENCY elasticsearch_concurrency: Count<1, 32> = "1", only Elasticsearch;
     }
 
+    Kibana "Kibana, for `podtap setup kibana`" {
+        /// Where Kibana is, with its base path where it has one. ELASTICSEARCH_TLS_… and ELASTICSEARCH_TIMEOUT hold for
+        /// it, too.
+        KIBANA_URL kibana_url: String = "http://localhost:5601", allowed "a URL";
+        /// The space to import into; `none` is the default one.
+        KIBANA_SPACE kibana_space: Option<String> = "none", allowed "the id of a space; or none";
+        /// API key: `id:key`, or that in Base64. `none`: the credentials of Elasticsearch.
+        KIBANA_API_KEY kibana_api_key: Option<Secret> = "none";
+    }
+
     Spool "What cannot be delivered" {
         /// Directory where records wait when memory is full, and over restarts. `none`: in memory only.
         SPOOL_DIR spool_dir: Option<PathBuf> = "none";
@@ -250,7 +260,8 @@ settings! {
     }
 
     Capture "Capture" {
-        /// Interfaces to listen on; `auto` is the pod's primary interface by route, `any` is all of them.
+        /// Interfaces to listen on; `auto` is the pod's primary interface by route, and what a mesh's proxy puts on `lo`;
+        /// `any` is all of them.
         IFACE iface: Auto<ListOf<String>> = "auto", allowed "auto, any, or comma list of interfaces";
         /// What the kernel hands over. `auto` leaves out what cannot carry TCP; a replay uses only an explicit one.
         CAP_FILTER cap_filter: CaptureFilter = "auto", was "CAPFILTER";
@@ -307,12 +318,17 @@ settings! {
         POD_IPS pod_ips: ListOf<IpAddr> = "none", allowed "comma list of IP addresses; or none";
         /// The node it runs on (`spec.nodeName`).
         NODE_NAME node_name: Option<String> = "none";
+        /// File with its labels (`metadata.labels` in a Downward API volume), read again when it changes.
+        POD_LABELS_PATH pod_labels_path: Option<PathBuf> = "/etc/podtap/pod/labels";
+        /// The same for its annotations (`metadata.annotations`).
+        POD_ANNOTATIONS_PATH pod_annotations_path: Option<PathBuf> = "/etc/podtap/pod/annotations";
+        /// Annotations to record; no others are.
+        ANNOTATIONS annotations: ListOf<String> = "none", allowed "comma list of names, globs allowed (example.com/*); or none";
     }
 }
 
 /// Names that are fixed, but that this version does not use: set, they are pointed out, but not as misspelt.
 /// Who declares one takes it out here.
 pub(super) const UNUSED: &str = "
-    POD_LABELS_PATH POD_ANNOTATIONS_PATH ANNOTATIONS
     ELASTICSEARCH_TLS_NAME
 ";

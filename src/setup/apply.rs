@@ -32,6 +32,8 @@ pub enum Deed {
     KeptChanged,
     /// Somebody else made it: it was left alone.
     KeptForeign,
+    /// It was there, whoever made it: it was left alone.
+    KeptExisting,
 }
 
 impl fmt::Display for Done {
@@ -42,6 +44,7 @@ impl fmt::Display for Done {
             Deed::Updated => write!(f, "updated    {of}"),
             Deed::Unchanged => write!(f, "unchanged  {of}"),
             Deed::KeptChanged => write!(f, "kept       {of}: changed since podtap made it (--overwrite replaces it)"),
+            Deed::KeptExisting => write!(f, "kept       {of}: there already (--overwrite replaces it)"),
             Deed::KeptForeign => write!(f, "kept       {of}: not made by podtap (--overwrite replaces it)"),
         }
     }

@@ -3,6 +3,7 @@
 
 mod apply;
 mod compare;
+pub mod kibana;
 mod mappings;
 mod plan;
 

@@ -5,10 +5,12 @@
 //! last (`Connector::failed` moves on), and of each host one address after the other. Nothing here knows a credential,
 //! so no message can hold one.
 
+mod check;
 mod explain;
 mod host;
 mod stream;
 mod tls;
+pub(in crate::sink) mod wire;
 
 use std::fmt;
 use std::io;
@@ -19,6 +21,7 @@ use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+pub use self::check::HostCheck;
 pub use self::explain::explain;
 pub use self::host::HostPort;
 pub use self::stream::Stream;

@@ -23,9 +23,9 @@ use std::ops::Range;
 use elasticsearch::http::Method;
 
 pub use self::answer::outcomes;
-pub(crate) use self::client::{Client, Request};
+pub(crate) use self::client::{Client, Reply, Request};
 pub use self::index::IndexName;
-pub use self::options::{Auth, Options, Pem, Tls, cloud, nodes};
+pub use self::options::{Auth, Options, cloud, nodes};
 pub use self::server::{ApiVersion, Flavour, Server};
 pub(crate) use self::target::server as ask_server;
 pub use self::target::{Kind, Target};
@@ -58,9 +58,7 @@ impl Elasticsearch {
     /// Reads certificates; asks the server only when there is something to deliver. The error names the setting.
     pub fn new(options: Options) -> Result<Self, String> {
         let client = Client::new(&options)?;
-        if !options.tls.verify {
-            tracing::warn!("ELASTICSEARCH_TLS_VERIFY=false: anybody on the way can read and change what is sent");
-        }
+        options.tls.warn();
         Ok(Self { options, client, target: None, warned: false, most_bytes: usize::MAX })
     }
 
@@ -109,6 +107,7 @@ impl Elasticsearch {
             query: &query,
             body: Some(if self.options.compress { bulk::gzip(&bytes) } else { bytes }.into()),
             gzipped: self.options.compress,
+            headers: &[],
             most: answer::most_bytes(part.records()),
         };
         let reply = self.client.send(&request).await.map_err(SinkError::Transient)?;

@@ -20,7 +20,6 @@ mod msgpack;
 pub mod protocol;
 mod tag;
 
-use std::fmt;
 use std::time::Duration;
 
 use self::link::{Link, Welcome};
@@ -28,6 +27,7 @@ pub use self::msgpack::encode_msgpack;
 use self::protocol::Packer;
 pub use self::protocol::{Compress, Credentials};
 pub use self::tag::expand_tag;
+pub use super::connect::HostCheck;
 use super::connect::{Connected, Connector};
 use super::{Batch, Delivery, Rejected, Sink, SinkError};
 
@@ -176,24 +176,6 @@ impl Sink for Fluentd {
 
 fn not_a_map(index: usize) -> Rejected {
     Rejected { index, reason: "not encoded as a msgpack map".to_owned() }
-}
-
-/// What `check` found at one host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostCheck {
-    /// The host.
-    pub host: String,
-    /// What worked, and what the server answered.
-    pub steps: Vec<String>,
-    /// What did not.
-    pub fault: Option<String>,
-}
-
-impl fmt::Display for HostCheck {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let steps = self.steps.iter().chain(&self.fault).map(String::as_str).collect::<Vec<_>>();
-        write!(f, "{}: {}", self.host, steps.join("; "))
-    }
 }
 
 #[cfg(test)]

@@ -10,12 +10,12 @@
 //! | udp | sent | nobody knows |
 
 mod beats;
+mod foreign;
 mod http;
 mod kernel;
 pub mod lumberjack;
 mod tcp;
 mod udp;
-mod wire;
 
 use std::fmt;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use self::tcp::Tcp;
 pub use self::udp::MAX_DATAGRAM;
 use self::udp::Udp;
 use super::connect::Connector;
-pub use super::fluentd::HostCheck;
+pub use super::connect::HostCheck;
 use super::{Batch, Delivery, Sink, SinkError};
 
 /// How long `check` listens to a server that may have nothing to say.

@@ -156,6 +156,7 @@ impl Queue {
         loop {
             if self.phase() != Phase::Open {
                 let why = if self.phase() == Phase::Ended { Dropped::Gone } else { Dropped::Shutdown };
+                let why = state.why_lost.unwrap_or(why);
                 return state.refuse(&piece, why);
             }
             let room = self.limits.records.saturating_sub(state.records);

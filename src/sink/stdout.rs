@@ -30,7 +30,8 @@ impl Stdout {
 }
 
 impl<W: Write> Stdout<W> {
-    fn over(out: W) -> Self {
+    /// Anything else that takes whole lines.
+    pub fn over(out: W) -> Self {
         Self { out, ahead: 0 }
     }
 }

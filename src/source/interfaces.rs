@@ -19,6 +19,14 @@ const ISTIO: [u16; 2] = [15001, 15006];
 /// Those of Linkerd (inbound and outbound).
 const LINKERD: [u16; 2] = [4143, 4140];
 
+/// What a mesh puts on `lo`, and nothing else that passes there: one end at least is the pod's own address or a peer's
+/// (Istio's ambient mode keeps the client's), or the address that Istio's proxy calls the application from, or a port of
+/// the proxies. What containers of a pod say to each other over 127.0.0.1 is not captured without a mesh either, and the
+/// proxies' own health checks are among it.
+// In pcap-filter(7) `and` and `or` bind alike.
+const MESH_ONLY: &str = "not ((src net 127.0.0.0/8 and dst net 127.0.0.0/8) or (src host ::1 and dst host ::1)) \
+    or host 127.0.0.6 or host ::6 or tcp port 15001 or tcp port 15006 or tcp port 4140 or tcp port 4143";
+
 /// One interface to capture on, and why; its `Display` is said at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
@@ -28,6 +36,19 @@ pub struct Choice {
     pub reason: String,
     /// Whether the interface was there when the choice was made.
     pub exists: bool,
+    /// What alone is wanted of it, in pcap-filter syntax.
+    pub only: Option<&'static str>,
+}
+
+impl Choice {
+    /// The capture filter: what is wanted of this interface, as far as `filter` lets it pass.
+    pub fn filter(&self, filter: &str) -> String {
+        match (filter, self.only) {
+            (filter, None) => filter.to_owned(),
+            ("", Some(only)) => only.to_owned(),
+            (filter, Some(only)) => format!("({filter}) and ({only})"),
+        }
+    }
 }
 
 impl fmt::Display for Choice {
@@ -93,7 +114,7 @@ impl Tables {
         let mut add = |interface: &str, reason: String| {
             if !chosen.iter().any(|choice| choice.interface == interface) {
                 let exists = is_pseudo(interface) || self.has(interface);
-                chosen.push(Choice { interface: interface.to_owned(), reason, exists });
+                chosen.push(Choice { interface: interface.to_owned(), reason, exists, only: None });
             }
         };
         let named: Vec<&str> = setting.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
@@ -111,6 +132,9 @@ impl Tables {
         if named.is_empty() {
             self.automatic(&mut add);
         }
+        let automatic = named.is_empty() || named.contains(&"auto");
+        let mesh = self.mesh().filter(|lo| automatic && !chosen.iter().any(|choice| choice.interface == lo.interface));
+        chosen.extend(mesh);
         chosen
     }
 
@@ -126,14 +150,11 @@ impl Tables {
                 v6.into_iter().for_each(|name| add(name, "the default route of IPv6 goes there".into()));
             }
         }
-        if let Some(mesh) = self.mesh() {
-            add("lo", mesh);
-        }
     }
 
-    /// Why `lo` is worth capturing, when a mesh proxy listens. Ask again some seconds after the start: the proxy may
-    /// start later than podtap.
-    pub fn mesh(&self) -> Option<String> {
+    /// What of `lo` is worth capturing, when a mesh proxy listens. Ask again after the start: the proxy may start later
+    /// than podtap.
+    pub fn mesh(&self) -> Option<Choice> {
         let on = |ports: &[u16]| ports.iter().copied().filter(|port| self.listeners.contains(port)).collect::<Vec<_>>();
         let (istio, linkerd) = (on(&ISTIO), on(&LINKERD));
         let (mesh, ports) = match (istio.is_empty(), linkerd.is_empty()) {
@@ -142,10 +163,11 @@ impl Tables {
             (true, true) => return None,
         };
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-        Some(format!(
-            "a mesh proxy listens on {} ({mesh}): clear text passes between it and the application",
+        let reason = format!(
+            "a mesh proxy listens on {} ({mesh}): clear text passes between it and the application; nothing else of lo",
             ports.join(" and ")
-        ))
+        );
+        Some(Choice { interface: "lo".to_owned(), reason, exists: true, only: Some(MESH_ONLY) })
     }
 
     /// Every address of this network namespace and those of the setting OWN_IPS, each once, in order.
@@ -204,7 +226,14 @@ fn list() -> Vec<Interface> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use etherparse::PacketBuilder;
+
     use super::*;
+    use crate::flow::Timestamp;
+    use crate::packet::{Frame, LinkType};
+    use crate::source::filter::FrameFilter;
 
     const V4: &str = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
                       eth0\t00000000\t0101A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n";
@@ -240,14 +269,14 @@ mod tests {
                 tables(&all, V4, "", &[80, 15001, 15006]),
                 vec![
                     by_route,
-                    "lo: a mesh proxy listens on 15001 and 15006 (Istio): clear text passes between it and the application",
+                    "lo: a mesh proxy listens on 15001 and 15006 (Istio): clear text passes between it and the application; nothing else of lo",
                 ],
             ),
             (
                 tables(&all, V4, "", &[4143]),
                 vec![
                     by_route,
-                    "lo: a mesh proxy listens on 4143 (Linkerd): clear text passes between it and the application",
+                    "lo: a mesh proxy listens on 4143 (Linkerd): clear text passes between it and the application; nothing else of lo",
                 ],
             ),
         ];
@@ -255,6 +284,55 @@ mod tests {
             assert_eq!(said(&tables, "auto"), expected);
             assert_eq!(said(&tables, " "), expected);
         }
+    }
+
+    #[test]
+    fn of_loopback_only_what_a_mesh_puts_there_is_captured_unless_it_was_named() {
+        let there = tables(&[interface("lo", true), interface("eth0", true)], V4, "", &[15001]);
+        let filters =
+            |setting, filter| there.choose(setting).iter().map(|choice| choice.filter(filter)).collect::<Vec<_>>();
+        assert_eq!(filters("auto", "tcp"), ["tcp".to_owned(), format!("(tcp) and ({MESH_ONLY})")]);
+        assert_eq!(filters("", ""), ["", MESH_ONLY]);
+        assert_eq!(filters("lo,auto", "tcp"), ["tcp", "tcp"]);
+        assert_eq!(filters("any", "tcp"), ["tcp"]);
+        assert_eq!(filters("eth0", "tcp"), ["tcp"]);
+    }
+
+    /// As captures under the meshes show them; Linkerd's proxy asks the application from the pod's own address, that of
+    /// Istio's ambient mode from the client's.
+    #[test]
+    fn the_mesh_filter_passes_what_proxies_and_applications_say_to_each_other() {
+        for (from, to, expected) in [
+            ("10.1.2.3:40000", "127.0.0.1:15001", true),
+            ("127.0.0.1:15001", "10.1.2.3:40000", true),
+            ("127.0.0.6:51000", "10.1.2.3:8080", true),
+            ("127.0.0.6:51000", "127.0.0.1:8080", true),
+            ("10.1.2.3:40000", "127.0.0.1:4140", true),
+            ("10.1.2.3:40001", "10.1.2.3:8080", true),
+            ("10.9.9.9:40001", "10.1.2.3:8080", true),
+            ("[fd00::3]:40000", "[::1]:15001", true),
+            ("[::6]:40000", "[fd00::3]:8080", true),
+            ("127.0.0.1:40000", "127.0.0.1:6379", false),
+            ("127.0.0.1:15000", "127.0.0.1:40000", false),
+            ("[::1]:40000", "[::1]:15020", false),
+        ] {
+            let data = segment(from.parse().unwrap(), to.parse().unwrap());
+            let (at, wire_len) = (Timestamp::default(), data.len() as u32);
+            let frame = Frame { at, link: LinkType(1), data: &data, wire_len, interface: None };
+            assert_eq!(FrameFilter::new(MESH_ONLY).matches(&frame), Ok(expected), "{from} {to}");
+        }
+    }
+
+    fn segment(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+        let ethernet = PacketBuilder::ethernet2([2; 6], [4; 6]);
+        let ip = match (from.ip(), to.ip()) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => ethernet.ipv4(from.octets(), to.octets(), 64),
+            (IpAddr::V6(from), IpAddr::V6(to)) => ethernet.ipv6(from.octets(), to.octets(), 64),
+            mixed => panic!("{mixed:?}"),
+        };
+        let mut bytes = Vec::new();
+        ip.tcp(from.port(), to.port(), 1, 1000).ack(1).write(&mut bytes, b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        bytes
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! The Elasticsearch sink and its setup against real servers (scripts/servers): Elasticsearch 8.7 and OpenSearch 2.19.
 //!
-//! Skipped, saying so, where neither PODTAP_SERVERS=1 is set (CI does) nor a server was fetched before.
+//! Skipped, saying so, where neither CI nor PODTAP_SERVERS=1 is set and no server was fetched before.
 
 mod corpus;
 mod delivery;
-mod server;
 mod setup;
 mod trouble;
 
@@ -21,39 +20,43 @@ use podtap::sink::elasticsearch::{Auth, Elasticsearch, IndexName, Options, nodes
 use podtap::sink::{Batch, Block, Delivery, Piece, Sink, SinkError};
 use podtap::tcp::CloseReason;
 
-use server::Server;
+use crate::servers::Search;
 
 /// How a test talks to `server` about `index`.
-fn options(server: &Server, index: &str) -> Options {
-    let (nodes, _) = nodes(&[server.url()], 9200, false).unwrap();
+pub(crate) fn options(server: &Search, index: &str) -> Options {
+    options_to(&server.url(), server.password(), index)
+}
+
+pub(crate) fn options_to(url: &str, password: Option<&str>, index: &str) -> Options {
+    let (nodes, _) = nodes(&[url.to_owned()], 9200, false).unwrap();
     let mut options = Options::new(nodes, IndexName::new(index).unwrap());
-    if let Some(password) = server.password() {
+    if let Some(password) = password {
         options.auth = Auth::Basic { username: "elastic".to_owned(), password: password.to_owned() };
     }
     options
 }
 
-fn set_up(options: &Options, setup: &SetupOptions) -> (Vec<Done>, String) {
+pub(crate) fn set_up(options: &Options, setup: &SetupOptions) -> (Vec<Done>, String) {
     let mut out = Vec::new();
     let done = podtap::setup::elasticsearch(options, setup, &mut out).unwrap();
     (done, String::from_utf8(out).unwrap())
 }
 
 /// On a runtime of its own, as a sink's thread does.
-fn wait<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-fn deliver(sink: &mut Elasticsearch, batch: &Batch) -> Result<Delivery, SinkError> {
+pub(crate) fn deliver(sink: &mut Elasticsearch, batch: &Batch) -> Result<Delivery, SinkError> {
     wait(sink.deliver(batch))
 }
 
-fn sink(options: Options) -> Elasticsearch {
+pub(crate) fn sink(options: Options) -> Elasticsearch {
     Elasticsearch::new(options).unwrap()
 }
 
 /// Lines as records, under these ids.
-fn batch<'a>(records: impl IntoIterator<Item = (&'a str, String)>) -> Batch {
+pub(crate) fn batch<'a>(records: impl IntoIterator<Item = (&'a str, String)>) -> Batch {
     let mut block = Block::default();
     for (id, line) in records {
         block.push(|out| {

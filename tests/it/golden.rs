@@ -2,7 +2,7 @@
 //!
 //! `UPDATE=1 cargo test --test it golden` writes them anew; then read what changed.
 
-mod scenarios;
+pub(crate) mod scenarios;
 
 use std::path::PathBuf;
 
@@ -12,7 +12,8 @@ use crate::binary::replay;
 use scenarios::SCENARIOS;
 
 /// The pod is the server.
-const ENV: &[(&str, &str)] = &[("OWN_IPS", "10.0.0.2,2001:db8::2"), ("LOGHEADERS", "x-kept,location,set-cookie")];
+pub(crate) const ENV: &[(&str, &str)] =
+    &[("OWN_IPS", "10.0.0.2,2001:db8::2"), ("LOGHEADERS", "x-kept,location,set-cookie")];
 
 fn records(frames: &[SynthFrame]) -> String {
     let ran = replay(&pcap(frames), ENV);

@@ -2,31 +2,20 @@
 //! `scripts/servers/nginx-tls`, and plain sockets where the protocol is nothing more.
 
 mod arrival;
-mod restarts;
-mod servers;
-mod throughput;
-
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use podtap::flow::{Endpoint, Timestamp};
 use podtap::sink::connect::{Connector, HostPort, Pem, Timeouts, Tls, TlsOptions};
 use podtap::sink::logstash::{HostCheck, Login, Logstash, LogstashOptions, Transport};
-use podtap::sink::{
-    Backoff, BatchLimits, Block, Options, Piece, QueueLimits, SinkCounts, SinkHandle, Sinks, WhenFull, spawn,
-};
+use podtap::sink::{SinkHandle, spawn};
 use podtap::synth::{Conversation, pcap};
 use serde_json::Value;
 
-use self::servers::{Lumberjack, Nginx, Scratch, certificates};
 use crate::binary;
-
-const GRACE: Duration = Duration::from_secs(60);
-const BATCH: usize = 100;
+use crate::feed::{PATIENCE, ROOMY, block_on, finish, json_line, piece_of};
+use crate::servers::certificates;
 
 fn options(transport: Transport) -> LogstashOptions {
-    LogstashOptions { transport, timeout: GRACE, ..LogstashOptions::default() }
+    LogstashOptions { transport, timeout: PATIENCE, ..LogstashOptions::default() }
 }
 
 fn trusting(ca: &str) -> TlsOptions {
@@ -40,60 +29,23 @@ fn logstash(port: u16, tls: Option<TlsOptions>, options: LogstashOptions) -> Log
 }
 
 fn start(sink: Logstash) -> SinkHandle {
-    let backoff = Backoff { first: Duration::from_millis(5), most: Duration::from_millis(50) };
-    let batch = BatchLimits { records: BATCH, bytes: 1 << 20, age: Duration::ZERO };
-    let queue = QueueLimits { records: 1_000_000, bytes: 1 << 30 };
-    spawn("logstash", sink, Options { queue, when_full: WhenFull::Drop, batch, backoff }).unwrap()
+    spawn("logstash", sink, ROOMY).unwrap()
 }
 
-fn offer<'a>(sink: &SinkHandle, lines: impl IntoIterator<Item = &'a str>) {
-    let mut block = Block::default();
-    for line in lines {
-        block.push(|out| {
-            out.extend_from_slice(line.as_bytes());
-            out.push(b'\n');
-            (event_id(&serde_json::from_str(line).unwrap()).as_str().into(), Timestamp::new(1, 0))
-        });
-    }
-    sink.offer(Piece::whole(Arc::new(block)));
-}
-
-fn event_id(record: &Value) -> String {
-    record["event"]["id"].as_str().unwrap().to_owned()
-}
-
-fn finish_within(sink: SinkHandle, grace: Duration) -> SinkCounts {
-    let counts = Sinks::new(vec![sink]).finish(grace).remove(0).1;
-    assert_eq!(counts.ledger.imbalance(), None);
-    counts
-}
-
-/// Delivers `lines`, all at the first attempt.
-fn deliver_all(sink: Logstash, lines: &[String]) {
+/// Delivers `records`, all at the first attempt.
+fn deliver_all(sink: Logstash, records: &[Value]) {
     let sink = start(sink);
-    offer(&sink, lines.iter().map(String::as_str));
-    let counts = finish_within(sink, GRACE);
-    let all = lines.len() as u64;
-    assert_eq!((counts.ledger.offered, counts.ledger.delivered, counts.failed_attempts), (all, all, 0));
+    sink.offer(piece_of(records.iter().cloned(), json_line));
+    let counts = finish(sink, PATIENCE);
+    assert_eq!((counts.ledger.delivered, counts.failed_attempts), (records.len() as u64, 0));
 }
 
 fn check(mut sink: Logstash) -> HostCheck {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(sink.check()).remove(0)
-}
-
-/// Waits for something that another process has to do.
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    #[allow(clippy::disallowed_methods, reason = "a test's patience has an end")]
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < GRACE, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    block_on(sink.check()).remove(0)
 }
 
 /// What `podtap replay` prints to standard output for a capture with all kinds of bytes in it.
-fn printed() -> Vec<String> {
+fn printed() -> Vec<Value> {
     let mut frames = Vec::new();
     for port in 0..60u16 {
         let client = Endpoint::new([10, 0, 0, 1], 40_000 + port);
@@ -113,32 +65,11 @@ fn printed() -> Vec<String> {
         frames.extend(if port % 3 == 0 { conversation.server_rst().frames() } else { conversation.close().frames() });
     }
     let ran = binary::replay(&pcap(&frames), &[("LOGHEADERS", "true")]);
-    let lines: Vec<String> = ran.stdout.lines().map(str::to_owned).collect();
-    assert!(lines.len() >= 250, "{}", ran.stderr);
-    lines
-}
-
-/// As values, sorted by id: field by field.
-fn by_id<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<Value> {
-    let mut records: Vec<Value> = lines.into_iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    records.sort_by_key(event_id);
+    let records: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(records.len() >= 250, "{}", ran.stderr);
     records
-}
-
-/// Records of the shape of real ones, numbered.
-fn numbered(from: usize, to: usize) -> Vec<String> {
-    (from..to).map(|n| format!("{{\"event\":{{\"id\":\"id-{n}\"}},\"n\":{n}}}")).collect()
 }
 
 fn login(password: &str) -> Option<Login> {
     Some(Login { username: "user".to_owned(), password: password.to_owned() })
-}
-
-fn path(dir: &Path, name: &str) -> String {
-    dir.join(name).display().to_string()
-}
-
-/// A certificate and its key.
-fn server_certificate(name: &str) -> (String, String) {
-    (path(certificates(), name), path(certificates(), "server.key"))
 }

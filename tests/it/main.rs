@@ -8,18 +8,27 @@
 )]
 
 mod allocations;
+#[cfg(feature = "es")]
+mod arrival;
 mod binary;
 mod canary;
+mod chart;
 mod clock;
 mod community_id;
 mod compliance;
 mod corpora;
 mod demo;
 mod e2e;
+#[cfg(feature = "es")]
 mod elasticsearch;
+mod feed;
 mod fluentd;
 mod fuzz_corpus;
 mod golden;
+mod grafana;
+#[cfg(feature = "es")]
+mod kibana;
+mod inject;
 mod limits;
 mod live;
 mod logstash;
@@ -27,6 +36,11 @@ mod metamorphic;
 mod namespace;
 mod privilege;
 mod readme;
+mod redirected;
 mod replay_cli;
+mod restarts;
+mod servers;
+mod small_disk;
 mod spool;
 mod tidy;
+mod webhook;

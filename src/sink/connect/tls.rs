@@ -33,7 +33,7 @@ impl Pem {
         if value.contains("-----BEGIN") { Self::Text(value.to_owned()) } else { Self::File(value.into()) }
     }
 
-    fn read(&self) -> Result<Vec<u8>, String> {
+    pub(in crate::sink) fn read(&self) -> Result<Vec<u8>, String> {
         match self {
             Self::File(path) => std::fs::read(path).map_err(|why| format!("{} cannot be read: {why}", path.display())),
             Self::Text(text) => Ok(text.clone().into_bytes()),
@@ -79,6 +79,19 @@ impl TlsOptions {
     pub fn new(settings: &'static str) -> Self {
         Self { settings, ca: None, cert: None, key: None, name: None, verify: true }
     }
+
+    /// Reads the files; says which setting is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        config(self).map(drop)
+    }
+
+    /// Says what it means when certificates are not looked at.
+    pub(in crate::sink) fn warn(&self) {
+        if !self.verify {
+            let setting = format!("{}_TLS_VERIFY", self.settings);
+            tracing::warn!(setting, "the server's certificate is not verified: anybody in between can read and change");
+        }
+    }
 }
 
 /// Options whose files have been read.
@@ -91,14 +104,8 @@ pub struct Tls {
 impl Tls {
     /// Reads the files; says which setting is wrong.
     pub fn load(options: TlsOptions) -> Result<Self, String> {
-        if let Some(name) = &options.name {
-            server_name(name).map_err(|why| format!("{}_TLS_NAME: {why}", options.settings))?;
-        }
         let config = config(&options)?;
-        if !options.verify {
-            let setting = format!("{}_TLS_VERIFY", options.settings);
-            tracing::warn!(setting, "the server's certificate is not verified: anybody in between can read and change");
-        }
+        options.warn();
         Ok(Self { options, config })
     }
 
@@ -140,6 +147,9 @@ fn server_name(name: &str) -> Result<ServerName<'static>, String> {
 }
 
 fn config(options: &TlsOptions) -> Result<Arc<ClientConfig>, String> {
+    if let Some(name) = &options.name {
+        server_name(name).map_err(|why| format!("{}_TLS_NAME: {why}", options.settings))?;
+    }
     let provider = Arc::new(crypto::ring::default_provider());
     let algorithms = provider.signature_verification_algorithms;
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();

@@ -19,7 +19,8 @@ use elasticsearch::http::headers::{
 use elasticsearch::http::transport::{Connection, ConnectionPool, Transport, TransportBuilder};
 use elasticsearch::http::{Method, Url};
 
-use super::options::{Options, Pem, Tls};
+use super::super::connect::{Pem, TlsOptions};
+use super::options::Options;
 use crate::source::own_traffic::{Nonce, nonce};
 
 /// Largest answer to anything but `_bulk`: lists of templates are the long ones.
@@ -52,17 +53,36 @@ pub(crate) struct Request<'a> {
     pub(crate) query: &'a [(&'a str, &'a str)],
     pub(crate) body: Option<Bytes>,
     pub(crate) gzipped: bool,
+    /// Besides those that every request has; in lower case.
+    pub(crate) headers: &'a [(&'static str, &'a str)],
     /// Largest answer.
     pub(crate) most: usize,
 }
 
 impl<'a> Request<'a> {
     pub(crate) fn get(path: &'a str, query: &'a [(&'a str, &'a str)]) -> Self {
-        Self { method: Method::Get, path, query, body: None, gzipped: false, most: MOST_ANSWER }
+        Self { method: Method::Get, path, query, body: None, gzipped: false, headers: &[], most: MOST_ANSWER }
+    }
+
+    pub(crate) fn post(
+        path: &'a str,
+        query: &'a [(&'a str, &'a str)],
+        headers: &'a [(&'static str, &'a str)],
+        body: Vec<u8>,
+    ) -> Self {
+        Self { method: Method::Post, headers, body: Some(body.into()), ..Self::get(path, query) }
     }
 
     pub(crate) fn put(path: &'a str, query: &'a [(&'a str, &'a str)], body: Vec<u8>) -> Self {
-        Self { method: Method::Put, path, query, body: Some(body.into()), gzipped: false, most: MOST_ANSWER }
+        Self {
+            method: Method::Put,
+            path,
+            query,
+            body: Some(body.into()),
+            gzipped: false,
+            headers: &[],
+            most: MOST_ANSWER,
+        }
     }
 }
 
@@ -77,6 +97,11 @@ pub(crate) struct Client {
 impl Client {
     /// Reads the certificates; the error names the setting.
     pub(crate) fn new(options: &Options) -> Result<Self, String> {
+        if options.tls.name.is_some() {
+            return Err("ELASTICSEARCH_TLS_NAME: the certificate's name is the URL's host: name the server like that"
+                .to_owned());
+        }
+        options.tls.check()?;
         let nodes = Nodes::new(&options.nodes);
         let mut builder = TransportBuilder::new(nodes.clone())
             .enable_meta_header(false)
@@ -116,6 +141,9 @@ impl Client {
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("podtap/", env!("CARGO_PKG_VERSION"))));
         if request.gzipped {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        for (name, text) in request.headers {
+            headers.insert(HeaderName::from_static(name), value(text)?);
         }
         let Request { method, path, query, body, most, .. } = request;
         let answer = self.transport.send(*method, path, headers, Some(query), body.clone(), None);
@@ -158,30 +186,21 @@ fn value(text: &str) -> Result<HeaderValue, String> {
     Ok(value)
 }
 
-fn validation(tls: &Tls) -> Result<CertificateValidation, String> {
+fn validation(tls: &TlsOptions) -> Result<CertificateValidation, String> {
     if !tls.verify {
         return Ok(CertificateValidation::None);
     }
     let Some(ca) = &tls.ca else { return Ok(CertificateValidation::Default) };
-    let wrong = |why: String| format!("ELASTICSEARCH_TLS_CA: {why}");
-    let pem = ca.read().map_err(wrong)?;
-    Certificate::from_pem(&pem)
-        .map(CertificateValidation::Full)
-        .map_err(|_| wrong("holds no certificate in PEM".to_owned()))
+    let ca = Certificate::from_pem(&ca.read()?).map_err(|why| format!("ELASTICSEARCH_TLS_CA: {}", chain(&why)))?;
+    Ok(CertificateValidation::Full(ca))
 }
 
-/// Certificate and key, one behind the other.
-fn identity(tls: &Tls) -> Result<Option<Vec<u8>>, String> {
-    let read = |name: &str, pem: &Option<Pem>| match pem {
-        None => Ok(Vec::new()),
-        Some(pem) => pem.read().map_err(|why| format!("ELASTICSEARCH_TLS_{name}: {why}")),
-    };
-    if tls.cert.is_none() {
-        return Ok(None);
-    }
-    let mut both = read("CERT", &tls.cert)?;
+/// Certificate and key, one behind the other; a key beside its certificate is there already.
+fn identity(tls: &TlsOptions) -> Result<Option<Vec<u8>>, String> {
+    let Some(cert) = &tls.cert else { return Ok(None) };
+    let mut both = cert.read()?;
     both.push(b'\n');
-    both.extend(read("KEY", &tls.key)?);
+    both.extend(tls.key.as_ref().map(Pem::read).transpose()?.unwrap_or_default());
     Ok(Some(both))
 }
 

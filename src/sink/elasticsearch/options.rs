@@ -1,12 +1,12 @@
 //! How to reach and use a server: what the settings come to. Reads no environment and no file.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use elasticsearch::http::Url;
 use elasticsearch::http::transport::CloudId;
 
+use super::super::connect::TlsOptions;
 use super::index::IndexName;
 use super::server::ApiVersion;
 
@@ -17,8 +17,9 @@ pub struct Options {
     pub nodes: Vec<Url>,
     /// Who we are.
     pub auth: Auth,
-    /// ELASTICSEARCH_TLS_…, for `https` nodes.
-    pub tls: Tls,
+    /// ELASTICSEARCH_TLS_…, for `https` nodes. Its authority is trusted beside the public ones, and its name cannot be
+    /// another than the URL's: limits of the `elasticsearch` crate.
+    pub tls: TlsOptions,
     /// ELASTICSEARCH_INDEX.
     pub index: IndexName,
     /// ELASTICSEARCH_TYPE, for servers that still have types.
@@ -37,7 +38,7 @@ impl Options {
         Self {
             nodes,
             auth: Auth::None,
-            tls: Tls::default(),
+            tls: TlsOptions::new("ELASTICSEARCH"),
             index,
             doc_type: None,
             api_version: ApiVersion::Auto,
@@ -89,53 +90,6 @@ impl fmt::Debug for Auth {
             Self::Bearer(_) => "Bearer(…)",
             Self::ApiKey(_) => "ApiKey(…)",
         })
-    }
-}
-
-/// Certificates or a key, PEM.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Pem {
-    /// Read when the client is made, and anew at SIGHUP.
-    File(PathBuf),
-    /// The text itself.
-    Text(String),
-}
-
-impl Pem {
-    pub(super) fn read(&self) -> Result<Vec<u8>, String> {
-        match self {
-            Self::Text(text) => Ok(text.clone().into_bytes()),
-            Self::File(path) => std::fs::read(path).map_err(|why| format!("{} cannot be read: {why}", path.display())),
-        }
-    }
-}
-
-/// Not printed: it may be a key.
-impl fmt::Debug for Pem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "Pem({})", path.display()),
-            Self::Text(_) => f.write_str("Pem(…)"),
-        }
-    }
-}
-
-/// How far the server is believed, and our own certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    /// Authorities trusted beside the public ones.
-    pub ca: Option<Pem>,
-    /// Our certificate with its chain.
-    pub cert: Option<Pem>,
-    /// Its key; `None`: it stands beside the certificate.
-    pub key: Option<Pem>,
-    /// Whether the server's certificate is looked at.
-    pub verify: bool,
-}
-
-impl Default for Tls {
-    fn default() -> Self {
-        Self { ca: None, cert: None, key: None, verify: true }
     }
 }
 
@@ -234,9 +188,8 @@ mod tests {
         assert_eq!(auth, Auth::Basic { username: "me".to_owned(), password: "p@ss".to_owned() });
         assert_eq!(auth.header().unwrap(), "Basic bWU6cEBzcw==");
         let secret = "hunter2".to_owned();
-        let pem = Pem::Text(secret.clone());
         let basic = Auth::Basic { username: String::new(), password: secret.clone() };
-        let shown = format!("{pem:?}{basic:?}{:?}{:?}", Auth::Bearer(secret.clone()), Auth::ApiKey(secret));
+        let shown = format!("{basic:?}{:?}{:?}", Auth::Bearer(secret.clone()), Auth::ApiKey(secret));
         assert!(!shown.contains("hunter2"), "{shown}");
         let wrong = super::nodes(&["https://me:hunter2@:x".to_owned()], 9200, false).unwrap_err();
         assert!(!wrong.contains("hunter2"), "{wrong}");

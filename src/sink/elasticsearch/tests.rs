@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::sink::connect::{Pem, TlsOptions};
 use crate::sink::{Block, Piece, Rejected};
 
 /// A request as it came.
@@ -401,14 +402,17 @@ async fn an_answer_that_is_too_large_is_not_read() {
 
 #[test]
 fn certificates_that_cannot_be_read_are_named_by_their_setting() {
-    let made = |tls: Tls| Elasticsearch::new(Options { tls, ..options(&["https://es".to_owned()]) }).unwrap_err();
+    let made =
+        |tls: TlsOptions| Elasticsearch::new(Options { tls, ..options(&["https://es".to_owned()]) }).unwrap_err();
     let absent = || Some(Pem::File("/absent/x.pem".into()));
     let none = || Some(Pem::Text("nothing".to_owned()));
+    let base = || TlsOptions::new("ELASTICSEARCH");
     for (tls, setting) in [
-        (Tls { ca: absent(), ..Tls::default() }, "ELASTICSEARCH_TLS_CA: /absent/x.pem cannot be read"),
-        (Tls { ca: none(), ..Tls::default() }, "ELASTICSEARCH_TLS_CA: holds no certificate"),
-        (Tls { cert: absent(), ..Tls::default() }, "ELASTICSEARCH_TLS_CERT: /absent"),
-        (Tls { cert: none(), ..Tls::default() }, "ELASTICSEARCH_TLS_CERT, _KEY: "),
+        (TlsOptions { ca: absent(), ..base() }, "ELASTICSEARCH_TLS_CA: /absent/x.pem cannot be read"),
+        (TlsOptions { ca: none(), ..base() }, "ELASTICSEARCH_TLS_CA: the text given holds no certificate"),
+        (TlsOptions { cert: absent(), ..base() }, "ELASTICSEARCH_TLS_CERT: /absent"),
+        (TlsOptions { cert: none(), ..base() }, "ELASTICSEARCH_TLS_CERT: the text given holds no certificate"),
+        (TlsOptions { name: Some("other".to_owned()), ..base() }, "ELASTICSEARCH_TLS_NAME: "),
     ] {
         let why = made(tls);
         assert!(why.starts_with(setting), "{why}");

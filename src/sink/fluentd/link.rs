@@ -2,30 +2,20 @@
 //! Owns the socket and the waiting; what the bytes mean is in `protocol`.
 
 use std::fmt;
-use std::future::poll_fn;
-use std::io;
-use std::pin::Pin;
-use std::task::Poll;
+use std::io::IoSlice;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 
-use super::super::connect::{Connected, HostPort, Stream, explain, random_bytes};
+use super::super::connect::wire::{self, ROOM, Step, Wire};
+use super::super::connect::{Connected, HostPort, random_bytes};
 use super::protocol::{Credentials, Greeting, MAX_REPLY, Nonsense, Reply, decode_reply, hex, printable};
-
-/// How long a goodbye may take: nothing depends on it.
-const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Why a connection is of no use any more. In the clear and in words: no variant can hold a credential.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// Reading or writing failed.
-    Io(io::Error),
-    /// The server closed the connection instead of this.
-    Closed(&'static str),
-    /// Nothing came of it in time.
-    Late(&'static str, Duration),
+    /// The connection itself.
+    Wire(wire::Fault),
     /// Another language.
     Nonsense(Nonsense),
     /// A message that has no place here.
@@ -47,9 +37,7 @@ pub(super) enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io(error) => f.write_str(&explain(error)),
-            Self::Closed(instead) => write!(f, "the server closed the connection, {instead} was expected"),
-            Self::Late(what, patience) => write!(f, "no {what} within {patience:?}"),
+            Self::Wire(fault) => fault.fmt(f),
             Self::Nonsense(nonsense) => nonsense.fmt(f),
             Self::Unexpected(what) => write!(f, "the server sent something else where {what} was expected"),
             Self::WrongAck(chunk) => write!(f, "the server acknowledged another chunk: {chunk}"),
@@ -72,6 +60,12 @@ impl fmt::Display for Fault {
 impl From<Nonsense> for Fault {
     fn from(nonsense: Nonsense) -> Self {
         Self::Nonsense(nonsense)
+    }
+}
+
+impl From<wire::Fault> for Fault {
+    fn from(fault: wire::Fault) -> Self {
+        Self::Wire(fault)
     }
 }
 
@@ -99,9 +93,7 @@ impl fmt::Display for Welcome {
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Link {
-    stream: Stream,
-    host: HostPort,
-    patience: Duration,
+    wire: Wire,
     keepalive: bool,
     /// What has arrived and is not read yet; at most `MAX_REPLY`.
     arrived: Vec<u8>,
@@ -109,12 +101,11 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(connected: Connected, patience: Duration) -> Self {
-        let Connected { stream, host, .. } = connected;
-        Self { stream, host, patience, keepalive: true, arrived: Vec::new() }
+        Self { wire: Wire::new(connected, patience), keepalive: true, arrived: Vec::new() }
     }
 
     pub(super) fn host(&self) -> &HostPort {
-        &self.host
+        self.wire.host()
     }
 
     /// Whether the next chunk may use it: neither forbidden by the server, nor has it sent what nobody asked for.
@@ -123,17 +114,16 @@ impl Link {
     }
 
     pub(super) async fn handshake(&mut self, credentials: &Credentials, hostname: &str) -> Result<Welcome, Fault> {
-        let Reply::Helo(helo) = self.reply("HELO (has it no shared key?)", self.patience).await? else {
+        let Reply::Helo(helo) = self.reply("HELO (has it no shared key?)", self.wire.patience()).await? else {
             return Err(Fault::Unexpected("HELO"));
         };
         let salt = hex(&random_bytes::<16>().map_err(Fault::NoRandom)?);
         let greeting = Greeting { helo: &helo, hostname, salt: &salt, credentials };
         self.write(&greeting.ping()).await?;
-        let pong = match self.reply("PONG", self.patience).await {
+        let pong = match self.reply("PONG", self.wire.patience()).await {
             Ok(Reply::Pong(pong)) => pong,
             Ok(Reply::Helo(_) | Reply::Ack(_)) => return Err(Fault::Unexpected("PONG")),
-            Err(Fault::Closed(_)) => return Err(Fault::ClosedOnPing),
-            Err(Fault::Io(error)) if error.kind() == io::ErrorKind::ConnectionReset => return Err(Fault::ClosedOnPing),
+            Err(Fault::Wire(fault)) if fault.is_closed() => return Err(Fault::ClosedOnPing),
             Err(fault) => return Err(fault),
         };
         match pong.accepted {
@@ -149,7 +139,7 @@ impl Link {
     /// Gives the server a moment to ask for a key that we do not have.
     pub(super) async fn listen(&mut self, patience: Duration) -> Result<Welcome, Fault> {
         match self.reply("answer", patience).await {
-            Err(Fault::Late(..)) if self.arrived.is_empty() => Ok(Welcome::Silent),
+            Err(Fault::Wire(wire::Fault::Late(..))) if self.arrived.is_empty() => Ok(Welcome::Silent),
             Ok(Reply::Helo(_)) => Err(Fault::KeyWanted),
             Ok(_) => Err(Fault::Unexpected("nothing")),
             Err(fault) => Err(fault),
@@ -159,10 +149,12 @@ impl Link {
     /// Sends a chunk; with a name, waits until the server has acknowledged it.
     pub(super) async fn deliver(&mut self, message: &[u8], chunk: Option<&str>) -> Result<(), Fault> {
         if let Err(fault) = self.write(message).await {
-            return Err(self.last_words(fault).await);
+            // What a server said before it hung up on us says more than that it did.
+            let asked = matches!(decode_reply(&self.arrived), Ok(Some((Reply::Helo(_), _))));
+            return Err(if asked { Fault::KeyWanted } else { fault });
         }
         let Some(chunk) = chunk else { return Ok(()) };
-        match self.reply("acknowledgement", self.patience).await {
+        match self.reply("acknowledgement", self.wire.patience()).await {
             Ok(Reply::Ack(acked)) if acked == chunk.as_bytes() => Ok(()),
             Ok(Reply::Ack(acked)) => Err(Fault::WrongAck(printable(&acked))),
             Ok(Reply::Helo(_)) => Err(Fault::KeyWanted),
@@ -173,18 +165,15 @@ impl Link {
 
     /// Whether nothing has happened since the last chunk: a server that went away in the meantime has not got the next.
     pub(super) async fn is_at_rest(&mut self) -> Result<(), Fault> {
-        // tokio knows only what its driver has seen: let it look.
-        tokio::task::yield_now().await;
-        match self.peek().await {
-            Ok(None) => Ok(()),
-            Ok(Some(0)) => Err(Fault::Closed("nothing")),
-            Ok(Some(_)) => Err(Fault::Unexpected("nothing")),
-            Err(error) => Err(Fault::Io(error)),
+        match self.wire.peek(&mut [0; ROOM]).await? {
+            None => Ok(()),
+            Some(0) => Err(wire::Fault::Closed("nothing").into()),
+            Some(_) => Err(Fault::Unexpected("nothing")),
         }
     }
 
-    pub(super) async fn close(mut self) {
-        let _ = timeout(GOODBYE, self.stream.shutdown()).await;
+    pub(super) async fn close(self) {
+        self.wire.close().await;
     }
 
     /// The next answer, whole within `patience`, however slowly its bytes come.
@@ -195,51 +184,31 @@ impl Link {
                 self.arrived.drain(..length);
                 return Ok(reply);
             }
-            let mut room = [0; 1024];
-            let read = timeout_at(deadline, self.stream.read(&mut room)).await;
-            match read.map_err(|_| Fault::Late(what, patience))?.map_err(Fault::Io)? {
-                0 => return Err(Fault::Closed(what)),
-                n => self.arrived.extend_from_slice(room.get(..n).unwrap_or_default()),
+            let mut room = [0; ROOM];
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.wire.step_within(&[], &mut room, what, left).await {
+                Ok(Step::Read(n)) => self.arrived.extend_from_slice(room.get(..n).unwrap_or_default()),
+                Ok(Step::Wrote(_) | Step::Flushed) => {}
+                Err(wire::Fault::Late(what, _)) => return Err(wire::Fault::Late(what, patience).into()),
+                Err(fault) => return Err(fault.into()),
             }
         }
     }
 
     /// Writes all; a slow server has all the time it needs as long as it takes anything.
     async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Fault> {
-        let late = |_| Fault::Late("progress in sending", self.patience);
-        while !bytes.is_empty() {
-            let wrote = timeout(self.patience, self.stream.write(bytes)).await.map_err(late)?.map_err(Fault::Io)?;
-            if wrote == 0 {
-                return Err(Fault::Io(io::ErrorKind::WriteZero.into()));
+        let mut room = [0; ROOM];
+        while !bytes.is_empty() || !self.wire.is_flushed() {
+            match self.wire.step(&[IoSlice::new(bytes)], &mut room, "progress in sending").await? {
+                Step::Wrote(n) => bytes = bytes.get(n..).unwrap_or_default(),
+                Step::Flushed => {}
+                Step::Read(_) if self.arrived.len() > MAX_REPLY => {
+                    decode_reply(&self.arrived)?;
+                    return Err(Fault::Unexpected("nothing"));
+                }
+                Step::Read(n) => self.arrived.extend_from_slice(room.get(..n).unwrap_or_default()),
             }
-            bytes = bytes.get(wrote..).unwrap_or_default();
         }
-        timeout(self.patience, self.stream.flush()).await.map_err(late)?.map_err(Fault::Io)
-    }
-
-    /// What a server said before it hung up on us says more than that it did.
-    async fn last_words(&mut self, fault: Fault) -> Fault {
-        match self.peek().await.map(|_| decode_reply(&self.arrived)) {
-            Ok(Ok(Some((Reply::Helo(_), _)))) => Fault::KeyWanted,
-            _ => fault,
-        }
-    }
-
-    /// What has arrived by now: `None` nothing, 0 the end.
-    async fn peek(&mut self) -> io::Result<Option<usize>> {
-        let mut room = [0; MAX_REPLY / 8];
-        let mut room = ReadBuf::new(&mut room);
-        let stream = Pin::new(&mut self.stream);
-        let mut stream = Some(stream);
-        let ready = poll_fn(|cx| {
-            let Some(stream) = stream.take() else { return Poll::Ready(Ok(false)) };
-            match stream.poll_read(cx, &mut room) {
-                Poll::Pending => Poll::Ready(Ok(false)),
-                Poll::Ready(read) => Poll::Ready(read.map(|()| true)),
-            }
-        })
-        .await?;
-        self.arrived.extend_from_slice(room.filled());
-        Ok(ready.then(|| room.filled().len()))
+        Ok(())
     }
 }

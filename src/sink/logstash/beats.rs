@@ -7,10 +7,10 @@
 
 use std::io::IoSlice;
 
+use super::super::connect::wire::{Fault, ROOM, Step, Wire};
 use super::super::connect::{Connected, Connector};
 use super::super::{Batch, Delivery, SinkError};
 use super::lumberjack::{Acks, Encoder};
-use super::wire::{Fault, ROOM, Step, Wire};
 use super::{CHECK_PATIENCE, LogstashOptions};
 
 const ACK: &str = "acknowledgement";

@@ -18,7 +18,7 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 
 use super::super::Batch;
-use super::wire::foreign;
+use super::foreign::foreign;
 
 /// Events of one window; a batch may take several. Elastic's own shippers send up to 2048 (`bulk_max_size`), and a server
 /// may refuse much larger ones.

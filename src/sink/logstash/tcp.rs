@@ -17,9 +17,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::super::connect::wire::{Fault, ROOM, Step, Wire};
 use super::super::connect::{Connected, Connector, Stream};
 use super::super::{Batch, Delivery, SinkError};
-use super::wire::{Fault, ROOM, Step, Wire, foreign};
+use super::foreign::foreign;
 use super::{CHECK_PATIENCE, LogstashOptions, kernel};
 
 /// Pauses between looks at what the other side's kernel has acknowledged.

@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::super::batch::Batch;
-use super::super::spool::{Appended, Opened, Spool, SpoolOptions, Taken, Ticket};
+use super::super::spool::{Appended, NoSpool, Opened, Spool, SpoolOptions, Taken, Ticket};
 use super::{BatchLimits, Dropped, InFlight, Phase, Queue, State, Waiting, WhenFull, shift};
 use tokio::time::Instant;
 
@@ -16,6 +16,9 @@ use tokio::time::Instant;
 const STEP: usize = 512 << 10;
 /// How long to leave a disk alone that took nothing.
 const RETRY: Duration = Duration::from_secs(10);
+/// A predecessor that is just ending lets go of its spool within so many looks, so far apart.
+const LOOKS: usize = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// The disk behind a queue.
 #[derive(Debug)]
@@ -66,7 +69,7 @@ impl Queue {
     pub(super) fn open_spool(&self) {
         let Some(disk) = &self.disk else { return };
         let mut slot = disk.lock();
-        let opened = Spool::open(disk.options.clone(), &self.name);
+        let opened = self.open_when_free(disk);
         let mut state = self.lock();
         state.opening = false;
         match opened {
@@ -86,6 +89,16 @@ impl Queue {
         drop(slot);
         self.work.notify_waiters();
         self.work.notify_one();
+    }
+
+    fn open_when_free(&self, disk: &Disk) -> Result<(Spool, Opened), NoSpool> {
+        for _ in 1..LOOKS {
+            match Spool::open(disk.options.clone(), &self.name) {
+                Err(NoSpool::Taken) if self.phase() < Phase::Aborted => std::thread::sleep(BETWEEN_LOOKS),
+                outcome => return outcome,
+            }
+        }
+        Spool::open(disk.options.clone(), &self.name)
     }
 
     fn tell(&self, found: Opened) {

@@ -166,8 +166,10 @@ fn a_target_gone_for_good_gets_nothing_more_spooled() {
     queue.spill();
     queue.offer(records(8..10));
     queue.gone();
+    // Before its worker has noticed.
+    queue.offer(records(10..13));
     end(&queue);
-    assert_eq!((ledger(&queue).spooled, queue.counts().dropped[Dropped::Gone as usize]), (8, 2));
+    assert_eq!((ledger(&queue).spooled, queue.counts().dropped[Dropped::Gone as usize]), (8, 5));
 }
 
 #[test]

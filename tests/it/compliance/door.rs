@@ -2,22 +2,32 @@
 //! same for every protocol; a server behind it only has to be a good one.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 use super::Fault;
 
 /// A relay on a port of its own, which stays the same whatever happens.
 pub(crate) struct Door {
     address: SocketAddr,
+    /// Bound and never listening: nobody else gets the port while it refuses.
+    _reserved: Socket,
     backend: SocketAddr,
     open: Option<Open>,
 }
 
-struct Open {
+enum Open {
+    /// Takes connections.
+    Relay(Relay),
+    /// Listens with a queue that is full: whoever comes now hears nothing.
+    Full { _listener: Socket, _first: TcpStream },
+}
+
+struct Relay {
     over: Arc<AtomicBool>,
     live: Arc<Mutex<Vec<TcpStream>>>,
     thread: JoinHandle<()>,
@@ -25,8 +35,9 @@ struct Open {
 
 impl Door {
     pub(crate) fn to(backend: SocketAddr) -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut door = Self { address, backend, open: None };
+        let reserved = bound((Ipv4Addr::LOCALHOST, 0).into());
+        let address = reserved.local_addr().unwrap().as_socket().unwrap();
+        let mut door = Self { address, _reserved: reserved, backend, open: None };
         door.set(Fault::Healthy);
         door
     }
@@ -37,12 +48,20 @@ impl Door {
 
     /// Ends every connection and goes on like this.
     pub(crate) fn set(&mut self, fault: Fault) {
-        if let Some(open) = self.open.take() {
-            open.close(self.address);
+        if let Some(Open::Relay(relay)) = self.open.take() {
+            relay.close(self.address);
         }
-        if fault != Fault::Refuses {
-            self.open = Some(Open::new(self.address, self.backend, fault));
-        }
+        self.open = match fault {
+            Fault::Refuses => None,
+            Fault::NeverAccepts => Some(full(self.address)),
+            Fault::Healthy
+            | Fault::Hangs
+            | Fault::ClosesMidBatch
+            | Fault::LosesAnswers
+            | Fault::ReadsSlowly
+            | Fault::TalksNonsense
+            | Fault::DiskFull => Some(Open::Relay(Relay::new(self.address, self.backend, fault))),
+        };
     }
 }
 
@@ -52,9 +71,26 @@ impl Drop for Door {
     }
 }
 
-impl Open {
+fn bound(address: SocketAddr) -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&address.into()).unwrap();
+    socket
+}
+
+/// A queue for one connection, and that connection: Linux drops the SYN of the next one.
+fn full(address: SocketAddr) -> Open {
+    let listener = bound(address);
+    listener.listen(0).unwrap();
+    let first = TcpStream::connect(address).unwrap();
+    Open::Full { _listener: listener, _first: first }
+}
+
+impl Relay {
     fn new(address: SocketAddr, backend: SocketAddr, fault: Fault) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
+        let listener = bound(address);
+        listener.listen(128).unwrap();
+        let listener = TcpListener::from(listener);
         let (over, live) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (stop, streams) = (Arc::clone(&over), Arc::clone(&live));
         let thread = std::thread::spawn(move || {
@@ -63,10 +99,10 @@ impl Open {
                 if stop.load(Ordering::SeqCst) {
                     return;
                 }
+                let alone = matches!(fault, Fault::Hangs | Fault::TalksNonsense);
+                // A server that is gone: the connection ends.
+                let Ok(server) = (!alone).then(|| TcpStream::connect(backend)).transpose() else { continue };
                 live.push(client.try_clone().unwrap());
-                let server =
-                    matches!(fault, Fault::Healthy | Fault::ClosesMidBatch | Fault::LosesAnswers | Fault::ReadsSlowly)
-                        .then(|| TcpStream::connect(backend).unwrap());
                 live.extend(server.as_ref().map(|server| server.try_clone().unwrap()));
                 drop(live);
                 std::thread::spawn(move || serve(fault, client, server));
@@ -100,15 +136,17 @@ fn serve(fault: Fault, mut client: TcpStream, server: Option<TcpStream>) {
         let _ = from_server.shutdown(Shutdown::Both);
     });
     let mut bytes = [0; 1024];
+    // A slow reader takes what would be a part of a record, and lets everybody else go first.
+    let at_once = if fault == Fault::ReadsSlowly { 7 } else { bytes.len() };
     let mut left = if fault == Fault::ClosesMidBatch { 700 } else { usize::MAX };
     while left > 0
-        && let Ok(n) = client.read(&mut bytes)
+        && let Ok(n) = client.read(&mut bytes[..at_once])
         && n > 0
         && server.write_all(&bytes[..n.min(left)]).is_ok()
     {
         left -= n.min(left);
         if fault == Fault::ReadsSlowly {
-            std::thread::sleep(Duration::from_millis(3));
+            std::thread::yield_now();
         }
     }
     let _ = server.shutdown(if left == 0 { Shutdown::Both } else { Shutdown::Write });

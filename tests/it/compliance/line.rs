@@ -4,14 +4,15 @@
 //! stored, or `refuse I,J,…`.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::net::TcpStream;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use podtap::sink::{Batch, Delivery, Rejected, Sink, SinkError};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
-use super::{Behaviour, ids_in};
+use super::ids_in;
+use super::servers::{Outcome, Store};
 
 /// How long it waits for an answer.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(300);
@@ -68,54 +69,25 @@ impl Sink for LineSink {
     }
 }
 
-/// Stores what it gets as `behaviour` says, on a thread for each connection.
-pub(crate) fn server(behaviour: Arc<Mutex<Behaviour>>, got: Arc<Mutex<Vec<String>>>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let (behaviour, got) = (Arc::clone(&behaviour), Arc::clone(&got));
-            std::thread::spawn(move || serve(&stream, &behaviour, &got));
-        }
-    });
-    address
-}
-
-fn serve(stream: &TcpStream, behaviour: &Mutex<Behaviour>, got: &Mutex<Vec<String>>) {
+/// Stores batches, and says of which records it did not.
+pub(crate) fn serve(stream: TcpStream, stored: &Mutex<Store>) -> Option<()> {
     let mut batch = Vec::new();
-    for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+    for line in BufReader::new(&stream).split(b'\n').map_while(Result::ok) {
         if line.first() != Some(&b'.') {
             batch.extend(ids_in(&line));
             continue;
         }
-        let batch = std::mem::take(&mut batch);
-        let left_out = |keep: fn(usize) -> bool| -> Vec<String> {
-            (0..batch.len()).filter(|n| !keep(*n)).map(|n| n.to_string()).collect()
+        let outcomes = stored.lock().unwrap().take(std::mem::take(&mut batch));
+        let of = |which: Outcome| {
+            let indices = outcomes.iter().enumerate().filter(|(_, outcome)| **outcome == which);
+            indices.map(|(index, _)| index.to_string()).collect::<Vec<_>>().join(",")
         };
-        let store = |keep: fn(usize) -> bool| {
-            let kept = batch.iter().enumerate().filter(|(n, _)| keep(*n)).map(|(_, id)| id.clone());
-            got.lock().unwrap().extend(kept);
+        let answer = match (of(Outcome::Later), of(Outcome::Never)) {
+            (later, _) if !later.is_empty() => format!("retry {later}\n"),
+            (_, never) if !never.is_empty() => format!("refuse {never}\n"),
+            _ => "ok\n".to_owned(),
         };
-        let half: fn(usize) -> bool = |n| n.is_multiple_of(2);
-        let mut behaviour = behaviour.lock().unwrap();
-        let answer = match *behaviour {
-            Behaviour::Good => {
-                store(|_| true);
-                "ok\n".to_owned()
-            }
-            Behaviour::TakesHalf => {
-                store(half);
-                *behaviour = Behaviour::Good;
-                format!("retry {}\n", left_out(half).join(","))
-            }
-            Behaviour::RefusesHalf => {
-                store(half);
-                *behaviour = Behaviour::Good;
-                format!("refuse {}\n", left_out(half).join(","))
-            }
-        };
-        if (&mut &*stream).write_all(answer.as_bytes()).is_err() {
-            return;
-        }
+        (&stream).write_all(answer.as_bytes()).ok()?;
     }
+    None
 }

@@ -1,47 +1,74 @@
 //! Who takes part in the suite: add a sink here and it is held to all of it.
 
-use std::net::TcpStream;
-use std::sync::{Arc, Mutex};
+use std::io::{PipeReader, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
 
-use podtap::sink::connect::{Connector, HostPort, Timeouts};
+use podtap::sink::connect::{Connector, HostPort, Timeouts, Tls};
+#[cfg(feature = "es")]
+use podtap::sink::elasticsearch::{self, Elasticsearch, IndexName};
 use podtap::sink::file::{FileOptions, FileSink};
-use podtap::sink::fluentd::{Fluentd, FluentdOptions, encode_msgpack};
+use podtap::sink::fluentd::{Fluentd, FluentdOptions};
 use podtap::sink::logstash::{Logstash, LogstashOptions, Transport};
+use podtap::sink::stdout::Stdout;
 use podtap::sink::{Options, Sink, SinkHandle, Undelivered, spawn_all};
+use serde_json::Value;
 
 use super::door::Door;
-use super::line::{self, LineSink, PATIENCE};
-use super::servers::{self, Store};
-use super::{Behaviour, Dir, Fault, Peer, ids_in};
+use super::line::{LineSink, PATIENCE};
+use super::servers::{self, Store, Stored};
+use super::{Behaviour, Fault, Peer, Way, ids_in};
+use crate::feed::{Body, OPTIONS, json_line, msgpack, wait_until};
+use crate::servers::Scratch;
 
-pub(crate) const ALL: &[fn() -> Box<dyn Peer>] = &[line, file, forward, beats, http, tcp];
+pub(crate) const ALL: &[fn() -> Box<dyn Peer>] = &[
+    line,
+    stdout,
+    file,
+    forward,
+    beats,
+    http,
+    tcp,
+    udp,
+    #[cfg(feature = "es")]
+    bulk,
+];
+
+/// What can be wrong with a server of an acknowledged protocol.
+const NETWORK: [Fault; 7] = [
+    Fault::Refuses,
+    Fault::NeverAccepts,
+    Fault::Hangs,
+    Fault::ClosesMidBatch,
+    Fault::LosesAnswers,
+    Fault::ReadsSlowly,
+    Fault::TalksNonsense,
+];
 
 /// A server of some protocol over TCP behind a door, and how to make a sink that goes to it.
 struct Network<S> {
     name: &'static str,
     door: Door,
-    /// Of the plain protocol; the others only know how to behave.
-    behaviour: Option<Arc<Mutex<Behaviour>>>,
+    backend: SocketAddr,
+    stored: Stored,
+    sink: fn(&Way) -> S,
+    body: Body,
+    behaviours: &'static [Behaviour],
     acknowledges: bool,
-    got: Store,
-    sink: fn(host: &str, port: u16) -> S,
-    body: fn(&str) -> Vec<u8>,
+    stores_once: bool,
+    speaks_tls: bool,
 }
 
 impl<S: Sink> Network<S> {
-    fn new(
-        name: &'static str,
-        serve: fn(TcpStream, &Store) -> Option<()>,
-        sink: fn(host: &str, port: u16) -> S,
-    ) -> Self {
-        let got = Store::default();
-        let door = Door::to(servers::start(Arc::clone(&got), serve));
-        Self { name, door, behaviour: None, acknowledges: true, got, sink, body: json_line }
+    fn new(name: &'static str, serve: fn(TcpStream, &Mutex<Store>) -> Option<()>, sink: fn(&Way) -> S) -> Self {
+        let stored = Stored::default();
+        let backend = servers::start(Arc::clone(&stored), serve);
+        let door = Door::to(backend);
+        let (behaviours, body) = (&[], json_line as Body);
+        let (acknowledges, stores_once, speaks_tls) = (true, false, true);
+        Self { name, door, backend, stored, sink, body, behaviours, acknowledges, stores_once, speaks_tls }
     }
-}
-
-fn json_line(message: &str) -> Vec<u8> {
-    format!("{{\"message\":\"{message}\"}}\n").into_bytes()
 }
 
 impl<S: Sink> Peer for Network<S> {
@@ -51,19 +78,23 @@ impl<S: Sink> Peer for Network<S> {
 
     fn faults(&self) -> &'static [Fault] {
         // What only the kernel acknowledges is delivered under most of them.
-        if self.acknowledges { &Fault::NETWORK } else { &[Fault::Refuses, Fault::ReadsSlowly] }
+        if self.acknowledges { &NETWORK } else { &[Fault::Refuses, Fault::NeverAccepts, Fault::ReadsSlowly] }
     }
 
     fn acknowledges(&self) -> bool {
         self.acknowledges
     }
 
-    fn answers_each(&self) -> bool {
-        self.behaviour.is_some()
+    fn stores_once(&self) -> bool {
+        self.stores_once
     }
 
-    fn body(&self, message: &str) -> Vec<u8> {
-        (self.body)(message)
+    fn behaviours(&self) -> &'static [Behaviour] {
+        self.behaviours
+    }
+
+    fn body(&self) -> Body {
+        self.body
     }
 
     fn set(&mut self, fault: Fault) {
@@ -71,86 +102,152 @@ impl<S: Sink> Peer for Network<S> {
     }
 
     fn behave(&mut self, behaviour: Behaviour) {
-        *self.behaviour.as_ref().unwrap().lock().unwrap() = behaviour;
+        self.stored.lock().unwrap().behaviour = behaviour;
     }
 
     fn spawn(&self, concurrency: usize, options: Options, undelivered: Undelivered) -> SinkHandle {
-        let address = self.door.address();
-        let sinks = (0..concurrency).map(|_| (self.sink)(&address.ip().to_string(), address.port())).collect();
-        spawn_all(self.name, sinks, options, undelivered).unwrap()
+        let way = Way::to(self.door.address());
+        spawn_all(self.name, (0..concurrency).map(|_| (self.sink)(&way)).collect(), options, undelivered).unwrap()
     }
 
-    fn spawn_astray(&self, options: Options, undelivered: Undelivered) -> Option<SinkHandle> {
-        Some(spawn_all(self.name, vec![(self.sink)("gone.invalid", 1)], options, undelivered).unwrap())
+    fn spawn_on(&self, way: &Way, undelivered: Undelivered) -> Option<SinkHandle> {
+        Some(spawn_all(self.name, vec![(self.sink)(way)], OPTIONS, undelivered).unwrap())
+    }
+
+    fn backend(&self) -> Option<SocketAddr> {
+        self.speaks_tls.then_some(self.backend)
     }
 
     fn got(&self) -> Vec<String> {
-        self.got.lock().unwrap().clone()
+        self.stored.lock().unwrap().ids.clone()
     }
 }
 
-/// The plain protocol, whose server can take or refuse single records.
+const HALVES: &[Behaviour] = &[Behaviour::TakesHalf, Behaviour::RefusesHalf];
+
+/// The plain protocol.
 fn line() -> Box<dyn Peer> {
-    let (behaviour, got) = (Arc::new(Mutex::new(Behaviour::Good)), Store::default());
-    let door = Door::to(line::server(Arc::clone(&behaviour), Arc::clone(&got)));
-    let behaviour = Some(behaviour);
-    let sink = |host: &str, port| LineSink::new(&format!("{host}:{port}"));
-    Box::new(Network { name: "line", door, behaviour, acknowledges: true, got, sink, body: json_line })
+    let sink = |way: &Way| LineSink::new(&format!("{}:{}", way.host, way.port));
+    let peer = Network::new("line", super::line::serve, sink);
+    Box::new(Network { behaviours: HALVES, speaks_tls: false, ..peer })
 }
 
-fn connector(host: &str, port: u16) -> Connector {
+fn connector(way: &Way) -> Connector {
     let timeouts = Timeouts { lookup: PATIENCE, connect: PATIENCE, tls: PATIENCE };
-    Connector::new(vec![HostPort { host: host.to_owned(), port }], None, timeouts)
+    let tls = way.tls.clone().map(|options| Tls::load(options).unwrap());
+    Connector::new(vec![HostPort { host: way.host.clone(), port: way.port }], tls, timeouts)
 }
 
 fn forward() -> Box<dyn Peer> {
-    let sink = |host: &str, port| {
-        Fluentd::new(connector(host, port), FluentdOptions { timeout: PATIENCE, ..FluentdOptions::default() })
-    };
-    let body = |message: &str| {
-        let mut out = Vec::new();
-        encode_msgpack(&serde_json::json!({ "message": message }), &mut out).unwrap();
-        out
-    };
-    Box::new(Network { body, ..Network::new("fluentd", servers::forward, sink) })
+    let sink =
+        |way: &Way| Fluentd::new(connector(way), FluentdOptions { timeout: PATIENCE, ..FluentdOptions::default() });
+    Box::new(Network { body: msgpack, ..Network::new("fluentd", servers::forward, sink) })
 }
 
-fn logstash(transport: Transport, host: &str, port: u16) -> Logstash {
+fn logstash(transport: Transport, way: &Way) -> Logstash {
     let options = LogstashOptions { transport, timeout: PATIENCE, ..LogstashOptions::default() };
-    Logstash::new(connector(host, port), options).unwrap()
+    Logstash::new(connector(way), options).unwrap()
 }
 
 fn beats() -> Box<dyn Peer> {
-    Box::new(Network::new("beats", servers::beats, |host, port| logstash(Transport::Beats, host, port)))
+    let peer = Network::new("beats", servers::beats, |way| logstash(Transport::Beats, way));
+    Box::new(Network { behaviours: &[Behaviour::TakesHalf], ..peer })
 }
 
 fn http() -> Box<dyn Peer> {
-    Box::new(Network::new("http", servers::http, |host, port| logstash(Transport::Http, host, port)))
+    Box::new(Network::new("http", servers::http, |way| logstash(Transport::Http, way)))
 }
 
 fn tcp() -> Box<dyn Peer> {
-    let peer = Network::new("tcp", servers::lines, |host, port| logstash(Transport::Tcp, host, port));
+    let peer = Network::new("tcp", servers::lines, |way| logstash(Transport::Tcp, way));
     Box::new(Network { acknowledges: false, ..peer })
 }
 
+#[cfg(feature = "es")]
+fn bulk() -> Box<dyn Peer> {
+    let sink = |way: &Way| {
+        let (nodes, _) = elasticsearch::nodes(std::slice::from_ref(&way.host), way.port, way.tls.is_some()).unwrap();
+        let options = elasticsearch::Options::new(nodes, IndexName::new(servers::STREAM).unwrap());
+        let tls = way.tls.clone().unwrap_or(options.tls.clone());
+        Elasticsearch::new(elasticsearch::Options { tls, timeout: PATIENCE, compress: false, ..options }).unwrap()
+    };
+    let peer = Network::new("elasticsearch", servers::bulk, sink);
+    Box::new(Network { behaviours: HALVES, stores_once: true, ..peer })
+}
+
+/// A socket, or none.
+struct Udp {
+    address: SocketAddr,
+    socket: Option<UdpSocket>,
+}
+
+fn udp() -> Box<dyn Peer> {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    Box::new(Udp { address: socket.local_addr().unwrap(), socket: Some(socket) })
+}
+
+impl Peer for Udp {
+    fn name(&self) -> &'static str {
+        "udp"
+    }
+
+    fn faults(&self) -> &'static [Fault] {
+        &[Fault::Refuses]
+    }
+
+    fn acknowledges(&self) -> bool {
+        false
+    }
+
+    fn body(&self) -> Body {
+        json_line
+    }
+
+    fn set(&mut self, fault: Fault) {
+        self.socket = None;
+        self.socket = (fault == Fault::Healthy).then(|| UdpSocket::bind(self.address).unwrap());
+    }
+
+    fn spawn(&self, concurrency: usize, options: Options, undelivered: Undelivered) -> SinkHandle {
+        let way = Way::to(self.address);
+        let sinks = (0..concurrency).map(|_| logstash(Transport::Udp, &way)).collect();
+        spawn_all(self.name(), sinks, options, undelivered).unwrap()
+    }
+
+    fn spawn_on(&self, way: &Way, undelivered: Undelivered) -> Option<SinkHandle> {
+        Some(spawn_all(self.name(), vec![logstash(Transport::Udp, way)], OPTIONS, undelivered).unwrap())
+    }
+
+    fn got(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
 /// A file; what is wrong with it is that its directory leads nowhere.
-struct File {
-    dir: Dir,
+pub(super) struct File {
+    directory: PathBuf,
+    _scratch: Option<Scratch>,
 }
 
 fn file() -> Box<dyn Peer> {
-    let file = File { dir: Dir::new() };
-    std::fs::create_dir(file.dir.0.join("real")).unwrap();
-    file.lead_to("real");
-    Box::new(file)
+    let scratch = Scratch::new("file");
+    let file = File::at(&scratch.0);
+    Box::new(File { _scratch: Some(scratch), ..file })
 }
 
 impl File {
+    pub(super) fn at(directory: &Path) -> Self {
+        std::fs::create_dir_all(directory.join("real")).unwrap();
+        let file = Self { directory: directory.to_owned(), _scratch: None };
+        file.lead_to("real");
+        file
+    }
+
     /// In one step, so that a sink never sees anything between.
     fn lead_to(&self, target: &str) {
-        let new = self.dir.0.join("new");
+        let new = self.directory.join("new");
         std::os::unix::fs::symlink(target, &new).unwrap();
-        std::fs::rename(new, self.dir.0.join("logs")).unwrap();
+        std::fs::rename(new, self.directory.join("logs")).unwrap();
     }
 }
 
@@ -167,32 +264,111 @@ impl Peer for File {
         true
     }
 
-    fn answers_each(&self) -> bool {
-        false
-    }
-
-    fn body(&self, message: &str) -> Vec<u8> {
-        json_line(message)
+    fn body(&self) -> Body {
+        json_line
     }
 
     fn set(&mut self, fault: Fault) {
         self.lead_to(if fault == Fault::Healthy { "real" } else { "nowhere" });
     }
 
-    fn behave(&mut self, _: Behaviour) {}
-
     fn spawn(&self, concurrency: usize, options: Options, undelivered: Undelivered) -> SinkHandle {
-        let path = self.dir.0.join("logs/records.log");
-        let options_of_file = FileOptions { path, max_bytes: None, max_age: None, keep: 0, compress: false };
-        let sinks = (0..concurrency).map(|_| FileSink::new(options_of_file.clone())).collect();
+        let path = self.directory.join("logs/records.log");
+        let file = FileOptions { path, max_bytes: None, max_age: None, keep: 0, compress: false };
+        let sinks = (0..concurrency).map(|_| FileSink::new(file.clone())).collect();
         spawn_all(self.name(), sinks, options, undelivered).unwrap()
     }
 
-    fn spawn_astray(&self, _: Options, _: Undelivered) -> Option<SinkHandle> {
-        None
+    fn got(&self) -> Vec<String> {
+        std::fs::read(self.directory.join("real/records.log")).map(|bytes| ids_in(&bytes)).unwrap_or_default()
+    }
+}
+
+/// A pipe and its reader, who can stop reading.
+struct Pipe {
+    writer: std::fs::File,
+    reader: Arc<Reader>,
+}
+
+#[derive(Default)]
+struct Reader {
+    read: Mutex<Vec<u8>>,
+    stopped: Mutex<bool>,
+    changed: Condvar,
+}
+
+fn stdout() -> Box<dyn Peer> {
+    let (pipe, writer) = std::io::pipe().unwrap();
+    let reader = Arc::<Reader>::default();
+    let reading = Arc::clone(&reader);
+    std::thread::spawn(move || reading.read_from(pipe));
+    Box::new(Pipe { writer: std::os::fd::OwnedFd::from(writer).into(), reader })
+}
+
+impl Reader {
+    fn read_from(&self, mut pipe: PipeReader) {
+        let mut bytes = [0; 512];
+        while let Ok(n) = pipe.read(&mut bytes)
+            && n > 0
+        {
+            let stopped = self.changed.wait_while(self.stopped.lock().unwrap(), |stopped| *stopped).unwrap();
+            self.read.lock().unwrap().extend_from_slice(&bytes[..n]);
+            drop(stopped);
+        }
+    }
+}
+
+/// More of them than a pipe holds.
+fn wide_line(record: &Value) -> Vec<u8> {
+    let mut record = record.clone();
+    record["wide"] = "x".repeat(1000).into();
+    json_line(&record)
+}
+
+impl Peer for Pipe {
+    fn name(&self) -> &'static str {
+        "stdout"
     }
 
+    fn faults(&self) -> &'static [Fault] {
+        &[Fault::Hangs]
+    }
+
+    fn acknowledges(&self) -> bool {
+        true
+    }
+
+    fn retries(&self) -> bool {
+        false
+    }
+
+    fn body(&self) -> Body {
+        wide_line
+    }
+
+    fn set(&mut self, fault: Fault) {
+        *self.reader.stopped.lock().unwrap() = fault != Fault::Healthy;
+        self.reader.changed.notify_all();
+    }
+
+    fn spawn(&self, _: usize, options: Options, undelivered: Undelivered) -> SinkHandle {
+        spawn_all(self.name(), vec![Stdout::over(self.writer.try_clone().unwrap())], options, undelivered).unwrap()
+    }
+
+    /// A mark behind everything tells that all of it was read.
     fn got(&self) -> Vec<String> {
-        std::fs::read(self.dir.0.join("real/records.log")).map(|bytes| ids_in(&bytes)).unwrap_or_default()
+        const MARK: &[u8] = b"mark\n";
+        (&self.writer).write_all(MARK).unwrap();
+        wait_until("the reader", || self.reader.read.lock().unwrap().ends_with(MARK));
+        let mut read = self.reader.read.lock().unwrap();
+        let end = read.len() - MARK.len();
+        read.truncate(end);
+        ids_in(&read)
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        self.set(Fault::Healthy);
     }
 }

@@ -1,30 +1,67 @@
-//! Servers that do everything right: one function a protocol, from a connection to the ids it stored. Faults are the
-//! door's; nothing here knows podtap.
+//! Servers that do everything right, unless told to take only a part: one function a protocol, from a connection to the
+//! ids it stored. Faults are the door's; nothing here knows podtap.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use super::ids_in;
+use super::{Behaviour, ids_in};
 
-/// Ids in the order they were stored.
-pub(crate) type Store = Arc<Mutex<Vec<String>>>;
+/// What a server has, and what it does with the next batch.
+#[derive(Debug)]
+pub(crate) struct Store {
+    /// In the order they were stored.
+    pub(crate) ids: Vec<String>,
+    pub(crate) behaviour: Behaviour,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { ids: Vec::new(), behaviour: Behaviour::Good }
+    }
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Stored,
+    Later,
+    Never,
+}
+
+impl Store {
+    fn all(&mut self, bytes: &[u8]) {
+        self.ids.extend(ids_in(bytes));
+    }
+
+    /// Every record, or every other one of the next batch.
+    pub(crate) fn take(&mut self, ids: Vec<String>) -> Vec<Outcome> {
+        let other = match std::mem::replace(&mut self.behaviour, Behaviour::Good) {
+            Behaviour::Good => Outcome::Stored,
+            Behaviour::TakesHalf => Outcome::Later,
+            Behaviour::RefusesHalf => Outcome::Never,
+        };
+        let outcomes: Vec<_> = [Outcome::Stored, other].into_iter().cycle().take(ids.len()).collect();
+        let stored = ids.into_iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Stored);
+        self.ids.extend(stored.map(|(id, _)| id));
+        outcomes
+    }
+}
+
+/// Shared by a server's connections and its test.
+pub(crate) type Stored = Arc<Mutex<Store>>;
 
 /// Serves each connection on a thread.
-pub(crate) fn start(got: Store, serve: fn(TcpStream, &Store) -> Option<()>) -> SocketAddr {
+pub(crate) fn start(stored: Stored, serve: fn(TcpStream, &Mutex<Store>) -> Option<()>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let got = Arc::clone(&got);
-            std::thread::spawn(move || serve(stream, &got));
+            let stored = Arc::clone(&stored);
+            std::thread::spawn(move || serve(stream, &stored));
         }
     });
     address
-}
-
-fn store(got: &Store, bytes: &[u8]) {
-    got.lock().unwrap().extend(ids_in(bytes));
 }
 
 fn read(stream: &mut TcpStream, bytes: usize) -> Option<Vec<u8>> {
@@ -41,46 +78,103 @@ fn read_some(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<()> {
 }
 
 /// Lines, and not a word back.
-pub(crate) fn lines(mut stream: TcpStream, got: &Store) -> Option<()> {
+pub(crate) fn lines(mut stream: TcpStream, stored: &Mutex<Store>) -> Option<()> {
     let mut bytes = Vec::new();
     loop {
         read_some(&mut stream, &mut bytes)?;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        store(got, &bytes.drain(..whole).collect::<Vec<u8>>());
+        stored.lock().unwrap().all(&bytes.drain(..whole).collect::<Vec<u8>>());
     }
 }
 
-/// Lumberjack v2: a window of JSON frames, one acknowledgement.
-pub(crate) fn beats(mut stream: TcpStream, got: &Store) -> Option<()> {
+/// Lumberjack v2: a window of JSON frames, one acknowledgement; a half is the first half, and then the end.
+pub(crate) fn beats(mut stream: TcpStream, stored: &Mutex<Store>) -> Option<()> {
     loop {
         let head = read(&mut stream, 6)?;
         let (b"2W", count) = (&head[..2], &head[2..]) else { return None };
+        let count = u32::from_be_bytes(count.try_into().ok()?);
         let mut events = Vec::new();
-        for _ in 0..u32::from_be_bytes(count.try_into().ok()?) {
+        for _ in 0..count {
             let head = read(&mut stream, 10)?;
-            events.extend(read(&mut stream, u32::from_be_bytes(head[6..].try_into().ok()?) as usize)?);
+            events.push(read(&mut stream, u32::from_be_bytes(head[6..].try_into().ok()?) as usize)?);
         }
-        store(got, &events);
-        stream.write_all(&[b"2A", count].concat()).ok()?;
+        let mut stored = stored.lock().unwrap();
+        let part = std::mem::replace(&mut stored.behaviour, Behaviour::Good) == Behaviour::TakesHalf;
+        let taken = if part { count / 2 } else { count };
+        events.iter().take(taken as usize).for_each(|event| stored.all(event));
+        drop(stored);
+        stream.write_all(&[b"2A", &taken.to_be_bytes()[..]].concat()).ok()?;
+        if part {
+            return None;
+        }
     }
+}
+
+/// A request with a length: its path and its body.
+fn request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.extend(read(stream, 1)?);
+    }
+    let head = String::from_utf8(head).ok()?.to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    let body = read(stream, length.map_or(Some(0), |length| length.trim().parse().ok())?)?;
+    let target = head.split(' ').nth(1)?;
+    Some((target.split('?').next()?.to_owned(), body))
+}
+
+fn respond(stream: &mut TcpStream, body: &str) -> Option<()> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all([&head, body].concat().as_bytes()).ok()
 }
 
 /// HTTP/1.1 with a length.
-pub(crate) fn http(mut stream: TcpStream, got: &Store) -> Option<()> {
+pub(crate) fn http(mut stream: TcpStream, stored: &Mutex<Store>) -> Option<()> {
     loop {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.extend(read(&mut stream, 1)?);
-        }
-        let head = String::from_utf8(head).ok()?.to_ascii_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length:"))?.trim().parse().ok()?;
-        store(got, &read(&mut stream, length)?);
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").ok()?;
+        let (_, body) = request(&mut stream)?;
+        stored.lock().unwrap().all(&body);
+        respond(&mut stream, "")?;
     }
 }
 
+/// The data stream of `bulk`.
+pub(crate) const STREAM: &str = "records";
+
+/// Elasticsearch: tells its version, has a data stream, and creates each id once.
+pub(crate) fn bulk(mut stream: TcpStream, stored: &Mutex<Store>) -> Option<()> {
+    loop {
+        let (path, body) = request(&mut stream)?;
+        let answer = match path.as_str() {
+            "/" => r#"{"version":{"number":"8.7.1"}}"#.to_owned(),
+            "/records" => r#"{".ds-records-000001":{"data_stream":"records"}}"#.to_owned(),
+            "/records/_bulk" => create(&mut stored.lock().unwrap(), &body),
+            _ => "{}".to_owned(),
+        };
+        respond(&mut stream, &answer)?;
+    }
+}
+
+/// Of each action and its record, the id stands in both.
+fn create(store: &mut Store, body: &[u8]) -> String {
+    let ids: Vec<String> = body.split(|byte| *byte == b'\n').flat_map(ids_in).step_by(2).collect();
+    let known: Vec<bool> = ids.iter().map(|id| store.ids.contains(id)).collect();
+    let new = ids.into_iter().zip(&known).filter(|(_, known)| !**known).map(|(id, _)| id).collect();
+    let mut outcomes = store.take(new).into_iter();
+    let item = |known: &bool| match known {
+        true => "409,\"error\":{\"type\":\"version_conflict_engine_exception\",\"reason\":\"exists\"}",
+        false => match outcomes.next() {
+            Some(Outcome::Stored) | None => "201",
+            Some(Outcome::Later) => "429,\"error\":{\"type\":\"rejected_execution_exception\",\"reason\":\"full\"}",
+            Some(Outcome::Never) => "400,\"error\":{\"type\":\"document_parsing_exception\",\"reason\":\"no\"}",
+        },
+    };
+    let items: Vec<String> =
+        known.iter().map(item).map(|item| format!("{{\"create\":{{\"status\":{item}}}}}")).collect();
+    format!("{{\"items\":[{}]}}", items.join(","))
+}
+
 /// Fluentd's forward: one msgpack value a chunk, acknowledged by its name.
-pub(crate) fn forward(mut stream: TcpStream, got: &Store) -> Option<()> {
+pub(crate) fn forward(mut stream: TcpStream, stored: &Mutex<Store>) -> Option<()> {
     let mut bytes = Vec::new();
     loop {
         let Some(end) = end_of(&bytes, 0) else {
@@ -90,7 +184,7 @@ pub(crate) fn forward(mut stream: TcpStream, got: &Store) -> Option<()> {
         let message: Vec<u8> = bytes.drain(..end).collect();
         let key = b"\xa5chunk";
         let at = message.windows(key.len()).rposition(|window| window == key)? + key.len();
-        store(got, &message);
+        stored.lock().unwrap().all(&message);
         stream.write_all(&[b"\x81\xa3ack", &message[at..end_of(&message, at)?]].concat()).ok()?;
     }
 }

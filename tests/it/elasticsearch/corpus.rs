@@ -9,8 +9,8 @@ use podtap::setup::SetupOptions;
 use podtap::sink::{Batch, Delivery};
 use podtap::source::file::CaptureReader;
 
-use super::server::{Kind, Server};
 use super::{deliver, dissector, encoded, options, set_up, sink};
+use crate::servers::{Kind, Search};
 
 /// Records of one request.
 const AT_ONCE: usize = 500;
@@ -23,7 +23,7 @@ fn every_record_of_the_captures_is_accepted_twice_and_stored_once() {
     };
     let captures = captures(Path::new(&directory));
     for kind in Kind::BOTH {
-        let Some(server) = Server::own(kind, None, &[]) else { return };
+        let Some(server) = Search::own(kind, None, &[]) else { return };
         let options = options(&server, "corpus");
         set_up(&options, &SetupOptions::default());
         let mut sink = sink(options);

@@ -8,8 +8,8 @@ use podtap::sink::{Batch, Delivery, SinkError};
 use podtap::synth::{Conversation, SynthFrame};
 use serde_json::Value;
 
-use super::server::{Kind, Server};
 use super::{batch, deliver, dissector, encoded, line, options, set_up, sink};
+use crate::servers::{Kind, Search};
 
 /// Some of everything, a conversation each: pairs, headers that repeat, text of all kinds and lengths, an unanswered
 /// request, an orphan.
@@ -43,27 +43,19 @@ fn joined(batches: &[Batch]) -> Batch {
     batch(items.iter().map(|(id, body)| (id.as_str(), body.clone())))
 }
 
-fn stored(server: &Server, index: &str) -> BTreeMap<String, Value> {
-    server.ask("POST", &format!("/{index}/_refresh"), "");
-    let hits = server.get(&format!("/{index}/_search?size=1000"))["hits"]["hits"].clone();
-    let of = |hit: &Value| (hit["_id"].as_str().unwrap().to_owned(), hit["_source"].clone());
-    hits.as_array().unwrap().iter().map(of).collect()
-}
-
 #[test]
 fn records_arrive_field_by_field_as_json_prints_them_and_once_however_often_they_are_sent() {
     let records = records();
     let printed: BTreeMap<String, Value> =
         records.iter().map(|item| (item.id.to_owned(), serde_json::from_slice(item.body).unwrap())).collect();
     assert!(printed.len() >= 4);
-    for kind in Kind::BOTH {
-        let Some(server) = Server::shared(kind) else { return };
+    for (kind, server) in Search::both() {
         let options = options(server, "fields");
         set_up(&options, &SetupOptions::default());
         let mut sink = sink(options);
         for _ in 0..2 {
             assert_eq!(deliver(&mut sink, &records), Ok(Delivery::default()), "{kind:?}");
-            let mut stored = stored(server, "fields");
+            let mut stored = server.stored("fields");
             if kind == Kind::OpenSearch {
                 restored(&mut stored, &printed);
             }
@@ -89,8 +81,7 @@ fn restored(stored: &mut BTreeMap<String, Value>, printed: &BTreeMap<String, Val
 
 #[test]
 fn a_dated_name_is_an_index_a_day_by_the_records_own_time() {
-    for kind in Kind::BOTH {
-        let Some(server) = Server::shared(kind) else { return };
+    for (kind, server) in Search::both() {
         let options = options(server, "dated-%Y.%m.%d");
         set_up(&options, &SetupOptions::default());
         let mut sink = sink(options);
@@ -103,8 +94,7 @@ fn a_dated_name_is_an_index_a_day_by_the_records_own_time() {
 
 #[test]
 fn without_its_template_nothing_is_sent_and_no_index_comes_about() {
-    for kind in Kind::BOTH {
-        let Some(server) = Server::shared(kind) else { return };
+    for (kind, server) in Search::both() {
         let options = options(server, "held");
         let mut sink = sink(options.clone());
         let Err(SinkError::Transient(why)) = deliver(&mut sink, &batch([("a", line("/a"))])) else { panic!() };
@@ -119,8 +109,7 @@ fn without_its_template_nothing_is_sent_and_no_index_comes_about() {
 
 #[test]
 fn an_index_that_exists_is_used_as_it_is_with_a_warning() {
-    for kind in Kind::BOTH {
-        let Some(server) = Server::shared(kind) else { return };
+    for (_, server) in Search::both() {
         server.ask("PUT", "/own", "");
         let mut sink = sink(options(server, "own"));
         let found = super::wait(sink.examine(podtap::flow::Timestamp(0))).unwrap();

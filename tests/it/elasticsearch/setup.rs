@@ -3,8 +3,8 @@
 use podtap::setup::{Deed, SetupOptions};
 use serde_json::json;
 
-use super::server::{Kind, Server};
 use super::{options, set_up};
+use crate::servers::Search;
 
 fn deeds(done: &[podtap::setup::Done]) -> Vec<Deed> {
     done.iter().map(|done| done.what).collect()
@@ -12,8 +12,7 @@ fn deeds(done: &[podtap::setup::Done]) -> Vec<Deed> {
 
 #[test]
 fn setting_up_twice_changes_nothing_the_second_time() {
-    for kind in Kind::BOTH {
-        let Some(server) = Server::shared(kind) else { return };
+    for (kind, server) in Search::both() {
         let options = options(server, "twice");
         let (first, said) = set_up(&options, &SetupOptions::default());
         // The mappings may be another test's work already.
@@ -28,8 +27,7 @@ fn setting_up_twice_changes_nothing_the_second_time() {
 
 #[test]
 fn what_somebody_changed_is_kept_until_told_otherwise() {
-    for kind in Kind::BOTH {
-        let Some(server) = Server::shared(kind) else { return };
+    for (kind, server) in Search::both() {
         let options = options(server, "kept-%Y.%m.%d");
         set_up(&options, &SetupOptions::default());
         let path = "/_index_template/podtap-kept";
@@ -50,8 +48,7 @@ fn what_somebody_changed_is_kept_until_told_otherwise() {
 
 #[test]
 fn a_name_that_is_an_index_already_is_refused_before_anything_is_made() {
-    for kind in Kind::BOTH {
-        let Some(server) = Server::shared(kind) else { return };
+    for (_, server) in Search::both() {
         server.ask("PUT", "/plain", "");
         let refused =
             podtap::setup::elasticsearch(&options(server, "plain"), &SetupOptions::default(), &mut Vec::new());
@@ -62,8 +59,7 @@ fn a_name_that_is_an_index_already_is_refused_before_anything_is_made() {
 
 #[test]
 fn what_is_printed_is_what_the_server_takes() {
-    for kind in Kind::BOTH {
-        let Some(server) = Server::shared(kind) else { return };
+    for (_, server) in Search::both() {
         let (done, printed) =
             set_up(&options(server, "printed"), &SetupOptions { print: true, ..SetupOptions::default() });
         assert_eq!(done, []);

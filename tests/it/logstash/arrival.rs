@@ -1,55 +1,55 @@
 //! What arrives is what standard output prints, field by field; and what a server's settings make of it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, UdpSocket};
+use std::time::Duration;
 
 use podtap::sink::logstash::HttpBody;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::servers::arrived;
 use super::*;
+use crate::compliance::tls::terminator;
+use crate::feed::{arrived, by_id, piece, watch};
+use crate::servers::{Lumberjack, Nginx, Scratch};
+
+/// Each record as a line, without its end.
+fn lines(records: &[Value]) -> Vec<String> {
+    records.iter().map(Value::to_string).collect()
+}
 
 #[test]
 fn by_beats_records_arrive_as_standard_output_prints_them() {
     let printed = printed();
     for (compress, tls) in [(false, false), (true, false), (true, true)] {
-        let scratch = Scratch::new(&format!("beats-{compress}-{tls}"));
-        let (certificate, key) = server_certificate("server.pem");
+        let scratch = Scratch::new("beats");
+        let file = |name: &str| certificates().join(name).display().to_string();
+        let (certificate, key) = (file("server.pem"), file("server.key"));
         let arguments = if tls { vec!["-cert", &certificate, "-key", &key] } else { Vec::new() };
         let Some(server) = Lumberjack::start(&scratch, &arguments) else { return };
         let options = LogstashOptions { compress, ..options(Transport::Beats) };
         deliver_all(logstash(server.port, tls.then(|| trusting("ca.pem")), options), &printed);
-        let lines = server.lines();
-        assert_eq!(by_id(lines.iter().map(String::as_str)), by_id(printed.iter().map(String::as_str)));
+        assert_eq!(by_id(server.records()), by_id(printed.clone()));
     }
 }
 
 #[test]
 fn by_http_records_arrive_as_standard_output_prints_them() {
     let printed = printed();
-    let expected = by_id(printed.iter().map(String::as_str));
     for (body, compress, tls) in
         [(HttpBody::Array, false, false), (HttpBody::Array, true, true), (HttpBody::Lines, false, true)]
     {
-        let scratch = Scratch::new(&format!("http-{body:?}-{compress}-{tls}"));
-        let Some(server) = Nginx::start(&scratch, tls.then(|| server_certificate("server.pem"))) else { return };
+        let scratch = Scratch::new("http");
+        let Some(server) = Nginx::start(&scratch, tls.then_some("server.pem")) else { return };
         let options = LogstashOptions { body, compress, ..options(Transport::Http) };
         deliver_all(logstash(server.port, tls.then(|| trusting("ca.pem")), options), &printed);
         match body {
-            HttpBody::Array => {
-                assert_eq!(by_id(server.lines().iter().map(String::as_str)), expected);
-            }
+            HttpBody::Array => assert_eq!(by_id(server.records()), by_id(printed.clone())),
             HttpBody::Lines => {
                 let bodies = server.bodies();
-                let mut lines: Vec<_> = bodies.iter().flat_map(|body| body.lines()).collect();
-                let mut printed: Vec<_> = printed.iter().map(String::as_str).collect();
-                lines.sort_unstable();
+                let mut arrived: Vec<_> = bodies.iter().flat_map(|body| body.lines()).collect();
+                let mut printed = lines(&printed);
+                arrived.sort_unstable();
                 printed.sort_unstable();
-                assert_eq!(lines, printed, "byte by byte");
+                assert_eq!(arrived, printed, "byte by byte");
             }
         }
     }
@@ -65,41 +65,21 @@ fn by_tcp_lines_arrive_byte_by_byte_in_order() {
         BufReader::new(stream).lines().map(Result::unwrap).collect::<Vec<_>>()
     });
     deliver_all(logstash(port, None, options(Transport::Tcp)), &printed);
-    assert_eq!(server.join().unwrap(), printed);
+    assert_eq!(server.join().unwrap(), lines(&printed));
 }
 
 #[test]
 fn by_tcp_and_tls_too() {
     let printed = printed();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let door = terminator(listener.local_addr().unwrap(), "server.pem");
     let server = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            listener.set_nonblocking(true).unwrap();
-            let (stream, _) = tokio::net::TcpListener::from_std(listener).unwrap().accept().await.unwrap();
-            let mut stream = acceptor().accept(stream).await.unwrap();
-            let mut text = Vec::new();
-            // The client ends with the connection, without a word.
-            let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut text).await;
-            String::from_utf8(text).unwrap()
-        })
+        let mut text = String::new();
+        listener.accept().unwrap().0.read_to_string(&mut text).unwrap();
+        text
     });
-    deliver_all(logstash(port, Some(trusting("ca.pem")), options(Transport::Tcp)), &printed);
-    assert_eq!(server.join().unwrap().lines().collect::<Vec<_>>(), printed);
-}
-
-fn acceptor() -> TlsAcceptor {
-    let (certificate, key) = server_certificate("server.pem");
-    let chain = CertificateDer::pem_file_iter(certificate).unwrap().map(Result::unwrap).collect();
-    let key = PrivateKeyDer::from_pem_file(key).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    TlsAcceptor::from(Arc::new(config))
+    deliver_all(logstash(door.address().port(), Some(trusting("ca.pem")), options(Transport::Tcp)), &printed);
+    assert_eq!(server.join().unwrap().lines().collect::<Vec<_>>(), lines(&printed));
 }
 
 #[test]
@@ -109,7 +89,7 @@ fn by_udp_each_datagram_is_a_record_as_standard_output_prints_it() {
     printed.truncate(50);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     deliver_all(logstash(socket.local_addr().unwrap().port(), None, options(Transport::Udp)), &printed);
-    for line in &printed {
+    for line in lines(&printed) {
         let mut room = vec![0; 1 << 16];
         let length = socket.recv(&mut room).unwrap();
         assert_eq!(&room[..length], line.as_bytes());
@@ -121,8 +101,10 @@ fn a_lumberjack_server_that_takes_its_time_is_kept_by_its_keep_alives() {
     let scratch = Scratch::new("keepalive");
     let Some(server) = Lumberjack::start(&scratch, &["-hold", "1500ms", "-keepalive", "100ms"]) else { return };
     let options = LogstashOptions { timeout: Duration::from_millis(800), ..options(Transport::Beats) };
-    deliver_all(logstash(server.port, None, options), &numbered(0, 10));
-    assert_eq!(arrived(&server.lines()).values().sum::<usize>(), 10);
+    let sink = start(logstash(server.port, None, options));
+    sink.offer(piece(0..10, json_line));
+    assert_eq!(finish(sink, PATIENCE).failed_attempts, 0);
+    assert_eq!(server.records().len(), 10);
 }
 
 #[test]
@@ -131,13 +113,11 @@ fn an_http_server_that_is_overrun_gets_everything_once_in_the_end() {
     let Some(server) = Nginx::start(&scratch, None) else { return };
     let options = LogstashOptions { path: "/limited".to_owned(), ..options(Transport::Http) };
     let sink = start(logstash(server.port, None, options));
-    let lines = numbered(0, BATCH * 8);
-    offer(&sink, lines.iter().map(String::as_str));
-    let counts = finish_within(sink, GRACE);
+    sink.offer(piece(0..800, json_line));
+    let counts = finish(sink, PATIENCE);
     assert_eq!(counts.ledger.delivered, 800);
     assert!(counts.failed_attempts > 0, "nginx has refused none");
-    let arrived: std::collections::BTreeSet<String> = arrived(&server.lines()).into_keys().collect();
-    assert_eq!(arrived.len(), 800);
+    assert_eq!(arrived(&server.records()).len(), 800);
 }
 
 #[test]
@@ -145,8 +125,10 @@ fn an_http_server_with_a_small_limit_gets_smaller_requests() {
     let scratch = Scratch::new("small");
     let Some(server) = Nginx::start(&scratch, None) else { return };
     let options = LogstashOptions { path: "/small".to_owned(), ..options(Transport::Http) };
-    deliver_all(logstash(server.port, None, options), &numbered(0, 1000));
-    let arrived = arrived(&server.lines());
+    let sink = start(logstash(server.port, None, options));
+    sink.offer(piece(0..1000, json_line));
+    finish(sink, PATIENCE);
+    let arrived = arrived(&server.records());
     assert_eq!((arrived.len(), arrived.values().sum::<usize>()), (1000, 1000));
 }
 
@@ -156,10 +138,9 @@ fn what_a_server_never_takes_is_counted_and_the_end_comes_in_time() {
     let Some(server) = Nginx::start(&scratch, None) else { return };
     let options = LogstashOptions { path: "/down".to_owned(), ..options(Transport::Http) };
     let sink = start(logstash(server.port, None, options));
-    let lines = numbered(0, 300);
-    offer(&sink, lines.iter().map(String::as_str));
-    wait_until("a few attempts", || sink.counts().failed_attempts > 3);
-    let counts = finish_within(sink, Duration::from_millis(50));
+    sink.offer(piece(0..300, json_line));
+    watch("attempts", &sink, |counts| counts.failed_attempts > 3);
+    let counts = finish(sink, Duration::from_millis(50));
     assert_eq!((counts.ledger.offered, counts.ledger.delivered, counts.ledger.dropped), (300, 0, 300));
 }
 
@@ -167,8 +148,8 @@ fn what_a_server_never_takes_is_counted_and_the_end_comes_in_time() {
 fn the_check_says_what_real_servers_answer() {
     let scratch = (Scratch::new("check-beats"), Scratch::new("check-http"), Scratch::new("check-expired"));
     let Some(beats) = Lumberjack::start(&scratch.0, &[]) else { return };
-    let Some(http) = Nginx::start(&scratch.1, Some(server_certificate("server.pem"))) else { return };
-    let Some(expired) = Nginx::start(&scratch.2, Some(server_certificate("expired.pem"))) else { return };
+    let Some(http) = Nginx::start(&scratch.1, Some("server.pem")) else { return };
+    let Some(expired) = Nginx::start(&scratch.2, Some("expired.pem")) else { return };
     let to_login =
         |password| LogstashOptions { path: "/login".to_owned(), login: login(password), ..options(Transport::Http) };
     let trusted = || Some(trusting("ca.pem"));
@@ -194,5 +175,5 @@ fn the_check_says_what_real_servers_answer() {
         assert_eq!(found.fault.is_none(), fine, "{found}");
         assert!(!found.to_string().contains("secret"));
     }
-    assert_eq!(beats.lines(), Vec::<String>::new(), "a check leaves no event");
+    assert_eq!(beats.records(), Vec::<Value>::new(), "a check leaves no event");
 }

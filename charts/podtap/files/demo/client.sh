@@ -1,0 +1,10 @@
+# Asks the server named by $1 for something every second, until told to stop.
+trap 'exit 0' TERM INT
+while true; do
+    for path in / /login /api/orders?item=7 /missing /broken /; do
+        wget -q -T 5 -O /dev/null "http://$1$path" 2>/dev/null
+        sleep 1 &
+        wait $!
+    done
+    wget -q -T 5 -O /dev/null --post-data "item=7" "http://$1/api/orders" 2>/dev/null
+done

@@ -1,0 +1,152 @@
+{{/*
+What other charts include to get the sidecar that `podtap inject` adds. In a chart that depends on this one:
+
+  template:
+    metadata:
+      annotations:
+        {{- include "podtap.annotations" . | nindent 8 }}
+    spec:
+      terminationGracePeriodSeconds: {{ include "podtap.terminationGracePeriodSeconds" . }}
+      initContainers:
+        {{- include "podtap.sidecar" . | nindent 8 }}
+      volumes:
+        {{- include "podtap.volumes" . | nindent 8 }}
+
+With sidecar.classic put it under containers instead. A dependency with an alias is given itself: `.Subcharts.alias`.
+*/}}
+
+{{/* The sidecar, as an item of initContainers (of containers, when it is classic). */}}
+{{- define "podtap.sidecar" -}}
+{{- $podtap := . -}}{{- with .Subcharts -}}{{- with .podtap -}}{{- $podtap = . -}}{{- end -}}{{- end -}}
+{{- with $podtap -}}
+{{- if and (not .Values.sidecar.classic) (semverCompare "<1.29-0" .Capabilities.KubeVersion.Version) -}}
+{{- fail (printf "Kubernetes %s has no native sidecars: podtap would be an init container that never ends, and the pod never start. Set sidecar.classic=true and put podtap.sidecar under containers." .Capabilities.KubeVersion.Version) -}}
+{{- end -}}
+{{- include "podtap.container" (dict "podtap" . "native" (not .Values.sidecar.classic)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The volumes of the sidecar, as items of volumes. */}}
+{{- define "podtap.volumes" -}}
+{{- $podtap := . -}}{{- with .Subcharts -}}{{- with .podtap -}}{{- $podtap = . -}}{{- end -}}{{- end -}}
+- name: podtap-pod
+  downwardAPI:
+    items:
+      - path: labels
+        fieldRef:
+          fieldPath: metadata.labels
+      - path: annotations
+        fieldRef:
+          fieldPath: metadata.annotations
+{{- if include "podtap.spool" $podtap }}
+- name: podtap-spool
+  emptyDir:
+    sizeLimit: {{ $podtap.Values.sidecar.spoolSizeLimit }}
+{{- end }}
+{{- with $podtap.Values.sidecar.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Annotations of the pod template: settings are read at start, so a change of the ConfigMap has to roll the pods. */}}
+{{- define "podtap.annotations" -}}
+{{- $podtap := . -}}{{- with .Subcharts -}}{{- with .podtap -}}{{- $podtap = . -}}{{- end -}}{{- end -}}
+podtap.io/config-checksum: {{ include "podtap.data" $podtap | trim | sha256sum }}
+{{- end -}}
+
+{{/* A grace period for the pod in which podtap's own (GRACE_PERIOD) fits. */}}
+{{- define "podtap.terminationGracePeriodSeconds" -}}
+{{- $podtap := . -}}{{- with .Subcharts -}}{{- with .podtap -}}{{- $podtap = . -}}{{- end -}}{{- end -}}
+{{- $own := include "podtap.text" $podtap.Values.config.GRACE_PERIOD | default "25s" -}}
+{{- $seconds := atoi (regexFind "^[0-9]+" $own) -}}
+{{- $unit := regexFind "[a-z]*$" $own -}}
+{{- if eq $unit "ms" }}{{ $seconds = div $seconds 1000 }}{{ else if eq $unit "m" }}{{ $seconds = mul $seconds 60 }}{{ else if eq $unit "h" }}{{ $seconds = mul $seconds 3600 }}{{ else if eq $unit "d" }}{{ $seconds = mul $seconds 86400 }}{{ end -}}
+{{- max 30 (add $seconds 5) -}}
+{{- end -}}
+
+{{/* The container: a dict of podtap (the chart's scope), native, and args. */}}
+{{- define "podtap.container" -}}
+{{- with .podtap -}}
+- name: podtap
+  image: {{ include "podtap.image" . | quote }}
+  {{- with .Values.image.pullPolicy }}
+  imagePullPolicy: {{ . }}
+  {{- end }}
+  {{- if $.native }}
+  restartPolicy: Always
+  {{- end }}
+  {{- with $.args }}
+  args: {{ toJson . }}
+  {{- end }}
+  {{- with include "podtap.metricsPort" . }}
+  ports:
+    - name: podtap-metrics
+      containerPort: {{ . }}
+  {{- end }}
+  envFrom:
+    - configMapRef:
+        name: {{ include "podtap.configMapName" . }}
+        optional: true
+    {{- with .Values.existingSecret }}
+    - secretRef:
+        name: {{ . }}
+        optional: true
+    {{- end }}
+  env:
+    - name: POD_NAME
+      valueFrom:
+        fieldRef:
+          fieldPath: metadata.name
+    - name: POD_NAMESPACE
+      valueFrom:
+        fieldRef:
+          fieldPath: metadata.namespace
+    - name: POD_UID
+      valueFrom:
+        fieldRef:
+          fieldPath: metadata.uid
+    - name: POD_IP
+      valueFrom:
+        fieldRef:
+          fieldPath: status.podIP
+    - name: POD_IPS
+      valueFrom:
+        fieldRef:
+          fieldPath: status.podIPs
+    - name: NODE_NAME
+      valueFrom:
+        fieldRef:
+          fieldPath: spec.nodeName
+    {{- with .Values.sidecar.extraEnv }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with .Values.sidecar.resources }}
+  resources:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  # Where it ends in spite of all, its last words are seen by `kubectl describe pod`.
+  terminationMessagePolicy: FallbackToLogsOnError
+  securityContext:
+    runAsNonRoot: true
+    runAsUser: 65532
+    runAsGroup: 65532
+    readOnlyRootFilesystem: true
+    allowPrivilegeEscalation: false
+    capabilities:
+      drop: [ALL]
+      add: [NET_RAW]
+    seccompProfile:
+      type: RuntimeDefault
+  volumeMounts:
+    - name: podtap-pod
+      mountPath: /etc/podtap/pod
+      readOnly: true
+    {{- with include "podtap.spool" . }}
+    - name: podtap-spool
+      mountPath: {{ . }}
+    {{- end }}
+    {{- with .Values.sidecar.extraVolumeMounts }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,200 @@
+//! `podtap setup`: prepares Elasticsearch and Kibana for the records, each once. Owns the command line and how settings
+//! become what `setup` needs; what is made there is `setup`'s.
+
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches};
+
+use super::{Setup, USAGE, command, tell};
+use crate::settings::Pairs;
+
+/// What was asked for.
+pub(super) fn asked(what: &str, matches: &ArgMatches) -> Setup {
+    let flag = |name: &str| matches.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or_default();
+    Setup {
+        elasticsearch: what != "kibana",
+        kibana: what != "elasticsearch",
+        retention: matches.try_get_one::<String>("retention").ok().flatten().cloned(),
+        overwrite: flag("overwrite"),
+        print: flag("print"),
+    }
+}
+
+/// `podtap setup elasticsearch|kibana|all`.
+pub(super) fn grammar() -> clap::Command {
+    let retention = Arg::new("retention")
+        .long("retention")
+        .value_name("TIME")
+        .help("How long records are kept at least: 30d (the default), 12h, none");
+    let overwrite = Arg::new("overwrite")
+        .long("overwrite")
+        .action(ArgAction::SetTrue)
+        .help("Also replace what somebody changed, or made themselves");
+    let print = Arg::new("print").long("print").action(ArgAction::SetTrue).help("Only show what would be sent");
+    let of = |name: &'static str, path: &'static str, about: &'static str| {
+        command(name, about).display_name(path).args([&overwrite, &print])
+    };
+    let elasticsearch = "podtap setup elasticsearch";
+    command("setup", "Prepare servers for the records: templates and retention, dashboards")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(of("elasticsearch", elasticsearch, "Templates, data stream and retention").arg(&retention))
+        .subcommand(of("kibana", "podtap setup kibana", "Data view, searches and dashboards"))
+        .subcommand(of("all", "podtap setup all", "Both").arg(&retention))
+}
+
+/// Runs `podtap setup`.
+#[cfg(not(feature = "es"))]
+pub fn run(_: &Setup, _: &Pairs) -> ExitCode {
+    tell("podtap: this one was built without the feature `es`, which knows Elasticsearch and Kibana\n");
+    ExitCode::from(USAGE)
+}
+
+/// Runs `podtap setup`.
+#[cfg(feature = "es")]
+pub fn run(asked: &Setup, flags: &Pairs) -> ExitCode {
+    es::run(asked, flags)
+}
+
+#[cfg(feature = "es")]
+mod es {
+    use std::io::Write;
+
+    use super::{ExitCode, Pairs, Setup, USAGE, tell};
+    use crate::assembly::elasticsearch_options;
+    use crate::config;
+    use crate::settings::{Settings, SinkName, printable};
+    use crate::setup::{Retention, SetupOptions, elasticsearch, kibana};
+    use crate::sink::elasticsearch::{Auth, nodes};
+
+    /// Why it ended.
+    pub(super) enum Failure {
+        /// The command line or a setting.
+        Usage(String),
+        /// The server.
+        Server(String),
+    }
+
+    pub(super) fn run(asked: &Setup, flags: &Pairs) -> ExitCode {
+        // Records need not go there from here, and its settings are not idle all the same.
+        let mut flags = flags.clone();
+        flags.insert("SEND_LOGS_TO".to_owned(), SinkName::Elasticsearch.word().to_owned());
+        let config = match config::load(&flags) {
+            Ok(config) => config,
+            Err(wrong) => return crate::cli::refuse(&wrong),
+        };
+        config.notes.iter().filter(|note| note.is_warning()).for_each(|note| tell(&format!("podtap: {note}\n")));
+        let (why, code) = match steps(asked, &config.settings, &mut std::io::stdout().lock()) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(Failure::Usage(why)) => (why, ExitCode::from(USAGE)),
+            Err(Failure::Server(why)) => (why, ExitCode::FAILURE),
+        };
+        tell(&format!("podtap: {why}\n"));
+        code
+    }
+
+    fn steps(asked: &Setup, settings: &Settings, out: &mut impl Write) -> Result<(), Failure> {
+        let usage = |why: &dyn std::fmt::Display| Failure::Usage(why.to_string());
+        let server = elasticsearch_options(settings).map_err(|why| usage(&why))?;
+        let retention = match &asked.retention {
+            Some(text) => text.parse().map_err(|why| usage(&format!("--retention {} {why}", printable(text))))?,
+            None => Retention::default(),
+        };
+        let kibana = kibana_options(asked, settings).map_err(|why| usage(&why))?;
+        if asked.elasticsearch {
+            let options = SetupOptions { retention, overwrite: asked.overwrite, print: asked.print };
+            elasticsearch(&server, &options, out).map_err(|why| Failure::Server(format!("Elasticsearch: {why}")))?;
+        }
+        if asked.kibana {
+            kibana::import(&kibana, out).map_err(|why| Failure::Server(format!("Kibana: {why}")))?;
+        }
+        Ok(())
+    }
+
+    /// Kibana is spoken to as Elasticsearch is, unless told otherwise.
+    pub(super) fn kibana_options(asked: &Setup, settings: &Settings) -> Result<kibana::Options, String> {
+        let mut server = elasticsearch_options(settings).map_err(|why| why.to_string())?;
+        let index_pattern = server.index.pattern();
+        let url = std::slice::from_ref(&settings.kibana_url);
+        let (urls, in_url) = nodes(url, 5601, false).map_err(|why| format!("KIBANA_URL: {why}"))?;
+        server.nodes = urls;
+        match &settings.kibana_api_key {
+            Some(key) => server.auth = Auth::ApiKey(key.reveal().to_owned()),
+            None if in_url != Auth::None => server.auth = in_url,
+            None => {}
+        }
+        let space = settings.kibana_space.clone().filter(|space| space != "default");
+        let is_id = |space: &String| {
+            !space.is_empty() && space.bytes().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+        };
+        if space.as_ref().is_some_and(|space| !is_id(space)) {
+            return Err("KIBANA_SPACE: the id of a space has small letters, digits, _ and - only".to_owned());
+        }
+        Ok(kibana::Options { server, space, index_pattern, overwrite: asked.overwrite, print: asked.print })
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "es")]
+mod tests {
+    use super::es::kibana_options;
+    use super::*;
+    use crate::cli::{Command, parse};
+    use crate::settings::resolve;
+    use crate::sink::elasticsearch::Auth;
+
+    fn setup(line: &str) -> Setup {
+        let parsed = parse(line.split(' ').map(std::ffi::OsString::from)).unwrap();
+        let Command::Setup(asked) = parsed.command else { panic!("{line}") };
+        asked
+    }
+
+    fn kibana(env: &[(&str, &str)]) -> Result<crate::setup::kibana::Options, String> {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let settings = resolve(&env, &Pairs::new(), |_| Err(String::new())).outcome.unwrap();
+        kibana_options(&setup("podtap setup kibana --overwrite"), &settings)
+    }
+
+    #[test]
+    fn every_part_has_the_flags_that_matter_to_it() {
+        let none = Setup { elasticsearch: true, kibana: true, retention: None, overwrite: false, print: false };
+        assert_eq!(setup("podtap setup all"), none);
+        let elasticsearch = setup("podtap setup elasticsearch --retention 90d --print");
+        let expected = Setup { kibana: false, retention: Some("90d".to_owned()), print: true, ..none.clone() };
+        assert_eq!(elasticsearch, expected);
+        assert_eq!(setup("podtap setup kibana --overwrite"), Setup { elasticsearch: false, overwrite: true, ..none });
+        for wrong in ["podtap setup", "podtap setup grafana", "podtap setup kibana --retention 3d"] {
+            assert!(parse(wrong.split(' ').map(std::ffi::OsString::from)).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_setting_may_stand_behind_it() {
+        let line = "podtap setup kibana --kibana-url http://k:1 --print".split(' ').map(std::ffi::OsString::from);
+        let flags = parse(line).unwrap().flags;
+        assert_eq!(flags, Pairs::from([("KIBANA_URL".to_owned(), "http://k:1".to_owned())]));
+    }
+
+    #[test]
+    fn kibana_is_spoken_to_as_elasticsearch_is_unless_told_otherwise() {
+        let basic = |name: &str| Auth::Basic { username: name.to_owned(), password: "p".to_owned() };
+        let elastic = [("ELASTICSEARCH_USERNAME", "elastic"), ("ELASTICSEARCH_PASSWORD", "p")];
+        let options = kibana(&elastic).unwrap();
+        assert_eq!(options.server.auth, basic("elastic"));
+        assert_eq!(options.server.nodes[0].as_str(), "http://localhost:5601/");
+        assert_eq!((options.space, options.index_pattern.as_str()), (None, "k8s-internal-networking"));
+        let url = [elastic[0], elastic[1], ("KIBANA_URL", "https://me:p@kibana.example/base")];
+        let options = kibana(&url).unwrap();
+        assert_eq!(options.server.auth, basic("me"));
+        assert_eq!(options.server.nodes[0].as_str(), "https://kibana.example/base");
+        let key = kibana(&[elastic[0], elastic[1], ("KIBANA_API_KEY", "id:key")]).unwrap();
+        assert_eq!(key.server.auth, Auth::ApiKey("id:key".to_owned()));
+        let dated = kibana(&[("ELASTICSEARCH_INDEX", "web-%Y.%m.%d"), ("KIBANA_SPACE", "shop")]).unwrap();
+        assert_eq!((dated.space.as_deref(), dated.index_pattern.as_str()), (Some("shop"), "web-*.*.*"));
+        assert_eq!(kibana(&[("KIBANA_SPACE", "default")]).unwrap().space, None);
+        for wrong in ["../x", "Shop", "a b"] {
+            assert!(kibana(&[("KIBANA_SPACE", wrong)]).is_err(), "{wrong}");
+        }
+        assert!(kibana(&[("KIBANA_URL", "ftp://k")]).unwrap_err().starts_with("KIBANA_URL"));
+    }
+}

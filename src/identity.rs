@@ -1,0 +1,221 @@
+//! Who observes, as it is now: names from the settings, labels and annotations from the Downward API's files, which the
+//! kubelet writes anew when the pod's change.
+//!
+//! Asks no API server. Readers hold a [`View`], which costs one atomic load a record while nothing changes.
+
+mod downward;
+
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use downward::Pairs;
+
+use crate::format::{Observer, Pod};
+use crate::glob::{BadPattern, Glob};
+use crate::record::Labels;
+use crate::settings::{Settings, printable};
+
+/// Longest file read: Kubernetes allows 256 KiB of annotations, and its escapes make that longer.
+const LONGEST_FILE: u64 = 1 << 20;
+/// Labels or annotations in a record, and bytes of them: they stand in every record.
+const MOST: usize = 64;
+const MOST_BYTES: usize = 4096;
+/// Labels that name an application, the first that is there.
+const APP: [&str; 3] = ["app.kubernetes.io/name", "app", "k8s-app"];
+
+/// What every record of this process has in common. Clones share one state.
+#[derive(Clone, Debug)]
+pub struct Identity(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    settings: Settings,
+    hostname: Option<String>,
+    annotations: Vec<Glob>,
+    /// Counts the changes, so that readers need the lock only after one.
+    version: AtomicU64,
+    now: Mutex<Now>,
+}
+
+#[derive(Debug)]
+struct Now {
+    observer: Arc<Observer>,
+    read: [Option<Stamp>; 2],
+}
+
+/// What changes when a file does. The kubelet swaps a link to a directory, so it is another file then.
+type Stamp = (u64, u64, u64, Option<SystemTime>);
+
+impl Identity {
+    /// Reads what there is; a file that is not there is no error, most pods have none.
+    pub fn new(settings: &Settings) -> Result<Self, BadPattern> {
+        let annotations = settings.annotations.iter().map(|name| Glob::new(name)).collect::<Result<_, _>>()?;
+        let identity = Self(Arc::new(State {
+            settings: settings.clone(),
+            hostname: hostname(),
+            annotations,
+            version: AtomicU64::new(0),
+            now: Mutex::new(Now { observer: Arc::default(), read: [None; 2] }),
+        }));
+        identity.read(&mut identity.lock());
+        Ok(identity)
+    }
+
+    /// As it is now.
+    pub fn observer(&self) -> Arc<Observer> {
+        Arc::clone(&self.lock().observer)
+    }
+
+    /// The pod in words, as far as it is known; none where nobody named one.
+    pub fn introduction(&self) -> Option<String> {
+        let pod = &self.observer().pod;
+        let name = pod.name.as_deref()?;
+        let namespace = pod.namespace.as_deref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
+        let node = pod.node.as_deref().map(|node| format!(" on node {node}")).unwrap_or_default();
+        let labels = match pod.labels.iter().count() {
+            0 => "no labels known".to_owned(),
+            1 => "one label".to_owned(),
+            n => format!("{n} labels"),
+        };
+        Some(printable(&format!("pod {namespace}{name}{node}, {labels}")))
+    }
+
+    /// Reads labels and annotations again when their files are others. True when the records to come differ. Costs two
+    /// system calls while nothing changes.
+    pub fn refresh(&self) -> bool {
+        let mut now = self.lock();
+        if now.read == self.stamps() {
+            return false;
+        }
+        let before = Arc::clone(&now.observer);
+        self.read(&mut now);
+        before != now.observer
+    }
+
+    /// What one writer of records asks.
+    pub fn view(&self) -> View {
+        let now = self.lock();
+        let version = self.0.version.load(Ordering::Acquire);
+        View { observer: Arc::clone(&now.observer), version, identity: self.clone() }
+    }
+
+    /// Stamps first: what changes while it is read is read again at the next look.
+    fn read(&self, now: &mut Now) {
+        let State { settings, hostname, .. } = &*self.0;
+        now.read = self.stamps();
+        let labels = pairs(settings.pod_labels_path.as_deref());
+        let mut annotations = pairs(settings.pod_annotations_path.as_deref());
+        annotations.retain(|(name, _)| self.0.annotations.iter().any(|allowed| allowed.matches(name.as_bytes())));
+        let observer = observer(settings, hostname.as_deref(), labels, annotations);
+        if *now.observer != observer {
+            now.observer = Arc::new(observer);
+            self.0.version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    fn stamps(&self) -> [Option<Stamp>; 2] {
+        let settings = &self.0.settings;
+        [&settings.pod_labels_path, &settings.pod_annotations_path].map(|path| stamp(path.as_deref()?))
+    }
+
+    /// What is in it is whole at any time.
+    fn lock(&self) -> MutexGuard<'_, Now> {
+        self.0.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The identity as one thread last saw it.
+#[derive(Clone, Debug)]
+pub struct View {
+    identity: Identity,
+    version: u64,
+    observer: Arc<Observer>,
+}
+
+impl View {
+    /// As it is now.
+    pub fn observer(&mut self) -> &Observer {
+        if self.identity.0.version.load(Ordering::Acquire) != self.version {
+            *self = self.identity.view();
+        }
+        &self.observer
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let file = std::fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino(), file.len(), file.modified().ok()))
+}
+
+fn pairs(path: Option<&Path>) -> Pairs {
+    let Some(path) = path else { return Pairs::new() };
+    let mut text = Vec::new();
+    let outcome = std::fs::File::open(path).and_then(|file| file.take(LONGEST_FILE).read_to_end(&mut text));
+    match outcome {
+        Ok(_) => downward::parse(&String::from_utf8_lossy(&text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Pairs::new(),
+        Err(error) => {
+            tracing::warn!(%error, path = %path.display(), "the Downward API's file cannot be read");
+            Pairs::new()
+        }
+    }
+}
+
+fn observer(settings: &Settings, hostname: Option<&str>, labels: Pairs, annotations: Pairs) -> Observer {
+    let short = |text: &Option<String>| text.as_deref().map(Into::into);
+    let app = || {
+        let value = |wanted| labels.iter().find(|(name, value)| name == wanted && !value.is_empty());
+        APP.into_iter().find_map(value).map(|(_, value)| value.as_str().into())
+    };
+    Observer {
+        service_name: short(&settings.service_name).or_else(app),
+        labels: settings.tags.iter().map(|tag| (tag.key.as_str(), tag.value.as_str())).collect(),
+        host_name: short(&settings.node_name).or_else(|| hostname.map(Into::into)),
+        hostname: hostname.map(Into::into),
+        cluster_name: short(&settings.cluster_name),
+        pod: Pod {
+            namespace: short(&settings.pod_namespace),
+            name: short(&settings.pod_name),
+            uid: short(&settings.pod_uid),
+            ip: settings.pod_ip.or_else(|| settings.pod_ips.first().copied()),
+            node: short(&settings.node_name),
+            labels: bounded("labels", labels),
+            annotations: bounded("annotations", annotations),
+        },
+    }
+}
+
+/// As many as a record may carry, in the order of their names; says when that is not all.
+fn bounded(what: &str, mut pairs: Pairs) -> Labels {
+    pairs.sort();
+    let all = pairs.len();
+    let mut room = MOST_BYTES;
+    pairs.truncate(MOST);
+    pairs.retain(|(name, value)| match room.checked_sub(name.len() + value.len()) {
+        Some(left) => {
+            room = left;
+            true
+        }
+        None => false,
+    });
+    if pairs.len() < all {
+        tracing::warn!(
+            "{} of the pod's {all} {what} stay out of the records: {MOST} and {MOST_BYTES} bytes fit",
+            all - pairs.len()
+        );
+    }
+    pairs.into_iter().collect()
+}
+
+/// What the kernel calls this host; in a pod, the pod's name.
+fn hostname() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! The sidecar as a value: the container and the volumes that `podtap inject` and `podtap webhook` add.
+//!
+//! The chart's `podtap.sidecar` gives the same (a test of the chart's compares them). Decides nothing about the pod.
+
+use super::tree::Tree;
+use crate::settings::Pairs;
+
+/// Name of the container, and how ours is known: it mounts `POD_VOLUME`, too.
+pub(crate) const NAME: &str = "podtap";
+/// The volume with the pod's labels and annotations.
+pub(crate) const POD_VOLUME: &str = "podtap-pod";
+/// The volume for records that wait, where there is a SPOOL_DIR.
+pub(crate) const SPOOL_VOLUME: &str = "podtap-spool";
+/// Where podtap looks for its pod's labels and annotations.
+const POD_DIR: &str = "/etc/podtap/pod";
+/// Whom the image runs as; no name of its own is needed for it.
+const USER: i64 = 65_532;
+/// The port of METRICS_ADDR's default.
+const METRICS_PORT: i64 = 19_199;
+/// The pod's identity: variables, and the fields they come from.
+const IDENTITY: [(&str, &str); 6] = [
+    ("POD_NAME", "metadata.name"),
+    ("POD_NAMESPACE", "metadata.namespace"),
+    ("POD_UID", "metadata.uid"),
+    ("POD_IP", "status.podIP"),
+    ("POD_IPS", "status.podIPs"),
+    ("NODE_NAME", "spec.nodeName"),
+];
+
+/// How the sidecar is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Its image.
+    pub image: String,
+    /// When the image is fetched; none leaves that to Kubernetes.
+    pub pull_policy: Option<String>,
+    /// The ConfigMap with its settings.
+    pub config_map: Option<String>,
+    /// A Secret with further settings.
+    pub secret: Option<String>,
+    /// An ordinary container instead of a native sidecar.
+    pub classic: bool,
+    /// What it may use.
+    pub resources: Resources,
+    /// Settings and other variables that win over ConfigMap and Secret.
+    pub env: Pairs,
+}
+
+/// Quantities of CPU and memory, as Kubernetes writes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// CPU that is kept for it.
+    pub cpu_request: Option<String>,
+    /// CPU that it may use at most: where that is too little, frames are lost.
+    pub cpu_limit: Option<String>,
+    /// Memory that is kept for it.
+    pub memory_request: Option<String>,
+    /// Memory that it may use at most; its tables and queues take their bounds from it.
+    pub memory_limit: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            image: concat!("ghcr.io/podtap/podtap:", env!("CARGO_PKG_VERSION")).to_owned(),
+            pull_policy: None,
+            config_map: Some("podtap".to_owned()),
+            secret: None,
+            classic: false,
+            resources: Resources::default(),
+            env: Pairs::new(),
+        }
+    }
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        let quantity = |text: &str| Some(text.to_owned());
+        Self {
+            cpu_request: quantity("10m"),
+            cpu_limit: None,
+            memory_request: quantity("32Mi"),
+            memory_limit: quantity("64Mi"),
+        }
+    }
+}
+
+/// What is added to one pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sidecar {
+    /// The container.
+    pub(crate) container: Tree,
+    /// Its volumes.
+    pub(crate) volumes: Vec<Tree>,
+    /// Whether it is an ordinary container.
+    pub(crate) classic: bool,
+}
+
+/// The sidecar with these options; `env` are its variables besides the pod's identity.
+pub(crate) fn sidecar(options: &Options, env: &Pairs) -> Sidecar {
+    let spool = env.get("SPOOL_DIR").filter(|path| path.starts_with('/'));
+    let mut container = vec![("name", NAME.into()), ("image", options.image.as_str().into())];
+    container.extend(options.pull_policy.as_deref().map(|policy| ("imagePullPolicy", policy.into())));
+    if !options.classic {
+        container.push(("restartPolicy", "Always".into()));
+    }
+    container.extend(metrics_port(env).map(|port| ("ports", Tree::List(vec![port]))));
+    let sources = sources(options);
+    if !sources.is_empty() {
+        container.push(("envFrom", Tree::List(sources)));
+    }
+    container.push(("env", Tree::List(variables(env))));
+    container.extend(resources(&options.resources).map(|resources| ("resources", resources)));
+    // Where it ends in spite of all, its last words are seen by `kubectl describe pod`.
+    container.push(("terminationMessagePolicy", "FallbackToLogsOnError".into()));
+    container.push(("securityContext", security_context()));
+    container.push(("volumeMounts", Tree::List(mounts(spool))));
+    let spool_volume =
+        spool.map(|_| Tree::Map(vec![("name", SPOOL_VOLUME.into()), ("emptyDir", Tree::Map(Vec::new()))]));
+    let volumes = std::iter::once(pod_volume()).chain(spool_volume).collect();
+    Sidecar { container: Tree::Map(container), volumes, classic: options.classic }
+}
+
+/// The port of METRICS_ADDR, under the name that the chart's PodMonitor looks for.
+fn metrics_port(env: &Pairs) -> Option<Tree> {
+    let port = match env.get("METRICS_ADDR").map(|address| address.trim()) {
+        None | Some("") => METRICS_PORT,
+        Some(address) => address.rsplit(':').next()?.parse::<u16>().ok().filter(|port| *port > 0)?.into(),
+    };
+    Some(Tree::Map(vec![("name", "podtap-metrics".into()), ("containerPort", Tree::Number(port))]))
+}
+
+/// Optional, both: a pod waits for ever for what is not there.
+fn sources(options: &Options) -> Vec<Tree> {
+    let source = |kind, name: &String| {
+        let reference = vec![("name", name.as_str().into()), ("optional", Tree::Bool(true))];
+        Tree::Map(vec![(kind, Tree::Map(reference))])
+    };
+    let config_map = options.config_map.iter().map(|name| source("configMapRef", name));
+    config_map.chain(options.secret.iter().map(|name| source("secretRef", name))).collect()
+}
+
+fn variables(env: &Pairs) -> Vec<Tree> {
+    let identity = IDENTITY.into_iter().filter(|(name, _)| !env.contains_key(*name)).map(|(name, field)| {
+        let field = Tree::Map(vec![("fieldRef", Tree::Map(vec![("fieldPath", field.into())]))]).short();
+        Tree::Map(vec![("name", name.into()), ("valueFrom", field)])
+    });
+    let given = env.iter();
+    let given =
+        given.map(|(name, value)| Tree::Map(vec![("name", name.as_str().into()), ("value", value.as_str().into())]));
+    identity.chain(given).collect()
+}
+
+fn resources(resources: &Resources) -> Option<Tree> {
+    let amounts = |cpu: &Option<String>, memory: &Option<String>| {
+        let cpu = cpu.as_deref().map(|cpu| ("cpu", cpu.into()));
+        let amounts: Vec<_> =
+            cpu.into_iter().chain(memory.as_deref().map(|memory| ("memory", memory.into()))).collect();
+        (!amounts.is_empty()).then_some(Tree::Map(amounts))
+    };
+    let requests = amounts(&resources.cpu_request, &resources.memory_request).map(|amounts| ("requests", amounts));
+    let limits = amounts(&resources.cpu_limit, &resources.memory_limit).map(|amounts| ("limits", amounts));
+    let both: Vec<_> = requests.into_iter().chain(limits).collect();
+    (!both.is_empty()).then_some(Tree::Map(both))
+}
+
+/// The one thing that it needs, and nothing else.
+fn security_context() -> Tree {
+    let names = |name: &str| Tree::List(vec![name.into()]).short();
+    Tree::Map(vec![
+        ("runAsNonRoot", Tree::Bool(true)),
+        ("runAsUser", Tree::Number(USER)),
+        ("runAsGroup", Tree::Number(USER)),
+        ("readOnlyRootFilesystem", Tree::Bool(true)),
+        ("allowPrivilegeEscalation", Tree::Bool(false)),
+        ("capabilities", Tree::Map(vec![("drop", names("ALL")), ("add", names("NET_RAW"))])),
+        ("seccompProfile", Tree::Map(vec![("type", "RuntimeDefault".into())])),
+    ])
+}
+
+fn mounts(spool: Option<&String>) -> Vec<Tree> {
+    let pod = vec![("name", POD_VOLUME.into()), ("mountPath", POD_DIR.into()), ("readOnly", Tree::Bool(true))];
+    let spool = spool.map(|path| vec![("name", SPOOL_VOLUME.into()), ("mountPath", path.as_str().into())]);
+    std::iter::once(pod).chain(spool).map(Tree::Map).collect()
+}
+
+/// Labels and annotations, kept up to date by the kubelet.
+fn pod_volume() -> Tree {
+    let item = |path: &str| {
+        let field = Tree::Map(vec![("fieldPath", format!("metadata.{path}").as_str().into())]);
+        Tree::Map(vec![("path", path.into()), ("fieldRef", field.short())])
+    };
+    let items = Tree::List(vec![item("labels"), item("annotations")]);
+    Tree::Map(vec![("name", POD_VOLUME.into()), ("downwardAPI", Tree::Map(vec![("items", items)]))])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(env: &[(&str, &str)], change: impl Fn(&mut Options)) -> serde_json::Value {
+        let mut options = Options::default();
+        change(&mut options);
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        sidecar(&options, &env).container.value()
+    }
+
+    #[test]
+    fn every_variable_of_the_identity_is_a_setting() {
+        for (name, _) in IDENTITY {
+            assert!(crate::settings::VARIABLES.iter().any(|variable| variable.name == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_native_sidecar_restarts_always_and_a_classic_one_says_nothing_of_it() {
+        assert_eq!(container(&[], |_| {})["restartPolicy"], "Always");
+        assert!(container(&[], |options| options.classic = true).get("restartPolicy").is_none());
+    }
+
+    #[test]
+    fn what_is_given_wins_over_the_identity() {
+        let env = container(&[("NODE_NAME", "n"), ("FORMAT", "text")], |_| {})["env"].clone();
+        let names: Vec<_> = env.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["POD_NAME", "POD_NAMESPACE", "POD_UID", "POD_IP", "POD_IPS", "FORMAT", "NODE_NAME"]);
+        assert_eq!(env[6]["value"], "n");
+    }
+
+    #[test]
+    fn the_metrics_port_follows_its_setting() {
+        for (address, port) in
+            [("", Some(19_199)), (":8080", Some(8080)), ("[::1]:90", Some(90)), ("none", None), (":0", None)]
+        {
+            let ports = container(&[("METRICS_ADDR", address)], |_| {}).get("ports").cloned();
+            assert_eq!(ports.map(|ports| ports[0]["containerPort"].as_i64().unwrap()), port, "{address}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_wanted_leaves_nothing_behind() {
+        let bare = container(&[], |options| {
+            options.config_map = None;
+            options.resources =
+                Resources { cpu_request: None, cpu_limit: None, memory_request: None, memory_limit: None };
+        });
+        assert!(bare.get("envFrom").is_none() && bare.get("resources").is_none());
+    }
+
+    #[test]
+    fn a_spool_directory_gets_a_volume() {
+        let env = Pairs::from([("SPOOL_DIR".to_owned(), "/var/spool/podtap".to_owned())]);
+        let spooling = sidecar(&Options::default(), &env);
+        assert_eq!(spooling.volumes[1].value()["name"], SPOOL_VOLUME);
+        assert_eq!(spooling.container.value()["volumeMounts"][1]["mountPath"], "/var/spool/podtap");
+        let none = Pairs::from([("SPOOL_DIR".to_owned(), "none".to_owned())]);
+        assert_eq!(sidecar(&Options::default(), &none).volumes.len(), 1);
+    }
+}

@@ -1,0 +1,331 @@
+//! YAML as a tree that knows where in the text each node stands.
+//!
+//! Changes nothing. JSON is read as the YAML it is. What a node means (`value`) follows YAML 1.2 save for `yes`, `no`,
+//! `on`, `off`, which Kubernetes' own reader takes for booleans.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, StrInput, StructureStyle, Tag, options};
+use serde_json::{Map, Value};
+
+/// Most nodes of one document with all its aliases written out.
+const MOST_NODES: usize = 1 << 20;
+/// Deepest nesting with all aliases written out.
+const DEEPEST: usize = 600;
+
+/// One document of a stream.
+pub(super) struct Document<'a> {
+    /// What stands at its top.
+    pub(super) root: Node<'a>,
+    /// How many aliases stand for each anchor.
+    used: HashMap<usize, usize>,
+}
+
+/// One node.
+#[derive(Clone, Debug)]
+pub(super) struct Node<'a> {
+    /// What it is.
+    pub(super) kind: Kind<'a>,
+    /// From its first to after its last byte; properties (anchor, tag) stand before it.
+    pub(super) span: Range<usize>,
+    anchor: usize,
+    is_text: bool,
+}
+
+/// What a node is.
+#[derive(Clone, Debug)]
+pub(super) enum Kind<'a> {
+    /// A string, number and so on.
+    Scalar {
+        /// As read.
+        text: std::borrow::Cow<'a, str>,
+        /// Neither quoted nor a block.
+        plain: bool,
+    },
+    /// A list.
+    List {
+        /// Its items.
+        items: Vec<Node<'a>>,
+        /// In brackets.
+        flow: bool,
+    },
+    /// A mapping.
+    Map {
+        /// Its entries, in the text's order.
+        entries: Vec<Entry<'a>>,
+        /// In braces.
+        flow: bool,
+    },
+    /// What stands elsewhere under this anchor.
+    Alias(usize),
+}
+
+/// One entry of a mapping.
+#[derive(Clone, Debug)]
+pub(super) struct Entry<'a> {
+    /// Its key.
+    pub(super) key: Node<'a>,
+    /// Its value.
+    pub(super) value: Node<'a>,
+}
+
+/// Why a text is no YAML, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1.
+    pub column: usize,
+    /// What is wrong there.
+    pub why: String,
+}
+
+impl From<ScanError> for Malformed {
+    fn from(error: ScanError) -> Self {
+        let mark = error.marker();
+        Self { line: mark.line(), column: mark.col() + 1, why: error.info().to_owned() }
+    }
+}
+
+/// The documents of a text.
+pub(super) fn parse(text: &str) -> Result<Vec<Document<'_>>, Malformed> {
+    let mut settings: Options = options! {};
+    settings.set_emit_comments(false);
+    let mut reader = Reader { text, events: Parser::new_from_str_with_options(text, settings), used: HashMap::new() };
+    let mut documents = Vec::new();
+    while let Some((event, span)) = reader.next()? {
+        if event.is_node() {
+            let root = reader.node(event, span)?;
+            documents.push(Document { root, used: std::mem::take(&mut reader.used) });
+        }
+    }
+    Ok(documents)
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    events: Parser<'a, StrInput<'a>>,
+    used: HashMap<usize, usize>,
+}
+
+impl<'a> Reader<'a> {
+    fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, Malformed> {
+        Ok(self.events.next().transpose()?)
+    }
+
+    /// The node that begins with `event`. The parser bounds how deep they nest.
+    fn node(&mut self, event: Event<'a>, span: Span) -> Result<Node<'a>, Malformed> {
+        let anchor = event.anchor_id().unwrap_or_default();
+        let is_text = event.tag().and_then(Tag::core_suffix).is_some_and(|suffix| suffix == "str");
+        let span = span.byte_range().unwrap_or_default();
+        let (kind, span) = if let Event::SequenceStart(style, ..) = event {
+            self.list(style == StructureStyle::Flow, span)?
+        } else if let Event::MappingStart(style, ..) = event {
+            self.map(style == StructureStyle::Flow, span)?
+        } else if let Event::Alias(anchor) = event {
+            *self.used.entry(anchor).or_default() += 1;
+            (Kind::Alias(anchor), span)
+        } else if let Event::Scalar(text, style, ..) = event {
+            self.scalar(text, style, span)
+        } else {
+            (Kind::Scalar { text: "".into(), plain: true }, span)
+        };
+        Ok(Node { kind, span, anchor, is_text })
+    }
+
+    fn scalar(
+        &self,
+        text: std::borrow::Cow<'a, str>,
+        style: ScalarStyle,
+        span: Range<usize>,
+    ) -> (Kind<'a>, Range<usize>) {
+        let plain = style == ScalarStyle::Plain;
+        if plain && span.is_empty() {
+            return (Kind::Scalar { text: "".into(), plain }, span);
+        }
+        // A block scalar's span takes in the empty lines after it, which belong to it only where it keeps them (`|+`).
+        let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        let keeps = !block || text.ends_with("\n\n");
+        let whole = self.text.get(span.clone()).unwrap_or_default();
+        let length = if keeps { whole.len() } else { whole.trim_ascii_end().len() };
+        (Kind::Scalar { text, plain }, span.start..span.start + length)
+    }
+
+    fn list(&mut self, flow: bool, span: Range<usize>) -> Result<(Kind<'a>, Range<usize>), Malformed> {
+        let (mut items, mut end) = (Vec::new(), span.end);
+        while let Some((event, at)) = self.next()? {
+            if matches!(event, Event::SequenceEnd) {
+                end = if flow { at.byte_range().unwrap_or_default().end } else { end };
+                break;
+            }
+            let item = self.node(event, at)?;
+            end = end.max(item.span.end);
+            items.push(item);
+        }
+        Ok((Kind::List { items, flow }, span.start..end))
+    }
+
+    fn map(&mut self, flow: bool, span: Range<usize>) -> Result<(Kind<'a>, Range<usize>), Malformed> {
+        let (mut entries, mut end) = (Vec::new(), span.end);
+        while let Some((event, at)) = self.next()? {
+            if matches!(event, Event::MappingEnd) {
+                end = if flow { at.byte_range().unwrap_or_default().end } else { end };
+                break;
+            }
+            let key = self.node(event, at)?;
+            let Some((event, at)) = self.next()? else { break };
+            let mut value = self.node(event, at)?;
+            // Nothing stands where its key ends, wherever the parser notices.
+            if value.is_nothing() {
+                value.span = key.span.end..key.span.end;
+            }
+            end = end.max(key.span.end).max(value.span.end);
+            entries.push(Entry { key, value });
+        }
+        Ok((Kind::Map { entries, flow }, span.start..end))
+    }
+}
+
+impl<'a> Node<'a> {
+    /// Whether no character stands for it.
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(&self.kind, Kind::Scalar { text, plain: true } if text.is_empty())
+    }
+
+    /// Whether it is a mapping or list in braces or brackets.
+    pub(super) fn is_flow(&self) -> bool {
+        matches!(self.kind, Kind::Map { flow: true, .. } | Kind::List { flow: true, .. })
+    }
+
+    /// Whether it has an anchor.
+    pub(super) fn is_anchored(&self) -> bool {
+        self.anchor != 0
+    }
+
+    /// The entries of a mapping; none of anything else.
+    pub(super) fn entries(&self) -> &[Entry<'a>] {
+        if let Kind::Map { entries, .. } = &self.kind { entries } else { &[] }
+    }
+
+    /// The items of a list; none of anything else.
+    pub(super) fn items(&self) -> &[Node<'a>] {
+        if let Kind::List { items, .. } = &self.kind { items } else { &[] }
+    }
+
+    /// The text of a scalar.
+    pub(super) fn text(&self) -> Option<&str> {
+        if let Kind::Scalar { text, .. } = &self.kind { Some(text) } else { None }
+    }
+
+    fn anchors<'n>(&'n self, into: &mut HashMap<usize, &'n Self>) {
+        if self.anchor != 0 {
+            into.insert(self.anchor, self);
+        }
+        self.entries().iter().for_each(|entry| {
+            entry.key.anchors(into);
+            entry.value.anchors(into);
+        });
+        self.items().iter().for_each(|item| item.anchors(into));
+    }
+}
+
+impl Entry<'_> {
+    /// Whether this is its key.
+    pub(super) fn is(&self, key: &str) -> bool {
+        self.key.text() == Some(key)
+    }
+}
+
+impl<'a> Document<'a> {
+    /// The entry of a mapping that is to be edited or walked through; the error says why that cannot be.
+    pub(super) fn entry<'n>(&self, map: &'n Node<'a>, key: &str) -> Result<Option<&'n Entry<'a>>, String> {
+        let mut found = map.entries().iter().filter(|entry| entry.is(key));
+        let Some(entry) = found.next() else {
+            let merged = map.entries().iter().any(|entry| entry.is("<<"));
+            let value = if merged { self.value(map)? } else { Value::Null };
+            return match value.get(key) {
+                Some(_) => Err(format!("`{key}` comes in by a merge key (<<), and an edit there would change others")),
+                None => Ok(None),
+            };
+        };
+        if found.next().is_some() {
+            return Err(format!("`{key}` stands there twice"));
+        }
+        if matches!(entry.value.kind, Kind::Alias(_)) {
+            return Err(format!("`{key}` is an alias, and an edit of what it stands for would change others"));
+        }
+        if self.used.contains_key(&entry.value.anchor) {
+            return Err(format!("aliases stand for `{key}`, and an edit of it would change others"));
+        }
+        Ok(Some(entry))
+    }
+
+    /// What a node means, aliases and merge keys written out.
+    pub(super) fn value(&self, node: &Node<'a>) -> Result<Value, String> {
+        let mut anchors = HashMap::new();
+        self.root.anchors(&mut anchors);
+        Meaning { anchors, nodes_left: MOST_NODES }.of(node, 0)
+    }
+}
+
+struct Meaning<'n, 'a> {
+    anchors: HashMap<usize, &'n Node<'a>>,
+    nodes_left: usize,
+}
+
+impl<'n, 'a: 'n> Meaning<'n, 'a> {
+    fn of(&mut self, node: &Node<'a>, depth: usize) -> Result<Value, String> {
+        self.nodes_left = self.nodes_left.checked_sub(1).ok_or("too large with its aliases written out")?;
+        if depth > DEEPEST {
+            return Err("nested too deeply".to_owned());
+        }
+        Ok(match &node.kind {
+            Kind::Scalar { text, plain: true } if !node.is_text => plain(text),
+            Kind::Scalar { text, .. } => Value::String(text.to_string()),
+            Kind::List { items, .. } => {
+                Value::Array(items.iter().map(|item| self.of(item, depth + 1)).collect::<Result<_, _>>()?)
+            }
+            Kind::Map { entries, .. } => Value::Object(self.entries(entries, depth)?),
+            Kind::Alias(anchor) => match self.anchors.get(anchor).copied() {
+                Some(meant) => self.of(meant, depth + 1)?,
+                None => Value::Null,
+            },
+        })
+    }
+
+    fn entries(&mut self, entries: &[Entry<'a>], depth: usize) -> Result<Map<String, Value>, String> {
+        let (mut own, mut merged) = (Map::new(), Vec::new());
+        for entry in entries {
+            let value = self.of(&entry.value, depth + 1)?;
+            match (self.of(&entry.key, depth + 1)?, value) {
+                (Value::String(key), Value::Array(maps)) if key == "<<" => merged.extend(maps),
+                (Value::String(key), map) if key == "<<" => merged.push(map),
+                (Value::String(key), value) => drop(own.insert(key, value)),
+                (key, value) => drop(own.insert(key.to_string(), value)),
+            }
+        }
+        for map in merged.into_iter().filter_map(|map| if let Value::Object(map) = map { Some(map) } else { None }) {
+            for (key, value) in map {
+                own.entry(key).or_insert(value);
+            }
+        }
+        Ok(own)
+    }
+}
+
+/// What an unquoted scalar means.
+fn plain(text: &str) -> Value {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
+        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Value::Bool(true),
+        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => return Value::Bool(false),
+        _ => {}
+    }
+    if let Ok(number) = text.parse::<i64>() {
+        return Value::from(number);
+    }
+    let numeric = text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
+    let number = text.parse::<f64>().ok().filter(|_| numeric).and_then(serde_json::Number::from_f64);
+    number.map_or_else(|| Value::String(text.to_owned()), Value::Number)
+}

@@ -1,0 +1,143 @@
+//! What the dashboards ask: declarations only. A field that is renamed is renamed here; a test knows every field.
+
+mod overview;
+mod peers;
+mod slow;
+mod trust;
+
+use super::declare::Compute::Percentile;
+use super::declare::Filter::{All, AnyOf, Below, From, Has, Is, Not};
+use super::declare::{Compute, Dashboard, Filter, Metric, Search, count, metric, share};
+
+/// All dashboards, in the order in which they link to each other.
+pub const DASHBOARDS: &[Dashboard] = &[overview::OVERVIEW, slow::SLOW, peers::PEERS, trust::TRUST];
+
+/// All saved searches.
+pub const SEARCHES: &[Search] = &[EXCHANGES, TROUBLE, DOUBTFUL];
+
+/// What every dashboard can be narrowed down to, by a list of values on top.
+pub const CONTROLS: &[(&str, &str)] = &[
+    ("kubernetes.namespace", "Namespace"),
+    ("kubernetes.pod.name", "Pod"),
+    ("network.direction", "Direction"),
+    ("url.domain", "Host"),
+];
+
+/// Microseconds from which an exchange counts as slow.
+pub(super) const SLOW_US: u64 = 1_000_000;
+
+const TOTAL: &str = "podtap.timing.total_us";
+const CONNECT: &str = "podtap.timing.connect_us";
+const REQUEST: &str = "podtap.timing.request_us";
+const WAIT: &str = "podtap.timing.wait_us";
+const RESPONSE: &str = "podtap.timing.response_us";
+const STATUS: &str = "http.response.status_code";
+
+const FAILED: Filter = Is("event.outcome", "failure");
+const UNANSWERED: Filter = Has("podtap.unanswered");
+/// Neither streams nor tunnels: how long those last says nothing about how quick anything is.
+const TIMED: Filter = Is("podtap.stream", "exchange");
+const SLOW: Filter = All(&[TIMED, From(TOTAL, SLOW_US)]);
+const ODD: Filter = Has("podtap.weird");
+const LATE: Filter = Is("podtap.late", "true");
+const SHORTENED: Filter = Is("podtap.shortened", "true");
+const COMPLETE: Filter = Is("podtap.trust", "complete");
+const INGRESS: Filter = Is("network.direction", "ingress");
+const EGRESS: Filter = Is("network.direction", "egress");
+
+/// Every record is in one of them.
+const BY_STATUS: &[(&str, Filter)] = &[
+    ("1xx", Below(STATUS, 200)),
+    ("2xx", All(&[From(STATUS, 200), Below(STATUS, 300)])),
+    ("3xx", All(&[From(STATUS, 300), Below(STATUS, 400)])),
+    ("4xx", All(&[From(STATUS, 400), Below(STATUS, 500)])),
+    ("5xx and above", From(STATUS, 500)),
+    ("unanswered", UNANSWERED),
+    ("answer not seen", Not(&AnyOf(&[Has(STATUS), UNANSWERED]))),
+];
+
+/// Every record is in one of them.
+const BY_DIRECTION: &[(&str, Filter)] = &[
+    ("in", INGRESS),
+    ("out", EGRESS),
+    ("within the pod", Is("network.direction", "internal")),
+    ("unknown", Not(&Has("network.direction"))),
+];
+
+/// Every record is in one of them.
+const BY_TRUST: &[(&str, Filter)] = &[
+    ("complete", COMPLETE),
+    ("truncated", Is("podtap.trust", "truncated")),
+    ("gap", Is("podtap.trust", "gap")),
+    ("midstream", Is("podtap.trust", "midstream")),
+    ("unpaired", Is("podtap.trust", "unpaired")),
+];
+
+const ALL: Metric = metric("Exchanges", Compute::Count);
+const FAILED_SHARE: Metric = share("Failed", FAILED);
+
+/// Of exchanges that are neither streams nor tunnels.
+const fn percentile(label: &'static str, field: &'static str, percent: u8) -> Metric {
+    Metric { label, what: Percentile(field, percent), of: TIMED }
+}
+
+const EXCHANGES: Search = Search {
+    id: "exchanges",
+    title: "[podtap] Exchanges",
+    description: "Every record, the newest first",
+    of: Filter::Any,
+    columns: &[
+        "network.direction",
+        "source.ip",
+        "destination.ip",
+        "http.request.method",
+        "url.domain",
+        "url.path",
+        STATUS,
+        TOTAL,
+        "podtap.trust",
+    ],
+};
+
+const TROUBLE: Search = Search {
+    id: "trouble",
+    title: "[podtap] Slow and failing exchanges",
+    description: "Failed, unanswered, or slower than a second",
+    of: AnyOf(&[FAILED, SLOW]),
+    columns: &[
+        "network.direction",
+        "source.ip",
+        "http.request.method",
+        "url.domain",
+        "url.path",
+        STATUS,
+        "podtap.unanswered",
+        WAIT,
+        RESPONSE,
+        TOTAL,
+        "http.response.bytes",
+        "podtap.trust",
+    ],
+};
+
+const DOUBTFUL: Search = Search {
+    id: "doubtful",
+    title: "[podtap] Records to look at twice",
+    description: "Not complete, odd, late or shortened",
+    of: AnyOf(&[Not(&COMPLETE), ODD, LATE, SHORTENED]),
+    columns: &[
+        "podtap.trust",
+        "podtap.missing",
+        "podtap.weird",
+        "podtap.late",
+        "network.direction",
+        "source.ip",
+        "destination.ip",
+        "http.request.method",
+        "url.path",
+        STATUS,
+        "observer.ingress.interface.name",
+    ],
+};
+
+const UNANSWERED_COUNT: Metric = count("Unanswered", UNANSWERED);

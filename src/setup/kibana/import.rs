@@ -1,0 +1,224 @@
+//! Brings the objects into Kibana by its import interface. Owns what is asked, in which order, and what an answer means;
+//! the objects are `objects`'s.
+//!
+//! Where anything is there already and shall be kept, Kibana's `_import` creates nothing at all, though it lists what it
+//! would have created as successes. So what is missing is then asked for by name (`_resolve_import_errors`).
+
+use std::io::Write;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{DASHBOARDS, Names};
+use crate::settings::printable;
+use crate::setup::{Deed, Done};
+use crate::sink::elasticsearch::{self, Client, Reply, Request};
+
+/// The version from which on Kibana understands how the objects are marked.
+const OLDEST: (u32, u32) = (8, 8);
+
+/// How to reach Kibana, and what to do there.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// KIBANA_URL as the only node, credentials, TLS and time limit; the rest of it does not matter.
+    pub server: elasticsearch::Options,
+    /// KIBANA_SPACE; none is the default space.
+    pub space: Option<String>,
+    /// Where the records are: ELASTICSEARCH_INDEX, as a pattern.
+    pub index_pattern: String,
+    /// Replaces what is there already.
+    pub overwrite: bool,
+    /// Only prints the file that would be imported.
+    pub print: bool,
+}
+
+/// What Kibana says to an import.
+#[derive(Debug, Default, Deserialize)]
+struct Answer {
+    #[serde(default, rename = "successResults")]
+    taken: Vec<Taken>,
+    #[serde(default)]
+    errors: Vec<Refused>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Taken {
+    #[serde(rename = "type")]
+    kind: String,
+    id: String,
+    #[serde(default)]
+    overwrite: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Refused {
+    #[serde(rename = "type")]
+    kind: String,
+    id: String,
+    error: Reason,
+}
+
+impl Refused {
+    /// Kibana creates nothing while there is such an error, and waits to be asked again.
+    fn stops_all(&self) -> bool {
+        self.is_there() || self.error.kind == "missing_references"
+    }
+
+    /// It is there already, under its own id or another one.
+    fn is_there(&self) -> bool {
+        matches!(self.error.kind.as_str(), "conflict" | "ambiguous_conflict")
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Reason {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+pub(super) async fn run(options: &Options, out: &mut impl Write) -> Result<Vec<Done>, String> {
+    let file = super::ndjson(&options.index_pattern, options.space.as_deref());
+    if options.print {
+        out.write_all(file.as_bytes()).map_err(|why| why.to_string())?;
+        return Ok(Vec::new());
+    }
+    let kibana = Kibana { client: Client::new(&options.server)?, space: options.space.as_deref(), file: &file };
+    kibana.is_one_that_understands().await?;
+    let answer = kibana.import(options.overwrite).await?;
+    let all = done(&answer);
+    // Whoever reads this may have left.
+    let _ = all.iter().try_for_each(|done| writeln!(out, "{done}"));
+    match refused(&answer) {
+        Some(why) => Err(why),
+        None => {
+            let _ = writeln!(out, "note       {}", address(options));
+            Ok(all)
+        }
+    }
+}
+
+struct Kibana<'a> {
+    client: Client,
+    space: Option<&'a str>,
+    file: &'a str,
+}
+
+impl Kibana<'_> {
+    /// Refuses what would take the objects and not understand them.
+    async fn is_one_that_understands(&self) -> Result<(), String> {
+        let reply = self.client.send(&Request::get("/api/status", &[])).await?;
+        if reply.status == 503 {
+            return Err("Kibana is not ready yet (503)".to_owned());
+        }
+        if reply.status == 404 {
+            return Err("what answers there is not Kibana: it has no /api/status".to_owned());
+        }
+        // Without credentials Kibana does not tell its version, or nothing at all: importing will show why.
+        let status = serde_json::from_slice::<Value>(&reply.body).unwrap_or_default();
+        let Some(number) = status.pointer("/version/number").and_then(Value::as_str) else { return Ok(()) };
+        let mut parts = number.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or_default());
+        let version = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        if version >= OLDEST {
+            return Ok(());
+        }
+        let (number, (major, minor)) = (printable(number), OLDEST);
+        // OpenSearch Dashboards counts from 1 on, and would import panels that it cannot draw.
+        let which = if version.0 < 5 { "OpenSearch Dashboards" } else { "Kibana" };
+        Err(format!("this is {which} {number}: Kibana {major}.{minor} or newer is needed"))
+    }
+
+    /// Everything that can be taken is, also where something else is kept.
+    async fn import(&self, overwrite: bool) -> Result<Answer, String> {
+        let overwrite = if overwrite { "true" } else { "false" };
+        let mut first = self.send("_import", &[("overwrite", overwrite)], None).await?;
+        if first.taken.is_empty() || !first.errors.iter().any(Refused::stops_all) {
+            return Ok(first);
+        }
+        let retries: Vec<_> = first
+            .taken
+            .iter()
+            .map(|taken| json!({ "type": taken.kind, "id": taken.id, "overwrite": false, "replaceReferences": [] }))
+            .collect();
+        let second = self.send("_resolve_import_errors", &[], Some(Value::Array(retries))).await?;
+        first.taken = second.taken;
+        first.errors.extend(second.errors);
+        Ok(first)
+    }
+
+    async fn send(&self, to: &str, query: &[(&str, &str)], retries: Option<Value>) -> Result<Answer, String> {
+        let space = self.space.map_or_else(String::new, |space| format!("/s/{space}"));
+        let path = format!("{space}/api/saved_objects/{to}");
+        let form = Form::new(self.file, retries);
+        let headers = [("kbn-xsrf", "podtap"), ("content-type", form.content_type.as_str())];
+        let request = Request::post(&path, query, &headers, form.body);
+        let reply = self.client.send(&request).await?;
+        if !reply.is_success() {
+            return Err(format!("POST {path}: {}", words(&reply)));
+        }
+        serde_json::from_slice(&reply.body).map_err(|_| format!("POST {path}: an answer that is none"))
+    }
+}
+
+/// A form with a file in it (RFC 7578).
+struct Form {
+    content_type: String,
+    body: Vec<u8>,
+}
+
+impl Form {
+    fn new(file: &str, retries: Option<Value>) -> Self {
+        // Nothing in a line of JSON that serde writes begins with two dashes.
+        let boundary = "podtap-5f1d6d2c";
+        let mut body = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"podtap.ndjson\"\r\n\
+             Content-Type: application/ndjson\r\n\r\n{file}\r\n"
+        );
+        if let Some(retries) = retries {
+            body += &format!("--{boundary}\r\nContent-Disposition: form-data; name=\"retries\"\r\n\r\n{retries}\r\n");
+        }
+        body += &format!("--{boundary}--\r\n");
+        Self { content_type: format!("multipart/form-data; boundary={boundary}"), body: body.into_bytes() }
+    }
+}
+
+/// Status and Kibana's own words.
+fn words(reply: &Reply) -> String {
+    let body = serde_json::from_slice::<Value>(&reply.body).unwrap_or_default();
+    let message = body.get("message").and_then(Value::as_str).map(printable).unwrap_or_default();
+    format!("{} {message}", reply.status).trim_end().to_owned()
+}
+
+fn done(answer: &Answer) -> Vec<Done> {
+    let of = |kind: &str, id: &str| {
+        let kind = if kind == "index-pattern" { "data view" } else { kind };
+        format!("{} {}", printable(kind), printable(id))
+    };
+    let taken = answer.taken.iter().map(|taken| {
+        let what = if taken.overwrite { Deed::Updated } else { Deed::Created };
+        Done { what, of: of(&taken.kind, &taken.id) }
+    });
+    let kept = answer.errors.iter().filter(|refused| refused.is_there());
+    let kept = kept.map(|refused| Done { what: Deed::KeptExisting, of: of(&refused.kind, &refused.id) });
+    taken.chain(kept).collect()
+}
+
+/// What could not be imported for any other reason than being there.
+fn refused(answer: &Answer) -> Option<String> {
+    let refused = answer.errors.iter().filter(|refused| !refused.is_there()).map(|refused| {
+        let message = refused.error.message.as_deref().unwrap_or_default();
+        printable(format!("{} {}: {} {message}", refused.kind, refused.id, refused.error.kind).trim_end())
+    });
+    let refused = refused.collect::<Vec<_>>().join("; ");
+    if refused.is_empty() { None } else { Some(format!("Kibana did not take {refused}")) }
+}
+
+/// Where to look now.
+fn address(options: &Options) -> String {
+    let url = options.server.nodes.first().map(ToString::to_string).unwrap_or_default();
+    let space = options.space.as_deref().map_or_else(String::new, |space| format!("/s/{space}"));
+    let first = DASHBOARDS.first().map(|first| Names::of_space(options.space.as_deref()).object(first.id));
+    let first = first.unwrap_or_default();
+    format!("{}{space}/app/dashboards#/view/{first}", url.trim_end_matches('/'))
+}

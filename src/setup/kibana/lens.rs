@@ -1,0 +1,190 @@
+//! A panel as Kibana's Lens keeps it: the query's columns. How they are drawn stands in `charts`.
+//!
+//! Written after the published types of Kibana 8.8 (`FormBasedPersistedState` and the columns below it); later versions
+//! migrate them.
+
+use serde_json::{Map, Value, json};
+
+use super::charts;
+use super::declare::{By, Chart, Compute, Filter, Metric, Panel};
+use crate::format::fields::{FIELDS, FieldType};
+
+/// Every panel has one layer.
+pub(super) const LAYER: &str = "layer";
+
+/// How a reference to the layer's data view is named.
+pub(super) fn reference_name() -> String {
+    format!("indexpattern-datasource-layer-{LAYER}")
+}
+
+/// The id of the column of a division. No id may begin with another one: Lens takes such columns for parts of a formula.
+pub(super) fn division(number: usize) -> String {
+    format!("by{number:02}")
+}
+
+/// The id of the column of a metric.
+pub(super) fn measure(number: usize) -> String {
+    format!("metric{number:02}")
+}
+
+/// The panel's attributes, as of a visualization of its own.
+pub(super) fn attributes(panel: &Panel, data_view: &str) -> Value {
+    let (kind, visualization) = charts::visualization(panel);
+    let layer = layer(panel);
+    json!({
+        "title": "",
+        "type": "lens",
+        "visualizationType": kind,
+        "references": [{ "type": "index-pattern", "id": data_view, "name": reference_name() }],
+        "state": {
+            "datasourceStates": { "formBased": { "layers": { LAYER: layer } } },
+            "visualization": visualization,
+            "query": query(&panel.of),
+            "filters": [],
+            "internalReferences": [],
+            "adHocDataViews": {},
+        },
+    })
+}
+
+/// A query as Kibana keeps it.
+pub(super) fn query(filter: &Filter) -> Value {
+    json!({ "query": filter.kql(), "language": "kuery" })
+}
+
+fn layer(panel: &Panel) -> Value {
+    let mut columns = Columns::default();
+    for (number, by) in panel.by.iter().enumerate() {
+        columns.add(division(number), divided(by));
+    }
+    for (number, metric) in panel.metrics.iter().enumerate() {
+        // Lens shows a number under its column's title.
+        let label = if panel.chart == Chart::Number { panel.title } else { metric.label };
+        columns.metric(&measure(number), metric, label);
+    }
+    json!({ "columns": columns.columns, "columnOrder": columns.order, "incompleteColumns": {}, "sampling": 1 })
+}
+
+#[derive(Default)]
+struct Columns {
+    columns: Map<String, Value>,
+    order: Vec<String>,
+}
+
+impl Columns {
+    fn add(&mut self, id: String, column: Value) {
+        self.columns.insert(id.clone(), column);
+        self.order.push(id);
+    }
+
+    fn metric(&mut self, id: &str, metric: &Metric, label: &str) {
+        if metric.what == Compute::Share {
+            self.share(id, metric, label);
+        } else {
+            self.add(id.to_owned(), measured(metric, label));
+        }
+    }
+
+    /// A formula, and the columns that Lens makes of one.
+    fn share(&mut self, id: &str, metric: &Metric, label: &str) {
+        let formula = format!("count(kql='{}') / count()", metric.of.kql());
+        let parts = [format!("{id}X0"), format!("{id}X1"), format!("{id}X2")];
+        let part = format!("Part of {label}");
+        let [some, all, quotient] = &parts;
+        let format = json!({ "id": "percent", "params": { "decimals": 1 } });
+        let whole = json!({
+            "label": label, "customLabel": true, "dataType": "number", "isBucketed": false, "scale": "ratio",
+            "operationType": "formula", "references": [quotient],
+            "params": { "formula": formula, "isFormulaBroken": false, "format": format },
+        });
+        let math = json!({
+            "label": part, "customLabel": true, "dataType": "number", "isBucketed": false, "scale": "ratio",
+            "operationType": "math", "references": [some, all],
+            "params": { "tinymathAst": {
+                "type": "function", "name": "divide", "args": [some, all],
+                "location": { "min": 0, "max": formula.len() }, "text": formula,
+            } },
+        });
+        let counted = |of| measured(&Metric { what: Compute::Count, of, ..*metric }, &part);
+        let (counted_some, counted_all) = (counted(metric.of), counted(Filter::Any));
+        self.add(id.to_owned(), whole);
+        for (id, column) in parts.into_iter().zip([counted_some, counted_all, math]) {
+            self.add(id, column);
+        }
+    }
+}
+
+/// A column that is computed of the records.
+fn measured(metric: &Metric, label: &str) -> Value {
+    let (operation, field, params) = match metric.what {
+        Compute::Count | Compute::Share => ("count", "___records___", json!({ "emptyAsNull": false })),
+        Compute::PerSecond => {
+            let format = json!({ "id": "number", "params": { "decimals": 2 } });
+            ("count", "___records___", json!({ "emptyAsNull": false, "format": format }))
+        }
+        Compute::Distinct(field) => ("unique_count", field, json!({ "emptyAsNull": false })),
+        Compute::Sum(field) => ("sum", field, json!({ "emptyAsNull": true })),
+        Compute::Max(field) => ("max", field, json!({ "emptyAsNull": true })),
+        Compute::Percentile(field, percent) => ("percentile", field, json!({ "percentile": percent })),
+    };
+    let mut column = json!({
+        "label": label, "customLabel": true, "dataType": "number", "isBucketed": false, "scale": "ratio",
+        "operationType": operation, "sourceField": field, "params": params,
+    });
+    if metric.what == Compute::PerSecond {
+        set(&mut column, "timeScale", json!("s"));
+    }
+    if metric.of != Filter::Any {
+        set(&mut column, "filter", query(&metric.of));
+    }
+    column
+}
+
+/// A column that divides the records.
+fn divided(by: &By) -> Value {
+    match by {
+        By::Time => json!({
+            "label": "@timestamp", "dataType": "date", "isBucketed": true, "scale": "interval",
+            "operationType": "date_histogram", "sourceField": "@timestamp",
+            "params": { "interval": "auto", "includeEmptyRows": true, "dropPartials": false },
+        }),
+        By::Top { field, label, size } => json!({
+            "label": label, "customLabel": true, "dataType": data_type(field), "isBucketed": true, "scale": "ordinal",
+            "operationType": "terms", "sourceField": field,
+            "params": {
+                "size": size,
+                "orderBy": { "type": "column", "columnId": measure(0) },
+                "orderDirection": "desc",
+                "otherBucket": false,
+                "missingBucket": false,
+                "parentFormat": { "id": "terms" },
+                "include": [], "exclude": [], "includeIsRegex": false, "excludeIsRegex": false,
+            },
+        }),
+        By::Parts(parts) => {
+            let filters: Vec<_> =
+                parts.iter().map(|(label, filter)| json!({ "label": label, "input": query(filter) })).collect();
+            json!({
+                "label": "Filters", "dataType": "string", "isBucketed": true, "scale": "ordinal",
+                "operationType": "filters", "params": { "filters": filters },
+            })
+        }
+    }
+}
+
+/// What Lens calls the type of a field.
+fn data_type(field: &str) -> &'static str {
+    match FIELDS.iter().find(|known| known.name == field).map(|known| known.kind) {
+        Some(FieldType::Long) => "number",
+        Some(FieldType::Ip) => "ip",
+        Some(FieldType::Boolean) => "boolean",
+        Some(FieldType::Date) => "date",
+        Some(FieldType::Keyword | FieldType::Wildcard | FieldType::Object | FieldType::Flattened) | None => "string",
+    }
+}
+
+fn set(object: &mut Value, name: &str, value: Value) {
+    if let Value::Object(object) = object {
+        object.insert(name.to_owned(), value);
+    }
+}

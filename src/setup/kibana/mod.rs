@@ -1,0 +1,33 @@
+//! What Kibana shows of the records: a data view, saved searches and dashboards, declared once and rendered to saved
+//! objects, and their import. Holds no field name that a test does not know (`format::fields`).
+
+mod charts;
+mod dashboards;
+pub mod declare;
+mod import;
+mod lens;
+mod objects;
+
+use std::io::Write;
+
+pub use self::dashboards::{CONTROLS, DASHBOARDS, SEARCHES};
+pub use self::import::Options;
+use self::objects::Names;
+use super::Done;
+
+/// The objects as a file to import: one JSON object a line. `index_pattern` says where the records are; a space other
+/// than the default one gets ids of its own.
+pub fn ndjson(index_pattern: &str, space: Option<&str>) -> String {
+    let objects = objects::all(&Names::of_space(space), index_pattern);
+    objects.iter().map(|object| format!("{object}\n")).collect()
+}
+
+/// Runs `podtap setup kibana`: imports the objects, and says what became of each. Blocks. The error is a sentence for the
+/// user.
+pub fn import(options: &Options, out: &mut impl Write) -> Result<Vec<Done>, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|why| why.to_string())?;
+    runtime.block_on(import::run(options, out))
+}
+
+#[cfg(test)]
+mod tests;

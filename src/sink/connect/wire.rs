@@ -1,0 +1,167 @@
+//! A connection that listens while it writes, each step within a patience. Owns the waiting and the words for what goes
+//! wrong with it; what the bytes mean is the protocols'.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::timeout;
+
+use super::{Connected, HostPort, Stream, explain};
+
+/// How long a goodbye may take: nothing depends on it.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Bytes of an answer read at once.
+pub(in crate::sink) const ROOM: usize = 512;
+
+/// Why a connection is of no use any more.
+#[derive(Debug)]
+pub(in crate::sink) enum Fault {
+    /// Reading or writing failed.
+    Io(io::Error),
+    /// The server closed the connection instead of this.
+    Closed(&'static str),
+    /// Nothing came of it in time.
+    Late(&'static str, Duration),
+    /// The server speaks, and says what it should not; with the advice.
+    Foreign(String),
+}
+
+impl Fault {
+    /// Whether the server threw the connection away with bytes it had not read (RFC 2525 §2.17), or never saw it.
+    pub(in crate::sink) fn is_reset(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::ConnectionReset)
+    }
+
+    /// Whether it was the server that ended it, in order or not.
+    pub(in crate::sink) fn is_closed(&self) -> bool {
+        self.is_reset() || matches!(self, Self::Closed(_))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => f.write_str(&explain(error)),
+            Self::Closed(instead) => write!(f, "the server closed the connection, {instead} was expected"),
+            Self::Late(what, patience) => write!(f, "no {what} within {patience:?}"),
+            Self::Foreign(what) => f.write_str(what),
+        }
+    }
+}
+
+/// What one step came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::sink) enum Step {
+    /// So many bytes arrived.
+    Read(usize),
+    /// So many bytes were taken.
+    Wrote(usize),
+    /// All bytes taken are with the kernel.
+    Flushed,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(in crate::sink) struct Wire {
+    stream: Stream,
+    host: HostPort,
+    patience: Duration,
+    flushed: bool,
+}
+
+impl Wire {
+    pub(in crate::sink) fn new(connected: Connected, patience: Duration) -> Self {
+        let Connected { stream, host, .. } = connected;
+        Self { stream, host, patience, flushed: true }
+    }
+
+    pub(in crate::sink) fn host(&self) -> &HostPort {
+        &self.host
+    }
+
+    /// Whether all bytes taken are with the kernel.
+    pub(in crate::sink) fn is_flushed(&self) -> bool {
+        self.flushed
+    }
+
+    /// How long one step may take.
+    pub(in crate::sink) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    pub(in crate::sink) fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Whatever comes first: bytes arrive in `room`, or some of `out` are taken (nothing of it where it is empty: then
+    /// the bytes taken before are flushed, then there is only reading). `what` is waited for.
+    pub(in crate::sink) async fn step(
+        &mut self,
+        out: &[IoSlice<'_>],
+        room: &mut [u8],
+        what: &'static str,
+    ) -> Result<Step, Fault> {
+        let patience = self.patience;
+        self.step_within(out, room, what, patience).await
+    }
+
+    /// The same within another time.
+    pub(in crate::sink) async fn step_within(
+        &mut self,
+        out: &[IoSlice<'_>],
+        room: &mut [u8],
+        what: &'static str,
+        patience: Duration,
+    ) -> Result<Step, Fault> {
+        let step = timeout(patience, poll_fn(|cx| self.poll_step(cx, out, room))).await;
+        match step.map_err(|_| Fault::Late(what, patience))?.map_err(Fault::Io)? {
+            Step::Read(0) => Err(Fault::Closed(what)),
+            Step::Wrote(0) => Err(Fault::Io(io::ErrorKind::WriteZero.into())),
+            step @ (Step::Read(_) | Step::Wrote(_) | Step::Flushed) => Ok(step),
+        }
+    }
+
+    /// What has arrived by now, without waiting: `None` nothing, 0 the end.
+    pub(in crate::sink) async fn peek(&mut self, room: &mut [u8]) -> Result<Option<usize>, Fault> {
+        // The runtime looks at the sockets when nothing else is to be done: a moment ago there may have been.
+        tokio::task::yield_now().await;
+        let peeked = poll_fn(|cx| {
+            Poll::Ready(match self.poll_read(cx, room) {
+                Poll::Pending => Ok(None),
+                Poll::Ready(read) => read.map(Some),
+            })
+        });
+        peeked.await.map_err(Fault::Io)
+    }
+
+    pub(in crate::sink) async fn close(mut self) {
+        let _ = timeout(GOODBYE, self.stream.shutdown()).await;
+    }
+
+    fn poll_step(&mut self, cx: &mut Context<'_>, out: &[IoSlice<'_>], room: &mut [u8]) -> Poll<io::Result<Step>> {
+        if let Poll::Ready(read) = self.poll_read(cx, room) {
+            return Poll::Ready(read.map(Step::Read));
+        }
+        if out.iter().any(|slice| !slice.is_empty()) {
+            self.flushed = false;
+            return Pin::new(&mut self.stream).poll_write_vectored(cx, out).map_ok(Step::Wrote);
+        }
+        if self.flushed {
+            return Poll::Pending;
+        }
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.flushed = flushed.is_ready();
+        flushed.map_ok(|()| Step::Flushed)
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut room = ReadBuf::new(room);
+        Pin::new(&mut self.stream).poll_read(cx, &mut room).map_ok(|()| room.filled().len())
+    }
+}

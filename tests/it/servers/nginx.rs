@@ -1,0 +1,70 @@
+//! nginx, which makes a file of each request's body: `scripts/servers/nginx-tls`.
+
+use std::fs;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+
+use flate2::read::GzDecoder;
+use serde_json::Value;
+
+use super::{Process, Scratch, certificates, missing, script};
+use crate::feed::wait_until;
+
+/// A running nginx, with the same port and the same directory in all its lives.
+pub(crate) struct Nginx {
+    process: Option<Process>,
+    pub(crate) port: u16,
+    dir: PathBuf,
+    certificate: Option<&'static str>,
+}
+
+impl Nginx {
+    /// With TLS if there is a certificate. `None`, said on standard error: there is none here.
+    pub(crate) fn start(scratch: &Scratch, certificate: Option<&'static str>) -> Option<Self> {
+        if Command::new("nginx").arg("-v").output().is_err() {
+            missing("no nginx");
+            return None;
+        }
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut nginx = Self { process: None, port, dir: scratch.path("nginx"), certificate };
+        nginx.restart();
+        Some(nginx)
+    }
+
+    pub(crate) fn restart(&mut self) {
+        self.process = None;
+        let mut command = script("nginx-tls");
+        command.arg(self.port.to_string()).arg(&self.dir);
+        if let Some(name) = self.certificate {
+            command.args([certificates().join(name), certificates().join("server.key")]);
+        }
+        self.process = Some(Process(command.spawn().unwrap()));
+        wait_until("nginx to listen", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+    }
+
+    /// Whole bodies, decompressed where they were not plain.
+    pub(crate) fn bodies(&self) -> Vec<String> {
+        let mut bodies = Vec::new();
+        for file in fs::read_dir(self.dir.join("bodies")).unwrap() {
+            let bytes = fs::read(file.unwrap().path()).unwrap();
+            let mut text = String::new();
+            let whole = match bytes.starts_with(&[0x1f, 0x8b]) {
+                true => GzDecoder::new(bytes.as_slice()).read_to_string(&mut text).is_ok(),
+                false => bytes.as_slice().read_to_string(&mut text).is_ok(),
+            };
+            // A kill may leave a beginning.
+            if whole && (text.ends_with(']') || text.ends_with('\n')) {
+                bodies.push(text);
+            }
+        }
+        bodies
+    }
+
+    /// Records of all bodies that are arrays.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        let arrays = self.bodies().into_iter().map(|body| serde_json::from_str::<Vec<Value>>(&body).unwrap());
+        arrays.flatten().collect()
+    }
+}
