@@ -31,6 +31,7 @@ pub mod sink;
 pub mod setup;
 pub mod metrics;
 pub mod demo;
+pub mod webhook;
 // whole: wiring only
 pub mod pipeline;
 pub mod assembly;

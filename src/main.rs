@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::Setup(asked) => cli::setup::run(&asked, flags),
         Command::Check => cli::check::run(flags, run::check),
         Command::Inject(request) => cli::inject::run(&request),
+        Command::Webhook(webhook) => cli::webhook::run(webhook),
         Command::Settings(listing) => cli::settings::run(listing, flags),
     }
 }

@@ -7,6 +7,7 @@ pub mod inject;
 pub mod settings;
 pub mod setup;
 mod sidecar;
+pub mod webhook;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -49,6 +50,8 @@ pub enum Command {
     Setup(Setup),
     /// Put the sidecar into manifests, or take it out.
     Inject(Box<inject::Request>),
+    /// Give the sidecar to pods as they are made; the error says what is wrong with a setting of it.
+    Webhook(Box<Result<crate::webhook::Webhook, String>>),
 }
 
 /// What to prepare.
@@ -111,6 +114,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         }
         "inject" => manifests(inner, Some(sidecar::options(inner))),
         "uninject" => manifests(inner, None),
+        "webhook" => Command::Webhook(Box::new(webhook::asked(inner))),
         _ => Command::Run,
     };
     Ok(Invocation { command, flags: given(inner) })
@@ -160,6 +164,13 @@ pub fn grammar() -> clap::Command {
                 .after_long_help(sidecar::AFTER_HELP),
         )
         .subcommand(command("uninject", "Take the sidecar out of manifests again").args(inject::flags()))
+        .subcommand(
+            command("webhook", "Give the sidecar to pods as they are made (a mutating admission webhook)")
+                .args(webhook::flags())
+                .args(sidecar::flags())
+                .after_help(sidecar::AFTER_HELP)
+                .after_long_help(sidecar::AFTER_HELP),
+        )
 }
 
 fn command(name: &'static str, about: &'static str) -> clap::Command {
@@ -280,8 +291,9 @@ mod tests {
     #[test]
     fn help_and_version_are_there_for_every_command() {
         let setup = [" setup", " setup elasticsearch", " setup kibana", " setup all"];
-        for name in
-            ["", " run", " replay", " check", " settings", " demo", " inject", " uninject"].into_iter().chain(setup)
+        for name in ["", " run", " replay", " check", " settings", " demo", " inject", " uninject", " webhook"]
+            .into_iter()
+            .chain(setup)
         {
             let help = parsed(&format!("podtap{name} --help")).unwrap_err();
             assert_eq!(help.exit_code(), 0);

@@ -22,10 +22,10 @@ pub use self::sidecar::{Options, Resources};
 pub use self::workload::Object;
 pub use self::yaml::Malformed;
 
-pub(crate) use self::plan::check;
+pub(crate) use self::patch::operations;
+pub(crate) use self::plan::{Addition, Plan, Pod, check, own_place, plan};
 
 use self::lines::{Edit, apply};
-use self::plan::{Addition, Plan, own_place, plan};
 use self::sidecar::Sidecar;
 use self::workload::{Unreachable, Workload};
 use self::yaml::Document;

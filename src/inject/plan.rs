@@ -234,7 +234,7 @@ mod tests {
     fn addition(metadata: &Value, spec: &Value) -> Addition {
         match planned("Pod", metadata, spec, false) {
             Plan::Add(addition) => addition,
-            other => panic!("{other:?}"),
+            other @ (Plan::Skip(_) | Plan::Refuse(_)) => panic!("{other:?}"),
         }
     }
 
@@ -281,7 +281,7 @@ mod tests {
             spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
             match planned(kind, &json!({}), &spec, classic) {
                 Plan::Refuse(why) => assert!(why.contains(reason), "{why}"),
-                other => panic!("{spec}: {other:?}"),
+                other @ (Plan::Add(_) | Plan::Skip(_)) => panic!("{spec}: {other:?}"),
             }
         }
         assert!(matches!(planned("Job", &json!({}), &spec(), false), Plan::Add(_)));

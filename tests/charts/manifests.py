@@ -142,7 +142,9 @@ def pod_of(document):
     """The spec of the pods that a document makes; none for what makes none."""
     if document["kind"] == "Pod":
         return document["spec"]
-    return document.get("spec", {}).get("template", {}).get("spec")
+    spec = document.get("spec", {})
+    spec = spec.get("jobTemplate", {}).get("spec", spec)
+    return spec.get("template", {}).get("spec")
 
 
 def containers(pod):

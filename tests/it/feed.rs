@@ -12,7 +12,7 @@ use podtap::sink::{Backoff, BatchLimits, Block, Options, Piece, QueueLimits, Sin
 use serde_json::{Value, json};
 
 /// How long to wait for what has to come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Records of a batch.
 pub(crate) const BATCH: usize = 50;

@@ -43,3 +43,4 @@ mod servers;
 mod small_disk;
 mod spool;
 mod tidy;
+mod webhook;

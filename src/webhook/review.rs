@@ -1,0 +1,240 @@
+//! From an AdmissionReview to its answer. Bytes in, text out: no socket.
+//!
+//! Answers about pods that are being made; everything else is admitted as it is.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::inject::{Addition, Options, Plan, Pod, operations, own_place, plan};
+use crate::settings::printable;
+
+const VERSION: &str = "admission.k8s.io/v1";
+/// Longer warnings are cut by the API server.
+const LONGEST_WARNING: usize = 200;
+/// More would be dropped by it.
+const MOST_WARNINGS: usize = 8;
+
+/// What the API server asks.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Review {
+    api_version: String,
+    kind: String,
+    request: Option<Request>,
+}
+
+#[derive(Deserialize)]
+struct Request {
+    uid: String,
+    #[serde(default)]
+    operation: String,
+    #[serde(default)]
+    namespace: String,
+    kind: Kind,
+    #[serde(default)]
+    object: Value,
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    group: String,
+    kind: String,
+}
+
+/// What becomes of one request.
+struct Verdict {
+    patch: Vec<Value>,
+    warnings: Vec<String>,
+}
+
+/// The answer to a review; the error says why that is none.
+pub(super) fn review(body: &[u8], options: &Options) -> Result<String, String> {
+    let review: Review = serde_json::from_slice(body).map_err(|why| format!("no AdmissionReview: {why}"))?;
+    if (review.api_version.as_str(), review.kind.as_str()) != (VERSION, "AdmissionReview") {
+        return Err(format!("no AdmissionReview of {VERSION}"));
+    }
+    let request = review.request.ok_or("an AdmissionReview without request")?;
+    let verdict = judge(&request, options);
+    let mut response = Map::from_iter([("uid".to_owned(), json!(request.uid)), ("allowed".to_owned(), json!(true))]);
+    if !verdict.patch.is_empty() {
+        let patch = STANDARD.encode(Value::Array(verdict.patch).to_string());
+        response.extend([("patchType".to_owned(), json!("JSONPatch")), ("patch".to_owned(), json!(patch))]);
+    }
+    if !verdict.warnings.is_empty() {
+        let warnings: Vec<_> = verdict.warnings.iter().take(MOST_WARNINGS).map(|text| warning(text)).collect();
+        response.insert("warnings".to_owned(), json!(warnings));
+    }
+    Ok(json!({"apiVersion": VERSION, "kind": "AdmissionReview", "response": response}).to_string())
+}
+
+fn judge(request: &Request, options: &Options) -> Verdict {
+    let nothing = |warnings| Verdict { patch: Vec::new(), warnings };
+    let is_pod = request.kind.group.is_empty() && request.kind.kind == "Pod" && request.operation == "CREATE";
+    let (Some(spec), metadata) = (request.object.get("spec").filter(|_| is_pod), request.object.get("metadata")) else {
+        return nothing(Vec::new());
+    };
+    let metadata = metadata.unwrap_or(&Value::Null);
+    let name = ["name", "generateName"].iter().find_map(|key| metadata.get(key)?.as_str()).unwrap_or_default();
+    let (namespace, name) = (printable(&request.namespace), printable(name));
+    if own_place(spec).is_some() {
+        tracing::debug!(namespace, name, "has a sidecar already");
+        return nothing(Vec::new());
+    }
+    match plan(Pod { kind: "Pod", metadata, spec }, options) {
+        Plan::Add(Addition { sidecar, complaints, notes }) => {
+            tracing::info!(namespace, name, "gets the sidecar");
+            let left_out = complaints.into_iter().map(|complaint| format!("left out: {complaint}"));
+            Verdict { patch: operations(spec, &sidecar), warnings: left_out.chain(notes).collect() }
+        }
+        Plan::Skip(reason) => {
+            tracing::debug!(namespace, name, reason = printable(&reason), "gets no sidecar");
+            nothing(Vec::new())
+        }
+        Plan::Refuse(reason) => {
+            tracing::warn!(namespace, name, reason = printable(&reason), "gets no sidecar");
+            nothing(vec![format!("no sidecar: {reason}")])
+        }
+    }
+}
+
+/// As it goes into a header of the API server's answer.
+fn warning(text: &str) -> String {
+    let text = printable(&format!("podtap: {text}"));
+    text.chars().take(LONGEST_WARNING).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inject::inject;
+
+    /// A review as the API server sends it.
+    fn asked(pod: &Value) -> Value {
+        let pods = json!({"group": "", "version": "v1", "resource": "pods"});
+        json!({"kind": "AdmissionReview", "apiVersion": VERSION, "request": {
+            "uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "resource": pods, "requestKind": {"group": "", "version": "v1", "kind": "Pod"}, "requestResource": pods,
+            "namespace": "shop", "operation": "CREATE", "userInfo": {"username": "system:serviceaccount:kube-system:x"},
+            "object": pod, "oldObject": null, "dryRun": false, "options": {"kind": "CreateOptions"},
+        }})
+    }
+
+    fn answered(review: &Value, options: &Options) -> Value {
+        let answer: Value =
+            serde_json::from_str(&super::review(review.to_string().as_bytes(), options).unwrap()).unwrap();
+        assert_eq!((&answer["apiVersion"], &answer["kind"]), (&json!(VERSION), &json!("AdmissionReview")));
+        assert_eq!(answer["response"]["uid"], review["request"]["uid"]);
+        assert_eq!(answer["response"]["allowed"], true);
+        answer["response"].clone()
+    }
+
+    fn patch(response: &Value) -> Vec<Value> {
+        let Some(patch) = response["patch"].as_str() else { return Vec::new() };
+        assert_eq!(response["patchType"], "JSONPatch");
+        serde_json::from_slice(&STANDARD.decode(patch).unwrap()).unwrap()
+    }
+
+    /// RFC 6902, as far as we use it.
+    fn patched(pod: &Value, operations: &[Value]) -> Value {
+        let mut pod = pod.clone();
+        for operation in operations {
+            assert_eq!(operation["op"], "add");
+            let (parent, key) = operation["path"].as_str().unwrap().rsplit_once('/').unwrap();
+            let value = operation["value"].clone();
+            match pod.pointer_mut(parent).unwrap_or_else(|| panic!("{parent}")) {
+                Value::Array(items) if key == "-" => items.push(value),
+                Value::Array(items) => items.insert(key.parse().unwrap(), value),
+                Value::Object(entries) => drop(entries.insert(key.to_owned(), value)),
+                scalar @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => panic!("{scalar}"),
+            }
+        }
+        pod
+    }
+
+    fn pod(spec: &Value) -> Value {
+        let token = json!({"name": "kube-api-access-x", "projected": {"sources": []}});
+        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "cart-", "annotations": {
+            "podtap.io/format": "ecs"}}, "spec": {"containers": [{"name": "app"}], "volumes": [token]}});
+        pod["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        pod
+    }
+
+    #[test]
+    fn a_pod_gets_what_inject_would_give_it() {
+        for classic in [false, true] {
+            let env = [("SPOOL_DIR".to_owned(), "/spool".to_owned())].into();
+            let options = Options { classic, env, ..Options::default() };
+            for spec in [
+                json!({}),
+                json!({"volumes": null}),
+                json!({"volumes": [], "initContainers": []}),
+                json!({"initContainers": [{"name": "init"}], "terminationGracePeriodSeconds": 10}),
+            ] {
+                let pod = pod(&spec);
+                let response = answered(&asked(&pod), &options);
+                let after = patched(&pod, &patch(&response));
+                let injected = inject(&pod.to_string(), &options).unwrap().text;
+                assert_eq!(after, serde_json::from_str::<Value>(&injected).unwrap(), "{spec}");
+                assert_eq!(response.get("warnings"), None);
+                // Once is enough, however often it is asked.
+                assert!(patch(&answered(&asked(&after), &options)).is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_have_a_sidecar_is_admitted_without_and_told() {
+        for (change, warned) in [
+            (json!({"hostNetwork": true}), true),
+            (json!({"containers": [{"name": "podtap"}]}), true),
+            (json!({"containers": []}), false),
+        ] {
+            let response = answered(&asked(&pod(&change)), &Options::default());
+            assert!(patch(&response).is_empty(), "{change}");
+            assert_eq!(response.get("warnings").is_some(), warned, "{change}");
+        }
+        let mut unwilling = pod(&json!({}));
+        unwilling["metadata"]["labels"] = json!({"podtap.io/inject": "false"});
+        assert!(patch(&answered(&asked(&unwilling), &Options::default())).is_empty());
+    }
+
+    #[test]
+    fn a_wrong_annotation_is_left_out_and_told() {
+        let mut wrong = pod(&json!({}));
+        wrong["metadata"]["annotations"] = json!({"podtap.io/snaplen": "m\u{1b}any", "podtap.io/format": "ecs"});
+        let response = answered(&asked(&wrong), &Options::default());
+        let warning = response["warnings"][0].as_str().unwrap();
+        assert!(warning.starts_with("podtap: left out: annotation podtap.io/snaplen"), "{warning}");
+        assert!(warning.chars().all(|c| !c.is_control()));
+        let env = patch(&response)[0]["value"][0]["env"].to_string();
+        assert!(env.contains("FORMAT") && !env.contains("SNAPLEN"), "{env}");
+    }
+
+    #[test]
+    fn nobody_but_new_pods_is_touched() {
+        for change in [
+            json!({"operation": "UPDATE"}),
+            json!({"operation": "DELETE", "object": null}),
+            json!({"kind": {"group": "apps", "version": "v1", "kind": "Deployment"}}),
+            json!({"kind": {"group": "metrics.k8s.io", "version": "v1", "kind": "Pod"}}),
+            json!({"object": {"metadata": {}}}),
+            json!({"object": {"spec": 1}}),
+        ] {
+            let mut review = asked(&pod(&json!({})));
+            review["request"].as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            assert!(patch(&answered(&review, &Options::default())).is_empty(), "{change}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_review_is_told_and_no_more() {
+        let deep = "[".repeat(1 << 16);
+        let old = json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview"}).to_string();
+        let empty = json!({"apiVersion": VERSION, "kind": "AdmissionReview"}).to_string();
+        for body in ["", "{}", "null", "\u{ff}", &deep, &old, &empty] {
+            assert!(review(body.as_bytes(), &Options::default()).is_err(), "{body:.40}");
+        }
+    }
+}

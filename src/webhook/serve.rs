@@ -1,0 +1,226 @@
+//! HTTPS for the webhook: connections, their limits, and the end. What is answered is `review`'s.
+//!
+//! Whoever can reach the port may ask: an answer holds nothing but the asker's own pod.
+
+use std::convert::Infallible;
+use std::future::{pending, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::certificate::Certificate;
+use super::review::review;
+use crate::inject::Options;
+
+/// Connections at once; more wait in the kernel's backlog.
+const MAX_CONNECTIONS: usize = 128;
+/// Largest review: the API server takes no larger request itself.
+const MAX_BODY: usize = 3 << 20;
+/// Largest head of a request.
+const MAX_HEAD: usize = 64 << 10;
+/// Reviews read and answered at once, which bounds the memory that they take.
+const MAX_REVIEWS: usize = 2;
+/// Handshake, head and body of a request: each has to be there within this time.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// After this long a connection ends with its next answer, so that none lasts for ever.
+const CONNECTION_AGE: Duration = Duration::from_secs(300);
+/// How often certificate and key are looked at. SIGHUP looks at once.
+const REFRESH: Duration = Duration::from_secs(30);
+/// How long it goes on answering after SIGTERM: until then it is still being asked.
+const LINGER: Duration = Duration::from_secs(5);
+/// How long answers that were begun may take then.
+const FINISH: Duration = Duration::from_secs(2);
+/// Pause when no connection can be accepted (no file descriptors left).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What all connections share.
+pub(super) struct Server {
+    sidecar: Options,
+    connections: Arc<Semaphore>,
+    reviews: Semaphore,
+    /// Whether it is about to end: connections are not kept for further requests, so that those go elsewhere.
+    ending: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Gives pods this sidecar.
+    pub(super) fn new(sidecar: Options) -> Arc<Self> {
+        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let reviews = Semaphore::new(MAX_REVIEWS);
+        Arc::new(Self { sidecar, connections, reviews, ending: watch::Sender::new(false) })
+    }
+
+    /// Answers until SIGTERM or SIGINT and a little longer; a second one ends it at once.
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        listener: std::net::TcpListener,
+        mut certificate: Certificate,
+    ) -> std::io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut hup = signal(SignalKind::hangup())?;
+        let mut refresh = interval(REFRESH);
+        refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tracing::info!(address = %listener.local_addr()?, image = self.sidecar.image, "webhook listens");
+        let mut end = None;
+        loop {
+            let stop = tokio::select! {
+                connection = self.accept(&listener) => {
+                    tokio::spawn(connection.run(TlsAcceptor::from(certificate.config())));
+                    false
+                }
+                _ = refresh.tick() => { reread(&mut certificate); false }
+                _ = hup.recv() => { reread(&mut certificate); false }
+                _ = term.recv() => self.ending.send_replace(true),
+                _ = int.recv() => self.ending.send_replace(true),
+                () = until(end) => break,
+            };
+            if stop {
+                return Ok(());
+            }
+            if *self.ending.borrow() {
+                end = end.or_else(|| Some(Instant::now() + LINGER));
+            }
+        }
+        // What was begun is finished.
+        let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
+        let _ = timeout(FINISH, self.connections.acquire_many(all)).await;
+        Ok(())
+    }
+
+    /// The next connection, as soon as there is a place for it.
+    async fn accept(self: &Arc<Self>, listener: &TcpListener) -> Connection {
+        loop {
+            // Closed never: it is ours.
+            let Ok(place) = Arc::clone(&self.connections).acquire_owned().await else { return pending().await };
+            match listener.accept().await {
+                Ok((stream, _)) => return Connection { stream, server: Arc::clone(self), _place: place },
+                Err(error) => {
+                    tracing::debug!(%error, "webhook cannot accept");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<String> {
+        match (request.method(), request.uri().path()) {
+            (&Method::POST, "/mutate" | "/inject") => self.review(request.into_body()).await,
+            (&Method::GET | &Method::HEAD, "/healthz" | "/readyz") => response(StatusCode::OK, "alive\n".to_owned()),
+            (_, "/mutate" | "/inject" | "/healthz" | "/readyz") => {
+                response(StatusCode::METHOD_NOT_ALLOWED, "POST a review, GET /healthz\n".to_owned())
+            }
+            _ => response(StatusCode::NOT_FOUND, "/mutate, /healthz\n".to_owned()),
+        }
+    }
+
+    async fn review(&self, body: Incoming) -> Response<String> {
+        // Closed never: it is ours.
+        let Ok(_place) = self.reviews.acquire().await else {
+            return response(StatusCode::SERVICE_UNAVAILABLE, String::new());
+        };
+        let body = match timeout(PATIENCE, collected(body)).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(status)) => return response(status, format!("a review of at most {MAX_BODY} bytes\n")),
+            Err(_) => return response(StatusCode::REQUEST_TIMEOUT, String::new()),
+        };
+        match review(&body, &self.sidecar) {
+            Ok(answer) => {
+                let mut response = response(StatusCode::OK, answer);
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response
+            }
+            Err(why) => {
+                let why = crate::settings::printable(&why);
+                tracing::warn!(why, "a request that cannot be answered");
+                response(StatusCode::BAD_REQUEST, format!("{why}\n"))
+            }
+        }
+    }
+}
+
+/// One connection, and the place that it takes.
+struct Connection {
+    stream: TcpStream,
+    server: Arc<Server>,
+    _place: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn run(self, acceptor: TlsAcceptor) {
+        let stream = match timeout(PATIENCE, acceptor.accept(self.stream)).await {
+            Ok(Ok(stream)) => stream,
+            // Most often the API server, which does not trust the certificate: its caBundle is another one.
+            Ok(Err(error)) => return tracing::warn!(%error, "no TLS handshake"),
+            Err(_) => return,
+        };
+        let server = &self.server;
+        let service = service_fn(|request| async move { Ok::<_, Infallible>(server.answer(request).await) });
+        let mut ending = server.ending.subscribe();
+        let mut http = http1::Builder::new();
+        let http = http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(MAX_HEAD);
+        let http = http.keep_alive(!*ending.borrow_and_update());
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let aged = async {
+            tokio::select! { () = sleep(CONNECTION_AGE) => {}, _ = ending.changed() => {} }
+        };
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = aged => {
+                connection.as_mut().graceful_shutdown();
+                timeout(PATIENCE, connection).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = served {
+            tracing::debug!(%error, "webhook connection failed");
+        }
+    }
+}
+
+fn reread(certificate: &mut Certificate) {
+    match certificate.refresh() {
+        Ok(true) => tracing::info!("certificate read anew"),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(error, "the certificate stays as it was"),
+    }
+}
+
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end).await,
+        None => pending().await,
+    }
+}
+
+/// The whole body, unless it is too long.
+async fn collected(mut body: Incoming) -> Result<Vec<u8>, StatusCode> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > MAX_BODY {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
+}
+
+fn response(status: StatusCode, body: String) -> Response<String> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+}
