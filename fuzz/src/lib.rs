@@ -8,7 +8,9 @@ pub mod bulk_answer;
 pub mod capture_file;
 pub mod choices;
 pub mod conversation;
+pub mod forward_reply;
 pub mod frames;
+pub mod lumberjack_acks;
 pub mod pairs;
 pub mod seeds;
 pub mod settings;
@@ -28,5 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("capture_file", capture_file::run),
     #[cfg(feature = "es")]
     ("bulk_answer", bulk_answer::run),
+    ("forward_reply", forward_reply::run),
+    ("lumberjack_acks", lumberjack_acks::run),
     ("spool", spool::run),
 ];

@@ -19,6 +19,8 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "settings" => settings(),
         "capture_file" => capture_files(),
         "bulk_answer" => bulk_answers(),
+        "forward_reply" => forward_replies(),
+        "lumberjack_acks" => acknowledgements(),
         "spool" => spools(),
         _ => Vec::new(),
     }
@@ -40,6 +42,43 @@ fn bulk_answers() -> Vec<Vec<u8>> {
     ]
     .map(|(records, status, body): (u8, u16, String)| [&[records], &status.to_be_bytes()[..], body.as_bytes()].concat())
     .to_vec()
+}
+
+/// Fluentd's and Fluent Bit's, whole, cut and followed by more.
+fn forward_replies() -> Vec<Vec<u8>> {
+    let helo = b"\x92\xa4HELO\x83\xa5nonce\xc4\x04\xff\0\x01\x02\xa4auth\xa0\xa9keepalive\xc3";
+    let raw = b"\x92\xa4HELO\x83\xa5nonce\xb0\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8\xf7\xf6\xf5\xf4\xf3\xf2\xf1\xf0\xa4auth\xa1s\xa9keepalive\xc2";
+    let pong = b"\x95\xa4PONG\xc2\xb3shared key mismatch\xa0\xa0";
+    let ack = b"\x81\xa3ack\xd9\x1cAAECAwQFBgcICQoLDA0ODxAREhM=";
+    [
+        &helo[..],
+        raw,
+        pong,
+        ack,
+        &helo[..9],
+        &[&ack[..], pong].concat(),
+        b"HTTP/1.1 400 Bad Request\r\n",
+        b"\x15\x03\x03\0\x02\x02\x46",
+    ]
+    .map(<[u8]>::to_vec)
+    .to_vec()
+}
+
+/// How many events, how many bytes at once, what is said.
+fn acknowledgements() -> Vec<Vec<u8>> {
+    let ack = |sequence: u32| [b"2A", &sequence.to_be_bytes()[..]].concat();
+    let said = |window: u8, at_once: u8, acks: &[u32]| {
+        [vec![window, at_once], acks.iter().flat_map(|sequence| ack(*sequence)).collect()].concat()
+    };
+    let mut cut = said(9, 3, &[4, 9]);
+    cut.pop();
+    vec![
+        said(3, 0, &[3]),
+        said(200, 6, &[0, 0, 50, 50, 200]),
+        said(2, 1, &[3]),
+        cut,
+        [&[5, 4][..], &ack(5), b"HTTP/1.1 400 Bad Request"].concat(),
+    ]
 }
 
 fn spools() -> Vec<Vec<u8>> {
