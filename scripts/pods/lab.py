@@ -81,7 +81,7 @@ def lacking():
     """Why these tests cannot run here; None if they can."""
     if os.geteuid() != 0:
         return "needs root"
-    for tool in ["podman", "buildah", "runc", "ip", "nginx", "curl", "wrk"]:
+    for tool in ["podman", "buildah", "runc", "ip", "iptables", "setpriv", "nginx", "curl", "wrk"]:
         if not shutil.which(tool):
             return f"needs {tool} (scripts/setup pods)"
     if subprocess.run(["buildah", "inspect", "--type", "image", IMAGE], capture_output=True).returncode != 0:

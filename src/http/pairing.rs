@@ -27,7 +27,9 @@ pub(super) const MAX_PENDING: usize = 256;
 /// So many exchanges on trial without a contradiction are believed.
 const TRIAL: usize = 32;
 /// So long nothing came on a connection that owes a response (nanoseconds): it owes none.
-pub(super) const QUIET: u64 = 1_000_000_000;
+const QUIET: u64 = 3_000_000_000;
+/// So long a response waits for its request (nanoseconds), which the capture may show after it.
+const PATIENCE: u64 = 1_000_000_000;
 
 /// A request and what has come of it.
 #[derive(Debug)]
@@ -52,6 +54,8 @@ pub(super) struct Slot {
     pub response_done: bool,
     /// Offset behind the response, once it is done.
     pub response_end: u64,
+    /// When its last bytes came is not known: they were lost.
+    pub tail_lost: bool,
     /// Paired while the connection is on trial.
     pub provisional: bool,
     /// Its response may have been lost by the capture: its absence proves nothing.
@@ -75,7 +79,7 @@ impl Slot {
 
     /// When its response ended, once it is whole.
     fn ended(&self) -> Option<Timestamp> {
-        self.exchange.as_ref().filter(|_| self.response_done).and_then(|e| e.end())
+        self.exchange.as_ref().filter(|_| self.response_done && !self.tail_lost).and_then(|e| e.end())
     }
 }
 
@@ -129,6 +133,8 @@ pub(super) struct Pairing {
     owed: bool,
     /// Responses without a request since the last pair.
     unmatched: usize,
+    /// Order was found again on evidence that a client which pipelines would give too.
+    resynchronised: bool,
     /// The loss was that we joined late.
     joined_late: bool,
     /// A response was judged, or something was lost.
@@ -272,6 +278,7 @@ impl Pairing {
 
     /// Joins the waiting response that only this newest request can have asked for.
     fn join_loose(&mut self, number: u64, left: &mut Vec<Left>) -> Option<u64> {
+        self.reconsider();
         let after_gap = self.slots.back().is_some_and(|s| s.after_gap);
         let found = if self.responses_lost || after_gap {
             self.loose_by_acknowledgement(left)
@@ -333,6 +340,7 @@ impl Pairing {
         // The second one's request had come before the first one was sent.
         self.pipelined |= ack.is_some() && self.answered_at == ack;
         self.answered_at = ack;
+        self.reconsider();
         let next = self.slots.iter().position(|s| !s.answered);
         let sure = next.filter(|at| !self.responses_lost && self.slots.get(*at).is_some_and(|s| !s.after_gap));
         let possible = |s: &Slot| s.may_be_answered_by(offset, ack);
@@ -379,6 +387,7 @@ impl Pairing {
         if self.loose.len() >= MAX_PENDING
             && let Some(old) = self.loose.pop_front()
         {
+            self.requests_lost |= old.waiting;
             left.push(Left::Orphan(old));
         }
         self.loose.push_back(loose);
@@ -457,10 +466,12 @@ impl Pairing {
         None
     }
 
-    /// No request will come any more for the responses that began `QUIET` ago.
+    /// No request will come any more for the responses that began `PATIENCE` ago; or if one does after all, order does not
+    /// say which it is.
     pub(super) fn stop_waiting(&mut self, now: Timestamp) {
-        for loose in &mut self.loose {
-            loose.waiting &= now.since(loose.exchange.start()) < QUIET;
+        for loose in self.loose.iter_mut().filter(|l| l.waiting && now.since(l.exchange.start()) >= PATIENCE) {
+            loose.waiting = false;
+            self.requests_lost = true;
         }
     }
 

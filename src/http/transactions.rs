@@ -63,6 +63,7 @@ impl Session {
             answered: false,
             response_done: false,
             response_end: 0,
+            tail_lost: false,
             provisional: false,
             doubtful: false,
             trust: Trust::Complete,
@@ -310,6 +311,15 @@ impl Session {
         };
         *label = (*label).max(trust);
         parts.insert(missing);
+    }
+
+    /// The end of the response under way was lost.
+    pub(super) fn tail_lost(&mut self) {
+        if let Some(Target::Slot(number)) = self.target
+            && let Some(slot) = self.pairing.slot(number)
+        {
+            slot.tail_lost = true;
+        }
     }
 
     /// Requests whose time is over at `now`. They were given up when it was over, not when somebody looked: what is told

@@ -33,6 +33,15 @@ fn every_target_takes_what_once_found_something() {
     }
 }
 
+/// These clients can be found out: it would be too little to label their pairs.
+#[test]
+fn pairs_that_once_were_wrong_are_right_now_and_not_only_labelled() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions/pairs");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        targets::pairs::run_strictly(&std::fs::read(entry.unwrap().path()).unwrap());
+    }
+}
+
 /// What a fuzzer would do first, with fixed dice.
 #[test]
 fn every_target_takes_its_seeds_with_some_bytes_changed() {

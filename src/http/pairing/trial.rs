@@ -15,7 +15,7 @@ impl Pairing {
         }
         (self.responses_lost, self.owed, self.unmatched) = (false, false, 0);
         let label = if self.joined_late { Trust::Midstream } else { Trust::Gap };
-        self.trial = Some(label);
+        (self.trial, self.resynchronised) = (Some(label), true);
         self.joined_late = false;
         if let Some(slot) = self.slots.front_mut() {
             (slot.doubtful, slot.after_gap) = (false, false);
@@ -54,7 +54,7 @@ impl Pairing {
             return;
         }
         let asked = next.exchange.as_ref().map(|e| e.start());
-        let quiet = asked.is_some_and(|at| last.ended().is_some_and(|end| at.since(end) >= QUIET));
+        let quiet = asked.is_some_and(|at| self.is_quiet(at));
         if quiet || self.slots.iter().filter(|s| s.provisional).count() >= TRIAL {
             self.pass(left);
         }
@@ -78,9 +78,25 @@ impl Pairing {
 
     /// Ends a trial when the last response ended `QUIET` ago.
     pub(in crate::http) fn confirm(&mut self, now: Timestamp, left: &mut Vec<Left>) {
-        let last = self.slots.iter().rev().find(|s| s.provisional);
-        if self.trial.is_some() && last.is_none_or(|s| s.ended().is_some_and(|end| now.since(end) >= QUIET)) {
+        if self.trial.is_some() && self.is_quiet(now) {
             self.pass(left);
+        }
+    }
+
+    /// No answer was outstanding, and none came for `QUIET`: the server owes none. While a request waits its silence says
+    /// nothing.
+    fn is_quiet(&self, now: Timestamp) -> bool {
+        let last = self.slots.iter().rev().find(|s| s.provisional);
+        self.slots.iter().all(|s| s.answered)
+            && last.is_none_or(|s| s.ended().is_some_and(|end| now.since(end) >= QUIET))
+    }
+
+    /// A client that was believed to wait for its answers and is found to ask in advance: order is as unsure again as it
+    /// was, and nothing can make it sure.
+    pub(super) fn reconsider(&mut self) {
+        if self.pipelined && self.resynchronised && self.trial.is_none() {
+            self.responses_lost = true;
+            self.slots.iter_mut().filter(|s| !s.answered).for_each(|s| s.doubtful = true);
         }
     }
 

@@ -36,6 +36,9 @@ impl Session {
                 let missing = if kind == Kind::Request { Missing::REQUEST_BODY } else { Missing::RESPONSE_BODY };
                 self.reader(from).body_untouched = false;
                 self.doubt(kind, trust, missing);
+                if kind == Kind::Response && part != Some(false) {
+                    self.tail_lost();
+                }
                 match part {
                     Some(done) => {
                         self.count(kind, Timestamp(i64::MIN), len, len);

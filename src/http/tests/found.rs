@@ -301,7 +301,7 @@ fn a_pair_that_nothing_confirmed_before_the_capture_ended_says_so() {
         assert_eq!(wire.lines(reason), ["GET /1 200 midstream".to_owned(), format!("GET /2 200 {second}")]);
     }
     let mut wire = Wire::joined(false);
-    wire.client(&get("/1")).server(OK).client(&get("/2")).server(OK).tick(1_001);
+    wire.client(&get("/1")).server(OK).client(&get("/2")).server(OK).tick(3_001);
     assert_eq!(wire.lines(CloseReason::EndOfCapture), ["GET /1 200 midstream", "GET /2 200 complete"]);
 }
 
@@ -315,4 +315,57 @@ fn an_answer_that_cannot_be_read_is_an_answer() {
     let mut wire = Wire::new();
     wire.client(&get("/")).server("http/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     assert_eq!(wire.lines(CloseReason::Closed), ["GET / 200 complete"]);
+}
+
+#[test]
+fn requests_that_come_after_their_answers_were_given_up_are_not_paired_by_order() {
+    // The capture's loss holds the client's bytes back for longer than the answers wait.
+    let mut wire = Wire::new();
+    let (three, four) = (get("/3"), get("/4"));
+    let had = three.len() as u64;
+    wire.data_acking(FromHigh, status(203).as_bytes(), had);
+    wire.data_acking(FromHigh, status(204).replace("ok", "").as_bytes(), had + four.len() as u64);
+    wire.tick(1_001).data_acking(FromLow, three.as_bytes(), 0).data_acking(FromLow, four.as_bytes(), 50);
+    wire.server(&status(205));
+    for line in wire.lines(CloseReason::EndOfCapture) {
+        assert!(line.contains("unpaired"), "{line}");
+    }
+}
+
+#[test]
+fn the_silence_of_a_server_that_owes_an_answer_confirms_nothing() {
+    let mut wire = Wire::joined(false);
+    // /6 is asked while /5 waits, which was asked before we came.
+    wire.client(&get("/6"))
+        .server(&status(205))
+        .client(&get("/7"))
+        .tick(4_000)
+        .server(&status(206))
+        .server(&status(207));
+    for line in wire.lines(CloseReason::EndOfCapture) {
+        assert!(line.contains("unpaired"), "{line}");
+    }
+}
+
+#[test]
+fn a_response_whose_end_was_lost_begins_no_silence() {
+    let mut wire = Wire::joined(false);
+    wire.client(&get("/6")).server("HTTP/1.1 205 X\r\nContent-Length: 10\r\n\r\nab");
+    wire.now += 4_000_000_000;
+    wire.lose(FromHigh, 8).client(&get("/7")).server(&status(206)).server(&status(207));
+    for line in wire.lines(CloseReason::EndOfCapture) {
+        assert!(line.contains("unpaired"), "{line}");
+    }
+}
+
+#[test]
+fn a_client_found_out_after_its_pairs_were_believed_gets_no_more_of_them() {
+    let mut wire = Wire::joined(false);
+    wire.client(&get("/6")).server(&status(205)).tick(3_001);
+    wire.client(&get("/7")).client(&get("/8")).server(&status(206)).server(&status(207));
+    let lines = wire.lines(CloseReason::EndOfCapture);
+    assert_eq!(lines[0], "GET /6 205 midstream");
+    for line in &lines[1..] {
+        assert!(line.contains("unpaired"), "{line}");
+    }
 }
