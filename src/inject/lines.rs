@@ -72,13 +72,6 @@ impl<'a> Lines<'a> {
         before.bytes().all(|byte| byte == b' ').then_some(before.len())
     }
 
-    /// The number of the line of `at`, from 1.
-    pub(super) fn number(self, at: usize) -> usize {
-        let before = self.slice(0..at);
-        let lone = |found: &(usize, &str)| !before.get(found.0..).unwrap_or_default().starts_with("\r\n");
-        before.match_indices(BREAKS).filter(lone).count() + 1
-    }
-
     /// Puts whole lines in at `at`, where a line begins or the text ends.
     pub(super) fn insert(self, at: usize, lines: &[String]) -> Edit {
         let line_break = self.break_around(at);
@@ -150,7 +143,6 @@ mod tests {
             let lines = Lines(text);
             assert_eq!((lines.start(at), lines.end(at), lines.next(at)), (start, end, next), "{text:?}");
         }
-        assert_eq!(Lines("a\r\nb\rc\nd").number(7), 4);
     }
 
     #[test]

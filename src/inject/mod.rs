@@ -113,7 +113,7 @@ fn carry_out(
 ) -> Result<Report, Malformed> {
     let documents = yaml::parse(text)?;
     let (mut objects, mut wishes) = (Vec::new(), Vec::new());
-    for found in find(text, &documents) {
+    for found in find(&documents) {
         let (object, (outcome, notes, wish)) = match found {
             Ok(workload) => (workload.object.clone(), decide(&workload)),
             Err(Unreachable { object, why }) => {
@@ -137,8 +137,8 @@ fn carry_out(
 }
 
 /// The workloads of all documents.
-fn find<'n, 'a>(text: &str, documents: &'n [Document<'a>]) -> Vec<Result<Workload<'n, 'a>, Unreachable>> {
-    documents.iter().flat_map(|document| workload::find(text, document)).collect()
+fn find<'n, 'a>(documents: &'n [Document<'a>]) -> Vec<Result<Workload<'n, 'a>, Unreachable>> {
+    documents.iter().flat_map(|document| workload::find(document)).collect()
 }
 
 /// The text with every wish fulfilled: what was ours goes, then the new comes, then it is seen whether that is so.
@@ -170,7 +170,7 @@ fn each(
 ) -> Result<String, Failed> {
     let documents = yaml::parse(text).map_err(|_| Failed::somewhere(wishes))?;
     let mut all = Vec::new();
-    for (at, (found, wish)) in find(text, &documents).iter().zip(wishes).enumerate() {
+    for (at, (found, wish)) in find(&documents).iter().zip(wishes).enumerate() {
         if let Ok(workload) = found {
             all.extend(edits(text, workload, wish).map_err(|why| Failed { at, why })?);
         }
@@ -182,7 +182,7 @@ fn each(
 fn specs(text: &str) -> Vec<Value> {
     let documents = yaml::parse(text).unwrap_or_default();
     let spec = |found: Result<Workload<'_, '_>, Unreachable>| found.map_or(Value::Null, |workload| workload.spec);
-    find(text, &documents).into_iter().map(spec).collect()
+    find(&documents).into_iter().map(spec).collect()
 }
 
 /// Whether every pod became what it should and nothing else: as it was, bare of the sidecar, and with it.

@@ -5,7 +5,6 @@
 
 use serde_json::Value;
 
-use super::lines::Lines;
 use super::plan::Pod;
 use super::yaml::{Document, Entry, Node};
 
@@ -62,14 +61,13 @@ pub(super) struct Unreachable {
 }
 
 /// The workloads of a document, in order.
-pub(super) fn find<'n, 'a>(text: &str, document: &'n Document<'a>) -> Vec<Result<Workload<'n, 'a>, Unreachable>> {
+pub(super) fn find<'n, 'a>(document: &'n Document<'a>) -> Vec<Result<Workload<'n, 'a>, Unreachable>> {
     let mut found = Vec::new();
-    find_in(text, document, &document.root, &mut found);
+    find_in(document, &document.root, &mut found);
     found
 }
 
 fn find_in<'n, 'a>(
-    text: &str,
     document: &'n Document<'a>,
     node: &'n Node<'a>,
     found: &mut Vec<Result<Workload<'n, 'a>, Unreachable>>,
@@ -79,7 +77,7 @@ fn find_in<'n, 'a>(
     let (version, kind) = (text_of("apiVersion"), text_of("kind"));
     if (version, kind) == ("v1", "List") {
         for item in plain("items").map(Node::items).unwrap_or_default() {
-            find_in(text, document, item, found);
+            find_in(document, item, found);
         }
         return;
     }
@@ -91,7 +89,7 @@ fn find_in<'n, 'a>(
     let object = Object {
         kind: kind.to_owned(),
         name: name.and_then(|entry| entry.value.text()).unwrap_or_default().to_owned(),
-        line: Lines(text).number(node.span.start),
+        line: node.line,
     };
     found.push(match reach(document, node, way) {
         Ok(Some((metadata, spec, entry))) => Ok(Workload { object, document, metadata, spec, entry }),

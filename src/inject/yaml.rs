@@ -29,6 +29,8 @@ pub(super) struct Node<'a> {
     pub(super) kind: Kind<'a>,
     /// From its first to after its last byte; properties (anchor, tag) stand before it.
     pub(super) span: Range<usize>,
+    /// The line it begins in, from 1.
+    pub(super) line: usize,
     anchor: usize,
     is_text: bool,
 }
@@ -118,6 +120,7 @@ impl<'a> Reader<'a> {
     fn node(&mut self, event: Event<'a>, span: Span) -> Result<Node<'a>, Malformed> {
         let anchor = event.anchor_id().unwrap_or_default();
         let is_text = event.tag().and_then(Tag::core_suffix).is_some_and(|suffix| suffix == "str");
+        let line = span.start.line();
         let span = span.byte_range().unwrap_or_default();
         let (kind, span) = if let Event::SequenceStart(style, ..) = event {
             self.list(style == StructureStyle::Flow, span)?
@@ -131,7 +134,7 @@ impl<'a> Reader<'a> {
         } else {
             (Kind::Scalar { text: "".into(), plain: true }, span)
         };
-        Ok(Node { kind, span, anchor, is_text })
+        Ok(Node { kind, span, line, anchor, is_text })
     }
 
     fn scalar(

@@ -13,6 +13,8 @@
 //! | full disk, under the spool and under the file | `disk` |
 //! | SIGTERM, once and twice, when idle, connecting, in flight, in backoff, while spooling | `shutdown` |
 
+#[cfg(feature = "es")]
+mod bulk;
 mod disk;
 pub(crate) mod door;
 mod faults;

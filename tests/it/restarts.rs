@@ -1,8 +1,8 @@
 //! Real servers that die twenty times under 2,000 records a second: nothing that was acknowledged is lost, nothing stands
 //! in Elasticsearch twice, elsewhere at most a batch a kill does; of what nobody acknowledges the loss is bounded.
-//!
-//! A kill of Elasticsearch takes as long as a start of it: here its connections are cut instead, all times but the last;
-//! with PODTAP_KILLS=20 it is killed as often as the others.
+
+#[cfg(feature = "es")]
+mod search;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -14,11 +14,9 @@ use std::time::Duration;
 use podtap::sink::connect::{Connector, HostPort, Pem, Timeouts, Tls, TlsOptions};
 use podtap::sink::fluentd::{Fluentd, FluentdOptions};
 use podtap::sink::logstash::{Logstash, LogstashOptions, Transport};
-use podtap::sink::{BatchLimits, Options, SinkCounts, SinkHandle, spawn};
+use podtap::sink::{SinkCounts, SinkHandle, spawn};
 use serde_json::Value;
 
-use crate::compliance::Fault;
-use crate::compliance::door::Door;
 use crate::feed::{BATCH, Body, PATIENCE, ROOMY, arrived, finish, id, json_line, msgpack, piece, wait_until, watch};
 use crate::servers::{Forward, Lumberjack, Nginx, Scratch, certificates};
 
@@ -100,47 +98,6 @@ fn an_http_server_with_tls_killed_twenty_times_under_load_loses_nothing() {
     let sink = logstash(connector(server.port, Some(trusting)), Transport::Http);
     let (offered, counts) = under_load(sink, json_line, KILLS, || server.restart());
     expect_no_loss("http", offered, &counts, &server.records());
-}
-
-/// Batches as they are by default: a server that has just come up has much to catch up with.
-#[cfg(feature = "es")]
-const LARGE: Options = Options { batch: BatchLimits { records: 500, ..ROOMY.batch }, ..ROOMY };
-
-#[cfg(feature = "es")]
-#[test]
-fn elasticsearch_and_opensearch_killed_under_load_lose_nothing_and_store_nothing_twice() {
-    use crate::elasticsearch::{options_to, set_up};
-    use crate::servers::{Kind, Search};
-    use podtap::setup::SetupOptions;
-    use podtap::sink::elasticsearch::Elasticsearch;
-
-    let kills = std::env::var_os("PODTAP_KILLS").map_or(1, |kills| kills.to_string_lossy().parse().unwrap());
-    for kind in Kind::BOTH {
-        let Some(mut server) = Search::own(kind, None, &[]) else { continue };
-        let mut door = Door::to(server.address());
-        let options = options_to(&format!("http://{}", door.address()), None, "killed");
-        set_up(&options, &SetupOptions::default());
-        let sink = spawn("elasticsearch", Elasticsearch::new(options).unwrap(), LARGE).unwrap();
-        let mut left = KILLS;
-        let (offered, counts) = under_load(sink, json_line, KILLS, || {
-            left -= 1;
-            if left < kills {
-                server.kill();
-                server.start();
-            } else {
-                door.set(Fault::Refuses);
-                door.set(Fault::Healthy);
-            }
-        });
-        assert_eq!((counts.ledger.delivered, counts.ledger.rejected), (offered as u64, 0), "{kind:?}");
-        assert!(counts.failed_attempts > 0, "{kind:?}: no kill was felt");
-        assert_eq!(server.count("killed"), offered as u64, "{kind:?}: none lost, none twice");
-        let attempts = counts.failed_attempts;
-        println!(
-            "{kind:?}: {offered} records, {kills} kills, {} cuts, {attempts} failed attempts, 0 lost, 0 twice",
-            KILLS - kills
-        );
-    }
 }
 
 /// A server of JSON lines whose connections can be cut with whatever is unread in them.

@@ -34,6 +34,7 @@ impl Scratch {
     }
 
     /// Where any user may go.
+    #[cfg(feature = "es")]
     fn for_all(name: &str) -> Self {
         Self::within(&std::env::temp_dir(), &format!("podtap-{name}"))
     }

@@ -10,6 +10,7 @@ use super::window::Window;
 use super::{CaptureFileError, Located, MAX_RECORD, Order};
 use crate::flow::Timestamp;
 use crate::packet::LinkType;
+use crate::redact::escape;
 
 pub(super) const SECTION: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
@@ -253,11 +254,12 @@ impl Interface {
     }
 }
 
+/// A name as a record may carry it: what is not printable ASCII is escaped, as everywhere.
 fn text(bytes: &[u8]) -> Option<Arc<str>> {
     let bytes = bytes.get(..MAX_NAME).unwrap_or(bytes);
-    let text = String::from_utf8_lossy(bytes);
-    let text = text.trim_end_matches('\0');
-    (!text.is_empty()).then(|| text.into())
+    let end = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+    let name = escape(bytes.get(..end).unwrap_or_default());
+    (!name.is_empty()).then(|| name.as_str().into())
 }
 
 /// How an interface counts time.

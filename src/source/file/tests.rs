@@ -150,6 +150,14 @@ fn old_versions_of_pcap_have_their_lengths_the_other_way_round() {
 }
 
 #[test]
+fn an_interface_name_is_escaped_like_everything_of_the_wire() {
+    let mut file = PCAPNG.to_vec();
+    let at = file.windows(4).position(|w| w == b"eth0").unwrap();
+    file[at..at + 4].copy_from_slice(b"e\x1b\xff\0");
+    assert_eq!(read_well(&file)[0].interface.as_deref(), Some("e\\x1b\\xff"));
+}
+
+#[test]
 fn pcapng_is_read_with_all_its_blocks_clocks_and_sections() {
     assert_eq!(read_well(PCAPNG), whole_pcapng());
 }

@@ -167,11 +167,11 @@ fn tcp() -> Box<dyn Peer> {
 fn bulk() -> Box<dyn Peer> {
     let sink = |way: &Way| {
         let (nodes, _) = elasticsearch::nodes(std::slice::from_ref(&way.host), way.port, way.tls.is_some()).unwrap();
-        let options = elasticsearch::Options::new(nodes, IndexName::new(servers::STREAM).unwrap());
+        let options = elasticsearch::Options::new(nodes, IndexName::new(super::bulk::STREAM).unwrap());
         let tls = way.tls.clone().unwrap_or(options.tls.clone());
         Elasticsearch::new(elasticsearch::Options { tls, timeout: PATIENCE, compress: false, ..options }).unwrap()
     };
-    let peer = Network::new("elasticsearch", servers::bulk, sink);
+    let peer = Network::new("elasticsearch", super::bulk::serve, sink);
     Box::new(Network { behaviours: HALVES, stores_once: true, ..peer })
 }
 

@@ -111,7 +111,7 @@ pub(crate) fn beats(mut stream: TcpStream, stored: &Mutex<Store>) -> Option<()> 
 }
 
 /// A request with a length: its path and its body.
-fn request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
+pub(super) fn request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.extend(read(stream, 1)?);
@@ -123,7 +123,7 @@ fn request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     Some((target.split('?').next()?.to_owned(), body))
 }
 
-fn respond(stream: &mut TcpStream, body: &str) -> Option<()> {
+pub(super) fn respond(stream: &mut TcpStream, body: &str) -> Option<()> {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
     stream.write_all([&head, body].concat().as_bytes()).ok()
 }
@@ -135,42 +135,6 @@ pub(crate) fn http(mut stream: TcpStream, stored: &Mutex<Store>) -> Option<()> {
         stored.lock().unwrap().all(&body);
         respond(&mut stream, "")?;
     }
-}
-
-/// The data stream of `bulk`.
-pub(crate) const STREAM: &str = "records";
-
-/// Elasticsearch: tells its version, has a data stream, and creates each id once.
-pub(crate) fn bulk(mut stream: TcpStream, stored: &Mutex<Store>) -> Option<()> {
-    loop {
-        let (path, body) = request(&mut stream)?;
-        let answer = match path.as_str() {
-            "/" => r#"{"version":{"number":"8.7.1"}}"#.to_owned(),
-            "/records" => r#"{".ds-records-000001":{"data_stream":"records"}}"#.to_owned(),
-            "/records/_bulk" => create(&mut stored.lock().unwrap(), &body),
-            _ => "{}".to_owned(),
-        };
-        respond(&mut stream, &answer)?;
-    }
-}
-
-/// Of each action and its record, the id stands in both.
-fn create(store: &mut Store, body: &[u8]) -> String {
-    let ids: Vec<String> = body.split(|byte| *byte == b'\n').flat_map(ids_in).step_by(2).collect();
-    let known: Vec<bool> = ids.iter().map(|id| store.ids.contains(id)).collect();
-    let new = ids.into_iter().zip(&known).filter(|(_, known)| !**known).map(|(id, _)| id).collect();
-    let mut outcomes = store.take(new).into_iter();
-    let item = |known: &bool| match known {
-        true => "409,\"error\":{\"type\":\"version_conflict_engine_exception\",\"reason\":\"exists\"}",
-        false => match outcomes.next() {
-            Some(Outcome::Stored) | None => "201",
-            Some(Outcome::Later) => "429,\"error\":{\"type\":\"rejected_execution_exception\",\"reason\":\"full\"}",
-            Some(Outcome::Never) => "400,\"error\":{\"type\":\"document_parsing_exception\",\"reason\":\"no\"}",
-        },
-    };
-    let items: Vec<String> =
-        known.iter().map(item).map(|item| format!("{{\"create\":{{\"status\":{item}}}}}")).collect();
-    format!("{{\"items\":[{}]}}", items.join(","))
 }
 
 /// Fluentd's forward: one msgpack value a chunk, acknowledged by its name.
