@@ -1,7 +1,7 @@
 //! What stands between a sink and its server: a TCP relay that can be told to misbehave. Owns the network's faults, the
 //! same for every protocol; a server behind it only has to be a good one.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use socket2::{Domain, Socket, Type};
 
 use super::Fault;
+use crate::feed::wait_until;
 
 /// A relay on a port of its own, which stays the same whatever happens.
 pub(crate) struct Door {
@@ -35,7 +36,7 @@ struct Relay {
 
 impl Door {
     pub(crate) fn to(backend: SocketAddr) -> Self {
-        let reserved = bound((Ipv4Addr::LOCALHOST, 0).into());
+        let reserved = bound((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = reserved.local_addr().unwrap().as_socket().unwrap();
         let mut door = Self { address, _reserved: reserved, backend, open: None };
         door.set(Fault::Healthy);
@@ -71,26 +72,33 @@ impl Drop for Door {
     }
 }
 
-fn bound(address: SocketAddr) -> Socket {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_reuse_address(true).unwrap();
-    socket.bind(&address.into()).unwrap();
-    socket
+fn bound(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// A child that another test has just forked holds an earlier listener until it becomes another program.
+fn listening(address: SocketAddr, backlog: i32) -> Socket {
+    let mut socket = None;
+    wait_until("the port to be free", || {
+        socket = bound(address).and_then(|socket| socket.listen(backlog).map(|()| socket)).ok();
+        socket.is_some()
+    });
+    socket.unwrap()
 }
 
 /// A queue for one connection, and that connection: Linux drops the SYN of the next one.
 fn full(address: SocketAddr) -> Open {
-    let listener = bound(address);
-    listener.listen(0).unwrap();
+    let listener = listening(address, 0);
     let first = TcpStream::connect(address).unwrap();
     Open::Full { _listener: listener, _first: first }
 }
 
 impl Relay {
     fn new(address: SocketAddr, backend: SocketAddr, fault: Fault) -> Self {
-        let listener = bound(address);
-        listener.listen(128).unwrap();
-        let listener = TcpListener::from(listener);
+        let listener = TcpListener::from(listening(address, 128));
         let (over, live) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (stop, streams) = (Arc::clone(&over), Arc::clone(&live));
         let thread = std::thread::spawn(move || {

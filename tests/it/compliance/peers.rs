@@ -205,7 +205,12 @@ impl Peer for Udp {
 
     fn set(&mut self, fault: Fault) {
         self.socket = None;
-        self.socket = (fault == Fault::Healthy).then(|| UdpSocket::bind(self.address).unwrap());
+        if fault == Fault::Healthy {
+            wait_until("the port to be free", || {
+                self.socket = UdpSocket::bind(self.address).ok();
+                self.socket.is_some()
+            });
+        }
     }
 
     fn spawn(&self, concurrency: usize, options: Options, undelivered: Undelivered) -> SinkHandle {

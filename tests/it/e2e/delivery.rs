@@ -128,7 +128,8 @@ fn nothing_of_ourselves_is_recorded_with_a_sink_on_a_captured_port() {
 
 /// `number` exchanges of the peer with the pod on one connection.
 fn exchange(lab: &Lab, number: usize) {
-    let listener = TcpListener::bind(at(POD, 8080)).unwrap();
+    // A child that another test has just forked may still hold the one before.
+    let listener = until("the port to be free", || TcpListener::bind(at(POD, 8080)).ok());
     let mut client = lab.peer(|| connect(at(POD, 8080)));
     let mut server = listener.accept().unwrap().0;
     for n in 0..number {
