@@ -57,14 +57,18 @@ fn any_names_the_interface_of_each_frame() {
 #[test]
 fn super_packets_are_captured_whole() {
     in_a_namespace(|| {
-        // A ring for all of it, however long the capture's thread has to wait for a busy machine.
-        let capture = Capture::start(Options { buffer_bytes: 64 << 20, ..options("lo") });
         let sent: Vec<u8> = (0..4_000_000u32).map(|n| n as u8).collect();
-        let exchange = exchange(&sent, b"");
-        let (seen, _) = capture.stop();
+        // On a machine too busy to run the capture's thread the kernel drops frames, and says so: then once more.
+        let (seen, exchange) = (0..5)
+            .find_map(|_| {
+                let capture = Capture::start(Options { buffer_bytes: 64 << 20, ..options("lo") });
+                let exchange = exchange(&sent, b"");
+                let (seen, _) = capture.stop();
+                (seen.kernel.dropped == 0).then_some((seen, exchange))
+            })
+            .expect("five times the kernel dropped frames");
         assert!(seen.frames.iter().all(|frame| frame.data.len() == frame.wire_len));
         assert!(seen.frames.iter().any(|frame| frame.data.len() > 60_000), "loopback's frames are long");
-        assert_eq!(seen.kernel.dropped, 0);
         assert!(seen.payloads(exchange.client, exchange.server) == sent);
     });
 }
