@@ -14,7 +14,8 @@ use podtap::record::Record;
 use podtap::redact::Redactor;
 use podtap::sink::spool::{Fsync, SpoolOptions};
 use podtap::sink::{
-    Batch, Delivery, Options, QueueLimits, Rejected, Sink, SinkError, SinkHandle, Sinks, Undelivered, spawn_all,
+    Batch, BatchLimits, Delivery, Options, QueueLimits, Rejected, Sink, SinkError, SinkHandle, Sinks, Undelivered,
+    spawn_all,
 };
 use podtap::synth::{Impair, SynthFrame};
 use podtap::tcp::CloseReason;
@@ -61,7 +62,8 @@ impl Sink for Target {
 }
 
 fn sinks(scratch: &Scratch) -> Vec<SinkHandle> {
-    let options = |records| Options { queue: QueueLimits { records, bytes: 16 << 20 }, ..Options::default() };
+    let batch = BatchLimits { records: 2, bytes: 1 << 20, age: Duration::ZERO };
+    let options = |records| Options { queue: QueueLimits { records, bytes: 16 << 20 }, batch, ..Options::default() };
     let spool = SpoolOptions {
         directory: scratch.path("spool"),
         max_bytes: 64 << 20,
@@ -73,8 +75,8 @@ fn sinks(scratch: &Scratch) -> Vec<SinkHandle> {
     };
     vec![
         start("elasticsearch", Target::Picky { was_away: false }, 20_000, None),
-        start("fluentd", Target::Away, 20, Some(spool)),
-        start("logstash", Target::Away, 40, None),
+        start("fluentd", Target::Away, 8, Some(spool)),
+        start("logstash", Target::Away, 12, None),
     ]
 }
 
@@ -108,7 +110,7 @@ fn lossy_pod(pod: &str, seed: u64, frames: &[SynthFrame], start: Timestamp) -> V
         probe.publish(&dissector.ledger(), &kernel);
         // What is left to do takes a server.
         feed::watch(pod, &handles[0], |counts| counts.ledger.queued + counts.ledger.in_flight == 0);
-        feed::watch(pod, &handles[1], |counts| counts.ledger.spooled > 0 && counts.failed_attempts > 0);
+        feed::watch(pod, &handles[1], |counts| counts.failed_attempts > 0 && (round == 1 || counts.ledger.spooled > 0));
         feed::watch(pod, &handles[2], |counts| counts.failed_attempts > 0);
         out.extend(told(&mut intervals, &metrics, pod, start.plus(round * EVERY)));
     }
