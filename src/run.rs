@@ -236,7 +236,7 @@ impl Live {
                     }
                 }
                 () = next(&mut due) => {
-                    let seen = seen(&self.metrics, self.began);
+                    let seen = seen(&self.metrics, self.blind_since());
                     if let Some(statements) = &mut self.statements {
                         statements.tell(seen, wall_clock());
                     }
@@ -250,6 +250,11 @@ impl Live {
                 () = sinks.ended() => return Why::NoSink,
             }
         }
+    }
+
+    /// Captures count themselves how long they wait; where there are none, the beginning counts.
+    fn blind_since(&self) -> Option<Instant> {
+        self.captures.is_empty().then_some(self.began)
     }
 
     /// What changes around us while we run.
@@ -333,24 +338,24 @@ impl Live {
                 }
             }
             if let Some(statements) = &mut statements {
-                statements.tell(seen(&metrics, began), wall_clock());
+                statements.tell(seen(&metrics, Some(began)), wall_clock());
             }
             let counts = sinks.finish(grace.saturating_sub(started.elapsed()));
             (protocols, counts, whole)
         });
         let Ok((protocols, counts, whole)) = joined.await else { return false };
-        let seen = seen(&self.metrics, self.began);
+        let seen = seen(&self.metrics, Some(self.began));
         let lines = closing_lines(&seen.ledger, &seen.kernel, &seen.records, &counts);
         cli::tell(&format!("{lines}{}", cli::protocol_lines(&protocols)));
         whole
     }
 }
 
-/// Everything that was counted so far.
-fn seen(metrics: &Metrics, began: Instant) -> Snapshot {
+/// Everything that was counted so far. Where no capture counts any more, and none ever saw anything, that was blindness
+/// from `began` on: nobody must say then that nothing was lost.
+fn seen(metrics: &Metrics, began: Option<Instant>) -> Snapshot {
     let mut seen = metrics.snapshot();
-    if seen.kernel.opens == 0 {
-        // Whoever never saw anything must not say that nothing was lost.
+    if let (0, Some(began)) = (seen.kernel.opens, began) {
         seen.kernel.blind = began.elapsed();
     }
     seen

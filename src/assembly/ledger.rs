@@ -59,3 +59,50 @@ impl Statements {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::settings::Bounds;
+    use crate::settings::testing::settings;
+    use crate::sink::{Sinks, WhenFull};
+
+    fn told(env: &[(&str, &str)]) -> Option<Vec<(String, u64)>> {
+        let settings = settings(env);
+        let bounds = Bounds::of(&settings, None);
+        let assembly = Assembly::new(&Config { settings, bounds, notes: Vec::new() }, Vec::new()).unwrap();
+        let sinks = assembly.sinks(WhenFull::Drop, None).unwrap();
+        let told = assembly.statements(&sinks, Timestamp(0)).map(|mut statements| {
+            let seen = Snapshot { sinks: sinks.all().counts(), ..Snapshot::default() };
+            statements.tell(seen, Timestamp(1));
+        });
+        let counts = Sinks::finish(&sinks.all(), Duration::ZERO);
+        for (_, counts) in &counts {
+            assert_eq!(counts.ledger.imbalance(), None);
+            // Nobody else offers anything here.
+            assert_eq!(counts.ledger.offered, counts.ledger.ledger_records);
+        }
+        told.map(|()| counts.into_iter().map(|(name, counts)| (name, counts.ledger.ledger_records)).collect())
+    }
+
+    #[test]
+    fn only_servers_that_get_ecs_are_told_one_of_the_capture_and_one_of_each_sink() {
+        for (to, format, interval, expected) in [
+            ("fluentd", "auto", "60s", Some(&[("fluentd", 2)][..])),
+            ("logstash,stdout", "ecs", "1ms", Some(&[("logstash", 3), ("stdout", 0)])),
+            ("stdout,fluentd", "text", "60s", Some(&[("stdout", 0), ("fluentd", 3)])),
+            ("stdout,fluentd", "classic", "60s", None),
+            ("stdout", "ecs", "60s", None),
+            ("none", "ecs", "60s", None),
+            ("fluentd", "ecs", "none", None),
+            ("fluentd", "ecs", "0", None),
+        ] {
+            let mut env = vec![("FORMAT", format), ("LEDGER_INTERVAL", interval), ("LOGSTASH_TYPE", "beats")];
+            env.push(("SEND_LOGS_TO", to));
+            env.extend([("FLUENTD_HOST", "127.0.0.1:1"), ("LOGSTASH_HOST", "127.0.0.1:1")]);
+            let expected = expected.map(|all| all.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect());
+            assert_eq!(told(&env), expected, "{env:?}");
+        }
+    }
+}
