@@ -90,24 +90,28 @@ class Stage:
         sys.exit(f"not within 10 s: {what}")
 
     @contextlib.contextmanager
-    def tap(self, name, settings=()):
+    def tap(self, name, settings=(), output="records.out"):
         """A tap on the application's eth0, from when its packet socket is open; yields its process, or None."""
         if name is None:
             yield None
             return
-        output = self.work / "records.out"
         command = {
             "podtap": ["env", "-i", f"PATH={os.environ['PATH']}", "IFACE=eth0", "FORMAT=ecs", "METRICS_ADDR=none",
                        *settings, pathlib.Path(self.options.podtap).resolve()],
             "tcpdump": ["tcpdump", "-Z", "root", "-i", "eth0", "-w", "/dev/null", f"tcp port {PORT}"],
         }[name]
-        with open(output, "w") as records, open(self.work / "said.err", "w") as said:
+        with open(self.work / output, "w") as records, open(self.work / "said.err", "w") as said:
             process = subprocess.Popen(self.inside(self.app, 1, command), stdout=records, stderr=said)
             try:
                 self.until(lambda: len(self.seen(["cat", "/proc/net/packet"]).splitlines()) > 1, f"{name} captures")
                 yield process
             finally:
                 stop(process)
+
+    def closing(self, begins):
+        """The first of podtap's closing lines that begins so."""
+        said = (self.work / "said.err").read_text()
+        return next((line for line in said.splitlines() if line.startswith(begins)), "")
 
     def paced_load(self, tap, rate, seconds):
         """So many requests a second, past `tap` (a process, or None): what the client says, the tap's seconds on a core, and its
