@@ -89,7 +89,7 @@ pub const FIELDS: &[Field] = &[
         Flattened,
         "With LOGHEADERS: lower-case names; a string, or a list where repeated; secrets masked",
     ),
-    field("http.response.status_code", Long, "Status code of the final response"),
+    field("http.response.status_code", Long, "Status code of the final response; HTTP/0.9 has none"),
     field("http.response.status_phrase", Keyword, "Reason phrase, when there is one"),
     field("http.response.mime_type", Keyword, "Media type of Content-Type, lower case, without parameters"),
     field("http.response.bytes", Long, "Head and body on the wire"),

@@ -11,6 +11,8 @@ pub(super) struct Asked {
     pub head: bool,
     pub connect: bool,
     pub upgrade: bool,
+    /// Its answer may be a body and nothing else.
+    pub http09: bool,
 }
 
 /// The request's body: only what a length or chunked coding announces.

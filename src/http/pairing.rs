@@ -17,7 +17,7 @@ mod trial;
 use std::collections::VecDeque;
 
 use crate::flow::Timestamp;
-use crate::record::{Exchange, Missing, Trust, Version};
+use crate::record::{Exchange, Missing, Trust};
 
 use super::framing::Asked;
 
@@ -218,17 +218,14 @@ impl Pairing {
         self.slots.iter_mut().find(|s| !s.answered)
     }
 
-    /// Whether the next answer is HTTP/0.9's. Its request then claims nothing about its response.
-    pub(super) fn answers_http09(&mut self) -> bool {
-        let next = self.slots.iter_mut().find(|s| !s.answered);
-        let is_09 = |e: &Exchange| e.request.as_ref().is_some_and(|r| r.version == Version::V09);
-        match next {
-            Some(slot) if slot.exchange.as_deref().is_some_and(is_09) => {
-                slot.doubtful = true;
-                true
-            }
-            _ => false,
-        }
+    /// Whether bytes that begin at `offset`, their segment acknowledging `ack`, are the next answer if they are one, and
+    /// that is HTTP/0.9's.
+    pub(super) fn answers_http09(&self, offset: u64, ack: Option<u64>) -> bool {
+        let next = self.slots.iter().find(|s| !s.answered);
+        next.is_some_and(|s| {
+            let sure = !self.responses_lost && !s.after_gap;
+            s.asked.http09 && s.may_be_answered_by(offset, ack) && (sure || s.ack == Some(offset))
+        })
     }
 
     /// The newest request.

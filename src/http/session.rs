@@ -4,6 +4,7 @@
 //! which request in `pairing`.
 
 mod breaks;
+mod http09;
 
 use std::sync::Arc;
 
@@ -161,6 +162,9 @@ impl Session {
 
     fn at_start(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
         let (lead, start) = open_message(chunk.bytes, chunk.offset);
+        if start != Start::Response && self.awaits_http09(from, chunk) {
+            return self.at_http09_answer(from, chunk, cx);
+        }
         if lead == chunk.bytes.len() || lead > MAX_LEAD {
             // Empty lines behind a body, or before a request whose head comes with the next segment.
             self.stray.insert(Weird::LeadingEmptyLine);
@@ -301,14 +305,14 @@ impl Session {
     /// Bytes where a message should begin: on an HTTP connection look for the next one, else this is none.
     fn garbage(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
         if self.client.is_none() {
-            self.reader(from).state = State::Opaque(NotHttp::Unknown);
+            let reader = self.reader(from);
+            reader.state = State::Opaque(NotHttp::Unknown);
+            (reader.begun, reader.newest) = (chunk.begun(), chunk.at);
             cx.ledger.not_http.add(NotHttp::Unknown as usize, chunk.bytes.len() as u64);
             return chunk.bytes.len();
         }
-        if self.kind(from) == Some(Kind::Response) && self.pairing.answers_http09() {
-            // HTTP/0.9 answers with a body and nothing else (RFC 1945 §6): there is no status to tell.
-            self.reader(from).state = State::Opaque(NotHttp::Unknown);
-            return 0;
+        if self.awaits_http09(from, chunk) {
+            return self.http09_answer(from, chunk, cx);
         }
         self.name_garbage(from, cx);
         self.contradict(cx);
@@ -362,7 +366,7 @@ impl Session {
         let kept = buffer.len();
         cx.ledger.waiting -= kept as u64;
         self.reader(from).state = State::Start;
-        let whole = Chunk { at: newest, offset: begun.offset, ack: begun.ack, bytes: &buffer, fresh: true };
+        let whole = Chunk { at: begun.at, offset: begun.offset, ack: begun.ack, bytes: &buffer, fresh: true };
         let (_, start) = open_message(&buffer, begun.offset);
         let used = match self.message_kind(from, start) {
             Some(kind) => match self.parse(conn, from, kind, &buffer, Message::begun(begun, newest), cx) {
@@ -438,6 +442,8 @@ impl Session {
             self.reader(from).state = State::Start;
             return 0;
         }
+        let reader = self.reader(from);
+        reader.newest = reader.newest.max(chunk.at);
         cx.ledger.not_http.add(why as usize, chunk.bytes.len() as u64);
         chunk.bytes.len()
     }

@@ -53,6 +53,7 @@ impl Session {
                 head: method == b"HEAD",
                 connect: method == b"CONNECT",
                 upgrade: head.fields.upgrade.is_some(),
+                http09: version == Version::V09,
             },
             expects: head.fields.expect_continue,
             offset: begun.offset,
@@ -69,6 +70,7 @@ impl Session {
             trust: Trust::Complete,
             missing: Missing::default(),
         };
+        self.end_http09_answer(from.flip(), begun.ack, cx);
         if let Some(number) = self.pairing.request(slot, &mut cx.left) {
             self.target = Some(Target::Slot(number));
             if method == b"HEAD" {
@@ -85,6 +87,9 @@ impl Session {
         match body {
             Some(body) => self.begin_body(from, body),
             None => self.finish(from, Kind::Request, begun.offset + len, cx),
+        }
+        if version == Version::V09 {
+            self.http09_answer_seen(from.flip(), cx);
         }
     }
 
@@ -159,7 +164,7 @@ impl Session {
     }
 
     /// Puts the response into its request's slot. A request that was reported as timed out gets a record of its own.
-    fn answer(&mut self, number: u64, response: Response) -> Asked {
+    pub(super) fn answer(&mut self, number: u64, response: Response) -> Asked {
         self.target = Some(Target::Slot(number));
         let connection = self.shared.clone();
         let Some(slot) = self.pairing.slot(number) else { return Asked::default() };
@@ -228,7 +233,7 @@ impl Session {
         match kind {
             Kind::Request => {
                 let refused = self.pairing.newest().is_some_and(|slot| {
-                    let status = slot.exchange.as_ref().and_then(|e| e.response.as_ref()).map(|r| r.status);
+                    let status = slot.exchange.as_ref().and_then(|e| e.response.as_ref()).and_then(|r| r.status);
                     slot.expects && status.is_some_and(|s| s >= 400)
                 });
                 refused && classify(bytes) == Start::Request

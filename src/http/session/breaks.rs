@@ -29,7 +29,11 @@ impl Session {
         self.reader(from).parsed_to = end;
         let between = matches!(self.reader(from).state, State::Start);
         match &mut self.reader(from).state {
-            State::Opaque(_) => return,
+            State::Opaque(_) => {
+                // What began there is not known as a whole any more: it is nobody's answer.
+                self.reader(from).begun.ack = None;
+                return;
+            }
             State::Body(body) => {
                 let part = body.skip(len);
                 let Some(kind) = kind else { return };
@@ -133,6 +137,7 @@ impl Session {
     pub(super) fn close_reader(&mut self, conn: &Conn, from: Direction, reason: CloseReason, cx: &mut Context) {
         let cut_by_us = !matches!(reason, CloseReason::Closed | CloseReason::Reset | CloseReason::Reused);
         let end = self.reader(from).parsed_to;
+        self.end_http09_start(from, cx);
         let tells = cut_by_us || self.kind(from) == Some(Kind::Response) || self.pairing.awaits_request();
         match &self.reader(from).state {
             State::Head if tells => {
