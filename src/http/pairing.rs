@@ -405,10 +405,13 @@ impl Pairing {
 
     /// A 1xx response from `begin` to `end`: the final one begins behind it, not where the request's segment says. Gives
     /// the request it belongs to, by the same evidence as the final one would.
-    pub(super) fn informational(&mut self, begin: u64, end: u64) -> Option<&mut Slot> {
+    pub(super) fn informational(&mut self, begin: u64, end: u64, ack: Option<u64>) -> Option<&mut Slot> {
         let ordered = !self.responses_lost && self.trial.is_none();
-        let slot =
-            self.slots.iter_mut().find(|s| !s.answered && ((ordered && !s.after_gap) || s.ack == Some(begin)))?;
+        let fits = |s: &Slot| (ordered && !s.after_gap) || s.ack == Some(begin);
+        let slot = self.slots.iter_mut().find(|s| !s.answered && fits(s))?;
+        if !slot.may_be_answered_by(begin, ack) {
+            return None;
+        }
         slot.ack = slot.ack.map(|ack| ack.max(end));
         Some(slot)
     }

@@ -12,6 +12,7 @@ use super::detect::{Start, classify};
 use super::framing::{self, After, Asked};
 use super::head::{Head, Kind};
 use super::pairing::{Left, Loose, Slot, Target};
+use super::reader::Begun;
 use super::session::{Message, Session};
 use super::{Context, exchange, exchange_id, orphan_id, room};
 
@@ -107,7 +108,7 @@ impl Session {
         let end = begun.offset + len;
         self.time_out(begun.at, cx);
         if (100..200).contains(&status) && status != 101 {
-            self.on_informational(status, begun.offset, end, cx);
+            self.on_informational(status, begun, end, cx);
             return;
         }
         cx.ledger.responses += 1;
@@ -150,10 +151,10 @@ impl Session {
     }
 
     /// 1xx: kept apart from the final status.
-    fn on_informational(&mut self, status: u16, begin: u64, end: u64, cx: &mut Context) {
+    fn on_informational(&mut self, status: u16, begun: Begun, end: u64, cx: &mut Context) {
         cx.ledger.informational += 1;
         // The next response begins behind it: evidence by acknowledgement moves along.
-        let slot = self.pairing.informational(begin, end);
+        let slot = self.pairing.informational(begun.offset, end, begun.ack);
         if let Some(record) = slot.and_then(|s| s.exchange.as_mut()) {
             if record.informational.len() < MAX_INFORMATIONAL {
                 record.informational.push(status);
