@@ -85,7 +85,8 @@ impl Session {
         self.reader(from).state = State::Resync { lost: true };
         match kind {
             Kind::Response => self.pairing.responses_lost(end, &mut cx.left),
-            Kind::Request => self.pairing.requests_lost(end, false),
+            // Whole requests may hide in it, whose answers come first.
+            Kind::Request => self.pairing.requests_lost(end, true),
         }
         self.emit_left(cx);
     }
