@@ -137,6 +137,8 @@ pub(super) struct Pairing {
     resynchronised: bool,
     /// The loss was that we joined late.
     joined_late: bool,
+    /// What came where an answer should have begun was none.
+    garbled: bool,
     /// A response was judged, or something was lost.
     judged: bool,
     /// A request was sent before the answer to the one before it had been received.
@@ -213,9 +215,25 @@ impl Pairing {
     }
 
     /// What should be the next answer is none that can be read: gives the request that it should answer.
-    pub(super) fn garbled(&mut self) -> Option<&mut Slot> {
-        self.slots.iter_mut().filter(|s| !s.answered).for_each(|s| s.doubtful = true);
-        self.slots.iter_mut().find(|s| !s.answered)
+    pub(super) fn garbled(&mut self, offset: u64, ack: Option<u64>) -> Option<&mut Slot> {
+        self.unread(offset, ack);
+        let next = self.slots.iter_mut().find(|s| !s.answered && s.may_be_answered_by(offset, ack));
+        self.garbled |= next.is_some();
+        next
+    }
+
+    /// Bytes of the server that nobody can read: they may be the answer, or hold it, so its absence proves nothing.
+    pub(super) fn unread(&mut self, offset: u64, ack: Option<u64>) {
+        let slots = self.slots.iter_mut().filter(|s| !s.answered && s.may_be_answered_by(offset, ack));
+        slots.for_each(|s| s.doubtful = true);
+    }
+
+    /// Garbage may have been an answer. While one request waits, what is read next is still its answer; of several, nobody
+    /// knows whose.
+    fn ungarble(&mut self) {
+        if std::mem::take(&mut self.garbled) && self.slots.iter().filter(|s| !s.answered).count() > 1 {
+            self.responses_lost = true;
+        }
     }
 
     /// Whether bytes that begin at `offset`, their segment acknowledging `ack`, are the next answer if they are one, and
@@ -337,6 +355,7 @@ impl Pairing {
         // The second one's request had come before the first one was sent.
         self.pipelined |= ack.is_some() && self.answered_at == ack;
         self.answered_at = ack;
+        self.ungarble();
         self.reconsider();
         let next = self.slots.iter().position(|s| !s.answered);
         let sure = next.filter(|at| !self.responses_lost && self.slots.get(*at).is_some_and(|s| !s.after_gap));

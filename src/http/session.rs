@@ -314,7 +314,7 @@ impl Session {
         if self.awaits_http09(from, chunk) {
             return self.http09_answer(from, chunk, cx);
         }
-        self.name_garbage(from, cx);
+        self.name_garbage(from, chunk, cx);
         self.contradict(cx);
         self.reader(from).state = State::Resync { lost: false };
         // At least one byte, or it would be tried again at the same place.
@@ -323,9 +323,10 @@ impl Session {
     }
 
     /// On the request that it is the answer to, if one waits: that one was not left without. Else on the next message.
-    fn name_garbage(&mut self, from: Direction, cx: &mut Context) {
+    fn name_garbage(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) {
         let answers = self.kind(from) == Some(Kind::Response);
-        let record = if answers { self.pairing.garbled().and_then(|slot| slot.exchange.as_mut()) } else { None };
+        let slot = if answers { self.pairing.garbled(chunk.offset, chunk.ack) } else { None };
+        let record = slot.and_then(|slot| slot.exchange.as_mut());
         let Some(record) = record else {
             self.stray.insert(Weird::GarbageBetweenMessages);
             return;
@@ -442,6 +443,9 @@ impl Session {
             self.reader(from).state = State::Start;
             return 0;
         }
+        if why == NotHttp::Unknown && self.kind(from) == Some(Kind::Response) {
+            self.pairing.unread(chunk.offset, chunk.ack);
+        }
         let reader = self.reader(from);
         reader.newest = reader.newest.max(chunk.at);
         cx.ledger.not_http.add(why as usize, chunk.bytes.len() as u64);
@@ -459,6 +463,9 @@ impl Session {
         let skipped = found.unwrap_or(chunk.bytes.len());
         if found.is_some() {
             self.reader(from).state = State::Start;
+        }
+        if skipped > 0 && self.kind(from) == Some(Kind::Response) {
+            self.pairing.unread(chunk.offset, chunk.ack);
         }
         cx.ledger.resync += skipped as u64;
         skipped

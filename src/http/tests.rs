@@ -1,5 +1,6 @@
 //! Sessions driven by literal events: `>` is the client's bytes, `<` the server's, one event a line.
 
+mod doubt;
 mod found;
 mod http09;
 

@@ -104,7 +104,7 @@ fn nothing_at_all_is_no_answer_of_http09() {
 fn bytes_sent_before_the_request_had_come_do_not_answer_it() {
     let mut wire = Wire::new();
     wire.client(OLD).data_acking(FromHigh, b"220 mail\r\n", 0).end(FromHigh);
-    assert_eq!(wire.lines(CloseReason::Closed), ["GET /old - unpaired"]);
+    assert_eq!(wire.lines(CloseReason::Closed), ["GET /old - unpaired closed"]);
     assert_eq!(wire.cx.ledger.responses, 0);
     let mut wire = Wire::new();
     wire.server("220 mail\r\n").client(OLD).server("500 what?\r\n").end(FromHigh);
@@ -115,7 +115,8 @@ fn bytes_sent_before_the_request_had_come_do_not_answer_it() {
 fn only_the_next_answer_is_one_of_http09() {
     let mut wire = Wire::new();
     wire.client(&get("/1")).client(OLD).server("garbage").server(&status(201)).server(PAGE).end(FromHigh);
-    assert!(wire.lines(CloseReason::Closed)[0].starts_with("GET /1"));
+    let lines = wire.lines(CloseReason::Closed);
+    assert!(lines.iter().all(|l| l.contains("unpaired")), "{lines:?}");
     let mut wire = Wire::new();
     wire.client(&(get("/1") + OLD)).server(OK).server(PAGE).end(FromHigh);
     assert_eq!(wire.lines(CloseReason::Closed), ["GET /1 200 complete", "GET /old body complete"]);
