@@ -244,7 +244,7 @@ pub struct Response {
 pub enum Trust {
     /// Every byte of both messages was seen, or is known by framing.
     Complete,
-    /// The snap length, a limit or the end of the capture cut it.
+    /// The snap length, a limit or the end of the capture cut it, or its end cannot be told.
     Truncated,
     /// Bytes are missing inside, framing still sure.
     Gap,

@@ -160,7 +160,7 @@ pub const FIELDS: &[Field] = &[
     field("podtap.timing.total_us", Long, "Request first byte → response last byte"),
     field("podtap.early_response", Boolean, "`true` where the answer began before the request had ended"),
     field("podtap.connection.id", Keyword, "The TCP connection"),
-    field("podtap.connection.exchange", Long, "1, 2, … in the connection, as seen"),
+    field("podtap.connection.exchange", Long, "1, 2, … in the connection, as seen; absent where its request was not"),
     field(
         "podtap.connection.reused",
         Boolean,

@@ -15,6 +15,17 @@ pub(super) struct Asked {
     pub http09: bool,
 }
 
+impl Asked {
+    pub(super) fn by(method: &[u8], version: Version, fields: &Fields<'_>) -> Self {
+        Self {
+            head: method == b"HEAD",
+            connect: method == b"CONNECT",
+            upgrade: fields.upgrade.is_some(),
+            http09: version == Version::V09,
+        }
+    }
+}
+
 /// The request's body: only what a length or chunked coding announces.
 pub(super) fn of_request(version: Version, fields: &Fields<'_>) -> BodyLength {
     match (version, fields.content_length) {

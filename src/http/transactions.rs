@@ -50,12 +50,7 @@ impl Session {
         let body = Body::new(framing::of_request(version, &head.fields));
         let slot = Slot {
             exchange: Some(record),
-            asked: Asked {
-                head: method == b"HEAD",
-                connect: method == b"CONNECT",
-                upgrade: head.fields.upgrade.is_some(),
-                http09: version == Version::V09,
-            },
+            asked: Asked::by(method, version, &head.fields),
             expects: head.fields.expect_continue,
             offset: begun.offset,
             number: self.exchanges,
