@@ -246,6 +246,11 @@ impl Pairing {
         })
     }
 
+    /// Whether there is a request without an answer.
+    pub(super) fn awaits_response(&self) -> bool {
+        self.slots.iter().any(|s| !s.answered)
+    }
+
     /// The newest request.
     pub(super) fn newest(&mut self) -> Option<&mut Slot> {
         self.slots.back_mut()

@@ -102,6 +102,9 @@ impl Session {
             .message_kind(from, start)
             .and_then(|kind| Some((kind, lenient::salvage(kind, buffer, (&mut folds, &cx.redactor), each)?)));
         drop(keep);
+        // Half a status line that nobody waits for is none.
+        let tells = memchr::memchr(b'\n', buffer).is_some() || self.pairing.awaits_response();
+        let head = head.filter(|_| tells);
         self.reader(from).state = State::Resync { lost: true };
         let Some((kind, mut head)) = head else {
             cx.ledger.resync += buffer.len() as u64;

@@ -103,6 +103,15 @@ fn an_answer_that_cannot_be_read_does_not_shift_those_that_follow() {
     }
 }
 
+#[test]
+fn a_status_line_that_was_cut_behind_its_status_is_an_answer() {
+    let mut wire = Wire::new();
+    wire.client(&get("/1")).server("HTTP/1.0 302 MOV").lose(FromHigh, 1460).server("<html>").end(FromHigh);
+    let e = wire.close(CloseReason::Closed).remove(0);
+    assert_eq!(line(&e), "GET /1 302 truncated");
+    assert!(e.missing.names().eq(["response_head"]) && e.response.unwrap().phrase.is_none());
+}
+
 /// Chunked bodies whose end cannot be found, what they break on, and what follows them in the same segment.
 const BROKEN: [&str; 6] = [
     "5\r\nhello\r\nzz\r\n",
