@@ -63,6 +63,6 @@ pub fn write_json_capped(out: &mut Vec<u8>, record: &Record, observer: &Observer
 
 fn write_fit(out: &mut Vec<u8>, record: &Record, observer: &Observer, fit: &Fit) {
     let Record::Http(exchange) = record;
-    line::append(out, &View::new(exchange, observer, fit));
+    line::append(out, exchange, observer, fit);
     out.push(b'\n');
 }
