@@ -13,6 +13,8 @@ pub(crate) const POD_VOLUME: &str = "podtap-pod";
 pub(crate) const SPOOL_VOLUME: &str = "podtap-spool";
 /// Where podtap looks for its pod's labels and annotations.
 const POD_DIR: &str = "/etc/podtap/pod";
+/// Where Kubernetes mounts the token of the pod's service account into every container in which nothing else is mounted.
+const TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Whom the image runs as; no name of its own is needed for it.
 const USER: i64 = 65_532;
 /// The port of METRICS_ADDR's default.
@@ -178,10 +180,12 @@ fn security_context() -> Tree {
     ])
 }
 
+/// The pod's volume twice: the second time it keeps out the application's token, which is no business of podtap's.
 fn mounts(spool: Option<&String>) -> Vec<Tree> {
-    let pod = vec![("name", POD_VOLUME.into()), ("mountPath", POD_DIR.into()), ("readOnly", Tree::Bool(true))];
+    let pod =
+        |path: &str| vec![("name", POD_VOLUME.into()), ("mountPath", path.into()), ("readOnly", Tree::Bool(true))];
     let spool = spool.map(|path| vec![("name", SPOOL_VOLUME.into()), ("mountPath", path.as_str().into())]);
-    std::iter::once(pod).chain(spool).map(Tree::Map).collect()
+    [pod(POD_DIR), pod(TOKEN_DIR)].into_iter().chain(spool).map(Tree::Map).collect()
 }
 
 /// Labels and annotations, kept up to date by the kubelet.
@@ -247,11 +251,19 @@ mod tests {
     }
 
     #[test]
+    fn the_application_s_token_is_kept_out() {
+        // By a mount at the very place where the API server would add one.
+        let mounts = container(&[], |_| {})["volumeMounts"].clone();
+        let place = "/var/run/secrets/kubernetes.io/serviceaccount";
+        assert!(mounts.as_array().unwrap().iter().any(|mount| mount["mountPath"] == place), "{mounts}");
+    }
+
+    #[test]
     fn a_spool_directory_gets_a_volume() {
         let env = Pairs::from([("SPOOL_DIR".to_owned(), "/var/spool/podtap".to_owned())]);
         let spooling = sidecar(&Options::default(), &env);
         assert_eq!(spooling.volumes[1].value()["name"], SPOOL_VOLUME);
-        assert_eq!(spooling.container.value()["volumeMounts"][1]["mountPath"], "/var/spool/podtap");
+        assert_eq!(spooling.container.value()["volumeMounts"][2]["mountPath"], "/var/spool/podtap");
         let none = Pairs::from([("SPOOL_DIR".to_owned(), "none".to_owned())]);
         assert_eq!(sidecar(&Options::default(), &none).volumes.len(), 1);
     }
