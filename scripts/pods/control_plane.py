@@ -62,6 +62,9 @@ class Cluster:
         self.directory = tempfile.TemporaryDirectory(prefix="podtap-cluster-")
         self.root = pathlib.Path(self.directory.name)
         self.home = self.root / "kube"
+        self.completing = set()
+
+    def start(self):
         self.port = run(SERVERS / "kube", self.home).split()[0]
         homes = {"HOME": str(self.root), "XDG_CACHE_HOME": "", "XDG_CONFIG_HOME": "", "XDG_DATA_HOME": ""}
         path = f"{self.home / 'bin'}:{os.environ['PATH']}"
@@ -69,7 +72,6 @@ class Cluster:
         self.context = ssl.create_default_context(cafile=self.home / "ca.crt")
         self.context.load_cert_chain(self.home / "admin.crt", self.home / "admin.key")
         self.version = self.ask("GET", "/version")["gitVersion"]
-        self.completing = set()
         threading.Thread(target=self.play_kubelet, daemon=True).start()
 
     def end(self):
@@ -117,7 +119,8 @@ class Cluster:
         labels = {label(key): value for key, value in labels.items()}
         text = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
         self.apply(json.dumps(text))
-        until(f"{name}'s service account", lambda: self.ask("GET", f"/api/v1/namespaces/{name}/serviceaccounts/default"))
+        for usual in ["serviceaccounts/default", "configmaps/kube-root-ca.crt"]:
+            until(f"{usual} in {name}", lambda usual=usual: self.ask("GET", f"/api/v1/namespaces/{name}/{usual}"))
         return name
 
     def events(self, namespace, reason):
@@ -204,7 +207,7 @@ def differences(wanted, found, path=""):
                 yield from differences(value, found[key], f"{path}.{key}")
             elif value not in ({}, None):
                 yield f"{path}.{key} is gone: {value!r}"
-    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) <= len(found):
         for at, (one, other) in enumerate(zip(wanted, found)):
             yield from differences(one, other, f"{path}[{at}]")
     elif wanted != found and not same_quantity(wanted, found):
