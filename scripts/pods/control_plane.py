@@ -91,7 +91,7 @@ class Cluster:
     def apply(self, text, *words, **options):
         return self.kubectl("apply", "--validate=strict", "-f", "-", *words, text=text, **options)
 
-    def ask(self, method, path, body=None, form="application/json"):
+    def ask(self, method, path, body=None, form="application/json", patience=20):
         """The API server's answer as JSON, None for a 404."""
         request = urllib.request.Request(f"https://127.0.0.1:{self.port}{path}", method=method)
         request.add_header("Content-Type", form)
@@ -99,6 +99,10 @@ class Cluster:
             with urllib.request.urlopen(request, json.dumps(body).encode() if body else None, context=self.context) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
+            if error.code == 429 and patience:
+                # It asks for that itself, while it gets to know a new kind.
+                time.sleep(0.5)
+                return self.ask(method, path, body, form, patience - 1)
             return None if error.code == 404 else fail(f"{method} {path}: {error} {error.read().decode()}")
 
     def get(self, kind, name, namespace=None):
