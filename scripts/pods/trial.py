@@ -57,7 +57,10 @@ def workload(kind, name, namespace, api="apps/v1", **spec):
 def workloads(namespace):
     yield workload("Deployment", "deployment", namespace, replicas=2)
     yield workload("StatefulSet", "statefulset", namespace, serviceName="any")
-    yield workload("DaemonSet", "daemonset", namespace)
+    daemon_set = workload("DaemonSet", "daemonset", namespace)
+    # The node that there is will never be ready.
+    daemon_set["spec"]["template"]["spec"]["tolerations"] = [{"operator": "Exists"}]
+    yield daemon_set
     yield workload("Job", "job", namespace, "batch/v1")
     yield workload("CronJob", "cronjob", namespace, "batch/v1")
 
