@@ -219,28 +219,28 @@ impl Session {
             keep.as_mut().map(|k| k as &mut dyn FnMut(&[u8], &[u8])),
         );
         drop(keep);
-        match parsed {
+        match &parsed {
             Parsed::Whole(len, head) => {
-                cx.ledger.heads += len as u64;
-                let message = Message { len: len as u64, headers, ..message };
+                cx.ledger.heads += *len as u64;
+                let message = Message { len: *len as u64, headers, ..message };
                 self.on_head(conn, from, head, message, cx);
-                Outcome::Whole(len)
+                Outcome::Whole(*len)
             }
             Parsed::Partial => Outcome::Partial,
             Parsed::Invalid => Outcome::Invalid,
         }
     }
 
-    fn on_head(&mut self, conn: &Conn, from: Direction, head: Head<'_>, message: Message, cx: &mut Context) {
+    fn on_head(&mut self, conn: &Conn, from: Direction, head: &Head<'_>, message: Message, cx: &mut Context) {
         self.reader(from).body_untouched = true;
         match head.start {
             StartLine::Request { method, target, version } => {
                 self.client.get_or_insert(from);
-                self.on_request(conn, from, (method, target, version), &head, message, cx);
+                self.on_request(conn, from, (method, target, version), head, message, cx);
             }
             StartLine::Response { version, status, phrase } => {
                 self.client.get_or_insert(from.flip());
-                self.on_response(conn, from, (version, status, phrase), &head, message, cx);
+                self.on_response(conn, from, (version, status, phrase), head, message, cx);
             }
         }
     }

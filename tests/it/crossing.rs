@@ -18,7 +18,8 @@ fn told(frames: &[SynthFrame]) -> Vec<String> {
         assert_eq!(dissector.ledger().imbalances(), []);
     }
     dissector.finish(CloseReason::EndOfCapture);
-    let mut lines: Vec<String> = dissector.records().drain(..).map(|Record::Http(e)| line(&e)).collect();
+    let mut lines: Vec<String> =
+        dissector.records().drain(..).filter_map(Record::into_exchange).map(|e| line(&e)).collect();
     lines.sort_unstable();
     lines
 }

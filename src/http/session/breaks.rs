@@ -117,7 +117,7 @@ impl Session {
         cx.ledger.heads += buffer.len() as u64;
         let end = begun.offset + buffer.len() as u64;
         let message = Message { len: buffer.len() as u64, begun, newest, headers, cut: true };
-        self.on_head(conn, from, head, message, cx);
+        self.on_head(conn, from, &head, message, cx);
         if matches!(self.reader(from).state, State::Body(_)) {
             self.finish(from, kind, end, cx);
         }
