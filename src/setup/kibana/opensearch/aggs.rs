@@ -40,7 +40,10 @@ fn only_of(panel: &Panel) -> Filter {
 /// The metrics as they are asked: without the filter that became the panel's.
 fn metrics(panel: &Panel) -> impl Iterator<Item = Metric> {
     let only = only_of(panel);
-    panel.metrics.iter().map(move |metric| if only == Filter::Any { *metric } else { Metric { of: Filter::Any, ..*metric } })
+    panel
+        .metrics
+        .iter()
+        .map(move |metric| if only == Filter::Any { *metric } else { Metric { of: Filter::Any, ..*metric } })
 }
 
 /// The computed fields that the panel needs.

@@ -7,9 +7,9 @@
 mod aggs;
 mod charts;
 mod index_pattern;
-pub(super) mod scripted;
-
-pub(super) mod timeline;
+mod scripted;
+pub(super) mod tenant;
+mod timeline;
 
 use serde_json::{Value, json};
 

@@ -10,9 +10,9 @@ use crate::setup::kibana::objects;
 
 /// A field that is computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::setup::kibana) struct Scripted {
+pub(super) struct Scripted {
     /// Unique for what it is.
-    pub(in crate::setup::kibana) name: String,
+    pub(super) name: String,
     /// What it is.
     pub(super) what: What,
     /// The script.
@@ -48,8 +48,7 @@ impl Scripted {
                 _,
             ) => {
                 let there = painless(&Filter::Has(field));
-                let script =
-                    format!("if ({} && {there}) {{ return doc['{field}'] }} return null", painless(of));
+                let script = format!("if ({} && {there}) {{ return doc['{field}'] }} return null", painless(of));
                 Some(Self { name: format!("{field}.of.{slug}"), what: What::Value(field), script })
             }
         }
@@ -96,10 +95,11 @@ fn kind(field: &str) -> Option<FieldType> {
 /// The filter as an expression. An index that does not know a field has no record of which anything holds; numbers of a
 /// record come in order, the least first.
 fn painless(filter: &Filter) -> String {
-    let there = |field: &str, more: &str| format!("(doc.containsKey('{field}') && doc['{field}'].size() > 0{more})");
+    let known = |field: &str, holds: &str| format!("(doc.containsKey('{field}') && {holds})");
+    let there = |field: &str, more: &str| known(field, &format!("doc['{field}'].size() > 0{more}"));
     match filter {
         Filter::Any => "true".to_owned(),
-        Filter::Is(field, value) => there(field, &format!(" && doc['{field}'].contains({})", literal(field, value))),
+        Filter::Is(field, value) => known(field, &format!("doc['{field}'].contains({})", literal(field, value))),
         Filter::Has(field) => there(field, ""),
         Filter::From(field, least) => {
             there(field, &format!(" && doc['{field}'].get(doc['{field}'].size() - 1) >= {least}L"))
@@ -156,8 +156,7 @@ mod tests {
             (Filter::AnyOf(&[ODD, ODD]), format!("({weird} || {weird})")),
             (
                 Filter::Is("podtap.late", "true"),
-                "(doc.containsKey('podtap.late') && doc['podtap.late'].size() > 0 && doc['podtap.late'].contains(true))"
-                    .to_owned(),
+                "(doc.containsKey('podtap.late') && doc['podtap.late'].contains(true))".to_owned(),
             ),
         ] {
             assert_eq!(painless(&filter), script);

@@ -43,7 +43,8 @@ fn states(objects: &[Value]) -> Vec<(&str, Value)> {
 /// The fields of the index pattern, by name.
 fn fields(objects: &[Value]) -> BTreeMap<String, Value> {
     let all = inner(&of_kind(objects, "index-pattern")[0]["attributes"]["fields"]);
-    let by_name: BTreeMap<_, _> = list(&all).iter().map(|field| (text(&field["name"]).to_owned(), field.clone())).collect();
+    let by_name: BTreeMap<_, _> =
+        list(&all).iter().map(|field| (text(&field["name"]).to_owned(), field.clone())).collect();
     assert_eq!(by_name.len(), list(&all).len(), "names are unique");
     by_name
 }
@@ -57,7 +58,10 @@ fn the_file_is_what_the_declarations_say() {
         std::fs::write(&path, &rendered).unwrap();
     }
     let file = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(file == rendered, "kibana/podtap-opensearch.ndjson is out of date; run: UPDATE=1 cargo test --lib setup::kibana");
+    assert!(
+        file == rendered,
+        "kibana/podtap-opensearch.ndjson is out of date; run: UPDATE=1 cargo test --lib setup::kibana"
+    );
 }
 
 /// Its mapping is strict: an object with an attribute that it does not know cannot be stored.
@@ -210,7 +214,8 @@ fn every_visualization_is_one_that_can_be_drawn() {
                 assert!(segments == 1 && groups <= 3 && metrics > 0 && buckets == 0, "{id}");
                 // The last division lies along the axis: those before it are of the whole.
                 assert_eq!(aggs.last().unwrap()["schema"], "segment", "{id}");
-                let drawn: Vec<_> = list(&state["params"]["seriesParams"]).iter().map(|one| &one["data"]["id"]).collect();
+                let drawn: Vec<_> =
+                    list(&state["params"]["seriesParams"]).iter().map(|one| &one["data"]["id"]).collect();
                 assert_eq!(drawn, aggs[..metrics].iter().map(|agg| &agg["id"]).collect::<Vec<_>>(), "{id}");
             }
             "markdown" | "input_control_vis" => assert!(aggs.is_empty()),

@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 use crate::setup::kibana::declare::{By, Chart, Compute, Filter, Metric, Panel};
 
 /// Colours of the parts, told apart by those who see some colours alike.
-const COLORS: [&str; 10] = [
-    "#54B399", "#6092C0", "#9170B8", "#D6BF57", "#DA8B45", "#E7664C", "#D36086", "#CA8EAE", "#B9A888", "#AA6556",
-];
+const COLORS: [&str; 10] =
+    ["#54B399", "#6092C0", "#9170B8", "#D6BF57", "#DA8B45", "#E7664C", "#D36086", "#CA8EAE", "#B9A888", "#AA6556"];
 
 /// Whether the panel is drawn so.
 pub(super) fn fits(panel: &Panel) -> bool {
@@ -22,7 +21,8 @@ pub(super) fn fits(panel: &Panel) -> bool {
 
 /// The state of the visualization. The index is named, not referred to.
 pub(super) fn state(panel: &Panel, title: &str, index_pattern: &str) -> Value {
-    let series: Vec<_> = panel.metrics.iter().enumerate().map(|(number, metric)| series(panel, number, metric)).collect();
+    let series: Vec<_> =
+        panel.metrics.iter().enumerate().map(|(number, metric)| series(panel, number, metric)).collect();
     let several = series.len() > 1 || panel.by.len() > 1;
     let params = json!({
         "id": panel.id,
