@@ -10,14 +10,38 @@ use compact_str::CompactString;
 
 use crate::flow::{Endpoint, Timestamp};
 
+mod statement;
+
 #[cfg(test)]
 pub(crate) mod sample;
+
+pub use self::statement::Statement;
 
 /// What podtap emits. Later inputs (flows, conntrack, connects, verdicts) are variants beside this one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     /// One HTTP exchange, or what was seen of it.
     Http(Box<Exchange>),
+    /// What was counted for a while. Made beside the pipeline, for servers only: no filter sees it.
+    Ledger(Box<Statement>),
+}
+
+impl Record {
+    /// The exchange, where it is one.
+    pub fn exchange(&self) -> Option<&Exchange> {
+        match self {
+            Self::Http(exchange) => Some(exchange),
+            Self::Ledger(_) => None,
+        }
+    }
+
+    /// The same, owned.
+    pub fn into_exchange(self) -> Option<Exchange> {
+        match self {
+            Self::Http(exchange) => Some(*exchange),
+            Self::Ledger(_) => None,
+        }
+    }
 }
 
 /// What the exchanges of one TCP connection share.

@@ -24,14 +24,16 @@ pub struct Classic<'a> {
 
 impl Serialize for Classic<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Record::Http(exchange) = self.record;
-        View::new(exchange, self.observer).serialize(serializer)
+        match self.record {
+            Record::Http(exchange) => View::new(exchange, self.observer).serialize(serializer),
+            Record::Ledger(_) => Err(serde::ser::Error::custom("the classic record is one of exchanges")),
+        }
     }
 }
 
-/// Appends the record as one line of JSON.
+/// Appends the record as one line of JSON; nothing of what is no exchange.
 pub fn write_json(out: &mut Vec<u8>, record: &Record, observer: &Observer) {
-    let Record::Http(exchange) = record;
+    let Record::Http(exchange) = record else { return };
     write_view(out, &View::new(exchange, observer));
 }
 
@@ -39,7 +41,7 @@ pub fn write_json(out: &mut Vec<u8>, record: &Record, observer: &Observer) {
 /// with its URL and host shortened, where it has to be. Returns whether it was; the keys have no place to say so.
 pub fn write_json_capped(out: &mut Vec<u8>, record: &Record, observer: &Observer, max: usize) -> bool {
     const LONGEST: usize = 1024;
-    let Record::Http(exchange) = record;
+    let Record::Http(exchange) = record else { return false };
     let start = out.len();
     let mut view = View::new(exchange, observer);
     write_view(out, &view);

@@ -26,9 +26,9 @@ const YELLOW: &str = "\x1b[33m";
 const RED: &str = "\x1b[31m";
 const RESET: &str = "\x1b[0m";
 
-/// Appends the record as one line; with colours only where a terminal will show them.
+/// Appends an exchange as one line; with colours only where a terminal will show them.
 pub fn write_line(out: &mut Vec<u8>, record: &Record, colour: bool) {
-    let Record::Http(exchange) = record;
+    let Record::Http(exchange) = record else { return };
     let mut line = CompactString::with_capacity(160);
     // Writing to a string cannot fail.
     let _ = Line { out: &mut line, colour }.exchange(exchange);

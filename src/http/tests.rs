@@ -99,7 +99,7 @@ impl Wire {
         let h = &self.cx.ledger;
         assert_eq!((h.open, h.responses_open, h.waiting), (0, 0, 0), "nothing is left open");
         assert_eq!(self.cx.kept, 0, "nothing is kept");
-        self.cx.out.drain(..).map(|Record::Http(e)| *e).collect()
+        self.cx.out.drain(..).filter_map(Record::into_exchange).collect()
     }
 
     /// One line a record: `method target status trust`, `-` for a missing half.

@@ -162,6 +162,7 @@ fn record_lines(lines: &mut Vec<Line>, records: &RecordLedger, sinks: &[(String,
             .term(l.in_flight, "in flight")
             .term(l.spooled, "spooled");
         let line = line.beside(l.recovered, "of them from an earlier run");
+        let line = line.beside(l.ledger_records, "of them ledger records");
         let line = line.beside(sink.spool_damaged_bytes, "damaged bytes in the spool");
         lines.push(line.beside(sink.failed_attempts, "failed attempts"));
     }
@@ -307,6 +308,15 @@ Nothing lost; the ledger adds up.
         (sink.ledger.delivered, sink.ledger.dropped, sink.dropped) = (1, 2, [0, 2, 0, 0, 0]);
         let text = closing_lines(&ledger, &kernel, &records, &sinks);
         assert!(text.contains("= 1 delivered + 2 dropped (gone 2)\n") && !text.contains("LOST"), "{text}");
+    }
+
+    #[test]
+    fn ledger_records_are_told_apart_from_exchanges() {
+        let (ledger, kernel, records, mut sinks) = quiet_run();
+        let sink = &mut sinks[0].1.ledger;
+        (sink.offered, sink.delivered, sink.ledger_records) = (5, 5, 2);
+        let text = closing_lines(&ledger, &kernel, &records, &sinks);
+        assert!(text.contains("\nstdout                  5 = 5 delivered, 2 of them ledger records\n"), "{text}");
     }
 
     #[test]

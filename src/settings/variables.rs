@@ -295,6 +295,9 @@ settings! {
     }
 
     Own "podtap itself" {
+        /// How often servers that get records as `ecs` also get one of what was seen, lost and delivered since the last
+        /// time (docs/record.md); `none` sends them none.
+        LEDGER_INTERVAL ledger_interval: Option<Seconds> = "60s";
         /// How much podtap says of itself, on standard error.
         LOG_LEVEL log_level: LogLevel = "info";
         /// What its log lines look like.

@@ -8,6 +8,7 @@
 mod fake;
 mod import;
 mod kql;
+mod ledger;
 mod lens;
 mod lines;
 mod opensearch;
@@ -109,7 +110,9 @@ fn every_saved_search_finds_the_records_it_says() {
         let query = kql::query(source["query"]["query"].as_str().unwrap());
         let body = json!({ "query": query, "track_total_hits": true, "fields": attributes["columns"], "size": 1000 });
         let hits = search(server, &body)["hits"].clone();
-        let found = lines.iter().filter(|line| lines::holds(&declared.of, line)).count();
+        let about = declared.about.filter();
+        let is = |line: &&Value| lines::holds(&about, line) && lines::holds(&declared.of, line);
+        let found = lines.iter().filter(is).count();
         assert!(found > 0 && hits["total"]["value"] == found, "{}", declared.id);
         for column in declared.columns {
             let has = |hit: &Value| hit["fields"].get(column).is_some();

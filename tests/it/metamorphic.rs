@@ -27,7 +27,7 @@ fn dissect(frames: &[SynthFrame]) -> Vec<Exchange> {
     let ledger = dissector.ledger();
     assert_eq!(ledger.imbalances(), []);
     assert_eq!((ledger.streams.held, ledger.http.waiting, ledger.http.open, ledger.http.responses_open), (0, 0, 0, 0));
-    dissector.records().drain(..).map(|Record::Http(e)| *e).collect()
+    dissector.records().drain(..).filter_map(Record::into_exchange).collect()
 }
 
 /// How the client of a conversation asks.

@@ -149,7 +149,7 @@ impl<'a> Network<'a> {
 }
 
 impl<'a> Kubernetes<'a> {
-    fn new(observer: &'a Observer, fit: &Fit) -> Option<Self> {
+    pub(super) fn new(observer: &'a Observer, fit: &Fit) -> Option<Self> {
         let pod = &observer.pod;
         let part = PodPart { name: pod.name.as_deref(), uid: pod.uid.as_deref(), ip: pod.ip };
         let has_pod = part.name.is_some() || part.uid.is_some() || part.ip.is_some();

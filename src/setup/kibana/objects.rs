@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::dashboards::{CONTROLS, DASHBOARDS, SEARCHES};
 use super::declare::{Chart, Dashboard, Panel, Place, Search};
 use super::lens;
-use crate::format::fields::FIELDS;
+use crate::format::fields::all_fields;
 
 /// What the objects are written for, and how far their types had been migrated then.
 const CORE: &str = "8.8.0";
@@ -66,7 +66,7 @@ pub(super) fn text(value: &Value) -> String {
 
 fn data_view(names: &Names, index_pattern: &str) -> Value {
     let formats: Map<_, _> =
-        FIELDS.iter().filter_map(|field| Some((field.name.to_owned(), format(field.name)?))).collect();
+        all_fields().filter_map(|field| Some((field.name.to_owned(), format(field.name)?))).collect();
     let attributes = json!({
         "title": index_pattern,
         "name": "podtap: HTTP exchanges",
@@ -94,7 +94,7 @@ pub(super) fn format(field: &str) -> Option<Value> {
     match field {
         "event.duration" => Some(duration("nanoseconds")),
         _ if field.ends_with("_us") => Some(duration("microseconds")),
-        _ if field.ends_with(".bytes") => Some(json!({ "id": "bytes" })),
+        _ if field.ends_with(".bytes") || field.ends_with("_bytes") => Some(json!({ "id": "bytes" })),
         // Numbers that are names: no thousands are marked in them.
         "http.response.status_code" | "podtap.informational" | "podtap.connection.exchange" => Some(plain()),
         _ if field.ends_with(".port") => Some(plain()),
@@ -108,7 +108,7 @@ fn plain() -> Value {
 
 fn search(names: &Names, search: &Search) -> Value {
     let index = "kibanaSavedObjectMeta.searchSourceJSON.index";
-    let source = json!({ "query": lens::query(&search.of), "filter": [], "indexRefName": index });
+    let source = json!({ "query": lens::query_of(search.about, &search.of), "filter": [], "indexRefName": index });
     let attributes = json!({
         "title": search.title,
         "description": search.description,

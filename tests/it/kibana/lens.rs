@@ -50,6 +50,12 @@ impl Panel {
         for id in self.divisions.iter().rev() {
             let mut division = self.division(id);
             division["aggs"] = aggregations;
+            // Values are ordered by what is computed of all of theirs, also where they are divided further.
+            if let Some(order) = self.columns[id]["params"]["orderBy"]["columnId"].as_str()
+                && let Some(computed) = self.measured().get(order)
+            {
+                division["aggs"][order] = computed.clone();
+            }
             aggregations = json!({ id: division });
         }
         json!({ "size": 0, "track_total_hits": true, "query": { "bool": { "filter": filters } }, "aggs": aggregations })

@@ -29,7 +29,8 @@ pub(super) fn panel(
     answer: &Value,
     lines: &[Value],
 ) -> usize {
-    let of: Vec<_> = lines.iter().filter(|line| holds(&declared.of, line)).collect();
+    let about = declared.about.filter();
+    let of: Vec<_> = lines.iter().filter(|line| holds(&about, line) && holds(&declared.of, line)).collect();
     let total = &answer["hits"]["total"]["value"];
     assert_eq!(*total, of.len(), "{name}");
     let mut walk = Walk { name, declared, asked, compared: 0, seen: BTreeSet::new(), named: BTreeSet::new() };
