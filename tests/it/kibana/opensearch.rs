@@ -1,9 +1,10 @@
 //! What OpenSearch Dashboards will ask, asked of a real OpenSearch: every visualization of `kibana/podtap-opensearch.ndjson`
-//! is run as its published source runs it (`aggs`, `timeline`), and its numbers are compared as Kibana's are (`same`).
+//! is run as its published source runs it (`aggs`, `timeline`, `ratio`), and its numbers are compared as Kibana's are (`same`).
 //!
 //! OpenSearch Dashboards itself is not run.
 
 mod aggs;
+mod ratio;
 mod timeline;
 
 use std::collections::BTreeMap;
@@ -40,7 +41,7 @@ fn every_visualization_returns_data_and_its_numbers_are_those_of_the_records() {
     let Some(server) = filled(Kind::OpenSearch, &lines) else { return };
     let objects = objects();
     let fields = fields(&objects);
-    let mut compared = [0, 0];
+    let mut compared = [0; 3];
     for dashboard in DASHBOARDS {
         for declared in dashboard.panels {
             let id = format!("{}-{}", dashboard.id, declared.id);
@@ -51,6 +52,10 @@ fn every_visualization_returns_data_and_its_numbers_are_those_of_the_records() {
                 let timeline = timeline::Timeline::new(&state["params"]);
                 let answer = timeline.ask(records::SPAN, &|body| search(server, body));
                 compared[1] += same::panel(&id, declared, &timeline, &answer, &lines);
+            } else if state["type"] == "vega" {
+                let ratio = ratio::Ratio::new(&state["params"]);
+                let answer = ratio.ask(records::SPAN, &|body| search(server, body));
+                compared[2] += same::panel(&id, declared, &ratio, &answer, &lines);
             } else {
                 let asked = aggs::Visualization::new(&state, &source, &fields);
                 let answer = search(server, &asked.body(records::SPAN));
@@ -59,7 +64,7 @@ fn every_visualization_returns_data_and_its_numbers_are_those_of_the_records() {
         }
     }
     eprintln!("{compared:?} numbers of {} records compared", lines.len());
-    assert!(compared[0] > 400 && compared[1] > 30, "{compared:?}");
+    assert!(compared[0] > 400 && compared[1] > 30 && compared[2] > 0, "{compared:?}");
 }
 
 /// A number is of the records that its only metric is of.
@@ -93,7 +98,9 @@ fn every_saved_search_finds_the_records_it_says_and_every_computed_field_can_be_
             "script_fields": scripts, "sort": [{ "@timestamp": { "order": "desc", "unmapped_type": "boolean" } }],
         });
         let hits = search(server, &body)["hits"].clone();
-        let found = lines.iter().filter(|line| lines::holds(&declared.of, line)).count();
+        let about = declared.about.filter();
+        let is = |line: &&Value| lines::holds(&about, line) && lines::holds(&declared.of, line);
+        let found = lines.iter().filter(is).count();
         assert!(found > 0 && hits["total"]["value"] == found, "{}", declared.id);
         for column in declared.columns.iter().copied().chain(scripts.keys().map(String::as_str)) {
             let has = |hit: &Value| hit["fields"].get(column).is_some();

@@ -12,7 +12,7 @@ const FIRST_METRIC: usize = 10;
 const FIRST_DIVISION: usize = 50;
 
 /// The id of a metric.
-pub(super) fn measure(number: usize) -> String {
+fn measure(number: usize) -> String {
     (FIRST_METRIC + number).to_string()
 }
 
@@ -22,10 +22,10 @@ fn division(number: usize) -> String {
 
 /// Of which records the panel is. A number has one metric: its records are the panel's.
 pub(super) fn query(panel: &Panel) -> String {
-    match (panel.of, only_of(panel)) {
-        (of, Filter::Any) => of.kql(),
-        (Filter::Any, of) => of.kql(),
-        (both, of) => format!("({}) and ({})", both.kql(), of.kql()),
+    let of = panel.about.kql(&panel.of);
+    match only_of(panel) {
+        Filter::Any => of,
+        only => format!("({of}) and ({})", only.kql()),
     }
 }
 
@@ -37,13 +37,42 @@ fn only_of(panel: &Panel) -> Filter {
     }
 }
 
-/// The metrics as they are asked: without the filter that became the panel's.
-fn metrics(panel: &Panel) -> impl Iterator<Item = Metric> {
+/// A metric as it is asked, and the title of its column.
+pub(super) struct Asked {
+    pub(super) id: String,
+    pub(super) label: String,
+    metric: Metric,
+}
+
+/// The metrics: without the filter that became the panel's, and of a ratio the two sums, which every reader can divide.
+pub(super) fn metrics(panel: &Panel) -> Vec<Asked> {
     let only = only_of(panel);
-    panel
-        .metrics
-        .iter()
-        .map(move |metric| if only == Filter::Any { *metric } else { Metric { of: Filter::Any, ..*metric } })
+    let mut all: Vec<Asked> = Vec::new();
+    let mut ask = |label: String, what: Compute, of: Filter| {
+        let metric = Metric { label: "", what, of: if of == only { Filter::Any } else { of } };
+        all.push(Asked { id: measure(all.len()), label, metric });
+    };
+    for Metric { label, what, of } in panel.metrics.iter().copied() {
+        match what {
+            Compute::Ratio(some, whole) => {
+                ask(format!("{label}: {}", words(some)), Compute::Sum(some), of);
+                ask(format!("{label}: of {}", words(whole)), Compute::Sum(whole), of);
+            }
+            Compute::Percentile(field, _) => ask(value_label(label, field), what, of),
+            Compute::Count
+            | Compute::PerSecond
+            | Compute::Share
+            | Compute::Distinct(_)
+            | Compute::Sum(_)
+            | Compute::Max(_) => ask(label.to_owned(), what, of),
+        }
+    }
+    all
+}
+
+/// The last part of a field's name, as words.
+fn words(field: &str) -> String {
+    field.rsplit('.').next().unwrap_or(field).trim_end_matches("_us").replace('_', " ")
 }
 
 /// The computed fields that the panel needs.
@@ -51,12 +80,12 @@ pub(super) fn scripted(panel: &Panel) -> Vec<Scripted> {
     if timeline::fits(panel) {
         return Vec::new();
     }
-    metrics(panel).filter_map(|metric| Scripted::of(&metric)).collect()
+    metrics(panel).iter().filter_map(|asked| Scripted::of(&asked.metric)).collect()
 }
 
 /// All aggregations of the panel: divisions from the outer one to the inner one, as they stand in the request.
 pub(super) fn all(panel: &Panel) -> Vec<Value> {
-    let metrics = metrics(panel).enumerate().map(|(number, metric)| measured(&measure(number), &metric, panel));
+    let metrics = metrics(panel).into_iter().map(|asked| measured(&asked));
     let last = panel.by.len().saturating_sub(1);
     let divisions = panel.by.iter().enumerate().map(|(number, by)| {
         let schema = match panel.chart {
@@ -74,20 +103,18 @@ fn aggregation(id: &str, kind: &str, schema: &str, params: Value) -> Value {
     json!({ "id": id, "enabled": true, "type": kind, "schema": schema, "params": params })
 }
 
-fn measured(id: &str, metric: &Metric, panel: &Panel) -> Value {
+fn measured(Asked { id, label, metric }: &Asked) -> Value {
     let scripted = Scripted::of(metric);
     let field = |plain: &'static str| scripted.as_ref().map_or(plain.to_owned(), |scripted| scripted.name.clone());
-    let label = if panel.chart == Chart::Number { panel.title } else { metric.label };
     let simple = |kind, field: String| (kind, json!({ "field": field, "customLabel": label }));
     let (kind, params) = match metric.what {
         Compute::Count | Compute::PerSecond if scripted.is_none() => ("count", json!({ "customLabel": label })),
         Compute::Count | Compute::PerSecond => simple("sum", field("")),
         Compute::Share => simple("avg", field("")),
         Compute::Distinct(of) => simple("cardinality", field(of)),
-        Compute::Sum(of) => simple("sum", field(of)),
+        Compute::Sum(of) | Compute::Ratio(of, _) => simple("sum", field(of)),
         Compute::Max(of) => simple("max", field(of)),
         Compute::Percentile(of, percent) => {
-            let label = value_label(metric.label, of);
             ("percentiles", json!({ "field": field(of), "percents": [percent], "customLabel": label }))
         }
     };
@@ -100,8 +127,7 @@ fn value_label(label: &str, field: &str) -> String {
     let says = |part: &str| part.trim_end().ends_with('%') || said.iter().any(|word| part.ends_with(word));
     let parts: Vec<_> = label.split(", ").filter(|part| !says(part)).collect();
     if parts.is_empty() {
-        let last = field.rsplit('.').next().unwrap_or(field);
-        return last.trim_end_matches("_us").to_owned();
+        return words(field);
     }
     parts.join(", ")
 }

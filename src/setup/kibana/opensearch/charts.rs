@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::aggs::{self, measure};
+use super::aggs;
 use crate::setup::kibana::declare::{Chart, Panel};
 
 /// Rows of a page of a table.
@@ -75,10 +75,10 @@ fn series(panel: &Panel) -> Vec<Value> {
         Chart::Stack | Chart::Shares => ("histogram", "stacked"),
         Chart::Ranking | Chart::Table | Chart::Number => ("histogram", "normal"),
     };
-    let series = panel.metrics.iter().enumerate().map(|(number, metric)| {
+    let series = aggs::metrics(panel).into_iter().map(|asked| {
         json!({
             "show": true, "type": kind, "mode": mode, "valueAxis": "ValueAxis-1",
-            "data": { "id": measure(number), "label": metric.label },
+            "data": { "id": asked.id, "label": asked.label },
             "drawLinesBetweenPoints": true, "showCircles": true, "interpolate": "linear", "lineWidth": 2,
         })
     });

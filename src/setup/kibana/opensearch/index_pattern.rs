@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::scripted::{Scripted, type_of};
 use super::{INDEX_PATTERN, aggs};
-use crate::format::fields::{FIELDS, FieldType};
+use crate::format::fields::{FieldType, all_fields};
 use crate::setup::kibana::dashboards::DASHBOARDS;
 use crate::setup::kibana::objects::{Names, format, text};
 
@@ -18,12 +18,12 @@ pub(super) fn object(names: &Names, index_pattern: &str) -> Value {
     let meta = META.iter().map(|(name, kind, of_index)| {
         field(name, kind, *name == "_source" || *of_index, &[name]).searchable(*of_index, false)
     });
-    let known = FIELDS.iter().map(|known| {
+    let known = all_fields().map(|known| {
         let groups = !matches!(known.kind, FieldType::Object | FieldType::Flattened);
         field(known.name, type_of(known.name), true, &[stored_as(known.kind)]).searchable(true, groups)
     });
     let fields: Vec<_> = meta.chain(known).map(|field| field.0).chain(scripted.iter().map(Scripted::field)).collect();
-    let plain = FIELDS.iter().filter_map(|field| Some((field.name.to_owned(), format(field.name)?)));
+    let plain = all_fields().filter_map(|field| Some((field.name.to_owned(), format(field.name)?)));
     let computed = scripted.iter().filter_map(|field| Some((field.name.clone(), field.format()?)));
     let formats: Map<_, _> = plain.chain(computed).collect();
     let attributes = json!({

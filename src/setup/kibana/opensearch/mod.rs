@@ -7,6 +7,7 @@
 mod aggs;
 mod charts;
 mod index_pattern;
+mod ratio;
 mod scripted;
 pub(super) mod tenant;
 mod timeline;
@@ -60,7 +61,7 @@ fn to_index_pattern(names: &Names, name: String) -> Value {
 
 fn search(names: &Names, search: &Search) -> Value {
     let source = json!({
-        "query": lens::query(&search.of), "filter": [], "highlightAll": true, "version": true,
+        "query": lens::query_of(search.about, &search.of), "filter": [], "highlightAll": true, "version": true,
         "indexRefName": INDEX_NAME,
     });
     let attributes = json!({
@@ -99,6 +100,10 @@ fn chart(names: &Names, dashboard: &Dashboard, panel: &Panel, index_pattern: &st
     let id = names.object(&id_of(dashboard, panel.id));
     if timeline::fits(panel) {
         let state = timeline::state(panel, &title, index_pattern);
+        return visualization(&id, &state, &json!({}), Vec::new());
+    }
+    if let Some(fields) = ratio::fields(panel) {
+        let state = ratio::state(panel, fields, &title, index_pattern);
         return visualization(&id, &state, &json!({}), Vec::new());
     }
     let state = charts::state(panel, &title);

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::format::fields::{FIELDS, FieldType};
+use crate::format::fields::{FieldType, all_fields};
 use crate::setup::kibana::declare::{Compute, Filter, Metric};
 use crate::setup::kibana::objects;
 
@@ -39,7 +39,7 @@ impl Scripted {
             (Compute::Share, _) => {
                 Some(Self { name: format!("podtap.share.{slug}"), what: What::Share, script: truth() })
             }
-            (_, Filter::Any) => None,
+            (_, Filter::Any) | (Compute::Ratio(..), _) => None,
             (Compute::Count | Compute::PerSecond, _) => {
                 Some(Self { name: format!("podtap.count.{slug}"), what: What::Counted, script: truth() })
             }
@@ -89,7 +89,7 @@ pub(super) fn type_of(field: &str) -> &'static str {
 }
 
 fn kind(field: &str) -> Option<FieldType> {
-    FIELDS.iter().find(|known| known.name == field).map(|known| known.kind)
+    all_fields().find(|known| known.name == field).map(|known| known.kind)
 }
 
 /// The filter as an expression. An index that does not know a field has no record of which anything holds; numbers of a

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::format::fields::FIELDS;
+use crate::format::fields::all_fields;
 use crate::settings::VARIABLES;
-use crate::setup::kibana::declare::WIDTH;
+use crate::setup::kibana::declare::{Chart, Compute, WIDTH};
 use crate::setup::kibana::{CONTROLS, DASHBOARDS, SEARCHES, opensearch_ndjson};
 
 fn objects() -> Vec<Value> {
@@ -156,8 +156,8 @@ fn every_panel_stands_on_its_dashboard() {
 fn every_field_is_one_of_the_record_or_computed_of_them() {
     let objects = objects();
     let fields = fields(&objects);
-    let known = |name: &str| FIELDS.iter().any(|field| field.name == name);
-    FIELDS.iter().for_each(|field| assert!(fields.contains_key(field.name), "{}", field.name));
+    let known = |name: &str| all_fields().any(|field| field.name == name);
+    all_fields().for_each(|field| assert!(fields.contains_key(field.name), "{}", field.name));
     for (name, field) in &fields {
         let scripted = field["scripted"] == true;
         assert_eq!(!scripted && !name.starts_with('_'), known(name), "{name}");
@@ -186,6 +186,10 @@ fn every_field_is_one_of_the_record_or_computed_of_them() {
             };
             assert!(fits.contains(&kind), "{id}: {name} is {kind}");
             used.insert(name.to_owned());
+        }
+        if let Some(spec) = state["params"].get("spec") {
+            let aggs = &inner(spec)["data"][0]["url"]["body"]["aggs"]["of"]["aggs"];
+            ["some", "all"].into_iter().for_each(|sum| assert!(known(text(&aggs[sum]["sum"]["field"])), "{id}"));
         }
         for series in state["params"]["series"].as_array().into_iter().flatten() {
             let metrics = list(&series["metrics"]).iter().filter(|metric| metric["type"] != "calculation");
@@ -218,7 +222,7 @@ fn every_visualization_is_one_that_can_be_drawn() {
                     list(&state["params"]["seriesParams"]).iter().map(|one| &one["data"]["id"]).collect();
                 assert_eq!(drawn, aggs[..metrics].iter().map(|agg| &agg["id"]).collect::<Vec<_>>(), "{id}");
             }
-            "markdown" | "input_control_vis" => assert!(aggs.is_empty()),
+            "markdown" | "input_control_vis" | "vega" => assert!(aggs.is_empty()),
             "metrics" => time_series(id, &state["params"]),
             other => panic!("{id}: {other}"),
         }
@@ -228,6 +232,15 @@ fn every_visualization_is_one_that_can_be_drawn() {
             let order = agg["params"].get("orderBy").map(text);
             assert!(order.is_none_or(|order| ids.contains(order.split('.').next().unwrap())), "{id}");
         }
+    }
+}
+
+/// A ratio is a number, or two columns of a table; along an axis it has no words yet.
+#[test]
+fn every_ratio_has_words() {
+    for panel in DASHBOARDS.iter().flat_map(|dashboard| dashboard.panels) {
+        let ratio = panel.metrics.iter().any(|metric| matches!(metric.what, Compute::Ratio(..)));
+        assert!(!ratio || matches!(panel.chart, Chart::Number | Chart::Table), "{}", panel.id);
     }
 }
 

@@ -14,9 +14,9 @@ const COLORS: [&str; 10] =
 pub(super) fn fits(panel: &Panel) -> bool {
     let over_time = matches!(panel.by, [By::Time] | [_, By::Time]);
     let rate = panel.metrics.iter().any(|metric| metric.what == Compute::PerSecond);
-    // A share of what each line is of has no words here.
-    let share = panel.metrics.iter().any(|metric| metric.what == Compute::Share);
-    over_time && !share && (rate || panel.chart == Chart::Lines)
+    // What is a part of something else has no words here.
+    let part = |metric: &Metric| matches!(metric.what, Compute::Share | Compute::Ratio(..));
+    over_time && !panel.metrics.iter().any(part) && (rate || panel.chart == Chart::Lines)
 }
 
 /// The state of the visualization. The index is named, not referred to.
@@ -33,7 +33,7 @@ pub(super) fn state(panel: &Panel, title: &str, index_pattern: &str) -> Value {
         "interval": "auto",
         // The last part of the time counts, too, though it is not over.
         "drop_last_bucket": 0,
-        "filter": query(&panel.of),
+        "filter": { "query": panel.about.kql(&panel.of), "language": "kuery" },
         "ignore_global_filter": 0,
         "axis_position": "left",
         "axis_formatter": "number",
@@ -117,7 +117,7 @@ fn split(by: &By, series: &mut serde_json::Map<String, Value>) {
 fn metrics(metric: &Metric) -> Value {
     let simple = |kind: &str, field: &str| json!([{ "id": "value", "type": kind, "field": field }]);
     match metric.what {
-        Compute::Count | Compute::Share => json!([{ "id": "count", "type": "count" }]),
+        Compute::Count | Compute::Share | Compute::Ratio(..) => json!([{ "id": "count", "type": "count" }]),
         Compute::PerSecond => json!([
             { "id": "count", "type": "count" },
             {
@@ -138,11 +138,11 @@ fn metrics(metric: &Metric) -> Value {
 fn formatter(metric: &Metric) -> &'static str {
     match metric.what {
         Compute::PerSecond => "0,0.00",
-        Compute::Count | Compute::Share | Compute::Distinct(_) => "number",
+        Compute::Count | Compute::Share | Compute::Ratio(..) | Compute::Distinct(_) => "number",
         Compute::Sum(field) | Compute::Max(field) | Compute::Percentile(field, _) => match field {
             "event.duration" => "ns,ms,2",
             _ if field.ends_with("_us") => "us,ms,2",
-            _ if field.ends_with(".bytes") => "bytes",
+            _ if field.ends_with(".bytes") || field.ends_with("_bytes") => "bytes",
             _ => "number",
         },
     }

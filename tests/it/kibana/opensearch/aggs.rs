@@ -143,6 +143,20 @@ impl Asked for Visualization<'_> {
                 _ => found["value"].as_f64(),
             }
         };
-        self.metrics.iter().map(number).collect()
+        let mut numbers = Vec::new();
+        let mut metrics = self.metrics.iter();
+        while let Some(agg) = metrics.next() {
+            // A ratio stands there as its two sums.
+            let label = text(&agg["params"]["customLabel"]).split_once(": ");
+            let Some((label, _)) = label else {
+                numbers.push(number(agg));
+                continue;
+            };
+            let whole = metrics.next().unwrap();
+            assert!(text(&whole["params"]["customLabel"]).starts_with(&format!("{label}: of ")));
+            let pair = number(agg).zip(number(whole));
+            numbers.push(pair.filter(|(_, all)| *all > 0.0).map(|(some, all)| some / all));
+        }
+        numbers
     }
 }
