@@ -243,8 +243,8 @@ pub struct Trace {
 /// The response half.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Response {
-    /// Status code.
-    pub status: u16,
+    /// Status code; HTTP/0.9 has none.
+    pub status: Option<u16>,
     /// Reason phrase, when there is one.
     pub phrase: Option<CompactString>,
     /// Version.
@@ -268,7 +268,7 @@ pub struct Response {
 pub enum Trust {
     /// Every byte of both messages was seen, or is known by framing.
     Complete,
-    /// The snap length, a limit or the end of the capture cut it.
+    /// The snap length, a limit or the end of the capture cut it, or its end cannot be told.
     Truncated,
     /// Bytes are missing inside, framing still sure.
     Gap,
@@ -560,10 +560,10 @@ impl Exchange {
 
     /// Success, failure or unknown.
     pub fn outcome(&self) -> Outcome {
-        match (&self.response, self.unanswered) {
-            (Some(r), _) if r.status < 400 => Outcome::Success,
-            (Some(_), _) | (None, Some(_)) => Outcome::Failure,
-            (None, None) => Outcome::Unknown,
+        match (self.response.as_ref().map(|r| r.status), self.unanswered) {
+            (Some(Some(status)), _) if status < 400 => Outcome::Success,
+            (Some(Some(_)), _) | (None, Some(_)) => Outcome::Failure,
+            (Some(None), _) | (None, None) => Outcome::Unknown,
         }
     }
 }

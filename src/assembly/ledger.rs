@@ -64,9 +64,10 @@ impl Statements {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::metrics::Metrics;
     use crate::settings::Bounds;
     use crate::settings::testing::settings;
-    use crate::sink::{Sinks, WhenFull};
+    use crate::sink::WhenFull;
 
     fn told(env: &[(&str, &str)]) -> Option<Vec<(String, u64)>> {
         let settings = settings(env);
@@ -74,10 +75,9 @@ mod tests {
         let assembly = Assembly::new(&Config { settings, bounds, notes: Vec::new() }, Vec::new()).unwrap();
         let sinks = assembly.sinks(WhenFull::Drop, None).unwrap();
         let told = assembly.statements(&sinks, Timestamp(0)).map(|mut statements| {
-            let seen = Snapshot { sinks: sinks.all().counts(), ..Snapshot::default() };
-            statements.tell(seen, Timestamp(1));
+            statements.tell(Metrics::new(sinks.all()).snapshot(), Timestamp(1));
         });
-        let counts = Sinks::finish(&sinks.all(), Duration::ZERO);
+        let counts = sinks.all().finish(Duration::ZERO);
         for (_, counts) in &counts {
             assert_eq!(counts.ledger.imbalance(), None);
             // Nobody else offers anything here.

@@ -127,13 +127,14 @@ fn seconds(exchange: &Exchange) -> Option<f64> {
     Some(end.since(request.first) as f64 / 1e9)
 }
 
-/// The origin knew one reason for a missing response. What podtap did not see, or not wait for, has no status.
+/// The origin knew one reason for a missing response. What podtap did not see, or not wait for, has no status, nor has
+/// an answer of HTTP/0.9.
 fn status(exchange: &Exchange) -> Option<u16> {
     let unanswered = exchange.unanswered.and_then(|why| match why {
         Unanswered::Timeout | Unanswered::Closed | Unanswered::Reset => Some(TIMED_OUT),
         Unanswered::Shutdown => None,
     });
-    exchange.response.as_ref().map(|r| r.status).or(unanswered)
+    exchange.response.as_ref().map_or(unanswered, |r| r.status)
 }
 
 /// The request's header lines in one string, as the origin had them.
@@ -208,6 +209,8 @@ mod tests {
         assert_eq!(line.trim_end(), expected);
         let lost = Exchange { response: None, ..exchange() };
         assert_eq!((status(&lost), seconds(&lost)), (None, None));
+        let http09 = Exchange { response: Some(sample::http09()), ..exchange() };
+        assert_eq!((status(&http09), seconds(&http09)), (None, Some(0.0124)));
     }
 
     #[test]

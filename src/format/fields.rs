@@ -89,7 +89,7 @@ pub const FIELDS: &[Field] = &[
         Flattened,
         "With LOGHEADERS: lower-case names; a string, or a list where repeated; secrets masked",
     ),
-    field("http.response.status_code", Long, "Status code of the final response"),
+    field("http.response.status_code", Long, "Status code of the final response; HTTP/0.9 has none"),
     field("http.response.status_phrase", Keyword, "Reason phrase, when there is one"),
     field("http.response.mime_type", Keyword, "Media type of Content-Type, lower case, without parameters"),
     field("http.response.bytes", Long, "Head and body on the wire"),
@@ -160,7 +160,7 @@ pub const FIELDS: &[Field] = &[
     field("podtap.timing.total_us", Long, "Request first byte → response last byte"),
     field("podtap.early_response", Boolean, "`true` where the answer began before the request had ended"),
     field("podtap.connection.id", Keyword, "The TCP connection"),
-    field("podtap.connection.exchange", Long, "1, 2, … in the connection, as seen"),
+    field("podtap.connection.exchange", Long, "1, 2, … in the connection, as seen; absent where its request was not"),
     field(
         "podtap.connection.reused",
         Boolean,

@@ -67,7 +67,7 @@ pub fn write_json_capped(out: &mut Vec<u8>, record: &Record, observer: &Observer
 
 fn write_fit(out: &mut Vec<u8>, record: &Record, observer: &Observer, fit: &Fit) {
     match record {
-        Record::Http(exchange) => line::append(out, &View::new(exchange, observer, fit)),
+        Record::Http(exchange) => line::append(out, exchange, observer, fit),
         // A `Vec` takes every write.
         Record::Ledger(statement) => drop(serde_json::to_writer(&mut *out, &StatementView::new(statement, observer))),
     }

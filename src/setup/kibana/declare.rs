@@ -92,10 +92,8 @@ impl Dataset {
 
     /// Those of it that are `of`, in Kibana's query language.
     pub fn kql(self, of: &Filter) -> String {
-        match of {
-            Filter::Any => self.filter().kql(),
-            of => format!("{} and {}", self.filter().kql(), of.part()),
-        }
+        let all = self.filter().kql();
+        if *of == Filter::Any { all } else { format!("{all} and {}", of.part()) }
     }
 }
 
