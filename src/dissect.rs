@@ -76,8 +76,9 @@ impl Dissector {
     /// Takes one frame. `is_own` tells podtap's own connections, which are never recorded.
     pub fn handle_frame(&mut self, frame: &Frame<'_>, mut is_own: impl FnMut(&FiveTuple) -> bool) {
         self.handle_clock(frame.at);
-        let Some(mut segment) = self.decoder.decode(frame) else { return };
-        let opening = match self.redirects.trace(&mut segment) {
+        let mut decoded = self.decoder.decode(frame);
+        let Some(segment) = &mut decoded else { return };
+        let opening = match self.redirects.trace(segment) {
             Traced::Held => return,
             Traced::After(syn) => Some(syn),
             Traced::Plain => None,
@@ -89,7 +90,7 @@ impl Dissector {
         if let Some(syn) = opening {
             self.table.on_segment(&syn.segment(), &mut self.context);
         }
-        self.table.on_segment(&segment, &mut self.context);
+        self.table.on_segment(segment, &mut self.context);
     }
 
     /// Time passed without frames.

@@ -122,14 +122,16 @@ pub(super) fn parse<'a>(
     let Some(text) = bytes.get(empty..) else { return Parsed::Partial };
     let mut slots = [const { std::mem::MaybeUninit::uninit() }; FAST_HEADERS];
     let fast = match kind {
-        Kind::Request => request(text, &mut slots, weird, each),
-        Kind::Response => response(text, &mut slots, weird, each),
+        Kind::Request => request(text, &mut slots),
+        Kind::Response => response(text, &mut slots),
     };
     match fast {
-        Fast::Whole(len, head) => Parsed::Whole(empty + len, head),
+        Fast::Whole(len, start, headers) => {
+            note_line_ends(text.get(..len), headers, &mut weird);
+            Parsed::Whole(empty + len, finish(start, headers, weird, each))
+        }
         Fast::Partial => Parsed::Partial,
-        // `each` was not called yet: a refused head shows no field.
-        Fast::Refused(each) => lenient::parse(kind, text, folds, weird, each).behind(empty),
+        Fast::Refused => lenient::parse(kind, text, folds, weird, each).behind(empty),
     }
 }
 
@@ -138,49 +140,48 @@ fn leading_empty_lines(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count()
 }
 
-#[allow(clippy::large_enum_variant, reason = "lives on the stack for one call; a box would be an allocation a head")]
-enum Fast<'a, 'f> {
-    Whole(usize, Head<'a>),
+/// What httparse makes of a head.
+enum Fast<'a, 's> {
+    Whole(usize, StartLine<'a>, &'s [httparse::Header<'a>]),
     Partial,
-    Refused(EachField<'f>),
+    Refused,
 }
 
 type Slots<'a> = [std::mem::MaybeUninit<httparse::Header<'a>>; FAST_HEADERS];
 
-fn request<'a, 'f>(text: &'a [u8], slots: &mut Slots<'a>, mut weird: WeirdSet, each: EachField<'f>) -> Fast<'a, 'f> {
+fn version(minor: u8) -> Version {
+    if minor == 0 { Version::V10 } else { Version::V11 }
+}
+
+fn request<'a, 's>(text: &'a [u8], slots: &'s mut Slots<'a>) -> Fast<'a, 's> {
     let mut parsed = httparse::Request::new(&mut []);
     match parsed.parse_with_uninit_headers(text, slots) {
         Ok(httparse::Status::Complete(len)) => {
             let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
-                return Fast::Refused(each);
+                return Fast::Refused;
             };
-            let version = if minor == 0 { Version::V10 } else { Version::V11 };
-            let start = StartLine::Request { method: method.as_bytes(), target: target.as_bytes(), version };
-            note_line_ends(text.get(..len), parsed.headers, &mut weird);
-            Fast::Whole(len, finish(start, parsed.headers, weird, each))
+            let (method, target) = (method.as_bytes(), target.as_bytes());
+            Fast::Whole(len, StartLine::Request { method, target, version: version(minor) }, parsed.headers)
         }
         Ok(httparse::Status::Partial) => Fast::Partial,
-        Err(_) => Fast::Refused(each),
+        Err(_) => Fast::Refused,
     }
 }
 
-fn response<'a, 'f>(text: &'a [u8], slots: &mut Slots<'a>, mut weird: WeirdSet, each: EachField<'f>) -> Fast<'a, 'f> {
+fn response<'a, 's>(text: &'a [u8], slots: &'s mut Slots<'a>) -> Fast<'a, 's> {
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     match config.parse_response_with_uninit_headers(&mut parsed, text, slots) {
         Ok(httparse::Status::Complete(len)) => {
             let (Some(status), Some(reason), Some(minor)) = (parsed.code, parsed.reason, parsed.version) else {
-                return Fast::Refused(each);
+                return Fast::Refused;
             };
-            let version = if minor == 0 { Version::V10 } else { Version::V11 };
             // httparse gives "" for a phrase with bytes over 0x7f: take it from the line.
             let phrase = if reason.is_empty() { lenient::phrase(text) } else { reason.as_bytes() };
-            let start = StartLine::Response { version, status, phrase };
-            note_line_ends(text.get(..len), parsed.headers, &mut weird);
-            Fast::Whole(len, finish(start, parsed.headers, weird, each))
+            Fast::Whole(len, StartLine::Response { version: version(minor), status, phrase }, parsed.headers)
         }
         Ok(httparse::Status::Partial) => Fast::Partial,
-        Err(_) => Fast::Refused(each),
+        Err(_) => Fast::Refused,
     }
 }
 

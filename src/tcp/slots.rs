@@ -1,8 +1,9 @@
 //! Where connections lie: a slab, with those that may be strays and those that are settled in two lists by age.
 //!
-//! Knows no keys (that is `table`) and decides no end.
+//! Finds nothing by its key (that is `table`) and decides no end.
 
 use super::connection::{Connection, Phase};
+use crate::flow::ConnKey;
 
 const NONE: u32 = u32::MAX;
 
@@ -52,6 +53,12 @@ impl<A> Slots<A> {
         u32::try_from(self.slots.len()).unwrap_or(NONE)
     }
 
+    /// The key of the connection at `index`.
+    #[inline]
+    pub(super) fn key(&self, index: u32) -> Option<&ConnKey> {
+        self.slots.get(index as usize)?.as_ref().map(|slot| &slot.connection.conn.key)
+    }
+
     #[inline]
     pub(super) fn get(&mut self, index: u32) -> Option<&mut Connection<A>> {
         self.slot(index).map(|s| &mut s.connection)
@@ -84,11 +91,14 @@ impl<A> Slots<A> {
         index
     }
 
-    pub(super) fn remove(&mut self, index: u32) -> Option<Connection<A>> {
+    /// Drops the connection; gives its key.
+    pub(super) fn remove(&mut self, index: u32) -> Option<ConnKey> {
         self.unlink(index);
-        let slot = self.slots.get_mut(index as usize)?.take()?;
+        let place = self.slots.get_mut(index as usize)?;
+        let key = place.as_ref()?.connection.conn.key;
+        *place = None;
         self.free.push(index);
-        Some(slot.connection)
+        Some(key)
     }
 
     /// Makes the connection the newest of its list, which may have changed.

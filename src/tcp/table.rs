@@ -2,9 +2,10 @@
 //!
 //! Does not look into a segment beyond what opens a connection: `connection` does.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 
 use super::connection::{Connection, Phase, Verdict, wire_len};
 use super::handshake::Attempt;
@@ -23,7 +24,10 @@ const LINGER: u64 = 10_000_000_000;
 ///
 /// At every moment, also between two calls of an analyzer, the ledger's equation holds for what it was told.
 pub struct Table<A: Analyzer> {
-    by_key: HashMap<ConnKey, u32, RandomState>,
+    /// Indices of `slots` by key. The keys stand only there: where most packets look, four bytes a connection stay in
+    /// the cache, forty-four do not.
+    by_key: HashTable<u32>,
+    hasher: RandomState,
     slots: Slots<A>,
     shared: Shared,
 }
@@ -32,14 +36,14 @@ impl<A: Analyzer> Table<A> {
     /// An empty table.
     pub fn new(limits: Limits) -> Self {
         let shared = Shared { limits, ledger: StreamLedger::default(), holds: Holds::default() };
-        Self { by_key: HashMap::default(), slots: Slots::default(), shared }
+        Self { by_key: HashTable::new(), hasher: RandomState::default(), slots: Slots::default(), shared }
     }
 
     /// Takes one segment, in order of capture.
     pub fn on_segment(&mut self, segment: &Segment<'_>, context: &mut A::Context) {
         self.shared.ledger.payload += segment.payload.len() as u64;
         let (key, from) = ConnKey::of(segment.tuple);
-        let known = self.by_key.get(&key).copied().and_then(|index| self.still_there(index, from, segment));
+        let known = self.find(&key).and_then(|index| self.still_there(index, from, segment));
         let index = match known {
             Some(index) => index,
             None if opens(segment) => self.admit(key, segment, None, context),
@@ -114,6 +118,11 @@ impl<A: Analyzer> Table<A> {
         (0..slots.bound()).filter_map(|index| slots.get(index).map(|c| c.conn.clone())).collect()
     }
 
+    fn find(&self, key: &ConnKey) -> Option<u32> {
+        let is_it = |index: &u32| self.slots.key(*index) == Some(key);
+        self.by_key.find(self.hasher.hash_one(key), is_it).copied()
+    }
+
     /// The index, unless that connection is over and the segment is none of its stragglers.
     fn still_there(&mut self, index: u32, from: Direction, segment: &Segment<'_>) -> Option<u32> {
         let connection = self.slots.get(index)?;
@@ -186,7 +195,9 @@ impl<A: Analyzer> Table<A> {
             connection.adopt(attempt);
         }
         let index = self.slots.insert(connection);
-        self.by_key.insert(key, index);
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        let hash_of = |index: &u32| slots.key(*index).map_or(0, |key| hasher.hash_one(key));
+        self.by_key.insert_unique(hasher.hash_one(key), index, hash_of);
         self.shared.ledger.connections += 1;
         self.shared.ledger.connections_open += 1;
         index
@@ -211,8 +222,9 @@ impl<A: Analyzer> Table<A> {
     }
 
     fn forget(&mut self, index: u32) {
-        if let Some(connection) = self.slots.remove(index) {
-            self.by_key.remove(&connection.conn.key);
+        let Some(key) = self.slots.remove(index) else { return };
+        if let Ok(place) = self.by_key.find_entry(self.hasher.hash_one(key), |at| *at == index) {
+            place.remove();
         }
     }
 

@@ -28,20 +28,20 @@ fn mark(set: bool) -> Option<bool> {
 
 impl<'a> View<'a> {
     pub(super) fn new(exchange: &'a Exchange, observer: &'a Observer, fit: &Fit) -> Self {
-        let (request, response) = (exchange.request.as_ref(), exchange.response.as_ref());
-        let (connection, trace) = (&*exchange.connection, request.and_then(|r| r.trace.as_deref()));
+        let request = exchange.request.as_ref();
+        let trace = request.and_then(|r| r.trace.as_deref());
         let start = Stamp::new(exchange.start());
-        let side = |end: Endpoint, bytes| Side { ip: end.ip, port: end.port, bytes };
         let name = |name: &'a str| Name { name };
+        let interface = exchange.connection.interface.as_deref();
         Self {
             timestamp: start,
             ecs: Ecs { version: ECS_VERSION },
             event: Event::new(exchange, start),
             http: Http::new(exchange, fit),
             url: request.map(|r| UrlParts::new(r, fit)),
-            user_agent: request.and_then(|r| fit.maybe(r.user_agent.as_ref())).map(|original| Original { original }),
-            source: side(connection.client, request.map(|r| r.bytes)),
-            destination: side(connection.server, response.map(|r| r.bytes)),
+            user_agent: Original::user_agent(exchange, fit),
+            source: Side::source(exchange),
+            destination: Side::destination(exchange),
             client: exchange.client_ip.map(|ip| Client { ip }),
             network: Network::new(exchange),
             trace: trace.map(|t| Id { id: &t.trace_id }),
@@ -50,16 +50,41 @@ impl<'a> View<'a> {
             labels: fit.labels(&observer.labels),
             host: observer.host_name.as_deref().map(name),
             kubernetes: Kubernetes::new(observer, fit),
-            orchestrator: observer.cluster_name.as_deref().map(|n| Orchestrator { cluster: name(n) }),
+            orchestrator: Orchestrator::new(observer),
             agent: Agent { r#type: "podtap", version: env!("CARGO_PKG_VERSION") },
-            observer: connection.interface.as_deref().map(|n| ObserverPart { ingress: Ingress { interface: name(n) } }),
+            observer: interface.map(|n| ObserverPart { ingress: Ingress { interface: name(n) } }),
             podtap: Podtap::new(exchange, fit),
         }
     }
 }
 
+impl<'a> Original<'a> {
+    pub(super) fn user_agent(exchange: &'a Exchange, fit: &Fit) -> Option<Self> {
+        let user_agent = exchange.request.as_ref()?.user_agent.as_ref();
+        fit.maybe(user_agent).map(|original| Self { original })
+    }
+}
+
+impl Side {
+    pub(super) fn source(exchange: &Exchange) -> Self {
+        let Endpoint { ip, port } = exchange.connection.client;
+        Self { ip, port, bytes: exchange.request.as_ref().map(|r| r.bytes) }
+    }
+
+    pub(super) fn destination(exchange: &Exchange) -> Self {
+        let Endpoint { ip, port } = exchange.connection.server;
+        Self { ip, port, bytes: exchange.response.as_ref().map(|r| r.bytes) }
+    }
+}
+
+impl<'a> Orchestrator<'a> {
+    pub(super) fn new(observer: &'a Observer) -> Option<Self> {
+        observer.cluster_name.as_deref().map(|name| Self { cluster: Name { name } })
+    }
+}
+
 impl<'a> Event<'a> {
-    fn new(exchange: &'a Exchange, start: Stamp) -> Self {
+    pub(super) fn new(exchange: &'a Exchange, start: Stamp) -> Self {
         let end = exchange.end();
         Self {
             kind: "event",
@@ -76,7 +101,7 @@ impl<'a> Event<'a> {
 }
 
 impl<'a> Http<'a> {
-    fn new(exchange: &'a Exchange, fit: &Fit) -> Self {
+    pub(super) fn new(exchange: &'a Exchange, fit: &Fit) -> Self {
         let (request, response) = (exchange.request.as_ref(), exchange.response.as_ref());
         let version = request.map(|r| r.version).or(response.map(|r| r.version));
         Self {
@@ -89,7 +114,7 @@ impl<'a> Http<'a> {
 }
 
 impl<'a> RequestPart<'a> {
-    fn new(request: &'a Request, fit: &Fit) -> Self {
+    pub(super) fn new(request: &'a Request, fit: &Fit) -> Self {
         Self {
             method: fit.text(&request.method),
             bytes: request.bytes,
@@ -103,7 +128,7 @@ impl<'a> RequestPart<'a> {
 }
 
 impl<'a> ResponsePart<'a> {
-    fn new(response: &'a Response, fit: &Fit) -> Self {
+    pub(super) fn new(response: &'a Response, fit: &Fit) -> Self {
         Self {
             status_code: response.status,
             status_phrase: fit.maybe(response.phrase.as_ref()),
@@ -116,7 +141,7 @@ impl<'a> ResponsePart<'a> {
 }
 
 impl<'a> UrlParts<'a> {
-    fn new(request: &'a Request, fit: &Fit) -> Self {
+    pub(super) fn new(request: &'a Request, fit: &Fit) -> Self {
         let url = Url::of(request);
         Self {
             original: fit.text(&request.target),
@@ -132,7 +157,7 @@ impl<'a> UrlParts<'a> {
 }
 
 impl<'a> Network<'a> {
-    fn new(exchange: &'a Exchange) -> Self {
+    pub(super) fn new(exchange: &'a Exchange) -> Self {
         let direction = exchange.connection.direction.map(|direction| match direction {
             NetworkDirection::Ingress => "ingress",
             NetworkDirection::Egress => "egress",
@@ -149,7 +174,7 @@ impl<'a> Network<'a> {
 }
 
 impl<'a> Kubernetes<'a> {
-    fn new(observer: &'a Observer, fit: &Fit) -> Option<Self> {
+    pub(super) fn new(observer: &'a Observer, fit: &Fit) -> Option<Self> {
         let pod = &observer.pod;
         let part = PodPart { name: pod.name.as_deref(), uid: pod.uid.as_deref(), ip: pod.ip };
         let has_pod = part.name.is_some() || part.uid.is_some() || part.ip.is_some();
@@ -162,7 +187,7 @@ impl<'a> Kubernetes<'a> {
 }
 
 impl<'a> Podtap<'a> {
-    fn new(exchange: &'a Exchange, fit: &Fit) -> Self {
+    pub(super) fn new(exchange: &'a Exchange, fit: &Fit) -> Self {
         let is_early = match (&exchange.request, &exchange.response) {
             (Some(request), Some(response)) => response.first < request.last,
             (None, _) | (_, None) => false,
@@ -186,7 +211,7 @@ impl<'a> Podtap<'a> {
 }
 
 impl Timing {
-    fn new(exchange: &Exchange) -> Option<Self> {
+    pub(super) fn new(exchange: &Exchange) -> Option<Self> {
         let (request, response) = (exchange.request.as_ref(), exchange.response.as_ref());
         let both = request.zip(response);
         (request.is_some() || response.is_some()).then(|| Self {
@@ -201,7 +226,7 @@ impl Timing {
 
 impl<'a> ConnectionPart<'a> {
     /// The first exchange that was seen is the connection's first only where its handshake was seen.
-    fn new(exchange: &'a Exchange) -> Self {
+    pub(super) fn new(exchange: &'a Exchange) -> Self {
         let reused = match (exchange.number, exchange.connect_ns) {
             (0 | 1, None) => None,
             (0 | 1, Some(_)) => Some(false),
@@ -212,7 +237,7 @@ impl<'a> ConnectionPart<'a> {
 }
 
 impl<'a> SidePart<'a> {
-    fn new(workload: Option<&'a Workload>, fit: &Fit) -> Option<Self> {
+    pub(super) fn new(workload: Option<&'a Workload>, fit: &Fit) -> Option<Self> {
         let it = workload?;
         let (namespace, name, kind) = (it.namespace.as_deref(), it.name.as_deref(), it.kind.as_deref());
         Some(Self { workload: WorkloadPart { namespace, name, kind, labels: fit.labels(&it.labels) } })
