@@ -92,3 +92,68 @@ impl<'a> StatementView<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::super::tests::{everything, leaves};
+    use super::super::write_json;
+    use crate::flow::Timestamp;
+    use crate::format::Observer;
+    use crate::format::fields::{FieldType, ledger_record_fields};
+    use crate::ledger::ledger_fields;
+    use crate::record::{Record, Statement};
+
+    fn statement() -> Statement {
+        let name = |(field, _): (&'static str, _)| field.strip_prefix("podtap.ledger.").unwrap();
+        Statement {
+            id: "run.ledger.1.fluentd".into(),
+            from: Timestamp(1_000_000_000),
+            to: Timestamp(61_000_000_000),
+            sink: Some("fluentd".into()),
+            numbers: ledger_fields().map(name).zip(0..).collect(),
+            imbalances: vec!["a = b"],
+        }
+    }
+
+    fn line(statement: Statement, observer: &Observer) -> String {
+        let mut out = Vec::new();
+        write_json(&mut out, &Record::Ledger(Box::new(statement)), observer);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_ledger_record_is_a_line_of_its_own_dataset() {
+        let sparse = Statement { sink: None, numbers: vec![("gaps", 0)], imbalances: Vec::new(), ..statement() };
+        let expected = concat!(
+            r#"{"@timestamp":"1970-01-01T00:01:01.000000Z","ecs":{"version":"9.0.0"},"event":{"kind":"metric","dataset":"podtap.ledger","id":"run.ledger.1.fluentd","#,
+            r#""start":"1970-01-01T00:00:01.000000Z","end":"1970-01-01T00:01:01.000000Z","duration":60000000000},"agent":{"type":"podtap","version":""#,
+            env!("CARGO_PKG_VERSION"),
+            r#""},"podtap":{"ledger":{"adds_up":true,"gaps":0}}}"#,
+            "\n"
+        );
+        assert_eq!(line(sparse, &Observer::default()), expected);
+    }
+
+    #[test]
+    fn the_listed_fields_are_the_written_fields_with_their_types() {
+        let whole: Value = serde_json::from_str(&line(statement(), &everything().1)).unwrap();
+        let mut written = BTreeSet::new();
+        leaves("", &whole, &mut written);
+        assert_eq!(written, ledger_record_fields().map(|field| field.name.to_owned()).collect());
+        for field in ledger_record_fields() {
+            let value = field.name.split('.').fold(&whole, |value, key| &value[key]);
+            let one = value.as_array().map_or(value, |list| &list[0]);
+            let fits = match field.kind {
+                FieldType::Date | FieldType::Keyword | FieldType::Wildcard | FieldType::Ip => one.is_string(),
+                FieldType::Long => one.is_u64(),
+                FieldType::Boolean => one.is_boolean(),
+                FieldType::Object | FieldType::Flattened => one.is_object(),
+            };
+            assert!(fits, "{}: {value}", field.name);
+        }
+    }
+}

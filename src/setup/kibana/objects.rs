@@ -69,7 +69,7 @@ fn data_view(names: &Names, index_pattern: &str) -> Value {
         all_fields().filter_map(|field| Some((field.name.to_owned(), format(field.name)?))).collect();
     let attributes = json!({
         "title": index_pattern,
-        "name": "podtap: HTTP exchanges",
+        "name": "podtap: records",
         "timeFieldName": "@timestamp",
         "fieldFormatMap": text(&Value::Object(formats)),
         "fields": "[]",

@@ -1,6 +1,8 @@
 //! Ledger records of a live run, as they arrive at real servers: summed up they are what the closing lines say.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 
 use podtap::setup::SetupOptions;
 use serde_json::Value;
@@ -43,6 +45,30 @@ fn is_ledger(record: &Value) -> bool {
     record["event"]["dataset"] == "podtap.ledger"
 }
 
+/// More than fits into the ring, while podtap sleeps: the kernel has to drop packets. What follows in the same stream when
+/// that is `told` shows the gap.
+fn flood(lab: &Lab, podtap: &Podtap, told: impl Fn()) {
+    podtap.signal("STOP");
+    let listener = TcpListener::bind(at(POD, 8080)).unwrap();
+    let mut client = lab.peer(|| connect(at(POD, 8080)));
+    let mut server = listener.accept().unwrap().0;
+    let mut server_too = server.try_clone().unwrap();
+    let reading = std::thread::spawn(move || server.read_exact(&mut vec![0; 8 << 20]).unwrap());
+    client.write_all(&vec![b'x'; 8 << 20]).unwrap();
+    reading.join().unwrap();
+    podtap.signal("CONT");
+    told();
+    client.write_all(b"and on").unwrap();
+    drop(client);
+    assert_eq!(server_too.read_to_string(&mut String::new()).unwrap(), 6);
+}
+
+/// What the closing lines say was lost of `what`.
+fn lost(said: &str, what: &str) -> u64 {
+    let number = |line: &str| line.strip_prefix("LOST  ")?.strip_suffix(what)?.trim().replace(',', "").parse().ok();
+    said.lines().find_map(number).unwrap_or(0)
+}
+
 /// Of the capture (no sink) or of one sink, in order.
 fn of<'a>(records: &'a BTreeMap<String, Value>, sink: Option<&str>) -> Vec<&'a Value> {
     let is = |record: &&Value| is_ledger(record) && record["podtap"]["ledger"]["sink"].as_str() == sink;
@@ -57,7 +83,8 @@ fn sum(records: &[&Value], name: &str) -> u64 {
 }
 
 /// What the records of the capture say against what the closing lines do.
-fn capture_is_told(records: &[&Value], closing: &BTreeMap<String, u64>) {
+fn capture_is_told(records: &[&Value], said: &str) {
+    let closing = closing(said);
     for (name, line) in [
         ("frames", "frames"),
         ("frame_segments", "frames.segments"),
@@ -79,7 +106,13 @@ fn capture_is_told(records: &[&Value], closing: &BTreeMap<String, u64>) {
     ] {
         assert_eq!(sum(records, name), closing.get(line).copied().unwrap_or(0), "{name}: {closing:?}");
     }
-    assert!(sum(records, "kernel_packets") > 0);
+    for (name, what) in [
+        ("kernel_dropped_packets", "packets: the capture buffer was full"),
+        ("gap_bytes", "bytes of streams never seen"),
+    ] {
+        assert!(sum(records, name) > 0, "{name}");
+        assert_eq!(sum(records, name), lost(said, what), "{name}: {said}");
+    }
     assert!(sum(records, "requests_paired") == 60 && sum(records, "records_left_out") == 6);
     // One interval ends where the next begins.
     for pair in records.windows(2) {
@@ -121,20 +154,24 @@ fn the_sums_over_all_ledger_records_are_the_closing_ledger_at_real_servers() {
             ("ELASTICSEARCH_HOST", &url),
             ("ELASTICSEARCH_INDEX", INDEX),
             ("LEDGER_INTERVAL", "100ms"),
+            ("CAPTURE_BUFFER", "256KiB"),
             ("BATCH_AGE", "50ms"),
             ("IGNORE_URLS", "/fail/"),
             ("POD_NAME", "shop-1"),
         ]);
+        let until_told = |name: &str, least: u64| {
+            let arrived = || by_id(forward.records());
+            until(name, || (sum(&of(&arrived(), None), name) >= least).then_some(()));
+        };
         for round in 1..=3 {
+            if round == 2 {
+                flood(&lab, &podtap, || until_told("kernel_dropped_packets", 1));
+            }
             exchange(&lab, 20);
-            until("ledger records that tell of them", || {
-                let arrived = by_id(forward.records().into_iter());
-                (sum(&of(&arrived, None), "requests_paired") >= round * 20).then_some(())
-            });
+            until_told("requests_paired", round * 20);
         }
         let (printed, said) = podtap.interrupted();
-        let closing = closing(&said);
-        let at_fluentd = by_id(forward.records().into_iter());
+        let at_fluentd = by_id(forward.records());
         let at_elasticsearch = search.stored(INDEX);
         assert_eq!(at_fluentd, at_elasticsearch, "the same records in both places");
         assert!(at_fluentd.iter().all(|(id, record)| record["event"]["id"] == id.as_str()));
@@ -144,7 +181,8 @@ fn the_sums_over_all_ledger_records_are_the_closing_ledger_at_real_servers() {
         assert!(exchanges == 54 && printed.len() == 54 && !printed.iter().any(is_ledger), "{said}");
         let of_capture = of(&at_fluentd, None);
         assert!(of_capture.len() > 3, "{said}");
-        capture_is_told(&of_capture, &closing);
+        capture_is_told(&of_capture, &said);
+        let closing = closing(&said);
         // Standard output is told of, and gets none.
         assert_eq!(sum(&of(&at_fluentd, Some("stdout")), "sink_ledger_records"), 0);
         for sink in ["fluentd", "elasticsearch"] {

@@ -37,23 +37,22 @@ pub(super) fn lines(frames: &[SynthFrame], start: Timestamp) -> Vec<Value> {
 /// One that is behind each of the three sinks.
 #[derive(Clone, Copy)]
 enum Target {
-    /// Refuses one of seven; is away first.
-    Picky {
-        was_away: bool,
-    },
+    /// Is away first, and then refuses one of 13; so many it was asked to take.
+    Picky(u64),
     Away,
 }
 
 impl Sink for Target {
     async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
         match self {
-            Self::Picky { was_away } if *was_away => {
-                let of_seven = (0..batch.records()).step_by(7);
-                let rejected = of_seven.map(|index| Rejected { index, reason: "odd: no".to_owned() }).collect();
+            Self::Picky(asked @ 1..) => {
+                let refused = (0..batch.records()).filter(|index| (*asked + *index as u64).is_multiple_of(13));
+                let rejected = refused.map(|index| Rejected { index, reason: "odd: no".to_owned() }).collect();
+                *asked += batch.records() as u64;
                 Ok(Delivery { retry: Vec::new(), rejected })
             }
-            Self::Picky { was_away } => {
-                *was_away = true;
+            Self::Picky(asked) => {
+                *asked = 1;
                 Err(SinkError::Transient("away".to_owned()))
             }
             Self::Away => Err(SinkError::Transient("away".to_owned())),
@@ -74,7 +73,7 @@ fn sinks(scratch: &Scratch) -> Vec<SinkHandle> {
         spawn_all(name, vec![target], options(records), Undelivered { spool, dead_letters: None }).unwrap()
     };
     vec![
-        start("elasticsearch", Target::Picky { was_away: false }, 20_000, None),
+        start("elasticsearch", Target::Picky(0), 20_000, None),
         start("fluentd", Target::Away, 8, Some(spool)),
         start("logstash", Target::Away, 12, None),
     ]

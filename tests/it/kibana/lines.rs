@@ -85,7 +85,8 @@ pub(super) fn compute(metric: &Metric, lines: &[&Value]) -> Number {
             let [some, all] = [some, all].map(|field| numbers(field).iter().sum::<f64>());
             Number::Exactly((all > 0.0).then_some(some / all))
         }
-        Compute::Sum(field) => Number::Exactly(Some(numbers(field).iter().sum())),
+        // The sum of nothing would be -0.
+        Compute::Sum(field) => Number::Exactly(Some(numbers(field).iter().sum::<f64>() + 0.0)),
         Compute::Max(field) => {
             let numbers = numbers(field);
             some(&numbers, numbers.iter().copied().fold(f64::MIN, f64::max))

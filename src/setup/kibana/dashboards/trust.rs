@@ -10,7 +10,7 @@ use crate::setup::kibana::declare::Compute::{Max, Ratio, Sum};
 use crate::setup::kibana::declare::Filter::{Has, Is};
 use crate::setup::kibana::declare::Metric;
 
-const PACKETS_LOST: Metric = metric("Packets lost", Ratio(KERNEL_DROPPED, KERNEL_PACKETS));
+const PACKETS_LOST: Metric = metric("Share of packets lost", Ratio(KERNEL_DROPPED, KERNEL_PACKETS));
 const NEVER_SEEN: Metric = metric("Bytes never seen", Sum(GAP_BYTES));
 const BLIND: Metric = metric("Seconds without capture", Sum(AWAY));
 const WRONG_LEDGERS: Metric = count("Does not add up", WRONG);
@@ -122,8 +122,8 @@ pub(super) const TRUST: Dashboard = Dashboard {
             &[
                 NEVER_SEEN,
                 PACKETS_LOST,
-                metric("Packets", Sum(KERNEL_DROPPED)),
-                metric("By the interface", Sum(INTERFACE_DROPPED)),
+                metric("Lost by the kernel", Sum(KERNEL_DROPPED)),
+                metric("Lost by the interface", Sum(INTERFACE_DROPPED)),
                 BLIND,
                 metric("Answers not known", Sum(UNPAIRED)),
                 metric("Given up", Sum(DROPPED)),

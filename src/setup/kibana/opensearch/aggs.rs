@@ -23,10 +23,8 @@ fn division(number: usize) -> String {
 /// Of which records the panel is. A number has one metric: its records are the panel's.
 pub(super) fn query(panel: &Panel) -> String {
     let of = panel.about.kql(&panel.of);
-    match only_of(panel) {
-        Filter::Any => of,
-        only => format!("({of}) and ({})", only.kql()),
-    }
+    let only = only_of(panel);
+    if only == Filter::Any { of } else { format!("({of}) and ({})", only.kql()) }
 }
 
 /// The filter of the only metric, where it can be the panel's.
