@@ -145,6 +145,48 @@ fn the_fields_of_the_index_pattern_are_those_of_the_index() {
     assert!(found > 50);
 }
 
+/// As OpenSearch Dashboards stores them: in an index that refuses what its mapping does not know.
+#[test]
+fn every_object_can_be_stored_under_the_published_mapping() {
+    let Some(server) = filled(Kind::OpenSearch, &records::lines()) else { return };
+    let (text, number) = (json!({ "type": "text" }), json!({ "type": "integer" }));
+    let (hidden, word) = (json!({ "type": "text", "index": false }), json!({ "type": "keyword" }));
+    let source = json!({ "properties": { "searchSourceJSON": hidden } });
+    let refresh = json!({ "properties": { "pause": { "type": "boolean" }, "value": number } });
+    let mapping = json!({ "dynamic": "strict", "properties": {
+        "type": word,
+        "references": { "type": "nested", "properties": { "name": word, "type": word, "id": word } },
+        "migrationVersion": { "dynamic": "true", "type": "object" },
+        "index-pattern": { "dynamic": false, "properties": { "title": text, "type": word } },
+        "search": { "properties": {
+            "columns": word, "description": text, "hits": number, "kibanaSavedObjectMeta": source, "sort": word,
+            "title": text, "version": number,
+        } },
+        "visualization": { "properties": {
+            "description": text, "kibanaSavedObjectMeta": source, "savedSearchRefName": word, "title": text,
+            "uiStateJSON": hidden, "version": number, "visState": hidden,
+        } },
+        "dashboard": { "properties": {
+            "description": text, "hits": number, "kibanaSavedObjectMeta": source, "optionsJSON": hidden,
+            "panelsJSON": hidden, "refreshInterval": refresh, "timeFrom": word, "timeRestore": { "type": "boolean" },
+            "timeTo": word, "title": text, "version": number,
+        } },
+    } });
+    let index = "/opensearch-dashboards-objects";
+    let (status, answer) = server.ask("PUT", index, &json!({ "mappings": mapping }).to_string());
+    assert_eq!(status, 200, "{answer}");
+    for object in objects() {
+        let kind = object["type"].as_str().unwrap();
+        let stored = json!({
+            "type": kind, kind: object["attributes"], "references": object["references"],
+            "migrationVersion": object["migrationVersion"],
+        });
+        let id = object["id"].as_str().unwrap();
+        let (status, answer) = server.ask("PUT", &format!("{index}/_doc/{kind}:{id}"), &stored.to_string());
+        assert_eq!(status, 201, "{id}: {answer}");
+    }
+}
+
 /// How a computed field is sent.
 fn script(field: &Value) -> Value {
     json!({ "source": field["script"], "lang": field["lang"] })
