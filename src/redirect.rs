@@ -96,7 +96,7 @@ impl Redirects {
 
     /// Renames the ends of a segment where they need it. Costs next to nothing where no mesh redirects.
     pub fn trace(&mut self, segment: &mut Segment<'_>) -> Traced {
-        let FiveTuple { source, destination } = segment.tuple;
+        let FiveTuple { source, destination } = &segment.tuple;
         if PROXIES.contains(&destination.port) && destination.ip.is_loopback() && !source.ip.is_loopback() {
             return self.trace_request(segment);
         }

@@ -218,31 +218,32 @@ fn finish<'a>(
 impl<'a> Head<'a> {
     /// Takes one header field.
     pub(super) fn field(&mut self, name: &[u8], value: &'a [u8]) {
-        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+        // As nearly everybody writes them, so that nearly always one comparison of all bytes is enough.
+        let is = |usual: &str| name == usual.as_bytes() || name.eq_ignore_ascii_case(usual.as_bytes());
         let fields = &mut self.fields;
         // Length and first letter leave one comparison, or none, of nearly every field.
         match (name.len(), name.first().map_or(0, u8::to_ascii_lowercase)) {
             (2, b'b') if is("b3") => first(&mut fields.trace.b3, value),
-            (4, b'h') if is("host") => {
+            (4, b'h') if is("Host") => {
                 if fields.host.is_some() {
                     self.weird.insert(Weird::DuplicateHost);
                 }
                 first(&mut fields.host, value);
             }
-            (6, b'e') if is("expect") => fields.expect_continue |= value.eq_ignore_ascii_case(b"100-continue"),
-            (7, b'r') if is("referer") => first(&mut fields.referrer, value),
-            (7, b'u') if is("upgrade") => first(&mut fields.upgrade, value),
-            (9, b'f') if is("forwarded") => fields.forwarded.push(value),
-            (10, b'u') if is("user-agent") => first(&mut fields.user_agent, value),
-            (11, b'x') if is("x-b3-spanid") => first(&mut fields.trace.b3_span_id, value),
+            (6, b'e') if is("Expect") => fields.expect_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            (7, b'r') if is("Referer") => first(&mut fields.referrer, value),
+            (7, b'u') if is("Upgrade") => first(&mut fields.upgrade, value),
+            (9, b'f') if is("Forwarded") => fields.forwarded.push(value),
+            (10, b'u') if is("User-Agent") => first(&mut fields.user_agent, value),
+            (11, b'x') if is("X-B3-SpanId") => first(&mut fields.trace.b3_span_id, value),
             (11, b't') if is("traceparent") => first(&mut fields.trace.traceparent, value),
-            (12, b'c') if is("content-type") => first(&mut fields.content_type, value),
-            (12, b'x') if is("x-request-id") => first(&mut fields.request_id, value),
-            (12, b'x') if is("x-b3-traceid") => first(&mut fields.trace.b3_trace_id, value),
-            (14, b'c') if is("content-length") => self.content_length(value),
-            (14, b'x') if is("x-podtap-nonce") => first(&mut fields.nonce, value),
-            (15, b'x') if is("x-forwarded-for") => fields.forwarded_for.push(value),
-            (17, b't') if is("transfer-encoding") => self.transfer_encoding(value),
+            (12, b'c') if is("Content-Type") => first(&mut fields.content_type, value),
+            (12, b'x') if is("X-Request-Id") => first(&mut fields.request_id, value),
+            (12, b'x') if is("X-B3-TraceId") => first(&mut fields.trace.b3_trace_id, value),
+            (14, b'c') if is("Content-Length") => self.content_length(value),
+            (14, b'x') if is("X-Podtap-Nonce") => first(&mut fields.nonce, value),
+            (15, b'x') if is("X-Forwarded-For") => fields.forwarded_for.push(value),
+            (17, b't') if is("Transfer-Encoding") => self.transfer_encoding(value),
             _ => {}
         }
     }

@@ -19,6 +19,8 @@ pub(crate) const FILES_VOLUME: &str = "podtap-files";
 pub(crate) const VOLUMES: [&str; 3] = [POD_VOLUME, SPOOL_VOLUME, FILES_VOLUME];
 /// Where podtap looks for its pod's labels and annotations.
 const POD_DIR: &str = "/etc/podtap/pod";
+/// Where Kubernetes mounts the token of the pod's service account into every container in which nothing else is mounted.
+const TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Whom the image runs as; no name of its own is needed for it.
 const USER: i64 = 65_532;
 /// The port of METRICS_ADDR's default.
@@ -198,11 +200,13 @@ fn parent(file: &str) -> Option<&str> {
     (!["", "/dev", "/proc/self/fd"].contains(&folder)).then_some(folder)
 }
 
+/// The pod's volume twice: the second time it keeps out the application's token, which is no business of podtap's.
 fn mounts(folders: &BTreeMap<&str, &str>) -> Vec<Tree> {
-    let pod = vec![("name", POD_VOLUME.into()), ("mountPath", POD_DIR.into()), ("readOnly", Tree::Bool(true))];
+    let pod =
+        |path: &str| vec![("name", POD_VOLUME.into()), ("mountPath", path.into()), ("readOnly", Tree::Bool(true))];
     let others =
         folders.iter().map(|(folder, volume)| vec![("name", (*volume).into()), ("mountPath", (*folder).into())]);
-    std::iter::once(pod).chain(others).map(Tree::Map).collect()
+    [pod(POD_DIR), pod(TOKEN_DIR)].into_iter().chain(others).map(Tree::Map).collect()
 }
 
 /// Labels and annotations, kept up to date by the kubelet.
@@ -273,7 +277,7 @@ mod tests {
             let env = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
             let made = sidecar(&Options::default(), &env);
             let mounts = made.container.value()["volumeMounts"].as_array().unwrap().clone();
-            let mounts = mounts.iter().skip(1).map(|mount| format!("{} {}", mount["name"], mount["mountPath"]));
+            let mounts = mounts.iter().skip(2).map(|mount| format!("{} {}", mount["name"], mount["mountPath"]));
             (mounts.collect::<Vec<_>>().join(", ").replace('"', ""), made.volumes.len())
         };
         let both = [("FILE_PATH", "/out/records.json"), ("DEAD_LETTER_PATH", "/out/refused.json")];
@@ -288,11 +292,19 @@ mod tests {
     }
 
     #[test]
+    fn the_application_s_token_is_kept_out() {
+        // By a mount at the very place where the API server would add one.
+        let mounts = container(&[], |_| {})["volumeMounts"].clone();
+        let place = "/var/run/secrets/kubernetes.io/serviceaccount";
+        assert!(mounts.as_array().unwrap().iter().any(|mount| mount["mountPath"] == place), "{mounts}");
+    }
+
+    #[test]
     fn a_spool_directory_gets_a_volume() {
         let env = Pairs::from([("SPOOL_DIR".to_owned(), "/var/spool/podtap".to_owned())]);
         let spooling = sidecar(&Options::default(), &env);
         assert_eq!(spooling.volumes[1].value()["name"], SPOOL_VOLUME);
-        assert_eq!(spooling.container.value()["volumeMounts"][1]["mountPath"], "/var/spool/podtap");
+        assert_eq!(spooling.container.value()["volumeMounts"][2]["mountPath"], "/var/spool/podtap");
         let none = Pairs::from([("SPOOL_DIR".to_owned(), "none".to_owned())]);
         assert_eq!(sidecar(&Options::default(), &none).volumes.len(), 1);
     }

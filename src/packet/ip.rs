@@ -283,6 +283,7 @@ fn fragment_v6<'a>(ips: Addresses, header: &Ipv6FragmentHeaderSlice<'a>, rest: S
 }
 
 /// RFC 1071, over an IPv4 header whose length is a multiple of four.
+#[inline]
 pub(super) fn checksum_holds(header: &[u8]) -> bool {
     let (words, _) = header.as_chunks::<4>();
     let sum: u64 = words.iter().map(|word| u64::from(u32::from_be_bytes(*word))).sum();

@@ -280,6 +280,9 @@ class Notes(unittest.TestCase):
             ({"webhook": {"enabled": True}}, ["kubectl label namespace NAMESPACE podtap.io/inject=enabled"]),
             ({"demo": {"enabled": True}}, ["kubectl logs --namespace shop deployment/podtap-demo --container podtap"]),
             ({"config": {"SEND_LOGS_TO": ["stdout", "file"]}}, ["Records go to: stdout,file."]),
+            # What inject has to be told, to add what the chart would.
+            ({"existingSecret": "keys", "sidecar": {"classic": True}}, ["--config-map podtap --secret keys --classic -f"]),
+            ({"config": {"METRICS_ADDR": "[::]:9"}}, ["--config-map podtap --env 'METRICS_ADDR=[::]:9' -f deployment.yaml |"]),
         ]:
             notes = cluster.notes(values)
             for line in expected:

@@ -11,6 +11,7 @@ mod kql;
 mod ledger;
 mod lens;
 mod lines;
+mod opensearch;
 mod records;
 mod same;
 mod sketch;
@@ -27,7 +28,11 @@ const INDEX: &str = "kibana-panels";
 
 /// The saved objects, as in the file.
 fn objects() -> Vec<Value> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("kibana/podtap.ndjson");
+    file("kibana/podtap.ndjson")
+}
+
+fn file(name: &str) -> Vec<Value> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     let file = std::fs::read_to_string(path).unwrap();
     file.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -42,9 +47,9 @@ fn inner(value: &Value) -> Value {
 }
 
 /// A server with the records in it.
-fn filled(lines: &[Value]) -> Option<&'static Search> {
-    let Some(server) = Search::shared(Kind::Elasticsearch) else {
-        assert!(std::env::var_os("CI").is_none(), "CI has no Elasticsearch");
+fn filled(kind: Kind, lines: &[Value]) -> Option<&'static Search> {
+    let Some(server) = Search::shared(kind) else {
+        assert!(std::env::var_os("CI").is_none(), "CI has no {kind:?}");
         return None;
     };
     let options = options(server, INDEX);
@@ -77,7 +82,7 @@ fn search(server: &Search, body: &Value) -> Value {
 #[test]
 fn every_panel_returns_data_and_its_numbers_are_those_of_the_records() {
     let lines = records::lines();
-    let Some(server) = filled(&lines) else { return };
+    let Some(server) = filled(Kind::Elasticsearch, &lines) else { return };
     let objects = objects();
     let mut compared = 0;
     for dashboard in DASHBOARDS {
@@ -97,7 +102,7 @@ fn every_panel_returns_data_and_its_numbers_are_those_of_the_records() {
 #[test]
 fn every_saved_search_finds_the_records_it_says() {
     let lines = records::lines();
-    let Some(server) = filled(&lines) else { return };
+    let Some(server) = filled(Kind::Elasticsearch, &lines) else { return };
     let objects = objects();
     for declared in SEARCHES {
         let attributes = &object(&objects, "search", declared.id)["attributes"];

@@ -141,6 +141,10 @@ podtap.io/config-checksum: {{ include "podtap.data" $podtap | trim | sha256sum }
     - name: podtap-pod
       mountPath: /etc/podtap/pod
       readOnly: true
+    # Keeps out the token of the pod's service account, which Kubernetes mounts where nothing else is.
+    - name: podtap-pod
+      mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+      readOnly: true
     {{- range $folder, $volume := include "podtap.folders" . | fromJson }}
     - name: {{ $volume }}
       mountPath: {{ $folder }}

@@ -27,7 +27,7 @@ impl Names {
         Self { prefix: space.map_or("podtap".to_owned(), |space| format!("podtap-{space}")) }
     }
 
-    fn data_view(&self) -> String {
+    pub(super) fn data_view(&self) -> String {
         format!("{}-http", self.prefix)
     }
 
@@ -55,12 +55,12 @@ fn object(kind: &str, id: &str, version: &str, attributes: Value, references: Ve
     })
 }
 
-fn reference(kind: &str, id: &str, name: String) -> Value {
+pub(super) fn reference(kind: &str, id: &str, name: String) -> Value {
     json!({ "type": kind, "id": id, "name": name })
 }
 
 /// JSON in a string, as Kibana keeps much of it.
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value.to_string()
 }
 
@@ -84,7 +84,7 @@ fn data_view(names: &Names, index_pattern: &str) -> Value {
 }
 
 /// How Kibana shows a number.
-fn format(field: &str) -> Option<Value> {
+pub(super) fn format(field: &str) -> Option<Value> {
     let duration = |unit: &str| {
         json!({ "id": "duration", "params": {
             "inputFormat": unit, "outputFormat": "asMilliseconds", "outputPrecision": 2,
@@ -167,8 +167,8 @@ fn panel(kind: &str, id: &str, place: Place, config: Value) -> Map<String, Value
     .collect()
 }
 
-/// The way to the other dashboards, and how to read this one.
-fn notes(names: &Names, dashboard: &Dashboard, place: Place) -> Value {
+/// The way to the other dashboards, and how to read this one, in Markdown.
+pub(super) fn notes_markdown(names: &Names, dashboard: &Dashboard) -> String {
     let links = DASHBOARDS.iter().map(|other| {
         let title = other.title.trim_start_matches("[podtap] ");
         if other.id == dashboard.id {
@@ -177,7 +177,11 @@ fn notes(names: &Names, dashboard: &Dashboard, place: Place) -> Value {
             format!("[{title}](#/view/{})", names.object(other.id))
         }
     });
-    let markdown = format!("{}\n\n{}", links.collect::<Vec<_>>().join(" | "), dashboard.notes);
+    format!("{}\n\n{}", links.collect::<Vec<_>>().join(" | "), dashboard.notes)
+}
+
+fn notes(names: &Names, dashboard: &Dashboard, place: Place) -> Value {
+    let markdown = notes_markdown(names, dashboard);
     let source = json!({ "query": { "query": "", "language": "kuery" }, "filter": [] });
     let vis = json!({
         "id": "", "title": "", "description": "", "type": "markdown", "uiState": {},
