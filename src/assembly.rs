@@ -3,6 +3,7 @@
 //! Shared by `run`, `replay` and `demo`, so that all three give the same records. Starts no capture.
 
 mod encoder;
+mod ledger;
 mod sinks;
 mod targets;
 
@@ -11,6 +12,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use self::encoder::Encoder;
+pub use self::ledger::Statements;
 pub use self::sinks::{Probed, Started};
 #[cfg(feature = "es")]
 pub use self::targets::elasticsearch_options;
@@ -26,7 +28,7 @@ use crate::metrics::Probe;
 use crate::pipeline::{Outlet, Pipeline};
 use crate::record::Record;
 use crate::redact::{NameList, Redactor};
-use crate::settings::{Auto, Headers, ListOf, Settings};
+use crate::settings::{Auto, Headers, ListOf, Settings, SinkName};
 use crate::shape::proxy::TrustedProxies;
 use crate::shape::route::Routes;
 use crate::sink::{QueueLimits, SinkHandle};
@@ -95,7 +97,7 @@ impl Assembly {
     ) -> Pipeline<impl FnMut(&mut Record) -> Option<LeftOut> + use<>, impl FnMut(&Record, &mut Vec<u8>) + use<>> {
         let (routes, filter) = (Arc::clone(&self.routes), Arc::clone(&self.filter));
         let select = move |record: &mut Record| {
-            let Record::Http(exchange) = record;
+            let Record::Http(exchange) = record else { return None };
             exchange.route = exchange.request.as_ref().and_then(|request| routes.of_request(request));
             if exchange.own_traffic {
                 return Some(LeftOut::OwnTraffic);
@@ -110,21 +112,30 @@ impl Assembly {
 
     /// One outlet for each encoding in use.
     fn outlets(&self, sinks: &Started) -> Vec<Outlet<impl FnMut(&Record, &mut Vec<u8>) + use<>>> {
-        let terminal = io::stdout().is_terminal();
+        let outlet = |(encoder, sinks): (Encoder, Vec<SinkHandle>)| {
+            let mut view = self.identity.view();
+            let encode = move |record: &Record, out: &mut Vec<u8>| encoder.encode(record, view.observer(), out);
+            Outlet { encode, sinks }
+        };
+        self.encoders(sinks, io::stdout().is_terminal(), |_| true).into_iter().map(outlet).collect()
+    }
+
+    /// The encodings in use, each with the sinks that it is for.
+    fn encoders(
+        &self,
+        sinks: &Started,
+        terminal: bool,
+        wanted: impl Fn(SinkName) -> bool,
+    ) -> Vec<(Encoder, Vec<SinkHandle>)> {
         let mut grouped: Vec<(Encoder, Vec<SinkHandle>)> = Vec::new();
-        for (name, handle) in sinks.iter() {
+        for (name, handle) in sinks.iter().filter(|(name, _)| wanted(*name)) {
             let encoder = Encoder::new(*name, &self.settings, terminal);
             match grouped.iter_mut().find(|(known, _)| *known == encoder) {
                 Some((_, handles)) => handles.push(handle.clone()),
                 None => grouped.push((encoder, vec![handle.clone()])),
             }
         }
-        let outlet = |(encoder, sinks): (Encoder, Vec<SinkHandle>)| {
-            let mut view = self.identity.view();
-            let encode = move |record: &Record, out: &mut Vec<u8>| encoder.encode(record, view.observer(), out);
-            Outlet { encode, sinks }
-        };
-        grouped.into_iter().map(outlet).collect()
+        grouped
     }
 }
 

@@ -3,6 +3,15 @@
 //! Each stage owns its part and counts in it; `Ledger` puts them together, `imbalances` names every equation
 //! that does not hold. Counters only grow, except the gauges (named `held`, `waiting`, `open`).
 
+mod columns;
+mod sinks;
+
+use std::time::Duration;
+
+pub use self::columns::{
+    Column, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS, Value, ledger_fields,
+};
+pub use self::sinks::{Dropped, RejectedBy, SinkCounts};
 use crate::record::Unanswered;
 
 macro_rules! reasons {
@@ -47,6 +56,11 @@ impl<const N: usize> ByReason<N> {
     /// The counter at `index`.
     pub fn at(&self, index: usize) -> u64 {
         self.0.get(index).copied().unwrap_or(0)
+    }
+
+    /// All counters, in the order of the reasons.
+    pub fn counts(&self) -> &[u64] {
+        &self.0
     }
 
     /// Sum over all reasons.
@@ -261,13 +275,15 @@ pub struct RecordLedger {
 /// offered = delivered + rejected + dropped + queued + in flight + spooled, for one sink.
 ///
 /// What an earlier run left in the spool is offered again by being found there: it counts in `offered` and, beside
-/// it, in `recovered`. So `offered - recovered` is what the pipeline of this run offered.
+/// it, in `recovered`. So `offered - recovered - ledger_records` is what the pipelines of this run offered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkLedger {
     /// Offered by the pipeline, or found in the spool.
     pub offered: u64,
     /// Beside the equation: of `offered`, those found in the spool.
     pub recovered: u64,
+    /// Beside the equation: of `offered`, ledger records; the others are exchanges.
+    pub ledger_records: u64,
     /// Accepted by the target.
     pub delivered: u64,
     /// Refused by the target for good.
@@ -280,6 +296,32 @@ pub struct SinkLedger {
     pub in_flight: u64,
     /// Gauge: on disk.
     pub spooled: u64,
+}
+
+/// What the kernel says about one interface since the capture began; no part of any equation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelCounters {
+    /// `ps_recv`: packets that passed the filter, dropped ones included; on `lo` each counts twice. Not "frames".
+    pub received: u64,
+    /// `ps_drop`: frames lost because the buffer was full.
+    pub dropped: u64,
+    /// `ps_ifdrop`: frames lost by the interface or its driver.
+    pub interface_dropped: u64,
+    /// How often the interface was opened; all but the first are reopenings.
+    pub opens: u64,
+    /// How long there was no handle after the start of the capture: what passed then was not seen, and not counted.
+    pub blind: Duration,
+}
+
+impl KernelCounters {
+    /// Adds those of another interface.
+    pub fn merge(&mut self, other: &Self) {
+        self.received += other.received;
+        self.dropped += other.dropped;
+        self.interface_dropped += other.interface_dropped;
+        self.opens += other.opens;
+        self.blind += other.blind;
+    }
 }
 
 /// The pure half's ledger: frames to records.

@@ -115,10 +115,12 @@ where
             formats -= 1;
             filling.block.push(|out| {
                 (filling.outlet.encode)(&record, out);
-                let Record::Http(exchange) = &mut record;
+                let (at, id) = match &mut record {
+                    Record::Http(exchange) => (exchange.start(), &mut exchange.id),
+                    Record::Ledger(statement) => (statement.to, &mut statement.id),
+                };
                 // The last format takes the id instead of copying it.
-                let id = if formats == 0 { std::mem::take(&mut exchange.id) } else { exchange.id.clone() };
-                (id, exchange.start())
+                (if formats == 0 { std::mem::take(id) } else { id.clone() }, at)
             });
             if filling.block.bytes() >= self.block_bytes {
                 filling.flush();
@@ -202,7 +204,7 @@ mod tests {
     type Encode = fn(&Record, &mut Vec<u8>);
 
     fn short(record: &Record, out: &mut Vec<u8>) {
-        let Record::Http(exchange) = record;
+        let exchange = record.exchange().unwrap();
         out.extend_from_slice(format!("{}\n", exchange.number).as_bytes());
     }
 
@@ -247,7 +249,7 @@ mod tests {
     fn what_is_left_out_is_counted_by_its_reason_and_only_ignored_ones_leave_the_metrics() {
         let metrics = Metrics::new(Sinks::default());
         let select = |record: &mut Record| {
-            let Record::Http(exchange) = record;
+            let Record::Http(exchange) = record else { unreachable!() };
             exchange.route = Some(compact_str::format_compact!("/{}", exchange.number));
             [None, Some(LeftOut::Ignored), Some(LeftOut::Sampled)][exchange.number as usize]
         };

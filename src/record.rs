@@ -10,14 +10,38 @@ use compact_str::CompactString;
 
 use crate::flow::{Endpoint, Timestamp};
 
+mod statement;
+
 #[cfg(test)]
 pub(crate) mod sample;
+
+pub use self::statement::Statement;
 
 /// What podtap emits. Later inputs (flows, conntrack, connects, verdicts) are variants beside this one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     /// One HTTP exchange, or what was seen of it.
     Http(Box<Exchange>),
+    /// What was counted for a while. Made beside the pipeline, for servers only: no filter sees it.
+    Ledger(Box<Statement>),
+}
+
+impl Record {
+    /// The exchange, where it is one.
+    pub fn exchange(&self) -> Option<&Exchange> {
+        match self {
+            Self::Http(exchange) => Some(exchange),
+            Self::Ledger(_) => None,
+        }
+    }
+
+    /// The same, owned.
+    pub fn into_exchange(self) -> Option<Exchange> {
+        match self {
+            Self::Http(exchange) => Some(*exchange),
+            Self::Ledger(_) => None,
+        }
+    }
 }
 
 /// What the exchanges of one TCP connection share.
@@ -219,8 +243,8 @@ pub struct Trace {
 /// The response half.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Response {
-    /// Status code.
-    pub status: u16,
+    /// Status code; HTTP/0.9 has none.
+    pub status: Option<u16>,
     /// Reason phrase, when there is one.
     pub phrase: Option<CompactString>,
     /// Version.
@@ -244,7 +268,7 @@ pub struct Response {
 pub enum Trust {
     /// Every byte of both messages was seen, or is known by framing.
     Complete,
-    /// The snap length, a limit or the end of the capture cut it.
+    /// The snap length, a limit or the end of the capture cut it, or its end cannot be told.
     Truncated,
     /// Bytes are missing inside, framing still sure.
     Gap,
@@ -536,10 +560,10 @@ impl Exchange {
 
     /// Success, failure or unknown.
     pub fn outcome(&self) -> Outcome {
-        match (&self.response, self.unanswered) {
-            (Some(r), _) if r.status < 400 => Outcome::Success,
-            (Some(_), _) | (None, Some(_)) => Outcome::Failure,
-            (None, None) => Outcome::Unknown,
+        match (self.response.as_ref().map(|r| r.status), self.unanswered) {
+            (Some(Some(status)), _) if status < 400 => Outcome::Success,
+            (Some(Some(_)), _) | (None, Some(_)) => Outcome::Failure,
+            (Some(None), _) | (None, None) => Outcome::Unknown,
         }
     }
 }

@@ -20,13 +20,14 @@ pub use self::demo::demo;
 use self::shared::Shared;
 use self::signals::Signals;
 use self::tap::Tap;
-use crate::assembly::{Assembly, Started};
+use crate::assembly::{Assembly, Started, Statements};
 use crate::cli;
 use crate::config::{self, Config};
+use crate::flow::Timestamp;
 use crate::http::Protocols;
 use crate::logging;
 use crate::metrics::endpoint::Endpoint;
-use crate::metrics::{Metrics, closing_lines};
+use crate::metrics::{Metrics, Snapshot, closing_lines};
 use crate::settings::{LogstashType, Pairs, Settings, SinkName};
 use crate::sink::WhenFull;
 use crate::source::interfaces::{ANY, Choice, Tables};
@@ -81,6 +82,7 @@ struct Live {
     assembly: Assembly,
     sinks: Started,
     metrics: Arc<Metrics>,
+    statements: Option<Statements>,
     endpoint: Option<Endpoint>,
     own: OwnTraffic,
     shared: Shared,
@@ -114,6 +116,7 @@ impl Live {
         let own = OwnTraffic::new(&own_ips);
         let sinks = assembly.sinks(WhenFull::Drop, Some(&own))?;
         let metrics = Metrics::new(sinks.all());
+        let statements = assembly.statements(&sinks, wall_clock());
         let endpoint = listen(&settings, &own);
         let (stop, stopped) = stop_pair()?;
         let shared = Shared::new(Arc::clone(&metrics), own_ips);
@@ -125,6 +128,7 @@ impl Live {
             assembly,
             sinks,
             metrics,
+            statements,
             endpoint,
             own,
             shared,
@@ -220,6 +224,7 @@ impl Live {
     async fn wait(&mut self, signals: &mut Signals) -> Why {
         let sinks = self.sinks.all();
         let mut tick = tokio::time::interval(SECOND);
+        let mut due = self.statements.as_ref().map(|statements| every(statements.every()));
         let mut seconds = 1;
         loop {
             tokio::select! {
@@ -228,6 +233,12 @@ impl Live {
                     seconds += 1;
                     if let Some(why) = self.look_at_captures() {
                         return why;
+                    }
+                }
+                () = next(&mut due) => {
+                    let seen = seen(&self.metrics, self.blind_since());
+                    if let Some(statements) = &mut self.statements {
+                        statements.tell(seen, wall_clock());
                     }
                 }
                 _ = signals.term.recv() => return Why::Terminated,
@@ -239,6 +250,11 @@ impl Live {
                 () = sinks.ended() => return Why::NoSink,
             }
         }
+    }
+
+    /// Captures count themselves how long they wait; where there are none, the beginning counts.
+    fn blind_since(&self) -> Option<Instant> {
+        self.captures.is_empty().then_some(self.began)
     }
 
     /// What changes around us while we run.
@@ -312,6 +328,7 @@ impl Live {
         let grace = self.settings.grace_period.0;
         let (captures, sinks) = (std::mem::take(&mut self.captures), self.sinks.all());
         let mut protocols = std::mem::take(&mut self.protocols);
+        let (mut statements, metrics, began) = (self.statements.take(), Arc::clone(&self.metrics), self.began);
         let joined = tokio::task::spawn_blocking(move || {
             let mut whole = true;
             for capture in captures {
@@ -320,19 +337,47 @@ impl Live {
                     Err(_) => whole = false,
                 }
             }
+            if let Some(statements) = &mut statements {
+                statements.tell(seen(&metrics, Some(began)), wall_clock());
+            }
             let counts = sinks.finish(grace.saturating_sub(started.elapsed()));
             (protocols, counts, whole)
         });
         let Ok((protocols, counts, whole)) = joined.await else { return false };
-        let mut seen = self.metrics.snapshot();
-        if seen.kernel.opens == 0 {
-            // Whoever never saw anything must not say that nothing was lost.
-            seen.kernel.blind = self.began.elapsed();
-        }
+        let seen = seen(&self.metrics, Some(self.began));
         let lines = closing_lines(&seen.ledger, &seen.kernel, &seen.records, &counts);
         cli::tell(&format!("{lines}{}", cli::protocol_lines(&protocols)));
         whole
     }
+}
+
+/// Everything that was counted so far. Where no capture counts any more, and none ever saw anything, that was blindness
+/// from `began` on: nobody must say then that nothing was lost.
+fn seen(metrics: &Metrics, began: Option<Instant>) -> Snapshot {
+    let mut seen = metrics.snapshot();
+    if let (0, Some(began)) = (seen.kernel.opens, began) {
+        seen.kernel.blind = began.elapsed();
+    }
+    seen
+}
+
+/// The first time after one period.
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval
+}
+
+/// Never without an interval.
+async fn next(interval: &mut Option<tokio::time::Interval>) {
+    match interval {
+        Some(interval) => _ = interval.tick().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn wall_clock() -> Timestamp {
+    Timestamp(i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or_default())
 }
 
 /// Why the capture ends.

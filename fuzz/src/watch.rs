@@ -97,11 +97,11 @@ impl Watch {
         for record in &records {
             self.check_record(record);
         }
-        self.seen.extend(records.drain(..).map(|Record::Http(exchange)| *exchange));
+        self.seen.extend(records.drain(..).filter_map(Record::into_exchange));
     }
 
     fn check_record(&mut self, record: &Record) {
-        let Record::Http(exchange) = record;
+        let exchange = record.exchange().expect("a dissector makes exchanges only");
         if let Some(ids) = &mut self.ids {
             assert!(ids.insert(exchange.id.to_string()), "two records are called {}", exchange.id);
         }

@@ -149,7 +149,7 @@ class DownwardVolume:
         new.rename(self.path / "..data")
 
 
-def main(tests):
+def main(tests, lacking=lacking):
     """Runs the tests in order; the first that fails ends it. Who cannot run them says so, and under CI fails."""
     why = lacking()
     if why:

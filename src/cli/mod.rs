@@ -67,6 +67,8 @@ pub struct Setup {
     pub overwrite: bool,
     /// Only show what would be sent.
     pub print: bool,
+    /// With `print`: the dashboards for OpenSearch Dashboards.
+    pub opensearch: bool,
 }
 
 /// One capture to read.

@@ -1,5 +1,5 @@
-//! `podtap setup`: prepares Elasticsearch and Kibana for the records, each once. Owns the command line and how settings
-//! become what `setup` needs; what is made there is `setup`'s.
+//! `podtap setup`: prepares Elasticsearch and Kibana (OpenSearch and its Dashboards) for the records, each once. Owns the
+//! command line and how settings become what `setup` needs; what is made there is `setup`'s.
 
 use std::process::ExitCode;
 
@@ -17,6 +17,7 @@ pub(super) fn asked(what: &str, matches: &ArgMatches) -> Setup {
         retention: matches.try_get_one::<String>("retention").ok().flatten().cloned(),
         overwrite: flag("overwrite"),
         print: flag("print"),
+        opensearch: flag("opensearch-dashboards"),
     }
 }
 
@@ -31,6 +32,11 @@ pub(super) fn grammar() -> clap::Command {
         .action(ArgAction::SetTrue)
         .help("Also replace what somebody changed, or made themselves");
     let print = Arg::new("print").long("print").action(ArgAction::SetTrue).help("Only show what would be sent");
+    let opensearch = Arg::new("opensearch-dashboards")
+        .long("opensearch-dashboards")
+        .action(ArgAction::SetTrue)
+        .requires("print")
+        .help("With --print: what OpenSearch Dashboards would be sent");
     let of = |name: &'static str, path: &'static str, about: &'static str| {
         command(name, about).display_name(path).args([&overwrite, &print])
     };
@@ -39,8 +45,8 @@ pub(super) fn grammar() -> clap::Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(of("elasticsearch", elasticsearch, "Templates, data stream and retention").arg(&retention))
-        .subcommand(of("kibana", "podtap setup kibana", "Data view, searches and dashboards"))
-        .subcommand(of("all", "podtap setup all", "Both").arg(&retention))
+        .subcommand(of("kibana", "podtap setup kibana", "Data view, searches and dashboards").arg(&opensearch))
+        .subcommand(of("all", "podtap setup all", "Both").args([&retention, &opensearch]))
 }
 
 /// Runs `podtap setup`.
@@ -130,7 +136,14 @@ mod es {
         if space.as_ref().is_some_and(|space| !is_id(space)) {
             return Err("KIBANA_SPACE: the id of a space has small letters, digits, _ and - only".to_owned());
         }
-        Ok(kibana::Options { server, space, index_pattern, overwrite: asked.overwrite, print: asked.print })
+        Ok(kibana::Options {
+            server,
+            space,
+            index_pattern,
+            overwrite: asked.overwrite,
+            print: asked.print,
+            opensearch: asked.opensearch,
+        })
     }
 }
 
@@ -157,13 +170,25 @@ mod tests {
 
     #[test]
     fn every_part_has_the_flags_that_matter_to_it() {
-        let none = Setup { elasticsearch: true, kibana: true, retention: None, overwrite: false, print: false };
+        let none = Setup {
+            elasticsearch: true,
+            kibana: true,
+            retention: None,
+            overwrite: false,
+            print: false,
+            opensearch: false,
+        };
         assert_eq!(setup("podtap setup all"), none);
         let elasticsearch = setup("podtap setup elasticsearch --retention 90d --print");
         let expected = Setup { kibana: false, retention: Some("90d".to_owned()), print: true, ..none.clone() };
         assert_eq!(elasticsearch, expected);
         assert_eq!(setup("podtap setup kibana --overwrite"), Setup { elasticsearch: false, overwrite: true, ..none });
-        for wrong in ["podtap setup", "podtap setup grafana", "podtap setup kibana --retention 3d"] {
+        for wrong in [
+            "podtap setup",
+            "podtap setup grafana",
+            "podtap setup kibana --retention 3d",
+            "podtap setup kibana --opensearch-dashboards",
+        ] {
             assert!(parse(wrong.split(' ').map(std::ffi::OsString::from)).is_err(), "{wrong}");
         }
     }

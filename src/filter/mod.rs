@@ -100,7 +100,7 @@ impl Filter {
     /// Keep or leave out. IGNORE rules hold for every record; SAMPLE and RATE_LIMIT never leave out failures
     /// (status from 400), unanswered and slow exchanges.
     pub fn verdict(&mut self, record: &Record) -> Verdict {
-        let Record::Http(exchange) = record;
+        let Record::Http(exchange) = record else { return Verdict::Keep };
         if self.rules.ignore(exchange) {
             return Verdict::LeftOut(LeftOut::Ignored);
         }

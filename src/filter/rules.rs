@@ -39,7 +39,7 @@ impl Rules {
     pub(super) fn ignore(&self, exchange: &Exchange) -> bool {
         let elsewhere = !self.directions.is_empty()
             && exchange.connection.direction.is_some_and(|known| !self.directions.contains(&known));
-        let status = exchange.response.as_ref().map(|r| r.status);
+        let status = exchange.response.as_ref().and_then(|r| r.status);
         elsewhere
             || status.is_some_and(|status| self.status.iter().any(|rule| rule.matches(status)))
             || exchange.request.as_ref().is_some_and(|request| self.ignore_request(request))

@@ -31,7 +31,7 @@ fn with_host(host: Option<&str>) -> Exchange {
 
 fn with_status(status: u16) -> Exchange {
     let mut it = exchange();
-    it.response.as_mut().unwrap().status = status;
+    it.response.as_mut().unwrap().status = Some(status);
     it
 }
 
@@ -174,7 +174,7 @@ proptest! {
     #[test]
     fn without_settings_everything_is_kept(target in "[ -~]{0,40}", status in 0u16..1000) {
         let mut it = with_target(&target);
-        it.response.as_mut().unwrap().status = status;
+        it.response.as_mut().unwrap().status = Some(status);
         prop_assert_eq!(verdict(&FilterConfig::default(), it), KEEP);
     }
 }

@@ -24,14 +24,16 @@ pub struct Classic<'a> {
 
 impl Serialize for Classic<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Record::Http(exchange) = self.record;
-        View::new(exchange, self.observer).serialize(serializer)
+        match self.record {
+            Record::Http(exchange) => View::new(exchange, self.observer).serialize(serializer),
+            Record::Ledger(_) => Err(serde::ser::Error::custom("the classic record is one of exchanges")),
+        }
     }
 }
 
-/// Appends the record as one line of JSON.
+/// Appends the record as one line of JSON; nothing of what is no exchange.
 pub fn write_json(out: &mut Vec<u8>, record: &Record, observer: &Observer) {
-    let Record::Http(exchange) = record;
+    let Record::Http(exchange) = record else { return };
     write_view(out, &View::new(exchange, observer));
 }
 
@@ -39,7 +41,7 @@ pub fn write_json(out: &mut Vec<u8>, record: &Record, observer: &Observer) {
 /// with its URL and host shortened, where it has to be. Returns whether it was; the keys have no place to say so.
 pub fn write_json_capped(out: &mut Vec<u8>, record: &Record, observer: &Observer, max: usize) -> bool {
     const LONGEST: usize = 1024;
-    let Record::Http(exchange) = record;
+    let Record::Http(exchange) = record else { return false };
     let start = out.len();
     let mut view = View::new(exchange, observer);
     write_view(out, &view);
@@ -125,13 +127,14 @@ fn seconds(exchange: &Exchange) -> Option<f64> {
     Some(end.since(request.first) as f64 / 1e9)
 }
 
-/// The origin knew one reason for a missing response. What podtap did not see, or not wait for, has no status.
+/// The origin knew one reason for a missing response. What podtap did not see, or not wait for, has no status, nor has
+/// an answer of HTTP/0.9.
 fn status(exchange: &Exchange) -> Option<u16> {
     let unanswered = exchange.unanswered.and_then(|why| match why {
         Unanswered::Timeout | Unanswered::Closed | Unanswered::Reset => Some(TIMED_OUT),
         Unanswered::Shutdown => None,
     });
-    exchange.response.as_ref().map(|r| r.status).or(unanswered)
+    exchange.response.as_ref().map_or(unanswered, |r| r.status)
 }
 
 /// The request's header lines in one string, as the origin had them.
@@ -206,6 +209,8 @@ mod tests {
         assert_eq!(line.trim_end(), expected);
         let lost = Exchange { response: None, ..exchange() };
         assert_eq!((status(&lost), seconds(&lost)), (None, None));
+        let http09 = Exchange { response: Some(sample::http09()), ..exchange() };
+        assert_eq!((status(&http09), seconds(&http09)), (None, Some(0.0124)));
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub const FIELDS: &[Field] = &[
         Flattened,
         "With LOGHEADERS: lower-case names; a string, or a list where repeated; secrets masked",
     ),
-    field("http.response.status_code", Long, "Status code of the final response"),
+    field("http.response.status_code", Long, "Status code of the final response; HTTP/0.9 has none"),
     field("http.response.status_phrase", Keyword, "Reason phrase, when there is one"),
     field("http.response.mime_type", Keyword, "Media type of Content-Type, lower case, without parameters"),
     field("http.response.bytes", Long, "Head and body on the wire"),
@@ -160,7 +160,7 @@ pub const FIELDS: &[Field] = &[
     field("podtap.timing.total_us", Long, "Request first byte → response last byte"),
     field("podtap.early_response", Boolean, "`true` where the answer began before the request had ended"),
     field("podtap.connection.id", Keyword, "The TCP connection"),
-    field("podtap.connection.exchange", Long, "1, 2, … in the connection, as seen"),
+    field("podtap.connection.exchange", Long, "1, 2, … in the connection, as seen; absent where its request was not"),
     field(
         "podtap.connection.reused",
         Boolean,
@@ -186,10 +186,52 @@ pub const FIELDS: &[Field] = &[
     ),
 ];
 
+/// What a ledger record says of itself; `ledger_record_fields` are all of its fields.
+const LEDGER: &[Field] = &[
+    field(
+        "podtap.ledger.sink",
+        Keyword,
+        "Of which sink, as in SEND_LOGS_TO; absent where the record is of the capture",
+    ),
+    field("podtap.ledger.adds_up", Boolean, "Whether every equation holds; `false` is a bug in podtap"),
+    field("podtap.ledger.imbalances", Keyword, "The equations that do not"),
+];
+
+/// What exchanges and ledger records have in common, where it does not mean the same.
+const SHARED: &[Field] = &[
+    field("@timestamp", Date, "As `event.end`"),
+    field("event.kind", Keyword, "`metric`"),
+    field("event.dataset", Keyword, "`podtap.ledger`"),
+    field("event.id", Keyword, "Unique; the same record sent again has the same id"),
+    field("event.start", Date, "When the interval began: the `event.end` of the one before, or the start of podtap"),
+    field("event.end", Date, "When it ended"),
+    field("event.duration", Long, "`event.end` − `event.start` in nanoseconds"),
+];
+
+/// Prefixes of the fields that a ledger record has like an exchange's, with the same meaning.
+const SAME: &[&str] = &["ecs.version", "service.", "labels", "host.", "kubernetes.", "orchestrator.", "agent."];
+
+/// What only ledger records have: names of counters as in `/metrics`.
+pub fn ledger_fields() -> impl Iterator<Item = Field> {
+    let numbers = crate::ledger::ledger_fields().map(|(name, meaning)| field(name, Long, meaning));
+    LEDGER.iter().copied().chain(numbers)
+}
+
+/// Every field of every record that there may be in an index.
+pub fn all_fields() -> impl Iterator<Item = Field> {
+    FIELDS.iter().copied().chain(ledger_fields())
+}
+
+/// The fields of a ledger record.
+pub fn ledger_record_fields() -> impl Iterator<Item = Field> {
+    let same = FIELDS.iter().filter(|field| SAME.iter().any(|same| field.name.starts_with(same)));
+    SHARED.iter().chain(same).copied().chain(ledger_fields())
+}
+
 /// The table of docs/record.md.
-pub fn markdown_table() -> String {
+pub fn markdown_table(fields: impl Iterator<Item = Field>) -> String {
     let mut out = String::from("| field | type | meaning |\n|---|---|---|\n");
-    for field in FIELDS {
+    for field in fields {
         let below = if matches!(field.kind, Object | Flattened) { ".*" } else { "" };
         let meaning = field.meaning.replace('|', "\\|");
         // Writing to a `String` cannot fail.
@@ -203,15 +245,21 @@ mod tests {
     use super::*;
 
     const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/record.md");
-    const BEGIN: &str = "<!-- fields: made by `UPDATE=1 cargo test --lib format::fields` -->\n";
-    const END: &str = "<!-- end of fields -->\n";
+    const BEGIN: &str = "made by `UPDATE=1 cargo test --lib format::fields` -->\n";
+    const END: &str = "<!-- end of";
+
+    /// The text between the marks of `part`.
+    fn with(text: &str, part: &str, table: &str) -> String {
+        let (before, rest) = text.split_once(&format!("<!-- {part}: {BEGIN}")).unwrap();
+        let (_, after) = rest.split_once(END).unwrap();
+        format!("{before}<!-- {part}: {BEGIN}{table}{END}{after}")
+    }
 
     #[test]
     fn the_document_shows_the_fields_as_they_are() {
         let text = std::fs::read_to_string(DOCUMENT).unwrap();
-        let (before, rest) = text.split_once(BEGIN).unwrap();
-        let (_, after) = rest.split_once(END).unwrap();
-        let expected = format!("{before}{BEGIN}{}{END}{after}", markdown_table());
+        let expected = with(&text, "fields", &markdown_table(FIELDS.iter().copied()));
+        let expected = with(&expected, "fields of the ledger record", &markdown_table(ledger_record_fields()));
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(DOCUMENT, &expected).unwrap();
             return;
@@ -221,9 +269,11 @@ mod tests {
 
     #[test]
     fn no_field_is_listed_twice() {
-        let mut names: Vec<_> = FIELDS.iter().map(|f| f.name).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), FIELDS.len());
+        for fields in [all_fields().collect::<Vec<_>>(), ledger_record_fields().collect()] {
+            let mut names: Vec<_> = fields.iter().map(|f| f.name).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), fields.len());
+        }
     }
 }

@@ -26,9 +26,9 @@ const YELLOW: &str = "\x1b[33m";
 const RED: &str = "\x1b[31m";
 const RESET: &str = "\x1b[0m";
 
-/// Appends the record as one line; with colours only where a terminal will show them.
+/// Appends an exchange as one line; with colours only where a terminal will show them.
 pub fn write_line(out: &mut Vec<u8>, record: &Record, colour: bool) {
-    let Record::Http(exchange) = record;
+    let Record::Http(exchange) = record else { return };
     let mut line = CompactString::with_capacity(160);
     // Writing to a string cannot fail.
     let _ = Line { out: &mut line, colour }.exchange(exchange);
@@ -109,14 +109,15 @@ impl Line<'_> {
                 (None, _) => write!(self.out, "  response {why}  "),
             };
         };
-        let colour = match response.status / 100 {
-            2 => GREEN,
-            3 => CYAN,
-            4 => YELLOW,
-            5 => RED,
-            _ => DIM,
+        let colour = match response.status.map(|status| status / 100) {
+            Some(2) => GREEN,
+            Some(3) => CYAN,
+            Some(4) => YELLOW,
+            Some(5) => RED,
+            Some(_) | None => DIM,
         };
-        self.painted(colour, &format!("{:<3}", response.status))?;
+        let status = response.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+        self.painted(colour, &format!("{status:<3}"))?;
         let took = duration(exchange).map_or_else(|| "-".to_owned(), |took| took.to_string());
         write!(self.out, "{:>10}{took:>10}   ", Size(response.bytes).to_string())
     }
@@ -270,6 +271,12 @@ mod tests {
         assert!(orphan.contains("-    (request not seen)") && orphan.contains("         -   10.1.2.3"), "{orphan}");
         let lost = line(Exchange { response: None, trust: Trust::Unpaired, ..exchange() });
         assert!(lost.contains("---  response not seen  10.1.2.3:51234 [unpaired]"), "{lost}");
+    }
+
+    #[test]
+    fn an_answer_without_a_status_is_one() {
+        let old = line(Exchange { response: Some(crate::record::sample::http09()), ..exchange() });
+        assert!(old.contains(" -      1.6 kB   12.4 ms   10.1.2.3:51234\n"), "{old}");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Counts bytes; keeps none of them.
 
+use super::detect::is_token;
+
 /// How the end of a body is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyLength {
@@ -116,7 +118,9 @@ enum ChunkState {
     TrailerStart,
     /// At the start of a trailer line, CR seen.
     TrailerStartCr,
-    /// Within a trailer line.
+    /// In a trailer's name, or in what should be one.
+    TrailerName,
+    /// In a trailer line, behind its colon.
     Trailer,
 }
 
@@ -185,10 +189,12 @@ impl Chunked {
             ChunkState::DataEnd | ChunkState::DataEndCr => Next::Broken,
             ChunkState::TrailerStart | ChunkState::TrailerStartCr if byte == b'\n' => Next::Done,
             ChunkState::TrailerStart if byte == b'\r' => Next::State(ChunkState::TrailerStartCr),
-            ChunkState::TrailerStart | ChunkState::TrailerStartCr => {
-                self.trailers = true;
+            // A trailer continued (RFC 9112 §5.2).
+            ChunkState::TrailerStart if self.trailers && matches!(byte, b' ' | b'\t') => {
                 Next::State(ChunkState::Trailer)
             }
+            ChunkState::TrailerStart | ChunkState::TrailerName => self.trailer_name(byte),
+            ChunkState::TrailerStartCr => Next::Broken,
             ChunkState::Trailer if byte == b'\n' => Next::State(ChunkState::TrailerStart),
             ChunkState::Trailer => Next::State(ChunkState::Trailer),
         }
@@ -222,6 +228,20 @@ impl Chunked {
         Next::State(ChunkState::SizeRest { size, cr: byte == b'\r' })
     }
 
+    /// What is no field may be the next message, behind a body without its last line.
+    fn trailer_name(&mut self, byte: u8) -> Next {
+        match (self.state, byte) {
+            (ChunkState::TrailerName, b':') => {
+                self.trailers = true;
+                Next::State(ChunkState::Trailer)
+            }
+            (ChunkState::TrailerStart | ChunkState::TrailerName, byte) if is_token(byte) => {
+                Next::State(ChunkState::TrailerName)
+            }
+            _ => Next::Broken,
+        }
+    }
+
     fn next_size(&mut self) -> Next {
         self.line = 0;
         Next::State(ChunkState::Size(None))
@@ -246,14 +266,23 @@ mod tests {
 
     #[test]
     fn extensions_trailers_and_bare_lf_are_noticed() {
-        let (step, seen) = chunked(b"3;a=\"b\"\nabc\n0\r\nX-Sum: 1\r\n\r\n");
+        let (step, seen) = chunked(b"3;a=\"b\"\nabc\n0\r\nX-Sum: 1\r\n folded\r\n\r\n");
         assert!(step.done && !step.broken);
         assert_eq!((seen.extension, seen.trailers, seen.bare_lf), (true, true, true));
     }
 
     #[test]
     fn what_is_no_size_or_no_line_end_is_broken() {
-        for bad in [&b"xyz\r\n"[..], b"3\r\nabcdef", b"fffffffffffffffff\r\n", b"\r\n", b"5 5\r\n"] {
+        let trailers = [
+            &b"0\r\nHTTP/1.1 200 OK\r\n"[..],
+            b"0\r\nGET http://a/ HTTP/1.1\r\n",
+            b"0\r\nA\r\n\r\n",
+            b"0\r\n:\r\n",
+            b"0\r\n\ra",
+        ];
+        let sizes =
+            [&b"xyz\r\n"[..], b"3\r\nabcdef", b"3\r\nabc\r5\r\n", b"fffffffffffffffff\r\n", b"\r\n", b"5 5\r\n"];
+        for bad in sizes.into_iter().chain(trailers) {
             assert!(chunked(bad).0.broken, "{}", String::from_utf8_lossy(bad));
         }
     }

@@ -131,11 +131,26 @@ pub(super) fn response(
 ) -> Response {
     let (version, status, phrase) = line;
     Response {
-        status,
+        status: Some(status),
         phrase: (!phrase.is_empty()).then(|| redactor.text(phrase)),
         version,
         mime_type: fields.content_type.and_then(mime_type),
         headers,
+        first: begun.at,
+        last: begun.at,
+        bytes: 0,
+        body_bytes: 0,
+    }
+}
+
+/// The response half of HTTP/0.9, which is a body and nothing else.
+pub(super) fn http09_response(begun: Begun) -> Response {
+    Response {
+        status: None,
+        phrase: None,
+        version: Version::V09,
+        mime_type: None,
+        headers: Vec::new(),
         first: begun.at,
         last: begun.at,
         bytes: 0,

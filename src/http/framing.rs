@@ -11,6 +11,19 @@ pub(super) struct Asked {
     pub head: bool,
     pub connect: bool,
     pub upgrade: bool,
+    /// Its answer may be a body and nothing else.
+    pub http09: bool,
+}
+
+impl Asked {
+    pub(super) fn by(method: &[u8], version: Version, fields: &Fields<'_>) -> Self {
+        Self {
+            head: method == b"HEAD",
+            connect: method == b"CONNECT",
+            upgrade: fields.upgrade.is_some(),
+            http09: version == Version::V09,
+        }
+    }
 }
 
 /// The request's body: only what a length or chunked coding announces.

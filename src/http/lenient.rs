@@ -36,7 +36,8 @@ pub(super) fn parse<'a>(
     }
 }
 
-/// What the beginning of a head tells, when its rest will not come: at least the start line must be whole.
+/// What the beginning of a head tells, when its rest will not come: at least the start line must be whole, or a status
+/// line's status.
 pub(super) fn salvage<'a>(
     kind: Kind,
     text: &'a [u8],
@@ -45,8 +46,11 @@ pub(super) fn salvage<'a>(
 ) -> Option<Head<'a>> {
     let lead = text.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
     let text = text.get(lead..)?;
-    let line_end = memchr::memchr(b'\n', text)?;
     let mut weird = WeirdSet::default();
+    let Some(line_end) = memchr::memchr(b'\n', text) else {
+        let start = cut_status_line(text, &mut weird).filter(|_| kind == Kind::Response)?;
+        return Some(Head { start, fields: Fields::default(), weird });
+    };
     let start = start_line(kind, text.get(..line_end)?, &mut weird)?;
     let rest = text.get(line_end + 1..)?;
     let whole_lines = memchr::memrchr(b'\n', rest).map_or(0, |at| at + 1);
@@ -141,6 +145,16 @@ fn status_line<'a>(line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLine<'a>
     Some(StartLine::Response { version, status, phrase: phrase.trim_ascii() })
 }
 
+/// A status line cut behind its status: that one is sure, and its phrase is not.
+fn cut_status_line<'a>(line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLine<'a>> {
+    let version = line.iter().position(is_blank)?;
+    let (before, rest) = line.split_at_checked(version)?;
+    let blanks = rest.iter().take_while(|b| is_blank(b)).count();
+    let digits = rest.get(blanks..)?.iter().take_while(|b| b.is_ascii_digit()).count();
+    rest.get(blanks + digits).filter(|b| is_blank(b))?;
+    status_line(line.get(..before.len() + blanks + digits)?, weird)
+}
+
 fn version_of(version: &[u8], weird: &mut WeirdSet) -> Version {
     match version {
         b"HTTP/1.1" => Version::V11,
@@ -223,6 +237,21 @@ mod tests {
             panic!()
         };
         assert_eq!(status, 404);
+        for (cut, expected) in [
+            (&b"HTTP/1.0 302 MOV"[..], Some((302, &b""[..]))),
+            (b"HTTP/1.0 302 ", Some((302, b""))),
+            (b"HTTP/1.0 302", None),
+            (b"HTTP/1.0 30", None),
+            (b"HTTP/1.0", None),
+        ] {
+            let mut folds = Folds::default();
+            let told = salvage(Kind::Response, cut, (&mut folds, &off), None).map(|head| match head.start {
+                StartLine::Response { status, phrase, .. } => (status, phrase),
+                StartLine::Request { .. } => panic!("no request"),
+            });
+            assert_eq!(told, expected, "{}", String::from_utf8_lossy(cut));
+        }
+        assert!(salvage(Kind::Request, b"GET 302 x", (&mut Folds::default(), &off), None).is_none());
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod trial;
 use std::collections::VecDeque;
 
 use crate::flow::Timestamp;
-use crate::record::{Exchange, Missing, Trust, Version};
+use crate::record::{Exchange, Missing, Trust};
 
 use super::framing::Asked;
 
@@ -137,6 +137,8 @@ pub(super) struct Pairing {
     resynchronised: bool,
     /// The loss was that we joined late.
     joined_late: bool,
+    /// What came where an answer should have begun was none.
+    garbled: bool,
     /// A response was judged, or something was lost.
     judged: bool,
     /// A request was sent before the answer to the one before it had been received.
@@ -213,22 +215,40 @@ impl Pairing {
     }
 
     /// What should be the next answer is none that can be read: gives the request that it should answer.
-    pub(super) fn garbled(&mut self) -> Option<&mut Slot> {
-        self.slots.iter_mut().filter(|s| !s.answered).for_each(|s| s.doubtful = true);
-        self.slots.iter_mut().find(|s| !s.answered)
+    pub(super) fn garbled(&mut self, offset: u64, ack: Option<u64>) -> Option<&mut Slot> {
+        self.unread(offset, ack);
+        let next = self.slots.iter_mut().find(|s| !s.answered && s.may_be_answered_by(offset, ack));
+        self.garbled |= next.is_some();
+        next
     }
 
-    /// Whether the next answer is HTTP/0.9's. Its request then claims nothing about its response.
-    pub(super) fn answers_http09(&mut self) -> bool {
-        let next = self.slots.iter_mut().find(|s| !s.answered);
-        let is_09 = |e: &Exchange| e.request.as_ref().is_some_and(|r| r.version == Version::V09);
-        match next {
-            Some(slot) if slot.exchange.as_deref().is_some_and(is_09) => {
-                slot.doubtful = true;
-                true
-            }
-            _ => false,
+    /// Bytes of the server that nobody can read: they may be the answer, or hold it, so its absence proves nothing.
+    pub(super) fn unread(&mut self, offset: u64, ack: Option<u64>) {
+        let slots = self.slots.iter_mut().filter(|s| !s.answered && s.may_be_answered_by(offset, ack));
+        slots.for_each(|s| s.doubtful = true);
+    }
+
+    /// Garbage may have been an answer. While one request waits, what is read next is still its answer; of several, nobody
+    /// knows whose.
+    fn ungarble(&mut self) {
+        if std::mem::take(&mut self.garbled) && self.slots.iter().filter(|s| !s.answered).count() > 1 {
+            self.responses_lost = true;
         }
+    }
+
+    /// Whether bytes that begin at `offset`, their segment acknowledging `ack`, are the next answer if they are one, and
+    /// that is HTTP/0.9's.
+    pub(super) fn answers_http09(&self, offset: u64, ack: Option<u64>) -> bool {
+        let next = self.slots.iter().find(|s| !s.answered);
+        next.is_some_and(|s| {
+            let sure = !self.responses_lost && !s.after_gap;
+            s.asked.http09 && s.may_be_answered_by(offset, ack) && (sure || s.ack == Some(offset))
+        })
+    }
+
+    /// Whether there is a request without an answer.
+    pub(super) fn awaits_response(&self) -> bool {
+        self.slots.iter().any(|s| !s.answered)
     }
 
     /// The newest request.
@@ -340,6 +360,7 @@ impl Pairing {
         // The second one's request had come before the first one was sent.
         self.pipelined |= ack.is_some() && self.answered_at == ack;
         self.answered_at = ack;
+        self.ungarble();
         self.reconsider();
         let next = self.slots.iter().position(|s| !s.answered);
         let sure = next.filter(|at| !self.responses_lost && self.slots.get(*at).is_some_and(|s| !s.after_gap));
@@ -408,10 +429,13 @@ impl Pairing {
 
     /// A 1xx response from `begin` to `end`: the final one begins behind it, not where the request's segment says. Gives
     /// the request it belongs to, by the same evidence as the final one would.
-    pub(super) fn informational(&mut self, begin: u64, end: u64) -> Option<&mut Slot> {
+    pub(super) fn informational(&mut self, begin: u64, end: u64, ack: Option<u64>) -> Option<&mut Slot> {
         let ordered = !self.responses_lost && self.trial.is_none();
-        let slot =
-            self.slots.iter_mut().find(|s| !s.answered && ((ordered && !s.after_gap) || s.ack == Some(begin)))?;
+        let fits = |s: &Slot| (ordered && !s.after_gap) || s.ack == Some(begin);
+        let slot = self.slots.iter_mut().find(|s| !s.answered && fits(s))?;
+        if !slot.may_be_answered_by(begin, ack) {
+            return None;
+        }
         slot.ack = slot.ack.map(|ack| ack.max(end));
         Some(slot)
     }

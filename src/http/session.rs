@@ -4,6 +4,7 @@
 //! which request in `pairing`.
 
 mod breaks;
+mod http09;
 
 use std::sync::Arc;
 
@@ -161,6 +162,9 @@ impl Session {
 
     fn at_start(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
         let (lead, start) = open_message(chunk.bytes, chunk.offset);
+        if start != Start::Response && self.awaits_http09(from, chunk) {
+            return self.at_http09_answer(from, chunk, cx);
+        }
         if lead == chunk.bytes.len() || lead > MAX_LEAD {
             // Empty lines behind a body, or before a request whose head comes with the next segment.
             self.stray.insert(Weird::LeadingEmptyLine);
@@ -301,16 +305,16 @@ impl Session {
     /// Bytes where a message should begin: on an HTTP connection look for the next one, else this is none.
     fn garbage(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
         if self.client.is_none() {
-            self.reader(from).state = State::Opaque(NotHttp::Unknown);
+            let reader = self.reader(from);
+            reader.state = State::Opaque(NotHttp::Unknown);
+            (reader.begun, reader.newest) = (chunk.begun(), chunk.at);
             cx.ledger.not_http.add(NotHttp::Unknown as usize, chunk.bytes.len() as u64);
             return chunk.bytes.len();
         }
-        if self.kind(from) == Some(Kind::Response) && self.pairing.answers_http09() {
-            // HTTP/0.9 answers with a body and nothing else (RFC 1945 §6): there is no status to tell.
-            self.reader(from).state = State::Opaque(NotHttp::Unknown);
-            return 0;
+        if self.awaits_http09(from, chunk) {
+            return self.http09_answer(from, chunk, cx);
         }
-        self.name_garbage(from, cx);
+        self.name_garbage(from, chunk, cx);
         self.contradict(cx);
         self.reader(from).state = State::Resync { lost: false };
         // At least one byte, or it would be tried again at the same place.
@@ -319,9 +323,10 @@ impl Session {
     }
 
     /// On the request that it is the answer to, if one waits: that one was not left without. Else on the next message.
-    fn name_garbage(&mut self, from: Direction, cx: &mut Context) {
+    fn name_garbage(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) {
         let answers = self.kind(from) == Some(Kind::Response);
-        let record = if answers { self.pairing.garbled().and_then(|slot| slot.exchange.as_mut()) } else { None };
+        let slot = if answers { self.pairing.garbled(chunk.offset, chunk.ack) } else { None };
+        let record = slot.and_then(|slot| slot.exchange.as_mut());
         let Some(record) = record else {
             self.stray.insert(Weird::GarbageBetweenMessages);
             return;
@@ -362,7 +367,7 @@ impl Session {
         let kept = buffer.len();
         cx.ledger.waiting -= kept as u64;
         self.reader(from).state = State::Start;
-        let whole = Chunk { at: newest, offset: begun.offset, ack: begun.ack, bytes: &buffer, fresh: true };
+        let whole = Chunk { at: begun.at, offset: begun.offset, ack: begun.ack, bytes: &buffer, fresh: true };
         let (_, start) = open_message(&buffer, begun.offset);
         let used = match self.message_kind(from, start) {
             Some(kind) => match self.parse(conn, from, kind, &buffer, Message::begun(begun, newest), cx) {
@@ -438,6 +443,11 @@ impl Session {
             self.reader(from).state = State::Start;
             return 0;
         }
+        if why == NotHttp::Unknown && self.kind(from) == Some(Kind::Response) {
+            self.pairing.unread(chunk.offset, chunk.ack);
+        }
+        let reader = self.reader(from);
+        reader.newest = reader.newest.max(chunk.at);
         cx.ledger.not_http.add(why as usize, chunk.bytes.len() as u64);
         chunk.bytes.len()
     }
@@ -453,6 +463,9 @@ impl Session {
         let skipped = found.unwrap_or(chunk.bytes.len());
         if found.is_some() {
             self.reader(from).state = State::Start;
+        }
+        if skipped > 0 && self.kind(from) == Some(Kind::Response) {
+            self.pairing.unread(chunk.offset, chunk.ack);
         }
         cx.ledger.resync += skipped as u64;
         skipped

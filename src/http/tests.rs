@@ -1,6 +1,8 @@
 //! Sessions driven by literal events: `>` is the client's bytes, `<` the server's, one event a line.
 
+mod doubt;
 mod found;
+mod http09;
 
 use std::net::IpAddr;
 
@@ -99,7 +101,7 @@ impl Wire {
         let h = &self.cx.ledger;
         assert_eq!((h.open, h.responses_open, h.waiting), (0, 0, 0), "nothing is left open");
         assert_eq!(self.cx.kept, 0, "nothing is kept");
-        self.cx.out.drain(..).map(|Record::Http(e)| *e).collect()
+        self.cx.out.drain(..).filter_map(Record::into_exchange).collect()
     }
 
     /// One line a record: `method target status trust`, `-` for a missing half.
@@ -110,7 +112,7 @@ impl Wire {
 
 fn line(e: &Exchange) -> String {
     let request = e.request.as_ref().map_or("-".into(), |r| format!("{} {}", r.method, r.target));
-    let status = e.response.as_ref().map_or("-".into(), |r| r.status.to_string());
+    let status = e.response.as_ref().map_or("-".into(), |r| r.status.map_or("body".into(), |s| s.to_string()));
     let why = e.unanswered.map_or(String::new(), |u| format!(" {}", u.name()));
     let late = if e.late { " late" } else { "" };
     format!("{request} {status} {}{why}{late}", e.trust.name())

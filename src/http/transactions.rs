@@ -12,6 +12,7 @@ use super::detect::{Start, classify};
 use super::framing::{self, After, Asked};
 use super::head::{Head, Kind};
 use super::pairing::{Left, Loose, Slot, Target};
+use super::reader::Begun;
 use super::session::{Message, Session};
 use super::{Context, exchange, exchange_id, orphan_id, room};
 
@@ -49,11 +50,7 @@ impl Session {
         let body = Body::new(framing::of_request(version, &head.fields));
         let slot = Slot {
             exchange: Some(record),
-            asked: Asked {
-                head: method == b"HEAD",
-                connect: method == b"CONNECT",
-                upgrade: head.fields.upgrade.is_some(),
-            },
+            asked: Asked::by(method, version, &head.fields),
             expects: head.fields.expect_continue,
             offset: begun.offset,
             number: self.exchanges,
@@ -69,6 +66,7 @@ impl Session {
             trust: Trust::Complete,
             missing: Missing::default(),
         };
+        self.end_http09_answer(from.flip(), begun.ack, cx);
         if let Some(number) = self.pairing.request(slot, &mut cx.left) {
             self.target = Some(Target::Slot(number));
             if method == b"HEAD" {
@@ -86,6 +84,9 @@ impl Session {
             Some(body) => self.begin_body(from, body),
             None => self.finish(from, Kind::Request, begun.offset + len, cx),
         }
+        if version == Version::V09 {
+            self.http09_answer_seen(from.flip(), cx);
+        }
     }
 
     pub(super) fn on_response(
@@ -102,7 +103,7 @@ impl Session {
         let end = begun.offset + len;
         self.time_out(begun.at, cx);
         if (100..200).contains(&status) && status != 101 {
-            self.on_informational(status, begun.offset, end, cx);
+            self.on_informational(status, begun, end, cx);
             return;
         }
         cx.ledger.responses += 1;
@@ -145,10 +146,10 @@ impl Session {
     }
 
     /// 1xx: kept apart from the final status.
-    fn on_informational(&mut self, status: u16, begin: u64, end: u64, cx: &mut Context) {
+    fn on_informational(&mut self, status: u16, begun: Begun, end: u64, cx: &mut Context) {
         cx.ledger.informational += 1;
         // The next response begins behind it: evidence by acknowledgement moves along.
-        let slot = self.pairing.informational(begin, end);
+        let slot = self.pairing.informational(begun.offset, end, begun.ack);
         if let Some(record) = slot.and_then(|s| s.exchange.as_mut()) {
             if record.informational.len() < MAX_INFORMATIONAL {
                 record.informational.push(status);
@@ -159,7 +160,7 @@ impl Session {
     }
 
     /// Puts the response into its request's slot. A request that was reported as timed out gets a record of its own.
-    fn answer(&mut self, number: u64, response: Response) -> Asked {
+    pub(super) fn answer(&mut self, number: u64, response: Response) -> Asked {
         self.target = Some(Target::Slot(number));
         let connection = self.shared.clone();
         let Some(slot) = self.pairing.slot(number) else { return Asked::default() };
@@ -228,7 +229,7 @@ impl Session {
         match kind {
             Kind::Request => {
                 let refused = self.pairing.newest().is_some_and(|slot| {
-                    let status = slot.exchange.as_ref().and_then(|e| e.response.as_ref()).map(|r| r.status);
+                    let status = slot.exchange.as_ref().and_then(|e| e.response.as_ref()).and_then(|r| r.status);
                     slot.expects && status.is_some_and(|s| s >= 400)
                 });
                 refused && classify(bytes) == Start::Request

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::sidecar::{NAME, Options, POD_VOLUME, SPOOL_VOLUME, Sidecar, sidecar};
+use super::sidecar::{NAME, Options, POD_VOLUME, Sidecar, VOLUMES, sidecar};
 use crate::settings::{Note, Pairs, VARIABLES, Variable, resolve};
 
 /// Annotations (and a label) with this prefix are for podtap.
@@ -105,7 +105,7 @@ fn taken_names(spec: &Value) -> Option<String> {
         return Some(format!("it has a container called {NAME} that `podtap inject` did not make"));
     }
     let own = own_place(spec).is_some();
-    let taken = [POD_VOLUME, SPOOL_VOLUME].into_iter().find(|name| items(spec, "volumes").any(|v| is_named(v, name)));
+    let taken = VOLUMES.into_iter().find(|name| items(spec, "volumes").any(|v| is_named(v, name)));
     let name = taken.filter(|_| !own)?;
     Some(format!("it has a volume called {name}, and no sidecar of ours"))
 }
@@ -214,7 +214,7 @@ pub(crate) fn is_own_container(container: &Value) -> bool {
 
 /// Whether this is one of our volumes.
 pub(crate) fn is_own_volume(volume: &Value) -> bool {
-    [POD_VOLUME, SPOOL_VOLUME].iter().any(|name| is_named(volume, name))
+    VOLUMES.iter().any(|name| is_named(volume, name))
 }
 
 fn is_named(item: &Value, name: &str) -> bool {

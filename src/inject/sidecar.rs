@@ -2,6 +2,8 @@
 //!
 //! The chart's `podtap.sidecar` gives the same (a test of the chart's compares them). Decides nothing about the pod.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::tree::Tree;
 use crate::settings::Pairs;
 
@@ -11,8 +13,14 @@ pub(crate) const NAME: &str = "podtap";
 pub(crate) const POD_VOLUME: &str = "podtap-pod";
 /// The volume for records that wait, where there is a SPOOL_DIR.
 pub(crate) const SPOOL_VOLUME: &str = "podtap-spool";
+/// The volume for files, where there is a FILE_PATH or a DEAD_LETTER_PATH.
+pub(crate) const FILES_VOLUME: &str = "podtap-files";
+/// The names of all volumes that are ours.
+pub(crate) const VOLUMES: [&str; 3] = [POD_VOLUME, SPOOL_VOLUME, FILES_VOLUME];
 /// Where podtap looks for its pod's labels and annotations.
 const POD_DIR: &str = "/etc/podtap/pod";
+/// Where Kubernetes mounts the token of the pod's service account into every container in which nothing else is mounted.
+const TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Whom the image runs as; no name of its own is needed for it.
 const USER: i64 = 65_532;
 /// The port of METRICS_ADDR's default.
@@ -98,7 +106,7 @@ pub(crate) struct Sidecar {
 
 /// The sidecar with these options; `env` are its variables besides the pod's identity.
 pub(crate) fn sidecar(options: &Options, env: &Pairs) -> Sidecar {
-    let spool = env.get("SPOOL_DIR").filter(|path| path.starts_with('/'));
+    let folders = folders(env);
     let mut container = vec![("name", NAME.into()), ("image", options.image.as_str().into())];
     container.extend(options.pull_policy.as_deref().map(|policy| ("imagePullPolicy", policy.into())));
     if !options.classic {
@@ -114,10 +122,10 @@ pub(crate) fn sidecar(options: &Options, env: &Pairs) -> Sidecar {
     // Where it ends in spite of all, its last words are seen by `kubectl describe pod`.
     container.push(("terminationMessagePolicy", "FallbackToLogsOnError".into()));
     container.push(("securityContext", security_context()));
-    container.push(("volumeMounts", Tree::List(mounts(spool))));
-    let spool_volume =
-        spool.map(|_| Tree::Map(vec![("name", SPOOL_VOLUME.into()), ("emptyDir", Tree::Map(Vec::new()))]));
-    let volumes = std::iter::once(pod_volume()).chain(spool_volume).collect();
+    container.push(("volumeMounts", Tree::List(mounts(&folders))));
+    let empty = |name: &str| Tree::Map(vec![("name", name.into()), ("emptyDir", Tree::Map(Vec::new()))]);
+    let names: BTreeSet<_> = folders.values().copied().collect();
+    let volumes = std::iter::once(pod_volume()).chain(names.into_iter().rev().map(empty)).collect();
     Sidecar { container: Tree::Map(container), volumes, classic: options.classic }
 }
 
@@ -178,10 +186,27 @@ fn security_context() -> Tree {
     ])
 }
 
-fn mounts(spool: Option<&String>) -> Vec<Tree> {
-    let pod = vec![("name", POD_VOLUME.into()), ("mountPath", POD_DIR.into()), ("readOnly", Tree::Bool(true))];
-    let spool = spool.map(|path| vec![("name", SPOOL_VOLUME.into()), ("mountPath", path.as_str().into())]);
-    std::iter::once(pod).chain(spool).map(Tree::Map).collect()
+/// What is written to, each with the name of its volume: the root file system is read-only.
+fn folders(env: &Pairs) -> BTreeMap<&str, &'static str> {
+    let path = |name| env.get(name).map(|path| path.trim()).filter(|path| path.starts_with('/'));
+    let files = ["FILE_PATH", "DEAD_LETTER_PATH"].into_iter().filter_map(|name| parent(path(name)?));
+    let spool = path("SPOOL_DIR").map(|folder| (folder, SPOOL_VOLUME));
+    files.map(|folder| (folder, FILES_VOLUME)).chain(spool).collect()
+}
+
+/// Of a file, where a volume can be: not the root, nor what every container has.
+fn parent(file: &str) -> Option<&str> {
+    let (folder, _) = file.rsplit_once('/')?;
+    (!["", "/dev", "/proc/self/fd"].contains(&folder)).then_some(folder)
+}
+
+/// The pod's volume twice: the second time it keeps out the application's token, which is no business of podtap's.
+fn mounts(folders: &BTreeMap<&str, &str>) -> Vec<Tree> {
+    let pod =
+        |path: &str| vec![("name", POD_VOLUME.into()), ("mountPath", path.into()), ("readOnly", Tree::Bool(true))];
+    let others =
+        folders.iter().map(|(folder, volume)| vec![("name", (*volume).into()), ("mountPath", (*folder).into())]);
+    [pod(POD_DIR), pod(TOKEN_DIR)].into_iter().chain(others).map(Tree::Map).collect()
 }
 
 /// Labels and annotations, kept up to date by the kubelet.
@@ -247,11 +272,39 @@ mod tests {
     }
 
     #[test]
+    fn files_get_a_volume_once_for_each_folder_and_none_where_there_can_be_none() {
+        let mounts = |pairs: &[(&str, &str)]| {
+            let env = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let made = sidecar(&Options::default(), &env);
+            let mounts = made.container.value()["volumeMounts"].as_array().unwrap().clone();
+            let mounts = mounts.iter().skip(2).map(|mount| format!("{} {}", mount["name"], mount["mountPath"]));
+            (mounts.collect::<Vec<_>>().join(", ").replace('"', ""), made.volumes.len())
+        };
+        let both = [("FILE_PATH", "/out/records.json"), ("DEAD_LETTER_PATH", "/out/refused.json")];
+        assert_eq!(mounts(&both), ("podtap-files /out".to_owned(), 2));
+        let apart = [("FILE_PATH", "/out/records.json"), ("DEAD_LETTER_PATH", "/dead/refused.json")];
+        assert_eq!(mounts(&apart), ("podtap-files /dead, podtap-files /out".to_owned(), 2));
+        let in_spool = [("SPOOL_DIR", "/out"), ("DEAD_LETTER_PATH", "/out/refused.json")];
+        assert_eq!(mounts(&in_spool), ("podtap-spool /out".to_owned(), 2));
+        for nowhere in ["none", "records.json", "/records.json", "/dev/stdout"] {
+            assert_eq!(mounts(&[("FILE_PATH", nowhere)]), (String::new(), 1), "{nowhere}");
+        }
+    }
+
+    #[test]
+    fn the_application_s_token_is_kept_out() {
+        // By a mount at the very place where the API server would add one.
+        let mounts = container(&[], |_| {})["volumeMounts"].clone();
+        let place = "/var/run/secrets/kubernetes.io/serviceaccount";
+        assert!(mounts.as_array().unwrap().iter().any(|mount| mount["mountPath"] == place), "{mounts}");
+    }
+
+    #[test]
     fn a_spool_directory_gets_a_volume() {
         let env = Pairs::from([("SPOOL_DIR".to_owned(), "/var/spool/podtap".to_owned())]);
         let spooling = sidecar(&Options::default(), &env);
         assert_eq!(spooling.volumes[1].value()["name"], SPOOL_VOLUME);
-        assert_eq!(spooling.container.value()["volumeMounts"][1]["mountPath"], "/var/spool/podtap");
+        assert_eq!(spooling.container.value()["volumeMounts"][2]["mountPath"], "/var/spool/podtap");
         let none = Pairs::from([("SPOOL_DIR".to_owned(), "none".to_owned())]);
         assert_eq!(sidecar(&Options::default(), &none).volumes.len(), 1);
     }

@@ -42,12 +42,19 @@ pub fn closing_lines(
         let whose = if whose.is_empty() { String::new() } else { format!("{whose}: ") };
         let _ = writeln!(out, "DOES NOT ADD UP  {whose}{} ({} against {})", i.equation, count(i.left), count(i.right));
     }
-    out.push_str(match (losses.is_empty() && !blind, wrong.is_empty()) {
-        (true, true) => "Nothing lost; the ledger adds up.\n",
-        (false, true) => "The ledger adds up.\n",
-        (_, false) => "This is a bug in podtap; please report it with these lines.\n",
+    let unread = ledger.streams.discarded.at(Discard::Closed as usize);
+    out.push_str(&match (losses.is_empty() && !blind, wrong.is_empty()) {
+        (true, true) if unread > 0 => format!("Nothing lost{}; the ledger adds up.\n", behind_the_end(unread)),
+        (true, true) => "Nothing lost; the ledger adds up.\n".to_owned(),
+        (false, true) => "The ledger adds up.\n".to_owned(),
+        (_, false) => "This is a bug in podtap; please report it with these lines.\n".to_owned(),
     });
     out
+}
+
+/// An answer that crosses a reset, or what is sent again when all is over: nobody received it, and nobody read it here.
+fn behind_the_end(bytes: u64) -> String {
+    format!(", but {} bytes behind the end of their connections were not read", count(bytes))
 }
 
 /// `label total = term + term, beside`.
@@ -162,6 +169,7 @@ fn record_lines(lines: &mut Vec<Line>, records: &RecordLedger, sinks: &[(String,
             .term(l.in_flight, "in flight")
             .term(l.spooled, "spooled");
         let line = line.beside(l.recovered, "of them from an earlier run");
+        let line = line.beside(l.ledger_records, "of them ledger records");
         let line = line.beside(sink.spool_damaged_bytes, "damaged bytes in the spool");
         lines.push(line.beside(sink.failed_attempts, "failed attempts"));
     }
@@ -307,6 +315,26 @@ Nothing lost; the ledger adds up.
         (sink.ledger.delivered, sink.ledger.dropped, sink.dropped) = (1, 2, [0, 2, 0, 0, 0]);
         let text = closing_lines(&ledger, &kernel, &records, &sinks);
         assert!(text.contains("= 1 delivered + 2 dropped (gone 2)\n") && !text.contains("LOST"), "{text}");
+    }
+
+    #[test]
+    fn what_came_behind_the_end_of_a_connection_was_not_read_and_that_is_said() {
+        let (mut ledger, kernel, records, sinks) = quiet_run();
+        ledger.streams.payload += 1378;
+        ledger.streams.discarded.add(Discard::Closed as usize, 1378);
+        let text = closing_lines(&ledger, &kernel, &records, &sinks);
+        let end =
+            "Nothing lost, but 1,378 bytes behind the end of their connections were not read; the ledger adds up.\n";
+        assert!(text.ends_with(end), "{text}");
+    }
+
+    #[test]
+    fn ledger_records_are_told_apart_from_exchanges() {
+        let (ledger, kernel, records, mut sinks) = quiet_run();
+        let sink = &mut sinks[0].1.ledger;
+        (sink.offered, sink.delivered, sink.ledger_records) = (5, 5, 2);
+        let text = closing_lines(&ledger, &kernel, &records, &sinks);
+        assert!(text.contains("\nstdout                  5 = 5 delivered, 2 of them ledger records\n"), "{text}");
     }
 
     #[test]

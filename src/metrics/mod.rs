@@ -7,6 +7,7 @@
 mod closing;
 mod collect;
 pub mod endpoint;
+mod interval;
 mod red;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,12 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prometheus_client::registry::Registry;
 
 pub use self::closing::closing_lines;
+pub use self::interval::Intervals;
 pub use self::red::MAX_SERIES;
 use self::red::Red;
+pub use crate::ledger::KernelCounters;
 use crate::ledger::{Imbalance, Ledger, RecordLedger};
 use crate::record::Record;
 use crate::sink::{SinkCounts, Sinks};
-pub use crate::source::live::KernelCounters;
 
 /// One capture thread's last published counters.
 #[derive(Debug, Default)]
@@ -113,6 +115,7 @@ impl Probe {
     pub fn observe(&self, record: &Record) {
         match record {
             Record::Http(exchange) => lock(&self.metrics.red).observe(exchange),
+            Record::Ledger(_) => {}
         }
     }
 }

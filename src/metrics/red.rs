@@ -64,7 +64,7 @@ impl Red {
         let Some(request) = exchange.request.as_ref().filter(|_| !exchange.late) else { return };
         let labels = Labels {
             method: method(&request.method),
-            status_class: exchange.response.as_ref().map_or("none", |response| status_class(response.status)),
+            status_class: exchange.response.as_ref().map_or("none", |r| r.status.map_or("other", status_class)),
             direction: direction(exchange.connection.direction),
         };
         let index = self.index(exchange.route.as_deref().unwrap_or_default(), labels);

@@ -35,7 +35,7 @@ pub(crate) fn exchange(method: &str, status: Option<u16>, route: &str, total_ns:
         body_bytes: 0,
     };
     let response = status.map(|status| Response {
-        status,
+        status: Some(status),
         phrase: None,
         version: Version::V11,
         mime_type: None,

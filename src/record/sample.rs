@@ -39,7 +39,7 @@ pub(crate) fn request() -> Request {
 /// `200 OK`, 11.9 ms after the request.
 pub(crate) fn response() -> Response {
     Response {
-        status: 200,
+        status: Some(200),
         phrase: Some("OK".into()),
         version: Version::V11,
         mime_type: Some("application/json".into()),
@@ -49,6 +49,11 @@ pub(crate) fn response() -> Response {
         bytes: 1834,
         body_bytes: 1620,
     }
+}
+
+/// The same answer as HTTP/0.9 gives it: a body and nothing else.
+pub(crate) fn http09() -> Response {
+    Response { status: None, phrase: None, version: Version::V09, mime_type: None, bytes: 1620, ..response() }
 }
 
 /// The connection of the example, seen by the server's pod.

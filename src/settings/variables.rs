@@ -173,7 +173,7 @@ settings! {
         /// Where Kibana is, with its base path where it has one. ELASTICSEARCH_TLS_… and ELASTICSEARCH_TIMEOUT hold for
         /// it, too.
         KIBANA_URL kibana_url: String = "http://localhost:5601", allowed "a URL";
-        /// The space to import into; `none` is the default one.
+        /// The space to import into; `none` is the default one. Of OpenSearch Dashboards: the tenant, the global one.
         KIBANA_SPACE kibana_space: Option<String> = "none", allowed "the id of a space; or none";
         /// API key: `id:key`, or that in Base64. `none`: the credentials of Elasticsearch.
         KIBANA_API_KEY kibana_api_key: Option<Secret> = "none";
@@ -295,6 +295,9 @@ settings! {
     }
 
     Own "podtap itself" {
+        /// How often servers that get records as `ecs` also get one of what was seen, lost and delivered since the last
+        /// time (docs/record.md); `none` sends them none.
+        LEDGER_INTERVAL ledger_interval: Option<Seconds> = "60s";
         /// How much podtap says of itself, on standard error.
         LOG_LEVEL log_level: LogLevel = "info";
         /// What its log lines look like.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::format::fields::{FIELDS, Field, FieldType};
+use crate::format::fields::{Field, FieldType, all_fields};
 use crate::sink::elasticsearch::Server;
 
 /// Characters above which a keyword is stored but not indexed. Lucene refuses terms of more than 32766 bytes, and a
@@ -21,8 +21,8 @@ const _: () = assert!(LONG_TEXT * 4 <= 32_766 && (FLATTENED + SHORT_TEXT) * 4 <=
 /// `mappings` of the component template.
 pub(super) fn mappings(server: Server) -> Value {
     let mut properties = Map::new();
-    for field in FIELDS {
-        insert(&mut properties, field.name, of_field(field, server));
+    for field in all_fields() {
+        insert(&mut properties, field.name, of_field(&field, server));
     }
     // What a later version writes is stored, never guessed at: no type can turn out wrong, no number of fields too large.
     json!({ "dynamic": "false", "properties": properties })
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn every_field_of_the_record_has_a_mapping_of_its_type() {
         let mappings = mappings(server(Flavour::Elasticsearch, 8, 7));
-        for field in FIELDS {
+        for field in all_fields() {
             let kind = at(&mappings, field.name)["type"].as_str().unwrap();
             let expected = match field.kind {
                 FieldType::Date => "date_nanos",

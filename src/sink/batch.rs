@@ -26,9 +26,15 @@ struct Entry {
 pub struct Block {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    of_ledger: bool,
 }
 
 impl Block {
+    /// An empty one for ledger records, which are counted apart from exchanges.
+    pub fn of_ledger() -> Self {
+        Self { of_ledger: true, ..Self::default() }
+    }
+
     /// Appends one record; `encode` appends its bytes (for lines: with the newline), changes nothing before them, and
     /// returns its `event.id` and time.
     pub fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> (CompactString, Timestamp)) {
@@ -60,7 +66,8 @@ impl Block {
     /// Takes the records out into a block of exactly their size, so that a small block waiting in a queue does not
     /// hold a large buffer that nobody counted.
     pub fn take_exact(&mut self) -> Self {
-        let exact = Self { bytes: self.bytes.as_slice().into(), entries: self.entries.drain(..).collect() };
+        let (bytes, entries) = (self.bytes.as_slice().into(), self.entries.drain(..).collect());
+        let exact = Self { bytes, entries, of_ledger: self.of_ledger };
         self.bytes.clear();
         exact
     }
@@ -89,6 +96,11 @@ impl Piece {
     /// Number of records.
     pub fn records(&self) -> usize {
         self.to - self.from
+    }
+
+    /// How many of the records are ledger records.
+    pub fn ledger_records(&self) -> usize {
+        if self.block.of_ledger { self.records() } else { 0 }
     }
 
     /// Bytes of all bodies.

@@ -9,7 +9,6 @@
 //! With a spool the queue goes on on disk (`spill`): its oldest records move there when memory is half full, and none of
 //! memory is delivered while older ones lie on disk.
 
-mod counts;
 mod flight;
 mod spill;
 
@@ -21,10 +20,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-pub use self::counts::{Dropped, RejectedBy, SinkCounts};
 pub(super) use self::flight::InFlight;
 use self::spill::Disk;
 use super::batch::{Batch, ENTRY_COST, Piece};
+pub use crate::ledger::{Dropped, RejectedBy, SinkCounts};
 
 /// How much may wait in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -403,12 +402,14 @@ impl State {
         self.records += records;
         self.bytes += piece.bytes();
         self.counts.ledger.offered += records as u64;
+        self.counts.ledger.ledger_records += piece.ledger_records() as u64;
         self.counts.ledger.queued += records as u64;
         self.waiting.push_back(Waiting { piece, since: Instant::now() });
     }
 
     fn refuse(&mut self, piece: &Piece, why: Dropped) {
         self.counts.ledger.offered += piece.records() as u64;
+        self.counts.ledger.ledger_records += piece.ledger_records() as u64;
         self.count_dropped(piece.records() as u64, why);
     }
 

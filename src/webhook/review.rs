@@ -15,6 +15,7 @@ const VERSION: &str = "admission.k8s.io/v1";
 const LONGEST_WARNING: usize = 200;
 /// More would be dropped by it.
 const MOST_WARNINGS: usize = 8;
+const FORBIDDEN: &str = "Pod Security forbids NET_RAW here (the namespace's label pod-security.kubernetes.io/enforce)";
 
 /// What the API server asks.
 #[derive(Deserialize)]
@@ -43,6 +44,15 @@ struct Kind {
     kind: String,
 }
 
+/// Whether pods of the namespace can have a sidecar at all. Only the API server knows: it asks by another path where not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// Nothing is known against it.
+    Open,
+    /// Pod Security enforces a level that forbids NET_RAW: with the sidecar, the pod itself would be refused.
+    Forbidden,
+}
+
 /// What becomes of one request.
 struct Verdict {
     patch: Vec<Value>,
@@ -50,13 +60,13 @@ struct Verdict {
 }
 
 /// The answer to a review; the error says why that is none.
-pub(super) fn review(body: &[u8], options: &Options) -> Result<String, String> {
+pub(super) fn review(body: &[u8], options: &Options, ground: Ground) -> Result<String, String> {
     let review: Review = serde_json::from_slice(body).map_err(|why| format!("no AdmissionReview: {why}"))?;
     if (review.api_version.as_str(), review.kind.as_str()) != (VERSION, "AdmissionReview") {
         return Err(format!("no AdmissionReview of {VERSION}"));
     }
     let request = review.request.ok_or("an AdmissionReview without request")?;
-    let verdict = judge(&request, options);
+    let verdict = judge(&request, options, ground);
     let mut response = Map::from_iter([("uid".to_owned(), json!(request.uid)), ("allowed".to_owned(), json!(true))]);
     if !verdict.patch.is_empty() {
         let patch = STANDARD.encode(Value::Array(verdict.patch).to_string());
@@ -69,7 +79,7 @@ pub(super) fn review(body: &[u8], options: &Options) -> Result<String, String> {
     Ok(json!({"apiVersion": VERSION, "kind": "AdmissionReview", "response": response}).to_string())
 }
 
-fn judge(request: &Request, options: &Options) -> Verdict {
+fn judge(request: &Request, options: &Options, ground: Ground) -> Verdict {
     let nothing = |warnings| Verdict { patch: Vec::new(), warnings };
     let is_pod = request.kind.group.is_empty() && request.kind.kind == "Pod" && request.operation == "CREATE";
     let (Some(spec), metadata) = (request.object.get("spec").filter(|_| is_pod), request.object.get("metadata")) else {
@@ -82,7 +92,11 @@ fn judge(request: &Request, options: &Options) -> Verdict {
         tracing::debug!(namespace, name, "has a sidecar already");
         return nothing(Vec::new());
     }
-    match plan(Pod { kind: "Pod", metadata, spec }, options) {
+    let plan = match (plan(Pod { kind: "Pod", metadata, spec }, options), ground) {
+        (Plan::Add(_), Ground::Forbidden) => Plan::Refuse(FORBIDDEN.to_owned()),
+        (plan, Ground::Open | Ground::Forbidden) => plan,
+    };
+    match plan {
         Plan::Add(Addition { sidecar, complaints, notes }) => {
             tracing::info!(namespace, name, "gets the sidecar");
             let left_out = complaints.into_iter().map(|complaint| format!("left out: {complaint}"));
@@ -122,8 +136,12 @@ mod tests {
     }
 
     fn answered(review: &Value, options: &Options) -> Value {
-        let answer: Value =
-            serde_json::from_str(&super::review(review.to_string().as_bytes(), options).unwrap()).unwrap();
+        answered_on(review, options, Ground::Open)
+    }
+
+    fn answered_on(review: &Value, options: &Options, ground: Ground) -> Value {
+        let text = super::review(review.to_string().as_bytes(), options, ground).unwrap();
+        let answer: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&answer["apiVersion"], &answer["kind"]), (&json!(VERSION), &json!("AdmissionReview")));
         assert_eq!(answer["response"]["uid"], review["request"]["uid"]);
         assert_eq!(answer["response"]["allowed"], true);
@@ -201,6 +219,22 @@ mod tests {
     }
 
     #[test]
+    fn where_pod_security_forbids_it_a_pod_without_is_better_than_no_pod() {
+        let response = answered_on(&asked(&pod(&json!({}))), &Options::default(), Ground::Forbidden);
+        assert!(patch(&response).is_empty());
+        let warning = response["warnings"][0].as_str().unwrap();
+        assert!(warning.contains("no sidecar: Pod Security") && warning.ends_with(')'), "{warning}");
+        // Who wants none is told nothing, and who has one is left to Pod Security.
+        let mut unwilling = pod(&json!({}));
+        unwilling["metadata"]["labels"] = json!({"podtap.io/inject": "false"});
+        let injected = inject(&pod(&json!({})).to_string(), &Options::default()).unwrap().text;
+        for other in [unwilling, serde_json::from_str(&injected).unwrap()] {
+            let response = answered_on(&asked(&other), &Options::default(), Ground::Forbidden);
+            assert_eq!((patch(&response).len(), response.get("warnings")), (0, None));
+        }
+    }
+
+    #[test]
     fn a_wrong_annotation_is_left_out_and_told() {
         let mut wrong = pod(&json!({}));
         wrong["metadata"]["annotations"] = json!({"podtap.io/snaplen": "m\u{1b}any", "podtap.io/format": "ecs"});
@@ -234,7 +268,7 @@ mod tests {
         let old = json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview"}).to_string();
         let empty = json!({"apiVersion": VERSION, "kind": "AdmissionReview"}).to_string();
         for body in ["", "{}", "null", "\u{ff}", &deep, &old, &empty] {
-            assert!(review(body.as_bytes(), &Options::default()).is_err(), "{body:.40}");
+            assert!(review(body.as_bytes(), &Options::default(), Ground::Open).is_err(), "{body:.40}");
         }
     }
 }

@@ -21,7 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 use tokio_rustls::TlsAcceptor;
 
 use super::certificate::Certificate;
-use super::review::review;
+use super::review::{Ground, review};
 use crate::inject::Options;
 
 /// Connections at once; more wait in the kernel's backlog.
@@ -118,16 +118,17 @@ impl Server {
 
     async fn answer(&self, request: Request<Incoming>) -> Response<String> {
         match (request.method(), request.uri().path()) {
-            (&Method::POST, "/mutate" | "/inject") => self.review(request.into_body()).await,
+            (&Method::POST, "/mutate" | "/inject") => self.review(request.into_body(), Ground::Open).await,
+            (&Method::POST, "/forbidden") => self.review(request.into_body(), Ground::Forbidden).await,
             (&Method::GET | &Method::HEAD, "/healthz" | "/readyz") => response(StatusCode::OK, "alive\n".to_owned()),
-            (_, "/mutate" | "/inject" | "/healthz" | "/readyz") => {
+            (_, "/mutate" | "/inject" | "/forbidden" | "/healthz" | "/readyz") => {
                 response(StatusCode::METHOD_NOT_ALLOWED, "POST a review, GET /healthz\n".to_owned())
             }
             _ => response(StatusCode::NOT_FOUND, "/mutate, /healthz\n".to_owned()),
         }
     }
 
-    async fn review(&self, body: Incoming) -> Response<String> {
+    async fn review(&self, body: Incoming, ground: Ground) -> Response<String> {
         // Closed never: it is ours.
         let Ok(_place) = self.reviews.acquire().await else {
             return response(StatusCode::SERVICE_UNAVAILABLE, String::new());
@@ -137,7 +138,7 @@ impl Server {
             Ok(Err(status)) => return response(status, format!("a review of at most {MAX_BODY} bytes\n")),
             Err(_) => return response(StatusCode::REQUEST_TIMEOUT, String::new()),
         };
-        match review(&body, &self.sidecar) {
+        match review(&body, &self.sidecar, ground) {
             Ok(answer) => {
                 let mut response = response(StatusCode::OK, answer);
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -145,6 +145,14 @@ class Sidecar(unittest.TestCase):
         for none in ["", "none"]:
             self.assertEqual(len(self.of(config={"SPOOL_DIR": none})[1]), 1)
 
+    def test_files_get_a_volume_once_for_each_folder(self):
+        container, volumes = self.of(config={"FILE_PATH": "/out/a.json", "DEAD_LETTER_PATH": "/out/b.json"})
+        mounts = [mount for mount in container["volumeMounts"] if mount["name"] == "podtap-files"]
+        self.assertEqual(mounts, [{"name": "podtap-files", "mountPath": "/out"}])
+        self.assertIn({"name": "podtap-files", "emptyDir": {"sizeLimit": "1Gi"}}, volumes)
+        for none in ["", "none", "/dev/stdout", "/records.json"]:
+            self.assertEqual(len(self.of(config={"FILE_PATH": none})[1]), 1, none)
+
     def test_the_image_is_named_by_tag_or_digest(self):
         digest = "sha256:" + 64 * "0"
         for image, expected in [
@@ -272,6 +280,9 @@ class Notes(unittest.TestCase):
             ({"webhook": {"enabled": True}}, ["kubectl label namespace NAMESPACE podtap.io/inject=enabled"]),
             ({"demo": {"enabled": True}}, ["kubectl logs --namespace shop deployment/podtap-demo --container podtap"]),
             ({"config": {"SEND_LOGS_TO": ["stdout", "file"]}}, ["Records go to: stdout,file."]),
+            # What inject has to be told, to add what the chart would.
+            ({"existingSecret": "keys", "sidecar": {"classic": True}}, ["--config-map podtap --secret keys --classic -f"]),
+            ({"config": {"METRICS_ADDR": "[::]:9"}}, ["--config-map podtap --env 'METRICS_ADDR=[::]:9' -f deployment.yaml |"]),
         ]:
             notes = cluster.notes(values)
             for line in expected:

@@ -16,6 +16,12 @@ def made(**webhook):
     return rendered(values={"webhook": {"enabled": True, **webhook}})
 
 
+def hooks(documents):
+    """What asks for the sidecar, and what asks where it is forbidden."""
+    inject, forbidden = only(documents, "MutatingWebhookConfiguration")["webhooks"]
+    return inject, forbidden
+
+
 def arguments(documents):
     (container,) = manifests.pod_of(only(documents, "Deployment"))["containers"]
     return container["args"]
@@ -26,26 +32,35 @@ class Webhook(unittest.TestCase):
         self.assertFalse([d for d in rendered() if "Webhook" in d["kind"]])
 
     def test_it_is_asked_about_new_pods_of_labelled_namespaces_that_do_not_object(self):
-        (hook,) = only(made(), "MutatingWebhookConfiguration")["webhooks"]
-        self.assertEqual(hook["failurePolicy"], "Ignore")
-        self.assertEqual(hook["sideEffects"], "None")
-        (rule,) = hook["rules"]
-        self.assertEqual((rule["operations"], rule["resources"]), (["CREATE"], ["pods"]))
-        namespaces = hook["namespaceSelector"]
-        self.assertEqual(namespaces["matchLabels"], {"podtap.io/inject": "enabled"})
-        (excluded,) = namespaces["matchExpressions"]
-        self.assertEqual((excluded["key"], excluded["operator"]), ("kubernetes.io/metadata.name", "NotIn"))
-        self.assertCountEqual(excluded["values"], ["shop", "kube-system"])
-        (objecting,) = hook["objectSelector"]["matchExpressions"]
-        self.assertEqual((objecting["operator"], objecting["values"]), ("NotIn", ["false"]))
+        for hook in hooks(made()):
+            self.assertEqual(hook["failurePolicy"], "Ignore")
+            self.assertEqual(hook["sideEffects"], "None")
+            (rule,) = hook["rules"]
+            self.assertEqual((rule["operations"], rule["resources"]), (["CREATE"], ["pods"]))
+            namespaces = hook["namespaceSelector"]
+            self.assertEqual(namespaces["matchLabels"], {"podtap.io/inject": "enabled"})
+            excluded, _ = namespaces["matchExpressions"]
+            self.assertEqual((excluded["key"], excluded["operator"]), ("kubernetes.io/metadata.name", "NotIn"))
+            self.assertCountEqual(excluded["values"], ["shop", "kube-system"])
+            (objecting,) = hook["objectSelector"]["matchExpressions"]
+            self.assertEqual((objecting["operator"], objecting["values"]), ("NotIn", ["false"]))
+
+    def test_where_pod_security_forbids_the_capability_it_is_asked_for_a_warning_only(self):
+        asked = {}
+        for hook in hooks(made()):
+            _, level = hook["namespaceSelector"]["matchExpressions"]
+            self.assertEqual(level["key"], "pod-security.kubernetes.io/enforce")
+            self.assertEqual(level["values"], ["baseline", "restricted"])
+            asked[level["operator"]] = hook["clientConfig"]["service"]["path"]
+        self.assertEqual(asked, {"NotIn": "/inject", "In": "/forbidden"})
 
     def test_the_api_server_finds_it(self):
         documents = made(port=9443)
-        (hook,) = only(documents, "MutatingWebhookConfiguration")["webhooks"]
-        asked = hook["clientConfig"]["service"]
         service = only(documents, "Service")
-        self.assertEqual((asked["name"], asked["namespace"]), (service["metadata"]["name"], "shop"))
-        self.assertIn(asked["port"], [port["port"] for port in service["spec"]["ports"]])
+        for hook in hooks(documents):
+            asked = hook["clientConfig"]["service"]
+            self.assertEqual((asked["name"], asked["namespace"]), (service["metadata"]["name"], "shop"))
+            self.assertIn(asked["port"], [port["port"] for port in service["spec"]["ports"]])
         self.assertEqual(manifests.loose_ends(documents), [])
         self.assertIn("--listen=0.0.0.0:9443", arguments(documents))
 
@@ -87,8 +102,8 @@ class Certificate(unittest.TestCase):
     def test_it_is_of_the_authority_that_the_api_server_is_told_of_and_for_the_service_s_name(self):
         documents = made()
         secret = only(documents, "Secret")["data"]
-        (hook,) = only(documents, "MutatingWebhookConfiguration")["webhooks"]
-        self.assertEqual(hook["clientConfig"]["caBundle"], secret["ca.crt"])
+        for hook in hooks(documents):
+            self.assertEqual(hook["clientConfig"]["caBundle"], secret["ca.crt"])
         with tempfile.TemporaryDirectory() as folder:
             for name, text in secret.items():
                 with open(f"{folder}/{name}", "wb") as file:
@@ -110,8 +125,8 @@ class Certificate(unittest.TestCase):
         first = only(cluster.rendered(values), "Secret")
         again = cluster.rendered(values, first)
         self.assertEqual(only(again, "Secret")["data"], first["data"])
-        (hook,) = only(again, "MutatingWebhookConfiguration")["webhooks"]
-        self.assertEqual(hook["clientConfig"]["caBundle"], first["data"]["ca.crt"])
+        for hook in hooks(again):
+            self.assertEqual(hook["clientConfig"]["caBundle"], first["data"]["ca.crt"])
 
     def test_one_that_is_not_whole_is_made_anew(self):
         values = {"webhook": {"enabled": True}}
@@ -128,10 +143,9 @@ class Certificate(unittest.TestCase):
         self.assertIn(HOST, certificate["spec"]["dnsNames"])
         mounted = manifests.pod_of(only(documents, "Deployment"))["volumes"][0]["secret"]["secretName"]
         self.assertEqual(certificate["spec"]["secretName"], mounted)
-        configuration = only(documents, "MutatingWebhookConfiguration")
-        told = configuration["metadata"]["annotations"]["cert-manager.io/inject-ca-from"]
+        told = only(documents, "MutatingWebhookConfiguration")["metadata"]["annotations"]["cert-manager.io/inject-ca-from"]
         self.assertEqual(told, f"shop/{certificate['metadata']['name']}")
-        self.assertNotIn("caBundle", configuration["webhooks"][0]["clientConfig"])
+        self.assertFalse([hook for hook in hooks(documents) if "caBundle" in hook["clientConfig"]])
 
     def test_an_issuer_of_one_s_own_is_taken(self):
         documents = made(certManager={"enabled": True, "issuerRef": {"name": "i", "kind": "ClusterIssuer"}})

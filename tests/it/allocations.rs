@@ -203,7 +203,7 @@ fn allocations_per_exchange(frames: &[SynthFrame]) -> (f64, usize) {
     let mut dissector = Dissector::new(dissect::Config::default(), Redactor::default());
     let (routes, observer, mut bytes) = (Routes::default(), Observer::default(), 0);
     let select = |record: &mut Record| {
-        let Record::Http(exchange) = record;
+        let Record::Http(exchange) = record else { unreachable!() };
         exchange.route = exchange.request.as_ref().and_then(|request| routes.of_request(request));
         None
     };

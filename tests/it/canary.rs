@@ -183,7 +183,7 @@ fn no_secret_is_in_a_metric_or_a_closing_line() {
     let probe = metrics.probe();
     let routes = podtap::shape::route::Routes::default();
     for record in dissector.records() {
-        let podtap::record::Record::Http(exchange) = record;
+        let podtap::record::Record::Http(exchange) = record else { unreachable!() };
         exchange.route = exchange.request.as_ref().and_then(|request| routes.of_request(request));
         probe.observe(record);
     }

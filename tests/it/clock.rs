@@ -43,7 +43,7 @@ fn dissect(frames: &[SynthFrame], mut looks: impl FnMut(Timestamp, Timestamp) ->
         before = frame.at;
     }
     dissector.finish(CloseReason::EndOfCapture);
-    dissector.records().drain(..).map(|Record::Http(e)| *e).collect()
+    dissector.records().drain(..).filter_map(Record::into_exchange).collect()
 }
 
 #[test]

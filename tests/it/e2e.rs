@@ -3,6 +3,8 @@
 
 mod delivery;
 mod lab;
+#[cfg(feature = "es")]
+mod ledger;
 mod lifecycle;
 mod permission;
 mod replay;

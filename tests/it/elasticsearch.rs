@@ -13,7 +13,6 @@ use podtap::dissect::{self, Dissector};
 use podtap::flow::Timestamp;
 use podtap::format::{Observer, ecs};
 use podtap::http::KeepHeaders;
-use podtap::record::Record;
 use podtap::redact::Redactor;
 use podtap::setup::{Done, SetupOptions};
 use podtap::sink::elasticsearch::{Auth, Elasticsearch, IndexName, Options, nodes};
@@ -94,7 +93,7 @@ fn encoded(dissector: &mut Dissector) -> Batch {
     for record in dissector.records().drain(..) {
         block.push(|out| {
             ecs::write_json(out, &record, &observer);
-            let Record::Http(exchange) = &record;
+            let exchange = record.exchange().unwrap();
             (exchange.id.clone(), exchange.start())
         });
     }

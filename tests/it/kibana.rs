@@ -8,8 +8,10 @@
 mod fake;
 mod import;
 mod kql;
+mod ledger;
 mod lens;
 mod lines;
+mod opensearch;
 mod records;
 mod same;
 mod sketch;
@@ -26,7 +28,11 @@ const INDEX: &str = "kibana-panels";
 
 /// The saved objects, as in the file.
 fn objects() -> Vec<Value> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("kibana/podtap.ndjson");
+    file("kibana/podtap.ndjson")
+}
+
+fn file(name: &str) -> Vec<Value> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     let file = std::fs::read_to_string(path).unwrap();
     file.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -41,9 +47,9 @@ fn inner(value: &Value) -> Value {
 }
 
 /// A server with the records in it.
-fn filled(lines: &[Value]) -> Option<&'static Search> {
-    let Some(server) = Search::shared(Kind::Elasticsearch) else {
-        assert!(std::env::var_os("CI").is_none(), "CI has no Elasticsearch");
+fn filled(kind: Kind, lines: &[Value]) -> Option<&'static Search> {
+    let Some(server) = Search::shared(kind) else {
+        assert!(std::env::var_os("CI").is_none(), "CI has no {kind:?}");
         return None;
     };
     let options = options(server, INDEX);
@@ -76,7 +82,7 @@ fn search(server: &Search, body: &Value) -> Value {
 #[test]
 fn every_panel_returns_data_and_its_numbers_are_those_of_the_records() {
     let lines = records::lines();
-    let Some(server) = filled(&lines) else { return };
+    let Some(server) = filled(Kind::Elasticsearch, &lines) else { return };
     let objects = objects();
     let mut compared = 0;
     for dashboard in DASHBOARDS {
@@ -96,7 +102,7 @@ fn every_panel_returns_data_and_its_numbers_are_those_of_the_records() {
 #[test]
 fn every_saved_search_finds_the_records_it_says() {
     let lines = records::lines();
-    let Some(server) = filled(&lines) else { return };
+    let Some(server) = filled(Kind::Elasticsearch, &lines) else { return };
     let objects = objects();
     for declared in SEARCHES {
         let attributes = &object(&objects, "search", declared.id)["attributes"];
@@ -104,7 +110,9 @@ fn every_saved_search_finds_the_records_it_says() {
         let query = kql::query(source["query"]["query"].as_str().unwrap());
         let body = json!({ "query": query, "track_total_hits": true, "fields": attributes["columns"], "size": 1000 });
         let hits = search(server, &body)["hits"].clone();
-        let found = lines.iter().filter(|line| lines::holds(&declared.of, line)).count();
+        let about = declared.about.filter();
+        let is = |line: &&Value| lines::holds(&about, line) && lines::holds(&declared.of, line);
+        let found = lines.iter().filter(is).count();
         assert!(found > 0 && hits["total"]["value"] == found, "{}", declared.id);
         for column in declared.columns {
             let has = |hit: &Value| hit["fields"].get(column).is_some();

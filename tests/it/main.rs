@@ -17,6 +17,7 @@ mod clock;
 mod community_id;
 mod compliance;
 mod corpora;
+mod crossing;
 mod demo;
 mod e2e;
 #[cfg(feature = "es")]

@@ -84,7 +84,7 @@ fn played() -> (Vec<Record>, podtap::ledger::Ledger) {
     dissector.finish(CloseReason::EndOfCapture);
     let mut records = std::mem::take(dissector.records());
     for record in &mut records {
-        let Record::Http(exchange) = record;
+        let Record::Http(exchange) = record else { unreachable!() };
         exchange.route = exchange.request.as_ref().and_then(|request| Routes::default().of_request(request));
     }
     (records, dissector.ledger())

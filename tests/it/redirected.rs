@@ -51,7 +51,7 @@ fn dissect(frames: &[SynthFrame], own: Option<Endpoint>) -> Vec<Exchange> {
     }
     dissector.finish(CloseReason::EndOfCapture);
     assert_eq!(dissector.ledger().imbalances(), []);
-    dissector.records().drain(..).map(|Record::Http(exchange)| *exchange).collect()
+    dissector.records().drain(..).filter_map(Record::into_exchange).collect()
 }
 
 #[test]

@@ -168,6 +168,9 @@ fn a_new_pod_gets_the_sidecar_that_was_asked_for() {
     let (status, answer) = webhook.post("/mutate", &review(&json!({"hostNetwork": true})));
     assert_eq!((status, patch(&answer).len()), (200, 0));
     assert!(answer.contains("hostNetwork"), "{answer}");
+    let (status, answer) = webhook.post("/forbidden", &review(&json!({})));
+    assert_eq!((status, patch(&answer).len()), (200, 0));
+    assert!(answer.contains("Pod Security"), "{answer}");
     let said = webhook.said("gets the sidecar");
     assert!(said.contains("cart-7f9f-") && said.contains("shop"), "{said}");
 }

@@ -77,12 +77,21 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{/* The folder of SPOOL_DIR, which needs a volume; nothing when there is none. */}}
-{{- define "podtap.spool" -}}
-{{- $folder := include "podtap.text" .Values.config.SPOOL_DIR -}}
-{{- if hasPrefix "/" $folder -}}
-{{- $folder -}}
+{{/* What is written to, as JSON: each folder with the name of its volume, as `podtap inject` gives them. */}}
+{{- define "podtap.folders" -}}
+{{- $folders := dict -}}
+{{- range list "FILE_PATH" "DEAD_LETTER_PATH" -}}
+{{- $path := include "podtap.text" (index $.Values.config .) -}}
+{{- $folder := dir $path -}}
+{{- if and (hasPrefix "/" $path) (not (has $folder (list "/" "/dev" "/proc/self/fd"))) -}}
+{{- $_ := set $folders $folder "podtap-files" -}}
 {{- end -}}
+{{- end -}}
+{{- $spool := include "podtap.text" .Values.config.SPOOL_DIR -}}
+{{- if hasPrefix "/" $spool -}}
+{{- $_ := set $folders $spool "podtap-spool" -}}
+{{- end -}}
+{{- toJson $folders -}}
 {{- end -}}
 
 {{/* For containers of ours that need no capability. */}}

@@ -38,10 +38,10 @@ With sidecar.classic put it under containers instead. A dependency with an alias
       - path: annotations
         fieldRef:
           fieldPath: metadata.annotations
-{{- if include "podtap.spool" $podtap }}
-- name: podtap-spool
+{{- range include "podtap.folders" $podtap | fromJson | values | uniq | sortAlpha | reverse }}
+- name: {{ . }}
   emptyDir:
-    sizeLimit: {{ $podtap.Values.sidecar.spoolSizeLimit }}
+    sizeLimit: {{ ternary $podtap.Values.sidecar.spoolSizeLimit $podtap.Values.sidecar.filesSizeLimit (eq . "podtap-spool") }}
 {{- end }}
 {{- with $podtap.Values.sidecar.extraVolumes }}
 {{ toYaml . }}
@@ -141,9 +141,13 @@ podtap.io/config-checksum: {{ include "podtap.data" $podtap | trim | sha256sum }
     - name: podtap-pod
       mountPath: /etc/podtap/pod
       readOnly: true
-    {{- with include "podtap.spool" . }}
-    - name: podtap-spool
-      mountPath: {{ . }}
+    # Keeps out the token of the pod's service account, which Kubernetes mounts where nothing else is.
+    - name: podtap-pod
+      mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+      readOnly: true
+    {{- range $folder, $volume := include "podtap.folders" . | fromJson }}
+    - name: {{ $volume }}
+      mountPath: {{ $folder }}
     {{- end }}
     {{- with .Values.sidecar.extraVolumeMounts }}
     {{- toYaml . | nindent 4 }}

@@ -34,7 +34,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_response()(status in any::<u16>(), phrase in proptest::option::of(text()), mime in proptest::option::of(text()), body in 0u64..3,
+    fn any_response()(status in any::<Option<u16>>(), phrase in proptest::option::of(text()), mime in proptest::option::of(text()), body in 0u64..3,
                       headers in proptest::collection::vec((select(vec!["A", "a", "B"]), text()), 0..4)) -> crate::record::Response {
         let headers = headers.iter().map(|(name, value)| header(name, value)).collect();
         crate::record::Response { status, phrase, mime_type: mime, headers, body_bytes: body, ..sample::response() }

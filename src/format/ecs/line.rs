@@ -253,7 +253,10 @@ impl Line<'_> {
     }
 
     fn response(&mut self, response: &ResponsePart<'_>) {
-        self.number("\"response\":{\"status_code\":", Some(response.status_code.into()));
+        match response.status_code {
+            Some(status) => self.number("\"response\":{\"status_code\":", Some(status.into())),
+            None => self.raw("\"response\":{"),
+        }
         self.text(key!("status_phrase" ""), response.status_phrase);
         self.text(key!("mime_type" ""), response.mime_type);
         self.number(key!("bytes"), Some(response.bytes));

@@ -10,6 +10,7 @@ mod fit;
 mod line;
 mod objects;
 mod parts;
+mod statement;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -18,6 +19,7 @@ use serde::{Serialize, Serializer};
 
 use self::fit::Fit;
 use self::objects::View;
+use self::statement::StatementView;
 use super::Observer;
 use crate::record::Record;
 
@@ -35,8 +37,10 @@ pub struct Ecs<'a> {
 
 impl Serialize for Ecs<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Record::Http(exchange) = self.record;
-        View::new(exchange, self.observer, &Fit::WHOLE).serialize(serializer)
+        match self.record {
+            Record::Http(exchange) => View::new(exchange, self.observer, &Fit::WHOLE).serialize(serializer),
+            Record::Ledger(statement) => StatementView::new(statement, self.observer).serialize(serializer),
+        }
     }
 }
 
@@ -62,7 +66,10 @@ pub fn write_json_capped(out: &mut Vec<u8>, record: &Record, observer: &Observer
 }
 
 fn write_fit(out: &mut Vec<u8>, record: &Record, observer: &Observer, fit: &Fit) {
-    let Record::Http(exchange) = record;
-    line::append(out, exchange, observer, fit);
+    match record {
+        Record::Http(exchange) => line::append(out, exchange, observer, fit),
+        // A `Vec` takes every write.
+        Record::Ledger(statement) => drop(serde_json::to_writer(&mut *out, &StatementView::new(statement, observer))),
+    }
     out.push(b'\n');
 }

@@ -96,7 +96,8 @@ pub(super) struct RequestPart<'a> {
 
 #[derive(Serialize)]
 pub(super) struct ResponsePart<'a> {
-    pub(super) status_code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) status_code: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) status_phrase: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

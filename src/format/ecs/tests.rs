@@ -92,7 +92,7 @@ fn the_contracts_example_comes_out_as_it_is_written() {
     assert_eq!(line(exchange(), &observer()), expected);
 }
 
-fn leaves(prefix: &str, value: &Value, out: &mut BTreeSet<String>) {
+pub(super) fn leaves(prefix: &str, value: &Value, out: &mut BTreeSet<String>) {
     let is_object = |name: &str| {
         FIELDS.iter().any(|f| f.name == name && matches!(f.kind, FieldType::Object | FieldType::Flattened))
     };

@@ -29,7 +29,11 @@ impl Session {
         self.reader(from).parsed_to = end;
         let between = matches!(self.reader(from).state, State::Start);
         match &mut self.reader(from).state {
-            State::Opaque(_) => return,
+            State::Opaque(_) => {
+                // What began there is not known as a whole any more: it is nobody's answer.
+                self.reader(from).begun.ack = None;
+                return;
+            }
             State::Body(body) => {
                 let part = body.skip(len);
                 let Some(kind) = kind else { return };
@@ -81,7 +85,8 @@ impl Session {
         self.reader(from).state = State::Resync { lost: true };
         match kind {
             Kind::Response => self.pairing.responses_lost(end, &mut cx.left),
-            Kind::Request => self.pairing.requests_lost(end, false),
+            // Whole requests may hide in it, whose answers come first.
+            Kind::Request => self.pairing.requests_lost(end, true),
         }
         self.emit_left(cx);
     }
@@ -97,6 +102,9 @@ impl Session {
             .message_kind(from, start)
             .and_then(|kind| Some((kind, lenient::salvage(kind, buffer, (&mut folds, &cx.redactor), each)?)));
         drop(keep);
+        // Half a status line that nobody waits for is none.
+        let tells = memchr::memchr(b'\n', buffer).is_some() || self.pairing.awaits_response();
+        let head = head.filter(|_| tells);
         self.reader(from).state = State::Resync { lost: true };
         let Some((kind, mut head)) = head else {
             cx.ledger.resync += buffer.len() as u64;
@@ -133,6 +141,7 @@ impl Session {
     pub(super) fn close_reader(&mut self, conn: &Conn, from: Direction, reason: CloseReason, cx: &mut Context) {
         let cut_by_us = !matches!(reason, CloseReason::Closed | CloseReason::Reset | CloseReason::Reused);
         let end = self.reader(from).parsed_to;
+        self.end_http09_start(from, cx);
         let tells = cut_by_us || self.kind(from) == Some(Kind::Response) || self.pairing.awaits_request();
         match &self.reader(from).state {
             State::Head if tells => {

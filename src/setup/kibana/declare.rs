@@ -32,7 +32,9 @@ pub struct Panel {
     pub chart: Chart,
     /// Width, of `WIDTH`.
     pub width: u32,
-    /// Of which records.
+    /// Exchanges or ledger records.
+    pub about: Dataset,
+    /// Of which of them.
     pub of: Filter,
     /// Into what they are divided, the outer division first.
     pub by: &'static [By],
@@ -67,6 +69,31 @@ impl Chart {
             Self::Lines | Self::Stack | Self::Shares | Self::Ranking => 12,
             Self::Table => 14,
         }
+    }
+}
+
+/// What an index holds side by side: a panel and a search are about one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dataset {
+    /// Records of exchanges.
+    Exchanges,
+    /// Ledger records.
+    Ledger,
+}
+
+impl Dataset {
+    /// All of it.
+    pub const fn filter(self) -> Filter {
+        match self {
+            Self::Exchanges => Filter::Is("event.dataset", "podtap.http"),
+            Self::Ledger => Filter::Is("event.dataset", "podtap.ledger"),
+        }
+    }
+
+    /// Those of it that are `of`, in Kibana's query language.
+    pub fn kql(self, of: &Filter) -> String {
+        let all = self.filter().kql();
+        if *of == Filter::Any { all } else { format!("{all} and {}", of.part()) }
     }
 }
 
@@ -133,6 +160,8 @@ pub enum Compute {
     Distinct(&'static str),
     /// Sum.
     Sum(&'static str),
+    /// The sum of the first among the sum of the second.
+    Ratio(&'static str, &'static str),
     /// Largest value.
     Max(&'static str),
     /// The value that so many per cent are not above.
@@ -148,7 +177,9 @@ pub struct Search {
     pub title: &'static str,
     /// What it shows.
     pub description: &'static str,
-    /// Which records.
+    /// Exchanges or ledger records.
+    pub about: Dataset,
+    /// Which of them.
     pub of: Filter,
     /// Columns, after the time.
     pub columns: &'static [&'static str],
@@ -175,7 +206,7 @@ pub const fn top(size: u32, field: &'static str, label: &'static str) -> By {
 }
 
 impl Panel {
-    /// A panel of all records, undivided.
+    /// A panel of all exchanges, undivided.
     pub const fn new(
         id: &'static str,
         title: &'static str,
@@ -183,7 +214,12 @@ impl Panel {
         width: u32,
         metrics: &'static [Metric],
     ) -> Self {
-        Self { id, title, chart, width, of: Filter::Any, by: &[], metrics, leads_to: None }
+        Self { id, title, chart, width, about: Dataset::Exchanges, of: Filter::Any, by: &[], metrics, leads_to: None }
+    }
+
+    /// Of ledger records instead.
+    pub const fn of_the_ledger(self) -> Self {
+        Self { about: Dataset::Ledger, ..self }
     }
 
     /// Of these records only.
@@ -284,11 +320,15 @@ fn joined(filters: &[Filter], with: &str) -> String {
 }
 
 impl Compute {
-    /// The field it looks at.
+    /// The field it looks at, the first if there are two.
     pub fn field(self) -> Option<&'static str> {
         match self {
             Self::Count | Self::PerSecond | Self::Share => None,
-            Self::Distinct(field) | Self::Sum(field) | Self::Max(field) | Self::Percentile(field, _) => Some(field),
+            Self::Ratio(field, _)
+            | Self::Distinct(field)
+            | Self::Sum(field)
+            | Self::Max(field)
+            | Self::Percentile(field, _) => Some(field),
         }
     }
 }
@@ -318,7 +358,8 @@ mod tests {
     #[test]
     fn panels_stand_in_rows_and_none_upon_another() {
         const P: Panel = Panel::new("p", "", Chart::Number, 24, &[]);
-        const RECORDS: Search = Search { id: "", title: "", description: "", of: Filter::Any, columns: &[] };
+        const RECORDS: Search =
+            Search { id: "", title: "", description: "", about: Dataset::Exchanges, of: Filter::Any, columns: &[] };
         let dashboard = Dashboard {
             id: "d",
             title: "",

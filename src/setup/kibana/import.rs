@@ -1,4 +1,4 @@
-//! Brings the objects into Kibana by its import interface. Owns what is asked, in which order, and what an answer means;
+//! Brings the objects into Kibana, or OpenSearch Dashboards, by its import interface. Owns what is asked, in which order, and what an answer means;
 //! the objects are `objects`'s.
 //!
 //! Where anything is there already and shall be kept, Kibana's `_import` creates nothing at all, though it lists what it
@@ -9,6 +9,7 @@ use std::io::Write;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::opensearch::tenant;
 use super::{DASHBOARDS, Names};
 use crate::settings::printable;
 use crate::setup::{Deed, Done};
@@ -22,7 +23,7 @@ const OLDEST: (u32, u32) = (8, 8);
 pub struct Options {
     /// KIBANA_URL as the only node, credentials, TLS and time limit; the rest of it does not matter.
     pub server: elasticsearch::Options,
-    /// KIBANA_SPACE; none is the default space.
+    /// KIBANA_SPACE; none is the default space. Of OpenSearch Dashboards, the tenant; none is the global one.
     pub space: Option<String>,
     /// Where the records are: ELASTICSEARCH_INDEX, as a pattern.
     pub index_pattern: String,
@@ -30,6 +31,48 @@ pub struct Options {
     pub overwrite: bool,
     /// Only prints the file that would be imported.
     pub print: bool,
+    /// With `print`: the one for OpenSearch Dashboards.
+    pub opensearch: bool,
+}
+
+/// Which of the two it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Kibana,
+    OpenSearchDashboards,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kibana => "Kibana",
+            Self::OpenSearchDashboards => "OpenSearch Dashboards",
+        }
+    }
+
+    fn file(self, options: &Options) -> String {
+        match self {
+            Self::Kibana => super::ndjson(&options.index_pattern, options.space.as_deref()),
+            Self::OpenSearchDashboards => super::opensearch_ndjson(&options.index_pattern),
+        }
+    }
+
+    /// What says that no browser was made to ask this.
+    fn own_header(self) -> &'static str {
+        match self {
+            Self::Kibana => "kbn-xsrf",
+            Self::OpenSearchDashboards => "osd-xsrf",
+        }
+    }
+
+    /// The word for a type of objects.
+    fn word(self, of: &str) -> String {
+        match (self, of) {
+            (Self::Kibana, "index-pattern") => "data view".to_owned(),
+            (Self::OpenSearchDashboards, "index-pattern") => "index pattern".to_owned(),
+            (_, other) => printable(other),
+        }
+    }
 }
 
 /// What Kibana says to an import.
@@ -79,56 +122,68 @@ struct Reason {
 }
 
 pub(super) async fn run(options: &Options, out: &mut impl Write) -> Result<Vec<Done>, String> {
-    let file = super::ndjson(&options.index_pattern, options.space.as_deref());
     if options.print {
-        out.write_all(file.as_bytes()).map_err(|why| why.to_string())?;
+        let kind = if options.opensearch { Kind::OpenSearchDashboards } else { Kind::Kibana };
+        out.write_all(kind.file(options).as_bytes()).map_err(|why| why.to_string())?;
         return Ok(Vec::new());
     }
-    let kibana = Kibana { client: Client::new(&options.server)?, space: options.space.as_deref(), file: &file };
-    kibana.is_one_that_understands().await?;
+    let client = Client::new(&options.server)?;
+    let kind = which(&client).await?;
+    let space = match kind {
+        Kind::Kibana => options.space.as_deref(),
+        Kind::OpenSearchDashboards => tenant::named(options.space.as_deref()),
+    };
+    if let (Kind::OpenSearchDashboards, Some(tenant)) = (kind, space) {
+        tenant::check(&client, tenant).await?;
+    }
+    let file = kind.file(options);
+    let kibana = Kibana { client, kind, space, file: &file };
     let answer = kibana.import(options.overwrite).await?;
-    let all = done(&answer);
+    let all = done(kind, &answer);
     // Whoever reads this may have left.
     let _ = all.iter().try_for_each(|done| writeln!(out, "{done}"));
-    match refused(&answer) {
+    match refused(kind, &answer) {
         Some(why) => Err(why),
         None => {
-            let _ = writeln!(out, "note       {}", address(options));
+            let _ = writeln!(out, "note       {}", address(options, kind, space));
             Ok(all)
         }
     }
 }
 
+/// Asks what answers there, and refuses what would take no objects, or take them and not understand them.
+async fn which(client: &Client) -> Result<Kind, String> {
+    let reply = client.send(&Request::get("/api/status", &[])).await?;
+    if reply.status == 503 {
+        return Err("Kibana is not ready yet (503)".to_owned());
+    }
+    if reply.status == 404 {
+        return Err("what answers there is not Kibana: it has no /api/status".to_owned());
+    }
+    // Without credentials Kibana does not tell its version, or nothing at all: importing will show why.
+    let status = serde_json::from_slice::<Value>(&reply.body).unwrap_or_default();
+    let Some(number) = status.pointer("/version/number").and_then(Value::as_str) else { return Ok(Kind::Kibana) };
+    let mut parts = number.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or_default());
+    let version = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    // OpenSearch Dashboards counts from 1 on; Kibana was at 7 then.
+    if (1..5).contains(&version.0) {
+        return Ok(Kind::OpenSearchDashboards);
+    }
+    if version >= OLDEST {
+        return Ok(Kind::Kibana);
+    }
+    let (number, (major, minor)) = (printable(number), OLDEST);
+    Err(format!("this is Kibana {number}: Kibana {major}.{minor} or newer is needed"))
+}
+
 struct Kibana<'a> {
     client: Client,
+    kind: Kind,
     space: Option<&'a str>,
     file: &'a str,
 }
 
 impl Kibana<'_> {
-    /// Refuses what would take the objects and not understand them.
-    async fn is_one_that_understands(&self) -> Result<(), String> {
-        let reply = self.client.send(&Request::get("/api/status", &[])).await?;
-        if reply.status == 503 {
-            return Err("Kibana is not ready yet (503)".to_owned());
-        }
-        if reply.status == 404 {
-            return Err("what answers there is not Kibana: it has no /api/status".to_owned());
-        }
-        // Without credentials Kibana does not tell its version, or nothing at all: importing will show why.
-        let status = serde_json::from_slice::<Value>(&reply.body).unwrap_or_default();
-        let Some(number) = status.pointer("/version/number").and_then(Value::as_str) else { return Ok(()) };
-        let mut parts = number.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or_default());
-        let version = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        if version >= OLDEST {
-            return Ok(());
-        }
-        let (number, (major, minor)) = (printable(number), OLDEST);
-        // OpenSearch Dashboards counts from 1 on, and would import panels that it cannot draw.
-        let which = if version.0 < 5 { "OpenSearch Dashboards" } else { "Kibana" };
-        Err(format!("this is {which} {number}: Kibana {major}.{minor} or newer is needed"))
-    }
-
     /// Everything that can be taken is, also where something else is kept.
     async fn import(&self, overwrite: bool) -> Result<Answer, String> {
         let overwrite = if overwrite { "true" } else { "false" };
@@ -148,10 +203,15 @@ impl Kibana<'_> {
     }
 
     async fn send(&self, to: &str, query: &[(&str, &str)], retries: Option<Value>) -> Result<Answer, String> {
-        let space = self.space.map_or_else(String::new, |space| format!("/s/{space}"));
-        let path = format!("{space}/api/saved_objects/{to}");
+        let own = (self.kind.own_header(), "podtap");
+        let (path, tenant) = match (self.kind, self.space) {
+            (Kind::Kibana, Some(space)) => (format!("/s/{space}/api/saved_objects/{to}"), None),
+            (Kind::Kibana, None) => (format!("/api/saved_objects/{to}"), None),
+            (Kind::OpenSearchDashboards, tenant) => (format!("/api/saved_objects/{to}"), Some(tenant::header(tenant))),
+        };
         let form = Form::new(self.file, retries);
-        let headers = [("kbn-xsrf", "podtap"), ("content-type", form.content_type.as_str())];
+        let content = ("content-type", form.content_type.as_str());
+        let headers: Vec<_> = [own, content].into_iter().chain(tenant).collect();
         let request = Request::post(&path, query, &headers, form.body);
         let reply = self.client.send(&request).await?;
         if !reply.is_success() {
@@ -190,11 +250,8 @@ fn words(reply: &Reply) -> String {
     format!("{} {message}", reply.status).trim_end().to_owned()
 }
 
-fn done(answer: &Answer) -> Vec<Done> {
-    let of = |kind: &str, id: &str| {
-        let kind = if kind == "index-pattern" { "data view" } else { kind };
-        format!("{} {}", printable(kind), printable(id))
-    };
+fn done(kind: Kind, answer: &Answer) -> Vec<Done> {
+    let of = |of: &str, id: &str| format!("{} {}", kind.word(of), printable(id));
     let taken = answer.taken.iter().map(|taken| {
         let what = if taken.overwrite { Deed::Updated } else { Deed::Created };
         Done { what, of: of(&taken.kind, &taken.id) }
@@ -205,20 +262,25 @@ fn done(answer: &Answer) -> Vec<Done> {
 }
 
 /// What could not be imported for any other reason than being there.
-fn refused(answer: &Answer) -> Option<String> {
+fn refused(kind: Kind, answer: &Answer) -> Option<String> {
     let refused = answer.errors.iter().filter(|refused| !refused.is_there()).map(|refused| {
         let message = refused.error.message.as_deref().unwrap_or_default();
         printable(format!("{} {}: {} {message}", refused.kind, refused.id, refused.error.kind).trim_end())
     });
     let refused = refused.collect::<Vec<_>>().join("; ");
-    if refused.is_empty() { None } else { Some(format!("Kibana did not take {refused}")) }
+    if refused.is_empty() { None } else { Some(format!("{} did not take {refused}", kind.name())) }
 }
 
 /// Where to look now.
-fn address(options: &Options) -> String {
+fn address(options: &Options, kind: Kind, space: Option<&str>) -> String {
     let url = options.server.nodes.first().map(ToString::to_string).unwrap_or_default();
-    let space = options.space.as_deref().map_or_else(String::new, |space| format!("/s/{space}"));
-    let first = DASHBOARDS.first().map(|first| Names::of_space(options.space.as_deref()).object(first.id));
-    let first = first.unwrap_or_default();
-    format!("{}{space}/app/dashboards#/view/{first}", url.trim_end_matches('/'))
+    let (before, of, names) = match (kind, space) {
+        (Kind::Kibana, Some(name)) => (format!("/s/{name}"), String::new(), Names::of_space(space)),
+        (Kind::OpenSearchDashboards, Some(tenant)) => {
+            (String::new(), format!("?security_tenant={tenant}"), Names::of_space(None))
+        }
+        (_, None) => (String::new(), String::new(), Names::of_space(None)),
+    };
+    let first = DASHBOARDS.first().map(|first| names.object(first.id)).unwrap_or_default();
+    format!("{}{before}/app/dashboards{of}#/view/{first}", url.trim_end_matches('/'))
 }

@@ -6,8 +6,8 @@
 use serde_json::{Map, Value, json};
 
 use super::charts;
-use super::declare::{By, Chart, Compute, Filter, Metric, Panel};
-use crate::format::fields::{FIELDS, FieldType};
+use super::declare::{By, Chart, Compute, Dataset, Filter, Metric, Panel};
+use crate::format::fields::{FieldType, all_fields};
 
 /// Every panel has one layer.
 pub(super) const LAYER: &str = "layer";
@@ -39,7 +39,7 @@ pub(super) fn attributes(panel: &Panel, data_view: &str) -> Value {
         "state": {
             "datasourceStates": { "formBased": { "layers": { LAYER: layer } } },
             "visualization": visualization,
-            "query": query(&panel.of),
+            "query": query_of(panel.about, &panel.of),
             "filters": [],
             "internalReferences": [],
             "adHocDataViews": {},
@@ -47,8 +47,13 @@ pub(super) fn attributes(panel: &Panel, data_view: &str) -> Value {
     })
 }
 
+/// The query of a whole panel or search.
+pub(super) fn query_of(about: Dataset, filter: &Filter) -> Value {
+    json!({ "query": about.kql(filter), "language": "kuery" })
+}
+
 /// A query as Kibana keeps it.
-pub(super) fn query(filter: &Filter) -> Value {
+fn query(filter: &Filter) -> Value {
     json!({ "query": filter.kql(), "language": "kuery" })
 }
 
@@ -78,20 +83,33 @@ impl Columns {
     }
 
     fn metric(&mut self, id: &str, metric: &Metric, label: &str) {
-        if metric.what == Compute::Share {
-            self.share(id, metric, label);
-        } else {
-            self.add(id.to_owned(), measured(metric, label));
+        let whole = |what| Metric { what, of: Filter::Any, ..*metric };
+        match metric.what {
+            Compute::Share => {
+                let formula = format!("count(kql='{}') / count()", metric.of.kql());
+                let some = Metric { what: Compute::Count, ..*metric };
+                self.quotient(id, label, (&formula, 1), [some, whole(Compute::Count)]);
+            }
+            Compute::Ratio(some, all) => {
+                let formula = format!("sum({some}) / sum({all})");
+                // One packet of a million is a loss, too.
+                self.quotient(id, label, (&formula, 4), [some, all].map(|field| whole(Compute::Sum(field))));
+            }
+            Compute::Count
+            | Compute::PerSecond
+            | Compute::Distinct(_)
+            | Compute::Sum(_)
+            | Compute::Max(_)
+            | Compute::Percentile(..) => self.add(id.to_owned(), measured(metric, label)),
         }
     }
 
-    /// A formula, and the columns that Lens makes of one.
-    fn share(&mut self, id: &str, metric: &Metric, label: &str) {
-        let formula = format!("count(kql='{}') / count()", metric.of.kql());
+    /// A formula with as many decimals of a per cent, and the columns that Lens makes of one.
+    fn quotient(&mut self, id: &str, label: &str, (formula, decimals): (&str, u32), of: [Metric; 2]) {
         let parts = [format!("{id}X0"), format!("{id}X1"), format!("{id}X2")];
         let part = format!("Part of {label}");
         let [some, all, quotient] = &parts;
-        let format = json!({ "id": "percent", "params": { "decimals": 1 } });
+        let format = json!({ "id": "percent", "params": { "decimals": decimals } });
         let whole = json!({
             "label": label, "customLabel": true, "dataType": "number", "isBucketed": false, "scale": "ratio",
             "operationType": "formula", "references": [quotient],
@@ -105,10 +123,16 @@ impl Columns {
                 "location": { "min": 0, "max": formula.len() }, "text": formula,
             } },
         });
-        let counted = |of| measured(&Metric { what: Compute::Count, of, ..*metric }, &part);
-        let (counted_some, counted_all) = (counted(metric.of), counted(Filter::Any));
+        let [some, all] = of.map(|metric| {
+            let mut column = measured(&metric, &part);
+            if let Some(params) = column.get_mut("params") {
+                // In a formula nothing is 0.
+                set(params, "emptyAsNull", json!(false));
+            }
+            column
+        });
         self.add(id.to_owned(), whole);
-        for (id, column) in parts.into_iter().zip([counted_some, counted_all, math]) {
+        for (id, column) in parts.into_iter().zip([some, all, math]) {
             self.add(id, column);
         }
     }
@@ -117,7 +141,9 @@ impl Columns {
 /// A column that is computed of the records.
 fn measured(metric: &Metric, label: &str) -> Value {
     let (operation, field, params) = match metric.what {
-        Compute::Count | Compute::Share => ("count", "___records___", json!({ "emptyAsNull": false })),
+        Compute::Count | Compute::Share | Compute::Ratio(..) => {
+            ("count", "___records___", json!({ "emptyAsNull": false }))
+        }
         Compute::PerSecond => {
             let format = json!({ "id": "number", "params": { "decimals": 2 } });
             ("count", "___records___", json!({ "emptyAsNull": false, "format": format }))
@@ -174,7 +200,7 @@ fn divided(by: &By) -> Value {
 
 /// What Lens calls the type of a field.
 fn data_type(field: &str) -> &'static str {
-    match FIELDS.iter().find(|known| known.name == field).map(|known| known.kind) {
+    match all_fields().find(|known| known.name == field).map(|known| known.kind) {
         Some(FieldType::Long) => "number",
         Some(FieldType::Ip) => "ip",
         Some(FieldType::Boolean) => "boolean",

@@ -7,6 +7,7 @@ pub mod declare;
 mod import;
 mod lens;
 mod objects;
+mod opensearch;
 
 use std::io::Write;
 
@@ -20,6 +21,11 @@ use super::Done;
 pub fn ndjson(index_pattern: &str, space: Option<&str>) -> String {
     let objects = objects::all(&Names::of_space(space), index_pattern);
     objects.iter().map(|object| format!("{object}\n")).collect()
+}
+
+/// The same for OpenSearch Dashboards, which draws other kinds of objects.
+pub fn opensearch_ndjson(index_pattern: &str) -> String {
+    opensearch::all(index_pattern).iter().map(|object| format!("{object}\n")).collect()
 }
 
 /// Runs `podtap setup kibana`: imports the objects, and says what became of each. Blocks. The error is a sentence for the

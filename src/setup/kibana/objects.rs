@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::dashboards::{CONTROLS, DASHBOARDS, SEARCHES};
 use super::declare::{Chart, Dashboard, Panel, Place, Search};
 use super::lens;
-use crate::format::fields::FIELDS;
+use crate::format::fields::all_fields;
 
 /// What the objects are written for, and how far their types had been migrated then.
 const CORE: &str = "8.8.0";
@@ -27,7 +27,7 @@ impl Names {
         Self { prefix: space.map_or("podtap".to_owned(), |space| format!("podtap-{space}")) }
     }
 
-    fn data_view(&self) -> String {
+    pub(super) fn data_view(&self) -> String {
         format!("{}-http", self.prefix)
     }
 
@@ -55,21 +55,21 @@ fn object(kind: &str, id: &str, version: &str, attributes: Value, references: Ve
     })
 }
 
-fn reference(kind: &str, id: &str, name: String) -> Value {
+pub(super) fn reference(kind: &str, id: &str, name: String) -> Value {
     json!({ "type": kind, "id": id, "name": name })
 }
 
 /// JSON in a string, as Kibana keeps much of it.
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value.to_string()
 }
 
 fn data_view(names: &Names, index_pattern: &str) -> Value {
     let formats: Map<_, _> =
-        FIELDS.iter().filter_map(|field| Some((field.name.to_owned(), format(field.name)?))).collect();
+        all_fields().filter_map(|field| Some((field.name.to_owned(), format(field.name)?))).collect();
     let attributes = json!({
         "title": index_pattern,
-        "name": "podtap: HTTP exchanges",
+        "name": "podtap: records",
         "timeFieldName": "@timestamp",
         "fieldFormatMap": text(&Value::Object(formats)),
         "fields": "[]",
@@ -84,7 +84,7 @@ fn data_view(names: &Names, index_pattern: &str) -> Value {
 }
 
 /// How Kibana shows a number.
-fn format(field: &str) -> Option<Value> {
+pub(super) fn format(field: &str) -> Option<Value> {
     let duration = |unit: &str| {
         json!({ "id": "duration", "params": {
             "inputFormat": unit, "outputFormat": "asMilliseconds", "outputPrecision": 2,
@@ -94,7 +94,7 @@ fn format(field: &str) -> Option<Value> {
     match field {
         "event.duration" => Some(duration("nanoseconds")),
         _ if field.ends_with("_us") => Some(duration("microseconds")),
-        _ if field.ends_with(".bytes") => Some(json!({ "id": "bytes" })),
+        _ if field.ends_with(".bytes") || field.ends_with("_bytes") => Some(json!({ "id": "bytes" })),
         // Numbers that are names: no thousands are marked in them.
         "http.response.status_code" | "podtap.informational" | "podtap.connection.exchange" => Some(plain()),
         _ if field.ends_with(".port") => Some(plain()),
@@ -108,7 +108,7 @@ fn plain() -> Value {
 
 fn search(names: &Names, search: &Search) -> Value {
     let index = "kibanaSavedObjectMeta.searchSourceJSON.index";
-    let source = json!({ "query": lens::query(&search.of), "filter": [], "indexRefName": index });
+    let source = json!({ "query": lens::query_of(search.about, &search.of), "filter": [], "indexRefName": index });
     let attributes = json!({
         "title": search.title,
         "description": search.description,
@@ -167,8 +167,8 @@ fn panel(kind: &str, id: &str, place: Place, config: Value) -> Map<String, Value
     .collect()
 }
 
-/// The way to the other dashboards, and how to read this one.
-fn notes(names: &Names, dashboard: &Dashboard, place: Place) -> Value {
+/// The way to the other dashboards, and how to read this one, in Markdown.
+pub(super) fn notes_markdown(names: &Names, dashboard: &Dashboard) -> String {
     let links = DASHBOARDS.iter().map(|other| {
         let title = other.title.trim_start_matches("[podtap] ");
         if other.id == dashboard.id {
@@ -177,7 +177,11 @@ fn notes(names: &Names, dashboard: &Dashboard, place: Place) -> Value {
             format!("[{title}](#/view/{})", names.object(other.id))
         }
     });
-    let markdown = format!("{}\n\n{}", links.collect::<Vec<_>>().join(" | "), dashboard.notes);
+    format!("{}\n\n{}", links.collect::<Vec<_>>().join(" | "), dashboard.notes)
+}
+
+fn notes(names: &Names, dashboard: &Dashboard, place: Place) -> Value {
+    let markdown = notes_markdown(names, dashboard);
     let source = json!({ "query": { "query": "", "language": "kuery" }, "filter": [] });
     let vis = json!({
         "id": "", "title": "", "description": "", "type": "markdown", "uiState": {},

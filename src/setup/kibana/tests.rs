@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::declare::{By, Chart, Compute, Filter, Panel};
 use super::*;
-use crate::format::fields::{FIELDS, FieldType};
+use crate::format::fields::{FIELDS, FieldType, all_fields};
 use crate::settings::VARIABLES;
 
 fn default_index() -> &'static str {
@@ -62,9 +62,8 @@ fn the_file_is_what_the_declarations_say() {
 
 #[test]
 fn every_field_is_one_of_the_record_and_of_a_type_that_fits() {
-    let kind = |name: &str| {
-        FIELDS.iter().find(|field| field.name == name).unwrap_or_else(|| panic!("{name} is no field")).kind
-    };
+    let kind =
+        |name: &str| all_fields().find(|field| field.name == name).unwrap_or_else(|| panic!("{name} is no field")).kind;
     let number = |name: &str| assert_eq!(kind(name), FieldType::Long, "{name}");
     fn look(filter: &Filter, number: &impl Fn(&str)) {
         match filter {
@@ -82,6 +81,7 @@ fn every_field_is_one_of_the_record_and_of_a_type_that_fits() {
         for metric in panel.metrics {
             match metric.what {
                 Compute::Sum(field) | Compute::Max(field) | Compute::Percentile(field, _) => number(field),
+                Compute::Ratio(some, all) => [some, all].into_iter().for_each(number),
                 Compute::Distinct(field) => _ = kind(field),
                 Compute::Count | Compute::PerSecond | Compute::Share => {}
             }
@@ -118,7 +118,8 @@ fn every_panel_is_one_that_lens_can_draw() {
             Chart::Table => assert!(time == 0 && !panel.by.is_empty(), "{id}"),
         }
         // Top values are ordered by the first metric, which must not be a formula.
-        assert!(panel.chart == Chart::Number || panel.metrics[0].what != Compute::Share, "{id}");
+        let is_formula = matches!(panel.metrics[0].what, Compute::Share | Compute::Ratio(..));
+        assert!(panel.chart == Chart::Number || !is_formula, "{id}");
         let a_second = panel.metrics.iter().any(|metric| metric.what == Compute::PerSecond);
         assert!(!a_second || time == 1, "{id}: a rate needs time");
         assert!((1..=super::declare::WIDTH).contains(&panel.width), "{id}");

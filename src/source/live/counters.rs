@@ -3,33 +3,7 @@
 //! They stand beside the ledger's equations. Does not count the frames that libpcap delivered: the dissector does,
 //! and the kernel's `received` is something else (on `lo` it counts both copies of a packet, of which libpcap drops one).
 
-use std::time::Duration;
-
-/// What the kernel says about one interface since the capture began.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KernelCounters {
-    /// `ps_recv`: packets that passed the filter, dropped ones included; on `lo` each counts twice. Not "frames".
-    pub received: u64,
-    /// `ps_drop`: frames lost because the buffer was full.
-    pub dropped: u64,
-    /// `ps_ifdrop`: frames lost by the interface or its driver.
-    pub interface_dropped: u64,
-    /// How often the interface was opened; all but the first are reopenings.
-    pub opens: u64,
-    /// How long there was no handle after the start of the capture: what passed then was not seen, and not counted.
-    pub blind: Duration,
-}
-
-impl KernelCounters {
-    /// Adds those of another interface.
-    pub fn merge(&mut self, other: &Self) {
-        self.received += other.received;
-        self.dropped += other.dropped;
-        self.interface_dropped += other.interface_dropped;
-        self.opens += other.opens;
-        self.blind += other.blind;
-    }
-}
+pub use crate::ledger::KernelCounters;
 
 /// Follows the cumulative 32-bit counters of a handle by deltas.
 #[derive(Debug, Default)]

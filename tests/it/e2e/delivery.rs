@@ -84,6 +84,8 @@ fn to_elasticsearch(address: SocketAddr) -> Vec<(&'static str, String)> {
         ("ELASTICSEARCH_HOST", format!("http://{address}")),
         ("ELASTICSEARCH_INDEX", "records".to_owned()),
         ("ELASTICSEARCH_COMPRESS", "false".to_owned()),
+        // Only exchanges, so that they can be counted (`ledger` is about the others).
+        ("LEDGER_INTERVAL", "none".to_owned()),
         ("BATCH_AGE", "50ms".to_owned()),
     ]
 }
@@ -93,6 +95,7 @@ fn to_logstash(address: SocketAddr) -> Vec<(&'static str, String)> {
         ("SEND_LOGS_TO", "logstash".to_owned()),
         ("LOGSTASH_TYPE", "http".to_owned()),
         ("LOGSTASH_HOST", address.to_string()),
+        ("LEDGER_INTERVAL", "none".to_owned()),
         ("BATCH_AGE", "50ms".to_owned()),
     ]
 }

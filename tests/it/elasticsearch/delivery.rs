@@ -1,12 +1,18 @@
 //! Records arrive as they were printed, once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use podtap::flow::Timestamp;
+use podtap::format::{Observer, ecs};
+use podtap::ledger::{KernelCounters, Ledger, SinkCounts, ledger_fields};
+use podtap::metrics::{Intervals, Metrics};
+use podtap::record::Record;
 use podtap::setup::SetupOptions;
 use podtap::sink::elasticsearch::Kind as Target;
-use podtap::sink::{Batch, Delivery, SinkError};
+use podtap::sink::{Batch, Block, Delivery, Piece, SinkError, Sinks};
 use podtap::synth::{Conversation, SynthFrame};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::{batch, deliver, dissector, encoded, line, options, set_up, sink};
 use crate::servers::{Kind, Search};
@@ -41,6 +47,46 @@ fn joined(batches: &[Batch]) -> Batch {
     let items: Vec<_> =
         batches.iter().flat_map(|batch| batch.iter().map(|item| (item.id.to_owned(), text(item.body)))).collect();
     batch(items.iter().map(|(id, body)| (id.as_str(), body.clone())))
+}
+
+#[test]
+fn ledger_records_are_accepted_once_and_every_number_of_theirs_can_be_summed() {
+    for (kind, server) in Search::both() {
+        let options = options(server, "ledger-records");
+        set_up(&options, &SetupOptions::default());
+        let metrics = Metrics::new(Sinks::default());
+        metrics.probe().publish(&Ledger::default(), &KernelCounters { opens: 1, ..KernelCounters::default() });
+        let seen = || {
+            let mut seen = metrics.snapshot();
+            seen.sinks = vec![("fluentd".to_owned(), SinkCounts::default())];
+            seen
+        };
+        let mut intervals = Intervals::new("run", Timestamp(0));
+        let mut block = Block::default();
+        for record in (1..=2).flat_map(|n| intervals.end(seen(), Timestamp(n * 1_000_000_000))) {
+            let Record::Ledger(statement) = &record else { unreachable!() };
+            block.push(|out| {
+                ecs::write_json(out, &record, &Observer::default());
+                (statement.id.clone(), statement.to)
+            });
+        }
+        let mut batch = Batch::default();
+        batch.push(Piece::whole(Arc::new(block)));
+        let mut sink = sink(options);
+        for _ in 0..2 {
+            assert_eq!(deliver(&mut sink, &batch), Ok(Delivery::default()), "{kind:?}");
+        }
+        assert_eq!(server.count("ledger-records"), 4, "{kind:?}");
+        let sums: Map<_, _> = ledger_fields()
+            .map(|(field, _)| (field.replace('.', "_"), json!({ "stats": { "field": field } })))
+            .collect();
+        let all = sums.len();
+        let body = json!({ "size": 0, "aggs": sums }).to_string();
+        let (status, answer) = server.ask("POST", "/ledger-records/_search", &body);
+        assert_eq!(status, 200, "{kind:?}: {answer}");
+        let found = answer["aggregations"].as_object().unwrap();
+        assert_eq!(found.values().filter(|stats| stats["count"] == 2).count(), all, "{kind:?}: {answer}");
+    }
 }
 
 #[test]

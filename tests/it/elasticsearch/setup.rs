@@ -17,7 +17,9 @@ fn setting_up_twice_changes_nothing_the_second_time() {
         let (first, said) = set_up(&options, &SetupOptions::default());
         // The mappings may be another test's work already.
         assert_eq!(first[1].what, Deed::Created, "{said}");
-        assert!(said.contains("index template podtap-twice") && said.contains("deletes nothing by itself"), "{said}");
+        // Which of the two depends on the server: newer ones keep a data stream's lifecycle without a licence.
+        let retention = said.contains("deletes nothing by itself") || said.contains("are deleted after 30d");
+        assert!(said.contains("index template podtap-twice") && retention, "{said}");
         let before = server.get("/_index_template/podtap-twice");
         let (second, said) = set_up(&options, &SetupOptions::default());
         assert!(deeds(&second).iter().all(|deed| *deed == Deed::Unchanged), "{kind:?}: {said}");
@@ -32,8 +34,11 @@ fn what_somebody_changed_is_kept_until_told_otherwise() {
         set_up(&options, &SetupOptions::default());
         let path = "/_index_template/podtap-kept";
         let mut template = server.get(path)["index_templates"][0]["index_template"].clone();
+        // When it was made: newer servers tell it, and take no such word back.
+        let own = |name: &String| !name.ends_with("_date") && !name.ends_with("_date_millis");
+        template.as_object_mut().unwrap().retain(|name, _| own(name));
         template["priority"] = json!(600);
-        server.ask("PUT", path, &template.to_string());
+        assert_eq!(server.ask("PUT", path, &template.to_string()).0, 200, "{kind:?}");
         let (done, said) = set_up(&options, &SetupOptions::default());
         assert_eq!(deeds(&done), [Deed::Unchanged, Deed::KeptChanged], "{kind:?}: {said}");
         assert!(said.contains("--overwrite"), "{said}");

@@ -1,6 +1,9 @@
 //! Kibana's import interface, as far as `podtap setup kibana` uses it, after its published source
 //! (core-saved-objects-import-export-server-internal): what it asks of a request, and above all that `_import` creates
 //! nothing while anything is in the way, though it lists the rest as successes.
+//!
+//! And OpenSearch Dashboards', which is the same but for its header, and for tenants (security-dashboards-plugin) instead
+//! of spaces: a tenant it does not know is taken for the global one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -22,11 +25,19 @@ pub(super) struct Kind {
     pub(super) refuses: Option<u16>,
     /// Types of objects it does not know.
     pub(super) unknown: &'static [&'static str],
+    /// Of OpenSearch Dashboards: has a security plugin, and with it tenants.
+    pub(super) tenants: bool,
+}
+
+impl Kind {
+    fn is_opensearch(&self) -> bool {
+        self.version.is_some_and(|version| version.starts_with(['1', '2', '3']))
+    }
 }
 
 impl Default for Kind {
     fn default() -> Self {
-        Self { base: "", version: Some("8.19.2"), authorization: None, refuses: None, unknown: &[] }
+        Self { base: "", version: Some("8.19.2"), authorization: None, refuses: None, unknown: &[], tenants: false }
     }
 }
 
@@ -131,6 +142,9 @@ fn answer(request: &Request, kind: &Kind, spaces: &Mutex<Spaces>) -> (u16, Value
     if !welcome {
         return error(401, "[security_exception]: unable to authenticate user");
     }
+    if kind.is_opensearch() {
+        return opensearch(request, path, query, kind, spaces);
+    }
     let (space, path) = match path.strip_prefix("/s/").and_then(|rest| rest.split_once('/')) {
         Some((space, rest)) => (space, format!("/{rest}")),
         None => ("", path.to_owned()),
@@ -142,15 +156,42 @@ fn answer(request: &Request, kind: &Kind, spaces: &Mutex<Spaces>) -> (u16, Value
     let Some(there) = spaces.get_mut(space) else {
         return error(404, &format!("Saved object [space/{space}] not found"));
     };
+    saved_objects(request, &path, query, there, kind)
+}
+
+fn saved_objects(
+    request: &Request,
+    path: &str,
+    query: &str,
+    there: &mut BTreeMap<Key, Value>,
+    kind: &Kind,
+) -> (u16, Value) {
     let form = match form(request) {
         Ok(form) => form,
         Err(why) => return error(400, why),
     };
-    match path.as_str() {
+    match path {
         "/api/saved_objects/_import" => (200, import(there, &form, query.contains("overwrite=true"), kind)),
         "/api/saved_objects/_resolve_import_errors" => (200, resolve(there, &form, kind)),
         _ => error(404, "Not Found"),
     }
+}
+
+fn opensearch(request: &Request, path: &str, query: &str, kind: &Kind, spaces: &Mutex<Spaces>) -> (u16, Value) {
+    let asked = request.headers.get("securitytenant").map_or("", String::as_str);
+    let tenant = if kind.tenants && asked == "shop" { "shop" } else { "" };
+    if kind.tenants && (request.method.as_str(), path) == ("GET", "/api/v1/auth/authinfo") {
+        let tenants = json!({ "global_tenant": true, "admin": true, "shop": true, "shown": false });
+        return (200, json!({ "user_name": "admin", "user_requested_tenant": tenant, "tenants": tenants }));
+    }
+    if request.method == "POST" && !request.headers.contains_key("osd-xsrf") {
+        return error(400, "Request must contain a osd-xsrf header.");
+    }
+    if request.method != "POST" {
+        return error(404, "Not Found");
+    }
+    let mut spaces = spaces.lock().unwrap();
+    saved_objects(request, path, query, spaces.get_mut(tenant).unwrap(), kind)
 }
 
 struct Form {

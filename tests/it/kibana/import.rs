@@ -118,7 +118,6 @@ fn a_key_or_the_credentials_of_elasticsearch_open_the_door() {
 fn what_would_not_understand_the_objects_gets_none() {
     for (kind, why) in [
         (Kind { version: Some("8.7.1"), ..Kind::default() }, "this is Kibana 8.7.1: Kibana 8.8 or newer is needed"),
-        (Kind { version: Some("2.19.1"), ..Kind::default() }, "this is OpenSearch Dashboards 2.19.1: "),
         (Kind { refuses: Some(503), ..Kind::default() }, "Kibana is not ready yet (503)"),
         (Kind { refuses: Some(404), ..Kind::default() }, "what answers there is not Kibana"),
         (
@@ -140,10 +139,65 @@ fn what_would_not_understand_the_objects_gets_none() {
 
 #[test]
 fn what_is_printed_is_the_file() {
-    let ran = podtap(&["setup", "kibana", "--print"], &[]);
-    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("kibana/podtap.ndjson");
-    assert!(ran.stdout == std::fs::read_to_string(path).unwrap());
+    for (more, file) in
+        [(&[][..], "kibana/podtap.ndjson"), (&["--opensearch-dashboards"], "kibana/podtap-opensearch.ndjson")]
+    {
+        let ran = podtap(&[&["setup", "kibana", "--print"], more].concat(), &[]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        assert!(ran.stdout == std::fs::read_to_string(path).unwrap(), "{file}");
+    }
+}
+
+fn dashboards(version: &'static str, tenants: bool) -> Kibana {
+    Kibana::start(Kind { version: Some(version), tenants, ..Kind::default() })
+}
+
+#[test]
+fn opensearch_dashboards_gets_objects_that_it_can_draw() {
+    let objects = super::file("kibana/podtap-opensearch.ndjson");
+    for version in ["1.3.20", "2.19.1", "3.6.0"] {
+        let server = dashboards(version, false);
+        let ran = setup(&server, &[]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{}", ran.stdout);
+        assert_eq!(lines(&ran.stdout, "created "), objects.len(), "{}", ran.stdout);
+        assert_eq!(lines(&ran.stdout, "created    index pattern podtap-http"), 1, "{}", ran.stdout);
+        let where_to = format!("note       {}/app/dashboards#/view/podtap-overview\n", server.url());
+        assert!(ran.stdout.ends_with(&where_to), "{}", ran.stdout);
+        let there: Vec<_> = server.objects("").into_values().collect();
+        assert!(objects.iter().all(|object| there.contains(object)));
+
+        let gone = ("visualization".to_owned(), "podtap-trust-labels".to_owned());
+        server.with("", |objects| drop(objects.remove(&gone).unwrap()));
+        let ran = setup(&server, &[]);
+        assert_eq!(lines(&ran.stdout, "created    visualization podtap-trust-labels"), 1, "{}", ran.stdout);
+        assert_eq!(lines(&ran.stdout, "kept "), objects.len() - 1, "{}", ran.stdout);
+        assert_eq!(lines(&setup(&server, &["--overwrite"]).stdout, "updated "), objects.len());
+    }
+}
+
+/// The security plugin takes a tenant that it does not know for another one.
+#[test]
+fn a_tenant_has_objects_of_its_own_and_one_that_is_not_there_gets_none() {
+    let server = dashboards("2.19.1", true);
+    let ran = setup(&server, &["--kibana-space", "shop"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{}", ran.stdout);
+    assert!(server.objects("").is_empty());
+    assert!(server.objects("shop").contains_key(&("dashboard".to_owned(), "podtap-overview".to_owned())));
+    assert!(ran.stdout.contains("/app/dashboards?security_tenant=shop#/view/podtap-overview"), "{}", ran.stdout);
+    for (server, space, why) in [
+        (&server, "nowhere", "there is no tenant nowhere for this user"),
+        (&server, "shown", "this user may not write to the tenant shown"),
+        (&dashboards("2.19.1", false), "shop", "there are no tenants"),
+    ] {
+        let ran = setup(server, &["--kibana-space", space]);
+        assert_eq!(ran.code, Some(1), "{}", ran.stdout);
+        assert!(ran.stderr.contains(why), "{}", ran.stderr);
+        assert!(server.objects("").is_empty());
+    }
+    let ran = setup(&server, &["--kibana-space", "global"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(!server.objects("").is_empty());
 }
 
 #[test]

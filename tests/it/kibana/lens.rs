@@ -4,9 +4,10 @@
 use serde_json::{Map, Value, json};
 
 use super::kql;
+use super::same::Asked;
 
 /// A part of the time, in milliseconds. Lens takes one that suits the width of the chart.
-pub(super) const INTERVAL: i64 = 1_000;
+const INTERVAL: i64 = 1_000;
 
 /// A panel's saved state.
 #[derive(Debug)]
@@ -49,6 +50,12 @@ impl Panel {
         for id in self.divisions.iter().rev() {
             let mut division = self.division(id);
             division["aggs"] = aggregations;
+            // Values are ordered by what is computed of all of theirs, also where they are divided further.
+            if let Some(order) = self.columns[id]["params"]["orderBy"]["columnId"].as_str()
+                && let Some(computed) = self.measured().get(order)
+            {
+                division["aggs"][order] = computed.clone();
+            }
             aggregations = json!({ id: division });
         }
         json!({ "size": 0, "track_total_hits": true, "query": { "bool": { "filter": filters } }, "aggs": aggregations })
@@ -124,20 +131,6 @@ impl Panel {
         Value::Object(aggregations)
     }
 
-    /// The parts of an answer at this depth, by their keys.
-    pub(super) fn parts<'a>(&self, depth: usize, node: &'a Value) -> Vec<(String, &'a Value)> {
-        let buckets = &node[&self.divisions[depth]]["buckets"];
-        if let Some(named) = buckets.as_object() {
-            return named.iter().map(|(name, node)| (name.clone(), node)).collect();
-        }
-        buckets.as_array().unwrap().iter().map(|node| (super::lines::key(&node["key"]), node)).collect()
-    }
-
-    /// What is drawn of a part: of each metric its number, if it has one.
-    pub(super) fn numbers(&self, node: &Value, records: &Value) -> Vec<Option<f64>> {
-        self.metrics.iter().map(|id| self.number(id, node, records)).collect()
-    }
-
     fn number(&self, id: &str, node: &Value, records: &Value) -> Option<f64> {
         let column = &self.columns[id];
         let filtered = column.get("filter").is_some();
@@ -155,5 +148,23 @@ impl Panel {
             }
             _ => found["value"].as_f64(),
         }
+    }
+}
+
+impl Asked for Panel {
+    fn interval(&self) -> i64 {
+        INTERVAL
+    }
+
+    fn parts<'a>(&self, depth: usize, node: &'a Value) -> Vec<(String, &'a Value)> {
+        let buckets = &node[&self.divisions[depth]]["buckets"];
+        if let Some(named) = buckets.as_object() {
+            return named.iter().map(|(name, node)| (name.clone(), node)).collect();
+        }
+        buckets.as_array().unwrap().iter().map(|node| (super::lines::key(&node["key"]), node)).collect()
+    }
+
+    fn numbers(&self, node: &Value, records: &Value) -> Vec<Option<f64>> {
+        self.metrics.iter().map(|id| self.number(id, node, records)).collect()
     }
 }

@@ -81,7 +81,12 @@ pub(super) fn compute(metric: &Metric, lines: &[&Value]) -> Number {
             let different: BTreeSet<_> = of.iter().flat_map(|line| values(line, field)).map(key).collect();
             Number::Exactly(Some(different.len() as f64))
         }
-        Compute::Sum(field) => Number::Exactly(Some(numbers(field).iter().sum())),
+        Compute::Ratio(some, all) => {
+            let [some, all] = [some, all].map(|field| numbers(field).iter().sum::<f64>());
+            Number::Exactly((all > 0.0).then_some(some / all))
+        }
+        // The sum of nothing would be -0.
+        Compute::Sum(field) => Number::Exactly(Some(numbers(field).iter().sum::<f64>() + 0.0)),
         Compute::Max(field) => {
             let numbers = numbers(field);
             some(&numbers, numbers.iter().copied().fold(f64::MIN, f64::max))

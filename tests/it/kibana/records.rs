@@ -1,7 +1,7 @@
 //! Records of everything that a dashboard may ask for: podtap's own captures, replayed as several pods saw them.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use podtap::demo::{RENDERED_SERVER, rendered};
 use podtap::dissect::{self, Dissector};
@@ -16,6 +16,8 @@ use podtap::synth::message::{request, response};
 use podtap::synth::{Conversation, SynthFrame};
 use podtap::tcp::CloseReason;
 use serde_json::Value;
+
+use super::ledger;
 
 use crate::golden::scenarios::SCENARIOS;
 
@@ -44,8 +46,14 @@ impl Default for Tap {
     }
 }
 
-/// As JSON lines, parsed.
+/// As JSON lines, parsed; exchanges and ledger records. The same ones for all tests: what targets did not take depends
+/// on the moment.
 pub(super) fn lines() -> Vec<Value> {
+    static LINES: OnceLock<Vec<Value>> = OnceLock::new();
+    LINES.get_or_init(|| [exchanges(), ledger::lines(&rendered(NOON), NOON)].concat()).clone()
+}
+
+fn exchanges() -> Vec<Value> {
     let demo = rendered(NOON);
     let clients: Vec<IpAddr> = (100..108).map(|n| IpAddr::from([10, 1, 0, n])).collect();
     let server = vec![RENDERED_SERVER.ip];
@@ -95,7 +103,7 @@ impl Tap {
     }
 
     fn line(&self, mut record: Record, routes: &Routes) -> Value {
-        let Record::Http(exchange) = &mut record;
+        let Record::Http(exchange) = &mut record else { unreachable!() };
         exchange.route = exchange.request.as_ref().and_then(|request| routes.of_request(request));
         if self.named {
             let named = |name: String| {

@@ -5,21 +5,35 @@ use std::collections::BTreeSet;
 use podtap::setup::kibana::declare::{self, By, Compute};
 use serde_json::Value;
 
-use super::lens::{self, INTERVAL};
 use super::lines::{Number, compute, divide, holds};
+
+/// Who asked a server, and reads its answer.
+pub(super) trait Asked {
+    /// A part of the time, in milliseconds.
+    fn interval(&self) -> i64;
+    /// The parts of an answer at this depth, by their keys.
+    fn parts<'a>(&self, depth: usize, node: &'a Value) -> Vec<(String, &'a Value)>;
+    /// What is drawn of a part: of each metric its number, if it has one.
+    fn numbers(&self, node: &Value, records: &Value) -> Vec<Option<f64>>;
+    /// Whether it is a part of which nothing is drawn.
+    fn is_gap(&self, _: &Value) -> bool {
+        false
+    }
+}
 
 /// Fails where they differ, or where there is nothing to see; else how many numbers were compared.
 pub(super) fn panel(
     name: &str,
     declared: &declare::Panel,
-    lens: &lens::Panel,
+    asked: &dyn Asked,
     answer: &Value,
     lines: &[Value],
 ) -> usize {
-    let of: Vec<_> = lines.iter().filter(|line| holds(&declared.of, line)).collect();
+    let about = declared.about.filter();
+    let of: Vec<_> = lines.iter().filter(|line| holds(&about, line) && holds(&declared.of, line)).collect();
     let total = &answer["hits"]["total"]["value"];
     assert_eq!(*total, of.len(), "{name}");
-    let mut walk = Walk { name, declared, lens, compared: 0, seen: BTreeSet::new(), named: BTreeSet::new() };
+    let mut walk = Walk { name, declared, asked, compared: 0, seen: BTreeSet::new(), named: BTreeSet::new() };
     walk.node(0, &answer["aggregations"], total, &of);
     for metric in 0..declared.metrics.len() {
         assert!(walk.seen.contains(&metric), "{name}: nothing but zero for {}", declared.metrics[metric].label);
@@ -28,7 +42,7 @@ pub(super) fn panel(
         if let By::Parts(parts) = by {
             parts.iter().for_each(|(part, _)| assert!(walk.named.contains(*part), "{name}: nothing is {part}"));
             // Nothing is left out, nothing counted twice.
-            let all: usize = divide(by, &of, INTERVAL).values().map(Vec::len).sum();
+            let all: usize = divide(by, &of, asked.interval()).values().map(Vec::len).sum();
             assert_eq!(all, of.len(), "{name}");
         }
     }
@@ -38,7 +52,7 @@ pub(super) fn panel(
 struct Walk<'a> {
     name: &'a str,
     declared: &'a declare::Panel,
-    lens: &'a lens::Panel,
+    asked: &'a dyn Asked,
     compared: usize,
     /// Metrics that were something else than zero.
     seen: BTreeSet<usize>,
@@ -49,8 +63,9 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn node(&mut self, depth: usize, node: &Value, records: &Value, lines: &[&Value]) {
         let Some(by) = self.declared.by.get(depth) else { return self.leaf(node, records, lines) };
-        let mine = divide(by, lines, INTERVAL);
-        let theirs = self.lens.parts(depth, node);
+        let mine = divide(by, lines, self.asked.interval());
+        let mut theirs = self.asked.parts(depth, node);
+        theirs.retain(|(key, node)| mine.contains_key(key) || !self.asked.is_gap(node));
         let wanted = if let By::Top { size, .. } = by { mine.len().min(*size as usize) } else { mine.len() };
         assert_eq!(theirs.len(), wanted, "{}: {:?}", self.name, mine.keys());
         if let By::Top { .. } = by {
@@ -82,7 +97,7 @@ impl Walk<'_> {
     }
 
     fn leaf(&mut self, node: &Value, records: &Value, lines: &[&Value]) {
-        let theirs = self.lens.numbers(node, records);
+        let theirs = self.asked.numbers(node, records);
         assert_eq!(theirs.len(), self.declared.metrics.len(), "{}", self.name);
         for (number, (metric, theirs)) in self.declared.metrics.iter().zip(theirs).enumerate() {
             let mine = compute(metric, lines);

@@ -107,7 +107,8 @@ fn draw(dashboard: &Dashboard, all: &Lines<'_>) -> String {
         svg.text(inside.x, inside.y + 8 + LINE * (n as u32 + 1), "cell", line);
     }
     for (panel, place) in dashboard.panels.iter().zip(places) {
-        let of: Lines<'_> = all.iter().filter(|line| holds(&panel.of, line)).copied().collect();
+        let about = panel.about.filter();
+        let of: Lines<'_> = all.iter().filter(|line| holds(&about, line) && holds(&panel.of, line)).copied().collect();
         let area = svg.frame(place, panel.title);
         match panel.chart {
             Chart::Number => {
@@ -130,11 +131,13 @@ fn shown(metric: &Metric, value: Option<f64>) -> String {
     let field = metric.what.field().unwrap_or_default();
     match metric.what {
         Compute::Share => format!("{:.1} %", value * 100.0),
+        Compute::Ratio(..) => format!("{:.4} %", value * 100.0),
         Compute::PerSecond => format!("{value:.2}"),
         Compute::Distinct(_) | Compute::Count => format!("{value}"),
         Compute::Sum(_) | Compute::Max(_) | Compute::Percentile(..) if field.ends_with("_us") => {
             format!("{:.2} ms", value / 1000.0)
         }
+        Compute::Sum(_) | Compute::Max(_) | Compute::Percentile(..) if !field.ends_with("bytes") => format!("{value}"),
         Compute::Sum(_) | Compute::Max(_) | Compute::Percentile(..) => match value {
             1e6.. => format!("{:.1} MB", value / 1e6),
             1e3.. => format!("{:.1} kB", value / 1e3),
@@ -297,7 +300,8 @@ fn over_time(svg: &mut Svg, area: Area, panel: &Panel, of: &Lines<'_>) {
 
 fn found(svg: &mut Svg, area: Area, search: &Search, all: &Lines<'_>) {
     let heads: Vec<_> = ["@timestamp"].iter().chain(search.columns).map(|name| (*name).to_owned()).collect();
-    let mut of: Lines<'_> = all.iter().filter(|line| holds(&search.of, line)).copied().collect();
+    let about = search.about.filter();
+    let mut of: Lines<'_> = all.iter().filter(|line| holds(&about, line) && holds(&search.of, line)).copied().collect();
     of.sort_by_key(|line| std::cmp::Reverse(line["@timestamp"].as_str().unwrap().to_owned()));
     let cell = |line: &Value, name: &String| {
         if name == "@timestamp" {

@@ -33,8 +33,8 @@ app.kubernetes.io/component: webhook
 - --cpu-limit={{ $limits.cpu | default "none" }}
 - --memory={{ $limits.memory | default "none" }}
 - --memory-request={{ $requests.memory | default "none" }}
-{{- /* These two change the container, so it has to know them before the ConfigMap tells podtap. */}}
-{{- range $name := list "METRICS_ADDR" "SPOOL_DIR" }}
+{{- /* These change the container, so it has to know them before the ConfigMap tells podtap. */}}
+{{- range $name := list "METRICS_ADDR" "SPOOL_DIR" "FILE_PATH" "DEAD_LETTER_PATH" }}
 {{- with include "podtap.text" (get $.Values.config $name) }}
 - --env={{ $name }}={{ . }}
 {{- end }}

@@ -7,13 +7,13 @@ mod trust;
 
 use super::declare::Compute::Percentile;
 use super::declare::Filter::{All, AnyOf, Below, From, Has, Is, Not};
-use super::declare::{Compute, Dashboard, Filter, Metric, Search, count, metric, share};
+use super::declare::{Compute, Dashboard, Dataset, Filter, Metric, Search, count, metric, share};
 
 /// All dashboards, in the order in which they link to each other.
 pub const DASHBOARDS: &[Dashboard] = &[overview::OVERVIEW, slow::SLOW, peers::PEERS, trust::TRUST];
 
 /// All saved searches.
-pub const SEARCHES: &[Search] = &[EXCHANGES, TROUBLE, DOUBTFUL];
+pub const SEARCHES: &[Search] = &[EXCHANGES, TROUBLE, DOUBTFUL, LOSSES];
 
 /// What every dashboard can be narrowed down to, by a list of values on top.
 pub const CONTROLS: &[(&str, &str)] = &[
@@ -84,7 +84,8 @@ const fn percentile(label: &'static str, field: &'static str, percent: u8) -> Me
 const EXCHANGES: Search = Search {
     id: "exchanges",
     title: "[podtap] Exchanges",
-    description: "Every record, the newest first",
+    description: "Every exchange, the newest first",
+    about: Dataset::Exchanges,
     of: Filter::Any,
     columns: &[
         "network.direction",
@@ -103,6 +104,7 @@ const TROUBLE: Search = Search {
     id: "trouble",
     title: "[podtap] Slow and failing exchanges",
     description: "Failed, unanswered, or slower than a second",
+    about: Dataset::Exchanges,
     of: AnyOf(&[FAILED, SLOW]),
     columns: &[
         "network.direction",
@@ -124,6 +126,7 @@ const DOUBTFUL: Search = Search {
     id: "doubtful",
     title: "[podtap] Records to look at twice",
     description: "Not complete, odd, late or shortened",
+    about: Dataset::Exchanges,
     of: AnyOf(&[Not(&COMPLETE), ODD, LATE, SHORTENED]),
     columns: &[
         "podtap.trust",
@@ -137,6 +140,55 @@ const DOUBTFUL: Search = Search {
         "url.path",
         STATUS,
         "observer.ingress.interface.name",
+    ],
+};
+
+const SINK: &str = "podtap.ledger.sink";
+const KERNEL_PACKETS: &str = "podtap.ledger.kernel_packets";
+const KERNEL_DROPPED: &str = "podtap.ledger.kernel_dropped_packets";
+const INTERFACE_DROPPED: &str = "podtap.ledger.interface_dropped_packets";
+const AWAY: &str = "podtap.ledger.interface_away_seconds";
+const GAP_BYTES: &str = "podtap.ledger.gap_bytes";
+const UNPAIRED: &str = "podtap.ledger.requests_unpaired";
+const OVERRUN: &str = "podtap.ledger.records_overrun";
+const OFFERED: &str = "podtap.ledger.sink_offered_records";
+const DELIVERED: &str = "podtap.ledger.sink_delivered_records";
+const DROPPED: &str = "podtap.ledger.sink_dropped_records";
+const REJECTED: &str = "podtap.ledger.sink_rejected_records";
+const FAILED_ATTEMPTS: &str = "podtap.ledger.sink_failed_attempts";
+const QUEUED: &str = "podtap.ledger.sink_queued_records";
+const SPOOLED: &str = "podtap.ledger.sink_spooled_records";
+/// A bug in podtap.
+const WRONG: Filter = Is("podtap.ledger.adds_up", "false");
+
+const LOSSES: Search = Search {
+    id: "losses",
+    title: "[podtap] Losses",
+    description: "Ledger records of intervals in which something was lost",
+    about: Dataset::Ledger,
+    of: AnyOf(&[
+        From(KERNEL_DROPPED, 1),
+        From(INTERFACE_DROPPED, 1),
+        From(AWAY, 1),
+        From(GAP_BYTES, 1),
+        From(UNPAIRED, 1),
+        From(OVERRUN, 1),
+        From(DROPPED, 1),
+        From(REJECTED, 1),
+        WRONG,
+    ]),
+    columns: &[
+        "kubernetes.pod.name",
+        SINK,
+        KERNEL_DROPPED,
+        INTERFACE_DROPPED,
+        AWAY,
+        GAP_BYTES,
+        UNPAIRED,
+        OVERRUN,
+        DROPPED,
+        REJECTED,
+        "podtap.ledger.imbalances",
     ],
 };
 

@@ -1,8 +1,8 @@
-//! What is counted of one sink, and the reasons. Owns no lock; `Queue` moves the numbers.
+//! What is counted of one sink, and the reasons. Owns no lock; the sink's queue moves the numbers.
 
 use compact_str::CompactString;
 
-use crate::ledger::SinkLedger;
+use super::SinkLedger;
 
 /// Why a record was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

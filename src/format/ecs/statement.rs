@@ -1,0 +1,159 @@
+//! The ledger record as nested objects: what it shares with an exchange's record, and `podtap.ledger.*`.
+//!
+//! One or two a minute: written by serde, without the care that `line` takes.
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::ECS_VERSION;
+use super::fit::Fit;
+use super::objects::{Agent, Ecs, Kubernetes, Name, Orchestrator};
+use crate::format::Observer;
+use crate::format::stamp::Stamp;
+use crate::record::{Labels, Statement};
+
+#[derive(Serialize)]
+pub(super) struct StatementView<'a> {
+    #[serde(rename = "@timestamp")]
+    timestamp: Stamp,
+    ecs: Ecs,
+    event: Event<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<Name<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<&'a Labels>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<Name<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kubernetes: Option<Kubernetes<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    orchestrator: Option<Orchestrator<'a>>,
+    agent: Agent,
+    podtap: Podtap<'a>,
+}
+
+#[derive(Serialize)]
+struct Event<'a> {
+    kind: &'static str,
+    dataset: &'static str,
+    id: &'a str,
+    start: Stamp,
+    end: Stamp,
+    duration: u64,
+}
+
+#[derive(Serialize)]
+struct Podtap<'a> {
+    ledger: Ledger<'a>,
+}
+
+/// `podtap.ledger`: its numbers have their names from the ledger's columns.
+struct Ledger<'a>(&'a Statement);
+
+impl Serialize for Ledger<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Statement { sink, numbers, imbalances, .. } = self.0;
+        let entries = usize::from(sink.is_some()) + 1 + usize::from(!imbalances.is_empty()) + numbers.len();
+        let mut map = serializer.serialize_map(Some(entries))?;
+        if let Some(sink) = sink {
+            map.serialize_entry("sink", sink.as_str())?;
+        }
+        map.serialize_entry("adds_up", &imbalances.is_empty())?;
+        if !imbalances.is_empty() {
+            map.serialize_entry("imbalances", imbalances)?;
+        }
+        numbers.iter().try_for_each(|(name, number)| map.serialize_entry(name, number))?;
+        map.end()
+    }
+}
+
+impl<'a> StatementView<'a> {
+    pub(super) fn new(statement: &'a Statement, observer: &'a Observer) -> Self {
+        let (start, end) = (Stamp::new(statement.from), Stamp::new(statement.to));
+        let name = |name: &'a str| Name { name };
+        Self {
+            timestamp: end,
+            ecs: Ecs { version: ECS_VERSION },
+            event: Event {
+                kind: "metric",
+                dataset: "podtap.ledger",
+                id: &statement.id,
+                start,
+                end,
+                duration: statement.to.since(statement.from),
+            },
+            service: observer.service_name.as_deref().map(name),
+            labels: Fit::WHOLE.labels(&observer.labels),
+            host: observer.host_name.as_deref().map(name),
+            kubernetes: Kubernetes::new(observer, &Fit::WHOLE),
+            orchestrator: observer.cluster_name.as_deref().map(|n| Orchestrator { cluster: name(n) }),
+            agent: Agent { r#type: "podtap", version: env!("CARGO_PKG_VERSION") },
+            podtap: Podtap { ledger: Ledger(statement) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::super::tests::{everything, leaves};
+    use super::super::write_json;
+    use crate::flow::Timestamp;
+    use crate::format::Observer;
+    use crate::format::fields::{FieldType, ledger_record_fields};
+    use crate::ledger::ledger_fields;
+    use crate::record::{Record, Statement};
+
+    fn statement() -> Statement {
+        let name = |(field, _): (&'static str, _)| field.strip_prefix("podtap.ledger.").unwrap();
+        Statement {
+            id: "run.ledger.1.fluentd".into(),
+            from: Timestamp(1_000_000_000),
+            to: Timestamp(61_000_000_000),
+            sink: Some("fluentd".into()),
+            numbers: ledger_fields().map(name).zip(0..).collect(),
+            imbalances: vec!["a = b"],
+        }
+    }
+
+    fn line(statement: Statement, observer: &Observer) -> String {
+        let mut out = Vec::new();
+        write_json(&mut out, &Record::Ledger(Box::new(statement)), observer);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_ledger_record_is_a_line_of_its_own_dataset() {
+        let sparse = Statement { sink: None, numbers: vec![("gaps", 0)], imbalances: Vec::new(), ..statement() };
+        let expected = concat!(
+            r#"{"@timestamp":"1970-01-01T00:01:01.000000Z","ecs":{"version":"9.0.0"},"event":{"kind":"metric","dataset":"podtap.ledger","id":"run.ledger.1.fluentd","#,
+            r#""start":"1970-01-01T00:00:01.000000Z","end":"1970-01-01T00:01:01.000000Z","duration":60000000000},"agent":{"type":"podtap","version":""#,
+            env!("CARGO_PKG_VERSION"),
+            r#""},"podtap":{"ledger":{"adds_up":true,"gaps":0}}}"#,
+            "\n"
+        );
+        assert_eq!(line(sparse, &Observer::default()), expected);
+    }
+
+    #[test]
+    fn the_listed_fields_are_the_written_fields_with_their_types() {
+        let whole: Value = serde_json::from_str(&line(statement(), &everything().1)).unwrap();
+        let mut written = BTreeSet::new();
+        leaves("", &whole, &mut written);
+        assert_eq!(written, ledger_record_fields().map(|field| field.name.to_owned()).collect());
+        for field in ledger_record_fields() {
+            let value = field.name.split('.').fold(&whole, |value, key| &value[key]);
+            let one = value.as_array().map_or(value, |list| &list[0]);
+            let fits = match field.kind {
+                FieldType::Date | FieldType::Keyword | FieldType::Wildcard | FieldType::Ip => one.is_string(),
+                FieldType::Long => one.is_u64(),
+                FieldType::Boolean => one.is_boolean(),
+                FieldType::Object | FieldType::Flattened => one.is_object(),
+            };
+            assert!(fits, "{}: {value}", field.name);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Every counter of every ledger once more, by its name outside: what `/metrics` calls `podtap_<name>` is
+//! `podtap.ledger.<name>` in a ledger record. Owns names and meanings; it counts nothing.
+
+use super::{
+    Discard, Dropped, FrameLedger, HttpLedger, KernelCounters, LeftOut, NotHttp, RecordLedger, SinkCounts, Skip,
+    StreamLedger,
+};
+use crate::record::{Unanswered, Weird};
+
+/// A counter of the ledger `T`.
+#[derive(Debug)]
+pub struct Column<T> {
+    /// Of the metric, without `podtap_` and `_total`.
+    pub name: &'static str,
+    /// In a ledger record.
+    pub field: &'static str,
+    /// A sentence.
+    pub help: &'static str,
+    /// Where it stands.
+    pub value: Value<T>,
+}
+
+/// Where a column's number stands.
+#[derive(Debug)]
+pub enum Value<T> {
+    /// It only grows.
+    Counter(fn(&T) -> u64),
+    /// What there is now.
+    Gauge(fn(&T) -> u64),
+    /// A counter for each reason.
+    Reasons(Reasons<T>),
+}
+
+/// Counters by reason.
+#[derive(Debug)]
+pub struct Reasons<T> {
+    /// The metric's label.
+    pub label: &'static str,
+    /// The reasons, in order.
+    pub names: fn() -> Vec<&'static str>,
+    /// Their counters.
+    pub counts: fn(&T) -> &[u64],
+}
+
+impl<T> Column<T> {
+    /// The number at this moment, over all reasons.
+    pub fn at(&self, of: &T) -> u64 {
+        match &self.value {
+            Value::Counter(value) | Value::Gauge(value) => value(of),
+            Value::Reasons(by) => (by.counts)(of).iter().sum(),
+        }
+    }
+
+    /// What came to it between two moments, never negative; of a gauge what it is at the later one.
+    pub fn between(&self, before: &T, now: &T) -> u64 {
+        match &self.value {
+            Value::Counter(_) | Value::Reasons(_) => self.at(now).saturating_sub(self.at(before)),
+            Value::Gauge(value) => value(now),
+        }
+    }
+}
+
+macro_rules! columns {
+    ($($name:literal $kind:ident($value:expr $(, $label:literal, $names:expr)?) $help:literal,)*) => {
+        &[$(Column {
+            name: $name,
+            field: concat!("podtap.ledger.", $name),
+            help: $help,
+            value: columns!(@ $kind $value $(, $label, $names)?),
+        },)*]
+    };
+    (@ Reasons $counts:expr, $label:literal, $names:expr) => {
+        Value::Reasons(Reasons { label: $label, names: $names, counts: $counts })
+    };
+    (@ $kind:ident $value:expr) => { Value::$kind($value) };
+}
+
+/// frames = segments + fragments + skipped.
+pub const FRAMES: &[Column<FrameLedger>] = columns! {
+    "frames" Counter(|f| f.frames) "Frames delivered by the capture.",
+    "frame_segments" Counter(|f| f.segments) "Frames that gave a TCP segment.",
+    "frame_fragments" Counter(|f| f.fragments) "Frames that were a part of an IP packet, held or joined.",
+    "frames_skipped" Reasons(|f| f.skipped.counts(), "reason", || Skip::ALL.iter().map(|why| why.name()).collect())
+        "Frames that gave no TCP segment.",
+    "frames_cut" Counter(|f| f.cut) "Frames cut by the snap length.",
+    "bad_checksums" Counter(|f| f.bad_checksums) "Segments with a wrong checksum; offload makes that normal.",
+};
+
+/// Of the kernel, where it was ever asked.
+pub const KERNEL: &[Column<KernelCounters>] = columns! {
+    "kernel_packets" Counter(|k| k.received) "Packets that passed the kernel's filter.",
+    "kernel_dropped_packets" Counter(|k| k.dropped) "Packets the kernel lost because the capture buffer was full.",
+    "interface_dropped_packets" Counter(|k| k.interface_dropped) "Packets lost by the interface or its driver.",
+};
+
+/// Whether there was an interface to capture.
+pub const INTERFACES: &[Column<KernelCounters>] = columns! {
+    "interface_openings" Counter(|k| k.opens) "How often an interface was opened.",
+    "interface_away_seconds" Counter(|k| k.blind.as_secs())
+        "Seconds an interface was waited for: what passed then was not seen.",
+};
+
+/// payload = delivered + duplicate + held + discarded.
+pub const STREAMS: &[Column<StreamLedger>] = columns! {
+    "payload_bytes" Counter(|s| s.payload) "Payload bytes of TCP segments, as captured.",
+    "payload_delivered_bytes" Counter(|s| s.delivered) "Payload bytes passed on in order.",
+    "payload_duplicate_bytes" Counter(|s| s.duplicate) "Payload bytes retransmitted or overlapped.",
+    "payload_held_bytes" Gauge(|s| s.held) "Payload bytes held out of order now.",
+    "payload_discarded_bytes" Reasons(|s| s.discarded.counts(), "reason", || Discard::ALL.iter().map(|why| why.name()).collect())
+        "Payload bytes not passed on.",
+    "gap_bytes" Counter(|s| s.gap_bytes) "Bytes of streams that were never seen.",
+    "gaps" Counter(|s| s.gaps) "Gaps in streams.",
+    "overlap_conflict_bytes" Counter(|s| s.overlap_conflicts) "Overlapping bytes that differed from the first copy.",
+    "connections" Counter(|s| s.connections) "TCP connections seen.",
+    "connections_open" Gauge(|s| s.connections_open) "TCP connections open now.",
+    "connections_evicted" Counter(|s| s.connections_evicted) "TCP connections given up to make room.",
+    "connects_refused" Counter(|s| s.connects_refused) "Connects answered by a reset.",
+    "connects_timed_out" Counter(|s| s.connects_timed_out) "Connects never answered.",
+};
+
+/// bytes = heads + bodies + not HTTP + resync + waiting.
+pub const HTTP_BYTES: &[Column<HttpLedger>] = columns! {
+    "http_parsed_bytes" Counter(|h| h.bytes) "Bytes passed to the HTTP parser.",
+    "http_head_bytes" Counter(|h| h.heads) "Bytes of heads.",
+    "http_body_bytes" Counter(|h| h.bodies) "Bytes of bodies, chunk framing and trailers included.",
+    "http_other_bytes" Reasons(|h| h.not_http.counts(), "protocol", || NotHttp::ALL.iter().map(|kind| kind.name()).collect())
+        "Bytes that are not HTTP/1.",
+    "http_resync_bytes" Counter(|h| h.resync) "Bytes skipped while looking for the next message.",
+    "http_waiting_bytes" Gauge(|h| h.waiting) "Bytes of heads that are not whole yet.",
+};
+
+/// requests = paired + unanswered + unpaired + open; responses = paired + late + orphan + open.
+pub const HTTP_MESSAGES: &[Column<HttpLedger>] = columns! {
+    "requests_seen" Counter(|h| h.requests) "Requests seen.",
+    "requests_paired" Counter(|h| h.paired) "Requests with their response.",
+    "requests_unanswered" Reasons(|h| h.unanswered.counts(), "reason", || Unanswered::ALL.iter().map(|why| why.name()).collect())
+        "Requests without a response.",
+    "requests_unpaired" Counter(|h| h.unpaired)
+        "Requests whose response the capture lost, or that is not known: it cannot be told from others, or not be read.",
+    "requests_open" Gauge(|h| h.open) "Requests waiting for their response, or for its end.",
+    "responses_seen" Counter(|h| h.responses) "Final responses seen.",
+    "responses_late" Counter(|h| h.late) "Responses that came after their request was reported as timed out.",
+    "responses_orphan" Counter(|h| h.orphan) "Responses without a request.",
+    "responses_open" Gauge(|h| h.responses_open) "Final responses under way.",
+    "responses_informational" Counter(|h| h.informational) "1xx responses.",
+    "tls_connections" Counter(|h| h.tls_connections) "Connections recognised as TLS.",
+    "h2_connections" Counter(|h| h.h2_connections) "Connections recognised as HTTP/2.",
+    "weird" Reasons(|h| h.weird.counts(), "name", || Weird::ALL.iter().map(|weird| weird.name()).collect())
+        "Protocol oddities.",
+};
+
+/// made = left out + overrun + offered.
+pub const RECORDS: &[Column<RecordLedger>] = columns! {
+    "records_made" Counter(|r| r.made) "Records made.",
+    "records_left_out" Reasons(|r| r.left_out.counts(), "reason", || LeftOut::ALL.iter().map(|why| why.name()).collect())
+        "Records left out on purpose.",
+    "records_overrun" Counter(|r| r.overrun) "Records lost between capture and pipeline.",
+    "records_offered" Counter(|r| r.offered) "Records offered to every sink.",
+};
+
+/// offered = delivered + rejected + dropped + queued + in flight + spooled, for each sink.
+pub const SINKS: &[Column<SinkCounts>] = columns! {
+    "sink_offered_records" Counter(|s| s.ledger.offered) "Records offered to the sink.",
+    "sink_recovered_records" Counter(|s| s.ledger.recovered) "Of those offered: left in the spool by an earlier run.",
+    "sink_ledger_records" Counter(|s| s.ledger.ledger_records) "Of those offered: ledger records; the others are exchanges.",
+    "sink_delivered_records" Counter(|s| s.ledger.delivered) "Records its target accepted.",
+    "sink_rejected_records" Counter(|s| s.ledger.rejected) "Records its target refused for good.",
+    "sink_dropped_records" Reasons(|s| &s.dropped, "reason", || Dropped::ALL.iter().map(|why| why.name()).collect())
+        "Records given up.",
+    "sink_queued_records" Gauge(|s| s.ledger.queued) "Records in the sink's queue.",
+    "sink_queued_bytes" Gauge(|s| s.queued_bytes) "Bytes in the sink's queue, as limited.",
+    "sink_in_flight_records" Gauge(|s| s.ledger.in_flight) "Records being delivered.",
+    "sink_spooled_records" Gauge(|s| s.ledger.spooled) "Records on disk.",
+    "sink_spooled_bytes" Gauge(|s| s.spooled_bytes) "Bytes of the spool's segments.",
+    "sink_spool_damaged_bytes" Counter(|s| s.spool_damaged_bytes)
+        "Bytes found in the spool that are no readable record; a torn write is among them.",
+    "sink_failed_attempts" Counter(|s| s.failed_attempts) "Attempts to deliver that failed and are repeated.",
+};
+
+/// Names and meanings of all numbers of ledger records: those of the capture, then those of a sink.
+pub fn ledger_fields() -> impl Iterator<Item = (&'static str, &'static str)> {
+    fn of<T>(columns: &'static [Column<T>]) -> impl Iterator<Item = (&'static str, &'static str)> {
+        columns.iter().map(|column| (column.field, column.help))
+    }
+    let capture = of(FRAMES).chain(of(KERNEL)).chain(of(INTERFACES)).chain(of(STREAMS)).chain(of(HTTP_BYTES));
+    capture.chain(of(HTTP_MESSAGES)).chain(of(RECORDS)).chain(of(SINKS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_never_negative_and_a_gauge_is_what_it_is() {
+        let column = |name: &str| STREAMS.iter().find(|column| column.name == name).unwrap();
+        let ledger = |gap_bytes, held, late: u64| {
+            let mut ledger = StreamLedger { gap_bytes, held, ..StreamLedger::default() };
+            ledger.discarded.add(Discard::Limit as usize, 1);
+            ledger.discarded.add(Discard::Closed as usize, late);
+            ledger
+        };
+        for (before, now, gaps, held, discarded) in [
+            (ledger(0, 0, 0), ledger(0, 0, 0), 0, 0, 0),
+            (ledger(3, 9, 1), ledger(10, 4, 6), 7, 4, 5),
+            (ledger(10, 4, 6), ledger(3, 9, 1), 0, 9, 0),
+            (ledger(u64::MAX, 0, 0), ledger(0, 1, 0), 0, 1, 0),
+        ] {
+            let between = |name| column(name).between(&before, &now);
+            let found = ["gap_bytes", "payload_held_bytes", "payload_discarded_bytes"].map(between);
+            assert_eq!(found, [gaps, held, discarded], "{before:?} {now:?}");
+        }
+    }
+
+    #[test]
+    fn no_name_stands_twice_and_none_hides_another() {
+        let mut fields: Vec<_> = ledger_fields().map(|(field, _)| field).collect();
+        let all = fields.len();
+        fields.sort_unstable();
+        fields.dedup();
+        assert_eq!(fields.len(), all);
+    }
+}
