@@ -14,9 +14,9 @@ use crate::metrics::Probe;
 use crate::record::Record;
 use crate::sink::{Block, Piece, SinkHandle};
 
-/// A block is handed over when it has grown so far, or with `flush`: large enough that waking the other thread, some
-/// 20 µs where the machine is a virtual one, costs next to nothing for each record; a quarter of the smallest queue.
-pub const BLOCK_BYTES: usize = 256 << 10;
+/// A block is handed over when it has grown so far, or with `flush`: large enough that the hand-over costs next to
+/// nothing for each record, small enough to stay in a core's cache beside the application's own.
+pub const BLOCK_BYTES: usize = 128 << 10;
 
 /// Blocks kept for reuse, per format.
 const SPARE_BLOCKS: usize = 4;
@@ -35,6 +35,7 @@ pub struct Outlet<E> {
 pub struct Pipeline<S, E> {
     select: S,
     outlets: Vec<Filling<E>>,
+    block_bytes: usize,
     ledger: RecordLedger,
     probe: Option<Probe>,
 }
@@ -56,7 +57,13 @@ where
     /// counted and the ledger is published.
     pub fn new(select: S, outlets: Vec<Outlet<E>>, probe: Option<Probe>) -> Self {
         let outlets = outlets.into_iter().map(Filling::new).collect();
-        Self { select, outlets, ledger: RecordLedger::default(), probe }
+        Self { select, outlets, block_bytes: BLOCK_BYTES, ledger: RecordLedger::default(), probe }
+    }
+
+    /// Hands over blocks of so many bytes instead of [`BLOCK_BYTES`].
+    #[must_use]
+    pub fn with_blocks_of(self, block_bytes: usize) -> Self {
+        Self { block_bytes, ..self }
     }
 
     /// Takes all of `records`. Without a `flush` they may wait here for others.
@@ -115,7 +122,7 @@ where
                 // The last format takes the id instead of copying it.
                 (if formats == 0 { std::mem::take(id) } else { id.clone() }, at)
             });
-            if filling.block.bytes() >= BLOCK_BYTES {
+            if filling.block.bytes() >= self.block_bytes {
                 filling.flush();
             }
         }
