@@ -39,6 +39,13 @@ pub(super) struct Begun {
     pub ack: Option<u64>,
 }
 
+impl Begun {
+    /// What began here, its bytes as far as they were kept.
+    pub(super) fn chunk(self, bytes: &[u8]) -> Chunk<'_> {
+        Chunk { at: self.at, offset: self.offset, ack: self.ack, bytes, fresh: true }
+    }
+}
+
 /// Where the parser stands.
 #[derive(Debug, Default)]
 pub(super) enum State {

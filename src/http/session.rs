@@ -367,7 +367,7 @@ impl Session {
         let kept = buffer.len();
         cx.ledger.waiting -= kept as u64;
         self.reader(from).state = State::Start;
-        let whole = Chunk { at: begun.at, offset: begun.offset, ack: begun.ack, bytes: &buffer, fresh: true };
+        let whole = begun.chunk(&buffer);
         let (_, start) = open_message(&buffer, begun.offset);
         let used = match self.message_kind(from, start) {
             Some(kind) => match self.parse(conn, from, kind, &buffer, Message::begun(begun, newest), cx) {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::flow::Timestamp;
 use crate::format::Pod;
-use crate::format::fields::{FIELDS, FieldType};
+use crate::format::fields::{FIELDS, Field, FieldType};
 use crate::record::sample::{self, START, exchange, header, record};
 use crate::record::{
     Exchange, Labels, Missing, NetworkDirection, StreamClass, Trace, Trust, Unanswered, Version, Weird, Workload,
@@ -120,8 +120,13 @@ fn the_listed_fields_are_the_written_fields() {
 fn the_types_of_the_values_are_the_listed_types() {
     let (it, by) = everything();
     let whole: Value = serde_json::from_str(&line(it, &by)).unwrap();
-    for field in FIELDS.iter().filter(|f| f.name != "podtap.shortened") {
-        let value = field.name.split('.').fold(&whole, |value, key| &value[key]);
+    of_listed_types(FIELDS.iter().copied().filter(|f| f.name != "podtap.shortened"), &whole);
+}
+
+/// Asserts that each of `fields` has a value of its type in `whole`.
+pub(super) fn of_listed_types(fields: impl Iterator<Item = Field>, whole: &Value) {
+    for field in fields {
+        let value = field.name.split('.').fold(whole, |value, key| &value[key]);
         let one = value.as_array().map_or(value, |list| &list[0]);
         let fits = match field.kind {
             FieldType::Date | FieldType::Keyword | FieldType::Wildcard | FieldType::Ip => one.is_string(),

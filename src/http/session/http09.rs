@@ -67,7 +67,7 @@ impl Session {
         let reader = self.reader(from);
         let (begun, newest, end, ended) = (reader.begun, reader.newest, reader.parsed_to, reader.ended);
         let unread = matches!(reader.state, State::Opaque(NotHttp::Unknown));
-        let chunk = Chunk { at: begun.at, offset: begun.offset, ack: begun.ack, bytes: &[], fresh: true };
+        let chunk = begun.chunk(&[]);
         if !unread || begun.ack.is_none() || !self.awaits_http09(from, &chunk) {
             return;
         }
@@ -83,14 +83,14 @@ impl Session {
     /// The server ends, and what it began to send is no status line.
     pub(super) fn end_http09_start(&mut self, from: Direction, cx: &mut Context) {
         let begun = self.reader(from).begun;
-        let chunk = Chunk { at: begun.at, offset: begun.offset, ack: begun.ack, bytes: &[], fresh: true };
+        let chunk = begun.chunk(&[]);
         let held = matches!(self.reader(from).state, State::Head) && self.awaits_http09(from, &chunk);
         if !held || open_message(&self.reader(from).buffer, begun.offset).1 == Start::Response {
             return;
         }
         let buffer = std::mem::take(&mut self.reader(from).buffer);
         cx.ledger.waiting -= buffer.len() as u64;
-        let used = self.http09_answer(from, &Chunk { bytes: &buffer, ..chunk }, cx);
+        let used = self.http09_answer(from, &begun.chunk(&buffer), cx);
         cx.ledger.not_http.add(NotHttp::Unknown as usize, (buffer.len() - used) as u64);
     }
 
