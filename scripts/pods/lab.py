@@ -63,9 +63,14 @@ def ok(sentence):
     print(f"ok    {sentence}", flush=True)
 
 
+def lines(text):
+    """The lines that are whole: what is still being written may end within one."""
+    return text.split("\n")[:-1]
+
+
 def records(text):
     """The records among the lines of standard output; anything else there is a fault."""
-    return [json.loads(line) for line in text.splitlines()]
+    return [json.loads(line) for line in lines(text)]
 
 
 def target(record):
