@@ -266,8 +266,6 @@ pub struct RecordLedger {
     pub made: u64,
     /// Left out on purpose, by `LeftOut`.
     pub left_out: ByReason<{ LeftOut::COUNT }>,
-    /// Lost between capture and pipeline: the channel was full.
-    pub overrun: u64,
     /// Offered to every sink.
     pub offered: u64,
 }
@@ -410,12 +408,8 @@ impl Ledger {
 impl RecordLedger {
     /// The equation, where it does not hold.
     pub fn imbalance(&self) -> Option<Imbalance> {
-        let right = self.left_out.total() + self.overrun + self.offered;
-        (self.made != right).then_some(Imbalance {
-            equation: "made = left out + overrun + offered",
-            left: self.made,
-            right,
-        })
+        let right = self.left_out.total() + self.offered;
+        (self.made != right).then_some(Imbalance { equation: "made = left out + offered", left: self.made, right })
     }
 }
 

@@ -27,7 +27,7 @@ pub fn closing_lines(
         let (equals, terms) = if line.terms.is_empty() { ("", String::new()) } else { (" = ", line.terms.join(" + ")) };
         let _ = writeln!(out, "{:label$}  {:>total$}{equals}{terms}{}", line.label, line.total, line.beside);
     }
-    let losses = losses(ledger, kernel, records, sinks);
+    let losses = losses(ledger, kernel, sinks);
     for loss in &losses {
         let _ = writeln!(out, "LOST  {loss}");
     }
@@ -156,7 +156,6 @@ fn record_lines(lines: &mut Vec<Line>, records: &RecordLedger, sinks: &[(String,
     let left_out = by_reason(&records.left_out, LeftOut::ALL.iter().map(|reason| reason.name()));
     let made = Line::new("records", records.made)
         .reasons(records.left_out.total(), "left out", left_out)
-        .term(records.overrun, "overrun")
         .term(records.offered, "offered");
     lines.push(made);
     for (name, sink) in sinks {
@@ -176,12 +175,7 @@ fn record_lines(lines: &mut Vec<Line>, records: &RecordLedger, sinks: &[(String,
 }
 
 /// What nobody will ever see, or was refused, and what it was. A reader that left (`| head`) wanted no more.
-fn losses(
-    ledger: &Ledger,
-    kernel: &KernelCounters,
-    records: &RecordLedger,
-    sinks: &[(String, SinkCounts)],
-) -> Vec<String> {
+fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String, SinkCounts)]) -> Vec<String> {
     let s = &ledger.streams;
     let limits = s.discarded.at(Discard::Limit as usize) + s.discarded.at(Discard::Evicted as usize);
     let mut out: Vec<String> = [
@@ -192,7 +186,6 @@ fn losses(
         (s.gap_bytes, "bytes of streams never seen"),
         (limits, "bytes of streams: a limit was reached"),
         (ledger.http.unpaired, "requests whose response is not known"),
-        (records.overrun, "records between capture and pipeline"),
     ]
     .into_iter()
     .filter(|(n, _)| *n > 0)

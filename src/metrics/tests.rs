@@ -142,7 +142,7 @@ fn a_scrape_adds_up_what_capture_threads_published() {
     ledger.streams.connects_refused = 1;
     for probe in [&one, &two, &two] {
         probe.publish(&ledger, &KernelCounters { received: 7, dropped: 2, ..KernelCounters::default() });
-        probe.publish_records(&RecordLedger { made: 3, overrun: 1, offered: 2, ..RecordLedger::default() });
+        probe.publish_records(&RecordLedger { made: 3, offered: 3, ..RecordLedger::default() });
     }
     let page = metrics.page();
     for line in [
@@ -150,7 +150,7 @@ fn a_scrape_adds_up_what_capture_threads_published() {
         "podtap_kernel_packets_total 14",
         "podtap_kernel_dropped_packets_total 4",
         "podtap_records_made_total 6",
-        "podtap_records_overrun_total 2",
+        "podtap_records_offered_total 6",
         "podtap_connects_refused_total 2",
         "podtap_frames_skipped_total{reason=\"icmp\"} 0",
         "podtap_ledger_imbalances 1",

@@ -125,7 +125,7 @@ fn broken_pod(start: Timestamp) -> Vec<Value> {
     ledger.frames.frames = 1;
     let (blind, interface_dropped) = (Duration::from_millis(42_500), 7);
     probe.publish(&ledger, &KernelCounters { received: 9, interface_dropped, opens: 2, blind, dropped: 0 });
-    probe.publish_records(&RecordLedger { made: 5, overrun: 2, offered: 3, ..RecordLedger::default() });
+    probe.publish_records(&RecordLedger { made: 5, offered: 5, ..RecordLedger::default() });
     told(&mut Intervals::new("odd-1", start), &metrics, "odd-1", start.plus(EVERY))
 }
 
