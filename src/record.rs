@@ -29,6 +29,12 @@ pub enum Record {
     Ledger(Box<Statement>),
 }
 
+impl From<Statement> for Record {
+    fn from(statement: Statement) -> Self {
+        Self::Ledger(Box::new(statement))
+    }
+}
+
 impl Record {
     /// The exchange, where it is one.
     pub fn exchange(&self) -> Option<&Exchange> {

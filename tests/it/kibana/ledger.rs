@@ -10,7 +10,7 @@ use podtap::format::{Observer, Pod, ecs};
 use podtap::ledger::{KernelCounters, Ledger, LeftOut, RecordLedger};
 use podtap::metrics::{Intervals, Metrics, Probe};
 use podtap::pipeline::{Outlet, Pipeline};
-use podtap::record::Record;
+use podtap::record::{Record, Statement};
 use podtap::redact::Redactor;
 use podtap::sink::spool::{Fsync, SpoolOptions};
 use podtap::sink::{
@@ -132,9 +132,9 @@ fn broken_pod(start: Timestamp) -> Vec<Value> {
 fn told(intervals: &mut Intervals, metrics: &Arc<Metrics>, pod: &str, now: Timestamp) -> Vec<Value> {
     let pod = Pod { namespace: Some("shop".into()), name: Some(pod.into()), ..Pod::default() };
     let observer = Observer { pod, host_name: Some("node-1".into()), ..Observer::default() };
-    let line = |record: Record| {
+    let line = |statement: Statement| {
         let mut line = Vec::new();
-        ecs::write_json(&mut line, &record, &observer);
+        ecs::write_json(&mut line, &statement.into(), &observer);
         serde_json::from_slice(&line).unwrap()
     };
     intervals.end(metrics.snapshot(), now).into_iter().map(line).collect()
