@@ -282,6 +282,8 @@ pub struct SinkLedger {
     pub recovered: u64,
     /// Beside the equation: of `offered`, ledger records; the others are exchanges.
     pub ledger_records: u64,
+    /// Beside the equation: of `ledger_records`, those delivered or written to disk. At the end the others are lost.
+    pub ledger_records_kept: u64,
     /// Accepted by the target.
     pub delivered: u64,
     /// Refused by the target for good.

@@ -61,6 +61,12 @@ impl SinkCounts {
         let gone = self.dropped.get(Dropped::Gone as usize).copied().unwrap_or_default();
         self.ledger.rejected + self.ledger.dropped.saturating_sub(gone)
     }
+
+    /// Of those lost, ledger records, once nothing moves any more. On disk nobody tells them from exchanges: what the spool
+    /// gave up is not among them.
+    pub fn lost_ledger_records(&self) -> u64 {
+        self.ledger.ledger_records.saturating_sub(self.ledger.ledger_records_kept).min(self.lost())
+    }
 }
 
 /// Classes told apart; what comes later counts as `other`.

@@ -196,11 +196,13 @@ fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String, SinkCounts
     }
     for (name, sink) in sinks {
         let why = dropped(sink).filter(|(why, _)| *why != Dropped::Gone.name());
-        let rejected = [("rejected", sink.ledger.rejected)];
-        let reasons = named(why.chain(rejected));
-        let lost = sink.ledger.dropped - sink.dropped.get(Dropped::Gone as usize).unwrap_or(&0) + sink.ledger.rejected;
-        if lost > 0 {
-            out.push(format!("{} records for {name} ({})", count(lost), reasons.join("; ")));
+        let reasons = named(why.chain([("rejected", sink.ledger.rejected)]));
+        let of_ledger = match sink.lost_ledger_records() {
+            0 => String::new(),
+            n => format!(", {} of them ledger records", count(n)),
+        };
+        if sink.lost() > 0 {
+            out.push(format!("{} records for {name} ({}){of_ledger}", count(sink.lost()), reasons.join("; ")));
         }
     }
     out
@@ -328,6 +330,19 @@ Nothing lost; the ledger adds up.
         (sink.offered, sink.delivered, sink.ledger_records) = (5, 5, 2);
         let text = closing_lines(&ledger, &kernel, &records, &sinks);
         assert!(text.contains("\nstdout                  5 = 5 delivered, 2 of them ledger records\n"), "{text}");
+    }
+
+    #[test]
+    fn of_lost_records_it_is_said_how_many_were_ledger_records() {
+        let (ledger, kernel, records, mut sinks) = quiet_run();
+        let sink = &mut sinks[0].1;
+        (sink.ledger.offered, sink.ledger.delivered, sink.ledger.ledger_records) = (13, 2, 4);
+        (sink.ledger.dropped, sink.dropped) = (11, [0, 0, 11, 0, 0]);
+        for (kept, said) in [(4, ""), (1, ", 3 of them ledger records"), (0, ", 4 of them ledger records")] {
+            sinks[0].1.ledger.ledger_records_kept = kept;
+            let text = closing_lines(&ledger, &kernel, &records, &sinks);
+            assert!(text.contains(&format!("LOST  11 records for stdout (shutdown 11){said}\n")), "{text}");
+        }
     }
 
     #[test]

@@ -182,6 +182,11 @@ impl Batch {
         other.into_pieces().for_each(|piece| self.push(piece));
     }
 
+    /// How many of the records are ledger records; of those read from a spool that is not known.
+    pub fn ledger_records(&self) -> usize {
+        self.pieces.iter().map(Piece::ledger_records).sum()
+    }
+
     /// Its pieces, in order.
     pub fn into_pieces(self) -> impl DoubleEndedIterator<Item = Piece> {
         self.pieces.into_iter()

@@ -307,7 +307,7 @@ async fn a_producer_that_may_wait_loses_nothing() {
         assert!(flight.batch().records() <= 2);
         assert_balanced(&queue.counts());
         records += flight.batch().records();
-        flight.settle(Batch::default(), 0);
+        flight.settle(Batch::default(), &Batch::default());
     }
     thread.join().unwrap();
     assert_eq!((records, queue.counts().ledger.delivered), (500, 500));
