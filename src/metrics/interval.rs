@@ -1,7 +1,7 @@
-//! Ledger records: what came to every counter between two moments. Owns which numbers stand in which record; it has no
-//! clock, and sends nothing.
+//! Statements: what came to every counter between two moments. Owns which numbers stand in which; it has no clock, and
+//! sends nothing.
 //!
-//! One record is of the capture, and one of each sink: its name is a field, as it is a label of the metrics, so that
+//! One is of the capture, and one of each sink: its name is a field, as it is a label of the metrics, so that
 //! whoever reads them needs to know no sink by name.
 
 use compact_str::{CompactString, format_compact};

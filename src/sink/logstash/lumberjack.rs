@@ -197,14 +197,8 @@ mod tests {
     use flate2::read::ZlibDecoder;
     use proptest::prelude::*;
 
-    use super::super::super::batch::tests::piece;
+    use super::super::super::batch::tests::batch;
     use super::*;
-
-    fn batch(bodies: &[&str]) -> Batch {
-        let mut batch = Batch::default();
-        batch.push(piece(bodies));
-        batch
-    }
 
     #[test]
     fn a_window_is_laid_out_as_the_protocol_has_it() {
