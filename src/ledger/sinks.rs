@@ -10,9 +10,9 @@ use super::SinkLedger;
 pub enum Dropped {
     /// The queue was full.
     QueueFull,
-    /// The target is gone for good: a closed pipe.
+    /// The target is gone for good: a closed pipe. Nobody wanted it any more.
     Gone,
-    /// podtap ended before it could be delivered.
+    /// podtap, or what delivers in it, ended before it could be delivered.
     Shutdown,
     /// The spool was full: the oldest make room.
     SpoolFull,

@@ -50,7 +50,7 @@ pub(super) async fn run_all<S: Sink>(sinks: Vec<S>, queue: Arc<Queue>, terms: Te
     while let Some(outcome) = workers.join_next().await {
         if let Err(error) = outcome {
             tracing::error!(sink = &*queue.name, %error, "a bug in this sink, it delivers nothing any more");
-            queue.broken();
+            queue.abort();
         }
     }
     drop(end);
