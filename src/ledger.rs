@@ -1,7 +1,7 @@
 //! The ledger: what came in equals what went out, at every moment, in types.
 //!
 //! Each stage owns its part and counts in it; `Ledger` puts them together, `imbalances` names every equation
-//! that does not hold. Counters only grow, except the gauges (named `held`, `waiting`, `open`).
+//! that does not hold. Counters only grow, except the gauges, each of which says that it is one.
 
 mod columns;
 mod sinks;
@@ -266,8 +266,6 @@ pub struct RecordLedger {
     pub made: u64,
     /// Left out on purpose, by `LeftOut`.
     pub left_out: ByReason<{ LeftOut::COUNT }>,
-    /// Lost between capture and pipeline: the channel was full.
-    pub overrun: u64,
     /// Offered to every sink.
     pub offered: u64,
 }
@@ -284,6 +282,8 @@ pub struct SinkLedger {
     pub recovered: u64,
     /// Beside the equation: of `offered`, ledger records; the others are exchanges.
     pub ledger_records: u64,
+    /// Beside the equation: of `ledger_records`, those delivered or written to disk. At the end the others are lost.
+    pub ledger_records_kept: u64,
     /// Accepted by the target.
     pub delivered: u64,
     /// Refused by the target for good.
@@ -410,12 +410,8 @@ impl Ledger {
 impl RecordLedger {
     /// The equation, where it does not hold.
     pub fn imbalance(&self) -> Option<Imbalance> {
-        let right = self.left_out.total() + self.overrun + self.offered;
-        (self.made != right).then_some(Imbalance {
-            equation: "made = left out + overrun + offered",
-            left: self.made,
-            right,
-        })
+        let right = self.left_out.total() + self.offered;
+        (self.made != right).then_some(Imbalance { equation: "made = left out + offered", left: self.made, right })
     }
 }
 

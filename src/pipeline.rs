@@ -174,7 +174,8 @@ mod tests {
 
     use super::*;
     use crate::metrics::Metrics;
-    use crate::metrics::tests::{exchange, record};
+    use crate::metrics::tests::exchange;
+    use crate::record::sample::record;
     use crate::sink::{Batch, Delivery, Options, Sink, SinkError, Sinks, WhenFull, spawn};
 
     #[derive(Clone, Default)]

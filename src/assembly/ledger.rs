@@ -10,7 +10,7 @@ use super::{Assembly, Started};
 use crate::flow::Timestamp;
 use crate::identity::View;
 use crate::metrics::{Intervals, Snapshot};
-use crate::record::Record;
+use crate::record::{Record, Statement};
 use crate::settings::{Format, SinkName};
 use crate::sink::{Block, Piece, SinkHandle};
 
@@ -44,14 +44,14 @@ impl Statements {
 
     /// Offers what was counted since the last time.
     pub fn tell(&mut self, seen: Snapshot, now: Timestamp) {
-        let records = self.intervals.end(seen, now);
+        let with_name = |statement: Statement| (statement.id.clone(), statement.to, Record::from(statement));
+        let records: Vec<_> = self.intervals.end(seen, now).into_iter().map(with_name).collect();
         for (encoder, sinks) in &self.outlets {
             let mut block = Block::of_ledger();
-            for record in &records {
-                let Record::Ledger(statement) = record else { continue };
+            for (id, to, record) in &records {
                 block.push(|out| {
                     encoder.encode(record, self.view.observer(), out);
-                    (statement.id.clone(), statement.to)
+                    (id.clone(), *to)
                 });
             }
             let block = Arc::new(block);

@@ -1,4 +1,4 @@
-//! The command line: what is asked, and what of it needs no capture (`settings`, `check`).
+//! The command line: what is asked, and the commands that see no traffic (all but `run`, `replay` and `demo`).
 //!
 //! Every setting is a long flag too. Parses no value of a setting: a wrong one is told together with all others.
 

@@ -12,14 +12,15 @@
 //!
 //! Knows offsets and order only, no HTTP.
 
+mod slot;
 mod trial;
 
 use std::collections::VecDeque;
 
 use crate::flow::Timestamp;
-use crate::record::{Exchange, Missing, Trust};
+use crate::record::{Exchange, Trust};
 
-use super::framing::Asked;
+pub(super) use self::slot::{Left, Loose, Slot, Target};
 
 /// Most requests of one connection that wait for their response, and most responses that wait for their request.
 pub(super) const MAX_PENDING: usize = 256;
@@ -30,93 +31,6 @@ const TRIAL: usize = 32;
 const QUIET: u64 = 3_000_000_000;
 /// So long a response waits for its request (nanoseconds), which the capture may show after it.
 const PATIENCE: u64 = 1_000_000_000;
-
-/// A request and what has come of it.
-#[derive(Debug)]
-pub(super) struct Slot {
-    /// The record under way; `None` once it was reported as timed out.
-    pub exchange: Option<Box<Exchange>>,
-    /// Facts that outlive the record.
-    pub asked: Asked,
-    /// It waits for `100 Continue` before its body.
-    pub expects: bool,
-    /// Offset of the request's first byte in its stream.
-    pub offset: u64,
-    /// 1, 2, … within the connection.
-    pub number: u32,
-    /// How much of the response stream its segment acknowledged.
-    pub ack: Option<u64>,
-    /// Requests may be missing right before it.
-    pub after_gap: bool,
-    pub request_done: bool,
-    /// The final response's head was seen.
-    pub answered: bool,
-    pub response_done: bool,
-    /// Offset behind the response, once it is done.
-    pub response_end: u64,
-    /// When its last bytes came is not known: they were lost.
-    pub tail_lost: bool,
-    /// Paired while the connection is on trial.
-    pub provisional: bool,
-    /// Its response may have been lost by the capture: its absence proves nothing.
-    pub doubtful: bool,
-    /// Worst thing that happened to either half so far.
-    pub trust: Trust,
-    pub missing: Missing,
-}
-
-impl Slot {
-    /// Nothing more is awaited.
-    fn settled(&self) -> bool {
-        self.request_done && self.response_done && !self.provisional
-    }
-
-    /// Whether a response that begins at `offset`, its segment acknowledging `ack`, may answer it: neither side had seen
-    /// the other's message when it sent what came before.
-    fn may_be_answered_by(&self, offset: u64, ack: Option<u64>) -> bool {
-        ack.is_none_or(|ack| ack > self.offset) && self.ack.is_none_or(|had| had <= offset)
-    }
-
-    /// When its response ended, once it is whole.
-    fn ended(&self) -> Option<Timestamp> {
-        self.exchange.as_ref().filter(|_| self.response_done && !self.tail_lost).and_then(|e| e.end())
-    }
-}
-
-/// A response without a slot: its request comes later (capture order), or never.
-#[derive(Debug)]
-pub(super) struct Loose {
-    pub exchange: Box<Exchange>,
-    pub offset: u64,
-    /// How much of the request stream its segment acknowledged.
-    pub ack: Option<u64>,
-    pub done: bool,
-    pub end: u64,
-    /// Its request may still come.
-    pub waiting: bool,
-    pub trust: Trust,
-    pub missing: Missing,
-}
-
-/// Where the response under way is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
-    /// The slot with this number.
-    Slot(u64),
-    /// The newest loose response.
-    Loose,
-}
-
-/// What leaves the queue.
-#[derive(Debug)]
-pub(super) enum Left {
-    /// Request and response.
-    Paired(Slot),
-    /// A request whose response was lost, or cannot be told from others.
-    Unpaired(Slot),
-    /// A response without request.
-    Orphan(Loose),
-}
 
 /// The queue of one connection.
 #[derive(Debug, Default)]

@@ -29,43 +29,14 @@ impl Session {
         message: Message,
         cx: &mut Context,
     ) {
-        let Message { len, begun, newest, headers, cut } = message;
-        let connection = self.shared.get_or_insert_with(|| exchange::connection(conn, from, &cx.config)).clone();
-        let id = exchange_id(&connection.id, begun.offset);
-        self.exchanges += 1;
-        let peer = connection.client.ip;
-        let mut record = exchange::empty(connection, id, self.exchanges);
-        let mut request = exchange::request(line, &head.fields, headers, begun, &cx.redactor);
-        request.bytes = len;
-        request.last = newest.max(begun.at);
-        cx.keep(room::of_request(&request));
-        record.request = Some(request);
-        record.connect_ns = conn.connect_ns.filter(|_| self.exchanges == 1);
-        record.client_ip = exchange::client_ip(&head.fields, peer, &cx.config).or(self.proxied);
-        record.own_traffic =
-            head.fields.nonce.is_some_and(|n| cx.config.nonce.as_ref().is_some_and(|own| own.as_bytes() == n));
+        let (method, _, version) = line;
+        let (begun, end, cut) = (message.begun, message.begun.offset + message.len, message.cut);
+        let record = self.request_record(conn, from, line, head, message, cx);
         cx.ledger.requests += 1;
         cx.ledger.open += 1;
-        let (method, _, version) = line;
         let body = Body::new(framing::of_request(version, &head.fields));
-        let slot = Slot {
-            exchange: Some(record),
-            asked: Asked::by(method, version, &head.fields),
-            expects: head.fields.expect_continue,
-            offset: begun.offset,
-            number: self.exchanges,
-            ack: begun.ack,
-            after_gap: false,
-            request_done: body.is_none(),
-            answered: false,
-            response_done: false,
-            response_end: 0,
-            tail_lost: false,
-            provisional: false,
-            doubtful: false,
-            trust: Trust::Complete,
-            missing: Missing::default(),
-        };
+        let mut slot = Slot::new(record, Asked::by(method, version, &head.fields), begun.offset, begun.ack);
+        (slot.expects, slot.request_done) = (head.fields.expect_continue, body.is_none());
         self.end_http09_answer(from.flip(), begun.ack, cx);
         if let Some(number) = self.pairing.request(slot, &mut cx.left) {
             self.target = Some(Target::Slot(number));
@@ -82,11 +53,39 @@ impl Session {
         }
         match body {
             Some(body) => self.begin_body(from, body),
-            None => self.finish(from, Kind::Request, begun.offset + len, cx),
+            None => self.finish(from, Kind::Request, end, cx),
         }
         if version == Version::V09 {
             self.http09_answer_seen(from.flip(), cx);
         }
+    }
+
+    /// What the head of a request tells; with it a new exchange begins.
+    fn request_record(
+        &mut self,
+        conn: &Conn,
+        from: Direction,
+        line: (&[u8], &[u8], Version),
+        head: &Head<'_>,
+        message: Message,
+        cx: &mut Context,
+    ) -> Box<Exchange> {
+        let Message { len, begun, newest, headers, cut: _ } = message;
+        let connection = self.shared.get_or_insert_with(|| exchange::connection(conn, from, &cx.config)).clone();
+        let id = exchange_id(&connection.id, begun.offset);
+        self.exchanges += 1;
+        let peer = connection.client.ip;
+        let mut record = exchange::empty(connection, id, self.exchanges);
+        let mut request = exchange::request(line, &head.fields, headers, begun, &cx.redactor);
+        request.bytes = len;
+        request.last = newest.max(begun.at);
+        cx.keep(room::of_request(&request));
+        record.request = Some(request);
+        record.connect_ns = conn.connect_ns.filter(|_| self.exchanges == 1);
+        record.client_ip = exchange::client_ip(&head.fields, peer, &cx.config).or(self.proxied);
+        record.own_traffic =
+            head.fields.nonce.is_some_and(|n| cx.config.nonce.as_ref().is_some_and(|own| own.as_bytes() == n));
+        record
     }
 
     pub(super) fn on_response(
@@ -124,11 +123,24 @@ impl Session {
         if message.cut {
             self.doubt(Kind::Response, Trust::Truncated, Missing::RESPONSE_HEAD);
         }
+        self.behind_response_head(from, asked, status, head, end, cx);
+    }
+
+    /// What follows a final response's head, which ended before `end`.
+    fn behind_response_head(
+        &mut self,
+        from: Direction,
+        asked: Asked,
+        status: u16,
+        head: &Head<'_>,
+        end: u64,
+        cx: &mut Context,
+    ) {
         match framing::of_response(asked, status, &head.fields) {
             After::Tunnel => self.switch(from, StreamClass::Tunnel, NotHttp::Tunnel, end, cx),
             After::Upgraded => {
                 if !asked.upgrade {
-                    self.note(Kind::Response, set(Weird::UnexpectedUpgrade), cx);
+                    self.note(Kind::Response, Weird::UnexpectedUpgrade.into(), cx);
                 }
                 let h2c = head.fields.upgrade.is_some_and(|u| u.eq_ignore_ascii_case(b"h2c"));
                 let to = if h2c { NotHttp::H2 } else { NotHttp::Upgraded };
@@ -210,7 +222,7 @@ impl Session {
         self.target = Some(Target::Loose);
         self.emit_left(cx);
         if unsolicited {
-            self.note(Kind::Response, set(Weird::UnsolicitedResponse), cx);
+            self.note(Kind::Response, Weird::UnsolicitedResponse.into(), cx);
         }
         Asked::default()
     }
@@ -372,12 +384,6 @@ impl Session {
         slots.into_iter().for_each(|s| emit(Left::Paired(s), cx));
         loose.into_iter().for_each(|l| emit(Left::Orphan(l), cx));
     }
-}
-
-fn set(weird: Weird) -> WeirdSet {
-    let mut set = WeirdSet::default();
-    set.insert(weird);
-    set
 }
 
 /// `None`: nobody knows, since it was podtap that needed the room.

@@ -149,12 +149,11 @@ pub const HTTP_MESSAGES: &[Column<HttpLedger>] = columns! {
         "Protocol oddities.",
 };
 
-/// made = left out + overrun + offered.
+/// made = left out + offered.
 pub const RECORDS: &[Column<RecordLedger>] = columns! {
     "records_made" Counter(|r| r.made) "Records made.",
     "records_left_out" Reasons(|r| r.left_out.counts(), "reason", || LeftOut::ALL.iter().map(|why| why.name()).collect())
         "Records left out on purpose.",
-    "records_overrun" Counter(|r| r.overrun) "Records lost between capture and pipeline.",
     "records_offered" Counter(|r| r.offered) "Records offered to every sink.",
 };
 

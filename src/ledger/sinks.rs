@@ -10,9 +10,9 @@ use super::SinkLedger;
 pub enum Dropped {
     /// The queue was full.
     QueueFull,
-    /// The target is gone for good: a closed pipe.
+    /// The target is gone for good: a closed pipe. Nobody wanted it any more.
     Gone,
-    /// podtap ended before it could be delivered.
+    /// podtap, or what delivers in it, ended before it could be delivered.
     Shutdown,
     /// The spool was full: the oldest make room.
     SpoolFull,
@@ -60,6 +60,12 @@ impl SinkCounts {
     pub fn lost(&self) -> u64 {
         let gone = self.dropped.get(Dropped::Gone as usize).copied().unwrap_or_default();
         self.ledger.rejected + self.ledger.dropped.saturating_sub(gone)
+    }
+
+    /// Of those lost, ledger records, once nothing moves any more. On disk nobody tells them from exchanges: what the spool
+    /// gave up is not among them.
+    pub fn lost_ledger_records(&self) -> u64 {
+        self.ledger.ledger_records.saturating_sub(self.ledger.ledger_records_kept).min(self.lost())
     }
 }
 

@@ -27,7 +27,7 @@ pub fn closing_lines(
         let (equals, terms) = if line.terms.is_empty() { ("", String::new()) } else { (" = ", line.terms.join(" + ")) };
         let _ = writeln!(out, "{:label$}  {:>total$}{equals}{terms}{}", line.label, line.total, line.beside);
     }
-    let losses = losses(ledger, kernel, records, sinks);
+    let losses = losses(ledger, kernel, sinks);
     for loss in &losses {
         let _ = writeln!(out, "LOST  {loss}");
     }
@@ -156,7 +156,6 @@ fn record_lines(lines: &mut Vec<Line>, records: &RecordLedger, sinks: &[(String,
     let left_out = by_reason(&records.left_out, LeftOut::ALL.iter().map(|reason| reason.name()));
     let made = Line::new("records", records.made)
         .reasons(records.left_out.total(), "left out", left_out)
-        .term(records.overrun, "overrun")
         .term(records.offered, "offered");
     lines.push(made);
     for (name, sink) in sinks {
@@ -176,12 +175,7 @@ fn record_lines(lines: &mut Vec<Line>, records: &RecordLedger, sinks: &[(String,
 }
 
 /// What nobody will ever see, or was refused, and what it was. A reader that left (`| head`) wanted no more.
-fn losses(
-    ledger: &Ledger,
-    kernel: &KernelCounters,
-    records: &RecordLedger,
-    sinks: &[(String, SinkCounts)],
-) -> Vec<String> {
+fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String, SinkCounts)]) -> Vec<String> {
     let s = &ledger.streams;
     let limits = s.discarded.at(Discard::Limit as usize) + s.discarded.at(Discard::Evicted as usize);
     let mut out: Vec<String> = [
@@ -192,7 +186,6 @@ fn losses(
         (s.gap_bytes, "bytes of streams never seen"),
         (limits, "bytes of streams: a limit was reached"),
         (ledger.http.unpaired, "requests whose response is not known"),
-        (records.overrun, "records between capture and pipeline"),
     ]
     .into_iter()
     .filter(|(n, _)| *n > 0)
@@ -203,11 +196,13 @@ fn losses(
     }
     for (name, sink) in sinks {
         let why = dropped(sink).filter(|(why, _)| *why != Dropped::Gone.name());
-        let rejected = [("rejected", sink.ledger.rejected)];
-        let reasons = named(why.chain(rejected));
-        let lost = sink.ledger.dropped - sink.dropped.get(Dropped::Gone as usize).unwrap_or(&0) + sink.ledger.rejected;
-        if lost > 0 {
-            out.push(format!("{} records for {name} ({})", count(lost), reasons.join("; ")));
+        let reasons = named(why.chain([("rejected", sink.ledger.rejected)]));
+        let of_ledger = match sink.lost_ledger_records() {
+            0 => String::new(),
+            n => format!(", {} of them ledger records", count(n)),
+        };
+        if sink.lost() > 0 {
+            out.push(format!("{} records for {name} ({}){of_ledger}", count(sink.lost()), reasons.join("; ")));
         }
     }
     out
@@ -335,6 +330,19 @@ Nothing lost; the ledger adds up.
         (sink.offered, sink.delivered, sink.ledger_records) = (5, 5, 2);
         let text = closing_lines(&ledger, &kernel, &records, &sinks);
         assert!(text.contains("\nstdout                  5 = 5 delivered, 2 of them ledger records\n"), "{text}");
+    }
+
+    #[test]
+    fn of_lost_records_it_is_said_how_many_were_ledger_records() {
+        let (ledger, kernel, records, mut sinks) = quiet_run();
+        let sink = &mut sinks[0].1;
+        (sink.ledger.offered, sink.ledger.delivered, sink.ledger.ledger_records) = (13, 2, 4);
+        (sink.ledger.dropped, sink.dropped) = (11, [0, 0, 11, 0, 0]);
+        for (kept, said) in [(4, ""), (1, ", 3 of them ledger records"), (0, ", 4 of them ledger records")] {
+            sinks[0].1.ledger.ledger_records_kept = kept;
+            let text = closing_lines(&ledger, &kernel, &records, &sinks);
+            assert!(text.contains(&format!("LOST  11 records for stdout (shutdown 11){said}\n")), "{text}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Ledger records: what came to every counter between two moments. Owns which numbers stand in which record; it has no
-//! clock, and sends nothing.
+//! Statements: what came to every counter between two moments. Owns which numbers stand in which; it has no clock, and
+//! sends nothing.
 //!
-//! One record is of the capture, and one of each sink: its name is a field, as it is a label of the metrics, so that
+//! One is of the capture, and one of each sink: its name is a field, as it is a label of the metrics, so that
 //! whoever reads them needs to know no sink by name.
 
 use compact_str::{CompactString, format_compact};
@@ -11,7 +11,7 @@ use crate::flow::Timestamp;
 use crate::ledger::{
     Column, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, Imbalance, KERNEL, RECORDS, SINKS, STREAMS, SinkCounts,
 };
-use crate::record::{Record, Statement};
+use crate::record::Statement;
 
 /// From moment to moment.
 #[derive(Debug)]
@@ -29,8 +29,8 @@ impl Intervals {
         Self { run: run.into(), number: 0, since: now, before: Snapshot::default() }
     }
 
-    /// The records of the interval that ends now; the next one begins.
-    pub fn end(&mut self, seen: Snapshot, now: Timestamp) -> Vec<Record> {
+    /// The statements of the interval that ends now, that of the capture first; the next interval begins.
+    pub fn end(&mut self, seen: Snapshot, now: Timestamp) -> Vec<Statement> {
         self.number += 1;
         // A clock that was set back gives an interval of no length, not one that ends before it begins.
         let (from, to) = (self.since.min(now), now);
@@ -50,7 +50,7 @@ impl Intervals {
         }
         out.insert(0, of_capture);
         (self.since, self.before) = (to, seen);
-        out.into_iter().map(|statement| Record::Ledger(Box::new(statement))).collect()
+        out
     }
 
     fn capture(&self, seen: &Snapshot) -> Vec<(&'static str, u64)> {
@@ -113,14 +113,6 @@ mod tests {
         seen
     }
 
-    fn statements(records: Vec<Record>) -> Vec<Statement> {
-        let statement = |record| match record {
-            Record::Ledger(statement) => *statement,
-            Record::Http(_) => unreachable!(),
-        };
-        records.into_iter().map(statement).collect()
-    }
-
     fn number(of: &Statement, name: &str) -> Option<u64> {
         of.numbers.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
     }
@@ -128,8 +120,8 @@ mod tests {
     #[test]
     fn each_interval_tells_what_came_to_it_and_gauges_tell_what_is() {
         let mut intervals = Intervals::new("run", at(0));
-        let first = statements(intervals.end(seen(1), at(60)));
-        let second = statements(intervals.end(seen(4), at(120)));
+        let first = intervals.end(seen(1), at(60));
+        let second = intervals.end(seen(4), at(120));
         assert_eq!(first.iter().map(|of| of.sink.as_deref()).collect::<Vec<_>>(), [None, Some("fluentd")]);
         for (of, rounds) in [(first, 1), (second, 3)] {
             let [capture, sink] = &of[..] else { panic!("{of:?}") };
@@ -151,7 +143,7 @@ mod tests {
     fn what_the_kernel_was_never_asked_is_absent_and_what_is_zero_is_told() {
         let all: BTreeSet<_> = ledger_fields().map(|(field, _)| field.rsplit('.').next().unwrap()).collect();
         let told = |seen: Snapshot| -> BTreeSet<_> {
-            let records = statements(Intervals::new("run", at(0)).end(seen, at(1)));
+            let records = Intervals::new("run", at(0)).end(seen, at(1));
             records.into_iter().flat_map(|of| of.numbers).map(|(name, _)| name).collect()
         };
         let unasked = Snapshot { kernel: Default::default(), ..seen(1) };
@@ -165,7 +157,7 @@ mod tests {
         let mut wrong = seen(1);
         wrong.ledger.frames.frames += 1;
         wrong.sinks[0].1.ledger.delivered += 1;
-        let records = statements(Intervals::new("run", at(0)).end(wrong, at(1)));
+        let records = Intervals::new("run", at(0)).end(wrong, at(1));
         assert_eq!(records[0].imbalances, ["frames = segments + fragments + skipped"]);
         assert!(records[1].imbalances[0].starts_with("offered = delivered"), "{:?}", records[1]);
     }
@@ -175,7 +167,7 @@ mod tests {
         let mut ids = BTreeSet::new();
         for run in ["a", "b"] {
             let mut intervals = Intervals::new(run, at(0));
-            (1..5).for_each(|n| ids.extend(statements(intervals.end(seen(1), at(n))).into_iter().map(|of| of.id)));
+            (1..5).for_each(|n| ids.extend(intervals.end(seen(1), at(n)).into_iter().map(|of| of.id)));
         }
         assert_eq!(ids.len(), 2 * 4 * 2);
         assert!(ids.contains("a.ledger.1") && ids.contains("b.ledger.4.fluentd"), "{ids:?}");
@@ -185,7 +177,7 @@ mod tests {
     fn a_clock_that_was_set_back_makes_no_interval_that_ends_before_it_begins() {
         let mut intervals = Intervals::new("run", at(100));
         let spans = [110, 50, 60].map(|now| {
-            let of = statements(intervals.end(seen(1), at(now))).remove(0);
+            let of = intervals.end(seen(1), at(now)).remove(0);
             (of.from, of.to)
         });
         assert_eq!(spans, [(at(100), at(110)), (at(50), at(50)), (at(50), at(60))]);
@@ -198,11 +190,11 @@ mod tests {
             let mut intervals = Intervals::new("run", at(0));
             let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
             for (now, rounds) in (1..).zip(&cuts) {
-                for of in statements(intervals.end(seen(*rounds), at(now))) {
+                for of in intervals.end(seen(*rounds), at(now)) {
                     of.numbers.iter().for_each(|(name, number)| *sums.entry(name).or_default() += number);
                 }
             }
-            let whole = statements(Intervals::new("run", at(0)).end(seen(*cuts.last().unwrap()), at(99)));
+            let whole = Intervals::new("run", at(0)).end(seen(*cuts.last().unwrap()), at(99));
             for (name, number) in whole.iter().flat_map(|of| &of.numbers).filter(|(name, _)| *name != "sink_queued_records") {
                 prop_assert_eq!(sums[name], *number, "{}", name);
             }

@@ -154,7 +154,6 @@ fn imbalances<'a>(
 
 fn merge_records(into: &mut RecordLedger, other: &RecordLedger) {
     into.made += other.made;
-    into.overrun += other.overrun;
     into.offered += other.offered;
     for reason in crate::ledger::LeftOut::ALL {
         into.left_out.add(*reason as usize, other.left_out.at(*reason as usize));

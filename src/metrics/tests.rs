@@ -1,75 +1,21 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::*;
-use crate::flow::{Endpoint, Timestamp};
-use crate::record::{
-    Connection, Exchange, Missing, NetworkDirection, Request, Response, StreamClass, Trust, Unanswered, Version,
-    WeirdSet,
-};
+use crate::flow::Timestamp;
+use crate::record::sample::{self, record};
+use crate::record::{Exchange, Request, Response, StreamClass, Trust, Unanswered};
 
 pub(crate) fn exchange(method: &str, status: Option<u16>, route: &str, total_ns: u64) -> Exchange {
     let first = Timestamp(1_000);
-    let connection = Connection {
-        id: "c".into(),
-        client: Endpoint::new([10, 0, 0, 1], 4242),
-        server: Endpoint::new([10, 0, 0, 2], 80),
-        community_id: "1:x".into(),
-        direction: Some(NetworkDirection::Ingress),
-        interface: None,
-    };
-    let request = Request {
-        method: method.into(),
-        target: "/".into(),
-        version: Version::V11,
-        host: None,
-        mime_type: None,
-        referrer: None,
-        id: None,
-        user_agent: None,
-        trace: None,
-        headers: Vec::new(),
-        first,
-        last: first,
-        bytes: 10,
-        body_bytes: 0,
-    };
-    let response = status.map(|status| Response {
-        status: Some(status),
-        phrase: None,
-        version: Version::V11,
-        mime_type: None,
-        headers: Vec::new(),
-        first,
-        last: first.plus(total_ns),
-        bytes: 10,
-        body_bytes: 0,
-    });
+    let last = first.plus(total_ns);
     Exchange {
-        connection: Arc::new(connection),
-        id: "c.0".into(),
-        number: 1,
-        request: Some(request),
-        unanswered: response.is_none().then_some(Unanswered::Timeout),
-        response,
+        request: Some(Request { method: method.into(), first, last: first, ..sample::request() }),
+        response: status.map(|status| Response { status: Some(status), first, last, ..sample::response() }),
+        unanswered: status.is_none().then_some(Unanswered::Timeout),
         connect_ns: None,
-        trust: Trust::Complete,
-        missing: Missing::default(),
-        class: StreamClass::Exchange,
-        informational: Vec::new(),
-        weird: WeirdSet::default(),
-        late: false,
-        client_ip: None,
         route: Some(route.into()),
-        own_traffic: false,
-        gave_up: None,
-        source_workload: None,
-        destination_workload: None,
+        ..sample::exchange()
     }
-}
-
-pub(crate) fn record(exchange: Exchange) -> Record {
-    Record::Http(Box::new(exchange))
 }
 
 fn page_of(records: &[Record]) -> String {
@@ -142,7 +88,7 @@ fn a_scrape_adds_up_what_capture_threads_published() {
     ledger.streams.connects_refused = 1;
     for probe in [&one, &two, &two] {
         probe.publish(&ledger, &KernelCounters { received: 7, dropped: 2, ..KernelCounters::default() });
-        probe.publish_records(&RecordLedger { made: 3, overrun: 1, offered: 2, ..RecordLedger::default() });
+        probe.publish_records(&RecordLedger { made: 3, offered: 3, ..RecordLedger::default() });
     }
     let page = metrics.page();
     for line in [
@@ -150,7 +96,7 @@ fn a_scrape_adds_up_what_capture_threads_published() {
         "podtap_kernel_packets_total 14",
         "podtap_kernel_dropped_packets_total 4",
         "podtap_records_made_total 6",
-        "podtap_records_overrun_total 2",
+        "podtap_records_offered_total 6",
         "podtap_connects_refused_total 2",
         "podtap_frames_skipped_total{reason=\"icmp\"} 0",
         "podtap_ledger_imbalances 1",

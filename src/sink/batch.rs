@@ -182,6 +182,11 @@ impl Batch {
         other.into_pieces().for_each(|piece| self.push(piece));
     }
 
+    /// How many of the records are ledger records; of those read from a spool that is not known.
+    pub fn ledger_records(&self) -> usize {
+        self.pieces.iter().map(Piece::ledger_records).sum()
+    }
+
     /// Its pieces, in order.
     pub fn into_pieces(self) -> impl DoubleEndedIterator<Item = Piece> {
         self.pieces.into_iter()
@@ -284,7 +289,12 @@ pub(crate) mod tests {
         Piece::whole(Arc::new(block))
     }
 
-    fn batch(pieces: &[&[&str]]) -> Batch {
+    /// One piece of them.
+    pub(crate) fn batch(bodies: &[&str]) -> Batch {
+        of_pieces(&[bodies])
+    }
+
+    fn of_pieces(pieces: &[&[&str]]) -> Batch {
         let mut batch = Batch::default();
         pieces.iter().for_each(|bodies| batch.push(piece(bodies)));
         batch
@@ -296,7 +306,7 @@ pub(crate) mod tests {
 
     #[test]
     fn records_come_out_as_they_went_in() {
-        let batch = batch(&[&["a", "bb"], &["", "cccc"]]);
+        let batch = of_pieces(&[&["a", "bb"], &["", "cccc"]]);
         assert_eq!(bodies(&batch), ["a", "bb", "", "cccc"]);
         assert_eq!((batch.records(), batch.bytes()), (4, 7));
         assert_eq!(batch.slices().map(|s| s.len()).collect::<Vec<_>>(), [3, 4]);
@@ -304,7 +314,7 @@ pub(crate) mod tests {
 
     #[test]
     fn any_range_and_selection_equals_the_one_of_a_vector() {
-        let batch = batch(&[&["a", "bb"], &["c"], &["dd", "e", "f"]]);
+        let batch = of_pieces(&[&["a", "bb"], &["c"], &["dd", "e", "f"]]);
         let all = bodies(&batch);
         for from in 0..=6 {
             for to in from..=7 {
@@ -327,15 +337,15 @@ pub(crate) mod tests {
         let piece = piece(&["aa", "bbb", "c"]);
         assert_eq!([0, 1, 2, 4, 5, 6].map(|budget| piece.fitting(budget, 0)), [0, 0, 1, 1, 2, 3]);
         assert_eq!([11, 12, 24, 25, 36].map(|budget| piece.fitting(budget, 10)), [0, 1, 1, 2, 3]);
-        let batch = batch(&[&["aa", "bbb"], &["c"], &["dddd"]]);
+        let batch = of_pieces(&[&["aa", "bbb"], &["c"], &["dddd"]]);
         assert_eq!([1, 2, 5, 6, 9, 10].map(|bytes| batch.fitting(bytes)), [0, 1, 2, 3, 3, 4]);
     }
 
     #[test]
     fn the_same_records_have_the_same_batch_id_however_they_are_cut() {
-        let (one, two) = (batch(&[&["a", "b", "c"]]), batch(&[&["a"], &["b", "c"]]));
+        let (one, two) = (of_pieces(&[&["a", "b", "c"]]), of_pieces(&[&["a"], &["b", "c"]]));
         assert_eq!(one.id(), two.id());
-        assert_ne!(one.id(), batch(&[&["ab", "c"]]).id());
+        assert_ne!(one.id(), of_pieces(&[&["ab", "c"]]).id());
         assert_ne!(one.id(), one.range(0, 2).id());
     }
 

@@ -29,7 +29,7 @@ pub(in crate::sink) use self::tls::random_bytes;
 pub use self::tls::{Pem, Tls, TlsOptions};
 
 /// Addresses of one name that are tried.
-pub const MAX_ADDRESSES: usize = 16;
+const MAX_ADDRESSES: usize = 16;
 
 /// How long the steps to a connection may take; each address has the time anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,9 +31,6 @@ pub use super::connect::HostCheck;
 use super::connect::{Connected, Connector};
 use super::{Batch, Delivery, Rejected, Sink, SinkError};
 
-/// The protocol's own port.
-pub const DEFAULT_PORT: u16 = 24224;
-
 /// How long `check` waits for a server to ask for a key where we have none, and how long a connection without
 /// acknowledgements does: such a server takes our records and throws them away without a word.
 const HELO_PATIENCE: Duration = Duration::from_millis(250);

@@ -94,8 +94,6 @@ struct State {
     spilling: bool,
     /// The target wants nothing more, not even later.
     unwanted: bool,
-    /// Why records are lost at the end, where the phase does not say it.
-    why_lost: Option<Dropped>,
 }
 
 /// What a worker shall do next.
@@ -154,8 +152,7 @@ impl Queue {
         let mut state = self.lock();
         loop {
             if self.phase() != Phase::Open {
-                let why = if self.phase() == Phase::Ended { Dropped::Gone } else { Dropped::Shutdown };
-                let why = state.why_lost.unwrap_or(why);
+                let why = state.why_lost();
                 return state.refuse(&piece, why);
             }
             let room = self.limits.records.saturating_sub(state.records);
@@ -277,7 +274,7 @@ impl Queue {
         self.advance(self.lock(), Phase::Closed);
     }
 
-    /// Ends backoff and deliveries under way.
+    /// Ends backoff and deliveries under way: the time is over, or a worker broke down. What is left is kept, or counted.
     pub(super) fn abort(&self) {
         self.advance(self.lock(), Phase::Aborted);
     }
@@ -286,24 +283,12 @@ impl Queue {
     pub(super) fn gone(&self) {
         let mut state = self.lock();
         state.unwanted = true;
-        state.why_lost.get_or_insert(Dropped::Gone);
-        self.advance(state, Phase::Aborted);
-    }
-
-    /// A worker broke down: the others stop too, what is left is kept.
-    pub(super) fn broken(&self) {
-        let mut state = self.lock();
-        state.why_lost.get_or_insert(Dropped::Gone);
         self.advance(state, Phase::Aborted);
     }
 
     /// The workers have ended, or hang and are given up: what is left goes to the spool, or is counted as dropped.
     pub(super) fn leave(&self) {
-        let mut state = self.lock();
-        if self.phase() == Phase::Open {
-            state.why_lost.get_or_insert(Dropped::Gone);
-        }
-        self.advance(state, Phase::Left);
+        self.advance(self.lock(), Phase::Left);
         if self.disk.is_none() {
             self.end();
         }
@@ -315,7 +300,7 @@ impl Queue {
         if self.has_ended() {
             return;
         }
-        let why = state.why_lost.unwrap_or(Dropped::Shutdown);
+        let why = state.why_lost();
         state.waiting.clear();
         state.returned = Batch::default();
         (state.records, state.bytes) = (0, 0);
@@ -390,6 +375,12 @@ impl Queue {
 }
 
 impl State {
+    /// Why records are lost at the end. Only a reader that left wanted no more: all else is a loss, a worker that broke
+    /// down too.
+    fn why_lost(&self) -> Dropped {
+        if self.unwanted { Dropped::Gone } else { Dropped::Shutdown }
+    }
+
     fn weight(&self) -> usize {
         self.bytes + self.records * ENTRY_COST
     }

@@ -66,15 +66,9 @@ impl<W: Write + Send + 'static> Sink for Stdout<W> {
 mod tests {
     use std::io::Read;
 
-    use super::super::batch::tests::piece;
+    use super::super::batch::tests::{batch, piece};
     use super::super::{Options, Sinks, WhenFull, spawn};
     use super::*;
-
-    fn batch(bodies: &[&str]) -> Batch {
-        let mut batch = Batch::default();
-        batch.push(piece(bodies));
-        batch
-    }
 
     /// Yields what the script says, then takes everything.
     struct Scripted {

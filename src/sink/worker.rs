@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use super::batch::Batch;
 use super::dead_letter::DeadLetters;
 use super::queue::{BatchLimits, InFlight, Next, Queue};
 use super::{Delivery, Rejected, Sink, SinkError};
@@ -49,7 +50,7 @@ pub(super) async fn run_all<S: Sink>(sinks: Vec<S>, queue: Arc<Queue>, terms: Te
     while let Some(outcome) = workers.join_next().await {
         if let Err(error) = outcome {
             tracing::error!(sink = &*queue.name, %error, "a bug in this sink, it delivers nothing any more");
-            queue.broken();
+            queue.abort();
         }
     }
     drop(end);
@@ -106,7 +107,7 @@ async fn settle_all<S: Sink>(sink: &mut S, queue: &Queue, mut flight: InFlight<'
             }
             Err(SinkError::Gone { delivered, why }) => {
                 let rest = flight.batch().range(delivered, flight.batch().records());
-                flight.settle(rest, 0);
+                flight.settle(rest, &Batch::default());
                 if let Some(why) = why {
                     tracing::warn!(sink = &*queue.name, error = why, "target gone for good");
                 }
@@ -115,12 +116,19 @@ async fn settle_all<S: Sink>(sink: &mut S, queue: &Queue, mut flight: InFlight<'
             }
         }
         queue.count_failed_attempt();
-        tokio::select! {
-            biased;
-            () = queue.aborted() => return false,
-            () = tokio::time::sleep(terms.backoff.wait(attempt, random())) => {}
+        if !pause(queue, terms.backoff.wait(attempt, random())).await {
+            return false;
         }
         attempt = attempt.saturating_add(1);
+    }
+}
+
+/// Waits for the next attempt; false when there will be none.
+async fn pause(queue: &Queue, wait: Duration) -> bool {
+    tokio::select! {
+        biased;
+        () = queue.aborted() => false,
+        () = tokio::time::sleep(wait) => true,
     }
 }
 
@@ -140,8 +148,9 @@ fn settle(queue: &Queue, flight: &mut InFlight<'_>, delivery: &Delivery, terms: 
     if let Some(dead_letters) = &terms.dead_letters {
         dead_letters.bury(&queue.name, flight.batch(), &rejected);
     }
-    let rest = flight.batch().select(&delivery.retry);
-    flight.settle(rest, rejected.len());
+    let indices: Vec<_> = rejected.iter().map(|rejected| rejected.index).collect();
+    let (rest, rejected) = (flight.batch().select(&delivery.retry), flight.batch().select(&indices));
+    flight.settle(rest, &rejected);
 }
 
 /// First at once, then whenever the total gets one binary digit longer: a target that refuses everything does not fill

@@ -74,14 +74,8 @@ impl fmt::Display for Privileges {
     }
 }
 
-/// Gives up NET_RAW too, on this thread: for those that never open an interface, once the capture threads run.
-pub fn surrender() -> Result<(), CapsError> {
-    caps::clear(None, CapSet::Effective)?;
-    caps::clear(None, CapSet::Permitted)
-}
-
 /// Whether this thread may open interfaces, now or by raising the capability.
-pub fn has_net_raw() -> bool {
+fn has_net_raw() -> bool {
     caps::has_cap(None, CapSet::Permitted, NET_RAW).unwrap_or(false)
 }
 
@@ -249,23 +243,22 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_started_after_prepare_inherits_it_and_surrender_ends_it() {
+    fn a_thread_started_after_prepare_inherits_it() {
         on_a_thread(|| {
             let net_raw = Privileges::prepare().net_raw;
             let inherited = on_a_thread(|| (has_net_raw(), with_net_raw(|| ()).is_ok()));
             assert_eq!(inherited, (net_raw, net_raw));
-            surrender().unwrap();
-            assert!(with_net_raw(|| ()).is_err());
-            assert_eq!(sets()[1], CapsHashSet::new());
         });
     }
 
     #[test]
     fn who_has_nothing_is_told_so() {
         on_a_thread(|| {
-            surrender().unwrap();
+            for set in [CapSet::Effective, CapSet::Permitted] {
+                caps::clear(None, set).unwrap();
+            }
             let privileges = Privileges::prepare();
-            assert!(!privileges.net_raw);
+            assert!(!privileges.net_raw && with_net_raw(|| ()).is_err());
             assert_eq!(privileges.dropped, Vec::<String>::new());
             assert!(privileges.to_string().contains("NET_RAW"), "{privileges}");
         });

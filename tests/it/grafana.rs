@@ -13,7 +13,6 @@ const ADDED: [&str; 2] = ["job", "instance"];
 const LOSSES: &[&str] = &[
     "podtap_kernel_dropped_packets_total",
     "podtap_gap_bytes_total",
-    "podtap_records_overrun_total",
     "podtap_sink_dropped_records_total",
     "podtap_sink_rejected_records_total",
     "podtap_ledger_imbalances",

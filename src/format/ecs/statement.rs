@@ -105,7 +105,7 @@ mod tests {
     use crate::format::Observer;
     use crate::format::fields::ledger_record_fields;
     use crate::ledger::ledger_fields;
-    use crate::record::{Record, Statement};
+    use crate::record::Statement;
 
     fn statement() -> Statement {
         let name = |(field, _): (&'static str, _)| field.strip_prefix("podtap.ledger.").unwrap();
@@ -121,7 +121,7 @@ mod tests {
 
     fn line(statement: Statement, observer: &Observer) -> String {
         let mut out = Vec::new();
-        write_json(&mut out, &Record::Ledger(Box::new(statement)), observer);
+        write_json(&mut out, &statement.into(), observer);
         String::from_utf8(out).unwrap()
     }
 

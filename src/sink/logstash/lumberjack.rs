@@ -25,10 +25,10 @@ use super::foreign::foreign;
 pub const MAX_WINDOW: usize = 4096;
 
 /// Bytes of the bodies of one window: servers hold a window in memory, some of them twice.
-pub const MAX_WINDOW_BYTES: usize = 4 << 20;
+const MAX_WINDOW_BYTES: usize = 4 << 20;
 
 /// Bytes of an acknowledgement.
-pub const ACK_LENGTH: usize = 6;
+const ACK_LENGTH: usize = 6;
 
 /// The cheapest level: in a pod the processor is scarcer than the network.
 const LEVEL: u32 = 1;
@@ -197,14 +197,8 @@ mod tests {
     use flate2::read::ZlibDecoder;
     use proptest::prelude::*;
 
-    use super::super::super::batch::tests::piece;
+    use super::super::super::batch::tests::batch;
     use super::*;
-
-    fn batch(bodies: &[&str]) -> Batch {
-        let mut batch = Batch::default();
-        batch.push(piece(bodies));
-        batch
-    }
 
     #[test]
     fn a_window_is_laid_out_as_the_protocol_has_it() {

@@ -25,12 +25,17 @@ impl<'a> InFlight<'a> {
         &self.batch
     }
 
-    /// `rest` is left to be tried again; of the others `rejected` were refused for good, and the rest delivered.
-    pub(in crate::sink) fn settle(&mut self, rest: Batch, rejected: usize) {
-        let settled = self.batch.records().saturating_sub(rest.records());
-        let rejected = rejected.min(settled);
+    /// `rest` is left to be tried again; of the others `rejected` were refused for good, and what remains was delivered.
+    pub(in crate::sink) fn settle(&mut self, rest: Batch, rejected: &Batch) {
+        let delivered = Delivered {
+            records: self.batch.records().saturating_sub(rest.records() + rejected.records()),
+            ledger_records: self
+                .batch
+                .ledger_records()
+                .saturating_sub(rest.ledger_records() + rejected.ledger_records()),
+        };
         self.batch = rest;
-        self.queue.settle(settled - rejected, rejected, self.ticket.is_some());
+        self.queue.settle(&delivered, rejected.records(), self.ticket.is_some());
     }
 }
 
@@ -50,16 +55,28 @@ impl fmt::Debug for InFlight<'_> {
     }
 }
 
+/// What a target accepted.
+struct Delivered {
+    records: usize,
+    /// Of them.
+    ledger_records: usize,
+}
+
 impl Queue {
     /// Moves records out of flight; what was already given up stays so.
-    fn settle(&self, delivered: usize, rejected: usize, on_disk: bool) {
+    fn settle(&self, delivered: &Delivered, rejected: usize, on_disk: bool) {
         let mut state = self.lock();
+        let settled = delivered.records + rejected;
         if on_disk {
-            state.in_flight_on_disk = state.in_flight_on_disk.saturating_sub((delivered + rejected) as u64);
+            state.in_flight_on_disk = state.in_flight_on_disk.saturating_sub(settled as u64);
         }
-        state.failing &= delivered + rejected == 0;
+        state.failing &= settled == 0;
         let ledger = &mut state.counts.ledger;
-        shift(&mut ledger.in_flight, &mut ledger.delivered, delivered as u64);
+        // Else they were given up meanwhile.
+        if ledger.in_flight > 0 {
+            ledger.ledger_records_kept += delivered.ledger_records as u64;
+        }
+        shift(&mut ledger.in_flight, &mut ledger.delivered, delivered.records as u64);
         shift(&mut ledger.in_flight, &mut ledger.rejected, rejected as u64);
     }
 

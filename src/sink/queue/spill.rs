@@ -188,12 +188,12 @@ impl Queue {
             let returned = std::mem::take(&mut self.lock().returned);
             let first = spool.put_first(&returned);
             self.report(&mut slot.failing, &first);
-            self.lock().moved(&first);
+            self.lock().moved(&returned, &first);
             loop {
                 let batch = self.lock().pop(usize::MAX, STEP);
                 let appended = spool.append(&batch);
                 self.report(&mut slot.failing, &appended);
-                self.lock().moved(&appended);
+                self.lock().moved(&batch, &appended);
                 if batch.is_empty() || appended.error.is_some() {
                     break;
                 }
@@ -271,16 +271,18 @@ impl State {
         let rest = batch.range(appended.records, batch.records());
         self.records -= batch.records() - rest.records();
         self.bytes -= batch.bytes() - rest.bytes();
-        self.moved(appended);
+        self.moved(batch, appended);
         let since = since.unwrap_or_else(Instant::now);
         for piece in rest.into_pieces().rev() {
             self.waiting.push_front(Waiting { piece, since });
         }
     }
 
-    fn moved(&mut self, appended: &Appended) {
+    /// The first records of `batch` are on disk.
+    fn moved(&mut self, batch: &Batch, appended: &Appended) {
         let ledger = &mut self.counts.ledger;
         shift(&mut ledger.queued, &mut ledger.spooled, appended.records as u64);
+        ledger.ledger_records_kept += batch.range(0, appended.records).ledger_records() as u64;
         // Nobody has counted records in another encoding before.
         ledger.offered += appended.room.foreign;
         ledger.recovered += appended.room.foreign;

@@ -15,7 +15,14 @@ const LIMITS: QueueLimits = QueueLimits { records: 8, bytes: 1 << 20 };
 const BATCH: BatchLimits = BatchLimits { records: 3, bytes: 1 << 20, age: Duration::ZERO };
 
 fn records(numbers: std::ops::Range<usize>) -> Piece {
-    let mut block = Block::default();
+    fill(Block::default(), numbers)
+}
+
+fn ledger_records(numbers: std::ops::Range<usize>) -> Piece {
+    fill(Block::of_ledger(), numbers)
+}
+
+fn fill(mut block: Block, numbers: std::ops::Range<usize>) -> Piece {
     for n in numbers {
         block.push(|out| {
             out.extend_from_slice(format!("{n}\n").as_bytes());
@@ -59,8 +66,13 @@ fn deliver(queue: &Queue) -> Vec<usize> {
     let Some(mut flight) = take(queue) else { return Vec::new() };
     ledger(queue);
     let got = numbers(flight.batch());
-    flight.settle(Batch::default(), 0);
+    flight.settle(Batch::default(), &Batch::default());
     got
+}
+
+fn reject(flight: &mut InFlight<'_>) {
+    let all = flight.batch().clone();
+    flight.settle(Batch::default(), &all);
 }
 
 fn deliver_all(queue: &Queue) -> Vec<usize> {
@@ -186,6 +198,64 @@ fn without_a_usable_disk_it_goes_on_in_memory() {
     assert_eq!(queue.counts().dropped[Dropped::Shutdown as usize], 2);
 }
 
+/// Lost, and how many of those were ledger records.
+fn lost(queue: &Queue) -> (u64, u64) {
+    ledger(queue);
+    (queue.counts().lost(), queue.counts().lost_ledger_records())
+}
+
+#[test]
+fn of_what_is_lost_at_the_end_it_is_known_how_many_were_ledger_records() {
+    // Two exchanges, then two ledger records, in batches of three.
+    type Before = fn(&Queue);
+    let given_back: Before = |queue| drop(take(queue));
+    let delivered: Before = |queue| drop(deliver(queue));
+    let all_delivered: Before = |queue| drop(deliver_all(queue));
+    let rejected: Before = |queue| reject(&mut take(queue).unwrap());
+    let partly: Before = |queue| {
+        let mut flight = take(queue).unwrap();
+        let rest = flight.batch().range(1, 3);
+        flight.settle(rest, &Batch::default());
+    };
+    for (n, before, expected) in [
+        (0, (|_| ()) as Before, (4, 2)),
+        (1, given_back, (4, 2)),
+        (2, partly, (3, 2)),
+        (3, delivered, (1, 1)),
+        (4, rejected, (4, 2)),
+        (5, all_delivered, (0, 0)),
+    ] {
+        let queue = Queue::new("fake", LIMITS, WhenFull::Drop);
+        queue.offer(records(0..2));
+        queue.offer(ledger_records(2..4));
+        before(&queue);
+        end(&queue);
+        assert_eq!(lost(&queue), expected, "{n}");
+    }
+}
+
+#[test]
+fn a_ledger_record_that_was_refused_or_in_flight_at_the_end_is_lost_and_one_on_disk_is_not() {
+    let full = Queue::new("fake", LIMITS, WhenFull::Drop);
+    full.offer(records(0..7));
+    full.offer(ledger_records(7..10));
+    drop(deliver_all(&full));
+    end(&full);
+    assert_eq!(lost(&full), (2, 2));
+    let hanging = Queue::new("fake", LIMITS, WhenFull::Drop);
+    hanging.offer(ledger_records(0..2));
+    let mut flight = take(&hanging).unwrap();
+    end(&hanging);
+    flight.settle(Batch::default(), &Batch::default());
+    assert_eq!(lost(&hanging), (2, 2), "whatever its worker says later");
+    drop(flight);
+    let dir = Dir::new();
+    let spooled = queue(&dir);
+    spooled.offer(ledger_records(0..2));
+    end(&spooled);
+    assert_eq!((lost(&spooled), ledger(&spooled).spooled), ((0, 0), 2));
+}
+
 #[test]
 fn a_disk_that_takes_nothing_leaves_the_records_where_they_were_in_order() {
     let dir = Dir::new();
@@ -306,14 +376,14 @@ proptest! {
                 Op::Partly => if let Some(mut flight) = take(&run) {
                     target.take(&numbers(&flight.batch().range(0, 1)));
                     let rest = flight.batch().range(1, 9);
-                    flight.settle(rest, 0);
+                    flight.settle(rest, &Batch::default());
                     ledger(&run);
                     target.take(&numbers(flight.batch()));
-                    flight.settle(Batch::default(), 0);
+                    flight.settle(Batch::default(), &Batch::default());
                 },
                 Op::Reject => if let Some(mut flight) = take(&run) {
                     target.take(&numbers(flight.batch()));
-                    flight.settle(Batch::default(), usize::MAX);
+                    reject(&mut flight);
                 },
                 Op::Restart => {
                     drop(take(&run));

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::flow::Timestamp;
-use crate::sink::batch::Block;
+use crate::sink::batch::{Block, Piece};
+use crate::sink::queue::BatchLimits;
 
 /// A directory of this test's own, gone at its end.
 pub(in crate::sink) struct Dir(pub(in crate::sink) PathBuf);

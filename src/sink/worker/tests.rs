@@ -268,11 +268,13 @@ async fn a_target_gone_for_good_ends_the_worker_and_the_rest_is_dropped_as_gone(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_that_panics_leaves_a_ledger_that_adds_up() {
+async fn what_a_sink_that_panics_leaves_is_lost_and_counted_as_that() {
     let rig = rig(vec![Step::Panic], AT_ONCE);
     rig.offer(&["a", "b", "c", "d"]);
     rig.queue.ended().await;
-    assert_eq!(rig.end().await, (0, 0, [0, 4, 0]));
+    rig.offer(&["e"]);
+    assert_eq!(rig.queue.counts().lost(), 5, "nobody left: that was a bug");
+    assert_eq!(rig.end().await, (0, 0, [0, 0, 5]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -307,7 +309,7 @@ async fn a_producer_that_may_wait_loses_nothing() {
         assert!(flight.batch().records() <= 2);
         assert_balanced(&queue.counts());
         records += flight.batch().records();
-        flight.settle(Batch::default(), 0);
+        flight.settle(Batch::default(), &Batch::default());
     }
     thread.join().unwrap();
     assert_eq!((records, queue.counts().ledger.delivered), (500, 500));

@@ -39,11 +39,6 @@ pub(super) struct Wakeup {
 }
 
 impl Stop {
-    /// Whether it is time to stop.
-    pub fn is_stopped(&self) -> bool {
-        self.wait(None, Duration::ZERO).stopped
-    }
-
     /// Waits until `fd` is ready, the signal to stop came, or `timeout` is over; at least a millisecond when not zero.
     pub(super) fn wait(&self, fd: Option<RawFd>, timeout: Duration) -> Wakeup {
         let [stopped, ready] = poll([self.0.as_raw_fd(), fd.unwrap_or(NO_FD)], timeout);
@@ -86,7 +81,7 @@ mod tests {
         assert_eq!(stop.wait(fd, Duration::from_secs(60)), Wakeup { stopped: false, ready: true });
         sender.stop();
         assert_eq!(stop.wait(None, Duration::from_secs(60)), Wakeup { stopped: true, ready: false });
-        assert!(stop.clone().is_stopped());
+        assert!(stop.clone().wait(None, Duration::ZERO).stopped);
     }
 
     #[test]

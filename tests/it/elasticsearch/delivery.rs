@@ -7,7 +7,6 @@ use podtap::flow::Timestamp;
 use podtap::format::{Observer, ecs};
 use podtap::ledger::{KernelCounters, Ledger, SinkCounts, ledger_fields};
 use podtap::metrics::{Intervals, Metrics};
-use podtap::record::Record;
 use podtap::setup::SetupOptions;
 use podtap::sink::elasticsearch::Kind as Target;
 use podtap::sink::{Batch, Block, Delivery, Piece, SinkError, Sinks};
@@ -63,11 +62,11 @@ fn ledger_records_are_accepted_once_and_every_number_of_theirs_can_be_summed() {
         };
         let mut intervals = Intervals::new("run", Timestamp(0));
         let mut block = Block::default();
-        for record in (1..=2).flat_map(|n| intervals.end(seen(), Timestamp(n * 1_000_000_000))) {
-            let Record::Ledger(statement) = &record else { unreachable!() };
+        for statement in (1..=2).flat_map(|n| intervals.end(seen(), Timestamp(n * 1_000_000_000))) {
+            let name = (statement.id.clone(), statement.to);
             block.push(|out| {
-                ecs::write_json(out, &record, &Observer::default());
-                (statement.id.clone(), statement.to)
+                ecs::write_json(out, &statement.into(), &Observer::default());
+                name
             });
         }
         let mut batch = Batch::default();

@@ -10,7 +10,7 @@ use podtap::format::{Observer, Pod, ecs};
 use podtap::ledger::{KernelCounters, Ledger, LeftOut, RecordLedger};
 use podtap::metrics::{Intervals, Metrics, Probe};
 use podtap::pipeline::{Outlet, Pipeline};
-use podtap::record::Record;
+use podtap::record::{Record, Statement};
 use podtap::redact::Redactor;
 use podtap::sink::spool::{Fsync, SpoolOptions};
 use podtap::sink::{
@@ -125,16 +125,16 @@ fn broken_pod(start: Timestamp) -> Vec<Value> {
     ledger.frames.frames = 1;
     let (blind, interface_dropped) = (Duration::from_millis(42_500), 7);
     probe.publish(&ledger, &KernelCounters { received: 9, interface_dropped, opens: 2, blind, dropped: 0 });
-    probe.publish_records(&RecordLedger { made: 5, overrun: 2, offered: 3, ..RecordLedger::default() });
+    probe.publish_records(&RecordLedger { made: 5, offered: 5, ..RecordLedger::default() });
     told(&mut Intervals::new("odd-1", start), &metrics, "odd-1", start.plus(EVERY))
 }
 
 fn told(intervals: &mut Intervals, metrics: &Arc<Metrics>, pod: &str, now: Timestamp) -> Vec<Value> {
     let pod = Pod { namespace: Some("shop".into()), name: Some(pod.into()), ..Pod::default() };
     let observer = Observer { pod, host_name: Some("node-1".into()), ..Observer::default() };
-    let line = |record: Record| {
+    let line = |statement: Statement| {
         let mut line = Vec::new();
-        ecs::write_json(&mut line, &record, &observer);
+        ecs::write_json(&mut line, &statement.into(), &observer);
         serde_json::from_slice(&line).unwrap()
     };
     intervals.end(metrics.snapshot(), now).into_iter().map(line).collect()

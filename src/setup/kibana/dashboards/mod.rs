@@ -150,7 +150,6 @@ const INTERFACE_DROPPED: &str = "podtap.ledger.interface_dropped_packets";
 const AWAY: &str = "podtap.ledger.interface_away_seconds";
 const GAP_BYTES: &str = "podtap.ledger.gap_bytes";
 const UNPAIRED: &str = "podtap.ledger.requests_unpaired";
-const OVERRUN: &str = "podtap.ledger.records_overrun";
 const OFFERED: &str = "podtap.ledger.sink_offered_records";
 const DELIVERED: &str = "podtap.ledger.sink_delivered_records";
 const DROPPED: &str = "podtap.ledger.sink_dropped_records";
@@ -172,7 +171,6 @@ const LOSSES: Search = Search {
         From(AWAY, 1),
         From(GAP_BYTES, 1),
         From(UNPAIRED, 1),
-        From(OVERRUN, 1),
         From(DROPPED, 1),
         From(REJECTED, 1),
         WRONG,
@@ -185,7 +183,6 @@ const LOSSES: Search = Search {
         AWAY,
         GAP_BYTES,
         UNPAIRED,
-        OVERRUN,
         DROPPED,
         REJECTED,
         "podtap.ledger.imbalances",

@@ -3,8 +3,8 @@
 use super::super::declare::{By, Chart, Compute, Dashboard, Panel, top};
 use super::{
     ALL, AWAY, BY_TRUST, COMPLETE, DELIVERED, DOUBTFUL, DROPPED, FAILED_ATTEMPTS, GAP_BYTES, INTERFACE_DROPPED,
-    KERNEL_DROPPED, KERNEL_PACKETS, LATE, ODD, OFFERED, OVERRUN, QUEUED, REJECTED, SHORTENED, SINK, SPOOLED, UNPAIRED,
-    WRONG, count, metric, share,
+    KERNEL_DROPPED, KERNEL_PACKETS, LATE, ODD, OFFERED, QUEUED, REJECTED, SHORTENED, SINK, SPOOLED, UNPAIRED, WRONG,
+    count, metric, share,
 };
 use crate::setup::kibana::declare::Compute::{Max, Ratio, Sum};
 use crate::setup::kibana::declare::Filter::{Has, Is};
@@ -67,7 +67,6 @@ pub(super) const TRUST: Dashboard = Dashboard {
             &[
                 metric("Offered", Sum("podtap.ledger.records_offered")),
                 metric("Left out on purpose", Sum("podtap.ledger.records_left_out")),
-                metric("Overrun", Sum(OVERRUN)),
             ],
         )
         .of_the_ledger()

@@ -1,0 +1,116 @@
+//! What waits in the queue: a request with what has come of it, a response without request, and what leaves.
+//!
+//! Knows what one of them can say by itself; their order is the queue's.
+
+use super::super::framing::Asked;
+use crate::flow::Timestamp;
+use crate::record::{Exchange, Missing, Trust};
+
+/// A request and what has come of it.
+#[derive(Debug)]
+pub(in crate::http) struct Slot {
+    /// The record under way; `None` once it was reported as timed out.
+    pub exchange: Option<Box<Exchange>>,
+    /// Facts that outlive the record.
+    pub asked: Asked,
+    /// It waits for `100 Continue` before its body.
+    pub expects: bool,
+    /// Offset of the request's first byte in its stream.
+    pub offset: u64,
+    /// 1, 2, … within the connection.
+    pub number: u32,
+    /// How much of the response stream its segment acknowledged.
+    pub ack: Option<u64>,
+    /// Requests may be missing right before it.
+    pub after_gap: bool,
+    pub request_done: bool,
+    /// The final response's head was seen.
+    pub answered: bool,
+    pub response_done: bool,
+    /// Offset behind the response, once it is done.
+    pub response_end: u64,
+    /// When its last bytes came is not known: they were lost.
+    pub tail_lost: bool,
+    /// Paired while the connection is on trial.
+    pub provisional: bool,
+    /// Its response may have been lost by the capture: its absence proves nothing.
+    pub doubtful: bool,
+    /// Worst thing that happened to either half so far.
+    pub trust: Trust,
+    pub missing: Missing,
+}
+
+impl Slot {
+    /// A request that began at `offset`, its segment acknowledging `ack`: nothing else of it is known yet.
+    pub(in crate::http) fn new(exchange: Box<Exchange>, asked: Asked, offset: u64, ack: Option<u64>) -> Self {
+        Self {
+            number: exchange.number,
+            exchange: Some(exchange),
+            asked,
+            expects: false,
+            offset,
+            ack,
+            after_gap: false,
+            request_done: false,
+            answered: false,
+            response_done: false,
+            response_end: 0,
+            tail_lost: false,
+            provisional: false,
+            doubtful: false,
+            trust: Trust::Complete,
+            missing: Missing::default(),
+        }
+    }
+
+    /// Nothing more is awaited.
+    pub(super) fn settled(&self) -> bool {
+        self.request_done && self.response_done && !self.provisional
+    }
+
+    /// Whether a response that begins at `offset`, its segment acknowledging `ack`, may answer it: neither side had seen
+    /// the other's message when it sent what came before.
+    pub(super) fn may_be_answered_by(&self, offset: u64, ack: Option<u64>) -> bool {
+        ack.is_none_or(|ack| ack > self.offset) && self.ack.is_none_or(|had| had <= offset)
+    }
+
+    /// When its response ended, once it is whole.
+    pub(super) fn ended(&self) -> Option<Timestamp> {
+        self.exchange.as_ref().filter(|_| self.response_done && !self.tail_lost).and_then(|e| e.end())
+    }
+}
+
+/// A response without a slot: its request comes later (capture order), or never.
+#[derive(Debug)]
+pub(in crate::http) struct Loose {
+    pub exchange: Box<Exchange>,
+    pub offset: u64,
+    /// How much of the request stream its segment acknowledged.
+    pub ack: Option<u64>,
+    pub done: bool,
+    pub end: u64,
+    /// Its request may still come.
+    pub waiting: bool,
+    pub trust: Trust,
+    pub missing: Missing,
+}
+
+/// Where the response under way is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Target {
+    /// The slot with this number.
+    Slot(u64),
+    /// The newest loose response.
+    Loose,
+}
+
+/// What leaves the queue.
+#[derive(Debug)]
+pub(in crate::http) enum Left {
+    /// Request and response.
+    Paired(Slot),
+    /// A request whose response was lost, or cannot be told from others.
+    Unpaired(Slot),
+    /// A response without request.
+    Orphan(Loose),
+}

@@ -1,0 +1,213 @@
+//! How a head comes: in one piece, gathered from several segments, or cut off, so that its beginning has to do.
+//!
+//! Owns the bytes kept meanwhile; what a head means for the exchange stands in `transactions`.
+
+use super::super::detect::{Start, classify};
+use super::super::folds::Folds;
+use super::super::head::{self, Head, Kind, Parsed, StartLine};
+use super::super::reader::{Begun, Chunk, State};
+use super::super::{Context, head_fields, lenient};
+use super::{Session, is_proxy_header, open_message};
+use crate::flow::{Direction, Timestamp};
+use crate::record::{Header, Weird};
+use crate::tcp::Conn;
+
+impl Session {
+    /// A message begins: parses its head in place when it is whole, keeps its beginning otherwise.
+    pub(super) fn message(
+        &mut self,
+        conn: &Conn,
+        from: Direction,
+        kind: Kind,
+        chunk: &Chunk<'_>,
+        cx: &mut Context,
+    ) -> usize {
+        match self.parse(conn, from, kind, chunk.bytes, Message::begun(chunk.begun(), chunk.at), cx) {
+            Outcome::Whole(len) => len,
+            Outcome::Partial if chunk.bytes.len() < cx.head_limit() => self.hold(from, chunk, cx),
+            Outcome::Partial => {
+                (self.reader(from).begun, self.reader(from).newest) = (chunk.begun(), chunk.at);
+                self.cut_head(conn, from, chunk.bytes, Weird::HeadTooLarge, cx);
+                chunk.bytes.len()
+            }
+            Outcome::Invalid => self.garbage(from, chunk, cx),
+        }
+    }
+
+    fn parse(
+        &mut self,
+        conn: &Conn,
+        from: Direction,
+        kind: Kind,
+        bytes: &[u8],
+        message: Message,
+        cx: &mut Context,
+    ) -> Outcome {
+        let (mut headers, mut folds) = (Vec::new(), Folds::default());
+        let mut keep = head_fields(&cx.config.headers, &cx.redactor, &mut headers);
+        let parsed = head::parse(
+            kind,
+            bytes,
+            (&mut folds, &cx.redactor),
+            keep.as_mut().map(|k| k as &mut dyn FnMut(&[u8], &[u8])),
+        );
+        drop(keep);
+        match &parsed {
+            Parsed::Whole(len, head) => {
+                cx.ledger.heads += *len as u64;
+                let message = Message { len: *len as u64, headers, ..message };
+                self.on_head(conn, from, head, message, cx);
+                Outcome::Whole(*len)
+            }
+            Parsed::Partial => Outcome::Partial,
+            Parsed::Invalid => Outcome::Invalid,
+        }
+    }
+
+    fn on_head(&mut self, conn: &Conn, from: Direction, head: &Head<'_>, message: Message, cx: &mut Context) {
+        self.reader(from).body_untouched = true;
+        match head.start {
+            StartLine::Request { method, target, version } => {
+                self.client.get_or_insert(from);
+                self.on_request(conn, from, (method, target, version), head, message, cx);
+            }
+            StartLine::Response { version, status, phrase } => {
+                self.client.get_or_insert(from.flip());
+                self.on_response(conn, from, (version, status, phrase), head, message, cx);
+            }
+        }
+    }
+
+    /// Keeps the beginning of a head until the rest comes.
+    pub(super) fn hold(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        cx.ledger.waiting += chunk.bytes.len() as u64;
+        let reader = self.reader(from);
+        reader.buffer.extend_from_slice(chunk.bytes);
+        reader.scanned = 0;
+        reader.begun = chunk.begun();
+        reader.newest = chunk.at;
+        reader.state = State::Head;
+        chunk.bytes.len()
+    }
+
+    /// More bytes of a head that did not come in one piece.
+    pub(super) fn in_head(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        let limit = cx.head_limit();
+        let room = limit.saturating_sub(self.reader(from).buffer.len()).max(1);
+        let taken = chunk.bytes.get(..room).unwrap_or(chunk.bytes);
+        let reader = self.reader(from);
+        let before = reader.buffer.len();
+        let first_line_was_open = memchr::memchr(b'\n', &reader.buffer).is_none();
+        reader.buffer.extend_from_slice(taken);
+        reader.newest = reader.newest.max(chunk.at);
+        let first_line_ends = first_line_was_open && memchr::memchr(b'\n', taken).is_some();
+        let ends = head::end_of_head(&reader.buffer, reader.scanned).is_some();
+        reader.scanned = reader.buffer.len();
+        let undecided = before < 32 || is_proxy_header(&reader.buffer, reader.begun.offset);
+        cx.ledger.waiting += taken.len() as u64;
+        let full = self.reader(from).buffer.len() >= limit;
+        if ends || first_line_ends || undecided || full {
+            let back = self.retry(conn, from, before, full, cx);
+            return taken.len() - back;
+        }
+        taken.len()
+    }
+
+    /// Tries the kept bytes anew; `full`: more will not be kept. Returns how many of the newest bytes were not used.
+    fn retry(&mut self, conn: &Conn, from: Direction, before: usize, full: bool, cx: &mut Context) -> usize {
+        let buffer = std::mem::take(&mut self.reader(from).buffer);
+        let (begun, newest) = (self.reader(from).begun, self.reader(from).newest);
+        let kept = buffer.len();
+        cx.ledger.waiting -= kept as u64;
+        self.reader(from).state = State::Start;
+        let whole = begun.chunk(&buffer);
+        let (_, start) = open_message(&buffer, begun.offset);
+        let used = match self.message_kind(from, start) {
+            Some(kind) => match self.parse(conn, from, kind, &buffer, Message::begun(begun, newest), cx) {
+                Outcome::Whole(len) => len,
+                Outcome::Partial if !full => return self.keep(from, buffer, cx),
+                Outcome::Partial => {
+                    self.cut_head(conn, from, &buffer, Weird::HeadTooLarge, cx);
+                    kept
+                }
+                Outcome::Invalid => self.garbage(from, &whole, cx),
+            },
+            None if start == Start::NeedMore => return self.keep(from, buffer, cx),
+            None => self.no_message(from, start, &whole, cx),
+        };
+        // Bytes of this chunk that were not used are left in it; kept ones that were not used are gone.
+        let unused = kept - used.min(kept);
+        let back = unused.min(kept - before);
+        cx.ledger.resync += (unused - back) as u64;
+        back
+    }
+
+    fn keep(&mut self, from: Direction, buffer: Vec<u8>, cx: &mut Context) -> usize {
+        cx.ledger.waiting += buffer.len() as u64;
+        let reader = self.reader(from);
+        reader.buffer = buffer;
+        reader.state = State::Head;
+        0
+    }
+
+    /// The rest of a head will not come, or is too long: takes what its beginning tells.
+    pub(super) fn cut_head(&mut self, conn: &Conn, from: Direction, buffer: &[u8], why: Weird, cx: &mut Context) {
+        let start = classify(buffer.trim_ascii_start());
+        let (begun, newest) = (self.reader(from).begun, self.reader(from).newest);
+        let (mut headers, mut folds) = (Vec::new(), Folds::default());
+        let mut keep = head_fields(&cx.config.headers, &cx.redactor, &mut headers);
+        let each = keep.as_mut().map(|k| k as &mut dyn FnMut(&[u8], &[u8]));
+        let head = self
+            .message_kind(from, start)
+            .and_then(|kind| Some((kind, lenient::salvage(kind, buffer, (&mut folds, &cx.redactor), each)?)));
+        drop(keep);
+        // Half a status line that nobody waits for is none.
+        let tells = memchr::memchr(b'\n', buffer).is_some() || self.pairing.awaits_response();
+        let head = head.filter(|_| tells);
+        self.reader(from).state = State::Resync { lost: true };
+        let Some((kind, mut head)) = head else {
+            cx.ledger.resync += buffer.len() as u64;
+            cx.ledger.weird.add(why as usize, u64::from(why == Weird::UnfinishedHead));
+            return;
+        };
+        if why != Weird::HeaderNotKept {
+            head.weird.insert(why);
+        }
+        cx.ledger.heads += buffer.len() as u64;
+        let end = begun.offset + buffer.len() as u64;
+        let message = Message { len: buffer.len() as u64, begun, newest, headers, cut: true };
+        self.on_head(conn, from, &head, message, cx);
+        if matches!(self.reader(from).state, State::Body(_)) {
+            self.finish(from, kind, end, cx);
+        }
+        if !matches!(self.reader(from).state, State::Opaque(_)) {
+            self.reader(from).state = State::Resync { lost: true };
+        }
+    }
+}
+
+/// What trying to parse a head came to.
+enum Outcome {
+    Whole(usize),
+    Partial,
+    Invalid,
+}
+
+/// What a head does not say of its message.
+pub(in crate::http) struct Message {
+    /// Bytes of the head.
+    pub len: u64,
+    pub begun: Begun,
+    /// Time of the head's last byte.
+    pub newest: Timestamp,
+    pub headers: Vec<Header>,
+    /// The rest of the head is missing.
+    pub cut: bool,
+}
+
+impl Message {
+    /// One of which nothing more is known.
+    fn begun(begun: Begun, newest: Timestamp) -> Self {
+        Self { len: 0, begun, newest, headers: Vec::new(), cut: false }
+    }
+}

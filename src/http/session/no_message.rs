@@ -1,0 +1,151 @@
+//! What is no message: other protocols, garbage, and what is passed over until the next message begins.
+//!
+//! Owns where reading stops and begins again; which pairs that puts in doubt stands in `pairing`.
+
+use super::super::detect::{Start, classify};
+use super::super::head::Kind;
+use super::super::proxy_protocol::{self, ProxyHeader};
+use super::super::reader::{Chunk, State};
+use super::super::{Context, tls};
+use super::Session;
+use crate::flow::Direction;
+use crate::ledger::NotHttp;
+use crate::record::Weird;
+
+impl Session {
+    /// What is neither request nor response: another protocol, too little to tell, or garbage.
+    pub(super) fn no_message(&mut self, from: Direction, start: Start, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        match start {
+            Start::NeedMore => self.hold(from, chunk, cx),
+            Start::Tls if self.client.is_none() => {
+                cx.ledger.tls_connections += 1;
+                cx.protocols.count(tls::name(chunk.bytes));
+                self.hand_over(NotHttp::Tls, cx)
+            }
+            Start::H2 if self.client.is_none() => {
+                cx.ledger.h2_connections += 1;
+                cx.protocols.count("h2".into());
+                self.hand_over(NotHttp::H2, cx)
+            }
+            Start::ProxyHeader if self.client.is_none() => match proxy_protocol::parse(chunk.bytes) {
+                ProxyHeader::Whole(len, client) => {
+                    self.proxied = client;
+                    cx.ledger.not_http.add(NotHttp::ProxyHeader as usize, len as u64);
+                    len
+                }
+                ProxyHeader::Partial => self.hold(from, chunk, cx),
+                ProxyHeader::Bad => {
+                    self.stray.insert(Weird::BadProxyHeader);
+                    self.garbage(from, chunk, cx)
+                }
+            },
+            Start::Tls | Start::H2 | Start::ProxyHeader | Start::Request | Start::Response | Start::Unknown => {
+                self.garbage(from, chunk, cx)
+            }
+        }
+    }
+
+    /// Both streams speak something else from here on.
+    pub(in crate::http) fn hand_over(&mut self, to: NotHttp, cx: &mut Context) -> usize {
+        for reader in &mut self.readers {
+            if let State::Head = reader.state {
+                let kept = std::mem::take(&mut reader.buffer).len() as u64;
+                cx.ledger.waiting -= kept;
+                cx.ledger.not_http.add(to as usize, kept);
+            }
+            reader.state = State::Opaque(to);
+        }
+        0
+    }
+
+    /// Bytes where a message should begin: on an HTTP connection look for the next one, else this is none.
+    pub(super) fn garbage(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        if self.client.is_none() {
+            let reader = self.reader(from);
+            reader.state = State::Opaque(NotHttp::Unknown);
+            (reader.begun, reader.newest) = (chunk.begun(), chunk.at);
+            cx.ledger.not_http.add(NotHttp::Unknown as usize, chunk.bytes.len() as u64);
+            return chunk.bytes.len();
+        }
+        if self.awaits_http09(from, chunk) {
+            return self.http09_answer(from, chunk, cx);
+        }
+        self.name_garbage(from, chunk, cx);
+        self.contradict(cx);
+        self.reader(from).state = State::Resync { lost: false };
+        // At least one byte, or it would be tried again at the same place.
+        cx.ledger.resync += 1;
+        1
+    }
+
+    /// On the request that it is the answer to, if one waits: that one was not left without. Else on the next message.
+    fn name_garbage(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) {
+        let answers = self.kind(from) == Some(Kind::Response);
+        let slot = if answers { self.pairing.garbled(chunk.offset, chunk.ack) } else { None };
+        let record = slot.and_then(|slot| slot.exchange.as_mut());
+        let Some(record) = record else {
+            self.stray.insert(Weird::GarbageBetweenMessages);
+            return;
+        };
+        if !record.weird.contains(Weird::GarbageBetweenMessages) {
+            record.weird.insert(Weird::GarbageBetweenMessages);
+            cx.ledger.weird.add(Weird::GarbageBetweenMessages as usize, 1);
+        }
+    }
+
+    pub(super) fn opaque(&mut self, from: Direction, why: NotHttp, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        // A stream that was not HTTP may turn to it at the start of a segment.
+        if why == NotHttp::Unknown && chunk.fresh && self.message_kind(from, classify(chunk.bytes)).is_some() {
+            self.reader(from).state = State::Start;
+            return 0;
+        }
+        if why == NotHttp::Unknown && self.kind(from) == Some(Kind::Response) {
+            self.pairing.unread(chunk.offset, chunk.ack);
+        }
+        let reader = self.reader(from);
+        reader.newest = reader.newest.max(chunk.at);
+        cx.ledger.not_http.add(why as usize, chunk.bytes.len() as u64);
+        chunk.bytes.len()
+    }
+
+    /// Looks for the next message. After a loss only the start of a segment is believed: bytes of a body may look like
+    /// a message too.
+    pub(super) fn resync(&mut self, from: Direction, lost: bool, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        if chunk.fresh && self.message_kind(from, classify(chunk.bytes)).is_some() {
+            self.reader(from).state = State::Start;
+            return 0;
+        }
+        let found = if lost { None } else { self.next_message(from, chunk.bytes) };
+        let skipped = found.unwrap_or(chunk.bytes.len());
+        if found.is_some() {
+            self.reader(from).state = State::Start;
+        }
+        if skipped > 0 && self.kind(from) == Some(Kind::Response) {
+            self.pairing.unread(chunk.offset, chunk.ack);
+        }
+        cx.ledger.resync += skipped as u64;
+        skipped
+    }
+
+    /// Where in `bytes`, behind a line end, a message begins.
+    fn next_message(&self, from: Direction, bytes: &[u8]) -> Option<usize> {
+        if self.kind(from) == Some(Kind::Response)
+            && let Some(at) = memchr::memmem::find(bytes, VERSION).or_else(|| beginning_at_the_end(bytes))
+        {
+            return Some(at);
+        }
+        let starts = memchr::memchr_iter(b'\n', bytes).map(|lf| lf + 1);
+        starts
+            .take(64)
+            .find(|at| bytes.get(*at..).is_some_and(|rest| self.message_kind(from, classify(rest)).is_some()))
+    }
+}
+
+/// What a response begins with.
+const VERSION: &[u8] = b"HTTP/1.";
+
+/// Where at the end of `bytes` there is the beginning of a version, the rest of which may come with the next segment.
+fn beginning_at_the_end(bytes: &[u8]) -> Option<usize> {
+    let mut tails = (1..VERSION.len()).rev().filter_map(|len| bytes.len().checked_sub(len));
+    tails.find(|at| bytes.get(*at..).is_some_and(|tail| VERSION.starts_with(tail)))
+}
