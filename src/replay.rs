@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::assembly::{Assembly, Started};
 use crate::cli::{self, Input};
 use crate::config::{self, Config};
@@ -101,6 +103,9 @@ impl Replay {
         S: FnMut(&mut Record) -> Option<LeftOut>,
         E: FnMut(&Record, &mut Vec<u8>),
     {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err("stopped by a signal; it was not read".into());
+        }
         let (source, size) = input.open()?;
         let mut reader = CaptureReader::open(source)?;
         let mut progress = Progress::new(input, size);
@@ -118,7 +123,11 @@ impl Replay {
             frames += 1;
             if frames.is_multiple_of(4096) {
                 progress.show(reader.bytes_read());
-                if self.interrupted.load(Ordering::Relaxed) || pipeline.is_over() {
+                if self.interrupted.load(Ordering::Relaxed) {
+                    // What was not read must not look like what was not there.
+                    return Err(format!("stopped by a signal after {frames} frames; the rest was not read").into());
+                }
+                if pipeline.is_over() {
                     break;
                 }
             }
@@ -200,12 +209,16 @@ impl Drop for Progress {
 /// `grace` more.
 fn on_interrupt(flag: Arc<AtomicBool>, sinks: Sinks, grace: Duration) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut int, mut term) = {
+        // Listened to before the first frame is read.
+        let _inside = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
     let wait = async move {
-        let Ok(mut term) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
         loop {
             let asked = flag.load(Ordering::Relaxed);
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
+                _ = int.recv() => {}
                 _ = term.recv() => {}
                 () = tokio::time::sleep(grace), if asked => {
                     sinks.abort();

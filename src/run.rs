@@ -156,6 +156,9 @@ impl Live {
             let (place, format) = (place(*sink, &self.settings), self.settings.format_at(*sink, terminal));
             tracing::info!("sending records to {place} as {}", format.word());
         }
+        if self.settings.send_logs_to.is_empty() {
+            tracing::info!("sending records nowhere: SEND_LOGS_TO names no place");
+        }
         if let Some(endpoint) = &self.endpoint {
             tracing::info!("metrics, /healthz and /readyz on {}", endpoint.address());
         }

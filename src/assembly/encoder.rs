@@ -1,5 +1,6 @@
 //! How one outlet writes a record: format and encoding of a sink. Knows no field.
 
+use crate::config;
 use crate::format::{Observer, classic, ecs, text};
 use crate::record::Record;
 use crate::settings::{Format, Settings, SinkName};
@@ -21,7 +22,7 @@ impl Encoder {
     pub(super) fn new(sink: SinkName, settings: &Settings, stdout_is_terminal: bool) -> Self {
         Self {
             format: settings.format_at(sink, stdout_is_terminal),
-            colour: sink == SinkName::Stdout && stdout_is_terminal,
+            colour: sink == SinkName::Stdout && config::colours(stdout_is_terminal),
             longest: if sink == SinkName::Stdout { LONGEST_STDOUT_LINE } else { usize::MAX },
             msgpack: sink == SinkName::Fluentd,
         }

@@ -150,6 +150,10 @@ pub fn elasticsearch_options(settings: &Settings) -> Result<elasticsearch::Optio
         None => elasticsearch::nodes(&settings.elasticsearch_host, port, encrypted)
             .map_err(|why| unusable("ELASTICSEARCH_HOST", why))?,
     };
+    // Not where a certificate implies it: that may be meant for Kibana alone.
+    if settings.elasticsearch_tls.given() == Some(&true) && nodes.iter().any(|node| node.scheme() == "http") {
+        return Err(unusable("ELASTICSEARCH_TLS", "true, but ELASTICSEARCH_HOST holds a URL with http://".to_owned()));
+    }
     let index = IndexName::new(&settings.elasticsearch_index).map_err(|why| unusable("ELASTICSEARCH_INDEX", why))?;
     let api_version = ApiVersion::from_str(&settings.elasticsearch_api_version)
         .map_err(|why| unusable("ELASTICSEARCH_API_VERSION", why))?;
@@ -221,5 +225,29 @@ fn connector(hosts: Vec<HostPort>, tls: Option<Tls>, timeout: Duration, own: Opt
     match own.cloned() {
         Some(own) => connector.with_hook(OnSocket::new(move |local, remote| own.add_connection(local, remote))),
         None => connector,
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "es")]
+mod tests {
+    use super::*;
+    use crate::settings::{Pairs, resolve};
+
+    #[test]
+    fn a_url_in_the_clear_contradicts_encryption_that_was_asked_for() {
+        let nodes = |host: &str, tls: &str| {
+            let given = [("SEND_LOGS_TO", "elasticsearch"), ("ELASTICSEARCH_HOST", host), ("ELASTICSEARCH_TLS", tls)];
+            let env = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let settings = resolve(&env, &Pairs::new(), |_| Err(String::new())).outcome.unwrap();
+            elasticsearch_options(&settings).map(|options| options.nodes[0].to_string()).map_err(|why| why.to_string())
+        };
+        assert_eq!(nodes("es", "true").as_deref(), Ok("https://es:9200/"));
+        assert_eq!(nodes("https://es", "true").as_deref(), Ok("https://es/"));
+        assert_eq!(nodes("http://es:9200", "auto").as_deref(), Ok("http://es:9200/"));
+        assert_eq!(
+            nodes("es, http://es:9200", "true").unwrap_err(),
+            "ELASTICSEARCH_TLS: true, but ELASTICSEARCH_HOST holds a URL with http://"
+        );
     }
 }

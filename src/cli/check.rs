@@ -58,8 +58,9 @@ pub fn run(flags: &Pairs, capture: impl FnOnce(&Settings) -> Vec<Finding>) -> Ex
         findings.extend(of_files(settings));
         findings.extend(capture(settings));
     }
-    say(&report(&findings));
-    if findings.iter().any(|finding| finding.verdict == Verdict::Fail) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let said = say(&report(&findings));
+    let failed = findings.iter().any(|finding| finding.verdict == Verdict::Fail);
+    if said && !failed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn report(findings: &[Finding]) -> String {

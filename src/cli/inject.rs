@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
-use super::{Input, input, refused, say, tell};
+use super::{Input, input, refused, said, tell};
 use crate::inject::{Malformed, Options, Outcome, Report, inject, uninject};
 use crate::settings::printable;
 
@@ -198,16 +198,13 @@ fn closing(reports: &[Report], options: Option<&Options>) -> String {
 
 /// Writes the texts; what went wrong is returned.
 fn write(sources: &[Source], reports: &[Report], in_place: bool) -> Vec<String> {
+    let printed = |text: &str| said(&mut std::io::stdout().lock(), text).err();
     if !in_place {
-        say(&joined(reports.iter().map(|report| report.text.as_str())));
-        return Vec::new();
+        return printed(&joined(reports.iter().map(|report| report.text.as_str()))).into_iter().collect();
     }
     let changed = sources.iter().zip(reports).filter(|(source, report)| source.text != report.text);
     let failed = changed.filter_map(|(source, report)| {
-        let Some(path) = &source.path else {
-            say(&report.text);
-            return None;
-        };
+        let Some(path) = &source.path else { return printed(&report.text) };
         std::fs::write(path, &report.text).err().map(|error| format!("{}: {error}", source.name))
     });
     failed.collect()

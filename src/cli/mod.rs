@@ -195,6 +195,9 @@ fn flag_of(variable: &'static Variable, name: String, help: &str) -> Arg {
     Arg::new(name)
         .long(long)
         .value_name("VALUE")
+        // `-x` takes a name out of these lists; elsewhere what begins with a dash is the next flag.
+        .allow_hyphen_values(variable.name.starts_with("REDACT_"))
+        .allow_negative_numbers(true)
         .global(true)
         .hide_short_help(true)
         .help_heading(variable.group.title())
@@ -220,10 +223,22 @@ fn refused(wrong: &str) -> ExitCode {
     ExitCode::from(USAGE)
 }
 
-/// Prints to standard output; a reader that has left is no error.
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+/// Prints to standard output; false, and said, where that cannot be. A reader that has left is no error.
+fn say(text: &str) -> bool {
+    match said(&mut std::io::stdout().lock(), text) {
+        Ok(()) => true,
+        Err(why) => {
+            tell(&format!("podtap: {why}\n"));
+            false
+        }
+    }
+}
+
+fn said(out: &mut impl Write, text: &str) -> Result<(), String> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("standard output: {why}")),
+        _ => Ok(()),
+    }
 }
 
 /// What was recognised and not decoded, for the closing lines.
@@ -281,6 +296,35 @@ mod tests {
             let flags = parsed(&format!("podtap --{}=-1,x", variable.flag())).unwrap().flags;
             assert_eq!(flags, Pairs::from([(variable.name.to_owned(), "-1,x".to_owned())]));
         }
+    }
+
+    #[test]
+    fn a_value_that_begins_with_a_dash_may_stand_apart_where_it_means_something() {
+        for (line, name, value) in [
+            ("podtap --redact-headers -authorization check", "REDACT_HEADERS", "-authorization"),
+            ("podtap replay x --redact-query -token,+pin", "REDACT_QUERY", "-token,+pin"),
+            ("podtap --timeout-after-ms -5 check", "TIMEOUT_AFTER_MS", "-5"),
+        ] {
+            let flags = parsed(line).unwrap().flags;
+            assert_eq!(flags, Pairs::from([(name.to_owned(), value.to_owned())]), "{line}");
+        }
+        assert!(parsed("podtap --format --iface lo").is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_printed_is_said_and_a_reader_that_left_is_no_error() {
+        struct Broken(std::io::ErrorKind);
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let full = said(&mut Broken(std::io::ErrorKind::StorageFull), "x").unwrap_err();
+        assert!(full.starts_with("standard output: "), "{full}");
+        assert_eq!(said(&mut Broken(std::io::ErrorKind::BrokenPipe), "x"), Ok(()));
     }
 
     #[test]

@@ -16,15 +16,16 @@ const INDENT: usize = 29;
 pub fn run(listing: Listing, flags: &Pairs) -> ExitCode {
     match listing {
         Listing::Markdown => {
-            say(&markdown());
-            ExitCode::SUCCESS
+            let said = say(&markdown());
+            if said { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Listing::Current => {
             let resolution = config::look(flags);
             let bounds = resolution.outcome.as_ref().ok().map(|settings| Bounds::of(settings, config::memory_limit()));
-            say(&listed(&resolution, bounds));
+            let said = say(&listed(&resolution, bounds));
             match resolution.outcome {
-                Ok(_) => ExitCode::SUCCESS,
+                Ok(_) if said => ExitCode::SUCCESS,
+                Ok(_) => ExitCode::FAILURE,
                 // The listing ends with the notes already.
                 Err(wrong) => refuse(&Wrong { warnings: Vec::new(), ..wrong }),
             }

@@ -68,6 +68,7 @@ mod es {
 
     use super::{ExitCode, Pairs, Setup, USAGE, tell};
     use crate::assembly::elasticsearch_options;
+    use crate::cli::say;
     use crate::config;
     use crate::settings::{Settings, SinkName, printable};
     use crate::setup::{Retention, SetupOptions, elasticsearch, kibana};
@@ -90,8 +91,16 @@ mod es {
             Err(wrong) => return crate::cli::refuse(&wrong),
         };
         config.notes.iter().filter(|note| note.is_warning()).for_each(|note| tell(&format!("podtap: {note}\n")));
-        let (why, code) = match steps(asked, &config.settings, &mut std::io::stdout().lock()) {
-            Ok(()) => return ExitCode::SUCCESS,
+        let mut printed = Vec::new();
+        let outcome = if asked.print {
+            steps(asked, &config.settings, &mut printed)
+        } else {
+            steps(asked, &config.settings, &mut std::io::stdout().lock())
+        };
+        let said = say(&String::from_utf8_lossy(&printed));
+        let (why, code) = match outcome {
+            Ok(()) if said => return ExitCode::SUCCESS,
+            Ok(()) => return ExitCode::FAILURE,
             Err(Failure::Usage(why)) => (why, ExitCode::from(USAGE)),
             Err(Failure::Server(why)) => (why, ExitCode::FAILURE),
         };

@@ -148,7 +148,8 @@ pub(crate) fn check(name: &str, text: &str) -> Result<bool, String> {
     // Another setting may be missing now, and come from the ConfigMap.
     let mut wrong = resolution.outcome.err().into_iter().flat_map(|wrong| wrong.values);
     if let Some(wrong) = wrong.find(|wrong| wrong.value.is_some()) {
-        return Err(wrong.to_string());
+        // It stands in a flag, an annotation, --env: the sidecar's environment is not where anybody wrote it.
+        return Err(wrong.to_string().replacen(&format!(" ({})", wrong.origin), "", 1));
     }
     let reserved = resolution.notes.iter().any(|note| matches!(note, Note::Unused { .. }));
     let read = |variable: &Variable| variable.name == name || variable.file().as_deref() == Some(name);
@@ -313,7 +314,8 @@ mod tests {
     #[test]
     fn a_setting_may_lack_another_that_the_config_map_can_bring() {
         assert_eq!(check("SEND_LOGS_TO", "file"), Ok(true));
-        assert!(check("SEND_LOGS_TO", "nowhere").is_err());
+        let wrong = check("SEND_LOGS_TO", "nowhere").unwrap_err();
+        assert!(wrong.starts_with("SEND_LOGS_TO = \"nowhere\": none of the allowed words"), "{wrong}");
         assert_eq!(check("ELASTICSEARCH_API_KEY_FILE", "/var/run/key"), Ok(true));
         assert_eq!(check("SOMETHING_ELSE", "x"), Ok(false));
     }

@@ -31,30 +31,34 @@ pub fn closing_lines(
     for loss in &losses {
         let _ = writeln!(out, "LOST  {loss}");
     }
-    // Whether anything passed meanwhile is not known: no loss, and no reason to say that there was none.
-    let blind = !kernel.blind.is_zero();
-    if blind {
-        let _ =
-            writeln!(out, "BLIND  {:.1} s without capture: no interface could be opened", kernel.blind.as_secs_f64());
-    }
     let wrong = imbalances(ledger, records, sinks);
     for (whose, i) in &wrong {
         let whose = if whose.is_empty() { String::new() } else { format!("{whose}: ") };
         let _ = writeln!(out, "DOES NOT ADD UP  {whose}{} ({} against {})", i.equation, count(i.left), count(i.right));
     }
     let unread = ledger.streams.discarded.at(Discard::Closed as usize);
-    out.push_str(&match (losses.is_empty() && !blind, wrong.is_empty()) {
-        (true, true) if unread > 0 => format!("Nothing lost{}; the ledger adds up.\n", behind_the_end(unread)),
-        (true, true) => "Nothing lost; the ledger adds up.\n".to_owned(),
+    out.push_str(&match (losses.is_empty(), wrong.is_empty()) {
+        (true, true) => format!("Nothing lost{}; the ledger adds up.\n", but(unread, sinks)),
         (false, true) => "The ledger adds up.\n".to_owned(),
         (_, false) => "This is a bug in podtap; please report it with these lines.\n".to_owned(),
     });
     out
 }
 
-/// An answer that crosses a reset, or what is sent again when all is over: nobody received it, and nobody read it here.
-fn behind_the_end(bytes: u64) -> String {
-    format!(", but {} bytes behind the end of their connections were not read", count(bytes))
+/// What is no loss, and no reason to keep silent: an answer that crosses a reset, or what is sent again when all is over
+/// (nobody received it, and nobody read it here); records whose reader had left.
+fn but(unread: u64, sinks: &[(String, SinkCounts)]) -> String {
+    let mut said = Vec::new();
+    if unread > 0 {
+        said.push(format!("{} bytes behind the end of their connections were not read", count(unread)));
+    }
+    for (name, sink) in sinks {
+        let gone = gone(sink);
+        if gone > 0 {
+            said.push(format!("{} records for {name} came after its reader had left", count(gone)));
+        }
+    }
+    if said.is_empty() { String::new() } else { format!(", but {}", said.join(" and ")) }
 }
 
 /// `label total = term + term, beside`.
@@ -192,7 +196,7 @@ fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String, SinkCounts
     .map(|(n, what)| format!("{} {what}", count(n)))
     .collect();
     if kernel.blind > std::time::Duration::ZERO {
-        out.push(format!("{:.1} seconds not captured: an interface was not there", kernel.blind.as_secs_f64()));
+        out.push(format!("{:.1} seconds not captured: an interface could not be opened", kernel.blind.as_secs_f64()));
     }
     for (name, sink) in sinks {
         let why = dropped(sink).filter(|(why, _)| *why != Dropped::Gone.name());
@@ -206,6 +210,11 @@ fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String, SinkCounts
         }
     }
     out
+}
+
+/// Records whose reader had left.
+fn gone(sink: &SinkCounts) -> u64 {
+    sink.dropped.get(Dropped::Gone as usize).copied().unwrap_or_default()
 }
 
 fn dropped(sink: &SinkCounts) -> impl Iterator<Item = (&'static str, u64)> {
@@ -299,7 +308,7 @@ Nothing lost; the ledger adds up.
         let (ledger, mut kernel, records, sinks) = quiet_run();
         kernel.blind = std::time::Duration::from_millis(2940);
         let text = closing_lines(&ledger, &kernel, &records, &sinks);
-        let end = "\nBLIND  2.9 s without capture: no interface could be opened\nThe ledger adds up.\n";
+        let end = "\nLOST  2.9 seconds not captured: an interface could not be opened\nThe ledger adds up.\n";
         assert!(text.ends_with(end), "{text}");
     }
 
@@ -310,6 +319,8 @@ Nothing lost; the ledger adds up.
         (sink.ledger.delivered, sink.ledger.dropped, sink.dropped) = (1, 2, [0, 2, 0, 0, 0]);
         let text = closing_lines(&ledger, &kernel, &records, &sinks);
         assert!(text.contains("= 1 delivered + 2 dropped (gone 2)\n") && !text.contains("LOST"), "{text}");
+        let end = "\nNothing lost, but 2 records for stdout came after its reader had left; the ledger adds up.\n";
+        assert!(text.ends_with(end), "{text}");
     }
 
     #[test]

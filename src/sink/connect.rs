@@ -23,6 +23,8 @@ use tokio::time::timeout;
 
 pub use self::check::HostCheck;
 pub use self::explain::explain;
+#[cfg(feature = "es")]
+pub(in crate::sink) use self::explain::tls_error;
 pub use self::host::HostPort;
 pub use self::stream::Stream;
 pub(in crate::sink) use self::tls::random_bytes;

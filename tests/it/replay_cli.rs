@@ -1,6 +1,6 @@
 //! `podtap replay`, as its user runs it.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -157,6 +157,37 @@ fn a_reader_that_leaves_ends_the_replay_quietly_with_exit_code_0() {
     let _ = feed.join();
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert!(!stderr.to_lowercase().contains("broken pipe") && !stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
+fn a_signal_ends_the_replay_and_what_was_not_read_is_said_with_exit_code_1() {
+    let folder = Folder::new("stopped");
+    let second = folder.file("second.pcap", &capture(1));
+    let mut child = podtap(&["replay", "-", &second], &[])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+    let frames = capture(5000);
+    let writer = std::thread::spawn(move || {
+        // It is not the end of the file that ends the replay.
+        let mut goes_on = stdin.write_all(&frames).is_ok();
+        while goes_on {
+            goes_on = stdin.write_all(&frames[24..]).is_ok();
+        }
+    });
+    stdout.read_line(&mut String::new()).unwrap();
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    std::io::copy(&mut stdout, &mut std::io::sink()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("podtap: standard input: stopped by a signal after "), "{said}");
+    assert!(said.contains("second.pcap: stopped by a signal; it was not read"), "{said}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(super) struct Context<'a> {
 }
 
 /// The TLS error inside an I/O error.
-pub(super) fn tls_error(error: &io::Error) -> Option<&Error> {
+pub(in crate::sink) fn tls_error(error: &io::Error) -> Option<&Error> {
     error.get_ref().and_then(|inner| inner.downcast_ref())
 }
 

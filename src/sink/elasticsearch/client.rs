@@ -18,8 +18,9 @@ use elasticsearch::http::headers::{
 };
 use elasticsearch::http::transport::{Connection, ConnectionPool, Transport, TransportBuilder};
 use elasticsearch::http::{Method, Url};
+use tokio_rustls::rustls::{CertificateError, Error as TlsError};
 
-use super::super::connect::{Pem, TlsOptions};
+use super::super::connect::{Pem, TlsOptions, tls_error};
 use super::options::Options;
 use crate::source::own_traffic::{Nonce, nonce};
 
@@ -165,13 +166,36 @@ impl Client {
 }
 
 /// The innermost cause: the outer ones only repeat the URL.
-fn chain(error: &dyn Error) -> String {
+fn chain(error: &(dyn Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
+    if let Some(words) = innermost.downcast_ref::<std::io::Error>().and_then(tls_inside).and_then(advice) {
+        return words.to_owned();
+    }
     let text = innermost.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// The library wraps one I/O error in another.
+fn tls_inside(error: &std::io::Error) -> Option<&TlsError> {
+    tls_error(error).or_else(|| error.get_ref()?.downcast_ref().and_then(tls_inside))
+}
+
+/// Where the library's words leave one alone; the settings hold for Kibana, too.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the library's own, open list: the rest is plain in its own words")]
+fn advice(error: &TlsError) -> Option<&'static str> {
+    match error {
+        TlsError::InvalidMessage(_) => {
+            Some("the answer is not TLS; if the port is one without TLS, it takes http:// in the URL")
+        }
+        TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => Some(
+            "the server's certificate is signed by nobody we trust: set ELASTICSEARCH_TLS_CA to the file with the \
+             certificate of its authority",
+        ),
+        _ => None,
+    }
 }
 
 fn header_name() -> HeaderName {
@@ -241,6 +265,8 @@ impl ConnectionPool for Nodes {
 
 #[cfg(test)]
 mod tests {
+    use tokio_rustls::rustls::InvalidMessage;
+
     use super::*;
 
     #[test]
@@ -253,5 +279,13 @@ mod tests {
         assert_eq!(nodes.current.load(Ordering::Relaxed), (first + 1) % 3, "two failures of one node are one step");
         assert_eq!(nodes.name(0), "a:1");
         assert_eq!(nodes.name(2), "c:80");
+    }
+
+    #[test]
+    fn a_handshake_that_fails_comes_with_advice() {
+        let words = |error: TlsError| chain(&std::io::Error::other(std::io::Error::other(error)));
+        assert!(words(TlsError::InvalidCertificate(CertificateError::UnknownIssuer)).contains("ELASTICSEARCH_TLS_CA"));
+        assert!(words(TlsError::InvalidMessage(InvalidMessage::InvalidContentType)).contains("http:// in the URL"));
+        assert!(words(TlsError::InvalidCertificate(CertificateError::Expired)).contains("certificate: Expired"));
     }
 }

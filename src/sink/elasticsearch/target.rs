@@ -62,7 +62,12 @@ pub(crate) async fn server(client: &Client, version: ApiVersion) -> Result<Serve
     }
     let reply = client.send(&Request::get("/", &[])).await?;
     if !reply.is_success() {
-        return Err(format!("the server does not tell its version ({}); ELASTICSEARCH_API_VERSION can", reply.words()));
+        let advice = match reply.status {
+            // 403 is another matter: who may write need not be allowed to ask for the version.
+            401 => "see ELASTICSEARCH_USERNAME, _PASSWORD, _API_KEY and _BEARER",
+            _ => "ELASTICSEARCH_API_VERSION can",
+        };
+        return Err(format!("the server does not tell its version ({}); {advice}", reply.words()));
     }
     Server::from_main(&reply.body)
 }

@@ -385,7 +385,8 @@ async fn what_is_no_such_server_is_said_to_be_none() {
     for (status, body, expected) in [
         (200, "<html>hello</html>", "neither Elasticsearch nor OpenSearch"),
         (200, r#"{"version":"1"}"#, "neither Elasticsearch nor OpenSearch"),
-        (404, "", "does not tell its version (404)"),
+        (404, "", "does not tell its version (404); ELASTICSEARCH_API_VERSION can"),
+        (401, "", "does not tell its version (401); see ELASTICSEARCH_USERNAME, "),
     ] {
         let mock = Mock::start(move |_: &Asked| (status, body.to_owned())).await;
         let why = transient(sink(&mock, |_| ()).await.deliver(&batch(&["a"])).await);
