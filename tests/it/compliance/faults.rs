@@ -7,7 +7,8 @@ use podtap::sink::{Dropped, Sinks, Undelivered};
 use serde_json::Value;
 
 use super::{
-    Behaviour, Fault, Way, assert_arrived, every_fault, every_peer, feel, finish, in_flight, offer, spool_of, watch,
+    Behaviour, Fault, IMPATIENCE, Way, assert_arrived, every_fault, every_peer, feel, finish, in_flight, offer,
+    spool_of, watch,
 };
 use crate::feed::{self, BATCH, OPTIONS, id, json_line, piece};
 use crate::servers::Scratch;
@@ -57,15 +58,20 @@ fn a_target_that_restarts_again_and_again_loses_nothing() {
             return;
         }
         let sink = peer.spawn(1, OPTIONS, Undelivered::default());
+        let (start, mut down) = (feed::now(), Duration::ZERO);
         for n in 0..10 {
             offer(&*peer, &sink, n * 100..(n + 1) * 100);
             watch(what, &sink, |counts| counts.ledger.delivered as usize > n * 100);
+            let since = feed::now();
             peer.set(Fault::Refuses);
             peer.set(Fault::Healthy);
+            down += since.elapsed();
         }
         let counts = watch(what, &sink, |counts| counts.ledger.delivered == 1000);
-        assert_arrived(what, &*peer, 0..1000, BATCH * 10);
-        assert!(counts.failed_attempts <= 20, "{what}: {}", counts.failed_attempts);
+        assert_arrived(what, &*peer, 0..1000, in_flight(&counts));
+        // Two a restart; more only while a busy machine takes its time to restart it, or to answer.
+        let most = 20 + down.as_millis() + start.elapsed().as_millis() / IMPATIENCE.as_millis();
+        assert!(u128::from(counts.failed_attempts) <= most, "{what}: {} of {most}", counts.failed_attempts);
         finish(what, sink, GRACE);
     });
 }
@@ -121,7 +127,7 @@ fn what_a_target_refuses_for_good_is_counted_by_reason_and_kept_as_a_dead_letter
 fn a_name_that_is_gone_is_a_fault_like_another() {
     every_peer(|what, peer| {
         let scratch = Scratch::new("astray");
-        let gone = Way { host: "gone.invalid".to_owned(), port: 1, tls: None };
+        let gone = Way { host: "gone.invalid".to_owned(), ..Way::to(([127, 0, 0, 1], 1).into()) };
         let Some(sink) = peer.spawn_on(&gone, spool_of(&scratch)) else { return };
         offer(&*peer, &sink, 0..100);
         watch(what, &sink, |counts| counts.failed_attempts >= 1);
