@@ -180,6 +180,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            // What a shell has started outlives it.
+            let children = format!("/proc/{0}/task/{0}/children", self.0.id());
+            for child in std::fs::read_to_string(children).unwrap_or_default().split_whitespace() {
+                let _ = Command::new("kill").args(["-KILL", child]).status();
+            }
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
