@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ impl Relay {
         let (stop, streams) = (Arc::clone(&over), Arc::clone(&live));
         let thread = std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let mut live = streams.lock().unwrap();
+                let mut live = streams.lock().unwrap_or_else(PoisonError::into_inner);
                 if stop.load(Ordering::SeqCst) {
                     return;
                 }
@@ -125,10 +125,16 @@ impl Relay {
         self.over.store(true, Ordering::SeqCst);
         // Wakes `accept`.
         let _ = TcpStream::connect(address);
-        self.live.lock().unwrap().drain(..).for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
-        self.thread.join().unwrap();
-        self.live.lock().unwrap().drain(..).for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
+        end_all(&self.live);
+        // Where it failed, the test fails by what is missing: a second panic here would end all tests.
+        let _ = self.thread.join();
+        end_all(&self.live);
     }
+}
+
+fn end_all(live: &Mutex<Vec<TcpStream>>) {
+    let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
+    live.drain(..).for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
 }
 
 /// One connection, as faulty as asked.

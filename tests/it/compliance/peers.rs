@@ -105,10 +105,14 @@ impl<S: Sink> Peer for Network<S> {
         self.door.set(fault);
     }
 
+    fn be_patient(&mut self) {
+        self.patience = PATIENCE;
+    }
+
     fn behave(&mut self, behaviour: Behaviour) {
         self.stored.lock().unwrap().behaviour = behaviour;
-        // It answers; a second attempt on a busy machine would meet another behaviour.
-        self.patience = PATIENCE;
+        // A second attempt would meet another behaviour.
+        self.be_patient();
     }
 
     fn spawn(&self, concurrency: usize, options: Options, undelivered: Undelivered) -> SinkHandle {

@@ -93,6 +93,9 @@ const PATIENT: Options =
     Options { backoff: Backoff { first: Duration::from_secs(3600), most: Duration::from_secs(3600) }, ..OPTIONS };
 
 fn bring_to(what: &str, moment: Moment, peer: &mut dyn Peer, undelivered: Undelivered) -> SinkHandle {
+    if !moment.fault().is_silent() {
+        peer.be_patient();
+    }
     peer.set(moment.fault());
     let sink = peer.spawn(1, PATIENT, undelivered);
     offer(peer, &sink, 0..moment.records());

@@ -166,7 +166,7 @@ fn what_a_dead_server_did_not_take_is_spooled_at_sigterm_and_arrives_with_the_ne
         let address = silent_port();
         let podtap = start(
             &to_elasticsearch(address),
-            &[("SPOOL_DIR", &spool.join("spool")), ("GRACE_PERIOD", "2s"), ("LINGER", "0")],
+            &[("SPOOL_DIR", &spool.join("spool")), ("GRACE_PERIOD", "6s"), ("LINGER", "0")],
         );
         exchange(&lab, 50);
         page_with("podtap_records_offered_total", 50.0);
