@@ -206,7 +206,7 @@ async fn a_server_that_does_not_read_is_given_up_and_one_that_is_slow_is_not() {
     let large = "x".repeat(16 << 20);
     let (why, _peer) = fails(&mut sink(&server, SHORT), &batch(&[&large]), accept(&server)).await;
     assert!(why.contains("no progress in sending within 80ms"), "{why}");
-    let patience = BOTH;
+    let patience = BOTH * 2;
     let script = async {
         let mut peer = accept(&server).await;
         let mut left = 16 << 20;
