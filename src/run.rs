@@ -37,6 +37,8 @@ use crate::source::privilege::{NotPermitted, Privileges};
 
 /// How often our own sockets are looked for, and traffic is looked at while lingering.
 const SECOND: Duration = Duration::from_secs(1);
+/// How long giving up may take until the process ends without its closing lines: more than a worker that hangs may.
+const GIVING_UP: Duration = Duration::from_secs(5);
 /// How many seconds lie between two looks at the addresses, and at whether a mesh proxy listens.
 const LOOK_AROUND: u32 = 5;
 /// When a mesh proxy is looked for, in seconds after the start: it may start later than podtap, and a pod can join
@@ -217,7 +219,7 @@ impl Live {
             () = signals.asked_again() => {
                 // Whoever asks twice wants no more waiting: what is queued is given up, and counted.
                 let gave_up = tokio::task::spawn_blocking(move || sinks.finish(Duration::ZERO));
-                let _ = tokio::time::timeout(SECOND, async { (gave_up.await, finished.await) }).await;
+                let _ = tokio::time::timeout(GIVING_UP, async { (gave_up.await, finished.await) }).await;
                 std::process::exit(cli::INTERRUPTED)
             }
         }

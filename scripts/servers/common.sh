@@ -72,21 +72,27 @@ unpack() {
     touch "$cache/$1/.complete"
 }
 
-# free_port: one nobody listens on.
+# free_port: one nobody listens on, nor on the one 6000 above, for what servers say to each other. Both are below those that
+# the kernel gives to clients (net.ipv4.ip_local_port_range, from 32768 on).
 free_port() {
-    port=$((20000 + $$ % 10000))
-    while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
-        port=$((port + 1))
+    port=$((20000 + $$ % 6000))
+    while listens "$port" || listens $((port + 6000)); do
+        port=$((20000 + (port + 1) % 6000))
     done
     echo "$port"
+}
+
+listens() {
+    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
 # await DIR PORT PID CURL-OPTIONS…: until the server answers; prints PORT and PID, or the end of its output.
 await() {
     directory=$1 address="http://127.0.0.1:$2/_cluster/health?wait_for_status=yellow&timeout=5s" port=$2 pid=$3
     shift 3
-    for _ in $(seq 480); do
-        if curl -sf -o /dev/null "$@" "$address"; then
+    # Ten minutes: on a busy machine a start takes some; one that failed is noticed at once.
+    for _ in $(seq 2400); do
+        if curl -sf --max-time 30 -o /dev/null "$@" "$address"; then
             echo "$port $pid"
             return
         fi

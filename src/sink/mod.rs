@@ -172,8 +172,9 @@ impl SinkHandle {
     }
 }
 
-/// How long a worker may take to notice that its time is over.
-const ABORT_PATIENCE: Duration = Duration::from_millis(250);
+/// How long a worker may take to notice that its time is over; with little CPU to use up, that is not at once, and what it
+/// holds is lost to the spool. Only one that hangs takes all of it.
+const ABORT_PATIENCE: Duration = Duration::from_secs(2);
 /// Of the grace time at most so much, and at most a quarter, is kept for writing the rest to the spool.
 const SPOOL_RESERVE: Duration = Duration::from_secs(3);
 

@@ -31,7 +31,7 @@ use crate::settings::DEFAULT_CAPTURE_FILTER;
 const BATCH: usize = 1024;
 /// The pause after a wake-up that brought nothing, so that a descriptor in error cannot spin.
 const EMPTY_WAKEUP: Duration = Duration::from_millis(1);
-/// How much of the ring is read at most after the signal to stop; only a flood needs more.
+/// How long the ring is read at most after the signal to stop; only a flood needs more.
 const MAX_DRAIN: Duration = Duration::from_secs(1);
 
 /// How to capture. There is no promiscuous mode: in a pod it shows nothing more.
@@ -228,11 +228,14 @@ impl<S: FrameSink> Run<'_, S> {
         let limit = self.pace.hold().min(MAX_DRAIN);
         let draining = Elapsed::start();
         loop {
-            let left = limit.saturating_sub(draining.so_far());
-            if left.is_zero() {
+            let so_far = draining.so_far();
+            let ready = stop::wait_for(handle.fd(), limit.saturating_sub(so_far));
+            // Also when the time is over: this thread may not have had a processor before.
+            let frames = self.read(handle).unwrap_or(0);
+            if so_far >= MAX_DRAIN || (so_far >= limit && frames == 0) {
                 return;
             }
-            if stop::wait_for(handle.fd(), left) && self.read(handle).unwrap_or(0) == 0 {
+            if ready && frames == 0 {
                 std::thread::sleep(EMPTY_WAKEUP);
             }
         }

@@ -7,7 +7,7 @@ mod delivery;
 mod setup;
 mod trouble;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use podtap::dissect::{self, Dissector};
 use podtap::flow::Timestamp;
@@ -46,7 +46,17 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
+/// The servers that tests share have not much room: where there is more than a little to take in, nothing else is.
+static ROOM: RwLock<()> = RwLock::new(());
+
 pub(crate) fn deliver(sink: &mut Elasticsearch, batch: &Batch) -> Result<Delivery, SinkError> {
+    let _with_others = ROOM.read().unwrap_or_else(PoisonError::into_inner);
+    wait(sink.deliver(batch))
+}
+
+/// While no other test delivers.
+pub(crate) fn deliver_alone(sink: &mut Elasticsearch, batch: &Batch) -> Result<Delivery, SinkError> {
+    let _alone = ROOM.write().unwrap_or_else(PoisonError::into_inner);
     wait(sink.deliver(batch))
 }
 

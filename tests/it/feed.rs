@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 /// How long to wait for what has to come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
 
+/// How much longer than it should take something may take on a machine that is busy; what hangs takes longer.
+pub(crate) const BUSY: Duration = Duration::from_secs(30);
+
 /// Records of a batch.
 pub(crate) const BATCH: usize = 50;
 

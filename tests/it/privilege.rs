@@ -6,7 +6,7 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use podtap::flow::{Endpoint, FiveTuple, Timestamp};
@@ -117,8 +117,7 @@ impl Copy {
         std::fs::create_dir(&directory).unwrap();
         let copy = Self(directory.join("it"));
         std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o755)).unwrap();
-        std::fs::copy(std::env::current_exe().unwrap(), &copy.0).unwrap();
-        std::fs::set_permissions(&copy.0, PermissionsExt::from_mode(0o755)).unwrap();
+        copy_program(&std::env::current_exe().unwrap(), &copy.0);
         if !file_capability.is_empty() && !works(Command::new("setcap").arg(file_capability).arg(&copy.0)) {
             eprintln!("SKIPPED: needs root and setcap(8) of libcap2-bin");
             return None;
@@ -146,6 +145,13 @@ impl Drop for Copy {
             let _ = std::fs::remove_dir_all(directory);
         }
     }
+}
+
+/// By cp(1): what this process had open for writing, a child that another test has just forked may hold so a little longer,
+/// and a file that is open for writing cannot be executed (ETXTBSY).
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    assert!(works(Command::new("cp").arg("--").args([from, to])), "cp {from:?} {to:?}");
+    std::fs::set_permissions(to, PermissionsExt::from_mode(0o755)).unwrap();
 }
 
 fn works(command: &mut Command) -> bool {

@@ -11,12 +11,14 @@ mod search;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 pub(crate) use self::forward::Forward;
 pub(crate) use self::lumberjack::Lumberjack;
@@ -85,6 +87,21 @@ pub(crate) fn certificates() -> &'static Path {
         assert!(script("certificates").arg(&dir).status().unwrap().success(), "openssl is needed");
         dir
     })
+}
+
+/// A free port of this machine that stays this test's own as long as the socket lives, which never listens: whoever connects
+/// is refused, and a server that sets SO_REUSEADDR can listen there.
+pub(crate) fn reserved() -> (SocketAddr, Socket) {
+    let socket = bound((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    (socket.local_addr().unwrap().as_socket().unwrap(), socket)
+}
+
+/// A socket with that address, with SO_REUSEADDR.
+pub(crate) fn bound(address: SocketAddr) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 /// A child that dies with its test.

@@ -16,7 +16,7 @@ use podtap::sink::{
 
 use super::compliance::line::{self, LineSink};
 use super::compliance::servers::{self, Stored};
-use super::feed::{self, BATCH, finish, id, json_line, now};
+use super::feed::{self, BATCH, BUSY, finish, id, json_line, now};
 use super::servers::Scratch;
 use super::small_disk::{mount, on_a_small_disk};
 
@@ -63,6 +63,8 @@ fn child(role: &str, directory: &Path, argument: &str) -> Child {
 fn a_child_that_is_killed() {
     let of = |name: &str| std::env::var_os(name).and_then(|value| value.into_string().ok()).unwrap_or_default();
     let directory = of("PODTAP_DIRECTORY");
+    // On one processor libtest has begun a line with the name of the test.
+    println!();
     match of("PODTAP_ROLE").as_str() {
         "fill" => fill(Path::new(&directory), of("PODTAP_ARGUMENT").parse().unwrap()),
         "deliver" => deliver_until_killed(Path::new(&directory), &of("PODTAP_ARGUMENT")),
@@ -210,7 +212,7 @@ fn a_sink_that_blocks_its_thread_holds_up_neither_the_spool_nor_the_end() {
     watch(&sink, |counts| counts.ledger.spooled > 0);
     let start = now();
     let counts = finish(sink, Duration::from_millis(200));
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(start.elapsed() < BUSY);
     assert_eq!((counts.ledger.spooled, counts.dropped[Dropped::Shutdown as usize]), (1450, 50));
     drop(release);
     assert!(deliver_rest(&dir.0).into_iter().eq((50..1500).map(id)));

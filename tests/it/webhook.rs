@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::binary::podtap;
 
 /// How long anything here may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder with certificates, and a webhook that uses them; both go with the test.
 struct Running {

@@ -1,4 +1,4 @@
-//! What this machine's kernel knows about a TCP connection and the standard library does not ask for. Two questions, no
+//! What this machine's kernel knows about a TCP connection and the standard library does not ask for. Three questions, no
 //! more.
 
 use std::io;
@@ -19,6 +19,20 @@ pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
 /// Whether the other side's kernel answers, though its program may not read: nothing was repeated in vain, and if the
 /// window is closed, the questions whether it is open again (RFC 9293 §3.8.6.1) are answered.
 pub(super) fn is_answering(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    let known = known(socket)?;
+    // One question may be under way.
+    Ok(known.tcpi_retransmits == 0 && known.tcpi_probes <= 1)
+}
+
+/// Whether the connection is no more, reset for instance. Behind the other side's end, reading tells of nothing else, and
+/// what was not acknowledged stays so.
+pub(super) fn is_gone(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    /// Of `enum` in include/net/tcp_states.h.
+    const TCP_CLOSE: u8 = 7;
+    Ok(known(socket)?.tcpi_state == TCP_CLOSE)
+}
+
+fn known(socket: BorrowedFd<'_>) -> io::Result<libc::tcp_info> {
     #[allow(unsafe_code, reason = "no safe interface has this socket option")]
     // SAFETY: all its fields are integers, for which zero is a value.
     let mut known: libc::tcp_info = unsafe { std::mem::zeroed() };
@@ -32,14 +46,13 @@ pub(super) fn is_answering(socket: BorrowedFd<'_>) -> io::Result<bool> {
     if outcome < 0 {
         return Err(io::Error::last_os_error());
     }
-    // One question may be under way.
-    Ok(known.tcpi_retransmits == 0 && known.tcpi_probes <= 1)
+    Ok(known)
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{Shutdown, TcpListener, TcpStream};
     use std::os::fd::AsFd;
 
     use super::*;
@@ -56,10 +69,17 @@ mod tests {
             written += n;
         }
         assert!(unacknowledged(client.as_fd()).unwrap() > 0);
-        assert!(is_answering(client.as_fd()).unwrap());
+        assert!(is_answering(client.as_fd()).unwrap() && !is_gone(client.as_fd()).unwrap());
         let mut room = vec![0; written];
         server.read_exact(&mut room).unwrap();
         while unacknowledged(client.as_fd()).unwrap() > 0 {
+            std::thread::yield_now();
+        }
+        client.write_all(b"x").unwrap();
+        server.shutdown(Shutdown::Write).unwrap();
+        // With a byte unread that is a reset.
+        drop(server);
+        while !is_gone(client.as_fd()).unwrap() {
             std::thread::yield_now();
         }
         let plain = std::fs::File::open("/dev/null").unwrap();

@@ -11,7 +11,7 @@
 //! long as its kernel is alive, for a new connection would only have another buffer to lose; with several the next host's
 //! turn comes after the timeout.
 
-use std::io::IoSlice;
+use std::io::{ErrorKind, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -157,6 +157,9 @@ async fn settle(wire: &mut Wire, hosts: usize) -> Result<(), Fault> {
             listen(room.get(..n).unwrap_or_default())?;
         }
         let now_left = unacknowledged(wire)?;
+        if now_left > 0 && kernel::is_gone(socket(wire.stream())).map_err(Fault::Io)? {
+            return Err(Fault::Io(ErrorKind::ConnectionReset.into()));
+        }
         if now_left < left || (hosts == 1 && since.elapsed() > patience && is_alive(wire)) {
             since = Instant::now();
         }

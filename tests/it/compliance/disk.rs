@@ -22,6 +22,7 @@ fn a_spool_on_a_full_disk_holds_what_it_took_and_the_next_run_delivers_that() {
                 continue;
             }
             let (what, directory) = (peer.name(), disk.join(peer.name()));
+            peer.be_patient();
             peer.set(Fault::Refuses);
             let sink = peer.spawn(1, OPTIONS, spool_in(&directory));
             fill(&*peer, what, &sink);

@@ -1,16 +1,18 @@
 //! What stands between a sink and its server: a TCP relay that can be told to misbehave. Owns the network's faults, the
 //! same for every protocol; a server behind it only has to be a good one.
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
+use socket2::Socket;
 
 use super::Fault;
 use crate::feed::wait_until;
+use crate::servers::{bound, reserved};
 
 /// A relay on a port of its own, which stays the same whatever happens.
 pub(crate) struct Door {
@@ -25,7 +27,7 @@ enum Open {
     /// Takes connections.
     Relay(Relay),
     /// Listens with a queue that is full: whoever comes now hears nothing.
-    Full { _listener: Socket, _first: TcpStream },
+    Full { _listener: Socket, _first: Option<TcpStream> },
 }
 
 struct Relay {
@@ -36,9 +38,8 @@ struct Relay {
 
 impl Door {
     pub(crate) fn to(backend: SocketAddr) -> Self {
-        let reserved = bound((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-        let address = reserved.local_addr().unwrap().as_socket().unwrap();
-        let mut door = Self { address, _reserved: reserved, backend, open: None };
+        let (address, _reserved) = reserved();
+        let mut door = Self { address, _reserved, backend, open: None };
         door.set(Fault::Healthy);
         door
     }
@@ -49,11 +50,13 @@ impl Door {
 
     /// Ends every connection and goes on like this.
     pub(crate) fn set(&mut self, fault: Fault) {
-        if let Some(Open::Relay(relay)) = self.open.take() {
-            relay.close(self.address);
-        }
+        self.close();
         self.open = match fault {
-            Fault::Refuses => None,
+            Fault::Refuses => {
+                // A child that another test has just forked may hold the listener for a moment.
+                wait_until("refusals", || TcpStream::connect(self.address).is_err());
+                None
+            }
             Fault::NeverAccepts => Some(full(self.address)),
             Fault::Healthy
             | Fault::Hangs
@@ -64,19 +67,18 @@ impl Door {
             | Fault::DiskFull => Some(Open::Relay(Relay::new(self.address, self.backend, fault))),
         };
     }
+
+    fn close(&mut self) {
+        if let Some(Open::Relay(relay)) = self.open.take() {
+            relay.close(self.address);
+        }
+    }
 }
 
 impl Drop for Door {
     fn drop(&mut self) {
-        self.set(Fault::Refuses);
+        self.close();
     }
-}
-
-fn bound(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
 }
 
 /// A child that another test has just forked holds an earlier listener until it becomes another program.
@@ -89,10 +91,10 @@ fn listening(address: SocketAddr, backlog: i32) -> Socket {
     socket.unwrap()
 }
 
-/// A queue for one connection, and that connection: Linux drops the SYN of the next one.
+/// A queue for one connection, and that connection: Linux drops the SYN of the next one. A sink may have been first.
 fn full(address: SocketAddr) -> Open {
     let listener = listening(address, 0);
-    let first = TcpStream::connect(address).unwrap();
+    let first = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok();
     Open::Full { _listener: listener, _first: first }
 }
 
@@ -103,7 +105,7 @@ impl Relay {
         let (stop, streams) = (Arc::clone(&over), Arc::clone(&live));
         let thread = std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let mut live = streams.lock().unwrap();
+                let mut live = streams.lock().unwrap_or_else(PoisonError::into_inner);
                 if stop.load(Ordering::SeqCst) {
                     return;
                 }
@@ -123,10 +125,16 @@ impl Relay {
         self.over.store(true, Ordering::SeqCst);
         // Wakes `accept`.
         let _ = TcpStream::connect(address);
-        self.live.lock().unwrap().drain(..).for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
-        self.thread.join().unwrap();
-        self.live.lock().unwrap().drain(..).for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
+        end_all(&self.live);
+        // Where it failed, the test fails by what is missing: a second panic here would end all tests.
+        let _ = self.thread.join();
+        end_all(&self.live);
     }
+}
+
+fn end_all(live: &Mutex<Vec<TcpStream>>) {
+    let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
+    live.drain(..).for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
 }
 
 /// One connection, as faulty as asked.

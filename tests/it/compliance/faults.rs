@@ -56,16 +56,22 @@ fn a_target_that_restarts_again_and_again_loses_nothing() {
         if !peer.faults().contains(&Fault::Refuses) {
             return;
         }
+        peer.be_patient();
         let sink = peer.spawn(1, OPTIONS, Undelivered::default());
+        let mut down = Duration::ZERO;
         for n in 0..10 {
             offer(&*peer, &sink, n * 100..(n + 1) * 100);
             watch(what, &sink, |counts| counts.ledger.delivered as usize > n * 100);
+            let since = feed::now();
             peer.set(Fault::Refuses);
             peer.set(Fault::Healthy);
+            down += since.elapsed();
         }
         let counts = watch(what, &sink, |counts| counts.ledger.delivered == 1000);
-        assert_arrived(what, &*peer, 0..1000, BATCH * 10);
-        assert!(counts.failed_attempts <= 20, "{what}: {}", counts.failed_attempts);
+        assert_arrived(what, &*peer, 0..1000, in_flight(&counts));
+        // Two a restart; more only while a busy machine takes its time for it.
+        let most = 20 + down.as_millis();
+        assert!(u128::from(counts.failed_attempts) <= most, "{what}: {} of {most}", counts.failed_attempts);
         finish(what, sink, GRACE);
     });
 }
@@ -121,7 +127,7 @@ fn what_a_target_refuses_for_good_is_counted_by_reason_and_kept_as_a_dead_letter
 fn a_name_that_is_gone_is_a_fault_like_another() {
     every_peer(|what, peer| {
         let scratch = Scratch::new("astray");
-        let gone = Way { host: "gone.invalid".to_owned(), port: 1, tls: None };
+        let gone = Way { host: "gone.invalid".to_owned(), ..Way::to(([127, 0, 0, 1], 1).into()) };
         let Some(sink) = peer.spawn_on(&gone, spool_of(&scratch)) else { return };
         offer(&*peer, &sink, 0..100);
         watch(what, &sink, |counts| counts.failed_attempts >= 1);
@@ -137,6 +143,7 @@ fn several_deliveries_at_once_lose_nothing_and_twice_goes_at_most_what_was_in_fl
             return;
         }
         let scratch = Scratch::new("several");
+        peer.be_patient();
         peer.set(Fault::Refuses);
         let sink = peer.spawn(4, OPTIONS, spool_of(&scratch));
         // More than half of the queue: the oldest go to disk.

@@ -13,18 +13,22 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
 use super::ids_in;
 use super::servers::{Outcome, Store};
-
-/// How long it waits for an answer.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(300);
+use crate::feed::PATIENCE;
 
 pub(crate) struct LineSink {
     address: String,
+    patience: Duration,
     stream: Option<tokio::io::BufReader<tokio::net::TcpStream>>,
 }
 
 impl LineSink {
     pub(crate) fn new(address: &str) -> Self {
-        Self { address: address.to_owned(), stream: None }
+        Self::waiting(address, PATIENCE)
+    }
+
+    /// Waits so long for an answer.
+    pub(super) fn waiting(address: &str, patience: Duration) -> Self {
+        Self { address: address.to_owned(), patience, stream: None }
     }
 
     async fn exchange(&mut self, batch: &Batch) -> std::io::Result<Delivery> {
@@ -61,7 +65,7 @@ impl LineSink {
 
 impl Sink for LineSink {
     async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
-        match tokio::time::timeout(PATIENCE, self.exchange(batch)).await {
+        match tokio::time::timeout(self.patience, self.exchange(batch)).await {
             Ok(Ok(delivery)) => Ok(delivery),
             Ok(Err(error)) => Err(SinkError::Transient(error.to_string())),
             Err(_) => Err(SinkError::Transient("no answer in time".to_owned())),

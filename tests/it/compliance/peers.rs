@@ -1,9 +1,11 @@
 //! Who takes part in the suite: add a sink here and it is held to all of it.
 
 use std::io::{PipeReader, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use podtap::sink::connect::{Connector, HostPort, Timeouts, Tls};
 #[cfg(feature = "es")]
@@ -16,10 +18,10 @@ use podtap::sink::{Options, Sink, SinkHandle, Undelivered, spawn_all};
 use serde_json::Value;
 
 use super::door::Door;
-use super::line::{LineSink, PATIENCE};
+use super::line::LineSink;
 use super::servers::{self, Store, Stored};
-use super::{Behaviour, Fault, Peer, Way, ids_in};
-use crate::feed::{Body, OPTIONS, json_line, msgpack, wait_until};
+use super::{Behaviour, Fault, IMPATIENCE, Peer, Way, ids_in};
+use crate::feed::{Body, OPTIONS, PATIENCE, json_line, msgpack, wait_until};
 use crate::servers::Scratch;
 
 pub(crate) const ALL: &[fn() -> Box<dyn Peer>] = &[
@@ -58,6 +60,7 @@ struct Network<S> {
     acknowledges: bool,
     stores_once: bool,
     speaks_tls: bool,
+    patience: Duration,
 }
 
 impl<S: Sink> Network<S> {
@@ -67,7 +70,8 @@ impl<S: Sink> Network<S> {
         let door = Door::to(backend);
         let (behaviours, body) = (&[], json_line as Body);
         let (acknowledges, stores_once, speaks_tls) = (true, false, true);
-        Self { name, door, backend, stored, sink, body, behaviours, acknowledges, stores_once, speaks_tls }
+        let patience = IMPATIENCE;
+        Self { name, door, backend, stored, sink, body, behaviours, acknowledges, stores_once, speaks_tls, patience }
     }
 }
 
@@ -101,12 +105,18 @@ impl<S: Sink> Peer for Network<S> {
         self.door.set(fault);
     }
 
+    fn be_patient(&mut self) {
+        self.patience = PATIENCE;
+    }
+
     fn behave(&mut self, behaviour: Behaviour) {
         self.stored.lock().unwrap().behaviour = behaviour;
+        // A second attempt would meet another behaviour.
+        self.be_patient();
     }
 
     fn spawn(&self, concurrency: usize, options: Options, undelivered: Undelivered) -> SinkHandle {
-        let way = Way::to(self.door.address());
+        let way = Way { patience: self.patience, ..Way::to(self.door.address()) };
         spawn_all(self.name, (0..concurrency).map(|_| (self.sink)(&way)).collect(), options, undelivered).unwrap()
     }
 
@@ -127,25 +137,25 @@ const HALVES: &[Behaviour] = &[Behaviour::TakesHalf, Behaviour::RefusesHalf];
 
 /// The plain protocol.
 fn line() -> Box<dyn Peer> {
-    let sink = |way: &Way| LineSink::new(&format!("{}:{}", way.host, way.port));
+    let sink = |way: &Way| LineSink::waiting(&format!("{}:{}", way.host, way.port), way.patience);
     let peer = Network::new("line", super::line::serve, sink);
     Box::new(Network { behaviours: HALVES, speaks_tls: false, ..peer })
 }
 
 fn connector(way: &Way) -> Connector {
-    let timeouts = Timeouts { lookup: PATIENCE, connect: PATIENCE, tls: PATIENCE };
+    let timeouts = Timeouts { lookup: way.patience, connect: way.patience, tls: way.patience };
     let tls = way.tls.clone().map(|options| Tls::load(options).unwrap());
     Connector::new(vec![HostPort { host: way.host.clone(), port: way.port }], tls, timeouts)
 }
 
 fn forward() -> Box<dyn Peer> {
     let sink =
-        |way: &Way| Fluentd::new(connector(way), FluentdOptions { timeout: PATIENCE, ..FluentdOptions::default() });
+        |way: &Way| Fluentd::new(connector(way), FluentdOptions { timeout: way.patience, ..FluentdOptions::default() });
     Box::new(Network { body: msgpack, ..Network::new("fluentd", servers::forward, sink) })
 }
 
 fn logstash(transport: Transport, way: &Way) -> Logstash {
-    let options = LogstashOptions { transport, timeout: PATIENCE, ..LogstashOptions::default() };
+    let options = LogstashOptions { transport, timeout: way.patience, ..LogstashOptions::default() };
     Logstash::new(connector(way), options).unwrap()
 }
 
@@ -169,7 +179,7 @@ fn bulk() -> Box<dyn Peer> {
         let (nodes, _) = elasticsearch::nodes(std::slice::from_ref(&way.host), way.port, way.tls.is_some()).unwrap();
         let options = elasticsearch::Options::new(nodes, IndexName::new(super::bulk::STREAM).unwrap());
         let tls = way.tls.clone().unwrap_or(options.tls.clone());
-        Elasticsearch::new(elasticsearch::Options { tls, timeout: PATIENCE, compress: false, ..options }).unwrap()
+        Elasticsearch::new(elasticsearch::Options { tls, timeout: way.patience, compress: false, ..options }).unwrap()
     };
     let peer = Network::new("elasticsearch", super::bulk::serve, sink);
     Box::new(Network { behaviours: HALVES, stores_once: true, ..peer })
@@ -182,8 +192,16 @@ struct Udp {
 }
 
 fn udp() -> Box<dyn Peer> {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    Box::new(Udp { address: socket.local_addr().unwrap(), socket: Some(socket) })
+    let address = alone();
+    Box::new(Udp { address, socket: Some(UdpSocket::bind(address).unwrap()) })
+}
+
+/// An address on loopback of this process's own, with a port that the kernel gives to nobody: as long as nobody listens
+/// there, nobody else does.
+fn alone() -> SocketAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    (Ipv4Addr::new(127, high, low, NEXT.fetch_add(1, Ordering::Relaxed)), 20_514).into()
 }
 
 impl Peer for Udp {
@@ -205,6 +223,10 @@ impl Peer for Udp {
 
     fn set(&mut self, fault: Fault) {
         self.socket = None;
+        // A child that another test has just forked may hold it for a moment.
+        let probe = UdpSocket::bind("127.0.0.1:0").unwrap();
+        probe.connect(self.address).unwrap();
+        wait_until("refusals", || probe.send(b"").is_err());
         if fault == Fault::Healthy {
             wait_until("the port to be free", || {
                 self.socket = UdpSocket::bind(self.address).ok();

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex};
 use podtap::flow::Timestamp;
 use serde_json::Value;
 
-use super::lab::{Directory, Lab, PEER, POD, answer, at, connect, get, in_a_pod, until};
+use super::lab::{Directory, Lab, PEER, POD, answer, at, connect, get, in_a_pod, listen, until};
 use super::running::{PODTAP, Podtap, page_with};
 use super::traffic::serve_one;
+use crate::servers::reserved;
 
 /// Takes what Elasticsearch and Logstash's http input take, and keeps the records. Not a real one (those are in
 /// `elasticsearch` and `logstash`): it has to stand in a network namespace, and to come back where it was.
@@ -131,8 +132,7 @@ fn nothing_of_ourselves_is_recorded_with_a_sink_on_a_captured_port() {
 
 /// `number` exchanges of the peer with the pod on one connection.
 fn exchange(lab: &Lab, number: usize) {
-    // A child that another test has just forked may still hold the one before.
-    let listener = until("the port to be free", || TcpListener::bind(at(POD, 8080)).ok());
+    let listener = listen(at(POD, 8080));
     let mut client = lab.peer(|| connect(at(POD, 8080)));
     let mut server = listener.accept().unwrap().0;
     for n in 0..number {
@@ -144,15 +144,15 @@ fn exchange(lab: &Lab, number: usize) {
     }
 }
 
-/// A port of the peer that nobody listens on yet.
-fn silent_port(lab: &Lab) -> SocketAddr {
-    lab.peer(|| TcpListener::bind(at(PEER, 0)).unwrap().local_addr().unwrap())
+/// A port of the peer that nobody listens on yet; the kernel gives it to no client.
+fn silent_port() -> SocketAddr {
+    at(PEER, 9200)
 }
 
 /// Starts podtap anew, and the server with it: what the spool held arrives.
 fn arrives_later(lab: &Lab, address: SocketAddr, spool: &str, number: usize) -> Vec<String> {
     let receiver = Receiver::default();
-    receiver.listen(lab.peer(move || TcpListener::bind(address).unwrap()));
+    receiver.listen(lab.peer(move || listen(address)));
     let podtap = start(&to_elasticsearch(address), &[("SPOOL_DIR", spool)]);
     let paths = receiver.paths(number);
     podtap.interrupted();
@@ -163,10 +163,10 @@ fn arrives_later(lab: &Lab, address: SocketAddr, spool: &str, number: usize) -> 
 fn what_a_dead_server_did_not_take_is_spooled_at_sigterm_and_arrives_with_the_next_start() {
     in_a_pod(|lab| {
         let spool = Directory::new();
-        let address = silent_port(&lab);
+        let address = silent_port();
         let podtap = start(
             &to_elasticsearch(address),
-            &[("SPOOL_DIR", &spool.join("spool")), ("GRACE_PERIOD", "2s"), ("LINGER", "0")],
+            &[("SPOOL_DIR", &spool.join("spool")), ("GRACE_PERIOD", "6s"), ("LINGER", "0")],
         );
         exchange(&lab, 50);
         page_with("podtap_records_offered_total", 50.0);
@@ -183,7 +183,7 @@ fn what_a_dead_server_did_not_take_is_spooled_at_sigterm_and_arrives_with_the_ne
 fn what_was_spooled_outlives_kill_9() {
     in_a_pod(|lab| {
         let spool = Directory::new();
-        let address = silent_port(&lab);
+        let address = silent_port();
         // Half of the queue stays in memory; what is more goes to disk while podtap runs.
         let podtap = start(
             &to_elasticsearch(address),
@@ -204,8 +204,7 @@ fn what_was_spooled_outlives_kill_9() {
 
 #[test]
 fn a_replay_says_by_its_exit_code_that_not_every_record_arrived() {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let address = listener.local_addr().unwrap();
+    let (address, _reserved) = reserved();
     let directory = Directory::new();
     let file = directory.join("demo.pcap");
     std::fs::write(&file, podtap::synth::pcap(&podtap::demo::rendered(Timestamp(0)))).unwrap();
@@ -215,7 +214,6 @@ fn a_replay_says_by_its_exit_code_that_not_every_record_arrived() {
         let output = command.output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    drop(listener);
     let (code, said) = replay("200ms");
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("LOST") && said.contains("for elasticsearch"), "{said}");

@@ -2,7 +2,7 @@
 //! Knows nothing of podtap.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::namespace::{enter, in_a_namespace, ip};
 
 /// For whatever must come; only a failing test waits so long.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) const POD: &str = "10.77.0.2";
 pub(super) const PEER: &str = "10.77.0.1";
@@ -88,6 +88,12 @@ pub(super) fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T 
 
 pub(super) fn at(ip: &str, port: u16) -> SocketAddr {
     SocketAddr::new(ip.parse::<IpAddr>().unwrap(), port)
+}
+
+/// A listener on a port that may have been another's just now: a child that another test has just forked holds that one
+/// until it becomes another program.
+pub(super) fn listen(on: SocketAddr) -> TcpListener {
+    until(&format!("{on} to be free"), || TcpListener::bind(on).ok())
 }
 
 /// A connection to a listener that may be about to begin.
@@ -174,6 +180,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            // What a shell has started outlives it.
+            let children = format!("/proc/{0}/task/{0}/children", self.0.id());
+            for child in std::fs::read_to_string(children).unwrap_or_default().split_whitespace() {
+                let _ = Command::new("kill").args(["-KILL", child]).status();
+            }
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::TcpListener;
 
 use podtap::setup::SetupOptions;
 use serde_json::Value;
 
-use super::lab::{Directory, Lab, POD, ask, at, connect, get, in_a_pod, nginx, until};
+use super::lab::{Directory, Lab, POD, ask, at, connect, get, in_a_pod, listen, nginx, until};
 use super::running::Podtap;
 use crate::elasticsearch::{options, set_up};
 use crate::feed::by_id;
@@ -49,7 +48,7 @@ fn is_ledger(record: &Value) -> bool {
 /// that is `told` shows the gap.
 fn flood(lab: &Lab, podtap: &Podtap, told: impl Fn()) {
     podtap.signal("STOP");
-    let listener = TcpListener::bind(at(POD, 8080)).unwrap();
+    let listener = listen(at(POD, 8080));
     let mut client = lab.peer(|| connect(at(POD, 8080)));
     let mut server = listener.accept().unwrap().0;
     let mut server_too = server.try_clone().unwrap();
@@ -156,7 +155,8 @@ fn the_sums_over_all_ledger_records_are_the_closing_ledger_at_real_servers() {
             ("ELASTICSEARCH_HOST", &url),
             ("ELASTICSEARCH_INDEX", INDEX),
             ("LEDGER_INTERVAL", "100ms"),
-            ("CAPTURE_BUFFER", "1MiB"),
+            // Less than the flood, and room for what comes while podtap waits for a processor.
+            ("CAPTURE_BUFFER", "4MiB"),
             ("BATCH_AGE", "50ms"),
             ("IGNORE_URLS", "/fail/"),
             ("POD_NAME", "shop-1"),

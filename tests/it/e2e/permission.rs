@@ -1,19 +1,19 @@
 //! podtap as the users that containers run as.
 
-use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::lab::{Directory, in_a_pod};
 use super::running::{METRICS_PORT, PODTAP, Podtap, ready};
 use super::traffic::serve_one;
+use crate::privilege::copy_program;
 
 const USER: &str = "--reuid=65532 --regid=65532 --clear-groups --inh-caps=-all --no-new-privs";
 
 /// How a runtime starts a container of that user: with NET_RAW granted by the pod's securityContext, or not.
 fn as_the_user(directory: &Directory, granted: bool) -> Option<Command> {
     let binary = directory.join("podtap");
-    std::fs::copy(PODTAP, &binary).unwrap();
-    std::fs::set_permissions(&binary, std::fs::Permissions::from_mode(0o755)).unwrap();
+    copy_program(Path::new(PODTAP), Path::new(&binary));
     let setcap = Command::new("setcap").args(["cap_net_raw=p", &binary]).stderr(Stdio::null()).status();
     let setpriv = Command::new("setpriv").arg("--version").stdout(Stdio::null()).status();
     if ![setcap, setpriv].into_iter().all(|status| status.is_ok_and(|status| status.success())) {

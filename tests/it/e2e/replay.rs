@@ -1,12 +1,12 @@
 //! A replayed capture gives the records that seeing it live gave: byte for byte.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 
 use super::lab::{
-    Directory, PEER, PEER_V6, POD, POD_V6, Process, answer, ask, at, connect, get, in_a_pod, nginx, until,
+    Directory, PEER, PEER_V6, POD, POD_V6, Process, answer, ask, at, connect, get, in_a_pod, listen, nginx, until,
 };
 use super::running::{PODTAP, Podtap};
 use super::traffic::serve_one;
@@ -72,7 +72,7 @@ fn traffic(lab: &super::lab::Lab) -> usize {
         number += 5;
     }
     for peer in [PEER, PEER_V6] {
-        let listener = lab.peer(move || TcpListener::bind(at(peer, 9090)).unwrap());
+        let listener = lab.peer(move || listen(at(peer, 9090)));
         let mut client = connect(at(peer, 9090));
         let mut server = listener.accept().unwrap().0;
         client.write_all(get("/charge").as_bytes()).unwrap();

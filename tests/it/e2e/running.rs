@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use serde_json::Value;
 
@@ -64,7 +64,10 @@ impl Podtap {
     pub(super) fn line(&mut self) -> String {
         match self.records.recv_timeout(PATIENCE) {
             Ok(line) => line,
-            Err(error) => panic!("no record: {error}; {}", self.everything_said()),
+            Err(error) => {
+                self.has_said("");
+                panic!("no record: {error}; {}", self.log)
+            }
         }
     }
 
@@ -106,7 +109,11 @@ impl Podtap {
         let child: &mut Child = &mut self.process.0;
         let status = until("podtap ends", || child.try_wait().unwrap());
         let records = self.records.iter().collect();
-        (status, records, self.everything_said())
+        // Both pipes end with the process, whenever the threads that read them get the processor.
+        while let Ok(line) = self.said.recv_timeout(PATIENCE) {
+            self.log += &(line + "\n");
+        }
+        (status, records, std::mem::take(&mut self.log))
     }
 
     /// Ends it as a user does; what it had left to say, and that its ledger adds up.
@@ -118,13 +125,10 @@ impl Podtap {
         (records, said)
     }
 
-    fn everything_said(&mut self) -> String {
-        loop {
-            match self.said.recv_timeout(std::time::Duration::from_millis(100)) {
-                Ok(line) => self.log += &(line + "\n"),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return self.log.clone(),
-            }
-        }
+    /// Whether it has said that by now.
+    pub(super) fn has_said(&mut self, text: &str) -> bool {
+        self.log.extend(self.said.try_iter().flat_map(|line| [line, "\n".to_owned()]));
+        self.log.contains(text)
     }
 }
 

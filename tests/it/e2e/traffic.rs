@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 
 use serde_json::Value;
 
-use super::lab::{Directory, Lab, PEER, PEER_V6, POD, POD_V6, answer, ask, at, connect, fetch, get, in_a_pod, nginx};
+use super::lab::{
+    Directory, Lab, PEER, PEER_V6, POD, POD_V6, answer, ask, at, connect, fetch, get, in_a_pod, listen, nginx,
+};
 use super::running::{METRICS_PORT, Podtap, metric, page_with};
 
 /// Target, status of the answer, route, outcome.
@@ -142,7 +144,7 @@ fn two_hundred_requests_at_once_from_one_client_to_one_server_get_each_its_own_a
     const NUMBER: usize = 200;
     in_a_pod(|lab| {
         let mut podtap = Podtap::capturing(&[("LOGHEADERS", "x-names")]);
-        let listener = lab.peer(|| TcpListener::bind(at(PEER, 8080)).unwrap());
+        let listener = lab.peer(|| listen(at(PEER, 8080)));
         let mut open: Vec<_> = (0..NUMBER)
             .map(|n| {
                 let mut client = connect(at(PEER, 8080));
@@ -204,7 +206,7 @@ fn scrapes_and_probes_of_podtap_itself_are_never_recorded() {
 
 /// One exchange from the peer with a server in the pod.
 pub(super) fn serve_one(lab: &Lab, target: &str) {
-    let listener = TcpListener::bind(at(POD, 8080)).unwrap();
+    let listener = listen(at(POD, 8080));
     let mut client = lab.peer(|| connect(at(POD, 8080)));
     exchange(&mut client, &mut listener.accept().unwrap().0, target);
 }
@@ -268,7 +270,7 @@ fn several_interfaces_are_captured_at_once_and_any_is_all_of_them() {
             let record = podtap.record();
             assert_eq!(record["network"]["direction"], "ingress", "{record}");
             assert_eq!(record["observer"]["ingress"]["interface"]["name"], "pod0", "{record}");
-            let listener = TcpListener::bind(at("127.0.0.1", 8080)).unwrap();
+            let listener = listen(at("127.0.0.1", 8080));
             let mut client = connect(at("127.0.0.1", 8080));
             exchange(&mut client, &mut listener.accept().unwrap().0, "/inside");
             let record = podtap.record();

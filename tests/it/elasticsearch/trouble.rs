@@ -4,7 +4,7 @@ use podtap::setup::SetupOptions;
 use podtap::sink::elasticsearch::Auth;
 use podtap::sink::{Delivery, SinkError};
 
-use super::{batch, deliver, line, options, set_up, sink};
+use super::{batch, deliver, deliver_alone, line, options, set_up, sink};
 use crate::servers::{Kind, Search};
 
 fn transient(result: Result<Delivery, SinkError>) -> String {
@@ -52,11 +52,11 @@ fn a_body_too_large_is_halved_and_an_overloaded_server_is_waited_for() {
         };
         // 13 MB: too large for one request, and there is room for half of it.
         let mut sink = sink(options.clone());
-        assert_eq!(deliver(&mut sink, &of(&ids)), Ok(Delivery::default()), "{kind:?}");
+        assert_eq!(deliver_alone(&mut sink, &of(&ids)), Ok(Delivery::default()), "{kind:?}");
         assert_eq!(server.count("large"), 26, "{kind:?}");
         // 10 MB: not too large, but more than the server has room for.
         let more: Vec<String> = (100..120).map(|n| n.to_string()).collect();
-        let why = transient(deliver(&mut super::sink(options), &of(&more)));
+        let why = transient(deliver_alone(&mut super::sink(options), &of(&more)));
         assert!(why.starts_with("429 "), "{kind:?}: {why}");
         assert_eq!(server.count("large"), 26, "{kind:?}");
     }

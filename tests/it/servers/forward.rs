@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use serde_json::Value;
+use socket2::Socket;
 
-use super::{Process, Scratch, json_lines, missing, script};
+use super::{Process, Scratch, json_lines, missing, reserved, script};
 
 /// A running receiver, with the same port and the same output file in all its lives.
 pub(crate) struct Forward {
     process: Option<Process>,
     pub(crate) port: u16,
+    _reserved: Socket,
     out: PathBuf,
     arguments: Vec<String>,
 }
@@ -20,7 +22,8 @@ impl Forward {
     pub(crate) fn start(scratch: &Scratch, arguments: &[String]) -> Option<Self> {
         is_there().then(|| {
             let (out, arguments) = (scratch.path("forward.jsonl"), arguments.to_vec());
-            let mut receiver = Self { process: None, port: 0, out, arguments };
+            let (address, _reserved) = reserved();
+            let mut receiver = Self { process: None, port: address.port(), _reserved, out, arguments };
             receiver.restart();
             receiver
         })

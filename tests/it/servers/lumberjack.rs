@@ -5,13 +5,15 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use serde_json::Value;
+use socket2::Socket;
 
-use super::{Process, Scratch, json_lines, missing, script};
+use super::{Process, Scratch, json_lines, missing, reserved, script};
 
 /// A running server; each life has an output file of its own, for a kill may cut the last line.
 pub(crate) struct Lumberjack {
     process: Option<Process>,
     pub(crate) port: u16,
+    _reserved: Socket,
     dir: PathBuf,
     arguments: Vec<String>,
     lives: usize,
@@ -22,7 +24,9 @@ impl Lumberjack {
     pub(crate) fn start(scratch: &Scratch, arguments: &[&str]) -> Option<Self> {
         program()?;
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let mut server = Self { process: None, port: 0, dir: scratch.0.clone(), arguments, lives: 0 };
+        let (address, _reserved) = reserved();
+        let mut server =
+            Self { process: None, port: address.port(), _reserved, dir: scratch.0.clone(), arguments, lives: 0 };
         server.restart();
         Some(server)
     }

@@ -2,20 +2,22 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 
 use flate2::read::GzDecoder;
 use serde_json::Value;
+use socket2::Socket;
 
-use super::{Process, Scratch, certificates, missing, script};
+use super::{Process, Scratch, certificates, missing, reserved, script};
 use crate::feed::wait_until;
 
 /// A running nginx, with the same port and the same directory in all its lives.
 pub(crate) struct Nginx {
     process: Option<Process>,
     pub(crate) port: u16,
+    _reserved: Socket,
     dir: PathBuf,
     certificate: Option<&'static str>,
 }
@@ -27,8 +29,9 @@ impl Nginx {
             missing("no nginx");
             return None;
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut nginx = Self { process: None, port, dir: scratch.path("nginx"), certificate };
+        let (address, _reserved) = reserved();
+        let mut nginx =
+            Self { process: None, port: address.port(), _reserved, dir: scratch.path("nginx"), certificate };
         nginx.restart();
         Some(nginx)
     }

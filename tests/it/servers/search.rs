@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 use super::{Scratch, is_required, missing, script};
+use crate::feed::wait_until;
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,9 +121,7 @@ impl Search {
     pub(crate) fn kill(&self) {
         let pid = std::fs::read_to_string(self.directory.path("pid")).unwrap();
         assert!(Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success());
-        while Path::new("/proc").join(pid.trim()).join("exe").exists() {
-            std::thread::yield_now();
-        }
+        wait_until("the end of a killed server", || !Path::new("/proc").join(pid.trim()).join("exe").exists());
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

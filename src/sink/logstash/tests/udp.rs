@@ -7,6 +7,13 @@ fn udp(max_datagram: usize) -> LogstashOptions {
     LogstashOptions { max_datagram, ..options(Transport::Udp, LONG) }
 }
 
+/// An address on loopback of this process and this test, with a port that the kernel gives to nobody: as long as the test
+/// does not listen there, nobody does.
+fn alone(test: u8) -> SocketAddr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    ([127, high, low, test], 20_514).into()
+}
+
 async fn heard(server: &UdpSocket) -> Vec<u8> {
     let mut room = vec![0; 1 << 16];
     let length = server.recv(&mut room).await.unwrap();
@@ -39,7 +46,7 @@ async fn a_record_that_only_the_kernel_finds_too_large_is_rejected_and_the_other
 
 #[tokio::test]
 async fn where_nobody_listens_the_batch_goes_again_to_the_next_host() {
-    let dead = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let dead = dead();
     let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let mut sink = sink_to(&[dead, server.local_addr().unwrap()], udp(MAX_DATAGRAM));
     let (why, ()) = fails(&mut sink, &batch(&["{}\n"]), async {}).await;
@@ -50,8 +57,8 @@ async fn where_nobody_listens_the_batch_goes_again_to_the_next_host() {
 
 #[tokio::test]
 async fn a_refusal_that_comes_late_does_not_cost_the_next_batch() {
-    let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = server.local_addr().unwrap();
+    let address = alone(1);
+    let server = UdpSocket::bind(address).await.unwrap();
     let mut sink = sink_to(&[address], udp(MAX_DATAGRAM));
     assert_eq!(sink.deliver(&batch(&["{}"])).await, delivered());
     drop(server);
@@ -63,8 +70,8 @@ async fn a_refusal_that_comes_late_does_not_cost_the_next_batch() {
 
 #[tokio::test]
 async fn the_check_knows_a_refusal_and_says_that_it_knows_nothing_else() {
-    let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = server.local_addr().unwrap();
+    let address = alone(2);
+    let server = UdpSocket::bind(address).await.unwrap();
     let found = check(&mut sink_to(&[address], udp(MAX_DATAGRAM)), async {}).await;
     assert!(found.fault.is_none() && found.to_string().contains("cannot be known"), "{found}");
     drop(server);
