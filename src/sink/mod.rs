@@ -173,7 +173,7 @@ impl SinkHandle {
 }
 
 /// How long a worker may take to notice that its time is over; with little CPU to use up, that is not at once, and what it
-/// holds is lost to the spool. Only one that hangs takes all of it.
+/// holds is lost to the spool. Only one that hangs takes all of it; at most an eighth of the grace time is kept for that.
 const ABORT_PATIENCE: Duration = Duration::from_secs(2);
 /// Of the grace time at most so much, and at most a quarter, is kept for writing the rest to the spool.
 const SPOOL_RESERVE: Duration = Duration::from_secs(3);
@@ -238,7 +238,8 @@ impl Sinks {
         self.iter().for_each(|sink| sink.queue.close());
         let spooling = self.iter().any(|sink| sink.queue.has_spool());
         let reserve = if spooling { (grace / 4).min(SPOOL_RESERVE) } else { Duration::ZERO };
-        self.wait(grace - reserve, |sink, patience| sink.queue.wait_left(patience));
+        let hanging = (grace / 8).min(ABORT_PATIENCE);
+        self.wait(grace - reserve - hanging, |sink, patience| sink.queue.wait_left(patience));
         self.abort();
         self.wait(ABORT_PATIENCE, |sink, patience| sink.queue.wait_left(patience));
         // A worker that hangs in a system call ends with the process; what it holds is still in its hands.
