@@ -58,8 +58,12 @@ pub struct SinkCounts {
 impl SinkCounts {
     /// Records that will never arrive, other than those whose reader went away.
     pub fn lost(&self) -> u64 {
-        let gone = self.dropped.get(Dropped::Gone as usize).copied().unwrap_or_default();
-        self.ledger.rejected + self.ledger.dropped.saturating_sub(gone)
+        self.ledger.rejected + self.ledger.dropped.saturating_sub(self.gone())
+    }
+
+    /// Records whose reader had left.
+    pub fn gone(&self) -> u64 {
+        self.dropped.get(Dropped::Gone as usize).copied().unwrap_or_default()
     }
 
     /// Of those lost, ledger records, once nothing moves any more. On disk nobody tells them from exchanges: what the spool

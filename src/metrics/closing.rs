@@ -53,9 +53,8 @@ fn but(unread: u64, sinks: &[(String, SinkCounts)]) -> String {
         said.push(format!("{} bytes behind the end of their connections were not read", count(unread)));
     }
     for (name, sink) in sinks {
-        let gone = gone(sink);
-        if gone > 0 {
-            said.push(format!("{} records for {name} came after its reader had left", count(gone)));
+        if sink.gone() > 0 {
+            said.push(format!("{} records for {name} came after its reader had left", count(sink.gone())));
         }
     }
     if said.is_empty() { String::new() } else { format!(", but {}", said.join(" and ")) }
@@ -210,11 +209,6 @@ fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String, SinkCounts
         }
     }
     out
-}
-
-/// Records whose reader had left.
-fn gone(sink: &SinkCounts) -> u64 {
-    sink.dropped.get(Dropped::Gone as usize).copied().unwrap_or_default()
 }
 
 fn dropped(sink: &SinkCounts) -> impl Iterator<Item = (&'static str, u64)> {

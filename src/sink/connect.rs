@@ -265,4 +265,4 @@ async fn lookup(host: &HostPort, patience: Duration) -> Result<Vec<SocketAddr>, 
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::sink) mod tests;

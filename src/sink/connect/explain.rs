@@ -20,9 +20,10 @@ pub(super) struct Context<'a> {
     pub(super) has_certificate: bool,
 }
 
-/// The TLS error inside an I/O error.
+/// The TLS error inside an I/O error; libraries wrap one such error in another.
 pub(in crate::sink) fn tls_error(error: &io::Error) -> Option<&Error> {
-    error.get_ref().and_then(|inner| inner.downcast_ref())
+    let inner = error.get_ref()?;
+    inner.downcast_ref().or_else(|| inner.downcast_ref().and_then(tls_error))
 }
 
 /// An error of reading or writing in words. In TLS 1.3 a server says only now that it does not like our certificate

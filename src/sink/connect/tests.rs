@@ -11,7 +11,7 @@ fn host(address: SocketAddr) -> HostPort {
 }
 
 /// An address where nobody listens: a port that the kernel gives to nobody, unlike one that was free just now.
-fn dead(port: u16) -> SocketAddr {
+pub(in crate::sink) fn dead(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 

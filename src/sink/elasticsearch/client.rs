@@ -171,16 +171,11 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    if let Some(words) = innermost.downcast_ref::<std::io::Error>().and_then(tls_inside).and_then(advice) {
+    if let Some(words) = innermost.downcast_ref::<std::io::Error>().and_then(tls_error).and_then(advice) {
         return words.to_owned();
     }
     let text = innermost.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
-}
-
-/// The library wraps one I/O error in another.
-fn tls_inside(error: &std::io::Error) -> Option<&TlsError> {
-    tls_error(error).or_else(|| error.get_ref()?.downcast_ref().and_then(tls_inside))
 }
 
 /// Where the library's words leave one alone; the settings hold for Kibana, too.

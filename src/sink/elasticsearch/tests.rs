@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::sink::connect::tests::dead;
 use crate::sink::connect::{Pem, TlsOptions};
 use crate::sink::{Block, Piece, Rejected};
 
@@ -354,8 +355,7 @@ async fn a_mapping_type_is_in_the_path_where_the_server_has_types_and_refused_el
 
 #[tokio::test]
 async fn another_node_is_asked_when_one_is_away_or_overloaded() {
-    // A port that the kernel gives to nobody.
-    let away = "http://127.0.0.1:1".to_owned();
+    let away = format!("http://{}", dead(1));
     let busy = Mock::start(|_: &Asked| (503, String::new())).await;
     let good = Mock::start(with_data_stream(created)).await;
     // Wherever it begins.

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha512};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use super::super::connect::tests::dead;
 use super::super::connect::{HostPort, Timeouts};
 use super::super::{Block, Piece};
 use super::msgpack::{Value, read_value};
@@ -43,11 +44,6 @@ fn piece(id: &str, body: &[u8]) -> Piece {
 
 async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
-}
-
-/// An address where nobody listens: a port that the kernel gives to nobody, unlike one that was free just now.
-fn dead() -> SocketAddr {
-    ([127, 0, 0, 1], 1).into()
 }
 
 fn sink_to(addresses: &[SocketAddr], options: FluentdOptions) -> Fluentd {
@@ -298,7 +294,7 @@ async fn a_server_that_accepts_and_hangs_is_given_up_and_one_that_is_slow_is_not
 
 #[tokio::test]
 async fn a_refused_connection_says_where_and_the_next_host_takes_over_and_stays() {
-    let (dead_at, server) = (dead(), listener().await);
+    let (dead_at, server) = (dead(1), listener().await);
     let mut alone = sink_to(&[dead_at], FluentdOptions::default());
     let (why, ()) = fails(&mut alone, &batch(&["1"]), async {}).await;
     assert_eq!(why, format!("{dead_at}: connection refused"));
@@ -501,7 +497,7 @@ async fn a_reload_lets_the_next_batch_go_over_a_new_connection() {
 #[tokio::test]
 async fn a_check_tells_what_each_host_answered() {
     let (server, mute) = (listener().await, listener().await);
-    let dead = dead();
+    let dead = dead(1);
     let at = |server: &TcpListener| server.local_addr().unwrap();
     let options = FluentdOptions { timeout: BOTH, ..FluentdOptions::default() };
     let mut sink = sink_to(&[at(&server), dead, at(&mute)], options);

@@ -11,7 +11,8 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use super::super::batch::tests::piece;
+use super::super::batch::tests::{batch, piece};
+use super::super::connect::tests::dead;
 use super::super::connect::{HostPort, Timeouts, Tls, TlsOptions};
 use super::*;
 
@@ -21,12 +22,6 @@ const SHORT: Duration = Duration::from_millis(80);
 /// For both, one after the other: on a busy machine what comes takes its time.
 const BOTH: Duration = Duration::from_secs(2);
 const PASSWORD: &str = "canary-password";
-
-fn batch(bodies: &[&str]) -> Batch {
-    let mut batch = Batch::default();
-    batch.push(piece(bodies));
-    batch
-}
 
 fn delivered() -> Result<Delivery, SinkError> {
     Ok(Delivery::default())
@@ -46,11 +41,6 @@ fn narrow_listener() -> TcpListener {
     socket.set_recv_buffer_size(4096).unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     socket.listen(8).unwrap()
-}
-
-/// An address where nobody listens: a port that the kernel gives to nobody, unlike one that was free just now.
-fn dead() -> SocketAddr {
-    ([127, 0, 0, 1], 1).into()
 }
 
 fn sink_to(addresses: &[SocketAddr], options: LogstashOptions) -> Logstash {
@@ -136,7 +126,7 @@ fn settings_that_cannot_be_used_are_named() {
 #[tokio::test]
 async fn a_host_that_refuses_is_named_and_the_next_takes_over_and_stays() {
     let server = listener().await;
-    let (alive, dead) = (server.local_addr().unwrap(), dead());
+    let (alive, dead) = (server.local_addr().unwrap(), dead(1));
     for transport in [Transport::Tcp, Transport::Beats, Transport::Http] {
         let mut alone = sink_to(&[dead], options(transport, LONG));
         let (why, ()) = fails(&mut alone, &batch(&["{}\n"]), async {}).await;

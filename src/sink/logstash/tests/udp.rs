@@ -46,7 +46,7 @@ async fn a_record_that_only_the_kernel_finds_too_large_is_rejected_and_the_other
 
 #[tokio::test]
 async fn where_nobody_listens_the_batch_goes_again_to_the_next_host() {
-    let dead = dead();
+    let dead = dead(1);
     let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let mut sink = sink_to(&[dead, server.local_addr().unwrap()], udp(MAX_DATAGRAM));
     let (why, ()) = fails(&mut sink, &batch(&["{}\n"]), async {}).await;
