@@ -138,11 +138,18 @@ impl Redactor {
                 raw.get(start..)?.iter().position(|b| is_url_end(*b, kind) || matches!(b, b'/' | b'?' | b'#'))?;
             Some(start + slash)
         });
-        let starts: Vec<usize> = origin_form.then_some(0).into_iter().chain(behind_authority).collect();
-        for start in starts {
+        let is_end = |b: &u8| matches!(b, b'?' | b'#') || is_url_end(*b, kind);
+        // What is masked as a whole is not looked into again, however many URLs it holds.
+        let mut masked_until = 0;
+        for start in origin_form.then_some(0).into_iter().chain(behind_authority) {
+            if start < masked_until {
+                continue;
+            }
             let path = raw.get(start..).unwrap_or_default();
-            let is_end = |b: &u8| matches!(b, b'?' | b'#') || is_url_end(*b, kind);
-            self.paths.iter().for_each(|pattern| pattern.find(path, is_end, start, found));
+            for pattern in &self.paths {
+                masked_until =
+                    pattern.find(path, is_end, start, found).map_or(masked_until, |end| end.max(masked_until));
+            }
         }
     }
 
@@ -250,21 +257,28 @@ fn userinfo_end(raw: &[u8], start: usize, kind: Kind) -> Option<usize> {
         return None;
     }
     let near = behind.get(..MAX_USERINFO.min(behind.len()))?;
-    let word = near.split(|b| is_url_end(*b, kind)).next()?;
-    Some(start + authority.len() + memchr::memrchr(b'@', word)?)
+    let at = memchr::memrchr(b'@', near)?;
+    let word = near.get(..at)?.split(|b| is_url_end(*b, kind)).next()?;
+    let at = if word.len() == at { at } else { memchr::memrchr(b'@', word)? };
+    Some(start + authority.len() + at)
 }
 
-/// `user:password@host` without a scheme, and in a host `user@host`.
+/// `user:password@host` without a scheme, and in a host `user@host`. One look at each byte: a text may be all `@`.
 fn find_bare_userinfo(raw: &[u8], kind: Kind, found: &mut Ranges) {
-    let mut done = 0;
-    for at in memchr_iter(b'@', raw) {
-        let before = raw.get(done..at).unwrap_or_default();
-        let start = done + before.iter().rposition(|b| is_url_end(*b, kind)).map_or(0, |p| p + 1);
-        let word = raw.get(start..at).unwrap_or_default();
-        let alone = kind == Kind::Host && !raw.contains(&b' ');
-        if (alone || word.contains(&b':')) && memmem::find(word, b"://").is_none() {
-            found.push(start..at);
-            done = at;
+    let alone = kind == Kind::Host && !raw.contains(&b' ');
+    let (mut start, mut has_colon, mut has_scheme) = (0, false, false);
+    for (at, byte) in raw.iter().enumerate() {
+        match byte {
+            b'@' if (alone || has_colon) && !has_scheme => {
+                found.push(start..at);
+                (start, has_colon) = (at, false);
+            }
+            b':' => {
+                has_colon = true;
+                has_scheme |= raw.get(at..).is_some_and(|rest| rest.starts_with(b"://"));
+            }
+            byte if is_url_end(*byte, kind) => (start, has_colon, has_scheme) = (at + 1, false, false),
+            _ => {}
         }
     }
 }

@@ -43,8 +43,15 @@ impl PathPattern {
         Ok(Self { segments, masks_rest: parts.last().is_some_and(|part| matches!(*part, "*" | "**")) })
     }
 
-    /// Adds the ranges to mask of the path at the start of `rest`, which begins at `offset` of the whole.
-    pub(super) fn find(&self, rest: &[u8], is_end: impl Fn(&u8) -> bool, offset: usize, found: &mut Vec<Range<usize>>) {
+    /// Adds the ranges to mask of the path at the start of `rest`, which begins at `offset` of the whole. Returns
+    /// where the path ends, if all of its rest is masked.
+    pub(super) fn find(
+        &self,
+        rest: &[u8],
+        is_end: impl Fn(&u8) -> bool,
+        offset: usize,
+        found: &mut Vec<Range<usize>>,
+    ) -> Option<usize> {
         let mut at = 0;
         let mut ranges = Vec::new();
         for segment in &self.segments {
@@ -56,17 +63,20 @@ impl PathPattern {
                 Segment::Secret(glob) => (glob, true),
             };
             if len == 0 || !fits(glob, text) {
-                return;
+                return None;
             }
             if secret {
                 ranges.push(offset + at..offset + at + len);
             }
             at += len;
         }
+        let mut end = None;
         if let (true, Some(last)) = (self.masks_rest, ranges.last_mut()) {
             last.end += rest.iter().skip(at).take_while(|b| !is_end(b)).count();
+            end = Some(last.end);
         }
         found.append(&mut ranges);
+        end
     }
 }
 
