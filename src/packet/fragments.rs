@@ -4,7 +4,7 @@
 //! there already is a duplicate and ignored (the first copy wins), any other overlap condemns the datagram. For IPv6 a
 //! duplicate with other content condemns it too (RFC 5722, RFC 8200 §4.5). It decodes nothing (`ip`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use etherparse::IpNumber;
 
@@ -15,7 +15,7 @@ use crate::flow::Timestamp;
 /// The longest payload of an IP datagram.
 const MAX_DATAGRAM: usize = 65_535;
 /// What a fragment costs besides its bytes: the bookkeeping of a flood of tiny ones counts too.
-const PIECE_COST: usize = 64;
+const PIECE_COST: usize = 128;
 
 /// Bounds on fragments waiting for the rest of their datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,22 +69,20 @@ pub(super) enum Added {
 }
 
 struct Piece {
-    offset: usize,
     len: usize,
     /// Shorter than `len` when the snap length cut it.
     bytes: Box<[u8]>,
 }
 
-impl Piece {
-    fn end(&self) -> usize {
-        self.offset + self.len
-    }
-}
-
 struct Datagram {
     since: Timestamp,
-    /// Ordered, never overlapping.
-    pieces: Vec<Piece>,
+    /// Its place in `Fragments::by_age`.
+    serial: u64,
+    /// By offset, never overlapping.
+    pieces: BTreeMap<usize, Piece>,
+    /// The stretches that the pieces cover, by start: the end of each. No two touch. So neither a duplicate nor the last
+    /// piece costs a look at every piece.
+    runs: BTreeMap<usize, usize>,
     /// The end, once the last fragment was seen.
     total: Option<usize>,
     protocol: Option<IpNumber>,
@@ -98,16 +96,18 @@ struct Datagram {
 pub(super) struct Fragments {
     limits: FragmentLimits,
     datagrams: HashMap<FragmentKey, Datagram, foldhash::fast::RandomState>,
+    /// Those datagrams in the order of their first fragments.
+    by_age: BTreeMap<u64, FragmentKey>,
+    last_serial: u64,
     /// Invariant: the cost of all pieces.
     held: usize,
-    next_sweep: Timestamp,
     /// Frames that were held and then given up.
     lost: u64,
 }
 
 impl Fragments {
     pub(super) fn new(limits: FragmentLimits) -> Self {
-        Self { limits, datagrams: HashMap::default(), held: 0, next_sweep: Timestamp(i64::MIN), lost: 0 }
+        Self { limits, datagrams: HashMap::default(), by_age: BTreeMap::new(), last_serial: 0, held: 0, lost: 0 }
     }
 
     /// Frames that were held and then given up.
@@ -127,7 +127,12 @@ impl Fragments {
         if !self.make_room(&fragment.key, cost) {
             return Added::Dropped;
         }
-        let datagram = self.datagrams.entry(fragment.key).or_insert_with(|| Datagram::new(at));
+        let (by_age, last_serial) = (&mut self.by_age, &mut self.last_serial);
+        let datagram = self.datagrams.entry(fragment.key).or_insert_with(|| {
+            *last_serial += 1;
+            by_age.insert(*last_serial, fragment.key);
+            Datagram::new(at, *last_serial)
+        });
         match datagram.place(fragment, end) {
             Placed::Duplicate => {
                 datagram.frames += 1;
@@ -147,21 +152,23 @@ impl Fragments {
     }
 
     /// Gives up what has waited too long. The table does this by itself, but only when fragments come.
+    ///
+    /// A datagram that began after `now` is of another clock, one that was set back since: it is old as well.
     pub(super) fn expire(&mut self, now: Timestamp) {
-        if now < self.next_sweep && self.next_sweep.since(now) <= self.limits.age {
-            return;
+        while let Some((_, key)) = self.by_age.first_key_value()
+            && let Some(since) = self.datagrams.get(key).map(|datagram| datagram.since)
+            && now.since(since).max(since.since(now)) >= self.limits.age
+        {
+            self.give_up_oldest();
         }
-        self.next_sweep = now.plus(self.limits.age / 8);
-        let age = self.limits.age;
-        let (lost, held) = (&mut self.lost, &mut self.held);
-        self.datagrams.retain(|_, datagram| {
-            let keep = now.since(datagram.since) < age;
-            if !keep {
-                *lost += datagram.frames;
-                *held -= datagram.condemn();
-            }
-            keep
-        });
+    }
+
+    fn give_up_oldest(&mut self) {
+        let Some((_, oldest)) = self.by_age.pop_first() else { return };
+        if let Some(mut datagram) = self.datagrams.remove(&oldest) {
+            self.lost += datagram.frames;
+            self.held -= datagram.condemn();
+        }
     }
 
     /// Makes room for `cost` bytes and, if it is new, for a datagram; false when the limits never allow it.
@@ -169,15 +176,11 @@ impl Fragments {
         if cost > self.limits.bytes || self.limits.datagrams == 0 {
             return false;
         }
-        let full = !self.datagrams.contains_key(key) && self.datagrams.len() >= self.limits.datagrams;
-        let mut evict = full;
-        while evict || self.held + cost > self.limits.bytes {
-            let Some(oldest) = self.datagrams.iter().min_by_key(|(_, d)| d.since).map(|(key, _)| *key) else { break };
-            if let Some(mut datagram) = self.datagrams.remove(&oldest) {
-                self.lost += datagram.frames;
-                self.held -= datagram.condemn();
-            }
-            evict = false;
+        if !self.datagrams.contains_key(key) && self.datagrams.len() >= self.limits.datagrams {
+            self.give_up_oldest();
+        }
+        while self.held + cost > self.limits.bytes && !self.by_age.is_empty() {
+            self.give_up_oldest();
         }
         true
     }
@@ -185,16 +188,17 @@ impl Fragments {
     /// Whether the count of what is held is right, and within the limits.
     #[cfg(test)]
     pub(super) fn within(&self, limits: FragmentLimits) -> bool {
-        let pieces = self.datagrams.values().flat_map(|datagram| &datagram.pieces);
-        let held: usize = pieces.map(|piece| piece.bytes.len() + PIECE_COST).sum();
-        held == self.held && held <= limits.bytes && self.datagrams.len() <= limits.datagrams
+        let held: usize = self.datagrams.values().map(Datagram::cost).sum();
+        let all_by_age = self.by_age.len() == self.datagrams.len();
+        held == self.held && held <= limits.bytes && self.datagrams.len() <= limits.datagrams && all_by_age
     }
 
     fn join(&mut self, key: &FragmentKey, joined: &mut Vec<u8>) -> Added {
         let Some((protocol, len)) = self.datagrams.get(key).and_then(Datagram::complete) else { return Added::Held };
         let Some(mut datagram) = self.datagrams.remove(key) else { return Added::Held };
+        self.by_age.remove(&datagram.serial);
         joined.clear();
-        for piece in &datagram.pieces {
+        for piece in datagram.pieces.values() {
             joined.extend_from_slice(&piece.bytes);
             if piece.bytes.len() < piece.len {
                 break;
@@ -212,23 +216,28 @@ enum Placed {
 }
 
 impl Datagram {
-    fn new(since: Timestamp) -> Self {
-        Self { since, pieces: Vec::new(), total: None, protocol: None, frames: 0, condemned: false }
+    fn new(since: Timestamp, serial: u64) -> Self {
+        let (pieces, runs) = (BTreeMap::new(), BTreeMap::new());
+        Self { since, serial, pieces, runs, total: None, protocol: None, frames: 0, condemned: false }
     }
 
     fn place(&mut self, fragment: &Fragment<'_>, end: usize) -> Placed {
         let past_the_end = self.total.is_some_and(|total| end > total || (!fragment.more && end != total));
-        let short_end = !fragment.more && self.pieces.last().is_some_and(|piece| piece.end() > end);
+        let short_end = !fragment.more && self.runs.last_key_value().is_some_and(|(_, last)| *last > end);
         if self.condemned || past_the_end || short_end {
             return Placed::Refused;
         }
-        // The first piece that ends behind our start: the only place we fit, if it starts behind our end.
-        let at = self.pieces.partition_point(|piece| piece.end() <= fragment.offset);
-        if self.pieces.get(at).is_some_and(|piece| piece.offset < end) {
-            return if self.covers(at, fragment, end) { Placed::Duplicate } else { Placed::Refused };
+        // The last run that begins before our end: the only one that may overlap, unless two do.
+        let before = self.runs.range(..end).next_back().map(|(start, end)| (*start, *end));
+        if let Some((start, stop)) = before.filter(|(_, stop)| *stop > fragment.offset) {
+            let covered = start <= fragment.offset && end <= stop;
+            return if covered && self.agrees(fragment) { Placed::Duplicate } else { Placed::Refused };
         }
-        let bytes = fragment.payload.bytes.into();
-        self.pieces.insert(at, Piece { offset: fragment.offset, len: fragment.payload.len, bytes });
+        let start = before.filter(|(_, stop)| *stop == fragment.offset).map_or(fragment.offset, |(start, _)| start);
+        let stop = self.runs.remove(&end).unwrap_or(end);
+        self.runs.insert(start, stop);
+        let piece = Piece { len: fragment.payload.len, bytes: fragment.payload.bytes.into() };
+        self.pieces.insert(fragment.offset, piece);
         if fragment.offset == 0 {
             self.protocol = Some(fragment.protocol);
         }
@@ -238,44 +247,40 @@ impl Datagram {
         Placed::New
     }
 
-    /// Whether the pieces from `at` on hold all of the fragment; of IPv6, with the same content.
-    fn covers(&self, at: usize, fragment: &Fragment<'_>, end: usize) -> bool {
-        let mut covered = fragment.offset;
-        for piece in self.pieces.get(at..).unwrap_or_default() {
-            if covered >= end || piece.offset > covered {
-                break;
-            }
-            if fragment.key.ips.source.is_ipv6() && !agrees(piece, fragment) {
-                return false;
-            }
-            covered = piece.end();
+    /// Whether a duplicate has the content of what is held, as far as both were captured. IPv4 does not ask.
+    fn agrees(&self, fragment: &Fragment<'_>) -> bool {
+        if !fragment.key.ips.source.is_ipv6() {
+            return true;
         }
-        covered >= end
+        let captured_end = fragment.offset + fragment.payload.bytes.len();
+        let first = self.pieces.range(..=fragment.offset).next_back().map_or(fragment.offset, |(offset, _)| *offset);
+        self.pieces.range(first..captured_end.max(first)).all(|(offset, piece)| agrees(*offset, piece, fragment))
     }
 
     fn complete(&self) -> Option<(IpNumber, usize)> {
-        let mut covered = 0;
-        for piece in &self.pieces {
-            if piece.offset != covered {
-                return None;
-            }
-            covered = piece.end();
-        }
-        (self.total == Some(covered)).then_some((self.protocol?, covered))
+        let total = self.total?;
+        (self.runs.get(&0) == Some(&total)).then_some((self.protocol?, total))
+    }
+
+    fn cost(&self) -> usize {
+        self.pieces.values().map(|piece| piece.bytes.len() + PIECE_COST).sum()
     }
 
     /// Drops all it holds; gives back what that cost.
     fn condemn(&mut self) -> usize {
+        let cost = self.cost();
         self.condemned = true;
         self.frames = 0;
-        self.pieces.drain(..).map(|piece| piece.bytes.len() + PIECE_COST).sum()
+        self.pieces.clear();
+        self.runs.clear();
+        cost
     }
 }
 
 /// Whether the captured bytes that both have are the same.
-fn agrees(piece: &Piece, fragment: &Fragment<'_>) -> bool {
-    let from = piece.offset.max(fragment.offset);
+fn agrees(offset: usize, piece: &Piece, fragment: &Fragment<'_>) -> bool {
+    let from = offset.max(fragment.offset);
     let ours = fragment.payload.bytes.get(from - fragment.offset..).unwrap_or_default();
-    let theirs = piece.bytes.get(from - piece.offset..).unwrap_or_default();
+    let theirs = piece.bytes.get(from - offset..).unwrap_or_default();
     ours.iter().zip(theirs).all(|(a, b)| a == b)
 }

@@ -3,14 +3,14 @@
 //!
 //! Passes nothing on itself: `stream` does, in order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::outlet::Outlet;
 use super::{Analyzer, Limits};
 use crate::flow::Timestamp;
 use crate::ledger::Discard;
 
-/// What a held chunk costs beside its bytes: its place in the queue with the queue's slack, and the allocator's share.
+/// What a held chunk costs beside its bytes: its place in the tree with the tree's slack, and the allocator's share.
 pub(super) const CHUNK_COST: usize = 160;
 /// Further segments of the connection after which an acknowledged hole is lost, however little time has passed. The
 /// kernel takes up to 64 packets from one receive queue before it turns to the next (NAPI's weight), so an ACK can
@@ -100,8 +100,9 @@ struct Stray {
 
 /// The disorder of one stream.
 pub(super) struct Disorder {
-    /// By offset, none empty on the wire, none overlapping, all at or after the stream's next offset.
-    chunks: VecDeque<Chunk>,
+    /// By offset, none empty on the wire, none overlapping, all at or after the stream's next offset. A tree: in a queue
+    /// one that comes between others would move half of them.
+    chunks: BTreeMap<u64, Chunk>,
     cost: usize,
     hold_id: u64,
     pub(super) fin: Option<Fin>,
@@ -122,7 +123,7 @@ pub(super) struct Disorder {
 impl Disorder {
     pub(super) fn new(at: Timestamp) -> Self {
         Self {
-            chunks: VecDeque::new(),
+            chunks: BTreeMap::new(),
             cost: 0,
             hold_id: 0,
             fin: None,
@@ -144,19 +145,19 @@ impl Disorder {
 
     /// Offset of the first held chunk.
     pub(super) fn first_held(&self) -> Option<u64> {
-        self.chunks.front().map(|c| c.offset)
+        self.chunks.first_key_value().map(|(offset, _)| *offset)
     }
 
     /// Where the last held byte, or the FIN, lies.
     pub(super) fn edge(&self) -> u64 {
-        let held = self.chunks.back().map_or(0, Chunk::end);
+        let held = self.chunks.last_key_value().map_or(0, |(_, chunk)| chunk.end());
         held.max(self.fin.map_or(0, |f| f.offset))
     }
 
     /// What ends the hole at the front: a chunk or the FIN, and when that came.
     pub(super) fn obstacle(&self) -> Option<(u64, Timestamp)> {
         let fin = self.fin.map(|f| (f.offset, f.at));
-        self.chunks.front().map(|c| (c.offset, c.at)).or(fin)
+        self.chunks.first_key_value().map(|(offset, chunk)| (*offset, chunk.at)).or(fin)
     }
 
     /// What is held costs this much.
@@ -172,33 +173,32 @@ impl Disorder {
     /// Holds what of `piece` is not held yet: the first copy of a byte wins.
     pub(super) fn hold<A: Analyzer>(&mut self, piece: &Piece<'_>, outlet: &mut Outlet<'_, A>) {
         let mut position = piece.offset;
-        let mut index = self.chunks.partition_point(|c| c.end() <= position);
-        while position < piece.end() {
-            let stop = match self.chunks.get(index) {
-                Some(chunk) if chunk.offset <= position => {
-                    let stop = chunk.end().min(piece.end());
-                    compare(&piece.part(position, stop), &chunk.piece().part(position, stop), outlet);
-                    stop
-                }
-                other => {
-                    let stop = other.map_or(piece.end(), |c| c.offset.min(piece.end()));
-                    self.insert(index, Chunk::new(&piece.part(position, stop)), outlet);
-                    stop
-                }
-            };
-            position = stop;
-            index += 1;
+        // The only one that begins before the piece and may reach into it.
+        let before = self.chunks.range(..=position).next_back().map(|(_, chunk)| chunk);
+        if let Some(chunk) = before.filter(|chunk| chunk.end() > position) {
+            position = overlap(piece, chunk, outlet);
         }
+        let mut missing = Vec::new();
+        for (offset, chunk) in self.chunks.range(position..piece.end().max(position)) {
+            if position < *offset {
+                missing.push(piece.part(position, *offset));
+            }
+            position = overlap(piece, chunk, outlet);
+        }
+        if position < piece.end() {
+            missing.push(piece.part(position, piece.end()));
+        }
+        missing.iter().for_each(|part| self.insert(Chunk::new(part), outlet));
     }
 
-    fn insert<A: Analyzer>(&mut self, index: usize, chunk: Chunk, outlet: &mut Outlet<'_, A>) {
+    fn insert<A: Analyzer>(&mut self, chunk: Chunk, outlet: &mut Outlet<'_, A>) {
         if self.chunks.is_empty() {
             self.hold_id = outlet.shared.holds.begin(outlet.index, outlet.from);
         }
         outlet.shared.ledger.held += chunk.bytes.len() as u64;
         outlet.shared.holds.cost += chunk.cost();
         self.cost += chunk.cost();
-        self.chunks.insert(index, chunk);
+        self.chunks.insert(chunk.offset, chunk);
     }
 
     /// The first held chunk, if it starts at `next`.
@@ -207,12 +207,11 @@ impl Disorder {
     }
 
     fn take<A: Analyzer>(&mut self, outlet: &mut Outlet<'_, A>) -> Option<Chunk> {
-        let chunk = self.chunks.pop_front()?;
+        let (_, chunk) = self.chunks.pop_first()?;
         outlet.shared.ledger.held -= chunk.bytes.len() as u64;
         outlet.shared.holds.cost -= chunk.cost();
         self.cost -= chunk.cost();
         if self.chunks.is_empty() {
-            self.chunks = VecDeque::new();
             outlet.shared.holds.end();
         }
         Some(chunk)
@@ -320,8 +319,11 @@ impl Disorder {
     }
 }
 
-/// Counts an overlap of `late` with `first`, the same range that is held already.
-fn compare<A: Analyzer>(late: &Piece<'_>, first: &Piece<'_>, outlet: &mut Outlet<'_, A>) {
+/// Counts the part of `late` that `first` holds already; gives its end.
+fn overlap<A: Analyzer>(late: &Piece<'_>, first: &Chunk, outlet: &mut Outlet<'_, A>) -> u64 {
+    let (start, stop) = (late.offset.max(first.offset), late.end().min(first.end()));
+    let (late, first) = (late.part(start, stop), first.piece().part(start, stop));
     outlet.duplicate(late.bytes.len());
     outlet.conflict(late.bytes.iter().zip(first.bytes).filter(|(a, b)| a != b).count());
+    stop
 }

@@ -180,13 +180,13 @@ fn the_oldest_datagram_makes_room_for_one_too_many() {
 
 #[test]
 fn the_oldest_datagram_makes_room_for_bytes() {
-    let limits = FragmentLimits { bytes: 300, ..FragmentLimits::default() };
+    let limits = FragmentLimits { bytes: 430, ..FragmentLimits::default() };
     let mut feed = Feed::new(limits);
     assert_eq!(feed.packet(&four(1, 0, 64)), None);
     assert_eq!(feed.packet(&four(2, 0, 64)), None);
     assert_eq!(feed.packet(&four(3, 0, 64)), None);
     assert_eq!(feed.counts(), [0, 3, 1, 0]);
-    let big = ipv4_fragment(TCP, 4, 0, true, &[0; 400]);
+    let big = ipv4_fragment(TCP, 4, 0, true, &[0; 480]);
     assert_eq!(feed.packet(&big), None);
     assert_eq!(feed.counts(), [0, 3, 1, 1]);
 }
@@ -211,7 +211,7 @@ proptest! {
     fn a_flood_of_fragments_stays_within_its_limits(
         flood in prop::collection::vec((0..6u16, 0..40usize, any::<bool>(), 0..6usize, 0..20i64, any::<bool>()), 0..60),
     ) {
-        let limits = FragmentLimits { datagrams: 3, bytes: 700, age: 30 * SECOND as u64 };
+        let limits = FragmentLimits { datagrams: 3, bytes: 1000, age: 30 * SECOND as u64 };
         let mut feed = Feed::new(limits);
         for (id, offset, more, len, seconds, v6) in flood {
             let payload = vec![id as u8; len * 8 + usize::from(!more)];
