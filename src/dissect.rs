@@ -15,6 +15,9 @@ use crate::tcp::{self, CloseReason, Table};
 /// Most ticks made up for at once after a silence: by then every connection is idle long enough to be forgotten.
 const CATCH_UP: u32 = 400;
 
+/// Connections that each frame pays a look at, while the clock goes through time that it has been through before.
+const PAID_BY_FRAME: usize = 16;
+
 /// What a dissector is told.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -57,6 +60,10 @@ pub struct Dissector {
     check_every: u64,
     next_check: Option<Timestamp>,
     newest: Timestamp,
+    /// How far the clock had come when it was set back.
+    been_through: Timestamp,
+    /// How many connections may be looked at before that time.
+    paid: usize,
 }
 
 impl Dissector {
@@ -70,11 +77,14 @@ impl Dissector {
             check_every: config.check_every.max(1),
             next_check: None,
             newest: Timestamp::default(),
+            been_through: Timestamp(i64::MIN),
+            paid: 0,
         }
     }
 
     /// Takes one frame. `is_own` tells podtap's own connections, which are never recorded.
     pub fn handle_frame(&mut self, frame: &Frame<'_>, mut is_own: impl FnMut(&FiveTuple) -> bool) {
+        self.paid = self.paid.saturating_add(PAID_BY_FRAME);
         self.handle_clock(frame.at);
         let mut decoded = self.decoder.decode(frame);
         let Some(segment) = &mut decoded else { return };
@@ -95,18 +105,21 @@ impl Dissector {
 
     /// Time passed without frames.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        // Real time pays.
+        self.paid = usize::MAX;
         self.handle_clock(now);
     }
 
     /// Ticks come at whole multiples of the interval, all of them, each before what was captured after it: so records
     /// do not depend on when somebody looked, and a replay gives those that seeing it live gave.
     fn handle_clock(&mut self, now: Timestamp) {
-        self.newest = now;
+        let before = std::mem::replace(&mut self.newest, now);
         let next = match self.next_check {
             Some(next) if now < next && next.since(now) <= self.check_every => return,
             Some(next) if now >= next => next,
             // The beginning, or a clock that went back.
             Some(_) | None => {
+                self.been_through = self.been_through.max(before);
                 self.next_check = Some(self.boundary_after(now));
                 return;
             }
@@ -117,8 +130,21 @@ impl Dissector {
     }
 
     /// Ticks from `next` on and before `end`; of a long silence the first ones and the last.
+    ///
+    /// A connection is ticked until it is idle too long: so many ticks, and each frame prolongs only its own. Not so once
+    /// the clock was set back, as then none grows older. A capture whose clock jumps back and forth could make each frame
+    /// cost a look at all connections; so there a tick has to be paid for, and is left out where it is not.
     fn tick_from(&mut self, next: Timestamp, end: Timestamp) {
-        let mut at = next;
+        let last = Timestamp(end.0.saturating_sub_unsigned(self.check_every));
+        if last <= self.been_through {
+            let cost = self.table.len() + self.redirects.len();
+            if let Some(left) = self.paid.checked_sub(cost) {
+                self.paid = left;
+                self.tick(last);
+            }
+            return;
+        }
+        let mut at = if next <= self.been_through { self.boundary_after(self.been_through) } else { next };
         for _ in 0..CATCH_UP {
             if at >= end || (self.table.is_empty() && self.redirects.is_empty()) {
                 break;
@@ -127,7 +153,7 @@ impl Dissector {
             at = at.plus(self.check_every);
         }
         if at < end {
-            self.tick(Timestamp(end.0.saturating_sub_unsigned(self.check_every)));
+            self.tick(last);
         }
     }
 

@@ -94,6 +94,11 @@ impl Redirects {
         self.legs.is_empty()
     }
 
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.legs.len()
+    }
+
     /// Renames the ends of a segment where they need it. Costs next to nothing where no mesh redirects.
     pub fn trace(&mut self, segment: &mut Segment<'_>) -> Traced {
         let FiveTuple { source, destination } = &segment.tuple;
