@@ -91,6 +91,46 @@ impl<'a> Lines<'a> {
     }
 }
 
+/// The documents of a stream, each with the directives before it, and how many lines come before each. Put together they
+/// are the text.
+///
+/// A line that begins with `---` or `...` never is part of a document's content (YAML 1.2.2 §9.1.2).
+pub(super) fn documents(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let (mut start, mut lines_before) = (0, 0);
+    std::iter::from_fn(move || {
+        let rest = text.get(start..).filter(|rest| !rest.is_empty())?;
+        let (len, lines) = first_document(rest);
+        let found = (lines_before, rest.get(..len)?);
+        (start, lines_before) = (start + len, lines_before + lines);
+        Some(found)
+    })
+}
+
+/// Bytes and lines of the first document.
+fn first_document(text: &str) -> (usize, usize) {
+    let (mut at, mut count, mut begun) = (0, 0, false);
+    while at < text.len() {
+        let next = Lines(text).next(at);
+        let line = text.get(at..next).unwrap_or_default().trim_start_matches('\u{feff}');
+        let is_marker = |marker| {
+            line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+        };
+        if is_marker("---") {
+            if begun {
+                break;
+            }
+            begun = true;
+        }
+        // Directives and comments belong to what follows them.
+        begun |= !(line.trim().is_empty() || line.starts_with(['%', '#']));
+        (at, count) = (next, count + 1);
+        if is_marker("...") {
+            break;
+        }
+    }
+    (at, count)
+}
+
 /// Something else in the place of a span.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Edit {
@@ -160,6 +200,22 @@ mod tests {
             assert_eq!(edited, expected);
             let (from, to) = (edited.find('x').unwrap(), edited.find('y').unwrap());
             assert_eq!(apply(&edited, vec![Lines(&edited).remove(from, to)]).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_stream_falls_into_its_documents_at_their_markers() {
+        for (text, expected) in [
+            ("", &[][..]),
+            ("a: 1", &[(0, "a: 1")]),
+            ("a: 1\n---\nb: 2\n", &[(0, "a: 1\n"), (1, "---\nb: 2\n")]),
+            ("# c\n---\na: |\n  ---\n  x\n--- b\n", &[(0, "# c\n---\na: |\n  ---\n  x\n"), (5, "--- b\n")]),
+            ("a\r\n...\r\n%YAML 1.2\r\n---\r\nb", &[(0, "a\r\n...\r\n"), (2, "%YAML 1.2\r\n---\r\nb")]),
+            ("---\n---\n", &[(0, "---\n"), (1, "---\n")]),
+            ("a\r---\rb", &[(0, "a\r"), (1, "---\rb")]),
+            ("---a\n....\n", &[(0, "---a\n....\n")]),
+        ] {
+            assert_eq!(documents(text).collect::<Vec<_>>(), expected, "{text:?}");
         }
     }
 

@@ -25,10 +25,10 @@ pub use self::yaml::Malformed;
 pub(crate) use self::patch::operations;
 pub(crate) use self::plan::{Addition, Plan, Pod, check, own_place, plan};
 
-use self::lines::{Edit, apply};
+use self::lines::{Edit, apply, documents};
 use self::sidecar::Sidecar;
 use self::workload::{Unreachable, Workload};
-use self::yaml::Document;
+use self::yaml::{Document, Parsed};
 
 /// A text after `inject` or `uninject`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,10 +74,12 @@ enum Wish {
     Lose,
 }
 
-/// Why an edit cannot be made: the object it fails at.
-struct Failed {
-    at: usize,
-    why: String,
+/// Why edits cannot be made.
+enum Failed {
+    /// The objects that they fail at, and why.
+    At(Vec<(usize, String)>),
+    /// At an object that cannot be told from the others.
+    Somewhere,
 }
 
 /// Gives every pod in `text` the sidecar.
@@ -107,11 +109,29 @@ pub fn uninject(text: &str) -> Result<Report, Malformed> {
     })
 }
 
+/// One document after the other, so that a long stream takes no more memory than its longest document does.
 fn carry_out(
     text: &str,
     decide: impl Fn(&Workload<'_, '_>) -> (Outcome, Vec<String>, Wish),
 ) -> Result<Report, Malformed> {
-    let documents = yaml::parse(text)?;
+    let mut report = Report { text: String::with_capacity(text.len()), objects: Vec::new() };
+    for (lines_before, document) in documents(text) {
+        let done = carry_out_one(document, &decide);
+        let Report { text, mut objects } =
+            done.map_err(|wrong| Malformed { line: wrong.line + lines_before, ..wrong })?;
+        objects.iter_mut().for_each(|treated| treated.object.line += lines_before);
+        report.text.push_str(&text);
+        report.objects.append(&mut objects);
+    }
+    Ok(report)
+}
+
+fn carry_out_one(
+    text: &str,
+    decide: impl Fn(&Workload<'_, '_>) -> (Outcome, Vec<String>, Wish),
+) -> Result<Report, Malformed> {
+    let parsed = yaml::parse(text)?;
+    let documents = resolved(&parsed);
     let (mut objects, mut wishes) = (Vec::new(), Vec::new());
     for found in find(&documents) {
         let (object, (outcome, notes, wish)) = match found {
@@ -124,20 +144,34 @@ fn carry_out(
         objects.push(Treated { object, outcome, notes });
         wishes.push(wish);
     }
+    // Twice as many each time, so that one bad object among many does not cost as many attempts as there are.
+    let mut given_up = 1;
     loop {
-        let Failed { at, why } = match edit(text, &wishes) {
+        let failed = match edit(text, &wishes) {
             Ok(text) => return Ok(Report { text, objects }),
-            Err(failed) => failed,
+            Err(Failed::At(failed)) => failed,
+            Err(Failed::Somewhere) => {
+                let wanted = wishes.iter().enumerate().filter(|(_, wish)| !wish.is_none());
+                let first = wanted.take(given_up).map(|(at, _)| (at, insert::UNUSUAL.to_owned())).collect();
+                given_up *= 2;
+                first
+            }
         };
-        if let (Some(object), Some(wish)) = (objects.get_mut(at), wishes.get_mut(at)) {
-            object.outcome = Outcome::Refused(why);
-            *wish = Wish::Leave;
+        for (at, why) in failed {
+            if let (Some(object), Some(wish)) = (objects.get_mut(at), wishes.get_mut(at)) {
+                object.outcome = Outcome::Refused(why);
+                *wish = Wish::Leave;
+            }
         }
     }
 }
 
+fn resolved<'n, 'a>(parsed: &'n [Parsed<'a>]) -> Vec<Document<'n, 'a>> {
+    parsed.iter().map(Parsed::document).collect()
+}
+
 /// The workloads of all documents.
-fn find<'n, 'a>(documents: &'n [Document<'a>]) -> Vec<Result<Workload<'n, 'a>, Unreachable>> {
+fn find<'n, 'a>(documents: &'n [Document<'n, 'a>]) -> Vec<Result<Workload<'n, 'a>, Unreachable>> {
     documents.iter().flat_map(|document| workload::find(document)).collect()
 }
 
@@ -159,7 +193,7 @@ fn edit(text: &str, wishes: &[Wish]) -> Result<String, Failed> {
         Wish::Leave | Wish::Lose => Ok(Vec::new()),
         Wish::Have(_) => remove::remove(text, workload),
     })?;
-    if undone == bare { Ok(full) } else { Err(Failed::somewhere(wishes)) }
+    if undone == bare { Ok(full) } else { Err(Failed::Somewhere) }
 }
 
 /// The text with the edits of every workload.
@@ -168,52 +202,49 @@ fn each(
     wishes: &[Wish],
     edits: impl Fn(&str, &Workload<'_, '_>, &Wish) -> Result<Vec<Edit>, String>,
 ) -> Result<String, Failed> {
-    let documents = yaml::parse(text).map_err(|_| Failed::somewhere(wishes))?;
-    let mut all = Vec::new();
-    for (at, (found, wish)) in find(&documents).iter().zip(wishes).enumerate() {
-        if let Ok(workload) = found {
-            all.extend(edits(text, workload, wish).map_err(|why| Failed { at, why })?);
+    let parsed = yaml::parse(text).map_err(|_| Failed::Somewhere)?;
+    let (mut all, mut failed) = (Vec::new(), Vec::new());
+    for (at, (found, wish)) in find(&resolved(&parsed)).iter().zip(wishes).enumerate() {
+        match found.as_ref().map(|workload| edits(text, workload, wish)) {
+            Ok(Ok(edits)) => all.extend(edits),
+            Ok(Err(why)) => failed.push((at, why)),
+            Err(_) => {}
         }
     }
-    apply(text, all).ok_or_else(|| Failed::somewhere(wishes))
+    if failed.is_empty() { apply(text, all).ok_or(Failed::Somewhere) } else { Err(Failed::At(failed)) }
 }
 
 /// The spec of every workload's pod.
 fn specs(text: &str) -> Vec<Value> {
-    let documents = yaml::parse(text).unwrap_or_default();
+    let parsed = yaml::parse(text).unwrap_or_default();
     let spec = |found: Result<Workload<'_, '_>, Unreachable>| found.map_or(Value::Null, |workload| workload.spec);
-    find(&documents).into_iter().map(spec).collect()
+    find(&resolved(&parsed)).into_iter().map(spec).collect()
 }
 
 /// Whether every pod became what it should and nothing else: as it was, bare of the sidecar, and with it.
 fn verify(wishes: &[Wish], was: &[Value], bare: &[Value], full: &[Value]) -> Result<(), Failed> {
     if [was.len(), bare.len(), full.len()] != [wishes.len(); 3] {
-        return Err(Failed::somewhere(wishes));
+        return Err(Failed::Somewhere);
     }
+    let mut failed = Vec::new();
     for (at, (wish, ((was, bare), full))) in wishes.iter().zip(was.iter().zip(bare).zip(full)).enumerate() {
         let right = match wish {
             Wish::Leave => was == bare && bare == full,
             Wish::Lose => patch::without(was) == patch::without(bare) && bare == full,
             Wish::Have(sidecar) => patch::without(was) == patch::without(bare) && patch::with(bare, sidecar) == *full,
         };
-        if !right {
-            let at = if wish.is_none() { Failed::somewhere(wishes).at } else { at };
-            return Err(Failed { at, why: insert::UNUSUAL.to_owned() });
+        match wish {
+            _ if right => {}
+            // An edit of another one did that.
+            Wish::Leave => return Err(Failed::Somewhere),
+            Wish::Have(_) | Wish::Lose => failed.push((at, insert::UNUSUAL.to_owned())),
         }
     }
-    Ok(())
+    if failed.is_empty() { Ok(()) } else { Err(Failed::At(failed)) }
 }
 
 impl Wish {
     fn is_none(&self) -> bool {
         matches!(self, Self::Leave)
-    }
-}
-
-impl Failed {
-    /// Something is wrong that cannot be told apart: the first to be edited is given up, then the next.
-    fn somewhere(wishes: &[Wish]) -> Self {
-        let at = wishes.iter().position(|wish| !wish.is_none()).unwrap_or_default();
-        Self { at, why: insert::UNUSUAL.to_owned() }
     }
 }

@@ -14,6 +14,8 @@ const SWITCH: &str = "podtap.io/inject";
 const CHECKSUM: &str = "podtap.io/config-checksum";
 /// The grace time for which GRACE_PERIOD's default (25 s) is made, which is Kubernetes' own default.
 const USUAL_GRACE: i64 = 30;
+/// Annotations for podtap that are looked at; there are not as many settings. Each costs a look at all of those.
+const MOST_ANNOTATIONS: usize = 256;
 /// Kinds whose pods are to end by themselves.
 const COMPLETING: [&str; 2] = ["Job", "CronJob"];
 
@@ -123,9 +125,14 @@ fn never_ends(pod: Pod<'_>, options: &Options) -> Option<String> {
 /// The settings in the pod's annotations, and what is wrong with them.
 fn overrides(metadata: &Value) -> (Pairs, Vec<String>) {
     let (mut pairs, mut complaints) = (Pairs::new(), Vec::new());
-    let annotations = metadata.get("annotations").and_then(Value::as_object);
-    for (key, value) in annotations.into_iter().flatten() {
-        let Some(flag) = key.strip_prefix(PREFIX).filter(|_| key != SWITCH && key != CHECKSUM) else { continue };
+    let annotations = metadata.get("annotations").and_then(Value::as_object).into_iter().flatten();
+    let own = annotations.filter(|(key, _)| key.starts_with(PREFIX) && *key != SWITCH && *key != CHECKSUM);
+    for (count, (key, value)) in own.enumerate() {
+        if count == MOST_ANNOTATIONS {
+            complaints.push(format!("annotations {PREFIX}*: only the first {MOST_ANNOTATIONS} are read"));
+            break;
+        }
+        let flag = key.strip_prefix(PREFIX).unwrap_or(key);
         let name = flag.to_ascii_uppercase().replace('-', "_");
         let checked = value.as_str().ok_or("is no string: put quotes around it".to_owned());
         match checked.and_then(|text| check(&name, text).map(|known| known.then_some(text))) {

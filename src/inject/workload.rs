@@ -25,7 +25,7 @@ pub(super) struct Workload<'n, 'a> {
     /// Which object it is.
     pub(super) object: Object,
     /// The document it stands in.
-    pub(super) document: &'n Document<'a>,
+    pub(super) document: &'n Document<'n, 'a>,
     /// Metadata of the pod.
     pub(super) metadata: Value,
     /// Spec of the pod, as value.
@@ -61,14 +61,14 @@ pub(super) struct Unreachable {
 }
 
 /// The workloads of a document, in order.
-pub(super) fn find<'n, 'a>(document: &'n Document<'a>) -> Vec<Result<Workload<'n, 'a>, Unreachable>> {
+pub(super) fn find<'n, 'a>(document: &'n Document<'n, 'a>) -> Vec<Result<Workload<'n, 'a>, Unreachable>> {
     let mut found = Vec::new();
-    find_in(document, &document.root, &mut found);
+    find_in(document, document.root, &mut found);
     found
 }
 
 fn find_in<'n, 'a>(
-    document: &'n Document<'a>,
+    document: &'n Document<'n, 'a>,
     node: &'n Node<'a>,
     found: &mut Vec<Result<Workload<'n, 'a>, Unreachable>>,
 ) {
@@ -101,7 +101,7 @@ fn find_in<'n, 'a>(
 type Reached<'n, 'a> = (Value, Value, &'n Entry<'a>);
 
 fn reach<'n, 'a>(
-    document: &Document<'a>,
+    document: &Document<'_, 'a>,
     object: &'n Node<'a>,
     way: &[&str],
 ) -> Result<Option<Reached<'n, 'a>>, String> {

@@ -3,23 +3,33 @@
 //! Changes nothing. JSON is read as the YAML it is. What a node means (`value`) follows YAML 1.2 save for `yes`, `no`,
 //! `on`, `off`, which Kubernetes' own reader takes for booleans.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ops::Range;
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, StrInput, StructureStyle, Tag, options};
 use serde_json::{Map, Value};
 
-/// Most nodes of one document with all its aliases written out.
-const MOST_NODES: usize = 1 << 20;
+/// Most nodes that the aliases of one document stand for in all, each time one is written out.
+const MOST_ALIASED: usize = 1 << 20;
 /// Deepest nesting with all aliases written out.
 const DEEPEST: usize = 600;
 
-/// One document of a stream.
-pub(super) struct Document<'a> {
-    /// What stands at its top.
-    pub(super) root: Node<'a>,
+/// One document of a stream, as it was read.
+pub(super) struct Parsed<'a> {
+    root: Node<'a>,
     /// How many aliases stand for each anchor.
     used: HashMap<usize, usize>,
+}
+
+/// A document whose aliases are resolved.
+pub(super) struct Document<'n, 'a> {
+    /// What stands at its top.
+    pub(super) root: &'n Node<'a>,
+    used: &'n HashMap<usize, usize>,
+    anchors: HashMap<usize, &'n Node<'a>>,
+    /// How many nodes its aliases may still stand for.
+    aliased_left: Cell<usize>,
 }
 
 /// One node.
@@ -91,7 +101,7 @@ impl From<ScanError> for Malformed {
 }
 
 /// The documents of a text.
-pub(super) fn parse(text: &str) -> Result<Vec<Document<'_>>, Malformed> {
+pub(super) fn parse(text: &str) -> Result<Vec<Parsed<'_>>, Malformed> {
     let mut settings: Options = options! {};
     settings.set_emit_comments(false);
     let mut reader = Reader { text, events: Parser::new_from_str_with_options(text, settings), used: HashMap::new() };
@@ -99,7 +109,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Document<'_>>, Malformed> {
     while let Some((event, span)) = reader.next()? {
         if event.is_node() {
             let root = reader.node(event, span)?;
-            documents.push(Document { root, used: std::mem::take(&mut reader.used) });
+            documents.push(Parsed { root, used: std::mem::take(&mut reader.used) });
         }
     }
     Ok(documents)
@@ -240,9 +250,20 @@ impl Entry<'_> {
     }
 }
 
-impl<'a> Document<'a> {
+impl<'a> Parsed<'a> {
+    /// The same with its aliases resolved.
+    pub(super) fn document(&self) -> Document<'_, 'a> {
+        let mut anchors = HashMap::new();
+        if !self.used.is_empty() {
+            self.root.anchors(&mut anchors);
+        }
+        Document { root: &self.root, used: &self.used, anchors, aliased_left: Cell::new(MOST_ALIASED) }
+    }
+}
+
+impl<'a> Document<'_, 'a> {
     /// The entry of a mapping that is to be edited or walked through; the error says why that cannot be.
-    pub(super) fn entry<'n>(&self, map: &'n Node<'a>, key: &str) -> Result<Option<&'n Entry<'a>>, String> {
+    pub(super) fn entry<'m>(&self, map: &'m Node<'a>, key: &str) -> Result<Option<&'m Entry<'a>>, String> {
         let mut found = map.entries().iter().filter(|entry| entry.is(key));
         let Some(entry) = found.next() else {
             let merged = map.entries().iter().any(|entry| entry.is("<<"));
@@ -266,20 +287,14 @@ impl<'a> Document<'a> {
 
     /// What a node means, aliases and merge keys written out.
     pub(super) fn value(&self, node: &Node<'a>) -> Result<Value, String> {
-        let mut anchors = HashMap::new();
-        self.root.anchors(&mut anchors);
-        Meaning { anchors, nodes_left: MOST_NODES }.of(node, 0)
+        self.meaning(node, 0, false)
     }
-}
 
-struct Meaning<'n, 'a> {
-    anchors: HashMap<usize, &'n Node<'a>>,
-    nodes_left: usize,
-}
-
-impl<'n, 'a: 'n> Meaning<'n, 'a> {
-    fn of(&mut self, node: &Node<'a>, depth: usize) -> Result<Value, String> {
-        self.nodes_left = self.nodes_left.checked_sub(1).ok_or("too large with its aliases written out")?;
+    fn meaning(&self, node: &Node<'a>, depth: usize, aliased: bool) -> Result<Value, String> {
+        if aliased {
+            let left = self.aliased_left.get().checked_sub(1).ok_or("too large with its aliases written out")?;
+            self.aliased_left.set(left);
+        }
         if depth > DEEPEST {
             return Err("nested too deeply".to_owned());
         }
@@ -287,21 +302,22 @@ impl<'n, 'a: 'n> Meaning<'n, 'a> {
             Kind::Scalar { text, plain: true } if !node.is_text => plain(text),
             Kind::Scalar { text, .. } => Value::String(text.to_string()),
             Kind::List { items, .. } => {
-                Value::Array(items.iter().map(|item| self.of(item, depth + 1)).collect::<Result<_, _>>()?)
+                let item = |item| self.meaning(item, depth + 1, aliased);
+                Value::Array(items.iter().map(item).collect::<Result<_, _>>()?)
             }
-            Kind::Map { entries, .. } => Value::Object(self.entries(entries, depth)?),
+            Kind::Map { entries, .. } => Value::Object(self.entries(entries, depth, aliased)?),
             Kind::Alias(anchor) => match self.anchors.get(anchor).copied() {
-                Some(meant) => self.of(meant, depth + 1)?,
+                Some(meant) => self.meaning(meant, depth + 1, true)?,
                 None => Value::Null,
             },
         })
     }
 
-    fn entries(&mut self, entries: &[Entry<'a>], depth: usize) -> Result<Map<String, Value>, String> {
+    fn entries(&self, entries: &[Entry<'a>], depth: usize, aliased: bool) -> Result<Map<String, Value>, String> {
         let (mut own, mut merged) = (Map::new(), Vec::new());
         for entry in entries {
-            let value = self.of(&entry.value, depth + 1)?;
-            match (self.of(&entry.key, depth + 1)?, value) {
+            let value = self.meaning(&entry.value, depth + 1, aliased)?;
+            match (self.meaning(&entry.key, depth + 1, aliased)?, value) {
                 (Value::String(key), Value::Array(maps)) if key == "<<" => merged.extend(maps),
                 (Value::String(key), map) if key == "<<" => merged.push(map),
                 (Value::String(key), value) => drop(own.insert(key, value)),
