@@ -30,7 +30,7 @@ pub use impair::Impair;
 pub use merge::merge;
 pub use pcap_file::{PcapWriter, Resolution, pcap};
 pub use rng::Rng;
-pub use wire::Link;
+pub use wire::{Link, RawSegment};
 
 use crate::flow::Timestamp;
 use crate::packet::{Frame, LinkType};

@@ -4,7 +4,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::flow::FiveTuple;
+use super::SynthFrame;
+use crate::flow::{FiveTuple, Timestamp};
 use crate::packet::{LinkType, TcpFlags};
 
 /// What stands before the IP header.
@@ -43,17 +44,35 @@ pub(super) struct Wrap {
     pub(super) offload: bool,
 }
 
-/// A segment to render.
-pub(super) struct Outgoing<'a> {
-    pub(super) tuple: FiveTuple,
-    pub(super) seq: u32,
-    pub(super) ack: u32,
-    pub(super) flags: TcpFlags,
-    pub(super) options: &'a [u8],
-    pub(super) payload: &'a [u8],
-    pub(super) ip_id: u16,
+/// One TCP segment, with any numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct RawSegment<'a> {
+    /// From where to where.
+    pub tuple: FiveTuple,
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgement number.
+    pub ack: u32,
+    /// Flags.
+    pub flags: TcpFlags,
+    /// Window as on the wire; `None`: 64,240 with SYN, else what scaled by 128 is 3 MB.
+    pub window: Option<u16>,
+    /// Options, padded to whole words.
+    pub options: &'a [u8],
+    /// Payload.
+    pub payload: &'a [u8],
+    /// IPv4's identification.
+    pub ip_id: u16,
     /// Whether the host of the tap sent it, as cooked headers say.
-    pub(super) outgoing: bool,
+    pub outgoing: bool,
+}
+
+impl RawSegment<'_> {
+    /// Its frame, with right checksums.
+    pub fn frame(&self, at: Timestamp, link: Link) -> SynthFrame {
+        let wrap = Wrap { link, ..Wrap::default() };
+        SynthFrame::new(at, link.link_type(), render(&wrap, self))
+    }
 }
 
 const IPV4: u16 = 0x0800;
@@ -67,7 +86,7 @@ const WINDOW: u16 = 24_576;
 const SYN_WINDOW: u16 = 64_240;
 
 /// The frame of one segment.
-pub(super) fn render(wrap: &Wrap, out: &Outgoing<'_>) -> Vec<u8> {
+pub(super) fn render(wrap: &Wrap, out: &RawSegment<'_>) -> Vec<u8> {
     let (source, destination) = same_family(out.tuple.source.ip, out.tuple.destination.ip);
     let ether_type = if source.is_ipv4() { IPV4 } else { IPV6 };
     let tcp_len = 20 + out.options.len() + out.payload.len();
@@ -99,7 +118,7 @@ fn mac(ip: IpAddr) -> [u8; 6] {
     [0x02, 0x42, a, b, c, d]
 }
 
-fn link_header(frame: &mut Vec<u8>, wrap: &Wrap, out: &Outgoing<'_>, ether_type: u16) {
+fn link_header(frame: &mut Vec<u8>, wrap: &Wrap, out: &RawSegment<'_>, ether_type: u16) {
     // Packet types of the cooked headers: 0 to us, 4 sent by us.
     let kind: u8 = if out.outgoing { 4 } else { 0 };
     let source = mac(out.tuple.source.ip);
@@ -162,7 +181,7 @@ fn ip_header(frame: &mut Vec<u8>, source: IpAddr, destination: IpAddr, tcp_len: 
     }
 }
 
-fn tcp_segment(frame: &mut Vec<u8>, out: &Outgoing<'_>, pseudo: u64, offload: bool) {
+fn tcp_segment(frame: &mut Vec<u8>, out: &RawSegment<'_>, pseudo: u64, offload: bool) {
     let mut header = [0; 20];
     header[0..2].copy_from_slice(&out.tuple.source.port.to_be_bytes());
     header[2..4].copy_from_slice(&out.tuple.destination.port.to_be_bytes());
@@ -170,7 +189,7 @@ fn tcp_segment(frame: &mut Vec<u8>, out: &Outgoing<'_>, pseudo: u64, offload: bo
     header[8..12].copy_from_slice(&out.ack.to_be_bytes());
     header[12] = (((20 + out.options.len()) / 4) << 4) as u8;
     header[13] = out.flags.0;
-    let window = if out.flags.syn() { SYN_WINDOW } else { WINDOW };
+    let window = out.window.unwrap_or(if out.flags.syn() { SYN_WINDOW } else { WINDOW });
     header[14..16].copy_from_slice(&window.to_be_bytes());
     let sum = if offload {
         !finish(pseudo)
@@ -221,17 +240,18 @@ mod tests {
     use crate::flow::Endpoint;
     use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 
-    fn outgoing<'a>(v6: bool, payload: &'a [u8]) -> Outgoing<'a> {
+    fn outgoing<'a>(v6: bool, payload: &'a [u8]) -> RawSegment<'a> {
         let (a, b): (IpAddr, IpAddr) = if v6 {
             ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap())
         } else {
             ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap())
         };
-        Outgoing {
+        RawSegment {
             tuple: FiveTuple { source: Endpoint { ip: a, port: 40000 }, destination: Endpoint { ip: b, port: 80 } },
             seq: 0xFFFF_FFF0,
             ack: 7,
             flags: TcpFlags(TcpFlags::ACK | TcpFlags::PSH),
+            window: None,
             options: &[1, 1, 1, 0],
             payload,
             ip_id: 1,

@@ -8,7 +8,7 @@ mod stage;
 use std::time::Duration;
 
 use super::SynthFrame;
-use super::wire::{Outgoing, Wrap, render};
+use super::wire::{RawSegment, Wrap, render};
 use crate::flow::{FiveTuple, Timestamp};
 use crate::packet::TcpFlags;
 use end::{End, clock, options};
@@ -289,7 +289,7 @@ impl Conversation {
         peer.echo = clock(at);
         let tuple = FiveTuple { source, destination: peer.endpoint };
         let options = options.get(if flags.syn() { 0.. } else { 8.. }).unwrap_or_default();
-        let segment = Outgoing { tuple, seq, ack, flags, options, payload, ip_id, outgoing };
+        let segment = RawSegment { tuple, seq, ack, flags, window: None, options, payload, ip_id, outgoing };
         let bytes = render(&self.wrap, &segment);
         self.frames.push(SynthFrame::new(at, self.wrap.link.link_type(), bytes));
         if !payload.is_empty() {
