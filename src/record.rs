@@ -385,9 +385,14 @@ impl Exchange {
         }
     }
 
-    /// Last byte of the response, never before the start.
+    /// Last byte of the response; `None` where that was before the start: the clock was set back meanwhile.
     pub fn end(&self) -> Option<Timestamp> {
-        self.response.as_ref().map(|r| r.last.max(self.start()))
+        self.response.as_ref().map(|r| r.last).filter(|last| *last >= self.start())
+    }
+
+    /// Request and response, where both were seen and the clock says that the request began first.
+    pub fn in_order(&self) -> Option<(&Request, &Response)> {
+        self.request.as_ref().zip(self.response.as_ref()).filter(|(request, response)| response.first >= request.first)
     }
 
     /// Success, failure or unknown.

@@ -123,7 +123,7 @@ impl<'a> View<'a> {
 /// From the request's first byte to the response's last, or to when waiting was given up.
 fn seconds(exchange: &Exchange) -> Option<f64> {
     let request = exchange.request.as_ref()?;
-    let end = exchange.response.as_ref().map(|r| r.last).or(exchange.gave_up)?;
+    let end = exchange.end().or(exchange.gave_up)?;
     Some(end.since(request.first) as f64 / 1e9)
 }
 

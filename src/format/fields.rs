@@ -73,7 +73,7 @@ pub const FIELDS: &[Field] = &[
     field("event.dataset", Keyword, "`podtap.http`"),
     field("event.id", Keyword, "Deterministic: the same exchange seen again by the same observer has the same id"),
     field("event.start", Date, "As `@timestamp`"),
-    field("event.end", Date, "Last byte of the response"),
+    field("event.end", Date, "Last byte of the response; absent where the clock was set back meanwhile"),
     field("event.duration", Long, "`event.end` − `event.start` in nanoseconds"),
     field("event.outcome", Keyword, "`success` (status below 400), `failure` (from 400, or unanswered), `unknown`"),
     field("http.version", Keyword, "`0.9`, `1.0`, `1.1`, `2`"),
@@ -106,10 +106,14 @@ pub const FIELDS: &[Field] = &[
     field(
         "url.port",
         Long,
-        "Port in the target or the Host header; absent where none was written (see `destination.port`)",
+        "Port in the target or the Host header; absent where none was written, or one that does not exist (see `destination.port`)",
     ),
     field("url.scheme", Keyword, "`http`, or what an absolute target says; absent for CONNECT"),
-    field("url.full", Wildcard, "Scheme, host, port, path and query; absent where the host is unknown"),
+    field(
+        "url.full",
+        Wildcard,
+        "Scheme, host, port, path and query; absent where the host is unknown or the port does not exist",
+    ),
     field("user_agent.original", Wildcard, "User-Agent"),
     field("source.ip", Ip, "The client's address"),
     field("source.port", Long, "The client's port"),
@@ -117,7 +121,11 @@ pub const FIELDS: &[Field] = &[
     field("destination.ip", Ip, "The server's address"),
     field("destination.port", Long, "The server's port"),
     field("destination.bytes", Long, "What the server sent for this exchange"),
-    field("client.ip", Ip, "The client behind trusted proxies, when there is one"),
+    field(
+        "client.ip",
+        Ip,
+        "The client behind trusted proxies (TRUSTED_PROXIES), by a PROXY header, Forwarded and X-Forwarded-For, when there is one",
+    ),
     field("network.transport", Keyword, "`tcp`"),
     field("network.type", Keyword, "`ipv4`, `ipv6`"),
     field("network.protocol", Keyword, "`http`"),
@@ -155,7 +163,11 @@ pub const FIELDS: &[Field] = &[
         "SYN → SYN-ACK; only on the first exchange of a connection whose handshake was seen",
     ),
     field("podtap.timing.request_us", Long, "Request first byte → last byte"),
-    field("podtap.timing.wait_us", Long, "Request last byte → response first byte; 0 where the answer began first"),
+    field(
+        "podtap.timing.wait_us",
+        Long,
+        "Request last byte → response first byte; 0 where the answer began before the request had ended, absent where the clock was set back",
+    ),
     field("podtap.timing.response_us", Long, "Response first byte → last byte"),
     field("podtap.timing.total_us", Long, "Request first byte → response last byte"),
     field("podtap.early_response", Boolean, "`true` where the answer began before the request had ended"),
@@ -190,7 +202,7 @@ pub const FIELDS: &[Field] = &[
     field(
         "podtap.shortened",
         Boolean,
-        "`true` where headers, labels or long strings were left out to keep a line under its limit",
+        "`true` where parts of the URL that repeat, headers, labels or long strings were left out to keep a line of standard output under 16 KiB",
     ),
 ];
 

@@ -165,7 +165,7 @@ impl Line<'_> {
 /// From the first byte of the request to the last of the response, or to when waiting was given up.
 fn duration(exchange: &Exchange) -> Option<Took> {
     let request = exchange.request.as_ref()?;
-    let end = exchange.response.as_ref().map(|r| r.last).or(exchange.gave_up)?;
+    let end = exchange.end().or(exchange.gave_up)?;
     Some(Took(end.since(request.first)))
 }
 

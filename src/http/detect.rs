@@ -29,8 +29,6 @@ pub(super) const PROXY_V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const PROXY_V1_PREFIX: &[u8] = b"PROXY ";
 /// Longest method looked for. The longest registered one is UPDATEREDIRECTREF, 17.
 const MAX_METHOD: usize = 24;
-/// Shorter unknown methods are rather the end of a known one, in a connection joined late.
-const MIN_UNKNOWN_METHOD: usize = 3;
 /// Longest request line looked at to decide; longer ones with a known method count as a beginning.
 const MAX_LOOK: usize = 8192;
 
@@ -92,6 +90,11 @@ const METHODS: &[&[u8]] = &[
     b"BMOVE",
     b"POLL",
 ];
+
+/// Whether an unknown method is rather the end of a known one, of which the rest was not seen.
+fn ends_known_method(method: &[u8]) -> bool {
+    METHODS.iter().any(|known| known.ends_with(method))
+}
 
 /// Whether a method is a registered or well-known one.
 pub(super) fn is_known_method(method: &[u8]) -> bool {
@@ -162,7 +165,7 @@ fn request_line(bytes: &[u8]) -> Start {
         _ => return Start::Unknown,
     }
     let known = is_known_method(method);
-    if !known && method.len() < MIN_UNKNOWN_METHOD {
+    if !known && ends_known_method(method) {
         return Start::Unknown;
     }
     match memchr(b'\n', rest.get(..MAX_LOOK).unwrap_or(rest)) {
@@ -234,7 +237,14 @@ mod tests {
             (b"GET /old\r\n", Start::Request),
             (b"FOO /x HTTP/1.1\r\n", Start::Request),
             (b"FOO /x", Start::Unknown),
+            (b"X /x HTTP/1.1\r\n", Start::Request),
+            (b"XY /x HTTP/1.1\r\n", Start::Request),
+            (b"X /x\r\n", Start::Unknown),
             (b"T /x HTTP/1.1\r\n", Start::Unknown),
+            (b"OST /x HTTP/1.1\r\n", Start::Unknown),
+            (b"LETE /x HTTP/1.1\r\n", Start::Unknown),
+            (b"POST /x HTTP/1.1\r\n", Start::Request),
+            (b"MOVE /x HTTP/1.1\r\n", Start::Request),
             (b"POST /x\r\n", Start::Request),
             (b"get /x HTTP/1.1\r\n", Start::Request),
             (b"OPTIONS sip:a@b SIP/2.0\r\n", Start::Unknown),

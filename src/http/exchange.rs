@@ -158,9 +158,27 @@ pub(super) fn http09_response(begun: Begun) -> Response {
     }
 }
 
-/// The client behind proxies, by the request's own headers.
-pub(super) fn client_ip(fields: &Fields<'_>, peer: IpAddr, config: &Config) -> Option<IpAddr> {
-    proxy::client_ip(fields.forwarded.as_slice(), fields.forwarded_for.as_slice(), peer, &config.trusted_proxies)
+/// The client behind proxies, by a PROXY protocol header and the request's own headers.
+pub(super) fn client_ip(
+    fields: &Fields<'_>,
+    cut: bool,
+    proxied: Option<IpAddr>,
+    peer: IpAddr,
+    config: &Config,
+) -> Option<IpAddr> {
+    let (forwarded, custom) = (&fields.forwarded, &fields.forwarded_for);
+    let claims = if cut {
+        // The last lines are missing, which the nearest proxies wrote: what is left may be forged.
+        proxy::Claims { proxy_header: proxied.filter(|ip| !config.trusted_proxies.contains(*ip)), ..Default::default() }
+    } else {
+        proxy::Claims {
+            proxy_header: proxied,
+            forwarded: forwarded.as_slice(),
+            x_forwarded_for: custom.as_slice(),
+            first_lines_missing: forwarded.has_dropped() || custom.has_dropped(),
+        }
+    };
+    proxy::client_ip(&claims, peer, &config.trusted_proxies)
 }
 
 /// Media type without parameters, lower case; only what looks like one.

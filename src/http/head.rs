@@ -5,6 +5,7 @@
 
 use crate::record::{Version, Weird, WeirdSet};
 use crate::redact::Redactor;
+use crate::shape::target::{is_host, names_host};
 use crate::shape::trace::Carriers;
 
 use super::detect::is_known_method;
@@ -13,7 +14,7 @@ use super::lenient;
 
 /// Header fields parsed without allocating; more than these go the lenient way, up to `MAX_HEADERS`.
 const FAST_HEADERS: usize = 64;
-/// Most header fields looked at in one head.
+/// Most header fields kept of one head. Those behind them are read too: they decide about framing all the same.
 pub(super) const MAX_HEADERS: usize = 512;
 
 /// The start line.
@@ -66,6 +67,7 @@ pub(super) struct Fields<'a> {
 pub(super) struct Lines<'a> {
     lines: [&'a [u8]; 4],
     count: usize,
+    dropped: bool,
 }
 
 impl<'a> Lines<'a> {
@@ -73,6 +75,7 @@ impl<'a> Lines<'a> {
         if self.count == self.lines.len() {
             self.lines.rotate_left(1);
             self.count -= 1;
+            self.dropped = true;
         }
         if let Some(slot) = self.lines.get_mut(self.count) {
             *slot = line;
@@ -82,6 +85,11 @@ impl<'a> Lines<'a> {
 
     pub(super) fn as_slice(&self) -> &[&'a [u8]] {
         self.lines.get(..self.count).unwrap_or_default()
+    }
+
+    /// Whether there were more than are kept.
+    pub(super) fn has_dropped(&self) -> bool {
+        self.dropped
     }
 }
 
@@ -97,8 +105,8 @@ pub(super) enum Parsed<'a> {
     Invalid,
 }
 
-/// Everything that wants to see each header field as sent (LOGHEADERS).
-pub(super) type EachField<'f> = Option<&'f mut dyn FnMut(&[u8], &[u8])>;
+/// What keeps header fields as sent (LOGHEADERS); says whether it had room for the field.
+pub(super) type EachField<'f> = Option<&'f mut dyn FnMut(&[u8], &[u8]) -> bool>;
 
 /// Which kind of head is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,15 +215,22 @@ fn finish<'a>(
     let mut head = Head { start, fields: Fields::default(), weird };
     for header in headers {
         head.field(header.name.as_bytes(), header.value);
-        if let Some(each) = each.as_mut() {
-            each(header.name.as_bytes(), header.value);
-        }
+        head.keep(header.name.as_bytes(), header.value, &mut each);
     }
     head.close();
     head
 }
 
 impl<'a> Head<'a> {
+    /// Shows one header field to what keeps them.
+    pub(super) fn keep(&mut self, name: &[u8], value: &[u8], each: &mut EachField<'_>) {
+        if let Some(each) = each.as_mut()
+            && !each(name, value)
+        {
+            self.weird.insert(Weird::HeaderNotKept);
+        }
+    }
+
     /// Takes one header field.
     pub(super) fn field(&mut self, name: &[u8], value: &'a [u8]) {
         // As nearly everybody writes them, so that nearly always one comparison of all bytes is enough.
@@ -300,6 +315,9 @@ impl<'a> Head<'a> {
                 if version == Version::V11 && fields.host.is_none() {
                     self.weird.insert(Weird::MissingHost);
                 }
+                if !(fields.host.is_none_or(is_host) && names_host(method, target)) {
+                    self.weird.insert(Weird::InvalidHost);
+                }
                 version
             }
             StartLine::Response { version, status, .. } => {
@@ -383,6 +401,10 @@ mod tests {
             (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\nA: b\r\n\r\n", Weird::BareLf),
             (Kind::Request, b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n", Weird::LeadingEmptyLine),
             (Kind::Request, b"GET / HTTP/1.1\r\n\r\n", Weird::MissingHost),
+            (Kind::Request, b"GET / HTTP/1.1\r\nHost: x:99999\r\n\r\n", Weird::InvalidHost),
+            (Kind::Request, b"GET / HTTP/1.1\r\nHost: b\xfccher.example\r\n\r\n", Weird::InvalidHost),
+            (Kind::Request, b"GET http://x:99999/ HTTP/1.1\r\nHost: x\r\n\r\n", Weird::InvalidHost),
+            (Kind::Request, b"CONNECT x:http HTTP/1.1\r\nHost: x\r\n\r\n", Weird::InvalidHost),
             (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", Weird::DuplicateHost),
             (Kind::Request, b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n", Weird::UnknownMethod),
             (

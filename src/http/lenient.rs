@@ -181,18 +181,16 @@ fn read_fields<'a>(start: StartLine<'a>, lines: &'a [u8], weird: WeirdSet, mut e
         if line.is_empty() {
             break;
         }
-        if count >= MAX_HEADERS {
-            head.weird.insert(Weird::TooManyHeaders);
-            break;
-        }
         if line.first().is_some_and(is_blank) {
             head.weird.insert(Weird::ObsFold);
             continue;
         }
         let Some((name, value)) = field_line(line, &mut head.weird) else { continue };
         head.field(name, value);
-        if let Some(each) = each.as_mut() {
-            each(name, value);
+        if count < MAX_HEADERS {
+            head.keep(name, value, &mut each);
+        } else {
+            head.weird.insert(Weird::TooManyHeaders);
         }
     }
     head.close();

@@ -181,19 +181,21 @@ fn stream_id(connection: &str, mark: &str, offset: u64) -> CompactString {
     id
 }
 
-/// What keeps the header fields that a record shows, masked; `None` where it shows none.
+/// What keeps the header fields that a record shows, masked, and says whether it had room; `None` where it shows none.
 fn head_fields<'a>(
     keep: &'a KeepHeaders,
     redactor: &'a Redactor,
     into: &'a mut Vec<Header>,
-) -> Option<impl FnMut(&[u8], &[u8]) + 'a> {
+) -> Option<impl FnMut(&[u8], &[u8]) -> bool + 'a> {
     if matches!(keep, KeepHeaders::None) {
         return None;
     }
     Some(move |name: &[u8], value: &[u8]| {
-        if keep.keeps(name) && into.len() < MAX_KEPT_HEADERS {
+        let (wanted, has_room) = (keep.keeps(name), into.len() < MAX_KEPT_HEADERS);
+        if wanted && has_room {
             into.push(Header { name: redactor.text(name), value: redactor.header_value(name, value) });
         }
+        has_room || !wanted
     })
 }
 

@@ -57,10 +57,13 @@ fn version_2(bytes: &[u8]) -> ProxyHeader {
     let whole = PROXY_V2_SIGNATURE.len() + 4 + length;
     // LOCAL (health checks) and families other than TCP name no client.
     let client = match (command & 0x0f, family >> 4) {
-        (1, 1) => addresses.first_chunk::<4>().map(|a| IpAddr::from(*a)),
-        (1, 2) => addresses.first_chunk::<16>().map(|a| IpAddr::from(*a)),
-        _ => None,
+        (1, 1) => addresses.first_chunk::<12>().and_then(|both| both.first_chunk::<4>()).map(|a| IpAddr::from(*a)),
+        (1, 2) => addresses.first_chunk::<36>().and_then(|both| both.first_chunk::<16>()).map(|a| IpAddr::from(*a)),
+        _ => return ProxyHeader::Whole(whole, None),
     };
+    if client.is_none() {
+        return ProxyHeader::Bad;
+    }
     ProxyHeader::Whole(whole, client)
 }
 
@@ -80,6 +83,8 @@ mod tests {
         for cut in 12..v2.len() {
             assert_eq!(parse(&v2[..cut]), ProxyHeader::Partial);
         }
+        let short = [PROXY_V2_SIGNATURE, &[0x21, 0x11, 0, 4, 192, 0, 2, 7]].concat();
+        assert_eq!(parse(&short), ProxyHeader::Bad);
         let local = [PROXY_V2_SIGNATURE, &[0x20, 0, 0, 0]].concat();
         assert_eq!(parse(&local), ProxyHeader::Whole(16, None));
     }

@@ -1,6 +1,7 @@
 //! Sessions driven by literal events: `>` is the client's bytes, `<` the server's, one event a line.
 
 mod doubt;
+mod fields;
 mod found;
 mod http09;
 

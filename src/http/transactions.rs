@@ -70,7 +70,7 @@ impl Session {
         message: Message,
         cx: &mut Context,
     ) -> Box<Exchange> {
-        let Message { len, begun, newest, headers, cut: _ } = message;
+        let Message { len, begun, newest, headers, cut } = message;
         let connection = self.shared.get_or_insert_with(|| exchange::connection(conn, from, &cx.config)).clone();
         let id = exchange_id(&connection.id, begun.offset);
         self.exchanges += 1;
@@ -82,7 +82,7 @@ impl Session {
         cx.keep(room::of_request(&request));
         record.request = Some(request);
         record.connect_ns = conn.connect_ns.filter(|_| self.exchanges == 1);
-        record.client_ip = exchange::client_ip(&head.fields, peer, &cx.config).or(self.proxied);
+        record.client_ip = exchange::client_ip(&head.fields, cut, self.proxied, peer, &cx.config);
         record.own_traffic =
             head.fields.nonce.is_some_and(|n| cx.config.nonce.as_ref().is_some_and(|own| own.as_bytes() == n));
         record

@@ -44,7 +44,7 @@ weirds! {
     BadHeader = "bad_header",
     /// A byte in a header's value that RFC 9110 §5.5 forbids.
     BadHeaderValue = "bad_header_value",
-    /// More headers than the limit.
+    /// More headers than 512: those behind them are read, but not kept.
     TooManyHeaders = "too_many_headers",
     /// A head longer than MAX_HEAD_BYTES.
     HeadTooLarge = "head_too_large",
@@ -70,6 +70,9 @@ weirds! {
     MissingHost = "missing_host",
     /// More than one Host.
     DuplicateHost = "duplicate_host",
+    /// A Host header, or the host of the request-target, that is no host and port: a byte that cannot be there, a port that
+    /// does not exist.
+    InvalidHost = "invalid_host",
     /// A chunk size that is no hexadecimal number, or chunk data not followed by CRLF.
     BadChunk = "bad_chunk",
     /// A chunk extension.
@@ -94,7 +97,7 @@ weirds! {
     BadProxyHeader = "bad_proxy_header",
     /// A head that the connection's end cut. Such a request makes a record only if it was answered, and is counted otherwise.
     UnfinishedHead = "unfinished_head",
-    /// Header bytes after the limit were not kept.
+    /// Header fields beyond the limit (128 with LOGHEADERS), or the rest of a head, were not kept.
     HeaderNotKept = "header_not_kept",
 }
 

@@ -1,7 +1,7 @@
 //! The client behind proxies: Forwarded (RFC 7239), X-Forwarded-For, and whom to believe.
 //!
-//! Anyone can send these headers, so an entry counts only if a trusted hop wrote it. Reads no PROXY protocol
-//! header; its address is given as `peer`.
+//! Anyone can send these headers, so an entry counts only if a trusted hop wrote it. Reads no PROXY protocol header: the
+//! address that it names is one of the claims.
 
 use std::net::IpAddr;
 
@@ -40,47 +40,72 @@ impl TrustedProxies {
         Self(nets.into_iter().collect())
     }
 
-    fn contains(&self, ip: IpAddr) -> bool {
+    /// Whether a proxy at this address is believed.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
         self.0.iter().any(|net| net.contains(&ip))
     }
 }
 
+/// What a connection and a request say of the hops before the peer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Claims<'a> {
+    /// The address that a PROXY protocol header names.
+    pub proxy_header: Option<IpAddr>,
+    /// Lines of Forwarded, in order.
+    pub forwarded: &'a [&'a [u8]],
+    /// Lines of X-Forwarded-For, in order.
+    pub x_forwarded_for: &'a [&'a [u8]],
+    /// Lines before these are missing, so that the leftmost entry is not the first hop.
+    pub first_lines_missing: bool,
+}
+
 /// The client's address, where trusted proxies vouch for one other than `peer`.
 ///
-/// Goes from the peer to the left as long as the hop is trusted: the first untrusted address is the client, or the
-/// leftmost where all are trusted. A hop that is hidden (`_x`, `unknown`) or no address ends the search without an
-/// answer. Where both headers stand and disagree there is none either: one of them passed a proxy that does not
-/// know it, and may be the client's invention. Repeated header lines are given in order.
-pub fn client_ip(
-    forwarded: &[&[u8]],
-    x_forwarded_for: &[&[u8]],
-    peer: IpAddr,
-    trusted: &TrustedProxies,
-) -> Option<IpAddr> {
-    let peer = peer.to_canonical();
-    if (forwarded.is_empty() && x_forwarded_for.is_empty()) || !trusted.contains(peer) {
+/// Goes from the peer to the left as long as the hop is trusted: first the address that a PROXY header names, then the
+/// entries of the headers from right to left. The first untrusted address is the client, or the leftmost where all are
+/// trusted. A hop that is hidden (`_x`, `unknown`) or no address ends the search without an answer. Where both headers
+/// are there and disagree there is none either: one of them passed a proxy that does not know it, and may be the
+/// client's invention.
+pub fn client_ip(claims: &Claims<'_>, peer: IpAddr, trusted: &TrustedProxies) -> Option<IpAddr> {
+    let Claims { proxy_header, forwarded, x_forwarded_for, first_lines_missing } = *claims;
+    let no_header = forwarded.is_empty() && x_forwarded_for.is_empty();
+    if no_header && proxy_header.is_none() {
         return None;
     }
-    let by_standard = || walk(forwarded.iter().rev().flat_map(|line| elements(line)).map(forwarded_for), trusted);
-    let by_custom = || walk(x_forwarded_for.iter().rev().flat_map(|line| elements(line)).map(address), trusted);
-    let client = match (forwarded.is_empty(), x_forwarded_for.is_empty()) {
-        (false, true) => by_standard()?,
-        (true, _) => by_custom()?,
-        (false, false) => by_standard().filter(|ip| by_custom() == Some(*ip))?,
+    let peer = peer.to_canonical();
+    if !trusted.contains(peer) {
+        return None;
+    }
+    let named = proxy_header.map(|ip| ip.to_canonical());
+    let nearest_client = named.filter(|ip| no_header || !trusted.contains(*ip));
+    let walk = |hops: &mut dyn Iterator<Item = Option<IpAddr>>| walk(hops, trusted, first_lines_missing);
+    let by_standard = || walk(&mut forwarded.iter().rev().flat_map(|line| elements(line)).map(forwarded_for));
+    let by_custom = || walk(&mut x_forwarded_for.iter().rev().flat_map(|line| elements(line)).map(address));
+    let client = match (nearest_client, forwarded.is_empty(), x_forwarded_for.is_empty()) {
+        (Some(client), ..) => client,
+        (None, false, true) => by_standard()?,
+        (None, true, _) => by_custom()?,
+        (None, false, false) => by_standard().filter(|ip| by_custom() == Some(*ip))?,
     };
     (client != peer).then_some(client)
 }
 
-fn walk(hops: impl Iterator<Item = Option<IpAddr>>, trusted: &TrustedProxies) -> Option<IpAddr> {
-    let mut client = None;
-    for hop in hops.take(MAX_HOPS) {
+/// The first hop that is not trusted; else the last one, if it is known to be the last.
+fn walk(
+    hops: &mut dyn Iterator<Item = Option<IpAddr>>,
+    trusted: &TrustedProxies,
+    more_follow: bool,
+) -> Option<IpAddr> {
+    let mut last = None;
+    for hop in (&mut *hops).take(MAX_HOPS) {
         let ip = hop?;
-        client = Some(ip);
         if !trusted.contains(ip) {
-            break;
+            return Some(ip);
         }
+        last = Some(ip);
     }
-    client
+    last.filter(|_| !more_follow && hops.next().is_none())
 }
 
 /// The elements of a comma-separated list from the right, commas in quotes not counted.
@@ -133,7 +158,47 @@ mod tests {
     }
 
     fn client(forwarded: &[&str], custom: &[&str]) -> Option<IpAddr> {
-        client_ip(&lines(forwarded), &lines(custom), ip("10.0.0.1"), &TrustedProxies::default())
+        let (forwarded, custom) = (lines(forwarded), lines(custom));
+        let claims = Claims { forwarded: &forwarded, x_forwarded_for: &custom, ..Claims::default() };
+        client_ip(&claims, ip("10.0.0.1"), &TrustedProxies::default())
+    }
+
+    #[test]
+    fn each_hop_counts_only_if_the_one_behind_it_is_trusted() {
+        for (peer, proxy_header, custom, expected) in [
+            ("10.0.0.1", Some("203.0.113.7"), None, Some("203.0.113.7")),
+            ("10.0.0.1", Some("203.0.113.7"), Some("198.51.100.9"), Some("203.0.113.7")),
+            ("10.0.0.1", Some("203.0.113.7"), Some("unknown"), Some("203.0.113.7")),
+            ("10.0.0.1", Some("10.0.0.9"), Some("198.51.100.9"), Some("198.51.100.9")),
+            ("10.0.0.1", Some("::ffff:10.0.0.9"), Some("198.51.100.9, 10.0.0.8"), Some("198.51.100.9")),
+            ("10.0.0.1", Some("10.0.0.9"), None, Some("10.0.0.9")),
+            ("10.0.0.1", Some("10.0.0.9"), Some("unknown"), None),
+            ("10.0.0.1", Some("10.0.0.1"), None, None),
+            ("192.0.2.1", Some("203.0.113.7"), Some("198.51.100.9"), None),
+            ("192.0.2.1", Some("10.0.0.9"), None, None),
+            ("10.0.0.1", None, None, None),
+        ] {
+            let custom = custom.map(|line| line.as_bytes());
+            let claims = Claims {
+                proxy_header: proxy_header.map(ip),
+                x_forwarded_for: custom.as_slice(),
+                ..Claims::default()
+            };
+            let told = client_ip(&claims, ip(peer), &TrustedProxies::default());
+            assert_eq!(told, expected.map(ip), "{peer} {proxy_header:?} {custom:?}");
+        }
+    }
+
+    #[test]
+    fn the_leftmost_of_a_chain_that_is_not_whole_is_no_client() {
+        let long = vec!["10.0.0.9"; MAX_HOPS + 1].join(",");
+        assert_eq!(client(&[], &[&long]), None);
+        assert_eq!(client(&[], &[&format!("10.0.0.8{}", &long[8..long.len() - 9])]), Some(ip("10.0.0.8")));
+        let line: [&[u8]; 1] = [b"10.0.0.9"];
+        for (first_lines_missing, expected) in [(false, Some("10.0.0.9")), (true, None)] {
+            let claims = Claims { x_forwarded_for: &line, first_lines_missing, ..Claims::default() };
+            assert_eq!(client_ip(&claims, ip("10.0.0.1"), &TrustedProxies::default()), expected.map(ip));
+        }
     }
 
     #[test]
@@ -183,10 +248,11 @@ mod tests {
     fn an_untrusted_peer_is_not_believed() {
         let custom = lines(&["203.0.113.7"]);
         let public = ip("198.51.100.9");
-        assert_eq!(client_ip(&[], &custom, public, &TrustedProxies::default()), None);
+        let claims = Claims { x_forwarded_for: &custom, ..Claims::default() };
+        assert_eq!(client_ip(&claims, public, &TrustedProxies::default()), None);
         let nobody = TrustedProxies::new([]);
-        assert_eq!(client_ip(&[], &custom, ip("10.0.0.1"), &nobody), None);
+        assert_eq!(client_ip(&claims, ip("10.0.0.1"), &nobody), None);
         let own = TrustedProxies::new(["10.0.0.0/8".parse().unwrap(), "198.51.100.0/24".parse().unwrap()]);
-        assert_eq!(client_ip(&[], &custom, public, &own), Some(ip("203.0.113.7")));
+        assert_eq!(client_ip(&claims, public, &own), Some(ip("203.0.113.7")));
     }
 }

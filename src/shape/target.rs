@@ -17,6 +17,8 @@ pub struct Url<'a> {
     pub path: Option<&'a str>,
     /// Query without its `?`; none where there is no `?`.
     pub query: Option<&'a str>,
+    /// A port was written that does not exist.
+    pub has_bad_port: bool,
     /// The target is itself a whole URL (absolute-form).
     pub is_absolute: bool,
     /// Path and query as sent (fragment, too), for the whole URL.
@@ -32,18 +34,21 @@ impl<'a> Url<'a> {
     /// From method, request-target and Host header.
     pub fn parse(method: &str, target: &'a str, host: Option<&'a str>) -> Self {
         if method == "CONNECT" {
-            let (domain, port) = split_authority(without_userinfo(target));
-            return Self { domain, port, ..Self::default() };
+            return Self::default().with_authority(split_authority(without_userinfo(target)));
         }
         if let Some((scheme, rest)) = absolute_form(target) {
             let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-            let (domain, port) = split_authority(without_userinfo(authority));
-            let url = Self { scheme: Some(scheme), domain, port, is_absolute: true, ..Self::default() };
-            return url.with_path(rest);
+            let url = Self { scheme: Some(scheme), is_absolute: true, ..Self::default() };
+            return url.with_authority(split_authority(without_userinfo(authority))).with_path(rest);
         }
-        let (domain, port) = host.map_or((None, None), split_authority);
-        let url = Self { scheme: Some("http"), domain, port, ..Self::default() };
+        let url = Self { scheme: Some("http"), ..Self::default() };
+        let url = url.with_authority(host.map_or(Authority::default(), split_authority));
         if target == "*" { url } else { url.with_path(target) }
+    }
+
+    fn with_authority(self, authority: Authority<'a>) -> Self {
+        let Authority { domain, port, has_bad_port } = authority;
+        Self { domain, port, has_bad_port, ..self }
     }
 
     fn with_path(mut self, rest: &'a str) -> Self {
@@ -81,8 +86,41 @@ fn without_userinfo(authority: &str) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
+/// Whether `host` can be the value of a Host header (RFC 9110 §7.2): a host and a port that exists, or nothing.
+pub(crate) fn is_host(host: &[u8]) -> bool {
+    host.is_empty() || std::str::from_utf8(host).is_ok_and(|text| split_authority(text).is_valid())
+}
+
+/// Whether the host that the request-target names, if it names one, is one.
+pub(crate) fn names_host(method: &[u8], target: &[u8]) -> bool {
+    if target.starts_with(b"/") {
+        return true;
+    }
+    let Ok(target) = std::str::from_utf8(target) else { return true };
+    let authority = match absolute_form(target) {
+        _ if method == b"CONNECT" => target,
+        Some((_, rest)) => rest.split(['/', '?', '#']).next().unwrap_or_default(),
+        None => return true,
+    };
+    split_authority(without_userinfo(authority)).is_valid()
+}
+
+/// What `host[:port]` says.
+#[derive(Clone, Copy, Default)]
+struct Authority<'a> {
+    domain: Option<&'a str>,
+    port: Option<u16>,
+    has_bad_port: bool,
+}
+
+impl Authority<'_> {
+    fn is_valid(self) -> bool {
+        self.domain.is_some() && !self.has_bad_port
+    }
+}
+
 /// `host[:port]`; nothing of it where it is no host.
-fn split_authority(authority: &str) -> (Option<&str>, Option<u16>) {
+fn split_authority(authority: &str) -> Authority<'_> {
     let blank = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
     let padded = blank(authority.as_bytes().first()) || blank(authority.as_bytes().last());
     let authority = if padded { authority.trim_matches([' ', '\t']) } else { authority };
@@ -93,13 +131,17 @@ fn split_authority(authority: &str) -> (Option<&str>, Option<u16>) {
     };
     let (host, port) = authority.split_at(end);
     if host.is_empty() || !host.bytes().all(|b| HOST_BYTES.get(usize::from(b)) == Some(&true)) {
-        return (None, None);
+        return Authority::default();
     }
+    let known = Authority { domain: Some(host), ..Authority::default() };
     match port.strip_prefix(':') {
-        None if port.is_empty() => (Some(host), None),
-        Some("") => (Some(host), None),
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => (Some(host), digits.parse().ok()),
-        _ => (None, None),
+        None if port.is_empty() => known,
+        Some("") => known,
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+            let port = digits.parse().ok();
+            Authority { port, has_bad_port: port.is_none(), ..known }
+        }
+        _ => Authority::default(),
     }
 }
 
@@ -157,12 +199,52 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_valid_or_it_is_not() {
+        for (host, expected) in [
+            ("", true),
+            ("h", true),
+            ("h:", true),
+            ("h:0", true),
+            ("h:65535", true),
+            ("my_service.ns.svc.", true),
+            ("xn--bcher-kva.example:8080", true),
+            ("[fe80::1%25eth0]:80", true),
+            ("h:65536", false),
+            ("h:00000000000000000000001", true),
+            ("h:-1", false),
+            ("u@h", false),
+            ("a b", false),
+            ("a/b", false),
+            ("HomeKit\\032x.local", false),
+            ("[::1", false),
+        ] {
+            assert_eq!(is_host(host.as_bytes()), expected, "{host}");
+        }
+        assert!(!is_host(b"b\xc3\xbccher.example"));
+        for (method, target, expected) in [
+            ("GET", "/x", true),
+            ("OPTIONS", "*", true),
+            ("GET", "http://h:80/x", true),
+            ("GET", "http://u:p@h:80?x", true),
+            ("GET", "http://h:99999/", false),
+            ("GET", "http://", false),
+            ("GET", "http://a b/", false),
+            ("CONNECT", "h:443", true),
+            ("CONNECT", "h:port", false),
+            ("GET", "odd", true),
+        ] {
+            assert_eq!(names_host(method.as_bytes(), target.as_bytes()), expected, "{method} {target}");
+        }
+    }
+
+    #[test]
     fn a_host_that_is_none_gives_no_domain() {
         for host in ["", ":80", "a b", "u@h", "h:port", "[::1", "h/x", "a:b:c", "h\\x00", "[::1]x"] {
             let url = Url::parse("GET", "/", Some(host));
             assert_eq!((url.domain, url.port), (None, None), "{host}");
         }
-        assert_eq!(Url::parse("GET", "/", Some("h:99999")).port, None);
+        let odd = Url::parse("GET", "/", Some("h:99999"));
+        assert_eq!((odd.domain, odd.port, odd.has_bad_port), (Some("h"), None, true));
         assert_eq!(Url::parse("GET", "/", Some("h:")).domain, Some("h"));
     }
 }

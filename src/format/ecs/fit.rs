@@ -7,6 +7,8 @@ use crate::record::Labels;
 /// How much of a record is shown.
 pub(super) struct Fit {
     pub(super) headers: bool,
+    /// What repeats of the request-target: `url.full`, `url.path`, `url.query`.
+    pub(super) url_parts: bool,
     labels: bool,
     /// Longest string of the wire.
     pub(super) text: usize,
@@ -14,17 +16,22 @@ pub(super) struct Fit {
 }
 
 impl Fit {
-    pub(super) const WHOLE: Self = Self { headers: true, labels: true, text: usize::MAX, shortened: false };
-    /// One after the other until the line fits.
-    pub(super) const STEPS: [Self; 7] = [
+    pub(super) const WHOLE: Self =
+        Self { headers: true, url_parts: true, labels: true, text: usize::MAX, shortened: false };
+    /// One after the other until the line fits: without what says a thing twice, then without headers, then shorter.
+    pub(super) const STEPS: [Self; 9] = [
         Self::WHOLE,
-        Self { headers: false, labels: true, text: usize::MAX, shortened: true },
-        Self { headers: false, labels: true, text: 2048, shortened: true },
-        Self { headers: false, labels: true, text: 512, shortened: true },
-        Self { headers: false, labels: false, text: 512, shortened: true },
-        Self { headers: false, labels: false, text: 128, shortened: true },
-        Self { headers: false, labels: false, text: 32, shortened: true },
+        Self { url_parts: false, ..Self::CUT },
+        Self { headers: false, ..Self::CUT },
+        Self { text: usize::MAX, ..Self::SHORT },
+        Self { text: 8192, ..Self::SHORT },
+        Self::SHORT,
+        Self { text: 512, ..Self::SHORT },
+        Self { text: 128, labels: false, ..Self::SHORT },
+        Self { text: 32, labels: false, ..Self::SHORT },
     ];
+    const CUT: Self = Self { shortened: true, ..Self::WHOLE };
+    const SHORT: Self = Self { headers: false, url_parts: false, text: 2048, ..Self::CUT };
 
     pub(super) fn text<'a>(&self, text: &'a str) -> &'a str {
         if text.len() <= self.text {

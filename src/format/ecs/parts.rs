@@ -95,7 +95,8 @@ impl<'a> FullUrl<'a> {
         let rest = url.path_and_query;
         let fits = rest.is_empty() || rest.starts_with(['/', '?', '#']);
         let (scheme, domain) = (url.scheme?, url.domain?);
-        fits.then_some(Self { scheme, domain, port: url.port, path_and_query: rest })
+        // Without its port it would be another URL.
+        (fits && !url.has_bad_port).then_some(Self { scheme, domain, port: url.port, path_and_query: rest })
     }
 
     pub(super) fn len(&self) -> usize {

@@ -194,14 +194,20 @@ fn an_answer_before_the_end_of_its_request_waits_zero_and_says_so() {
 }
 
 #[test]
-fn a_clock_that_goes_back_gives_no_negative_time() {
-    let mut it = exchange();
-    let response = it.response.as_mut().unwrap();
-    (response.first, response.last) = (Timestamp(0), Timestamp(0));
-    let json = json(it);
-    assert_eq!(json["event"]["duration"], 0);
-    assert_eq!(json["event"]["end"], json["event"]["start"]);
-    assert_eq!(json["podtap"]["timing"]["total_us"], 0);
+fn a_clock_that_goes_back_gives_no_time_rather_than_none_at_all() {
+    for late_end in [false, true] {
+        let mut it = exchange();
+        let end = if late_end { START.plus(5_000) } else { Timestamp(0) };
+        let response = it.response.as_mut().unwrap();
+        (response.first, response.last) = (Timestamp(0), end);
+        let json = json(it);
+        let (event, timing) = (&json["event"], &json["podtap"]["timing"]);
+        let total = late_end.then_some(5);
+        assert_eq!(event.get("duration"), late_end.then(|| json!(5_000)).as_ref());
+        assert_eq!(event.get("end").is_some(), late_end);
+        assert_eq!(timing.get("total_us"), total.map(|t| json!(t)).as_ref());
+        assert_eq!((timing.get("wait_us"), json["podtap"].get("early_response")), (None, None));
+    }
 }
 
 #[test]
@@ -248,7 +254,7 @@ fn every_direction_class_and_version_has_its_word() {
 }
 
 #[test]
-fn a_capped_line_loses_headers_first_then_length_and_says_so() {
+fn a_capped_line_loses_what_repeats_then_headers_then_length_and_says_so() {
     let capped = |it: &Exchange, max| {
         let mut out = b"before\n".to_vec();
         let shortened = write_json_capped(&mut out, &record(it.clone()), &observer(), max);
@@ -266,6 +272,16 @@ fn a_capped_line_loses_headers_first_then_length_and_says_so() {
     let json = capped(&it, 16_384);
     assert_eq!(json["http"]["request"].get("headers"), None);
     assert_eq!(json["url"]["query"], "id=7");
+
+    let request = it.request.as_mut().unwrap();
+    request.headers = vec![header("x", "kept")];
+    request.target = format!("/{}?a=b", "l".repeat(9_000)).into();
+    let json = capped(&it, 16_384);
+    assert_eq!(json["url"]["original"].as_str().unwrap().len(), 9_005);
+    assert_eq!(json["http"]["request"]["headers"]["x"], "kept");
+    for repeated in ["full", "path", "query"] {
+        assert_eq!(json["url"].get(repeated), None, "{repeated}");
+    }
 
     let request = it.request.as_mut().unwrap();
     request.target = format!("/{}", "é".repeat(30_000)).into();

@@ -145,13 +145,13 @@ impl<'a> UrlParts<'a> {
         let url = Url::of(request);
         Self {
             original: fit.text(&request.target),
-            path: fit.maybe(url.path),
-            query: fit.maybe(url.query),
+            path: fit.maybe(url.path.filter(|_| fit.url_parts)),
+            query: fit.maybe(url.query.filter(|_| fit.url_parts)),
             domain: fit.maybe(url.domain),
             port: url.port,
             scheme: fit.maybe(url.scheme),
             // A part of it would be another URL.
-            full: FullUrl::of(&url).filter(|full| full.len() <= fit.text),
+            full: FullUrl::of(&url).filter(|full| fit.url_parts && full.len() <= fit.text),
         }
     }
 }
@@ -188,10 +188,7 @@ impl<'a> Kubernetes<'a> {
 
 impl<'a> Podtap<'a> {
     pub(super) fn new(exchange: &'a Exchange, fit: &Fit) -> Self {
-        let is_early = match (&exchange.request, &exchange.response) {
-            (Some(request), Some(response)) => response.first < request.last,
-            (None, _) | (_, None) => false,
-        };
+        let is_early = exchange.in_order().is_some_and(|(request, response)| response.first < request.last);
         Self {
             trust: exchange.trust.name(),
             missing: (!exchange.missing.is_empty()).then_some(MissingNames(exchange.missing)),
@@ -213,13 +210,13 @@ impl<'a> Podtap<'a> {
 impl Timing {
     pub(super) fn new(exchange: &Exchange) -> Option<Self> {
         let (request, response) = (exchange.request.as_ref(), exchange.response.as_ref());
-        let both = request.zip(response);
+        let end = exchange.end().filter(|_| response.is_some());
         (request.is_some() || response.is_some()).then(|| Self {
             connect_us: exchange.connect_ns.map(|ns| ns / 1000),
             request_us: request.map(|r| micros(r.first, r.last)),
-            wait_us: both.map(|(request, response)| micros(request.last, response.first)),
+            wait_us: exchange.in_order().map(|(request, response)| micros(request.last, response.first)),
             response_us: response.map(|r| micros(r.first, r.last)),
-            total_us: both.map(|(request, response)| micros(request.first, response.last)),
+            total_us: request.zip(end).map(|(request, end)| micros(request.first, end)),
         })
     }
 }

@@ -49,7 +49,7 @@ impl Session {
             kind,
             bytes,
             (&mut folds, &cx.redactor),
-            keep.as_mut().map(|k| k as &mut dyn FnMut(&[u8], &[u8])),
+            keep.as_mut().map(|k| k as &mut dyn FnMut(&[u8], &[u8]) -> bool),
         );
         drop(keep);
         match &parsed {
@@ -156,7 +156,7 @@ impl Session {
         let (begun, newest) = (self.reader(from).begun, self.reader(from).newest);
         let (mut headers, mut folds) = (Vec::new(), Folds::default());
         let mut keep = head_fields(&cx.config.headers, &cx.redactor, &mut headers);
-        let each = keep.as_mut().map(|k| k as &mut dyn FnMut(&[u8], &[u8]));
+        let each = keep.as_mut().map(|k| k as &mut dyn FnMut(&[u8], &[u8]) -> bool);
         let head = self
             .message_kind(from, start)
             .and_then(|kind| Some((kind, lenient::salvage(kind, buffer, (&mut folds, &cx.redactor), each)?)));
