@@ -92,11 +92,7 @@ pub fn client_ip(claims: &Claims<'_>, peer: IpAddr, trusted: &TrustedProxies) ->
 }
 
 /// The first hop that is not trusted; else the last one, if it is known to be the last.
-fn walk(
-    hops: &mut dyn Iterator<Item = Option<IpAddr>>,
-    trusted: &TrustedProxies,
-    more_follow: bool,
-) -> Option<IpAddr> {
+fn walk(hops: &mut dyn Iterator<Item = Option<IpAddr>>, trusted: &TrustedProxies, more_follow: bool) -> Option<IpAddr> {
     let mut last = None;
     for hop in (&mut *hops).take(MAX_HOPS) {
         let ip = hop?;
@@ -179,11 +175,8 @@ mod tests {
             ("10.0.0.1", None, None, None),
         ] {
             let custom = custom.map(|line| line.as_bytes());
-            let claims = Claims {
-                proxy_header: proxy_header.map(ip),
-                x_forwarded_for: custom.as_slice(),
-                ..Claims::default()
-            };
+            let claims =
+                Claims { proxy_header: proxy_header.map(ip), x_forwarded_for: custom.as_slice(), ..Claims::default() };
             let told = client_ip(&claims, ip(peer), &TrustedProxies::default());
             assert_eq!(told, expected.map(ip), "{peer} {proxy_header:?} {custom:?}");
         }

@@ -76,7 +76,11 @@ impl Slot {
 
     /// When its response ended, once it is whole.
     pub(super) fn ended(&self) -> Option<Timestamp> {
-        self.exchange.as_ref().filter(|_| self.response_done && !self.tail_lost).and_then(|e| e.response.as_ref()).map(|r| r.last)
+        self.exchange
+            .as_ref()
+            .filter(|_| self.response_done && !self.tail_lost)
+            .and_then(|e| e.response.as_ref())
+            .map(|r| r.last)
     }
 }
 

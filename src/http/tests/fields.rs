@@ -23,7 +23,11 @@ fn framing_is_read_to_the_end_of_a_head_however_many_fields_it_has() {
             w.client(&get("/3")).server(OK);
             let e = w.close(CloseReason::Closed);
             let lines: Vec<_> = e.iter().map(line).collect();
-            assert_eq!(lines, ["POST /1 200 complete", "GET /2 201 complete", "GET /3 200 complete"], "{count} {field}");
+            assert_eq!(
+                lines,
+                ["POST /1 200 complete", "GET /2 201 complete", "GET /3 200 complete"],
+                "{count} {field}"
+            );
             assert_eq!(e[0].weird.contains(Weird::TooManyHeaders), count >= 511, "{count}");
             assert_eq!(e[0].request.as_ref().unwrap().body_bytes, length as u64);
         }
