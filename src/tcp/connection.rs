@@ -232,8 +232,8 @@ impl<A: Analyzer> Connection<A> {
     ) -> (&'a mut Stream, Outlet<'a, A>) {
         let Self { conn, streams, analyzer, early_end, .. } = self;
         let (own, opposite) = split(streams, from);
-        let answered = opposite.seen();
-        (own, Outlet { from, index, answered, conn, analyzer, early_end, shared, context })
+        let (answered, opposite) = (opposite.seen(), opposite.awaited());
+        (own, Outlet { from, index, answered, opposite, conn, analyzer, early_end, shared, context })
     }
 
     /// Passes on what can be, in both streams, as of `now`; `segment`: one more segment has been seen.
@@ -249,7 +249,8 @@ impl<A: Analyzer> Connection<A> {
         if self.streams.iter().all(Stream::is_orderly) {
             return;
         }
-        for from in self.order() {
+        let [first, second] = self.order();
+        for (from, segment) in [(first, segment), (second, segment), (first, false)] {
             let (stream, mut outlet) = self.way_out(from, index, shared, context);
             stream.settle(now, segment, &mut outlet);
         }
@@ -283,10 +284,7 @@ impl<A: Analyzer> Connection<A> {
         shared: &mut Shared,
         context: &mut A::Context,
     ) {
-        for from in self.order() {
-            let (stream, mut outlet) = self.way_out(from, index, shared, context);
-            stream.flush(at, &mut outlet);
-        }
+        self.flush(at, index, shared, context);
         if self.connect_failed(at) {
             shared.ledger.connects_timed_out += 1;
         }
@@ -296,6 +294,29 @@ impl<A: Analyzer> Connection<A> {
         self.attempt = None;
         self.phase = Phase::Closed;
         self.last_seen = at;
+    }
+
+    /// Passes on all that is held, hole by hole, so that what one stream acknowledges comes before it where it can.
+    fn flush(&mut self, at: Timestamp, index: u32, shared: &mut Shared, context: &mut A::Context) {
+        loop {
+            let mut moved = false;
+            for from in self.order() {
+                let (stream, mut outlet) = self.way_out(from, index, shared, context);
+                while stream.flush(at, &mut outlet) {
+                    moved = true;
+                }
+            }
+            for from in self.order().into_iter().filter(|_| !moved) {
+                let (stream, mut outlet) = self.way_out(from, index, shared, context);
+                if stream.insist(at, &mut outlet) {
+                    moved = true;
+                    break;
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
     }
 
     /// The originator's stream first, so that requests come before their responses where both wait.

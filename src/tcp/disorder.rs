@@ -201,6 +201,13 @@ impl Disorder {
         self.chunks.insert(chunk.offset, chunk);
     }
 
+    /// The first held chunk acknowledges bytes of the opposite stream that are not passed on yet. They are given up in time;
+    /// where each stream waits for the other (a retransmission acknowledges more than the first copy did), the wait ends.
+    pub(super) fn is_early<A: Analyzer>(&self, now: Timestamp, outlet: &Outlet<'_, A>) -> bool {
+        let patience = outlet.shared.limits.acked_gap_wait.saturating_mul(3);
+        self.chunks.front().is_some_and(|c| outlet.is_early(c.ack) && now.since(c.at) < patience)
+    }
+
     /// The first held chunk, if it starts at `next`.
     pub(super) fn take_at<A: Analyzer>(&mut self, next: u64, outlet: &mut Outlet<'_, A>) -> Option<Chunk> {
         if self.first_held()? == next { self.take(outlet) } else { None }
@@ -267,6 +274,10 @@ impl Disorder {
     /// How far the hole at `next` is lost at the time `now`.
     pub(super) fn lost_until(&self, next: u64, acked: u64, now: Timestamp, limits: &Limits) -> Option<u64> {
         let obstacle = self.obstacle();
+        if obstacle.is_some_and(|(offset, _)| offset <= next) {
+            // No hole: what is next is there, and waits for the opposite stream.
+            return None;
+        }
         if self.ripe > next {
             match obstacle {
                 Some((offset, _)) => return Some(offset.min(self.ripe)),

@@ -71,6 +71,8 @@ pub(super) struct Outlet<'a, A: Analyzer> {
     pub(super) index: u32,
     /// The opposite side is heard: its acknowledgements would prove a loss.
     pub(super) answered: bool,
+    /// How far the opposite stream was passed on, when more of it may come.
+    pub(super) opposite: Option<u64>,
     pub(super) conn: &'a mut Conn,
     pub(super) analyzer: &'a mut Option<Box<A>>,
     /// A stream that ended before there was an analyzer to tell.
@@ -80,6 +82,13 @@ pub(super) struct Outlet<'a, A: Analyzer> {
 }
 
 impl<A: Analyzer> Outlet<'_, A> {
+    /// Whether a segment that acknowledges `ack` must wait: its sender had bytes of the opposite stream that are not
+    /// passed on yet. One number more may be a FIN.
+    #[inline]
+    pub(super) fn is_early(&self, ack: Option<u64>) -> bool {
+        matches!((ack, self.opposite), (Some(ack), Some(passed)) if ack > passed + 1)
+    }
+
     /// The next bytes.
     #[inline]
     pub(super) fn data(&mut self, at: Timestamp, offset: u64, ack: Option<u64>, bytes: &[u8]) {

@@ -97,6 +97,13 @@ impl Stream {
         self.ended || self.disorder.as_ref().is_some_and(|d| d.fin.is_some())
     }
 
+    /// How far it was passed on, when it is heard and has not ended: what its receiver acknowledged beyond that comes yet,
+    /// or is given up.
+    #[inline]
+    pub(super) fn awaited(&self) -> Option<u64> {
+        (self.seen() && !self.ended).then_some(self.next)
+    }
+
     /// The farthest offset that is certain to exist.
     fn edge(&self) -> i64 {
         let held = self.disorder.as_ref().map_or(0, |d| d.edge());
@@ -203,7 +210,8 @@ impl Stream {
     #[inline]
     pub(super) fn on_bytes<A: Analyzer>(&mut self, offset: i64, piece: Piece<'_>, outlet: &mut Outlet<'_, A>) {
         let whole = piece.bytes.len() as u64 == piece.wire;
-        if offset == self.next.cast_signed() && whole && self.disorder.is_none() && !self.ended {
+        let in_turn = self.disorder.is_none() && !self.ended && !outlet.is_early(piece.ack);
+        if offset == self.next.cast_signed() && whole && in_turn {
             self.next += piece.wire;
             outlet.data(piece.at, offset.cast_unsigned(), piece.ack, piece.bytes);
         } else {
@@ -223,7 +231,8 @@ impl Stream {
             return;
         }
         let first_held = self.disorder.as_ref().and_then(|d| d.first_held());
-        if fresh.offset == self.next && first_held.is_none_or(|held| fresh.end() <= held) {
+        let in_turn = fresh.offset == self.next && !outlet.is_early(fresh.ack);
+        if in_turn && first_held.is_none_or(|held| fresh.end() <= held) {
             self.pass_on(fresh, outlet);
         } else {
             self.disorder(fresh.at).hold(&fresh, outlet);
@@ -284,7 +293,7 @@ impl Stream {
     /// Passes on what has become contiguous, and declares the holes that are lost by now.
     pub(super) fn settle<A: Analyzer>(&mut self, now: Timestamp, segment: bool, outlet: &mut Outlet<'_, A>) {
         self.with_disorder(outlet, |stream, disorder, outlet| {
-            stream.drain(disorder, outlet);
+            stream.drain(now, disorder, outlet);
             if segment {
                 disorder.count_segment();
             }
@@ -314,16 +323,29 @@ impl Stream {
         self.disorder.as_ref().is_some_and(|d| d.holds_as(id))
     }
 
-    /// No more segments will come: every hole is lost.
-    pub(super) fn flush<A: Analyzer>(&mut self, now: Timestamp, outlet: &mut Outlet<'_, A>) {
+    /// No more segments will come: the first hole is lost. True when there was one, or something else was passed on.
+    pub(super) fn flush<A: Analyzer>(&mut self, now: Timestamp, outlet: &mut Outlet<'_, A>) -> bool {
+        let before = self.next;
         self.with_disorder(outlet, |stream, disorder, outlet| {
-            stream.drain(disorder, outlet);
-            while !stream.ended {
-                let proven = (stream.acked > stream.next + 1).then_some(stream.acked);
-                let Some(end) = disorder.obstacle().map(|(offset, _)| offset).or(proven) else { break };
+            stream.drain(now, disorder, outlet);
+            let proven = (stream.acked > stream.next + 1).then_some(stream.acked);
+            let hole = disorder.obstacle().map(|(offset, _)| offset).or(proven).filter(|end| *end > stream.next);
+            if let Some(end) = hole.filter(|_| !stream.ended) {
                 stream.give_up(end, now, disorder, outlet);
             }
         });
+        self.next > before
+    }
+
+    /// Passes on one chunk that waits for the opposite stream. False: none does.
+    pub(super) fn insist<A: Analyzer>(&mut self, now: Timestamp, outlet: &mut Outlet<'_, A>) -> bool {
+        let before = self.next;
+        self.with_disorder(outlet, |stream, disorder, outlet| {
+            if stream.pass_on_first(disorder, outlet) {
+                stream.drain(now, disorder, outlet);
+            }
+        });
+        self.next > before
     }
 
     /// Runs `act` with the disorder taken out, and puts it back while it matters.
@@ -345,7 +367,7 @@ impl Stream {
         disorder.remember_gap(self.next, end);
         outlet.gap(now, self.next, end - self.next, GapCause::Lost);
         self.next = end;
-        self.drain(disorder, outlet);
+        self.drain(now, disorder, outlet);
     }
 
     /// Holds less: gives up the first hole. But where the receiver is heard and has not got that hole either, and the hole
@@ -353,6 +375,11 @@ impl Stream {
     fn make_room<A: Analyzer>(&mut self, now: Timestamp, disorder: &mut Disorder, outlet: &mut Outlet<'_, A>) {
         let first = disorder.first_held().unwrap_or(self.next);
         let hole = first - self.next;
+        if hole == 0 {
+            // Not for want of a byte here: for want of the opposite stream's.
+            self.pass_on_first(disorder, outlet);
+            return self.drain(now, disorder, outlet);
+        }
         if outlet.answered && self.acked <= self.next && hole > disorder.cost() as u64 {
             disorder.discard_held(Discard::Limit, outlet);
         } else {
@@ -360,9 +387,18 @@ impl Stream {
         }
     }
 
-    fn drain<A: Analyzer>(&mut self, disorder: &mut Disorder, outlet: &mut Outlet<'_, A>) {
-        while let Some(chunk) = disorder.take_at(self.next, outlet) {
+    /// Passes on the first held chunk, if it is next.
+    fn pass_on_first<A: Analyzer>(&mut self, disorder: &mut Disorder, outlet: &mut Outlet<'_, A>) -> bool {
+        let chunk = disorder.take_at(self.next, outlet);
+        if let Some(chunk) = &chunk {
             self.pass_on(chunk.piece(), outlet);
+        }
+        chunk.is_some()
+    }
+
+    /// Passes on what is held and in turn.
+    fn drain<A: Analyzer>(&mut self, now: Timestamp, disorder: &mut Disorder, outlet: &mut Outlet<'_, A>) {
+        while !disorder.is_early(now, outlet) && self.pass_on_first(disorder, outlet) {
             if disorder.fin.is_some_and(|f| f.offset == self.next) {
                 break;
             }

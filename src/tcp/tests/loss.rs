@@ -48,7 +48,7 @@ fn many_further_segments_give_an_acknowledged_hole_up_before_the_wait() {
 fn a_lost_tail_is_given_up_when_it_was_acknowledged() {
     let mut bench = opened();
     bench.feed(&["> - 100 500 abc @10", "< - 500 110 200 @20"]).tick(121);
-    assert_eq!(bench.events(), ["> 0 abc", "< 0 200", "> 3+7 Lost"]);
+    assert_eq!(bench.events(), ["> 0 abc", "> 3+7 Lost", "< 0 200"]);
     bench.feed(&["> - 110 503 next"]);
     assert_eq!(bench.events(), ["> 10 next"]);
 }

@@ -168,3 +168,41 @@ fn one_direction_alone_works() {
     assert_eq!(bench.events(), ["> 0 abc", "> 3 def", "> 6 gh", "> end", "EndOfCapture"]);
     assert_eq!(bench.ledger().connects_timed_out, 0);
 }
+
+/// Segments, and what comes out until 400 ms later.
+#[test]
+fn what_acknowledges_bytes_comes_behind_them() {
+    for (name, segments, expected) in [
+        (
+            "an answer captured before its request",
+            vec!["< - 500 103 200", "> - 100 500 GET"],
+            vec!["> 0 GET", "< 0 200"],
+        ),
+        (
+            "an answer whose request is lost",
+            vec!["> - 100 500 a", "< - 500 104 200 @10"],
+            vec!["> 0 a", "> 1+3 Lost", "< 0 200"],
+        ),
+        (
+            "both directions swapped",
+            vec!["> - 103 503 next", "< - 500 103 200", "> - 100 500 GET"],
+            vec!["> 0 GET", "< 0 200", "> 3 next"],
+        ),
+        ("a FIN's number is not waited for", vec!["> - 100 500 GET", "< - 500 104 200"], vec!["> 0 GET", "< 0 200"]),
+        (
+            "an answer in two pieces, the second one acknowledging more",
+            vec!["> - 100 500 GET", "< - 500 103 20", "< - 502 106 0", "> - 103 500 abc"],
+            vec!["> 0 GET", "< 0 20", "> 3 abc", "< 2 0"],
+        ),
+        (
+            "each waits for the other: both were captured as retransmissions that acknowledge more",
+            vec!["> - 100 510 abc @10", "< - 500 103 0123456789 @10"],
+            vec!["> 0 abc", "< 0 0123456789"],
+        ),
+    ] {
+        let mut bench = opened();
+        let events = bench.feed(&segments).tick(200).tick(300).tick(400).events();
+        assert_eq!(events, expected, "{name}");
+        assert_eq!((bench.ledger().held, bench.table.disordered() > 1), (0, false), "{name}");
+    }
+}
