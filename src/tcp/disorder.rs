@@ -205,7 +205,7 @@ impl Disorder {
     /// where each stream waits for the other (a retransmission acknowledges more than the first copy did), the wait ends.
     pub(super) fn is_early<A: Analyzer>(&self, now: Timestamp, outlet: &Outlet<'_, A>) -> bool {
         let patience = outlet.shared.limits.acked_gap_wait.saturating_mul(3);
-        self.chunks.front().is_some_and(|c| outlet.is_early(c.ack) && now.since(c.at) < patience)
+        self.chunks.first_key_value().is_some_and(|(_, c)| outlet.is_early(c.ack) && now.since(c.at) < patience)
     }
 
     /// The first held chunk, if it starts at `next`.
