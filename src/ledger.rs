@@ -4,6 +4,7 @@
 //! that does not hold. Counters only grow, except the gauges, each of which says that it is one.
 
 mod columns;
+mod failures;
 mod sinks;
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 pub use self::columns::{
     Column, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS, Value, ledger_fields,
 };
+pub use self::failures::{AtFault, FailureReason};
 pub use self::sinks::{Dropped, RejectedBy, SinkCounts};
 use crate::record::Unanswered;
 

@@ -109,7 +109,7 @@ fn run(sink: SinkHandle, blocks: &[Arc<Block>], records: usize) -> Took {
     }
     let took = Took { records: offered as f64, wall: start.elapsed(), busy: busy(&thread) - before };
     let counts = Sinks::new(vec![sink]).finish(Duration::from_secs(10)).remove(0).1;
-    assert_eq!((counts.ledger.delivered, counts.failed_attempts), (offered as u64, 0));
+    assert_eq!((counts.ledger.delivered, counts.failed_attempts()), (offered as u64, 0));
     took
 }
 

@@ -189,7 +189,7 @@ async fn probe_cluster(sink: SinkName, cluster: Option<&Elasticsearch>) -> Vec<P
     let probed = |found: String, warning, fault| vec![Probed { sink, found, warning, fault }];
     match cluster.examine(now).await {
         Ok(target) => probed(target.to_string(), target.warning, None),
-        Err(why) => probed("takes no records yet".to_owned(), None, Some(why)),
+        Err(error) => probed("takes no records yet".to_owned(), None, Some(error.into())),
     }
 }
 

@@ -2,8 +2,8 @@
 //! `podtap.ledger.<name>` in a ledger record. Owns names and meanings; it counts nothing.
 
 use super::{
-    Discard, Dropped, FrameLedger, HttpLedger, KernelCounters, LeftOut, NotHttp, RecordLedger, SinkCounts, Skip,
-    StreamLedger,
+    Discard, Dropped, FailureReason, FrameLedger, HttpLedger, KernelCounters, LeftOut, NotHttp, RecordLedger,
+    SinkCounts, Skip, StreamLedger,
 };
 use crate::record::{Unanswered, Weird};
 
@@ -173,7 +173,8 @@ pub const SINKS: &[Column<SinkCounts>] = columns! {
     "sink_spooled_bytes" Gauge(|s| s.spooled_bytes) "Bytes of the spool's segments.",
     "sink_spool_damaged_bytes" Counter(|s| s.spool_damaged_bytes)
         "Bytes found in the spool that are no readable record; a torn write is among them.",
-    "sink_failed_attempts" Counter(|s| s.failed_attempts) "Attempts to deliver that failed and are repeated.",
+    "sink_failed_attempts" Reasons(|s| &s.failed, "reason", || FailureReason::ALL.iter().map(|why| why.name()).collect())
+        "Attempts to deliver that failed and are repeated.",
 };
 
 /// Names and meanings of all numbers of ledger records: those of the capture, then those of a sink.

@@ -2,7 +2,7 @@
 
 use compact_str::CompactString;
 
-use super::SinkLedger;
+use super::{FailureReason, SinkLedger};
 
 /// Why a record was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +45,8 @@ pub struct SinkCounts {
     pub dropped: [u64; Dropped::ALL.len()],
     /// `ledger.rejected` by reason class, at most sixteen.
     pub rejected: RejectedBy,
-    /// Attempts to deliver that failed and were, or will be, repeated.
-    pub failed_attempts: u64,
+    /// Attempts to deliver that failed and were, or will be, repeated, by reason.
+    pub failed: [u64; FailureReason::ALL.len()],
     /// Gauge: bytes in the queue, as limited.
     pub queued_bytes: u64,
     /// Gauge: bytes of the spool's segments.
@@ -56,6 +56,18 @@ pub struct SinkCounts {
 }
 
 impl SinkCounts {
+    /// Attempts to deliver that failed, over all reasons.
+    pub fn failed_attempts(&self) -> u64 {
+        self.failed.iter().sum()
+    }
+
+    /// Counts one of them.
+    pub fn count_failed(&mut self, reason: FailureReason) {
+        if let Some(count) = self.failed.get_mut(reason as usize) {
+            *count += 1;
+        }
+    }
+
     /// Records that will never arrive, other than those whose reader went away.
     pub fn lost(&self) -> u64 {
         self.ledger.rejected + self.ledger.dropped.saturating_sub(self.gone())

@@ -173,7 +173,7 @@ fn record_lines(lines: &mut Vec<Line>, records: &RecordLedger, sinks: &[(String,
         let line = line.beside(l.recovered, "of them from an earlier run");
         let line = line.beside(l.ledger_records, "of them ledger records");
         let line = line.beside(sink.spool_damaged_bytes, "damaged bytes in the spool");
-        lines.push(line.beside(sink.failed_attempts, "failed attempts"));
+        lines.push(line.beside(sink.failed_attempts(), "failed attempts"));
     }
 }
 

@@ -23,12 +23,12 @@ use tokio::time::timeout;
 
 pub use self::check::HostCheck;
 pub use self::explain::explain;
-#[cfg(feature = "es")]
 pub(in crate::sink) use self::explain::tls_error;
 pub use self::host::HostPort;
 pub use self::stream::Stream;
 pub(in crate::sink) use self::tls::random_bytes;
 pub use self::tls::{Pem, Tls, TlsOptions};
+use super::error::{DeliveryError, FailureReason};
 
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 16;
@@ -68,34 +68,6 @@ impl fmt::Debug for OnSocket {
         f.write_str("OnSocket(…)")
     }
 }
-
-/// Whose turn it is to repair something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The name is not known, or the name service does not answer.
-    Name,
-    /// Nobody can be reached there.
-    Network,
-    /// No agreement on TLS: certificates, names, versions.
-    Tls,
-}
-
-/// Why there is no connection; worth trying again, whatever it is: all of it gets repaired elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnectError {
-    /// Whose turn it is; of several hosts, the first one's.
-    pub fault: Fault,
-    /// One sentence for each host.
-    pub message: String,
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for ConnectError {}
 
 /// A connection and whom it leads to.
 #[derive(Debug)]
@@ -143,8 +115,8 @@ impl Connector {
     }
 
     /// Connects to the first host that can be reached.
-    pub async fn connect(&mut self) -> Result<Connected, ConnectError> {
-        let mut failed: Option<ConnectError> = None;
+    pub async fn connect(&mut self) -> Result<Connected, DeliveryError> {
+        let mut failed: Option<DeliveryError> = None;
         for step in 0..self.hosts.len() {
             let index = (self.first + step) % self.hosts.len();
             match self.connect_to(index).await {
@@ -152,37 +124,39 @@ impl Connector {
                     self.first = index;
                     return Ok(connected);
                 }
-                Err(error) => match &mut failed {
-                    None => failed = Some(error),
-                    Some(all) => all.message = format!("{}; {}", all.message, error.message),
-                },
+                Err(error) => {
+                    failed = Some(match failed {
+                        None => error,
+                        Some(all) => all.and(&error),
+                    });
+                }
             }
         }
-        Err(failed.unwrap_or_else(|| ConnectError { fault: Fault::Name, message: "no host is set".to_owned() }))
+        Err(failed.unwrap_or_else(|| DeliveryError::new(FailureReason::Dns, "no host is set")))
     }
 
     /// Connects to one host, by its position in `hosts`.
-    pub async fn connect_to(&mut self, index: usize) -> Result<Connected, ConnectError> {
+    pub async fn connect_to(&mut self, index: usize) -> Result<Connected, DeliveryError> {
         let host = self.hosts.get(index).cloned();
-        let host = host.ok_or_else(|| ConnectError { fault: Fault::Name, message: "no such host".to_owned() })?;
+        let host = host.ok_or_else(|| DeliveryError::new(FailureReason::Dns, "no such host"))?;
         self.refresh_tls();
         let addresses = lookup(&host, self.timeouts.lookup).await?;
-        let (mut fault, mut reasons) = (Fault::Network, Vec::new());
+        let (mut reason, mut told) = (FailureReason::Unreachable, Vec::new());
         for address in addresses {
             match self.open(&host, address).await {
                 Ok(stream) => return Ok(Connected { stream, host, peer: address }),
-                Err((whose, why)) => {
-                    fault = whose;
+                Err(error) => {
+                    reason = error.reason();
                     // Which of a name's addresses; an address alone needs no telling twice.
-                    let one_of_many = whose == Fault::Network && host.to_string() != address.to_string();
-                    let why = if one_of_many { format!("{address}: {why}") } else { why };
-                    if !reasons.contains(&why) {
-                        reasons.push(why);
+                    let one_of_many = reason != FailureReason::Tls && host.to_string() != address.to_string();
+                    let why = if one_of_many { format!("{address}: {error}") } else { error.to_string() };
+                    if !told.contains(&why) {
+                        told.push(why);
                     }
                 }
             }
         }
-        Err(ConnectError { fault, message: format!("{host}: {}", reasons.join("; ")) })
+        Err(DeliveryError::new(reason, format!("{host}: {}", told.join("; "))))
     }
 
     /// The connection made last turned out to be no good: the next one begins with the next host.
@@ -198,18 +172,18 @@ impl Connector {
         }
     }
 
-    async fn open(&self, host: &HostPort, address: SocketAddr) -> Result<Stream, (Fault, String)> {
-        let tcp = match timeout(self.timeouts.connect, self.open_tcp(address)).await {
-            Ok(Ok(tcp)) => tcp,
-            Ok(Err(error)) => return Err((Fault::Network, plain(&error))),
-            Err(_) => return Err((Fault::Network, format!("no answer within {:?}", self.timeouts.connect))),
-        };
+    async fn open(&self, host: &HostPort, address: SocketAddr) -> Result<Stream, DeliveryError> {
+        let late = |what: String| DeliveryError::new(FailureReason::Timeout, what);
+        let tcp = timeout(self.timeouts.connect, self.open_tcp(address)).await;
+        let tcp = tcp.map_err(|_| late(format!("no answer within {:?}", self.timeouts.connect)))?;
+        let tcp = tcp.map_err(DeliveryError::of_io)?;
         let Some(tls) = &self.tls else { return Ok(Stream::Plain(tcp)) };
         match timeout(self.timeouts.tls, tls.handshake(tcp, &host.host)).await {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(why)) => Err((Fault::Tls, why)),
+            Ok(Err(why)) => Err(DeliveryError::new(FailureReason::Tls, why)),
             Err(_) => {
-                Err((Fault::Tls, format!("no TLS handshake within {:?}: {}", self.timeouts.tls, tls.plain_port())))
+                let words = format!("no TLS handshake within {:?}: {}", self.timeouts.tls, tls.plain_port());
+                Err(DeliveryError::new(FailureReason::Tls, words))
             }
         }
     }
@@ -250,8 +224,8 @@ fn plain(error: &io::Error) -> String {
     text.chars().next().map_or_else(String::new, |first| first.to_lowercase().chain(text.chars().skip(1)).collect())
 }
 
-async fn lookup(host: &HostPort, patience: Duration) -> Result<Vec<SocketAddr>, ConnectError> {
-    let error = |why: String| ConnectError { fault: Fault::Name, message: format!("{host}: {why}") };
+async fn lookup(host: &HostPort, patience: Duration) -> Result<Vec<SocketAddr>, DeliveryError> {
+    let error = |why: String| DeliveryError::new(FailureReason::Dns, format!("{host}: {why}"));
     let found = timeout(patience, tokio::net::lookup_host((host.host.as_str(), host.port))).await;
     let found = found.map_err(|_| error(format!("the name was not resolved within {patience:?}")))?;
     let found = found.map_err(|why| error(format!("the name cannot be resolved: {}", plain(&why))))?;

@@ -30,7 +30,7 @@ pub use self::server::{ApiVersion, Flavour, Server};
 pub(crate) use self::target::server as ask_server;
 pub use self::target::{Kind, Target};
 
-use super::{Batch, Delivery, Sink, SinkError};
+use super::{Batch, Delivery, DeliveryError, Sink, SinkError};
 use crate::flow::Timestamp;
 
 /// Sends batches to one cluster.
@@ -63,7 +63,7 @@ impl Elasticsearch {
     }
 
     /// Asks the server what it is and what stands behind the name: `podtap check`. Sends no record.
-    pub async fn examine(&self, at: Timestamp) -> Result<Target, String> {
+    pub async fn examine(&self, at: Timestamp) -> Result<Target, DeliveryError> {
         target::examine(&self.client, &self.options, &self.options.index.at(at)).await
     }
 
@@ -72,7 +72,7 @@ impl Elasticsearch {
             return Ok(target.clone());
         }
         let at = batch.iter().next().map_or(Timestamp(0), |item| item.at);
-        let target = self.examine(at).await.map_err(SinkError::Transient)?;
+        let target = self.examine(at).await?;
         self.tell(&target);
         self.target = Some(target.clone());
         Ok(target)
@@ -110,7 +110,7 @@ impl Elasticsearch {
             headers: &[],
             most: answer::most_bytes(part.records()),
         };
-        let reply = self.client.send(&request).await.map_err(SinkError::Transient)?;
+        let reply = self.client.send(&request).await?;
         if answer::splits(reply.status) && part.records() > 1 {
             tracing::debug!(status = reply.status, records = part.records(), "refused as a whole, halved");
             return Ok(Part::Halve { too_large: reply.status == answer::TOO_LARGE });
@@ -149,6 +149,7 @@ impl Sink for Elasticsearch {
                     if !part.retry.is_empty() {
                         self.target = None;
                     }
+                    whole.cause = whole.cause.or_else(|| part.cause.clone());
                     add(&mut whole, &part, range.start);
                 }
                 Ok(Part::Halve { too_large }) => {
@@ -195,11 +196,14 @@ fn undone(mut whole: Delivery, from: usize, records: usize, error: SinkError) ->
     if from == 0 {
         return Err(error);
     }
-    if let SinkError::Transient(why) = &error {
-        tracing::debug!(error = why, "a part of the batch was not delivered");
-    }
     whole.retry.extend(from..records);
-    if whole.retry.len() == records { Err(error) } else { Ok(whole) }
+    if whole.retry.len() == records {
+        return Err(error);
+    }
+    if let SinkError::Transient(error) = error {
+        whole.cause = whole.cause.or(Some(error));
+    }
+    Ok(whole)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use self::old::Old;
 use super::write::{Written, write_batch};
-use super::{Batch, Delivery, Sink, SinkError};
+use super::{Batch, Delivery, DeliveryError, Sink, SinkError};
 
 /// How the file is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,10 +184,15 @@ impl Sink for FileSink {
             done += written;
             match result {
                 Ok(()) => {}
-                Err(error) if done == 0 => {
-                    return Err(SinkError::Transient(format!("{}: {error}", self.options.path.display())));
+                Err(error) => {
+                    let message = format!("{}: {error}", self.options.path.display());
+                    let error = DeliveryError::local(error, message);
+                    if done == 0 {
+                        return Err(SinkError::Transient(error));
+                    }
+                    let retry = (done..batch.records()).collect();
+                    return Ok(Delivery { retry, cause: Some(error), ..Delivery::default() });
                 }
-                Err(_) => return Ok(Delivery { retry: (done..batch.records()).collect(), rejected: Vec::new() }),
             }
         }
         Ok(Delivery::default())

@@ -24,12 +24,12 @@ use std::time::Duration;
 
 use self::link::{Link, Welcome};
 pub use self::msgpack::encode_msgpack;
-use self::protocol::Packer;
 pub use self::protocol::{Compress, Credentials};
+use self::protocol::{Packer, TooLarge};
 pub use self::tag::expand_tag;
 pub use super::connect::HostCheck;
 use super::connect::{Connected, Connector};
-use super::{Batch, Delivery, Rejected, Sink, SinkError};
+use super::{Batch, Delivery, DeliveryError, FailureReason, Rejected, Sink, SinkError};
 
 /// How long `check` waits for a server to ask for a key where we have none, and how long a connection without
 /// acknowledgements does: such a server takes our records and throws them away without a word.
@@ -97,7 +97,7 @@ impl Fluentd {
     }
 
     async fn check_host(&mut self, index: usize, steps: &mut Vec<String>) -> Result<(), String> {
-        let connected = self.connector.connect_to(index).await.map_err(|error| error.message)?;
+        let connected = self.connector.connect_to(index).await?;
         steps.push(format!("connected to {}, {}", connected.peer, connected.stream.security()));
         let mut link = self.greet(connected, true, Some(steps)).await?;
         if !self.options.ack {
@@ -112,7 +112,7 @@ impl Fluentd {
     }
 
     /// The connection in use, if it is still good, else a new one.
-    async fn open(&mut self) -> Result<Link, String> {
+    async fn open(&mut self) -> Result<Link, DeliveryError> {
         if let Some(mut link) = self.link.take() {
             match link.is_at_rest().await {
                 _ if self.reopen => link.close().await,
@@ -121,7 +121,7 @@ impl Fluentd {
             }
         }
         self.reopen = false;
-        let connected = self.connector.connect().await.map_err(|error| error.message)?;
+        let connected = self.connector.connect().await?;
         let opened = self.greet(connected, !self.options.ack, None).await;
         if opened.is_err() {
             self.connector.failed();
@@ -130,15 +130,20 @@ impl Fluentd {
     }
 
     /// The handshake where we have credentials; else, if `listen`, a moment in which the server may ask for them.
-    async fn greet(&self, connected: Connected, listen: bool, steps: Option<&mut Vec<String>>) -> Result<Link, String> {
-        let host = connected.host.to_string();
+    async fn greet(
+        &self,
+        connected: Connected,
+        listen: bool,
+        steps: Option<&mut Vec<String>>,
+    ) -> Result<Link, DeliveryError> {
+        let host = connected.host.clone();
         let mut link = Link::new(connected, self.options.timeout);
         let welcome = match &self.options.credentials {
             Some(credentials) => link.handshake(credentials, &self.options.hostname).await,
             None if listen => link.listen(HELO_PATIENCE).await,
             None => Ok(Welcome::Silent),
         };
-        let welcome = welcome.map_err(|fault| format!("{host}: {fault}"))?;
+        let welcome = welcome.map_err(|fault| fault.at(&host))?;
         if let Some(steps) = steps {
             steps.push(welcome.to_string());
         }
@@ -148,15 +153,16 @@ impl Fluentd {
 
 impl Sink for Fluentd {
     async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
-        let mut link = self.open().await.map_err(SinkError::Transient)?;
+        let mut link = self.open().await?;
         let chunk = self.options.ack.then(|| batch.id());
-        let packed = self.packer.pack(batch, chunk.as_deref()).map_err(|why| SinkError::Permanent(why.to_string()))?;
-        let delivery = Delivery { retry: Vec::new(), rejected: packed.rejected.into_iter().map(not_a_map).collect() };
+        let packed = self.packer.pack(batch, chunk.as_deref()).map_err(unpackable)?;
+        let delivery =
+            Delivery { rejected: packed.rejected.into_iter().map(not_a_map).collect(), ..Delivery::default() };
         if packed.records > 0
             && let Err(fault) = link.deliver(packed.message, chunk.as_deref()).await
         {
             self.connector.failed();
-            return Err(SinkError::Transient(format!("{}: {fault}", link.host())));
+            return Err(SinkError::Transient(fault.at(link.host())));
         }
         match link.may_stay_open() {
             true => self.link = Some(link),
@@ -169,6 +175,10 @@ impl Sink for Fluentd {
     fn reload(&mut self) {
         self.reopen = true;
     }
+}
+
+fn unpackable(error: TooLarge) -> SinkError {
+    DeliveryError::new(FailureReason::TooLarge, error.to_string()).with_source(error).into()
 }
 
 fn not_a_map(index: usize) -> Rejected {

@@ -168,7 +168,7 @@ impl Logstash {
             Kind::Beats(beats) => beats.connector(),
             Kind::Http(http) => http.connector(),
         };
-        let connected = connector.connect_to(index).await.map_err(|error| error.message)?;
+        let connected = connector.connect_to(index).await?;
         steps.push(format!("connected to {}, {}", connected.peer, connected.stream.security()));
         match &mut self.0 {
             Kind::Udp(_) => Ok(()),

@@ -13,6 +13,7 @@ pub mod connect;
 #[cfg(feature = "es")]
 pub mod elasticsearch;
 pub mod dead_letter;
+mod error;
 pub mod file;
 pub mod fluentd;
 pub mod logstash;
@@ -29,6 +30,7 @@ use std::time::{Duration, Instant};
 
 pub use self::batch::{Batch, Block, Piece};
 use self::dead_letter::DeadLetters;
+pub use self::error::{AtFault, DeliveryError, FailureReason, SinkError};
 use self::queue::Queue;
 pub use self::queue::{BatchLimits, Dropped, QueueLimits, RejectedBy, SinkCounts, WhenFull};
 use self::spool::SpoolOptions;
@@ -52,6 +54,8 @@ pub struct Delivery {
     pub retry: Vec<usize>,
     /// Records refused for good; none of them in `retry`.
     pub rejected: Vec<Rejected>,
+    /// Why those of `retry` were not taken, where the target said so.
+    pub cause: Option<DeliveryError>,
 }
 
 /// A record refused for good: what a dead letter is made of.
@@ -61,22 +65,6 @@ pub struct Rejected {
     pub index: usize,
     /// The target's words; they are counted by what stands before the first colon.
     pub reason: String,
-}
-
-/// Why a batch was not delivered; where nothing else is said, nothing of it is known to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SinkError {
-    /// Worth trying again.
-    Transient(String),
-    /// Never worth trying again: the batch is rejected.
-    Permanent(String),
-    /// The target will never take anything again.
-    Gone {
-        /// So many leading records of the batch it took before.
-        delivered: usize,
-        /// Nothing where it is nobody's fault: a closed pipe.
-        why: Option<String>,
-    },
 }
 
 /// How a sink is fed.

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 pub(super) use self::flight::InFlight;
 use self::spill::Disk;
 use super::batch::{Batch, ENTRY_COST, Piece};
+use crate::ledger::FailureReason;
 pub use crate::ledger::{Dropped, RejectedBy, SinkCounts};
 
 /// How much may wait in a queue.
@@ -248,9 +249,9 @@ impl Queue {
         Look::Do(Next::Deliver(InFlight::new(self, batch, None)))
     }
 
-    pub(super) fn count_failed_attempt(&self) {
+    pub(super) fn count_failed_attempt(&self, reason: FailureReason) {
         let mut state = self.lock();
-        state.counts.failed_attempts += 1;
+        state.counts.count_failed(reason);
         state.failing = true;
         self.wake_spooler(&state);
     }

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::write::{Written, write_batch};
-use super::{Batch, Delivery, Sink, SinkError};
+use super::{Batch, Delivery, DeliveryError, Sink, SinkError};
 
 /// How long to wait for a pipe that somebody else made non-blocking.
 const NON_BLOCKING_WAIT: Duration = Duration::from_millis(2);
@@ -56,10 +56,19 @@ impl<W: Write + Send + 'static> Sink for Stdout<W> {
         }
         self.ahead = bytes - batch.range(0, whole).bytes();
         match whole {
-            0 => Err(SinkError::Transient(error.to_string())),
-            _ => Ok(Delivery { retry: (whole..batch.records()).collect(), rejected: Vec::new() }),
+            0 => Err(SinkError::Transient(local(error))),
+            _ => Ok(Delivery {
+                retry: (whole..batch.records()).collect(),
+                cause: Some(local(error)),
+                ..Delivery::default()
+            }),
         }
     }
+}
+
+fn local(error: std::io::Error) -> DeliveryError {
+    let message = error.to_string();
+    DeliveryError::local(error, message)
 }
 
 #[cfg(test)]

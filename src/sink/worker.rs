@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::batch::Batch;
 use super::dead_letter::DeadLetters;
 use super::queue::{BatchLimits, InFlight, Next, Queue};
-use super::{Delivery, Rejected, Sink, SinkError};
+use super::{Delivery, DeliveryError, FailureReason, Rejected, Sink, SinkError};
 use crate::settings::printable;
 
 /// How long to wait before trying again.
@@ -90,19 +90,20 @@ async fn settle_all<S: Sink>(sink: &mut S, queue: &Queue, mut flight: InFlight<'
             result = sink.deliver(flight.batch()) => result,
             () = queue.aborted() => return false,
         };
-        match result {
+        let error = match result {
             Ok(delivery) => {
                 settle(queue, &mut flight, &delivery, terms);
                 if flight.batch().is_empty() {
                     return recovered(queue, attempt);
                 }
-                report(queue, attempt, "the target took only a part");
+                delivery.cause.unwrap_or_else(part_only)
             }
-            Err(SinkError::Transient(why)) => report(queue, attempt, &why),
-            Err(SinkError::Permanent(reason)) => {
+            Err(SinkError::Transient(error)) => error,
+            Err(SinkError::Permanent(error)) => {
+                let reason = error.to_string();
                 let all = 0..flight.batch().records();
                 let rejected = all.map(|index| Rejected { index, reason: reason.clone() }).collect();
-                settle(queue, &mut flight, &Delivery { retry: Vec::new(), rejected }, terms);
+                settle(queue, &mut flight, &Delivery { rejected, ..Delivery::default() }, terms);
                 return true;
             }
             Err(SinkError::Gone { delivered, why }) => {
@@ -114,8 +115,9 @@ async fn settle_all<S: Sink>(sink: &mut S, queue: &Queue, mut flight: InFlight<'
                 queue.gone();
                 return false;
             }
-        }
-        queue.count_failed_attempt();
+        };
+        report(queue, attempt, &error);
+        queue.count_failed_attempt(error.reason());
         if !pause(queue, terms.backoff.wait(attempt, random())).await {
             return false;
         }
@@ -162,12 +164,18 @@ fn tell_rejected(queue: &Queue, n: u64, total: u64, reason: &str) {
 }
 
 /// One line when trouble begins; the repetitions are counted.
-fn report(queue: &Queue, attempt: u32, why: &str) {
+fn report(queue: &Queue, attempt: u32, error: &DeliveryError) {
+    let reason = error.reason();
     if attempt == 0 {
-        tracing::warn!(sink = &*queue.name, error = why, "cannot deliver, trying again");
+        tracing::warn!(sink = &*queue.name, %reason, %error, "cannot deliver, trying again");
     } else {
-        tracing::debug!(sink = &*queue.name, attempt, error = why, "cannot deliver");
+        tracing::debug!(sink = &*queue.name, attempt, %reason, %error, "cannot deliver");
     }
+}
+
+/// Of a target that gives no reason of its own.
+fn part_only() -> DeliveryError {
+    DeliveryError::new(FailureReason::Server, "the target took only a part")
 }
 
 fn recovered(queue: &Queue, attempts: u32) -> bool {

@@ -166,7 +166,7 @@ fn watch(what: &str, sink: &SinkHandle, done: impl Fn(&SinkCounts) -> bool) -> S
 fn feel(what: &str, peer: &dyn Peer, fault: Fault, sink: &SinkHandle) -> SinkCounts {
     watch(what, sink, |counts| match (fault.blocks(), peer.retries()) {
         (false, _) => true,
-        (true, true) => counts.failed_attempts >= 2,
+        (true, true) => counts.failed_attempts() >= 2,
         (true, false) => counts.ledger.in_flight > 0,
     })
 }
@@ -234,7 +234,7 @@ fn every_fault(test: impl Fn(&str, &mut dyn Peer, Fault) + Sync) {
 
 /// So many records may come a second time.
 fn in_flight(counts: &SinkCounts) -> usize {
-    BATCH * counts.failed_attempts as usize
+    BATCH * counts.failed_attempts() as usize
 }
 
 fn spool_of(scratch: &Scratch) -> Undelivered {

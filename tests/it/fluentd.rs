@@ -27,7 +27,7 @@ fn delivers_all(receiver: &Forward, sink: Fluentd) {
     let sink = start(sink);
     sink.offer(piece(0..1000, msgpack));
     let counts = finish(sink, PATIENCE);
-    assert_eq!((counts.ledger.delivered, counts.failed_attempts), (1000, 0));
+    assert_eq!((counts.ledger.delivered, counts.failed_attempts()), (1000, 0));
     let arrived = arrived(&receiver.records());
     assert_eq!((arrived.len(), arrived.values().sum::<usize>()), (1000, 1000));
 }
@@ -63,7 +63,7 @@ fn a_server_started_by_hand_takes_everything() {
         sink.offer(piece(0..1000, msgpack));
         let counts = finish(sink, PATIENCE);
         println!("{compress:?}: {counts:?}");
-        assert_eq!((counts.ledger.delivered, counts.failed_attempts), (1000, 0));
+        assert_eq!((counts.ledger.delivered, counts.failed_attempts()), (1000, 0));
     }
 }
 
@@ -114,7 +114,7 @@ fn a_shared_key_and_a_user_open_the_door_and_wrong_ones_hold_every_record_back()
         assert!(fault.contains(words) && !fault.contains("canary"), "{fault}");
         let sink = start(fluentd(receiver.port, None, options));
         sink.offer(piece(1000..1010, msgpack));
-        watch("attempts", &sink, |counts| counts.failed_attempts >= 2);
+        watch("attempts", &sink, |counts| counts.failed_attempts() >= 2);
         let sinks = Sinks::new(vec![sink]);
         let counts = sinks.finish(Duration::ZERO).remove(0).1;
         assert_eq!((counts.ledger.delivered, counts.ledger.rejected, counts.ledger.dropped), (0, 0, 10));
@@ -129,7 +129,7 @@ fn a_server_that_comes_late_gets_everything_and_an_end_before_that_is_counted() 
     receiver.kill();
     let sink = start(fluentd(receiver.port, None, FluentdOptions::default()));
     sink.offer(piece(0..500, msgpack));
-    watch("attempts", &sink, |counts| counts.failed_attempts >= 3);
+    watch("attempts", &sink, |counts| counts.failed_attempts() >= 3);
     receiver.restart();
     assert_eq!(finish(sink, PATIENCE).ledger.delivered, 500);
     assert_eq!(arrived(&receiver.records()).len(), 500);
@@ -183,7 +183,7 @@ fn each_fault_of_a_certificate_is_told_from_the_others_and_no_record_passes() {
         assert!(fault.contains(words), "{certificate}: {fault}");
         let sink = start(fluentd(receiver.port, Some(tls), FluentdOptions::default()));
         sink.offer(piece(0..10, msgpack));
-        watch("attempts", &sink, |counts| counts.failed_attempts >= 2);
+        watch("attempts", &sink, |counts| counts.failed_attempts() >= 2);
         Sinks::new(vec![sink]).finish(Duration::ZERO);
         assert!(arrived(&receiver.records()).is_empty());
     }

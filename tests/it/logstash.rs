@@ -37,7 +37,7 @@ fn deliver_all(sink: Logstash, records: &[Value]) {
     let sink = start(sink);
     sink.offer(piece_of(records.iter().cloned(), json_line));
     let counts = finish(sink, PATIENCE);
-    assert_eq!((counts.ledger.delivered, counts.failed_attempts), (records.len() as u64, 0));
+    assert_eq!((counts.ledger.delivered, counts.failed_attempts()), (records.len() as u64, 0));
 }
 
 fn check(mut sink: Logstash) -> HostCheck {

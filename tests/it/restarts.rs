@@ -56,7 +56,7 @@ fn expect_no_loss(what: &str, offered: usize, counts: &SinkCounts, records: &[Va
     let lost: Vec<_> = (0..offered).map(id).filter(|id| !arrived.contains_key(id)).collect();
     assert_eq!(lost, Vec::<String>::new(), "{what}");
     let duplicates = records.len() - arrived.len();
-    println!("{what}: {offered} records, {} failed attempts, 0 lost, {duplicates} twice", counts.failed_attempts);
+    println!("{what}: {offered} records, {} failed attempts, 0 lost, {duplicates} twice", counts.failed_attempts());
     assert!(duplicates <= KILLS * BATCH, "{what}: {duplicates} twice: more than a batch a kill");
 }
 

@@ -251,7 +251,7 @@ fn on_a_read_only_disk_it_goes_on_in_memory_and_leaves_what_is_there() {
         mount(disk, libc::MS_REMOUNT | libc::MS_RDONLY).unwrap();
         let sink = start(disk, NOBODY);
         (300..2300).for_each(|n| sink.offer(piece(n..n + 1)));
-        let counts = watch(&sink, |counts| counts.ledger.offered == 2000 && counts.failed_attempts > 0);
+        let counts = watch(&sink, |counts| counts.ledger.offered == 2000 && counts.failed_attempts() > 0);
         assert_eq!((counts.ledger.spooled, counts.ledger.dropped), (0, 0));
         let counts = finish(sink, Duration::from_millis(100));
         assert_eq!(counts.dropped[Dropped::Shutdown as usize], 2000);

@@ -33,8 +33,8 @@ async fn when_no_host_can_be_reached_each_is_named_with_its_reason() {
     let (one, two) = (dead(1), dead(2));
     let mut connector = Connector::new(vec![host(one), host(two)], None, Timeouts::default());
     let error = connector.connect().await.unwrap_err();
-    assert_eq!(error.fault, Fault::Network);
-    assert_eq!(error.message, format!("{one}: connection refused; {two}: connection refused"));
+    assert_eq!(error.reason(), FailureReason::Refused);
+    assert_eq!(error.to_string(), format!("{one}: connection refused; {two}: connection refused"));
     let error = Connector::new(vec![], None, Timeouts::default()).connect().await.unwrap_err();
     assert_eq!(error.to_string(), "no host is set");
 }
@@ -44,8 +44,8 @@ async fn a_name_that_is_not_known_is_the_names_fault() {
     let timeouts = Timeouts { lookup: Duration::from_millis(500), ..Timeouts::default() };
     let nowhere = HostPort { host: "no-such-host.invalid".to_owned(), port: 1 };
     let error = Connector::new(vec![nowhere], None, timeouts).connect().await.unwrap_err();
-    assert_eq!(error.fault, Fault::Name);
-    assert!(error.message.starts_with("no-such-host.invalid:1: the name "), "{error}");
+    assert_eq!(error.reason(), FailureReason::Dns);
+    assert!(error.to_string().starts_with("no-such-host.invalid:1: the name "), "{error}");
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn a_port_without_tls_is_told_from_a_broken_one() {
             connected = connector.connect() => connected.unwrap_err(),
             () = async { script.await; std::future::pending().await } => unreachable!(),
         };
-        assert_eq!(error.fault, Fault::Tls);
-        assert!(error.message.contains(words), "{error}");
+        assert_eq!(error.reason(), FailureReason::Tls);
+        assert!(error.to_string().contains(words), "{error}");
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
+use super::super::error::{DeliveryError, FailureReason, io_reason};
 use super::{Connected, HostPort, Stream, explain};
 
 /// How long a goodbye may take: nothing depends on it.
@@ -36,6 +37,21 @@ impl Fault {
     /// Whether the server threw the connection away with bytes it had not read (RFC 2525 §2.17), or never saw it.
     pub(in crate::sink) fn is_reset(&self) -> bool {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::ConnectionReset)
+    }
+
+    /// Its class.
+    pub(in crate::sink) fn reason(&self) -> FailureReason {
+        match self {
+            Self::Io(error) => io_reason(error),
+            Self::Closed(_) => FailureReason::Closed,
+            Self::Late(..) => FailureReason::Timeout,
+            Self::Foreign(_) => FailureReason::Protocol,
+        }
+    }
+
+    /// The same for the worker, with whom it happened.
+    pub(in crate::sink) fn at(&self, host: &HostPort) -> DeliveryError {
+        DeliveryError::new(self.reason(), self.to_string()).at(host)
     }
 
     /// Whether it was the server that ended it, in order or not.

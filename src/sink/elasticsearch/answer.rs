@@ -9,7 +9,7 @@ use std::fmt;
 use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::sink::{Delivery, Rejected, SinkError};
+use crate::sink::{Delivery, DeliveryError, FailureReason, Rejected, SinkError};
 
 /// What is asked of an answer: enough to decide for each record, in order, and to say why.
 pub(super) const FILTER: &str = "items.*.status,items.*.error.type,items.*.error.reason,error,status";
@@ -29,11 +29,12 @@ pub fn outcomes(status: u16, body: &[u8], records: usize) -> Result<Delivery, Si
     match status {
         200..=299 => of_items(body, records),
         _ if splits(status) && records == 1 => {
-            Ok(Delivery { retry: Vec::new(), rejected: vec![Rejected { index: 0, reason: whole(status, body) }] })
+            let rejected = vec![Rejected { index: 0, reason: whole(status, body) }];
+            Ok(Delivery { rejected, ..Delivery::default() })
         }
         // Wrong credentials, a proxy in between, an overloaded server: all of it gets repaired elsewhere, and none of
         // it is about a record.
-        _ => Err(SinkError::Transient(whole(status, body))),
+        _ => Err(SinkError::Transient(DeliveryError::new(FailureReason::of_http_status(status), whole(status, body)))),
     }
 }
 
@@ -46,7 +47,10 @@ pub(super) fn splits(status: u16) -> bool {
 }
 
 fn of_items(body: &[u8], records: usize) -> Result<Delivery, SinkError> {
-    let nonsense = |what: &str| Err(SinkError::Transient(format!("the answer is not one to _bulk: {what}")));
+    let nonsense = |what: &str| {
+        let what = format!("the answer is not one to _bulk: {what}");
+        Err(SinkError::Transient(DeliveryError::new(FailureReason::Protocol, what)))
+    };
     let Ok(answer) = serde_json::from_slice::<Answer<'_>>(body) else { return nonsense("not its JSON") };
     let Items(items) = answer.items;
     if items.len() != records {
@@ -64,9 +68,10 @@ fn of_items(body: &[u8], records: usize) -> Result<Delivery, SinkError> {
             Verdict::Never => delivery.rejected.push(Rejected { index, reason: item.to_string() }),
         }
     }
-    match waiting {
-        Some(first) if delivery.retry.len() == records => Err(SinkError::Transient(first.to_string())),
-        _ => Ok(delivery),
+    let cause = waiting.map(|item| DeliveryError::new(FailureReason::of_http_status(item.status), item.to_string()));
+    match cause {
+        Some(error) if delivery.retry.len() == records => Err(SinkError::Transient(error)),
+        cause => Ok(Delivery { cause, ..delivery }),
     }
 }
 
@@ -224,7 +229,7 @@ mod tests {
 
     fn transient(status: u16, body: &[u8], records: usize) -> String {
         match outcomes(status, body, records) {
-            Err(SinkError::Transient(why)) => why,
+            Err(SinkError::Transient(error)) => error.to_string(),
             other => panic!("{other:?}"),
         }
     }
@@ -244,15 +249,15 @@ mod tests {
             item(404, r#"{"type":"index_not_found_exception"}"#),
         ]);
         let reason = |index, reason: &str| Rejected { index, reason: reason.to_owned() };
+        let delivery = outcomes(200, &body, 9).unwrap();
+        assert_eq!(delivery.retry, [2, 4, 5, 8]);
+        assert_eq!(delivery.cause.unwrap().reason(), FailureReason::Throttled);
         assert_eq!(
-            outcomes(200, &body, 9),
-            Ok(Delivery {
-                retry: vec![2, 4, 5, 8],
-                rejected: vec![
-                    reason(3, "400 document_parsing_exception: [1:5] failed"),
-                    reason(6, "403 cluster_block_exception: index read-only"),
-                ],
-            })
+            delivery.rejected,
+            [
+                reason(3, "400 document_parsing_exception: [1:5] failed"),
+                reason(6, "403 cluster_block_exception: index read-only"),
+            ]
         );
     }
 
@@ -284,7 +289,7 @@ mod tests {
             assert!(splits(status));
             assert!(matches!(outcomes(status, b"", 2), Err(SinkError::Transient(_))));
             let rejected = vec![Rejected { index: 0, reason: status.to_string() }];
-            assert_eq!(outcomes(status, b"", 1), Ok(Delivery { retry: vec![], rejected }));
+            assert_eq!(outcomes(status, b"", 1), Ok(Delivery { rejected, ..Delivery::default() }));
         }
         assert!(!splits(429) && !splits(401));
     }

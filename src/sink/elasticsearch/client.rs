@@ -21,6 +21,7 @@ use elasticsearch::http::{Method, Url};
 use tokio_rustls::rustls::{CertificateError, Error as TlsError};
 
 use super::super::connect::{Pem, TlsOptions, tls_error};
+use super::super::error::{DeliveryError, FailureReason, io_reason};
 use super::options::Options;
 use crate::source::own_traffic::{Nonce, nonce};
 
@@ -124,11 +125,11 @@ impl Client {
 
     /// Asks one node after the other, beginning with the one that answered last; the error is what the last one said.
     /// A node that answers 502, 503 or 504 is passed over like one that does not answer.
-    pub(crate) async fn send(&self, request: &Request<'_>) -> Result<Reply, String> {
-        let mut last = Err("no node is set".to_owned());
+    pub(crate) async fn send(&self, request: &Request<'_>) -> Result<Reply, DeliveryError> {
+        let mut last = Err(DeliveryError::new(FailureReason::Dns, "no node is set"));
         for _ in 0..self.nodes.urls.len() {
             let index = self.nodes.current.load(Ordering::Relaxed);
-            last = self.ask(request).await.map_err(|why| format!("{}: {why}", self.nodes.name(index)));
+            last = self.ask(request).await.map_err(|error| error.at(self.nodes.name(index)));
             match &last {
                 Ok(reply) if !matches!(reply.status, 502..=504) => break,
                 Ok(_) | Err(_) => self.nodes.pass(index),
@@ -137,40 +138,67 @@ impl Client {
         last
     }
 
-    async fn ask(&self, request: &Request<'_>) -> Result<Reply, String> {
+    async fn ask(&self, request: &Request<'_>) -> Result<Reply, DeliveryError> {
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("podtap/", env!("CARGO_PKG_VERSION"))));
         if request.gzipped {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         for (name, text) in request.headers {
-            headers.insert(HeaderName::from_static(name), value(text)?);
+            let text = value(text).map_err(|why| DeliveryError::new(FailureReason::Local, why))?;
+            headers.insert(HeaderName::from_static(name), text);
         }
         let Request { method, path, query, body, most, .. } = request;
         let answer = self.transport.send(*method, path, headers, Some(query), body.clone(), None);
-        let answer = answer.await.map_err(|why| self.words(&why))?;
+        let answer = answer.await.map_err(|error| self.failed(error))?;
         if answer.content_length().is_some_and(|bytes| bytes > *most as u64) {
-            return Err(format!("an answer of more than {most} bytes"));
+            return Err(too_long(*most));
         }
         let status = answer.status_code().as_u16();
-        let body = answer.bytes().await.map_err(|why| self.words(&why))?;
+        let body = answer.bytes().await.map_err(|error| self.failed(error))?;
         if body.len() > *most {
-            return Err(format!("an answer of more than {most} bytes"));
+            return Err(too_long(*most));
         }
         Ok(Reply { status, body })
     }
 
-    fn words(&self, error: &elasticsearch::Error) -> String {
-        if error.is_timeout() { format!("no answer within {:?}", self.timeout) } else { chain(error) }
+    fn failed(&self, error: elasticsearch::Error) -> DeliveryError {
+        let (reason, words) = if error.is_timeout() {
+            (FailureReason::Timeout, format!("no answer within {:?}", self.timeout))
+        } else {
+            (reason(&error), chain(&error))
+        };
+        DeliveryError::new(reason, words).with_source(error)
     }
 }
 
-/// The innermost cause: the outer ones only repeat the URL.
-fn chain(error: &(dyn Error + 'static)) -> String {
+fn too_long(most: usize) -> DeliveryError {
+    DeliveryError::new(FailureReason::Protocol, format!("an answer of more than {most} bytes"))
+}
+
+/// From the innermost error of the system; that a name was not found only the library's words say.
+fn reason(error: &(dyn Error + 'static)) -> FailureReason {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.to_string() == "dns error" {
+            return FailureReason::Dns;
+        }
+        next = error.source();
+    }
+    innermost(error).downcast_ref::<std::io::Error>().map_or(FailureReason::Closed, io_reason)
+}
+
+fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
+    innermost
+}
+
+/// The innermost cause: the outer ones only repeat the URL.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let innermost = innermost(error);
     if let Some(words) = innermost.downcast_ref::<std::io::Error>().and_then(tls_error).and_then(advice) {
         return words.to_owned();
     }

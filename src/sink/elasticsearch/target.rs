@@ -7,6 +7,7 @@
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
+use super::super::error::{DeliveryError, FailureReason};
 use super::client::{Client, Reply, Request};
 use super::options::Options;
 use super::server::{ApiVersion, Server};
@@ -42,21 +43,25 @@ impl std::fmt::Display for Target {
 }
 
 /// Asks; `name` is the index of some record. The error says why nothing can be sent.
-pub(super) async fn examine(client: &Client, options: &Options, name: &str) -> Result<Target, String> {
+pub(super) async fn examine(client: &Client, options: &Options, name: &str) -> Result<Target, DeliveryError> {
     let server = server(client, options.api_version).await?;
     if options.doc_type.is_some() {
-        return typed(server);
+        return typed(server).map_err(not_ready);
     }
     if !server.has_data_streams() {
         return Ok(Target { server, kind: Kind::Index, warning: None });
     }
     let found = found(&client.send(&Request::get(&format!("/{name}"), &[("filter_path", FOUND)])).await?);
     let templates = templates(client, name).await?;
-    judge(server, options.index.is_dated(), name, &found, &templates)
+    judge(server, options.index.is_dated(), name, &found, &templates).map_err(not_ready)
+}
+
+fn not_ready(why: String) -> DeliveryError {
+    DeliveryError::new(FailureReason::NotReady, why)
 }
 
 /// Asks for the version, unless it is given.
-pub(crate) async fn server(client: &Client, version: ApiVersion) -> Result<Server, String> {
+pub(crate) async fn server(client: &Client, version: ApiVersion) -> Result<Server, DeliveryError> {
     if let ApiVersion::Given(server) = version {
         return Ok(server);
     }
@@ -67,9 +72,10 @@ pub(crate) async fn server(client: &Client, version: ApiVersion) -> Result<Serve
             401 => "see ELASTICSEARCH_USERNAME, _PASSWORD, _API_KEY and _BEARER",
             _ => "ELASTICSEARCH_API_VERSION can",
         };
-        return Err(format!("the server does not tell its version ({}); {advice}", reply.words()));
+        let what = format!("the server does not tell its version ({}); {advice}", reply.words());
+        return Err(DeliveryError::new(FailureReason::of_http_status(reply.status), what));
     }
-    Server::from_main(&reply.body)
+    Server::from_main(&reply.body).map_err(|why| DeliveryError::new(FailureReason::Protocol, why))
 }
 
 fn typed(server: Server) -> Result<Target, String> {
@@ -117,7 +123,7 @@ enum Templates {
     Unknown(String),
 }
 
-async fn templates(client: &Client, name: &str) -> Result<Templates, String> {
+async fn templates(client: &Client, name: &str) -> Result<Templates, DeliveryError> {
     let reply = client.send(&Request::get("/_index_template", &[("filter_path", TEMPLATES)])).await?;
     if !reply.is_success() {
         return Ok(Templates::Unknown(reply.words()));

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::sink::connect::tests::dead;
 use crate::sink::connect::{Pem, TlsOptions};
-use crate::sink::{Block, Piece, Rejected};
+use crate::sink::{Block, FailureReason, Piece, Rejected};
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -186,7 +186,7 @@ async fn sink(mock: &Mock, change: impl FnOnce(&mut Options)) -> Elasticsearch {
 
 fn transient<T: std::fmt::Debug>(result: Result<T, SinkError>) -> String {
     match result {
-        Err(SinkError::Transient(why)) => why,
+        Err(SinkError::Transient(error)) => error.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -242,7 +242,8 @@ async fn each_record_has_the_outcome_its_status_says() {
     let mock = Mock::start(with_data_stream(move |asked| answered(asked, status))).await;
     let delivery = sink(&mock, |_| ()).await.deliver(&batch(&["a", "there", "busy", "wrong", "b"])).await.unwrap();
     let reason = "400 some_exception: of wrong".to_owned();
-    assert_eq!(delivery, Delivery { retry: vec![2], rejected: vec![Rejected { index: 3, reason }] });
+    assert_eq!((delivery.retry, delivery.rejected), (vec![2], vec![Rejected { index: 3, reason }]));
+    assert_eq!(delivery.cause.unwrap().reason(), FailureReason::Throttled);
 }
 
 #[tokio::test]
@@ -255,7 +256,8 @@ async fn a_body_too_large_is_halved_until_it_fits_and_the_next_one_is_cut_at_onc
     .await;
     let mut sink = sink(&mock, |_| ()).await;
     let delivery = sink.deliver(&batch(&["a", "b", "c", "d", "huge", "f", "g"])).await.unwrap();
-    assert_eq!(delivery, Delivery { retry: vec![], rejected: vec![Rejected { index: 4, reason: "413".to_owned() }] });
+    let rejected = vec![Rejected { index: 4, reason: "413".to_owned() }];
+    assert_eq!(delivery, Delivery { rejected, ..Delivery::default() });
     let before = mock.bulks().len();
     assert_eq!(sink.deliver(&batch(&["h", "i", "j"])).await, Ok(Delivery::default()));
     let sent: Vec<_> = mock.bulks()[before..].iter().map(Asked::ids).collect();
@@ -276,7 +278,7 @@ async fn one_malformed_record_does_not_take_the_others_with_it() {
     .await;
     let delivery = sink(&mock, |_| ()).await.deliver(&batch(&["a", "b", "bad", "d"])).await.unwrap();
     let reason = "400: bad line".to_owned();
-    assert_eq!(delivery, Delivery { retry: vec![], rejected: vec![Rejected { index: 2, reason }] });
+    assert_eq!(delivery, Delivery { rejected: vec![Rejected { index: 2, reason }], ..Delivery::default() });
 }
 
 #[tokio::test]
@@ -288,7 +290,8 @@ async fn what_was_taken_before_a_failure_is_not_sent_again() {
     }))
     .await;
     let delivery = sink(&mock, |_| ()).await.deliver(&batch(&["a", "b"])).await.unwrap();
-    assert_eq!(delivery, Delivery { retry: vec![1], rejected: vec![] });
+    assert_eq!((delivery.retry, delivery.rejected), (vec![1], vec![]));
+    assert_eq!(delivery.cause.unwrap().reason(), FailureReason::Server);
 }
 
 #[tokio::test]

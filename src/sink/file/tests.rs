@@ -60,7 +60,7 @@ fn deliver(sink: &mut FileSink, bodies: &[&str]) -> Result<Delivery, SinkError> 
     }
 }
 
-const ALL: Result<Delivery, SinkError> = Ok(Delivery { retry: Vec::new(), rejected: Vec::new() });
+const ALL: Result<Delivery, SinkError> = Ok(Delivery { retry: Vec::new(), rejected: Vec::new(), cause: None });
 
 #[test]
 fn lines_are_appended_and_a_torn_last_line_is_ended_first() {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::super::connect::wire::{self, ROOM, Step, Wire};
 use super::super::connect::{Connected, HostPort, random_bytes};
+use super::super::error::{DeliveryError, FailureReason};
 use super::protocol::{Credentials, Greeting, MAX_REPLY, Nonsense, Reply, decode_reply, hex, printable};
 
 /// Why a connection is of no use any more. In the clear and in words: no variant can hold a credential.
@@ -32,6 +33,23 @@ pub(super) enum Fault {
     Unproven,
     /// The system has no random numbers.
     NoRandom(String),
+}
+
+impl Fault {
+    /// Its class.
+    pub(super) fn reason(&self) -> FailureReason {
+        match self {
+            Self::Wire(fault) => fault.reason(),
+            Self::Nonsense(_) | Self::Unexpected(_) | Self::WrongAck(_) => FailureReason::Protocol,
+            Self::KeyWanted | Self::Refused(_) | Self::ClosedOnPing | Self::Unproven => FailureReason::Auth,
+            Self::NoRandom(_) => FailureReason::Local,
+        }
+    }
+
+    /// The same for the worker, with whom it happened.
+    pub(super) fn at(&self, host: &HostPort) -> DeliveryError {
+        DeliveryError::new(self.reason(), self.to_string()).at(host)
+    }
 }
 
 impl fmt::Display for Fault {

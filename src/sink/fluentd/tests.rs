@@ -141,7 +141,8 @@ async fn deliver<T>(
 /// Delivers, expects that to fail in a way worth repeating, and that no secret shows.
 async fn fails<T>(sink: &mut Fluentd, batch: &Batch, script: impl Future<Output = T>) -> (String, T) {
     let (result, told) = deliver(sink, batch, script).await;
-    let Err(SinkError::Transient(why)) = result else { panic!("{result:?}") };
+    let Err(SinkError::Transient(error)) = result else { panic!("{result:?}") };
+    let why = error.to_string();
     assert!(!why.contains(KEY) && !why.contains(PASSWORD), "{why}");
     assert!(!format!("{sink:?}").contains("canary"));
     (why, told)
@@ -267,7 +268,8 @@ async fn a_server_that_accepts_and_hangs_is_given_up_and_one_that_is_slow_is_not
     let large = bodies(&["1"], &body);
     let mut hanging = sink(&server, SHORT);
     let (result, _peer) = deliver(&mut hanging, &large, accept(&server)).await;
-    let Err(SinkError::Transient(why)) = result else { panic!("{result:?}") };
+    let Err(SinkError::Transient(error)) = result else { panic!("{result:?}") };
+    let why = error.to_string();
     assert!(why.contains("no progress in sending within 60ms"), "{why}");
 
     // Patience for a machine that is busy with other things: our kernel has room again only when the server has read

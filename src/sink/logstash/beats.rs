@@ -9,7 +9,7 @@ use std::io::IoSlice;
 
 use super::super::connect::wire::{Fault, ROOM, Step, Wire};
 use super::super::connect::{Connected, Connector};
-use super::super::{Batch, Delivery, SinkError};
+use super::super::{Batch, Delivery, DeliveryError, FailureReason, SinkError};
 use super::lumberjack::{Acks, Encoder};
 use super::{CHECK_PATIENCE, LogstashOptions};
 
@@ -41,12 +41,12 @@ impl Beats {
             return Ok(Delivery::default());
         };
         self.connector.failed();
-        let why = format!("{}: {fault}", wire.host());
+        let error = fault.at(wire.host());
         if done == 0 {
-            return Err(SinkError::Transient(why));
+            return Err(SinkError::Transient(error));
         }
-        tracing::debug!(sink = "logstash", acknowledged = done, of = batch.records(), why, "a part was acknowledged");
-        Ok(Delivery { retry: (done..batch.records()).collect(), rejected: Vec::new() })
+        tracing::debug!(sink = "logstash", acknowledged = done, of = batch.records(), %error, "a part was acknowledged");
+        Ok(Delivery { retry: (done..batch.records()).collect(), cause: Some(error), ..Delivery::default() })
     }
 
     pub(super) fn reload(&mut self) {
@@ -61,7 +61,7 @@ impl Beats {
                 Err(why) => tracing::debug!(sink = "logstash", %why, "connection gone, making a new one"),
             }
         }
-        let connected = self.connector.connect().await.map_err(|error| SinkError::Transient(error.message))?;
+        let connected = self.connector.connect().await?;
         Ok(Wire::new(connected, self.options.timeout))
     }
 
@@ -71,7 +71,7 @@ impl Beats {
         while done < batch.records() {
             let rest = batch.range(done, batch.records());
             let window = rest.range(0, Encoder::fitting(&rest));
-            let bytes = self.encoder.window(&window).map_err(|why| SinkError::Permanent(why.to_string()))?;
+            let bytes = self.encoder.window(&window).map_err(unpackable)?;
             let mut acks = Acks::new(window.records());
             let sent = exchange(wire, bytes, &mut acks).await;
             done += acks.acknowledged();
@@ -107,6 +107,10 @@ impl Beats {
             Ok(()) => Err("the server acknowledged a wrong frame".to_owned()),
         }
     }
+}
+
+fn unpackable(error: std::io::Error) -> SinkError {
+    DeliveryError::new(FailureReason::TooLarge, error.to_string()).with_source(error).into()
 }
 
 /// Sends a few bytes and waits a moment for an acknowledgement.

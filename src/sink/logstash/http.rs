@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until};
 
 use self::exchange::{Answer, Live, Once};
 use super::super::connect::{Connected, Connector};
-use super::super::{Batch, Delivery, Rejected, SinkError};
+use super::super::{Batch, Delivery, DeliveryError, FailureReason, Rejected, SinkError};
 use super::{HttpBody, Login, LogstashOptions};
 use crate::source::own_traffic::{Nonce, nonce};
 
@@ -86,10 +86,11 @@ impl Http {
                     delivery.rejected.extend((done..end).map(|index| Rejected { index, reason: reason.clone() }));
                     done = end;
                 }
-                Err(Verdict::Later(why, _)) if done == 0 => return Err(SinkError::Transient(why)),
-                Err(Verdict::Later(why, _)) => {
-                    tracing::debug!(sink = "logstash", done, of = batch.records(), why, "a part was taken");
+                Err(Verdict::Later(error)) if done == 0 => return Err(SinkError::Transient(error)),
+                Err(Verdict::Later(error)) => {
+                    tracing::debug!(sink = "logstash", done, of = batch.records(), %error, "a part was taken");
                     delivery.retry = (done..batch.records()).collect();
+                    delivery.cause = Some(error);
                     break;
                 }
             }
@@ -100,19 +101,19 @@ impl Http {
     /// One request for all records of `part`.
     async fn post(&mut self, part: &Batch) -> Result<(), Verdict> {
         let body = self.body(part).map_err(|why| Verdict::Rejected(why.to_string()))?;
-        let mut live = self.open().await.map_err(|why| Verdict::Later(why, None))?;
+        let mut live = self.open().await.map_err(Verdict::Later)?;
         let request = self.request(live.host().to_string(), body);
         let answer = match live.exchange(request, self.options.timeout).await {
             Ok(answer) => answer,
-            Err(why) => {
+            Err(error) => {
                 self.connector.failed();
-                return Err(Verdict::Later(format!("{}: {why}", live.host()), None));
+                return Err(Verdict::Later(error.at(live.host())));
             }
         };
         let verdict = Verdict::of(&answer, live.is_encrypted());
-        if let Err(Verdict::Later(_, pause)) = &verdict {
+        if let Err(Verdict::Later(error)) = &verdict {
             // Another host has not asked for it.
-            let pause = pause.filter(|_| self.connector.hosts().len() == 1);
+            let pause = error.retry_after().filter(|_| self.connector.hosts().len() == 1);
             self.not_before = pause.map(|pause| Instant::now() + pause.min(LONGEST_PAUSE));
             self.connector.failed();
         } else if answer.may_stay_open {
@@ -122,13 +123,13 @@ impl Http {
     }
 
     /// The connection in use, if it is still good, else a new one.
-    async fn open(&mut self) -> Result<Live, String> {
+    async fn open(&mut self) -> Result<Live, DeliveryError> {
         if let Some(mut live) = self.live.take()
             && live.is_ready().await
         {
             return Ok(live);
         }
-        let connected = self.connector.connect().await.map_err(|error| error.message)?;
+        let connected = self.connector.connect().await?;
         Live::new(connected).await
     }
 
@@ -187,7 +188,8 @@ impl Http {
                 steps.push(format!("answered a request without records with {}", answer.status));
                 Ok(())
             }
-            Err(Verdict::Later(why, _) | Verdict::TooLarge(why) | Verdict::Rejected(why)) => Err(why),
+            Err(Verdict::Later(error)) => Err(error.into()),
+            Err(Verdict::TooLarge(why) | Verdict::Rejected(why)) => Err(why),
         }
     }
 }
@@ -205,8 +207,8 @@ fn basic(login: &Login) -> Result<HeaderValue, String> {
 /// What an answer means, if it is not that all is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// To be tried again, not before so long.
-    Later(String, Option<Duration>),
+    /// To be tried again, perhaps after a pause.
+    Later(DeliveryError),
     /// Fewer at once.
     TooLarge(String),
     /// For good.
@@ -217,32 +219,40 @@ impl Verdict {
     fn of(answer: &Answer, encrypted: bool) -> Result<(), Self> {
         let status = answer.status;
         if status.is_success() {
-            return if answer.was_heard { Ok(()) } else { Err(Self::Later(early(status), None)) };
+            let early = || DeliveryError::new(FailureReason::Protocol, early(status));
+            return if answer.was_heard { Ok(()) } else { Err(Self::Later(early())) };
         }
         let words = words(&answer.words);
         if status == StatusCode::BAD_REQUEST && !encrypted && told_of_tls(&words) {
-            return Err(Self::Later("the port speaks TLS: set LOGSTASH_TLS=true".to_owned(), None));
+            let what = "the port speaks TLS: set LOGSTASH_TLS=true";
+            return Err(Self::Later(DeliveryError::new(FailureReason::Tls, what)));
         }
         let told = if words.is_empty() { status.to_string() } else { format!("{status}: {words}") };
+        let advice = match status.as_u16() {
+            401 | 407 => "; see LOGSTASH_USERNAME and LOGSTASH_PASSWORD",
+            404 | 405 => "; see LOGSTASH_PATH",
+            300..=399 => "; redirects are not followed, see LOGSTASH_HOST, _TLS and _PATH",
+            _ => "",
+        };
+        let later = || {
+            let reason = FailureReason::of_http_status(status.as_u16());
+            let pause = answer.retry_after.filter(|_| matches!(status.as_u16(), 429 | 503));
+            Self::Later(DeliveryError::new(reason, format!("{told}{advice}")).with_retry_after(pause))
+        };
         Err(match status.as_u16() {
             413 => Self::TooLarge(told),
-            429 | 503 => Self::Later(told, answer.retry_after),
-            401 | 407 => Self::Later(format!("{told}; see LOGSTASH_USERNAME and LOGSTASH_PASSWORD"), None),
-            404 | 405 => Self::Later(format!("{told}; see LOGSTASH_PATH"), None),
-            300..=399 => {
-                Self::Later(format!("{told}; redirects are not followed, see LOGSTASH_HOST, _TLS and _PATH"), None)
-            }
+            401 | 404 | 405 | 407 | 429 => later(),
             // Request timeout, misdirected, too early, upgrade required: about the connection, not the records.
-            408 | 421 | 425 | 426 => Self::Later(told, None),
+            408 | 421 | 425 | 426 => later(),
             400..=499 => Self::Rejected(told),
-            _ => Self::Later(told, None),
+            _ => later(),
         })
     }
 
     fn at(self, host: &str) -> Self {
         let at = |why: String| format!("{host}: {why}");
         match self {
-            Self::Later(why, pause) => Self::Later(at(why), pause),
+            Self::Later(error) => Self::Later(error.at(host)),
             Self::TooLarge(why) => Self::TooLarge(at(why)),
             Self::Rejected(why) => Self::Rejected(at(why)),
         }
@@ -307,8 +317,10 @@ mod tests {
             for status in statuses {
                 let verdict = match Verdict::of(&answer(*status, ""), false) {
                     Ok(()) => "delivered".to_owned(),
-                    Err(Verdict::Later(_, None)) => "later".to_owned(),
-                    Err(Verdict::Later(_, Some(pause))) => format!("later, not before {pause:?}"),
+                    Err(Verdict::Later(error)) => match error.retry_after() {
+                        None => "later".to_owned(),
+                        Some(pause) => format!("later, not before {pause:?}"),
+                    },
                     Err(Verdict::TooLarge(_)) => "too large".to_owned(),
                     Err(Verdict::Rejected(_)) => "rejected".to_owned(),
                 };
@@ -320,7 +332,7 @@ mod tests {
     #[test]
     fn yes_before_the_records_were_sent_is_not_believed() {
         let early = Answer { was_heard: false, ..answer(200, "ok") };
-        assert!(matches!(Verdict::of(&early, false), Err(Verdict::Later(..))));
+        assert!(matches!(Verdict::of(&early, false), Err(Verdict::Later(_))));
     }
 
     #[test]

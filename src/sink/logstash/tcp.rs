@@ -53,7 +53,7 @@ impl Tcp {
         if let Err(fault) = self.send_all(&mut wire, batch).await {
             self.mourn(&wire, &fault);
             self.connector.failed();
-            return Err(SinkError::Transient(format!("{}: {fault}", wire.host())));
+            return Err(SinkError::Transient(fault.at(wire.host())));
         }
         self.recent = Some((batch.clone(), Instant::now()));
         self.wire = Some(wire);
@@ -82,7 +82,7 @@ impl Tcp {
                 Err(fault) => self.mourn(&wire, &fault),
             }
         }
-        let connected = self.connector.connect().await.map_err(|error| SinkError::Transient(error.message))?;
+        let connected = self.connector.connect().await?;
         Ok(Wire::new(connected, self.options.timeout))
     }
 

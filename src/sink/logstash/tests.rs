@@ -28,7 +28,7 @@ fn delivered() -> Result<Delivery, SinkError> {
 }
 
 fn retry(indices: impl IntoIterator<Item = usize>) -> Result<Delivery, SinkError> {
-    Ok(Delivery { retry: indices.into_iter().collect(), rejected: Vec::new() })
+    Ok(Delivery { retry: indices.into_iter().collect(), ..Delivery::default() })
 }
 
 async fn listener() -> TcpListener {
@@ -80,19 +80,24 @@ impl Peer {
     }
 }
 
-/// Delivers against a server's script.
+/// Delivers against a server's script; causes are compared as being there.
 async fn deliver<T>(
     sink: &mut Logstash,
     batch: &Batch,
     script: impl Future<Output = T>,
 ) -> (Result<Delivery, SinkError>, T) {
-    tokio::join!(sink.deliver(batch), script)
+    let (result, told) = tokio::join!(sink.deliver(batch), script);
+    if let Ok(delivery) = &result {
+        assert_eq!(delivery.cause.is_some(), !delivery.retry.is_empty(), "a part that was not taken has a reason");
+    }
+    (result.map(|delivery| Delivery { cause: None, ..delivery }), told)
 }
 
 /// Delivers, expects that to fail in a way worth repeating, and that no secret shows.
 async fn fails<T>(sink: &mut Logstash, batch: &Batch, script: impl Future<Output = T>) -> (String, T) {
     let (result, told) = deliver(sink, batch, script).await;
-    let Err(SinkError::Transient(why)) = result else { panic!("{result:?}") };
+    let Err(SinkError::Transient(error)) = result else { panic!("{result:?}") };
+    let why = error.to_string();
     assert!(!why.contains("canary") && !format!("{sink:?}").contains("canary"), "{why}");
     (why, told)
 }

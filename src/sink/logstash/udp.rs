@@ -13,7 +13,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout};
 
 use super::super::connect::HostPort;
-use super::super::{Batch, Delivery, Rejected, SinkError};
+use super::super::{Batch, Delivery, DeliveryError, FailureReason, Rejected, SinkError};
 use super::{CHECK_PATIENCE, LogstashOptions};
 
 /// The largest payload of a datagram over IPv4: 65535 less the headers of IP and UDP.
@@ -50,17 +50,17 @@ impl Udp {
     }
 
     pub(super) async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
-        let link = self.open().await.map_err(SinkError::Transient)?;
+        let link = self.open().await?;
         let mut rejected = Vec::new();
         let sent = send_all(&link, batch, self.options.max_datagram, &mut rejected).await;
         match sent {
             Ok(()) => {
                 self.link = Some(link);
-                Ok(Delivery { retry: Vec::new(), rejected })
+                Ok(Delivery { rejected, ..Delivery::default() })
             }
             Err(error) => {
                 self.turn += 1;
-                Err(SinkError::Transient(format!("{}: {}: {}", link.host, link.peer, plain(&error))))
+                Err(SinkError::Transient(DeliveryError::of_io(error).at(link.peer).at(&link.host)))
             }
         }
     }
@@ -86,8 +86,9 @@ impl Udp {
         }
     }
 
-    async fn open(&mut self) -> Result<Link, String> {
-        let host = self.hosts.get(self.turn % self.hosts.len().max(1)).ok_or("no host is set")?;
+    async fn open(&mut self) -> Result<Link, DeliveryError> {
+        let no_host = || DeliveryError::new(FailureReason::Dns, "no host is set");
+        let host = self.hosts.get(self.turn % self.hosts.len().max(1)).ok_or_else(no_host)?;
         let known = match self.link.take() {
             Some(link) if link.resolved.elapsed() < RESOLVE_EVERY && link.host == *host => {
                 match link.socket.take_error() {
@@ -113,16 +114,17 @@ impl Udp {
     }
 
     /// A socket to the first address of `host` that can be reached at all.
-    async fn connect(&self, host: &HostPort) -> Result<Link, String> {
+    async fn connect(&self, host: &HostPort) -> Result<Link, DeliveryError> {
+        let unknown = |why: String| DeliveryError::new(FailureReason::Dns, format!("{host}: {why}"));
         let found = timeout(self.options.timeout, tokio::net::lookup_host((host.host.as_str(), host.port))).await;
         let found =
-            found.map_err(|_| format!("{host}: the name was not resolved within {:?}", self.options.timeout))?;
-        let found = found.map_err(|error| format!("{host}: the name cannot be resolved: {}", plain(&error)))?;
-        let mut why = format!("{host}: the name has no address");
+            found.map_err(|_| unknown(format!("the name was not resolved within {:?}", self.options.timeout)))?;
+        let found = found.map_err(|error| unknown(format!("the name cannot be resolved: {}", plain(&error))))?;
+        let mut why = unknown("the name has no address".to_owned());
         for peer in found {
             match connected(peer).await {
                 Ok(socket) => return Ok(Link { socket, host: host.clone(), peer, resolved: Instant::now() }),
-                Err(error) => why = format!("{host}: {peer}: {}", plain(&error)),
+                Err(error) => why = DeliveryError::of_io(error).at(peer).at(host),
             }
         }
         Err(why)

@@ -307,7 +307,7 @@ fn at_the_end_a_failing_target_has_its_memory_spooled_while_it_is_still_tried() 
     queue.close();
     queue.spill();
     assert_eq!(ledger(&queue).spooled, 0, "it may still take them");
-    queue.count_failed_attempt();
+    queue.count_failed_attempt(FailureReason::Refused);
     queue.spill();
     assert_eq!(ledger(&queue).spooled, 2);
     assert_eq!(deliver_all(&queue), [0, 1]);

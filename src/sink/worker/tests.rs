@@ -38,10 +38,10 @@ impl Sink for Fake {
         match self.script.pop_front() {
             None => Ok(Delivery::default()),
             Some(Step::Fail(error)) => Err(error),
-            Some(Step::Retry(retry)) => Ok(Delivery { retry, rejected: Vec::new() }),
+            Some(Step::Retry(retry)) => Ok(Delivery { retry, ..Delivery::default() }),
             Some(Step::Reject(indices)) => {
                 let rejected = indices.iter().map(|&index| Rejected { index, reason: "mapping".into() }).collect();
-                Ok(Delivery { retry: Vec::new(), rejected })
+                Ok(Delivery { rejected, ..Delivery::default() })
             }
             Some(Step::Hang) => std::future::pending().await,
             Some(Step::Panic) => panic!("a bug in a sink"),
@@ -115,7 +115,7 @@ async fn pass(ms: u64) {
 }
 
 fn transient() -> Step {
-    Step::Fail(SinkError::Transient("connection refused".into()))
+    Step::Fail(SinkError::Transient(DeliveryError::new(FailureReason::Refused, "connection refused")))
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,7 +177,7 @@ async fn a_transient_error_is_tried_again_with_the_same_records_and_later_ones_w
     rig.offer(&["b"]);
     pass(400).await;
     assert_eq!(rig.batches(), ["a", "a", "a", "b"]);
-    assert_eq!(rig.queue.counts().failed_attempts, 2);
+    assert_eq!(rig.queue.counts().failed_attempts(), 2);
     assert_eq!(rig.end().await, (2, 0, [0, 0, 0]));
 }
 
@@ -195,7 +195,7 @@ async fn only_what_was_not_accepted_is_tried_again() {
 
 #[tokio::test(start_paused = true)]
 async fn what_the_target_refuses_for_good_is_rejected_and_the_rest_goes_on() {
-    let permanent = Step::Fail(SinkError::Permanent("413".into()));
+    let permanent = Step::Fail(SinkError::Permanent(DeliveryError::new(FailureReason::TooLarge, "413")));
     let rig = rig(vec![Step::Reject(vec![1]), permanent], AT_ONCE);
     rig.offer(&["a", "b", "c"]);
     rig.offer(&["d", "e"]);

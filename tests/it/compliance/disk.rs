@@ -39,7 +39,7 @@ fn a_spool_on_a_full_disk_holds_what_it_took_and_the_next_run_delivers_that() {
                 let distinct: BTreeSet<_> = got.iter().collect();
                 assert_eq!(distinct.len() as u64, left, "{what}: {second:?}");
                 assert!(got.len() <= distinct.len() + in_flight(&second), "{what}: {second:?}");
-                assert!(second.failed_attempts > 0 || got.is_sorted(), "{what}: oldest first");
+                assert!(second.failed_attempts() > 0 || got.is_sorted(), "{what}: oldest first");
             }
             finish(what, sink, Duration::from_secs(5));
             fs::remove_dir_all(&directory).unwrap();

@@ -71,7 +71,7 @@ fn a_target_that_restarts_again_and_again_loses_nothing() {
         assert_arrived(what, &*peer, 0..1000, in_flight(&counts));
         // Two a restart; more only while a busy machine takes its time for it.
         let most = 20 + down.as_millis();
-        assert!(u128::from(counts.failed_attempts) <= most, "{what}: {} of {most}", counts.failed_attempts);
+        assert!(u128::from(counts.failed_attempts()) <= most, "{what}: {} of {most}", counts.failed_attempts());
         finish(what, sink, GRACE);
     });
 }
@@ -86,7 +86,7 @@ fn a_target_that_takes_only_a_part_gets_the_rest_again_and_nothing_twice() {
         let sink = peer.spawn(1, OPTIONS, Undelivered::default());
         sink.offer(piece(0..120, peer.body()));
         let counts = watch(what, &sink, |counts| counts.ledger.delivered == 120);
-        assert_eq!(counts.failed_attempts, 1, "{what}");
+        assert_eq!(counts.failed_attempts(), 1, "{what}");
         let mut got = peer.got();
         got.sort();
         assert!(got.into_iter().eq((0..120).map(id)), "{what}");
@@ -130,7 +130,7 @@ fn a_name_that_is_gone_is_a_fault_like_another() {
         let gone = Way { host: "gone.invalid".to_owned(), ..Way::to(([127, 0, 0, 1], 1).into()) };
         let Some(sink) = peer.spawn_on(&gone, spool_of(&scratch)) else { return };
         offer(&*peer, &sink, 0..100);
-        watch(what, &sink, |counts| counts.failed_attempts >= 1);
+        watch(what, &sink, |counts| counts.failed_attempts() >= 1);
         let counts = finish(what, sink, Duration::from_millis(400));
         assert_eq!((counts.ledger.spooled, counts.ledger.dropped), (100, 0), "{what}");
     });
@@ -148,7 +148,7 @@ fn several_deliveries_at_once_lose_nothing_and_twice_goes_at_most_what_was_in_fl
         let sink = peer.spawn(4, OPTIONS, spool_of(&scratch));
         // More than half of the queue: the oldest go to disk.
         offer(&*peer, &sink, 0..4000);
-        watch(what, &sink, |counts| counts.ledger.spooled > 0 && counts.failed_attempts > 4);
+        watch(what, &sink, |counts| counts.ledger.spooled > 0 && counts.failed_attempts() > 4);
         peer.set(Fault::Healthy);
         let counts = watch(what, &sink, |counts| counts.ledger.delivered == 4000);
         if peer.acknowledges() {

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use podtap::sink::{Batch, Delivery, Rejected, Sink, SinkError};
+use podtap::sink::{Batch, Delivery, DeliveryError, FailureReason, Rejected, Sink, SinkError};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
 use super::ids_in;
@@ -50,10 +50,10 @@ impl LineSink {
         let reason = "refused: it said so";
         match verb.as_str() {
             "ok" => Ok(Delivery::default()),
-            "retry" => Ok(Delivery { retry: indices, rejected: Vec::new() }),
+            "retry" => Ok(Delivery { retry: indices, ..Delivery::default() }),
             "refuse" => {
                 let rejected = indices.into_iter().map(|index| Rejected { index, reason: reason.into() }).collect();
-                Ok(Delivery { retry: Vec::new(), rejected })
+                Ok(Delivery { rejected, ..Delivery::default() })
             }
             _ => {
                 self.stream = None;
@@ -67,8 +67,8 @@ impl Sink for LineSink {
     async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
         match tokio::time::timeout(self.patience, self.exchange(batch)).await {
             Ok(Ok(delivery)) => Ok(delivery),
-            Ok(Err(error)) => Err(SinkError::Transient(error.to_string())),
-            Err(_) => Err(SinkError::Transient("no answer in time".to_owned())),
+            Ok(Err(error)) => Err(SinkError::Transient(DeliveryError::of_io(error))),
+            Err(_) => Err(SinkError::Transient(DeliveryError::new(FailureReason::Timeout, "no answer in time"))),
         }
     }
 }

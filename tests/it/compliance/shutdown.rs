@@ -82,7 +82,7 @@ impl Moment {
         match self {
             Self::Idle => counts.ledger.delivered == 300,
             Self::Connecting | Self::InFlight => counts.ledger.in_flight > 0,
-            Self::InBackoff => counts.failed_attempts > 0,
+            Self::InBackoff => counts.failed_attempts() > 0,
             Self::Spooling => counts.ledger.spooled > 0,
         }
     }

@@ -124,7 +124,7 @@ fn through_a_wrong_certificate_passes_no_record_and_through_the_right_one_all_th
             let (what, numbers) = (format!("{name} {certificate}"), round * 100..(round + 1) * 100);
             let Some((door, sink)) = start(&*peer, certificate) else { return };
             offer(&*peer, &sink, numbers.clone());
-            let counts = watch(&what, &sink, |counts| counts.failed_attempts >= 2);
+            let counts = watch(&what, &sink, |counts| counts.failed_attempts() >= 2);
             let got = peer.got();
             let passed = numbers.clone().any(|n| got.contains(&id(n)));
             assert_eq!((counts.ledger.delivered, passed), (0, false), "{what}");
@@ -142,7 +142,7 @@ fn a_shutdown_before_a_wrong_certificate_is_put_right_ends_in_time() {
     every_peer(|what, peer| {
         let Some((_door, sink)) = start(&*peer, "expired.pem") else { return };
         offer(&*peer, &sink, 0..100);
-        watch(what, &sink, |counts| counts.failed_attempts >= 1);
+        watch(what, &sink, |counts| counts.failed_attempts() >= 1);
         let counts = finish(what, sink, Duration::from_millis(100));
         assert_eq!((counts.ledger.delivered, counts.ledger.dropped), (0, 100), "{what}");
     });

@@ -142,7 +142,8 @@ fn without_its_template_nothing_is_sent_and_no_index_comes_about() {
     for (kind, server) in Search::both() {
         let options = options(server, "held");
         let mut sink = sink(options.clone());
-        let Err(SinkError::Transient(why)) = deliver(&mut sink, &batch([("a", line("/a"))])) else { panic!() };
+        let Err(SinkError::Transient(error)) = deliver(&mut sink, &batch([("a", line("/a"))])) else { panic!() };
+        let why = error.to_string();
         assert!(why.contains("records are held: held does not exist"), "{kind:?}: {why}");
         assert_eq!(server.ask("GET", "/held", "").0, 404, "{kind:?}");
         set_up(&options, &SetupOptions::default());

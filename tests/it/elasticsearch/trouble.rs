@@ -9,7 +9,7 @@ use crate::servers::{Kind, Search};
 
 fn transient(result: Result<Delivery, SinkError>) -> String {
     match result {
-        Err(SinkError::Transient(why)) => why,
+        Err(SinkError::Transient(error)) => error.to_string(),
         other => panic!("{other:?}"),
     }
 }

@@ -14,8 +14,8 @@ use podtap::record::{Record, Statement};
 use podtap::redact::Redactor;
 use podtap::sink::spool::{Fsync, SpoolOptions};
 use podtap::sink::{
-    Batch, BatchLimits, Delivery, Options, QueueLimits, Rejected, Sink, SinkError, SinkHandle, Sinks, Undelivered,
-    spawn_all,
+    Batch, BatchLimits, Delivery, DeliveryError, FailureReason, Options, QueueLimits, Rejected, Sink, SinkError,
+    SinkHandle, Sinks, Undelivered, spawn_all,
 };
 use podtap::synth::{Impair, SynthFrame};
 use podtap::tcp::CloseReason;
@@ -49,13 +49,13 @@ impl Sink for Target {
                 let refused = (0..batch.records()).filter(|index| (*asked + *index as u64).is_multiple_of(13));
                 let rejected = refused.map(|index| Rejected { index, reason: "odd: no".to_owned() }).collect();
                 *asked += batch.records() as u64;
-                Ok(Delivery { retry: Vec::new(), rejected })
+                Ok(Delivery { rejected, ..Delivery::default() })
             }
             Self::Picky(asked) => {
                 *asked = 1;
-                Err(SinkError::Transient("away".to_owned()))
+                Err(SinkError::Transient(DeliveryError::new(FailureReason::Refused, "away")))
             }
-            Self::Away => Err(SinkError::Transient("away".to_owned())),
+            Self::Away => Err(SinkError::Transient(DeliveryError::new(FailureReason::Refused, "away"))),
         }
     }
 }
@@ -109,8 +109,10 @@ fn lossy_pod(pod: &str, seed: u64, frames: &[SynthFrame], start: Timestamp) -> V
         probe.publish(&dissector.ledger(), &kernel);
         // What is left to do takes a server.
         feed::watch(pod, &handles[0], |counts| counts.ledger.queued + counts.ledger.in_flight == 0);
-        feed::watch(pod, &handles[1], |counts| counts.failed_attempts > 0 && (round == 1 || counts.ledger.spooled > 0));
-        feed::watch(pod, &handles[2], |counts| counts.failed_attempts > 0);
+        feed::watch(pod, &handles[1], |counts| {
+            counts.failed_attempts() > 0 && (round == 1 || counts.ledger.spooled > 0)
+        });
+        feed::watch(pod, &handles[2], |counts| counts.failed_attempts() > 0);
         out.extend(told(&mut intervals, &metrics, pod, start.plus(round * EVERY)));
     }
     Sinks::new(handles).finish(Duration::ZERO);

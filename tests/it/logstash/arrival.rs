@@ -105,7 +105,7 @@ fn a_lumberjack_server_that_takes_its_time_is_kept_by_its_keep_alives() {
     let options = LogstashOptions { timeout: Duration::from_secs(6), ..options(Transport::Beats) };
     let sink = start(logstash(server.port, None, options));
     sink.offer(piece(0..10, json_line));
-    assert_eq!(finish(sink, PATIENCE).failed_attempts, 0);
+    assert_eq!(finish(sink, PATIENCE).failed_attempts(), 0);
     assert_eq!(server.records().len(), 10);
 }
 
@@ -119,7 +119,7 @@ fn an_http_server_that_is_overrun_gets_everything_once_in_the_end() {
     sink.offer(piece(0..200, json_line));
     let counts = finish(sink, PATIENCE);
     assert_eq!(counts.ledger.delivered, 200);
-    assert!(counts.failed_attempts > 0, "nginx has refused none");
+    assert!(counts.failed_attempts() > 0, "nginx has refused none");
     assert_eq!(arrived(&server.records()).len(), 200);
 }
 
@@ -142,7 +142,7 @@ fn what_a_server_never_takes_is_counted_and_the_end_comes_in_time() {
     let options = LogstashOptions { path: "/down".to_owned(), ..options(Transport::Http) };
     let sink = start(logstash(server.port, None, options));
     sink.offer(piece(0..300, json_line));
-    watch("attempts", &sink, |counts| counts.failed_attempts > 3);
+    watch("attempts", &sink, |counts| counts.failed_attempts() > 3);
     let counts = finish(sink, Duration::from_millis(50));
     assert_eq!((counts.ledger.offered, counts.ledger.delivered, counts.ledger.dropped), (300, 0, 300));
 }

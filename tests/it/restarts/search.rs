@@ -36,9 +36,9 @@ fn elasticsearch_and_opensearch_killed_under_load_lose_nothing_and_store_nothing
             }
         });
         assert_eq!((counts.ledger.delivered, counts.ledger.rejected), (offered as u64, 0), "{kind:?}");
-        assert!(counts.failed_attempts > 0, "{kind:?}: no kill was felt");
+        assert!(counts.failed_attempts() > 0, "{kind:?}: no kill was felt");
         assert_eq!(server.count("killed"), offered as u64, "{kind:?}: none lost, none twice");
-        let attempts = counts.failed_attempts;
+        let attempts = counts.failed_attempts();
         println!(
             "{kind:?}: {offered} records, {kills} kills, {} cuts, {attempts} failed attempts, 0 lost, 0 twice",
             KILLS - kills

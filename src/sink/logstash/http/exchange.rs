@@ -18,6 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::super::connect::{Connected, HostPort, Stream, explain};
+use super::super::super::error::{DeliveryError, FailureReason, io_reason};
 
 /// Bytes of an answer's head.
 const MAX_HEAD: usize = 64 << 10;
@@ -53,13 +54,13 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) async fn new(connected: Connected) -> Result<Self, String> {
+    pub(super) async fn new(connected: Connected) -> Result<Self, DeliveryError> {
         let Connected { stream, host, .. } = connected;
         let encrypted = matches!(stream, Stream::Tls(_));
         let progress = Arc::new(Progress::default());
         let watched = Watched { stream, progress: Arc::clone(&progress) };
         let handshake = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(watched)).await;
-        let (sender, connection) = handshake.map_err(|error| format!("{host}: {error}"))?;
+        let (sender, connection) = handshake.map_err(|error| why(error).at(&host))?;
         Ok(Self { sender, connection, progress, host, encrypted })
     }
 
@@ -84,7 +85,11 @@ impl Live {
     }
 
     /// Sends a request and waits for the answer; `patience` is for each step forward.
-    pub(super) async fn exchange(&mut self, request: Request<Once>, patience: Duration) -> Result<Answer, String> {
+    pub(super) async fn exchange(
+        &mut self,
+        request: Request<Once>,
+        patience: Duration,
+    ) -> Result<Answer, DeliveryError> {
         let length = request.body().length();
         let before = self.progress.written();
         let progress = Arc::clone(&self.progress);
@@ -103,13 +108,13 @@ impl Live {
                 biased;
                 answer = &mut answer => {
                     return answer.map(|answer| Answer { may_stay_open: answer.may_stay_open && !ended, ..answer })
-                        .map_err(|error| why(&error));
+                        .map_err(why);
                 }
                 _ = &mut self.connection, if !ended => ended = true,
                 () = tokio::time::sleep(patience) => {
                     if self.progress.total() == seen {
                         let what = if self.progress.written() - before < length { "progress in sending" } else { "answer" };
-                        return Err(format!("no {what} within {patience:?}"));
+                        return Err(DeliveryError::new(FailureReason::Timeout, format!("no {what} within {patience:?}")));
                     }
                 }
             }
@@ -141,15 +146,16 @@ async fn read(response: Response<Incoming>, was_heard: bool, host: String) -> hy
 }
 
 /// An error of hyper's in words that hold no part of the request.
-fn why(error: &hyper::Error) -> String {
-    if error.is_parse() {
-        return "the answer is not HTTP; if the port speaks TLS, set LOGSTASH_TLS=true".to_owned();
-    }
-    if error.is_incomplete_message() || error.is_canceled() {
-        return "the server closed the connection, an answer was expected".to_owned();
-    }
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
-    source.map_or_else(|| error.to_string(), explain)
+fn why(error: hyper::Error) -> DeliveryError {
+    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
+    let (reason, words) = if error.is_parse() {
+        (FailureReason::Protocol, "the answer is not HTTP; if the port speaks TLS, set LOGSTASH_TLS=true".to_owned())
+    } else if error.is_incomplete_message() || error.is_canceled() {
+        (FailureReason::Closed, "the server closed the connection, an answer was expected".to_owned())
+    } else {
+        source.map_or_else(|| (FailureReason::Closed, error.to_string()), |io| (io_reason(io), explain(io)))
+    };
+    DeliveryError::new(reason, words).with_source(error)
 }
 
 /// A body that is there already.
