@@ -18,7 +18,8 @@ Usage: campaign [options]
   --exchanges N      about so many exchanges for each kind and loss (default: 3000)
   --seed N           begin with this seed (default: 1)
   --one SEED         only the case with this seed: needs --kind and --loss
-  --about FAILURE    which seeds to print, and what to shrink: lies (default), missed, blamed, forged-alone
+  --about FAILURE    which seeds to print, and what to shrink: lies (default), wrong,
+                     forged, twice, sizes, time, ledger, blamed, blind, alone, missed
   --show N           failing seeds to print for each line of the table (default: 3)
   --shrink           with --one: the fewest losses, then the fewest packets that still fail
   --dump FILE        with --one: write the capture (shrunk with --shrink) as pcap
@@ -80,7 +81,7 @@ fn options() -> Option<Options> {
             "--exchanges" => options.exchanges = words.next()?.parse().ok()?,
             "--seed" => options.seed = words.next()?.parse().ok()?,
             "--one" => options.one = Some(words.next()?.parse().ok()?),
-            "--about" => options.about = words.next()?,
+            "--about" => options.about = words.next().filter(|about| Verdict::default().count(about).is_some())?,
             "--show" => options.show = words.next()?.parse().ok()?,
             "--dump" => options.dump = Some(words.next()?),
             _ => return None,
@@ -89,24 +90,24 @@ fn options() -> Option<Options> {
     Some(options)
 }
 
-fn count(about: &str, verdict: &Verdict) -> u64 {
-    match about {
-        "missed" => verdict.seen - verdict.paired,
-        "blamed" => verdict.blamed,
-        "forged-alone" => verdict.forged_alone,
-        _ => verdict.lies(),
-    }
+/// The fault to shrink: of several lies the first, lest one becomes another on the way.
+fn fault(options: &Options, case: &Case) -> String {
+    let verdict = judge::judge(case);
+    let lies = ["wrong", "forged", "twice", "sizes", "time", "ledger"];
+    let first = lies.into_iter().find(|about| verdict.count(about).unwrap_or(0) > 0);
+    if options.about == "lies" { first.unwrap_or("lies").to_owned() } else { options.about.clone() }
 }
 
 fn all(options: &Options) -> ExitCode {
     println!(
-        "{:12} {:>6} {:>9} {:>8} {:>7} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6}  seeds",
+        "{:12} {:>6} {:>9} {:>8} {:>7} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6}  seeds",
         "kind",
         "loss%",
         "exchanges",
         "seen",
         "paired",
         "WRONG",
+        "(cmpl)",
         "FORGED",
         "twice",
         "sizes",
@@ -131,7 +132,7 @@ fn line(options: &Options, kind: &Kind, loss: f64) -> Verdict {
     let (mut sum, mut seeds, mut seed) = (Verdict::default(), Vec::new(), options.seed);
     while sum.exchanges < options.exchanges {
         let verdict = judge::judge(&kind.case(seed, loss));
-        if seeds.len() < options.show && count(&options.about, &verdict) > 0 {
+        if seeds.len() < options.show && verdict.count(&options.about).unwrap_or(0) > 0 {
             seeds.push(seed.to_string());
         }
         sum += verdict;
@@ -139,13 +140,14 @@ fn line(options: &Options, kind: &Kind, loss: f64) -> Verdict {
     }
     let share = if sum.seen == 0 { 100.0 } else { 100.0 * sum.paired as f64 / sum.seen as f64 };
     println!(
-        "{:12} {:>6} {:>9} {:>8} {:>6.2}% {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6}  {}",
+        "{:12} {:>6} {:>9} {:>8} {:>6.2}% {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6} {:>6}  {}",
         kind.name,
         loss * 100.0,
         sum.exchanges,
         sum.seen,
         share,
         sum.wrong,
+        sum.wrong_complete,
         sum.forged,
         sum.twice,
         sum.not_complete,
@@ -165,11 +167,12 @@ fn one(options: &Options, seed: u64) -> ExitCode {
         return ExitCode::from(2);
     };
     let mut case = kind.case(seed, loss);
-    let fails = |case: &Case| count(&options.about, &judge::judge(case)) > 0;
+    let about = fault(options, &case);
+    let fails = |case: &Case| judge::judge(case).count(&about).unwrap_or(0) > 0;
     if options.shrink && fails(&case) {
         case = shrink::fewest_losses(&case, fails);
         println!("The fewest losses:\n{}", story::story(&case, true));
-        if options.about != "missed" {
+        if about != "missed" {
             case = shrink::fewest_packets(&case, fails);
             println!("The fewest packets:\n{}", story::story(&case, false));
         }

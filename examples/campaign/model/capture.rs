@@ -2,6 +2,8 @@
 //!
 //! Judges nothing.
 
+use std::collections::BTreeSet;
+
 use podtap::flow::{Endpoint, FiveTuple, Timestamp};
 use podtap::packet::TcpFlags;
 use podtap::synth::{Link, RawSegment, Rng, Side, SynthFrame};
@@ -32,6 +34,8 @@ pub struct Spoil {
     pub skip: f64,
     /// Bytes kept of each frame; 0: all.
     pub snaplen: usize,
+    /// Share of exchanges of which every frame with the first byte of a request, an interim or a final response is missed.
+    pub heads: f64,
 }
 
 /// One captured frame: which packet, when, and how much of its payload.
@@ -81,7 +85,9 @@ impl Case {
             packets.extend(conn.trace.packets.iter().map(|p| (index, Packet { at: p.at + start, ..p.clone() })));
             start = packets.last().map_or(0, |(_, p)| p.at) + pause;
         }
-        let shots = shots(&packets, spoil, rng);
+        let hidden = hidden(&conns, &packets, spoil.heads, rng);
+        let mut shots = shots(&packets, spoil, rng);
+        shots.retain(|shot| !hidden.contains(&shot.packet));
         Self { conns, packets, shots, snaplen: spoil.snaplen }
     }
 
@@ -172,6 +178,27 @@ fn options_of(flags: TcpFlags, clock: [u32; 2], out: &mut [u8; 20]) -> &[u8] {
         out[8..10].copy_from_slice(&[1, 1]);
         &out[8..]
     }
+}
+
+/// The packets that hold the first byte of some message of an unlucky exchange.
+fn hidden(conns: &[Conn], packets: &[(usize, Packet)], share: f64, rng: &mut Rng) -> BTreeSet<usize> {
+    let mut hidden = BTreeSet::new();
+    if share == 0.0 {
+        return hidden;
+    }
+    for (index, conn) in conns.iter().enumerate() {
+        let mut before = 0;
+        for truth in &conn.truths {
+            let first =
+                [(Side::Client, truth.request.start), (Side::Server, before), (Side::Server, truth.response.start)];
+            before = truth.response.end;
+            let Some((side, first)) = rng.pick(&first).copied().filter(|_| rng.chance(share)) else { continue };
+            hidden.extend(packets.iter().enumerate().filter_map(|(at, (of, packet))| {
+                (*of == index && packet.from == side && packet.data.contains(&first)).then_some(at)
+            }));
+        }
+    }
+    hidden
 }
 
 fn shots(packets: &[(usize, Packet)], spoil: &Spoil, rng: &mut Rng) -> Vec<Shot> {

@@ -7,7 +7,7 @@ use std::ops::{AddAssign, Range};
 
 use podtap::dissect::{Config, Dissector};
 use podtap::packet::TcpFlags;
-use podtap::record::{Exchange, Outcome, Record, Trust};
+use podtap::record::{Exchange, Outcome, Record, Trust, Unanswered};
 use podtap::redact::Redactor;
 use podtap::synth::Side;
 use podtap::tcp::CloseReason;
@@ -29,6 +29,8 @@ pub struct Verdict {
     pub paired: u64,
     /// Pairs of a request with the response to another.
     pub wrong: u64,
+    /// Of those, labelled complete.
+    pub wrong_complete: u64,
     /// Pairs with a message that nobody sent as one, or such a message told as complete.
     pub forged: u64,
     /// Records of one such message alone.
@@ -54,6 +56,7 @@ impl AddAssign for Verdict {
         self.seen += other.seen;
         self.paired += other.paired;
         self.wrong += other.wrong;
+        self.wrong_complete += other.wrong_complete;
         self.forged += other.forged;
         self.forged_alone += other.forged_alone;
         self.twice += other.twice;
@@ -66,6 +69,24 @@ impl AddAssign for Verdict {
 }
 
 impl Verdict {
+    /// Counts by the name of the fault.
+    pub fn count(&self, about: &str) -> Option<u64> {
+        Some(match about {
+            "lies" => self.lies(),
+            "wrong" => self.wrong,
+            "forged" => self.forged,
+            "twice" => self.twice,
+            "sizes" => self.not_complete,
+            "time" => self.bad_time,
+            "ledger" => self.imbalances,
+            "blamed" => self.blamed,
+            "blind" => self.blamed_blindly,
+            "alone" => self.forged_alone,
+            "missed" => self.seen - self.paired,
+            _ => return None,
+        })
+    }
+
     /// Lies: what must never be.
     pub fn lies(&self) -> u64 {
         self.wrong + self.forged + self.twice + self.not_complete + self.bad_time + self.imbalances
@@ -213,6 +234,29 @@ impl<'a> Facts<'a> {
     }
 
     fn check(&self, record: &Exchange, verdict: &mut Verdict) {
+        let wrong = verdict.wrong;
+        self.check_pair(record, verdict);
+        if verdict.wrong > wrong && record.trust == Trust::Complete {
+            verdict.wrong_complete += 1;
+        }
+        if let Some(end) = record.end() {
+            let bad = end < record.start() || end.since(record.start()) > self.last;
+            verdict.bad_time += u64::from(bad);
+        }
+        let (request, response) = names(record);
+        let name = request.or(response).filter(|name| !name.forged);
+        let Some((conn, truth)) = name.and_then(|name| self.truths().find(|(_, t)| t.number == name.number)) else {
+            return;
+        };
+        verdict.not_complete += u64::from(record.trust == Trust::Complete && !is_whole(record, truth));
+        if record.outcome() == Outcome::Failure && self.blames(record, conn, truth) {
+            let shown = self.answer_shown(record, conn, truth);
+            verdict.blamed += u64::from(shown);
+            verdict.blamed_blindly += u64::from(!shown);
+        }
+    }
+
+    fn check_pair(&self, record: &Exchange, verdict: &mut Verdict) {
         let (request, response) = names(record);
         let both = record.request.is_some() && record.response.is_some();
         let forged = [request, response].into_iter().flatten().any(|name| name.forged);
@@ -227,20 +271,6 @@ impl<'a> Facts<'a> {
             let told = status.is_some_and(|s| (210..290).contains(&s) && s != super::messages::status(name.number));
             verdict.wrong += u64::from(told);
         }
-        if let Some(end) = record.end() {
-            let bad = end < record.start() || end.since(record.start()) > self.last;
-            verdict.bad_time += u64::from(bad);
-        }
-        let name = request.or(response).filter(|name| !name.forged);
-        let Some((conn, truth)) = name.and_then(|name| self.truths().find(|(_, t)| t.number == name.number)) else {
-            return;
-        };
-        verdict.not_complete += u64::from(record.trust == Trust::Complete && !is_whole(record, truth));
-        if record.outcome() == Outcome::Failure && self.blames(record, conn, truth) {
-            let shown = self.answer_shown(record, conn, truth);
-            verdict.blamed += u64::from(shown);
-            verdict.blamed_blindly += u64::from(!shown);
-        }
     }
 
     /// Whether a record that says failure says it of an exchange that was answered by then.
@@ -249,13 +279,26 @@ impl<'a> Facts<'a> {
             return response.status.is_some_and(|status| status < 400);
         }
         let gave_up = record.gave_up.map_or(u64::MAX, |at| u64::try_from(at.0 - NOON).unwrap_or(0));
+        if record.unanswered == Some(Unanswered::Timeout) && self.still_on_its_way(conn, truth, gave_up) {
+            return true;
+        }
         let server = truth.response.start..truth.response.start + 1;
         self.packets_of(conn).any(|p| p.from == Side::Server && p.is_true() && meets(p, &server) && p.at < gave_up)
+    }
+
+    /// Whether at `gave_up` the request was not whole yet, or had been for less than the time-out.
+    fn still_on_its_way(&self, conn: usize, truth: &Truth, gave_up: u64) -> bool {
+        let last = truth.request.end - 1..truth.request.end;
+        let mut whole = self.packets_of(conn).filter(|p| p.from == Side::Client && p.is_true() && meets(p, &last));
+        whole.next().is_none_or(|p| p.at + podtap::http::Config::default().timeout_after > gave_up)
     }
 
     /// Whether a captured frame shows that the server had begun to answer.
     fn answer_shown(&self, record: &Exchange, conn: usize, truth: &Truth) -> bool {
         let gave_up = record.gave_up.map_or(u64::MAX, |at| u64::try_from(at.0 - NOON).unwrap_or(0));
+        if record.unanswered == Some(Unanswered::Timeout) && self.still_on_its_way(conn, truth, gave_up) {
+            return true;
+        }
         let begins = truth.response.start + 1;
         self.case.shots.iter().filter(|shot| shot.at < gave_up).any(|shot| {
             let (of, packet) = &self.case.packets[shot.packet];

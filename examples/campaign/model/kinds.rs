@@ -6,7 +6,7 @@ use podtap::synth::{Rng, Side};
 
 use super::capture::{Case, Conn, Spoil};
 use super::tcp::{Net, play};
-use super::traffic::{Client, Traffic};
+use super::traffic::{Client, Tail, Traffic};
 
 /// A kind of captures.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,7 @@ pub struct Setup {
 }
 
 const LOSSES: &[f64] = &[0.0, 0.001, 0.01, 0.05, 0.1, 0.3];
+const NONE: &[f64] = &[0.0];
 const SOME: &[f64] = &[0.0, 0.01, 0.05];
 
 macro_rules! kinds {
@@ -76,6 +77,25 @@ kinds! {
     "bodies", LOSSES, "bodies that look like messages", |s, _| {
         (s.traffic.like, s.traffic.upload, s.traffic.head) = (0.5, 0.4, 0.2);
     };
+    "doubt", LOSSES, "framing that may be read in two ways", |s, _| s.traffic.doubt = 0.15;
+    "doubt-once", LOSSES, "one such message, sequential", |s, _| {
+        (s.traffic.client, s.traffic.doubt) = (Client::Keep(1), 0.04);
+    };
+    "heads", SOME, "frames with a message's first byte are missed", |s, rng| {
+        s.spoil.heads = *rng.pick(&[0.02, 0.1, 0.3]).unwrap_or(&0.1);
+        (s.traffic.head, s.traffic.interim) = (0.3, 0.15);
+    };
+    "tunnel", SOME, "CONNECT at the end", |s, _| s.traffic.tail = Tail::Tunnel;
+    "clear-tunnel", SOME, "CONNECT with HTTP in it", |s, _| s.traffic.tail = Tail::ClearTunnel;
+    "upgrade", SOME, "101, then text that looks like messages", |s, _| s.traffic.tail = Tail::Upgrade;
+    "patience", SOME, "pauses in uploads, between 1xx, and before the body that waited for 100", |s, _| {
+        (s.traffic.expect, s.traffic.upload, s.traffic.interim) = (0.3, 0.5, 0.3);
+        (s.traffic.patience, s.traffic.count) = (30_000_000_000, 8);
+    };
+    "stalls", SOME, "applications that do not read for a while", |s, _| {
+        (s.net.stalls, s.net.window) = ((0.05, 15_000_000_000), 8_192);
+        (s.traffic.upload, s.traffic.body, s.traffic.count) = (0.5, 20_000, 8);
+    };
     "garbage", LOSSES, "bytes behind responses that belong to nothing", |s, _| {
         s.traffic.client = Client::Keep(1);
         (s.traffic.garbage, s.traffic.head) = (0.2, 0.3);
@@ -103,7 +123,7 @@ kinds! {
     };
     "midstream", LOSSES, "joined late", |s, rng| s.spoil.skip = rng.below(100) as f64 / 100.0;
     "snaplen", SOME, "cut frames", |s, rng| s.spoil.snaplen = rng.between(90, 400) as usize;
-    "copies", SOME, "others repeat segments with other bytes", |s, _| s.net.forged_copies = 0.1;
+    "copies", NONE, "others repeat segments with other bytes", |s, _| s.net.forged_copies = 0.1;
     "repeats", SOME, "segments sent again for no reason", |s, _| s.net.spurious = 0.1;
     "resets", SOME, "resets that their receiver ignores", |s, _| s.net.resets = 0.03;
     "checksums", SOME, "damaged segments that their receiver drops", |s, _| s.net.damaged = 0.03;
@@ -126,6 +146,10 @@ fn everything(s: &mut Setup, rng: &mut Rng) {
     let t = &mut s.traffic;
     (t.head, t.interim, t.expect, t.early, t.like) = (0.2, 0.1, 0.1, 0.05, 0.15);
     (t.events, t.split, t.joined) = (0.02, 0.05, 0.1);
+    t.doubt = if rng.chance(0.2) { 0.05 } else { 0.0 };
+    t.tail = *rng
+        .pick(&[Tail::None, Tail::None, Tail::None, Tail::Tunnel, Tail::ClearTunnel, Tail::Upgrade])
+        .unwrap_or(&Tail::None);
     if rng.chance(0.3) {
         (s.spoil.late, s.spoil.distance) = (0.05, 3_000_000);
     }
@@ -145,7 +169,6 @@ fn everything(s: &mut Setup, rng: &mut Rng) {
         s.net.loss = [0.005, 0.005];
     } else {
         s.net.resets = 0.003;
-        s.net.forged_copies = 0.003;
     }
     s.net.damaged = 0.003;
     s.net.spurious = 0.01;
@@ -179,7 +202,7 @@ impl Kind {
         for _ in 0..setup.conns {
             let script = setup.traffic.script(first, &mut rng);
             let trace = play(&script, &setup.net, &mut rng);
-            first += setup.traffic.count;
+            first += script.truths.len() as u32;
             conns.push(Conn { trace, truths: script.truths });
             setup.net.isn = [rng.number() as u32, rng.number() as u32];
         }
@@ -207,6 +230,7 @@ fn net(rng: &mut Rng) -> Net {
         spurious: 0.0,
         mss: [(); 2].map(|()| *rng.pick(&mss).unwrap_or(&1448)),
         ack_all: rng.chance(0.3),
+        stalls: (0.0, 0),
         window: *rng.pick(&[65_536, 262_144, 8_192]).unwrap_or(&65_536),
         isn: [rng.number() as u32, rng.number() as u32],
     }

@@ -8,12 +8,14 @@
 #![allow(unreachable_pub, dead_code, reason = "an example and a test share it; each uses a part")]
 
 pub mod capture;
+pub mod doubt;
 pub mod judge;
 pub mod kinds;
 pub mod messages;
 pub mod script;
 pub mod shrink;
 pub mod story;
+pub mod tail;
 pub mod tcp;
 pub mod traffic;
 

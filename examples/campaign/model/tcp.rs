@@ -34,6 +34,8 @@ pub struct Net {
     pub ack_all: bool,
     /// Receive windows.
     pub window: u64,
+    /// Share of data segments after which the receiving application does not read for a while, and how long at most.
+    pub stalls: (f64, u64),
     /// Initial sequence numbers.
     pub isn: [u32; 2],
 }
@@ -107,6 +109,8 @@ struct Host {
     high: u64,
     /// Next expected of the peer.
     rcv: u64,
+    /// What its application has read, while it stalls.
+    stalled: Option<u64>,
     early: BTreeMap<u64, u64>,
     peer_window: u64,
     cwnd: u64,
@@ -130,6 +134,7 @@ enum Event {
     Act(Side),
     Ack(Side),
     Rto(Side),
+    Resume(Side),
     Connect,
 }
 
@@ -201,6 +206,13 @@ impl Sim<'_> {
                     }
                 }
                 Event::Rto(side) => self.on_rto(side),
+                Event::Resume(side) => {
+                    self.host(side).stalled = None;
+                    if !self.host(side).dead {
+                        self.pure_ack(side);
+                    }
+                    self.poll(side);
+                }
             }
         }
     }
@@ -213,7 +225,7 @@ impl Sim<'_> {
             return;
         }
         let Some(next) = host.acts.front() else { return };
-        if host.rcv > next.after {
+        if host.stalled.unwrap_or(host.rcv) > next.after {
             host.due = host.acts.pop_front();
             let delay = host.due.as_ref().map_or(0, |act| act.delay);
             self.at(now + delay, Event::Act(side));
@@ -275,9 +287,19 @@ impl Sim<'_> {
             } else if next == end && host.fin {
                 self.emit(side, next, 0, TcpFlags::ACK | TcpFlags::FIN);
             } else {
+                if next < end && host.peer_window == 0 && host.rto_at.is_none() {
+                    self.arm(side);
+                }
                 return;
             }
         }
+    }
+
+    /// How much it takes by now.
+    fn window(&self, side: Side) -> u64 {
+        let host = &self.hosts[index(side)];
+        let unread = host.stalled.map_or(0, |read| host.rcv.saturating_sub(read));
+        self.net.window.saturating_sub(unread)
     }
 
     fn pure_ack(&mut self, side: Side) {
@@ -288,7 +310,8 @@ impl Sim<'_> {
 
     /// Sends one segment from `pos`, with all that is acknowledged by now.
     fn emit(&mut self, side: Side, pos: u64, len: u64, flags: u8) {
-        let (now, window) = (self.now, self.net.window);
+        let now = self.now;
+        let window = self.window(side);
         let host = self.host(side);
         let flag = |bit: u8| u64::from(flags & bit != 0);
         let sent = len + flag(TcpFlags::SYN) + flag(TcpFlags::FIN);
@@ -356,7 +379,7 @@ impl Sim<'_> {
     }
 
     fn arrive(&mut self, to: Side, packet: &Packet) {
-        let window = self.net.window;
+        let window = self.window(to);
         let host = self.host(to);
         if host.dead {
             return;
@@ -427,11 +450,18 @@ impl Sim<'_> {
     }
 
     fn on_data(&mut self, to: Side, packet: &Packet) {
-        let (now, ack_all, window) = (self.now, self.net.ack_all, self.net.window);
+        let (now, ack_all, window) = (self.now, self.net.ack_all, self.window(to));
+        let stalls = self.net.stalls;
         let mss = self.net.mss[index(to.peer())] as u64;
         let (pos, end) = (packet.pos, packet.end());
         let host = self.host(to);
         if end == pos {
+            host.must_ack |= pos < host.rcv;
+            return;
+        }
+        // What the window does not hold is not taken: a probe, or one sent before the window closed.
+        if end > host.rcv + window && !packet.data.is_empty() {
+            host.must_ack = true;
             return;
         }
         if end <= host.rcv || pos > host.rcv {
@@ -442,6 +472,7 @@ impl Sim<'_> {
             host.must_ack = true;
             return;
         }
+        let before = host.rcv;
         host.rcv = end;
         let filled = !host.early.is_empty();
         while let Some((start, until)) = host.early.first_key_value().map(|(a, b)| (*a, *b)) {
@@ -459,6 +490,11 @@ impl Sim<'_> {
         } else if host.ack_at.is_none() {
             host.ack_at = Some(now + DELAYED_ACK);
             self.at(now + DELAYED_ACK, Event::Ack(to));
+        }
+        if !packet.data.is_empty() && self.host(to).stalled.is_none() && self.rng.chance(stalls.0) {
+            self.host(to).stalled = Some(before);
+            let pause = self.rng.below(stalls.1);
+            self.at(now + pause, Event::Resume(to));
         }
     }
 
@@ -486,6 +522,15 @@ impl Sim<'_> {
                 host.rto_look = Some(at);
                 self.at(at, Event::Rto(side));
             }
+            return;
+        }
+        if host.peer_window == 0 {
+            // A probe (RFC 9293 §3.8.6.1), as Linux sends it: one byte back, and empty.
+            let pos = host.una.saturating_sub(1);
+            host.backoff = (host.backoff + 1).min(4);
+            host.rto_at = None;
+            self.emit(side, pos, 0, TcpFlags::ACK);
+            self.arm(side);
             return;
         }
         host.backoff += 1;

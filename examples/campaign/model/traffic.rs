@@ -5,8 +5,10 @@
 use podtap::synth::Rng;
 use podtap::synth::message::{chunk, request, response_head};
 
+use super::doubt;
 use super::messages::{self, Answers, Asks};
 use super::script::{Answer, Ask, Script};
+use super::tail;
 
 /// How a client asks.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +44,8 @@ pub struct Traffic {
     pub events: f64,
     /// Bodies that look like messages.
     pub like: f64,
+    /// Messages that may be read in two ways.
+    pub doubt: f64,
     /// Heads in two segments.
     pub split: f64,
     /// Bytes behind a response that belong to nothing.
@@ -60,6 +64,23 @@ pub struct Traffic {
     pub until_close: bool,
     /// Payload of a full segment of the server.
     pub step: usize,
+    /// What the connection ends with.
+    pub tail: Tail,
+    /// Largest pause inside of uploads and between interim responses.
+    pub patience: u64,
+}
+
+/// What may follow the last ordinary exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tail {
+    /// Nothing.
+    None,
+    /// A tunnel with bytes that nobody can read.
+    Tunnel,
+    /// A tunnel with HTTP in it.
+    ClearTunnel,
+    /// Another protocol.
+    Upgrade,
 }
 
 impl Traffic {
@@ -78,6 +99,7 @@ impl Traffic {
             early: 0.0,
             events: 0.0,
             like: 0.0,
+            doubt: 0.0,
             split: 0.03,
             garbage: 0.0,
             body: *rng.pick(&[300, 2000, 2000, 9000]).unwrap_or(&300),
@@ -87,6 +109,8 @@ impl Traffic {
             joined: 0.0,
             until_close: rng.chance(0.1),
             step: 1448,
+            tail: Tail::None,
+            patience: 0,
         }
     }
 
@@ -104,7 +128,13 @@ impl Traffic {
             let last = index + 1 == self.count as usize;
             let asked = self.asks(rng);
             let mut ask = self.ask(asked, number, rng);
+            if rng.chance(self.doubt / 2.0) && asked != Asks::Head {
+                ask = doubt::ask(number, rng);
+            }
             let mut answer = self.answer(asked, number, &ask, last, rng);
+            if rng.chance(self.doubt / 2.0) && asked != Asks::Head && !last {
+                answer = doubt::answer(number, rng);
+            }
             if rng.chance(self.expect) && asked != Asks::Get && asked != Asks::Head {
                 self.expect(&mut ask, &mut answer, number, rng);
             }
@@ -117,6 +147,14 @@ impl Traffic {
                 script.server_writes(garbage(rng), script.client_len(), 0);
             }
             ends.push(script.server_len());
+        }
+        let number = first + self.count;
+        let all = script.server_len();
+        match self.tail {
+            Tail::None => {}
+            Tail::Tunnel => drop(tail::tunnel(&mut script, number, false, all, rng)),
+            Tail::ClearTunnel => drop(tail::tunnel(&mut script, number, true, all, rng)),
+            Tail::Upgrade => tail::upgrade(&mut script, number, all, rng),
         }
         if rng.chance(0.05) && !self.until_close {
             script.client_resets(rng.below(1_000_000));
@@ -149,7 +187,9 @@ impl Traffic {
         };
         let mut ask = messages::ask(asked, number, &body, rng);
         ask.more = rng.chance(self.joined);
-        if like && rng.chance(0.7) {
+        if self.patience > 0 && !matches!(asked, Asks::Get | Asks::Head) {
+            split_at(&mut ask.parts, ask.head, rng.below(self.patience));
+        } else if like && rng.chance(0.7) {
             split_at(&mut ask.parts, ask.head, 0);
         } else if rng.chance(self.split) {
             let at = rng.between(1, ask.head as u64 - 1) as usize;
@@ -206,7 +246,7 @@ impl Traffic {
         let whole = request("POST", &format!("/r/{number}"), &fields, &body);
         ask.head = messages::head_len(&whole);
         ask.parts = vec![(whole, 0)];
-        split_at(&mut ask.parts, ask.head, 0);
+        split_at(&mut ask.parts, ask.head, rng.below(self.patience));
         ask.expects = true;
         answer.early = None;
         answer.interim = vec![(response_head("100 Continue", &[]), rng.below(self.think))];
@@ -215,7 +255,13 @@ impl Traffic {
     fn interim(&self, answer: &mut Answer, rng: &mut Rng) {
         for _ in 0..rng.between(1, 2) {
             let line = *rng.pick(&["103 Early Hints", "102 Processing", "100 Continue"]).unwrap_or(&"102 Processing");
-            answer.interim.push((response_head(line, &[("Link", "</a>")]), rng.below(self.think)));
+            let pause = self.think.max(self.patience / 4);
+            answer.interim.push((response_head(line, &[("Link", "</a>")]), rng.below(pause)));
+        }
+        if self.patience > 0 {
+            for _ in 0..rng.below(8) {
+                answer.interim.push((response_head("102 Processing", &[]), rng.between(1_000_000, 9_000_000_000)));
+            }
         }
     }
 }
