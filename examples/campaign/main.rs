@@ -172,6 +172,8 @@ fn one(options: &Options, seed: u64) -> ExitCode {
     if options.shrink && fails(&case) {
         case = shrink::fewest_losses(&case, fails);
         println!("The fewest losses:\n{}", story::story(&case, true));
+        case = shrink::latest_begin(&case, fails);
+        println!("The latest begin:\n{}", story::story(&case, true));
         if about != "missed" {
             case = shrink::fewest_packets(&case, fails);
             println!("The fewest packets:\n{}", story::story(&case, false));

@@ -11,6 +11,7 @@ mod allocations;
 #[cfg(feature = "es")]
 mod arrival;
 mod binary;
+mod campaign;
 mod canary;
 mod chart;
 mod clock;

@@ -15,9 +15,11 @@ enum Reading {
     Nothing,
 }
 
+type Doubt = (&'static str, Reading, Reading);
+
 /// Header lines that may be read in two ways, with its length in place of `@`, that of the second reading in
 /// place of `#`; and both readings.
-const DOUBTS: &[(&str, Reading, Reading)] = &[
+const DOUBTS: &[Doubt] = &[
     ("Content-Length: @\r\nTransfer-Encoding: chunked\r\n", Reading::Length, Reading::Chunked),
     ("Transfer-Encoding: chunked\r\nContent-Length: #\r\n", Reading::Chunked, Reading::Length),
     ("Content-Length: #\r\nContent-Length: @\r\n", Reading::Length, Reading::Length),
@@ -46,7 +48,7 @@ pub fn ask(number: u32, rng: &mut Rng) -> Ask {
     let old = rng.chance(0.1);
     let version = if old { "1.0\r\nConnection: keep-alive" } else { "1.1" };
     let start = format!("POST /r/{number} HTTP/{version}\r\nHost: shop\r\n");
-    let (bytes, head) = message(&start, &like, old, rng);
+    let (bytes, head) = message(&start, &like, old, true, rng);
     Ask { parts: vec![(bytes, 0)], head, ..Ask::default() }
 }
 
@@ -56,19 +58,21 @@ pub fn answer(number: u32, rng: &mut Rng) -> Answer {
     let old = rng.chance(0.1);
     let version = if old { "1.0" } else { "1.1" };
     let start = format!("HTTP/{version} {} R{number}\r\nServer: s\r\n", messages::status(number));
-    let (bytes, head) = message(&start, &like, old, rng);
+    let (bytes, head) = message(&start, &like, old, false, rng);
     Answer { parts: vec![(bytes, 0)], head, ..Answer::default() }
 }
 
 /// The message and the length of its head.
-fn message(start: &str, like: &[u8], old: bool, rng: &mut Rng) -> (Vec<u8>, usize) {
+fn message(start: &str, like: &[u8], old: bool, asks: bool, rng: &mut Rng) -> (Vec<u8>, usize) {
     // Transfer-Encoding in HTTP/1.0 (RFC 9112 §6.1): some honour it.
     let in_old = [
         ("Content-Length: #\r\nTransfer-Encoding: chunked\r\n", Reading::Chunked, Reading::Length),
         ("Content-Length: @\r\nTransfer-Encoding: chunked\r\n", Reading::Length, Reading::Chunked),
     ];
-    let doubts = if old { &in_old[..] } else { DOUBTS };
-    let Some((lines, truth, other)) = rng.pick(doubts).copied() else { return (Vec::new(), 0) };
+    // A response without a length would end with the connection: not this one.
+    let fits = |doubt: &&Doubt| asks || doubt.1 != Reading::Nothing;
+    let doubts: Vec<_> = if old { &in_old[..] } else { DOUBTS }.iter().filter(fits).collect();
+    let Some((lines, truth, other)) = rng.pick(&doubts).copied().copied() else { return (Vec::new(), 0) };
     let (body, shorter) = body(truth, other, like, rng);
     // Either the other reading ends earlier, where what looks like a message begins, or it takes what follows, too.
     let other_len =

@@ -229,7 +229,8 @@ impl<'a> Facts<'a> {
 
     fn both_heads_seen(&self, (conn, truth): (usize, &Truth)) -> bool {
         let [client, server] = &self.covered[conn];
-        covers(client, &(truth.request.start..truth.request_head))
+        !truth.response.is_empty()
+            && covers(client, &(truth.request.start..truth.request_head))
             && covers(server, &(truth.response.start..truth.response_head))
     }
 
@@ -282,15 +283,20 @@ impl<'a> Facts<'a> {
         if record.unanswered == Some(Unanswered::Timeout) && self.still_on_its_way(conn, truth, gave_up) {
             return true;
         }
-        let server = truth.response.start..truth.response.start + 1;
+        let server = truth.response.start..truth.response.end.min(truth.response.start + 1);
         self.packets_of(conn).any(|p| p.from == Side::Server && p.is_true() && meets(p, &server) && p.at < gave_up)
     }
 
-    /// Whether at `gave_up` the request was not whole yet, or had been for less than the time-out.
+    /// Whether at `gave_up` the request was not whole yet, or had been for less than the time-out, or an interim response had
+    /// come since.
     fn still_on_its_way(&self, conn: usize, truth: &Truth, gave_up: u64) -> bool {
+        let patience = podtap::http::Config::default().timeout_after;
         let last = truth.request.end - 1..truth.request.end;
-        let mut whole = self.packets_of(conn).filter(|p| p.from == Side::Client && p.is_true() && meets(p, &last));
-        whole.next().is_none_or(|p| p.at + podtap::http::Config::default().timeout_after > gave_up)
+        let interim = truth.interim..truth.response.start;
+        let of = |side: Side| self.packets_of(conn).filter(move |p| p.from == side && p.is_true());
+        let whole = of(Side::Client).find(|p| meets(p, &last));
+        let lately = |p: &Packet| p.at < gave_up && p.at + patience > gave_up;
+        whole.is_none_or(|p| p.at + patience > gave_up) || of(Side::Server).any(|p| meets(p, &interim) && lately(p))
     }
 
     /// Whether a captured frame shows that the server had begun to answer.

@@ -88,6 +88,11 @@ kinds! {
     "tunnel", SOME, "CONNECT at the end", |s, _| s.traffic.tail = Tail::Tunnel;
     "clear-tunnel", SOME, "CONNECT with HTTP in it", |s, _| s.traffic.tail = Tail::ClearTunnel;
     "upgrade", SOME, "101, then text that looks like messages", |s, _| s.traffic.tail = Tail::Upgrade;
+    "hang-up", LOSSES, "the server closes while requests are under way", |s, _| s.traffic.tail = Tail::HangUp;
+    "unasked", LOSSES, "a 408 that answers nothing crosses the next request", |s, rng| {
+        (s.traffic.tail, s.traffic.count) = (Tail::Unasked, rng.between(1, 6) as u32);
+        (s.traffic.client, s.conns) = (Client::Keep(1), 3);
+    };
     "patience", SOME, "pauses in uploads, between 1xx, and before the body that waited for 100", |s, _| {
         (s.traffic.expect, s.traffic.upload, s.traffic.interim) = (0.3, 0.5, 0.3);
         (s.traffic.patience, s.traffic.count) = (30_000_000_000, 8);
@@ -148,7 +153,7 @@ fn everything(s: &mut Setup, rng: &mut Rng) {
     (t.events, t.split, t.joined) = (0.02, 0.05, 0.1);
     t.doubt = if rng.chance(0.2) { 0.05 } else { 0.0 };
     t.tail = *rng
-        .pick(&[Tail::None, Tail::None, Tail::None, Tail::Tunnel, Tail::ClearTunnel, Tail::Upgrade])
+        .pick(&[Tail::None, Tail::None, Tail::Tunnel, Tail::ClearTunnel, Tail::Upgrade, Tail::HangUp, Tail::Unasked])
         .unwrap_or(&Tail::None);
     if rng.chance(0.3) {
         (s.spoil.late, s.spoil.distance) = (0.05, 3_000_000);
@@ -197,6 +202,7 @@ impl Kind {
             setup.spoil.loss = loss;
         }
         setup.traffic.step = setup.net.mss[1];
+        setup.traffic.rtt = 2 * setup.net.latency.iter().sum::<u64>();
         let mut conns = Vec::new();
         let mut first = 1;
         for _ in 0..setup.conns {

@@ -37,6 +37,8 @@ pub struct Truth {
     pub request: Range<u64>,
     /// Where its head ends.
     pub request_head: u64,
+    /// Where the first interim response begins, or the final one if there is none.
+    pub interim: u64,
     /// Where the final response lies in the server's stream.
     pub response: Range<u64>,
     /// Where its head ends.
@@ -90,6 +92,7 @@ impl Script {
     /// Adds an exchange. The request is sent when the client has read `after` bytes, `delay` later.
     pub fn exchange(&mut self, number: u32, ask: Ask, answer: Answer, after: u64, delay: u64) {
         let request = self.client_len..self.client_len + total(&ask.parts);
+        let interim = self.server_len;
         let first_interim = answer.interim.first().map_or(0, |(bytes, _)| bytes.len() as u64);
         let interim_end = self.server_len + first_interim;
         let last = ask.parts.len().saturating_sub(1);
@@ -114,7 +117,26 @@ impl Script {
             self.server.push(Act { what: What::Write(bytes), after: when, delay: pause, more });
         }
         let response_head = response.start + answer.head as u64;
-        self.truths.push(Truth { number, request, request_head: head, response, response_head });
+        self.truths.push(Truth { number, request, request_head: head, interim, response, response_head });
+    }
+
+    /// Adds a request that nobody answers.
+    pub fn unanswered(&mut self, number: u32, ask: Ask, after: u64, delay: u64) {
+        let request = self.client_len..self.client_len + total(&ask.parts);
+        let request_head = request.start + ask.head as u64;
+        for (at, (bytes, pause)) in ask.parts.into_iter().enumerate() {
+            self.client_writes(bytes, after, if at == 0 { delay } else { pause });
+        }
+        let nothing = self.server_len;
+        let (response, response_head) = (nothing..nothing, nothing);
+        self.truths.push(Truth { number, request, request_head, interim: nothing, response, response_head });
+    }
+
+    /// The server writes no more when it has read `after` bytes, whatever else comes; the client follows.
+    pub fn server_hangs_up(&mut self, after: u64, delay: u64) {
+        let act = |what, after, delay| Act { what, after, delay, more: false };
+        self.server.push(act(What::Fin, after, delay));
+        self.client.push(act(What::Fin, self.server_len + 1, 10_000));
     }
 
     /// The server writes something that answers nothing, when it has read `after` bytes.

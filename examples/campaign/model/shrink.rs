@@ -2,7 +2,10 @@
 //!
 //! Any subset of what passed the tap is a capture that a tap could have made, so every step stays truthful.
 
+use podtap::synth::Side;
+
 use super::capture::{Case, Shot};
+use super::tcp::Packet;
 
 /// Gives back packets that the capture missed, as long as the case still fails: what is left is what it takes to lose.
 pub fn fewest_losses(case: &Case, fails: impl Fn(&Case) -> bool) -> Case {
@@ -33,6 +36,54 @@ fn give_back(case: &mut Case, index: usize) {
     let shot = Shot { packet: index, at: packet.at, kept: packet.data.end - packet.data.start };
     let place = case.shots.iter().position(|other| other.at > shot.at).unwrap_or(case.shots.len());
     case.shots.insert(place, shot);
+}
+
+/// Lets the connection begin as late as it can, where everything before was over: the handshake, then the rest.
+pub fn latest_begin(case: &Case, fails: impl Fn(&Case) -> bool) -> Case {
+    let exchanges = case.conns.first().filter(|_| case.conns.len() == 1).map_or(0, |conn| conn.truths.len());
+    (1..exchanges)
+        .rev()
+        .filter_map(|first| begun_at(case, first))
+        .find(|case| fails(case))
+        .unwrap_or_else(|| case.clone())
+}
+
+/// The same connection as if the exchange with this index had been its first.
+fn begun_at(case: &Case, first: usize) -> Option<Case> {
+    let mut case = case.clone();
+    let conn = case.conns.first_mut()?;
+    let truth = conn.truths.get(first)?;
+    let cut = [truth.request.start, truth.interim];
+    let begins = |packet: &Packet| packet.from == Side::Client && packet.data.contains(&cut[0]);
+    let start = case.packets.iter().position(|(_, packet)| begins(packet))?;
+    let sides = |packet: &Packet| if packet.from == Side::Client { cut } else { [cut[1], cut[0]] };
+    let opens = |packet: &Packet| packet.pos == 0;
+    for (index, (_, packet)) in case.packets.iter_mut().enumerate() {
+        let [own, peer] = sides(packet);
+        if opens(packet) {
+            continue;
+        }
+        if index >= start && (packet.pos <= own || packet.ack <= peer) {
+            return None;
+        }
+        packet.pos = packet.pos.saturating_sub(own);
+        packet.ack = packet.ack.saturating_sub(peer);
+        packet.data = packet.data.start.saturating_sub(own)..packet.data.end.saturating_sub(own);
+    }
+    case.shots.retain(|shot| shot.packet >= start || opens(&case.packets[shot.packet].1));
+    for side in 0..2 {
+        conn.trace.isn[side] = conn.trace.isn[side].wrapping_add(cut[side] as u32);
+        conn.trace.streams[side].drain(..(cut[side] as usize).min(conn.trace.streams[side].len()));
+    }
+    conn.truths.drain(..first);
+    for truth in &mut conn.truths {
+        truth.request = truth.request.start - cut[0]..truth.request.end - cut[0];
+        truth.response = truth.response.start - cut[1]..truth.response.end - cut[1];
+        truth.request_head -= cut[0];
+        truth.response_head -= cut[1];
+        truth.interim -= cut[1];
+    }
+    Some(case)
 }
 
 /// Takes packets away as long as the case still fails.

@@ -94,11 +94,11 @@ fn said(text: &[u8]) -> String {
 }
 
 fn told(record: &Exchange) -> String {
-    let request = record.request.as_ref().map_or("-".to_owned(), |r| format!("{} {}", r.method, r.target));
-    let response = record
-        .response
-        .as_ref()
-        .map_or("-".to_owned(), |r| format!("{} {}", r.status.unwrap_or(0), r.phrase.as_deref().unwrap_or("-")));
+    let request =
+        record.request.as_ref().map_or("-".to_owned(), |r| format!("{} {} ({})", r.method, r.target, r.bytes));
+    let response = record.response.as_ref().map_or("-".to_owned(), |r| {
+        format!("{} {} ({})", r.status.unwrap_or(0), r.phrase.as_deref().unwrap_or("-"), r.bytes)
+    });
     let unanswered = record.unanswered.map_or("", |why| why.name());
     let missing: Vec<_> = record.missing.names().collect();
     format!(

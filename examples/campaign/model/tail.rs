@@ -9,7 +9,7 @@ use super::messages;
 use super::script::{Answer, Ask, Script};
 
 /// CONNECT, and behind it what is encrypted, or clear text.
-pub fn tunnel(script: &mut Script, number: u32, clear: bool, after: u64, rng: &mut Rng) -> u32 {
+pub fn tunnel(script: &mut Script, number: u32, clear: bool, after: u64, rng: &mut Rng) {
     let host = format!("r-{number}.test:443");
     let bytes = request("CONNECT", &host, &[("Host", &host)], b"");
     let ask = Ask { head: bytes.len(), parts: vec![(bytes, 0)], ..Ask::default() };
@@ -19,10 +19,9 @@ pub fn tunnel(script: &mut Script, number: u32, clear: bool, after: u64, rng: &m
     let count = rng.between(1, 6) as u32;
     if clear {
         (1..=count).for_each(|more| plain(script, number + more, rng));
-        return count;
+    } else {
+        opaque(script, count, &[0x16, 3, 1], rng);
     }
-    opaque(script, count, &[0x16, 3, 1], rng);
-    0
 }
 
 /// 101, and behind it frames of text that look like messages.
@@ -40,6 +39,25 @@ pub fn upgrade(script: &mut Script, number: u32, after: u64, rng: &mut Rng) {
         let bytes = if rng.chance(0.5) { said } else { [&[0x81, said.len() as u8], &said[..]].concat() };
         script.server_writes(bytes, script.client_len(), rng.below(2_000_000));
     }
+}
+
+/// Requests behind the last one that is answered: the server closes, and nobody answers them.
+pub fn hang_up(script: &mut Script, number: u32, after: u64, rng: &mut Rng) {
+    let answered = script.client_len();
+    for more in 0..rng.between(1, 4) as u32 {
+        let ask = messages::ask(messages::Asks::Get, number + more, b"", rng);
+        script.unanswered(number + more, ask, after, rng.below(100_000));
+    }
+    script.server_hangs_up(answered, rng.below(3_000_000));
+}
+
+/// A 408 that answers nothing, as servers send it on idle connections (RFC 9110 §15.5.9); the next request crosses it.
+pub fn unasked(script: &mut Script, number: u32, rtt: u64, rng: &mut Rng) {
+    let (answered, idle) = (script.client_len(), rng.below(5_000_000_000));
+    let ask = messages::ask(if rng.chance(0.3) { messages::Asks::Head } else { messages::Asks::Get }, number, b"", rng);
+    script.unanswered(number, ask, script.server_len(), idle);
+    script.server_writes(response("408 F0", &[("Connection", "close")], b"late"), answered, idle + rng.below(rtt));
+    script.server_hangs_up(answered, 1_000);
 }
 
 fn plain(script: &mut Script, number: u32, rng: &mut Rng) {

@@ -66,6 +66,8 @@ pub struct Traffic {
     pub step: usize,
     /// What the connection ends with.
     pub tail: Tail,
+    /// There and back, nanoseconds.
+    pub rtt: u64,
     /// Largest pause inside of uploads and between interim responses.
     pub patience: u64,
 }
@@ -81,6 +83,10 @@ pub enum Tail {
     ClearTunnel,
     /// Another protocol.
     Upgrade,
+    /// The server ends the connection while requests are under way.
+    HangUp,
+    /// The server gives up waiting and says so, while a request is on its way to it.
+    Unasked,
 }
 
 impl Traffic {
@@ -111,6 +117,7 @@ impl Traffic {
             step: 1448,
             tail: Tail::None,
             patience: 0,
+            rtt: 0,
         }
     }
 
@@ -148,23 +155,27 @@ impl Traffic {
             }
             ends.push(script.server_len());
         }
-        let number = first + self.count;
+        self.end(&mut script, first + self.count, rng);
+        script
+    }
+
+    /// What the last exchange is, and who ends the connection.
+    fn end(&self, script: &mut Script, number: u32, rng: &mut Rng) {
         let all = script.server_len();
         match self.tail {
             Tail::None => {}
-            Tail::Tunnel => drop(tail::tunnel(&mut script, number, false, all, rng)),
-            Tail::ClearTunnel => drop(tail::tunnel(&mut script, number, true, all, rng)),
-            Tail::Upgrade => tail::upgrade(&mut script, number, all, rng),
+            Tail::Tunnel => tail::tunnel(script, number, false, all, rng),
+            Tail::ClearTunnel => tail::tunnel(script, number, true, all, rng),
+            Tail::Upgrade => tail::upgrade(script, number, all, rng),
+            Tail::HangUp => return tail::hang_up(script, number, all, rng),
+            Tail::Unasked => return tail::unasked(script, number, self.rtt, rng),
         }
-        if rng.chance(0.05) && !self.until_close {
+        let until_close = self.until_close && self.tail == Tail::None;
+        if rng.chance(0.05) && !until_close {
             script.client_resets(rng.below(1_000_000));
         } else {
-            script.close(
-                self.until_close || rng.chance(0.3),
-                if self.until_close { 1_000 } else { rng.below(50_000_000) },
-            );
+            script.close(until_close || rng.chance(0.3), if until_close { 1_000 } else { rng.below(50_000_000) });
         }
-        script
     }
 
     fn asks(&self, rng: &mut Rng) -> Asks {
@@ -218,7 +229,7 @@ impl Traffic {
         };
         let mut answer = if rng.chance(self.events) && asked != Asks::Head {
             events(number, like, rng)
-        } else if last && self.until_close && asked != Asks::Head {
+        } else if last && self.until_close && self.tail == Tail::None && asked != Asks::Head {
             until_close(number, &body)
         } else {
             messages::answer(kind, asked, number, &body, rng)
