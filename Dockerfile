@@ -3,6 +3,9 @@
 #   docker build -t podtap .                                                this machine's architecture
 #   docker buildx build --platform linux/amd64,linux/arm64 -t podtap .      both: the compiler crosses, nothing is emulated
 #
+# It is built with every cargo feature: the chart runs `podtap setup` and `podtap webhook` from this image. A sidecar needs
+# neither; FEATURES="--no-default-features --features es" leaves them out.
+#
 # The same bytes twice: the same BUILD_IMAGE (by digest) and SOURCE_DATE_EPOCH, with BuildKit's rewrite-timestamp=true or
 # buildah's --timestamp. scripts/image builds this file without a registry, and checks what comes out of it.
 
@@ -18,8 +21,10 @@ RUN scripts/static libpcap /opt/libpcap
 COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY examples examples
+COPY benches benches
 # dev for a quick look; release is what is meant to run.
 ARG PROFILE=release
+ARG FEATURES=""
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
     scripts/static podtap /opt/libpcap /out/usr/local/bin/podtap

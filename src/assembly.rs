@@ -1,8 +1,9 @@
-//! Settings to parts: the dissector, what is left out, how a record is encoded, where it goes.
+//! Turns settings into parts: the dissector, the filter, the encoders, the sinks.
 //!
 //! Shared by `run`, `replay` and `demo`, so that all three give the same records. Starts no capture.
 
 mod encoder;
+mod faults;
 mod ledger;
 mod sinks;
 mod targets;
@@ -12,12 +13,14 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use self::encoder::Encoder;
+use self::faults::Faults;
+pub use self::faults::{Fault, Unusable};
 pub use self::ledger::Statements;
 pub use self::sinks::{Probed, Started};
 #[cfg(feature = "es")]
 pub use self::targets::elasticsearch_options;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::dissect::{self, Dissector};
 use crate::filter::{Filter, FilterConfig, Verdict};
 use crate::format::Observer;
@@ -28,24 +31,64 @@ use crate::metrics::Probe;
 use crate::pipeline::{Outlet, Pipeline};
 use crate::record::Record;
 use crate::redact::{NameList, Redactor};
-use crate::settings::{Auto, Headers, ListOf, Settings, SinkName};
+use crate::settings::{Auto, Headers, ListOf, Pairs, Resolution, Settings, SinkName, Wrong};
 use crate::shape::proxy::TrustedProxies;
 use crate::shape::route::Routes;
 use crate::sink::{QueueLimits, SinkHandle};
 use crate::source::own_traffic;
 use crate::tcp;
 
-/// A setting whose value is well-formed but cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unusable(pub String);
-
-impl std::fmt::Display for Unusable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
+/// Reads the settings and has every part check what only it can judge: all wrong ones are found at once.
+pub fn look(flags: &Pairs) -> Resolution {
+    checked(config::look(flags))
 }
 
-impl std::error::Error for Unusable {}
+/// What a start needs, or all that is wrong with the settings.
+pub fn load(flags: &Pairs) -> Result<Config, Wrong> {
+    Config::of(look(flags))
+}
+
+fn checked(mut resolution: Resolution) -> Resolution {
+    if let Some(settings) = &resolution.usable {
+        let faults = unusable(settings);
+        resolution.refuse(faults.into_iter().map(|fault| (fault.setting, fault.why)));
+    }
+    resolution
+}
+
+/// What the parts find wrong: each is made, and dropped again.
+fn unusable(settings: &Settings) -> Vec<Fault> {
+    let mut faults = Faults::default();
+    let parts = faults.keep(Parts::new(settings));
+    let observer = parts.map(|parts| parts.identity.observer()).unwrap_or_default();
+    for name in settings.send_logs_to.iter() {
+        let _ = faults.keep(targets::check(*name, settings, &observer));
+    }
+    faults.finish::<()>(None).err().map(|unusable| unusable.faults).unwrap_or_default()
+}
+
+/// The parts whose settings have rules of their own.
+struct Parts {
+    redactor: Redactor,
+    routes: Routes,
+    filter: Filter,
+    identity: Identity,
+}
+
+impl Parts {
+    fn new(settings: &Settings) -> Result<Self, Unusable> {
+        let mut faults = Faults::default();
+        let filter = faults.keep(Filter::new(&filter_config(settings)).map_err(|bad| Unusable {
+            faults:
+                bad.iter().map(|bad| Fault { setting: bad.setting.to_owned(), why: bad.cause.to_string() }).collect(),
+        }));
+        let routes = faults.keep(Routes::new(&settings.routes).map_err(|why| Unusable::new("ROUTES", why)));
+        let identity = faults.keep(Identity::new(settings).map_err(|why| Unusable::new("ANNOTATIONS", why)));
+        let redactor = faults.keep(redactor(settings));
+        let parts = redactor.zip(routes).zip(filter.zip(identity));
+        faults.finish(parts.map(|((redactor, routes), (filter, identity))| Self { redactor, routes, filter, identity }))
+    }
+}
 
 /// What settings come to.
 #[derive(Clone, Debug)]
@@ -63,12 +106,9 @@ impl Assembly {
     /// Checks what only the parts can check. `own_ips` decides the direction.
     pub fn new(config: &Config, own_ips: Vec<IpAddr>) -> Result<Self, Unusable> {
         let settings = &config.settings;
-        let unusable = |name: &str, why: &dyn std::fmt::Display| Unusable(format!("{name}: {why}"));
-        let filter = Filter::new(&filter_config(settings)).map_err(|e| Unusable(e.to_string()))?;
-        let routes = Routes::new(&settings.routes).map_err(|e| unusable("ROUTES", &e))?;
-        let identity = Identity::new(settings).map_err(|e| unusable("ANNOTATIONS", &e))?;
+        let Parts { redactor, routes, filter, identity } = Parts::new(settings)?;
         Ok(Self {
-            redactor: redactor(settings)?,
+            redactor,
             dissect: dissect_config(config, &identity.observer(), own_ips),
             routes: Arc::new(routes),
             filter: Arc::new(Mutex::new(filter)),
@@ -158,11 +198,14 @@ fn redactor(settings: &Settings) -> Result<Redactor, Unusable> {
     let names = |name: &str, list: &Auto<ListOf<String>>| match list.given() {
         None => Ok(NameList::default()),
         Some(list) if list.is_empty() => Ok(NameList::none()),
-        Some(list) => list.join(",").parse().map_err(|e| Unusable(format!("{name}: {e}"))),
+        Some(list) => list.join(",").parse().map_err(|why| Unusable::new(name, why)),
     };
-    let headers = names("REDACT_HEADERS", &settings.redact_headers)?;
-    let query = names("REDACT_QUERY", &settings.redact_query)?;
-    Redactor::new(headers, query, &settings.redact_path).map_err(|e| Unusable(format!("REDACT_PATH: {e}")))
+    let mut faults = Faults::default();
+    let headers = faults.keep(names("REDACT_HEADERS", &settings.redact_headers)).unwrap_or_default();
+    let query = faults.keep(names("REDACT_QUERY", &settings.redact_query)).unwrap_or_default();
+    let redactor = Redactor::new(headers, query, &settings.redact_path);
+    let redactor = faults.keep(redactor.map_err(|why| Unusable::new("REDACT_PATH", why)));
+    faults.finish(redactor)
 }
 
 fn dissect_config(config: &Config, observer: &Observer, own_ips: Vec<IpAddr>) -> dissect::Config {

@@ -1,6 +1,6 @@
-//! The edge where settings come in: the environment, files with secrets, the cgroup's memory limit.
+//! Reads settings from outside: the environment, files with secrets, the memory limit of the cgroup.
 //!
-//! Decides nothing about values: `settings` does.
+//! Judges no value: `settings` does.
 
 use std::fs::File;
 use std::io::Read;
@@ -25,15 +25,16 @@ pub struct Config {
     pub notes: Vec<Note>,
 }
 
-/// Reads everything; `flags` are named as the settings are.
-pub fn load(flags: &Pairs) -> Result<Config, Wrong> {
-    let resolution = look(flags);
-    let settings = resolution.outcome?;
-    let bounds = Bounds::of(&settings, memory_limit());
-    Ok(Config { settings, bounds, notes: resolution.notes })
+impl Config {
+    /// The settings and what follows from this machine, unless some are wrong.
+    pub fn of(resolution: Resolution) -> Result<Self, Wrong> {
+        let settings = resolution.outcome?;
+        let bounds = Bounds::of(&settings, memory_limit());
+        Ok(Self { settings, bounds, notes: resolution.notes })
+    }
 }
 
-/// The same, with every setting's text and origin, also when some are wrong.
+/// Every setting's text and origin, also when some are wrong; `flags` are named as the settings are.
 pub fn look(flags: &Pairs) -> Resolution {
     resolve(&environment(), flags, read_secret)
 }

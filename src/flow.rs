@@ -1,6 +1,6 @@
-//! The words of a flow: when, who, which way. Knows nothing else.
+//! The basic words of a flow: time, endpoints, direction. Depends on nothing else.
 //!
-//! It does not decode packets (`packet`) and keeps no state (`tcp`).
+//! Decodes no packets (`packet`) and keeps no state (`tcp`).
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

@@ -1,7 +1,7 @@
-//! Who observes, as it is now: names from the settings, labels and annotations from the Downward API's files, which the
-//! kubelet writes anew when the pod's change.
+//! The observer as it is now: names from the settings, labels and annotations from the files of the Downward API, which
+//! the kubelet rewrites when they change.
 //!
-//! Asks no API server. Readers hold a [`View`], which costs one atomic load a record while nothing changes.
+//! Calls no API server. Readers hold a [`View`], which costs one atomic load per record while nothing changes.
 
 mod downward;
 

@@ -1,7 +1,7 @@
 //! The ledger: what came in equals what went out, at every moment, in types.
 //!
-//! Each stage owns its part and counts in it; `Ledger` puts them together, `imbalances` names every equation
-//! that does not hold. Counters only grow, except the gauges, each of which says that it is one.
+//! Each stage owns its part and counts in it. `Ledger` joins the parts, and `imbalances` names every equation that does
+//! not hold. Counters only grow, except the gauges, which say that they are gauges.
 
 mod columns;
 mod failures;

@@ -1,7 +1,49 @@
-//! podtap: from packets to trustworthy HTTP records.
+//! podtap records the HTTP exchanges of a pod: it turns packets into one record for each request and its response.
 //!
-//! The order of the `pub mod` lines is the dependency order: a module uses only modules declared above it
-//! (`tests/it/tidy.rs` holds it to that).
+//! The library is the program without its `main`. Its core is sans-IO: frames go in with their capture times, records
+//! come out, and the same capture gives the same records every time.
+//!
+//! # Example
+//!
+//! Replays a capture, and prints who asked for what:
+//!
+//! ```
+//! use podtap::{dissect, redact::Redactor, source::file::CaptureReader, synth, tcp::CloseReason};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let conversation = synth::Conversation::default().handshake();
+//! let conversation = conversation.client("GET /orders?token=secret HTTP/1.1\r\nHost: shop\r\n\r\n");
+//! let capture = synth::pcap(&conversation.server("HTTP/1.1 204 No Content\r\n\r\n").close().frames());
+//!
+//! let mut reader = CaptureReader::open(&capture[..])?;
+//! let mut dissector = dissect::Dissector::new(dissect::Config::default(), Redactor::default());
+//! while let Some(frame) = reader.next_frame()? {
+//!     dissector.handle_frame(&frame, |_tuple| false);
+//! }
+//! dissector.finish(CloseReason::EndOfCapture);
+//! for exchange in dissector.records().drain(..).filter_map(|record| record.into_exchange()) {
+//!     let (Some(request), Some(response)) = (&exchange.request, &exchange.response) else { continue };
+//!     println!("{} {} {} {:?}", exchange.connection.client.ip, request.method, request.target, response.status);
+//! #   assert_eq!((&*request.method, &*request.target, response.status), ("GET", "/orders?token=****", Some(204)));
+//! }
+//! # assert_eq!(dissector.ledger().http.requests, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it promises
+//!
+//! - Bytes from the network never cause a panic, and what they fill has a named limit.
+//! - Every frame, byte, message and record is counted exactly once ([`ledger`]); the counts must add up.
+//! - A record says how far it can be trusted ([`record::Trust`]). What is unknown is left out, not guessed.
+//! - Secrets are masked before a string is stored ([`redact`]).
+//!
+//! Before 1.0 the Rust API may change with every release. Field names, settings and metrics are what must not break.
+//!
+//! # The map
+//!
+//! The order of the modules below, as in `lib.rs`, is the order of dependency: a module uses only those declared above it
+//! (`tests/it/tidy.rs` enforces it). `docs/architecture.md` follows a packet through them.
 
 // words: know nothing else
 pub mod flow;
@@ -20,6 +62,7 @@ pub mod http;
 pub mod dissect;
 pub mod filter;
 pub mod format;
+#[cfg(feature = "inject")]
 pub mod inject;
 // edges: each knows one outside thing
 pub mod config;
@@ -27,10 +70,11 @@ pub mod identity;
 pub mod logging;
 pub mod source;
 pub mod sink;
-#[cfg(feature = "es")]
+#[cfg(feature = "setup")]
 pub mod setup;
 pub mod metrics;
 pub mod demo;
+#[cfg(feature = "webhook")]
 pub mod webhook;
 // whole: wiring only
 pub mod pipeline;

@@ -1,15 +1,16 @@
-//! podtap's own log, to stderr, as text or JSON. Owns the guard between bytes from the network and a terminal; what is
-//! worth a line is decided where it happens. Records never pass here.
+//! podtap's own log, on stderr, as text or JSON. Owns the barrier between bytes from the network and a terminal. Other
+//! modules decide what to log; records never pass here.
 
 use std::fmt::{self, Write};
 use std::io::IsTerminal;
 
 use tracing::Dispatch;
 use tracing::field::Field;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::layer::SubscriberExt;
 
 /// LOG_FORMAT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -24,8 +25,8 @@ pub enum LogFormat {
 /// Crates under ELASTICSEARCH_LOG: the client's library, and what it stands on.
 const LIBRARY: [&str; 5] = ["elasticsearch", "reqwest", "hyper", "hyper_util", "rustls"];
 
-/// Starts logging to stderr. `level` is LOG_LEVEL: `error`, `warn`, `info`, `debug`, `trace`, or a tracing filter such
-/// as `info,podtap::sink=debug`. An error names what is wrong with it, or says that logging has begun already.
+/// Starts logging to stderr. `level` is LOG_LEVEL: `error`, `warn`, `info`, `debug`, `trace`, or also
+/// `target=level`, as in `info,podtap::sink=debug`. An error names what is wrong with it, or says that logging has begun already.
 pub fn init(level: &str, format: LogFormat) -> Result<(), String> {
     let dispatch = dispatch(level, format, std::io::stderr().is_terminal(), std::io::stderr)?;
     tracing::dispatcher::set_global_default(dispatch).map_err(|error| error.to_string())
@@ -62,17 +63,20 @@ fn dispatch<W>(level: &str, format: LogFormat, terminal: bool, writer: W) -> Res
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder().parse(level).map_err(|error| format!("LOG_LEVEL: {error}"))?;
+    let targets: Targets = level.parse().map_err(|error| format!("LOG_LEVEL: {error}"))?;
     // What cannot be written is not written: the library's own word about that goes to standard error too, by
     // `eprintln!`, and would end a capture thread by a panic.
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
+    let subscriber = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE);
+    let subscriber = subscriber.with_writer(writer).log_internal_errors(false);
     Ok(match format {
-        LogFormat::Json => Dispatch::new(subscriber.json().flatten_event(true).with_current_span(false).finish()),
+        LogFormat::Json => {
+            Dispatch::new(subscriber.json().flatten_event(true).with_current_span(false).finish().with(targets))
+        }
         LogFormat::Text => {
             let subscriber = subscriber.with_target(false).fmt_fields(debug_fn(field).delimited(" "));
             // On a terminal the library decides: NO_COLOR is honoured.
             let subscriber = if terminal { subscriber } else { subscriber.with_ansi(false) };
-            Dispatch::new(subscriber.finish())
+            Dispatch::new(subscriber.finish().with(targets))
         }
     })
 }
@@ -156,6 +160,16 @@ mod tests {
         let text = logged("warn", LogFormat::Text, false, say);
         assert!(text.contains("WARN") && text.contains("loud") && !text.contains("quiet"), "{text}");
         assert_eq!(logged("off", LogFormat::Text, false, say), "");
+        let targets = "info,podtap::logging=error,hyper=off";
+        let text = logged(targets, LogFormat::Text, false, || {
+            say();
+            tracing::error!("failed");
+            tracing::error!(target: "hyper::client", "chatty");
+            tracing::info!(target: "podtap::sink", "shown");
+            tracing::debug!(target: "podtap::sink", "hidden");
+        });
+        let said: Vec<_> = text.lines().filter_map(|line| line.split_whitespace().last()).collect();
+        assert_eq!(said, ["failed", "shown"], "{text}");
         let wrong = dispatch("lots=of=it", LogFormat::Text, false, io::sink).unwrap_err();
         assert!(wrong.starts_with("LOG_LEVEL: "), "{wrong}");
     }

@@ -15,10 +15,14 @@ fn main() -> ExitCode {
         Command::Run => run::run(flags),
         Command::Replay(files) => replay::replay(&files, flags),
         Command::Demo => run::demo(flags),
+        #[cfg(feature = "setup")]
         Command::Setup(asked) => cli::setup::run(&asked, flags),
         Command::Check => cli::check::run(flags, run::check),
+        #[cfg(feature = "inject")]
         Command::Inject(request) => cli::inject::run(&request),
+        #[cfg(feature = "webhook")]
         Command::Webhook(webhook) => cli::webhook::run(webhook),
         Command::Settings(listing) => cli::settings::run(listing, flags),
+        Command::LeftOut(feature) => cli::left_out(feature),
     }
 }

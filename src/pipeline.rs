@@ -1,10 +1,9 @@
 //! From record to encoded bytes in the sinks' queues: select, encode once for each format in use, offer. Owns the
-//! record ledger; it knows neither filters nor formats (both are handed in) and has no thread.
+//! record ledger; knows neither filters nor formats (both are passed in) and has no thread.
 //!
-//! It runs where records are made, on the capture's or the replay's thread: handing a few hundred bytes to another
-//! thread costs more than encoding them, and this way live and replay are one path. What differs is the sinks'
-//! `WhenFull`: a capture drops and counts, a replay waits. Each capture thread has a pipeline of its own over the same
-//! sinks.
+//! It runs where records are made, on the thread of the capture or the replay. Passing a few hundred bytes to another
+//! thread costs more than encoding them, and so live capture and replay are one path. Only the sinks' `WhenFull`
+//! differs: a capture drops and counts, a replay waits. Each capture thread has its own pipeline to the same sinks.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

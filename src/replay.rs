@@ -1,6 +1,6 @@
-//! `podtap replay`: capture files in, the records that seeing them live would have given out.
+//! `podtap replay`: reads capture files and writes the records that a live capture would have given.
 //!
-//! One dissector reads all files, so that a connection may go on in the next one. Sinks hold the replay up instead of
+//! One dissector reads all files, so a connection may continue in the next one. Full sinks delay the replay instead of
 //! losing records.
 
 use std::fs::File;
@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::assembly::{Assembly, Started};
+use crate::assembly::{self, Assembly, Started};
 use crate::cli::{self, Input};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::dissect::Dissector;
 use crate::ledger::{LeftOut, RecordLedger};
 use crate::logging;
@@ -35,7 +35,7 @@ const BLOCK_BYTES: usize = 256 << 10;
 
 /// Runs `podtap replay`.
 pub fn replay(inputs: &[Input], flags: &Pairs) -> ExitCode {
-    let config = match config::load(flags) {
+    let config = match assembly::load(flags) {
         Ok(config) => config,
         Err(wrong) => return cli::refuse(&wrong),
     };

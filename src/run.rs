@@ -1,7 +1,8 @@
-//! `podtap run`: captures until told to stop.
+//! `podtap run`: captures until it is stopped.
 //!
-//! One thread for each interface carries frames to encoded records; this one waits for signals, serves metrics and keeps
-//! the list of our own sockets fresh. Shutdown is end-of-stream: captures stop, sinks run empty, the ledger is printed.
+//! One thread per interface turns frames into encoded records. This thread waits for signals, serves metrics, and keeps
+//! the list of our own sockets current. Shutdown is end-of-stream: captures stop, sinks run empty, the ledger is
+//! printed.
 
 mod check;
 mod demo;
@@ -20,9 +21,9 @@ pub use self::demo::demo;
 use self::shared::Shared;
 use self::signals::Signals;
 use self::tap::Tap;
-use crate::assembly::{Assembly, Started, Statements};
+use crate::assembly::{self, Assembly, Started, Statements};
 use crate::cli;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::flow::Timestamp;
 use crate::http::Protocols;
 use crate::logging;
@@ -53,7 +54,7 @@ type Captured = (Protocols, Result<(), CaptureError>);
 /// Runs `podtap run`. Call it before any thread starts: capabilities are dropped first.
 pub fn run(flags: &Pairs) -> ExitCode {
     let privileges = Privileges::prepare();
-    let config = match config::load(flags) {
+    let config = match assembly::load(flags) {
         Ok(config) => config,
         Err(wrong) => return cli::refuse(&wrong),
     };

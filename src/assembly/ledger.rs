@@ -1,5 +1,5 @@
-//! Ledger records to whom they are for: servers that get records as ECS. Standard output and files hold exchanges alone,
-//! and the other formats have no such record.
+//! Sends ledger records to the servers that get records as ECS. Standard output and files get exchanges only, and the
+//! other formats have no such record.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;

@@ -1,8 +1,9 @@
-//! The sinks that SEND_LOGS_TO names: made, started, and tried (`podtap check`).
+//! Creates, starts and probes (`podtap check`) the sinks that SEND_LOGS_TO names.
 
 use std::time::Duration;
 
 use super::encoder::Encoder;
+use super::faults::Faults;
 use super::{Assembly, Unusable, targets};
 use crate::settings::{Settings, SinkName, SpoolFsync};
 use crate::sink::dead_letter::DeadLetters;
@@ -63,23 +64,17 @@ impl Assembly {
     /// Starts the sinks that SEND_LOGS_TO names; none is started if one of them cannot be. `own` is told of their
     /// connections, so that none of it is recorded.
     pub fn sinks(&self, when_full: WhenFull, own: Option<&OwnTraffic>) -> Result<Started, Unusable> {
-        let mut made = Vec::new();
-        let mut wrong = Vec::new();
-        for name in self.settings.send_logs_to.iter() {
-            match self.make(*name, own) {
-                Ok(sink) => made.push((*name, sink)),
-                Err(Unusable(why)) => wrong.push(why),
-            }
-        }
-        if !wrong.is_empty() {
-            return Err(Unusable(wrong.join("\n")));
-        }
+        let mut faults = Faults::default();
+        let names = self.settings.send_logs_to.iter();
+        let made: Vec<_> =
+            names.filter_map(|name| faults.keep(self.make(*name, own)).map(|sink| (*name, sink))).collect();
         let dead_letters = self.settings.dead_letter_path.clone().map(DeadLetters::start).transpose();
-        let dead_letters = dead_letters.map_err(|why| Unusable(format!("DEAD_LETTER_PATH: {why}")))?;
+        let dead_letters = faults.keep(dead_letters.map_err(|why| Unusable::new("DEAD_LETTER_PATH", why)));
+        let dead_letters = faults.finish(dead_letters)?;
         let mut started = Started { sinks: Vec::new(), dead_letters };
         for (name, sink) in made {
             let handle = self.start(name, sink, when_full, started.dead_letters.clone());
-            let handle = handle.map_err(|why| Unusable(format!("cannot start {}: {why}", name.word())))?;
+            let handle = handle.map_err(|why| Unusable::new(name.word(), format!("cannot be started: {why}")))?;
             started.sinks.push((name, handle));
         }
         Ok(started)
@@ -88,7 +83,7 @@ impl Assembly {
     fn make(&self, name: SinkName, own: Option<&OwnTraffic>) -> Result<Made, Unusable> {
         let settings = &self.settings;
         Ok(match name {
-            SinkName::Stdout => Made::Stdout(Stdout::new().map_err(|why| Unusable(format!("stdout: {why}")))?),
+            SinkName::Stdout => Made::Stdout(Stdout::new().map_err(|why| Unusable::new("stdout", why))?),
             SinkName::File => Made::File(FileSink::new(targets::file(settings))),
             SinkName::Fluentd => Made::Fluentd(several(settings.fluentd_concurrency.count(), || {
                 targets::fluentd(settings, &self.identity.observer(), own)
@@ -103,7 +98,7 @@ impl Assembly {
                 })?)
             }
             #[cfg(not(feature = "es"))]
-            SinkName::Elasticsearch => return Err(without_elasticsearch()),
+            SinkName::Elasticsearch => return Err(targets::without_elasticsearch()),
         })
     }
 
@@ -146,9 +141,9 @@ impl Assembly {
         for name in self.settings.send_logs_to.iter().filter(|name| name.is_server()) {
             match self.make(*name, None) {
                 Ok(made) => probed.extend(made.probe(*name).await),
-                Err(Unusable(why)) => {
+                Err(why) => {
                     let found = "not usable as set".to_owned();
-                    probed.push(Probed { sink: *name, found, warning: None, fault: Some(why) });
+                    probed.push(Probed { sink: *name, found, warning: None, fault: Some(why.to_string()) });
                 }
             }
         }
@@ -191,11 +186,6 @@ async fn probe_cluster(sink: SinkName, cluster: Option<&Elasticsearch>) -> Vec<P
         Ok(target) => probed(target.to_string(), target.warning, None),
         Err(error) => probed("takes no records yet".to_owned(), None, Some(error.into())),
     }
-}
-
-#[cfg(not(feature = "es"))]
-fn without_elasticsearch() -> Unusable {
-    Unusable("SEND_LOGS_TO: this podtap was built without elasticsearch (feature `es`)".to_owned())
 }
 
 fn several<S>(number: usize, make: impl Fn() -> Result<S, Unusable>) -> Result<Vec<S>, Unusable> {

@@ -1,11 +1,10 @@
-//! Settings to sinks: who is spoken to, how, and with which credentials. Starts nothing and sends nothing.
+//! Turns settings into the options of each sink: hosts, protocol, credentials. Starts nothing and sends nothing.
 
-use std::str::FromStr;
 use std::time::Duration;
 
-use super::Unusable;
+use super::faults::{Faults, Unusable};
 use crate::format::Observer;
-use crate::settings::{Auto, Secret, Settings};
+use crate::settings::{Auto, Secret, Settings, SinkName};
 use crate::sink::connect::{Connector, HostPort, OnSocket, Pem, Timeouts, Tls, TlsOptions};
 use crate::sink::file::FileOptions;
 use crate::sink::fluentd::{Compress, Credentials, Fluentd, FluentdOptions, expand_tag};
@@ -18,8 +17,22 @@ use crate::sink::elasticsearch::{self, ApiVersion, Auth, Elasticsearch, IndexNam
 /// Placeholders of FLUENTD_TAG.
 const PLACEHOLDERS: &[&str] = &["namespace", "pod", "node", "service", "cluster"];
 
-fn unusable(setting: &str, why: impl std::fmt::Display) -> Unusable {
-    Unusable(format!("{setting}: {why}"))
+/// Whether the settings of this sink can be used: makes what they come to, and drops it.
+pub(super) fn check(sink: SinkName, settings: &Settings, observer: &Observer) -> Result<(), Unusable> {
+    match sink {
+        SinkName::Stdout | SinkName::File => Ok(()),
+        SinkName::Fluentd => fluentd(settings, observer, None).map(drop),
+        SinkName::Logstash => logstash(settings, None).map(drop),
+        #[cfg(feature = "es")]
+        SinkName::Elasticsearch => elasticsearch(settings).map(drop),
+        #[cfg(not(feature = "es"))]
+        SinkName::Elasticsearch => Err(without_elasticsearch()),
+    }
+}
+
+#[cfg(not(feature = "es"))]
+pub(super) fn without_elasticsearch() -> Unusable {
+    Unusable::new("SEND_LOGS_TO", "this build leaves out elasticsearch: build with the cargo feature `es`")
 }
 
 pub(super) fn file(settings: &Settings) -> FileOptions {
@@ -34,19 +47,23 @@ pub(super) fn file(settings: &Settings) -> FileOptions {
 
 /// `own` is told of every connection, so that none of it is recorded.
 pub(super) fn fluentd(settings: &Settings, observer: &Observer, own: Option<&OwnTraffic>) -> Result<Fluentd, Unusable> {
+    let mut faults = Faults::default();
     let port = settings.fluentd_port.count() as u16;
-    let hosts = hosts("FLUENTD_HOST", &settings.fluentd_host, port)?;
+    let hosts = faults.keep(hosts("FLUENTD_HOST", &settings.fluentd_host, port));
+    let tls = faults.keep(tls(fluentd_tls(settings), &settings.fluentd_tls));
+    let tag = faults.keep(tag(&settings.fluentd_tag, observer));
+    let credentials = faults.keep(credentials(settings));
+    let ((hosts, tls), (tag, credentials)) = faults.finish(hosts.zip(tls).zip(tag.zip(credentials)))?;
     let timeout = settings.fluentd_timeout.0;
-    let connector = connector(hosts, tls(fluentd_tls(settings), &settings.fluentd_tls)?, timeout, own);
     let options = FluentdOptions {
-        tag: tag(&settings.fluentd_tag, observer)?,
+        tag,
         ack: settings.fluentd_ack,
         compress: if settings.fluentd_compress { Compress::Gzip } else { Compress::None },
-        credentials: credentials(settings)?,
+        credentials,
         hostname: observer.pod.name.as_ref().or(observer.hostname.as_ref()).map_or("podtap", |name| name).to_owned(),
         timeout,
     };
-    Ok(Fluentd::new(connector, options))
+    Ok(Fluentd::new(connector(hosts, tls, timeout, own), options))
 }
 
 fn tag(template: &str, observer: &Observer) -> Result<String, Unusable> {
@@ -60,7 +77,7 @@ fn tag(template: &str, observer: &Observer) -> Result<String, Unusable> {
         }
         .map(|text| text.as_str())
     };
-    expand_tag(template, PLACEHOLDERS, value).map_err(|why| unusable("FLUENTD_TAG", why))
+    expand_tag(template, PLACEHOLDERS, value).map_err(|why| Unusable::new("FLUENTD_TAG", why))
 }
 
 fn credentials(settings: &Settings) -> Result<Option<Credentials>, Unusable> {
@@ -93,12 +110,15 @@ pub(super) fn logstash(settings: &Settings, own: Option<&OwnTraffic>) -> Result<
         crate::settings::LogstashType::Beats => Transport::Beats,
         crate::settings::LogstashType::Http => Transport::Http,
     };
+    let mut faults = Faults::default();
     let port = settings.logstash_port.given().map_or(transport.default_port(), |port| port.count() as u16);
-    let hosts = hosts("LOGSTASH_HOST", &settings.logstash_host, port)?;
-    let timeout = settings.logstash_timeout.0;
-    let connector = connector(hosts, tls(logstash_tls(settings), &settings.logstash_tls)?, timeout, own);
+    let hosts = faults.keep(hosts("LOGSTASH_HOST", &settings.logstash_host, port));
+    let tls = faults.keep(tls(logstash_tls(settings), &settings.logstash_tls));
     let (username, password) = (&settings.logstash_username, &settings.logstash_password);
-    paired("LOGSTASH", username.is_some(), password.is_some())?;
+    let _ = faults.keep(paired("LOGSTASH", username.is_some(), password.is_some()));
+    let (hosts, tls) = faults.finish(hosts.zip(tls))?;
+    let timeout = settings.logstash_timeout.0;
+    let connector = connector(hosts, tls, timeout, own);
     let login = |username: &String| Login { username: username.clone(), password: text(password.as_ref()) };
     let options = LogstashOptions {
         transport,
@@ -109,8 +129,7 @@ pub(super) fn logstash(settings: &Settings, own: Option<&OwnTraffic>) -> Result<
         timeout,
         max_datagram: MAX_DATAGRAM,
     };
-    // The sink names the setting itself.
-    Logstash::new(connector, options).map_err(Unusable)
+    Logstash::new(connector, options).map_err(|why| Unusable::of_sink(SinkName::Logstash.word(), &why))
 }
 
 fn logstash_tls(settings: &Settings) -> TlsOptions {
@@ -126,7 +145,8 @@ fn logstash_tls(settings: &Settings) -> TlsOptions {
 
 #[cfg(feature = "es")]
 pub(super) fn elasticsearch(settings: &Settings) -> Result<Elasticsearch, Unusable> {
-    Elasticsearch::new(elasticsearch_options(settings)?).map_err(Unusable)
+    let options = elasticsearch_options(settings)?;
+    Elasticsearch::new(options).map_err(|why| Unusable::of_sink(SinkName::Elasticsearch.word(), &why))
 }
 
 /// What the sink and `podtap setup` know of a cluster.
@@ -144,21 +164,16 @@ pub fn elasticsearch_options(settings: &Settings) -> Result<elasticsearch::Optio
         Some(given) => *given,
         None => tls != TlsOptions::new(tls.settings),
     };
-    let port = settings.elasticsearch_port.count() as u16;
-    let (nodes, in_url) = match &settings.elasticsearch_cloud_id {
-        Some(id) => (elasticsearch::cloud(id).map_err(|why| unusable("ELASTICSEARCH_CLOUD_ID", why))?, Auth::None),
-        None => elasticsearch::nodes(&settings.elasticsearch_host, port, encrypted)
-            .map_err(|why| unusable("ELASTICSEARCH_HOST", why))?,
-    };
-    // Not where a certificate implies it: that may be meant for Kibana alone.
-    if settings.elasticsearch_tls.given() == Some(&true) && nodes.iter().any(|node| node.scheme() == "http") {
-        return Err(unusable("ELASTICSEARCH_TLS", "true, but ELASTICSEARCH_HOST holds a URL with http://".to_owned()));
-    }
-    let index = IndexName::new(&settings.elasticsearch_index).map_err(|why| unusable("ELASTICSEARCH_INDEX", why))?;
-    let api_version = ApiVersion::from_str(&settings.elasticsearch_api_version)
-        .map_err(|why| unusable("ELASTICSEARCH_API_VERSION", why))?;
+    let mut faults = Faults::default();
+    let nodes = faults.keep(nodes(settings, encrypted));
+    let index = IndexName::new(&settings.elasticsearch_index).map_err(|why| Unusable::new("ELASTICSEARCH_INDEX", why));
+    let index = faults.keep(index);
+    let api_version = settings.elasticsearch_api_version.parse::<ApiVersion>();
+    let api_version = faults.keep(api_version.map_err(|why| Unusable::new("ELASTICSEARCH_API_VERSION", why)));
+    let auth = faults.keep(auth(settings));
+    let (((nodes, in_url), index), (api_version, auth)) = faults.finish(nodes.zip(index).zip(api_version.zip(auth)))?;
     Ok(elasticsearch::Options {
-        auth: auth(settings)?.unwrap_or(in_url),
+        auth: auth.unwrap_or(in_url),
         tls,
         doc_type: settings.elasticsearch_type.clone(),
         api_version,
@@ -166,6 +181,25 @@ pub fn elasticsearch_options(settings: &Settings) -> Result<elasticsearch::Optio
         timeout: settings.elasticsearch_timeout.0,
         ..elasticsearch::Options::new(nodes, index)
     })
+}
+
+/// The cluster's nodes, and the credentials in their URLs.
+#[cfg(feature = "es")]
+fn nodes(settings: &Settings, encrypted: bool) -> Result<(Vec<::elasticsearch::http::Url>, Auth), Unusable> {
+    let port = settings.elasticsearch_port.count() as u16;
+    let (nodes, in_url) = match &settings.elasticsearch_cloud_id {
+        Some(id) => {
+            let nodes = elasticsearch::cloud(id).map_err(|why| Unusable::new("ELASTICSEARCH_CLOUD_ID", why))?;
+            (nodes, Auth::None)
+        }
+        None => elasticsearch::nodes(&settings.elasticsearch_host, port, encrypted)
+            .map_err(|why| Unusable::new("ELASTICSEARCH_HOST", why))?,
+    };
+    // Not where a certificate implies it: that may be meant for Kibana alone.
+    if settings.elasticsearch_tls.given() == Some(&true) && nodes.iter().any(|node| node.scheme() == "http") {
+        return Err(Unusable::new("ELASTICSEARCH_TLS", "true, but ELASTICSEARCH_HOST holds a URL with http://"));
+    }
+    Ok((nodes, in_url))
 }
 
 #[cfg(feature = "es")]
@@ -182,7 +216,7 @@ fn auth(settings: &Settings) -> Result<Option<Auth>, Unusable> {
     match (given.next(), given.next()) {
         (Some((one, _)), Some((other, _))) => {
             let other = format!("ELASTICSEARCH_{other}");
-            Err(unusable(&format!("ELASTICSEARCH_{one}"), format!("set, and {other} too: give one of them")))
+            Err(Unusable::new(&format!("ELASTICSEARCH_{one}"), format!("set, and {other} too: give one of them")))
         }
         (first, _) => Ok(first.map(|(_, auth)| auth)),
     }
@@ -190,8 +224,8 @@ fn auth(settings: &Settings) -> Result<Option<Auth>, Unusable> {
 
 fn paired(sink: &str, username: bool, password: bool) -> Result<(), Unusable> {
     match (username, password) {
-        (true, false) => Err(unusable(&format!("{sink}_USERNAME"), format!("set, but {sink}_PASSWORD is not"))),
-        (false, true) => Err(unusable(&format!("{sink}_PASSWORD"), format!("set, but {sink}_USERNAME is not"))),
+        (true, false) => Err(Unusable::new(&format!("{sink}_USERNAME"), format!("set, but {sink}_PASSWORD is not"))),
+        (false, true) => Err(Unusable::new(&format!("{sink}_PASSWORD"), format!("set, but {sink}_USERNAME is not"))),
         (true, true) | (false, false) => Ok(()),
     }
 }
@@ -202,16 +236,17 @@ fn text(secret: Option<&Secret>) -> String {
 
 fn hosts(setting: &str, given: &[String], port: u16) -> Result<Vec<HostPort>, Unusable> {
     if given.is_empty() {
-        return Err(unusable(setting, "names no host"));
+        return Err(Unusable::new(setting, "names no host"));
     }
-    given.iter().map(|host| HostPort::parse(host, port).map_err(|why| unusable(setting, why))).collect()
+    given.iter().map(|host| HostPort::parse(host, port).map_err(|why| Unusable::new(setting, why))).collect()
 }
 
 /// `auto`: when anything is said about it.
 fn tls(options: TlsOptions, wanted: &Auto<bool>) -> Result<Option<Tls>, Unusable> {
     let said = options != TlsOptions::new(options.settings);
     let on = wanted.given().copied().unwrap_or(said);
-    on.then(|| Tls::load(options).map_err(Unusable)).transpose()
+    let sink = options.settings.to_ascii_lowercase();
+    on.then(|| Tls::load(options).map_err(|why| Unusable::of_sink(&sink, &why))).transpose()
 }
 
 fn connector(hosts: Vec<HostPort>, tls: Option<Tls>, timeout: Duration, own: Option<&OwnTraffic>) -> Connector {

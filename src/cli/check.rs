@@ -1,14 +1,14 @@
-//! `podtap check`: one line for each thing `podtap run` needs, and what to do where it is missing.
+//! `podtap check`: one line for each thing that `podtap run` needs, and how to fix what is missing.
 //!
-//! Looks at settings and files. What needs the network (capability, interface, filter) is found by those who open
-//! captures, and handed in.
+//! Checks settings and files. What needs the network (capability, interface, filter) is checked by the code that opens
+//! captures, and passed in.
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
 use std::process::ExitCode;
 
 use super::{WIDTH, say};
-use crate::config;
+use crate::assembly;
 use crate::settings::{Note, Pairs, Resolution, Settings, SinkName, printable, wrapped};
 
 /// How one thing stands.
@@ -52,7 +52,7 @@ impl Finding {
 
 /// Runs `podtap check`; `capture` looks at what the capture needs, once the settings are known to be valid.
 pub fn run(flags: &Pairs, capture: impl FnOnce(&Settings) -> Vec<Finding>) -> ExitCode {
-    let resolution = config::look(flags);
+    let resolution = assembly::look(flags);
     let mut findings = of_settings(&resolution);
     if let Ok(settings) = &resolution.outcome {
         findings.extend(of_files(settings));
@@ -144,6 +144,10 @@ mod tests {
         let marks: Vec<_> = text.lines().filter(|line| !line.starts_with(' ')).map(|line| &line[..4]).collect();
         assert_eq!(marks, ["FAIL", "FAIL", "ok  ", "warn"], "{text}");
         assert_eq!(report(&of_settings(&resolution(&[]))), "ok    every setting is valid\n");
+        let mut refused = resolution(&[("ROUTES", "x")]);
+        refused.refuse([("ROUTES".to_owned(), "a path begins with /".to_owned())]);
+        let text = report(&of_settings(&refused));
+        assert!(text.starts_with("FAIL  ROUTES = \"x\" (environment): a path begins with /\n"), "{text}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! `podtap inject` and `podtap uninject`: manifests from files and standard input, edited, to standard output.
+//! `podtap inject` and `podtap uninject`: read manifests from files and standard input, and write the edited ones.
 //!
-//! All or nothing: where one object cannot be done, nothing is written, since what is written is usually applied. Knows
-//! no YAML (`crate::inject` does).
+//! All or nothing: if one object cannot be edited, nothing is written, because the output is usually applied. Knows no
+//! YAML (`crate::inject` does).
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -16,12 +16,13 @@ use crate::settings::printable;
 /// What files in a directory are manifests by their name.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
-const NATIVE: &str = "It is a native sidecar, which takes Kubernetes 1.29 or newer: an older one drops the restartPolicy \
-of init containers, so podtap would never end and the pod never start. --classic is for those.";
+const NATIVE: &str = "podtap is a native sidecar, which needs Kubernetes 1.29 or newer. Older versions drop the restartPolicy \
+of init containers: podtap would never end, and the pod never start. Use --classic for them.";
 
-const NET_RAW: &str = "Its namespace has to allow the capability NET_RAW, which Pod Security `baseline` does not.";
+const NET_RAW: &str =
+    "The namespace must allow the capability NET_RAW, which the Pod Security level `baseline` does not.";
 
-const NOTHING: &str = "There is nothing to inject into: no Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or \
+const NOTHING: &str = "Nothing to inject into: no Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or \
 CronJob.";
 
 /// What is asked for.
@@ -29,7 +30,7 @@ CronJob.";
 pub struct Request {
     /// Files, directories, standard input.
     pub inputs: Vec<Input>,
-    /// Directories with all that is below them.
+    /// Search directories recursively.
     pub recursive: bool,
     /// Files are changed instead of written to standard output.
     pub in_place: bool,
@@ -52,9 +53,9 @@ pub(super) fn flags() -> Vec<Arg> {
             .action(ArgAction::Append)
             .value_parser(value_parser!(PathBuf))
             .help("Manifest, or directory of them (*.yaml, *.yml, *.json); - is standard input; repeatable"),
-        switch("recursive", "Directories with all that is below them").short('R'),
+        switch("recursive", "Search directories recursively").short('R'),
         switch("in-place", "Change the files instead of writing to standard output").short('i'),
-        switch("keep-going", "Leave as it is what cannot be done, and do the rest"),
+        switch("keep-going", "Leave objects that cannot be edited unchanged, and edit the rest"),
     ]
 }
 

@@ -1,12 +1,16 @@
-//! The command line: what is asked, and the commands that see no traffic (all but `run`, `replay` and `demo`).
+//! The command line: parses it, and runs the commands that see no traffic (all but `run`, `replay` and `demo`).
 //!
-//! Every setting is a long flag too. Parses no value of a setting: a wrong one is told together with all others.
+//! Every setting is a long flag too. Parses no value of a setting: a wrong one is reported together with all others.
 
 pub mod check;
+#[cfg(feature = "inject")]
 pub mod inject;
 pub mod settings;
+#[cfg(feature = "setup")]
 pub mod setup;
+#[cfg(feature = "inject")]
 mod sidecar;
+#[cfg(feature = "webhook")]
 pub mod webhook;
 
 use std::ffi::OsString;
@@ -40,36 +44,42 @@ pub enum Command {
     Run,
     /// Read captures.
     Replay(Vec<Input>),
-    /// Say whether `run` would work here.
+    /// Check whether `run` would work here.
     Check,
     /// Show every setting.
     Settings(Listing),
-    /// Show what it looks like, without traffic of one's own.
+    /// Show what records look like, with made-up traffic.
     Demo,
     /// Prepare servers for the records.
-    Setup(Setup),
-    /// Put the sidecar into manifests, or take it out.
+    #[cfg(feature = "setup")]
+    Setup(setup::Request),
+    /// Add the sidecar to manifests, or remove it.
+    #[cfg(feature = "inject")]
     Inject(Box<inject::Request>),
-    /// Give the sidecar to pods as they are made; the error says what is wrong with a setting of it.
+    /// Add the sidecar to pods as they are created. The error says what is wrong with one of its settings.
+    #[cfg(feature = "webhook")]
     Webhook(Box<Result<crate::webhook::Webhook, String>>),
+    /// A command that this build leaves out; the cargo feature that it needs.
+    LeftOut(&'static str),
 }
 
-/// What to prepare.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Setup {
-    /// Templates, data stream and retention.
-    pub elasticsearch: bool,
-    /// Data view, searches and dashboards.
-    pub kibana: bool,
-    /// How long records are kept, as written; none where it was not.
-    pub retention: Option<String>,
-    /// Also what somebody changed, or made.
-    pub overwrite: bool,
-    /// Only show what would be sent.
-    pub print: bool,
-    /// With `print`: the dashboards for OpenSearch Dashboards.
-    pub opensearch: bool,
-}
+#[cfg(feature = "inject")]
+const INJECT: &str = "Add the sidecar to manifests: podtap inject -f app.yaml | kubectl apply -f -";
+
+#[cfg(feature = "webhook")]
+const WEBHOOK: &str = "Add the sidecar to pods as they are created (a mutating admission webhook)";
+
+/// The commands that this build leaves out, each with its cargo feature.
+const LEFT_OUT: &[(&str, &str)] = &[
+    #[cfg(not(feature = "setup"))]
+    ("setup", "setup"),
+    #[cfg(not(feature = "inject"))]
+    ("inject", "inject"),
+    #[cfg(not(feature = "inject"))]
+    ("uninject", "inject"),
+    #[cfg(not(feature = "webhook"))]
+    ("webhook", "webhook"),
+];
 
 /// One capture to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +95,7 @@ pub enum Input {
 pub enum Listing {
     /// With current values and where they came from.
     Current,
-    /// The README's table.
+    /// The table of docs/settings.md.
     Markdown,
 }
 
@@ -101,25 +111,31 @@ pub struct Invocation {
 /// Understands a command line; the error is also what `--help` and `--version` print.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
     let matches = grammar().try_get_matches_from(args)?;
-    let (name, mut inner) = matches.subcommand().unwrap_or(("run", &matches));
-    let manifests = |inner, sidecar| Command::Inject(Box::new(inject::request(inner, sidecar)));
+    let (name, inner) = matches.subcommand().unwrap_or(("run", &matches));
     let command = match name {
         "replay" => Command::Replay(inner.get_many("file").into_iter().flatten().cloned().map(input).collect()),
         "check" => Command::Check,
         "settings" if inner.get_flag("markdown") => Command::Settings(Listing::Markdown),
         "settings" => Command::Settings(Listing::Current),
         "demo" => Command::Demo,
-        "setup" => {
-            let (what, deeper) = inner.subcommand().unwrap_or(("all", inner));
-            inner = deeper;
-            Command::Setup(setup::asked(what, deeper))
-        }
-        "inject" => manifests(inner, Some(sidecar::options(inner))),
-        "uninject" => manifests(inner, None),
+        #[cfg(feature = "setup")]
+        "setup" => Command::Setup(setup::asked(inner)),
+        #[cfg(feature = "inject")]
+        "inject" => Command::Inject(Box::new(inject::request(inner, Some(sidecar::options(inner))))),
+        #[cfg(feature = "inject")]
+        "uninject" => Command::Inject(Box::new(inject::request(inner, None))),
+        #[cfg(feature = "webhook")]
         "webhook" => Command::Webhook(Box::new(webhook::asked(inner))),
-        _ => Command::Run,
+        other => left_out_or_run(other),
     };
-    Ok(Invocation { command, flags: given(inner) })
+    let innermost = inner.subcommand().map_or(inner, |(_, deeper)| deeper);
+    let flags = if matches!(command, Command::LeftOut(_)) { Pairs::new() } else { given(innermost) };
+    Ok(Invocation { command, flags })
+}
+
+fn left_out_or_run(name: &str) -> Command {
+    let feature = LEFT_OUT.iter().find(|(command, _)| *command == name);
+    feature.map_or(Command::Run, |(_, feature)| Command::LeftOut(feature))
 }
 
 fn input(path: PathBuf) -> Input {
@@ -143,7 +159,8 @@ pub fn grammar() -> clap::Command {
         .num_args(1..)
         .value_parser(value_parser!(PathBuf))
         .help("Captures (pcap, pcapng, gzip of either), read one after the other; - is standard input");
-    let markdown = Arg::new("markdown").long("markdown").action(ArgAction::SetTrue).help("As the table of the README");
+    let markdown =
+        Arg::new("markdown").long("markdown").action(ArgAction::SetTrue).help("Print the table of docs/settings.md");
     clap::Command::new("podtap")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Records the HTTP exchanges of a pod: captures, reassembles, pairs and times them.")
@@ -154,25 +171,33 @@ pub fn grammar() -> clap::Command {
         .args(VARIABLES.iter().flat_map(flags_of))
         .subcommand(command("run", "Capture in the pod (the default)"))
         .subcommand(command("replay", "Read captures instead of the network").arg(files))
-        .subcommand(command("check", "Say whether podtap would work here, and what is missing"))
-        .subcommand(command("settings", "Show every setting: meaning, value and where that came from").arg(markdown))
-        .subcommand(command("demo", "Show what records look like, on traffic of its own"))
-        .subcommand(setup::grammar())
+        .subcommand(command("check", "Check whether podtap would work here, and what is missing"))
         .subcommand(
-            command("inject", "Put the sidecar into manifests: podtap inject -f app.yaml | kubectl apply -f -")
-                .args(inject::flags())
-                .args(sidecar::flags())
-                .after_help(sidecar::AFTER_HELP)
-                .after_long_help(sidecar::AFTER_HELP),
+            command("settings", "Show every setting: meaning, value, and where the value came from").arg(markdown),
         )
-        .subcommand(command("uninject", "Take the sidecar out of manifests again").args(inject::flags()))
-        .subcommand(
-            command("webhook", "Give the sidecar to pods as they are made (a mutating admission webhook)")
-                .args(webhook::flags())
-                .args(sidecar::flags())
-                .after_help(sidecar::AFTER_HELP)
-                .after_long_help(sidecar::AFTER_HELP),
-        )
+        .subcommand(command("demo", "Show what records look like, with made-up traffic"))
+        .subcommands(installing())
+        .subcommands(LEFT_OUT.iter().map(|(name, _)| left_out_grammar(name)))
+}
+
+/// The commands that prepare or install, each behind a cargo feature.
+fn installing() -> Vec<clap::Command> {
+    Vec::from([
+        #[cfg(feature = "setup")]
+        setup::grammar(),
+        #[cfg(feature = "inject")]
+        sidecar::grammar("inject", INJECT, inject::flags()),
+        #[cfg(feature = "inject")]
+        command("uninject", "Remove the sidecar from manifests").args(inject::flags()),
+        #[cfg(feature = "webhook")]
+        sidecar::grammar("webhook", WEBHOOK, webhook::flags()),
+    ])
+}
+
+/// Takes any arguments, so that the answer is which feature is missing.
+fn left_out_grammar(name: &'static str) -> clap::Command {
+    let rest = Arg::new("rest").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true);
+    clap::Command::new(name).hide(true).disable_help_flag(true).disable_version_flag(true).arg(rest)
 }
 
 fn command(name: &'static str, about: &'static str) -> clap::Command {
@@ -206,9 +231,15 @@ fn flag_of(variable: &'static Variable, name: String, help: &str) -> Arg {
 
 /// Prints help, version, or what is wrong with the command line.
 pub fn stop(error: &clap::Error) -> ExitCode {
-    // Nobody is left to tell when this cannot be printed.
+    // If this cannot be printed, there is no other place to report it.
     let _ = error.print();
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+/// Prints that this build leaves the command out.
+pub fn left_out(feature: &str) -> ExitCode {
+    tell(&format!("podtap: this build leaves the command out: build with the cargo feature `{feature}`\n"));
+    ExitCode::from(USAGE)
 }
 
 /// Prints what is wrong with the settings.
@@ -218,6 +249,7 @@ pub fn refuse(wrong: &Wrong) -> ExitCode {
 }
 
 /// Prints what is wrong with what a command was given.
+#[cfg(feature = "inject")]
 fn refused(wrong: &str) -> ExitCode {
     tell(&wrong.lines().map(|line| format!("podtap: {line}\n")).collect::<String>());
     ExitCode::from(USAGE)
@@ -335,12 +367,32 @@ mod tests {
     }
 
     #[test]
+    fn a_command_that_the_build_leaves_out_names_its_feature_whatever_follows() {
+        for (name, feature) in LEFT_OUT {
+            for line in [format!("podtap {name}"), format!("podtap {name} kibana --print -f x.yaml --help")] {
+                assert_eq!(command(&line), Command::LeftOut(feature), "{line}");
+            }
+        }
+        let help = grammar().render_help().to_string();
+        for (name, feature) in [("setup", "setup"), ("inject", "inject"), ("webhook", "webhook")] {
+            let listed = help.lines().any(|line| line.trim_start().starts_with(&format!("{name} ")));
+            assert_eq!(listed, !LEFT_OUT.contains(&(name, feature)), "{name} in {help}");
+        }
+    }
+
+    #[test]
     fn help_and_version_are_there_for_every_command() {
-        let setup = [" setup", " setup elasticsearch", " setup kibana", " setup all"];
-        for name in ["", " run", " replay", " check", " settings", " demo", " inject", " uninject", " webhook"]
-            .into_iter()
-            .chain(setup)
-        {
+        let installing: [&[&str]; 3] = [
+            if cfg!(feature = "setup") {
+                &[" setup", " setup elasticsearch", " setup kibana", " setup all"]
+            } else {
+                &[]
+            },
+            if cfg!(feature = "inject") { &[" inject", " uninject"] } else { &[] },
+            if cfg!(feature = "webhook") { &[" webhook"] } else { &[] },
+        ];
+        let always = ["", " run", " replay", " check", " settings", " demo"];
+        for name in always.iter().chain(installing.into_iter().flatten()) {
             let help = parsed(&format!("podtap{name} --help")).unwrap_err();
             assert_eq!(help.exit_code(), 0);
             let width = help.to_string().lines().map(|line| line.chars().count()).max();

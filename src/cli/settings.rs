@@ -1,13 +1,15 @@
-//! `podtap settings`: every variable, its meaning, default, current value and where that came from.
+//! `podtap settings`: lists every variable with its meaning, default, current value and the origin of that.
 //!
-//! Masks nothing itself: what it gets to show is already masked.
+//! Masks nothing itself: the values it gets are already masked.
 
 use std::fmt::Write;
 use std::process::ExitCode;
 
 use super::{Listing, WIDTH, refuse, say};
-use crate::config;
-use crate::settings::{Bounds, Group, Origin, Pairs, Resolution, Row, Wrong, bytes_in_words, markdown, wrapped};
+use crate::settings::{
+    Bounds, Group, Origin, Pairs, Resolution, Row, Wrong, WrongValue, bytes_in_words, markdown, wrapped,
+};
+use crate::{assembly, config};
 
 /// Where the text beside a name begins.
 const INDENT: usize = 29;
@@ -20,7 +22,7 @@ pub fn run(listing: Listing, flags: &Pairs) -> ExitCode {
             if said { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Listing::Current => {
-            let resolution = config::look(flags);
+            let resolution = assembly::look(flags);
             let bounds = resolution.outcome.as_ref().ok().map(|settings| Bounds::of(settings, config::memory_limit()));
             let said = say(&listed(&resolution, bounds));
             match resolution.outcome {
@@ -40,7 +42,7 @@ fn listed(resolution: &Resolution, bounds: Option<Bounds>) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{}\n", group.title());
         for row in resolution.rows.iter().filter(|row| row.variable.group == *group) {
-            entry(&mut out, row, bounds);
+            entry(&mut out, row, bounds, resolution.wrong_with(row.variable.name));
         }
     }
     if !resolution.notes.is_empty() {
@@ -53,7 +55,7 @@ fn listed(resolution: &Resolution, bounds: Option<Bounds>) -> String {
     out
 }
 
-fn entry(out: &mut String, row: &Row, bounds: Option<Bounds>) {
+fn entry(out: &mut String, row: &Row, bounds: Option<Bounds>, wrong: Option<&WrongValue>) {
     let variable = row.variable;
     let value = match bounds.and_then(|bounds| found(bounds, variable.name)).filter(|_| row.shown() == "auto") {
         Some(number) => format!("auto: {number}"),
@@ -65,6 +67,9 @@ fn entry(out: &mut String, row: &Row, bounds: Option<Bounds>) {
         format!("(from {}; default {})", row.origin, variable.default)
     };
     let _ = writeln!(out, "  {:<width$}{value}  {from}", variable.name, width = INDENT - 2);
+    for line in wrong.into_iter().flat_map(|wrong| wrapped(&format!("WRONG: {}", wrong.why), WIDTH - INDENT)) {
+        let _ = writeln!(out, "{:INDENT$}{line}", "");
+    }
     let about = format!("{} Allowed: {}.", variable.explained(), variable.allowed());
     for line in wrapped(&about, WIDTH - INDENT) {
         let _ = writeln!(out, "{:INDENT$}{line}", "");
@@ -122,10 +127,10 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_value_is_listed_too() {
-        assert!(
-            listing(&[("SAMPLE", "\u{1b}[2J")], &[])
-                .contains("SAMPLE                     \\u{1b}[2J  (from environment")
-        );
+    fn a_wrong_value_is_listed_and_marked() {
+        let text = listing(&[("SAMPLE", "\u{1b}[2J"), ("LINGER", "1s")], &[]);
+        assert!(text.contains("SAMPLE                     \\u{1b}[2J  (from environment"), "{text}");
+        let marked: Vec<_> = text.lines().filter(|line| line.contains("WRONG")).map(str::trim).collect();
+        assert_eq!(marked, ["WRONG: not a number"]);
     }
 }

@@ -1,17 +1,39 @@
-//! `podtap setup`: prepares Elasticsearch and Kibana (OpenSearch and its Dashboards) for the records, each once. Owns the
-//! command line and how settings become what `setup` needs; what is made there is `setup`'s.
+//! `podtap setup`: prepares Elasticsearch and Kibana (or OpenSearch and its Dashboards) for the records. Owns the
+//! command line and the way from settings to the options of `setup`; `setup` decides what to create.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches};
 
-use super::{Setup, USAGE, command, tell};
-use crate::settings::Pairs;
+use super::{USAGE, command, say, tell};
+use crate::assembly::{self, elasticsearch_options};
+use crate::settings::{Pairs, Settings, SinkName, printable};
+use crate::setup::{Retention, SetupOptions, elasticsearch, kibana};
+use crate::sink::elasticsearch::{Auth, nodes};
+
+/// What to prepare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Templates, data stream and retention.
+    pub elasticsearch: bool,
+    /// Data view, searches and dashboards.
+    pub kibana: bool,
+    /// How long to keep records, as written; none where it was not.
+    pub retention: Option<String>,
+    /// Also replaces what a user changed or made.
+    pub overwrite: bool,
+    /// Only shows what would be sent.
+    pub print: bool,
+    /// With `print`: the dashboards for OpenSearch Dashboards.
+    pub opensearch: bool,
+}
 
 /// What was asked for.
-pub(super) fn asked(what: &str, matches: &ArgMatches) -> Setup {
+pub(super) fn asked(matches: &ArgMatches) -> Request {
+    let (what, matches) = matches.subcommand().unwrap_or(("all", matches));
     let flag = |name: &str| matches.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or_default();
-    Setup {
+    Request {
         elasticsearch: what != "kibana",
         kibana: what != "elasticsearch",
         retention: matches.try_get_one::<String>("retention").ok().flatten().cloned(),
@@ -26,17 +48,18 @@ pub(super) fn grammar() -> clap::Command {
     let retention = Arg::new("retention")
         .long("retention")
         .value_name("TIME")
-        .help("How long records are kept at least: 30d (the default), 12h, none");
+        .help("Keep records at least this long: 30d (the default), 12h, none");
     let overwrite = Arg::new("overwrite")
         .long("overwrite")
         .action(ArgAction::SetTrue)
-        .help("Also replace what somebody changed, or made themselves");
-    let print = Arg::new("print").long("print").action(ArgAction::SetTrue).help("Only show what would be sent");
+        .help("Also replace objects that users changed or created");
+    let print =
+        Arg::new("print").long("print").action(ArgAction::SetTrue).help("Print what would be sent, and send nothing");
     let opensearch = Arg::new("opensearch-dashboards")
         .long("opensearch-dashboards")
         .action(ArgAction::SetTrue)
         .requires("print")
-        .help("With --print: what OpenSearch Dashboards would be sent");
+        .help("With --print: print the dashboards for OpenSearch Dashboards");
     let of = |name: &'static str, path: &'static str, about: &'static str| {
         command(name, about).display_name(path).args([&overwrite, &print])
     };
@@ -49,123 +72,95 @@ pub(super) fn grammar() -> clap::Command {
         .subcommand(of("all", "podtap setup all", "Both").args([&retention, &opensearch]))
 }
 
-/// Runs `podtap setup`.
-#[cfg(not(feature = "es"))]
-pub fn run(_: &Setup, _: &Pairs) -> ExitCode {
-    tell("podtap: this one was built without the feature `es`, which knows Elasticsearch and Kibana\n");
-    ExitCode::from(USAGE)
+/// Why it ended.
+enum Failure {
+    /// The command line or a setting.
+    Usage(String),
+    /// The server.
+    Server(String),
 }
 
 /// Runs `podtap setup`.
-#[cfg(feature = "es")]
-pub fn run(asked: &Setup, flags: &Pairs) -> ExitCode {
-    es::run(asked, flags)
+pub fn run(asked: &Request, flags: &Pairs) -> ExitCode {
+    // The settings of Elasticsearch are in use here, even if records go elsewhere.
+    let mut flags = flags.clone();
+    flags.insert("SEND_LOGS_TO".to_owned(), SinkName::Elasticsearch.word().to_owned());
+    let config = match assembly::load(&flags) {
+        Ok(config) => config,
+        Err(wrong) => return super::refuse(&wrong),
+    };
+    config.notes.iter().filter(|note| note.is_warning()).for_each(|note| tell(&format!("podtap: {note}\n")));
+    let mut printed = Vec::new();
+    let outcome = if asked.print {
+        steps(asked, &config.settings, &mut printed)
+    } else {
+        steps(asked, &config.settings, &mut std::io::stdout().lock())
+    };
+    let said = say(&String::from_utf8_lossy(&printed));
+    let (why, code) = match outcome {
+        Ok(()) if said => return ExitCode::SUCCESS,
+        Ok(()) => return ExitCode::FAILURE,
+        Err(Failure::Usage(why)) => (why, ExitCode::from(USAGE)),
+        Err(Failure::Server(why)) => (why, ExitCode::FAILURE),
+    };
+    tell(&format!("podtap: {why}\n"));
+    code
 }
 
-#[cfg(feature = "es")]
-mod es {
-    use std::io::Write;
-
-    use super::{ExitCode, Pairs, Setup, USAGE, tell};
-    use crate::assembly::elasticsearch_options;
-    use crate::cli::say;
-    use crate::config;
-    use crate::settings::{Settings, SinkName, printable};
-    use crate::setup::{Retention, SetupOptions, elasticsearch, kibana};
-    use crate::sink::elasticsearch::{Auth, nodes};
-
-    /// Why it ended.
-    pub(super) enum Failure {
-        /// The command line or a setting.
-        Usage(String),
-        /// The server.
-        Server(String),
+fn steps(asked: &Request, settings: &Settings, out: &mut impl Write) -> Result<(), Failure> {
+    let usage = |why: &dyn std::fmt::Display| Failure::Usage(why.to_string());
+    let server = elasticsearch_options(settings).map_err(|why| usage(&why))?;
+    let retention = match &asked.retention {
+        Some(text) => text.parse().map_err(|why| usage(&format!("--retention {} {why}", printable(text))))?,
+        None => Retention::default(),
+    };
+    let kibana = kibana_options(asked, settings).map_err(|why| usage(&why))?;
+    if asked.elasticsearch {
+        let options = SetupOptions { retention, overwrite: asked.overwrite, print: asked.print };
+        elasticsearch(&server, &options, out).map_err(|why| Failure::Server(format!("Elasticsearch: {why}")))?;
     }
-
-    pub(super) fn run(asked: &Setup, flags: &Pairs) -> ExitCode {
-        // Records need not go there from here, and its settings are not idle all the same.
-        let mut flags = flags.clone();
-        flags.insert("SEND_LOGS_TO".to_owned(), SinkName::Elasticsearch.word().to_owned());
-        let config = match config::load(&flags) {
-            Ok(config) => config,
-            Err(wrong) => return crate::cli::refuse(&wrong),
-        };
-        config.notes.iter().filter(|note| note.is_warning()).for_each(|note| tell(&format!("podtap: {note}\n")));
-        let mut printed = Vec::new();
-        let outcome = if asked.print {
-            steps(asked, &config.settings, &mut printed)
-        } else {
-            steps(asked, &config.settings, &mut std::io::stdout().lock())
-        };
-        let said = say(&String::from_utf8_lossy(&printed));
-        let (why, code) = match outcome {
-            Ok(()) if said => return ExitCode::SUCCESS,
-            Ok(()) => return ExitCode::FAILURE,
-            Err(Failure::Usage(why)) => (why, ExitCode::from(USAGE)),
-            Err(Failure::Server(why)) => (why, ExitCode::FAILURE),
-        };
-        tell(&format!("podtap: {why}\n"));
-        code
+    if asked.kibana {
+        kibana::import(&kibana, out).map_err(|why| Failure::Server(format!("Kibana: {why}")))?;
     }
+    Ok(())
+}
 
-    fn steps(asked: &Setup, settings: &Settings, out: &mut impl Write) -> Result<(), Failure> {
-        let usage = |why: &dyn std::fmt::Display| Failure::Usage(why.to_string());
-        let server = elasticsearch_options(settings).map_err(|why| usage(&why))?;
-        let retention = match &asked.retention {
-            Some(text) => text.parse().map_err(|why| usage(&format!("--retention {} {why}", printable(text))))?,
-            None => Retention::default(),
-        };
-        let kibana = kibana_options(asked, settings).map_err(|why| usage(&why))?;
-        if asked.elasticsearch {
-            let options = SetupOptions { retention, overwrite: asked.overwrite, print: asked.print };
-            elasticsearch(&server, &options, out).map_err(|why| Failure::Server(format!("Elasticsearch: {why}")))?;
-        }
-        if asked.kibana {
-            kibana::import(&kibana, out).map_err(|why| Failure::Server(format!("Kibana: {why}")))?;
-        }
-        Ok(())
+/// Kibana gets the credentials and certificates of Elasticsearch, unless its own are set.
+fn kibana_options(asked: &Request, settings: &Settings) -> Result<kibana::Options, String> {
+    let mut server = elasticsearch_options(settings).map_err(|why| why.to_string())?;
+    let index_pattern = server.index.pattern();
+    let url = std::slice::from_ref(&settings.kibana_url);
+    let (urls, in_url) = nodes(url, 5601, false).map_err(|why| format!("KIBANA_URL: {why}"))?;
+    server.nodes = urls;
+    match &settings.kibana_api_key {
+        Some(key) => server.auth = Auth::ApiKey(key.reveal().to_owned()),
+        None if in_url != Auth::None => server.auth = in_url,
+        None => {}
     }
-
-    /// Kibana is spoken to as Elasticsearch is, unless told otherwise.
-    pub(super) fn kibana_options(asked: &Setup, settings: &Settings) -> Result<kibana::Options, String> {
-        let mut server = elasticsearch_options(settings).map_err(|why| why.to_string())?;
-        let index_pattern = server.index.pattern();
-        let url = std::slice::from_ref(&settings.kibana_url);
-        let (urls, in_url) = nodes(url, 5601, false).map_err(|why| format!("KIBANA_URL: {why}"))?;
-        server.nodes = urls;
-        match &settings.kibana_api_key {
-            Some(key) => server.auth = Auth::ApiKey(key.reveal().to_owned()),
-            None if in_url != Auth::None => server.auth = in_url,
-            None => {}
-        }
-        let space = settings.kibana_space.clone().filter(|space| space != "default");
-        let is_id = |space: &String| {
-            !space.is_empty() && space.bytes().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
-        };
-        if space.as_ref().is_some_and(|space| !is_id(space)) {
-            return Err("KIBANA_SPACE: the id of a space has small letters, digits, _ and - only".to_owned());
-        }
-        Ok(kibana::Options {
-            server,
-            space,
-            index_pattern,
-            overwrite: asked.overwrite,
-            print: asked.print,
-            opensearch: asked.opensearch,
-        })
+    let space = settings.kibana_space.clone().filter(|space| space != "default");
+    let is_id = |space: &String| {
+        !space.is_empty() && space.bytes().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+    };
+    if space.as_ref().is_some_and(|space| !is_id(space)) {
+        return Err("KIBANA_SPACE: the id of a space has small letters, digits, _ and - only".to_owned());
     }
+    Ok(kibana::Options {
+        server,
+        space,
+        index_pattern,
+        overwrite: asked.overwrite,
+        print: asked.print,
+        opensearch: asked.opensearch,
+    })
 }
 
 #[cfg(test)]
-#[cfg(feature = "es")]
 mod tests {
-    use super::es::kibana_options;
     use super::*;
     use crate::cli::{Command, parse};
     use crate::settings::resolve;
-    use crate::sink::elasticsearch::Auth;
 
-    fn setup(line: &str) -> Setup {
+    fn setup(line: &str) -> Request {
         let parsed = parse(line.split(' ').map(std::ffi::OsString::from)).unwrap();
         let Command::Setup(asked) = parsed.command else { panic!("{line}") };
         asked
@@ -179,7 +174,7 @@ mod tests {
 
     #[test]
     fn every_part_has_the_flags_that_matter_to_it() {
-        let none = Setup {
+        let none = Request {
             elasticsearch: true,
             kibana: true,
             retention: None,
@@ -189,9 +184,9 @@ mod tests {
         };
         assert_eq!(setup("podtap setup all"), none);
         let elasticsearch = setup("podtap setup elasticsearch --retention 90d --print");
-        let expected = Setup { kibana: false, retention: Some("90d".to_owned()), print: true, ..none.clone() };
+        let expected = Request { kibana: false, retention: Some("90d".to_owned()), print: true, ..none.clone() };
         assert_eq!(elasticsearch, expected);
-        assert_eq!(setup("podtap setup kibana --overwrite"), Setup { elasticsearch: false, overwrite: true, ..none });
+        assert_eq!(setup("podtap setup kibana --overwrite"), Request { elasticsearch: false, overwrite: true, ..none });
         for wrong in [
             "podtap setup",
             "podtap setup grafana",
@@ -210,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn kibana_is_spoken_to_as_elasticsearch_is_unless_told_otherwise() {
+    fn kibana_gets_the_credentials_of_elasticsearch_unless_its_own_are_set() {
         let basic = |name: &str| Auth::Basic { username: name.to_owned(), password: "p".to_owned() };
         let elastic = [("ELASTICSEARCH_USERNAME", "elastic"), ("ELASTICSEARCH_PASSWORD", "p")];
         let options = kibana(&elastic).unwrap();

@@ -1,10 +1,10 @@
-//! The flags that say how a sidecar is to be: the same for `inject` and `webhook`.
+//! The flags that describe a sidecar: the same for `inject` and `webhook`.
 //!
-//! What a value may be is checked here, so that no manifest gets one that Kubernetes or podtap would refuse.
+//! Checks every value, so that no manifest gets one that Kubernetes or podtap would refuse.
 
 use clap::{Arg, ArgAction, ArgMatches};
 
-use super::given;
+use super::{command, given};
 use crate::inject::{Options, check};
 use crate::settings::Pairs;
 
@@ -22,35 +22,39 @@ const UNITS: [(&str, f64); 9] = [
 ];
 
 /// Said below the help of every command that takes these flags.
-pub(super) const AFTER_HELP: &str = "Every setting is a flag here, too (--format is FORMAT): it is set in the sidecar, \
+const AFTER_HELP: &str = "Every setting is a flag too (--format is FORMAT): it is set in the sidecar, \
 and wins over\nConfigMap and Secret. Annotations of a pod (podtap.io/format) win over both.";
 
+/// A command that takes these flags after its own.
+pub(super) fn grammar(name: &'static str, about: &'static str, own: Vec<Arg>) -> clap::Command {
+    command(name, about).args(own).args(flags()).after_help(AFTER_HELP).after_long_help(AFTER_HELP)
+}
+
 /// The flags.
-pub(super) fn flags() -> Vec<Arg> {
+fn flags() -> Vec<Arg> {
     let flag = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help)
     };
     let amount = |name, help| flag(name, "QUANTITY", help).value_parser(quantity);
     vec![
         flag("image", "IMAGE", "Image of the sidecar").value_parser(image),
-        flag("image-pull-policy", "POLICY", "When its image is fetched").value_parser([
-            "Always",
-            "IfNotPresent",
-            "Never",
-        ]),
-        flag("config-map", "NAME", "ConfigMap with its settings, which may be absent; none for none [default: podtap]")
-            .value_parser(name),
-        flag("secret", "NAME", "Secret with further settings (passwords, keys), which may be absent")
-            .value_parser(name),
+        flag("image-pull-policy", "POLICY", "When to pull the image").value_parser(["Always", "IfNotPresent", "Never"]),
+        flag(
+            "config-map",
+            "NAME",
+            "ConfigMap with the settings, which may be missing; none for no ConfigMap [default: podtap]",
+        )
+        .value_parser(name),
+        flag("secret", "NAME", "Secret with more settings (passwords, keys), which may be missing").value_parser(name),
         Arg::new("classic")
             .long("classic")
             .action(ArgAction::SetTrue)
-            .help("An ordinary container instead of a native sidecar: for clusters before 1.29; not for Jobs"),
-        amount("cpu", "CPU kept for it [default: 10m]"),
-        amount("cpu-limit", "CPU it may use at most [default: no limit, since throttling loses frames]"),
-        amount("memory", "Memory it may use at most; its tables follow it [default: 64Mi]"),
-        amount("memory-request", "Memory kept for it [default: 32Mi]"),
-        flag("env", "NAME=VALUE", "A variable of the sidecar; may be repeated")
+            .help("Use an ordinary container instead of a native sidecar: for clusters before 1.29, not for Jobs"),
+        amount("cpu", "CPU request [default: 10m]"),
+        amount("cpu-limit", "CPU limit [default: none, since throttling loses frames]"),
+        amount("memory", "Memory limit; the limits of tables follow it [default: 64Mi]"),
+        amount("memory-request", "Memory request [default: 32Mi]"),
+        flag("env", "NAME=VALUE", "Environment variable of the sidecar; repeatable")
             .action(ArgAction::Append)
             .value_parser(assignment),
     ]

@@ -1,6 +1,6 @@
 //! The flags of `podtap webhook`.
 //!
-//! What it does is `crate::webhook`'s.
+//! The webhook itself is in `crate::webhook`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,9 +23,9 @@ pub(super) fn flags() -> Vec<Arg> {
             .value_name("ADDRESS")
             .default_value(":8443")
             .value_parser(|text: &str| Listen::try_from(text.to_owned()))
-            .help("Where it listens"),
-        file("certificate", "Its certificate, with the chain, in PEM; read anew when it changes"),
-        file("key", "The key of that, in PEM; read anew when it changes"),
+            .help("Address to listen on"),
+        file("certificate", "Certificate with its chain, in PEM; reloaded when it changes"),
+        file("key", "Key of the certificate, in PEM; reloaded when it changes"),
     ]
 }
 

@@ -1,7 +1,7 @@
-//! The mix on sockets: both ends of every connection, on loopback.
+//! Plays the mix on sockets: both ends of every connection, on loopback.
 //!
-//! Each connection is made and played by one task, which writes at one end and reads at the other: no server loop, no
-//! second copy of the script.
+//! One task plays both ends of a connection: it writes at one end and reads at the other. So there is no server loop,
+//! and no second copy of the script.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

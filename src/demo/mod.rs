@@ -1,7 +1,7 @@
 //! Traffic worth looking at: one mix of scenes, played on loopback or rendered to frames.
 //!
-//! Each scene is one TCP connection with a script for both its ends, so both ways show the same exchanges. Does not
-//! capture anything: `podtap demo` does that beside it (`run`).
+//! Each scene is one TCP connection with a script for both ends, so both ways show the same exchanges. Captures
+//! nothing: `run` does, at the same time.
 
 mod live;
 mod scenes;

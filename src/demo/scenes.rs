@@ -1,6 +1,6 @@
-//! The mix: what a small shop's service sees in three seconds, good and bad.
+//! The mix: three seconds in the life of a small shop's service, good and bad.
 //!
-//! All secrets in here are made up; they are there to be masked.
+//! All secrets in here are made up; they show the masking.
 
 use super::script::Script;
 use crate::synth::Side::{Client, Server};

@@ -1,6 +1,6 @@
-//! What is left out on purpose: IGNORE_… rules, ONLY_DIRECTION, SAMPLE, RATE_LIMIT.
+//! Leaves exchanges out on purpose: IGNORE_… rules, ONLY_DIRECTION, SAMPLE, RATE_LIMIT.
 //!
-//! Says why for every record it leaves out, and counts nothing itself: the caller has the ledger. It asks no
+//! Gives the reason for every record it leaves out, and counts nothing itself: the caller has the ledger. It uses no
 //! clock: the rate limit runs on the records' own times, so a replay leaves out the same records.
 
 mod rate;
@@ -78,23 +78,28 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Checks the settings, so that a wrong one neither widens nor narrows anything silently.
-    pub fn new(config: &FilterConfig) -> Result<Self, BadFilter> {
-        let sample_below = match config.sample {
-            Some(share) if !(0.0..=1.0).contains(&share) => {
-                return Err(bad_number("SAMPLE", share, "is not between 0 and 1"));
-            }
-            Some(share) if share < 1.0 => Some((share * 2f64.powi(64)) as u64),
-            _ => None,
-        };
-        let bucket = match config.rate_limit {
-            Some(rate) if !(rate.is_finite() && rate > 0.0) => {
-                return Err(bad_number("RATE_LIMIT", rate, "is no positive number"));
-            }
-            rate => rate.map(Bucket::new),
-        };
+    /// Checks the settings, so that a wrong one neither widens nor narrows anything silently; names all wrong ones.
+    pub fn new(config: &FilterConfig) -> Result<Self, Vec<BadFilter>> {
+        let mut bad = Vec::new();
+        let sample_below = config.sample.filter(|share| *share < 1.0).map(|share| (share * 2f64.powi(64)) as u64);
+        bad.extend(
+            config
+                .sample
+                .filter(|share| !(0.0..=1.0).contains(share))
+                .map(|share| bad_number("SAMPLE", share, "is not between 0 and 1")),
+        );
+        bad.extend(
+            config
+                .rate_limit
+                .filter(|rate| !(rate.is_finite() && *rate > 0.0))
+                .map(|rate| bad_number("RATE_LIMIT", rate, "is not a positive number")),
+        );
+        let rules = Rules::new(config, &mut bad);
+        if !bad.is_empty() {
+            return Err(bad);
+        }
         let slow_after = config.slow_after_ms.map(|ms| ms.saturating_mul(1_000_000));
-        Ok(Self { rules: Rules::new(config)?, sample_below, bucket, slow_after })
+        Ok(Self { rules, sample_below, bucket: config.rate_limit.map(Bucket::new), slow_after })
     }
 
     /// Keep or leave out. IGNORE rules hold for every record; SAMPLE and RATE_LIMIT never leave out failures

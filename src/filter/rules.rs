@@ -1,6 +1,6 @@
 //! The IGNORE_… rules and ONLY_DIRECTION.
 //!
-//! A rule about something a record does not know (no status, no host) does not fit it: what is not known is kept.
+//! A rule does not match a record that lacks the value it needs (no status, no host): what is unknown is kept.
 
 use super::{BadFilter, FilterConfig};
 use crate::glob::{BadPattern, Glob};
@@ -25,15 +25,16 @@ struct HostRule {
 }
 
 impl Rules {
-    pub(super) fn new(config: &FilterConfig) -> Result<Self, BadFilter> {
-        Ok(Self {
-            urls: parse_all("IGNORE_URLS", &config.ignore_urls, url_rule)?,
-            hosts: parse_all("IGNORE_HOSTS", &config.ignore_hosts, host_rule)?,
-            methods: parse_all("IGNORE_METHODS", &config.ignore_methods, Glob::ignoring_case)?,
+    /// The rules that can be used; `bad` gets the others.
+    pub(super) fn new(config: &FilterConfig, bad: &mut Vec<BadFilter>) -> Self {
+        Self {
+            urls: parse_all("IGNORE_URLS", &config.ignore_urls, url_rule, bad),
+            hosts: parse_all("IGNORE_HOSTS", &config.ignore_hosts, host_rule, bad),
+            methods: parse_all("IGNORE_METHODS", &config.ignore_methods, Glob::ignoring_case, bad),
             status: config.ignore_status.clone(),
-            user_agents: parse_all("IGNORE_USER_AGENTS", &config.ignore_user_agents, Glob::ignoring_case)?,
+            user_agents: parse_all("IGNORE_USER_AGENTS", &config.ignore_user_agents, Glob::ignoring_case, bad),
             directions: config.only_direction.clone(),
-        })
+        }
     }
 
     pub(super) fn ignore(&self, exchange: &Exchange) -> bool {
@@ -73,9 +74,14 @@ fn parse_all<T>(
     setting: &'static str,
     entries: &[String],
     parse: impl Fn(&str) -> Result<T, BadPattern>,
-) -> Result<Vec<T>, BadFilter> {
+    bad: &mut Vec<BadFilter>,
+) -> Vec<T> {
     let entries = entries.iter().map(|e| e.trim()).filter(|e| !e.is_empty());
-    entries.map(|entry| parse(entry).map_err(|cause| BadFilter { setting, cause })).collect()
+    let parsed: Result<_, _> = entries.map(parse).collect();
+    parsed.unwrap_or_else(|cause| {
+        bad.push(BadFilter { setting, cause });
+        Vec::new()
+    })
 }
 
 /// A path as it stands in requests; `health` is meant to be `/health`.

@@ -130,10 +130,22 @@ fn a_wrong_setting_is_refused_by_name() {
         (FilterConfig { rate_limit: Some(0.0), ..default() }, "RATE_LIMIT"),
         (FilterConfig { ignore_urls: list(&[&"x".repeat(300)]), ..default() }, "IGNORE_URLS"),
     ] {
-        let error = Filter::new(&config).unwrap_err();
-        assert_eq!(error.setting, setting);
-        assert!(error.to_string().starts_with(setting));
+        let errors = Filter::new(&config).unwrap_err();
+        assert_eq!(errors.len(), 1);
+        assert_eq!(errors[0].setting, setting);
+        assert!(errors[0].to_string().starts_with(setting));
     }
+    let long = list(&[&"x".repeat(300)]);
+    let all = FilterConfig {
+        sample: Some(2.0),
+        rate_limit: Some(-1.0),
+        ignore_urls: long.clone(),
+        ignore_hosts: long.clone(),
+        ignore_methods: long.clone(),
+        ignore_user_agents: long,
+        ..default()
+    };
+    assert_eq!(Filter::new(&all).unwrap_err().len(), 6, "one wrong setting hides no other");
 }
 
 #[test]

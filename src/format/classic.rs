@@ -1,6 +1,7 @@
-//! `FORMAT=classic`: what kubernetes-internal-http-logger printed, same keys, same units, `resCode` always a number.
+//! `FORMAT=classic`: the lines of kubernetes-internal-http-logger, with the same keys and units; `resCode` is always a
+//! number.
 //!
-//! It had no word for how far a record can be trusted; who wants to know takes `ecs`.
+//! It has no key for trust; `ecs` has.
 
 use std::fmt;
 use std::net::IpAddr;

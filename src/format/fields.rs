@@ -1,6 +1,6 @@
 //! Every field of the ECS record: name, type in a mapping, meaning.
 //!
-//! The one list that docs/record.md and index templates are made of; `ecs` writes the fields. Descriptions only, no
+//! The source of docs/record.md and of the index templates; `ecs` writes the fields. Contains descriptions only, no
 //! values.
 
 use std::fmt::Write;

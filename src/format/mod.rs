@@ -1,6 +1,6 @@
-//! Records as lines: `ecs` for machines, `classic` for those who move over, `text` for eyes.
+//! Records as lines: `ecs` for machines, `classic` for those who migrate, `text` for people.
 //!
-//! Appends bytes to a buffer; where they go is the sinks' matter. Adds no knowledge to a record.
+//! Appends bytes to a buffer; sinks decide where they go. Adds no knowledge to a record.
 
 pub mod classic;
 pub mod ecs;

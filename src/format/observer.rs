@@ -1,6 +1,6 @@
-//! Who observes: what every record of this process has in common.
+//! The observer: what all records of this process have in common.
 //!
-//! Plain data; where it comes from (environment, Downward API) is known elsewhere.
+//! Plain data; other modules know where it comes from (environment, Downward API).
 
 use std::net::IpAddr;
 

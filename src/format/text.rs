@@ -1,4 +1,4 @@
-//! `FORMAT=text`: one aligned line for each exchange, for eyes.
+//! `FORMAT=text`: one aligned line for each exchange, for people.
 //!
 //! Nothing in it can move a cursor or change a colour: every byte that is not printable ASCII is escaped here once
 //! more. Not meant to be parsed.

@@ -1,7 +1,7 @@
-//! The format of the Downward API's files for labels and annotations: one `name="value"` a line, the value quoted as Go
-//! quotes (`strconv.Quote`).
+//! Parses the files of the Downward API for labels and annotations: one `name="value"` per line, with the value quoted
+//! as in Go (`strconv.Quote`).
 //!
-//! Opens no file. A line that is not of this form is passed over.
+//! Opens no file. Skips a line that has another form.
 
 /// Names and values, in the order of the file.
 pub(super) type Pairs = Vec<(String, String)>;

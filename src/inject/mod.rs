@@ -22,8 +22,11 @@ pub use self::sidecar::{Options, Resources};
 pub use self::workload::Object;
 pub use self::yaml::Malformed;
 
+#[cfg(feature = "webhook")]
 pub(crate) use self::patch::operations;
-pub(crate) use self::plan::{Addition, Plan, Pod, check, own_place, plan};
+#[cfg(feature = "webhook")]
+pub(crate) use self::plan::Pod;
+pub(crate) use self::plan::{Addition, Plan, check, own_place, plan};
 
 use self::lines::{Edit, apply, documents};
 use self::sidecar::Sidecar;

@@ -1,5 +1,5 @@
-//! Every counter of every ledger once more, by its name outside: what `/metrics` calls `podtap_<name>` is
-//! `podtap.ledger.<name>` in a ledger record. Owns names and meanings; it counts nothing.
+//! Every counter of every ledger by its public name: `podtap_<name>` in `/metrics` is `podtap.ledger.<name>` in a
+//! ledger record. Owns names and meanings; counts nothing.
 
 use super::{
     Discard, Dropped, FailureReason, FrameLedger, HttpLedger, KernelCounters, LeftOut, NotHttp, RecordLedger,

@@ -1,4 +1,4 @@
-//! What is counted of one sink, and the reasons. Owns no lock; the sink's queue moves the numbers.
+//! The counts of one sink, and their reasons. Owns no lock; the sink's queue changes the numbers.
 
 use compact_str::CompactString;
 

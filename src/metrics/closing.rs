@@ -1,6 +1,7 @@
-//! The closing lines: the whole ledger at exit, for tired eyes. Owns their wording; it counts nothing.
+//! The closing lines: the whole ledger at exit, for people. Owns the wording; counts nothing.
 //!
-//! One equation a line, without the terms that are zero; then every loss on a line of its own; then whether it adds up.
+//! One equation per line, without the terms that are zero; then one line for each loss; then whether everything adds
+//! up.
 
 use std::fmt::Write;
 

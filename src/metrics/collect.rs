@@ -1,5 +1,5 @@
-//! The ledgers as a Prometheus page (`docs/metrics.md` is made from it). Owns how a column becomes a metric, and what is
-//! no column; names and meanings stand with the columns (`ledger`). It counts nothing.
+//! The ledgers as a Prometheus page (docs/metrics.md is made from it). Owns how a column becomes a metric, and metrics
+//! without a column; `ledger` has the names and meanings of columns. Counts nothing.
 
 use std::fmt::Result;
 

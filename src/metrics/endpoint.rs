@@ -1,8 +1,8 @@
-//! `/metrics`, `/healthz`, `/readyz` on METRICS_ADDR. Owns its listener and the limits on who asks; what it says comes
-//! from `Metrics`.
+//! `/metrics`, `/healthz`, `/readyz` on METRICS_ADDR. Owns the listener and the limits for its clients; the content
+//! comes from `Metrics`.
 //!
-//! No probe depends on a sink: a dead log server must not take the pod out of its Service. A port that is taken is a
-//! warning: podtap goes on without the endpoint.
+//! No probe depends on a sink: a dead log server must not remove the pod from its Service. If the port is taken, podtap
+//! warns and runs without the endpoint.
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};

@@ -1,8 +1,8 @@
-//! Statements: what came to every counter between two moments. Owns which numbers stand in which; it has no clock, and
-//! sends nothing.
+//! Statements: what was added to every counter between two moments. Owns which numbers a statement contains; has no
+//! clock, and sends nothing.
 //!
-//! One is of the capture, and one of each sink: its name is a field, as it is a label of the metrics, so that
-//! whoever reads them needs to know no sink by name.
+//! There is one statement for the capture and one for each sink. The sink's name is a field, as it is a label of the
+//! metrics, so readers need not know the sinks by name.
 
 use compact_str::{CompactString, format_compact};
 

@@ -1,8 +1,8 @@
-//! What podtap tells about itself: every ledger, the kernel's drops, and RED of the traffic. Owns the meeting point of
-//! capture threads, pipelines and scrapes; it counts nothing that a ledger counts already.
+//! podtap's metrics: every ledger, the kernel's drops, and RED of the traffic. Owns the meeting point of capture
+//! threads, pipelines and scrapes; counts nothing that a ledger counts already.
 //!
-//! Capture threads publish copies of their ledgers about once a second, never per packet. A scrape takes a
-//! `Snapshot` under short locks and encodes it without any.
+//! Capture threads publish copies of their ledgers about once a second, never per packet. A scrape takes a `Snapshot`
+//! under short locks and encodes it without any.
 
 mod closing;
 mod collect;

@@ -1,5 +1,5 @@
-//! Rate, errors, duration: requests and their latency by method, status class, route and direction. Owns the bound on
-//! the number of series; it does not make routes (`http.route` is in the record).
+//! Rate, errors, duration: requests and their latency by method, status class, route and direction. Owns the limit on
+//! the number of series; makes no routes (`http.route` is in the record).
 
 use std::collections::HashMap;
 

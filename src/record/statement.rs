@@ -1,4 +1,4 @@
-//! The ledger record: what was seen and lost from one moment to another. Plain data; it knows no counter by name.
+//! The ledger record: what was seen and lost between two moments. Plain data; knows no counter by name.
 
 use compact_str::CompactString;
 

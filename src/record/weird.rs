@@ -1,4 +1,4 @@
-//! Protocol oddities: their names, and sets of them. A declaration; who finds them is `http`.
+//! Protocol oddities: their names, and sets of them. Only declares them: `http` finds them.
 
 macro_rules! weirds {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {

@@ -1,4 +1,4 @@
-//! What stands behind an address, as a record tells it. How it is found out is `identity`'s.
+//! The workload behind an address, as a record shows it. `identity` finds it out.
 
 use compact_str::CompactString;
 

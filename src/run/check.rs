@@ -1,4 +1,4 @@
-//! What `podtap check` finds about the capture and the servers. Opens nothing for long, sends no record.
+//! The checks of `podtap check` for the capture and the servers. Keeps nothing open, sends no record.
 
 use std::net::TcpListener;
 

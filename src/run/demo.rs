@@ -1,7 +1,9 @@
-//! `podtap demo`: the mix, captured on loopback; where that is not possible, rendered. Records, then the ledger.
+//! `podtap demo`: captures the mix on loopback, or renders it where that is not possible. Shows records, then the
+//! ledger.
 //!
-//! Everything between a frame and a line is what `run` and `replay` use. Settings count (`--format`, `--ignore-status`,
-//! …) except those that say where traffic comes from and where records go: it is always the mix, and standard output.
+//! Everything between a frame and a line is the code of `run` and `replay`. Settings apply (`--format`,
+//! `--ignore-status`, …), except those for the source of traffic and the sinks: it is always the mix, and standard
+//! output.
 
 use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -13,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::shared::Shared;
 use super::tap::{SoFar, Tap};
-use crate::assembly::{Assembly, Started};
+use crate::assembly::{self, Assembly, Started};
 use crate::cli;
 use crate::config;
 use crate::demo::{RENDERED_SERVER, Stage, exchanges, rendered};
@@ -39,7 +41,7 @@ const WIDTH: usize = 100;
 /// Runs `podtap demo`. Call it before any thread starts: capabilities are dropped first.
 pub fn demo(flags: &Pairs) -> ExitCode {
     Privileges::prepare();
-    let config = match config::load(&with_defaults(flags)) {
+    let config = match assembly::load(&with_defaults(flags)) {
         Ok(config) => config,
         Err(wrong) => return cli::refuse(&wrong),
     };

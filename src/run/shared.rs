@@ -1,4 +1,4 @@
-//! What capture threads and the waiting main thread know of each other: whether there is traffic, who captures, which
+//! The state that capture threads share with the waiting main thread: whether there is traffic, who captures, which
 //! addresses are ours. Counters and records pass elsewhere (`metrics`, `sink`).
 
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! What sits on one capture thread: frames in, encoded records out, counters published.
+//! The work of one capture thread: frames in, encoded records out, counters published.
 //!
 //! Nothing here waits: a sink whose queue is full loses records, and counts them.
 

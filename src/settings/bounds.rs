@@ -1,4 +1,4 @@
-//! What the `auto` limits come to, from the memory the container may use.
+//! Computes the `auto` limits from the memory that the container may use.
 //!
 //! Does not read that limit: `config` does.
 

@@ -1,7 +1,7 @@
-//! From environment and flags to one text for each setting, and where it came from.
+//! Finds one text for each setting, from environment and flags, and its origin.
 //!
-//! Old spellings, service links, `<name>_FILE`, what MODE implies, and names that are no settings. Parses no value:
-//! that is each type's own business.
+//! Handles old spellings, service links, `<name>_FILE`, what MODE implies, and names that are no settings. Parses no
+//! value: each type does that.
 
 use std::collections::BTreeMap;
 
@@ -31,6 +31,14 @@ impl Row {
         let secret = self.variable.secret && self.origin != Origin::Default;
         if secret { MASK.to_owned() } else { printable(&self.text) }
     }
+
+    /// Its value as one that cannot be used.
+    pub(super) fn refused(&self, why: &str) -> WrongValue {
+        let given = (self.origin != Origin::Default).then_some(self.text.as_str());
+        let wrong = wrong(self.variable, given, self.origin.clone(), printable(why));
+        // The form is right: what may be written does not help.
+        WrongValue { allowed: String::new(), ..wrong }
+    }
 }
 
 /// Every setting's text, with what there is to say about them.
@@ -41,11 +49,16 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// The value of one setting; what is wrong with it goes to the list.
+    /// The value of one setting. What is wrong with it goes to the list, and the default takes its place.
     pub(super) fn parse<T: Value>(&mut self, name: &str) -> Option<T> {
-        let row = self.rows.iter().find(|row| row.variable.name == name && row.usable)?;
-        let parsed = T::parse(name, &row.text);
-        parsed.map_err(|why| self.wrong.push(wrong(row.variable, Some(&row.text), row.origin.clone(), why))).ok()
+        let row = self.rows.iter().find(|row| row.variable.name == name)?;
+        let given = if row.usable { T::parse(name, &row.text).map(Some) } else { Ok(None) };
+        match given {
+            Ok(Some(value)) => return Some(value),
+            Ok(None) => {}
+            Err(why) => self.wrong.push(wrong(row.variable, Some(&row.text), row.origin.clone(), why)),
+        }
+        T::parse(name, row.variable.default).ok()
     }
 }
 

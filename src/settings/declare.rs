@@ -98,7 +98,7 @@ macro_rules! settings {
         },)*)*];
 
         impl Settings {
-            /// Parses every text by itself; what is wrong is added to the texts' own list.
+            /// Parses every text by itself. What is wrong is added to the texts' own list, and its default taken.
             pub(super) fn parse(texts: &mut Texts) -> Option<Self> {
                 $($(let $field = texts.parse::<$type>(stringify!($name));)*)*
                 Some(Self { $($($field: $field?,)*)* })

@@ -1,8 +1,7 @@
 //! Settings: one declaration for each variable, and everything that follows from it.
 //!
-//! `variables` declares, `values` holds the types, `clean` finds out which text counts, `notes` says what is worth
-//! saying or wrong, `table` shows the declarations. Touches neither the environment nor files: both are arguments
-//! (`config` reads them).
+//! `variables` declares, `values` has the types, `clean` finds the text that counts, `notes` has the messages, `table`
+//! shows the declarations. Touches neither the environment nor files: both are arguments (`config` reads them).
 
 mod bounds;
 mod clean;
@@ -31,6 +30,37 @@ pub struct Resolution {
     pub notes: Vec<Note>,
     /// The settings, or all that is wrong with them.
     pub outcome: Result<Settings, Wrong>,
+    /// The settings with the default in place of each wrong value, so that the rest can be checked too.
+    pub usable: Option<Settings>,
+}
+
+impl Resolution {
+    /// Refuses values that only those who use them can judge: each setting's name, and what is wrong. A setting that
+    /// is wrong already keeps its first reason.
+    pub fn refuse(&mut self, found: impl IntoIterator<Item = (String, String)>) {
+        let mut wrong = match &self.outcome {
+            Ok(_) => Wrong { values: Vec::new(), warnings: warnings(&self.notes) },
+            Err(wrong) => wrong.clone(),
+        };
+        for (name, why) in found {
+            if wrong.of(&name).is_none() {
+                let row = self.rows.iter().find(|row| row.variable.name == name);
+                wrong.values.push(row.map_or_else(|| WrongValue::without_setting(name, &why), |row| row.refused(&why)));
+            }
+        }
+        if !wrong.values.is_empty() {
+            self.outcome = Err(wrong);
+        }
+    }
+
+    /// What is wrong with a setting, if anything is.
+    pub fn wrong_with(&self, name: &str) -> Option<&WrongValue> {
+        self.outcome.as_ref().err().and_then(|wrong| wrong.of(name))
+    }
+}
+
+fn warnings(notes: &[Note]) -> Vec<Note> {
+    notes.iter().filter(|note| note.is_warning()).cloned().collect()
 }
 
 /// Finds every setting's value: a flag wins over the environment, which wins over what MODE implies, which wins over
@@ -40,19 +70,17 @@ pub struct Resolution {
 pub fn resolve(env: &Pairs, flags: &Pairs, read_file: impl Fn(&str) -> Result<String, String>) -> Resolution {
     let mut texts = clean::clean(VARIABLES, env, flags, &read_file);
     let settings = Settings::parse(&mut texts);
-    if let Some(settings) = &settings {
+    let targets_known = texts.wrong.iter().all(|wrong| wrong.name != "SEND_LOGS_TO");
+    if let Some(settings) = settings.as_ref().filter(|_| targets_known) {
         texts.wrong.extend(settings.contradictions());
         texts.notes.retain(|note| !matches!(note, Note::ServiceLink { name, .. } if !settings.uses(name)));
         texts.notes.extend(settings.without_sink(&texts.rows));
     }
-    let outcome = match settings {
-        Some(settings) if texts.wrong.is_empty() => Ok(settings),
-        _ => {
-            let warnings = texts.notes.iter().filter(|note| note.is_warning()).cloned().collect();
-            Err(Wrong { values: texts.wrong, warnings })
-        }
+    let outcome = match &settings {
+        Some(settings) if texts.wrong.is_empty() => Ok(settings.clone()),
+        _ => Err(Wrong { values: texts.wrong, warnings: warnings(&texts.notes) }),
     };
-    Resolution { rows: texts.rows, notes: texts.notes, outcome }
+    Resolution { rows: texts.rows, notes: texts.notes, outcome, usable: settings }
 }
 
 impl Settings {

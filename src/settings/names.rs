@@ -1,6 +1,6 @@
 //! Names in the environment that are not settings: Kubernetes' service links, and near misses.
 //!
-//! Reads no values, save to see whether they are links.
+//! Reads no values, except to recognise links.
 
 use super::declare::Variable;
 use super::notes::Note;

@@ -1,6 +1,6 @@
-//! What is said about settings: where a value came from, what is worth a look, what is wrong.
+//! The messages about settings: origins of values, warnings, wrong values.
 //!
-//! Decides nothing. Every name and value in here is printable, and no secret gets in.
+//! Decides nothing. Every name and value in here is printable, and contains no secret.
 
 use std::fmt;
 
@@ -199,6 +199,13 @@ impl fmt::Display for WrongValue {
     }
 }
 
+impl WrongValue {
+    /// What is wrong with something that no single setting decides.
+    pub(super) fn without_setting(name: String, why: &str) -> Self {
+        Self { name, value: None, origin: Origin::Default, why: printable(why), allowed: String::new() }
+    }
+}
+
 /// Every value that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
@@ -206,6 +213,13 @@ pub struct Wrong {
     pub values: Vec<WrongValue>,
     /// What else may not be as meant: a misspelt name may be why a value is missing.
     pub warnings: Vec<Note>,
+}
+
+impl Wrong {
+    /// What is wrong with a setting; with its file where that holds it.
+    pub(super) fn of(&self, name: &str) -> Option<&WrongValue> {
+        self.values.iter().find(|wrong| wrong.name == name || wrong.name.strip_suffix("_FILE") == Some(name))
+    }
 }
 
 impl fmt::Display for Wrong {

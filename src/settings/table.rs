@@ -1,4 +1,4 @@
-//! The declarations as text: the README's table, and lines of a given width.
+//! The declarations as text: the table of docs/settings.md, and lines of a given width.
 //!
 //! Shows no current value (`cli` does).
 
@@ -6,12 +6,12 @@ use std::fmt::Write;
 
 use super::variables::{Group, VARIABLES};
 
-/// The settings table of the README, as Markdown.
+/// The table of docs/settings.md.
 pub fn markdown() -> String {
     let mut out = String::new();
     for group in Group::ALL {
         // Writing to a String cannot fail.
-        let _ = write!(out, "### {}\n\n| variable | meaning | allowed | default |\n|---|---|---|---|\n", group.title());
+        let _ = write!(out, "## {}\n\n| variable | meaning | allowed | default |\n|---|---|---|---|\n", group.title());
         for variable in VARIABLES.iter().filter(|variable| variable.group == *group) {
             let (name, default) = (variable.name, variable.default);
             let meaning = cell(&variable.explained());

@@ -1,7 +1,7 @@
 //! Every setting, declared once: name, field, type, default, meaning.
 //!
-//! The typed [`Settings`], the flags, `podtap settings`, `podtap --help` and the table of the README come from here.
-//! A new setting is one line. What a value may be stands in its type (`values`).
+//! The typed [`Settings`], the flags, `podtap settings`, `podtap --help` and docs/settings.md come from here.
+//! A new setting is one line. Its type says which values are allowed (`values`).
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -23,315 +23,316 @@ const MAX_SNAPLEN: u64 = 262_144;
 
 settings! {
     General "General" {
-        /// `debug` logs more of itself; `development` listens on `lo` and prints readable text. Whatever is set
-        /// explicitly wins over what the mode implies.
+        /// `debug` sets LOG_LEVEL to `debug`; `development` listens on `lo` and prints readable text. An explicit
+        /// setting wins over the mode.
         MODE mode: Mode = "prod";
     }
 
     Output "Output" {
-        /// Where records go.
+        /// Where to send records.
         SEND_LOGS_TO send_logs_to: ListOf<SinkName> = "stdout";
-        /// What a record looks like: Elastic Common Schema, the lines of kubernetes-internal-http-logger, or text for
-        /// eyes. `auto` is `ecs`, but `text` when standard output is a terminal.
+        /// Format of a record: Elastic Common Schema, the lines of kubernetes-internal-http-logger, or readable text.
+        /// `auto` is `ecs`, or `text` when standard output is a terminal.
         FORMAT format: Auto<Format> = "auto";
-        /// The same for standard output only; `auto` follows FORMAT.
+        /// Format for standard output only; `auto` follows FORMAT.
         FORMAT_STDOUT format_stdout: Auto<Format> = "auto", only Stdout;
-        /// The same for the file only; `auto` follows FORMAT.
+        /// Format for the file only; `auto` follows FORMAT.
         FORMAT_FILE format_file: Auto<Format> = "auto", only File;
-        /// The same for Fluentd only; `auto` follows FORMAT.
+        /// Format for Fluentd only; `auto` follows FORMAT.
         FORMAT_FLUENTD format_fluentd: Auto<FieldFormat> = "auto", only Fluentd;
-        /// The same for Logstash only; `auto` follows FORMAT.
+        /// Format for Logstash only; `auto` follows FORMAT.
         FORMAT_LOGSTASH format_logstash: Auto<FieldFormat> = "auto", only Logstash;
-        /// The same for Elasticsearch only; `auto` follows FORMAT.
+        /// Format for Elasticsearch only; `auto` follows FORMAT.
         FORMAT_ELASTICSEARCH format_elasticsearch: Auto<FieldFormat> = "auto", only Elasticsearch;
-        /// The file records are appended to.
+        /// File to append records to.
         FILE_PATH file_path: Option<PathBuf> = "none", only File;
-        /// The file is rotated when it has grown to this size.
+        /// Rotate the file when it reaches this size.
         FILE_MAX_BYTES file_max_bytes: Option<Bytes<{ 4 * KIB }, { 1024 * GIB }>> = "100MiB", only File;
-        /// The file is rotated when it is this old.
+        /// Rotate the file when it is this old.
         FILE_MAX_AGE file_max_age: Option<Seconds> = "none", only File;
-        /// How many rotated files are kept.
+        /// Number of rotated files to keep.
         FILE_KEEP file_keep: Count<0, 10_000> = "5", only File;
-        /// Whether rotated files are compressed with gzip.
+        /// Compress rotated files with gzip.
         FILE_COMPRESS file_compress: bool = "false", only File;
     }
 
-    Fluentd "Fluentd, Fluent Bit, and whoever speaks the forward protocol" {
-        /// Hosts (`name`, `name:port`, `[::1]:port`); when one cannot be reached, the next one's turn comes.
+    Fluentd "Fluentd, Fluent Bit and others that speak the forward protocol" {
+        /// Hosts (`name`, `name:port`, `[::1]:port`). When one cannot be reached, the next one is tried.
         FLUENTD_HOST fluentd_host: ListOf<String> = "localhost", was "FLUENTHOST", only Fluentd,
             allowed "comma list of hosts";
-        /// Port of the hosts that name none.
+        /// Port for hosts without one.
         FLUENTD_PORT fluentd_port: Count<1, 65_535> = "24224", was "FLUENTPORT", only Fluentd;
-        /// Tag of the records; may hold `{namespace}`, `{pod}`, `{node}`, `{service}` and `{cluster}`.
+        /// Tag of the records; may contain `{namespace}`, `{pod}`, `{node}`, `{service}` and `{cluster}`.
         FLUENTD_TAG fluentd_tag: String = "k8s-internal-networking", was "FLUENTTAG", only Fluentd;
-        /// Whether a batch counts as delivered only when the server has acknowledged it.
+        /// Wait for the server to acknowledge a batch before it counts as delivered.
         FLUENTD_ACK fluentd_ack: bool = "true", only Fluentd;
-        /// Whether batches are compressed with gzip.
+        /// Compress batches with gzip.
         FLUENTD_COMPRESS fluentd_compress: bool = "false", only Fluentd;
-        /// The key shared with the server.
+        /// Key shared with the server.
         FLUENTD_SHARED_KEY fluentd_shared_key: Option<Secret> = "none", only Fluentd;
-        /// User, where the server asks for one.
+        /// User name, if the server requires one.
         FLUENTD_USERNAME fluentd_username: Option<String> = "none", only Fluentd;
-        /// The user's password.
+        /// Password of the user.
         FLUENTD_PASSWORD fluentd_password: Option<Secret> = "none", only Fluentd;
-        /// Whether the connection is encrypted; `auto`: when one of the other FLUENTD_TLS_… is set.
+        /// Encrypt the connection; `auto` does so when another FLUENTD_TLS_… setting is given.
         FLUENTD_TLS fluentd_tls: Auto<bool> = "auto", only Fluentd;
-        /// Who may sign the server's certificate, in PEM: a path, or the text itself. `none` is the public authorities.
+        /// Authorities that may sign the server certificate, in PEM: a path, or the text itself. `none` means the
+        /// public ones.
         FLUENTD_TLS_CA fluentd_tls_ca: Option<String> = "none", only Fluentd;
-        /// Our own certificate with its chain, in PEM: a path, or the text itself.
+        /// Client certificate with its chain, in PEM: a path, or the text itself.
         FLUENTD_TLS_CERT fluentd_tls_cert: Option<String> = "none", only Fluentd;
-        /// Its key; `none`: it stands beside the certificate.
+        /// Key of the client certificate; `none` if it is in the same PEM.
         FLUENTD_TLS_KEY fluentd_tls_key: Option<Secret> = "none", only Fluentd;
-        /// The name that the server's certificate must hold; `none` is the host's.
+        /// Name expected in the server certificate; `none` is the host name.
         FLUENTD_TLS_NAME fluentd_tls_name: Option<String> = "none", only Fluentd;
-        /// Whether the server's certificate is looked at.
+        /// Verify the server certificate.
         FLUENTD_TLS_VERIFY fluentd_tls_verify: bool = "true", only Fluentd;
-        /// How long to wait for an answer.
+        /// Time to wait for an answer.
         FLUENTD_TIMEOUT fluentd_timeout: Seconds = "30s", only Fluentd;
-        /// Batches on their way at once; with more than one they may overtake each other.
+        /// Maximum batches in flight; above 1, order is not preserved.
         FLUENTD_CONCURRENCY fluentd_concurrency: Count<1, 32> = "1", only Fluentd;
     }
 
     Logstash "Logstash" {
-        /// Which of Logstash's inputs listens there. Only `beats` and `http` acknowledge; with `tcp` what the server had
-        /// not read is lost with it, and `udp` loses silently.
+        /// Logstash input at the other end. `beats` and `http` acknowledge. `tcp` loses what a failing server had not
+        /// read; `udp` loses silently.
         LOGSTASH_TYPE logstash_type: LogstashType = "tcp", only Logstash;
-        /// Hosts (`name`, `name:port`, `[::1]:port`); when one cannot be reached, the next one's turn comes.
+        /// Hosts (`name`, `name:port`, `[::1]:port`). When one cannot be reached, the next one is tried.
         LOGSTASH_HOST logstash_host: ListOf<String> = "localhost", only Logstash, allowed "comma list of hosts";
-        /// Port of the hosts that name none; `auto` is 5044 for `beats`, else 5000.
+        /// Port for hosts without one; `auto` is 5044 for `beats`, else 5000.
         LOGSTASH_PORT logstash_port: Auto<Count<1, 65_535>> = "auto", only Logstash;
-        /// Path of the requests of `http`.
+        /// Request path for `http`.
         LOGSTASH_PATH logstash_path: String = "/", only Logstash;
-        /// Whether `beats` and `http` compress.
+        /// Compress with `beats` and `http`.
         LOGSTASH_COMPRESS logstash_compress: bool = "false", only Logstash;
-        /// User of `http`.
+        /// User name for `http`.
         LOGSTASH_USERNAME logstash_username: Option<String> = "none", only Logstash;
-        /// The user's password.
+        /// Password of the user.
         LOGSTASH_PASSWORD logstash_password: Option<Secret> = "none", only Logstash;
-        /// Whether the connection is encrypted; `auto`: when one of the other LOGSTASH_TLS_… is set.
+        /// Encrypt the connection; `auto` does so when another LOGSTASH_TLS_… setting is given.
         LOGSTASH_TLS logstash_tls: Auto<bool> = "auto", only Logstash;
-        /// Who may sign the server's certificate, in PEM: a path, or the text itself. `none` is the public authorities.
+        /// Authorities that may sign the server certificate, in PEM: a path, or the text itself. `none` means the
+        /// public ones.
         LOGSTASH_TLS_CA logstash_tls_ca: Option<String> = "none", only Logstash;
-        /// Our own certificate with its chain, in PEM: a path, or the text itself.
+        /// Client certificate with its chain, in PEM: a path, or the text itself.
         LOGSTASH_TLS_CERT logstash_tls_cert: Option<String> = "none", only Logstash;
-        /// Its key; `none`: it stands beside the certificate.
+        /// Key of the client certificate; `none` if it is in the same PEM.
         LOGSTASH_TLS_KEY logstash_tls_key: Option<Secret> = "none", only Logstash;
-        /// The name that the server's certificate must hold; `none` is the host's.
+        /// Name expected in the server certificate; `none` is the host name.
         LOGSTASH_TLS_NAME logstash_tls_name: Option<String> = "none", only Logstash;
-        /// Whether the server's certificate is looked at.
+        /// Verify the server certificate.
         LOGSTASH_TLS_VERIFY logstash_tls_verify: bool = "true", only Logstash;
-        /// How long to wait for an answer.
+        /// Time to wait for an answer.
         LOGSTASH_TIMEOUT logstash_timeout: Seconds = "30s", only Logstash;
-        /// Batches on their way at once; with more than one they may overtake each other.
+        /// Maximum batches in flight; above 1, order is not preserved.
         LOGSTASH_CONCURRENCY logstash_concurrency: Count<1, 32> = "1", only Logstash;
     }
 
     Elasticsearch "Elasticsearch and OpenSearch" {
-        /// Nodes of one cluster: hosts (`name`, `name:port`) or whole URLs.
+        /// Nodes of one cluster: hosts (`name`, `name:port`) or URLs.
         ELASTICSEARCH_HOST elasticsearch_host: ListOf<String> = "localhost", only Elasticsearch,
             allowed "comma list of hosts or URLs";
-        /// Port of the hosts that name none.
+        /// Port for hosts without one.
         ELASTICSEARCH_PORT elasticsearch_port: Count<1, 65_535> = "9200", only Elasticsearch;
-        /// Instead of hosts: the cloud id of a deployment.
+        /// Cloud id of a deployment, instead of hosts.
         ELASTICSEARCH_CLOUD_ID elasticsearch_cloud_id: Option<String> = "none", only Elasticsearch;
-        /// A data stream, an index, or a pattern by the record's own time in UTC (`podtap-%Y.%m.%d`).
+        /// Data stream, index, or a pattern filled from the record's time in UTC (`podtap-%Y.%m.%d`).
         ELASTICSEARCH_INDEX elasticsearch_index: String = "k8s-internal-networking", only Elasticsearch;
-        /// Mapping type, for servers that still have types (before 8).
+        /// Mapping type, for servers before version 8.
         ELASTICSEARCH_TYPE elasticsearch_type: Option<String> = "none", only Elasticsearch;
-        /// The server's version; `auto` asks it.
+        /// Version of the server; `auto` asks it.
         ELASTICSEARCH_API_VERSION elasticsearch_api_version: String = "auto", only Elasticsearch,
             allowed "auto, 7.17, 8.x, 9.x, opensearch-2.x …";
-        /// API key: `id:key`, or that in Base64 as the server shows it.
+        /// API key: `id:key`, or its Base64 form as the server shows it.
         ELASTICSEARCH_API_KEY elasticsearch_api_key: Option<Secret> = "none", only Elasticsearch;
         /// Bearer token.
         ELASTICSEARCH_BEARER elasticsearch_bearer: Option<Secret> = "none", only Elasticsearch;
-        /// User.
+        /// User name.
         ELASTICSEARCH_USERNAME elasticsearch_username: Option<String> = "none", only Elasticsearch;
-        /// The user's password.
+        /// Password of the user.
         ELASTICSEARCH_PASSWORD elasticsearch_password: Option<Secret> = "none", only Elasticsearch;
-        /// Whether requests are compressed with gzip.
+        /// Compress requests with gzip.
         ELASTICSEARCH_COMPRESS elasticsearch_compress: bool = "true", only Elasticsearch;
-        /// How much the client's library may log.
+        /// Log level of the client library.
         ELASTICSEARCH_LOG elasticsearch_log: LogLevel = "warn", only Elasticsearch;
-        /// Whether the connection is encrypted; `auto`: when one of the other ELASTICSEARCH_TLS_… is set.
+        /// Encrypt the connection; `auto` does so when another ELASTICSEARCH_TLS_… setting is given.
         ELASTICSEARCH_TLS elasticsearch_tls: Auto<bool> = "auto", only Elasticsearch;
-        /// Who may sign the server's certificate, in PEM: a path, or the text itself. `none` is the public authorities.
+        /// Authorities that may sign the server certificate, in PEM: a path, or the text itself. `none` means the
+        /// public ones.
         ELASTICSEARCH_TLS_CA elasticsearch_tls_ca: Option<String> = "none", only Elasticsearch;
-        /// Our own certificate with its chain, in PEM: a path, or the text itself.
+        /// Client certificate with its chain, in PEM: a path, or the text itself.
         ELASTICSEARCH_TLS_CERT elasticsearch_tls_cert: Option<String> = "none", only Elasticsearch;
-        /// Its key; `none`: it stands beside the certificate.
+        /// Key of the client certificate; `none` if it is in the same PEM.
         ELASTICSEARCH_TLS_KEY elasticsearch_tls_key: Option<Secret> = "none", only Elasticsearch;
-        /// Whether the server's certificate is looked at.
+        /// Verify the server certificate.
         ELASTICSEARCH_TLS_VERIFY elasticsearch_tls_verify: bool = "true", only Elasticsearch;
-        /// How long to wait for an answer.
+        /// Time to wait for an answer.
         ELASTICSEARCH_TIMEOUT elasticsearch_timeout: Seconds = "30s", only Elasticsearch;
-        /// Batches on their way at once; with more than one they may overtake each other.
+        /// Maximum batches in flight; above 1, order is not preserved.
         ELASTICSEARCH_CONCURRENCY elasticsearch_concurrency: Count<1, 32> = "1", only Elasticsearch;
     }
 
     Kibana "Kibana, for `podtap setup kibana`" {
-        /// Where Kibana is, with its base path where it has one. ELASTICSEARCH_TLS_… and ELASTICSEARCH_TIMEOUT hold for
-        /// it, too.
+        /// URL of Kibana, including its base path. ELASTICSEARCH_TLS_… and ELASTICSEARCH_TIMEOUT apply to it too.
         KIBANA_URL kibana_url: String = "http://localhost:5601", allowed "a URL";
-        /// The space to import into; `none` is the default one. Of OpenSearch Dashboards: the tenant, the global one.
+        /// Space to import into; `none` is the default space. With OpenSearch Dashboards, the tenant; `none` is the
+        /// global one.
         KIBANA_SPACE kibana_space: Option<String> = "none", allowed "the id of a space; or none";
-        /// API key: `id:key`, or that in Base64. `none`: the credentials of Elasticsearch.
+        /// API key: `id:key`, or its Base64 form. `none` uses the credentials of Elasticsearch.
         KIBANA_API_KEY kibana_api_key: Option<Secret> = "none";
     }
 
     Spool "What cannot be delivered" {
-        /// Directory where records wait when memory is full, and over restarts. `none`: in memory only.
+        /// Directory for records that wait when memory is full, and across restarts. `none` keeps them in memory only.
         SPOOL_DIR spool_dir: Option<PathBuf> = "none";
-        /// Most bytes there, for each sink; the oldest records make room.
+        /// Maximum bytes of the spool for each sink; the oldest records are dropped first.
         SPOOL_MAX_BYTES spool_max_bytes: Bytes<MIB, { 1024 * GIB }> = "256MiB";
-        /// When what is written there is made to survive a crash of the machine; a crash of podtap it always survives.
+        /// When the spool is synced to disk, to survive a crash of the machine. It always survives a crash of podtap.
         SPOOL_FSYNC spool_fsync: SpoolFsync = "segment";
-        /// File for the records that a server refused for good, one JSON line each, with the reason.
+        /// File for records that a server rejected for good: one JSON line each, with the reason.
         DEAD_LETTER_PATH dead_letter_path: Option<PathBuf> = "none";
     }
 
     Select "Which exchanges are recorded" {
-        /// Request targets not to record. Without a glob an entry matches the path exactly, the query ignored.
+        /// Paths not to record. Without a glob an entry must match the whole path; the query is ignored.
         IGNORE_URLS ignore_urls: ListOf<String> = "none", was "IGNOREURLS",
             allowed "comma list of paths, globs allowed (/health, /internal/*); or none";
-        /// Hosts not to record, as in the Host header, without port.
+        /// Hosts not to record, as in the Host header without its port.
         IGNORE_HOSTS ignore_hosts: ListOf<String> = "none", allowed "comma list of host names, globs allowed; or none";
         /// Methods not to record.
         IGNORE_METHODS ignore_methods: ListOf<String> = "none", allowed "comma list of methods (OPTIONS,HEAD); or none";
-        /// Statuses not to record.
+        /// Status codes not to record.
         IGNORE_STATUS ignore_status: ListOf<StatusPattern> = "none",
             allowed "comma list of codes and classes (2xx,304); or none";
         /// User agents not to record.
         IGNORE_USER_AGENTS ignore_user_agents: ListOf<String> = "none",
             allowed "comma list of user agents, globs allowed (kube-probe*); or none";
-        /// Record only exchanges that go these ways, seen from the pod.
+        /// Directions to record, as seen from the pod; `none` is all.
         ONLY_DIRECTION only_direction: ListOf<DirectionName> = "none";
-        /// Share of the exchanges to record. Failures, unanswered and slow ones are always kept; what is left out is
-        /// counted.
+        /// Share of exchanges to record. Failed, unanswered and slow ones are always kept; what is left out is counted.
         SAMPLE sample: Fraction = "1";
-        /// Most records a second. Failures, unanswered and slow ones are always kept; what is left out is counted.
+        /// Maximum records per second. Failed, unanswered and slow ones are always kept; what is left out is counted.
         RATE_LIMIT rate_limit: Option<Rate> = "none";
-        /// From when on an exchange is slow, and so always kept.
+        /// Exchanges at least this slow are always kept.
         SLOW_AFTER_MS slow_after: Option<Millis> = "1000";
     }
 
     Shape "What a record holds" {
-        /// Whether headers are recorded; secrets in them are always masked.
+        /// Record headers. Secrets in them are always masked.
         LOGHEADERS log_headers: Headers = "false";
-        /// Headers to mask. A list extends the usual ones (Authorization, Cookie, Set-Cookie, X-Api-Key and the like),
-        /// `-name` takes one out, `=name` replaces them all; `none` masks no header.
+        /// Headers to mask. A list extends the built-in ones (Authorization, Cookie, Set-Cookie, X-Api-Key and others);
+        /// `-name` removes one, `=name` replaces them all. `none` masks no header.
         REDACT_HEADERS redact_headers: Auto<ListOf<String>> = "auto",
             allowed "auto, none, or comma list of header names (x-a, +x-b*, -x-c, =x-d), globs allowed";
-        /// Query parameters whose values are masked, in the same way (token, password and the like); `none` masks none.
+        /// Query parameters to mask, written as in REDACT_HEADERS (built in: token, password and others). `none` masks
+        /// no parameter.
         REDACT_QUERY redact_query: Auto<ListOf<String>> = "auto",
             allowed "auto, none, or comma list of parameter names, globs allowed";
-        /// Paths of which the segments under `*` are masked.
+        /// Paths with segments to mask, written as `*`.
         REDACT_PATH redact_path: ListOf<String> = "none", allowed "comma list of paths (/reset/*); or none";
-        /// Labels that every record carries.
+        /// Labels to add to every record.
         TAGS tags: ListOf<Tag> = "none", allowed "comma list of key=value; or none";
-        /// Name of the service in every record.
+        /// Name of the service, added to every record.
         SERVICE_NAME service_name: Option<String> = "none";
-        /// Own patterns for `http.route`, tried before the built-in ones.
+        /// Patterns for `http.route`, tried before the built-in rules.
         ROUTES routes: ListOf<String> = "none", allowed "comma list of paths (/orders/{id}); or none";
-        /// Proxies whose word about the client's address is taken; `auto` is every private address.
+        /// Proxies whose headers about the client address are trusted; `auto` is every private address.
         TRUSTED_PROXIES trusted_proxies: Auto<ListOf<Network>> = "auto",
             allowed "auto, none, or comma list of IP addresses and networks (10.0.0.0/8)";
-        /// What makes `event.id` differ between observers of the same exchange; `auto` is the pod's uid, else the
-        /// host's
+        /// Part of `event.id` that tells two observers of one exchange apart; `auto` is the pod's UID, else the host
         /// name.
         OBSERVER_ID observer_id: Auto<String> = "auto";
-        /// Name of the cluster in every record.
+        /// Name of the cluster, added to every record.
         CLUSTER_NAME cluster_name: Option<String> = "none";
     }
 
     Time "Time" {
-        /// When a request counts as unanswered.
+        /// Time after which a request counts as unanswered.
         TIMEOUT_AFTER_MS timeout_after: Millis = "10000", was "TIMEOUTAFTERMS";
-        /// How often unanswered requests are looked for.
+        /// How often to look for unanswered requests.
         TIMEOUT_INTERVAL_CHECK timeout_interval_check: Millis = "2000", was "TIMEOUTINTERVALCHECK";
-        /// An answer that is still coming after this long is recorded as a stream, apart from ordinary exchanges.
+        /// Time after which a response that has not ended is recorded as a stream.
         STREAM_AFTER_MS stream_after: Millis = "30000";
-        /// How long stopping may take: draining of queues included. Keep it below the pod's
+        /// Maximum time to stop, including draining the queues. Keep it below the pod's
         /// `terminationGracePeriodSeconds`.
         GRACE_PERIOD grace_period: Seconds = "25s";
-        /// How long capturing may go on after the signal to stop, while there is traffic; `auto` is half of
+        /// Maximum time to go on capturing after the signal to stop, while there is traffic; `auto` is half of
         /// GRACE_PERIOD.
         LINGER linger: Auto<Seconds> = "auto";
     }
 
     Capture "Capture" {
-        /// Interfaces to listen on; `auto` is the pod's primary interface by route, and what a mesh's proxy puts on `lo`;
-        /// `any` is all of them.
+        /// Interfaces to capture on. `auto` is the interface of the default route, plus `lo` where a mesh proxy uses
+        /// it; `any` is all.
         IFACE iface: Auto<ListOf<String>> = "auto", allowed "auto, any, or comma list of interfaces";
-        /// What the kernel hands over. `auto` leaves out what cannot carry TCP; a replay uses only an explicit one.
+        /// Capture filter for the kernel. `auto` excludes what cannot carry TCP; a replay uses only an explicit filter.
         CAP_FILTER cap_filter: CaptureFilter = "auto", was "CAPFILTER";
-        /// Bytes captured of each frame.
+        /// Bytes to capture of each frame.
         SNAPLEN snaplen: Bytes<64, MAX_SNAPLEN> = "262144";
-        /// Size of the kernel's ring for each interface.
+        /// Size of the kernel's ring buffer for each interface.
         CAPTURE_BUFFER capture_buffer: Bytes<{ 256 * KIB }, GIB> = "8MiB";
-        /// The pod's own addresses, which decide the direction; `auto` asks POD_IPS and the interfaces, and is none
-        /// in a
-        /// replay.
+        /// Addresses of the pod, which decide the direction. `auto` takes them from POD_IPS and the interfaces; in a
+        /// replay it is none.
         OWN_IPS own_ips: Auto<ListOf<IpAddr>> = "auto", allowed "auto, none, or comma list of IP addresses";
     }
 
     Limits "Limits" {
-        /// Connections tracked at once; the one idle longest makes room. `auto` follows the memory limit.
+        /// Maximum connections to track; beyond it the longest idle one is dropped. `auto` follows the memory limit.
         MAX_CONNECTIONS max_connections: Auto<Count<1, 10_000_000>> = "auto";
-        /// Longest head of a request or response that is parsed.
+        /// Maximum size of the head of a request or response.
         MAX_HEAD_BYTES max_head_bytes: Bytes<KIB, { 16 * MIB }> = "64KiB";
-        /// Bytes held in all while earlier ones are missing. `auto` follows the memory limit.
+        /// Maximum bytes to hold while earlier ones are missing. `auto` follows the memory limit.
         MAX_HELD_BYTES max_held_bytes: Auto<Bytes<{ 64 * KIB }, { 64 * GIB }>> = "auto";
-        /// Records that may wait for one sink.
+        /// Maximum records in the queue of one sink.
         QUEUE_RECORDS queue_records: Count<1, 10_000_000> = "10000";
-        /// Bytes that may wait for one sink. `auto` follows the memory limit.
+        /// Maximum bytes in the queue of one sink. `auto` follows the memory limit.
         QUEUE_BYTES queue_bytes: Auto<Bytes<{ 64 * KIB }, { 64 * GIB }>> = "auto";
-        /// Most records of one batch.
+        /// Maximum records in one batch.
         BATCH_RECORDS batch_records: Count<1, 100_000> = "500";
-        /// Most bytes of one batch.
+        /// Maximum bytes in one batch.
         BATCH_BYTES batch_bytes: Bytes<{ 4 * KIB }, { 64 * MIB }> = "1MiB";
-        /// How long a batch may wait to be full.
+        /// Time after which a batch is sent even if it is not full.
         BATCH_AGE batch_age: Seconds = "1s";
     }
 
     Own "podtap itself" {
-        /// How often servers that get records as `ecs` also get one of what was seen, lost and delivered since the last
-        /// time (docs/record.md); `none` sends them none.
+        /// How often to send a ledger record to servers that get `ecs` records: what was seen, lost and delivered
+        /// (docs/record.md). `none` sends none.
         LEDGER_INTERVAL ledger_interval: Option<Seconds> = "60s";
-        /// How much podtap says of itself, on standard error.
+        /// Log level; the log goes to standard error.
         LOG_LEVEL log_level: LogLevel = "info";
-        /// What its log lines look like.
+        /// Format of log lines.
         LOG_FORMAT log_format: LogFormat = "text";
-        /// Where metrics and health are served.
+        /// Address to serve metrics and health on.
         // 19199 lies below the ephemeral ports and the node ports, and apart from what apps (80, 3000, 5000, 8000 and
         // up, 9000 and up) and meshes (15000 and up, 4140 and up) take: in a pod all containers share one port space.
         METRICS_ADDR metrics_addr: Option<Listen> = ":19199";
     }
 
     Pod "The pod, by the Downward API" {
-        /// Name of the pod, in every record (`metadata.name`).
+        /// Name of the pod, added to every record (`metadata.name`).
         POD_NAME pod_name: Option<String> = "none";
-        /// Its namespace (`metadata.namespace`).
+        /// Namespace of the pod (`metadata.namespace`).
         POD_NAMESPACE pod_namespace: Option<String> = "none";
-        /// Its uid (`metadata.uid`).
+        /// UID of the pod (`metadata.uid`).
         POD_UID pod_uid: Option<String> = "none";
-        /// Its address (`status.podIP`).
+        /// Address of the pod (`status.podIP`).
         POD_IP pod_ip: Option<IpAddr> = "none";
-        /// All its addresses (`status.podIPs`).
+        /// All addresses of the pod (`status.podIPs`).
         POD_IPS pod_ips: ListOf<IpAddr> = "none", allowed "comma list of IP addresses; or none";
-        /// The node it runs on (`spec.nodeName`).
+        /// Node of the pod (`spec.nodeName`).
         NODE_NAME node_name: Option<String> = "none";
-        /// File with its labels (`metadata.labels` in a Downward API volume), read again when it changes.
+        /// File with the pod's labels (`metadata.labels` in a Downward API volume); changes are picked up.
         POD_LABELS_PATH pod_labels_path: Option<PathBuf> = "/etc/podtap/pod/labels";
-        /// The same for its annotations (`metadata.annotations`).
+        /// File with the pod's annotations (`metadata.annotations`); changes are picked up.
         POD_ANNOTATIONS_PATH pod_annotations_path: Option<PathBuf> = "/etc/podtap/pod/annotations";
-        /// Annotations to record; no others are.
+        /// Annotations to add to every record; others are not recorded.
         ANNOTATIONS annotations: ListOf<String> = "none", allowed "comma list of names, globs allowed (example.com/*); or none";
     }
 }
 
-/// Names that are fixed, but that this version does not use: set, they are pointed out, but not as misspelt.
-/// Who declares one takes it out here.
+/// Reserved names that this version does not use. When set, they are reported as unused, not as misspelt. Remove a name
+/// here once it is declared.
 pub(super) const UNUSED: &str = "
     ELASTICSEARCH_TLS_NAME
 ";

@@ -1,4 +1,5 @@
-//! Brings a server to what the plan says: asks, compares, writes. Owns the order and what is told; the JSON is `plan`'s.
+//! Brings a server to the state of the plan: asks, compares, writes. Owns the order and the messages; `plan` has the
+//! JSON.
 
 use std::fmt;
 use std::io::Write;

@@ -1,7 +1,7 @@
-//! Whether what stands on a server is ours, and whether somebody changed it. Pure.
+//! Decides whether a resource on a server is ours, and whether a user changed it. Pure.
 //!
 //! A resource is marked with a hash of what we wrote. Servers store it in their own spelling (numbers as strings,
-//! defaults written out), so both sides are brought into one form before they are compared.
+//! defaults written out), so both sides are normalised before they are compared.
 
 use serde_json::{Map, Value, json};
 use sha1::{Digest, Sha1};

@@ -23,10 +23,13 @@ use std::ops::Range;
 use elasticsearch::http::Method;
 
 pub use self::answer::outcomes;
-pub(crate) use self::client::{Client, Reply, Request};
+#[cfg(feature = "setup")]
+pub(crate) use self::client::Reply;
+pub(crate) use self::client::{Client, Request};
 pub use self::index::IndexName;
 pub use self::options::{Auth, Options, cloud, nodes};
 pub use self::server::{ApiVersion, Flavour, Server};
+#[cfg(feature = "setup")]
 pub(crate) use self::target::server as ask_server;
 pub use self::target::{Kind, Target};
 

@@ -11,10 +11,10 @@ mod serve;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::config::{self, Config};
 use crate::inject::Options;
-use crate::logging::tell;
+use crate::logging::{self, tell};
 use crate::settings::{Listen, Pairs};
-use crate::{config, logging};
 
 use self::certificate::Certificate;
 use self::serve::Server;
@@ -34,7 +34,7 @@ pub struct Webhook {
 
 /// Serves until SIGTERM. Its own log follows LOG_LEVEL and LOG_FORMAT of its environment; flags are for the sidecars.
 pub fn run(webhook: Webhook) -> ExitCode {
-    match config::load(&Pairs::new()) {
+    match Config::of(config::look(&Pairs::new())) {
         Ok(config) => logging::start(&config),
         Err(wrong) => {
             tell(&format!("podtap: {wrong}\n"));

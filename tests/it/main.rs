@@ -21,15 +21,16 @@ mod corpora;
 mod crossing;
 mod demo;
 mod e2e;
-#[cfg(feature = "es")]
+#[cfg(feature = "setup")]
 mod elasticsearch;
 mod feed;
 mod fluentd;
 mod fuzz_corpus;
 mod golden;
 mod grafana;
-#[cfg(feature = "es")]
+#[cfg(feature = "setup")]
 mod kibana;
+#[cfg(feature = "inject")]
 mod inject;
 mod limits;
 mod live;
@@ -45,4 +46,5 @@ mod servers;
 mod small_disk;
 mod spool;
 mod tidy;
+#[cfg(feature = "webhook")]
 mod webhook;

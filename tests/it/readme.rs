@@ -1,5 +1,5 @@
-//! What the README shows is what the program does: the table of settings, and the examples, which are made from the
-//! rendered traffic of `podtap demo`.
+//! What README.md and docs/ show is what the program does: the table of settings, and the examples, which are made from
+//! the rendered traffic of `podtap demo`.
 
 use std::path::Path;
 
@@ -16,14 +16,15 @@ use podtap::shape::route::Routes;
 use podtap::sink::SinkCounts;
 use podtap::tcp::CloseReason;
 
+const README: &str = "README.md";
 /// The lines of `FORMAT=text` worth showing, by what is in them.
 const SHOWN: [&str; 8] = ["/favicon.ico", "POST api", "orders/0 ", "2.0 MB", "payments", "/login/", "/hang", "/events"];
 /// 2026-03-01, noon.
 const NOON: Timestamp = Timestamp(1_772_366_400_000_000_000);
 
 #[test]
-fn the_settings_of_the_readme_are_the_declared_ones() {
-    holds("settings", &podtap::settings::markdown());
+fn the_documented_settings_are_the_declared_ones() {
+    holds("docs/settings.md", "settings", &podtap::settings::markdown());
 }
 
 #[test]
@@ -37,37 +38,37 @@ fn the_examples_of_the_readme_are_really_produced() {
     let eyes: Vec<_> = records.iter().map(|record| line(&|out, it| text::write_line(out, it, false), record)).collect();
     let shown =
         SHOWN.map(|what| eyes.iter().find(|line| line.contains(what)).unwrap_or_else(|| panic!("no {what}")).as_str());
-    holds("example text", &fenced("text", &shown.concat()));
+    holds(README, "example text", &fenced("text", &shown.concat()));
 
     let order = &records[eyes.iter().position(|line| line.contains("POST api")).unwrap()];
     let json = line(&|out, it| _ = ecs::write_json_capped(out, it, &observer(), usize::MAX), order);
-    holds("example ecs", &fenced("json", &broken(&json)));
+    holds(README, "example ecs", &fenced("json", &broken(&json)));
     let json = line(&|out, it| _ = classic::write_json_capped(out, it, &observer(), usize::MAX), order);
-    holds("example classic", &fenced("json", &json));
+    holds("docs/migration.md", "example classic", &fenced("json", &json));
 
     let made = records.len() as u64;
     let mut stdout = SinkCounts::default();
     (stdout.ledger.offered, stdout.ledger.delivered) = (made, made);
     let counted = RecordLedger { made, offered: made, ..RecordLedger::default() };
     let lines = closing_lines(&ledger, &KernelCounters::default(), &counted, &[("stdout".to_owned(), stdout)]);
-    holds("example ledger", &fenced("text", &lines));
+    holds(README, "example ledger", &fenced("text", &lines));
 }
 
-/// The README's part between `<!-- name -->` and `<!-- /name -->` is `expected`; with UPDATE it becomes so.
-fn holds(name: &str, expected: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+/// The part of `file` between `<!-- name -->` and `<!-- /name -->` is `expected`; with UPDATE it becomes so.
+fn holds(file: &str, name: &str, expected: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     // Tests run side by side: one at a time, each from the newest text.
     static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let readme = std::fs::read_to_string(&path).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
     let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
-    let (before, rest) = readme.split_once(&begin).unwrap_or_else(|| panic!("README.md has no line {begin}"));
-    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("README.md has no line {end}"));
+    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{file} has no line {begin}"));
+    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{file} has no line {end}"));
     let wanted = format!("{before}{begin}{expected}{end}{after}");
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, wanted).unwrap();
     } else {
-        assert!(readme == wanted, "\"{name}\" in README.md is out of date: UPDATE=1 cargo test --test it readme");
+        assert!(text == wanted, "\"{name}\" in {file} is out of date: UPDATE=1 cargo test --test it readme");
     }
 }
 

@@ -1,6 +1,6 @@
-//! How much of a record is shown where a line has a limit.
+//! Shortens a record for a line with a size limit.
 //!
-//! Cuts what came from the wire and the labels; never numbers, identifiers and marks.
+//! Cuts labels and values from the wire; never numbers, identifiers and marks.
 
 use crate::record::Labels;
 

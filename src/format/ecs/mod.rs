@@ -1,8 +1,8 @@
-//! `FORMAT=ecs`: the record as nested objects of the Elastic Common Schema, and what has no name there under
+//! `FORMAT=ecs`: the record as nested objects of the Elastic Common Schema. Fields without a name there are under
 //! `podtap.*`.
 //!
-//! The field names are a contract: `fields` lists them, docs/record.md explains them. [`Ecs`] is plain serde
-//! (structs, maps of known length), so that other encodings than JSON can be made of it.
+//! The field names are a contract: `fields` lists them, docs/record.md explains them. [`Ecs`] is plain serde (structs,
+//! maps of known length), so other encodings than JSON can be made of it.
 
 #[cfg(test)]
 mod equality;

@@ -1,6 +1,6 @@
-//! The ledger record as nested objects: what it shares with an exchange's record, and `podtap.ledger.*`.
+//! The ledger record as nested objects: the parts it shares with the record of an exchange, and `podtap.ledger.*`.
 //!
-//! One or two a minute: written by serde, without the care that `line` takes.
+//! There are one or two per minute, so serde writes them, without the care that `line` takes.
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};

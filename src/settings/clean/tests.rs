@@ -147,7 +147,8 @@ fn a_secret_that_cannot_be_had_is_wrong_by_name_and_file() {
     ] {
         let mut texts = cleaned(&env, &[]);
         assert_eq!(wrongs(&texts), [said]);
-        assert_eq!(texts.parse::<Option<Secret>>("FLUENTD_PASSWORD"), None);
+        assert_eq!(texts.parse::<Option<Secret>>("FLUENTD_PASSWORD"), Some(None), "the default takes its place");
+        assert_eq!(wrongs(&texts), [said], "and it is said once");
     }
 }
 

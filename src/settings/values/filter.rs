@@ -1,6 +1,6 @@
-//! CAP_FILTER: what the kernel hands over.
+//! CAP_FILTER: which frames the kernel hands over.
 //!
-//! Compiles no expression: who opens the capture does.
+//! Compiles no expression: the code that opens the capture does.
 
 use serde::Deserialize;
 

@@ -1,7 +1,7 @@
 //! The types of settings: text in, a valid value out.
 //!
-//! Every type goes through serde and `envy`, one variable at a time, so that one wrong value hides no other. What
-//! stands in the text before that (which of several spellings won, `none`, defaults) is `clean`'s business.
+//! Every type goes through serde and `envy`, one variable at a time, so that one wrong value hides no other. `clean`
+//! handles what comes before that (which of several spellings wins, `none`, defaults).
 
 mod filter;
 mod number;

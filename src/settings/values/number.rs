@@ -1,6 +1,6 @@
 //! Numbers with units and bounds.
 //!
-//! Does not know which setting has which bounds: those stand in the type, in `variables`.
+//! Does not know the bounds of a setting: its type in `variables` has them.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! How Lens draws a panel: the state of its visualizations (`lnsMetric`, `lnsXY`, `lnsDatatable`). The columns they name
-//! are `lens`'s.
+//! How Lens draws a panel: the state of its visualizations (`lnsMetric`, `lnsXY`, `lnsDatatable`). `lens` has the
+//! columns.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-//! The words in which dashboards are declared: what is asked of the records, and how the answer is drawn. Knows nothing
-//! of Kibana's own format (`lens`, `objects`).
+//! The words in which dashboards are declared: queries, and how results are drawn. Knows nothing of Kibana's own format
+//! (`lens`, `objects`).
 
 /// A dashboard.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,8 @@
-//! Brings the objects into Kibana, or OpenSearch Dashboards, by its import interface. Owns what is asked, in which order, and what an answer means;
-//! the objects are `objects`'s.
+//! Imports the objects into Kibana or OpenSearch Dashboards. Owns the requests, their order, and what a response means;
+//! `objects` has the objects.
 //!
-//! Where anything is there already and shall be kept, Kibana's `_import` creates nothing at all, though it lists what it
-//! would have created as successes. So what is missing is then asked for by name (`_resolve_import_errors`).
+//! If an object exists already and is to be kept, Kibana's `_import` creates nothing at all, though it lists what it
+//! would have created as successes. So the missing objects are then requested by name (`_resolve_import_errors`).
 
 use std::io::Write;
 

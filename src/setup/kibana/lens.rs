@@ -1,4 +1,4 @@
-//! A panel as Kibana's Lens keeps it: the query's columns. How they are drawn stands in `charts`.
+//! A panel as Kibana's Lens stores it: the columns of the query. `charts` has how they are drawn.
 //!
 //! Written after the published types of Kibana 8.8 (`FormBasedPersistedState` and the columns below it); later versions
 //! migrate them.

@@ -1,5 +1,5 @@
-//! What Kibana shows of the records: a data view, saved searches and dashboards, declared once and rendered to saved
-//! objects, and their import. Holds no field name that a test does not know (`format::fields`).
+//! The records in Kibana: a data view, saved searches and dashboards, declared once, rendered to saved objects, and
+//! imported. A test knows every field name in it (`format::fields`).
 
 mod charts;
 mod dashboards;

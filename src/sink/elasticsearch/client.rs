@@ -66,6 +66,7 @@ impl<'a> Request<'a> {
         Self { method: Method::Get, path, query, body: None, gzipped: false, headers: &[], most: MOST_ANSWER }
     }
 
+    #[cfg(feature = "setup")]
     pub(crate) fn post(
         path: &'a str,
         query: &'a [(&'a str, &'a str)],
@@ -75,6 +76,7 @@ impl<'a> Request<'a> {
         Self { method: Method::Post, headers, body: Some(body.into()), ..Self::get(path, query) }
     }
 
+    #[cfg(feature = "setup")]
     pub(crate) fn put(path: &'a str, query: &'a [(&'a str, &'a str)], body: Vec<u8>) -> Self {
         Self {
             method: Method::Put,

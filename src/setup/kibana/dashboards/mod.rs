@@ -1,4 +1,4 @@
-//! What the dashboards ask: declarations only. A field that is renamed is renamed here; a test knows every field.
+//! The queries of the dashboards: declarations only. A field that is renamed is renamed here; a test knows every field.
 
 mod overview;
 mod peers;

@@ -1,4 +1,4 @@
-//! *Overview*: what is asked, how it is answered, and how quickly.
+//! *Overview*: requests, responses, and how fast they are.
 
 use super::super::declare::{By, Chart, Compute, Dashboard, Panel, top};
 use super::{

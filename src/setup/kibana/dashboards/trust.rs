@@ -1,4 +1,4 @@
-//! *Can I trust this?*: what the records say about themselves, and what ledger records say of everything else.
+//! *Can I trust this?*: what the records say about themselves, and what ledger records say about everything else.
 
 use super::super::declare::{By, Chart, Compute, Dashboard, Panel, top};
 use super::{

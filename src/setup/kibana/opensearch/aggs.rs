@@ -1,5 +1,5 @@
-//! What a panel asks, as aggregations of OpenSearch Dashboards: divisions and metrics, each with an id. How they are drawn
-//! stands in `charts`.
+//! The query of a panel, as aggregations of OpenSearch Dashboards: divisions and metrics, each with an id. `charts` has
+//! how they are drawn.
 
 use serde_json::{Value, json};
 

@@ -1,0 +1,149 @@
+//! Settings that only the parts can judge: collects every fault under the name of its setting.
+//!
+//! Judges no value itself: the parts do.
+
+use std::fmt;
+
+use crate::settings::VARIABLES;
+
+/// One setting that is well-formed but cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The setting; the sink's name where no single setting is at fault.
+    pub setting: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// Settings that are well-formed but cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// At least one.
+    pub faults: Vec<Fault>,
+}
+
+impl Unusable {
+    pub(super) fn new(setting: &str, why: impl fmt::Display) -> Self {
+        Self { faults: vec![Fault { setting: setting.to_owned(), why: why.to_string() }] }
+    }
+
+    /// A sink's own message begins with the setting's name; where it does not, `sink` is at fault.
+    pub(super) fn of_sink(sink: &str, message: &str) -> Self {
+        let letters = message.trim_start_matches(|c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+        let name = message.strip_suffix(letters).unwrap_or_default();
+        if VARIABLES.iter().any(|variable| variable.name == name) {
+            Self::new(name, letters.trim_start_matches([':', ',', ' ']))
+        } else {
+            Self::new(sink, message)
+        }
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<_> = self.faults.iter().map(|fault| format!("{}: {}", fault.setting, fault.why)).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl std::error::Error for Unusable {}
+
+/// Collects faults, so that one wrong setting hides no other.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// The part, or nothing and its faults are kept.
+    pub(super) fn keep<T>(&mut self, part: Result<T, Unusable>) -> Option<T> {
+        part.map_err(|unusable| self.0.extend(unusable.faults)).ok()
+    }
+
+    /// What was made of the parts, if none of them was at fault.
+    pub(super) fn finish<T>(self, made: Option<T>) -> Result<T, Unusable> {
+        made.filter(|_| self.0.is_empty()).ok_or(Unusable { faults: self.0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Pairs, resolve};
+
+    #[test]
+    fn a_message_of_a_sink_is_filed_under_the_setting_that_it_begins_with() {
+        for (message, setting, why) in [
+            ("FLUENTD_TLS_CA: /x: no such file", "FLUENTD_TLS_CA", "/x: no such file"),
+            (
+                "FLUENTD_TLS_KEY is not the key of FLUENTD_TLS_CERT",
+                "FLUENTD_TLS_KEY",
+                "is not the key of FLUENTD_TLS_CERT",
+            ),
+            ("TLS cannot be set up: why", "fluentd", "TLS cannot be set up: why"),
+            ("FLUENTD_TLS_XX: why", "fluentd", "FLUENTD_TLS_XX: why"),
+            ("", "fluentd", ""),
+        ] {
+            assert_eq!(Unusable::of_sink("fluentd", message), Unusable::new(setting, why), "{message}");
+        }
+    }
+
+    /// What `checked` finds wrong, as `SETTING: why`.
+    fn wrong(env: &[(&str, &str)]) -> Vec<String> {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let resolution = super::super::checked(resolve(&env, &Pairs::new(), |_| Err(String::new())));
+        let wrong = resolution.outcome.err().into_iter().flat_map(|wrong| wrong.values);
+        wrong.map(|wrong| format!("{}: {}", wrong.name, wrong.why)).collect()
+    }
+
+    #[test]
+    fn what_a_type_refuses_hides_nothing_that_a_part_refuses() {
+        assert_eq!(wrong(&[]), [""; 0]);
+        let found = wrong(&[
+            ("SAMPLE", "7"),
+            ("ROUTES", "x"),
+            ("REDACT_PATH", "y"),
+            ("IGNORE_METHODS", &"m".repeat(300)),
+            ("ANNOTATIONS", &"a".repeat(300)),
+            ("SEND_LOGS_TO", "stdout,fluentd,logstash"),
+            ("FLUENTD_HOST", "a:b:c:d/"),
+            ("FLUENTD_TAG", "{nothing}"),
+            ("FLUENTD_USERNAME", "u"),
+            ("FLUENTD_TLS_CA", "/nowhere/ca.pem"),
+            ("LOGSTASH_PASSWORD", "p"),
+        ]);
+        let names: Vec<_> = found.iter().filter_map(|line| line.split_once(':')).map(|(name, _)| name).collect();
+        let expected = [
+            "SAMPLE",
+            "IGNORE_METHODS",
+            "ROUTES",
+            "ANNOTATIONS",
+            "REDACT_PATH",
+            "FLUENTD_HOST",
+            "FLUENTD_TLS_CA",
+            "FLUENTD_TAG",
+            "FLUENTD_USERNAME",
+            "LOGSTASH_PASSWORD",
+        ];
+        assert_eq!(names, expected, "{found:#?}");
+    }
+
+    #[test]
+    #[cfg(feature = "es")]
+    fn the_settings_of_elasticsearch_are_checked_only_where_records_go_there() {
+        let given =
+            [("ELASTICSEARCH_INDEX", "Web"), ("ELASTICSEARCH_API_VERSION", "old"), ("ELASTICSEARCH_HOST", "ftp://h")];
+        assert_eq!(wrong(&given), [""; 0]);
+        let found = wrong(&[&given[..], &[("SEND_LOGS_TO", "elasticsearch")]].concat());
+        let names: Vec<_> = found.iter().filter_map(|line| line.split_once(':')).map(|(name, _)| name).collect();
+        assert_eq!(names, ["ELASTICSEARCH_HOST", "ELASTICSEARCH_INDEX", "ELASTICSEARCH_API_VERSION"], "{found:#?}");
+    }
+
+    #[test]
+    fn every_fault_is_collected_and_one_is_enough_to_refuse_the_whole() {
+        let mut faults = Faults::default();
+        assert_eq!(faults.keep(Ok(1)), Some(1));
+        assert_eq!(faults.keep::<()>(Err(Unusable::new("ROUTES", "a"))), None);
+        assert_eq!(faults.keep::<()>(Err(Unusable::new("ANNOTATIONS", "b"))), None);
+        assert_eq!(faults.finish(Some(1)).unwrap_err().to_string(), "ROUTES: a\nANNOTATIONS: b");
+        assert_eq!(Faults::default().finish(Some(1)), Ok(1));
+    }
+}
