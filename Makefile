@@ -1,4 +1,4 @@
-# The commands of every day; each installs what it needs first. `make` alone lists them.
+# Everyday commands. Each installs what it needs first. `make` alone lists them.
 
 .PHONY: help demo test check lint docs charts image pods
 help:
@@ -11,25 +11,24 @@ test: ## install what the tests need, and run all of them
 	scripts/setup test
 	cargo test --locked
 
-check: ## what CI runs: setup, format, lints, docs, tests
+check: ## run everything that CI runs (scripts/ci, one after the other)
 	.ci/run
 
-lint: ## format and lints only
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
+lint: ## check format and lints
+	scripts/ci/lint
 
-charts: ## chart and examples: rendered, validated, looked at
+charts: ## render, validate and test the chart and the examples
 	scripts/setup charts
 	scripts/charts
 
-image: ## the container image, built and looked at (as root)
+image: ## build and check the container image (as root)
 	scripts/setup pods
 	scripts/image
 
-pods: image ## the image in pods, by podman and runc (as root)
+pods: image ## run the image in pods, with podman and runc (as root)
 	scripts/pods/runc
 	scripts/pods/podman
 	scripts/pods/mesh
 
-docs: ## the documentation of the code, without warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+docs: ## build the documentation of the code, and check links
+	scripts/ci/docs
