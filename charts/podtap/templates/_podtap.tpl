@@ -124,7 +124,7 @@ podtap.io/config-checksum: {{ include "podtap.data" $podtap | trim | sha256sum }
   resources:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  # Where it ends in spite of all, its last words are seen by `kubectl describe pod`.
+  # If it ends unexpectedly, `kubectl describe pod` shows its last message.
   terminationMessagePolicy: FallbackToLogsOnError
   securityContext:
     runAsNonRoot: true
@@ -141,7 +141,7 @@ podtap.io/config-checksum: {{ include "podtap.data" $podtap | trim | sha256sum }
     - name: podtap-pod
       mountPath: /etc/podtap/pod
       readOnly: true
-    # Keeps out the token of the pod's service account, which Kubernetes mounts where nothing else is.
+    # Hides the token of the pod's service account, which Kubernetes mounts unless something else is mounted there.
     - name: podtap-pod
       mountPath: /var/run/secrets/kubernetes.io/serviceaccount
       readOnly: true

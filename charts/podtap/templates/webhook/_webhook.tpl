@@ -33,7 +33,7 @@ app.kubernetes.io/component: webhook
 - --cpu-limit={{ $limits.cpu | default "none" }}
 - --memory={{ $limits.memory | default "none" }}
 - --memory-request={{ $requests.memory | default "none" }}
-{{- /* These change the container, so it has to know them before the ConfigMap tells podtap. */}}
+{{- /* These change the container, so the webhook must know them, although podtap reads them from the ConfigMap. */}}
 {{- range $name := list "METRICS_ADDR" "SPOOL_DIR" "FILE_PATH" "DEAD_LETTER_PATH" }}
 {{- with include "podtap.text" (get $.Values.config $name) }}
 - --env={{ $name }}={{ . }}
