@@ -17,7 +17,7 @@ use podtap::tcp::{Analyzer, CloseReason, Conn, StreamEvent, Table};
 
 /// Exchanges in each conversation.
 const EXCHANGES: usize = 500;
-/// A request as browsers send it has about so many headers.
+/// About as many headers as a browser sends.
 const HEADERS: usize = 24;
 
 fn main() {

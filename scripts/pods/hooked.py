@@ -240,7 +240,7 @@ def without_it_pods_are_made(webhook):
     webhook.stop()
     refused = without_sidecar(webhook, "refused")
     with socket.create_server((webhook.address, 443)):
-        # The kernel makes connections, and nobody answers.
+        # The kernel accepts connections, and nothing answers.
         silent = without_sidecar(webhook, "silent")
     run("ip", "address", "del", f"{webhook.address}/32", "dev", "lo")
     astray = without_sidecar(webhook, "astray")

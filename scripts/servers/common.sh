@@ -41,7 +41,7 @@ jdk() {
     fail "needs a Java of version $* (PODTAP_JAVA_HOME names one)"
 }
 
-# alone: whoever comes second waits, and finds everything there.
+# alone: the second process waits, and finds everything there.
 alone() {
     mkdir -p "$cache"
     exec 9>"$cache/lock"

@@ -239,7 +239,7 @@ settings! {
         /// Proxies whose headers about the client address are trusted; `auto` is every private address.
         TRUSTED_PROXIES trusted_proxies: Auto<ListOf<Network>> = "auto",
             allowed "auto, none, or comma list of IP addresses and networks (10.0.0.0/8)";
-        /// Part of `event.id` that tells two observers of one exchange apart; `auto` is the pod's UID, else the host
+        /// Part of `event.id` that differs between two observers of one exchange; `auto` is the pod's UID, else the host
         /// name.
         OBSERVER_ID observer_id: Auto<String> = "auto";
         /// Name of the cluster, added to every record.

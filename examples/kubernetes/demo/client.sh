@@ -1,4 +1,4 @@
-# Asks the server named by $1 for something every second, until told to stop.
+# Sends a request to the server named by $1 every second, until it is stopped.
 trap 'exit 0' TERM INT
 while true; do
     for path in / /login /api/orders?item=7 /missing /broken /; do
