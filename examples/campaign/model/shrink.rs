@@ -5,7 +5,7 @@
 use podtap::synth::Side;
 
 use super::capture::{Case, Shot};
-use super::tcp::Packet;
+use super::tcp::{Packet, Trace};
 
 /// Gives back packets that the capture missed, as long as the case still fails: what is left is what it takes to lose.
 pub fn fewest_losses(case: &Case, fails: impl Fn(&Case) -> bool) -> Case {
@@ -71,9 +71,10 @@ fn begun_at(case: &Case, first: usize) -> Option<Case> {
         packet.data = packet.data.start.saturating_sub(own)..packet.data.end.saturating_sub(own);
     }
     case.shots.retain(|shot| shot.packet >= start || opens(&case.packets[shot.packet].1));
-    for side in 0..2 {
-        conn.trace.isn[side] = conn.trace.isn[side].wrapping_add(cut[side] as u32);
-        conn.trace.streams[side].drain(..(cut[side] as usize).min(conn.trace.streams[side].len()));
+    let Trace { isn, streams, .. } = &mut conn.trace;
+    for ((isn, stream), cut) in isn.iter_mut().zip(streams).zip(cut) {
+        *isn = isn.wrapping_add(cut as u32);
+        stream.drain(..(cut as usize).min(stream.len()));
     }
     conn.truths.drain(..first);
     for truth in &mut conn.truths {
