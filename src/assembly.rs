@@ -118,7 +118,7 @@ impl Assembly {
         })
     }
 
-    /// Who observes, for whoever keeps it fresh.
+    /// The observer, for the thread that keeps it current.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -222,7 +222,7 @@ fn dissect_config(config: &Config, observer: &Observer, own_ips: Vec<IpAddr>) ->
         },
         http: http::Config {
             max_head_bytes: settings.max_head_bytes.in_memory(),
-            // The last quarter of the memory, which `Bounds` leaves free, has room for this beside what grows slack.
+            // The last quarter of the memory, which `Bounds` leaves free, has room for this and for slack.
             max_kept_bytes: config.bounds.held_bytes / 2,
             timeout_after: nanos(settings.timeout_after.0),
             stream_after: nanos(settings.stream_after.0),

@@ -18,7 +18,7 @@ const CATCH_UP: u32 = 400;
 /// Connections that each frame pays a look at, while the clock goes through time that it has been through before.
 const PAID_BY_FRAME: usize = 16;
 
-/// What a dissector is told.
+/// What a dissector needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Bounds on fragments.
@@ -82,7 +82,7 @@ impl Dissector {
         }
     }
 
-    /// Takes one frame. `is_own` tells podtap's own connections, which are never recorded.
+    /// Takes one frame. `is_own` recognises podtap's own connections, which are never recorded.
     pub fn handle_frame(&mut self, frame: &Frame<'_>, mut is_own: impl FnMut(&FiveTuple) -> bool) {
         self.paid = self.paid.saturating_add(PAID_BY_FRAME);
         self.handle_clock(frame.at);

@@ -40,7 +40,7 @@ pub struct Glob {
 }
 
 impl Glob {
-    /// A pattern that tells upper from lower case.
+    /// A case-sensitive pattern.
     pub fn new(pattern: &str) -> Result<Self, BadPattern> {
         Self::build(pattern, false)
     }

@@ -21,7 +21,7 @@ use crate::settings::{Settings, printable};
 
 /// Longest file read: Kubernetes allows 256 KiB of annotations, and its escapes make that longer.
 const LONGEST_FILE: u64 = 1 << 20;
-/// Labels or annotations in a record, and bytes of them: they stand in every record.
+/// Maximum labels or annotations in a record, and their bytes: every record carries them.
 const MOST: usize = 64;
 const MOST_BYTES: usize = 4096;
 /// Labels that name an application, the first that is there.
@@ -70,7 +70,7 @@ impl Identity {
         Arc::clone(&self.lock().observer)
     }
 
-    /// The pod in words, as far as it is known; none where nobody named one.
+    /// The pod in words, as far as it is known; none if it has no name.
     pub fn introduction(&self) -> Option<String> {
         let pod = &self.observer().pod;
         let name = pod.name.as_deref()?;

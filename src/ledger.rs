@@ -176,12 +176,12 @@ pub struct FrameLedger {
     pub fragments: u64,
     /// Frames skipped, by `Skip`.
     pub skipped: ByReason<{ Skip::COUNT }>,
-    /// Beside the equation: of `fragments`, those given up later, since their datagram was never whole.
+    /// Outside the equation: of `fragments`, those given up later, since their datagram was never whole.
     pub fragments_lost: u64,
-    /// Beside the equation: segments behind a wrong IPv4 header checksum; TCP's own is not checked (offload makes a
+    /// Outside the equation: segments behind a wrong IPv4 header checksum; TCP's own is not checked (offload makes a
     /// wrong one normal).
     pub bad_checksums: u64,
-    /// Beside the equation: frames cut by the snap length.
+    /// Outside the equation: frames cut by the snap length.
     pub cut: u64,
 }
 
@@ -198,21 +198,21 @@ pub struct StreamLedger {
     pub held: u64,
     /// Not passed on, by `Discard`.
     pub discarded: ByReason<{ Discard::COUNT }>,
-    /// Beside the equation: bytes of the streams never seen.
+    /// Outside the equation: bytes of the streams never seen.
     pub gap_bytes: u64,
-    /// Beside: gaps.
+    /// Outside: gaps.
     pub gaps: u64,
-    /// Beside: overlapping bytes that differed from the first copy.
+    /// Outside: overlapping bytes that differed from the first copy.
     pub overlap_conflicts: u64,
-    /// Beside: connections seen.
+    /// Outside: connections seen.
     pub connections: u64,
     /// Gauge: connections open now.
     pub connections_open: u64,
-    /// Beside: connections evicted to make room.
+    /// Outside: connections evicted to make room.
     pub connections_evicted: u64,
-    /// Beside: SYN answered by RST.
+    /// Outside: SYN answered by RST.
     pub connects_refused: u64,
-    /// Beside: SYN never answered.
+    /// Outside: SYN never answered.
     pub connects_timed_out: u64,
 }
 
@@ -237,7 +237,7 @@ pub struct HttpLedger {
     pub paired: u64,
     /// Requests without a response, by `Unanswered`.
     pub unanswered: ByReason<4>,
-    /// Requests whose response was lost by the capture, could not be told from others, or could not be read.
+    /// Requests whose response was lost by the capture, could not be distinguished from others, or could not be read.
     pub unpaired: u64,
     /// Gauge: requests waiting for their response, or for its end.
     pub open: u64,
@@ -249,13 +249,13 @@ pub struct HttpLedger {
     pub orphan: u64,
     /// Gauge: final responses under way.
     pub responses_open: u64,
-    /// Beside: 1xx responses.
+    /// Outside: 1xx responses.
     pub informational: u64,
-    /// Beside: connections recognised as TLS.
+    /// Outside: connections recognised as TLS.
     pub tls_connections: u64,
-    /// Beside: connections recognised as HTTP/2.
+    /// Outside: connections recognised as HTTP/2.
     pub h2_connections: u64,
-    /// Beside: oddities, by `Weird` (index of the bit).
+    /// Outside: oddities, by `Weird` (index of the bit).
     pub weird: ByReason<64>,
     /// Records made.
     pub records: u64,
@@ -280,11 +280,11 @@ pub struct RecordLedger {
 pub struct SinkLedger {
     /// Offered by the pipeline, or found in the spool.
     pub offered: u64,
-    /// Beside the equation: of `offered`, those found in the spool.
+    /// Outside the equation: of `offered`, those found in the spool.
     pub recovered: u64,
-    /// Beside the equation: of `offered`, ledger records; the others are exchanges.
+    /// Outside the equation: of `offered`, ledger records; the others are exchanges.
     pub ledger_records: u64,
-    /// Beside the equation: of `ledger_records`, those delivered or written to disk. At the end the others are lost.
+    /// Outside the equation: of `ledger_records`, those delivered or written to disk. At the end the others are lost.
     pub ledger_records_kept: u64,
     /// Accepted by the target.
     pub delivered: u64,

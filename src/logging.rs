@@ -22,7 +22,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Crates under ELASTICSEARCH_LOG: the client's library, and what it stands on.
+/// Crates under ELASTICSEARCH_LOG: the client library and its dependencies.
 const LIBRARY: [&str; 5] = ["elasticsearch", "reqwest", "hyper", "hyper_util", "rustls"];
 
 /// Starts logging to stderr. `level` is LOG_LEVEL: `error`, `warn`, `info`, `debug`, `trace`, or also

@@ -14,7 +14,7 @@ use crate::record::Record;
 use crate::sink::{Block, Piece, SinkHandle};
 
 /// A block is handed over when it has grown so far, or with `flush`: large enough that the hand-over costs next to
-/// nothing for each record, small enough to stay in a core's cache beside the application's own.
+/// nothing for each record, small enough to share a core's cache with the application.
 pub const BLOCK_BYTES: usize = 128 << 10;
 
 /// Blocks kept for reuse, per format.
@@ -59,7 +59,7 @@ where
         Self { select, outlets, block_bytes: BLOCK_BYTES, ledger: RecordLedger::default(), probe }
     }
 
-    /// Hands over blocks of so many bytes instead of [`BLOCK_BYTES`].
+    /// Hands over blocks of this size instead of [`BLOCK_BYTES`].
     #[must_use]
     pub fn with_blocks_of(self, block_bytes: usize) -> Self {
         Self { block_bytes, ..self }

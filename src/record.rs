@@ -20,12 +20,12 @@ pub use self::statement::Statement;
 pub use self::weird::{Weird, WeirdSet};
 pub use self::workload::{Labels, Workload};
 
-/// What podtap emits. Later inputs (flows, conntrack, connects, verdicts) are variants beside this one.
+/// What podtap emits. Later inputs (flows, conntrack, connects, verdicts) are more variants.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     /// One HTTP exchange, or what was seen of it.
     Http(Box<Exchange>),
-    /// What was counted for a while. Made beside the pipeline, for servers only: no filter sees it.
+    /// What was counted for a while. Made outside the pipeline, for servers only: no filter sees it.
     Ledger(Box<Statement>),
 }
 
@@ -229,7 +229,7 @@ pub struct Response {
 pub enum Trust {
     /// Every byte of both messages was seen, or is known by framing.
     Complete,
-    /// The snap length, a limit or the end of the capture cut it, or its end cannot be told.
+    /// The snap length, a limit or the end of the capture cut it, or its end is unknown.
     Truncated,
     /// Bytes are missing inside, framing still sure.
     Gap,

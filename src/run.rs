@@ -113,7 +113,7 @@ impl Live {
         if let Some(missing) = NotPermitted::found()
             && std::io::stderr().is_terminal()
         {
-            // In a pod podtap stays up and says so; whoever sits before a terminal gets the prompt back.
+            // In a pod podtap stays up and says so; on a terminal the user gets the prompt back.
             return Err(missing.to_string().into());
         }
         let own = OwnTraffic::new(&own_ips);
@@ -218,7 +218,7 @@ impl Live {
         tokio::select! {
             ok = &mut finished => Ok(if ok && !failed { ExitCode::SUCCESS } else { why.failure() }),
             () = signals.asked_again() => {
-                // Whoever asks twice wants no more waiting: what is queued is given up, and counted.
+                // A second signal means to wait no longer: what is queued is dropped, and counted.
                 let gave_up = tokio::task::spawn_blocking(move || sinks.finish(Duration::ZERO));
                 let _ = tokio::time::timeout(GIVING_UP, async { (gave_up.await, finished.await) }).await;
                 std::process::exit(cli::INTERRUPTED)
@@ -442,7 +442,7 @@ fn place(sink: SinkName, settings: &Settings) -> String {
             let kind = settings.logstash_type.word();
             format!("{} {kind} at {}{lossy}", sink.word(), hosts(&settings.logstash_host))
         }
-        // Not its hosts: a URL may hold a password. The sink tells whom it found.
+        // Not its hosts: a URL may hold a password. The sink logs the server it found.
         SinkName::Elasticsearch => format!("{}, index {}", sink.word(), settings.elasticsearch_index),
     }
 }

@@ -24,7 +24,7 @@ pub struct Statements {
 }
 
 impl Assembly {
-    /// From `now` on; none where nobody wants any.
+    /// From `now` on; none if no sink wants any.
     pub fn statements(&self, sinks: &Started, now: Timestamp) -> Option<Statements> {
         let every = self.settings.ledger_interval.map(|interval| interval.0).filter(|every| !every.is_zero())?;
         let takes = |name: SinkName| name.is_server() && self.settings.format_at(name, false) == Format::Ecs;
@@ -80,7 +80,7 @@ mod tests {
         let counts = sinks.all().finish(Duration::ZERO);
         for (_, counts) in &counts {
             assert_eq!(counts.ledger.imbalance(), None);
-            // Nobody else offers anything here.
+            // Nothing else offers anything here.
             assert_eq!(counts.ledger.offered, counts.ledger.ledger_records);
         }
         told.map(|()| counts.into_iter().map(|(name, counts)| (name, counts.ledger.ledger_records)).collect())

@@ -61,7 +61,7 @@ pub struct Probed {
 }
 
 impl Assembly {
-    /// Starts the sinks that SEND_LOGS_TO names; none is started if one of them cannot be. `own` is told of their
+    /// Starts the sinks that SEND_LOGS_TO names; none is started if one of them cannot be. `own` learns of their
     /// connections, so that none of it is recorded.
     pub fn sinks(&self, when_full: WhenFull, own: Option<&OwnTraffic>) -> Result<Started, Unusable> {
         let mut faults = Faults::default();

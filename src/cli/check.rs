@@ -11,7 +11,7 @@ use super::{WIDTH, say};
 use crate::assembly;
 use crate::settings::{Note, Pairs, Resolution, Settings, SinkName, printable, wrapped};
 
-/// How one thing stands.
+/// The state of one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// As it should be.
@@ -25,7 +25,7 @@ pub enum Verdict {
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How it stands.
+    /// Its state.
     pub verdict: Verdict,
     /// What was found; printable.
     pub what: String,
@@ -111,7 +111,7 @@ fn of_file(name: &str, path: &Path) -> Finding {
     }
 }
 
-/// Tries without a trace: a file that is there is opened for appending; else one beside it comes and goes.
+/// Tries without a trace: an existing file is opened for appending; otherwise a file next to it is created and removed.
 fn writable(path: &Path) -> std::io::Result<()> {
     if path.exists() {
         return OpenOptions::new().append(true).open(path).map(drop);

@@ -138,7 +138,7 @@ fn directory(path: &Path, recursive: bool, wrong: &mut Vec<String>) -> Vec<Sourc
     paths.sort();
     let is_manifest = |path: &PathBuf| {
         let extension = path.extension().and_then(|extension| extension.to_str());
-        // A link to a directory may lead back to where it stands.
+        // A link to a directory may lead back to where it is.
         let below = recursive && path.is_dir() && !path.is_symlink();
         below || (path.is_file() && extension.is_some_and(|extension| EXTENSIONS.contains(&extension)))
     };

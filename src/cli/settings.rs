@@ -11,7 +11,7 @@ use crate::settings::{
 };
 use crate::{assembly, config};
 
-/// Where the text beside a name begins.
+/// Column of the text after a name.
 const INDENT: usize = 29;
 
 /// Runs `podtap settings`.

@@ -70,7 +70,7 @@ impl Stage {
         Ok(played)
     }
 
-    /// The server's end of the connection from `client`; whoever else found the port is turned away.
+    /// The server's end of the connection from `client`; other clients of the port are turned away.
     async fn accept(&self, client: SocketAddr) -> io::Result<TcpStream> {
         loop {
             let (stream, from) = self.listener.accept().await?;

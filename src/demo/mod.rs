@@ -19,10 +19,10 @@ use script::{Script, Step};
 /// Part of every secret in the mix: what no output of podtap may show.
 pub const SECRET_MARK: &str = "made-up";
 
-/// Where the server of the rendered mix stands.
+/// Address of the server in the rendered mix.
 pub const RENDERED_SERVER: Endpoint = Endpoint { ip: IpAddr::V4(Ipv4Addr::new(10, 1, 0, 20)), port: 8080 };
 
-/// The mix as a tap beside the server would see it, from `start` on: about three seconds of time.
+/// The mix as a tap at the server would see it, from `start` on: about three seconds of time.
 pub fn rendered(start: Timestamp) -> Vec<SynthFrame> {
     let scenes = scenes::mix();
     let frames = scenes.iter().zip(0u8..).map(|(scene, number)| {

@@ -84,7 +84,7 @@ fn parse_all<T>(
     })
 }
 
-/// A path as it stands in requests; `health` is meant to be `/health`.
+/// A path as in requests; `health` is meant to be `/health`.
 fn url_rule(entry: &str) -> Result<Glob, BadPattern> {
     if entry.starts_with(['/', '*']) { Glob::new(entry) } else { Glob::new(&format!("/{entry}")) }
 }

@@ -25,7 +25,7 @@ pub struct Observer {
     pub pod: Pod,
 }
 
-/// The observed pod, as far as the Downward API tells.
+/// The observed pod, as far as the Downward API knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
     /// `kubernetes.namespace`

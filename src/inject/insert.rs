@@ -110,7 +110,7 @@ impl<'n, 'a> Pen<'n, 'a> {
         Ok(self.lines.insert(at, &lines))
     }
 
-    /// Items into a list that stands there empty: `[]`, `null` or nothing becomes a comment.
+    /// Items into an empty list: `[]`, `null` or nothing becomes a comment.
     fn first_items(&self, entry: &Entry<'a>, items: &[Tree]) -> Result<Vec<Edit>, String> {
         let key = &entry.key.span;
         let column = self.lines.column(key.start).ok_or(UNUSUAL)?;
@@ -211,7 +211,7 @@ pub(super) fn dash_column(lines: Lines<'_>, entry: &Entry<'_>) -> Result<usize, 
     dash_line(lines, first, column, entry.key.span.end).map(|_| column).ok_or_else(|| UNUSUAL.to_owned())
 }
 
-/// The line in which the dash of an item stands, in this column and after `floor`.
+/// The line with the dash of an item, in this column and after `floor`.
 pub(super) fn dash_line(lines: Lines<'_>, item: &Node<'_>, column: usize, floor: usize) -> Option<usize> {
     let mut start = lines.start(item.span.start);
     while start > floor {

@@ -41,7 +41,7 @@ impl<'a> Lines<'a> {
         (line_break > 0).then(|| self.start(start - line_break))
     }
 
-    /// The line break that stands at `at`.
+    /// The line break at `at`.
     fn break_at(self, at: usize) -> &'a str {
         let rest = self.slice(at..self.0.len());
         let length = if rest.starts_with("\r\n") { 2 } else { usize::from(rest.starts_with(BREAKS)) };
@@ -61,12 +61,12 @@ impl<'a> Lines<'a> {
         found.into_iter().find(|found| !found.is_empty()).unwrap_or("\n")
     }
 
-    /// What stands in the line of `at` before it.
+    /// The line of `at`, up to it.
     pub(super) fn before(self, at: usize) -> &'a str {
         self.slice(self.start(at)..at)
     }
 
-    /// The column of `at`, where only blanks stand before it in its line.
+    /// The column of `at`, if only blanks precede it in its line.
     pub(super) fn column(self, at: usize) -> Option<usize> {
         let before = self.before(at);
         before.bytes().all(|byte| byte == b' ').then_some(before.len())

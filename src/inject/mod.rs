@@ -1,6 +1,6 @@
 //! `podtap inject` and `podtap uninject`: a sidecar put into manifests, and taken out again. Text in, text out.
 //!
-//! Documents are edited by byte span, never written anew: comments, quotes, anchors and indentation stay as they were,
+//! Documents are edited by byte span, never rewritten: comments, quotes, anchors and indentation stay as they were,
 //! and `uninject` gives back what `inject` was given, byte for byte. Every edit is checked against what it should mean
 //! before anyone sees it. Reads no file, and knows no cluster: `podtap webhook` asks `plan` the same questions.
 
@@ -81,7 +81,7 @@ enum Wish {
 enum Failed {
     /// The objects that they fail at, and why.
     At(Vec<(usize, String)>),
-    /// At an object that cannot be told from the others.
+    /// At an object that cannot be distinguished from the others.
     Somewhere,
 }
 

@@ -22,7 +22,7 @@ const COMPLETING: [&str; 2] = ["Job", "CronJob"];
 /// A pod, or the template of one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pod<'a> {
-    /// Kind of the object it stands in.
+    /// Kind of the object that contains it.
     pub(crate) kind: &'a str,
     /// Its metadata.
     pub(crate) metadata: &'a Value,

@@ -1,4 +1,4 @@
-//! Taking a sidecar out of a document again, whoever wrote it there: the reverse of `insert`.
+//! Removes a sidecar from a document, however it got there: the reverse of `insert`.
 //!
 //! Takes no more than what is ours; what was changed around it meanwhile stays.
 

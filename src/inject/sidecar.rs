@@ -21,7 +21,7 @@ pub(crate) const VOLUMES: [&str; 3] = [POD_VOLUME, SPOOL_VOLUME, FILES_VOLUME];
 const POD_DIR: &str = "/etc/podtap/pod";
 /// Where Kubernetes mounts the token of the pod's service account into every container in which nothing else is mounted.
 const TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// Whom the image runs as; no name of its own is needed for it.
+/// The user of the image; it needs no name.
 const USER: i64 = 65_532;
 /// The port of METRICS_ADDR's default.
 const METRICS_PORT: i64 = 19_199;

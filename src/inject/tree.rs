@@ -26,7 +26,7 @@ pub(crate) enum Tree {
 pub(super) struct Block {
     /// Blanks for each level.
     pub(super) step: usize,
-    /// Whether the dashes of a list stand further in than its key.
+    /// Whether the dashes of a list are indented further than its key.
     pub(super) dashes_in: bool,
 }
 
@@ -77,7 +77,7 @@ impl Tree {
         lines.into_iter().enumerate().map(dash).collect()
     }
 
-    /// The lines of a mapping or list in block style; none of what stands in one line.
+    /// The lines of a mapping or list in block style; none of what is in one line.
     fn block_lines(&self, style: Block) -> Option<Vec<String>> {
         match self {
             Self::Map(entries) if !entries.is_empty() => {

@@ -1,4 +1,4 @@
-//! Where the pods stand in a document: the kinds that have one, and the way to it.
+//! Finds the pods in a document: the kinds that have one, and the path to it.
 //!
 //! Decides nothing about them. Objects of other kinds are passed over, also where they contain a pod's template: how to
 //! tell is theirs to say.
@@ -24,7 +24,7 @@ const KINDS: [(&[&str], &str, &[&str]); 8] = [
 pub(super) struct Workload<'n, 'a> {
     /// Which object it is.
     pub(super) object: Object,
-    /// The document it stands in.
+    /// The document that contains it.
     pub(super) document: &'n Document<'n, 'a>,
     /// Metadata of the pod.
     pub(super) metadata: Value,
@@ -41,7 +41,7 @@ impl Workload<'_, '_> {
     }
 }
 
-/// An object, for whoever reads about it.
+/// An object, as messages name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
     /// Its kind.

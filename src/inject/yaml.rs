@@ -1,4 +1,4 @@
-//! YAML as a tree that knows where in the text each node stands.
+//! YAML as a tree that knows the place of each node in the text.
 //!
 //! Changes nothing. JSON is read as the YAML it is. What a node means (`value`) follows YAML 1.2 save for `yes`, `no`,
 //! `on`, `off`, which Kubernetes' own reader takes for booleans.
@@ -24,11 +24,11 @@ pub(super) struct Parsed<'a> {
 
 /// A document whose aliases are resolved.
 pub(super) struct Document<'n, 'a> {
-    /// What stands at its top.
+    /// Its top node.
     pub(super) root: &'n Node<'a>,
     used: &'n HashMap<usize, usize>,
     anchors: HashMap<usize, &'n Node<'a>>,
-    /// How many nodes its aliases may still stand for.
+    /// How many nodes its aliases may still expand to.
     aliased_left: Cell<usize>,
 }
 

@@ -16,11 +16,11 @@ pub struct Column<T> {
     pub field: &'static str,
     /// A sentence.
     pub help: &'static str,
-    /// Where it stands.
+    /// Its place.
     pub value: Value<T>,
 }
 
-/// Where a column's number stands.
+/// The place of a column's number.
 #[derive(Debug)]
 pub enum Value<T> {
     /// It only grows.

@@ -10,7 +10,7 @@ use super::{FailureReason, SinkLedger};
 pub enum Dropped {
     /// The queue was full.
     QueueFull,
-    /// The target is gone for good: a closed pipe. Nobody wanted it any more.
+    /// The target is gone for good: a closed pipe. No reader is left.
     Gone,
     /// podtap, or what delivers in it, ended before it could be delivered.
     Shutdown,
@@ -36,7 +36,7 @@ impl Dropped {
     }
 }
 
-/// One sink's ledger, and what stands beside it.
+/// One sink's ledger, and the counts outside its equation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkCounts {
     /// The equation.
@@ -85,7 +85,7 @@ impl SinkCounts {
     }
 }
 
-/// Classes told apart; what comes later counts as `other`.
+/// Maximum number of classes; later ones count as `other`.
 const REASON_CLASSES: usize = 16;
 /// Longest name of a class.
 const CLASS_LEN: usize = 40;

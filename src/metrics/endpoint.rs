@@ -22,7 +22,7 @@ use super::Metrics;
 /// Connections served at once; more wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 32;
 
-/// From accept to the last byte of the answer: whoever is slower frees its place.
+/// From accept to the last byte of the answer: a slower client loses its place.
 const CONNECTION_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A scraper's request is small.
@@ -39,7 +39,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Binds; a port that is taken is told and nothing else.
+    /// Binds; if the port is taken, only warns.
     pub fn bind(address: SocketAddr) -> Option<Self> {
         let bound = TcpListener::bind(address).and_then(|listener| {
             listener.set_nonblocking(true)?;
@@ -93,7 +93,7 @@ impl Endpoint {
     }
 }
 
-/// One request for each connection: nobody holds a place for longer than the deadline.
+/// One request per connection: no client holds a place for longer than the deadline.
 async fn answer_one(stream: TcpStream, metrics: &Metrics) {
     let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(&request, metrics)) });
     let served = http1::Builder::new()

@@ -57,7 +57,7 @@ impl Intervals {
         let (was, is) = (&self.before.ledger, &seen.ledger);
         let mut numbers = Vec::new();
         add(&mut numbers, FRAMES, &was.frames, &is.frames);
-        // Nobody asked the kernel before an interface was open: that is not known, and no 0.
+        // Before an interface is open the kernel's counters are unknown, which is not 0.
         if seen.kernel.opens > 0 {
             add(&mut numbers, KERNEL, &self.before.kernel, &seen.kernel);
         }
@@ -98,7 +98,7 @@ mod tests {
         Timestamp(second * 1_000_000_000)
     }
 
-    /// What a run came to after so many rounds of the same.
+    /// The totals of a run after a number of equal rounds.
     fn seen(rounds: u64) -> Snapshot {
         let mut seen = Snapshot::default();
         (seen.ledger.frames.frames, seen.ledger.frames.segments) = (3 * rounds, 3 * rounds);

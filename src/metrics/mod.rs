@@ -161,7 +161,7 @@ fn merge_records(into: &mut RecordLedger, other: &RecordLedger) {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Plain counters: whoever panicked while holding it left nothing half done that matters.
+    // Plain counters: a panic while holding it leaves nothing half done that matters.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

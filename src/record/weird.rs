@@ -54,7 +54,7 @@ weirds! {
     BadStartLineSpacing = "bad_start_line_spacing",
     /// White space inside the request-target.
     SpaceInTarget = "space_in_target",
-    /// A request line of two words, the second a version (`GET HTTP/1.1`): told as target and as version.
+    /// A request line of two words, the second a version (`GET HTTP/1.1`): reported as target and as version.
     MissingTarget = "missing_target",
     /// Bytes outside printable ASCII in the request-target.
     BinaryTarget = "binary_target",

@@ -2,7 +2,7 @@
 
 use compact_str::CompactString;
 
-/// What stands behind an address: `podtap.source.workload`, `podtap.destination.workload`.
+/// The workload behind an address: `podtap.source.workload`, `podtap.destination.workload`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Workload {
     /// Namespace.

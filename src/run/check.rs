@@ -36,7 +36,7 @@ fn pod(settings: &Settings) -> Option<Finding> {
             Some(Finding::warn(what, format!("mount a Downward API volume with metadata.labels there; {advice}")))
         }
         Ok((Some(pod), _)) => Some(Finding::ok(pod)),
-        // Kubernetes tells every container where its API server is, also without service links.
+        // Every container in Kubernetes has this variable, also without service links.
         Ok((None, _)) => std::env::var_os("KUBERNETES_SERVICE_HOST").map(|_| {
             let what = "this is a pod, but records will not name it: POD_NAME is not set";
             Finding::warn(what, format!("set POD_NAME and its kin by the Downward API; {advice}"))

@@ -166,7 +166,7 @@ impl Show {
         let tap = Tap {
             dissector: self.assembly.dissector(),
             pipeline: self.assembly.pipeline(&self.sinks, Some(probe.clone())),
-            // The play is this process's own traffic, and wanted: nobody looks for our sockets here.
+            // The play is this process's own traffic, and wanted: our sockets are not excluded here.
             own: OwnTraffic::default().view(),
             probe,
             part: Shared::new(Arc::clone(&self.metrics), Vec::new()).part(),
@@ -233,7 +233,7 @@ const TWICE: &str =
 
 type Capture = std::thread::JoinHandle<Protocols>;
 
-/// Tells once how the capture began.
+/// Reports once how the capture began.
 struct Curtain<T> {
     tap: T,
     began: Option<oneshot::Sender<Result<(), String>>>,
@@ -255,7 +255,7 @@ impl<T: FrameSink> FrameSink for Curtain<T> {
     fn on_state(&mut self, state: &State) {
         self.tap.on_state(state);
         let Some(began) = self.began.take() else { return };
-        // Whoever waited may have left: then nobody needs to know.
+        // The receiver may be gone, and does not need to know then.
         let _ = began.send(match state {
             State::Capturing { .. } => Ok(()),
             State::Waiting { reason } => Err(format!("{LOOPBACK}: {reason}")),

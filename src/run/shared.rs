@@ -68,7 +68,7 @@ impl Shared {
     }
 }
 
-/// What one capture thread tells and asks. Dropped, it neither captures nor is busy any more.
+/// What one capture thread reports and asks. Dropped, it neither captures nor is busy any more.
 #[derive(Debug)]
 pub(super) struct Part {
     shared: Shared,

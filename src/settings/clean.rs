@@ -228,7 +228,7 @@ fn service_links(
     links
 }
 
-/// What a mode implies for settings that nobody set.
+/// What a mode implies for settings that are not set.
 fn implied(mode: Mode) -> &'static [(&'static str, &'static str)] {
     match mode {
         Mode::Prod => &[],

@@ -14,7 +14,7 @@ pub struct Variable {
     pub meaning: &'static str,
     /// Its default, as it would be written.
     pub default: &'static str,
-    /// Heading it stands under.
+    /// Its heading.
     pub group: Group,
     /// Old spelling that is still read.
     pub old: Option<&'static str>,

@@ -86,7 +86,7 @@ fn slips(length: usize) -> usize {
 
 fn nearest(known: &[String], name: &str) -> Option<String> {
     let length = name.chars().count();
-    // Every letter too many or too few is a slip of its own.
+    // Each extra or missing letter counts as one slip.
     let may_be = |candidate: &&String| candidate.len().abs_diff(length) <= slips(candidate.len());
     let distances = known.iter().filter(may_be).filter_map(|candidate| {
         let distance = strsim::damerau_levenshtein(candidate, name);

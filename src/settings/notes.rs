@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::values::SinkName;
 
-/// What stands in the place of a secret.
+/// Shown in place of a secret.
 pub const MASK: &str = "********";
 
 /// Longest value repeated in a message.
@@ -30,7 +30,7 @@ pub fn printable_up_to(longest: usize, text: &str) -> String {
     out
 }
 
-/// `https://user:password@host` in any entry of a list, without what stands before the `@`.
+/// `https://user:password@host` in any entry of a list, without the part before the `@`.
 fn without_userinfo(text: &str) -> String {
     let masked = text.split(',').map(|entry| {
         let Some((scheme, rest)) = entry.split_once("://") else { return entry.to_owned() };
@@ -85,7 +85,7 @@ pub enum Note {
         /// Its new name.
         new: &'static str,
     },
-    /// An old spelling stands beside the new one, which wins.
+    /// The old and the new spelling are both set; the new one wins.
     OldSpellingIgnored {
         /// Old name.
         old: &'static str,

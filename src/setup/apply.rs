@@ -33,7 +33,7 @@ pub enum Deed {
     KeptChanged,
     /// Somebody else made it: it was left alone.
     KeptForeign,
-    /// It was there, whoever made it: it was left alone.
+    /// It existed already, and was left alone.
     KeptExisting,
 }
 
@@ -82,7 +82,7 @@ pub(super) async fn run(options: &Options, setup: &SetupOptions, out: &mut impl 
         all.push(done);
         tell(out, all.last());
     }
-    // Whoever reads this may have left.
+    // The reader may be gone.
     let _ = plan.notes.iter().try_for_each(|note| writeln!(out, "note       {note}"));
     Ok(all)
 }
@@ -144,7 +144,7 @@ async fn establish(client: &Client, resource: &Resource, overwrite: bool) -> Res
     Ok(Done { what, of: format!("{} {}", resource.kind.words(), resource.name) })
 }
 
-/// What stands there now.
+/// The current state.
 struct Found {
     content: Value,
     /// ISM takes a change only with the version it changes.

@@ -99,7 +99,7 @@ fn normal(value: &Value) -> Value {
     }
 }
 
-/// Whether everything in `part` stands in `whole` as well.
+/// Whether `whole` contains everything in `part`.
 fn contains(whole: &Value, part: &Value) -> bool {
     match (whole, part) {
         (Value::Object(whole), Value::Object(part)) => {

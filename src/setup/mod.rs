@@ -1,4 +1,4 @@
-//! What has to stand ready on a server before records go there: `podtap setup elasticsearch`. Owns templates, retention
+//! Prepares a server before records go there: `podtap setup elasticsearch`. Owns templates, retention
 //! and the care not to overwrite what somebody changed; it sends no record.
 
 mod apply;

@@ -1,4 +1,4 @@
-//! What shall stand on a server, as JSON. Pure: decided by the server's version and abilities, and by the settings.
+//! The wanted state of a server, as JSON. Pure: decided by the server's version and abilities, and by the settings.
 //!
 //! Checked against real servers: templates and data streams. Retention is written after the published interfaces
 //! (data stream lifecycle, ILM, ISM): the servers that can be had for tests lack it.
@@ -9,7 +9,7 @@ use super::mappings::mappings;
 use super::{Retention, compare};
 use crate::sink::elasticsearch::{Flavour, IndexName, Server};
 
-/// Above every template that ships with a server, for names that we were told are ours.
+/// Above every template that ships with a server, for names that are ours by the settings.
 const PRIORITY: u32 = 500;
 
 /// When a data stream begins a new index: large ones search slowly, and every new one forgets which ids it has seen.
@@ -73,7 +73,7 @@ impl Resource {
         format!("/{place}/{}", self.name)
     }
 
-    /// What is sent: the content, and a mark by which to know later that nobody has changed it.
+    /// What is sent: the content, and a mark that shows later whether it was changed.
     pub fn body(&self) -> Value {
         let hash = compare::hash(&self.content);
         let mut content = self.content.clone();
@@ -94,12 +94,12 @@ impl Resource {
     }
 }
 
-/// Everything that shall stand.
+/// The whole wanted state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// In this order.
     pub resources: Vec<Resource>,
-    /// What to create once the templates stand; plain indices come with their first record.
+    /// What to create after the templates; plain indices come with their first record.
     pub data_stream: Option<String>,
     /// What the user should know.
     pub notes: Vec<String>,

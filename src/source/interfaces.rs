@@ -119,7 +119,7 @@ impl Tables {
         };
         let named: Vec<&str> = setting.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
         if named.contains(&ANY) {
-            // The others beside it would show each frame twice.
+            // The other interfaces would show each frame twice.
             add(ANY, "named by IFACE, all interfaces".to_owned());
             return chosen;
         }

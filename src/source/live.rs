@@ -1,4 +1,4 @@
-//! Capturing on one interface: libpcap, non-blocking, on a plain thread of its own.
+//! Captures on one interface: libpcap, non-blocking, on a plain thread.
 //!
 //! Owns the loop (wait, read, tick), reopening with backoff, and the kernel's counters. Decides neither which
 //! interfaces (`interfaces`) nor what a frame means: it is handed on as it came.
@@ -110,7 +110,7 @@ pub fn spawn<S: FrameSink + Send + 'static>(
     })
 }
 
-/// Captures until told to stop, through whatever happens to the interface.
+/// Captures until it is stopped, whatever happens to the interface.
 ///
 /// Opens the interface itself, so the calling thread must have NET_RAW permitted (`privilege`). An error means that
 /// trying again is of no use; podtap then stays up and says so.
@@ -185,7 +185,7 @@ impl<S: FrameSink> Run<'_, S> {
         }
     }
 
-    /// Reads one handle. Ok when told to stop, else why it is of no use any more.
+    /// Reads one handle. Ok when it is stopped, else why the handle is unusable.
     fn capture(&mut self, mut handle: Handle) -> Result<(), String> {
         self.follow.restart();
         self.counters.opens += 1;

@@ -81,7 +81,7 @@ fn has_net_raw() -> bool {
 
 /// Runs `open` with NET_RAW effective on this thread, and lowers it again, also after a panic.
 ///
-/// Where it was effective before (nobody called `prepare`) it stays so.
+/// Where it was effective before (`prepare` was not called) it stays so.
 pub fn with_net_raw<T>(open: impl FnOnce() -> T) -> Result<T, NotPermitted> {
     if caps::has_cap(None, CapSet::Effective, NET_RAW).unwrap_or(false) {
         return Ok(open());
@@ -108,14 +108,14 @@ impl Drop for Lowered {
 /// NET_RAW is missing, and why; the message says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotPermitted {
-    /// Whoever started the process did not grant it.
+    /// The process was started without it.
     NotGranted,
     /// It is granted, but the process is not root and the binary has no file capability that would take it.
     NoFileCapability,
     /// The same, or the file capability did not count: under no_new_privs it adds nothing to what the process had when
     /// it was executed. Kubernetes' runtimes pass granted capabilities on to non-root users, Docker does not.
     NoNewPrivileges,
-    /// It is permitted, but not for the network namespace that was to be captured (a user namespace stands between).
+    /// It is permitted, but not for the network namespace that was to be captured (a user namespace is in between).
     OtherNamespace,
 }
 
@@ -203,7 +203,7 @@ fn other_threads() -> usize {
 mod tests {
     use super::*;
 
-    /// Each on a thread of its own: capabilities belong to threads, and the other tests need theirs.
+    /// Each on a separate thread: capabilities belong to threads, and the other tests need theirs.
     fn on_a_thread<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
         std::thread::spawn(test).join().unwrap()
     }

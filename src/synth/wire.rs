@@ -8,7 +8,7 @@ use super::SynthFrame;
 use crate::flow::{FiveTuple, Timestamp};
 use crate::packet::{LinkType, TcpFlags};
 
-/// What stands before the IP header.
+/// The headers before the IP header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Link {
     /// Ethernet II.

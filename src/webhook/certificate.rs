@@ -1,4 +1,4 @@
-//! The webhook's certificate and key, read anew when their files change, as they do where a Secret is mounted.
+//! The webhook's certificate and key, reloaded when their files change, as they do where a Secret is mounted.
 //!
 //! Makes none: the chart (by Helm or cert-manager) does. A pair that is no good leaves the one before it in use.
 

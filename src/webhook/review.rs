@@ -224,7 +224,7 @@ mod tests {
         assert!(patch(&response).is_empty());
         let warning = response["warnings"][0].as_str().unwrap();
         assert!(warning.contains("no sidecar: Pod Security") && warning.ends_with(')'), "{warning}");
-        // Who wants none is told nothing, and who has one is left to Pod Security.
+        // A pod that wants none gets no warning, and who has one is left to Pod Security.
         let mut unwilling = pod(&json!({}));
         unwilling["metadata"]["labels"] = json!({"podtap.io/inject": "false"});
         let injected = inject(&pod(&json!({})).to_string(), &Options::default()).unwrap().text;

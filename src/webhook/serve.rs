@@ -1,6 +1,6 @@
 //! HTTPS for the webhook: connections, their limits, and the end. What is answered is `review`'s.
 //!
-//! Whoever can reach the port may ask: an answer holds nothing but the asker's own pod.
+//! Every client that reaches the port may ask: a response contains only the pod of the request.
 
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::record::{Header, Missing, WeirdSet};
 use crate::shape::target::Url;
 
-/// Headers as a map: lower-case names, a string where the name stands once, a list where it is repeated.
+/// Headers as a map: lower-case names, a string for a single field, a list for a repeated one.
 pub(super) struct Headers<'a>(pub(super) &'a [Header]);
 
 /// The values of one name, from its first header on.

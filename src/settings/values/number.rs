@@ -186,7 +186,7 @@ impl TryFrom<String> for Fraction {
     }
 }
 
-/// So many a second.
+/// A number per second.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Rate(pub f64);

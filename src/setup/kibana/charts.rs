@@ -30,7 +30,7 @@ fn table(panel: &Panel) -> Value {
         "columns": divisions.chain(metrics).collect::<Vec<_>>(),
         "paging": { "size": PAGE, "enabled": true },
     });
-    // Named parts stand in the order in which they were named.
+    // Named parts keep the order in which they were named.
     if let (Some(By::Top { .. }), Value::Object(state)) = (panel.by.first(), &mut state) {
         state.insert("sorting".to_owned(), json!({ "columnId": measure(0), "direction": "desc" }));
     }

@@ -164,7 +164,7 @@ pub enum Compute {
     Ratio(&'static str, &'static str),
     /// Largest value.
     Max(&'static str),
-    /// The value that so many per cent are not above.
+    /// The value that this percentage does not exceed.
     Percentile(&'static str, u8),
 }
 
@@ -238,7 +238,7 @@ impl Panel {
     }
 }
 
-/// Where something stands on a dashboard, in Kibana's units.
+/// Position and size on a dashboard, in Kibana's units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// From the left.

@@ -140,7 +140,7 @@ pub(super) async fn run(options: &Options, out: &mut impl Write) -> Result<Vec<D
     let kibana = Kibana { client, kind, space, file: &file };
     let answer = kibana.import(options.overwrite).await?;
     let all = done(kind, &answer);
-    // Whoever reads this may have left.
+    // The reader may be gone.
     let _ = all.iter().try_for_each(|done| writeln!(out, "{done}"));
     match refused(kind, &answer) {
         Some(why) => Err(why),

@@ -27,7 +27,7 @@ pub(super) fn measure(number: usize) -> String {
     format!("metric{number:02}")
 }
 
-/// The panel's attributes, as of a visualization of its own.
+/// The panel's attributes, as for a separate visualization.
 pub(super) fn attributes(panel: &Panel, data_view: &str) -> Value {
     let (kind, visualization) = charts::visualization(panel);
     let layer = layer(panel);

@@ -17,7 +17,7 @@ use self::objects::Names;
 use super::Done;
 
 /// The objects as a file to import: one JSON object a line. `index_pattern` says where the records are; a space other
-/// than the default one gets ids of its own.
+/// than the default one gets different ids.
 pub fn ndjson(index_pattern: &str, space: Option<&str>) -> String {
     let objects = objects::all(&Names::of_space(space), index_pattern);
     objects.iter().map(|object| format!("{object}\n")).collect()

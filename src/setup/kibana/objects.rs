@@ -22,7 +22,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Ids are unique over all spaces: what stands in another space has others.
+    /// Ids are unique over all spaces: objects in another space have others.
     pub(super) fn of_space(space: Option<&str>) -> Self {
         Self { prefix: space.map_or("podtap".to_owned(), |space| format!("podtap-{space}")) }
     }

@@ -46,7 +46,7 @@ impl CaptureFileError {
         Self::Corrupt { frames: 0, offset, what: what.into() }
     }
 
-    /// The same, after so many frames.
+    /// The same, after this number of frames.
     pub(super) fn after(mut self, given: u64) -> Self {
         match &mut self {
             Self::Cut { frames, .. } | Self::Corrupt { frames, .. } | Self::Io { frames, .. } => *frames = given,

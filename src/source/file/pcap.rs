@@ -1,7 +1,7 @@
 //! The classic format: a header, then records (draft-ietf-opsawg-pcap).
 //!
 //! Read in both byte orders, with microseconds or nanoseconds, with the longer records of Kuznetzov's patch, and with
-//! the swapped lengths of versions before 2.4. The time zone is not applied: nobody ever wrote one.
+//! the swapped lengths of versions before 2.4. The time zone is not applied: no known program ever wrote one.
 
 use std::io::Read;
 

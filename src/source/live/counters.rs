@@ -1,6 +1,6 @@
 //! The kernel's counters of one interface, extended from 32 bits and over reopened handles.
 //!
-//! They stand beside the ledger's equations. Does not count the frames that libpcap delivered: the dissector does,
+//! They are not part of the ledger's equations. Does not count the frames that libpcap delivered: the dissector does,
 //! and the kernel's `received` is something else (on `lo` it counts both copies of a packet, of which libpcap drops one).
 
 pub use crate::ledger::KernelCounters;

@@ -19,11 +19,11 @@ impl StopSender {
     }
 }
 
-/// Told when to stop; clones share one signal.
+/// Receives the signal to stop; clones share it.
 #[derive(Clone, Debug)]
 pub struct Stop(Arc<PipeReader>);
 
-/// A pair of ends: whoever decides keeps the first, each capture thread gets a clone of the second.
+/// A pair of ends: the deciding side keeps the first, each capture thread gets a clone of the second.
 pub fn stop_pair() -> io::Result<(StopSender, Stop)> {
     let (reader, writer) = io::pipe()?;
     Ok((StopSender(writer), Stop(Arc::new(reader))))
@@ -63,7 +63,7 @@ fn poll(fds: [RawFd; 2], timeout: Duration) -> [bool; 2] {
     #[allow(unsafe_code, reason = "std has no poll(2), and libpcap's own wait cannot be woken by a second descriptor")]
     // SAFETY: `entries` are as many initialised entries as the length says, and live for the whole call.
     let outcome = unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, millis) };
-    // What stands in `revents` after an error is unspecified.
+    // The content of `revents` after an error is unspecified.
     entries.map(|entry| outcome > 0 && entry.revents != 0)
 }
 

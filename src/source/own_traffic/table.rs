@@ -97,7 +97,7 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Nothing is ours: the usual answer for whoever writes to stdout.
+    /// Nothing is ours: the usual case when records go to stdout.
     pub(super) fn is_empty(&self) -> bool {
         self.connections.is_empty() && self.listeners.is_empty() && self.half_bound.is_empty()
     }

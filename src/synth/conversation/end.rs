@@ -1,6 +1,6 @@
 //! One end of a conversation: its sequence numbers, and the options its segments carry.
 //!
-//! When it speaks is told in the parent module.
+//! The parent module decides when it speaks.
 
 use std::net::IpAddr;
 

@@ -1,6 +1,6 @@
-//! A TCP connection told step by step, and the frames that a tap sees of it.
+//! A TCP connection described step by step, and the frames that a tap sees of it.
 //!
-//! It renders what is told and checks nothing: a conversation may be as wrong as a test needs it.
+//! It renders the description and checks nothing: a conversation may be as wrong as a test needs it.
 
 mod end;
 mod stage;

@@ -1,4 +1,4 @@
-//! How a conversation is set: who, when, where the tap stands, how segments are cut and wrapped.
+//! How a conversation is set: who, when, where the tap is, how segments are cut and wrapped.
 //!
 //! What is said is in the parent module.
 
@@ -51,7 +51,7 @@ impl Conversation {
         self
     }
 
-    /// The tap stands beside the server, as a sidecar of it does.
+    /// The tap is at the server, as a sidecar is.
     #[must_use]
     pub fn tap_at_server(mut self) -> Self {
         self.tap = Side::Server;
@@ -72,7 +72,7 @@ impl Conversation {
         self
     }
 
-    /// What stands before the IP header.
+    /// The headers before the IP header.
     #[must_use]
     pub fn link(mut self, link: Link) -> Self {
         self.wrap.link = link;

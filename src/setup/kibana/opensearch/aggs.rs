@@ -81,7 +81,7 @@ pub(super) fn scripted(panel: &Panel) -> Vec<Scripted> {
     metrics(panel).iter().filter_map(|asked| Scripted::of(&asked.metric)).collect()
 }
 
-/// All aggregations of the panel: divisions from the outer one to the inner one, as they stand in the request.
+/// All aggregations of the panel: divisions from the outer one to the inner one, in the order of the request.
 pub(super) fn all(panel: &Panel) -> Vec<Value> {
     let metrics = metrics(panel).into_iter().map(|asked| measured(&asked));
     let last = panel.by.len().saturating_sub(1);

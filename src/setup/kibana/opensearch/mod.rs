@@ -32,7 +32,7 @@ const INDEX_NAME: &str = "kibanaSavedObjectMeta.searchSourceJSON.index";
 
 /// All objects, each after those it refers to.
 pub(super) fn all(index_pattern: &str) -> Vec<Value> {
-    // Each tenant keeps its objects in an index of its own: ids need not differ.
+    // Each tenant keeps its objects in a separate index: ids need not differ.
     let names = Names::of_space(None);
     let mut objects = vec![index_pattern::object(&names, index_pattern)];
     objects.extend(SEARCHES.iter().map(|one| search(&names, one)));
@@ -90,7 +90,7 @@ fn visualization(id: &str, state: &Value, source: &Value, references: Vec<Value>
     object("visualization", id, VISUALIZATION, attributes, references)
 }
 
-/// Each panel is an object of its own.
+/// Each panel is a separate object.
 fn id_of(dashboard: &Dashboard, panel: &str) -> String {
     format!("{}-{panel}", dashboard.id)
 }
@@ -183,7 +183,7 @@ fn dashboard(names: &Names, dashboard: &Dashboard) -> Value {
 struct Shown {
     kind: &'static str,
     id: String,
-    /// None: it stands without one.
+    /// None: it has none.
     title: Option<&'static str>,
 }
 
