@@ -160,7 +160,7 @@ impl Live {
             tracing::info!("sending records to {place} as {}", format.word());
         }
         if self.settings.send_logs_to.is_empty() {
-            tracing::info!("sending records nowhere: SEND_LOGS_TO names no place");
+            tracing::info!("sending records nowhere: SEND_LOGS_TO names no sink");
         }
         if let Some(endpoint) = &self.endpoint {
             tracing::info!("metrics, /healthz and /readyz on {}", endpoint.address());
@@ -305,7 +305,10 @@ impl Live {
                     matches!(outcome, Err(CaptureError::Filter { .. })).then_some(Why::Unusable)
                 }
                 Err(_) => {
-                    tracing::error!(interface = ended.interface, "the capture failed by a bug in podtap");
+                    tracing::error!(
+                        interface = ended.interface,
+                        "internal error: the capture thread crashed; capture stopped"
+                    );
                     Some(Why::Panicked)
                 }
             };

@@ -164,7 +164,7 @@ fn account(sources: &[Source], reports: &[Report], keep_going: bool, wrong: &mut
                 Outcome::Injected => ("injected", ""),
                 Outcome::Updated => ("updated", ""),
                 Outcome::Unchanged => ("unchanged", ""),
-                Outcome::Removed => ("taken out", ""),
+                Outcome::Removed => ("removed", ""),
                 Outcome::Skipped(reason) => ("skipped: ", reason.as_str()),
                 Outcome::Refused(reason) if keep_going => ("left as it is: ", reason.as_str()),
                 Outcome::Refused(reason) => {

@@ -92,7 +92,7 @@ fn switch(metadata: &Value) -> Result<bool, String> {
 
 fn no_own_network(spec: &Value) -> Option<String> {
     (spec.get("hostNetwork") == Some(&Value::Bool(true))).then(|| {
-        "hostNetwork: it has no network of its own, and podtap would record whatever passes its node".to_owned()
+        "hostNetwork: the pod shares the network of its node, and podtap would record everything that passes the node".to_owned()
     })
 }
 
@@ -177,7 +177,7 @@ fn notes(spec: &Value, env: &Pairs, options: &Options) -> Vec<String> {
     let mut notes: Vec<_> = env
         .keys()
         .filter(secret)
-        .map(|name| format!("{name} stands in the pod for everyone to read: a Secret (--secret) is the place for it"))
+        .map(|name| format!("everybody who can read the pod can read {name}: put it into a Secret (--secret)"))
         .collect();
     let resources = &options.resources;
     let whole = resources.cpu_limit.is_some() && resources.cpu_limit == resources.cpu_request;

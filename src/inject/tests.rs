@@ -180,7 +180,7 @@ fn every_object_of_a_stream_and_of_a_list_is_treated() {
 #[test]
 fn where_an_edit_would_change_others_it_is_refused() {
     for (text, why) in [
-        ("spec: &s\n  containers:\n  - name: a\nother: *s\n", "aliases stand for `spec`"),
+        ("spec: &s\n  containers:\n  - name: a\nother: *s\n", "`spec` has aliases"),
         ("x: &s\n  containers:\n  - name: a\nspec: *s\n", "`spec` is an alias"),
         ("x: &c\n- name: a\nspec:\n  containers: *c\n", "`containers` is an alias"),
         ("x: &s\n  volumes: [{name: v}]\nspec:\n  <<: *s\n  containers:\n  - name: a\n", "merge key"),

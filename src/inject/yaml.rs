@@ -274,13 +274,13 @@ impl<'a> Document<'_, 'a> {
             };
         };
         if found.next().is_some() {
-            return Err(format!("`{key}` stands there twice"));
+            return Err(format!("`{key}` appears twice"));
         }
         if matches!(entry.value.kind, Kind::Alias(_)) {
-            return Err(format!("`{key}` is an alias, and an edit of what it stands for would change others"));
+            return Err(format!("`{key}` is an alias, and editing its anchor would change others"));
         }
         if self.used.contains_key(&entry.value.anchor) {
-            return Err(format!("aliases stand for `{key}`, and an edit of it would change others"));
+            return Err(format!("`{key}` has aliases, and editing it would change them"));
         }
         Ok(Some(entry))
     }

@@ -136,7 +136,7 @@ pub const HTTP_MESSAGES: &[Column<HttpLedger>] = columns! {
     "requests_unanswered" Reasons(|h| h.unanswered.counts(), "reason", || Unanswered::ALL.iter().map(|why| why.name()).collect())
         "Requests without a response.",
     "requests_unpaired" Counter(|h| h.unpaired)
-        "Requests whose response the capture lost, or that is not known: it cannot be told from others, or not be read.",
+        "Requests whose response was lost by the capture, or is unknown: indistinguishable from others, or unreadable.",
     "requests_open" Gauge(|h| h.open) "Requests waiting for their response, or for its end.",
     "responses_seen" Counter(|h| h.responses) "Final responses seen.",
     "responses_late" Counter(|h| h.late) "Responses that came after their request was reported as timed out.",

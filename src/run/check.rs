@@ -39,7 +39,7 @@ fn pod(settings: &Settings) -> Option<Finding> {
         // Every container in Kubernetes has this variable, also without service links.
         Ok((None, _)) => std::env::var_os("KUBERNETES_SERVICE_HOST").map(|_| {
             let what = "this is a pod, but records will not name it: POD_NAME is not set";
-            Finding::warn(what, format!("set POD_NAME and its kin by the Downward API; {advice}"))
+            Finding::warn(what, format!("set POD_NAME and the other POD_ variables through the Downward API; {advice}"))
         }),
     }
 }

@@ -218,7 +218,7 @@ impl Show {
     /// What the columns are.
     fn legend(&self) {
         if self.text {
-            say("Lines come in the order in which exchanges end; **** stands where a secret was masked.");
+            say("Lines appear in the order in which exchanges end; **** is a masked secret.");
             cli::tell(&format!("\n{LEGEND}\n"));
         }
     }

@@ -162,7 +162,7 @@ impl<S: FrameSink> Run<'_, S> {
     fn say_waiting(&mut self, reason: String) {
         let interface = &self.options.interface;
         if self.backoff.is_fresh() {
-            tracing::warn!(%interface, %reason, "not capturing; the interface is tried again until it opens");
+            tracing::warn!(%interface, %reason, "not capturing; retrying until the interface can be opened");
         } else {
             tracing::debug!(%interface, %reason, "still not capturing");
         }

@@ -98,16 +98,16 @@ fn judge(request: &Request, options: &Options, ground: Ground) -> Verdict {
     };
     match plan {
         Plan::Add(Addition { sidecar, complaints, notes }) => {
-            tracing::info!(namespace, name, "gets the sidecar");
+            tracing::info!(namespace, name, "sidecar added");
             let left_out = complaints.into_iter().map(|complaint| format!("left out: {complaint}"));
             Verdict { patch: operations(spec, &sidecar), warnings: left_out.chain(notes).collect() }
         }
         Plan::Skip(reason) => {
-            tracing::debug!(namespace, name, reason = printable(&reason), "gets no sidecar");
+            tracing::debug!(namespace, name, reason = printable(&reason), "no sidecar");
             nothing(Vec::new())
         }
         Plan::Refuse(reason) => {
-            tracing::warn!(namespace, name, reason = printable(&reason), "gets no sidecar");
+            tracing::warn!(namespace, name, reason = printable(&reason), "no sidecar");
             nothing(vec![format!("no sidecar: {reason}")])
         }
     }

@@ -74,7 +74,7 @@ impl Server {
         let mut hup = signal(SignalKind::hangup())?;
         let mut refresh = interval(REFRESH);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        tracing::info!(address = %listener.local_addr()?, image = self.sidecar.image, "webhook listens");
+        tracing::info!(address = %listener.local_addr()?, image = self.sidecar.image, "webhook listening");
         let mut end = None;
         loop {
             let stop = tokio::select! {
@@ -146,7 +146,7 @@ impl Server {
             }
             Err(why) => {
                 let why = crate::settings::printable(&why);
-                tracing::warn!(why, "a request that cannot be answered");
+                tracing::warn!(why, "invalid request");
                 response(StatusCode::BAD_REQUEST, format!("{why}\n"))
             }
         }
@@ -193,9 +193,9 @@ impl Connection {
 
 fn reread(certificate: &mut Certificate) {
     match certificate.refresh() {
-        Ok(true) => tracing::info!("certificate read anew"),
+        Ok(true) => tracing::info!("certificate reloaded"),
         Ok(false) => {}
-        Err(error) => tracing::warn!(error, "the certificate stays as it was"),
+        Err(error) => tracing::warn!(error, "certificate reload failed; keeping the current one"),
     }
 }
 

@@ -36,7 +36,7 @@ impl Running {
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
         let mut running = Self { child, port: 0, folder, log };
-        let listens: Value = serde_json::from_str(&running.said("webhook listens")).unwrap();
+        let listens: Value = serde_json::from_str(&running.said("webhook listening")).unwrap();
         let address = listens["address"].as_str().or(listens["fields"]["address"].as_str()).unwrap();
         running.port = address.rsplit_once(':').unwrap().1.parse().unwrap();
         running
@@ -171,7 +171,7 @@ fn a_new_pod_gets_the_sidecar_that_was_asked_for() {
     let (status, answer) = webhook.post("/forbidden", &review(&json!({})));
     assert_eq!((status, patch(&answer).len()), (200, 0));
     assert!(answer.contains("Pod Security"), "{answer}");
-    let said = webhook.said("gets the sidecar");
+    let said = webhook.said("sidecar added");
     assert!(said.contains("cart-7f9f-") && said.contains("shop"), "{said}");
 }
 
@@ -209,12 +209,12 @@ fn a_new_certificate_is_taken_up_and_a_broken_one_is_not() {
     assert!(healthy("ca.pem"));
     std::fs::write(webhook.folder.join("server.pem"), "nothing").unwrap();
     webhook.signal("HUP");
-    webhook.said("the certificate stays as it was");
+    webhook.said("certificate reload failed; keeping the current one");
     assert!(healthy("ca.pem"));
     std::fs::rename(webhook.folder.join("ca.pem"), webhook.folder.join("old.pem")).unwrap();
     certificates(&webhook.folder);
     webhook.signal("HUP");
-    webhook.said("certificate read anew");
+    webhook.said("certificate reloaded");
     assert!(healthy("ca.pem") && !healthy("old.pem"));
 }
 

@@ -179,7 +179,7 @@ fn an_interface_that_vanishes_makes_podtap_unready_until_it_returns() {
         serve_one(&lab, "/before");
         assert_eq!(podtap.record()["url"]["path"], "/before");
         ip("link del pod0");
-        podtap.says("not capturing; the interface is tried again until it opens");
+        podtap.says("not capturing; retrying until the interface can be opened");
         until("it is not ready", || (ready() == 503).then_some(()));
         lab.join_with_a_pair();
         podtap.says("capturing");
