@@ -1,4 +1,4 @@
-//! The binary as its user runs it, with an environment of its own and nothing else.
+//! The binary as its user runs it, in an empty environment.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -1,6 +1,6 @@
 //! Whole records, byte for byte: captures that podtap's own synth renders, through the binary, against tests/golden.
 //!
-//! `UPDATE=1 cargo test --test it golden` writes them anew; then read what changed.
+//! `UPDATE=1 cargo test --test it golden` rewrites them; then read the diff.
 
 pub(crate) mod scenarios;
 

@@ -54,7 +54,7 @@ fn queries(dashboard: &Value) -> Vec<String> {
     targets.map(|target| target["expr"].as_str().unwrap().to_owned()).chain(variables).collect()
 }
 
-/// Words of a query, and what stands right behind each.
+/// Words of a query, each with the text right behind it.
 fn words(query: &str) -> Vec<(&str, &str)> {
     let mut words = Vec::new();
     let mut quoted = false;

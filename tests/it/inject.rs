@@ -1,6 +1,6 @@
 //! `podtap inject` and `podtap uninject`, as their user runs them, on manifests of all sorts (tests/inject).
 //!
-//! `UPDATE=1 cargo test --test it inject` writes what is expected anew; then read what changed. Whether that is valid is
+//! `UPDATE=1 cargo test --test it inject` rewrites the expected files; then read the diff. Whether that is valid is
 //! seen by tests/charts/test_inject.py.
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Capturing for real, each test in a network namespace of its own.
+//! Captures for real, each test in a separate network namespace.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -329,7 +329,7 @@ impl Log {
         self.frames.iter().filter_map(|frame| frame.segment().map(|(tuple, ..)| tuple))
     }
 
-    /// What was sent one way, up to the first byte that was not seen. Segments stand in the order of their sequence
+    /// What was sent one way, up to the first byte that was not seen. Segments are in the order of their sequence
     /// numbers: on a busy machine loopback sends some again, cut differently, and two cores overtake each other.
     fn payloads(&self, from: SocketAddr, to: SocketAddr) -> Vec<u8> {
         let end = |address: SocketAddr| Endpoint::new(address.ip(), address.port());
@@ -356,7 +356,7 @@ enum Event {
     State(State),
 }
 
-/// Keeps everything; tells the test about ticks and states as far as it listens.
+/// Keeps everything; reports ticks and states to the test if it listens.
 struct Recorder {
     log: Log,
     /// Frames so far that bear the mark.

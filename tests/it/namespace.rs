@@ -7,7 +7,7 @@ use std::time::Duration;
 /// No test takes so long, whatever the machine is busy with; one that does waits in vain, for a connection, say.
 const HANGS: Duration = Duration::from_secs(20 * 60);
 
-/// Runs `test` on a thread in a network namespace of its own, with loopback up; threads it starts share it, and it
+/// Runs `test` on a thread in a separate network namespace, with loopback up; threads it starts share it, and it
 /// ends with the last of them. Where that is not possible, says so and passes.
 pub(crate) fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
     let (running, ended) = sync_channel::<()>(0);
@@ -28,10 +28,10 @@ pub(crate) fn ip(arguments: &str) {
     assert!(status.success(), "ip {arguments}");
 }
 
-/// Puts this thread into a network namespace of its own, with loopback up.
+/// Puts this thread into a separate network namespace, with loopback up.
 pub(crate) fn enter() -> Result<(), String> {
     #[allow(unsafe_code, reason = "std has no unshare(2)")]
-    // SAFETY: takes no pointers; a network namespace of its own does not touch this thread's memory.
+    // SAFETY: takes no pointers; a new network namespace does not touch this thread's memory.
     let outcome = unsafe { libc::unshare(libc::CLONE_NEWNET) };
     if outcome != 0 {
         return Err(std::io::Error::last_os_error().to_string());

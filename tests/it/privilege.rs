@@ -107,7 +107,7 @@ fn root_keeps_net_raw_and_nothing_else() {
     }
 }
 
-/// A copy of this test binary in a directory of its own, removed at the end.
+/// A copy of this test binary in a temporary directory, removed at the end.
 struct Copy(PathBuf);
 
 impl Copy {

@@ -110,7 +110,7 @@ fn fenced(language: &str, text: &str) -> String {
     format!("```{language}\n{text}```\n")
 }
 
-/// A JSON object with a line for each of its own members: what is one line in reality, for a page.
+/// A JSON object with a line for each member: what is one line in reality, for a page.
 fn broken(json: &str) -> String {
     let (mut depth, mut quoted, mut escaped) = (0, false, false);
     let mut out = String::new();

@@ -43,7 +43,7 @@ impl Source {
         self.path.contains("/tests/") || self.path.ends_with("/tests.rs")
     }
 
-    /// Tests stand at the end of a file or in a file of their own.
+    /// Tests are at the end of a file or in a separate file.
     fn without_tests(&self) -> &str {
         let inline = || self.text.find("#[cfg(test)]\nmod tests {").unwrap_or(self.text.len());
         let end = if self.is_test() { 0 } else { inline() };
@@ -55,7 +55,7 @@ impl Source {
     }
 }
 
-/// The modules of `lib.rs` in order, each with the floor it stands on.
+/// The modules of `lib.rs` in order, each with its floor.
 fn floors(lib: &str) -> Vec<(String, String)> {
     let mut floor = String::new();
     let mut modules = Vec::new();
@@ -69,7 +69,7 @@ fn floors(lib: &str) -> Vec<(String, String)> {
     modules
 }
 
-/// Code lines with their numbers; what is only said in comments binds nobody.
+/// Code lines with their numbers; comments do not count.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
@@ -88,7 +88,7 @@ fn used(text: &str) -> Vec<(usize, String)> {
     names
 }
 
-/// The modules in `crate::{flow::{A, B}, record}`: names right inside the braces, which stand open already.
+/// The modules in `crate::{flow::{A, B}, record}`: names right inside the braces, which are open already.
 fn listed(list: &str) -> Vec<&str> {
     let (mut depth, mut begins, mut names) = (1, true, Vec::new());
     for (at, c) in list.char_indices() {

@@ -190,11 +190,11 @@ fn whatever_is_asked_it_answers_and_lives_on() {
         ("/mutate", &["--request", "PUT"], b"{}", 405),
     ] {
         let asked = webhook.asked(path, args, "ca.pem", body);
-        // Who is told while still sending may not read it.
+        // A client that is still sending may not read the response.
         let told = asked.as_ref().map_or(413, |(found, _)| *found);
         assert_eq!(told, status, "{path} {args:?}: {asked:?}");
     }
-    // Without TLS, and with a certificate that is not trusted: told, and no harm done.
+    // Without TLS, and with an untrusted certificate: reported, and harmless.
     let _ = std::net::TcpStream::connect(("127.0.0.1", webhook.port))
         .map(|mut tcp| std::io::Write::write_all(&mut tcp, b"GET / HTTP/1.1\r\n\r\n"));
     assert!(webhook.asked("/healthz", &[], "stranger.pem", b"").is_err());

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 pub(super) struct Kind {
     /// Before `/api`.
     pub(super) base: &'static str,
-    /// None is told to nobody.
+    /// None is reported to no client.
     pub(super) version: Option<&'static str>,
     /// The only value of Authorization that is let in.
     pub(super) authorization: Option<&'static str>,
@@ -60,7 +60,7 @@ impl Kibana {
         let spaces = BTreeMap::from([(String::new(), BTreeMap::new()), ("shop".to_owned(), BTreeMap::new())]);
         let spaces = Arc::new(Mutex::new(spaces));
         let (shared, own) = (Arc::clone(&spaces), kind.clone());
-        // It ends with the process; nobody waits for it.
+        // It ends with the process; nothing waits for it.
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 serve(stream, &own, &shared);

@@ -1,5 +1,5 @@
 //! Ledger records of pods that did lose something: frames are taken away before a real dissector sees them, a real
-//! pipeline offers its records to real queues, and behind those stand targets that refuse or are away.
+//! pipeline offers its records to real queues, with targets that refuse or are away.
 
 use std::sync::Arc;
 use std::time::Duration;

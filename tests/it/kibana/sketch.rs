@@ -1,7 +1,7 @@
 //! Pictures for docs/kibana.md: every dashboard with the numbers of the tests' records, drawn from the declarations. They
-//! show what stands where and what it says, not how Kibana draws it.
+//! show the layout and the content, not how Kibana draws it.
 //!
-//! `UPDATE=1 cargo test --test it kibana::sketch` draws them anew.
+//! `UPDATE=1 cargo test --test it kibana::sketch` redraws them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -43,7 +43,7 @@ fn the_pictures_show_what_the_declarations_say() {
             std::fs::write(&path, &drawn).unwrap();
         }
         let file = std::fs::read_to_string(path).unwrap_or_default();
-        // Numbers may be those of an earlier day; what stands where may not.
+        // Numbers may be those of an earlier day; the layout may not.
         assert!(
             frames(&file) == frames(&drawn),
             "{name} is out of date; run: UPDATE=1 cargo test --test it kibana::sketch"

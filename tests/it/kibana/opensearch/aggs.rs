@@ -102,7 +102,7 @@ impl<'a> Visualization<'a> {
         }
     }
 
-    /// What values are ordered by, and the metric that must stand beside them for it. The metric is found by the id that
+    /// What values are ordered by, and the metric that this needs. The metric is found by the id that
     /// the name begins with, the first one that does.
     fn order(&self, by: &str) -> (String, Value) {
         let metric = self.metrics.iter().find(|agg| by.starts_with(text(&agg["id"]))).unwrap();
@@ -146,7 +146,7 @@ impl Asked for Visualization<'_> {
         let mut numbers = Vec::new();
         let mut metrics = self.metrics.iter();
         while let Some(agg) = metrics.next() {
-            // A ratio stands there as its two sums.
+            // A ratio is there as its two sums.
             let label = text(&agg["params"]["customLabel"]).split_once(": ");
             let Some((label, _)) = label else {
                 numbers.push(number(agg));
