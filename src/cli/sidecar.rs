@@ -49,7 +49,7 @@ fn flags() -> Vec<Arg> {
         Arg::new("classic")
             .long("classic")
             .action(ArgAction::SetTrue)
-            .help("Use an ordinary container instead of a native sidecar: for clusters before 1.29, not for Jobs"),
+            .help("For clusters before 1.29: an ordinary container instead of a native sidecar; not for Jobs"),
         amount("cpu", "CPU request [default: 10m]"),
         amount("cpu-limit", "CPU limit [default: none, since throttling loses frames]"),
         amount("memory", "Memory limit; the limits of tables follow it [default: 64Mi]"),
