@@ -70,7 +70,7 @@ fn a_user_is_told_what_older_clusters_and_pod_security_make_of_it() {
     let classic = podtap(&["inject", "-f", "-", "--classic"], pod);
     assert!(!classic.stderr.contains("1.29") && classic.stderr.contains("NET_RAW"), "{}", classic.stderr);
     let none = podtap(&["inject", "-f", "-"], "kind: Service\n");
-    assert!(none.stdout == "kind: Service\n" && none.stderr.contains("nothing to inject"), "{}", none.stderr);
+    assert!(none.stdout == "kind: Service\n" && none.stderr.contains("Nothing to inject"), "{}", none.stderr);
     let again = podtap(&["inject", "-f", "-"], &native.stdout);
     assert_eq!((again.stdout, again.stderr.as_str()), (native.stdout, "podtap: standard input:1: Pod a: unchanged\n"));
 }
