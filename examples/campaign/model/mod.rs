@@ -5,7 +5,7 @@
 //! `tcp` lets them say it, `capture` spoils what a tap saw, `judge` compares the records with the truth, `shrink` and
 //! `story` show a failure to a person, `kinds` is the list of what is tried. Makes no files and reads none.
 
-#![allow(unreachable_pub, dead_code, reason = "an example and a test share it; each uses a part")]
+#![allow(unreachable_pub, dead_code, unused_imports, reason = "an example and a test share it; each uses a part")]
 
 pub mod capture;
 pub mod doubt;
