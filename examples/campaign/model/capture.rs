@@ -34,6 +34,8 @@ pub struct Spoil {
     pub skip: f64,
     /// Bytes kept of each frame; 0: all.
     pub snaplen: usize,
+    /// So much the clock jumps, somewhere.
+    pub clock: Option<i64>,
     /// Share of exchanges of which every frame with the first byte of a request, an interim or a final response is missed.
     pub heads: f64,
 }
@@ -67,20 +69,22 @@ pub struct Case {
     pub packets: Vec<(usize, Packet)>,
     /// What was captured, in order.
     pub shots: Vec<Shot>,
-    /// The snap length, or 0.
-    pub snaplen: usize,
+    /// The clock jumped: its times say nothing about what was before.
+    pub jumped: bool,
 }
 
 /// Headers of a frame: IPv4, TCP, timestamps.
 const HEADERS: usize = 20 + 20 + 12;
-/// When every case begins: 2026-03-01, noon.
+/// When the first packet is sent, on this clock: it may jump back.
+pub const BEGIN: u64 = 1_000_000_000_000;
+/// Where the clock of packets and shots is 0: 2026-03-01, noon.
 pub const NOON: i64 = 1_772_366_400_000_000_000;
 
 impl Case {
     /// Puts connections one behind the other, `pause` nanoseconds between them, and spoils what was seen.
     pub fn new(conns: Vec<Conn>, pause: u64, spoil: &Spoil, rng: &mut Rng) -> Self {
         let mut packets: Vec<(usize, Packet)> = Vec::new();
-        let mut start = 0;
+        let mut start = BEGIN;
         for (index, conn) in conns.iter().enumerate() {
             packets.extend(conn.trace.packets.iter().map(|p| (index, Packet { at: p.at + start, ..p.clone() })));
             start = packets.last().map_or(0, |(_, p)| p.at) + pause;
@@ -88,7 +92,7 @@ impl Case {
         let hidden = hidden(&conns, &packets, spoil.heads, rng);
         let mut shots = shots(&packets, spoil, rng);
         shots.retain(|shot| !hidden.contains(&shot.packet));
-        Self { conns, packets, shots, snaplen: spoil.snaplen }
+        Self { conns, packets, shots, jumped: spoil.clock.is_some() }
     }
 
     /// The frames of what was captured.
@@ -123,9 +127,8 @@ impl Case {
             let from = frame.bytes.len() - payload.len();
             forge(&mut frame.bytes[from..]);
         }
-        if self.snaplen > 0 {
-            frame.bytes.truncate(self.snaplen.max(HEADERS));
-        }
+        let missing = payload.len().saturating_sub(shot.kept as usize);
+        frame.bytes.truncate(frame.bytes.len() - missing);
         frame
     }
 
@@ -230,6 +233,12 @@ fn shots(packets: &[(usize, Packet)], spoil: &Spoil, rng: &mut Rng) -> Vec<Shot>
         placed.push((packet.at + delay, shot));
     }
     placed.sort_by_key(|(place, _)| *place);
+    let jump = spoil.clock.map(|by| (rng.below(placed.len() as u64) as usize, by));
     let at = |place: u64, shot: &Shot| if spoil.own_time { shot.at } else { place };
-    placed.into_iter().map(|(place, shot)| Shot { at: at(place, &shot), ..shot }).collect()
+    let jumped = |index: usize, at: u64| match jump {
+        Some((from, by)) if index >= from => at.saturating_add_signed(by),
+        _ => at,
+    };
+    let shot = |(index, (place, shot)): (usize, (u64, Shot))| Shot { at: jumped(index, at(place, &shot)), ..shot };
+    placed.into_iter().enumerate().map(shot).collect()
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::ops::{AddAssign, Range};
 
 use podtap::dissect::{Config, Dissector};
+use podtap::flow::Timestamp;
 use podtap::packet::TcpFlags;
 use podtap::record::{Exchange, Outcome, Record, Trust, Unanswered};
 use podtap::redact::Redactor;
@@ -43,7 +44,7 @@ pub struct Verdict {
     pub blamed: u64,
     /// The same where no captured frame shows it.
     pub blamed_blindly: u64,
-    /// Ends before its begin, or longer than the whole capture.
+    /// Times that are not those of the captured bytes, or an end before the begin.
     pub bad_time: u64,
     /// Equations of the ledger that do not hold.
     pub imbalances: u64,
@@ -204,7 +205,7 @@ struct Facts<'a> {
     case: &'a Case,
     /// For each connection, what was captured of both streams.
     covered: Vec<[Vec<Range<u64>>; 2]>,
-    last: u64,
+    span: u64,
 }
 
 impl<'a> Facts<'a> {
@@ -218,8 +219,9 @@ impl<'a> Facts<'a> {
             }
         }
         covered.iter_mut().flatten().for_each(merge);
-        let last = case.shots.iter().map(|shot| shot.at).max().unwrap_or(0);
-        Self { case, covered, last }
+        let times = || case.shots.iter().map(|shot| shot.at);
+        let span = times().max().unwrap_or(0) - times().min().unwrap_or(0);
+        Self { case, covered, span }
     }
 
     fn truths(&self) -> impl Iterator<Item = (usize, &'a Truth)> + use<'a> {
@@ -241,7 +243,7 @@ impl<'a> Facts<'a> {
             verdict.wrong_complete += 1;
         }
         if let Some(end) = record.end() {
-            let bad = end < record.start() || end.since(record.start()) > self.last;
+            let bad = end < record.start() || end.since(record.start()) > self.span;
             verdict.bad_time += u64::from(bad);
         }
         let (request, response) = names(record);
@@ -250,7 +252,8 @@ impl<'a> Facts<'a> {
             return;
         };
         verdict.not_complete += u64::from(record.trust == Trust::Complete && !is_whole(record, truth));
-        if record.outcome() == Outcome::Failure && self.blames(record, conn, truth) {
+        verdict.bad_time += u64::from(record.trust == Trust::Complete && !self.times_fit(record, conn, truth));
+        if !self.case.jumped && record.outcome() == Outcome::Failure && self.blames(record, conn, truth) {
             let shown = self.answer_shown(record, conn, truth);
             verdict.blamed += u64::from(shown);
             verdict.blamed_blindly += u64::from(!shown);
@@ -272,6 +275,28 @@ impl<'a> Facts<'a> {
             let told = status.is_some_and(|s| (210..290).contains(&s) && s != super::messages::status(name.number));
             verdict.wrong += u64::from(told);
         }
+    }
+
+    /// Whether the times in a record are those at which its bytes were captured: the first ones of both messages, and the
+    /// moment at which the response was whole.
+    fn times_fit(&self, record: &Exchange, conn: usize, truth: &Truth) -> bool {
+        let times = |side: Side, bytes: Range<u64>| {
+            self.case.shots.iter().filter_map(move |shot| {
+                let (of, packet) = &self.case.packets[shot.packet];
+                let holds = *of == conn && packet.from == side && packet.is_true() && meets(packet, &bytes);
+                holds.then_some(Timestamp(NOON + shot.at as i64))
+            })
+        };
+        let first = |side, byte: u64, at| times(side, byte..byte + 1).any(|time| time == at);
+        let request = record.request.as_ref().is_none_or(|r| first(Side::Client, truth.request.start, r.first));
+        let response = record.response.as_ref().is_none_or(|r| {
+            let last = truth.response.end.saturating_sub(1);
+            let whole = times(Side::Server, last..last + 1).min();
+            first(Side::Server, truth.response.start, r.first)
+                && times(Side::Server, truth.response.clone()).any(|time| time == r.last)
+                && (self.case.jumped || whole.is_some_and(|whole| whole <= r.last))
+        });
+        request && response
     }
 
     /// Whether a record that says failure says it of an exchange that was answered by then.

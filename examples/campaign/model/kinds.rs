@@ -51,6 +51,8 @@ kinds! {
     "keep6", SOME, "six requests under way", |s, _| s.traffic.client = Client::Keep(6);
     "keep7", SOME, "seven requests under way", |s, _| s.traffic.client = Client::Keep(7);
     "keep8", LOSSES, "eight requests under way", |s, _| s.traffic.client = Client::Keep(8);
+    "eager", LOSSES, "waits for each answer, but once in a while does not", |s, _| s.traffic.client = Client::Switch(2, 0.05);
+    "switch", LOSSES, "waits for a while, pipelines for a while", |s, _| s.traffic.client = Client::Switch(6, 0.2);
     "burst2", SOME, "two at once, then both answers", |s, _| s.traffic.client = Client::Burst(2);
     "burst3", SOME, "three at once", |s, _| s.traffic.client = Client::Burst(3);
     "burst4", SOME, "four at once", |s, _| s.traffic.client = Client::Burst(4);
@@ -88,6 +90,22 @@ kinds! {
     "tunnel", SOME, "CONNECT at the end", |s, _| s.traffic.tail = Tail::Tunnel;
     "clear-tunnel", SOME, "CONNECT with HTTP in it", |s, _| s.traffic.tail = Tail::ClearTunnel;
     "upgrade", SOME, "101, then text that looks like messages", |s, _| s.traffic.tail = Tail::Upgrade;
+    "fields", SOME, "more than 512 header fields before the framing", |s, _| {
+        (s.traffic.fields, s.traffic.like, s.traffic.upload) = (0.1, 0.5, 0.5);
+    };
+    "head-body", SOME, "a body behind the answer to HEAD", |s, rng| {
+        (s.traffic.tail, s.traffic.count) = (Tail::HeadBody, rng.between(1, 6) as u32);
+        s.conns = 3;
+    };
+    "refused", SOME, "uploads that are refused unread", |s, rng| {
+        (s.traffic.tail, s.traffic.count) = (Tail::Refused, rng.between(1, 6) as u32);
+        s.conns = 3;
+    };
+    "probes", SOME, "probes whether the peer is alive", |s, _| s.net.probes = 0.3;
+    "clock", SOME, "the capture's clock jumps", |s, rng| {
+        let far = [1_000_000, 100_000_000, 5_000_000_000, 100_000_000_000];
+        s.spoil.clock = rng.pick(&far).copied().map(|jump| if rng.chance(0.7) { -jump } else { jump });
+    };
     "hang-up", LOSSES, "the server closes while requests are under way", |s, _| s.traffic.tail = Tail::HangUp;
     "unasked", LOSSES, "a 408 that answers nothing crosses the next request", |s, rng| {
         (s.traffic.tail, s.traffic.count) = (Tail::Unasked, rng.between(1, 6) as u32);
@@ -153,7 +171,17 @@ fn everything(s: &mut Setup, rng: &mut Rng) {
     (t.events, t.split, t.joined) = (0.02, 0.05, 0.1);
     t.doubt = if rng.chance(0.2) { 0.05 } else { 0.0 };
     t.tail = *rng
-        .pick(&[Tail::None, Tail::None, Tail::Tunnel, Tail::ClearTunnel, Tail::Upgrade, Tail::HangUp, Tail::Unasked])
+        .pick(&[
+            Tail::None,
+            Tail::None,
+            Tail::Tunnel,
+            Tail::ClearTunnel,
+            Tail::Upgrade,
+            Tail::HangUp,
+            Tail::Unasked,
+            Tail::HeadBody,
+            Tail::Refused,
+        ])
         .unwrap_or(&Tail::None);
     if rng.chance(0.3) {
         (s.spoil.late, s.spoil.distance) = (0.05, 3_000_000);
@@ -234,6 +262,7 @@ fn net(rng: &mut Rng) -> Net {
         resets: 0.0,
         forged_copies: 0.0,
         spurious: 0.0,
+        probes: 0.0,
         mss: [(); 2].map(|()| *rng.pick(&mss).unwrap_or(&1448)),
         ack_all: rng.chance(0.3),
         stalls: (0.0, 0),

@@ -97,8 +97,11 @@ pub fn fewest_packets(case: &Case, fails: impl Fn(&Case) -> bool) -> Case {
         while at < best.shots.len() {
             let mut tried = best.clone();
             let end = (at + size).min(tried.shots.len());
-            tried.shots.drain(at..end);
-            if fails(&tried) {
+            // Without a handshake it would become the question of another case: which request comes first.
+            let taken =
+                tried.shots.drain(at..end).filter(|shot| case.packets[shot.packet].1.pos == 0).collect::<Vec<_>>();
+            tried.shots.splice(at..at, taken);
+            if tried.shots.len() < best.shots.len() && fails(&tried) {
                 best = tried;
                 smaller = true;
             } else {

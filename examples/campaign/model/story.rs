@@ -8,7 +8,7 @@ use podtap::packet::TcpFlags;
 use podtap::record::Exchange;
 use podtap::synth::Side;
 
-use super::capture::Case;
+use super::capture::{BEGIN, Case};
 use super::judge;
 use super::tcp::Packet;
 
@@ -61,7 +61,7 @@ fn line(packet: &Packet) -> String {
         (_, true) => " INJECTED",
         _ => "",
     };
-    let ms = packet.at as f64 / 1e6;
+    let ms = packet.at.saturating_sub(BEGIN) as f64 / 1e6;
     format!("{ms:>10.3} {pad}{side} {flags:<3} {seq}..{} ack {ack}{odd}", seq + len)
 }
 

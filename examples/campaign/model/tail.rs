@@ -51,6 +51,40 @@ pub fn hang_up(script: &mut Script, number: u32, after: u64, rng: &mut Rng) {
     script.server_hangs_up(answered, rng.below(3_000_000));
 }
 
+/// A server with a fault: a body behind the answer to HEAD. Its client closes.
+pub fn head_body(script: &mut Script, number: u32, after: u64, rng: &mut Rng) {
+    let ask = messages::ask(messages::Asks::Head, number, b"", rng);
+    let body = messages::like_responses(number, rng.between(1, 3) as u32, 0, rng);
+    let bytes = response(&format!("{} R{number}", messages::status(number)), &[], &body);
+    let head = messages::head_len(&bytes);
+    let (head_bytes, body) = (bytes[..head].to_vec(), bytes[head..].to_vec());
+    script.exchange(
+        number,
+        ask,
+        Answer { parts: vec![(head_bytes, rng.below(3_000_000))], head, ..Answer::default() },
+        after,
+        0,
+    );
+    script.server_writes(body, script.client_len(), if rng.chance(0.5) { 0 } else { 50_000 });
+    script.close(rng.chance(0.5), 1_000);
+}
+
+/// An upload that is answered and ended before it was read.
+pub fn refused(script: &mut Script, number: u32, after: u64, rng: &mut Rng) {
+    let body = messages::like_requests(number, rng.between(1, 200) as u32, 0, rng);
+    let ask = messages::ask(messages::Asks::Sized, number, &body, rng);
+    let bytes = response(&format!("413 R{number}"), &[("Connection", "close")], b"too large");
+    let (head, early, start) = (messages::head_len(&bytes), ask.head as u64, script.client_len());
+    script.exchange(
+        number,
+        ask,
+        Answer { head, parts: vec![(bytes, 0)], early: Some(early), ..Answer::default() },
+        after,
+        0,
+    );
+    script.server_hangs_up(start + early, 1_000);
+}
+
 /// A 408 that answers nothing, as servers send it on idle connections (RFC 9110 §15.5.9); the next request crosses it.
 pub fn unasked(script: &mut Script, number: u32, rtt: u64, rng: &mut Rng) {
     let (answered, idle) = (script.client_len(), rng.below(5_000_000_000));

@@ -28,6 +28,8 @@ pub struct Net {
     pub forged_copies: f64,
     /// Share of data segments that are sent again although they arrived.
     pub spurious: f64,
+    /// Share of acknowledgements behind which the same end probes whether its peer is alive (RFC 9293 §3.8.4).
+    pub probes: f64,
     /// Largest payload of the client's and of the server's segments.
     pub mss: [usize; 2],
     /// Every segment is acknowledged at once.
@@ -306,6 +308,9 @@ impl Sim<'_> {
         // Also while it sends again what lies before: an acknowledgement before the window would be dropped.
         let high = self.host(side).high;
         self.emit(side, high, 0, TcpFlags::ACK);
+        if high > 1 && self.rng.chance(self.net.probes) {
+            self.emit(side, high - 1, 0, TcpFlags::ACK);
+        }
     }
 
     /// Sends one segment from `pos`, with all that is acknowledged by now.

@@ -17,6 +17,9 @@ pub enum Client {
     Keep(usize),
     /// Asks so many at once, then waits for all answers.
     Burst(usize),
+    /// Waits for each answer, but for a while now and then keeps up to so many under way; the share of exchanges at which it
+    /// changes.
+    Switch(usize, f64),
 }
 
 /// Manners, and the share of exchanges with each oddity.
@@ -44,6 +47,8 @@ pub struct Traffic {
     pub events: f64,
     /// Bodies that look like messages.
     pub like: f64,
+    /// Heads with more than 512 fields, their framing last.
+    pub fields: f64,
     /// Messages that may be read in two ways.
     pub doubt: f64,
     /// Heads in two segments.
@@ -85,6 +90,10 @@ pub enum Tail {
     Upgrade,
     /// The server ends the connection while requests are under way.
     HangUp,
+    /// A HEAD, answered with a body that looks like responses, and the end.
+    HeadBody,
+    /// An upload that the server refuses before it has read it, and the end.
+    Refused,
     /// The server gives up waiting and says so, while a request is on its way to it.
     Unasked,
 }
@@ -106,6 +115,7 @@ impl Traffic {
             events: 0.0,
             like: 0.0,
             doubt: 0.0,
+            fields: 0.0,
             split: 0.03,
             garbage: 0.0,
             body: *rng.pick(&[300, 2000, 2000, 9000]).unwrap_or(&300),
@@ -125,11 +135,18 @@ impl Traffic {
     pub fn script(&self, first: u32, rng: &mut Rng) -> Script {
         let mut script = Script::default();
         let mut ends = Vec::new();
+        let mut depth = 1;
         for index in 0..self.count as usize {
             let number = first + index as u32;
             let before = match self.client {
                 Client::Keep(depth) => index.checked_sub(depth),
                 Client::Burst(size) => (index / size * size).checked_sub(1),
+                Client::Switch(most, changes) => {
+                    if rng.chance(changes) {
+                        depth = if depth > 1 { 1 } else { rng.between(2, most as u64) as usize };
+                    }
+                    index.checked_sub(depth)
+                }
             };
             let after = before.and_then(|index| ends.get(index).copied()).unwrap_or(0);
             let last = index + 1 == self.count as usize;
@@ -147,6 +164,13 @@ impl Traffic {
             }
             if rng.chance(self.interim) {
                 self.interim(&mut answer, rng);
+            }
+            if rng.chance(self.fields) {
+                (ask.parts, ask.head) = many_fields(ask.parts, ask.head, rng);
+                answer.early = None;
+            }
+            if rng.chance(self.fields) {
+                (answer.parts, answer.head) = many_fields(answer.parts, answer.head, rng);
             }
             let pause = if rng.chance(self.pauses) { rng.below(self.pause) } else { 0 };
             script.exchange(number, ask, answer, after, pause);
@@ -167,6 +191,8 @@ impl Traffic {
             Tail::Tunnel => tail::tunnel(script, number, false, all, rng),
             Tail::ClearTunnel => tail::tunnel(script, number, true, all, rng),
             Tail::Upgrade => tail::upgrade(script, number, all, rng),
+            Tail::HeadBody => return tail::head_body(script, number, all, rng),
+            Tail::Refused => return tail::refused(script, number, all, rng),
             Tail::HangUp => return tail::hang_up(script, number, all, rng),
             Tail::Unasked => return tail::unasked(script, number, self.rtt, rng),
         }
@@ -283,6 +309,16 @@ fn split_at(parts: &mut Vec<(Vec<u8>, u64)>, at: usize, pause: u64) {
         let rest = bytes.split_off(at);
         parts.insert(1, (rest, pause));
     }
+}
+
+/// The same message with hundreds of fields behind its start line.
+fn many_fields(parts: Vec<(Vec<u8>, u64)>, head: usize, rng: &mut Rng) -> (Vec<(Vec<u8>, u64)>, usize) {
+    let pause = parts.first().map_or(0, |(_, pause)| *pause);
+    let mut bytes = parts.into_iter().flat_map(|(bytes, _)| bytes).collect::<Vec<u8>>();
+    let line = bytes.windows(2).position(|two| two == b"\r\n").map_or(0, |at| at + 2);
+    let more: String = (0..rng.between(480, 700)).map(|n| format!("X-{n}: 0\r\n")).collect();
+    bytes.splice(line..line, more.bytes());
+    (vec![(bytes, pause)], head + more.len())
 }
 
 fn events(number: u32, like: bool, rng: &mut Rng) -> Answer {
