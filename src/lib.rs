@@ -51,6 +51,7 @@ pub mod glob;
 pub mod record;
 pub mod settings;
 // sans-IO: no clock, no socket, no thread
+pub mod pool;
 pub mod ledger;
 pub mod packet;
 pub mod redirect;
@@ -72,6 +73,7 @@ pub mod source;
 pub mod sink;
 #[cfg(feature = "setup")]
 pub mod setup;
+pub mod guests;
 pub mod metrics;
 pub mod demo;
 #[cfg(feature = "webhook")]

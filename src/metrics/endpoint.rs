@@ -15,14 +15,14 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 
 use super::Metrics;
+use crate::guests::{Guest, Guests, Limits};
 
-/// Connections served at once; more wait in the kernel's backlog.
+/// Connections at once. For one more, the one goes that has taken longest over its request.
 const MAX_CONNECTIONS: usize = 32;
 
-/// From accept to the last byte of the answer: a slower client loses its place.
+/// From accept to the last byte of the answer.
 const CONNECTION_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A scraper's request is small.
@@ -68,20 +68,25 @@ impl Endpoint {
 
     /// Answers until dropped; needs a tokio runtime with network and time.
     pub async fn serve(self, metrics: Arc<Metrics>) {
+        self.serve_within(CONNECTION_DEADLINE, metrics).await;
+    }
+
+    async fn serve_within(self, deadline: Duration, metrics: Arc<Metrics>) {
         let listener = match tokio::net::TcpListener::from_std(self.listener) {
             Ok(listener) => listener,
             Err(error) => return tracing::warn!(%error, "no metrics endpoint"),
         };
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let guests = Guests::new(Limits { connections: MAX_CONNECTIONS, bytes: MAX_CONNECTIONS * MAX_REQUEST_BYTES });
         loop {
-            // Closed never: it is ours.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let metrics = Arc::clone(&metrics);
+                    let (guest, metrics) = (guests.admit(), Arc::clone(&metrics));
                     tokio::spawn(async move {
-                        let _ = tokio::time::timeout(CONNECTION_DEADLINE, answer_one(stream, &metrics)).await;
-                        drop(place);
+                        tokio::select! {
+                            () = guest.sent_away() => {}
+                            () = tokio::time::sleep(deadline) => {}
+                            () = answer_one(stream, &guest, &metrics) => {}
+                        }
                     });
                 }
                 Err(error) => {
@@ -93,9 +98,12 @@ impl Endpoint {
     }
 }
 
-/// One request per connection: no client holds a place for longer than the deadline.
-async fn answer_one(stream: TcpStream, metrics: &Metrics) {
-    let service = service_fn(|request| async move { Ok::<_, Infallible>(answer(&request, metrics)) });
+/// One request for each connection.
+async fn answer_one(stream: TcpStream, guest: &Guest, metrics: &Metrics) {
+    let service = service_fn(|request| async move {
+        guest.is_served();
+        Ok::<_, Infallible>(answer(&request, metrics))
+    });
     let served = http1::Builder::new()
         .keep_alive(false)
         .max_buf_size(MAX_REQUEST_BYTES)
@@ -133,6 +141,9 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+
+    /// How long anything here may take.
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     async fn running() -> (SocketAddr, Arc<Metrics>) {
         let metrics = Metrics::new(crate::sink::Sinks::default());
@@ -178,15 +189,30 @@ mod tests {
         assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200 OK\r\n"));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn connections_that_say_nothing_do_not_keep_others_out_for_long() {
-        let (address, _metrics) = running().await;
-        let mut mute = Vec::new();
-        for _ in 0..2 * MAX_CONNECTIONS {
-            mute.push(TcpStream::connect(address).await.unwrap());
+    /// No deadline helps in this test, so none can be what lets the last one in.
+    #[tokio::test]
+    async fn connections_that_are_slow_keep_nobody_out() {
+        let metrics = Metrics::new(crate::sink::Sinks::default());
+        let endpoint = Endpoint::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = endpoint.address();
+        tokio::spawn(endpoint.serve_within(Duration::MAX, metrics));
+        let mut slow = Vec::new();
+        for begun in ["", "G", "GET /healthz HTTP/1.1\r\nHost: h\r\n", "GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n"] {
+            for _ in 0..4 * MAX_CONNECTIONS {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(begun.as_bytes()).await.unwrap();
+                slow.push(stream);
+            }
+            let answered = tokio::time::timeout(PATIENCE, get(address, "/healthz")).await;
+            assert!(answered.expect("an answer").starts_with("HTTP/1.1 200 OK\r\n"), "{begun:?}");
         }
-        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200 OK\r\n"));
-        drop(mute);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_says_nothing_ends_by_itself() {
+        let (address, _metrics) = running().await;
+        let mut mute = TcpStream::connect(address).await.unwrap();
+        assert_eq!(mute.read(&mut [0; 1]).await.unwrap(), 0);
     }
 
     #[test]

@@ -16,22 +16,24 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::certificate::Certificate;
 use super::review::{Ground, review};
+use crate::guests::{Guest, Guests, Limits};
 use crate::inject::Options;
 
-/// Connections at once; more wait in the kernel's backlog.
+/// Connections at once. For one more, one goes that has waited longest without a whole request.
 const MAX_CONNECTIONS: usize = 128;
 /// Largest review: the API server takes no larger request itself.
 const MAX_BODY: usize = 3 << 20;
 /// Largest head of a request.
 const MAX_HEAD: usize = 64 << 10;
-/// Reviews read and answered at once, which bounds the memory that they take.
-const MAX_REVIEWS: usize = 2;
+/// Bytes of all reviews that are being read, which bounds the memory that they take. For more, the one goes that has taken
+/// longest. Answered is one at a time.
+const MAX_BODIES: usize = 4 * MAX_BODY;
 /// Handshake, head and body of a request: each has to be there within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// After this long a connection ends with its next answer, so that none lasts for ever.
@@ -48,8 +50,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What all connections share.
 pub(super) struct Server {
     sidecar: Options,
-    connections: Arc<Semaphore>,
-    reviews: Semaphore,
+    guests: Arc<Guests>,
     /// Whether it is about to end: connections are not kept for further requests, so that those go elsewhere.
     ending: watch::Sender<bool>,
 }
@@ -57,9 +58,8 @@ pub(super) struct Server {
 impl Server {
     /// Gives pods this sidecar.
     pub(super) fn new(sidecar: Options) -> Arc<Self> {
-        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let reviews = Semaphore::new(MAX_REVIEWS);
-        Arc::new(Self { sidecar, connections, reviews, ending: watch::Sender::new(false) })
+        let guests = Guests::new(Limits { connections: MAX_CONNECTIONS, bytes: MAX_BODIES });
+        Arc::new(Self { sidecar, guests, ending: watch::Sender::new(false) })
     }
 
     /// Answers until SIGTERM or SIGINT and a little longer; a second one ends it at once.
@@ -96,18 +96,15 @@ impl Server {
             }
         }
         // What was begun is finished.
-        let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
-        let _ = timeout(FINISH, self.connections.acquire_many(all)).await;
+        let _ = timeout(FINISH, self.guests.gone()).await;
         Ok(())
     }
 
-    /// The next connection, as soon as there is a place for it.
+    /// The next connection.
     async fn accept(self: &Arc<Self>, listener: &TcpListener) -> Connection {
         loop {
-            // Closed never: it is ours.
-            let Ok(place) = Arc::clone(&self.connections).acquire_owned().await else { return pending().await };
             match listener.accept().await {
-                Ok((stream, _)) => return Connection { stream, server: Arc::clone(self), _place: place },
+                Ok((stream, _)) => return Connection { stream, server: Arc::clone(self), guest: self.guests.admit() },
                 Err(error) => {
                     tracing::debug!(%error, "webhook cannot accept");
                     sleep(ACCEPT_PAUSE).await;
@@ -116,24 +113,22 @@ impl Server {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<String> {
-        match (request.method(), request.uri().path()) {
-            (&Method::POST, "/mutate" | "/inject") => self.review(request.into_body(), Ground::Open).await,
-            (&Method::POST, "/forbidden") => self.review(request.into_body(), Ground::Forbidden).await,
+    async fn answer(&self, request: Request<Incoming>, guest: &Guest) -> Response<String> {
+        let answer = match (request.method(), request.uri().path()) {
+            (&Method::POST, "/mutate" | "/inject") => self.review(request.into_body(), guest, Ground::Open).await,
+            (&Method::POST, "/forbidden") => self.review(request.into_body(), guest, Ground::Forbidden).await,
             (&Method::GET | &Method::HEAD, "/healthz" | "/readyz") => response(StatusCode::OK, "alive\n".to_owned()),
             (_, "/mutate" | "/inject" | "/forbidden" | "/healthz" | "/readyz") => {
                 response(StatusCode::METHOD_NOT_ALLOWED, "POST a review, GET /healthz\n".to_owned())
             }
             _ => response(StatusCode::NOT_FOUND, "/mutate, /healthz\n".to_owned()),
-        }
+        };
+        guest.is_served();
+        answer
     }
 
-    async fn review(&self, body: Incoming, ground: Ground) -> Response<String> {
-        // Closed never: it is ours.
-        let Ok(_place) = self.reviews.acquire().await else {
-            return response(StatusCode::SERVICE_UNAVAILABLE, String::new());
-        };
-        let body = match timeout(PATIENCE, collected(body)).await {
+    async fn review(&self, body: Incoming, guest: &Guest, ground: Ground) -> Response<String> {
+        let body = match timeout(PATIENCE, collected(body, guest)).await {
             Ok(Ok(body)) => body,
             Ok(Err(status)) => return response(status, format!("a review of at most {MAX_BODY} bytes\n")),
             Err(_) => return response(StatusCode::REQUEST_TIMEOUT, String::new()),
@@ -157,37 +152,43 @@ impl Server {
 struct Connection {
     stream: TcpStream,
     server: Arc<Server>,
-    _place: tokio::sync::OwnedSemaphorePermit,
+    guest: Guest,
 }
 
 impl Connection {
     async fn run(self, acceptor: TlsAcceptor) {
-        let stream = match timeout(PATIENCE, acceptor.accept(self.stream)).await {
-            Ok(Ok(stream)) => stream,
-            // Most often the API server, which does not trust the certificate: its caBundle is another one.
-            Ok(Err(error)) => return tracing::warn!(%error, "no TLS handshake"),
-            Err(_) => return,
-        };
-        let server = &self.server;
-        let service = service_fn(|request| async move { Ok::<_, Infallible>(server.answer(request).await) });
-        let mut ending = server.ending.subscribe();
-        let mut http = http1::Builder::new();
-        let http = http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(MAX_HEAD);
-        let http = http.keep_alive(!*ending.borrow_and_update());
-        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
-        let aged = async {
-            tokio::select! { () = sleep(CONNECTION_AGE) => {}, _ = ending.changed() => {} }
-        };
-        let served = tokio::select! {
-            served = connection.as_mut() => served,
-            () = aged => {
-                connection.as_mut().graceful_shutdown();
-                timeout(PATIENCE, connection).await.unwrap_or(Ok(()))
-            }
-        };
-        if let Err(error) = served {
-            tracing::debug!(%error, "webhook connection failed");
+        tokio::select! {
+            () = self.guest.sent_away() => {}
+            () = serve(self.stream, acceptor, &self.guest, &self.server) => {}
         }
+    }
+}
+
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, guest: &Guest, server: &Server) {
+    let stream = match timeout(PATIENCE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        // Most often the API server, which does not trust the certificate: its caBundle is another one.
+        Ok(Err(error)) => return tracing::warn!(%error, "no TLS handshake"),
+        Err(_) => return,
+    };
+    let service = service_fn(|request| async move { Ok::<_, Infallible>(server.answer(request, guest).await) });
+    let mut ending = server.ending.subscribe();
+    let mut http = http1::Builder::new();
+    let http = http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(MAX_HEAD);
+    let http = http.keep_alive(!*ending.borrow_and_update());
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let aged = async {
+        tokio::select! { () = sleep(CONNECTION_AGE) => {}, _ = ending.changed() => {} }
+    };
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = aged => {
+            connection.as_mut().graceful_shutdown();
+            timeout(PATIENCE, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "webhook connection failed");
     }
 }
 
@@ -207,12 +208,12 @@ async fn until(end: Option<Instant>) {
 }
 
 /// The whole body, unless it is too long.
-async fn collected(mut body: Incoming) -> Result<Vec<u8>, StatusCode> {
+async fn collected(mut body: Incoming, guest: &Guest) -> Result<Vec<u8>, StatusCode> {
     let mut bytes = Vec::new();
     while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
         let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > MAX_BODY {
+        if bytes.len() + data.len() > MAX_BODY || !guest.takes(data.len()) {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }
         bytes.extend_from_slice(&data);

@@ -202,6 +202,55 @@ fn whatever_is_asked_it_answers_and_lives_on() {
     assert_eq!(webhook.post("/mutate", &review(&json!({}))).0, 200);
 }
 
+/// A TLS connection that has sent `begun` and then nothing more.
+async fn slow_client(
+    webhook: &Running,
+    connector: &tokio_rustls::TlsConnector,
+    begun: &str,
+) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
+    use tokio::io::AsyncWriteExt;
+    let tcp = tokio::net::TcpStream::connect(("127.0.0.1", webhook.port)).await.unwrap();
+    let mut stream = connector.connect("localhost".try_into().unwrap(), tcp).await.unwrap();
+    stream.write_all(begun.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    stream
+}
+
+fn trusting(webhook: &Running) -> tokio_rustls::TlsConnector {
+    use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(webhook.folder.join("ca.pem")).unwrap()).unwrap();
+    let provider = std::sync::Arc::new(crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    std::sync::Arc::new(config.with_root_certificates(roots).with_no_client_auth()).into()
+}
+
+#[test]
+fn slow_clients_keep_no_review_out() {
+    let webhook = Running::start("slow", &[]);
+    let connector = trusting(&webhook);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let head = "POST /mutate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3000000\r\n\r\n";
+    let half = format!("{head}{}", " ".repeat(1 << 20));
+    let mut slow = Vec::new();
+    // Places for reviews, for their bytes, for heads.
+    for (begun, clients) in [(head, 8), (half.as_str(), 16), ("POST /mutate HTTP/1.1\r\nHost: lo", 200)] {
+        slow.extend(runtime.block_on(async {
+            let mut begun_ones = Vec::new();
+            for _ in 0..clients {
+                begun_ones.push(slow_client(&webhook, &connector, begun).await);
+            }
+            begun_ones
+        }));
+        assert_eq!(webhook.post("/mutate", &review(&json!({}))).0, 200, "{clients} slow clients");
+    }
+    // Those that do not even shake hands.
+    let mute: Vec<_> = (0..300).map(|_| std::net::TcpStream::connect(("127.0.0.1", webhook.port)).unwrap()).collect();
+    assert_eq!(webhook.post("/mutate", &review(&json!({}))).0, 200);
+    drop((slow, mute));
+}
+
 #[test]
 fn a_new_certificate_is_taken_up_and_a_broken_one_is_not() {
     let webhook = Running::start("renewed", &[]);
