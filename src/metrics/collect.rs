@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 
 use super::Snapshot;
-use super::red::{BUCKETS, Red, Series};
+use super::red::{BUCKETS, Series};
 use crate::ledger::{
     Column, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS, SinkCounts, Value,
 };
@@ -88,7 +88,7 @@ impl Page<'_> {
         self.gauges("build_info", "Always 1; its label says which version runs.", [(labels, 1)])
     }
 
-    fn red(&mut self, red: &Red) -> Result {
+    fn red(&mut self, red: &[Series]) -> Result {
         let help = "HTTP requests; status class none: unanswered. Sampled-out ones count, ignored ones do not.";
         self.counters("http_requests", help, red.iter().map(|series| (labels(series), series.requests)))?;
         let help = "First byte of the request to last byte of the response, of exchanges seen whole.";

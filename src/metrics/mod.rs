@@ -18,7 +18,7 @@ use prometheus_client::registry::Registry;
 pub use self::closing::closing_lines;
 pub use self::interval::Intervals;
 pub use self::red::MAX_SERIES;
-use self::red::Red;
+use self::red::{Red, Series};
 pub use crate::ledger::KernelCounters;
 use crate::ledger::{Imbalance, Ledger, RecordLedger};
 use crate::record::Record;
@@ -72,7 +72,7 @@ impl Metrics {
             KernelCounters::merge(&mut kernel, &slot.kernel);
             merge_records(&mut records, &slot.records);
         }
-        Snapshot { ledger, kernel, records, sinks: self.sinks.counts(), red: lock(&self.red).clone() }
+        Snapshot { ledger, kernel, records, sinks: self.sinks.counts(), red: lock(&self.red).series() }
     }
 
     /// The page of `/metrics`, in the OpenMetrics text format.
@@ -131,7 +131,7 @@ pub struct Snapshot {
     pub records: RecordLedger,
     /// Each sink.
     pub sinks: Vec<(String, SinkCounts)>,
-    red: Red,
+    red: Vec<Series>,
 }
 
 impl Snapshot {

@@ -1,14 +1,26 @@
-//! Rate, errors, duration: requests and their latency by method, status class, route and direction. Owns the limit on
-//! the number of series; makes no routes (`http.route` is in the record).
+//! Rate, errors, duration: requests and their latency by method, status class, route and direction. Owns the bound on
+//! the number of series, and which of them those are; it does not make routes (`http.route` is in the record).
+//!
+//! Who can send requests can invent routes. So a series keeps its place only while it is used more than the
+//! `contenders` for it, and those get one only a few at a time.
+
+mod contenders;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
 use compact_str::CompactString;
+use foldhash::fast::RandomState;
 
+use self::contenders::{Contenders, Turns};
 use crate::record::{Exchange, NetworkDirection, StreamClass, Trust};
 
-/// Combinations of labels. Each costs some 18 lines of a scrape; what comes after goes under the route `other`.
+/// Combinations of labels. Each costs some 18 lines of a scrape; what has no place goes under the route `other`.
 pub const MAX_SERIES: usize = 200;
+
+/// After so many requests what was used counts half.
+const AGE_EVERY: u32 = 4096;
 
 /// Longer routes are no routes.
 const MAX_ROUTE_BYTES: usize = 200;
@@ -32,8 +44,8 @@ pub(super) const BUCKETS: [u64; 13] = [
     10_000_000_000,
 ];
 
-/// The labels of a series, besides its route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a series is about, beside its route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Labels {
     pub(super) method: &'static str,
     pub(super) status_class: &'static str,
@@ -49,13 +61,48 @@ pub(super) struct Series {
     /// Durations by bucket; the last is for those above all bounds.
     pub(super) durations: [u64; BUCKETS.len() + 1],
     pub(super) sum_ns: u128,
+    /// How much it was used lately.
+    recent: u32,
+}
+
+impl Series {
+    fn new(route: &str, labels: Labels) -> Self {
+        Self { route: route.into(), labels, requests: 0, durations: Default::default(), sum_ns: 0, recent: 0 }
+    }
+
+    fn count(&mut self, duration: Option<u64>) {
+        self.requests += 1;
+        self.recent = self.recent.saturating_add(1);
+        let Some(ns) = duration else { return };
+        let bucket = BUCKETS.partition_point(|bound| *bound < ns);
+        if let Some(count) = self.durations.get_mut(bucket) {
+            *count += 1;
+        }
+        self.sum_ns += u128::from(ns);
+    }
+
+    /// Takes over what another one has counted.
+    fn absorb(&mut self, gone: &Self) {
+        self.requests += gone.requests;
+        self.durations.iter_mut().zip(gone.durations).for_each(|(own, of_gone)| *own += of_gone);
+        self.sum_ns += gone.sum_ns;
+    }
 }
 
 /// All series, and where those of a route are: one lookup, then a short list.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Red {
-    series: Vec<Series>,
-    routes: HashMap<CompactString, Vec<usize>, foldhash::fast::RandomState>,
+    /// Those with a route, at most `MAX_SERIES`.
+    named: Vec<Series>,
+    routes: HashMap<CompactString, Vec<usize>, RandomState>,
+    /// Those of the route `other`, bounded by their labels.
+    others: Vec<Series>,
+    contenders: Contenders,
+    turns: Turns,
+    /// No series is used less than this; it may be more.
+    least: u32,
+    /// Requests since the last time all counted half.
+    since_aged: u32,
 }
 
 impl Red {
@@ -67,47 +114,93 @@ impl Red {
             status_class: exchange.response.as_ref().map_or("none", |r| r.status.map_or("other", status_class)),
             direction: direction(exchange.connection.direction),
         };
-        let index = self.index(exchange.route.as_deref().unwrap_or_default(), labels);
-        let Some(series) = self.series.get_mut(index) else { return };
-        series.requests += 1;
-        if let Some(ns) = duration(exchange) {
-            let bucket = BUCKETS.partition_point(|bound| *bound < ns);
-            if let Some(count) = series.durations.get_mut(bucket) {
-                *count += 1;
-            }
-            series.sum_ns += u128::from(ns);
+        let route = exchange.route.as_deref().unwrap_or_default();
+        let place = self.find(route, labels).or_else(|| self.admit(route, labels, exchange));
+        let series = match place {
+            Some(index) => self.named.get_mut(index),
+            None => other(&mut self.others, labels),
+        };
+        if let Some(series) = series {
+            series.count(duration(exchange));
         }
+        self.age();
     }
 
-    /// Where the series is, or that of the route `other` when there are too many. `other` itself is bounded by its labels.
-    fn index(&mut self, route: &str, labels: Labels) -> usize {
-        if let Some(index) = self.find(route, labels) {
-            return index;
+    /// A place for a new series, if there is one or it deserves one more than another.
+    fn admit(&mut self, route: &str, labels: Labels, exchange: &Exchange) -> Option<usize> {
+        if route.len() > MAX_ROUTE_BYTES {
+            return None;
         }
-        let room = self.series.len() < MAX_SERIES && route.len() <= MAX_ROUTE_BYTES;
-        let route = if room { route } else { OTHER };
-        self.find(route, labels).unwrap_or_else(|| {
-            let index = self.series.len();
-            self.series.push(Series {
-                route: route.into(),
-                labels,
-                requests: 0,
-                durations: Default::default(),
-                sum_ns: 0,
-            });
-            self.routes.entry(route.into()).or_default().push(index);
+        if self.named.len() < MAX_SERIES {
+            self.named.push(Series::new(route, labels));
+            self.routes.entry(route.into()).or_default().push(self.named.len() - 1);
+            return Some(self.named.len() - 1);
+        }
+        let hits = self.contenders.hit(&(route, labels));
+        if !outdoes(hits, self.least) || !self.turns.is_there_one(exchange.start()) {
+            return None;
+        }
+        let (index, least) = self.named.iter().map(|series| series.recent).enumerate().min_by_key(|(_, used)| *used)?;
+        self.least = least;
+        outdoes(hits, least).then(|| {
+            self.turns.take();
+            self.least = 0;
+            self.replace(index, Series { recent: hits, ..Series::new(route, labels) });
             index
         })
     }
 
+    /// Puts a new series in the place of one that is used less. What that has counted goes on under `other`, so that no
+    /// request is ever uncounted.
+    fn replace(&mut self, index: usize, new: Series) {
+        let Some(place) = self.named.get_mut(index) else { return };
+        let route = new.route.clone();
+        let gone = std::mem::replace(place, new);
+        if let Some(places) = self.routes.get_mut(&gone.route) {
+            places.retain(|place| *place != index);
+            if places.is_empty() {
+                self.routes.remove(&gone.route);
+            }
+        }
+        self.routes.entry(route).or_default().push(index);
+        if let Some(other) = other(&mut self.others, gone.labels) {
+            other.absorb(&gone);
+        }
+    }
+
+    fn age(&mut self) {
+        self.since_aged += 1;
+        if self.since_aged == AGE_EVERY {
+            self.since_aged = 0;
+            self.least /= 2;
+            self.named.iter_mut().for_each(|series| series.recent /= 2);
+            self.contenders.age();
+        }
+    }
+
     fn find(&self, route: &str, labels: Labels) -> Option<usize> {
-        let of = |index: &usize| self.series.get(*index).is_some_and(|series| series.labels == labels);
+        let of = |index: &usize| self.named.get(*index).is_some_and(|series| series.labels == labels);
         self.routes.get(route)?.iter().copied().find(of)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Series> {
-        self.series.iter()
+    /// All of them at this moment.
+    pub(super) fn series(&self) -> Vec<Series> {
+        self.named.iter().chain(&self.others).cloned().collect()
     }
+}
+
+/// Whether so many hits are clearly more than a series is used.
+fn outdoes(hits: u32, used: u32) -> bool {
+    hits > used.saturating_mul(2).saturating_add(1)
+}
+
+/// The series of the route `other` with these labels.
+fn other(others: &mut Vec<Series>, labels: Labels) -> Option<&mut Series> {
+    match others.iter().position(|series| series.labels == labels) {
+        Some(index) => others.swap(0, index),
+        None => others.insert(0, Series::new(OTHER, labels)),
+    }
+    others.first_mut()
 }
 
 /// First byte of the request to last byte of the response, where both are known and mean a response time.
