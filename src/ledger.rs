@@ -313,6 +313,8 @@ pub struct KernelCounters {
     pub opens: u64,
     /// How long there was no handle after the start of the capture: what passed then was not seen, and not counted.
     pub blind: Duration,
+    /// Captures that were left at the end, as they were too far behind: what they had captured is not counted further.
+    pub left: u64,
 }
 
 impl KernelCounters {
@@ -323,6 +325,7 @@ impl KernelCounters {
         self.interface_dropped += other.interface_dropped;
         self.opens += other.opens;
         self.blind += other.blind;
+        self.left += other.left;
     }
 }
 

@@ -4,6 +4,7 @@
 //! the list of our own sockets current. Shutdown is end-of-stream: captures stop, sinks run empty, the ledger is
 //! printed.
 
+mod captures;
 mod check;
 mod demo;
 mod shared;
@@ -13,9 +14,10 @@ mod tap;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use self::captures::{Capture, join};
 pub use self::check::check;
 pub use self::demo::demo;
 use self::shared::Shared;
@@ -30,7 +32,7 @@ use crate::logging;
 use crate::metrics::endpoint::Endpoint;
 use crate::metrics::{Metrics, Snapshot, closing_lines};
 use crate::settings::{LogstashType, Pairs, Settings, SinkName};
-use crate::sink::WhenFull;
+use crate::sink::{SinkCounts, WhenFull};
 use crate::source::interfaces::{ANY, Choice, Tables};
 use crate::source::live::{self, CaptureError, Options, Stop, StopSender, check_filter, stop_pair};
 use crate::source::own_traffic::OwnTraffic;
@@ -38,8 +40,9 @@ use crate::source::privilege::{NotPermitted, Privileges};
 
 /// How often our own sockets are looked for, and traffic is looked at while lingering.
 const SECOND: Duration = Duration::from_secs(1);
-/// How long giving up may take until the process ends without its closing lines: more than a worker that hangs may.
-const GIVING_UP: Duration = Duration::from_secs(5);
+/// How long the end may take once it is asked for again, or GRACE_PERIOD is nearly over. What hangs then is left, and ends
+/// with the process.
+const GIVING_UP: Duration = Duration::from_secs(1);
 /// How many seconds lie between two looks at the addresses, and at whether a mesh proxy listens.
 const LOOK_AROUND: u32 = 5;
 /// When a mesh proxy is looked for, in seconds after the start: it may start later than podtap, and a pod can join
@@ -47,9 +50,6 @@ const LOOK_AROUND: u32 = 5;
 /// empty.
 const MESH_AT: [u32; 3] = [5, 10, 20];
 const MESH_EVERY: u32 = 60;
-
-/// What a capture thread ends with: its dissector's last words, and why it ended early.
-type Captured = (Protocols, Result<(), CaptureError>);
 
 /// Runs `podtap run`. Call it before any thread starts: capabilities are dropped first.
 pub fn run(flags: &Pairs) -> ExitCode {
@@ -92,13 +92,9 @@ struct Live {
     stop: Option<StopSender>,
     stopped: Stop,
     captures: Vec<Capture>,
+    /// How many captures have not ended at the end.
+    left: Arc<AtomicU64>,
     protocols: Protocols,
-}
-
-/// A capture thread.
-struct Capture {
-    interface: String,
-    thread: JoinHandle<Captured>,
 }
 
 impl Live {
@@ -123,7 +119,7 @@ impl Live {
         let endpoint = listen(&settings, &own);
         let (stop, stopped) = stop_pair()?;
         let shared = Shared::new(Arc::clone(&metrics), own_ips);
-        let (captures, protocols) = Default::default();
+        let (captures, left, protocols) = Default::default();
         let stop = Some(stop);
         let mut live = Self {
             began: now(),
@@ -138,6 +134,7 @@ impl Live {
             stop,
             stopped,
             captures,
+            left,
             protocols,
         };
         live.say(&choices);
@@ -187,14 +184,14 @@ impl Live {
             so_far: tap::SoFar::default(),
         };
         let stop = self.stopped.clone();
-        let thread = std::thread::Builder::new().name(format!("cap-{interface}")).spawn(move || {
+        let capture = Capture::start(interface, move || {
             let outcome = live::run(&options, &stop, &mut tap);
             if let Err(error) = &outcome {
                 tracing::error!("cannot capture on {}: {error}", options.interface);
             }
             (tap.finish(), outcome)
         })?;
-        self.captures.push(Capture { interface, thread });
+        self.captures.push(capture);
         Ok(())
     }
 
@@ -208,22 +205,36 @@ impl Live {
             // The terminal shows ^C on the line where the closing lines would begin.
             cli::tell("\n");
         }
-        if why == Why::Terminated {
-            self.linger(&mut signals).await;
-        }
+        let asked_again = why == Why::Terminated && self.linger(&mut signals).await;
         drop(self.stop.take());
-        let (sinks, failed) = (self.sinks.all(), why.is_failure());
+        let grace = self.settings.grace_period.0;
+        let (sinks, metrics, failed) = (self.sinks.all(), Arc::clone(&self.metrics), why.is_failure());
+        let left = Arc::clone(&self.left);
+        let code = move |ok: bool| if ok && !failed { ExitCode::SUCCESS } else { why.failure() };
         let finished = self.finish(started);
         tokio::pin!(finished);
-        tokio::select! {
-            ok = &mut finished => Ok(if ok && !failed { ExitCode::SUCCESS } else { why.failure() }),
-            () = signals.asked_again() => {
-                // A second signal means to wait no longer: what is queued is dropped, and counted.
-                let gave_up = tokio::task::spawn_blocking(move || sinks.finish(Duration::ZERO));
-                let _ = tokio::time::timeout(GIVING_UP, async { (gave_up.await, finished.await) }).await;
-                std::process::exit(cli::INTERRUPTED)
+        let exit = tokio::select! {
+            ok = &mut finished => return Ok(code(ok)),
+            () = signals.hurry(asked_again) => match tokio::time::timeout(GIVING_UP / 2, &mut finished).await {
+                Ok(ok) => return Ok(code(ok)),
+                Err(_) => cli::INTERRUPTED,
+            },
+            () = tokio::time::sleep(last_call(grace).saturating_sub(started.elapsed())) => {
+                tracing::error!("GRACE_PERIOD is over, ending without what is still under way");
+                cli::FAILED
             }
+        };
+        // What is queued is given up, and counted.
+        let gave_up = sinks.clone();
+        let gave_up = tokio::task::spawn_blocking(move || gave_up.finish(Duration::ZERO));
+        let all = async { (gave_up.await, finished.await) };
+        if tokio::time::timeout(GIVING_UP / 2, all).await.is_err() {
+            let mut seen = seen(&metrics, None);
+            seen.kernel.left = left.load(Ordering::Relaxed);
+            say_closing_lines(&seen, &sinks.leave(), &Protocols::default());
         }
+        // Not by returning: that waits for whatever hangs.
+        std::process::exit(exit)
     }
 
     /// Until a signal, or until there is nothing more to do.
@@ -297,18 +308,15 @@ impl Live {
     /// A capture that ended by itself failed: says what follows from that.
     fn look_at_captures(&mut self) -> Option<Why> {
         let mut why = None;
-        for ended in self.captures.extract_if(.., |capture| capture.thread.is_finished()) {
-            why = match ended.thread.join() {
+        for ended in self.captures.extract_if(.., |capture| capture.is_finished()) {
+            why = match ended.join() {
                 Ok((protocols, outcome)) => {
                     self.protocols.merge(&protocols);
                     // Without NET_RAW podtap stays up and not ready: ending would only be repeated for ever.
                     matches!(outcome, Err(CaptureError::Filter { .. })).then_some(Why::Unusable)
                 }
-                Err(_) => {
-                    tracing::error!(
-                        interface = ended.interface,
-                        "internal error: the capture thread crashed; capture stopped"
-                    );
+                Err(interface) => {
+                    tracing::error!(interface, "the capture failed by a bug in podtap");
                     Some(Why::Panicked)
                 }
             };
@@ -316,36 +324,36 @@ impl Live {
         why.filter(|why| self.captures.is_empty() || *why == Why::Panicked)
     }
 
-    /// The app got its signal at the same moment: its last exchanges are still to come.
-    async fn linger(&self, signals: &mut Signals) {
-        let deadline = now() + self.settings.linger();
-        tracing::info!(at_most = ?self.settings.linger(), "stopping when the traffic is quiet");
+    /// The app got its signal at the same moment: its last exchanges are still to come. True when asked again meanwhile.
+    async fn linger(&self, signals: &mut Signals) -> bool {
+        let grace = self.settings.grace_period.0;
+        // Something is left for delivery also where LINGER is all of it.
+        let at_most = self.settings.linger().min(grace.saturating_sub((grace / 4).min(4 * GIVING_UP)));
+        let deadline = now() + at_most;
+        tracing::info!(?at_most, "stopping when the traffic is quiet");
         while now() < deadline {
             let before = self.shared.frames();
             tokio::select! {
                 () = tokio::time::sleep(SECOND) => {}
-                () = signals.asked_again() => return,
+                () = signals.asked_again() => return true,
             }
             if self.shared.frames() == before && !self.shared.is_busy() {
-                return;
+                break;
             }
         }
+        false
     }
 
-    /// Ends captures and sinks, prints the closing lines. False when a capture had failed by a bug.
+    /// Ends captures and sinks, prints the closing lines. False when a capture had failed by a bug, or did not end.
     async fn finish(&mut self, started: Instant) -> bool {
-        let grace = self.settings.grace_period.0;
+        let grace = last_call(self.settings.grace_period.0);
         let (captures, sinks) = (std::mem::take(&mut self.captures), self.sinks.all());
         let mut protocols = std::mem::take(&mut self.protocols);
         let (mut statements, metrics, began) = (self.statements.take(), Arc::clone(&self.metrics), self.began);
+        let left = Arc::clone(&self.left);
         let joined = tokio::task::spawn_blocking(move || {
-            let mut whole = true;
-            for capture in captures {
-                match capture.thread.join() {
-                    Ok((seen, _)) => protocols.merge(&seen),
-                    Err(_) => whole = false,
-                }
-            }
+            // A capture that is behind must not take the time that delivery needs.
+            let whole = join(captures, grace.saturating_sub(started.elapsed()) / 2, &mut protocols, &left);
             if let Some(statements) = &mut statements {
                 statements.tell(seen(&metrics, Some(began)), wall_clock());
             }
@@ -353,11 +361,21 @@ impl Live {
             (protocols, counts, whole)
         });
         let Ok((protocols, counts, whole)) = joined.await else { return false };
-        let seen = seen(&self.metrics, Some(self.began));
-        let lines = closing_lines(&seen.ledger, &seen.kernel, &seen.records, &counts);
-        cli::tell(&format!("{lines}{}", cli::protocol_lines(&protocols)));
+        let mut seen = seen(&self.metrics, Some(self.began));
+        seen.kernel.left = self.left.load(Ordering::Relaxed);
+        say_closing_lines(&seen, &counts, &protocols);
         whole
     }
+}
+
+/// When what is still under way is left, so that the process ends within its grace time.
+fn last_call(grace: Duration) -> Duration {
+    grace.saturating_sub(GIVING_UP.min(grace / 4))
+}
+
+fn say_closing_lines(seen: &Snapshot, counts: &[(String, SinkCounts)], protocols: &Protocols) {
+    let lines = closing_lines(&seen.ledger, &seen.kernel, &seen.records, counts);
+    cli::tell(&format!("{lines}{}", cli::protocol_lines(protocols)));
 }
 
 /// Everything that was counted so far. Where no capture counts any more, and none ever saw anything, that was blindness

@@ -28,6 +28,8 @@ const WIDTH: usize = 100;
 
 /// Exit code when the command line or a setting is wrong.
 pub(crate) const USAGE: u8 = 2;
+/// Ended without having done all of its work.
+pub(crate) const FAILED: i32 = 1;
 /// Exit code after a second signal.
 pub(crate) const INTERRUPTED: i32 = 130;
 

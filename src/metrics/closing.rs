@@ -195,6 +195,9 @@ fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String, SinkCounts
     .filter(|(n, _)| *n > 0)
     .map(|(n, what)| format!("{} {what}", count(n)))
     .collect();
+    if kernel.left > 0 {
+        out.push(format!("what {} capture(s) had not worked off when the time was over", kernel.left));
+    }
     if kernel.blind > std::time::Duration::ZERO {
         out.push(format!("{:.1} seconds not captured: an interface could not be opened", kernel.blind.as_secs_f64()));
     }
@@ -296,6 +299,14 @@ Nothing lost; the ledger adds up.
         ];
         assert_eq!(losses, expected);
         assert!(text.ends_with("The ledger adds up.\n"), "{text}");
+    }
+
+    #[test]
+    fn a_capture_that_was_left_is_a_loss() {
+        let kernel = KernelCounters { left: 1, ..KernelCounters::default() };
+        let text = closing_lines(&Ledger::default(), &kernel, &RecordLedger::default(), &[]);
+        let end = "\nLOST  what 1 capture(s) had not worked off when the time was over\nThe ledger adds up.\n";
+        assert!(text.ends_with(end), "{text}");
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(super) const BUCKETS: [u64; 13] = [
     10_000_000_000,
 ];
 
-/// What a series is about, beside its route.
+/// The labels of a series, besides its route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Labels {
     pub(super) method: &'static str,

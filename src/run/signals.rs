@@ -27,4 +27,11 @@ impl Signals {
             _ = self.int.recv() => {}
         }
     }
+
+    /// At once where somebody has asked again already, else when somebody does.
+    pub(super) async fn hurry(&mut self, asked_already: bool) {
+        if !asked_already {
+            self.asked_again().await;
+        }
+    }
 }

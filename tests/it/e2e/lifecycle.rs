@@ -65,6 +65,80 @@ fn a_second_signal_ends_the_wait_for_quiet() {
     });
 }
 
+/// A thread of another process, held still as a debugger does it: it does nothing any more, whatever comes.
+struct Held(libc::pid_t);
+
+impl Held {
+    fn new(thread: libc::pid_t) -> Self {
+        #[allow(unsafe_code, reason = "std cannot stop a thread of another process")]
+        // SAFETY: no memory of ours is touched.
+        let held = unsafe {
+            libc::ptrace(libc::PTRACE_SEIZE, thread, 0, 0) == 0
+                && libc::ptrace(libc::PTRACE_INTERRUPT, thread, 0, 0) == 0
+        };
+        assert!(held, "{}", std::io::Error::last_os_error());
+        let held = Self(thread);
+        until("the thread is held", || held.changed().filter(|status| libc::WIFSTOPPED(*status)));
+        held
+    }
+
+    /// Its process cannot be waited for before the thread was.
+    fn end(self) {
+        until("the thread ends", || self.changed().filter(|status| !libc::WIFSTOPPED(*status)));
+    }
+
+    fn changed(&self) -> Option<i32> {
+        let mut status = 0;
+        #[allow(unsafe_code, reason = "std waits for whole processes only")]
+        // SAFETY: `status` is valid for the call.
+        let changed = unsafe { libc::waitpid(self.0, &raw mut status, libc::WNOHANG | libc::__WALL) };
+        (changed == self.0).then_some(status)
+    }
+}
+
+/// The thread of a process that captures.
+fn capture_thread(process: u32) -> libc::pid_t {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().map(|task| task.unwrap().path());
+    let captures = |task: &std::path::PathBuf| std::fs::read_to_string(task.join("comm")).unwrap().starts_with("cap-");
+    let task = tasks.into_iter().find(captures).expect("a capture thread");
+    task.file_name().unwrap().to_str().unwrap().parse().unwrap()
+}
+
+#[test]
+fn it_ends_within_the_grace_period_whatever_the_capture_does() {
+    in_a_pod(|_| {
+        let mut podtap = Podtap::capturing(&[("GRACE_PERIOD", "4s")]);
+        let held = Held::new(capture_thread(podtap.id()));
+        podtap.signal("TERM");
+        podtap.says("too far behind to be waited for");
+        held.end();
+        let (status, _, said) = podtap.end();
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(said.contains("LOST  what 1 capture(s) had not worked off") && said.contains("adds up."), "{said}");
+    });
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_whatever_hangs() {
+    in_a_pod(|_| {
+        // A server that accepts and says nothing, which fluentd never does.
+        let dead = listen(at(POD, 24_224));
+        let fluentd =
+            [("SEND_LOGS_TO", "fluentd"), ("FLUENTD_HOST", POD), ("GRACE_PERIOD", "3600s"), ("LINGER", "3600s")];
+        for (stuck, code) in [(false, [0, 130]), (true, [130, 130])] {
+            let mut podtap = Podtap::capturing(&fluentd);
+            let held = stuck.then(|| Held::new(capture_thread(podtap.id())));
+            podtap.signal("TERM");
+            podtap.says("stopping when the traffic is quiet");
+            podtap.signal("TERM");
+            held.into_iter().for_each(Held::end);
+            let (status, _, said) = podtap.end();
+            assert!(status.code().is_some_and(|ended| code.contains(&ended)), "{status}: {said}");
+        }
+        drop(dead);
+    });
+}
+
 #[test]
 fn a_further_signal_gives_up_what_a_blocked_output_holds_and_counts_it() {
     in_a_pod(|lab| {

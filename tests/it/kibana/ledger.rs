@@ -126,7 +126,10 @@ fn broken_pod(start: Timestamp) -> Vec<Value> {
     let mut ledger = Ledger::default();
     ledger.frames.frames = 1;
     let (blind, interface_dropped) = (Duration::from_millis(42_500), 7);
-    probe.publish(&ledger, &KernelCounters { received: 9, interface_dropped, opens: 2, blind, dropped: 0 });
+    probe.publish(
+        &ledger,
+        &KernelCounters { received: 9, interface_dropped, opens: 2, blind, ..KernelCounters::default() },
+    );
     probe.publish_records(&RecordLedger { made: 5, offered: 5, ..RecordLedger::default() });
     told(&mut Intervals::new("odd-1", start), &metrics, "odd-1", start.plus(EVERY))
 }

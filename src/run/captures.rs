@@ -1,0 +1,101 @@
+//! Capture threads: started, and waited for at the end, within a time. What they do is not known here.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::http::Protocols;
+use crate::source::live::CaptureError;
+
+/// What a capture thread ends with: its dissector's last words, and why it ended early.
+pub(super) type Captured = (Protocols, Result<(), CaptureError>);
+
+/// A capture thread.
+#[derive(Debug)]
+pub(super) struct Capture {
+    pub(super) interface: String,
+    thread: JoinHandle<Captured>,
+    /// Closed when the thread ends, whatever way.
+    ended: Receiver<()>,
+}
+
+impl Capture {
+    /// Starts a thread that is named after the interface.
+    pub(super) fn start(interface: String, run: impl FnOnce() -> Captured + Send + 'static) -> std::io::Result<Self> {
+        let (sender, ended): (SyncSender<()>, _) = sync_channel(0);
+        let thread = std::thread::Builder::new().name(format!("cap-{interface}")).spawn(move || {
+            let _ends = sender;
+            run()
+        })?;
+        Ok(Self { interface, thread, ended })
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits for its end. The error is the interface of one that panicked.
+    pub(super) fn join(self) -> Result<Captured, String> {
+        self.thread.join().map_err(|_| self.interface)
+    }
+}
+
+/// Waits for all of them, so long at most; false when one panicked or has not ended by then. What that one has captured
+/// and not worked off is lost, and its counters stay as it last published them. `left`: how many have not ended.
+pub(super) fn join(captures: Vec<Capture>, patience: Duration, protocols: &mut Protocols, left: &AtomicU64) -> bool {
+    let deadline = now() + patience;
+    let mut whole = true;
+    left.store(captures.len() as u64, Ordering::Relaxed);
+    for capture in captures {
+        let patience = deadline.saturating_duration_since(now());
+        if let Err(RecvTimeoutError::Timeout) = capture.ended.recv_timeout(patience) {
+            tracing::error!(
+                interface = capture.interface,
+                "the capture is too far behind to be waited for; what it has not worked off is lost and not counted"
+            );
+            whole = false;
+            continue;
+        }
+        left.fetch_sub(1, Ordering::Relaxed);
+        match capture.join() {
+            Ok((seen, _)) => protocols.merge(&seen),
+            Err(interface) => {
+                tracing::error!(interface, "the capture failed by a bug in podtap");
+                whole = false;
+            }
+        }
+    }
+    whole
+}
+
+#[allow(clippy::disallowed_methods, reason = "a deadline of the shutdown runs on this machine's clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capture_that_does_not_end_is_not_waited_for_and_the_others_are() {
+        let (release, held) = sync_channel::<()>(0);
+        let stuck = Capture::start("eth0".to_owned(), move || {
+            let _ = held.recv();
+            (Protocols::default(), Ok(()))
+        });
+        let sound = || Capture::start("lo".to_owned(), || (Protocols::default(), Ok(())));
+        let broken = || Capture::start("eth1".to_owned(), || panic!("a bug"));
+        let patience = Duration::from_secs(60);
+        let left = AtomicU64::default();
+        let ended = |captures, patience| join(captures, patience, &mut Protocols::default(), &left);
+        assert!(ended(vec![sound().unwrap(), sound().unwrap()], patience));
+        assert!(!ended(vec![broken().unwrap(), sound().unwrap()], patience));
+        assert_eq!(left.load(Ordering::Relaxed), 0);
+        // Would wait for ever, if it waited.
+        assert!(!ended(vec![stuck.unwrap()], Duration::ZERO));
+        assert_eq!(left.load(Ordering::Relaxed), 1);
+        drop(release);
+    }
+}
