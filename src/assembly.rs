@@ -21,7 +21,7 @@ pub use self::sinks::{Probed, Started};
 pub use self::targets::elasticsearch_options;
 
 use crate::config::{self, Config};
-use crate::dissect::{self, Dissector};
+use crate::dissect::{self, Dissector, Pools};
 use crate::filter::{Filter, FilterConfig, Verdict};
 use crate::format::Observer;
 use crate::http::{self, KeepHeaders};
@@ -94,6 +94,8 @@ impl Parts {
 #[derive(Clone, Debug)]
 pub struct Assembly {
     dissect: dissect::Config,
+    /// What all interfaces may have together.
+    pools: Pools,
     redactor: Redactor,
     routes: Arc<Routes>,
     filter: Arc<Mutex<Filter>>,
@@ -107,9 +109,11 @@ impl Assembly {
     pub fn new(config: &Config, own_ips: Vec<IpAddr>) -> Result<Self, Unusable> {
         let settings = &config.settings;
         let Parts { redactor, routes, filter, identity } = Parts::new(settings)?;
+        let dissect = dissect_config(config, &identity.observer(), own_ips);
         Ok(Self {
             redactor,
-            dissect: dissect_config(config, &identity.observer(), own_ips),
+            pools: Pools::new(&dissect),
+            dissect,
             routes: Arc::new(routes),
             filter: Arc::new(Mutex::new(filter)),
             identity,
@@ -125,7 +129,7 @@ impl Assembly {
 
     /// A dissector for one capture thread.
     pub fn dissector(&self) -> Dissector {
-        Dissector::new(self.dissect.clone(), self.redactor.clone())
+        Dissector::sharing(self.dissect.clone(), self.redactor.clone(), &self.pools)
     }
 
     /// The way of a record from a capture thread to the sinks' queues.

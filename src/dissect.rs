@@ -3,10 +3,13 @@
 //! The capture's clock is the only clock: a replayed capture gives the records that seeing it live gave. Owns the order
 //! of the stages and the ticks; decides nothing itself.
 
+use std::sync::Arc;
+
 use crate::flow::{FiveTuple, Timestamp};
 use crate::http::{self, Context, Protocols, Session};
 use crate::ledger::{Ledger, Skip};
 use crate::packet::{Decoder, FragmentLimits, Frame};
+use crate::pool::Pool;
 use crate::record::Record;
 use crate::redact::Redactor;
 use crate::redirect::{Redirects, Traced};
@@ -51,7 +54,26 @@ impl Default for Config {
     }
 }
 
-/// Frames to records. One for each capture thread: nothing is shared, nothing is locked.
+/// What several dissectors may have together.
+#[derive(Clone, Debug)]
+pub struct Pools {
+    connections: Arc<Pool>,
+    held: Arc<Pool>,
+    kept: Arc<Pool>,
+}
+
+impl Pools {
+    /// As much as one alone with this configuration.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            connections: Pool::new(config.tcp.connections.max(1)),
+            held: Pool::new(config.tcp.held_total),
+            kept: Pool::new(config.http.max_kept_bytes),
+        }
+    }
+}
+
+/// Frames to records. One for each capture thread: nothing is shared but limits, nothing is locked.
 pub struct Dissector {
     decoder: Decoder,
     redirects: Redirects,
@@ -69,11 +91,17 @@ pub struct Dissector {
 impl Dissector {
     /// An empty one.
     pub fn new(config: Config, redactor: Redactor) -> Self {
+        let alone = Pools::new(&config);
+        Self::sharing(config, redactor, &alone)
+    }
+
+    /// An empty one that shares its limits with others.
+    pub fn sharing(config: Config, redactor: Redactor, pools: &Pools) -> Self {
         Self {
             decoder: Decoder::new(config.fragments),
             redirects: Redirects::new(config.tcp.connections, config.tcp.idle),
-            table: Table::new(config.tcp),
-            context: Context::new(config.http, redactor),
+            table: Table::sharing(config.tcp, &pools.connections, &pools.held),
+            context: Context::sharing(config.http, redactor, &pools.kept),
             check_every: config.check_every.max(1),
             next_check: None,
             newest: Timestamp::default(),

@@ -22,10 +22,12 @@ mod tls;
 mod transactions;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use compact_str::CompactString;
 
 use crate::ledger::HttpLedger;
+use crate::pool::{Pool, Share};
 use crate::record::{Header, Record};
 use crate::redact::Redactor;
 use crate::shape::proxy::TrustedProxies;
@@ -109,11 +111,19 @@ pub struct Context {
     left: Vec<pairing::Left>,
     /// Gauge: bytes that sessions keep of exchanges (`room`).
     kept: usize,
+    /// Of all that sessions of all capture threads keep.
+    share: Share,
 }
 
 impl Context {
     /// An empty context.
     pub fn new(config: Config, redactor: Redactor) -> Self {
+        let alone = Pool::new(config.max_kept_bytes);
+        Self::sharing(config, redactor, &alone)
+    }
+
+    /// An empty context that shares what may be kept with others.
+    pub fn sharing(config: Config, redactor: Redactor, kept: &Arc<Pool>) -> Self {
         Self {
             config,
             redactor,
@@ -122,6 +132,7 @@ impl Context {
             out: Vec::new(),
             left: Vec::new(),
             kept: 0,
+            share: Share::new(kept),
         }
     }
 }

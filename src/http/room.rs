@@ -20,8 +20,11 @@ const PLACE: usize = size_of::<Slot>() + size_of::<Exchange>();
 
 impl Context {
     fn free(&self) -> usize {
-        let waiting = usize::try_from(self.ledger.waiting).unwrap_or(usize::MAX);
-        self.config.max_kept_bytes.saturating_sub(self.kept.saturating_add(waiting))
+        self.share.limit().saturating_sub(self.in_use())
+    }
+
+    fn in_use(&self) -> usize {
+        self.kept.saturating_add(usize::try_from(self.ledger.waiting).unwrap_or(usize::MAX))
     }
 
     /// How long a head may become now.
@@ -70,9 +73,10 @@ impl Session {
         act(self, cx);
         cx.keep(self.pairing.len() * PLACE);
         // As long as half of it is free nobody can have more than a share.
-        if cx.kept > cx.config.max_kept_bytes / 2 {
+        if cx.kept > cx.share.limit() / 2 {
             self.make_room(cx);
         }
+        cx.share.set(cx.in_use());
     }
 
     /// What waits longest is told first, without what it waits for.

@@ -19,7 +19,7 @@ pub struct Bounds {
     pub connections: usize,
     /// MAX_HELD_BYTES.
     pub held_bytes: usize,
-    /// QUEUE_BYTES, for each sink.
+    /// QUEUE_BYTES, for each sink: where it is not given, all of them have one quarter together.
     pub queue_bytes: usize,
 }
 
@@ -31,10 +31,11 @@ impl Bounds {
         let share = memory.saturating_sub(PROGRAM).max(memory / 4) / 4;
         let connections = (share / CONNECTION).clamp(256, 65_536);
         let bytes = share.clamp(1 << 20, 64 << 20);
+        let sinks = u64::try_from(settings.send_logs_to.len()).unwrap_or(u64::MAX).max(1);
         Self {
             connections: count(settings.max_connections, connections),
             held_bytes: size(settings.max_held_bytes, bytes),
-            queue_bytes: size(settings.queue_bytes, bytes),
+            queue_bytes: size(settings.queue_bytes, bytes / sinks),
         }
     }
 }

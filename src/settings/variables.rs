@@ -277,15 +277,16 @@ settings! {
     }
 
     Limits "Limits" {
-        /// Maximum connections to track; beyond it the longest idle one is dropped. `auto` follows the memory limit.
+        /// Maximum connections to track on all interfaces together; beyond it the longest idle one is dropped. `auto` follows
+        /// the memory limit.
         MAX_CONNECTIONS max_connections: Auto<Count<1, 10_000_000>> = "auto";
         /// Maximum size of the head of a request or response.
         MAX_HEAD_BYTES max_head_bytes: Bytes<KIB, { 16 * MIB }> = "64KiB";
-        /// Maximum bytes to hold while earlier ones are missing. `auto` follows the memory limit.
+        /// Maximum bytes to hold while earlier ones are missing, on all interfaces together. `auto` follows the memory limit.
         MAX_HELD_BYTES max_held_bytes: Auto<Bytes<{ 64 * KIB }, { 64 * GIB }>> = "auto";
         /// Maximum records in the queue of one sink.
         QUEUE_RECORDS queue_records: Count<1, 10_000_000> = "10000";
-        /// Maximum bytes in the queue of one sink. `auto` follows the memory limit.
+        /// Maximum bytes in the queue of one sink. `auto` follows the memory limit; the sinks share it.
         QUEUE_BYTES queue_bytes: Auto<Bytes<{ 64 * KIB }, { 64 * GIB }>> = "auto";
         /// Maximum records in one batch.
         BATCH_RECORDS batch_records: Count<1, 100_000> = "500";

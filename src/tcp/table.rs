@@ -3,6 +3,7 @@
 //! Does not look into a segment beyond what opens a connection: `connection` does.
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -15,6 +16,7 @@ use super::{Analyzer, CloseReason, Limits};
 use crate::flow::{ConnKey, Direction, Timestamp};
 use crate::ledger::{Discard, StreamLedger};
 use crate::packet::Segment;
+use crate::pool::{Pool, Share};
 
 /// How long a connection that is over is remembered, so that retransmissions and last ACKs open none. Counted from its end
 /// and not prolonged by what comes; TIME-WAIT (RFC 9293 §3.6.1) would be minutes, which no sidecar's port pairs need.
@@ -30,13 +32,24 @@ pub struct Table<A: Analyzer> {
     hasher: RandomState,
     slots: Slots<A>,
     shared: Shared,
+    /// Of the connections that all tables may know.
+    known: Share,
+    /// Of the bytes that all tables may hold.
+    held: Share,
 }
 
 impl<A: Analyzer> Table<A> {
     /// An empty table.
     pub fn new(limits: Limits) -> Self {
+        let (connections, held) = (Pool::new(limits.connections.max(1)), Pool::new(limits.held_total));
+        Self::sharing(limits, &connections, &held)
+    }
+
+    /// An empty table that shares its limits on connections and on held bytes with others.
+    pub fn sharing(limits: Limits, connections: &Arc<Pool>, held: &Arc<Pool>) -> Self {
         let shared = Shared { limits, ledger: StreamLedger::default(), holds: Holds::default() };
-        Self { by_key: HashTable::new(), hasher: RandomState::default(), slots: Slots::default(), shared }
+        let (known, held) = (Share::new(connections), Share::new(held));
+        Self { by_key: HashTable::new(), hasher: RandomState::default(), slots: Slots::default(), shared, known, held }
     }
 
     /// Takes one segment, in order of capture.
@@ -73,6 +86,7 @@ impl<A: Analyzer> Table<A> {
                 }
             }
         }
+        self.relieve(now, context);
     }
 
     /// The end of everything: delivers what is held, with gaps, and closes every connection.
@@ -184,12 +198,7 @@ impl<A: Analyzer> Table<A> {
         attempt: Option<&Attempt>,
         context: &mut A::Context,
     ) -> u32 {
-        let limit = self.shared.limits.connections.max(1);
-        while self.by_key.len() >= limit
-            && let Some(victim) = self.slots.victim(limit)
-        {
-            self.evict(victim, segment.at, context);
-        }
+        self.make_room(1, segment.at, context);
         let mut connection = Connection::new(key, segment);
         if let Some(attempt) = attempt {
             connection.adopt(attempt);
@@ -198,9 +207,19 @@ impl<A: Analyzer> Table<A> {
         let (slots, hasher) = (&self.slots, &self.hasher);
         let hash_of = |index: &u32| slots.key(*index).map_or(0, |key| hasher.hash_one(key));
         self.by_key.insert_unique(hasher.hash_one(key), index, hash_of);
+        self.known.set(self.by_key.len());
         self.shared.ledger.connections += 1;
         self.shared.ledger.connections_open += 1;
         index
+    }
+
+    /// Forgets connections until so many more may come.
+    fn make_room(&mut self, more: usize, at: Timestamp, context: &mut A::Context) {
+        while self.known.exceeds(more)
+            && let Some(victim) = self.slots.victim(self.known.limit())
+        {
+            self.evict(victim, at, context);
+        }
     }
 
     fn evict(&mut self, index: u32, at: Timestamp, context: &mut A::Context) {
@@ -225,12 +244,15 @@ impl<A: Analyzer> Table<A> {
         let Some(key) = self.slots.remove(index) else { return };
         if let Ok(place) = self.by_key.find_entry(self.hasher.hash_one(key), |at| *at == index) {
             place.remove();
+            self.known.set(self.by_key.len());
         }
     }
 
-    /// Lets the oldest holds go while all together hold too much.
+    /// Gives way where all tables together know or hold too much: the oldest holds let go.
     fn relieve(&mut self, now: Timestamp, context: &mut A::Context) {
-        while self.shared.holds.cost > self.shared.limits.held_total
+        self.make_room(0, now, context);
+        self.held.set(self.shared.holds.cost);
+        while self.held.exceeds(0)
             && let Some(holder) = self.shared.holds.queue.pop_front()
         {
             let Some(connection) = self.slots.get(holder.index) else { continue };
@@ -240,6 +262,7 @@ impl<A: Analyzer> Table<A> {
             {
                 self.end(holder.index, now, reason, context);
             }
+            self.held.set(self.shared.holds.cost);
         }
         if self.shared.holds.is_stale() {
             let slots = &mut self.slots;

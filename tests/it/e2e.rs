@@ -6,6 +6,7 @@ mod lab;
 #[cfg(feature = "es")]
 mod ledger;
 mod lifecycle;
+mod memory;
 mod permission;
 mod replay;
 mod running;

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use super::lab::{Lab, PEER, PEER_V6, POD, POD_V6};
 use crate::namespace::ip;
 
-const TUN: &str = "/dev/net/tun";
+pub(super) const TUN: &str = "/dev/net/tun";
 
 /// Longer than any packet of these devices.
 const LONGEST: usize = 2048;
@@ -50,21 +50,27 @@ fn carry(mut from: File, mut to: File) {
     });
 }
 
-/// A tun device in the network namespace of this thread.
+/// A tun device in the network namespace of this thread, for the wire.
 fn device(addresses: [&str; 2]) -> File {
+    let file = tun("wire");
+    let [v4, v6] = addresses;
+    ip(&format!("addr add {v4}/24 dev wire"));
+    ip(&format!("addr add {v6}/64 dev wire nodad"));
+    file
+}
+
+/// A tun device that is up: what is written to it arrives there as a packet. Needs `/dev/net/tun`.
+pub(super) fn tun(name: &str) -> File {
     const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
     let file = OpenOptions::new().read(true).write(true).open(TUN).unwrap();
     // struct ifreq: the name, then the flags IFF_TUN and IFF_NO_PI.
     let mut request = [0u8; 40];
-    request[..4].copy_from_slice(b"wire");
+    request[..name.len()].copy_from_slice(name.as_bytes());
     request[16..18].copy_from_slice(&0x1001u16.to_ne_bytes());
     #[allow(unsafe_code, reason = "std has no ioctl(2)")]
     // SAFETY: the descriptor is open, and the request is as long as a struct ifreq and lives for the whole call.
     let outcome = unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF, request.as_mut_ptr()) };
     assert_eq!(outcome, 0, "{}", std::io::Error::last_os_error());
-    let [v4, v6] = addresses;
-    ip(&format!("addr add {v4}/24 dev wire"));
-    ip(&format!("addr add {v6}/64 dev wire nodad"));
-    ip("link set wire up");
+    ip(&format!("link set {name} up"));
     file
 }
