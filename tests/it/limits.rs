@@ -79,7 +79,7 @@ impl Flood {
     }
 }
 
-fn write_frame(
+pub(crate) fn write_frame(
     frame: &mut Vec<u8>,
     client: Endpoint,
     to_server: bool,

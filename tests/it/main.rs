@@ -38,6 +38,7 @@ mod logstash;
 mod metamorphic;
 mod namespace;
 mod privilege;
+mod proportion;
 mod readme;
 mod redirected;
 mod replay_cli;
