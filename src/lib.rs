@@ -73,6 +73,7 @@ pub mod source;
 pub mod sink;
 #[cfg(feature = "setup")]
 pub mod setup;
+#[cfg_attr(not(feature = "webhook"), allow(dead_code, reason = "the webhook alone uses all of it"))]
 pub mod guests;
 pub mod metrics;
 pub mod demo;

@@ -1,5 +1,6 @@
 //! Texts of the network and of files: what one piece of them, repeated, costs.
 
+#[cfg(feature = "inject")]
 use podtap::inject::{Options, inject, uninject};
 use podtap::redact::{NameList, Redactor};
 use podtap::settings::Settings;
@@ -147,7 +148,10 @@ pub(super) fn cases() -> Vec<Case> {
             })
         })
     });
-    masked.chain(shaped).chain(answers).chain(settings()).chain(manifests()).chain(files()).collect()
+    let cases = masked.chain(shaped).chain(answers).chain(settings()).chain(files());
+    #[cfg(feature = "inject")]
+    let cases = cases.chain(manifests());
+    cases.collect()
 }
 
 fn settings() -> Vec<Case> {
@@ -173,6 +177,7 @@ fn settings() -> Vec<Case> {
 }
 
 /// Both ways, of a text that is made of so many parts.
+#[cfg(feature = "inject")]
 fn edited(name: &str, text: impl Fn(usize) -> String + 'static) -> Case {
     Case::new(name, move |size| {
         let text = text(size);
@@ -184,6 +189,7 @@ fn edited(name: &str, text: impl Fn(usize) -> String + 'static) -> Case {
     })
 }
 
+#[cfg(feature = "inject")]
 fn manifests() -> Vec<Case> {
     const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - name: app\n";
     let block = |count: usize, spec: &str| {
