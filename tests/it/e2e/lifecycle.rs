@@ -69,7 +69,10 @@ fn a_second_signal_ends_the_wait_for_quiet() {
 struct Held(libc::pid_t);
 
 impl Held {
+    /// As soon as it waits for frames: held elsewhere it might hold a lock that all need, the log's for one.
     fn new(thread: libc::pid_t) -> Self {
+        until("podtap is ready", || (ready() == 200).then_some(()));
+        until("the thread waits", || is_asleep(thread).then_some(()));
         #[allow(unsafe_code, reason = "std cannot stop a thread of another process")]
         // SAFETY: no memory of ours is touched.
         let held = unsafe {
@@ -94,6 +97,11 @@ impl Held {
         let changed = unsafe { libc::waitpid(self.0, &raw mut status, libc::WNOHANG | libc::__WALL) };
         (changed == self.0).then_some(status)
     }
+}
+
+fn is_asleep(thread: libc::pid_t) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{thread}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('S'))
 }
 
 /// The thread of a process that captures.
