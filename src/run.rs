@@ -316,7 +316,7 @@ impl Live {
                     matches!(outcome, Err(CaptureError::Filter { .. })).then_some(Why::Unusable)
                 }
                 Err(interface) => {
-                    tracing::error!(interface, "the capture failed by a bug in podtap");
+                    tracing::error!(interface, "internal error: the capture thread crashed; capture stopped");
                     Some(Why::Panicked)
                 }
             };

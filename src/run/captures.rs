@@ -61,7 +61,7 @@ pub(super) fn join(captures: Vec<Capture>, patience: Duration, protocols: &mut P
         match capture.join() {
             Ok((seen, _)) => protocols.merge(&seen),
             Err(interface) => {
-                tracing::error!(interface, "the capture failed by a bug in podtap");
+                tracing::error!(interface, "internal error: the capture thread crashed; capture stopped");
                 whole = false;
             }
         }
