@@ -2,7 +2,9 @@
 //!
 //! No text: that is `insert`.
 
-use serde_json::{Value, json};
+use serde_json::Value;
+#[cfg(feature = "webhook")]
+use serde_json::json;
 
 use super::plan::{is_own_container, is_own_volume, own_place};
 use super::sidecar::Sidecar;
@@ -59,6 +61,7 @@ pub(super) fn has(spec: &Value, sidecar: &Sidecar) -> bool {
 }
 
 /// The same as `with`, as a JSON Patch of the pod.
+#[cfg(feature = "webhook")]
 pub(crate) fn operations(spec: &Value, sidecar: &Sidecar) -> Vec<Value> {
     let list = if sidecar.classic { "containers" } else { "initContainers" };
     let mut operations = added(spec, list, vec![sidecar.container.value()], sidecar.classic);
@@ -66,6 +69,7 @@ pub(crate) fn operations(spec: &Value, sidecar: &Sidecar) -> Vec<Value> {
     operations
 }
 
+#[cfg(feature = "webhook")]
 fn added(spec: &Value, list: &str, new: Vec<Value>, at_end: bool) -> Vec<Value> {
     if !spec.get(list).is_some_and(Value::is_array) {
         return vec![json!({"op": "add", "path": format!("/spec/{list}"), "value": new})];
