@@ -108,7 +108,7 @@ pub(super) fn request(
         target: redactor.target(target),
         version,
         host: fields.host.filter(|h| !h.is_empty()).map(text),
-        mime_type: fields.content_type.and_then(mime_type),
+        mime_type: fields.content_type.and_then(|value| mime_type(value, redactor)),
         referrer: fields.referrer.map(|r| redactor.referrer(r)),
         id: fields.request_id.map(|id| redactor.request_id(id)),
         user_agent: fields.user_agent.map(|ua| redactor.user_agent(ua)),
@@ -134,7 +134,7 @@ pub(super) fn response(
         status: Some(status),
         phrase: (!phrase.is_empty()).then(|| redactor.text(phrase)),
         version,
-        mime_type: fields.content_type.and_then(mime_type),
+        mime_type: fields.content_type.and_then(|value| mime_type(value, redactor)),
         headers,
         first: begun.at,
         last: begun.at,
@@ -182,7 +182,7 @@ pub(super) fn client_ip(
 }
 
 /// Media type without parameters, lower case; only what looks like one.
-fn mime_type(value: &[u8]) -> Option<CompactString> {
+fn mime_type(value: &[u8], redactor: &Redactor) -> Option<CompactString> {
     let end = memchr::memchr2(b';', b',', value).unwrap_or(value.len());
     let bare = value.get(..end)?.trim_ascii();
     // Every byte is looked at, without a branch for each: most are plain.
@@ -190,7 +190,7 @@ fn mime_type(value: &[u8]) -> Option<CompactString> {
     if !plain {
         return None;
     }
-    let mut text = CompactString::from_utf8(bare).ok()?;
+    let mut text = redactor.text(bare);
     text.make_ascii_lowercase();
     Some(text)
 }

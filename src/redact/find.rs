@@ -7,11 +7,11 @@
 
 use std::ops::Range;
 
-use memchr::{memchr_iter, memmem};
+use memchr::memchr_iter;
 
 use super::escape::is_printable;
 use super::names::percent_decode;
-use super::{MASK, Redactor};
+use super::{Looks, MASK, Redactor, credentials, labelled, schemes, userinfo};
 
 /// What the bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,14 +26,9 @@ pub(super) enum Kind {
     Decoded,
 }
 
-/// How often a value may be percent-encoded on top of itself and still be looked into.
+/// How often a value may be percent-encoded on top of itself and still be looked into. What is encoded more often is
+/// masked as it is.
 const MAX_DEPTH: u8 = 3;
-
-/// How far behind an authority with an impossible port its `@` is looked for (`http://u:pass/word@host`).
-const MAX_USERINFO: usize = 256;
-
-/// A word behind `Bearer` or the like that is at least this long is taken for a credential.
-const MIN_CREDENTIAL: usize = 16;
 
 type Ranges = Vec<Range<usize>>;
 
@@ -45,8 +40,12 @@ impl Seen {
     pub(super) const AT: u8 = 1;
     pub(super) const EQUALS: u8 = 2;
     pub(super) const PERCENT: u8 = 4;
-    pub(super) const SPACE: u8 = 8;
+    /// Also `+`, a blank in a query.
+    pub(super) const BLANK: u8 = 8;
     const UNPRINTABLE: u8 = 16;
+    const COLON: u8 = 32;
+    /// Quotes and brackets, as JSON has them.
+    const BRACKET: u8 = 64;
 
     #[allow(clippy::indexing_slicing, reason = "runs in the compiler, where a panic is an error of compilation")]
     const MARKS: [u8; 256] = {
@@ -57,7 +56,9 @@ impl Seen {
                 b'@' => Self::AT,
                 b'=' => Self::EQUALS,
                 b'%' => Self::PERCENT,
-                b' ' => Self::SPACE,
+                b' ' | b'+' => Self::BLANK,
+                b':' => Self::COLON,
+                b'"' | b'\'' | b'`' | b'{' | b'(' => Self::BRACKET,
                 _ if is_printable(byte) => 0,
                 _ => Self::UNPRINTABLE,
             };
@@ -79,61 +80,102 @@ impl Seen {
     pub(super) fn is_printable(self) -> bool {
         !self.has(Self::UNPRINTABLE)
     }
+
+    /// Whether a name and a colon may label a value.
+    pub(super) fn has_label(self) -> bool {
+        self.has(Self::COLON) && self.has(Self::BRACKET | Self::BLANK)
+    }
 }
 
 impl Redactor {
     /// The ranges to mask, in order, apart from each other.
-    pub(super) fn secrets(&self, raw: &[u8], seen: Seen, kind: Kind) -> Ranges {
-        let mut found = Ranges::new();
-        self.find_all(raw, seen, kind, 0, &mut found);
-        merge(found)
+    pub(super) fn secrets(&self, raw: &[u8], seen: Seen, kind: Kind, looks: Looks) -> Ranges {
+        merge(Finder { redactor: self, looks, found: Ranges::new(), spared: Ranges::new() }.find(raw, seen, kind, 0))
+    }
+}
+
+struct Finder<'r> {
+    redactor: &'r Redactor,
+    looks: Looks,
+    found: Ranges,
+    /// Values whose names the settings spare: no secret by their looks alone.
+    spared: Ranges,
+}
+
+impl Finder<'_> {
+    fn find(mut self, raw: &[u8], seen: Seen, kind: Kind, depth: u8) -> Ranges {
+        if seen.has(Seen::AT) {
+            userinfo::find(raw, kind, &mut self.found);
+        }
+        self.find_paths(raw, kind);
+        if seen.has(Seen::EQUALS) && !self.redactor.query.is_none() {
+            self.find_parameters(raw, kind);
+        }
+        if seen.has_label() && !self.redactor.query.is_none() {
+            labelled::find(raw, |name| self.redactor.query.holds_parameter(name), &mut self.found);
+        }
+        if seen.has(Seen::BLANK) {
+            schemes::find(raw, &mut self.found);
+        }
+        if self.looks != Looks::Nothing && credentials::may_be_in(raw) {
+            let known = self.found.len();
+            credentials::find(raw, self.looks == Looks::Everything, &mut self.found);
+            self.spare(known);
+        }
+        if seen.has(Seen::PERCENT) {
+            self.find_encoded(raw, kind, depth);
+        }
+        self.found
     }
 
-    fn find_all(&self, raw: &[u8], seen: Seen, kind: Kind, depth: u8, found: &mut Ranges) {
-        if seen.has(Seen::AT) {
-            find_userinfo(raw, kind, found);
+    /// Drops what was found from `known` on inside values that the settings spare.
+    fn spare(&mut self, known: usize) {
+        let Self { spared, found, .. } = self;
+        if spared.is_empty() {
+            return;
         }
-        self.find_paths(raw, kind, found);
-        if seen.has(Seen::EQUALS) && !self.query.is_none() {
-            self.find_parameters(raw, kind, found);
-        }
-        if seen.has(Seen::SPACE) && kind != Kind::Target {
-            find_credentials(raw, found);
-        }
-        if seen.has(Seen::PERCENT) && depth < MAX_DEPTH {
-            self.find_encoded(raw, kind, depth, found);
-        }
+        let is_spared = |range: &Range<usize>| {
+            let before = spared.partition_point(|spared| spared.start <= range.start);
+            spared.get(before.wrapping_sub(1)).is_some_and(|spared| range.end <= spared.end)
+        };
+        let by_looks = found.split_off(known);
+        found.extend(by_looks.into_iter().filter(|range| !is_spared(range)));
     }
 
     /// Values of `name=value`, where the name is a secret's.
-    fn find_parameters(&self, raw: &[u8], kind: Kind, found: &mut Ranges) {
+    fn find_parameters(&mut self, raw: &[u8], kind: Kind) {
         let query_from = raw.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(raw.len());
+        let query = &self.redactor.query;
         let mut done = 0;
         for at in memchr_iter(b'=', raw) {
             let Some(before) = raw.get(done..at) else { continue };
-            let name = match before.iter().rposition(|b| starts_name(*b, kind)) {
-                Some(mark) => before.get(mark + 1..),
-                // In text the first word may be a name.
-                None if done == 0 && kind != Kind::Target => Some(before),
-                None => None,
+            let name = match before.iter().rposition(|b| starts_name(*b)) {
+                Some(mark) => before.get(mark + 1..).unwrap_or_default(),
+                None => before,
             };
             done = at + 1;
-            if name.is_some_and(|name| self.query.holds_parameter(name)) {
+            let is_secret = query.holds_parameter(name);
+            if is_secret || query.spares(name) {
                 let value = value(raw, at + 1, kind, query_from < at);
-                done = value.end.max(done);
-                // An empty value stays empty: a mask would say that there was one.
-                found.extend((!value.is_empty()).then_some(value));
+                if is_secret {
+                    done = value.end.max(done);
+                    // An empty value stays empty: a mask would say that there was one.
+                    self.found.extend((!value.is_empty()).then_some(value));
+                } else {
+                    self.spared.push(value);
+                }
             }
         }
     }
 
     /// Path segments that REDACT_PATH names, of the target or of each URL in the text.
-    fn find_paths(&self, raw: &[u8], kind: Kind, found: &mut Ranges) {
-        if self.paths.is_empty() {
+    fn find_paths(&mut self, raw: &[u8], kind: Kind) {
+        let paths = &self.redactor.paths;
+        if paths.is_empty() {
             return;
         }
         let origin_form = raw.starts_with(b"/");
-        let behind_authority = authorities(raw, kind).filter_map(|start| {
+        let behind_authority = userinfo::authorities(raw, kind).filter_map(|start| {
             let slash =
                 raw.get(start..)?.iter().position(|b| is_url_end(*b, kind) || matches!(b, b'/' | b'?' | b'#'))?;
             Some(start + slash)
@@ -146,15 +188,16 @@ impl Redactor {
                 continue;
             }
             let path = raw.get(start..).unwrap_or_default();
-            for pattern in &self.paths {
-                masked_until =
-                    pattern.find(path, is_end, start, found).map_or(masked_until, |end| end.max(masked_until));
+            for pattern in paths {
+                masked_until = pattern
+                    .find(path, is_end, start, &mut self.found)
+                    .map_or(masked_until, |end| end.max(masked_until));
             }
         }
     }
 
     /// Percent-encoded pieces that hold a secret once decoded: the whole piece, be it a segment, a name or a value.
-    fn find_encoded(&self, raw: &[u8], kind: Kind, depth: u8, found: &mut Ranges) {
+    fn find_encoded(&mut self, raw: &[u8], kind: Kind, depth: u8) {
         let path_len = match kind {
             Kind::Target => raw.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(raw.len()),
             Kind::Text | Kind::Host | Kind::Decoded => 0,
@@ -163,7 +206,7 @@ impl Redactor {
         let (mark, rest) = rest.split_at_checked(usize::from(kind == Kind::Target)).unwrap_or_default();
         let mut start = 0;
         for segment in path.split(|b| *b == b'/') {
-            self.find_encoded_piece(segment, start, depth, found);
+            self.find_encoded_piece(segment, start, self.looks, depth);
             start += segment.len() + 1;
         }
         start = path_len + mark.len();
@@ -171,34 +214,43 @@ impl Redactor {
         let ends_pair = |b: &u8| *b == b'&' || (in_text && matches!(b, b'?' | b'#')) || is_url_end(*b, kind);
         for pair in rest.split(ends_pair) {
             let name = pair.split(|b| *b == b'=').next().unwrap_or_default();
-            self.find_encoded_piece(name, start, depth, found);
+            self.find_encoded_piece(name, start, self.looks, depth);
             let value = pair.get(name.len() + 1..).unwrap_or_default();
-            self.find_encoded_piece(value, start + name.len() + 1, depth, found);
+            let value_start = start + name.len() + 1;
+            let is_spared = self.spared.binary_search_by_key(&value_start, |spared| spared.start).is_ok();
+            let looks = if is_spared { Looks::Nothing } else { self.looks };
+            self.find_encoded_piece(value, value_start, looks, depth);
             start += pair.len() + 1;
         }
     }
 
-    fn find_encoded_piece(&self, piece: &[u8], start: usize, depth: u8, found: &mut Ranges) {
+    fn find_encoded_piece(&mut self, piece: &[u8], start: usize, looks: Looks, depth: u8) {
         if memchr::memchr(b'%', piece).is_none() {
             return;
         }
         let decoded = percent_decode(piece);
-        if decoded != piece {
-            let mut inner = Ranges::new();
-            self.find_all(&decoded, Seen::in_bytes(&decoded), Kind::Decoded, depth + 1, &mut inner);
-            let is_masked = |range: Range<usize>| decoded.get(range) == Some(MASK.as_bytes());
-            found.extend((!inner.into_iter().all(is_masked)).then_some(start..start + piece.len()));
+        if decoded == piece {
+            return;
         }
+        let is_secret = depth == MAX_DEPTH || {
+            let inner = Finder { redactor: self.redactor, looks, found: Ranges::new(), spared: Ranges::new() };
+            let is_masked = |range: Range<usize>| decoded.get(range) == Some(MASK.as_bytes());
+            !inner.find(&decoded, Seen::in_bytes(&decoded), Kind::Decoded, depth + 1).into_iter().all(is_masked)
+        };
+        self.found.extend(is_secret.then_some(start..start + piece.len()));
     }
 }
 
-fn starts_name(byte: u8, kind: Kind) -> bool {
-    let in_url = matches!(byte, b'?' | b'&' | b';' | b'#');
-    in_url || (kind != Kind::Target && matches!(byte, b' ' | b',' | b'"' | b'<' | b'('))
+/// What stands before a name: in a query, a path or a text.
+fn starts_name(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'?' | b'&' | b';' | b'#' | b'/' | b' ' | b',' | b'"' | b'\'' | b'<' | b'(' | b'{' | b':' | b'|' | b'+'
+    )
 }
 
 /// What ends a URL in text.
-fn is_url_end(byte: u8, kind: Kind) -> bool {
+pub(super) fn is_url_end(byte: u8, kind: Kind) -> bool {
     matches!(kind, Kind::Text | Kind::Host) && matches!(byte, b' ' | b'"' | b'<' | b'>')
 }
 
@@ -216,91 +268,6 @@ fn value(raw: &[u8], start: usize, kind: Kind, in_query: bool) -> Range<usize> {
         Kind::Text | Kind::Host => *b == b'&' || is_url_end(*b, kind),
     };
     start..value.iter().position(is_end).map_or(raw.len(), |len| start + len)
-}
-
-/// Where authorities begin: behind `://`, behind a leading `//`, and in a target of authority form (CONNECT).
-fn authorities(raw: &[u8], kind: Kind) -> impl Iterator<Item = usize> {
-    let leading = match kind {
-        _ if raw.starts_with(b"//") => Some(2),
-        Kind::Target if !raw.starts_with(b"/") => Some(0),
-        Kind::Target | Kind::Text | Kind::Host | Kind::Decoded => None,
-    };
-    leading.into_iter().chain(memmem::find_iter(raw, b"://").map(|at| at + 3))
-}
-
-fn find_userinfo(raw: &[u8], kind: Kind, found: &mut Ranges) {
-    let mut done = 0;
-    for start in authorities(raw, kind) {
-        if start >= done
-            && let Some(end) = userinfo_end(raw, start, kind)
-        {
-            found.push(start..end);
-            done = end;
-        }
-    }
-    if kind != Kind::Target {
-        find_bare_userinfo(raw, kind, found);
-    }
-}
-
-/// Where the userinfo of the authority at `start` ends, if it has one: the last `@` before the path.
-fn userinfo_end(raw: &[u8], start: usize, kind: Kind) -> Option<usize> {
-    let rest = raw.get(start..)?;
-    let len = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#' | b'\\') || is_url_end(*b, kind));
-    let (authority, behind) = rest.split_at_checked(len.unwrap_or(rest.len()))?;
-    if let Some(at) = memchr::memrchr(b'@', authority) {
-        return Some(start + at);
-    }
-    // `http://user:pass/word@host/`: what stands for the port is none, so it is a password.
-    let port = authority.split(|b| *b == b':').nth(1)?;
-    if authority.starts_with(b"[") || port.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let near = behind.get(..MAX_USERINFO.min(behind.len()))?;
-    let at = memchr::memrchr(b'@', near)?;
-    let word = near.get(..at)?.split(|b| is_url_end(*b, kind)).next()?;
-    let at = if word.len() == at { at } else { memchr::memrchr(b'@', word)? };
-    Some(start + authority.len() + at)
-}
-
-/// `user:password@host` without a scheme, and in a host `user@host`. One look at each byte: a text may be all `@`.
-fn find_bare_userinfo(raw: &[u8], kind: Kind, found: &mut Ranges) {
-    let alone = kind == Kind::Host && !raw.contains(&b' ');
-    let (mut start, mut has_colon, mut has_scheme) = (0, false, false);
-    for (at, byte) in raw.iter().enumerate() {
-        match byte {
-            b'@' if (alone || has_colon) && !has_scheme => {
-                found.push(start..at);
-                (start, has_colon) = (at, false);
-            }
-            b':' => {
-                has_colon = true;
-                has_scheme |= raw.get(at..).is_some_and(|rest| rest.starts_with(b"://"));
-            }
-            byte if is_url_end(*byte, kind) => (start, has_colon, has_scheme) = (at + 1, false, false),
-            _ => {}
-        }
-    }
-}
-
-/// A long word behind `Bearer` and the like.
-fn find_credentials(raw: &[u8], found: &mut Ranges) {
-    for space in memchr_iter(b' ', raw) {
-        let (before, behind) = raw.split_at_checked(space).unwrap_or_default();
-        // Most words are told apart by their last letter.
-        let scheme: &[u8] = match before.last() {
-            Some(b'r' | b'R') => b"bearer",
-            Some(b'c' | b'C') => b"basic",
-            _ => continue,
-        };
-        if before.get(before.len().wrapping_sub(scheme.len())..).is_some_and(|word| word.eq_ignore_ascii_case(scheme)) {
-            let word = behind.get(1..).unwrap_or_default();
-            let len = memchr::memchr(b' ', word).unwrap_or(word.len());
-            if len >= MIN_CREDENTIAL {
-                found.push(space + 1..space + 1 + len);
-            }
-        }
-    }
 }
 
 fn merge(mut ranges: Ranges) -> Ranges {

@@ -3,12 +3,17 @@
 //! Every byte of the network that is stored passes here first, so no queue, file, log or metric ever holds a
 //! secret this module knows. It does not decide what is stored (`http` does), and sees no bodies.
 
+mod credentials;
 mod escape;
 mod find;
+mod labelled;
 mod names;
 mod path;
+mod schemes;
 #[cfg(test)]
 mod tests;
+mod userinfo;
+mod words;
 
 use compact_str::CompactString;
 
@@ -57,10 +62,15 @@ const URL_HEADERS: &[&str] = &[
     "x-accel-redirect",
 ];
 
+/// Headers whose value is there to be compared: only what an issuer marked is a credential in them.
+const IDENTIFIERS: &[&str] = &["x-request-id", "x-correlation-id", "traceparent", "tracestate", "b3"];
+
 /// Masks secrets and escapes bytes outside printable ASCII as `\xNN`.
 ///
-/// With both name lists `none` and no path pattern it masks nothing: then [`target`](Self::target) returns
-/// exactly what was sent, but for escapes. Otherwise the user information of URLs is masked too.
+/// A secret is known by its name, by where it stands (user information of a URL, REDACT_PATH) or by its looks (a JSON Web
+/// Token, `ghp_…`). With both name lists `none` and no path pattern nothing is masked: then [`target`](Self::target)
+/// returns exactly what was sent, but for escapes. With one of them `none` looks count no more where it applies: the
+/// parameters' in URLs, the headers' in all other text.
 #[derive(Clone, Debug)]
 pub struct Redactor {
     headers: NameList,
@@ -78,7 +88,17 @@ struct SecretFields {
     request_id: bool,
 }
 
-/// The built-in lists, no path patterns.
+/// What is masked for its looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looks {
+    Nothing,
+    /// What an issuer marked, and what is made like nothing else.
+    Marked,
+    /// Also long words without any mark.
+    Everything,
+}
+
+/// The built-in names, no path patterns.
 impl Default for Redactor {
     fn default() -> Self {
         Self::of(NameList::default(), NameList::default(), Vec::new())
@@ -117,21 +137,21 @@ impl Redactor {
 
     /// The value of User-Agent, as [`header_value`](Self::header_value) gives it.
     pub fn user_agent(&self, value: &[u8]) -> CompactString {
-        self.field(self.fields.user_agent, b"user-agent", value, Kind::Text)
+        self.field(self.fields.user_agent, b"user-agent", value, Kind::Text, Looks::Everything)
     }
 
     /// The value of Referer, likewise.
     pub fn referrer(&self, value: &[u8]) -> CompactString {
-        self.field(self.fields.referrer, b"referer", value, Kind::Target)
+        self.field(self.fields.referrer, b"referer", value, Kind::Target, Looks::Everything)
     }
 
     /// The value of X-Request-Id, likewise.
     pub fn request_id(&self, value: &[u8]) -> CompactString {
-        self.field(self.fields.request_id, b"x-request-id", value, Kind::Text)
+        self.field(self.fields.request_id, b"x-request-id", value, Kind::Text, Looks::Marked)
     }
 
-    fn field(&self, is_secret: bool, name: &[u8], value: &[u8], kind: Kind) -> CompactString {
-        if is_secret { masked_value(name, value) } else { self.apply(value, kind) }
+    fn field(&self, is_secret: bool, name: &[u8], value: &[u8], kind: Kind, looks: Looks) -> CompactString {
+        if is_secret { masked_value(name, value) } else { self.apply(value, kind, looks) }
     }
 
     /// The value of a header: masked if it is a secret, else with the URLs in it masked.
@@ -147,26 +167,33 @@ impl Redactor {
             _ if is(&"host") => Kind::Host,
             _ => Kind::Text,
         };
-        self.apply(value, kind)
+        let looks = match name {
+            _ if self.headers.spares(name) => Looks::Nothing,
+            _ if IDENTIFIERS.iter().any(is) => Looks::Marked,
+            _ => Looks::Everything,
+        };
+        self.apply(value, kind, looks)
     }
 
     /// A request-target.
     pub fn target(&self, target: &[u8]) -> CompactString {
-        self.apply(target, Kind::Target)
+        self.apply(target, Kind::Target, Looks::Everything)
     }
 
-    /// Any other text of the wire: a host, a reason phrase, a method, a header's name.
+    /// Any other text of the wire: a host, a reason phrase, a method, a media type, a header's name.
     pub fn text(&self, bytes: &[u8]) -> CompactString {
-        self.apply(bytes, Kind::Host)
+        self.apply(bytes, Kind::Host, Looks::Everything)
     }
 
-    fn apply(&self, raw: &[u8], kind: Kind) -> CompactString {
+    fn apply(&self, raw: &[u8], kind: Kind, looks: Looks) -> CompactString {
         let seen = Seen::in_bytes(raw);
+        let names = if kind == Kind::Target { &self.query } else { &self.headers };
+        let looks = if names.is_none() { Looks::Nothing } else { looks };
         // Nearly every text passes by here.
-        if self.off || !self.may_hold_secret(seen, kind) {
+        if self.off || !self.may_hold_secret(raw, seen, looks) {
             return if seen.is_printable() { copied(raw) } else { escape(raw) };
         }
-        let secrets = self.secrets(raw, seen, kind);
+        let secrets = self.secrets(raw, seen, kind, looks);
         if secrets.is_empty() {
             return if seen.is_printable() { copied(raw) } else { escape(raw) };
         }
@@ -182,10 +209,11 @@ impl Redactor {
     }
 
     /// Whether the bytes are there without which there is no secret.
-    fn may_hold_secret(&self, seen: Seen, kind: Kind) -> bool {
-        seen.has(Seen::AT | Seen::EQUALS | Seen::PERCENT)
-            || (kind != Kind::Target && seen.has(Seen::SPACE))
+    fn may_hold_secret(&self, raw: &[u8], seen: Seen, looks: Looks) -> bool {
+        seen.has(Seen::AT | Seen::EQUALS | Seen::PERCENT | Seen::BLANK)
+            || seen.has_label()
             || !self.paths.is_empty()
+            || (looks != Looks::Nothing && credentials::may_be_in(raw))
     }
 }
 

@@ -1,91 +1,21 @@
-//! Which header and parameter names are secret: the built-in lists, and how settings change them.
+//! Which header and parameter names are secret: those that `words` knows, and how settings change that.
 //!
 //! Names are compared squeezed: lower case, letters and digits only, so that `X-Api-Key`, `x_api_key` and
 //! `xApiKey` are one name. Knows nothing of values.
 
 use std::str::FromStr;
 
+use super::words::{self, Of};
 use crate::glob::{BadPattern, Glob};
-
-/// Header names whose value is a secret, squeezed.
-const HEADERS: &[&str] = &[
-    "auth",
-    "authenticationinfo",
-    "dpop",
-    "otp",
-    "proxyauthenticate",
-    "proxyauthenticationinfo",
-    "secwebsocketprotocol", // browsers put bearer tokens there, having no other header to set
-    "wwwauthenticate",
-    "xauth",
-    "xotp",
-];
-
-/// Parameter names whose value is a secret, squeezed.
-const PARAMETERS: &[&str] = &[
-    "auth",
-    "bearer",
-    "code",
-    "codeverifier",
-    "cred",
-    "creds",
-    "hmac",
-    "key",
-    "mac",
-    "oauthverifier",
-    "otp",
-    "pass",
-    "pin",
-    "pw",
-    "pwd",
-    "samlresponse",
-    "sid",
-    "sig",
-    "ticket",
-    "totp",
-];
-
-/// What makes any name secret that contains it, squeezed.
-const PARTS: &[&str] = &[
-    "accesskey",
-    "apikey",
-    "assertion",
-    "authkey",
-    "authoriz",
-    "clientcert",
-    "cookie",
-    "credential",
-    "csrf",
-    "customerkey",
-    "encryptionkey",
-    "functionskey",
-    "jwt",
-    "masterkey",
-    "passcode",
-    "passphrase",
-    "passwd",
-    "password",
-    "privatekey",
-    "secret",
-    "sessid",
-    "session",
-    "signature",
-    "subscriptionkey",
-    "token",
-    "xsrf",
-];
-
-/// Names that contain a secret part and are none, squeezed.
-const HARMLESS: &[&str] = &["accesscontrolallowcredentials"];
 
 /// A list of secret names, as REDACT_HEADERS and REDACT_QUERY give it.
 ///
 /// | value | means |
 /// |---|---|
-/// | nothing | the built-in list |
-/// | `x-a,x-b*` or `+x-a,+x-b*` | the built-in list and these (`*` and `?` are wildcards) |
-/// | `-x-a` | not this one, though it be in the built-in list |
-/// | `=x-a,x-b` | these alone, instead of the built-in list |
+/// | nothing | the built-in names |
+/// | `x-a,x-b*` or `+x-a,+x-b*` | the built-in names and these (`*` and `?` are wildcards) |
+/// | `-x-a` | not this one, although it is one of the built-in names; nor is its value masked for its looks |
+/// | `=x-a,x-b` | these alone, instead of the built-in names |
 /// | `none` | no name is secret |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameList {
@@ -94,7 +24,7 @@ pub struct NameList {
     exempt: Vec<Glob>,
 }
 
-/// The built-in list.
+/// The built-in names.
 impl Default for NameList {
     fn default() -> Self {
         Self { built_in: true, added: Vec::new(), exempt: Vec::new() }
@@ -150,103 +80,53 @@ impl NameList {
     }
 
     pub(super) fn holds_header(&self, name: &[u8]) -> bool {
-        self.holds(name, &EXACT_HEADERS)
+        let is_usual = self.added.is_empty() && words::is_usual_header(name);
+        !is_usual && self.holds(name, Of::Header)
     }
 
-    /// `name` as it stands in a URL: percent-decoded here. Of `user[pwd]` and `user.pwd` each part counts too.
+    /// Whether the settings take this name out.
+    pub(super) fn spares(&self, name: &[u8]) -> bool {
+        !self.exempt.is_empty() && self.is_exempt(Squeezed::new(name, &mut [0; MAX_STACK_NAME]).bytes())
+    }
+
+    fn is_exempt(&self, squeezed: &[u8]) -> bool {
+        self.exempt.iter().any(|glob| glob.matches(squeezed))
+    }
+
+    /// `name` as it stands in a URL: percent-decoded here, as often as it was encoded. Of `user[pwd]` and `user.pwd` each
+    /// part counts too.
     pub(super) fn holds_parameter(&self, name: &[u8]) -> bool {
-        let decoded;
-        let name = if name.contains(&b'%') {
-            decoded = percent_decode(name);
-            &decoded
-        } else {
-            name
-        };
-        if self.holds(name, &EXACT_PARAMETERS) {
+        let mut decoded: Option<Vec<u8>> = None;
+        for _ in 0..MAX_ENCODED {
+            let encoded = decoded.as_deref().unwrap_or(name);
+            if memchr::memchr(b'%', encoded).is_none() {
+                break;
+            }
+            decoded = Some(percent_decode(encoded));
+        }
+        let name = decoded.as_deref().unwrap_or(name);
+        if self.holds(name, Of::Parameter) {
             return true;
         }
         let is_joint = |b: &u8| matches!(b, b'[' | b']' | b'.');
-        name.iter().any(is_joint) && name.split(is_joint).any(|part| self.holds(part, &EXACT_PARAMETERS))
+        name.iter().any(is_joint) && name.split(is_joint).any(|part| self.holds(part, Of::Parameter))
     }
 
-    fn holds(&self, name: &[u8], exact: &Exact) -> bool {
+    fn holds(&self, name: &[u8], of: Of) -> bool {
         if self.is_none() {
             return false;
         }
         let mut room = [0; MAX_STACK_NAME];
         let squeezed = Squeezed::new(name, &mut room);
-        let name = squeezed.bytes();
-        let fits = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(name));
-        let built_in = self.built_in && is_built_in(name, exact);
-        !name.is_empty() && (built_in || fits(&self.added)) && !fits(&self.exempt)
+        let squeezed = squeezed.bytes();
+        let built_in = self.built_in && words::is_secret(name, squeezed, of);
+        let held = built_in || self.added.iter().any(|glob| glob.matches(squeezed));
+        held && !squeezed.is_empty() && !self.is_exempt(squeezed)
     }
 }
 
-fn is_built_in(squeezed: &[u8], exact: &Exact) -> bool {
-    let is = |known: &&str| known.as_bytes() == squeezed;
-    if exact.1.may_hold(squeezed) && exact.0.iter().any(is) {
-        return true;
-    }
-    let lacks = !letter_set(squeezed);
-    // All at once: nearly every name lacks a letter of every part.
-    if PART_LETTERS.iter().fold(true, |none, set| none & (set & lacks != 0)) {
-        return false;
-    }
-    let may_have = |(part, set): &(&&str, &u32)| *set & lacks == 0 && part.len() <= squeezed.len();
-    let has = |(part, _): (&&str, &u32)| memchr::memmem::find(squeezed, part.as_bytes()).is_some();
-    PARTS.iter().zip(&PART_LETTERS).filter(may_have).any(has) && !HARMLESS.iter().any(is)
-}
-
-/// Names, and how long those are that begin with each letter.
-struct Exact(&'static [&'static str], Lengths);
-
-const EXACT_HEADERS: Exact = Exact(HEADERS, Lengths::of(HEADERS));
-const EXACT_PARAMETERS: Exact = Exact(PARAMETERS, Lengths::of(PARAMETERS));
-
-/// For each letter one bit for each length, so that hardly any name is compared.
-struct Lengths([u32; 26]);
-
-impl Lengths {
-    #[allow(clippy::indexing_slicing, reason = "runs in the compiler, where a panic is an error of compilation")]
-    const fn of(names: &[&str]) -> Self {
-        let mut lengths = [0; 26];
-        let mut i = 0;
-        while i < names.len() {
-            let name = names[i].as_bytes();
-            lengths[(name[0] - b'a') as usize] |= 1 << name.len();
-            i += 1;
-        }
-        Self(lengths)
-    }
-
-    fn may_hold(&self, name: &[u8]) -> bool {
-        let first = name.first().and_then(|b| b.checked_sub(b'a')).unwrap_or(u8::MAX);
-        self.0.get(usize::from(first)).is_some_and(|lengths| name.len() < 32 && lengths >> name.len() & 1 == 1)
-    }
-}
-
-/// The letters of each part: a name that lacks one of them is not searched for it.
-#[allow(clippy::indexing_slicing, reason = "runs in the compiler, where a panic is an error of compilation")]
-const PART_LETTERS: [u32; PARTS.len()] = {
-    let mut sets = [0; PARTS.len()];
-    let mut i = 0;
-    while i < PARTS.len() {
-        sets[i] = letter_set(PARTS[i].as_bytes());
-        i += 1;
-    }
-    sets
-};
-
-/// One bit for each letter that occurs.
-const fn letter_set(name: &[u8]) -> u32 {
-    let mut set = 0;
-    let mut rest = name;
-    while let Some((byte, tail)) = rest.split_first() {
-        set |= if byte.is_ascii_lowercase() { 1 << (*byte - b'a') } else { 0 };
-        rest = tail;
-    }
-    set
-}
+/// How often a name may be percent-encoded on top of itself and still be read.
+const MAX_ENCODED: usize = 4;
 
 /// Names up to this length are squeezed without allocation.
 const MAX_STACK_NAME: usize = 64;
@@ -312,6 +192,38 @@ fn hex_byte(digits: &[u8]) -> Option<u8> {
 mod tests {
     use super::*;
 
+    const SECRET_HEADERS: &str = "\
+        Authorization proxy-authorization Cookie SET-COOKIE x-api-key X_API_KEY api-key X-Auth-Token \
+        x-csrf-token x-xsrf-token X-Amz-Security-Token X-Vault-Token Private-Token \
+        X-Goog-IAM-Authorization-Token X-Gitlab-Token X-Hub-Signature-256 Stripe-Signature \
+        X-Forwarded-Client-Cert Authentication-Info WWW-Authenticate X-Session-Id X-Client-Secret \
+        X-Acme-Credentials Ocp-Apim-Subscription-Key Sec-WebSocket-Protocol Cf-Access-Jwt-Assertion \
+        Authentication X-Amzn-Oidc-Data X-Amzn-Oidc-Identity DD-APPLICATION-KEY DD-API-KEY \
+        X-Shopify-Hmac-Sha256 aeg-sas-key X-ZUMO-AUTH Fastly-Key X-Honeycomb-Team X-User-Pass X-Auth-Code \
+        X-WP-Nonce X-WSSE X-OTP SSL_CLIENT_CERT Mcp-Session-Id X-Sig";
+
+    const HARMLESS_HEADERS: &str = "\
+        Host User-Agent Content-Type Accept X-Request-Id ETag traceparent Sec-WebSocket-Key \
+        Access-Control-Allow-Credentials X-Forwarded-For Keep-Alive Author Authority X-Authenticated-User \
+        Accept-Encoding X-Amz-Decoded-Content-Length X-Status-Code X-Country-Code Surrogate-Key \
+        Idempotency-Key Public-Key-Pins X-Credit-Limit X-Design X-Passed";
+
+    const SECRET_PARAMETERS: &str = "\
+        token TOKEN access_token accessToken id_token refresh-token auth apikey api_key key secret \
+        client_secret password passwd pwd sig signature X-Amz-Signature X-Amz-Credential \
+        X-Amz-Security-Token X-Goog-Signature code session sid jwt JSESSIONID PHPSESSID AWSAccessKeyId \
+        %74oken tok%65n user[password] user%5Bpwd%5D login.pwd data[key] AccountKey consumer_key \
+        oauth_consumer_key passkey user_pass userpass dbPassword SharedAccessKey \
+        X-Amz-SignedHeaders-Signature client_assertion SAMLResponse sess connect.sid wpnonce promo_code \
+        mfaCode cvv tO_kEn t%256Fken to%25256ben ticket sign";
+
+    const HARMLESS_PARAMETERS: &str = "\
+        q page id keyword sort zipcode state monkey assign design % passenger passengers author author_id \
+        authors country_code countryCode status_code errorCode postal-code lang_code encoding sort_key \
+        sortKey primary_key max-keys keyboard compass bypass passive passed credit sessions signal pinned \
+        shopping sidebar inside tokenize max_tokens secretary hotkey unicode codec barcode authenticated \
+        spin tax_code limit offset cursor lang user username email sha256 machine tickets ticket_id";
+
     fn list(value: &str) -> NameList {
         value.parse().unwrap()
     }
@@ -319,99 +231,25 @@ mod tests {
     #[test]
     fn the_built_in_list_knows_the_usual_secrets_and_spares_the_rest() {
         let built_in = NameList::default();
-        for name in [
-            "Authorization",
-            "proxy-authorization",
-            "Cookie",
-            "SET-COOKIE",
-            "x-api-key",
-            "X_API_KEY",
-            "api-key",
-            "X-Auth-Token",
-            "x-csrf-token",
-            "x-xsrf-token",
-            "X-Amz-Security-Token",
-            "X-Vault-Token",
-            "Private-Token",
-            "X-Goog-IAM-Authorization-Token",
-            "X-Gitlab-Token",
-            "X-Hub-Signature-256",
-            "Stripe-Signature",
-            "X-Forwarded-Client-Cert",
-            "Authentication-Info",
-            "WWW-Authenticate",
-            "X-Session-Id",
-            "X-Client-Secret",
-            "X-Acme-Credentials",
-            "Ocp-Apim-Subscription-Key",
-            "Sec-WebSocket-Protocol",
-            "Cf-Access-Jwt-Assertion",
-        ] {
+        for name in SECRET_HEADERS.split(' ') {
             assert!(built_in.holds_header(name.as_bytes()), "{name}");
         }
-        for name in [
-            "Host",
-            "User-Agent",
-            "Content-Type",
-            "Accept",
-            "X-Request-Id",
-            "ETag",
-            "traceparent",
-            "Sec-WebSocket-Key",
-            "Access-Control-Allow-Credentials",
-            "X-Forwarded-For",
-            "Keep-Alive",
-            "Author",
-            "",
-        ] {
+        for name in HARMLESS_HEADERS.split(' ') {
             assert!(!built_in.holds_header(name.as_bytes()), "{name}");
         }
+        assert!(!built_in.holds_header(b""));
     }
 
     #[test]
     fn the_built_in_list_knows_the_usual_parameters_however_they_are_written() {
         let built_in = NameList::default();
-        for name in [
-            "token",
-            "TOKEN",
-            "access_token",
-            "accessToken",
-            "id_token",
-            "refresh-token",
-            "auth",
-            "apikey",
-            "api_key",
-            "key",
-            "secret",
-            "client_secret",
-            "password",
-            "passwd",
-            "pwd",
-            "sig",
-            "signature",
-            "X-Amz-Signature",
-            "X-Amz-Credential",
-            "X-Amz-Security-Token",
-            "X-Goog-Signature",
-            "code",
-            "session",
-            "sid",
-            "jwt",
-            "JSESSIONID",
-            "PHPSESSID",
-            "AWSAccessKeyId",
-            "%74oken",
-            "tok%65n",
-            "user[password]",
-            "user%5Bpwd%5D",
-            "login.pwd",
-            "data[key]",
-        ] {
+        for name in SECRET_PARAMETERS.split(' ') {
             assert!(built_in.holds_parameter(name.as_bytes()), "{name}");
         }
-        for name in ["q", "page", "id", "keyword", "sort", "zipcode", "state", "monkey", "assign", "design", "", "%"] {
+        for name in HARMLESS_PARAMETERS.split(' ') {
             assert!(!built_in.holds_parameter(name.as_bytes()), "{name}");
         }
+        assert!(!built_in.holds_parameter(b""));
     }
 
     #[test]

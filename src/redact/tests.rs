@@ -1,3 +1,5 @@
+mod looks;
+
 use super::escape::is_printable;
 use super::*;
 use proptest::prelude::*;

@@ -220,12 +220,12 @@ settings! {
     Shape "What a record holds" {
         /// Record headers. Secrets in them are always masked.
         LOGHEADERS log_headers: Headers = "false";
-        /// Headers to mask. A list extends the built-in ones (Authorization, Cookie, Set-Cookie, X-Api-Key and others);
-        /// `-name` removes one, `=name` replaces them all. `none` masks no header.
+        /// Headers to mask. A list extends the built-in names (all with a word such as auth, cookie, key or token); `-name`
+        /// removes one, `=name` replaces them all. `none` masks no header.
         REDACT_HEADERS redact_headers: Auto<ListOf<String>> = "auto",
             allowed "auto, none, or comma list of header names (x-a, +x-b*, -x-c, =x-d), globs allowed";
-        /// Query parameters to mask, written as in REDACT_HEADERS (built in: token, password and others). `none` masks
-        /// no parameter.
+        /// Parameters to mask, written as in REDACT_HEADERS (built in: all with a word such as token, key or pass). `none`
+        /// masks no parameter.
         REDACT_QUERY redact_query: Auto<ListOf<String>> = "auto",
             allowed "auto, none, or comma list of parameter names, globs allowed";
         /// Paths with segments to mask, written as `*`.

@@ -48,6 +48,14 @@ const REQUESTS: &[&str] = &[
     "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nSec-WebSocket-Protocol: bearer, @\r\n\r\n",
     "GET /trace HTTP/1.1\r\nHost: a\r\nX-Request-Id: token=@\r\n\r\n",
     "GET /forwarded HTTP/1.1\r\nHost: a\r\nForwarded: for=10.0.0.9;secret=@\r\nVia: 1.1 u:@@proxy\r\n\r\n",
+    "GET /json?variables={\"password\":\"@\",\"a\":{\"apiKey\":\"@\"}} HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /json?variables=%7B%22password%22%3A%22@%22%7D&q=login(password:%22@%22) HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /names?consumer_key=@&passkey=@&user_pass=@&AccountKey=@&promoCode=@ HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /chain?c=AccountName=x;AccountKey=@;Endpoint=y&d=Password=@;a=b HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /thrice?to%2525%36ben=@&x=%25252574oken%2525253D@ HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET /fetch/https:/u:@@b/x HTTP/1.1\r\nHost: a\r\nContent-Type: x/token=@\r\n\r\n",
+    "GET /headers HTTP/1.1\r\nHost: a\r\nX-Amzn-Oidc-Data: @\r\nDD-APPLICATION-KEY: @\r\nAuthentication: @\r\nX-Any: Token @\r\n\r\n",
+    "GET /values HTTP/1.1\r\nHost: a\r\nX-Any: {\"token\":\"@\"}\r\nX-Say: the password: @\r\nUser-Agent: me (Basic @)\r\n\r\n",
     "@ not http at all\r\n",
 ];
 
@@ -62,6 +70,7 @@ const RESPONSES: &[&str] = &[
     "HTTP/1.1 200 token=@\r\nLink: <https://b/?sig=@>; rel=next\r\nRefresh: 0; url=/?token=@\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 200 OK\r\nX-Api-Key: @\r\nX-Refresh-Token: @\r\nContent-Location: /x?token=@\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;token=@\r\nx\r\n0\r\nSet-Cookie: a=@\r\n\r\n",
+    "HTTP/1.1 401 Token @ refused\r\nX-Any: secret=@\r\nLocation: /x?data={\"token\":\"@\"}\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nok@@",
     "HTTP/1.1 103 Early Hints\r\nLink: </a?token=@>\r\n\r\nHTTP/1.1 200 OK\r\nSet-Cookie : a=@\r\nContent-Length: 0\r\n\r\n",
     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nSec-WebSocket-Protocol: @\r\n\r\n\x01@",
@@ -161,6 +170,55 @@ fn no_secret_is_in_any_record_on_any_sink_or_in_the_log_at_its_most_talkative() 
         }
     }
     let _ = std::fs::remove_file(&path);
+}
+
+/// A credential of each service in each place from which a text gets into a record, with the ends that must not be readable.
+fn issued_credentials() -> (Vec<SynthFrame>, Vec<String>) {
+    let table = include_str!("../credentials.txt").lines().filter(|line| !line.starts_with('#'));
+    let values: Vec<String> =
+        table.filter_map(|line| line.split_once('\t')).map(|(_, value)| value.replace('|', "")).collect();
+    let mut lanes = Vec::new();
+    for (number, it) in values.iter().enumerate() {
+        let ends = (Endpoint::new([10, 0, 0, 1], 40_000 + number as u16), Endpoint::new([10, 0, 0, 2], 80));
+        let mut c = Conversation::new(ends.0, ends.1).handshake();
+        let fields = format!(
+            "User-Agent: me ({it})\r\nReferer: http://h/{it}/x?y={it}#{it}\r\nX-{it}: y\r\nX-Any: a=\"{it}\", {it}\r\nContent-Type: x/{it}\r\n"
+        );
+        for target in [
+            format!("/{it}"),
+            format!("/a/{it}/b?x={it};y=1&z={it}#{it}"),
+            format!("http://u:{it}@h/{it}"),
+            format!("/p?next=https%3A%2F%2Fh%2F{it}&v={{\"a\":\"{it}\"}}"),
+            it.clone(),
+        ] {
+            c = c.client(format!("GET {target} HTTP/1.1\r\nHost: {it}.example\r\n{fields}\r\n").into_bytes());
+            let answer =
+                format!("HTTP/1.1 302 to {it}\r\nLocation: /x/{it}?y={it}\r\n{fields}Content-Length: 0\r\n\r\n");
+            c = c.server(answer.into_bytes());
+        }
+        c = c.client(format!("{} / HTTP/1.1\r\nHost: h\r\n\r\n", it.get(..24).unwrap_or(it)).into_bytes());
+        lanes.push(c.server(message::response("405 No", &[], b"")).close().frames());
+    }
+    let tails = values.iter().map(|value| value[value.len() - 12..].to_owned()).collect();
+    (merge(lanes).collect(), tails)
+}
+
+#[test]
+fn no_credential_of_any_service_is_readable_in_any_format() {
+    let (frames, tails) = issued_credentials();
+    let capture = pcap(&frames);
+    for format in ["ecs", "classic", "text"] {
+        let ran = replay(&capture, &[("FORMAT", format), ("LOGHEADERS", "true"), ("LOG_LEVEL", "trace")]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert!(ran.lines().len() >= 5 * tails.len(), "{}", ran.lines().len());
+        for tail in &tails {
+            let found = ran.stdout.find(tail.as_str()).map(|at| around(&ran.stdout, at));
+            assert!(found.is_none() && !ran.stderr.contains(tail.as_str()), "{tail} in {format}: {found:?}");
+        }
+    }
+    let env = [("LOGHEADERS", "true"), ("REDACT_HEADERS", "none"), ("REDACT_QUERY", "none")];
+    let plain = replay(&capture, &env).stdout;
+    assert!(tails.iter().all(|tail| plain.contains(tail.as_str())), "without masking they are readable");
 }
 
 /// The test itself can fail: without redaction nearly every secret is there.

@@ -1,0 +1,270 @@
+//! Credentials known by their looks, wherever they are: what issuers put in front of them (`ghp_`, `AKIA`), how they are made
+//! (JSON Web Tokens, keys in PEM), where services put them in a path, and long words that nobody would write.
+//!
+//! Knows no names. Each byte is looked at a bounded number of times.
+
+use std::ops::Range;
+
+use memchr::memmem;
+
+/// Shorter words are no credentials, or not to be told from others.
+const MIN_WORD: usize = 16;
+/// A word without any mark of an issuer is a credential from this length on, if it is mixed like one.
+const MIN_MIXED: usize = 32;
+/// How far before a word its path is looked at.
+const MAX_LOOK_BACK: usize = 96;
+
+/// How issuers mark what they issue, and how long what follows is at least. A mark counts at the beginning of a word, or of a
+/// part of it behind `-`, `_` or `.`.
+const MARKS: &[(usize, &str)] = &[
+    (12, "LTAI PGT- TGT- sk_live_ sk_test_ tskey-"),
+    (
+        16,
+        "AKID CCIPAT_ FlyV1 GOCSPX- NRAK- NRII- NRRA- PMAK- PT- ST- amzn.mws. dckr_pat_ duffel_ figd_ glpat- \
+         gldt- glrt- glcbt- glptt- glft- glsoat- lin_api_ lsv2_pt_ lsv2_sk_ pat-na1- pat-eu1- pk_live_ \
+         pk_test_ rk_live_ rk_test_ sk-ant- sk-or- sk-proj- sk-svcacct- sntrys_ sq0atp- sq0csp- whsec_ xapp- \
+         xoxa- xoxb- xoxc- xoxd- xoxe- xoxe. xoxo- xoxp- xoxr- xoxs- ya29.",
+    ),
+    (
+        20,
+        "AIza ATATT3 ATCTT3 ATBB AGE-SECRET-KEY- EZAK dp.pt. dp.st. fm1_ fm2_ fo1_ ghp_ gho_ ghu_ ghs_ ghr_ \
+         github_pat_ glsa_ glc_ gsk_ hf_ hvs. hvb. hvr. nfp_ ntn_ phx_ pplx- pypi- rubygems_ sbp_ sgp_ shpat_ \
+         shpca_ shppa_ shpss_ tfp_ xai- xkeysib- xsmtpsib-",
+    ),
+    (24, "pscale_"),
+    (30, "SG. npm_ r8_"),
+    (32, "SK dapi dop_v1_ doo_v1_ dor_v1_ key- pul- sk-"),
+    (40, "EAA oy2"),
+    (60, "sl."),
+];
+
+/// For each first byte of a mark, one bit for each second byte: nearly no word passes.
+#[allow(clippy::indexing_slicing, reason = "runs in the compiler, where a panic is an error of compilation")]
+const BEGINNINGS: [u128; 128] = {
+    let mut seconds = [0; 128];
+    let mut group = 0;
+    while group < MARKS.len() {
+        let marks = MARKS[group].1.as_bytes();
+        let mut i = 0;
+        while i + 1 < marks.len() {
+            if i == 0 || marks[i - 1] == b' ' {
+                seconds[marks[i] as usize] |= 1 << marks[i + 1];
+            }
+            i += 1;
+        }
+        group += 1;
+    }
+    seconds
+};
+
+/// Kinds of bytes, one bit each; 0 ends a word.
+struct Kinds;
+
+impl Kinds {
+    const LOWER: u8 = 1;
+    const UPPER: u8 = 2;
+    const DIGIT: u8 = 4;
+    /// `-`, `_`, `.`
+    const JOINT: u8 = 8;
+
+    #[allow(clippy::indexing_slicing, reason = "runs in the compiler, where a panic is an error of compilation")]
+    const OF_BYTE: [u8; 256] = {
+        let mut kinds = [0; 256];
+        let mut byte = 0;
+        while byte < 128 {
+            kinds[byte] = match byte as u8 {
+                b'a'..=b'z' => Self::LOWER,
+                b'A'..=b'Z' => Self::UPPER,
+                b'0'..=b'9' => Self::DIGIT,
+                b'-' | b'_' | b'.' => Self::JOINT,
+                _ => 0,
+            };
+            byte += 1;
+        }
+        kinds
+    };
+
+    fn of(byte: u8) -> u8 {
+        Self::OF_BYTE.get(usize::from(byte)).copied().unwrap_or_default()
+    }
+}
+
+/// Whether there is a word that is long enough.
+pub(super) fn may_be_in(raw: &[u8]) -> bool {
+    raw.len() >= MIN_WORD && long_word(raw, 0).is_some()
+}
+
+/// The first word of at least `MIN_WORD` bytes from `from` on. Looks at every sixteenth byte, and around it where that is
+/// of a word: nearly all are shorter, and passed over by one look.
+fn long_word(raw: &[u8], from: usize) -> Option<Range<usize>> {
+    let ends = |b: &u8| Kinds::of(*b) == 0;
+    let (mut from, mut probe) = (from, from + MIN_WORD - 1);
+    loop {
+        if ends(raw.get(probe)?) {
+            (from, probe) = (probe + 1, probe + MIN_WORD);
+            continue;
+        }
+        let start = raw.get(from..probe)?.iter().rposition(ends).map_or(from, |at| from + at + 1);
+        let end = raw.get(probe..)?.iter().position(ends).map_or(raw.len(), |len| probe + len);
+        if end - start >= MIN_WORD {
+            return Some(start..end);
+        }
+        (from, probe) = (end + 1, end + MIN_WORD);
+    }
+}
+
+/// Adds what looks like a credential; `mixed`: also what nothing but its mixture gives away.
+pub(super) fn find(raw: &[u8], mixed: bool, found: &mut Vec<Range<usize>>) {
+    find_pem(raw, found);
+    let mut from = 0;
+    while let Some(word) = long_word(raw, from) {
+        from = word.end + 1;
+        let Some(text) = raw.get(word.clone()) else { return };
+        if let Some(start) = issued(text) {
+            found.push(word.start + start..word.end);
+        } else if let Some(start) = behind_number(raw, word.start) {
+            found.push(start..word.end);
+        } else if is_hook(raw, &word, text) {
+            found.push(word);
+        } else if mixed {
+            found.extend(mixed_parts(text).map(|part| word.start + part.start..word.start + part.end));
+        }
+    }
+}
+
+/// Where in a word the credential begins: at an issuer's mark, a JSON object in base64 (each part of a JSON Web Token begins
+/// with `{"`), or an identifier of a key of AWS.
+fn issued(word: &[u8]) -> Option<usize> {
+    let kinds = word.iter().fold(0, |all, b| all | Kinds::of(*b));
+    if kinds & Kinds::UPPER != 0
+        && let Some(at) = memchr::memchr3_iter(b'J', b'K', b'S', word).find_map(|at| unmistakable(word, at))
+    {
+        return Some(at);
+    }
+    if kinds & Kinds::JOINT == 0 {
+        return is_marked(word).then_some(0);
+    }
+    let begins = |at: &usize| *at == 0 || word.get(at - 1).is_some_and(|b| Kinds::of(*b) == Kinds::JOINT);
+    (0..word.len().saturating_sub(12)).filter(begins).find(|at| word.get(*at..).is_some_and(is_marked))
+}
+
+/// The beginning of what is known inside a word too, by its rare capital at `at`.
+fn unmistakable(word: &[u8], at: usize) -> Option<usize> {
+    let is_object =
+        |start: usize| word.get(start..).is_some_and(|rest| rest.starts_with(b"eyJ") && rest.len() >= MIN_WORD);
+    let is_key_id = |start: usize| {
+        let rest = word.get(start..start + 20);
+        rest.is_some_and(|id| {
+            (id.starts_with(b"AKIA") || id.starts_with(b"ASIA"))
+                && id.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+        })
+    };
+    match word.get(at)? {
+        b'J' => at.checked_sub(2).filter(|start| is_object(*start)),
+        _ => at.checked_sub(1).filter(|start| is_key_id(*start)),
+    }
+}
+
+fn is_marked(part: &[u8]) -> bool {
+    let [first, second, ..] = part else { return false };
+    let seconds = BEGINNINGS.get(usize::from(*first)).copied().unwrap_or_default();
+    seconds & 1u128.checked_shl((*second).into()).unwrap_or_default() != 0
+        && MARKS.iter().any(|(least, marks)| marks.split(' ').any(|mark| is_behind(mark, *least, part)))
+}
+
+/// Whether `part` begins with the mark, and goes on as issuers do: a word that is written with hyphens has no digit.
+fn is_behind(mark: &str, least: usize, part: &[u8]) -> bool {
+    let rest = part.strip_prefix(mark.as_bytes()).unwrap_or_default();
+    rest.len() >= least && rest.iter().take(MIN_MIXED * 2).any(u8::is_ascii_digit)
+}
+
+/// What nobody named: all parts between dots together, but those of small letters alone at both ends (`.example.com`);
+/// else single ones.
+fn mixed_parts(word: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let is_plain = |part: &[u8]| !part.iter().any(|b| Kinds::of(*b) & (Kinds::UPPER | Kinds::DIGIT) != 0);
+    let (mut start, mut end) = (0, word.len());
+    while let Some(dot) = word
+        .get(start..end)
+        .and_then(|rest| memchr::memchr(b'.', rest))
+        .filter(|dot| word.get(start..start + dot).is_some_and(is_plain))
+    {
+        start += dot + 1;
+    }
+    while let Some(dot) = word
+        .get(start..end)
+        .and_then(|rest| memchr::memrchr(b'.', rest))
+        .filter(|dot| word.get(start + dot + 1..end).is_some_and(is_plain))
+    {
+        end = start + dot;
+    }
+    let whole = word.get(start..end).is_some_and(is_mixed).then_some(start..end);
+    let mut from = 0;
+    let parts = word.split(|b| *b == b'.').filter_map(move |part| {
+        let range = from..from + part.len();
+        from = range.end + 1;
+        is_mixed(part).then_some(range)
+    });
+    let parts = whole.is_none().then_some(parts).into_iter().flatten();
+    whole.into_iter().chain(parts)
+}
+
+/// Long, capitals, small letters and digits in no order. Hexadecimal is left alone: so are most identifiers and checksums.
+fn is_mixed(word: &[u8]) -> bool {
+    if word.len() < MIN_MIXED {
+        return false;
+    }
+    let (mut changes, mut numbers, mut dots, mut last, mut seen) = (0, 0, 0, 0, 0);
+    for byte in word {
+        let kind = Kinds::of(*byte);
+        dots += usize::from(*byte == b'.');
+        numbers += usize::from(kind == Kinds::DIGIT && last != Kinds::DIGIT);
+        changes += usize::from(kind != last && kind != Kinds::JOINT && last != Kinds::JOINT && last != 0);
+        (last, seen) = (kind, seen | kind);
+    }
+    let all = Kinds::LOWER | Kinds::UPPER | Kinds::DIGIT;
+    seen & all == all && numbers >= 2 && dots <= 2 && changes * 5 >= word.len() * 2
+}
+
+/// Where the number before a word begins, if it is one of a bot and its token: `123456789:AA…` (Telegram).
+fn behind_number(raw: &[u8], word: usize) -> Option<usize> {
+    let colon = word.checked_sub(1).filter(|at| raw.get(*at) == Some(&b':'))?;
+    let before = raw.get(colon.saturating_sub(20)..colon)?;
+    let digits = before.iter().rev().take_while(|b| b.is_ascii_digit()).count();
+    (digits >= 6).then_some(colon - digits)
+}
+
+/// Whether the word is the secret part of a webhook's path: `/services/T…/B…/…` (Slack), `/api/webhooks/123/…` (Discord),
+/// `/webhookb2/…/IncomingWebhook/…` (Teams).
+fn is_hook(raw: &[u8], word: &Range<usize>, text: &[u8]) -> bool {
+    let Some(before) = raw.get(word.start.saturating_sub(MAX_LOOK_BACK)..word.start).filter(|b| b.ends_with(b"/"))
+    else {
+        return false;
+    };
+    let named = || memmem::find(before, b"/webhook").is_some() || memmem::find(before, b"/hooks/").is_some();
+    let mut parts = before.rsplit(|b| *b == b'/').skip(1);
+    let mut is_id = |first: u8| {
+        let part = parts.next().unwrap_or_default();
+        part.len() >= 8
+            && part.first() == Some(&first)
+            && part.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+    };
+    text.iter().any(u8::is_ascii_alphabetic) && ((is_id(b'B') && is_id(b'T')) || named())
+}
+
+/// Blocks of PEM, from their line `-----BEGIN …` to behind `-----END …`, or to the end.
+fn find_pem(raw: &[u8], found: &mut Vec<Range<usize>>) {
+    let mut done = 0;
+    while raw.len() - done >= MIN_PEM
+        && let Some(at) = raw.get(done..).and_then(|rest| memmem::find(rest, b"-----BEGIN"))
+    {
+        let start = done + at;
+        let behind = raw.get(start..).unwrap_or_default();
+        let last_line = memmem::find(behind, b"-----END").map(|at| at + 8);
+        let len = last_line.and_then(|from| Some(from + memmem::find(behind.get(from..)?, b"-----")? + 5));
+        done = start + len.unwrap_or(behind.len());
+        found.push(start..done);
+    }
+}
+
+/// A shorter text holds no key in PEM.
+const MIN_PEM: usize = 64;
