@@ -132,6 +132,14 @@ impl Replay {
                 }
             }
         }
+        let untimed = reader.frames_without_time();
+        if untimed > 0 {
+            let name = input.name();
+            cli::tell(&format!(
+                "podtap: {name}: {untimed} frames have no time (simple packet blocks); each gets the time of the frame before it, so \
+                 durations are wrong\n"
+            ));
+        }
         Ok(())
     }
 

@@ -83,6 +83,14 @@ impl<R: Read> CaptureReader<R> {
         Ok(Some(Frame { at, link, data: self.window.consumed(back, len), wire_len, interface }))
     }
 
+    /// Frames so far that had no time of their own (simple packets of pcapng): each has the time of the one before it.
+    pub fn frames_without_time(&self) -> u64 {
+        match &self.format {
+            Format::Pcap(_) => 0,
+            Format::Pcapng(blocks) => blocks.untimed(),
+        }
+    }
+
     /// Bytes taken from the file so far, packed as they are: its size minus this is still to come.
     pub fn bytes_read(&self) -> u64 {
         self.window.bytes_read()

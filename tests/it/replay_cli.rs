@@ -231,3 +231,31 @@ fn own_addresses_give_the_direction() {
     assert_eq!(direction("10.0.0.1,10.0.0.2").as_deref(), Some("internal"));
     assert_eq!(direction("192.0.2.1"), None);
 }
+
+/// A capture of simple packet blocks, which have no time.
+fn simple_packets(frames: &[podtap::synth::SynthFrame]) -> Vec<u8> {
+    let word = |n: usize| (n as u32).to_le_bytes();
+    let mut out =
+        [&[0x0a, 0x0d, 0x0d, 0x0a][..], &word(28), &word(0x1a2b_3c4d), &[1, 0, 0, 0], &[0xff; 8], &word(28)].concat();
+    out.extend([word(1), word(20), word(1), word(0), word(20)].concat());
+    for frame in frames {
+        let data = frame.as_frame().data;
+        let len = 16 + data.len().next_multiple_of(4);
+        out.extend([word(3), word(len), word(data.len())].concat());
+        out.extend(data);
+        out.resize(out.len().next_multiple_of(4), 0);
+        out.extend(word(len));
+    }
+    out
+}
+
+#[test]
+fn frames_without_a_time_are_named() {
+    let frames = conversation(2).close().frames();
+    assert_eq!(frames[0].as_frame().link.0, 1, "Ethernet");
+    let ran = replay(&simple_packets(&frames), &[]);
+    assert_eq!((ran.code, ran.lines().len()), (Some(0), 2), "{}", ran.stderr);
+    let expected = format!("{} frames have no time (simple packet blocks)", frames.len());
+    assert!(ran.stderr.contains(&expected), "{}", ran.stderr);
+    assert!(!replay(&pcap(&frames), &[]).stderr.contains("no time"));
+}

@@ -29,6 +29,8 @@ pub(super) struct Blocks {
     interfaces: Vec<Interface>,
     /// A simple packet has no time: it gets the last one seen.
     last: Timestamp,
+    /// So many had none.
+    untimed: u64,
 }
 
 struct Interface {
@@ -48,13 +50,17 @@ struct Block {
 
 impl Blocks {
     pub(super) fn new() -> Self {
-        Self { order: Order::Little, interfaces: Vec::new(), last: Timestamp(0) }
+        Self { order: Order::Little, interfaces: Vec::new(), last: Timestamp(0), untimed: 0 }
     }
 
     /// The name of an interface, as a [`Located`] frame refers to it.
     #[inline]
     pub(super) fn name(&self, interface: usize) -> Option<&Arc<str>> {
         self.interfaces.get(interface)?.name.as_ref()
+    }
+
+    pub(super) fn untimed(&self) -> u64 {
+        self.untimed
     }
 
     #[inline]
@@ -82,6 +88,7 @@ impl Blocks {
             let located = self.frame(block.kind, body);
             let located = located.map_err(|what| CaptureFileError::corrupt(block.offset, what))?;
             self.last = located.at;
+            self.untimed += u64::from(block.kind == SIMPLE_PACKET);
             window.consume(block.len);
             return Ok(Some(Located { back: block.len - located.back - located.len, ..located }));
         }
