@@ -14,28 +14,56 @@ const MIN_MIXED: usize = 32;
 /// How far before a word its path is looked at.
 const MAX_LOOK_BACK: usize = 96;
 
-/// How issuers mark what they issue, and how long what follows is at least. A mark counts at the beginning of a word, or of a
-/// part of it behind `-`, `_` or `.`.
-const MARKS: &[(usize, &str)] = &[
-    (12, "LTAI PGT- TGT- sk_live_ sk_test_ tskey-"),
-    (
-        16,
-        "AKID CCIPAT_ FlyV1 GOCSPX- NRAK- NRII- NRRA- PMAK- PT- ST- amzn.mws. dckr_pat_ duffel_ figd_ glpat- \
-         gldt- glrt- glcbt- glptt- glft- glsoat- lin_api_ lsv2_pt_ lsv2_sk_ pat-na1- pat-eu1- pk_live_ \
-         pk_test_ rk_live_ rk_test_ sk-ant- sk-or- sk-proj- sk-svcacct- sntrys_ sq0atp- sq0csp- whsec_ xapp- \
-         xoxa- xoxb- xoxc- xoxd- xoxe- xoxe. xoxo- xoxp- xoxr- xoxs- ya29.",
-    ),
-    (
-        20,
-        "AIza ATATT3 ATCTT3 ATBB AGE-SECRET-KEY- EZAK dp.pt. dp.st. fm1_ fm2_ fo1_ ghp_ gho_ ghu_ ghs_ ghr_ \
-         github_pat_ glsa_ glc_ gsk_ hf_ hvs. hvb. hvr. nfp_ ntn_ phx_ pplx- pypi- rubygems_ sbp_ sgp_ shpat_ \
-         shpca_ shppa_ shpss_ tfp_ xai- xkeysib- xsmtpsib-",
-    ),
-    (24, "pscale_"),
-    (30, "SG. npm_ r8_"),
-    (32, "SK dapi dop_v1_ doo_v1_ dor_v1_ key- pul- sk-"),
-    (40, "EAA oy2"),
-    (60, "sl."),
+/// How issuers mark what they issue: the first byte of the marks, and how long what follows is at least. A mark counts at the
+/// beginning of a word, or of a part of it behind `-`, `_` or `.`.
+const MARKS: &[(u8, usize, &str)] = &[
+    (b'A', 16, "AKID"),
+    (b'A', 20, "AIza ATATT3 ATCTT3 ATBB AGE-SECRET-KEY-"),
+    (b'C', 16, "CCIPAT_"),
+    (b'E', 20, "EZAK"),
+    (b'E', 40, "EAA"),
+    (b'F', 16, "FlyV1"),
+    (b'G', 16, "GOCSPX-"),
+    (b'L', 12, "LTAI"),
+    (b'N', 16, "NRAK- NRII- NRRA-"),
+    (b'P', 12, "PGT-"),
+    (b'P', 16, "PMAK- PT-"),
+    (b'S', 16, "ST-"),
+    (b'S', 30, "SG."),
+    (b'S', 32, "SK"),
+    (b'T', 12, "TGT-"),
+    (b'a', 16, "amzn.mws."),
+    (b'd', 16, "dckr_pat_ duffel_"),
+    (b'd', 20, "dp.pt. dp.st."),
+    (b'd', 32, "dapi dop_v1_ doo_v1_ dor_v1_"),
+    (b'f', 16, "figd_"),
+    (b'f', 20, "fm1_ fm2_ fo1_"),
+    (b'g', 16, "glpat- gldt- glrt- glcbt- glptt- glft- glsoat-"),
+    (b'g', 20, "ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ glsa_ glc_ gsk_"),
+    (b'h', 20, "hf_ hvs. hvb. hvr."),
+    (b'k', 32, "key-"),
+    (b'l', 16, "lin_api_ lsv2_pt_ lsv2_sk_"),
+    (b'n', 20, "nfp_ ntn_"),
+    (b'n', 30, "npm_"),
+    (b'o', 40, "oy2"),
+    (b'p', 16, "pat-na1- pat-eu1- pk_live_ pk_test_"),
+    (b'p', 20, "phx_ pplx- pypi-"),
+    (b'p', 24, "pscale_"),
+    (b'p', 32, "pul-"),
+    (b'r', 16, "rk_live_ rk_test_"),
+    (b'r', 20, "rubygems_"),
+    (b'r', 30, "r8_"),
+    (b's', 12, "sk_live_ sk_test_"),
+    (b's', 16, "sk-ant- sk-or- sk-proj- sk-svcacct- sntrys_ sq0atp- sq0csp-"),
+    (b's', 20, "sbp_ sgp_ shpat_ shpca_ shppa_ shpss_"),
+    (b's', 32, "sk-"),
+    (b's', 60, "sl."),
+    (b't', 12, "tskey-"),
+    (b't', 20, "tfp_"),
+    (b'w', 16, "whsec_"),
+    (b'x', 16, "xapp- xoxa- xoxb- xoxc- xoxd- xoxe- xoxe. xoxo- xoxp- xoxr- xoxs-"),
+    (b'x', 20, "xai- xkeysib- xsmtpsib-"),
+    (b'y', 16, "ya29."),
 ];
 
 /// For each first byte of a mark, one bit for each second byte: nearly no word passes.
@@ -44,7 +72,7 @@ const BEGINNINGS: [u128; 128] = {
     let mut seconds = [0; 128];
     let mut group = 0;
     while group < MARKS.len() {
-        let marks = MARKS[group].1.as_bytes();
+        let marks = MARKS[group].2.as_bytes();
         let mut i = 0;
         while i + 1 < marks.len() {
             if i == 0 || marks[i - 1] == b' ' {
@@ -64,6 +92,7 @@ impl Kinds {
     const LOWER: u8 = 1;
     const UPPER: u8 = 2;
     const DIGIT: u8 = 4;
+    const MIXED: u8 = Self::LOWER | Self::UPPER | Self::DIGIT;
     /// `-`, `_`, `.`
     const JOINT: u8 = 8;
 
@@ -89,11 +118,6 @@ impl Kinds {
     }
 }
 
-/// Whether there is a word that is long enough.
-pub(super) fn may_be_in(raw: &[u8]) -> bool {
-    raw.len() >= MIN_WORD && long_word(raw, 0).is_some()
-}
-
 /// The first word of at least `MIN_WORD` bytes from `from` on. Looks at every sixteenth byte, and around it where that is
 /// of a word: nearly all are shorter, and passed over by one look.
 fn long_word(raw: &[u8], from: usize) -> Option<Range<usize>> {
@@ -115,18 +139,21 @@ fn long_word(raw: &[u8], from: usize) -> Option<Range<usize>> {
 
 /// Adds what looks like a credential; `mixed`: also what nothing but its mixture gives away.
 pub(super) fn find(raw: &[u8], mixed: bool, found: &mut Vec<Range<usize>>) {
-    find_pem(raw, found);
-    let mut from = 0;
-    while let Some(word) = long_word(raw, from) {
-        from = word.end + 1;
+    let mut next = long_word(raw, 0);
+    if next.is_some() {
+        find_pem(raw, found);
+    }
+    while let Some(word) = next {
+        next = long_word(raw, word.end + 1);
         let Some(text) = raw.get(word.clone()) else { return };
-        if let Some(start) = issued(text) {
+        let kinds = text.iter().fold(0, |all, b| all | Kinds::of(*b));
+        if let Some(start) = issued(text, kinds) {
             found.push(word.start + start..word.end);
         } else if let Some(start) = behind_number(raw, word.start) {
             found.push(start..word.end);
-        } else if is_hook(raw, &word, text) {
+        } else if is_hook(raw, &word, kinds) {
             found.push(word);
-        } else if mixed {
+        } else if mixed && kinds & Kinds::MIXED == Kinds::MIXED {
             found.extend(mixed_parts(text).map(|part| word.start + part.start..word.start + part.end));
         }
     }
@@ -134,12 +161,14 @@ pub(super) fn find(raw: &[u8], mixed: bool, found: &mut Vec<Range<usize>>) {
 
 /// Where in a word the credential begins: at an issuer's mark, a JSON object in base64 (each part of a JSON Web Token begins
 /// with `{"`), or an identifier of a key of AWS.
-fn issued(word: &[u8]) -> Option<usize> {
-    let kinds = word.iter().fold(0, |all, b| all | Kinds::of(*b));
+fn issued(word: &[u8], kinds: u8) -> Option<usize> {
     if kinds & Kinds::UPPER != 0
         && let Some(at) = memchr::memchr3_iter(b'J', b'K', b'S', word).find_map(|at| unmistakable(word, at))
     {
         return Some(at);
+    }
+    if kinds & Kinds::DIGIT == 0 {
+        return None;
     }
     if kinds & Kinds::JOINT == 0 {
         return is_marked(word).then_some(0);
@@ -169,7 +198,10 @@ fn is_marked(part: &[u8]) -> bool {
     let [first, second, ..] = part else { return false };
     let seconds = BEGINNINGS.get(usize::from(*first)).copied().unwrap_or_default();
     seconds & 1u128.checked_shl((*second).into()).unwrap_or_default() != 0
-        && MARKS.iter().any(|(least, marks)| marks.split(' ').any(|mark| is_behind(mark, *least, part)))
+        && MARKS
+            .iter()
+            .filter(|(of, ..)| of == first)
+            .any(|(_, least, marks)| part.len() > *least && marks.split(' ').any(|mark| is_behind(mark, *least, part)))
 }
 
 /// Whether `part` begins with the mark, and goes on as issuers do: a word that is written with hyphens has no digit.
@@ -221,8 +253,7 @@ fn is_mixed(word: &[u8]) -> bool {
         changes += usize::from(kind != last && kind != Kinds::JOINT && last != Kinds::JOINT && last != 0);
         (last, seen) = (kind, seen | kind);
     }
-    let all = Kinds::LOWER | Kinds::UPPER | Kinds::DIGIT;
-    seen & all == all && numbers >= 2 && dots <= 2 && changes * 5 >= word.len() * 2
+    seen & Kinds::MIXED == Kinds::MIXED && numbers >= 2 && dots <= 2 && changes * 5 >= word.len() * 2
 }
 
 /// Where the number before a word begins, if it is one of a bot and its token: `123456789:AA…` (Telegram).
@@ -235,7 +266,7 @@ fn behind_number(raw: &[u8], word: usize) -> Option<usize> {
 
 /// Whether the word is the secret part of a webhook's path: `/services/T…/B…/…` (Slack), `/api/webhooks/123/…` (Discord),
 /// `/webhookb2/…/IncomingWebhook/…` (Teams).
-fn is_hook(raw: &[u8], word: &Range<usize>, text: &[u8]) -> bool {
+fn is_hook(raw: &[u8], word: &Range<usize>, kinds: u8) -> bool {
     let Some(before) = raw.get(word.start.saturating_sub(MAX_LOOK_BACK)..word.start).filter(|b| b.ends_with(b"/"))
     else {
         return false;
@@ -248,7 +279,7 @@ fn is_hook(raw: &[u8], word: &Range<usize>, text: &[u8]) -> bool {
             && part.first() == Some(&first)
             && part.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
     };
-    text.iter().any(u8::is_ascii_alphabetic) && ((is_id(b'B') && is_id(b'T')) || named())
+    kinds & (Kinds::LOWER | Kinds::UPPER) != 0 && ((is_id(b'B') && is_id(b'T')) || named())
 }
 
 /// Blocks of PEM, from their line `-----BEGIN …` to behind `-----END …`, or to the end.

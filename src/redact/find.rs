@@ -88,6 +88,15 @@ impl Seen {
 }
 
 impl Redactor {
+    /// The ranges to mask of a text without any telling byte: what looks like a credential.
+    pub(super) fn credentials(raw: &[u8], looks: Looks) -> Ranges {
+        let mut found = Ranges::new();
+        if looks != Looks::Nothing {
+            credentials::find(raw, looks == Looks::Everything, &mut found);
+        }
+        merge(found)
+    }
+
     /// The ranges to mask, in order, apart from each other.
     pub(super) fn secrets(&self, raw: &[u8], seen: Seen, kind: Kind, looks: Looks) -> Ranges {
         merge(Finder { redactor: self, looks, found: Ranges::new(), spared: Ranges::new() }.find(raw, seen, kind, 0))
@@ -117,7 +126,7 @@ impl Finder<'_> {
         if seen.has(Seen::BLANK) {
             schemes::find(raw, &mut self.found);
         }
-        if self.looks != Looks::Nothing && credentials::may_be_in(raw) {
+        if self.looks != Looks::Nothing {
             let known = self.found.len();
             credentials::find(raw, self.looks == Looks::Everything, &mut self.found);
             self.spare(known);

@@ -189,11 +189,12 @@ impl Redactor {
         let seen = Seen::in_bytes(raw);
         let names = if kind == Kind::Target { &self.query } else { &self.headers };
         let looks = if names.is_none() { Looks::Nothing } else { looks };
-        // Nearly every text passes by here.
-        if self.off || !self.may_hold_secret(raw, seen, looks) {
-            return if seen.is_printable() { copied(raw) } else { escape(raw) };
-        }
-        let secrets = self.secrets(raw, seen, kind, looks);
+        let secrets = match (self.off, self.may_hold_secret(seen)) {
+            (true, _) => Vec::new(),
+            // Nearly every text passes by here.
+            (false, false) => Self::credentials(raw, looks),
+            (false, true) => self.secrets(raw, seen, kind, looks),
+        };
         if secrets.is_empty() {
             return if seen.is_printable() { copied(raw) } else { escape(raw) };
         }
@@ -208,12 +209,9 @@ impl Redactor {
         out
     }
 
-    /// Whether the bytes are there without which there is no secret.
-    fn may_hold_secret(&self, raw: &[u8], seen: Seen, looks: Looks) -> bool {
-        seen.has(Seen::AT | Seen::EQUALS | Seen::PERCENT | Seen::BLANK)
-            || seen.has_label()
-            || !self.paths.is_empty()
-            || (looks != Looks::Nothing && credentials::may_be_in(raw))
+    /// Whether the bytes are there without which there is no secret but for its looks.
+    fn may_hold_secret(&self, seen: Seen) -> bool {
+        seen.has(Seen::AT | Seen::EQUALS | Seen::PERCENT | Seen::BLANK) || seen.has_label() || !self.paths.is_empty()
     }
 }
 

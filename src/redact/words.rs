@@ -135,7 +135,7 @@ fn has_stem(squeezed: &[u8], lacks: u32) -> bool {
 impl Stem {
     /// Whether its occurrence at `at` is a part of a harmless word.
     fn is_harmless(&self, squeezed: &[u8], at: usize) -> bool {
-        self.harmless.split(' ').filter(|word| !word.is_empty()).any(|word| {
+        self.harmless.split(' ').filter(|word| (1..=squeezed.len()).contains(&word.len())).any(|word| {
             let inside = memmem::find(word.as_bytes(), self.text.as_bytes()).unwrap_or_default();
             at.checked_sub(inside)
                 .and_then(|start| squeezed.get(start..))
