@@ -199,6 +199,7 @@ mod tests {
         when_full: WhenFull::Wait,
         batch: crate::sink::BatchLimits { records: 7, bytes: 1 << 20, age: Duration::ZERO },
         backoff: crate::sink::Backoff { first: Duration::ZERO, most: Duration::ZERO },
+        hold_for: None,
     };
 
     type Encode = fn(&Record, &mut Vec<u8>);

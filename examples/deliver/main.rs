@@ -31,6 +31,7 @@ const OPTIONS: Options = Options {
     when_full: WhenFull::Wait,
     batch: BatchLimits { records: 500, bytes: 1 << 20, age: Duration::from_secs(1) },
     backoff: podtap::sink::Backoff { first: Duration::from_millis(100), most: Duration::from_secs(30) },
+    hold_for: None,
 };
 
 fn main() {

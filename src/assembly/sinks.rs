@@ -132,7 +132,13 @@ impl Assembly {
             // Local sinks take what is there at once; their batches need no age.
             BatchLimits { records: records.max(4096), bytes: settings.batch_bytes.in_memory(), age: Duration::ZERO }
         };
-        Options { queue: self.queue, when_full, batch, ..Options::default() }
+        Options {
+            queue: self.queue,
+            when_full,
+            batch,
+            hold_for: self.settings.hold_for.map(|time| time.0),
+            ..Options::default()
+        }
     }
 
     /// Tries each server: connection, encryption, and as much of an answer as its protocol knows. Sends no record.

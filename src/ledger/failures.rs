@@ -104,6 +104,11 @@ impl FailureReason {
         }
     }
 
+    /// Whether the server answers, and goes on to refuse until somebody changes a setting: what HOLD_FOR is about.
+    pub fn is_refusal(self) -> bool {
+        matches!(self, Self::Auth | Self::Forbidden | Self::NotReady | Self::Protocol)
+    }
+
     /// Of an HTTP status that is no success (RFC 9110 §15), as far as the status alone can say.
     pub fn of_http_status(status: u16) -> Self {
         match status {

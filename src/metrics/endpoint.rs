@@ -123,8 +123,7 @@ fn answer<B>(request: &Request<B>, metrics: &Metrics) -> Response<String> {
         }
         "/metrics" => (StatusCode::OK, OPEN_METRICS, metrics.page()),
         "/healthz" => (StatusCode::OK, TEXT, "alive\n".to_owned()),
-        "/readyz" if metrics.is_capturing() => (StatusCode::OK, TEXT, "capturing\n".to_owned()),
-        "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, TEXT, "not capturing\n".to_owned()),
+        "/readyz" => readiness(request.uri().query().is_some_and(is_verbose), metrics, TEXT),
         _ => (StatusCode::NOT_FOUND, TEXT, "/metrics, /healthz, /readyz\n".to_owned()),
     };
     let mut response = Response::new(body);
@@ -136,11 +135,26 @@ fn answer<B>(request: &Request<B>, metrics: &Metrics) -> Response<String> {
     response
 }
 
+/// Whether traffic is captured; with `?verbose` also how each sink does, which changes nothing about the status.
+fn readiness(verbose: bool, metrics: &Metrics, kind: &'static str) -> (StatusCode, &'static str, String) {
+    let sinks = if verbose { metrics.sinks_in_words() } else { String::new() };
+    match metrics.is_capturing() {
+        true => (StatusCode::OK, kind, format!("capturing\n{sinks}")),
+        false => (StatusCode::SERVICE_UNAVAILABLE, kind, format!("not capturing\n{sinks}")),
+    }
+}
+
+fn is_verbose(query: &str) -> bool {
+    query.split('&').any(|part| part.split('=').next() == Some("verbose"))
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::sink::batch::tests::piece;
+    use crate::sink::{Batch, DeliveryError, FailureReason, SinkError};
 
     /// How long anything here may take.
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -177,6 +191,39 @@ mod tests {
         assert!(page.starts_with("HTTP/1.1 200 OK\r\n"));
         assert!(page.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"));
         assert!(page.contains("\npodtap_frames_total 0\n") && page.ends_with("# EOF\n"));
+    }
+
+    /// A sink for which nobody listens.
+    struct Nowhere;
+
+    impl crate::sink::Sink for Nowhere {
+        async fn deliver(&mut self, _: &Batch) -> Result<crate::sink::Delivery, SinkError> {
+            let error = DeliveryError::new(FailureReason::Auth, "es:9200: 401 security_exception: \x1b[2J no");
+            Err(error.into())
+        }
+    }
+
+    #[tokio::test]
+    async fn verbose_readiness_names_why_a_sink_does_not_deliver_and_stays_ready() {
+        let sink = crate::sink::spawn("elasticsearch", Nowhere, crate::sink::Options::default()).unwrap();
+        sink.offer(piece(&["a", "b"]));
+        let handle = sink.clone();
+        let failed = move || {
+            while handle.counts().failed_attempts() == 0 {
+                std::thread::yield_now()
+            }
+        };
+        tokio::task::spawn_blocking(failed).await.unwrap();
+        let metrics = Metrics::new(crate::sink::Sinks::new(vec![sink]));
+        let endpoint = Endpoint::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = endpoint.address();
+        tokio::spawn(endpoint.serve(Arc::clone(&metrics)));
+        metrics.set_capturing(true);
+        let page = get(address, "/readyz?verbose=1").await;
+        assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+        let told = "2 records waiting, reason auth: es:9200: 401 security_exception: \\u{1b}[2J no\n";
+        assert!(page.contains("capturing\nsink elasticsearch: not delivering for ") && page.ends_with(told), "{page}");
+        assert!(get(address, "/readyz").await.ends_with("\r\n\r\ncapturing\n"));
     }
 
     #[tokio::test]

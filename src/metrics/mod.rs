@@ -22,7 +22,8 @@ use self::red::{Red, Series};
 pub use crate::ledger::KernelCounters;
 use crate::ledger::{Imbalance, Ledger, RecordLedger};
 use crate::record::Record;
-use crate::sink::{SinkCounts, Sinks};
+use crate::settings::printable_up_to;
+use crate::sink::{SinkCounts, SinkStatus, Sinks};
 
 /// One capture thread's last published counters.
 #[derive(Debug, Default)]
@@ -64,6 +65,11 @@ impl Metrics {
         self.capturing.load(Ordering::Relaxed)
     }
 
+    /// How each sink does, a line each: what `/readyz?verbose` adds.
+    pub fn sinks_in_words(&self) -> String {
+        self.sinks.status().iter().map(|sink| sink_in_words(sink) + "\n").collect()
+    }
+
     /// Everything at this moment.
     pub fn snapshot(&self) -> Snapshot {
         let (mut ledger, mut kernel, mut records) = Default::default();
@@ -86,6 +92,16 @@ impl Metrics {
             Err(std::fmt::Error) => String::new(),
         }
     }
+}
+
+/// Longest error told: it may quote a server.
+const LONGEST_ERROR: usize = 600;
+
+fn sink_in_words(SinkStatus { name, waiting, trouble }: &SinkStatus) -> String {
+    let Some((error, lasting)) = trouble else { return format!("sink {name}: delivering, {waiting} records waiting") };
+    let (reason, seconds) = (error.reason(), lasting.as_secs());
+    let error = printable_up_to(LONGEST_ERROR, &error.to_string());
+    format!("sink {name}: not delivering for {seconds} s, {waiting} records waiting, reason {reason}: {error}")
 }
 
 /// One capture thread's way into the metrics.

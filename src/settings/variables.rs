@@ -189,6 +189,10 @@ settings! {
         SPOOL_MAX_BYTES spool_max_bytes: Bytes<MIB, { 1024 * GIB }> = "256MiB";
         /// When the spool is synced to disk, to survive a crash of the machine. It always survives a crash of podtap.
         SPOOL_FSYNC spool_fsync: SpoolFsync = "segment";
+        /// How long to hold records for a server that answers and refuses them for reasons of its own: missing rights, a
+        /// full, closed or read-only index, no template, a gateway's page. After that they are rejected. `none` holds them
+        /// until the server takes them.
+        HOLD_FOR hold_for: Option<Seconds> = "none";
         /// File for records that a server rejected for good: one JSON line each, with the reason.
         DEAD_LETTER_PATH dead_letter_path: Option<PathBuf> = "none";
     }

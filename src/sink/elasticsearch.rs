@@ -5,8 +5,8 @@
 //! delivered. That holds within one index: after a rollover of a data stream the same id can be created once more; an
 //! index named by the record's own date (`name-%Y.%m.%d`) keeps the promise always.
 //!
-//! What is wrong on the server's side (credentials, a missing template, no room) holds records; only what is wrong with
-//! a record itself rejects it.
+//! What is wrong on the server's side (credentials, rights, a missing template, no room, a gateway's page) holds records;
+//! only what names the document rejects it.
 
 mod answer;
 mod bulk;
@@ -16,6 +16,7 @@ mod index;
 mod options;
 mod server;
 mod target;
+mod verdict;
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -23,6 +24,7 @@ use std::ops::Range;
 use elasticsearch::http::Method;
 
 pub use self::answer::outcomes;
+use self::answer::{Sent, Split, judged, splits};
 #[cfg(feature = "setup")]
 pub(crate) use self::client::Reply;
 pub(crate) use self::client::{Client, Request};
@@ -51,7 +53,7 @@ pub struct Elasticsearch {
 /// What became of a part of a batch.
 enum Part {
     Settled(Delivery),
-    /// Too large, or malformed somewhere: the halves will show.
+    /// Too large, or one document in it is malformed: the halves will show.
     Halve {
         too_large: bool,
     },
@@ -114,11 +116,17 @@ impl Elasticsearch {
             most: answer::most_bytes(part.records()),
         };
         let reply = self.client.send(&request).await?;
-        if answer::splits(reply.status) && part.records() > 1 {
+        if let Some(split) = splits(reply.status, &reply.body)
+            && part.records() > 1
+        {
             tracing::debug!(status = reply.status, records = part.records(), "refused as a whole, halved");
-            return Ok(Part::Halve { too_large: reply.status == answer::TOO_LARGE });
+            return Ok(Part::Halve { too_large: split == Split::TooLarge });
         }
-        outcomes(reply.status, &reply.body, part.records()).map(Part::Settled)
+        let sent = Sent { records: part.records(), one_index: !self.options.index.is_dated() };
+        judged(reply.status, &reply.body, sent).map(Part::Settled).map_err(|error| match error {
+            SinkError::Transient(error) => SinkError::Transient(error.with_retry_after(reply.retry_after)),
+            other @ (SinkError::Permanent(_) | SinkError::Gone { .. }) => other,
+        })
     }
 
     /// The batch in parts that the server has not yet found too large.

@@ -103,6 +103,16 @@ impl From<DeliveryError> for String {
     }
 }
 
+/// Retry-After in either of its forms (RFC 9110 §10.2.3); the past is now.
+pub(super) fn retry_after(value: &str) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+    Some(Duration::try_from(at.duration_since(jiff::Timestamp::now())).unwrap_or_default())
+}
+
 /// The class of an error of a socket.
 #[allow(clippy::wildcard_enum_match_arm, reason = "an open list: the rest has to do with the way there")]
 pub(super) fn io_reason(error: &io::Error) -> FailureReason {
@@ -166,6 +176,22 @@ mod tests {
         ] {
             assert_eq!(DeliveryError::of_io(kind.into()).reason(), reason, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_pause_is_understood_in_seconds_and_as_a_date() {
+        for (value, pause) in [
+            ("7", Some(7)),
+            (" 0 ", Some(0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(0)),
+            ("-1", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(retry_after(value), pause.map(Duration::from_secs), "{value}");
+        }
+        let far = retry_after("Fri, 06 Nov 2499 08:49:37 GMT").unwrap();
+        assert!(far > Duration::from_secs(86_400 * 365));
     }
 
     #[test]

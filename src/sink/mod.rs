@@ -32,7 +32,7 @@ pub use self::batch::{Batch, Block, Piece};
 use self::dead_letter::DeadLetters;
 pub use self::error::{AtFault, DeliveryError, FailureReason, SinkError};
 use self::queue::Queue;
-pub use self::queue::{BatchLimits, Dropped, QueueLimits, RejectedBy, SinkCounts, WhenFull};
+pub use self::queue::{BatchLimits, Dropped, QueueLimits, RejectedBy, SinkCounts, SinkStatus, WhenFull};
 use self::spool::SpoolOptions;
 pub use self::worker::Backoff;
 use self::worker::Terms;
@@ -78,6 +78,8 @@ pub struct Options {
     pub batch: BatchLimits,
     /// How to repeat.
     pub backoff: Backoff,
+    /// How long records are held for a server that answers and refuses them; `None`: for ever.
+    pub hold_for: Option<Duration>,
 }
 
 impl Default for Options {
@@ -88,6 +90,7 @@ impl Default for Options {
             when_full: WhenFull::Drop,
             batch: BatchLimits { records: 4096, bytes: 1 << 20, age: Duration::ZERO },
             backoff: Backoff { first: Duration::from_millis(100), most: Duration::from_secs(30) },
+            hold_for: None,
         }
     }
 }
@@ -121,7 +124,12 @@ pub fn spawn_all<S: Sink>(
     }
     let queue = Arc::new(queue);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let terms = Terms { batch: options.batch, backoff: options.backoff, dead_letters: undelivered.dead_letters };
+    let terms = Terms {
+        batch: options.batch,
+        backoff: options.backoff,
+        hold_for: options.hold_for,
+        dead_letters: undelivered.dead_letters,
+    };
     let work = worker::run_all(sinks, Arc::clone(&queue), terms);
     if queue.has_spool() {
         let queue = Arc::clone(&queue);
@@ -197,6 +205,12 @@ impl Sinks {
     /// Names and ledgers at this moment.
     pub fn counts(&self) -> Vec<(String, SinkCounts)> {
         self.with_letters().map(|sink| (sink.name().to_owned(), sink.counts())).collect()
+    }
+
+    /// How each does, without the dead letters.
+    pub fn status(&self) -> Vec<SinkStatus> {
+        let now = tokio::time::Instant::now();
+        self.iter().map(|sink| sink.queue.status(now)).collect()
     }
 
     /// SIGHUP.

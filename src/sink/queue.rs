@@ -11,6 +11,7 @@
 
 mod flight;
 mod spill;
+mod trouble;
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -22,8 +23,10 @@ use tokio::time::Instant;
 
 pub(super) use self::flight::InFlight;
 use self::spill::Disk;
+pub use self::trouble::SinkStatus;
+use self::trouble::Trouble;
+pub(super) use self::trouble::{Failed, Outlook};
 use super::batch::{Batch, ENTRY_COST, Piece};
-use crate::ledger::FailureReason;
 pub use crate::ledger::{Dropped, RejectedBy, SinkCounts};
 
 /// How much may wait in a queue.
@@ -95,6 +98,8 @@ struct State {
     spilling: bool,
     /// The target wants nothing more, not even later.
     unwanted: bool,
+    /// Since when it takes nothing, and why.
+    trouble: Option<Trouble>,
 }
 
 /// What a worker shall do next.
@@ -247,13 +252,6 @@ impl Queue {
         drop(state);
         self.changed.notify_all();
         Look::Do(Next::Deliver(InFlight::new(self, batch, None)))
-    }
-
-    pub(super) fn count_failed_attempt(&self, reason: FailureReason) {
-        let mut state = self.lock();
-        state.counts.count_failed(reason);
-        state.failing = true;
-        self.wake_spooler(&state);
     }
 
     /// Counts rejected records by the class of their reason; returns how many there were in all.

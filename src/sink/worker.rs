@@ -6,12 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::batch::Batch;
 use super::dead_letter::DeadLetters;
-use super::queue::{BatchLimits, InFlight, Next, Queue};
+use super::queue::{BatchLimits, Failed, InFlight, Next, Outlook, Queue};
 use super::{Delivery, DeliveryError, FailureReason, Rejected, Sink, SinkError};
-use crate::settings::printable;
+use crate::settings::{printable, printable_up_to};
+
+/// The longest pause a server may ask for (Retry-After).
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Bytes of an error in the log: it may quote the server.
+const LONGEST_ERROR: usize = 600;
 
 /// How long to wait before trying again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +44,21 @@ impl Backoff {
 pub(super) struct Terms {
     pub(super) batch: BatchLimits,
     pub(super) backoff: Backoff,
+    pub(super) hold_for: Option<Duration>,
     pub(super) dead_letters: Option<DeadLetters>,
+}
+
+impl Terms {
+    /// The server's own wish first, then so long as to be out of step with others.
+    fn wait(&self, attempt: u32, error: &DeliveryError) -> Duration {
+        error.retry_after().unwrap_or_default().min(LONGEST_PAUSE) + self.backoff.wait(attempt, random())
+    }
+
+    /// Whether a server has refused for so long that what it refuses is given up (HOLD_FOR).
+    fn is_over(&self, error: &DeliveryError, failed: &Failed) -> bool {
+        let over = self.hold_for.zip(failed.refused_for).is_some_and(|(most, lasted)| lasted >= most);
+        over && error.reason().is_refusal()
+    }
 }
 
 /// One worker for each of `sinks`, until the queue is closed and empty, aborted, or the target is gone.
@@ -94,7 +115,7 @@ async fn settle_all<S: Sink>(sink: &mut S, queue: &Queue, mut flight: InFlight<'
             Ok(delivery) => {
                 settle(queue, &mut flight, &delivery, terms);
                 if flight.batch().is_empty() {
-                    return recovered(queue, attempt);
+                    return recovered(queue);
                 }
                 delivery.cause.unwrap_or_else(part_only)
             }
@@ -116,10 +137,17 @@ async fn settle_all<S: Sink>(sink: &mut S, queue: &Queue, mut flight: InFlight<'
                 return false;
             }
         };
-        report(queue, attempt, &error);
-        queue.count_failed_attempt(error.reason());
-        if !pause(queue, terms.backoff.wait(attempt, random())).await {
+        let failed = queue.failed(&error, Instant::now());
+        report(queue, attempt, &error, &failed);
+        let given_up = terms.is_over(&error, &failed);
+        if given_up {
+            give_up(queue, &mut flight, &error, terms);
+        }
+        if !pause(queue, terms.wait(attempt, &error)).await {
             return false;
+        }
+        if given_up {
+            return true;
         }
         attempt = attempt.saturating_add(1);
     }
@@ -163,13 +191,32 @@ fn tell_rejected(queue: &Queue, n: u64, total: u64, reason: &str) {
     }
 }
 
-/// One line when trouble begins; the repetitions are counted.
-fn report(queue: &Queue, attempt: u32, error: &DeliveryError) {
+/// Refused for longer than HOLD_FOR: as if for good.
+fn give_up(queue: &Queue, flight: &mut InFlight<'_>, error: &DeliveryError, terms: &Terms) {
+    let reason = format!("held too long: {error}");
+    let all = 0..flight.batch().records();
+    let rejected = all.map(|index| Rejected { index, reason: reason.clone() }).collect();
+    settle(queue, flight, &Delivery { rejected, ..Delivery::default() }, terms);
+}
+
+/// A line when trouble begins, changes or lasts (`queue::trouble`); the repetitions are counted.
+fn report(queue: &Queue, attempt: u32, error: &DeliveryError, failed: &Failed) {
     let reason = error.reason();
-    if attempt == 0 {
-        tracing::warn!(sink = &*queue.name, %reason, %error, "cannot deliver, trying again");
+    let error = printable_up_to(LONGEST_ERROR, &error.to_string());
+    let Some(Outlook { lasting, waiting, room_for }) = failed.told else {
+        tracing::debug!(sink = &*queue.name, attempt, %reason, error, "cannot deliver");
+        return;
+    };
+    let room = match room_for {
+        None => "not filling up".to_owned(),
+        Some(Duration::ZERO) => "none left".to_owned(),
+        Some(left) => format!("for about {left:?}"),
+    };
+    if lasting < Duration::from_secs(1) {
+        tracing::warn!(sink = &*queue.name, %reason, error, waiting, "cannot deliver, trying again");
     } else {
-        tracing::debug!(sink = &*queue.name, attempt, %reason, %error, "cannot deliver");
+        let lasting = Duration::from_secs(lasting.as_secs());
+        tracing::warn!(sink = &*queue.name, %reason, error, ?lasting, waiting, room, "still cannot deliver");
     }
 }
 
@@ -178,9 +225,9 @@ fn part_only() -> DeliveryError {
     DeliveryError::new(FailureReason::Server, "the target took only a part")
 }
 
-fn recovered(queue: &Queue, attempts: u32) -> bool {
-    if attempts > 0 {
-        tracing::info!(sink = &*queue.name, attempts, "delivering again");
+fn recovered(queue: &Queue) -> bool {
+    if let Some((attempts, lasted)) = queue.recovered(Instant::now()) {
+        tracing::info!(sink = &*queue.name, attempts, ?lasted, "delivering again");
     }
     true
 }

@@ -1,7 +1,7 @@
 //! What a server said to a `_bulk` request: which records are stored, which to send again, which it will never take.
-//! Pure, from bytes that may be anything; decides nothing about waiting.
+//! Pure, from bytes that may be anything; decides nothing about waiting. Whose fault an error is, `verdict` knows.
 //!
-//! Servers name the same error differently, so the status decides and the names are only told on.
+//! An answer without the server's own JSON is somebody else's, a gateway's or a mesh's: it says nothing about records.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,6 +9,7 @@ use std::fmt;
 use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::verdict::{Verdict, verdict};
 use crate::sink::{Delivery, DeliveryError, FailureReason, Rejected, SinkError};
 
 /// What is asked of an answer: enough to decide for each record, in order, and to say why.
@@ -17,6 +18,9 @@ pub(super) const FILTER: &str = "items.*.status,items.*.error.type,items.*.error
 /// Longest reason kept: servers quote the record in it.
 const MAX_REASON: usize = 400;
 
+/// Characters told of an answer that is not the server's.
+const MAX_LINE: usize = 120;
+
 /// Largest answer that is read: some bytes for each record, some thousand where something is wrong with it.
 pub(super) const fn most_bytes(records: usize) -> usize {
     (64 << 10) + records.saturating_mul(4 << 10)
@@ -24,78 +28,126 @@ pub(super) const fn most_bytes(records: usize) -> usize {
 
 /// What becomes of the records of a request that was answered with `status` and `body`.
 ///
-/// 413, and 400 for the whole request, is a verdict on one record only where there is one: halve the others (`splits`).
+/// What is about the request's body as a whole is a verdict on a record only where there is one: halve the others
+/// (`splits`).
 pub fn outcomes(status: u16, body: &[u8], records: usize) -> Result<Delivery, SinkError> {
-    match status {
-        200..=299 => of_items(body, records),
-        _ if splits(status) && records == 1 => {
-            let rejected = vec![Rejected { index: 0, reason: whole(status, body) }];
-            Ok(Delivery { rejected, ..Delivery::default() })
-        }
-        // Wrong credentials, a proxy in between, an overloaded server: all of it gets repaired elsewhere, and none of
-        // it is about a record.
-        _ => Err(SinkError::Transient(DeliveryError::new(FailureReason::of_http_status(status), whole(status, body)))),
+    judged(status, body, Sent { records, one_index: false })
+}
+
+/// What was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) records: usize,
+    /// All records go to the same index: what the server takes of one it would take of all.
+    pub(super) one_index: bool,
+}
+
+/// The same, knowing more of the request.
+pub(super) fn judged(status: u16, body: &[u8], sent: Sent) -> Result<Delivery, SinkError> {
+    if (200..300).contains(&status) {
+        return of_items(status, body, sent);
     }
+    if splits(status, body).is_some() && sent.records == 1 {
+        let rejected = vec![Rejected { index: 0, reason: whole(status, body) }];
+        return Ok(Delivery { rejected, ..Delivery::default() });
+    }
+    Err(SinkError::Transient(DeliveryError::new(class(status, body), whole(status, body))))
 }
 
 /// RFC 9110 §15.5.14.
-pub(super) const TOO_LARGE: u16 = 413;
+const TOO_LARGE: u16 = 413;
 
-/// Whether a smaller request may fare better.
-pub(super) fn splits(status: u16) -> bool {
-    matches!(status, 400 | TOO_LARGE)
+/// What a smaller request may do better about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Split {
+    /// Its size, whoever says so.
+    TooLarge,
+    /// One document in it, in the server's own words.
+    Malformed,
 }
 
-fn of_items(body: &[u8], records: usize) -> Result<Delivery, SinkError> {
-    let nonsense = |what: &str| {
+/// Whether a smaller request may fare better.
+pub(super) fn splits(status: u16, body: &[u8]) -> Option<Split> {
+    match (status, own_error(status, body)) {
+        (TOO_LARGE, _) => Some(Split::TooLarge),
+        (400, Some(error)) if error.verdict(400) == Verdict::Refused => Some(Split::Malformed),
+        _ => None,
+    }
+}
+
+/// The class of an answer that is no success.
+pub(super) fn class(status: u16, body: &[u8]) -> FailureReason {
+    let by_status = FailureReason::of_http_status(status);
+    match own_error(status, body).map(|error| error.verdict(status)) {
+        Some(Verdict::Hold(reason)) => reason,
+        // A request that the server understood, and would not do as things stand.
+        Some(Verdict::Unclear) => FailureReason::NotReady,
+        Some(Verdict::Stored | Verdict::Refused) | None => by_status,
+    }
+}
+
+fn of_items(status: u16, body: &[u8], sent: Sent) -> Result<Delivery, SinkError> {
+    let nonsense = |what: String| {
         let what = format!("the answer is not one to _bulk: {what}");
         Err(SinkError::Transient(DeliveryError::new(FailureReason::Protocol, what)))
     };
-    let Ok(answer) = serde_json::from_slice::<Answer<'_>>(body) else { return nonsense("not its JSON") };
+    let Ok(answer) = serde_json::from_slice::<Answer<'_>>(body) else { return nonsense(foreign(status, body)) };
     let Items(items) = answer.items;
-    if items.len() != records {
-        return nonsense(&format!("{} outcomes for {records} records", items.len()));
+    if items.len() != sent.records {
+        return nonsense(format!("{} outcomes for {} records", items.len(), sent.records));
     }
+    let verdicts: Vec<_> = items.iter().map(|item| item.error.verdict(item.status)).collect();
+    // Where the index takes one record, an error that could be its own is the record's.
+    let takes_some = sent.one_index && verdicts.contains(&Verdict::Stored);
     let mut delivery = Delivery::default();
-    let mut waiting = None;
-    for (index, item) in items.iter().enumerate() {
-        match verdict(item.status) {
-            Verdict::Stored => {}
-            Verdict::Again => {
-                waiting.get_or_insert(item);
+    for (index, (item, verdict)) in items.iter().zip(verdicts).enumerate() {
+        let held = match verdict {
+            Verdict::Stored => continue,
+            Verdict::Hold(reason) => Some(reason),
+            Verdict::Unclear if !takes_some => Some(FailureReason::NotReady),
+            Verdict::Refused | Verdict::Unclear => None,
+        };
+        match held {
+            None => delivery.rejected.push(Rejected { index, reason: item.to_string() }),
+            Some(reason) => {
+                delivery.cause.get_or_insert_with(|| DeliveryError::new(reason, item.to_string()));
                 delivery.retry.push(index);
             }
-            Verdict::Never => delivery.rejected.push(Rejected { index, reason: item.to_string() }),
         }
     }
-    let cause = waiting.map(|item| DeliveryError::new(FailureReason::of_http_status(item.status), item.to_string()));
-    match cause {
-        Some(error) if delivery.retry.len() == records => Err(SinkError::Transient(error)),
-        cause => Ok(Delivery { cause, ..delivery }),
+    match delivery.cause {
+        Some(error) if delivery.retry.len() == sent.records => Err(SinkError::Transient(error)),
+        _ => Ok(delivery),
     }
 }
 
-enum Verdict {
-    Stored,
-    Again,
-    Never,
-}
-
-fn verdict(status: u16) -> Verdict {
-    match status {
-        // 409: it was there already, from an attempt whose answer was lost or from an earlier replay.
-        200..=299 | 409 => Verdict::Stored,
-        // 404: the data stream's template, or the index, is missing: nothing is wrong with the record.
-        429 | 500.. | 404 => Verdict::Again,
-        _ => Verdict::Never,
-    }
-}
-
-/// Status and the server's own words for a request that failed as a whole.
+/// Status and the server's own words for a request that failed as a whole; of a stranger the first line of its own.
 pub(super) fn whole(status: u16, body: &[u8]) -> String {
-    let error = serde_json::from_slice::<Failure<'_>>(body).ok().and_then(|failure| failure.error);
-    let error = error.unwrap_or_default();
-    Item { status, error }.to_string()
+    match own_error(status, body) {
+        Some(error) => Item { status, error }.to_string(),
+        None => format!("{status}: {}", foreign(status, body)),
+    }
+}
+
+/// An answer that is not the server's: who says it nobody knows, so it is told what it was.
+fn foreign(status: u16, body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let Some(line) = text.lines().map(str::trim).find(|line| !line.is_empty()) else {
+        return match status {
+            TOO_LARGE => "the request is too large".to_owned(),
+            _ => "an empty answer, not the server's own: is there a gateway in between?".to_owned(),
+        };
+    };
+    let told: String = line.chars().take(MAX_LINE).collect();
+    let more = if told.len() < line.len() { "…" } else { "" };
+    format!("not the server's own words, is there a gateway in between? It begins \"{}{more}\"", told.escape_debug())
+}
+
+/// The error of an answer that these servers make: with a type, or with the status said again.
+fn own_error(status: u16, body: &[u8]) -> Option<Cause<'_>> {
+    let failure = serde_json::from_slice::<Failure<'_>>(body).ok()?;
+    let error = failure.error?;
+    (error.kind.is_some() || failure.status == Some(status)).then_some(error)
 }
 
 #[derive(Deserialize)]
@@ -146,6 +198,9 @@ struct Item<'a> {
 struct Failure<'a> {
     #[serde(borrow, default)]
     error: Option<Cause<'a>>,
+    /// Kibana calls it otherwise.
+    #[serde(default, alias = "statusCode")]
+    status: Option<u16>,
 }
 
 /// `{"type": …, "reason": …}`, or a mere sentence.
@@ -153,6 +208,12 @@ struct Failure<'a> {
 struct Cause<'a> {
     kind: Option<Cow<'a, str>>,
     reason: Option<Cow<'a, str>>,
+}
+
+impl Cause<'_> {
+    fn verdict(&self, status: u16) -> Verdict {
+        verdict(status, self.kind.as_deref().unwrap_or_default(), self.reason.as_deref().unwrap_or_default())
+    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Cause<'a> {
@@ -250,15 +311,9 @@ mod tests {
         ]);
         let reason = |index, reason: &str| Rejected { index, reason: reason.to_owned() };
         let delivery = outcomes(200, &body, 9).unwrap();
-        assert_eq!(delivery.retry, [2, 4, 5, 8]);
+        assert_eq!(delivery.retry, [2, 4, 5, 6, 8]);
         assert_eq!(delivery.cause.unwrap().reason(), FailureReason::Throttled);
-        assert_eq!(
-            delivery.rejected,
-            [
-                reason(3, "400 document_parsing_exception: [1:5] failed"),
-                reason(6, "403 cluster_block_exception: index read-only"),
-            ]
-        );
+        assert_eq!(delivery.rejected, [reason(3, "400 document_parsing_exception: [1:5] failed")]);
     }
 
     #[test]
@@ -269,29 +324,67 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_request_is_tried_again_and_says_what_the_server_said() {
-        let credentials = br#"{"error":{"root_cause":[{"type":"y"}],"type":"security_exception","reason":"no such key"},"status":401}"#;
-        for (status, body, why) in [
-            (401, &credentials[..], "401 security_exception: no such key"),
-            (429, b"{}", "429"),
-            (503, b"<html>busy</html>", "503"),
-            (404, br#"{"error":"no handler found for uri"}"#, "404: no handler found for uri"),
-            (502, b"", "502"),
-            (302, b"", "302"),
-        ] {
-            assert_eq!(transient(status, body, 3), why);
+    fn an_error_that_could_be_anyones_is_the_records_where_its_index_takes_others() {
+        let odd = item(400, r#"{"type":"illegal_argument_exception","reason":"something new"}"#);
+        let (alone, beside) = (items(&[odd.clone(), odd.clone()]), items(&[item(201, ""), odd]));
+        for (body, one_index, rejected) in [(&alone, true, 0), (&beside, true, 1), (&beside, false, 0)] {
+            let judged = judged(200, body, Sent { records: 2, one_index });
+            let got = judged.map_or(0, |delivery| delivery.rejected.len());
+            assert_eq!(got, rejected, "one index: {one_index}");
         }
     }
 
     #[test]
-    fn what_is_too_large_or_malformed_is_rejected_only_when_it_is_one_record() {
-        for status in [400, 413] {
-            assert!(splits(status));
-            assert!(matches!(outcomes(status, b"", 2), Err(SinkError::Transient(_))));
-            let rejected = vec![Rejected { index: 0, reason: status.to_string() }];
-            assert_eq!(outcomes(status, b"", 1), Ok(Delivery { rejected, ..Delivery::default() }));
+    fn a_failed_request_is_tried_again_and_says_what_the_server_said() {
+        use FailureReason::{Auth, Forbidden, NotReady, Protocol, Server, Throttled};
+        let credentials = br#"{"error":{"root_cause":[{"type":"y"}],"type":"security_exception","reason":"no such key"},"status":401}"#;
+        let full =
+            br#"{"error":{"type":"validation_exception","reason":"this action would add [2] shards"},"status":400}"#;
+        for (status, body, class, why) in [
+            (401, &credentials[..], Auth, "401 security_exception: no such key"),
+            (400, full, NotReady, "400 validation_exception: this action would add [2] shards"),
+            (405, br#"{"error":"Incorrect HTTP method","status":405}"#, Protocol, "405: Incorrect HTTP method"),
+            (429, b"{}", Throttled, "429: not the server's own words, is there a gateway in between? It begins \"{}\""),
+            (
+                503,
+                b"\n <html>\x1b[2J\nbusy",
+                Server,
+                "503: not the server's own words, is there a gateway in between? It begins \"<html>\\u{1b}[2J\"",
+            ),
+            (
+                400,
+                b"<html>",
+                Protocol,
+                "400: not the server's own words, is there a gateway in between? It begins \"<html>\"",
+            ),
+            (403, b"", Forbidden, "403: an empty answer, not the server's own: is there a gateway in between?"),
+            (
+                404,
+                br#"{"error":"not here"}"#,
+                Protocol,
+                "404: not the server's own words, is there a gateway in between? It begins \"{\\\"error\\\":\\\"not here\\\"}\"",
+            ),
+            (302, b"", Protocol, "302: an empty answer, not the server's own: is there a gateway in between?"),
+        ] {
+            for records in [1, 3] {
+                let Err(SinkError::Transient(error)) = outcomes(status, body, records) else { panic!("{status}") };
+                assert_eq!((error.reason(), error.to_string().as_str()), (class, why));
+                assert_eq!(splits(status, body), None);
+            }
         }
-        assert!(!splits(429) && !splits(401));
+    }
+
+    #[test]
+    fn what_is_too_large_or_names_a_document_is_rejected_only_when_it_is_one_record() {
+        let line = br#"{"error":{"type":"illegal_argument_exception","reason":"Malformed action/metadata line [3]"},"status":400}"#;
+        for (status, body, split) in
+            [(413, &b""[..], Split::TooLarge), (413, b"<html>", Split::TooLarge), (400, line, Split::Malformed)]
+        {
+            assert_eq!(splits(status, body), Some(split));
+            assert!(matches!(outcomes(status, body, 2), Err(SinkError::Transient(_))));
+            let rejected = outcomes(status, body, 1).unwrap().rejected;
+            assert!(rejected[0].reason.starts_with(&status.to_string()), "{rejected:?}");
+        }
     }
 
     #[test]
@@ -315,7 +408,7 @@ mod tests {
     #[test]
     fn a_long_reason_is_cut_between_letters() {
         let long = "ü".repeat(MAX_REASON);
-        let Ok(delivery) = outcomes(200, &items(&[item(400, &format!("\"{long}\""))]), 1) else { panic!() };
+        let Ok(delivery) = outcomes(200, &items(&[item(400, &format!(r#"{{"type":"parse_exception","reason":"{long}"}}"#))]), 1) else { panic!() };
         let reason = &delivery.rejected[0].reason;
         assert!(reason.ends_with("ü…") && reason.len() <= MAX_REASON + 10, "{reason}");
     }

@@ -14,14 +14,14 @@ use bytes::Bytes;
 use elasticsearch::auth::{ClientCertificate, Credentials};
 use elasticsearch::cert::{Certificate, CertificateValidation};
 use elasticsearch::http::headers::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
 };
 use elasticsearch::http::transport::{Connection, ConnectionPool, Transport, TransportBuilder};
 use elasticsearch::http::{Method, Url};
 use tokio_rustls::rustls::{CertificateError, Error as TlsError};
 
 use super::super::connect::{Pem, TlsOptions, tls_error};
-use super::super::error::{DeliveryError, FailureReason, io_reason};
+use super::super::error::{DeliveryError, FailureReason, io_reason, retry_after};
 use super::options::Options;
 use crate::source::own_traffic::{Nonce, nonce};
 
@@ -33,11 +33,18 @@ pub(crate) const MOST_ANSWER: usize = 8 << 20;
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) body: Bytes,
+    /// How long it wants to be left alone.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Reply {
     pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+
+    /// What kind of failure it is, where it is no success.
+    pub(crate) fn class(&self) -> FailureReason {
+        super::answer::class(self.status, &self.body)
     }
 
     /// Status and the server's own words.
@@ -157,11 +164,12 @@ impl Client {
             return Err(too_long(*most));
         }
         let status = answer.status_code().as_u16();
+        let pause = answer.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
         let body = answer.bytes().await.map_err(|error| self.failed(error))?;
         if body.len() > *most {
             return Err(too_long(*most));
         }
-        Ok(Reply { status, body })
+        Ok(Reply { status, body, retry_after: pause })
     }
 
     fn failed(&self, error: elasticsearch::Error) -> DeliveryError {

@@ -73,7 +73,7 @@ pub(crate) async fn server(client: &Client, version: ApiVersion) -> Result<Serve
             _ => "ELASTICSEARCH_API_VERSION can",
         };
         let what = format!("the server does not tell its version ({}); {advice}", reply.words());
-        return Err(DeliveryError::new(FailureReason::of_http_status(reply.status), what));
+        return Err(DeliveryError::new(reply.class(), what));
     }
     Server::from_main(&reply.body).map_err(|why| DeliveryError::new(FailureReason::Protocol, why))
 }
@@ -233,7 +233,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn reply(status: u16, body: &str) -> Reply {
-        Reply { status, body: body.to_owned().into() }
+        Reply { status, body: body.to_owned().into(), retry_after: None }
     }
 
     #[test]
@@ -243,7 +243,7 @@ mod tests {
             (200, r#"{".ds-web-2026.03.01-000001":{"data_stream":"web"}}"#, Found::DataStream),
             (200, "{}", Found::Index),
             (404, missing, Found::Nothing),
-            (403, "{}", Found::Unknown("403".to_owned())),
+            (403, r#"{"error":"no","status":403}"#, Found::Unknown("403: no".to_owned())),
             (200, "<html>", Found::Unknown("an answer that is none".to_owned())),
         ] {
             assert_eq!(found(&reply(status, body)), expected, "{status} {body}");

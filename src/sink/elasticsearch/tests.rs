@@ -132,6 +132,9 @@ impl Body for Whole {
     }
 }
 
+const BAD_LINE: &str =
+    r#"{"error":{"type":"illegal_argument_exception","reason":"Malformed action/metadata line [3]"},"status":400}"#;
+
 const VERSION: &str = r#"{"version":{"number":"8.13.0"}}"#;
 
 /// A server whose data stream `web` exists; `bulk` answers the rest.
@@ -256,7 +259,7 @@ async fn a_body_too_large_is_halved_until_it_fits_and_the_next_one_is_cut_at_onc
     .await;
     let mut sink = sink(&mock, |_| ()).await;
     let delivery = sink.deliver(&batch(&["a", "b", "c", "d", "huge", "f", "g"])).await.unwrap();
-    let rejected = vec![Rejected { index: 4, reason: "413".to_owned() }];
+    let rejected = vec![Rejected { index: 4, reason: "413: the request is too large".to_owned() }];
     assert_eq!(delivery, Delivery { rejected, ..Delivery::default() });
     let before = mock.bulks().len();
     assert_eq!(sink.deliver(&batch(&["h", "i", "j"])).await, Ok(Delivery::default()));
@@ -269,16 +272,34 @@ async fn a_body_too_large_is_halved_until_it_fits_and_the_next_one_is_cut_at_onc
 #[tokio::test]
 async fn one_malformed_record_does_not_take_the_others_with_it() {
     let mock = Mock::start(with_data_stream(|asked| {
-        if asked.ids().contains(&"bad".to_owned()) {
-            (400, r#"{"error":"bad line"}"#.to_owned())
-        } else {
-            created(asked)
-        }
+        if asked.ids().contains(&"bad".to_owned()) { (400, BAD_LINE.to_owned()) } else { created(asked) }
     }))
     .await;
     let delivery = sink(&mock, |_| ()).await.deliver(&batch(&["a", "b", "bad", "d"])).await.unwrap();
-    let reason = "400: bad line".to_owned();
+    let reason = "400 illegal_argument_exception: Malformed action/metadata line [3]".to_owned();
     assert_eq!(delivery, Delivery { rejected: vec![Rejected { index: 2, reason }], ..Delivery::default() });
+}
+
+/// One request for the batch, not one for each record, and nothing is lost to a gateway's words.
+#[tokio::test]
+async fn an_answer_that_is_not_the_servers_holds_the_batch_whole() {
+    for (status, body, reason) in [
+        (400, "<html><h1>Bad Request</h1></html>", FailureReason::Protocol),
+        (400, r#"{"message":"Bad Request"}"#, FailureReason::Protocol),
+        (403, "<html>blocked</html>", FailureReason::Forbidden),
+        (404, "", FailureReason::Protocol),
+        (405, "Method Not Allowed", FailureReason::Protocol),
+        (422, "", FailureReason::Protocol),
+        (200, "<html>sign in</html>", FailureReason::Protocol),
+        (502, "bad gateway", FailureReason::Server),
+    ] {
+        let mock = Mock::start(with_data_stream(move |_| (status, body.to_owned()))).await;
+        let result = sink(&mock, |_| ()).await.deliver(&batch(&["a", "b", "c", "d"])).await;
+        let Err(SinkError::Transient(error)) = result else { panic!("{result:?}") };
+        assert_eq!((error.reason(), mock.bulks().len()), (reason, 1), "{status} {error}");
+        let line = body.lines().next().unwrap_or_default().replace('"', "\\\"");
+        assert!(error.to_string().contains(&line), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -387,8 +408,12 @@ async fn what_is_no_such_server_is_said_to_be_none() {
     for (status, body, expected) in [
         (200, "<html>hello</html>", "neither Elasticsearch nor OpenSearch"),
         (200, r#"{"version":"1"}"#, "neither Elasticsearch nor OpenSearch"),
-        (404, "", "does not tell its version (404); ELASTICSEARCH_API_VERSION can"),
-        (401, "", "does not tell its version (401); see ELASTICSEARCH_USERNAME, "),
+        (
+            404,
+            "",
+            "does not tell its version (404: an empty answer, not the server's own: is there a gateway in between?); ELASTICSEARCH_API_VERSION can",
+        ),
+        (401, "", "is there a gateway in between?); see ELASTICSEARCH_USERNAME, "),
     ] {
         let mock = Mock::start(move |_: &Asked| (status, body.to_owned())).await;
         let why = transient(sink(&mock, |_| ()).await.deliver(&batch(&["a"])).await);

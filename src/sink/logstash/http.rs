@@ -1,8 +1,9 @@
 //! To an `http` input: a batch a POST request. Owns what an answer means for the records; the connection is `exchange`'s.
 //!
-//! 2xx: delivered. 413: half as many the next time; a single record is rejected. What speaks of the server's state or
-//! of our settings (`Verdict::of`) is tried again, for both get repaired; 429 and 503 are back pressure, and their
-//! Retry-After is kept. Other 4xx are about the records: they are rejected. Redirects are not followed.
+//! 2xx: delivered. 413: half as many the next time; a single record is rejected. 400 and 422 with words are about the
+//! records: they are rejected. Everything else speaks of the server's state or of our settings (`Verdict::of`), a page and
+//! an empty answer too: tried again, for both get repaired; 429 and 503 are back pressure, and may ask for a pause.
+//! Redirects are not followed.
 //!
 //! Requests carry `x-podtap-nonce`, so that a capture that sees them behind a proxy knows them for ours.
 
@@ -10,7 +11,6 @@ mod exchange;
 
 use std::fmt;
 use std::io::Write;
-use std::time::Duration;
 
 use base64::Engine;
 use flate2::Compression;
@@ -18,16 +18,12 @@ use flate2::write::GzEncoder;
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
-use tokio::time::{Instant, sleep_until};
 
 use self::exchange::{Answer, Live, Once};
 use super::super::connect::{Connected, Connector};
 use super::super::{Batch, Delivery, DeliveryError, FailureReason, Rejected, SinkError};
 use super::{HttpBody, Login, LogstashOptions};
 use crate::source::own_traffic::{Nonce, nonce};
-
-/// The longest Retry-After that is kept.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Characters of the server's words that are told.
 const WORDS_TOLD: usize = 120;
@@ -38,8 +34,6 @@ pub(super) struct Http {
     path: Uri,
     authorization: Option<HeaderValue>,
     live: Option<Live>,
-    /// Retry-After.
-    not_before: Option<Instant>,
     /// Bytes of bodies a server takes at once, as far as known (413).
     fits: usize,
 }
@@ -57,8 +51,7 @@ impl Http {
             return Err("LOGSTASH_PATH: a path begins with /".to_owned());
         }
         let authorization = options.login.as_ref().map(basic).transpose()?;
-        let (live, not_before) = (None, None);
-        Ok(Self { connector, options, path, authorization, live, not_before, fits: usize::MAX })
+        Ok(Self { connector, options, path, authorization, live: None, fits: usize::MAX })
     }
 
     pub(super) fn connector(&mut self) -> &mut Connector {
@@ -71,9 +64,6 @@ impl Http {
     }
 
     pub(super) async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
-        if let Some(then) = self.not_before.take() {
-            sleep_until(then).await;
-        }
         let (mut done, mut delivery) = (0, Delivery::default());
         while done < batch.records() {
             let rest = batch.range(done, batch.records());
@@ -110,11 +100,11 @@ impl Http {
                 return Err(Verdict::Later(error.at(live.host())));
             }
         };
-        let verdict = Verdict::of(&answer, live.is_encrypted());
-        if let Err(Verdict::Later(error)) = &verdict {
+        let mut verdict = Verdict::of(&answer, live.is_encrypted());
+        if let Err(Verdict::Later(error)) = verdict {
             // Another host has not asked for it.
             let pause = error.retry_after().filter(|_| self.connector.hosts().len() == 1);
-            self.not_before = pause.map(|pause| Instant::now() + pause.min(LONGEST_PAUSE));
+            verdict = Err(Verdict::Later(error.with_retry_after(pause)));
             self.connector.failed();
         } else if answer.may_stay_open {
             self.live = Some(live);
@@ -241,10 +231,8 @@ impl Verdict {
         };
         Err(match status.as_u16() {
             413 => Self::TooLarge(told),
-            401 | 404 | 405 | 407 | 429 => later(),
-            // Request timeout, misdirected, too early, upgrade required: about the connection, not the records.
-            408 | 421 | 425 | 426 => later(),
-            400..=499 => Self::Rejected(told),
+            // The server names the records, in words of its own; an empty answer or a page is a gateway's.
+            400 | 422 if is_own(&answer.words) => Self::Rejected(told),
             _ => later(),
         })
     }
@@ -257,6 +245,11 @@ impl Verdict {
             Self::Rejected(why) => Self::Rejected(at(why)),
         }
     }
+}
+
+/// Whether an answer may be about records: gateways and meshes answer with a page, or with nothing.
+fn is_own(words: &[u8]) -> bool {
+    words.trim_ascii_start().first().is_some_and(|first| *first != b'<')
 }
 
 /// In the words of nginx and of Go.
@@ -292,6 +285,8 @@ fn words(body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn answer(status: u16, words: &str) -> Answer {
@@ -309,13 +304,14 @@ mod tests {
     fn an_answer_decides_by_its_status_whether_records_are_delivered_go_again_or_are_refused() {
         for (statuses, kind) in [
             (&[200u16, 201, 202, 204][..], "delivered"),
-            (&[301, 302, 307, 401, 404, 405, 407, 408, 421, 425, 426, 500, 501, 502, 504], "later"),
+            (&[301, 302, 307, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 414, 415], "later"),
+            (&[421, 425, 426, 431, 451, 500, 501, 502, 504], "later"),
             (&[429, 503], "later, not before 7s"),
             (&[413], "too large"),
-            (&[400, 402, 403, 406, 409, 410, 411, 414, 415, 422, 431, 451], "rejected"),
+            (&[400, 422], "rejected"),
         ] {
             for status in statuses {
-                let verdict = match Verdict::of(&answer(*status, ""), false) {
+                let verdict = match Verdict::of(&answer(*status, "what"), false) {
                     Ok(()) => "delivered".to_owned(),
                     Err(Verdict::Later(error)) => match error.retry_after() {
                         None => "later".to_owned(),
@@ -325,6 +321,18 @@ mod tests {
                     Err(Verdict::Rejected(_)) => "rejected".to_owned(),
                 };
                 assert_eq!(verdict, kind, "{status}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_or_an_empty_answer_is_not_about_the_records() {
+        for status in [400, 422] {
+            for words in ["", " \r\n", "<html>", "\n<!DOCTYPE html>"] {
+                assert!(matches!(Verdict::of(&answer(status, words), false), Err(Verdict::Later(_))), "{words:?}");
+            }
+            for words in ["bad record", "{\"error\":1}"] {
+                assert!(matches!(Verdict::of(&answer(status, words), false), Err(Verdict::Rejected(_))), "{words:?}");
             }
         }
     }
@@ -343,7 +351,7 @@ mod tests {
         ] {
             let told = format!("{:?}", Verdict::of(&answer(400, text), false));
             assert!(told.contains("LOGSTASH_TLS=true"), "{told}");
-            assert!(matches!(Verdict::of(&answer(400, text), true), Err(Verdict::Rejected(_))));
+            assert!(!format!("{:?}", Verdict::of(&answer(400, text), true)).contains("LOGSTASH_TLS"));
         }
     }
 

@@ -52,6 +52,11 @@ impl Queue {
         self
     }
 
+    /// Most bytes on disk, where there is one.
+    pub(super) fn spool_bytes(&self) -> Option<u64> {
+        self.disk.as_ref().map(|disk| disk.options.max_bytes)
+    }
+
     pub(in crate::sink) fn has_spool(&self) -> bool {
         self.disk.is_some()
     }

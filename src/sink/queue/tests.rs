@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::super::batch::Block;
 use super::super::spool::tests::Dir;
 use super::super::spool::{Fsync, SpoolOptions};
+use super::super::{DeliveryError, FailureReason};
 use super::*;
 use crate::flow::Timestamp;
 
@@ -307,7 +308,7 @@ fn at_the_end_a_failing_target_has_its_memory_spooled_while_it_is_still_tried() 
     queue.close();
     queue.spill();
     assert_eq!(ledger(&queue).spooled, 0, "it may still take them");
-    queue.count_failed_attempt(FailureReason::Refused);
+    queue.failed(&DeliveryError::new(FailureReason::Refused, "refused"), Instant::now());
     queue.spill();
     assert_eq!(ledger(&queue).spooled, 2);
     assert_eq!(deliver_all(&queue), [0, 1]);

@@ -2,7 +2,6 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::super::batch::Batch;
 use super::super::batch::tests::piece;
@@ -59,6 +58,7 @@ struct Rig {
     worker: JoinHandle<()>,
 }
 
+const HOLD_FOR: Duration = Duration::from_secs(30);
 const BATCH: BatchLimits = BatchLimits { records: 3, bytes: 100, age: Duration::from_millis(50) };
 const AT_ONCE: BatchLimits = BatchLimits { age: Duration::ZERO, ..BATCH };
 
@@ -68,7 +68,7 @@ fn rig_with(script: Vec<Step>, batch: BatchLimits, queue: QueueLimits) -> Rig {
     let fake =
         Fake { script: script.into(), seen: Arc::clone(&seen), start: Instant::now(), queue: Arc::clone(&queue) };
     let backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) };
-    let terms = Terms { batch, backoff, dead_letters: None };
+    let terms = Terms { batch, backoff, hold_for: Some(HOLD_FOR), dead_letters: None };
     let worker = tokio::spawn(run_all(vec![fake], Arc::clone(&queue), terms));
     Rig { queue, seen, worker }
 }
@@ -179,6 +179,42 @@ async fn a_transient_error_is_tried_again_with_the_same_records_and_later_ones_w
     assert_eq!(rig.batches(), ["a", "a", "a", "b"]);
     assert_eq!(rig.queue.counts().failed_attempts(), 2);
     assert_eq!(rig.end().await, (2, 0, [0, 0, 0]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_asks_for_a_pause_gets_it_up_to_a_minute() {
+    for (asked, least, most) in [(20, 20, 21), (9999, 60, 61)] {
+        let error = DeliveryError::new(FailureReason::Throttled, "429");
+        let error = error.with_retry_after(Some(Duration::from_secs(asked)));
+        let rig = rig(vec![Step::Fail(SinkError::Transient(error))], AT_ONCE);
+        rig.offer(&["a"]);
+        pass(100_000).await;
+        let second = rig.times()[1];
+        assert!((least * 1000..=most * 1000).contains(&second), "{second}");
+        assert_eq!(rig.end().await, (1, 0, [0, 0, 0]));
+    }
+}
+
+/// HOLD_FOR counts from the first refusal, over batches; a server that is merely away is waited for.
+#[tokio::test(start_paused = true)]
+async fn what_a_server_refuses_is_held_for_its_time_and_then_rejected() {
+    let fail = |reason| Step::Fail(SinkError::Transient(DeliveryError::new(reason, "no")));
+    for (reason, expected) in [
+        (FailureReason::Forbidden, (0, 4)),
+        (FailureReason::NotReady, (0, 4)),
+        (FailureReason::Refused, (4, 0)),
+        (FailureReason::Server, (4, 0)),
+    ] {
+        let rig = rig((0..200).map(|_| fail(reason)).collect(), AT_ONCE);
+        rig.offer(&["a", "b", "c", "d"]);
+        pass(25_000).await;
+        assert_eq!(rig.queue.counts().ledger.rejected, 0, "{reason}: not yet");
+        pass(10_000).await;
+        assert_eq!(rig.queue.counts().ledger.rejected, expected.1, "{reason}");
+        pass(1_000_000).await;
+        let (delivered, rejected, _) = rig.end().await;
+        assert_eq!((delivered, rejected), expected, "{reason}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

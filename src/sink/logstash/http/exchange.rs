@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::super::connect::{Connected, HostPort, Stream, explain};
-use super::super::super::error::{DeliveryError, FailureReason, io_reason};
+use super::super::super::error::{DeliveryError, FailureReason, io_reason, retry_after};
 
 /// Bytes of an answer's head.
 const MAX_HEAD: usize = 64 << 10;
@@ -124,7 +124,7 @@ impl Live {
 
 async fn read(response: Response<Incoming>, was_heard: bool, host: String) -> hyper::Result<Answer> {
     let status = response.status();
-    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
     let mut body = response.into_body();
     let (mut words, mut length, mut whole) = (Vec::new(), 0, true);
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
@@ -141,7 +141,6 @@ async fn read(response: Response<Incoming>, was_heard: bool, host: String) -> hy
             break;
         }
     }
-    let retry_after = seconds.map(Duration::from_secs);
     Ok(Answer { status, retry_after, words, was_heard, may_stay_open: whole && was_heard, host })
 }
 
