@@ -12,7 +12,9 @@ use crate::sink::logstash::{HttpBody, Login, Logstash, LogstashOptions, MAX_DATA
 use crate::source::own_traffic::OwnTraffic;
 
 #[cfg(feature = "es")]
-use crate::sink::elasticsearch::{self, ApiVersion, Auth, Elasticsearch, IndexName};
+use crate::settings::Format;
+#[cfg(feature = "es")]
+use crate::sink::elasticsearch::{self, ApiVersion, Auth, Elasticsearch, IndexName, RecordFormat};
 
 /// Placeholders of FLUENTD_TAG.
 const PLACEHOLDERS: &[&str] = &["namespace", "pod", "node", "service", "cluster"];
@@ -175,6 +177,10 @@ pub fn elasticsearch_options(settings: &Settings) -> Result<elasticsearch::Optio
     Ok(elasticsearch::Options {
         auth: auth.unwrap_or(in_url),
         tls,
+        format: match settings.format_at(SinkName::Elasticsearch, false) {
+            Format::Classic => RecordFormat::Classic,
+            Format::Ecs | Format::Text => RecordFormat::Ecs,
+        },
         doc_type: settings.elasticsearch_type.clone(),
         api_version,
         compress: settings.elasticsearch_compress,

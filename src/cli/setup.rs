@@ -10,7 +10,7 @@ use super::{USAGE, command, say, tell};
 use crate::assembly::{self, elasticsearch_options};
 use crate::settings::{Pairs, Settings, SinkName, printable};
 use crate::setup::{Retention, SetupOptions, elasticsearch, kibana};
-use crate::sink::elasticsearch::{Auth, nodes};
+use crate::sink::elasticsearch::{Auth, RecordFormat, nodes};
 
 /// What to prepare.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +115,12 @@ fn steps(asked: &Request, settings: &Settings, out: &mut impl Write) -> Result<(
         None => Retention::default(),
     };
     let kibana = kibana_options(asked, settings).map_err(|why| usage(&why))?;
+    // The dashboards would be wrong, and that is known before anything is made.
+    if asked.kibana && server.format != RecordFormat::Ecs {
+        let why = "FORMAT_ELASTICSEARCH is classic, but the dashboards are for ecs records: run `podtap setup \
+                   elasticsearch` alone";
+        return Err(usage(&why));
+    }
     if asked.elasticsearch {
         let options = SetupOptions { retention, overwrite: asked.overwrite, print: asked.print };
         elasticsearch(&server, &options, out).map_err(|why| Failure::Server(format!("Elasticsearch: {why}")))?;

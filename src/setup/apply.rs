@@ -9,7 +9,9 @@ use serde_json::Value;
 use super::compare::{Standing, standing};
 use super::plan::{Abilities, Plan, Resource, ResourceKind};
 use super::{Retention, SetupOptions};
-use crate::sink::elasticsearch::{ApiVersion, Client, Flavour, Options, Request, Server, ask_server};
+use crate::sink::elasticsearch::{
+    ApiVersion, Client, Flavour, Options, Request, Server, ask_server, contradiction, held,
+};
 
 /// What became of one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +64,7 @@ pub(super) async fn run(options: &Options, setup: &SetupOptions, out: &mut impl 
         (true, ApiVersion::Given(_)) => Abilities { ilm: true, ism: true },
         _ => abilities(&client, server, &setup.retention).await?,
     };
-    let plan = Plan::new(server, abilities, &options.index, &setup.retention);
+    let plan = Plan::new(server, abilities, &options.index, options.format, &setup.retention);
     if setup.print {
         print(&plan, out).map_err(|why| why.to_string())?;
         return Ok(Vec::new());
@@ -71,6 +73,11 @@ pub(super) async fn run(options: &Options, setup: &SetupOptions, out: &mut impl 
         Some(name) => Some((name, existing(&client, name).await?)),
         None => None,
     };
+    // What has records of the other format takes none of this one, whatever the templates.
+    let names = options.index.pattern();
+    if let Some(other) = held(&client, &names).await?.filter(|other| *other != options.format) {
+        return Err(contradiction(&names, other, options.format));
+    }
     let mut all = Vec::new();
     for resource in &plan.resources {
         all.push(establish(&client, resource, setup.overwrite).await?);
@@ -213,17 +220,19 @@ async fn data_stream(client: &Client, name: &str, exists: bool) -> Result<Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::elasticsearch::RecordFormat;
 
     #[test]
     fn what_is_printed_can_be_pasted_into_a_console() {
         let server = Server { flavour: Flavour::Elasticsearch, major: 9, minor: Some(1) };
         let index = crate::sink::elasticsearch::IndexName::new("web").unwrap();
-        let plan = Plan::new(server, Abilities::default(), &index, &Retention::default());
+        let plan = Plan::new(server, Abilities::default(), &index, RecordFormat::Classic, &Retention::default());
         let mut out = Vec::new();
         print(&plan, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         let requests: Vec<_> = text.split("PUT ").skip(1).collect();
         assert_eq!(requests.len(), 3);
+        assert!(requests[0].starts_with("/_component_template/podtap-mappings-classic\n"), "{text}");
         for request in &requests[..2] {
             let (_, body) = request.split_once('\n').unwrap();
             let body: Value = serde_json::from_str(body).unwrap();

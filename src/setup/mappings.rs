@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::format::fields::{Field, FieldType, all_fields};
-use crate::sink::elasticsearch::Server;
+use crate::sink::elasticsearch::{RecordFormat, Server};
 
 /// Characters above which a keyword is stored but not indexed. Lucene refuses terms of more than 32766 bytes, and a
 /// character has at most four: with this limit no URL can get a record rejected.
@@ -19,7 +19,41 @@ const FLATTENED: u32 = 4096;
 const _: () = assert!(LONG_TEXT * 4 <= 32_766 && (FLATTENED + SHORT_TEXT) * 4 <= 32_766);
 
 /// `mappings` of the component template.
-pub(super) fn mappings(server: Server) -> Value {
+pub(super) fn mappings(server: Server, format: RecordFormat) -> Value {
+    match format {
+        RecordFormat::Ecs => ecs(server),
+        RecordFormat::Classic => classic(),
+    }
+}
+
+/// As kubernetes-internal-http-logger's records were guessed by a server: a text can be asked for by its name and by
+/// `name.keyword`, so that searches and dashboards made for them go on working.
+fn classic() -> Value {
+    let text = |most: u32| {
+        let keyword = json!({ "type": "keyword", "ignore_above": most });
+        json!({ "type": "keyword", "ignore_above": most, "fields": { "keyword": keyword } })
+    };
+    json!({
+        "dynamic": "false",
+        "properties": {
+            "@timestamp": { "type": "date_nanos" },
+            "resTime": { "type": "double" },
+            "type": text(SHORT_TEXT),
+            "srcIP": { "type": "ip", "fields": { "keyword": { "type": "keyword" } } },
+            "srcPort": { "type": "long" },
+            "dstIP": { "type": "ip", "fields": { "keyword": { "type": "keyword" } } },
+            "dstPort": { "type": "long" },
+            "host": text(SHORT_TEXT),
+            "url": text(LONG_TEXT),
+            "method": text(SHORT_TEXT),
+            "headers": text(LONG_TEXT),
+            "resCode": { "type": "long", "fields": { "keyword": { "type": "keyword" } } },
+            "HOSTNAME": text(SHORT_TEXT),
+        },
+    })
+}
+
+fn ecs(server: Server) -> Value {
     let mut properties = Map::new();
     for field in all_fields() {
         insert(&mut properties, field.name, of_field(&field, server));
@@ -74,7 +108,7 @@ mod tests {
 
     #[test]
     fn every_field_of_the_record_has_a_mapping_of_its_type() {
-        let mappings = mappings(server(Flavour::Elasticsearch, 8, 7));
+        let mappings = ecs(server(Flavour::Elasticsearch, 8, 7));
         for field in all_fields() {
             let kind = at(&mappings, field.name)["type"].as_str().unwrap();
             let expected = match field.kind {
@@ -89,13 +123,25 @@ mod tests {
     }
 
     #[test]
+    fn every_key_of_a_classic_record_has_a_mapping() {
+        let record = crate::record::sample::record(crate::record::sample::exchange());
+        let mut line = Vec::new();
+        crate::format::classic::write_json(&mut line, &record, &crate::format::Observer::default());
+        let written: Map<String, Value> = serde_json::from_slice(&line).unwrap();
+        let mappings = classic();
+        let known = mappings["properties"].as_object().unwrap();
+        assert!(written.len() > 8 && written.keys().all(|key| known.contains_key(key)), "{written:?}");
+        assert!(known["host"].get("properties").is_none(), "a text, not the object of ecs");
+    }
+
+    #[test]
     fn any_number_of_names_is_one_field_as_far_as_the_server_can() {
         for (server, kind) in [
             (server(Flavour::Elasticsearch, 7, 17), json!({ "type": "flattened", "ignore_above": 4096 })),
             (server(Flavour::OpenSearch, 2, 19), json!({ "type": "flat_object" })),
             (server(Flavour::OpenSearch, 1, 3), json!({ "type": "object", "enabled": false })),
         ] {
-            let mappings = mappings(server);
+            let mappings = ecs(server);
             assert_eq!(at(&mappings, "http.request.headers"), &kind, "{server}");
             assert_eq!(at(&mappings, "labels"), &kind, "{server}");
         }

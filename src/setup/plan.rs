@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::mappings::mappings;
 use super::{Retention, compare};
-use crate::sink::elasticsearch::{Flavour, IndexName, Server};
+use crate::sink::elasticsearch::{Flavour, IndexName, RecordFormat, Server};
 
 /// Above every template that ships with a server, for names that are ours by the settings.
 const PRIORITY: u32 = 500;
@@ -107,7 +107,13 @@ pub struct Plan {
 
 impl Plan {
     /// For records named `index` on `server`.
-    pub fn new(server: Server, abilities: Abilities, index: &IndexName, retention: &Retention) -> Self {
+    pub fn new(
+        server: Server,
+        abilities: Abilities,
+        index: &IndexName,
+        format: RecordFormat,
+        retention: &Retention,
+    ) -> Self {
         let name = format!("podtap-{}", index.stem());
         let stream = !index.is_dated() && server.has_data_streams();
         let way = Way::of(server, abilities, stream, retention);
@@ -115,12 +121,12 @@ impl Plan {
         if let Retention::Limited(age) = retention {
             resources.extend(way.policy(&name, &index.pattern(), age, stream));
         }
-        let component = "podtap-mappings".to_owned();
+        let component = format.component().to_owned();
         let template = index_template(index, &component, &name, stream, way, retention);
         resources.push(Resource {
             kind: ResourceKind::ComponentTemplate,
             name: component,
-            content: json!({ "template": { "mappings": mappings(server) } }),
+            content: json!({ "template": { "mappings": mappings(server, format) } }),
         });
         resources.push(Resource { kind: ResourceKind::IndexTemplate, name, content: template });
         let data_stream = stream.then(|| index.to_string());
@@ -252,7 +258,8 @@ mod tests {
 
     fn plan(flavour: Flavour, version: (u16, u16), abilities: Abilities, index: &str, retention: &str) -> Plan {
         let server = Server { flavour, major: version.0, minor: Some(version.1) };
-        Plan::new(server, abilities, &IndexName::new(index).unwrap(), &retention.parse().unwrap())
+        let index = IndexName::new(index).unwrap();
+        Plan::new(server, abilities, &index, RecordFormat::Ecs, &retention.parse().unwrap())
     }
 
     const ILM: Abilities = Abilities { ilm: true, ism: false };

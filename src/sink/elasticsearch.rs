@@ -29,11 +29,11 @@ use self::answer::{Sent, Split, judged, splits};
 pub(crate) use self::client::Reply;
 pub(crate) use self::client::{Client, Request};
 pub use self::index::IndexName;
-pub use self::options::{Auth, Options, cloud, nodes};
+pub use self::options::{Auth, Options, RecordFormat, cloud, nodes};
 pub use self::server::{ApiVersion, Flavour, Server};
-#[cfg(feature = "setup")]
-pub(crate) use self::target::server as ask_server;
 pub use self::target::{Kind, Target};
+#[cfg(feature = "setup")]
+pub(crate) use self::target::{contradiction, held, server as ask_server};
 
 use super::{Batch, Delivery, DeliveryError, Sink, SinkError};
 use crate::flow::Timestamp;
@@ -97,7 +97,7 @@ impl Elasticsearch {
     /// One request for records that are all of one part.
     async fn send(&self, target: &Target, part: &Batch) -> Result<Part, SinkError> {
         let fit = target.server.flattened_type() == Some("flat_object");
-        let bulk::Body { index, bytes } = bulk::body(part, &self.options.index, fit);
+        let bulk::Body { index, bytes } = bulk::body(part, &self.options.index, self.options.format, fit);
         let path = match &self.options.doc_type {
             Some(kind) => format!("/{index}/{kind}/_bulk"),
             None => format!("/{index}/_bulk"),

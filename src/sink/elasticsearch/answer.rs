@@ -408,7 +408,11 @@ mod tests {
     #[test]
     fn a_long_reason_is_cut_between_letters() {
         let long = "ü".repeat(MAX_REASON);
-        let Ok(delivery) = outcomes(200, &items(&[item(400, &format!(r#"{{"type":"parse_exception","reason":"{long}"}}"#))]), 1) else { panic!() };
+        let Ok(delivery) =
+            outcomes(200, &items(&[item(400, &format!(r#"{{"type":"parse_exception","reason":"{long}"}}"#))]), 1)
+        else {
+            panic!()
+        };
         let reason = &delivery.rejected[0].reason;
         assert!(reason.ends_with("ü…") && reason.len() <= MAX_REASON + 10, "{reason}");
     }

@@ -7,6 +7,8 @@ use flate2::write::GzEncoder;
 
 use super::fit::fitting;
 use super::index::{IndexName, Names};
+use super::options::RecordFormat;
+use crate::flow::Timestamp;
 use crate::sink::Batch;
 
 /// Bytes an action line takes beside the id: `{"create":{"_id":""}}` and the line feed.
@@ -24,8 +26,9 @@ pub(super) struct Body {
 }
 
 /// Every record as a `create` with its own id: a record that is there already is answered with 409, not stored twice.
-/// `fit` shortens what the server's `flat_object` would reject.
-pub(super) fn body(batch: &Batch, index: &IndexName, fit: bool) -> Body {
+/// `fit` shortens what the server's `flat_object` would reject. A classic record has no time of its own: it gets one here,
+/// for a data stream takes nothing without.
+pub(super) fn body(batch: &Batch, index: &IndexName, format: RecordFormat, fit: bool) -> Body {
     let mut names = Names::new(index);
     let mut url = String::new();
     let mut bytes = Vec::with_capacity(batch.bytes() + batch.records() * ACTION_BYTES);
@@ -36,7 +39,13 @@ pub(super) fn body(batch: &Batch, index: &IndexName, fit: bool) -> Body {
         }
         action(&mut bytes, item.id, (name != url).then_some(name));
         let record = if fit { fitting(item.body) } else { item.body.into() };
-        bytes.extend_from_slice(&record);
+        match (format, record.strip_prefix(b"{")) {
+            (RecordFormat::Classic, Some(rest)) => {
+                time(&mut bytes, item.at, rest.starts_with(b"}"));
+                bytes.extend_from_slice(rest);
+            }
+            (RecordFormat::Classic | RecordFormat::Ecs, _) => bytes.extend_from_slice(&record),
+        }
         if !record.ends_with(b"\n") {
             bytes.push(b'\n');
         }
@@ -52,6 +61,15 @@ fn action(out: &mut Vec<u8>, id: &str, index: Option<&str>) {
         string(out, index);
     }
     out.extend_from_slice(b"}}\n");
+}
+
+/// `{"@timestamp":"…"`, and the comma before what follows.
+fn time(out: &mut Vec<u8>, at: Timestamp, is_last: bool) {
+    out.extend_from_slice(b"{\"@timestamp\":");
+    string(out, &at.to_string());
+    if !is_last {
+        out.push(b',');
+    }
 }
 
 fn string(out: &mut Vec<u8>, text: &str) {
@@ -73,7 +91,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::flow::Timestamp;
     use crate::sink::{Block, Piece};
 
     fn batch(records: &[(&str, i64, &str)]) -> Batch {
@@ -91,7 +108,12 @@ mod tests {
 
     #[test]
     fn each_record_is_created_under_its_own_id_and_every_line_ends() {
-        let body = body(&batch(&[("a", 0, "{\"x\":1}\n"), ("b\"c", 0, "{}")]), &IndexName::new("web").unwrap(), false);
+        let body = body(
+            &batch(&[("a", 0, "{\"x\":1}\n"), ("b\"c", 0, "{}")]),
+            &IndexName::new("web").unwrap(),
+            RecordFormat::Ecs,
+            false,
+        );
         let text = String::from_utf8(body.bytes.clone()).unwrap();
         assert_eq!(text, "{\"create\":{\"_id\":\"a\"}}\n{\"x\":1}\n{\"create\":{\"_id\":\"b\\\"c\"}}\n{}\n");
         assert_eq!(body.index, "web");
@@ -101,11 +123,21 @@ mod tests {
     }
 
     #[test]
+    fn a_classic_record_gets_the_time_that_it_lacks() {
+        let batch = batch(&[("a", 1, "{\"host\":\"h\"}\n"), ("b", 1, "{}"), ("c", 1, "no json\n")]);
+        let body = body(&batch, &IndexName::new("web").unwrap(), RecordFormat::Classic, false);
+        let text = String::from_utf8(body.bytes).unwrap();
+        let records: Vec<_> = text.lines().skip(1).step_by(2).collect();
+        let time = "{\"@timestamp\":\"1970-01-01T00:00:01.000000Z\"";
+        assert_eq!(records, [format!("{time},\"host\":\"h\"}}"), format!("{time}}}"), "no json".to_owned()]);
+    }
+
+    #[test]
     fn a_record_goes_to_the_index_of_its_own_day() {
         let day = 86_400;
         let batch =
             batch(&[("a", day, "{}\n"), ("b", 2 * day - 1, "{}\n"), ("c", 2 * day, "{}\n"), ("d", day, "{}\n")]);
-        let body = body(&batch, &IndexName::new("web-%Y.%m.%d").unwrap(), true);
+        let body = body(&batch, &IndexName::new("web-%Y.%m.%d").unwrap(), RecordFormat::Ecs, true);
         assert_eq!(body.index, "web-1970.01.02");
         let text = String::from_utf8(body.bytes).unwrap();
         let actions: Vec<_> = text.lines().step_by(2).collect();

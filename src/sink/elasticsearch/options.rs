@@ -22,6 +22,8 @@ pub struct Options {
     pub tls: TlsOptions,
     /// ELASTICSEARCH_INDEX.
     pub index: IndexName,
+    /// FORMAT_ELASTICSEARCH: what the records are, which decides the mapping.
+    pub format: RecordFormat,
     /// ELASTICSEARCH_TYPE, for servers that still have types.
     pub doc_type: Option<String>,
     /// ELASTICSEARCH_API_VERSION.
@@ -40,10 +42,39 @@ impl Options {
             auth: Auth::None,
             tls: TlsOptions::new("ELASTICSEARCH"),
             index,
+            format: RecordFormat::Ecs,
             doc_type: None,
             api_version: ApiVersion::Auto,
             compress: true,
             timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What records look like: an index takes one kind, for in the other the same names mean other things.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecordFormat {
+    /// The Elastic Common Schema: `host` is an object.
+    #[default]
+    Ecs,
+    /// The keys of kubernetes-internal-http-logger: `host` is a text.
+    Classic,
+}
+
+impl RecordFormat {
+    /// As in FORMAT_ELASTICSEARCH.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ecs => "ecs",
+            Self::Classic => "classic",
+        }
+    }
+
+    /// The component template with its mappings.
+    pub fn component(self) -> &'static str {
+        match self {
+            Self::Ecs => "podtap-mappings",
+            Self::Classic => "podtap-mappings-classic",
         }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::super::error::{DeliveryError, FailureReason};
 use super::client::{Client, Reply, Request};
-use super::options::Options;
+use super::options::{Options, RecordFormat};
 use super::server::{ApiVersion, Server};
 
 /// What was found, and it can be written to.
@@ -52,7 +52,14 @@ pub(super) async fn examine(client: &Client, options: &Options, name: &str) -> R
         return Ok(Target { server, kind: Kind::Index, warning: None });
     }
     let found = found(&client.send(&Request::get(&format!("/{name}"), &[("filter_path", FOUND)])).await?);
-    let templates = templates(client, name).await?;
+    let (templates, planned) = templates(client, name).await?;
+    let held = match found {
+        Found::DataStream | Found::Index => held(client, name).await?,
+        Found::Nothing | Found::Unknown(_) => planned,
+    };
+    if let Some(other) = held.filter(|held| *held != options.format) {
+        return Err(not_ready(contradiction(name, other, options.format)));
+    }
     judge(server, options.index.is_dated(), name, &found, &templates).map_err(not_ready)
 }
 
@@ -83,6 +90,30 @@ fn typed(server: Server) -> Result<Target, String> {
         return Ok(Target { server, kind: Kind::Index, warning: None });
     }
     Err(format!("{server} has no mapping types: unset ELASTICSEARCH_TYPE"))
+}
+
+/// Which kind of records the name is made for, where that shows: `host` is an object or a text.
+pub(crate) async fn held(client: &Client, name: &str) -> Result<Option<RecordFormat>, DeliveryError> {
+    let path = format!("/{name}/_mapping");
+    let reply = client.send(&Request::get(&path, &[("filter_path", "*.mappings.properties.host")])).await?;
+    Ok(if reply.is_success() { mapped(&reply.body) } else { None })
+}
+
+/// From the mapping of the newest index behind a name.
+fn mapped(body: &[u8]) -> Option<RecordFormat> {
+    let indices = serde_json::from_slice::<BTreeMap<String, serde_json::Value>>(body).ok()?;
+    let host = indices.values().next_back()?.pointer("/mappings/properties/host")?;
+    let is_object = host.get("properties").is_some() || host.get("type").is_some_and(|kind| kind == "object");
+    Some(if is_object { RecordFormat::Ecs } else { RecordFormat::Classic })
+}
+
+/// What to say where records of one kind would meet an index of the other.
+pub(crate) fn contradiction(name: &str, held: RecordFormat, ours: RecordFormat) -> String {
+    let (held, ours) = (held.word(), ours.word());
+    format!(
+        "FORMAT_ELASTICSEARCH is {ours}, but ELASTICSEARCH_INDEX={name} is made for {held} records, which would reject \
+         them: give {ours} records an index with another name, and {SETUP} for it"
+    )
 }
 
 const FOUND: &str = "*.data_stream";
@@ -123,25 +154,28 @@ enum Templates {
     Unknown(String),
 }
 
-async fn templates(client: &Client, name: &str) -> Result<Templates, DeliveryError> {
+/// And the format that it is for, where it is one of ours.
+async fn templates(client: &Client, name: &str) -> Result<(Templates, Option<RecordFormat>), DeliveryError> {
     let reply = client.send(&Request::get("/_index_template", &[("filter_path", TEMPLATES)])).await?;
     if !reply.is_success() {
-        return Ok(Templates::Unknown(reply.words()));
+        return Ok((Templates::Unknown(reply.words()), None));
     }
-    let of_name = winner(&reply.body, name);
+    let (of_name, format) = winner(&reply.body, name);
     if of_name != Templates::None {
-        return Ok(of_name);
+        return Ok((of_name, format));
     }
     // Of the kind before 7.8; where there is none of that kind any more, the server has none to apply either.
     let reply = client.send(&Request::get("/_template", &[("filter_path", "*.index_patterns")])).await?;
-    Ok(if reply.is_success() && legacy(&reply.body, name) { Templates::Index } else { Templates::None })
+    let is_legacy = reply.is_success() && legacy(&reply.body, name);
+    Ok((if is_legacy { Templates::Index } else { Templates::None }, None))
 }
 
 const TEMPLATES: &str = "index_templates.index_template.index_patterns,\
-    index_templates.index_template.priority,index_templates.index_template.data_stream";
+    index_templates.index_template.priority,index_templates.index_template.data_stream,\
+    index_templates.index_template.composed_of";
 
 /// The template of the highest priority that fits.
-fn winner(body: &[u8], name: &str) -> Templates {
+fn winner(body: &[u8], name: &str) -> (Templates, Option<RecordFormat>) {
     #[derive(Deserialize, Default)]
     struct All {
         #[serde(default)]
@@ -157,20 +191,23 @@ fn winner(body: &[u8], name: &str) -> Templates {
         index_patterns: Vec<String>,
         #[serde(default)]
         priority: Option<i64>,
+        #[serde(default)]
+        composed_of: Vec<String>,
         /// `filter_path` leaves out an empty object, but never the ones within it: servers fill it with defaults.
         #[serde(default)]
         data_stream: Option<serde::de::IgnoredAny>,
     }
     let Ok(all) = serde_json::from_slice::<All>(body) else {
-        return Templates::Unknown("an answer that is none".to_owned());
+        return (Templates::Unknown("an answer that is none".to_owned()), None);
     };
     let fitting = all.index_templates.into_iter().map(|one| one.index_template);
     let fitting = fitting.filter(|template| template.index_patterns.iter().any(|pattern| fits(pattern, name)));
-    match fitting.max_by_key(|template| template.priority.unwrap_or(0)) {
-        None => Templates::None,
-        Some(Template { data_stream: Some(_), .. }) => Templates::DataStream,
-        Some(Template { data_stream: None, .. }) => Templates::Index,
-    }
+    let Some(first) = fitting.max_by_key(|template| template.priority.unwrap_or(0)) else {
+        return (Templates::None, None);
+    };
+    let is_of = |format: &RecordFormat| first.composed_of.iter().any(|name| name == format.component());
+    let format = [RecordFormat::Ecs, RecordFormat::Classic].into_iter().find(is_of);
+    (if first.data_stream.is_some() { Templates::DataStream } else { Templates::Index }, format)
 }
 
 fn legacy(body: &[u8], name: &str) -> bool {
@@ -263,12 +300,41 @@ mod tests {
             ("ab", Templates::Index),
             ("abc", Templates::None),
         ] {
-            assert_eq!(winner(templates.as_bytes(), name), expected, "{name}");
+            assert_eq!(winner(templates.as_bytes(), name), (expected, None), "{name}");
         }
-        assert_eq!(winner(b"{}", "web"), Templates::None);
-        assert!(matches!(winner(b"[", "web"), Templates::Unknown(_)));
+        assert_eq!(winner(b"{}", "web"), (Templates::None, None));
+        assert!(matches!(winner(b"[", "web"), (Templates::Unknown(_), None)));
         assert!(legacy(br#"{"old":{"index_patterns":["we*"]}}"#, "web"));
         assert!(!legacy(br#"{"old":{"index_patterns":["we*"]}}"#, "x") && !legacy(b"[", "x"));
+    }
+
+    #[test]
+    fn an_index_shows_by_its_host_which_records_it_is_for() {
+        for (body, expected) in [
+            (r#"{"web-1":{"mappings":{"properties":{"host":{"properties":{"name":{}}}}}}}"#, Some(RecordFormat::Ecs)),
+            (r#"{"web-1":{"mappings":{"properties":{"host":{"type":"keyword"}}}}}"#, Some(RecordFormat::Classic)),
+            (
+                r#"{"web-1":{"mappings":{"properties":{"host":{"type":"text","fields":{}}}}}}"#,
+                Some(RecordFormat::Classic),
+            ),
+            (
+                r#"{"a":{"mappings":{"properties":{"host":{"type":"text"}}}},"b":{"mappings":{"properties":{"host":{"properties":{}}}}}}"#,
+                Some(RecordFormat::Ecs),
+            ),
+            ("{}", None),
+            ("<html>", None),
+        ] {
+            assert_eq!(mapped(body.as_bytes()), expected, "{body}");
+        }
+        let template = |component: &str| {
+            format!(
+                r#"{{"index_templates":[{{"index_template":{{"index_patterns":["web"],"composed_of":["{component}"]}}}}]}}"#
+            )
+        };
+        for format in [RecordFormat::Ecs, RecordFormat::Classic] {
+            assert_eq!(winner(template(format.component()).as_bytes(), "web"), (Templates::Index, Some(format)));
+        }
+        assert_eq!(winner(template("theirs").as_bytes(), "web"), (Templates::Index, None));
     }
 
     #[test]

@@ -142,7 +142,7 @@ fn with_data_stream(bulk: impl Fn(&Asked) -> Answer) -> impl Fn(&Asked) -> Answe
     move |asked| match asked.path.as_str() {
         "/" => (200, VERSION.to_owned()),
         "/web" => (200, r#"{".ds-web-000001":{"data_stream":"web"}}"#.to_owned()),
-        "/_index_template" | "/_template" => (200, "{}".to_owned()),
+        "/web/_mapping" | "/_index_template" | "/_template" => (200, "{}".to_owned()),
         _ => bulk(asked),
     }
 }
@@ -203,10 +203,10 @@ async fn a_batch_is_one_request_marked_as_ours_and_the_server_is_asked_once() {
     }
     let asked = mock.asked();
     let paths: Vec<_> = asked.iter().map(|asked| (asked.method.as_str(), asked.path.as_str())).collect();
-    let questions = [("GET", "/"), ("GET", "/web"), ("GET", "/_index_template"), ("GET", "/_template")];
-    assert_eq!(paths[..4], questions);
-    assert_eq!(paths[4..], [("POST", "/web/_bulk"); 2]);
-    let bulk = &asked[4];
+    let questions = ["/", "/web", "/_index_template", "/_template", "/web/_mapping"].map(|path| ("GET", path));
+    assert_eq!(paths[..5], questions);
+    assert_eq!(paths[5..], [("POST", "/web/_bulk"); 2]);
+    let bulk = &asked[5];
     assert_eq!(
         bulk.body,
         "{\"create\":{\"_id\":\"a\"}}\n{\"of\":\"a\"}\n{\"create\":{\"_id\":\"b\"}}\n{\"of\":\"b\"}\n"
@@ -218,6 +218,26 @@ async fn a_batch_is_one_request_marked_as_ours_and_the_server_is_asked_once() {
         assert!(asked.headers["user-agent"].starts_with("podtap/"));
     }
     assert_eq!(bulk.headers["content-encoding"], "gzip");
+}
+
+#[tokio::test]
+async fn records_of_one_format_are_held_before_an_index_of_the_other_and_both_are_named() {
+    for (ours, host) in [(RecordFormat::Classic, r#"{"properties":{}}"#), (RecordFormat::Ecs, r#"{"type":"keyword"}"#)]
+    {
+        let mapping = format!(r#"{{"x":{{"mappings":{{"properties":{{"host":{host}}}}}}}}}"#);
+        let stream = with_data_stream(created);
+        let mock = Mock::start(move |asked| match asked.path.as_str() {
+            "/web/_mapping" => (200, mapping.clone()),
+            _ => stream(asked),
+        })
+        .await;
+        let why = transient(sink(&mock, |options| options.format = ours).await.deliver(&batch(&["a"])).await);
+        assert!(
+            why.starts_with(&format!("FORMAT_ELASTICSEARCH is {}, but ELASTICSEARCH_INDEX=web", ours.word())),
+            "{why}"
+        );
+        assert!(mock.bulks().is_empty());
+    }
 }
 
 #[tokio::test]
