@@ -3,6 +3,7 @@
 //! Shared by `run`, `replay` and `demo`, so that all three give the same records. Starts no capture.
 
 mod encoder;
+mod expiry;
 mod faults;
 mod ledger;
 mod sinks;

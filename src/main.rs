@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Command::Demo => run::demo(flags),
         #[cfg(feature = "setup")]
         Command::Setup(asked) => cli::setup::run(&asked, flags),
-        Command::Check => cli::check::run(flags, run::check),
+        Command::Check { deep } => cli::check::run(flags, |settings| run::check(settings, deep)),
         #[cfg(feature = "inject")]
         Command::Inject(request) => cli::inject::run(&request),
         #[cfg(feature = "webhook")]

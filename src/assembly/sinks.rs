@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::encoder::Encoder;
 use super::faults::Faults;
-use super::{Assembly, Unusable, targets};
+use super::{Assembly, Unusable, expiry, targets};
 use crate::settings::{Settings, SinkName, SpoolFsync};
 use crate::sink::dead_letter::DeadLetters;
 use crate::sink::file::FileSink;
@@ -142,11 +142,16 @@ impl Assembly {
     }
 
     /// Tries each server: connection, encryption, and as much of an answer as its protocol knows. Sends no record.
-    pub async fn probe(&self) -> Vec<Probed> {
+    /// With `deep`, one marked record is written where it can be deleted again.
+    pub async fn probe(&self, deep: bool) -> Vec<Probed> {
         let mut probed = Vec::new();
         for name in self.settings.send_logs_to.iter().filter(|name| name.is_server()) {
             match self.make(*name, None) {
-                Ok(made) => probed.extend(made.probe(*name).await),
+                Ok(made) => {
+                    probed.extend(made.probe(*name, deep).await);
+                    let expiring = expiry::expiring(*name, &self.settings, jiff::Timestamp::now()).await;
+                    probed.extend(expiring.into_iter().map(|found| renew(*name, found)));
+                }
                 Err(why) => {
                     let found = "not usable as set".to_owned();
                     probed.push(Probed { sink: *name, found, warning: None, fault: Some(why.to_string()) });
@@ -158,7 +163,7 @@ impl Assembly {
 }
 
 impl Made {
-    async fn probe(self, sink: SinkName) -> Vec<Probed> {
+    async fn probe(self, sink: SinkName, deep: bool) -> Vec<Probed> {
         let checks = match self {
             Self::Stdout(_) | Self::File(_) => Vec::new(),
             Self::Fluentd(mut sinks) => match sinks.first_mut() {
@@ -170,11 +175,11 @@ impl Made {
                 None => Vec::new(),
             },
             #[cfg(feature = "es")]
-            Self::Elasticsearch(sinks) => return probe_cluster(sink, sinks.first()).await,
+            Self::Elasticsearch(sinks) => return probe_cluster(sink, sinks.first(), deep).await,
         };
         let probed = |check: sink::fluentd::HostCheck| Probed {
             sink,
-            found: [vec![check.host], check.steps].concat().join("; "),
+            found: [vec![check.host], check.steps, no_record(deep)].concat().join("; "),
             warning: None,
             fault: check.fault,
         };
@@ -183,15 +188,28 @@ impl Made {
 }
 
 #[cfg(feature = "es")]
-async fn probe_cluster(sink: SinkName, cluster: Option<&Elasticsearch>) -> Vec<Probed> {
+async fn probe_cluster(sink: SinkName, cluster: Option<&Elasticsearch>, deep: bool) -> Vec<Probed> {
     let Some(cluster) = cluster else { return Vec::new() };
     let now = jiff::Timestamp::now().as_nanosecond();
     let now = crate::flow::Timestamp(i64::try_from(now).unwrap_or_default());
     let probed = |found: String, warning, fault| vec![Probed { sink, found, warning, fault }];
-    match cluster.examine(now).await {
+    match cluster.check(now).await {
+        Ok(target) if deep => match cluster.try_record(&target, now).await {
+            Ok(steps) => probed(format!("{target}; {steps}"), target.warning, None),
+            Err(error) => probed(target.to_string(), target.warning, Some(error.into())),
+        },
         Ok(target) => probed(target.to_string(), target.warning, None),
         Err(error) => probed("takes no records yet".to_owned(), None, Some(error.into())),
     }
+}
+
+fn renew(sink: SinkName, found: String) -> Probed {
+    Probed { sink, found, warning: Some("renew it: from then on nothing is delivered".to_owned()), fault: None }
+}
+
+/// Of a server that can neither show nor delete a record.
+fn no_record(deep: bool) -> Vec<String> {
+    if deep { vec!["a record could not be taken back from there: none was sent".to_owned()] } else { Vec::new() }
 }
 
 fn several<S>(number: usize, make: impl Fn() -> Result<S, Unusable>) -> Result<Vec<S>, Unusable> {

@@ -247,6 +247,37 @@ fn hosts(setting: &str, given: &[String], port: u16) -> Result<Vec<HostPort>, Un
     given.iter().map(|host| HostPort::parse(host, port).map_err(|why| Unusable::new(setting, why))).collect()
 }
 
+/// The hosts of a sink and how they are spoken to, where that is in TLS.
+pub(super) fn encrypted(sink: SinkName, settings: &Settings) -> Option<(Vec<HostPort>, TlsOptions)> {
+    let (setting, given, port, options, wanted) = match sink {
+        SinkName::Stdout | SinkName::File => return None,
+        SinkName::Fluentd => {
+            let port = settings.fluentd_port.count() as u16;
+            ("FLUENTD_HOST", &settings.fluentd_host, port, fluentd_tls(settings), &settings.fluentd_tls)
+        }
+        SinkName::Logstash => {
+            let port = settings.logstash_port.given().map_or(5044, |port| port.count() as u16);
+            ("LOGSTASH_HOST", &settings.logstash_host, port, logstash_tls(settings), &settings.logstash_tls)
+        }
+        #[cfg(feature = "es")]
+        SinkName::Elasticsearch => {
+            let options = elasticsearch_options(settings).ok()?;
+            let https = options.nodes.iter().filter(|node| node.scheme() == "https");
+            let host = |node: &elasticsearch::Url| {
+                let port = node.port_or_known_default()?;
+                HostPort::parse(&format!("{}:{port}", node.host_str()?), port).ok()
+            };
+            let hosts: Vec<_> = https.filter_map(host).collect();
+            return (!hosts.is_empty()).then_some((hosts, options.tls));
+        }
+        #[cfg(not(feature = "es"))]
+        SinkName::Elasticsearch => return None,
+    };
+    let on = wanted.given().copied().unwrap_or(options != TlsOptions::new(options.settings));
+    let hosts = hosts(setting, given, port).ok()?;
+    on.then_some((hosts, options))
+}
+
 /// `auto`: when anything is said about it.
 fn tls(options: TlsOptions, wanted: &Auto<bool>) -> Result<Option<Tls>, Unusable> {
     let said = options != TlsOptions::new(options.settings);

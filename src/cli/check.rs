@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{WIDTH, say};
+use super::{USAGE, WIDTH, say};
 use crate::assembly;
 use crate::settings::{Note, Pairs, Resolution, Settings, SinkName, printable, wrapped};
 
@@ -59,8 +59,17 @@ pub fn run(flags: &Pairs, capture: impl FnOnce(&Settings) -> Vec<Finding>) -> Ex
         findings.extend(capture(settings));
     }
     let said = say(&report(&findings));
+    exit_code(&resolution, &findings, said)
+}
+
+/// Wrong settings are the user's to mend, as everywhere: `run` ends so, too.
+fn exit_code(resolution: &Resolution, findings: &[Finding], said: bool) -> ExitCode {
     let failed = findings.iter().any(|finding| finding.verdict == Verdict::Fail);
-    if said && !failed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match (&resolution.outcome, said && !failed) {
+        (Err(_), _) => ExitCode::from(USAGE),
+        (Ok(_), true) => ExitCode::SUCCESS,
+        (Ok(_), false) => ExitCode::FAILURE,
+    }
 }
 
 fn report(findings: &[Finding]) -> String {
@@ -112,13 +121,13 @@ fn of_file(name: &str, path: &Path) -> Finding {
 }
 
 /// Tries without a trace: an existing file is opened for appending; otherwise a file next to it is created and removed.
+/// `run` makes missing directories: then the trial is in the nearest one that exists.
 fn writable(path: &Path) -> std::io::Result<()> {
     if path.exists() {
         return OpenOptions::new().append(true).open(path).map(drop);
     }
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".check-{}", std::process::id()));
-    let trial = path.with_file_name(name);
+    let nearest = path.ancestors().skip(1).find(|directory| directory.as_os_str().is_empty() || directory.exists());
+    let trial = nearest.unwrap_or(Path::new("")).join(format!("podtap.check-{}", std::process::id()));
     File::create_new(&trial)?;
     std::fs::remove_file(&trial)
 }
@@ -162,7 +171,11 @@ mod tests {
         };
         assert_eq!(verdict(&path), Verdict::Ok);
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
-        assert_eq!(verdict(&directory.join("absent/records")), Verdict::Fail);
+        assert_eq!(verdict(&directory.join("absent/deeper/records")), Verdict::Ok, "`run` makes the directories");
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+        std::fs::write(directory.join("file"), "").unwrap();
+        assert_eq!(verdict(&directory.join("file/records")), Verdict::Fail);
+        std::fs::remove_file(directory.join("file")).unwrap();
         assert_eq!(verdict(&directory), Verdict::Fail);
         assert_eq!(of_files(&resolution(&[("FILE_PATH", "/absent/x")]).outcome.unwrap()), []);
         std::fs::remove_dir_all(&directory).unwrap();

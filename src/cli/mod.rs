@@ -47,7 +47,10 @@ pub enum Command {
     /// Read captures.
     Replay(Vec<Input>),
     /// Check whether `run` would work here.
-    Check,
+    Check {
+        /// And write one marked record, where it can be deleted again.
+        deep: bool,
+    },
     /// Show every setting.
     Settings(Listing),
     /// Show what records look like, with made-up traffic.
@@ -116,7 +119,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
     let (name, inner) = matches.subcommand().unwrap_or(("run", &matches));
     let command = match name {
         "replay" => Command::Replay(inner.get_many("file").into_iter().flatten().cloned().map(input).collect()),
-        "check" => Command::Check,
+        "check" => Command::Check { deep: inner.get_flag("deep") },
         "settings" if inner.get_flag("markdown") => Command::Settings(Listing::Markdown),
         "settings" => Command::Settings(Listing::Current),
         "demo" => Command::Demo,
@@ -163,6 +166,10 @@ pub fn grammar() -> clap::Command {
         .help("Captures (pcap, pcapng, gzip of either), read one after the other; - is standard input");
     let markdown =
         Arg::new("markdown").long("markdown").action(ArgAction::SetTrue).help("Print the table of docs/settings.md");
+    let deep = Arg::new("deep")
+        .long("deep")
+        .action(ArgAction::SetTrue)
+        .help("Also write one marked record to Elasticsearch, read it and delete it");
     clap::Command::new("podtap")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Records the HTTP exchanges of a pod: captures, reassembles, pairs and times them.")
@@ -173,7 +180,7 @@ pub fn grammar() -> clap::Command {
         .args(VARIABLES.iter().flat_map(flags_of))
         .subcommand(command("run", "Capture in the pod (the default)"))
         .subcommand(command("replay", "Read captures instead of the network").arg(files))
-        .subcommand(command("check", "Check whether podtap would work here, and what is missing"))
+        .subcommand(command("check", "Check whether podtap would work here, and what is missing").arg(deep))
         .subcommand(
             command("settings", "Show every setting: meaning, value, and where the value came from").arg(markdown),
         )
@@ -304,7 +311,8 @@ mod tests {
         assert_eq!(command("podtap run"), Command::Run);
         assert_eq!(command("podtap --format text"), Command::Run);
         assert_eq!(command("podtap replay a.pcap - b"), Command::Replay(vec![file("a.pcap"), Input::Stdin, file("b")]));
-        assert_eq!(command("podtap check"), Command::Check);
+        assert_eq!(command("podtap check"), Command::Check { deep: false });
+        assert_eq!(command("podtap check --deep"), Command::Check { deep: true });
         assert_eq!(command("podtap settings"), Command::Settings(Listing::Current));
         assert_eq!(command("podtap settings --markdown"), Command::Settings(Listing::Markdown));
         assert_eq!(command("podtap demo"), Command::Demo);

@@ -98,7 +98,7 @@ pub const FIELDS: &[Field] = &[
     field(
         "url.original",
         Wildcard,
-        "Request-target exactly as sent; secrets masked, bytes outside printable ASCII as `\\xNN`",
+        "Request-target exactly as sent; secrets masked, bytes outside printable ASCII as `\\xNN`, which adds at most 6 KiB: what is behind is left out, and counted at the end",
     ),
     field("url.path", Wildcard, "Path of the target; absent for CONNECT and `*`"),
     field("url.query", Keyword, "Query of the target, without `?`"),

@@ -5,6 +5,10 @@
 
 use compact_str::CompactString;
 
+/// What escaping may add to one text. A binary URL would make a record four times its size, in each field that holds a
+/// part of it, and JSON doubles every backslash. What is behind is left out, and the text says how much that is.
+pub const MAX_ESCAPE_GROWTH: usize = 6 << 10;
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Whether a byte may stand in a record, and on a terminal, as it is.
@@ -42,9 +46,27 @@ pub(super) fn copied(bytes: &[u8]) -> CompactString {
 
 #[cold]
 fn escaped(bytes: &[u8]) -> CompactString {
-    let mut out = CompactString::with_capacity(bytes.len() + 16);
-    escape_into(&mut out, bytes);
+    let (kept, left_out) = bytes.split_at_checked(growing_within(bytes, MAX_ESCAPE_GROWTH)).unwrap_or((bytes, &[]));
+    let mut out = CompactString::with_capacity(kept.len() + 16);
+    escape_into(&mut out, kept);
+    say_left_out(&mut out, left_out.len());
     out
+}
+
+/// How many leading bytes grow by at most `most` when they are escaped.
+pub(super) fn growing_within(bytes: &[u8], most: usize) -> usize {
+    // `\xNN` is three bytes more than the byte itself.
+    let over = bytes.iter().enumerate().filter(|(_, byte)| !is_printable(**byte)).nth(most / 3);
+    over.map_or(bytes.len(), |(index, _)| index)
+}
+
+/// At the end of a text that was cut.
+pub(super) fn say_left_out(out: &mut CompactString, bytes: usize) {
+    if bytes > 0 {
+        out.push_str("...(");
+        out.push_str(&bytes.to_string());
+        out.push_str(" bytes left out)");
+    }
 }
 
 #[cfg(test)]
@@ -63,6 +85,21 @@ mod tests {
             (b"back\\slash", "back\\slash"),
         ] {
             assert_eq!(escape(bytes), expected);
+        }
+    }
+
+    #[test]
+    fn escaping_makes_no_text_much_longer_and_says_what_it_left_out() {
+        let binary = vec![0x80; 40_000];
+        let text = escape(&binary);
+        let kept = MAX_ESCAPE_GROWTH / 3;
+        assert_eq!(text, format!("{}...({} bytes left out)", "\\x80".repeat(kept), 40_000 - kept));
+        // Long, but hardly anything to escape in it.
+        let long = [b"a".repeat(40_000).as_slice(), b"\x80"].concat();
+        assert_eq!(escape(&long).len(), 40_004);
+        for n in [0, 1, kept, kept + 1, 40_000] {
+            let mixed: Vec<u8> = [b"a".repeat(n), vec![0; n]].concat();
+            assert!(escape(&mixed).len() <= mixed.len() + MAX_ESCAPE_GROWTH + 40, "{n}");
         }
     }
 

@@ -17,9 +17,9 @@ mod words;
 
 use compact_str::CompactString;
 
-use self::escape::copied;
-pub use self::escape::escape;
 pub(crate) use self::escape::escape_into;
+pub use self::escape::{MAX_ESCAPE_GROWTH, escape};
+use self::escape::{copied, growing_within, say_left_out};
 use self::find::{Kind, Seen};
 pub use self::names::NameList;
 use self::path::PathPattern;
@@ -198,14 +198,17 @@ impl Redactor {
         if secrets.is_empty() {
             return if seen.is_printable() { copied(raw) } else { escape(raw) };
         }
-        let mut out = CompactString::with_capacity(raw.len());
+        // Cut first: what is left out holds no secret that would need a mask.
+        let kept = growing_within(raw, MAX_ESCAPE_GROWTH);
+        let mut out = CompactString::with_capacity(kept);
         let mut done = 0;
-        for range in secrets {
+        for range in secrets.into_iter().filter(|range| range.start < kept) {
             escape_into(&mut out, raw.get(done..range.start).unwrap_or_default());
             out.push_str(MASK);
             done = range.end;
         }
-        escape_into(&mut out, raw.get(done..).unwrap_or_default());
+        escape_into(&mut out, raw.get(done..kept).unwrap_or_default());
+        say_left_out(&mut out, raw.len().saturating_sub(kept.max(done)));
         out
     }
 

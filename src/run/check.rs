@@ -1,6 +1,8 @@
-//! The checks of `podtap check` for the capture and the servers. Keeps nothing open, sends no record.
+//! The checks of `podtap check` for the capture and the servers. Keeps nothing open; sends no record but with `--deep`.
 
-use std::net::TcpListener;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use super::iface;
 use crate::assembly::{Assembly, Probed};
@@ -12,17 +14,22 @@ use crate::source::interfaces::{Choice, Tables};
 use crate::source::live::check_filter;
 use crate::source::privilege::NotPermitted;
 
+/// How long another program on our port may take to say what it is.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Bytes of that.
+const LONGEST_PAGE: u64 = 1 << 20;
+
 /// Of what a server says.
 const LONGEST_ANSWER: usize = 1000;
 
 /// One line for each thing the capture needs, and for each server.
-pub fn check(settings: &Settings) -> Vec<Finding> {
+pub fn check(settings: &Settings, deep: bool) -> Vec<Finding> {
     let choices = Tables::read().choose(&iface(settings));
     let mut findings = vec![capability(), filter(settings, &choices)];
     findings.extend(choices.iter().map(interface));
     findings.extend(settings.metrics_addr.as_ref().map(port));
     findings.extend(pod(settings));
-    findings.extend(servers(settings));
+    findings.extend(servers(settings, deep));
     findings
 }
 
@@ -45,11 +52,11 @@ fn pod(settings: &Settings) -> Option<Finding> {
 }
 
 /// Each server's real handshake, and what it answered.
-fn servers(settings: &Settings) -> Vec<Finding> {
+fn servers(settings: &Settings, deep: bool) -> Vec<Finding> {
     let config = Config { settings: settings.clone(), bounds: Bounds::of(settings, None), notes: Vec::new() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|why| why.to_string());
     let assembly = Assembly::new(&config, Vec::new()).map_err(|why| why.to_string());
-    match runtime.and_then(|runtime| assembly.map(|assembly| runtime.block_on(assembly.probe()))) {
+    match runtime.and_then(|runtime| assembly.map(|assembly| runtime.block_on(assembly.probe(deep)))) {
         Ok(probed) => probed.iter().map(server).collect(),
         Err(why) => vec![Finding::fail(why, "`podtap settings` explains it")],
     }
@@ -90,12 +97,82 @@ fn interface(choice: &Choice) -> Finding {
     }
 }
 
+/// Whether `run` could listen there: as it does, the first address that can be had.
 fn port(listen: &Listen) -> Finding {
-    let free = listen.candidates().iter().any(|address| TcpListener::bind(address).is_ok());
-    if free {
-        Finding::ok(format!("METRICS_ADDR: port {} is free", listen.port))
-    } else {
-        let what = format!("METRICS_ADDR: port {} is taken", listen.port);
-        Finding::warn(what, "podtap runs without metrics; or change it")
+    let candidates = listen.candidates();
+    let tried: Vec<_> = candidates.iter().map(|address| (*address, TcpListener::bind(address))).collect();
+    let errors: Vec<_> = tried.iter().filter_map(|(address, bound)| Some((*address, bound.as_ref().err()?))).collect();
+    if errors.len() < tried.len() {
+        return Finding::ok(format!("METRICS_ADDR: port {} is free", listen.port));
+    }
+    let without = "podtap runs without metrics; or change it";
+    match errors.iter().find(|(_, error)| error.kind() == ErrorKind::AddrInUse) {
+        Some((address, _)) if is_podtap(*address) => {
+            Finding::ok(format!("METRICS_ADDR: a running podtap listens on port {}", listen.port))
+        }
+        Some(_) => Finding::warn(format!("METRICS_ADDR: port {} is taken by another program", listen.port), without),
+        None => match errors.last() {
+            Some((address, error)) if error.kind() == ErrorKind::AddrNotAvailable => {
+                let what = format!("METRICS_ADDR: {} is not an address of this machine or pod", address.ip());
+                Finding::warn(what, without)
+            }
+            Some((address, error)) => {
+                Finding::warn(format!("METRICS_ADDR: cannot listen on {address}: {error}"), without)
+            }
+            None => Finding::warn("METRICS_ADDR: names no address", without),
+        },
+    }
+}
+
+/// Whether one of us answers there: in a pod `check` mostly runs beside the podtap that it asks about.
+fn is_podtap(address: SocketAddr) -> bool {
+    let here = match address {
+        SocketAddr::V4(_) if address.ip().is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
+        SocketAddr::V6(_) if address.ip().is_unspecified() => SocketAddr::from((Ipv6Addr::LOCALHOST, address.port())),
+        SocketAddr::V4(_) | SocketAddr::V6(_) => address,
+    };
+    let asked = TcpStream::connect_timeout(&here, PATIENCE).and_then(|mut stream| {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: podtap\r\nConnection: close\r\n\r\n")?;
+        let mut page = Vec::new();
+        stream.take(LONGEST_PAGE).read_to_end(&mut page)?;
+        Ok(page)
+    });
+    asked.is_ok_and(|page| String::from_utf8_lossy(&page).contains("\npodtap_build_info{"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cli::check::Verdict;
+    use crate::metrics::Metrics;
+    use crate::metrics::endpoint::Endpoint;
+    use crate::sink::Sinks;
+
+    fn found(address: SocketAddr) -> (Verdict, String) {
+        let finding = port(&Listen::try_from(address.to_string()).unwrap());
+        (finding.verdict, finding.what)
+    }
+
+    #[test]
+    fn a_port_is_free_or_ours_or_anothers_or_no_address_of_ours() {
+        let endpoint = Endpoint::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let ours = endpoint.address();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.spawn(endpoint.serve(Arc::clone(&Metrics::new(Sinks::default()))));
+        let (verdict, what) = found(ours);
+        assert_eq!(verdict, Verdict::Ok, "{what}");
+        assert!(what.contains("a running podtap"), "{what}");
+        // One that says nothing.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (verdict, what) = found(silent.local_addr().unwrap());
+        assert_eq!(verdict, Verdict::Warn);
+        assert!(what.contains("taken by another program"), "{what}");
+        // TEST-NET-1 (RFC 5737).
+        let (verdict, what) = found(([192, 0, 2, 1], 9).into());
+        assert_eq!(verdict, Verdict::Warn);
+        assert!(what.contains("192.0.2.1 is not an address"), "{what}");
     }
 }

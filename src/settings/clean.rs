@@ -150,7 +150,18 @@ fn by_environment(
         }
         (None, None) => None,
     };
+    let direct = direct.map(|(text, origin)| (without_line_feed(variable, text, notes), origin));
     one_of(variable, direct, file, read_file)
+}
+
+/// A secret that was written into the environment with `echo`: the line feed is hardly meant, and shows nowhere.
+fn without_line_feed<'a>(variable: &'static Variable, text: &'a str, notes: &mut Vec<Note>) -> &'a str {
+    let Some(cut) = text.strip_suffix('\n').filter(|_| variable.secret) else { return text };
+    // Of PEM it is a part.
+    if !text.contains("-----BEGIN") {
+        notes.push(Note::LineFeedCut { name: variable.name });
+    }
+    cut.strip_suffix('\r').unwrap_or(cut)
 }
 
 fn nonblank<'a>(env: &'a Pairs, name: &str) -> Option<&'a str> {

@@ -115,6 +115,11 @@ pub enum Note {
         /// The setting.
         setting: &'static str,
     },
+    /// A secret from the environment ended in a line feed, which is not part of it.
+    LineFeedCut {
+        /// The setting.
+        name: &'static str,
+    },
     /// A setting that this version does not use.
     Unused {
         /// As found.
@@ -137,6 +142,7 @@ impl Note {
             Self::OldSpellingIgnored { .. }
             | Self::Misspelt { .. }
             | Self::NotFromFile { .. }
+            | Self::LineFeedCut { .. }
             | Self::Unused { .. }
             | Self::NoSuchSink { .. } => true,
         }
@@ -163,6 +169,9 @@ impl fmt::Display for Note {
             Self::Misspelt { name, meant: None } => write!(f, "{} is not a setting", printable(name)),
             Self::NotFromFile { name, setting } => {
                 write!(f, "{name} is not a setting: only secrets are read from files, {setting} is none")
+            }
+            Self::LineFeedCut { name } => {
+                write!(f, "{name} ends in a line feed, which is cut off: `echo -n` and `printf` write none")
             }
             Self::Unused { name } => write!(f, "{name} is known, but this version does not use it"),
             Self::NoSuchSink { name, sink } => write!(f, "{name} is set, but SEND_LOGS_TO does not name {sink}"),

@@ -6,6 +6,7 @@
 //! so no message can hold one.
 
 mod check;
+pub mod expiry;
 mod explain;
 mod host;
 mod stream;

@@ -16,12 +16,14 @@ mod index;
 mod options;
 mod server;
 mod target;
+mod trial;
 mod verdict;
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use elasticsearch::http::Method;
+pub use elasticsearch::http::Url;
 
 pub use self::answer::outcomes;
 use self::answer::{Sent, Split, judged, splits};
@@ -70,6 +72,24 @@ impl Elasticsearch {
     /// Asks the server what it is and what stands behind the name: `podtap check`. Sends no record.
     pub async fn examine(&self, at: Timestamp) -> Result<Target, DeliveryError> {
         target::examine(&self.client, &self.options, &self.options.index.at(at)).await
+    }
+
+    /// The same, and the server is asked what it is even where the settings say so.
+    pub async fn check(&self, at: Timestamp) -> Result<Target, DeliveryError> {
+        let found = target::server(&self.client, ApiVersion::Auto).await?;
+        let mut target = self.examine(at).await?;
+        if let ApiVersion::Given(given) = self.options.api_version
+            && !given.agrees(found)
+        {
+            let why = format!("ELASTICSEARCH_API_VERSION says {given}, but the server is {found}");
+            target.warning = Some(target.warning.map_or(why.clone(), |other| format!("{why}; {other}")));
+        }
+        Ok(target)
+    }
+
+    /// Writes one marked record where records of `at` go, reads it and deletes it. Says what worked.
+    pub async fn try_record(&self, target: &Target, at: Timestamp) -> Result<String, DeliveryError> {
+        trial::run(&self.client, target, &self.options.index.at(at), self.options.format, at).await
     }
 
     async fn target(&mut self, batch: &Batch) -> Result<Target, SinkError> {

@@ -26,6 +26,7 @@ pub(crate) const OPTIONS: Options = Options {
     when_full: WhenFull::Drop,
     batch: BatchLimits { records: BATCH, bytes: 1 << 20, age: Duration::ZERO },
     backoff: Backoff { first: Duration::from_millis(5), most: Duration::from_millis(40) },
+    hold_for: None,
 };
 
 /// The same with room for everything.

@@ -126,6 +126,28 @@ fn a_secret_comes_from_a_file_without_its_last_newline() {
 }
 
 #[test]
+fn a_secret_from_the_environment_loses_one_line_feed_and_a_note_says_so() {
+    for (text, secret, noted) in [
+        ("s3cret\n", "s3cret", true),
+        ("s3cret\r\n", "s3cret", true),
+        ("s3cret\n\n", "s3cret\n", true),
+        ("s3cret ", "s3cret ", false),
+    ] {
+        let texts = cleaned(&[("FLUENTD_PASSWORD", text)], &[]);
+        assert_eq!(value(&texts, "FLUENTD_PASSWORD").0, secret);
+        let notes = notes(&texts);
+        assert_eq!(
+            notes.iter().any(|note| note.starts_with("FLUENTD_PASSWORD ends in a line feed")),
+            noted,
+            "{notes:?}"
+        );
+        assert!(!format!("{notes:?}").contains("s3cret"));
+    }
+    let key = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
+    assert!(notes(&cleaned(&[("FLUENTD_PASSWORD", key)], &[])).is_empty(), "of PEM it is a part");
+}
+
+#[test]
 fn a_secret_that_cannot_be_had_is_wrong_by_name_and_file() {
     for (env, said) in [
         (

@@ -18,6 +18,14 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// The certificate that the server showed, in DER.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.get_ref().1.peer_certificates()?.first().map(|certificate| &**certificate),
+        }
+    }
+
     /// In words, for people: the version of TLS, or that there is none.
     pub fn security(&self) -> String {
         match self {

@@ -35,10 +35,20 @@ impl Pem {
 
     pub(in crate::sink) fn read(&self) -> Result<Vec<u8>, String> {
         match self {
-            Self::File(path) => std::fs::read(path).map_err(|why| format!("{} cannot be read: {why}", path.display())),
-            Self::Text(text) => Ok(text.clone().into_bytes()),
+            Self::File(path) => {
+                std::fs::read(path).map(without_mark).map_err(|why| format!("{} cannot be read: {why}", path.display()))
+            }
+            Self::Text(text) => Ok(without_mark(text.clone().into_bytes())),
         }
     }
+}
+
+/// Editors of some systems put a byte order mark (RFC 3629 §6) before the text; no reader of PEM looks past it.
+fn without_mark(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes.starts_with("\u{feff}".as_bytes()) {
+        bytes.drain(.."\u{feff}".len());
+    }
+    bytes
 }
 
 impl fmt::Display for Pem {
@@ -83,6 +93,12 @@ impl TlsOptions {
     /// Reads the files; says which setting is wrong.
     pub fn check(&self) -> Result<(), String> {
         config(self).map(drop)
+    }
+
+    /// Our own certificate in DER, where there is one and it can be read.
+    pub fn own_certificate(&self) -> Option<Vec<u8>> {
+        let pem = self.cert.as_ref()?.read().ok()?;
+        CertificateDer::from_pem_slice(&pem).ok().map(|certificate| certificate.to_vec())
     }
 
     /// Says what it means when certificates are not looked at.
@@ -262,4 +278,21 @@ pub(in crate::sink) fn random_bytes<const N: usize>() -> Result<[u8; N], String>
     let provider: CryptoProvider = crypto::ring::default_provider();
     provider.secure_random.fill(&mut bytes).map_err(|_| "the system has no random numbers".to_owned())?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_certificate() {
+        let pem = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+        for text in [pem.to_owned(), format!("\u{feff}{pem}")] {
+            assert_eq!(certificates("X_TLS_CA", &Pem::of(&text)).map(|found| found.len()), Ok(1));
+            let path = std::env::temp_dir().join(format!("podtap-mark-{}-{}", std::process::id(), text.len()));
+            std::fs::write(&path, &text).unwrap();
+            assert_eq!(certificates("X_TLS_CA", &Pem::File(path.clone())).map(|found| found.len()), Ok(1));
+            std::fs::remove_file(path).unwrap();
+        }
+    }
 }

@@ -414,7 +414,7 @@ mod tests {
             panic!()
         };
         let reason = &delivery.rejected[0].reason;
-        assert!(reason.ends_with("ü…") && reason.len() <= MAX_REASON + 10, "{reason}");
+        assert!(reason.ends_with("ü…") && reason.len() <= MAX_REASON + "400 parse_exception: …".len(), "{reason}");
     }
 
     proptest! {

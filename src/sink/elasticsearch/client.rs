@@ -83,7 +83,6 @@ impl<'a> Request<'a> {
         Self { method: Method::Post, headers, body: Some(body.into()), ..Self::get(path, query) }
     }
 
-    #[cfg(feature = "setup")]
     pub(crate) fn put(path: &'a str, query: &'a [(&'a str, &'a str)], body: Vec<u8>) -> Self {
         Self {
             method: Method::Put,

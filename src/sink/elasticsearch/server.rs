@@ -64,6 +64,15 @@ impl Server {
             .ok_or_else(|| "the server does not tell its version".to_owned())
     }
 
+    /// Whether what somebody gave fits what was found: `8.x` fits 8.13.
+    pub(super) fn agrees(self, found: Self) -> bool {
+        let flavour = match (self.flavour, found.flavour) {
+            (Flavour::Elasticsearch, Flavour::Serverless) => return true,
+            (given, found) => given == found,
+        };
+        flavour && self.major == found.major && self.minor.is_none_or(|minor| found.minor.is_none_or(|is| is == minor))
+    }
+
     fn at_least(self, flavour: Flavour, major: u16, minor: u16) -> bool {
         self.flavour == flavour && (self.major, self.minor.unwrap_or(0)) >= (major, minor)
     }

@@ -221,6 +221,55 @@ async fn a_batch_is_one_request_marked_as_ours_and_the_server_is_asked_once() {
 }
 
 #[tokio::test]
+async fn a_deep_check_writes_reads_and_deletes_one_marked_record_where_it_was_stored() {
+    let found = r#"{"_index":".ds-web-000001","_id":"x"}"#;
+    // Status of reading and of deleting, and what is said.
+    for (read, removed, said) in [
+        (200, 200, "was written to .ds-web-000001, read and deleted"),
+        (403, 200, "and deleted, but cannot be read: 403"),
+        (200, 403, "cannot be deleted: _id podtap-check-"),
+    ] {
+        let mock = Mock::start(with_data_stream(move |asked| match asked.method.as_str() {
+            "PUT" => (201, found.to_owned()),
+            "GET" => (read, found.to_owned()),
+            _ => (removed, found.to_owned()),
+        }))
+        .await;
+        let sink = sink(&mock, |_| ()).await;
+        let target = sink.check(Timestamp(0)).await.unwrap();
+        let outcome = sink.try_record(&target, Timestamp(0)).await;
+        let words = outcome.unwrap_or_else(|error| error.to_string());
+        assert!(words.contains(said), "{words}");
+        let asked = mock.asked();
+        let [.., put, get, delete] = asked.as_slice() else { panic!() };
+        assert!(put.path.starts_with("/web/_doc/podtap-check-") && put.query.contains("op_type=create"), "{put:?}");
+        assert!(put.query.contains("require_data_stream=true") && put.body.contains("podtap check --deep"), "{put:?}");
+        assert_eq!((get.method.as_str(), delete.method.as_str()), ("GET", "DELETE"));
+        assert!(get.path == delete.path && get.path.starts_with("/.ds-web-000001/_doc/podtap-check-"), "{get:?}");
+    }
+}
+
+/// Neither a version that is given nor a mapping type keeps `check` from asking.
+#[tokio::test]
+async fn a_check_always_asks_the_server() {
+    let given = |options: &mut Options| options.api_version = "7.2".parse().unwrap();
+    let typed = |options: &mut Options| options.doc_type = Some("http".to_owned());
+    for change in [given as fn(&mut Options), typed] {
+        let mut options = options(&[format!("http://{}", dead(1))]);
+        change(&mut options);
+        let error = Elasticsearch::new(options).unwrap().check(Timestamp(0)).await.unwrap_err();
+        assert_eq!(error.reason(), FailureReason::Refused, "{error}");
+    }
+    let mock = Mock::start(with_data_stream(created)).await;
+    for (version, warned) in [("7.2", true), ("8.x", false), ("8.13", false), ("8.14", true), ("opensearch-8.x", true)]
+    {
+        let sink = sink(&mock, |options| options.api_version = version.parse().unwrap()).await;
+        let warning = sink.check(Timestamp(0)).await.unwrap().warning;
+        assert_eq!(warning.is_some_and(|words| words.contains("ELASTICSEARCH_API_VERSION says")), warned, "{version}");
+    }
+}
+
+#[tokio::test]
 async fn records_of_one_format_are_held_before_an_index_of_the_other_and_both_are_named() {
     for (ours, host) in [(RecordFormat::Classic, r#"{"properties":{}}"#), (RecordFormat::Ecs, r#"{"type":"keyword"}"#)]
     {

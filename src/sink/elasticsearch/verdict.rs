@@ -105,6 +105,8 @@ pub(super) fn verdict(status: u16, kind: &str, words: &str) -> Verdict {
         403 => Verdict::Hold(FailureReason::Forbidden),
         404 => Verdict::Hold(FailureReason::NotReady),
         429 => Verdict::Hold(FailureReason::Throttled),
+        // An ingest pipeline that fails on a document is answered so.
+        500 if DOCUMENT_TYPES.contains(&kind) => Verdict::Refused,
         500.. => Verdict::Hold(FailureReason::Server),
         400 if STATE_WORDS.iter().any(|known| words.contains(known)) => Verdict::Hold(FailureReason::NotReady),
         400 if names_document(kind, words) => Verdict::Refused,
@@ -173,6 +175,7 @@ mod tests {
                 "The bulk request must be terminated by a newline [\\n]",
                 Verdict::Refused,
             ),
+            (500, "fail_processor_exception", "no", Verdict::Refused),
             (413, "", "", Verdict::Refused),
             (403, "security_exception", "action [indices:data/write/bulk[s]] is unauthorized", hold(Forbidden)),
             (

@@ -1,8 +1,8 @@
 //! Servers that say no, and servers that die.
 
 use podtap::setup::SetupOptions;
-use podtap::sink::elasticsearch::Auth;
-use podtap::sink::{Delivery, SinkError};
+use podtap::sink::elasticsearch::{Auth, Options, RecordFormat};
+use podtap::sink::{Delivery, FailureReason, SinkError};
 
 use super::{batch, deliver, deliver_alone, line, options, set_up, sink};
 use crate::servers::{Kind, Search};
@@ -30,12 +30,88 @@ fn a_record_that_does_not_fit_is_rejected_with_the_servers_reason_and_the_others
     }
 }
 
+/// A state of the server: how an index gets into it, and out again.
+struct State {
+    name: &'static str,
+    enter: &'static [(&'static str, &'static str, &'static str)],
+    leave: (&'static str, &'static str, &'static str),
+}
+
+const ONE_SHARD: &str = r#"{"settings":{"number_of_shards":1,"number_of_replicas":0},"mappings":{"dynamic":"false"}}"#;
+
+const STATES: &[State] = &[
+    State {
+        name: "state-blocked",
+        enter: &[("PUT", "/state-blocked/_settings", r#"{"index.blocks.write":true}"#)],
+        leave: ("PUT", "/state-blocked/_settings", r#"{"index.blocks.write":false}"#),
+    },
+    State {
+        name: "state-flooded",
+        enter: &[("PUT", "/state-flooded/_settings", r#"{"index.blocks.read_only_allow_delete":true}"#)],
+        leave: ("PUT", "/state-flooded/_settings", r#"{"index.blocks.read_only_allow_delete":null}"#),
+    },
+    State {
+        name: "state-closed",
+        enter: &[("POST", "/state-closed/_close", "")],
+        leave: ("POST", "/state-closed/_open", ""),
+    },
+    State {
+        name: "state-pipeline",
+        enter: &[("PUT", "/state-pipeline/_settings", r#"{"index.default_pipeline":"gone"}"#)],
+        leave: ("PUT", "/state-pipeline/_settings", r#"{"index.default_pipeline":null}"#),
+    },
+    State {
+        name: "state-alias",
+        enter: &[
+            ("DELETE", "/state-alias", ""),
+            ("PUT", "/state-alias-1", r#"{"aliases":{"state-alias":{"is_write_index":false}}}"#),
+            ("PUT", "/state-alias-2", r#"{"aliases":{"state-alias":{"is_write_index":false}}}"#),
+        ],
+        leave: (
+            "POST",
+            "/_aliases",
+            r#"{"actions":[{"add":{"index":"state-alias-1","alias":"state-alias","is_write_index":true}}]}"#,
+        ),
+    },
+];
+
 #[test]
-fn an_index_that_may_not_be_written_rejects_with_the_reason() {
+fn what_the_servers_state_refuses_is_held_and_stored_once_it_is_mended() {
     for (kind, server) in Search::both() {
-        server.ask("PUT", "/blocked", "{\"settings\":{\"index.blocks.write\":true}}");
-        let delivery = deliver(&mut sink(options(server, "blocked")), &batch([("a", line("/a"))])).unwrap();
-        assert!(delivery.rejected[0].reason.starts_with("403 cluster_block_exception"), "{kind:?}: {delivery:?}");
+        for State { name, enter, leave } in STATES {
+            server.ask("PUT", &format!("/{name}"), ONE_SHARD);
+            enter.iter().for_each(|(method, path, body)| drop(server.ask(method, path, body)));
+            let mut sink = sink(options(server, name));
+            let records = batch([("a", line("/a")), ("b", line("/b"))]);
+            for _ in 0..2 {
+                let result = deliver(&mut sink, &records);
+                let Err(SinkError::Transient(error)) = result else { panic!("{kind:?} {name}: {result:?}") };
+                assert_eq!(error.reason(), FailureReason::NotReady, "{kind:?} {name}: {error}");
+            }
+            server.ask(leave.0, leave.1, leave.2);
+            assert_eq!(deliver(&mut sink, &records), Ok(Delivery::default()), "{kind:?} {name}");
+            assert_eq!(server.count(name), 2, "{kind:?} {name}");
+        }
+    }
+}
+
+#[test]
+fn classic_records_have_a_stream_of_their_own_that_takes_no_others() {
+    for (kind, server) in Search::both() {
+        let classic = Options { format: RecordFormat::Classic, ..options(server, "classic") };
+        set_up(&classic, &SetupOptions::default());
+        let record =
+            r#"{"resTime":0.1,"type":"income","srcIP":"10.0.0.1","srcPort":1,"host":"h","url":"/x","resCode":200}"#;
+        let records = batch([("a", format!("{record}\n")), ("b", format!("{record}\n"))]);
+        assert_eq!(deliver(&mut sink(classic.clone()), &records), Ok(Delivery::default()), "{kind:?}");
+        assert_eq!(server.count("classic"), 2, "{kind:?}");
+        let (_, found) = server.ask("GET", "/classic/_search?q=url.keyword:%22%2Fx%22%20AND%20host:h", "");
+        assert_eq!(found["hits"]["total"]["value"], 2, "{kind:?}: {found}");
+        let ecs = options(server, "classic");
+        let why = transient(deliver(&mut sink(ecs.clone()), &batch([("c", line("/c"))])));
+        assert!(why.contains("FORMAT_ELASTICSEARCH is ecs") && why.contains("ELASTICSEARCH_INDEX=classic"), "{why}");
+        let refused = podtap::setup::elasticsearch(&ecs, &SetupOptions::default(), &mut Vec::new()).unwrap_err();
+        assert!(refused.contains("made for classic records"), "{kind:?}: {refused}");
     }
 }
 
