@@ -57,10 +57,9 @@ fn begun_at(case: &Case, first: usize) -> Option<Case> {
     let begins = |packet: &Packet| packet.from == Side::Client && packet.data.contains(&cut[0]);
     let start = case.packets.iter().position(|(_, packet)| begins(packet))?;
     let sides = |packet: &Packet| if packet.from == Side::Client { cut } else { [cut[1], cut[0]] };
-    let opens = |packet: &Packet| packet.pos == 0;
     for (index, (_, packet)) in case.packets.iter_mut().enumerate() {
         let [own, peer] = sides(packet);
-        if opens(packet) {
+        if packet.opens() {
             continue;
         }
         if index >= start && (packet.pos <= own || packet.ack <= peer) {
@@ -70,7 +69,7 @@ fn begun_at(case: &Case, first: usize) -> Option<Case> {
         packet.ack = packet.ack.saturating_sub(peer);
         packet.data = packet.data.start.saturating_sub(own)..packet.data.end.saturating_sub(own);
     }
-    case.shots.retain(|shot| shot.packet >= start || opens(&case.packets[shot.packet].1));
+    case.shots.retain(|shot| shot.packet >= start || case.packets[shot.packet].1.opens());
     let Trace { isn, streams, .. } = &mut conn.trace;
     for ((isn, stream), cut) in isn.iter_mut().zip(streams).zip(cut) {
         *isn = isn.wrapping_add(cut as u32);
@@ -99,7 +98,7 @@ pub fn fewest_packets(case: &Case, fails: impl Fn(&Case) -> bool) -> Case {
             let end = (at + size).min(tried.shots.len());
             // Without a handshake it would become the question of another case: which request comes first.
             let taken =
-                tried.shots.drain(at..end).filter(|shot| case.packets[shot.packet].1.pos == 0).collect::<Vec<_>>();
+                tried.shots.drain(at..end).filter(|shot| case.packets[shot.packet].1.opens()).collect::<Vec<_>>();
             tried.shots.splice(at..at, taken);
             if tried.shots.len() < best.shots.len() && fails(&tried) {
                 best = tried;

@@ -74,6 +74,11 @@ impl Packet {
         self.pos + (self.data.end - self.data.start) + flag(TcpFlags::SYN) + flag(TcpFlags::FIN)
     }
 
+    /// Whether it is of the handshake.
+    pub fn opens(&self) -> bool {
+        self.flags & TcpFlags::SYN != 0
+    }
+
     /// Whether its sender really sent it, and its receiver takes it.
     pub fn is_true(&self) -> bool {
         !self.forged && !self.bad_checksum
