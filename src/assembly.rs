@@ -24,7 +24,7 @@ pub use self::targets::elasticsearch_options;
 use crate::config::{self, Config};
 use crate::dissect::{self, Dissector, Pools};
 use crate::filter::{Filter, FilterConfig, Verdict};
-use crate::format::Observer;
+use crate::format::{Encoded, Observer};
 use crate::http::{self, KeepHeaders};
 use crate::identity::Identity;
 use crate::ledger::LeftOut;
@@ -139,7 +139,10 @@ impl Assembly {
         &self,
         sinks: &Started,
         probe: Option<Probe>,
-    ) -> Pipeline<impl FnMut(&mut Record) -> Option<LeftOut> + use<>, impl FnMut(&Record, &mut Vec<u8>) + use<>> {
+    ) -> Pipeline<
+        impl FnMut(&mut Record) -> Option<LeftOut> + use<>,
+        impl FnMut(&Record, &mut Vec<u8>) -> Encoded + use<>,
+    > {
         let (routes, filter) = (Arc::clone(&self.routes), Arc::clone(&self.filter));
         let select = move |record: &mut Record| {
             let Record::Http(exchange) = record else { return None };
@@ -156,7 +159,7 @@ impl Assembly {
     }
 
     /// One outlet for each encoding in use.
-    fn outlets(&self, sinks: &Started) -> Vec<Outlet<impl FnMut(&Record, &mut Vec<u8>) + use<>>> {
+    fn outlets(&self, sinks: &Started) -> Vec<Outlet<impl FnMut(&Record, &mut Vec<u8>) -> Encoded + use<>>> {
         let outlet = |(encoder, sinks): (Encoder, Vec<SinkHandle>)| {
             let mut view = self.identity.view();
             let encode = move |record: &Record, out: &mut Vec<u8>| encoder.encode(record, view.observer(), out);

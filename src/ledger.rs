@@ -4,6 +4,7 @@
 //! not hold. Counters only grow, except the gauges, which say that they are gauges.
 
 mod columns;
+mod datasets;
 mod failures;
 mod sinks;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 pub use self::columns::{
     Column, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS, Value, ledger_fields,
 };
+pub use self::datasets::PerDataset;
 pub use self::failures::{AtFault, FailureReason};
 pub use self::sinks::{Dropped, RejectedBy, SinkCounts};
 use crate::record::Unanswered;
@@ -275,17 +277,20 @@ pub struct RecordLedger {
 /// offered = delivered + rejected + dropped + queued + in flight + spooled, for one sink.
 ///
 /// What an earlier run left in the spool is offered again by being found there: it counts in `offered` and, beside
-/// it, in `recovered`. So `offered - recovered - ledger_records` is what the pipelines of this run offered.
+/// it, in `recovered`. So `offered - recovered` is what this run offered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkLedger {
     /// Offered by the pipeline, or found in the spool.
     pub offered: u64,
     /// Outside the equation: of `offered`, those found in the spool.
     pub recovered: u64,
-    /// Outside the equation: of `offered`, ledger records; the others are exchanges.
-    pub ledger_records: u64,
-    /// Outside the equation: of `ledger_records`, those delivered or written to disk. At the end the others are lost.
-    pub ledger_records_kept: u64,
+    /// Outside the equation: `offered` by dataset, where that is known. Of records that were in the spool and cannot be
+    /// read it may not be.
+    pub offered_by: PerDataset,
+    /// Outside the equation: of `offered_by`, those found in the spool.
+    pub recovered_by: PerDataset,
+    /// Outside the equation: of `offered_by`, those delivered or on disk. At the end the others are lost.
+    pub kept_by: PerDataset,
     /// Accepted by the target.
     pub delivered: u64,
     /// Refused by the target for good.

@@ -8,7 +8,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::ledger::{LeftOut, RecordLedger};
+use crate::format::Encoded;
+use crate::ledger::{LeftOut, PerDataset, RecordLedger};
 use crate::metrics::Probe;
 use crate::record::Record;
 use crate::sink::{Block, Piece, SinkHandle};
@@ -43,6 +44,8 @@ pub struct Pipeline<S, E> {
 struct Filling<E> {
     outlet: Outlet<E>,
     block: Block,
+    /// Records that the format cannot express, since the last hand-over.
+    left_out: PerDataset,
     /// Handed over before; whichever no sink holds any more is filled again.
     sent: VecDeque<Arc<Block>>,
 }
@@ -50,7 +53,7 @@ struct Filling<E> {
 impl<S, E> Pipeline<S, E>
 where
     S: FnMut(&mut Record) -> Option<LeftOut>,
-    E: FnMut(&Record, &mut Vec<u8>),
+    E: FnMut(&Record, &mut Vec<u8>) -> Encoded,
 {
     /// `select` enriches a record (the route at least) and says why it is to be left out; `probe` is where requests are
     /// counted and the ledger is published.
@@ -112,15 +115,21 @@ where
         let mut formats = self.outlets.len();
         for filling in &mut self.outlets {
             formats -= 1;
-            filling.block.push(|out| {
-                (filling.outlet.encode)(&record, out);
+            let dataset = record.dataset();
+            let written = filling.block.push_if(dataset, |out| {
+                if (filling.outlet.encode)(&record, out) == Encoded::NotInThisFormat {
+                    return None;
+                }
                 let (at, id) = match &mut record {
                     Record::Http(exchange) => (exchange.start(), &mut exchange.id),
                     Record::Ledger(statement) => (statement.to, &mut statement.id),
                 };
                 // The last format takes the id instead of copying it.
-                (if formats == 0 { std::mem::take(id) } else { id.clone() }, at)
+                Some((if formats == 0 { std::mem::take(id) } else { id.clone() }, at))
             });
+            if !written {
+                filling.left_out.add(dataset, 1);
+            }
             if filling.block.bytes() >= self.block_bytes {
                 filling.flush();
             }
@@ -130,10 +139,14 @@ where
 
 impl<E> Filling<E> {
     fn new(outlet: Outlet<E>) -> Self {
-        Self { outlet, block: Block::default(), sent: VecDeque::new() }
+        Self { outlet, block: Block::default(), left_out: PerDataset::default(), sent: VecDeque::new() }
     }
 
     fn flush(&mut self) {
+        let left_out = std::mem::take(&mut self.left_out);
+        if left_out.total() > 0 {
+            self.outlet.sinks.iter().for_each(|sink| sink.leave_out(left_out));
+        }
         if self.block.is_empty() {
             return;
         }
@@ -202,16 +215,23 @@ mod tests {
         hold_for: None,
     };
 
-    type Encode = fn(&Record, &mut Vec<u8>);
+    type Encode = fn(&Record, &mut Vec<u8>) -> Encoded;
 
-    fn short(record: &Record, out: &mut Vec<u8>) {
+    fn short(record: &Record, out: &mut Vec<u8>) -> Encoded {
         let exchange = record.exchange().unwrap();
         out.extend_from_slice(format!("{}\n", exchange.number).as_bytes());
+        Encoded::Written
     }
 
-    fn long(record: &Record, out: &mut Vec<u8>) {
+    fn long(record: &Record, out: &mut Vec<u8>) -> Encoded {
         out.extend_from_slice(&[b'.'; 1000]);
-        short(record, out);
+        short(record, out)
+    }
+
+    /// A format for odd numbers.
+    fn odd(record: &Record, out: &mut Vec<u8>) -> Encoded {
+        let written = long(record, out);
+        if record.exchange().unwrap().number % 2 == 1 { written } else { Encoded::NotInThisFormat }
     }
 
     fn numbered(number: u32) -> Record {
@@ -244,6 +264,25 @@ mod tests {
         assert_eq!((a.text(), b.text()), (expected.clone(), expected.clone()));
         assert_eq!(c.text().replace('.', ""), expected);
         assert_eq!((pipeline.ledger().made, pipeline.ledger().imbalance()), (2000, None));
+    }
+
+    #[test]
+    fn what_a_format_cannot_express_is_counted_as_left_out_and_never_delivered_as_nothing() {
+        let (all, some) = (Collect::default(), Collect::default());
+        let handle = |name: &str, sink: &Collect| spawn(name, sink.clone(), WAIT).unwrap();
+        let sinks = vec![handle("all", &all), handle("some", &some)];
+        let outlets = vec![
+            Outlet { encode: short as Encode, sinks: vec![sinks[0].clone()] },
+            Outlet { encode: odd as Encode, sinks: vec![sinks[1].clone()] },
+        ];
+        let mut pipeline = Pipeline::new(keep_all, outlets, None);
+        pipeline.push(&mut (0..5).map(numbered).collect());
+        pipeline.flush();
+        let counts = Sinks::new(sinks).finish(Duration::from_secs(60));
+        let of = |n: usize| (counts[n].1.ledger.delivered, counts[n].1.left_out_by_format);
+        assert_eq!(of(0), (5, PerDataset::default()));
+        assert_eq!(of(1), (2, PerDataset::of(crate::record::Dataset::Http, 3)));
+        assert_eq!(some.text().replace('.', ""), "id-1:1\nid-3:3\n");
     }
 
     #[test]

@@ -10,12 +10,14 @@ use compact_str::CompactString;
 
 use crate::flow::{Endpoint, Timestamp};
 
+mod dataset;
 #[cfg(test)]
 pub(crate) mod sample;
 mod statement;
 mod weird;
 mod workload;
 
+pub use self::dataset::Dataset;
 pub use self::statement::Statement;
 pub use self::weird::{Weird, WeirdSet};
 pub use self::workload::{Labels, Workload};
@@ -36,6 +38,14 @@ impl From<Statement> for Record {
 }
 
 impl Record {
+    /// What kind of event it is.
+    pub fn dataset(&self) -> Dataset {
+        match self {
+            Self::Http(_) => Dataset::Http,
+            Self::Ledger(_) => Dataset::Ledger,
+        }
+    }
+
     /// The exchange, where it is one.
     pub fn exchange(&self) -> Option<&Exchange> {
         match self {

@@ -16,6 +16,7 @@ use crate::assembly::{self, Assembly, Started};
 use crate::cli::{self, Input};
 use crate::config::Config;
 use crate::dissect::Dissector;
+use crate::format::Encoded;
 use crate::ledger::{LeftOut, RecordLedger};
 use crate::logging;
 use crate::metrics::{KernelCounters, closing_lines};
@@ -101,7 +102,7 @@ impl Replay {
     ) -> Result<(), Box<dyn std::error::Error>>
     where
         S: FnMut(&mut Record) -> Option<LeftOut>,
-        E: FnMut(&Record, &mut Vec<u8>),
+        E: FnMut(&Record, &mut Vec<u8>) -> Encoded,
     {
         if self.interrupted.load(Ordering::Relaxed) {
             return Err("stopped by a signal; it was not read".into());

@@ -37,7 +37,7 @@ pub(crate) fn blocks(encoding: Encoding) -> Vec<Arc<Block>> {
                 blocks.push(Block::default());
             }
             let Some(block) = blocks.last_mut() else { continue };
-            block.push(|out| {
+            block.push(podtap::record::Dataset::Http, |out| {
                 match encoding {
                     Encoding::Json => ecs::write_json(out, &record, &observer),
                     Encoding::Msgpack => msgpack(out, &record, &observer),

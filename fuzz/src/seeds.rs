@@ -82,7 +82,7 @@ fn acknowledgements() -> Vec<Vec<u8>> {
 }
 
 fn spools() -> Vec<Vec<u8>> {
-    let item = |id, body| Item { id, at: Timestamp(1), body };
+    let item = |id, body| Item { id, at: Timestamp(1), dataset: podtap::record::Dataset::Http, body };
     let whole = segment([1, 2, 3, 4], "ecs", [item("a", &b"{}"[..]), item("b", b"{\"n\":1}"), item("c", b"")]);
     let behind = |first: &[u8], rest: &[u8]| [first, rest].concat();
     vec![

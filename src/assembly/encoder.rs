@@ -1,8 +1,8 @@
 //! How one outlet writes a record: format and encoding of a sink. Knows no field.
 
 use crate::config;
-use crate::format::{Observer, classic, ecs, text};
-use crate::record::Record;
+use crate::format::{Encoded, Observer, classic, ecs, text};
+use crate::record::{Dataset, Record};
 use crate::settings::{Format, Settings, SinkName};
 use crate::sink::fluentd::encode_msgpack;
 
@@ -33,7 +33,10 @@ impl Encoder {
         format!("{}{}", self.format.word(), if self.msgpack { "/msgpack" } else { "" })
     }
 
-    pub(super) fn encode(self, record: &Record, observer: &Observer, out: &mut Vec<u8>) {
+    pub(super) fn encode(self, record: &Record, observer: &Observer, out: &mut Vec<u8>) -> Encoded {
+        if self.format != Format::Ecs && record.dataset() != Dataset::Http {
+            return Encoded::NotInThisFormat;
+        }
         match (self.format, self.msgpack) {
             (Format::Ecs, false) => {
                 ecs::write_json_capped(out, record, observer, self.longest);
@@ -41,18 +44,21 @@ impl Encoder {
             (Format::Classic, false) => {
                 classic::write_json_capped(out, record, observer, self.longest);
             }
-            (Format::Ecs, true) => pack(&ecs::Ecs { record, observer }, out),
-            (Format::Classic, true) => pack(&classic::Classic { record, observer }, out),
+            (Format::Ecs, true) => return pack(&ecs::Ecs { record, observer }, out),
+            (Format::Classic, true) => return pack(&classic::Classic { record, observer }, out),
             (Format::Text, _) => text::write_line(out, record, self.colour),
         }
+        Encoded::Written
     }
 }
 
-/// Into memory and of plain structs: it does not fail; if it did, the sink would reject the record by name.
-fn pack(record: &impl serde::Serialize, out: &mut Vec<u8>) {
-    let start = out.len();
-    if let Err(error) = encode_msgpack(record, out) {
-        tracing::error!(error, "a record could not be encoded as MessagePack");
-        out.truncate(start);
+/// Into memory and of plain structs: it does not fail; if it did, the record would be counted as left out.
+fn pack(record: &impl serde::Serialize, out: &mut Vec<u8>) -> Encoded {
+    match encode_msgpack(record, out) {
+        Ok(()) => Encoded::Written,
+        Err(error) => {
+            tracing::error!(error, "internal error: a record could not be encoded as MessagePack; it is left out");
+            Encoded::NotInThisFormat
+        }
     }
 }

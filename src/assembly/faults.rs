@@ -131,7 +131,7 @@ mod tests {
     fn the_settings_of_elasticsearch_are_checked_only_where_records_go_there() {
         let given =
             [("ELASTICSEARCH_INDEX", "Web"), ("ELASTICSEARCH_API_VERSION", "old"), ("ELASTICSEARCH_HOST", "ftp://h")];
-        assert_eq!(wrong(&given), [""; 0]);
+        assert_eq!(wrong(&[&given[..], &[("SEND_LOGS_TO", "stdout")]].concat()), [""; 0]);
         let found = wrong(&[&given[..], &[("SEND_LOGS_TO", "elasticsearch")]].concat());
         let names: Vec<_> = found.iter().filter_map(|line| line.split_once(':')).map(|(name, _)| name).collect();
         assert_eq!(names, ["ELASTICSEARCH_HOST", "ELASTICSEARCH_INDEX", "ELASTICSEARCH_API_VERSION"], "{found:#?}");

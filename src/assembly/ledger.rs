@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::encoder::Encoder;
 use super::{Assembly, Started};
 use crate::flow::Timestamp;
+use crate::format::Encoded;
 use crate::identity::View;
 use crate::metrics::{Intervals, Snapshot};
 use crate::record::{Record, Statement};
@@ -47,11 +48,11 @@ impl Statements {
         let with_name = |statement: Statement| (statement.id.clone(), statement.to, Record::from(statement));
         let records: Vec<_> = self.intervals.end(seen, now).into_iter().map(with_name).collect();
         for (encoder, sinks) in &self.outlets {
-            let mut block = Block::of_ledger();
+            let mut block = Block::default();
             for (id, to, record) in &records {
-                block.push(|out| {
-                    encoder.encode(record, self.view.observer(), out);
-                    (id.clone(), *to)
+                block.push_if(record.dataset(), |out| {
+                    let encoded = encoder.encode(record, self.view.observer(), out);
+                    (encoded == Encoded::Written).then(|| (id.clone(), *to))
                 });
             }
             let block = Arc::new(block);
@@ -81,9 +82,9 @@ mod tests {
         for (_, counts) in &counts {
             assert_eq!(counts.ledger.imbalance(), None);
             // Nothing else offers anything here.
-            assert_eq!(counts.ledger.offered, counts.ledger.ledger_records);
+            assert_eq!(counts.ledger.offered, counts.ledger_records());
         }
-        told.map(|()| counts.into_iter().map(|(name, counts)| (name, counts.ledger.ledger_records)).collect())
+        told.map(|()| counts.into_iter().map(|(name, counts)| (name, counts.ledger_records())).collect())
     }
 
     #[test]

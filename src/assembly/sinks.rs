@@ -5,12 +5,12 @@ use std::time::Duration;
 use super::encoder::Encoder;
 use super::faults::Faults;
 use super::{Assembly, Unusable, expiry, targets};
-use crate::settings::{Settings, SinkName, SpoolFsync};
+use crate::settings::{Settings, SinkName, SpoolFsync, SpoolMode};
 use crate::sink::dead_letter::DeadLetters;
 use crate::sink::file::FileSink;
 use crate::sink::fluentd::Fluentd;
 use crate::sink::logstash::Logstash;
-use crate::sink::spool::{Fsync, SpoolOptions};
+use crate::sink::spool::{self, Fsync, SpoolOptions};
 use crate::sink::stdout::Stdout;
 use crate::sink::{self, BatchLimits, Options, Sink, SinkHandle, Sinks, Undelivered, WhenFull};
 use crate::source::own_traffic::OwnTraffic;
@@ -226,9 +226,15 @@ fn spawn<S: Sink>(
 }
 
 fn spool(settings: &Settings, encoding: String) -> Option<SpoolOptions> {
+    let servers = settings.send_logs_to.iter().filter(|name| name.is_server()).count();
     Some(SpoolOptions {
         directory: settings.spool_dir.clone()?,
-        max_bytes: settings.spool_max_bytes.bytes(),
+        max_bytes: settings.spool_max_bytes.bytes() / servers.max(1) as u64,
+        mode: match settings.spool_mode {
+            SpoolMode::Overflow => spool::SpoolMode::Overflow,
+            SpoolMode::Failing => spool::SpoolMode::Failing,
+            SpoolMode::Always => spool::SpoolMode::Always,
+        },
         fsync: match settings.spool_fsync {
             SpoolFsync::None => Fsync::None,
             SpoolFsync::Segment => Fsync::Segment,

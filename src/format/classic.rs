@@ -3,13 +3,12 @@
 //!
 //! It has no key for trust; `ecs` has.
 
-use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 
 use super::Observer;
-use crate::record::{Exchange, Header, NetworkDirection, Record, Unanswered};
+use crate::record::{Exchange, NetworkDirection, Record, Request, Unanswered};
 
 /// What the origin recorded for a request without a response.
 const TIMED_OUT: u16 = 408;
@@ -114,7 +113,7 @@ impl<'a> View<'a> {
             host: request.and_then(|r| r.host.as_deref()),
             url: request.map(|r| r.target.as_str()),
             method: request.map(|r| r.method.as_str()),
-            headers: request.filter(|r| !r.headers.is_empty()).map(|r| RawLines(&r.headers)),
+            headers: request.filter(|r| !r.headers.is_empty()).map(RawLines),
             status: status(exchange),
             hostname: observer.hostname.as_deref(),
         }
@@ -138,21 +137,21 @@ fn status(exchange: &Exchange) -> Option<u16> {
     exchange.response.as_ref().map_or(unanswered, |r| r.status)
 }
 
-/// The request's header lines in one string, as the origin had them.
-struct RawLines<'a>(&'a [Header]);
+/// The lines of the request's head as the origin had them: a JSON array in a string, the request line first.
+struct RawLines<'a>(&'a Request);
 
-impl fmt::Display for RawLines<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().enumerate().try_for_each(|(n, header)| {
-            let before = if n == 0 { "" } else { "\r\n" };
-            write!(f, "{before}{}: {}", header.name, header.value)
-        })
+impl RawLines<'_> {
+    fn json(&self) -> serde_json::Result<String> {
+        let Request { method, target, version, headers, .. } = self.0;
+        let first = format!("{method} {target} HTTP/{}", version.name());
+        let lines = headers.iter().map(|header| format!("{}: {}", header.name, header.value));
+        serde_json::to_string(&std::iter::once(first).chain(lines).collect::<Vec<_>>())
     }
 }
 
 impl Serialize for RawLines<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(&self.json().map_err(serde::ser::Error::custom)?)
     }
 }
 
@@ -176,7 +175,7 @@ mod tests {
         it.request.as_mut().unwrap().headers = vec![header("Host", "shop.local"), header("X-A", "\"1\"")];
         let expected = concat!(
             r#"{"resTime":0.0124,"type":"income","srcIP":"10.1.2.3","srcPort":51234,"dstIP":"10.1.9.9","dstPort":8080,"#,
-            r#""host":"shop.local:8080","url":"/cart?id=7","method":"GET","headers":"Host: shop.local\r\nX-A: \"1\"","#,
+            r#""host":"shop.local:8080","url":"/cart?id=7","method":"GET","headers":"[\"GET /cart?id=7 HTTP/1.1\",\"Host: shop.local\",\"X-A: \\\"1\\\"\"]","#,
             r#""resCode":200,"HOSTNAME":"cart-7f9f"}"#,
             "\n"
         );

@@ -10,3 +10,13 @@ mod stamp;
 pub mod text;
 
 pub use self::observer::{Observer, Pod};
+
+/// What became of a record in a format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Encoded {
+    /// Its bytes were appended.
+    Written,
+    /// The format has no such record: nothing was appended.
+    NotInThisFormat,
+}

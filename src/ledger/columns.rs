@@ -5,7 +5,7 @@ use super::{
     Discard, Dropped, FailureReason, FrameLedger, HttpLedger, KernelCounters, LeftOut, NotHttp, RecordLedger,
     SinkCounts, Skip, StreamLedger,
 };
-use crate::record::{Unanswered, Weird};
+use crate::record::{Dataset, Unanswered, Weird};
 
 /// A counter of the ledger `T`.
 #[derive(Debug)]
@@ -161,7 +161,7 @@ pub const RECORDS: &[Column<RecordLedger>] = columns! {
 pub const SINKS: &[Column<SinkCounts>] = columns! {
     "sink_offered_records" Counter(|s| s.ledger.offered) "Records offered to the sink.",
     "sink_recovered_records" Counter(|s| s.ledger.recovered) "Of those offered: left in the spool by an earlier run.",
-    "sink_ledger_records" Counter(|s| s.ledger.ledger_records) "Of those offered: ledger records; the others are exchanges.",
+    "sink_ledger_records" Counter(|s| s.ledger_records()) "Of those offered by this run: ledger records; the others are exchanges.",
     "sink_delivered_records" Counter(|s| s.ledger.delivered) "Records its target accepted.",
     "sink_rejected_records" Counter(|s| s.ledger.rejected) "Records its target refused for good.",
     "sink_dropped_records" Reasons(|s| &s.dropped, "reason", || Dropped::ALL.iter().map(|why| why.name()).collect())
@@ -175,6 +175,10 @@ pub const SINKS: &[Column<SinkCounts>] = columns! {
         "Bytes found in the spool that are no readable record; a torn write is among them.",
     "sink_failed_attempts" Reasons(|s| &s.failed, "reason", || FailureReason::ALL.iter().map(|why| why.name()).collect())
         "Attempts to deliver that failed and are repeated.",
+    "sink_spool_unknown_bytes" Counter(|s| s.spool_unknown_bytes)
+        "Of those, bytes that held records, of which it is not known how many.",
+    "sink_left_out_records" Reasons(|s| s.left_out_by_format.counts(), "dataset", || Dataset::ALL.iter().map(|d| d.name()).collect())
+        "Records not offered to the sink: its format has no such record.",
 };
 
 /// Names and meanings of all numbers of ledger records: those of the capture, then those of a sink.

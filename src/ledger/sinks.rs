@@ -2,7 +2,8 @@
 
 use compact_str::CompactString;
 
-use super::{FailureReason, SinkLedger};
+use super::{FailureReason, PerDataset, SinkLedger};
+use crate::record::Dataset;
 
 /// Why a record was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,10 @@ pub struct SinkCounts {
     pub spooled_bytes: u64,
     /// Bytes of the spool that belong to no record that can be read; a torn write is among them.
     pub spool_damaged_bytes: u64,
+    /// Of those, bytes that held records of which nobody knows how many there were.
+    pub spool_unknown_bytes: u64,
+    /// Beside the equation: records that were not offered, since the sink's format has no such record.
+    pub left_out_by_format: PerDataset,
 }
 
 impl SinkCounts {
@@ -78,10 +83,14 @@ impl SinkCounts {
         self.dropped.get(Dropped::Gone as usize).copied().unwrap_or_default()
     }
 
-    /// Of those lost, ledger records, once nothing moves any more. On disk nobody tells them from exchanges: what the spool
-    /// gave up is not among them.
-    pub fn lost_ledger_records(&self) -> u64 {
-        self.ledger.ledger_records.saturating_sub(self.ledger.ledger_records_kept).min(self.lost())
+    /// Of those lost, the ones of a dataset, once nothing moves any more.
+    pub fn lost_of(&self, dataset: Dataset) -> u64 {
+        self.ledger.offered_by.without(self.ledger.kept_by).at(dataset).min(self.lost())
+    }
+
+    /// Of those that this run offered, ledger records.
+    pub fn ledger_records(&self) -> u64 {
+        self.ledger.offered_by.without(self.ledger.recovered_by).at(Dataset::Ledger)
     }
 }
 

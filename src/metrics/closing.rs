@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use super::{KernelCounters, imbalances};
 use crate::ledger::{ByReason, Discard, Ledger, LeftOut, NotHttp, RecordLedger, Skip};
-use crate::record::Unanswered;
+use crate::record::{Dataset, Unanswered};
 use crate::sink::{Dropped, SinkCounts};
 
 /// The ledger as text, each line with its newline.
@@ -172,7 +172,8 @@ fn record_lines(lines: &mut Vec<Line>, records: &RecordLedger, sinks: &[(String,
             .term(l.in_flight, "in flight")
             .term(l.spooled, "spooled");
         let line = line.beside(l.recovered, "of them from an earlier run");
-        let line = line.beside(l.ledger_records, "of them ledger records");
+        let line = line.beside(sink.ledger_records(), "of them ledger records");
+        let line = line.beside(sink.left_out_by_format.total(), "left out by its format");
         let line = line.beside(sink.spool_damaged_bytes, "damaged bytes in the spool");
         lines.push(line.beside(sink.failed_attempts(), "failed attempts"));
     }
@@ -204,12 +205,16 @@ fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String, SinkCounts
     for (name, sink) in sinks {
         let why = dropped(sink).filter(|(why, _)| *why != Dropped::Gone.name());
         let reasons = named(why.chain([("rejected", sink.ledger.rejected)]));
-        let of_ledger = match sink.lost_ledger_records() {
+        let of_ledger = match sink.lost_of(Dataset::Ledger) {
             0 => String::new(),
             n => format!(", {} of them ledger records", count(n)),
         };
         if sink.lost() > 0 {
             out.push(format!("{} records for {name} ({}){of_ledger}", count(sink.lost()), reasons.join("; ")));
+        }
+        if sink.spool_unknown_bytes > 0 {
+            let bytes = count(sink.spool_unknown_bytes);
+            out.push(format!("an unknown number of records for {name}: {bytes} damaged bytes in the spool"));
         }
     }
     out
@@ -246,6 +251,7 @@ fn count(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::PerDataset;
 
     fn quiet_run() -> (Ledger, KernelCounters, RecordLedger, Vec<(String, SinkCounts)>) {
         let mut ledger = Ledger::default();
@@ -344,7 +350,7 @@ Nothing lost; the ledger adds up.
     fn ledger_records_are_told_apart_from_exchanges() {
         let (ledger, kernel, records, mut sinks) = quiet_run();
         let sink = &mut sinks[0].1.ledger;
-        (sink.offered, sink.delivered, sink.ledger_records) = (5, 5, 2);
+        (sink.offered, sink.delivered, sink.offered_by) = (5, 5, PerDataset::of(Dataset::Ledger, 2));
         let text = closing_lines(&ledger, &kernel, &records, &sinks);
         assert!(text.contains("\nstdout                  5 = 5 delivered, 2 of them ledger records\n"), "{text}");
     }
@@ -353,13 +359,28 @@ Nothing lost; the ledger adds up.
     fn of_lost_records_it_is_said_how_many_were_ledger_records() {
         let (ledger, kernel, records, mut sinks) = quiet_run();
         let sink = &mut sinks[0].1;
-        (sink.ledger.offered, sink.ledger.delivered, sink.ledger.ledger_records) = (13, 2, 4);
+        (sink.ledger.offered, sink.ledger.delivered) = (13, 2);
+        sink.ledger.offered_by = PerDataset::of(Dataset::Ledger, 4);
         (sink.ledger.dropped, sink.dropped) = (11, [0, 0, 11, 0, 0]);
         for (kept, said) in [(4, ""), (1, ", 3 of them ledger records"), (0, ", 4 of them ledger records")] {
-            sinks[0].1.ledger.ledger_records_kept = kept;
+            sinks[0].1.ledger.kept_by = PerDataset::of(Dataset::Ledger, kept);
             let text = closing_lines(&ledger, &kernel, &records, &sinks);
             assert!(text.contains(&format!("LOST  11 records for stdout (shutdown 11){said}\n")), "{text}");
         }
+    }
+
+    #[test]
+    fn damage_in_the_spool_is_a_loss_also_where_nobody_knows_how_many_records_it_cost() {
+        let (ledger, kernel, records, mut sinks) = quiet_run();
+        sinks[0].1.spool_damaged_bytes = 1234;
+        assert!(closing_lines(&ledger, &kernel, &records, &sinks).contains("Nothing lost"), "a torn write");
+        sinks[0].1.spool_unknown_bytes = 1200;
+        let text = closing_lines(&ledger, &kernel, &records, &sinks);
+        assert!(
+            text.contains("LOST  an unknown number of records for stdout: 1,200 damaged bytes in the spool\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("The ledger adds up.\n"), "{text}");
     }
 
     #[test]

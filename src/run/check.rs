@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use super::iface;
@@ -9,7 +10,8 @@ use crate::assembly::{Assembly, Probed};
 use crate::cli::check::Finding;
 use crate::config::Config;
 use crate::identity::Identity;
-use crate::settings::{Bounds, Listen, Settings, printable_up_to};
+use crate::settings::{Bounds, Listen, Settings, bytes_in_words, printable_up_to};
+use crate::sink::spool::volume_bytes;
 use crate::source::interfaces::{Choice, Tables};
 use crate::source::live::check_filter;
 use crate::source::privilege::NotPermitted;
@@ -30,6 +32,7 @@ pub fn check(settings: &Settings, deep: bool) -> Vec<Finding> {
     findings.extend(settings.metrics_addr.as_ref().map(port));
     findings.extend(pod(settings));
     findings.extend(servers(settings, deep));
+    findings.extend(settings.spool_dir.as_deref().and_then(|spool| volume(spool, settings.spool_max_bytes.bytes())));
     findings
 }
 
@@ -49,6 +52,18 @@ fn pod(settings: &Settings) -> Option<Finding> {
             Finding::warn(what, format!("set POD_NAME and the other POD_ variables through the Downward API; {advice}"))
         }),
     }
+}
+
+/// Whether what may be spooled fits where it is to lie. An emptyDir in memory has the size that it was given; of one on the
+/// node's disk only the kubelet knows the limit, and evicts the pod beyond it.
+fn volume(spool: &Path, most: u64) -> Option<Finding> {
+    let has = volume_bytes(spool).ok()?;
+    let most_in_words = bytes_in_words(most);
+    let what = format!("SPOOL_DIR: its volume holds {} MiB, SPOOL_MAX_BYTES is {most_in_words}", has >> 20);
+    if has >= most {
+        return Some(Finding::ok(what));
+    }
+    Some(Finding::fail(what, "set SPOOL_MAX_BYTES below the size of the volume, or make that larger"))
 }
 
 /// Each server's real handshake, and what it answered.

@@ -5,6 +5,7 @@
 use super::shared::Part;
 use crate::dissect::Dissector;
 use crate::flow::Timestamp;
+use crate::format::Encoded;
 use crate::http::Protocols;
 use crate::ledger::LeftOut;
 use crate::metrics::Probe;
@@ -42,7 +43,7 @@ pub(super) struct SoFar {
 impl<S, E> Tap<S, E>
 where
     S: FnMut(&mut Record) -> Option<LeftOut>,
-    E: FnMut(&Record, &mut Vec<u8>),
+    E: FnMut(&Record, &mut Vec<u8>) -> Encoded,
 {
     /// The capture is over: everything open goes out.
     pub(super) fn finish(mut self) -> Protocols {
@@ -61,7 +62,7 @@ where
 impl<S, E> FrameSink for Tap<S, E>
 where
     S: FnMut(&mut Record) -> Option<LeftOut>,
-    E: FnMut(&Record, &mut Vec<u8>),
+    E: FnMut(&Record, &mut Vec<u8>) -> Encoded,
 {
     fn on_frame(&mut self, frame: Frame<'_>) {
         let mut own = false;

@@ -91,6 +91,7 @@ pub(super) fn clean(
         texts.rows.push(row);
     }
     imply_by_mode(&mut texts.rows);
+    imply_by_hosts(&mut texts);
     texts.notes.extend(strange_names(variables, env));
     texts
 }
@@ -258,6 +259,23 @@ fn imply_by_mode(rows: &mut [Row]) {
             row.origin = Origin::Mode;
         }
     }
+}
+
+/// A host that somebody gave, and no SEND_LOGS_TO: records go there too. So did the logger that podtap replaces.
+fn imply_by_hosts(texts: &mut Texts) {
+    let named = |row: &Row| match &row.origin {
+        Origin::OldSpelling(old) => Some((*old).to_owned()),
+        Origin::Environment | Origin::Flag | Origin::File(_) => Some(row.variable.name.to_owned()),
+        Origin::Default | Origin::Mode | Origin::ServiceLink(_) | Origin::Hosts(_) => None,
+    };
+    let hosts = texts.rows.iter().filter(|row| row.variable.name.ends_with("_HOST") && row.text != "none");
+    let hosts = hosts.filter_map(|row| Some((row.variable.only?, named(row)?)));
+    let (sinks, names): (Vec<_>, Vec<_>) = hosts.map(|(sink, name)| (sink.word(), name)).unzip();
+    let unset = texts.rows.iter_mut().find(|row| row.variable.name == "SEND_LOGS_TO" && row.origin == Origin::Default);
+    let Some(row) = unset.filter(|_| !names.is_empty()) else { return };
+    row.text = format!("{},{}", row.text, sinks.join(","));
+    row.origin = Origin::Hosts(names.join(", "));
+    texts.notes.push(Note::ImpliedByHosts { names: names.join(", "), to: row.text.clone() });
 }
 
 fn strange_names(variables: &'static [Variable], env: &Pairs) -> Vec<Note> {

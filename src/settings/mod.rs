@@ -137,7 +137,9 @@ impl Settings {
     }
 
     fn without_sink(&self, rows: &[Row]) -> Vec<Note> {
-        let nobody = |origin: &Origin| matches!(origin, Origin::Default | Origin::Mode | Origin::ServiceLink(_));
+        let nobody = |origin: &Origin| {
+            matches!(origin, Origin::Default | Origin::Mode | Origin::ServiceLink(_) | Origin::Hosts(_))
+        };
         let set = rows.iter().filter(|row| !nobody(&row.origin));
         let for_other = set.filter_map(|row| row.variable.only.map(|sink| (row.variable.name, sink)));
         let unsent = for_other.filter(|(_, sink)| !self.sends_to(*sink));

@@ -57,7 +57,7 @@ pub(super) fn judge(variables: &'static [Variable], name: &str) -> Option<Note> 
         return Some(Note::NotFromFile { name: name.to_owned(), setting: variable.name });
     }
     let known = known(variables);
-    let meant = respelt(&known, name).or_else(|| nearest(&known, name));
+    let meant = respelt(&known, name).or_else(|| nearest(&known, name)).or_else(|| cut_short(&known, name));
     let ours = OWN_PREFIXES.iter().find(|prefix| name.starts_with(**prefix));
     (meant.is_some() || ours.is_some()).then(|| Note::Misspelt { name: name.to_owned(), meant })
 }
@@ -95,6 +95,12 @@ fn nearest(known: &[String], name: &str) -> Option<String> {
     distances.min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate.clone())
 }
 
+/// The setting whose first words these are: `SEND_LOGS`. One word alone may be anything.
+fn cut_short(known: &[String], name: &str) -> Option<String> {
+    let begins = |candidate: &&String| candidate.strip_prefix(name).is_some_and(|rest| rest.starts_with('_'));
+    known.iter().find(|candidate| name.contains('_') && begins(candidate)).cloned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +116,7 @@ mod tests {
             ("FLUENTD_HSOT", "FLUENTD_HOST"),
             ("FROMAT", "FORMAT"),
             ("IFCAE", "IFACE"),
+            ("SEND_LOGS", "SEND_LOGS_TO"),
             ("LOGLEVEL", "LOG_LEVEL"),
             ("SNAP_LEN", "SNAPLEN"),
             ("IGNORE_URL", "IGNORE_URLS"),

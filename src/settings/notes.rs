@@ -59,6 +59,8 @@ pub enum Origin {
     File(String),
     /// A variable that Kubernetes makes for a Service.
     ServiceLink(String),
+    /// Implied by hosts that are set, under the names that were used.
+    Hosts(String),
 }
 
 impl fmt::Display for Origin {
@@ -71,6 +73,7 @@ impl fmt::Display for Origin {
             Self::Flag => f.write_str("flag"),
             Self::File(path) => write!(f, "file {}", printable(path)),
             Self::ServiceLink(name) => write!(f, "service link {name}"),
+            Self::Hosts(names) => write!(f, "implied by {names}"),
         }
     }
 }
@@ -100,6 +103,13 @@ pub enum Note {
         host: String,
         /// The port.
         port: u16,
+    },
+    /// SEND_LOGS_TO is not set, and follows from hosts that are.
+    ImpliedByHosts {
+        /// The settings, as they were written.
+        names: String,
+        /// What SEND_LOGS_TO comes to.
+        to: String,
     },
     /// No setting, but nearly.
     Misspelt {
@@ -138,7 +148,7 @@ impl Note {
     /// Whether something may not work as its writer thinks.
     pub fn is_warning(&self) -> bool {
         match self {
-            Self::OldSpelling { .. } | Self::ServiceLink { .. } => false,
+            Self::OldSpelling { .. } | Self::ServiceLink { .. } | Self::ImpliedByHosts { .. } => false,
             Self::OldSpellingIgnored { .. }
             | Self::Misspelt { .. }
             | Self::NotFromFile { .. }
@@ -162,6 +172,10 @@ impl fmt::Display for Note {
                     "{name} was set by Kubernetes for a Service: host {}, port {port} taken from it",
                     printable(host)
                 )
+            }
+            Self::ImpliedByHosts { names, to } => {
+                let are = if names.contains(',') { "are" } else { "is" };
+                write!(f, "{names} {are} set and SEND_LOGS_TO is not: records go to {to}")
             }
             Self::Misspelt { name, meant: Some(meant) } => {
                 write!(f, "{} is not a setting; did you mean {meant}?", printable(name))

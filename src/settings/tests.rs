@@ -36,6 +36,50 @@ fn the_origins_configuration_is_read_as_it_was() {
     assert_eq!(given.log_headers, Headers::All);
 }
 
+/// The logger that podtap replaces had a host in its ConfigMap, and no SEND_LOGS_TO.
+#[test]
+fn a_host_without_send_logs_to_means_standard_output_and_its_server() {
+    for (env, expected, said) in [
+        (&[("FLUENTHOST", "fluentd"), ("FLUENTPORT", "24224")][..], "stdout,fluentd", "FLUENTHOST is set and"),
+        (&[("FLUENTD_HOST", "f")], "stdout,fluentd", "FLUENTD_HOST is set and"),
+        (&[("LOGSTASH_HOST", "l")], "stdout,logstash", "LOGSTASH_HOST is set and"),
+        (
+            &[("FLUENTHOST", "f"), ("ELASTICSEARCH_HOST", "e")],
+            "stdout,fluentd,elasticsearch",
+            "FLUENTHOST, ELASTICSEARCH_HOST are set and",
+        ),
+        (&[("FLUENTHOST", "f"), ("SEND_LOGS_TO", "logstash")], "logstash", ""),
+        (&[("FLUENTHOST", "f"), ("SEND_LOGS_TO", "none")], "", ""),
+        (&[("FLUENTHOST", "none")], "stdout", ""),
+        (&[("FLUENTPORT", "24224")], "stdout", ""),
+        (&[("FLUENTD_PORT", "tcp://10.0.0.1:24224")], "stdout", ""),
+    ] {
+        let pairs = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let (given, notes) = Settings::from_pairs(pairs, [], |_| Err(String::new())).unwrap();
+        let to: Vec<_> = given.send_logs_to.iter().map(|sink| sink.word()).collect();
+        assert_eq!(to.join(","), expected, "{env:?}");
+        let notes: Vec<_> =
+            notes.iter().map(ToString::to_string).filter(|note| note.contains("records go to")).collect();
+        assert_eq!(notes.is_empty(), said.is_empty(), "{env:?}: {notes:?}");
+        assert!(notes.iter().all(|note| note.starts_with(said) && note.ends_with(expected)), "{notes:?}");
+    }
+}
+
+/// Deliveries wait for an answer; what comes in meanwhile has to find room.
+#[test]
+fn a_silent_server_does_not_fill_the_default_queue_at_500_records_a_second_before_its_time_is_over() {
+    const RATE: f64 = 500.0;
+    const RECORD_BYTES: f64 = 1500.0;
+    let defaults = settings(&[]);
+    // The memory limit of the chart's default.
+    let bounds = Bounds::of(&defaults, Some(64 << 20));
+    for timeout in [defaults.fluentd_timeout, defaults.logstash_timeout, defaults.elasticsearch_timeout] {
+        let records = RATE * (timeout.0 + defaults.batch_age.0).as_secs_f64();
+        assert!(records < defaults.queue_records.count() as f64 * 0.7, "{records} records");
+        assert!(records * RECORD_BYTES < bounds.queue_bytes as f64 * 0.7, "{records} records");
+    }
+}
+
 #[test]
 fn every_wrong_value_is_named_in_one_message() {
     assert_eq!(

@@ -10,7 +10,7 @@ use super::clean::Texts;
 use super::declare::{Variable, settings};
 use super::values::{
     Auto, Bytes, CaptureFilter, Count, DirectionName, FieldFormat, Format, Fraction, Headers, ListOf, Listen,
-    LogFormat, LogLevel, LogstashType, Millis, Mode, Network, Rate, Seconds, Secret, SinkName, SpoolFsync,
+    LogFormat, LogLevel, LogstashType, Millis, Mode, Network, Rate, Seconds, Secret, SinkName, SpoolFsync, SpoolMode,
     StatusPattern, Tag, Value,
 };
 
@@ -87,8 +87,9 @@ settings! {
         FLUENTD_TLS_NAME fluentd_tls_name: Option<String> = "none", only Fluentd;
         /// Verify the server certificate.
         FLUENTD_TLS_VERIFY fluentd_tls_verify: bool = "true", only Fluentd;
-        /// Time to wait for an answer.
-        FLUENTD_TIMEOUT fluentd_timeout: Seconds = "30s", only Fluentd;
+        /// How long to wait for an answer, and for a server that reads nothing. For a server that is only slow, the wait
+        /// grows to four minutes.
+        FLUENTD_TIMEOUT fluentd_timeout: Seconds = "10s", only Fluentd;
         /// Maximum batches in flight; above 1, order is not preserved.
         FLUENTD_CONCURRENCY fluentd_concurrency: Count<1, 32> = "1", only Fluentd;
     }
@@ -122,8 +123,9 @@ settings! {
         LOGSTASH_TLS_NAME logstash_tls_name: Option<String> = "none", only Logstash;
         /// Verify the server certificate.
         LOGSTASH_TLS_VERIFY logstash_tls_verify: bool = "true", only Logstash;
-        /// Time to wait for an answer.
-        LOGSTASH_TIMEOUT logstash_timeout: Seconds = "30s", only Logstash;
+        /// How long to wait for an answer, and for a server that reads nothing. For a server that is only slow, the wait
+        /// grows to four minutes.
+        LOGSTASH_TIMEOUT logstash_timeout: Seconds = "10s", only Logstash;
         /// Maximum batches in flight; above 1, order is not preserved.
         LOGSTASH_CONCURRENCY logstash_concurrency: Count<1, 32> = "1", only Logstash;
     }
@@ -166,8 +168,9 @@ settings! {
         ELASTICSEARCH_TLS_KEY elasticsearch_tls_key: Option<Secret> = "none", only Elasticsearch;
         /// Verify the server certificate.
         ELASTICSEARCH_TLS_VERIFY elasticsearch_tls_verify: bool = "true", only Elasticsearch;
-        /// Time to wait for an answer.
-        ELASTICSEARCH_TIMEOUT elasticsearch_timeout: Seconds = "30s", only Elasticsearch;
+        /// How long to wait for an answer, and for a server that reads nothing. For a server that is only slow, the wait
+        /// grows to four minutes.
+        ELASTICSEARCH_TIMEOUT elasticsearch_timeout: Seconds = "10s", only Elasticsearch;
         /// Maximum batches in flight; above 1, order is not preserved.
         ELASTICSEARCH_CONCURRENCY elasticsearch_concurrency: Count<1, 32> = "1", only Elasticsearch;
     }
@@ -185,8 +188,11 @@ settings! {
     Spool "What cannot be delivered" {
         /// Directory for records that wait when memory is full, and across restarts. `none` keeps them in memory only.
         SPOOL_DIR spool_dir: Option<PathBuf> = "none";
-        /// Maximum bytes of the spool for each sink; the oldest records are dropped first.
+        /// Most bytes on disk; each server in SEND_LOGS_TO gets an equal share. The oldest records make room.
         SPOOL_MAX_BYTES spool_max_bytes: Bytes<MIB, { 1024 * GIB }> = "256MiB";
+        /// What goes to disk while podtap runs: `overflow`, what is too much for memory; `failing`, also all that waits while
+        /// deliveries fail or take long; `always`, every record before it is delivered.
+        SPOOL_MODE spool_mode: SpoolMode = "failing";
         /// When the spool is synced to disk, to survive a crash of the machine. It always survives a crash of podtap.
         SPOOL_FSYNC spool_fsync: SpoolFsync = "segment";
         /// How long to hold records for a server that answers and refuses them for reasons of its own: missing rights, a

@@ -10,6 +10,8 @@ use compact_str::CompactString;
 use sha1::{Digest, Sha1};
 
 use crate::flow::Timestamp;
+use crate::ledger::PerDataset;
+use crate::record::Dataset;
 
 /// What one queued record costs beside its body: its `Entry`, the heap part of its id, its share of the queue.
 pub const ENTRY_COST: usize = 128;
@@ -19,6 +21,7 @@ struct Entry {
     id: CompactString,
     at: Timestamp,
     end: usize,
+    dataset: Dataset,
 }
 
 /// Encoded records, one behind the other in one buffer.
@@ -26,20 +29,29 @@ struct Entry {
 pub struct Block {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
-    of_ledger: bool,
 }
 
 impl Block {
-    /// An empty one for ledger records, which are counted apart from exchanges.
-    pub fn of_ledger() -> Self {
-        Self { of_ledger: true, ..Self::default() }
-    }
-
     /// Appends one record; `encode` appends its bytes (for lines: with the newline), changes nothing before them, and
     /// returns its `event.id` and time.
-    pub fn push(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> (CompactString, Timestamp)) {
-        let (id, at) = encode(&mut self.bytes);
-        self.entries.push(Entry { id, at, end: self.bytes.len() });
+    pub fn push(&mut self, dataset: Dataset, encode: impl FnOnce(&mut Vec<u8>) -> (CompactString, Timestamp)) {
+        self.push_if(dataset, |out| Some(encode(out)));
+    }
+
+    /// The same where there may be nothing to append: then `encode` returns nothing, and what it appended is cut off.
+    /// Returns whether there was a record.
+    pub fn push_if(
+        &mut self,
+        dataset: Dataset,
+        encode: impl FnOnce(&mut Vec<u8>) -> Option<(CompactString, Timestamp)>,
+    ) -> bool {
+        let start = self.bytes.len();
+        let Some((id, at)) = encode(&mut self.bytes) else {
+            self.bytes.truncate(start);
+            return false;
+        };
+        self.entries.push(Entry { id, at, end: self.bytes.len(), dataset });
+        true
     }
 
     /// Number of records.
@@ -67,7 +79,7 @@ impl Block {
     /// hold a large buffer that nobody counted.
     pub fn take_exact(&mut self) -> Self {
         let (bytes, entries) = (self.bytes.as_slice().into(), self.entries.drain(..).collect());
-        let exact = Self { bytes, entries, of_ledger: self.of_ledger };
+        let exact = Self { bytes, entries };
         self.bytes.clear();
         exact
     }
@@ -98,9 +110,12 @@ impl Piece {
         self.to - self.from
     }
 
-    /// How many of the records are ledger records.
-    pub fn ledger_records(&self) -> usize {
-        if self.block.of_ledger { self.records() } else { 0 }
+    /// How many records of each dataset.
+    pub fn datasets(&self) -> PerDataset {
+        let mut counts = PerDataset::default();
+        let entries = self.block.entries.get(self.from..self.to).unwrap_or_default();
+        entries.iter().for_each(|entry| counts.add(entry.dataset, 1));
+        counts
     }
 
     /// Bytes of all bodies.
@@ -142,7 +157,7 @@ impl Piece {
         entries.iter().map(move |entry| {
             let body = self.block.bytes.get(start..entry.end).unwrap_or_default();
             start = entry.end;
-            Item { id: &entry.id, at: entry.at, body }
+            Item { id: &entry.id, at: entry.at, dataset: entry.dataset, body }
         })
     }
 }
@@ -154,6 +169,8 @@ pub struct Item<'a> {
     pub id: &'a str,
     /// Its time.
     pub at: Timestamp,
+    /// What kind of event it is.
+    pub dataset: Dataset,
     /// What the encoder made of it.
     pub body: &'a [u8],
 }
@@ -182,9 +199,11 @@ impl Batch {
         other.into_pieces().for_each(|piece| self.push(piece));
     }
 
-    /// How many of the records are ledger records; of those read from a spool that is not known.
-    pub fn ledger_records(&self) -> usize {
-        self.pieces.iter().map(Piece::ledger_records).sum()
+    /// How many records of each dataset.
+    pub fn datasets(&self) -> PerDataset {
+        let mut counts = PerDataset::default();
+        self.pieces.iter().for_each(|piece| counts += piece.datasets());
+        counts
     }
 
     /// Its pieces, in order.
@@ -281,7 +300,7 @@ pub(crate) mod tests {
     pub(crate) fn piece(bodies: &[&str]) -> Piece {
         let mut block = Block::default();
         for body in bodies {
-            block.push(|out| {
+            block.push(Dataset::Http, |out| {
                 out.extend_from_slice(body.as_bytes());
                 ((*body).into(), Timestamp(1))
             });
@@ -350,10 +369,19 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_is_no_record_leaves_nothing_in_the_block() {
+        let mut block = Block::default();
+        block.push(Dataset::Ledger, |out| (out.extend_from_slice(b"one"), ("1".into(), Timestamp(1))).1);
+        assert!(!block.push_if(Dataset::Flow, |out| (out.extend_from_slice(b"half"), None).1));
+        assert_eq!((block.records(), block.bytes()), (1, 3));
+        assert_eq!(Piece::whole(Arc::new(block)).datasets(), PerDataset::of(Dataset::Ledger, 1));
+    }
+
+    #[test]
     fn a_block_taken_out_is_of_its_own_size_and_the_rest_is_reused() {
         let mut block = Block::default();
         block.bytes.reserve(1 << 16);
-        block.push(|out| {
+        block.push(Dataset::Http, |out| {
             out.extend_from_slice(b"line\n");
             ("id".into(), Timestamp(1))
         });

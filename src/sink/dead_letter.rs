@@ -50,7 +50,7 @@ impl DeadLetters {
         let mut block = Block::default();
         for (index, item) in batch.iter().enumerate() {
             let Some(refused) = rejected.next_if(|rejected| rejected.index == index) else { continue };
-            block.push(|out| {
+            block.push(item.dataset, |out| {
                 write_line(out, sink, &refused.reason, &item);
                 (item.id.into(), item.at)
             });
@@ -107,7 +107,12 @@ mod tests {
 
     fn line(reason: &str, body: &[u8]) -> serde_json::Value {
         let mut out = b"before\n".to_vec();
-        write_line(&mut out, "elasticsearch", reason, &Item { id: "id-1", at: Timestamp(1_000), body });
+        write_line(
+            &mut out,
+            "elasticsearch",
+            reason,
+            &Item { id: "id-1", at: Timestamp(1_000), dataset: crate::record::Dataset::Http, body },
+        );
         let line = std::str::from_utf8(&out).unwrap().strip_prefix("before\n").unwrap();
         assert!(line.ends_with("}\n") && line.matches('\n').count() == 1, "{line:?}");
         serde_json::from_str(line).unwrap()

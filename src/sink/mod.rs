@@ -36,6 +36,7 @@ pub use self::queue::{BatchLimits, Dropped, QueueLimits, RejectedBy, SinkCounts,
 use self::spool::SpoolOptions;
 pub use self::worker::Backoff;
 use self::worker::Terms;
+use crate::ledger::PerDataset;
 
 /// A target for records.
 pub trait Sink: Send + 'static {
@@ -155,6 +156,11 @@ impl SinkHandle {
     /// Offers records; returns at once, except with `WhenFull::Wait`.
     pub fn offer(&self, piece: Piece) {
         self.queue.offer(piece);
+    }
+
+    /// Counts records that were not offered, since the format has no such record.
+    pub fn leave_out(&self, records: PerDataset) {
+        self.queue.leave_out(records);
     }
 
     /// The ledger at this moment.

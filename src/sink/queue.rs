@@ -23,10 +23,12 @@ use tokio::time::Instant;
 
 pub(super) use self::flight::InFlight;
 use self::spill::Disk;
+pub(super) use self::spill::SLOW;
 pub use self::trouble::SinkStatus;
 use self::trouble::Trouble;
 pub(super) use self::trouble::{Failed, Outlook};
 use super::batch::{Batch, ENTRY_COST, Piece};
+use crate::ledger::PerDataset;
 pub use crate::ledger::{Dropped, RejectedBy, SinkCounts};
 
 /// How much may wait in a queue.
@@ -96,6 +98,10 @@ struct State {
     opening: bool,
     /// Records taken out of `waiting` are being written to the spool; they count as queued until they are there.
     spilling: bool,
+    /// The disk takes records: with SPOOL_MODE=always they go there first.
+    disk_ready: bool,
+    /// With SPOOL_MODE=always: when what is on disk makes a batch that is old enough.
+    disk_due: Option<Instant>,
     /// The target wants nothing more, not even later.
     unwanted: bool,
     /// Since when it takes nothing, and why.
@@ -229,7 +235,10 @@ impl Queue {
             return Look::Wait(None);
         }
         if state.counts.ledger.spooled > 0 {
-            return Look::Read;
+            return self.look_at_disk(&mut state, limits, now);
+        }
+        if self.goes_to_disk_first(&state) && !state.waiting.is_empty() {
+            return Look::Wait(None);
         }
         let Some(oldest) = state.waiting.front() else {
             if phase == Phase::Open {
@@ -252,6 +261,18 @@ impl Queue {
         drop(state);
         self.changed.notify_all();
         Look::Do(Next::Deliver(InFlight::new(self, batch, None)))
+    }
+
+    /// A delivery takes long: what waits is not to wait in memory alone.
+    pub(super) fn is_failing(&self) {
+        let mut state = self.lock();
+        state.failing = true;
+        self.wake_spooler(&state);
+    }
+
+    /// Counts records that were not offered: the format has no such record.
+    pub(super) fn leave_out(&self, records: PerDataset) {
+        self.lock().counts.left_out_by_format += records;
     }
 
     /// Counts rejected records by the class of their reason; returns how many there were in all.
@@ -392,14 +413,14 @@ impl State {
         self.records += records;
         self.bytes += piece.bytes();
         self.counts.ledger.offered += records as u64;
-        self.counts.ledger.ledger_records += piece.ledger_records() as u64;
+        self.counts.ledger.offered_by += piece.datasets();
         self.counts.ledger.queued += records as u64;
         self.waiting.push_back(Waiting { piece, since: Instant::now() });
     }
 
     fn refuse(&mut self, piece: &Piece, why: Dropped) {
         self.counts.ledger.offered += piece.records() as u64;
-        self.counts.ledger.ledger_records += piece.ledger_records() as u64;
+        self.counts.ledger.offered_by += piece.datasets();
         self.count_dropped(piece.records() as u64, why);
     }
 

@@ -5,7 +5,7 @@
 //! `SPOOL_DIR/<sink>/`, readable by its owner only:
 //! - `lock`: held with flock(2) by the one process that uses the directory. A second one says so and goes without.
 //! - `00000000000000000042.seg`: a segment, records behind a header (`layout`): each with length, checksum, ordinal, time,
-//!   id and body. Oldest first by name; only the newest grows, and only in the run that began it.
+//!   dataset, id and body. Oldest first by name; only the newest grows, and only in the run that began it.
 //! - `cursor`: how far the oldest segment under delivery is settled (`cursor`).
 //!
 //! The header names the encoding of the bodies. Segments of another encoding (FORMAT was changed) stay where they are
@@ -17,7 +17,8 @@
 //!   (about 30 s), `segment` (the default) at most the newest segment, 1 MiB, at one fdatasync a segment; `batch` nothing
 //!   that counts as spooled, at one fdatasync a write.
 //! - Any prefix of a segment's bytes holds a prefix of its records: a torn write costs the record that was being written,
-//!   which had not counted as spooled. A damaged byte costs its record (in a header: its segment) and is counted.
+//!   which had not counted as spooled. A damaged byte costs its record at most, and what is lost is counted: exactly, or,
+//!   where nobody can know how many records damaged bytes held, in bytes.
 //! - Oldest first, records of memory only after those on disk. What was in flight when an earlier run ended comes
 //!   before what that run had spooled, as it is older. Several deliveries at once (X_CONCURRENCY) may overtake each
 //!   other by that many batches.
@@ -31,6 +32,7 @@ pub mod layout;
 mod lock;
 mod reading;
 mod segment;
+mod volume;
 
 use std::collections::VecDeque;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -39,12 +41,14 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use self::cursor::{Cursor, Position};
-use self::layout::{BadHeader, RECORD_COST};
+use self::layout::{BadHeader, RECORD_COST, SEGMENT_COST};
 use self::lock::Lock;
 use self::reading::{Outstanding, Reading};
 pub(super) use self::reading::{Taken, Ticket};
 use self::segment::Writer;
+pub use self::volume::volume_bytes;
 use super::batch::Batch;
+use crate::ledger::PerDataset;
 
 /// When records on disk are made to survive the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +62,18 @@ pub enum Fsync {
     Batch,
 }
 
+/// What goes to disk, and when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SpoolMode {
+    /// What is too much for memory, and what is left at the end.
+    Overflow,
+    /// While deliveries fail or take long, everything.
+    #[default]
+    Failing,
+    /// Everything, before it is delivered.
+    Always,
+}
+
 /// Where and how to spool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpoolOptions {
@@ -65,6 +81,8 @@ pub struct SpoolOptions {
     pub directory: PathBuf,
     /// SPOOL_MAX_BYTES, for each sink.
     pub max_bytes: u64,
+    /// SPOOL_MODE.
+    pub mode: SpoolMode,
     /// SPOOL_FSYNC.
     pub fsync: Fsync,
     /// What bodies are (`ecs`, `classic`, `ecs/msgpack` …): what was spooled as one is never sent as another.
@@ -91,11 +109,13 @@ impl std::fmt::Display for NoSpool {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Opened {
     /// Records to deliver.
-    pub(super) records: u64,
+    pub(super) records: PerDataset,
     /// Records known to be damaged.
     pub(super) lost: u64,
     /// Bytes of no readable record.
     pub(super) damaged_bytes: u64,
+    /// Of those, bytes that held an unknown number of records.
+    pub(super) unknown_bytes: u64,
     /// Records in another encoding, left alone.
     pub(super) foreign: u64,
 }
@@ -104,9 +124,9 @@ pub(super) struct Opened {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Room {
     /// Records that counted as spooled.
-    pub(super) dropped: u64,
+    pub(super) dropped: PerDataset,
     /// Records of another encoding, which nobody has counted yet.
-    pub(super) foreign: u64,
+    pub(super) foreign: PerDataset,
 }
 
 /// What became of an `append`.
@@ -124,7 +144,7 @@ struct Segment {
     number: u64,
     bytes: u64,
     /// To be delivered.
-    records: u64,
+    records: PerDataset,
     /// The first of them.
     from: u32,
     foreign: bool,
@@ -194,25 +214,33 @@ impl Spool {
             let found = match found {
                 Ok(found) => found,
                 Err(BadHeader::OtherVersion) => {
-                    self.push(Segment { number, bytes: buffer.len() as u64, records: 0, from: 0, foreign: true });
+                    self.push(Segment {
+                        number,
+                        bytes: buffer.len() as u64,
+                        records: PerDataset::default(),
+                        from: 0,
+                        foreign: true,
+                    });
                     continue;
                 }
-                Err(BadHeader::Torn | BadHeader::Damaged) => {
+                Err(why @ (BadHeader::Torn | BadHeader::Damaged)) => {
                     opened.damaged_bytes += buffer.len() as u64;
+                    opened.unknown_bytes += if why == BadHeader::Damaged { buffer.len() as u64 } else { 0 };
                     self.remove(number, 0);
                     continue;
                 }
             };
             let foreign = *found.encoding != *self.options.encoding;
             if foreign {
-                opened.foreign += found.records;
+                opened.foreign += found.records.total();
             } else {
                 opened.records += found.records;
+                opened.unknown_bytes += found.unknown;
                 opened.lost += found.lost;
                 opened.damaged_bytes += found.damaged;
             }
             self.push(Segment { number, bytes: found.bytes, records: found.records, from, foreign });
-            if found.records == 0 {
+            if found.records.total() == 0 {
                 self.segments.pop_back();
                 self.remove(number, found.bytes);
             }
@@ -294,22 +322,18 @@ impl Spool {
         if batch.is_empty() {
             return appended;
         }
-        let oldest = self.segments.iter().map(|segment| segment.number).chain(self.reading.as_ref().map(|r| r.number));
-        let oldest = oldest.chain(self.outstanding.iter().map(|taken| taken.end.segment)).min();
-        let Some(oldest) = oldest.or(self.writing.as_ref().map(|writer| writer.number)) else {
-            return self.append(batch);
-        };
+        let Some(number) = self.number_before_all() else { return self.append(batch) };
         if self.bytes + cost(batch) > self.options.max_bytes {
             // It would be the first to make room for itself.
             appended.error = Some(io::ErrorKind::StorageFull.into());
             return appended;
         }
-        let number = oldest.min(self.cursor.lowest).saturating_sub(1);
         match Writer::create(&self.directory, number, &self.options.encoding) {
             Ok(mut writer) => {
                 let (records, outcome) = writer.append(batch);
                 appended.records = records;
                 appended.error = outcome.err();
+                writer.complete();
                 let sync = self.options.fsync != Fsync::None;
                 if let Err(error) = if sync { writer.sync() } else { Ok(()) } {
                     self.complain("not synced", &error);
@@ -320,6 +344,43 @@ impl Spool {
             Err(error) => appended.error = Some(error),
         }
         appended
+    }
+
+    /// A number lower than that of any segment there is or was; none where there is no segment.
+    fn number_before_all(&self) -> Option<u64> {
+        let oldest = self.segments.iter().map(|segment| segment.number).chain(self.reading.as_ref().map(|r| r.number));
+        let oldest = oldest.chain(self.outstanding.iter().map(|taken| taken.end.segment)).min();
+        let oldest = oldest.or(self.writing.as_ref().map(|writer| writer.number))?;
+        Some(oldest.min(self.cursor.lowest).saturating_sub(1))
+    }
+
+    /// Stores a batch of memory that is being delivered, before all others: it is older. All of it, or nothing.
+    pub(super) fn keep(&mut self, batch: &Batch) -> io::Result<Ticket> {
+        if self.bytes + cost(batch) > self.options.max_bytes {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let number = self.number_before_all().unwrap_or_else(|| {
+            self.next_number += 1;
+            self.next_number - 1
+        });
+        let mut writer = Writer::create(&self.directory, number, &self.options.encoding)?;
+        let (records, outcome) = writer.append(batch);
+        if let Err(error) = outcome {
+            self.remove(number, 0);
+            return Err(error);
+        }
+        writer.complete();
+        if self.options.fsync != Fsync::None
+            && let Err(error) = writer.sync()
+        {
+            self.complain("not synced", &error);
+        }
+        self.sync_directory();
+        self.bytes += writer.bytes;
+        let ticket = self.next_ticket();
+        let end = Position { segment: number, ordinal: records as u32 };
+        self.outstanding.push_front(Outstanding { ticket, settled: false, end, last_of: Some(writer.bytes) });
+        Ok(ticket)
     }
 
     /// Drops oldest segments until `bytes` more fit; false when they never will.
@@ -337,6 +398,11 @@ impl Spool {
     }
 
     fn close_writing(&mut self, sync: bool) {
+        if let Some(writer) = self.writing.as_mut().filter(|writer| writer.records > 0) {
+            let before = writer.bytes;
+            writer.complete();
+            self.bytes += writer.bytes - before;
+        }
         if sync {
             self.sync();
         }
@@ -392,13 +458,13 @@ fn open_cursor(directory: &Path) -> io::Result<File> {
 }
 
 fn closed(writer: &Writer) -> Segment {
-    Segment { number: writer.number, bytes: writer.bytes, records: writer.records.into(), from: 0, foreign: false }
+    Segment { number: writer.number, bytes: writer.bytes, records: writer.datasets, from: 0, foreign: false }
 }
 
-/// Bytes on disk, but for ids and a header: those are small, and the bound is kept with every segment.
+/// Bytes on disk at most, where a segment is begun and completed for them.
 fn cost(batch: &Batch) -> u64 {
     let ids: usize = batch.iter().map(|item| item.id.len()).sum();
-    (batch.bytes() + ids + batch.records() * RECORD_COST + 256) as u64
+    (batch.bytes() + ids + batch.records() * RECORD_COST) as u64 + SEGMENT_COST
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! Owns the retry rule; it does not know any target's protocol (`Sink`).
 
 use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 
 use super::batch::Batch;
 use super::dead_letter::DeadLetters;
-use super::queue::{BatchLimits, Failed, InFlight, Next, Outlook, Queue};
+use super::queue::{BatchLimits, Failed, InFlight, Next, Outlook, Queue, SLOW};
 use super::{Delivery, DeliveryError, FailureReason, Rejected, Sink, SinkError};
 use crate::settings::{printable, printable_up_to};
 
@@ -106,11 +107,7 @@ impl Drop for LeaveOnDrop<'_> {
 async fn settle_all<S: Sink>(sink: &mut S, queue: &Queue, mut flight: InFlight<'_>, terms: &Terms) -> bool {
     let mut attempt = 0;
     loop {
-        let result = tokio::select! {
-            biased;
-            result = sink.deliver(flight.batch()) => result,
-            () = queue.aborted() => return false,
-        };
+        let Some(result) = try_once(sink, queue, &mut flight).await else { return false };
         let error = match result {
             Ok(delivery) => {
                 settle(queue, &mut flight, &delivery, terms);
@@ -143,6 +140,7 @@ async fn settle_all<S: Sink>(sink: &mut S, queue: &Queue, mut flight: InFlight<'
         if given_up {
             give_up(queue, &mut flight, &error, terms);
         }
+        flight.keep();
         if !pause(queue, terms.wait(attempt, &error)).await {
             return false;
         }
@@ -150,6 +148,29 @@ async fn settle_all<S: Sink>(sink: &mut S, queue: &Queue, mut flight: InFlight<'
             return true;
         }
         attempt = attempt.saturating_add(1);
+    }
+}
+
+/// One attempt; none where the time is over. What takes long is kept as if it had failed already.
+async fn try_once<S: Sink>(
+    sink: &mut S,
+    queue: &Queue,
+    flight: &mut InFlight<'_>,
+) -> Option<Result<Delivery, SinkError>> {
+    let batch = flight.batch().clone();
+    let mut delivery = pin!(sink.deliver(&batch));
+    tokio::select! {
+        biased;
+        result = &mut delivery => return Some(result),
+        () = queue.aborted() => return None,
+        () = tokio::time::sleep(SLOW) => {}
+    }
+    queue.is_failing();
+    flight.keep();
+    tokio::select! {
+        biased;
+        result = delivery => Some(result),
+        () = queue.aborted() => None,
     }
 }
 

@@ -211,6 +211,7 @@ fn allocations_per_exchange(frames: &[SynthFrame]) -> (f64, usize) {
         let before = out.len();
         ecs::write_json_capped(out, record, &observer, 16 << 10);
         bytes += out.len() - before;
+        podtap::format::Encoded::Written
     };
     let mut pipeline = Pipeline::new(select, vec![Outlet { encode, sinks: vec![] }], None);
     let mut pass = |frames: &[SynthFrame]| {

@@ -30,7 +30,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use podtap::sink::connect::TlsOptions;
-use podtap::sink::spool::{Fsync, SpoolOptions};
+use podtap::sink::spool::{Fsync, SpoolMode, SpoolOptions};
 use podtap::sink::{Options, SinkCounts, SinkHandle, Undelivered};
 
 use crate::feed::{self, BATCH, BUSY, Body, OPTIONS, id, piece};
@@ -149,7 +149,13 @@ pub(crate) fn ids_in(bytes: &[u8]) -> Vec<String> {
 /// Not synced: a disk that takes its time is not what is tested here.
 fn spool_in(directory: &Path) -> Undelivered {
     let directory = directory.to_owned();
-    let spool = SpoolOptions { directory, max_bytes: 16 << 20, fsync: Fsync::None, encoding: "test".into() };
+    let spool = SpoolOptions {
+        directory,
+        max_bytes: 16 << 20,
+        mode: SpoolMode::Overflow,
+        fsync: Fsync::None,
+        encoding: "test".into(),
+    };
     Undelivered { spool: Some(spool), dead_letters: None }
 }
 

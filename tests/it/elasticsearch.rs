@@ -68,7 +68,7 @@ pub(crate) fn sink(options: Options) -> Elasticsearch {
 pub(crate) fn batch<'a>(records: impl IntoIterator<Item = (&'a str, String)>) -> Batch {
     let mut block = Block::default();
     for (id, line) in records {
-        block.push(|out| {
+        block.push(podtap::record::Dataset::Http, |out| {
             out.extend_from_slice(line.as_bytes());
             (id.into(), Timestamp(0))
         });
@@ -101,7 +101,7 @@ fn encoded(dissector: &mut Dissector) -> Batch {
     let mut block = Block::default();
     let observer = Observer::default();
     for record in dissector.records().drain(..) {
-        block.push(|out| {
+        block.push(podtap::record::Dataset::Http, |out| {
             ecs::write_json(out, &record, &observer);
             let exchange = record.exchange().unwrap();
             (exchange.id.clone(), exchange.start())

@@ -63,7 +63,7 @@ pub(crate) fn piece(numbers: Range<usize>, body: Body) -> Piece {
 pub(crate) fn piece_of(records: impl IntoIterator<Item = Value>, body: Body) -> Piece {
     let mut block = Block::default();
     for (n, record) in records.into_iter().enumerate() {
-        block.push(|out| {
+        block.push(podtap::record::Dataset::Http, |out| {
             out.extend_from_slice(&body(&record));
             (event_id(&record).into(), Timestamp::new(1, n as i64))
         });

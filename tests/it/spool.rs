@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use podtap::sink::spool::{Fsync, SpoolOptions};
+use podtap::sink::spool::{Fsync, SpoolMode, SpoolOptions};
 use podtap::sink::{
     Backoff, Batch, Delivery, Dropped, Options, Piece, QueueLimits, Sink, SinkCounts, SinkError, SinkHandle,
     Undelivered, spawn_all,
@@ -33,8 +33,12 @@ fn start(directory: &Path, address: &str) -> SinkHandle {
 }
 
 fn start_with(directory: &Path, sink: impl Sink) -> SinkHandle {
+    start_in(directory, SpoolMode::Overflow, sink)
+}
+
+fn start_in(directory: &Path, mode: SpoolMode, sink: impl Sink) -> SinkHandle {
     let directory = directory.to_owned();
-    let spool = SpoolOptions { directory, max_bytes: 64 << 20, fsync: Fsync::None, encoding: "test".into() };
+    let spool = SpoolOptions { directory, max_bytes: 64 << 20, mode, fsync: Fsync::None, encoding: "test".into() };
     let undelivered = Undelivered { spool: Some(spool), dead_letters: None };
     spawn_all("line", vec![sink], OPTIONS, undelivered).unwrap()
 }
@@ -67,6 +71,7 @@ fn a_child_that_is_killed() {
     println!();
     match of("PODTAP_ROLE").as_str() {
         "fill" => fill(Path::new(&directory), of("PODTAP_ARGUMENT").parse().unwrap()),
+        "keep" => keep(Path::new(&directory), &of("PODTAP_ARGUMENT")),
         "deliver" => deliver_until_killed(Path::new(&directory), &of("PODTAP_ARGUMENT")),
         "overflow" => overflow(Path::new(&directory)),
         _ => {}
@@ -93,7 +98,11 @@ fn fill(directory: &Path, first: usize) {
 
 /// Starts a child that fills, kills it after `lines` lines; how many records it said were on disk.
 fn fill_and_kill(directory: &Path, first: usize, lines: usize) -> usize {
-    let mut child = child("fill", directory, &first.to_string());
+    kill_after(child("fill", directory, &first.to_string()), lines)
+}
+
+/// What it said last before it was killed, after so many lines.
+fn kill_after(mut child: Child, lines: usize) -> usize {
     let said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let numbers = said.filter_map(|line| line.strip_prefix("on disk ").and_then(|n| n.parse::<usize>().ok()));
     let mut numbers = numbers.skip(lines);
@@ -103,6 +112,62 @@ fn fill_and_kill(directory: &Path, first: usize, lines: usize) -> usize {
     on_disk = numbers.last().unwrap_or(on_disk);
     child.wait().unwrap();
     on_disk
+}
+
+/// Offers records, and prints how many of them a kill cannot cost any more. The argument is the mode, the address, and the
+/// first record's number.
+fn keep(directory: &Path, argument: &str) {
+    let mut parts = argument.split(' ');
+    let mode = if parts.next() == Some("always") { SpoolMode::Always } else { SpoolMode::Failing };
+    let sink = start_in(directory, mode, LineSink::new(parts.next().unwrap()));
+    let first: usize = parts.next().unwrap().parse().unwrap();
+    let mut next = first;
+    loop {
+        sink.offer(piece(next..next + 20));
+        next += 20;
+        let is_kept = |counts: &SinkCounts| mode == SpoolMode::Always || counts.failed_attempts() > 0;
+        watch(&sink, |counts| counts.ledger.queued == 0 && is_kept(counts));
+        println!("on disk {}", next - first);
+    }
+}
+
+/// Three lives that end with kill -9; of each, the number of its first record and how many were safe.
+fn three_kills(directory: &Path, mode: &str, address: &str) -> Vec<(usize, usize)> {
+    let lives = [(0, 10), (100_000, 25), (200_000, 40)];
+    let life = |(first, lines): (usize, usize)| {
+        let child = child("keep", directory, &format!("{mode} {address} {first}"));
+        (first, kill_after(child, lines))
+    };
+    lives.map(life).to_vec()
+}
+
+fn expect_all(got: Vec<String>, lives: Vec<(usize, usize)>) {
+    let arrived: std::collections::BTreeSet<String> = got.into_iter().collect();
+    for (first, safe) in lives {
+        assert!(safe > 100);
+        let lost: Vec<_> = (first..first + safe).map(id).filter(|id| !arrived.contains(id)).collect();
+        assert_eq!(lost, Vec::<String>::new(), "of {safe}");
+    }
+}
+
+#[test]
+fn three_kills_while_the_server_is_down_cost_only_what_has_just_come_in() {
+    let dir = Scratch::new("spool");
+    let lives = three_kills(&dir.0, "failing", NOBODY);
+    expect_all(deliver_rest(&dir.0), lives);
+}
+
+#[test]
+fn with_always_three_kills_while_the_server_is_up_cost_only_what_has_just_come_in() {
+    let dir = Scratch::new("spool");
+    let (address, stored) = server();
+    let lives = three_kills(&dir.0, "always", &address);
+    let sink = start(&dir.0, &address);
+    watch(&sink, |counts| counts.ledger.delivered == counts.ledger.offered && counts.ledger.spooled == 0);
+    // The scan of the spool is over when its thread has ended.
+    finish(sink, Duration::from_secs(5));
+    let got = stored.lock().unwrap().ids.clone();
+    expect_all(got, lives);
 }
 
 fn server() -> (String, Stored) {
@@ -265,6 +330,7 @@ fn overflow(directory: &Path) {
     let spool = SpoolOptions {
         directory: directory.to_owned(),
         max_bytes: 64 << 20,
+        mode: SpoolMode::Overflow,
         fsync: Fsync::Segment,
         encoding: "test".into(),
     };

@@ -10,7 +10,7 @@ use super::fit::Fit;
 use super::objects::{Agent, Ecs, Kubernetes, Name, Orchestrator};
 use crate::format::Observer;
 use crate::format::stamp::Stamp;
-use crate::record::{Labels, Statement};
+use crate::record::{Dataset, Labels, Statement};
 
 #[derive(Serialize)]
 pub(super) struct StatementView<'a> {
@@ -76,7 +76,7 @@ impl<'a> StatementView<'a> {
             ecs: Ecs { version: ECS_VERSION },
             event: Event {
                 kind: "metric",
-                dataset: "podtap.ledger",
+                dataset: Dataset::Ledger.name(),
                 id: &statement.id,
                 start,
                 end,

@@ -19,7 +19,7 @@ pub use number::{Bytes, Count, Fraction, Millis, Rate, Seconds, bytes_in_words};
 pub use place::{Listen, Network};
 pub use word::{
     DirectionName, FieldFormat, Format, Headers, LogFormat, LogLevel, LogstashType, Mode, SinkName, SpoolFsync,
-    StatusPattern, Tag,
+    SpoolMode, StatusPattern, Tag,
 };
 
 /// What the type of a setting can do.

@@ -117,6 +117,16 @@ words! {
         Http = "http",
     }
 
+    /// What goes to disk, and when.
+    SpoolMode {
+        /// What is too much for memory.
+        Overflow = "overflow",
+        /// While deliveries fail or take long, everything.
+        Failing = "failing",
+        /// Everything, before it is delivered.
+        Always = "always",
+    }
+
     /// When what is spooled is made to survive the machine.
     SpoolFsync {
         /// Never.

@@ -96,7 +96,7 @@ mod tests {
     fn batch(records: &[(&str, i64, &str)]) -> Batch {
         let mut block = Block::default();
         for (id, seconds, body) in records {
-            block.push(|out| {
+            block.push(crate::record::Dataset::Http, |out| {
                 out.extend_from_slice(body.as_bytes());
                 ((*id).into(), Timestamp(seconds * 1_000_000_000))
             });

@@ -171,7 +171,7 @@ fn options(urls: &[String]) -> Options {
 fn batch(ids: &[&str]) -> Batch {
     let mut block = Block::default();
     for id in ids {
-        block.push(|out| {
+        block.push(crate::record::Dataset::Http, |out| {
             out.extend_from_slice(format!("{{\"of\":\"{id}\"}}\n").as_bytes());
             ((*id).into(), Timestamp(0))
         });

@@ -35,7 +35,7 @@ fn bodies(ids: &[&str], body: &[u8]) -> Batch {
 
 fn piece(id: &str, body: &[u8]) -> Piece {
     let mut block = Block::default();
-    block.push(|out| {
+    block.push(crate::record::Dataset::Http, |out| {
         out.extend_from_slice(body);
         (id.into(), Timestamp(1))
     });

@@ -6,6 +6,7 @@ use std::fmt;
 use super::super::batch::Batch;
 use super::super::spool::Ticket;
 use super::{Queue, shift};
+use crate::ledger::PerDataset;
 
 /// Records in flight; those that are not settled go back when it is dropped.
 pub(in crate::sink) struct InFlight<'a> {
@@ -27,15 +28,16 @@ impl<'a> InFlight<'a> {
 
     /// `rest` is left to be tried again; of the others `rejected` were refused for good, and what remains was delivered.
     pub(in crate::sink) fn settle(&mut self, rest: Batch, rejected: &Batch) {
-        let delivered = Delivered {
-            records: self.batch.records().saturating_sub(rest.records() + rejected.records()),
-            ledger_records: self
-                .batch
-                .ledger_records()
-                .saturating_sub(rest.ledger_records() + rejected.ledger_records()),
-        };
+        let delivered = self.batch.datasets().without(rest.datasets()).without(rejected.datasets());
         self.batch = rest;
-        self.queue.settle(&delivered, rejected.records(), self.ticket.is_some());
+        self.queue.settle(delivered, rejected.datasets(), self.ticket.is_some());
+    }
+
+    /// Writes what is in flight to disk too, where it is not there yet, so that it survives this process.
+    pub(in crate::sink) fn keep(&mut self) {
+        if self.ticket.is_none() {
+            self.ticket = self.queue.keep_in_flight(&self.batch);
+        }
     }
 }
 
@@ -55,29 +57,23 @@ impl fmt::Debug for InFlight<'_> {
     }
 }
 
-/// What a target accepted.
-struct Delivered {
-    records: usize,
-    /// Of them.
-    ledger_records: usize,
-}
-
 impl Queue {
     /// Moves records out of flight; what was already given up stays so.
-    fn settle(&self, delivered: &Delivered, rejected: usize, on_disk: bool) {
+    fn settle(&self, delivered: PerDataset, rejected: PerDataset, on_disk: bool) {
         let mut state = self.lock();
-        let settled = delivered.records + rejected;
+        let settled = delivered.total() + rejected.total();
         if on_disk {
-            state.in_flight_on_disk = state.in_flight_on_disk.saturating_sub(settled as u64);
+            state.in_flight_on_disk = state.in_flight_on_disk.saturating_sub(settled);
         }
         state.failing &= settled == 0;
         let ledger = &mut state.counts.ledger;
         // Else they were given up meanwhile.
         if ledger.in_flight > 0 {
-            ledger.ledger_records_kept += delivered.ledger_records as u64;
+            // On disk they have counted as kept since they were written.
+            if on_disk { ledger.kept_by -= rejected } else { ledger.kept_by += delivered }
         }
-        shift(&mut ledger.in_flight, &mut ledger.delivered, delivered.records as u64);
-        shift(&mut ledger.in_flight, &mut ledger.rejected, rejected as u64);
+        shift(&mut ledger.in_flight, &mut ledger.delivered, delivered.total());
+        shift(&mut ledger.in_flight, &mut ledger.rejected, rejected.total());
     }
 
     fn give_back(&self, batch: Batch, ticket: Option<Ticket>) {

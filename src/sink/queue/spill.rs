@@ -8,14 +8,19 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::super::batch::Batch;
-use super::super::spool::{Appended, NoSpool, Opened, Spool, SpoolOptions, Taken, Ticket};
-use super::{BatchLimits, Dropped, InFlight, Phase, Queue, State, Waiting, WhenFull, shift};
+use super::super::spool::{Appended, NoSpool, Opened, Spool, SpoolMode, SpoolOptions, Taken, Ticket};
+use super::{BatchLimits, Dropped, InFlight, Look, Phase, Queue, State, Waiting, WhenFull, shift};
+use crate::ledger::PerDataset;
 use tokio::time::Instant;
 
 /// Bytes moved at once.
 const STEP: usize = 512 << 10;
 /// How long to leave a disk alone that took nothing.
 const RETRY: Duration = Duration::from_secs(10);
+/// How long records may wait for others to go to disk together, where not memory but the target is the reason.
+const GATHER: Duration = Duration::from_millis(50);
+/// A delivery that takes longer than this may fail: what waits behind it is treated as if it had.
+pub(in crate::sink) const SLOW: Duration = Duration::from_secs(1);
 /// A predecessor that is just ending lets go of its spool within so many looks, so far apart.
 const LOOKS: usize = 10;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
@@ -81,6 +86,7 @@ impl Queue {
             Ok((spool, found)) => {
                 state.counts.spooled_bytes = spool.bytes();
                 slot.spool = Some(spool);
+                state.disk_ready = true;
                 state.recover(found);
                 drop(state);
                 self.tell(found);
@@ -108,29 +114,65 @@ impl Queue {
 
     fn tell(&self, found: Opened) {
         let sink = &*self.name;
-        if found.records > 0 {
-            tracing::info!(sink, records = found.records, "spooled by an earlier run, delivered first");
+        let records = found.records.total();
+        if records > 0 {
+            tracing::info!(sink, records, "spooled by an earlier run, delivered first");
         }
         if found.foreign > 0 {
             let records = found.foreign;
             tracing::warn!(sink, records, "spooled in another format: left alone until FORMAT is as it was");
         }
-        if found.damaged_bytes > 0 {
-            let Opened { lost, damaged_bytes: bytes, .. } = found;
-            tracing::warn!(sink, bytes, lost, "the spool has a torn or damaged end");
+        let Opened { lost, damaged_bytes, unknown_bytes, .. } = found;
+        if lost > 0 || unknown_bytes > 0 {
+            tracing::warn!(sink, lost, damaged_bytes, unknown_bytes, "damaged records in the spool");
+        } else if damaged_bytes > 0 {
+            tracing::info!(sink, bytes = damaged_bytes, "the spool ends in a torn write; no record is lost with it");
         }
     }
 
     /// Whether memory has more than it should keep.
     fn wants_spill(&self, state: &State) -> bool {
-        let half = state.weight() > self.limits.bytes / 2 || state.records > self.limits.records / 2;
+        let early = match self.mode() {
+            SpoolMode::Overflow => false,
+            // Also while older ones are on disk: they are delivered first, whatever the target does.
+            SpoolMode::Failing => state.failing || state.counts.ledger.spooled > 0,
+            SpoolMode::Always => true,
+        };
         match self.phase() {
-            // A replay waits instead; a disk would only be a detour.
-            Phase::Open => half && self.when_full == WhenFull::Drop,
+            Phase::Open => self.is_half_full(state) || early && state.records > 0,
             // Nobody knows how long we are let live.
-            Phase::Closed => state.failing && state.records > 0,
+            Phase::Closed => (state.failing || self.mode() == SpoolMode::Always) && state.records > 0,
             Phase::Aborted | Phase::Left | Phase::Ended => false,
         }
+    }
+
+    fn is_half_full(&self, state: &State) -> bool {
+        let half = state.weight() > self.limits.bytes / 2 || state.records > self.limits.records / 2;
+        // A replay waits instead; a disk would only be a detour.
+        half && self.when_full == WhenFull::Drop
+    }
+
+    /// SPOOL_MODE; without a spool, and in a replay, only what is left at the end goes to disk.
+    fn mode(&self) -> SpoolMode {
+        match (&self.disk, self.when_full) {
+            (Some(disk), WhenFull::Drop) => disk.options.mode,
+            (None, _) | (_, WhenFull::Wait) => SpoolMode::Overflow,
+        }
+    }
+
+    /// Whether records of memory are not delivered before they are on disk.
+    pub(super) fn goes_to_disk_first(&self, state: &State) -> bool {
+        self.mode() == SpoolMode::Always && state.disk_ready
+    }
+
+    /// What is on disk goes out at once; but where everything goes there first, batches are made as in memory.
+    pub(super) fn look_at_disk(&self, state: &mut State, limits: &BatchLimits, now: Instant) -> Look<'_> {
+        let due = *state.disk_due.get_or_insert(now + limits.age);
+        let full = state.counts.ledger.spooled >= limits.records as u64;
+        if self.goes_to_disk_first(state) && self.phase() == Phase::Open && !full && due > now {
+            return Look::Wait(Some(due));
+        }
+        Look::Read
     }
 
     pub(super) fn wake_spooler(&self, state: &State) {
@@ -155,7 +197,10 @@ impl Queue {
             drop(waited.unwrap_or_else(PoisonError::into_inner));
         } else {
             let waited = disk.wake.wait_while(guard, |state| !(left() || usable && self.wants_spill(state)));
-            drop(waited.unwrap_or_else(PoisonError::into_inner));
+            let guard = waited.unwrap_or_else(PoisonError::into_inner);
+            // Few large writes instead of many small ones.
+            let may_wait = |state: &mut State| self.phase() == Phase::Open && !self.is_half_full(state);
+            drop(disk.wake.wait_timeout_while(guard, GATHER, may_wait).unwrap_or_else(PoisonError::into_inner));
         }
         !left()
     }
@@ -174,9 +219,10 @@ impl Queue {
         state.spilling = true;
         drop(state);
         let appended = spool.append(&batch);
-        self.report(failing, &appended);
+        self.report(failing, appended.error.as_ref());
         let mut state = self.lock();
         state.counts.spooled_bytes = spool.bytes();
+        state.disk_ready = appended.error.is_none();
         state.spilled(&batch, &appended, since);
         drop(state);
         drop(slot);
@@ -192,12 +238,12 @@ impl Queue {
         if !self.lock().unwanted {
             let returned = std::mem::take(&mut self.lock().returned);
             let first = spool.put_first(&returned);
-            self.report(&mut slot.failing, &first);
+            self.report(&mut slot.failing, first.error.as_ref());
             self.lock().moved(&returned, &first);
             loop {
                 let batch = self.lock().pop(usize::MAX, STEP);
                 let appended = spool.append(&batch);
-                self.report(&mut slot.failing, &appended);
+                self.report(&mut slot.failing, appended.error.as_ref());
                 self.lock().moved(&batch, &appended);
                 if batch.is_empty() || appended.error.is_some() {
                     break;
@@ -209,9 +255,9 @@ impl Queue {
     }
 
     /// Says once that the disk does not take records, and once that it does again.
-    fn report(&self, failing: &mut bool, appended: &Appended) {
-        let before = std::mem::replace(failing, appended.error.is_some());
-        match &appended.error {
+    fn report(&self, failing: &mut bool, error: Option<&std::io::Error>) {
+        let before = std::mem::replace(failing, error.is_some());
+        match error {
             Some(error) if !before => {
                 tracing::warn!(sink = &*self.name, %error, "cannot spool, going on in memory");
             }
@@ -229,8 +275,9 @@ impl Queue {
         let mut state = self.lock();
         state.counts.spooled_bytes = spool.bytes();
         state.give_up_spooled(lost, Dropped::SpoolDamaged);
+        state.disk_due = None;
         let Taken::Batch(batch, ticket) = taken else {
-            if lost > 0 {
+            if lost.total() > 0 {
                 // What was to be waited for is gone: the worker looks again.
                 self.work.notify_one();
             }
@@ -245,6 +292,25 @@ impl Queue {
         // For the next worker.
         self.work.notify_one();
         Some(InFlight::new(self, batch, Some(ticket)))
+    }
+
+    /// Writes a batch that is in flight to disk too; not with SPOOL_MODE=overflow.
+    pub(super) fn keep_in_flight(&self, batch: &Batch) -> Option<Ticket> {
+        let disk = self.disk.as_ref().filter(|_| self.mode() != SpoolMode::Overflow && !batch.is_empty())?;
+        let mut slot = disk.lock();
+        let Slot { spool: Some(spool), failing } = &mut *slot else { return None };
+        let (ticket, error) = match spool.keep(batch) {
+            Ok(ticket) => (Some(ticket), None),
+            Err(error) => (None, Some(error)),
+        };
+        self.report(failing, error.as_ref());
+        let mut state = self.lock();
+        state.counts.spooled_bytes = spool.bytes();
+        if ticket.is_some() {
+            state.in_flight_on_disk += batch.records() as u64;
+            state.counts.ledger.kept_by += batch.datasets();
+        }
+        ticket
     }
 
     /// A batch from disk is settled.
@@ -262,12 +328,16 @@ impl Queue {
 
 impl State {
     fn recover(&mut self, found: Opened) {
-        let ledger = &mut self.counts.ledger;
-        ledger.offered += found.records + found.lost;
-        ledger.recovered += found.records + found.lost;
-        ledger.spooled += found.records + found.lost;
-        self.give_up_spooled(found.lost, Dropped::SpoolDamaged);
+        let (ledger, records) = (&mut self.counts.ledger, found.records.total());
+        ledger.offered += records + found.lost;
+        ledger.recovered += records + found.lost;
+        ledger.spooled += records;
+        for counts in [&mut ledger.offered_by, &mut ledger.recovered_by, &mut ledger.kept_by] {
+            *counts += found.records;
+        }
+        self.count_dropped(found.lost, Dropped::SpoolDamaged);
         self.counts.spool_damaged_bytes += found.damaged_bytes;
+        self.counts.spool_unknown_bytes += found.unknown_bytes;
     }
 
     /// Counts what was written, and puts the rest back where it came from.
@@ -287,17 +357,21 @@ impl State {
     fn moved(&mut self, batch: &Batch, appended: &Appended) {
         let ledger = &mut self.counts.ledger;
         shift(&mut ledger.queued, &mut ledger.spooled, appended.records as u64);
-        ledger.ledger_records_kept += batch.range(0, appended.records).ledger_records() as u64;
+        ledger.kept_by += batch.range(0, appended.records).datasets();
         // Nobody has counted records in another encoding before.
-        ledger.offered += appended.room.foreign;
-        ledger.recovered += appended.room.foreign;
-        ledger.spooled += appended.room.foreign;
-        self.give_up_spooled(appended.room.dropped + appended.room.foreign, Dropped::SpoolFull);
+        let foreign = appended.room.foreign;
+        ledger.offered += foreign.total();
+        ledger.recovered += foreign.total();
+        ledger.offered_by += foreign;
+        ledger.recovered_by += foreign;
+        self.count_dropped(foreign.total(), Dropped::SpoolFull);
+        self.give_up_spooled(appended.room.dropped, Dropped::SpoolFull);
     }
 
-    fn give_up_spooled(&mut self, n: u64, why: Dropped) {
+    fn give_up_spooled(&mut self, records: PerDataset, why: Dropped) {
         let ledger = &mut self.counts.ledger;
-        let n = n.min(ledger.spooled);
+        ledger.kept_by -= records;
+        let n = records.total().min(ledger.spooled);
         ledger.spooled -= n;
         self.count_dropped(n, why);
     }

@@ -7,25 +7,27 @@ use proptest::prelude::*;
 
 use super::super::batch::Block;
 use super::super::spool::tests::Dir;
-use super::super::spool::{Fsync, SpoolOptions};
+use super::super::spool::{Fsync, SpoolMode, SpoolOptions};
 use super::super::{DeliveryError, FailureReason};
 use super::*;
 use crate::flow::Timestamp;
+use crate::record::Dataset;
 
 const LIMITS: QueueLimits = QueueLimits { records: 8, bytes: 1 << 20 };
 const BATCH: BatchLimits = BatchLimits { records: 3, bytes: 1 << 20, age: Duration::ZERO };
 
 fn records(numbers: std::ops::Range<usize>) -> Piece {
-    fill(Block::default(), numbers)
+    fill(Dataset::Http, numbers)
 }
 
 fn ledger_records(numbers: std::ops::Range<usize>) -> Piece {
-    fill(Block::of_ledger(), numbers)
+    fill(Dataset::Ledger, numbers)
 }
 
-fn fill(mut block: Block, numbers: std::ops::Range<usize>) -> Piece {
+fn fill(dataset: Dataset, numbers: std::ops::Range<usize>) -> Piece {
+    let mut block = Block::default();
     for n in numbers {
-        block.push(|out| {
+        block.push(dataset, |out| {
             out.extend_from_slice(format!("{n}\n").as_bytes());
             (compact_str::format_compact!("{n}"), Timestamp(n as i64))
         });
@@ -202,7 +204,7 @@ fn without_a_usable_disk_it_goes_on_in_memory() {
 /// Lost, and how many of those were ledger records.
 fn lost(queue: &Queue) -> (u64, u64) {
     ledger(queue);
-    (queue.counts().lost(), queue.counts().lost_ledger_records())
+    (queue.counts().lost(), queue.counts().lost_of(Dataset::Ledger))
 }
 
 #[test]
@@ -314,6 +316,100 @@ fn at_the_end_a_failing_target_has_its_memory_spooled_while_it_is_still_tried() 
     assert_eq!(deliver_all(&queue), [0, 1]);
 }
 
+fn queue_in(dir: &Dir, mode: SpoolMode) -> Queue {
+    queue_on(SpoolOptions { mode, ..dir.options() })
+}
+
+#[test]
+fn once_a_delivery_fails_what_waits_and_what_is_in_flight_goes_to_disk_until_the_disk_is_empty_again() {
+    let dir = Dir::new();
+    let first = queue_in(&dir, SpoolMode::Failing);
+    first.offer(records(0..2));
+    first.spill();
+    assert_eq!(ledger(&first).spooled, 0, "nothing has failed yet");
+    let mut flight = take(&first).unwrap();
+    first.offer(ledger_records(2..3));
+    first.is_failing();
+    flight.keep();
+    flight.keep();
+    first.spill();
+    assert_eq!((ledger(&first).queued, ledger(&first).in_flight, ledger(&first).spooled), (0, 2, 1));
+    std::mem::forget(flight);
+    drop(first);
+    // kill -9: all three are there, in order, and of each it is known what it is.
+    let second = queue_in(&dir, SpoolMode::Failing);
+    let found = ledger(&second);
+    assert_eq!((found.recovered, found.recovered_by.at(Dataset::Ledger)), (3, 1));
+    second.offer(records(3..4));
+    second.spill();
+    assert_eq!(ledger(&second).spooled, 4, "as long as older ones are on disk");
+    assert_eq!(deliver_all(&second), [0, 1, 2, 3]);
+    second.offer(records(4..5));
+    second.spill();
+    assert_eq!((ledger(&second).queued, ledger(&second).spooled), (1, 0));
+    assert_eq!((deliver_all(&second), second.counts().spooled_bytes), (vec![4], 0));
+}
+
+#[test]
+fn what_is_in_flight_and_on_disk_is_settled_once_whatever_becomes_of_it() {
+    type After = fn(&mut InFlight<'_>);
+    let delivered: After = |flight| flight.settle(Batch::default(), &Batch::default());
+    let rejected: After = reject;
+    let partly: After = |flight| {
+        let (rest, first) = (flight.batch().range(2, 3), flight.batch().range(0, 1));
+        flight.settle(rest, &first);
+    };
+    for (n, after, (left, lost_records)) in [(0, delivered, (0, 0)), (1, rejected, (0, 3)), (2, partly, (1, 1))] {
+        let dir = Dir::new();
+        let queue = queue_in(&dir, SpoolMode::Failing);
+        queue.offer(ledger_records(0..3));
+        let mut flight = take(&queue).unwrap();
+        queue.is_failing();
+        flight.keep();
+        after(&mut flight);
+        drop(flight);
+        end(&queue);
+        assert_eq!((ledger(&queue).spooled, lost(&queue)), (left, (lost_records, lost_records)), "{n}");
+    }
+}
+
+#[test]
+fn with_always_no_record_is_delivered_before_it_is_on_disk_unless_the_disk_takes_none() {
+    let dir = Dir::new();
+    let queue = queue_in(&dir, SpoolMode::Always);
+    queue.offer(records(0..5));
+    assert!(take(&queue).is_none());
+    queue.spill();
+    assert_eq!(ledger(&queue).spooled, 5);
+    let flight = take(&queue).unwrap();
+    assert_eq!((numbers(flight.batch()), queue.lock().in_flight_on_disk), (vec![0, 1, 2], 3));
+    drop(flight);
+    let dir = Dir::new();
+    let full = queue_on(SpoolOptions { mode: SpoolMode::Always, max_bytes: 100, ..dir.options() });
+    full.offer(records(0..2));
+    full.spill();
+    assert_eq!(deliver_all(&full), [0, 1], "better from memory than not at all");
+}
+
+#[test]
+fn with_always_what_is_on_disk_waits_for_others_as_long_as_it_would_in_memory() {
+    let dir = Dir::new();
+    let queue = queue_in(&dir, SpoolMode::Always);
+    let (now, age) = (Instant::now(), Duration::from_secs(60));
+    let looks_at = |now| match queue.look(&BatchLimits { age, ..BATCH }, now, &mut 0) {
+        Look::Read => "read",
+        Look::Wait(Some(due)) if due == now + age => "wait",
+        Look::Wait(_) => "wait less",
+        Look::Do(_) => "do",
+    };
+    queue.offer(records(0..1));
+    queue.spill();
+    assert_eq!([looks_at(now), looks_at(now + age / 2), looks_at(now + age)], ["wait", "wait less", "read"]);
+    queue.offer(records(1..3));
+    queue.spill();
+    assert_eq!(looks_at(now), "read", "a full batch");
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Offer(usize),
@@ -361,8 +457,11 @@ impl Target {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn however_it_is_interrupted_the_ledger_adds_up_order_is_kept_and_what_was_spooled_arrives(ops in ops()) {
+    fn however_it_is_interrupted_the_ledger_adds_up_order_is_kept_and_what_was_spooled_arrives(
+        ops in ops(), mode in prop_oneof![Just(SpoolMode::Overflow), Just(SpoolMode::Failing), Just(SpoolMode::Always)]
+    ) {
         let dir = Dir::new();
+        let queue = |dir: &Dir| queue_in(dir, mode);
         let mut run = queue(&dir);
         let (mut offered, mut lost, mut kills) = (0, 0, 0);
         let mut target = Target::default();
@@ -411,6 +510,7 @@ proptest! {
             }
             ledger(&run);
         }
+        run.spill();
         target.take(&deliver_all(&run));
         lost += ledger(&run).dropped;
         prop_assert_eq!(target.got.len() as u64 + lost, offered as u64, "every record arrived or is known to be lost");

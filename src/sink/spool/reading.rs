@@ -4,6 +4,7 @@
 use super::cursor::Position;
 use super::segment::{self, Loaded};
 use super::{Segment, Spool};
+use crate::ledger::PerDataset;
 use crate::sink::batch::{Batch, Piece};
 use crate::sink::queue::BatchLimits;
 
@@ -43,17 +44,18 @@ pub(super) struct Outstanding {
 impl Spool {
     /// The next records in order, at most `limits`; at most `readers` batches are unsettled at any moment. The number
     /// returned beside is of records that counted as spooled and cannot be read.
-    pub(in crate::sink) fn take(&mut self, limits: &BatchLimits, readers: usize) -> (Taken, u64) {
+    pub(in crate::sink) fn take(&mut self, limits: &BatchLimits, readers: usize) -> (Taken, PerDataset) {
         if self.outstanding.len() >= readers.max(1) {
-            return (Taken::Wait, 0);
+            return (Taken::Wait, PerDataset::default());
         }
-        let mut lost = 0;
+        let mut lost = PerDataset::default();
         while self.reading.is_none() {
             match self.load_next() {
                 Some(unreadable) => lost += unreadable,
                 None => return (Taken::Nothing, lost),
             }
         }
+        let ticket = self.next_ticket();
         let Some(reading) = &mut self.reading else { return (Taken::Nothing, lost) };
         let fit = reading.rest.fitting(limits.bytes, 0).min(limits.records).max(1);
         let mut batch = Batch::default();
@@ -61,8 +63,6 @@ impl Spool {
         let left = reading.rest.records();
         let last = reading.ordinals.get((reading.ordinals.len() - left).saturating_sub(1));
         let end = Position { segment: reading.number, ordinal: last.map_or(0, |ordinal| ordinal.saturating_add(1)) };
-        let ticket = Ticket(self.next_ticket);
-        self.next_ticket += 1;
         let last_of = (left == 0).then_some(reading.bytes);
         if left == 0 {
             self.reading = None;
@@ -71,8 +71,13 @@ impl Spool {
         (Taken::Batch(batch, ticket), lost)
     }
 
+    pub(super) fn next_ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        Ticket(self.next_ticket)
+    }
+
     /// Reads the oldest segment into memory; returns how many of its records cannot be read, or that there is none.
-    fn load_next(&mut self) -> Option<u64> {
+    fn load_next(&mut self) -> Option<PerDataset> {
         if !self.segments.iter().any(|segment| !segment.foreign) {
             self.close_writing(false);
         }
@@ -80,9 +85,10 @@ impl Spool {
         let segment = self.segments.remove(index)?;
         match segment::load(&segment::path(&self.directory, segment.number), segment.from) {
             Ok(Loaded { piece, ordinals, damaged }) => {
-                let lost = segment.records.saturating_sub(piece.records() as u64);
-                if lost > 0 {
-                    tracing::warn!(path = %self.directory.display(), lost, damaged, "damaged records in the spool");
+                let lost = segment.records.without(piece.datasets());
+                if lost.total() > 0 {
+                    let (path, lost) = (self.directory.display(), lost.total());
+                    tracing::warn!(%path, lost, damaged, "damaged records in the spool");
                 }
                 if ordinals.is_empty() {
                     self.remove(segment.number, segment.bytes);

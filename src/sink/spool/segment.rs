@@ -7,7 +7,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::layout::{BadHeader, Header, Marker, Records, encode_record};
+use super::layout::{self, BadHeader, Header, encode_record};
+use crate::ledger::PerDataset;
 use crate::sink::batch::{Batch, Block, Piece};
 
 /// Bytes encoded before they are written.
@@ -37,7 +38,8 @@ pub(super) struct Writer {
     pub(super) number: u64,
     pub(super) bytes: u64,
     pub(super) records: u32,
-    marker: Marker,
+    pub(super) datasets: PerDataset,
+    header: Header,
     buffer: Vec<u8>,
     synced: bool,
 }
@@ -47,14 +49,15 @@ impl Writer {
         let path = path(directory, number);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         let marker = (RandomState::new().hash_one(number) as u32).to_le_bytes();
-        let header = Header::new(marker, encoding).encode();
-        if let Err(error) = file.write_all(&header) {
+        let header = Header::new(marker, encoding);
+        let bytes = header.encode();
+        if let Err(error) = file.write_all(&bytes) {
             // A header without records is of no use; if it cannot be removed the next start does.
             let _ = fs::remove_file(&path);
             return Err(error);
         }
-        let bytes = header.len() as u64;
-        Ok(Self { file, number, bytes, records: 0, marker, buffer: Vec::new(), synced: false })
+        let (bytes, datasets) = (bytes.len() as u64, PerDataset::default());
+        Ok(Self { file, number, bytes, records: 0, datasets, header, buffer: Vec::new(), synced: false })
     }
 
     /// Appends; returns how many whole records are in the file now. A part of one is cut off again, and after an error
@@ -62,23 +65,38 @@ impl Writer {
     pub(super) fn append(&mut self, batch: &Batch) -> (usize, io::Result<()>) {
         self.synced = false;
         let (mut done, mut ends) = (0, Vec::new());
+        let before = self.records;
+        let appended = self.append_all(batch, &mut done, &mut ends);
+        self.datasets += batch.range(0, (self.records - before) as usize).datasets();
+        (done, appended)
+    }
+
+    fn append_all(&mut self, batch: &Batch, done: &mut usize, ends: &mut Vec<usize>) -> io::Result<()> {
         let mut items = batch.iter().peekable();
         while let Some(item) = items.next() {
-            if !encode_record(&mut self.buffer, self.marker, self.records + ends.len() as u32, &item) {
-                return (done, Err(io::Error::new(io::ErrorKind::InvalidInput, "a record too large for the spool")));
+            if !encode_record(&mut self.buffer, self.header.marker, self.records + ends.len() as u32, &item) {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "a record too large for the spool"));
             }
             ends.push(self.buffer.len());
             if self.buffer.len() < WRITE_BYTES && items.peek().is_some() {
                 continue;
             }
-            let (whole, outcome) = self.write_out(&ends);
-            done += whole;
-            if outcome.is_err() {
-                return (done, outcome);
-            }
+            let (whole, outcome) = self.write_out(ends);
+            *done += whole;
+            outcome?;
             ends.clear();
         }
-        (done, Ok(()))
+        Ok(())
+    }
+
+    /// Nothing more is appended. Where the footer cannot be written, the segment is read without it.
+    pub(super) fn complete(&mut self) {
+        let footer = self.header.footer(self.records);
+        match self.file.write_all(&footer) {
+            Ok(()) => self.bytes += footer.len() as u64,
+            Err(_) => drop(self.file.set_len(self.bytes)),
+        }
+        self.synced = false;
     }
 
     fn write_out(&mut self, ends: &[usize]) -> (usize, io::Result<()>) {
@@ -124,30 +142,27 @@ fn write_counted(out: &mut impl Write, mut bytes: &[u8]) -> (usize, io::Result<(
 pub(super) struct Found {
     pub(super) encoding: Box<str>,
     pub(super) bytes: u64,
-    pub(super) records: u64,
+    pub(super) records: PerDataset,
+    /// Known to be lost; of which dataset they were is not.
     pub(super) lost: u64,
     pub(super) damaged: u64,
+    /// Of `damaged`, bytes that held an unknown number of records.
+    pub(super) unknown: u64,
 }
 
 /// Reads a whole segment only to count what is in it from ordinal `from` on; `buffer` is reused.
 pub(super) fn survey(path: &Path, from: u32, buffer: &mut Vec<u8>) -> io::Result<Result<Found, BadHeader>> {
     read_into(path, buffer)?;
     let bytes = buffer.len() as u64;
-    let (header, rest) = match Header::decode(buffer) {
-        Ok(parts) => parts,
+    let opened = match layout::open(buffer) {
+        Ok(opened) => opened,
         Err(why) => return Ok(Err(why)),
     };
-    let mut all = Records::new(header.marker, rest);
-    let (mut records, mut lost_before) = (0, 0);
-    while let Some(stored) = all.next() {
-        if stored.ordinal >= from {
-            records += 1;
-        } else {
-            lost_before = all.lost;
-        }
-    }
-    let (lost, damaged) = (all.lost - lost_before, all.damaged);
-    Ok(Ok(Found { encoding: header.encoding, bytes, records, lost, damaged }))
+    let (encoding, mut all) = (opened.header.encoding.clone(), opened.records(from));
+    let mut records = PerDataset::default();
+    all.by_ref().for_each(|stored| records.add(stored.item.dataset, 1));
+    let (lost, damaged, unknown) = (all.lost, all.damaged, all.unknown);
+    Ok(Ok(Found { encoding, bytes, records, lost, damaged, unknown }))
 }
 
 /// The records of a segment from ordinal `from` on, in memory, each with its ordinal.
@@ -163,12 +178,12 @@ pub(super) fn load(path: &Path, from: u32) -> io::Result<Loaded> {
     let mut buffer = Vec::new();
     read_into(path, &mut buffer)?;
     let (mut block, mut ordinals) = (Block::default(), Vec::new());
-    let Ok((header, rest)) = Header::decode(&buffer) else {
+    let Ok(opened) = layout::open(&buffer) else {
         return Ok(Loaded { piece: Piece::whole(Arc::new(block)), ordinals, damaged: buffer.len() as u64 });
     };
-    let mut records = Records::new(header.marker, rest);
-    for stored in records.by_ref().filter(|stored| stored.ordinal >= from) {
-        block.push(|out| {
+    let mut records = opened.records(from);
+    for stored in records.by_ref() {
+        block.push(stored.item.dataset, |out| {
             out.extend_from_slice(stored.item.body);
             (stored.item.id.into(), stored.item.at)
         });

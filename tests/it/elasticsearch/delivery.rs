@@ -64,7 +64,7 @@ fn ledger_records_are_accepted_once_and_every_number_of_theirs_can_be_summed() {
         let mut block = Block::default();
         for statement in (1..=2).flat_map(|n| intervals.end(seen(), Timestamp(n * 1_000_000_000))) {
             let name = (statement.id.clone(), statement.to);
-            block.push(|out| {
+            block.push(podtap::record::Dataset::Http, |out| {
                 ecs::write_json(out, &statement.into(), &Observer::default());
                 name
             });

@@ -12,7 +12,7 @@ use podtap::metrics::{Intervals, Metrics, Probe};
 use podtap::pipeline::{Outlet, Pipeline};
 use podtap::record::{Record, Statement};
 use podtap::redact::Redactor;
-use podtap::sink::spool::{Fsync, SpoolOptions};
+use podtap::sink::spool::{Fsync, SpoolMode, SpoolOptions};
 use podtap::sink::{
     Batch, BatchLimits, Delivery, DeliveryError, FailureReason, Options, QueueLimits, Rejected, Sink, SinkError,
     SinkHandle, Sinks, Undelivered, spawn_all,
@@ -66,6 +66,7 @@ fn sinks(scratch: &Scratch) -> Vec<SinkHandle> {
     let spool = SpoolOptions {
         directory: scratch.path("spool"),
         max_bytes: 64 << 20,
+        mode: SpoolMode::Overflow,
         fsync: Fsync::None,
         encoding: "ecs".to_owned(),
     };
@@ -85,7 +86,10 @@ fn lossy_pod(pod: &str, seed: u64, frames: &[SynthFrame], start: Timestamp) -> V
     let metrics = Metrics::new(Sinks::new(handles.clone()));
     let probe = metrics.probe();
     let mut dissector = Dissector::new(dissect::Config::default(), Redactor::off());
-    let encode = |record: &Record, out: &mut Vec<u8>| ecs::write_json(out, record, &Observer::default());
+    let encode = |record: &Record, out: &mut Vec<u8>| {
+        ecs::write_json(out, record, &Observer::default());
+        podtap::format::Encoded::Written
+    };
     let mut nth = 0;
     let select = move |_: &mut Record| {
         nth += 1;

@@ -10,7 +10,7 @@ fn batch(bodies: &[&[u8]]) -> Batch {
     let mut block = Block::default();
     for (i, body) in bodies.iter().enumerate() {
         let at = Timestamp(1_000_000_000 + i as i64);
-        block.push(|out| {
+        block.push(crate::record::Dataset::Http, |out| {
             out.extend_from_slice(body);
             (i.to_string().as_str().into(), at)
         });
