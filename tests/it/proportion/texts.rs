@@ -110,6 +110,8 @@ fn repeated(piece: &str, bytes: usize) -> Vec<u8> {
     piece.bytes().cycle().take(bytes).collect()
 }
 
+type Mask = fn(&Redactor, &[u8]);
+
 fn redactor() -> Redactor {
     let paths = ["/reset/*", "/a/*/b", "/*/x"].map(str::to_owned);
     Redactor::new(NameList::default(), NameList::default(), &paths).unwrap()
@@ -117,7 +119,7 @@ fn redactor() -> Redactor {
 
 pub(super) fn cases() -> Vec<Case> {
     let masked = PIECES.iter().flat_map(|piece| {
-        let ways: [(&str, fn(&Redactor, &[u8])); 4] = [
+        let ways: [(&str, Mask); 4] = [
             ("target", |redactor, text| drop(redactor.target(text))),
             ("value", |redactor, text| drop(redactor.header_value(b"x-any", text))),
             ("location", |redactor, text| drop(redactor.header_value(b"location", text))),
