@@ -131,10 +131,17 @@ impl Header {
 
 /// Finds what is needed to read a segment: the first copy that adds up counts.
 pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, BadHeader> {
-    if bytes.starts_with(v1::MAGIC) {
-        let (header, bytes) = v1::header(bytes)?;
-        return Ok(Opened { header, version: Version::One, bytes, complete: None, damaged: 0 });
+    match open_v2(bytes) {
+        // Not before: one damaged byte makes the older name of the newer one.
+        Err(_) if bytes.starts_with(v1::MAGIC) => {
+            let (header, bytes) = v1::header(bytes)?;
+            Ok(Opened { header, version: Version::One, bytes, complete: None, damaged: 0 })
+        }
+        outcome => outcome,
     }
+}
+
+fn open_v2(bytes: &[u8]) -> Result<Opened<'_>, BadHeader> {
     let Some((header, behind)) = bytes.split_at_checked(HEADER) else {
         let named = MAGIC_NAME.starts_with(bytes.get(..MAGIC_NAME.len()).unwrap_or(bytes));
         let ours = MAGIC.starts_with(bytes.get(..MAGIC.len()).unwrap_or(bytes));

@@ -142,6 +142,9 @@ fn a_damaged_header_is_told_from_a_torn_one_and_from_another_version() {
     (later[7], later[BLOCK + 7]) = (b'3', b'3');
     assert_eq!(open(&later), Err(BadHeader::OtherVersion));
     assert_eq!(open(b"podtapS9 and less than a header"), Err(BadHeader::OtherVersion));
+    let mut older = bytes.clone();
+    older[7] = b'1';
+    assert_eq!(open(&older).unwrap().header, open(&bytes).unwrap().header, "the second copy counts");
     let mut both = bytes;
     (both[9], both[BLOCK + 20]) = (1, 1);
     assert_eq!(open(&both), Err(BadHeader::Damaged));
