@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use crate::app::Session;
 use crate::flow::{FiveTuple, Timestamp};
-use crate::http::{self, Context, Protocols, Session};
+use crate::http::{self, Context, Protocols};
 use crate::ledger::{Ledger, Skip};
 use crate::packet::{Decoder, FragmentLimits, Frame};
 use crate::pool::Pool;

@@ -154,6 +154,34 @@ reasons! {
 }
 
 reasons! {
+    /// Types of frames of HTTP/2.
+    H2Frame {
+        /// DATA
+        Data = "data",
+        /// HEADERS
+        Headers = "headers",
+        /// PRIORITY
+        Priority = "priority",
+        /// RST_STREAM
+        RstStream = "rst_stream",
+        /// SETTINGS
+        Settings = "settings",
+        /// PUSH_PROMISE
+        PushPromise = "push_promise",
+        /// PING
+        Ping = "ping",
+        /// GOAWAY
+        GoAway = "goaway",
+        /// WINDOW_UPDATE
+        WindowUpdate = "window_update",
+        /// CONTINUATION
+        Continuation = "continuation",
+        /// A type that RFC 9113 does not define; passed over.
+        Unknown = "unknown",
+    }
+}
+
+reasons! {
     /// Why a record was left out on purpose.
     LeftOut {
         /// An IGNORE_… rule, or ONLY_DIRECTION.
@@ -227,6 +255,8 @@ pub struct HttpLedger {
     pub heads: u64,
     /// Bytes of bodies, chunk framing and trailers included.
     pub bodies: u64,
+    /// Bytes of HTTP/2 that are neither: headers of frames, frames about the connection, its preface.
+    pub control: u64,
     /// Bytes of something else, by `NotHttp`.
     pub not_http: ByReason<{ NotHttp::COUNT }>,
     /// Bytes skipped while looking for the next message.
@@ -239,6 +269,8 @@ pub struct HttpLedger {
     pub paired: u64,
     /// Requests without a response, by `Unanswered`.
     pub unanswered: ByReason<4>,
+    /// Requests whose stream was reset before a response (HTTP/2).
+    pub reset: u64,
     /// Requests whose response was lost by the capture, could not be distinguished from others, or could not be read.
     pub unpaired: u64,
     /// Gauge: requests waiting for their response, or for its end.
@@ -257,6 +289,18 @@ pub struct HttpLedger {
     pub tls_connections: u64,
     /// Outside: connections recognised as HTTP/2.
     pub h2_connections: u64,
+    /// Outside: frames of HTTP/2, by `H2Frame`.
+    pub h2_frames: ByReason<{ H2Frame::COUNT }>,
+    /// Outside: header blocks of HTTP/2.
+    pub h2_blocks: u64,
+    /// Outside: of those, blocks with fields that HPACK's state hid.
+    pub h2_blocks_hidden: u64,
+    /// Outside: streams given up to keep a limit.
+    pub h2_streams_evicted: u64,
+    /// Gauge: WebSockets whose record waits for their end.
+    pub sockets_open: u64,
+    /// Outside: records of WebSockets made while they were open.
+    pub sockets_told_open: u64,
     /// Outside: oddities, by `Weird` (index of the bit).
     pub weird: ByReason<64>,
     /// Records made.
@@ -390,15 +434,15 @@ impl Ledger {
         check(&mut out, "delivered = bytes parsed", s.delivered, h.bytes);
         check(
             &mut out,
-            "bytes parsed = heads + bodies + not http + resync + waiting",
+            "bytes parsed = heads + bodies + control + not http + resync + waiting",
             h.bytes,
-            h.heads + h.bodies + h.not_http.total() + h.resync + h.waiting,
+            h.heads + h.bodies + h.control + h.not_http.total() + h.resync + h.waiting,
         );
         check(
             &mut out,
-            "requests = paired + unanswered + unpaired + open",
+            "requests = paired + unanswered + reset + unpaired + open",
             h.requests,
-            h.paired + h.unanswered.total() + h.unpaired + h.open,
+            h.paired + h.unanswered.total() + h.reset + h.unpaired + h.open,
         );
         check(
             &mut out,
@@ -448,8 +492,9 @@ macro_rules! merge_fields {
 merge_fields!(FrameLedger: plain frames segments fragments fragments_lost bad_checksums cut; by_reason skipped);
 merge_fields!(StreamLedger: plain payload delivered duplicate held gap_bytes gaps overlap_conflicts connections
     connections_open connections_evicted connects_refused connects_timed_out; by_reason discarded);
-merge_fields!(HttpLedger: plain bytes heads bodies resync waiting requests paired unpaired open responses late orphan
-    responses_open informational tls_connections h2_connections records; by_reason not_http unanswered weird);
+merge_fields!(HttpLedger: plain bytes heads bodies control resync waiting requests paired reset unpaired open responses late
+    orphan responses_open informational tls_connections h2_connections h2_blocks h2_blocks_hidden h2_streams_evicted sockets_open sockets_told_open
+    records; by_reason not_http unanswered weird h2_frames);
 
 #[cfg(test)]
 mod tests {

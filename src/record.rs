@@ -13,11 +13,15 @@ use crate::flow::{Endpoint, Timestamp};
 mod dataset;
 #[cfg(test)]
 pub(crate) mod sample;
+mod protocols;
 mod statement;
 mod weird;
 mod workload;
 
 pub use self::dataset::Dataset;
+pub use self::protocols::{
+    Grpc, Http2, Reset, Side, SocketCounts, Sse, WebSocket, grpc_status, grpc_status_name, h2_error,
+};
 pub use self::statement::Statement;
 pub use self::weird::{Weird, WeirdSet};
 pub use self::workload::{Labels, Workload};
@@ -129,6 +133,16 @@ pub struct Exchange {
     pub own_traffic: bool,
     /// When the wait for an unanswered request was given up: time-out, close, reset, end.
     pub gave_up: Option<Timestamp>,
+    /// The stream, of HTTP/2.
+    pub http2: Option<Box<Http2>>,
+    /// The call, of gRPC.
+    pub grpc: Option<Box<Grpc>>,
+    /// What the socket behind an upgrade said.
+    pub websocket: Option<Box<WebSocket>>,
+    /// Server-sent events in the response's body.
+    pub sse: Option<Sse>,
+    /// It goes on: what there is of it is told before its end, and once more then.
+    pub open: bool,
     /// The workload behind the client's address, when it is known; set by the pipeline.
     pub source_workload: Option<Arc<Workload>>,
     /// The workload behind the server's address, when it is known; set by the pipeline.
@@ -172,9 +186,9 @@ pub struct Header {
 /// The request half.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// Method as sent.
+    /// Method as sent; empty where HPACK's state hid it.
     pub method: CompactString,
-    /// Request-target as sent, secrets masked, bytes outside printable ASCII as `\xNN`.
+    /// Request-target as sent, secrets masked, bytes outside printable ASCII as `\xNN`; empty where HPACK's state hid it.
     pub target: CompactString,
     /// Version.
     pub version: Version,
@@ -192,6 +206,8 @@ pub struct Request {
     pub trace: Option<Box<Trace>>,
     /// Headers, only with LOGHEADERS.
     pub headers: Vec<Header>,
+    /// Trailers of HTTP/2, likewise.
+    pub trailers: Vec<Header>,
     /// Time of the first byte.
     pub first: Timestamp,
     /// Time of the last byte seen.
@@ -224,6 +240,8 @@ pub struct Response {
     pub mime_type: Option<CompactString>,
     /// Headers, only with LOGHEADERS.
     pub headers: Vec<Header>,
+    /// Trailers of HTTP/2, likewise.
+    pub trailers: Vec<Header>,
     /// Time of the first byte.
     pub first: Timestamp,
     /// Time of the last byte seen.
@@ -366,9 +384,9 @@ impl Missing {
 /// `event.outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Status below 400.
+    /// Status below 400; of gRPC: OK.
     Success,
-    /// Status from 400, or unanswered.
+    /// Status from 400, or another one of gRPC, or unanswered, or reset before the end.
     Failure,
     /// Otherwise.
     Unknown,
@@ -407,10 +425,31 @@ impl Exchange {
 
     /// Success, failure or unknown.
     pub fn outcome(&self) -> Outcome {
+        if let Some(outcome) = self.grpc_outcome().or(self.reset_outcome()) {
+            return outcome;
+        }
         match (self.response.as_ref().map(|r| r.status), self.unanswered) {
+            (Some(Some(status)), _) if status < 400 && self.is_call_without_status() => Outcome::Unknown,
             (Some(Some(status)), _) if status < 400 => Outcome::Success,
             (Some(Some(_)), _) | (None, Some(_)) => Outcome::Failure,
             (Some(None), _) | (None, None) => Outcome::Unknown,
         }
+    }
+
+    /// By the status of gRPC, whatever HTTP says beside it.
+    fn grpc_outcome(&self) -> Option<Outcome> {
+        let status = self.grpc.as_ref()?.status?;
+        Some(if status == 0 { Outcome::Success } else { Outcome::Failure })
+    }
+
+    /// A stream that was reset did not end as it should, unless the reset says that nothing is wrong (RFC 9113 §8.1).
+    fn reset_outcome(&self) -> Option<Outcome> {
+        let reset = self.http2.as_ref()?.reset?;
+        (reset.code != 0 || self.response.is_none()).then_some(Outcome::Failure)
+    }
+
+    /// Whether gRPC says what came of the call, or nothing does: its HTTP status alone is no success.
+    pub fn is_call_without_status(&self) -> bool {
+        self.grpc.as_ref().is_some_and(|call| call.status.is_none())
     }
 }

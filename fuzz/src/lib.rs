@@ -10,6 +10,8 @@ pub mod choices;
 pub mod conversation;
 pub mod forward_reply;
 pub mod frames;
+pub mod hpack;
+pub mod http2;
 pub mod lumberjack_acks;
 pub mod pairs;
 pub mod seeds;
@@ -26,6 +28,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("frames", frames::run),
     ("conversation", conversation::run),
     ("pairs", pairs::run),
+    ("hpack", hpack::run),
+    ("http2", http2::run),
     ("settings", settings::run),
     ("capture_file", capture_file::run),
     #[cfg(feature = "es")]

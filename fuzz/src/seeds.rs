@@ -16,6 +16,8 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "frames" => frames(),
         "conversation" => conversations(),
         "pairs" => pairs(),
+        "hpack" => header_blocks(),
+        "http2" => http2(),
         "settings" => settings(),
         "capture_file" => capture_files(),
         "bulk_answer" => bulk_answers(),
@@ -24,6 +26,62 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "spool" => spools(),
         _ => Vec::new(),
     }
+}
+
+/// Blocks of RFC 7541's examples, sizes of the table, lost blocks, blocks that grow.
+fn header_blocks() -> Vec<Vec<u8>> {
+    let first = b"\x82\x86\x84\x41\x8c\xf1\xe3\xc2\xe5\xf2\x3a\x6b\xa0\xab\x90\xf4\xff";
+    let second = b"\x82\x86\x84\xbe\x58\x86\xa8\xeb\x10\x64\x9c\xbf";
+    let block = |bytes: &[u8]| [&[bytes.len() as u8], bytes].concat();
+    let long = [&[0x40, 1, b'n', 0x7f, 0x21][..], &[b'v'; 160]].concat();
+    vec![
+        [block(first), block(second)].concat(),
+        [block(first), vec![255], block(second), block(second)].concat(),
+        [block(b"\x20\x3f\xe1\x1f"), block(first), block(b"\x3f\xff\xff\xff\x7f\xbe")].concat(),
+        [block(&long), block(&[0xbe; 200]), block(&[0x7e, 0].repeat(90))].concat(),
+        block(b"\x0f\x2f\x03abc\x1f\x30\x81\x07"),
+    ]
+}
+
+/// A configuration byte, how it begins, then frames: calls, resets, sockets, lost segments.
+fn http2() -> Vec<Vec<u8>> {
+    use super::http2::step;
+    let (client, server) = (Side::Client, Side::Server);
+    let literal = |fields: &[(&str, &str)]| -> Vec<u8> {
+        let one = |(name, value): &(&str, &str)| {
+            [&[0x40, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat()
+        };
+        fields.iter().flat_map(one).collect()
+    };
+    let get = |stream| step(client, 1, 5, stream, b"\x82\x86\x84\x41\x04shop");
+    let call = literal(&[(":path", "/a.B/C"), ("content-type", "application/grpc")]);
+    let call = step(client, 1, 4, 3, &[&[0x83, 0x86], &call[..]].concat());
+    let trailers = step(server, 1, 5, 3, &literal(&[("grpc-status", "14"), ("grpc-message", "a%20b")]));
+    let message = [&[0, 0, 0, 0, 3], &b"abc"[..]].concat();
+    let socket = literal(&[(":method", "CONNECT"), (":protocol", "websocket"), (":path", "/ws")]);
+    let close = step(client, 0, 1, 5, &[0x88, 0x82, 0, 0, 0, 0, 3, 0xe8]);
+    let lost = vec![0x0b, 0, 20];
+    let answer = |stream| step(server, 1, 5, stream, &[0x88]);
+    let settings = [step(client, 4, 0, 0, &[0, 5, 0, 0, 0x40, 0]), step(server, 4, 1, 0, &[])].concat();
+    let with = |begin: u8, steps: &[Vec<u8>]| [vec![0, begin], steps.concat()].concat();
+    vec![
+        with(0, &[settings, get(1), answer(1), get(7), step(server, 3, 0, 7, &[0, 0, 0, 8])]),
+        with(0, &[call.clone(), step(client, 0, 1, 3, &message), answer(1), step(server, 0, 0, 3, &message), trailers]),
+        with(0, &[step(client, 1, 4, 5, &socket), step(server, 1, 4, 5, &[0x88]), close, answer(5)]),
+        with(3, &[get(9), answer(9), get(11), answer(11), get(13), lost.clone(), answer(13)]),
+        with(
+            0,
+            &[get(1), lost, get(3), answer(3), get(5), answer(5), step(server, 7, 0, 0, &[0, 0, 0, 3, 0, 0, 0, 0])],
+        ),
+        with(
+            0,
+            &[
+                step(server, 5, 4, 1, b"\0\0\0\x02\x82\x86\x84"),
+                step(client, 1, 1, 1, &[0x82]),
+                step(client, 9, 4, 1, &[0x86]),
+            ],
+        ),
+    ]
 }
 
 /// How many records, the status, the body.

@@ -92,8 +92,9 @@ impl Watch {
         self.records += records.len() as u64;
         let http = &ledger.http;
         assert_eq!(http.records, self.records, "records made");
-        let halves = http.paired + http.unanswered.total() + http.unpaired + http.late + http.orphan;
-        assert_eq!(http.records, halves, "one record for each exchange or half of one");
+        let halves = http.paired + http.unanswered.total() + http.reset + http.unpaired + http.late + http.orphan;
+        let sockets = http.sockets_told_open as i64 - http.sockets_open as i64;
+        assert_eq!(http.records as i64, halves as i64 + sockets, "one record for each exchange or half of one");
         for record in &records {
             self.check_record(record);
         }

@@ -9,7 +9,9 @@ use compact_str::CompactString;
 
 use super::stamp::Stamp;
 use crate::flow::Endpoint;
-use crate::record::{Exchange, NetworkDirection, Record, Request, StreamClass, Trust};
+use crate::record::{
+    Exchange, NetworkDirection, Record, Request, SocketCounts, StreamClass, Trust, WebSocket, grpc_status, h2_error,
+};
 use crate::redact::escape_into;
 use crate::shape::target::Url;
 
@@ -66,7 +68,8 @@ impl Line<'_> {
         let start = self.out.len();
         match &exchange.request {
             Some(request) => {
-                escape_into(self.out, request.method.as_bytes());
+                let method = if request.method.is_empty() { "?" } else { &request.method };
+                escape_into(self.out, method.as_bytes());
                 self.pad(start, METHOD_WIDTH);
                 self.out.push(' ');
                 self.url(request, exchange.connection.server);
@@ -85,7 +88,8 @@ impl Line<'_> {
             Some(host) => escape_into(self.out, host.as_bytes()),
             None => escape_into(self.out, server.to_string().as_bytes()),
         }
-        escape_into(self.out, request.target.as_bytes());
+        let target = if request.target.is_empty() { "/(path not known)" } else { &request.target };
+        escape_into(self.out, target.as_bytes());
         if self.out.len() - start > MAX_URL {
             self.out.truncate(start + MAX_URL);
             self.out.push_str("...");
@@ -103,13 +107,18 @@ impl Line<'_> {
         let Some(response) = &exchange.response else {
             let why = exchange.unanswered.map_or("not seen", |why| why.name());
             self.painted(RED, "---")?;
+            if let Some(reset) = exchange.http2.as_ref().and_then(|stream| stream.reset) {
+                return write!(self.out, "  reset by {} ({})  ", reset.by.name(), h2_error(reset.code));
+            }
             return match (exchange.unanswered, duration(exchange)) {
                 (Some(_), Some(after)) => write!(self.out, "  unanswered ({why}) {after}  "),
                 (Some(_), None) => write!(self.out, "  unanswered ({why})  "),
                 (None, _) => write!(self.out, "  response {why}  "),
             };
         };
+        let failed = exchange.grpc.as_ref().is_some_and(|call| call.status.is_some_and(|status| status != 0));
         let colour = match response.status.map(|status| status / 100) {
+            _ if failed => RED,
             Some(2) => GREEN,
             Some(3) => CYAN,
             Some(4) => YELLOW,
@@ -134,6 +143,16 @@ impl Line<'_> {
 
     /// What is out of the ordinary, in brackets.
     fn marks(&mut self, exchange: &Exchange) -> fmt::Result {
+        if let Some(status) = exchange.grpc.as_ref().and_then(|call| call.status) {
+            self.out.push(' ');
+            self.painted(if status == 0 { GREEN } else { RED }, &format!("gRPC {}", grpc_status(status)))?;
+        }
+        if let (Some(reset), true) = (exchange.http2.as_ref().and_then(|h| h.reset), exchange.response.is_some()) {
+            write!(self.out, " [reset by {}: {}]", reset.by.name(), h2_error(reset.code))?;
+        }
+        if let Some(socket) = &exchange.websocket {
+            self.socket(socket)?;
+        }
         if exchange.class != StreamClass::Exchange {
             write!(self.out, " [{}]", exchange.class.name())?;
         }
@@ -150,6 +169,20 @@ impl Line<'_> {
             self.names(": ", exchange.weird.iter().map(|w| w.name()))?;
             self.out.push(']');
         }
+        Ok(())
+    }
+
+    /// Messages of both ends, and how it ended.
+    fn socket(&mut self, socket: &WebSocket) -> fmt::Result {
+        let count = |end: Option<SocketCounts>| end.map_or_else(|| "?".to_owned(), |end| end.messages.to_string());
+        write!(self.out, " [messages {} sent, {} received", count(socket.client), count(socket.server))?;
+        if let Some(by) = socket.closed_by {
+            write!(self.out, "; closed by {}", by.name())?;
+        }
+        if let Some(code) = socket.close_code {
+            write!(self.out, " ({code})")?;
+        }
+        self.out.push(']');
         Ok(())
     }
 

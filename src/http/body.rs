@@ -49,16 +49,20 @@ impl Body {
         }
     }
 
-    /// Takes what belongs to the body from the front of `bytes`.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Step {
+    /// Takes what belongs to the body from the front of `bytes`; `each` sees its payload.
+    pub(super) fn take(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) -> Step {
         match self {
             Self::Fixed { remaining } => {
                 let taken = usize::try_from(*remaining).unwrap_or(usize::MAX).min(bytes.len());
                 *remaining -= taken as u64;
+                each(bytes.get(..taken).unwrap_or_default());
                 Step { consumed: taken, payload: taken as u64, done: *remaining == 0, broken: false }
             }
-            Self::Chunked(chunked) => chunked.take(bytes),
-            Self::UntilClose => Step { consumed: bytes.len(), payload: bytes.len() as u64, done: false, broken: false },
+            Self::Chunked(chunked) => chunked.take(bytes, each),
+            Self::UntilClose => {
+                each(bytes);
+                Step { consumed: bytes.len(), payload: bytes.len() as u64, done: false, broken: false }
+            }
         }
     }
 
@@ -138,11 +142,12 @@ enum Next {
 }
 
 impl Chunked {
-    fn take(&mut self, bytes: &[u8]) -> Step {
+    fn take(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) -> Step {
         let mut step = Step::default();
         while let Some(rest) = bytes.get(step.consumed..).filter(|r| !r.is_empty()) {
             if let ChunkState::Data(remaining) = self.state {
                 let taken = usize::try_from(remaining).unwrap_or(usize::MAX).min(rest.len());
+                each(rest.get(..taken).unwrap_or_default());
                 step.consumed += taken;
                 step.payload += taken as u64;
                 let left = remaining - taken as u64;
@@ -254,7 +259,7 @@ mod tests {
 
     fn chunked(bytes: &[u8]) -> (Step, Chunked) {
         let mut chunked = Chunked::default();
-        let step = chunked.take(bytes);
+        let step = chunked.take(bytes, |_| {});
         (step, chunked)
     }
 
@@ -292,7 +297,7 @@ mod tests {
         let whole = b"5;x\r\nhello\r\n10\r\n0123456789abcdef\r\n0\r\nA: b\r\n\r\n";
         for cut in 0..=whole.len() {
             let mut body = Body::new(BodyLength::Chunked).unwrap();
-            let (a, b) = (body.take(&whole[..cut]), body.take(&whole[cut..]));
+            let (a, b) = (body.take(&whole[..cut], |_| {}), body.take(&whole[cut..], |_| {}));
             assert_eq!(a.consumed + b.consumed, whole.len());
             assert_eq!(a.payload + b.payload, 21);
             assert!(a.done || b.done);
@@ -307,9 +312,9 @@ mod tests {
         assert_eq!(Body::new(BodyLength::Fixed(10)).unwrap().skip(11), None);
         let mut chunked = Body::new(BodyLength::Chunked).unwrap();
         assert_eq!(chunked.skip(1), None);
-        chunked.take(b"a\r\n01");
+        chunked.take(b"a\r\n01", |_| {});
         assert_eq!(chunked.skip(8), Some(false));
-        assert!(chunked.take(b"\r\n0\r\n\r\n").done);
+        assert!(chunked.take(b"\r\n0\r\n\r\n", |_| {}).done);
         assert_eq!(Body::new(BodyLength::UntilClose).unwrap().skip(1 << 40), Some(false));
     }
 }

@@ -20,7 +20,7 @@ use super::head::Fields;
 use super::reader::Begun;
 
 /// The part that all exchanges of a connection share.
-pub(super) fn connection(conn: &Conn, client: Direction, config: &Config) -> Arc<Connection> {
+pub(crate) fn connection(conn: &Conn, client: Direction, config: &Config) -> Arc<Connection> {
     let ends = conn.key.tuple(client);
     let own = |ip: &IpAddr| config.own_ips.contains(ip);
     let direction = match (own(&ends.source.ip), own(&ends.destination.ip)) {
@@ -68,7 +68,7 @@ fn connection_id(conn: &Conn, client: Direction, observer: &str) -> CompactStrin
 }
 
 /// An exchange with neither half yet.
-pub(super) fn empty(connection: Arc<Connection>, id: CompactString, number: u32) -> Box<Exchange> {
+pub(crate) fn empty(connection: Arc<Connection>, id: CompactString, number: u32) -> Box<Exchange> {
     Box::new(Exchange {
         connection,
         id,
@@ -87,13 +87,18 @@ pub(super) fn empty(connection: Arc<Connection>, id: CompactString, number: u32)
         route: None,
         own_traffic: false,
         gave_up: None,
+        http2: None,
+        grpc: None,
+        websocket: None,
+        sse: None,
+        open: false,
         source_workload: None,
         destination_workload: None,
     })
 }
 
 /// The request half.
-pub(super) fn request(
+pub(crate) fn request(
     line: (&[u8], &[u8], Version),
     fields: &Fields<'_>,
     headers: Vec<Header>,
@@ -114,6 +119,7 @@ pub(super) fn request(
         user_agent: fields.user_agent.map(|ua| redactor.user_agent(ua)),
         trace: trace.map(Box::new),
         headers,
+        trailers: Vec::new(),
         first: begun.at,
         last: begun.at,
         bytes: 0,
@@ -122,7 +128,7 @@ pub(super) fn request(
 }
 
 /// The response half.
-pub(super) fn response(
+pub(crate) fn response(
     line: (Version, u16, &[u8]),
     fields: &Fields<'_>,
     headers: Vec<Header>,
@@ -136,6 +142,7 @@ pub(super) fn response(
         version,
         mime_type: fields.content_type.and_then(|value| mime_type(value, redactor)),
         headers,
+        trailers: Vec::new(),
         first: begun.at,
         last: begun.at,
         bytes: 0,
@@ -144,13 +151,14 @@ pub(super) fn response(
 }
 
 /// The response half of HTTP/0.9, which is a body and nothing else.
-pub(super) fn http09_response(begun: Begun) -> Response {
+pub(crate) fn http09_response(begun: Begun) -> Response {
     Response {
         status: None,
         phrase: None,
         version: Version::V09,
         mime_type: None,
         headers: Vec::new(),
+        trailers: Vec::new(),
         first: begun.at,
         last: begun.at,
         bytes: 0,
@@ -159,7 +167,7 @@ pub(super) fn http09_response(begun: Begun) -> Response {
 }
 
 /// The client behind proxies, by a PROXY protocol header and the request's own headers.
-pub(super) fn client_ip(
+pub(crate) fn client_ip(
     fields: &Fields<'_>,
     cut: bool,
     proxied: Option<IpAddr>,

@@ -19,14 +19,14 @@ pub(super) const MAX_HEADERS: usize = 512;
 
 /// The start line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StartLine<'a> {
+pub(crate) enum StartLine<'a> {
     Request { method: &'a [u8], target: &'a [u8], version: Version },
     Response { version: Version, status: u16, phrase: &'a [u8] },
 }
 
 /// Content-Length, as all fields of that name together say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(super) enum ContentLength {
+pub(crate) enum ContentLength {
     #[default]
     Absent,
     Bad,
@@ -35,7 +35,7 @@ pub(super) enum ContentLength {
 
 /// What a head says.
 #[derive(Debug)]
-pub(super) struct Head<'a> {
+pub(crate) struct Head<'a> {
     pub start: StartLine<'a>,
     pub fields: Fields<'a>,
     pub weird: WeirdSet,
@@ -43,7 +43,7 @@ pub(super) struct Head<'a> {
 
 /// The header fields podtap reads, by first occurrence.
 #[derive(Debug, Default)]
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     pub content_length: ContentLength,
     /// Transfer-Encoding's last coding is `chunked`.
     pub chunked: bool,
@@ -64,7 +64,7 @@ pub(super) struct Fields<'a> {
 
 /// The lines of a field that may stand several times, in order; of more than four the last four.
 #[derive(Debug, Default)]
-pub(super) struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     lines: [&'a [u8]; 4],
     count: usize,
     dropped: bool,
@@ -83,7 +83,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    pub(super) fn as_slice(&self) -> &[&'a [u8]] {
+    pub(crate) fn as_slice(&self) -> &[&'a [u8]] {
         self.lines.get(..self.count).unwrap_or_default()
     }
 
@@ -232,7 +232,7 @@ impl<'a> Head<'a> {
     }
 
     /// Takes one header field.
-    pub(super) fn field(&mut self, name: &[u8], value: &'a [u8]) {
+    pub(crate) fn field(&mut self, name: &[u8], value: &'a [u8]) {
         // As nearly everybody writes them, so that nearly always one comparison of all bytes is enough.
         let is = |usual: &str| name == usual.as_bytes() || name.eq_ignore_ascii_case(usual.as_bytes());
         let fields = &mut self.fields;

@@ -6,15 +6,15 @@
 
 mod body;
 mod detect;
-mod exchange;
+pub(crate) mod exchange;
 mod folds;
 mod framing;
-mod head;
+pub(crate) mod head;
 mod lenient;
 mod pairing;
 mod proxy_protocol;
-mod reader;
-mod room;
+pub(crate) mod reader;
+pub(crate) mod room;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -33,6 +33,7 @@ use crate::redact::Redactor;
 use crate::shape::proxy::TrustedProxies;
 
 pub use session::Session;
+pub(crate) use session::{Handover, Next};
 
 /// Which headers a record keeps (LOGHEADERS).
 #[derive(Clone, Debug, Default)]
@@ -108,6 +109,8 @@ pub struct Context {
     pub protocols: Protocols,
     /// What they make.
     pub out: Vec<Record>,
+    /// Where header blocks of HTTP/2 are decoded.
+    pub(crate) block: crate::hpack::Block,
     left: Vec<pairing::Left>,
     /// Gauge: bytes that sessions keep of exchanges (`room`).
     kept: usize,
@@ -130,6 +133,7 @@ impl Context {
             ledger: HttpLedger::default(),
             protocols: Protocols::default(),
             out: Vec::new(),
+            block: crate::hpack::Block::default(),
             left: Vec::new(),
             kept: 0,
             share: Share::new(kept),
@@ -147,7 +151,7 @@ impl Protocols {
     /// Names kept apart; more are counted together as `other`.
     const MAX_NAMES: usize = 64;
 
-    fn count(&mut self, name: CompactString) {
+    pub(crate) fn count(&mut self, name: CompactString) {
         let known = self.counts.contains_key(&name) || self.counts.len() < Self::MAX_NAMES;
         *self.counts.entry(if known { name } else { CompactString::const_new("other") }).or_default() += 1;
     }
@@ -193,7 +197,7 @@ fn stream_id(connection: &str, mark: &str, offset: u64) -> CompactString {
 }
 
 /// What keeps the header fields that a record shows, masked, and says whether it had room; `None` where it shows none.
-fn head_fields<'a>(
+pub(crate) fn head_fields<'a>(
     keep: &'a KeepHeaders,
     redactor: &'a Redactor,
     into: &'a mut Vec<Header>,

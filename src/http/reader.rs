@@ -2,6 +2,7 @@
 
 use crate::flow::Timestamp;
 use crate::ledger::NotHttp;
+use crate::sse::Events;
 
 use super::body::Body;
 
@@ -33,7 +34,7 @@ impl Chunk<'_> {
 
 /// Where and when a message began, and what its first segment acknowledged.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Begun {
+pub(crate) struct Begun {
     pub at: Timestamp,
     pub offset: u64,
     pub ack: Option<u64>,
@@ -80,4 +81,6 @@ pub(super) struct Reader {
     pub body_untouched: bool,
     /// FIN was seen.
     pub ended: bool,
+    /// Server-sent events in the body under way.
+    pub events: Option<Box<Events>>,
 }

@@ -28,37 +28,53 @@ impl Context {
     }
 
     /// How long a head may become now.
-    pub(super) fn head_limit(&self) -> usize {
+    pub(crate) fn head_limit(&self) -> usize {
         self.config.max_head_bytes.min((self.free() / SHARE).max(LEAST_HEAD))
     }
 
+    /// Whether all together keep more than they may.
+    pub(crate) fn is_full(&self) -> bool {
+        self.in_use() > self.share.limit()
+    }
+
+    /// Says to those that share the room how much of it is in use here.
+    pub(crate) fn publish_use(&mut self) {
+        self.share.set(self.in_use());
+    }
+
+    /// Bytes that all sessions keep.
+    #[cfg(test)]
+    pub(crate) fn room_in_use(&self) -> usize {
+        self.kept
+    }
+
     /// So many bytes are kept from now on.
-    pub(super) fn keep(&mut self, bytes: usize) {
+    pub(crate) fn keep(&mut self, bytes: usize) {
         self.kept += bytes;
     }
 
     /// So many bytes are kept no more.
-    pub(super) fn let_go(&mut self, bytes: usize) {
+    pub(crate) fn let_go(&mut self, bytes: usize) {
         debug_assert!(self.kept >= bytes, "more goes than came");
         self.kept = self.kept.saturating_sub(bytes);
     }
 }
 
 /// Bytes that a request keeps outside its record.
-pub(super) fn of_request(request: &Request) -> usize {
+pub(crate) fn of_request(request: &Request) -> usize {
     let texts = [&request.host, &request.mime_type, &request.referrer, &request.id, &request.user_agent];
     let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
     request.method.len() + request.target.len() + texts + of_headers(&request.headers)
 }
 
 /// Bytes that a response keeps outside its record.
-pub(super) fn of_response(response: &Response) -> usize {
+pub(crate) fn of_response(response: &Response) -> usize {
     let texts: usize = [&response.phrase, &response.mime_type].into_iter().flatten().map(|text| text.len()).sum();
     texts + of_headers(&response.headers)
 }
 
 /// Bytes that both halves keep outside their record.
-pub(super) fn of_exchange(exchange: &Exchange) -> usize {
+pub(crate) fn of_exchange(exchange: &Exchange) -> usize {
     exchange.request.as_ref().map_or(0, of_request) + exchange.response.as_ref().map_or(0, of_response)
 }
 

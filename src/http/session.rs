@@ -11,7 +11,9 @@ mod no_message;
 use std::sync::Arc;
 
 use crate::flow::{Direction, Timestamp};
-use crate::record::{Connection, Weird, WeirdSet};
+use crate::ledger::NotHttp;
+use crate::record::{Connection, Request, Weird, WeirdSet};
+use crate::sse;
 use crate::tcp::{Analyzer, CloseReason, Conn, StreamEvent};
 
 use super::Context;
@@ -42,6 +44,31 @@ pub struct Session {
     pub(super) stray: WeirdSet,
     /// Overlapping segments that differed were named.
     conflict_named: bool,
+    /// The connection speaks a protocol from here on that others read.
+    pub(super) handover: Option<Box<Handover>>,
+}
+
+/// Where another protocol begins.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    pub(crate) to: Next,
+    /// Stream in which it was seen.
+    pub(crate) from: Direction,
+    /// Where it begins there.
+    pub(crate) begins: u64,
+    /// Bytes before this one were read here.
+    pub(crate) reached: u64,
+}
+
+/// What is spoken from there on.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// HTTP/2, by its preface, which a client that a PROXY header named has sent.
+    Http2(Option<std::net::IpAddr>),
+    /// HTTP/2, by Upgrade: the request that asked for it.
+    Upgraded(Option<Box<Request>>),
+    /// WebSocket; the record of its upgrade is made with `websocket`.
+    WebSocket,
 }
 
 impl Analyzer for Session {
@@ -58,25 +85,16 @@ impl Analyzer for Session {
             exchanges: 0,
             stray: Default::default(),
             conflict_named: false,
+            handover: None,
         }
     }
 
+    /// What it hands over it counts as no HTTP, for on its own it has nobody to hand it to.
     fn on_event(&mut self, conn: &Conn, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
-        if conn.origins_known {
-            self.pairing.joined_in_time();
+        self.read(conn, from, event, cx);
+        if let Some(handover) = self.take_handover() {
+            handover.count_rest(event, cx);
         }
-        self.within_room(cx, |it, cx| {
-            it.name_conflict(conn, from, cx);
-            match event {
-                StreamEvent::Data { at, offset, ack, bytes } => {
-                    cx.ledger.bytes += bytes.len() as u64;
-                    it.on_data(conn, from, Chunk { at, offset, ack, bytes, fresh: true }, cx);
-                }
-                StreamEvent::Gap { offset, len, cause, .. } => it.on_gap(conn, from, offset, len, cause, cx),
-                StreamEvent::End { at } => it.on_end(conn, from, at, cx),
-            }
-            it.flush(cx);
-        });
     }
 
     fn on_tick(&mut self, _: &Conn, now: Timestamp, cx: &mut Context) {
@@ -103,7 +121,70 @@ impl Analyzer for Session {
     }
 }
 
+impl Handover {
+    /// Nobody takes it: the bytes behind it are of another protocol, and no more is known of them.
+    fn count_rest(&self, event: StreamEvent<'_>, cx: &mut Context) {
+        let kind = match self.to {
+            Next::Http2(_) | Next::Upgraded(_) => {
+                cx.ledger.h2_connections += 1;
+                cx.protocols.count("h2".into());
+                NotHttp::H2
+            }
+            Next::WebSocket => NotHttp::Upgraded,
+        };
+        if let StreamEvent::Data { offset, bytes, .. } = event {
+            let end = offset + bytes.len() as u64;
+            cx.ledger.not_http.add(kind as usize, end.saturating_sub(self.reached));
+        }
+    }
+}
+
 impl Session {
+    /// Reads an event, up to where another protocol begins.
+    pub(crate) fn read(&mut self, conn: &Conn, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
+        if conn.origins_known {
+            self.pairing.joined_in_time();
+        }
+        self.within_room(cx, |it, cx| {
+            it.name_conflict(conn, from, cx);
+            match event {
+                StreamEvent::Data { at, offset, ack, bytes } => {
+                    cx.ledger.bytes += bytes.len() as u64;
+                    it.on_data(conn, from, Chunk { at, offset, ack, bytes, fresh: true }, cx);
+                }
+                StreamEvent::Gap { offset, len, cause, .. } => it.on_gap(conn, from, offset, len, cause, cx),
+                StreamEvent::End { at } => it.on_end(conn, from, at, cx),
+            }
+            it.flush(cx);
+        });
+    }
+
+    /// HTTP/1 is over on this connection: everything that waits goes out.
+    pub(crate) fn end(&mut self, at: Timestamp, cx: &mut Context) {
+        self.within_room(cx, |it, cx| {
+            it.flush(cx);
+            it.drain(at, CloseReason::Closed, cx);
+        });
+    }
+
+    /// The protocol that takes over, once.
+    pub(crate) fn take_handover(&mut self) -> Option<Box<Handover>> {
+        self.handover.take()
+    }
+
+    /// Whether nothing was understood so far.
+    pub(crate) fn is_unrecognised(&self) -> bool {
+        self.client.is_none()
+            && self.readers.iter().all(|reader| {
+                matches!(reader.state, State::Start | State::Opaque(NotHttp::Unknown) | State::Resync { .. })
+            })
+    }
+
+    /// Which stream holds the requests.
+    pub(crate) fn client(&self) -> Option<Direction> {
+        self.client
+    }
+
     fn reader(&mut self, from: Direction) -> &mut Reader {
         let [low, high] = &mut self.readers;
         match from {
@@ -144,6 +225,10 @@ impl Session {
                 break;
             }
             chunk.advance(used);
+            if let Some(handover) = &mut self.handover {
+                handover.reached = chunk.offset;
+                return;
+            }
         }
         let end = chunk.offset + chunk.bytes.len() as u64;
         self.reader(from).parsed_to = end;
@@ -199,7 +284,12 @@ impl Session {
         let reader = self.reader(from);
         reader.body_untouched = false;
         let State::Body(body) = &mut reader.state else { return 0 };
-        let step = body.take(chunk.bytes);
+        let mut events = reader.events.as_mut();
+        let step = body.take(chunk.bytes, |payload| {
+            if let Some(events) = &mut events {
+                events.take(chunk.at, payload);
+            }
+        });
         let mut weird = WeirdSet::default();
         if let Body::Chunked(chunked) = body {
             for (seen, name) in [
@@ -230,6 +320,11 @@ impl Session {
     /// The message under way on `from` is whole, and ended before `end`.
     pub(super) fn finish(&mut self, from: Direction, kind: Kind, end: u64, cx: &mut Context) {
         self.reader(from).state = State::Start;
+        if let Some(events) = self.reader(from).events.take()
+            && let Some(record) = self.response_record()
+        {
+            record.sse = events.told();
+        }
         match kind {
             Kind::Request => {
                 if let Some(slot) = self.pairing.newest() {
@@ -251,6 +346,11 @@ impl Session {
     }
 
     pub(super) fn begin_body(&mut self, from: Direction, body: Body) {
+        if self.kind(from) == Some(Kind::Response) {
+            let response = self.response_record().and_then(|record| record.response.as_ref());
+            let streams = sse::is_stream(response.and_then(|response| response.mime_type.as_deref()));
+            self.reader(from).events = streams.then(Box::default);
+        }
         self.reader(from).state = State::Body(body);
     }
 

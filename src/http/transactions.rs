@@ -13,7 +13,7 @@ use super::framing::{self, After, Asked};
 use super::head::{Head, Kind};
 use super::pairing::{Left, Loose, Slot, Target};
 use super::reader::Begun;
-use super::session::{Message, Session};
+use super::session::{Handover, Message, Next, Session};
 use super::{Context, exchange, exchange_id, orphan_id, room};
 
 /// Most 1xx codes kept of one exchange.
@@ -144,7 +144,15 @@ impl Session {
                 }
                 let h2c = head.fields.upgrade.is_some_and(|u| u.eq_ignore_ascii_case(b"h2c"));
                 let to = if h2c { NotHttp::H2 } else { NotHttp::Upgraded };
-                cx.ledger.h2_connections += u64::from(h2c);
+                let asked = self.response_record().and_then(|record| record.request.clone()).map(Box::new);
+                if h2c {
+                    self.next_is(from, Next::Upgraded(asked), end);
+                } else if head.fields.upgrade.is_some_and(|u| u.eq_ignore_ascii_case(b"websocket")) {
+                    if let Some(record) = self.response_record() {
+                        record.websocket = Some(Box::default());
+                    }
+                    self.next_is(from, Next::WebSocket, end);
+                }
                 self.switch(from, StreamClass::Upgrade, to, end, cx);
             }
             After::Body(length) => match Body::new(length) {
@@ -227,6 +235,11 @@ impl Session {
         Asked::default()
     }
 
+    /// Another protocol begins in `from` at `begins`.
+    fn next_is(&mut self, from: Direction, to: Next, begins: u64) {
+        self.handover = Some(Box::new(Handover { to, from, begins, reached: begins }));
+    }
+
     fn switch(&mut self, from: Direction, class: StreamClass, to: NotHttp, end: u64, cx: &mut Context) {
         if let Some(record) = self.response_record() {
             record.class = class;
@@ -259,7 +272,7 @@ impl Session {
         self.emit_left(cx);
     }
 
-    fn response_record(&mut self) -> Option<&mut Box<Exchange>> {
+    pub(super) fn response_record(&mut self) -> Option<&mut Box<Exchange>> {
         match self.target? {
             Target::Slot(number) => self.pairing.slot(number)?.exchange.as_mut(),
             Target::Loose => self.pairing.newest_loose().map(|l| &mut l.exchange),

@@ -2,7 +2,7 @@
 //! ledger record. Owns names and meanings; counts nothing.
 
 use super::{
-    Discard, Dropped, FailureReason, FrameLedger, HttpLedger, KernelCounters, LeftOut, NotHttp, RecordLedger,
+    Discard, Dropped, FailureReason, FrameLedger, H2Frame, HttpLedger, KernelCounters, LeftOut, NotHttp, RecordLedger,
     SinkCounts, Skip, StreamLedger,
 };
 use crate::record::{Dataset, Unanswered, Weird};
@@ -118,23 +118,26 @@ pub const STREAMS: &[Column<StreamLedger>] = columns! {
     "connects_timed_out" Counter(|s| s.connects_timed_out) "Connects never answered.",
 };
 
-/// bytes = heads + bodies + not HTTP + resync + waiting.
+/// bytes = heads + bodies + control + not HTTP + resync + waiting.
 pub const HTTP_BYTES: &[Column<HttpLedger>] = columns! {
     "http_parsed_bytes" Counter(|h| h.bytes) "Bytes passed to the HTTP parser.",
     "http_head_bytes" Counter(|h| h.heads) "Bytes of heads.",
     "http_body_bytes" Counter(|h| h.bodies) "Bytes of bodies, chunk framing and trailers included.",
+    "http_control_bytes" Counter(|h| h.control)
+        "Bytes of HTTP/2 that are neither: headers of frames, frames about the connection, its preface.",
     "http_other_bytes" Reasons(|h| h.not_http.counts(), "protocol", || NotHttp::ALL.iter().map(|kind| kind.name()).collect())
-        "Bytes that are not HTTP/1.",
+        "Bytes that are not HTTP.",
     "http_resync_bytes" Counter(|h| h.resync) "Bytes skipped while looking for the next message.",
     "http_waiting_bytes" Gauge(|h| h.waiting) "Bytes of heads that are not whole yet.",
 };
 
-/// requests = paired + unanswered + unpaired + open; responses = paired + late + orphan + open.
+/// requests = paired + unanswered + reset + unpaired + open; responses = paired + late + orphan + open.
 pub const HTTP_MESSAGES: &[Column<HttpLedger>] = columns! {
     "requests_seen" Counter(|h| h.requests) "Requests seen.",
     "requests_paired" Counter(|h| h.paired) "Requests with their response.",
     "requests_unanswered" Reasons(|h| h.unanswered.counts(), "reason", || Unanswered::ALL.iter().map(|why| why.name()).collect())
         "Requests without a response.",
+    "requests_reset" Counter(|h| h.reset) "Requests of HTTP/2 whose stream was reset before a response.",
     "requests_unpaired" Counter(|h| h.unpaired)
         "Requests whose response was lost by the capture, or is unknown: indistinguishable from others, or unreadable.",
     "requests_open" Gauge(|h| h.open) "Requests waiting for their response, or for its end.",
@@ -145,6 +148,14 @@ pub const HTTP_MESSAGES: &[Column<HttpLedger>] = columns! {
     "responses_informational" Counter(|h| h.informational) "1xx responses.",
     "tls_connections" Counter(|h| h.tls_connections) "Connections recognised as TLS.",
     "h2_connections" Counter(|h| h.h2_connections) "Connections recognised as HTTP/2.",
+    "h2_frames" Reasons(|h| h.h2_frames.counts(), "type", || H2Frame::ALL.iter().map(|kind| kind.name()).collect())
+        "Frames of HTTP/2.",
+    "h2_header_blocks" Counter(|h| h.h2_blocks) "Header blocks of HTTP/2.",
+    "h2_header_blocks_hidden" Counter(|h| h.h2_blocks_hidden)
+        "Of those, blocks with fields that cannot be known: they refer to what was inserted before we came, or in a hole.",
+    "h2_streams_evicted" Counter(|h| h.h2_streams_evicted) "Streams of HTTP/2 given up to keep a limit.",
+    "websockets_open" Gauge(|h| h.sockets_open) "WebSockets whose record waits for their end.",
+    "websockets_told_open" Counter(|h| h.sockets_told_open) "Records of WebSockets made while they were open.",
     "weird" Reasons(|h| h.weird.counts(), "name", || Weird::ALL.iter().map(|weird| weird.name()).collect())
         "Protocol oddities.",
 };

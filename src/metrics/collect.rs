@@ -136,9 +136,18 @@ impl Page<'_> {
     }
 }
 
-fn labels(series: &Series) -> [(&'static str, &str); 4] {
+fn labels(series: &Series) -> Vec<(&'static str, &str)> {
     let of = series.labels;
-    [("method", of.method), ("status_class", of.status_class), ("route", &series.route), ("direction", of.direction)]
+    let mut labels = vec![
+        ("method", of.method),
+        ("status_class", of.status_class),
+        ("route", &series.route),
+        ("direction", of.direction),
+    ];
+    if !of.grpc_status.is_empty() {
+        labels.push(("grpc_status", of.grpc_status));
+    }
+    labels
 }
 
 #[allow(clippy::cast_precision_loss, reason = "seconds for people; 52 bits of nanoseconds are 52 days")]

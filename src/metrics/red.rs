@@ -14,7 +14,7 @@ use compact_str::CompactString;
 use foldhash::fast::RandomState;
 
 use self::contenders::{Contenders, Turns};
-use crate::record::{Exchange, NetworkDirection, StreamClass, Trust};
+use crate::record::{Exchange, NetworkDirection, StreamClass, Trust, grpc_status_name};
 
 /// Combinations of labels. Each costs some 18 lines of a scrape; what has no place goes under the route `other`.
 pub const MAX_SERIES: usize = 200;
@@ -50,6 +50,8 @@ pub(super) struct Labels {
     pub(super) method: &'static str,
     pub(super) status_class: &'static str,
     pub(super) direction: &'static str,
+    /// Of gRPC; empty where it is none.
+    pub(super) grpc_status: &'static str,
 }
 
 /// Counters of one combination of labels.
@@ -113,6 +115,7 @@ impl Red {
             method: method(&request.method),
             status_class: exchange.response.as_ref().map_or("none", |r| r.status.map_or("other", status_class)),
             direction: direction(exchange.connection.direction),
+            grpc_status: exchange.grpc.as_ref().map_or("", |call| call.status.map_or("none", grpc_status)),
         };
         let route = exchange.route.as_deref().unwrap_or_default();
         let place = self.find(route, labels).or_else(|| self.admit(route, labels, exchange));
@@ -224,6 +227,11 @@ fn status_class(status: u16) -> &'static str {
         500..=599 => "5xx",
         _ => OTHER,
     }
+}
+
+/// Only registered ones, likewise.
+fn grpc_status(status: u32) -> &'static str {
+    grpc_status_name(status).unwrap_or(OTHER)
 }
 
 fn direction(direction: Option<NetworkDirection>) -> &'static str {

@@ -99,6 +99,10 @@ weirds! {
     UnfinishedHead = "unfinished_head",
     /// Header fields beyond the limit (128 with LOGHEADERS), or the rest of a head, were not kept.
     HeaderNotKept = "header_not_kept",
+    /// A frame of HTTP/2 that breaks its rules.
+    BadFrame = "bad_frame",
+    /// A header block of HTTP/2 that cannot be decoded.
+    BadHeaderBlock = "bad_header_block",
 }
 
 /// A set of oddities.

@@ -33,7 +33,8 @@ impl<'a> Url<'a> {
 
     /// From method, request-target and Host header.
     pub fn parse(method: &str, target: &'a str, host: Option<&'a str>) -> Self {
-        if method == "CONNECT" {
+        // Extended CONNECT has a path like any other request (RFC 8441 §4).
+        if method == "CONNECT" && !target.starts_with('/') {
             return Self::default().with_authority(split_authority(without_userinfo(target)));
         }
         if let Some((scheme, rest)) = absolute_form(target) {

@@ -28,6 +28,7 @@ mod fluentd;
 mod fuzz_corpus;
 mod golden;
 mod grafana;
+mod http2;
 #[cfg(feature = "setup")]
 mod kibana;
 #[cfg(feature = "inject")]

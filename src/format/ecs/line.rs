@@ -15,6 +15,7 @@ use super::objects::{
     ConnectionPart, Event, Http, Kubernetes, Network, Orchestrator, Original, Podtap, RequestPart, ResponsePart, Side,
     Timing, UrlParts,
 };
+use super::protocols::{ErrorPart, Rpc};
 use crate::format::Observer;
 use crate::format::stamp::Stamp;
 use crate::record::{Exchange, Labels};
@@ -183,6 +184,8 @@ impl Line<'_> {
             self.nested("\"trace\":{\"id\":\"", Some(&trace.trace_id));
             self.nested("\"span\":{\"id\":\"", Some(&trace.span_id));
         }
+        self.part(key!("rpc"), Rpc::new(exchange, fit).as_ref());
+        self.nested("\"error\":{\"type\":\"", ErrorPart::new(exchange).as_ref().map(|error| error.r#type.as_str()));
         self.observer(observer, fit);
         if let Some(interface) = &exchange.connection.interface {
             self.text("\"observer\":{\"ingress\":{\"interface\":{\"name\":\"", Some(interface));
@@ -242,13 +245,15 @@ impl Line<'_> {
     }
 
     fn request(&mut self, request: &RequestPart<'_>) {
-        self.text("\"request\":{\"method\":\"", Some(request.method));
+        self.raw("\"request\":{");
+        self.text(key!("method" ""), request.method);
         self.number(key!("bytes"), Some(request.bytes));
         self.part(key!("body"), request.body.as_ref());
         self.text(key!("mime_type" ""), request.mime_type);
         self.text(key!("referrer" ""), request.referrer);
         self.text(key!("id" ""), request.id);
         self.part(key!("headers"), request.headers.as_ref());
+        self.part(key!("trailers"), request.trailers.as_ref());
         self.close("},");
     }
 
@@ -265,13 +270,14 @@ impl Line<'_> {
             self.close("},");
         }
         self.part(key!("headers"), response.headers.as_ref());
+        self.part(key!("trailers"), response.trailers.as_ref());
         self.close("},");
     }
 
     fn url(&mut self, url: &UrlParts<'_>, shortened: bool) {
         // Its parts are parts of these two, where nothing was cut off.
         let is_plain = |text: &str| is_plain(text.as_bytes());
-        if !shortened && is_plain(url.original) && is_plain(url.domain.unwrap_or_default()) {
+        if !shortened && is_plain(url.original.unwrap_or_default()) && is_plain(url.domain.unwrap_or_default()) {
             self.url_parts(url, |line, part| line.out.extend_from_slice(part.as_bytes()));
         } else {
             self.url_parts(url, Self::escaped);
@@ -280,7 +286,8 @@ impl Line<'_> {
 
     #[inline(always)]
     fn url_parts(&mut self, url: &UrlParts<'_>, append: impl Fn(&mut Self, &str)) {
-        self.url_part("\"url\":{\"original\":\"", Some(url.original), &append);
+        self.raw("\"url\":{");
+        self.url_part(key!("original" ""), url.original, &append);
         self.url_part(key!("path" ""), url.path, &append);
         self.url_part(key!("query" ""), url.query, &append);
         self.url_part(key!("domain" ""), url.domain, &append);
@@ -354,6 +361,13 @@ impl Line<'_> {
         self.part(key!("weird"), podtap.weird.as_ref());
         self.word(key!("unanswered" ""), podtap.unanswered);
         self.flag(key!("late"), podtap.late);
+        self.flag(key!("open"), podtap.open);
+        self.part(key!("unknown"), podtap.unknown.as_ref());
+        self.word(key!("path_ref" ""), podtap.path_ref);
+        self.part(key!("http2"), podtap.http2.as_ref());
+        self.part(key!("grpc"), podtap.grpc.as_ref());
+        self.part(key!("websocket"), podtap.websocket.as_ref());
+        self.part(key!("sse"), podtap.sse.as_ref());
         self.part(key!("source"), podtap.source.as_ref());
         self.part(key!("destination"), podtap.destination.as_ref());
         self.flag(key!("shortened"), podtap.shortened);

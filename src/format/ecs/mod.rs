@@ -10,6 +10,7 @@ mod fit;
 mod line;
 mod objects;
 mod parts;
+mod protocols;
 mod statement;
 #[cfg(test)]
 mod tests;

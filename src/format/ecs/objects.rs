@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::parts::{FullUrl, Headers, MissingNames, WeirdNames};
+use super::protocols::{ErrorPart, GrpcPart, Http2Part, Rpc, SsePart, WebSocketPart};
 use crate::format::stamp::Stamp;
 use crate::record::Labels;
 
@@ -30,6 +31,10 @@ pub(super) struct View<'a> {
     pub(super) trace: Option<Id<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) span: Option<Id<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rpc: Option<Rpc<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<ErrorPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) service: Option<Name<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,7 +85,8 @@ pub(super) struct Http<'a> {
 
 #[derive(Serialize)]
 pub(super) struct RequestPart<'a> {
-    pub(super) method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) method: Option<&'a str>,
     pub(super) bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) body: Option<Body>,
@@ -92,6 +98,8 @@ pub(super) struct RequestPart<'a> {
     pub(super) id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) headers: Option<Headers<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trailers: Option<Headers<'a>>,
 }
 
 #[derive(Serialize)]
@@ -107,6 +115,8 @@ pub(super) struct ResponsePart<'a> {
     pub(super) body: Option<Body>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) headers: Option<Headers<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trailers: Option<Headers<'a>>,
 }
 
 #[derive(Serialize)]
@@ -116,7 +126,8 @@ pub(super) struct Body {
 
 #[derive(Serialize)]
 pub(super) struct UrlParts<'a> {
-    pub(super) original: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) original: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) path: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -233,6 +244,20 @@ pub(super) struct Podtap<'a> {
     pub(super) unanswered: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) late: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) open: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unknown: Option<&'a [&'static str]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) path_ref: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) http2: Option<Http2Part>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) grpc: Option<GrpcPart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) websocket: Option<WebSocketPart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sse: Option<SsePart>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) source: Option<SidePart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,8 @@ use crate::format::Pod;
 use crate::format::fields::{FIELDS, Field, FieldType};
 use crate::record::sample::{self, START, exchange, header, record};
 use crate::record::{
-    Exchange, Labels, Missing, NetworkDirection, StreamClass, Trace, Trust, Unanswered, Version, Weird, Workload,
+    Exchange, Grpc, Http2, Labels, Missing, NetworkDirection, Reset, Side, SocketCounts, Sse, StreamClass, Trace,
+    Trust, Unanswered, Version, WebSocket, Weird, Workload,
 };
 
 /// The observer of the contract's example.
@@ -53,7 +54,10 @@ pub(super) fn everything() -> (Exchange, Observer) {
     request.headers = vec![header("Accept", "a"), header("X-One", "1"), header("accept", "b")];
     request.body_bytes = 5;
     request.last = START.plus(12_000_000);
-    it.response.as_mut().unwrap().headers = vec![header("Server", "nginx")];
+    request.trailers = vec![header("x-sum", "7")];
+    let response = it.response.as_mut().unwrap();
+    response.headers = vec![header("Server", "nginx")];
+    response.trailers = vec![header("grpc-status", "14")];
     it.connection = Arc::new(crate::record::Connection { interface: Some("eth0".into()), ..sample::connection() });
     it.missing.insert(Missing::REQUEST_BODY);
     it.missing.insert(Missing::RESPONSE_BODY);
@@ -61,6 +65,7 @@ pub(super) fn everything() -> (Exchange, Observer) {
     it.weird.insert(Weird::BareLf);
     it.unanswered = Some(Unanswered::Timeout);
     it.late = true;
+    add_protocols(&mut it);
     it.client_ip = Some([203, 0, 113, 7].into());
     it.source_workload = Some(Arc::new(workload.clone()));
     it.destination_workload = Some(Arc::new(workload));
@@ -71,6 +76,40 @@ pub(super) fn everything() -> (Exchange, Observer) {
     by.host_name = Some("n1".into());
     by.cluster_name = Some("c1".into());
     (it, by)
+}
+
+/// What HTTP/2, gRPC, WebSocket and server-sent events add.
+fn add_protocols(it: &mut Exchange) {
+    it.open = true;
+    it.http2 = Some(Box::new(Http2 {
+        stream: 5,
+        reset: Some(Reset { by: Side::Client, code: 8 }),
+        not_processed: true,
+        upgraded: true,
+        pushed: true,
+        unknown: vec![":path"],
+        path_ref: Some("1.4".into()),
+    }));
+    it.grpc = Some(Box::new(Grpc {
+        method: Some("pkg.Svc/Do".into()),
+        status: Some(14),
+        message: Some("try again".into()),
+        request_messages: Some(1),
+        response_messages: Some(0),
+        first_message: Some(START.plus(3_000_000)),
+        timeout_us: Some(5_000_000),
+        encoding: Some("gzip".into()),
+    }));
+    let counts = SocketCounts { messages: 2, frames: 5, text: 1, binary: 1, pings: 1, pongs: 1, bytes: 300 };
+    it.websocket = Some(Box::new(WebSocket {
+        client: Some(counts),
+        server: Some(counts),
+        close_code: Some(1000),
+        closed_by: Some(Side::Server),
+        compressed: true,
+        lasted_us: Some(20_000),
+    }));
+    it.sse = Some(Sse { events: 3, first: Some(START.plus(4_000_000)) });
 }
 
 /// The example of the contract, byte for byte, but for the identifiers it leaves open.

@@ -6,10 +6,11 @@ use super::ECS_VERSION;
 use super::fit::Fit;
 use super::objects::*;
 use super::parts::{FullUrl, Headers, MissingNames, WeirdNames};
+use super::protocols::{ErrorPart, GrpcPart, Http2Part, Rpc, SsePart, WebSocketPart};
 use crate::flow::{Endpoint, Timestamp};
 use crate::format::Observer;
 use crate::format::stamp::Stamp;
-use crate::record::{Exchange, NetworkDirection, Request, Response, Workload};
+use crate::record::{Exchange, Missing, NetworkDirection, Request, Response, Workload};
 use crate::shape::target::Url;
 
 /// What `record.md` leaves out when nothing was there: `None` for 0.
@@ -24,6 +25,11 @@ fn micros(from: Timestamp, to: Timestamp) -> u64 {
 /// `Some(true)`, or nothing: marks are only written where they are set.
 fn mark(set: bool) -> Option<bool> {
     set.then_some(true)
+}
+
+/// What HPACK's state hid is empty.
+fn known(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
 }
 
 impl<'a> View<'a> {
@@ -46,6 +52,8 @@ impl<'a> View<'a> {
             network: Network::new(exchange),
             trace: trace.map(|t| Id { id: &t.trace_id }),
             span: trace.map(|t| Id { id: &t.span_id }),
+            rpc: Rpc::new(exchange, fit),
+            error: ErrorPart::new(exchange),
             service: observer.service_name.as_deref().map(name),
             labels: fit.labels(&observer.labels),
             host: observer.host_name.as_deref().map(name),
@@ -116,13 +124,14 @@ impl<'a> Http<'a> {
 impl<'a> RequestPart<'a> {
     pub(super) fn new(request: &'a Request, fit: &Fit) -> Self {
         Self {
-            method: fit.text(&request.method),
+            method: known(fit.text(&request.method)),
             bytes: request.bytes,
             body: body(request.body_bytes),
             mime_type: fit.maybe(request.mime_type.as_ref()),
             referrer: fit.maybe(request.referrer.as_ref()),
             id: fit.maybe(request.id.as_ref()),
             headers: (fit.headers && !request.headers.is_empty()).then_some(Headers(&request.headers)),
+            trailers: (fit.headers && !request.trailers.is_empty()).then_some(Headers(&request.trailers)),
         }
     }
 }
@@ -136,6 +145,7 @@ impl<'a> ResponsePart<'a> {
             bytes: response.bytes,
             body: body(response.body_bytes),
             headers: (fit.headers && !response.headers.is_empty()).then_some(Headers(&response.headers)),
+            trailers: (fit.headers && !response.trailers.is_empty()).then_some(Headers(&response.trailers)),
         }
     }
 }
@@ -144,14 +154,15 @@ impl<'a> UrlParts<'a> {
     pub(super) fn new(request: &'a Request, fit: &Fit) -> Self {
         let url = Url::of(request);
         Self {
-            original: fit.text(&request.target),
+            original: known(fit.text(&request.target)),
             path: fit.maybe(url.path.filter(|_| fit.url_parts)),
             query: fit.maybe(url.query.filter(|_| fit.url_parts)),
             domain: fit.maybe(url.domain),
             port: url.port,
             scheme: fit.maybe(url.scheme),
             // A part of it would be another URL.
-            full: FullUrl::of(&url).filter(|full| fit.url_parts && full.len() <= fit.text),
+            full: FullUrl::of(&url)
+                .filter(|full| fit.url_parts && full.len() <= fit.text && !request.target.is_empty()),
         }
     }
 }
@@ -189,6 +200,7 @@ impl<'a> Kubernetes<'a> {
 impl<'a> Podtap<'a> {
     pub(super) fn new(exchange: &'a Exchange, fit: &Fit) -> Self {
         let is_early = exchange.in_order().is_some_and(|(request, response)| response.first < request.last);
+        let http2 = exchange.http2.as_deref();
         Self {
             trust: exchange.trust.name(),
             missing: (!exchange.missing.is_empty()).then_some(MissingNames(exchange.missing)),
@@ -200,6 +212,13 @@ impl<'a> Podtap<'a> {
             weird: (!exchange.weird.is_empty()).then_some(WeirdNames(exchange.weird)),
             unanswered: exchange.unanswered.map(|u| u.name()),
             late: mark(exchange.late),
+            open: mark(exchange.open),
+            unknown: http2.map(|stream| stream.unknown.as_slice()).filter(|names| !names.is_empty()),
+            path_ref: http2.and_then(|stream| stream.path_ref.as_deref()),
+            http2: Http2Part::new(exchange),
+            grpc: GrpcPart::new(exchange, fit),
+            websocket: WebSocketPart::new(exchange),
+            sse: SsePart::new(exchange),
             source: SidePart::new(exchange.source_workload.as_deref(), fit),
             destination: SidePart::new(exchange.destination_workload.as_deref(), fit),
             shortened: mark(fit.shortened),
@@ -210,12 +229,17 @@ impl<'a> Podtap<'a> {
 impl Timing {
     pub(super) fn new(exchange: &Exchange) -> Option<Self> {
         let (request, response) = (exchange.request.as_ref(), exchange.response.as_ref());
+        // Of a response whose head was lost nobody knows when it began.
+        let headless = exchange.http2.is_some() && exchange.missing.contains(Missing::RESPONSE_HEAD);
         let end = exchange.end().filter(|_| response.is_some());
         (request.is_some() || response.is_some()).then(|| Self {
             connect_us: exchange.connect_ns.map(|ns| ns / 1000),
             request_us: request.map(|r| micros(r.first, r.last)),
-            wait_us: exchange.in_order().map(|(request, response)| micros(request.last, response.first)),
-            response_us: response.map(|r| micros(r.first, r.last)),
+            wait_us: exchange
+                .in_order()
+                .filter(|_| !headless)
+                .map(|(request, response)| micros(request.last, response.first)),
+            response_us: response.filter(|_| !headless).map(|r| micros(r.first, r.last)),
             total_us: request.zip(end).map(|(request, end)| micros(request.first, end)),
         })
     }

@@ -7,7 +7,7 @@ use super::super::head::Kind;
 use super::super::proxy_protocol::{self, ProxyHeader};
 use super::super::reader::{Chunk, State};
 use super::super::{Context, tls};
-use super::Session;
+use super::{Handover, Next, Session};
 use crate::flow::Direction;
 use crate::ledger::NotHttp;
 use crate::record::Weird;
@@ -23,8 +23,8 @@ impl Session {
                 self.hand_over(NotHttp::Tls, cx)
             }
             Start::H2 if self.client.is_none() => {
-                cx.ledger.h2_connections += 1;
-                cx.protocols.count("h2".into());
+                let to = Next::Http2(self.proxied);
+                self.handover = Some(Box::new(Handover { to, from, begins: chunk.offset, reached: chunk.offset }));
                 self.hand_over(NotHttp::H2, cx)
             }
             Start::ProxyHeader if self.client.is_none() => match proxy_protocol::parse(chunk.bytes) {

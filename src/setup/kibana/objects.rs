@@ -97,6 +97,11 @@ pub(super) fn format(field: &str) -> Option<Value> {
         _ if field.ends_with(".bytes") || field.ends_with("_bytes") => Some(json!({ "id": "bytes" })),
         // Numbers that are names: no thousands are marked in them.
         "http.response.status_code" | "podtap.informational" | "podtap.connection.exchange" => Some(plain()),
+        "podtap.http2.stream_id" | "podtap.websocket.close_code" | "podtap.sse.events" => Some(plain()),
+        _ if field.starts_with("podtap.websocket.client.") || field.starts_with("podtap.websocket.server.") => {
+            Some(plain())
+        }
+        _ if field.ends_with("_messages") => Some(plain()),
         _ if field.ends_with(".port") => Some(plain()),
         _ => None,
     }

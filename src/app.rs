@@ -1,0 +1,365 @@
+//! Who reads a connection: HTTP/1 until it hands over, then HTTP/2 or WebSocket.
+//!
+//! Where HTTP/1 understands nothing, looks beside it for HTTP/2 that was joined late. Owns the change from one to the other;
+//! reads no message itself.
+
+use std::net::IpAddr;
+
+use crate::flow::{Direction, Timestamp};
+use crate::http::{self, Context, Handover, Next, room};
+use crate::http2::{Beginning, Chunk, Connection, Found, Known, Search, USUAL_MAX};
+use crate::ledger::NotHttp;
+use crate::record::{Exchange, Missing, Record, Side, Trust, WebSocket};
+use crate::tcp::{Analyzer, CloseReason, Conn, StreamEvent};
+use crate::websocket::Socket;
+
+/// So many bytes of a connection are looked at for HTTP/2.
+const MAX_LOOKED: u64 = 512 * 1024;
+/// Weight of a chain in each direction that prove the connection together.
+const HALF_PROOF: u32 = 2;
+/// Length of HTTP/2's preface.
+const PREFACE: u64 = 24;
+
+/// The analyzer of one connection.
+#[derive(Debug)]
+pub struct Session {
+    speaks: Protocol,
+    sniffer: Option<Box<Sniffer>>,
+    /// Bytes that the sniffer saw.
+    looked: u64,
+}
+
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "HTTP/1 is the rule and needs no second allocation; the others have one")]
+enum Protocol {
+    Http1(http::Session),
+    Http2(Box<Connection>),
+    WebSocket(Box<Upgraded>),
+}
+
+impl Analyzer for Session {
+    type Context = Context;
+
+    fn open(conn: &Conn, cx: &mut Context) -> Self {
+        Self { speaks: Protocol::Http1(http::Session::open(conn, cx)), sniffer: None, looked: 0 }
+    }
+
+    fn on_event(&mut self, conn: &Conn, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
+        match &mut self.speaks {
+            Protocol::Http1(http1) => {
+                let made = cx.out.len();
+                http1.read(conn, from, event, cx);
+                if let Some(handover) = http1.take_handover() {
+                    self.hand_over(conn, *handover, event, made, cx);
+                } else if http1.is_unrecognised() {
+                    self.sniff(conn, from, event, cx);
+                } else if self.sniffer.is_some() {
+                    self.stop_sniffing(cx);
+                }
+            }
+            Protocol::Http2(http2) => {
+                http2.on_event(from, event, cx);
+                cx.publish_use();
+            }
+            Protocol::WebSocket(socket) => socket.on_event(from, event, cx),
+        }
+    }
+
+    fn on_tick(&mut self, conn: &Conn, now: Timestamp, cx: &mut Context) {
+        match &mut self.speaks {
+            Protocol::Http1(http1) => http1.on_tick(conn, now, cx),
+            Protocol::Http2(http2) => http2.on_tick(now, cx),
+            Protocol::WebSocket(socket) => socket.on_tick(now, cx),
+        }
+    }
+
+    fn on_close(mut self, conn: &Conn, at: Timestamp, reason: CloseReason, cx: &mut Context) {
+        self.stop_sniffing(cx);
+        match self.speaks {
+            Protocol::Http1(http1) => http1.on_close(conn, at, reason, cx),
+            Protocol::Http2(http2) => http2.on_close(at, reason, cx),
+            Protocol::WebSocket(socket) => socket.on_close(reason, cx),
+        }
+        cx.publish_use();
+    }
+}
+
+impl Session {
+    /// HTTP/1 ends in the middle of `event`; what is left of that is the next protocol's.
+    fn hand_over(&mut self, conn: &Conn, handover: Handover, event: StreamEvent<'_>, made: usize, cx: &mut Context) {
+        let Protocol::Http1(http1) = &mut self.speaks else { return };
+        let Handover { to, from, begins, reached } = handover;
+        let rest = match event {
+            StreamEvent::Data { at, offset, ack: _, bytes } => {
+                let read = usize::try_from(reached.saturating_sub(offset)).unwrap_or(usize::MAX);
+                Chunk { at, offset: reached, bytes: bytes.get(read..).unwrap_or_default(), counted: false }
+            }
+            // A head that its connection cut hands over nothing.
+            StreamEvent::Gap { .. } | StreamEvent::End { .. } => return,
+        };
+        http1.end(rest.at, cx);
+        match to {
+            Next::Http2(proxied) => {
+                let left = PREFACE.saturating_sub(reached - begins) as usize;
+                self.begin_http2(conn, from, Beginning::Preface(left), proxied, cx);
+            }
+            Next::Upgraded(request) => {
+                let client = http1.client().unwrap_or(from.flip());
+                self.begin_http2(conn, client, Beginning::Upgrade(request), None, cx);
+            }
+            Next::WebSocket => {
+                let client = http1.client().unwrap_or(from.flip());
+                match Upgraded::from_record(client, made, cx) {
+                    Some(socket) => self.speaks = Protocol::WebSocket(Box::new(socket)),
+                    None => cx.ledger.not_http.add(NotHttp::Upgraded as usize, rest.bytes.len() as u64),
+                }
+            }
+        }
+        match &mut self.speaks {
+            Protocol::Http2(http2) => http2.feed(from, rest, cx),
+            Protocol::WebSocket(socket) => socket.data(from, rest.at, rest.bytes, cx),
+            Protocol::Http1(_) => {}
+        }
+    }
+
+    /// What the server sent before is HTTP/2 too: its settings need not wait for the client's preface.
+    fn begin_http2(
+        &mut self,
+        conn: &Conn,
+        client: Direction,
+        beginning: Beginning,
+        proxied: Option<IpAddr>,
+        cx: &mut Context,
+    ) {
+        let by_preface = matches!(beginning, Beginning::Preface(_));
+        let mut http2 = Box::new(Connection::new(conn, client, beginning, proxied, cx));
+        let server = client.flip();
+        let sniffer = self.stop_sniffing(cx);
+        if by_preface {
+            let held = sniffer.as_ref().map(|sniffer| sniffer.search(server));
+            let from_start = held.and_then(Search::begin).is_some_and(|mark| mark.offset == 0);
+            let anything = self.looked > 0;
+            if !conn.origins_known || (anything && held.is_some_and(|held| held.begin().is_some()) && !from_start) {
+                http2.lose(server);
+            }
+            for (_, piece) in held.into_iter().flat_map(|held| held.pieces(0)) {
+                http2.feed(server, piece, cx);
+            }
+        }
+        self.speaks = Protocol::Http2(http2);
+    }
+
+    /// Looks for HTTP/2 in what HTTP/1 does not understand.
+    fn sniff(&mut self, conn: &Conn, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
+        let StreamEvent::Data { at, offset, ack: _, bytes } = event else {
+            if let (StreamEvent::Gap { .. }, Some(sniffer)) = (event, &mut self.sniffer) {
+                *sniffer.search_mut(from) = Search::default();
+            }
+            return;
+        };
+        self.looked = self.looked.saturating_add(bytes.len() as u64);
+        if self.looked > MAX_LOOKED || cx.is_full() {
+            self.stop_sniffing(cx);
+            return;
+        }
+        let sniffer = self.sniffer.get_or_insert_default();
+        let proof = sniffer.take(conn, from, Chunk { at, offset, bytes, counted: true });
+        sniffer.account(cx);
+        cx.publish_use();
+        let Some((client, found)) = proof else { return };
+        let Some(sniffer) = self.stop_sniffing(cx) else { return };
+        let mut http2 = Box::new(Connection::new(conn, client, Beginning::Midstream, None, cx));
+        sniffer.replay(&mut http2, found, cx);
+        self.speaks = Protocol::Http2(http2);
+    }
+
+    fn stop_sniffing(&mut self, cx: &mut Context) -> Option<Box<Sniffer>> {
+        let sniffer = self.sniffer.take()?;
+        cx.let_go(sniffer.kept);
+        Some(sniffer)
+    }
+}
+
+/// Looks for frames in both streams of a connection.
+#[derive(Debug, Default)]
+struct Sniffer {
+    low: Search,
+    high: Search,
+    events: u64,
+    kept: usize,
+}
+
+/// Where frames begin, in `[FromLow, FromHigh]`.
+type Boundaries = [Option<usize>; 2];
+
+impl Sniffer {
+    fn search(&self, from: Direction) -> &Search {
+        match from {
+            Direction::FromLow => &self.low,
+            Direction::FromHigh => &self.high,
+        }
+    }
+
+    fn search_mut(&mut self, from: Direction) -> &mut Search {
+        match from {
+            Direction::FromLow => &mut self.low,
+            Direction::FromHigh => &mut self.high,
+        }
+    }
+
+    fn account(&mut self, cx: &mut Context) {
+        let now = self.low.kept() + self.high.kept();
+        cx.keep(now);
+        cx.let_go(self.kept);
+        self.kept = now;
+    }
+
+    /// Takes more bytes; the client and the boundaries, once they are proven.
+    fn take(&mut self, conn: &Conn, from: Direction, chunk: Chunk<'_>) -> Option<(Direction, Boundaries)> {
+        self.events += 1;
+        let known = |from| {
+            let sender = conn.originator.map(|client| if client == from { Side::Client } else { Side::Server });
+            Known { longest: USUAL_MAX, newest: None, sender }
+        };
+        let events = self.events;
+        let found = self.search_mut(from).take(&chunk, events, known(from));
+        let place = |from: Direction, found: Found| {
+            let mut boundaries: Boundaries = [None; 2];
+            if let Some(boundary) = boundaries.get_mut(from as usize) {
+                *boundary = Some(found.at);
+            }
+            boundaries
+        };
+        if let Some(found) = found {
+            let client = client_of(from, found.sender).or(conn.originator)?;
+            return Some((client, place(from, found)));
+        }
+        let (a, b) =
+            (self.search(from).likeliest(known(from))?, self.search(from.flip()).likeliest(known(from.flip()))?);
+        let client = client_of(from, a.sender)?;
+        let fits = client_of(from.flip(), b.sender) == Some(client) && a.stream == b.stream;
+        let weighty = a.weight >= HALF_PROOF && b.weight >= HALF_PROOF;
+        (fits && weighty).then(|| {
+            let [low, high] = place(from, a);
+            let [other_low, other_high] = place(from.flip(), b);
+            (client, [low.or(other_low), high.or(other_high)])
+        })
+    }
+
+    /// What was held goes to `http2`, in the order in which it came.
+    fn replay(&self, http2: &mut Connection, found: Boundaries, cx: &mut Context) {
+        let [low, high] = found;
+        let of = |from, at: Option<usize>| {
+            let pieces = self.search(from).pieces(at.unwrap_or(0));
+            pieces.map(move |(event, piece)| (event, from, piece))
+        };
+        let mut pieces: Vec<_> = of(Direction::FromLow, low).chain(of(Direction::FromHigh, high)).collect();
+        pieces.sort_by_key(|(event, _, _)| *event);
+        for (from, at) in [(Direction::FromLow, low), (Direction::FromHigh, high)] {
+            if at.is_some() {
+                http2.begin_at_frame(from);
+            }
+        }
+        pieces.into_iter().for_each(|(_, from, piece)| http2.feed(from, piece, cx));
+    }
+}
+
+/// The client, if `sender` sends what comes `from` there.
+fn client_of(from: Direction, sender: Option<Side>) -> Option<Direction> {
+    sender.map(|sender| if sender == Side::Client { from } else { from.flip() })
+}
+
+/// A connection that was upgraded to WebSocket, with the record of its upgrade.
+#[derive(Debug)]
+struct Upgraded {
+    client: Direction,
+    record: Box<Exchange>,
+    socket: Socket,
+    kept: usize,
+    /// It was told as open.
+    told: bool,
+    ended: [bool; 2],
+    newest: Timestamp,
+}
+
+impl Upgraded {
+    /// Takes back the record that HTTP/1 has just made of the upgrade; `None` where it did not: it may have had doubts.
+    fn from_record(client: Direction, made: usize, cx: &mut Context) -> Option<Self> {
+        let is_upgrade = |record: &Record| record.exchange().is_some_and(|exchange| exchange.websocket.is_some());
+        let at = made + cx.out.get(made..)?.iter().position(is_upgrade)?;
+        let record = Box::new(cx.out.remove(at).into_exchange()?);
+        cx.ledger.records -= 1;
+        cx.ledger.sockets_open += 1;
+        let kept = size_of::<Exchange>() + room::of_exchange(&record);
+        let newest = record.end().unwrap_or_default();
+        cx.keep(kept);
+        Some(Self { client, record, socket: Socket::default(), kept, told: false, ended: [false; 2], newest })
+    }
+
+    fn side(&self, from: Direction) -> Side {
+        if from == self.client { Side::Client } else { Side::Server }
+    }
+
+    fn on_event(&mut self, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
+        match event {
+            StreamEvent::Data { at, bytes, .. } => {
+                cx.ledger.bytes += bytes.len() as u64;
+                self.data(from, at, bytes, cx);
+            }
+            StreamEvent::Gap { len, .. } => {
+                let side = self.side(from);
+                self.socket.skip(side, len);
+                let body = if side == Side::Client { Missing::REQUEST_BODY } else { Missing::RESPONSE_BODY };
+                self.record.missing.insert(body);
+                self.record.trust = self.record.trust.max(Trust::Gap);
+            }
+            StreamEvent::End { .. } => {
+                if let Some(ended) = self.ended.get_mut(from as usize) {
+                    *ended = true;
+                }
+            }
+        }
+    }
+
+    /// The exchange ended with its 101; what follows has counts of its own.
+    fn data(&mut self, from: Direction, at: Timestamp, bytes: &[u8], cx: &mut Context) {
+        let side = self.side(from);
+        cx.ledger.not_http.add(NotHttp::Upgraded as usize, bytes.len() as u64);
+        self.socket.take(side, bytes);
+        self.newest = self.newest.max(at);
+    }
+
+    fn told(&self) -> Option<Box<WebSocket>> {
+        let begun = self.record.response.as_ref().map(|response| response.last);
+        let lasted = begun.map(|begun| self.newest.since(begun) / 1000);
+        Some(Box::new(WebSocket { lasted_us: lasted, ..self.socket.told() }))
+    }
+
+    /// A socket that lives for long is told once while it is open.
+    fn on_tick(&mut self, now: Timestamp, cx: &mut Context) {
+        if self.told || now.since(self.record.start()) < cx.config.stream_after {
+            return;
+        }
+        self.told = true;
+        let mut record = self.record.clone();
+        record.id.push_str(".open");
+        record.open = true;
+        record.websocket = self.told();
+        cx.ledger.sockets_told_open += 1;
+        cx.ledger.records += 1;
+        cx.out.push(Record::Http(record));
+    }
+
+    fn on_close(mut self, reason: CloseReason, cx: &mut Context) {
+        let cut_by_us = matches!(reason, CloseReason::EndOfCapture | CloseReason::Shutdown | CloseReason::Evicted);
+        if cut_by_us && self.ended != [true; 2] {
+            self.record.trust = self.record.trust.max(Trust::Truncated);
+            self.record.missing.insert(Missing::RESPONSE_BODY);
+        }
+        self.record.websocket = self.told();
+        cx.let_go(self.kept);
+        cx.ledger.sockets_open -= 1;
+        cx.ledger.records += 1;
+        cx.out.push(Record::Http(self.record));
+    }
+}

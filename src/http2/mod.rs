@@ -1,0 +1,261 @@
+//! HTTP/2 (RFC 9113): the bytes of a connection to exchanges.
+//!
+//! `frame` says what a frame's header is, `half` takes one direction apart, `search` finds the next frame where bytes are
+//! missing, `message` reads a header block, `stream` and `streams` make records of them, `grpc` counts messages in them.
+//! [`Connection`] holds them together. Sees no packet, and no HTTP/1.
+
+mod chunk;
+mod frame;
+mod grpc;
+mod half;
+mod message;
+mod search;
+mod stream;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+use crate::flow::{Direction, Timestamp};
+use crate::hpack::Block;
+use crate::http::{Context, exchange, head_fields};
+use crate::record::{Request, Side, Unanswered, Weird};
+use crate::tcp::{CloseReason, Conn, StreamEvent};
+
+pub(crate) use self::chunk::Chunk;
+use self::frame::Control;
+use self::half::{Half, Hole, PREFACE, State, Step};
+use self::message::Message;
+pub(crate) use self::search::{Found, Known, Search};
+use self::streams::{Arrived, Streams};
+
+/// Longest frame that is looked for where nobody saw what the peers agreed on.
+pub(crate) const USUAL_MAX: u32 = frame::USUAL_MAX;
+
+/// How a connection came to speak HTTP/2.
+#[derive(Debug)]
+pub(crate) enum Beginning {
+    /// By its preface, of which so many bytes are still to come.
+    Preface(usize),
+    /// By Upgrade: this was the request, and stream 1 is its answer.
+    Upgrade(Option<Box<Request>>),
+    /// We joined late.
+    Midstream,
+}
+
+/// The HTTP/2 analyzer of one connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    client: Direction,
+    low: Half,
+    high: Half,
+    streams: Streams,
+    /// Events so far.
+    events: u64,
+    /// What was accounted for in the context's room.
+    kept: usize,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        conn: &Conn,
+        client: Direction,
+        beginning: Beginning,
+        proxied: Option<std::net::IpAddr>,
+        cx: &mut Context,
+    ) -> Self {
+        cx.ledger.h2_connections += 1;
+        cx.protocols.count("h2".into());
+        let shared = exchange::connection(conn, client, &cx.config);
+        let late = matches!(beginning, Beginning::Midstream);
+        let state = |side| match (&beginning, side) {
+            (Beginning::Midstream, _) => State::Lost(Box::default()),
+            (Beginning::Preface(left), Side::Client) if *left > 0 => State::Preface(*left),
+            (Beginning::Upgrade(_), Side::Client) => State::Preface(PREFACE.len()),
+            (Beginning::Preface(_) | Beginning::Upgrade(_), _) => State::Header,
+        };
+        let (asks, answers) = (Half::new(state(Side::Client)), Half::new(state(Side::Server)));
+        let (low, high) = if client == Direction::FromLow { (asks, answers) } else { (answers, asks) };
+        let streams = Streams::new(shared, conn.connect_ns.filter(|_| !late), proxied, late);
+        let mut connection = Self { client, low, high, streams, events: 0, kept: 0 };
+        if let Beginning::Upgrade(Some(request)) = beginning {
+            connection.streams.upgraded(*request, cx);
+        }
+        connection
+    }
+
+    /// A frame of `from` begins with what is fed next.
+    pub(crate) fn begin_at_frame(&mut self, from: Direction) {
+        self.half(from).state = State::Header;
+    }
+
+    /// Where frames of `from` begin is not known.
+    pub(crate) fn lose(&mut self, from: Direction) {
+        self.half(from).lose();
+    }
+
+    pub(crate) fn on_event(&mut self, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
+        match event {
+            StreamEvent::Data { at, offset, ack: _, bytes } => {
+                cx.ledger.bytes += bytes.len() as u64;
+                self.feed(from, Chunk { at, offset, bytes, counted: false }, cx);
+            }
+            StreamEvent::Gap { at, offset: _, len, cause: _ } => self.on_gap(from, len, at, cx),
+            StreamEvent::End { at } => self.on_end(from, at, cx),
+        }
+        self.account(cx);
+    }
+
+    pub(crate) fn on_tick(&mut self, now: Timestamp, cx: &mut Context) {
+        if !self.streams.is_empty() {
+            self.streams.on_tick(now, cx);
+        }
+    }
+
+    pub(crate) fn on_close(mut self, at: Timestamp, reason: CloseReason, cx: &mut Context) {
+        let why = match reason {
+            CloseReason::Closed | CloseReason::Reused | CloseReason::Idle => Some(Unanswered::Closed),
+            CloseReason::Reset => Some(Unanswered::Reset),
+            CloseReason::EndOfCapture | CloseReason::Shutdown => Some(Unanswered::Shutdown),
+            CloseReason::Evicted => None,
+        };
+        self.streams.drain(at, why, cx);
+        cx.let_go(self.kept);
+    }
+
+    fn side(&self, from: Direction) -> Side {
+        if from == self.client { Side::Client } else { Side::Server }
+    }
+
+    fn half(&mut self, from: Direction) -> &mut Half {
+        match from {
+            Direction::FromLow => &mut self.low,
+            Direction::FromHigh => &mut self.high,
+        }
+    }
+
+    /// Keeps account of what both halves keep; where all together keep too much, tables go first.
+    fn account(&mut self, cx: &mut Context) {
+        let now = self.low.kept() + self.high.kept();
+        cx.keep(now);
+        cx.let_go(self.kept);
+        self.kept = now;
+        if cx.is_full() {
+            self.shed(cx);
+        }
+    }
+
+    #[cold]
+    fn shed(&mut self, cx: &mut Context) {
+        for half in [&mut self.low, &mut self.high] {
+            half.decoder.forget();
+            if let State::Lost(search) = &mut half.state {
+                **search = Search::default();
+            }
+        }
+        let now = self.low.kept() + self.high.kept();
+        cx.keep(now);
+        cx.let_go(self.kept);
+        self.kept = now;
+    }
+
+    /// The next bytes of the stream `from`; they count in the ledger's `bytes` already.
+    pub(crate) fn feed(&mut self, from: Direction, mut chunk: Chunk<'_>, cx: &mut Context) {
+        self.events += 1;
+        while !chunk.bytes.is_empty() {
+            if matches!(self.half(from).state, State::Lost(_)) {
+                self.seek(from, &chunk, cx);
+                return;
+            }
+            let (used, step) = self.half(from).step(&chunk, cx);
+            self.act(from, &chunk, step, cx);
+            chunk.advance(used);
+        }
+    }
+
+    fn act(&mut self, from: Direction, chunk: &Chunk<'_>, step: Step, cx: &mut Context) {
+        let side = self.side(from);
+        match step {
+            Step::Nothing => {}
+            Step::Data { stream, skip, len, wire, ends } => {
+                let bytes = chunk.bytes.get(skip..skip + len).unwrap_or_default();
+                self.streams.on_data(side, stream, chunk.at, bytes, (wire, ends), cx);
+            }
+            Step::Block(head, bad) => self.on_block(from, head, bad, cx),
+            Step::Control(frame, Control::Reset { code }) => {
+                self.streams.on_reset(side, frame.stream, code, chunk.at, cx);
+            }
+            Step::Control(_, Control::GoAway { last }) if side == Side::Server => {
+                self.streams.on_goaway(last, chunk.at, cx);
+            }
+            Step::Control(_, Control::MaxFrame(longest)) => self.half(from.flip()).longest = longest.min(frame::MAX),
+            Step::Control(_, Control::GoAway { .. } | Control::Other) => {}
+            Step::Broken => {
+                cx.ledger.weird.add(Weird::BadFrame as usize, 1);
+                self.half(from).lose();
+                self.streams.on_hole(side, cx);
+            }
+        }
+    }
+
+    fn on_block(&mut self, from: Direction, head: half::BlockHead, bad: Option<Weird>, cx: &mut Context) {
+        let block: Block = std::mem::take(&mut cx.block);
+        let mut headers = Vec::new();
+        let mut keep = head_fields(&cx.config.headers, &cx.redactor, &mut headers);
+        let message = match bad {
+            Some(_) => Message::empty(),
+            None => Message::read(&block, keep.as_mut().map(|k| k as &mut dyn FnMut(&[u8], &[u8]) -> bool)),
+        };
+        drop(keep);
+        cx.ledger.h2_blocks += 1;
+        cx.ledger.h2_blocks_hidden += u64::from(message.hidden > 0 || bad.is_some());
+        let (from, epoch) = (self.side(from), self.half(from).decoder.epoch());
+        self.streams.on_block(Arrived { from, head, message, headers, bad, epoch }, cx);
+        cx.block = block;
+    }
+
+    /// Looks for a frame's beginning. What is held counts as passed over, whatever becomes of it: counters only grow.
+    fn seek(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) {
+        let side = self.side(from);
+        let (newest, event) = (self.streams.newest, self.events);
+        cx.ledger.resync += chunk.count(chunk.bytes.len());
+        let half = self.half(from);
+        let known = Known { longest: half.longest, newest: (newest > 0).then_some(newest), sender: Some(side) };
+        let State::Lost(search) = &mut half.state else { return };
+        let Some(found) = search.take(chunk, event, known) else { return };
+        let search = std::mem::take(search);
+        half.state = State::Header;
+        for (_, piece) in search.pieces(found.at) {
+            self.feed(from, piece, cx);
+        }
+    }
+
+    fn on_gap(&mut self, from: Direction, len: u64, at: Timestamp, cx: &mut Context) {
+        let side = self.side(from);
+        let half = self.half(from);
+        if let State::Lost(search) = &mut half.state {
+            **search = Search::default();
+            self.streams.on_hole(side, cx);
+            return;
+        }
+        let within = half.in_data_of();
+        match half.skip(len) {
+            Hole::Harmless => {}
+            Hole::InData { stream, sure, ends } => {
+                self.streams.on_data_lost(side, stream, (len, sure), (ends, at), cx);
+            }
+            Hole::Frames => {
+                if let Some(stream) = within {
+                    self.streams.on_data_lost(side, stream, (0, false), (false, at), cx);
+                }
+                self.streams.on_hole(side, cx);
+            }
+        }
+    }
+
+    fn on_end(&mut self, from: Direction, at: Timestamp, cx: &mut Context) {
+        let ended = std::mem::replace(&mut self.half(from).ended, true);
+        if !ended && self.side(from) == Side::Server {
+            self.streams.drain(at, Some(Unanswered::Closed), cx);
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! One stream: request and response under way, and the record that they become.
+//!
+//! ```text
+//!            request block          END_STREAM
+//!   nothing ───────────────▶ open ──────────────▶ half closed ─┐ END_STREAM of the server
+//!      │                       │ response block, its data       ├──▶ told
+//!      │ response block        ▼                                │ RST_STREAM, GOAWAY, close
+//!      └────────────────▶ request not seen ─────────────────────┘
+//! ```
+//!
+//! Knows one stream only; which there are stands in `streams`.
+
+use super::grpc::{self, Flavour, Messages};
+use crate::flow::Timestamp;
+use crate::http::{Context, room};
+use crate::record::{Exchange, Grpc, Missing, Record, Reset, Side, StreamClass, Trust, Unanswered, Weird, WeirdSet};
+use crate::sse::Events;
+use crate::websocket::Socket;
+
+/// One direction of a stream.
+#[derive(Debug, Default)]
+pub(super) struct Way {
+    /// Its head was seen.
+    pub(super) begun: bool,
+    pub(super) ended: bool,
+    messages: Option<Messages>,
+}
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// `None` once it was told, as timed out.
+    pub(super) exchange: Option<Box<Exchange>>,
+    pub(super) number: u32,
+    pub(super) request: Way,
+    pub(super) response: Way,
+    pub(super) trust: Trust,
+    pub(super) missing: Missing,
+    /// Frames of the server were lost while it was open: that there is no answer proves nothing.
+    pub(super) doubtful: bool,
+    pub(super) flavour: Option<Flavour>,
+    pub(super) socket: Option<Box<Socket>>,
+    pub(super) events: Option<Box<Events>>,
+    pub(super) newest: Timestamp,
+    /// Frames of either end were lost while it was open: a reset that comes may not be the first.
+    pub(super) holed: bool,
+    /// Its client reset it before an answer was seen.
+    pub(super) reset: Option<(Reset, Timestamp)>,
+    told: bool,
+    /// What was accounted for in the context's room.
+    kept: usize,
+}
+
+/// Why a stream is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// Both ways ended.
+    Whole,
+    Reset(Reset),
+    /// No more will come; `None`: nobody knows whether it would have.
+    GivenUp(Option<Unanswered>),
+}
+
+impl Stream {
+    pub(super) fn new(exchange: Box<Exchange>) -> Self {
+        Self {
+            number: exchange.number,
+            exchange: Some(exchange),
+            request: Way::default(),
+            response: Way::default(),
+            trust: Trust::Complete,
+            missing: Missing::default(),
+            doubtful: false,
+            flavour: None,
+            socket: None,
+            events: None,
+            newest: Timestamp::default(),
+            holed: false,
+            reset: None,
+            told: false,
+            kept: 0,
+        }
+    }
+
+    pub(super) fn way(&mut self, side: Side) -> &mut Way {
+        match side {
+            Side::Client => &mut self.request,
+            Side::Server => &mut self.response,
+        }
+    }
+
+    /// Keeps account of what it keeps in memory.
+    pub(super) fn account(&mut self, cx: &mut Context) {
+        let now = size_of::<Self>()
+            + self.exchange.as_ref().map_or(0, |exchange| size_of::<Exchange>() + room::of_exchange(exchange));
+        cx.keep(now);
+        cx.let_go(self.kept);
+        self.kept = now;
+    }
+
+    pub(super) fn doubt(&mut self, trust: Trust, missing: Missing) {
+        self.trust = self.trust.max(trust);
+        self.missing.insert(missing);
+    }
+
+    /// Names oddities, each once.
+    pub(super) fn note(&mut self, weird: WeirdSet, cx: &mut Context) {
+        let known = self.exchange.as_mut().map(|exchange| {
+            let known = exchange.weird;
+            exchange.weird.merge(weird);
+            known
+        });
+        for one in weird.iter().filter(|one| !known.is_some_and(|known| known.contains(*one))) {
+            cx.ledger.weird.add(one as usize, 1);
+        }
+    }
+
+    /// Counts bytes of DATA; a head's too, without `payload`.
+    pub(super) fn count(&mut self, side: Side, at: Timestamp, wire: u64, payload: u64) {
+        self.newest = self.newest.max(at);
+        let Some(exchange) = self.exchange.as_mut() else { return };
+        match side {
+            Side::Client => {
+                if let Some(request) = exchange.request.as_mut() {
+                    request.last = request.last.max(at);
+                    request.bytes += wire;
+                    request.body_bytes += payload;
+                }
+            }
+            Side::Server => {
+                if let Some(response) = exchange.response.as_mut() {
+                    response.last = response.last.max(at);
+                    response.bytes += wire;
+                    response.body_bytes += payload;
+                }
+            }
+        }
+    }
+
+    /// It is a call: messages are counted from the first byte of each body on.
+    pub(super) fn call(&mut self, content_type: Option<&[u8]>, certain: bool) {
+        let found = content_type.and_then(grpc::flavour);
+        self.flavour = self.flavour.or(found);
+        if found.is_some()
+            && let Some(exchange) = self.exchange.as_mut()
+        {
+            exchange.grpc.get_or_insert_default();
+        }
+        // Where the type is hidden they are counted in case it turns out to be one.
+        if found.is_some() || (content_type.is_none() && !certain) {
+            for way in [&mut self.request, &mut self.response] {
+                way.messages.get_or_insert_default();
+            }
+        }
+    }
+
+    pub(super) fn grpc(&mut self) -> Option<&mut Grpc> {
+        self.exchange.as_mut()?.grpc.as_deref_mut()
+    }
+
+    /// The next bytes of a body.
+    pub(super) fn body(&mut self, side: Side, at: Timestamp, bytes: &[u8]) {
+        if let Some(socket) = &mut self.socket {
+            socket.take(side, bytes);
+        }
+        if let Some(events) = self.events.as_mut().filter(|_| side == Side::Server) {
+            events.take(at, bytes);
+        }
+        let Some(messages) = self.way(side).messages.as_mut() else { return };
+        let ended = messages.take(bytes);
+        if side == Side::Server
+            && ended > 0
+            && let Some(call) = self.grpc()
+        {
+            call.first_message.get_or_insert(at);
+        }
+    }
+
+    /// Bytes of a body are missing: so many, or nobody knows.
+    pub(super) fn body_missing(&mut self, side: Side, len: Option<u64>) {
+        let body = if side == Side::Client { Missing::REQUEST_BODY } else { Missing::RESPONSE_BODY };
+        self.doubt(Trust::Gap, body);
+        if let Some(events) = self.events.as_mut().filter(|_| side == Side::Server) {
+            events.lose();
+        }
+        if let Some(socket) = &mut self.socket {
+            match len {
+                Some(len) => socket.skip(side, len),
+                None => socket.lose(side),
+            }
+        }
+        if let Some(messages) = self.way(side).messages.as_mut() {
+            match len {
+                Some(len) => messages.skip(len),
+                None => messages.lose(),
+            }
+        }
+    }
+
+    /// Frames of `side` are missing, which may have been this stream's.
+    pub(super) fn hole(&mut self, side: Side) {
+        self.holed = true;
+        let way = self.way(side);
+        let (begun, ended) = (way.begun, way.ended);
+        if ended {
+            return;
+        }
+        self.doubtful |= side == Side::Server;
+        match side {
+            _ if begun => self.body_missing(side, None),
+            Side::Client => self.doubt(Trust::Gap, Missing::REQUEST_HEAD),
+            Side::Server => {}
+        }
+    }
+
+    /// What comes of the response is not its beginning.
+    pub(super) fn response_uncountable(&mut self) {
+        self.response.messages.get_or_insert_default().lose();
+    }
+
+    /// Whether nothing more can come of it. A request whose end may have been in a hole is not waited for; one that was not
+    /// seen is, for a while.
+    pub(super) fn is_over(&self) -> bool {
+        let request = self.request.ended || (self.request.begun && self.missing.contains(Missing::REQUEST_BODY));
+        self.response.ended && request
+    }
+
+    /// Fills in what is known at the end.
+    fn close(&mut self) {
+        let counted = |way: &Way| way.messages.as_ref().and_then(Messages::count).filter(|_| way.begun);
+        let requests = counted(&self.request);
+        // No answer, and nothing lost: no message is a fact.
+        let none = !self.response.begun && !self.doubtful && self.request.begun;
+        let responses = counted(&self.response).or(none.then_some(0));
+        let trailers = self.response.messages.as_ref().filter(|_| self.flavour == Some(Flavour::Web));
+        let status = trailers.and_then(|t| grpc::status(t.trailer(b"grpc-status")?));
+        let Some(exchange) = self.exchange.as_mut() else { return };
+        if let Some(call) = exchange.grpc.as_mut() {
+            call.request_messages = requests;
+            // An answer of trailers alone has no message, and nothing of it was lost.
+            call.response_messages = responses;
+            call.status = call.status.or(status);
+            call.first_message = call.first_message.filter(|_| responses.is_some());
+        }
+        if let Some(socket) = &self.socket {
+            exchange.websocket = Some(Box::new(socket.told()));
+        }
+        exchange.sse = self.events.as_ref().and_then(|events| events.told());
+    }
+
+    /// The record goes out.
+    pub(super) fn tell(mut self, end: End, at: Timestamp, cx: &mut Context) {
+        let (end, at) = self.reset.map_or((end, at), |(reset, at)| (End::Reset(reset), at));
+        self.close();
+        if let End::Reset(reset) = end
+            && let Some(http2) = self.exchange.as_mut().and_then(|exchange| exchange.http2.as_mut())
+        {
+            http2.reset = Some(reset);
+        }
+        let Some(exchange) = self.exchange.take() else {
+            cx.let_go(self.kept);
+            return;
+        };
+        match (&exchange.request, &exchange.response) {
+            (Some(_), Some(_)) => self.paired(exchange, end, cx),
+            (Some(_), None) if !self.told => self.unanswered(exchange, end, at, cx),
+            (None, Some(_)) => self.orphan(exchange, cx),
+            (Some(_) | None, None) => {}
+        }
+        cx.let_go(self.kept);
+    }
+
+    fn paired(&mut self, mut exchange: Box<Exchange>, end: End, cx: &mut Context) {
+        cx.ledger.responses_open -= 1;
+        cx.ledger.open -= 1;
+        cx.ledger.paired += 1;
+        if !self.response.ended {
+            let (trust, missing) = match end {
+                // Its sender, or its receiver, meant to stop.
+                End::Whole | End::Reset(_) => (Trust::Complete, Missing::default()),
+                End::GivenUp(_) => (Trust::Truncated, Missing::RESPONSE_BODY),
+            };
+            self.doubt(trust, missing);
+            if matches!(end, End::GivenUp(Some(Unanswered::Closed | Unanswered::Reset))) {
+                exchange.weird.insert(Weird::BodyCutByClose);
+                cx.ledger.weird.add(Weird::BodyCutByClose as usize, 1);
+            }
+        }
+        self.out(exchange, cx);
+    }
+
+    fn orphan(&mut self, mut exchange: Box<Exchange>, cx: &mut Context) {
+        cx.ledger.responses_open -= 1;
+        if self.told {
+            cx.ledger.late += 1;
+            exchange.late = true;
+        } else {
+            cx.ledger.orphan += 1;
+        }
+        let body = if self.response.ended { Missing::default() } else { Missing::RESPONSE_BODY };
+        self.doubt(Trust::Unpaired, Missing::REQUEST);
+        self.missing.insert(body);
+        self.out(exchange, cx);
+    }
+
+    fn unanswered(&mut self, mut exchange: Box<Exchange>, end: End, at: Timestamp, cx: &mut Context) {
+        cx.ledger.open -= 1;
+        let why = match end {
+            End::GivenUp(why) => why.filter(|_| !self.doubtful),
+            End::Whole | End::Reset(_) => None,
+        };
+        match (end, why) {
+            (End::Reset(_), _) => cx.ledger.reset += 1,
+            (_, Some(why)) => cx.ledger.count_unanswered(why),
+            (_, None) => cx.ledger.unpaired += 1,
+        }
+        exchange.unanswered = why;
+        exchange.gave_up = (why.is_some() || matches!(end, End::Reset(_))).then(|| at.max(exchange.start()));
+        // A reset is an answer of its own: nothing is missing.
+        if !matches!(end, End::Reset(_)) {
+            self.doubt(Trust::Unpaired, Missing::RESPONSE);
+        }
+        self.out(exchange, cx);
+    }
+
+    fn out(&mut self, mut exchange: Box<Exchange>, cx: &mut Context) {
+        exchange.trust = self.trust;
+        exchange.missing = self.missing;
+        if let Some(response) = exchange.response.as_ref().filter(|_| exchange.class == StreamClass::Exchange) {
+            let long = response.last.since(response.first) >= cx.config.stream_after;
+            if long || response.mime_type.as_deref() == Some("text/event-stream") {
+                exchange.class = StreamClass::Stream;
+            }
+        }
+        cx.ledger.records += 1;
+        cx.out.push(Record::Http(exchange));
+    }
+
+    /// The wait for its answer is over: it is told without one. What comes later gets a record of its own, in `late`.
+    pub(super) fn time_out(&mut self, at: Timestamp, late: Box<Exchange>, cx: &mut Context) {
+        self.close();
+        let Some(exchange) = self.exchange.replace(late) else { return };
+        self.unanswered(exchange, End::GivenUp(Some(Unanswered::Timeout)), at, cx);
+        (self.told, self.trust, self.missing) = (true, Trust::Complete, Missing::default());
+        self.account(cx);
+    }
+
+    pub(super) fn was_told(&self) -> bool {
+        self.told
+    }
+}

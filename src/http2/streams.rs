@@ -1,0 +1,511 @@
+//! The streams of one connection: which blocks, data and resets are whose, and when a stream is over.
+//!
+//! A stream's id is used once, so a request and the response with its id belong together, whatever was lost between them.
+//! Reads no bytes of frames.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use compact_str::format_compact;
+
+use super::grpc;
+use super::half::BlockHead;
+use super::message::Message;
+use super::stream::{End, Stream};
+use crate::flow::Timestamp;
+use crate::http::{Context, exchange, reader::Begun};
+use crate::record::{
+    Connection, Exchange, Header, Http2, Missing, Request, Reset, Side, StreamClass, Trust, Unanswered, Version, Weird,
+};
+use crate::sse;
+
+/// Most streams of one connection that are open at once.
+pub(super) const MAX_STREAMS: usize = 1024;
+/// Most streams that are remembered as reset, though frames of them may still come.
+const MAX_GONE: usize = 256;
+/// Most 1xx codes kept of one exchange.
+const MAX_INFORMATIONAL: usize = 8;
+/// So long a stream that its client reset waits for an answer that was on its way, and an answer for its request, which the
+/// capture may show after it (nanoseconds).
+const LINGER: u64 = 1_000_000_000;
+/// So long nothing came for a stream whose end may have been lost (nanoseconds): it was.
+const QUIET: u64 = 10_000_000_000;
+
+#[derive(Debug)]
+pub(super) struct Streams {
+    pub(super) shared: Arc<Connection>,
+    map: BTreeMap<u32, Box<Stream>>,
+    exchanges: u32,
+    /// Newest stream that the client opened, as far as we saw.
+    pub(super) newest: u32,
+    /// Frames of them mean nothing any more.
+    gone: VecDeque<u32>,
+    /// Streams up to this one were given up.
+    floor: u32,
+    /// Streams may be open, or have been, that we saw nothing of.
+    lossy: bool,
+    late: bool,
+    connect_ns: Option<u64>,
+    client_ip: Option<IpAddr>,
+}
+
+/// A header block and where it came from.
+pub(super) struct Arrived<'a> {
+    pub(super) from: Side,
+    pub(super) head: BlockHead,
+    pub(super) message: Message<'a>,
+    pub(super) headers: Vec<Header>,
+    pub(super) bad: Option<Weird>,
+    /// How often its direction's table was lost.
+    pub(super) epoch: u32,
+}
+
+impl Streams {
+    pub(super) fn new(shared: Arc<Connection>, connect_ns: Option<u64>, client_ip: Option<IpAddr>, late: bool) -> Self {
+        Self {
+            shared,
+            map: BTreeMap::new(),
+            exchanges: 0,
+            newest: 0,
+            gone: VecDeque::new(),
+            floor: 0,
+            lossy: late,
+            late,
+            connect_ns,
+            client_ip,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// The request of an h2c Upgrade is stream 1, and over (RFC 7540 §3.2).
+    pub(super) fn upgraded(&mut self, mut request: Request, cx: &mut Context) {
+        self.exchanges += 1;
+        let mut exchange = self.exchange(1);
+        exchange.number = self.exchanges;
+        if let Some(http2) = &mut exchange.http2 {
+            http2.upgraded = true;
+        }
+        request.version = Version::V2;
+        exchange.request = Some(request);
+        let mut stream = Stream::new(exchange);
+        (stream.request.begun, stream.request.ended) = (true, true);
+        cx.ledger.requests += 1;
+        cx.ledger.open += 1;
+        self.newest = 1;
+        self.insert(1, stream, cx);
+    }
+
+    fn exchange(&mut self, id: u32) -> Box<Exchange> {
+        let text = format_compact!("{}-s{id:x}", self.shared.id);
+        let mut exchange = exchange::empty(self.shared.clone(), text, 0);
+        exchange.http2 = Some(Box::new(Http2 { stream: id, pushed: id.is_multiple_of(2), ..Http2::default() }));
+        exchange
+    }
+
+    fn insert(&mut self, id: u32, mut stream: Stream, cx: &mut Context) {
+        stream.account(cx);
+        self.map.insert(id, Box::new(stream));
+        while self.map.len() > MAX_STREAMS || (cx.is_full() && self.map.len() > 1) {
+            let Some((oldest, stream)) = self.map.pop_first() else { break };
+            self.floor = self.floor.max(oldest);
+            cx.ledger.h2_streams_evicted += 1;
+            stream.tell(End::GivenUp(None), Timestamp::default(), cx);
+        }
+    }
+
+    /// Whether frames on `id`, which is not open, may begin something.
+    fn may_open(&self, id: u32) -> bool {
+        id > self.floor && !self.gone.contains(&id) && (self.lossy || id > self.newest)
+    }
+
+    pub(super) fn on_block(&mut self, arrived: Arrived<'_>, cx: &mut Context) {
+        if let Some(promised) = arrived.head.promised {
+            self.on_promise(promised, arrived, cx);
+            return;
+        }
+        let id = arrived.head.stream;
+        if arrived.from == Side::Client && id.is_multiple_of(2) {
+            return;
+        }
+        let (side, ends, at) = (arrived.from, arrived.head.ends_stream, arrived.head.newest);
+        if !self.map.contains_key(&id) {
+            if !self.may_open(id) {
+                return;
+            }
+            let exchange = self.exchange(id);
+            let stream = Stream::new(exchange);
+            self.insert(id, stream, cx);
+        }
+        if side == Side::Client && id > self.newest && id % 2 == 1 {
+            self.newest = id;
+        }
+        match side {
+            Side::Client => self.on_request_block(id, arrived, cx),
+            Side::Server => self.on_response_block(id, arrived, cx),
+        }
+        self.after(id, side, ends, at, cx);
+    }
+
+    /// What every frame of a stream may bring: its end.
+    fn after(&mut self, id: u32, side: Side, ends: bool, at: Timestamp, cx: &mut Context) {
+        let Some(stream) = self.map.get_mut(&id) else { return };
+        stream.way(side).ended |= ends;
+        stream.newest = stream.newest.max(at);
+        if let Some((reset, at)) = stream.reset.filter(|_| stream.response.begun) {
+            self.tell(id, End::Reset(reset), at, cx);
+        } else if stream.is_over() {
+            self.tell(id, End::Whole, at, cx);
+        } else if ends || !stream.request.begun {
+            stream.account(cx);
+        }
+    }
+
+    fn tell(&mut self, id: u32, end: End, at: Timestamp, cx: &mut Context) {
+        let Some(stream) = self.map.remove(&id) else { return };
+        if !(stream.request.ended && stream.response.ended) {
+            self.forget(id);
+        }
+        stream.tell(end, at, cx);
+    }
+
+    /// Frames of a stream that is over may still come: they begin nothing.
+    fn forget(&mut self, id: u32) {
+        self.gone.push_back(id);
+        if self.gone.len() > MAX_GONE
+            && let Some(oldest) = self.gone.pop_front()
+        {
+            // Older streams that are open go on; nothing begins there any more.
+            self.floor = self.floor.max(oldest);
+        }
+    }
+
+    fn on_request_block(&mut self, id: u32, arrived: Arrived<'_>, cx: &mut Context) {
+        let Some(stream) = self.map.get_mut(&id) else { return };
+        // Nothing hidden and no pseudo-header: trailers, of a request that began before we came.
+        let says_nothing = !arrived.message.is_request() && arrived.message.hidden == 0 && arrived.bad.is_none();
+        if !stream.request.begun && !says_nothing {
+            self.begin_request(id, arrived, cx);
+            return;
+        }
+        stream.count(Side::Client, arrived.head.newest, arrived.head.wire, 0);
+        if let Some(request) = stream.exchange.as_mut().and_then(|exchange| exchange.request.as_mut()) {
+            request.trailers = arrived.headers;
+        }
+    }
+
+    fn begin_request(&mut self, id: u32, arrived: Arrived<'_>, cx: &mut Context) {
+        self.exchanges += 1;
+        cx.ledger.requests += 1;
+        cx.ledger.open += 1;
+        let (number, peer, proxied) = (self.exchanges, self.shared.client.ip, self.client_ip);
+        let connect_ns = self.connect_ns.filter(|_| number == 1);
+        let lost = if self.late { Trust::Midstream } else { Trust::Gap };
+        let Some(stream) = self.map.get_mut(&id) else { return };
+        let Arrived { head, message, headers, bad, epoch, .. } = arrived;
+        (stream.request.begun, stream.number) = (true, number);
+        let all = [":method", ":scheme", ":path", ":authority"];
+        let unknown = if bad.is_some() { all.to_vec() } else { message.hidden_of_request() };
+        if !unknown.is_empty() || bad.is_some() {
+            stream.doubt(lost, Missing::REQUEST_HEAD);
+        }
+        stream.note(message.weird(), cx);
+        stream.note(bad.map(Into::into).unwrap_or_default(), cx);
+        stream.call(message.fields().content_type, message.hidden == 0 && bad.is_none());
+        let Some(exchange) = stream.exchange.as_mut() else { return };
+        (exchange.number, exchange.connect_ns) = (number, connect_ns);
+        if let Some(http2) = exchange.http2.as_mut() {
+            http2.path_ref = if unknown.contains(&":path") { message.path_ref(epoch) } else { None };
+            http2.unknown = unknown;
+        }
+        exchange.class = class_of(&message);
+        let socket = message.protocol == Some(b"websocket");
+        let request = request_of(head, message, headers, (peer, proxied), exchange, cx);
+        if let Some(call) = exchange.grpc.as_mut() {
+            call.method = grpc::method(&request.target);
+        }
+        exchange.request = Some(request);
+        if socket {
+            stream.socket = Some(Box::default());
+        }
+        stream.account(cx);
+    }
+
+    fn on_response_block(&mut self, id: u32, arrived: Arrived<'_>, cx: &mut Context) {
+        let Some(stream) = self.map.get_mut(&id) else { return };
+        let status = arrived.message.status;
+        if status.is_some_and(|status| (100..200).contains(&status)) && !arrived.head.ends_stream {
+            cx.ledger.informational += 1;
+            let codes = stream.exchange.as_mut().map(|exchange| &mut exchange.informational);
+            if let Some(codes) = codes.filter(|codes| codes.len() < MAX_INFORMATIONAL) {
+                codes.extend(status);
+            }
+            return;
+        }
+        let first = !stream.response.begun;
+        if first {
+            self.begin_response(id, arrived, cx);
+        } else {
+            stream.count(Side::Server, arrived.head.newest, arrived.head.wire, 0);
+            let response = stream.exchange.as_mut().and_then(|exchange| exchange.response.as_mut());
+            if let Some(response) = response {
+                // The first block may have been 1xx, with a status that was hidden.
+                response.status = response.status.or(status);
+                response.trailers = arrived.headers;
+            }
+            stream.call_status(&arrived.message, arrived.bad.is_some(), cx);
+        }
+    }
+
+    fn begin_response(&mut self, id: u32, arrived: Arrived<'_>, cx: &mut Context) {
+        let late = self.late;
+        let Some(stream) = self.map.get_mut(&id) else { return };
+        let Arrived { head, message, headers, bad, .. } = arrived;
+        cx.ledger.responses += 1;
+        cx.ledger.responses_open += 1;
+        stream.response.begun = true;
+        let hidden = message.hidden > 0 || bad.is_some();
+        let status = message.status;
+        stream.note(message.weird(), cx);
+        stream.note(bad.map(Into::into).unwrap_or_default(), cx);
+        stream.call(message.fields().content_type, !hidden);
+        if status.is_none() {
+            stream.doubt(if late { Trust::Midstream } else { Trust::Gap }, Missing::RESPONSE_HEAD);
+            // It may be the trailers, the head and messages lost.
+            stream.response_uncountable();
+        }
+        stream.call_status(&message, bad.is_some(), cx);
+        let accepted = status.is_some_and(|status| (200..300).contains(&status));
+        let Some(exchange) = stream.exchange.as_mut() else { return };
+        if status.is_none()
+            && hidden
+            && let Some(http2) = exchange.http2.as_mut()
+        {
+            http2.unknown.push(":status");
+        }
+        if !accepted && matches!(exchange.class, StreamClass::Tunnel | StreamClass::Upgrade) && status.is_some() {
+            exchange.class = StreamClass::Exchange;
+            stream.socket = None;
+        }
+        let begun = Begun { at: head.begun.at, offset: head.begun.offset, ack: None };
+        let fields = message.into_fields();
+        let mut response =
+            exchange::response((Version::V2, status.unwrap_or_default(), b""), &fields, headers, begun, &cx.redactor);
+        response.status = status;
+        response.bytes = head.wire;
+        response.last = head.newest.max(head.begun.at);
+        if sse::is_stream(response.mime_type.as_deref()) && status.is_some() {
+            stream.events = Some(Box::default());
+        }
+        exchange.response = Some(response);
+        stream.account(cx);
+    }
+
+    /// A stream that the server will answer without being asked.
+    fn on_promise(&mut self, id: u32, arrived: Arrived<'_>, cx: &mut Context) {
+        if self.map.contains_key(&id) || self.gone.contains(&id) || id <= self.floor {
+            return;
+        }
+        let stream = Stream::new(self.exchange(id));
+        self.insert(id, stream, cx);
+        self.on_request_block(id, Arrived { from: Side::Client, ..arrived }, cx);
+        if let Some(stream) = self.map.get_mut(&id) {
+            (stream.request.begun, stream.request.ended) = (true, true);
+        }
+    }
+
+    pub(super) fn on_data(
+        &mut self,
+        side: Side,
+        id: u32,
+        at: Timestamp,
+        bytes: &[u8],
+        (wire, ends): (u64, bool),
+        cx: &mut Context,
+    ) {
+        let Some(stream) = self.map.get_mut(&id) else { return };
+        stream.count(side, at, wire, bytes.len() as u64);
+        if !bytes.is_empty() {
+            stream.body(side, at, bytes);
+        }
+        if ends {
+            self.after(id, side, true, at, cx);
+        }
+    }
+
+    /// Bytes of a DATA frame are missing.
+    pub(super) fn on_data_lost(
+        &mut self,
+        side: Side,
+        id: u32,
+        (len, sure): (u64, bool),
+        (ends, at): (bool, Timestamp),
+        cx: &mut Context,
+    ) {
+        let Some(stream) = self.map.get_mut(&id) else { return };
+        stream.body_missing(side, sure.then_some(len));
+        stream.count(side, Timestamp(i64::MIN), len, len);
+        if ends {
+            self.after(id, side, true, at, cx);
+        }
+    }
+
+    /// Frames of `side` are missing: they may have been any stream's, and streams may have come and gone in them.
+    pub(super) fn on_hole(&mut self, side: Side, cx: &mut Context) {
+        self.lossy = true;
+        let mut over = Vec::new();
+        for (id, stream) in &mut self.map {
+            stream.hole(side);
+            if stream.is_over() {
+                over.push((*id, stream.newest));
+            }
+        }
+        over.into_iter().for_each(|(id, at)| self.tell(id, End::Whole, at, cx));
+    }
+
+    pub(super) fn on_reset(&mut self, by: Side, id: u32, code: u32, at: Timestamp, cx: &mut Context) {
+        let reset = Reset { by, code };
+        if let Some(stream) = self.map.get_mut(&id) {
+            // Where frames of the stream were not seen this may not be the first reset, or come behind its end.
+            if !stream.request.begun || stream.holed || stream.trust != Trust::Complete {
+                if !stream.response.ended {
+                    self.tell(id, End::GivenUp(None), at, cx);
+                }
+                return;
+            }
+            // The answer may be on its way.
+            if by == Side::Client && stream.request.begun && !stream.response.begun && stream.reset.is_none() {
+                stream.reset = Some((reset, at));
+                return;
+            }
+            self.tell(id, End::Reset(reset), at, cx);
+        } else if self.may_open(id) {
+            self.forget(id);
+        }
+    }
+
+    /// The server says that it did not look at streams above `last`.
+    pub(super) fn on_goaway(&mut self, last: u32, at: Timestamp, cx: &mut Context) {
+        let above: Vec<_> =
+            self.map.range(last.saturating_add(1)..).map(|(id, _)| *id).filter(|id| id % 2 == 1).collect();
+        for id in above {
+            let Some(stream) = self.map.get_mut(&id).filter(|stream| !stream.response.begun) else { continue };
+            if let Some(http2) = stream.exchange.as_mut().and_then(|exchange| exchange.http2.as_mut()) {
+                http2.not_processed = true;
+            }
+            self.tell(id, End::GivenUp(Some(Unanswered::Closed)), at, cx);
+        }
+    }
+
+    /// Requests that are whole and whose time is over, and streams whose end must have been lost.
+    pub(super) fn on_tick(&mut self, now: Timestamp, cx: &mut Context) {
+        let after = cx.config.timeout_after;
+        let mut lost = Vec::new();
+        for (id, stream) in &mut self.map {
+            if let Some((_, at)) = stream.reset {
+                if now.since(at) >= LINGER {
+                    lost.push(*id);
+                }
+                continue;
+            }
+            if !stream.request.begun && stream.response.ended && now.since(stream.newest) >= LINGER {
+                lost.push(*id);
+                continue;
+            }
+            let request = stream.exchange.as_ref().and_then(|exchange| exchange.request.as_ref());
+            let last = request.map_or(stream.newest, |request| request.last);
+            if (stream.doubtful || stream.missing.contains(Missing::REQUEST_BODY))
+                && now.since(stream.newest.max(last)) >= QUIET
+            {
+                lost.push(*id);
+                continue;
+            }
+            let waits = stream.request.ended && !stream.response.begun && !stream.was_told() && request.is_some();
+            if waits && now.since(last) >= after {
+                let text = format_compact!("{}-s{id:x}.late", self.shared.id);
+                let mut late = exchange::empty(self.shared.clone(), text, stream.number);
+                late.http2 = stream.exchange.as_ref().and_then(|exchange| exchange.http2.clone());
+                stream.time_out(last.plus(after), late, cx);
+            }
+        }
+        lost.into_iter().for_each(|id| self.tell(id, End::GivenUp(None), now, cx));
+    }
+
+    /// Nothing more will come: from the server, or at all.
+    pub(super) fn drain(&mut self, at: Timestamp, why: Option<Unanswered>, cx: &mut Context) {
+        self.on_tick(at, cx);
+        self.floor = u32::MAX;
+        while let Some((_, stream)) = self.map.pop_first() {
+            stream.tell(End::GivenUp(why), at, cx);
+        }
+    }
+}
+
+fn class_of(message: &Message<'_>) -> StreamClass {
+    match (message.method, message.protocol) {
+        (Some(b"CONNECT"), None) => StreamClass::Tunnel,
+        (Some(b"CONNECT"), Some(_)) => StreamClass::Upgrade,
+        _ => StreamClass::Exchange,
+    }
+}
+
+/// The request half, and what of it stands elsewhere in the record.
+fn request_of(
+    head: BlockHead,
+    message: Message<'_>,
+    headers: Vec<Header>,
+    (peer, proxied): (IpAddr, Option<IpAddr>),
+    exchange: &mut Exchange,
+    cx: &Context,
+) -> Request {
+    if let Some(call) = exchange.grpc.as_mut() {
+        call.timeout_us = message.grpc_timeout.and_then(grpc::timeout_us);
+        call.encoding = message.grpc_encoding.map(|name| cx.redactor.text(name));
+    }
+    let line = (message.method.unwrap_or_default(), message.target().unwrap_or_default(), Version::V2);
+    let hidden = message.hidden > 0;
+    let fields = message.into_fields();
+    exchange.client_ip = exchange::client_ip(&fields, hidden, proxied, peer, &cx.config);
+    exchange.own_traffic =
+        fields.nonce.is_some_and(|n| cx.config.nonce.as_ref().is_some_and(|own| own.as_bytes() == n));
+    let begun = Begun { at: head.begun.at, offset: head.begun.offset, ack: None };
+    let mut request = exchange::request(line, &fields, headers, begun, &cx.redactor);
+    request.bytes = head.wire;
+    request.last = head.newest.max(head.begun.at);
+    request
+}
+
+impl Stream {
+    /// What a block of the server says of a call.
+    fn call_status(&mut self, message: &Message<'_>, bad: bool, cx: &mut Context) {
+        let status = message.grpc_status.and_then(grpc::status);
+        let late_found = status.is_some();
+        let Some(exchange) = self.exchange.as_mut() else { return };
+        if late_found && exchange.grpc.is_none() {
+            let target = exchange.request.as_ref().and_then(|request| grpc::method(&request.target));
+            exchange.grpc.get_or_insert_default().method = target;
+        }
+        let hides = status.is_none() && (message.hidden > 0 || bad);
+        let Some(call) = exchange.grpc.as_mut() else { return };
+        if call.method.is_none() {
+            call.method = exchange.request.as_ref().and_then(|request| grpc::method(&request.target));
+        }
+        call.status = call.status.or(status);
+        if let Some(text) = message.grpc_message {
+            call.message = (!text.is_empty()).then(|| cx.redactor.text(&grpc::message(text)));
+        }
+        if let Some(name) = message.grpc_encoding {
+            call.encoding = Some(cx.redactor.text(name));
+        }
+        if hides
+            && self.response.begun
+            && exchange.response.is_some()
+            && let Some(http2) = exchange.http2.as_mut()
+        {
+            http2.unknown.push("grpc-status");
+        }
+    }
+}
