@@ -69,20 +69,27 @@ fn a_second_signal_ends_the_wait_for_quiet() {
 struct Held(libc::pid_t);
 
 impl Held {
-    /// As soon as it waits for frames: held elsewhere it might hold a lock that all need, the log's for one.
+    /// Where it waits for frames: held elsewhere it might hold a lock that all need, the log's for one.
     fn new(thread: libc::pid_t) -> Self {
         until("podtap is ready", || (ready() == 200).then_some(()));
-        until("the thread waits", || is_asleep(thread).then_some(()));
+        let held = Self(thread);
+        assert!(held.ask(libc::PTRACE_SEIZE), "{}", std::io::Error::last_os_error());
+        until("the thread is held where it waits", || {
+            assert!(held.ask(libc::PTRACE_INTERRUPT), "{}", std::io::Error::last_os_error());
+            until("the thread is held", || held.changed().filter(|status| libc::WIFSTOPPED(*status)));
+            // It stays held: what it did is certain now.
+            let waits = is_polling(thread);
+            (waits || !held.ask(libc::PTRACE_CONT)).then_some(())
+        });
+        assert!(is_polling(thread), "the thread goes on no more");
+        held
+    }
+
+    fn ask(&self, request: libc::c_uint) -> bool {
         #[allow(unsafe_code, reason = "std cannot stop a thread of another process")]
         // SAFETY: no memory of ours is touched.
-        let held = unsafe {
-            libc::ptrace(libc::PTRACE_SEIZE, thread, 0, 0) == 0
-                && libc::ptrace(libc::PTRACE_INTERRUPT, thread, 0, 0) == 0
-        };
-        assert!(held, "{}", std::io::Error::last_os_error());
-        let held = Self(thread);
-        until("the thread is held", || held.changed().filter(|status| libc::WIFSTOPPED(*status)));
-        held
+        let answer = unsafe { libc::ptrace(request, self.0, 0, 0) };
+        answer == 0
     }
 
     /// Its process cannot be waited for before the thread was.
@@ -99,9 +106,15 @@ impl Held {
     }
 }
 
-fn is_asleep(thread: libc::pid_t) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{thread}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('S'))
+/// Whether a thread that is held was in poll(2), or in what the C library makes of it.
+fn is_polling(thread: libc::pid_t) -> bool {
+    let call = std::fs::read_to_string(format!("/proc/{thread}/syscall")).unwrap();
+    #[cfg(target_arch = "x86_64")]
+    let calls = [libc::SYS_poll, libc::SYS_ppoll];
+    #[cfg(not(target_arch = "x86_64"))]
+    let calls = [libc::SYS_ppoll];
+    let call = call.split(' ').next().and_then(|number| number.parse().ok());
+    call.is_some_and(|call: libc::c_long| calls.contains(&call))
 }
 
 /// The thread of a process that captures.

@@ -10,8 +10,8 @@ use podtap::redact::{NameList, Redactor};
 use podtap::shape::route::Routes;
 use podtap::tcp::CloseReason;
 
-use super::Case;
 use super::texts::PIECES;
+use super::{Case, sample};
 use crate::limits::write_frame;
 
 /// Bytes of the smallest size: four times as many fit into a head.
@@ -85,7 +85,7 @@ pub(super) fn cases() -> Vec<Case> {
             cases.push(conversation(place, client, server, piece, 536, BYTES));
         }
     }
-    cases
+    sample(cases, 4)
 }
 
 fn conversation(

@@ -8,7 +8,7 @@ use podtap::shape::route::Routes;
 use podtap::shape::target::Url;
 use podtap::source::file::CaptureReader;
 
-use super::Case;
+use super::{Case, sample};
 use crate::fuzz_corpus::targets::TARGETS;
 
 /// Bytes of the smallest size.
@@ -150,7 +150,7 @@ pub(super) fn cases() -> Vec<Case> {
             })
         })
     });
-    let cases = masked.chain(shaped).chain(answers).chain(settings()).chain(files());
+    let cases = sample(masked.chain(shaped), 2).into_iter().chain(answers).chain(settings()).chain(files());
     #[cfg(feature = "inject")]
     let cases = cases.chain(manifests());
     cases.collect()
