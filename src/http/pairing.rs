@@ -1,17 +1,24 @@
 //! Which response answers which request.
 //!
-//! As long as no message can have been lost, by order alone (RFC 9112 §9.3). After a loss the number of lost messages
-//! is unknown, and order proves nothing. Then TCP's acknowledgements do: a client that does not pipeline sends a request
-//! when it has received exactly the bytes up to where that request's response will begin. So a response that begins at
-//! byte `s` answers the request whose segment acknowledged exactly `s` bytes, and no other.
+//! As long as no message can be missing, by order (RFC 9112 §9.3), and never against TCP's evidence: a response was sent
+//! when its server had at least the beginning of the request, and a request was sent when its client had nothing of the
+//! response yet. Segments come here behind the bytes that they acknowledge, so what is missing is known before it matters.
 //!
-//! A client that keeps one request in advance looks just like that, shifted by one, until the response too many comes.
-//! So what is paired after such a resynchronisation is on *trial*: held back until the connection falls quiet or ends, or
-//! `TRIAL` exchanges agree; a contradiction sends all of them out unpaired, and the connection gets no pair any more. If
-//! the capture ends first, nothing speaks for them but themselves, and each is labelled.
+//! ```text
+//!            a response is due that may be missing,
+//!            or behind a request that may be missing
+//!   Certain ────────────────────────────────────────▶ Lost
+//!      ▲                                                │
+//!      └────────────────────────────────────────────────┘
+//!        the client asks again, and its acknowledgement says how far it had come (`settle`)
+//! ```
+//!
+//! Where the client's habit was not seen before the loss, what is paired afterwards is on *trial* (`trial`).
 //!
 //! Knows offsets and order only, no HTTP.
 
+mod client;
+mod settle;
 mod slot;
 mod trial;
 
@@ -20,17 +27,27 @@ use std::collections::VecDeque;
 use crate::flow::Timestamp;
 use crate::record::{Exchange, Trust};
 
-pub(super) use self::slot::{Left, Loose, Slot, Target};
+use self::client::{Client, Habit};
+pub(super) use self::slot::{Left, Loose, Loss, Slot, Target};
+use self::trial::Trial;
 
 /// Most requests of one connection that wait for their response, and most responses that wait for their request.
 pub(super) const MAX_PENDING: usize = 256;
 
-/// So many exchanges on trial without a contradiction are believed.
-const TRIAL: usize = 32;
-/// So long nothing came on a connection that owes a response (nanoseconds): it owes none.
-const QUIET: u64 = 3_000_000_000;
-/// So long a response waits for its request (nanoseconds), which the capture may show after it.
-const PATIENCE: u64 = 1_000_000_000;
+/// A hole no longer than this may be an interim response and nothing else, where one was asked for (bytes).
+const INTERIM: u64 = 256;
+/// So long a response waits for what tells its request (nanoseconds).
+const PATIENCE: u64 = 15_000_000_000;
+
+/// Whether order says which request the next response answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Order {
+    /// The first that waits.
+    #[default]
+    Certain,
+    /// It does not, until the client's next acknowledgement.
+    Lost,
+}
 
 /// The queue of one connection.
 #[derive(Debug, Default)]
@@ -39,38 +56,37 @@ pub(super) struct Pairing {
     /// Number of the first slot.
     first: u64,
     loose: VecDeque<Loose>,
-    /// Responses may be missing before the next one: order proves nothing.
-    responses_lost: bool,
-    /// Requests may be missing before the next one.
-    requests_lost: bool,
-    /// At least one whole request is missing, and no response was since: the next one answers none that was seen.
-    owed: bool,
-    /// Responses without a request since the last pair.
-    unmatched: usize,
-    /// Order was found again on evidence that a client which pipelines would give too.
-    resynchronised: bool,
-    /// The loss was that we joined late.
-    joined_late: bool,
+    order: Order,
+    client: Client,
+    /// What may be missing before the next request.
+    requests_lost: Loss,
+    /// What may be missing before the next response.
+    responses_lost: Loss,
+    /// Where the newest hole of the responses' stream ends, and how long it was.
+    hole: (u64, u64),
     /// What came where an answer should have begun was none.
     garbled: bool,
+    /// The loss was that we joined late.
+    joined_late: bool,
     /// A response was judged, or something was lost.
     judged: bool,
-    /// A request was sent before the answer to the one before it had been received.
-    pipelined: bool,
-    /// Resynchronised on evidence that the next messages may contradict; what a pair is called for which they do not come.
-    trial: Option<Trust>,
+    /// What is paired now may be contradicted yet.
+    trial: Option<Trial>,
+    /// Order was found again on a habit not seen before.
+    resynchronised: bool,
     /// What the newest request's segment acknowledged.
     asked_at: Option<u64>,
     /// What the newest final response's segment acknowledged.
     answered_at: Option<u64>,
-    /// At least one whole request was lost behind the newest one, and nothing of the client was seen since.
-    fresh_loss: bool,
+    /// Number of the newest group's first request, where it is taken for that, and what may be missing before it.
+    assumed: Option<(u64, Loss)>,
 }
 
 impl Pairing {
     /// A connection whose beginning was not seen: order proves nothing yet.
     pub(super) fn joined_late() -> Self {
-        Self { responses_lost: true, requests_lost: true, joined_late: true, ..Self::default() }
+        let (requests_lost, responses_lost) = (Loss::Perhaps, Loss::Perhaps);
+        Self { requests_lost, responses_lost, joined_late: true, order: Order::Lost, ..Self::default() }
     }
 
     /// The capture showed the handshake after the first bytes: nothing was missed before them. Too late once something
@@ -78,9 +94,10 @@ impl Pairing {
     pub(super) fn joined_in_time(&mut self) {
         if self.joined_late && !self.judged {
             self.joined_late = false;
-            (self.responses_lost, self.requests_lost) = (false, false);
+            (self.order, self.trial) = (Order::Certain, None);
+            (self.responses_lost, self.requests_lost) = (Loss::None, Loss::None);
             if let Some(slot) = self.slots.front_mut() {
-                slot.after_gap = false;
+                (slot.loss, slot.trust) = (Loss::None, Trust::Complete);
             }
         }
     }
@@ -103,9 +120,13 @@ impl Pairing {
             if let Some(loose) = self.loose.pop_front() {
                 all -= cost(Some(&loose.exchange));
                 left.push(Left::Orphan(loose));
-            } else if let Some(slot) = self.slots.front() {
+                self.responses_lost = self.responses_lost.max(Loss::Perhaps);
+            } else if let Some(slot) = self.slots.pop_front() {
                 all -= cost(slot.exchange.as_deref());
-                self.give_up_front(left);
+                self.first += 1;
+                left.push(Left::Unpaired(slot));
+                // What answers it later cannot be told from what answers the next.
+                (self.order, self.responses_lost) = (Order::Lost, self.responses_lost.max(Loss::Perhaps));
             } else {
                 break;
             }
@@ -118,35 +139,46 @@ impl Pairing {
         self.slots.get_mut(index)
     }
 
-    /// Whether order alone says which request a response answers: nothing was lost.
+    /// Whether order alone says which request a response answers: nothing is missing.
     pub(super) fn is_ordered(&self) -> bool {
-        !self.responses_lost && !self.requests_lost && !self.slots.iter().any(|s| s.after_gap && !s.answered)
+        let missing = self.requests_lost.max(self.responses_lost);
+        self.order == Order::Certain && missing == Loss::None && self.unanswered().all(|s| s.loss == Loss::None)
     }
 
-    /// Whether what is paired now may be contradicted yet.
-    pub(super) fn on_trial(&self) -> bool {
-        self.trial.is_some()
+    fn unanswered(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(|s| !s.answered)
+    }
+
+    /// Whether a request to which no body comes back may be what a response without a request answers.
+    pub(super) fn may_await_head(&self) -> bool {
+        self.requests_lost != Loss::None || self.unanswered().any(|s| s.asked.head || s.loss != Loss::None)
+    }
+
+    /// Whether the client waits for its answers, as far as was seen.
+    pub(super) fn client_waits(&self) -> bool {
+        self.client.habit() != Habit::Ahead
+    }
+
+    /// Whether the newest request was sent when its client had received exactly `offset` bytes: a message ends there.
+    pub(super) fn asked_at(&self, offset: u64) -> bool {
+        self.asked_at == Some(offset)
+    }
+
+    /// Whether a segment that acknowledges `ack` was sent when its client had more of the answers than at its newest request.
+    pub(super) fn has_read_on(&self, ack: Option<u64>) -> bool {
+        ack.zip(self.asked_at).is_none_or(|(ack, before)| ack > before)
     }
 
     /// What should be the next answer is none that can be read: gives the request that it should answer.
     pub(super) fn garbled(&mut self, offset: u64, ack: Option<u64>) -> Option<&mut Slot> {
         self.unread(offset, ack);
-        let next = self.slots.iter_mut().find(|s| !s.answered && s.may_be_answered_by(offset, ack));
-        self.garbled |= next.is_some();
-        next
+        self.slots.iter_mut().find(|s| !s.answered && s.may_be_answered_by(offset, ack))
     }
 
     /// Bytes of the server that nobody can read: they may be the answer, or hold it, so its absence proves nothing.
     pub(super) fn unread(&mut self, offset: u64, ack: Option<u64>) {
-        let slots = self.slots.iter_mut().filter(|s| !s.answered && s.may_be_answered_by(offset, ack));
-        slots.for_each(|s| s.doubtful = true);
-    }
-
-    /// Garbage may have been an answer. While one request waits, what is read next is still its answer; of several, nobody
-    /// knows whose.
-    fn ungarble(&mut self) {
-        if std::mem::take(&mut self.garbled) && self.slots.iter().filter(|s| !s.answered).count() > 1 {
-            self.responses_lost = true;
+        for slot in self.slots.iter_mut().filter(|s| !s.answered && s.may_be_answered_by(offset, ack)) {
+            (slot.doubtful, self.garbled) = (true, true);
         }
     }
 
@@ -154,15 +186,25 @@ impl Pairing {
     /// that is HTTP/0.9's.
     pub(super) fn answers_http09(&self, offset: u64, ack: Option<u64>) -> bool {
         let next = self.slots.iter().find(|s| !s.answered);
-        next.is_some_and(|s| {
-            let sure = !self.responses_lost && !s.after_gap;
-            s.asked.http09 && s.may_be_answered_by(offset, ack) && (sure || s.ack == Some(offset))
-        })
+        next.is_some_and(|s| s.asked.http09 && s.may_be_answered_by(offset, ack) && self.is_next(s))
+    }
+
+    /// Whether the next response answers `slot`, the first that waits.
+    fn is_next(&self, slot: &Slot) -> bool {
+        let alone = self.unanswered().nth(1).is_none();
+        let certain = self.order == Order::Certain && slot.loss == Loss::None && (alone || !self.garbled);
+        certain && (self.responses_lost == Loss::None || self.only_interim_lost(slot, alone))
+    }
+
+    /// What is missing is no longer than the interim response that this request, the only one, waits for.
+    fn only_interim_lost(&self, slot: &Slot, alone: bool) -> bool {
+        let (_, len) = self.hole;
+        alone && slot.expects && len <= INTERIM && self.requests_lost == Loss::None
     }
 
     /// Whether there is a request without an answer.
     pub(super) fn awaits_response(&self) -> bool {
-        self.slots.iter().any(|s| !s.answered)
+        self.unanswered().next().is_some()
     }
 
     /// The newest request.
@@ -185,204 +227,144 @@ impl Pairing {
         self.slots.iter_mut()
     }
 
-    /// A request began. Gives what its arrival settles; the loose response it finds, if any, is joined to it.
-    /// Returns whether the response under way (the newest loose one) is now this slot's, by its number.
-    pub(super) fn request(&mut self, mut slot: Slot, left: &mut Vec<Left>) -> Option<u64> {
-        self.confirm_by(&slot, left);
-        slot.after_gap = std::mem::take(&mut self.requests_lost);
-        // Nothing came back between the two: the second did not wait for the first one's answer.
-        self.pipelined |= slot.ack.is_some() && self.slots.back().is_some_and(|last| last.ack == slot.ack);
-        (self.asked_at, self.fresh_loss) = (slot.ack, false);
-        if self.slots.len() >= MAX_PENDING {
-            self.give_up_front(left);
+    /// Whether the newest request is within the limit.
+    pub(super) fn has_room(&self) -> bool {
+        self.slots.len() <= MAX_PENDING
+    }
+
+    /// A request began. Gives what that settles.
+    /// Returns whether the response under way was misread: it has no such body.
+    pub(super) fn request(&mut self, mut slot: Slot, left: &mut Vec<Left>) -> bool {
+        slot.loss = std::mem::take(&mut self.requests_lost);
+        let unplaced = self.loose.iter().any(|l| l.waiting && slot.may_be_answered_by(l.offset, l.ack));
+        slot.doubtful = unplaced || self.answered_at.is_some_and(|had| had > slot.offset);
+        if self.slots.len() > MAX_PENDING
+            && let Some(over) = self.slots.pop_back()
+        {
+            // Those within the limit keep their answers; of those beyond it only the newest is kept.
+            left.push(Left::Unpaired(over));
+            slot.loss = Loss::Certain;
+        }
+        let misread = self.on_acknowledgement(&mut slot, left);
+        let several = self.client.is_several();
+        self.client.asks();
+        if !several
+            && self.client.is_several()
+            && let Some((number, loss)) = self.assumed.take()
+            && let Some(first) = self.slot(number).filter(|s| !s.answered)
+        {
+            // It asks several things at once after all: so what is missing may have been asked together with these.
+            first.loss = loss;
+        }
+        if self.resynchronised && !several && self.client.is_several() && self.client.waited() > 1 {
+            // It was taken for one that asks one thing at a time.
+            self.client.asked_ahead();
+            self.fail(left);
+            (self.order, self.responses_lost) = (Order::Lost, self.responses_lost.max(Loss::Perhaps));
+            slot.doubtful = true;
         }
         self.slots.push_back(slot);
-        let number = self.first + self.slots.len() as u64 - 1;
-        self.join_loose(number, left)
+        misread
     }
 
-    /// The oldest request makes room; what answers it later cannot be told from what answers the next.
-    fn give_up_front(&mut self, left: &mut Vec<Left>) {
-        if let Some(slot) = self.slots.pop_front() {
-            self.first += 1;
-            left.push(Left::Unpaired(slot));
-            self.responses_lost = true;
+    /// The client sent bytes whose segment acknowledges `ack`. Behind a lost request: was that one asked with the one before?
+    pub(super) fn client_sent(&mut self, ack: Option<u64>) {
+        if self.requests_lost == Loss::Certain && ack.is_some() && ack == self.asked_at {
+            self.client.asks_several();
         }
     }
 
-    /// Joins the waiting response that only this newest request can have asked for.
-    fn join_loose(&mut self, number: u64, left: &mut Vec<Left>) -> Option<u64> {
-        self.reconsider();
-        let after_gap = self.slots.back().is_some_and(|s| s.after_gap);
-        let found = if self.responses_lost || after_gap {
-            self.loose_by_acknowledgement(left)
-        } else {
-            self.oldest_loose(left)
-        }?;
-        let loose = self.loose.remove(found)?;
-        self.loose.iter_mut().take(found).for_each(|l| l.waiting = false);
-        let slot = self.slots.back_mut()?;
-        slot.answered = true;
-        slot.provisional = self.trial.is_some();
-        slot.response_done = loose.done;
-        slot.response_end = loose.end;
-        slot.trust = slot.trust.max(loose.trust);
-        slot.missing.insert(loose.missing);
-        if let Some(exchange) = slot.exchange.as_mut() {
-            exchange.response = loose.exchange.response;
-            exchange.weird.merge(loose.exchange.weird);
-        }
-        (!loose.done).then_some(number)
-    }
-
-    /// By order: the oldest, when no other request waits for it.
-    fn oldest_loose(&mut self, left: &mut Vec<Left>) -> Option<usize> {
-        let slot = self.slots.back()?;
-        let found = self.loose.iter().position(|l| l.waiting)?;
-        let loose = self.loose.get(found)?;
-        if self.slots.iter().filter(|s| !s.answered).count() != 1 || loose.ack.is_some_and(|ack| ack <= slot.offset) {
-            return None;
-        }
-        if self.trial.is_some() && slot.ack.is_some_and(|ack| ack != loose.offset) {
-            self.fail(left);
-            return None;
-        }
-        Some(found)
-    }
-
-    /// After a loss: the one that begins where this request's segment says.
-    fn loose_by_acknowledgement(&mut self, left: &mut Vec<Left>) -> Option<usize> {
-        let slot = self.slots.back()?;
-        let (offset, ack) = (slot.offset, slot.ack?);
-        let fits = |l: &Loose| l.waiting && l.offset == ack && l.ack.is_none_or(|ack| ack > offset);
-        let found = self.loose.iter().position(fits)?;
-        if self.slots.iter().rev().skip(1).any(|s| !s.answered && s.ack == Some(ack)) {
-            self.pipelined = true;
-        }
-        // Those before it answer what is missing.
-        self.pipelined |= self.owed && self.unmatched <= self.loose.len() - found;
-        if self.pipelined {
-            return None;
-        }
-        self.resynchronise(self.slots.len() - 1, left);
-        Some(found)
-    }
-
-    /// The slot of the response that begins at `offset`, or `None` for a loose one.
-    pub(super) fn response(&mut self, offset: u64, ack: Option<u64>, left: &mut Vec<Left>) -> Option<u64> {
+    /// The slot of the response that begins at `offset`, or `None` for a loose one. The requests are known up to `known`.
+    pub(super) fn response(&mut self, offset: u64, ack: Option<u64>, known: u64, left: &mut Vec<Left>) -> Option<u64> {
         self.judged = true;
-        // The second one's request had come before the first one was sent.
-        self.pipelined |= ack.is_some() && self.answered_at == ack;
+        // The request of the second one had come before the first one was sent.
+        if ack.is_some() && self.answered_at == ack {
+            self.client.asks_several();
+        }
         self.answered_at = ack;
-        self.ungarble();
-        self.reconsider();
-        let next = self.slots.iter().position(|s| !s.answered);
-        let sure = next.filter(|at| !self.responses_lost && self.slots.get(*at).is_some_and(|s| !s.after_gap));
-        let possible = |s: &Slot| s.may_be_answered_by(offset, ack);
-        let index = match sure {
-            Some(at) if self.trial.is_some() => {
-                self.slots.get(at).is_some_and(|s| possible(s) && s.ack.is_none_or(|a| a == offset)).then_some(at)
+        let Some(index) = self.slots.iter().position(|s| !s.answered) else {
+            // It answers a request that is missing, one that comes after it, or none.
+            if ack.is_some_and(|ack| ack > known) {
+                self.requests_lost = self.requests_lost.max(Loss::Perhaps);
             }
-            Some(at) => self.slots.get(at).is_some_and(possible).then_some(at),
-            None => self.by_acknowledgement(offset, ack, left),
-        };
-        let Some(index) = index else {
-            self.slots.iter_mut().filter(|s| !s.answered && possible(s)).for_each(|s| s.doubtful = true);
-            // A lost request would explain it, and so would a pair shifted by one: both go, the client is not blamed.
-            let explained = self.requests_lost || self.slots.iter().any(|s| s.after_gap && !s.answered);
-            let pipelined = self.pipelined;
-            self.fail(left);
-            self.pipelined = pipelined || (self.pipelined && !explained);
+            if self.requests_lost != Loss::None {
+                self.order = Order::Lost;
+            }
+            self.fail_unless_explained(left);
             return None;
         };
+        let slot = self.slots.get(index)?;
+        if !self.is_next(slot) {
+            self.order = Order::Lost;
+            return None;
+        }
+        if !slot.may_be_answered_by(offset, ack) {
+            self.fail_unless_explained(left);
+            return None;
+        }
+        let hole = std::mem::take(&mut self.responses_lost);
+        self.garbled = false;
+        let provisional = self.trial.is_some();
         let slot = self.slots.get_mut(index)?;
-        slot.answered = true;
-        slot.provisional = self.trial.is_some();
-        self.unmatched = 0;
+        (slot.answered, slot.provisional) = (true, provisional);
+        if hole != Loss::None {
+            slot.trust = slot.trust.max(Trust::Gap);
+        }
         Some(self.first + index as u64)
     }
 
-    /// After a loss: the one request that was sent when the client had received exactly `offset` bytes.
-    fn by_acknowledgement(&mut self, offset: u64, ack: Option<u64>, left: &mut Vec<Left>) -> Option<usize> {
-        let mut candidates = self.slots.iter().enumerate().filter(|(_, s)| !s.answered && s.ack == Some(offset));
-        let (index, slot) = candidates.next()?;
-        if self.pipelined || candidates.next().is_some() || (self.owed && self.unmatched == 0) {
-            self.pipelined = true;
-            return None;
+    /// Keeps a response that has no slot.
+    pub(super) fn keep_loose(&mut self, mut loose: Loose, left: &mut Vec<Left>) {
+        loose.waiting = self.order == Order::Lost;
+        loose.loss = std::mem::take(&mut self.responses_lost);
+        (loose.lost_to, _) = self.hole;
+        if loose.waiting {
+            let (offset, ack) = (loose.offset, loose.ack);
+            let may_be_its = self.slots.iter_mut().filter(|s| !s.answered && s.may_be_answered_by(offset, ack));
+            may_be_its.for_each(|s| s.doubtful = true);
         }
-        if ack.is_some_and(|ack| ack <= slot.offset) {
-            return None;
-        }
-        self.resynchronise(index, left);
-        Some(0)
-    }
-
-    /// Keeps a response that has no slot. `waiting` says whether its request may still come.
-    pub(super) fn keep_loose(&mut self, loose: Loose, left: &mut Vec<Left>) {
         if self.loose.len() >= MAX_PENDING
             && let Some(old) = self.loose.pop_front()
         {
-            self.requests_lost |= old.waiting;
             left.push(Left::Orphan(old));
+            if let Some(first) = self.loose.front_mut() {
+                first.loss = Loss::Certain;
+            }
         }
         self.loose.push_back(loose);
-        self.unmatched += 1;
     }
 
-    /// The response to `number` is whole and ended at `end`: was the next request sent before the client had it?
+    /// The response to `number` is whole and ended at `end`.
     pub(super) fn response_done(&mut self, number: u64, end: u64) {
-        let next = self.slot(number + 1).filter(|s| !s.answered).and_then(|s| s.ack);
-        if next.is_some_and(|ack| ack < end) {
-            self.pipelined = true;
-        }
         if let Some(slot) = self.slot(number) {
-            slot.response_done = true;
-            slot.response_end = end;
+            (slot.response_done, slot.response_end) = (true, end);
         }
     }
 
-    /// A 1xx response from `begin` to `end`: the final one begins behind it, not where the request's segment says. Gives
-    /// the request it belongs to, by the same evidence as the final one would.
-    pub(super) fn informational(&mut self, begin: u64, end: u64, ack: Option<u64>) -> Option<&mut Slot> {
-        let ordered = !self.responses_lost && self.trial.is_none();
-        let fits = |s: &Slot| (ordered && !s.after_gap) || s.ack == Some(begin);
-        let slot = self.slots.iter_mut().find(|s| !s.answered && fits(s))?;
-        if !slot.may_be_answered_by(begin, ack) {
+    /// A 1xx response: gives the request it belongs to, the one that the next response answers, if that is known.
+    pub(super) fn informational(&mut self, offset: u64, ack: Option<u64>, at: Timestamp) -> Option<&mut Slot> {
+        let index = self.slots.iter().position(|s| !s.answered)?;
+        let slot = self.slots.get(index)?;
+        if !self.is_next(slot) || !slot.may_be_answered_by(offset, ack) {
             return None;
         }
-        slot.ack = slot.ack.map(|ack| ack.max(end));
+        let slot = self.slots.get_mut(index)?;
+        slot.heard = slot.heard.max(Some(at));
         Some(slot)
     }
 
-    /// The client sent something that acknowledges `ack`. Behind a lost request: did that one wait for its turn?
-    pub(super) fn client_sent(&mut self, ack: Option<u64>) {
-        if std::mem::take(&mut self.fresh_loss) {
-            self.pipelined |= ack.is_some() && ack == self.asked_at;
-        }
+    /// Requests may be missing; `whole`: at least one is missing wholly.
+    pub(super) fn requests_lost(&mut self, whole: bool) {
+        self.judged = true;
+        self.requests_lost = self.requests_lost.max(if whole { Loss::Certain } else { Loss::Perhaps });
     }
 
-    /// Requests may be missing up to `end`: only those already queued are still answered in order. `whole`: it began
-    /// between two requests, so that at least one is missing wholly.
-    pub(super) fn requests_lost(&mut self, end: u64, whole: bool) {
-        (self.requests_lost, self.judged) = (true, true);
-        self.owed |= whole && !self.responses_lost;
-        self.fresh_loss |= whole;
-        self.loose.iter_mut().for_each(|l| l.waiting &= l.ack.is_some_and(|ack| ack > end));
-    }
-
-    /// Responses may be missing up to `end`: what was asked before the client had received that far has lost its answer
-    /// or cannot be told apart.
-    pub(super) fn responses_lost(&mut self, end: u64, left: &mut Vec<Left>) {
-        (self.responses_lost, self.judged, self.owed) = (true, true, false);
-        while let Some(slot) = self.slots.front() {
-            let lost = !slot.answered && slot.request_done && slot.ack.is_none_or(|ack| ack < end);
-            if !lost && !slot.settled() {
-                break;
-            }
-            let Some(slot) = self.slots.pop_front() else { break };
-            self.first += 1;
-            left.push(if lost { Left::Unpaired(slot) } else { Left::Paired(slot) });
-        }
+    /// Responses may be missing in a hole of `len` bytes up to `end`; `whole`: it began where one should.
+    pub(super) fn responses_lost(&mut self, end: u64, len: u64, whole: bool) {
+        self.judged = true;
+        let more = if self.responses_lost == Loss::None { 0 } else { self.hole.1 };
+        self.hole = (end, len + more);
+        self.responses_lost = self.responses_lost.max(if whole { Loss::Certain } else { Loss::Perhaps });
         self.slots
             .iter_mut()
             .filter(|s| !s.answered && s.ack.is_none_or(|ack| ack < end))
@@ -390,26 +372,21 @@ impl Pairing {
     }
 
     /// Takes out what is settled: pairs from the front, orphans that are whole.
-    pub(super) fn settled(&mut self, left: &mut Vec<Left>) -> Option<Left> {
+    pub(super) fn settled(&mut self) -> Option<Left> {
         if self.slots.front().is_some_and(Slot::settled) {
             self.first += 1;
             return self.slots.pop_front().map(Left::Paired);
         }
         if self.loose.front().is_some_and(|l| l.done && !l.waiting) {
-            if self.loose.front().is_some_and(|l| self.contradicts(l)) {
-                self.fail(left);
-            }
             return self.loose.pop_front().map(Left::Orphan);
         }
         None
     }
 
-    /// No request will come any more for the responses that began `PATIENCE` ago; or if one does after all, order does not
-    /// say which it is.
+    /// Nothing has told the request of the responses that began `PATIENCE` ago.
     pub(super) fn stop_waiting(&mut self, now: Timestamp) {
         for loose in self.loose.iter_mut().filter(|l| l.waiting && now.since(l.exchange.start()) >= PATIENCE) {
             loose.waiting = false;
-            self.requests_lost = true;
         }
     }
 

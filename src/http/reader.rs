@@ -58,8 +58,20 @@ pub(super) enum State {
     Body(Body),
     /// No HTTP/1 any more, or never.
     Opaque(NotHttp),
-    /// Looking for the next message; `lost` when bytes were missing, so that only a segment's start is believed.
-    Resync { lost: bool },
+    /// Looking for the next message.
+    Resync(Seek),
+}
+
+/// Where the next message is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Seek {
+    /// Wherever a line begins like one: no byte is missing.
+    Anywhere,
+    /// At a segment's start: bytes are missing from where a message should have begun.
+    SegmentStart,
+    /// At a segment's start that the opposite side's acknowledgements prove: what comes first may be the rest of a body, and
+    /// a body may hold anything.
+    Acknowledged,
 }
 
 /// One stream.

@@ -19,7 +19,7 @@ use super::body::Body;
 use super::detect::{Start, classify, classify_proxy};
 use super::head::Kind;
 use super::pairing::{Pairing, Target};
-use super::reader::{Chunk, Reader, State};
+use super::reader::{Chunk, Reader, Seek, State};
 
 pub(super) use self::heads::Message;
 
@@ -84,8 +84,7 @@ impl Analyzer for Session {
             return;
         }
         self.within_room(cx, |it, cx| {
-            it.pairing.confirm(now, &mut cx.left);
-            it.emit_left(cx);
+            it.pairing.confirm(now);
             it.pairing.stop_waiting(now);
             it.time_out(now, cx);
             it.flush(cx);
@@ -140,7 +139,7 @@ impl Session {
             idle_steps = if used == 0 { idle_steps + 1 } else { 0 };
             if idle_steps > MAX_IDLE_STEPS {
                 cx.ledger.resync += chunk.bytes.len() as u64;
-                self.reader(from).state = State::Resync { lost: false };
+                self.reader(from).state = State::Resync(Seek::Anywhere);
                 break;
             }
             chunk.advance(used);
@@ -156,7 +155,7 @@ impl Session {
             State::Head => self.in_head(conn, from, chunk, cx),
             State::Body(_) => self.in_body(from, chunk, cx),
             State::Opaque(why) => self.opaque(from, why, chunk, cx),
-            State::Resync { lost } => self.resync(from, lost, chunk, cx),
+            State::Resync(seek) => self.resync(from, seek, chunk, cx),
         }
     }
 
@@ -189,7 +188,7 @@ impl Session {
 
     fn in_body(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
         let Some(kind) = self.kind(from) else { return 0 };
-        if self.reader(from).body_untouched && self.is_bodyless(kind, chunk.bytes) {
+        if self.reader(from).body_untouched && self.is_bodyless(kind, chunk) {
             if kind == Kind::Response {
                 self.contradict(cx);
             }
@@ -254,18 +253,27 @@ impl Session {
         self.reader(from).state = State::Body(body);
     }
 
-    /// The response under way turns out to answer a HEAD: the body it announced will not come.
-    pub(super) fn end_of_head_response(&mut self, from: Direction, cx: &mut Context) {
-        let reader = self.reader(from);
-        if reader.body_untouched && matches!(reader.state, State::Body(_)) {
-            let end = reader.parsed_to;
-            self.finish(from, Kind::Response, end, cx);
-        }
-    }
-
     /// Whether all that came `from` there, if anything did, was understood.
     pub(super) fn speaks_http(&mut self, from: Direction) -> bool {
         matches!(self.reader(from).state, State::Start | State::Body(_))
+    }
+
+    /// The body under way is none: what comes next is looked for.
+    pub(super) fn forget_body(&mut self, from: Direction) {
+        self.target = None;
+        self.reader(from).state = State::Resync(Seek::Acknowledged);
+    }
+
+    /// Where the body under way begins, if no byte of it was seen.
+    pub(super) fn untouched_body(&mut self, from: Direction) -> Option<u64> {
+        let reader = self.reader(from);
+        (matches!(reader.state, State::Body(_)) && reader.body_untouched).then_some(reader.parsed_to)
+    }
+
+    /// Where the head under way on this stream begins; nowhere if there is none.
+    pub(super) fn head_under_way(&mut self, from: Direction) -> u64 {
+        let reader = self.reader(from);
+        if matches!(reader.state, State::Head) { reader.begun.offset } else { u64::MAX }
     }
 
     /// How far the messages of this stream are known: a head under way is not.

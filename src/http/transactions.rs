@@ -11,8 +11,8 @@ use super::body::{Body, BodyLength};
 use super::detect::{Start, classify};
 use super::framing::{self, After, Asked};
 use super::head::{Head, Kind};
-use super::pairing::{Left, Loose, Slot, Target};
-use super::reader::Begun;
+use super::pairing::{Left, Loose, Loss, Slot, Target};
+use super::reader::{Begun, Chunk};
 use super::session::{Message, Session};
 use super::{Context, exchange, exchange_id, orphan_id, room};
 
@@ -38,14 +38,16 @@ impl Session {
         let mut slot = Slot::new(record, Asked::by(method, version, &head.fields), begun.offset, begun.ack);
         (slot.expects, slot.request_done) = (head.fields.expect_continue, body.is_none());
         self.end_http09_answer(from.flip(), begun.ack, cx);
-        if let Some(number) = self.pairing.request(slot, &mut cx.left) {
-            self.target = Some(Target::Slot(number));
-            if method == b"HEAD" {
-                self.end_of_head_response(from.flip(), cx);
-            }
-        }
+        self.end_bodyless_answer(from.flip(), begun.ack, cx);
+        let misread = self.pairing.request(slot, &mut cx.left);
         self.emit_left(cx);
+        if misread {
+            self.forget_body(from.flip());
+        }
         let mut weird = head.weird;
+        if !self.pairing.has_room() {
+            weird.insert(Weird::TooManyPending);
+        }
         weird.merge(std::mem::take(&mut self.stray));
         self.note(Kind::Request, weird, cx);
         if cut {
@@ -102,7 +104,7 @@ impl Session {
         let end = begun.offset + len;
         self.time_out(begun.at, cx);
         if (100..200).contains(&status) && status != 101 {
-            self.on_informational(status, begun, end, cx);
+            self.on_informational(status, begun, cx);
             return;
         }
         cx.ledger.responses += 1;
@@ -111,7 +113,9 @@ impl Session {
         response.bytes = len;
         response.last = newest.max(begun.at);
         cx.keep(room::of_response(&response));
-        let slot = self.pairing.response(begun.offset, begun.ack, &mut cx.left);
+        self.cut_head_answered_by(conn, from.flip(), begun, cx);
+        let known = self.parsed_to(from.flip());
+        let slot = self.pairing.response(begun.offset, begun.ack, known, &mut cx.left);
         self.emit_left(cx);
         let asked = match slot {
             Some(number) => self.answer(number, response),
@@ -124,6 +128,25 @@ impl Session {
             self.doubt(Kind::Response, Trust::Truncated, Missing::RESPONSE_HEAD);
         }
         self.behind_response_head(from, asked, status, head, end, cx);
+    }
+
+    /// A client that waits for its answers asks again when it has no more than the head of one that announced a body: that
+    /// answers a HEAD, which was lost.
+    fn end_bodyless_answer(&mut self, from: Direction, ack: Option<u64>, cx: &mut Context) {
+        let whole = self.target == Some(Target::Loose) && self.pairing.client_waits();
+        let Some(end) = self.untouched_body(from).filter(|end| whole && ack == Some(*end)) else { return };
+        if let Some(loose) = self.pairing.newest_loose() {
+            loose.bodyless = true;
+        }
+        self.finish(from, Kind::Response, end, cx);
+    }
+
+    /// A response comes that no whole request asked for, and its server had the beginning of one: that is what it answers.
+    fn cut_head_answered_by(&mut self, conn: &Conn, client: Direction, answer: Begun, cx: &mut Context) {
+        let begun = self.head_under_way(client);
+        if !self.pairing.awaits_response() && answer.ack.is_some_and(|ack| ack > begun) {
+            self.cut_head_under_way(conn, client, Weird::UnfinishedHead, cx);
+        }
     }
 
     /// What follows a final response's head, which ended before `end`.
@@ -158,10 +181,9 @@ impl Session {
     }
 
     /// 1xx: kept apart from the final status.
-    fn on_informational(&mut self, status: u16, begun: Begun, end: u64, cx: &mut Context) {
+    fn on_informational(&mut self, status: u16, begun: Begun, cx: &mut Context) {
         cx.ledger.informational += 1;
-        // The next response begins behind it: evidence by acknowledgement moves along.
-        let slot = self.pairing.informational(begun.offset, end, begun.ack);
+        let slot = self.pairing.informational(begun.offset, begun.ack, begun.at);
         if let Some(record) = slot.and_then(|s| s.exchange.as_mut()) {
             if record.informational.len() < MAX_INFORMATIONAL {
                 record.informational.push(status);
@@ -206,15 +228,18 @@ impl Session {
         let id = orphan_id(&connection.id, offset);
         let mut record = exchange::empty(connection, id, 0);
         record.response = Some(response);
-        let waiting = ack.is_some_and(|ack| ack > seen);
-        let unsolicited = !waiting && self.pairing.is_ordered() && self.speaks_http(from.flip());
+        let explained = ack.is_some_and(|ack| ack > seen);
+        let unsolicited = !explained && self.pairing.is_ordered() && self.speaks_http(from.flip());
         let loose = Loose {
             exchange: record,
             offset,
             ack,
             done: false,
             end: offset,
-            waiting,
+            bodyless: false,
+            loss: Loss::None,
+            lost_to: 0,
+            waiting: false,
             trust: Trust::Complete,
             missing: Missing::default(),
         };
@@ -237,7 +262,8 @@ impl Session {
 
     /// Whether a message that announced a body sends none: a request whose expectation was refused, or a response to a
     /// HEAD that was not seen. The next message begins where the body should.
-    pub(super) fn is_bodyless(&mut self, kind: Kind, bytes: &[u8]) -> bool {
+    pub(super) fn is_bodyless(&mut self, kind: Kind, chunk: &Chunk<'_>) -> bool {
+        let Chunk { bytes, offset, fresh, .. } = *chunk;
         match kind {
             Kind::Request => {
                 let refused = self.pairing.newest().is_some_and(|slot| {
@@ -246,9 +272,19 @@ impl Session {
                 });
                 refused && classify(bytes) == Start::Request
             }
+            // Of a request that is not known, or not for sure, its client's word counts: it has read all up to here, and asked
+            // again. Where a HEAD waits this may be its answer; that is so only if it falls to that one in the end.
             Kind::Response => {
                 let head_unknown = self.target == Some(Target::Loose) || self.pairing.on_trial();
-                head_unknown && bytes.starts_with(b"HTTP/1.") && classify(bytes) == Start::Response
+                let ends = self.pairing.asked_at(offset) || self.pairing.may_await_head();
+                let begins = bytes.starts_with(b"HTTP/1.") && classify(bytes) == Start::Response;
+                let bodyless = head_unknown && fresh && ends && begins;
+                if bodyless
+                    && let Some(loose) = self.pairing.newest_loose().filter(|_| self.target == Some(Target::Loose))
+                {
+                    loose.bodyless = true;
+                }
+                bodyless
             }
         }
     }
@@ -361,8 +397,7 @@ impl Session {
 
     /// Lets go what is settled.
     pub(super) fn flush(&mut self, cx: &mut Context) {
-        while let Some(left) = self.pairing.settled(&mut cx.left) {
-            self.emit_left(cx);
+        while let Some(left) = self.pairing.settled() {
             emit(left, cx);
         }
     }

@@ -6,6 +6,18 @@ use super::super::framing::Asked;
 use crate::flow::Timestamp;
 use crate::record::{Exchange, Missing, Trust};
 
+/// What may be missing right before a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::http) enum Loss {
+    /// Nothing.
+    #[default]
+    None,
+    /// Whole messages of the same stream, or none: the hole lies within one.
+    Perhaps,
+    /// At least one whole message.
+    Certain,
+}
+
 /// A request and what has come of it.
 #[derive(Debug)]
 pub(in crate::http) struct Slot {
@@ -21,10 +33,10 @@ pub(in crate::http) struct Slot {
     pub number: u32,
     /// How much of the response stream its segment acknowledged.
     pub ack: Option<u64>,
-    /// Requests may be missing right before it.
-    pub after_gap: bool,
+    /// Requests that may be missing right before it.
+    pub loss: Loss,
     pub request_done: bool,
-    /// The final response's head was seen.
+    /// The final response's head was seen, or will not be looked for any more.
     pub answered: bool,
     pub response_done: bool,
     /// Offset behind the response, once it is done.
@@ -35,6 +47,8 @@ pub(in crate::http) struct Slot {
     pub provisional: bool,
     /// Its response may have been lost by the capture: its absence proves nothing.
     pub doubtful: bool,
+    /// When an interim response last showed that its server is at work.
+    pub heard: Option<Timestamp>,
     /// Worst thing that happened to either half so far.
     pub trust: Trust,
     pub missing: Missing,
@@ -50,7 +64,7 @@ impl Slot {
             expects: false,
             offset,
             ack,
-            after_gap: false,
+            loss: Loss::None,
             request_done: false,
             answered: false,
             response_done: false,
@@ -58,6 +72,7 @@ impl Slot {
             tail_lost: false,
             provisional: false,
             doubtful: false,
+            heard: None,
             trust: Trust::Complete,
             missing: Missing::default(),
         }
@@ -74,17 +89,23 @@ impl Slot {
         ack.is_none_or(|ack| ack > self.offset) && self.ack.is_none_or(|had| had <= offset)
     }
 
+    /// Its response is not among those that were seen, or cannot be told from others.
+    pub(super) fn give_up(&mut self) {
+        (self.answered, self.response_done, self.doubtful) = (true, true, true);
+    }
+
+    /// Whether its whole response ended at or before `offset`.
+    pub(super) fn is_answered_by(&self, offset: u64) -> bool {
+        self.answered && self.response_done && self.response_end <= offset
+    }
+
     /// When its response ended, once it is whole.
     pub(super) fn ended(&self) -> Option<Timestamp> {
-        self.exchange
-            .as_ref()
-            .filter(|_| self.response_done && !self.tail_lost)
-            .and_then(|e| e.response.as_ref())
-            .map(|r| r.last)
+        self.exchange.as_ref().filter(|_| self.response_done && !self.tail_lost).and_then(|e| e.end())
     }
 }
 
-/// A response without a slot: its request comes later (capture order), or never.
+/// A response without a slot: what its client sends next may yet tell its request.
 #[derive(Debug)]
 pub(in crate::http) struct Loose {
     pub exchange: Box<Exchange>,
@@ -93,10 +114,31 @@ pub(in crate::http) struct Loose {
     pub ack: Option<u64>,
     pub done: bool,
     pub end: u64,
-    /// Its request may still come.
+    /// It announced a body, and another message followed in its place: it answers a HEAD.
+    pub bodyless: bool,
+    /// Responses that may be missing right before it.
+    pub loss: Loss,
+    /// Where the hole before it ends.
+    pub lost_to: u64,
+    /// Its request may still be found.
     pub waiting: bool,
     pub trust: Trust,
     pub missing: Missing,
+}
+
+impl Loose {
+    /// Whether it can be what answers `slot`: by TCP's evidence, and by how its body was read without knowing the request.
+    pub(super) fn may_answer(&self, slot: &Slot) -> bool {
+        let bytes = self.exchange.response.as_ref().map_or(0, |r| r.body_bytes);
+        let misread = if slot.asked.head { bytes > 0 } else { self.bodyless };
+        let misread = misread || slot.asked.connect || slot.asked.http09;
+        slot.may_be_answered_by(self.offset, self.ack) && !misread
+    }
+
+    /// Its client had asked before the hole in front of it ended: the answer may be in there.
+    pub(super) fn may_hide_answer_to(&self, slot: &Slot) -> bool {
+        self.loss != Loss::None && !slot.expects && slot.ack.is_none_or(|ack| ack < self.lost_to)
+    }
 }
 
 /// Where the response under way is kept.

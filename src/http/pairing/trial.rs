@@ -1,36 +1,66 @@
 //! Pairs on trial: what speaks for them, what against, and what becomes of them.
+//!
+//! The capture began, or lost something, before it had seen how the client asks. One that keeps requests in advance looks
+//! like one that waits, shifted by as many, until a response too many comes. So these pairs are held back.
 
 use crate::flow::Timestamp;
 use crate::record::{Missing, Trust};
 
 use super::super::orphan_id;
-use super::{Left, Loose, Pairing, QUIET, Slot, TRIAL};
+use super::{Left, Loose, Loss, Order, Pairing, Slot};
+
+/// So many exchanges on trial without a contradiction are believed.
+const TRIAL: usize = 32;
+/// So long nothing came on a connection that owes a response (nanoseconds): it owes none.
+const QUIET: u64 = 3_000_000_000;
+
+/// Pairs that may be contradicted yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trial {
+    /// What a pair is called for which nothing speaks in the end.
+    label: Trust,
+    /// It is about the requests asked together, the first of which may be missing; else about the client's habit.
+    group: bool,
+}
+
+impl Trial {
+    /// The client is taken for one that waits for its answers.
+    pub(super) fn of_habit(label: Trust) -> Self {
+        Self { label, group: false }
+    }
+
+    /// A group is taken to be whole: its client asks again when it has as many answers.
+    pub(super) fn of_group(label: Trust) -> Self {
+        Self { label, group: true }
+    }
+
+    pub(super) fn is_of_group(self) -> bool {
+        self.group
+    }
+}
 
 impl Pairing {
-    /// The slot at `index` is the next to be answered: what is before it will not be. What follows is on trial.
-    pub(super) fn resynchronise(&mut self, index: usize, left: &mut Vec<Left>) {
-        for slot in self.slots.drain(..index) {
-            self.first += 1;
-            left.push(if slot.answered && slot.response_done { Left::Paired(slot) } else { Left::Unpaired(slot) });
-        }
-        (self.responses_lost, self.owed, self.unmatched) = (false, false, 0);
-        let label = if self.joined_late { Trust::Midstream } else { Trust::Gap };
-        (self.trial, self.resynchronised) = (Some(label), true);
-        self.joined_late = false;
-        if let Some(slot) = self.slots.front_mut() {
-            (slot.doubtful, slot.after_gap) = (false, false);
-            slot.trust = slot.trust.max(label);
+    /// Whether what is paired now may be contradicted yet.
+    pub(in crate::http) fn on_trial(&self) -> bool {
+        self.trial.is_some()
+    }
+
+    /// A response comes that no request asked for, though none is missing: the pairs on trial were wrong.
+    pub(super) fn fail_unless_explained(&mut self, left: &mut Vec<Left>) {
+        let explained = self.requests_lost != Loss::None || self.unanswered().any(|s| s.loss != Loss::None);
+        if !explained {
+            self.fail(left);
         }
     }
 
     /// A response too many, a request too early, a body that is none: the pairs on trial were wrong.
     pub(in crate::http) fn fail(&mut self, left: &mut Vec<Left>) {
-        if self.trial.is_none() {
-            return;
+        let Some(trial) = self.trial.take() else { return };
+        if !trial.group {
+            self.client.asked_ahead();
         }
-        self.trial = None;
-        self.pipelined = true;
-        self.responses_lost = true;
+        self.order = Order::Lost;
+        self.responses_lost = self.responses_lost.max(Loss::Perhaps);
         let last = self.slots.iter().rposition(|s| s.provisional).map_or(0, |at| at + 1);
         for mut slot in self.slots.drain(..last) {
             self.first += 1;
@@ -41,45 +71,24 @@ impl Pairing {
         self.slots.iter_mut().filter(|_| last > 0).for_each(|s| s.doubtful = true);
     }
 
-    /// On trial: the client must have had the whole response before it asked again.
-    pub(super) fn confirm_by(&mut self, next: &Slot, left: &mut Vec<Left>) {
-        if self.trial.is_none() {
-            return;
-        }
-        let Some(last) = self.slots.iter().rev().find(|s| s.provisional) else { return };
-        let sequential = last.response_done && next.ack.is_none_or(|ack| ack >= last.response_end);
-        if !sequential {
-            self.pipelined = true;
-            self.fail(left);
-            return;
-        }
-        let asked = next.exchange.as_ref().map(|e| e.start());
-        let quiet = asked.is_some_and(|at| self.is_quiet(at));
-        if quiet || self.slots.iter().filter(|s| s.provisional).count() >= TRIAL {
-            self.pass(left);
+    /// The client asked again when all was answered: so it was right to take it for one that waits.
+    pub(super) fn count_agreement(&mut self) {
+        let Some(trial) = self.trial else { return };
+        if trial.group || self.slots.iter().filter(|s| s.provisional).count() >= TRIAL {
+            self.pass();
         }
     }
 
-    /// Nothing contradicts the pairs on trial: they stand. A response behind them that found no request does.
-    fn pass(&mut self, left: &mut Vec<Left>) {
-        // Only a client that does not pipeline gets on trial: it was found out since.
-        if self.pipelined || self.loose.iter().any(|l| self.contradicts(l)) {
-            self.fail(left);
-            return;
-        }
+    /// Nothing contradicts the pairs on trial: they are believed.
+    fn pass(&mut self) {
         self.trial = None;
         self.slots.iter_mut().for_each(|s| s.provisional = false);
     }
 
-    /// A response behind a pair on trial that found no request.
-    pub(super) fn contradicts(&self, loose: &Loose) -> bool {
-        self.slots.iter().any(|s| s.provisional && s.response_done && loose.offset >= s.response_end)
-    }
-
     /// Ends a trial when the last response ended `QUIET` ago.
-    pub(in crate::http) fn confirm(&mut self, now: Timestamp, left: &mut Vec<Left>) {
+    pub(in crate::http) fn confirm(&mut self, now: Timestamp) {
         if self.trial.is_some() && self.is_quiet(now) {
-            self.pass(left);
+            self.pass();
         }
     }
 
@@ -91,32 +100,19 @@ impl Pairing {
             && last.is_none_or(|s| s.ended().is_some_and(|end| now.since(end) >= QUIET))
     }
 
-    /// A client that was believed to wait for its answers and is found to ask in advance: order is as unsure again as it
-    /// was, and nothing can make it sure.
-    pub(super) fn reconsider(&mut self) {
-        if self.pipelined && self.resynchronised && self.trial.is_none() {
-            self.responses_lost = true;
-            self.slots.iter_mut().filter(|s| !s.answered).for_each(|s| s.doubtful = true);
-        }
-    }
-
     /// Ends a trial, as nothing will be seen any more: because there is nothing (`over`), or because nobody looks. Then
     /// nothing speaks for the pairs but themselves, and their label says so.
     pub(in crate::http) fn judge(&mut self, over: bool, now: Timestamp, left: &mut Vec<Left>) {
-        self.confirm(now, left);
-        let Some(label) = self.trial else { return };
+        self.confirm(now);
+        let Some(Trial { label, group }) = self.trial else { return };
+        if group || (self.client.is_several() && self.client.waited() < 3) {
+            // Asked together, and never again: nothing speaks for them.
+            return self.fail(left);
+        }
         if !over {
             self.slots.iter_mut().filter(|s| s.provisional).for_each(|s| s.trust = s.trust.max(label));
         }
-        self.pass(left);
-    }
-
-    /// Segments were never seen: what is on trial loses its evidence. (Cut segments were seen; they hide at most what
-    /// began inside them.)
-    pub(in crate::http) fn segments_lost(&mut self, left: &mut Vec<Left>) {
-        let pipelined = self.pipelined;
-        self.fail(left);
-        self.pipelined = pipelined;
+        self.pass();
     }
 }
 
@@ -140,5 +136,17 @@ fn split(slot: &mut Slot) -> Option<Loose> {
     if !slot.response_done {
         missing.insert(Missing::RESPONSE_BODY);
     }
-    Some(Loose { exchange, offset, ack: None, done: true, end, waiting: false, trust: Trust::Unpaired, missing })
+    Some(Loose {
+        exchange,
+        offset,
+        ack: None,
+        done: true,
+        end,
+        bodyless: false,
+        loss: Loss::None,
+        lost_to: 0,
+        waiting: false,
+        trust: Trust::Unpaired,
+        missing,
+    })
 }

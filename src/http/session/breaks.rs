@@ -5,7 +5,7 @@
 use super::super::Context;
 use super::super::body::Body;
 use super::super::head::Kind;
-use super::super::reader::State;
+use super::super::reader::{Seek, State};
 use super::Session;
 use crate::flow::{Direction, Timestamp};
 use crate::record::{Missing, Trust, Weird};
@@ -41,19 +41,22 @@ impl Session {
                 cx.ledger.waiting -= buffer.len() as u64;
                 self.cut_head(conn, from, &buffer, Weird::HeaderNotKept, cx);
             }
-            State::Start | State::Resync { .. } => {}
+            State::Start | State::Resync(_) => {}
         }
+        let seek = match (between, &self.reader(from).state) {
+            (true, _) => Seek::SegmentStart,
+            (_, State::Resync(seek)) => (*seek).max(Seek::SegmentStart),
+            (false, _) => Seek::Acknowledged,
+        };
         if !matches!(self.reader(from).state, State::Opaque(_)) {
-            self.reader(from).state = State::Resync { lost: true };
+            self.reader(from).state = State::Resync(seek);
         }
         self.flush(cx);
-        if cause == GapCause::Lost {
-            self.pairing.segments_lost(&mut cx.left);
-        }
-        match kind.or(self.kind(from)) {
-            Some(Kind::Response) => self.pairing.responses_lost(end, &mut cx.left),
-            Some(Kind::Request) => self.pairing.requests_lost(end, between),
-            None => self.pairing.requests_lost(end, false),
+        let opened = conn.originator.map(|client| if client == from { Kind::Request } else { Kind::Response });
+        match kind.or(self.kind(from)).or(opened) {
+            Some(Kind::Response) => self.pairing.responses_lost(end, len, between),
+            Some(Kind::Request) => self.pairing.requests_lost(between),
+            None => self.pairing.requests_lost(false),
         }
         self.emit_left(cx);
     }
@@ -86,11 +89,11 @@ impl Session {
     pub(super) fn framing_lost(&mut self, from: Direction, kind: Kind, end: u64, cx: &mut Context) {
         self.doubt(kind, Trust::Truncated, body_of(kind));
         self.finish(from, kind, end, cx);
-        self.reader(from).state = State::Resync { lost: true };
+        self.reader(from).state = State::Resync(Seek::Acknowledged);
         match kind {
-            Kind::Response => self.pairing.responses_lost(end, &mut cx.left),
+            Kind::Response => self.pairing.responses_lost(end, 0, false),
             // Whole requests may hide in it, whose answers come first.
-            Kind::Request => self.pairing.requests_lost(end, true),
+            Kind::Request => self.pairing.requests_lost(false),
         }
         self.emit_left(cx);
     }
@@ -139,7 +142,7 @@ impl Session {
                 }
                 self.finish(from, kind, end, cx);
             }
-            State::Start | State::Opaque(_) | State::Resync { .. } => {}
+            State::Start | State::Opaque(_) | State::Resync(_) => {}
         }
     }
 }

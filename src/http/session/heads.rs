@@ -5,7 +5,7 @@
 use super::super::detect::{Start, classify};
 use super::super::folds::Folds;
 use super::super::head::{self, Head, Kind, Parsed, StartLine};
-use super::super::reader::{Begun, Chunk, State};
+use super::super::reader::{Begun, Chunk, Seek, State};
 use super::super::{Context, head_fields, lenient};
 use super::{Session, is_proxy_header, open_message};
 use crate::flow::{Direction, Timestamp};
@@ -150,6 +150,13 @@ impl Session {
         0
     }
 
+    /// The rest of the head under way does not matter any more, or will not come.
+    pub(in crate::http) fn cut_head_under_way(&mut self, conn: &Conn, from: Direction, why: Weird, cx: &mut Context) {
+        let buffer = std::mem::take(&mut self.reader(from).buffer);
+        cx.ledger.waiting -= buffer.len() as u64;
+        self.cut_head(conn, from, &buffer, why, cx);
+    }
+
     /// The rest of a head will not come, or is too long: takes what its beginning tells.
     pub(super) fn cut_head(&mut self, conn: &Conn, from: Direction, buffer: &[u8], why: Weird, cx: &mut Context) {
         let start = classify(buffer.trim_ascii_start());
@@ -164,7 +171,7 @@ impl Session {
         // Half a status line that nobody waits for is none.
         let tells = memchr::memchr(b'\n', buffer).is_some() || self.pairing.awaits_response();
         let head = head.filter(|_| tells);
-        self.reader(from).state = State::Resync { lost: true };
+        self.reader(from).state = State::Resync(Seek::Acknowledged);
         let Some((kind, mut head)) = head else {
             cx.ledger.resync += buffer.len() as u64;
             cx.ledger.weird.add(why as usize, u64::from(why == Weird::UnfinishedHead));
@@ -181,7 +188,7 @@ impl Session {
             self.finish(from, kind, end, cx);
         }
         if !matches!(self.reader(from).state, State::Opaque(_)) {
-            self.reader(from).state = State::Resync { lost: true };
+            self.reader(from).state = State::Resync(Seek::Acknowledged);
         }
     }
 }

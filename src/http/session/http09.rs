@@ -47,7 +47,8 @@ impl Session {
     fn begin_http09_answer(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> bool {
         let begun = chunk.begun();
         self.time_out(begun.at, cx);
-        let slot = self.pairing.response(begun.offset, begun.ack, &mut cx.left);
+        let known = self.parsed_to(from.flip());
+        let slot = self.pairing.response(begun.offset, begun.ack, known, &mut cx.left);
         self.emit_left(cx);
         let Some(number) = slot else { return false };
         cx.ledger.responses += 1;

@@ -5,7 +5,7 @@
 use super::super::detect::{Start, classify};
 use super::super::head::Kind;
 use super::super::proxy_protocol::{self, ProxyHeader};
-use super::super::reader::{Chunk, State};
+use super::super::reader::{Chunk, Seek, State};
 use super::super::{Context, tls};
 use super::Session;
 use crate::flow::Direction;
@@ -72,7 +72,7 @@ impl Session {
         }
         self.name_garbage(from, chunk, cx);
         self.contradict(cx);
-        self.reader(from).state = State::Resync { lost: false };
+        self.reader(from).state = State::Resync(Seek::Anywhere);
         // At least one byte, or it would be tried again at the same place.
         cx.ledger.resync += 1;
         1
@@ -110,12 +110,16 @@ impl Session {
 
     /// Looks for the next message. After a loss only the start of a segment is believed: bytes of a body may look like
     /// a message too.
-    pub(super) fn resync(&mut self, from: Direction, lost: bool, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
-        if chunk.fresh && self.message_kind(from, classify(chunk.bytes)).is_some() {
+    pub(super) fn resync(&mut self, from: Direction, seek: Seek, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        let start = classify(chunk.bytes);
+        let begins = chunk.fresh && self.message_kind(from, start).is_some() && seek != Seek::Acknowledged;
+        // A beginning too short to tell is held only where one must be.
+        let may_begin = chunk.fresh && (start == Start::NeedMore || self.message_kind(from, start).is_some());
+        if begins || (may_begin && self.is_acknowledged_start(from, chunk)) {
             self.reader(from).state = State::Start;
             return 0;
         }
-        let found = if lost { None } else { self.next_message(from, chunk.bytes) };
+        let found = if seek == Seek::Anywhere { self.next_message(from, chunk.bytes) } else { None };
         let skipped = found.unwrap_or(chunk.bytes.len());
         if found.is_some() {
             self.reader(from).state = State::Start;
@@ -125,6 +129,16 @@ impl Session {
         }
         cx.ledger.resync += skipped as u64;
         skipped
+    }
+
+    /// Whether a message begins with `chunk` by what the client acknowledged: it sends a request when it has read on, and an
+    /// answer begins where it had come when it asked.
+    fn is_acknowledged_start(&self, from: Direction, chunk: &Chunk<'_>) -> bool {
+        match self.kind(from) {
+            Some(Kind::Request) => self.pairing.has_read_on(chunk.ack),
+            Some(Kind::Response) => self.pairing.asked_at(chunk.offset),
+            None => true,
+        }
     }
 
     /// Where in `bytes`, behind a line end, a message begins.
