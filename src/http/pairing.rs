@@ -212,11 +212,6 @@ impl Pairing {
         self.slots.back_mut()
     }
 
-    /// Whether there is a response whose request may still come.
-    pub(super) fn awaits_request(&self) -> bool {
-        self.loose.iter().any(|l| l.waiting)
-    }
-
     /// The newest loose response.
     pub(super) fn newest_loose(&mut self) -> Option<&mut Loose> {
         self.loose.back_mut()

@@ -88,6 +88,10 @@ pub(super) struct Reader {
     pub newest: Timestamp,
     /// Offset behind the last byte or gap.
     pub parsed_to: u64,
+    /// Where it was handed over to another protocol.
+    pub opaque_from: u64,
+    /// How long the message under way is cannot be told for sure: others read its head in another way.
+    pub ambiguous: bool,
     /// No byte of the body under way was seen.
     pub body_untouched: bool,
     /// FIN was seen.

@@ -79,14 +79,14 @@ impl Analyzer for Session {
         });
     }
 
-    fn on_tick(&mut self, _: &Conn, now: Timestamp, cx: &mut Context) {
+    fn on_tick(&mut self, conn: &Conn, now: Timestamp, cx: &mut Context) {
         if self.pairing.is_empty() {
             return;
         }
         self.within_room(cx, |it, cx| {
             it.pairing.confirm(now);
             it.pairing.stop_waiting(now);
-            it.time_out(now, cx);
+            it.time_out(conn, now, cx);
             it.flush(cx);
         });
     }
@@ -97,7 +97,7 @@ impl Analyzer for Session {
                 it.close_reader(conn, from, reason, cx);
             }
             it.flush(cx);
-            it.drain(at, reason, cx);
+            it.drain(conn, at, reason, cx);
         });
     }
 }
@@ -162,7 +162,7 @@ impl Session {
     fn at_start(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
         let (lead, start) = open_message(chunk.bytes, chunk.offset);
         if start != Start::Response && self.awaits_http09(from, chunk) {
-            return self.at_http09_answer(from, chunk, cx);
+            return self.at_http09_answer(conn, from, chunk, cx);
         }
         if lead == chunk.bytes.len() || lead > MAX_LEAD {
             // Empty lines behind a body, or before a request whose head comes with the next segment.
@@ -172,7 +172,7 @@ impl Session {
         }
         match self.message_kind(from, start) {
             Some(kind) => self.message(conn, from, kind, chunk, cx),
-            None => self.no_message(from, start, chunk, cx),
+            None => self.no_message(conn, from, start, chunk, cx),
         }
     }
 
@@ -229,6 +229,9 @@ impl Session {
     /// The message under way on `from` is whole, and ended before `end`.
     pub(super) fn finish(&mut self, from: Direction, kind: Kind, end: u64, cx: &mut Context) {
         self.reader(from).state = State::Start;
+        if std::mem::take(&mut self.reader(from).ambiguous) {
+            self.end_unsure(from, kind, end);
+        }
         match kind {
             Kind::Request => {
                 if let Some(slot) = self.pairing.newest() {
@@ -256,6 +259,11 @@ impl Session {
     /// Whether all that came `from` there, if anything did, was understood.
     pub(super) fn speaks_http(&mut self, from: Direction) -> bool {
         matches!(self.reader(from).state, State::Start | State::Body(_))
+    }
+
+    /// What comes from `from` on this stream is handed over.
+    pub(super) fn opaque_begins(&mut self, from: Direction, offset: u64) {
+        self.reader(from).opaque_from = offset;
     }
 
     /// The body under way is none: what comes next is looked for.

@@ -41,6 +41,7 @@ impl Wire {
             connect_ns: Some(1000),
             interface: None,
             overlap_conflict: false,
+            heard: [true; 2],
         };
         let mut cx = Context::new(Config::default(), Redactor::off());
         let session = Some(Session::open(&conn, &mut cx));
@@ -261,7 +262,7 @@ fn unanswered_requests_say_why() {
 fn a_late_answer_is_never_paired_with_the_next_request() {
     let mut w = Wire::new();
     w.client(&get("/slow")).tick(9_999).tick(2).client(&get("/next")).server(&status(200)).server(&status(404));
-    let expected = ["GET /slow - unpaired timeout", "- 200 unpaired late", "GET /next 404 complete"];
+    let expected = ["GET /slow - unpaired timeout", "GET /slow 200 complete late", "GET /next 404 complete"];
     assert_eq!(w.lines(CloseReason::Closed), expected);
 }
 

@@ -58,7 +58,7 @@ impl Session {
             None => self.finish(from, Kind::Request, end, cx),
         }
         if version == Version::V09 {
-            self.http09_answer_seen(from.flip(), cx);
+            self.http09_answer_seen(conn, from.flip(), cx);
         }
     }
 
@@ -102,7 +102,7 @@ impl Session {
         let (_, status, _) = line;
         let (len, begun, newest) = (message.len, message.begun, message.newest);
         let end = begun.offset + len;
-        self.time_out(begun.at, cx);
+        self.time_out(conn, begun.at, cx);
         if (100..200).contains(&status) && status != 101 {
             self.on_informational(status, begun, cx);
             return;
@@ -196,17 +196,11 @@ impl Session {
     /// Puts the response into its request's slot. A request that was reported as timed out gets a record of its own.
     pub(super) fn answer(&mut self, number: u64, response: Response) -> Asked {
         self.target = Some(Target::Slot(number));
-        let connection = self.shared.clone();
         let Some(slot) = self.pairing.slot(number) else { return Asked::default() };
-        if slot.exchange.is_none()
-            && let Some(connection) = connection
-        {
-            let id = compact_str::format_compact!("{}.late", exchange_id(&connection.id, slot.offset));
-            let mut late = exchange::empty(connection, id, slot.number);
-            late.late = true;
-            slot.exchange = Some(late);
-        }
         if let Some(record) = slot.exchange.as_mut() {
+            if slot.reported {
+                record.be_late();
+            }
             record.response = Some(response);
         }
         slot.asked
@@ -258,6 +252,7 @@ impl Session {
         }
         self.finish(from, Kind::Response, end, cx);
         self.hand_over(to, cx);
+        self.opaque_begins(from, end);
     }
 
     /// Whether a message that announced a body sends none: a request whose expectation was refused, or a response to a
@@ -371,28 +366,33 @@ impl Session {
         }
     }
 
-    /// Requests whose time is over at `now`. They were given up when it was over, not when somebody looked: what is told
-    /// does not depend on when the ticks come.
-    pub(super) fn time_out(&mut self, now: Timestamp, cx: &mut Context) {
-        for slot in self.pairing.slots().filter(|s| !s.answered) {
-            let last = slot.exchange.as_ref().and_then(|e| e.request.as_ref()).map(|r| r.last);
+    /// Requests whose time is over at `now`: counted from their last byte, or from the last interim response, and not while
+    /// they are on their way. They were given up when it was over, not when somebody looked: what is told does not depend on
+    /// when the ticks come.
+    pub(super) fn time_out(&mut self, conn: &Conn, now: Timestamp, cx: &mut Context) {
+        let heard = self.hears_server(conn);
+        for slot in self.pairing.slots().filter(|s| !s.answered && s.request_done && !s.reported) {
+            let asked = slot.exchange.as_ref().and_then(|e| e.request.as_ref()).map(|r| r.last);
+            let last = asked.max(slot.heard);
             let Some(last) = last.filter(|last| now.since(*last) >= cx.config.timeout_after) else { continue };
-            if let Some(record) = slot.exchange.take() {
-                let why = (!slot.doubtful).then_some(Unanswered::Timeout);
-                unanswered(record, last.plus(cx.config.timeout_after), why, slot.trust, slot.missing, cx);
-            }
+            let why = (heard && !slot.doubtful).then_some(Unanswered::Timeout);
+            report(slot, last.plus(cx.config.timeout_after), why, cx);
         }
     }
 
     /// The server has ended: what it has not answered it never will.
-    pub(super) fn no_more_responses(&mut self, at: Timestamp, reason: CloseReason, cx: &mut Context) {
-        self.time_out(at, cx);
-        for slot in self.pairing.slots().filter(|s| !s.answered) {
-            if let Some(record) = slot.exchange.take() {
-                let why = if slot.doubtful { None } else { unanswered_by(reason) };
-                unanswered(record, at, why, slot.trust, slot.missing, cx);
-            }
+    pub(super) fn no_more_responses(&mut self, conn: &Conn, at: Timestamp, reason: CloseReason, cx: &mut Context) {
+        self.time_out(conn, at, cx);
+        let heard = self.hears_server(conn);
+        for slot in self.pairing.slots().filter(|s| !s.answered && !s.reported) {
+            let why = if slot.doubtful || !heard { None } else { unanswered_by(reason) };
+            report(slot, at, why, cx);
         }
+    }
+
+    /// Whether the capture shows what the server sends: otherwise nobody knows whether it answered.
+    fn hears_server(&self, conn: &Conn) -> bool {
+        self.client.is_none_or(|client| conn.heard.get(client.flip() as usize).copied().unwrap_or(true))
     }
 
     /// Lets go what is settled.
@@ -409,15 +409,24 @@ impl Session {
     }
 
     /// The connection is over: everything goes out.
-    pub(super) fn drain(&mut self, at: Timestamp, reason: CloseReason, cx: &mut Context) {
+    pub(super) fn drain(&mut self, conn: &Conn, at: Timestamp, reason: CloseReason, cx: &mut Context) {
         let over = matches!(reason, CloseReason::Closed | CloseReason::Reused | CloseReason::Idle);
         self.pairing.judge(over, at, &mut cx.left);
         self.emit_left(cx);
         self.flush(cx);
-        self.no_more_responses(at, reason, cx);
+        self.no_more_responses(conn, at, reason, cx);
         let (slots, loose) = self.pairing.drain();
         slots.into_iter().for_each(|s| emit(Left::Paired(s), cx));
         loose.into_iter().for_each(|l| emit(Left::Orphan(l), cx));
+    }
+}
+
+/// Reports a request as unanswered. What was asked is kept: its answer may be late.
+fn report(slot: &mut Slot, at: Timestamp, why: Option<Unanswered>, cx: &mut Context) {
+    slot.reported = true;
+    if let Some(record) = slot.exchange.clone() {
+        cx.keep(room::of_exchange(&record));
+        unanswered(record, at, why, slot.trust, slot.missing, cx);
     }
 }
 
@@ -455,9 +464,11 @@ fn unanswered(
 fn emit(left: Left, cx: &mut Context) {
     match left {
         Left::Paired(slot) | Left::Unpaired(slot) => {
-            // Without a record it was reported before, as timed out or closed.
             let Some(record) = slot.exchange else { return };
-            if record.response.is_none() {
+            if slot.reported && record.response.is_none() {
+                // Told before, as timed out or closed, and nothing came since.
+                cx.let_go(room::of_exchange(&record));
+            } else if record.response.is_none() {
                 unanswered(record, Timestamp::default(), None, slot.trust, slot.missing, cx);
             } else {
                 paired(record, slot.trust, slot.missing, slot.response_done, cx);
@@ -487,8 +498,6 @@ fn paired(mut record: Box<Exchange>, trust: Trust, missing: Missing, whole: bool
     record.trust = if whole { trust } else { trust.max(Trust::Truncated) };
     if record.late {
         cx.ledger.late += 1;
-        record.missing.insert(Missing::REQUEST);
-        record.trust = Trust::Unpaired;
     } else {
         cx.ledger.open -= 1;
         cx.ledger.paired += 1;

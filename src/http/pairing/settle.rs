@@ -175,6 +175,9 @@ fn join(slot: &mut Slot, answer: Loose, provisional: bool) {
     slot.trust = slot.trust.max(answer.trust).max(Trust::Gap);
     slot.missing.insert(answer.missing);
     if let Some(exchange) = slot.exchange.as_mut() {
+        if slot.reported {
+            exchange.be_late();
+        }
         exchange.response = answer.exchange.response;
         exchange.weird.merge(answer.exchange.weird);
         exchange.class = answer.exchange.class;

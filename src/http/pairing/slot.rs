@@ -21,16 +21,16 @@ pub(in crate::http) enum Loss {
 /// A request and what has come of it.
 #[derive(Debug)]
 pub(in crate::http) struct Slot {
-    /// The record under way; `None` once it was reported as timed out.
+    /// The record under way; `None` once it has left.
     pub exchange: Option<Box<Exchange>>,
+    /// It was reported as unanswered: what comes now is late.
+    pub reported: bool,
     /// Facts that outlive the record.
     pub asked: Asked,
     /// It waits for `100 Continue` before its body.
     pub expects: bool,
     /// Offset of the request's first byte in its stream.
     pub offset: u64,
-    /// 1, 2, … within the connection.
-    pub number: u32,
     /// How much of the response stream its segment acknowledged.
     pub ack: Option<u64>,
     /// Requests that may be missing right before it.
@@ -58,8 +58,8 @@ impl Slot {
     /// A request that began at `offset`, its segment acknowledging `ack`: nothing else of it is known yet.
     pub(in crate::http) fn new(exchange: Box<Exchange>, asked: Asked, offset: u64, ack: Option<u64>) -> Self {
         Self {
-            number: exchange.number,
             exchange: Some(exchange),
+            reported: false,
             asked,
             expects: false,
             offset,

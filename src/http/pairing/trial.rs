@@ -128,9 +128,7 @@ fn split(slot: &mut Slot) -> Option<Loose> {
     (exchange.request, exchange.response) = (None, Some(response));
     (exchange.client_ip, exchange.connect_ns, exchange.late, exchange.number) = (None, None, false, 0);
     pair.informational.clear();
-    if pair.late {
-        slot.exchange = None;
-    }
+    pair.late = false;
     slot.answered = false;
     let mut missing = Missing::default();
     if !slot.response_done {

@@ -98,6 +98,17 @@ impl Session {
         self.emit_left(cx);
     }
 
+    /// The message under way ends here if its receiver read its head as we did. What follows is believed when the opposite
+    /// side's acknowledgements prove it, not because it is next.
+    pub(super) fn end_unsure(&mut self, from: Direction, kind: Kind, end: u64) {
+        self.doubt(kind, Trust::Truncated, body_of(kind));
+        self.reader(from).state = State::Resync(Seek::Acknowledged);
+        match kind {
+            Kind::Response => self.pairing.responses_lost(end, 0, false),
+            Kind::Request => self.pairing.requests_lost(false),
+        }
+    }
+
     pub(super) fn on_end(&mut self, conn: &Conn, from: Direction, at: Timestamp, cx: &mut Context) {
         if std::mem::replace(&mut self.reader(from).ended, true) {
             return;
@@ -105,7 +116,7 @@ impl Session {
         self.close_reader(conn, from, CloseReason::Closed, cx);
         if self.kind(from) == Some(Kind::Response) {
             self.flush(cx);
-            self.no_more_responses(at, CloseReason::Closed, cx);
+            self.no_more_responses(conn, at, CloseReason::Closed, cx);
         }
     }
 
@@ -113,23 +124,11 @@ impl Session {
     pub(super) fn close_reader(&mut self, conn: &Conn, from: Direction, reason: CloseReason, cx: &mut Context) {
         let cut_by_us = !matches!(reason, CloseReason::Closed | CloseReason::Reset | CloseReason::Reused);
         let end = self.reader(from).parsed_to;
-        self.end_http09_start(from, cx);
-        let tells = cut_by_us || self.kind(from) == Some(Kind::Response) || self.pairing.awaits_request();
+        self.end_http09_start(conn, from, cx);
         match &self.reader(from).state {
-            State::Head if tells => {
-                let buffer = std::mem::take(&mut self.reader(from).buffer);
-                cx.ledger.waiting -= buffer.len() as u64;
-                let why = if cut_by_us { Weird::HeaderNotKept } else { Weird::UnfinishedHead };
-                self.cut_head(conn, from, &buffer, why, cx);
-            }
             State::Head => {
-                // Its client ended it, and got no answer: no server ever had this request. It is named and counted, but no
-                // exchange.
-                let buffer = std::mem::take(&mut self.reader(from).buffer);
-                cx.ledger.waiting -= buffer.len() as u64;
-                cx.ledger.resync += buffer.len() as u64;
-                cx.ledger.weird.add(Weird::UnfinishedHead as usize, 1);
-                self.reader(from).state = State::Start;
+                let why = if cut_by_us { Weird::HeaderNotKept } else { Weird::UnfinishedHead };
+                self.cut_head_under_way(conn, from, why, cx);
             }
             State::Body(body) => {
                 let until_close = matches!(body, Body::UntilClose);
@@ -139,6 +138,7 @@ impl Session {
                 } else if !until_close || reason == CloseReason::Reset {
                     self.contradict(cx);
                     self.note(kind, Weird::BodyCutByClose.into(), cx);
+                    self.doubt(kind, Trust::Complete, body_of(kind));
                 }
                 self.finish(from, kind, end, cx);
             }

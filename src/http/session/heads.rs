@@ -30,7 +30,7 @@ impl Session {
                 self.cut_head(conn, from, chunk.bytes, Weird::HeadTooLarge, cx);
                 chunk.bytes.len()
             }
-            Outcome::Invalid => self.garbage(from, chunk, cx),
+            Outcome::Invalid => self.garbage(conn, from, chunk, cx),
         }
     }
 
@@ -66,6 +66,7 @@ impl Session {
 
     fn on_head(&mut self, conn: &Conn, from: Direction, head: &Head<'_>, message: Message, cx: &mut Context) {
         self.reader(from).body_untouched = true;
+        self.reader(from).ambiguous = AMBIGUOUS.into_iter().any(|weird| head.weird.contains(weird));
         match head.start {
             StartLine::Request { method, target, version } => {
                 self.client.get_or_insert(from);
@@ -130,10 +131,10 @@ impl Session {
                     self.cut_head(conn, from, &buffer, Weird::HeadTooLarge, cx);
                     kept
                 }
-                Outcome::Invalid => self.garbage(from, &whole, cx),
+                Outcome::Invalid => self.garbage(conn, from, &whole, cx),
             },
             None if start == Start::NeedMore => return self.keep(from, buffer, cx),
-            None => self.no_message(from, start, &whole, cx),
+            None => self.no_message(conn, from, start, &whole, cx),
         };
         // Bytes of this chunk that were not used are left in it; kept ones that were not used are gone.
         let unused = kept - used.min(kept);
@@ -170,7 +171,7 @@ impl Session {
         drop(keep);
         // Half a status line that nobody waits for is none.
         let tells = memchr::memchr(b'\n', buffer).is_some() || self.pairing.awaits_response();
-        let head = head.filter(|_| tells);
+        let head = head.filter(|(kind, _)| tells || *kind == Kind::Request);
         self.reader(from).state = State::Resync(Seek::Acknowledged);
         let Some((kind, mut head)) = head else {
             cx.ledger.resync += buffer.len() as u64;
@@ -192,6 +193,17 @@ impl Session {
         }
     }
 }
+
+/// What makes two readers of a head differ about where its message ends (RFC 9112 §6.3, §11.2).
+const AMBIGUOUS: [Weird; 7] = [
+    Weird::TeAndCl,
+    Weird::ConflictingContentLength,
+    Weird::BadContentLength,
+    Weird::TeInHttp10,
+    Weird::UnknownTransferCoding,
+    Weird::SpaceBeforeColon,
+    Weird::BareCr,
+];
 
 /// What trying to parse a head came to.
 enum Outcome {

@@ -260,7 +260,7 @@ fn half_a_request_is_told_with_what_its_server_made_of_it() {
     assert!(records[0].missing.names().eq(["request_head"]) && records[0].weird.contains(Weird::UnfinishedHead));
     let mut wire = Wire::new();
     wire.client(half).end(FromLow).end(FromHigh);
-    assert_eq!(wire.lines(CloseReason::Closed), [""; 0]);
+    assert_eq!(wire.lines(CloseReason::Closed), ["GET /slow - unpaired closed"]);
     assert_eq!(wire.cx.ledger.weird.at(Weird::UnfinishedHead as usize), 1);
 }
 
