@@ -78,6 +78,10 @@ pub(super) struct Pairing {
     asked_at: Option<u64>,
     /// What the newest final response's segment acknowledged.
     answered_at: Option<u64>,
+    /// Where the newest response ended that is whole: a request that acknowledges less was sent before its client had it.
+    ended_at: u64,
+    /// The longest interim response that the server sent, bytes.
+    longest_interim: u64,
     /// Number of the newest group's first request, where it is taken for that, and what may be missing before it.
     assumed: Option<(u64, Loss)>,
 }
@@ -262,6 +266,11 @@ impl Pairing {
         misread
     }
 
+    /// Bytes of the client that look like a request, and are none that is believed: if it is one, its client did not wait.
+    pub(super) fn request_passed_over(&mut self) {
+        self.client.asked_ahead();
+    }
+
     /// The client sent bytes whose segment acknowledges `ack`. Behind a lost request: was that one asked with the one before?
     pub(super) fn client_sent(&mut self, ack: Option<u64>) {
         if self.requests_lost == Loss::Certain && ack.is_some() && ack == self.asked_at {
@@ -331,13 +340,21 @@ impl Pairing {
 
     /// The response to `number` is whole and ended at `end`.
     pub(super) fn response_done(&mut self, number: u64, end: u64) {
+        self.ended_at = self.ended_at.max(end);
         if let Some(slot) = self.slot(number) {
             (slot.response_done, slot.response_end) = (true, end);
         }
     }
 
     /// A 1xx response: gives the request it belongs to, the one that the next response answers, if that is known.
-    pub(super) fn informational(&mut self, offset: u64, ack: Option<u64>, at: Timestamp) -> Option<&mut Slot> {
+    pub(super) fn informational(
+        &mut self,
+        offset: u64,
+        len: u64,
+        ack: Option<u64>,
+        at: Timestamp,
+    ) -> Option<&mut Slot> {
+        self.longest_interim = self.longest_interim.max(len);
         let index = self.slots.iter().position(|s| !s.answered)?;
         let slot = self.slots.get(index)?;
         if !self.is_next(slot) || !slot.may_be_answered_by(offset, ack) {

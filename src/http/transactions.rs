@@ -104,7 +104,7 @@ impl Session {
         let end = begun.offset + len;
         self.time_out(conn, begun.at, cx);
         if (100..200).contains(&status) && status != 101 {
-            self.on_informational(status, begun, cx);
+            self.on_informational(status, begun, len, cx);
             return;
         }
         cx.ledger.responses += 1;
@@ -144,7 +144,8 @@ impl Session {
     /// A response comes that no whole request asked for, and its server had the beginning of one: that is what it answers.
     fn cut_head_answered_by(&mut self, conn: &Conn, client: Direction, answer: Begun, cx: &mut Context) {
         let begun = self.head_under_way(client);
-        if !self.pairing.awaits_response() && answer.ack.is_some_and(|ack| ack > begun) {
+        let alone = self.pairing.is_ordered() && self.pairing.client_waits() && !self.pairing.awaits_response();
+        if alone && answer.ack.is_some_and(|ack| ack > begun) {
             self.cut_head_under_way(conn, client, Weird::UnfinishedHead, cx);
         }
     }
@@ -181,9 +182,9 @@ impl Session {
     }
 
     /// 1xx: kept apart from the final status.
-    fn on_informational(&mut self, status: u16, begun: Begun, cx: &mut Context) {
+    fn on_informational(&mut self, status: u16, begun: Begun, len: u64, cx: &mut Context) {
         cx.ledger.informational += 1;
-        let slot = self.pairing.informational(begun.offset, begun.ack, begun.at);
+        let slot = self.pairing.informational(begun.offset, len, begun.ack, begun.at);
         if let Some(record) = slot.and_then(|s| s.exchange.as_mut()) {
             if record.informational.len() < MAX_INFORMATIONAL {
                 record.informational.push(status);

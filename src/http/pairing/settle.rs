@@ -47,12 +47,12 @@ impl Pairing {
 
     /// All that was asked and answered before is known.
     fn on_certain_group(&mut self, ack: u64, left: &mut Vec<Left>) {
-        let outstanding = self.slots.iter().filter(|s| !s.is_answered_by(ack)).count();
-        if outstanding > 0 && self.trial.is_some() {
+        let outstanding = self.ended_at > ack || self.slots.iter().any(|s| !s.is_answered_by(ack));
+        if outstanding && self.trial.is_some() {
             self.fail(left);
         }
-        self.client.begins_group(outstanding > 0);
-        if outstanding == 0 {
+        self.client.begins_group(outstanding);
+        if !outstanding {
             self.count_agreement();
         }
     }
@@ -63,7 +63,7 @@ impl Pairing {
         let several = self.client.is_several();
         let matched = self.match_all(ack, next, several);
         // What is missing right before `next` was answered before it, unless it was asked together with it.
-        let paid = self.garbled || self.responses_lost != Loss::None || self.loose.iter().any(|l| l.waiting);
+        let paid = self.loose.iter().filter(|l| l.waiting).count() > self.unanswered().count();
         let together = several && next.loss != Loss::None;
         match matched {
             Match::Ahead => {
@@ -103,7 +103,7 @@ impl Pairing {
     fn match_all(&self, ack: u64, next: &Slot, several: bool) -> Match {
         let slots: Vec<&Slot> = self.unanswered().collect();
         let loose: Vec<&Loose> = self.loose.iter().filter(|l| l.waiting).collect();
-        if self.slots.iter().any(|s| s.answered && !s.is_answered_by(ack)) {
+        if self.ended_at > ack || self.slots.iter().any(|s| s.answered && !s.is_answered_by(ack)) {
             return Match::Ahead;
         }
         if loose.iter().any(|l| !l.done || l.end > ack) {
@@ -113,6 +113,15 @@ impl Pairing {
             self.garbled || self.responses_lost != Loss::None || loose.iter().any(|l| l.loss != Loss::None);
         if !lost_answers && (loose.len() < slots.len() || (next.loss == Loss::Certain && loose.is_empty() && !several))
         {
+            return Match::Ahead;
+        }
+        // One answer for each hole: that two adjacent ones are missing looks like one that is still to come. Nor is a hole one
+        // that may be an interim response and nothing else.
+        let holes = loose.iter().filter(|l| l.loss != Loss::None).count()
+            + usize::from(self.responses_lost != Loss::None)
+            + usize::from(self.garbled);
+        let vague = self.hole.1 <= 2 * self.longest_interim;
+        if several && slots.len() > loose.len() + if vague { 0 } else { holes } {
             return Match::Ahead;
         }
         let tail_known = next.loss == Loss::None

@@ -140,6 +140,9 @@ impl Session {
             self.reader(from).state = State::Start;
             return 0;
         }
+        if chunk.fresh && start == Start::Request && self.kind(from) == Some(Kind::Request) {
+            self.pairing.request_passed_over();
+        }
         let found = if seek == Seek::Anywhere { self.next_message(from, chunk.bytes) } else { None };
         let skipped = found.unwrap_or(chunk.bytes.len());
         if found.is_some() {
