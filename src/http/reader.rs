@@ -97,3 +97,15 @@ pub(super) struct Reader {
     /// FIN was seen.
     pub ended: bool,
 }
+
+impl Reader {
+    /// How many of the next bytes are not looked at, whatever they are.
+    pub(super) fn unread(&self) -> u64 {
+        match &self.state {
+            State::Body(_) if self.body_untouched => 0,
+            State::Body(body) => body.unread(),
+            State::Opaque(_) => u64::MAX,
+            State::Start | State::Head | State::Resync { .. } => 0,
+        }
+    }
+}

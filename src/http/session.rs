@@ -61,6 +61,14 @@ impl Analyzer for Session {
         }
     }
 
+    fn unread(&self, from: Direction) -> u64 {
+        let [low, high] = &self.readers;
+        match from {
+            Direction::FromLow => low.unread(),
+            Direction::FromHigh => high.unread(),
+        }
+    }
+
     fn on_event(&mut self, conn: &Conn, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
         if conn.origins_known {
             self.pairing.joined_in_time();

@@ -5,15 +5,20 @@
 use super::disorder::Piece;
 use super::handshake::Attempt;
 use super::outlet::{Holder, Outlet, Shared};
-use super::stream::{Acked, Place, Stream};
+use super::scopes::Aliases;
+use super::stream::{Acked, Place, ResetPlace, Stream};
 use super::{Analyzer, CloseReason, Conn};
 use crate::flow::{ConnKey, Direction, Timestamp};
 use crate::ledger::Discard;
-use crate::packet::Segment;
+use crate::packet::{Checksum, Segment};
 
 /// A SYN not answered for this long is a failed connect also when the capture ends: the initial retransmission timeout
 /// (RFC 6298 §2.1), before which nobody gives up.
 const CONNECT_PATIENCE: u64 = 1_000_000_000;
+
+/// How long nothing may follow a RST that its receiver believes, nanoseconds: what crosses it is seen until then, and one
+/// that its receiver never got is found out.
+const RESET_QUIET: u64 = 1_000_000_000;
 
 /// How far a connection has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,10 +38,32 @@ pub(super) enum Verdict {
     Keep,
     /// Not believed.
     Ignore,
+    /// Not believed, and counted already.
+    Refuse,
     /// The last of it.
     Close(CloseReason),
     /// The first of another, with the same endpoints; not counted yet.
     Replace,
+}
+
+/// A RST that nothing has contradicted so far.
+pub(super) struct Reset {
+    from: Direction,
+    at: Timestamp,
+    offset: i64,
+    /// Its receiver believes it.
+    exact: bool,
+}
+
+/// Whether the receiver of a segment takes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Soundness {
+    /// Nothing speaks against it.
+    Sound,
+    /// Its receiver may have dropped it.
+    Doubtful,
+    /// Its receiver dropped it, as far as can be known.
+    Dropped,
 }
 
 pub(super) struct Connection<A> {
@@ -47,9 +74,11 @@ pub(super) struct Connection<A> {
     pub(super) phase: Phase,
     pub(super) analyzer: Option<Box<A>>,
     pub(super) attempt: Option<Box<Attempt>>,
+    pub(super) aliases: Option<Box<Aliases>>,
+    reset: Option<Box<Reset>>,
     early_end: Option<Box<Timestamp>>,
-    /// Whose RST ended it.
-    reset_by: Option<Direction>,
+    /// A RST ended it.
+    reset_by_peer: bool,
 }
 
 /// The stream sent `from` there, and the opposite one.
@@ -82,6 +111,17 @@ fn acknowledged(stream: &mut Stream, segment: &Segment<'_>) -> Result<Option<u64
     Ok(if let Acked::Until(offset) = acked { Some(offset) } else { None })
 }
 
+/// Whether the segment's checksum is wrong, where checksums mean anything.
+pub(super) fn is_wrong(stream: &mut Stream, segment: &Segment<'_>, shared: &mut Shared) -> bool {
+    if stream.sums_lie {
+        return false;
+    }
+    let sum = segment.checksum();
+    stream.sums_right |= sum == Checksum::Right;
+    shared.ledger.bad_checksums += u64::from(sum == Checksum::Wrong);
+    sum == Checksum::Wrong
+}
+
 impl<A: Analyzer> Connection<A> {
     pub(super) fn new(key: ConnKey, segment: &Segment<'_>) -> Self {
         let conn = Conn {
@@ -103,8 +143,10 @@ impl<A: Analyzer> Connection<A> {
             phase: Phase::Opening,
             analyzer: None,
             attempt: None,
+            aliases: None,
+            reset: None,
             early_end: None,
-            reset_by: None,
+            reset_by_peer: false,
         }
     }
 
@@ -124,12 +166,12 @@ impl<A: Analyzer> Connection<A> {
         let judged = if flags.rst() {
             Some(self.on_reset(from, segment, shared))
         } else if flags.syn() {
-            self.on_syn(from, segment)
+            self.on_syn(from, segment, shared)
         } else {
-            self.begins_attempt(from, segment).then_some(Verdict::Replace)
+            self.on_attempt(from, segment)
         };
         match judged {
-            Some(verdict @ (Verdict::Replace | Verdict::Keep)) => verdict,
+            Some(verdict @ (Verdict::Replace | Verdict::Keep | Verdict::Refuse)) => verdict,
             Some(verdict @ (Verdict::Ignore | Verdict::Close(_))) => {
                 shared.discard(Discard::NotData, segment.payload.len());
                 verdict
@@ -140,24 +182,57 @@ impl<A: Analyzer> Connection<A> {
 
     fn on_reset(&mut self, from: Direction, segment: &Segment<'_>, shared: &mut Shared) -> Verdict {
         let acknowledged = segment.flags.ack().then_some(segment.ack);
-        if self.attempt.as_ref().is_some_and(|a| a.from != from && Some(a.origin) == acknowledged) {
+        if self.attempt.as_ref().is_some_and(|a| a.is_refused_by(from, segment))
+            && segment.checksum() != Checksum::Wrong
+        {
             shared.ledger.connects_refused += 1;
             return Verdict::Close(CloseReason::Reused);
         }
         let (own, opposite) = split(&mut self.streams, from);
-        let answers_syn = opposite.syn && !own.is_known();
-        let believed = if answers_syn {
-            // Only if it acknowledges it (RFC 9293 §3.10.7.3).
-            acknowledged.is_some_and(|ack| opposite.has_sent(ack))
-        } else {
-            own.accepts_reset(segment.seq)
-        };
-        if !believed {
+        if opposite.syn && !own.is_known() {
+            // Only if it acknowledges the SYN (RFC 9293 §3.10.7.3).
+            if !acknowledged.is_some_and(|ack| opposite.has_sent(ack)) {
+                return Verdict::Ignore;
+            }
+            own.talked = true;
+            shared.ledger.connects_refused += 1;
+            return Verdict::Close(CloseReason::Reset);
+        }
+        let wrong = is_wrong(own, segment, shared);
+        let (place, offset) = own.place_reset(segment.seq);
+        if place == ResetPlace::Far {
             return Verdict::Ignore;
         }
-        own.talked = true;
-        shared.ledger.connects_refused += u64::from(answers_syn);
-        Verdict::Close(CloseReason::Reset)
+        let exact = place == ResetPlace::Exact && !wrong;
+        own.talked |= exact;
+        if !self.reset.as_ref().is_some_and(|reset| reset.exact) {
+            self.reset = Some(Box::new(Reset { from, at: segment.at, offset, exact }));
+        }
+        Verdict::Ignore
+    }
+
+    /// Whether the connection is over by a RST that its receiver believes, as nothing has followed.
+    pub(super) fn is_reset(&self, now: Timestamp) -> bool {
+        let quiet = |reset: &Reset| now.since(self.last_seen.max(reset.at)) >= RESET_QUIET;
+        self.reset.as_ref().is_some_and(|reset| reset.exact && quiet(reset))
+    }
+
+    /// Whether a RST waits that its receiver would ask back about.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.reset.is_some()
+    }
+
+    /// A believed segment weighs on a RST before it: who sends more has not reset the connection. What its receiver sends
+    /// may have crossed it, unless the RST was not believable anyway.
+    fn weigh_reset(&mut self, from: Direction, end: i64, ack: Option<u64>, shared: &mut Shared) {
+        let Some(reset) = &mut self.reset else { return };
+        if !reset.exact && from != reset.from && ack.is_some_and(|ack| ack.cast_signed() == reset.offset) {
+            // The capture lost what came before the RST.
+            reset.exact = true;
+        } else if !reset.exact || (from == reset.from && end > reset.offset) {
+            self.reset = None;
+            shared.ledger.resets_ignored += 1;
+        }
     }
 
     fn on_stream_segment(
@@ -172,29 +247,129 @@ impl<A: Analyzer> Connection<A> {
         let seq = segment.seq.wrapping_add(u32::from(flags.syn()));
         let wire = wire_len(segment);
         self.note_choice(from, segment);
-        let (own, opposite) = split(&mut self.streams, from);
-        let place = own.place(seq, wire.cast_signed() + i64::from(flags.fin()));
-        if matches!(place, Place::Stray) {
+        let (own, _) = split(&mut self.streams, from);
+        let known = own.is_known();
+        let len = wire.cast_signed() + i64::from(flags.fin());
+        let place = own.place(seq, len);
+        let (mut end, mut contradicts_end) = (i64::MIN, false);
+        if let Place::At(offset) = place {
+            end = offset + len;
+            contradicts_end = wire > 0 && own.contradicts_end(offset);
+        } else if matches!(place, Place::Stray) {
             return self.on_stray(from, segment, shared);
         }
+        if len > 0 && own.is_fresh(end) {
+            match self.soundness(from, segment, known, shared) {
+                Soundness::Sound => {}
+                Soundness::Doubtful => return self.on_doubtful(from, segment, place, index, shared, context),
+                Soundness::Dropped => {
+                    shared.discard(Discard::Refused, segment.payload.len());
+                    return Verdict::Refuse;
+                }
+            }
+        }
+        if contradicts_end {
+            return Verdict::Replace;
+        }
+        let (_, opposite) = split(&mut self.streams, from);
+        let decides = opposite.awaits_answer();
         let Ok(ack) = acknowledged(opposite, segment) else { return Verdict::Replace };
         if let Some(offset) = ack {
             opposite.on_ack(offset, segment.at);
+            if decides {
+                self.settle_answered(from.flip(), segment.at, index, shared, context);
+            }
         }
         self.note_origins();
         self.note_talk(from, flags.syn(), wire);
+        self.weigh_reset(from, end, ack, shared);
         if let Place::At(offset) = place {
             let piece = Piece { offset: 0, bytes: segment.payload, wire, at: segment.at, ack };
-            let (stream, mut outlet) = self.way_out(from, index, shared, context);
+            let (stream, mut outlet) = self.way_out(from, Some(segment), index, shared, context);
             if wire > 0 {
                 stream.on_bytes(offset, piece, &mut outlet);
             }
             if flags.fin() {
-                stream.on_fin(offset + wire.cast_signed(), segment.at, &mut outlet);
+                self.on_fin(from, offset + wire.cast_signed(), segment.at, index, shared, context);
             }
         }
         self.settle(segment.at, true, index, shared, context);
         self.verdict()
+    }
+
+    /// Settles a stream whose receiver has answered. What it confirms was itself an answer: what that acknowledged goes first.
+    fn settle_answered(
+        &mut self,
+        from: Direction,
+        now: Timestamp,
+        index: u32,
+        shared: &mut Shared,
+        context: &mut A::Context,
+    ) {
+        let (own, opposite) = split(&mut self.streams, from);
+        if let Some(ack) = own.confirmed_ack() {
+            opposite.on_ack(ack, now);
+            let (stream, mut outlet) = self.way_out(from.flip(), None, index, shared, context);
+            stream.settle(now, &mut outlet);
+        }
+        let (stream, mut outlet) = self.way_out(from, None, index, shared, context);
+        stream.settle(now, &mut outlet);
+    }
+
+    /// A FIN waits for its acknowledgement, but where nobody can send one, or the other side has ended too.
+    fn on_fin(
+        &mut self,
+        from: Direction,
+        offset: i64,
+        at: Timestamp,
+        index: u32,
+        shared: &mut Shared,
+        context: &mut A::Context,
+    ) {
+        let (_, opposite) = split(&mut self.streams, from);
+        let sure = !opposite.seen() || opposite.fin_seen();
+        let (stream, mut outlet) = self.way_out(from, None, index, shared, context);
+        stream.on_fin(offset, at, sure, &mut outlet);
+    }
+
+    /// Whether the receiver takes a segment that brings something new. What nobody reads is not verified: nothing depends
+    /// on it.
+    fn soundness(&mut self, from: Direction, segment: &Segment<'_>, known: bool, shared: &mut Shared) -> Soundness {
+        let unread = self.analyzer.as_ref().map_or(0, |analyzer| analyzer.unread(from));
+        if unread >= wire_len(segment) && !segment.flags.fin() {
+            return Soundness::Sound;
+        }
+        let (own, opposite) = split(&mut self.streams, from);
+        let wrong = is_wrong(own, segment, shared);
+        match (wrong, opposite.seen()) {
+            (true, true) if known => Soundness::Doubtful,
+            (true, false) if own.sums_right => Soundness::Dropped,
+            _ => Soundness::Sound,
+        }
+    }
+
+    /// A segment with a wrong checksum: its receiver says whether it took it. A FIN on it comes again.
+    fn on_doubtful(
+        &mut self,
+        from: Direction,
+        segment: &Segment<'_>,
+        place: Place,
+        index: u32,
+        shared: &mut Shared,
+        context: &mut A::Context,
+    ) -> Verdict {
+        let (_, opposite) = split(&mut self.streams, from);
+        let ack = if segment.flags.ack() { opposite.offset_of(segment.ack) } else { None };
+        let (bytes, wire) = (segment.payload, wire_len(segment));
+        if let Place::At(offset) = place
+            && wire > 0
+        {
+            let piece = Piece { offset: 0, bytes, wire, at: segment.at, ack };
+            let (stream, mut outlet) = self.way_out(from, None, index, shared, context);
+            stream.on_doubtful_bytes(offset, piece, &mut outlet);
+            self.settle(segment.at, false, index, shared, context);
+        }
+        Verdict::Refuse
     }
 
     /// A segment far outside the window: it counts only once the other side proves that it got there, or, when the other
@@ -230,14 +405,15 @@ impl<A: Analyzer> Connection<A> {
     fn way_out<'a>(
         &'a mut self,
         from: Direction,
+        segment: Option<&'a Segment<'a>>,
         index: u32,
         shared: &'a mut Shared,
         context: &'a mut A::Context,
     ) -> (&'a mut Stream, Outlet<'a, A>) {
         let Self { conn, streams, analyzer, early_end, .. } = self;
         let (own, opposite) = split(streams, from);
-        let (answered, opposite) = (opposite.seen(), opposite.awaited());
-        (own, Outlet { from, index, answered, opposite, conn, analyzer, early_end, shared, context })
+        let (answered, sums_lie, opposite) = (opposite.seen(), own.sums_lie, opposite.awaited());
+        (own, Outlet { from, index, answered, opposite, conn, analyzer, early_end, sums_lie, segment, shared, context })
     }
 
     /// Passes on what can be, in both streams, as of `now`; `segment`: one more segment has been seen.
@@ -260,7 +436,7 @@ impl<A: Analyzer> Connection<A> {
         let order = self.order();
         let mut each = |act: fn(&mut Stream, Timestamp, &mut Outlet<'_, A>) -> bool| {
             order.into_iter().any(|from| {
-                let (stream, mut outlet) = self.way_out(from, index, shared, context);
+                let (stream, mut outlet) = self.way_out(from, None, index, shared, context);
                 act(stream, now, &mut outlet)
             })
         };
@@ -279,7 +455,7 @@ impl<A: Analyzer> Connection<A> {
         shared: &mut Shared,
         context: &mut A::Context,
     ) -> Verdict {
-        let (stream, mut outlet) = self.way_out(from, index, shared, context);
+        let (stream, mut outlet) = self.way_out(from, None, index, shared, context);
         stream.release(now, &mut outlet);
         self.verdict()
     }
@@ -302,6 +478,7 @@ impl<A: Analyzer> Connection<A> {
         if self.connect_failed(at) {
             shared.ledger.connects_timed_out += 1;
         }
+        let (at, reason) = self.outcome(at, reason);
         if let Some(analyzer) = self.analyzer.take() {
             analyzer.on_close(&self.conn, at, reason, context);
         }
@@ -315,11 +492,27 @@ impl<A: Analyzer> Connection<A> {
         let order = self.order();
         let mut each = |act: fn(&mut Stream, Timestamp, &mut Outlet<'_, A>) -> bool| {
             order.into_iter().any(|from| {
-                let (stream, mut outlet) = self.way_out(from, index, shared, context);
+                let (stream, mut outlet) = self.way_out(from, None, index, shared, context);
                 act(stream, at, &mut outlet)
             })
         };
         while each(Stream::flush) || each(|stream, _, outlet| stream.insist(outlet)) {}
+    }
+
+    /// How the connection ended in truth: a RST that nothing contradicted is what ended it, whatever was noticed later, and so
+    /// are two FINs.
+    fn outcome(&mut self, at: Timestamp, reason: CloseReason) -> (Timestamp, CloseReason) {
+        if self.streams.iter().all(|stream| stream.ended) {
+            return (at, CloseReason::Closed);
+        }
+        let unfollowed = |reset: &Reset| reset.exact || self.last_seen <= reset.at;
+        match self.reset.take_if(|reset| unfollowed(reset)) {
+            Some(reset) if reason != CloseReason::Evicted => {
+                self.reset_by_peer = true;
+                (reset.at, CloseReason::Reset)
+            }
+            _ => (at, reason),
+        }
     }
 
     /// The originator's stream first, so that requests come before their responses where both wait.
@@ -350,14 +543,16 @@ impl<A: Analyzer> Connection<A> {
         low.ended != high.ended
     }
 
-    /// It was ended by this RST.
-    pub(super) fn note_reset(&mut self, from: Direction, segment: &Segment<'_>) {
-        self.reset_by = segment.flags.rst().then_some(from);
-        split(&mut self.streams, from).0.skip_to(segment.seq);
+    /// Whether all of a segment was passed on before.
+    pub(super) fn has_passed(&mut self, from: Direction, segment: &Segment<'_>) -> bool {
+        let (own, _) = split(&mut self.streams, from);
+        let seq = segment.seq.wrapping_add(u32::from(segment.flags.syn()));
+        let wire = wire_len(segment).cast_signed();
+        own.is_known() && matches!(own.place(seq, wire), Place::At(offset) if !own.is_fresh(offset + wire))
     }
 
     /// Whether a segment that comes after the end belongs to a new connection with the same endpoints; or to this one, if
-    /// its RST was forged: who has reset a connection sends nothing more on it.
+    /// it never ended: who has reset or closed a connection sends nothing more on it.
     pub(super) fn is_succeeded_by(&mut self, from: Direction, segment: &Segment<'_>) -> bool {
         let (own, _) = split(&mut self.streams, from);
         let flags = segment.flags;
@@ -369,7 +564,9 @@ impl<A: Analyzer> Connection<A> {
                 wire > 0
                     && own.is_known()
                     && match own.place(segment.seq, wire.cast_signed()) {
-                        Place::At(offset) => self.reset_by == Some(from) && own.is_ahead(offset),
+                        Place::At(offset) => {
+                            (self.reset_by_peer && own.is_ahead(offset)) || own.contradicts_end(offset)
+                        }
                         Place::Stray => true,
                         Place::Nowhere => false,
                     }
