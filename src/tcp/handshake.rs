@@ -89,7 +89,9 @@ impl<A: Analyzer> Connection<A> {
             own.learn(origin);
             own.syn = true;
             note_handshake(&mut self.conn, from, segment, opposite);
-            return None;
+            // Behind the handshake a receiver drops what a SYN carries (RFC 5961 §4).
+            let dropped = own.talked && !segment.payload.is_empty();
+            return dropped.then_some(Verdict::Ignore);
         }
         if is_wrong(own, segment, shared) {
             return Some(Verdict::Ignore);

@@ -227,5 +227,5 @@ fn an_idle_connection_is_small() {
     let key = size_of::<u32>() + 1;
     // A hash table of this growth is between 7/16 and 7/8 full; a slab may be a quarter empty.
     let bytes = key * 12 / 7 + slots::SLOT_SIZE * 9 / 8;
-    assert!(bytes <= 300, "{bytes} bytes: {} for the slot", slots::SLOT_SIZE);
+    assert!(bytes <= 310, "{bytes} bytes: {} for the slot", slots::SLOT_SIZE);
 }

@@ -143,6 +143,7 @@ fn an_ending_that_its_receiver_never_took_ends_nothing() {
         ("a SYN", "> S 900 -"),
         ("a SYN whose number is the next byte's", "> S 102 -"),
         ("a SYN with a wrong checksum", "> S 7000 - !"),
+        ("a copy of its SYN, with bytes that reach ahead", "> S 99 - !!!!!!"),
     ] {
         let mut bench = opened();
         bench.feed(&["> - 100 500 abc @10", "< - 500 103 200 @20", ending, "> - 103 503 def @900", "< - 503 106 404"]);
