@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::sidecar::{NAME, Options, POD_VOLUME, Sidecar, VOLUMES, sidecar};
-use crate::settings::{Note, Pairs, VARIABLES, Variable, resolve};
+use crate::settings::{Note, Pairs, VARIABLES, Variable, printable, resolve};
 
 /// Annotations (and a label) with this prefix are for podtap.
 const PREFIX: &str = "podtap.io/";
@@ -16,6 +16,8 @@ const CHECKSUM: &str = "podtap.io/config-checksum";
 const USUAL_GRACE: i64 = 30;
 /// Annotations for podtap that are looked at; there are not as many settings. Each costs a look at all of those.
 const MOST_ANNOTATIONS: usize = 256;
+/// The images of the loggers that podtap replaces, without registry and tag.
+const PREDECESSORS: [&str; 2] = ["kubernetes-internal-http-logger", "kubernetes-pod2pod-log"];
 /// Kinds whose pods are to end by themselves.
 const COMPLETING: [&str; 2] = ["Job", "CronJob"];
 
@@ -189,7 +191,25 @@ fn notes(spec: &Value, env: &Pairs, options: &Options) -> Vec<String> {
                 .to_owned(),
         );
     }
+    notes.extend(predecessors(spec));
     notes
+}
+
+/// What podtap replaces would go on recording everything a second time.
+fn predecessors(spec: &Value) -> impl Iterator<Item = String> {
+    let all = ["initContainers", "containers"].into_iter().flat_map(|list| items(spec, list));
+    all.filter_map(|container| {
+        let image = container.get("image")?.as_str()?;
+        let repository = image.rsplit('/').next()?.split([':', '@']).next()?;
+        PREDECESSORS.contains(&repository).then(|| {
+            let name = container.get("name").and_then(Value::as_str).unwrap_or_default();
+            format!(
+                "its container {} runs {repository}, which podtap replaces: take it out, or both record everything; \
+                 see docs/migration.md",
+                printable(name)
+            )
+        })
+    })
 }
 
 /// Whether every other container has what it asks for as its limit, of CPU and memory.

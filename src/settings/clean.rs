@@ -54,7 +54,9 @@ impl Texts {
         let row = self.rows.iter().find(|row| row.variable.name == name)?;
         let given = if row.usable { T::parse(name, &row.text).map(Some) } else { Ok(None) };
         match given {
-            Ok(Some(value)) => return Some(value),
+            Ok(Some(value)) => {
+                return Some(if let Origin::File(path) = &row.origin { value.of_file(path) } else { value });
+            }
             Ok(None) => {}
             Err(why) => self.wrong.push(wrong(row.variable, Some(&row.text), row.origin.clone(), why)),
         }

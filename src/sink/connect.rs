@@ -9,13 +9,17 @@ mod check;
 pub mod expiry;
 mod explain;
 mod host;
+mod late;
+mod patience;
 mod stream;
+mod tenure;
 mod tls;
 pub(in crate::sink) mod wire;
 
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +30,10 @@ pub use self::check::HostCheck;
 pub use self::explain::explain;
 pub(in crate::sink) use self::explain::tls_error;
 pub use self::host::HostPort;
+pub(in crate::sink) use self::late::Late;
+pub(in crate::sink) use self::patience::Patience;
 pub use self::stream::Stream;
+pub(in crate::sink) use self::tenure::{Tenure, random};
 pub(in crate::sink) use self::tls::random_bytes;
 pub use self::tls::{Pem, Tls, TlsOptions};
 use super::error::{DeliveryError, FailureReason};
@@ -90,12 +97,13 @@ pub struct Connector {
     on_socket: Option<OnSocket>,
     /// The host to begin with.
     first: usize,
+    tenure: Tenure,
 }
 
 impl Connector {
     /// For these hosts; without `tls` in the clear.
     pub fn new(hosts: Vec<HostPort>, tls: Option<Tls>, timeouts: Timeouts) -> Self {
-        Self { hosts, tls, timeouts, on_socket: None, first: 0 }
+        Self { hosts, tls, timeouts, on_socket: None, first: 0, tenure: Tenure::default() }
     }
 
     /// Has `hook` told of every socket.
@@ -103,6 +111,39 @@ impl Connector {
     pub fn with_hook(mut self, hook: OnSocket) -> Self {
         self.on_socket = Some(hook);
         self
+    }
+
+    /// Begins with any of the hosts, so that each gets its share of a thousand pods.
+    #[must_use]
+    pub fn with_any_host_first(mut self) -> Self {
+        self.begin_anywhere();
+        self
+    }
+
+    /// Connections end after about `max_age`, and when one of `files` or of the certificates changes.
+    #[must_use]
+    pub fn renewed(mut self, max_age: Option<Duration>, mut files: Vec<PathBuf>) -> Self {
+        files.extend(self.tls.iter().flat_map(|tls| tls.files()));
+        self.tenure = Tenure::new(max_age, files);
+        self
+    }
+
+    /// The position of the host to begin with.
+    pub(in crate::sink) fn first(&self) -> usize {
+        self.first
+    }
+
+    /// Whether the connection made last is to be replaced; then the next one may lead to another host.
+    pub(in crate::sink) fn is_outdated(&mut self) -> bool {
+        let outdated = self.tenure.is_over();
+        if outdated {
+            self.begin_anywhere();
+        }
+        outdated
+    }
+
+    fn begin_anywhere(&mut self) {
+        self.first = usize::try_from(random() >> 32).unwrap_or_default() % self.hosts.len().max(1);
     }
 
     /// The hosts, in the order of the settings.
@@ -123,6 +164,7 @@ impl Connector {
             match self.connect_to(index).await {
                 Ok(connected) => {
                     self.first = index;
+                    self.tenure.begin();
                     return Ok(connected);
                 }
                 Err(error) => {

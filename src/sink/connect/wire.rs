@@ -54,6 +54,11 @@ impl Fault {
         DeliveryError::new(self.reason(), self.to_string()).at(host)
     }
 
+    /// Whether nothing came in time.
+    pub(in crate::sink) fn is_late(&self) -> bool {
+        matches!(self, Self::Late(..))
+    }
+
     /// Whether it was the server that ended it, in order or not.
     pub(in crate::sink) fn is_closed(&self) -> bool {
         self.is_reset() || matches!(self, Self::Closed(_))
@@ -104,6 +109,11 @@ impl Wire {
     /// Whether all bytes taken are with the kernel.
     pub(in crate::sink) fn is_flushed(&self) -> bool {
         self.flushed
+    }
+
+    /// All is sent: how long to wait for the answer.
+    pub(in crate::sink) fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// How long one step may take.

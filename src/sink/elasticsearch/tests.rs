@@ -515,3 +515,32 @@ fn certificates_that_cannot_be_read_are_named_by_their_setting() {
         assert!(why.starts_with(setting), "{why}");
     }
 }
+
+/// Renewed as Kubernetes does it, the file under the same name.
+#[tokio::test]
+async fn a_token_that_was_renewed_is_used_as_soon_as_the_old_one_is_refused() {
+    let valid = |asked: &Asked| asked.headers.get("authorization").is_some_and(|value| value == "Bearer new");
+    let server = Mock::start(with_data_stream(move |asked| {
+        if valid(asked) {
+            created(asked)
+        } else {
+            (401, r#"{"error":{"type":"security_exception"},"status":401}"#.to_owned())
+        }
+    }))
+    .await;
+    let dir = crate::sink::spool::tests::Dir::new();
+    let file = dir.0.join("token");
+    std::fs::write(&file, "of yesterday").unwrap();
+    let of_file = {
+        let (file, options) = (file.clone(), options(&[server.url()]));
+        move || Ok(Options { auth: Auth::Bearer(std::fs::read_to_string(&file).unwrap()), ..options.clone() })
+    };
+    let first = of_file().unwrap();
+    let mut sink = Elasticsearch::new(first).unwrap().renewed(None, vec![file.clone()], of_file);
+    let records = batch(&["a"]);
+    assert!(matches!(sink.deliver(&records).await, Err(SinkError::Transient(_))));
+    assert!(matches!(sink.deliver(&records).await, Err(SinkError::Transient(_))), "the file is as it was");
+    std::fs::write(dir.0.join("new"), "new").unwrap();
+    std::fs::rename(dir.0.join("new"), &file).unwrap();
+    assert_eq!(sink.deliver(&records).await.unwrap(), Delivery::default());
+}

@@ -249,3 +249,27 @@ async fn the_check_tells_a_beats_input_from_other_servers_and_leaves_no_event() 
         assert!(found.steps[0].contains("in the clear"), "{found}");
     }
 }
+
+#[tokio::test]
+async fn an_acknowledgement_that_comes_late_over_an_earlier_connection_counts() {
+    let server = listener().await;
+    let mut sink = sink(&server, Duration::from_millis(60));
+    let records = batch(&THREE);
+    let slow = async {
+        let mut peer = accept(&server).await;
+        peer.hears_window().await;
+        peer.acks(1).await;
+        peer
+    };
+    let (result, mut first) = tokio::join!(sink.deliver(&records), slow);
+    let delivery = result.unwrap();
+    assert_eq!(delivery.retry, [1, 2], "the first was acknowledged in time");
+    let late = async {
+        let mut second = accept(&server).await;
+        assert_eq!(second.hears_window().await.len(), 2, "the others go again meanwhile");
+        first.acks(3).await;
+        second
+    };
+    let (result, _second) = deliver(&mut sink, &records.range(1, 3), late).await;
+    assert_eq!(result, delivered());
+}
