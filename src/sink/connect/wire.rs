@@ -111,11 +111,6 @@ impl Wire {
         self.flushed
     }
 
-    /// All is sent: how long to wait for the answer.
-    pub(in crate::sink) fn set_patience(&mut self, patience: Duration) {
-        self.patience = patience;
-    }
-
     /// How long one step may take.
     pub(in crate::sink) fn patience(&self) -> Duration {
         self.patience
