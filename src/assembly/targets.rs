@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::faults::{Faults, Unusable};
 use crate::config;
 use crate::format::Observer;
-use crate::settings::{Auto, Secret, Settings, SinkName};
+use crate::settings::{Auto, Secret, Settings, SinkName, without_end};
 use crate::sink::connect::{Connector, HostPort, OnSocket, Pem, Timeouts, Tls, TlsOptions};
 use crate::sink::file::FileOptions;
 use crate::sink::fluentd::{Compress, Credentials, Fluentd, FluentdOptions, expand_tag};
@@ -260,11 +260,11 @@ fn text(secret: Option<&Secret>) -> String {
     secret.map(current).unwrap_or_default()
 }
 
-/// What its file holds now, where it came from one; what it held before, where that cannot be read.
+/// What its file holds now, where it came from one; what it held at start, where that cannot be read.
 fn current(secret: &Secret) -> String {
     let Some(file) = secret.file() else { return secret.reveal().to_owned() };
     let read = config::read_secret(&file.to_string_lossy());
-    let text = read.as_deref().map(|text| text.trim_end_matches(['\r', '\n'])).unwrap_or_default();
+    let text = read.as_deref().map(without_end).unwrap_or_default();
     if text.is_empty() {
         tracing::debug!(file = %file.display(), "secret not read again; keeping the current one");
         return secret.reveal().to_owned();
@@ -343,11 +343,49 @@ fn connector(hosts: Vec<HostPort>, tls: Option<Tls>, timeout: Duration, own: Opt
 }
 
 #[cfg(test)]
-#[cfg(feature = "es")]
 mod tests {
     use super::*;
     use crate::settings::{Pairs, resolve};
 
+    /// As Kubernetes mounts a Secret: each file a link into `..data`, and that a link to a directory.
+    #[test]
+    fn a_secret_is_what_its_file_holds_now_and_what_it_held_at_start_where_that_cannot_be_read() {
+        use std::fs;
+        use std::os::unix::fs::symlink;
+        let dir = std::env::temp_dir().join(format!("podtap-renewed-secret-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir(&dir).unwrap();
+        let (link, file) = (dir.join("..data"), dir.join("password"));
+        let publish = |version: &str, text: &str| {
+            fs::create_dir(dir.join(version)).unwrap();
+            fs::write(dir.join(version).join("password"), text).unwrap();
+            symlink(version, dir.join("new")).unwrap();
+            fs::rename(dir.join("new"), &link).unwrap();
+        };
+        publish("v1", "old\n");
+        symlink("..data/password", &file).unwrap();
+        let path = file.to_string_lossy().into_owned();
+        let given = [
+            ("SEND_LOGS_TO", "logstash"),
+            ("LOGSTASH_TYPE", "http"),
+            ("LOGSTASH_USERNAME", "me"),
+            ("LOGSTASH_PASSWORD_FILE", &path),
+        ];
+        let env = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let settings = resolve(&env, &Pairs::new(), config::read_secret).outcome.unwrap();
+        assert_eq!(files(&[&settings.logstash_password, &settings.fluentd_password]), [file.as_path()]);
+        let expect = |text: &str| assert_eq!(login(&settings).unwrap().password, text);
+        expect("old");
+        publish("v2", "new \r\n");
+        expect("new ");
+        publish("v3", "\n");
+        expect("old");
+        fs::remove_file(&link).unwrap();
+        expect("old");
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[cfg(feature = "es")]
     #[test]
     fn a_url_in_the_clear_contradicts_encryption_that_was_asked_for() {
         let nodes = |host: &str, tls: &str| {

@@ -370,6 +370,24 @@ mod tests {
     }
 
     #[test]
+    fn a_logger_that_podtap_replaces_is_pointed_out_by_its_image() {
+        for (image, known) in [
+            ("kubernetes-internal-http-logger", true),
+            ("registry.example:5000/team/kubernetes-pod2pod-log:1.2@sha256:00", true),
+            ("kubernetes-internal-http-logger-ui:1", false),
+            ("kubernetes-internal-http-logger/other", false),
+            ("", false),
+        ] {
+            for list in ["containers", "initContainers"] {
+                let mut spec = spec();
+                spec[list] = json!([{"name": "old", "image": image}]);
+                let said = addition(&json!({}), &spec).notes.concat();
+                assert_eq!(said.contains("its container old runs kubernetes-"), known, "{list} {image}: {said}");
+            }
+        }
+    }
+
+    #[test]
     fn a_secret_in_the_open_is_told() {
         let Some(name) = VARIABLES.iter().find(|variable| variable.secret).map(|variable| variable.name) else {
             return;

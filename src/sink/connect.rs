@@ -33,7 +33,7 @@ pub use self::host::HostPort;
 pub(in crate::sink) use self::late::Late;
 pub(in crate::sink) use self::patience::Patience;
 pub use self::stream::Stream;
-pub(in crate::sink) use self::tenure::{Tenure, random};
+pub(in crate::sink) use self::tenure::{Tenure, any_of, random};
 pub(in crate::sink) use self::tls::random_bytes;
 pub use self::tls::{Pem, Tls, TlsOptions};
 use super::error::{DeliveryError, FailureReason};
@@ -143,7 +143,7 @@ impl Connector {
     }
 
     fn begin_anywhere(&mut self) {
-        self.first = usize::try_from(random() >> 32).unwrap_or_default() % self.hosts.len().max(1);
+        self.first = any_of(self.hosts.len(), random());
     }
 
     /// The hosts, in the order of the settings.

@@ -251,16 +251,18 @@ impl Sink for Elasticsearch {
     }
 
     fn reload(&mut self) {
-        let options = self.renewal.as_ref().map_or_else(|| Ok(self.options.clone()), |renewal| (renewal.0)());
-        // Also where that fails: once for each change.
+        // Before anything is read, so that no change is missed; also where that fails: once for each change.
         self.tenure.begin();
-        match options.and_then(|options| Ok((Client::new(&options)?, options))) {
+        let options = self.renewal.as_ref().map_or_else(|| Ok(self.options.clone()), |renewal| (renewal.0)());
+        match options.and_then(|options| Ok((Client::new(&options)?.after(&self.client), options))) {
             Ok((client, options)) => {
                 (self.client, self.options) = (client, options);
                 self.target = None;
                 self.most_bytes = usize::MAX;
             }
-            Err(why) => tracing::warn!(error = why, "certificates not read anew, the old ones are used"),
+            Err(why) => {
+                tracing::warn!(error = why, "certificates and credentials not read again, the old ones are used")
+            }
         }
     }
 }

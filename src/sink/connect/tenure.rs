@@ -68,6 +68,11 @@ fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
     files.iter().map(stamp).collect()
 }
 
+/// The position of one of `many`, by a random number.
+pub(in crate::sink) fn any_of(many: usize, random: u64) -> usize {
+    usize::try_from(random >> 32).unwrap_or_default() % many.max(1)
+}
+
 /// The standard library's own seeds are random enough to keep pods out of step.
 pub(in crate::sink) fn random() -> u64 {
     RandomState::new().hash_one(0u8)
@@ -80,6 +85,16 @@ mod tests {
 
     use super::super::super::spool::tests::Dir;
     use super::*;
+
+    #[test]
+    fn every_position_is_as_likely_as_another() {
+        for many in 1..=7 {
+            let mut found = vec![0; many];
+            (0..many as u64 * 100).for_each(|high| found[any_of(many, high << 32 | 5)] += 1);
+            assert_eq!(found, vec![100; many]);
+        }
+        assert_eq!(any_of(0, u64::MAX), 0);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn it_ends_with_age_give_or_take_a_quarter_and_without_one_never() {

@@ -21,7 +21,7 @@ use elasticsearch::http::{Method, Url};
 use tokio::time::Instant;
 use tokio_rustls::rustls::{CertificateError, Error as TlsError};
 
-use super::super::connect::{Patience, Pem, TlsOptions, tls_error};
+use super::super::connect::{Patience, Pem, TlsOptions, any_of, random, tls_error};
 use super::super::error::{DeliveryError, FailureReason, io_reason, retry_after};
 use super::options::Options;
 use crate::source::own_traffic::{Nonce, nonce};
@@ -131,6 +131,18 @@ impl Client {
         Ok(Self { transport, nodes, patience: Mutex::new(Patience::new(options.timeout)) })
     }
 
+    /// Knows already how slow the server is: from the client that this one replaces.
+    pub(super) fn after(self, old: &Self) -> Self {
+        *self.patience() = *old.patience();
+        self
+    }
+
+    /// How long it waits for an answer by now.
+    #[cfg(test)]
+    pub(super) fn limit(&self) -> Duration {
+        self.patience().limit()
+    }
+
     /// Asks one node after the other, beginning with the one that answered last; the error is what the last one said.
     /// A node that answers 502, 503 or 504 is passed over like one that does not answer.
     pub(crate) async fn send(&self, request: &Request<'_>) -> Result<Reply, DeliveryError> {
@@ -167,7 +179,10 @@ impl Client {
         let status = answer.status_code().as_u16();
         let pause = answer.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
         let body = answer.bytes().await.map_err(failed)?;
-        self.patience().was_enough(begun.elapsed());
+        if request.body.is_some() {
+            // How fast it answers a question says nothing about how fast it stores.
+            self.patience().was_enough(begun.elapsed());
+        }
         if body.len() > *most {
             return Err(too_long(*most));
         }
@@ -278,9 +293,7 @@ struct Nodes {
 impl Nodes {
     /// Begins anywhere, so that not all pods ask the first one.
     fn new(urls: &[Url]) -> Self {
-        use std::hash::{BuildHasher, RandomState};
-        let random = usize::try_from(RandomState::new().hash_one(0u8) >> 32).unwrap_or(0);
-        Self { urls: urls.into(), current: Arc::new(AtomicUsize::new(random % urls.len().max(1))) }
+        Self { urls: urls.into(), current: Arc::new(AtomicUsize::new(any_of(urls.len(), random()))) }
     }
 
     /// On to the next one, unless somebody has gone on already.

@@ -253,7 +253,7 @@ async fn the_check_tells_a_beats_input_from_other_servers_and_leaves_no_event() 
 #[tokio::test]
 async fn an_acknowledgement_that_comes_late_over_an_earlier_connection_counts() {
     let server = listener().await;
-    let mut sink = sink(&server, Duration::from_millis(60));
+    let mut sink = sink(&server, BOTH);
     let records = batch(&THREE);
     let slow = async {
         let mut peer = accept(&server).await;
