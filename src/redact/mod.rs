@@ -190,10 +190,10 @@ impl Redactor {
         let names = if kind == Kind::Target { &self.query } else { &self.headers };
         let looks = if names.is_none() { Looks::Nothing } else { looks };
         let secrets = match (self.off, self.may_hold_secret(seen)) {
-            (true, _) => Vec::new(),
-            // Nearly every text passes by here.
-            (false, false) => Self::credentials(raw, looks),
             (false, true) => self.secrets(raw, seen, kind, looks),
+            (false, false) if credentials::may_be_in(raw, seen) => Self::credentials(raw, seen, looks),
+            // Nearly every short text passes by here.
+            (true, _) | (false, false) => Vec::new(),
         };
         if secrets.is_empty() {
             return if seen.is_printable() { copied(raw) } else { escape(raw) };

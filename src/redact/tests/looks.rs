@@ -167,6 +167,15 @@ fn a_key_in_pem_is_masked_to_its_last_line() {
 }
 
 #[test]
+fn a_key_in_pem_is_masked_too_where_all_of_it_is_one_word_or_short_words() {
+    for joint in ["_", " "] {
+        let key = format!("-----BEGIN KEY----- {} secretBits", "MIIEvQ ".repeat(10)).replace(' ', joint);
+        assert_eq!(Redactor::default().text(key.as_bytes()), MASK);
+        assert_eq!(Redactor::default().request_id(key.as_bytes()), MASK);
+    }
+}
+
+#[test]
 fn the_secret_part_of_a_path_is_masked_where_services_put_it() {
     for (hook, expected) in [
         ("/services/T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX", "/services/T00000000/B00000000/****"),
