@@ -2,7 +2,7 @@
 //!
 //! `frame` says what a frame's header is, `half` takes one direction apart, `search` finds the next frame where bytes are
 //! missing, `message` reads a header block, `stream` and `streams` make records of them, `grpc` counts messages in them.
-//! [`Connection`] holds them together. Sees no packet, and no HTTP/1.
+//! `Connection` holds them together. Sees no packet, and no HTTP/1.
 
 mod chunk;
 mod frame;
