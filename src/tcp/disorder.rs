@@ -178,17 +178,15 @@ impl Disorder {
         if let Some(chunk) = before.filter(|chunk| chunk.end() > position) {
             position = overlap(piece, chunk, outlet);
         }
-        let mut missing = Vec::new();
-        for (offset, chunk) in self.chunks.range(position..piece.end().max(position)) {
-            if position < *offset {
-                missing.push(piece.part(position, *offset));
+        while position < piece.end() {
+            let next = self.chunks.range(position..piece.end()).next();
+            let stop = next.map_or(piece.end(), |(offset, _)| *offset);
+            let behind = next.map_or(stop, |(_, chunk)| overlap(piece, chunk, outlet));
+            if position < stop {
+                self.insert(Chunk::new(&piece.part(position, stop)), outlet);
             }
-            position = overlap(piece, chunk, outlet);
+            position = behind;
         }
-        if position < piece.end() {
-            missing.push(piece.part(position, piece.end()));
-        }
-        missing.iter().for_each(|part| self.insert(Chunk::new(part), outlet));
     }
 
     fn insert<A: Analyzer>(&mut self, chunk: Chunk, outlet: &mut Outlet<'_, A>) {
