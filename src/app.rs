@@ -194,24 +194,15 @@ type Boundaries = [Option<usize>; 2];
 
 impl Sniffer {
     fn search(&self, from: Direction) -> &Search {
-        match from {
-            Direction::FromLow => &self.low,
-            Direction::FromHigh => &self.high,
-        }
+        from.pick(&self.low, &self.high)
     }
 
     fn search_mut(&mut self, from: Direction) -> &mut Search {
-        match from {
-            Direction::FromLow => &mut self.low,
-            Direction::FromHigh => &mut self.high,
-        }
+        from.pick(&mut self.low, &mut self.high)
     }
 
     fn account(&mut self, cx: &mut Context) {
-        let now = self.low.kept() + self.high.kept();
-        cx.keep(now);
-        cx.let_go(self.kept);
-        self.kept = now;
+        cx.recount(&mut self.kept, self.low.kept() + self.high.kept());
     }
 
     /// Takes more bytes; the client and the boundaries, once they are proven.
@@ -346,8 +337,7 @@ impl Upgraded {
         record.open = true;
         record.websocket = self.told();
         cx.ledger.sockets_told_open += 1;
-        cx.ledger.records += 1;
-        cx.out.push(Record::Http(record));
+        cx.record(record);
     }
 
     fn on_close(mut self, reason: CloseReason, cx: &mut Context) {
@@ -359,7 +349,6 @@ impl Upgraded {
         self.record.websocket = self.told();
         cx.let_go(self.kept);
         cx.ledger.sockets_open -= 1;
-        cx.ledger.records += 1;
-        cx.out.push(Record::Http(self.record));
+        cx.record(self.record);
     }
 }

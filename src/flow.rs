@@ -98,6 +98,16 @@ impl Direction {
             Self::FromHigh => Self::FromLow,
         }
     }
+
+    /// Of two things, the one of this direction.
+    #[inline]
+    #[must_use]
+    pub fn pick<T>(self, low: T, high: T) -> T {
+        match self {
+            Self::FromLow => low,
+            Self::FromHigh => high,
+        }
+    }
 }
 
 /// A connection's identity, the same for both directions: its endpoints in order.

@@ -7,7 +7,7 @@ use podtap::packet::TcpFlags;
 use podtap::synth::{Conversation, Link, Side, SynthFrame};
 
 use super::choices::Choices;
-use super::watch::Watch;
+use super::watch;
 use super::words::WORDS;
 
 /// Frames after which the rest of the input is left: enough for 256 pending requests, and soon done.
@@ -15,12 +15,7 @@ const MAX_FRAMES: usize = 1200;
 
 /// Configuration and beginning, then steps until the bytes are over.
 pub fn run(bytes: &[u8]) {
-    let mut choices = Choices::new(bytes);
-    let mut watch = Watch::new(&mut choices).with_unique_ids();
-    for frame in play(&mut choices) {
-        watch.frame(&frame.as_frame());
-    }
-    watch.finish();
+    watch::whole(bytes, play);
 }
 
 fn play(choices: &mut Choices<'_>) -> Vec<SynthFrame> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use podtap::synth::{Conversation, Link, Side, SynthFrame};
 
 use super::choices::Choices;
-use super::watch::Watch;
+use super::watch;
 
 /// What a client sends first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -15,12 +15,7 @@ const MAX_STEPS: usize = 600;
 
 /// Configuration and beginning, then frames until the bytes are over.
 pub fn run(bytes: &[u8]) {
-    let mut choices = Choices::new(bytes);
-    let mut watch = Watch::new(&mut choices).with_unique_ids();
-    for frame in play(&mut choices) {
-        watch.frame(&frame.as_frame());
-    }
-    watch.finish();
+    watch::whole(bytes, play);
 }
 
 fn play(choices: &mut Choices<'_>) -> Vec<SynthFrame> {

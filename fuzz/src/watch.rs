@@ -9,6 +9,7 @@ use podtap::http::{self, KeepHeaders};
 use podtap::packet::{FragmentLimits, Frame};
 use podtap::record::{Exchange, Record};
 use podtap::redact::Redactor;
+use podtap::synth::SynthFrame;
 use podtap::tcp::{CloseReason, Limits};
 use serde_json::Value;
 
@@ -16,6 +17,16 @@ use super::choices::Choices;
 
 /// Shortest cap that a format promises to keep.
 const SHORTEST_CAP: usize = 4096;
+
+/// Watches the traffic that `play` makes of `bytes`, behind a configuration that the first of them decides.
+pub fn whole(bytes: &[u8], play: impl FnOnce(&mut Choices<'_>) -> Vec<SynthFrame>) {
+    let mut choices = Choices::new(bytes);
+    let mut watch = Watch::new(&mut choices).with_unique_ids();
+    for frame in play(&mut choices) {
+        watch.frame(&frame.as_frame());
+    }
+    watch.finish();
+}
 
 /// The dissector and what is known of its input and output.
 pub struct Watch {

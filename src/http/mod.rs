@@ -28,9 +28,10 @@ use compact_str::CompactString;
 
 use crate::ledger::HttpLedger;
 use crate::pool::{Pool, Share};
-use crate::record::{Header, Record};
+use crate::record::{Exchange, Header, Record, StreamClass, Unanswered};
 use crate::redact::Redactor;
 use crate::shape::proxy::TrustedProxies;
+use crate::tcp::CloseReason;
 
 pub use session::Session;
 pub(crate) use session::{Handover, Next};
@@ -141,6 +142,25 @@ impl Context {
     }
 }
 
+impl Context {
+    /// A record is made.
+    pub(crate) fn record(&mut self, exchange: Box<Exchange>) {
+        self.ledger.records += 1;
+        self.out.push(Record::Http(exchange));
+    }
+
+    /// The record of a whole exchange is made; one that goes on for long is in a class apart.
+    pub(crate) fn record_exchange(&mut self, mut exchange: Box<Exchange>) {
+        if let Some(response) = exchange.response.as_ref().filter(|_| exchange.class == StreamClass::Exchange) {
+            let long = response.last.since(response.first) >= self.config.stream_after;
+            if long || response.mime_type.as_deref() == Some("text/event-stream") {
+                exchange.class = StreamClass::Stream;
+            }
+        }
+        self.record(exchange);
+    }
+}
+
 /// What was recognised and not decoded, by name: `tls api.example.com (h2)`, `h2`. Bounded.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Protocols {
@@ -166,6 +186,16 @@ impl Protocols {
         for (name, n) in &other.counts {
             *self.counts.entry(name.clone()).or_default() += n;
         }
+    }
+}
+
+/// Why requests are unanswered when their connection ends; `None`: unknown, since it was podtap that needed the room.
+pub(crate) fn unanswered_by(reason: CloseReason) -> Option<Unanswered> {
+    match reason {
+        CloseReason::Closed | CloseReason::Reused | CloseReason::Idle => Some(Unanswered::Closed),
+        CloseReason::Reset => Some(Unanswered::Reset),
+        CloseReason::EndOfCapture | CloseReason::Shutdown => Some(Unanswered::Shutdown),
+        CloseReason::Evicted => None,
     }
 }
 

@@ -48,6 +48,12 @@ impl Context {
         self.kept
     }
 
+    /// What was counted as `kept` bytes takes `now` bytes.
+    pub(crate) fn recount(&mut self, kept: &mut usize, now: usize) {
+        self.keep(now);
+        self.let_go(std::mem::replace(kept, now));
+    }
+
     /// So many bytes are kept from now on.
     pub(crate) fn keep(&mut self, bytes: usize) {
         self.kept += bytes;

@@ -187,10 +187,7 @@ impl Session {
 
     fn reader(&mut self, from: Direction) -> &mut Reader {
         let [low, high] = &mut self.readers;
-        match from {
-            Direction::FromLow => low,
-            Direction::FromHigh => high,
-        }
+        from.pick(low, high)
     }
 
     /// What the stream `from` holds, once that is known.

@@ -2,9 +2,7 @@
 
 use crate::flow::{Direction, Timestamp};
 use crate::ledger::NotHttp;
-use crate::record::{
-    Exchange, Missing, Record, Request, Response, StreamClass, Trust, Unanswered, Version, Weird, WeirdSet,
-};
+use crate::record::{Exchange, Missing, Request, Response, StreamClass, Trust, Unanswered, Version, Weird, WeirdSet};
 use crate::tcp::{CloseReason, Conn};
 
 use super::body::{Body, BodyLength};
@@ -14,7 +12,7 @@ use super::head::{Head, Kind};
 use super::pairing::{Left, Loose, Slot, Target};
 use super::reader::Begun;
 use super::session::{Handover, Message, Next, Session};
-use super::{Context, exchange, exchange_id, orphan_id, room};
+use super::{Context, exchange, exchange_id, orphan_id, room, unanswered_by};
 
 /// Most 1xx codes kept of one exchange.
 const MAX_INFORMATIONAL: usize = 8;
@@ -399,16 +397,6 @@ impl Session {
     }
 }
 
-/// `None`: nobody knows, since it was podtap that needed the room.
-fn unanswered_by(reason: CloseReason) -> Option<Unanswered> {
-    match reason {
-        CloseReason::Closed | CloseReason::Reused | CloseReason::Idle => Some(Unanswered::Closed),
-        CloseReason::Reset => Some(Unanswered::Reset),
-        CloseReason::EndOfCapture | CloseReason::Shutdown => Some(Unanswered::Shutdown),
-        CloseReason::Evicted => None,
-    }
-}
-
 fn unanswered(
     mut record: Box<Exchange>,
     at: Timestamp,
@@ -474,14 +462,7 @@ fn paired(mut record: Box<Exchange>, trust: Trust, missing: Missing, whole: bool
     out(record, cx);
 }
 
-fn out(mut record: Box<Exchange>, cx: &mut Context) {
+fn out(record: Box<Exchange>, cx: &mut Context) {
     cx.let_go(room::of_exchange(&record));
-    if let Some(response) = record.response.as_ref().filter(|_| record.class == StreamClass::Exchange) {
-        let long = response.last.since(response.first) >= cx.config.stream_after;
-        if long || response.mime_type.as_deref() == Some("text/event-stream") {
-            record.class = StreamClass::Stream;
-        }
-    }
-    cx.ledger.records += 1;
-    cx.out.push(Record::Http(record));
+    cx.record_exchange(record);
 }

@@ -17,7 +17,7 @@ mod tests;
 
 use crate::flow::{Direction, Timestamp};
 use crate::hpack::Block;
-use crate::http::{Context, exchange, head_fields};
+use crate::http::{Context, exchange, head_fields, unanswered_by};
 use crate::record::{Request, Side, Unanswered, Weird};
 use crate::tcp::{CloseReason, Conn, StreamEvent};
 
@@ -112,13 +112,7 @@ impl Connection {
     }
 
     pub(crate) fn on_close(mut self, at: Timestamp, reason: CloseReason, cx: &mut Context) {
-        let why = match reason {
-            CloseReason::Closed | CloseReason::Reused | CloseReason::Idle => Some(Unanswered::Closed),
-            CloseReason::Reset => Some(Unanswered::Reset),
-            CloseReason::EndOfCapture | CloseReason::Shutdown => Some(Unanswered::Shutdown),
-            CloseReason::Evicted => None,
-        };
-        self.streams.drain(at, why, cx);
+        self.streams.drain(at, unanswered_by(reason), cx);
         cx.let_go(self.kept);
     }
 
@@ -127,18 +121,12 @@ impl Connection {
     }
 
     fn half(&mut self, from: Direction) -> &mut Half {
-        match from {
-            Direction::FromLow => &mut self.low,
-            Direction::FromHigh => &mut self.high,
-        }
+        from.pick(&mut self.low, &mut self.high)
     }
 
     /// Keeps account of what both halves keep; where all together keep too much, tables go first.
     fn account(&mut self, cx: &mut Context) {
-        let now = self.low.kept() + self.high.kept();
-        cx.keep(now);
-        cx.let_go(self.kept);
-        self.kept = now;
+        cx.recount(&mut self.kept, self.low.kept() + self.high.kept());
         if cx.is_full() {
             self.shed(cx);
         }

@@ -13,7 +13,7 @@
 use super::grpc::{self, Flavour, Messages};
 use crate::flow::Timestamp;
 use crate::http::{Context, room};
-use crate::record::{Exchange, Grpc, Missing, Record, Reset, Side, StreamClass, Trust, Unanswered, Weird, WeirdSet};
+use crate::record::{Exchange, Grpc, Missing, Reset, Side, Trust, Unanswered, Weird, WeirdSet};
 use crate::sse::Events;
 use crate::websocket::Socket;
 
@@ -92,9 +92,7 @@ impl Stream {
     pub(super) fn account(&mut self, cx: &mut Context) {
         let now = size_of::<Self>()
             + self.exchange.as_ref().map_or(0, |exchange| size_of::<Exchange>() + room::of_exchange(exchange));
-        cx.keep(now);
-        cx.let_go(self.kept);
-        self.kept = now;
+        cx.recount(&mut self.kept, now);
     }
 
     pub(super) fn doubt(&mut self, trust: Trust, missing: Missing) {
@@ -325,14 +323,7 @@ impl Stream {
     fn out(&mut self, mut exchange: Box<Exchange>, cx: &mut Context) {
         exchange.trust = self.trust;
         exchange.missing = self.missing;
-        if let Some(response) = exchange.response.as_ref().filter(|_| exchange.class == StreamClass::Exchange) {
-            let long = response.last.since(response.first) >= cx.config.stream_after;
-            if long || response.mime_type.as_deref() == Some("text/event-stream") {
-                exchange.class = StreamClass::Stream;
-            }
-        }
-        cx.ledger.records += 1;
-        cx.out.push(Record::Http(exchange));
+        cx.record_exchange(exchange);
     }
 
     /// The wait for its answer is over: it is told without one. What comes later gets a record of its own, in `late`.

@@ -11,11 +11,12 @@ use podtap::dissect::{Config, Dissector};
 use podtap::flow::Timestamp;
 use podtap::http::KeepHeaders;
 use podtap::packet::LinkType;
-use podtap::record::{Exchange, Header, Record, Trust};
+use podtap::record::{Exchange, Header, Trust};
 use podtap::redact::Redactor;
 use podtap::source::file::CaptureReader;
 use podtap::synth::SynthFrame;
-use podtap::tcp::CloseReason;
+
+use super::metamorphic::dissect_with;
 
 /// So many cuts of one capture, evenly; a shorter one is cut everywhere.
 const CUTS: usize = 60;
@@ -50,17 +51,8 @@ fn frames(path: &PathBuf) -> Vec<SynthFrame> {
 fn dissect<'a>(frames: impl Iterator<Item = &'a SynthFrame>) -> Vec<Exchange> {
     let mut config = Config::default();
     config.http.headers = KeepHeaders::All;
-    let mut dissector = Dissector::new(config, Redactor::off());
-    for frame in frames {
-        dissector.handle_frame(&frame.as_frame(), |_| false);
-        assert_eq!(dissector.ledger().imbalances(), []);
-    }
-    dissector.finish(CloseReason::EndOfCapture);
-    let ledger = dissector.ledger();
-    assert_eq!(ledger.imbalances(), []);
-    assert_eq!((ledger.http.open, ledger.http.responses_open), (0, 0));
-    let records = dissector.records().drain(..).filter_map(Record::into_exchange);
-    records.filter(|exchange| exchange.http2.is_some()).collect()
+    let exchanges = dissect_with(Dissector::new(config, Redactor::off()), frames);
+    exchanges.into_iter().filter(|exchange| exchange.http2.is_some()).collect()
 }
 
 type Key = (String, u32);

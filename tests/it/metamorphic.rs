@@ -18,7 +18,14 @@ fn dissector() -> Dissector {
 }
 
 fn dissect(frames: &[SynthFrame]) -> Vec<Exchange> {
-    let mut dissector = dissector();
+    dissect_with(dissector(), frames)
+}
+
+/// The exchanges of all frames; the ledger adds up after each, and nothing is left open.
+pub(crate) fn dissect_with<'a>(
+    mut dissector: Dissector,
+    frames: impl IntoIterator<Item = &'a SynthFrame>,
+) -> Vec<Exchange> {
     for frame in frames {
         dissector.handle_frame(&frame.as_frame(), |_| false);
         assert_eq!(dissector.ledger().imbalances(), []);
