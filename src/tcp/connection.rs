@@ -94,6 +94,7 @@ impl<A: Analyzer> Connection<A> {
             connect_ns: None,
             interface: segment.interface.cloned(),
             overlap_conflict: false,
+            heard: [false; 2],
         };
         Self {
             conn,
@@ -117,6 +118,9 @@ impl<A: Analyzer> Connection<A> {
         context: &mut A::Context,
     ) -> Verdict {
         let flags = segment.flags;
+        if let Some(heard) = self.conn.heard.get_mut(from as usize) {
+            *heard = true;
+        }
         let judged = if flags.rst() {
             Some(self.on_reset(from, segment, shared))
         } else if flags.syn() {
