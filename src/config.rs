@@ -54,7 +54,8 @@ fn forbids_colours(no_color: Option<std::ffi::OsString>) -> bool {
     no_color.is_some_and(|text| !text.is_empty())
 }
 
-fn read_secret(path: &str) -> Result<String, String> {
+/// What a file that a setting names holds.
+pub fn read_secret(path: &str) -> Result<String, String> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| error.to_string())?;
     file.take(LONGEST_SECRET + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;

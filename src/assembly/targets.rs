@@ -1,10 +1,12 @@
 //! Turns settings into the options of each sink: hosts, protocol, credentials. Starts nothing and sends nothing.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::faults::{Faults, Unusable};
+use crate::config;
 use crate::format::Observer;
-use crate::settings::{Auto, Secret, Settings, SinkName};
+use crate::settings::{Auto, Secret, Settings, SinkName, without_end};
 use crate::sink::connect::{Connector, HostPort, OnSocket, Pem, Timeouts, Tls, TlsOptions};
 use crate::sink::file::FileOptions;
 use crate::sink::fluentd::{Compress, Credentials, Fluentd, FluentdOptions, expand_tag};
@@ -65,7 +67,10 @@ pub(super) fn fluentd(settings: &Settings, observer: &Observer, own: Option<&Own
         hostname: observer.pod.name.as_ref().or(observer.hostname.as_ref()).map_or("podtap", |name| name).to_owned(),
         timeout,
     };
-    Ok(Fluentd::new(connector(hosts, tls, timeout, own), options))
+    let secrets = files(&[&settings.fluentd_shared_key, &settings.fluentd_password]);
+    let connector = connector(hosts, tls, timeout, own).renewed(max_age(settings), secrets);
+    let settings = settings.clone();
+    Ok(Fluentd::new(connector, options).with_credentials_of(move || self::credentials(&settings).ok().flatten()))
 }
 
 fn tag(template: &str, observer: &Observer) -> Result<String, Unusable> {
@@ -98,7 +103,7 @@ fn fluentd_tls(settings: &Settings) -> TlsOptions {
         settings: "FLUENTD",
         ca: settings.fluentd_tls_ca.as_deref().map(Pem::of),
         cert: settings.fluentd_tls_cert.as_deref().map(Pem::of),
-        key: settings.fluentd_tls_key.as_ref().map(|key| Pem::of(key.reveal())),
+        key: settings.fluentd_tls_key.as_ref().map(key),
         name: settings.fluentd_tls_name.clone(),
         verify: settings.fluentd_tls_verify,
     }
@@ -120,18 +125,30 @@ pub(super) fn logstash(settings: &Settings, own: Option<&OwnTraffic>) -> Result<
     let _ = faults.keep(paired("LOGSTASH", username.is_some(), password.is_some()));
     let (hosts, tls) = faults.finish(hosts.zip(tls))?;
     let timeout = settings.logstash_timeout.0;
-    let connector = connector(hosts, tls, timeout, own);
-    let login = |username: &String| Login { username: username.clone(), password: text(password.as_ref()) };
+    let connector =
+        connector(hosts, tls, timeout, own).renewed(max_age(settings), files(&[&settings.logstash_password]));
     let options = LogstashOptions {
         transport,
         compress: settings.logstash_compress,
         path: settings.logstash_path.clone(),
         body: HttpBody::default(),
-        login: username.as_ref().map(login),
+        login: login(settings),
         timeout,
         max_datagram: MAX_DATAGRAM,
     };
-    Logstash::new(connector, options).map_err(|why| Unusable::of_sink(SinkName::Logstash.word(), &why))
+    let logstash = Logstash::new(connector, options);
+    let logstash = logstash.map_err(|why| Unusable::of_sink(SinkName::Logstash.word(), &why))?;
+    let settings = settings.clone();
+    Ok(logstash.with_login_of(move || login(&settings)))
+}
+
+fn login(settings: &Settings) -> Option<Login> {
+    let username = settings.logstash_username.clone()?;
+    Some(Login { username, password: text(settings.logstash_password.as_ref()) })
+}
+
+fn max_age(settings: &Settings) -> Option<Duration> {
+    settings.connection_max_age.map(|age| age.0)
 }
 
 fn logstash_tls(settings: &Settings) -> TlsOptions {
@@ -139,7 +156,7 @@ fn logstash_tls(settings: &Settings) -> TlsOptions {
         settings: "LOGSTASH",
         ca: settings.logstash_tls_ca.as_deref().map(Pem::of),
         cert: settings.logstash_tls_cert.as_deref().map(Pem::of),
-        key: settings.logstash_tls_key.as_ref().map(|key| Pem::of(key.reveal())),
+        key: settings.logstash_tls_key.as_ref().map(key),
         name: settings.logstash_tls_name.clone(),
         verify: settings.logstash_tls_verify,
     }
@@ -148,7 +165,10 @@ fn logstash_tls(settings: &Settings) -> TlsOptions {
 #[cfg(feature = "es")]
 pub(super) fn elasticsearch(settings: &Settings) -> Result<Elasticsearch, Unusable> {
     let options = elasticsearch_options(settings)?;
-    Elasticsearch::new(options).map_err(|why| Unusable::of_sink(SinkName::Elasticsearch.word(), &why))
+    let sink = Elasticsearch::new(options).map_err(|why| Unusable::of_sink(SinkName::Elasticsearch.word(), &why))?;
+    let secrets = [&settings.elasticsearch_api_key, &settings.elasticsearch_bearer, &settings.elasticsearch_password];
+    let (max_age, files, settings) = (max_age(settings), files(&secrets), settings.clone());
+    Ok(sink.renewed(max_age, files, move || elasticsearch_options(&settings).map_err(|why| why.to_string())))
 }
 
 /// What the sink and `podtap setup` know of a cluster.
@@ -158,7 +178,7 @@ pub fn elasticsearch_options(settings: &Settings) -> Result<elasticsearch::Optio
         settings: "ELASTICSEARCH",
         ca: settings.elasticsearch_tls_ca.as_deref().map(Pem::of),
         cert: settings.elasticsearch_tls_cert.as_deref().map(Pem::of),
-        key: settings.elasticsearch_tls_key.as_ref().map(|key| Pem::of(key.reveal())),
+        key: settings.elasticsearch_tls_key.as_ref().map(key),
         name: None,
         verify: settings.elasticsearch_tls_verify,
     };
@@ -214,8 +234,8 @@ fn auth(settings: &Settings) -> Result<Option<Auth>, Unusable> {
     paired("ELASTICSEARCH", username.is_some(), password.is_some())?;
     let basic =
         username.as_ref().map(|username| Auth::Basic { username: username.clone(), password: text(password.as_ref()) });
-    let key = settings.elasticsearch_api_key.as_ref().map(|key| Auth::ApiKey(key.reveal().to_owned()));
-    let bearer = settings.elasticsearch_bearer.as_ref().map(|token| Auth::Bearer(token.reveal().to_owned()));
+    let key = settings.elasticsearch_api_key.as_ref().map(|key| Auth::ApiKey(current(key)));
+    let bearer = settings.elasticsearch_bearer.as_ref().map(|token| Auth::Bearer(current(token)));
     let mut given = [("API_KEY", key), ("BEARER", bearer), ("USERNAME", basic)]
         .into_iter()
         .filter_map(|(name, auth)| auth.map(|auth| (name, auth)));
@@ -237,7 +257,29 @@ fn paired(sink: &str, username: bool, password: bool) -> Result<(), Unusable> {
 }
 
 fn text(secret: Option<&Secret>) -> String {
-    secret.map(|secret| secret.reveal().to_owned()).unwrap_or_default()
+    secret.map(current).unwrap_or_default()
+}
+
+/// What its file holds now, where it came from one; what it held at start, where that cannot be read.
+fn current(secret: &Secret) -> String {
+    let Some(file) = secret.file() else { return secret.reveal().to_owned() };
+    let read = config::read_secret(&file.to_string_lossy());
+    let text = read.as_deref().map(without_end).unwrap_or_default();
+    if text.is_empty() {
+        tracing::debug!(file = %file.display(), "secret not read again; keeping the current one");
+        return secret.reveal().to_owned();
+    }
+    text.to_owned()
+}
+
+/// The files of these secrets: when one changes, connections are made again.
+fn files(secrets: &[&Option<Secret>]) -> Vec<PathBuf> {
+    secrets.iter().filter_map(|secret| Some(secret.as_ref()?.file()?.to_owned())).collect()
+}
+
+/// A private key: by its path where there is one, so that a renewed key is seen.
+fn key(secret: &Secret) -> Pem {
+    secret.file().map_or_else(|| Pem::of(secret.reveal()), |file| Pem::File(file.to_owned()))
 }
 
 fn hosts(setting: &str, given: &[String], port: u16) -> Result<Vec<HostPort>, Unusable> {
@@ -293,7 +335,7 @@ fn connector(hosts: Vec<HostPort>, tls: Option<Tls>, timeout: Duration, own: Opt
         connect: defaults.connect.min(timeout),
         tls: defaults.tls.min(timeout),
     };
-    let connector = Connector::new(hosts, tls, timeouts);
+    let connector = Connector::new(hosts, tls, timeouts).with_any_host_first();
     match own.cloned() {
         Some(own) => connector.with_hook(OnSocket::new(move |local, remote| own.add_connection(local, remote))),
         None => connector,
@@ -301,11 +343,49 @@ fn connector(hosts: Vec<HostPort>, tls: Option<Tls>, timeout: Duration, own: Opt
 }
 
 #[cfg(test)]
-#[cfg(feature = "es")]
 mod tests {
     use super::*;
     use crate::settings::{Pairs, resolve};
 
+    /// As Kubernetes mounts a Secret: each file a link into `..data`, and that a link to a directory.
+    #[test]
+    fn a_secret_is_what_its_file_holds_now_and_what_it_held_at_start_where_that_cannot_be_read() {
+        use std::fs;
+        use std::os::unix::fs::symlink;
+        let dir = std::env::temp_dir().join(format!("podtap-renewed-secret-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir(&dir).unwrap();
+        let (link, file) = (dir.join("..data"), dir.join("password"));
+        let publish = |version: &str, text: &str| {
+            fs::create_dir(dir.join(version)).unwrap();
+            fs::write(dir.join(version).join("password"), text).unwrap();
+            symlink(version, dir.join("new")).unwrap();
+            fs::rename(dir.join("new"), &link).unwrap();
+        };
+        publish("v1", "old\n");
+        symlink("..data/password", &file).unwrap();
+        let path = file.to_string_lossy().into_owned();
+        let given = [
+            ("SEND_LOGS_TO", "logstash"),
+            ("LOGSTASH_TYPE", "http"),
+            ("LOGSTASH_USERNAME", "me"),
+            ("LOGSTASH_PASSWORD_FILE", &path),
+        ];
+        let env = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let settings = resolve(&env, &Pairs::new(), config::read_secret).outcome.unwrap();
+        assert_eq!(files(&[&settings.logstash_password, &settings.fluentd_password]), [file.as_path()]);
+        let expect = |text: &str| assert_eq!(login(&settings).unwrap().password, text);
+        expect("old");
+        publish("v2", "new \r\n");
+        expect("new ");
+        publish("v3", "\n");
+        expect("old");
+        fs::remove_file(&link).unwrap();
+        expect("old");
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[cfg(feature = "es")]
     #[test]
     fn a_url_in_the_clear_contradicts_encryption_that_was_asked_for() {
         let nodes = |host: &str, tls: &str| {

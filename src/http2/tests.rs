@@ -67,7 +67,6 @@ fn conn() -> Conn {
         connect_ns: Some(1000),
         interface: None,
         overlap_conflict: false,
-        heard: [true; 2],
     }
 }
 

@@ -54,7 +54,9 @@ impl Texts {
         let row = self.rows.iter().find(|row| row.variable.name == name)?;
         let given = if row.usable { T::parse(name, &row.text).map(Some) } else { Ok(None) };
         match given {
-            Ok(Some(value)) => return Some(value),
+            Ok(Some(value)) => {
+                return Some(if let Origin::File(path) = &row.origin { value.of_file(path) } else { value });
+            }
             Ok(None) => {}
             Err(why) => self.wrong.push(wrong(row.variable, Some(&row.text), row.origin.clone(), why)),
         }
@@ -192,6 +194,11 @@ fn one_of(
     }
 }
 
+/// The line feed at a file's end is no part of what it holds.
+pub(crate) fn without_end(content: &str) -> &str {
+    content.strip_suffix('\n').map_or(content, |text| text.strip_suffix('\r').unwrap_or(text))
+}
+
 fn from_file(variable: &'static Variable, path: &str, read_file: &impl Fn(&str) -> Result<String, String>) -> Found {
     let origin = Origin::File(path.to_owned());
     let unusable = |why: String| {
@@ -202,8 +209,7 @@ fn from_file(variable: &'static Variable, path: &str, read_file: &impl Fn(&str) 
     match read_file(path) {
         Err(why) => unusable(format!("the file cannot be read: {}", printable(&why))),
         Ok(content) => {
-            let text =
-                content.strip_suffix('\n').map_or(content.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+            let text = without_end(&content);
             if text.is_empty() {
                 return unusable("the file is empty".to_owned());
             }

@@ -15,6 +15,7 @@ mod variables;
 use std::time::Duration;
 
 pub use bounds::Bounds;
+pub(crate) use clean::without_end;
 pub use clean::{Pairs, Row};
 pub use declare::{Variable, flag};
 pub use notes::{MASK, Note, Origin, Wrong, WrongValue, printable, printable_up_to};

@@ -56,6 +56,11 @@ settings! {
         FILE_COMPRESS file_compress: bool = "false", only File;
     }
 
+    Servers "All servers" {
+        /// Replace connections to servers after about this long, so that a new server behind the same name gets its share.
+        CONNECTION_MAX_AGE connection_max_age: Option<Seconds> = "5m";
+    }
+
     Fluentd "Fluentd, Fluent Bit and others that speak the forward protocol" {
         /// Hosts (`name`, `name:port`, `[::1]:port`). When one cannot be reached, the next one is tried.
         FLUENTD_HOST fluentd_host: ListOf<String> = "localhost", was "FLUENTHOST", only Fluentd,

@@ -9,13 +9,17 @@ mod check;
 pub mod expiry;
 mod explain;
 mod host;
+mod late;
+mod patience;
 mod stream;
+mod tenure;
 mod tls;
 pub(in crate::sink) mod wire;
 
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +30,10 @@ pub use self::check::HostCheck;
 pub use self::explain::explain;
 pub(in crate::sink) use self::explain::tls_error;
 pub use self::host::HostPort;
+pub(in crate::sink) use self::late::Late;
+pub(in crate::sink) use self::patience::Patience;
 pub use self::stream::Stream;
+pub(in crate::sink) use self::tenure::{Tenure, any_of, random};
 pub(in crate::sink) use self::tls::random_bytes;
 pub use self::tls::{Pem, Tls, TlsOptions};
 use super::error::{DeliveryError, FailureReason};
@@ -90,12 +97,13 @@ pub struct Connector {
     on_socket: Option<OnSocket>,
     /// The host to begin with.
     first: usize,
+    tenure: Tenure,
 }
 
 impl Connector {
     /// For these hosts; without `tls` in the clear.
     pub fn new(hosts: Vec<HostPort>, tls: Option<Tls>, timeouts: Timeouts) -> Self {
-        Self { hosts, tls, timeouts, on_socket: None, first: 0 }
+        Self { hosts, tls, timeouts, on_socket: None, first: 0, tenure: Tenure::default() }
     }
 
     /// Has `hook` told of every socket.
@@ -103,6 +111,39 @@ impl Connector {
     pub fn with_hook(mut self, hook: OnSocket) -> Self {
         self.on_socket = Some(hook);
         self
+    }
+
+    /// Begins with any of the hosts, so that each gets its share of a thousand pods.
+    #[must_use]
+    pub fn with_any_host_first(mut self) -> Self {
+        self.begin_anywhere();
+        self
+    }
+
+    /// Connections end after about `max_age`, and when one of `files` or of the certificates changes.
+    #[must_use]
+    pub fn renewed(mut self, max_age: Option<Duration>, mut files: Vec<PathBuf>) -> Self {
+        files.extend(self.tls.iter().flat_map(|tls| tls.files()));
+        self.tenure = Tenure::new(max_age, files);
+        self
+    }
+
+    /// The position of the host to begin with.
+    pub(in crate::sink) fn first(&self) -> usize {
+        self.first
+    }
+
+    /// Whether the connection made last is to be replaced; then the next one may lead to another host.
+    pub(in crate::sink) fn is_outdated(&mut self) -> bool {
+        let outdated = self.tenure.is_over();
+        if outdated {
+            self.begin_anywhere();
+        }
+        outdated
+    }
+
+    fn begin_anywhere(&mut self) {
+        self.first = any_of(self.hosts.len(), random());
     }
 
     /// The hosts, in the order of the settings.
@@ -117,6 +158,8 @@ impl Connector {
 
     /// Connects to the first host that can be reached.
     pub async fn connect(&mut self) -> Result<Connected, DeliveryError> {
+        // Before any file is read, so that no change is missed.
+        self.tenure.begin();
         let mut failed: Option<DeliveryError> = None;
         for step in 0..self.hosts.len() {
             let index = (self.first + step) % self.hosts.len();
@@ -169,7 +212,7 @@ impl Connector {
     /// a renewal is under way) leave what was read before.
     fn refresh_tls(&mut self) {
         if let Some(Err(why)) = self.tls.as_mut().map(Tls::reload) {
-            tracing::debug!(error = why, "certificates not read anew, the old ones are used");
+            tracing::debug!(error = why, "certificate reload failed; keeping the current ones");
         }
     }
 

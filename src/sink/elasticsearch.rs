@@ -20,7 +20,10 @@ mod trial;
 mod verdict;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use elasticsearch::http::Method;
 pub use elasticsearch::http::Url;
@@ -37,6 +40,7 @@ pub use self::target::{Kind, Target};
 #[cfg(feature = "setup")]
 pub(crate) use self::target::{contradiction, held, server as ask_server};
 
+use super::connect::Tenure;
 use super::{Batch, Delivery, DeliveryError, Sink, SinkError};
 use crate::flow::Timestamp;
 
@@ -50,6 +54,19 @@ pub struct Elasticsearch {
     warned: bool,
     /// Bodies of more bytes than this were too large for the server.
     most_bytes: usize,
+    tenure: Tenure,
+    renewal: Option<Renewal>,
+    /// The last attempt failed: perhaps what we have is not valid any more.
+    suspect: bool,
+}
+
+/// Where options are made again, with credentials as they are by now.
+struct Renewal(Box<dyn Fn() -> Result<Options, String> + Send + Sync>);
+
+impl fmt::Debug for Renewal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Renewal(…)")
+    }
 }
 
 /// What became of a part of a batch.
@@ -66,7 +83,32 @@ impl Elasticsearch {
     pub fn new(options: Options) -> Result<Self, String> {
         let client = Client::new(&options)?;
         options.tls.warn();
-        Ok(Self { options, client, target: None, warned: false, most_bytes: usize::MAX })
+        let (target, warned, most_bytes, tenure) = (None, false, usize::MAX, Tenure::default());
+        Ok(Self { options, client, target, warned, most_bytes, tenure, renewal: None, suspect: false })
+    }
+
+    /// Has options made again by `make` when what they were made of is outdated: after about `max_age`, and when one of
+    /// `files` or of the certificates changes.
+    #[must_use]
+    pub fn renewed(
+        mut self,
+        max_age: Option<Duration>,
+        mut files: Vec<PathBuf>,
+        make: impl Fn() -> Result<Options, String> + Send + Sync + 'static,
+    ) -> Self {
+        files.extend(self.options.tls.files());
+        self.tenure = Tenure::new(max_age, files);
+        self.tenure.begin();
+        self.renewal = Some(Renewal(Box::new(make)));
+        self
+    }
+
+    /// A new client where the one in use is outdated; a file that cannot be used leaves everything as it is.
+    fn renew_outdated(&mut self) {
+        let suspect = std::mem::take(&mut self.suspect);
+        if self.tenure.is_over() || suspect && self.tenure.have_files_changed() {
+            self.reload();
+        }
     }
 
     /// Asks the server what it is and what stands behind the name: `podtap check`. Sends no record.
@@ -170,7 +212,14 @@ impl Elasticsearch {
 
 impl Sink for Elasticsearch {
     async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
-        let target = self.target(batch).await?;
+        self.renew_outdated();
+        let target = match self.target(batch).await {
+            Ok(target) => target,
+            Err(error) => {
+                self.suspect = true;
+                return Err(error);
+            }
+        };
         let mut parts = self.parts(batch);
         let mut whole = Delivery::default();
         while let Some(range) = parts.pop_front() {
@@ -193,6 +242,7 @@ impl Sink for Elasticsearch {
                 }
                 Err(error) => {
                     self.target = None;
+                    self.suspect = true;
                     return undone(whole, range.start, batch.records(), error);
                 }
             }
@@ -201,13 +251,18 @@ impl Sink for Elasticsearch {
     }
 
     fn reload(&mut self) {
-        match Client::new(&self.options) {
-            Ok(client) => {
-                self.client = client;
+        // Before anything is read, so that no change is missed; also where that fails: once for each change.
+        self.tenure.begin();
+        let options = self.renewal.as_ref().map_or_else(|| Ok(self.options.clone()), |renewal| (renewal.0)());
+        match options.and_then(|options| Ok((Client::new(&options)?.after(&self.client), options))) {
+            Ok((client, options)) => {
+                (self.client, self.options) = (client, options);
                 self.target = None;
                 self.most_bytes = usize::MAX;
             }
-            Err(why) => tracing::warn!(error = why, "certificates not read anew, the old ones are used"),
+            Err(why) => {
+                tracing::warn!(error = why, "certificate or credential reload failed; keeping the current ones")
+            }
         }
     }
 }

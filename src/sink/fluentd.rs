@@ -3,7 +3,7 @@
 //!
 //! A batch is one PackedForward (or CompressedPackedForward) message whose `chunk` is the batch's id: the same records
 //! again carry the same chunk, so that a server that removes duplicates can. With FLUENTD_ACK (the default) a batch is
-//! delivered when its chunk was acknowledged. Whatever else happens (no acknowledgement in time, another one, an end of
+//! delivered when its chunk was acknowledged, also late and over an earlier connection. Whatever else happens (no acknowledgement in time, another one, an end of
 //! the connection, nonsense) the socket is thrown away, the next host's turn comes, and the whole batch goes again:
 //! nothing is lost, at most the batch in flight arrives twice. Nobody is refused for good either: a wrong key or
 //! certificate gets repaired on one side or the other, and the records wait for that as long as the queue has room; the
@@ -20,20 +20,26 @@ mod msgpack;
 pub mod protocol;
 mod tag;
 
+use std::fmt;
 use std::time::Duration;
 
-use self::link::{Link, Welcome};
+use tokio::time::Instant;
+
+use self::link::{Fault, Link, Welcome};
 pub use self::msgpack::encode_msgpack;
 pub use self::protocol::{Compress, Credentials};
 use self::protocol::{Packer, TooLarge};
 pub use self::tag::expand_tag;
 pub use super::connect::HostCheck;
-use super::connect::{Connected, Connector};
+use super::connect::{Connected, Connector, Late, Patience};
 use super::{Batch, Delivery, DeliveryError, FailureReason, Rejected, Sink, SinkError};
 
 /// How long `check` waits for a server to ask for a key where we have none, and how long a connection without
 /// acknowledgements does: such a server takes our records and throws them away without a word.
 const HELO_PATIENCE: Duration = Duration::from_millis(250);
+
+/// Longer than anybody listens.
+const LATE: Duration = Duration::from_secs(24 * 3600);
 
 /// FLUENTD_…
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +66,7 @@ impl Default for FluentdOptions {
             compress: Compress::None,
             credentials: None,
             hostname: "podtap".to_owned(),
-            timeout: Duration::from_secs(30),
+            timeout: Duration::from_secs(10),
         }
     }
 }
@@ -73,13 +79,33 @@ pub struct Fluentd {
     packer: Packer,
     link: Option<Link>,
     reopen: bool,
+    renewal: Option<Renewal>,
+    patience: Patience,
+    late: Late,
+}
+
+/// Where credentials are read again.
+struct Renewal(Box<dyn Fn() -> Option<Credentials> + Send + Sync>);
+
+impl fmt::Debug for Renewal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Renewal(…)")
+    }
 }
 
 impl Fluentd {
     /// To the hosts of `connector`.
     pub fn new(connector: Connector, options: FluentdOptions) -> Self {
         let packer = Packer::new(&options.tag, options.compress);
-        Self { connector, options, packer, link: None, reopen: false }
+        let patience = Patience::new(options.timeout);
+        Self { connector, options, packer, link: None, reopen: false, renewal: None, patience, late: Late::default() }
+    }
+
+    /// Has credentials read again for every connection: they are renewed under a running program.
+    #[must_use]
+    pub fn with_credentials_of(mut self, read: impl Fn() -> Option<Credentials> + Send + Sync + 'static) -> Self {
+        self.renewal = Some(Renewal(Box::new(read)));
+        self
     }
 
     /// Tries every host: connection, TLS, handshake, and an empty chunk where it would be acknowledged.
@@ -105,23 +131,28 @@ impl Fluentd {
         }
         let batch = Batch::default();
         let packed = self.packer.pack(&batch, Some("podtap-check")).map_err(|error| error.to_string())?;
-        let sent = link.deliver(packed.message, Some("podtap-check")).await;
-        sent.map_err(|fault| format!("an empty chunk was sent: {fault}"))?;
+        let words = |fault: Fault| format!("an empty chunk was sent: {fault}");
+        link.send(packed.message).await.map_err(words)?;
+        link.acknowledged("podtap-check", self.options.timeout).await.map_err(words)?;
         steps.push("acknowledged an empty chunk".to_owned());
         Ok(())
     }
 
     /// The connection in use, if it is still good, else a new one.
     async fn open(&mut self) -> Result<Link, DeliveryError> {
+        let outdated = self.connector.is_outdated();
         if let Some(mut link) = self.link.take() {
             match link.is_at_rest().await {
-                _ if self.reopen => link.close().await,
+                _ if self.reopen || outdated => link.close().await,
                 Ok(()) => return Ok(link),
                 Err(why) => tracing::debug!(sink = "fluentd", why = %why, "connection gone, making a new one"),
             }
         }
         self.reopen = false;
         let connected = self.connector.connect().await?;
+        if let Some(renewal) = &self.renewal {
+            self.options.credentials = (renewal.0)();
+        }
         let opened = self.greet(connected, !self.options.ack, None).await;
         if opened.is_err() {
             self.connector.failed();
@@ -152,17 +183,57 @@ impl Fluentd {
 }
 
 impl Sink for Fluentd {
+    /// A chunk that was sent over an earlier connection counts as delivered as soon as that acknowledges it.
     async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
-        let mut link = self.open().await?;
         let chunk = self.options.ack.then(|| batch.id());
-        let packed = self.packer.pack(batch, chunk.as_deref()).map_err(unpackable)?;
+        let mut late = std::mem::take(&mut self.late);
+        late.about(|| chunk.clone().unwrap_or_default());
+        let outcome = tokio::select! {
+            biased;
+            () = late.acknowledged() => {
+                tracing::debug!(sink = "fluentd", "acknowledged late, over an earlier connection");
+                return Ok(Delivery::default());
+            }
+            outcome = self.send(batch, chunk.as_deref()) => outcome,
+        };
+        match outcome {
+            Ok(delivery) => Ok(delivery),
+            Err((error, link)) => {
+                if let (Some(mut link), Some(chunk)) = (link, chunk) {
+                    let name = chunk.clone();
+                    late.listen(chunk, async move { link.acknowledged(&name, LATE).await.is_ok() });
+                }
+                self.late = late;
+                Err(error)
+            }
+        }
+    }
+
+    /// The next batch goes over a new connection, with certificates read again.
+    fn reload(&mut self) {
+        self.reopen = true;
+    }
+}
+
+impl Fluentd {
+    /// Sends a batch over the connection in use. The error comes with the connection, where all was sent over it and only
+    /// the acknowledgement is missing.
+    async fn send(&mut self, batch: &Batch, chunk: Option<&str>) -> Result<Delivery, (SinkError, Option<Link>)> {
+        let mut link = self.open().await.map_err(|error| (error.into(), None))?;
+        let packed = self.packer.pack(batch, chunk).map_err(|error| (unpackable(error), None))?;
         let delivery =
             Delivery { rejected: packed.rejected.into_iter().map(not_a_map).collect(), ..Delivery::default() };
-        if packed.records > 0
-            && let Err(fault) = link.deliver(packed.message, chunk.as_deref()).await
-        {
-            self.connector.failed();
-            return Err(SinkError::Transient(fault.at(link.host())));
+        if packed.records > 0 {
+            if let Err(fault) = link.send(packed.message).await {
+                return Err(self.failed(fault, link, false));
+            }
+            let sent = Instant::now();
+            if let Some(chunk) = chunk {
+                if let Err(fault) = link.acknowledged(chunk, self.patience.limit()).await {
+                    return Err(self.failed(fault, link, true));
+                }
+                self.patience.was_enough(sent.elapsed());
+            }
         }
         match link.may_stay_open() {
             true => self.link = Some(link),
@@ -171,9 +242,14 @@ impl Sink for Fluentd {
         Ok(delivery)
     }
 
-    /// The next batch goes over a new connection, with certificates read anew.
-    fn reload(&mut self) {
-        self.reopen = true;
+    fn failed(&mut self, fault: Fault, link: Link, was_sent: bool) -> (SinkError, Option<Link>) {
+        self.connector.failed();
+        let error = SinkError::Transient(fault.at(link.host()));
+        let is_slow = was_sent && fault.is_late();
+        if is_slow {
+            self.patience.was_too_short();
+        }
+        (error, is_slow.then_some(link))
     }
 }
 

@@ -109,7 +109,7 @@ impl Default for LogstashOptions {
             path: "/".to_owned(),
             body: HttpBody::default(),
             login: None,
-            timeout: Duration::from_secs(30),
+            timeout: Duration::from_secs(10),
             max_datagram: MAX_DATAGRAM,
         }
     }
@@ -137,8 +137,17 @@ impl Logstash {
             Transport::Udp if connector.is_tls() => {
                 return Err("LOGSTASH_TLS: datagrams cannot be encrypted; use another LOGSTASH_TYPE".to_owned());
             }
-            Transport::Udp => Kind::Udp(Box::new(Udp::new(connector.hosts().to_vec(), options))),
+            Transport::Udp => Kind::Udp(Box::new(Udp::new(connector.hosts().to_vec(), connector.first(), options))),
         }))
+    }
+
+    /// Has the credentials of http read again for every connection: they are renewed under a running program.
+    #[must_use]
+    pub fn with_login_of(mut self, read: impl Fn() -> Option<Login> + Send + Sync + 'static) -> Self {
+        if let Kind::Http(http) = &mut self.0 {
+            http.renew_with(read);
+        }
+        self
     }
 
     /// Tries every host: connection, TLS, and as much of an answer as the transport knows. Leaves no record there.

@@ -9,7 +9,7 @@ mod place;
 mod word;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +32,12 @@ pub trait Value: Sized {
 
     /// The value of a cleaned, non-empty text; the error says what is wrong with it, without repeating it.
     fn parse(name: &str, text: &str) -> Result<Self, String>;
+
+    /// The same, with the file that its text was read from.
+    #[must_use]
+    fn of_file(self, _path: &str) -> Self {
+        self
+    }
 }
 
 /// One value through serde and envy.
@@ -100,6 +106,9 @@ impl<T: Value> Value for Option<T> {
     fn parse(name: &str, text: &str) -> Result<Self, String> {
         if text.eq_ignore_ascii_case("none") { Ok(None) } else { T::parse(name, text).map(Some) }
     }
+    fn of_file(self, path: &str) -> Self {
+        self.map(|value| value.of_file(path))
+    }
 }
 
 /// A value that podtap finds out itself unless it is given.
@@ -163,13 +172,21 @@ fn entries(text: &str) -> Vec<&str> {
 }
 
 /// What must never be shown: neither by `Debug` nor by `podtap settings`.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-pub struct Secret(String);
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    text: String,
+    file: Option<PathBuf>,
+}
 
 impl Secret {
     /// The secret itself, for the one place that sends it.
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The file that it was read from, and that may hold another one by now.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 }
 
@@ -186,7 +203,10 @@ impl Value for Secret {
         "text (secret)".to_owned()
     }
     fn parse(name: &str, text: &str) -> Result<Self, String> {
-        by_envy(name, text)
+        by_envy(name, text).map(|text| Self { text, file: None })
+    }
+    fn of_file(self, path: &str) -> Self {
+        Self { file: Some(path.into()), ..self }
     }
 }
 

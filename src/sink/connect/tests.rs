@@ -148,3 +148,23 @@ async fn a_port_without_tls_is_told_from_a_broken_one() {
         assert!(error.to_string().contains(words), "{error}");
     }
 }
+
+#[tokio::test]
+async fn of_many_pods_each_host_gets_its_share_and_a_pod_keeps_to_its_own_until_that_is_outdated() {
+    let listeners = [TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];
+    let hosts: Vec<_> = listeners.iter().map(|listener| host(listener.local_addr().unwrap())).collect();
+    let fresh = || Connector::new(hosts.clone(), None, Timeouts::default()).with_any_host_first();
+    let mut first = std::collections::BTreeSet::new();
+    while first.len() < hosts.len() {
+        first.insert(fresh().connect().await.unwrap().host.port);
+    }
+    let mut connector = fresh().renewed(Some(Duration::ZERO), Vec::new());
+    let mut kept = fresh().renewed(Some(Duration::from_secs(3600)), Vec::new());
+    let one = kept.connect().await.unwrap().host;
+    let mut moved = std::collections::BTreeSet::new();
+    while moved.len() < hosts.len() {
+        moved.insert(connector.connect().await.unwrap().host.port);
+        assert!(connector.is_outdated() && !kept.is_outdated());
+        assert_eq!(kept.connect().await.unwrap().host, one);
+    }
+}

@@ -90,6 +90,15 @@ impl TlsOptions {
         Self { settings, ca: None, cert: None, key: None, name: None, verify: true }
     }
 
+    /// The files that hold certificates and keys.
+    pub(in crate::sink) fn files(&self) -> impl Iterator<Item = PathBuf> + use<> {
+        let pems = [self.ca.clone(), self.cert.clone(), self.key.clone()];
+        pems.into_iter().flatten().filter_map(|pem| match pem {
+            Pem::File(path) => Some(path),
+            Pem::Text(_) => None,
+        })
+    }
+
     /// Reads the files; says which setting is wrong.
     pub fn check(&self) -> Result<(), String> {
         config(self).map(drop)
@@ -129,6 +138,11 @@ impl Tls {
     pub fn reload(&mut self) -> Result<(), String> {
         self.config = config(&self.options)?;
         Ok(())
+    }
+
+    /// The files that were read.
+    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> + use<> {
+        self.options.files()
     }
 
     pub(super) async fn handshake(&self, tcp: TcpStream, host: &str) -> Result<Stream, String> {

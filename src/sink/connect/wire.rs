@@ -54,6 +54,11 @@ impl Fault {
         DeliveryError::new(self.reason(), self.to_string()).at(host)
     }
 
+    /// Whether nothing came in time.
+    pub(in crate::sink) fn is_late(&self) -> bool {
+        matches!(self, Self::Late(..))
+    }
+
     /// Whether it was the server that ended it, in order or not.
     pub(in crate::sink) fn is_closed(&self) -> bool {
         self.is_reset() || matches!(self, Self::Closed(_))

@@ -6,8 +6,8 @@
 //! It asks for no product, and speaks to OpenSearch as well.
 
 use std::error::Error;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,9 +18,10 @@ use elasticsearch::http::headers::{
 };
 use elasticsearch::http::transport::{Connection, ConnectionPool, Transport, TransportBuilder};
 use elasticsearch::http::{Method, Url};
+use tokio::time::Instant;
 use tokio_rustls::rustls::{CertificateError, Error as TlsError};
 
-use super::super::connect::{Pem, TlsOptions, tls_error};
+use super::super::connect::{Patience, Pem, TlsOptions, any_of, random, tls_error};
 use super::super::error::{DeliveryError, FailureReason, io_reason, retry_after};
 use super::options::Options;
 use crate::source::own_traffic::{Nonce, nonce};
@@ -101,7 +102,7 @@ impl<'a> Request<'a> {
 pub(crate) struct Client {
     transport: Transport,
     nodes: Nodes,
-    timeout: Duration,
+    patience: Mutex<Patience>,
 }
 
 impl Client {
@@ -115,7 +116,6 @@ impl Client {
         let nodes = Nodes::new(&options.nodes);
         let mut builder = TransportBuilder::new(nodes.clone())
             .enable_meta_header(false)
-            .timeout(options.timeout)
             .header(header_name(), value(nonce().value())?)
             // A compressed answer could not be bounded by its length; answers are filtered, and short.
             .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
@@ -128,7 +128,19 @@ impl Client {
             builder = builder.auth(Credentials::Certificate(ClientCertificate::Pem(identity)));
         }
         let transport = builder.build().map_err(|why| format!("ELASTICSEARCH_TLS_CERT, _KEY: {}", chain(&why)))?;
-        Ok(Self { transport, nodes, timeout: options.timeout })
+        Ok(Self { transport, nodes, patience: Mutex::new(Patience::new(options.timeout)) })
+    }
+
+    /// Knows already how slow the server is: from the client that this one replaces.
+    pub(super) fn after(self, old: &Self) -> Self {
+        *self.patience() = *old.patience();
+        self
+    }
+
+    /// How long it waits for an answer by now.
+    #[cfg(test)]
+    pub(super) fn limit(&self) -> Duration {
+        self.patience().limit()
     }
 
     /// Asks one node after the other, beginning with the one that answered last; the error is what the last one said.
@@ -157,23 +169,34 @@ impl Client {
             headers.insert(HeaderName::from_static(name), text);
         }
         let Request { method, path, query, body, most, .. } = request;
-        let answer = self.transport.send(*method, path, headers, Some(query), body.clone(), None);
-        let answer = answer.await.map_err(|error| self.failed(error))?;
+        let (limit, begun) = (self.patience().limit(), Instant::now());
+        let failed = |error| self.failed(error, limit);
+        let answer = self.transport.send(*method, path, headers, Some(query), body.clone(), Some(limit));
+        let answer = answer.await.map_err(failed)?;
         if answer.content_length().is_some_and(|bytes| bytes > *most as u64) {
             return Err(too_long(*most));
         }
         let status = answer.status_code().as_u16();
         let pause = answer.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
-        let body = answer.bytes().await.map_err(|error| self.failed(error))?;
+        let body = answer.bytes().await.map_err(failed)?;
+        if request.body.is_some() {
+            // How fast it answers a question says nothing about how fast it stores.
+            self.patience().was_enough(begun.elapsed());
+        }
         if body.len() > *most {
             return Err(too_long(*most));
         }
         Ok(Reply { status, body, retry_after: pause })
     }
 
-    fn failed(&self, error: elasticsearch::Error) -> DeliveryError {
+    fn patience(&self) -> MutexGuard<'_, Patience> {
+        self.patience.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, error: elasticsearch::Error, limit: Duration) -> DeliveryError {
         let (reason, words) = if error.is_timeout() {
-            (FailureReason::Timeout, format!("no answer within {:?}", self.timeout))
+            self.patience().was_too_short();
+            (FailureReason::Timeout, format!("no answer within {limit:?}"))
         } else {
             (reason(&error), chain(&error))
         };
@@ -270,9 +293,7 @@ struct Nodes {
 impl Nodes {
     /// Begins anywhere, so that not all pods ask the first one.
     fn new(urls: &[Url]) -> Self {
-        use std::hash::{BuildHasher, RandomState};
-        let random = usize::try_from(RandomState::new().hash_one(0u8) >> 32).unwrap_or(0);
-        Self { urls: urls.into(), current: Arc::new(AtomicUsize::new(random % urls.len().max(1))) }
+        Self { urls: urls.into(), current: Arc::new(AtomicUsize::new(any_of(urls.len(), random()))) }
     }
 
     /// On to the next one, unless somebody has gone on already.

@@ -46,7 +46,7 @@ impl Options {
             doc_type: None,
             api_version: ApiVersion::Auto,
             compress: true,
-            timeout: Duration::from_secs(30),
+            timeout: Duration::from_secs(10),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io::Read;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,6 +39,9 @@ impl Asked {
 
 type Answer = (u16, String);
 
+/// The status of an answer that never comes.
+const NEVER: u16 = 0;
+
 /// A server on loopback and all it was asked.
 struct Mock {
     address: SocketAddr,
@@ -60,6 +64,9 @@ impl Mock {
                         let asked = asked_of(request).await;
                         let (status, body) = answer(&asked);
                         log.lock().unwrap().push(asked);
+                        if status == NEVER {
+                            std::future::pending::<()>().await;
+                        }
                         Ok::<_, Infallible>(
                             hyper::Response::builder().status(status).body(Whole(Some(body.into()))).unwrap(),
                         )
@@ -514,4 +521,54 @@ fn certificates_that_cannot_be_read_are_named_by_their_setting() {
         let why = made(tls);
         assert!(why.starts_with(setting), "{why}");
     }
+}
+
+/// Renewed as Kubernetes does it, the file under the same name.
+#[tokio::test]
+async fn a_token_that_was_renewed_is_used_as_soon_as_the_old_one_is_refused() {
+    let valid = |asked: &Asked| asked.headers.get("authorization").is_some_and(|value| value == "Bearer new");
+    let server = Mock::start(with_data_stream(move |asked| {
+        if valid(asked) {
+            created(asked)
+        } else {
+            (401, r#"{"error":{"type":"security_exception"},"status":401}"#.to_owned())
+        }
+    }))
+    .await;
+    let dir = crate::sink::spool::tests::Dir::new();
+    let file = dir.0.join("token");
+    std::fs::write(&file, "of yesterday").unwrap();
+    let of_file = {
+        let (file, options) = (file.clone(), options(&[server.url()]));
+        move || Ok(Options { auth: Auth::Bearer(std::fs::read_to_string(&file).unwrap()), ..options.clone() })
+    };
+    let first = of_file().unwrap();
+    let mut sink = Elasticsearch::new(first).unwrap().renewed(None, vec![file.clone()], of_file);
+    let records = batch(&["a"]);
+    assert!(matches!(sink.deliver(&records).await, Err(SinkError::Transient(_))));
+    assert!(matches!(sink.deliver(&records).await, Err(SinkError::Transient(_))), "the file is as it was");
+    std::fs::write(dir.0.join("new"), "new").unwrap();
+    std::fs::rename(dir.0.join("new"), &file).unwrap();
+    assert_eq!(sink.deliver(&records).await.unwrap(), Delivery::default());
+}
+
+#[tokio::test]
+async fn a_server_that_is_slow_to_store_gets_longer_each_time_however_fast_it_answers_questions() {
+    let (silent, timeout) = (Arc::new(AtomicBool::new(true)), Duration::from_millis(60));
+    let is_silent = Arc::clone(&silent);
+    let mock = Mock::start(with_data_stream(move |asked| {
+        if is_silent.load(Ordering::Relaxed) { (NEVER, String::new()) } else { created(asked) }
+    }))
+    .await;
+    let mut sink = sink(&mock, |options| options.timeout = timeout).await;
+    let records = batch(&["a"]);
+    while mock.bulks().len() < 3 {
+        transient(sink.deliver(&records).await);
+    }
+    let grown = sink.client.limit();
+    assert!(grown >= timeout * 8, "{grown:?}");
+    sink.reload();
+    assert_eq!(sink.client.limit(), grown, "a new client knows it too");
+    silent.store(false, Ordering::Relaxed);
+    while sink.deliver(&records).await.is_err() {}
 }

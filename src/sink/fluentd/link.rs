@@ -52,6 +52,13 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// Whether nothing came in time.
+    pub(super) fn is_late(&self) -> bool {
+        matches!(self, Self::Wire(fault) if fault.is_late())
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -164,15 +171,19 @@ impl Link {
         }
     }
 
-    /// Sends a chunk; with a name, waits until the server has acknowledged it.
-    pub(super) async fn deliver(&mut self, message: &[u8], chunk: Option<&str>) -> Result<(), Fault> {
+    /// Sends a chunk.
+    pub(super) async fn send(&mut self, message: &[u8]) -> Result<(), Fault> {
         if let Err(fault) = self.write(message).await {
             // What a server said before it hung up on us says more than that it did.
             let asked = matches!(decode_reply(&self.arrived), Ok(Some((Reply::Helo(_), _))));
             return Err(if asked { Fault::KeyWanted } else { fault });
         }
-        let Some(chunk) = chunk else { return Ok(()) };
-        match self.reply("acknowledgement", self.wire.patience()).await {
+        Ok(())
+    }
+
+    /// Waits until the server has acknowledged the chunk that was sent last.
+    pub(super) async fn acknowledged(&mut self, chunk: &str, patience: Duration) -> Result<(), Fault> {
+        match self.reply("acknowledgement", patience).await {
             Ok(Reply::Ack(acked)) if acked == chunk.as_bytes() => Ok(()),
             Ok(Reply::Ack(acked)) => Err(Fault::WrongAck(printable(&acked))),
             Ok(Reply::Helo(_)) => Err(Fault::KeyWanted),

@@ -1,5 +1,7 @@
 //! Against a server that does what real ones cannot be made to do.
 
+mod slow;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -184,15 +186,18 @@ async fn after_a_wrong_or_missing_acknowledgement_the_same_chunk_goes_over_a_new
             let mut peer = accept(&server).await;
             let chunk = peer.hears_chunk().await;
             peer.says(answer).await;
-            (chunk, peer.hears().await)
+            (peer, chunk)
         };
-        let (why, (first, end)) = fails(&mut sink, &batch, script).await;
+        let (why, (mut peer, first)) = fails(&mut sink, &batch, script).await;
         let address = server.local_addr().unwrap().to_string();
         assert!(why.contains(words) && why.contains(&address), "{why}");
-        assert!(end.is_empty());
+        if patience == LONG {
+            assert!(peer.hears().await.is_empty(), "closed at once");
+        }
         let again = async { accept(&server).await.hears_and_acks().await };
         let (result, second) = deliver(&mut sink, &batch, again).await;
         assert_eq!((result, second), (Ok(Delivery::default()), first));
+        assert!(peer.hears().await.is_empty(), "closed, since another connection acknowledged the chunk");
     }
 }
 

@@ -6,14 +6,19 @@
 //! connection is thrown away, the next host's turn comes, and only what was not acknowledged goes again.
 
 use std::io::IoSlice;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::super::connect::wire::{Fault, ROOM, Step, Wire};
-use super::super::connect::{Connected, Connector};
+use super::super::connect::{Connected, Connector, Late, Patience};
 use super::super::{Batch, Delivery, DeliveryError, FailureReason, SinkError};
 use super::lumberjack::{Acks, Encoder};
 use super::{CHECK_PATIENCE, LogstashOptions};
 
 const ACK: &str = "acknowledgement";
+/// Longer than anybody listens.
+const LATE: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Debug)]
 pub(super) struct Beats {
@@ -21,27 +26,54 @@ pub(super) struct Beats {
     options: LogstashOptions,
     encoder: Encoder,
     wire: Option<Wire>,
+    patience: Patience,
+    late: Late,
 }
 
 impl Beats {
     pub(super) fn new(connector: Connector, options: LogstashOptions) -> Self {
         let encoder = Encoder::new(options.compress);
-        Self { connector, options, encoder, wire: None }
+        let patience = Patience::new(options.timeout);
+        Self { connector, options, encoder, wire: None, patience, late: Late::default() }
     }
 
     pub(super) fn connector(&mut self) -> &mut Connector {
         &mut self.connector
     }
 
+    /// A batch that was sent over an earlier connection counts as delivered as soon as that acknowledges it.
     pub(super) async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
-        let mut wire = self.open().await?;
-        let (done, fault) = self.send(&mut wire, batch).await?;
-        let Some(fault) = fault else {
+        let mut late = std::mem::take(&mut self.late);
+        late.about(|| batch.id());
+        let (mut wire, sent) = tokio::select! {
+            biased;
+            () = late.acknowledged() => {
+                tracing::debug!(sink = "logstash", "acknowledged late, over an earlier connection");
+                return Ok(Delivery::default());
+            }
+            sent = self.send(batch) => match sent {
+                Ok(sent) => sent,
+                Err(error) => {
+                    self.late = late;
+                    return Err(error);
+                }
+            },
+        };
+        let Some(fault) = sent.fault else {
             self.wire = Some(wire);
             return Ok(Delivery::default());
         };
         self.connector.failed();
-        let error = fault.at(wire.host());
+        let (done, error) = (sent.done, fault.at(wire.host()));
+        if fault.is_late() && sent.was_whole {
+            self.patience.was_too_short();
+            let (id, mut acks) = (batch.range(done, batch.records()).id(), sent.acks);
+            late.listen(id, async move {
+                let mut nothing: &[u8] = &[];
+                exchange(&mut wire, &mut nothing, &mut acks, LATE).await.is_ok()
+            });
+        }
+        self.late = late;
         if done == 0 {
             return Err(SinkError::Transient(error));
         }
@@ -55,8 +87,10 @@ impl Beats {
 
     /// The connection in use, if it is still good, else a new one.
     async fn open(&mut self) -> Result<Wire, SinkError> {
+        let outdated = self.connector.is_outdated();
         if let Some(mut wire) = self.wire.take() {
             match at_rest(&mut wire).await {
+                Ok(()) if outdated => wire.close().await,
                 Ok(()) => return Ok(wire),
                 Err(why) => tracing::debug!(sink = "logstash", %why, "connection gone, making a new one"),
             }
@@ -65,21 +99,27 @@ impl Beats {
         Ok(Wire::new(connected, self.options.timeout))
     }
 
-    /// How many leading records were acknowledged, and why not all.
-    async fn send(&mut self, wire: &mut Wire, batch: &Batch) -> Result<(usize, Option<Fault>), SinkError> {
-        let mut done = 0;
-        while done < batch.records() {
+    /// The connection, and what came of the batch on it.
+    async fn send(&mut self, batch: &Batch) -> Result<(Wire, Sent), SinkError> {
+        let mut wire = self.open().await?;
+        let mut sent = Sent::default();
+        while sent.done < batch.records() {
+            let done = sent.done;
             let rest = batch.range(done, batch.records());
             let window = rest.range(0, Encoder::fitting(&rest));
             let bytes = self.encoder.window(&window).map_err(unpackable)?;
-            let mut acks = Acks::new(window.records());
-            let sent = exchange(wire, bytes, &mut acks).await;
-            done += acks.acknowledged();
-            if let Err(fault) = sent {
-                return Ok((done, Some(fault)));
+            sent.acks = Acks::new(window.records());
+            let (mut out, begun) = (bytes, Instant::now());
+            let outcome = exchange(&mut wire, &mut out, &mut sent.acks, self.patience.limit()).await;
+            sent.done += sent.acks.acknowledged();
+            if let Err(fault) = outcome {
+                sent.was_whole = out.is_empty() && window.records() == rest.records();
+                sent.fault = Some(fault);
+                break;
             }
+            self.patience.was_enough(begun.elapsed());
         }
-        Ok((done, None))
+        Ok((wire, sent))
     }
 
     /// There is no handshake, and an event would end up in somebody's index. Logstash acknowledges an empty window.
@@ -131,13 +171,26 @@ async fn probe(wire: &mut Wire, bytes: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// Sends a window and waits until all of it is acknowledged.
-async fn exchange(wire: &mut Wire, bytes: &[u8], acks: &mut Acks) -> Result<(), Fault> {
-    let mut out = bytes;
+/// What came of a batch.
+#[derive(Debug, Default)]
+struct Sent {
+    /// Leading records that were acknowledged.
+    done: usize,
+    /// Why not all.
+    fault: Option<Fault>,
+    /// All of it was sent.
+    was_whole: bool,
+    /// Of the last window.
+    acks: Acks,
+}
+
+/// Sends the rest of a window and waits until all of it is acknowledged; what is sent, `patience` for the next sign of life.
+async fn exchange(wire: &mut Wire, out: &mut &[u8], acks: &mut Acks, patience: Duration) -> Result<(), Fault> {
     let mut room = [0; ROOM];
     while !out.is_empty() || !acks.is_complete() {
-        match wire.step(&[IoSlice::new(out)], &mut room, ACK).await? {
-            Step::Wrote(n) => out = out.get(n..).unwrap_or_default(),
+        let patience = if out.is_empty() && wire.is_flushed() { patience } else { wire.patience() };
+        match wire.step_within(&[IoSlice::new(out)], &mut room, ACK, patience).await? {
+            Step::Wrote(n) => *out = out.get(n..).unwrap_or_default(),
             Step::Flushed => {}
             Step::Read(n) => {
                 let said = room.get(..n).unwrap_or_default();

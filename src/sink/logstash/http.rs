@@ -18,9 +18,10 @@ use flate2::write::GzEncoder;
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
+use tokio::time::Instant;
 
 use self::exchange::{Answer, Live, Once};
-use super::super::connect::{Connected, Connector};
+use super::super::connect::{Connected, Connector, Patience};
 use super::super::{Batch, Delivery, DeliveryError, FailureReason, Rejected, SinkError};
 use super::{HttpBody, Login, LogstashOptions};
 use crate::source::own_traffic::{Nonce, nonce};
@@ -34,6 +35,8 @@ pub(super) struct Http {
     path: Uri,
     authorization: Option<HeaderValue>,
     live: Option<Live>,
+    renewal: Option<Box<dyn Fn() -> Option<Login> + Send + Sync>>,
+    patience: Patience,
     /// Bytes of bodies a server takes at once, as far as known (413).
     fits: usize,
 }
@@ -51,7 +54,14 @@ impl Http {
             return Err("LOGSTASH_PATH: a path begins with /".to_owned());
         }
         let authorization = options.login.as_ref().map(basic).transpose()?;
-        Ok(Self { connector, options, path, authorization, live: None, fits: usize::MAX })
+        let patience = Patience::new(options.timeout);
+        let (live, renewal, fits) = (None, None, usize::MAX);
+        Ok(Self { connector, options, path, authorization, live, renewal, patience, fits })
+    }
+
+    /// Has credentials read again for every connection.
+    pub(super) fn renew_with(&mut self, read: impl Fn() -> Option<Login> + Send + Sync + 'static) {
+        self.renewal = Some(Box::new(read));
     }
 
     pub(super) fn connector(&mut self) -> &mut Connector {
@@ -93,13 +103,18 @@ impl Http {
         let body = self.body(part).map_err(|why| Verdict::Rejected(why.to_string()))?;
         let mut live = self.open().await.map_err(Verdict::Later)?;
         let request = self.request(live.host().to_string(), body);
-        let answer = match live.exchange(request, self.options.timeout).await {
+        let begun = Instant::now();
+        let answer = match live.exchange(request, self.patience.limit()).await {
             Ok(answer) => answer,
             Err(error) => {
+                if error.reason() == FailureReason::Timeout {
+                    self.patience.was_too_short();
+                }
                 self.connector.failed();
                 return Err(Verdict::Later(error.at(live.host())));
             }
         };
+        self.patience.was_enough(begun.elapsed());
         let mut verdict = Verdict::of(&answer, live.is_encrypted());
         if let Err(Verdict::Later(error)) = verdict {
             // Another host has not asked for it.
@@ -114,12 +129,20 @@ impl Http {
 
     /// The connection in use, if it is still good, else a new one.
     async fn open(&mut self) -> Result<Live, DeliveryError> {
+        let outdated = self.connector.is_outdated();
         if let Some(mut live) = self.live.take()
+            && !outdated
             && live.is_ready().await
         {
             return Ok(live);
         }
         let connected = self.connector.connect().await?;
+        if let Some(login) = self.renewal.as_ref().and_then(|renewal| renewal()) {
+            match basic(&login) {
+                Ok(value) => self.authorization = Some(value),
+                Err(why) => tracing::debug!(sink = "logstash", error = why, "keeping the current credentials"),
+            }
+        }
         Live::new(connected).await
     }
 

@@ -76,8 +76,10 @@ impl Tcp {
 
     /// The connection in use, if it is still good, else a new one.
     async fn open(&mut self) -> Result<Wire, SinkError> {
+        let outdated = self.connector.is_outdated();
         if let Some(mut wire) = self.wire.take() {
             match at_rest(&mut wire).await {
+                Ok(()) if outdated => wire.close().await,
                 Ok(()) => return Ok(wire),
                 Err(fault) => self.mourn(&wire, &fault),
             }

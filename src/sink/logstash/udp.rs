@@ -40,13 +40,14 @@ struct Link {
 }
 
 impl Udp {
-    pub(super) fn new(hosts: Vec<HostPort>, options: LogstashOptions) -> Self {
+    /// Begins with the host at this position.
+    pub(super) fn new(hosts: Vec<HostPort>, first: usize, options: LogstashOptions) -> Self {
         tracing::warn!(
             sink = "logstash",
             "LOGSTASH_TYPE=udp: datagrams get lost on the way, and nobody can tell how many; beats and http are \
              acknowledged"
         );
-        Self { hosts, options, turn: 0, link: None }
+        Self { hosts, options, turn: first, link: None }
     }
 
     pub(super) async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {

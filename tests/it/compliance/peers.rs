@@ -179,7 +179,9 @@ fn bulk() -> Box<dyn Peer> {
         let (nodes, _) = elasticsearch::nodes(std::slice::from_ref(&way.host), way.port, way.tls.is_some()).unwrap();
         let options = elasticsearch::Options::new(nodes, IndexName::new(super::bulk::STREAM).unwrap());
         let tls = way.tls.clone().unwrap_or(options.tls.clone());
-        Elasticsearch::new(elasticsearch::Options { tls, timeout: way.patience, compress: false, ..options }).unwrap()
+        let options = elasticsearch::Options { tls, timeout: way.patience, compress: false, ..options };
+        let sink = Elasticsearch::new(options.clone()).unwrap();
+        sink.renewed(None, Vec::new(), move || Ok(options.clone()))
     };
     let peer = Network::new("elasticsearch", super::bulk::serve, sink);
     Box::new(Network { behaviours: HALVES, stores_once: true, ..peer })

@@ -1,7 +1,10 @@
 //! TLS in front of any server, with certificates that can be wrong; and what sinks do then: hold every record, say why,
 //! deliver when it has been put right. Owns no protocol.
 
+use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +21,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{Peer, Way, assert_arrived, every_peer, finish, in_flight, offer, watch};
 use crate::feed::id;
-use crate::servers::certificates;
+use crate::servers::{Scratch, certificates};
 
 /// Decrypts what comes and passes it on; gone when it is dropped.
 pub(crate) struct Terminator {
@@ -109,8 +112,12 @@ fn config(certificate: &str) -> Option<Arc<ServerConfig>> {
 
 /// Starts the sink towards a terminator in front of its server; `None` where it knows no TLS.
 fn start(peer: &dyn Peer, certificate: &str) -> Option<(Terminator, SinkHandle)> {
+    start_trusting(peer, certificate, certificates().join("ca.pem"))
+}
+
+fn start_trusting(peer: &dyn Peer, certificate: &str, authority: PathBuf) -> Option<(Terminator, SinkHandle)> {
     let door = terminator(peer.backend()?, certificate);
-    let tls = TlsOptions { ca: Some(Pem::File(certificates().join("ca.pem"))), ..TlsOptions::new("X") };
+    let tls = TlsOptions { ca: Some(Pem::File(authority)), ..TlsOptions::new("X") };
     let way = Way { tls: Some(tls), ..Way::to(door.address()) };
     let sink = peer.spawn_on(&way, Undelivered::default())?;
     Some((door, sink))
@@ -145,5 +152,29 @@ fn a_shutdown_before_a_wrong_certificate_is_put_right_ends_in_time() {
         watch(what, &sink, |counts| counts.failed_attempts() >= 1);
         let counts = finish(what, sink, Duration::from_millis(100));
         assert_eq!((counts.ledger.delivered, counts.ledger.dropped), (0, 100), "{what}");
+    });
+}
+
+/// As Kubernetes does it: the file is a link into `..data`, and that becomes a link to another directory.
+#[test]
+fn an_authority_that_is_rotated_reaches_every_running_sink_and_no_record_is_lost() {
+    every_peer(|name, peer| {
+        let scratch = Scratch::new("rotation");
+        let publish = |version: &str, authority: &str| {
+            fs::create_dir(scratch.path(version)).unwrap();
+            fs::copy(certificates().join(authority), scratch.path(version).join("ca.pem")).unwrap();
+            symlink(version, scratch.path("new")).unwrap();
+            fs::rename(scratch.path("new"), scratch.path("..data")).unwrap();
+        };
+        publish("v1", "stranger.pem");
+        symlink("..data/ca.pem", scratch.path("ca.pem")).unwrap();
+        let Some((_door, sink)) = start_trusting(&*peer, "server.pem", scratch.path("ca.pem")) else { return };
+        offer(&*peer, &sink, 0..100);
+        let counts = watch(name, &sink, |counts| counts.failed_attempts() >= 2);
+        assert_eq!((counts.ledger.delivered, peer.got().len()), (0, 0), "{name}: by the authority of before");
+        publish("v2", "ca.pem");
+        let counts = watch(name, &sink, |counts| counts.ledger.delivered == 100);
+        finish(name, sink, Duration::from_secs(5));
+        assert_arrived(name, &*peer, 0..100, in_flight(&counts));
     });
 }

@@ -1,3 +1,5 @@
+use std::sync::{Arc, Mutex};
+
 use flate2::read::GzDecoder;
 
 use super::*;
@@ -276,4 +278,22 @@ async fn the_check_sends_no_record_and_says_what_the_server_answered() {
         assert_eq!(found.fault.is_none(), fine);
         assert!(found.to_string().contains(words), "{found}");
     }
+}
+
+#[tokio::test]
+async fn a_password_that_was_renewed_is_used_as_soon_as_the_old_one_is_refused() {
+    let server = listener().await;
+    let password = Arc::new(Mutex::new("old"));
+    let current = Arc::clone(&password);
+    let login = move || {
+        let password = current.lock().unwrap().to_string();
+        Some(Login { username: "me".to_owned(), password })
+    };
+    let mut sink = sink(&server, LONG).with_login_of(login);
+    let refusal = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
+    let (_, heard) = fails(&mut sink, &batch(&THREE), answers(&server, refusal)).await;
+    assert_eq!(heard.field("authorization"), Some("Basic bWU6b2xk"));
+    *password.lock().unwrap() = "new";
+    let (result, heard) = deliver(&mut sink, &batch(&THREE), answers(&server, OK)).await;
+    assert_eq!((result, heard.field("authorization")), (delivered(), Some("Basic bWU6bmV3")));
 }
