@@ -90,8 +90,6 @@ struct State {
     counts: SinkCounts,
     /// Of `counts.ledger.in_flight`: those that are on disk too.
     in_flight_on_disk: u64,
-    /// How often a reload was asked for.
-    reloads: u64,
     /// The last attempt to deliver failed.
     failing: bool,
     /// The spool is being opened: what it holds comes first.
@@ -133,6 +131,8 @@ pub(super) struct Queue {
     when_full: WhenFull,
     state: Mutex<State>,
     phase: watch::Sender<Phase>,
+    /// How often a reload was asked for.
+    reloads: watch::Sender<u64>,
     /// For threads: space in the queue, or the end.
     changed: Condvar,
     /// For the workers: records, a reload, or the end.
@@ -148,6 +148,7 @@ impl Queue {
             when_full,
             state: Mutex::default(),
             phase: watch::Sender::new(Phase::Open),
+            reloads: watch::Sender::new(0),
             changed: Condvar::new(),
             work: Notify::new(),
             disk: None,
@@ -227,8 +228,8 @@ impl Queue {
         if phase >= Phase::Aborted {
             return Look::Do(Next::End);
         }
-        if *reloads != state.reloads {
-            *reloads = state.reloads;
+        let asked = *self.reloads.borrow();
+        if std::mem::replace(reloads, asked) != asked {
             return Look::Do(Next::Reload);
         }
         if state.opening || state.spilling {
@@ -284,9 +285,18 @@ impl Queue {
 
     /// Asks the workers to call `Sink::reload`.
     pub(super) fn reload(&self) {
-        self.lock().reloads += 1;
+        self.reloads.send_modify(|reloads| *reloads += 1);
         self.work.notify_waiters();
         self.work.notify_one();
+    }
+
+    /// Comes when a reload is asked for; `reloads` is what this worker has done of them.
+    pub(super) async fn reload_asked(&self, reloads: &mut u64) {
+        let done = *reloads;
+        // The sender lives in `self`: an error cannot come.
+        if let Ok(asked) = self.reloads.subscribe().wait_for(|asked| *asked != done).await {
+            *reloads = *asked;
+        }
     }
 
     /// Takes nothing more; what is queued is still delivered.

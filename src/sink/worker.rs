@@ -83,7 +83,7 @@ async fn run<S: Sink>(mut sink: S, queue: Arc<Queue>, terms: Terms) {
     loop {
         match queue.next(&terms.batch, &mut reloads).await {
             Next::Deliver(flight) => {
-                if !settle_all(&mut sink, &queue, flight, &terms).await {
+                if !settle_all(&mut sink, &queue, flight, &terms, &mut reloads).await {
                     break;
                 }
             }
@@ -104,7 +104,13 @@ impl Drop for LeaveOnDrop<'_> {
 }
 
 /// Tries until no record of the batch is left to try; false when there is no point in going on.
-async fn settle_all<S: Sink>(sink: &mut S, queue: &Queue, mut flight: InFlight<'_>, terms: &Terms) -> bool {
+async fn settle_all<S: Sink>(
+    sink: &mut S,
+    queue: &Queue,
+    mut flight: InFlight<'_>,
+    terms: &Terms,
+    reloads: &mut u64,
+) -> bool {
     let mut attempt = 0;
     loop {
         let Some(result) = try_once(sink, queue, &mut flight).await else { return false };
@@ -141,7 +147,7 @@ async fn settle_all<S: Sink>(sink: &mut S, queue: &Queue, mut flight: InFlight<'
             give_up(queue, &mut flight, &error, terms);
         }
         flight.keep();
-        if !pause(queue, terms.wait(attempt, &error)).await {
+        if !pause(sink, queue, terms.wait(attempt, &error), reloads).await {
             return false;
         }
         if given_up {
@@ -174,13 +180,16 @@ async fn try_once<S: Sink>(
     }
 }
 
-/// Waits for the next attempt; false when there will be none.
-async fn pause(queue: &Queue, wait: Duration) -> bool {
+/// Waits for the next attempt; false when there will be none. A reload ends it: somebody has mended something.
+async fn pause<S: Sink>(sink: &mut S, queue: &Queue, wait: Duration, reloads: &mut u64) -> bool {
     tokio::select! {
         biased;
-        () = queue.aborted() => false,
-        () = tokio::time::sleep(wait) => true,
+        () = queue.aborted() => return false,
+        () = queue.reload_asked(reloads) => {}
+        () = tokio::time::sleep(wait) => return true,
     }
+    sink.reload();
+    true
 }
 
 /// Counts what is decided, buries what is rejected; the rest stays in flight.

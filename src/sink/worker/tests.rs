@@ -16,6 +16,8 @@ enum Step {
     Retry(Vec<usize>),
     Reject(Vec<usize>),
     Hang,
+    /// Fails after ten seconds.
+    Slow,
     Panic,
 }
 
@@ -41,6 +43,10 @@ impl Sink for Fake {
             Some(Step::Reject(indices)) => {
                 let rejected = indices.iter().map(|&index| Rejected { index, reason: "mapping".into() }).collect();
                 Ok(Delivery { rejected, ..Delivery::default() })
+            }
+            Some(Step::Slow) => {
+                pass(10_000).await;
+                Err(refused())
             }
             Some(Step::Hang) => std::future::pending().await,
             Some(Step::Panic) => panic!("a bug in a sink"),
@@ -114,8 +120,12 @@ async fn pass(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
+fn refused() -> SinkError {
+    SinkError::Transient(DeliveryError::new(FailureReason::Refused, "connection refused"))
+}
+
 fn transient() -> Step {
-    Step::Fail(SinkError::Transient(DeliveryError::new(FailureReason::Refused, "connection refused")))
+    Step::Fail(refused())
 }
 
 #[tokio::test(start_paused = true)]
@@ -319,6 +329,37 @@ async fn records_offered_after_the_close_are_dropped_and_counted() {
     rig.queue.close();
     rig.offer(&["late"]);
     assert_eq!(rig.end().await, (0, 0, [0, 0, 1]));
+}
+
+/// A server may ask for a minute, and a batch may fail for days.
+#[tokio::test(start_paused = true)]
+async fn a_reload_acts_between_two_attempts_and_ends_the_pause() {
+    let error = DeliveryError::new(FailureReason::Auth, "no").with_retry_after(Some(LONGEST_PAUSE));
+    let busy = || Step::Fail(SinkError::Transient(error.clone()));
+    let rig = rig(vec![busy(), busy()], AT_ONCE);
+    rig.offer(&["a"]);
+    pass(5000).await;
+    rig.queue.reload();
+    pass(1).await;
+    assert_eq!(rig.batches(), ["a", "reload", "a"], "at once, and once");
+    assert_eq!(rig.times(), [0, 5000, 5000]);
+    pass(50_000).await;
+    assert_eq!(rig.batches().len(), 3, "then the pause is kept");
+    pass(20_000).await;
+    assert_eq!(rig.batches(), ["a", "reload", "a", "a"]);
+    assert_eq!(rig.end().await, (1, 0, [0, 0, 0]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_during_an_attempt_comes_before_the_next_one() {
+    let rig = rig(vec![Step::Slow], AT_ONCE);
+    rig.offer(&["a"]);
+    pass(1).await;
+    rig.queue.reload();
+    pass(10_000).await;
+    assert_eq!(rig.batches(), ["a", "reload", "a"]);
+    assert_eq!(rig.times(), [0, 10_000, 10_000]);
+    assert_eq!(rig.end().await, (1, 0, [0, 0, 0]));
 }
 
 #[tokio::test(start_paused = true)]
