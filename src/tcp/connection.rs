@@ -94,6 +94,7 @@ impl<A: Analyzer> Connection<A> {
             connect_ns: None,
             interface: segment.interface.cloned(),
             overlap_conflict: false,
+            heard: [false; 2],
         };
         Self {
             conn,
@@ -117,6 +118,9 @@ impl<A: Analyzer> Connection<A> {
         context: &mut A::Context,
     ) -> Verdict {
         let flags = segment.flags;
+        if let Some(heard) = self.conn.heard.get_mut(from as usize) {
+            *heard = true;
+        }
         let judged = if flags.rst() {
             Some(self.on_reset(from, segment, shared))
         } else if flags.syn() {
@@ -249,11 +253,21 @@ impl<A: Analyzer> Connection<A> {
         if self.streams.iter().all(Stream::is_orderly) {
             return;
         }
-        let [first, second] = self.order();
-        for (from, segment) in [(first, segment), (second, segment), (first, false)] {
-            let (stream, mut outlet) = self.way_out(from, index, shared, context);
-            stream.settle(now, segment, &mut outlet);
+        // One hole at a time, and the originator's stream first: what one declares lost the other may wait for.
+        if segment {
+            self.streams.iter_mut().for_each(Stream::count_segment);
         }
+        let order = self.order();
+        let mut each = |act: fn(&mut Stream, Timestamp, &mut Outlet<'_, A>) -> bool| {
+            order.into_iter().any(|from| {
+                let (stream, mut outlet) = self.way_out(from, index, shared, context);
+                act(stream, now, &mut outlet)
+            })
+        };
+        // What each stream waits for from the other is no hole: only more patience ends that.
+        while each(Stream::settle)
+            || each(|stream, now, outlet| stream.has_waited(now, outlet) && stream.insist(outlet))
+        {}
     }
 
     /// Gives up the holes of one stream until it holds nothing.
@@ -298,25 +312,14 @@ impl<A: Analyzer> Connection<A> {
 
     /// Passes on all that is held, hole by hole, so that what one stream acknowledges comes before it where it can.
     fn flush(&mut self, at: Timestamp, index: u32, shared: &mut Shared, context: &mut A::Context) {
-        loop {
-            let mut moved = false;
-            for from in self.order() {
+        let order = self.order();
+        let mut each = |act: fn(&mut Stream, Timestamp, &mut Outlet<'_, A>) -> bool| {
+            order.into_iter().any(|from| {
                 let (stream, mut outlet) = self.way_out(from, index, shared, context);
-                while stream.flush(at, &mut outlet) {
-                    moved = true;
-                }
-            }
-            for from in self.order().into_iter().filter(|_| !moved) {
-                let (stream, mut outlet) = self.way_out(from, index, shared, context);
-                if stream.insist(at, &mut outlet) {
-                    moved = true;
-                    break;
-                }
-            }
-            if !moved {
-                return;
-            }
-        }
+                act(stream, at, &mut outlet)
+            })
+        };
+        while each(Stream::flush) || each(|stream, _, outlet| stream.insist(outlet)) {}
     }
 
     /// The originator's stream first, so that requests come before their responses where both wait.

@@ -199,11 +199,17 @@ impl Disorder {
         self.chunks.insert(chunk.offset, chunk);
     }
 
-    /// The first held chunk acknowledges bytes of the opposite stream that are not passed on yet. They are given up in time;
-    /// where each stream waits for the other (a retransmission acknowledges more than the first copy did), the wait ends.
-    pub(super) fn is_early<A: Analyzer>(&self, now: Timestamp, outlet: &Outlet<'_, A>) -> bool {
+    /// The first held chunk acknowledges bytes of the opposite stream that are not passed on yet.
+    pub(super) fn is_early<A: Analyzer>(&self, outlet: &Outlet<'_, A>) -> bool {
+        self.chunks.first_key_value().is_some_and(|(_, c)| outlet.is_early(c.ack))
+    }
+
+    /// It has done so for long. A hole is given up before; but where each stream waits for the other (a retransmission
+    /// acknowledges more than the first copy did) there is none.
+    pub(super) fn has_waited<A: Analyzer>(&self, now: Timestamp, outlet: &Outlet<'_, A>) -> bool {
         let patience = outlet.shared.limits.acked_gap_wait.saturating_mul(3);
-        self.chunks.first_key_value().is_some_and(|(_, c)| outlet.is_early(c.ack) && now.since(c.at) < patience)
+        let first = self.chunks.first_key_value();
+        first.is_some_and(|(_, c)| outlet.is_early(c.ack) && now.since(c.at) >= patience)
     }
 
     /// The first held chunk, if it starts at `next`.

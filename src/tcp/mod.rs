@@ -46,6 +46,8 @@ pub struct Conn {
     pub interface: Option<Arc<str>>,
     /// Retransmitted bytes differed from the first copy, in some stream.
     pub overlap_conflict: bool,
+    /// A segment of this direction was seen, `[FromLow, FromHigh]`: the capture shows it.
+    pub heard: [bool; 2],
 }
 
 /// Why bytes of a stream are missing.

@@ -290,15 +290,20 @@ impl Stream {
         outlet.end(at);
     }
 
-    /// Passes on what has become contiguous, and declares the holes that are lost by now.
-    pub(super) fn settle<A: Analyzer>(&mut self, now: Timestamp, segment: bool, outlet: &mut Outlet<'_, A>) {
+    /// One more segment of the connection was seen.
+    pub(super) fn count_segment(&mut self) {
+        if let Some(disorder) = &mut self.disorder {
+            disorder.count_segment();
+        }
+    }
+
+    /// Passes on what has become contiguous, and declares a hole that is lost by now. True when the stream moved.
+    pub(super) fn settle<A: Analyzer>(&mut self, now: Timestamp, outlet: &mut Outlet<'_, A>) -> bool {
+        let before = self.next;
         self.with_disorder(outlet, |stream, disorder, outlet| {
-            stream.drain(now, disorder, outlet);
-            if segment {
-                disorder.count_segment();
-            }
+            stream.drain(disorder, outlet);
             disorder.ripen(stream.acked, now, &outlet.shared.limits);
-            while !stream.ended
+            if !stream.ended
                 && let Some(end) = disorder.lost_until(stream.next, stream.acked, now, &outlet.shared.limits)
             {
                 stream.give_up(end, now, disorder, outlet);
@@ -307,6 +312,7 @@ impl Stream {
                 stream.make_room(now, disorder, outlet);
             }
         });
+        self.next > before
     }
 
     /// Gives up the holes until nothing is held.
@@ -327,7 +333,7 @@ impl Stream {
     pub(super) fn flush<A: Analyzer>(&mut self, now: Timestamp, outlet: &mut Outlet<'_, A>) -> bool {
         let before = self.next;
         self.with_disorder(outlet, |stream, disorder, outlet| {
-            stream.drain(now, disorder, outlet);
+            stream.drain(disorder, outlet);
             let proven = (stream.acked > stream.next + 1).then_some(stream.acked);
             let hole = disorder.obstacle().map(|(offset, _)| offset).or(proven).filter(|end| *end > stream.next);
             if let Some(end) = hole.filter(|_| !stream.ended) {
@@ -337,12 +343,17 @@ impl Stream {
         self.next > before
     }
 
+    /// The first held chunk has waited long enough for the opposite stream.
+    pub(super) fn has_waited<A: Analyzer>(&self, now: Timestamp, outlet: &Outlet<'_, A>) -> bool {
+        self.disorder.as_ref().is_some_and(|d| d.has_waited(now, outlet))
+    }
+
     /// Passes on one chunk that waits for the opposite stream. False: none does.
-    pub(super) fn insist<A: Analyzer>(&mut self, now: Timestamp, outlet: &mut Outlet<'_, A>) -> bool {
+    pub(super) fn insist<A: Analyzer>(&mut self, outlet: &mut Outlet<'_, A>) -> bool {
         let before = self.next;
         self.with_disorder(outlet, |stream, disorder, outlet| {
             if stream.pass_on_first(disorder, outlet) {
-                stream.drain(now, disorder, outlet);
+                stream.drain(disorder, outlet);
             }
         });
         self.next > before
@@ -367,7 +378,7 @@ impl Stream {
         disorder.remember_gap(self.next, end);
         outlet.gap(now, self.next, end - self.next, GapCause::Lost);
         self.next = end;
-        self.drain(now, disorder, outlet);
+        self.drain(disorder, outlet);
     }
 
     /// Holds less: gives up the first hole. But where the receiver is heard and has not got that hole either, and the hole
@@ -378,7 +389,7 @@ impl Stream {
         if hole == 0 {
             // Not for want of a byte here: for want of the opposite stream's.
             self.pass_on_first(disorder, outlet);
-            return self.drain(now, disorder, outlet);
+            return self.drain(disorder, outlet);
         }
         if outlet.answered && self.acked <= self.next && hole > disorder.cost() as u64 {
             disorder.discard_held(Discard::Limit, outlet);
@@ -397,8 +408,8 @@ impl Stream {
     }
 
     /// Passes on what is held and in turn.
-    fn drain<A: Analyzer>(&mut self, now: Timestamp, disorder: &mut Disorder, outlet: &mut Outlet<'_, A>) {
-        while !disorder.is_early(now, outlet) && self.pass_on_first(disorder, outlet) {
+    fn drain<A: Analyzer>(&mut self, disorder: &mut Disorder, outlet: &mut Outlet<'_, A>) {
+        while !disorder.is_early(outlet) && self.pass_on_first(disorder, outlet) {
             if disorder.fin.is_some_and(|f| f.offset == self.next) {
                 break;
             }
