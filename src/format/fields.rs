@@ -71,7 +71,11 @@ pub const FIELDS: &[Field] = &[
     field("event.category", Keyword, "`network`, `web`"),
     field("event.type", Keyword, "`connection`, `protocol`"),
     field("event.dataset", Keyword, "`podtap.http`"),
-    field("event.id", Keyword, "Deterministic: the same exchange seen again by the same observer has the same id"),
+    field(
+        "event.id",
+        Keyword,
+        "Deterministic: the same exchange seen again by the same observer has the same id; the day is part of it",
+    ),
     field("event.start", Date, "As `@timestamp`"),
     field("event.end", Date, "Last byte of the response; absent where the clock was set back meanwhile"),
     field("event.duration", Long, "`event.end` − `event.start` in nanoseconds"),

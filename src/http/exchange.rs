@@ -39,8 +39,13 @@ pub(crate) fn connection(conn: &Conn, client: Direction, config: &Config) -> Arc
     })
 }
 
-/// The first 96 bits of SHA-256 over observer, endpoints and initial sequence numbers, base64url. Where the handshake
-/// was not seen the time joins in: sequence numbers seen first may be anything.
+/// The day, in nanoseconds.
+const DAY: i64 = 86_400_000_000_000;
+
+/// The first 96 bits of SHA-256 over observer, endpoints, initial sequence numbers and the day (UTC) of the first packet,
+/// base64url. Sequence numbers repeat, where a machine makes them up at once and in time anywhere: on another day it is
+/// another connection. A finer time would distinguish two captures of the same packets. Where the handshake was not seen,
+/// the exact time joins in: the sequence numbers that are seen first may be any.
 fn connection_id(conn: &Conn, client: Direction, observer: &str) -> CompactString {
     let ends = conn.key.tuple(client);
     let mut hash = Sha256::new();
@@ -57,6 +62,7 @@ fn connection_id(conn: &Conn, client: Direction, observer: &str) -> CompactStrin
         let seq = conn.initial_seq.get(direction as usize).copied().flatten();
         hash.update(seq.unwrap_or(0).to_be_bytes());
     }
+    hash.update(conn.first_seen.0.div_euclid(DAY).to_be_bytes());
     if !conn.handshake_seen {
         hash.update(conn.first_seen.0.to_be_bytes());
     }
@@ -201,4 +207,48 @@ fn mime_type(value: &[u8], redactor: &Redactor) -> Option<CompactString> {
     let mut text = redactor.text(bare);
     text.make_ascii_lowercase();
     Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::{ConnKey, Endpoint, FiveTuple, Timestamp};
+
+    const HOUR: i64 = DAY / 24;
+
+    fn id(first_seen: i64, handshake_seen: bool) -> CompactString {
+        let end = |ip: &str, port| Endpoint::new(ip.parse::<IpAddr>().unwrap(), port);
+        let ends = FiveTuple { source: end("10.0.0.1", 40000), destination: end("10.0.0.2", 80) };
+        let (key, client) = ConnKey::of(ends);
+        let conn = Conn {
+            key,
+            first_seen: Timestamp(first_seen),
+            originator: Some(client),
+            initial_seq: [Some(1000), Some(2000)],
+            handshake_seen,
+            origins_known: true,
+            connect_ns: None,
+            interface: None,
+            overlap_conflict: false,
+            heard: [true; 2],
+        };
+        connection_id(&conn, client, "observer")
+    }
+
+    /// When two captures of the same ends and sequence numbers were made, and whether they are of one connection.
+    #[test]
+    fn the_same_sequence_numbers_on_another_day_are_another_connection() {
+        let noon = 20_000 * DAY + 12 * HOUR;
+        for (other, handshake_seen, same) in [
+            (noon, true, true),
+            (noon + 1_000, true, true),
+            (noon + DAY, true, false),
+            (noon - 13 * HOUR, true, false),
+            (noon - 40_000 * DAY, true, false),
+            (noon, false, true),
+            (noon + 1_000, false, false),
+        ] {
+            assert_eq!(id(noon, handshake_seen) == id(other, handshake_seen), same, "{other} {handshake_seen}");
+        }
+    }
 }

@@ -4,9 +4,11 @@
 
 pub(crate) mod scenarios;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use podtap::synth::{SynthFrame, pcap};
+use serde_json::Value;
 
 use crate::binary::replay;
 use scenarios::SCENARIOS;
@@ -44,6 +46,28 @@ fn every_scenario_gives_the_records_that_were_read_and_found_right() {
     }
     let how = "if that is right: UPDATE=1 cargo test --test it golden";
     assert!(wrong.is_empty(), "{}\n{how}", wrong.join("\n"));
+}
+
+/// Machines that make up the same sequence numbers every day: what comes on another day is another record, and a replay
+/// gives each the same name again.
+#[test]
+fn the_same_packets_have_the_same_ids_and_on_another_day_others() {
+    const DAY: i64 = 86_400_000_000_000;
+    for (name, play) in SCENARIOS {
+        let (frames, mut later) = (play(), play());
+        later.iter_mut().for_each(|frame| frame.at.0 += DAY);
+        let today = ids(&records(&frames));
+        assert_eq!(today, ids(&records(&frames)), "{name}");
+        let tomorrow = ids(&records(&later));
+        assert_eq!(today.len(), tomorrow.len(), "{name}");
+        let shared: Vec<_> = today.intersection(&tomorrow).collect();
+        assert!(shared.is_empty(), "{name}: {shared:?}");
+    }
+}
+
+fn ids(lines: &str) -> BTreeSet<String> {
+    let id = |line: &str| serde_json::from_str::<Value>(line).unwrap()["event"]["id"].as_str().unwrap().to_owned();
+    lines.lines().map(id).collect()
 }
 
 /// The lines that are not the same, old and new.
