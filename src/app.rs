@@ -9,7 +9,7 @@ use crate::flow::{Direction, Timestamp};
 use crate::http::{self, Context, Handover, Next, room};
 use crate::http2::{Beginning, Chunk, Connection, Found, Known, Search, USUAL_MAX};
 use crate::ledger::NotHttp;
-use crate::record::{Exchange, Missing, Record, Side, Trust, WebSocket};
+use crate::record::{Ended, EndedHow, Exchange, Missing, Record, Side, Trust, WebSocket};
 use crate::tcp::{Analyzer, CloseReason, Conn, StreamEvent};
 use crate::websocket::Socket;
 
@@ -251,7 +251,9 @@ impl Sniffer {
                 http2.begin_at_frame(from);
             }
         }
+        let newest = pieces.last().map(|(_, _, piece)| piece.at);
         pieces.into_iter().for_each(|(_, from, piece)| http2.feed(from, piece, cx));
+        newest.into_iter().for_each(|at| http2.unsure(at));
     }
 }
 
@@ -270,6 +272,7 @@ struct Upgraded {
     /// It was told as open.
     told: bool,
     ended: [bool; 2],
+    ended_by: Option<Side>,
     newest: Timestamp,
 }
 
@@ -284,7 +287,16 @@ impl Upgraded {
         let kept = size_of::<Exchange>() + room::of_exchange(&record);
         let newest = record.end().unwrap_or_default();
         cx.keep(kept);
-        Some(Self { client, record, socket: Socket::default(), kept, told: false, ended: [false; 2], newest })
+        Some(Self {
+            client,
+            record,
+            socket: Socket::default(),
+            kept,
+            told: false,
+            ended: [false; 2],
+            ended_by: None,
+            newest,
+        })
     }
 
     fn side(&self, from: Direction) -> Side {
@@ -305,6 +317,8 @@ impl Upgraded {
                 self.record.trust = self.record.trust.max(Trust::Gap);
             }
             StreamEvent::End { .. } => {
+                let side = self.side(from);
+                self.ended_by.get_or_insert(side);
                 if let Some(ended) = self.ended.get_mut(from as usize) {
                     *ended = true;
                 }
@@ -318,6 +332,15 @@ impl Upgraded {
         cx.ledger.not_http.add(NotHttp::Upgraded as usize, bytes.len() as u64);
         self.socket.take(side, bytes);
         self.newest = self.newest.max(at);
+    }
+
+    /// Who ended it, where no close frame did (RFC 6455 §7.1.5: code 1006).
+    fn ended_without_close(&self, reason: CloseReason) -> Option<Ended> {
+        if self.socket.is_closed() {
+            return None;
+        }
+        let fin = self.ended_by.map(|by| Ended { by: Some(by), how: EndedHow::Fin });
+        fin.or((reason == CloseReason::Reset).then_some(Ended { by: None, how: EndedHow::Rst }))
     }
 
     fn told(&self) -> Option<Box<WebSocket>> {
@@ -347,6 +370,7 @@ impl Upgraded {
             self.record.missing.insert(Missing::RESPONSE_BODY);
         }
         self.record.websocket = self.told();
+        self.record.ended = self.ended_without_close(reason);
         cx.let_go(self.kept);
         cx.ledger.sockets_open -= 1;
         cx.record(self.record);

@@ -20,7 +20,7 @@ mod workload;
 
 pub use self::dataset::Dataset;
 pub use self::protocols::{
-    Grpc, Http2, Reset, Side, SocketCounts, Sse, WebSocket, grpc_status, grpc_status_name, h2_error,
+    Ended, EndedHow, Grpc, Http2, Reset, Side, SocketCounts, Sse, WebSocket, grpc_status, grpc_status_name, h2_error,
 };
 pub use self::statement::Statement;
 pub use self::weird::{Weird, WeirdSet};
@@ -125,6 +125,8 @@ pub struct Exchange {
     pub unanswered: Option<Unanswered>,
     /// A response whose request had been reported as timed out before.
     pub late: bool,
+    /// Who ended what did not end by itself, and how.
+    pub ended: Option<Ended>,
     /// The client behind proxies.
     pub client_ip: Option<IpAddr>,
     /// `http.route`; set by the pipeline.
@@ -429,11 +431,17 @@ impl Exchange {
             return outcome;
         }
         match (self.response.as_ref().map(|r| r.status), self.unanswered) {
+            (Some(Some(status)), _) if status < 400 && self.is_cut() => Outcome::Failure,
             (Some(Some(status)), _) if status < 400 && self.is_call_without_status() => Outcome::Unknown,
             (Some(Some(status)), _) if status < 400 => Outcome::Success,
             (Some(Some(_)), _) | (None, Some(_)) => Outcome::Failure,
             (Some(None), _) | (None, None) => Outcome::Unknown,
         }
+    }
+
+    /// Its answer ended before its framing says so. A stream of events ends no other way.
+    fn is_cut(&self) -> bool {
+        self.class == StreamClass::Exchange && self.weird.contains(Weird::BodyCutByClose)
     }
 
     /// By the status of gRPC, whatever HTTP says beside it.

@@ -84,6 +84,11 @@ impl Socket {
         }
     }
 
+    /// A close frame was seen, or may have been in what was not.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.close.is_some() || self.client.lost || self.server.lost
+    }
+
     /// What is known by now. Who closed first is only known while both ends are.
     pub(crate) fn told(&self) -> WebSocket {
         let known = |end: &End| (!end.lost).then_some(end.counts);

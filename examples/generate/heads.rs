@@ -93,3 +93,26 @@ pub(crate) fn filler(rng: &mut Rng, len: usize) -> Vec<u8> {
     bytes.truncate(len);
     bytes
 }
+
+/// A message of HTTP/1 as HTTP/2 has it: fields, and the body.
+pub(crate) fn as_http2(message: &[u8]) -> (Vec<(String, String)>, &[u8]) {
+    let end = message.windows(4).position(|four| four == b"\r\n\r\n").map_or(message.len(), |at| at + 4);
+    let (head, body) = message.split_at_checked(end).unwrap_or_default();
+    let head = String::from_utf8_lossy(head);
+    let mut lines = head.lines().filter(|line| !line.is_empty());
+    let start: Vec<_> = lines.next().unwrap_or_default().split(' ').collect();
+    let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let mut fields = match start[..] {
+        [method, target, "HTTP/1.1"] => vec![own(":method", method), own(":scheme", "http"), own(":path", target)],
+        [_, status, ..] => vec![own(":status", status)],
+        _ => Vec::new(),
+    };
+    for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
+        match name.to_ascii_lowercase().as_str() {
+            "connection" => {}
+            "host" => fields.insert(3, own(":authority", value)),
+            name => fields.push(own(name, value)),
+        }
+    }
+    (fields, body)
+}

@@ -3,6 +3,7 @@
 //! Streams them out, so memory stays small whatever the size; the same seed gives the same bytes.
 
 mod heads;
+mod http2;
 mod plans;
 
 use std::fs::File;

@@ -8,6 +8,7 @@ use podtap::synth::message::{chunk, request};
 use podtap::synth::{Acks, Conversation, Rng, Side, SynthFrame};
 
 use crate::heads::{any_request, any_response, download_head, filler, upload_head};
+use crate::http2::{continuations, full_tables, multiplexed, open_streams, rapid_reset, table_bombs};
 
 type Lane = Box<dyn Iterator<Item = SynthFrame>>;
 
@@ -22,7 +23,7 @@ pub(crate) struct Plan {
     pub lanes: fn(u32, u64) -> Vec<Lane>,
 }
 
-pub(crate) const PLANS: [Plan; 8] = [
+pub(crate) const PLANS: [Plan; 14] = [
     Plan {
         name: "demo",
         about: "the three seconds of `podtap demo`, whatever the size",
@@ -79,14 +80,56 @@ pub(crate) const PLANS: [Plan; 8] = [
         size: 10_000,
         lanes: |size, seed| spread(size, 1, seed, stay_open),
     },
+    Plan {
+        name: "h2",
+        about: "400,000 exchanges of 1 KB over HTTP/2, 32 connections, ten streams at once, as h2load asks",
+        unit: "exchanges",
+        size: 400_000,
+        lanes: |size, seed| spread(size, 32, seed, multiplexed),
+    },
+    Plan {
+        name: "h2-idle-10k",
+        about: "10,000 connections of HTTP/2 that stay open with full header tables",
+        unit: "connections",
+        size: 10_000,
+        lanes: |size, seed| spread(size, 1, seed, full_tables),
+    },
+    Plan {
+        name: "h2-resets",
+        about: "400,000 streams that their client resets at once, on 8 connections",
+        unit: "exchanges",
+        size: 400_000,
+        lanes: |size, seed| spread(size, 8, seed, rapid_reset),
+    },
+    Plan {
+        name: "h2-endless",
+        about: "1,000 connections at once with a header block of 256 KB that never ends",
+        unit: "connections",
+        size: 1_000,
+        lanes: |size, seed| spread(size, size, seed, continuations),
+    },
+    Plan {
+        name: "h2-bombs",
+        about: "40,000 blocks of 1,000 references to an entry of 4 KB, on 8 connections",
+        unit: "exchanges",
+        size: 40_000,
+        lanes: |size, seed| spread(size, 8, seed, table_bombs),
+    },
+    Plan {
+        name: "h2-open",
+        about: "400,000 streams of 40 connections, never answered",
+        unit: "exchanges",
+        size: 400_000,
+        lanes: |size, seed| spread(size, 40, seed, open_streams),
+    },
 ];
 
 /// What one lane is told.
-struct Task {
-    lane: u32,
+pub(crate) struct Task {
+    pub lane: u32,
     /// How many of the plan's units it plays.
-    units: u32,
-    rng: Rng,
+    pub units: u32,
+    pub rng: Rng,
 }
 
 /// `size` units over at most `lanes` lanes.
@@ -104,7 +147,7 @@ where
 }
 
 /// A connection of its own for each `number` of each `lane`: clients in 10.0.0.0/8, with 50,000 ports each.
-fn connection(lane: u32, number: u32, start: Timestamp) -> Conversation {
+pub(crate) fn connection(lane: u32, number: u32, start: Timestamp) -> Conversation {
     let [_, a, b, c] = (((lane + 1) << 8) + number / 50_000).to_be_bytes();
     let port = 10_000 + (number % 50_000) as u16;
     let server = Endpoint::new([192, 168, 0, 10 + (lane % 4) as u8], 8080);
@@ -114,16 +157,16 @@ fn connection(lane: u32, number: u32, start: Timestamp) -> Conversation {
 const NOON: Timestamp = Timestamp(1_772_366_400_000_000_000);
 
 /// All lanes start within 10 ms of noon.
-fn start(rng: &mut Rng) -> Timestamp {
+pub(crate) fn start(rng: &mut Rng) -> Timestamp {
     NOON.plus(rng.below(10_000_000))
 }
 
-fn micros(rng: &mut Rng, low: u64, high: u64) -> Duration {
+pub(crate) fn micros(rng: &mut Rng, low: u64, high: u64) -> Duration {
     Duration::from_micros(rng.between(low, high))
 }
 
 /// Frames of a sequence of steps on one conversation, drained after each.
-fn steps(
+pub(crate) fn steps(
     mut conversation: Conversation,
     mut step: impl FnMut(Conversation) -> Option<Conversation> + 'static,
 ) -> impl Iterator<Item = SynthFrame> {

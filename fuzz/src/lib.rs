@@ -12,12 +12,14 @@ pub mod forward_reply;
 pub mod frames;
 pub mod hpack;
 pub mod http2;
+pub mod http2_bytes;
 pub mod lumberjack_acks;
 pub mod pairs;
 pub mod seeds;
 pub mod settings;
 pub mod spool;
 pub mod watch;
+pub mod websocket;
 pub mod words;
 
 /// A target: takes any bytes, panics on a finding.
@@ -30,6 +32,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("pairs", pairs::run),
     ("hpack", hpack::run),
     ("http2", http2::run),
+    ("http2_bytes", http2_bytes::run),
+    ("websocket", websocket::run),
     ("settings", settings::run),
     ("capture_file", capture_file::run),
     #[cfg(feature = "es")]

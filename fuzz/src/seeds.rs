@@ -18,6 +18,8 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "pairs" => pairs(),
         "hpack" => header_blocks(),
         "http2" => http2(),
+        "http2_bytes" => http2_bytes(),
+        "websocket" => websockets(),
         "settings" => settings(),
         "capture_file" => capture_files(),
         "bulk_answer" => bulk_answers(),
@@ -81,6 +83,47 @@ fn http2() -> Vec<Vec<u8>> {
                 step(client, 9, 4, 1, &[0x86]),
             ],
         ),
+    ]
+}
+
+/// A configuration byte, how it begins, then segments: whole frames, cut ones, and what is none.
+fn http2_bytes() -> Vec<Vec<u8>> {
+    use super::http2_bytes::step;
+    use podtap::synth::http2::{self, Encoder};
+    let (client, server) = (Side::Client, Side::Server);
+    let (mut asks, mut answers) = (Encoder::default(), Encoder::default());
+    let get =
+        [(":method", "GET"), (":scheme", "http"), (":path", "/cart?id=7"), (":authority", "shop"), ("x-any", "1")];
+    let mut ask = |stream| step(client, &asks.headers(stream, &get, true));
+    let mut answer = |stream, body: &[u8]| {
+        let head = answers.headers(stream, &[(":status", "200"), ("content-type", "application/grpc")], false);
+        step(server, &[head, http2::data(stream, body, true)].concat())
+    };
+    let settings = [step(client, &http2::settings()), step(server, &http2::settings())].concat();
+    let message = http2::grpc_message(b"abc");
+    let whole = [ask(1), ask(3), answer(3, &message), answer(1, b"body"), ask(5), answer(5, &[7; 300])].concat();
+    let lost = vec![0x00, 40, 0x80, 90];
+    vec![
+        [vec![0, 0], settings.clone(), whole.clone()].concat(),
+        [vec![1, 3], whole.clone()].concat(),
+        [vec![0, 0], settings, whole.clone(), lost, whole.clone()].concat(),
+        [vec![0, 3], step(client, b"the rest of a payload"), whole.clone()].concat(),
+        [vec![0, 0], step(client, &[0, 0, 0x40, 9, 0, 0, 0, 0, 1]), step(server, &[0xff; 90]), whole].concat(),
+    ]
+}
+
+/// A configuration byte, then frames of both ends.
+fn websockets() -> Vec<Vec<u8>> {
+    use super::websocket::step;
+    let (client, server) = (Side::Client, Side::Server);
+    let close = |side| step(side, 0x88, &[3, 0xe8, b'b', b'y', b'e']);
+    let text = [step(client, 0x01, b"hel"), step(client, 0x89, b"?"), step(client, 0x80, b"lo")].concat();
+    let lost = vec![0x85, 3];
+    vec![
+        [vec![0], text.clone(), step(server, 0xc1, b"zipped"), close(server), close(client)].concat(),
+        [vec![1], step(server, 0x82, &[9; 60]), lost.clone(), step(server, 0x82, &[9; 60]), close(client)].concat(),
+        [vec![0], text.clone(), lost, text.clone(), vec![7, 0]].concat(),
+        [vec![0], vec![4, 2], text, step(client, 0x83, b""), step(server, 0x8a, b"pong")].concat(),
     ]
 }
 

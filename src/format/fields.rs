@@ -206,6 +206,12 @@ pub const FIELDS: &[Field] = &[
     field("podtap.unanswered", Keyword, "Why there is no response: `timeout`, `closed`, `reset`, `shutdown`"),
     field("podtap.late", Boolean, "`true` for a response whose request was reported as timed out before"),
     field(
+        "podtap.ended_by",
+        Keyword,
+        "Who ended what did not end by itself (a stream of HTTP/2, a WebSocket without a close frame): `client`, `server`; absent where that is not known",
+    ),
+    field("podtap.ended_how", Keyword, "How: `fin`, `rst`, `reset_stream`"),
+    field(
         "podtap.open",
         Boolean,
         "`true` for what goes on: it is told once more when it ends, with the same id but for `.open`",
@@ -234,7 +240,7 @@ pub const FIELDS: &[Field] = &[
         "`true` for stream 1 of a connection upgraded from HTTP/1.1, whose request that was",
     ),
     field("podtap.http2.pushed", Boolean, "`true` for a stream that the server began"),
-    field("podtap.grpc.message", Keyword, "`grpc-message`, decoded, secrets masked"),
+    field("podtap.grpc.message", Keyword, "`grpc-message`, percent-decoded, as UTF-8, secrets masked"),
     field("podtap.grpc.request_messages", Long, "Messages of the client; absent where a loss made them uncountable"),
     field("podtap.grpc.response_messages", Long, "Messages of the server; absent likewise"),
     field("podtap.grpc.first_message_us", Long, "Request first byte → first message of the server whole"),

@@ -89,6 +89,7 @@ pub(crate) fn empty(connection: Arc<Connection>, id: CompactString, number: u32)
         weird: WeirdSet::default(),
         unanswered: None,
         late: false,
+        ended: None,
         client_ip: None,
         route: None,
         own_traffic: false,

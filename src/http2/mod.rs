@@ -18,7 +18,7 @@ mod tests;
 use crate::flow::{Direction, Timestamp};
 use crate::hpack::Block;
 use crate::http::{Context, exchange, head_fields, unanswered_by};
-use crate::record::{Request, Side, Unanswered, Weird};
+use crate::record::{Ended, EndedHow, Request, Side, Unanswered, Weird};
 use crate::tcp::{CloseReason, Conn, StreamEvent};
 
 pub(crate) use self::chunk::Chunk;
@@ -88,6 +88,11 @@ impl Connection {
         self.half(from).state = State::Header;
     }
 
+    /// We joined late and saw little of what came up to `at`.
+    pub(crate) fn unsure(&mut self, at: Timestamp) {
+        self.streams.unsure(at);
+    }
+
     /// Where frames of `from` begin is not known.
     pub(crate) fn lose(&mut self, from: Direction) {
         self.half(from).lose();
@@ -112,8 +117,20 @@ impl Connection {
     }
 
     pub(crate) fn on_close(mut self, at: Timestamp, reason: CloseReason, cx: &mut Context) {
+        if reason == CloseReason::Reset {
+            self.streams.ended.get_or_insert(Ended { by: None, how: EndedHow::Rst });
+        }
+        self.doubt_what_is_lost(at);
         self.streams.drain(at, unanswered_by(reason), cx);
         cx.let_go(self.kept);
+    }
+
+    /// Where frames of the server begin is not known by now: answers may have been among them.
+    fn doubt_what_is_lost(&mut self, at: Timestamp) {
+        let server = self.client.flip();
+        if matches!(self.half(server).state, State::Lost(_)) {
+            self.streams.unsure(at);
+        }
     }
 
     fn side(&self, from: Direction) -> Side {
@@ -180,7 +197,7 @@ impl Connection {
             Step::Broken => {
                 cx.ledger.weird.add(Weird::BadFrame as usize, 1);
                 self.half(from).lose();
-                self.streams.on_hole(side, cx);
+                self.streams.on_hole(side, chunk.at, cx);
             }
         }
     }
@@ -212,6 +229,9 @@ impl Connection {
         let Some(found) = search.take(chunk, event, known) else { return };
         let search = std::mem::take(search);
         half.state = State::Header;
+        if side == Side::Server {
+            self.streams.unsure(chunk.at);
+        }
         for (_, piece) in search.pieces(found.at) {
             self.feed(from, piece, cx);
         }
@@ -222,7 +242,7 @@ impl Connection {
         let half = self.half(from);
         if let State::Lost(search) = &mut half.state {
             **search = Search::default();
-            self.streams.on_hole(side, cx);
+            self.streams.on_hole(side, at, cx);
             return;
         }
         let within = half.in_data_of();
@@ -235,14 +255,17 @@ impl Connection {
                 if let Some(stream) = within {
                     self.streams.on_data_lost(side, stream, (0, false), (false, at), cx);
                 }
-                self.streams.on_hole(side, cx);
+                self.streams.on_hole(side, at, cx);
             }
         }
     }
 
     fn on_end(&mut self, from: Direction, at: Timestamp, cx: &mut Context) {
         let ended = std::mem::replace(&mut self.half(from).ended, true);
+        let by = Some(self.side(from));
+        self.streams.ended.get_or_insert(Ended { by, how: EndedHow::Fin });
         if !ended && self.side(from) == Side::Server {
+            self.doubt_what_is_lost(at);
             self.streams.drain(at, Some(Unanswered::Closed), cx);
         }
     }

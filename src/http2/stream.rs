@@ -13,7 +13,7 @@
 use super::grpc::{self, Flavour, Messages};
 use crate::flow::Timestamp;
 use crate::http::{Context, room};
-use crate::record::{Exchange, Grpc, Missing, Reset, Side, Trust, Unanswered, Weird, WeirdSet};
+use crate::record::{Ended, EndedHow, Exchange, Grpc, Missing, Reset, Side, Trust, Unanswered, Weird, WeirdSet};
 use crate::sse::Events;
 use crate::websocket::Socket;
 
@@ -45,6 +45,8 @@ pub(super) struct Stream {
     pub(super) holed: bool,
     /// Its client reset it before an answer was seen.
     pub(super) reset: Option<(Reset, Timestamp)>,
+    /// How its connection ended, where it ended with that.
+    pub(super) ended: Option<Ended>,
     told: bool,
     /// What was accounted for in the context's room.
     kept: usize,
@@ -76,6 +78,7 @@ impl Stream {
             newest: Timestamp::default(),
             holed: false,
             reset: None,
+            ended: None,
             told: false,
             kept: 0,
         }
@@ -254,6 +257,9 @@ impl Stream {
         {
             http2.reset = Some(reset);
         }
+        if let End::Reset(Reset { by, .. }) = end {
+            self.ended = Some(Ended { by: Some(by), how: EndedHow::ResetStream });
+        }
         let Some(exchange) = self.exchange.take() else {
             cx.let_go(self.kept);
             return;
@@ -323,6 +329,7 @@ impl Stream {
     fn out(&mut self, mut exchange: Box<Exchange>, cx: &mut Context) {
         exchange.trust = self.trust;
         exchange.missing = self.missing;
+        exchange.ended = self.ended.filter(|_| !(self.request.ended && self.response.ended));
         cx.record_exchange(exchange);
     }
 

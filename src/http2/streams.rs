@@ -16,7 +16,8 @@ use super::stream::{End, Stream};
 use crate::flow::Timestamp;
 use crate::http::{Context, exchange, reader::Begun};
 use crate::record::{
-    Connection, Exchange, Header, Http2, Missing, Request, Reset, Side, StreamClass, Trust, Unanswered, Version, Weird,
+    Connection, Ended, Exchange, Header, Http2, Missing, Request, Reset, Side, StreamClass, Trust, Unanswered, Version,
+    Weird,
 };
 use crate::sse;
 
@@ -48,6 +49,14 @@ pub(super) struct Streams {
     late: bool,
     connect_ns: Option<u64>,
     client_ip: Option<IpAddr>,
+    /// How the connection ended, once it did.
+    pub(super) ended: Option<Ended>,
+    /// Highest stream so far, of the client and of the server: a lower one that begins may have been told before.
+    highest: [u32; 2],
+    /// Streams that began below them.
+    below: u32,
+    /// Up to then answers may have been in bytes that nobody saw, though their requests come to us later.
+    unsure_until: Option<Timestamp>,
 }
 
 /// A header block and where it came from.
@@ -74,6 +83,10 @@ impl Streams {
             late,
             connect_ns,
             client_ip,
+            ended: None,
+            highest: [0; 2],
+            below: 0,
+            unsure_until: None,
         }
     }
 
@@ -100,7 +113,15 @@ impl Streams {
     }
 
     fn exchange(&mut self, id: u32) -> Box<Exchange> {
-        let text = format_compact!("{}-s{id:x}", self.shared.id);
+        let mut text = format_compact!("{}-s{id:x}", self.shared.id);
+        if let Some(highest) = self.highest.get_mut(id as usize % 2) {
+            if id > *highest {
+                *highest = id;
+            } else {
+                self.below += 1;
+                text = format_compact!("{text}.{:x}", self.below);
+            }
+        }
         let mut exchange = exchange::empty(self.shared.clone(), text, 0);
         exchange.http2 = Some(Box::new(Http2 { stream: id, pushed: id.is_multiple_of(2), ..Http2::default() }));
         exchange
@@ -204,8 +225,10 @@ impl Streams {
         let (number, peer, proxied) = (self.exchanges, self.shared.client.ip, self.client_ip);
         let connect_ns = self.connect_ns.filter(|_| number == 1);
         let lost = if self.late { Trust::Midstream } else { Trust::Gap };
+        let unsure_until = self.unsure_until;
         let Some(stream) = self.map.get_mut(&id) else { return };
         let Arrived { head, message, headers, bad, epoch, .. } = arrived;
+        stream.doubtful |= unsure_until.is_some_and(|until| head.newest <= until);
         (stream.request.begun, stream.number) = (true, number);
         let all = [":method", ":scheme", ":path", ":authority"];
         let unknown = if bad.is_some() { all.to_vec() } else { message.hidden_of_request() };
@@ -353,9 +376,18 @@ impl Streams {
         }
     }
 
+    /// Up to `at` bytes of the server were passed over: whatever was asked until then may have been answered in them.
+    pub(super) fn unsure(&mut self, at: Timestamp) {
+        self.unsure_until = self.unsure_until.max(Some(at));
+        self.map.values_mut().filter(|stream| !stream.response.begun).for_each(|stream| stream.doubtful = true);
+    }
+
     /// Frames of `side` are missing: they may have been any stream's, and streams may have come and gone in them.
-    pub(super) fn on_hole(&mut self, side: Side, cx: &mut Context) {
+    pub(super) fn on_hole(&mut self, side: Side, at: Timestamp, cx: &mut Context) {
         self.lossy = true;
+        if side == Side::Server {
+            self.unsure(at);
+        }
         let mut over = Vec::new();
         for (id, stream) in &mut self.map {
             stream.hole(side);
@@ -438,7 +470,8 @@ impl Streams {
     pub(super) fn drain(&mut self, at: Timestamp, why: Option<Unanswered>, cx: &mut Context) {
         self.on_tick(at, cx);
         self.floor = u32::MAX;
-        while let Some((_, stream)) = self.map.pop_first() {
+        while let Some((_, mut stream)) = self.map.pop_first() {
+            stream.ended = self.ended;
             stream.tell(End::GivenUp(why), at, cx);
         }
     }
@@ -495,7 +528,7 @@ impl Stream {
         }
         call.status = call.status.or(status);
         if let Some(text) = message.grpc_message {
-            call.message = (!text.is_empty()).then(|| cx.redactor.text(&grpc::message(text)));
+            call.message = (!text.is_empty()).then(|| cx.redactor.prose(&grpc::message(text)));
         }
         if let Some(name) = message.grpc_encoding {
             call.encoding = Some(cx.redactor.text(name));

@@ -119,6 +119,12 @@ impl Bench {
         self
     }
 
+    fn end(mut self, side: Side) -> Self {
+        self.now += 1_000_000;
+        self.event(side, StreamEvent::End { at: Timestamp(self.now) });
+        self
+    }
+
     fn later(mut self, ms: i64) -> Self {
         self.now += ms * 1_000_000;
         self.connection.on_tick(Timestamp(self.now), &mut self.cx);
@@ -255,6 +261,26 @@ fn a_reset_says_by_whom_and_an_answer_on_its_way_is_still_one() {
     assert_eq!(resets, [by_server, by_client, by_client]);
     assert!(records.iter().all(|r| r.unanswered.is_none() && r.trust == Trust::Complete));
     assert!(records.iter().all(|r| r.outcome() == Outcome::Failure));
+}
+
+#[test]
+fn what_does_not_end_by_itself_says_who_ended_it_and_how() {
+    let half = || Bench::opened().send(CLIENT, [get(1, "/a"), get(3, "/b")].concat()).send(SERVER, answer(1, 0, "200"));
+    let by = |by, how| Some(Ended { by, how });
+    let reset = half().send(CLIENT, [reset(1, 8), reset(3, 8)].concat()).later(2000).records();
+    let expected = by(Some(CLIENT), EndedHow::ResetStream);
+    assert_eq!(reset.iter().map(|r| r.ended).collect::<Vec<_>>(), [expected; 2]);
+    let hung_up = half().end(SERVER).end(CLIENT).records();
+    let expected = by(Some(SERVER), EndedHow::Fin);
+    assert_eq!(hung_up.iter().map(|r| r.ended).collect::<Vec<_>>(), [expected; 2]);
+    let cut = half().close(CloseReason::Reset);
+    assert_eq!(cut.iter().map(|r| r.ended).collect::<Vec<_>>(), [by(None, EndedHow::Rst); 2]);
+    // An answer that was cut is a failure, whatever its head said.
+    assert!(reset.iter().chain(&hung_up).chain(&cut).all(|r| r.outcome() == Outcome::Failure));
+    let whole = half().send(SERVER, [data(1, END, b"x"), answer(3, END, "204")].concat()).end(CLIENT).records();
+    assert!(whole.iter().all(|r| r.ended.is_none() && r.outcome() == Outcome::Success));
+    let capture_over = half().close(CloseReason::EndOfCapture);
+    assert!(capture_over.iter().all(|r| r.ended.is_none()));
 }
 
 #[test]

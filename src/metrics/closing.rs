@@ -137,6 +137,7 @@ fn http_lines(lines: &mut Vec<Line>, ledger: &Ledger) {
     let bytes = Line::new("parsed bytes", h.bytes)
         .term(h.heads, "heads")
         .term(h.bodies, "bodies")
+        .term(h.control, "control")
         .reasons(h.not_http.total(), "not HTTP/1", others)
         .term(h.resync, "resync")
         .term(h.waiting, "waiting");
@@ -145,6 +146,7 @@ fn http_lines(lines: &mut Vec<Line>, ledger: &Ledger) {
     let requests = Line::new("requests", h.requests)
         .term(h.paired, "paired")
         .reasons(h.unanswered.total(), "unanswered", unanswered)
+        .term(h.reset, "reset")
         .term(h.unpaired, "unpaired")
         .term(h.open, "open");
     lines.push(requests);

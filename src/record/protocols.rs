@@ -51,6 +51,37 @@ pub struct Reset {
     pub code: u32,
 }
 
+/// How something ended that did not end by itself: a stream of HTTP/2 before its END_STREAM, a WebSocket without a close frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// `podtap.ended_by`; none where that is not known.
+    pub by: Option<Side>,
+    /// `podtap.ended_how`
+    pub how: EndedHow,
+}
+
+/// `podtap.ended_how`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedHow {
+    /// The connection's FIN.
+    Fin,
+    /// The connection's RST.
+    Rst,
+    /// RST_STREAM.
+    ResetStream,
+}
+
+impl EndedHow {
+    /// As records have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fin => "fin",
+            Self::Rst => "rst",
+            Self::ResetStream => "reset_stream",
+        }
+    }
+}
+
 /// Name of an error code of HTTP/2 (RFC 9113 §7).
 pub fn h2_error(code: u32) -> CompactString {
     const NAMES: [&str; 14] = [

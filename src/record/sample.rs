@@ -86,6 +86,7 @@ pub(crate) fn exchange() -> Exchange {
         weird: WeirdSet::default(),
         unanswered: None,
         late: false,
+        ended: None,
         client_ip: None,
         route: Some("/cart".into()),
         own_traffic: false,

@@ -27,6 +27,29 @@ pub(crate) fn escape_into(out: &mut CompactString, bytes: &[u8]) {
     }
 }
 
+/// Appends `bytes` to `out` as UTF-8: what is none becomes hex, and so does every character that controls a terminal or turns
+/// the direction of text round, but for tab and line ends.
+pub(super) fn escape_prose_into(out: &mut CompactString, bytes: &[u8]) {
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if is_plain(character) {
+                out.push(character);
+            } else {
+                character.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| push_hex(out, byte));
+            }
+        }
+        chunk.invalid().iter().for_each(|byte| push_hex(out, *byte));
+    }
+}
+
+fn is_plain(character: char) -> bool {
+    match character {
+        '\t' | '\n' | '\r' => true,
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => false,
+        _ => !character.is_control(),
+    }
+}
+
 fn push_hex(out: &mut CompactString, byte: u8) {
     let digit = |nibble: u8| HEX.get(usize::from(nibble)).map_or('0', |d| char::from(*d));
     out.push_str("\\x");
@@ -85,6 +108,20 @@ mod tests {
             (b"back\\slash", "back\\slash"),
         ] {
             assert_eq!(escape(bytes), expected);
+        }
+    }
+
+    #[test]
+    fn prose_keeps_its_letters_and_loses_what_controls() {
+        for (bytes, expected) in [
+            ("a\tb\r\ncafé ☺ 😈".as_bytes(), "a\tb\r\ncafé ☺ 😈"),
+            (b"\x1b[31mred \0\x7f", "\\x1b[31mred \\x00\\x7f"),
+            ("\u{9b}31m \u{202e}txt.exe".as_bytes(), "\\xc2\\x9b31m \\xe2\\x80\\xaetxt.exe"),
+            (b"half \xe2\x98", "half \\xe2\\x98"),
+        ] {
+            let mut out = CompactString::default();
+            escape_prose_into(&mut out, bytes);
+            assert_eq!(out, expected);
         }
     }
 

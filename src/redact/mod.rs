@@ -19,7 +19,7 @@ use compact_str::CompactString;
 
 pub(crate) use self::escape::escape_into;
 pub use self::escape::{MAX_ESCAPE_GROWTH, escape};
-use self::escape::{copied, growing_within, say_left_out};
+use self::escape::{copied, escape_prose_into, growing_within, say_left_out};
 use self::find::{Kind, Seen};
 pub use self::names::NameList;
 use self::path::PathPattern;
@@ -185,7 +185,23 @@ impl Redactor {
         self.apply(bytes, Kind::Host, Looks::Everything)
     }
 
+    /// Text for people, in UTF-8: an error message. Only what is no text, and what controls a terminal, is escaped.
+    pub fn prose(&self, bytes: &[u8]) -> CompactString {
+        self.applied(bytes, Kind::Host, Looks::Everything, escape_prose_into)
+    }
+
     fn apply(&self, raw: &[u8], kind: Kind, looks: Looks) -> CompactString {
+        self.applied(raw, kind, looks, escape_into)
+    }
+
+    #[inline]
+    fn applied(
+        &self,
+        raw: &[u8],
+        kind: Kind,
+        looks: Looks,
+        escape_into: fn(&mut CompactString, &[u8]),
+    ) -> CompactString {
         let seen = Seen::in_bytes(raw);
         let names = if kind == Kind::Target { &self.query } else { &self.headers };
         let looks = if names.is_none() { Looks::Nothing } else { looks };
@@ -195,8 +211,8 @@ impl Redactor {
             (false, false) => Self::credentials(raw, looks),
             (false, true) => self.secrets(raw, seen, kind, looks),
         };
-        if secrets.is_empty() {
-            return if seen.is_printable() { copied(raw) } else { escape(raw) };
+        if secrets.is_empty() && seen.is_printable() {
+            return copied(raw);
         }
         // Cut first: what is left out holds no secret that would need a mask.
         let kept = growing_within(raw, MAX_ESCAPE_GROWTH);

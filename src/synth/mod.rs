@@ -1,8 +1,8 @@
 //! Traffic made up: TCP conversations rendered to frames, without any network.
 //!
 //! Pure and seeded: the same calls give the same bytes, for ever. Used by tests, by the generator of the
-//! benchmarks (`examples/generate.rs`) and by `podtap demo`. Knows nothing of HTTP beyond [`message`], which only
-//! concatenates; it does not parse.
+//! benchmarks (`examples/generate.rs`) and by `podtap demo`. Knows nothing of HTTP beyond [`message`] and [`http2`], which
+//! only put together; it does not parse.
 //!
 //! ```
 //! use podtap::synth::{Conversation, pcap};
@@ -18,6 +18,7 @@
 //! ```
 
 mod conversation;
+pub mod http2;
 mod impair;
 mod merge;
 pub mod message;

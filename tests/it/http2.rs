@@ -1,8 +1,10 @@
-//! Every given capture of HTTP/2, joined late at every frame and with every single frame removed: no value is ever another
+//! Conversations of HTTP/2, lost, repeated, reordered and joined late: a record may say less, and never something else.
+//!
+//! Made-up ones first. Then every given capture of HTTP/2, joined late at every frame and with every single frame removed: no value is ever another
 //! one than in the whole capture. It prints how much of what was asked behind the join or the hole is known.
 //!
 //! The captures are not part of this project: PODTAP_CORPORA names their folder, else it is looked for beside the
-//! checkout. Without it the test says so and is skipped. PODTAP_EVERY_CUT=1 cuts long captures everywhere, too.
+//! checkout. Without it the test says so and is skipped.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -14,12 +16,10 @@ use podtap::packet::LinkType;
 use podtap::record::{Exchange, Header, Trust};
 use podtap::redact::Redactor;
 use podtap::source::file::CaptureReader;
-use podtap::synth::SynthFrame;
+use podtap::synth::http2::{self as h2, Encoder, PREFACE};
+use podtap::synth::{Conversation, Impair, Rng, SynthFrame};
 
 use super::metamorphic::dissect_with;
-
-/// So many cuts of one capture, evenly; a shorter one is cut everywhere.
-const CUTS: usize = 60;
 
 fn captures() -> Option<Vec<PathBuf>> {
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/corpora");
@@ -162,13 +162,11 @@ fn no_cut_and_no_lost_frame_makes_a_value_wrong() {
         eprintln!("SKIPPED: no corpora (PODTAP_CORPORA, or ../shared/corpora beside the checkout)");
         return;
     };
-    let everywhere = std::env::var_os("PODTAP_EVERY_CUT").is_some();
     let (mut late, mut lost) = (Share::default(), Share::default());
     for path in captures {
         let frames = frames(&path);
         let whole: HashMap<_, _> = dissect(frames.iter()).into_iter().map(|r| (key(&r), r)).collect();
-        let step = if everywhere { 1 } else { frames.len().div_ceil(CUTS) };
-        for at in (0..frames.len()).step_by(step) {
+        for at in 0..frames.len() {
             let what = format!("{} at {at}", path.file_name().unwrap().to_string_lossy());
             let before = at.checked_sub(1).map_or(Timestamp(0), |last| frames[last].at);
             late.add(&format!("join {what}"), before, &dissect(frames[at..].iter()), &whole);
@@ -185,5 +183,164 @@ fn no_cut_and_no_lost_frame_makes_a_value_wrong() {
             share.lies[..share.lies.len().min(40)].join("\n")
         );
         assert!(share.told * 10 > share.all * 9, "{what}: told {} of {}", share.told, share.all);
+    }
+}
+
+/// Streams of one made-up connection.
+const STREAMS: u32 = 40;
+
+/// What both ends still have to send, in order for each stream: so many of them go on at once.
+struct Play {
+    rng: Rng,
+    asks: Encoder,
+    answers: Encoder,
+    conversation: Conversation,
+}
+
+/// A stream under way: its number, what its server still sends (the status first), and whether it is a call.
+struct Going {
+    stream: u32,
+    left: u64,
+    status: &'static str,
+    is_call: bool,
+}
+
+impl Play {
+    fn new(seed: u64) -> Self {
+        let conversation = Conversation::default().segments_of(200 + 300 * (seed % 4) as usize).handshake();
+        let conversation = conversation.client([PREFACE, &h2::settings()].concat()).server(h2::settings());
+        Self { rng: Rng::new(seed), asks: Encoder::default(), answers: Encoder::default(), conversation }
+    }
+
+    fn ask(&mut self, stream: u32) -> Going {
+        let is_call = self.rng.chance(0.4);
+        let path = if is_call { format!("/shop.Cart/Get{}", stream % 5) } else { format!("/things/{stream}") };
+        let agent = format!("agent/{}", self.rng.below(3));
+        let mut fields = vec![
+            (":method", if is_call { "POST" } else { "GET" }),
+            (":scheme", "http"),
+            (":path", path.as_str()),
+            (":authority", "shop"),
+            ("user-agent", agent.as_str()),
+        ];
+        // Every third path is in the table.
+        if stream.is_multiple_of(3) {
+            fields.push(("x-path", path.as_str()));
+        }
+        if is_call {
+            fields.extend([("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", "5S")]);
+        }
+        let mut bytes = self.asks.headers(stream, &fields, !is_call);
+        if is_call {
+            for n in 0..=self.rng.below(3) {
+                let message = vec![n as u8; self.rng.below(400) as usize];
+                bytes.extend(h2::data(stream, &h2::grpc_message(&message), false));
+            }
+            bytes.extend(h2::data(stream, b"", true));
+        }
+        self.say(podtap::synth::Side::Client, bytes);
+        let status = if is_call { "200" } else { *self.rng.pick(&["200", "204", "404", "503"]).unwrap() };
+        Going { stream, left: self.rng.below(4), status, is_call }
+    }
+
+    /// The next part of an answer; false when it was the last.
+    fn answer(&mut self, going: &mut Going) -> bool {
+        let mut bytes = Vec::new();
+        let (stream, is_last) = (going.stream, going.left == 0);
+        if !going.status.is_empty() {
+            let kind = if going.is_call { "application/grpc" } else { "text/plain" };
+            let fields = [(":status", going.status), ("content-type", kind), ("server", "made-up")];
+            bytes.extend(self.answers.headers(stream, &fields, is_last && !going.is_call));
+            going.status = "";
+        } else if !is_last {
+            let body = vec![b'x'; self.rng.below(700) as usize];
+            let body = if going.is_call { h2::grpc_message(&body) } else { body };
+            bytes.extend(h2::data(stream, &body, false));
+        } else if !going.is_call {
+            bytes.extend(h2::data(stream, b"end", true));
+        }
+        if is_last && going.is_call {
+            let status = self.rng.below(4).to_string();
+            bytes.extend(self.answers.headers(
+                stream,
+                &[("grpc-status", status.as_str()), ("grpc-message", "so")],
+                true,
+            ));
+        }
+        if !is_last && self.rng.chance(0.03) {
+            bytes.extend(h2::reset(stream, 2));
+            going.left = 0;
+            self.say(podtap::synth::Side::Server, bytes);
+            return false;
+        }
+        self.say(podtap::synth::Side::Server, bytes);
+        going.left = going.left.saturating_sub(1);
+        !is_last
+    }
+
+    fn say(&mut self, side: podtap::synth::Side, bytes: Vec<u8>) {
+        let pause = std::time::Duration::from_micros(self.rng.between(20, 900));
+        self.conversation = std::mem::take(&mut self.conversation).send(side, bytes).after(pause);
+    }
+}
+
+/// Frames of one connection on which a few streams go on at once, some of them calls, some reset.
+fn made_up(seed: u64) -> Vec<SynthFrame> {
+    let mut play = Play::new(seed);
+    let (mut going, mut next) = (Vec::new(), 1);
+    while next < 2 * STREAMS || !going.is_empty() {
+        if next < 2 * STREAMS && (going.is_empty() || (going.len() < 6 && play.rng.chance(0.5))) {
+            going.push(play.ask(next));
+            next += 2;
+            continue;
+        }
+        let which = play.rng.below(going.len() as u64) as usize;
+        let mut one = going.swap_remove(which);
+        if play.answer(&mut one) {
+            going.push(one);
+        }
+    }
+    play.conversation.close().frames()
+}
+
+#[test]
+fn loss_repetition_reordering_and_a_late_join_take_values_away_and_never_change_one() {
+    let mut share = Share::default();
+    let mut whole_ones = 0;
+    for seed in 0..60 {
+        let frames = made_up(seed);
+        let whole: HashMap<_, _> = dissect(frames.iter()).into_iter().map(|r| (key(&r), r)).collect();
+        assert_eq!(whole.len(), STREAMS as usize, "{seed}");
+        assert!(whole.values().all(|record| record.trust == Trust::Complete), "{seed}");
+        let (one, five) = (Impair::new(seed).drop(0.01), Impair::new(seed).drop(0.05));
+        for (what, impair) in [
+            ("1 % lost", one.clone()),
+            ("5 % lost", five.clone()),
+            ("10 % repeated", Impair::new(seed).duplicate(0.1)),
+            ("10 % reordered", Impair::new(seed).reorder(0.1, 4)),
+            ("all of it", five.duplicate(0.05).reorder(0.05, 4)),
+        ] {
+            let impaired = impair.apply(frames.clone());
+            let what = format!("{what} of {seed}");
+            let mut told = dissect(impaired.iter());
+            whole_ones += told.iter().filter(|record| record.trust == Trust::Complete).count();
+            // Impaired frames come at other times.
+            told.iter_mut().for_each(|record| forget_times(record, &whole));
+            share.add(&what, Timestamp(0), &told, &whole);
+            let mut late = dissect(impaired[impaired.len() / 3..].iter());
+            late.iter_mut().for_each(|record| forget_times(record, &whole));
+            share.add(&format!("{what}, joined late"), frames[frames.len() / 3].at, &late, &whole);
+        }
+    }
+    println!("requests {}, told {}, with their path {}", share.all, share.told, share.path);
+    assert!(share.lies.is_empty(), "{} lies\n{}", share.lies.len(), share.lies[..share.lies.len().min(40)].join("\n"));
+    assert!(whole_ones > 7_000 && share.path * 10 > share.all * 8, "{whole_ones} {} of {}", share.path, share.all);
+}
+
+/// Takes the times of the truth, where there is one.
+fn forget_times(record: &mut Exchange, whole: &HashMap<Key, Exchange>) {
+    let truth = whole.get(&key(record)).and_then(|truth| truth.response.as_ref());
+    if let (Some(response), Some(truth)) = (&mut record.response, truth) {
+        response.last = truth.last;
     }
 }

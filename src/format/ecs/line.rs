@@ -361,6 +361,8 @@ impl Line<'_> {
         self.part(key!("weird"), podtap.weird.as_ref());
         self.word(key!("unanswered" ""), podtap.unanswered);
         self.flag(key!("late"), podtap.late);
+        self.word(key!("ended_by" ""), podtap.ended_by);
+        self.word(key!("ended_how" ""), podtap.ended_how);
         self.flag(key!("open"), podtap.open);
         self.part(key!("unknown"), podtap.unknown.as_ref());
         self.word(key!("path_ref" ""), podtap.path_ref);

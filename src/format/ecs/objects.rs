@@ -245,6 +245,10 @@ pub(super) struct Podtap<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) late: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ended_by: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ended_how: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) open: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) unknown: Option<&'a [&'static str]>,

@@ -4,7 +4,7 @@ use compact_str::{CompactString, format_compact};
 use serde::Serialize;
 
 use super::fit::Fit;
-use crate::record::{self, Exchange, Outcome, SocketCounts, grpc_status, h2_error};
+use crate::record::{self, Exchange, Outcome, SocketCounts, Weird, grpc_status, h2_error};
 
 /// `rpc`, by OpenTelemetry's names.
 #[derive(Serialize)]
@@ -126,7 +126,8 @@ impl ErrorPart {
         let call = exchange.grpc.as_ref().and_then(|call| call.status).filter(|status| *status != 0).map(grpc_status);
         let reset = || exchange.http2.as_ref()?.reset.map(|reset| h2_error(reset.code));
         let status = || exchange.response.as_ref()?.status.map(|status| format_compact!("{status}"));
-        call.or_else(reset).or_else(status).map(|r#type| Self { r#type })
+        let cut = || exchange.weird.contains(Weird::BodyCutByClose).then(|| Weird::BodyCutByClose.name().into());
+        call.or_else(reset).or_else(cut).or_else(status).map(|r#type| Self { r#type })
     }
 }
 

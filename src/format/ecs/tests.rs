@@ -9,8 +9,8 @@ use crate::format::Pod;
 use crate::format::fields::{FIELDS, Field, FieldType};
 use crate::record::sample::{self, START, exchange, header, record};
 use crate::record::{
-    Exchange, Grpc, Http2, Labels, Missing, NetworkDirection, Reset, Side, SocketCounts, Sse, StreamClass, Trace,
-    Trust, Unanswered, Version, WebSocket, Weird, Workload,
+    Ended, EndedHow, Exchange, Grpc, Http2, Labels, Missing, NetworkDirection, Reset, Side, SocketCounts, Sse,
+    StreamClass, Trace, Trust, Unanswered, Version, WebSocket, Weird, Workload,
 };
 
 /// The observer of the contract's example.
@@ -81,6 +81,7 @@ pub(super) fn everything() -> (Exchange, Observer) {
 /// What HTTP/2, gRPC, WebSocket and server-sent events add.
 fn add_protocols(it: &mut Exchange) {
     it.open = true;
+    it.ended = Some(Ended { by: Some(Side::Server), how: EndedHow::Fin });
     it.http2 = Some(Box::new(Http2 {
         stream: 5,
         reset: Some(Reset { by: Side::Client, code: 8 }),

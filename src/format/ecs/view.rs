@@ -212,6 +212,8 @@ impl<'a> Podtap<'a> {
             weird: (!exchange.weird.is_empty()).then_some(WeirdNames(exchange.weird)),
             unanswered: exchange.unanswered.map(|u| u.name()),
             late: mark(exchange.late),
+            ended_by: exchange.ended.and_then(|ended| ended.by).map(crate::record::Side::name),
+            ended_how: exchange.ended.map(|ended| ended.how.name()),
             open: mark(exchange.open),
             unknown: http2.map(|stream| stream.unknown.as_slice()).filter(|names| !names.is_empty()),
             path_ref: http2.and_then(|stream| stream.path_ref.as_deref()),
