@@ -154,7 +154,10 @@ impl Live {
         let terminal = std::io::stdout().is_terminal();
         for sink in self.settings.send_logs_to.iter() {
             let (place, format) = (place(*sink, &self.settings), self.settings.format_at(*sink, terminal));
-            tracing::info!("sending records to {place} as {}", format.word());
+            let proxies = crate::assembly::proxies_in_use(*sink, &self.settings);
+            let by =
+                if proxies.is_empty() { String::new() } else { format!(" through the proxy {}", proxies.join(", ")) };
+            tracing::info!("sending records to {place} as {}{by}", format.word());
         }
         if self.settings.send_logs_to.is_empty() {
             tracing::info!("sending records nowhere: SEND_LOGS_TO names no sink");

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::targets;
 use crate::settings::{Settings, SinkName};
 use crate::sink::connect::expiry::not_after;
-use crate::sink::connect::{Connector, HostPort, Timeouts, Tls, TlsOptions};
+use crate::sink::connect::{Connector, HostPort, Proxies, Timeouts, Tls, TlsOptions};
 
 /// How long before its end a certificate is worth a line.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -19,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A sentence for each certificate that ends within `SOON`, or has ended: the servers', and our own.
 pub(super) async fn expiring(sink: SinkName, settings: &Settings, now: Timestamp) -> Vec<String> {
     let Some((hosts, options)) = targets::encrypted(sink, settings) else { return Vec::new() };
+    let proxies = targets::proxies(sink, settings).unwrap_or_default();
     let mut found = Vec::new();
     if let Some(certificate) = options.own_certificate() {
         let whose = format!("our own certificate ({}_TLS_CERT)", options.settings);
@@ -26,7 +27,7 @@ pub(super) async fn expiring(sink: SinkName, settings: &Settings, now: Timestamp
     }
     for host in hosts {
         let whose = format!("{host}: the server's certificate");
-        if let Some(certificate) = shown(host, options.clone()).await {
+        if let Some(certificate) = shown(host, options.clone(), &proxies).await {
             found.extend(line(&whose, &certificate, now));
         }
     }
@@ -34,9 +35,10 @@ pub(super) async fn expiring(sink: SinkName, settings: &Settings, now: Timestamp
 }
 
 /// Where there is no handshake the sink's own check says why.
-async fn shown(host: HostPort, options: TlsOptions) -> Option<Vec<u8>> {
+async fn shown(host: HostPort, options: TlsOptions, proxies: &Proxies) -> Option<Vec<u8>> {
     let timeouts = Timeouts { lookup: PATIENCE, connect: PATIENCE, tls: PATIENCE };
-    let mut connector = Connector::new(vec![host], Tls::load(options).ok(), timeouts);
+    let connector = Connector::new(vec![host], Tls::load(options).ok(), timeouts);
+    let mut connector = connector.with_proxies(proxies.clone());
     let connected = connector.connect_to(0).await.ok()?;
     connected.stream.certificate().map(<[u8]>::to_vec)
 }

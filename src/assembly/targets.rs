@@ -7,7 +7,7 @@ use super::faults::{Faults, Unusable};
 use crate::config;
 use crate::format::Observer;
 use crate::settings::{Auto, Secret, Settings, SinkName, without_end};
-use crate::sink::connect::{Connector, HostPort, OnSocket, Pem, Timeouts, Tls, TlsOptions};
+use crate::sink::connect::{Connector, HostPort, OnSocket, Pem, Proxies, Timeouts, Tls, TlsOptions};
 use crate::sink::file::FileOptions;
 use crate::sink::fluentd::{Compress, Credentials, Fluentd, FluentdOptions, expand_tag};
 use crate::sink::logstash::{HttpBody, Login, Logstash, LogstashOptions, MAX_DATAGRAM, Transport};
@@ -123,10 +123,12 @@ pub(super) fn logstash(settings: &Settings, own: Option<&OwnTraffic>) -> Result<
     let tls = faults.keep(tls(logstash_tls(settings), &settings.logstash_tls));
     let (username, password) = (&settings.logstash_username, &settings.logstash_password);
     let _ = faults.keep(paired("LOGSTASH", username.is_some(), password.is_some()));
-    let (hosts, tls) = faults.finish(hosts.zip(tls))?;
+    let proxies = faults.keep(proxies(SinkName::Logstash, settings));
+    let ((hosts, tls), proxies) = faults.finish(hosts.zip(tls).zip(proxies))?;
     let timeout = settings.logstash_timeout.0;
-    let connector =
-        connector(hosts, tls, timeout, own).renewed(max_age(settings), files(&[&settings.logstash_password]));
+    let connector = connector(hosts, tls, timeout, own)
+        .renewed(max_age(settings), files(&[&settings.logstash_password]))
+        .with_proxies(proxies);
     let options = LogstashOptions {
         transport,
         compress: settings.logstash_compress,
@@ -140,6 +142,54 @@ pub(super) fn logstash(settings: &Settings, own: Option<&OwnTraffic>) -> Result<
     let logstash = logstash.map_err(|why| Unusable::of_sink(SinkName::Logstash.word(), &why))?;
     let settings = settings.clone();
     Ok(logstash.with_login_of(move || login(&settings)))
+}
+
+/// The proxies of a sink: those that do not speak HTTP have none.
+pub(super) fn proxies(sink: SinkName, settings: &Settings) -> Result<Proxies, Unusable> {
+    if !speaks_http(sink, settings) {
+        return Ok(Proxies::default());
+    }
+    let (http, https) = (settings.http_proxy.as_deref(), settings.https_proxy.as_deref());
+    Proxies::new(http, https, &settings.no_proxy).map_err(|why| Unusable::of_sink(sink.word(), &why))
+}
+
+fn speaks_http(sink: SinkName, settings: &Settings) -> bool {
+    match sink {
+        SinkName::Elasticsearch => true,
+        SinkName::Logstash => settings.logstash_type == crate::settings::LogstashType::Http,
+        SinkName::Stdout | SinkName::File | SinkName::Fluentd => false,
+    }
+}
+
+/// The proxies through which a sink reaches its servers, each once.
+pub fn proxies_in_use(sink: SinkName, settings: &Settings) -> Vec<String> {
+    let Ok(proxies) = proxies(sink, settings) else { return Vec::new() };
+    let mut found = Vec::new();
+    for (host, encrypted) in servers(sink, settings) {
+        found.extend(proxies.to(&host, encrypted).map(ToString::to_string).filter(|proxy| !found.contains(proxy)));
+    }
+    found
+}
+
+/// The servers of a sink that speaks HTTP, and whether they are spoken to in TLS.
+fn servers(sink: SinkName, settings: &Settings) -> Vec<(HostPort, bool)> {
+    match sink {
+        SinkName::Stdout | SinkName::File | SinkName::Fluentd => Vec::new(),
+        SinkName::Logstash => {
+            let port =
+                settings.logstash_port.given().map_or(Transport::Http.default_port(), |port| port.count() as u16);
+            let encrypted = encrypted(sink, settings).is_some();
+            let hosts = hosts("LOGSTASH_HOST", &settings.logstash_host, port).unwrap_or_default();
+            hosts.into_iter().map(|host| (host, encrypted)).collect()
+        }
+        #[cfg(feature = "es")]
+        SinkName::Elasticsearch => {
+            let nodes = elasticsearch_options(settings).map(|options| options.nodes).unwrap_or_default();
+            nodes.iter().filter_map(|node| Some((elasticsearch::host(node)?, node.scheme() == "https"))).collect()
+        }
+        #[cfg(not(feature = "es"))]
+        SinkName::Elasticsearch => Vec::new(),
+    }
 }
 
 fn login(settings: &Settings) -> Option<Login> {
@@ -193,10 +243,13 @@ pub fn elasticsearch_options(settings: &Settings) -> Result<elasticsearch::Optio
     let api_version = settings.elasticsearch_api_version.parse::<ApiVersion>();
     let api_version = faults.keep(api_version.map_err(|why| Unusable::new("ELASTICSEARCH_API_VERSION", why)));
     let auth = faults.keep(auth(settings));
-    let (((nodes, in_url), index), (api_version, auth)) = faults.finish(nodes.zip(index).zip(api_version.zip(auth)))?;
+    let proxies = faults.keep(proxies(SinkName::Elasticsearch, settings));
+    let parts = nodes.zip(index).zip(api_version.zip(auth)).zip(proxies);
+    let ((((nodes, in_url), index), (api_version, auth)), proxies) = faults.finish(parts)?;
     Ok(elasticsearch::Options {
         auth: auth.unwrap_or(in_url),
         tls,
+        proxies,
         format: match settings.format_at(SinkName::Elasticsearch, false) {
             Format::Classic => RecordFormat::Classic,
             Format::Ecs | Format::Text => RecordFormat::Ecs,
@@ -305,11 +358,7 @@ pub(super) fn encrypted(sink: SinkName, settings: &Settings) -> Option<(Vec<Host
         SinkName::Elasticsearch => {
             let options = elasticsearch_options(settings).ok()?;
             let https = options.nodes.iter().filter(|node| node.scheme() == "https");
-            let host = |node: &elasticsearch::Url| {
-                let port = node.port_or_known_default()?;
-                HostPort::parse(&format!("{}:{port}", node.host_str()?), port).ok()
-            };
-            let hosts: Vec<_> = https.filter_map(host).collect();
+            let hosts: Vec<_> = https.filter_map(elasticsearch::host).collect();
             return (!hosts.is_empty()).then_some((hosts, options.tls));
         }
         #[cfg(not(feature = "es"))]

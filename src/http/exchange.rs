@@ -73,6 +73,13 @@ fn connection_id(conn: &Conn, client: Direction, observer: &str) -> CompactStrin
     CompactString::from_utf8(text.get(..len).unwrap_or_default()).unwrap_or_default()
 }
 
+/// Whether a request is podtap's own. A CONNECT that a library makes has the nonce in User-Agent: it takes no other header.
+pub(crate) fn is_own(method: &[u8], fields: &Fields<'_>, config: &Config) -> bool {
+    let Some(nonce) = config.nonce.as_ref().map(String::as_bytes) else { return false };
+    let in_user_agent = || fields.user_agent.and_then(|agent| agent.strip_suffix(b")")?.strip_suffix(nonce));
+    fields.nonce == Some(nonce) || method == b"CONNECT" && in_user_agent().is_some_and(|before| before.ends_with(b"("))
+}
+
 /// An exchange with neither half yet.
 pub(crate) fn empty(connection: Arc<Connection>, id: CompactString, number: u32) -> Box<Exchange> {
     Box::new(Exchange {
@@ -234,6 +241,23 @@ mod tests {
             heard: [true; 2],
         };
         connection_id(&conn, client, "observer")
+    }
+
+    #[test]
+    fn a_request_is_ours_by_its_nonce_and_a_connect_also_by_its_user_agent() {
+        let nonce = crate::source::own_traffic::nonce();
+        let (mark, agent) = (nonce.value().to_owned(), nonce.in_user_agent());
+        let config = Config { nonce: Some(mark.clone()), ..Config::default() };
+        let is_own = |method: &str, nonce: Option<&str>, user_agent: Option<&str>| {
+            let (nonce, user_agent) = (nonce.map(str::as_bytes), user_agent.map(str::as_bytes));
+            super::is_own(method.as_bytes(), &Fields { nonce, user_agent, ..Fields::default() }, &config)
+        };
+        assert!(is_own("POST", Some(&mark), None));
+        assert!(is_own("CONNECT", None, Some(&agent)));
+        assert!(!is_own("POST", None, Some(&agent)), "every other request of ours has the header");
+        assert!(!is_own("CONNECT", None, Some(&mark)));
+        assert!(!is_own("CONNECT", Some("0"), Some("podtap/1 ()")));
+        assert!(!super::is_own(b"CONNECT", &Fields::default(), &Config::default()));
     }
 
     /// When two captures of the same ends and sequence numbers were made, and whether they are of one connection.

@@ -81,8 +81,7 @@ impl Session {
         record.request = Some(request);
         record.connect_ns = conn.connect_ns.filter(|_| self.exchanges == 1);
         record.client_ip = exchange::client_ip(&head.fields, cut, self.proxied, peer, &cx.config);
-        record.own_traffic =
-            head.fields.nonce.is_some_and(|n| cx.config.nonce.as_ref().is_some_and(|own| own.as_bytes() == n));
+        record.own_traffic = exchange::is_own(line.0, &head.fields, &cx.config);
         record
     }
 

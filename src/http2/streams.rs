@@ -502,8 +502,7 @@ fn request_of(
     let hidden = message.hidden > 0;
     let fields = message.into_fields();
     exchange.client_ip = exchange::client_ip(&fields, hidden, proxied, peer, &cx.config);
-    exchange.own_traffic =
-        fields.nonce.is_some_and(|n| cx.config.nonce.as_ref().is_some_and(|own| own.as_bytes() == n));
+    exchange.own_traffic = exchange::is_own(line.0, &fields, &cx.config);
     let begun = Begun { at: head.begun.at, offset: head.begun.offset, ack: None };
     let mut request = exchange::request(line, &fields, headers, begun, &cx.redactor);
     request.bytes = head.wire;

@@ -144,11 +144,16 @@ fn by_environment(
     let direct = match (new, old) {
         (Some(text), None) => Some((text, Origin::Environment)),
         (Some(text), Some((_, old))) => {
-            notes.push(Note::OldSpellingIgnored { old, new: variable.name });
+            // Both spellings of HTTP_PROXY are usual, and often both are set.
+            if !old.eq_ignore_ascii_case(variable.name) {
+                notes.push(Note::OldSpellingIgnored { old, new: variable.name });
+            }
             Some((text, Origin::Environment))
         }
         (None, Some((text, old))) => {
-            notes.push(Note::OldSpelling { old, new: variable.name });
+            if !old.eq_ignore_ascii_case(variable.name) {
+                notes.push(Note::OldSpelling { old, new: variable.name });
+            }
             Some((text, Origin::OldSpelling(old)))
         }
         (None, None) => None,

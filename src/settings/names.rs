@@ -10,7 +10,7 @@ use super::variables::UNUSED;
 const OWN_PREFIXES: [&str; 5] = ["FLUENTD_", "LOGSTASH_", "ELASTICSEARCH_", "IGNORE_", "REDACT_"];
 
 /// Names near a setting that other software uses.
-const ORDINARY: [&str; 3] = ["POD_ID", "POD_IDS", "LOG_FORMATS"];
+const ORDINARY: [&str; 7] = ["POD_ID", "POD_IDS", "LOG_FORMATS", "FTP_PROXY", "ftp_proxy", "ALL_PROXY", "all_proxy"];
 
 /// Longer names are never compared: no setting is near.
 const LONGEST_COMPARED: usize = 40;
@@ -148,7 +148,7 @@ mod tests {
     fn ordinary_environment_is_left_alone() {
         let ordinary = "
             PATH HOME HOSTNAME TERM LANG LC_ALL PWD OLDPWD SHLVL LOGNAME USER SHELL TZ MAIL EDITOR PAGER DISPLAY
-            LS_COLORS HTTP_PROXY HTTPS_PROXY NO_PROXY _ SSL_CERT_FILE SSL_CERT_DIR RUST_LOG RUST_BACKTRACE JAVA_OPTS
+            LS_COLORS FTP_PROXY ALL_PROXY RSYNC_PROXY ftp_proxy all_proxy rsync_proxy _ SSL_CERT_FILE SSL_CERT_DIR RUST_LOG RUST_BACKTRACE JAVA_OPTS
             NODE_ENV NODE_IP NODE HOST_IP HOST_NAME POD_ID POD_SERVICE_ACCOUNT MY_POD_NAME NAMESPACE CODE TAG MODEL
             DEBUG VERSION PORT HOST GODEBUG GOMAXPROCS MALLOC_ARENA_MAX INVOCATION_ID container CONTAINER_NAME
             APP_NAME SERVICE_ACCOUNT CLUSTER_DOMAIN FILE LIMITS POD POD_ MEMORY_LIMIT CPU_LIMIT DATABASE_URL

@@ -59,6 +59,13 @@ settings! {
     Servers "All servers" {
         /// Replace connections to servers after about this long, so that a new server behind the same name gets its share.
         CONNECTION_MAX_AGE connection_max_age: Option<Seconds> = "5m";
+        /// HTTP proxy for servers that are spoken to in HTTP without TLS: Elasticsearch, Kibana, Logstash's http input.
+        HTTP_PROXY http_proxy: Option<String> = "none", was "http_proxy", allowed "URL with http://, or none";
+        /// HTTP proxy for the same servers with TLS; it is asked for a tunnel (CONNECT).
+        HTTPS_PROXY https_proxy: Option<String> = "none", was "https_proxy", allowed "URL with http://, or none";
+        /// Servers to reach without a proxy: names with all names below them, addresses, networks, each with a port if you
+        /// like, or `*`. Loopback never needs one.
+        NO_PROXY no_proxy: ListOf<String> = "none", was "no_proxy", allowed "comma list of names, addresses and networks";
     }
 
     Fluentd "Fluentd, Fluent Bit and others that speak the forward protocol" {

@@ -11,6 +11,7 @@ mod explain;
 mod host;
 mod late;
 mod patience;
+pub mod proxy;
 mod stream;
 mod tenure;
 mod tls;
@@ -32,6 +33,7 @@ pub(in crate::sink) use self::explain::tls_error;
 pub use self::host::HostPort;
 pub(in crate::sink) use self::late::Late;
 pub(in crate::sink) use self::patience::Patience;
+pub use self::proxy::{Proxies, Proxy};
 pub use self::stream::Stream;
 pub(in crate::sink) use self::tenure::{Tenure, any_of, random};
 pub(in crate::sink) use self::tls::random_bytes;
@@ -84,8 +86,10 @@ pub struct Connected {
     pub stream: Stream,
     /// The host as in the settings.
     pub host: HostPort,
-    /// Which of its addresses.
+    /// Which of its addresses; the proxy's where there is one.
     pub peer: SocketAddr,
+    /// The proxy that this connection leads to, where it asks for whole URLs: in the clear.
+    pub proxy: Option<Proxy>,
 }
 
 /// Makes connections to the first of some hosts that can be reached.
@@ -98,12 +102,14 @@ pub struct Connector {
     /// The host to begin with.
     first: usize,
     tenure: Tenure,
+    proxies: Proxies,
 }
 
 impl Connector {
     /// For these hosts; without `tls` in the clear.
     pub fn new(hosts: Vec<HostPort>, tls: Option<Tls>, timeouts: Timeouts) -> Self {
-        Self { hosts, tls, timeouts, on_socket: None, first: 0, tenure: Tenure::default() }
+        let (tenure, proxies) = (Tenure::default(), Proxies::default());
+        Self { hosts, tls, timeouts, on_socket: None, first: 0, tenure, proxies }
     }
 
     /// Has `hook` told of every socket.
@@ -125,6 +131,13 @@ impl Connector {
     pub fn renewed(mut self, max_age: Option<Duration>, mut files: Vec<PathBuf>) -> Self {
         files.extend(self.tls.iter().flat_map(|tls| tls.files()));
         self.tenure = Tenure::new(max_age, files);
+        self
+    }
+
+    /// Reaches servers through these proxies: for HTTP only.
+    #[must_use]
+    pub fn with_proxies(mut self, proxies: Proxies) -> Self {
+        self.proxies = proxies;
         self
     }
 
@@ -184,15 +197,21 @@ impl Connector {
         let host = self.hosts.get(index).cloned();
         let host = host.ok_or_else(|| DeliveryError::new(FailureReason::Dns, "no such host"))?;
         self.refresh_tls();
-        let addresses = lookup(&host, self.timeouts.lookup).await?;
+        let proxy = self.proxies.to(&host, self.is_tls()).cloned();
+        let next = proxy.as_ref().map_or(&host, |proxy| &proxy.host);
+        let by = proxy.as_ref().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
+        let addresses = lookup(next, self.timeouts.lookup).await?;
         let (mut reason, mut told) = (FailureReason::Unreachable, Vec::new());
         for address in addresses {
-            match self.open(&host, address).await {
-                Ok(stream) => return Ok(Connected { stream, host, peer: address }),
+            match self.open(&host, address, proxy.as_ref()).await {
+                Ok(stream) => {
+                    let proxy = proxy.filter(|_| !self.is_tls());
+                    return Ok(Connected { stream, host, peer: address, proxy });
+                }
                 Err(error) => {
                     reason = error.reason();
                     // Which of a name's addresses; an address alone needs no telling twice.
-                    let one_of_many = reason != FailureReason::Tls && host.to_string() != address.to_string();
+                    let one_of_many = reason != FailureReason::Tls && next.to_string() != address.to_string();
                     let why = if one_of_many { format!("{address}: {error}") } else { error.to_string() };
                     if !told.contains(&why) {
                         told.push(why);
@@ -200,7 +219,7 @@ impl Connector {
                 }
             }
         }
-        Err(DeliveryError::new(reason, format!("{host}: {}", told.join("; "))))
+        Err(DeliveryError::new(reason, format!("{host}{by}: {}", told.join("; "))))
     }
 
     /// The connection made last turned out to be no good: the next one begins with the next host.
@@ -216,12 +235,16 @@ impl Connector {
         }
     }
 
-    async fn open(&self, host: &HostPort, address: SocketAddr) -> Result<Stream, DeliveryError> {
+    async fn open(&self, host: &HostPort, address: SocketAddr, proxy: Option<&Proxy>) -> Result<Stream, DeliveryError> {
         let late = |what: String| DeliveryError::new(FailureReason::Timeout, what);
         let tcp = timeout(self.timeouts.connect, self.open_tcp(address)).await;
         let tcp = tcp.map_err(|_| late(format!("no answer within {:?}", self.timeouts.connect)))?;
-        let tcp = tcp.map_err(DeliveryError::of_io)?;
+        let mut tcp = tcp.map_err(DeliveryError::of_io)?;
         let Some(tls) = &self.tls else { return Ok(Stream::Plain(tcp)) };
+        if let Some(proxy) = proxy {
+            let tunnel = timeout(self.timeouts.connect, proxy.tunnel(&mut tcp, host)).await;
+            tunnel.map_err(|_| late(format!("no tunnel within {:?}", self.timeouts.connect)))??;
+        }
         match timeout(self.timeouts.tls, tls.handshake(tcp, &host.host)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(why)) => Err(DeliveryError::new(FailureReason::Tls, why)),

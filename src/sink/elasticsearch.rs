@@ -34,7 +34,7 @@ use self::answer::{Sent, Split, judged, splits};
 pub(crate) use self::client::Reply;
 pub(crate) use self::client::{Client, Request};
 pub use self::index::IndexName;
-pub use self::options::{Auth, Options, RecordFormat, cloud, nodes};
+pub use self::options::{Auth, Options, RecordFormat, cloud, host, nodes};
 pub use self::server::{ApiVersion, Flavour, Server};
 pub use self::target::{Kind, Target};
 #[cfg(feature = "setup")]

@@ -126,6 +126,11 @@ impl Nonce {
         &self.0
     }
 
+    /// A User-Agent for requests of ours that take no other header: a CONNECT that a library makes.
+    pub fn in_user_agent(&self) -> String {
+        format!("podtap/{} ({})", env!("CARGO_PKG_VERSION"), self.0)
+    }
+
     /// Whether a header is this one. The name is compared without case (RFC 9110 §5.1).
     pub fn marks(&self, name: &[u8], value: &[u8]) -> bool {
         value == self.0.as_bytes() && name.eq_ignore_ascii_case(Self::NAME.as_bytes())

@@ -10,6 +10,7 @@
 //! | refuses, never accepts, hangs, closes within a batch, loses answers, reads slowly, talks nonsense, restarts, name gone | `faults` |
 //! | takes or refuses only a part | `faults` |
 //! | certificate expired, of another name, of another authority; clear text where TLS is expected | `tls` |
+//! | an HTTP proxy on the way, and one that refuses | `proxies` |
 //! | full disk, under the spool and under the file | `disk` |
 //! | SIGTERM, once and twice, when idle, connecting, in flight, in backoff, while spooling | `shutdown` |
 
@@ -20,6 +21,7 @@ pub(crate) mod door;
 mod faults;
 pub(crate) mod line;
 mod peers;
+mod proxies;
 pub(crate) mod servers;
 mod shutdown;
 pub(crate) mod tls;
@@ -29,7 +31,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use podtap::sink::connect::TlsOptions;
+use podtap::sink::connect::{Proxies, TlsOptions};
 use podtap::sink::spool::{Fsync, SpoolMode, SpoolOptions};
 use podtap::sink::{Options, SinkCounts, SinkHandle, Undelivered};
 
@@ -90,13 +92,20 @@ pub(crate) struct Way {
     host: String,
     port: u16,
     tls: Option<TlsOptions>,
+    proxies: Proxies,
     /// How long it waits for a step.
     patience: Duration,
 }
 
 impl Way {
     fn to(address: SocketAddr) -> Self {
-        Self { host: address.ip().to_string(), port: address.port(), tls: None, patience: IMPATIENCE }
+        Self {
+            host: address.ip().to_string(),
+            port: address.port(),
+            tls: None,
+            proxies: Proxies::default(),
+            patience: IMPATIENCE,
+        }
     }
 }
 

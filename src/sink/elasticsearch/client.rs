@@ -3,7 +3,8 @@
 //!
 //! Limits of that crate (9.1.0-alpha.1): it reads an answer whole, so only a told Content-Length can be refused
 //! beforehand, and otherwise the time limit bounds it; it cannot expect another name in a certificate than the URL's.
-//! It asks for no product, and speaks to OpenSearch as well.
+//! It asks for no product, and speaks to OpenSearch as well. Its CONNECT to a proxy takes no header but User-Agent: there
+//! the nonce is that marks it as ours.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,9 +22,9 @@ use elasticsearch::http::{Method, Url};
 use tokio::time::Instant;
 use tokio_rustls::rustls::{CertificateError, Error as TlsError};
 
-use super::super::connect::{Patience, Pem, TlsOptions, any_of, random, tls_error};
+use super::super::connect::{Patience, Pem, Proxies, Proxy, TlsOptions, any_of, random, tls_error};
 use super::super::error::{DeliveryError, FailureReason, io_reason, retry_after};
-use super::options::Options;
+use super::options::{Options, host};
 use crate::source::own_traffic::{Nonce, nonce};
 
 /// Largest answer to anything but `_bulk`: lists of templates are the long ones.
@@ -100,7 +101,8 @@ impl<'a> Request<'a> {
 /// Sends requests.
 #[derive(Debug)]
 pub(crate) struct Client {
-    transport: Transport,
+    /// One for each proxy in use, and for none where that is used.
+    transports: Vec<(Option<Proxy>, Transport)>,
     nodes: Nodes,
     patience: Mutex<Patience>,
 }
@@ -113,22 +115,14 @@ impl Client {
                 .to_owned());
         }
         options.tls.check()?;
-        let nodes = Nodes::new(&options.nodes);
-        let mut builder = TransportBuilder::new(nodes.clone())
-            .enable_meta_header(false)
-            .header(header_name(), value(nonce().value())?)
-            // A compressed answer could not be bounded by its length; answers are filtered, and short.
-            .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
-            .cert_validation(validation(&options.tls)?);
-        // As a header and not as the crate's credentials: those have no room for a certificate beside a key.
-        if let Some(header) = options.auth.header() {
-            builder = builder.header(AUTHORIZATION, value(&header)?);
+        let nodes = Nodes::new(&options.nodes, &options.proxies);
+        let mut transports: Vec<(Option<Proxy>, Transport)> = Vec::new();
+        for proxy in &*nodes.proxies {
+            if !transports.iter().any(|(known, _)| known == proxy) {
+                transports.push((proxy.clone(), transport(options, &nodes, proxy.as_ref())?));
+            }
         }
-        if let Some(identity) = identity(&options.tls)? {
-            builder = builder.auth(Credentials::Certificate(ClientCertificate::Pem(identity)));
-        }
-        let transport = builder.build().map_err(|why| format!("ELASTICSEARCH_TLS_CERT, _KEY: {}", chain(&why)))?;
-        Ok(Self { transport, nodes, patience: Mutex::new(Patience::new(options.timeout)) })
+        Ok(Self { transports, nodes, patience: Mutex::new(Patience::new(options.timeout)) })
     }
 
     /// Knows already how slow the server is: from the client that this one replaces.
@@ -171,7 +165,8 @@ impl Client {
         let Request { method, path, query, body, most, .. } = request;
         let (limit, begun) = (self.patience().limit(), Instant::now());
         let failed = |error| self.failed(error, limit);
-        let answer = self.transport.send(*method, path, headers, Some(query), body.clone(), Some(limit));
+        let transport = self.transport()?;
+        let answer = transport.send(*method, path, headers, Some(query), body.clone(), Some(limit));
         let answer = answer.await.map_err(failed)?;
         if answer.content_length().is_some_and(|bytes| bytes > *most as u64) {
             return Err(too_long(*most));
@@ -189,6 +184,13 @@ impl Client {
         Ok(Reply { status, body, retry_after: pause })
     }
 
+    /// The one for the node whose turn it is.
+    fn transport(&self) -> Result<&Transport, DeliveryError> {
+        let proxy = self.nodes.proxies.get(self.nodes.current.load(Ordering::Relaxed));
+        let found = self.transports.iter().find(|(by, _)| Some(by) == proxy);
+        found.map(|(_, transport)| transport).ok_or_else(|| DeliveryError::new(FailureReason::Dns, "no node is set"))
+    }
+
     fn patience(&self) -> MutexGuard<'_, Patience> {
         self.patience.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -204,6 +206,35 @@ impl Client {
     }
 }
 
+/// What sends requests through this proxy, or directly.
+fn transport(options: &Options, nodes: &Nodes, proxy: Option<&Proxy>) -> Result<Transport, String> {
+    let mut builder = TransportBuilder::new(nodes.clone())
+        .enable_meta_header(false)
+        .header(header_name(), value(nonce().value())?)
+        // Every request has another one; a CONNECT takes this.
+        .header(USER_AGENT, value(&nonce().in_user_agent())?)
+        // A compressed answer could not be bounded by its length; answers are filtered, and short.
+        .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+        .cert_validation(validation(&options.tls)?);
+    builder = match proxy {
+        None => builder.disable_proxy(),
+        Some(proxy) => {
+            let url =
+                Url::parse(&format!("http://{proxy}")).map_err(|why| format!("HTTP_PROXY, HTTPS_PROXY: {why}"))?;
+            let (user, password) = proxy.login().unzip();
+            builder.proxy(url, user, password)
+        }
+    };
+    // As a header and not as the crate's credentials: those have no room for a certificate beside a key.
+    if let Some(header) = options.auth.header() {
+        builder = builder.header(AUTHORIZATION, value(&header)?);
+    }
+    if let Some(identity) = identity(&options.tls)? {
+        builder = builder.auth(Credentials::Certificate(ClientCertificate::Pem(identity)));
+    }
+    builder.build().map_err(|why| format!("ELASTICSEARCH_TLS_CERT, _KEY: {}", chain(&why)))
+}
+
 fn too_long(most: usize) -> DeliveryError {
     DeliveryError::new(FailureReason::Protocol, format!("an answer of more than {most} bytes"))
 }
@@ -212,13 +243,20 @@ fn too_long(most: usize) -> DeliveryError {
 fn reason(error: &(dyn Error + 'static)) -> FailureReason {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.to_string() == "dns error" {
-            return FailureReason::Dns;
+        match error.to_string().as_str() {
+            "dns error" => return FailureReason::Dns,
+            NO_LOGIN => return FailureReason::Auth,
+            NO_TUNNEL => return FailureReason::Server,
+            _ => {}
         }
         next = error.source();
     }
     innermost(error).downcast_ref::<std::io::Error>().map_or(FailureReason::Closed, io_reason)
 }
+
+/// How the library says that a proxy answered 407 to CONNECT, and that it did not answer with 2xx.
+const NO_LOGIN: &str = "tunnel error: proxy authorization required";
+const NO_TUNNEL: &str = "tunnel error: unsuccessful";
 
 fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     let mut innermost = error;
@@ -235,6 +273,13 @@ fn chain(error: &(dyn Error + 'static)) -> String {
         return words.to_owned();
     }
     let text = innermost.to_string();
+    match text.as_str() {
+        NO_LOGIN => {
+            return "the proxy wants user and password: HTTPS_PROXY takes http://user:password@host:port".to_owned();
+        }
+        NO_TUNNEL => return "the proxy makes no tunnel to it; see HTTPS_PROXY and NO_PROXY".to_owned(),
+        _ => {}
+    }
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
@@ -287,13 +332,17 @@ fn identity(tls: &TlsOptions) -> Result<Option<Vec<u8>>, String> {
 #[derive(Clone, Debug)]
 struct Nodes {
     urls: Arc<[Url]>,
+    /// On the way to each.
+    proxies: Arc<[Option<Proxy>]>,
     current: Arc<AtomicUsize>,
 }
 
 impl Nodes {
     /// Begins anywhere, so that not all pods ask the first one.
-    fn new(urls: &[Url]) -> Self {
-        Self { urls: urls.into(), current: Arc::new(AtomicUsize::new(any_of(urls.len(), random()))) }
+    fn new(urls: &[Url], proxies: &Proxies) -> Self {
+        let proxy = |url: &Url| proxies.to(&host(url)?, url.scheme() == "https").cloned();
+        let current = Arc::new(AtomicUsize::new(any_of(urls.len(), random())));
+        Self { urls: urls.into(), proxies: urls.iter().map(proxy).collect(), current }
     }
 
     /// On to the next one, unless somebody has gone on already.
@@ -304,7 +353,9 @@ impl Nodes {
 
     fn name(&self, index: usize) -> String {
         let Some(url) = self.urls.get(index) else { return String::new() };
-        format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
+        let by = self.proxies.get(index).and_then(Option::as_ref).map(|proxy| format!(" through the proxy {proxy}"));
+        let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+        format!("{host}:{port}{}", by.unwrap_or_default())
     }
 }
 
@@ -325,7 +376,7 @@ mod tests {
     #[test]
     fn nodes_take_turns_only_when_one_fails() {
         let urls = ["http://a:1", "http://b:2", "http://c"].map(|url| Url::parse(url).unwrap());
-        let nodes = Nodes::new(&urls);
+        let nodes = Nodes::new(&urls, &Proxies::default());
         let first = nodes.current.load(Ordering::Relaxed);
         nodes.pass(first);
         nodes.pass(first);

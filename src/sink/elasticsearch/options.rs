@@ -6,7 +6,8 @@ use std::time::Duration;
 use elasticsearch::http::Url;
 use elasticsearch::http::transport::CloudId;
 
-use super::super::connect::TlsOptions;
+use super::super::connect::proxy::decoded;
+use super::super::connect::{HostPort, Proxies, TlsOptions};
 use super::index::IndexName;
 use super::server::ApiVersion;
 
@@ -20,6 +21,8 @@ pub struct Options {
     /// ELASTICSEARCH_TLS_…, for `https` nodes. Its authority is trusted beside the public ones, and its name cannot be
     /// another than the URL's: limits of the `elasticsearch` crate.
     pub tls: TlsOptions,
+    /// HTTP_PROXY, HTTPS_PROXY, NO_PROXY.
+    pub proxies: Proxies,
     /// ELASTICSEARCH_INDEX.
     pub index: IndexName,
     /// FORMAT_ELASTICSEARCH: what the records are, which decides the mapping.
@@ -41,6 +44,7 @@ impl Options {
             nodes,
             auth: Auth::None,
             tls: TlsOptions::new("ELASTICSEARCH"),
+            proxies: Proxies::default(),
             index,
             format: RecordFormat::Ecs,
             doc_type: None,
@@ -142,6 +146,12 @@ pub fn nodes(hosts: &[String], port: u16, tls: bool) -> Result<(Vec<Url>, Auth),
     if nodes.is_empty() { Err("names no host".to_owned()) } else { Ok((nodes, auth)) }
 }
 
+/// Host and port of a node.
+pub fn host(node: &Url) -> Option<HostPort> {
+    let port = node.port_or_known_default()?;
+    HostPort::parse(&format!("{}:{port}", node.host_str()?), port).ok()
+}
+
 /// The node that ELASTICSEARCH_CLOUD_ID names.
 pub fn cloud(id: &str) -> Result<Vec<Url>, String> {
     // The reason would repeat the id.
@@ -166,19 +176,6 @@ fn parse(host: &str, port: u16, tls: bool) -> Result<Url, String> {
     let has_port = host.rsplit_once(':').is_some_and(|(_, rest)| !rest.contains(']'));
     let authority = if has_port { host } else { format!("{host}:{port}") };
     Url::parse(&format!("{scheme}://{authority}/")).map_err(|why| wrong(&why))
-}
-
-/// Percent-decoding of what a URL says about user and password.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let hex = (*first == b'%').then(|| tail.get(..2)).flatten().and_then(|hex| std::str::from_utf8(hex).ok());
-        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        bytes.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use hyper::{Method, Request, StatusCode, Uri};
 use tokio::time::Instant;
 
 use self::exchange::{Answer, Live, Once};
-use super::super::connect::{Connected, Connector, Patience};
+use super::super::connect::{Connected, Connector, Patience, Proxy};
 use super::super::{Batch, Delivery, DeliveryError, FailureReason, Rejected, SinkError};
 use super::{HttpBody, Login, LogstashOptions};
 use crate::source::own_traffic::{Nonce, nonce};
@@ -102,7 +102,7 @@ impl Http {
     async fn post(&mut self, part: &Batch) -> Result<(), Verdict> {
         let body = self.body(part).map_err(|why| Verdict::Rejected(why.to_string()))?;
         let mut live = self.open().await.map_err(Verdict::Later)?;
-        let request = self.request(live.host().to_string(), body);
+        let request = self.request(&live, body);
         let begun = Instant::now();
         let answer = match live.exchange(request, self.patience.limit()).await {
             Ok(answer) => answer,
@@ -171,10 +171,14 @@ impl Http {
         out.write_all(b"]")
     }
 
-    fn request(&self, host: String, body: Bytes) -> Request<Once> {
+    fn request(&self, live: &Live, body: Bytes) -> Request<Once> {
+        let host = live.host().to_string();
         let mut request = Request::new(Once::new(body));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.path.clone();
+        *request.uri_mut() = match live.proxy() {
+            None => self.path.clone(),
+            Some(_) => whole(&host, &self.path),
+        };
         let kind = match self.options.body {
             HttpBody::Array => "application/json",
             HttpBody::Lines => "application/x-ndjson",
@@ -182,6 +186,7 @@ impl Http {
         let headers = request.headers_mut();
         let mut set = |name: HeaderName, value: Option<HeaderValue>| value.map(|value| headers.insert(name, value));
         set(header::HOST, HeaderValue::try_from(host).ok());
+        set(header::PROXY_AUTHORIZATION, live.proxy().and_then(Proxy::authorization).and_then(secret));
         set(header::CONTENT_TYPE, Some(HeaderValue::from_static(kind)));
         set(header::USER_AGENT, Some(HeaderValue::from_static(concat!("podtap/", env!("CARGO_PKG_VERSION")))));
         set(header::CONTENT_ENCODING, self.options.compress.then(|| HeaderValue::from_static("gzip")));
@@ -194,7 +199,7 @@ impl Http {
     pub(super) async fn check(&self, connected: Connected, steps: &mut Vec<String>) -> Result<(), String> {
         let mut live = Live::new(connected).await?;
         let body = self.body(&Batch::default()).map_err(|why| why.to_string())?;
-        let request = self.request(live.host().to_string(), body);
+        let request = self.request(&live, body);
         let answer = live.exchange(request, self.options.timeout).await?;
         match Verdict::of(&answer, live.is_encrypted()) {
             Ok(()) => {
@@ -205,6 +210,17 @@ impl Http {
             Err(Verdict::TooLarge(why) | Verdict::Rejected(why)) => Err(why),
         }
     }
+}
+
+/// A URL, as a proxy wants it (RFC 9112 §3.2.2).
+fn whole(host: &str, path: &Uri) -> Uri {
+    format!("http://{host}{path}").parse().unwrap_or_else(|_| path.clone())
+}
+
+fn secret(text: String) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 fn basic(login: &Login) -> Result<HeaderValue, String> {
@@ -242,7 +258,8 @@ impl Verdict {
         }
         let told = if words.is_empty() { status.to_string() } else { format!("{status}: {words}") };
         let advice = match status.as_u16() {
-            401 | 407 => "; see LOGSTASH_USERNAME and LOGSTASH_PASSWORD",
+            401 => "; see LOGSTASH_USERNAME and LOGSTASH_PASSWORD",
+            407 => "; HTTP_PROXY takes http://user:password@host:port",
             404 | 405 => "; see LOGSTASH_PATH",
             300..=399 => "; redirects are not followed, see LOGSTASH_HOST, _TLS and _PATH",
             _ => "",

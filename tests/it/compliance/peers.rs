@@ -145,7 +145,8 @@ fn line() -> Box<dyn Peer> {
 fn connector(way: &Way) -> Connector {
     let timeouts = Timeouts { lookup: way.patience, connect: way.patience, tls: way.patience };
     let tls = way.tls.clone().map(|options| Tls::load(options).unwrap());
-    Connector::new(vec![HostPort { host: way.host.clone(), port: way.port }], tls, timeouts)
+    let hosts = vec![HostPort { host: way.host.clone(), port: way.port }];
+    Connector::new(hosts, tls, timeouts).with_proxies(way.proxies.clone())
 }
 
 fn forward() -> Box<dyn Peer> {
@@ -179,7 +180,8 @@ fn bulk() -> Box<dyn Peer> {
         let (nodes, _) = elasticsearch::nodes(std::slice::from_ref(&way.host), way.port, way.tls.is_some()).unwrap();
         let options = elasticsearch::Options::new(nodes, IndexName::new(super::bulk::STREAM).unwrap());
         let tls = way.tls.clone().unwrap_or(options.tls.clone());
-        let options = elasticsearch::Options { tls, timeout: way.patience, compress: false, ..options };
+        let (proxies, timeout) = (way.proxies.clone(), way.patience);
+        let options = elasticsearch::Options { tls, proxies, timeout, compress: false, ..options };
         let sink = Elasticsearch::new(options.clone()).unwrap();
         sink.renewed(None, Vec::new(), move || Ok(options.clone()))
     };

@@ -17,7 +17,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::super::super::connect::{Connected, HostPort, Stream, explain};
+use super::super::super::connect::{Connected, HostPort, Proxy, Stream, explain};
 use super::super::super::error::{DeliveryError, FailureReason, io_reason, retry_after};
 
 /// Bytes of an answer's head.
@@ -51,21 +51,27 @@ pub(super) struct Live {
     progress: Arc<Progress>,
     host: HostPort,
     encrypted: bool,
+    proxy: Option<Proxy>,
 }
 
 impl Live {
     pub(super) async fn new(connected: Connected) -> Result<Self, DeliveryError> {
-        let Connected { stream, host, .. } = connected;
+        let Connected { stream, host, proxy, .. } = connected;
         let encrypted = matches!(stream, Stream::Tls(_));
         let progress = Arc::new(Progress::default());
         let watched = Watched { stream, progress: Arc::clone(&progress) };
         let handshake = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(watched)).await;
         let (sender, connection) = handshake.map_err(|error| why(error).at(&host))?;
-        Ok(Self { sender, connection, progress, host, encrypted })
+        Ok(Self { sender, connection, progress, host, encrypted, proxy })
     }
 
     pub(super) fn host(&self) -> &HostPort {
         &self.host
+    }
+
+    /// The proxy that passes requests on.
+    pub(super) fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
     }
 
     pub(super) fn is_encrypted(&self) -> bool {
