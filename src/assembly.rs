@@ -23,8 +23,9 @@ pub use self::targets::elasticsearch_options;
 pub use self::targets::proxies_in_use;
 
 use crate::config::{self, Config};
+use crate::conntrack::{self, Tracker};
 use crate::dissect::{self, Dissector, Pools};
-use crate::filter::{Filter, FilterConfig, Verdict};
+use crate::filter::{Filter, FilterConfig, FlowFilter, FlowRules, Verdict};
 use crate::format::{Encoded, Observer};
 use crate::http::{self, KeepHeaders};
 use crate::identity::Identity;
@@ -33,12 +34,18 @@ use crate::metrics::Probe;
 use crate::pipeline::{Outlet, Pipeline};
 use crate::record::Record;
 use crate::redact::{NameList, Redactor};
-use crate::settings::{Auto, Headers, ListOf, Pairs, Resolution, Settings, SinkName, Wrong};
+use crate::settings::{
+    Auto, ConntrackEvents, Count, FlowState, Headers, ListOf, Network, Pairs, ProtocolName, Resolution, Settings,
+    SinkName, Wrong,
+};
 use crate::shape::proxy::TrustedProxies;
 use crate::shape::route::Routes;
 use crate::sink::{QueueLimits, SinkHandle};
 use crate::source::own_traffic;
 use crate::tcp;
+
+/// A port, as settings have it.
+type Port = Count<1, 65_535>;
 
 /// Reads the settings and has every part check what only it can judge: all wrong ones are found at once.
 pub fn look(flags: &Pairs) -> Resolution {
@@ -104,6 +111,8 @@ pub struct Assembly {
     identity: Identity,
     settings: Arc<Settings>,
     queue: QueueLimits,
+    /// Flows of connection tracking that are remembered.
+    flows: usize,
 }
 
 impl Assembly {
@@ -121,6 +130,7 @@ impl Assembly {
             identity,
             settings: Arc::new(settings.clone()),
             queue: QueueLimits { records: settings.queue_records.count(), bytes: config.bounds.queue_bytes },
+            flows: config.bounds.flows,
         })
     }
 
@@ -132,6 +142,22 @@ impl Assembly {
     /// A dissector for one capture thread.
     pub fn dissector(&self) -> Dissector {
         Dissector::sharing(self.dissect.clone(), self.redactor.clone(), &self.pools)
+    }
+
+    /// The table of flows of connection tracking.
+    pub fn tracker(&self) -> Tracker {
+        let nanos = u64::try_from(self.settings.conntrack_interval.0.as_nanos()).unwrap_or(u64::MAX);
+        Tracker::new(conntrack::Config {
+            events: match self.settings.conntrack_events {
+                ConntrackEvents::All => conntrack::Events::All,
+                ConntrackEvents::Folded => conntrack::Events::Folded,
+                ConntrackEvents::Aggregate => conntrack::Events::Aggregate { interval: nanos },
+            },
+            max_flows: self.flows,
+            observer_id: self.dissect.http.observer_id.clone(),
+            filter: flow_filter(&self.settings),
+            own_ips: self.dissect.http.own_ips.clone(),
+        })
     }
 
     /// The way of a record from a capture thread to the sinks' queues.
@@ -200,6 +226,20 @@ fn filter_config(settings: &Settings) -> FilterConfig {
         sample: Some(settings.sample.0),
         rate_limit: settings.rate_limit.map(|rate| rate.0),
         slow_after_ms: settings.slow_after.map(|millis| millis.0.as_millis() as u64),
+    }
+}
+
+fn flow_filter(settings: &Settings) -> FlowFilter {
+    let rules = |cidrs: &[Network], ports: &[Port], protocols: &[ProtocolName], states: &[FlowState]| FlowRules {
+        cidrs: cidrs.iter().map(|net| net.0).collect(),
+        ports: ports.iter().filter_map(|port| u16::try_from(port.count()).ok()).collect(),
+        protocols: protocols.iter().map(|protocol| protocol.0).collect(),
+        states: states.to_vec(),
+    };
+    let it = settings;
+    FlowFilter {
+        include: rules(&it.include_cidrs, &it.include_ports, &it.include_protocols, &it.include_states),
+        exclude: rules(&it.exclude_cidrs, &it.exclude_ports, &it.exclude_protocols, &it.exclude_states),
     }
 }
 

@@ -229,6 +229,7 @@ impl Dissector {
             frames: self.decoder.ledger().clone(),
             streams: self.table.ledger().clone(),
             http: self.context.ledger.clone(),
+            ..Ledger::default()
         }
     }
 

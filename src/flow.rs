@@ -168,22 +168,112 @@ impl Hash for ConnKey {
     }
 }
 
+/// A protocol on top of IP, by its number.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Protocol(pub u8);
+
+impl Protocol {
+    /// ICMP
+    pub const ICMP: Self = Self(1);
+    /// TCP
+    pub const TCP: Self = Self(6);
+    /// UDP
+    pub const UDP: Self = Self(17);
+    /// ICMP for IPv6
+    pub const ICMP6: Self = Self(58);
+    /// SCTP
+    pub const SCTP: Self = Self(132);
+
+    /// Names as IANA registers them, in lower case.
+    const NAMES: [(u8, &'static str); 14] = [
+        (1, "icmp"),
+        (2, "igmp"),
+        (4, "ipip"),
+        (6, "tcp"),
+        (17, "udp"),
+        (33, "dccp"),
+        (41, "ipv6"),
+        (47, "gre"),
+        (50, "esp"),
+        (51, "ah"),
+        (58, "ipv6-icmp"),
+        (89, "ospf"),
+        (132, "sctp"),
+        (136, "udplite"),
+    ];
+
+    /// `network.transport`; none where the number is all there is.
+    pub fn name(self) -> Option<&'static str> {
+        Self::NAMES.iter().find(|(number, _)| *number == self.0).map(|(_, name)| *name)
+    }
+
+    /// By name or number, in any case; `icmpv6` and `icmp6` are `ipv6-icmp`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.to_ascii_lowercase();
+        let text = if ["icmpv6", "icmp6"].contains(&text.as_str()) { "ipv6-icmp" } else { &text };
+        let named = Self::NAMES.iter().find(|(_, name)| *name == text).map(|(number, _)| Self(*number));
+        named.or_else(|| text.parse().ok().map(Self))
+    }
+
+    /// Whether its packets name ports.
+    pub fn has_ports(self) -> bool {
+        [6, 17, 33, 132, 136].contains(&self.0)
+    }
+
+    /// Whether it is ICMP, of either version.
+    pub fn is_icmp(self) -> bool {
+        self == Self::ICMP || self == Self::ICMP6
+    }
+}
+
 /// Community ID v1, seed 0, of a TCP flow: <https://github.com/corelight/community-id-spec>.
 pub fn community_id(key: &ConnKey) -> String {
+    hashed(Protocol::TCP, key.low, key.high, true)
+}
+
+/// Community ID v1, seed 0, of any protocol. For ICMP the ports are type and code.
+pub fn community_id_of(protocol: Protocol, source: Endpoint, destination: Endpoint) -> String {
+    let mut ends = (source, destination);
+    let mut one_way = false;
+    if protocol.is_icmp() {
+        match icmp_counterpart(protocol, source.port) {
+            Some(counterpart) => ends.1.port = counterpart,
+            None => one_way = true,
+        }
+    }
+    if !one_way && ends.0 > ends.1 {
+        ends = (ends.1, ends.0);
+    }
+    let has_ports = protocol.is_icmp() || [Protocol::TCP, Protocol::UDP, Protocol::SCTP].contains(&protocol);
+    hashed(protocol, ends.0, ends.1, has_ports)
+}
+
+/// The type of the message that answers one of this type, or that it answers.
+fn icmp_counterpart(protocol: Protocol, kind: u16) -> Option<u16> {
+    let pairs: &[(u16, u16)] = if protocol == Protocol::ICMP {
+        &[(8, 0), (13, 14), (15, 16), (10, 9), (17, 18)]
+    } else {
+        &[(128, 129), (133, 134), (135, 136), (130, 131), (139, 140), (144, 145)]
+    };
+    pairs.iter().find_map(|(a, b)| if kind == *a { Some(*b) } else { (kind == *b).then_some(*a) })
+}
+
+fn hashed(protocol: Protocol, low: Endpoint, high: Endpoint, with_ports: bool) -> String {
     fn octets(hash: &mut Sha1, ip: IpAddr) {
         match ip {
             IpAddr::V4(v4) => hash.update(v4.octets()),
             IpAddr::V6(v6) => hash.update(v6.octets()),
         }
     }
-    const TCP: u8 = 6;
     let mut hash = Sha1::new();
     hash.update(0u16.to_be_bytes());
-    octets(&mut hash, key.low.ip);
-    octets(&mut hash, key.high.ip);
-    hash.update([TCP, 0]);
-    hash.update(key.low.port.to_be_bytes());
-    hash.update(key.high.port.to_be_bytes());
+    octets(&mut hash, low.ip);
+    octets(&mut hash, high.ip);
+    hash.update([protocol.0, 0]);
+    if with_ports {
+        hash.update(low.port.to_be_bytes());
+        hash.update(high.port.to_be_bytes());
+    }
     use base64::Engine;
     let mut id = String::with_capacity(30);
     id.push_str("1:");
@@ -245,5 +335,32 @@ mod tests {
             id("2001:470:e5bf:dead:4957:2174:e82c:4887", 63943, "2607:f8b0:400c:c03::1a", 25),
             "1:/qFaeAR+gFe1KYjMzVDsMv+wgU4="
         );
+    }
+
+    /// Vectors of the specification's baseline for the other protocols.
+    #[test]
+    fn community_ids_of_udp_icmp_and_sctp_equal_the_published_vectors() {
+        let id = |protocol, source: &str, sp, destination: &str, dp| {
+            let end = |ip: &str, port| Endpoint::new(ip.parse::<IpAddr>().unwrap(), port);
+            community_id_of(protocol, end(source, sp), end(destination, dp))
+        };
+        let udp = "1:d/FP5EW3wiY1vCndhwleRRKHowQ=";
+        assert_eq!(id(Protocol::UDP, "192.168.1.52", 54585, "8.8.8.8", 53), udp);
+        assert_eq!(id(Protocol::UDP, "8.8.8.8", 53, "192.168.1.52", 54585), udp);
+        let echo = "1:X0snYXpgwiv9TZtqg64sgzUn6Dk=";
+        assert_eq!(id(Protocol::ICMP, "192.168.0.89", 8, "192.168.0.1", 0), echo);
+        assert_eq!(id(Protocol::ICMP, "192.168.0.1", 0, "192.168.0.89", 0), echo);
+        let sctp = id(Protocol::SCTP, "192.168.170.8", 7, "192.168.170.56", 80);
+        assert_eq!(sctp, "1:jQgCxbku+pNGw8WPbEc/TS/uTpQ=");
+        assert_eq!(id(Protocol::TCP, "128.232.110.120", 34855, "66.35.250.204", 80), "1:LQU9qZlK+B5F3KDmev6m5PMibrg=");
+    }
+
+    #[test]
+    fn a_protocol_is_read_by_name_and_by_number() {
+        for (text, number) in [("tcp", 6), ("ICMPv6", 58), ("icmp6", 58), ("ipv6-icmp", 58), ("132", 132), ("253", 253)]
+        {
+            assert_eq!(Protocol::parse(text), Some(Protocol(number)), "{text}");
+        }
+        assert_eq!((Protocol::parse("quic"), Protocol::parse("256"), Protocol(253).name()), (None, None, None));
     }
 }

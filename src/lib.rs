@@ -67,6 +67,8 @@ pub mod http2;
 pub mod app;
 pub mod dissect;
 pub mod filter;
+pub mod netlink;
+pub mod conntrack;
 pub mod format;
 #[cfg(feature = "inject")]
 pub mod inject;

@@ -120,12 +120,9 @@ where
                 if (filling.outlet.encode)(&record, out) == Encoded::NotInThisFormat {
                     return None;
                 }
-                let (at, id) = match &mut record {
-                    Record::Http(exchange) => (exchange.start(), &mut exchange.id),
-                    Record::Ledger(statement) => (statement.to, &mut statement.id),
-                };
+                let at = record.meta().at;
                 // The last format takes the id instead of copying it.
-                Some((if formats == 0 { std::mem::take(id) } else { id.clone() }, at))
+                Some((if formats == 0 { record.take_id() } else { record.meta().id.clone() }, at))
             });
             if !written {
                 filling.left_out.add(dataset, 1);

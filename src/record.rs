@@ -1,4 +1,4 @@
-//! The record: one exchange, one line. Plain data, made by `http`, shown by `format`.
+//! The record: one exchange or one event, one line. Plain data, made by `http` and `conntrack`, shown by `format`.
 //!
 //! Field names of the JSON are a contract; they live in `format::ecs` (and `docs/record.md`). Everything here
 //! is already redacted: a secret never enters a `Record`.
@@ -10,6 +10,7 @@ use compact_str::CompactString;
 
 use crate::flow::{Endpoint, Timestamp};
 
+mod conntrack;
 mod dataset;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -18,6 +19,7 @@ mod statement;
 mod weird;
 mod workload;
 
+pub use self::conntrack::{ConntrackAction, ConntrackRecord, Counters, EndKnownBy, FoldedFlows, Icmp, Status, Tuple};
 pub use self::dataset::Dataset;
 pub use self::protocols::{
     Ended, EndedHow, Grpc, Http2, Reset, Side, SocketCounts, Sse, WebSocket, grpc_status, grpc_status_name, h2_error,
@@ -26,13 +28,26 @@ pub use self::statement::Statement;
 pub use self::weird::{Weird, WeirdSet};
 pub use self::workload::{Labels, Workload};
 
-/// What podtap emits. Later inputs (flows, conntrack, connects, verdicts) are more variants.
+/// What podtap emits, of whichever kind. Filters, queues and spool need only its `meta`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     /// One HTTP exchange, or what was seen of it.
     Http(Box<Exchange>),
+    /// What the kernel's connection tracking says of a connection, or of several.
+    Conntrack(Box<ConntrackRecord>),
     /// What was counted for a while. Made outside the pipeline, for servers only: no filter sees it.
     Ledger(Box<Statement>),
+}
+
+/// What every record has, of whichever kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta<'a> {
+    /// What kind of event it is.
+    pub dataset: Dataset,
+    /// `event.id`.
+    pub id: &'a CompactString,
+    /// `@timestamp`.
+    pub at: Timestamp,
 }
 
 impl From<Statement> for Record {
@@ -41,20 +56,41 @@ impl From<Statement> for Record {
     }
 }
 
+impl From<ConntrackRecord> for Record {
+    fn from(record: ConntrackRecord) -> Self {
+        Self::Conntrack(Box::new(record))
+    }
+}
+
 impl Record {
+    /// What it has in common with all others.
+    pub fn meta(&self) -> Meta<'_> {
+        match self {
+            Self::Http(exchange) => Meta { dataset: Dataset::Http, id: &exchange.id, at: exchange.start() },
+            Self::Conntrack(event) => Meta { dataset: Dataset::Conntrack, id: &event.id, at: event.at },
+            Self::Ledger(statement) => Meta { dataset: Dataset::Ledger, id: &statement.id, at: statement.to },
+        }
+    }
+
+    /// Takes the `event.id` out of a record that is encoded already.
+    pub(crate) fn take_id(&mut self) -> CompactString {
+        std::mem::take(match self {
+            Self::Http(exchange) => &mut exchange.id,
+            Self::Conntrack(event) => &mut event.id,
+            Self::Ledger(statement) => &mut statement.id,
+        })
+    }
+
     /// What kind of event it is.
     pub fn dataset(&self) -> Dataset {
-        match self {
-            Self::Http(_) => Dataset::Http,
-            Self::Ledger(_) => Dataset::Ledger,
-        }
+        self.meta().dataset
     }
 
     /// The exchange, where it is one.
     pub fn exchange(&self) -> Option<&Exchange> {
         match self {
             Self::Http(exchange) => Some(exchange),
-            Self::Ledger(_) => None,
+            Self::Conntrack(_) | Self::Ledger(_) => None,
         }
     }
 
@@ -62,7 +98,7 @@ impl Record {
     pub fn into_exchange(self) -> Option<Exchange> {
         match self {
             Self::Http(exchange) => Some(*exchange),
-            Self::Ledger(_) => None,
+            Self::Conntrack(_) | Self::Ledger(_) => None,
         }
     }
 }

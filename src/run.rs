@@ -7,6 +7,7 @@
 mod captures;
 mod check;
 mod demo;
+mod kernel;
 mod shared;
 mod signals;
 mod tap;
@@ -31,12 +32,12 @@ use crate::http::Protocols;
 use crate::logging;
 use crate::metrics::endpoint::Endpoint;
 use crate::metrics::{Metrics, Snapshot, closing_lines};
-use crate::settings::{LogstashType, Pairs, Settings, SinkName};
+use crate::settings::{LogstashType, Pairs, RecordKind, Settings, SinkName};
 use crate::sink::{SinkCounts, WhenFull};
 use crate::source::interfaces::{ANY, Choice, Tables};
 use crate::source::live::{self, CaptureError, Options, Stop, StopSender, check_filter, stop_pair};
 use crate::source::own_traffic::OwnTraffic;
-use crate::source::privilege::{NotPermitted, Privileges};
+use crate::source::privilege::{NotPermitted, Privileges, Right};
 
 /// How often our own sockets are looked for, and traffic is looked at while lingering.
 const SECOND: Duration = Duration::from_secs(1);
@@ -53,11 +54,13 @@ const MESH_EVERY: u32 = 60;
 
 /// Runs `podtap run`. Call it before any thread starts: capabilities are dropped first.
 pub fn run(flags: &Pairs) -> ExitCode {
-    let privileges = Privileges::prepare();
+    // Which of them are needed, the settings say.
+    Privileges::prepare(&Right::ALL);
     let config = match assembly::load(flags) {
         Ok(config) => config,
         Err(wrong) => return cli::refuse(&wrong),
     };
+    let privileges = Privileges::prepare(&rights(&config.settings));
     logging::start(&config);
     tracing::debug!(%privileges, "capabilities");
     match capture(&config) {
@@ -101,12 +104,12 @@ impl Live {
     fn start(config: &Config) -> Result<Self, Box<dyn std::error::Error>> {
         let settings = config.settings.clone();
         let tables = Tables::read();
-        let choices = tables.choose(&iface(&settings));
+        let choices = if settings.records(RecordKind::Http) { tables.choose(&iface(&settings)) } else { Vec::new() };
         let filter = settings.cap_filter.live().unwrap_or_default();
         choices.iter().try_for_each(|choice| check_filter(filter, &choice.interface))?;
         let own_ips = own_ips(&tables, &settings);
         let assembly = Assembly::new(config, own_ips.clone())?;
-        if let Some(missing) = NotPermitted::found()
+        if let Some(missing) = rights(&settings).into_iter().find_map(NotPermitted::of)
             && std::io::stderr().is_terminal()
         {
             // In a pod podtap stays up and says so; on a terminal the user gets the prompt back.
@@ -139,6 +142,9 @@ impl Live {
         };
         live.say(&choices);
         choices.iter().try_for_each(|choice| live.capture(choice))?;
+        if live.settings.records(RecordKind::Conntrack) {
+            live.track()?;
+        }
         Ok(live)
     }
 
@@ -165,7 +171,9 @@ impl Live {
         if let Some(endpoint) = &self.endpoint {
             tracing::info!("metrics, /healthz and /readyz on {}", endpoint.address());
         }
-        tracing::info!("HTTP/1 in clear text is recorded; TLS and HTTP/2 are counted, not decoded");
+        if self.settings.records(RecordKind::Http) {
+            tracing::info!("HTTP/1 in clear text is recorded; TLS and HTTP/2 are counted, not decoded");
+        }
     }
 
     /// Starts capturing on one more interface.
@@ -274,7 +282,12 @@ impl Live {
 
     /// Captures count themselves how long they wait; where there are none, the beginning counts.
     fn blind_since(&self) -> Option<Instant> {
-        self.captures.is_empty().then_some(self.began)
+        self.began_capturing().filter(|_| self.captures.is_empty())
+    }
+
+    /// When capturing began; none where no packets are wanted.
+    fn began_capturing(&self) -> Option<Instant> {
+        self.settings.records(RecordKind::Http).then_some(self.began)
     }
 
     /// What changes around us while we run.
@@ -305,7 +318,9 @@ impl Live {
     /// Whether the interfaces were left to us, and loopback is not among them yet.
     fn is_mesh_awaited(&self) -> bool {
         let automatic = self.settings.iface.given().is_none_or(|names| names.iter().any(|name| name == "auto"));
-        automatic && !self.captures.iter().any(|capture| ["lo", ANY].contains(&capture.interface.as_str()))
+        automatic
+            && self.settings.records(RecordKind::Http)
+            && !self.captures.iter().any(|capture| ["lo", ANY].contains(&capture.interface.as_str()))
     }
 
     /// A capture that ended by itself failed: says what follows from that.
@@ -352,19 +367,20 @@ impl Live {
         let grace = last_call(self.settings.grace_period.0);
         let (captures, sinks) = (std::mem::take(&mut self.captures), self.sinks.all());
         let mut protocols = std::mem::take(&mut self.protocols);
-        let (mut statements, metrics, began) = (self.statements.take(), Arc::clone(&self.metrics), self.began);
+        let (mut statements, metrics, began) =
+            (self.statements.take(), Arc::clone(&self.metrics), self.began_capturing());
         let left = Arc::clone(&self.left);
         let joined = tokio::task::spawn_blocking(move || {
             // A capture that is behind must not take the time that delivery needs.
             let whole = join(captures, grace.saturating_sub(started.elapsed()) / 2, &mut protocols, &left);
             if let Some(statements) = &mut statements {
-                statements.tell(seen(&metrics, Some(began)), wall_clock());
+                statements.tell(seen(&metrics, began), wall_clock());
             }
             let counts = sinks.finish(grace.saturating_sub(started.elapsed()));
             (protocols, counts, whole)
         });
         let Ok((protocols, counts, whole)) = joined.await else { return false };
-        let mut seen = seen(&self.metrics, Some(self.began));
+        let mut seen = seen(&self.metrics, self.began_capturing());
         seen.kernel.left = self.left.load(Ordering::Relaxed);
         say_closing_lines(&seen, &counts, &protocols);
         whole
@@ -435,6 +451,19 @@ impl Why {
 #[allow(clippy::disallowed_methods, reason = "deadlines of the shutdown run on this machine's clock")]
 fn now() -> Instant {
     Instant::now()
+}
+
+/// What must be permitted for what is to be recorded.
+fn rights(settings: &Settings) -> Vec<Right> {
+    let conntrack = settings.records(RecordKind::Conntrack);
+    [
+        (settings.records(RecordKind::Http), Right::NetRaw),
+        (conntrack, Right::NetAdmin),
+        (conntrack && settings.conntrack_all_namespaces, Right::NetBroadcast),
+    ]
+    .into_iter()
+    .filter_map(|(wanted, right)| wanted.then_some(right))
+    .collect()
 }
 
 /// IFACE as `Tables::choose` takes it: empty means by route.

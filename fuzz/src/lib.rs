@@ -7,6 +7,7 @@
 pub mod bulk_answer;
 pub mod capture_file;
 pub mod choices;
+pub mod conntrack;
 pub mod conversation;
 pub mod forward_reply;
 pub mod frames;
@@ -34,6 +35,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("http2", http2::run),
     ("http2_bytes", http2_bytes::run),
     ("websocket", websocket::run),
+    ("conntrack", conntrack::run),
     ("settings", settings::run),
     ("capture_file", capture_file::run),
     #[cfg(feature = "es")]

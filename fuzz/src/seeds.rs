@@ -20,6 +20,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "http2" => http2(),
         "http2_bytes" => http2_bytes(),
         "websocket" => websockets(),
+        "conntrack" => conntrack(),
         "settings" => settings(),
         "capture_file" => capture_files(),
         "bulk_answer" => bulk_answers(),
@@ -28,6 +29,27 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "spool" => spools(),
         _ => Vec::new(),
     }
+}
+
+/// A connection to a Service, a flow of IPv6, an end that is repeated, dumps; as a kernel sent them.
+fn conntrack() -> Vec<Vec<u8>> {
+    let text = include_str!("../../src/conntrack/recorded.hex");
+    let hex = |line: &str| -> Vec<u8> {
+        let digits = line.split_once(' ').expect("a name and bytes").1.as_bytes();
+        digits
+            .chunks(2)
+            .map(|two| u8::from_str_radix(std::str::from_utf8(two).expect("hex"), 16).expect("hex"))
+            .collect()
+    };
+    let messages: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).map(hex).collect();
+    let step = |what: u8, message: &[u8]| {
+        [&[what, message.len().div_ceil(2) as u8], message, &[0][..message.len() % 2]].concat()
+    };
+    let events =
+        |mode: u8| [&[mode][..], &messages.iter().flat_map(|bytes| step(5, bytes)).collect::<Vec<_>>()].concat();
+    let dumped = messages.iter().flat_map(|bytes| step(3, bytes));
+    let dump = [&[1u8, 0][..], &dumped.collect::<Vec<_>>(), &[1, 0, 1, 2]].concat();
+    vec![events(0), events(1), events(2), dump]
 }
 
 /// Blocks of RFC 7541's examples, sizes of the table, lost blocks, blocks that grow.
@@ -312,12 +334,15 @@ fn pairs() -> Vec<Vec<u8>> {
 }
 
 fn settings() -> Vec<Vec<u8>> {
+    // The first have a number, all have a name.
+    let name = |n: usize, name: &str| {
+        u8::try_from(0x80 + n).map_or_else(|_| format!("{name}=").into_bytes(), |byte| vec![byte])
+    };
     let all = |value: fn(&'static str) -> &'static str| -> Vec<u8> {
-        VARIABLES
-            .iter()
-            .enumerate()
-            .flat_map(|(n, v)| [&[0x80 + n as u8], value(v.default).as_bytes(), b"\n"].concat())
-            .collect()
+        let line = |(n, v): (usize, &podtap::settings::Variable)| {
+            [&name(n, v.name)[..], value(v.default).as_bytes(), b"\n"].concat()
+        };
+        VARIABLES.iter().enumerate().flat_map(line).collect()
     };
     vec![
         all(|default| default),

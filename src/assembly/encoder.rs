@@ -1,7 +1,7 @@
 //! How one outlet writes a record: format and encoding of a sink. Knows no field.
 
 use crate::config;
-use crate::format::{Encoded, Observer, classic, ecs, text};
+use crate::format::{Encoded, Observer, classic, conntrack_log, ecs, text};
 use crate::record::{Dataset, Record};
 use crate::settings::{Format, Settings, SinkName};
 use crate::sink::fluentd::encode_msgpack;
@@ -34,7 +34,7 @@ impl Encoder {
     }
 
     pub(super) fn encode(self, record: &Record, observer: &Observer, out: &mut Vec<u8>) -> Encoded {
-        if self.format != Format::Ecs && record.dataset() != Dataset::Http {
+        if !expresses(self.format, record.dataset()) {
             return Encoded::NotInThisFormat;
         }
         match (self.format, self.msgpack) {
@@ -47,8 +47,19 @@ impl Encoder {
             (Format::Ecs, true) => return pack(&ecs::Ecs { record, observer }, out),
             (Format::Classic, true) => return pack(&classic::Classic { record, observer }, out),
             (Format::Text, _) => text::write_line(out, record, self.colour),
+            (Format::ConntrackLog, _) => conntrack_log::write_json(out, record),
         }
         Encoded::Written
+    }
+}
+
+/// Whether a format has a line for records of this kind.
+fn expresses(format: Format, dataset: Dataset) -> bool {
+    match format {
+        Format::Ecs => true,
+        Format::Classic => dataset == Dataset::Http,
+        Format::Text => dataset != Dataset::Ledger,
+        Format::ConntrackLog => dataset == Dataset::Conntrack,
     }
 }
 

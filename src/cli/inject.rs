@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 use super::{Input, input, refused, said, tell};
-use crate::inject::{Malformed, Options, Outcome, Report, inject, uninject};
+use crate::inject::{Malformed, Options, Outcome, Report, capabilities, inject, uninject};
 use crate::settings::printable;
 
 /// What files in a directory are manifests by their name.
@@ -19,8 +19,12 @@ const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 const NATIVE: &str = "podtap is a native sidecar, which needs Kubernetes 1.29 or newer. Older versions drop the restartPolicy \
 of init containers: podtap would never end, and the pod never start. Use --classic for them.";
 
-const NET_RAW: &str =
-    "The namespace must allow the capability NET_RAW, which the Pod Security level `baseline` does not.";
+/// What the sidecar must be allowed.
+fn permission(options: &Options) -> String {
+    let needed = capabilities(&options.env);
+    let (noun, names) = (if needed.len() == 1 { "capability" } else { "capabilities" }, needed.join(", "));
+    format!("The namespace must allow the {noun} {names}, which the Pod Security level `baseline` does not.")
+}
 
 const NOTHING: &str = "Nothing to inject into: no Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or \
 CronJob.";
@@ -189,10 +193,10 @@ fn closing(reports: &[Report], options: Option<&Options>) -> String {
     let mut outcomes = reports.iter().flat_map(|report| &report.objects).map(|treated| &treated.outcome);
     let mut lines = Vec::new();
     if reports.iter().all(|report| report.objects.is_empty()) {
-        lines.push(NOTHING);
+        lines.push(NOTHING.to_owned());
     } else if outcomes.any(|outcome| matches!(outcome, Outcome::Injected | Outcome::Updated)) {
-        lines.extend((!options.classic).then_some(NATIVE));
-        lines.push(NET_RAW);
+        lines.extend((!options.classic).then(|| NATIVE.to_owned()));
+        lines.push(permission(options));
     }
     lines.iter().map(|line| format!("podtap: {line}\n")).collect()
 }

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 pub(crate) use crate::logging::tell;
-use crate::settings::{Pairs, VARIABLES, Variable, Wrong, flag, wrapped};
+use crate::settings::{Pairs, RecordKind, VARIABLES, Variable, Wrong, flag, wrapped};
 
 /// Width of help and listings.
 const WIDTH: usize = 100;
@@ -123,6 +123,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         "settings" if inner.get_flag("markdown") => Command::Settings(Listing::Markdown),
         "settings" => Command::Settings(Listing::Current),
         "demo" => Command::Demo,
+        "conntrack" => Command::Run,
         #[cfg(feature = "setup")]
         "setup" => Command::Setup(setup::asked(inner)),
         #[cfg(feature = "inject")]
@@ -134,7 +135,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         other => left_out_or_run(other),
     };
     let innermost = inner.subcommand().map_or(inner, |(_, deeper)| deeper);
-    let flags = if matches!(command, Command::LeftOut(_)) { Pairs::new() } else { given(innermost) };
+    let mut flags = if matches!(command, Command::LeftOut(_)) { Pairs::new() } else { given(innermost) };
+    if name == "conntrack" {
+        flags.insert("RECORD".to_owned(), RecordKind::Conntrack.word().to_owned());
+    }
     Ok(Invocation { command, flags })
 }
 
@@ -184,6 +188,10 @@ pub fn grammar() -> clap::Command {
         .subcommand(
             command("settings", "Show every setting: meaning, value, and where the value came from").arg(markdown),
         )
+        .subcommand(command(
+            "conntrack",
+            "Record what the kernel's connection tracking reports (run with RECORD=conntrack)",
+        ))
         .subcommand(command("demo", "Show what records look like, with made-up traffic"))
         .subcommands(installing())
         .subcommands(LEFT_OUT.iter().map(|(name, _)| left_out_grammar(name)))
@@ -316,6 +324,9 @@ mod tests {
         assert_eq!(command("podtap settings"), Command::Settings(Listing::Current));
         assert_eq!(command("podtap settings --markdown"), Command::Settings(Listing::Markdown));
         assert_eq!(command("podtap demo"), Command::Demo);
+        let conntrack = parsed("podtap conntrack --record http").unwrap();
+        let only = Pairs::from([("RECORD".to_owned(), "conntrack".to_owned())]);
+        assert_eq!((conntrack.command, conntrack.flags), (Command::Run, only));
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! Leaves exchanges out on purpose: IGNORE_… rules, ONLY_DIRECTION, SAMPLE, RATE_LIMIT.
+//! Leaves exchanges out on purpose: IGNORE_… rules, ONLY_DIRECTION, SAMPLE, RATE_LIMIT. `flows` does so for connections.
 //!
 //! Gives the reason for every record it leaves out, and counts nothing itself: the caller has the ledger. It uses no
 //! clock: the rate limit runs on the records' own times, so a replay leaves out the same records.
 
+mod flows;
 mod rate;
 mod rules;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod tests;
 
 use std::fmt;
 
+pub use self::flows::{FlowFilter, FlowRules, FlowSeen};
 use self::rate::Bucket;
 use self::rules::Rules;
 use crate::flow::Timestamp;

@@ -26,7 +26,9 @@ impl Serialize for Classic<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.record {
             Record::Http(exchange) => View::new(exchange, self.observer).serialize(serializer),
-            Record::Ledger(_) => Err(serde::ser::Error::custom("the classic record is one of exchanges")),
+            Record::Conntrack(_) | Record::Ledger(_) => {
+                Err(serde::ser::Error::custom("the classic record is one of exchanges"))
+            }
         }
     }
 }

@@ -3,7 +3,11 @@
 //! The source of docs/record.md and of the index templates; `ecs` writes the fields. Contains descriptions only, no
 //! values.
 
+mod events;
+
 use std::fmt::Write;
+
+pub use self::events::conntrack_record_fields;
 
 /// Type of a field in an Elasticsearch or OpenSearch mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -319,7 +323,7 @@ const SHARED: &[Field] = &[
     field("event.duration", Long, "`event.end` − `event.start` in nanoseconds"),
 ];
 
-/// Prefixes of the fields that a ledger record has like an exchange's, with the same meaning.
+/// Prefixes of the fields that every record has like an exchange's, with the same meaning.
 const SAME: &[&str] = &["ecs.version", "service.", "labels", "host.", "kubernetes.", "orchestrator.", "agent."];
 
 /// What only ledger records have: names of counters as in `/metrics`.
@@ -330,13 +334,17 @@ pub fn ledger_fields() -> impl Iterator<Item = Field> {
 
 /// Every field of every record that there may be in an index.
 pub fn all_fields() -> impl Iterator<Item = Field> {
-    FIELDS.iter().copied().chain(ledger_fields())
+    FIELDS.iter().copied().chain(events::FLOW_FIELDS.iter().copied()).chain(ledger_fields())
+}
+
+/// What all records say in the same way.
+fn same() -> impl Iterator<Item = &'static Field> {
+    FIELDS.iter().filter(|field| SAME.iter().any(|same| field.name.starts_with(same)))
 }
 
 /// The fields of a ledger record.
 pub fn ledger_record_fields() -> impl Iterator<Item = Field> {
-    let same = FIELDS.iter().filter(|field| SAME.iter().any(|same| field.name.starts_with(same)));
-    SHARED.iter().chain(same).copied().chain(ledger_fields())
+    SHARED.iter().chain(same()).copied().chain(ledger_fields())
 }
 
 /// The table of docs/record.md.
@@ -371,6 +379,7 @@ mod tests {
         let text = std::fs::read_to_string(DOCUMENT).unwrap();
         let expected = with(&text, "fields", &markdown_table(FIELDS.iter().copied()));
         let expected = with(&expected, "fields of the ledger record", &markdown_table(ledger_record_fields()));
+        let expected = with(&expected, "fields of the conntrack record", &markdown_table(conntrack_record_fields()));
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(DOCUMENT, &expected).unwrap();
             return;
@@ -380,7 +389,9 @@ mod tests {
 
     #[test]
     fn no_field_is_listed_twice() {
-        for fields in [all_fields().collect::<Vec<_>>(), ledger_record_fields().collect()] {
+        let lists =
+            [all_fields().collect::<Vec<_>>(), ledger_record_fields().collect(), conntrack_record_fields().collect()];
+        for fields in lists {
             let mut names: Vec<_> = fields.iter().map(|f| f.name).collect();
             names.sort_unstable();
             names.dedup();

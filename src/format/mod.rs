@@ -1,8 +1,9 @@
-//! Records as lines: `ecs` for machines, `classic` for those who migrate, `text` for people.
+//! Records as lines: `ecs` for machines, `text` for people, and the formats of programs that podtap replaces.
 //!
 //! Appends bytes to a buffer; sinks decide where they go. Adds no knowledge to a record.
 
 pub mod classic;
+pub mod conntrack_log;
 pub mod ecs;
 pub mod fields;
 mod observer;

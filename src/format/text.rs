@@ -1,7 +1,9 @@
-//! `FORMAT=text`: one aligned line for each exchange, for people.
+//! `FORMAT=text`: one aligned line for each exchange or event, for people.
 //!
 //! Nothing in it can move a cursor or change a colour: every byte that is not printable ASCII is escaped here once
 //! more. Not meant to be parsed.
+
+mod events;
 
 use std::fmt::{self, Write};
 
@@ -28,12 +30,16 @@ const YELLOW: &str = "\x1b[33m";
 const RED: &str = "\x1b[31m";
 const RESET: &str = "\x1b[0m";
 
-/// Appends an exchange as one line; with colours only where a terminal will show them.
+/// Appends a record as one line; with colours only where a terminal will show them. A ledger record has none.
 pub fn write_line(out: &mut Vec<u8>, record: &Record, colour: bool) {
-    let Record::Http(exchange) = record else { return };
     let mut line = CompactString::with_capacity(160);
+    let mut writer = Line { out: &mut line, colour };
     // Writing to a string cannot fail.
-    let _ = Line { out: &mut line, colour }.exchange(exchange);
+    let _ = match record {
+        Record::Http(exchange) => writer.exchange(exchange),
+        Record::Conntrack(event) => writer.conntrack(event),
+        Record::Ledger(_) => return,
+    };
     out.extend_from_slice(line.as_bytes());
     out.push(b'\n');
 }

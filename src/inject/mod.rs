@@ -18,6 +18,7 @@ mod yaml;
 
 use serde_json::Value;
 
+pub(crate) use self::sidecar::capabilities;
 pub use self::sidecar::{Options, Resources};
 pub use self::workload::Object;
 pub use self::yaml::Malformed;

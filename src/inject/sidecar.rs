@@ -121,7 +121,7 @@ pub(crate) fn sidecar(options: &Options, env: &Pairs) -> Sidecar {
     container.extend(resources(&options.resources).map(|resources| ("resources", resources)));
     // Where it ends in spite of all, its last words are seen by `kubectl describe pod`.
     container.push(("terminationMessagePolicy", "FallbackToLogsOnError".into()));
-    container.push(("securityContext", security_context()));
+    container.push(("securityContext", security_context(env)));
     container.push(("volumeMounts", Tree::List(mounts(&folders))));
     let empty = |name: &str| Tree::Map(vec![("name", name.into()), ("emptyDir", Tree::Map(Vec::new()))]);
     let names: BTreeSet<_> = folders.values().copied().collect();
@@ -172,16 +172,31 @@ fn resources(resources: &Resources) -> Option<Tree> {
     (!both.is_empty()).then_some(Tree::Map(both))
 }
 
-/// The one thing that it needs, and nothing else.
-fn security_context() -> Tree {
-    let names = |name: &str| Tree::List(vec![name.into()]).short();
+/// What it needs for what it records, and nothing else.
+pub(crate) fn capabilities(env: &Pairs) -> Vec<&'static str> {
+    let lower = |name: &str| env.get(name).map(|text| text.to_ascii_lowercase()).unwrap_or_default();
+    let record = lower("RECORD");
+    let records = |kind: &str| record.split(',').any(|entry| entry.trim() == kind);
+    let everywhere = ["true", "1", "yes", "on"].contains(&lower("CONNTRACK_ALL_NAMESPACES").trim());
+    [
+        (record.trim().is_empty() || records("http"), "NET_RAW"),
+        (records("conntrack"), "NET_ADMIN"),
+        (records("conntrack") && everywhere, "NET_BROADCAST"),
+    ]
+    .into_iter()
+    .filter_map(|(needed, name)| needed.then_some(name))
+    .collect()
+}
+
+fn security_context(env: &Pairs) -> Tree {
+    let names = |names: &[&str]| Tree::List(names.iter().map(|name| (*name).into()).collect()).short();
     Tree::Map(vec![
         ("runAsNonRoot", Tree::Bool(true)),
         ("runAsUser", Tree::Number(USER)),
         ("runAsGroup", Tree::Number(USER)),
         ("readOnlyRootFilesystem", Tree::Bool(true)),
         ("allowPrivilegeEscalation", Tree::Bool(false)),
-        ("capabilities", Tree::Map(vec![("drop", names("ALL")), ("add", names("NET_RAW"))])),
+        ("capabilities", Tree::Map(vec![("drop", names(&["ALL"])), ("add", names(&capabilities(env)))])),
         ("seccompProfile", Tree::Map(vec![("type", "RuntimeDefault".into())])),
     ])
 }
@@ -288,6 +303,21 @@ mod tests {
         assert_eq!(mounts(&in_spool), ("podtap-spool /out".to_owned(), 2));
         for nowhere in ["none", "records.json", "/records.json", "/dev/stdout"] {
             assert_eq!(mounts(&[("FILE_PATH", nowhere)]), (String::new(), 1), "{nowhere}");
+        }
+    }
+
+    #[test]
+    fn each_capability_is_added_only_for_what_is_recorded() {
+        for (pairs, added) in [
+            (&[][..], &["NET_RAW"][..]),
+            (&[("RECORD", "")], &["NET_RAW"]),
+            (&[("RECORD", "HTTP, conntrack")], &["NET_RAW", "NET_ADMIN"]),
+            (&[("RECORD", "conntrack")], &["NET_ADMIN"]),
+            (&[("CONNTRACK_ALL_NAMESPACES", "true")], &["NET_RAW"]),
+            (&[("RECORD", "conntrack"), ("CONNTRACK_ALL_NAMESPACES", "Yes")], &["NET_ADMIN", "NET_BROADCAST"]),
+        ] {
+            let context = container(pairs, |_| {})["securityContext"].clone();
+            assert_eq!(context["capabilities"]["add"], serde_json::json!(added), "{pairs:?}");
         }
     }
 

@@ -2,8 +2,8 @@
 //! ledger record. Owns names and meanings; counts nothing.
 
 use super::{
-    Discard, Dropped, FailureReason, FrameLedger, H2Frame, HttpLedger, KernelCounters, LeftOut, NotHttp, RecordLedger,
-    SinkCounts, Skip, StreamLedger,
+    ConntrackLedger, Discard, Dropped, FailureReason, FrameLedger, H2Frame, HttpLedger, KernelCounters, LeftOut,
+    NotHttp, RecordLedger, SinkCounts, Skip, StreamLedger,
 };
 use crate::record::{Dataset, Unanswered, Weird};
 
@@ -160,6 +160,31 @@ pub const HTTP_MESSAGES: &[Column<HttpLedger>] = columns! {
         "Protocol oddities.",
 };
 
+/// events = recorded + folded + left out + repeated + unreadable; only where conntrack is recorded.
+pub const CONNTRACK: &[Column<ConntrackLedger>] = columns! {
+    "conntrack_events_sent" Counter(|c| c.events + c.dropped) "Events that the kernel sent: those read and those dropped.",
+    "conntrack_events" Counter(|c| c.events) "Events read.",
+    "conntrack_events_dropped" Counter(|c| c.dropped) "Events that the kernel dropped because the receive buffer was full.",
+    "conntrack_events_recorded" Counter(|c| c.recorded) "Events that became a record.",
+    "conntrack_events_folded" Counter(|c| c.folded) "Events folded into the record of others.",
+    "conntrack_events_left_out" Counter(|c| c.left_out) "Events left out by INCLUDE_… and EXCLUDE_… settings.",
+    "conntrack_events_repeated" Counter(|c| c.repeated) "Ends of flows that the kernel sent again.",
+    "conntrack_events_unreadable" Counter(|c| c.unreadable) "Messages of another kind, or not readable.",
+    "conntrack_events_new" Counter(|c| c.begun) "Of the events: flows that begin.",
+    "conntrack_events_update" Counter(|c| c.updates) "Of the events: changes of a flow.",
+    "conntrack_events_destroy" Counter(|c| c.ended) "Of the events: flows that end.",
+    "conntrack_sums" Counter(|c| c.sums) "Records about several flows (CONNTRACK_EVENTS=aggregate).",
+    "conntrack_overruns" Counter(|c| c.overruns) "Times the receive buffer was full; the table is then dumped again.",
+    "conntrack_dumps" Counter(|c| c.dumps) "Dumps of the kernel's table.",
+    "conntrack_dumps_failed" Counter(|c| c.dumps_failed) "Dumps that failed.",
+    "conntrack_dump_entries" Counter(|c| c.dump_entries) "Entries read from dumps.",
+    "conntrack_ended_by_dump" Counter(|c| c.ended_by_dump) "Records of flows whose end only a dump showed.",
+    "conntrack_untracked" Counter(|c| c.untracked) "Times a flow had no room in the table (CONNTRACK_FLOWS).",
+    "conntrack_flows" Gauge(|c| c.flows) "Flows in the table.",
+    "conntrack_flows_silent" Gauge(|c| c.silent) "Of those, flows that never had an event.",
+    "conntrack_flows_missing" Gauge(|c| c.missing) "Of those, flows that the last dump did not show.",
+};
+
 /// made = left out + offered.
 pub const RECORDS: &[Column<RecordLedger>] = columns! {
     "records_made" Counter(|r| r.made) "Records made.",
@@ -198,7 +223,7 @@ pub fn ledger_fields() -> impl Iterator<Item = (&'static str, &'static str)> {
         columns.iter().map(|column| (column.field, column.help))
     }
     let capture = of(FRAMES).chain(of(KERNEL)).chain(of(INTERFACES)).chain(of(STREAMS)).chain(of(HTTP_BYTES));
-    capture.chain(of(HTTP_MESSAGES)).chain(of(RECORDS)).chain(of(SINKS))
+    capture.chain(of(HTTP_MESSAGES)).chain(of(CONNTRACK)).chain(of(RECORDS)).chain(of(SINKS))
 }
 
 #[cfg(test)]

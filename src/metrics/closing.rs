@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::{KernelCounters, imbalances};
-use crate::ledger::{ByReason, Discard, Ledger, LeftOut, NotHttp, RecordLedger, Skip};
+use crate::ledger::{ByReason, ConntrackLedger, Discard, Ledger, LeftOut, NotHttp, RecordLedger, Skip};
 use crate::record::{Dataset, Unanswered};
 use crate::sink::{Dropped, SinkCounts};
 
@@ -18,8 +18,11 @@ pub fn closing_lines(
     sinks: &[(String, SinkCounts)],
 ) -> String {
     let mut lines = Vec::new();
-    capture_lines(&mut lines, ledger, kernel);
-    http_lines(&mut lines, ledger);
+    if ledger.conntrack.opens == 0 || ledger.frames.frames > 0 || kernel.opens > 0 {
+        capture_lines(&mut lines, ledger, kernel);
+        http_lines(&mut lines, ledger);
+    }
+    conntrack_lines(&mut lines, &ledger.conntrack);
     record_lines(&mut lines, records, sinks);
     lines.retain(Line::says_something);
     let mut out = String::new();
@@ -158,6 +161,21 @@ fn http_lines(lines: &mut Vec<Line>, ledger: &Ledger) {
     lines.push(responses.beside(h.informational, "informational"));
 }
 
+fn conntrack_lines(lines: &mut Vec<Line>, c: &ConntrackLedger) {
+    if c.opens == 0 {
+        return;
+    }
+    let sent = Line::new("conntrack sent", c.events + c.dropped).term(c.events, "read").term(c.dropped, "dropped");
+    lines.push(sent.beside(c.overruns, "overruns").beside(c.dumps, "dumps").beside(c.dumps_failed, "failed dumps"));
+    let read = Line::new("conntrack events", c.events)
+        .term(c.recorded, "recorded")
+        .term(c.folded, "folded")
+        .term(c.left_out, "left out")
+        .term(c.repeated, "repeated")
+        .term(c.unreadable, "unreadable");
+    lines.push(read.beside(c.ended_by_dump, "ends known by a dump").beside(c.untracked, "without room in the table"));
+}
+
 fn record_lines(lines: &mut Vec<Line>, records: &RecordLedger, sinks: &[(String, SinkCounts)]) {
     let left_out = by_reason(&records.left_out, LeftOut::ALL.iter().map(|reason| reason.name()));
     let made = Line::new("records", records.made)
@@ -193,6 +211,7 @@ fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String, SinkCounts
         (s.gap_bytes, "bytes of streams never seen"),
         (limits, "bytes of streams: a limit was reached"),
         (ledger.http.unpaired, "requests whose response is not known"),
+        (ledger.conntrack.dropped, "events of connection tracking found the receive buffer full (ends are sent again)"),
     ]
     .into_iter()
     .filter(|(n, _)| *n > 0)

@@ -11,7 +11,8 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use super::Snapshot;
 use super::red::{BUCKETS, Series};
 use crate::ledger::{
-    Column, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS, SinkCounts, Value,
+    CONNTRACK, Column, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS, SinkCounts,
+    Value,
 };
 
 const NO_EXEMPLAR: Option<&Exemplar<NoLabelSet, f64>> = None;
@@ -26,6 +27,9 @@ impl Collector for Snapshot {
         page.columns(STREAMS, &self.ledger.streams)?;
         page.columns(HTTP_BYTES, &self.ledger.http)?;
         page.columns(HTTP_MESSAGES, &self.ledger.http)?;
+        if self.ledger.conntrack.opens > 0 {
+            page.columns(CONNTRACK, &self.ledger.conntrack)?;
+        }
         page.red(&self.red)?;
         page.columns(RECORDS, &self.records)?;
         page.sinks(&self.sinks)?;

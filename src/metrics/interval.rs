@@ -9,7 +9,8 @@ use compact_str::{CompactString, format_compact};
 use super::Snapshot;
 use crate::flow::Timestamp;
 use crate::ledger::{
-    Column, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, Imbalance, KERNEL, RECORDS, SINKS, STREAMS, SinkCounts,
+    CONNTRACK, Column, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, Imbalance, KERNEL, RECORDS, SINKS, STREAMS,
+    SinkCounts,
 };
 use crate::record::Statement;
 
@@ -65,6 +66,10 @@ impl Intervals {
         add(&mut numbers, STREAMS, &was.streams, &is.streams);
         add(&mut numbers, HTTP_BYTES, &was.http, &is.http);
         add(&mut numbers, HTTP_MESSAGES, &was.http, &is.http);
+        // As above, and no noise where nobody asked for it.
+        if is.conntrack.opens > 0 {
+            add(&mut numbers, CONNTRACK, &was.conntrack, &is.conntrack);
+        }
         add(&mut numbers, RECORDS, &self.before.records, &seen.records);
         numbers
     }
@@ -102,6 +107,7 @@ mod tests {
     fn seen(rounds: u64) -> Snapshot {
         let mut seen = Snapshot::default();
         (seen.ledger.frames.frames, seen.ledger.frames.segments) = (3 * rounds, 3 * rounds);
+        seen.ledger.conntrack.opens = 1;
         seen.ledger.streams.gap_bytes = 10 * rounds;
         (seen.kernel.received, seen.kernel.dropped, seen.kernel.opens) = (5 * rounds, 2 * rounds, rounds.min(1));
         (seen.records.made, seen.records.offered) = (7 * rounds, 6 * rounds);

@@ -131,7 +131,7 @@ impl Probe {
     pub fn observe(&self, record: &Record) {
         match record {
             Record::Http(exchange) => lock(&self.metrics.red).observe(exchange),
-            Record::Ledger(_) => {}
+            Record::Conntrack(_) | Record::Ledger(_) => {}
         }
     }
 }

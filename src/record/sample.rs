@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    Connection, Exchange, Header, Missing, NetworkDirection, Record, Request, Response, StreamClass, Trust, Version,
-    WeirdSet,
+    Connection, ConntrackAction, ConntrackRecord, Counters, EndKnownBy, Exchange, Header, Icmp, Missing,
+    NetworkDirection, Record, Request, Response, Status, StreamClass, Trust, Tuple, Version, WeirdSet,
 };
-use crate::flow::{Endpoint, Timestamp};
+use crate::flow::{Endpoint, Protocol, Timestamp};
 
 /// 2026-03-01T12:00:00.000123Z, where the example begins.
 pub(crate) const START: Timestamp = Timestamp(1_772_366_400_000_123_000);
@@ -104,4 +104,58 @@ pub(crate) fn exchange() -> Exchange {
 /// An exchange as a record.
 pub(crate) fn record(exchange: Exchange) -> Record {
     Record::Http(Box::new(exchange))
+}
+
+/// The end of a connection to a Service.
+pub(crate) fn conntrack() -> ConntrackRecord {
+    ConntrackRecord {
+        id: "00c0ffee00c0ffee.end".into(),
+        action: ConntrackAction::End,
+        at: START.plus(1_000_000_000),
+        start: Some(START),
+        end: Some(START.plus(1_000_000_000)),
+        end_known_by: Some(EndKnownBy::Closed),
+        tuple: Tuple {
+            protocol: Protocol::TCP,
+            source: Endpoint::new([10, 61, 1, 2], 51234),
+            destination: Endpoint::new([10, 96, 61, 10], 80),
+            icmp: None,
+        },
+        source_nat: None,
+        destination_nat: Some(Endpoint::new([10, 61, 2, 2], 8080)),
+        counters: Some([Counters { packets: 6, bytes: 512 }, Counters { packets: 5, bytes: 2300 }]),
+        kernel_id: Some(7),
+        zone: None,
+        mark: None,
+        status: Status(0b10_1110),
+        state: Some("time_wait"),
+        namespace: None,
+        events: 6,
+        begun: true,
+        updated: true,
+        outcome: Some(super::Outcome::Success),
+        tries: None,
+        flows: None,
+        direction: None,
+        source_workload: None,
+        destination_workload: None,
+    }
+}
+
+/// Everything that such a record can have, but what only one protocol or only aggregated ones have not.
+pub(crate) fn everything_of_conntrack() -> ConntrackRecord {
+    let workload = super::Workload {
+        namespace: Some("shop".into()),
+        name: Some("web".into()),
+        kind: Some("Pod".into()),
+        labels: [("app", "web")].into_iter().collect(),
+    };
+    let workload = Some(std::sync::Arc::new(workload));
+    let mut it = conntrack();
+    it.tuple.icmp = Some(Icmp { kind: 8, code: 0, id: Some(1) });
+    (it.zone, it.mark, it.namespace, it.tries) = (Some(3), Some(0x2), Some(4), Some(5));
+    it.source_nat = Some(Endpoint::new([10, 61, 1, 1], 1024));
+    it.direction = Some(NetworkDirection::Ingress);
+    (it.source_workload, it.destination_workload) = (workload.clone(), workload);
+    it
 }

@@ -10,11 +10,12 @@ use crate::assembly::{Assembly, Probed};
 use crate::cli::check::Finding;
 use crate::config::Config;
 use crate::identity::Identity;
-use crate::settings::{Bounds, Listen, Settings, bytes_in_words, printable_up_to};
+use crate::settings::{Bounds, Listen, RecordKind, Settings, bytes_in_words, printable_up_to};
 use crate::sink::spool::volume_bytes;
+use crate::source::conntrack::Accounting;
 use crate::source::interfaces::{Choice, Tables};
 use crate::source::live::check_filter;
-use crate::source::privilege::NotPermitted;
+use crate::source::privilege::{NotPermitted, Right};
 
 /// How long another program on our port may take to say what it is.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -26,9 +27,15 @@ const LONGEST_ANSWER: usize = 1000;
 
 /// One line for each thing the capture needs, and for each server.
 pub fn check(settings: &Settings, deep: bool) -> Vec<Finding> {
-    let choices = Tables::read().choose(&iface(settings));
-    let mut findings = vec![capability(), filter(settings, &choices)];
-    findings.extend(choices.iter().map(interface));
+    let mut findings = Vec::new();
+    if settings.records(RecordKind::Http) {
+        let choices = Tables::read().choose(&iface(settings));
+        findings.extend([capability(), filter(settings, &choices)]);
+        findings.extend(choices.iter().map(interface));
+    }
+    if settings.records(RecordKind::Conntrack) {
+        findings.extend(conntrack(settings));
+    }
     findings.extend(settings.metrics_addr.as_ref().map(port));
     findings.extend(pod(settings));
     findings.extend(servers(settings, deep));
@@ -86,6 +93,35 @@ fn server(probed: &Probed) -> Finding {
         (None, Some(warning)) => Finding::warn(what, shown(warning)),
         (None, None) => Finding::ok(what),
     }
+}
+
+/// Whether events of connection tracking can be had, and what the kernel says in them.
+fn conntrack(settings: &Settings) -> Vec<Finding> {
+    let broadcast = settings.conntrack_all_namespaces.then_some(Right::NetBroadcast);
+    let missing = [Some(Right::NetAdmin), broadcast].into_iter().flatten().find_map(NotPermitted::of);
+    let may = match missing {
+        None => Finding::ok("may listen to connection tracking (NET_ADMIN)"),
+        Some(missing) => Finding::fail("may not listen to connection tracking", missing.to_string()),
+    };
+    let switch = |on: bool, what: &str, name: &str| {
+        if on {
+            return Finding::ok(format!("conntrack: {what}"));
+        }
+        let advice = format!("sysctl -w net.netfilter.{name}=1, in the network namespace that podtap listens to");
+        Finding::warn(format!("conntrack: records will lack {what}"), advice)
+    };
+    let says = match Accounting::read() {
+        Ok(accounting) => vec![
+            switch(accounting.counters, "packets and bytes", "nf_conntrack_acct"),
+            switch(accounting.times, "the kernel's own times", "nf_conntrack_timestamp"),
+        ],
+        Err(error) => vec![Finding::warn(
+            format!("conntrack: no connection is tracked in this network namespace: {error}"),
+            "connections are tracked where rules need it (NAT, ct): with most networks that is the node's namespace, not a \
+             pod's; see docs/conntrack.md",
+        )],
+    };
+    std::iter::once(may).chain(says).collect()
 }
 
 fn capability() -> Finding {

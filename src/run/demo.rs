@@ -29,7 +29,7 @@ use crate::settings::{Format, Origin, Pairs, SinkName, wrapped};
 use crate::sink::WhenFull;
 use crate::source::live::{self, FrameSink, State, StopSender, stop_pair};
 use crate::source::own_traffic::OwnTraffic;
-use crate::source::privilege::{NotPermitted, Privileges};
+use crate::source::privilege::{NotPermitted, Privileges, Right};
 use crate::tcp::CloseReason;
 
 const LOOPBACK: &str = "lo";
@@ -40,7 +40,7 @@ const WIDTH: usize = 100;
 
 /// Runs `podtap demo`. Call it before any thread starts: capabilities are dropped first.
 pub fn demo(flags: &Pairs) -> ExitCode {
-    Privileges::prepare();
+    Privileges::prepare(&[Right::NetRaw]);
     let config = match assembly::load(&with_defaults(flags)) {
         Ok(config) => config,
         Err(wrong) => return cli::refuse(&wrong),

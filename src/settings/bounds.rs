@@ -12,11 +12,16 @@ const PROGRAM: u64 = 16 << 20;
 /// What one tracked connection is reckoned to cost, apart from bytes held out of order.
 const CONNECTION: u64 = 2 << 10;
 
+/// What one flow of connection tracking is reckoned to cost.
+const FLOW: u64 = 320;
+
 /// The limits that follow the memory limit, as numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// MAX_CONNECTIONS.
     pub connections: usize,
+    /// CONNTRACK_FLOWS.
+    pub flows: usize,
     /// MAX_HELD_BYTES.
     pub held_bytes: usize,
     /// QUEUE_BYTES, for each sink: where it is not given, all of them have one quarter together.
@@ -34,6 +39,7 @@ impl Bounds {
         let sinks = u64::try_from(settings.send_logs_to.len()).unwrap_or(u64::MAX).max(1);
         Self {
             connections: count(settings.max_connections, connections),
+            flows: count(settings.conntrack_flows, (share / FLOW).clamp(1024, 1 << 20)),
             held_bytes: size(settings.max_held_bytes, bytes),
             queue_bytes: size(settings.queue_bytes, bytes / sinks),
         }
@@ -64,8 +70,13 @@ mod tests {
             (Some(u64::MAX), 65_536, 64 << 20),
         ] {
             let bounds = Bounds::of(&settings(&[]), memory);
-            let expected = Bounds { connections, held_bytes: bytes, queue_bytes: bytes };
+            let flows = bounds.flows;
+            let expected = Bounds { connections, flows, held_bytes: bytes, queue_bytes: bytes };
             assert_eq!(bounds, expected, "{memory:?}");
+            assert!(
+                (1024..=1 << 20).contains(&flows) && (flows * 320 <= bytes.max(1 << 20) || flows == 1 << 20),
+                "{memory:?}: {flows}"
+            );
         }
     }
 

@@ -95,6 +95,11 @@ impl Settings {
         resolution.outcome.map(|settings| (settings, resolution.notes))
     }
 
+    /// Whether records of this kind are wanted.
+    pub fn records(&self, kind: RecordKind) -> bool {
+        self.record.contains(&kind)
+    }
+
     /// Whether records go to `sink`.
     pub fn sends_to(&self, sink: SinkName) -> bool {
         self.send_logs_to.contains(&sink)
@@ -111,8 +116,8 @@ impl Settings {
             SinkName::Elasticsearch => fields(&self.format_elasticsearch),
         };
         let eyes = sink == SinkName::Stdout && stdout_is_terminal;
-        // Text is for eyes; servers want fields.
-        let common = self.format.given().copied().filter(|format| *format != Format::Text || !sink.is_server());
+        // Lines are for eyes and files; servers want fields.
+        let common = self.format.given().copied().filter(|format| !format.is_for_lines() || !sink.is_server());
         own.or(common).unwrap_or(if eyes { Format::Text } else { Format::Ecs })
     }
 
@@ -125,6 +130,15 @@ impl Settings {
     /// Settings that are valid by themselves but not together.
     fn contradictions(&self) -> Vec<WrongValue> {
         let mut out = Vec::new();
+        if self.record.is_empty() {
+            out.push(WrongValue {
+                name: "RECORD".to_owned(),
+                value: Some("none".to_owned()),
+                origin: Origin::Default,
+                why: "nothing would be recorded".to_owned(),
+                allowed: RecordKind::WORDS.join(", "),
+            });
+        }
         if self.sends_to(SinkName::File) && self.file_path.is_none() {
             out.push(WrongValue {
                 name: "FILE_PATH".to_owned(),

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use super::clean::Texts;
 use super::declare::{Variable, settings};
 use super::values::{
-    Auto, Bytes, CaptureFilter, Count, DirectionName, FieldFormat, Format, Fraction, Headers, ListOf, Listen,
-    LogFormat, LogLevel, LogstashType, Millis, Mode, Network, Rate, Seconds, Secret, SinkName, SpoolFsync, SpoolMode,
-    StatusPattern, Tag, Value,
+    Auto, Bytes, CaptureFilter, ConntrackEvents, Count, DirectionName, FieldFormat, FlowState, Format, Fraction,
+    Headers, ListOf, Listen, LogFormat, LogLevel, LogstashType, Millis, Mode, Network, ProtocolName, Rate, RecordKind,
+    Seconds, Secret, SinkName, SpoolFsync, SpoolMode, StatusPattern, Tag, Value,
 };
 
 const KIB: u64 = 1 << 10;
@@ -26,13 +26,16 @@ settings! {
         /// `debug` sets LOG_LEVEL to `debug`; `development` listens on `lo` and prints readable text. An explicit
         /// setting wins over the mode.
         MODE mode: Mode = "prod";
+        /// What to record: HTTP exchanges, and what the kernel's connection tracking reports (docs/conntrack.md).
+        RECORD record: ListOf<RecordKind> = "http";
     }
 
     Output "Output" {
         /// Where to send records.
         SEND_LOGS_TO send_logs_to: ListOf<SinkName> = "stdout";
-        /// Format of a record: Elastic Common Schema, the lines of kubernetes-internal-http-logger, or readable text.
-        /// `auto` is `ecs`, or `text` when standard output is a terminal.
+        /// Format of a record: Elastic Common Schema, the lines of kubernetes-internal-http-logger, readable text, or the
+        /// lines of k8s-conntrack-log. `auto` is `ecs`, or `text` when standard output is a terminal. Records that a format
+        /// does not know are left out and counted. Servers get `ecs` instead of what is for lines only.
         FORMAT format: Auto<Format> = "auto";
         /// Format for standard output only; `auto` follows FORMAT.
         FORMAT_STDOUT format_stdout: Auto<Format> = "auto", only Stdout;
@@ -237,6 +240,39 @@ settings! {
         RATE_LIMIT rate_limit: Option<Rate> = "none";
         /// Exchanges at least this slow are always kept.
         SLOW_AFTER_MS slow_after: Option<Millis> = "1000";
+    }
+
+    Flows "Which flows are recorded (not of HTTP)" {
+        /// Record only flows with an end in one of these networks, before or after translation.
+        INCLUDE_CIDRS include_cidrs: ListOf<Network> = "none";
+        /// Record no flows with an end in one of these networks.
+        EXCLUDE_CIDRS exclude_cidrs: ListOf<Network> = "none";
+        /// Record only flows with one of these ports at either end, before or after translation.
+        INCLUDE_PORTS include_ports: ListOf<Count<1, 65_535>> = "none", allowed "comma list of ports; or none";
+        /// Record no flows with one of these ports at either end.
+        EXCLUDE_PORTS exclude_ports: ListOf<Count<1, 65_535>> = "none", allowed "comma list of ports; or none";
+        /// Record only flows of these protocols.
+        INCLUDE_PROTOCOLS include_protocols: ListOf<ProtocolName> = "none";
+        /// Record no flows of these protocols.
+        EXCLUDE_PROTOCOLS exclude_protocols: ListOf<ProtocolName> = "none";
+        /// Record only what is in one of these states.
+        INCLUDE_STATES include_states: ListOf<FlowState> = "none";
+        /// Record nothing that is in one of these states.
+        EXCLUDE_STATES exclude_states: ListOf<FlowState> = "none";
+    }
+
+    Conntrack "Connection tracking" {
+        /// Which events become records: `all`; `folded`, one at the start of a flow and one at its end; `aggregate`, one for
+        /// all flows from an address to a port of another, every CONNTRACK_INTERVAL.
+        CONNTRACK_EVENTS conntrack_events: ConntrackEvents = "folded";
+        /// How long an aggregated record waits for further flows.
+        CONNTRACK_INTERVAL conntrack_interval: Seconds = "60s";
+        /// Size of the receive buffer. What the kernel drops when it is full is counted, and the table is read again.
+        CONNTRACK_BUFFER conntrack_buffer: Bytes<{ 64 * KIB }, GIB> = "8MiB";
+        /// Listen to all network namespaces that have an id in this one (`ip netns set`), as the container runtimes' may.
+        CONNTRACK_ALL_NAMESPACES conntrack_all_namespaces: bool = "false";
+        /// Maximum flows to remember; of further ones only the ends are complete. `auto` follows the memory limit.
+        CONNTRACK_FLOWS conntrack_flows: Auto<Count<256, 10_000_000>> = "auto";
     }
 
     Shape "What a record holds" {

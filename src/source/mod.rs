@@ -1,12 +1,14 @@
-//! Where frames come from: live interfaces and capture files.
+//! Where frames and events come from: live interfaces, capture files, and the kernel's connection tracking.
 //!
-//! The edges that know libpcap, files, /proc and capabilities. They hand over frames as they are; nothing here looks
-//! into one (that is `packet`).
+//! The edges that know libpcap, netlink sockets, files, /proc and capabilities. They hand over bytes as they are; nothing
+//! here looks into a frame or a message (that is `packet`, `conntrack`).
 
+pub mod conntrack;
 pub mod file;
 mod filter;
 pub mod interfaces;
 pub mod live;
+mod netlink;
 pub mod own_traffic;
 pub mod privilege;
 

@@ -1,23 +1,75 @@
-//! Capabilities: NET_RAW stays permitted, is effective only while a handle is opened, and nothing else is kept.
+//! Capabilities: those that are needed stay permitted, are effective only while something is opened, and nothing else is
+//! kept.
 //!
 //! Capabilities belong to threads and are inherited by the threads that a thread starts: call `prepare` first thing in
 //! `main`. Changes no user or group id, and installs no sandbox.
 //!
-//! With the file capability `cap_net_raw=p` (not `=ep`) a pod that forgot the grant starts and gets a message; `=ep`
-//! would make its exec fail.
+//! With file capabilities in the form `cap_net_raw=p` (not `=ep`) a pod that forgot the grant starts and gets a message;
+//! `=ep` would make its exec fail.
 
 use std::fmt;
 
 use caps::errors::CapsError;
 use caps::{CapSet, Capability, CapsHashSet};
 
-const NET_RAW: Capability = Capability::CAP_NET_RAW;
+/// What podtap may need, depending on what it is to record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Right {
+    /// To open interfaces.
+    NetRaw,
+    /// To open netlink sockets of connection tracking.
+    NetAdmin,
+    /// To hear other network namespaces on them.
+    NetBroadcast,
+}
+
+impl Right {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::NetRaw, Self::NetAdmin, Self::NetBroadcast];
+
+    /// As Kubernetes writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NetRaw => "NET_RAW",
+            Self::NetAdmin => "NET_ADMIN",
+            Self::NetBroadcast => "NET_BROADCAST",
+        }
+    }
+
+    fn capability(self) -> Capability {
+        match self {
+            Self::NetRaw => Capability::CAP_NET_RAW,
+            Self::NetAdmin => Capability::CAP_NET_ADMIN,
+            Self::NetBroadcast => Capability::CAP_NET_BROADCAST,
+        }
+    }
+
+    /// What it is for.
+    fn purpose(self) -> &'static str {
+        match self {
+            Self::NetRaw => "opening interfaces",
+            Self::NetAdmin => "connection tracking",
+            Self::NetBroadcast => "connection tracking of all namespaces",
+        }
+    }
+
+    /// What follows from its absence.
+    fn consequence(self) -> &'static str {
+        match self {
+            Self::NetRaw => "no interface can be opened",
+            Self::NetAdmin => "connection tracking cannot be recorded",
+            Self::NetBroadcast => "connection tracking of other namespaces cannot be recorded",
+        }
+    }
+}
 
 /// What `prepare` found and did; its `Display` is the line said at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Privileges {
-    /// Whether an interface can be opened at all.
-    pub net_raw: bool,
+    /// What is permitted of what was wanted.
+    pub permitted: Vec<Right>,
+    /// What was wanted and is not permitted, and why.
+    pub missing: Vec<NotPermitted>,
     /// Capabilities given up by this thread, by name, in order.
     pub dropped: Vec<String>,
     /// What could not be given up, and why.
@@ -25,26 +77,27 @@ pub struct Privileges {
 }
 
 impl Privileges {
-    /// Drops every capability of this thread but NET_RAW, which stays permitted and is no longer effective.
+    /// Drops every capability of this thread but the wanted ones, which stay permitted and are no longer effective. May be
+    /// called again with fewer, once it is known what is needed.
     ///
     /// Call it before any other thread starts: those already running keep theirs (and that is said in `kept`).
     /// The bounding set can only be emptied by who has SETPCAP; podtap never executes another program, so nothing
     /// could be gained through it anyway.
-    pub fn prepare() -> Self {
+    pub fn prepare(wanted: &[Right]) -> Self {
         let mut kept = Vec::new();
         if other_threads() > 0 {
             kept.push("threads that were already running keep their capabilities".to_owned());
         }
         let permitted = caps::read(None, CapSet::Permitted).unwrap_or_default();
-        let net_raw = permitted.contains(&NET_RAW);
-        empty_bounding(&mut kept);
-        let wanted: CapsHashSet = net_raw.then_some(NET_RAW).into_iter().collect();
+        empty_bounding(wanted, &mut kept);
+        let keep: CapsHashSet =
+            wanted.iter().map(|right| right.capability()).filter(|c| permitted.contains(c)).collect();
         // Effective first: it must always be part of permitted.
         let steps = [
             ("ambient", clear_ambient()),
             ("inheritable", caps::clear(None, CapSet::Inheritable)),
             ("effective", caps::clear(None, CapSet::Effective)),
-            ("permitted", caps::set(None, CapSet::Permitted, &wanted)),
+            ("permitted", caps::set(None, CapSet::Permitted, &keep)),
         ];
         for (set, outcome) in steps {
             if let Err(error) = outcome {
@@ -54,16 +107,21 @@ impl Privileges {
         let now = caps::read(None, CapSet::Permitted).unwrap_or_default();
         let mut dropped: Vec<_> = permitted.difference(&now).map(Capability::to_string).collect();
         dropped.sort();
-        Self { net_raw, dropped, kept }
+        let (permitted, missing) = wanted.iter().partition(|right| right.is_permitted());
+        let missing: Vec<Right> = missing;
+        Self { permitted, missing: missing.into_iter().map(NotPermitted::diagnose).collect(), dropped, kept }
     }
 }
 
 impl fmt::Display for Privileges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.net_raw {
-            write!(f, "NET_RAW is kept for opening interfaces")?;
-        } else {
-            NotPermitted::diagnose().fmt(f)?;
+        for (n, right) in self.permitted.iter().enumerate() {
+            let before = if n > 0 { "; " } else { "" };
+            write!(f, "{before}{} is kept for {}", right.name(), right.purpose())?;
+        }
+        for (n, missing) in self.missing.iter().enumerate() {
+            let before = if n + self.permitted.len() > 0 { "; " } else { "" };
+            write!(f, "{before}{missing}")?;
         }
         match self.dropped.len() {
             0 => {}
@@ -74,40 +132,49 @@ impl fmt::Display for Privileges {
     }
 }
 
-/// Whether this thread may open interfaces, now or by raising the capability.
-fn has_net_raw() -> bool {
-    caps::has_cap(None, CapSet::Permitted, NET_RAW).unwrap_or(false)
+impl Right {
+    /// Whether this thread has it, now or by raising it.
+    pub fn is_permitted(self) -> bool {
+        caps::has_cap(None, CapSet::Permitted, self.capability()).unwrap_or(false)
+    }
 }
 
-/// Runs `open` with NET_RAW effective on this thread, and lowers it again, also after a panic.
+/// Runs `open` with the right effective on this thread, and lowers it again, also after a panic.
 ///
 /// Where it was effective before (`prepare` was not called) it stays so.
-pub fn with_net_raw<T>(open: impl FnOnce() -> T) -> Result<T, NotPermitted> {
-    if caps::has_cap(None, CapSet::Effective, NET_RAW).unwrap_or(false) {
+pub fn with<T>(right: Right, open: impl FnOnce() -> T) -> Result<T, NotPermitted> {
+    if caps::has_cap(None, CapSet::Effective, right.capability()).unwrap_or(false) {
         return Ok(open());
     }
-    if !has_net_raw() {
-        return Err(NotPermitted::diagnose());
+    if !right.is_permitted() {
+        return Err(NotPermitted::diagnose(right));
     }
-    caps::raise(None, CapSet::Effective, NET_RAW).map_err(|_| NotPermitted::diagnose())?;
-    let _lowered = Lowered;
+    caps::raise(None, CapSet::Effective, right.capability()).map_err(|_| NotPermitted::diagnose(right))?;
+    let _lowered = Lowered(right);
     Ok(open())
 }
 
-/// Lowers NET_RAW when it goes out of scope.
-struct Lowered;
+/// Lowers the right when it goes out of scope.
+struct Lowered(Right);
 
 impl Drop for Lowered {
     fn drop(&mut self) {
-        if let Err(error) = caps::drop(None, CapSet::Effective, NET_RAW) {
-            tracing::warn!(%error, "NET_RAW stays effective");
+        if let Err(error) = caps::drop(None, CapSet::Effective, self.0.capability()) {
+            tracing::warn!(%error, "{} stays effective", self.0.name());
         }
     }
 }
 
-/// NET_RAW is missing, and why; the message says what to do.
+/// A right is missing, and why; the message says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotPermitted {
+pub struct NotPermitted {
+    /// Which.
+    pub right: Right,
+    why: Lack,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lack {
     /// The process was started without it.
     NotGranted,
     /// It is granted, but the process is not root and the binary has no file capability that would take it.
@@ -115,50 +182,67 @@ pub enum NotPermitted {
     /// The same, or the file capability did not count: under no_new_privs it adds nothing to what the process had when
     /// it was executed. Kubernetes' runtimes pass granted capabilities on to non-root users, Docker does not.
     NoNewPrivileges,
-    /// It is permitted, but not for the network namespace that was to be captured (a user namespace is in between).
+    /// It is permitted, but not for the network namespace it is needed for (a user namespace is in between).
     OtherNamespace,
 }
 
 impl NotPermitted {
-    /// Whether this thread has not got it, and why.
+    /// Whether this thread may not open interfaces, and why.
     pub fn found() -> Option<Self> {
-        (!has_net_raw()).then(Self::diagnose)
+        Self::of(Right::NetRaw)
     }
 
-    fn diagnose() -> Self {
-        let granted = caps::has_cap(None, CapSet::Bounding, NET_RAW).unwrap_or(false);
-        match (granted, no_new_privileges()) {
-            (false, _) => Self::NotGranted,
-            (true, false) => Self::NoFileCapability,
-            (true, true) => Self::NoNewPrivileges,
-        }
+    /// Whether this thread has not got the right, and why.
+    pub fn of(right: Right) -> Option<Self> {
+        (!right.is_permitted()).then(|| Self::diagnose(right))
+    }
+
+    /// It is there, and of no use in this network namespace.
+    pub fn in_other_namespace(right: Right) -> Self {
+        Self { right, why: Lack::OtherNamespace }
+    }
+
+    fn diagnose(right: Right) -> Self {
+        let granted = caps::has_cap(None, CapSet::Bounding, right.capability()).unwrap_or(false);
+        let why = match (granted, no_new_privileges()) {
+            (false, _) => Lack::NotGranted,
+            (true, false) => Lack::NoFileCapability,
+            (true, true) => Lack::NoNewPrivileges,
+        };
+        Self { right, why }
     }
 }
 
 impl fmt::Display for NotPermitted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no interface can be opened: ")?;
-        f.write_str(match self {
-            Self::NotGranted => {
-                "the capability NET_RAW was not granted. In Kubernetes add it to this container: \
-                 securityContext: {capabilities: {drop: [ALL], add: [NET_RAW]}} (Pod Security \"baseline\" forbids it, \
-                 the namespace needs an exception); with Docker: --cap-add NET_RAW; elsewhere run as root"
-            }
-            Self::NoFileCapability => {
-                "the capability NET_RAW is granted, but a user other than root gets it only through the binary's file \
-                 capability, which is missing (or its file system is mounted nosuid): setcap cap_net_raw=p on the \
+        let name = self.right.name();
+        let file = format!("cap_{}=p", name.to_ascii_lowercase());
+        write!(f, "{}: ", self.right.consequence())?;
+        match self.why {
+            Lack::NotGranted => write!(
+                f,
+                "the capability {name} was not granted. In Kubernetes add it to this container: \
+                 securityContext: {{capabilities: {{drop: [ALL], add: [{name}]}}}} (Pod Security \"baseline\" forbids it, \
+                 the namespace needs an exception); with Docker: --cap-add {name}; elsewhere run as root"
+            ),
+            Lack::NoFileCapability => write!(
+                f,
+                "the capability {name} is granted, but a user other than root gets it only through the binary's file \
+                 capability, which is missing (or its file system is mounted nosuid): setcap {file} on the \
                  binary, as podtap's image has it; or run as root"
-            }
-            Self::NoNewPrivileges => {
-                "the capability NET_RAW is granted, but this user has not got it. Either the binary's file capability is \
-                 missing: setcap cap_net_raw=p, as podtap's image has it; or the container runtime passes no \
+            ),
+            Lack::NoNewPrivileges => write!(
+                f,
+                "the capability {name} is granted, but this user has not got it. Either the binary's file capability is \
+                 missing: setcap {file}, as podtap's image has it; or the container runtime passes no \
                  capability on to a user other than root (Docker), where no-new-privileges makes the file capability \
                  void: leave that option off there, or run as root"
-            }
-            Self::OtherNamespace => {
-                "NET_RAW is there, but not for this network namespace, which belongs to another user namespace"
-            }
-        })
+            ),
+            Lack::OtherNamespace => write!(
+                f,
+                "{name} is there, but not for this network namespace, which belongs to another user namespace"
+            ),
+        }
     }
 }
 
@@ -177,7 +261,7 @@ fn clear_ambient() -> Result<(), CapsError> {
     }
 }
 
-fn empty_bounding(kept: &mut Vec<String>) {
+fn empty_bounding(wanted: &[Right], kept: &mut Vec<String>) {
     let bounding = caps::runtime::thread_all_supported();
     if bounding.is_empty() {
         return;
@@ -186,8 +270,8 @@ fn empty_bounding(kept: &mut Vec<String>) {
         // Nothing is lost by it, and a container that drops ALL is always so: not worth a word.
         return;
     }
-    // NET_RAW may stay: the message about its absence looks there, and whoever has it cannot get more by it.
-    let others = bounding.into_iter().filter(|cap| *cap != NET_RAW);
+    // What is wanted may stay: the message about its absence looks there, and whoever has it cannot get more by it.
+    let others = bounding.into_iter().filter(|cap| wanted.iter().all(|right| right.capability() != *cap));
     let refused = others.filter(|cap| caps::drop(None, CapSet::Bounding, *cap).is_err()).count();
     if refused > 0 {
         kept.push(format!("{refused} of the bounding set"));
@@ -213,18 +297,18 @@ mod tests {
     }
 
     fn only_net_raw() -> CapsHashSet {
-        [NET_RAW].into_iter().collect()
+        [Capability::CAP_NET_RAW].into_iter().collect()
     }
 
     #[test]
     fn after_prepare_net_raw_is_permitted_and_nothing_else_and_it_is_effective_only_inside() {
         on_a_thread(|| {
-            let had = has_net_raw();
-            let privileges = Privileges::prepare();
-            assert_eq!(privileges.net_raw, had);
+            let had = Right::NetRaw.is_permitted();
+            let privileges = Privileges::prepare(&[Right::NetRaw]);
+            assert_eq!(privileges.missing.is_empty(), had);
             let left = if had { only_net_raw() } else { CapsHashSet::new() };
             assert_eq!(sets(), [CapsHashSet::new(), left.clone(), CapsHashSet::new()]);
-            match with_net_raw(sets) {
+            match with(Right::NetRaw, sets) {
                 Ok([effective, ..]) => assert_eq!(effective, only_net_raw()),
                 Err(_) => assert!(!had),
             }
@@ -233,11 +317,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_kept_until_it_is_known_what_is_needed_is_dropped_then() {
+        on_a_thread(|| {
+            let had = Right::ALL.map(Right::is_permitted);
+            Privileges::prepare(&Right::ALL);
+            assert_eq!(Right::ALL.map(Right::is_permitted), had);
+            Privileges::prepare(&[Right::NetAdmin]);
+            assert_eq!(Right::ALL.map(Right::is_permitted), [false, had[1], false]);
+            assert!(with(Right::NetRaw, || ()).is_err());
+        });
+    }
+
+    #[test]
     fn net_raw_is_lowered_again_after_a_panic() {
         on_a_thread(|| {
-            Privileges::prepare();
-            let outcome = std::panic::catch_unwind(|| with_net_raw(|| std::panic::resume_unwind(Box::new(()))));
-            assert!(outcome.is_err() || !has_net_raw());
+            Privileges::prepare(&[Right::NetRaw]);
+            let outcome = std::panic::catch_unwind(|| with(Right::NetRaw, || std::panic::resume_unwind(Box::new(()))));
+            assert!(outcome.is_err() || !Right::NetRaw.is_permitted());
             assert_eq!(sets()[0], CapsHashSet::new());
         });
     }
@@ -245,8 +341,8 @@ mod tests {
     #[test]
     fn a_thread_started_after_prepare_inherits_it() {
         on_a_thread(|| {
-            let net_raw = Privileges::prepare().net_raw;
-            let inherited = on_a_thread(|| (has_net_raw(), with_net_raw(|| ()).is_ok()));
+            let net_raw = !Privileges::prepare(&[Right::NetRaw]).permitted.is_empty();
+            let inherited = on_a_thread(|| (Right::NetRaw.is_permitted(), with(Right::NetRaw, || ()).is_ok()));
             assert_eq!(inherited, (net_raw, net_raw));
         });
     }
@@ -257,8 +353,8 @@ mod tests {
             for set in [CapSet::Effective, CapSet::Permitted] {
                 caps::clear(None, set).unwrap();
             }
-            let privileges = Privileges::prepare();
-            assert!(!privileges.net_raw && with_net_raw(|| ()).is_err());
+            let privileges = Privileges::prepare(&[Right::NetRaw]);
+            assert!(privileges.permitted.is_empty() && with(Right::NetRaw, || ()).is_err());
             assert_eq!(privileges.dropped, Vec::<String>::new());
             assert!(privileges.to_string().contains("NET_RAW"), "{privileges}");
         });
@@ -266,19 +362,26 @@ mod tests {
 
     #[test]
     fn every_reason_says_what_to_do() {
-        for (reason, remedy) in [
-            (NotPermitted::NotGranted, "capabilities: {drop: [ALL], add: [NET_RAW]}"),
-            (NotPermitted::NoFileCapability, "setcap cap_net_raw=p"),
-            (NotPermitted::NoNewPrivileges, "no-new-privileges"),
-            (NotPermitted::OtherNamespace, "user namespace"),
-        ] {
-            assert!(reason.to_string().contains(remedy), "{reason}");
+        for right in Right::ALL {
+            for (why, remedy) in [
+                (Lack::NotGranted, format!("capabilities: {{drop: [ALL], add: [{}]}}", right.name())),
+                (Lack::NoFileCapability, format!("setcap cap_{}=p", right.name().to_ascii_lowercase())),
+                (Lack::NoNewPrivileges, "no-new-privileges".to_owned()),
+                (Lack::OtherNamespace, "user namespace".to_owned()),
+            ] {
+                let reason = NotPermitted { right, why };
+                assert!(reason.to_string().contains(&remedy), "{reason}");
+            }
         }
     }
 
     #[test]
     fn threads_that_run_already_are_mentioned() {
         // The test harness itself always has more than one.
-        assert!(on_a_thread(|| Privileges::prepare().kept).iter().any(|kept| kept.contains("already running")));
+        assert!(
+            on_a_thread(|| Privileges::prepare(&[Right::NetRaw]).kept)
+                .iter()
+                .any(|kept| kept.contains("already running"))
+        );
     }
 }

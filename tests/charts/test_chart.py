@@ -96,6 +96,18 @@ class Sidecar(unittest.TestCase):
     def of(self, **values):
         return sidecar(manifests.pod_of(only(demo(**values), "Deployment", "podtap-demo")))
 
+    def test_each_capability_is_added_only_for_what_is_recorded(self):
+        for config, added in [
+            ({}, ["NET_RAW"]),
+            ({"RECORD": "http"}, ["NET_RAW"]),
+            ({"RECORD": ["http", "Conntrack"]}, ["NET_RAW", "NET_ADMIN"]),
+            ({"RECORD": "conntrack"}, ["NET_ADMIN"]),
+            ({"CONNTRACK_ALL_NAMESPACES": True}, ["NET_RAW"]),
+            ({"RECORD": "conntrack", "CONNTRACK_ALL_NAMESPACES": True}, ["NET_ADMIN", "NET_BROADCAST"]),
+        ]:
+            container, _ = self.of(config=config)
+            self.assertEqual(container["securityContext"]["capabilities"], {"drop": ["ALL"], "add": added}, config)
+
     def test_it_is_native_unless_it_is_classic(self):
         pod = manifests.pod_of(only(demo(), "Deployment", "podtap-demo"))
         self.assertEqual([c["name"] for c in pod["initContainers"]], ["podtap"])

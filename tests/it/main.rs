@@ -17,6 +17,7 @@ mod chart;
 mod clock;
 mod community_id;
 mod compliance;
+mod conntrack;
 mod corpora;
 mod crossing;
 mod demo;

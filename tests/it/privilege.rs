@@ -13,7 +13,7 @@ use podtap::flow::{Endpoint, FiveTuple, Timestamp};
 use podtap::packet::Frame;
 use podtap::source::live::{self, FrameSink, Options, State};
 use podtap::source::own_traffic::OwnTraffic;
-use podtap::source::privilege::Privileges;
+use podtap::source::privilege::{Privileges, Right};
 
 const OTHER_USER: &str = "setpriv --reuid 65532 --regid 65532 --clear-groups --inh-caps=-all";
 const GRANTED: &str = "--bounding-set=-all,+net_raw";
@@ -32,7 +32,7 @@ fn child() {
             self.0 = None;
         }
     }
-    println!("start: {}", Privileges::prepare());
+    println!("start: {}", Privileges::prepare(&[Right::NetRaw]));
     println!("knows its own sockets: {}", knows_its_own_sockets());
     let (sender, stop) = live::stop_pair().unwrap();
     match live::run(&Options::new("lo"), &stop, &mut Opened(Some(sender))) {

@@ -64,6 +64,18 @@ podtap.io/config-checksum: {{ include "podtap.data" $podtap | trim | sha256sum }
 {{- max 30 (add $seconds 5) -}}
 {{- end -}}
 
+{{/* What the sidecar must be allowed, by what it records: a list in words. */}}
+{{- define "podtap.capabilities" -}}
+{{- $record := include "podtap.text" .Values.config.RECORD | default "http" | lower | replace " " "" | splitList "," -}}
+{{- $needs := list -}}
+{{- if has "http" $record }}{{ $needs = append $needs "NET_RAW" }}{{ end -}}
+{{- if has "conntrack" $record -}}
+{{- $needs = append $needs "NET_ADMIN" -}}
+{{- if has (include "podtap.text" .Values.config.CONNTRACK_ALL_NAMESPACES | lower) (list "true" "1" "yes" "on") }}{{ $needs = append $needs "NET_BROADCAST" }}{{ end -}}
+{{- end -}}
+{{- join ", " $needs -}}
+{{- end -}}
+
 {{/* The container: a dict of podtap (the chart's scope), native, and args. */}}
 {{- define "podtap.container" -}}
 {{- with .podtap -}}
@@ -134,7 +146,7 @@ podtap.io/config-checksum: {{ include "podtap.data" $podtap | trim | sha256sum }
     allowPrivilegeEscalation: false
     capabilities:
       drop: [ALL]
-      add: [NET_RAW]
+      add: [{{ include "podtap.capabilities" . }}]
     seccompProfile:
       type: RuntimeDefault
   volumeMounts:

@@ -4,6 +4,7 @@
 //! The field names are a contract: `fields` lists them, docs/record.md explains them. [`Ecs`] is plain serde (structs,
 //! maps of known length), so other encodings than JSON can be made of it.
 
+mod conntrack;
 #[cfg(test)]
 mod equality;
 mod fit;
@@ -18,6 +19,7 @@ mod view;
 
 use serde::{Serialize, Serializer};
 
+use self::conntrack::ConntrackView;
 use self::fit::Fit;
 use self::objects::View;
 use self::statement::StatementView;
@@ -40,6 +42,7 @@ impl Serialize for Ecs<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.record {
             Record::Http(exchange) => View::new(exchange, self.observer, &Fit::WHOLE).serialize(serializer),
+            Record::Conntrack(event) => ConntrackView::new(event, self.observer).serialize(serializer),
             Record::Ledger(statement) => StatementView::new(statement, self.observer).serialize(serializer),
         }
     }
@@ -71,6 +74,7 @@ fn write_fit(out: &mut Vec<u8>, record: &Record, observer: &Observer, fit: &Fit)
     match record {
         Record::Http(exchange) => line::append(out, exchange, observer, fit),
         // A `Vec` takes every write.
+        Record::Conntrack(event) => drop(serde_json::to_writer(&mut *out, &ConntrackView::new(event, observer))),
         Record::Ledger(statement) => drop(serde_json::to_writer(&mut *out, &StatementView::new(statement, observer))),
     }
     out.push(b'\n');

@@ -16,10 +16,10 @@ use serde::de::DeserializeOwned;
 
 pub use filter::{CaptureFilter, DEFAULT_CAPTURE_FILTER};
 pub use number::{Bytes, Count, Fraction, Millis, Rate, Seconds, bytes_in_words};
-pub use place::{Listen, Network};
+pub use place::{Listen, Network, ProtocolName};
 pub use word::{
-    DirectionName, FieldFormat, Format, Headers, LogFormat, LogLevel, LogstashType, Mode, SinkName, SpoolFsync,
-    SpoolMode, StatusPattern, Tag,
+    ConntrackEvents, DirectionName, FieldFormat, FlowState, Format, Headers, LogFormat, LogLevel, LogstashType, Mode,
+    RecordKind, SinkName, SpoolFsync, SpoolMode, StatusPattern, Tag,
 };
 
 /// What the type of a setting can do.

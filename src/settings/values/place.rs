@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::{Value, by_envy, plain_values};
+use crate::flow::Protocol;
 
 /// Where to listen: `10.0.0.1:9090`, `[::1]:9090`, or on every address: `:9090`, `9090`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -53,7 +54,21 @@ impl TryFrom<String> for Network {
     }
 }
 
+/// A protocol on top of IP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ProtocolName(pub Protocol);
+
+impl TryFrom<String> for ProtocolName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Protocol::parse(&text).map(Self).ok_or_else(|| "neither the name nor the number of a protocol".to_owned())
+    }
+}
+
 plain_values! {
+    ProtocolName => "name or number of a protocol (tcp, udp, icmp, ipv6-icmp, sctp)";
     Listen => "address:port, or port";
     Network => "an IP address or network (10.0.0.0/8)";
 }

@@ -73,6 +73,60 @@ words! {
         Development = "development" or "dev",
     }
 
+    /// What to record.
+    RecordKind {
+        /// HTTP exchanges, from captured packets.
+        Http = "http",
+        /// What the kernel's connection tracking reports.
+        Conntrack = "conntrack",
+    }
+
+    /// Which events of connection tracking become records.
+    ConntrackEvents {
+        /// Each one.
+        All = "all",
+        /// One at the start of a flow, one at its end.
+        Folded = "folded",
+        /// One for all flows between two addresses, at intervals.
+        Aggregate = "aggregate",
+    }
+
+    /// What can hold for a flow: a word of INCLUDE_STATES and EXCLUDE_STATES.
+    FlowState {
+        /// The record is of its beginning.
+        New = "new",
+        /// The record is of a change.
+        Update = "update",
+        /// The record is of its end.
+        End = "end",
+        /// It was never established, or never answered.
+        Failed = "failed",
+        /// Packets were seen in both directions.
+        SeenReply = "seen_reply",
+        /// It is not given up early.
+        Assured = "assured",
+        /// Its source is translated.
+        Snat = "snat",
+        /// Its destination is translated.
+        Dnat = "dnat",
+        /// TCP: SYN sent.
+        SynSent = "syn_sent",
+        /// TCP: SYN answered.
+        SynRecv = "syn_recv",
+        /// TCP, SCTP: established.
+        Established = "established",
+        /// TCP: one end has closed.
+        FinWait = "fin_wait",
+        /// TCP: the other end has closed.
+        CloseWait = "close_wait",
+        /// TCP: both have closed.
+        LastAck = "last_ack",
+        /// TCP: closed in order.
+        TimeWait = "time_wait",
+        /// TCP: reset.
+        Close = "close",
+    }
+
     /// What a record looks like.
     Format {
         /// Elastic Common Schema.
@@ -81,6 +135,8 @@ words! {
         Classic = "classic",
         /// For eyes.
         Text = "text",
+        /// As k8s-conntrack-log printed events of connection tracking.
+        ConntrackLog = "conntrack-log",
     }
 
     /// What a record looks like to a server: fields, not text.
@@ -169,6 +225,23 @@ words! {
         Text = "text",
         /// One JSON object a line.
         Json = "json",
+    }
+}
+
+impl FlowState {
+    /// The state that a record names so, if it can be asked for.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::try_from(word.to_owned()).ok()
+    }
+}
+
+impl Format {
+    /// Whether it is made for standard output and files only: lines, which no server reads.
+    pub fn is_for_lines(self) -> bool {
+        match self {
+            Self::Ecs | Self::Classic => false,
+            Self::Text | Self::ConntrackLog => true,
+        }
     }
 }
 

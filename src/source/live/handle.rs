@@ -13,7 +13,7 @@ use super::names::Names;
 use crate::flow::Timestamp;
 use crate::packet::{Frame, LinkType};
 use crate::source::interfaces;
-use crate::source::privilege::{self, NotPermitted};
+use crate::source::privilege::{self, NotPermitted, Right};
 
 /// LINKTYPE_LINUX_SLL2: cooked frames with the interface's index. DLT and LINKTYPE are the same number.
 const SLL2: LinkType = LinkType(276);
@@ -42,13 +42,20 @@ pub(super) enum OpenError {
 /// Why a capture ended, or could not begin. Trying again is of no use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CaptureError {
-    /// NET_RAW is missing.
+    /// A capability is missing.
     NotPermitted(NotPermitted),
     /// The filter does not compile for the link type of this interface.
     Filter {
         /// CAP_FILTER.
         filter: String,
         /// libpcap's message.
+        message: String,
+    },
+    /// An input of the kernel that is no interface cannot be had.
+    Input {
+        /// Which.
+        input: &'static str,
+        /// What is wrong.
         message: String,
     },
 }
@@ -58,6 +65,7 @@ impl fmt::Display for CaptureError {
         match self {
             Self::NotPermitted(why) => why.fmt(f),
             Self::Filter { filter, message } => write!(f, "CAP_FILTER {filter:?} is not a capture filter: {message}"),
+            Self::Input { input, message } => write!(f, "{input}: {message}"),
         }
     }
 }
@@ -81,7 +89,7 @@ impl Handle {
     pub(super) fn open(options: &Options) -> Result<Self, OpenError> {
         // Before opening: should it be replaced meanwhile, that shows later.
         let index = interfaces::index(&options.interface);
-        match privilege::with_net_raw(|| activate(options)) {
+        match privilege::with(Right::NetRaw, || activate(options)) {
             Ok(Ok(capture)) => Self::set_up(capture, index, options),
             Ok(Err(error)) => Err(explain(options, error)),
             Err(why) => Err(OpenError::Permanent(CaptureError::NotPermitted(why))),
@@ -162,7 +170,7 @@ fn activate(options: &Options) -> Result<Capture<Active>, Error> {
 fn explain(options: &Options, error: Error) -> OpenError {
     let message = message(error);
     if message.contains("CAP_NET_RAW") {
-        OpenError::Permanent(CaptureError::NotPermitted(NotPermitted::OtherNamespace))
+        OpenError::Permanent(CaptureError::NotPermitted(NotPermitted::in_other_namespace(Right::NetRaw)))
     } else if !interfaces::exists(&options.interface) {
         OpenError::Missing
     } else {

@@ -31,23 +31,23 @@ pub fn stop_pair() -> io::Result<(StopSender, Stop)> {
 
 /// Why a wait ended. Both false: the time ran out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wakeup {
+pub(in crate::source) struct Wakeup {
     /// `StopSender` is gone.
-    pub(super) stopped: bool,
+    pub(in crate::source) stopped: bool,
     /// The descriptor has frames, or an error that reading it will tell.
-    pub(super) ready: bool,
+    pub(in crate::source) ready: bool,
 }
 
 impl Stop {
     /// Waits until `fd` is ready, the signal to stop came, or `timeout` is over; at least a millisecond when not zero.
-    pub(super) fn wait(&self, fd: Option<RawFd>, timeout: Duration) -> Wakeup {
+    pub(in crate::source) fn wait(&self, fd: Option<RawFd>, timeout: Duration) -> Wakeup {
         let [stopped, ready] = poll([self.0.as_raw_fd(), fd.unwrap_or(NO_FD)], timeout);
         Wakeup { stopped, ready }
     }
 }
 
 /// Waits for one descriptor only; whether it is ready.
-pub(super) fn wait_for(fd: RawFd, timeout: Duration) -> bool {
+pub(in crate::source) fn wait_for(fd: RawFd, timeout: Duration) -> bool {
     let [ready, _] = poll([fd, NO_FD], timeout);
     ready
 }

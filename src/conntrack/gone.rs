@@ -1,0 +1,70 @@
+//! Flows that have ended, for a while: the kernel repeats a DESTROY for every listener when one of them missed it.
+//!
+//! Keeps hashes only, and a bounded number of them.
+
+use std::collections::{HashMap, VecDeque};
+
+use foldhash::fast::FixedState;
+
+/// How many ends are remembered: as many as the kernel may repeat after a long stop of its slowest listener.
+const REMEMBERED: usize = 65_536;
+
+/// What ended, by the hash of its key.
+#[derive(Debug, Default)]
+pub(super) struct Gone {
+    /// The hash of the end itself: a later flow with the same key ends otherwise.
+    ends: HashMap<u64, u64, FixedState>,
+    order: VecDeque<u64>,
+}
+
+/// Of an end that only a dump showed: whatever DESTROY comes for it is the same end.
+pub(super) const BY_DUMP: u64 = 0;
+
+impl Gone {
+    pub(super) fn remember(&mut self, key: u64, end: u64) {
+        if self.ends.insert(key, end).is_none() {
+            self.order.push_back(key);
+        }
+        while self.order.len() > REMEMBERED {
+            if let Some(oldest) = self.order.pop_front() {
+                self.ends.remove(&oldest);
+            }
+        }
+    }
+
+    /// Whether this end was there before.
+    pub(super) fn is_repeated(&self, key: u64, end: u64) -> bool {
+        self.ends.get(&key).is_some_and(|known| *known == end || *known == BY_DUMP)
+    }
+
+    /// A flow with this key began anew.
+    pub(super) fn forget(&mut self, key: u64) {
+        self.ends.remove(&key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_ends_are_forgotten_and_their_number_has_a_bound() {
+        let mut gone = Gone::default();
+        (0..3 * REMEMBERED as u64).for_each(|n| {
+            gone.remember(n, 1);
+            gone.forget(n / 2);
+        });
+        assert!(gone.order.len() <= REMEMBERED && gone.ends.len() <= REMEMBERED);
+        let last = 3 * REMEMBERED as u64 - 1;
+        assert!(gone.is_repeated(last, 1) && !gone.is_repeated(last, 2) && !gone.is_repeated(0, 1));
+    }
+
+    #[test]
+    fn an_end_that_a_dump_showed_is_every_later_end_of_that_flow() {
+        let mut gone = Gone::default();
+        gone.remember(7, BY_DUMP);
+        assert!(gone.is_repeated(7, 99));
+        gone.forget(7);
+        assert!(!gone.is_repeated(7, 99));
+    }
+}

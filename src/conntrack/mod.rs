@@ -1,0 +1,24 @@
+//! The kernel's connection tracking: messages of ctnetlink in, records out.
+//!
+//! Owns the table of flows and what becomes of an event. Has no socket and no clock: bytes and times are arguments, so the
+//! same messages give the same records.
+//!
+//! ```text
+//!            NEW ──▶ live ──UPDATE──▶ live ──(TIME_WAIT, CLOSE)──▶ closed
+//!  dump ──▶ silent ──any event──▶ live      live, closed ──DESTROY──▶ ended
+//!                │                              │
+//!                └─ not in a later dump ─▶ ended└─ not in a dump ─▶ missing ─ nor 10 s later ─▶ ended
+//! ```
+//!
+//! A *silent* flow was there before anybody listened: by default the kernel gives such an entry no events at all, not even
+//! its DESTROY. A *missing* one may still get its DESTROY, which the kernel repeats until it fits into our buffer.
+
+mod aggregate;
+mod gone;
+mod message;
+#[cfg(test)]
+mod tests;
+mod tracker;
+
+pub use self::message::{Entry, EventKind, GET_KIND, NoEvent, read, state_name};
+pub use self::tracker::{Config, Dumped, Events, Tracker};

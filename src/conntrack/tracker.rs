@@ -1,0 +1,534 @@
+//! The table of flows, and which events become records. Owns the ledger of conntrack.
+
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+
+use compact_str::{CompactString, format_compact};
+use foldhash::fast::{FixedState, RandomState};
+use hashbrown::HashTable;
+use sha1::{Digest, Sha1};
+
+use super::aggregate::Aggregate;
+use super::gone::{BY_DUMP, Gone};
+use super::message::{Entry, EventKind, NoEvent, is_closed, read, state_name};
+use crate::filter::FlowFilter;
+use crate::flow::{Endpoint, Protocol, Timestamp};
+use crate::ledger::ConntrackLedger;
+use crate::netlink::{DONE, DUMP_INTERRUPTED, Messages};
+use crate::record::{
+    ConntrackAction, ConntrackRecord, Counters, EndKnownBy, NetworkDirection, Outcome, Record, Status, Tuple,
+};
+
+/// CONNTRACK_EVENTS: which events become records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Events {
+    /// Each one.
+    All,
+    /// One record at the start of a flow, one at its end.
+    #[default]
+    Folded,
+    /// One record for all flows between two addresses, every so many nanoseconds.
+    Aggregate {
+        /// How long a record waits for more flows.
+        interval: u64,
+    },
+}
+
+/// How to track.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// CONNTRACK_EVENTS.
+    pub events: Events,
+    /// Flows to remember; the ends of others are recorded without their beginnings.
+    pub max_flows: usize,
+    /// Part of every `event.id`.
+    pub observer_id: String,
+    /// INCLUDE_…, EXCLUDE_….
+    pub filter: FlowFilter,
+    /// Addresses of the pod, for the direction.
+    pub own_ips: Vec<IpAddr>,
+}
+
+/// How a dump goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dumped {
+    /// More is to come.
+    Going,
+    /// It is complete.
+    Done,
+    /// The kernel ended it, with this error number.
+    Failed(i32),
+}
+
+/// How long the end of a flow may take that a dump no longer shows: the kernel repeats it until it fits into our buffer.
+const MISSING_FOR: u64 = 10_000_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    namespace: Option<i32>,
+    id: u32,
+    zone: u16,
+    tuple: Tuple,
+}
+
+#[derive(Debug)]
+struct Flow {
+    key: Key,
+    reply: [Endpoint; 2],
+    status: Status,
+    state: Option<u8>,
+    mark: Option<u32>,
+    start: Option<Timestamp>,
+    closed: Option<Timestamp>,
+    counters: Option<[Counters; 2]>,
+    events: u64,
+    begun: bool,
+    updated: bool,
+    /// The last dump that had it, or during which an event came.
+    generation: u32,
+    /// Not in the dumps since then, though events came for it.
+    missing: Option<Timestamp>,
+}
+
+/// The flows, and the records they gave.
+#[derive(Debug)]
+pub struct Tracker {
+    config: Config,
+    hasher: RandomState,
+    flows: HashTable<Box<Flow>>,
+    gone: Gone,
+    aggregate: Aggregate,
+    /// When the running interval of `aggregate` ends.
+    due: Option<Timestamp>,
+    generation: u32,
+    /// The running dump may lack entries.
+    interrupted: bool,
+    ledger: ConntrackLedger,
+    out: Vec<Record>,
+}
+
+impl Tracker {
+    /// With an empty table.
+    pub fn new(config: Config) -> Self {
+        Self {
+            aggregate: Aggregate::new((config.max_flows / 4).max(1024)),
+            config,
+            hasher: RandomState::default(),
+            flows: HashTable::new(),
+            gone: Gone::default(),
+            due: None,
+            generation: 0,
+            interrupted: false,
+            ledger: ConntrackLedger::default(),
+            out: Vec::new(),
+        }
+    }
+
+    /// The records made so far; the caller takes them out.
+    pub fn records(&mut self) -> &mut Vec<Record> {
+        &mut self.out
+    }
+
+    /// What was counted.
+    pub fn ledger(&self) -> &ConntrackLedger {
+        &self.ledger
+    }
+
+    /// For those who open the socket: openings, drops and overruns are theirs to count.
+    pub fn ledger_mut(&mut self) -> &mut ConntrackLedger {
+        &mut self.ledger
+    }
+
+    /// Takes other addresses for the pod's.
+    pub fn set_own_ips(&mut self, own_ips: Vec<IpAddr>) {
+        self.config.own_ips = own_ips;
+    }
+
+    /// Whether only a dump can show that some flows have ended.
+    pub fn needs_dump(&self) -> bool {
+        self.ledger.silent > 0 || self.ledger.missing > 0
+    }
+
+    /// Takes a datagram of events; `now` dates those that the kernel does not date.
+    pub fn handle_events(&mut self, namespace: Option<i32>, datagram: &[u8], now: Timestamp) {
+        let mut messages = Messages::new(datagram);
+        for message in &mut messages {
+            self.ledger.events += 1;
+            match read(&message) {
+                Ok((kind, entry)) => self.handle(namespace, kind, &entry, now),
+                Err(NoEvent::Foreign | NoEvent::Unreadable) => self.ledger.unreadable += 1,
+            }
+        }
+        if !messages.rest.is_empty() {
+            self.ledger.events += 1;
+            self.ledger.unreadable += 1;
+        }
+    }
+
+    /// A dump begins: what it does not show by its end is gone.
+    pub fn begin_dump(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        self.interrupted = false;
+        self.ledger.dumps += 1;
+    }
+
+    /// Takes a datagram of the dump.
+    pub fn handle_dump(&mut self, namespace: Option<i32>, datagram: &[u8]) -> Dumped {
+        for message in Messages::new(datagram) {
+            self.interrupted |= message.flags & DUMP_INTERRUPTED != 0;
+            match (message.kind, message.error()) {
+                (DONE, _) => return Dumped::Done,
+                (_, Some(code)) if code != 0 => return Dumped::Failed(code),
+                _ => {}
+            }
+            if let Ok((EventKind::Update | EventKind::New, entry)) = read(&message) {
+                self.ledger.dump_entries += 1;
+                self.handle_dumped(namespace, &entry);
+            }
+        }
+        Dumped::Going
+    }
+
+    /// The dump is complete, and every event that came before its end has been handled.
+    pub fn end_dump(&mut self, now: Timestamp) {
+        if self.interrupted {
+            // Entries may be missing from it that are still there.
+            return;
+        }
+        let generation = self.generation;
+        let (mut ended, mut missing) = (Vec::new(), 0);
+        let lost = self.flows.extract_if(|flow| {
+            let there = flow.generation == generation;
+            let waited = flow.missing.is_some_and(|since| now.since(since) >= MISSING_FOR);
+            let over = !there && (waited || flow.events == 0);
+            flow.missing = if there || over { None } else { flow.missing.or(Some(now)) };
+            missing += u64::from(flow.missing.is_some());
+            over
+        });
+        ended.extend(lost);
+        self.ledger.missing = missing;
+        // The order of the table is chance.
+        ended.sort_by_key(|flow| (flow.start, flow.key.id, flow.key.tuple.source, flow.key.tuple.destination));
+        for flow in ended {
+            self.forget(&flow);
+            self.gone.remember(stable_hash(&flow.key), BY_DUMP);
+            self.ledger.ended_by_dump += 1;
+            let (end, known_by) = ended_at(flow.closed, now, EndKnownBy::Dump);
+            self.give(&flow, ConntrackAction::End, end, Some((end, known_by)));
+        }
+    }
+
+    /// Time has come so far: an interval may be over.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        let Events::Aggregate { interval } = self.config.events else { return };
+        let due = *self.due.get_or_insert(now.plus(interval));
+        // A clock that was set back must not hold records for ever.
+        if now >= due || due.since(now) > interval {
+            self.flush_aggregate();
+            self.due = Some(now.plus(interval));
+        }
+    }
+
+    /// The end: what waits goes out.
+    pub fn finish(&mut self) {
+        self.flush_aggregate();
+    }
+
+    fn flush_aggregate(&mut self) {
+        let records = self.aggregate.flush();
+        self.ledger.sums += records.len() as u64;
+        self.out.extend(records.into_iter().map(Record::from));
+    }
+
+    fn handle(&mut self, namespace: Option<i32>, kind: EventKind, entry: &Entry, now: Timestamp) {
+        let key = key(namespace, entry);
+        let at = entry.at.or(if kind == EventKind::Destroy { entry.stop } else { None }).unwrap_or(now);
+        match kind {
+            EventKind::New => self.handle_new(key, entry, at),
+            EventKind::Update => self.handle_update(key, entry, at),
+            EventKind::Destroy => self.handle_destroy(key, entry, at),
+        }
+    }
+
+    fn handle_new(&mut self, key: Key, entry: &Entry, at: Timestamp) {
+        self.ledger.begun += 1;
+        self.gone.forget(stable_hash(&key));
+        if let Some(old) = self.take(&key) {
+            // Its DESTROY never came: only that it is over is known.
+            let end = old.closed.map(|closed| (closed, EndKnownBy::Closed));
+            self.give(&old, ConntrackAction::End, at, end);
+        }
+        let mut flow = Flow::new(key, entry, self.generation);
+        flow.start = Some(entry.start.unwrap_or(at));
+        (flow.begun, flow.events) = (true, 1);
+        let kept = self.give(&flow, ConntrackAction::New, at, None);
+        self.count(kept);
+        self.enter(flow);
+    }
+
+    fn handle_update(&mut self, key: Key, entry: &Entry, at: Timestamp) {
+        self.ledger.updates += 1;
+        let mut flow = self.take(&key).unwrap_or_else(|| Box::new(Flow::new(key, entry, self.generation)));
+        flow.absorb(entry);
+        (flow.events, flow.generation, flow.missing, flow.updated) = (flow.events + 1, self.generation, None, true);
+        if flow.closed.is_none() && entry.state.is_some_and(|state| is_closed(key.tuple.protocol, state)) {
+            flow.closed = Some(at);
+        }
+        if self.config.events == Events::Folded {
+            self.ledger.folded += 1;
+        } else {
+            let kept = self.give(&flow, ConntrackAction::Update, at, None);
+            self.count(kept);
+        }
+        self.enter_boxed(flow);
+    }
+
+    fn handle_destroy(&mut self, key: Key, entry: &Entry, at: Timestamp) {
+        self.ledger.ended += 1;
+        let (hash, end) = (stable_hash(&key), end_hash(entry));
+        let known = self.take(&key);
+        if known.is_none() && self.gone.is_repeated(hash, end) {
+            self.ledger.repeated += 1;
+            return;
+        }
+        self.gone.remember(hash, end);
+        let mut flow = known.unwrap_or_else(|| Box::new(Flow::new(key, entry, self.generation)));
+        flow.absorb(entry);
+        flow.events += 1;
+        let (end, known_by) = ended_at(flow.closed, entry.stop.unwrap_or(at), EndKnownBy::Destroy);
+        let kept = self.give(&flow, ConntrackAction::End, at, Some((end, known_by)));
+        self.count(kept);
+    }
+
+    /// What a dump shows: no event, and no record. It completes what is known, or makes a flow known that is silent.
+    fn handle_dumped(&mut self, namespace: Option<i32>, entry: &Entry) {
+        let (key, generation) = (key(namespace, entry), self.generation);
+        let hash = self.hasher.hash_one(key);
+        if let Some(flow) = self.flows.find_mut(hash, |flow| flow.key == key) {
+            self.ledger.missing = self.ledger.missing.saturating_sub(u64::from(flow.missing.is_some()));
+            (flow.generation, flow.missing) = (generation, None);
+            flow.absorb(entry);
+            return;
+        }
+        let mut flow = Flow::new(key, entry, generation);
+        flow.start = entry.start;
+        self.enter(flow);
+    }
+
+    /// One event's place in the ledger.
+    fn count(&mut self, kept: bool) {
+        match (kept, self.config.events) {
+            (false, _) => self.ledger.left_out += 1,
+            (true, Events::Aggregate { .. }) => self.ledger.folded += 1,
+            (true, Events::All | Events::Folded) => self.ledger.recorded += 1,
+        }
+    }
+
+    /// Makes a record, unless the filter leaves it out.
+    fn give(
+        &mut self,
+        flow: &Flow,
+        action: ConntrackAction,
+        at: Timestamp,
+        end: Option<(Timestamp, EndKnownBy)>,
+    ) -> bool {
+        let record = flow.record(action, at, end, &self.config);
+        if !self.config.filter.keeps_conntrack(&record) {
+            return false;
+        }
+        if matches!(self.config.events, Events::Aggregate { .. }) {
+            if self.aggregate.is_full() {
+                self.flush_aggregate();
+            }
+            self.aggregate.add(record);
+        } else {
+            self.out.push(Record::from(record));
+        }
+        true
+    }
+
+    fn take(&mut self, key: &Key) -> Option<Box<Flow>> {
+        let hash = self.hasher.hash_one(key);
+        let (flow, _) = self.flows.find_entry(hash, |flow| flow.key == *key).ok()?.remove();
+        self.forget(&flow);
+        Some(flow)
+    }
+
+    /// A flow has left the table.
+    fn forget(&mut self, flow: &Flow) {
+        self.ledger.flows = self.flows.len() as u64;
+        self.ledger.silent = self.ledger.silent.saturating_sub(u64::from(flow.events == 0));
+        self.ledger.missing = self.ledger.missing.saturating_sub(u64::from(flow.missing.is_some()));
+    }
+
+    fn enter(&mut self, flow: Flow) {
+        self.enter_boxed(Box::new(flow));
+    }
+
+    fn enter_boxed(&mut self, flow: Box<Flow>) {
+        if self.flows.len() >= self.config.max_flows {
+            self.ledger.untracked += 1;
+            return;
+        }
+        self.ledger.silent += u64::from(flow.events == 0);
+        let hash = self.hasher.hash_one(flow.key);
+        let hasher = &self.hasher;
+        self.flows.insert_unique(hash, flow, |flow| hasher.hash_one(flow.key));
+        self.ledger.flows = self.flows.len() as u64;
+    }
+}
+
+/// The end of a connection is its close, however long the kernel kept the entry.
+fn ended_at(closed: Option<Timestamp>, gone: Timestamp, by: EndKnownBy) -> (Timestamp, EndKnownBy) {
+    closed.map_or((gone, by), |closed| (closed, EndKnownBy::Closed))
+}
+
+fn key(namespace: Option<i32>, entry: &Entry) -> Key {
+    Key { namespace, id: entry.id.unwrap_or(0), zone: entry.zone.unwrap_or(0), tuple: entry.original }
+}
+
+/// The same in every run: what is repeated must be known by it.
+fn stable_hash(key: &Key) -> u64 {
+    FixedState::default().hash_one(key)
+}
+
+fn end_hash(entry: &Entry) -> u64 {
+    let counters = entry.counters.map(|both| both.map(|one| (one.packets, one.bytes)));
+    FixedState::default().hash_one((entry.start, entry.stop, counters)).max(BY_DUMP + 1)
+}
+
+impl Flow {
+    fn new(key: Key, entry: &Entry, generation: u32) -> Self {
+        Self {
+            key,
+            reply: [entry.reply.source, entry.reply.destination],
+            status: entry.status.unwrap_or_default(),
+            state: entry.state,
+            mark: entry.mark.filter(|mark| *mark != 0),
+            start: entry.start,
+            closed: None,
+            counters: entry.counters,
+            events: 0,
+            begun: false,
+            updated: false,
+            generation,
+            missing: None,
+        }
+    }
+
+    /// What a later message knows better.
+    fn absorb(&mut self, entry: &Entry) {
+        self.reply = [entry.reply.source, entry.reply.destination];
+        self.status.0 |= entry.status.unwrap_or_default().0;
+        self.state = entry.state.or(self.state);
+        self.mark = entry.mark.or(self.mark).filter(|mark| *mark != 0);
+        self.counters = entry.counters.or(self.counters);
+        self.start = self.start.or(entry.start);
+    }
+
+    fn record(
+        &self,
+        action: ConntrackAction,
+        at: Timestamp,
+        end: Option<(Timestamp, EndKnownBy)>,
+        config: &Config,
+    ) -> ConntrackRecord {
+        let Key { namespace, id, zone, tuple } = self.key;
+        let [reply_source, reply_destination] = self.reply;
+        let source_nat = (reply_destination != tuple.source && !tuple.protocol.is_icmp()
+            || reply_destination.ip != tuple.source.ip)
+            .then_some(reply_destination);
+        let destination_nat = (reply_source != tuple.destination && !tuple.protocol.is_icmp()
+            || reply_source.ip != tuple.destination.ip)
+            .then_some(reply_source);
+        let is_end = action == ConntrackAction::End;
+        let ends = [destination_nat, Some(tuple.destination)].into_iter().flatten();
+        ConntrackRecord {
+            id: self.event_id(action, config),
+            action,
+            at: end.map_or(at, |(end, _)| end),
+            // A clock that was set back makes no flow that ends before it begins.
+            start: self.start.filter(|start| end.is_none_or(|(end, _)| *start <= end)),
+            end: end.map(|(end, _)| end),
+            end_known_by: end.map(|(_, known_by)| known_by),
+            tuple,
+            source_nat,
+            destination_nat,
+            counters: self.counters.filter(|_| is_end),
+            kernel_id: (id != 0).then_some(id),
+            zone: (zone != 0).then_some(zone),
+            mark: self.mark,
+            status: self.status,
+            state: self.state.and_then(|state| state_name(tuple.protocol, state)),
+            namespace,
+            events: self.events,
+            begun: self.begun,
+            updated: self.updated,
+            outcome: is_end.then(|| self.outcome()),
+            tries: self.tries().filter(|_| is_end),
+            flows: None,
+            direction: direction(&config.own_ips, tuple.source, ends),
+            source_workload: None,
+            destination_workload: None,
+        }
+    }
+
+    /// TCP and SCTP: whether it was ever established. UDP may well want no answer.
+    fn outcome(&self) -> Outcome {
+        let replied = self.status.has(Status::SEEN_REPLY);
+        match self.key.tuple.protocol {
+            Protocol::TCP | Protocol::SCTP if self.status.has(Status::ASSURED) => Outcome::Success,
+            Protocol::TCP | Protocol::SCTP => Outcome::Failure,
+            Protocol::ICMP | Protocol::ICMP6 if !replied => Outcome::Failure,
+            _ if replied => Outcome::Success,
+            _ => Outcome::Unknown,
+        }
+    }
+
+    /// The packets that nothing answered.
+    fn tries(&self) -> Option<u64> {
+        self.counters.filter(|_| !self.status.has(Status::SEEN_REPLY)).map(|[there, _]| there.packets)
+    }
+
+    /// The same flow has the same id in all of its records, and from every run that sees its beginning.
+    fn event_id(&self, action: ConntrackAction, config: &Config) -> CompactString {
+        let Key { namespace, id, zone, tuple } = self.key;
+        let mut hash = Sha1::new();
+        hash.update(config.observer_id.as_bytes());
+        hash.update(self.start.map_or(0, |start| start.0).to_le_bytes());
+        hash.update(namespace.unwrap_or(-1).to_le_bytes());
+        hash.update(id.to_le_bytes());
+        hash.update(zone.to_le_bytes());
+        hash.update([tuple.protocol.0]);
+        for end in [tuple.source, tuple.destination] {
+            match end.ip {
+                IpAddr::V4(v4) => hash.update(v4.octets()),
+                IpAddr::V6(v6) => hash.update(v6.octets()),
+            }
+            hash.update(end.port.to_le_bytes());
+        }
+        let icmp = tuple.icmp.unwrap_or_default();
+        hash.update([icmp.kind, icmp.code]);
+        hash.update(icmp.id.unwrap_or_default().to_le_bytes());
+        let digest: [u8; 20] = hash.finalize().into();
+        let flow = digest.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        match action {
+            ConntrackAction::New | ConntrackAction::End => format_compact!("{flow:016x}.{}", action.name()),
+            ConntrackAction::Update => format_compact!("{flow:016x}.{}", self.events),
+        }
+    }
+}
+
+/// Seen from the pod, whose addresses these are.
+fn direction(
+    own: &[IpAddr],
+    source: Endpoint,
+    mut destinations: impl Iterator<Item = Endpoint>,
+) -> Option<NetworkDirection> {
+    match (own.contains(&source.ip), destinations.any(|end| own.contains(&end.ip))) {
+        (true, true) => Some(NetworkDirection::Internal),
+        (true, false) => Some(NetworkDirection::Egress),
+        (false, true) => Some(NetworkDirection::Ingress),
+        (false, false) => None,
+    }
+}

@@ -1,0 +1,98 @@
+//! The fields of records that are not about HTTP: connection tracking.
+//!
+//! What they share with exchanges is listed there; here is what they add, and what means something else.
+
+use super::FieldType::{Date, Ip, Keyword, Long};
+use super::{FIELDS, Field, field, same};
+
+/// What no exchange has.
+pub(super) const FLOW_FIELDS: &[Field] = &[
+    field("event.action", Keyword, "`new`, `update`, `end`"),
+    field("source.packets", Long, "Packets of who opened, at the end; absent where the kernel does not count"),
+    field("source.nat.ip", Ip, "The source's address after translation, where source or port differ"),
+    field("source.nat.port", Long, "Its port after translation"),
+    field("destination.packets", Long, "Packets of the other end"),
+    field("destination.nat.ip", Ip, "The destination's address after translation: the pod behind a Service"),
+    field("destination.nat.port", Long, "Its port after translation"),
+    field("network.iana_number", Keyword, "Number of the protocol"),
+    field("network.bytes", Long, "Bytes of both directions, from the IP header on"),
+    field("network.packets", Long, "Packets of both directions"),
+    field("podtap.icmp.type", Long, "Type of ICMP"),
+    field("podtap.icmp.code", Long, "Code of ICMP"),
+    field("podtap.icmp.id", Long, "Identifier of an echo"),
+    field(
+        "podtap.conntrack.id",
+        Long,
+        "The kernel's number of the entry; several flows may have it one after the other",
+    ),
+    field("podtap.conntrack.zone", Long, "Zone; absent in the default zone"),
+    field("podtap.conntrack.mark", Long, "Mark; absent where it is 0"),
+    field(
+        "podtap.conntrack.status",
+        Keyword,
+        "`seen_reply`, `assured`, `confirmed`, `snat`, `dnat`, `dying`, `expected`, `helper`, `offload`",
+    ),
+    field("podtap.conntrack.tcp_state", Keyword, "State of TCP, as `conntrack -L` names it, in lower case"),
+    field("podtap.conntrack.sctp_state", Keyword, "The same of SCTP"),
+    field("podtap.conntrack.namespace", Long, "Id of the network namespace, with CONNTRACK_ALL_NAMESPACES"),
+    field("podtap.conntrack.events", Long, "Events of the kernel about this flow so far, or in this record"),
+    field(
+        "podtap.conntrack.end_known_by",
+        Keyword,
+        "`closed` (the connection's close), `destroy`, `dump` (not after it)",
+    ),
+    field("podtap.conntrack.tries", Long, "Packets sent, where nothing came back"),
+    field("podtap.conntrack.begun", Long, "Aggregated: flows that began"),
+    field("podtap.conntrack.ended", Long, "Aggregated: flows that ended; their packets and bytes are summed"),
+    field(
+        "podtap.conntrack.failed",
+        Long,
+        "Aggregated: of those that ended, flows that were never established or answered",
+    ),
+    field("podtap.conntrack.source_ports", Long, "Aggregated: different source ports, 4096 at most"),
+];
+
+/// What means something else here than in an exchange.
+const CONNTRACK: &[Field] = &[
+    field("@timestamp", Date, "When it happened: of `new` the start, of `end` the end"),
+    field("event.kind", Keyword, "`event`"),
+    field("event.category", Keyword, "`network`"),
+    field("event.type", Keyword, "`connection`, and `start`, `info` or `end`"),
+    field("event.dataset", Keyword, "`podtap.conntrack`"),
+    field("event.id", Keyword, "Deterministic: the flow, and the record within it"),
+    field("event.start", Date, "When the flow began; absent where that is not known. Aggregated: the first event"),
+    field("event.end", Date, "When it ended. Aggregated: the last event"),
+    field("event.duration", Long, "`event.end` − `event.start` in nanoseconds"),
+    field(
+        "event.outcome",
+        Keyword,
+        "At the end: `success` (TCP, SCTP: established; others: answered), `failure` (never established; ICMP: never answered), `unknown`",
+    ),
+    field("source.ip", Ip, "Who opened, before translation"),
+    field("source.port", Long, "Its port; absent for protocols without, and where several are aggregated"),
+    field("source.bytes", Long, "Its bytes at the end, from the IP header on"),
+    field("destination.ip", Ip, "Who was opened to, before translation: the address of a Service"),
+    field("destination.port", Long, "Its port"),
+    field("destination.bytes", Long, "Its bytes"),
+    field(
+        "network.transport",
+        Keyword,
+        "`tcp`, `udp`, `icmp`, `ipv6-icmp`, `sctp`, …; absent for a protocol without a name",
+    ),
+    field("network.type", Keyword, "`ipv4`, `ipv6`"),
+    field("network.direction", Keyword, "`ingress`, `egress`, `internal`, where an end is the pod's"),
+    field(
+        "network.community_id",
+        Keyword,
+        "Community ID v1, seed 0, of the addresses before translation; not aggregated",
+    ),
+];
+
+/// Of an exchange, with the same meaning.
+const WORKLOADS: [&str; 2] = ["podtap.source.workload.", "podtap.destination.workload."];
+
+/// The fields of a record of connection tracking.
+pub fn conntrack_record_fields() -> impl Iterator<Item = Field> {
+    let workloads = FIELDS.iter().filter(|field| WORKLOADS.iter().any(|prefix| field.name.starts_with(prefix)));
+    CONNTRACK.iter().chain(same()).chain(FLOW_FIELDS).chain(workloads).copied()
+}
