@@ -63,6 +63,13 @@ pub(super) fn flags() -> Vec<Arg> {
     ]
 }
 
+/// Of `inject` only.
+pub(super) fn replace_flag() -> Arg {
+    Arg::new("replace").long("replace").action(ArgAction::SetTrue).help(
+        "Take out the container of kubernetes-internal-http-logger or kubernetes-pod2pod-log, and its settings over",
+    )
+}
+
 /// Understands them.
 pub(super) fn request(matches: &ArgMatches, sidecar: Option<Result<Options, String>>) -> Request {
     Request {

@@ -203,7 +203,7 @@ fn installing() -> Vec<clap::Command> {
         #[cfg(feature = "setup")]
         setup::grammar(),
         #[cfg(feature = "inject")]
-        sidecar::grammar("inject", INJECT, inject::flags()),
+        sidecar::grammar("inject", INJECT, inject::flags().into_iter().chain([inject::replace_flag()]).collect()),
         #[cfg(feature = "inject")]
         command("uninject", "Remove the sidecar from manifests").args(inject::flags()),
         #[cfg(feature = "webhook")]

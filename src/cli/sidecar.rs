@@ -78,6 +78,8 @@ pub(super) fn options(matches: &ArgMatches) -> Result<Options, String> {
     let usual = if too_much { resources.memory_limit.clone() } else { resources.memory_request.take() };
     resources.memory_request = unless_none("memory-request").unwrap_or(usual);
     options.env = variables(matches)?;
+    // Only `inject` has it: a webhook sees pods, and cannot take a container out for good.
+    options.replace = matches.try_get_one::<bool>("replace").is_ok_and(|given| given == Some(&true));
     Ok(options)
 }
 

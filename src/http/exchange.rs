@@ -245,8 +245,7 @@ mod tests {
 
     #[test]
     fn a_request_is_ours_by_its_nonce_and_a_connect_also_by_its_user_agent() {
-        let nonce = crate::source::own_traffic::nonce();
-        let (mark, agent) = (nonce.value().to_owned(), nonce.in_user_agent());
+        let (mark, agent) = ("0123456789abcdef".to_owned(), "podtap/1 (0123456789abcdef)".to_owned());
         let config = Config { nonce: Some(mark.clone()), ..Config::default() };
         let is_own = |method: &str, nonce: Option<&str>, user_agent: Option<&str>| {
             let (nonce, user_agent) = (nonce.map(str::as_bytes), user_agent.map(str::as_bytes));

@@ -8,6 +8,7 @@ mod insert;
 mod lines;
 mod patch;
 mod plan;
+mod predecessor;
 mod remove;
 mod sidecar;
 #[cfg(test)]
@@ -94,11 +95,17 @@ pub fn inject(text: &str, options: &Options) -> Result<Report, Malformed> {
         Plan::Add(addition) if !addition.complaints.is_empty() => {
             (Outcome::Refused(addition.complaints.join("; ")), Vec::new(), Wish::Leave)
         }
-        Plan::Add(Addition { sidecar, notes, .. }) => {
+        Plan::Add(Addition { sidecar, mut notes, .. }) => {
             let (outcome, wish) = match own_place(&workload.spec) {
                 None => (Outcome::Injected, Wish::Have(sidecar)),
                 Some(_) if patch::has(&workload.spec, &sidecar) => (Outcome::Unchanged, Wish::Leave),
-                Some(_) => (Outcome::Updated, Wish::Have(sidecar)),
+                Some(_) => {
+                    let lost = patch::lost(&workload.spec, &sidecar);
+                    if !lost.is_empty() {
+                        notes.push(format!("its sidecar has no longer: {}", lost.join(", ")));
+                    }
+                    (Outcome::Updated, Wish::Have(sidecar))
+                }
             };
             (outcome, notes, wish)
         }
@@ -186,6 +193,7 @@ fn edit(text: &str, wishes: &[Wish]) -> Result<String, Failed> {
     }
     let bare = each(text, wishes, |text, workload, wish| match wish {
         Wish::Leave => Ok(Vec::new()),
+        Wish::Have(sidecar) if sidecar.replaces => remove::remove_with_predecessors(text, workload),
         Wish::Have(_) | Wish::Lose => remove::remove(text, workload),
     })?;
     let full = each(&bare, wishes, |text, workload, wish| match wish {
@@ -235,7 +243,10 @@ fn verify(wishes: &[Wish], was: &[Value], bare: &[Value], full: &[Value]) -> Res
         let right = match wish {
             Wish::Leave => was == bare && bare == full,
             Wish::Lose => patch::without(was) == patch::without(bare) && bare == full,
-            Wish::Have(sidecar) => patch::without(was) == patch::without(bare) && patch::with(bare, sidecar) == *full,
+            Wish::Have(sidecar) => {
+                let kept = if sidecar.replaces { patch::without_predecessors(was) } else { patch::without(was) };
+                kept == patch::without(bare) && patch::with(bare, sidecar) == *full
+            }
         };
         match wish {
             _ if right => {}

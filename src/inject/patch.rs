@@ -6,7 +6,8 @@ use serde_json::Value;
 #[cfg(feature = "webhook")]
 use serde_json::json;
 
-use super::plan::{is_own_container, is_own_volume, own_place};
+use super::plan::{is_own_container, is_own_volume, items, own_place};
+use super::predecessor::{self, LISTS, is_predecessor};
 use super::sidecar::Sidecar;
 use super::tree::Tree;
 
@@ -46,6 +47,34 @@ pub(super) fn without(spec: &Value) -> Value {
     without_empty(spec)
 }
 
+/// The same, and without the loggers that podtap replaces.
+pub(super) fn without_predecessors(spec: &Value) -> Value {
+    let mut spec = without(spec);
+    for list in LISTS {
+        if let Some(Value::Array(items)) = spec.get_mut(list) {
+            items.retain(|item| !is_predecessor(item));
+        }
+    }
+    without_empty(spec)
+}
+
+/// The variables and sources of our sidecar that another one has not.
+pub(super) fn lost(spec: &Value, sidecar: &Sidecar) -> Vec<String> {
+    let new = sidecar.container.value();
+    let own = LISTS.into_iter().flat_map(|list| items(spec, list)).find(|container| is_own_container(container));
+    let Some(own) = own else { return Vec::new() };
+    let name = |item: &Value| {
+        let source = ["configMapRef", "secretRef"].iter().find_map(|key| item.get(key)).unwrap_or(item);
+        source.get("name").and_then(Value::as_str).map(str::to_owned)
+    };
+    let of = |container: &Value, list: &str| items(container, list).filter_map(name).collect::<Vec<_>>();
+    let gone = |list: &'static str| {
+        let new = of(&new, list);
+        of(own, list).into_iter().filter(move |name| !new.contains(name))
+    };
+    gone("env").chain(gone("envFrom")).collect()
+}
+
 /// The spec without lists that are empty.
 fn without_empty(mut spec: Value) -> Value {
     if let Some(spec) = spec.as_object_mut() {
@@ -57,7 +86,8 @@ fn without_empty(mut spec: Value) -> Value {
 
 /// Whether the pod has this very sidecar, where it would be put.
 pub(super) fn has(spec: &Value, sidecar: &Sidecar) -> bool {
-    with(&without(spec), sidecar) == without_empty(spec.clone())
+    let replaced = !sidecar.replaces || predecessor::all(spec).next().is_none();
+    replaced && with(&without(spec), sidecar) == without_empty(spec.clone())
 }
 
 /// The same as `with`, as a JSON Patch of the pod.

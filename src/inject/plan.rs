@@ -4,8 +4,9 @@
 
 use serde_json::Value;
 
+use super::predecessor::{self, Inherited};
 use super::sidecar::{NAME, Options, POD_VOLUME, Sidecar, VOLUMES, sidecar};
-use crate::settings::{Note, Pairs, VARIABLES, Variable, printable, resolve};
+use crate::settings::{Note, Pairs, VARIABLES, Variable, resolve};
 
 /// Annotations (and a label) with this prefix are for podtap.
 const PREFIX: &str = "podtap.io/";
@@ -16,8 +17,6 @@ const CHECKSUM: &str = "podtap.io/config-checksum";
 const USUAL_GRACE: i64 = 30;
 /// Annotations for podtap that are looked at; there are not as many settings. Each costs a look at all of those.
 const MOST_ANNOTATIONS: usize = 256;
-/// The images of the loggers that podtap replaces, without registry and tag.
-const PREDECESSORS: [&str; 2] = ["kubernetes-internal-http-logger", "kubernetes-pod2pod-log"];
 /// Kinds whose pods are to end by themselves.
 const COMPLETING: [&str; 2] = ["Job", "CronJob"];
 
@@ -65,16 +64,23 @@ pub(crate) fn plan(pod: Pod<'_>, options: &Options) -> Plan {
         return Plan::Skip("it has no containers: a patch of something else?".to_owned());
     }
     let obstacles = [no_own_network, windows, taken_names];
+    if options.replace && predecessor::are_alone(pod.spec) {
+        return Plan::Refuse("it has no container but the one that podtap replaces".to_owned());
+    }
     if let Some(reason) = obstacles.iter().find_map(|obstacle| obstacle(pod.spec)).or_else(|| never_ends(pod, options))
     {
         return Plan::Refuse(reason);
     }
-    let (overrides, complaints) = overrides(pod.metadata);
+    let (overrides, mut complaints) = overrides(pod.metadata);
     let mut env = options.env.clone();
     env.extend(overrides);
-    let notes = notes(pod.spec, &env, options);
+    let mut inherited = if options.replace { predecessor::inherited(pod.spec, &env) } else { Inherited::default() };
+    complaints.append(&mut inherited.complaints);
+    env.append(&mut inherited.env);
+    let mut notes = notes(pod.spec, &env, options);
+    notes.append(&mut inherited.notes);
     grace_period(pod.spec, &mut env);
-    Plan::Add(Addition { sidecar: sidecar(options, &env), complaints, notes })
+    Plan::Add(Addition { sidecar: sidecar(options, &env, inherited.borrowed), complaints, notes })
 }
 
 /// What the pod says itself: by an annotation, or by a label, which is what webhooks are selected by.
@@ -191,25 +197,10 @@ fn notes(spec: &Value, env: &Pairs, options: &Options) -> Vec<String> {
                 .to_owned(),
         );
     }
-    notes.extend(predecessors(spec));
+    if !options.replace {
+        notes.extend(predecessor::warnings(spec));
+    }
     notes
-}
-
-/// What podtap replaces would go on recording everything a second time.
-fn predecessors(spec: &Value) -> impl Iterator<Item = String> {
-    let all = ["initContainers", "containers"].into_iter().flat_map(|list| items(spec, list));
-    all.filter_map(|container| {
-        let image = container.get("image")?.as_str()?;
-        let repository = image.rsplit('/').next()?.split([':', '@']).next()?;
-        PREDECESSORS.contains(&repository).then(|| {
-            let name = container.get("name").and_then(Value::as_str).unwrap_or_default();
-            format!(
-                "its container {} runs {repository}, which podtap replaces: take it out, or both record everything; \
-                 see docs/migration.md",
-                printable(name)
-            )
-        })
-    })
 }
 
 /// Whether every other container has what it asks for as its limit, of CPU and memory.
@@ -367,24 +358,6 @@ mod tests {
         let spec = json!({"containers": [{"name": "app", "resources": resources}]});
         assert!(addition(&json!({}), &spec).notes.concat().contains("Guaranteed"));
         assert!(addition(&json!({}), &self::spec()).notes.is_empty());
-    }
-
-    #[test]
-    fn a_logger_that_podtap_replaces_is_pointed_out_by_its_image() {
-        for (image, known) in [
-            ("kubernetes-internal-http-logger", true),
-            ("registry.example:5000/team/kubernetes-pod2pod-log:1.2@sha256:00", true),
-            ("kubernetes-internal-http-logger-ui:1", false),
-            ("kubernetes-internal-http-logger/other", false),
-            ("", false),
-        ] {
-            for list in ["containers", "initContainers"] {
-                let mut spec = spec();
-                spec[list] = json!([{"name": "old", "image": image}]);
-                let said = addition(&json!({}), &spec).notes.concat();
-                assert_eq!(said.contains("its container old runs kubernetes-"), known, "{list} {image}: {said}");
-            }
-        }
     }
 
     #[test]

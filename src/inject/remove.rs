@@ -2,9 +2,12 @@
 //!
 //! Takes no more than what is ours; what was changed around it meanwhile stays.
 
+use serde_json::Value;
+
 use super::insert::{MARK, UNUSUAL, dash_column, dash_line};
 use super::lines::{Edit, Lines};
 use super::plan::{is_own_container, is_own_volume, own_place};
+use super::predecessor::{LISTS, is_predecessor};
 use super::workload::Workload;
 use super::yaml::{Entry, Node};
 
@@ -17,13 +20,28 @@ pub(super) fn remove(text: &str, workload: &Workload<'_, '_>) -> Result<Vec<Edit
     Ok(edits)
 }
 
+/// The same, and the loggers that podtap replaces.
+pub(super) fn remove_with_predecessors(text: &str, workload: &Workload<'_, '_>) -> Result<Vec<Edit>, String> {
+    let eraser = Eraser { lines: Lines(text), workload };
+    let own = own_place(&workload.spec);
+    let mut edits = Vec::new();
+    for list in LISTS {
+        let is_ours = |container: &Value| own.is_some_and(|(place, _)| place == list) && is_own_container(container);
+        edits.extend(eraser.take_from(list, |container| is_ours(container) || is_predecessor(container))?);
+    }
+    if own.is_some() {
+        edits.extend(eraser.take_from("volumes", is_own_volume)?);
+    }
+    Ok(edits)
+}
+
 struct Eraser<'n, 'a> {
     lines: Lines<'n>,
     workload: &'n Workload<'n, 'a>,
 }
 
 impl<'n, 'a> Eraser<'n, 'a> {
-    fn take_from(&self, key: &str, is_own: impl Fn(&serde_json::Value) -> bool) -> Result<Vec<Edit>, String> {
+    fn take_from(&self, key: &str, is_own: impl Fn(&Value) -> bool) -> Result<Vec<Edit>, String> {
         let spec = &self.workload.entry.value;
         let Some(entry) = self.workload.document.entry(spec, key)? else { return Ok(Vec::new()) };
         let items = entry.value.items();

@@ -26,7 +26,7 @@ const USER: i64 = 65_532;
 /// The port of METRICS_ADDR's default.
 const METRICS_PORT: i64 = 19_199;
 /// The pod's identity: variables, and the fields they come from.
-const IDENTITY: [(&str, &str); 6] = [
+pub(super) const IDENTITY: [(&str, &str); 6] = [
     ("POD_NAME", "metadata.name"),
     ("POD_NAMESPACE", "metadata.namespace"),
     ("POD_UID", "metadata.uid"),
@@ -52,6 +52,8 @@ pub struct Options {
     pub resources: Resources,
     /// Settings and other variables that win over ConfigMap and Secret.
     pub env: Pairs,
+    /// Takes out the loggers that podtap replaces, and their settings over.
+    pub replace: bool,
 }
 
 /// Quantities of CPU and memory, as Kubernetes writes them.
@@ -77,6 +79,7 @@ impl Default for Options {
             classic: false,
             resources: Resources::default(),
             env: Pairs::new(),
+            replace: false,
         }
     }
 }
@@ -102,10 +105,21 @@ pub(crate) struct Sidecar {
     pub(crate) volumes: Vec<Tree>,
     /// Whether it is an ordinary container.
     pub(crate) classic: bool,
+    /// Whether the loggers that podtap replaces go.
+    pub(crate) replaces: bool,
 }
 
-/// The sidecar with these options; `env` are its variables besides the pod's identity.
-pub(crate) fn sidecar(options: &Options, env: &Pairs) -> Sidecar {
+/// Variables from places that the manifest only names: taken over from another container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Borrowed {
+    /// Items of `env`.
+    pub(crate) variables: Vec<Tree>,
+    /// Items of `envFrom`.
+    pub(crate) sources: Vec<Tree>,
+}
+
+/// The sidecar with these options; `env` are its variables besides the pod's identity and those that are borrowed.
+pub(crate) fn sidecar(options: &Options, env: &Pairs, borrowed: Borrowed) -> Sidecar {
     let folders = folders(env);
     let mut container = vec![("name", NAME.into()), ("image", options.image.as_str().into())];
     container.extend(options.pull_policy.as_deref().map(|policy| ("imagePullPolicy", policy.into())));
@@ -113,11 +127,14 @@ pub(crate) fn sidecar(options: &Options, env: &Pairs) -> Sidecar {
         container.push(("restartPolicy", "Always".into()));
     }
     container.extend(metrics_port(env).map(|port| ("ports", Tree::List(vec![port]))));
-    let sources = sources(options);
+    let Borrowed { variables: others, mut sources } = borrowed;
+    sources.retain(|other| !self::sources(options).iter().any(|own| is_same(own, other)));
+    // The last one wins.
+    sources.extend(self::sources(options));
     if !sources.is_empty() {
         container.push(("envFrom", Tree::List(sources)));
     }
-    container.push(("env", Tree::List(variables(env))));
+    container.push(("env", Tree::List(variables(env).into_iter().chain(others).collect())));
     container.extend(resources(&options.resources).map(|resources| ("resources", resources)));
     // Where it ends in spite of all, its last words are seen by `kubectl describe pod`.
     container.push(("terminationMessagePolicy", "FallbackToLogsOnError".into()));
@@ -126,7 +143,7 @@ pub(crate) fn sidecar(options: &Options, env: &Pairs) -> Sidecar {
     let empty = |name: &str| Tree::Map(vec![("name", name.into()), ("emptyDir", Tree::Map(Vec::new()))]);
     let names: BTreeSet<_> = folders.values().copied().collect();
     let volumes = std::iter::once(pod_volume()).chain(names.into_iter().rev().map(empty)).collect();
-    Sidecar { container: Tree::Map(container), volumes, classic: options.classic }
+    Sidecar { container: Tree::Map(container), volumes, classic: options.classic, replaces: options.replace }
 }
 
 /// The port of METRICS_ADDR, under the name that the chart's PodMonitor looks for.
@@ -136,6 +153,16 @@ fn metrics_port(env: &Pairs) -> Option<Tree> {
         Some(address) => address.rsplit(':').next()?.parse::<u16>().ok().filter(|port| *port > 0)?.into(),
     };
     Some(Tree::Map(vec![("name", "podtap-metrics".into()), ("containerPort", Tree::Number(port))]))
+}
+
+/// Whether two sources name the same ConfigMap or Secret, optional or not.
+fn is_same(one: &Tree, other: &Tree) -> bool {
+    let (one, other) = (one.value(), other.value());
+    let name = |source: &serde_json::Value, key: &str| Some(source.get(key)?.get("name")?.as_str()?.to_owned());
+    other.get("prefix").is_none()
+        && ["configMapRef", "secretRef"]
+            .iter()
+            .any(|key| name(&one, key).is_some() && name(&one, key) == name(&other, key))
 }
 
 /// Optional, both: a pod waits for ever for what is not there.
@@ -242,7 +269,7 @@ mod tests {
         let mut options = Options::default();
         change(&mut options);
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        sidecar(&options, &env).container.value()
+        sidecar(&options, &env, Borrowed::default()).container.value()
     }
 
     #[test]
@@ -290,7 +317,7 @@ mod tests {
     fn files_get_a_volume_once_for_each_folder_and_none_where_there_can_be_none() {
         let mounts = |pairs: &[(&str, &str)]| {
             let env = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            let made = sidecar(&Options::default(), &env);
+            let made = sidecar(&Options::default(), &env, Borrowed::default());
             let mounts = made.container.value()["volumeMounts"].as_array().unwrap().clone();
             let mounts = mounts.iter().skip(2).map(|mount| format!("{} {}", mount["name"], mount["mountPath"]));
             (mounts.collect::<Vec<_>>().join(", ").replace('"', ""), made.volumes.len())
@@ -332,10 +359,10 @@ mod tests {
     #[test]
     fn a_spool_directory_gets_a_volume() {
         let env = Pairs::from([("SPOOL_DIR".to_owned(), "/var/spool/podtap".to_owned())]);
-        let spooling = sidecar(&Options::default(), &env);
+        let spooling = sidecar(&Options::default(), &env, Borrowed::default());
         assert_eq!(spooling.volumes[1].value()["name"], SPOOL_VOLUME);
         assert_eq!(spooling.container.value()["volumeMounts"][2]["mountPath"], "/var/spool/podtap");
         let none = Pairs::from([("SPOOL_DIR".to_owned(), "none".to_owned())]);
-        assert_eq!(sidecar(&Options::default(), &none).volumes.len(), 1);
+        assert_eq!(sidecar(&Options::default(), &none, Borrowed::default()).volumes.len(), 1);
     }
 }

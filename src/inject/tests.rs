@@ -369,3 +369,74 @@ proptest! {
         }
     }
 }
+
+/// The old logger wherever it can be, in every style; and what `uninject` leaves behind it.
+#[test]
+fn an_old_logger_is_replaced_and_its_settings_stay_however_often_one_injects() {
+    let replace = Options { replace: true, ..options() };
+    let old = "{name: old, image: a/kubernetes-pod2pod-log:1, env: [{name: FLUENTHOST, value: f}], envFrom: [{configMapRef: {name: logger}}]}";
+    let json = r#"{"name": "old", "image": "kubernetes-internal-http-logger", "env": [{"name": "FLUENTHOST", "value": "f"}], "envFrom": [{"configMapRef": {"name": "logger"}}]}"#;
+    let block = "  - name: old # gone\n    image: kubernetes-internal-http-logger\n    env:\n    - name: FLUENTHOST\n      value: f\n    envFrom:\n    - configMapRef:\n        name: logger\n";
+    for (text, without) in [
+        (
+            format!("{HEAD}spec:\n  containers:\n  - name: app # why\n{block}"),
+            format!("{HEAD}spec:\n  containers:\n  - name: app # why\n"),
+        ),
+        (
+            format!("{HEAD}spec:\n  containers:\n{block}  - name: app\n"),
+            format!("{HEAD}spec:\n  containers:\n  - name: app\n"),
+        ),
+        (
+            format!("{HEAD}spec:\n  initContainers:\n{block}  containers:\n  - name: app\n"),
+            format!("{HEAD}spec:\n  containers:\n  - name: app\n"),
+        ),
+        (
+            format!("{HEAD}spec:\n  initContainers:\n  - name: first\n{block}  containers:\n  - name: app\n"),
+            format!("{HEAD}spec:\n  initContainers:\n  - name: first\n  containers:\n  - name: app\n"),
+        ),
+        (
+            format!("{HEAD}spec: {{containers: [{{name: app}}, {old}]}}\n"),
+            format!("{HEAD}spec: {{containers: [{{name: app}}]}}\n"),
+        ),
+        (
+            format!(r#"{{"apiVersion": "v1", "kind": "Pod", "spec": {{"containers": [{json}, {{"name": "app"}}]}}}}"#),
+            r#"{"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [ {"name": "app"}]}}"#.to_owned(),
+        ),
+    ] {
+        let kept = injected(&text, &options());
+        assert!(kept.objects[0].notes.concat().contains("--replace"), "{:?}", kept.objects);
+        let report = injected(&text, &replace);
+        assert_eq!(report.objects[0].outcome, Outcome::Injected, "{text}");
+        let notes = report.objects[0].notes.concat();
+        assert!(notes.contains("settings taken over: FLUENTHOST, ConfigMap logger"), "{notes}");
+        for (word, there) in [("old", false), ("FLUENTHOST", true), ("logger", true), ("podtap-pod", true)] {
+            assert_eq!(report.text.contains(word), there, "{word}: {}", report.text);
+        }
+        assert_eq!(taken_out(&report.text), without);
+        // Where the plain sidecar was first, the same comes of it.
+        assert_eq!(injected(&kept.text, &replace).text, report.text);
+        let again = injected(&report.text, &replace);
+        assert_eq!((again.text.as_str(), outcomes(&again)), (report.text.as_str(), vec![&Outcome::Unchanged]));
+        let plain = injected(&report.text, &options());
+        assert_eq!(outcomes(&plain), [&Outcome::Updated]);
+        assert!(plain.objects[0].notes.concat().contains("no longer: FLUENTHOST, logger"), "{:?}", plain.objects);
+    }
+}
+
+#[test]
+fn a_logger_that_is_alone_or_set_wrongly_is_not_replaced() {
+    let replace = Options { replace: true, ..options() };
+    for (containers, why) in [
+        ("[{name: old, image: kubernetes-pod2pod-log}]", "no container but the one"),
+        ("[{name: a}, {name: old, image: kubernetes-pod2pod-log, env: [{name: MODE, value: loud}]}]", "MODE"),
+    ] {
+        let text = format!("{HEAD}spec: {{containers: {containers}}}\n");
+        let report = injected(&text, &replace);
+        assert!(
+            matches!(&report.objects[0].outcome, Outcome::Refused(reason) if reason.contains(why)),
+            "{:?}",
+            report.objects
+        );
+        assert_eq!(report.text, text);
+    }
+}

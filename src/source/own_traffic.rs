@@ -219,5 +219,6 @@ mod tests {
         assert!(!nonce.marks(b"x-podtap-nonce", b"0000"));
         assert!(!nonce.marks(b"x-other", nonce.value().as_bytes()));
         assert!(!format!("{nonce:?}").contains(nonce.value()));
+        assert!(nonce.in_user_agent().ends_with(&format!(" ({})", nonce.value())), "as `http` looks for it");
     }
 }
