@@ -44,6 +44,17 @@ impl Analyzer for Session {
         Self { speaks: Protocol::Http1(http::Session::open(conn, cx)), sniffer: None, looked: 0 }
     }
 
+    fn unread(&self, from: Direction) -> u64 {
+        match &self.speaks {
+            Protocol::Http1(http1) => match http1.unread(from) {
+                // What HTTP/1 does not understand may be HTTP/2.
+                u64::MAX if self.looked <= MAX_LOOKED && http1.is_unrecognised() => 0,
+                unread => unread,
+            },
+            Protocol::Http2(_) | Protocol::WebSocket(_) => 0,
+        }
+    }
+
     fn on_event(&mut self, conn: &Conn, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
         match &mut self.speaks {
             Protocol::Http1(http1) => {

@@ -61,6 +61,51 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// The VLANs and tunnels around a packet, as one number; 0 for a packet that has none.
+///
+/// One five-tuple in two VLANs or virtual networks is two connections: they share addresses, and nothing else.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Scope(u32);
+
+impl Scope {
+    /// The scope inside a VLAN.
+    #[must_use]
+    pub fn vlan(self, id: u16) -> Self {
+        self.inside(1, id.into())
+    }
+
+    /// The scope inside a virtual network. The tunnel's ends are no part of it: a fabric may send one connection through
+    /// several of them.
+    #[must_use]
+    pub fn network(self, id: u32) -> Self {
+        self.inside(2, id.into())
+    }
+
+    /// The scope inside a tunnel between two addresses, whichever way round, with the tunnel's key (GRE) or 0.
+    #[must_use]
+    pub fn tunnel(self, a: IpAddr, b: IpAddr, key: u32) -> Self {
+        fn number(ip: IpAddr) -> u64 {
+            let bits = match ip {
+                IpAddr::V4(v4) => u128::from(v4.to_bits()),
+                IpAddr::V6(v6) => v6.to_bits(),
+            };
+            mix(bits as u64) ^ (bits >> 64) as u64
+        }
+        self.inside(3, mix(number(a)).wrapping_add(mix(number(b))) ^ u64::from(key))
+    }
+
+    fn inside(self, kind: u64, id: u64) -> Self {
+        Self((mix(mix(u64::from(self.0) << 8 | kind) ^ id) >> 32) as u32 | 1)
+    }
+}
+
+/// Spreads every bit over the whole word (the finalizer of splitmix64).
+fn mix(word: u64) -> u64 {
+    let word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ word >> 31
+}
+
 /// Sender and receiver of one segment; the protocol is TCP.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FiveTuple {
@@ -110,24 +155,26 @@ impl Direction {
     }
 }
 
-/// A connection's identity, the same for both directions: its endpoints in order.
+/// A connection's identity, the same for both directions: its endpoints in order, and where they were met.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnKey {
     /// The lower endpoint.
     pub low: Endpoint,
     /// The higher endpoint.
     pub high: Endpoint,
+    /// The VLANs and tunnels around its packets.
+    pub scope: Scope,
 }
 
 impl ConnKey {
-    /// The key of a segment's connection, and the direction the segment goes.
+    /// The key of a segment's connection outside of any VLAN or tunnel, and the direction the segment goes.
     #[inline]
     pub fn of(tuple: FiveTuple) -> (Self, Direction) {
         let FiveTuple { source, destination } = tuple;
         match (source.ip, destination.ip) {
             (IpAddr::V4(a), IpAddr::V4(b)) => Self::of_v4((a, source.port), (b, destination.port)),
-            _ if source <= destination => (Self { low: source, high: destination }, Direction::FromLow),
-            _ => (Self { low: destination, high: source }, Direction::FromHigh),
+            _ if source <= destination => (Self::plain(source, destination), Direction::FromLow),
+            _ => (Self::plain(destination, source), Direction::FromHigh),
         }
     }
 
@@ -138,10 +185,22 @@ impl ConnKey {
         let number = |(ip, port): (Ipv4Addr, u16)| u64::from(ip.to_bits()) << 16 | u64::from(port);
         let end = |(ip, port): (Ipv4Addr, u16)| Endpoint { ip: IpAddr::V4(ip), port };
         if number(source) <= number(destination) {
-            (Self { low: end(source), high: end(destination) }, Direction::FromLow)
+            (Self::plain(end(source), end(destination)), Direction::FromLow)
         } else {
-            (Self { low: end(destination), high: end(source) }, Direction::FromHigh)
+            (Self::plain(end(destination), end(source)), Direction::FromHigh)
         }
+    }
+
+    #[inline]
+    fn plain(low: Endpoint, high: Endpoint) -> Self {
+        Self { low, high, scope: Scope(0) }
+    }
+
+    /// The same endpoints in a scope.
+    #[must_use]
+    #[inline]
+    pub fn within(self, scope: Scope) -> Self {
+        Self { scope, ..self }
     }
 
     /// Sender and receiver of the segments that go in `direction`.
@@ -164,7 +223,8 @@ impl Hash for ConnKey {
         }
         state.write_u128(word(self.low.ip));
         state.write_u128(word(self.high.ip));
-        state.write_u32(u32::from(self.low.port) << 16 | u32::from(self.high.port));
+        let ports = u64::from(self.low.port) << 16 | u64::from(self.high.port);
+        state.write_u64(ports << 32 | u64::from(self.scope.0));
     }
 }
 

@@ -133,6 +133,8 @@ reasons! {
         Evicted = "evicted",
         /// Part of a SYN, RST or keep-alive that is no stream data.
         NotData = "not_data",
+        /// In a segment that its receiver did not take: its checksum is wrong, or a FIN came before it.
+        Refused = "refused",
     }
 }
 
@@ -209,9 +211,8 @@ pub struct FrameLedger {
     pub skipped: ByReason<{ Skip::COUNT }>,
     /// Outside the equation: of `fragments`, those given up later, since their datagram was never whole.
     pub fragments_lost: u64,
-    /// Outside the equation: segments behind a wrong IPv4 header checksum; TCP's own is not checked (offload makes a
-    /// wrong one normal).
-    pub bad_checksums: u64,
+    /// Outside the equation: segments behind an IPv4 header with a wrong checksum.
+    pub bad_ip_checksums: u64,
     /// Outside the equation: frames cut by the snap length.
     pub cut: u64,
 }
@@ -235,12 +236,18 @@ pub struct StreamLedger {
     pub gaps: u64,
     /// Outside: overlapping bytes that differed from the first copy.
     pub overlap_conflicts: u64,
+    /// Outside: segments with a wrong checksum, of those verified.
+    pub bad_checksums: u64,
+    /// Outside: resets that the connection went on after.
+    pub resets_ignored: u64,
     /// Outside: connections seen.
     pub connections: u64,
     /// Gauge: connections open now.
     pub connections_open: u64,
     /// Outside: connections evicted to make room.
     pub connections_evicted: u64,
+    /// Outside: connections that another VLAN or tunnel shows too, with the same sequence numbers.
+    pub connections_repeated: u64,
     /// Outside: SYN answered by RST.
     pub connects_refused: u64,
     /// Outside: SYN never answered.
@@ -547,9 +554,10 @@ macro_rules! merge_fields {
     };
 }
 
-merge_fields!(FrameLedger: plain frames segments fragments fragments_lost bad_checksums cut; by_reason skipped);
-merge_fields!(StreamLedger: plain payload delivered duplicate held gap_bytes gaps overlap_conflicts connections
-    connections_open connections_evicted connects_refused connects_timed_out; by_reason discarded);
+merge_fields!(FrameLedger: plain frames segments fragments fragments_lost bad_ip_checksums cut; by_reason skipped);
+merge_fields!(StreamLedger: plain payload delivered duplicate held gap_bytes gaps overlap_conflicts bad_checksums
+    resets_ignored connections connections_open connections_evicted connections_repeated connects_refused connects_timed_out;
+    by_reason discarded);
 merge_fields!(ConntrackLedger: plain opens events dropped recorded folded left_out repeated unreadable begun updates ended sums
     overruns dumps dumps_failed dump_entries ended_by_dump untracked flows silent missing; by_reason);
 merge_fields!(HttpLedger: plain bytes heads bodies control resync waiting requests paired reset unpaired open responses late

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::flow::{Endpoint, FiveTuple, Timestamp};
+use crate::flow::{Endpoint, FiveTuple, Scope, Timestamp};
 use crate::packet::{Segment, TcpFlags};
 
 /// Ports on loopback to which the meshes redirect: Istio's, Linkerd's; outbound first.
@@ -56,19 +56,32 @@ pub struct Syn {
     seq: u32,
     ack: u32,
     flags: TcpFlags,
+    scope: Scope,
     interface: Option<Arc<str>>,
 }
 
 impl Syn {
     fn of(segment: &Segment<'_>) -> Self {
-        let Segment { at, tuple, seq, ack, flags, .. } = *segment;
-        Self { at, tuple, seq, ack, flags, interface: segment.interface.cloned() }
+        let Segment { at, tuple, seq, ack, flags, scope, .. } = *segment;
+        Self { at, tuple, seq, ack, flags, scope, interface: segment.interface.cloned() }
     }
 
     /// As it was captured, but for where it goes.
     pub fn segment(&self) -> Segment<'_> {
-        let Self { at, tuple, seq, ack, flags, .. } = *self;
-        Segment { at, tuple, seq, ack, flags, payload: &[], payload_len: 0, interface: self.interface.as_ref() }
+        let Self { at, tuple, seq, ack, flags, scope, .. } = *self;
+        Segment {
+            at,
+            tuple,
+            seq,
+            ack,
+            flags,
+            payload: &[],
+            payload_len: 0,
+            wire: &[],
+            damaged: false,
+            scope,
+            interface: self.interface.as_ref(),
+        }
     }
 }
 
@@ -120,7 +133,7 @@ impl Redirects {
             Some(leg) if !opens => {
                 leg.note(0, segment);
                 match &mut leg.state {
-                    State::Known(meant) => segment.tuple.destination = *meant,
+                    State::Known(meant) => rename(segment, |tuple| tuple.destination = *meant),
                     State::Joined(None, next) => *next = segment.ack,
                     State::Joined(Some(_), _) => {}
                     // The capture lost the answer: from here on it is as if joined late.
@@ -171,12 +184,12 @@ impl Redirects {
             }
             State::Joined(meant @ None, next) if *next == segment.seq => {
                 *meant = Some(source);
-                segment.tuple.source = leg.proxy;
+                rename(segment, |tuple| tuple.source = leg.proxy);
                 leg.note(1, segment);
                 Traced::Plain
             }
             State::Joined(Some(meant), _) if *meant == source => {
-                segment.tuple.source = leg.proxy;
+                rename(segment, |tuple| tuple.source = leg.proxy);
                 leg.note(1, segment);
                 Traced::Plain
             }
@@ -211,6 +224,12 @@ impl Redirects {
         held.sort_by_key(|syn| (syn.at, syn.tuple.source));
         held
     }
+}
+
+/// Changes the ends of a segment; its checksum was made with the ones before.
+fn rename(segment: &mut Segment<'_>, change: impl FnOnce(&mut FiveTuple)) {
+    change(&mut segment.tuple);
+    segment.wire = &[];
 }
 
 impl State {
@@ -253,7 +272,19 @@ mod tests {
         };
         let tuple = FiveTuple { source: end(from), destination: end(to) };
         let (flags, at) = (TcpFlags(flags), Timestamp(SECOND));
-        Segment { at, tuple, seq, ack, flags, payload: b"", payload_len: 0, interface: None }
+        Segment {
+            at,
+            tuple,
+            seq,
+            ack,
+            flags,
+            payload: b"",
+            payload_len: 0,
+            wire: b"",
+            damaged: false,
+            scope: Scope::default(),
+            interface: None,
+        }
     }
 
     fn redirects() -> Redirects {

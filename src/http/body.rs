@@ -39,6 +39,16 @@ pub(super) struct Step {
 }
 
 impl Body {
+    /// How many of the next bytes are content.
+    pub(super) fn unread(&self) -> u64 {
+        match self {
+            Self::Fixed { remaining } => *remaining,
+            Self::Chunked(Chunked { state: ChunkState::Data(remaining), .. }) => *remaining,
+            Self::Chunked(_) => 0,
+            Self::UntilClose => u64::MAX,
+        }
+    }
+
     /// `None` where there is nothing to wait for.
     pub(super) fn new(length: BodyLength) -> Option<Self> {
         match length {

@@ -84,3 +84,14 @@ pub(super) struct Reader {
     /// Server-sent events in the body under way.
     pub events: Option<Box<Events>>,
 }
+
+impl Reader {
+    /// How many of the next bytes are not looked at, whatever they are.
+    pub(super) fn unread(&self) -> u64 {
+        match &self.state {
+            State::Body(body) if !self.body_untouched && self.events.is_none() => body.unread(),
+            State::Opaque(_) => u64::MAX,
+            State::Body(_) | State::Start | State::Head | State::Resync { .. } => 0,
+        }
+    }
+}

@@ -172,6 +172,12 @@ impl Session {
         self.handover.take()
     }
 
+    /// How many of the next bytes of a stream are not looked at, whatever they are.
+    pub(crate) fn unread(&self, from: Direction) -> u64 {
+        let [low, high] = &self.readers;
+        from.pick(low, high).unread()
+    }
+
     /// Whether nothing was understood so far.
     pub(crate) fn is_unrecognised(&self) -> bool {
         self.client.is_none()

@@ -83,7 +83,7 @@ pub const FRAMES: &[Column<FrameLedger>] = columns! {
     "frames_skipped" Reasons(|f| f.skipped.counts(), "reason", || Skip::ALL.iter().map(|why| why.name()).collect())
         "Frames that gave no TCP segment.",
     "frames_cut" Counter(|f| f.cut) "Frames cut by the snap length.",
-    "bad_checksums" Counter(|f| f.bad_checksums) "Segments with a wrong checksum; offload makes that normal.",
+    "bad_ip_checksums" Counter(|f| f.bad_ip_checksums) "Segments behind an IPv4 header with a wrong checksum.",
 };
 
 /// Of the kernel, where it was ever asked.
@@ -111,9 +111,14 @@ pub const STREAMS: &[Column<StreamLedger>] = columns! {
     "gap_bytes" Counter(|s| s.gap_bytes) "Bytes of streams that were never seen.",
     "gaps" Counter(|s| s.gaps) "Gaps in streams.",
     "overlap_conflict_bytes" Counter(|s| s.overlap_conflicts) "Overlapping bytes that differed from the first copy.",
+    "bad_checksums" Counter(|s| s.bad_checksums)
+        "Segments with a wrong TCP or IPv4 checksum that was not left to the hardware, of those verified.",
+    "resets_ignored" Counter(|s| s.resets_ignored) "Resets after which the connection went on.",
     "connections" Counter(|s| s.connections) "TCP connections seen.",
     "connections_open" Gauge(|s| s.connections_open) "TCP connections open now.",
     "connections_evicted" Counter(|s| s.connections_evicted) "TCP connections given up to make room.",
+    "connections_repeated" Counter(|s| s.connections_repeated)
+        "TCP connections seen again in another VLAN or tunnel, with the same sequence numbers.",
     "connects_refused" Counter(|s| s.connects_refused) "Connects answered by a reset.",
     "connects_timed_out" Counter(|s| s.connects_timed_out) "Connects never answered.",
 };

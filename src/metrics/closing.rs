@@ -40,22 +40,22 @@ pub fn closing_lines(
         let whose = if whose.is_empty() { String::new() } else { format!("{whose}: ") };
         let _ = writeln!(out, "DOES NOT ADD UP  {whose}{} ({} against {})", i.equation, count(i.left), count(i.right));
     }
-    let unread = ledger.streams.discarded.at(Discard::Closed as usize);
-    out.push_str(&match (losses.is_empty(), wrong.is_empty()) {
-        (true, true) => format!("Nothing lost{}; the ledger adds up.\n", but(unread, sinks)),
+    let repeated = ledger.streams.connections_repeated;
+    if repeated > 0 {
+        let what = "connections in more than one VLAN or tunnel: their records may be there twice";
+        let _ = writeln!(out, "SEEN TWICE  {} {what}", count(repeated));
+    }
+    out.push_str(&match (losses.is_empty() && repeated == 0, wrong.is_empty()) {
+        (true, true) => format!("Nothing lost{}; the ledger adds up.\n", but(sinks)),
         (false, true) => "The ledger adds up.\n".to_owned(),
         (_, false) => "This is a bug in podtap; please report it with these lines.\n".to_owned(),
     });
     out
 }
 
-/// What is no loss, and no reason to keep silent: an answer that crosses a reset, or what is sent again when all is over
-/// (nobody received it, and nobody read it here); records whose reader had left.
-fn but(unread: u64, sinks: &[(String, SinkCounts)]) -> String {
+/// What is no loss, and no reason to keep silent: records whose reader had left.
+fn but(sinks: &[(String, SinkCounts)]) -> String {
     let mut said = Vec::new();
-    if unread > 0 {
-        said.push(format!("{} bytes behind the end of their connections were not read", count(unread)));
-    }
     for (name, sink) in sinks {
         if sink.gone() > 0 {
             said.push(format!("{} records for {name} came after its reader had left", count(sink.gone())));
@@ -122,6 +122,7 @@ fn capture_lines(lines: &mut Vec<Line>, ledger: &Ledger, kernel: &KernelCounters
     let connections = Line::new("connections", s.connections)
         .beside(s.connections_open, "still open")
         .beside(s.connections_evicted, "evicted")
+        .beside(s.connections_repeated, "seen again in another VLAN or tunnel")
         .beside(s.connects_refused, "connects refused")
         .beside(s.connects_timed_out, "connects timed out");
     lines.push(connections);
@@ -210,6 +211,7 @@ fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String, SinkCounts
         (ledger.frames.cut, "frames cut by the snap length"),
         (s.gap_bytes, "bytes of streams never seen"),
         (limits, "bytes of streams: a limit was reached"),
+        (s.discarded.at(Discard::Closed as usize), "bytes not read: they came after the end of their connection"),
         (ledger.http.unpaired, "requests whose response is not known"),
         (ledger.conntrack.dropped, "events of connection tracking found the receive buffer full (ends are sent again)"),
     ]
@@ -362,8 +364,17 @@ Nothing lost; the ledger adds up.
         ledger.streams.payload += 1378;
         ledger.streams.discarded.add(Discard::Closed as usize, 1378);
         let text = closing_lines(&ledger, &kernel, &records, &sinks);
-        let end =
-            "Nothing lost, but 1,378 bytes behind the end of their connections were not read; the ledger adds up.\n";
+        let end = "\nLOST  1,378 bytes not read: they came after the end of their connection\nThe ledger adds up.\n";
+        assert!(text.ends_with(end), "{text}");
+    }
+
+    #[test]
+    fn what_may_be_there_twice_is_not_nothing_lost() {
+        let (mut ledger, kernel, records, sinks) = quiet_run();
+        ledger.streams.connections_repeated = 2;
+        let text = closing_lines(&ledger, &kernel, &records, &sinks);
+        let end = "\nSEEN TWICE  2 connections in more than one VLAN or tunnel: their records may be there twice\n\
+                   The ledger adds up.\n";
         assert!(text.ends_with(end), "{text}");
     }
 

@@ -32,7 +32,7 @@ impl Decoder {
         match plain::segment(frame) {
             Some(tcp) => {
                 self.ledger.segments += 1;
-                self.ledger.bad_checksums += u64::from(tcp.bad_checksum);
+                self.ledger.bad_ip_checksums += u64::from(tcp.damaged);
                 Some(segment(frame, tcp))
             }
             None => self.decode_any(frame),
@@ -65,10 +65,10 @@ impl Decoder {
     pub(super) fn decode_any<'a>(&'a mut self, frame: &Frame<'a>) -> Option<Segment<'a>> {
         let mut walk = Walk::default();
         let span = Span::new(frame.data, wire_len(frame));
-        match link::open(frame.link, span).and_then(|ip| walk.packet(ip)) {
+        match link::open(frame.link, span, &mut walk.scope).and_then(|ip| walk.packet(ip)) {
             Ok(Found::Segment(tcp)) => {
                 self.ledger.segments += 1;
-                self.ledger.bad_checksums += u64::from(tcp.bad_checksum);
+                self.ledger.bad_ip_checksums += u64::from(tcp.damaged);
                 Some(segment(frame, tcp))
             }
             Ok(Found::Fragment(fragment)) => self.join(frame, walk, &fragment),
@@ -98,7 +98,7 @@ impl Decoder {
                 match walk.upper(fragment.key.ips, protocol, Span::new(&self.joined, len)) {
                     Ok(Found::Segment(tcp)) => {
                         self.ledger.segments += 1;
-                        self.ledger.bad_checksums += u64::from(tcp.bad_checksum);
+                        self.ledger.bad_ip_checksums += u64::from(tcp.damaged);
                         return Some(segment(frame, tcp));
                     }
                     // Fragments of a tunnel's packets inside fragments of the tunnel's own.
@@ -130,6 +130,9 @@ fn segment<'a>(frame: &Frame<'a>, tcp: Tcp<'a>) -> Segment<'a> {
         flags: tcp.flags,
         payload: tcp.payload,
         payload_len: tcp.payload_len,
+        wire: tcp.wire,
+        damaged: tcp.damaged,
+        scope: tcp.scope,
         interface: frame.interface,
     }
 }

@@ -10,7 +10,7 @@ use etherparse::IpNumber;
 
 use super::ip::Addresses;
 use super::span::Span;
-use crate::flow::Timestamp;
+use crate::flow::{Scope, Timestamp};
 
 /// The longest payload of an IP datagram.
 const MAX_DATAGRAM: usize = 65_535;
@@ -39,6 +39,7 @@ impl Default for FragmentLimits {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct FragmentKey {
     pub(super) ips: Addresses,
+    pub(super) scope: Scope,
     pub(super) protocol: u8,
     pub(super) id: u32,
 }

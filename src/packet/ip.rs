@@ -13,7 +13,7 @@ use super::TcpFlags;
 use super::fragments::{Fragment, FragmentKey};
 use super::link::{self, Ip, ethertype};
 use super::span::Span;
-use crate::flow::{Endpoint, FiveTuple};
+use crate::flow::{Endpoint, FiveTuple, Scope};
 use crate::ledger::Skip;
 
 /// Tunnels opened around one segment; overlays in overlays end at two or three.
@@ -30,8 +30,11 @@ pub(super) struct Tcp<'a> {
     pub(super) flags: TcpFlags,
     pub(super) payload: &'a [u8],
     pub(super) payload_len: u32,
+    /// Header and payload as captured.
+    pub(super) wire: &'a [u8],
     /// An IPv4 header on the way had a wrong checksum.
-    pub(super) bad_checksum: bool,
+    pub(super) damaged: bool,
+    pub(super) scope: Scope,
 }
 
 /// What a packet holds.
@@ -52,7 +55,9 @@ pub(super) struct Addresses {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Walk {
     tunnels: u8,
-    bad_checksum: bool,
+    damaged: bool,
+    /// The VLANs and tunnels so far.
+    pub(super) scope: Scope,
     /// An IP header promised more than was on the wire.
     clipped: bool,
 }
@@ -85,7 +90,7 @@ impl Walk {
             total => self.limited(packet, total),
         }
         .after(header_len)?;
-        self.bad_checksum |= !checksum_holds(header.slice());
+        self.damaged |= !checksum_holds(header.slice());
         let ips = Addresses { source: header.source_addr().into(), destination: header.destination_addr().into() };
         let protocol = header.protocol();
         if !header.is_fragmenting_payload() {
@@ -95,7 +100,7 @@ impl Walk {
             return Err(skip);
         }
         self.fragment(Fragment {
-            key: FragmentKey { ips, protocol: protocol.0, id: header.identification().into() },
+            key: FragmentKey { ips, scope: self.scope, protocol: protocol.0, id: header.identification().into() },
             offset: usize::from(header.fragments_offset().value()) * 8,
             more: header.more_fragments(),
             protocol,
@@ -146,7 +151,7 @@ impl Walk {
                 ip_number::IPV6_FRAG if ips.source.is_ipv6() => {
                     let header = Ipv6FragmentHeaderSlice::from_slice(rest.bytes).map_err(|_| rest.too_short())?;
                     if header.is_fragmenting_payload() {
-                        return self.fragment(fragment_v6(ips, &header, rest)?);
+                        return self.fragment(fragment_v6(ips, self.scope, &header, rest)?);
                     }
                     // An atomic fragment is a whole packet (RFC 6946).
                     protocol = header.next_header();
@@ -164,11 +169,12 @@ impl Walk {
         let ip = match protocol {
             ip_number::IPV4 => Ip::V4(rest),
             ip_number::IPV6 => Ip::V6(rest),
-            ip_number::GRE => return self.gre(rest),
+            ip_number::GRE => return self.gre(ips, rest),
             ip_number::UDP => return self.udp(rest),
             other => return Err(unopened(other, ips.source.is_ipv6()).unwrap_or(Skip::NotTcp)),
         };
         self.enter()?;
+        self.scope = self.scope.tunnel(ips.source, ips.destination, 0);
         self.packet(ip)
     }
 
@@ -188,7 +194,7 @@ impl Walk {
     }
 
     /// GRE version 0 (RFC 2784, RFC 2890).
-    fn gre<'a>(&mut self, rest: Span<'a>) -> Result<Found<'a>, Skip> {
+    fn gre<'a>(&mut self, ips: Addresses, rest: Span<'a>) -> Result<Found<'a>, Skip> {
         let &[flags, version, high, low] = rest.first()?;
         let kind = u16::from_be_bytes([high, low]);
         match (version & 7, kind) {
@@ -203,7 +209,12 @@ impl Walk {
         let header_len = 4 + 4 * (flags & 0b1011_0000).count_ones() as usize;
         let inner = rest.after(header_len)?;
         self.enter()?;
-        let ip = if kind == ethertype::BRIDGED { link::ethernet(inner)? } else { link::typed(kind, inner)? };
+        let key = if flags & 0x20 == 0 { 0 } else { gre_key(rest, flags)? };
+        self.scope = self.scope.tunnel(ips.source, ips.destination, key);
+        let ip = match kind {
+            ethertype::BRIDGED => link::ethernet(inner, &mut self.scope)?,
+            _ => link::typed(kind, inner, &mut self.scope)?,
+        };
         self.packet(ip)
     }
 
@@ -218,12 +229,14 @@ impl Walk {
         .after(8)?;
         match (header.source_port(), header.destination_port()) {
             (_, 4789 | 8472) => {
-                let &[flags, ..] = payload.first::<8>()?;
+                let &[flags, _, _, _, n0, n1, n2, _] = payload.first::<8>()?;
                 if flags & 0x08 == 0 {
                     return Err(Skip::NotTcp);
                 }
                 self.enter()?;
-                self.packet(link::ethernet(payload.after(8)?)?)
+                self.scope = self.scope.network(u32::from_be_bytes([0, n0, n1, n2]));
+                let ip = link::ethernet(payload.after(8)?, &mut self.scope)?;
+                self.packet(ip)
             }
             (_, 6081) => Err(Skip::Geneve),
             (_, 6635) => Err(Skip::Mpls),
@@ -254,7 +267,9 @@ impl Walk {
             flags,
             payload: rest.bytes.get(header_len..).unwrap_or_default(),
             payload_len: u32::try_from(rest.len - header_len).unwrap_or(u32::MAX),
-            bad_checksum: self.bad_checksum,
+            wire: rest.bytes,
+            damaged: self.damaged,
+            scope: self.scope,
         })
     }
 }
@@ -271,10 +286,21 @@ fn unopened(protocol: IpNumber, v6: bool) -> Option<Skip> {
     }
 }
 
-fn fragment_v6<'a>(ips: Addresses, header: &Ipv6FragmentHeaderSlice<'a>, rest: Span<'a>) -> Result<Fragment<'a>, Skip> {
+/// The key field of a GRE header that has one, behind the checksum where there is one too (RFC 2890).
+fn gre_key(header: Span<'_>, flags: u8) -> Result<u32, Skip> {
+    let at = if flags & 0x80 == 0 { 4 } else { 8 };
+    header.after(at)?.first().map(|key| u32::from_be_bytes(*key))
+}
+
+fn fragment_v6<'a>(
+    ips: Addresses,
+    scope: Scope,
+    header: &Ipv6FragmentHeaderSlice<'a>,
+    rest: Span<'a>,
+) -> Result<Fragment<'a>, Skip> {
     Ok(Fragment {
         // The next header is the first fragment's to say (RFC 8200 §4.5): it is no part of the key.
-        key: FragmentKey { ips, protocol: 0, id: header.identification() },
+        key: FragmentKey { ips, scope, protocol: 0, id: header.identification() },
         offset: usize::from(header.fragment_offset().value()) * 8,
         more: header.more_fragments(),
         protocol: header.next_header(),
@@ -282,7 +308,7 @@ fn fragment_v6<'a>(ips: Addresses, header: &Ipv6FragmentHeaderSlice<'a>, rest: S
     })
 }
 
-/// RFC 1071, over an IPv4 header whose length is a multiple of four.
+/// RFC 1071, over an IPv4 header whose length is a multiple of four. A sum of 0 was left to the hardware.
 #[inline]
 pub(super) fn checksum_holds(header: &[u8]) -> bool {
     let (words, _) = header.as_chunks::<4>();
@@ -291,5 +317,5 @@ pub(super) fn checksum_holds(header: &[u8]) -> bool {
     let sum = (sum >> 16) + (sum & 0xffff);
     let sum = (sum >> 16) + (sum & 0xffff);
     let sum = (sum >> 16) + (sum & 0xffff);
-    sum == 0xffff
+    sum == 0xffff || header.get(10..12) == Some(&[0, 0])
 }

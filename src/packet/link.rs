@@ -6,6 +6,7 @@ use etherparse::SingleVlanHeaderSlice;
 
 use super::LinkType;
 use super::span::Span;
+use crate::flow::Scope;
 use crate::ledger::Skip;
 
 /// Tags in front of one packet; two are usual (QinQ), more are a loop or an attack.
@@ -65,16 +66,16 @@ pub(super) enum Ip<'a> {
 }
 
 /// The IP packet in a frame.
-pub(super) fn open(link: LinkType, frame: Span<'_>) -> Result<Ip<'_>, Skip> {
+pub(super) fn open<'a>(link: LinkType, frame: Span<'a>, scope: &mut Scope) -> Result<Ip<'a>, Skip> {
     match link.0 {
-        linktype::ETHERNET => ethernet(frame),
+        linktype::ETHERNET => ethernet(frame, scope),
         linktype::LINUX_SLL => {
             let [.., high, low] = frame.first::<16>()?;
-            typed(u16::from_be_bytes([*high, *low]), frame.after(16)?)
+            typed(u16::from_be_bytes([*high, *low]), frame.after(16)?, scope)
         }
         linktype::LINUX_SLL2 => {
             let [high, low] = frame.first()?;
-            typed(u16::from_be_bytes([*high, *low]), frame.after(20)?)
+            typed(u16::from_be_bytes([*high, *low]), frame.after(20)?, scope)
         }
         linktype::NULL | linktype::LOOP => loopback(frame),
         linktype::RAW | linktype::DLT_RAW | linktype::DLT_RAW_OPENBSD => raw(frame),
@@ -90,13 +91,13 @@ pub(super) fn open(link: LinkType, frame: Span<'_>) -> Result<Ip<'_>, Skip> {
 }
 
 /// An Ethernet frame: also the inner one of VXLAN and bridged GRE.
-pub(super) fn ethernet(frame: Span<'_>) -> Result<Ip<'_>, Skip> {
+pub(super) fn ethernet<'a>(frame: Span<'a>, scope: &mut Scope) -> Result<Ip<'a>, Skip> {
     let [.., high, low] = frame.first::<14>()?;
-    typed(u16::from_be_bytes([*high, *low]), frame.after(14)?)
+    typed(u16::from_be_bytes([*high, *low]), frame.after(14)?, scope)
 }
 
 /// What follows an EtherType, behind any tags.
-pub(super) fn typed(mut ether_type: u16, mut rest: Span<'_>) -> Result<Ip<'_>, Skip> {
+pub(super) fn typed<'a>(mut ether_type: u16, mut rest: Span<'a>, scope: &mut Scope) -> Result<Ip<'a>, Skip> {
     for _ in 0..=MAX_TAGS {
         match ether_type {
             ethertype::IPV4 => return Ok(Ip::V4(rest)),
@@ -104,6 +105,9 @@ pub(super) fn typed(mut ether_type: u16, mut rest: Span<'_>) -> Result<Ip<'_>, S
             // 802.1Q, 802.1ad, and the values QinQ had before it was a standard.
             0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300 => {
                 let tag = SingleVlanHeaderSlice::from_slice(rest.bytes).map_err(|_| rest.too_short())?;
+                let id = tag.vlan_identifier().value();
+                // 0 is a priority and no VLAN (802.1Q §9.6).
+                *scope = if id == 0 { *scope } else { scope.vlan(id) };
                 ether_type = tag.ether_type().0;
                 rest = rest.after(tag.slice().len())?;
             }

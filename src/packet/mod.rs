@@ -2,6 +2,7 @@
 //!
 //! Pure: borrows the frame, allocates only to join fragments, keeps no connection state (that is `tcp`).
 
+mod checksum;
 mod decoder;
 mod fragments;
 mod ip;
@@ -13,10 +14,11 @@ mod tests;
 
 use std::sync::Arc;
 
+pub use checksum::Checksum;
 pub use decoder::Decoder;
 pub use fragments::FragmentLimits;
 
-use crate::flow::{FiveTuple, Timestamp};
+use crate::flow::{FiveTuple, Scope, Timestamp};
 
 /// Link type of a frame: the LINKTYPE_ values of <https://www.tcpdump.org/linktypes.html> (a file's, not the DLT).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -100,6 +102,20 @@ pub struct Segment<'a> {
     pub payload: &'a [u8],
     /// Payload length on the wire.
     pub payload_len: u32,
+    /// TCP header and payload, one behind the other, as captured. Empty where they are not what its sender wrote.
+    pub wire: &'a [u8],
+    /// An IPv4 header around it has a wrong checksum: its receiver drops it.
+    pub damaged: bool,
+    /// The VLANs and tunnels around it.
+    pub scope: Scope,
     /// Name of the interface, where known.
     pub interface: Option<&'a Arc<str>>,
+}
+
+impl Segment<'_> {
+    /// The window that its sender advertises, before scaling.
+    pub fn window(&self) -> Option<u16> {
+        let [.., high, low] = self.wire.first_chunk::<16>()?;
+        Some(u16::from_be_bytes([*high, *low]))
+    }
 }

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::ip::{Tcp, checksum_holds};
 use super::link::{ethertype, linktype};
 use super::{Frame, TcpFlags};
-use crate::flow::{Endpoint, FiveTuple};
+use crate::flow::{Endpoint, FiveTuple, Scope};
 
 const TCP: u8 = 6;
 
@@ -52,7 +52,7 @@ fn ipv4(packet: &[u8], cut: usize) -> Option<Tcp<'_>> {
         source: Endpoint { ip: source, port: source_port },
         destination: Endpoint { ip: destination, port: destination_port },
     })?;
-    tcp.bad_checksum = !checksum_holds(header);
+    tcp.damaged = !checksum_holds(header);
     Some(tcp)
 }
 
@@ -90,6 +90,8 @@ fn tcp(rest: &[u8], len: usize, tuple: impl FnOnce(u16, u16) -> FiveTuple) -> Op
         flags: TcpFlags(flags),
         payload: captured.get(header_len..)?,
         payload_len: u32::try_from(len - header_len).ok()?,
-        bad_checksum: false,
+        wire: captured,
+        damaged: false,
+        scope: Scope::default(),
     })
 }

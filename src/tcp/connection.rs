@@ -3,8 +3,10 @@
 //! SYNs are judged in `handshake`. Finds no connection and ends none by itself: `table` does, told by a [`Verdict`].
 
 use super::disorder::Piece;
+use super::doubt::{Reset, Soundness};
 use super::handshake::Attempt;
 use super::outlet::{Holder, Outlet, Shared};
+use super::scopes::Aliases;
 use super::stream::{Acked, Place, Stream};
 use super::{Analyzer, CloseReason, Conn};
 use crate::flow::{ConnKey, Direction, Timestamp};
@@ -33,10 +35,20 @@ pub(super) enum Verdict {
     Keep,
     /// Not believed.
     Ignore,
+    /// Not believed, and counted already.
+    Refuse,
     /// The last of it.
     Close(CloseReason),
     /// The first of another, with the same endpoints; not counted yet.
     Replace,
+}
+
+/// What few connections have, and those not for long.
+#[derive(Default)]
+pub(super) struct Oddities {
+    pub(super) attempt: Option<Attempt>,
+    pub(super) aliases: Option<Aliases>,
+    pub(super) reset: Option<Reset>,
 }
 
 pub(super) struct Connection<A> {
@@ -46,10 +58,10 @@ pub(super) struct Connection<A> {
     pub(super) last_seen: Timestamp,
     pub(super) phase: Phase,
     pub(super) analyzer: Option<Box<A>>,
-    pub(super) attempt: Option<Box<Attempt>>,
+    pub(super) odd: Option<Box<Oddities>>,
     early_end: Option<Box<Timestamp>>,
-    /// Whose RST ended it.
-    reset_by: Option<Direction>,
+    /// A RST ended it.
+    pub(super) reset_by_peer: bool,
 }
 
 /// The stream sent `from` there, and the opposite one.
@@ -102,9 +114,9 @@ impl<A: Analyzer> Connection<A> {
             last_seen: segment.at,
             phase: Phase::Opening,
             analyzer: None,
-            attempt: None,
+            odd: None,
             early_end: None,
-            reset_by: None,
+            reset_by_peer: false,
         }
     }
 
@@ -124,12 +136,12 @@ impl<A: Analyzer> Connection<A> {
         let judged = if flags.rst() {
             Some(self.on_reset(from, segment, shared))
         } else if flags.syn() {
-            self.on_syn(from, segment)
+            self.on_syn(from, segment, shared)
         } else {
-            self.begins_attempt(from, segment).then_some(Verdict::Replace)
+            self.on_attempt(from, segment)
         };
         match judged {
-            Some(verdict @ (Verdict::Replace | Verdict::Keep)) => verdict,
+            Some(verdict @ (Verdict::Replace | Verdict::Keep | Verdict::Refuse)) => verdict,
             Some(verdict @ (Verdict::Ignore | Verdict::Close(_))) => {
                 shared.discard(Discard::NotData, segment.payload.len());
                 verdict
@@ -138,26 +150,18 @@ impl<A: Analyzer> Connection<A> {
         }
     }
 
-    fn on_reset(&mut self, from: Direction, segment: &Segment<'_>, shared: &mut Shared) -> Verdict {
-        let acknowledged = segment.flags.ack().then_some(segment.ack);
-        if self.attempt.as_ref().is_some_and(|a| a.from != from && Some(a.origin) == acknowledged) {
-            shared.ledger.connects_refused += 1;
-            return Verdict::Close(CloseReason::Reused);
-        }
-        let (own, opposite) = split(&mut self.streams, from);
-        let answers_syn = opposite.syn && !own.is_known();
-        let believed = if answers_syn {
-            // Only if it acknowledges it (RFC 9293 §3.10.7.3).
-            acknowledged.is_some_and(|ack| opposite.has_sent(ack))
-        } else {
-            own.accepts_reset(segment.seq)
-        };
-        if !believed {
-            return Verdict::Ignore;
-        }
-        own.talked = true;
-        shared.ledger.connects_refused += u64::from(answers_syn);
-        Verdict::Close(CloseReason::Reset)
+    pub(super) fn attempt(&self) -> Option<&Attempt> {
+        self.odd.as_ref()?.attempt.as_ref()
+    }
+
+    pub(super) fn take_attempt(&mut self) -> Option<Attempt> {
+        let attempt = self.odd.as_mut()?.attempt.take();
+        self.forget_oddities();
+        attempt
+    }
+
+    pub(super) fn forget_oddities(&mut self) {
+        self.odd.take_if(|odd| odd.attempt.is_none() && odd.aliases.is_none() && odd.reset.is_none());
     }
 
     fn on_stream_segment(
@@ -172,29 +176,89 @@ impl<A: Analyzer> Connection<A> {
         let seq = segment.seq.wrapping_add(u32::from(flags.syn()));
         let wire = wire_len(segment);
         self.note_choice(from, segment);
-        let (own, opposite) = split(&mut self.streams, from);
-        let place = own.place(seq, wire.cast_signed() + i64::from(flags.fin()));
-        if matches!(place, Place::Stray) {
+        let (own, _) = split(&mut self.streams, from);
+        let known = own.is_known();
+        let len = wire.cast_signed() + i64::from(flags.fin());
+        let place = own.place(seq, len);
+        let (mut end, mut contradicts_end) = (i64::MIN, false);
+        if let Place::At(offset) = place {
+            end = offset + len;
+            contradicts_end = wire > 0 && own.contradicts_end(offset);
+        } else if matches!(place, Place::Stray) {
             return self.on_stray(from, segment, shared);
         }
+        if len > 0 && own.is_fresh(end) {
+            match self.soundness(from, segment, known, end, shared) {
+                Soundness::Sound => {}
+                Soundness::Doubtful => return self.on_doubtful(from, segment, place, index, shared, context),
+                Soundness::Dropped => {
+                    shared.discard(Discard::Refused, segment.payload.len());
+                    return Verdict::Refuse;
+                }
+            }
+        }
+        if contradicts_end {
+            return Verdict::Replace;
+        }
+        let (_, opposite) = split(&mut self.streams, from);
+        let decides = opposite.awaits_answer();
         let Ok(ack) = acknowledged(opposite, segment) else { return Verdict::Replace };
         if let Some(offset) = ack {
             opposite.on_ack(offset, segment.at);
+            if decides {
+                self.settle_answered(from.flip(), segment.at, index, shared, context);
+            }
         }
         self.note_origins();
         self.note_talk(from, flags.syn(), wire);
+        self.weigh_reset(from, end, ack, shared);
         if let Place::At(offset) = place {
             let piece = Piece { offset: 0, bytes: segment.payload, wire, at: segment.at, ack };
-            let (stream, mut outlet) = self.way_out(from, index, shared, context);
+            let (stream, mut outlet) = self.way_out(from, Some(segment), index, shared, context);
             if wire > 0 {
                 stream.on_bytes(offset, piece, &mut outlet);
             }
             if flags.fin() {
-                stream.on_fin(offset + wire.cast_signed(), segment.at, &mut outlet);
+                self.on_fin(from, offset + wire.cast_signed(), segment.at, index, shared, context);
             }
         }
         self.settle(segment.at, true, index, shared, context);
         self.verdict()
+    }
+
+    /// Settles a stream whose receiver has answered. What it confirms was itself an answer: what that acknowledged goes first.
+    fn settle_answered(
+        &mut self,
+        from: Direction,
+        now: Timestamp,
+        index: u32,
+        shared: &mut Shared,
+        context: &mut A::Context,
+    ) {
+        let (own, opposite) = split(&mut self.streams, from);
+        if let Some(ack) = own.confirmed_ack() {
+            opposite.on_ack(ack, now);
+            let (stream, mut outlet) = self.way_out(from.flip(), None, index, shared, context);
+            stream.settle(now, &mut outlet);
+        }
+        let (stream, mut outlet) = self.way_out(from, None, index, shared, context);
+        stream.settle(now, &mut outlet);
+    }
+
+    /// A FIN waits for its acknowledgement, but where nobody can send one, or the other side has come to its end too.
+    fn on_fin(
+        &mut self,
+        from: Direction,
+        offset: i64,
+        at: Timestamp,
+        index: u32,
+        shared: &mut Shared,
+        context: &mut A::Context,
+    ) {
+        let (_, opposite) = split(&mut self.streams, from);
+        let sure = !opposite.seen() || opposite.is_at_end();
+        let (stream, mut outlet) = self.way_out(from, None, index, shared, context);
+        stream.on_fin(offset, at, sure, &mut outlet);
     }
 
     /// A segment far outside the window: it counts only once the other side proves that it got there, or, when the other
@@ -227,17 +291,18 @@ impl<A: Analyzer> Connection<A> {
     }
 
     /// One stream, and the way out of it.
-    fn way_out<'a>(
+    pub(super) fn way_out<'a>(
         &'a mut self,
         from: Direction,
+        segment: Option<&'a Segment<'a>>,
         index: u32,
         shared: &'a mut Shared,
         context: &'a mut A::Context,
     ) -> (&'a mut Stream, Outlet<'a, A>) {
         let Self { conn, streams, analyzer, early_end, .. } = self;
         let (own, opposite) = split(streams, from);
-        let (answered, opposite) = (opposite.seen(), opposite.awaited());
-        (own, Outlet { from, index, answered, opposite, conn, analyzer, early_end, shared, context })
+        let (answered, sums_lie, opposite) = (opposite.seen(), own.sums_lie, opposite.awaited());
+        (own, Outlet { from, index, answered, opposite, conn, analyzer, early_end, sums_lie, segment, shared, context })
     }
 
     /// Passes on what can be, in both streams, as of `now`; `segment`: one more segment has been seen.
@@ -260,7 +325,7 @@ impl<A: Analyzer> Connection<A> {
         let order = self.order();
         let mut each = |act: fn(&mut Stream, Timestamp, &mut Outlet<'_, A>) -> bool| {
             order.into_iter().any(|from| {
-                let (stream, mut outlet) = self.way_out(from, index, shared, context);
+                let (stream, mut outlet) = self.way_out(from, None, index, shared, context);
                 act(stream, now, &mut outlet)
             })
         };
@@ -279,7 +344,7 @@ impl<A: Analyzer> Connection<A> {
         shared: &mut Shared,
         context: &mut A::Context,
     ) -> Verdict {
-        let (stream, mut outlet) = self.way_out(from, index, shared, context);
+        let (stream, mut outlet) = self.way_out(from, None, index, shared, context);
         stream.release(now, &mut outlet);
         self.verdict()
     }
@@ -302,10 +367,11 @@ impl<A: Analyzer> Connection<A> {
         if self.connect_failed(at) {
             shared.ledger.connects_timed_out += 1;
         }
+        let (at, reason) = self.outcome(at, reason);
         if let Some(analyzer) = self.analyzer.take() {
             analyzer.on_close(&self.conn, at, reason, context);
         }
-        self.attempt = None;
+        self.take_attempt();
         self.phase = Phase::Closed;
         self.last_seen = at;
     }
@@ -315,7 +381,7 @@ impl<A: Analyzer> Connection<A> {
         let order = self.order();
         let mut each = |act: fn(&mut Stream, Timestamp, &mut Outlet<'_, A>) -> bool| {
             order.into_iter().any(|from| {
-                let (stream, mut outlet) = self.way_out(from, index, shared, context);
+                let (stream, mut outlet) = self.way_out(from, None, index, shared, context);
                 act(stream, at, &mut outlet)
             })
         };
@@ -350,14 +416,16 @@ impl<A: Analyzer> Connection<A> {
         low.ended != high.ended
     }
 
-    /// It was ended by this RST.
-    pub(super) fn note_reset(&mut self, from: Direction, segment: &Segment<'_>) {
-        self.reset_by = segment.flags.rst().then_some(from);
-        split(&mut self.streams, from).0.skip_to(segment.seq);
+    /// Whether all of a segment was passed on before.
+    pub(super) fn has_passed(&mut self, from: Direction, segment: &Segment<'_>) -> bool {
+        let (own, _) = split(&mut self.streams, from);
+        let seq = segment.seq.wrapping_add(u32::from(segment.flags.syn()));
+        let wire = wire_len(segment).cast_signed();
+        own.is_known() && matches!(own.place(seq, wire), Place::At(offset) if !own.is_fresh(offset + wire))
     }
 
     /// Whether a segment that comes after the end belongs to a new connection with the same endpoints; or to this one, if
-    /// its RST was forged: who has reset a connection sends nothing more on it.
+    /// it never ended: who has reset or closed a connection sends nothing more on it.
     pub(super) fn is_succeeded_by(&mut self, from: Direction, segment: &Segment<'_>) -> bool {
         let (own, _) = split(&mut self.streams, from);
         let flags = segment.flags;
@@ -369,7 +437,9 @@ impl<A: Analyzer> Connection<A> {
                 wire > 0
                     && own.is_known()
                     && match own.place(segment.seq, wire.cast_signed()) {
-                        Place::At(offset) => self.reset_by == Some(from) && own.is_ahead(offset),
+                        Place::At(offset) => {
+                            (self.reset_by_peer && own.is_ahead(offset)) || own.contradicts_end(offset)
+                        }
                         Place::Stray => true,
                         Place::Nowhere => false,
                     }

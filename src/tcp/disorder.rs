@@ -20,6 +20,10 @@ pub(super) const REORDER_SEGMENTS: u32 = 64;
 const STRAYS: u8 = 8;
 /// Declared gaps remembered, so that bytes that come too late are told from retransmissions.
 const GAPS_REMEMBERED: usize = 8;
+/// Most bytes of one segment that no hardware joined of several: those of an Ethernet frame.
+const MAX_ALONE: u64 = 1460;
+/// How long a FIN waits for its acknowledgement, nanoseconds: longer than a delayed one takes.
+const FIN_WAIT: u64 = 1_000_000_000;
 
 /// Bytes of a stream as one segment brought them.
 #[derive(Clone, Copy)]
@@ -78,16 +82,33 @@ impl Chunk {
         self.offset + self.wire
     }
 
+    pub(super) fn captured(&self) -> usize {
+        self.bytes.len()
+    }
+
     fn cost(&self) -> usize {
         self.bytes.len() + CHUNK_COST
     }
 }
 
-/// A FIN that came before the bytes it follows.
+/// A FIN that came before the bytes it follows, or that its receiver has not acknowledged yet.
 #[derive(Clone, Copy)]
 pub(super) struct Fin {
     pub(super) offset: u64,
     pub(super) at: Timestamp,
+    /// Believed once it is next: it was acknowledged, or nobody is there to do so.
+    pub(super) sure: bool,
+    /// Acknowledged.
+    pub(super) proven: bool,
+}
+
+/// What decides doubts besides acknowledgements.
+#[derive(Clone, Copy)]
+pub(super) struct Over {
+    /// No more will come.
+    pub(super) last: bool,
+    /// Bytes of the longest segment whose checksum was right or left to the hardware; 0: none was.
+    pub(super) longest_right: u16,
 }
 
 /// Sequence numbers of contiguous segments far outside the window.
@@ -103,6 +124,8 @@ pub(super) struct Disorder {
     /// By offset, none empty on the wire, none overlapping, all at or after the stream's next offset. A tree: in a queue
     /// one that comes between others would move half of them.
     chunks: BTreeMap<u64, Chunk>,
+    /// By offset: from segments that their receiver may have dropped, until it says so.
+    doubtful: BTreeMap<u64, Chunk>,
     cost: usize,
     hold_id: u64,
     pub(super) fin: Option<Fin>,
@@ -110,6 +133,8 @@ pub(super) struct Disorder {
     moved: Timestamp,
     /// When the receiver last acknowledged no more than was passed on: it still waits for the hole itself.
     waiting: Option<Timestamp>,
+    /// When the receiver last acknowledged anything.
+    heard: Option<Timestamp>,
     /// Acknowledged, and long enough ago that a hole below is lost and not merely overtaken.
     ripe: u64,
     /// Acknowledged at `ripening_since`. Two marks instead of a queue of ACKs: a hole is declared after one to two waits.
@@ -124,11 +149,13 @@ impl Disorder {
     pub(super) fn new(at: Timestamp) -> Self {
         Self {
             chunks: BTreeMap::new(),
+            doubtful: BTreeMap::new(),
             cost: 0,
             hold_id: 0,
             fin: None,
             moved: at,
             waiting: None,
+            heard: None,
             ripe: 0,
             ripening: 0,
             ripening_since: at,
@@ -140,7 +167,7 @@ impl Disorder {
 
     /// Nothing of it matters any more to a stream that stands at `next`.
     pub(super) fn is_calm(&self, next: u64, acked: u64) -> bool {
-        self.chunks.is_empty() && self.fin.is_none() && acked <= next && self.stray.is_none() && self.gaps.is_empty()
+        !self.is_holding() && self.fin.is_none() && acked <= next && self.stray.is_none() && self.gaps.is_empty()
     }
 
     /// Offset of the first held chunk.
@@ -157,7 +184,63 @@ impl Disorder {
     /// What ends the hole at the front: a chunk or the FIN, and when that came.
     pub(super) fn obstacle(&self) -> Option<(u64, Timestamp)> {
         let fin = self.fin.map(|f| (f.offset, f.at));
-        self.chunks.first_key_value().map(|(offset, chunk)| (*offset, chunk.at)).or(fin)
+        let chunk = self.chunks.first_key_value().map(|(offset, chunk)| (*offset, chunk.at));
+        chunk.or(fin)
+    }
+
+    /// Whether the FIN is next and waits for its acknowledgement: what lies behind it must wait too.
+    pub(super) fn is_at_fin(&self, next: u64) -> bool {
+        self.fin.is_some_and(|f| f.offset == next)
+    }
+
+    /// Whether nothing held lies at or before `end`, and no FIN at `next`: a piece from there to `end` can be passed on.
+    pub(super) fn is_clear(&self, next: u64, end: u64) -> bool {
+        self.first_held().is_none_or(|held| end <= held) && !self.is_at_fin(next)
+    }
+
+    /// Notes a FIN; of two the first in the stream counts.
+    pub(super) fn note_fin(&mut self, fin: Fin) {
+        match &mut self.fin {
+            Some(known) if known.offset == fin.offset => known.sure |= fin.sure,
+            Some(known) if known.offset < fin.offset => {}
+            known => *known = Some(fin),
+        }
+    }
+
+    /// What an acknowledgement up to `offset` says of the FIN, which takes a number but is no byte; gives how far bytes are
+    /// acknowledged.
+    pub(super) fn weigh_fin(&mut self, offset: u64) -> u64 {
+        match &mut self.fin {
+            // The receiver has more than that: it never took the FIN.
+            Some(fin) if offset > fin.offset + 1 => {
+                self.fin = None;
+                offset
+            }
+            Some(fin) => {
+                let acknowledged = offset == fin.offset + 1;
+                fin.sure |= acknowledged;
+                fin.proven |= acknowledged;
+                offset.min(fin.offset)
+            }
+            None => offset,
+        }
+    }
+
+    /// A FIN that stays without an acknowledgement and without anything that contradicts it is believed in the end.
+    pub(super) fn outwait_fin(&mut self, next: u64, now: Timestamp) {
+        let alone = self.chunks.is_empty();
+        if let Some(fin) = &mut self.fin {
+            fin.sure |= alone && fin.offset == next && now.since(fin.at) >= FIN_WAIT;
+        }
+    }
+
+    fn is_holding(&self) -> bool {
+        !(self.chunks.is_empty() && self.doubtful.is_empty())
+    }
+
+    /// Whether an acknowledgement decides something here.
+    pub(super) fn awaits_answer(&self) -> bool {
+        self.fin.is_some() || !self.doubtful.is_empty()
     }
 
     /// What is held costs this much.
@@ -167,7 +250,7 @@ impl Disorder {
 
     /// Whether the stream still holds what it began to hold as `id`.
     pub(super) fn holds_as(&self, id: u64) -> bool {
-        !self.chunks.is_empty() && self.hold_id == id
+        self.is_holding() && self.hold_id == id
     }
 
     /// Holds what of `piece` is not held yet: the first copy of a byte wins.
@@ -190,13 +273,80 @@ impl Disorder {
     }
 
     fn insert<A: Analyzer>(&mut self, chunk: Chunk, outlet: &mut Outlet<'_, A>) {
-        if self.chunks.is_empty() {
+        self.count_in(&chunk, outlet);
+        self.chunks.insert(chunk.offset, chunk);
+    }
+
+    fn count_in<A: Analyzer>(&mut self, chunk: &Chunk, outlet: &mut Outlet<'_, A>) {
+        if !self.is_holding() {
             self.hold_id = outlet.shared.holds.begin(outlet.index, outlet.from);
         }
         outlet.shared.ledger.held += chunk.bytes.len() as u64;
         outlet.shared.holds.cost += chunk.cost();
         self.cost += chunk.cost();
-        self.chunks.insert(chunk.offset, chunk);
+    }
+
+    fn count_out<A: Analyzer>(&mut self, chunk: &Chunk, outlet: &mut Outlet<'_, A>) {
+        outlet.shared.ledger.held -= chunk.bytes.len() as u64;
+        outlet.shared.holds.cost -= chunk.cost();
+        self.cost -= chunk.cost();
+        if !self.is_holding() {
+            outlet.shared.holds.end();
+        }
+    }
+
+    /// Holds a piece that its receiver may have dropped.
+    pub(super) fn hold_doubtful<A: Analyzer>(&mut self, piece: &Piece<'_>, outlet: &mut Outlet<'_, A>) {
+        if self.doubtful.contains_key(&piece.offset) {
+            return outlet.shared.discard(Discard::Refused, piece.bytes.len());
+        }
+        let chunk = Chunk::new(piece);
+        self.count_in(&chunk, outlet);
+        self.doubtful.insert(chunk.offset, chunk);
+    }
+
+    /// The first doubtful chunk, once it is decided, and whether its receiver took it. It did not if the same bytes came
+    /// again. If it acknowledges them all the same, it took this copy or one that was not captured: a sender whose other
+    /// checksums are right sends no wrong one, but hardware may join segments and leave the checksum of the first. Where the
+    /// receiver is not heard any more, what was seen is believed after a while, unless other checksums were right.
+    pub(super) fn decided<A: Analyzer>(
+        &mut self,
+        stand: (u64, u64),
+        now: Timestamp,
+        over: Over,
+        outlet: &mut Outlet<'_, A>,
+    ) -> Option<(Chunk, bool)> {
+        let (next, acked) = stand;
+        let first = self.doubtful.first_entry()?;
+        let chunk = first.get();
+        let unheard = self.heard.is_none_or(|heard| heard < chunk.at);
+        let waited = over.last || now.since(chunk.at) >= outlet.shared.limits.gap_wait;
+        let longest = if over.longest_right == 0 { 0 } else { u64::from(over.longest_right).max(MAX_ALONE) };
+        let taken = match () {
+            () if chunk.end() <= next => false,
+            () if acked >= chunk.end() => chunk.wire > longest,
+            () if unheard && waited && longest == 0 => true,
+            () if over.last => false,
+            () => return None,
+        };
+        let chunk = first.remove();
+        self.count_out(&chunk, outlet);
+        Some((chunk, taken))
+    }
+
+    /// The farthest acknowledgement of the doubtful chunks that end before `acked`.
+    pub(super) fn confirmed_ack(&self, acked: u64) -> Option<u64> {
+        self.doubtful.values().take_while(|chunk| chunk.end() <= acked).filter_map(|chunk| chunk.ack).max()
+    }
+
+    /// Discards what is doubtful; whether there was anything.
+    pub(super) fn discard_doubtful<A: Analyzer>(&mut self, outlet: &mut Outlet<'_, A>) -> bool {
+        let any = !self.doubtful.is_empty();
+        while let Some((_, chunk)) = self.doubtful.pop_first() {
+            self.count_out(&chunk, outlet);
+            outlet.shared.discard(Discard::Limit, chunk.bytes.len());
+        }
+        any
     }
 
     /// The first held chunk acknowledges bytes of the opposite stream that are not passed on yet.
@@ -219,12 +369,7 @@ impl Disorder {
 
     fn take<A: Analyzer>(&mut self, outlet: &mut Outlet<'_, A>) -> Option<Chunk> {
         let (_, chunk) = self.chunks.pop_first()?;
-        outlet.shared.ledger.held -= chunk.bytes.len() as u64;
-        outlet.shared.holds.cost -= chunk.cost();
-        self.cost -= chunk.cost();
-        if self.chunks.is_empty() {
-            outlet.shared.holds.end();
-        }
+        self.count_out(&chunk, outlet);
         Some(chunk)
     }
 
@@ -244,6 +389,7 @@ impl Disorder {
     /// The receiver acknowledged no more than was passed on.
     pub(super) fn receiver_waits(&mut self, at: Timestamp) {
         self.waiting = Some(at);
+        self.heard = Some(at);
         self.ripen_anew(at);
     }
 
@@ -254,6 +400,7 @@ impl Disorder {
 
     /// The receiver acknowledged up to `acked`, beyond `next`: what lies between is not lost to it.
     pub(super) fn acknowledged(&mut self, next: u64, acked: u64, at: Timestamp) {
+        self.heard = Some(at);
         if self.ripening <= next.max(self.ripe) {
             self.ripening = acked;
             self.ripen_anew(at);
@@ -279,7 +426,7 @@ impl Disorder {
     pub(super) fn lost_until(&self, next: u64, acked: u64, now: Timestamp, limits: &Limits) -> Option<u64> {
         let obstacle = self.obstacle();
         if obstacle.is_some_and(|(offset, _)| offset <= next) {
-            // No hole: what is next is there, and waits for the opposite stream.
+            // No hole: what is next is there, and waits for the opposite stream, or for its acknowledgement.
             return None;
         }
         if self.ripe > next {

@@ -3,11 +3,16 @@
 //! A SYN on a connection that lives is not believed until it is answered or followed (RFC 5961 §4: a forged one must
 //! not end a connection).
 
-use super::connection::{Connection, Phase, Verdict, split};
+use super::connection::{Connection, Phase, Verdict, split, wire_len};
+use super::doubt::is_wrong;
+use super::outlet::Shared;
 use super::stream::{Acked, Stream};
 use super::{Analyzer, Conn};
 use crate::flow::{Direction, Timestamp};
 use crate::packet::Segment;
+
+/// Bytes that may follow a SYN before its answer is seen.
+const MOST_AHEAD: u32 = 1 << 20;
 
 /// A handshake seen on a connection that still lives.
 pub(super) struct Attempt {
@@ -17,6 +22,8 @@ pub(super) struct Attempt {
     pub(super) origin: u32,
     /// When.
     pub(super) at: Timestamp,
+    /// Bytes that followed it.
+    sent: u32,
     /// The SYN itself was seen, not only its answer.
     syn: bool,
 }
@@ -24,7 +31,17 @@ pub(super) struct Attempt {
 impl Attempt {
     /// Whether the segment answers or follows it.
     pub(super) fn is_met_by(&self, from: Direction, segment: &Segment<'_>) -> bool {
-        if from == self.from { segment.seq == self.origin } else { segment.ack == self.origin }
+        self.covers(if from == self.from { segment.seq } else { segment.ack })
+    }
+
+    /// Whether a RST refuses it: the SYN was seen, and is what the RST acknowledges.
+    pub(super) fn is_refused_by(&self, from: Direction, segment: &Segment<'_>) -> bool {
+        self.syn && self.from != from && segment.flags.ack() && segment.ack == self.origin
+    }
+
+    /// Whether a number is its origin, or of what followed.
+    fn covers(&self, number: u32) -> bool {
+        number.wrapping_sub(self.origin) <= self.sent
     }
 }
 
@@ -38,13 +55,28 @@ impl<A: Analyzer> Connection<A> {
         self.conn.first_seen = attempt.at;
     }
 
-    /// Whether the segment is the first after a SYN that was not believed so far.
-    pub(super) fn begins_attempt(&self, from: Direction, segment: &Segment<'_>) -> bool {
-        self.attempt.as_ref().is_some_and(|a| a.from == from && a.origin == segment.seq)
+    /// Judges a segment that follows or answers a SYN that was not believed so far; `None`: it does neither. The other side
+    /// must answer, as far as it is heard: a receiver ignores a SYN in the middle, and what follows it (RFC 5961 §4).
+    pub(super) fn on_attempt(&mut self, from: Direction, segment: &Segment<'_>) -> Option<Verdict> {
+        let attempt = self.odd.as_mut()?.attempt.as_mut().filter(|a| a.is_met_by(from, segment))?;
+        let (own, opposite) = split(&mut self.streams, attempt.from);
+        if from != attempt.from {
+            let answers = segment.flags.ack() && !own.has_sent(segment.ack);
+            return answers.then_some(Verdict::Replace);
+        }
+        if own.is_continued_by(segment.seq, wire_len(segment)) {
+            return None;
+        }
+        if !opposite.seen() {
+            return Some(Verdict::Replace);
+        }
+        let end = segment.seq.wrapping_sub(attempt.origin).saturating_add(segment.payload_len);
+        attempt.sent = attempt.sent.max(end.min(MOST_AHEAD));
+        Some(Verdict::Ignore)
     }
 
     /// Judges a SYN; `None`: it is part of this connection, and so is what it carries.
-    pub(super) fn on_syn(&mut self, from: Direction, segment: &Segment<'_>) -> Option<Verdict> {
+    pub(super) fn on_syn(&mut self, from: Direction, segment: &Segment<'_>, shared: &mut Shared) -> Option<Verdict> {
         if segment.flags.fin() {
             return Some(Verdict::Ignore);
         }
@@ -55,10 +87,16 @@ impl<A: Analyzer> Connection<A> {
         let belongs =
             own.starts_at(origin) || (opening && !own.is_known() && (!answers || acknowledges_syn(segment, opposite)));
         if belongs {
+            let late = own.talked || own.syn || (opposite.syn && !answers);
             own.learn(origin);
             own.syn = true;
             note_handshake(&mut self.conn, from, segment, opposite);
-            return None;
+            // A receiver drops what comes on a SYN when it has one or has answered (RFC 5961 §4), but for what it acknowledged.
+            let dropped = late && own.is_unheard(wire_len(segment).cast_signed());
+            return dropped.then_some(Verdict::Ignore);
+        }
+        if is_wrong(own, segment, shared) {
+            return Some(Verdict::Ignore);
         }
         Some(self.on_foreign_syn(from, segment, origin))
     }
@@ -74,6 +112,7 @@ impl<A: Analyzer> Connection<A> {
 
     fn on_foreign_syn(&mut self, from: Direction, segment: &Segment<'_>, origin: u32) -> Verdict {
         let answers = segment.flags.ack();
+        let met = self.attempt().is_some_and(|a| a.syn && a.from != from && a.origin == segment.ack);
         let (own, opposite) = split(&mut self.streams, from);
         if answers && opposite.starts_at(segment.ack) {
             // A second answer to the same SYN, by a proxy or by a listener that forgot the first: which one the originator
@@ -81,15 +120,16 @@ impl<A: Analyzer> Connection<A> {
             return Verdict::Ignore;
         }
         let never_answered = !answers && own.syn && !own.talked && !opposite.seen();
-        let ending = own.fin_seen() || opposite.fin_seen();
-        let answered = answers && self.attempt.as_ref().is_some_and(|a| a.from != from && a.origin == segment.ack);
-        if never_answered || ending || answered {
+        // What acknowledges bytes of this connection answers no other SYN.
+        let answered = answers && met && !opposite.has_sent(segment.ack);
+        if never_answered || answered {
             return Verdict::Replace;
         }
         let (from, origin) = if answers { (from.flip(), segment.ack) } else { (from, origin) };
-        let known = self.attempt.as_ref().is_some_and(|a| a.from == from && a.origin == origin);
+        let known = self.attempt().is_some_and(|a| a.from == from && a.origin == origin);
         if !known {
-            self.attempt = Some(Box::new(Attempt { from, origin, at: segment.at, syn: !answers }));
+            let attempt = Attempt { from, origin, at: segment.at, sent: 0, syn: !answers };
+            self.odd.get_or_insert_default().attempt = Some(attempt);
         }
         Verdict::Ignore
     }

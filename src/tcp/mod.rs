@@ -10,9 +10,13 @@
 
 mod connection;
 mod disorder;
+mod doubt;
 mod handshake;
+mod index;
 mod offset;
 mod outlet;
+mod recent;
+mod scopes;
 mod slots;
 mod stream;
 mod table;
@@ -121,6 +125,13 @@ pub trait Analyzer: Sized {
     /// A connection has its first event. Called then and not before: a connection that never carries a byte (a SYN flood,
     /// a probe) costs no analyzer and gives no calls.
     fn open(conn: &Conn, context: &mut Self::Context) -> Self;
+
+    /// How many of the next bytes of the stream `from` are read by nobody, whatever they are: a body, an encrypted stream.
+    /// Their checksums are not verified, and no copy of them is compared with the first.
+    fn unread(&self, from: Direction) -> u64 {
+        let _ = from;
+        0
+    }
 
     /// The next event of the stream `from`.
     fn on_event(&mut self, conn: &Conn, from: Direction, event: StreamEvent<'_>, context: &mut Self::Context);

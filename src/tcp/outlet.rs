@@ -4,15 +4,18 @@
 
 use std::collections::VecDeque;
 
+use super::recent::Recent;
 use super::{Analyzer, Conn, GapCause, Limits, StreamEvent};
 use crate::flow::{Direction, Timestamp};
 use crate::ledger::{Discard, StreamLedger};
+use crate::packet::{Checksum, Segment};
 
 /// What all connections of a table share.
 pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) ledger: StreamLedger,
     pub(super) holds: Holds,
+    pub(super) recent: Recent,
 }
 
 impl Shared {
@@ -77,6 +80,10 @@ pub(super) struct Outlet<'a, A: Analyzer> {
     pub(super) analyzer: &'a mut Option<Box<A>>,
     /// A stream that ended before there was an analyzer to tell.
     pub(super) early_end: &'a mut Option<Box<Timestamp>>,
+    /// The stream's checksums mean nothing.
+    pub(super) sums_lie: bool,
+    /// The segment under way.
+    pub(super) segment: Option<&'a Segment<'a>>,
     pub(super) shared: &'a mut Shared,
     pub(super) context: &'a mut A::Context,
 }
@@ -89,13 +96,18 @@ impl<A: Analyzer> Outlet<'_, A> {
         matches!((ack, self.opposite), (Some(ack), Some(passed)) if ack > passed + 1)
     }
 
-    /// The next bytes.
+    /// The next bytes. `recent` is the number of the piece remembered last of this stream.
     #[inline]
-    pub(super) fn data(&mut self, at: Timestamp, offset: u64, ack: Option<u64>, bytes: &[u8]) {
-        if !bytes.is_empty() {
-            self.shared.ledger.delivered += bytes.len() as u64;
-            self.event(StreamEvent::Data { at, offset, ack, bytes });
+    pub(super) fn data(&mut self, recent: &mut u32, at: Timestamp, offset: u64, ack: Option<u64>, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
         }
+        self.shared.ledger.delivered += bytes.len() as u64;
+        let unread = self.analyzer.as_ref().map_or(0, |analyzer| analyzer.unread(self.from));
+        if unread < bytes.len() as u64 {
+            *recent = self.shared.recent.remember(*recent, offset, bytes);
+        }
+        self.event(StreamEvent::Data { at, offset, ack, bytes });
     }
 
     /// The next `len` bytes are missing for good.
@@ -120,12 +132,19 @@ impl<A: Analyzer> Outlet<'_, A> {
         self.shared.ledger.duplicate += bytes as u64;
     }
 
-    /// Notes that `bytes` of an overlap differ from the copy that came first.
+    /// Notes that `bytes` of an overlap differ from the copy that came first; but not where the later one is damaged.
     pub(super) fn conflict(&mut self, bytes: usize) {
-        if bytes > 0 {
+        if bytes > 0 && !self.is_wrong() {
             self.shared.ledger.overlap_conflicts += bytes as u64;
             self.conn.overlap_conflict = true;
         }
+    }
+
+    fn is_wrong(&mut self) -> bool {
+        let judged = self.segment.filter(|_| !self.sums_lie);
+        let wrong = judged.is_some_and(|segment| segment.checksum() == Checksum::Wrong);
+        self.shared.ledger.bad_checksums += u64::from(wrong);
+        wrong
     }
 
     #[inline]

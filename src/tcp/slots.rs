@@ -3,7 +3,7 @@
 //! Finds nothing by its key (that is `table`) and decides no end.
 
 use super::connection::{Connection, Phase};
-use crate::flow::ConnKey;
+use crate::flow::{ConnKey, Scope};
 
 const NONE: u32 = u32::MAX;
 
@@ -59,6 +59,11 @@ impl<A> Slots<A> {
         self.slots.get(index as usize)?.as_ref().map(|slot| &slot.connection.conn.key)
     }
 
+    /// The key of the connection at `index` without its scope.
+    pub(super) fn plain(&self, index: u32) -> Option<ConnKey> {
+        Some(self.key(index)?.within(Scope::default()))
+    }
+
     #[inline]
     pub(super) fn get(&mut self, index: u32) -> Option<&mut Connection<A>> {
         self.slot(index).map(|s| &mut s.connection)
@@ -91,14 +96,12 @@ impl<A> Slots<A> {
         index
     }
 
-    /// Drops the connection; gives its key.
-    pub(super) fn remove(&mut self, index: u32) -> Option<ConnKey> {
+    /// Takes the connection out.
+    pub(super) fn remove(&mut self, index: u32) -> Option<Connection<A>> {
         self.unlink(index);
-        let place = self.slots.get_mut(index as usize)?;
-        let key = place.as_ref()?.connection.conn.key;
-        *place = None;
+        let slot = self.slots.get_mut(index as usize)?.take()?;
         self.free.push(index);
-        Some(key)
+        Some(slot.connection)
     }
 
     /// Makes the connection the newest of its list, which may have changed.

@@ -2,7 +2,7 @@
 //!
 //! Believes that a segment belongs here; whether to believe it is asked first ([`Stream::place`]), by `connection`.
 
-use super::disorder::{Disorder, Fin, Piece};
+use super::disorder::{Disorder, Fin, Over, Piece};
 use super::offset::nearest;
 use super::outlet::Outlet;
 use super::{Analyzer, GapCause};
@@ -13,7 +13,7 @@ use crate::ledger::Discard;
 /// nobody has that in flight, and one of four blind guesses would fall into it; what goes farther must be proven by the
 /// other side.
 pub(super) const WINDOW: i64 = 64 << 20;
-/// The same for a RST, which ends everything. The receiver wants an exact match (RFC 5961 §3); we may have missed bytes.
+/// The same for a RST: what is farther is none of this connection's.
 const RESET_WINDOW: i64 = 1 << 20;
 /// No gap is larger: beyond it is another connection.
 const MAX_LEAD: i64 = 1 << 30;
@@ -26,6 +26,18 @@ pub(super) enum Place {
     Nowhere,
     /// Far outside the window.
     Stray,
+}
+
+/// Where a RST lies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ResetPlace {
+    /// Where its receiver believes it (RFC 5961 §3.2), as far as is known.
+    Exact,
+    /// Near it: a receiver asks back before it believes that. But so a RST looks too whose sender's last bytes the capture
+    /// lost.
+    Near,
+    /// Far from it.
+    Far,
 }
 
 /// What an acknowledgement says about the stream it acknowledges.
@@ -50,6 +62,14 @@ pub(super) struct Stream {
     pub(super) talked: bool,
     /// FIN, in order.
     pub(super) ended: bool,
+    /// That FIN was acknowledged.
+    end_proven: bool,
+    /// Bytes of the longest segment, at least 1, whose checksum was right or left to the hardware. 0: none was.
+    longest_right: u16,
+    /// Checksums mean nothing here: the receiver takes segments with wrong ones.
+    pub(super) sums_lie: bool,
+    /// Number of the last piece among the recent ones.
+    recent: u32,
     /// All before was passed on or declared lost.
     next: u64,
     /// Greatest believable acknowledgement.
@@ -92,8 +112,13 @@ impl Stream {
         self.disorder.is_none()
     }
 
+    /// Its FIN was seen, and nothing is missing before it.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.ended || self.disorder.as_ref().is_some_and(|d| d.is_at_fin(self.next))
+    }
+
     /// A FIN was seen, in order or not.
-    pub(super) fn fin_seen(&self) -> bool {
+    fn fin_seen(&self) -> bool {
         self.ended || self.disorder.as_ref().is_some_and(|d| d.fin.is_some())
     }
 
@@ -128,22 +153,73 @@ impl Stream {
         }
     }
 
-    /// Whether a RST with `seq` may be the peer's.
-    pub(super) fn accepts_reset(&self, seq: u32) -> bool {
+    /// Where a RST with `seq` lies, and its offset. A receiver takes it at the next byte it expects, at the end of what it
+    /// holds out of order, and behind a FIN.
+    pub(super) fn place_reset(&self, seq: u32) -> (ResetPlace, i64) {
         let offset = nearest(self.origin, seq, self.next);
-        let near = self.next.cast_signed() - RESET_WINDOW..=self.edge() + RESET_WINDOW;
-        !self.known || near.contains(&offset)
+        let (next, edge) = (self.next.cast_signed(), self.edge());
+        let behind_fin = self.fin_seen() && offset == edge + 1;
+        let exact = !self.known || behind_fin || [next, edge, self.acked.cast_signed().max(next)].contains(&offset);
+        let place = match () {
+            () if exact => ResetPlace::Exact,
+            () if (next - RESET_WINDOW..=edge + RESET_WINDOW).contains(&offset) => ResetPlace::Near,
+            () => ResetPlace::Far,
+        };
+        (place, offset)
     }
 
-    /// Whether `ack` acknowledges nothing but what was sent: the SYN, and perhaps bytes.
+    /// Whether `seq` lies where this stream is.
+    pub(super) fn is_near(&self, seq: u32) -> bool {
+        let offset = nearest(self.origin, seq, self.next);
+        self.known && (self.next.cast_signed() - WINDOW..=self.edge() + WINDOW).contains(&offset)
+    }
+
+    /// Whether `len` bytes from `seq` on begin with the next byte, or have it among them.
+    pub(super) fn is_continued_by(&self, seq: u32, len: u64) -> bool {
+        let ahead = nearest(self.origin, seq, self.next) - self.next.cast_signed();
+        self.known && ahead <= 0 && ahead + len.cast_signed() >= 0
+    }
+
+    /// Whether bytes come behind a FIN that nobody acknowledged: it was none.
+    pub(super) fn contradicts_end(&self, offset: i64) -> bool {
+        self.ended && !self.end_proven && self.is_ahead(offset)
+    }
+
+    /// Whether a piece that ends at `end` does so among the next `unread` bytes, and not with the last of them.
+    pub(super) fn is_unread(&self, end: i64, unread: u64) -> bool {
+        unread > 0 && self.is_orderly() && end < i64::try_from(self.next.saturating_add(unread)).unwrap_or(i64::MAX)
+    }
+
+    /// Whether checksums of the stream mean something: one was right, or left to the hardware.
+    pub(super) fn has_right_sums(&self) -> bool {
+        self.longest_right > 0
+    }
+
+    /// Notes a segment of `len` bytes whose checksum is right, or left to the hardware.
+    pub(super) fn note_right_sum(&mut self, len: u64) {
+        self.longest_right = self.longest_right.max(u16::try_from(len.max(1)).unwrap_or(u16::MAX));
+    }
+
+    /// Whether a piece that ends at `end` brings anything new.
+    pub(super) fn is_fresh(&self, end: i64) -> bool {
+        end > self.next.cast_signed()
+    }
+
+    /// Whether a piece that ends at `end` brings something that is neither passed on nor acknowledged.
+    pub(super) fn is_unheard(&self, end: i64) -> bool {
+        end > self.next.max(self.acked).cast_signed()
+    }
+
+    /// The offset of an acknowledgement number, where the origin is known; it is not judged.
+    pub(super) fn offset_of(&self, ack: u32) -> Option<u64> {
+        let offset = nearest(self.origin, ack, self.next);
+        u64::try_from(offset).ok().filter(|_| self.known)
+    }
+
+    /// Whether `ack` acknowledges nothing but what was sent: the SYN, perhaps bytes and a FIN.
     pub(super) fn has_sent(&self, ack: u32) -> bool {
-        self.known && (0..=self.edge()).contains(&nearest(self.origin, ack, self.next))
-    }
-
-    /// Stands where a RST with `seq` says its sender was.
-    pub(super) fn skip_to(&mut self, seq: u32) {
-        let offset = nearest(self.origin, seq, self.next);
-        self.next = self.next.max(u64::try_from(offset).unwrap_or(0));
+        let edge = self.edge() + i64::from(self.fin_seen());
+        self.known && (0..=edge).contains(&nearest(self.origin, ack, self.next))
     }
 
     /// Whether `offset` lies at or after all that was passed on.
@@ -171,9 +247,12 @@ impl Stream {
     }
 
     /// The FIN takes a sequence number, but is no byte.
-    fn without_fin(&self, offset: u64) -> u64 {
-        let fin = self.disorder.as_ref().and_then(|d| d.fin).map_or(u64::MAX, |f| f.offset);
-        offset.min(if self.ended { self.next } else { fin })
+    fn without_fin(&mut self, offset: u64) -> u64 {
+        if self.ended {
+            self.end_proven |= offset > self.next;
+            return offset.min(self.next);
+        }
+        self.disorder.as_mut().map_or(offset, |d| d.weigh_fin(offset))
     }
 
     /// The opposite side acknowledged up to `offset`, in a segment that is believed.
@@ -213,7 +292,7 @@ impl Stream {
         let in_turn = self.disorder.is_none() && !self.ended && !outlet.is_early(piece.ack);
         if offset == self.next.cast_signed() && whole && in_turn {
             self.next += piece.wire;
-            outlet.data(piece.at, offset.cast_unsigned(), piece.ack, piece.bytes);
+            outlet.data(&mut self.recent, piece.at, offset.cast_unsigned(), piece.ack, piece.bytes);
         } else {
             self.on_odd_bytes(offset, piece, outlet);
         }
@@ -222,7 +301,8 @@ impl Stream {
     fn on_odd_bytes<A: Analyzer>(&mut self, offset: i64, piece: Piece<'_>, outlet: &mut Outlet<'_, A>) {
         let piece = self.after_origin(offset, piece, outlet);
         let fresh = piece.from(self.next);
-        self.count_old(piece.offset, piece.bytes.len() - fresh.bytes.len(), outlet);
+        let old = piece.bytes.get(..piece.bytes.len() - fresh.bytes.len()).unwrap_or_default();
+        self.count_old(piece.offset, old, outlet);
         if fresh.wire == 0 {
             return;
         }
@@ -230,9 +310,9 @@ impl Stream {
             outlet.shared.discard(Discard::Closed, fresh.bytes.len());
             return;
         }
-        let first_held = self.disorder.as_ref().and_then(|d| d.first_held());
-        let in_turn = fresh.offset == self.next && !outlet.is_early(fresh.ack);
-        if in_turn && first_held.is_none_or(|held| fresh.end() <= held) {
+        let next = self.next;
+        let clear = self.disorder.as_ref().is_none_or(|d| d.is_clear(next, fresh.end()));
+        if fresh.offset == next && clear && !outlet.is_early(fresh.ack) {
             self.pass_on(fresh, outlet);
         } else {
             self.disorder(fresh.at).hold(&fresh, outlet);
@@ -241,6 +321,18 @@ impl Stream {
             && let Some(disorder) = &mut self.disorder
         {
             disorder.moved(fresh.at);
+        }
+    }
+
+    /// Keeps the bytes of a segment that its receiver may have dropped, until that is known.
+    pub(super) fn on_doubtful_bytes<A: Analyzer>(&mut self, offset: i64, piece: Piece<'_>, outlet: &mut Outlet<'_, A>) {
+        let piece = self.after_origin(offset, piece, outlet);
+        let fresh = piece.from(self.next);
+        outlet.shared.discard(Discard::Refused, piece.bytes.len() - fresh.bytes.len());
+        if self.ended || fresh.wire == 0 {
+            outlet.shared.discard(Discard::Refused, fresh.bytes.len());
+        } else {
+            self.disorder(fresh.at).hold_doubtful(&fresh, outlet);
         }
     }
 
@@ -254,40 +346,51 @@ impl Stream {
         Piece { offset: u64::try_from(offset).unwrap_or(0), ..cut }
     }
 
-    /// Counts `captured` bytes from `offset` that come after their place was passed.
-    fn count_old<A: Analyzer>(&self, offset: u64, captured: usize, outlet: &mut Outlet<'_, A>) {
+    /// Counts bytes from `offset` on that come after their place was passed.
+    fn count_old<A: Analyzer>(&self, offset: u64, bytes: &[u8], outlet: &mut Outlet<'_, A>) {
+        let captured = bytes.len();
         let end = offset + captured as u64;
         let late = self.disorder.as_ref().map_or(0, |d| d.too_late(offset, end));
         let late = usize::try_from(late).unwrap_or(captured).min(captured);
         outlet.shared.discard(Discard::OutOfWindow, late);
         outlet.duplicate(captured - late);
+        outlet.conflict(outlet.shared.recent.differing(self.recent, offset, bytes));
     }
 
     /// Passes on a piece that starts at the next offset.
     fn pass_on<A: Analyzer>(&mut self, piece: Piece<'_>, outlet: &mut Outlet<'_, A>) {
         let captured = piece.bytes.len() as u64;
         self.next = piece.end();
-        outlet.data(piece.at, piece.offset, piece.ack, piece.bytes);
+        outlet.data(&mut self.recent, piece.at, piece.offset, piece.ack, piece.bytes);
         outlet.gap(piece.at, piece.offset + captured, piece.wire - captured, GapCause::Cut);
     }
 
-    /// A FIN that follows the byte before `offset`.
-    pub(super) fn on_fin<A: Analyzer>(&mut self, offset: i64, at: Timestamp, outlet: &mut Outlet<'_, A>) {
+    /// A FIN that follows the byte before `offset`. Unless it is `sure` it waits for its acknowledgement: a receiver may
+    /// never have got it, and then more follows.
+    pub(super) fn on_fin<A: Analyzer>(&mut self, offset: i64, at: Timestamp, sure: bool, outlet: &mut Outlet<'_, A>) {
         let Ok(offset) = u64::try_from(offset) else { return };
         if self.ended || offset < self.next {
             return;
         }
-        if offset == self.next && self.disorder.is_none() {
-            self.end(at, outlet);
+        let proven = self.acked > offset;
+        let fin = Fin { offset, at, sure: sure || proven, proven };
+        if sure && offset == self.next && self.disorder.is_none() {
+            self.end(fin, outlet);
         } else {
-            self.disorder(at).fin.get_or_insert(Fin { offset, at });
+            self.disorder(at).note_fin(fin);
         }
     }
 
-    fn end<A: Analyzer>(&mut self, at: Timestamp, outlet: &mut Outlet<'_, A>) {
+    fn end<A: Analyzer>(&mut self, Fin { at, proven, .. }: Fin, outlet: &mut Outlet<'_, A>) {
         self.ended = true;
+        self.end_proven = proven;
         self.acked = self.acked.min(self.next);
         outlet.end(at);
+    }
+
+    /// How far it has come.
+    fn progress(&self) -> (u64, bool) {
+        (self.next, self.ended)
     }
 
     /// One more segment of the connection was seen.
@@ -299,8 +402,10 @@ impl Stream {
 
     /// Passes on what has become contiguous, and declares a hole that is lost by now. True when the stream moved.
     pub(super) fn settle<A: Analyzer>(&mut self, now: Timestamp, outlet: &mut Outlet<'_, A>) -> bool {
-        let before = self.next;
+        let before = self.progress();
         self.with_disorder(outlet, |stream, disorder, outlet| {
+            stream.settle_doubts(now, false, disorder, outlet);
+            disorder.outwait_fin(stream.next, now);
             stream.drain(disorder, outlet);
             disorder.ripen(stream.acked, now, &outlet.shared.limits);
             if !stream.ended
@@ -312,7 +417,7 @@ impl Stream {
                 stream.make_room(now, disorder, outlet);
             }
         });
-        self.next > before
+        self.progress() != before
     }
 
     /// Gives up the holes until nothing is held.
@@ -331,8 +436,10 @@ impl Stream {
 
     /// No more segments will come: the first hole is lost. True when there was one, or something else was passed on.
     pub(super) fn flush<A: Analyzer>(&mut self, now: Timestamp, outlet: &mut Outlet<'_, A>) -> bool {
-        let before = self.next;
+        let before = self.progress();
         self.with_disorder(outlet, |stream, disorder, outlet| {
+            stream.settle_doubts(now, true, disorder, outlet);
+            disorder.fin = disorder.fin.map(|fin| Fin { sure: true, ..fin });
             stream.drain(disorder, outlet);
             let proven = (stream.acked > stream.next + 1).then_some(stream.acked);
             let hole = disorder.obstacle().map(|(offset, _)| offset).or(proven).filter(|end| *end > stream.next);
@@ -340,7 +447,7 @@ impl Stream {
                 stream.give_up(end, now, disorder, outlet);
             }
         });
-        self.next > before
+        self.progress() != before
     }
 
     /// The first held chunk has waited long enough for the opposite stream.
@@ -350,13 +457,62 @@ impl Stream {
 
     /// Passes on one chunk that waits for the opposite stream. False: none does.
     pub(super) fn insist<A: Analyzer>(&mut self, outlet: &mut Outlet<'_, A>) -> bool {
-        let before = self.next;
+        let before = self.progress();
         self.with_disorder(outlet, |stream, disorder, outlet| {
-            if stream.pass_on_first(disorder, outlet) {
+            if !disorder.is_at_fin(stream.next) && stream.pass_on_first(disorder, outlet) {
                 stream.drain(disorder, outlet);
             }
         });
-        self.next > before
+        self.progress() != before
+    }
+
+    /// Takes or leaves what was doubtful, as far as that is decided; all of it when it is `over`.
+    fn settle_doubts<A: Analyzer>(
+        &mut self,
+        now: Timestamp,
+        over: bool,
+        disorder: &mut Disorder,
+        outlet: &mut Outlet<'_, A>,
+    ) {
+        let over = Over { last: over, longest_right: self.longest_right };
+        while let Some((chunk, taken)) = disorder.decided((self.next, self.acked), now, over, outlet) {
+            if !taken || self.ended {
+                outlet.shared.discard(Discard::Refused, chunk.captured());
+                continue;
+            }
+            // No checksum fitted so far, and the receiver minds it not: they are left to hardware that the tap is before.
+            self.sums_lie |= !self.has_right_sums() && self.acked >= chunk.piece().end();
+            let piece = chunk.piece();
+            let fresh = piece.from(self.next);
+            outlet.shared.discard(Discard::Refused, piece.bytes.len() - fresh.bytes.len());
+            if fresh.offset == self.next && disorder.is_clear(self.next, fresh.end()) && !outlet.is_early(fresh.ack) {
+                self.pass_on(fresh, outlet);
+                disorder.moved(now);
+                self.drain(disorder, outlet);
+            } else {
+                disorder.hold(&fresh, outlet);
+            }
+        }
+    }
+
+    /// Number of the last piece among the recent ones.
+    pub(super) fn recent(&self) -> u32 {
+        self.recent
+    }
+
+    /// Has the origin of another stream, and nothing else of it.
+    pub(super) fn begin_as(&mut self, other: &Self) {
+        *self = Self { origin: other.origin, known: other.known, syn: other.syn, ..Self::default() };
+    }
+
+    /// How far the doubtful bytes acknowledge the opposite stream that are confirmed by now.
+    pub(super) fn confirmed_ack(&self) -> Option<u64> {
+        self.disorder.as_ref()?.confirmed_ack(self.acked)
+    }
+
+    /// Whether an acknowledgement decides something here.
+    pub(super) fn awaits_answer(&self) -> bool {
+        self.disorder.as_ref().is_some_and(|d| d.awaits_answer())
     }
 
     /// Runs `act` with the disorder taken out, and puts it back while it matters.
@@ -384,14 +540,18 @@ impl Stream {
     /// Holds less: gives up the first hole. But where the receiver is heard and has not got that hole either, and the hole
     /// is larger than all that lies behind it, jumping would lose more than it saves (and is what a forger wants).
     fn make_room<A: Analyzer>(&mut self, now: Timestamp, disorder: &mut Disorder, outlet: &mut Outlet<'_, A>) {
+        if disorder.discard_doubtful(outlet) {
+            return;
+        }
         let first = disorder.first_held().unwrap_or(self.next);
         let hole = first - self.next;
-        if hole == 0 {
+        if hole == 0 && !disorder.is_at_fin(self.next) {
             // Not for want of a byte here: for want of the opposite stream's.
             self.pass_on_first(disorder, outlet);
             return self.drain(disorder, outlet);
         }
-        if outlet.answered && self.acked <= self.next && hole > disorder.cost() as u64 {
+        // A FIN that nobody acknowledges may be in front of it.
+        if hole == 0 || (outlet.answered && self.acked <= self.next && hole > disorder.cost() as u64) {
             disorder.discard_held(Discard::Limit, outlet);
         } else {
             self.give_up(first, now, disorder, outlet);
@@ -409,19 +569,15 @@ impl Stream {
 
     /// Passes on what is held and in turn.
     fn drain<A: Analyzer>(&mut self, disorder: &mut Disorder, outlet: &mut Outlet<'_, A>) {
-        while !disorder.is_early(outlet) && self.pass_on_first(disorder, outlet) {
-            if disorder.fin.is_some_and(|f| f.offset == self.next) {
-                break;
-            }
-        }
-        match disorder.fin.filter(|f| f.offset <= self.next) {
-            Some(fin) if fin.offset == self.next => {
+        while !disorder.is_at_fin(self.next) && !disorder.is_early(outlet) && self.pass_on_first(disorder, outlet) {}
+        match disorder.fin {
+            Some(fin) if fin.offset == self.next && fin.sure => {
                 disorder.fin = None;
                 disorder.discard_held(Discard::Closed, outlet);
-                self.end(fin.at, outlet);
+                self.end(fin, outlet);
             }
-            Some(_) => disorder.fin = None,
-            None => {}
+            Some(fin) if fin.offset < self.next => disorder.fin = None,
+            Some(_) | None => {}
         }
     }
 

@@ -2,15 +2,13 @@
 //!
 //! Does not look into a segment beyond what opens a connection: `connection` does.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
-
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 
 use super::connection::{Connection, Phase, Verdict, wire_len};
 use super::handshake::Attempt;
+use super::index::Index;
 use super::outlet::{Holds, Shared};
+use super::recent::Recent;
 use super::slots::Slots;
 use super::{Analyzer, CloseReason, Limits};
 use crate::flow::{ConnKey, Direction, Timestamp};
@@ -26,10 +24,7 @@ const LINGER: u64 = 10_000_000_000;
 ///
 /// At every moment, also between two calls of an analyzer, the ledger's equation holds for what it was told.
 pub struct Table<A: Analyzer> {
-    /// Indices of `slots` by key. The keys stand only there: where most packets look, four bytes a connection stay in
-    /// the cache, forty-four do not.
-    by_key: HashTable<u32>,
-    hasher: RandomState,
+    index: Index,
     slots: Slots<A>,
     shared: Shared,
     /// Of the connections that all tables may know.
@@ -47,21 +42,24 @@ impl<A: Analyzer> Table<A> {
 
     /// An empty table that shares its limits on connections and on held bytes with others.
     pub fn sharing(limits: Limits, connections: &Arc<Pool>, held: &Arc<Pool>) -> Self {
-        let shared = Shared { limits, ledger: StreamLedger::default(), holds: Holds::default() };
+        let (ledger, holds, recent) = (StreamLedger::default(), Holds::default(), Recent::new());
+        let shared = Shared { limits, ledger, holds, recent };
         let (known, held) = (Share::new(connections), Share::new(held));
-        Self { by_key: HashTable::new(), hasher: RandomState::default(), slots: Slots::default(), shared, known, held }
+        Self { index: Index::default(), slots: Slots::default(), shared, known, held }
     }
 
     /// Takes one segment, in order of capture.
     pub fn on_segment(&mut self, segment: &Segment<'_>, context: &mut A::Context) {
         self.shared.ledger.payload += segment.payload.len() as u64;
         let (key, from) = ConnKey::of(segment.tuple);
-        let known = self.find(&key).and_then(|index| self.still_there(index, from, segment));
+        let key = key.within(segment.scope);
+        let known = self.find(&key, from, segment).and_then(|index| self.still_there(index, from, segment));
         let index = match known {
             Some(index) => index,
-            None if opens(segment) => self.admit(key, segment, None, context),
+            None if opens(segment) => self.begin(key, from, segment, None, context),
             None => return self.shared.discard(Discard::NotData, segment.payload.len()),
         };
+        let index = self.apart(index, key, from, segment, context);
         self.pass_to(index, from, segment, context);
         self.relieve(segment.at, context);
     }
@@ -74,6 +72,8 @@ impl<A: Analyzer> Table<A> {
                 if now.since(connection.last_seen) >= LINGER {
                     self.forget(index);
                 }
+            } else if connection.is_reset(now) {
+                self.end(index, now, CloseReason::Reset, context);
             } else if now.since(connection.last_seen) >= idle_limit(connection, &self.shared.limits) {
                 self.end(index, now, CloseReason::Idle, context);
                 self.forget(index);
@@ -117,6 +117,12 @@ impl<A: Analyzer> Table<A> {
         &self.shared
     }
 
+    /// Entries of the index.
+    #[cfg(test)]
+    pub(super) fn indexed(&self) -> usize {
+        self.index.entries()
+    }
+
     /// Streams that keep anything beside their numbers.
     #[cfg(test)]
     pub(super) fn disordered(&mut self) -> usize {
@@ -132,9 +138,59 @@ impl<A: Analyzer> Table<A> {
         (0..slots.bound()).filter_map(|index| slots.get(index).map(|c| c.conn.clone())).collect()
     }
 
-    fn find(&self, key: &ConnKey) -> Option<u32> {
-        let is_it = |index: &u32| self.slots.key(*index) == Some(key);
-        self.by_key.find(self.hasher.hash_one(key), is_it).copied()
+    #[inline]
+    fn find(&mut self, key: &ConnKey, from: Direction, segment: &Segment<'_>) -> Option<u32> {
+        match self.index.find(key, &self.slots) {
+            None => self.find_elsewhere(key, from, segment),
+            known => known,
+        }
+    }
+
+    /// The connection that the segment belongs to, though it was seen in another scope until now.
+    fn find_elsewhere(&mut self, key: &ConnKey, from: Direction, segment: &Segment<'_>) -> Option<u32> {
+        let index = self.index.in_another_scope(key, &self.slots)?;
+        let takes = self.slots.get(index)?.takes_scope(from, segment, &self.shared.recent);
+        takes.then(|| {
+            self.index.insert_alias(key, index, &self.slots);
+            index
+        })
+    }
+
+    /// The index, or that of a connection for the segment's scope alone, where the segment shows that it is another one.
+    #[inline]
+    fn apart(
+        &mut self,
+        index: u32,
+        key: ConnKey,
+        from: Direction,
+        segment: &Segment<'_>,
+        context: &mut A::Context,
+    ) -> u32 {
+        let Some(connection) = self.slots.get(index).filter(|c| c.aliases().is_some()) else { return index };
+        if connection.is_contradicted(from, segment, &self.shared.recent) {
+            return self.part(index, key, segment, context);
+        }
+        connection.note_scope(from, segment);
+        index
+    }
+
+    fn part(&mut self, index: u32, key: ConnKey, segment: &Segment<'_>, context: &mut A::Context) -> u32 {
+        let Some(twin) = self.slots.get(index) else { return index };
+        let whole = twin.release_scope(key.scope);
+        if twin.conn.key != key {
+            self.index.remove_alias(&key, index);
+        } else if let Some(scope) = twin.promote_scope() {
+            self.index.remove_key(&key, index);
+            self.index.remove_alias(&key.within(scope), index);
+            self.index.insert_key(&key.within(scope), index, &self.slots);
+        } else {
+            return index;
+        }
+        let mut connection = Connection::new(key, segment);
+        if let Some(twin) = self.slots.get(index).filter(|_| whole) {
+            connection.begin_as(twin);
+        }
+        self.admit(key, connection, segment.at, context)
     }
 
     /// The index, unless that connection is over and the segment is none of its stragglers.
@@ -154,6 +210,10 @@ impl<A: Analyzer> Table<A> {
     fn pass_to(&mut self, index: u32, from: Direction, segment: &Segment<'_>, context: &mut A::Context) {
         let Some(connection) = self.slots.get(index) else { return };
         if connection.phase == Phase::Closed {
+            if !segment.flags.rst() && connection.has_passed(from, segment) {
+                self.shared.ledger.duplicate += segment.payload.len() as u64;
+                return;
+            }
             let why = if segment.flags.rst() { Discard::NotData } else { Discard::Closed };
             return self.shared.discard(why, segment.payload.len());
         }
@@ -162,15 +222,8 @@ impl<A: Analyzer> Table<A> {
                 connection.last_seen = segment.at;
                 self.slots.touch(index);
             }
-            Verdict::Ignore => {}
-            Verdict::Close(reason) => {
-                self.end(index, segment.at, reason, context);
-                if segment.flags.rst()
-                    && let Some(connection) = self.slots.get(index)
-                {
-                    connection.note_reset(from, segment);
-                }
-            }
+            Verdict::Ignore | Verdict::Refuse => {}
+            Verdict::Close(reason) => self.end(index, segment.at, reason, context),
             Verdict::Replace => self.replace(index, from, segment, context),
         }
     }
@@ -178,36 +231,42 @@ impl<A: Analyzer> Table<A> {
     /// The segment belongs to another connection with the same endpoints.
     fn replace(&mut self, index: u32, from: Direction, segment: &Segment<'_>, context: &mut A::Context) {
         let Some(connection) = self.slots.get(index) else { return };
-        let key = connection.conn.key;
-        let attempt = connection.attempt.take().filter(|a| a.is_met_by(from, segment));
+        let key = connection.conn.key.within(segment.scope);
+        let attempt = connection.take_attempt().filter(|a| a.is_met_by(from, segment));
         self.end(index, segment.at, CloseReason::Reused, context);
         self.forget(index);
         if attempt.is_none() && !opens(segment) {
             return self.shared.discard(Discard::NotData, segment.payload.len());
         }
-        let index = self.admit(key, segment, attempt.as_deref(), context);
+        let index = self.begin(key, from, segment, attempt.as_ref(), context);
         // A new connection replaces nothing: this goes no deeper.
         self.pass_to(index, from, segment, context);
     }
 
-    /// Room for a new connection, and its place there.
-    fn admit(
+    fn begin(
         &mut self,
         key: ConnKey,
+        from: Direction,
         segment: &Segment<'_>,
         attempt: Option<&Attempt>,
         context: &mut A::Context,
     ) -> u32 {
-        self.make_room(1, segment.at, context);
+        let elsewhere = self.index.in_another_scope(&key, &self.slots).and_then(|index| self.slots.get(index));
+        let repeated = elsewhere.is_some_and(|other| other.has_number_of(from, segment));
+        self.shared.ledger.connections_repeated += u64::from(repeated);
         let mut connection = Connection::new(key, segment);
         if let Some(attempt) = attempt {
             connection.adopt(attempt);
         }
+        self.admit(key, connection, segment.at, context)
+    }
+
+    /// Room for a new connection, and its place there.
+    fn admit(&mut self, key: ConnKey, connection: Connection<A>, at: Timestamp, context: &mut A::Context) -> u32 {
+        self.make_room(1, at, context);
         let index = self.slots.insert(connection);
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        let hash_of = |index: &u32| slots.key(*index).map_or(0, |key| hasher.hash_one(key));
-        self.by_key.insert_unique(hasher.hash_one(key), index, hash_of);
-        self.known.set(self.by_key.len());
+        self.index.insert(&key, index, &self.slots);
+        self.known.set(self.index.len());
         self.shared.ledger.connections += 1;
         self.shared.ledger.connections_open += 1;
         index
@@ -241,10 +300,10 @@ impl<A: Analyzer> Table<A> {
     }
 
     fn forget(&mut self, index: u32) {
-        let Some(key) = self.slots.remove(index) else { return };
-        if let Ok(place) = self.by_key.find_entry(self.hasher.hash_one(key), |at| *at == index) {
-            place.remove();
-            self.known.set(self.by_key.len());
+        if let Some(connection) = self.slots.remove(index) {
+            let aliases = connection.aliases().into_iter().flat_map(|aliases| aliases.scopes());
+            self.index.remove(&connection.conn.key, aliases, index);
+            self.known.set(self.index.len());
         }
     }
 
@@ -282,5 +341,6 @@ fn opens(segment: &Segment<'_>) -> bool {
 }
 
 fn idle_limit<A: Analyzer>(connection: &Connection<A>, limits: &Limits) -> u64 {
-    if connection.phase == Phase::Opening || connection.is_half_closed() { limits.idle_opening } else { limits.idle }
+    let soon = connection.phase == Phase::Opening || connection.is_half_closed() || connection.is_in_doubt();
+    if soon { limits.idle_opening } else { limits.idle }
 }

@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use podtap::dissect::{self, Dissector};
-use podtap::flow::{Direction, Endpoint, FiveTuple, Timestamp};
+use podtap::flow::{Direction, Endpoint, FiveTuple, Scope, Timestamp};
 use podtap::format::{Observer, ecs};
 use podtap::packet::{Segment, TcpFlags};
 use podtap::pipeline::{Outlet, Pipeline};
@@ -127,6 +127,9 @@ fn segment<'a>(client: u16, from_client: bool, seq: u32, ack: u32, flags: u8, pa
         flags: TcpFlags(flags),
         payload,
         payload_len: payload.len() as u32,
+        wire: &[],
+        damaged: false,
+        scope: Scope::default(),
         interface: None,
     }
 }

@@ -292,10 +292,10 @@ fn a_wrong_header_checksum_is_counted_and_the_segment_kept() {
         let mut packet = v4();
         let mut decoder = decoder();
         assert!(decoder.decode(&frame(1, &wrap(&packet))).is_some());
-        assert_eq!(decoder.ledger().bad_checksums, 0);
+        assert_eq!(decoder.ledger().bad_ip_checksums, 0);
         packet[10] ^= 1;
         assert!(decoder.decode(&frame(1, &wrap(&packet))).is_some());
-        assert_eq!(decoder.ledger().bad_checksums, 1);
+        assert_eq!(decoder.ledger().bad_ip_checksums, 1);
     }
 }
 
@@ -348,7 +348,7 @@ proptest! {
         if let Some(fast) = plain::segment(&frame) {
             let mut walk = ip::Walk::default();
             let span = span::Span::new(&data, wire_len as usize);
-            match link::open(frame.link, span).and_then(|ip| walk.packet(ip)) {
+            match link::open(frame.link, span, &mut walk.scope).and_then(|ip| walk.packet(ip)) {
                 Ok(ip::Found::Segment(general)) => prop_assert_eq!(fast, general),
                 other => prop_assert!(false, "{:?}", other),
             }

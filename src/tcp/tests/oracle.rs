@@ -8,21 +8,22 @@ use super::*;
 
 /// What an analyzer was told, checked while it is told: offsets without holes or repetition, one end.
 #[derive(Default)]
-struct Told {
-    streams: [Side; 2],
-    opens: usize,
+pub(super) struct Told {
+    pub(super) streams: [Side; 2],
+    pub(super) opens: usize,
     closes: usize,
+    pub(super) reasons: Vec<CloseReason>,
 }
 
 #[derive(Default)]
-struct Side {
+pub(super) struct Side {
     next: u64,
-    bytes: BTreeMap<u64, u8>,
-    gaps: Vec<(u64, u64)>,
-    ended: bool,
+    pub(super) bytes: BTreeMap<u64, u8>,
+    pub(super) gaps: Vec<(u64, u64)>,
+    pub(super) ended: bool,
 }
 
-struct Model;
+pub(super) struct Model;
 
 impl Analyzer for Model {
     type Context = Told;
@@ -56,18 +57,19 @@ impl Analyzer for Model {
 
     fn on_tick(&mut self, _: &Conn, _: Timestamp, _: &mut Told) {}
 
-    fn on_close(self, _: &Conn, _: Timestamp, _: CloseReason, told: &mut Told) {
+    fn on_close(self, _: &Conn, _: Timestamp, reason: CloseReason, told: &mut Told) {
         told.closes += 1;
+        told.reasons.push(reason);
     }
 }
 
 /// One segment of a plan.
 #[derive(Clone, Debug)]
-struct Planned {
-    from: Direction,
+pub(super) struct Planned {
+    pub(super) from: Direction,
     start: usize,
-    end: usize,
-    fin: bool,
+    pub(super) end: usize,
+    pub(super) fin: bool,
     /// How far it acknowledges the other stream.
     ack: usize,
 }
@@ -77,12 +79,12 @@ fn byte(from: Direction, offset: usize) -> u8 {
     (offset as u8).wrapping_mul(31).wrapping_add((offset >> 8) as u8) ^ (from as u8 * 0x80)
 }
 
-fn content(from: Direction, range: std::ops::Range<usize>) -> Vec<u8> {
+pub(super) fn content(from: Direction, range: std::ops::Range<usize>) -> Vec<u8> {
     range.map(|offset| byte(from, offset)).collect()
 }
 
 /// Segments of both streams as sent: cut at random, some retransmitted with other cuts.
-fn traffic() -> impl Strategy<Value = Vec<Planned>> {
+pub(super) fn traffic() -> impl Strategy<Value = Vec<Planned>> {
     let cut = (1_usize..40, any::<bool>(), 0_usize..50, 0_usize..50);
     prop::collection::vec(cut, 1..40).prop_map(|cuts| {
         let (mut sent, mut out) = ([0_usize; 2], Vec::new());
@@ -122,19 +124,29 @@ fn shuffled(plan: Vec<Planned>, by: usize) -> impl Strategy<Value = Vec<Planned>
     })
 }
 
-struct Run {
-    table: Table<Model>,
-    told: Told,
+pub(super) struct Run {
+    pub(super) table: Table<Model>,
+    pub(super) told: Told,
     origins: [u32; 2],
     at: i64,
 }
 
 impl Run {
-    fn new(origins: [u32; 2], limits: Limits) -> Self {
+    pub(super) fn new(origins: [u32; 2], limits: Limits) -> Self {
         Self { table: Table::new(limits), told: Told::default(), origins, at: 0 }
     }
 
     fn segment(&mut self, from: Direction, seq: u32, ack: u32, flags: u8, payload: &[u8], cut: u32) {
+        self.any(from, (seq, ack, flags), payload, cut, false);
+    }
+
+    /// A segment that is no part of the traffic.
+    pub(super) fn noise(&mut self, from: Direction, seq: u32, ack: u32, flags: u8, payload: &[u8], damaged: bool) {
+        self.any(from, (seq, ack, flags), payload, 0, damaged);
+    }
+
+    fn any(&mut self, from: Direction, numbers: (u32, u32, u8), payload: &[u8], cut: u32, damaged: bool) {
+        let (seq, ack, flags) = numbers;
         let low = Endpoint::new([10, 0, 0, 1], 1000);
         let high = Endpoint::new([10, 0, 0, 2], 80);
         let tuple = FiveTuple { source: low, destination: high };
@@ -147,6 +159,9 @@ impl Run {
             flags: TcpFlags(flags),
             payload,
             payload_len: payload.len() as u32 + cut,
+            wire: &[],
+            damaged,
+            scope: Scope::default(),
             interface: None,
         };
         self.table.on_segment(&segment, &mut self.told);
@@ -160,13 +175,13 @@ impl Run {
         assert!(self.table.connections().len() <= self.table.shared().limits.connections);
     }
 
-    fn handshake(&mut self) {
+    pub(super) fn handshake(&mut self) {
         let [low, high] = self.origins;
         self.segment(Direction::FromLow, low.wrapping_sub(1), 0, TcpFlags::SYN, &[], 0);
         self.segment(Direction::FromHigh, high.wrapping_sub(1), low, TcpFlags::SYN | TcpFlags::ACK, &[], 0);
     }
 
-    fn play(&mut self, planned: &Planned) {
+    pub(super) fn play(&mut self, planned: &Planned) {
         let (own, other) = (planned.from as usize, planned.from.flip() as usize);
         let seq = self.origins[own].wrapping_add(planned.start as u32);
         let ack = self.origins[other].wrapping_add(planned.ack as u32);
@@ -174,7 +189,7 @@ impl Run {
         self.segment(planned.from, seq, ack, flags, &content(planned.from, planned.start..planned.end), 0);
     }
 
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         self.table.finish(Timestamp(self.at), CloseReason::EndOfCapture, &mut self.told);
         self.check();
         assert_eq!(self.told.opens, self.told.closes);
@@ -185,11 +200,11 @@ impl Run {
 }
 
 /// Limits that no traffic of these tests reaches, so that only order matters.
-fn patient() -> Limits {
+pub(super) fn patient() -> Limits {
     Limits { held_per_stream: 1 << 20, held_total: 1 << 20, acked_gap_wait: u64::MAX, ..limits() }
 }
 
-fn origins() -> impl Strategy<Value = [u32; 2]> {
+pub(super) fn origins() -> impl Strategy<Value = [u32; 2]> {
     prop_oneof![Just([0xffff_ff00, 0xffff_fff0]), any::<[u32; 2]>()]
 }
 

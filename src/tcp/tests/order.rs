@@ -137,8 +137,12 @@ fn a_fin_ends_its_stream_once_wherever_it_comes() {
         ("before the last bytes", vec!["> F 103 500", "> - 100 500 abc"], vec!["> 0 abc", "> end"]),
         ("before, with bytes", vec!["> F 103 500 def", "> - 100 500 abc"], vec!["> 0 abc", "> 3 def", "> end"]),
         ("acknowledged before it is seen", vec!["< - 500 104", "> F 100 500 abc"], vec!["> 0 abc", "> end"]),
-        ("with bytes after it", vec!["> F 100 500 abc", "> - 103 500 def"], vec!["> 0 abc", "> end"]),
-        ("bytes after it came first", vec!["> - 105 500 fg", "> F 100 500 abc"], vec!["> 0 abc", "> end"]),
+        ("with bytes after it", vec!["> F 100 500 abc", "> - 103 500 def", "< - 500 104"], vec!["> 0 abc", "> end"]),
+        (
+            "bytes after it came first",
+            vec!["> - 105 500 fg", "> F 100 500 abc", "< - 500 104"],
+            vec!["> 0 abc", "> end"],
+        ),
     ] {
         let mut bench = opened();
         assert_eq!(bench.feed(&segments).tick(2000).events(), expected, "{name}");

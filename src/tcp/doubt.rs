@@ -1,0 +1,181 @@
+//! Segments that their receiver may not have taken: resets, and those with a wrong checksum.
+//!
+//! Keeps a doubt until what follows settles it (RFC 5961). SYNs are judged in `handshake`; FINs and doubtful bytes wait in
+//! `disorder`.
+
+use super::connection::{Connection, Verdict, split, wire_len};
+use super::disorder::Piece;
+use super::outlet::Shared;
+use super::stream::{Place, ResetPlace, Stream};
+use super::{Analyzer, CloseReason};
+use crate::flow::{Direction, Timestamp};
+use crate::packet::{Checksum, Segment};
+
+/// How long nothing may follow a RST that its receiver believes, nanoseconds: what crosses it is seen until then, and one
+/// that its receiver never got is found out.
+const RESET_QUIET: u64 = 1_000_000_000;
+
+/// A RST that nothing has contradicted so far.
+pub(super) struct Reset {
+    from: Direction,
+    at: Timestamp,
+    offset: i64,
+    /// Its receiver believes it.
+    exact: bool,
+}
+
+/// Whether the receiver of a segment takes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Soundness {
+    /// Nothing speaks against it.
+    Sound,
+    /// Its receiver may have dropped it.
+    Doubtful,
+    /// Its receiver dropped it, as far as can be known.
+    Dropped,
+}
+
+/// Whether the segment's checksum is wrong, where checksums mean anything.
+pub(super) fn is_wrong(stream: &mut Stream, segment: &Segment<'_>, shared: &mut Shared) -> bool {
+    if stream.sums_lie {
+        return false;
+    }
+    let sum = segment.checksum();
+    if matches!(sum, Checksum::Right | Checksum::Left) {
+        stream.note_right_sum(wire_len(segment));
+    }
+    shared.ledger.bad_checksums += u64::from(sum == Checksum::Wrong);
+    sum == Checksum::Wrong
+}
+
+impl<A: Analyzer> Connection<A> {
+    pub(super) fn on_reset(&mut self, from: Direction, segment: &Segment<'_>, shared: &mut Shared) -> Verdict {
+        let acknowledged = segment.flags.ack().then_some(segment.ack);
+        let refused = self.attempt().is_some_and(|a| a.is_refused_by(from, segment));
+        // What acknowledges bytes of this connection refuses no other one.
+        let other = refused && !split(&mut self.streams, from.flip()).0.has_sent(segment.ack);
+        if other && segment.checksum() != Checksum::Wrong {
+            shared.ledger.connects_refused += 1;
+            return Verdict::Close(CloseReason::Reused);
+        }
+        let (own, opposite) = split(&mut self.streams, from);
+        if opposite.syn && !own.is_known() {
+            // Only if it acknowledges the SYN (RFC 9293 §3.10.7.3).
+            if !acknowledged.is_some_and(|ack| opposite.has_sent(ack)) {
+                return Verdict::Ignore;
+            }
+            own.talked = true;
+            shared.ledger.connects_refused += 1;
+            return Verdict::Close(CloseReason::Reset);
+        }
+        let wrong = is_wrong(own, segment, shared);
+        let (place, offset) = own.place_reset(segment.seq);
+        if place == ResetPlace::Far {
+            return Verdict::Ignore;
+        }
+        let exact = place == ResetPlace::Exact && !wrong;
+        own.talked |= exact;
+        if !self.reset().is_some_and(|reset| reset.exact) {
+            self.odd.get_or_insert_default().reset = Some(Reset { from, at: segment.at, offset, exact });
+        }
+        Verdict::Ignore
+    }
+
+    fn reset(&self) -> Option<&Reset> {
+        self.odd.as_ref()?.reset.as_ref()
+    }
+
+    fn take_reset(&mut self) -> Option<Reset> {
+        let reset = self.odd.as_mut()?.reset.take();
+        self.forget_oddities();
+        reset
+    }
+
+    /// Whether the connection is over by a RST that its receiver believes, as nothing has followed.
+    pub(super) fn is_reset(&self, now: Timestamp) -> bool {
+        let quiet = |reset: &Reset| now.since(self.last_seen.max(reset.at)) >= RESET_QUIET;
+        self.reset().is_some_and(|reset| reset.exact && quiet(reset))
+    }
+
+    /// Whether a RST waits that its receiver would ask back about.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.reset().is_some()
+    }
+
+    /// A believed segment weighs on a RST before it: who sends more has not reset the connection. What its receiver sends
+    /// may have crossed it, unless the RST was not believable anyway.
+    pub(super) fn weigh_reset(&mut self, from: Direction, end: i64, ack: Option<u64>, shared: &mut Shared) {
+        let Some(reset) = self.odd.as_mut().and_then(|odd| odd.reset.as_mut()) else { return };
+        if !reset.exact && from != reset.from && ack.is_some_and(|ack| ack.cast_signed() == reset.offset) {
+            // The capture lost what came before the RST.
+            reset.exact = true;
+        } else if !reset.exact || (from == reset.from && end > reset.offset) {
+            self.take_reset();
+            shared.ledger.resets_ignored += 1;
+        }
+    }
+
+    /// Whether the receiver takes a segment that brings something new and ends at `end`. What nobody reads is not verified:
+    /// nothing depends on it.
+    pub(super) fn soundness(
+        &mut self,
+        from: Direction,
+        segment: &Segment<'_>,
+        known: bool,
+        end: i64,
+        shared: &mut Shared,
+    ) -> Soundness {
+        let unread = self.analyzer.as_ref().map_or(0, |analyzer| analyzer.unread(from));
+        let (own, opposite) = split(&mut self.streams, from);
+        if own.is_unread(end, unread) && !segment.flags.fin() {
+            return Soundness::Sound;
+        }
+        let wrong = is_wrong(own, segment, shared);
+        match (wrong, opposite.seen()) {
+            (true, true) if known => Soundness::Doubtful,
+            (true, false) if own.has_right_sums() => Soundness::Dropped,
+            _ => Soundness::Sound,
+        }
+    }
+
+    /// A segment with a wrong checksum: its receiver says whether it took it. A FIN on it comes again.
+    pub(super) fn on_doubtful(
+        &mut self,
+        from: Direction,
+        segment: &Segment<'_>,
+        place: Place,
+        index: u32,
+        shared: &mut Shared,
+        context: &mut A::Context,
+    ) -> Verdict {
+        let (_, opposite) = split(&mut self.streams, from);
+        let ack = if segment.flags.ack() { opposite.offset_of(segment.ack) } else { None };
+        let (bytes, wire) = (segment.payload, wire_len(segment));
+        if let Place::At(offset) = place
+            && wire > 0
+        {
+            let piece = Piece { offset: 0, bytes, wire, at: segment.at, ack };
+            let (stream, mut outlet) = self.way_out(from, None, index, shared, context);
+            stream.on_doubtful_bytes(offset, piece, &mut outlet);
+            self.settle(segment.at, false, index, shared, context);
+        }
+        Verdict::Refuse
+    }
+
+    /// How the connection ended in truth: a RST that nothing contradicted is what ended it, whatever was noticed later, and so
+    /// are two FINs.
+    pub(super) fn outcome(&mut self, at: Timestamp, reason: CloseReason) -> (Timestamp, CloseReason) {
+        if self.streams.iter().all(|stream| stream.ended) {
+            return (at, CloseReason::Closed);
+        }
+        let unfollowed = |reset: &Reset| reset.exact || self.last_seen <= reset.at;
+        let reset = if self.reset().is_some_and(unfollowed) { self.take_reset() } else { None };
+        match reset {
+            Some(reset) if reason != CloseReason::Evicted => {
+                self.reset_by_peer = true;
+                (reset.at, CloseReason::Reset)
+            }
+            _ => (at, reason),
+        }
+    }
+}
