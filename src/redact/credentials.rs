@@ -7,6 +7,8 @@ use std::ops::Range;
 
 use memchr::memmem;
 
+use super::find::Seen;
+
 /// Shorter words are no credentials, or not to be told from others.
 const MIN_WORD: usize = 16;
 /// A word without any mark of an issuer is a credential from this length on, if it is mixed like one.
@@ -66,17 +68,17 @@ const MARKS: &[(u8, usize, &str)] = &[
     (b'y', 16, "ya29."),
 ];
 
-/// For each first byte of a mark, one bit for each second byte: nearly no word passes.
+/// For each first byte of a mark, one bit for each second byte, modulo 32: nearly no word passes.
 #[allow(clippy::indexing_slicing, reason = "runs in the compiler, where a panic is an error of compilation")]
-const BEGINNINGS: [u128; 128] = {
-    let mut seconds = [0; 128];
+static BEGINNINGS: [u32; 256] = {
+    let mut seconds = [0; 256];
     let mut group = 0;
     while group < MARKS.len() {
         let marks = MARKS[group].2.as_bytes();
         let mut i = 0;
         while i + 1 < marks.len() {
             if i == 0 || marks[i - 1] == b' ' {
-                seconds[marks[i] as usize] |= 1 << marks[i + 1];
+                seconds[marks[i] as usize] |= 1 << (marks[i + 1] & 31);
             }
             i += 1;
         }
@@ -86,18 +88,18 @@ const BEGINNINGS: [u128; 128] = {
 };
 
 /// Kinds of bytes, one bit each; 0 ends a word.
-struct Kinds;
+pub(super) struct Kinds;
 
 impl Kinds {
-    const LOWER: u8 = 1;
-    const UPPER: u8 = 2;
-    const DIGIT: u8 = 4;
+    pub(super) const LOWER: u8 = 1;
+    pub(super) const UPPER: u8 = 2;
+    pub(super) const DIGIT: u8 = 4;
     const MIXED: u8 = Self::LOWER | Self::UPPER | Self::DIGIT;
     /// `-`, `_`, `.`
-    const JOINT: u8 = 8;
+    pub(super) const JOINT: u8 = 8;
 
     #[allow(clippy::indexing_slicing, reason = "runs in the compiler, where a panic is an error of compilation")]
-    const OF_BYTE: [u8; 256] = {
+    pub(super) const OF_BYTE: [u8; 256] = {
         let mut kinds = [0; 256];
         let mut byte = 0;
         while byte < 128 {
@@ -118,44 +120,55 @@ impl Kinds {
     }
 }
 
-/// The first word of at least `MIN_WORD` bytes from `from` on. Looks at every sixteenth byte, and around it where that is
-/// of a word: nearly all are shorter, and passed over by one look.
+/// The first word of at least `MIN_WORD` bytes from `from` on. Looks at a window of that length from its end: what ends a
+/// word there passes over all before it, so that of most texts few bytes are looked at.
 fn long_word(raw: &[u8], from: usize) -> Option<Range<usize>> {
     let ends = |b: &u8| Kinds::of(*b) == 0;
-    let (mut from, mut probe) = (from, from + MIN_WORD - 1);
-    loop {
-        if ends(raw.get(probe)?) {
-            (from, probe) = (probe + 1, probe + MIN_WORD);
-            continue;
-        }
-        let start = raw.get(from..probe)?.iter().rposition(ends).map_or(from, |at| from + at + 1);
-        let end = raw.get(probe..)?.iter().position(ends).map_or(raw.len(), |len| probe + len);
-        if end - start >= MIN_WORD {
-            return Some(start..end);
-        }
-        (from, probe) = (end + 1, end + MIN_WORD);
+    // The first `known` bytes of the window are of one word.
+    let (mut start, mut known) = (from, 0);
+    while let Some(last) = raw.get(start + known..start + MIN_WORD)?.iter().rposition(ends) {
+        let passed = known + last + 1;
+        (start, known) = (start + passed, MIN_WORD - passed);
     }
+    let behind = raw.get(start + MIN_WORD..).unwrap_or_default();
+    let len = behind.iter().position(ends).unwrap_or(behind.len());
+    Some(start..start + MIN_WORD + len)
+}
+
+/// Whether a text of these bytes may hold what `find` finds: what has neither capitals nor digits stands behind `/hooks/`.
+pub(super) fn may_be_in(raw: &[u8], seen: Seen) -> bool {
+    let least = if seen.has(Seen::CAPITAL | Seen::DIGIT) { MIN_WORD } else { b"/hooks/".len() + MIN_WORD };
+    raw.len() >= least
 }
 
 /// Adds what looks like a credential; `mixed`: also what nothing but its mixture gives away.
-pub(super) fn find(raw: &[u8], mixed: bool, found: &mut Vec<Range<usize>>) {
-    let mut next = long_word(raw, 0);
-    if next.is_some() {
+pub(super) fn find(raw: &[u8], seen: Seen, mixed: bool, found: &mut Vec<Range<usize>>) {
+    if seen.has(Seen::CAPITAL) {
         find_pem(raw, found);
     }
+    if !seen.has(Seen::WORD_END) {
+        // One word, whose bytes are known.
+        return find_in_word(raw, 0..raw.len(), seen.kinds(), mixed, found);
+    }
+    let mut next = long_word(raw, 0);
     while let Some(word) = next {
         next = long_word(raw, word.end + 1);
-        let Some(text) = raw.get(word.clone()) else { return };
+        let text = raw.get(word.clone()).unwrap_or_default();
         let kinds = text.iter().fold(0, |all, b| all | Kinds::of(*b));
-        if let Some(start) = issued(text, kinds) {
-            found.push(word.start + start..word.end);
-        } else if let Some(start) = behind_number(raw, word.start) {
-            found.push(start..word.end);
-        } else if is_hook(raw, &word, kinds) {
-            found.push(word);
-        } else if mixed && kinds & Kinds::MIXED == Kinds::MIXED {
-            found.extend(mixed_parts(text).map(|part| word.start + part.start..word.start + part.end));
-        }
+        find_in_word(raw, word, kinds, mixed, found);
+    }
+}
+
+fn find_in_word(raw: &[u8], word: Range<usize>, kinds: u8, mixed: bool, found: &mut Vec<Range<usize>>) {
+    let Some(text) = raw.get(word.clone()) else { return };
+    if let Some(start) = issued(text, kinds) {
+        found.push(word.start + start..word.end);
+    } else if let Some(start) = behind_number(raw, word.start) {
+        found.push(start..word.end);
+    } else if is_hook(raw, &word, kinds) {
+        found.push(word);
+    } else if mixed && kinds & Kinds::MIXED == Kinds::MIXED {
+        found.extend(mixed_parts(text).map(|part| word.start + part.start..word.start + part.end));
     }
 }
 
@@ -197,7 +210,7 @@ fn unmistakable(word: &[u8], at: usize) -> Option<usize> {
 fn is_marked(part: &[u8]) -> bool {
     let [first, second, ..] = part else { return false };
     let seconds = BEGINNINGS.get(usize::from(*first)).copied().unwrap_or_default();
-    seconds & 1u128.checked_shl((*second).into()).unwrap_or_default() != 0
+    seconds & (1 << (second & 31)) != 0
         && MARKS
             .iter()
             .filter(|(of, ..)| of == first)
@@ -256,12 +269,21 @@ fn is_mixed(word: &[u8]) -> bool {
     seen & Kinds::MIXED == Kinds::MIXED && numbers >= 2 && dots <= 2 && changes * 5 >= word.len() * 2
 }
 
+/// Digits of the number of a bot, at least.
+const MIN_NUMBER: usize = 6;
+
+/// Whether a header is the token of a bot whose colon ends its name: `X-123456789:AA…`.
+pub(super) fn is_cut_by_colon(name: &[u8], value: &[u8]) -> bool {
+    let digits = name.iter().rev().take_while(|b| b.is_ascii_digit()).count();
+    digits >= MIN_NUMBER && long_word(value, 0).is_some_and(|word| word.start == 0)
+}
+
 /// Where the number before a word begins, if it is one of a bot and its token: `123456789:AA…` (Telegram).
 fn behind_number(raw: &[u8], word: usize) -> Option<usize> {
     let colon = word.checked_sub(1).filter(|at| raw.get(*at) == Some(&b':'))?;
     let before = raw.get(colon.saturating_sub(20)..colon)?;
     let digits = before.iter().rev().take_while(|b| b.is_ascii_digit()).count();
-    (digits >= 6).then_some(colon - digits)
+    (digits >= MIN_NUMBER).then_some(colon - digits)
 }
 
 /// Whether the word is the secret part of a webhook's path: `/services/T…/B…/…` (Slack), `/api/webhooks/123/…` (Discord),

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use memchr::memchr_iter;
 
+use super::credentials::Kinds;
 use super::escape::is_printable;
 use super::names::percent_decode;
 use super::{Looks, MASK, Redactor, credentials, labelled, schemes, userinfo};
@@ -34,25 +35,30 @@ type Ranges = Vec<Range<usize>>;
 
 /// Which telling bytes a text has, by one look at each byte.
 #[derive(Clone, Copy)]
-pub(super) struct Seen(u8);
+pub(super) struct Seen(u16);
 
 impl Seen {
-    pub(super) const AT: u8 = 1;
-    pub(super) const EQUALS: u8 = 2;
-    pub(super) const PERCENT: u8 = 4;
+    pub(super) const CAPITAL: u16 = Kinds::UPPER as u16;
+    pub(super) const DIGIT: u16 = Kinds::DIGIT as u16;
+    pub(super) const AT: u16 = 1 << 4;
+    pub(super) const EQUALS: u16 = 1 << 5;
+    pub(super) const PERCENT: u16 = 1 << 6;
     /// Also `+`, a blank in a query.
-    pub(super) const BLANK: u8 = 8;
-    const UNPRINTABLE: u8 = 16;
-    const COLON: u8 = 32;
+    pub(super) const BLANK: u16 = 1 << 7;
+    const UNPRINTABLE: u16 = 1 << 8;
+    const COLON: u16 = 1 << 9;
     /// Quotes and brackets, as JSON has them.
-    const BRACKET: u8 = 64;
+    const BRACKET: u16 = 1 << 10;
+    /// What no credential has inside.
+    pub(super) const WORD_END: u16 = 1 << 11;
 
+    /// The lowest four bits are of `Kinds`.
     #[allow(clippy::indexing_slicing, reason = "runs in the compiler, where a panic is an error of compilation")]
-    const MARKS: [u8; 256] = {
+    const MARKS: [u16; 256] = {
         let mut marks = [0; 256];
         let mut byte = 0u8;
         loop {
-            marks[byte as usize] = match byte {
+            let telling = match byte {
                 b'@' => Self::AT,
                 b'=' => Self::EQUALS,
                 b'%' => Self::PERCENT,
@@ -62,6 +68,8 @@ impl Seen {
                 _ if is_printable(byte) => 0,
                 _ => Self::UNPRINTABLE,
             };
+            let kind = Kinds::OF_BYTE[byte as usize] as u16;
+            marks[byte as usize] = telling | if kind == 0 { Self::WORD_END } else { kind };
             if byte == u8::MAX {
                 break marks;
             }
@@ -73,8 +81,13 @@ impl Seen {
         Self(raw.iter().fold(0, |seen, byte| seen | Self::MARKS.get(usize::from(*byte)).copied().unwrap_or_default()))
     }
 
-    pub(super) fn has(self, any_of: u8) -> bool {
+    pub(super) fn has(self, any_of: u16) -> bool {
         self.0 & any_of != 0
+    }
+
+    /// The `Kinds` that occur.
+    pub(super) fn kinds(self) -> u8 {
+        self.0.to_le_bytes()[0] & (Kinds::LOWER | Kinds::UPPER | Kinds::DIGIT | Kinds::JOINT)
     }
 
     pub(super) fn is_printable(self) -> bool {
@@ -89,10 +102,10 @@ impl Seen {
 
 impl Redactor {
     /// The ranges to mask of a text without any telling byte: what looks like a credential.
-    pub(super) fn credentials(raw: &[u8], looks: Looks) -> Ranges {
+    pub(super) fn credentials(raw: &[u8], seen: Seen, looks: Looks) -> Ranges {
         let mut found = Ranges::new();
         if looks != Looks::Nothing {
-            credentials::find(raw, looks == Looks::Everything, &mut found);
+            credentials::find(raw, seen, looks == Looks::Everything, &mut found);
         }
         merge(found)
     }
@@ -126,9 +139,9 @@ impl Finder<'_> {
         if seen.has(Seen::BLANK) {
             schemes::find(raw, &mut self.found);
         }
-        if self.looks != Looks::Nothing {
+        if self.looks != Looks::Nothing && credentials::may_be_in(raw, seen) {
             let known = self.found.len();
-            credentials::find(raw, self.looks == Looks::Everything, &mut self.found);
+            credentials::find(raw, seen, self.looks == Looks::Everything, &mut self.found);
             self.spare(known);
         }
         if seen.has(Seen::PERCENT) {

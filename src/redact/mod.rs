@@ -161,6 +161,9 @@ impl Redactor {
         if self.is_secret_header(name) {
             return masked_value(name, value);
         }
+        if credentials::is_cut_by_colon(name, value) && !self.headers.is_none() && !self.headers.spares(name) {
+            return CompactString::const_new(MASK);
+        }
         let is = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
         let kind = match name {
             _ if URL_HEADERS.iter().any(is) => Kind::Target,
@@ -206,10 +209,10 @@ impl Redactor {
         let names = if kind == Kind::Target { &self.query } else { &self.headers };
         let looks = if names.is_none() { Looks::Nothing } else { looks };
         let secrets = match (self.off, self.may_hold_secret(seen)) {
-            (true, _) => Vec::new(),
-            // Nearly every text passes by here.
-            (false, false) => Self::credentials(raw, looks),
             (false, true) => self.secrets(raw, seen, kind, looks),
+            (false, false) if credentials::may_be_in(raw, seen) => Self::credentials(raw, seen, looks),
+            // Nearly every short text passes by here.
+            (true, _) | (false, false) => Vec::new(),
         };
         if secrets.is_empty() && seen.is_printable() {
             return copied(raw);

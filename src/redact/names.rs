@@ -96,6 +96,9 @@ impl NameList {
     /// `name` as it stands in a URL: percent-decoded here, as often as it was encoded. Of `user[pwd]` and `user.pwd` each
     /// part counts too.
     pub(super) fn holds_parameter(&self, name: &[u8]) -> bool {
+        if self.added.is_empty() && words::is_usual_parameter(name) {
+            return false;
+        }
         let mut decoded: Option<Vec<u8>> = None;
         for _ in 0..MAX_ENCODED {
             let encoded = decoded.as_deref().unwrap_or(name);

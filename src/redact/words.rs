@@ -81,6 +81,25 @@ pub(super) fn is_usual_header(name: &[u8]) -> bool {
     usual_headers(name.len()).iter().any(same)
 }
 
+/// Whether a parameter's name, as it is nearly always written, is a usual one and no secret: likewise.
+pub(super) fn is_usual_parameter(name: &[u8]) -> bool {
+    usual_parameters(name.len()).iter().any(|usual| usual.as_bytes() == name)
+}
+
+fn usual_parameters(len: usize) -> &'static [&'static str] {
+    match len {
+        1 => &["q", "v", "t"],
+        2 => &["id", "to"],
+        3 => &["url", "max", "min", "end"],
+        4 => &["page", "sort", "lang", "size", "type", "from", "name", "user"],
+        5 => &["limit", "order", "query", "start", "watch", "count"],
+        6 => &["offset", "filter", "cursor", "status", "format", "fields", "search", "locale"],
+        7 => &["version", "timeout"],
+        8 => &["per_page", "category"],
+        _ => &[],
+    }
+}
+
 fn usual_headers(len: usize) -> &'static [&'static str] {
     match len {
         3 => &["via", "age"],
@@ -220,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn every_harmless_word_contains_its_stem_and_no_usual_header_is_secret() {
+    fn every_harmless_word_contains_its_stem_and_no_usual_name_is_secret() {
         for stem in STEMS {
             for word in stem.harmless.split(' ').filter(|w| !w.is_empty()) {
                 assert!(word.contains(stem.text), "{word} is not about {}", stem.text);
@@ -230,6 +249,10 @@ mod tests {
             for name in usual_headers(len) {
                 let squeezed: Vec<u8> = name.bytes().filter(u8::is_ascii_alphanumeric).collect();
                 assert!(!is_secret(name.as_bytes(), &squeezed, Of::Header) && name.len() == len, "{name}");
+            }
+            for name in usual_parameters(len) {
+                let squeezed: Vec<u8> = name.bytes().filter(u8::is_ascii_alphanumeric).collect();
+                assert!(!is_secret(name.as_bytes(), &squeezed, Of::Parameter) && name.len() == len, "{name}");
             }
         }
     }

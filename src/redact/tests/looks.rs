@@ -167,6 +167,15 @@ fn a_key_in_pem_is_masked_to_its_last_line() {
 }
 
 #[test]
+fn a_key_in_pem_is_masked_too_where_all_of_it_is_one_word_or_short_words() {
+    for joint in ["_", " "] {
+        let key = format!("-----BEGIN KEY----- {} secretBits", "MIIEvQ ".repeat(10)).replace(' ', joint);
+        assert_eq!(Redactor::default().text(key.as_bytes()), MASK);
+        assert_eq!(Redactor::default().request_id(key.as_bytes()), MASK);
+    }
+}
+
+#[test]
 fn the_secret_part_of_a_path_is_masked_where_services_put_it() {
     for (hook, expected) in [
         ("/services/T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX", "/services/T00000000/B00000000/****"),
@@ -292,4 +301,22 @@ proptest! {
         let once = redactor.target(raw.as_bytes());
         prop_assert_eq!(redactor.target(once.as_bytes()), once);
     }
+}
+
+/// A colon ends the name of a header: what is behind it must not be readable as the value.
+#[test]
+fn a_bots_token_is_masked_also_where_its_colon_ends_a_headers_name() {
+    let (token, redactor) = ("AAmadeUpMadeUpMadeUpMadeUpMadeUp01234", Redactor::default());
+    for name in ["X-1234567890", "123456", "x_999999999"] {
+        for rest in ["", ": y", " y"] {
+            assert_eq!(redactor.header_value(name.as_bytes(), format!("{token}{rest}").as_bytes()), MASK, "{name}");
+        }
+    }
+    for (name, value) in
+        [("X-12345", "aaaaaaaaaaaaaaaaaaaaaaaa"), ("X-20240101", "short words only"), ("X-1234567", "7")]
+    {
+        assert_eq!(redactor.header_value(name.as_bytes(), value.as_bytes()), value, "{name}");
+    }
+    let off = Redactor::off();
+    assert_eq!(off.header_value(b"X-1234567890", token.as_bytes()), token);
 }
