@@ -45,6 +45,7 @@ mod readme;
 mod redirected;
 mod replay_cli;
 mod restarts;
+mod rotation;
 mod servers;
 mod small_disk;
 mod spool;

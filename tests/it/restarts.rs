@@ -7,7 +7,7 @@ mod search;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ const KILLS: usize = 20;
 /// 2,000 records a second until `over`; returns how many.
 fn load(sink: &SinkHandle, body: Body, over: &Receiver<()>) -> usize {
     let mut offered = 0;
-    while over.recv_timeout(Duration::from_millis(10)).is_err() {
+    while over.recv_timeout(Duration::from_millis(10)) == Err(RecvTimeoutError::Timeout) {
         sink.offer(piece(offered..offered + 20, body));
         offered += 20;
     }

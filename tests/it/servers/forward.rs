@@ -33,6 +33,11 @@ impl Forward {
         self.process = None;
     }
 
+    pub(crate) fn restart_with(&mut self, arguments: Vec<String>) {
+        self.arguments = arguments;
+        self.restart();
+    }
+
     pub(crate) fn restart(&mut self) {
         self.kill();
         let mut command = script("forward");

@@ -31,6 +31,11 @@ impl Lumberjack {
         Some(server)
     }
 
+    pub(crate) fn restart_with(&mut self, arguments: Vec<String>) {
+        self.arguments = arguments;
+        self.restart();
+    }
+
     pub(crate) fn restart(&mut self) {
         self.process = None;
         let mut command = Command::new(program().unwrap());

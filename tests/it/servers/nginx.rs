@@ -20,6 +20,9 @@ pub(crate) struct Nginx {
     _reserved: Socket,
     dir: PathBuf,
     certificate: Option<&'static str>,
+    password: &'static str,
+    /// Port of the server behind `/search/`.
+    upstream: u16,
 }
 
 impl Nginx {
@@ -30,15 +33,34 @@ impl Nginx {
             return None;
         }
         let (address, _reserved) = reserved();
-        let mut nginx =
-            Self { process: None, port: address.port(), _reserved, dir: scratch.path("nginx"), certificate };
+        let mut nginx = Self {
+            process: None,
+            port: address.port(),
+            _reserved,
+            dir: scratch.path("nginx"),
+            certificate,
+            password: "secret",
+            upstream: 1,
+        };
         nginx.restart();
         Some(nginx)
+    }
+
+    /// Puts it in front of a server on this port.
+    pub(crate) fn lead_to(&mut self, port: u16) {
+        self.upstream = port;
+        self.restart();
+    }
+
+    pub(crate) fn restart_with(&mut self, certificate: &'static str, password: &'static str) {
+        (self.certificate, self.password) = (Some(certificate), password);
+        self.restart();
     }
 
     pub(crate) fn restart(&mut self) {
         self.process = None;
         let mut command = script("nginx-tls");
+        command.env("PASSWORD", self.password).env("UPSTREAM", self.upstream.to_string());
         command.arg(self.port.to_string()).arg(&self.dir);
         if let Some(name) = self.certificate {
             command.args([certificates().join(name), certificates().join("server.key")]);
