@@ -238,6 +238,7 @@ mod tests {
             connect_ns: None,
             interface: None,
             overlap_conflict: false,
+            urgent: false,
             heard: [true; 2],
         };
         connection_id(&conn, client, "observer")

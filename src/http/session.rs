@@ -42,8 +42,8 @@ pub struct Session {
     pub(super) exchanges: u32,
     /// Oddities between messages, for the next one.
     pub(super) stray: WeirdSet,
-    /// Overlapping segments that differed were named.
-    conflict_named: bool,
+    /// What TCP found odd in the connection and has a name on an exchange.
+    named: WeirdSet,
     /// The connection speaks a protocol from here on that others read.
     pub(super) handover: Option<Box<Handover>>,
 }
@@ -84,7 +84,7 @@ impl Analyzer for Session {
             proxied: None,
             exchanges: 0,
             stray: Default::default(),
-            conflict_named: false,
+            named: WeirdSet::default(),
             handover: None,
         }
     }
@@ -146,7 +146,7 @@ impl Session {
             self.pairing.joined_in_time();
         }
         self.within_room(cx, |it, cx| {
-            it.name_conflict(conn, from, cx);
+            it.name_oddities(conn, from, cx);
             match event {
                 StreamEvent::Data { at, offset, ack, bytes } => {
                     cx.ledger.bytes += bytes.len() as u64;
@@ -201,15 +201,17 @@ impl Session {
         self.client.map(|client| if client == from { Kind::Request } else { Kind::Response })
     }
 
-    /// Once for each connection: on the exchange under way, else on the next one.
-    fn name_conflict(&mut self, conn: &Conn, from: Direction, cx: &mut Context) {
-        if !conn.overlap_conflict || std::mem::replace(&mut self.conflict_named, true) {
-            return;
-        }
-        let weird = Weird::OverlapConflict.into();
-        match self.kind(from).filter(|_| matches!(self.reader(from).state, State::Body(_))) {
-            Some(kind) => self.note(kind, weird, cx),
-            None => self.stray.merge(weird),
+    /// What TCP found odd, once for each connection: on the exchange under way, else on the next one.
+    fn name_oddities(&mut self, conn: &Conn, from: Direction, cx: &mut Context) {
+        for (is, weird) in [(conn.overlap_conflict, Weird::OverlapConflict), (conn.urgent, Weird::UrgentBytes)] {
+            if !is || self.named.contains(weird) {
+                continue;
+            }
+            self.named.insert(weird);
+            match self.kind(from).filter(|_| matches!(self.reader(from).state, State::Body(_))) {
+                Some(kind) => self.note(kind, weird.into(), cx),
+                None => self.stray.merge(weird.into()),
+            }
         }
     }
 

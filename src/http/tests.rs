@@ -41,6 +41,7 @@ impl Wire {
             connect_ns: Some(1000),
             interface: None,
             overlap_conflict: false,
+            urgent: false,
             heard: [true; 2],
         };
         let mut cx = Context::new(Config::default(), Redactor::off());

@@ -67,6 +67,7 @@ fn conn() -> Conn {
         connect_ns: Some(1000),
         interface: None,
         overlap_conflict: false,
+        urgent: false,
         heard: [true; 2],
     }
 }

@@ -54,6 +54,8 @@ impl TcpFlags {
     pub const PSH: u8 = 8;
     /// ACK.
     pub const ACK: u8 = 16;
+    /// URG.
+    pub const URG: u8 = 32;
 
     /// Whether FIN is set.
     pub fn fin(self) -> bool {
@@ -66,6 +68,10 @@ impl TcpFlags {
     /// Whether RST is set.
     pub fn rst(self) -> bool {
         self.0 & Self::RST != 0
+    }
+    /// Whether URG is set.
+    pub fn urg(self) -> bool {
+        self.0 & Self::URG != 0
     }
     /// Whether ACK is set.
     pub fn ack(self) -> bool {

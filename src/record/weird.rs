@@ -103,6 +103,8 @@ weirds! {
     BadFrame = "bad_frame",
     /// A header block of HTTP/2 that cannot be decoded.
     BadHeaderBlock = "bad_header_block",
+    /// Bytes that their sender marked as urgent (RFC 9293 §3.8.5): a receiver may read them apart, podtap reads them in turn.
+    UrgentBytes = "urgent_bytes",
 }
 
 /// A set of oddities.

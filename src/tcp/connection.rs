@@ -106,6 +106,7 @@ impl<A: Analyzer> Connection<A> {
             connect_ns: None,
             interface: segment.interface.cloned(),
             overlap_conflict: false,
+            urgent: false,
             heard: [false; 2],
         };
         Self {
@@ -216,6 +217,7 @@ impl<A: Analyzer> Connection<A> {
             let piece = Piece { offset: 0, bytes: segment.payload, wire, at: segment.at, ack };
             let (stream, mut outlet) = self.way_out(from, Some(segment), index, shared, context);
             if wire > 0 {
+                outlet.conn.urgent |= flags.urg();
                 stream.on_bytes(offset, piece, &mut outlet);
             }
             if flags.fin() {

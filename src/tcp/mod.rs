@@ -50,6 +50,8 @@ pub struct Conn {
     pub interface: Option<Arc<str>>,
     /// Retransmitted bytes differed from the first copy, in some stream.
     pub overlap_conflict: bool,
+    /// Bytes came that their sender marked as urgent, in some stream.
+    pub urgent: bool,
     /// A segment of this direction was seen, `[FromLow, FromHigh]`: the capture shows it.
     pub heard: [bool; 2],
 }

@@ -242,13 +242,19 @@ fn a_folded_field_counts_whole_for_the_framing_and_in_the_record() {
 }
 
 #[test]
-fn overlapping_segments_that_differ_are_named_once() {
-    let mut wire = Wire::new();
-    wire.conn.overlap_conflict = true;
-    wire.client(&get("/1")).server(OK).client(&get("/2")).server(OK);
-    let named: Vec<_> =
-        wire.close(CloseReason::Closed).iter().map(|e| e.weird.contains(Weird::OverlapConflict)).collect();
-    assert_eq!(named, [true, false]);
+fn what_tcp_found_odd_is_named_once() {
+    for (conflict, urgent, expected) in [
+        (true, false, "overlap_conflict"),
+        (false, true, "urgent_bytes"),
+        (true, true, "overlap_conflict urgent_bytes"),
+    ] {
+        let mut wire = Wire::new();
+        (wire.conn.overlap_conflict, wire.conn.urgent) = (conflict, urgent);
+        wire.client(&get("/1")).server(OK).client(&get("/2")).server(OK);
+        let names = |e: &Exchange| e.weird.iter().map(Weird::name).collect::<Vec<_>>().join(" ");
+        let named: Vec<_> = wire.close(CloseReason::Closed).iter().map(names).collect();
+        assert_eq!(named, [expected, ""]);
+    }
 }
 
 #[test]

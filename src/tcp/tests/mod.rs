@@ -138,6 +138,7 @@ impl Bench {
                     'S' => TcpFlags::SYN,
                     'R' => TcpFlags::RST,
                     'P' => TcpFlags::PSH,
+                    'U' => TcpFlags::URG,
                     _ => 0,
                 }
         });

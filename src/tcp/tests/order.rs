@@ -210,3 +210,13 @@ fn what_acknowledges_bytes_comes_behind_them() {
         assert_eq!((bench.ledger().held, bench.table.disordered() > 1), (0, false), "{name}");
     }
 }
+
+#[test]
+fn urgent_bytes_are_noted_and_read_in_turn() {
+    let mut bench = opened();
+    bench.feed(&["> U 100 500"]);
+    assert!(!bench.connection().urgent, "a pointer without bytes");
+    bench.feed(&["> - 100 500 abc", "> U 103 500 d", "> - 104 500 ef"]);
+    assert_eq!(bench.events(), ["> 0 abc", "> 3 d", "> 4 ef"]);
+    assert!(bench.connection().urgent);
+}
