@@ -47,6 +47,7 @@ impl Nginx {
     }
 
     /// Puts it in front of a server on this port.
+    #[cfg(feature = "setup")]
     pub(crate) fn lead_to(&mut self, port: u16) {
         self.upstream = port;
         self.restart();
