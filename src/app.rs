@@ -108,7 +108,7 @@ impl Session {
             // A head that its connection cut hands over nothing.
             StreamEvent::Gap { .. } | StreamEvent::End { .. } => return,
         };
-        http1.end(rest.at, cx);
+        http1.end(conn, rest.at, cx);
         match to {
             Next::Http2(proxied) => {
                 let left = PREFACE.saturating_sub(reached - begins) as usize;

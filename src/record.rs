@@ -461,17 +461,29 @@ impl Exchange {
         self.request.as_ref().zip(self.response.as_ref()).filter(|(request, response)| response.first >= request.first)
     }
 
+    /// It was reported as unanswered before: the response is late, and this record another one.
+    pub(crate) fn be_late(&mut self) {
+        if !std::mem::replace(&mut self.late, true) {
+            self.id.push_str(".late");
+        }
+    }
+
+    /// The response was cut before its framing said that it ends.
+    pub fn is_cut(&self) -> bool {
+        self.weird.contains(Weird::BodyCutByClose) && self.missing.contains(Missing::RESPONSE_BODY)
+    }
+
     /// Success, failure or unknown.
     pub fn outcome(&self) -> Outcome {
         if let Some(outcome) = self.grpc_outcome().or(self.reset_outcome()) {
             return outcome;
         }
         match (self.response.as_ref().map(|r| r.status), self.unanswered) {
-            (Some(Some(status)), _) if status < 400 && self.is_cut() => Outcome::Failure,
-            (Some(Some(status)), _) if status < 400 && self.is_call_without_status() => Outcome::Unknown,
-            (Some(Some(status)), _) if status < 400 => Outcome::Success,
-            (Some(Some(_)), _) | (None, Some(_)) => Outcome::Failure,
-            (Some(None), _) | (None, None) => Outcome::Unknown,
+            (Some(_), _) if self.is_cut() => Outcome::Failure,
+            (Some(Some(100..400)), _) if self.is_call_without_status() => Outcome::Unknown,
+            (Some(Some(100..400)), _) => Outcome::Success,
+            (Some(Some(400..600)), _) | (None, Some(_)) => Outcome::Failure,
+            (Some(_), _) | (None, None) => Outcome::Unknown,
         }
     }
 

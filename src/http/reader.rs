@@ -59,8 +59,20 @@ pub(super) enum State {
     Body(Body),
     /// No HTTP/1 any more, or never.
     Opaque(NotHttp),
-    /// Looking for the next message; `lost` when bytes were missing, so that only a segment's start is believed.
-    Resync { lost: bool },
+    /// Looking for the next message.
+    Resync(Seek),
+}
+
+/// Where the next message is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Seek {
+    /// Wherever a line begins like one: no byte is missing.
+    Anywhere,
+    /// At a segment's start: bytes are missing from where a message should have begun.
+    SegmentStart,
+    /// At a segment's start that the opposite side's acknowledgements prove: what comes first may be the rest of a body, and
+    /// a body may hold anything.
+    Acknowledged,
 }
 
 /// One stream.
@@ -77,6 +89,10 @@ pub(super) struct Reader {
     pub newest: Timestamp,
     /// Offset behind the last byte or gap.
     pub parsed_to: u64,
+    /// Where it was handed over to another protocol.
+    pub opaque_from: u64,
+    /// How long the message under way is cannot be told for sure: others read its head in another way.
+    pub ambiguous: bool,
     /// No byte of the body under way was seen.
     pub body_untouched: bool,
     /// FIN was seen.

@@ -21,7 +21,7 @@ use super::body::Body;
 use super::detect::{Start, classify, classify_proxy};
 use super::head::Kind;
 use super::pairing::{Pairing, Target};
-use super::reader::{Chunk, Reader, State};
+use super::reader::{Chunk, Reader, Seek, State};
 
 pub(super) use self::heads::Message;
 
@@ -97,7 +97,7 @@ impl Analyzer for Session {
         }
     }
 
-    fn on_tick(&mut self, _: &Conn, now: Timestamp, cx: &mut Context) {
+    fn on_tick(&mut self, conn: &Conn, now: Timestamp, cx: &mut Context) {
         if self.pairing.is_empty() {
             return;
         }
@@ -105,7 +105,7 @@ impl Analyzer for Session {
             it.pairing.confirm(now, &mut cx.left);
             it.emit_left(cx);
             it.pairing.stop_waiting(now);
-            it.time_out(now, cx);
+            it.time_out(conn, now, cx);
             it.flush(cx);
         });
     }
@@ -116,7 +116,7 @@ impl Analyzer for Session {
                 it.close_reader(conn, from, reason, cx);
             }
             it.flush(cx);
-            it.drain(at, reason, cx);
+            it.drain(conn, at, reason, cx);
         });
     }
 }
@@ -160,10 +160,10 @@ impl Session {
     }
 
     /// HTTP/1 is over on this connection: everything that waits goes out.
-    pub(crate) fn end(&mut self, at: Timestamp, cx: &mut Context) {
+    pub(crate) fn end(&mut self, conn: &Conn, at: Timestamp, cx: &mut Context) {
         self.within_room(cx, |it, cx| {
             it.flush(cx);
-            it.drain(at, CloseReason::Closed, cx);
+            it.drain(conn, at, CloseReason::Closed, cx);
         });
     }
 
@@ -216,9 +216,6 @@ impl Session {
     }
 
     fn on_data(&mut self, conn: &Conn, from: Direction, mut chunk: Chunk<'_>, cx: &mut Context) {
-        if self.client == Some(from) {
-            self.pairing.client_sent(chunk.ack);
-        }
         let mut idle_steps = 0;
         while !chunk.bytes.is_empty() {
             let used = self.step(conn, from, &chunk, cx);
@@ -226,7 +223,7 @@ impl Session {
             idle_steps = if used == 0 { idle_steps + 1 } else { 0 };
             if idle_steps > MAX_IDLE_STEPS {
                 cx.ledger.resync += chunk.bytes.len() as u64;
-                self.reader(from).state = State::Resync { lost: false };
+                self.reader(from).state = State::Resync(Seek::Anywhere);
                 break;
             }
             chunk.advance(used);
@@ -246,14 +243,14 @@ impl Session {
             State::Head => self.in_head(conn, from, chunk, cx),
             State::Body(_) => self.in_body(from, chunk, cx),
             State::Opaque(why) => self.opaque(from, why, chunk, cx),
-            State::Resync { lost } => self.resync(from, lost, chunk, cx),
+            State::Resync(seek) => self.resync(from, seek, chunk, cx),
         }
     }
 
     fn at_start(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
         let (lead, start) = open_message(chunk.bytes, chunk.offset);
         if start != Start::Response && self.awaits_http09(from, chunk) {
-            return self.at_http09_answer(from, chunk, cx);
+            return self.at_http09_answer(conn, from, chunk, cx);
         }
         if lead == chunk.bytes.len() || lead > MAX_LEAD {
             // Empty lines behind a body, or before a request whose head comes with the next segment.
@@ -263,7 +260,7 @@ impl Session {
         }
         match self.message_kind(from, start) {
             Some(kind) => self.message(conn, from, kind, chunk, cx),
-            None => self.no_message(from, start, chunk, cx),
+            None => self.no_message(conn, from, start, chunk, cx),
         }
     }
 
@@ -279,11 +276,15 @@ impl Session {
 
     fn in_body(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
         let Some(kind) = self.kind(from) else { return 0 };
-        if self.reader(from).body_untouched && self.is_bodyless(kind, chunk.bytes) {
+        if self.reader(from).body_untouched && self.is_bodyless(kind, chunk) {
             if kind == Kind::Response {
                 self.contradict(cx);
             }
             self.finish(from, kind, chunk.offset, cx);
+            return 0;
+        }
+        if self.reader(from).body_untouched && kind == Kind::Response && self.may_be_bodyless(chunk.bytes) {
+            self.framing_lost(from, kind, chunk.offset, cx);
             return 0;
         }
         let reader = self.reader(from);
@@ -330,6 +331,9 @@ impl Session {
         {
             record.sse = events.told();
         }
+        if std::mem::take(&mut self.reader(from).ambiguous) {
+            self.end_unsure(from, kind, end);
+        }
         match kind {
             Kind::Request => {
                 if let Some(slot) = self.pairing.newest() {
@@ -338,12 +342,7 @@ impl Session {
             }
             Kind::Response => match self.target.take() {
                 Some(Target::Slot(number)) => self.pairing.response_done(number, end),
-                Some(Target::Loose) => {
-                    if let Some(loose) = self.pairing.newest_loose() {
-                        loose.done = true;
-                        loose.end = end;
-                    }
-                }
+                Some(Target::Loose) => self.pairing.loose_done(end),
                 None => {}
             },
         }
@@ -359,18 +358,32 @@ impl Session {
         self.reader(from).state = State::Body(body);
     }
 
-    /// The response under way turns out to answer a HEAD: the body it announced will not come.
-    pub(super) fn end_of_head_response(&mut self, from: Direction, cx: &mut Context) {
-        let reader = self.reader(from);
-        if reader.body_untouched && matches!(reader.state, State::Body(_)) {
-            let end = reader.parsed_to;
-            self.finish(from, Kind::Response, end, cx);
-        }
-    }
-
     /// Whether all that came `from` there, if anything did, was understood.
     pub(super) fn speaks_http(&mut self, from: Direction) -> bool {
         matches!(self.reader(from).state, State::Start | State::Body(_))
+    }
+
+    /// What comes from `from` on this stream is handed over.
+    pub(super) fn opaque_begins(&mut self, from: Direction, offset: u64) {
+        self.reader(from).opaque_from = offset;
+    }
+
+    /// The body under way is none: what comes next is looked for.
+    pub(super) fn forget_body(&mut self, from: Direction) {
+        self.target = None;
+        self.reader(from).state = State::Resync(Seek::Acknowledged);
+    }
+
+    /// Where the body under way begins, if no byte of it was seen.
+    pub(super) fn untouched_body(&mut self, from: Direction) -> Option<u64> {
+        let reader = self.reader(from);
+        (matches!(reader.state, State::Body(_)) && reader.body_untouched).then_some(reader.parsed_to)
+    }
+
+    /// Where the head under way on this stream begins; nowhere if there is none.
+    pub(super) fn head_under_way(&mut self, from: Direction) -> u64 {
+        let reader = self.reader(from);
+        if matches!(reader.state, State::Head) { reader.begun.offset } else { u64::MAX }
     }
 
     /// How far the messages of this stream are known: a head under way is not.

@@ -9,8 +9,8 @@ use super::body::{Body, BodyLength};
 use super::detect::{Start, classify};
 use super::framing::{self, After, Asked};
 use super::head::{Head, Kind};
-use super::pairing::{Left, Loose, Slot, Target};
-use super::reader::Begun;
+use super::pairing::{Left, Loose, Slot, Target, UnderWay};
+use super::reader::{Begun, Chunk};
 use super::session::{Handover, Message, Next, Session};
 use super::{Context, exchange, exchange_id, orphan_id, room, unanswered_by};
 
@@ -36,14 +36,24 @@ impl Session {
         let mut slot = Slot::new(record, Asked::by(method, version, &head.fields), begun.offset, begun.ack);
         (slot.expects, slot.request_done) = (head.fields.expect_continue, body.is_none());
         self.end_http09_answer(from.flip(), begun.ack, cx);
-        if let Some(number) = self.pairing.request(slot, &mut cx.left) {
-            self.target = Some(Target::Slot(number));
-            if method == b"HEAD" {
-                self.end_of_head_response(from.flip(), cx);
-            }
-        }
+        self.end_bodyless_answer(from.flip(), begun.ack, cx);
+        let under_way = self.pairing.request(slot, &mut cx.left);
         self.emit_left(cx);
+        match under_way {
+            UnderWay::Stays => {}
+            UnderWay::Answers(number) => {
+                self.target = Some(Target::Slot(number));
+                let head = self.pairing.slot(number).is_some_and(|slot| slot.asked.head);
+                if let Some(end) = self.untouched_body(from.flip()).filter(|_| head) {
+                    self.finish(from.flip(), Kind::Response, end, cx);
+                }
+            }
+            UnderWay::Misread => self.forget_body(from.flip()),
+        }
         let mut weird = head.weird;
+        if !self.pairing.has_room() {
+            weird.insert(Weird::TooManyPending);
+        }
         weird.merge(std::mem::take(&mut self.stray));
         self.note(Kind::Request, weird, cx);
         if cut {
@@ -54,7 +64,7 @@ impl Session {
             None => self.finish(from, Kind::Request, end, cx),
         }
         if version == Version::V09 {
-            self.http09_answer_seen(from.flip(), cx);
+            self.http09_answer_seen(conn, from.flip(), cx);
         }
     }
 
@@ -97,9 +107,9 @@ impl Session {
         let (_, status, _) = line;
         let (len, begun, newest) = (message.len, message.begun, message.newest);
         let end = begun.offset + len;
-        self.time_out(begun.at, cx);
+        self.time_out(conn, begun.at, cx);
         if (100..200).contains(&status) && status != 101 {
-            self.on_informational(status, begun, end, cx);
+            self.on_informational(status, begun, cx);
             return;
         }
         cx.ledger.responses += 1;
@@ -108,7 +118,9 @@ impl Session {
         response.bytes = len;
         response.last = newest.max(begun.at);
         cx.keep(room::of_response(&response));
-        let slot = self.pairing.response(begun.offset, begun.ack, &mut cx.left);
+        self.cut_head_answered_by(conn, from.flip(), begun, cx);
+        let known = self.parsed_to(from.flip());
+        let slot = self.pairing.response(begun.offset, begun.ack, known, &mut cx.left);
         self.emit_left(cx);
         let asked = match slot {
             Some(number) => self.answer(number, response),
@@ -121,6 +133,26 @@ impl Session {
             self.doubt(Kind::Response, Trust::Truncated, Missing::RESPONSE_HEAD);
         }
         self.behind_response_head(from, asked, status, head, end, cx);
+    }
+
+    /// A client asks when it has a whole response. If it then has no more than the head of one that announced a body, that
+    /// answers a HEAD, which was lost.
+    fn end_bodyless_answer(&mut self, from: Direction, ack: Option<u64>, cx: &mut Context) {
+        let whole = self.target == Some(Target::Loose);
+        let Some(end) = self.untouched_body(from).filter(|end| whole && ack == Some(*end)) else { return };
+        if let Some(loose) = self.pairing.newest_loose() {
+            loose.bodyless = true;
+        }
+        self.finish(from, Kind::Response, end, cx);
+    }
+
+    /// A response comes that no whole request asked for, and its server had the beginning of one: that is what it answers.
+    fn cut_head_answered_by(&mut self, conn: &Conn, client: Direction, answer: Begun, cx: &mut Context) {
+        let begun = self.head_under_way(client);
+        let alone = self.pairing.is_ordered() && self.pairing.client_waits() && !self.pairing.awaits_response();
+        if alone && answer.ack.is_some_and(|ack| ack > begun) {
+            self.cut_head_under_way(conn, client, Weird::UnfinishedHead, cx);
+        }
     }
 
     /// What follows a final response's head, which ended before `end`.
@@ -163,10 +195,9 @@ impl Session {
     }
 
     /// 1xx: kept apart from the final status.
-    fn on_informational(&mut self, status: u16, begun: Begun, end: u64, cx: &mut Context) {
+    fn on_informational(&mut self, status: u16, begun: Begun, cx: &mut Context) {
         cx.ledger.informational += 1;
-        // The next response begins behind it: evidence by acknowledgement moves along.
-        let slot = self.pairing.informational(begun.offset, end, begun.ack);
+        let slot = self.pairing.informational(begun.offset, begun.ack, begun.at);
         if let Some(record) = slot.and_then(|s| s.exchange.as_mut()) {
             if record.informational.len() < MAX_INFORMATIONAL {
                 record.informational.push(status);
@@ -179,17 +210,11 @@ impl Session {
     /// Puts the response into its request's slot. A request that was reported as timed out gets a record of its own.
     pub(super) fn answer(&mut self, number: u64, response: Response) -> Asked {
         self.target = Some(Target::Slot(number));
-        let connection = self.shared.clone();
         let Some(slot) = self.pairing.slot(number) else { return Asked::default() };
-        if slot.exchange.is_none()
-            && let Some(connection) = connection
-        {
-            let id = compact_str::format_compact!("{}.late", exchange_id(&connection.id, slot.offset));
-            let mut late = exchange::empty(connection, id, slot.number);
-            late.late = true;
-            slot.exchange = Some(late);
-        }
         if let Some(record) = slot.exchange.as_mut() {
+            if slot.reported {
+                record.be_late();
+            }
             record.response = Some(response);
         }
         slot.asked
@@ -211,18 +236,9 @@ impl Session {
         let id = orphan_id(&connection.id, offset);
         let mut record = exchange::empty(connection, id, 0);
         record.response = Some(response);
-        let waiting = ack.is_some_and(|ack| ack > seen);
-        let unsolicited = !waiting && self.pairing.is_ordered() && self.speaks_http(from.flip());
-        let loose = Loose {
-            exchange: record,
-            offset,
-            ack,
-            done: false,
-            end: offset,
-            waiting,
-            trust: Trust::Complete,
-            missing: Missing::default(),
-        };
+        let explained = ack.is_some_and(|ack| ack > seen);
+        let unsolicited = !explained && self.pairing.is_ordered() && self.speaks_http(from.flip());
+        let loose = Loose::new(record, offset, ack);
         self.pairing.keep_loose(loose, &mut cx.left);
         self.target = Some(Target::Loose);
         self.emit_left(cx);
@@ -243,11 +259,13 @@ impl Session {
         }
         self.finish(from, Kind::Response, end, cx);
         self.hand_over(to, cx);
+        self.opaque_begins(from, end);
     }
 
     /// Whether a message that announced a body sends none: a request whose expectation was refused, or a response to a
     /// HEAD that was not seen. The next message begins where the body should.
-    pub(super) fn is_bodyless(&mut self, kind: Kind, bytes: &[u8]) -> bool {
+    pub(super) fn is_bodyless(&mut self, kind: Kind, chunk: &Chunk<'_>) -> bool {
+        let Chunk { bytes, offset, fresh, .. } = *chunk;
         match kind {
             Kind::Request => {
                 let refused = self.pairing.newest().is_some_and(|slot| {
@@ -256,11 +274,25 @@ impl Session {
                 });
                 refused && classify(bytes) == Start::Request
             }
+            // Of a request that is not known, or not for sure, its client's word counts: it has read all up to here, and asked
+            // again.
             Kind::Response => {
-                let head_unknown = self.target == Some(Target::Loose) || self.pairing.on_trial();
-                head_unknown && bytes.starts_with(b"HTTP/1.") && classify(bytes) == Start::Response
+                let bodyless = fresh && self.pairing.asked_at(offset) && self.may_be_bodyless(bytes);
+                if bodyless
+                    && let Some(loose) = self.pairing.newest_loose().filter(|_| self.target == Some(Target::Loose))
+                {
+                    loose.bodyless = true;
+                }
+                bodyless
             }
         }
+    }
+
+    /// Whether the response under way may answer a HEAD that is not known, and `bytes` begin the next one. They may as well
+    /// be its body: nobody can tell.
+    pub(super) fn may_be_bodyless(&self, bytes: &[u8]) -> bool {
+        let head_unknown = self.target == Some(Target::Loose) || self.pairing.on_trial();
+        head_unknown && bytes.starts_with(b"HTTP/1.") && classify(bytes) == Start::Response
     }
 
     /// What was seen does not fit the pairs on trial, if there are any.
@@ -345,34 +377,38 @@ impl Session {
         }
     }
 
-    /// Requests whose time is over at `now`. They were given up when it was over, not when somebody looked: what is told
-    /// does not depend on when the ticks come.
-    pub(super) fn time_out(&mut self, now: Timestamp, cx: &mut Context) {
-        for slot in self.pairing.slots().filter(|s| !s.answered) {
-            let last = slot.exchange.as_ref().and_then(|e| e.request.as_ref()).map(|r| r.last);
+    /// Requests whose time is over at `now`: counted from their last byte, or from the last interim response, and not while
+    /// they are on their way. They were given up when it was over, not when somebody looked: what is told does not depend on
+    /// when the ticks come.
+    pub(super) fn time_out(&mut self, conn: &Conn, now: Timestamp, cx: &mut Context) {
+        let heard = self.hears_server(conn);
+        for slot in self.pairing.slots().filter(|s| !s.answered && s.request_done && !s.reported) {
+            let asked = slot.exchange.as_ref().and_then(|e| e.request.as_ref()).map(|r| r.last);
+            let last = asked.max(slot.heard);
             let Some(last) = last.filter(|last| now.since(*last) >= cx.config.timeout_after) else { continue };
-            if let Some(record) = slot.exchange.take() {
-                let why = (!slot.doubtful).then_some(Unanswered::Timeout);
-                unanswered(record, last.plus(cx.config.timeout_after), why, slot.trust, slot.missing, cx);
-            }
+            let why = (heard && !slot.doubtful).then_some(Unanswered::Timeout);
+            report(slot, last.plus(cx.config.timeout_after), why, cx);
         }
     }
 
     /// The server has ended: what it has not answered it never will.
-    pub(super) fn no_more_responses(&mut self, at: Timestamp, reason: CloseReason, cx: &mut Context) {
-        self.time_out(at, cx);
-        for slot in self.pairing.slots().filter(|s| !s.answered) {
-            if let Some(record) = slot.exchange.take() {
-                let why = if slot.doubtful { None } else { unanswered_by(reason) };
-                unanswered(record, at, why, slot.trust, slot.missing, cx);
-            }
+    pub(super) fn no_more_responses(&mut self, conn: &Conn, at: Timestamp, reason: CloseReason, cx: &mut Context) {
+        self.time_out(conn, at, cx);
+        let heard = self.hears_server(conn);
+        for slot in self.pairing.slots().filter(|s| !s.answered && !s.reported) {
+            let why = if slot.doubtful || !heard { None } else { unanswered_by(reason) };
+            report(slot, at, why, cx);
         }
+    }
+
+    /// Whether the capture shows what the server sends: otherwise nobody knows whether it answered.
+    fn hears_server(&self, conn: &Conn) -> bool {
+        self.client.is_none_or(|client| conn.heard.get(client.flip() as usize).copied().unwrap_or(true))
     }
 
     /// Lets go what is settled.
     pub(super) fn flush(&mut self, cx: &mut Context) {
-        while let Some(left) = self.pairing.settled(&mut cx.left) {
-            self.emit_left(cx);
+        while let Some(left) = self.pairing.settled() {
             emit(left, cx);
         }
     }
@@ -384,15 +420,24 @@ impl Session {
     }
 
     /// The connection is over: everything goes out.
-    pub(super) fn drain(&mut self, at: Timestamp, reason: CloseReason, cx: &mut Context) {
+    pub(super) fn drain(&mut self, conn: &Conn, at: Timestamp, reason: CloseReason, cx: &mut Context) {
         let over = matches!(reason, CloseReason::Closed | CloseReason::Reused | CloseReason::Idle);
         self.pairing.judge(over, at, &mut cx.left);
         self.emit_left(cx);
         self.flush(cx);
-        self.no_more_responses(at, reason, cx);
+        self.no_more_responses(conn, at, reason, cx);
         let (slots, loose) = self.pairing.drain();
         slots.into_iter().for_each(|s| emit(Left::Paired(s), cx));
         loose.into_iter().for_each(|l| emit(Left::Orphan(l), cx));
+    }
+}
+
+/// Reports a request as unanswered. What was asked is kept: its answer may be late.
+fn report(slot: &mut Slot, at: Timestamp, why: Option<Unanswered>, cx: &mut Context) {
+    slot.reported = true;
+    if let Some(record) = slot.exchange.clone() {
+        cx.keep(room::of_exchange(&record));
+        unanswered(record, at, why, slot.trust, slot.missing, cx);
     }
 }
 
@@ -420,9 +465,11 @@ fn unanswered(
 fn emit(left: Left, cx: &mut Context) {
     match left {
         Left::Paired(slot) | Left::Unpaired(slot) => {
-            // Without a record it was reported before, as timed out or closed.
             let Some(record) = slot.exchange else { return };
-            if record.response.is_none() {
+            if slot.reported && record.response.is_none() {
+                // Told before, as timed out or closed, and nothing came since.
+                cx.let_go(room::of_exchange(&record));
+            } else if record.response.is_none() {
                 unanswered(record, Timestamp::default(), None, slot.trust, slot.missing, cx);
             } else {
                 paired(record, slot.trust, slot.missing, slot.response_done, cx);
@@ -452,8 +499,6 @@ fn paired(mut record: Box<Exchange>, trust: Trust, missing: Missing, whole: bool
     record.trust = if whole { trust } else { trust.max(Trust::Truncated) };
     if record.late {
         cx.ledger.late += 1;
-        record.missing.insert(Missing::REQUEST);
-        record.trust = Trust::Unpaired;
     } else {
         cx.ledger.open -= 1;
         cx.ledger.paired += 1;

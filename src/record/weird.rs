@@ -91,6 +91,8 @@ weirds! {
     Http09 = "http_0_9",
     /// Overlapping segments of the connection differed; the first copy counts.
     OverlapConflict = "overlap_conflict",
+    /// More than 256 requests waited for their answers when this one came: those before it keep their pairs.
+    TooManyPending = "too_many_pending",
     /// An upgrade or tunnel was accepted without being asked for.
     UnexpectedUpgrade = "unexpected_upgrade",
     /// A PROXY protocol header that does not parse.

@@ -6,25 +6,39 @@ use super::super::framing::Asked;
 use crate::flow::Timestamp;
 use crate::record::{Exchange, Missing, Trust};
 
+/// Where a message stands among those of its stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::http) struct Place {
+    /// The run that it belongs to: nothing is missing within it.
+    pub run: u32,
+    pub number: i64,
+}
+
+impl Place {
+    /// Of what took nobody's turn.
+    pub(super) const NOWHERE: Self = Self { run: u32::MAX, number: 0 };
+}
+
 /// A request and what has come of it.
 #[derive(Debug)]
 pub(in crate::http) struct Slot {
-    /// The record under way; `None` once it was reported as timed out.
+    /// The record under way; `None` once it has left.
     pub exchange: Option<Box<Exchange>>,
+    /// It was reported as unanswered: what comes now is late.
+    pub reported: bool,
     /// Facts that outlive the record.
     pub asked: Asked,
     /// It waits for `100 Continue` before its body.
     pub expects: bool,
     /// Offset of the request's first byte in its stream.
     pub offset: u64,
-    /// 1, 2, … within the connection.
-    pub number: u32,
     /// How much of the response stream its segment acknowledged.
     pub ack: Option<u64>,
-    /// Requests may be missing right before it.
-    pub after_gap: bool,
+    pub place: Place,
+    /// It is the first of those with its acknowledgement.
+    pub opens: bool,
     pub request_done: bool,
-    /// The final response's head was seen.
+    /// The final response's head was seen, or will not be looked for any more.
     pub answered: bool,
     pub response_done: bool,
     /// Offset behind the response, once it is done.
@@ -35,6 +49,8 @@ pub(in crate::http) struct Slot {
     pub provisional: bool,
     /// Its response may have been lost by the capture: its absence proves nothing.
     pub doubtful: bool,
+    /// When an interim response last showed that its server is at work.
+    pub heard: Option<Timestamp>,
     /// Worst thing that happened to either half so far.
     pub trust: Trust,
     pub missing: Missing,
@@ -44,13 +60,14 @@ impl Slot {
     /// A request that began at `offset`, its segment acknowledging `ack`: nothing else of it is known yet.
     pub(in crate::http) fn new(exchange: Box<Exchange>, asked: Asked, offset: u64, ack: Option<u64>) -> Self {
         Self {
-            number: exchange.number,
             exchange: Some(exchange),
+            reported: false,
             asked,
             expects: false,
             offset,
             ack,
-            after_gap: false,
+            place: Place::default(),
+            opens: false,
             request_done: false,
             answered: false,
             response_done: false,
@@ -58,6 +75,7 @@ impl Slot {
             tail_lost: false,
             provisional: false,
             doubtful: false,
+            heard: None,
             trust: Trust::Complete,
             missing: Missing::default(),
         }
@@ -74,29 +92,62 @@ impl Slot {
         ack.is_none_or(|ack| ack > self.offset) && self.ack.is_none_or(|had| had <= offset)
     }
 
+    /// Its response is not among those that were seen, or cannot be told from others.
+    pub(super) fn give_up(&mut self) {
+        (self.answered, self.response_done, self.doubtful) = (true, true, true);
+    }
+
     /// When its response ended, once it is whole.
     pub(super) fn ended(&self) -> Option<Timestamp> {
-        self.exchange
-            .as_ref()
-            .filter(|_| self.response_done && !self.tail_lost)
-            .and_then(|e| e.response.as_ref())
-            .map(|r| r.last)
+        self.exchange.as_ref().filter(|_| self.response_done && !self.tail_lost).and_then(|e| e.end())
     }
 }
 
-/// A response without a slot: its request comes later (capture order), or never.
+/// A response without a slot: what its client sends next may yet tell its request.
 #[derive(Debug)]
 pub(in crate::http) struct Loose {
     pub exchange: Box<Exchange>,
     pub offset: u64,
+    /// Where the first interim response before it began, else as `offset`.
+    pub start: u64,
     /// How much of the request stream its segment acknowledged.
     pub ack: Option<u64>,
     pub done: bool,
     pub end: u64,
-    /// Its request may still come.
+    /// It announced a body, and another message followed in its place: it answers a HEAD.
+    pub bodyless: bool,
+    pub place: Place,
+    /// Its request may still be found.
     pub waiting: bool,
     pub trust: Trust,
     pub missing: Missing,
+}
+
+impl Loose {
+    /// A response that began at `offset`, its segment acknowledging `ack`: nothing else of it is known yet.
+    pub(in crate::http) fn new(exchange: Box<Exchange>, offset: u64, ack: Option<u64>) -> Self {
+        Self {
+            exchange,
+            offset,
+            start: offset,
+            ack,
+            done: false,
+            end: offset,
+            bodyless: false,
+            place: Place::NOWHERE,
+            waiting: false,
+            trust: Trust::Complete,
+            missing: Missing::default(),
+        }
+    }
+
+    /// Whether it can be what answers `slot`: by TCP's evidence, and by how its body was read without knowing the request.
+    pub(super) fn may_answer(&self, slot: &Slot) -> bool {
+        let bytes = self.exchange.response.as_ref().map_or(0, |r| r.body_bytes);
+        let misread = if slot.asked.head { bytes > 0 } else { self.bodyless };
+        let misread = misread || slot.asked.connect || slot.asked.http09;
+        slot.may_be_answered_by(self.offset, self.ack) && !misread
+    }
 }
 
 /// Where the response under way is kept.

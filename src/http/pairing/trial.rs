@@ -1,122 +1,101 @@
 //! Pairs on trial: what speaks for them, what against, and what becomes of them.
+//!
+//! The capture began, or lost something, before it had seen how the client asks. One that keeps requests in advance looks
+//! like one that waits, shifted by as many, until a response too many comes. So these pairs are held back.
 
 use crate::flow::Timestamp;
-use crate::record::{Missing, Trust};
+use crate::record::Missing;
 
 use super::super::orphan_id;
-use super::{Left, Loose, Pairing, QUIET, Slot, TRIAL};
+use super::{Left, Loose, Pairing, Slot};
+
+/// So many exchanges on trial without a contradiction are believed.
+pub(super) const TRIAL: usize = 32;
+/// So long nothing came on a connection that owes a response (nanoseconds): it owes none.
+const QUIET: u64 = 3_000_000_000;
 
 impl Pairing {
-    /// The slot at `index` is the next to be answered: what is before it will not be. What follows is on trial.
-    pub(super) fn resynchronise(&mut self, index: usize, left: &mut Vec<Left>) {
-        for slot in self.slots.drain(..index) {
-            self.first += 1;
-            left.push(if slot.answered && slot.response_done { Left::Paired(slot) } else { Left::Unpaired(slot) });
-        }
-        (self.responses_lost, self.owed, self.unmatched) = (false, false, 0);
-        let label = if self.joined_late { Trust::Midstream } else { Trust::Gap };
-        (self.trial, self.resynchronised) = (Some(label), true);
-        self.joined_late = false;
-        if let Some(slot) = self.slots.front_mut() {
-            (slot.doubtful, slot.after_gap) = (false, false);
-            slot.trust = slot.trust.max(label);
-        }
+    /// Whether what is paired now may be contradicted yet.
+    pub(in crate::http) fn on_trial(&self) -> bool {
+        self.trial.is_some()
     }
 
     /// A response too many, a request too early, a body that is none: the pairs on trial were wrong.
     pub(in crate::http) fn fail(&mut self, left: &mut Vec<Left>) {
-        if self.trial.is_none() {
+        if self.trial.take().is_none() {
             return;
         }
-        self.trial = None;
-        self.pipelined = true;
-        self.responses_lost = true;
+        eprintln!("FAIL {:?} {:?} {:?}", self.habit, self.asked, self.answered);
+        while self.habit.widen() {}
         let last = self.slots.iter().rposition(|s| s.provisional).map_or(0, |at| at + 1);
         for mut slot in self.slots.drain(..last) {
             self.first += 1;
             left.extend(split(&mut slot).map(Left::Orphan));
             left.push(Left::Unpaired(slot));
         }
-        // One of those responses may be theirs.
-        self.slots.iter_mut().filter(|_| last > 0).for_each(|s| s.doubtful = true);
+        self.start_over(left);
     }
 
-    /// On trial: the client must have had the whole response before it asked again.
-    pub(super) fn confirm_by(&mut self, next: &Slot, left: &mut Vec<Left>) {
-        if self.trial.is_none() {
-            return;
-        }
-        let Some(last) = self.slots.iter().rev().find(|s| s.provisional) else { return };
-        let sequential = last.response_done && next.ack.is_none_or(|ack| ack >= last.response_end);
-        if !sequential {
-            self.pipelined = true;
-            self.fail(left);
-            return;
-        }
-        let asked = next.exchange.as_ref().map(|e| e.start());
-        let quiet = asked.is_some_and(|at| self.is_quiet(at));
-        if quiet || self.slots.iter().filter(|s| s.provisional).count() >= TRIAL {
-            self.pass(left);
+    /// The client asked again as it is thought to: so that was right.
+    pub(super) fn count_agreement(&mut self) {
+        if self.slots.iter().filter(|s| s.provisional).count() >= TRIAL {
+            self.habit.proven();
+            self.pass();
         }
     }
 
-    /// Nothing contradicts the pairs on trial: they stand. A response behind them that found no request does.
-    fn pass(&mut self, left: &mut Vec<Left>) {
-        // Only a client that does not pipeline gets on trial: it was found out since.
-        if self.pipelined || self.loose.iter().any(|l| self.contradicts(l)) {
-            self.fail(left);
-            return;
-        }
+    /// Nothing contradicts the pairs on trial: they are believed.
+    fn pass(&mut self) {
+        eprintln!("PASS {:?} {:?} {:?}", self.habit, self.asked, self.answered);
         self.trial = None;
         self.slots.iter_mut().for_each(|s| s.provisional = false);
     }
 
-    /// A response behind a pair on trial that found no request.
-    pub(super) fn contradicts(&self, loose: &Loose) -> bool {
-        self.slots.iter().any(|s| s.provisional && s.response_done && loose.offset >= s.response_end)
-    }
-
-    /// Ends a trial when the last response ended `QUIET` ago.
+    /// When the last response ended `QUIET` ago nothing is outstanding; a trial ends.
     pub(in crate::http) fn confirm(&mut self, now: Timestamp, left: &mut Vec<Left>) {
-        if self.trial.is_some() && self.is_quiet(now) {
-            self.pass(left);
+        if (self.trial.is_some() || self.doubt.is_some()) && self.is_quiet(now) {
+            if self.habit.most(true).is_some() {
+                self.settle_drained(left);
+            }
+            if self.trial.is_some() && self.is_even() {
+                self.pass();
+            }
         }
     }
 
-    /// No answer was outstanding, and none came for `QUIET`: the server owes none. While a request waits its silence says
-    /// nothing.
+    /// Each request has its response, and each response its request, as far as is known.
+    fn is_even(&self) -> bool {
+        let certain = self.doubt.is_none() && self.request_gap.is_none() && !self.response_gap;
+        certain && self.unanswered().next().is_none() && !self.loose.iter().any(|l| l.waiting)
+    }
+
+    /// No response came for `QUIET`, nor for a multiple of what the server took before.
     fn is_quiet(&self, now: Timestamp) -> bool {
-        let last = self.slots.iter().rev().find(|s| s.provisional);
-        self.slots.iter().all(|s| s.answered)
-            && last.is_none_or(|s| s.ended().is_some_and(|end| now.since(end) >= QUIET))
-    }
-
-    /// A client that was believed to wait for its answers and is found to ask in advance: order is as unsure again as it
-    /// was, and nothing can make it sure.
-    pub(super) fn reconsider(&mut self) {
-        if self.pipelined && self.resynchronised && self.trial.is_none() {
-            self.responses_lost = true;
-            self.slots.iter_mut().filter(|s| !s.answered).for_each(|s| s.doubtful = true);
-        }
+        let waits = self.slots.iter().filter_map(|s| s.exchange.as_ref()?.in_order());
+        let slowest = waits.map(|(request, response)| response.first.since(request.first)).max().unwrap_or(0);
+        let quiet = QUIET.max(slowest.saturating_mul(4));
+        let long_ago = |end: Option<Timestamp>| end.is_some_and(|end| now.since(end) >= quiet);
+        let paired = self.slots.iter().rev().find(|s| s.answered).map(Slot::ended);
+        let alone = self.loose.back().map(|l| l.exchange.end().filter(|_| l.done));
+        paired.is_none_or(long_ago) && alone.is_none_or(long_ago)
     }
 
     /// Ends a trial, as nothing will be seen any more: because there is nothing (`over`), or because nobody looks. Then
     /// nothing speaks for the pairs but themselves, and their label says so.
     pub(in crate::http) fn judge(&mut self, over: bool, now: Timestamp, left: &mut Vec<Left>) {
         self.confirm(now, left);
+        if over && self.loose.iter().all(|l| l.done) {
+            self.settle_drained(left);
+        }
         let Some(label) = self.trial else { return };
+        if over && !self.is_even() {
+            // A response too few or too many: one more may be missing than was thought.
+            return self.fail(left);
+        }
         if !over {
             self.slots.iter_mut().filter(|s| s.provisional).for_each(|s| s.trust = s.trust.max(label));
         }
-        self.pass(left);
-    }
-
-    /// Segments were never seen: what is on trial loses its evidence. (Cut segments were seen; they hide at most what
-    /// began inside them.)
-    pub(in crate::http) fn segments_lost(&mut self, left: &mut Vec<Left>) {
-        let pipelined = self.pipelined;
-        self.fail(left);
-        self.pipelined = pipelined;
+        self.pass();
     }
 }
 
@@ -132,13 +111,11 @@ fn split(slot: &mut Slot) -> Option<Loose> {
     (exchange.request, exchange.response) = (None, Some(response));
     (exchange.client_ip, exchange.connect_ns, exchange.late, exchange.number) = (None, None, false, 0);
     pair.informational.clear();
-    if pair.late {
-        slot.exchange = None;
-    }
+    pair.late = false;
     slot.answered = false;
     let mut missing = Missing::default();
     if !slot.response_done {
         missing.insert(Missing::RESPONSE_BODY);
     }
-    Some(Loose { exchange, offset, ack: None, done: true, end, waiting: false, trust: Trust::Unpaired, missing })
+    Some(Loose { done: true, end, missing, ..Loose::new(exchange, offset, None) })
 }

@@ -5,7 +5,8 @@
 use super::super::Context;
 use super::super::body::Body;
 use super::super::head::Kind;
-use super::super::reader::State;
+use super::super::pairing::Target;
+use super::super::reader::{Seek, State};
 use super::Session;
 use crate::flow::{Direction, Timestamp};
 use crate::record::{Missing, Trust, Weird};
@@ -41,19 +42,22 @@ impl Session {
                 cx.ledger.waiting -= buffer.len() as u64;
                 self.cut_head(conn, from, &buffer, Weird::HeaderNotKept, cx);
             }
-            State::Start | State::Resync { .. } => {}
+            State::Start | State::Resync(_) => {}
         }
+        let seek = match (between, &self.reader(from).state) {
+            (true, _) => Seek::SegmentStart,
+            (_, State::Resync(seek)) => (*seek).max(Seek::SegmentStart),
+            (false, _) => Seek::Acknowledged,
+        };
         if !matches!(self.reader(from).state, State::Opaque(_)) {
-            self.reader(from).state = State::Resync { lost: true };
+            self.reader(from).state = State::Resync(seek);
         }
         self.flush(cx);
-        if cause == GapCause::Lost {
-            self.pairing.segments_lost(&mut cx.left);
-        }
-        match kind.or(self.kind(from)) {
-            Some(Kind::Response) => self.pairing.responses_lost(end, &mut cx.left),
-            Some(Kind::Request) => self.pairing.requests_lost(end, between),
-            None => self.pairing.requests_lost(end, false),
+        let opened = conn.originator.map(|client| if client == from { Kind::Request } else { Kind::Response });
+        match kind.or(self.kind(from)).or(opened) {
+            Some(Kind::Response) => self.pairing.responses_lost(end),
+            Some(Kind::Request) => self.pairing.requests_lost(between),
+            None => self.pairing.requests_lost(false),
         }
         self.emit_left(cx);
     }
@@ -61,9 +65,11 @@ impl Session {
     /// Part of a body is missing. Returns whether its end is still known, so that nothing else is in doubt.
     fn gap_in_body(&mut self, from: Direction, offset: u64, len: u64, cause: GapCause, cx: &mut Context) -> bool {
         let Some(kind) = self.kind(from) else { return true };
+        let unknown = self.target == Some(Target::Loose);
         let reader = self.reader(from);
         let State::Body(body) = &mut reader.state else { return false };
-        let part = body.skip(len);
+        // Of a response to a HEAD that is missing the body will not come.
+        let part = if reader.body_untouched && unknown { None } else { body.skip(len) };
         reader.body_untouched = false;
         if let Some(events) = &mut reader.events {
             events.lose();
@@ -89,13 +95,24 @@ impl Session {
     pub(super) fn framing_lost(&mut self, from: Direction, kind: Kind, end: u64, cx: &mut Context) {
         self.doubt(kind, Trust::Truncated, body_of(kind));
         self.finish(from, kind, end, cx);
-        self.reader(from).state = State::Resync { lost: true };
+        self.reader(from).state = State::Resync(Seek::Acknowledged);
         match kind {
-            Kind::Response => self.pairing.responses_lost(end, &mut cx.left),
+            Kind::Response => self.pairing.responses_lost(end),
             // Whole requests may hide in it, whose answers come first.
-            Kind::Request => self.pairing.requests_lost(end, true),
+            Kind::Request => self.pairing.requests_lost(false),
         }
         self.emit_left(cx);
+    }
+
+    /// The message under way ends here if its receiver read its head as we did. What follows is believed when the opposite
+    /// side's acknowledgements prove it, not because it is next.
+    pub(super) fn end_unsure(&mut self, from: Direction, kind: Kind, end: u64) {
+        self.doubt(kind, Trust::Truncated, body_of(kind));
+        self.reader(from).state = State::Resync(Seek::Acknowledged);
+        match kind {
+            Kind::Response => self.pairing.responses_lost(end),
+            Kind::Request => self.pairing.requests_lost(false),
+        }
     }
 
     pub(super) fn on_end(&mut self, conn: &Conn, from: Direction, at: Timestamp, cx: &mut Context) {
@@ -105,7 +122,7 @@ impl Session {
         self.close_reader(conn, from, CloseReason::Closed, cx);
         if self.kind(from) == Some(Kind::Response) {
             self.flush(cx);
-            self.no_more_responses(at, CloseReason::Closed, cx);
+            self.no_more_responses(conn, at, CloseReason::Closed, cx);
         }
     }
 
@@ -113,23 +130,11 @@ impl Session {
     pub(super) fn close_reader(&mut self, conn: &Conn, from: Direction, reason: CloseReason, cx: &mut Context) {
         let cut_by_us = !matches!(reason, CloseReason::Closed | CloseReason::Reset | CloseReason::Reused);
         let end = self.reader(from).parsed_to;
-        self.end_http09_start(from, cx);
-        let tells = cut_by_us || self.kind(from) == Some(Kind::Response) || self.pairing.awaits_request();
+        self.end_http09_start(conn, from, cx);
         match &self.reader(from).state {
-            State::Head if tells => {
-                let buffer = std::mem::take(&mut self.reader(from).buffer);
-                cx.ledger.waiting -= buffer.len() as u64;
-                let why = if cut_by_us { Weird::HeaderNotKept } else { Weird::UnfinishedHead };
-                self.cut_head(conn, from, &buffer, why, cx);
-            }
             State::Head => {
-                // Its client ended it, and got no answer: no server ever had this request. It is named and counted, but no
-                // exchange.
-                let buffer = std::mem::take(&mut self.reader(from).buffer);
-                cx.ledger.waiting -= buffer.len() as u64;
-                cx.ledger.resync += buffer.len() as u64;
-                cx.ledger.weird.add(Weird::UnfinishedHead as usize, 1);
-                self.reader(from).state = State::Start;
+                let why = if cut_by_us { Weird::HeaderNotKept } else { Weird::UnfinishedHead };
+                self.cut_head_under_way(conn, from, why, cx);
             }
             State::Body(body) => {
                 let until_close = matches!(body, Body::UntilClose);
@@ -139,10 +144,11 @@ impl Session {
                 } else if !until_close || reason == CloseReason::Reset {
                     self.contradict(cx);
                     self.note(kind, Weird::BodyCutByClose.into(), cx);
+                    self.doubt(kind, Trust::Complete, body_of(kind));
                 }
                 self.finish(from, kind, end, cx);
             }
-            State::Start | State::Opaque(_) | State::Resync { .. } => {}
+            State::Start | State::Opaque(_) | State::Resync(_) => {}
         }
     }
 }

@@ -5,7 +5,7 @@
 use super::super::detect::{Start, classify};
 use super::super::folds::Folds;
 use super::super::head::{self, Head, Kind, Parsed, StartLine};
-use super::super::reader::{Begun, Chunk, State};
+use super::super::reader::{Begun, Chunk, Seek, State};
 use super::super::{Context, head_fields, lenient};
 use super::{Session, is_proxy_header, open_message};
 use crate::flow::{Direction, Timestamp};
@@ -30,7 +30,7 @@ impl Session {
                 self.cut_head(conn, from, chunk.bytes, Weird::HeadTooLarge, cx);
                 chunk.bytes.len()
             }
-            Outcome::Invalid => self.garbage(from, chunk, cx),
+            Outcome::Invalid => self.garbage(conn, from, chunk, cx),
         }
     }
 
@@ -66,6 +66,7 @@ impl Session {
 
     fn on_head(&mut self, conn: &Conn, from: Direction, head: &Head<'_>, message: Message, cx: &mut Context) {
         self.reader(from).body_untouched = true;
+        self.reader(from).ambiguous = AMBIGUOUS.into_iter().any(|weird| head.weird.contains(weird));
         match head.start {
             StartLine::Request { method, target, version } => {
                 self.client.get_or_insert(from);
@@ -130,10 +131,10 @@ impl Session {
                     self.cut_head(conn, from, &buffer, Weird::HeadTooLarge, cx);
                     kept
                 }
-                Outcome::Invalid => self.garbage(from, &whole, cx),
+                Outcome::Invalid => self.garbage(conn, from, &whole, cx),
             },
             None if start == Start::NeedMore => return self.keep(from, buffer, cx),
-            None => self.no_message(from, start, &whole, cx),
+            None => self.no_message(conn, from, start, &whole, cx),
         };
         // Bytes of this chunk that were not used are left in it; kept ones that were not used are gone.
         let unused = kept - used.min(kept);
@@ -150,6 +151,13 @@ impl Session {
         0
     }
 
+    /// The rest of the head under way does not matter any more, or will not come.
+    pub(in crate::http) fn cut_head_under_way(&mut self, conn: &Conn, from: Direction, why: Weird, cx: &mut Context) {
+        let buffer = std::mem::take(&mut self.reader(from).buffer);
+        cx.ledger.waiting -= buffer.len() as u64;
+        self.cut_head(conn, from, &buffer, why, cx);
+    }
+
     /// The rest of a head will not come, or is too long: takes what its beginning tells.
     pub(super) fn cut_head(&mut self, conn: &Conn, from: Direction, buffer: &[u8], why: Weird, cx: &mut Context) {
         let start = classify(buffer.trim_ascii_start());
@@ -163,8 +171,8 @@ impl Session {
         drop(keep);
         // Half a status line that nobody waits for is none.
         let tells = memchr::memchr(b'\n', buffer).is_some() || self.pairing.awaits_response();
-        let head = head.filter(|_| tells);
-        self.reader(from).state = State::Resync { lost: true };
+        let head = head.filter(|(kind, _)| tells || *kind == Kind::Request);
+        self.reader(from).state = State::Resync(Seek::Acknowledged);
         let Some((kind, mut head)) = head else {
             cx.ledger.resync += buffer.len() as u64;
             cx.ledger.weird.add(why as usize, u64::from(why == Weird::UnfinishedHead));
@@ -181,10 +189,21 @@ impl Session {
             self.finish(from, kind, end, cx);
         }
         if !matches!(self.reader(from).state, State::Opaque(_)) {
-            self.reader(from).state = State::Resync { lost: true };
+            self.reader(from).state = State::Resync(Seek::Acknowledged);
         }
     }
 }
+
+/// What makes two readers of a head differ about where its message ends (RFC 9112 §6.3, §11.2).
+const AMBIGUOUS: [Weird; 7] = [
+    Weird::TeAndCl,
+    Weird::ConflictingContentLength,
+    Weird::BadContentLength,
+    Weird::TeInHttp10,
+    Weird::UnknownTransferCoding,
+    Weird::SpaceBeforeColon,
+    Weird::BareCr,
+];
 
 /// What trying to parse a head came to.
 enum Outcome {

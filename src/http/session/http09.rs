@@ -13,6 +13,7 @@ use super::{MAX_LEAD, Session, open_message};
 use crate::flow::Direction;
 use crate::ledger::NotHttp;
 use crate::record::Weird;
+use crate::tcp::Conn;
 
 impl Session {
     /// Whether what begins with `chunk` is the next answer, to a request of HTTP/0.9, if it is one.
@@ -21,17 +22,23 @@ impl Session {
     }
 
     /// An answer begins: it may yet turn out to have a status line.
-    pub(super) fn at_http09_answer(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+    pub(super) fn at_http09_answer(
+        &mut self,
+        conn: &Conn,
+        from: Direction,
+        chunk: &Chunk<'_>,
+        cx: &mut Context,
+    ) -> usize {
         if may_become_status_line(chunk.bytes) {
             return self.hold(from, chunk, cx);
         }
         self.reader(from).newest = chunk.at;
-        self.http09_answer(from, chunk, cx)
+        self.http09_answer(conn, from, chunk, cx)
     }
 
     /// All of `chunk` is the beginning of the next answer's body.
-    pub(super) fn http09_answer(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
-        if !self.begin_http09_answer(from, chunk, cx) {
+    pub(super) fn http09_answer(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        if !self.begin_http09_answer(conn, from, chunk, cx) {
             let reader = self.reader(from);
             reader.state = State::Opaque(NotHttp::Unknown);
             reader.begun.ack = None;
@@ -44,10 +51,11 @@ impl Session {
     }
 
     /// Puts an answer that begins where `chunk` does into its request's slot. False: it is not sure whose it is.
-    fn begin_http09_answer(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> bool {
+    fn begin_http09_answer(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> bool {
         let begun = chunk.begun();
-        self.time_out(begun.at, cx);
-        let slot = self.pairing.response(begun.offset, begun.ack, &mut cx.left);
+        self.time_out(conn, begun.at, cx);
+        let known = self.parsed_to(from.flip());
+        let slot = self.pairing.response(begun.offset, begun.ack, known, &mut cx.left);
         self.emit_left(cx);
         let Some(number) = slot else { return false };
         cx.ledger.responses += 1;
@@ -63,7 +71,7 @@ impl Session {
 
     /// A request of HTTP/0.9 came, and the capture showed its answer before it: bytes that nobody could read then. (They
     /// stay counted as what they were taken for: counters only grow.)
-    pub(in crate::http) fn http09_answer_seen(&mut self, from: Direction, cx: &mut Context) {
+    pub(in crate::http) fn http09_answer_seen(&mut self, conn: &Conn, from: Direction, cx: &mut Context) {
         let reader = self.reader(from);
         let (begun, newest, end, ended) = (reader.begun, reader.newest, reader.parsed_to, reader.ended);
         let unread = matches!(reader.state, State::Opaque(NotHttp::Unknown));
@@ -71,7 +79,7 @@ impl Session {
         if !unread || begun.ack.is_none() || !self.awaits_http09(from, &chunk) {
             return;
         }
-        if self.begin_http09_answer(from, &chunk, cx) {
+        if self.begin_http09_answer(conn, from, &chunk, cx) {
             let len = end - begun.offset;
             self.count(Kind::Response, newest, len, len);
             if ended {
@@ -81,7 +89,7 @@ impl Session {
     }
 
     /// The server ends, and what it began to send is no status line.
-    pub(super) fn end_http09_start(&mut self, from: Direction, cx: &mut Context) {
+    pub(super) fn end_http09_start(&mut self, conn: &Conn, from: Direction, cx: &mut Context) {
         let begun = self.reader(from).begun;
         let chunk = begun.chunk(&[]);
         let held = matches!(self.reader(from).state, State::Head) && self.awaits_http09(from, &chunk);
@@ -90,7 +98,7 @@ impl Session {
         }
         let buffer = std::mem::take(&mut self.reader(from).buffer);
         cx.ledger.waiting -= buffer.len() as u64;
-        let used = self.http09_answer(from, &begun.chunk(&buffer), cx);
+        let used = self.http09_answer(conn, from, &begun.chunk(&buffer), cx);
         cx.ledger.not_http.add(NotHttp::Unknown as usize, (buffer.len() - used) as u64);
     }
 

@@ -5,16 +5,24 @@
 use super::super::detect::{Start, classify};
 use super::super::head::Kind;
 use super::super::proxy_protocol::{self, ProxyHeader};
-use super::super::reader::{Chunk, State};
+use super::super::reader::{Chunk, Seek, State};
 use super::super::{Context, tls};
 use super::{Handover, Next, Session};
 use crate::flow::Direction;
 use crate::ledger::NotHttp;
 use crate::record::Weird;
+use crate::tcp::Conn;
 
 impl Session {
     /// What is neither request nor response: another protocol, too little to tell, or garbage.
-    pub(super) fn no_message(&mut self, from: Direction, start: Start, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+    pub(super) fn no_message(
+        &mut self,
+        conn: &Conn,
+        from: Direction,
+        start: Start,
+        chunk: &Chunk<'_>,
+        cx: &mut Context,
+    ) -> usize {
         match start {
             Start::NeedMore => self.hold(from, chunk, cx),
             Start::Tls if self.client.is_none() => {
@@ -36,11 +44,11 @@ impl Session {
                 ProxyHeader::Partial => self.hold(from, chunk, cx),
                 ProxyHeader::Bad => {
                     self.stray.insert(Weird::BadProxyHeader);
-                    self.garbage(from, chunk, cx)
+                    self.garbage(conn, from, chunk, cx)
                 }
             },
             Start::Tls | Start::H2 | Start::ProxyHeader | Start::Request | Start::Response | Start::Unknown => {
-                self.garbage(from, chunk, cx)
+                self.garbage(conn, from, chunk, cx)
             }
         }
     }
@@ -54,12 +62,13 @@ impl Session {
                 cx.ledger.not_http.add(to as usize, kept);
             }
             reader.state = State::Opaque(to);
+            reader.opaque_from = reader.parsed_to;
         }
         0
     }
 
     /// Bytes where a message should begin: on an HTTP connection look for the next one, else this is none.
-    pub(super) fn garbage(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+    pub(super) fn garbage(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
         if self.client.is_none() {
             let reader = self.reader(from);
             reader.state = State::Opaque(NotHttp::Unknown);
@@ -68,11 +77,11 @@ impl Session {
             return chunk.bytes.len();
         }
         if self.awaits_http09(from, chunk) {
-            return self.http09_answer(from, chunk, cx);
+            return self.http09_answer(conn, from, chunk, cx);
         }
         self.name_garbage(from, chunk, cx);
         self.contradict(cx);
-        self.reader(from).state = State::Resync { lost: false };
+        self.reader(from).state = State::Resync(Seek::Anywhere);
         // At least one byte, or it would be tried again at the same place.
         cx.ledger.resync += 1;
         1
@@ -94,8 +103,7 @@ impl Session {
     }
 
     pub(super) fn opaque(&mut self, from: Direction, why: NotHttp, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
-        // A stream that was not HTTP may turn to it at the start of a segment.
-        if why == NotHttp::Unknown && chunk.fresh && self.message_kind(from, classify(chunk.bytes)).is_some() {
+        if chunk.fresh && self.turns_to_http(from, why, chunk) {
             self.reader(from).state = State::Start;
             return 0;
         }
@@ -108,14 +116,34 @@ impl Session {
         chunk.bytes.len()
     }
 
+    /// Whether HTTP begins with `chunk`, a segment's start, on a stream that was none: anywhere in what was not recognised, and
+    /// where a tunnel begins. A server that knows no TLS answers a hello in the clear.
+    fn turns_to_http(&mut self, from: Direction, why: NotHttp, chunk: &Chunk<'_>) -> bool {
+        let start = classify(chunk.bytes);
+        let begins = self.reader(from).opaque_from == chunk.offset;
+        match why {
+            NotHttp::Unknown => self.message_kind(from, start).is_some(),
+            NotHttp::Tunnel => begins && self.message_kind(from, start).is_some(),
+            NotHttp::Tls => begins && self.client.is_none() && start == Start::Response,
+            NotHttp::ProxyHeader | NotHttp::H2 | NotHttp::Upgraded => false,
+        }
+    }
+
     /// Looks for the next message. After a loss only the start of a segment is believed: bytes of a body may look like
     /// a message too.
-    pub(super) fn resync(&mut self, from: Direction, lost: bool, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
-        if chunk.fresh && self.message_kind(from, classify(chunk.bytes)).is_some() {
+    pub(super) fn resync(&mut self, from: Direction, seek: Seek, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+        let start = classify(chunk.bytes);
+        let begins = chunk.fresh && self.message_kind(from, start).is_some() && seek != Seek::Acknowledged;
+        // A beginning too short to tell is held only where one must be.
+        let may_begin = chunk.fresh && (start == Start::NeedMore || self.message_kind(from, start).is_some());
+        if begins || (may_begin && self.is_acknowledged_start(from, chunk)) {
             self.reader(from).state = State::Start;
             return 0;
         }
-        let found = if lost { None } else { self.next_message(from, chunk.bytes) };
+        if chunk.fresh && start == Start::Request && self.kind(from) == Some(Kind::Request) {
+            self.pairing.request_passed_over();
+        }
+        let found = if seek == Seek::Anywhere { self.next_message(from, chunk.bytes) } else { None };
         let skipped = found.unwrap_or(chunk.bytes.len());
         if found.is_some() {
             self.reader(from).state = State::Start;
@@ -125,6 +153,16 @@ impl Session {
         }
         cx.ledger.resync += skipped as u64;
         skipped
+    }
+
+    /// Whether a message begins with `chunk` by what the client acknowledged: it sends a request when it has read on, and an
+    /// answer begins where it had come when it asked.
+    fn is_acknowledged_start(&self, from: Direction, chunk: &Chunk<'_>) -> bool {
+        match self.kind(from) {
+            Some(Kind::Request) => self.pairing.has_read_on(chunk.ack),
+            Some(Kind::Response) => self.pairing.asked_at(chunk.offset),
+            None => true,
+        }
     }
 
     /// Where in `bytes`, behind a line end, a message begins.

@@ -168,7 +168,7 @@ fn an_answer_that_the_capture_shows_before_its_request_is_still_its_answer() {
 fn a_late_answer_of_http09_is_late() {
     let mut wire = Wire::new();
     wire.client(OLD).tick(10_001).server(PAGE).end(FromHigh);
-    assert_eq!(wire.lines(CloseReason::Closed), ["GET /old - unpaired timeout", "- body unpaired late"]);
+    assert_eq!(wire.lines(CloseReason::Closed), ["GET /old - unpaired timeout", "GET /old body complete late"]);
 }
 
 #[test]

@@ -1,0 +1,107 @@
+//! How far ahead the client of one connection asks, as far as was seen while order was certain.
+//!
+//! A request *lags* by as many as come between it and the first request whose response its client had not received when it
+//! asked: 0 for a client that waits, 1 for one that keeps a request in advance. Requests with the same acknowledgement are a
+//! *group*: nothing was received between them. Who asks several things at once begins each group with lag 0. After a loss
+//! this says how many may be missing at most.
+
+/// So many groups make a habit.
+const KNOWN: u32 = 8;
+
+/// The most that was seen of a lag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Most {
+    /// Nothing was seen: it is taken to be 0, until something contradicts that.
+    Supposed,
+    /// This, so often.
+    Seen(i64, u32),
+    /// More than what was taken for it.
+    Unlimited,
+}
+
+impl Most {
+    fn learn(&mut self, lag: i64) {
+        *self = match *self {
+            Self::Seen(most, times) => Self::Seen(most.max(lag), times.saturating_add(1)),
+            Self::Supposed | Self::Unlimited => Self::Seen(lag, 1),
+        };
+    }
+
+    fn get(self) -> Option<i64> {
+        match self {
+            Self::Supposed => Some(0),
+            Self::Seen(most, _) => Some(most),
+            Self::Unlimited => None,
+        }
+    }
+}
+
+/// The lags that were seen.
+#[derive(Debug)]
+pub(super) struct Habit {
+    /// Of a group's first request.
+    first: Most,
+    /// Of any request.
+    any: Most,
+    /// Each group that was seen ended with the same lag.
+    steady: bool,
+}
+
+impl Default for Habit {
+    fn default() -> Self {
+        Self { first: Most::Supposed, any: Most::Supposed, steady: true }
+    }
+}
+
+impl Habit {
+    /// A group begins with this lag.
+    pub(super) fn begins(&mut self, lag: i64) {
+        self.first.learn(lag);
+    }
+
+    /// A request has this lag.
+    pub(super) fn asks(&mut self, lag: i64) {
+        self.any.learn(lag);
+    }
+
+    /// A group ended with this lag.
+    pub(super) fn ends(&mut self, lag: i64) {
+        self.steady &= self.any == Most::Supposed || self.any.get() == Some(lag);
+    }
+
+    /// It was seen often enough to be believed.
+    pub(super) fn is_known(&self) -> bool {
+        matches!(self.first, Most::Seen(_, KNOWN..))
+    }
+
+    /// Its groups ended alike, as often as is believed.
+    pub(super) fn is_steady(&self) -> bool {
+        self.steady && matches!(self.any, Most::Seen(_, KNOWN..))
+    }
+
+    /// What it was supposed to be was confirmed.
+    pub(super) fn proven(&mut self) {
+        let most = self.first.get().unwrap_or(0);
+        self.first = Most::Seen(most, KNOWN);
+    }
+
+    /// A request asked further ahead than was taken for the most: gives up one limit, the one of requests that may be any of
+    /// their group before the other. False: there is none left.
+    pub(super) fn widen(&mut self) -> bool {
+        let which = if self.any == Most::Unlimited { &mut self.first } else { &mut self.any };
+        std::mem::replace(which, Most::Unlimited) != Most::Unlimited
+    }
+
+    /// The client waits for its answers, as far as was seen.
+    pub(super) fn waits(&self) -> bool {
+        self.most(false) == Some(0)
+    }
+
+    /// Most lag of a request, which is the first of its group or may be any.
+    pub(super) fn most(&self, first: bool) -> Option<i64> {
+        // Who asks several things at once may wait for all of their answers, or not.
+        let supposed = self.first == Most::Supposed && !matches!(self.any, Most::Supposed | Most::Seen(0, _));
+        let most = if supposed { None } else { self.first.get() };
+        if first { most } else { Some(most?.max(self.any.get()?)) }
+    }
+}

@@ -1,0 +1,390 @@
+//! Order while it is certain, and how it becomes certain again.
+//!
+//! Owns the numbering: where a run begins, when its shift is known, and what that pairs.
+
+use crate::record::Trust;
+
+use super::doubt::{Conflict, Doubt};
+use super::evidence::{Asked, Heard};
+use super::trial::TRIAL;
+use super::{Group, Left, Loose, MAX_HEARD, Pairing, Place, Slot};
+
+/// So many groups of requests, each as far ahead as ever, show that nothing else is missing.
+const STEADY: usize = 6;
+
+impl Pairing {
+    /// A run of which nothing is known yet.
+    pub(super) fn new_run(&mut self) -> u32 {
+        self.runs += 1;
+        self.doubt.get_or_insert_with(|| Box::new(Doubt::new())).add(self.runs);
+        self.runs
+    }
+
+    fn make_room(&mut self, left: &mut Vec<Left>) {
+        if self.doubt.as_ref().is_some_and(|doubt| !doubt.has_room()) {
+            self.start_over(left);
+        }
+    }
+
+    /// Behind a loss of requests a run of them begins.
+    pub(super) fn begin_request_run(&mut self, left: &mut Vec<Left>) {
+        let Some(whole) = self.request_gap.take() else { return };
+        self.make_room(left);
+        let before = self.asked.run;
+        self.asked.run = self.new_run();
+        self.ahead = None;
+        if let Some(doubt) = &mut self.doubt {
+            let _: Result<_, _> = doubt.limit(before, self.asked.run, -i64::from(whole), true);
+        }
+    }
+
+    /// Behind a loss of responses a run of them begins. What is missing may be an interim response and nothing else.
+    pub(super) fn begin_response_run(&mut self, left: &mut Vec<Left>) {
+        if !std::mem::take(&mut self.response_gap) {
+            return;
+        }
+        self.make_room(left);
+        let before = self.answered.run;
+        self.answered.run = self.new_run();
+        self.ahead = None;
+        if let Some(doubt) = &mut self.doubt {
+            let _: Result<_, _> = doubt.limit(before, self.answered.run, 0, true);
+        }
+    }
+
+    /// A request acknowledges more than the one before it, which it `follows` unless others may be missing between them.
+    pub(super) fn on_group(&mut self, slot: &Slot, follows: bool, left: &mut Vec<Left>) {
+        let before = std::mem::replace(&mut self.group, Group { ack: slot.ack, not_had: None, exact: false });
+        if let Some(not_had) = before.not_had.filter(|_| before.exact && follows && self.trial.is_none()) {
+            self.habit.ends(slot.place.number - 1 - not_had);
+        }
+        if self.doubt.is_some() || self.response_gap {
+            return;
+        }
+        let Some((not_had, exact)) = slot.ack.and_then(|had| self.first_not_had(had)) else { return };
+        (self.group.not_had, self.group.exact) = (Some(not_had), exact);
+        let lag = slot.place.number - not_had;
+        if self.trial.is_some() {
+            if self.habit.most(true).is_some_and(|most| lag <= most) { self.count_agreement() } else { self.fail(left) }
+        } else if before.ack.is_some() {
+            self.habit.begins(lag);
+        }
+    }
+
+    /// Puts a request into the queue. Gives the number of the one that the response under way answers, if it turns out.
+    pub(super) fn place_request(&mut self, slot: Slot, left: &mut Vec<Left>) -> Option<u64> {
+        let asked = Asked::from(&slot);
+        self.slots.push_back(slot);
+        let mut joined = None;
+        if self.doubt.is_some() {
+            let said = self.compare_with_heard(&asked);
+            self.resolve(said, left);
+            joined = self.merge(left);
+            self.settle_steady(left);
+        }
+        if let Some(had) = asked.ack {
+            while self.earlier.front().is_some_and(|heard| heard.start < had) {
+                self.earlier.pop_front();
+            }
+        }
+        let waits = self.loose.iter().any(|l| l.waiting && l.place.run == 0);
+        joined.or_else(|| if waits { self.join_all(left) } else { None })
+    }
+
+    fn compare_with_heard(&mut self, request: &Asked) -> Result<(), Conflict> {
+        for at in 0..self.earlier.len() {
+            if let Some(heard) = self.earlier.get(at).copied() {
+                self.compare(request, &heard)?;
+            }
+        }
+        self.latest.map_or(Ok(()), |heard| self.compare(request, &heard))
+    }
+
+    /// Requests begin before `known`, and the server had all up to `heard.ack`: it answers one of those.
+    fn compare_with_asked(&mut self, heard: &Heard, known: u64) -> Result<(), Conflict> {
+        if self.request_gap.is_none() && heard.ack.is_some_and(|ack| ack <= known) {
+            self.at_least(self.asked, heard.place, 1)?;
+        }
+        for at in 0..self.slots.len() {
+            if let Some(asked) = self.slots.get(at).map(Asked::from) {
+                self.compare(&asked, heard)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What contradicts the client's habit makes it another one; what contradicts certainty leaves nothing to go by.
+    fn resolve(&mut self, said: Result<(), Conflict>, left: &mut Vec<Left>) {
+        match said {
+            Ok(()) => {}
+            Err(Conflict::Likely) if self.trial.is_none() && self.widen() => {}
+            Err(_) => self.contradict(left),
+        }
+    }
+
+    /// Remembers a response that takes its turn.
+    fn take_turn(&mut self, heard: Heard) {
+        self.answered.number += 1;
+        self.took_turn = true;
+        if let Some(before) = self.latest.replace(heard)
+            && self.group.ack.is_none_or(|had| before.start >= had)
+        {
+            if self.earlier.len() >= MAX_HEARD {
+                self.earlier.pop_front();
+            }
+            self.earlier.push_back(before);
+        }
+    }
+
+    /// Nothing is missing: the response answers the first request that waits. One that cannot takes no turn.
+    pub(super) fn in_order(
+        &mut self,
+        heard: Heard,
+        offset: u64,
+        known: u64,
+        left: &mut Vec<Left>,
+    ) -> Option<usize> {
+        let Some(index) = self.slots.iter().position(|s| !s.answered) else {
+            // It answers a request that is missing, one that comes after it, or none.
+            if self.request_gap.is_some() || heard.ack.is_none_or(|ack| ack > known) {
+                self.take_turn(heard);
+            } else {
+                self.fail(left);
+            }
+            return None;
+        };
+        let slot = self.slots.get(index)?;
+        if slot.place.number > self.answered.number {
+            self.take_turn(heard);
+            return None;
+        }
+        if !slot.may_be_answered_by(offset, heard.ack) {
+            self.fail(left);
+            return None;
+        }
+        self.take_turn(heard);
+        Some(index)
+    }
+
+    /// Messages may be missing: the response answers the request that evidence leaves, if it leaves one.
+    pub(super) fn by_evidence(&mut self, heard: Heard, offset: u64, known: u64, left: &mut Vec<Left>) -> Option<usize> {
+        let label = self.label();
+        let said = self.compare_with_asked(&heard, known);
+        self.take_turn(heard);
+        self.resolve(said, left);
+        self.merge(left);
+        let place = self.latest?.place;
+        let index = self.slots.iter().position(|s| !s.answered && s.place == place && place.run == 0)?;
+        let slot = self.slots.get_mut(index)?;
+        if !slot.may_be_answered_by(offset, heard.ack) {
+            self.contradict(left);
+            return None;
+        }
+        slot.trust = slot.trust.max(label);
+        Some(index)
+    }
+
+    /// What a pair is called whose order was found again.
+    fn label(&self) -> Trust {
+        if self.joined_late { Trust::Midstream } else { Trust::Gap }
+    }
+
+    /// Runs whose shift is known become part of run 0. Gives the number of the request that the response under way answers,
+    /// if that turns out.
+    fn merge(&mut self, left: &mut Vec<Left>) -> Option<u64> {
+        let label = self.label();
+        let mut merged = false;
+        while let Some(run) = self.next_known_run() {
+            merged = true;
+            self.renumber(run);
+        }
+        if !merged {
+            return None;
+        }
+        if self.doubt.as_ref().is_some_and(|doubt| doubt.is_over()) {
+            self.doubt = None;
+        }
+        if !self.habit.is_known() {
+            self.trial.get_or_insert(label);
+        }
+        self.joined_late &= self.doubt.is_some();
+        self.join_all(left)
+    }
+
+    /// A run whose shift is known. Where those of requests and responses are known of each other alone, theirs is the order
+    /// from now on.
+    fn next_known_run(&mut self) -> Option<u32> {
+        let (asked, answered) = (self.asked.run, self.answered.run);
+        let doubt = self.doubt.as_mut()?;
+        if let Some(run) = doubt.known_run() {
+            return Some(run);
+        }
+        if asked == 0 || answered == 0 || doubt.apart(asked, answered).is_none() {
+            return None;
+        }
+        doubt.rebase(answered);
+        self.slots.iter_mut().filter(|s| !s.answered && s.place.run == 0).for_each(Slot::give_up);
+        self.loose.iter_mut().filter(|l| l.place.run == 0).for_each(|l| l.waiting = false);
+        self.earlier.retain(|heard| heard.place.run != 0);
+        self.each_place(|place| match place.run {
+            0 => place.run = u32::MAX,
+            run if run == answered => place.run = 0,
+            _ => {}
+        });
+        self.next_known_run()
+    }
+
+    /// The numbers of a run become those of run 0.
+    fn renumber(&mut self, run: u32) {
+        let Some(shift) = self.doubt.as_ref().and_then(|doubt| doubt.apart(run, 0)) else { return };
+        eprintln!("MERGE {run} by {shift} asked {:?} answered {:?}", self.asked, self.answered);
+        self.ahead = None;
+        self.each_place(|place| {
+            if place.run == run {
+                *place = Place { run: 0, number: place.number + shift };
+            }
+        });
+        if let Some(doubt) = &mut self.doubt {
+            doubt.remove(run);
+        }
+    }
+
+    fn each_place(&mut self, mut change: impl FnMut(&mut Place)) {
+        self.slots.iter_mut().for_each(|s| change(&mut s.place));
+        self.loose.iter_mut().for_each(|l| change(&mut l.place));
+        self.earlier.iter_mut().chain(&mut self.latest).for_each(|h| change(&mut h.place));
+        change(&mut self.asked);
+        change(&mut self.answered);
+    }
+
+    /// Pairs what waits in run 0 and has the same number. What has no other half there has none.
+    fn join_all(&mut self, left: &mut Vec<Left>) -> Option<u64> {
+        let mut under_way = None;
+        let mut at = 0;
+        let (mut wrong, provisional) = (false, self.trial.is_some());
+        while let Some(loose) = self.loose.get(at) {
+            let place = loose.place;
+            if !loose.waiting || place.run != 0 {
+                at += 1;
+                continue;
+            }
+            let index = self.slots.iter().position(|s| !s.answered && s.place == place);
+            let Some((index, slot)) = index.and_then(|index| Some((index, self.slots.get_mut(index)?))) else {
+                let later = self.asked.run != 0 || place.number >= self.asked.number;
+                if let Some(loose) = self.loose.get_mut(at) {
+                    loose.waiting = later;
+                }
+                at += 1;
+                continue;
+            };
+            if !loose.may_answer(slot) {
+                wrong = true;
+                break;
+            }
+            let Some(loose) = self.loose.remove(at) else { break };
+            if !loose.done {
+                under_way = Some(self.first + index as u64);
+            }
+            join(slot, loose, provisional);
+        }
+        if wrong {
+            self.contradict(left);
+            return None;
+        }
+        if self.answered.run == 0 {
+            let next = self.answered.number;
+            let lost = |s: &&mut Slot| !s.answered && s.place.run == 0 && s.place.number < next;
+            let newest = self.latest.map(|heard| heard.place);
+            self.slots.iter_mut().filter(lost).filter(|s| Some(s.place) != newest).for_each(Slot::give_up);
+        }
+        under_way
+    }
+
+    /// Nothing is outstanding, it seems: there were as many responses as requests. That is believed where the client then had
+    /// asked as far ahead as it does at most: had it given up something unanswered, it would not have.
+    pub(super) fn settle_drained(&mut self, left: &mut Vec<Left>) {
+        if self.request_gap.is_none() && !self.response_gap {
+            let apart = self.answered.number - self.asked.number;
+            self.settle_at(apart, left);
+        }
+    }
+
+    /// The client was seen to ask as far ahead as ever, again and again: so it does.
+    fn settle_steady(&mut self, left: &mut Vec<Left>) {
+        let Some(ahead) = self.ahead.filter(|_| self.request_gap.is_none() && !self.response_gap) else { return };
+        let steady = self.habit.is_steady() && ahead.less_far == 0;
+        if ahead.as_far >= if steady { STEADY } else { TRIAL } {
+            self.settle_at(ahead.most, left);
+        }
+    }
+
+    /// The newest requests and responses are `apart` if the client's habit makes that the most that they may be, or nothing is
+    /// known of that.
+    fn settle_at(&mut self, apart: i64, left: &mut Vec<Left>) {
+        let (asked, answered) = (self.asked.run, self.answered.run);
+        let fits = self.ahead.is_some_and(|ahead| ahead.most == apart) || self.habit.most(true).is_none();
+        let Some(doubt) = self.doubt.as_mut().filter(|_| fits) else { return };
+        let limits = [(answered, asked, -apart), (asked, answered, apart)];
+        if limits.into_iter().all(|(a, b, most)| doubt.limit(a, b, most, false).is_ok()) {
+            self.merge(left);
+        }
+    }
+
+    /// What was taken for evidence, or for the client's habit, contradicts itself.
+    pub(super) fn contradict(&mut self, left: &mut Vec<Left>) {
+        eprintln!("CONTRA habit {:?} latest {:?} asked {:?} answered {:?} group {:?} doubt {:?}", self.habit, self.latest, self.asked, self.answered, self.group, self.doubt.is_some());
+        self.fail(left);
+        while self.habit.widen() {}
+        self.start_over(left);
+    }
+
+    /// Nothing of before tells anything of what comes.
+    pub(super) fn start_over(&mut self, left: &mut Vec<Left>) {
+        let newest = self.slots.back().map(|s| s.place);
+        self.doubt = None;
+        self.answered.run = 0;
+        (self.latest, self.response_gap) = (None, true);
+        self.ahead = None;
+        self.earlier.clear();
+        let run = self.new_run();
+        for slot in self.slots.iter_mut().filter(|s| !s.answered) {
+            slot.doubtful = true;
+            if Some(slot.place) == newest {
+                slot.place.run = run;
+            } else {
+                slot.give_up();
+            }
+        }
+        self.asked.run = run;
+        let whole = self.loose.iter().position(|l| !l.done).unwrap_or(self.loose.len());
+        left.extend(self.loose.drain(..whole).map(Left::Orphan));
+        self.loose.iter_mut().for_each(|l| l.waiting = false);
+    }
+
+    /// The client asks again, having received `ack`, while the response under way, of a request that is not known, announces
+    /// more: a client that waits has all of it.
+    pub(super) fn is_misread(&self, ack: Option<u64>) -> bool {
+        let newest = self.loose.back();
+        self.habit.waits()
+            && self.habit.is_known()
+            && newest.zip(ack).is_some_and(|(l, ack)| l.offset < ack && (!l.done || l.end > ack))
+    }
+}
+
+/// Puts a response into its request's slot.
+fn join(slot: &mut Slot, answer: Loose, provisional: bool) {
+    slot.answered = true;
+    slot.provisional = provisional;
+    slot.response_done = answer.done;
+    slot.response_end = answer.end;
+    slot.trust = slot.trust.max(answer.trust).max(Trust::Gap);
+    slot.missing.insert(answer.missing);
+    if let Some(exchange) = slot.exchange.as_mut() {
+        if slot.reported {
+            exchange.be_late();
+        }
+        exchange.response = answer.exchange.response;
+        exchange.weird.merge(answer.exchange.weird);
+        exchange.class = answer.exchange.class;
+    }
+}
