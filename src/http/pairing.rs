@@ -75,6 +75,12 @@ pub(super) struct Pairing {
     joined_late: bool,
     /// A response was judged, or something was lost.
     judged: bool,
+    /// What came where an answer should have begun was none.
+    garbled: bool,
+    /// That was so once.
+    unreadable: bool,
+    /// The order rests on what the client's habit was supposed to be.
+    supposed: bool,
     /// What the client's habit says of the newest runs.
     ahead: Option<Ahead>,
     /// What is paired now may be contradicted yet; what a pair is called for which nothing speaks in the end.
@@ -180,17 +186,20 @@ impl Pairing {
 
     /// Bytes of the server that nobody can read: they may be the answer, or hold it, so its absence proves nothing.
     pub(super) fn unread(&mut self, offset: u64, ack: Option<u64>) {
+        let waiting = self.slots.iter_mut().filter(|s| !s.answered && s.may_be_answered_by(offset, ack));
+        let waiting = waiting.map(|slot| slot.doubtful = true).count();
         self.response_gap |= self.doubt.is_some() || self.trial.is_some();
-        for slot in self.slots.iter_mut().filter(|s| !s.answered && s.may_be_answered_by(offset, ack)) {
-            (slot.doubtful, self.response_gap) = (true, true);
-        }
+        self.garbled |= waiting > 0;
+        self.unreadable |= waiting > 0;
     }
 
     /// Whether bytes that begin at `offset`, their segment acknowledging `ack`, are the next answer if they are one, and
     /// that is HTTP/0.9's.
     pub(super) fn answers_http09(&self, offset: u64, ack: Option<u64>) -> bool {
         let next = self.unanswered().next();
-        next.is_some_and(|s| s.asked.http09 && s.may_be_answered_by(offset, ack) && self.is_next(s))
+        let likely = |s: &Slot| self.client_waits() && s.ack == Some(offset) && self.unanswered().nth(1).is_none();
+        let next = next.filter(|s| s.asked.http09 && s.may_be_answered_by(offset, ack));
+        next.is_some_and(|s| self.is_next(s) || likely(s))
     }
 
     /// Whether the next response answers `slot`, the first that waits.
@@ -246,10 +255,23 @@ impl Pairing {
             self.on_group(&slot, follows, left);
         }
         if let Some(not_had) = self.group.not_had.filter(|_| follows && self.trial.is_none()) {
-            self.habit.asks(slot.place.number - not_had);
+            self.asks(slot.place.number - not_had, left);
         }
         let joined = self.place_request(slot, left);
         if misread { UnderWay::Misread } else { joined.map_or(UnderWay::Stays, UnderWay::Answers) }
+    }
+
+    /// The client sent bytes whose segment acknowledges `ack`: with a lost request in front of them, that was asked together
+    /// with the one before.
+    pub(super) fn client_sent(&mut self, ack: Option<u64>) {
+        if self.request_gap == Some(true) && ack.is_some() && ack == self.group.ack {
+            self.habit.asks(1);
+        }
+    }
+
+    /// Whether order is to be found again: what is unanswered yet may turn out to be answered.
+    pub(super) fn in_doubt(&self) -> bool {
+        self.doubt.is_some()
     }
 
     /// Bytes of the client that look like a request, and are none that is believed: if it is one, its client did not wait.
@@ -261,7 +283,13 @@ impl Pairing {
     pub(super) fn response(&mut self, offset: u64, ack: Option<u64>, known: u64, left: &mut Vec<Left>) -> Option<u64> {
         self.judged = true;
         self.took_turn = false;
+        // While one request waits, what is read next is still its answer; of several, nobody knows whose.
+        self.response_gap |= std::mem::take(&mut self.garbled) && self.unanswered().nth(1).is_some();
         self.begin_response_run(left);
+        if ack.is_some() && self.latest.is_some_and(|latest| latest.ack == ack) {
+            // The server had both requests when it sent the first answer.
+            self.habit.asks(1);
+        }
         let start = self.interim.take().unwrap_or(offset);
         let heard = Heard { place: self.answered, start, ack };
         let index = match self.doubt {

@@ -44,6 +44,8 @@ pub struct Session {
     pub(super) stray: WeirdSet,
     /// What TCP found odd in the connection and has a name on an exchange.
     named: WeirdSet,
+    /// Which stream ended first.
+    pub(super) ended_first: Option<Direction>,
     /// The connection speaks a protocol from here on that others read.
     pub(super) handover: Option<Box<Handover>>,
 }
@@ -85,6 +87,7 @@ impl Analyzer for Session {
             exchanges: 0,
             stray: Default::default(),
             named: WeirdSet::default(),
+            ended_first: None,
             handover: None,
         }
     }
@@ -216,6 +219,9 @@ impl Session {
     }
 
     fn on_data(&mut self, conn: &Conn, from: Direction, mut chunk: Chunk<'_>, cx: &mut Context) {
+        if self.client == Some(from) {
+            self.pairing.client_sent(chunk.ack);
+        }
         let mut idle_steps = 0;
         while !chunk.bytes.is_empty() {
             let used = self.step(conn, from, &chunk, cx);

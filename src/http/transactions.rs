@@ -422,7 +422,8 @@ impl Session {
     /// The connection is over: everything goes out.
     pub(super) fn drain(&mut self, conn: &Conn, at: Timestamp, reason: CloseReason, cx: &mut Context) {
         let over = matches!(reason, CloseReason::Closed | CloseReason::Reused | CloseReason::Idle);
-        self.pairing.judge(over, at, &mut cx.left);
+        let content = self.client.is_some() && self.ended_first == self.client;
+        self.pairing.judge(over, content, at, &mut cx.left);
         self.emit_left(cx);
         self.flush(cx);
         self.no_more_responses(conn, at, reason, cx);

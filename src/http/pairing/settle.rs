@@ -71,6 +71,15 @@ impl Pairing {
         }
     }
 
+    /// A request has this lag. Where the order rests on another habit it was not found again.
+    pub(super) fn asks(&mut self, lag: i64, left: &mut Vec<Left>) {
+        if self.supposed && !self.habit.is_known() && self.habit.most(false).is_some_and(|most| lag > most) {
+            self.contradict(left);
+        } else {
+            self.habit.asks(lag);
+        }
+    }
+
     /// Puts a request into the queue. Gives the number of the one that the response under way answers, if it turns out.
     pub(super) fn place_request(&mut self, slot: Slot, left: &mut Vec<Left>) -> Option<u64> {
         let asked = Asked::from(&slot);
@@ -137,13 +146,9 @@ impl Pairing {
     }
 
     /// Nothing is missing: the response answers the first request that waits. One that cannot takes no turn.
-    pub(super) fn in_order(
-        &mut self,
-        heard: Heard,
-        offset: u64,
-        known: u64,
-        left: &mut Vec<Left>,
-    ) -> Option<usize> {
+    pub(super) fn in_order(&mut self, heard: Heard, offset: u64, known: u64, left: &mut Vec<Left>) -> Option<usize> {
+        let number = self.answered.number;
+        self.slots.iter_mut().filter(|s| !s.answered && s.place.number < number).for_each(Slot::give_up);
         let Some(index) = self.slots.iter().position(|s| !s.answered) else {
             // It answers a request that is missing, one that comes after it, or none.
             if self.request_gap.is_some() || heard.ack.is_none_or(|ack| ack > known) {
@@ -206,6 +211,7 @@ impl Pairing {
         }
         if !self.habit.is_known() {
             self.trial.get_or_insert(label);
+            self.supposed = true;
         }
         self.joined_late &= self.doubt.is_some();
         self.join_all(left)
@@ -237,7 +243,6 @@ impl Pairing {
     /// The numbers of a run become those of run 0.
     fn renumber(&mut self, run: u32) {
         let Some(shift) = self.doubt.as_ref().and_then(|doubt| doubt.apart(run, 0)) else { return };
-        eprintln!("MERGE {run} by {shift} asked {:?} answered {:?}", self.asked, self.answered);
         self.ahead = None;
         self.each_place(|place| {
             if place.run == run {
@@ -332,9 +337,9 @@ impl Pairing {
 
     /// What was taken for evidence, or for the client's habit, contradicts itself.
     pub(super) fn contradict(&mut self, left: &mut Vec<Left>) {
-        eprintln!("CONTRA habit {:?} latest {:?} asked {:?} answered {:?} group {:?} doubt {:?}", self.habit, self.latest, self.asked, self.answered, self.group, self.doubt.is_some());
         self.fail(left);
         while self.habit.widen() {}
+        self.supposed = false;
         self.start_over(left);
     }
 

@@ -25,7 +25,6 @@ impl Pairing {
         if self.trial.take().is_none() {
             return;
         }
-        eprintln!("FAIL {:?} {:?} {:?}", self.habit, self.asked, self.answered);
         while self.habit.widen() {}
         let last = self.slots.iter().rposition(|s| s.provisional).map_or(0, |at| at + 1);
         for mut slot in self.slots.drain(..last) {
@@ -46,7 +45,6 @@ impl Pairing {
 
     /// Nothing contradicts the pairs on trial: they are believed.
     fn pass(&mut self) {
-        eprintln!("PASS {:?} {:?} {:?}", self.habit, self.asked, self.answered);
         self.trial = None;
         self.slots.iter_mut().for_each(|s| s.provisional = false);
     }
@@ -80,11 +78,13 @@ impl Pairing {
         paired.is_none_or(long_ago) && alone.is_none_or(long_ago)
     }
 
-    /// Ends a trial, as nothing will be seen any more: because there is nothing (`over`), or because nobody looks. Then
+    /// Ends a trial, as nothing will be seen any more: because there is nothing (`over`; a client that
+    /// ended first was `content` with what it had), or because nobody looks. Then
     /// nothing speaks for the pairs but themselves, and their label says so.
-    pub(in crate::http) fn judge(&mut self, over: bool, now: Timestamp, left: &mut Vec<Left>) {
+    pub(in crate::http) fn judge(&mut self, over: bool, content: bool, now: Timestamp, left: &mut Vec<Left>) {
         self.confirm(now, left);
-        if over && self.loose.iter().all(|l| l.done) {
+        let known = self.habit.most(true).is_some() || (content && !self.unreadable);
+        if over && known && self.loose.iter().all(|l| l.done) {
             self.settle_drained(left);
         }
         let Some(label) = self.trial else { return };

@@ -119,8 +119,9 @@ impl Session {
         if std::mem::replace(&mut self.reader(from).ended, true) {
             return;
         }
+        self.ended_first.get_or_insert(from);
         self.close_reader(conn, from, CloseReason::Closed, cx);
-        if self.kind(from) == Some(Kind::Response) {
+        if self.kind(from) == Some(Kind::Response) && !self.pairing.in_doubt() {
             self.flush(cx);
             self.no_more_responses(conn, at, CloseReason::Closed, cx);
         }
