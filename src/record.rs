@@ -468,11 +468,6 @@ impl Exchange {
         }
     }
 
-    /// The response was cut before its framing said that it ends.
-    pub fn is_cut(&self) -> bool {
-        self.weird.contains(Weird::BodyCutByClose) && self.missing.contains(Missing::RESPONSE_BODY)
-    }
-
     /// Success, failure or unknown.
     pub fn outcome(&self) -> Outcome {
         if let Some(outcome) = self.grpc_outcome().or(self.reset_outcome()) {
