@@ -284,7 +284,8 @@ impl Pairing {
         self.judged = true;
         self.took_turn = false;
         // While one request waits, what is read next is still its answer; of several, nobody knows whose.
-        self.response_gap |= std::mem::take(&mut self.garbled) && self.unanswered().nth(1).is_some();
+        let several = self.request_gap.is_some() || self.unanswered().nth(1).is_some();
+        self.response_gap |= std::mem::take(&mut self.garbled) && several;
         self.begin_response_run(left);
         if ack.is_some() && self.latest.is_some_and(|latest| latest.ack == ack) {
             // The server had both requests when it sent the first answer.

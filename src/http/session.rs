@@ -249,7 +249,7 @@ impl Session {
             State::Head => self.in_head(conn, from, chunk, cx),
             State::Body(_) => self.in_body(from, chunk, cx),
             State::Opaque(why) => self.opaque(from, why, chunk, cx),
-            State::Resync(seek) => self.resync(from, seek, chunk, cx),
+            State::Resync(seek) => self.resync(conn, from, seek, chunk, cx),
         }
     }
 

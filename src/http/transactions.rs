@@ -403,7 +403,7 @@ impl Session {
 
     /// Whether the capture shows what the server sends: otherwise nobody knows whether it answered.
     fn hears_server(&self, conn: &Conn) -> bool {
-        self.client.is_none_or(|client| conn.heard.get(client.flip() as usize).copied().unwrap_or(true))
+        self.client.is_none_or(|client| conn.hears(client.flip()))
     }
 
     /// Lets go what is settled.

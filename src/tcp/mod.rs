@@ -56,6 +56,13 @@ pub struct Conn {
     pub heard: [bool; 2],
 }
 
+impl Conn {
+    /// Whether the capture shows what comes `from` there.
+    pub fn hears(&self, from: Direction) -> bool {
+        self.heard.get(from as usize).copied().unwrap_or(true)
+    }
+}
+
 /// Why bytes of a stream are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GapCause {

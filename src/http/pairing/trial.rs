@@ -88,11 +88,12 @@ impl Pairing {
             self.settle_drained(left);
         }
         let Some(label) = self.trial else { return };
-        if over && !self.is_even() {
+        let even = self.unanswered().next().is_none() && !self.loose.iter().any(|l| l.waiting);
+        if over && (self.doubt.is_some() || !even) {
             // A response too few or too many: one more may be missing than was thought.
             return self.fail(left);
         }
-        if !over {
+        if !over || self.request_gap.is_some() || self.response_gap {
             self.slots.iter_mut().filter(|s| s.provisional).for_each(|s| s.trust = s.trust.max(label));
         }
         self.pass();

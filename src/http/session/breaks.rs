@@ -132,7 +132,16 @@ impl Session {
         let cut_by_us = !matches!(reason, CloseReason::Closed | CloseReason::Reset | CloseReason::Reused);
         let end = self.reader(from).parsed_to;
         self.end_http09_start(conn, from, cx);
+        let never_had = !cut_by_us && self.kind(from) != Some(Kind::Response) && self.ended_first == Some(from.flip());
         match &self.reader(from).state {
+            State::Head if never_had => {
+                // Its server ended the connection before it had this request, which is named and counted, but no exchange.
+                let buffer = std::mem::take(&mut self.reader(from).buffer);
+                cx.ledger.waiting -= buffer.len() as u64;
+                cx.ledger.resync += buffer.len() as u64;
+                cx.ledger.weird.add(Weird::UnfinishedHead as usize, 1);
+                self.reader(from).state = State::Start;
+            }
             State::Head => {
                 let why = if cut_by_us { Weird::HeaderNotKept } else { Weird::UnfinishedHead };
                 self.cut_head_under_way(conn, from, why, cx);

@@ -131,7 +131,16 @@ impl Session {
 
     /// Looks for the next message. After a loss only the start of a segment is believed: bytes of a body may look like
     /// a message too.
-    pub(super) fn resync(&mut self, from: Direction, seek: Seek, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+    pub(super) fn resync(
+        &mut self,
+        conn: &Conn,
+        from: Direction,
+        seek: Seek,
+        chunk: &Chunk<'_>,
+        cx: &mut Context,
+    ) -> usize {
+        // Where the opposite side was never heard there is no better evidence than a segment's start.
+        let seek = if conn.hears(from.flip()) { seek } else { seek.min(Seek::SegmentStart) };
         let start = classify(chunk.bytes);
         let begins = chunk.fresh && self.message_kind(from, start).is_some() && seek != Seek::Acknowledged;
         // A beginning too short to tell is held only where one must be.
