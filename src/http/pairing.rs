@@ -98,6 +98,8 @@ struct Group {
     not_had: Option<i64>,
     /// What they acknowledge is where that response begins.
     exact: bool,
+    /// So many follow the first.
+    more: i64,
 }
 
 impl Pairing {
@@ -253,6 +255,11 @@ impl Pairing {
         if slot.ack > self.group.ack {
             slot.opens = follows;
             self.on_group(&slot, follows, left);
+        } else if follows {
+            self.group.more += 1;
+        }
+        if self.doubt.is_some() || self.trial.is_some() {
+            self.exceeds(self.group.more, left);
         }
         if let Some(not_had) = self.group.not_had.filter(|_| follows && self.trial.is_none()) {
             self.asks(slot.place.number - not_had, left);
@@ -263,9 +270,9 @@ impl Pairing {
 
     /// The client sent bytes whose segment acknowledges `ack`: with a lost request in front of them, that was asked together
     /// with the one before.
-    pub(super) fn client_sent(&mut self, ack: Option<u64>) {
+    pub(super) fn client_sent(&mut self, ack: Option<u64>, left: &mut Vec<Left>) {
         if self.request_gap == Some(true) && ack.is_some() && ack == self.group.ack {
-            self.habit.asks(1);
+            self.exceeds(1, left);
         }
     }
 
@@ -275,8 +282,11 @@ impl Pairing {
     }
 
     /// Bytes of the client that look like a request, and are none that is believed: if it is one, its client did not wait.
-    pub(super) fn request_passed_over(&mut self) {
+    pub(super) fn request_passed_over(&mut self, left: &mut Vec<Left>) {
         self.requests_lost(false);
+        if !self.habit.is_known() {
+            self.exceeds(1, left);
+        }
     }
 
     /// The slot of the response that begins at `offset`, or `None` for a loose one. The requests are known up to `known`.
@@ -289,7 +299,7 @@ impl Pairing {
         self.begin_response_run(left);
         if ack.is_some() && self.latest.is_some_and(|latest| latest.ack == ack) {
             // The server had both requests when it sent the first answer.
-            self.habit.asks(1);
+            self.exceeds(1, left);
         }
         let start = self.interim.take().unwrap_or(offset);
         let heard = Heard { place: self.answered, start, ack };

@@ -220,7 +220,8 @@ impl Session {
 
     fn on_data(&mut self, conn: &Conn, from: Direction, mut chunk: Chunk<'_>, cx: &mut Context) {
         if self.client == Some(from) {
-            self.pairing.client_sent(chunk.ack);
+            self.pairing.client_sent(chunk.ack, &mut cx.left);
+            self.emit_left(cx);
         }
         let mut idle_steps = 0;
         while !chunk.bytes.is_empty() {
@@ -290,6 +291,7 @@ impl Session {
             return 0;
         }
         if self.reader(from).body_untouched && kind == Kind::Response && self.may_be_bodyless(chunk.bytes) {
+            self.contradict(cx);
             self.framing_lost(from, kind, chunk.offset, cx);
             return 0;
         }

@@ -64,6 +64,13 @@ impl Habit {
         self.any.learn(lag);
     }
 
+    /// A request has this lag at least.
+    pub(super) fn exceeds(&mut self, lag: i64) {
+        if self.any.get().is_some_and(|most| lag > most) {
+            self.any = Most::Unlimited;
+        }
+    }
+
     /// A group ended with this lag.
     pub(super) fn ends(&mut self, lag: i64) {
         self.steady &= self.any == Most::Supposed || self.any.get() == Some(lag);

@@ -54,7 +54,7 @@ impl Pairing {
 
     /// A request acknowledges more than the one before it, which it `follows` unless others may be missing between them.
     pub(super) fn on_group(&mut self, slot: &Slot, follows: bool, left: &mut Vec<Left>) {
-        let before = std::mem::replace(&mut self.group, Group { ack: slot.ack, not_had: None, exact: false });
+        let before = std::mem::replace(&mut self.group, Group { ack: slot.ack, ..Group::default() });
         if let Some(not_had) = before.not_had.filter(|_| before.exact && follows && self.trial.is_none()) {
             self.habit.ends(slot.place.number - 1 - not_had);
         }
@@ -77,6 +77,16 @@ impl Pairing {
             self.contradict(left);
         } else {
             self.habit.asks(lag);
+        }
+    }
+
+    /// A request has this lag at least. Where order rests on another habit it was not found again.
+    pub(super) fn exceeds(&mut self, lag: i64, left: &mut Vec<Left>) {
+        let more = self.habit.most(false).is_some_and(|most| lag > most);
+        if more && (self.trial.is_some() || (self.supposed && !self.habit.is_known())) {
+            self.contradict(left);
+        } else {
+            self.habit.exceeds(lag);
         }
     }
 

@@ -150,7 +150,8 @@ impl Session {
             return 0;
         }
         if chunk.fresh && start == Start::Request && self.kind(from) == Some(Kind::Request) {
-            self.pairing.request_passed_over();
+            self.pairing.request_passed_over(&mut cx.left);
+            self.emit_left(cx);
         }
         let found = if seek == Seek::Anywhere { self.next_message(from, chunk.bytes) } else { None };
         let skipped = found.unwrap_or(chunk.bytes.len());

@@ -141,7 +141,7 @@ fn a_client_found_to_pipeline_while_its_pairs_were_on_trial_gets_none_of_them() 
     wire.client(&get("/5")).server(&status(203)).client(&get("/6")).client(&get("/7")).server(&status(204));
     assert_eq!(
         wire.lines(CloseReason::EndOfCapture),
-        ["- 203 unpaired", "GET /5 - unpaired", "- 204 unpaired", "GET /6 - unpaired", "GET /7 - unpaired"]
+        ["- 203 unpaired", "GET /5 - unpaired", "GET /6 - unpaired", "GET /7 - unpaired", "- 204 unpaired"]
     );
 }
 
