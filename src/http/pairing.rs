@@ -170,9 +170,9 @@ impl Pairing {
         self.habit.waits()
     }
 
-    /// Whether the newest request was sent when its client had received exactly `offset` bytes: a message ends there.
+    /// Whether a request was sent when its client had received exactly `offset` bytes: a message ends there.
     pub(super) fn asked_at(&self, offset: u64) -> bool {
-        self.group.ack == Some(offset)
+        self.group.ack == Some(offset) || self.slots.iter().any(|s| s.ack == Some(offset))
     }
 
     /// Whether a segment that acknowledges `ack` was sent when its client had more of the answers than at its newest request.
@@ -212,6 +212,12 @@ impl Pairing {
     /// Whether there is a request without an answer.
     pub(super) fn awaits_response(&self) -> bool {
         self.unanswered().next().is_some()
+    }
+
+    /// Whether the one request without an answer waits for an interim response: that may be all that is missing.
+    pub(super) fn awaits_interim(&self) -> bool {
+        let mut waiting = self.unanswered();
+        waiting.next().is_some_and(|s| s.expects) && waiting.next().is_none()
     }
 
     /// The newest request.

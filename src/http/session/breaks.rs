@@ -44,7 +44,10 @@ impl Session {
             }
             State::Start | State::Resync(_) => {}
         }
+        let interim = self.pairing.awaits_interim();
         let seek = match (between, &self.reader(from).state) {
+            // What comes first may be the body of a response whose head is missing.
+            (true, _) if kind == Some(Kind::Response) && !interim => Seek::Acknowledged,
             (true, _) => Seek::SegmentStart,
             (_, State::Resync(seek)) => (*seek).max(Seek::SegmentStart),
             (false, _) => Seek::Acknowledged,
