@@ -10,8 +10,8 @@
 //!
 //! Knows one stream only; which there are stands in `streams`.
 
-use super::grpc::{self, Flavour, Messages};
 use crate::flow::Timestamp;
+use crate::grpc::{self, Flavour, Messages};
 use crate::http::{Context, room};
 use crate::record::{Ended, EndedHow, Exchange, Grpc, Missing, Reset, Side, Trust, Unanswered, Weird, WeirdSet};
 use crate::sse::Events;

@@ -65,8 +65,8 @@ impl Session {
         let State::Body(body) = &mut reader.state else { return false };
         let part = body.skip(len);
         reader.body_untouched = false;
-        if let Some(events) = &mut reader.events {
-            events.lose();
+        if let Some(inside) = &mut reader.inside {
+            inside.lose();
         }
         let trust = if cause == GapCause::Lost { Trust::Gap } else { Trust::Truncated };
         self.doubt(kind, trust, body_of(kind));
