@@ -122,7 +122,7 @@ fn gap() -> Vec<SynthFrame> {
         .frames()
 }
 
-/// One that succeeds, one that streams, one that fails at once, one whose client gives up.
+/// One that succeeds, one that streams, one that fails at once, one whose server gives up, one whose client does.
 fn calls() -> Vec<SynthFrame> {
     let (mut asks, mut answers) = (Encoder::default(), Encoder::default());
     let message = |stream, bytes: &[u8], ends| http2::data(stream, &http2::grpc_message(bytes), ends);
@@ -133,13 +133,14 @@ fn calls() -> Vec<SynthFrame> {
         .after(millis(2))
         .server([answers.headers(1, &CALLED, false), message(1, b"two teapots", false)].concat())
         .server(answers.headers(1, &[("grpc-status", "0")], true))
-        .client([call(3), call(5), call(7)].concat())
+        .client([call(3), call(5), call(7), call(9)].concat())
         .server([answers.headers(3, &CALLED, false), message(3, b"one", false)].concat())
         .server(answers.headers(5, &with(&CALLED[..2], &refused), true))
         .after(millis(10))
         .server([message(3, b"two", false), message(3, b"three", false)].concat())
         .server(answers.headers(3, &[("grpc-status", "0"), ("grpc-message", "")], true))
         .after(millis(240))
+        .server(answers.headers(9, &with(&CALLED[..2], &[("grpc-status", "4"), ("grpc-message", "too slow")]), true))
         .client(http2::reset(7, 8))
         .after(millis(2000))
         .close()
