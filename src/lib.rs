@@ -62,6 +62,7 @@ pub mod shape;
 pub mod hpack;
 pub mod websocket;
 pub mod sse;
+pub mod grpc;
 pub mod http;
 pub mod http2;
 pub mod app;

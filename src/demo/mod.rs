@@ -3,6 +3,7 @@
 //! Each scene is one TCP connection with a script for both ends, so both ways show the same exchanges. Captures
 //! nothing: `run` does, at the same time.
 
+mod calls;
 mod live;
 mod scenes;
 mod script;

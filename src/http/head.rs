@@ -60,6 +60,9 @@ pub(crate) struct Fields<'a> {
     pub forwarded: Lines<'a>,
     pub forwarded_for: Lines<'a>,
     pub nonce: Option<&'a [u8]>,
+    /// Of gRPC-Web.
+    pub grpc_status: Option<&'a [u8]>,
+    pub grpc_message: Option<&'a [u8]>,
 }
 
 /// The lines of a field that may stand several times, in order; of more than four the last four.
@@ -251,6 +254,8 @@ impl<'a> Head<'a> {
             (9, b'f') if is("Forwarded") => fields.forwarded.push(value),
             (10, b'u') if is("User-Agent") => first(&mut fields.user_agent, value),
             (11, b'x') if is("X-B3-SpanId") => first(&mut fields.trace.b3_span_id, value),
+            (11, b'g') if is("grpc-status") => first(&mut fields.grpc_status, value),
+            (12, b'g') if is("grpc-message") => first(&mut fields.grpc_message, value),
             (11, b't') if is("traceparent") => first(&mut fields.trace.traceparent, value),
             (12, b'c') if is("Content-Type") => first(&mut fields.content_type, value),
             (12, b'x') if is("X-Request-Id") => first(&mut fields.request_id, value),

@@ -9,6 +9,7 @@ mod detect;
 pub(crate) mod exchange;
 mod folds;
 mod framing;
+mod inside;
 pub(crate) mod head;
 mod lenient;
 mod pairing;

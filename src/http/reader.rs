@@ -2,9 +2,9 @@
 
 use crate::flow::Timestamp;
 use crate::ledger::NotHttp;
-use crate::sse::Events;
 
 use super::body::Body;
+use super::inside::Inside;
 
 /// Bytes of one event, and what is left of them.
 #[derive(Clone, Copy, Debug)]
@@ -97,15 +97,15 @@ pub(super) struct Reader {
     pub body_untouched: bool,
     /// FIN was seen.
     pub ended: bool,
-    /// Server-sent events in the body under way.
-    pub events: Option<Box<Events>>,
+    /// What is counted in the body under way.
+    pub inside: Option<Box<Inside>>,
 }
 
 impl Reader {
     /// How many of the next bytes are not looked at, whatever they are.
     pub(super) fn unread(&self) -> u64 {
         match &self.state {
-            State::Body(body) if !self.body_untouched && self.events.is_none() => body.unread(),
+            State::Body(body) if !self.body_untouched && self.inside.is_none() => body.unread(),
             State::Opaque(_) => u64::MAX,
             State::Body(_) | State::Start | State::Head | State::Resync { .. } => 0,
         }

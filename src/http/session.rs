@@ -13,13 +13,13 @@ use std::sync::Arc;
 use crate::flow::{Direction, Timestamp};
 use crate::ledger::NotHttp;
 use crate::record::{Connection, Request, Weird, WeirdSet};
-use crate::sse;
 use crate::tcp::{Analyzer, CloseReason, Conn, StreamEvent};
 
 use super::Context;
 use super::body::Body;
 use super::detect::{Start, classify, classify_proxy};
 use super::head::Kind;
+use super::inside::Inside;
 use super::pairing::{Pairing, Target};
 use super::reader::{Chunk, Reader, Seek, State};
 
@@ -298,10 +298,10 @@ impl Session {
         let reader = self.reader(from);
         reader.body_untouched = false;
         let State::Body(body) = &mut reader.state else { return 0 };
-        let mut events = reader.events.as_mut();
+        let mut inside = reader.inside.as_mut();
         let step = body.take(chunk.bytes, |payload| {
-            if let Some(events) = &mut events {
-                events.take(chunk.at, payload);
+            if let Some(inside) = &mut inside {
+                inside.take(chunk.at, payload);
             }
         });
         let mut weird = WeirdSet::default();
@@ -334,10 +334,10 @@ impl Session {
     /// The message under way on `from` is whole, and ended before `end`.
     pub(super) fn finish(&mut self, from: Direction, kind: Kind, end: u64, cx: &mut Context) {
         self.reader(from).state = State::Start;
-        if let Some(events) = self.reader(from).events.take()
-            && let Some(record) = self.response_record()
+        if let Some(inside) = self.reader(from).inside.take()
+            && let Some(record) = self.record_of(kind)
         {
-            record.sse = events.told();
+            inside.tell(kind, record, &cx.redactor);
         }
         if std::mem::take(&mut self.reader(from).ambiguous) {
             self.end_unsure(from, kind, end);
@@ -358,10 +358,13 @@ impl Session {
     }
 
     pub(super) fn begin_body(&mut self, from: Direction, body: Body) {
-        if self.kind(from) == Some(Kind::Response) {
-            let response = self.response_record().and_then(|record| record.response.as_ref());
-            let streams = sse::is_stream(response.and_then(|response| response.mime_type.as_deref()));
-            self.reader(from).events = streams.then(Box::default);
+        if let Some(kind) = self.kind(from) {
+            let record = self.record_of(kind);
+            let mime_type = record.and_then(|record| match kind {
+                Kind::Request => record.request.as_ref()?.mime_type.as_deref(),
+                Kind::Response => record.response.as_ref()?.mime_type.as_deref(),
+            });
+            self.reader(from).inside = Inside::of(kind, mime_type);
         }
         self.reader(from).state = State::Body(body);
     }

@@ -12,7 +12,7 @@ use super::head::{Head, Kind};
 use super::pairing::{Left, Loose, Slot, Target, UnderWay};
 use super::reader::{Begun, Chunk};
 use super::session::{Handover, Message, Next, Session};
-use super::{Context, exchange, exchange_id, orphan_id, room, unanswered_by};
+use super::{Context, exchange, exchange_id, inside, orphan_id, room, unanswered_by};
 
 /// Most 1xx codes kept of one exchange.
 const MAX_INFORMATIONAL: usize = 8;
@@ -126,6 +126,11 @@ impl Session {
             Some(number) => self.answer(number, response),
             None => self.answer_nobody(conn, from, begun.offset, begun.ack, response, cx),
         };
+        if let Some(status) = head.fields.grpc_status
+            && let Some(record) = self.response_record()
+        {
+            inside::status_in_head(record, status, head.fields.grpc_message, &cx.redactor);
+        }
         let mut weird = head.weird;
         weird.merge(std::mem::take(&mut self.stray));
         self.note(Kind::Response, weird, cx);
@@ -308,7 +313,7 @@ impl Session {
         }
     }
 
-    fn record_of(&mut self, kind: Kind) -> Option<&mut Box<Exchange>> {
+    pub(super) fn record_of(&mut self, kind: Kind) -> Option<&mut Box<Exchange>> {
         match kind {
             Kind::Request => self.pairing.newest()?.exchange.as_mut(),
             Kind::Response => self.response_record(),

@@ -10,8 +10,8 @@
 //!
 //! Knows one stream only; which there are stands in `streams`.
 
-use super::grpc::{self, Flavour, Messages};
 use crate::flow::Timestamp;
+use crate::grpc::{self, Flavour, Messages};
 use crate::http::{Context, room};
 use crate::record::{Ended, EndedHow, Exchange, Grpc, Missing, Reset, Side, Trust, Unanswered, Weird, WeirdSet};
 use crate::sse::Events;
@@ -45,6 +45,8 @@ pub(super) struct Stream {
     pub(super) holed: bool,
     /// Its client reset it before an answer was seen.
     pub(super) reset: Option<(Reset, Timestamp)>,
+    /// Parts of heads that the table hid: the record says so, and nothing else is in doubt.
+    hidden: (Trust, Missing),
     /// How its connection ended, where it ended with that.
     pub(super) ended: Option<Ended>,
     told: bool,
@@ -78,6 +80,7 @@ impl Stream {
             newest: Timestamp::default(),
             holed: false,
             reset: None,
+            hidden: (Trust::Complete, Missing::default()),
             ended: None,
             told: false,
             kept: 0,
@@ -101,6 +104,11 @@ impl Stream {
     pub(super) fn doubt(&mut self, trust: Trust, missing: Missing) {
         self.trust = self.trust.max(trust);
         self.missing.insert(missing);
+    }
+
+    pub(super) fn hide(&mut self, trust: Trust, missing: Missing) {
+        self.hidden.0 = self.hidden.0.max(trust);
+        self.hidden.1.insert(missing);
     }
 
     /// Names oddities, each once.
@@ -327,8 +335,10 @@ impl Stream {
     }
 
     fn out(&mut self, mut exchange: Box<Exchange>, cx: &mut Context) {
-        exchange.trust = self.trust;
+        let (trust, hidden) = self.hidden;
+        exchange.trust = self.trust.max(trust);
         exchange.missing = self.missing;
+        exchange.missing.insert(hidden);
         exchange.ended = self.ended.filter(|_| !(self.request.ended && self.response.ended));
         cx.record_exchange(exchange);
     }

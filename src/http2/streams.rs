@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use compact_str::format_compact;
 
-use super::grpc;
 use super::half::BlockHead;
 use super::message::Message;
 use super::stream::{End, Stream};
 use crate::flow::Timestamp;
+use crate::grpc;
 use crate::http::{Context, exchange, reader::Begun};
 use crate::record::{
     Connection, Ended, Exchange, Header, Http2, Missing, Request, Reset, Side, StreamClass, Trust, Unanswered, Version,
@@ -234,6 +234,8 @@ impl Streams {
         let unknown = if bad.is_some() { all.to_vec() } else { message.hidden_of_request() };
         if !unknown.is_empty() || bad.is_some() {
             stream.doubt(lost, Missing::REQUEST_HEAD);
+        } else if message.hidden > 0 {
+            stream.hide(lost, Missing::REQUEST_HEAD);
         }
         stream.note(message.weird(), cx);
         stream.note(bad.map(Into::into).unwrap_or_default(), cx);
@@ -295,10 +297,13 @@ impl Streams {
         stream.note(message.weird(), cx);
         stream.note(bad.map(Into::into).unwrap_or_default(), cx);
         stream.call(message.fields().content_type, !hidden);
+        let lost = if late { Trust::Midstream } else { Trust::Gap };
         if status.is_none() {
-            stream.doubt(if late { Trust::Midstream } else { Trust::Gap }, Missing::RESPONSE_HEAD);
+            stream.doubt(lost, Missing::RESPONSE_HEAD);
             // It may be the trailers, the head and messages lost.
             stream.response_uncountable();
+        } else if hidden {
+            stream.hide(lost, Missing::RESPONSE_HEAD);
         }
         stream.call_status(&message, bad.is_some(), cx);
         let accepted = status.is_some_and(|status| (200..300).contains(&status));

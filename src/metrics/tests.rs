@@ -136,7 +136,9 @@ fn labels_of<'a>(page: &'a str, name: &str) -> BTreeSet<&'a str> {
 #[test]
 fn the_reference_in_docs_is_the_page_itself() {
     let metrics = Metrics::new(Sinks::default());
-    metrics.probe().observe(&record(exchange("GET", Some(200), "/", 5)));
+    let mut call = exchange("POST", Some(200), "/a.B/C", 5);
+    call.grpc = Some(Box::new(crate::record::Grpc { status: Some(14), ..Default::default() }));
+    metrics.probe().observe(&record(call));
     let mut snapshot = metrics.snapshot();
     let mut sink = SinkCounts::default();
     sink.rejected.add("mapping: x", 1);

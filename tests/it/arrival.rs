@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::binary::replay;
 use crate::elasticsearch::{options, set_up};
 use crate::feed::by_id;
+use crate::golden;
 use crate::golden::ENV;
-use crate::golden::scenarios::SCENARIOS;
 use crate::servers::{Forward, Kind, Lumberjack, Nginx, Scratch, Search, certificates};
 
 const INDEX: &str = "arrival";
@@ -23,7 +23,7 @@ type Settings = Vec<(&'static str, String)>;
 /// printed.
 fn replayed(settings: &Settings) -> BTreeMap<String, Value> {
     let mut printed = BTreeMap::new();
-    for (name, play) in SCENARIOS {
+    for (name, play) in golden::all() {
         let mut env: Vec<(&str, &str)> = ENV.to_vec();
         env.extend([("SEND_LOGS_TO", "stdout,file,fluentd,logstash,elasticsearch"), ("OBSERVER_ID", name)]);
         env.extend(settings.iter().map(|(name, value)| (*name, value.as_str())));
@@ -33,7 +33,7 @@ fn replayed(settings: &Settings) -> BTreeMap<String, Value> {
         assert_eq!(records.len(), ran.stdout.lines().count(), "{name}: an id stands twice");
         printed.extend(records);
     }
-    assert!(printed.len() > SCENARIOS.len(), "a scene is about a record at least");
+    assert!(printed.len() > golden::all().count(), "a scene is about a record at least");
     printed
 }
 

@@ -7,6 +7,7 @@ mod lab;
 mod ledger;
 mod lifecycle;
 mod memory;
+mod peers;
 mod permission;
 mod replay;
 mod running;

@@ -3,6 +3,7 @@
 //! `UPDATE=1 cargo test --test it golden` rewrites them; then read the diff.
 
 pub(crate) mod scenarios;
+pub(crate) mod streams;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -11,7 +12,13 @@ use podtap::synth::{SynthFrame, pcap};
 use serde_json::Value;
 
 use crate::binary::replay;
-use scenarios::SCENARIOS;
+use scenarios::{SCENARIOS, Scenario};
+use streams::STREAMS;
+
+/// All of them.
+pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
+    SCENARIOS.iter().chain(STREAMS)
+}
 
 /// The pod is the server.
 pub(crate) const ENV: &[(&str, &str)] =
@@ -33,7 +40,7 @@ fn file(name: &str) -> PathBuf {
 fn every_scenario_gives_the_records_that_were_read_and_found_right() {
     let update = std::env::var_os("UPDATE").is_some();
     let mut wrong = Vec::new();
-    for (name, play) in SCENARIOS {
+    for (name, play) in all() {
         let seen = records(&play());
         if update {
             std::fs::create_dir_all(file(name).parent().unwrap()).unwrap();
@@ -53,7 +60,7 @@ fn every_scenario_gives_the_records_that_were_read_and_found_right() {
 #[test]
 fn the_same_packets_have_the_same_ids_and_on_another_day_others() {
     const DAY: i64 = 86_400_000_000_000;
-    for (name, play) in SCENARIOS {
+    for (name, play) in all() {
         let (frames, mut later) = (play(), play());
         later.iter_mut().for_each(|frame| frame.at.0 += DAY);
         let today = ids(&records(&frames));
@@ -81,6 +88,6 @@ fn difference(expected: &str, seen: &str) -> String {
 fn no_golden_file_is_without_its_scenario() {
     for entry in std::fs::read_dir(file("x").parent().unwrap()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(SCENARIOS.iter().any(|(known, _)| format!("{known}.json") == name), "{name}");
+        assert!(all().any(|(known, _)| format!("{known}.json") == name), "{name}");
     }
 }

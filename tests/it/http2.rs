@@ -334,7 +334,7 @@ fn loss_repetition_reordering_and_a_late_join_take_values_away_and_never_change_
     }
     println!("requests {}, told {}, with their path {}", share.all, share.told, share.path);
     assert!(share.lies.is_empty(), "{} lies\n{}", share.lies.len(), share.lies[..share.lies.len().min(40)].join("\n"));
-    assert!(whole_ones > 7_000 && share.path * 10 > share.all * 8, "{whole_ones} {} of {}", share.path, share.all);
+    assert!(whole_ones > 6_000 && share.path * 10 > share.all * 8, "{whole_ones} {} of {}", share.path, share.all);
 }
 
 /// Takes the times of the truth, where there is one.

@@ -7,6 +7,7 @@
 
 mod conversations;
 mod frames;
+mod streams;
 mod texts;
 
 use std::path::{Path, PathBuf};
@@ -49,8 +50,12 @@ pub(crate) fn sample(cases: impl IntoIterator<Item = Case>, one_in: u32) -> Vec<
 
 type Cases = fn() -> Vec<Case>;
 
-const GROUPS: [(&str, Cases); 3] =
-    [("texts", texts::cases), ("conversations", conversations::cases), ("frames", frames::cases)];
+const GROUPS: [(&str, Cases); 4] = [
+    ("texts", texts::cases),
+    ("conversations", conversations::cases),
+    ("frames", frames::cases),
+    ("streams", streams::cases),
+];
 
 #[test]
 fn texts_cost_in_proportion_to_their_bytes() {
@@ -65,6 +70,11 @@ fn conversations_cost_in_proportion_to_their_bytes() {
 #[test]
 fn frames_cost_in_proportion_to_their_number() {
     check("frames");
+}
+
+#[test]
+fn streams_cost_in_proportion_to_their_frames() {
+    check("streams");
 }
 
 /// What valgrind runs; by itself it does nothing.

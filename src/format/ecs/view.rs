@@ -232,7 +232,8 @@ impl Timing {
     pub(super) fn new(exchange: &Exchange) -> Option<Self> {
         let (request, response) = (exchange.request.as_ref(), exchange.response.as_ref());
         // Of a response whose head was lost nobody knows when it began.
-        let headless = exchange.http2.is_some() && exchange.missing.contains(Missing::RESPONSE_HEAD);
+        let lost = exchange.http2.is_some() && exchange.missing.contains(Missing::RESPONSE_HEAD);
+        let headless = lost && response.is_some_and(|response| response.status.is_none());
         let end = exchange.end().filter(|_| response.is_some());
         (request.is_some() || response.is_some()).then(|| Self {
             connect_us: exchange.connect_ns.map(|ns| ns / 1000),

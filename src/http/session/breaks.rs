@@ -74,8 +74,8 @@ impl Session {
         // Of a response to a HEAD that is missing the body will not come.
         let part = if reader.body_untouched && unknown { None } else { body.skip(len) };
         reader.body_untouched = false;
-        if let Some(events) = &mut reader.events {
-            events.lose();
+        if let Some(inside) = &mut reader.inside {
+            inside.lose();
         }
         let trust = if cause == GapCause::Lost { Trust::Gap } else { Trust::Truncated };
         self.doubt(kind, trust, body_of(kind));

@@ -58,7 +58,7 @@ fn start() -> Conversation {
     Conversation::default().handshake()
 }
 
-fn millis(n: u64) -> Duration {
+pub(crate) fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 

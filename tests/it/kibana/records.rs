@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::ledger;
 
-use crate::golden::scenarios::SCENARIOS;
+use crate::golden;
 
 /// 2026-03-01, noon.
 const NOON: Timestamp = Timestamp(1_772_366_400_000_000_000);
@@ -68,7 +68,7 @@ fn exchanges() -> Vec<Value> {
     // What was not there yet when podtap ended.
     let half = &demo[..demo.len() / 2];
     see(Tap { own_ips: server, ends: CloseReason::Shutdown, ..Tap::default() }, "ended", half);
-    for (name, play) in SCENARIOS {
+    for (name, play) in golden::all() {
         see(Tap { pod: Some("odd-1"), own_ips: vec![served], ..Tap::default() }, name, &play());
     }
     see(Tap { pod: Some("odd-1"), longest: 16 << 10, ..Tap::default() }, "long", &long());

@@ -1,4 +1,4 @@
-//! gRPC on top of a stream: messages counted across DATA frames, and what its headers say.
+//! gRPC on top of a body: messages counted across frames and chunks, and what its headers say.
 //!
 //! Sees no frame boundaries and keeps no message. gRPC-Web ends with a frame of trailers in the body, which is kept
 //! instead of counted.

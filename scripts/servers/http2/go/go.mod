@@ -1,0 +1,3 @@
+module podtap/http2
+
+go 1.24

@@ -1,0 +1,129 @@
+//! HTTP/2 and gRPC between programs of others, on loopback, and podtap beside them: its records are what they say they did.
+//!
+//! `scripts/servers/http2/run` fetches and runs them. Where a peer cannot be had, its test says SKIPPED; where CI is set, that
+//! is a failure.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::lab::Directory;
+use super::running::Podtap;
+use crate::namespace::in_a_namespace;
+use crate::servers::missing;
+
+fn run() -> Command {
+    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/servers/http2/run"))
+}
+
+/// Whether the peer is there: fetched now if that is allowed, else by an earlier run.
+fn is_there(peer: &str) -> bool {
+    #[allow(clippy::disallowed_methods, reason = "a switch of the test, not a setting of podtap")]
+    let allowed = std::env::var_os("CI").is_some() || std::env::var_os("PODTAP_SERVERS").is_some();
+    if !allowed {
+        missing(&format!("{peer}: PODTAP_SERVERS=1 lets scripts/servers/http2 fetch it"));
+        return false;
+    }
+    let installed = run().args(["install", peer]).output().unwrap();
+    if !installed.status.success() {
+        missing(&format!("{peer}: {}", String::from_utf8_lossy(&installed.stderr)));
+    }
+    installed.status.success()
+}
+
+/// Lines, and how often each is said: at least and at most.
+type Lines = BTreeMap<String, (u64, u64)>;
+
+fn said(output: &str) -> Lines {
+    let line = |line: &str| {
+        let (line, count) = line.rsplit_once(' ').unwrap();
+        let (least, most) = count.split_once('-').unwrap_or((count, count));
+        (line.to_owned(), (least.parse().unwrap(), most.parse().unwrap()))
+    };
+    output.lines().map(line).collect()
+}
+
+/// The line of a record, as the peers' script writes it: with its messages of the client, and without.
+fn lines(record: &Value) -> [String; 2] {
+    let text = |value: &Value| value.as_str().map_or_else(|| "-".to_owned(), str::to_owned);
+    let number = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let (rpc, podtap, http) = (&record["rpc"], &record["podtap"], &record["http"]);
+    if rpc.is_null() {
+        let (method, status) = (text(&http["request"]["method"]), number(&http["response"]["status_code"]));
+        let line = format!("http {method} {} {status}", text(&record["url"]["original"]));
+        return [line.clone(), line];
+    }
+    let counts = |name: &str| number(&podtap["grpc"][name]);
+    let (asked, answered) = (counts("request_messages"), counts("response_messages"));
+    let (method, mut status) = (text(&rpc["method"]), text(&rpc["response"]["status_code"]));
+    // Client and server have the same deadline: either ends the call.
+    let ends_by_time = ["-", "DEADLINE_EXCEEDED"].contains(&&*status) && answered == "0";
+    if ends_by_time && podtap["grpc"]["timeout_us"].is_u64() {
+        "deadline".clone_into(&mut status);
+    }
+    [format!("grpc {method} {status} {asked} {answered}"), format!("grpc {method} {status} - {answered}")]
+}
+
+fn watched(peer: &'static str) {
+    if !is_there(peer) {
+        return;
+    }
+    in_a_namespace(move || {
+        let scratch = Directory::new();
+        let podtap = Podtap::capturing(&[("FORMAT", "ecs")]);
+        let output = run().args([peer.as_ref(), scratch.path()]).output().unwrap();
+        assert!(output.status.success(), "{peer}: {}", String::from_utf8_lossy(&output.stderr));
+        let expected = said(&String::from_utf8(output.stdout).unwrap());
+        let (records, log) = podtap.interrupted();
+        let records: Vec<Value> = records.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+        for record in &records {
+            let [exact, open] = lines(record);
+            *seen.entry(if expected.contains_key(&exact) { exact } else { open }).or_default() += 1;
+        }
+        for (line, (least, most)) in &expected {
+            let count = seen.remove(line).unwrap_or_default();
+            assert!((least..=most).contains(&&count), "{peer}: {line}: {count} of {least}; {log}");
+        }
+        assert!(seen.is_empty(), "{peer}: nothing of this was said: {seen:?}; {log}");
+        let whole = |record: &&Value| record["podtap"]["trust"] == "complete";
+        assert_eq!(records.iter().filter(whole).count(), records.len(), "{peer}: {log}");
+    });
+}
+
+#[test]
+fn nghttp_and_h2load_are_recorded_as_they_asked() {
+    watched("nghttp");
+}
+
+#[test]
+fn an_upgrade_is_recorded_with_its_request_and_what_follows_it() {
+    watched("upgrade");
+}
+
+#[test]
+fn node_is_recorded_as_it_asked() {
+    watched("node");
+}
+
+#[test]
+fn go_is_recorded_as_it_asked() {
+    watched("go");
+}
+
+#[test]
+fn pythons_h2_is_recorded_as_it_asked() {
+    watched("python");
+}
+
+#[test]
+fn the_interop_cases_of_grpc_go_have_their_status_and_their_messages() {
+    watched("grpcgo");
+}
+
+#[test]
+fn grpcio_is_recorded_as_it_called() {
+    watched("grpcpy");
+}
