@@ -65,9 +65,10 @@ pub(super) fn flags() -> Vec<Arg> {
 
 /// Of `inject` only.
 pub(super) fn replace_flag() -> Arg {
-    Arg::new("replace").long("replace").action(ArgAction::SetTrue).help(
-        "Take out the container of kubernetes-internal-http-logger or kubernetes-pod2pod-log, and its settings over",
-    )
+    Arg::new("replace")
+        .long("replace")
+        .action(ArgAction::SetTrue)
+        .help("Replace the container of kubernetes-internal-http-logger or kubernetes-pod2pod-log")
 }
 
 /// Understands them.
