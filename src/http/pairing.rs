@@ -315,7 +315,7 @@ impl Pairing {
         }?;
         let provisional = self.trial.is_some();
         let slot = self.slots.get_mut(index)?;
-        (slot.answered, slot.provisional) = (true, provisional);
+        (slot.answered, slot.provisional, slot.response_at) = (true, provisional, offset);
         Some(self.first + index as u64)
     }
 

@@ -391,6 +391,7 @@ fn join(slot: &mut Slot, answer: Loose, provisional: bool) {
     slot.answered = true;
     slot.provisional = provisional;
     slot.response_done = answer.done;
+    slot.response_at = answer.offset;
     slot.response_end = answer.end;
     slot.trust = slot.trust.max(answer.trust).max(Trust::Gap);
     slot.missing.insert(answer.missing);

@@ -41,6 +41,8 @@ pub(in crate::http) struct Slot {
     /// The final response's head was seen, or will not be looked for any more.
     pub answered: bool,
     pub response_done: bool,
+    /// Offset of the response's first byte, once there is one.
+    pub response_at: u64,
     /// Offset behind the response, once it is done.
     pub response_end: u64,
     /// When its last bytes came is not known: they were lost.
@@ -71,6 +73,7 @@ impl Slot {
             request_done: false,
             answered: false,
             response_done: false,
+            response_at: 0,
             response_end: 0,
             tail_lost: false,
             provisional: false,

@@ -106,7 +106,7 @@ fn split(slot: &mut Slot) -> Option<Loose> {
     let pair = slot.exchange.as_mut()?;
     let response = pair.response.take()?;
     let end = slot.response_end;
-    let offset = slot.ack.unwrap_or(end);
+    let offset = slot.response_at;
     let mut exchange = pair.clone();
     exchange.id = orphan_id(&exchange.connection.id, offset);
     (exchange.request, exchange.response) = (None, Some(response));
