@@ -172,7 +172,7 @@ impl Live {
             tracing::info!("metrics, /healthz and /readyz on {}", endpoint.address());
         }
         if self.settings.records(RecordKind::Http) {
-            tracing::info!("HTTP/1 in clear text is recorded; TLS and HTTP/2 are counted, not decoded");
+            tracing::info!("HTTP in clear text is recorded; TLS is counted, not decoded");
         }
     }
 
