@@ -157,8 +157,17 @@ impl Pairing {
 
     /// Whether order alone says which request a response answers: nothing is missing.
     pub(super) fn is_ordered(&self) -> bool {
-        let certain = self.doubt.is_none() && self.request_gap.is_none() && !self.response_gap;
-        certain && self.unanswered().next().is_none_or(|s| s.place == self.answered)
+        self.is_certain() && self.unanswered().next().is_none_or(|s| s.place == self.answered)
+    }
+
+    /// Whether no message can be missing, neither among those that were seen nor before the next one.
+    fn is_certain(&self) -> bool {
+        self.doubt.is_none() && self.is_gapless()
+    }
+
+    /// Whether no message can be missing before the next one.
+    fn is_gapless(&self) -> bool {
+        self.request_gap.is_none() && !self.response_gap
     }
 
     fn unanswered(&self) -> impl Iterator<Item = &Slot> {
@@ -183,16 +192,20 @@ impl Pairing {
     /// What should be the next answer is none that can be read: gives the request that it should answer.
     pub(super) fn garbled(&mut self, offset: u64, ack: Option<u64>) -> Option<&mut Slot> {
         self.unread(offset, ack);
-        self.slots.iter_mut().find(|s| !s.answered && s.may_be_answered_by(offset, ack))
+        self.may_be_answered_by(offset, ack).next()
+    }
+
+    /// The requests that a response which begins at `offset`, its segment acknowledging `ack`, may answer.
+    fn may_be_answered_by(&mut self, offset: u64, ack: Option<u64>) -> impl Iterator<Item = &mut Slot> {
+        self.slots.iter_mut().filter(move |s| !s.answered && s.may_be_answered_by(offset, ack))
     }
 
     /// Bytes of the server that nobody can read: they may be the answer, or hold it, so its absence proves nothing.
     pub(super) fn unread(&mut self, offset: u64, ack: Option<u64>) {
-        let waiting = self.slots.iter_mut().filter(|s| !s.answered && s.may_be_answered_by(offset, ack));
-        let waiting = waiting.map(|slot| slot.doubtful = true).count();
+        let waiting = self.may_be_answered_by(offset, ack).map(|slot| slot.doubtful = true).count() > 0;
         self.response_gap |= self.doubt.is_some() || self.trial.is_some();
-        self.garbled |= waiting > 0;
-        self.unreadable |= waiting > 0;
+        self.garbled |= waiting;
+        self.unreadable |= waiting;
     }
 
     /// Whether bytes that begin at `offset`, their segment acknowledging `ack`, are the next answer if they are one, and
@@ -328,8 +341,7 @@ impl Pairing {
             loose.waiting = heard.place.run != 0 || later;
         }
         if loose.waiting {
-            let may_be_its = self.slots.iter_mut().filter(|s| !s.answered && s.may_be_answered_by(offset, ack));
-            may_be_its.for_each(|s| s.doubtful = true);
+            self.may_be_answered_by(offset, ack).for_each(|s| s.doubtful = true);
         }
         if self.loose.len() >= MAX_PENDING {
             left.extend(self.loose.pop_front().map(Left::Orphan));

@@ -99,6 +99,11 @@ impl Habit {
         std::mem::replace(which, Most::Unlimited) != Most::Unlimited
     }
 
+    /// Nothing that was taken for the most of a lag holds.
+    pub(super) fn give_up(&mut self) {
+        (self.first, self.any) = (Most::Unlimited, Most::Unlimited);
+    }
+
     /// The client waits for its answers, as far as was seen.
     pub(super) fn waits(&self) -> bool {
         self.most(false) == Some(0)

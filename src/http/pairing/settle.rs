@@ -20,35 +20,31 @@ impl Pairing {
         self.runs
     }
 
-    fn make_room(&mut self, left: &mut Vec<Left>) {
-        if self.doubt.as_ref().is_some_and(|doubt| !doubt.has_room()) {
-            self.start_over(left);
-        }
-    }
-
     /// Behind a loss of requests a run of them begins.
     pub(super) fn begin_request_run(&mut self, left: &mut Vec<Left>) {
-        let Some(whole) = self.request_gap.take() else { return };
-        self.make_room(left);
-        let before = self.asked.run;
-        self.asked.run = self.new_run();
-        self.ahead = None;
-        if let Some(doubt) = &mut self.doubt {
-            let _: Result<_, _> = doubt.limit(before, self.asked.run, -i64::from(whole), true);
+        if let Some(whole) = self.request_gap.take() {
+            self.begin_run(|it| &mut it.asked, i64::from(whole), left);
         }
     }
 
     /// Behind a loss of responses a run of them begins. What is missing may be an interim response and nothing else.
     pub(super) fn begin_response_run(&mut self, left: &mut Vec<Left>) {
-        if !std::mem::take(&mut self.response_gap) {
-            return;
+        if std::mem::take(&mut self.response_gap) {
+            self.begin_run(|it| &mut it.answered, 0, left);
         }
-        self.make_room(left);
-        let before = self.answered.run;
-        self.answered.run = self.new_run();
+    }
+
+    /// The next message is the first of a run, before which at least `missing` are missing.
+    fn begin_run(&mut self, next: fn(&mut Self) -> &mut Place, missing: i64, left: &mut Vec<Left>) {
+        if self.doubt.as_ref().is_some_and(|doubt| !doubt.has_room()) {
+            self.start_over(left);
+        }
+        let run = self.new_run();
+        let before = std::mem::replace(&mut next(self).run, run);
         self.ahead = None;
         if let Some(doubt) = &mut self.doubt {
-            let _: Result<_, _> = doubt.limit(before, self.answered.run, 0, true);
+            // Nothing was known of the new run, so nothing can contradict this.
+            let _: Result<_, _> = doubt.limit(before, run, -missing, true);
         }
     }
 
@@ -73,7 +69,7 @@ impl Pairing {
 
     /// A request has this lag. Where the order rests on another habit it was not found again.
     pub(super) fn asks(&mut self, lag: i64, left: &mut Vec<Left>) {
-        if self.supposed && !self.habit.is_known() && self.habit.most(false).is_some_and(|most| lag > most) {
+        if self.is_refuted_by(lag) {
             self.contradict(left);
         } else {
             self.habit.asks(lag);
@@ -82,12 +78,17 @@ impl Pairing {
 
     /// A request has this lag at least. Where order rests on another habit it was not found again.
     pub(super) fn exceeds(&mut self, lag: i64, left: &mut Vec<Left>) {
-        let more = self.habit.most(false).is_some_and(|most| lag > most);
-        if more && (self.trial.is_some() || (self.supposed && !self.habit.is_known())) {
+        if self.is_refuted_by(lag) {
             self.contradict(left);
         } else {
             self.habit.exceeds(lag);
         }
+    }
+
+    /// Whether the order rests on a habit that such a lag is none of.
+    fn is_refuted_by(&self, lag: i64) -> bool {
+        let rests = self.trial.is_some() || (self.supposed && !self.habit.is_known());
+        rests && self.habit.most(false).is_some_and(|most| lag > most)
     }
 
     /// Puts a request into the queue. Gives the number of the one that the response under way answers, if it turns out.
@@ -158,7 +159,8 @@ impl Pairing {
     /// Nothing is missing: the response answers the first request that waits. One that cannot takes no turn.
     pub(super) fn in_order(&mut self, heard: Heard, offset: u64, known: u64, left: &mut Vec<Left>) -> Option<usize> {
         let number = self.answered.number;
-        self.slots.iter_mut().filter(|s| !s.answered && s.place.number < number).for_each(Slot::give_up);
+        let waiting = self.slots.iter_mut().filter(|s| !s.answered);
+        waiting.take_while(|s| s.place.number < number).for_each(Slot::give_up);
         let Some(index) = self.slots.iter().position(|s| !s.answered) else {
             // It answers a request that is missing, one that comes after it, or none.
             if self.request_gap.is_some() || heard.ack.is_none_or(|ack| ack > known) {
@@ -169,7 +171,7 @@ impl Pairing {
             return None;
         };
         let slot = self.slots.get(index)?;
-        if slot.place.number > self.answered.number {
+        if slot.place.number > number {
             self.take_turn(heard);
             return None;
         }
@@ -318,7 +320,7 @@ impl Pairing {
     /// Nothing is outstanding, it seems: there were as many responses as requests. That is believed where the client then had
     /// asked as far ahead as it does at most: had it given up something unanswered, it would not have.
     pub(super) fn settle_drained(&mut self, left: &mut Vec<Left>) {
-        if self.request_gap.is_none() && !self.response_gap {
+        if self.is_gapless() {
             let apart = self.answered.number - self.asked.number;
             self.settle_at(apart, left);
         }
@@ -326,7 +328,7 @@ impl Pairing {
 
     /// The client was seen to ask as far ahead as ever, again and again: so it does.
     fn settle_steady(&mut self, left: &mut Vec<Left>) {
-        let Some(ahead) = self.ahead.filter(|_| self.request_gap.is_none() && !self.response_gap) else { return };
+        let Some(ahead) = self.ahead.filter(|_| self.is_gapless()) else { return };
         let steady = self.habit.is_steady() && ahead.less_far == 0;
         if ahead.as_far >= if steady { STEADY } else { TRIAL } {
             self.settle_at(ahead.most, left);
@@ -347,10 +349,13 @@ impl Pairing {
 
     /// What was taken for evidence, or for the client's habit, contradicts itself.
     pub(super) fn contradict(&mut self, left: &mut Vec<Left>) {
-        self.fail(left);
-        while self.habit.widen() {}
+        if self.trial.is_some() {
+            self.fail(left);
+        } else {
+            self.habit.give_up();
+            self.start_over(left);
+        }
         self.supposed = false;
-        self.start_over(left);
     }
 
     /// Nothing of before tells anything of what comes.

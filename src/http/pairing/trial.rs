@@ -25,7 +25,7 @@ impl Pairing {
         if self.trial.take().is_none() {
             return;
         }
-        while self.habit.widen() {}
+        self.habit.give_up();
         let last = self.slots.iter().rposition(|s| s.provisional).map_or(0, |at| at + 1);
         for mut slot in self.slots.drain(..last) {
             self.first += 1;
@@ -63,8 +63,12 @@ impl Pairing {
 
     /// Each request has its response, and each response its request, as far as is known.
     fn is_even(&self) -> bool {
-        let certain = self.doubt.is_none() && self.request_gap.is_none() && !self.response_gap;
-        certain && self.unanswered().next().is_none() && !self.loose.iter().any(|l| l.waiting)
+        self.is_certain() && !self.has_halves()
+    }
+
+    /// Whether a request waits for its response, or a response for its request.
+    fn has_halves(&self) -> bool {
+        self.awaits_response() || self.loose.iter().any(|l| l.waiting)
     }
 
     /// No response came for `QUIET`, nor for a multiple of what the server took before.
@@ -88,12 +92,11 @@ impl Pairing {
             self.settle_drained(left);
         }
         let Some(label) = self.trial else { return };
-        let even = self.unanswered().next().is_none() && !self.loose.iter().any(|l| l.waiting);
-        if over && (self.doubt.is_some() || !even) {
+        if over && (self.doubt.is_some() || self.has_halves()) {
             // A response too few or too many: one more may be missing than was thought.
             return self.fail(left);
         }
-        if !over || self.request_gap.is_some() || self.response_gap {
+        if !over || !self.is_gapless() {
             self.slots.iter_mut().filter(|s| s.provisional).for_each(|s| s.trust = s.trust.max(label));
         }
         self.pass();
