@@ -86,8 +86,8 @@ impl<'a> StatementView<'a> {
             labels: Fit::WHOLE.labels(&observer.labels),
             host: observer.host_name.as_deref().map(name),
             kubernetes: Kubernetes::new(observer, &Fit::WHOLE),
-            orchestrator: observer.cluster_name.as_deref().map(|n| Orchestrator { cluster: name(n) }),
-            agent: Agent { r#type: "podtap", version: env!("CARGO_PKG_VERSION") },
+            orchestrator: Orchestrator::new(observer),
+            agent: Agent::PODTAP,
             podtap: Podtap { ledger: Ledger(statement) },
         }
     }

@@ -59,7 +59,7 @@ impl<'a> View<'a> {
             host: observer.host_name.as_deref().map(name),
             kubernetes: Kubernetes::new(observer, fit),
             orchestrator: Orchestrator::new(observer),
-            agent: Agent { r#type: "podtap", version: env!("CARGO_PKG_VERSION") },
+            agent: Agent::PODTAP,
             observer: interface.map(|n| ObserverPart { ingress: Ingress { interface: name(n) } }),
             podtap: Podtap::new(exchange, fit),
         }
@@ -83,6 +83,10 @@ impl Side {
         let Endpoint { ip, port } = exchange.connection.server;
         Self { ip, port, bytes: exchange.response.as_ref().map(|r| r.bytes) }
     }
+}
+
+impl Agent {
+    pub(super) const PODTAP: Self = Self { r#type: "podtap", version: env!("CARGO_PKG_VERSION") };
 }
 
 impl<'a> Orchestrator<'a> {
