@@ -19,6 +19,28 @@ pub fn run(bytes: &[u8]) {
 }
 
 fn play(choices: &mut Choices<'_>) -> Vec<SynthFrame> {
+    steps(choices, |conversation, side, kind, choices| match kind {
+        0..=9 => conversation.segments_of(1448).send(side, frame(kind, choices)),
+        10 => conversation.segments_of(1 + choices.below(30)).send(side, frame(choices.byte() % 11, choices)),
+        11 => conversation.lose(side, 1 + u32::from(choices.word()) % 300),
+        12 => conversation.after(Duration::from_nanos(choices.nanos())),
+        13 => {
+            let len = 1 + choices.below(40);
+            conversation.send(side, choices.take(len))
+        }
+        _ => {
+            let two = [frame(choices.byte() % 11, choices), frame(choices.byte() % 11, choices)].concat();
+            conversation.send(side, two)
+        }
+    })
+}
+
+/// A connection with or without its handshake and the preface, then one `step` after the other: of whom, and of which kind
+/// (below 16).
+pub(super) fn steps(
+    choices: &mut Choices<'_>,
+    mut step: impl FnMut(Conversation, Side, u8, &mut Choices<'_>) -> Conversation,
+) -> Vec<SynthFrame> {
     let mut conversation = Conversation::default().link(Link::Raw);
     let beginning = choices.byte();
     if beginning & 1 == 0 {
@@ -31,22 +53,9 @@ fn play(choices: &mut Choices<'_>) -> Vec<SynthFrame> {
         if choices.is_empty() {
             break;
         }
-        let step = choices.byte();
-        let side = if step & 0x80 == 0 { Side::Client } else { Side::Server };
-        conversation = match step & 0x0f {
-            0..=9 => conversation.segments_of(1448).send(side, frame(step & 0x0f, choices)),
-            10 => conversation.segments_of(1 + choices.below(30)).send(side, frame(choices.byte() % 11, choices)),
-            11 => conversation.lose(side, 1 + u32::from(choices.word()) % 300),
-            12 => conversation.after(Duration::from_nanos(choices.nanos())),
-            13 => {
-                let len = 1 + choices.below(40);
-                conversation.send(side, choices.take(len))
-            }
-            _ => {
-                let two = [frame(choices.byte() % 11, choices), frame(choices.byte() % 11, choices)].concat();
-                conversation.send(side, two)
-            }
-        };
+        let first = choices.byte();
+        let side = if first & 0x80 == 0 { Side::Client } else { Side::Server };
+        conversation = step(conversation, side, first & 0x0f, choices);
     }
     conversation.frames()
 }

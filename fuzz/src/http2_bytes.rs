@@ -1,15 +1,11 @@
 //! One connection whose ends send any bytes, behind HTTP/2's preface or joined late: for the frame reader, and for the search
 //! of a frame's beginning.
 
-use podtap::synth::{Conversation, Link, Side, SynthFrame};
+use podtap::synth::{Side, SynthFrame};
 
 use super::choices::Choices;
+use super::http2::steps;
 use super::watch;
-
-/// What a client sends first.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Steps after which the rest of the input is left.
-const MAX_STEPS: usize = 600;
 
 /// Configuration and beginning, then for each segment: who sends or loses it, its length, its bytes.
 pub fn run(bytes: &[u8]) {
@@ -17,27 +13,13 @@ pub fn run(bytes: &[u8]) {
 }
 
 fn play(choices: &mut Choices<'_>) -> Vec<SynthFrame> {
-    let mut conversation = Conversation::default().link(Link::Raw);
-    let beginning = choices.byte();
-    if beginning & 1 == 0 {
-        conversation = conversation.handshake();
-    }
-    if beginning & 2 == 0 {
-        conversation = conversation.client(PREFACE);
-    }
-    for _ in 0..MAX_STEPS {
-        if choices.is_empty() {
-            break;
-        }
-        let step = choices.byte();
-        let side = if step & 0x80 == 0 { Side::Client } else { Side::Server };
+    steps(choices, |conversation, side, kind, choices| {
         let len = 1 + choices.below(200);
-        conversation = match step & 0x0f {
+        match kind {
             0 => conversation.lose(side, len as u32),
             _ => conversation.send(side, choices.take(len)),
-        };
-    }
-    conversation.frames()
+        }
+    })
 }
 
 /// A step of an input, for seeds: `side` sends `bytes`, at most 200.
