@@ -27,6 +27,7 @@ use crate::conntrack::{self, Tracker};
 use crate::dissect::{self, Dissector, Pools};
 use crate::filter::{Filter, FilterConfig, FlowFilter, FlowRules, Verdict};
 use crate::format::{Encoded, Observer};
+use crate::glob::Glob;
 use crate::http::{self, KeepHeaders};
 use crate::identity::Identity;
 use crate::ledger::LeftOut;
@@ -43,6 +44,7 @@ use crate::shape::route::Routes;
 use crate::sink::{QueueLimits, SinkHandle};
 use crate::source::own_traffic;
 use crate::tcp;
+use crate::verdict::{self, Prefixes, Verdicts};
 
 /// A port, as settings have it.
 type Port = Count<1, 65_535>;
@@ -82,6 +84,8 @@ struct Parts {
     routes: Routes,
     filter: Filter,
     identity: Identity,
+    prefixes: Prefixes,
+    container_interfaces: Vec<Glob>,
 }
 
 impl Parts {
@@ -94,8 +98,21 @@ impl Parts {
         let routes = faults.keep(Routes::new(&settings.routes).map_err(|why| Unusable::new("ROUTES", why)));
         let identity = faults.keep(Identity::new(settings).map_err(|why| Unusable::new("ANNOTATIONS", why)));
         let redactor = faults.keep(redactor(settings));
-        let parts = redactor.zip(routes).zip(filter.zip(identity));
-        faults.finish(parts.map(|((redactor, routes), (filter, identity))| Self { redactor, routes, filter, identity }))
+        let given = settings.verdict_prefixes.given();
+        let prefixes = given.map_or_else(|| Ok(Prefixes::cloud_foundry()), |given| Prefixes::new(given));
+        let prefixes = faults.keep(prefixes.map_err(|why| Unusable::new("VERDICT_PREFIXES", why)));
+        let interfaces = settings.verdict_interfaces.iter().map(|name| Glob::new(name)).collect::<Result<Vec<_>, _>>();
+        let interfaces = faults.keep(interfaces.map_err(|why| Unusable::new("VERDICT_INTERFACES", why)));
+        let parts = redactor.zip(routes).zip(filter.zip(identity)).zip(prefixes.zip(interfaces));
+        let parts = parts.map(|(((redactor, routes), (filter, identity)), (prefixes, container_interfaces))| Self {
+            redactor,
+            routes,
+            filter,
+            identity,
+            prefixes,
+            container_interfaces,
+        });
+        faults.finish(parts)
     }
 }
 
@@ -113,14 +130,22 @@ pub struct Assembly {
     queue: QueueLimits,
     /// Flows of connection tracking that are remembered.
     flows: usize,
+    verdicts: verdict::Config,
 }
 
 impl Assembly {
     /// Checks what only the parts can check. `own_ips` decides the direction.
     pub fn new(config: &Config, own_ips: Vec<IpAddr>) -> Result<Self, Unusable> {
         let settings = &config.settings;
-        let Parts { redactor, routes, filter, identity } = Parts::new(settings)?;
+        let Parts { redactor, routes, filter, identity, prefixes, container_interfaces } = Parts::new(settings)?;
         let dissect = dissect_config(config, &identity.observer(), own_ips);
+        let verdicts = verdict::Config {
+            prefixes,
+            container_interfaces,
+            repeats: settings.verdict_repeats.map(|time| u64::try_from(time.0.as_nanos()).unwrap_or(u64::MAX)),
+            observer_id: dissect.http.observer_id.clone(),
+            filter: flow_filter(settings),
+        };
         Ok(Self {
             redactor,
             pools: Pools::new(&dissect),
@@ -131,6 +156,7 @@ impl Assembly {
             settings: Arc::new(settings.clone()),
             queue: QueueLimits { records: settings.queue_records.count(), bytes: config.bounds.queue_bytes },
             flows: config.bounds.flows,
+            verdicts,
         })
     }
 
@@ -158,6 +184,11 @@ impl Assembly {
             filter: flow_filter(&self.settings),
             own_ips: self.dissect.http.own_ips.clone(),
         })
+    }
+
+    /// What reads logged packets.
+    pub fn verdicts(&self) -> Verdicts {
+        Verdicts::new(self.verdicts.clone())
     }
 
     /// The way of a record from a capture thread to the sinks' queues.

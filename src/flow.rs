@@ -6,6 +6,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
 
+use compact_str::{CompactString, format_compact};
 use sha1::{Digest, Sha1};
 
 /// Nanoseconds since the Unix epoch, on the capture's clock.
@@ -262,9 +263,14 @@ impl Protocol {
         (136, "udplite"),
     ];
 
-    /// `network.transport`; none where the number is all there is.
+    /// Its name; none where the number is all there is.
     pub fn name(self) -> Option<&'static str> {
         Self::NAMES.iter().find(|(number, _)| *number == self.0).map(|(_, name)| *name)
+    }
+
+    /// Its name, or its number where it has none.
+    pub fn text(self) -> CompactString {
+        self.name().map_or_else(|| format_compact!("{}", self.0), CompactString::const_new)
     }
 
     /// By name or number, in any case; `icmpv6` and `icmp6` are `ipv6-icmp`.

@@ -6,16 +6,18 @@
 mod columns;
 mod datasets;
 mod failures;
+mod kernel;
 mod sinks;
 
 use std::time::Duration;
 
 pub use self::columns::{
-    CONNTRACK, Column, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS, Value,
+    CONNTRACK, Column, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS, VERDICTS, Value,
     ledger_fields,
 };
 pub use self::datasets::PerDataset;
 pub use self::failures::{AtFault, FailureReason};
+pub use self::kernel::{ConntrackLedger, VerdictLedger};
 pub use self::sinks::{Dropped, RejectedBy, SinkCounts};
 use crate::record::Unanswered;
 
@@ -357,53 +359,6 @@ pub struct SinkLedger {
     pub spooled: u64,
 }
 
-/// events = recorded + folded + left out + repeated + unreadable. Sent by the kernel = events + dropped.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConntrackLedger {
-    /// Sockets opened.
-    pub opens: u64,
-    /// Messages read.
-    pub events: u64,
-    /// Outside: messages that found our buffer full, as the kernel counts them.
-    pub dropped: u64,
-    /// Events that became a record each.
-    pub recorded: u64,
-    /// Events that only add to the record of others.
-    pub folded: u64,
-    /// Events left out by INCLUDE_… and EXCLUDE_….
-    pub left_out: u64,
-    /// Ends that the kernel repeated.
-    pub repeated: u64,
-    /// Messages of another kind, or not readable.
-    pub unreadable: u64,
-    /// Outside: of the events, those that begin a flow.
-    pub begun: u64,
-    /// Outside: of the events, changes.
-    pub updates: u64,
-    /// Outside: of the events, ends.
-    pub ended: u64,
-    /// Outside: records about several flows.
-    pub sums: u64,
-    /// Outside: times the buffer was full.
-    pub overruns: u64,
-    /// Outside: dumps of the table asked for.
-    pub dumps: u64,
-    /// Outside: dumps that failed.
-    pub dumps_failed: u64,
-    /// Outside: entries that dumps showed.
-    pub dump_entries: u64,
-    /// Outside: records of ends that only a dump showed.
-    pub ended_by_dump: u64,
-    /// Outside: times a flow had no room in the table.
-    pub untracked: u64,
-    /// Gauge: flows in the table.
-    pub flows: u64,
-    /// Gauge: of those, flows that never had an event.
-    pub silent: u64,
-    /// Gauge: of those, flows that were not in the last dump.
-    pub missing: u64,
-}
-
 /// What the kernel says about one interface since the capture began; no part of any equation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelCounters {
@@ -444,6 +399,8 @@ pub struct Ledger {
     pub http: HttpLedger,
     /// Connection tracking.
     pub conntrack: ConntrackLedger,
+    /// Logged packets.
+    pub verdicts: VerdictLedger,
 }
 
 impl HttpLedger {
@@ -507,13 +464,8 @@ impl Ledger {
             h.responses,
             h.paired + h.late + h.orphan + h.responses_open,
         );
-        let c = &self.conntrack;
-        check(
-            &mut out,
-            "conntrack events = recorded + folded + left out + repeated + unreadable",
-            c.events,
-            c.recorded + c.folded + c.left_out + c.repeated + c.unreadable,
-        );
+        self.conntrack.check(&mut out);
+        self.verdicts.check(&mut out);
         out
     }
 
@@ -523,6 +475,7 @@ impl Ledger {
         self.streams.merge(&other.streams);
         self.http.merge(&other.http);
         self.conntrack.merge(&other.conntrack);
+        self.verdicts.merge(&other.verdicts);
     }
 }
 
@@ -546,20 +499,19 @@ impl SinkLedger {
 macro_rules! merge_fields {
     ($type:ty: plain $($field:ident)*; by_reason $($reasons:ident)*) => {
         impl $type {
-            fn merge(&mut self, other: &Self) {
+            pub(in crate::ledger) fn merge(&mut self, other: &Self) {
                 $(self.$field += other.$field;)*
                 $(self.$reasons.merge(&other.$reasons);)*
             }
         }
     };
 }
+use merge_fields;
 
 merge_fields!(FrameLedger: plain frames segments fragments fragments_lost bad_ip_checksums cut; by_reason skipped);
 merge_fields!(StreamLedger: plain payload delivered duplicate held gap_bytes gaps overlap_conflicts bad_checksums
     resets_ignored connections connections_open connections_evicted connections_repeated connects_refused connects_timed_out;
     by_reason discarded);
-merge_fields!(ConntrackLedger: plain opens events dropped recorded folded left_out repeated unreadable begun updates ended sums
-    overruns dumps dumps_failed dump_entries ended_by_dump untracked flows silent missing; by_reason);
 merge_fields!(HttpLedger: plain bytes heads bodies control resync waiting requests paired reset unpaired open responses late
     orphan responses_open informational tls_connections h2_connections h2_blocks h2_blocks_hidden h2_streams_evicted sockets_open sockets_told_open
     records; by_reason not_http unanswered weird h2_frames);

@@ -70,6 +70,7 @@ pub mod dissect;
 pub mod filter;
 pub mod netlink;
 pub mod conntrack;
+pub mod verdict;
 pub mod format;
 #[cfg(feature = "inject")]
 pub mod inject;

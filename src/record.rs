@@ -1,4 +1,4 @@
-//! The record: one exchange or one event, one line. Plain data, made by `http` and `conntrack`, shown by `format`.
+//! The record: one exchange or one event, one line. Plain data, made by `http`, `conntrack` and `verdict`, shown by `format`.
 //!
 //! Field names of the JSON are a contract; they live in `format::ecs` (and `docs/record.md`). Everything here
 //! is already redacted: a secret never enters a `Record`.
@@ -16,6 +16,7 @@ mod dataset;
 pub(crate) mod sample;
 mod protocols;
 mod statement;
+mod verdict;
 mod weird;
 mod workload;
 
@@ -25,6 +26,7 @@ pub use self::protocols::{
     Ended, EndedHow, Grpc, Http2, Reset, Side, SocketCounts, Sse, WebSocket, grpc_status, grpc_status_name, h2_error,
 };
 pub use self::statement::Statement;
+pub use self::verdict::{Container, LoggedPacket, VerdictDirection, VerdictInput, VerdictMeaning, VerdictRecord};
 pub use self::weird::{Weird, WeirdSet};
 pub use self::workload::{Labels, Workload};
 
@@ -35,6 +37,8 @@ pub enum Record {
     Http(Box<Exchange>),
     /// What the kernel's connection tracking says of a connection, or of several.
     Conntrack(Box<ConntrackRecord>),
+    /// A packet that a firewall rule logged.
+    Verdict(Box<VerdictRecord>),
     /// What was counted for a while. Made outside the pipeline, for servers only: no filter sees it.
     Ledger(Box<Statement>),
 }
@@ -62,12 +66,19 @@ impl From<ConntrackRecord> for Record {
     }
 }
 
+impl From<VerdictRecord> for Record {
+    fn from(record: VerdictRecord) -> Self {
+        Self::Verdict(Box::new(record))
+    }
+}
+
 impl Record {
     /// What it has in common with all others.
     pub fn meta(&self) -> Meta<'_> {
         match self {
             Self::Http(exchange) => Meta { dataset: Dataset::Http, id: &exchange.id, at: exchange.start() },
             Self::Conntrack(event) => Meta { dataset: Dataset::Conntrack, id: &event.id, at: event.at },
+            Self::Verdict(packet) => Meta { dataset: Dataset::Verdict, id: &packet.id, at: packet.at },
             Self::Ledger(statement) => Meta { dataset: Dataset::Ledger, id: &statement.id, at: statement.to },
         }
     }
@@ -77,6 +88,7 @@ impl Record {
         std::mem::take(match self {
             Self::Http(exchange) => &mut exchange.id,
             Self::Conntrack(event) => &mut event.id,
+            Self::Verdict(packet) => &mut packet.id,
             Self::Ledger(statement) => &mut statement.id,
         })
     }
@@ -90,7 +102,7 @@ impl Record {
     pub fn exchange(&self) -> Option<&Exchange> {
         match self {
             Self::Http(exchange) => Some(exchange),
-            Self::Conntrack(_) | Self::Ledger(_) => None,
+            Self::Conntrack(_) | Self::Verdict(_) | Self::Ledger(_) => None,
         }
     }
 
@@ -98,7 +110,7 @@ impl Record {
     pub fn into_exchange(self) -> Option<Exchange> {
         match self {
             Self::Http(exchange) => Some(*exchange),
-            Self::Conntrack(_) | Self::Ledger(_) => None,
+            Self::Conntrack(_) | Self::Verdict(_) | Self::Ledger(_) => None,
         }
     }
 }

@@ -18,6 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 use self::captures::{Capture, join};
 pub use self::check::check;
 pub use self::demo::demo;
@@ -35,6 +37,7 @@ use crate::metrics::{Metrics, Snapshot, closing_lines};
 use crate::settings::{LogstashType, Pairs, RecordKind, Settings, SinkName};
 use crate::sink::{SinkCounts, WhenFull};
 use crate::source::interfaces::{ANY, Choice, Tables};
+use crate::source::kernel_log;
 use crate::source::live::{self, CaptureError, Options, Stop, StopSender, check_filter, stop_pair};
 use crate::source::own_traffic::OwnTraffic;
 use crate::source::privilege::{NotPermitted, Privileges, Right};
@@ -95,6 +98,8 @@ struct Live {
     stop: Option<StopSender>,
     stopped: Stop,
     captures: Vec<Capture>,
+    /// Says that one of them has ended.
+    any_ended: Arc<Notify>,
     /// How many captures have not ended at the end.
     left: Arc<AtomicU64>,
     protocols: Protocols,
@@ -116,13 +121,13 @@ impl Live {
             return Err(missing.to_string().into());
         }
         let own = OwnTraffic::new(&own_ips);
-        let sinks = assembly.sinks(WhenFull::Drop, Some(&own))?;
+        let sinks = assembly.sinks(when_full(&settings), Some(&own))?;
         let metrics = Metrics::new(sinks.all());
         let statements = assembly.statements(&sinks, wall_clock());
         let endpoint = listen(&settings, &own);
         let (stop, stopped) = stop_pair()?;
         let shared = Shared::new(Arc::clone(&metrics), own_ips);
-        let (captures, left, protocols) = Default::default();
+        let (captures, any_ended, left, protocols) = Default::default();
         let stop = Some(stop);
         let mut live = Self {
             began: now(),
@@ -137,6 +142,7 @@ impl Live {
             stop,
             stopped,
             captures,
+            any_ended,
             left,
             protocols,
         };
@@ -144,6 +150,9 @@ impl Live {
         choices.iter().try_for_each(|choice| live.capture(choice))?;
         if live.settings.records(RecordKind::Conntrack) {
             live.track()?;
+        }
+        if live.settings.records(RecordKind::Verdicts) {
+            live.read_verdicts()?;
         }
         Ok(live)
     }
@@ -195,7 +204,7 @@ impl Live {
             so_far: tap::SoFar::default(),
         };
         let stop = self.stopped.clone();
-        let capture = Capture::start(interface, move || {
+        let capture = Capture::start(interface, &self.any_ended, move || {
             let outcome = live::run(&options, &stop, &mut tap);
             if let Err(error) = &outcome {
                 tracing::error!("cannot capture on {}: {error}", options.interface);
@@ -250,7 +259,7 @@ impl Live {
 
     /// Until a signal, or until there is nothing more to do.
     async fn wait(&mut self, signals: &mut Signals) -> Why {
-        let sinks = self.sinks.all();
+        let (sinks, any_ended) = (self.sinks.all(), Arc::clone(&self.any_ended));
         let mut tick = tokio::time::interval(SECOND);
         let mut due = self.statements.as_ref().map(|statements| every(statements.every()));
         let mut seconds = 1;
@@ -259,6 +268,11 @@ impl Live {
                 _ = tick.tick() => {
                     self.look_around(seconds);
                     seconds += 1;
+                    if let Some(why) = self.look_at_captures() {
+                        return why;
+                    }
+                }
+                () = any_ended.notified() => {
                     if let Some(why) = self.look_at_captures() {
                         return why;
                     }
@@ -323,15 +337,21 @@ impl Live {
             && !self.captures.iter().any(|capture| ["lo", ANY].contains(&capture.interface.as_str()))
     }
 
-    /// A capture that ended by itself failed: says what follows from that.
+    /// A capture that ended by itself failed, or came to the end of its file: says what follows from that.
     fn look_at_captures(&mut self) -> Option<Why> {
         let mut why = None;
         for ended in self.captures.extract_if(.., |capture| capture.is_finished()) {
             why = match ended.join() {
                 Ok((protocols, outcome)) => {
                     self.protocols.merge(&protocols);
-                    // Without NET_RAW podtap stays up and not ready: ending would only be repeated for ever.
-                    matches!(outcome, Err(CaptureError::Filter { .. })).then_some(Why::Unusable)
+                    let waits = when_full(&self.settings) == WhenFull::Drop && !std::io::stderr().is_terminal();
+                    match outcome {
+                        Ok(()) => Some(Why::Ended),
+                        Err(CaptureError::Filter { .. }) => Some(Why::Unusable),
+                        // In a pod it stays up and not ready: ending would only be repeated for ever.
+                        Err(CaptureError::NotPermitted(_)) => None,
+                        Err(CaptureError::Input { .. }) => (!waits).then_some(Why::Unusable),
+                    }
                 }
                 Err(interface) => {
                     tracing::error!(interface, "internal error: the capture thread crashed; capture stopped");
@@ -432,7 +452,9 @@ enum Why {
     Terminated,
     Interrupted,
     NoSink,
-    /// CAP_FILTER fits none of the interfaces.
+    /// What was to be read has been read.
+    Ended,
+    /// CAP_FILTER fits none of the interfaces, or an input cannot be read.
     Unusable,
     /// A capture thread did.
     Panicked,
@@ -453,13 +475,21 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// What is read from a file can wait for its sinks; what the kernel sends cannot.
+fn when_full(settings: &Settings) -> WhenFull {
+    let live = settings.records(RecordKind::Http) || settings.records(RecordKind::Conntrack);
+    let only_file = settings.verdict_groups.is_empty() && !settings.verdict_kmsg;
+    if !live && only_file { WhenFull::Wait } else { WhenFull::Drop }
+}
+
 /// What must be permitted for what is to be recorded.
 fn rights(settings: &Settings) -> Vec<Right> {
-    let conntrack = settings.records(RecordKind::Conntrack);
+    let (conntrack, verdicts) = (settings.records(RecordKind::Conntrack), settings.records(RecordKind::Verdicts));
     [
         (settings.records(RecordKind::Http), Right::NetRaw),
-        (conntrack, Right::NetAdmin),
+        (conntrack || (verdicts && !settings.verdict_groups.is_empty()), Right::NetAdmin),
         (conntrack && settings.conntrack_all_namespaces, Right::NetBroadcast),
+        (verdicts && settings.verdict_kmsg && kernel_log::is_for_administrators(), Right::Syslog),
     ]
     .into_iter()
     .filter_map(|(wanted, right)| wanted.then_some(right))

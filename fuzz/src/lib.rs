@@ -19,6 +19,7 @@ pub mod pairs;
 pub mod seeds;
 pub mod settings;
 pub mod spool;
+pub mod verdicts;
 pub mod watch;
 pub mod websocket;
 pub mod words;
@@ -36,6 +37,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("http2_bytes", http2_bytes::run),
     ("websocket", websocket::run),
     ("conntrack", conntrack::run),
+    ("verdicts", verdicts::run),
     ("settings", settings::run),
     ("capture_file", capture_file::run),
     #[cfg(feature = "es")]

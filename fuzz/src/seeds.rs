@@ -21,6 +21,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "http2_bytes" => http2_bytes(),
         "websocket" => websockets(),
         "conntrack" => conntrack(),
+        "verdicts" => verdicts(),
         "settings" => settings(),
         "capture_file" => capture_files(),
         "bulk_answer" => bulk_answers(),
@@ -50,6 +51,32 @@ fn conntrack() -> Vec<Vec<u8>> {
     let dumped = messages.iter().flat_map(|bytes| step(3, bytes));
     let dump = [&[1u8, 0][..], &dumped.collect::<Vec<_>>(), &[1, 0, 1, 2]].concat();
     vec![events(0), events(1), events(2), dump]
+}
+
+/// Lines with several heads, glued and cut, an error of ICMP, packets of NFLOG.
+fn verdicts() -> Vec<Vec<u8>> {
+    use podtap::netlink::Writer;
+    let tcp = "DENY_C2C_cb40 IN=s-1 OUT=s-2 SRC=10.255.15.7 DST=10.255.15.13 LEN=60 DF PROTO=TCP SPT=36004 DPT=723 WINDOW=1 SYN MARK=0x2 ";
+    let icmp = "OK_x IN=a OUT=b SRC=fd00::2 DST=fd00::7 LEN=56 PROTO=ICMPv6 TYPE=1 CODE=4 [SRC=fd00::7 DST=fd00::2 LEN=37 PROTO=UDP SPT=53 DPT=1 ] ";
+    let step =
+        |what: u8, bytes: &[u8]| [&[what, bytes.len().div_ceil(2) as u8], bytes, &b" "[..bytes.len() % 2]].concat();
+    let udp = [0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x9c, 0x40, 0, 53, 0, 8, 0, 0];
+    let logged = |number: u32| {
+        let message = Writer::netfilter(4 << 8, 0, 0, 2, 5).attribute(2, &[0, 0, 0, 7]).attribute(9, &udp);
+        message.attribute(10, b"OK_0002_e9\0").attribute(12, &number.to_be_bytes()).finish()
+    };
+    let journal = format!(r#"{{"__REALTIME_TIMESTAMP":"1795989894754359","MESSAGE":"{}"}}"#, &tcp[..90]);
+    vec![
+        [vec![0], step(5, tcp.as_bytes()), step(5, tcp.as_bytes()), vec![0, 0, 0, 0]].concat(),
+        [vec![1], step(4, format!("4,7,200,-;{icmp}").as_bytes()), step(5, format!("{tcp}{icmp}").as_bytes())].concat(),
+        [
+            vec![1],
+            step(5, format!("Nov 29 22:04:57 vm kernel: [ 6595.922467] {tcp}").as_bytes()),
+            step(5, journal.as_bytes()),
+        ]
+        .concat(),
+        [vec![0], step(2, &[logged(0), logged(1), logged(5)].concat()), step(1, &udp)].concat(),
+    ]
 }
 
 /// Blocks of RFC 7541's examples, sizes of the table, lost blocks, blocks that grow.

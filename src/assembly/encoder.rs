@@ -1,7 +1,7 @@
 //! How one outlet writes a record: format and encoding of a sink. Knows no field.
 
 use crate::config;
-use crate::format::{Encoded, Observer, classic, conntrack_log, ecs, text};
+use crate::format::{Encoded, Observer, cf, classic, conntrack_log, ecs, text};
 use crate::record::{Dataset, Record};
 use crate::settings::{Format, Settings, SinkName};
 use crate::sink::fluentd::encode_msgpack;
@@ -48,6 +48,8 @@ impl Encoder {
             (Format::Classic, true) => return pack(&classic::Classic { record, observer }, out),
             (Format::Text, _) => text::write_line(out, record, self.colour),
             (Format::ConntrackLog, _) => conntrack_log::write_json(out, record),
+            (Format::Cf, _) => cf::write_json(out, record, cf::Time::Seconds),
+            (Format::CfRfc3339, _) => cf::write_json(out, record, cf::Time::Rfc3339),
         }
         Encoded::Written
     }
@@ -60,6 +62,7 @@ fn expresses(format: Format, dataset: Dataset) -> bool {
         Format::Classic => dataset == Dataset::Http,
         Format::Text => dataset != Dataset::Ledger,
         Format::ConntrackLog => dataset == Dataset::Conntrack,
+        Format::Cf | Format::CfRfc3339 => dataset == Dataset::Verdict,
     }
 }
 

@@ -123,7 +123,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         "settings" if inner.get_flag("markdown") => Command::Settings(Listing::Markdown),
         "settings" => Command::Settings(Listing::Current),
         "demo" => Command::Demo,
-        "conntrack" => Command::Run,
+        "conntrack" | "verdicts" => Command::Run,
         #[cfg(feature = "setup")]
         "setup" => Command::Setup(setup::asked(inner)),
         #[cfg(feature = "inject")]
@@ -136,10 +136,23 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
     };
     let innermost = inner.subcommand().map_or(inner, |(_, deeper)| deeper);
     let mut flags = if matches!(command, Command::LeftOut(_)) { Pairs::new() } else { given(innermost) };
-    if name == "conntrack" {
-        flags.insert("RECORD".to_owned(), RecordKind::Conntrack.word().to_owned());
-    }
+    flags.extend(implied(name, inner));
     Ok(Invocation { command, flags })
+}
+
+/// The settings that a command stands for.
+fn implied(command: &str, matches: &ArgMatches) -> Pairs {
+    let record = |kind: RecordKind| ("RECORD".to_owned(), kind.word().to_owned());
+    match command {
+        "conntrack" => Pairs::from([record(RecordKind::Conntrack)]),
+        "verdicts" => {
+            let file = matches.get_one::<String>("log").cloned();
+            let whole = file.map(|path| [("VERDICT_FILE", path), ("VERDICT_FOLLOW", "false".to_owned())]);
+            let whole = whole.into_iter().flatten().map(|(name, value)| (name.to_owned(), value));
+            std::iter::once(record(RecordKind::Verdicts)).chain(whole).collect()
+        }
+        _ => Pairs::new(),
+    }
 }
 
 fn left_out_or_run(name: &str) -> Command {
@@ -174,6 +187,7 @@ pub fn grammar() -> clap::Command {
         .long("deep")
         .action(ArgAction::SetTrue)
         .help("Also write one marked record to Elasticsearch, read it and delete it");
+    let log = Arg::new("log").value_name("FILE").help("Kernel log to read to its end; - is standard input");
     clap::Command::new("podtap")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Records the HTTP exchanges of a pod: captures, reassembles, pairs and times them.")
@@ -192,6 +206,9 @@ pub fn grammar() -> clap::Command {
             "conntrack",
             "Record what the kernel's connection tracking reports (run with RECORD=conntrack)",
         ))
+        .subcommand(
+            command("verdicts", "Record packets that firewall rules logged (run with RECORD=verdicts)").arg(log),
+        )
         .subcommand(command("demo", "Show what records look like, with made-up traffic"))
         .subcommands(installing())
         .subcommands(LEFT_OUT.iter().map(|(name, _)| left_out_grammar(name)))
@@ -325,8 +342,15 @@ mod tests {
         assert_eq!(command("podtap settings --markdown"), Command::Settings(Listing::Markdown));
         assert_eq!(command("podtap demo"), Command::Demo);
         let conntrack = parsed("podtap conntrack --record http").unwrap();
-        let only = Pairs::from([("RECORD".to_owned(), "conntrack".to_owned())]);
-        assert_eq!((conntrack.command, conntrack.flags), (Command::Run, only));
+        let pairs = |pairs: &[(&str, &str)]| -> Pairs {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        assert_eq!((conntrack.command, conntrack.flags), (Command::Run, pairs(&[("RECORD", "conntrack")])));
+        let live = parsed("podtap verdicts --verdict-groups 5").unwrap();
+        assert_eq!(live.flags, pairs(&[("RECORD", "verdicts"), ("VERDICT_GROUPS", "5")]));
+        let file = parsed("podtap verdicts kern.log").unwrap();
+        let whole = [("RECORD", "verdicts"), ("VERDICT_FILE", "kern.log"), ("VERDICT_FOLLOW", "false")];
+        assert_eq!((file.command, file.flags), (Command::Run, pairs(&whole)));
     }
 
     #[test]

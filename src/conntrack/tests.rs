@@ -154,7 +154,7 @@ fn balanced(tracker: &Tracker) {
 fn taken(tracker: &mut Tracker) -> Vec<ConntrackRecord> {
     let event = |record| match record {
         Record::Conntrack(event) => *event,
-        other @ (Record::Http(_) | Record::Ledger(_)) => panic!("{other:?}"),
+        other @ (Record::Http(_) | Record::Verdict(_) | Record::Ledger(_)) => panic!("{other:?}"),
     };
     tracker.records().drain(..).map(event).collect()
 }

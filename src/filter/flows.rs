@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::flow::{Endpoint, Protocol};
-use crate::record::{ConntrackRecord, Outcome};
+use crate::record::{ConntrackRecord, Outcome, VerdictDirection, VerdictRecord};
 use crate::settings::FlowState;
 
 /// One list of each kind.
@@ -56,6 +56,23 @@ impl FlowFilter {
             && !exclude.has_port(seen)
             && !exclude.protocols.contains(&seen.protocol)
             && !exclude.has_state(seen)
+    }
+
+    /// The same for a logged packet.
+    pub fn keeps_verdict(&self, record: &VerdictRecord) -> bool {
+        if *self == Self::default() {
+            return true;
+        }
+        let packet = &record.packet;
+        let verdict = if record.meaning.allowed { FlowState::Allowed } else { FlowState::Denied };
+        let direction = match record.direction {
+            VerdictDirection::Ingress => FlowState::Ingress,
+            VerdictDirection::Egress => FlowState::Egress,
+        };
+        let ends = [Some(packet.source), Some(packet.destination)];
+        // A protocol that the entry does not name is none that a list can hold: 255 is reserved.
+        let protocol = packet.protocol.unwrap_or(Protocol(255));
+        self.keeps(FlowSeen { protocol, ends: &ends, states: &[verdict, direction] })
     }
 
     /// The same for a record of conntrack.

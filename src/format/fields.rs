@@ -7,7 +7,7 @@ mod events;
 
 use std::fmt::Write;
 
-pub use self::events::conntrack_record_fields;
+pub use self::events::{conntrack_record_fields, verdict_record_fields};
 
 /// Type of a field in an Elasticsearch or OpenSearch mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -334,7 +334,12 @@ pub fn ledger_fields() -> impl Iterator<Item = Field> {
 
 /// Every field of every record that there may be in an index.
 pub fn all_fields() -> impl Iterator<Item = Field> {
-    FIELDS.iter().copied().chain(events::FLOW_FIELDS.iter().copied()).chain(ledger_fields())
+    FIELDS
+        .iter()
+        .copied()
+        .chain(events::FLOW_FIELDS.iter().copied())
+        .chain(events::VERDICT_FIELDS.iter().copied())
+        .chain(ledger_fields())
 }
 
 /// What all records say in the same way.
@@ -380,6 +385,7 @@ mod tests {
         let expected = with(&text, "fields", &markdown_table(FIELDS.iter().copied()));
         let expected = with(&expected, "fields of the ledger record", &markdown_table(ledger_record_fields()));
         let expected = with(&expected, "fields of the conntrack record", &markdown_table(conntrack_record_fields()));
+        let expected = with(&expected, "fields of the verdict record", &markdown_table(verdict_record_fields()));
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(DOCUMENT, &expected).unwrap();
             return;
@@ -389,8 +395,12 @@ mod tests {
 
     #[test]
     fn no_field_is_listed_twice() {
-        let lists =
-            [all_fields().collect::<Vec<_>>(), ledger_record_fields().collect(), conntrack_record_fields().collect()];
+        let lists = [
+            all_fields().collect::<Vec<_>>(),
+            ledger_record_fields().collect(),
+            conntrack_record_fields().collect(),
+            verdict_record_fields().collect(),
+        ];
         for fields in lists {
             let mut names: Vec<_> = fields.iter().map(|f| f.name).collect();
             names.sort_unstable();

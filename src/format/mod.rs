@@ -2,6 +2,7 @@
 //!
 //! Appends bytes to a buffer; sinks decide where they go. Adds no knowledge to a record.
 
+pub mod cf;
 pub mod classic;
 pub mod conntrack_log;
 pub mod ecs;

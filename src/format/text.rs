@@ -38,6 +38,7 @@ pub fn write_line(out: &mut Vec<u8>, record: &Record, colour: bool) {
     let _ = match record {
         Record::Http(exchange) => writer.exchange(exchange),
         Record::Conntrack(event) => writer.conntrack(event),
+        Record::Verdict(packet) => writer.verdict(packet),
         Record::Ledger(_) => return,
     };
     out.extend_from_slice(line.as_bytes());

@@ -204,11 +204,13 @@ pub(crate) fn capabilities(env: &Pairs) -> Vec<&'static str> {
     let lower = |name: &str| env.get(name).map(|text| text.to_ascii_lowercase()).unwrap_or_default();
     let record = lower("RECORD");
     let records = |kind: &str| record.split(',').any(|entry| entry.trim() == kind);
-    let everywhere = ["true", "1", "yes", "on"].contains(&lower("CONNTRACK_ALL_NAMESPACES").trim());
+    let is_on = |name: &str| ["true", "1", "yes", "on"].contains(&lower(name).trim());
+    let groups = !["", "none"].contains(&lower("VERDICT_GROUPS").trim());
     [
         (record.trim().is_empty() || records("http"), "NET_RAW"),
-        (records("conntrack"), "NET_ADMIN"),
-        (records("conntrack") && everywhere, "NET_BROADCAST"),
+        (records("conntrack") || (records("verdicts") && groups), "NET_ADMIN"),
+        (records("conntrack") && is_on("CONNTRACK_ALL_NAMESPACES"), "NET_BROADCAST"),
+        (records("verdicts") && is_on("VERDICT_KMSG"), "SYSLOG"),
     ]
     .into_iter()
     .filter_map(|(needed, name)| needed.then_some(name))
@@ -341,6 +343,9 @@ mod tests {
             (&[("RECORD", "HTTP, conntrack")], &["NET_RAW", "NET_ADMIN"]),
             (&[("RECORD", "conntrack")], &["NET_ADMIN"]),
             (&[("CONNTRACK_ALL_NAMESPACES", "true")], &["NET_RAW"]),
+            (&[("RECORD", "verdicts"), ("VERDICT_GROUPS", "5,6")], &["NET_ADMIN"]),
+            (&[("RECORD", "verdicts"), ("VERDICT_GROUPS", "none"), ("VERDICT_KMSG", "true")], &["SYSLOG"]),
+            (&[("VERDICT_GROUPS", "5"), ("VERDICT_KMSG", "true")], &["NET_RAW"]),
             (&[("RECORD", "conntrack"), ("CONNTRACK_ALL_NAMESPACES", "Yes")], &["NET_ADMIN", "NET_BROADCAST"]),
         ] {
             let context = container(pairs, |_| {})["securityContext"].clone();

@@ -3,7 +3,7 @@
 
 use super::{
     ConntrackLedger, Discard, Dropped, FailureReason, FrameLedger, H2Frame, HttpLedger, KernelCounters, LeftOut,
-    NotHttp, RecordLedger, SinkCounts, Skip, StreamLedger,
+    NotHttp, RecordLedger, SinkCounts, Skip, StreamLedger, VerdictLedger,
 };
 use crate::record::{Dataset, Unanswered, Weird};
 
@@ -190,6 +190,28 @@ pub const CONNTRACK: &[Column<ConntrackLedger>] = columns! {
     "conntrack_flows_missing" Gauge(|c| c.missing) "Of those, flows that the last dump did not show.",
 };
 
+/// entries = recorded + folded + left out + unmatched + no IP + cut + foreign; only where verdicts are recorded.
+pub const VERDICTS: &[Column<VerdictLedger>] = columns! {
+    "verdict_entries" Counter(|v| v.entries) "Entries of NFLOG and lines of the kernel log read.",
+    "verdict_entries_recorded" Counter(|v| v.recorded) "Entries that became a record.",
+    "verdict_entries_folded" Counter(|v| v.folded) "Entries folded into the record of others.",
+    "verdict_entries_left_out" Counter(|v| v.left_out) "Entries left out by INCLUDE_… and EXCLUDE_… settings.",
+    "verdict_entries_unmatched" Counter(|v| v.unmatched) "Entries whose prefix fits no pattern of VERDICT_PREFIXES.",
+    "verdict_entries_no_ip" Counter(|v| v.no_ip) "Entries about no IP packet.",
+    "verdict_entries_cut" Counter(|v| v.cut) "Lines that end before both addresses are whole.",
+    "verdict_entries_foreign" Counter(|v| v.foreign) "Lines and messages that no rule wrote.",
+    "verdict_repeats" Counter(|v| v.repeats) "Records of repeated entries (VERDICT_REPEATS).",
+    "verdict_packets_lost" Counter(|v| v.lost) "Packets that NFLOG numbered and that never came.",
+    "verdict_messages_dropped" Counter(|v| v.dropped) "Messages of NFLOG that found the receive buffer full; one may hold several packets.",
+    "verdict_lines_missed" Counter(|v| v.lines_missed) "Lines of /dev/kmsg that were overwritten before they were read.",
+    "verdict_lines_suppressed" Counter(|v| v.suppressed) "Lines that the kernel says it left out.",
+    "verdict_entries_glued" Counter(|v| v.glued) "Entries on a line with another one.",
+    "verdict_headers_cut" Counter(|v| v.cut_headers) "Of the entries: packets whose headers were not whole.",
+    "verdict_fragments" Counter(|v| v.fragments) "Of the entries: later fragments, which have no ports.",
+    "verdict_rotations" Counter(|v| v.rotations) "Times the kernel log file was another one, or shorter than before.",
+    "verdict_stores" Counter(|v| v.stores) "Versions of the store of containers read.",
+};
+
 /// made = left out + offered.
 pub const RECORDS: &[Column<RecordLedger>] = columns! {
     "records_made" Counter(|r| r.made) "Records made.",
@@ -228,7 +250,7 @@ pub fn ledger_fields() -> impl Iterator<Item = (&'static str, &'static str)> {
         columns.iter().map(|column| (column.field, column.help))
     }
     let capture = of(FRAMES).chain(of(KERNEL)).chain(of(INTERFACES)).chain(of(STREAMS)).chain(of(HTTP_BYTES));
-    capture.chain(of(HTTP_MESSAGES)).chain(of(CONNTRACK)).chain(of(RECORDS)).chain(of(SINKS))
+    capture.chain(of(HTTP_MESSAGES)).chain(of(CONNTRACK)).chain(of(VERDICTS)).chain(of(RECORDS)).chain(of(SINKS))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use super::{KernelCounters, imbalances};
-use crate::ledger::{ByReason, ConntrackLedger, Discard, Ledger, LeftOut, NotHttp, RecordLedger, Skip};
+use crate::ledger::{ByReason, ConntrackLedger, Discard, Ledger, LeftOut, NotHttp, RecordLedger, Skip, VerdictLedger};
 use crate::record::{Dataset, Unanswered};
 use crate::sink::{Dropped, SinkCounts};
 
@@ -18,11 +18,12 @@ pub fn closing_lines(
     sinks: &[(String, SinkCounts)],
 ) -> String {
     let mut lines = Vec::new();
-    if ledger.conntrack.opens == 0 || ledger.frames.frames > 0 || kernel.opens > 0 {
+    if (ledger.conntrack.opens == 0 && ledger.verdicts.opens == 0) || ledger.frames.frames > 0 || kernel.opens > 0 {
         capture_lines(&mut lines, ledger, kernel);
         http_lines(&mut lines, ledger);
     }
     conntrack_lines(&mut lines, &ledger.conntrack);
+    verdict_lines(&mut lines, &ledger.verdicts);
     record_lines(&mut lines, records, sinks);
     lines.retain(Line::says_something);
     let mut out = String::new();
@@ -177,6 +178,21 @@ fn conntrack_lines(lines: &mut Vec<Line>, c: &ConntrackLedger) {
     lines.push(read.beside(c.ended_by_dump, "ends known by a dump").beside(c.untracked, "without room in the table"));
 }
 
+fn verdict_lines(lines: &mut Vec<Line>, v: &VerdictLedger) {
+    if v.opens == 0 {
+        return;
+    }
+    let read = Line::new("verdict entries", v.entries)
+        .term(v.recorded, "recorded")
+        .term(v.folded, "folded")
+        .term(v.left_out, "left out")
+        .term(v.unmatched, "with an unknown prefix")
+        .term(v.no_ip, "not IP")
+        .term(v.cut, "cut")
+        .term(v.foreign, "foreign");
+    lines.push(read.beside(v.repeats, "records of repeats").beside(v.glued, "glued").beside(v.rotations, "rotations"));
+}
+
 fn record_lines(lines: &mut Vec<Line>, records: &RecordLedger, sinks: &[(String, SinkCounts)]) {
     let left_out = by_reason(&records.left_out, LeftOut::ALL.iter().map(|reason| reason.name()));
     let made = Line::new("records", records.made)
@@ -214,6 +230,10 @@ fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String, SinkCounts
         (s.discarded.at(Discard::Closed as usize), "bytes not read: they came after the end of their connection"),
         (ledger.http.unpaired, "requests whose response is not known"),
         (ledger.conntrack.dropped, "events of connection tracking found the receive buffer full (ends are sent again)"),
+        (ledger.verdicts.lost, "logged packets that NFLOG numbered and that never came"),
+        (ledger.verdicts.lines_missed, "lines of /dev/kmsg: overwritten before they were read"),
+        (ledger.verdicts.suppressed, "lines of the kernel log: left out by the kernel"),
+        (ledger.verdicts.cut, "lines of the kernel log: cut before their addresses were whole"),
     ]
     .into_iter()
     .filter(|(n, _)| *n > 0)

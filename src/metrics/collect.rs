@@ -12,7 +12,7 @@ use super::Snapshot;
 use super::red::{BUCKETS, Series};
 use crate::ledger::{
     CONNTRACK, Column, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS, SinkCounts,
-    Value,
+    VERDICTS, Value,
 };
 
 const NO_EXEMPLAR: Option<&Exemplar<NoLabelSet, f64>> = None;
@@ -29,6 +29,9 @@ impl Collector for Snapshot {
         page.columns(HTTP_MESSAGES, &self.ledger.http)?;
         if self.ledger.conntrack.opens > 0 {
             page.columns(CONNTRACK, &self.ledger.conntrack)?;
+        }
+        if self.ledger.verdicts.opens > 0 {
+            page.columns(VERDICTS, &self.ledger.verdicts)?;
         }
         page.red(&self.red)?;
         page.columns(RECORDS, &self.records)?;

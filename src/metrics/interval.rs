@@ -10,7 +10,7 @@ use super::Snapshot;
 use crate::flow::Timestamp;
 use crate::ledger::{
     CONNTRACK, Column, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, Imbalance, KERNEL, RECORDS, SINKS, STREAMS,
-    SinkCounts,
+    SinkCounts, VERDICTS,
 };
 use crate::record::Statement;
 
@@ -70,6 +70,9 @@ impl Intervals {
         if is.conntrack.opens > 0 {
             add(&mut numbers, CONNTRACK, &was.conntrack, &is.conntrack);
         }
+        if is.verdicts.opens > 0 {
+            add(&mut numbers, VERDICTS, &was.verdicts, &is.verdicts);
+        }
         add(&mut numbers, RECORDS, &self.before.records, &seen.records);
         numbers
     }
@@ -107,7 +110,7 @@ mod tests {
     fn seen(rounds: u64) -> Snapshot {
         let mut seen = Snapshot::default();
         (seen.ledger.frames.frames, seen.ledger.frames.segments) = (3 * rounds, 3 * rounds);
-        seen.ledger.conntrack.opens = 1;
+        (seen.ledger.conntrack.opens, seen.ledger.verdicts.opens) = (1, 1);
         seen.ledger.streams.gap_bytes = 10 * rounds;
         (seen.kernel.received, seen.kernel.dropped, seen.kernel.opens) = (5 * rounds, 2 * rounds, rounds.min(1));
         (seen.records.made, seen.records.offered) = (7 * rounds, 6 * rounds);

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    Connection, ConntrackAction, ConntrackRecord, Counters, EndKnownBy, Exchange, Header, Icmp, Missing,
-    NetworkDirection, Record, Request, Response, Status, StreamClass, Trust, Tuple, Version, WeirdSet,
+    Connection, ConntrackAction, ConntrackRecord, Container, Counters, EndKnownBy, Exchange, Header, Icmp,
+    LoggedPacket, Missing, NetworkDirection, Record, Request, Response, Status, StreamClass, Trust, Tuple,
+    VerdictDirection, VerdictInput, VerdictMeaning, VerdictRecord, Version, WeirdSet,
 };
 use crate::flow::{Endpoint, Protocol, Timestamp};
 
@@ -156,6 +157,70 @@ pub(crate) fn everything_of_conntrack() -> ConntrackRecord {
     (it.zone, it.mark, it.namespace, it.tries) = (Some(3), Some(0x2), Some(4), Some(5));
     it.source_nat = Some(Endpoint::new([10, 61, 1, 1], 1024));
     it.direction = Some(NetworkDirection::Ingress);
+    (it.source_workload, it.destination_workload) = (workload.clone(), workload);
+    it
+}
+
+/// A packet to a container that a rule held back.
+pub(crate) fn verdict() -> VerdictRecord {
+    let container = Container {
+        id: "cb40f81e-52ce-41c5-b00f-0d13".into(),
+        app: "app-13".into(),
+        space: "space-7".into(),
+        org: "org-7".into(),
+        ..Container::default()
+    };
+    VerdictRecord {
+        id: "0123456789abcdef".into(),
+        at: START,
+        start: None,
+        packets: 1,
+        prefix: "DENY_C2C_cb40f81e-52ce-41c5- ".into(),
+        meaning: VerdictMeaning { allowed: false, kind: Some("c2c".into()) },
+        direction: VerdictDirection::Ingress,
+        packet: LoggedPacket {
+            protocol: Some(Protocol::TCP),
+            source: Endpoint::new([10, 255, 15, 7], 36004),
+            destination: Endpoint::new([10, 255, 15, 13], 723),
+            has_port: [true; 2],
+            icmp: None,
+            length: Some(60),
+            fragment: false,
+            truncated: false,
+        },
+        mark: Some(2),
+        group: None,
+        input: VerdictInput::File,
+        interface_in: Some("s-010255015007".into()),
+        interface_out: Some("s-010255015013".into()),
+        user: None,
+        source: None,
+        destination: Some(Arc::new(container)),
+        lost_before: 0,
+        source_workload: None,
+        destination_workload: None,
+    }
+}
+
+/// An echo request to somewhere else, of a container that is not known.
+pub(crate) fn logged_echo() -> VerdictRecord {
+    let mut it = verdict();
+    it.packet.protocol = Some(Protocol::ICMP);
+    it.packet.icmp = Some(Icmp { kind: 8, code: 0, id: Some(172) });
+    it.packet.has_port = [false; 2];
+    (it.packet.source.port, it.packet.destination) = (0, Endpoint::new([10, 0, 0, 1], 0));
+    it.direction = VerdictDirection::Egress;
+    (it.destination, it.mark, it.meaning) = (None, None, VerdictMeaning { allowed: true, kind: None });
+    it
+}
+
+/// Everything that such a record can have: more than any has.
+pub(crate) fn everything_of_verdict() -> VerdictRecord {
+    let mut it = verdict();
+    let workload = everything_of_conntrack().source_workload;
+    (it.start, it.group, it.user, it.lost_before) = (Some(START), Some(5), Some(1000), 3);
+    it.packet.icmp = Some(Icmp { kind: 8, code: 0, id: Some(172) });
+    it.source = it.destination.clone();
     (it.source_workload, it.destination_workload) = (workload.clone(), workload);
     it
 }

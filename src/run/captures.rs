@@ -1,9 +1,12 @@
 //! Capture threads: started, and waited for at the end, within a time. What they do is not known here.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use crate::http::Protocols;
 use crate::source::live::CaptureError;
@@ -21,23 +24,42 @@ pub(super) struct Capture {
 }
 
 impl Capture {
-    /// Starts a thread that is named after the interface.
-    pub(super) fn start(interface: String, run: impl FnOnce() -> Captured + Send + 'static) -> std::io::Result<Self> {
+    /// Starts a thread that is named after the interface, and has `any_ended` say so when it ends.
+    pub(super) fn start(
+        interface: String,
+        any_ended: &Arc<Notify>,
+        run: impl FnOnce() -> Captured + Send + 'static,
+    ) -> std::io::Result<Self> {
         let (sender, ended): (SyncSender<()>, _) = sync_channel(0);
+        let ends = Ends { sender: Some(sender), any_ended: Arc::clone(any_ended) };
         let thread = std::thread::Builder::new().name(format!("cap-{interface}")).spawn(move || {
-            let _ends = sender;
+            let _ends = ends;
             run()
         })?;
         Ok(Self { interface, thread, ended })
     }
 
+    /// Whether its thread has nothing more to do than to end.
     pub(super) fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+        self.ended.try_recv() == Err(TryRecvError::Disconnected)
     }
 
     /// Waits for its end. The error is the interface of one that panicked.
     pub(super) fn join(self) -> Result<Captured, String> {
         self.thread.join().map_err(|_| self.interface)
+    }
+}
+
+/// Dropped when a thread ends, whatever way: first it is over, then that is said.
+struct Ends {
+    sender: Option<SyncSender<()>>,
+    any_ended: Arc<Notify>,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.sender.take();
+        self.any_ended.notify_one();
     }
 }
 
@@ -81,12 +103,13 @@ mod tests {
     #[test]
     fn a_capture_that_does_not_end_is_not_waited_for_and_the_others_are() {
         let (release, held) = sync_channel::<()>(0);
-        let stuck = Capture::start("eth0".to_owned(), move || {
+        let any = Arc::default();
+        let stuck = Capture::start("eth0".to_owned(), &any, move || {
             let _ = held.recv();
             (Protocols::default(), Ok(()))
         });
-        let sound = || Capture::start("lo".to_owned(), || (Protocols::default(), Ok(())));
-        let broken = || Capture::start("eth1".to_owned(), || panic!("a bug"));
+        let sound = || Capture::start("lo".to_owned(), &any, || (Protocols::default(), Ok(())));
+        let broken = || Capture::start("eth1".to_owned(), &any, || panic!("a bug"));
         let patience = Duration::from_secs(60);
         let left = AtomicU64::default();
         let ended = |captures, patience| join(captures, patience, &mut Protocols::default(), &left);

@@ -14,6 +14,7 @@ use crate::settings::{Bounds, Listen, RecordKind, Settings, bytes_in_words, prin
 use crate::sink::spool::volume_bytes;
 use crate::source::conntrack::Accounting;
 use crate::source::interfaces::{Choice, Tables};
+use crate::source::kernel_log::is_for_administrators;
 use crate::source::live::check_filter;
 use crate::source::privilege::{NotPermitted, Right};
 
@@ -35,6 +36,9 @@ pub fn check(settings: &Settings, deep: bool) -> Vec<Finding> {
     }
     if settings.records(RecordKind::Conntrack) {
         findings.extend(conntrack(settings));
+    }
+    if settings.records(RecordKind::Verdicts) {
+        findings.extend(verdicts(settings));
     }
     findings.extend(settings.metrics_addr.as_ref().map(port));
     findings.extend(pod(settings));
@@ -122,6 +126,29 @@ fn conntrack(settings: &Settings) -> Vec<Finding> {
         )],
     };
     std::iter::once(may).chain(says).collect()
+}
+
+/// Whether logged packets can be read, and whose they are.
+fn verdicts(settings: &Settings) -> Vec<Finding> {
+    let may = |right: Right, what: &str| match NotPermitted::of(right) {
+        None => Finding::ok(format!("may read {what} ({})", right.name())),
+        Some(missing) => Finding::fail(format!("may not read {what}"), missing.to_string()),
+    };
+    let nflog = (!settings.verdict_groups.is_empty()).then(|| may(Right::NetAdmin, "NFLOG"));
+    let kmsg = settings.verdict_kmsg.then(|| {
+        if is_for_administrators() { may(Right::Syslog, "/dev/kmsg") } else { Finding::ok("may read /dev/kmsg") }
+    });
+    let readable = |name: &str, path: &Path| {
+        let what = format!("{name} {}", printable_up_to(LONGEST_ANSWER, &path.display().to_string()));
+        match std::fs::File::open(path) {
+            Ok(_) => Finding::ok(format!("{what} can be read")),
+            Err(error) => Finding::warn(format!("{what} cannot be read: {error}"), "podtap waits for it"),
+        }
+    };
+    let file = settings.verdict_file.as_deref().filter(|path| path.as_os_str() != "-");
+    let file = file.map(|path| readable("VERDICT_FILE", path));
+    let store = settings.verdict_store.as_deref().map(|path| readable("VERDICT_STORE", path));
+    [nflog, kmsg, file, store].into_iter().flatten().collect()
 }
 
 fn capability() -> Finding {

@@ -5,15 +5,20 @@
 use super::captures::{Capture, Captured};
 use super::shared::Part;
 use super::{Live, RecordKind};
-use crate::conntrack::Tracker;
 use crate::flow::Timestamp;
 use crate::format::Encoded;
 use crate::http::Protocols;
-use crate::ledger::LeftOut;
+use crate::ledger::{Ledger, LeftOut};
 use crate::metrics::{KernelCounters, Probe};
 use crate::pipeline::Pipeline;
 use crate::record::Record;
+use crate::settings::Settings;
 use crate::source::conntrack::{self, Accounting};
+use crate::source::kernel_log::{self, FollowOptions, LogInput};
+use crate::source::live::{CaptureError, Stop};
+use crate::source::nflog;
+use crate::source::store::StoreFile;
+use crate::verdict::Verdicts;
 
 /// How often counters are published, in nanoseconds.
 const PUBLISH_EVERY: u64 = 1_000_000_000;
@@ -31,25 +36,139 @@ impl Live {
             Err(error) => tracing::warn!(%error, "this network namespace may have no connection tracking yet"),
         }
         let mut tracker = self.assembly.tracker();
+        let (mut tap, stop) = (self.tap(), self.stopped.clone());
+        self.listen(RecordKind::Conntrack.word(), move || {
+            let outcome = conntrack::run(&options, &stop, &mut tracker, |tracker, now| {
+                if let Some(own_ips) = tap.part.new_own_ips() {
+                    tracker.set_own_ips(own_ips);
+                }
+                tap.push(tracker.records());
+                tap.tick(now, || Ledger { conntrack: tracker.ledger().clone(), ..Ledger::default() });
+            });
+            tap.publish(&Ledger { conntrack: tracker.ledger().clone(), ..Ledger::default() });
+            outcome
+        })
+    }
+
+    /// Starts reading logged packets: a thread for each input.
+    pub(super) fn read_verdicts(&mut self) -> std::io::Result<()> {
+        for input in inputs(&self.settings) {
+            tracing::info!("recording logged packets of {}", input.in_words());
+            let (mut tap, stop, mut verdicts) = (self.tap(), self.stopped.clone(), self.assembly.verdicts());
+            let mut store = self.settings.verdict_store.as_deref().map(StoreFile::new);
+            if let Some(store) = store.as_mut().and_then(StoreFile::changed) {
+                verdicts.set_store(store);
+            }
+            let name = input.name();
+            self.listen(name, move || {
+                let outcome = input.run(&stop, &mut verdicts, |verdicts, now| {
+                    if let Some(store) = store.as_mut().and_then(StoreFile::changed) {
+                        verdicts.set_store(store);
+                        verdicts.ledger_mut().stores += 1;
+                    }
+                    if let Some(prefix) = verdicts.take_unknown_prefix() {
+                        tap.say_unknown(&prefix);
+                    }
+                    tap.push(verdicts.records());
+                    tap.tick(now, || Ledger { verdicts: verdicts.ledger().clone(), ..Ledger::default() });
+                });
+                tap.publish(&Ledger { verdicts: verdicts.ledger().clone(), ..Ledger::default() });
+                outcome
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A way to the sinks for one thread.
+    #[allow(clippy::type_complexity, reason = "closures have no name, and `impl` none either in a type alias")]
+    fn tap(
+        &self,
+    ) -> KernelTap<
+        impl FnMut(&mut Record) -> Option<LeftOut> + use<>,
+        impl FnMut(&Record, &mut Vec<u8>) -> Encoded + use<>,
+    > {
         let probe = self.metrics.probe();
-        let mut tap = KernelTap {
+        KernelTap {
             pipeline: self.assembly.pipeline(&self.sinks, Some(probe.clone())),
             probe,
             part: self.shared.part(),
             publish_at: Timestamp::default(),
-        };
-        let stop = self.stopped.clone();
-        let capture = Capture::start(RecordKind::Conntrack.word().to_owned(), move || -> Captured {
-            let outcome = conntrack::run(&options, &stop, &mut tracker, |tracker, now| tap.step(tracker, now));
+            said_unknown: false,
+        }
+    }
+
+    /// Starts a thread that is named after its input.
+    fn listen(
+        &mut self,
+        name: &str,
+        run: impl FnOnce() -> Result<(), CaptureError> + Send + 'static,
+    ) -> std::io::Result<()> {
+        let input = name.to_owned();
+        let capture = Capture::start(name.to_owned(), &self.any_ended, move || -> Captured {
+            let outcome = run();
             if let Err(error) = &outcome {
-                tracing::error!("cannot record connection tracking: {error}");
+                tracing::error!(input, "cannot record: {error}");
             }
-            tap.publish(&tracker);
             (Protocols::default(), outcome)
         })?;
         self.captures.push(capture);
         Ok(())
     }
+}
+
+/// One input of logged packets.
+enum Input {
+    Nflog(nflog::Options),
+    Log(LogInput),
+}
+
+impl Input {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Nflog(_) => "nflog",
+            Self::Log(LogInput::Kmsg) => "kmsg",
+            Self::Log(LogInput::Stdin | LogInput::File(_) | LogInput::Follow(_)) => "kernel-log",
+        }
+    }
+
+    fn in_words(&self) -> String {
+        let printable = |path: &std::path::Path| crate::settings::printable(&path.display().to_string());
+        match self {
+            Self::Nflog(options) => {
+                let groups: Vec<_> = options.groups.iter().map(ToString::to_string).collect();
+                format!("NFLOG, groups {}", groups.join(", "))
+            }
+            Self::Log(LogInput::Kmsg) => "/dev/kmsg".to_owned(),
+            Self::Log(LogInput::Stdin) => "standard input".to_owned(),
+            Self::Log(LogInput::File(path)) => printable(path),
+            Self::Log(LogInput::Follow(options)) => printable(&options.path),
+        }
+    }
+
+    fn run(
+        &self,
+        stop: &Stop,
+        verdicts: &mut Verdicts,
+        step: impl FnMut(&mut Verdicts, Timestamp),
+    ) -> Result<(), CaptureError> {
+        match self {
+            Self::Nflog(options) => nflog::run(options, stop, verdicts, step),
+            Self::Log(input) => kernel_log::run(input, stop, verdicts, step),
+        }
+    }
+}
+
+fn inputs(settings: &Settings) -> Vec<Input> {
+    let groups = settings.verdict_groups.iter().filter_map(|group| u16::try_from(group.count()).ok()).collect();
+    let nflog = nflog::Options { groups, buffer_bytes: settings.verdict_buffer.bytes() };
+    let file = settings.verdict_file.clone().map(|path| match (path.as_os_str() == "-", settings.verdict_follow) {
+        (true, _) => LogInput::Stdin,
+        (false, true) => LogInput::Follow(FollowOptions { path, position: settings.verdict_position.clone() }),
+        (false, false) => LogInput::File(path),
+    });
+    let nflog = (!nflog.groups.is_empty()).then_some(Input::Nflog(nflog));
+    let kmsg = settings.verdict_kmsg.then_some(Input::Log(LogInput::Kmsg));
+    nflog.into_iter().chain(kmsg).chain(file.map(Input::Log)).collect()
 }
 
 /// What records will lack, in words.
@@ -67,6 +186,7 @@ struct KernelTap<S, E> {
     probe: Probe,
     part: Part,
     publish_at: Timestamp,
+    said_unknown: bool,
 }
 
 impl<S, E> KernelTap<S, E>
@@ -74,21 +194,31 @@ where
     S: FnMut(&mut Record) -> Option<LeftOut>,
     E: FnMut(&Record, &mut Vec<u8>) -> Encoded,
 {
-    fn step(&mut self, tracker: &mut Tracker, now: Timestamp) {
+    fn push(&mut self, records: &mut Vec<Record>) {
         self.part.set_capturing(true);
-        if let Some(own_ips) = self.part.new_own_ips() {
-            tracker.set_own_ips(own_ips);
-        }
-        self.pipeline.push(tracker.records());
+        self.pipeline.push(records);
         self.pipeline.flush();
+    }
+
+    fn tick(&mut self, now: Timestamp, ledger: impl FnOnce() -> Ledger) {
         if now >= self.publish_at || self.publish_at.since(now) > PUBLISH_EVERY {
             self.publish_at = now.plus(PUBLISH_EVERY);
-            self.publish(tracker);
+            self.publish(&ledger());
         }
     }
 
-    fn publish(&self, tracker: &Tracker) {
-        let ledger = crate::ledger::Ledger { conntrack: tracker.ledger().clone(), ..Default::default() };
-        self.probe.publish(&ledger, &KernelCounters::default());
+    fn publish(&self, ledger: &Ledger) {
+        self.probe.publish(ledger, &KernelCounters::default());
+    }
+
+    /// Once: what all of them were, the ledger counts.
+    fn say_unknown(&mut self, prefix: &str) {
+        if !std::mem::replace(&mut self.said_unknown, true) {
+            let prefix = crate::settings::printable(prefix);
+            tracing::warn!(
+                prefix,
+                "a logged packet's prefix fits no pattern of VERDICT_PREFIXES; such packets are counted only"
+            );
+        }
     }
 }

@@ -139,6 +139,16 @@ impl Settings {
                 allowed: RecordKind::WORDS.join(", "),
             });
         }
+        let no_input = self.verdict_groups.is_empty() && !self.verdict_kmsg && self.verdict_file.is_none();
+        if self.records(RecordKind::Verdicts) && no_input {
+            out.push(WrongValue {
+                name: "VERDICT_GROUPS".to_owned(),
+                value: None,
+                origin: Origin::Default,
+                why: "not set, nor VERDICT_KMSG or VERDICT_FILE, but RECORD names verdicts".to_owned(),
+                allowed: "comma list of groups".to_owned(),
+            });
+        }
         if self.sends_to(SinkName::File) && self.file_path.is_none() {
             out.push(WrongValue {
                 name: "FILE_PATH".to_owned(),

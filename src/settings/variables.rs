@@ -26,7 +26,8 @@ settings! {
         /// `debug` sets LOG_LEVEL to `debug`; `development` listens on `lo` and prints readable text. An explicit
         /// setting wins over the mode.
         MODE mode: Mode = "prod";
-        /// What to record: HTTP exchanges, and what the kernel's connection tracking reports (docs/conntrack.md).
+        /// What to record: HTTP exchanges, what the kernel's connection tracking reports (docs/conntrack.md), packets that
+        /// firewall rules logged (docs/verdicts.md).
         RECORD record: ListOf<RecordKind> = "http";
     }
 
@@ -34,7 +35,7 @@ settings! {
         /// Where to send records.
         SEND_LOGS_TO send_logs_to: ListOf<SinkName> = "stdout";
         /// Format of a record: Elastic Common Schema, the lines of kubernetes-internal-http-logger, readable text, or the
-        /// lines of k8s-conntrack-log. `auto` is `ecs`, or `text` when standard output is a terminal. Records that a format
+        /// lines of k8s-conntrack-log or of Cloud Foundry's iptables-logger. `auto` is `ecs`, or `text` when standard output is a terminal. Records that a format
         /// does not know are left out and counted. Servers get `ecs` instead of what is for lines only.
         FORMAT format: Auto<Format> = "auto";
         /// Format for standard output only; `auto` follows FORMAT.
@@ -273,6 +274,33 @@ settings! {
         CONNTRACK_ALL_NAMESPACES conntrack_all_namespaces: bool = "false";
         /// Maximum flows to remember; of further ones only the ends are complete. `auto` follows the memory limit.
         CONNTRACK_FLOWS conntrack_flows: Auto<Count<256, 10_000_000>> = "auto";
+    }
+
+    Verdicts "Logged packets" {
+        /// Groups of NFLOG to read.
+        VERDICT_GROUPS verdict_groups: ListOf<Count<0, 65_535>> = "none", allowed "comma list of groups; or none";
+        /// Read lines of LOG rules from /dev/kmsg.
+        VERDICT_KMSG verdict_kmsg: bool = "false";
+        /// Kernel log file to read lines of LOG rules from; `-` is standard input.
+        VERDICT_FILE verdict_file: Option<PathBuf> = "none";
+        /// Follow the file when it grows, is moved or shortened. Otherwise it is read to its end.
+        VERDICT_FOLLOW verdict_follow: bool = "true";
+        /// File that remembers how far the followed file was read. `none` begins with what is written from now on.
+        VERDICT_POSITION verdict_position: Option<PathBuf> = "none";
+        /// What prefixes of rules say, the first that fits: a pattern, `=`, `allowed` or `denied`, and perhaps `:` and a kind.
+        /// Other prefixes are counted and not recorded. `auto` knows those of Cloud Foundry, `OK_*` and `DENY_*`.
+        VERDICT_PREFIXES verdict_prefixes: Auto<ListOf<String>> = "auto",
+            allowed "auto, or comma list of pattern=allowed or pattern=denied:kind";
+        /// Interfaces of containers: a packet that goes out by one of them is `ingress`.
+        VERDICT_INTERFACES verdict_interfaces: ListOf<String> = "s-*",
+            allowed "comma list of interfaces, globs allowed; or none";
+        /// Cloud Foundry's store of containers by address. It is read again when the file with `_version` behind its name
+        /// changes.
+        VERDICT_STORE verdict_store: Option<PathBuf> = "none";
+        /// Fold repeated packets: the first is a record at once, the others are counted in one record after this time.
+        VERDICT_REPEATS verdict_repeats: Option<Seconds> = "none";
+        /// Size of the receive buffer of NFLOG. What the kernel drops when it is full is counted.
+        VERDICT_BUFFER verdict_buffer: Bytes<{ 64 * KIB }, GIB> = "8MiB";
     }
 
     Shape "What a record holds" {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::live::{CaptureError, Stop, wait_for};
 use super::netlink::{Buffers, Socket, sysctl};
 use super::privilege::{self, Right};
+use super::{now, wall_clock};
 use crate::conntrack::{Dumped, GET_KIND, Tracker};
 use crate::flow::Timestamp;
 use crate::netlink::{DUMP, REQUEST, Writer};
@@ -230,13 +231,4 @@ impl Accounting {
             events_for_all: setting("nf_conntrack_events").unwrap_or(2) == 1,
         })
     }
-}
-
-#[allow(clippy::disallowed_methods, reason = "when to look again is measured on this machine's clock")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-fn wall_clock() -> Timestamp {
-    Timestamp(i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or_default())
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 pub use counters::KernelCounters;
 pub use handle::{CaptureError, check_filter};
+pub(in crate::source) use names::name_of;
 pub(in crate::source) use stop::wait_for;
 pub use stop::{Stop, StopSender, stop_pair};
 

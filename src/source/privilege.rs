@@ -17,15 +17,17 @@ use caps::{CapSet, Capability, CapsHashSet};
 pub enum Right {
     /// To open interfaces.
     NetRaw,
-    /// To open netlink sockets of connection tracking.
+    /// To open netlink sockets of connection tracking and NFLOG.
     NetAdmin,
     /// To hear other network namespaces on them.
     NetBroadcast,
+    /// To read the kernel log where that is for administrators only.
+    Syslog,
 }
 
 impl Right {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::NetRaw, Self::NetAdmin, Self::NetBroadcast];
+    pub const ALL: [Self; 4] = [Self::NetRaw, Self::NetAdmin, Self::NetBroadcast, Self::Syslog];
 
     /// As Kubernetes writes it.
     pub fn name(self) -> &'static str {
@@ -33,6 +35,7 @@ impl Right {
             Self::NetRaw => "NET_RAW",
             Self::NetAdmin => "NET_ADMIN",
             Self::NetBroadcast => "NET_BROADCAST",
+            Self::Syslog => "SYSLOG",
         }
     }
 
@@ -41,6 +44,7 @@ impl Right {
             Self::NetRaw => Capability::CAP_NET_RAW,
             Self::NetAdmin => Capability::CAP_NET_ADMIN,
             Self::NetBroadcast => Capability::CAP_NET_BROADCAST,
+            Self::Syslog => Capability::CAP_SYSLOG,
         }
     }
 
@@ -48,8 +52,9 @@ impl Right {
     fn purpose(self) -> &'static str {
         match self {
             Self::NetRaw => "opening interfaces",
-            Self::NetAdmin => "connection tracking",
+            Self::NetAdmin => "netlink sockets",
             Self::NetBroadcast => "connection tracking of all namespaces",
+            Self::Syslog => "the kernel log",
         }
     }
 
@@ -57,8 +62,9 @@ impl Right {
     fn consequence(self) -> &'static str {
         match self {
             Self::NetRaw => "no interface can be opened",
-            Self::NetAdmin => "connection tracking cannot be recorded",
+            Self::NetAdmin => "neither connection tracking nor NFLOG can be read",
             Self::NetBroadcast => "connection tracking of other namespaces cannot be recorded",
+            Self::Syslog => "the kernel log cannot be read",
         }
     }
 }
@@ -323,7 +329,7 @@ mod tests {
             Privileges::prepare(&Right::ALL);
             assert_eq!(Right::ALL.map(Right::is_permitted), had);
             Privileges::prepare(&[Right::NetAdmin]);
-            assert_eq!(Right::ALL.map(Right::is_permitted), [false, had[1], false]);
+            assert_eq!(Right::ALL.map(Right::is_permitted), [false, had[1], false, false]);
             assert!(with(Right::NetRaw, || ()).is_err());
         });
     }

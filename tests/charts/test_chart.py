@@ -103,6 +103,9 @@ class Sidecar(unittest.TestCase):
             ({"RECORD": ["http", "Conntrack"]}, ["NET_RAW", "NET_ADMIN"]),
             ({"RECORD": "conntrack"}, ["NET_ADMIN"]),
             ({"CONNTRACK_ALL_NAMESPACES": True}, ["NET_RAW"]),
+            ({"RECORD": "verdicts", "VERDICT_GROUPS": [5, 6]}, ["NET_ADMIN"]),
+            ({"RECORD": "verdicts", "VERDICT_KMSG": True}, ["SYSLOG"]),
+            ({"VERDICT_GROUPS": 5, "VERDICT_KMSG": True}, ["NET_RAW"]),
             ({"RECORD": "conntrack", "CONNTRACK_ALL_NAMESPACES": True}, ["NET_ADMIN", "NET_BROADCAST"]),
         ]:
             container, _ = self.of(config=config)

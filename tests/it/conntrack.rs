@@ -66,7 +66,7 @@ impl Listener {
                 assert_eq!(ledger.imbalances(), []);
                 let event = |record| match record {
                     Record::Conntrack(event) => Some(*event),
-                    Record::Http(_) | Record::Ledger(_) => None,
+                    Record::Http(_) | Record::Verdict(_) | Record::Ledger(_) => None,
                 };
                 let records = tracker.records().drain(..).filter_map(event).collect();
                 let _ = sender.send((records, ledger.conntrack));

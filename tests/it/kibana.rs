@@ -6,6 +6,7 @@
 //! (`fake`).
 
 mod fake;
+mod flows;
 mod import;
 mod kql;
 mod ledger;

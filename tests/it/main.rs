@@ -50,5 +50,6 @@ mod servers;
 mod small_disk;
 mod spool;
 mod tidy;
+mod verdicts;
 #[cfg(feature = "webhook")]
 mod webhook;

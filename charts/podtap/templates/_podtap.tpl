@@ -69,10 +69,11 @@ podtap.io/config-checksum: {{ include "podtap.data" $podtap | trim | sha256sum }
 {{- $record := include "podtap.text" .Values.config.RECORD | default "http" | lower | replace " " "" | splitList "," -}}
 {{- $needs := list -}}
 {{- if has "http" $record }}{{ $needs = append $needs "NET_RAW" }}{{ end -}}
-{{- if has "conntrack" $record -}}
-{{- $needs = append $needs "NET_ADMIN" -}}
-{{- if has (include "podtap.text" .Values.config.CONNTRACK_ALL_NAMESPACES | lower) (list "true" "1" "yes" "on") }}{{ $needs = append $needs "NET_BROADCAST" }}{{ end -}}
-{{- end -}}
+{{- $on := list "true" "1" "yes" "on" -}}
+{{- $groups := include "podtap.text" .Values.config.VERDICT_GROUPS | default "none" | lower -}}
+{{- if or (has "conntrack" $record) (and (has "verdicts" $record) (ne $groups "none")) }}{{ $needs = append $needs "NET_ADMIN" }}{{ end -}}
+{{- if and (has "conntrack" $record) (has (include "podtap.text" .Values.config.CONNTRACK_ALL_NAMESPACES | lower) $on) }}{{ $needs = append $needs "NET_BROADCAST" }}{{ end -}}
+{{- if and (has "verdicts" $record) (has (include "podtap.text" .Values.config.VERDICT_KMSG | lower) $on) }}{{ $needs = append $needs "SYSLOG" }}{{ end -}}
 {{- join ", " $needs -}}
 {{- end -}}
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use compact_str::CompactString;
 use serde::{Serialize, Serializer};
 
 use super::ECS_VERSION;
@@ -77,8 +78,7 @@ struct Nat {
 
 #[derive(Serialize)]
 pub(super) struct Network {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    transport: Option<&'static str>,
+    transport: CompactString,
     iana_number: IanaNumber,
     r#type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,7 +92,7 @@ pub(super) struct Network {
 }
 
 /// A keyword in ECS.
-struct IanaNumber(u8);
+pub(super) struct IanaNumber(pub(super) u8);
 
 impl Serialize for IanaNumber {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -113,10 +113,10 @@ struct Podtap<'a> {
 
 #[derive(Serialize)]
 pub(super) struct IcmpPart {
-    r#type: u8,
-    code: u8,
+    pub(super) r#type: u8,
+    pub(super) code: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<u16>,
+    pub(super) id: Option<u16>,
 }
 
 #[derive(Serialize)]
@@ -227,7 +227,7 @@ impl Network {
         });
         let sum = |of: fn(&Counters) -> u64| record.counters.as_ref().map(|both| both.iter().map(of).sum());
         Self {
-            transport: protocol.name(),
+            transport: protocol.text(),
             iana_number: IanaNumber(protocol.0),
             r#type: if source.ip.is_ipv4() { "ipv4" } else { "ipv6" },
             direction: record.direction.map(|direction| match direction {

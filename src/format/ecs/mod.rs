@@ -15,6 +15,7 @@ mod protocols;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod verdict;
 mod view;
 
 use serde::{Serialize, Serializer};
@@ -23,6 +24,7 @@ use self::conntrack::ConntrackView;
 use self::fit::Fit;
 use self::objects::View;
 use self::statement::StatementView;
+use self::verdict::VerdictView;
 use super::Observer;
 use crate::record::Record;
 
@@ -43,6 +45,7 @@ impl Serialize for Ecs<'_> {
         match self.record {
             Record::Http(exchange) => View::new(exchange, self.observer, &Fit::WHOLE).serialize(serializer),
             Record::Conntrack(event) => ConntrackView::new(event, self.observer).serialize(serializer),
+            Record::Verdict(packet) => VerdictView::new(packet, self.observer).serialize(serializer),
             Record::Ledger(statement) => StatementView::new(statement, self.observer).serialize(serializer),
         }
     }
@@ -75,6 +78,7 @@ fn write_fit(out: &mut Vec<u8>, record: &Record, observer: &Observer, fit: &Fit)
         Record::Http(exchange) => line::append(out, exchange, observer, fit),
         // A `Vec` takes every write.
         Record::Conntrack(event) => drop(serde_json::to_writer(&mut *out, &ConntrackView::new(event, observer))),
+        Record::Verdict(packet) => drop(serde_json::to_writer(&mut *out, &VerdictView::new(packet, observer))),
         Record::Ledger(statement) => drop(serde_json::to_writer(&mut *out, &StatementView::new(statement, observer))),
     }
     out.push(b'\n');

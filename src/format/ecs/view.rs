@@ -266,8 +266,13 @@ impl<'a> ConnectionPart<'a> {
 
 impl<'a> SidePart<'a> {
     pub(super) fn new(workload: Option<&'a Workload>, fit: &Fit) -> Option<Self> {
-        let it = workload?;
+        workload.map(|it| Self { workload: WorkloadPart::new(it, fit) })
+    }
+}
+
+impl<'a> WorkloadPart<'a> {
+    pub(super) fn new(it: &'a Workload, fit: &Fit) -> Self {
         let (namespace, name, kind) = (it.namespace.as_deref(), it.name.as_deref(), it.kind.as_deref());
-        Some(Self { workload: WorkloadPart { namespace, name, kind, labels: fit.labels(&it.labels) } })
+        Self { namespace, name, kind, labels: fit.labels(&it.labels) }
     }
 }

@@ -1,8 +1,8 @@
-//! The fields of records that are not about HTTP: connection tracking.
+//! The fields of records that are not about HTTP: connection tracking, logged packets.
 //!
 //! What they share with exchanges is listed there; here is what they add, and what means something else.
 
-use super::FieldType::{Date, Ip, Keyword, Long};
+use super::FieldType::{Boolean, Date, Ip, Keyword, Long};
 use super::{FIELDS, Field, field, same};
 
 /// What no exchange has.
@@ -77,7 +77,7 @@ const CONNTRACK: &[Field] = &[
     field(
         "network.transport",
         Keyword,
-        "`tcp`, `udp`, `icmp`, `ipv6-icmp`, `sctp`, …; absent for a protocol without a name",
+        "`tcp`, `udp`, `icmp`, `ipv6-icmp`, `sctp`, …; the number of a protocol without a name",
     ),
     field("network.type", Keyword, "`ipv4`, `ipv6`"),
     field("network.direction", Keyword, "`ingress`, `egress`, `internal`, where an end is the pod's"),
@@ -95,4 +95,72 @@ const WORKLOADS: [&str; 2] = ["podtap.source.workload.", "podtap.destination.wor
 pub fn conntrack_record_fields() -> impl Iterator<Item = Field> {
     let workloads = FIELDS.iter().filter(|field| WORKLOADS.iter().any(|prefix| field.name.starts_with(prefix)));
     CONNTRACK.iter().chain(same()).chain(FLOW_FIELDS).chain(workloads).copied()
+}
+
+/// What only logged packets have.
+pub(super) const VERDICT_FIELDS: &[Field] = &[
+    field("rule.name", Keyword, "The rule's prefix as logged, without blanks at its end"),
+    field("user.id", Keyword, "User of the sending process, of packets from this machine"),
+    field("container.id", Keyword, "Container of the destination (ingress) or the source (egress), by VERDICT_STORE"),
+    field("cloudfoundry.app.id", Keyword, "Its application"),
+    field("cloudfoundry.space.id", Keyword, "Its space"),
+    field("cloudfoundry.org.id", Keyword, "Its organization"),
+    field("observer.egress.interface.name", Keyword, "Interface that the packet goes out by"),
+    field("podtap.verdict.kind", Keyword, "What VERDICT_PREFIXES says of the rule: `asg`, `c2c`, `orl`"),
+    field("podtap.verdict.mark", Long, "Mark; absent where it is 0"),
+    field("podtap.verdict.group", Long, "Group of NFLOG"),
+    field("podtap.verdict.input", Keyword, "`nflog`, `kmsg`, `file`, `stdin`"),
+    field("podtap.verdict.fragment", Boolean, "`true` for a later fragment, whose ports are in the first one"),
+    field("podtap.verdict.truncated", Boolean, "`true` where the entry has less than the packet's headers"),
+    field(
+        "podtap.verdict.lost_before",
+        Long,
+        "Packets that NFLOG lost between this one and the one before of its group",
+    ),
+    field("podtap.source.container.id", Keyword, "Container behind the source's address"),
+    field(
+        "podtap.source.cloudfoundry.app.id",
+        Keyword,
+        "Its application; where the address is unknown, the one that alone has the packet's mark",
+    ),
+    field("podtap.source.cloudfoundry.space.id", Keyword, "Its space"),
+    field("podtap.source.cloudfoundry.org.id", Keyword, "Its organization"),
+    field("podtap.destination.container.id", Keyword, "Container behind the destination's address"),
+    field("podtap.destination.cloudfoundry.app.id", Keyword, "Its application"),
+    field("podtap.destination.cloudfoundry.space.id", Keyword, "Its space"),
+    field("podtap.destination.cloudfoundry.org.id", Keyword, "Its organization"),
+];
+
+/// What means something else here than in an exchange.
+const VERDICT: &[Field] = &[
+    field("@timestamp", Date, "When the packet was logged; of several the last"),
+    field("event.kind", Keyword, "`event`"),
+    field("event.category", Keyword, "`network`"),
+    field("event.type", Keyword, "`connection`, and `allowed` or `denied`"),
+    field("event.action", Keyword, "`ingress-allowed`, `ingress-denied`, `egress-allowed`, `egress-denied`"),
+    field("event.dataset", Keyword, "`podtap.verdict`"),
+    field("event.id", Keyword, "Deterministic: the same entry read again has the same id"),
+    field("event.start", Date, "Of several packets the first"),
+    field("event.end", Date, "Of several packets the last"),
+    field("source.ip", Ip, "Sender"),
+    field("source.port", Long, "Its port; absent where the entry has none"),
+    field("destination.ip", Ip, "Receiver"),
+    field("destination.port", Long, "Its port"),
+    field("network.transport", Keyword, "`tcp`, `udp`, `icmp`, `ipv6-icmp`, `sctp`, …; absent where it is not known"),
+    field("network.iana_number", Keyword, "Number of the protocol"),
+    field("network.type", Keyword, "`ipv4`, `ipv6`"),
+    field("network.direction", Keyword, "`ingress` (to a container, or to this machine), `egress`"),
+    field("network.bytes", Long, "Length of the IP packet; absent where several are counted"),
+    field("network.packets", Long, "Packets in this record: more than 1 with VERDICT_REPEATS"),
+    field("network.community_id", Keyword, "Community ID v1, seed 0; absent where the ports are not known"),
+    field("podtap.icmp.type", Long, "Type of ICMP"),
+    field("podtap.icmp.code", Long, "Code of ICMP"),
+    field("podtap.icmp.id", Long, "Identifier of an echo"),
+    field("observer.ingress.interface.name", Keyword, "Interface that the packet came in by"),
+];
+
+/// The fields of a record of a logged packet.
+pub fn verdict_record_fields() -> impl Iterator<Item = Field> {
+    let workloads = FIELDS.iter().filter(|field| WORKLOADS.iter().any(|prefix| field.name.starts_with(prefix)));
+    VERDICT.iter().chain(same()).chain(VERDICT_FIELDS).chain(workloads).copied()
 }

@@ -3,9 +3,10 @@
 use std::fmt::{self, Write};
 
 use super::{DIM, GREEN, Line, RED, Size};
-use crate::flow::Endpoint;
+use crate::flow::{Endpoint, Protocol};
 use crate::format::stamp::Stamp;
-use crate::record::{ConntrackAction, ConntrackRecord, Outcome};
+use crate::record::{ConntrackAction, ConntrackRecord, Outcome, VerdictRecord};
+use crate::redact::escape_into;
 
 /// Width of action and protocol together.
 const WHAT_WIDTH: usize = 12;
@@ -18,10 +19,7 @@ impl Line<'_> {
         self.out.push(' ');
         let start = self.out.len();
         let protocol = event.tuple.protocol;
-        match protocol.name() {
-            Some(name) => write!(self.out, "{} {name}", event.action.name())?,
-            None => write!(self.out, "{} {}", event.action.name(), protocol.0)?,
-        }
+        write!(self.out, "{} {}", event.action.name(), protocol.text())?;
         self.pad(start, WHAT_WIDTH);
         let start = self.out.len();
         self.end(event, event.tuple.source)?;
@@ -35,6 +33,41 @@ impl Line<'_> {
             }
         }
         self.came_of(event)
+    }
+
+    pub(super) fn verdict(&mut self, record: &VerdictRecord) -> fmt::Result {
+        self.painted(DIM, Stamp::new(record.at).time_of_day())?;
+        self.out.push(' ');
+        self.painted(if record.meaning.allowed { GREEN } else { RED }, record.action())?;
+        self.out.push(' ');
+        let packet = &record.packet;
+        self.out.push_str(&packet.protocol.map_or("?".into(), Protocol::text));
+        let ends = [(" ", packet.source), (" → ", packet.destination)];
+        for ((before, end), has_port) in ends.into_iter().zip(packet.has_port) {
+            self.out.push_str(before);
+            if has_port {
+                write!(self.out, "{end}")?;
+            } else {
+                write!(self.out, "{}", end.ip)?;
+            }
+        }
+        if let Some(icmp) = packet.icmp {
+            write!(self.out, "  type {} code {}", icmp.kind, icmp.code)?;
+        }
+        self.out.push_str("  ");
+        escape_into(self.out, record.prefix.trim_end().as_bytes());
+        if let Some(container) = record.subject().filter(|container| !container.id.is_empty()) {
+            self.out.push_str("  container ");
+            escape_into(self.out, container.id.as_bytes());
+        }
+        if record.packets > 1 {
+            write!(self.out, "  {} packets", record.packets)?;
+        }
+        if record.lost_before > 0 {
+            self.out.push_str("  ");
+            self.painted(RED, &format!("{} lost before", record.lost_before))?;
+        }
+        Ok(())
     }
 
     fn end(&mut self, event: &ConntrackRecord, end: Endpoint) -> fmt::Result {
@@ -73,13 +106,24 @@ impl Line<'_> {
 mod tests {
     use crate::flow::Protocol;
     use crate::format::text::write_line;
-    use crate::record::sample::conntrack;
+    use crate::record::sample::{conntrack, verdict};
     use crate::record::{ConntrackRecord, Outcome};
 
     fn line(record: ConntrackRecord) -> String {
         let mut out = Vec::new();
         write_line(&mut out, &record.into(), false);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_logged_packet_shows_its_verdict_rule_and_container_and_nothing_moves_a_cursor() {
+        let mut record = verdict();
+        (record.packets, record.prefix) = (7, "DENY_\u{1b}[2J ".into());
+        let mut out = Vec::new();
+        write_line(&mut out, &record.into(), false);
+        let line = String::from_utf8(out).unwrap();
+        let expected = "ingress-denied tcp 10.255.15.7:36004 → 10.255.15.13:723  DENY_\\x1b[2J  container cb40f81e-52ce-41c5-b00f-0d13  7 packets\n";
+        assert_eq!(line.split_once(' ').unwrap().1, expected);
     }
 
     #[test]

@@ -79,6 +79,8 @@ words! {
         Http = "http",
         /// What the kernel's connection tracking reports.
         Conntrack = "conntrack",
+        /// Packets that firewall rules logged.
+        Verdicts = "verdicts",
     }
 
     /// Which events of connection tracking become records.
@@ -125,6 +127,14 @@ words! {
         TimeWait = "time_wait",
         /// TCP: reset.
         Close = "close",
+        /// A rule let the packet pass.
+        Allowed = "allowed",
+        /// A rule held it back.
+        Denied = "denied",
+        /// A logged packet goes to a container, or to this machine.
+        Ingress = "ingress",
+        /// A logged packet comes from one.
+        Egress = "egress",
     }
 
     /// What a record looks like.
@@ -137,6 +147,10 @@ words! {
         Text = "text",
         /// As k8s-conntrack-log printed events of connection tracking.
         ConntrackLog = "conntrack-log",
+        /// As Cloud Foundry's iptables-logger printed logged packets, with seconds since 1970.
+        Cf = "cf" or "cf-deprecated",
+        /// The same with the time in RFC 3339.
+        CfRfc3339 = "cf-rfc3339",
     }
 
     /// What a record looks like to a server: fields, not text.
@@ -240,7 +254,7 @@ impl Format {
     pub fn is_for_lines(self) -> bool {
         match self {
             Self::Ecs | Self::Classic => false,
-            Self::Text | Self::ConntrackLog => true,
+            Self::Text | Self::ConntrackLog | Self::Cf | Self::CfRfc3339 => true,
         }
     }
 }

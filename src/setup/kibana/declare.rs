@@ -77,6 +77,10 @@ impl Chart {
 pub enum Dataset {
     /// Records of exchanges.
     Exchanges,
+    /// Records of connection tracking.
+    Conntrack,
+    /// Logged packets.
+    Verdict,
     /// Ledger records.
     Ledger,
 }
@@ -86,6 +90,8 @@ impl Dataset {
     pub const fn filter(self) -> Filter {
         match self {
             Self::Exchanges => Filter::Is("event.dataset", "podtap.http"),
+            Self::Conntrack => Filter::Is("event.dataset", "podtap.conntrack"),
+            Self::Verdict => Filter::Is("event.dataset", "podtap.verdict"),
             Self::Ledger => Filter::Is("event.dataset", "podtap.ledger"),
         }
     }
@@ -219,7 +225,12 @@ impl Panel {
 
     /// Of ledger records instead.
     pub const fn of_the_ledger(self) -> Self {
-        Self { about: Dataset::Ledger, ..self }
+        self.about(Dataset::Ledger)
+    }
+
+    /// Of other records than exchanges.
+    pub const fn about(self, about: Dataset) -> Self {
+        Self { about, ..self }
     }
 
     /// Of these records only.

@@ -117,9 +117,12 @@ fn every_panel_is_one_that_lens_can_draw() {
             Chart::Ranking => assert!(time == 0 && panel.by.len() == 1 && panel.metrics.len() == 1, "{id}"),
             Chart::Table => assert!(time == 0 && !panel.by.is_empty(), "{id}"),
         }
-        // Top values are ordered by the first metric, which must not be a formula.
-        let is_formula = matches!(panel.metrics[0].what, Compute::Share | Compute::Ratio(..));
+        // Top values are ordered by the first metric: no formula, and no number of some records (Elasticsearch answers 500).
+        let first = &panel.metrics[0];
+        let is_formula = matches!(first.what, Compute::Share | Compute::Ratio(..));
         assert!(panel.chart == Chart::Number || !is_formula, "{id}");
+        let of_some = first.what == Compute::Count && first.of != Filter::Any;
+        assert!(!of_some || !panel.by.iter().any(|by| matches!(by, By::Top { .. })), "{id}");
         let a_second = panel.metrics.iter().any(|metric| metric.what == Compute::PerSecond);
         assert!(!a_second || time == 1, "{id}: a rate needs time");
         assert!((1..=super::declare::WIDTH).contains(&panel.width), "{id}");

@@ -36,7 +36,7 @@ impl Names {
     }
 }
 
-fn name_of(index: u32) -> Option<Arc<str>> {
+pub(in crate::source) fn name_of(index: u32) -> Option<Arc<str>> {
     let mut buffer = [0u8; libc::IF_NAMESIZE];
     #[allow(unsafe_code, reason = "std cannot name an interface, and sysfs may show another network namespace")]
     // SAFETY: `buffer` has room for the IF_NAMESIZE bytes that if_indextoname(3) may write.

@@ -57,7 +57,7 @@ fn ledger_records_are_accepted_once_and_every_number_of_theirs_can_be_summed() {
         metrics.probe().publish(&Ledger::default(), &KernelCounters { opens: 1, ..KernelCounters::default() });
         let seen = || {
             let mut seen = metrics.snapshot();
-            seen.ledger.conntrack.opens = 1;
+            (seen.ledger.conntrack.opens, seen.ledger.verdicts.opens) = (1, 1);
             seen.sinks = vec![("fluentd".to_owned(), SinkCounts::default())];
             seen
         };

@@ -1,0 +1,54 @@
+//! Lines of the kernel log and datagrams of NFLOG: any bytes, glued and cut, with time going on between them.
+
+use podtap::flow::Timestamp;
+use podtap::ledger::Ledger;
+use podtap::record::{Record, VerdictInput};
+use podtap::verdict::{Config, Prefixes, Verdicts, read_packet};
+
+use super::choices::Choices;
+
+/// What comes next (a line, a datagram, a packet alone, time), a length, and so many bytes, again and again.
+pub fn run(bytes: &[u8]) {
+    let mut choices = Choices::new(bytes);
+    let repeats = choices.byte().is_multiple_of(2).then_some(1000);
+    let mut verdicts = Verdicts::new(Config {
+        prefixes: Prefixes::cloud_foundry(),
+        container_interfaces: Vec::new(),
+        repeats,
+        observer_id: String::new(),
+        filter: Default::default(),
+    });
+    let (mut now, mut packets) = (0i64, 0u64);
+    while !choices.is_empty() {
+        now += 300;
+        let at = Timestamp(now);
+        match choices.byte() % 8 {
+            0 => verdicts.handle_timeout(at),
+            1 => _ = read_packet(piece(&mut choices)),
+            2 | 3 => verdicts.handle_nflog(piece(&mut choices), at, |_| None),
+            4 => verdicts.handle_line(piece(&mut choices), VerdictInput::Kmsg, at, Some(at)),
+            _ => verdicts.handle_line(piece(&mut choices), VerdictInput::File, at, None),
+        }
+        packets += taken(&mut verdicts);
+    }
+    verdicts.finish();
+    packets += taken(&mut verdicts);
+    let ledger = verdicts.ledger();
+    assert_eq!(packets, ledger.recorded + ledger.folded, "every entry is in one record");
+}
+
+/// The packets of the records so far.
+fn taken(verdicts: &mut Verdicts) -> u64 {
+    let ledger = Ledger { verdicts: verdicts.ledger().clone(), ..Ledger::default() };
+    assert!(ledger.imbalances().is_empty(), "{:?}", ledger.verdicts);
+    let packets = |record| match record {
+        Record::Verdict(packet) => packet.packets,
+        Record::Http(_) | Record::Conntrack(_) | Record::Ledger(_) => 0,
+    };
+    verdicts.records().drain(..).map(packets).sum()
+}
+
+fn piece<'a>(choices: &mut Choices<'a>) -> &'a [u8] {
+    let length = usize::from(choices.byte()) * 2;
+    choices.take(length)
+}

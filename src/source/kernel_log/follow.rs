@@ -1,0 +1,347 @@
+//! A log file that others write, move away and shorten: waits for it, reads it to its end, goes on with what takes its place,
+//! and remembers where it was.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::{AT_ONCE, Lines, Stop, Timestamp, VerdictInput, Verdicts, wall_clock};
+use crate::source::now;
+
+/// How often the file is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often the position is written.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+/// What a moved file may be called, beside its own name: as logrotate does it.
+const MOVED: [&str; 2] = [".1", ".0"];
+
+/// How to follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FollowOptions {
+    /// VERDICT_FILE.
+    pub path: PathBuf,
+    /// VERDICT_POSITION.
+    pub position: Option<PathBuf>,
+}
+
+/// Which file, and how far it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Position {
+    device: u64,
+    inode: u64,
+    offset: u64,
+}
+
+impl Position {
+    fn is_of(self, file: &Metadata) -> bool {
+        (self.device, self.inode) == (file.dev(), file.ino())
+    }
+
+    fn read(path: &Path) -> Option<Self> {
+        let text = std::fs::read_to_string(path).ok()?;
+        let mut numbers = text.split_ascii_whitespace().map(str::parse);
+        let mut next = || numbers.next()?.ok();
+        Some(Self { device: next()?, inode: next()?, offset: next()? })
+    }
+
+    /// Whole at any time: another file takes its place.
+    fn write(self, path: &Path) -> io::Result<()> {
+        let beside = path.with_extension("new");
+        let mut file = File::create(&beside)?;
+        writeln!(file, "{} {} {}", self.device, self.inode, self.offset)?;
+        std::fs::rename(beside, path)
+    }
+}
+
+struct Open {
+    file: File,
+    at: Position,
+    lines: Lines,
+}
+
+impl Open {
+    fn new(mut file: File, offset: u64) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let offset = if offset <= metadata.len() { offset } else { 0 };
+        file.seek(SeekFrom::Start(offset))?;
+        let at = Position { device: metadata.dev(), inode: metadata.ino(), offset };
+        Ok(Self { file, at, lines: Lines::default() })
+    }
+
+    /// Reads some; whether there was anything.
+    fn read(&mut self, room: &mut [u8], verdicts: &mut Verdicts) -> io::Result<bool> {
+        let read = self.file.read(room)?;
+        self.at.offset += read as u64;
+        let line = |line: &[u8]| verdicts.handle_line(line, VerdictInput::File, wall_clock(), None);
+        self.lines.take(room.get(..read).unwrap_or_default(), line);
+        Ok(read > 0)
+    }
+
+    /// Where reading goes on after a restart: at the beginning of a line.
+    fn position(&self) -> Position {
+        Position { offset: self.at.offset.saturating_sub(self.lines.waiting() as u64), ..self.at }
+    }
+}
+
+struct Follower<'a> {
+    options: &'a FollowOptions,
+    open: Option<Open>,
+    room: Vec<u8>,
+    written: (Option<Position>, Instant),
+    /// The file was not there when it was looked for last.
+    waits: bool,
+}
+
+pub(super) fn run(
+    options: &FollowOptions,
+    stop: &Stop,
+    verdicts: &mut Verdicts,
+    step: &mut impl FnMut(&mut Verdicts, Timestamp),
+) -> io::Result<()> {
+    let mut follower = Follower { options, open: None, room: vec![0; AT_ONCE], written: (None, now()), waits: false };
+    follower.begin(verdicts)?;
+    loop {
+        let stopped = stop.wait(None, LOOK_EVERY).stopped;
+        while follower.read(verdicts)? {
+            step(verdicts, wall_clock());
+        }
+        follower.look(verdicts)?;
+        let now = wall_clock();
+        verdicts.handle_timeout(now);
+        step(verdicts, now);
+        follower.write(stopped);
+        if stopped {
+            return Ok(());
+        }
+    }
+}
+
+impl Follower<'_> {
+    /// Goes on where it was. Without a memory it begins with what comes from now on, with an empty one at the beginning.
+    fn begin(&mut self, verdicts: &mut Verdicts) -> io::Result<()> {
+        let path = &self.options.path;
+        let known = self.options.position.as_deref().map(Position::read);
+        if let Some(Some(position)) = known {
+            self.rest_of_moved(position, verdicts)?;
+        }
+        let Some(file) = self.opened()? else { return Ok(()) };
+        let metadata = file.metadata()?;
+        let offset = match known {
+            Some(Some(position)) if position.is_of(&metadata) => position.offset,
+            Some(_) => 0,
+            None => metadata.len(),
+        };
+        tracing::info!("reading the kernel log {} from byte {offset} on", path.display());
+        self.open = Some(Open::new(file, offset)?);
+        Ok(())
+    }
+
+    /// The file was moved away while nobody read: what was still to be read of it.
+    fn rest_of_moved(&mut self, position: Position, verdicts: &mut Verdicts) -> io::Result<()> {
+        for ending in MOVED {
+            let mut name = self.options.path.clone().into_os_string();
+            name.push(ending);
+            let Ok(file) = File::open(name) else { continue };
+            if !position.is_of(&file.metadata()?) {
+                continue;
+            }
+            let mut rest = Open::new(file, position.offset)?;
+            while rest.read(&mut self.room, verdicts)? {}
+            rest.lines.finish(|line| verdicts.handle_line(line, VerdictInput::File, wall_clock(), None));
+            verdicts.ledger_mut().rotations += 1;
+        }
+        Ok(())
+    }
+
+    fn opened(&mut self) -> io::Result<Option<File>> {
+        match File::open(&self.options.path) {
+            Ok(file) => {
+                self.waits = false;
+                Ok(Some(file))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if !std::mem::replace(&mut self.waits, true) {
+                    tracing::warn!("{} is not there; waiting for it", self.options.path.display());
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read(&mut self, verdicts: &mut Verdicts) -> io::Result<bool> {
+        self.open.as_mut().map_or(Ok(false), |open| open.read(&mut self.room, verdicts))
+    }
+
+    /// Whether the path leads to another file now, or to one that was shortened.
+    fn look(&mut self, verdicts: &mut Verdicts) -> io::Result<()> {
+        let Some(open) = &mut self.open else {
+            // What appears after a wait is read from its beginning.
+            self.open = self.opened()?.map(|file| Open::new(file, 0)).transpose()?;
+            return Ok(());
+        };
+        let there = std::fs::metadata(&self.options.path);
+        match there {
+            Ok(there) if open.at.is_of(&there) => {
+                if there.len() < open.at.offset {
+                    verdicts.ledger_mut().rotations += 1;
+                    open.file.seek(SeekFrom::Start(0))?;
+                    (open.at.offset, open.lines) = (0, Lines::default());
+                }
+                return Ok(());
+            }
+            Ok(_) => {}
+            // Moved, and nothing in its place yet: its writer may still write into it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let Some(next) = self.opened()? else { return Ok(()) };
+        // Its last lines may have come since it was read.
+        while self.read(verdicts)? {}
+        if let Some(old) = &mut self.open {
+            old.lines.finish(|line| verdicts.handle_line(line, VerdictInput::File, wall_clock(), None));
+        }
+        verdicts.ledger_mut().rotations += 1;
+        self.open = Some(Open::new(next, 0)?);
+        Ok(())
+    }
+
+    fn write(&mut self, at_once: bool) {
+        let (Some(path), Some(open)) = (&self.options.position, &self.open) else { return };
+        let position = open.position();
+        if self.written.0 == Some(position) || !(at_once || self.written.1.elapsed() >= WRITE_EVERY) {
+            return;
+        }
+        if let Err(error) = position.write(path) {
+            tracing::warn!(%error, "VERDICT_POSITION {} cannot be written", path.display());
+        }
+        self.written = (Some(position), now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Record;
+    use crate::source::live::stop_pair;
+    use crate::verdict::{Config, Prefixes};
+
+    const LINE: &str = "DENY_x IN=a OUT=b SRC=10.0.0.1 DST=10.0.0.2 LEN=37 PROTO=UDP SPT=1 DPT=";
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("podtap-follow-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn append(&self, name: &str, ports: &[u16]) {
+            let mut file = File::options().create(true).append(true).open(self.0.join(name)).unwrap();
+            ports.iter().for_each(|port| writeln!(file, "{LINE}{port} LEN=17").unwrap());
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn verdicts() -> Verdicts {
+        Verdicts::new(Config {
+            prefixes: Prefixes::new(&["DENY_*=denied".to_owned()]).unwrap(),
+            container_interfaces: Vec::new(),
+            repeats: None,
+            observer_id: String::new(),
+            filter: Default::default(),
+        })
+    }
+
+    fn ports(verdicts: &mut Verdicts) -> Vec<u16> {
+        let port = |record| match record {
+            Record::Verdict(packet) => Some(packet.packet.destination.port),
+            Record::Http(_) | Record::Conntrack(_) | Record::Ledger(_) => None,
+        };
+        verdicts.records().drain(..).filter_map(port).collect()
+    }
+
+    /// Step by step, without a thread.
+    fn follower(options: &FollowOptions) -> Follower<'_> {
+        Follower { options, open: None, room: vec![0; 64], written: (None, now()), waits: false }
+    }
+
+    fn all(follower: &mut Follower<'_>, verdicts: &mut Verdicts) -> Vec<u16> {
+        while follower.read(verdicts).unwrap() {}
+        follower.look(verdicts).unwrap();
+        while follower.read(verdicts).unwrap() {}
+        ports(verdicts)
+    }
+
+    #[test]
+    fn a_file_that_is_moved_shortened_or_absent_is_read_on_and_no_line_twice() {
+        let folder = Folder::new("moved");
+        let options = FollowOptions { path: folder.0.join("log"), position: Some(folder.0.join("position")) };
+        let (mut verdicts, mut it) = (verdicts(), follower(&options));
+        it.begin(&mut verdicts).unwrap();
+        assert_eq!(all(&mut it, &mut verdicts), [0u16; 0]);
+        folder.append("log", &[1, 2]);
+        assert_eq!(all(&mut it, &mut verdicts), [1, 2]);
+        std::fs::rename(&options.path, folder.0.join("log.1")).unwrap();
+        folder.append("log.1", &[3]);
+        assert_eq!(all(&mut it, &mut verdicts), [3], "its writer has not noticed");
+        folder.append("log.1", &[4]);
+        folder.append("log", &[5]);
+        assert_eq!(all(&mut it, &mut verdicts), [4, 5]);
+        std::fs::write(&options.path, "").unwrap();
+        assert_eq!(all(&mut it, &mut verdicts), [0u16; 0]);
+        folder.append("log", &[6]);
+        assert_eq!(all(&mut it, &mut verdicts), [6]);
+        assert_eq!(verdicts.ledger().rotations, 2);
+    }
+
+    #[test]
+    fn reading_goes_on_where_it_was_also_when_the_file_was_moved_meanwhile() {
+        let folder = Folder::new("position");
+        let options = FollowOptions { path: folder.0.join("log"), position: Some(folder.0.join("position")) };
+        folder.append("log", &[1]);
+        let mut verdicts = verdicts();
+        let run = |verdicts: &mut Verdicts| {
+            let mut it = follower(&options);
+            it.begin(verdicts).unwrap();
+            while it.read(verdicts).unwrap() {}
+            it.write(true);
+            ports(verdicts)
+        };
+        assert_eq!(run(&mut verdicts), [1], "an empty memory: from the beginning");
+        assert_eq!(run(&mut verdicts), [0u16; 0]);
+        let mut half = File::options().append(true).open(&options.path).unwrap();
+        half.write_all(&LINE.as_bytes()[..20]).unwrap();
+        assert_eq!(run(&mut verdicts), [0u16; 0]);
+        half.write_all(&LINE.as_bytes()[20..]).unwrap();
+        half.write_all(b"2 LEN=17\n").unwrap();
+        assert_eq!(run(&mut verdicts), [2], "half a line is read again");
+        folder.append("log", &[3]);
+        std::fs::rename(&options.path, folder.0.join("log.1")).unwrap();
+        folder.append("log", &[4]);
+        assert_eq!(run(&mut verdicts), [3, 4]);
+    }
+
+    #[test]
+    fn without_a_memory_only_what_comes_is_read_and_a_run_ends_when_it_is_stopped() {
+        let folder = Folder::new("end");
+        let options = FollowOptions { path: folder.0.join("log"), position: None };
+        folder.append("log", &[1]);
+        let mut verdicts = verdicts();
+        let mut it = follower(&options);
+        it.begin(&mut verdicts).unwrap();
+        folder.append("log", &[2]);
+        assert_eq!(all(&mut it, &mut verdicts), [2]);
+        let (sender, stop) = stop_pair().unwrap();
+        drop(sender);
+        run(&options, &stop, &mut verdicts, &mut |_, _| {}).unwrap();
+    }
+}

@@ -1,0 +1,21 @@
+//! Packets that firewall rules logged: entries of NFLOG and lines of the kernel log in, records out.
+//!
+//! Owns what becomes of an entry: its meaning by prefix, its direction, the containers behind its addresses, folding. Has no
+//! socket, no file and no clock: bytes, times and the store are arguments.
+
+mod engine;
+mod fold;
+mod line;
+mod marks;
+pub mod nflog;
+mod packet;
+mod prefix;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use self::engine::{Config, Verdicts};
+pub use self::line::{LineTime, LoggedLine, NotLogged, kmsg_sequence, read as read_line};
+pub use self::packet::read as read_packet;
+pub use self::prefix::Prefixes;
+pub use self::store::Store;
