@@ -2,7 +2,7 @@
 //!
 //! Keeps hashes only, and a bounded number of them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use foldhash::fast::FixedState;
 
@@ -15,6 +15,8 @@ pub(super) struct Gone {
     /// The hash of the end itself: a later flow with the same key ends otherwise.
     ends: HashMap<u64, u64, FixedState>,
     order: VecDeque<u64>,
+    /// Of them, those that ended since the last dump began.
+    since_dump: HashSet<u64, FixedState>,
 }
 
 /// Of an end that only a dump showed: whatever DESTROY comes for it is the same end.
@@ -25,9 +27,11 @@ impl Gone {
         if self.ends.insert(key, end).is_none() {
             self.order.push_back(key);
         }
+        self.since_dump.insert(key);
         while self.order.len() > REMEMBERED {
             if let Some(oldest) = self.order.pop_front() {
                 self.ends.remove(&oldest);
+                self.since_dump.remove(&oldest);
             }
         }
     }
@@ -40,6 +44,17 @@ impl Gone {
     /// A flow with this key began anew.
     pub(super) fn forget(&mut self, key: u64) {
         self.ends.remove(&key);
+        self.since_dump.remove(&key);
+    }
+
+    /// A dump begins: what ended before cannot be in it.
+    pub(super) fn begin_dump(&mut self) {
+        self.since_dump.clear();
+    }
+
+    /// Whether this flow ended while the running dump was read, and nothing with this key began since.
+    pub(super) fn ended_since_dump(&self, key: u64) -> bool {
+        self.since_dump.contains(&key)
     }
 }
 
@@ -55,6 +70,7 @@ mod tests {
             gone.forget(n / 2);
         });
         assert!(gone.order.len() <= REMEMBERED && gone.ends.len() <= REMEMBERED);
+        assert!(gone.since_dump.len() <= REMEMBERED);
         let last = 3 * REMEMBERED as u64 - 1;
         assert!(gone.is_repeated(last, 1) && !gone.is_repeated(last, 2) && !gone.is_repeated(0, 1));
     }

@@ -286,6 +286,33 @@ fn a_dump_under_which_the_table_changed_ends_nothing() {
     assert!(taken(&mut tracker).is_empty());
 }
 
+/// What the kernel did, in order: on each port one flow after the other, and what is there in between.
+fn timeline(ports: &[u16]) -> Vec<Said> {
+    let (mut live, mut events) = ([None::<i64>; 4], Vec::new());
+    for (second, port) in (1i64..).zip(ports) {
+        let place = &mut live[usize::from(*port)];
+        let (mut event, start) = match place.take() {
+            None => (Said::new(*port), *place.insert(second)),
+            Some(start) => (Said::destroy(*port, [1, 1, 1, 1]), start),
+        };
+        event.span = [Some(at(start).0), (place.is_none()).then_some(at(second).0)];
+        events.push(event.when(second));
+    }
+    events
+}
+
+/// Entries of the table after so many events.
+fn table(events: &[Said]) -> Vec<Said> {
+    let mut live: std::collections::BTreeMap<u16, Said> = Default::default();
+    for event in events {
+        match event.kind {
+            EventKind::New => drop(live.insert(event.port, Said { kind: EventKind::Update, ..event.clone() })),
+            EventKind::Update | EventKind::Destroy => drop(live.remove(&event.port)),
+        }
+    }
+    live.into_values().collect()
+}
+
 #[test]
 fn a_refused_dump_says_why() {
     let refused = [&[36, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0][..], &(-1i32).to_ne_bytes(), &[0; 16]].concat();
@@ -394,6 +421,36 @@ proptest! {
         if mode < 2 {
             prop_assert_eq!(of(ConntrackAction::New), ledger.begun);
             prop_assert!(of(ConntrackAction::End) <= ledger.begun + ledger.ended + ledger.ended_by_dump);
+        }
+    }
+
+    /// The dump's entries are of one moment, and the events around it are read earlier or later than that.
+    #[test]
+    fn a_dump_at_any_moment_ends_no_flow_twice_and_loses_none(
+        ports in proptest::collection::vec(0u16..4, 1..24), cuts in any::<[prop::sample::Index; 4]>()
+    ) {
+        let events = timeline(&ports);
+        let mut cuts = cuts.map(|cut| cut.index(events.len() + 1));
+        cuts.sort_unstable();
+        // The dump begins, its entries are read, they are of this moment, its end.
+        let [begin, shown, moment, end] = cuts;
+        for moment in [begin, shown, moment] {
+            let mut tracker = tracker(Events::Folded);
+            let mut records = play(&mut tracker, &events[..begin]);
+            tracker.begin_dump();
+            records.extend(play(&mut tracker, &events[begin..shown]));
+            for entry in table(&events[..moment]) {
+                tracker.handle_dump(None, &entry.bytes());
+            }
+            records.extend(play(&mut tracker, &events[shown..end]));
+            tracker.end_dump(at(100));
+            records.extend(play(&mut tracker, &events[end..]));
+            let ends: Vec<_> = records.iter().filter(|record| record.action == ConntrackAction::End).collect();
+            let destroyed = events.iter().filter(|event| event.kind == EventKind::Destroy);
+            let expected: Vec<_> = destroyed.map(|event| (event.port, event.span.map(|at| at.map(Timestamp)))).collect();
+            let found: Vec<_> =
+                ends.iter().map(|end| (end.tuple.source.port, [end.start, end.end])).collect();
+            prop_assert_eq!(found, expected);
         }
     }
 

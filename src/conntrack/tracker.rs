@@ -101,6 +101,8 @@ pub struct Tracker {
     /// When the running interval of `aggregate` ends.
     due: Option<Timestamp>,
     generation: u32,
+    /// A dump runs; what it shows may be older or newer than the events that are still to be read.
+    dumping: bool,
     /// The running dump may lack entries.
     interrupted: bool,
     ledger: ConntrackLedger,
@@ -118,6 +120,7 @@ impl Tracker {
             gone: Gone::default(),
             due: None,
             generation: 0,
+            dumping: false,
             interrupted: false,
             ledger: ConntrackLedger::default(),
             out: Vec::new(),
@@ -168,7 +171,8 @@ impl Tracker {
     /// A dump begins: what it does not show by its end is gone.
     pub fn begin_dump(&mut self) {
         self.generation = self.generation.wrapping_add(1);
-        self.interrupted = false;
+        (self.dumping, self.interrupted) = (true, false);
+        self.gone.begin_dump();
         self.ledger.dumps += 1;
     }
 
@@ -191,6 +195,7 @@ impl Tracker {
 
     /// The dump is complete, and every event that came before its end has been handled.
     pub fn end_dump(&mut self, now: Timestamp) {
+        self.dumping = false;
         if self.interrupted {
             // Entries may be missing from it that are still there.
             return;
@@ -253,7 +258,7 @@ impl Tracker {
     fn handle_new(&mut self, key: Key, entry: &Entry, at: Timestamp) {
         self.ledger.begun += 1;
         self.gone.forget(stable_hash(&key));
-        if let Some(old) = self.take(&key) {
+        if let Some(old) = self.take(&key).filter(|old| !self.is_ahead(old)) {
             // Its DESTROY never came: only that it is over is known.
             let end = old.closed.map(|closed| (closed, EndKnownBy::Closed));
             self.give(&old, ConntrackAction::End, at, end);
@@ -264,6 +269,11 @@ impl Tracker {
         let kept = self.give(&flow, ConntrackAction::New, at, None);
         self.count(kept);
         self.enter(flow);
+    }
+
+    /// While events wait in our buffer, a dump shows flows that begin in them.
+    fn is_ahead(&self, known: &Flow) -> bool {
+        self.dumping && known.events == 0 && known.generation == self.generation
     }
 
     fn handle_update(&mut self, key: Key, entry: &Entry, at: Timestamp) {
@@ -286,7 +296,12 @@ impl Tracker {
     fn handle_destroy(&mut self, key: Key, entry: &Entry, at: Timestamp) {
         self.ledger.ended += 1;
         let (hash, end) = (stable_hash(&key), end_hash(entry));
-        let known = self.take(&key);
+        let mut known = self.take(&key);
+        let is_another = |flow: &mut Box<Flow>| flow.events == 0 && differ(flow.start, entry.start);
+        if let Some(later) = known.take_if(is_another) {
+            // A dump showed the next flow with this key already.
+            self.enter_boxed(later);
+        }
         if known.is_none() && self.gone.is_repeated(hash, end) {
             self.ledger.repeated += 1;
             return;
@@ -307,12 +322,18 @@ impl Tracker {
         if let Some(flow) = self.flows.find_mut(hash, |flow| flow.key == key) {
             self.ledger.missing = self.ledger.missing.saturating_sub(u64::from(flow.missing.is_some()));
             (flow.generation, flow.missing) = (generation, None);
-            flow.absorb(entry);
+            // Else it shows the flow before this one, or the next.
+            if !differ(flow.start, entry.start) {
+                flow.absorb(entry);
+            }
             return;
         }
-        let mut flow = Flow::new(key, entry, generation);
-        flow.start = entry.start;
-        self.enter(flow);
+        // The dump may have been written before the end that was read already.
+        if !self.gone.ended_since_dump(stable_hash(&key)) {
+            let mut flow = Flow::new(key, entry, generation);
+            flow.start = entry.start;
+            self.enter(flow);
+        }
     }
 
     /// One event's place in the ledger.
@@ -381,6 +402,11 @@ impl Tracker {
 /// The end of a connection is its close, however long the kernel kept the entry.
 fn ended_at(closed: Option<Timestamp>, gone: Timestamp, by: EndKnownBy) -> (Timestamp, EndKnownBy) {
     closed.map_or((gone, by), |closed| (closed, EndKnownBy::Closed))
+}
+
+/// Two times that are both known.
+fn differ(one: Option<Timestamp>, other: Option<Timestamp>) -> bool {
+    one.zip(other).is_some_and(|(one, other)| one != other)
 }
 
 fn key(namespace: Option<i32>, entry: &Entry) -> Key {
