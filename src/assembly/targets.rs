@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::faults::{Faults, Unusable};
 use crate::config;
 use crate::format::Observer;
-use crate::settings::{Auto, Secret, Settings, SinkName, without_end};
+use crate::settings::{Auto, Renewable, Secret, Settings, SinkName, without_end};
 use crate::sink::connect::{Connector, HostPort, OnSocket, Pem, Proxies, Timeouts, Tls, TlsOptions};
 use crate::sink::file::FileOptions;
 use crate::sink::fluentd::{Compress, Credentials, Fluentd, FluentdOptions, expand_tag};
@@ -67,7 +67,7 @@ pub(super) fn fluentd(settings: &Settings, observer: &Observer, own: Option<&Own
         hostname: observer.pod.name.as_ref().or(observer.hostname.as_ref()).map_or("podtap", |name| name).to_owned(),
         timeout,
     };
-    let secrets = files(&[&settings.fluentd_shared_key, &settings.fluentd_password]);
+    let secrets = files(&settings.fluentd_username, &[&settings.fluentd_shared_key, &settings.fluentd_password]);
     let connector = connector(hosts, tls, timeout, own).renewed(max_age(settings), secrets);
     let settings = settings.clone();
     Ok(Fluentd::new(connector, options).with_credentials_of(move || self::credentials(&settings).ok().flatten()))
@@ -93,7 +93,7 @@ fn credentials(settings: &Settings) -> Result<Option<Credentials>, Unusable> {
     let any = settings.fluentd_shared_key.is_some() || username.is_some();
     Ok(any.then(|| Credentials {
         shared_key: text(settings.fluentd_shared_key.as_ref()),
-        username: username.clone().unwrap_or_default(),
+        username: username.as_ref().map(current).unwrap_or_default(),
         password: text(password.as_ref()),
     }))
 }
@@ -127,7 +127,7 @@ pub(super) fn logstash(settings: &Settings, own: Option<&OwnTraffic>) -> Result<
     let ((hosts, tls), proxies) = faults.finish(hosts.zip(tls).zip(proxies))?;
     let timeout = settings.logstash_timeout.0;
     let connector = connector(hosts, tls, timeout, own)
-        .renewed(max_age(settings), files(&[&settings.logstash_password]))
+        .renewed(max_age(settings), files(&settings.logstash_username, &[&settings.logstash_password]))
         .with_proxies(proxies);
     let options = LogstashOptions {
         transport,
@@ -193,7 +193,7 @@ fn servers(sink: SinkName, settings: &Settings) -> Vec<(HostPort, bool)> {
 }
 
 fn login(settings: &Settings) -> Option<Login> {
-    let username = settings.logstash_username.clone()?;
+    let username = settings.logstash_username.as_ref().map(current)?;
     Some(Login { username, password: text(settings.logstash_password.as_ref()) })
 }
 
@@ -217,7 +217,8 @@ pub(super) fn elasticsearch(settings: &Settings) -> Result<Elasticsearch, Unusab
     let options = elasticsearch_options(settings)?;
     let sink = Elasticsearch::new(options).map_err(|why| Unusable::of_sink(SinkName::Elasticsearch.word(), &why))?;
     let secrets = [&settings.elasticsearch_api_key, &settings.elasticsearch_bearer, &settings.elasticsearch_password];
-    let (max_age, files, settings) = (max_age(settings), files(&secrets), settings.clone());
+    let files = files(&settings.elasticsearch_username, &secrets);
+    let (max_age, settings) = (max_age(settings), settings.clone());
     Ok(sink.renewed(max_age, files, move || elasticsearch_options(&settings).map_err(|why| why.to_string())))
 }
 
@@ -286,9 +287,9 @@ fn auth(settings: &Settings) -> Result<Option<Auth>, Unusable> {
     let (username, password) = (&settings.elasticsearch_username, &settings.elasticsearch_password);
     paired("ELASTICSEARCH", username.is_some(), password.is_some())?;
     let basic =
-        username.as_ref().map(|username| Auth::Basic { username: username.clone(), password: text(password.as_ref()) });
-    let key = settings.elasticsearch_api_key.as_ref().map(|key| Auth::ApiKey(current(key)));
-    let bearer = settings.elasticsearch_bearer.as_ref().map(|token| Auth::Bearer(current(token)));
+        username.as_ref().map(|name| Auth::Basic { username: current(name), password: text(password.as_ref()) });
+    let key = settings.elasticsearch_api_key.as_ref().map(|key| Auth::ApiKey(current(key.reveal())));
+    let bearer = settings.elasticsearch_bearer.as_ref().map(|token| Auth::Bearer(current(token.reveal())));
     let mut given = [("API_KEY", key), ("BEARER", bearer), ("USERNAME", basic)]
         .into_iter()
         .filter_map(|(name, auth)| auth.map(|auth| (name, auth)));
@@ -310,29 +311,32 @@ fn paired(sink: &str, username: bool, password: bool) -> Result<(), Unusable> {
 }
 
 fn text(secret: Option<&Secret>) -> String {
-    secret.map(current).unwrap_or_default()
+    secret.map(|secret| current(secret.reveal())).unwrap_or_default()
 }
 
 /// What its file holds now, where it came from one; what it held at start, where that cannot be read.
-fn current(secret: &Secret) -> String {
-    let Some(file) = secret.file() else { return secret.reveal().to_owned() };
+fn current(given: &Renewable) -> String {
+    let Some(file) = given.file() else { return given.text().to_owned() };
     let read = config::read_secret(&file.to_string_lossy());
     let text = read.as_deref().map(without_end).unwrap_or_default();
     if text.is_empty() {
-        tracing::debug!(file = %file.display(), "secret not read again; keeping the current one");
-        return secret.reveal().to_owned();
+        tracing::debug!(file = %file.display(), "credentials not read again; keeping those of the start");
+        return given.text().to_owned();
     }
     text.to_owned()
 }
 
-/// The files of these secrets: when one changes, connections are made again.
-fn files(secrets: &[&Option<Secret>]) -> Vec<PathBuf> {
-    secrets.iter().filter_map(|secret| Some(secret.as_ref()?.file()?.to_owned())).collect()
+/// The files of a user's name and of these secrets: when one changes, connections are made again.
+fn files(username: &Option<Renewable>, secrets: &[&Option<Secret>]) -> Vec<PathBuf> {
+    let secrets = secrets.iter().filter_map(|secret| secret.as_ref().map(Secret::reveal));
+    let files = username.iter().chain(secrets).filter_map(Renewable::file);
+    files.map(ToOwned::to_owned).collect()
 }
 
 /// A private key: by its path where there is one, so that a renewed key is seen.
 fn key(secret: &Secret) -> Pem {
-    secret.file().map_or_else(|| Pem::of(secret.reveal()), |file| Pem::File(file.to_owned()))
+    let key = secret.reveal();
+    key.file().map_or_else(|| Pem::of(key.text()), |file| Pem::File(file.to_owned()))
 }
 
 fn hosts(setting: &str, given: &[String], port: u16) -> Result<Vec<HostPort>, Unusable> {
@@ -422,7 +426,7 @@ mod tests {
         ];
         let env = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let settings = resolve(&env, &Pairs::new(), config::read_secret).outcome.unwrap();
-        assert_eq!(files(&[&settings.logstash_password, &settings.fluentd_password]), [file.as_path()]);
+        assert_eq!(files(&None, &[&settings.logstash_password, &settings.fluentd_password]), [file.as_path()]);
         let expect = |text: &str| assert_eq!(login(&settings).unwrap().password, text);
         expect("old");
         publish("v2", "new \r\n");

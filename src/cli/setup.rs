@@ -139,7 +139,7 @@ fn kibana_options(asked: &Request, settings: &Settings) -> Result<kibana::Option
     let (urls, in_url) = nodes(url, 5601, false).map_err(|why| format!("KIBANA_URL: {why}"))?;
     server.nodes = urls;
     match &settings.kibana_api_key {
-        Some(key) => server.auth = Auth::ApiKey(key.reveal().to_owned()),
+        Some(key) => server.auth = Auth::ApiKey(key.reveal().text().to_owned()),
         None if in_url != Auth::None => server.auth = in_url,
         None => {}
     }

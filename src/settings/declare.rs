@@ -20,8 +20,10 @@ pub struct Variable {
     pub old: Option<&'static str>,
     /// The only sink it matters to.
     pub only: Option<SinkName>,
-    /// Never shown; can be read from a file named by `<name>_FILE`.
+    /// Never shown.
     pub secret: bool,
+    /// Can be read from a file named by `<name>_FILE`.
+    pub in_file: bool,
     pub(super) allowed: Option<&'static str>,
     pub(super) allowed_by_type: fn() -> String,
 }
@@ -32,7 +34,7 @@ impl Variable {
         self.allowed.map_or_else(self.allowed_by_type, str::to_owned)
     }
 
-    /// What it means, and that a file may hold it where it is a secret.
+    /// What it means, and that a file may hold it where that is so.
     pub fn explained(&self) -> String {
         let file = self.file().map(|file| format!(" Or {file} names a file that holds it."));
         format!("{}{}", self.meaning, file.unwrap_or_default())
@@ -43,9 +45,9 @@ impl Variable {
         flag(self.name)
     }
 
-    /// The variable that names a file with its value, where it is a secret.
+    /// The variable that names a file with its value, where there is one.
     pub fn file(&self) -> Option<String> {
-        self.secret.then(|| format!("{}_FILE", self.name))
+        self.in_file.then(|| format!("{}_FILE", self.name))
     }
 }
 
@@ -93,6 +95,7 @@ macro_rules! settings {
             old: settings!(@optional $($old)?),
             only: settings!(@optional $(SinkName::$sink)?),
             secret: <$type as Value>::SECRET,
+            in_file: <$type as Value>::IN_FILE,
             allowed: settings!(@optional $($allowed)?),
             allowed_by_type: <$type as Value>::allowed,
         },)*)*];

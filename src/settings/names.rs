@@ -140,8 +140,8 @@ mod tests {
     }
 
     #[test]
-    fn only_secrets_come_from_files() {
-        assert!(said("CAP_FILTER_FILE").unwrap().contains("only secrets are read from files"));
+    fn only_secrets_and_user_names_come_from_files() {
+        assert!(said("CAP_FILTER_FILE").unwrap().contains("only secrets and user names are read from files"));
     }
 
     #[test]

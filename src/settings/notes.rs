@@ -118,7 +118,7 @@ pub enum Note {
         /// What was probably meant.
         meant: Option<String>,
     },
-    /// `<name>_FILE` of a setting that is no secret.
+    /// `<name>_FILE` of a setting that is not read from a file.
     NotFromFile {
         /// As found.
         name: String,
@@ -182,7 +182,10 @@ impl fmt::Display for Note {
             }
             Self::Misspelt { name, meant: None } => write!(f, "{} is not a setting", printable(name)),
             Self::NotFromFile { name, setting } => {
-                write!(f, "{name} is not a setting: only secrets are read from files, {setting} is none")
+                write!(
+                    f,
+                    "{name} is not a setting: only secrets and user names are read from files, {setting} is none of them"
+                )
             }
             Self::LineFeedCut { name } => {
                 write!(f, "{name} ends in a line feed, which is cut off: `echo -n` and `printf` write none")

@@ -11,7 +11,7 @@ use super::declare::{Variable, settings};
 use super::values::{
     Auto, Bytes, CaptureFilter, ConntrackEvents, Count, DirectionName, FieldFormat, FlowState, Format, Fraction,
     Headers, ListOf, Listen, LogFormat, LogLevel, LogstashType, Millis, Mode, Network, ProtocolName, Rate, RecordKind,
-    Seconds, Secret, SinkName, SpoolFsync, SpoolMode, StatusPattern, Tag, Value,
+    Renewable, Seconds, Secret, SinkName, SpoolFsync, SpoolMode, StatusPattern, Tag, Value,
 };
 
 const KIB: u64 = 1 << 10;
@@ -87,7 +87,7 @@ settings! {
         /// Key shared with the server.
         FLUENTD_SHARED_KEY fluentd_shared_key: Option<Secret> = "none", only Fluentd;
         /// User name, if the server requires one.
-        FLUENTD_USERNAME fluentd_username: Option<String> = "none", only Fluentd;
+        FLUENTD_USERNAME fluentd_username: Option<Renewable> = "none", only Fluentd;
         /// Password of the user.
         FLUENTD_PASSWORD fluentd_password: Option<Secret> = "none", only Fluentd;
         /// Encrypt the connection; `auto` does so when another FLUENTD_TLS_… setting is given.
@@ -123,7 +123,7 @@ settings! {
         /// Compress with `beats` and `http`.
         LOGSTASH_COMPRESS logstash_compress: bool = "false", only Logstash;
         /// User name for `http`.
-        LOGSTASH_USERNAME logstash_username: Option<String> = "none", only Logstash;
+        LOGSTASH_USERNAME logstash_username: Option<Renewable> = "none", only Logstash;
         /// Password of the user.
         LOGSTASH_PASSWORD logstash_password: Option<Secret> = "none", only Logstash;
         /// Encrypt the connection; `auto` does so when another LOGSTASH_TLS_… setting is given.
@@ -166,7 +166,7 @@ settings! {
         /// Bearer token.
         ELASTICSEARCH_BEARER elasticsearch_bearer: Option<Secret> = "none", only Elasticsearch;
         /// User name.
-        ELASTICSEARCH_USERNAME elasticsearch_username: Option<String> = "none", only Elasticsearch;
+        ELASTICSEARCH_USERNAME elasticsearch_username: Option<Renewable> = "none", only Elasticsearch;
         /// Password of the user.
         ELASTICSEARCH_PASSWORD elasticsearch_password: Option<Secret> = "none", only Elasticsearch;
         /// Compress requests with gzip.

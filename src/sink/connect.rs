@@ -1,9 +1,9 @@
 //! Connections to servers, shared by all sinks that have one: TCP or TLS, several hosts with several addresses each.
 //! Owns how a connection comes about and what to say when it does not; it speaks no sink's protocol.
 //!
-//! Names are resolved anew for every connection. One host after the other is tried, beginning with the one that worked
-//! last (`Connector::failed` moves on), and of each host one address after the other. Nothing here knows a credential,
-//! so no message can hold one.
+//! Names are resolved again for every connection. One host after the other is tried, beginning with the one that worked
+//! last (`Connector::failed` moves on), and of each host one address after the other, in the same way. Nothing here knows
+//! a credential, so no message can hold one.
 
 mod check;
 pub mod expiry;
@@ -40,7 +40,7 @@ pub(in crate::sink) use self::tls::random_bytes;
 pub use self::tls::{Pem, Tls, TlsOptions};
 use super::error::{DeliveryError, FailureReason};
 
-/// Addresses of one name that are tried.
+/// Addresses of one name that are tried for one connection.
 const MAX_ADDRESSES: usize = 16;
 
 /// How long the steps to a connection may take; each address has the time anew.
@@ -101,6 +101,8 @@ pub struct Connector {
     on_socket: Option<OnSocket>,
     /// The host to begin with.
     first: usize,
+    /// The address to begin with, of those that a name has.
+    turn: usize,
     tenure: Tenure,
     proxies: Proxies,
 }
@@ -109,7 +111,7 @@ impl Connector {
     /// For these hosts; without `tls` in the clear.
     pub fn new(hosts: Vec<HostPort>, tls: Option<Tls>, timeouts: Timeouts) -> Self {
         let (tenure, proxies) = (Tenure::default(), Proxies::default());
-        Self { hosts, tls, timeouts, on_socket: None, first: 0, tenure, proxies }
+        Self { hosts, tls, timeouts, on_socket: None, first: 0, turn: 0, tenure, proxies }
     }
 
     /// Has `hook` told of every socket.
@@ -141,9 +143,9 @@ impl Connector {
         self
     }
 
-    /// The position of the host to begin with.
-    pub(in crate::sink) fn first(&self) -> usize {
-        self.first
+    /// The positions of the host and of the address to begin with.
+    pub(in crate::sink) fn beginning(&self) -> (usize, usize) {
+        (self.first, self.turn)
     }
 
     /// Whether the connection made last is to be replaced; then the next one may lead to another host.
@@ -157,6 +159,7 @@ impl Connector {
 
     fn begin_anywhere(&mut self) {
         self.first = any_of(self.hosts.len(), random());
+        self.turn = any_of(TURNS, random());
     }
 
     /// The hosts, in the order of the settings.
@@ -202,9 +205,10 @@ impl Connector {
         let by = proxy.as_ref().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
         let addresses = lookup(next, self.timeouts.lookup).await?;
         let (mut reason, mut told) = (FailureReason::Unreachable, Vec::new());
-        for address in addresses {
+        for address in in_turn(&addresses, self.turn).into_iter().take(MAX_ADDRESSES) {
             match self.open(&host, address, proxy.as_ref()).await {
                 Ok(stream) => {
+                    self.turn = turn_of(&addresses, address);
                     let proxy = proxy.filter(|_| !self.is_tls());
                     return Ok(Connected { stream, host, peer: address, proxy });
                 }
@@ -222,9 +226,13 @@ impl Connector {
         Err(DeliveryError::new(reason, format!("{host}{by}: {}", told.join("; "))))
     }
 
-    /// The connection made last turned out to be no good: the next one begins with the next host.
+    /// The connection made last turned out to be no good: the next one begins with the next host, and behind the last
+    /// host with the next address.
     pub fn failed(&mut self) {
         self.first = (self.first + 1) % self.hosts.len().max(1);
+        if self.first == 0 {
+            self.turn = self.turn.wrapping_add(1);
+        }
     }
 
     /// Certificates are renewed under a running program. Files that cannot be read any more (privileges were dropped,
@@ -298,11 +306,33 @@ async fn lookup(host: &HostPort, patience: Duration) -> Result<Vec<SocketAddr>, 
     let found = found.map_err(|why| error(format!("the name cannot be resolved: {}", plain(&why))))?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in found {
-        if addresses.len() < MAX_ADDRESSES && !addresses.contains(&address) {
+        if !addresses.contains(&address) {
             addresses.push(address);
         }
     }
     if addresses.is_empty() { Err(error("the name has no address".to_owned())) } else { Ok(addresses) }
+}
+
+/// Of a number that many addresses divide evenly.
+const TURNS: usize = 720_720;
+
+/// A name's addresses in the order in which they are tried. Which family comes first the system knows (RFC 6724); of one
+/// family every address has its turn to be the first. For the system might name the same one first to every pod.
+pub(in crate::sink) fn in_turn(addresses: &[SocketAddr], turn: usize) -> Vec<SocketAddr> {
+    let families = addresses.chunk_by(|one, next| one.is_ipv4() == next.is_ipv4());
+    let rotated = families.flat_map(|family| {
+        let mut family = family.to_vec();
+        family.sort_unstable();
+        let first = turn % family.len().max(1);
+        family.rotate_left(first);
+        family
+    });
+    rotated.collect()
+}
+
+/// The turn in which this address is the first of its family.
+fn turn_of(addresses: &[SocketAddr], address: SocketAddr) -> usize {
+    addresses.iter().filter(|other| other.is_ipv4() == address.is_ipv4() && **other < address).count()
 }
 
 #[cfg(test)]

@@ -137,7 +137,7 @@ impl Logstash {
             Transport::Udp if connector.is_tls() => {
                 return Err("LOGSTASH_TLS: datagrams cannot be encrypted; use another LOGSTASH_TYPE".to_owned());
             }
-            Transport::Udp => Kind::Udp(Box::new(Udp::new(connector.hosts().to_vec(), connector.first(), options))),
+            Transport::Udp => Kind::Udp(Box::new(Udp::new(connector.hosts().to_vec(), connector.beginning(), options))),
         }))
     }
 

@@ -15,7 +15,7 @@
 //! | SIGTERM, once and twice, when idle, connecting, in flight, in backoff, while spooling | `shutdown` |
 
 #[cfg(feature = "es")]
-mod bulk;
+pub(crate) mod bulk;
 mod disk;
 pub(crate) mod door;
 mod faults;

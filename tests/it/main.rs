@@ -29,6 +29,7 @@ mod fluentd;
 mod fuzz_corpus;
 mod golden;
 mod grafana;
+mod hosts;
 mod http2;
 #[cfg(feature = "setup")]
 mod kibana;

@@ -22,7 +22,7 @@ use socket2::{Domain, Socket, Type};
 
 pub(crate) use self::forward::Forward;
 pub(crate) use self::lumberjack::Lumberjack;
-pub(crate) use self::nginx::Nginx;
+pub(crate) use self::nginx::{Demands, Nginx};
 #[cfg(feature = "es")]
 pub(crate) use self::search::{Kind, Search};
 

@@ -6,6 +6,7 @@ package main
 import (
 	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -28,6 +29,7 @@ func main() {
 	out := flag.String("out", "", "file that lines are appended to")
 	cert := flag.String("cert", "", "certificate, for TLS")
 	key := flag.String("key", "", "its key")
+	clientCA := flag.String("clientca", "", "who must have signed the client's certificate")
 	hold := flag.Duration("hold", 0, "how long to wait before a batch is acknowledged")
 	keepalive := flag.Duration("keepalive", 3*time.Second, "how often to say that a batch is at work")
 	flag.Parse()
@@ -47,7 +49,17 @@ func main() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{pair}})
+		config := &tls.Config{Certificates: []tls.Certificate{pair}}
+		if *clientCA != "" {
+			authority, err := os.ReadFile(*clientCA)
+			if err != nil {
+				log.Fatal(err)
+			}
+			config.ClientCAs = x509.NewCertPool()
+			config.ClientCAs.AppendCertsFromPEM(authority)
+			config.ClientAuth = tls.RequireAndVerifyClientCert
+		}
+		listener = tls.NewListener(listener, config)
 	}
 	lumber, err := server.NewWithListener(listener, options...)
 	if err != nil {

@@ -9,7 +9,7 @@ use crate::settings::variables::Group;
 const SINK: &[Variable] = &[
     Variable { old: Some("FLUENTHOST"), ..variable("FLUENTD_HOST", "localhost") },
     Variable { old: Some("FLUENTPORT"), allowed_by_type: Port::allowed, ..variable("FLUENTD_PORT", "24224") },
-    Variable { secret: true, allowed_by_type: Secret::allowed, ..variable("FLUENTD_PASSWORD", "none") },
+    Variable { secret: true, in_file: true, allowed_by_type: Secret::allowed, ..variable("FLUENTD_PASSWORD", "none") },
 ];
 
 type Port = Count<1, 65_535>;
@@ -23,6 +23,7 @@ const fn variable(name: &'static str, default: &'static str) -> Variable {
         old: None,
         only: None,
         secret: false,
+        in_file: false,
         allowed: None,
         allowed_by_type: String::allowed,
     }

@@ -26,6 +26,8 @@ pub use word::{
 pub trait Value: Sized {
     /// Whether it is never shown.
     const SECRET: bool = false;
+    /// Whether it can be read from a file that `<name>_FILE` names.
+    const IN_FILE: bool = Self::SECRET;
 
     /// What may be written, in words.
     fn allowed() -> String;
@@ -99,6 +101,7 @@ impl Value for bool {
 /// `none` switches it off.
 impl<T: Value> Value for Option<T> {
     const SECRET: bool = T::SECRET;
+    const IN_FILE: bool = T::IN_FILE;
 
     fn allowed() -> String {
         format!("{}, or none", T::allowed())
@@ -132,6 +135,7 @@ impl<T> Auto<T> {
 
 impl<T: Value> Value for Auto<T> {
     const SECRET: bool = T::SECRET;
+    const IN_FILE: bool = T::IN_FILE;
 
     fn allowed() -> String {
         format!("auto, or {}", T::allowed())
@@ -155,6 +159,7 @@ impl<T> std::ops::Deref for ListOf<T> {
 
 impl<T: Value + DeserializeOwned> Value for ListOf<T> {
     const SECRET: bool = T::SECRET;
+    const IN_FILE: bool = T::IN_FILE;
 
     fn allowed() -> String {
         format!("comma list of: {}; or none", T::allowed())
@@ -171,22 +176,47 @@ fn entries(text: &str) -> Vec<&str> {
     text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).collect()
 }
 
-/// What must never be shown: neither by `Debug` nor by `podtap settings`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret {
+/// A text, and the file that it was read from, which may hold another one by now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewable {
     text: String,
     file: Option<PathBuf>,
 }
 
-impl Secret {
-    /// The secret itself, for the one place that sends it.
-    pub fn reveal(&self) -> &str {
+impl Renewable {
+    /// The text at the start.
+    pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The file that it was read from, and that may hold another one by now.
+    /// The file, where it came from one.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
+    }
+}
+
+impl Value for Renewable {
+    const IN_FILE: bool = true;
+
+    fn allowed() -> String {
+        String::allowed()
+    }
+    fn parse(name: &str, text: &str) -> Result<Self, String> {
+        by_envy(name, text).map(|text| Self { text, file: None })
+    }
+    fn of_file(self, path: &str) -> Self {
+        Self { file: Some(path.into()), ..self }
+    }
+}
+
+/// What must never be shown: neither by `Debug` nor by `podtap settings`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Renewable);
+
+impl Secret {
+    /// The secret itself, for the one place that sends it.
+    pub fn reveal(&self) -> &Renewable {
+        &self.0
     }
 }
 
@@ -203,10 +233,10 @@ impl Value for Secret {
         "text (secret)".to_owned()
     }
     fn parse(name: &str, text: &str) -> Result<Self, String> {
-        by_envy(name, text).map(|text| Self { text, file: None })
+        Renewable::parse(name, text).map(Self)
     }
     fn of_file(self, path: &str) -> Self {
-        Self { file: Some(path.into()), ..self }
+        Self(self.0.of_file(path))
     }
 }
 
@@ -257,6 +287,6 @@ mod tests {
     fn a_secret_is_not_in_its_debug_output() {
         let secret = parsed::<Option<Secret>>("hunter2").unwrap();
         assert!(!format!("{secret:?}").contains("hunter2"));
-        assert_eq!(secret.unwrap().reveal(), "hunter2");
+        assert_eq!(secret.unwrap().reveal().text(), "hunter2");
     }
 }

@@ -149,6 +149,45 @@ async fn a_port_without_tls_is_told_from_a_broken_one() {
     }
 }
 
+#[test]
+fn every_address_of_a_name_has_its_turn_to_be_first_and_keeps_it_however_the_system_orders_them() {
+    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
+    let found = addresses(&["[::2]:1", "[::1]:1", "10.0.0.3:1", "10.0.0.1:1", "10.0.0.2:1"]);
+    for (turn, expected) in [
+        (0, ["[::1]:1", "[::2]:1", "10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"]),
+        (1, ["[::2]:1", "[::1]:1", "10.0.0.2:1", "10.0.0.3:1", "10.0.0.1:1"]),
+        (5, ["[::2]:1", "[::1]:1", "10.0.0.3:1", "10.0.0.1:1", "10.0.0.2:1"]),
+        (usize::MAX, ["[::2]:1", "[::1]:1", "10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"]),
+    ] {
+        assert_eq!(in_turn(&found, turn), addresses(&expected), "{turn}");
+    }
+    let mut reversed = found.clone();
+    reversed.sort_unstable_by_key(|address| (address.is_ipv4(), std::cmp::Reverse(*address)));
+    for address in &found {
+        for seen in [&found, &reversed] {
+            let turn = turn_of(seen, *address);
+            let first = in_turn(&found, turn).into_iter().find(|other| other.is_ipv4() == address.is_ipv4());
+            assert_eq!(first, Some(*address));
+        }
+    }
+    assert_eq!(in_turn(&[], 3), []);
+}
+
+#[test]
+fn every_address_of_every_host_has_its_turn_after_failures() {
+    for hosts in 1..=3 {
+        let hosts = (0..hosts).map(|n| HostPort { host: format!("h{n}"), port: 1 }).collect::<Vec<_>>();
+        let mut connector = Connector::new(hosts.clone(), None, Timeouts::default()).with_any_host_first();
+        let mut begun = std::collections::BTreeSet::new();
+        for _ in 0..hosts.len() * 4 {
+            let (host, turn) = connector.beginning();
+            begun.insert((host, turn % 4));
+            connector.failed();
+        }
+        assert_eq!(begun.len(), hosts.len() * 4, "{begun:?}");
+    }
+}
+
 #[tokio::test]
 async fn of_many_pods_each_host_gets_its_share_and_a_pod_keeps_to_its_own_until_that_is_outdated() {
     let listeners = [TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];

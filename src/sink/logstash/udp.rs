@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout};
 
-use super::super::connect::HostPort;
+use super::super::connect::{HostPort, in_turn};
 use super::super::{Batch, Delivery, DeliveryError, FailureReason, Rejected, SinkError};
 use super::{CHECK_PATIENCE, LogstashOptions};
 
@@ -28,6 +28,8 @@ pub(super) struct Udp {
     options: LogstashOptions,
     /// The host whose turn it is.
     turn: usize,
+    /// The address whose turn it is, of those that a name has.
+    address: usize,
     link: Option<Link>,
 }
 
@@ -40,14 +42,14 @@ struct Link {
 }
 
 impl Udp {
-    /// Begins with the host at this position.
-    pub(super) fn new(hosts: Vec<HostPort>, first: usize, options: LogstashOptions) -> Self {
+    /// Begins with the host and the address at these positions.
+    pub(super) fn new(hosts: Vec<HostPort>, (turn, address): (usize, usize), options: LogstashOptions) -> Self {
         tracing::warn!(
             sink = "logstash",
             "LOGSTASH_TYPE=udp: datagrams get lost on the way, and nobody can tell how many; beats and http are \
              acknowledged"
         );
-        Self { hosts, options, turn: first, link: None }
+        Self { hosts, options, turn, address, link: None }
     }
 
     pub(super) async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
@@ -60,7 +62,7 @@ impl Udp {
                 Ok(Delivery { rejected, ..Delivery::default() })
             }
             Err(error) => {
-                self.turn += 1;
+                self.pass();
                 Err(SinkError::Transient(DeliveryError::of_io(error).at(link.peer).at(&link.host)))
             }
         }
@@ -89,7 +91,7 @@ impl Udp {
 
     async fn open(&mut self) -> Result<Link, DeliveryError> {
         let no_host = || DeliveryError::new(FailureReason::Dns, "no host is set");
-        let host = self.hosts.get(self.turn % self.hosts.len().max(1)).ok_or_else(no_host)?;
+        let host = self.hosts.get(self.turn).ok_or_else(no_host)?;
         let known = match self.link.take() {
             Some(link) if link.resolved.elapsed() < RESOLVE_EVERY && link.host == *host => {
                 match link.socket.take_error() {
@@ -108,9 +110,17 @@ impl Udp {
             // The name service fails; the address from before may do.
             (Err(_), Some(link)) if link.host == *host => Ok(Link { resolved: Instant::now(), ..link }),
             (Err(why), _) => {
-                self.turn += 1;
+                self.pass();
                 Err(why)
             }
+        }
+    }
+
+    /// On to the next host, and behind the last one to the next address.
+    fn pass(&mut self) {
+        self.turn = (self.turn + 1) % self.hosts.len().max(1);
+        if self.turn == 0 {
+            self.address = self.address.wrapping_add(1);
         }
     }
 
@@ -122,7 +132,7 @@ impl Udp {
             found.map_err(|_| unknown(format!("the name was not resolved within {:?}", self.options.timeout)))?;
         let found = found.map_err(|error| unknown(format!("the name cannot be resolved: {}", plain(&error))))?;
         let mut why = unknown("the name has no address".to_owned());
-        for peer in found {
+        for peer in in_turn(&found.collect::<Vec<_>>(), self.address) {
             match connected(peer).await {
                 Ok(socket) => return Ok(Link { socket, host: host.clone(), peer, resolved: Instant::now() }),
                 Err(error) => why = DeliveryError::of_io(error).at(peer).at(host),

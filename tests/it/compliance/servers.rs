@@ -52,13 +52,21 @@ impl Store {
 pub(crate) type Stored = Arc<Mutex<Store>>;
 
 /// Serves each connection on a thread.
-pub(crate) fn start(stored: Stored, serve: fn(TcpStream, &Mutex<Store>) -> Option<()>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+pub(crate) fn start(stored: Stored, each: fn(TcpStream, &Mutex<Store>) -> Option<()>) -> SocketAddr {
+    serve(TcpListener::bind("127.0.0.1:0").unwrap(), stored, each)
+}
+
+/// The same on a socket that listens already.
+pub(crate) fn serve(
+    listener: TcpListener,
+    stored: Stored,
+    each: fn(TcpStream, &Mutex<Store>) -> Option<()>,
+) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let stored = Arc::clone(&stored);
-            std::thread::spawn(move || serve(stream, &stored));
+            std::thread::spawn(move || each(stream, &stored));
         }
     });
     address

@@ -13,6 +13,15 @@ use socket2::Socket;
 use super::{Process, Scratch, certificates, missing, reserved, script};
 use crate::feed::wait_until;
 
+/// What a server wants of its clients.
+#[derive(Clone, Copy)]
+pub(crate) struct Demands {
+    /// Who must have signed their certificates, where they need one.
+    pub(crate) client_authority: Option<&'static str>,
+    pub(crate) user: &'static str,
+    pub(crate) password: &'static str,
+}
+
 /// A running nginx, with the same port and the same directory in all its lives.
 pub(crate) struct Nginx {
     process: Option<Process>,
@@ -20,7 +29,7 @@ pub(crate) struct Nginx {
     _reserved: Socket,
     dir: PathBuf,
     certificate: Option<&'static str>,
-    password: &'static str,
+    demands: Demands,
     /// Port of the server behind `/search/`.
     upstream: u16,
 }
@@ -39,7 +48,7 @@ impl Nginx {
             _reserved,
             dir: scratch.path("nginx"),
             certificate,
-            password: "secret",
+            demands: Demands { client_authority: None, user: "user", password: "secret" },
             upstream: 1,
         };
         nginx.restart();
@@ -53,15 +62,17 @@ impl Nginx {
         self.restart();
     }
 
-    pub(crate) fn restart_with(&mut self, certificate: &'static str, password: &'static str) {
-        (self.certificate, self.password) = (Some(certificate), password);
+    pub(crate) fn restart_with(&mut self, certificate: &'static str, demands: Demands) {
+        (self.certificate, self.demands) = (Some(certificate), demands);
         self.restart();
     }
 
     pub(crate) fn restart(&mut self) {
         self.process = None;
         let mut command = script("nginx-tls");
-        command.env("PASSWORD", self.password).env("UPSTREAM", self.upstream.to_string());
+        let Demands { client_authority, user, password } = self.demands;
+        command.envs([("NAME", user), ("PASSWORD", password)]).env("UPSTREAM", self.upstream.to_string());
+        command.envs(client_authority.map(|name| ("CLIENT_CA", certificates().join(name))));
         command.arg(self.port.to_string()).arg(&self.dir);
         if let Some(name) = self.certificate {
             command.args([certificates().join(name), certificates().join("server.key")]);

@@ -58,10 +58,14 @@ pub(crate) struct Search {
     port: u16,
     password: Option<&'static str>,
     settings: Vec<String>,
+    version: Option<&'static str>,
 }
 
 /// Of the server that tests share; OpenSearch has no users here.
 pub(crate) const PASSWORD: &str = "right-password";
+
+/// An Elasticsearch with users, keys and tokens: too large to be fetched for every run.
+const WITH_USERS: &str = "sonar-25.12.0.117093";
 
 /// Of the server that tests share: a body of more than 12 MB is too large, and there is room for 9 MB at once.
 const NARROW: [&str; 2] = ["http.max_content_length=12mb", "indexing_pressure.memory.limit=9mb"];
@@ -83,12 +87,29 @@ impl Search {
         if !kind.is_there() {
             return None;
         }
+        Some(Self::started(kind, password, settings, None))
+    }
+
+    /// One that knows its clients, where somebody has fetched it.
+    #[cfg(feature = "setup")]
+    pub(crate) fn secured() -> Option<Self> {
+        let asked = Kind::Elasticsearch.script().env("ELASTICSEARCH_VERSION", WITH_USERS).arg("fetched").status();
+        if !asked.unwrap().success() {
+            let fetch = format!("ELASTICSEARCH_VERSION={WITH_USERS} scripts/servers/elasticsearch fetch");
+            eprintln!("SKIPPED: no Elasticsearch with users; 900 MB: {fetch}");
+            return None;
+        }
+        let settings = ["xpack.security.authc.token.enabled=true"];
+        Some(Self::started(Kind::Elasticsearch, Some(PASSWORD), &settings, Some(WITH_USERS)))
+    }
+
+    fn started(kind: Kind, password: Option<&'static str>, settings: &[&str], version: Option<&'static str>) -> Self {
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let directory = Scratch::for_all(&format!("{kind:?}"));
-        let mut server = Self { kind, directory, port: 0, password, settings };
+        let mut server = Self { kind, directory, port: 0, password, settings, version };
         server.start();
         server.guard();
-        Some(server)
+        server
     }
 
     /// Leaves behind what stops the server once this process has gone.
@@ -108,9 +129,8 @@ impl Search {
         if self.port != 0 {
             command.env("PORT", self.port.to_string());
         }
-        if let Some(password) = self.password {
-            command.env("PASSWORD", password);
-        }
+        command.envs(self.password.map(|password| ("PASSWORD", password)));
+        command.envs(self.version.map(|version| ("ELASTICSEARCH_VERSION", version)));
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
