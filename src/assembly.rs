@@ -20,7 +20,7 @@ pub use self::ledger::Statements;
 pub use self::sinks::{Probed, Started};
 #[cfg(feature = "es")]
 pub use self::targets::elasticsearch_options;
-pub use self::targets::proxies_in_use;
+pub use self::targets::{place, proxies_in_use};
 
 use crate::config::{self, Config};
 use crate::conntrack::{self, Tracker};

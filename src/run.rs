@@ -34,7 +34,7 @@ use crate::http::Protocols;
 use crate::logging;
 use crate::metrics::endpoint::Endpoint;
 use crate::metrics::{Metrics, Snapshot, closing_lines};
-use crate::settings::{LogstashType, Pairs, RecordKind, Settings, SinkName};
+use crate::settings::{Pairs, RecordKind, Settings};
 use crate::sink::{SinkCounts, WhenFull};
 use crate::source::interfaces::{ANY, Choice, Tables};
 use crate::source::kernel_log;
@@ -168,7 +168,8 @@ impl Live {
         tracing::debug!(filter = self.settings.cap_filter.live(), "capture filter");
         let terminal = std::io::stdout().is_terminal();
         for sink in self.settings.send_logs_to.iter() {
-            let (place, format) = (place(*sink, &self.settings), self.settings.format_at(*sink, terminal));
+            let format = self.settings.format_at(*sink, terminal);
+            let place = crate::assembly::place(*sink, &self.settings);
             let proxies = crate::assembly::proxies_in_use(*sink, &self.settings);
             let by =
                 if proxies.is_empty() { String::new() } else { format!(" through the proxy {}", proxies.join(", ")) };
@@ -504,30 +505,6 @@ fn iface(settings: &Settings) -> String {
 /// The addresses that are ours, by the interfaces and by OWN_IPS or POD_IPS.
 fn own_ips(tables: &Tables, settings: &Settings) -> Vec<std::net::IpAddr> {
     tables.own_ips(settings.own_ips.given().map_or(&settings.pod_ips[..], |ips| &ips[..]))
-}
-
-/// A sink and where it leads to.
-fn place(sink: SinkName, settings: &Settings) -> String {
-    let hosts = |hosts: &[String]| crate::settings::printable(&hosts.join(", "));
-    match sink {
-        SinkName::Stdout => sink.word().to_owned(),
-        SinkName::File => match &settings.file_path {
-            Some(path) => format!("{} {}", sink.word(), crate::settings::printable(&path.to_string_lossy())),
-            None => sink.word().to_owned(),
-        },
-        SinkName::Fluentd => format!("{} at {}", sink.word(), hosts(&settings.fluentd_host)),
-        SinkName::Logstash => {
-            let lossy = if settings.logstash_type == LogstashType::Udp {
-                " (datagrams: what is lost is not known)"
-            } else {
-                ""
-            };
-            let kind = settings.logstash_type.word();
-            format!("{} {kind} at {}{lossy}", sink.word(), hosts(&settings.logstash_host))
-        }
-        // Not its hosts: a URL may hold a password. The sink logs the server it found.
-        SinkName::Elasticsearch => format!("{}, index {}", sink.word(), settings.elasticsearch_index),
-    }
 }
 
 fn listen(settings: &Settings, own: &OwnTraffic) -> Option<Endpoint> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::faults::{Faults, Unusable};
 use crate::config;
 use crate::format::Observer;
-use crate::settings::{Auto, Renewable, Secret, Settings, SinkName, without_end};
+use crate::settings::{Auto, LogstashType, Renewable, Secret, Settings, SinkName, printable, without_end};
 use crate::sink::connect::{Connector, HostPort, OnSocket, Pem, Proxies, Timeouts, Tls, TlsOptions};
 use crate::sink::file::FileOptions;
 use crate::sink::fluentd::{Compress, Credentials, Fluentd, FluentdOptions, expand_tag};
@@ -111,15 +111,8 @@ fn fluentd_tls(settings: &Settings) -> TlsOptions {
 
 /// `own` is told of every connection, so that none of it is recorded.
 pub(super) fn logstash(settings: &Settings, own: Option<&OwnTraffic>) -> Result<Logstash, Unusable> {
-    let transport = match settings.logstash_type {
-        crate::settings::LogstashType::Tcp => Transport::Tcp,
-        crate::settings::LogstashType::Udp => Transport::Udp,
-        crate::settings::LogstashType::Beats => Transport::Beats,
-        crate::settings::LogstashType::Http => Transport::Http,
-    };
     let mut faults = Faults::default();
-    let port = settings.logstash_port.given().map_or(transport.default_port(), |port| port.count() as u16);
-    let hosts = faults.keep(hosts("LOGSTASH_HOST", &settings.logstash_host, port));
+    let hosts = faults.keep(hosts("LOGSTASH_HOST", &settings.logstash_host, logstash_port(settings)));
     let tls = faults.keep(tls(logstash_tls(settings), &settings.logstash_tls));
     let (username, password) = (&settings.logstash_username, &settings.logstash_password);
     let _ = faults.keep(paired("LOGSTASH", username.is_some(), password.is_some()));
@@ -130,7 +123,7 @@ pub(super) fn logstash(settings: &Settings, own: Option<&OwnTraffic>) -> Result<
         .renewed(max_age(settings), files(&settings.logstash_username, &[&settings.logstash_password]))
         .with_proxies(proxies);
     let options = LogstashOptions {
-        transport,
+        transport: transport(settings),
         compress: settings.logstash_compress,
         path: settings.logstash_path.clone(),
         body: HttpBody::default(),
@@ -142,6 +135,19 @@ pub(super) fn logstash(settings: &Settings, own: Option<&OwnTraffic>) -> Result<
     let logstash = logstash.map_err(|why| Unusable::of_sink(SinkName::Logstash.word(), &why))?;
     let settings = settings.clone();
     Ok(logstash.with_login_of(move || login(&settings)))
+}
+
+fn transport(settings: &Settings) -> Transport {
+    match settings.logstash_type {
+        LogstashType::Tcp => Transport::Tcp,
+        LogstashType::Udp => Transport::Udp,
+        LogstashType::Beats => Transport::Beats,
+        LogstashType::Http => Transport::Http,
+    }
+}
+
+fn logstash_port(settings: &Settings) -> u16 {
+    settings.logstash_port.given().map_or(transport(settings).default_port(), |port| port.count() as u16)
 }
 
 /// The proxies of a sink: those that do not speak HTTP have none.
@@ -156,7 +162,7 @@ pub(super) fn proxies(sink: SinkName, settings: &Settings) -> Result<Proxies, Un
 fn speaks_http(sink: SinkName, settings: &Settings) -> bool {
     match sink {
         SinkName::Elasticsearch => true,
-        SinkName::Logstash => settings.logstash_type == crate::settings::LogstashType::Http,
+        SinkName::Logstash => settings.logstash_type == LogstashType::Http,
         SinkName::Stdout | SinkName::File | SinkName::Fluentd => false,
     }
 }
@@ -171,17 +177,38 @@ pub fn proxies_in_use(sink: SinkName, settings: &Settings) -> Vec<String> {
     found
 }
 
-/// The servers of a sink that speaks HTTP, and whether they are spoken to in TLS.
-fn servers(sink: SinkName, settings: &Settings) -> Vec<(HostPort, bool)> {
-    match sink {
-        SinkName::Stdout | SinkName::File | SinkName::Fluentd => Vec::new(),
+/// Where a sink's records go, for people: no credentials.
+pub fn place(sink: SinkName, settings: &Settings) -> String {
+    let servers: Vec<_> = servers(sink, settings).iter().map(|(host, _)| host.to_string()).collect();
+    let (word, at) = (sink.word(), servers.join(", "));
+    let place = match sink {
+        SinkName::Stdout => word.to_owned(),
+        SinkName::File => match &settings.file_path {
+            Some(path) => format!("{word} {}", path.to_string_lossy()),
+            None => word.to_owned(),
+        },
+        SinkName::Fluentd => format!("{word} at {at}"),
         SinkName::Logstash => {
-            let port =
-                settings.logstash_port.given().map_or(Transport::Http.default_port(), |port| port.count() as u16);
-            let encrypted = encrypted(sink, settings).is_some();
-            let hosts = hosts("LOGSTASH_HOST", &settings.logstash_host, port).unwrap_or_default();
-            hosts.into_iter().map(|host| (host, encrypted)).collect()
+            let lossy = settings.logstash_type == LogstashType::Udp;
+            let lossy = if lossy { " (datagrams: what is lost is not known)" } else { "" };
+            format!("{word} {} at {at}{lossy}", settings.logstash_type.word())
         }
+        SinkName::Elasticsearch => format!("{word} at {at}, index {}", settings.elasticsearch_index),
+    };
+    printable(&place)
+}
+
+/// The servers of a sink, and whether they are spoken to in TLS.
+fn servers(sink: SinkName, settings: &Settings) -> Vec<(HostPort, bool)> {
+    let all = |setting: &str, given: &[String], port: u16| {
+        let encrypted = encrypted(sink, settings).is_some();
+        let hosts = hosts(setting, given, port).unwrap_or_default();
+        hosts.into_iter().map(|host| (host, encrypted)).collect()
+    };
+    match sink {
+        SinkName::Stdout | SinkName::File => Vec::new(),
+        SinkName::Fluentd => all("FLUENTD_HOST", &settings.fluentd_host, settings.fluentd_port.count() as u16),
+        SinkName::Logstash => all("LOGSTASH_HOST", &settings.logstash_host, logstash_port(settings)),
         #[cfg(feature = "es")]
         SinkName::Elasticsearch => {
             let nodes = elasticsearch_options(settings).map(|options| options.nodes).unwrap_or_default();
@@ -355,7 +382,7 @@ pub(super) fn encrypted(sink: SinkName, settings: &Settings) -> Option<(Vec<Host
             ("FLUENTD_HOST", &settings.fluentd_host, port, fluentd_tls(settings), &settings.fluentd_tls)
         }
         SinkName::Logstash => {
-            let port = settings.logstash_port.given().map_or(5044, |port| port.count() as u16);
+            let port = logstash_port(settings);
             ("LOGSTASH_HOST", &settings.logstash_host, port, logstash_tls(settings), &settings.logstash_tls)
         }
         #[cfg(feature = "es")]
@@ -436,6 +463,38 @@ mod tests {
         fs::remove_file(&link).unwrap();
         expect("old");
         fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn the_place_that_is_said_at_start_has_every_host_with_its_port_and_no_password() {
+        let said = |sink: SinkName, given: &[(&str, &str)]| {
+            let to = [("SEND_LOGS_TO", sink.word())];
+            let env = given.iter().chain(&to).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            place(sink, &resolve(&env, &Pairs::new(), |_| Err(String::new())).outcome.unwrap())
+        };
+        for (sink, given, expected) in [
+            (SinkName::Stdout, &[][..], "stdout"),
+            (SinkName::File, &[("FILE_PATH", "/logs/a\u{1b}b")], "file /logs/a\\u{1b}b"),
+            (
+                SinkName::Fluentd,
+                &[("FLUENTHOST", "a, b:1, ::1"), ("FLUENTPORT", "2123")],
+                "fluentd at a:2123, b:1, [::1]:2123",
+            ),
+            (SinkName::Logstash, &[("LOGSTASH_HOST", "a"), ("LOGSTASH_TYPE", "beats")], "logstash beats at a:5044"),
+            (
+                SinkName::Logstash,
+                &[("LOGSTASH_HOST", "a"), ("LOGSTASH_TYPE", "udp")],
+                "logstash udp at a:5000 (datagrams: what is lost is not known)",
+            ),
+            #[cfg(feature = "es")]
+            (
+                SinkName::Elasticsearch,
+                &[("ELASTICSEARCH_HOST", "https://me:hunter2@es.example, other")],
+                "elasticsearch at es.example:443, other:9200, index k8s-internal-networking",
+            ),
+        ] {
+            assert_eq!(said(sink, given), expected);
+        }
     }
 
     #[cfg(feature = "es")]
