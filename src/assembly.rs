@@ -36,8 +36,8 @@ use crate::pipeline::{Outlet, Pipeline};
 use crate::record::Record;
 use crate::redact::{NameList, Redactor};
 use crate::settings::{
-    Auto, ConntrackEvents, Count, FlowState, Headers, ListOf, Network, Pairs, ProtocolName, Resolution, Settings,
-    SinkName, Wrong,
+    Auto, Bounds, ConntrackEvents, Count, FlowState, Headers, ListOf, Network, Pairs, ProtocolName, Resolution,
+    Settings, SinkName, Wrong,
 };
 use crate::shape::proxy::TrustedProxies;
 use crate::shape::route::Routes;
@@ -45,6 +45,7 @@ use crate::sink::{QueueLimits, SinkHandle};
 use crate::source::own_traffic;
 use crate::tcp;
 use crate::verdict::{self, Prefixes, Verdicts};
+use crate::workload::Workloads;
 
 /// A port, as settings have it.
 type Port = Count<1, 65_535>;
@@ -70,7 +71,7 @@ fn checked(mut resolution: Resolution) -> Resolution {
 /// What the parts find wrong: each is made, and dropped again.
 fn unusable(settings: &Settings) -> Vec<Fault> {
     let mut faults = Faults::default();
-    let parts = faults.keep(Parts::new(settings));
+    let parts = faults.keep(Parts::new(settings, Bounds::of(settings, None).workload_bytes));
     let observer = parts.map(|parts| parts.identity.observer()).unwrap_or_default();
     for name in settings.send_logs_to.iter() {
         let _ = faults.keep(targets::check(*name, settings, &observer));
@@ -86,10 +87,11 @@ struct Parts {
     identity: Identity,
     prefixes: Prefixes,
     container_interfaces: Vec<Glob>,
+    workloads: Workloads,
 }
 
 impl Parts {
-    fn new(settings: &Settings) -> Result<Self, Unusable> {
+    fn new(settings: &Settings, workload_bytes: usize) -> Result<Self, Unusable> {
         let mut faults = Faults::default();
         let filter = faults.keep(Filter::new(&filter_config(settings)).map_err(|bad| Unusable {
             faults:
@@ -103,14 +105,17 @@ impl Parts {
         let prefixes = faults.keep(prefixes.map_err(|why| Unusable::new("VERDICT_PREFIXES", why)));
         let interfaces = settings.verdict_interfaces.iter().map(|name| Glob::new(name)).collect::<Result<Vec<_>, _>>();
         let interfaces = faults.keep(interfaces.map_err(|why| Unusable::new("VERDICT_INTERFACES", why)));
-        let parts = redactor.zip(routes).zip(filter.zip(identity)).zip(prefixes.zip(interfaces));
-        let parts = parts.map(|(((redactor, routes), (filter, identity)), (prefixes, container_interfaces))| Self {
+        let workloads = Workloads::new(settings, workload_bytes);
+        let workloads = faults.keep(workloads.map_err(|why| Unusable::new("WORKLOADS", why)));
+        let parts = redactor.zip(routes).zip(filter.zip(identity)).zip(prefixes.zip(interfaces)).zip(workloads);
+        let parts = parts.map(|((((redactor, routes), (filter, identity)), verdicts), workloads)| Self {
             redactor,
             routes,
             filter,
             identity,
-            prefixes,
-            container_interfaces,
+            prefixes: verdicts.0,
+            container_interfaces: verdicts.1,
+            workloads,
         });
         faults.finish(parts)
     }
@@ -126,6 +131,7 @@ pub struct Assembly {
     routes: Arc<Routes>,
     filter: Arc<Mutex<Filter>>,
     identity: Identity,
+    workloads: Workloads,
     settings: Arc<Settings>,
     queue: QueueLimits,
     /// Flows of connection tracking that are remembered.
@@ -137,7 +143,8 @@ impl Assembly {
     /// Checks what only the parts can check. `own_ips` decides the direction.
     pub fn new(config: &Config, own_ips: Vec<IpAddr>) -> Result<Self, Unusable> {
         let settings = &config.settings;
-        let Parts { redactor, routes, filter, identity, prefixes, container_interfaces } = Parts::new(settings)?;
+        let Parts { redactor, routes, filter, identity, prefixes, container_interfaces, workloads } =
+            Parts::new(settings, config.bounds.workload_bytes)?;
         let dissect = dissect_config(config, &identity.observer(), own_ips);
         let verdicts = verdict::Config {
             prefixes,
@@ -153,6 +160,7 @@ impl Assembly {
             routes: Arc::new(routes),
             filter: Arc::new(Mutex::new(filter)),
             identity,
+            workloads,
             settings: Arc::new(settings.clone()),
             queue: QueueLimits { records: settings.queue_records.count(), bytes: config.bounds.queue_bytes },
             flows: config.bounds.flows,
@@ -163,6 +171,11 @@ impl Assembly {
     /// The observer, for the thread that keeps it current.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Who is behind which address, for the thread that keeps it current.
+    pub fn workloads(&self) -> &Workloads {
+        &self.workloads
     }
 
     /// A dissector for one capture thread.
@@ -202,14 +215,21 @@ impl Assembly {
         impl FnMut(&Record, &mut Vec<u8>) -> Encoded + use<>,
     > {
         let (routes, filter) = (Arc::clone(&self.routes), Arc::clone(&self.filter));
+        let workloads = self.workloads.clone();
         let select = move |record: &mut Record| {
-            let Record::Http(exchange) = record else { return None };
+            let Record::Http(exchange) = record else {
+                workloads.name(record);
+                return None;
+            };
             exchange.route = exchange.request.as_ref().and_then(|request| routes.of_request(request));
             if exchange.own_traffic {
                 return Some(LeftOut::OwnTraffic);
             }
             match filter.lock().unwrap_or_else(PoisonError::into_inner).verdict(record) {
-                Verdict::Keep => None,
+                Verdict::Keep => {
+                    workloads.name(record);
+                    None
+                }
                 Verdict::LeftOut(why) => Some(why),
             }
         };

@@ -42,6 +42,9 @@ macro_rules! reasons {
     };
 }
 
+mod workloads;
+pub use self::workloads::{Lookup, WORKLOADS, WorkloadCounts};
+
 /// A counter for each reason of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ByReason<const N: usize>([u64; N]);

@@ -72,6 +72,8 @@ pub mod netlink;
 pub mod conntrack;
 pub mod verdict;
 pub mod format;
+#[cfg_attr(not(feature = "inject"), allow(dead_code, reason = "`inject` alone edits what it read"))]
+pub mod yaml;
 #[cfg(feature = "inject")]
 pub mod inject;
 // edges: each knows one outside thing
@@ -80,6 +82,7 @@ pub mod identity;
 pub mod logging;
 pub mod source;
 pub mod sink;
+pub mod workload;
 #[cfg(feature = "setup")]
 pub mod setup;
 #[cfg_attr(not(feature = "webhook"), allow(dead_code, reason = "the webhook alone uses all of it"))]

@@ -28,7 +28,7 @@ pub use self::protocols::{
 pub use self::statement::Statement;
 pub use self::verdict::{Container, LoggedPacket, VerdictDirection, VerdictInput, VerdictMeaning, VerdictRecord};
 pub use self::weird::{Weird, WeirdSet};
-pub use self::workload::{Labels, Workload};
+pub use self::workload::{Domain, DomainSource, Labels, Names, Workload};
 
 /// What podtap emits, of whichever kind. Filters, queues and spool need only its `meta`.
 #[derive(Clone, Debug, PartialEq)]
@@ -197,6 +197,8 @@ pub struct Exchange {
     pub source_workload: Option<Arc<Workload>>,
     /// The workload behind the server's address, when it is known; set by the pipeline.
     pub destination_workload: Option<Arc<Workload>>,
+    /// The names of the server's address, when they are known; set by the pipeline.
+    pub destination_domain: Option<Arc<Domain>>,
 }
 
 /// HTTP version as on the wire.

@@ -122,7 +122,7 @@ impl Live {
         }
         let own = OwnTraffic::new(&own_ips);
         let sinks = assembly.sinks(when_full(&settings), Some(&own))?;
-        let metrics = Metrics::new(sinks.all());
+        let metrics = Metrics::naming(sinks.all(), assembly.workloads().clone());
         let statements = assembly.statements(&sinks, wall_clock());
         let endpoint = listen(&settings, &own);
         let (stop, stopped) = stop_pair()?;
@@ -164,6 +164,9 @@ impl Live {
         }
         for choice in choices {
             tracing::info!("listening on {choice}");
+        }
+        for source in self.assembly.workloads().in_words() {
+            tracing::info!("naming workloads from {source}");
         }
         tracing::debug!(filter = self.settings.cap_filter.live(), "capture filter");
         let terminal = std::io::stdout().is_terminal();
@@ -289,6 +292,7 @@ impl Live {
                 _ = signals.hup.recv() => {
                     tracing::info!("reopening files");
                     sinks.reload();
+                    self.assembly.workloads().refresh();
                 }
                 () = sinks.ended() => return Why::NoSink,
             }
@@ -314,6 +318,7 @@ impl Live {
         if self.assembly.identity().refresh() {
             tracing::info!("the pod's labels or annotations changed");
         }
+        self.assembly.workloads().refresh();
         let now = own_ips(&Tables::read_interfaces(), &self.settings);
         if self.shared.set_own_ips(&now) {
             self.own.set_addresses(&now);

@@ -10,8 +10,9 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 use super::{Input, input, refused, said, tell};
-use crate::inject::{Malformed, Options, Outcome, Report, capabilities, inject, uninject};
+use crate::inject::{Options, Outcome, Report, capabilities, inject, uninject};
 use crate::settings::printable;
+use crate::yaml::Malformed;
 
 /// What files in a directory are manifests by their name.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];

@@ -136,6 +136,11 @@ pub const FIELDS: &[Field] = &[
     field("destination.port", Long, "The server's port"),
     field("destination.bytes", Long, "What the server sent for this exchange"),
     field(
+        "destination.domain",
+        Keyword,
+        "With WORKLOADS: name of the server's address; a list where there are several (`podtap.destination.domain_source`)",
+    ),
+    field(
         "client.ip",
         Ip,
         "The client behind trusted proxies (TRUSTED_PROXIES), by a PROXY header, Forwarded and X-Forwarded-For, when there is one",
@@ -281,19 +286,24 @@ pub const FIELDS: &[Field] = &[
     field(
         "podtap.source.workload.namespace",
         Keyword,
-        "Workload behind the client's address, if the library's user names it",
+        "With WORKLOADS: namespace of the workload behind the client's address",
     ),
     field("podtap.source.workload.name", Keyword, "Its name"),
     field("podtap.source.workload.kind", Keyword, "Its kind"),
+    field("podtap.source.workload.service", Keyword, "The Service that it serves; a list where there are several"),
+    field("podtap.source.workload.node", Keyword, "The node that it runs on"),
     field("podtap.source.workload.labels", Object, "Its labels; `_` for `.` in names"),
     field(
         "podtap.destination.workload.namespace",
         Keyword,
-        "Workload behind the server's address, if the library's user names it",
+        "With WORKLOADS: namespace of the workload behind the server's address",
     ),
     field("podtap.destination.workload.name", Keyword, "Its name"),
     field("podtap.destination.workload.kind", Keyword, "Its kind"),
+    field("podtap.destination.workload.service", Keyword, "The Service that it serves; a list where there are several"),
+    field("podtap.destination.workload.node", Keyword, "The node that it runs on"),
     field("podtap.destination.workload.labels", Object, "Its labels; `_` for `.` in names"),
+    field("podtap.destination.domain_source", Keyword, "Who says `destination.domain`: `host`"),
     field(
         "podtap.shortened",
         Boolean,

@@ -108,6 +108,7 @@ pub(crate) fn empty(connection: Arc<Connection>, id: CompactString, number: u32)
         open: false,
         source_workload: None,
         destination_workload: None,
+        destination_domain: None,
     })
 }
 

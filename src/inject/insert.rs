@@ -6,7 +6,7 @@ use super::lines::{Edit, Lines};
 use super::sidecar::Sidecar;
 use super::tree::{Block, Flow, Tree};
 use super::workload::Workload;
-use super::yaml::{Entry, Kind, Node};
+use crate::yaml::{Entry, Kind, Node};
 
 /// What is put behind the key of a list that was empty, to make a comment of the rest of its line.
 pub(super) const MARK: &str = " # podtap inject, was:";

@@ -15,14 +15,12 @@ mod sidecar;
 mod tests;
 mod tree;
 mod workload;
-mod yaml;
 
 use serde_json::Value;
 
 pub(crate) use self::sidecar::capabilities;
 pub use self::sidecar::{Options, Resources};
 pub use self::workload::Object;
-pub use self::yaml::Malformed;
 
 #[cfg(feature = "webhook")]
 pub(crate) use self::patch::operations;
@@ -33,7 +31,7 @@ pub(crate) use self::plan::{Addition, Plan, check, own_place, plan};
 use self::lines::{Edit, apply, documents};
 use self::sidecar::Sidecar;
 use self::workload::{Unreachable, Workload};
-use self::yaml::{Document, Parsed};
+use crate::yaml::{self, Document, Malformed, Parsed};
 
 /// A text after `inject` or `uninject`.
 #[derive(Clone, Debug, PartialEq, Eq)]

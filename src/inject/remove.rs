@@ -9,7 +9,7 @@ use super::lines::{Edit, Lines};
 use super::plan::{is_own_container, is_own_volume, own_place};
 use super::predecessor::{LISTS, is_predecessor};
 use super::workload::Workload;
-use super::yaml::{Entry, Node};
+use crate::yaml::{Entry, Node};
 
 /// The edits that take our sidecar out; none where there is none.
 pub(super) fn remove(text: &str, workload: &Workload<'_, '_>) -> Result<Vec<Edit>, String> {

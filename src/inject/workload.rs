@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::plan::Pod;
-use super::yaml::{Document, Entry, Node};
+use crate::yaml::{Document, Entry, Node};
 
 /// Kinds with a pod in them: API groups, kind, the way to the template.
 const KINDS: [(&[&str], &str, &[&str]); 8] = [

@@ -74,6 +74,7 @@ macro_rules! columns {
     };
     (@ $kind:ident $value:expr) => { Value::$kind($value) };
 }
+pub(super) use columns;
 
 /// frames = segments + fragments + skipped.
 pub const FRAMES: &[Column<FrameLedger>] = columns! {

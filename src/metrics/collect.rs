@@ -12,7 +12,7 @@ use super::Snapshot;
 use super::red::{BUCKETS, Series};
 use crate::ledger::{
     CONNTRACK, Column, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS, SinkCounts,
-    VERDICTS, Value,
+    VERDICTS, Value, WORKLOADS,
 };
 
 const NO_EXEMPLAR: Option<&Exemplar<NoLabelSet, f64>> = None;
@@ -32,6 +32,9 @@ impl Collector for Snapshot {
         }
         if self.ledger.verdicts.opens > 0 {
             page.columns(VERDICTS, &self.ledger.verdicts)?;
+        }
+        if let Some(workloads) = &self.workloads {
+            page.columns(WORKLOADS, workloads)?;
         }
         page.red(&self.red)?;
         page.columns(RECORDS, &self.records)?;

@@ -20,10 +20,11 @@ pub use self::interval::Intervals;
 pub use self::red::MAX_SERIES;
 use self::red::{Red, Series};
 pub use crate::ledger::KernelCounters;
-use crate::ledger::{Imbalance, Ledger, RecordLedger};
+use crate::ledger::{Imbalance, Ledger, RecordLedger, WorkloadCounts};
 use crate::record::Record;
 use crate::settings::printable_up_to;
 use crate::sink::{SinkCounts, SinkStatus, Sinks};
+use crate::workload::Workloads;
 
 /// One capture thread's last published counters.
 #[derive(Debug, Default)]
@@ -39,13 +40,19 @@ pub struct Metrics {
     slots: Mutex<Vec<Slot>>,
     red: Mutex<Red>,
     sinks: Sinks,
+    workloads: Workloads,
     capturing: AtomicBool,
 }
 
 impl Metrics {
     /// For these sinks.
     pub fn new(sinks: Sinks) -> Arc<Self> {
-        Arc::new(Self { sinks, ..Self::default() })
+        Self::naming(sinks, Workloads::default())
+    }
+
+    /// For these sinks, and this table of workloads.
+    pub fn naming(sinks: Sinks, workloads: Workloads) -> Arc<Self> {
+        Arc::new(Self { sinks, workloads, ..Self::default() })
     }
 
     /// The way in for one capture thread and its pipeline.
@@ -78,7 +85,8 @@ impl Metrics {
             KernelCounters::merge(&mut kernel, &slot.kernel);
             merge_records(&mut records, &slot.records);
         }
-        Snapshot { ledger, kernel, records, sinks: self.sinks.counts(), red: lock(&self.red).series() }
+        let (sinks, workloads, red) = (self.sinks.counts(), self.workloads.counts(), lock(&self.red).series());
+        Snapshot { ledger, kernel, records, sinks, workloads, red }
     }
 
     /// The page of `/metrics`, in the OpenMetrics text format.
@@ -147,6 +155,8 @@ pub struct Snapshot {
     pub records: RecordLedger,
     /// Each sink.
     pub sinks: Vec<(String, SinkCounts)>,
+    /// Of the table of workloads, where there is one.
+    pub workloads: Option<WorkloadCounts>,
     red: Vec<Series>,
 }
 

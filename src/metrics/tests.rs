@@ -144,6 +144,7 @@ fn the_reference_in_docs_is_the_page_itself() {
     sink.rejected.add("mapping: x", 1);
     snapshot.sinks = vec![("stdout".into(), sink)];
     (snapshot.ledger.conntrack.opens, snapshot.ledger.verdicts.opens) = (1, 1);
+    snapshot.workloads = Some(crate::ledger::WorkloadCounts::default());
     let mut registry = Registry::with_prefix("podtap");
     registry.register_collector(Box::new(snapshot));
     let mut page = String::new();

@@ -99,6 +99,7 @@ pub(crate) fn exchange() -> Exchange {
         open: false,
         source_workload: None,
         destination_workload: None,
+        destination_domain: None,
     }
 }
 
@@ -149,6 +150,8 @@ pub(crate) fn everything_of_conntrack() -> ConntrackRecord {
         namespace: Some("shop".into()),
         name: Some("web".into()),
         kind: Some("Pod".into()),
+        services: ["web", "web-canary"].into_iter().collect(),
+        node: Some("n1".into()),
         labels: [("app", "web")].into_iter().collect(),
     };
     let workload = Some(std::sync::Arc::new(workload));

@@ -1,4 +1,4 @@
-//! The workload behind an address, as a record shows it. `identity` finds it out.
+//! Who is behind an address, as a record shows it: the workload, the names in DNS. `workload` finds them out.
 
 use compact_str::CompactString;
 
@@ -9,10 +9,73 @@ pub struct Workload {
     pub namespace: Option<CompactString>,
     /// Name.
     pub name: Option<CompactString>,
-    /// Kind: Pod, Deployment, Service, …
+    /// Kind: Pod, Service, Node, …
     pub kind: Option<CompactString>,
+    /// The Services that it serves.
+    pub services: Names,
+    /// The node that it runs on.
+    pub node: Option<CompactString>,
     /// Labels.
     pub labels: Labels,
+}
+
+/// The names of an address: `source.domain`, `destination.domain`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Domain {
+    /// All of them.
+    pub names: Names,
+    /// Who says so.
+    pub source: DomainSource,
+}
+
+/// `podtap.destination.domain_source`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DomainSource {
+    /// The Host header of the request, or `:authority`.
+    Host,
+}
+
+impl DomainSource {
+    /// `podtap.destination.domain_source`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+        }
+    }
+}
+
+/// Names in their order, each once. One is written as a string, several as a list.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Names(Vec<CompactString>);
+
+impl Names {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// In order.
+    pub fn iter(&self) -> impl Iterator<Item = &CompactString> {
+        self.0.iter()
+    }
+}
+
+impl<N: Into<CompactString>> FromIterator<N> for Names {
+    fn from_iter<T: IntoIterator<Item = N>>(names: T) -> Self {
+        let mut names: Vec<CompactString> = names.into_iter().map(Into::into).collect();
+        names.sort_unstable();
+        names.dedup();
+        Self(names)
+    }
+}
+
+impl serde::Serialize for Names {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [one] => serializer.serialize_str(one),
+            several => serializer.collect_seq(several),
+        }
+    }
 }
 
 /// Names and values, in the order of the names, each once.
@@ -31,6 +94,12 @@ impl Labels {
     /// In order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Bytes of memory that they take.
+    pub(crate) fn room(&self) -> usize {
+        let long = |text: &CompactString| if text.is_heap_allocated() { text.capacity() } else { 0 };
+        self.0.iter().map(|pair| size_of_val(pair) + long(&pair.0) + long(&pair.1)).sum()
     }
 }
 
@@ -53,6 +122,13 @@ impl serde::Serialize for Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_name_is_a_string_and_several_are_a_list_in_order() {
+        for (names, json) in [(&["b"][..], r#""b""#), (&["b", "a", "b"], r#"["a","b"]"#), (&[], "[]")] {
+            assert_eq!(serde_json::to_string(&names.iter().copied().collect::<Names>()).unwrap(), json);
+        }
+    }
 
     #[test]
     fn labels_have_no_dots_and_each_name_once() {

@@ -26,6 +26,8 @@ pub struct Bounds {
     pub held_bytes: usize,
     /// QUEUE_BYTES, for each sink: where it is not given, all of them have one quarter together.
     pub queue_bytes: usize,
+    /// What is remembered of workloads (WORKLOADS).
+    pub workload_bytes: usize,
 }
 
 impl Bounds {
@@ -42,6 +44,7 @@ impl Bounds {
             flows: count(settings.conntrack_flows, (share / FLOW).clamp(1024, 1 << 20)),
             held_bytes: size(settings.max_held_bytes, bytes),
             queue_bytes: size(settings.queue_bytes, bytes / sinks),
+            workload_bytes: usize::try_from((share / 2).clamp(1 << 20, 32 << 20)).unwrap_or(usize::MAX),
         }
     }
 }
@@ -71,7 +74,8 @@ mod tests {
         ] {
             let bounds = Bounds::of(&settings(&[]), memory);
             let flows = bounds.flows;
-            let expected = Bounds { connections, flows, held_bytes: bytes, queue_bytes: bytes };
+            let workload_bytes = (bytes / 2).max(1 << 20);
+            let expected = Bounds { connections, flows, held_bytes: bytes, queue_bytes: bytes, workload_bytes };
             assert_eq!(bounds, expected, "{memory:?}");
             assert!(
                 (1024..=1 << 20).contains(&flows) && (flows * 320 <= bytes.max(1 << 20) || flows == 1 << 20),

@@ -11,7 +11,7 @@ use super::declare::{Variable, settings};
 use super::values::{
     Auto, Bytes, CaptureFilter, ConntrackEvents, Count, DirectionName, FieldFormat, FlowState, Format, Fraction,
     Headers, ListOf, Listen, LogFormat, LogLevel, LogstashType, Millis, Mode, Network, ProtocolName, Rate, RecordKind,
-    Renewable, Seconds, Secret, SinkName, SpoolFsync, SpoolMode, StatusPattern, Tag, Value,
+    Renewable, Seconds, Secret, SinkName, SpoolFsync, SpoolMode, StatusPattern, Tag, Value, WorkloadSource,
 };
 
 const KIB: u64 = 1 << 10;
@@ -330,6 +330,12 @@ settings! {
         OBSERVER_ID observer_id: Auto<String> = "auto";
         /// Name of the cluster, added to every record.
         CLUSTER_NAME cluster_name: Option<String> = "none";
+    }
+
+    Names "Names of both ends (docs/workloads.md)" {
+        /// Where to find who is behind an address; the first source that knows it counts. `file:PATH` is a table in JSON or
+        /// YAML, which is read again when it changes.
+        WORKLOADS workloads: ListOf<WorkloadSource> = "none";
     }
 
     Time "Time" {

@@ -232,6 +232,26 @@ fn own_addresses_give_the_direction() {
     assert_eq!(direction("192.0.2.1"), None);
 }
 
+#[test]
+fn a_table_of_workloads_names_both_ends_and_one_of_no_use_is_refused() {
+    let folder = Folder::new("workloads");
+    let table = folder.file("table", b"10.0.0.2: {name: cart, namespace: shop}\n10.0.0.1: asks\n");
+    let lines = replay(&capture(2), &[("WORKLOADS", &format!("file:{table}"))]).stdout;
+    let records: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.len(), 2);
+    for record in records {
+        let named = ["source", "destination"].map(|end| record["podtap"][end]["workload"]["name"].clone());
+        assert_eq!(named, ["asks", "cart"]);
+        assert_eq!(record["destination"]["domain"], "shop");
+        assert_eq!(record["podtap"]["destination"]["domain_source"], "host");
+    }
+    let wrong = folder.file("wrong", b"10.0.0.2: {nmae: cart}\n");
+    let refused = replay(&capture(1), &[("WORKLOADS", &format!("file:{wrong}"))]);
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""));
+    assert!(refused.stderr.contains("line 1: unknown field `nmae`"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("WORKLOADS"), "{}", refused.stderr);
+}
+
 /// A capture of simple packet blocks, which have no time.
 fn simple_packets(frames: &[podtap::synth::SynthFrame]) -> Vec<u8> {
     let word = |n: usize| (n as u32).to_le_bytes();

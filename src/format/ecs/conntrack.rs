@@ -244,7 +244,8 @@ impl Network {
 
 impl<'a> Podtap<'a> {
     fn new(record: &'a ConntrackRecord) -> Self {
-        let side = |workload: &'a Option<std::sync::Arc<Workload>>| SidePart::new(workload.as_deref(), &Fit::WHOLE);
+        let side =
+            |workload: &'a Option<std::sync::Arc<Workload>>| SidePart::new(workload.as_deref(), None, &Fit::WHOLE);
         let of = |protocol| record.state.filter(|_| record.tuple.protocol == protocol);
         let flows = record.flows.as_ref();
         let icmp = record.tuple.icmp;

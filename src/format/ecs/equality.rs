@@ -51,6 +51,7 @@ prop_compose! {
         it.client_ip = client.then_some(ips[0]);
         it.source_workload = it.source_workload.filter(|_| source);
         it.destination_workload = it.destination_workload.filter(|_| destination);
+        it.destination_domain = it.destination_domain.filter(|_| client);
         it.weird = if weird { it.weird } else { Default::default() };
         it.missing = if missing { it.missing } else { Default::default() };
         it.informational.truncate(if informational { 2 } else { 0 });

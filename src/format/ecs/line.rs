@@ -317,10 +317,11 @@ impl Line<'_> {
         }
     }
 
-    fn side(&mut self, key: &'static str, side: &Side) {
+    fn side(&mut self, key: &'static str, side: &Side<'_>) {
         self.ip(key, Some(side.ip));
         self.number(key!("port"), Some(side.port.into()));
         self.number(key!("bytes"), side.bytes);
+        self.part(key!("domain"), side.domain);
         self.close("},");
     }
 

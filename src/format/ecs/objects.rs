@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::parts::{FullUrl, Headers, MissingNames, WeirdNames};
 use super::protocols::{ErrorPart, GrpcPart, Http2Part, Rpc, SsePart, WebSocketPart};
 use crate::format::stamp::Stamp;
-use crate::record::Labels;
+use crate::record::{Labels, Names};
 
 #[derive(Serialize)]
 pub(super) struct View<'a> {
@@ -22,8 +22,8 @@ pub(super) struct View<'a> {
     pub(super) url: Option<UrlParts<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) user_agent: Option<Original<'a>>,
-    pub(super) source: Side,
-    pub(super) destination: Side,
+    pub(super) source: Side<'a>,
+    pub(super) destination: Side<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) client: Option<Client>,
     pub(super) network: Network<'a>,
@@ -148,11 +148,13 @@ pub(super) struct Original<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Side {
+pub(super) struct Side<'a> {
     pub(super) ip: IpAddr,
     pub(super) port: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) domain: Option<&'a Names>,
 }
 
 #[derive(Serialize)]
@@ -295,7 +297,10 @@ pub(super) struct ConnectionPart<'a> {
 
 #[derive(Serialize)]
 pub(super) struct SidePart<'a> {
-    pub(super) workload: WorkloadPart<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) workload: Option<WorkloadPart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) domain_source: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -306,6 +311,10 @@ pub(super) struct WorkloadPart<'a> {
     pub(super) name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) kind: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) service: Option<&'a Names>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) node: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) labels: Option<&'a Labels>,
 }

@@ -9,8 +9,8 @@ use crate::format::Pod;
 use crate::format::fields::{FIELDS, Field, FieldType};
 use crate::record::sample::{self, START, exchange, header, record};
 use crate::record::{
-    Ended, EndedHow, Exchange, Grpc, Http2, Labels, Missing, NetworkDirection, Reset, Side, SocketCounts, Sse,
-    StreamClass, Trace, Trust, Unanswered, Version, WebSocket, Weird, Workload,
+    Domain, DomainSource, Ended, EndedHow, Exchange, Grpc, Http2, Labels, Missing, NetworkDirection, Reset, Side,
+    SocketCounts, Sse, StreamClass, Trace, Trust, Unanswered, Version, WebSocket, Weird, Workload,
 };
 
 /// The observer of the contract's example.
@@ -44,6 +44,8 @@ pub(super) fn everything() -> (Exchange, Observer) {
         namespace: Some("shop".into()),
         name: Some("web".into()),
         kind: Some("Pod".into()),
+        services: ["web", "web-canary"].into_iter().collect(),
+        node: Some("n1".into()),
         labels: [("app", "web")].into_iter().collect(),
     };
     let request = it.request.as_mut().unwrap();
@@ -69,6 +71,8 @@ pub(super) fn everything() -> (Exchange, Observer) {
     it.client_ip = Some([203, 0, 113, 7].into());
     it.source_workload = Some(Arc::new(workload.clone()));
     it.destination_workload = Some(Arc::new(workload));
+    let names = ["shop.local"].into_iter().collect();
+    it.destination_domain = Some(Arc::new(Domain { names, source: DomainSource::Host }));
     let mut by = observer();
     by.pod.annotations = [("team.example/owner", "shop")].into_iter().collect();
     by.service_name = Some("cart".into());

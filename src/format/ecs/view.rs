@@ -10,7 +10,7 @@ use super::protocols::{ErrorPart, GrpcPart, Http2Part, Rpc, SsePart, WebSocketPa
 use crate::flow::{Endpoint, Timestamp};
 use crate::format::Observer;
 use crate::format::stamp::Stamp;
-use crate::record::{Exchange, Missing, NetworkDirection, Request, Response, Workload};
+use crate::record::{Domain, Exchange, Missing, NetworkDirection, Request, Response, Workload};
 use crate::shape::target::Url;
 
 /// What `record.md` leaves out when nothing was there: `None` for 0.
@@ -73,15 +73,16 @@ impl<'a> Original<'a> {
     }
 }
 
-impl Side {
-    pub(super) fn source(exchange: &Exchange) -> Self {
+impl<'a> Side<'a> {
+    pub(super) fn source(exchange: &'a Exchange) -> Self {
         let Endpoint { ip, port } = exchange.connection.client;
-        Self { ip, port, bytes: exchange.request.as_ref().map(|r| r.bytes) }
+        Self { ip, port, bytes: exchange.request.as_ref().map(|r| r.bytes), domain: None }
     }
 
-    pub(super) fn destination(exchange: &Exchange) -> Self {
+    pub(super) fn destination(exchange: &'a Exchange) -> Self {
         let Endpoint { ip, port } = exchange.connection.server;
-        Self { ip, port, bytes: exchange.response.as_ref().map(|r| r.bytes) }
+        let domain = exchange.destination_domain.as_deref().map(|domain| &domain.names);
+        Self { ip, port, bytes: exchange.response.as_ref().map(|r| r.bytes), domain }
     }
 }
 
@@ -225,8 +226,12 @@ impl<'a> Podtap<'a> {
             grpc: GrpcPart::new(exchange, fit),
             websocket: WebSocketPart::new(exchange),
             sse: SsePart::new(exchange),
-            source: SidePart::new(exchange.source_workload.as_deref(), fit),
-            destination: SidePart::new(exchange.destination_workload.as_deref(), fit),
+            source: SidePart::new(exchange.source_workload.as_deref(), None, fit),
+            destination: SidePart::new(
+                exchange.destination_workload.as_deref(),
+                exchange.destination_domain.as_deref(),
+                fit,
+            ),
             shortened: mark(fit.shortened),
         }
     }
@@ -265,14 +270,22 @@ impl<'a> ConnectionPart<'a> {
 }
 
 impl<'a> SidePart<'a> {
-    pub(super) fn new(workload: Option<&'a Workload>, fit: &Fit) -> Option<Self> {
-        workload.map(|it| Self { workload: WorkloadPart::new(it, fit) })
+    pub(super) fn new(workload: Option<&'a Workload>, domain: Option<&'a Domain>, fit: &Fit) -> Option<Self> {
+        let domain_source = domain.map(|domain| domain.source.name());
+        let workload = workload.map(|it| WorkloadPart::new(it, fit));
+        (workload.is_some() || domain_source.is_some()).then_some(Self { workload, domain_source })
     }
 }
 
 impl<'a> WorkloadPart<'a> {
     pub(super) fn new(it: &'a Workload, fit: &Fit) -> Self {
-        let (namespace, name, kind) = (it.namespace.as_deref(), it.name.as_deref(), it.kind.as_deref());
-        Self { namespace, name, kind, labels: fit.labels(&it.labels) }
+        Self {
+            namespace: it.namespace.as_deref(),
+            name: it.name.as_deref(),
+            kind: it.kind.as_deref(),
+            service: (!it.services.is_empty()).then_some(&it.services),
+            node: it.node.as_deref(),
+            labels: fit.labels(&it.labels),
+        }
     }
 }

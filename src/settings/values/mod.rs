@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 pub use filter::{CaptureFilter, DEFAULT_CAPTURE_FILTER};
 pub use number::{Bytes, Count, Fraction, Millis, Rate, Seconds, bytes_in_words};
-pub use place::{Listen, Network, ProtocolName};
+pub use place::{Listen, Network, ProtocolName, WorkloadSource};
 pub use word::{
     ConntrackEvents, DirectionName, FieldFormat, FlowState, Format, Headers, LogFormat, LogLevel, LogstashType, Mode,
     RecordKind, SinkName, SpoolFsync, SpoolMode, StatusPattern, Tag,

@@ -1,8 +1,9 @@
-//! Addresses: where to listen, which networks to trust.
+//! Places: where to listen, which networks to trust, where names of workloads come from.
 //!
-//! Resolves no names.
+//! Resolves no names, and opens nothing.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -67,7 +68,27 @@ impl TryFrom<String> for ProtocolName {
     }
 }
 
+/// Where the names of workloads come from.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum WorkloadSource {
+    /// `file:PATH`: a table in a file.
+    File(PathBuf),
+}
+
+impl TryFrom<String> for WorkloadSource {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some((word, path)) if word.eq_ignore_ascii_case("file") && !path.is_empty() => Ok(Self::File(path.into())),
+            Some(_) | None => Err("an entry that is no source of names".to_owned()),
+        }
+    }
+}
+
 plain_values! {
+    WorkloadSource => "file:PATH";
     ProtocolName => "name or number of a protocol (tcp, udp, icmp, ipv6-icmp, sctp)";
     Listen => "address:port, or port";
     Network => "an IP address or network (10.0.0.0/8)";
@@ -90,6 +111,16 @@ mod tests {
         }
         for text in ["", ":", "localhost:9", "1.2.3.4", "70000", ":-1"] {
             assert!(Listen::parse("X", text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_source_of_names_is_a_word_and_a_file_has_its_path() {
+        let parsed = |text| WorkloadSource::parse("X", text);
+        assert_eq!(parsed("file:/etc/table"), Ok(WorkloadSource::File("/etc/table".into())));
+        assert_eq!(parsed("File:a:b"), Ok(WorkloadSource::File("a:b".into())));
+        for text in ["file:", "file", "/etc/table", "etcd", ""] {
+            assert!(parsed(text).is_err(), "{text}");
         }
     }
 

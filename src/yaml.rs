@@ -16,16 +16,16 @@ const MOST_ALIASED: usize = 1 << 20;
 const DEEPEST: usize = 600;
 
 /// One document of a stream, as it was read.
-pub(super) struct Parsed<'a> {
+pub(crate) struct Parsed<'a> {
     root: Node<'a>,
     /// How many aliases stand for each anchor.
     used: HashMap<usize, usize>,
 }
 
 /// A document whose aliases are resolved.
-pub(super) struct Document<'n, 'a> {
+pub(crate) struct Document<'n, 'a> {
     /// Its top node.
-    pub(super) root: &'n Node<'a>,
+    pub(crate) root: &'n Node<'a>,
     used: &'n HashMap<usize, usize>,
     anchors: HashMap<usize, &'n Node<'a>>,
     /// How many nodes its aliases may still expand to.
@@ -34,20 +34,20 @@ pub(super) struct Document<'n, 'a> {
 
 /// One node.
 #[derive(Clone, Debug)]
-pub(super) struct Node<'a> {
+pub(crate) struct Node<'a> {
     /// What it is.
-    pub(super) kind: Kind<'a>,
+    pub(crate) kind: Kind<'a>,
     /// From its first to after its last byte; properties (anchor, tag) stand before it.
-    pub(super) span: Range<usize>,
+    pub(crate) span: Range<usize>,
     /// The line it begins in, from 1.
-    pub(super) line: usize,
+    pub(crate) line: usize,
     anchor: usize,
     is_text: bool,
 }
 
 /// What a node is.
 #[derive(Clone, Debug)]
-pub(super) enum Kind<'a> {
+pub(crate) enum Kind<'a> {
     /// A string, number and so on.
     Scalar {
         /// As read.
@@ -75,11 +75,11 @@ pub(super) enum Kind<'a> {
 
 /// One entry of a mapping.
 #[derive(Clone, Debug)]
-pub(super) struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     /// Its key.
-    pub(super) key: Node<'a>,
+    pub(crate) key: Node<'a>,
     /// Its value.
-    pub(super) value: Node<'a>,
+    pub(crate) value: Node<'a>,
 }
 
 /// Why a text is no YAML, and where.
@@ -93,6 +93,12 @@ pub struct Malformed {
     pub why: String,
 }
 
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "line {}, column {}: {}", self.line, self.column, self.why)
+    }
+}
+
 impl From<ScanError> for Malformed {
     fn from(error: ScanError) -> Self {
         let mark = error.marker();
@@ -101,7 +107,7 @@ impl From<ScanError> for Malformed {
 }
 
 /// The documents of a text.
-pub(super) fn parse(text: &str) -> Result<Vec<Parsed<'_>>, Malformed> {
+pub(crate) fn parse(text: &str) -> Result<Vec<Parsed<'_>>, Malformed> {
     let mut settings: Options = options! {};
     settings.set_emit_comments(false);
     let mut reader = Reader { text, events: Parser::new_from_str_with_options(text, settings), used: HashMap::new() };
@@ -202,32 +208,32 @@ impl<'a> Reader<'a> {
 
 impl<'a> Node<'a> {
     /// Whether no character stands for it.
-    pub(super) fn is_nothing(&self) -> bool {
+    pub(crate) fn is_nothing(&self) -> bool {
         matches!(&self.kind, Kind::Scalar { text, plain: true } if text.is_empty())
     }
 
     /// Whether it is a mapping or list in braces or brackets.
-    pub(super) fn is_flow(&self) -> bool {
+    pub(crate) fn is_flow(&self) -> bool {
         matches!(self.kind, Kind::Map { flow: true, .. } | Kind::List { flow: true, .. })
     }
 
     /// Whether it has an anchor.
-    pub(super) fn is_anchored(&self) -> bool {
+    pub(crate) fn is_anchored(&self) -> bool {
         self.anchor != 0
     }
 
     /// The entries of a mapping; none of anything else.
-    pub(super) fn entries(&self) -> &[Entry<'a>] {
+    pub(crate) fn entries(&self) -> &[Entry<'a>] {
         if let Kind::Map { entries, .. } = &self.kind { entries } else { &[] }
     }
 
     /// The items of a list; none of anything else.
-    pub(super) fn items(&self) -> &[Node<'a>] {
+    pub(crate) fn items(&self) -> &[Node<'a>] {
         if let Kind::List { items, .. } = &self.kind { items } else { &[] }
     }
 
     /// The text of a scalar.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         if let Kind::Scalar { text, .. } = &self.kind { Some(text) } else { None }
     }
 
@@ -245,14 +251,14 @@ impl<'a> Node<'a> {
 
 impl Entry<'_> {
     /// Whether this is its key.
-    pub(super) fn is(&self, key: &str) -> bool {
+    pub(crate) fn is(&self, key: &str) -> bool {
         self.key.text() == Some(key)
     }
 }
 
 impl<'a> Parsed<'a> {
     /// The same with its aliases resolved.
-    pub(super) fn document(&self) -> Document<'_, 'a> {
+    pub(crate) fn document(&self) -> Document<'_, 'a> {
         let mut anchors = HashMap::new();
         if !self.used.is_empty() {
             self.root.anchors(&mut anchors);
@@ -263,7 +269,7 @@ impl<'a> Parsed<'a> {
 
 impl<'a> Document<'_, 'a> {
     /// The entry of a mapping that is to be edited or walked through; the error says why that cannot be.
-    pub(super) fn entry<'m>(&self, map: &'m Node<'a>, key: &str) -> Result<Option<&'m Entry<'a>>, String> {
+    pub(crate) fn entry<'m>(&self, map: &'m Node<'a>, key: &str) -> Result<Option<&'m Entry<'a>>, String> {
         let mut found = map.entries().iter().filter(|entry| entry.is(key));
         let Some(entry) = found.next() else {
             let merged = map.entries().iter().any(|entry| entry.is("<<"));
@@ -286,7 +292,7 @@ impl<'a> Document<'_, 'a> {
     }
 
     /// What a node means, aliases and merge keys written out.
-    pub(super) fn value(&self, node: &Node<'a>) -> Result<Value, String> {
+    pub(crate) fn value(&self, node: &Node<'a>) -> Result<Value, String> {
         self.meaning(node, 0, false)
     }
 

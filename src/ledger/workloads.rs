@@ -1,0 +1,43 @@
+//! Counts of names: how many addresses have one, how often one was found. Counts nothing itself.
+
+use super::columns::{Column, Reasons, Value, columns};
+
+reasons! {
+    /// What came of the question who had an address at a time.
+    Lookup {
+        /// One workload had it.
+        Named = "named",
+        /// Nobody that is known had it.
+        Unknown = "unknown",
+        /// Two could have had it, so it has no name.
+        Doubtful = "doubtful",
+    }
+}
+
+/// What is known of workloads; only with WORKLOADS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkloadCounts {
+    /// Addresses in the table.
+    pub addresses: u64,
+    /// Bytes that they are reckoned to take.
+    pub bytes: u64,
+    /// Addresses for which there was no room.
+    pub left_out: u64,
+    /// Questions by what came of them, as in [`Lookup::ALL`].
+    pub lookups: [u64; Lookup::COUNT],
+    /// Files read, also those of no use.
+    pub files_read: u64,
+    /// Of those, files of no use: what was read before stayed.
+    pub files_refused: u64,
+}
+
+/// Of the table of workloads.
+pub const WORKLOADS: &[Column<WorkloadCounts>] = columns! {
+    "workload_addresses" Gauge(|w| w.addresses) "Addresses whose workload is known, now or a while ago.",
+    "workload_bytes" Gauge(|w| w.bytes) "Bytes that they are reckoned to take.",
+    "workload_addresses_left_out" Counter(|w| w.left_out) "Times the table had no room for an address.",
+    "workload_lookups" Reasons(|w| &w.lookups, "result", || Lookup::ALL.iter().map(|lookup| lookup.name()).collect())
+        "Ends of connections that were to be named.",
+    "workload_files_read" Counter(|w| w.files_read) "Times a file of WORKLOADS was read.",
+    "workload_files_refused" Counter(|w| w.files_refused) "Of those, files of no use: what was read before stayed.",
+};

@@ -1,0 +1,277 @@
+//! Who had an address when. Owns the map and its limit; knows no source.
+//!
+//! Many threads read it for every record, few write. Addresses change hands within seconds, so each keeps who had it
+//! before, too. Where two could have had it at a moment, it says nothing: a name is never a guess.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+
+use super::Rank;
+use crate::flow::Timestamp;
+use crate::ledger::{Lookup, WorkloadCounts};
+use crate::record::Workload;
+
+/// How many may be remembered that had one address.
+const MAX_TENURES: usize = 8;
+/// The end of what has not ended.
+const OPEN: Timestamp = Timestamp(i64::MAX);
+/// The beginning of what nobody knows the beginning of.
+pub(super) const EVER: Timestamp = Timestamp(i64::MIN);
+/// What an address costs in the map beside its tenures.
+const ADDRESS_BYTES: usize = 64;
+
+/// Who holds an address, as its source numbers them: a pod, a line of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Holder(pub(super) u64);
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct Table {
+    addresses: DashMap<IpAddr, Vec<Tenure>, foldhash::fast::RandomState>,
+    max_bytes: usize,
+    bytes: AtomicUsize,
+    left_out: AtomicU64,
+    lookups: [AtomicU64; Lookup::ALL.len()],
+}
+
+/// One workload at an address, for a time.
+#[derive(Clone, Debug)]
+struct Tenure {
+    rank: Rank,
+    holder: Holder,
+    from: Timestamp,
+    until: Timestamp,
+    workload: Arc<Workload>,
+}
+
+impl Table {
+    /// An empty one that takes about `max_bytes` at most.
+    pub(super) fn new(max_bytes: usize) -> Self {
+        let (addresses, bytes, left_out, lookups) = Default::default();
+        Self { addresses, max_bytes, bytes, left_out, lookups }
+    }
+
+    /// Who had the address then.
+    pub(super) fn at(&self, ip: IpAddr, at: Timestamp) -> Option<Arc<Workload>> {
+        let (lookup, workload) = match self.addresses.get(&ip.to_canonical()) {
+            None => (Lookup::Unknown, None),
+            Some(tenures) => who(&tenures, at),
+        };
+        if let Some(count) = self.lookups.get(lookup as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        workload
+    }
+
+    /// `holder` has the address since `from`; `seen` is when that was learnt. Whoever had it before has lost it by then.
+    pub(super) fn hold(
+        &self,
+        rank: Rank,
+        ip: IpAddr,
+        holder: Holder,
+        [from, seen]: [Timestamp; 2],
+        workload: &Arc<Workload>,
+    ) {
+        let new = Tenure { rank, holder, from, until: OPEN, workload: Arc::clone(workload) };
+        let mut tenures = self.addresses.entry(ip.to_canonical()).or_default();
+        let before = room(&tenures);
+        if let Some(same) = tenures.iter_mut().find(|tenure| tenure.is_held_by(rank, holder)) {
+            same.workload = new.workload;
+            self.count(before, room(&tenures));
+            return;
+        }
+        tenures.iter_mut().filter(|tenure| tenure.rank == rank).for_each(|tenure| tenure.end(seen));
+        if self.bytes.load(Ordering::Relaxed) + new.room() > self.max_bytes {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+        } else {
+            tenures.push(new);
+        }
+        if tenures.len() > MAX_TENURES {
+            let oldest = tenures.iter().enumerate().min_by_key(|(_, tenure)| tenure.until).map(|(n, _)| n);
+            oldest.map(|oldest| tenures.remove(oldest));
+        }
+        self.count(before, room(&tenures));
+        let nothing = tenures.is_empty();
+        drop(tenures);
+        if nothing {
+            self.addresses.remove_if(&ip.to_canonical(), |_, tenures| tenures.is_empty());
+        }
+    }
+
+    /// `holder` has lost the address by `until`.
+    pub(super) fn release(&self, rank: Rank, ip: IpAddr, holder: Holder, until: Timestamp) {
+        if let Some(mut tenures) = self.addresses.get_mut(&ip.to_canonical()) {
+            let held = tenures.iter_mut().filter(|tenure| tenure.is_held_by(rank, holder));
+            held.for_each(|tenure| tenure.end(until));
+        }
+    }
+
+    /// Forgets what ended before that time.
+    pub(super) fn forget(&self, before: Timestamp) {
+        self.addresses.retain(|_, tenures| {
+            let room_before = room(tenures);
+            tenures.retain(|tenure| tenure.until >= before);
+            self.count(room_before, room(tenures));
+            !tenures.is_empty()
+        });
+    }
+
+    pub(super) fn counts(&self) -> WorkloadCounts {
+        WorkloadCounts {
+            addresses: self.addresses.len() as u64,
+            bytes: self.bytes.load(Ordering::Relaxed) as u64,
+            left_out: self.left_out.load(Ordering::Relaxed),
+            lookups: self.lookups.each_ref().map(|count| count.load(Ordering::Relaxed)),
+            ..WorkloadCounts::default()
+        }
+    }
+
+    fn count(&self, before: usize, after: usize) {
+        self.bytes.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+    }
+}
+
+impl Tenure {
+    fn is_held_by(&self, rank: Rank, holder: Holder) -> bool {
+        (self.rank, self.holder, self.until) == (rank, holder, OPEN)
+    }
+
+    fn covers(&self, at: Timestamp) -> bool {
+        self.from <= at && at < self.until
+    }
+
+    fn end(&mut self, until: Timestamp) {
+        self.until = self.until.min(until);
+    }
+
+    /// What it takes, reckoned as if nothing were shared.
+    fn room(&self) -> usize {
+        let Workload { namespace, name, kind, services, node, labels } = &*self.workload;
+        let long = |text: &compact_str::CompactString| if text.is_heap_allocated() { text.capacity() } else { 0 };
+        let own = [namespace, name, kind, node].into_iter().flatten().map(long).sum::<usize>();
+        let names = services.iter().map(|name| size_of_val(name) + long(name)).sum::<usize>();
+        size_of::<Self>() + size_of::<Workload>() + own + names + labels.room()
+    }
+}
+
+fn room(tenures: &[Tenure]) -> usize {
+    if tenures.is_empty() { 0 } else { ADDRESS_BYTES + tenures.iter().map(Tenure::room).sum::<usize>() }
+}
+
+/// The source that comes first in WORKLOADS counts; where it has two for one moment, nobody knows.
+fn who(tenures: &[Tenure], at: Timestamp) -> (Lookup, Option<Arc<Workload>>) {
+    let mut found: Option<&Tenure> = None;
+    let mut doubtful = false;
+    for tenure in tenures.iter().filter(|tenure| tenure.covers(at)) {
+        match found {
+            Some(known) if known.rank < tenure.rank => {}
+            Some(known) if known.rank == tenure.rank => doubtful |= known.workload != tenure.workload,
+            Some(_) | None => (found, doubtful) = (Some(tenure), false),
+        }
+    }
+    match found {
+        None => (Lookup::Unknown, None),
+        Some(_) if doubtful => (Lookup::Doubtful, None),
+        Some(tenure) => (Lookup::Named, Some(Arc::clone(&tenure.workload))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Rank = Rank(0);
+    const SECOND: Rank = Rank(1);
+
+    fn named(name: &str) -> Arc<Workload> {
+        Arc::new(Workload { name: Some(name.into()), ..Workload::default() })
+    }
+
+    fn ip() -> IpAddr {
+        [10, 0, 0, 1].into()
+    }
+
+    fn name_at(table: &Table, at: i64) -> Option<String> {
+        table.at(ip(), Timestamp(at))?.name.as_ref().map(ToString::to_string)
+    }
+
+    /// Who has the address at 0, 10, 20, …; `-` for nobody.
+    fn over_time(table: &Table, upto: i64) -> String {
+        (0..=upto).step_by(10).map(|at| name_at(table, at).unwrap_or("-".to_owned())).collect()
+    }
+
+    fn hold(table: &Table, rank: Rank, holder: u64, name: &str, from: i64, seen: i64) {
+        table.hold(rank, ip(), Holder(holder), [Timestamp(from), Timestamp(seen)], &named(name));
+    }
+
+    #[test]
+    fn an_address_that_changes_hands_is_named_by_who_had_it_then() {
+        let table = Table::new(1 << 20);
+        hold(&table, FIRST, 1, "a", 10, 15);
+        table.release(FIRST, ip(), Holder(1), Timestamp(30));
+        hold(&table, FIRST, 2, "b", 50, 55);
+        assert_eq!(over_time(&table, 60), "-aa--bb");
+        assert_eq!(table.at("::ffff:10.0.0.1".parse().unwrap(), Timestamp(60)), Some(named("b")), "IPv4 within IPv6");
+    }
+
+    #[test]
+    fn while_two_could_have_it_nobody_is_named() {
+        let table = Table::new(1 << 20);
+        hold(&table, FIRST, 1, "a", 10, 10);
+        // It began at 30, and was seen at 50: somewhere between it got the address.
+        hold(&table, FIRST, 2, "b", 30, 50);
+        assert_eq!(over_time(&table, 60), "-aa--bb");
+        assert_eq!(table.counts().lookups, [4, 1, 2]);
+    }
+
+    #[test]
+    fn the_first_source_counts_and_the_next_one_where_it_knows_nothing() {
+        let table = Table::new(1 << 20);
+        hold(&table, SECOND, 1, "z", 0, 0);
+        hold(&table, FIRST, 1, "a", 20, 20);
+        table.release(FIRST, ip(), Holder(1), Timestamp(40));
+        assert_eq!(over_time(&table, 50), "zzaazz");
+    }
+
+    #[test]
+    fn a_holder_that_changes_keeps_its_time_and_takes_its_new_name() {
+        let table = Table::new(1 << 20);
+        hold(&table, FIRST, 1, "a", 10, 10);
+        hold(&table, FIRST, 1, "b", 30, 30);
+        assert_eq!(over_time(&table, 40), "-bbbb");
+    }
+
+    #[test]
+    fn what_has_ended_is_forgotten_in_time_and_takes_no_room_then() {
+        let table = Table::new(1 << 20);
+        for n in 0..5 {
+            hold(&table, FIRST, n, "a", 0, 0);
+            table.release(FIRST, ip(), Holder(n), Timestamp(10));
+        }
+        table.forget(Timestamp(10));
+        assert_eq!(table.counts().addresses, 1);
+        table.forget(Timestamp(11));
+        let counts = table.counts();
+        assert_eq!((counts.addresses, counts.bytes), (0, 0));
+    }
+
+    #[test]
+    fn one_address_remembers_some_holders_and_the_table_a_number_of_bytes() {
+        let table = Table::new(100_000);
+        for n in 0..100u8 {
+            hold(&table, FIRST, n.into(), &n.to_string(), n.into(), n.into());
+        }
+        let one = table.counts();
+        assert!(one.bytes < 4096, "{one:?}");
+        assert_eq!(name_at(&table, 99).as_deref(), Some("99"));
+        for n in 0..10_000u32 {
+            table.hold(FIRST, IpAddr::V4(n.into()), Holder(0), [EVER, EVER], &named(&"long".repeat(20)));
+        }
+        let full = table.counts();
+        assert!((90_000..=100_000).contains(&full.bytes), "{full:?}");
+        assert_eq!(full.addresses + full.left_out, 10_001);
+    }
+}
