@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use self::encoder::Encoder;
+pub use self::encoder::style;
 use self::faults::Faults;
 pub use self::faults::{Fault, Unusable};
 pub use self::ledger::Statements;
@@ -94,8 +95,7 @@ impl Parts {
     fn new(settings: &Settings, workload_bytes: usize) -> Result<Self, Unusable> {
         let mut faults = Faults::default();
         let filter = faults.keep(Filter::new(&filter_config(settings)).map_err(|bad| Unusable {
-            faults:
-                bad.iter().map(|bad| Fault { setting: bad.setting.to_owned(), why: bad.cause.to_string() }).collect(),
+            faults: bad.iter().map(|bad| Fault { setting: bad.setting.to_owned(), why: bad.cause.clone() }).collect(),
         }));
         let routes = faults.keep(Routes::new(&settings.routes).map_err(|why| Unusable::new("ROUTES", why)));
         let identity = faults.keep(Identity::new(settings).map_err(|why| Unusable::new("ANNOTATIONS", why)));
@@ -217,19 +217,16 @@ impl Assembly {
         let (routes, filter) = (Arc::clone(&self.routes), Arc::clone(&self.filter));
         let workloads = self.workloads.clone();
         let select = move |record: &mut Record| {
-            let Record::Http(exchange) = record else {
-                workloads.name(record);
-                return None;
-            };
-            exchange.route = exchange.request.as_ref().and_then(|request| routes.of_request(request));
-            if exchange.own_traffic {
-                return Some(LeftOut::OwnTraffic);
-            }
-            match filter.lock().unwrap_or_else(PoisonError::into_inner).verdict(record) {
-                Verdict::Keep => {
-                    workloads.name(record);
-                    None
+            if let Record::Http(exchange) = record {
+                exchange.route = exchange.request.as_ref().and_then(|request| routes.of_request(request));
+                if exchange.own_traffic {
+                    return Some(LeftOut::OwnTraffic);
                 }
+            }
+            // INCLUDE and EXCLUDE may ask for the names.
+            workloads.name(record);
+            match filter.lock().unwrap_or_else(PoisonError::into_inner).verdict(record) {
+                Verdict::Keep => None,
                 Verdict::LeftOut(why) => Some(why),
             }
         };
@@ -268,6 +265,12 @@ impl Assembly {
 fn filter_config(settings: &Settings) -> FilterConfig {
     let words = |list: &[String]| list.to_vec();
     FilterConfig {
+        only: settings.only.to_vec(),
+        include: settings.include.clone(),
+        exclude: settings.exclude.clone(),
+        pod: settings.pod_name.clone(),
+        namespace: settings.pod_namespace.clone(),
+        node: settings.node_name.clone(),
         ignore_urls: words(&settings.ignore_urls),
         ignore_hosts: words(&settings.ignore_hosts),
         ignore_methods: words(&settings.ignore_methods),

@@ -45,15 +45,6 @@ fn environment() -> Pairs {
     std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect()
 }
 
-/// Whether a terminal is to show colours: not where NO_COLOR is set to anything (no-color.org).
-pub fn colours(terminal: bool) -> bool {
-    terminal && !forbids_colours(std::env::var_os("NO_COLOR"))
-}
-
-fn forbids_colours(no_color: Option<std::ffi::OsString>) -> bool {
-    no_color.is_some_and(|text| !text.is_empty())
-}
-
 /// What a file that a setting names holds.
 pub fn read_secret(path: &str) -> Result<String, String> {
     let mut bytes = Vec::new();
@@ -97,12 +88,6 @@ fn least_limit(mount: &Path, path: &str, file: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn no_color_keeps_colours_from_a_terminal_unless_it_is_empty() {
-        let forbids = |text: Option<&str>| forbids_colours(text.map(Into::into));
-        assert_eq!([None, Some(""), Some("1"), Some("0")].map(forbids), [false, false, true, true]);
-    }
 
     /// A directory of its own with these files in it, gone when dropped.
     struct Tree(PathBuf);

@@ -192,8 +192,10 @@ reasons! {
 reasons! {
     /// Why a record was left out on purpose.
     LeftOut {
-        /// An IGNORE_… rule, or ONLY_DIRECTION.
+        /// An IGNORE_… rule, ONLY_DIRECTION, INCLUDE or EXCLUDE.
         Ignored = "ignored",
+        /// ONLY.
+        NotSelected = "not_selected",
         /// SAMPLE.
         Sampled = "sampled",
         /// RATE_LIMIT.

@@ -77,6 +77,7 @@ pub mod yaml;
 #[cfg(feature = "inject")]
 pub mod inject;
 // edges: each knows one outside thing
+pub mod terminal;
 pub mod config;
 pub mod identity;
 pub mod logging;

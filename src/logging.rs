@@ -74,8 +74,7 @@ where
         }
         LogFormat::Text => {
             let subscriber = subscriber.with_target(false).fmt_fields(debug_fn(field).delimited(" "));
-            // On a terminal the library decides: NO_COLOR is honoured.
-            let subscriber = if terminal { subscriber } else { subscriber.with_ansi(false) };
+            let subscriber = subscriber.with_ansi(crate::terminal::colours(terminal));
             Dispatch::new(subscriber.finish().with(targets))
         }
     })

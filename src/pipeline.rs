@@ -107,7 +107,9 @@ where
     fn observe(&self, record: &Record, left_out: Option<LeftOut>) {
         match (&self.probe, left_out) {
             (None, _) | (_, Some(LeftOut::Ignored | LeftOut::OwnTraffic)) => {}
-            (Some(probe), Some(LeftOut::Sampled | LeftOut::RateLimited) | None) => probe.observe(record),
+            (Some(probe), Some(LeftOut::NotSelected | LeftOut::Sampled | LeftOut::RateLimited) | None) => {
+                probe.observe(record)
+            }
         }
     }
 

@@ -496,6 +496,16 @@ impl Exchange {
         }
     }
 
+    /// Whether it took at least `limit` nanoseconds. A stream is long by nature: only the wait for its beginning counts.
+    pub fn is_slow(&self, limit: u64) -> bool {
+        let Some(response) = &self.response else { return false };
+        let until = match self.class {
+            StreamClass::Exchange => response.last,
+            StreamClass::Stream | StreamClass::Tunnel | StreamClass::Upgrade => response.first,
+        };
+        until.since(self.start()) >= limit
+    }
+
     /// Its answer ended before its framing says so. A stream of events ends no other way.
     fn is_cut(&self) -> bool {
         self.class == StreamClass::Exchange && self.weird.contains(Weird::BodyCutByClose)

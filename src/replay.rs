@@ -22,11 +22,12 @@ use crate::logging;
 use crate::metrics::{KernelCounters, closing_lines};
 use crate::pipeline::Pipeline;
 use crate::record::Record;
-use crate::settings::Pairs;
-use crate::sink::{Sinks, WhenFull};
+use crate::settings::{Pairs, SinkName, counted};
+use crate::sink::{SinkStatus, Sinks, WhenFull};
 use crate::source::FrameFilter;
 use crate::source::file::CaptureReader;
 use crate::tcp::CloseReason;
+use crate::terminal;
 
 /// Records handed on at once.
 const AT_ONCE: usize = 128;
@@ -126,7 +127,11 @@ impl Replay {
                 progress.show(reader.bytes_read());
                 if self.interrupted.load(Ordering::Relaxed) {
                     // What was not read must not look like what was not there.
-                    return Err(format!("stopped by a signal after {frames} frames; the rest was not read").into());
+                    return Err(format!(
+                        "stopped by a signal after {}; the rest was not read",
+                        counted(frames, "frames")
+                    )
+                    .into());
                 }
                 if pipeline.is_over() {
                     break;
@@ -136,9 +141,11 @@ impl Replay {
         let untimed = reader.frames_without_time();
         if untimed > 0 {
             let name = input.name();
+            let have = if untimed == 1 { "has" } else { "have" };
             cli::tell(&format!(
-                "podtap: {name}: {untimed} frames have no time (simple packet blocks); each gets the time of the frame before it, so \
-                 durations are wrong\n"
+                "podtap: {name}: {} {have} no time (simple packet blocks); each gets the time of the frame before it, so \
+                 durations are wrong\n",
+                counted(untimed, "frames")
             ));
         }
         Ok(())
@@ -180,6 +187,9 @@ impl Input {
     }
 }
 
+/// Bar, percent and the cursor behind them.
+const BAR_WIDTH: usize = 36;
+
 /// How far the replay has come; shown on a terminal that shows nothing else.
 struct Progress {
     name: String,
@@ -191,7 +201,9 @@ struct Progress {
 impl Progress {
     fn new(input: &Input, size: Option<u64>) -> Self {
         let visible = io::stderr().is_terminal() && !io::stdout().is_terminal();
-        Self { name: input.name(), size: size.filter(|s| visible && *s > 0), percent: 0 }
+        let width = terminal::width(io::stderr()).unwrap_or(80);
+        let name = shortened(&input.name(), width.saturating_sub(BAR_WIDTH));
+        Self { name, size: size.filter(|s| visible && *s > 0), percent: 0 }
     }
 
     fn show(&mut self, bytes: u64) {
@@ -206,6 +218,17 @@ impl Progress {
     }
 }
 
+/// Without its middle where it has more than `most` characters: a line that wraps cannot be overwritten.
+fn shortened(name: &str, most: usize) -> String {
+    let length = name.chars().count();
+    if length <= most {
+        return name.to_owned();
+    }
+    let kept = most.saturating_sub(1);
+    let head = name.chars().take(kept / 2);
+    head.chain(['…']).chain(name.chars().skip(length - (kept - kept / 2))).collect()
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.percent > 0 {
@@ -214,8 +237,23 @@ impl Drop for Progress {
     }
 }
 
+/// How long a full disk or the like may hold up a replay: a server comes back, but nobody makes room behind a terminal.
+const LOCAL_PATIENCE: Duration = Duration::from_secs(5);
+/// How often sinks are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The file or standard output that takes nothing any more, and why.
+fn hopeless(sinks: &[SinkStatus]) -> Option<String> {
+    let local = [SinkName::Stdout, SinkName::File].map(SinkName::word);
+    let mut troubled = sinks.iter().filter(|sink| local.contains(&&*sink.name));
+    troubled.find_map(|SinkStatus { name, trouble, .. }| {
+        let (error, lasting) = trouble.as_ref().filter(|(_, lasting)| *lasting >= LOCAL_PATIENCE)?;
+        Some(format!("{name} takes nothing for {} s, giving up: {error}", lasting.as_secs()))
+    })
+}
+
 /// Sets `flag` at the first Ctrl-C or SIGTERM; the second ends the process. A sink that holds the replay up may do so for
-/// `grace` more.
+/// `grace` more; one that fails already, not even that. Without a signal, a local one may fail for `LOCAL_PATIENCE`.
 fn on_interrupt(flag: Arc<AtomicBool>, sinks: Sinks, grace: Duration) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut int, mut term) = {
@@ -224,16 +262,25 @@ fn on_interrupt(flag: Arc<AtomicBool>, sinks: Sinks, grace: Duration) -> io::Res
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
     };
     let wait = async move {
+        let mut look = tokio::time::interval(LOOK);
+        let mut asked_at = None;
         loop {
-            let asked = flag.load(Ordering::Relaxed);
             tokio::select! {
                 _ = int.recv() => {}
                 _ = term.recv() => {}
-                () = tokio::time::sleep(grace), if asked => {
-                    sinks.abort();
+                now = look.tick() => {
+                    let status = sinks.status();
+                    let fails = status.iter().any(|sink| sink.trouble.is_some());
+                    if asked_at.is_some_and(|asked| fails || now.duration_since(asked) >= grace) {
+                        sinks.abort();
+                    } else if let Some(why) = hopeless(&status) {
+                        cli::tell(&format!("podtap: {why}\n"));
+                        sinks.abort();
+                    }
                     continue;
                 }
             }
+            asked_at = Some(tokio::time::Instant::now());
             if flag.swap(true, Ordering::Relaxed) {
                 std::process::exit(cli::INTERRUPTED);
             }
@@ -241,4 +288,42 @@ fn on_interrupt(flag: Arc<AtomicBool>, sinks: Sinks, grace: Duration) -> io::Res
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(wait))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::DeliveryError;
+
+    #[test]
+    fn a_long_name_leaves_room_for_the_bar_and_keeps_both_ends() {
+        for (most, expected) in [(20, "/var/captures/a.pcap"), (11, "/var/….pcap"), (1, "…"), (0, "…")] {
+            assert_eq!(shortened("/var/captures/a.pcap", most), expected, "{most}");
+        }
+        assert_eq!(shortened("ééééé", 3), "é…é");
+    }
+
+    #[test]
+    fn only_what_fails_on_this_machine_and_for_long_is_hopeless() {
+        let status = |name: &str, seconds: Option<u64>| SinkStatus {
+            name: name.to_owned(),
+            waiting: 1,
+            trouble: seconds.map(|seconds| {
+                let error =
+                    DeliveryError::local(std::io::Error::from_raw_os_error(28), "No space left on device".to_owned());
+                (error, Duration::from_secs(seconds))
+            }),
+        };
+        for (name, seconds, expected) in [
+            ("stdout", None, false),
+            ("stdout", Some(4), false),
+            ("stdout", Some(5), true),
+            ("file", Some(60), true),
+            ("fluentd", Some(3600), false),
+        ] {
+            let found = hopeless(&[status("elasticsearch", Some(100)), status(name, seconds)]);
+            assert_eq!(found.is_some(), expected, "{name} {seconds:?}");
+            assert!(found.is_none_or(|why| why.starts_with(name) && why.contains("No space left")), "{name}");
+        }
+    }
 }

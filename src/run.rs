@@ -8,6 +8,7 @@ mod captures;
 mod check;
 mod demo;
 mod kernel;
+mod quiet;
 mod shared;
 mod signals;
 mod tap;
@@ -271,6 +272,7 @@ impl Live {
             tokio::select! {
                 _ = tick.tick() => {
                     self.look_around(seconds);
+                    self.say_where_all_is_quiet(seconds);
                     seconds += 1;
                     if let Some(why) = self.look_at_captures() {
                         return why;
@@ -296,6 +298,16 @@ impl Live {
                 }
                 () = sinks.ended() => return Why::NoSink,
             }
+        }
+    }
+
+    /// Silence may mean that nothing is there, or that the wrong place is watched.
+    fn say_where_all_is_quiet(&self, seconds: u32) {
+        if !quiet::LOOK_AT.contains(&seconds) || !self.settings.records(RecordKind::Http) || self.captures.is_empty() {
+            return;
+        }
+        if let Some(seen) = quiet::instead_of_http(&self.metrics.snapshot().ledger) {
+            tracing::info!("no HTTP yet after {seconds} s: {seen}");
         }
     }
 

@@ -9,6 +9,7 @@ pub mod capture_file;
 pub mod choices;
 pub mod conntrack;
 pub mod conversation;
+pub mod expression;
 pub mod forward_reply;
 pub mod frames;
 pub mod hpack;
@@ -39,6 +40,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("conntrack", conntrack::run),
     ("verdicts", verdicts::run),
     ("settings", settings::run),
+    ("expression", expression::run),
     ("capture_file", capture_file::run),
     #[cfg(feature = "es")]
     ("bulk_answer", bulk_answer::run),

@@ -23,6 +23,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "conntrack" => conntrack(),
         "verdicts" => verdicts(),
         "settings" => settings(),
+        "expression" => expressions(),
         "capture_file" => capture_files(),
         "bulk_answer" => bulk_answers(),
         "forward_reply" => forward_replies(),
@@ -30,6 +31,19 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "spool" => spools(),
         _ => Vec::new(),
     }
+}
+
+/// Every operator, key and kind of value.
+fn expressions() -> Vec<Vec<u8>> {
+    [
+        "status>=500 && !(host=*.local or sip=10.0.0.0/8,fd00::/8)",
+        "dport=80; dip='1.2.3.0/24' && keyword=\"nginx\"",
+        "not (failed and slow) || unanswered=timeout,reset || duration>1.5s",
+        "url~token and agent!~curl and bytes<=1MiB and direction=ingress and trust!=complete",
+        "port>1024 && status=2xx,404;method=GET;;",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
 }
 
 /// A connection to a Service, a flow of IPv6, an end that is repeated, dumps; as a kernel sent them.

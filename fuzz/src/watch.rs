@@ -164,7 +164,8 @@ impl Watch {
     fn check_text(&mut self, record: &Record) {
         for colour in [false, true] {
             self.line.clear();
-            text::write_line(&mut self.line, record, colour);
+            let style = text::Style { colour, width: colour.then_some(80), slow_after: Some(1), utc_offset: 3600 };
+            text::write_line(&mut self.line, record, &style);
             let line = std::str::from_utf8(&self.line).expect("UTF-8").strip_suffix('\n').expect("a line");
             // With colours, only the sequences that podtap itself writes.
             let escapes = line.matches("\x1b[").count();

@@ -1,10 +1,10 @@
 //! How one outlet writes a record: format and encoding of a sink. Knows no field.
 
-use crate::config;
 use crate::format::{Encoded, Observer, cf, classic, conntrack_log, ecs, text};
 use crate::record::{Dataset, Record};
 use crate::settings::{Format, Settings, SinkName};
 use crate::sink::fluentd::encode_msgpack;
+use crate::terminal;
 
 /// Container runtimes split longer lines of standard output (CRI: 16 KiB).
 const LONGEST_STDOUT_LINE: usize = 16 * 1024;
@@ -13,7 +13,7 @@ const LONGEST_STDOUT_LINE: usize = 16 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Encoder {
     format: Format,
-    colour: bool,
+    style: text::Style,
     longest: usize,
     msgpack: bool,
 }
@@ -22,7 +22,7 @@ impl Encoder {
     pub(super) fn new(sink: SinkName, settings: &Settings, stdout_is_terminal: bool) -> Self {
         Self {
             format: settings.format_at(sink, stdout_is_terminal),
-            colour: sink == SinkName::Stdout && config::colours(stdout_is_terminal),
+            style: if sink == SinkName::Stdout { style(settings, stdout_is_terminal) } else { text::Style::default() },
             longest: if sink == SinkName::Stdout { LONGEST_STDOUT_LINE } else { usize::MAX },
             msgpack: sink == SinkName::Fluentd,
         }
@@ -46,12 +46,33 @@ impl Encoder {
             }
             (Format::Ecs, true) => return pack(&ecs::Ecs { record, observer }, out),
             (Format::Classic, true) => return pack(&classic::Classic { record, observer }, out),
-            (Format::Text, _) => text::write_line(out, record, self.colour),
+            (Format::Text, _) => text::write_line(out, record, &self.current_style()),
             (Format::ConntrackLog, _) => conntrack_log::write_json(out, record),
             (Format::Cf, _) => cf::write_json(out, record, cf::Time::Seconds),
             (Format::CfRfc3339, _) => cf::write_json(out, record, cf::Time::Rfc3339),
         }
         Encoded::Written
+    }
+}
+
+impl Encoder {
+    /// With the terminal's width as it is now.
+    fn current_style(self) -> text::Style {
+        let width = self.style.width.and_then(|width| terminal::width(std::io::stdout()).or(Some(width)));
+        text::Style { width, ..self.style }
+    }
+}
+
+/// How lines are shown on standard output.
+pub fn style(settings: &Settings, is_terminal: bool) -> text::Style {
+    if !is_terminal {
+        return text::Style::default();
+    }
+    text::Style {
+        width: terminal::width(std::io::stdout()),
+        colour: terminal::colours(true),
+        slow_after: settings.slow_after.and_then(|millis| u64::try_from(millis.0.as_nanos()).ok()),
+        utc_offset: terminal::utc_offset(),
     }
 }
 

@@ -54,10 +54,15 @@ pub(super) fn flags() -> Vec<Arg> {
             .short('f')
             .long("filename")
             .value_name("FILE")
-            .required(true)
             .action(ArgAction::Append)
             .value_parser(value_parser!(PathBuf))
             .help("Manifest, or directory of them (*.yaml, *.yml, *.json); - is standard input; repeatable"),
+        Arg::new("file")
+            .value_name("FILE")
+            .num_args(0..)
+            .required_unless_present("filename")
+            .value_parser(value_parser!(PathBuf))
+            .help("The same without -f"),
         switch("recursive", "Search directories recursively").short('R'),
         switch("in-place", "Change the files instead of writing to standard output").short('i'),
         switch("keep-going", "Leave objects that cannot be edited unchanged, and edit the rest"),
@@ -75,7 +80,10 @@ pub(super) fn replace_flag() -> Arg {
 /// Understands them.
 pub(super) fn request(matches: &ArgMatches, sidecar: Option<Result<Options, String>>) -> Request {
     Request {
-        inputs: matches.get_many("filename").into_iter().flatten().cloned().map(input).collect(),
+        inputs: ["filename", "file"]
+            .into_iter()
+            .flat_map(|name| matches.get_many(name).into_iter().flatten().cloned().map(input))
+            .collect(),
         recursive: matches.get_flag("recursive"),
         in_place: matches.get_flag("in-place"),
         keep_going: matches.get_flag("keep-going"),

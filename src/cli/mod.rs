@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 pub(crate) use crate::logging::tell;
-use crate::settings::{Pairs, RecordKind, VARIABLES, Variable, Wrong, flag, wrapped};
+use crate::settings::{Pairs, RecordKind, VARIABLES, Variable, Wrong, counted, flag, wrapped};
 
 /// Width of help and listings.
 const WIDTH: usize = 100;
@@ -309,7 +309,10 @@ fn said(out: &mut impl Write, text: &str) -> Result<(), String> {
 
 /// What was recognised and not decoded, for the closing lines.
 pub(crate) fn protocol_lines(protocols: &crate::http::Protocols) -> String {
-    protocols.iter().map(|(name, connections)| format!("not HTTP/1: {name}, {connections} connections\n")).collect()
+    protocols
+        .iter()
+        .map(|(name, connections)| format!("not HTTP/1: {name}, {}\n", counted(connections, "connections")))
+        .collect()
 }
 
 #[cfg(test)]
@@ -351,6 +354,19 @@ mod tests {
         let file = parsed("podtap verdicts kern.log").unwrap();
         let whole = [("RECORD", "verdicts"), ("VERDICT_FILE", "kern.log"), ("VERDICT_FOLLOW", "false")];
         assert_eq!((file.command, file.flags), (Command::Run, pairs(&whole)));
+    }
+
+    #[test]
+    #[cfg(feature = "inject")]
+    fn a_manifest_may_be_named_with_or_without_f() {
+        for name in ["inject", "uninject"] {
+            for (rest, files) in [("app.yaml", 1), ("-f app.yaml", 1), ("-f a.yaml b.yaml -i -f c.yaml", 3), ("-", 1)] {
+                let Command::Inject(request) = command(&format!("podtap {name} {rest}")) else { panic!("{rest}") };
+                assert_eq!(request.inputs.len(), files, "{rest}");
+            }
+            let missing = parsed(&format!("podtap {name}")).unwrap_err().to_string();
+            assert!(missing.contains("FILE"), "{missing}");
+        }
     }
 
     #[test]

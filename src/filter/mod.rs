@@ -1,8 +1,10 @@
-//! Leaves exchanges out on purpose: IGNORE_… rules, ONLY_DIRECTION, SAMPLE, RATE_LIMIT. `flows` does so for connections.
+//! Leaves records out on purpose: INCLUDE, EXCLUDE, ONLY, IGNORE_… rules, ONLY_DIRECTION, SAMPLE, RATE_LIMIT. `flows` does so
+//! for connections.
 //!
 //! Gives the reason for every record it leaves out, and counts nothing itself: the caller has the ledger. It uses no
 //! clock: the rate limit runs on the records' own times, so a replay leaves out the same records.
 
+pub mod expression;
 mod flows;
 mod rate;
 mod rules;
@@ -11,14 +13,15 @@ mod tests;
 
 use std::fmt;
 
+use self::expression::{Expression, Surroundings, is_of_kind};
 pub use self::flows::{FlowFilter, FlowRules, FlowSeen};
 use self::rate::Bucket;
 use self::rules::Rules;
 use crate::flow::Timestamp;
 use crate::glob::BadPattern;
 use crate::ledger::LeftOut;
-use crate::record::{Exchange, NetworkDirection, Outcome, Record, StreamClass};
-use crate::settings::StatusPattern;
+use crate::record::{Exchange, NetworkDirection, Outcome, Record};
+use crate::settings::{OnlyKind, StatusPattern};
 
 /// What the settings of the group "select" say; the default leaves nothing out.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,6 +36,18 @@ pub struct FilterConfig {
     pub ignore_status: Vec<StatusPattern>,
     /// IGNORE_USER_AGENTS: with wildcards.
     pub ignore_user_agents: Vec<String>,
+    /// ONLY; empty means all.
+    pub only: Vec<OnlyKind>,
+    /// INCLUDE
+    pub include: Option<String>,
+    /// EXCLUDE
+    pub exclude: Option<String>,
+    /// POD_NAME, for expressions.
+    pub pod: Option<String>,
+    /// POD_NAMESPACE, for expressions.
+    pub namespace: Option<String>,
+    /// NODE_NAME, for expressions.
+    pub node: Option<String>,
     /// ONLY_DIRECTION; empty means all.
     pub only_direction: Vec<NetworkDirection>,
     /// SAMPLE: the share to keep, 0 to 1.
@@ -49,7 +64,7 @@ pub struct BadFilter {
     /// The setting's name.
     pub setting: &'static str,
     /// What is wrong.
-    pub cause: BadPattern,
+    pub cause: String,
 }
 
 impl fmt::Display for BadFilter {
@@ -73,6 +88,12 @@ pub enum Verdict {
 #[derive(Clone, Debug)]
 pub struct Filter {
     rules: Rules,
+    include: Option<Expression>,
+    exclude: Option<Expression>,
+    only: Vec<OnlyKind>,
+    pod: Option<String>,
+    namespace: Option<String>,
+    node: Option<String>,
     /// Hashes of ids below this are kept; `None` keeps all.
     sample_below: Option<u64>,
     bucket: Option<Bucket>,
@@ -97,21 +118,33 @@ impl Filter {
                 .map(|rate| bad_number("RATE_LIMIT", rate, "is not a positive number")),
         );
         let rules = Rules::new(config, &mut bad);
+        let mut expression = |setting: &'static str, text: &Option<String>| {
+            let parsed = text.as_deref().map(Expression::parse).transpose();
+            parsed.map_err(|why| bad.push(BadFilter { setting, cause: why.to_string() })).ok().flatten()
+        };
+        let include = expression("INCLUDE", &config.include);
+        let exclude = expression("EXCLUDE", &config.exclude);
         if !bad.is_empty() {
             return Err(bad);
         }
         let slow_after = config.slow_after_ms.map(|ms| ms.saturating_mul(1_000_000));
-        Ok(Self { rules, sample_below, bucket: config.rate_limit.map(Bucket::new), slow_after })
+        let (only, bucket) = (config.only.clone(), config.rate_limit.map(Bucket::new));
+        let (pod, namespace, node) = (config.pod.clone(), config.namespace.clone(), config.node.clone());
+        Ok(Self { rules, include, exclude, only, pod, namespace, node, sample_below, bucket, slow_after })
     }
 
-    /// Keep or leave out. IGNORE rules hold for every record; SAMPLE and RATE_LIMIT never leave out failures
-    /// (status from 400), unanswered and slow exchanges.
+    /// Keep or leave out. Rules about the record itself hold for every one; SAMPLE and RATE_LIMIT never leave out failures
+    /// (status from 400), unanswered and slow exchanges, and are for exchanges only.
     pub fn verdict(&mut self, record: &Record) -> Verdict {
-        let Record::Http(exchange) = record else { return Verdict::Keep };
-        if self.rules.ignore(exchange) {
+        if self.is_ignored(record) {
             return Verdict::LeftOut(LeftOut::Ignored);
         }
-        let always = exchange.outcome() == Outcome::Failure || self.is_slow(exchange);
+        if !self.only.is_empty() && !self.only.iter().any(|kind| is_of_kind(record, *kind, self.slow_after)) {
+            return Verdict::LeftOut(LeftOut::NotSelected);
+        }
+        let Record::Http(exchange) = record else { return Verdict::Keep };
+        let is_slow = self.slow_after.is_some_and(|limit| exchange.is_slow(limit));
+        let always = exchange.outcome() == Outcome::Failure || is_slow;
         if !always && self.sample_below.is_some_and(|limit| sample_hash(&exchange.id) >= limit) {
             return Verdict::LeftOut(LeftOut::Sampled);
         }
@@ -120,20 +153,21 @@ impl Filter {
         if has_token || always { Verdict::Keep } else { Verdict::LeftOut(LeftOut::RateLimited) }
     }
 
-    /// A stream is long by nature: only the wait for its beginning makes it slow.
-    fn is_slow(&self, exchange: &Exchange) -> bool {
-        let Some(limit) = self.slow_after else { return false };
-        let Some(response) = &exchange.response else { return false };
-        let until = match exchange.class {
-            StreamClass::Exchange => response.last,
-            StreamClass::Stream | StreamClass::Tunnel | StreamClass::Upgrade => response.first,
+    fn is_ignored(&self, record: &Record) -> bool {
+        let around = Surroundings {
+            pod: self.pod.as_deref(),
+            namespace: self.namespace.as_deref(),
+            node: self.node.as_deref(),
+            slow_after: self.slow_after,
         };
-        until.since(exchange.start()) >= limit
+        self.include.as_ref().is_some_and(|wanted| !wanted.holds(record, &around))
+            || self.exclude.as_ref().is_some_and(|unwanted| unwanted.holds(record, &around))
+            || record.exchange().is_some_and(|exchange| self.rules.ignore(exchange))
     }
 }
 
 fn bad_number(setting: &'static str, number: f64, why: &'static str) -> BadFilter {
-    BadFilter { setting, cause: BadPattern::new(&number.to_string(), why) }
+    BadFilter { setting, cause: BadPattern::new(&number.to_string(), why).to_string() }
 }
 
 /// When the record was complete, on the capture's clock.

@@ -79,7 +79,7 @@ fn parse_all<T>(
     let entries = entries.iter().map(|e| e.trim()).filter(|e| !e.is_empty());
     let parsed: Result<_, _> = entries.map(parse).collect();
     parsed.unwrap_or_else(|cause| {
-        bad.push(BadFilter { setting, cause });
+        bad.push(BadFilter { setting, cause: cause.to_string() });
         Vec::new()
     })
 }

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::record::sample::{self, exchange, record};
-use crate::record::{NetworkDirection, Unanswered};
-use crate::settings::StatusPattern;
+use crate::record::{NetworkDirection, StreamClass, Unanswered};
+use crate::settings::{OnlyKind, StatusPattern};
 use proptest::prelude::*;
 
 const KEEP: Verdict = Verdict::Keep;
@@ -189,4 +189,57 @@ proptest! {
         it.response.as_mut().unwrap().status = Some(status);
         prop_assert_eq!(verdict(&FilterConfig::default(), it), KEEP);
     }
+}
+
+#[test]
+fn only_keeps_what_is_of_one_of_its_kinds_and_of_any_dataset() {
+    const OTHER: Verdict = Verdict::LeftOut(LeftOut::NotSelected);
+    let config =
+        |only: &[OnlyKind]| FilterConfig { only: only.to_vec(), slow_after_ms: Some(12), ..Default::default() };
+    let (failed, slow, lost) = (OnlyKind::Failed, OnlyKind::Slow, OnlyKind::Unanswered);
+    let mut quick = exchange();
+    quick.response.as_mut().unwrap().last = sample::START.plus(11_900_000);
+    for (it, of_failed, of_slow, of_lost) in [
+        (quick, OTHER, OTHER, OTHER),
+        (exchange(), OTHER, KEEP, OTHER),
+        (with_status(500), KEEP, KEEP, OTHER),
+        (unanswered(), KEEP, OTHER, KEEP),
+    ] {
+        for (only, expected) in [(failed, of_failed), (slow, of_slow), (lost, of_lost)] {
+            assert_eq!(verdict(&config(&[only]), it.clone()), expected, "{only}");
+        }
+        let any = [of_failed, of_slow, of_lost].contains(&KEEP);
+        assert_eq!(verdict(&config(&[failed, slow, lost]), it) == KEEP, any);
+    }
+    let mut refused = sample::conntrack();
+    for (outcome, expected) in [(Outcome::Success, OTHER), (Outcome::Failure, KEEP)] {
+        refused.outcome = Some(outcome);
+        assert_eq!(Filter::new(&config(&[failed])).unwrap().verdict(&refused.clone().into()), expected);
+    }
+}
+
+#[test]
+fn include_must_hold_and_exclude_must_not_for_records_of_any_dataset() {
+    let config = |include: Option<&str>, exclude: Option<&str>| FilterConfig {
+        include: include.map(str::to_owned),
+        exclude: exclude.map(str::to_owned),
+        namespace: Some("shop".to_owned()),
+        ..FilterConfig::default()
+    };
+    for (include, exclude, expected) in [
+        (Some("host=shop.local"), None, KEEP),
+        (Some("host=other"), None, IGNORED),
+        (None, Some("host=other"), KEEP),
+        (None, Some("path=/cart"), IGNORED),
+        (Some("host=shop.local"), Some("status=2xx"), IGNORED),
+        (Some("namespace=shop"), Some("namespace=other"), KEEP),
+    ] {
+        assert_eq!(verdict(&config(include, exclude), exchange()), expected, "{include:?} {exclude:?}");
+    }
+    let mut filter = Filter::new(&config(None, Some("dport=80"))).unwrap();
+    assert_eq!(filter.verdict(&sample::conntrack().into()), IGNORED);
+    let bad = Filter::new(&config(Some("status=abc"), Some("("))).unwrap_err();
+    let named: Vec<_> = bad.iter().map(ToString::to_string).collect();
+    assert_eq!(named[0], "INCLUDE: character 8: status: \"abc\": not a status code");
+    assert!(named[1].starts_with("EXCLUDE: character 2: expected a name"), "{named:?}");
 }

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use super::{KernelCounters, imbalances};
 use crate::ledger::{ByReason, ConntrackLedger, Discard, Ledger, LeftOut, NotHttp, RecordLedger, Skip, VerdictLedger};
 use crate::record::{Dataset, Unanswered};
+use crate::settings::{counted, thousands as count};
 use crate::sink::{Dropped, SinkCounts};
 
 /// The ledger as text, each line with its newline.
@@ -44,7 +45,7 @@ pub fn closing_lines(
     let repeated = ledger.streams.connections_repeated;
     if repeated > 0 {
         let what = "connections in more than one VLAN or tunnel: their records may be there twice";
-        let _ = writeln!(out, "SEEN TWICE  {} {what}", count(repeated));
+        let _ = writeln!(out, "SEEN TWICE  {}", counted(repeated, what));
     }
     out.push_str(&match (losses.is_empty() && repeated == 0, wrong.is_empty()) {
         (true, true) => format!("Nothing lost{}; the ledger adds up.\n", but(sinks)),
@@ -59,7 +60,7 @@ fn but(sinks: &[(String, SinkCounts)]) -> String {
     let mut said = Vec::new();
     for (name, sink) in sinks {
         if sink.gone() > 0 {
-            said.push(format!("{} records for {name} came after its reader had left", count(sink.gone())));
+            said.push(format!("{} for {name} came after its reader had left", counted(sink.gone(), "records")));
         }
     }
     if said.is_empty() { String::new() } else { format!(", but {}", said.join(" and ")) }
@@ -101,7 +102,7 @@ impl Line {
 
     fn beside(mut self, n: u64, name: &str) -> Self {
         if n > 0 {
-            let _ = write!(self.beside, ", {} {name}", count(n));
+            let _ = write!(self.beside, ", {}", counted(n, name));
         }
         self
     }
@@ -227,7 +228,7 @@ fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String, SinkCounts
         (ledger.frames.cut, "frames cut by the snap length"),
         (s.gap_bytes, "bytes of streams never seen"),
         (limits, "bytes of streams: a limit was reached"),
-        (s.discarded.at(Discard::Closed as usize), "bytes not read: they came after the end of their connection"),
+        (s.discarded.at(Discard::Closed as usize), "bytes behind the end of their connection, not read"),
         (ledger.http.unpaired, "requests whose response is not known"),
         (ledger.conntrack.dropped, "events of connection tracking found the receive buffer full (ends are sent again)"),
         (ledger.verdicts.lost, "logged packets that NFLOG numbered and that never came"),
@@ -237,10 +238,10 @@ fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String, SinkCounts
     ]
     .into_iter()
     .filter(|(n, _)| *n > 0)
-    .map(|(n, what)| format!("{} {what}", count(n)))
+    .map(|(n, what)| counted(n, what))
     .collect();
     if kernel.left > 0 {
-        out.push(format!("what {} capture(s) had not worked off when the time was over", kernel.left));
+        out.push(format!("what {} had not worked off when the time was over", counted(kernel.left, "captures")));
     }
     if kernel.blind > std::time::Duration::ZERO {
         out.push(format!("{:.1} seconds not captured: an interface could not be opened", kernel.blind.as_secs_f64()));
@@ -253,7 +254,7 @@ fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String, SinkCounts
             n => format!(", {} of them ledger records", count(n)),
         };
         if sink.lost() > 0 {
-            out.push(format!("{} records for {name} ({}){of_ledger}", count(sink.lost()), reasons.join("; ")));
+            out.push(format!("{} for {name} ({}){of_ledger}", counted(sink.lost(), "records"), reasons.join("; ")));
         }
         if sink.spool_unknown_bytes > 0 {
             let bytes = count(sink.spool_unknown_bytes);
@@ -276,19 +277,6 @@ fn by_reason<const N: usize>(
 
 fn named(reasons: impl Iterator<Item = (&'static str, u64)>) -> Vec<String> {
     reasons.filter(|(_, n)| *n > 0).map(|(why, n)| format!("{why} {}", count(n))).collect()
-}
-
-/// With a comma for every three digits.
-fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 #[cfg(test)]
@@ -320,7 +308,7 @@ mod tests {
         let expected = "\
 frames          1,234,567 = 1,234,500 segments + 67 skipped (not_tcp 60; icmp 7)
 kernel packets  1,234,567
-connections             3, 1 connects refused
+connections             3, 1 connect refused
 payload bytes       1,000 = 990 in order + 10 duplicate
 parsed bytes          990 = 900 heads + 90 bodies
 requests                3 = 2 paired + 1 unanswered (timeout 1)
@@ -354,7 +342,7 @@ Nothing lost; the ledger adds up.
     fn a_capture_that_was_left_is_a_loss() {
         let kernel = KernelCounters { left: 1, ..KernelCounters::default() };
         let text = closing_lines(&Ledger::default(), &kernel, &RecordLedger::default(), &[]);
-        let end = "\nLOST  what 1 capture(s) had not worked off when the time was over\nThe ledger adds up.\n";
+        let end = "\nLOST  what 1 capture had not worked off when the time was over\nThe ledger adds up.\n";
         assert!(text.ends_with(end), "{text}");
     }
 
@@ -384,7 +372,7 @@ Nothing lost; the ledger adds up.
         ledger.streams.payload += 1378;
         ledger.streams.discarded.add(Discard::Closed as usize, 1378);
         let text = closing_lines(&ledger, &kernel, &records, &sinks);
-        let end = "\nLOST  1,378 bytes not read: they came after the end of their connection\nThe ledger adds up.\n";
+        let end = "\nLOST  1,378 bytes behind the end of their connection, not read\nThe ledger adds up.\n";
         assert!(text.ends_with(end), "{text}");
     }
 

@@ -22,7 +22,7 @@ use self::red::{Red, Series};
 pub use crate::ledger::KernelCounters;
 use crate::ledger::{Imbalance, Ledger, RecordLedger, WorkloadCounts};
 use crate::record::Record;
-use crate::settings::printable_up_to;
+use crate::settings::{counted, printable_up_to};
 use crate::sink::{SinkCounts, SinkStatus, Sinks};
 use crate::workload::Workloads;
 
@@ -106,10 +106,13 @@ impl Metrics {
 const LONGEST_ERROR: usize = 600;
 
 fn sink_in_words(SinkStatus { name, waiting, trouble }: &SinkStatus) -> String {
-    let Some((error, lasting)) = trouble else { return format!("sink {name}: delivering, {waiting} records waiting") };
+    let Some((error, lasting)) = trouble else {
+        return format!("sink {name}: delivering, {} waiting", counted(*waiting, "records"));
+    };
     let (reason, seconds) = (error.reason(), lasting.as_secs());
     let error = printable_up_to(LONGEST_ERROR, &error.to_string());
-    format!("sink {name}: not delivering for {seconds} s, {waiting} records waiting, reason {reason}: {error}")
+    let waiting = counted(*waiting, "records");
+    format!("sink {name}: not delivering for {seconds} s, {waiting} waiting, reason {reason}: {error}")
 }
 
 /// One capture thread's way into the metrics.

@@ -20,6 +20,7 @@ use crate::cli;
 use crate::config;
 use crate::demo::{RENDERED_SERVER, Stage, exchanges, rendered};
 use crate::flow::Timestamp;
+use crate::format::text;
 use crate::http::Protocols;
 use crate::ledger::{Ledger, RecordLedger};
 use crate::logging;
@@ -88,6 +89,7 @@ struct Show {
     metrics: Arc<Metrics>,
     /// Whether records are lines for eyes.
     text: bool,
+    style: text::Style,
     grace: Duration,
 }
 
@@ -108,7 +110,8 @@ impl Show {
         let metrics = Metrics::new(sinks.all());
         let terminal = std::io::stdout().is_terminal();
         let text = config.settings.format_at(SinkName::Stdout, terminal) == Format::Text;
-        Ok(Self { assembly, sinks, metrics, text, grace: config.settings.grace_period.0 })
+        let style = assembly::style(&config.settings, terminal);
+        Ok(Self { assembly, sinks, metrics, text, style, grace: config.settings.grace_period.0 })
     }
 
     /// Gives the closing lines.
@@ -219,13 +222,10 @@ impl Show {
     fn legend(&self) {
         if self.text {
             say("Lines appear in the order in which exchanges end; **** is a masked secret.");
-            cli::tell(&format!("\n{LEGEND}\n"));
+            cli::tell(&format!("\n{}\n", text::heading(&self.style)));
         }
     }
 }
-
-const LEGEND: &str =
-    "time (UTC)        method and URL                          status    size  duration   client → server [unusual]";
 
 /// About `kernel packets`; nothing is lost, so it must not look like it.
 const TWICE: &str =

@@ -19,7 +19,7 @@ pub(crate) use clean::without_end;
 pub use clean::{Pairs, Row};
 pub use declare::{Variable, flag};
 pub use notes::{MASK, Note, Origin, Wrong, WrongValue, printable, printable_up_to};
-pub use table::{markdown, wrapped};
+pub use table::{counted, markdown, thousands, wrapped};
 pub use values::*;
 pub use variables::{Group, Settings, VARIABLES};
 
@@ -83,6 +83,9 @@ pub fn resolve(env: &Pairs, flags: &Pairs, read_file: impl Fn(&str) -> Result<St
     };
     Resolution { rows: texts.rows, notes: texts.notes, outcome, usable: settings }
 }
+
+/// The default of TIMEOUT_INTERVAL_CHECK, which is fine beside every TIMEOUT_AFTER_MS.
+const LONGEST_DEFAULT_CHECK: Duration = Duration::from_secs(2);
 
 impl Settings {
     /// The settings of an environment and flags, for tests and fuzzing; any strings will do.
@@ -157,6 +160,31 @@ impl Settings {
                 why: "not set, but SEND_LOGS_TO names file".to_owned(),
                 allowed: "a path".to_owned(),
             });
+        }
+        out.extend(self.spans_that_contradict());
+        out
+    }
+
+    /// Spans of time that cannot be kept beside each other.
+    fn spans_that_contradict(&self) -> Vec<WrongValue> {
+        let words = |span: Duration| format!("{} s", span.as_secs_f64());
+        let wrong = |name: &str, value: Duration, why: &str, most: Duration| WrongValue {
+            name: name.to_owned(),
+            value: Some(words(value)),
+            origin: Origin::Default,
+            why: why.to_owned(),
+            allowed: format!("up to {}", words(most)),
+        };
+        let mut out = Vec::new();
+        let grace = self.grace_period.0;
+        if let Some(linger) = self.linger.given().filter(|linger| linger.0 > grace) {
+            out.push(wrong("LINGER", linger.0, "longer than GRACE_PERIOD, which ends it", grace));
+        }
+        // Of the default it is not said that it is wrong: another setting is short.
+        let (every, after) = (self.timeout_interval_check.0, self.timeout_after.0.max(LONGEST_DEFAULT_CHECK));
+        if every > after {
+            let why = "longer than TIMEOUT_AFTER_MS: time-outs would be noticed far too late";
+            out.push(wrong("TIMEOUT_INTERVAL_CHECK", every, why, after));
         }
         out
     }

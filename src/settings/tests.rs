@@ -138,7 +138,7 @@ fn capturing_lingers_for_half_the_grace_period_and_never_longer_than_all_of_it()
         (vec![], 12_500),
         (vec![("GRACE_PERIOD", "10s")], 5_000),
         (vec![("LINGER", "3")], 3_000),
-        (vec![("LINGER", "1h")], 25_000),
+        (vec![("LINGER", "25")], 25_000),
         (vec![("LINGER", "0")], 0),
     ] {
         assert_eq!(settings(&env).linger().as_millis(), millis, "{env:?}");
@@ -155,4 +155,24 @@ fn every_default_is_allowed_and_no_name_is_declared_twice() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), count);
+}
+
+#[test]
+fn spans_that_contradict_each_other_are_refused() {
+    for (env, wrong) in [
+        (vec![("LINGER", "26s")], Some("LINGER")),
+        (vec![("LINGER", "25s")], None),
+        (vec![("LINGER", "30s"), ("GRACE_PERIOD", "30s")], None),
+        (vec![("GRACE_PERIOD", "1s")], None),
+        (vec![("TIMEOUT_INTERVAL_CHECK", "100s")], Some("TIMEOUT_INTERVAL_CHECK")),
+        (vec![("TIMEOUT_INTERVAL_CHECK", "10s")], None),
+        (vec![("TIMEOUT_INTERVAL_CHECK", "100s"), ("TIMEOUT_AFTER_MS", "100s")], None),
+        (vec![("TIMEOUT_AFTER_MS", "100")], None),
+        (vec![("TIMEOUT_AFTER_MS", "100"), ("TIMEOUT_INTERVAL_CHECK", "2s")], None),
+    ] {
+        let pairs = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let outcome = Settings::from_pairs(pairs, [], |_| Err(String::new()));
+        let names: Vec<_> = outcome.err().into_iter().flat_map(|wrong| wrong.values).map(|value| value.name).collect();
+        assert_eq!(names.first().map(String::as_str), wrong, "{env:?}");
+    }
 }

@@ -10,8 +10,8 @@ use super::clean::Texts;
 use super::declare::{Variable, settings};
 use super::values::{
     Auto, Bytes, CaptureFilter, ConntrackEvents, Count, DirectionName, FieldFormat, FlowState, Format, Fraction,
-    Headers, ListOf, Listen, LogFormat, LogLevel, LogstashType, Millis, Mode, Network, ProtocolName, Rate, RecordKind,
-    Renewable, Seconds, Secret, SinkName, SpoolFsync, SpoolMode, StatusPattern, Tag, Value, WorkloadSource,
+    Headers, ListOf, Listen, LogFormat, LogLevel, LogstashType, Millis, Mode, Network, OnlyKind, ProtocolName, Rate,
+    RecordKind, Renewable, Seconds, Secret, SinkName, SpoolFsync, SpoolMode, StatusPattern, Tag, Value, WorkloadSource,
 };
 
 const KIB: u64 = 1 << 10;
@@ -235,6 +235,12 @@ settings! {
             allowed "comma list of user agents, globs allowed (kube-probe*); or none";
         /// Directions to record, as seen from the pod; `none` is all.
         ONLY_DIRECTION only_direction: ListOf<DirectionName> = "none";
+        /// Records to keep, of all kinds: `failed`, `slow`, `unanswered`. The rest is still counted in the metrics.
+        ONLY only: ListOf<OnlyKind> = "none";
+        /// Record only what this expression holds for (docs/filters.md).
+        INCLUDE include: Option<String> = "none", allowed "an expression (status>=500 && host=*.local); or none";
+        /// Record nothing that this expression holds for.
+        EXCLUDE exclude: Option<String> = "none", allowed "an expression (path=/health or agent=kube-probe*); or none";
         /// Share of exchanges to record. Failed, unanswered and slow ones are always kept; what is left out is counted.
         SAMPLE sample: Fraction = "1";
         /// Maximum records per second. Failed, unanswered and slow ones are always kept; what is left out is counted.

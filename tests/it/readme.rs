@@ -35,9 +35,14 @@ fn the_examples_of_the_readme_are_really_produced() {
         write(&mut out, record);
         String::from_utf8(out).unwrap()
     };
-    let eyes: Vec<_> = records.iter().map(|record| line(&|out, it| text::write_line(out, it, false), record)).collect();
-    let shown =
-        SHOWN.map(|what| eyes.iter().find(|line| line.contains(what)).unwrap_or_else(|| panic!("no {what}")).as_str());
+    let style = text::Style { width: Some(110), ..text::Style::default() };
+    let whole = text::Style::default();
+    let eyes: Vec<_> =
+        records.iter().map(|record| line(&|out, it| text::write_line(out, it, &whole), record)).collect();
+    let shown = SHOWN.map(|what| {
+        let at = eyes.iter().position(|line| line.contains(what)).unwrap_or_else(|| panic!("no {what}"));
+        line(&|out, it| text::write_line(out, it, &style), &records[at])
+    });
     holds(README, "example text", &fenced("text", &shown.concat()));
 
     let order = &records[eyes.iter().position(|line| line.contains("POST api")).unwrap()];

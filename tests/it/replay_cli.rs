@@ -190,6 +190,45 @@ fn a_signal_ends_the_replay_and_what_was_not_read_is_said_with_exit_code_1() {
     assert!(said.contains("second.pcap: stopped by a signal; it was not read"), "{said}");
 }
 
+/// A replay into a full disk, read up to its first warning. Only a fault would make it wait for GRACE_PERIOD.
+fn full_disk(folder: &Folder) -> (std::process::Child, BufReader<std::process::ChildStderr>) {
+    let capture = folder.file("big.pcap", &capture(60_000));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut child = podtap(&["replay", &capture], &[("GRACE_PERIOD", "3600s"), ("QUEUE_RECORDS", "100")])
+        .stdin(Stdio::null())
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut warning = String::new();
+    stderr.read_line(&mut warning).unwrap();
+    assert!(warning.contains("No space left"), "{warning}");
+    (child, stderr)
+}
+
+#[test]
+fn a_replay_into_a_full_disk_gives_up_and_says_so() {
+    let folder = Folder::new("full");
+    let (mut child, mut stderr) = full_disk(&folder);
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
+    assert!(said.contains("podtap: stdout takes nothing for ") && said.contains("\nLOST  "), "{said}");
+}
+
+#[test]
+fn a_signal_ends_a_replay_into_a_full_disk_without_waiting_for_the_grace_period() {
+    let folder = Folder::new("full-int");
+    let (mut child, mut stderr) = full_disk(&folder);
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
+    assert!(said.contains("\nLOST  "), "{said}");
+}
+
 #[test]
 fn every_format_has_one_line_for_each_exchange() {
     let capture = capture(3);

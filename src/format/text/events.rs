@@ -4,7 +4,6 @@ use std::fmt::{self, Write};
 
 use super::{DIM, GREEN, Line, RED, Size};
 use crate::flow::{Endpoint, Protocol};
-use crate::format::stamp::Stamp;
 use crate::record::{ConntrackAction, ConntrackRecord, Outcome, VerdictRecord};
 use crate::redact::escape_into;
 
@@ -15,7 +14,7 @@ const ENDS_WIDTH: usize = 46;
 
 impl Line<'_> {
     pub(super) fn conntrack(&mut self, event: &ConntrackRecord) -> fmt::Result {
-        self.painted(DIM, Stamp::new(event.at).time_of_day())?;
+        self.time(event.at)?;
         self.out.push(' ');
         let start = self.out.len();
         let protocol = event.tuple.protocol;
@@ -36,7 +35,7 @@ impl Line<'_> {
     }
 
     pub(super) fn verdict(&mut self, record: &VerdictRecord) -> fmt::Result {
-        self.painted(DIM, Stamp::new(record.at).time_of_day())?;
+        self.time(record.at)?;
         self.out.push(' ');
         self.painted(if record.meaning.allowed { GREEN } else { RED }, record.action())?;
         self.out.push(' ');
@@ -65,7 +64,7 @@ impl Line<'_> {
         }
         if record.lost_before > 0 {
             self.out.push_str("  ");
-            self.painted(RED, &format!("{} lost before", record.lost_before))?;
+            self.painted(RED, format_args!("{} lost before", record.lost_before))?;
         }
         Ok(())
     }
@@ -94,7 +93,9 @@ impl Line<'_> {
         }
         self.out.push_str("  ");
         match (event.outcome, event.tries) {
-            (Some(Outcome::Failure), Some(tries)) => self.painted(RED, &format!("not answered, tried {tries} times")),
+            (Some(Outcome::Failure), Some(tries)) => {
+                self.painted(RED, format_args!("not answered, tried {tries} times"))
+            }
             (Some(Outcome::Failure), None) => self.painted(RED, "not established"),
             (Some(Outcome::Success), _) => self.painted(GREEN, "ok"),
             (Some(Outcome::Unknown) | None, _) => self.painted(DIM, "-"),
@@ -105,13 +106,13 @@ impl Line<'_> {
 #[cfg(test)]
 mod tests {
     use crate::flow::Protocol;
-    use crate::format::text::write_line;
+    use crate::format::text::{Style, write_line};
     use crate::record::sample::{conntrack, verdict};
     use crate::record::{ConntrackRecord, Outcome};
 
     fn line(record: ConntrackRecord) -> String {
         let mut out = Vec::new();
-        write_line(&mut out, &record.into(), false);
+        write_line(&mut out, &record.into(), &Style::default());
         String::from_utf8(out).unwrap()
     }
 
@@ -120,7 +121,7 @@ mod tests {
         let mut record = verdict();
         (record.packets, record.prefix) = (7, "DENY_\u{1b}[2J ".into());
         let mut out = Vec::new();
-        write_line(&mut out, &record.into(), false);
+        write_line(&mut out, &record.into(), &Style::default());
         let line = String::from_utf8(out).unwrap();
         let expected = "ingress-denied tcp 10.255.15.7:36004 → 10.255.15.13:723  DENY_\\x1b[2J  container cb40f81e-52ce-41c5-b00f-0d13  7 packets\n";
         assert_eq!(line.split_once(' ').unwrap().1, expected);
@@ -128,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_line_shows_both_ends_the_translation_and_what_came_of_it() {
-        let ok = "12:00:01.000 end tcp     10.61.1.2:51234 → 10.96.61.10:80              to 10.61.2.2:8080  time_wait  6+5 packets 512 B+2.3 kB  ok\n";
+        let ok = "12:00:01.000Z end tcp     10.61.1.2:51234 → 10.96.61.10:80                to 10.61.2.2:8080  time_wait  6+5 packets 512 B+2.3 kB  ok\n";
         assert_eq!(line(conntrack()).split_once(' ').unwrap().1, ok.split_once(' ').unwrap().1);
         let mut failed = conntrack();
         (failed.outcome, failed.tries, failed.state, failed.counters) = (Some(Outcome::Failure), Some(4), None, None);

@@ -83,6 +83,16 @@ words! {
         Verdicts = "verdicts",
     }
 
+    /// Records worth a look: a word of ONLY.
+    OnlyKind {
+        /// A status from 400, another one of gRPC than OK, no answer, a body cut short; a connection that was refused.
+        Failed = "failed",
+        /// At least SLOW_AFTER_MS.
+        Slow = "slow",
+        /// No answer.
+        Unanswered = "unanswered",
+    }
+
     /// Which events of connection tracking become records.
     ConntrackEvents {
         /// Each one.

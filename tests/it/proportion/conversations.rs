@@ -145,7 +145,7 @@ pub(super) fn run(frames: &Frames) {
             }
             out.clear();
             ecs::write_json_capped(&mut out, &record, &observer, 16 << 10);
-            text::write_line(&mut out, &record, true);
+            text::write_line(&mut out, &record, &text::Style { colour: true, ..text::Style::default() });
         }
     };
     for (at, data) in frames {
