@@ -148,6 +148,7 @@ impl Live {
             protocols,
         };
         live.say(&choices);
+        live.assembly.workloads().start(&live.own)?;
         choices.iter().try_for_each(|choice| live.capture(choice))?;
         if live.settings.records(RecordKind::Conntrack) {
             live.track()?;

@@ -121,6 +121,13 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Parsed<'_>>, Malformed> {
     Ok(documents)
 }
 
+/// What the first document of a text means; null where there is none.
+pub(crate) fn value(text: &str) -> Result<Value, String> {
+    let documents = parse(text).map_err(|malformed| malformed.to_string())?;
+    let first = documents.first().map(Parsed::document);
+    first.map_or(Ok(Value::Null), |document| document.value(document.root))
+}
+
 struct Reader<'a> {
     text: &'a str,
     events: Parser<'a, StrInput<'a>>,

@@ -29,6 +29,16 @@ pub struct WorkloadCounts {
     pub files_read: u64,
     /// Of those, files of no use: what was read before stayed.
     pub files_refused: u64,
+    /// Lists of Kubernetes that were begun.
+    pub kubernetes_lists: u64,
+    /// Watches that were opened.
+    pub kubernetes_watches: u64,
+    /// Changes that watches brought.
+    pub kubernetes_events: u64,
+    /// Watches that had become too old: their list was read again.
+    pub kubernetes_expired: u64,
+    /// Requests that came to nothing.
+    pub kubernetes_failures: u64,
 }
 
 /// Of the table of workloads.
@@ -40,4 +50,10 @@ pub const WORKLOADS: &[Column<WorkloadCounts>] = columns! {
         "Ends of connections that were to be named.",
     "workload_files_read" Counter(|w| w.files_read) "Times a file of WORKLOADS was read.",
     "workload_files_refused" Counter(|w| w.files_refused) "Of those, files of no use: what was read before stayed.",
+    "workload_kubernetes_lists" Counter(|w| w.kubernetes_lists) "Lists of the Kubernetes API that were begun.",
+    "workload_kubernetes_watches" Counter(|w| w.kubernetes_watches) "Watches of the Kubernetes API that were opened.",
+    "workload_kubernetes_events" Counter(|w| w.kubernetes_events) "Changes that watches brought.",
+    "workload_kubernetes_expired" Counter(|w| w.kubernetes_expired)
+        "Watches that had become too old (410 Gone): their list was read again.",
+    "workload_kubernetes_failures" Counter(|w| w.kubernetes_failures) "Requests to the Kubernetes API that came to nothing.",
 };

@@ -339,9 +339,13 @@ settings! {
     }
 
     Names "Names of both ends (docs/workloads.md)" {
-        /// Where to find who is behind an address; the first source that knows it counts. `file:PATH` is a table in JSON or
-        /// YAML, which is read again when it changes.
+        /// Where to find who is behind an address; the first source that knows it counts. `kubernetes` asks the API server,
+        /// which needs a role; `file:PATH` is a table in JSON or YAML, which is read again when it changes.
         WORKLOADS workloads: ListOf<WorkloadSource> = "none";
+        /// Namespaces to take names from; `none` is all of them, which needs a role for the cluster.
+        WORKLOADS_NAMESPACES workloads_namespaces: ListOf<String> = "none", allowed "comma list of namespaces; or none";
+        /// Kubeconfig to reach the API server with; `none` is the Pod's service account, and outside of one ~/.kube/config.
+        KUBECONFIG kubeconfig: Option<PathBuf> = "none";
     }
 
     Time "Time" {

@@ -4,25 +4,44 @@
 
 mod file;
 mod host;
+mod kubernetes;
 mod table;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
+
 use self::file::WatchedFile;
+use self::kubernetes::Access;
 use self::table::Table;
 use crate::flow::Timestamp;
 pub use crate::ledger::WorkloadCounts;
 use crate::record::{Domain, Exchange, Record, Workload};
 use crate::settings::{Settings, WorkloadSource};
+use crate::sink::connect::OnSocket;
+use crate::source::own_traffic::OwnTraffic;
 
 /// How long it is remembered who had an address before: records come late, up to the time-out of a request and the age of
 /// a stream.
 const MEMORY_NS: u64 = 600_000_000_000;
 
-/// The place of a source in WORKLOADS: the first one that knows an address names it.
+/// How far in front what says something is: the first that knows an address names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank(u8);
+struct Rank {
+    /// The place of the source in WORKLOADS.
+    source: u8,
+    /// The place of a kind of objects within the source.
+    kind: u8,
+    /// Whether several may have one address at the same time: it has no name then.
+    shared: bool,
+}
+
+impl Rank {
+    const fn of(source: u8, kind: u8) -> Self {
+        Self { source, kind, shared: false }
+    }
+}
 
 /// Who is behind which address. Clones share one table; without WORKLOADS it is empty and costs nothing.
 #[derive(Clone, Debug, Default)]
@@ -30,8 +49,20 @@ pub struct Workloads(Option<Arc<Shared>>);
 
 #[derive(Debug)]
 struct Shared {
-    table: Table,
+    table: Arc<Table>,
     files: Mutex<Vec<WatchedFile>>,
+    kubernetes: Option<Kubernetes>,
+    /// Dropped, it ends the thread of the sources that ask others.
+    running: watch::Sender<()>,
+}
+
+/// Kubernetes as a source.
+#[derive(Debug)]
+struct Kubernetes {
+    source: u8,
+    access: Result<Access, String>,
+    namespaces: Vec<String>,
+    counts: Arc<kubernetes::Counts>,
 }
 
 impl Workloads {
@@ -40,14 +71,43 @@ impl Workloads {
         if settings.workloads.is_empty() {
             return Ok(Self::default());
         }
-        let table = Table::new(max_bytes);
-        let mut files = Vec::new();
-        for (source, rank) in settings.workloads.iter().zip(0..) {
+        let table = Arc::new(Table::new(max_bytes));
+        let (mut files, mut kubernetes) = (Vec::new(), None);
+        for (source, place) in settings.workloads.iter().zip(0..) {
             match source {
-                WorkloadSource::File(path) => files.push(WatchedFile::open(path, Rank(rank), &table)?),
+                WorkloadSource::File(path) => files.push(WatchedFile::open(path, Rank::of(place, 0), &table)?),
+                WorkloadSource::Kubernetes => kubernetes = Some(Kubernetes::new(place, settings)?),
             }
         }
-        Ok(Self(Some(Arc::new(Shared { table, files: Mutex::new(files) }))))
+        let (files, running) = (Mutex::new(files), watch::Sender::new(()));
+        Ok(Self(Some(Arc::new(Shared { table, files, kubernetes, running }))))
+    }
+
+    /// Starts the thread of the sources that ask others; `own` learns of their connections, so that none of it is recorded.
+    pub fn start(&self, own: &OwnTraffic) -> std::io::Result<()> {
+        let Some(shared) = &self.0 else { return Ok(()) };
+        let Some(kubernetes) = &shared.kubernetes else { return Ok(()) };
+        let access = match &kubernetes.access {
+            Ok(access) => access.clone(),
+            Err(why) => {
+                tracing::warn!("no names from Kubernetes: {why}");
+                return Ok(());
+            }
+        };
+        let own = own.clone();
+        let hook = OnSocket::new(move |local, remote| own.add_connection(local, remote));
+        let (table, source, namespaces) = (Arc::clone(&shared.table), kubernetes.source, kubernetes.namespaces.clone());
+        let (counts, mut running) = (Arc::clone(&kubernetes.counts), shared.running.subscribe());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("workloads".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                match kubernetes::follow(&access, &namespaces, (table, source), &counts, Some(&hook)) {
+                    Ok(()) => while running.changed().await.is_ok() {},
+                    Err(why) => tracing::warn!("no names from Kubernetes: {why}"),
+                }
+            });
+        })?;
+        Ok(())
     }
 
     /// Whether nothing is ever named.
@@ -108,13 +168,29 @@ impl Workloads {
             counts.files_read += reads;
             counts.files_refused += refused;
         }
+        if let Some(kubernetes) = &shared.kubernetes {
+            kubernetes.counts.put(&mut counts);
+        }
         Some(counts)
     }
 
     /// What it names from, a line each, for people.
     pub fn in_words(&self) -> Vec<String> {
         let Some(shared) = &self.0 else { return Vec::new() };
-        shared.files().iter().map(WatchedFile::in_words).collect()
+        let files: Vec<_> = shared.files().iter().map(WatchedFile::in_words).collect();
+        let kubernetes = shared.kubernetes.iter().filter_map(|kubernetes| kubernetes.access.as_ref().ok());
+        files.into_iter().chain(kubernetes.map(ToString::to_string)).collect()
+    }
+}
+
+impl Kubernetes {
+    /// A kubeconfig that was named has to be of use. What a Pod lacks keeps nothing from starting.
+    fn new(source: u8, settings: &Settings) -> Result<Self, String> {
+        let access = Access::find(settings.kubeconfig.as_deref());
+        if let (Err(why), Some(_)) = (&access, &settings.kubeconfig) {
+            return Err(why.clone());
+        }
+        Ok(Self { source, access, namespaces: settings.workloads_namespaces.to_vec(), counts: Arc::default() })
     }
 }
 

@@ -83,7 +83,9 @@ impl Table {
             self.count(before, room(&tenures));
             return;
         }
-        tenures.iter_mut().filter(|tenure| tenure.rank == rank).for_each(|tenure| tenure.end(seen));
+        if !rank.shared {
+            tenures.iter_mut().filter(|tenure| tenure.rank == rank).for_each(|tenure| tenure.end(seen));
+        }
         if self.bytes.load(Ordering::Relaxed) + new.room() > self.max_bytes {
             self.left_out.fetch_add(1, Ordering::Relaxed);
         } else {
@@ -99,6 +101,26 @@ impl Table {
         if nothing {
             self.addresses.remove_if(&ip.to_canonical(), |_, tenures| tenures.is_empty());
         }
+    }
+
+    /// Who holds the address now has become another workload: the same one with other Services, say.
+    pub(super) fn revise(&self, rank: Rank, ip: IpAddr, change: impl Fn(&Workload) -> Option<Workload>) {
+        let Some(mut tenures) = self.addresses.get_mut(&ip.to_canonical()) else { return };
+        let before = room(&tenures);
+        for tenure in tenures.iter_mut().filter(|tenure| tenure.rank == rank && tenure.until == OPEN) {
+            if let Some(changed) = change(&tenure.workload) {
+                tenure.workload = Arc::new(changed);
+            }
+        }
+        self.count(before, room(&tenures));
+    }
+
+    /// Who holds the address now, as this source says.
+    pub(super) fn holds(&self, rank: Rank, ip: IpAddr) -> Option<Arc<Workload>> {
+        let tenures = self.addresses.get(&ip.to_canonical())?;
+        let mut open = tenures.iter().filter(|tenure| tenure.rank == rank && tenure.until == OPEN);
+        let found = open.next().map(|tenure| Arc::clone(&tenure.workload));
+        found.filter(|_| open.next().is_none())
     }
 
     /// `holder` has lost the address by `until`.
@@ -183,8 +205,8 @@ fn who(tenures: &[Tenure], at: Timestamp) -> (Lookup, Option<Arc<Workload>>) {
 mod tests {
     use super::*;
 
-    const FIRST: Rank = Rank(0);
-    const SECOND: Rank = Rank(1);
+    const FIRST: Rank = Rank::of(0, 0);
+    const SECOND: Rank = Rank::of(1, 0);
 
     fn named(name: &str) -> Arc<Workload> {
         Arc::new(Workload { name: Some(name.into()), ..Workload::default() })
@@ -225,6 +247,28 @@ mod tests {
         hold(&table, FIRST, 2, "b", 30, 50);
         assert_eq!(over_time(&table, 60), "-aa--bb");
         assert_eq!(table.counts().lookups, [4, 1, 2]);
+    }
+
+    #[test]
+    fn an_address_that_several_may_share_has_a_name_while_one_has_it() {
+        let table = Table::new(1 << 20);
+        let shared = Rank { shared: true, ..FIRST };
+        hold(&table, shared, 1, "a", 10, 10);
+        hold(&table, shared, 2, "b", 30, 30);
+        table.release(shared, ip(), Holder(1), Timestamp(50));
+        assert_eq!(over_time(&table, 60), "-aa--bb");
+        assert_eq!(table.holds(shared, ip()), Some(named("b")));
+    }
+
+    #[test]
+    fn a_revision_changes_who_holds_it_now_and_nobody_before() {
+        let table = Table::new(1 << 20);
+        hold(&table, FIRST, 1, "a", 0, 0);
+        hold(&table, FIRST, 2, "b", 30, 30);
+        table.revise(FIRST, ip(), |_| Some(Workload::clone(&named("c"))));
+        table.revise(SECOND, ip(), |_| Some(Workload::clone(&named("z"))));
+        table.revise(FIRST, ip(), |_| None);
+        assert_eq!(over_time(&table, 40), "aaacc");
     }
 
     #[test]

@@ -74,6 +74,8 @@ impl TryFrom<String> for ProtocolName {
 pub enum WorkloadSource {
     /// `file:PATH`: a table in a file.
     File(PathBuf),
+    /// `kubernetes`: the API server.
+    Kubernetes,
 }
 
 impl TryFrom<String> for WorkloadSource {
@@ -82,13 +84,14 @@ impl TryFrom<String> for WorkloadSource {
     fn try_from(text: String) -> Result<Self, String> {
         match text.split_once(':') {
             Some((word, path)) if word.eq_ignore_ascii_case("file") && !path.is_empty() => Ok(Self::File(path.into())),
+            None if text.eq_ignore_ascii_case("kubernetes") => Ok(Self::Kubernetes),
             Some(_) | None => Err("an entry that is no source of names".to_owned()),
         }
     }
 }
 
 plain_values! {
-    WorkloadSource => "file:PATH";
+    WorkloadSource => "kubernetes, file:PATH";
     ProtocolName => "name or number of a protocol (tcp, udp, icmp, ipv6-icmp, sctp)";
     Listen => "address:port, or port";
     Network => "an IP address or network (10.0.0.0/8)";
@@ -118,6 +121,7 @@ mod tests {
     fn a_source_of_names_is_a_word_and_a_file_has_its_path() {
         let parsed = |text| WorkloadSource::parse("X", text);
         assert_eq!(parsed("file:/etc/table"), Ok(WorkloadSource::File("/etc/table".into())));
+        assert_eq!(parsed("Kubernetes"), Ok(WorkloadSource::Kubernetes));
         assert_eq!(parsed("File:a:b"), Ok(WorkloadSource::File("a:b".into())));
         for text in ["file:", "file", "/etc/table", "etcd", ""] {
             assert!(parsed(text).is_err(), "{text}");

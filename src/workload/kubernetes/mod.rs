@@ -1,0 +1,153 @@
+//! Names from Kubernetes' API: pods, Services, EndpointSlices, nodes, and kube-ovn's floating addresses.
+//!
+//! Each kind is listed in pages and then watched, by a client of a few hundred lines over the HTTP that is there anyway:
+//! whole objects are never kept. It asks for nothing else and changes nothing.
+
+mod access;
+mod api;
+mod cluster;
+mod follow;
+mod objects;
+#[cfg(test)]
+mod tests;
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+pub(super) use self::access::Access;
+use self::api::Api;
+use self::cluster::{Cluster, FIP_LABEL, Kind, Seen};
+use self::follow::Follower;
+use super::table::Table;
+use crate::flow::Timestamp;
+use crate::ledger::WorkloadCounts;
+use crate::sink::connect::OnSocket;
+
+/// What followers count.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    lists: AtomicU64,
+    watches: AtomicU64,
+    events: AtomicU64,
+    expired: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl Counts {
+    fn add(count: &AtomicU64) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds them to all others.
+    pub(super) fn put(&self, into: &mut WorkloadCounts) {
+        let at = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        into.kubernetes_lists += at(&self.lists);
+        into.kubernetes_watches += at(&self.watches);
+        into.kubernetes_events += at(&self.events);
+        into.kubernetes_expired += at(&self.expired);
+        into.kubernetes_failures += at(&self.failures);
+    }
+}
+
+/// A kind of objects, in one namespace or in all.
+#[derive(Clone, Debug)]
+struct Place {
+    kind: Kind,
+    namespace: Option<String>,
+    /// Not every cluster has them.
+    optional: bool,
+}
+
+impl Place {
+    /// What is followed: nodes and floating addresses belong to no namespace, and are left out where only some are asked for.
+    fn all(namespaces: &[String]) -> Vec<Self> {
+        let kinds = [Kind::Pods, Kind::Services, Kind::Slices];
+        if namespaces.is_empty() {
+            let of = |kind, optional| Self { kind, namespace: None, optional };
+            let own = kinds.into_iter().map(|kind| of(kind, false));
+            return own.chain([of(Kind::Nodes, false), of(Kind::Fips, true)]).collect();
+        }
+        let of =
+            |namespace: &String| kinds.map(|kind| Self { kind, namespace: Some(namespace.clone()), optional: false });
+        namespaces.iter().flat_map(of).collect()
+    }
+
+    fn path(&self) -> String {
+        let (group, plural) = match self.kind {
+            Kind::Pods => ("/api/v1", "pods"),
+            Kind::Services => ("/api/v1", "services"),
+            Kind::Nodes => ("/api/v1", "nodes"),
+            Kind::Slices => ("/apis/discovery.k8s.io/v1", "endpointslices"),
+            Kind::Fips => ("/apis/kubeovn.io/v1", "ovn-fips"),
+        };
+        let namespace = self.namespace.as_ref().map(|name| format!("/namespaces/{name}")).unwrap_or_default();
+        format!("{group}{namespace}/{plural}")
+    }
+
+    fn list(&self, limit: u32, next: &str) -> String {
+        let next = if next.is_empty() { String::new() } else { format!("&continue={}", escaped(next)) };
+        format!("{}?limit={limit}{next}{}", self.path(), self.selector())
+    }
+
+    fn watch(&self, version: &str, seconds: u64) -> String {
+        let version = escaped(version);
+        let selector = self.selector();
+        let path = self.path();
+        format!("{path}?watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}{selector}")
+    }
+
+    fn selector(&self) -> String {
+        if self.kind == Kind::Fips { format!("&labelSelector={}", escaped(FIP_LABEL)) } else { String::new() }
+    }
+
+    fn words(&self) -> String {
+        let what = match self.kind {
+            Kind::Pods => "pods",
+            Kind::Services => "Services",
+            Kind::Slices => "EndpointSlices",
+            Kind::Nodes => "nodes",
+            Kind::Fips => "ovn-fips",
+        };
+        self.namespace.as_ref().map_or(what.to_owned(), |namespace| format!("{what} of namespace {namespace}"))
+    }
+}
+
+/// For a query (RFC 3986 §2.1).
+fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// Follows everything, as tasks of the runtime that this is called in.
+pub(super) fn follow(
+    access: &Access,
+    namespaces: &[String],
+    (table, source): (Arc<Table>, u8),
+    counts: &Arc<Counts>,
+    hook: Option<&OnSocket>,
+) -> Result<(), String> {
+    let cluster = Arc::new(Mutex::new(Cluster::new(table, source)));
+    for (place, by) in Place::all(namespaces).into_iter().zip(0..) {
+        let follower = Follower {
+            kind: place.kind,
+            place,
+            api: Api::new(access.clone(), hook.cloned())?,
+            cluster: Arc::clone(&cluster),
+            counts: Arc::clone(counts),
+            seen: Seen { by, list: 0 },
+            version: String::new(),
+            up_to_date: Timestamp(0),
+            now: super::wall_clock,
+            trouble: None,
+            attempts: 0,
+        };
+        tokio::spawn(follower.run());
+    }
+    Ok(())
+}
+
+/// Any number: std seeds its hashers with the system's random numbers.
+fn random() -> u64 {
+    RandomState::new().hash_one(0u8)
+}
