@@ -53,6 +53,23 @@ class EverySetOfValues(unittest.TestCase):
         for name, documents in self.each():
             self.assertFalse([d["kind"] for d in documents if "Role" in d["kind"]], name)
 
+    def test_a_role_to_list_and_watch_is_made_only_on_request_and_for_no_more_than_it_says(self):
+        asked = ["--set", "config.WORKLOADS=kubernetes", "--set", "rbac.create=true"]
+        everywhere = rendered(*asked)
+        account = ["--set", "rbac.serviceAccounts[0].name=web", "--set", "rbac.serviceAccounts[0].namespace=billing"]
+        some = rendered(*asked, *account, "--set", "config.WORKLOADS_NAMESPACES={shop,billing}")
+        for documents in [everywhere, some]:
+            for document in documents:
+                self.assertEqual(manifests.violations(document, NATIVE), [])
+            for role in [d for d in documents if d["kind"] in ("Role", "ClusterRole")]:
+                self.assertTrue(all(rule["verbs"] == ["list", "watch"] for rule in role["rules"]))
+        group = only(everywhere, "ClusterRoleBinding")["subjects"]
+        self.assertEqual([subject["name"] for subject in group], ["system:serviceaccounts:shop"])
+        self.assertEqual([d["metadata"]["namespace"] for d in some if d["kind"] == "Role"], ["shop", "billing"])
+        subjects = [d["subjects"] for d in some if d["kind"] == "RoleBinding"]
+        self.assertEqual(subjects, [[{"kind": "ServiceAccount", "name": "web", "namespace": "billing"}]] * 2)
+        self.assertFalse([rule for d in some if d["kind"] == "Role" for rule in d["rules"] if "nodes" in rule["resources"]])
+
     def test_only_the_sidecar_has_a_capability_and_nobody_more_than_restricted_allows(self):
         for _, documents in self.each():
             for pod in filter(None, map(manifests.pod_of, documents)):
