@@ -212,16 +212,19 @@ pub enum Version {
     V11,
     /// HTTP/2.
     V2,
+    /// Of HTTP/1, and its end was not seen.
+    Unknown,
 }
 
 impl Version {
-    /// `http.version`.
-    pub fn name(self) -> &'static str {
+    /// `http.version`; `None` if it was not seen.
+    pub fn name(self) -> Option<&'static str> {
         match self {
-            Self::V09 => "0.9",
-            Self::V10 => "1.0",
-            Self::V11 => "1.1",
-            Self::V2 => "2",
+            Self::V09 => Some("0.9"),
+            Self::V10 => Some("1.0"),
+            Self::V11 => Some("1.1"),
+            Self::V2 => Some("2"),
+            Self::Unknown => None,
         }
     }
 }

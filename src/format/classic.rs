@@ -145,7 +145,8 @@ struct RawLines<'a>(&'a Request);
 impl RawLines<'_> {
     fn json(&self) -> serde_json::Result<String> {
         let Request { method, target, version, headers, .. } = self.0;
-        let first = format!("{method} {target} HTTP/{}", version.name());
+        let version = version.name().map(|v| format!(" HTTP/{v}")).unwrap_or_default();
+        let first = format!("{method} {target}{version}");
         let lines = headers.iter().map(|header| format!("{}: {}", header.name, header.value));
         serde_json::to_string(&std::iter::once(first).chain(lines).collect::<Vec<_>>())
     }

@@ -126,7 +126,7 @@ pub(super) fn classify_proxy(bytes: &[u8]) -> Start {
 }
 
 /// `HTTP/` or a beginning of it; there are servers that write it small.
-fn is_version_start(bytes: &[u8]) -> bool {
+pub(super) fn is_version_start(bytes: &[u8]) -> bool {
     bytes.iter().zip(b"HTTP/").all(|(byte, upper)| byte.to_ascii_uppercase() == *upper)
 }
 

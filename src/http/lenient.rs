@@ -5,7 +5,7 @@
 use crate::record::{Version, Weird, WeirdSet};
 use crate::redact::Redactor;
 
-use super::detect::{is_foreign_version, is_known_method, is_token, is_version};
+use super::detect::{is_foreign_version, is_known_method, is_token, is_version, is_version_start};
 use super::folds::Folds;
 use super::head::{EachField, Fields, Head, Kind, MAX_HEADERS, Parsed, StartLine, end_of_head};
 
@@ -36,8 +36,8 @@ pub(super) fn parse<'a>(
     }
 }
 
-/// What the beginning of a head tells, when its rest will not come: at least the start line must be whole, or a status
-/// line's status.
+/// What the beginning of a head tells, when its rest will not come: at least a status, or a method and the beginning of a
+/// target.
 pub(super) fn salvage<'a>(
     kind: Kind,
     text: &'a [u8],
@@ -48,7 +48,10 @@ pub(super) fn salvage<'a>(
     let text = text.get(lead..)?;
     let mut weird = WeirdSet::default();
     let Some(line_end) = memchr::memchr(b'\n', text) else {
-        let start = cut_status_line(text, &mut weird).filter(|_| kind == Kind::Response)?;
+        let start = match kind {
+            Kind::Request => cut_request_line(text, &mut weird)?,
+            Kind::Response => cut_status_line(text, &mut weird)?,
+        };
         return Some(Head { start, fields: Fields::default(), weird });
     };
     let start = start_line(kind, text.get(..line_end)?, &mut weird)?;
@@ -145,6 +148,24 @@ fn status_line<'a>(line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLine<'a>
     Some(StartLine::Response { version, status, phrase: phrase.trim_ascii() })
 }
 
+/// A request line cut behind its method: that one is sure, and so is the target if something follows it. Half a target is
+/// none: it may be another one whole.
+fn cut_request_line<'a>(line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLine<'a>> {
+    if let Some(whole) = line.strip_suffix(b"\r") {
+        return request_line(whole, weird);
+    }
+    let (method, rest) = line.split_at_checked(line.iter().position(is_blank)?)?;
+    let rest = rest.trim_ascii_start();
+    let (target, version) = match rest.iter().position(is_blank) {
+        Some(end) => rest.split_at_checked(end)?,
+        None if rest.is_empty() || rest.iter().any(u8::is_ascii_control) => return None,
+        None => (&b""[..], &b""[..]),
+    };
+    let begins = is_known_method(method) && is_version_start(version.trim_ascii());
+    let begins = begins && !target.iter().any(u8::is_ascii_control);
+    begins.then_some(StartLine::Request { method, target, version: Version::Unknown })
+}
+
 /// A status line cut behind its status: that one is sure, and its phrase is not.
 fn cut_status_line<'a>(line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLine<'a>> {
     let version = line.iter().position(is_blank)?;
@@ -224,11 +245,28 @@ mod tests {
     #[test]
     fn the_beginning_of_a_head_tells_what_it_can() {
         let off = Redactor::off();
-        let [mut one, mut two, mut three] = [(); 3].map(|()| Folds::default());
+        let [mut one, mut three] = [(); 2].map(|()| Folds::default());
         let head = salvage(Kind::Request, b"GET /a HTTP/1.1\r\nHost: shop\r\nUser-Ag", (&mut one, &off), None).unwrap();
         assert_eq!(head.fields.host, Some(&b"shop"[..]));
         assert_eq!(head.fields.user_agent, None);
-        assert!(salvage(Kind::Request, b"GET /a HTTP/1.1", (&mut two, &off), None).is_none());
+        for (cut, expected) in [
+            (&b"GET /a HTTP/1.1\r"[..], Some((&b"/a"[..], Version::V11))),
+            (b"GET /a HTTP/1.1", Some((b"/a", Version::Unknown))),
+            (b"GET /a HT", Some((b"/a", Version::Unknown))),
+            (b"GET /a", Some((b"", Version::Unknown))),
+            (b"GET ", None),
+            (b"GE", None),
+            (b"EHLO mail", None),
+            (b"GET /a\0", None),
+            (b"GET 302 x", None),
+        ] {
+            let mut folds = Folds::default();
+            let told = salvage(Kind::Request, cut, (&mut folds, &off), None).map(|head| match head.start {
+                StartLine::Request { target, version, .. } => (target, version),
+                StartLine::Response { .. } => panic!("no response"),
+            });
+            assert_eq!(told, expected, "{}", String::from_utf8_lossy(cut));
+        }
         let StartLine::Response { status, .. } =
             salvage(Kind::Response, b"HTTP/1.1 404 Not Found\r\nA", (&mut three, &off), None).unwrap().start
         else {
@@ -249,7 +287,6 @@ mod tests {
             });
             assert_eq!(told, expected, "{}", String::from_utf8_lossy(cut));
         }
-        assert!(salvage(Kind::Request, b"GET 302 x", (&mut Folds::default(), &off), None).is_none());
     }
 
     #[test]

@@ -189,10 +189,16 @@ impl Pairing {
         ack.zip(self.group.ack).is_none_or(|(ack, before)| ack > before)
     }
 
-    /// What should be the next answer is none that can be read: gives the request that it should answer.
-    pub(super) fn garbled(&mut self, offset: u64, ack: Option<u64>) -> Option<&mut Slot> {
+    /// What should be the next answer is none that can be read: gives the exchange whose response it follows, or that of
+    /// the request which it should answer.
+    pub(super) fn garbled(&mut self, offset: u64, ack: Option<u64>) -> Option<&mut Box<Exchange>> {
         self.unread(offset, ack);
-        self.may_be_answered_by(offset, ack).next()
+        let ends_here = |s: &Slot| s.response_done && s.response_end == offset && s.exchange.is_some();
+        let slot = match self.slots.iter().rposition(ends_here) {
+            Some(index) => self.slots.get_mut(index),
+            None => self.may_be_answered_by(offset, ack).next(),
+        };
+        slot?.exchange.as_mut()
     }
 
     /// The requests that a response which begins at `offset`, its segment acknowledging `ack`, may answer.
@@ -253,8 +259,9 @@ impl Pairing {
         self.slots.len() <= MAX_PENDING
     }
 
-    /// A request began. Gives what that settles. Returns what becomes of the response under way.
-    pub(super) fn request(&mut self, mut slot: Slot, left: &mut Vec<Left>) -> UnderWay {
+    /// A request began; the responses are known up to `heard`. Gives what that settles. Returns what becomes of the response
+    /// under way.
+    pub(super) fn request(&mut self, mut slot: Slot, heard: u64, left: &mut Vec<Left>) -> UnderWay {
         if self.slots.len() > MAX_PENDING
             && let Some(over) = self.slots.pop_back()
         {
@@ -273,7 +280,7 @@ impl Pairing {
         }
         if slot.ack > self.group.ack {
             slot.opens = follows;
-            self.on_group(&slot, follows, left);
+            self.on_group(&slot, heard, follows, left);
         } else if follows {
             self.group.more += 1;
         }
@@ -283,6 +290,8 @@ impl Pairing {
         if let Some(not_had) = self.group.not_had.filter(|_| follows && self.trial.is_none()) {
             self.asks(slot.place.number - not_had, left);
         }
+        // What was said of it may have made it the first of a run.
+        slot.place.run = self.asked.run;
         let joined = self.place_request(slot, left);
         if misread { UnderWay::Misread } else { joined.map_or(UnderWay::Stays, UnderWay::Answers) }
     }

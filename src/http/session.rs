@@ -354,7 +354,6 @@ impl Session {
                 None => {}
             },
         }
-        self.flush(cx);
     }
 
     pub(super) fn begin_body(&mut self, from: Direction, body: Body) {
@@ -383,6 +382,11 @@ impl Session {
     pub(super) fn forget_body(&mut self, from: Direction) {
         self.target = None;
         self.reader(from).state = State::Resync(Seek::Acknowledged);
+    }
+
+    /// How long the message under way on this stream is cannot be told for sure: answers may be taken for its body.
+    pub(super) fn is_ambiguous(&mut self, from: Direction) -> bool {
+        self.reader(from).ambiguous
     }
 
     /// Where the body under way begins, if no byte of it was seen.

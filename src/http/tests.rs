@@ -354,7 +354,14 @@ fn garbage_between_messages_is_named_and_skipped() {
     w.client(&get("/1")).server("HTTP/1.1 204 No Content\r\n\r\nsurprise").client(&get("/2")).server(OK);
     let e = w.close(CloseReason::Closed);
     assert_eq!(e.iter().map(line).collect::<Vec<_>>(), ["GET /1 204 complete", "GET /2 200 complete"]);
-    assert!(e[1].weird.contains(Weird::GarbageBetweenMessages));
+    let named: Vec<bool> = e.iter().map(|e| e.weird.contains(Weird::GarbageBetweenMessages)).collect();
+    assert_eq!(named, [true, false], "with the response in one segment: on its exchange");
+
+    let mut w = Wire::new();
+    w.client(&get("/1")).server("HTTP/1.1 204 No Content\r\n\r\n").server("surprise").client(&get("/2")).server(OK);
+    let e = w.close(CloseReason::Closed);
+    let named: Vec<bool> = e.iter().map(|e| e.weird.contains(Weird::GarbageBetweenMessages)).collect();
+    assert_eq!(named, [false, true], "that exchange has left already");
 }
 
 #[test]

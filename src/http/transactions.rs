@@ -37,7 +37,8 @@ impl Session {
         (slot.expects, slot.request_done) = (head.fields.expect_continue, body.is_none());
         self.end_http09_answer(from.flip(), begun.ack, cx);
         self.end_bodyless_answer(from.flip(), begun.ack, cx);
-        let under_way = self.pairing.request(slot, &mut cx.left);
+        let heard = self.parsed_to(from.flip());
+        let under_way = self.pairing.request(slot, heard, &mut cx.left);
         self.emit_left(cx);
         match under_way {
             UnderWay::Stays => {}
@@ -406,9 +407,9 @@ impl Session {
         }
     }
 
-    /// Whether the capture shows what the server sends: otherwise nobody knows whether it answered.
-    fn hears_server(&self, conn: &Conn) -> bool {
-        self.client.is_none_or(|client| conn.hears(client.flip()))
+    /// Whether the capture shows what the server sends, and it can be read: otherwise nobody knows whether it answered.
+    fn hears_server(&mut self, conn: &Conn) -> bool {
+        self.client.is_none_or(|client| conn.hears(client.flip()) && !self.is_ambiguous(client.flip()))
     }
 
     /// Lets go what is settled.

@@ -10,7 +10,7 @@ use super::protocols::{ErrorPart, GrpcPart, Http2Part, Rpc, SsePart, WebSocketPa
 use crate::flow::{Endpoint, Timestamp};
 use crate::format::Observer;
 use crate::format::stamp::Stamp;
-use crate::record::{Domain, Exchange, Missing, NetworkDirection, Request, Response, Workload};
+use crate::record::{Domain, Exchange, Missing, NetworkDirection, Request, Response, Version, Workload};
 use crate::shape::target::Url;
 
 /// What `record.md` leaves out when nothing was there: `None` for 0.
@@ -116,9 +116,9 @@ impl<'a> Event<'a> {
 impl<'a> Http<'a> {
     pub(super) fn new(exchange: &'a Exchange, fit: &Fit) -> Self {
         let (request, response) = (exchange.request.as_ref(), exchange.response.as_ref());
-        let version = request.map(|r| r.version).or(response.map(|r| r.version));
+        let version = request.map(|r| r.version).and_then(Version::name);
         Self {
-            version: version.map(|v| v.name()),
+            version: version.or_else(|| response?.version.name()),
             route: fit.maybe(exchange.route.as_ref()),
             request: request.map(|r| RequestPart::new(r, fit)),
             response: response.map(|r| ResponsePart::new(r, fit)),

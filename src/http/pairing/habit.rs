@@ -43,13 +43,16 @@ pub(super) struct Habit {
     first: Most,
     /// Of any request.
     any: Most,
-    /// Each group that was seen ended with the same lag.
+    /// With what lag the groups ended that were seen, and whether all of them did.
+    ended: Option<i64>,
     steady: bool,
+    /// What was taken for it was none once.
+    refuted: bool,
 }
 
 impl Default for Habit {
     fn default() -> Self {
-        Self { first: Most::Supposed, any: Most::Supposed, steady: true }
+        Self { first: Most::Supposed, any: Most::Supposed, ended: None, steady: true, refuted: false }
     }
 }
 
@@ -73,7 +76,7 @@ impl Habit {
 
     /// A group ended with this lag.
     pub(super) fn ends(&mut self, lag: i64) {
-        self.steady &= self.any == Most::Supposed || self.any.get() == Some(lag);
+        self.steady &= *self.ended.get_or_insert(lag) == lag;
     }
 
     /// It was seen often enough to be believed.
@@ -81,9 +84,9 @@ impl Habit {
         matches!(self.first, Most::Seen(_, KNOWN..))
     }
 
-    /// Its groups ended alike, as often as is believed.
+    /// Each of its groups ended as far ahead as it ever asks, as often as is believed.
     pub(super) fn is_steady(&self) -> bool {
-        self.steady && matches!(self.any, Most::Seen(_, KNOWN..))
+        matches!(self.any, Most::Seen(most, KNOWN..) if self.steady && self.ended == Some(most))
     }
 
     /// What it was supposed to be was confirmed.
@@ -95,13 +98,14 @@ impl Habit {
     /// A request asked further ahead than was taken for the most: gives up one limit, the one of requests that may be any of
     /// their group before the other. False: there is none left.
     pub(super) fn widen(&mut self) -> bool {
+        self.refuted = true;
         let which = if self.any == Most::Unlimited { &mut self.first } else { &mut self.any };
         std::mem::replace(which, Most::Unlimited) != Most::Unlimited
     }
 
     /// Nothing that was taken for the most of a lag holds.
     pub(super) fn give_up(&mut self) {
-        (self.first, self.any) = (Most::Unlimited, Most::Unlimited);
+        (self.first, self.any, self.refuted) = (Most::Unlimited, Most::Unlimited, true);
     }
 
     /// The client waits for its answers, as far as was seen.
@@ -111,9 +115,14 @@ impl Habit {
 
     /// Most lag of a request, which is the first of its group or may be any.
     pub(super) fn most(&self, first: bool) -> Option<i64> {
-        // Who asks several things at once may wait for all of their answers, or not.
-        let supposed = self.first == Most::Supposed && !matches!(self.any, Most::Supposed | Most::Seen(0, _));
-        let most = if supposed { None } else { self.first.get() };
-        if first { most } else { Some(most?.max(self.any.get()?)) }
+        let any = self.any.get().zip(self.first.get()).map(|(any, first)| any.max(first));
+        // Who was seen to wait for all answers a few times may do so always, or not.
+        let waits = any == Some(0);
+        match (first, self.any) {
+            (true, _) if self.is_known() && !self.refuted => self.first.get(),
+            (_, Most::Seen(_, KNOWN..)) => any,
+            (_, Most::Seen(1.., _)) if !self.refuted => any,
+            _ => any.filter(|_| waits || self.is_known()),
+        }
     }
 }

@@ -49,7 +49,7 @@ impl Pairing {
     }
 
     /// A request acknowledges more than the one before it, which it `follows` unless others may be missing between them.
-    pub(super) fn on_group(&mut self, slot: &Slot, follows: bool, left: &mut Vec<Left>) {
+    pub(super) fn on_group(&mut self, slot: &Slot, heard: u64, follows: bool, left: &mut Vec<Left>) {
         let before = std::mem::replace(&mut self.group, Group { ack: slot.ack, ..Group::default() });
         if let Some(not_had) = before.not_had.filter(|_| before.exact && follows && self.trial.is_none()) {
             self.habit.ends(slot.place.number - 1 - not_had);
@@ -57,7 +57,7 @@ impl Pairing {
         if self.doubt.is_some() || self.response_gap {
             return;
         }
-        let Some((not_had, exact)) = slot.ack.and_then(|had| self.first_not_had(had)) else { return };
+        let Some((not_had, exact)) = slot.ack.and_then(|had| self.first_not_had(had, heard)) else { return };
         (self.group.not_had, self.group.exact) = (Some(not_had), exact);
         let lag = slot.place.number - not_had;
         if self.trial.is_some() {

@@ -55,7 +55,7 @@ impl Pairing {
             if self.habit.most(true).is_some() {
                 self.settle_drained(left);
             }
-            if self.trial.is_some() && self.is_even() {
+            if self.trial.is_some() && self.is_even() && (self.habit.waits() || self.habit.is_known()) {
                 self.pass();
             }
         }
@@ -92,7 +92,8 @@ impl Pairing {
             self.settle_drained(left);
         }
         let Some(label) = self.trial else { return };
-        if over && (self.doubt.is_some() || self.has_halves()) {
+        // Of a client that waits, what nobody saw the end of is told as it looks.
+        if (over || !self.habit.waits()) && (self.doubt.is_some() || self.has_halves()) {
             // A response too few or too many: one more may be missing than was thought.
             return self.fail(left);
         }

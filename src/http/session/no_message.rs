@@ -87,11 +87,15 @@ impl Session {
         1
     }
 
-    /// On the request that it is the answer to, if one waits: that one was not left without. Else on the next message.
+    /// On the exchange that it follows, if that is still here; on the request that it is the answer to, if one waits: that
+    /// one was not left without. Else on the next message.
     fn name_garbage(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) {
         let answers = self.kind(from) == Some(Kind::Response);
-        let slot = if answers { self.pairing.garbled(chunk.offset, chunk.ack) } else { None };
-        let record = slot.and_then(|slot| slot.exchange.as_mut());
+        let record = if answers {
+            self.pairing.garbled(chunk.offset, chunk.ack)
+        } else {
+            self.pairing.newest().filter(|slot| !slot.reported).and_then(|slot| slot.exchange.as_mut())
+        };
         let Some(record) = record else {
             self.stray.insert(Weird::GarbageBetweenMessages);
             return;
