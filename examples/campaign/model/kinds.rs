@@ -57,6 +57,13 @@ kinds! {
     "burst3", SOME, "three at once", |s, _| s.traffic.client = Client::Burst(3);
     "burst4", SOME, "four at once", |s, _| s.traffic.client = Client::Burst(4);
     "burst8", LOSSES, "eight at once", |s, _| s.traffic.client = Client::Burst(8);
+    "plain1", SOME, "short GETs only, each waits for its answer", |s, _| plain(s, Client::Keep(1));
+    "plain2", SOME, "short GETs only, one in advance", |s, _| plain(s, Client::Keep(2));
+    "plain4", SOME, "short GETs only, four under way", |s, _| plain(s, Client::Keep(4));
+    "plain8", SOME, "short GETs only, eight under way", |s, _| plain(s, Client::Keep(8));
+    "plain-burst2", SOME, "short GETs only, two at once", |s, _| plain(s, Client::Burst(2));
+    "plain-burst4", SOME, "short GETs only, four at once", |s, _| plain(s, Client::Burst(4));
+    "plain-burst8", SOME, "short GETs only, eight at once", |s, _| plain(s, Client::Burst(8));
     "joined", LOSSES, "pipelined messages that share segments", |s, rng| {
         s.traffic.client = pipelined(rng);
         s.traffic.joined = 0.6;
@@ -163,6 +170,12 @@ kinds! {
 fn pipelined(rng: &mut Rng) -> Client {
     let depth = rng.between(2, 8) as usize;
     if rng.chance(0.5) { Client::Keep(depth) } else { Client::Burst(depth) }
+}
+
+fn plain(s: &mut Setup, client: Client) {
+    let t = &mut s.traffic;
+    (t.client, t.body) = (client, 400);
+    (t.head, t.upload, t.bodyless, t.interim, t.split, t.joined) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
 }
 
 fn everything(s: &mut Setup, rng: &mut Rng) {
