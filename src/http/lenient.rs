@@ -60,6 +60,31 @@ pub(super) fn salvage<'a>(
     Some(read_fields(start, folds.unfold(rest.get(..whole_lines)?, redactor, &mut weird), weird, each))
 }
 
+/// Whether readers of `head`, which has bare LFs or folded lines, may differ about where its message ends: a framing field is
+/// folded, or a bare LF ends it, the line before it or the head, where other lines end with CRLF (RFC 9112 §2.2, §5.2).
+pub(super) fn framing_may_differ(head: &[u8]) -> bool {
+    let is_bare = |line: &[u8]| !line.ends_with(b"\r\n");
+    let is_framing = |line: &[u8]| {
+        let line = line.trim_ascii_start();
+        let names = ["content-length", "transfer-encoding"];
+        names.iter().any(|name| line.get(..name.len()).is_some_and(|n| n.eq_ignore_ascii_case(name.as_bytes())))
+    };
+    let (mut bare, mut crlf, mut beside_bare) = (false, false, false);
+    let (mut field_frames, mut before_is_bare) = (false, false);
+    for line in head.split_inclusive(|b| *b == b'\n') {
+        let frames = is_framing(line);
+        if line.first().is_some_and(is_blank) && (frames || field_frames) {
+            return true;
+        }
+        field_frames = frames;
+        beside_bare |= frames && (before_is_bare || is_bare(line));
+        before_is_bare = is_bare(line);
+        bare |= before_is_bare;
+        crlf |= !before_is_bare;
+    }
+    bare && crlf && (beside_bare || !head.ends_with(b"\r\n\r\n"))
+}
+
 /// The reason phrase of a status line, taken from the bytes.
 pub(super) fn phrase(text: &[u8]) -> &[u8] {
     let line = text.split(|b| *b == b'\n').next().unwrap_or_default().trim_ascii_end();
@@ -219,6 +244,9 @@ fn read_fields<'a>(start: StartLine<'a>, lines: &'a [u8], weird: WeirdSet, mut e
 }
 
 fn field_line<'a>(line: &'a [u8], weird: &mut WeirdSet) -> Option<(&'a [u8], &'a [u8])> {
+    if memchr::memchr(b'\r', line).is_some() {
+        weird.insert(Weird::BareCr);
+    }
     let Some(colon) = memchr::memchr(b':', line) else {
         weird.insert(Weird::BadHeader);
         return None;
@@ -286,6 +314,40 @@ mod tests {
                 StartLine::Request { .. } => panic!("no request"),
             });
             assert_eq!(told, expected, "{}", String::from_utf8_lossy(cut));
+        }
+    }
+
+    #[test]
+    fn a_bare_cr_is_named_wherever_it_stands() {
+        let off = Redactor::off();
+        for head in [
+            &b"GET / HTTP/1.1\r\nX: a\rContent-Length: 3\r\n\r\n"[..],
+            b"GET / HTTP/1.1\r\nX\rContent-Length: 3\r\n\r\n",
+            b"GET / HTTP/1.1\r\nX: a\r\r\n\r\n",
+            b"GET /\r HTTP/1.1\r\n\r\n",
+        ] {
+            let (mut folds, weird) = (Folds::default(), WeirdSet::default());
+            let Parsed::Whole(_, parsed) = parse(Kind::Request, head, (&mut folds, &off), weird, None) else {
+                panic!("{}", head.escape_ascii());
+            };
+            assert!(parsed.weird.contains(Weird::BareCr), "{}", head.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_bare_lf_or_a_fold_at_a_framing_field_makes_readers_differ() {
+        for (head, expected) in [
+            (&b"GET / HTTP/1.1\r\nContent-Length: 3\r\n\r\n"[..], false),
+            (b"GET / HTTP/1.1\nContent-Length: 3\n\n", false),
+            (b"GET / HTTP/1.1\r\nA: b\nB: c\r\nContent-Length: 3\r\n\r\n", false),
+            (b"GET / HTTP/1.1\r\nA: b\nContent-Length: 3\r\n\r\n", true),
+            (b"GET / HTTP/1.1\r\ntransfer-Encoding: chunked\nA: b\r\n\r\n", true),
+            (b"GET / HTTP/1.1\r\nA: b\r\n\n", true),
+            (b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", false),
+            (b"GET / HTTP/1.1\r\nA: b\r\n Content-Length: 3\r\n\r\n", true),
+            (b"GET / HTTP/1.1\r\nContent-Length:\r\n\t3\r\n\r\n", true),
+        ] {
+            assert_eq!(framing_may_differ(head), expected, "{}", head.escape_ascii());
         }
     }
 

@@ -79,7 +79,7 @@ impl Session {
         message: Message,
         cx: &mut Context,
     ) -> Box<Exchange> {
-        let Message { len, begun, newest, headers, cut } = message;
+        let Message { len, begun, newest, headers, cut, .. } = message;
         let connection = self.shared.get_or_insert_with(|| exchange::connection(conn, from, &cx.config)).clone();
         let id = exchange_id(&connection.id, begun.offset);
         self.exchanges += 1;

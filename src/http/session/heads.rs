@@ -55,7 +55,9 @@ impl Session {
         match &parsed {
             Parsed::Whole(len, head) => {
                 cx.ledger.heads += *len as u64;
-                let message = Message { len: *len as u64, headers, ..message };
+                let whole = bytes.get(..*len).unwrap_or_default();
+                let ambiguous = is_ambiguous(head, whole);
+                let message = Message { len: *len as u64, headers, ambiguous, ..message };
                 self.on_head(conn, from, head, message, cx);
                 Outcome::Whole(*len)
             }
@@ -66,7 +68,7 @@ impl Session {
 
     fn on_head(&mut self, conn: &Conn, from: Direction, head: &Head<'_>, message: Message, cx: &mut Context) {
         self.reader(from).body_untouched = true;
-        self.reader(from).ambiguous = AMBIGUOUS.into_iter().any(|weird| head.weird.contains(weird));
+        self.reader(from).ambiguous = message.ambiguous;
         match head.start {
             StartLine::Request { method, target, version } => {
                 self.client.get_or_insert(from);
@@ -183,7 +185,8 @@ impl Session {
         }
         cx.ledger.heads += buffer.len() as u64;
         let end = begun.offset + buffer.len() as u64;
-        let message = Message { len: buffer.len() as u64, begun, newest, headers, cut: true };
+        let ambiguous = is_ambiguous(&head, buffer);
+        let message = Message { len: buffer.len() as u64, begun, newest, headers, cut: true, ambiguous };
         self.on_head(conn, from, &head, message, cx);
         if matches!(self.reader(from).state, State::Body(_)) {
             self.finish(from, kind, end, cx);
@@ -205,6 +208,13 @@ const AMBIGUOUS: [Weird; 7] = [
     Weird::BareCr,
 ];
 
+/// Whether two readers of `head`, which came as `bytes`, may differ about where its message ends.
+fn is_ambiguous(head: &Head<'_>, bytes: &[u8]) -> bool {
+    let differently = |weird| head.weird.contains(weird);
+    AMBIGUOUS.into_iter().any(differently)
+        || ([Weird::BareLf, Weird::ObsFold].into_iter().any(differently) && lenient::framing_may_differ(bytes))
+}
+
 /// What trying to parse a head came to.
 enum Outcome {
     Whole(usize),
@@ -222,11 +232,13 @@ pub(in crate::http) struct Message {
     pub headers: Vec<Header>,
     /// The rest of the head is missing.
     pub cut: bool,
+    /// Others may read its length in another way.
+    pub ambiguous: bool,
 }
 
 impl Message {
     /// One of which nothing more is known.
     fn begun(begun: Begun, newest: Timestamp) -> Self {
-        Self { len: 0, begun, newest, headers: Vec::new(), cut: false }
+        Self { len: 0, begun, newest, headers: Vec::new(), cut: false, ambiguous: false }
     }
 }
