@@ -37,7 +37,8 @@ impl Session {
         (slot.expects, slot.request_done) = (head.fields.expect_continue, body.is_none());
         self.end_http09_answer(from.flip(), begun.ack, cx);
         self.end_bodyless_answer(from.flip(), begun.ack, cx);
-        let heard = self.parsed_to(from.flip());
+        // Where a response of ambiguous length ends, and whether the client had it whole, is not known.
+        let heard = if self.is_ambiguous(from.flip()) { 0 } else { self.parsed_to(from.flip()) };
         let under_way = self.pairing.request(slot, heard, &mut cx.left);
         self.emit_left(cx);
         match under_way {

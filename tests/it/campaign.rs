@@ -10,7 +10,7 @@ use podtap::synth::Side;
 const EXCHANGES: u64 = 1500;
 
 /// Kinds that make wrong records still.
-const OPEN: &[&str] = &["switch", "doubt", "doubt-once", "fields", "refused", "patience", "everything"];
+const OPEN: &[&str] = &["switch", "fields", "refused", "patience"];
 
 /// How many of the exchanges with both heads captured are paired at least, by share of frames lost: where the client waits
 /// for its answers, and however else it asks.
