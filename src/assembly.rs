@@ -27,6 +27,7 @@ use crate::config::{self, Config};
 use crate::conntrack::{self, Tracker};
 use crate::dissect::{self, Dissector, Pools};
 use crate::filter::{Filter, FilterConfig, FlowFilter, FlowRules, Verdict};
+use crate::flows;
 use crate::format::{Encoded, Observer};
 use crate::glob::Glob;
 use crate::http::{self, KeepHeaders};
@@ -37,8 +38,8 @@ use crate::pipeline::{Outlet, Pipeline};
 use crate::record::Record;
 use crate::redact::{NameList, Redactor};
 use crate::settings::{
-    Auto, Bounds, ConntrackEvents, Count, FlowState, Headers, ListOf, Network, Pairs, ProtocolName, Resolution,
-    Settings, SinkName, Wrong,
+    Auto, Bounds, ConntrackEvents, Count, FlowState, Headers, ListOf, Network, Pairs, ProtocolName, RecordKind,
+    Resolution, Settings, SinkName, Wrong,
 };
 use crate::shape::proxy::TrustedProxies;
 use crate::shape::route::Routes;
@@ -215,8 +216,14 @@ impl Assembly {
         impl FnMut(&Record, &mut Vec<u8>) -> Encoded + use<>,
     > {
         let (routes, filter) = (Arc::clone(&self.routes), Arc::clone(&self.filter));
+        let flows = flow_filter(&self.settings);
         let workloads = self.workloads.clone();
         let select = move |record: &mut Record| {
+            if let Record::Flow(flow) = record
+                && !flows.keeps_flow(flow)
+            {
+                return Some(LeftOut::Ignored);
+            }
             if let Record::Http(exchange) = record {
                 exchange.route = exchange.request.as_ref().and_then(|request| routes.of_request(request));
                 if exchange.own_traffic {
@@ -316,6 +323,16 @@ fn dissect_config(config: &Config, observer: &Observer, own_ips: Vec<IpAddr>) ->
     let auto_id = || observer.pod.uid.as_deref().or(observer.hostname.as_deref()).unwrap_or_default().to_owned();
     let nanos = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     let defaults = dissect::Config::default();
+    let observer_id = settings.observer_id.given().cloned().unwrap_or_else(auto_id);
+    let records_flows = settings.records(RecordKind::Flows);
+    let flows = records_flows.then(|| flows::Config {
+        interval: settings.flow_interval.as_ref().map(|interval| nanos(interval.0)),
+        idle: nanos(settings.flow_idle.0),
+        most: config.bounds.captured_flows,
+        observer_id: observer_id.clone(),
+        own_ips: own_ips.clone(),
+        ..flows::Config::default()
+    });
     dissect::Config {
         tcp: tcp::Limits {
             connections: config.bounds.connections,
@@ -334,7 +351,7 @@ fn dissect_config(config: &Config, observer: &Observer, own_ips: Vec<IpAddr>) ->
                 Headers::All => KeepHeaders::All,
                 Headers::Named(names) => KeepHeaders::Named(names.clone()),
             },
-            observer_id: settings.observer_id.given().cloned().unwrap_or_else(auto_id),
+            observer_id,
             own_ips,
             trusted_proxies: match settings.trusted_proxies.given() {
                 None => TrustedProxies::default(),
@@ -342,6 +359,8 @@ fn dissect_config(config: &Config, observer: &Observer, own_ips: Vec<IpAddr>) ->
             },
             nonce: Some(own_traffic::nonce().value().to_owned()),
         },
+        reads_http: settings.records(RecordKind::Http) || !records_flows,
+        flows,
         check_every: nanos(settings.timeout_interval_check.0),
         ..defaults
     }

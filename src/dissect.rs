@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use crate::app::Session;
 use crate::flow::{FiveTuple, Timestamp};
+use crate::flows::{self, Flows};
 use crate::http::{self, Context, Protocols};
-use crate::ledger::{Ledger, Skip};
-use crate::packet::{Decoder, FragmentLimits, Frame};
+use crate::ledger::{FlowLedger, Ledger, Skip};
+use crate::packet::{Datagram, Decoder, FragmentLimits, Frame, Packet, Segment};
 use crate::pool::Pool;
 use crate::record::Record;
 use crate::redact::Redactor;
-use crate::redirect::{Redirects, Traced};
+use crate::redirect::{Redirects, Syn, Traced};
 use crate::tcp::{self, CloseReason, Table};
 
 /// Most ticks made up for at once after a silence: by then every connection is idle long enough to be forgotten.
@@ -31,6 +32,10 @@ pub struct Config {
     pub tcp: tcp::Limits,
     /// HTTP.
     pub http: http::Config,
+    /// Whether connections are read at all: without, there are no exchanges.
+    pub reads_http: bool,
+    /// Flows, where they are recorded.
+    pub flows: Option<flows::Config>,
     /// How often unanswered requests, gaps and idle connections are looked for, nanoseconds of capture time
     /// (TIMEOUT_INTERVAL_CHECK).
     pub check_every: u64,
@@ -50,6 +55,8 @@ impl Default for Config {
                 idle_opening: 60_000_000_000,
             },
             http: http::Config::default(),
+            reads_http: true,
+            flows: None,
             check_every: 2_000_000_000,
         }
     }
@@ -61,6 +68,7 @@ pub struct Pools {
     connections: Arc<Pool>,
     held: Arc<Pool>,
     kept: Arc<Pool>,
+    flows: Arc<Pool>,
 }
 
 impl Pools {
@@ -70,6 +78,7 @@ impl Pools {
             connections: Pool::new(config.tcp.connections.max(1)),
             held: Pool::new(config.tcp.held_total),
             kept: Pool::new(config.http.max_kept_bytes),
+            flows: Pool::new(config.flows.as_ref().map_or(1, |flows| flows.most.max(1))),
         }
     }
 }
@@ -80,6 +89,10 @@ pub struct Dissector {
     redirects: Redirects,
     table: Table<Session>,
     context: Context,
+    reads_http: bool,
+    flows: Option<Flows>,
+    /// Frames of podtap's own traffic.
+    own_frames: u64,
     check_every: u64,
     next_check: Option<Timestamp>,
     newest: Timestamp,
@@ -103,6 +116,9 @@ impl Dissector {
             redirects: Redirects::new(config.tcp.connections, config.tcp.idle),
             table: Table::sharing(config.tcp, &pools.connections, &pools.held),
             context: Context::sharing(config.http, redactor, &pools.kept),
+            reads_http: config.reads_http,
+            flows: config.flows.map(|flows| Flows::sharing(flows, config.reads_http, &pools.flows)),
+            own_frames: 0,
             check_every: config.check_every.max(1),
             next_check: None,
             newest: Timestamp::default(),
@@ -115,21 +131,29 @@ impl Dissector {
     pub fn handle_frame(&mut self, frame: &Frame<'_>, mut is_own: impl FnMut(&FiveTuple) -> bool) {
         self.paid = self.paid.saturating_add(PAID_BY_FRAME);
         self.handle_clock(frame.at);
-        let mut decoded = self.decoder.decode(frame);
-        let Some(segment) = &mut decoded else { return };
-        let opening = match self.redirects.trace(segment) {
-            Traced::Held => return,
-            Traced::After(syn) => Some(syn),
-            Traced::Plain => None,
-        };
-        if is_own(&segment.tuple) {
-            self.decoder.disown_last(Skip::OwnTraffic);
-            return;
+        let Self { decoder, redirects, table, context, flows, .. } = self;
+        let mut parts = Parts { table: self.reads_http.then_some(table), context, flows: flows.as_mut() };
+        match decoder.decode_packet(frame) {
+            None => {}
+            Some(Packet::Other(datagram)) => parts.on_datagram(&datagram),
+            Some(Packet::Tcp(mut segment)) => {
+                let opening = match redirects.trace(&mut segment) {
+                    Traced::Held => return,
+                    Traced::After(syn) => Some(syn),
+                    Traced::Plain => None,
+                };
+                if is_own(&segment.tuple) {
+                    let opening = opening.map_or(0, |syn| syn.segment().carried.frames);
+                    self.own_frames += u64::from(segment.carried.frames) + u64::from(opening);
+                    decoder.disown_last(Skip::OwnTraffic);
+                    return;
+                }
+                if let Some(syn) = opening {
+                    parts.on_segment(&syn.segment());
+                }
+                parts.on_segment(&segment);
+            }
         }
-        if let Some(syn) = opening {
-            self.table.on_segment(&syn.segment(), &mut self.context);
-        }
-        self.table.on_segment(segment, &mut self.context);
     }
 
     /// Time passed without frames.
@@ -166,7 +190,8 @@ impl Dissector {
     fn tick_from(&mut self, next: Timestamp, end: Timestamp) {
         let last = Timestamp(end.0.saturating_sub_unsigned(self.check_every));
         if last <= self.been_through {
-            let cost = self.table.len() + self.redirects.len();
+            let flows = self.flows.as_ref().map_or(0, Flows::len);
+            let cost = self.table.len() + self.redirects.len() + flows;
             if let Some(left) = self.paid.checked_sub(cost) {
                 self.paid = left;
                 self.tick(last);
@@ -175,7 +200,7 @@ impl Dissector {
         }
         let mut at = if next <= self.been_through { self.boundary_after(self.been_through) } else { next };
         for _ in 0..CATCH_UP {
-            if at >= end || (self.table.is_empty() && self.redirects.is_empty()) {
+            if at >= end || (self.is_empty()) {
                 break;
             }
             self.tick(at);
@@ -186,12 +211,24 @@ impl Dissector {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.table.is_empty() && self.redirects.is_empty() && self.flows.as_ref().is_none_or(Flows::is_empty)
+    }
+
     fn tick(&mut self, at: Timestamp) {
         self.decoder.on_timeout(at);
-        for syn in self.redirects.on_timeout(at) {
-            self.table.on_segment(&syn.segment(), &mut self.context);
+        let overdue = self.redirects.on_timeout(at);
+        self.go_on(overdue, |parts| parts.on_timeout(at));
+    }
+
+    /// Passes on SYNs that were held, and then does something to all parts.
+    fn go_on(&mut self, held: Vec<Syn>, act: impl FnOnce(&mut Parts<'_>)) {
+        let Self { table, context, flows, reads_http, .. } = self;
+        let mut parts = Parts { table: reads_http.then_some(table), context, flows: flows.as_mut() };
+        for syn in held {
+            parts.on_segment(&syn.segment());
         }
-        self.table.on_timeout(at, &mut self.context);
+        act(&mut parts);
     }
 
     fn boundary_after(&self, now: Timestamp) -> Timestamp {
@@ -202,14 +239,15 @@ impl Dissector {
     /// The capture is over: everything open goes out.
     pub fn finish(&mut self, reason: CloseReason) {
         self.decoder.finish();
-        for syn in self.redirects.finish() {
-            self.table.on_segment(&syn.segment(), &mut self.context);
-        }
-        self.table.finish(self.newest, reason, &mut self.context);
+        let (held, newest) = (self.redirects.finish(), self.newest);
+        self.go_on(held, |parts| parts.finish(newest, reason));
     }
 
     /// Our own addresses changed: the direction of exchanges from now on.
     pub fn set_own_ips(&mut self, own_ips: Vec<std::net::IpAddr>) {
+        if let Some(flows) = &mut self.flows {
+            flows.set_own_ips(own_ips.clone());
+        }
         self.context.config.own_ips = own_ips;
     }
 
@@ -229,12 +267,98 @@ impl Dissector {
             frames: self.decoder.ledger().clone(),
             streams: self.table.ledger().clone(),
             http: self.context.ledger.clone(),
+            flows: self.flows.as_ref().map(|flows| self.flow_ledger(flows)).unwrap_or_default(),
             ..Ledger::default()
         }
+    }
+
+    fn flow_ledger(&self, flows: &Flows) -> FlowLedger {
+        let frames = self.decoder.ledger();
+        let mut ledger = FlowLedger {
+            without_flow: frames.no_packet.clone(),
+            waiting: frames.fragments_waiting + self.redirects.held(),
+            ..flows.ledger().clone()
+        };
+        ledger.without_flow.add(Skip::FragmentDropped as usize, frames.fragments_lost);
+        ledger.without_flow.add(Skip::OwnTraffic as usize, self.own_frames);
+        ledger
     }
 
     /// What was recognised and not decoded.
     pub fn protocols(&self) -> &Protocols {
         &self.context.protocols
+    }
+}
+
+/// What a packet goes to, behind the decoder.
+struct Parts<'a> {
+    /// Where connections are read.
+    table: Option<&'a mut Table<Session>>,
+    context: &'a mut Context,
+    flows: Option<&'a mut Flows>,
+}
+
+impl Parts<'_> {
+    #[inline]
+    fn on_segment(&mut self, segment: &Segment<'_>) {
+        // A SYN may end a connection: its last exchanges come before the flow's last report.
+        let flows_first = !segment.flags.syn();
+        if flows_first {
+            self.count(segment);
+        }
+        if let Some(table) = &mut self.table {
+            let made = self.context.out.len();
+            table.on_segment(segment, self.context);
+            self.count_exchanges(made);
+        }
+        if !flows_first {
+            self.count(segment);
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, segment: &Segment<'_>) {
+        if let Some(flows) = &mut self.flows {
+            flows.on_segment(segment, &mut self.context.out);
+        }
+    }
+
+    fn on_datagram(&mut self, datagram: &Datagram<'_>) {
+        if let Some(flows) = &mut self.flows {
+            flows.on_datagram(datagram, &mut self.context.out);
+        }
+    }
+
+    fn on_timeout(&mut self, now: Timestamp) {
+        self.let_table(|table, context| table.on_timeout(now, context));
+        if let Some(flows) = &mut self.flows {
+            flows.on_timeout(now, &mut self.context.out);
+        }
+    }
+
+    fn finish(&mut self, now: Timestamp, reason: CloseReason) {
+        self.let_table(|table, context| table.finish(now, reason, context));
+        if let Some(flows) = &mut self.flows {
+            flows.finish(now, &mut self.context.out);
+        }
+    }
+
+    fn let_table(&mut self, act: impl FnOnce(&mut Table<Session>, &mut Context)) {
+        let made = self.context.out.len();
+        if let Some(table) = &mut self.table {
+            act(table, self.context);
+        }
+        self.count_exchanges(made);
+    }
+
+    /// Counts the exchanges recorded since there were `made` records in their flows.
+    #[inline]
+    fn count_exchanges(&mut self, made: usize) {
+        let Some(flows) = &mut self.flows else { return };
+        for record in self.context.out.get(made..).unwrap_or_default() {
+            if let Record::Http(exchange) = record {
+                flows.on_exchange(&exchange.connection);
+            }
+        }
     }
 }

@@ -2,12 +2,18 @@
 //!
 //! Decodes no packets (`packet`) and keeps no state (`tcp`).
 
+mod ids;
+mod place;
+
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
 
 use compact_str::{CompactString, format_compact};
 use sha1::{Digest, Sha1};
+
+pub use self::ids::{Beginning, connection_id, flow_id};
+pub use self::place::{Around, Place, Tunnel, TunnelKind};
 
 /// Nanoseconds since the Unix epoch, on the capture's clock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -93,6 +99,12 @@ impl Scope {
             mix(bits as u64) ^ (bits >> 64) as u64
         }
         self.inside(3, mix(number(a)).wrapping_add(mix(number(b))) ^ u64::from(key))
+    }
+
+    /// The scope inside a session of PPPoE.
+    #[must_use]
+    pub fn session(self, id: u16) -> Self {
+        self.inside(4, id.into())
     }
 
     fn inside(self, kind: u64, id: u64) -> Self {
@@ -315,7 +327,7 @@ pub fn community_id_of(protocol: Protocol, source: Endpoint, destination: Endpoi
 }
 
 /// The type of the message that answers one of this type, or that it answers.
-fn icmp_counterpart(protocol: Protocol, kind: u16) -> Option<u16> {
+pub fn icmp_counterpart(protocol: Protocol, kind: u16) -> Option<u16> {
     let pairs: &[(u16, u16)] = if protocol == Protocol::ICMP {
         &[(8, 0), (13, 14), (15, 16), (10, 9), (17, 18)]
     } else {

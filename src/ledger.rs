@@ -6,17 +6,19 @@
 mod columns;
 mod datasets;
 mod failures;
+mod flows;
 mod kernel;
 mod sinks;
 
 use std::time::Duration;
 
 pub use self::columns::{
-    CONNTRACK, Column, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS, VERDICTS, Value,
-    ledger_fields,
+    CONNTRACK, Column, FLOWS, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS, VERDICTS,
+    Value, ledger_fields,
 };
 pub use self::datasets::PerDataset;
 pub use self::failures::{AtFault, FailureReason};
+pub use self::flows::FlowLedger;
 pub use self::kernel::{ConntrackLedger, VerdictLedger};
 pub use self::sinks::{Dropped, RejectedBy, SinkCounts};
 use crate::record::Unanswered;
@@ -218,6 +220,10 @@ pub struct FrameLedger {
     pub skipped: ByReason<{ Skip::COUNT }>,
     /// Outside the equation: of `fragments`, those given up later, since their datagram was never whole.
     pub fragments_lost: u64,
+    /// Gauge: of `fragments`, those that wait for the rest of their datagram.
+    pub fragments_waiting: u64,
+    /// Outside the equation: frames that no flow can count, by `Skip`; the fragments of a datagram all with its last one.
+    pub no_packet: ByReason<{ Skip::COUNT }>,
     /// Outside the equation: segments behind an IPv4 header with a wrong checksum.
     pub bad_ip_checksums: u64,
     /// Outside the equation: frames cut by the snap length.
@@ -402,6 +408,8 @@ pub struct Ledger {
     pub streams: StreamLedger,
     /// HTTP.
     pub http: HttpLedger,
+    /// Flows, where they are recorded.
+    pub flows: FlowLedger,
     /// Connection tracking.
     pub conntrack: ConntrackLedger,
     /// Logged packets.
@@ -469,6 +477,7 @@ impl Ledger {
             h.responses,
             h.paired + h.late + h.orphan + h.responses_open,
         );
+        self.flows.check(f, &mut out);
         self.conntrack.check(&mut out);
         self.verdicts.check(&mut out);
         out
@@ -479,6 +488,7 @@ impl Ledger {
         self.frames.merge(&other.frames);
         self.streams.merge(&other.streams);
         self.http.merge(&other.http);
+        self.flows.merge(&other.flows);
         self.conntrack.merge(&other.conntrack);
         self.verdicts.merge(&other.verdicts);
     }
@@ -513,7 +523,7 @@ macro_rules! merge_fields {
 }
 use merge_fields;
 
-merge_fields!(FrameLedger: plain frames segments fragments fragments_lost bad_ip_checksums cut; by_reason skipped);
+merge_fields!(FrameLedger: plain frames segments fragments fragments_lost fragments_waiting bad_ip_checksums cut; by_reason skipped no_packet);
 merge_fields!(StreamLedger: plain payload delivered duplicate held gap_bytes gaps overlap_conflicts bad_checksums
     resets_ignored connections connections_open connections_evicted connections_repeated connects_refused connects_timed_out;
     by_reason discarded);

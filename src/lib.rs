@@ -57,6 +57,7 @@ pub mod packet;
 pub mod redirect;
 pub mod synth;
 pub mod tcp;
+pub mod flows;
 pub mod redact;
 pub mod shape;
 pub mod hpack;

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use crate::flow::{Endpoint, Timestamp};
+use crate::flow::{Endpoint, Scope, Timestamp};
 
 mod conntrack;
 mod dataset;
+mod flow;
 #[cfg(test)]
 pub(crate) mod sample;
 mod protocols;
@@ -22,6 +23,7 @@ mod workload;
 
 pub use self::conntrack::{ConntrackAction, ConntrackRecord, Counters, EndKnownBy, FoldedFlows, Icmp, Status, Tuple};
 pub use self::dataset::Dataset;
+pub use self::flow::{End, FlowCounts, FlowRecord, FlowStatus};
 pub use self::protocols::{
     Ended, EndedHow, Grpc, Http2, Reset, Side, SocketCounts, Sse, WebSocket, grpc_status, grpc_status_name, h2_error,
 };
@@ -35,6 +37,8 @@ pub use self::workload::{Domain, DomainSource, Labels, Names, Workload};
 pub enum Record {
     /// One HTTP exchange, or what was seen of it.
     Http(Box<Exchange>),
+    /// What was counted of a flow since its last report.
+    Flow(Box<FlowRecord>),
     /// What the kernel's connection tracking says of a connection, or of several.
     Conntrack(Box<ConntrackRecord>),
     /// A packet that a firewall rule logged.
@@ -60,6 +64,12 @@ impl From<Statement> for Record {
     }
 }
 
+impl From<FlowRecord> for Record {
+    fn from(record: FlowRecord) -> Self {
+        Self::Flow(Box::new(record))
+    }
+}
+
 impl From<ConntrackRecord> for Record {
     fn from(record: ConntrackRecord) -> Self {
         Self::Conntrack(Box::new(record))
@@ -77,6 +87,7 @@ impl Record {
     pub fn meta(&self) -> Meta<'_> {
         match self {
             Self::Http(exchange) => Meta { dataset: Dataset::Http, id: &exchange.id, at: exchange.start() },
+            Self::Flow(flow) => Meta { dataset: Dataset::Flow, id: &flow.id, at: flow.end },
             Self::Conntrack(event) => Meta { dataset: Dataset::Conntrack, id: &event.id, at: event.at },
             Self::Verdict(packet) => Meta { dataset: Dataset::Verdict, id: &packet.id, at: packet.at },
             Self::Ledger(statement) => Meta { dataset: Dataset::Ledger, id: &statement.id, at: statement.to },
@@ -87,6 +98,7 @@ impl Record {
     pub(crate) fn take_id(&mut self) -> CompactString {
         std::mem::take(match self {
             Self::Http(exchange) => &mut exchange.id,
+            Self::Flow(flow) => &mut flow.id,
             Self::Conntrack(event) => &mut event.id,
             Self::Verdict(packet) => &mut packet.id,
             Self::Ledger(statement) => &mut statement.id,
@@ -100,18 +112,12 @@ impl Record {
 
     /// The exchange, where it is one.
     pub fn exchange(&self) -> Option<&Exchange> {
-        match self {
-            Self::Http(exchange) => Some(exchange),
-            Self::Conntrack(_) | Self::Verdict(_) | Self::Ledger(_) => None,
-        }
+        if let Self::Http(exchange) = self { Some(exchange) } else { None }
     }
 
     /// The same, owned.
     pub fn into_exchange(self) -> Option<Exchange> {
-        match self {
-            Self::Http(exchange) => Some(*exchange),
-            Self::Conntrack(_) | Self::Verdict(_) | Self::Ledger(_) => None,
-        }
+        if let Self::Http(exchange) = self { Some(*exchange) } else { None }
     }
 }
 
@@ -130,6 +136,8 @@ pub struct Connection {
     pub direction: Option<NetworkDirection>,
     /// Interface the connection's first frame came from.
     pub interface: Option<Arc<str>>,
+    /// The VLANs and tunnels around it.
+    pub scope: Scope,
 }
 
 /// `network.direction`.
@@ -141,6 +149,27 @@ pub enum NetworkDirection {
     Egress,
     /// Both ends are in the pod.
     Internal,
+}
+
+impl NetworkDirection {
+    /// Seen from the pod whose addresses are `own`; `None` when none of the ends is the pod's.
+    pub fn of(own: &[IpAddr], source: IpAddr, destinations: impl IntoIterator<Item = IpAddr>) -> Option<Self> {
+        match (own.contains(&source), destinations.into_iter().any(|ip| own.contains(&ip))) {
+            (true, true) => Some(Self::Internal),
+            (true, false) => Some(Self::Egress),
+            (false, true) => Some(Self::Ingress),
+            (false, false) => None,
+        }
+    }
+
+    /// `network.direction`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+            Self::Internal => "internal",
+        }
+    }
 }
 
 /// One request and its response, or the half that was seen.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::flow::{Endpoint, FiveTuple, Scope, Timestamp};
-use crate::packet::{Segment, TcpFlags};
+use crate::packet::{Carried, Segment, TcpFlags};
 
 /// Ports on loopback to which the meshes redirect: Istio's, Linkerd's; outbound first.
 const PROXIES: [u16; 4] = [15001, 15006, 4140, 4143];
@@ -48,6 +48,16 @@ enum State {
     Joined(Option<Endpoint>, u32),
 }
 
+impl State {
+    /// Frames with SYNs that are held.
+    fn held(&self) -> u64 {
+        match self {
+            Self::Asked(syn) => syn.carried.frames.into(),
+            Self::Known(_) | Self::Joined(..) => 0,
+        }
+    }
+}
+
 /// A SYN that waits for its answer.
 #[derive(Clone, Debug)]
 pub struct Syn {
@@ -56,19 +66,21 @@ pub struct Syn {
     seq: u32,
     ack: u32,
     flags: TcpFlags,
+    /// Of all that are held for it: repeated ones too.
+    carried: Carried,
     scope: Scope,
     interface: Option<Arc<str>>,
 }
 
 impl Syn {
     fn of(segment: &Segment<'_>) -> Self {
-        let Segment { at, tuple, seq, ack, flags, scope, .. } = *segment;
-        Self { at, tuple, seq, ack, flags, scope, interface: segment.interface.cloned() }
+        let Segment { at, tuple, seq, ack, flags, carried, scope, .. } = *segment;
+        Self { at, tuple, seq, ack, flags, carried, scope, interface: segment.interface.cloned() }
     }
 
     /// As it was captured, but for where it goes.
     pub fn segment(&self) -> Segment<'_> {
-        let Self { at, tuple, seq, ack, flags, scope, .. } = *self;
+        let Self { at, tuple, seq, ack, flags, carried, scope, .. } = *self;
         Segment {
             at,
             tuple,
@@ -79,7 +91,9 @@ impl Syn {
             payload_len: 0,
             wire: &[],
             damaged: false,
+            carried,
             scope,
+            around: Default::default(),
             interface: self.interface.as_ref(),
         }
     }
@@ -100,6 +114,11 @@ impl Redirects {
     /// None known. At most `most` at once; silent ones are forgotten after `idle` nanoseconds.
     pub fn new(most: usize, idle: u64) -> Self {
         Self { legs: HashMap::default(), most, idle }
+    }
+
+    /// Frames with SYNs that are held now.
+    pub fn held(&self) -> u64 {
+        self.legs.values().map(|leg| leg.state.held()).sum()
     }
 
     /// Whether none is known.
@@ -146,7 +165,10 @@ impl Redirects {
                 Traced::Plain
             }
             // The same SYN again: the first one tells when the client began to wait.
-            Some(Leg { state: State::Asked(syn), .. }) if syn.seq == segment.seq => Traced::Held,
+            Some(Leg { state: State::Asked(syn), .. }) if syn.seq == segment.seq => {
+                syn.carried += segment.carried;
+                Traced::Held
+            }
             None if !room => Traced::Plain,
             Some(_) | None => self.begin(client, proxy, segment, opens),
         }
@@ -157,6 +179,11 @@ impl Redirects {
         let mut leg = Leg { proxy, state, seen: segment.at, ended: [false; 2] };
         leg.note(0, segment);
         // One that is held there under the same name was never answered: nothing is lost with it but a failed attempt.
+        if let (Some(old), State::Asked(syn)) = (self.legs.remove(&client), &mut leg.state)
+            && let State::Asked(unanswered) = old.state
+        {
+            syn.carried += unanswered.carried;
+        }
         self.legs.insert(client, leg);
         if opens { Traced::Held } else { Traced::Plain }
     }
@@ -282,7 +309,9 @@ mod tests {
             payload_len: 0,
             wire: b"",
             damaged: false,
+            carried: Carried { frames: 1, packets: 1, bytes: 60 },
             scope: Scope::default(),
+            around: Default::default(),
             interface: None,
         }
     }

@@ -110,8 +110,8 @@ impl Live {
     fn start(config: &Config) -> Result<Self, Box<dyn std::error::Error>> {
         let settings = config.settings.clone();
         let tables = Tables::read();
-        let choices = if settings.records(RecordKind::Http) { tables.choose(&iface(&settings)) } else { Vec::new() };
-        let filter = settings.cap_filter.live().unwrap_or_default();
+        let choices = if settings.captures() { tables.choose(&iface(&settings)) } else { Vec::new() };
+        let filter = settings.live_filter();
         choices.iter().try_for_each(|choice| check_filter(filter, &choice.interface))?;
         let own_ips = own_ips(&tables, &settings);
         let assembly = Assembly::new(config, own_ips.clone())?;
@@ -170,7 +170,7 @@ impl Live {
         for source in self.assembly.workloads().in_words() {
             tracing::info!("naming workloads from {source}");
         }
-        tracing::debug!(filter = self.settings.cap_filter.live(), "capture filter");
+        tracing::debug!(filter = self.settings.live_filter(), "capture filter");
         let terminal = std::io::stdout().is_terminal();
         for sink in self.settings.send_logs_to.iter() {
             let format = self.settings.format_at(*sink, terminal);
@@ -195,7 +195,7 @@ impl Live {
     fn capture(&mut self, choice: &Choice) -> std::io::Result<()> {
         let interface = choice.interface.clone();
         let options = Options {
-            filter: choice.filter(self.settings.cap_filter.live().unwrap_or_default()),
+            filter: choice.filter(self.settings.live_filter()),
             snaplen: self.settings.snaplen.bytes() as u32,
             buffer_bytes: self.settings.capture_buffer.bytes() as u32,
             ..Options::new(&interface)
@@ -319,7 +319,7 @@ impl Live {
 
     /// When capturing began; none where no packets are wanted.
     fn began_capturing(&self) -> Option<Instant> {
-        self.settings.records(RecordKind::Http).then_some(self.began)
+        self.settings.captures().then_some(self.began)
     }
 
     /// What changes around us while we run.
@@ -352,7 +352,7 @@ impl Live {
     fn is_mesh_awaited(&self) -> bool {
         let automatic = self.settings.iface.given().is_none_or(|names| names.iter().any(|name| name == "auto"));
         automatic
-            && self.settings.records(RecordKind::Http)
+            && self.settings.captures()
             && !self.captures.iter().any(|capture| ["lo", ANY].contains(&capture.interface.as_str()))
     }
 
@@ -496,7 +496,7 @@ fn now() -> Instant {
 
 /// What is read from a file can wait for its sinks; what the kernel sends cannot.
 fn when_full(settings: &Settings) -> WhenFull {
-    let live = settings.records(RecordKind::Http) || settings.records(RecordKind::Conntrack);
+    let live = settings.captures() || settings.records(RecordKind::Conntrack);
     let only_file = settings.verdict_groups.is_empty() && !settings.verdict_kmsg;
     if !live && only_file { WhenFull::Wait } else { WhenFull::Drop }
 }
@@ -505,7 +505,7 @@ fn when_full(settings: &Settings) -> WhenFull {
 fn rights(settings: &Settings) -> Vec<Right> {
     let (conntrack, verdicts) = (settings.records(RecordKind::Conntrack), settings.records(RecordKind::Verdicts));
     [
-        (settings.records(RecordKind::Http), Right::NetRaw),
+        (settings.captures(), Right::NetRaw),
         (conntrack || (verdicts && !settings.verdict_groups.is_empty()), Right::NetAdmin),
         (conntrack && settings.conntrack_all_namespaces, Right::NetBroadcast),
         (verdicts && settings.verdict_kmsg && kernel_log::is_for_administrators(), Right::Syslog),

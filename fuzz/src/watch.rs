@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use podtap::dissect::{Config, Dissector};
 use podtap::flow::Timestamp;
+use podtap::flows;
 use podtap::format::{Observer, classic, ecs, text};
 use podtap::http::{self, KeepHeaders};
 use podtap::packet::{FragmentLimits, Frame};
@@ -100,7 +101,7 @@ impl Watch {
         let ledger = self.dissector.ledger();
         assert_eq!(ledger.imbalances(), []);
         let mut records = std::mem::take(self.dissector.records());
-        self.records += records.len() as u64;
+        self.records += records.iter().filter(|record| record.exchange().is_some()).count() as u64;
         let http = &ledger.http;
         assert_eq!(http.records, self.records, "records made");
         let halves = http.paired + http.unanswered.total() + http.reset + http.unpaired + http.late + http.orphan;
@@ -113,7 +114,7 @@ impl Watch {
     }
 
     fn check_record(&mut self, record: &Record) {
-        let exchange = record.exchange().expect("a dissector makes exchanges only");
+        let Some(exchange) = record.exchange() else { return self.check_flow(record) };
         if let Some(ids) = &mut self.ids {
             assert!(ids.insert(exchange.id.to_string()), "two records are called {}", exchange.id);
         }
@@ -126,6 +127,18 @@ impl Watch {
                 ecs::write_json_capped(out, record, &observer, cap);
                 assert!(out.len() <= cap, "{} bytes", out.len());
             });
+        }
+        self.check_text(record);
+    }
+
+    fn check_flow(&mut self, record: &Record) {
+        let Record::Flow(flow) = record else { panic!("a dissector makes exchanges and flows only: {record:?}") };
+        assert!(flow.start <= flow.end, "{flow:?}");
+        let json = self.json(|out| ecs::write_json(out, record, &Observer::default()));
+        let number = |pointer: &str| json.pointer(pointer).and_then(Value::as_u64).expect("a number");
+        for what in ["packets", "bytes"] {
+            let both = number(&format!("/source/{what}")) + number(&format!("/destination/{what}"));
+            assert_eq!(number(&format!("/network/{what}")), both, "{json}");
         }
         self.check_text(record);
     }
@@ -189,6 +202,8 @@ fn tight() -> Config {
             idle_opening: 60_000_000_000,
         },
         http: http::Config { max_head_bytes: 1024, max_kept_bytes: 65_536, ..http::Config::default() },
+        reads_http: true,
+        flows: Some(flows::Config { most: 8, interval: Some(1_000_000_000), ..flows::Config::default() }),
         check_every: 100_000_000,
     }
 }

@@ -152,10 +152,7 @@ fn balanced(tracker: &Tracker) {
 }
 
 fn taken(tracker: &mut Tracker) -> Vec<ConntrackRecord> {
-    let event = |record| match record {
-        Record::Conntrack(event) => *event,
-        other @ (Record::Http(_) | Record::Verdict(_) | Record::Ledger(_)) => panic!("{other:?}"),
-    };
+    let event = |record| if let Record::Conntrack(event) = record { *event } else { panic!("{record:?}") };
     tracker.records().drain(..).map(event).collect()
 }
 

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::flow::{Endpoint, Protocol};
-use crate::record::{ConntrackRecord, Outcome, VerdictDirection, VerdictRecord};
+use crate::record::{ConntrackRecord, FlowRecord, Outcome, VerdictDirection, VerdictRecord};
 use crate::settings::FlowState;
 
 /// One list of each kind.
@@ -56,6 +56,22 @@ impl FlowFilter {
             && !exclude.has_port(seen)
             && !exclude.protocols.contains(&seen.protocol)
             && !exclude.has_state(seen)
+    }
+
+    /// The same for a report of a flow.
+    pub fn keeps_flow(&self, record: &FlowRecord) -> bool {
+        if *self == Self::default() {
+            return true;
+        }
+        let ends = [Some(record.source), Some(record.destination)];
+        let words = [
+            FlowState::of_word(record.status.name()),
+            (record.outcome == Some(Outcome::Failure)).then_some(FlowState::Failed),
+            (record.report == 1).then_some(FlowState::New),
+            record.last.then_some(FlowState::End),
+        ];
+        let states: Vec<_> = words.into_iter().flatten().collect();
+        self.keeps(FlowSeen { protocol: record.protocol, ends: &ends, states: &states })
     }
 
     /// The same for a logged packet.

@@ -7,7 +7,7 @@ mod events;
 
 use std::fmt::Write;
 
-pub use self::events::{conntrack_record_fields, verdict_record_fields};
+pub use self::events::{conntrack_record_fields, flow_record_fields, verdict_record_fields};
 
 /// Type of a field in an Elasticsearch or OpenSearch mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -348,6 +348,7 @@ pub fn all_fields() -> impl Iterator<Item = Field> {
         .iter()
         .copied()
         .chain(events::FLOW_FIELDS.iter().copied())
+        .chain(events::REPORT_FIELDS.iter().copied())
         .chain(events::VERDICT_FIELDS.iter().copied())
         .chain(ledger_fields())
 }
@@ -395,6 +396,7 @@ mod tests {
         let expected = with(&text, "fields", &markdown_table(FIELDS.iter().copied()));
         let expected = with(&expected, "fields of the ledger record", &markdown_table(ledger_record_fields()));
         let expected = with(&expected, "fields of the conntrack record", &markdown_table(conntrack_record_fields()));
+        let expected = with(&expected, "fields of the flow record", &markdown_table(flow_record_fields()));
         let expected = with(&expected, "fields of the verdict record", &markdown_table(verdict_record_fields()));
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(DOCUMENT, &expected).unwrap();
@@ -408,6 +410,7 @@ mod tests {
         let lists = [
             all_fields().collect::<Vec<_>>(),
             ledger_record_fields().collect(),
+            flow_record_fields().collect(),
             conntrack_record_fields().collect(),
             verdict_record_fields().collect(),
         ];

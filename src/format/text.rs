@@ -46,6 +46,7 @@ pub fn write_line(out: &mut Vec<u8>, record: &Record, style: &Style) {
     // Writing to a string cannot fail.
     let _ = match record {
         Record::Http(exchange) => writer.exchange(exchange),
+        Record::Flow(flow) => writer.flow(flow),
         Record::Conntrack(event) => writer.conntrack(event),
         Record::Verdict(packet) => writer.verdict(packet),
         Record::Ledger(_) => return,

@@ -3,11 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use base64::Engine;
 use compact_str::CompactString;
-use sha2::{Digest, Sha256};
 
-use crate::flow::{Direction, community_id};
+use crate::flow::{Beginning, Direction, community_id, connection_id};
 use crate::record::{
     Connection, Exchange, Header, Missing, NetworkDirection, Request, Response, StreamClass, Trust, Version, WeirdSet,
 };
@@ -22,55 +20,21 @@ use super::reader::Begun;
 /// The part that all exchanges of a connection share.
 pub(crate) fn connection(conn: &Conn, client: Direction, config: &Config) -> Arc<Connection> {
     let ends = conn.key.tuple(client);
-    let own = |ip: &IpAddr| config.own_ips.contains(ip);
-    let direction = match (own(&ends.source.ip), own(&ends.destination.ip)) {
-        (true, true) => Some(NetworkDirection::Internal),
-        (false, true) => Some(NetworkDirection::Ingress),
-        (true, false) => Some(NetworkDirection::Egress),
-        (false, false) => None,
+    let seq = |of: Direction| conn.initial_seq.get(of as usize).copied().flatten();
+    let beginning = Beginning {
+        initial_seq: [client, client.flip()].map(seq),
+        first_seen: conn.first_seen,
+        handshake_seen: conn.handshake_seen,
     };
     Arc::new(Connection {
-        id: connection_id(conn, client, &config.observer_id),
+        id: connection_id(ends, &beginning, &config.observer_id),
         client: ends.source,
         server: ends.destination,
         community_id: community_id(&conn.key).into(),
-        direction,
+        direction: NetworkDirection::of(&config.own_ips, ends.source.ip, [ends.destination.ip]),
         interface: conn.interface.clone(),
+        scope: conn.key.scope,
     })
-}
-
-/// The day, in nanoseconds.
-const DAY: i64 = 86_400_000_000_000;
-
-/// The first 96 bits of SHA-256 over observer, endpoints, initial sequence numbers and the day (UTC) of the first packet,
-/// base64url. Sequence numbers repeat, where a machine makes them up at once and in time anywhere: on another day it is
-/// another connection. A finer time would distinguish two captures of the same packets. Where the handshake was not seen,
-/// the exact time joins in: the sequence numbers that are seen first may be any.
-fn connection_id(conn: &Conn, client: Direction, observer: &str) -> CompactString {
-    let ends = conn.key.tuple(client);
-    let mut hash = Sha256::new();
-    hash.update((observer.len() as u64).to_be_bytes());
-    hash.update(observer);
-    for end in [ends.source, ends.destination] {
-        match end.ip {
-            IpAddr::V4(ip) => hash.update(ip.octets()),
-            IpAddr::V6(ip) => hash.update(ip.octets()),
-        }
-        hash.update(end.port.to_be_bytes());
-    }
-    for direction in [client, client.flip()] {
-        let seq = conn.initial_seq.get(direction as usize).copied().flatten();
-        hash.update(seq.unwrap_or(0).to_be_bytes());
-    }
-    hash.update(conn.first_seen.0.div_euclid(DAY).to_be_bytes());
-    if !conn.handshake_seen {
-        hash.update(conn.first_seen.0.to_be_bytes());
-    }
-    let digest = hash.finalize();
-    let mut text = [0u8; 16];
-    let head = digest.get(..12).unwrap_or_default();
-    let len = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode_slice(head, &mut text).unwrap_or(0);
-    CompactString::from_utf8(text.get(..len).unwrap_or_default()).unwrap_or_default()
 }
 
 /// Whether a request is podtap's own. A CONNECT that a library makes has the nonce in User-Agent: it takes no other header.
@@ -221,29 +185,6 @@ fn mime_type(value: &[u8], redactor: &Redactor) -> Option<CompactString> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::{ConnKey, Endpoint, FiveTuple, Timestamp};
-
-    const HOUR: i64 = DAY / 24;
-
-    fn id(first_seen: i64, handshake_seen: bool) -> CompactString {
-        let end = |ip: &str, port| Endpoint::new(ip.parse::<IpAddr>().unwrap(), port);
-        let ends = FiveTuple { source: end("10.0.0.1", 40000), destination: end("10.0.0.2", 80) };
-        let (key, client) = ConnKey::of(ends);
-        let conn = Conn {
-            key,
-            first_seen: Timestamp(first_seen),
-            originator: Some(client),
-            initial_seq: [Some(1000), Some(2000)],
-            handshake_seen,
-            origins_known: true,
-            connect_ns: None,
-            interface: None,
-            overlap_conflict: false,
-            urgent: false,
-            heard: [true; 2],
-        };
-        connection_id(&conn, client, "observer")
-    }
 
     #[test]
     fn a_request_is_ours_by_its_nonce_and_a_connect_also_by_its_user_agent() {
@@ -259,22 +200,5 @@ mod tests {
         assert!(!is_own("CONNECT", None, Some(&mark)));
         assert!(!is_own("CONNECT", Some("0"), Some("podtap/1 ()")));
         assert!(!super::is_own(b"CONNECT", &Fields::default(), &Config::default()));
-    }
-
-    /// When two captures of the same ends and sequence numbers were made, and whether they are of one connection.
-    #[test]
-    fn the_same_sequence_numbers_on_another_day_are_another_connection() {
-        let noon = 20_000 * DAY + 12 * HOUR;
-        for (other, handshake_seen, same) in [
-            (noon, true, true),
-            (noon + 1_000, true, true),
-            (noon + DAY, true, false),
-            (noon - 13 * HOUR, true, false),
-            (noon - 40_000 * DAY, true, false),
-            (noon, false, true),
-            (noon + 1_000, false, false),
-        ] {
-            assert_eq!(id(noon, handshake_seen) == id(other, handshake_seen), same, "{other} {handshake_seen}");
-        }
     }
 }

@@ -207,7 +207,7 @@ pub(crate) fn capabilities(env: &Pairs) -> Vec<&'static str> {
     let is_on = |name: &str| ["true", "1", "yes", "on"].contains(&lower(name).trim());
     let groups = !["", "none"].contains(&lower("VERDICT_GROUPS").trim());
     [
-        (record.trim().is_empty() || records("http"), "NET_RAW"),
+        (record.trim().is_empty() || records("http") || records("flows"), "NET_RAW"),
         (records("conntrack") || (records("verdicts") && groups), "NET_ADMIN"),
         (records("conntrack") && is_on("CONNTRACK_ALL_NAMESPACES"), "NET_BROADCAST"),
         (records("verdicts") && is_on("VERDICT_KMSG"), "SYSLOG"),
@@ -341,6 +341,7 @@ mod tests {
             (&[][..], &["NET_RAW"][..]),
             (&[("RECORD", "")], &["NET_RAW"]),
             (&[("RECORD", "HTTP, conntrack")], &["NET_RAW", "NET_ADMIN"]),
+            (&[("RECORD", "flows")], &["NET_RAW"]),
             (&[("RECORD", "conntrack")], &["NET_ADMIN"]),
             (&[("CONNTRACK_ALL_NAMESPACES", "true")], &["NET_RAW"]),
             (&[("RECORD", "verdicts"), ("VERDICT_GROUPS", "5,6")], &["NET_ADMIN"]),

@@ -2,8 +2,8 @@
 //! ledger record. Owns names and meanings; counts nothing.
 
 use super::{
-    ConntrackLedger, Discard, Dropped, FailureReason, FrameLedger, H2Frame, HttpLedger, KernelCounters, LeftOut,
-    NotHttp, RecordLedger, SinkCounts, Skip, StreamLedger, VerdictLedger,
+    ConntrackLedger, Discard, Dropped, FailureReason, FlowLedger, FrameLedger, H2Frame, HttpLedger, KernelCounters,
+    LeftOut, NotHttp, RecordLedger, SinkCounts, Skip, StreamLedger, VerdictLedger,
 };
 use crate::record::{Dataset, Unanswered, Weird};
 
@@ -213,6 +213,24 @@ pub const VERDICTS: &[Column<VerdictLedger>] = columns! {
     "verdict_stores" Counter(|v| v.stores) "Versions of the store of containers read.",
 };
 
+/// frames = frames in flows + without flow + waiting; packets = reported + open; only where flows are recorded.
+pub const FLOWS: &[Column<FlowLedger>] = columns! {
+    "flow_frames" Counter(|f| f.frames) "Frames that are packets of flows, or parts of such packets.",
+    "frames_without_flow" Reasons(|f| f.without_flow.counts(), "reason", || Skip::ALL.iter().map(|why| why.name()).collect())
+        "Frames that belong to no flow.",
+    "flow_frames_waiting" Gauge(|f| f.waiting) "Frames held until it is known to which flow they belong.",
+    "flow_packets" Counter(|f| f.packets) "Packets of flows.",
+    "flow_bytes" Counter(|f| f.bytes) "Bytes of flows, from the IP header on.",
+    "flow_packets_reported" Counter(|f| f.reported_packets) "Packets of flows in records.",
+    "flow_bytes_reported" Counter(|f| f.reported_bytes) "Bytes of flows in records.",
+    "flow_packets_open" Gauge(|f| f.open_packets) "Packets of flows that no record has yet.",
+    "flow_bytes_open" Gauge(|f| f.open_bytes) "Bytes of flows that no record has yet.",
+    "flows" Counter(|f| f.flows) "Flows seen.",
+    "flows_open" Gauge(|f| f.open) "Flows in the table.",
+    "flows_evicted" Counter(|f| f.evicted) "Flows given up to make room (MAX_FLOWS).",
+    "flow_records" Counter(|f| f.records) "Records of flows made.",
+};
+
 /// made = left out + offered.
 pub const RECORDS: &[Column<RecordLedger>] = columns! {
     "records_made" Counter(|r| r.made) "Records made.",
@@ -250,8 +268,9 @@ pub fn ledger_fields() -> impl Iterator<Item = (&'static str, &'static str)> {
     fn of<T>(columns: &'static [Column<T>]) -> impl Iterator<Item = (&'static str, &'static str)> {
         columns.iter().map(|column| (column.field, column.help))
     }
-    let capture = of(FRAMES).chain(of(KERNEL)).chain(of(INTERFACES)).chain(of(STREAMS)).chain(of(HTTP_BYTES));
-    capture.chain(of(HTTP_MESSAGES)).chain(of(CONNTRACK)).chain(of(VERDICTS)).chain(of(RECORDS)).chain(of(SINKS))
+    let capture = of(FRAMES).chain(of(KERNEL)).chain(of(INTERFACES)).chain(of(STREAMS)).chain(of(FLOWS));
+    let capture = capture.chain(of(HTTP_BYTES)).chain(of(HTTP_MESSAGES)).chain(of(CONNTRACK)).chain(of(VERDICTS));
+    capture.chain(of(RECORDS)).chain(of(SINKS))
 }
 
 #[cfg(test)]

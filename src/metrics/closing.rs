@@ -6,7 +6,9 @@
 use std::fmt::Write;
 
 use super::{KernelCounters, imbalances};
-use crate::ledger::{ByReason, ConntrackLedger, Discard, Ledger, LeftOut, NotHttp, RecordLedger, Skip, VerdictLedger};
+use crate::ledger::{
+    ByReason, ConntrackLedger, Discard, FlowLedger, Ledger, LeftOut, NotHttp, RecordLedger, Skip, VerdictLedger,
+};
 use crate::record::{Dataset, Unanswered};
 use crate::settings::{counted, thousands as count};
 use crate::sink::{Dropped, SinkCounts};
@@ -21,6 +23,7 @@ pub fn closing_lines(
     let mut lines = Vec::new();
     if (ledger.conntrack.opens == 0 && ledger.verdicts.opens == 0) || ledger.frames.frames > 0 || kernel.opens > 0 {
         capture_lines(&mut lines, ledger, kernel);
+        flow_lines(&mut lines, &ledger.flows);
         http_lines(&mut lines, ledger);
     }
     conntrack_lines(&mut lines, &ledger.conntrack);
@@ -135,6 +138,29 @@ fn capture_lines(lines: &mut Vec<Line>, ledger: &Ledger, kernel: &KernelCounters
         .term(s.held, "held")
         .reasons(s.discarded.total(), "discarded", discarded);
     lines.push(payload);
+}
+
+fn flow_lines(lines: &mut Vec<Line>, f: &FlowLedger) {
+    if !f.enabled {
+        return;
+    }
+    let apart = by_reason(&f.without_flow, Skip::ALL.iter().map(|r| r.name()));
+    let frames = Line::new("frames of flows", f.frames)
+        .beside(f.without_flow.total(), "of no flow")
+        .beside(f.waiting, "waiting");
+    let frames = if f.without_flow.total() > 0 {
+        Line { beside: format!("{} ({})", frames.beside, named(apart).join("; ")), ..frames }
+    } else {
+        frames
+    };
+    lines.push(frames);
+    let packets =
+        Line::new("packets of flows", f.packets).term(f.reported_packets, "reported").term(f.open_packets, "open");
+    lines.push(packets);
+    let bytes = Line::new("bytes of flows", f.bytes).term(f.reported_bytes, "reported").term(f.open_bytes, "open");
+    lines.push(bytes);
+    let flows = Line::new("flows", f.flows).beside(f.open, "still open").beside(f.evicted, "evicted");
+    lines.push(flows.beside(f.records, "records"));
 }
 
 fn http_lines(lines: &mut Vec<Line>, ledger: &Ledger) {

@@ -11,8 +11,8 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use super::Snapshot;
 use super::red::{BUCKETS, Series};
 use crate::ledger::{
-    CONNTRACK, Column, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS, SinkCounts,
-    VERDICTS, Value, WORKLOADS,
+    CONNTRACK, Column, FLOWS, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS,
+    SinkCounts, VERDICTS, Value, WORKLOADS,
 };
 
 const NO_EXEMPLAR: Option<&Exemplar<NoLabelSet, f64>> = None;
@@ -27,6 +27,9 @@ impl Collector for Snapshot {
         page.columns(STREAMS, &self.ledger.streams)?;
         page.columns(HTTP_BYTES, &self.ledger.http)?;
         page.columns(HTTP_MESSAGES, &self.ledger.http)?;
+        if self.ledger.flows.enabled {
+            page.columns(FLOWS, &self.ledger.flows)?;
+        }
         if self.ledger.conntrack.opens > 0 {
             page.columns(CONNTRACK, &self.ledger.conntrack)?;
         }

@@ -9,8 +9,8 @@ use compact_str::{CompactString, format_compact};
 use super::Snapshot;
 use crate::flow::Timestamp;
 use crate::ledger::{
-    CONNTRACK, Column, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, Imbalance, KERNEL, RECORDS, SINKS, STREAMS,
-    SinkCounts, VERDICTS,
+    CONNTRACK, Column, FLOWS, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, Imbalance, KERNEL, RECORDS, SINKS,
+    STREAMS, SinkCounts, VERDICTS,
 };
 use crate::record::Statement;
 
@@ -67,6 +67,9 @@ impl Intervals {
         add(&mut numbers, HTTP_BYTES, &was.http, &is.http);
         add(&mut numbers, HTTP_MESSAGES, &was.http, &is.http);
         // As above, and no noise where nobody asked for it.
+        if is.flows.enabled {
+            add(&mut numbers, FLOWS, &was.flows, &is.flows);
+        }
         if is.conntrack.opens > 0 {
             add(&mut numbers, CONNTRACK, &was.conntrack, &is.conntrack);
         }
@@ -111,6 +114,7 @@ mod tests {
         let mut seen = Snapshot::default();
         (seen.ledger.frames.frames, seen.ledger.frames.segments) = (3 * rounds, 3 * rounds);
         (seen.ledger.conntrack.opens, seen.ledger.verdicts.opens) = (1, 1);
+        (seen.ledger.flows.enabled, seen.ledger.flows.frames) = (true, 3 * rounds);
         seen.ledger.streams.gap_bytes = 10 * rounds;
         (seen.kernel.received, seen.kernel.dropped, seen.kernel.opens) = (5 * rounds, 2 * rounds, rounds.min(1));
         (seen.records.made, seen.records.offered) = (7 * rounds, 6 * rounds);
@@ -165,6 +169,7 @@ mod tests {
     fn an_equation_that_does_not_hold_is_named_where_it_is() {
         let mut wrong = seen(1);
         wrong.ledger.frames.frames += 1;
+        wrong.ledger.flows.frames += 1;
         wrong.sinks[0].1.ledger.delivered += 1;
         let records = Intervals::new("run", at(0)).end(wrong, at(1));
         assert_eq!(records[0].imbalances, ["frames = segments + fragments + skipped"]);

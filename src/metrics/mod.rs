@@ -142,7 +142,7 @@ impl Probe {
     pub fn observe(&self, record: &Record) {
         match record {
             Record::Http(exchange) => lock(&self.metrics.red).observe(exchange),
-            Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => {}
+            Record::Flow(_) | Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => {}
         }
     }
 }

@@ -235,10 +235,5 @@ fn grpc_status(status: u32) -> &'static str {
 }
 
 fn direction(direction: Option<NetworkDirection>) -> &'static str {
-    match direction {
-        Some(NetworkDirection::Ingress) => "ingress",
-        Some(NetworkDirection::Egress) => "egress",
-        Some(NetworkDirection::Internal) => "internal",
-        None => "unknown",
-    }
+    direction.map_or("unknown", NetworkDirection::name)
 }

@@ -1,11 +1,11 @@
-//! Frames to segments: the order of the steps, and the ledger of what became of every frame.
+//! Frames to segments and datagrams: the order of the steps, and the ledger of what became of every frame.
 //!
 //! It parses nothing itself (`plain`, `link`, `ip`) and keeps nothing but fragments.
 
 use super::fragments::{Added, Fragment, FragmentLimits, Fragments};
-use super::ip::{Found, Tcp, Walk};
+use super::ip::{Found, Other, Tcp, Walk};
 use super::span::Span;
-use super::{Frame, Segment, link, plain};
+use super::{Carried, Datagram, Frame, Packet, Segment, link, plain};
 use crate::flow::Timestamp;
 use crate::ledger::{FrameLedger, Skip};
 
@@ -23,19 +23,24 @@ impl Decoder {
         Self { fragments: Fragments::new(limits), joined: Vec::new(), ledger: FrameLedger::default() }
     }
 
-    /// The TCP segment in the frame, or in the datagram whose last missing fragment it is. What else the frame was is
-    /// in the ledger.
+    /// What the frame holds, or the datagram whose last missing fragment it is. What else the frame was is in the ledger;
+    /// there, what is no TCP segment counts as skipped.
     #[inline]
-    pub fn decode<'a>(&'a mut self, frame: &Frame<'a>) -> Option<Segment<'a>> {
+    pub fn decode_packet<'a>(&'a mut self, frame: &Frame<'a>) -> Option<Packet<'a>> {
         self.ledger.frames += 1;
         self.ledger.cut += u64::from(wire_len(frame) > frame.data.len());
         match plain::segment(frame) {
-            Some(tcp) => {
-                self.ledger.segments += 1;
-                self.ledger.bad_ip_checksums += u64::from(tcp.damaged);
-                Some(segment(frame, tcp))
-            }
+            Some(tcp) => Some(Packet::Tcp(self.segment(frame, tcp))),
             None => self.decode_any(frame),
+        }
+    }
+
+    /// The TCP segment in the frame, where it holds one.
+    #[inline]
+    pub fn decode<'a>(&'a mut self, frame: &Frame<'a>) -> Option<Segment<'a>> {
+        match self.decode_packet(frame)? {
+            Packet::Tcp(segment) => Some(segment),
+            Packet::Other(_) => None,
         }
     }
 
@@ -47,7 +52,7 @@ impl Decoder {
     /// Gives up fragments that have waited too long; optional, since fragments that come do the same.
     pub fn on_timeout(&mut self, now: Timestamp) {
         self.fragments.expire(now);
-        self.ledger.fragments_lost = self.fragments.lost();
+        self.count_fragments();
     }
 
     /// The capture is over: gives up all fragments, which the ledger shows as lost.
@@ -62,19 +67,19 @@ impl Decoder {
     }
 
     #[inline(never)]
-    pub(super) fn decode_any<'a>(&'a mut self, frame: &Frame<'a>) -> Option<Segment<'a>> {
+    pub(super) fn decode_any<'a>(&'a mut self, frame: &Frame<'a>) -> Option<Packet<'a>> {
         let mut walk = Walk::default();
         let span = Span::new(frame.data, wire_len(frame));
-        match link::open(frame.link, span, &mut walk.scope).and_then(|ip| walk.packet(ip)) {
-            Ok(Found::Segment(tcp)) => {
-                self.ledger.segments += 1;
-                self.ledger.bad_ip_checksums += u64::from(tcp.damaged);
-                Some(segment(frame, tcp))
-            }
+        match link::open(frame.link, span, &mut walk.place).and_then(|ip| walk.packet(ip)) {
+            Ok(Found::Segment(tcp)) => Some(Packet::Tcp(self.segment(frame, tcp))),
             Ok(Found::Fragment(fragment)) => self.join(frame, walk, &fragment),
             Err(skip) => {
-                self.skip(walk.outer(skip));
-                None
+                let skip = walk.outer(skip);
+                self.skip(skip);
+                match walk.other {
+                    Some(other) => Some(Packet::Other(datagram(frame, other))),
+                    None => self.no_packet(skip, 1),
+                }
             }
         }
     }
@@ -84,31 +89,63 @@ impl Decoder {
         self.fragments.within(limits)
     }
 
-    fn join<'a>(&'a mut self, frame: &Frame<'a>, mut walk: Walk, fragment: &Fragment<'a>) -> Option<Segment<'a>> {
+    fn join<'a>(&'a mut self, frame: &Frame<'a>, mut walk: Walk<'a>, fragment: &Fragment<'a>) -> Option<Packet<'a>> {
         let added = self.fragments.add(fragment, frame.at, &mut self.joined);
-        self.ledger.fragments_lost = self.fragments.lost();
-        let skip = match added {
+        self.count_fragments();
+        let (protocol, len, carried) = match added {
+            Added::Whole { protocol, len, carried } => (protocol, len, carried),
             Added::Held => {
                 self.ledger.fragments += 1;
                 return None;
             }
-            Added::Malformed => Skip::Malformed,
-            Added::Dropped => Skip::FragmentDropped,
-            Added::Whole { protocol, len } => {
-                match walk.upper(fragment.key.ips, protocol, Span::new(&self.joined, len)) {
-                    Ok(Found::Segment(tcp)) => {
-                        self.ledger.segments += 1;
-                        self.ledger.bad_ip_checksums += u64::from(tcp.damaged);
-                        return Some(segment(frame, tcp));
-                    }
-                    // Fragments of a tunnel's packets inside fragments of the tunnel's own.
-                    Ok(Found::Fragment(_)) => Skip::TooDeep,
-                    Err(skip) => walk.outer(skip),
-                }
+            Added::Malformed => return self.no_fragment(Skip::Malformed),
+            Added::Dropped => return self.no_fragment(Skip::FragmentDropped),
+        };
+        walk.carried = carried;
+        let of_all = |inner: Carried| Carried { frames: carried.frames, ..inner };
+        let skip = match walk.upper(fragment.key.ips, protocol, Span::new(&self.joined, len)) {
+            Ok(Found::Segment(tcp)) => {
+                self.ledger.segments += 1;
+                self.ledger.bad_ip_checksums += u64::from(tcp.damaged);
+                return Some(Packet::Tcp(segment(frame, Tcp { carried: of_all(tcp.carried), ..tcp })));
             }
+            // Fragments of a tunnel's packets inside fragments of the tunnel's own.
+            Ok(Found::Fragment(_)) => Skip::TooDeep,
+            Err(skip) => walk.outer(skip),
         };
         self.ledger.skipped.add(skip as usize, 1);
+        match walk.other {
+            Some(other) => Some(Packet::Other(datagram(frame, Other { carried: of_all(other.carried), ..other }))),
+            None => {
+                self.ledger.no_packet.add(skip as usize, carried.frames.into());
+                None
+            }
+        }
+    }
+
+    /// A fragment that its datagram cannot use.
+    fn no_fragment<'a>(&mut self, why: Skip) -> Option<Packet<'a>> {
+        self.skip(why);
+        self.no_packet(why, 1)
+    }
+
+    /// Frames that no flow can count.
+    fn no_packet<'a>(&mut self, why: Skip, frames: u64) -> Option<Packet<'a>> {
+        self.ledger.no_packet.add(why as usize, frames);
         None
+    }
+
+    fn count_fragments(&mut self) {
+        self.ledger.fragments_lost = self.fragments.lost();
+        self.ledger.fragments_waiting = self.fragments.waiting();
+    }
+
+    /// Counts a segment.
+    #[inline]
+    fn segment<'a>(&mut self, frame: &Frame<'a>, tcp: Tcp<'a>) -> Segment<'a> {
+        self.ledger.segments += 1;
+        self.ledger.bad_ip_checksums += u64::from(tcp.damaged);
+        segment(frame, tcp)
     }
 
     fn skip(&mut self, why: Skip) {
@@ -132,7 +169,24 @@ fn segment<'a>(frame: &Frame<'a>, tcp: Tcp<'a>) -> Segment<'a> {
         payload_len: tcp.payload_len,
         wire: tcp.wire,
         damaged: tcp.damaged,
-        scope: tcp.scope,
+        carried: tcp.carried,
+        scope: tcp.place.scope,
+        around: tcp.place.around,
+        interface: frame.interface,
+    }
+}
+
+fn datagram<'a>(frame: &Frame<'a>, other: Other<'a>) -> Datagram<'a> {
+    Datagram {
+        at: frame.at,
+        protocol: other.protocol,
+        tuple: other.tuple,
+        icmp: other.icmp,
+        payload: other.payload.bytes,
+        payload_len: u32::try_from(other.payload.len).unwrap_or(u32::MAX),
+        carried: other.carried,
+        scope: other.place.scope,
+        around: other.place.around,
         interface: frame.interface,
     }
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use etherparse::IpNumber;
 
+use super::Carried;
 use super::ip::Addresses;
 use super::span::Span;
 use crate::flow::{Scope, Timestamp};
@@ -54,6 +55,8 @@ pub(super) struct Fragment<'a> {
     /// What the payload is, if this is the first fragment.
     pub(super) protocol: IpNumber,
     pub(super) payload: Span<'a>,
+    /// Length of the whole packet.
+    pub(super) bytes: u32,
 }
 
 /// What became of a fragment.
@@ -62,7 +65,7 @@ pub(super) enum Added {
     /// It waits, or was there before.
     Held,
     /// It was the last one missing: the payload, of `len` bytes on the wire, has been joined.
-    Whole { protocol: IpNumber, len: usize },
+    Whole { protocol: IpNumber, len: usize, carried: Carried },
     /// Its length or place is impossible.
     Malformed,
     /// Its datagram is given up.
@@ -89,6 +92,8 @@ struct Datagram {
     protocol: Option<IpNumber>,
     /// Frames held for it, duplicates among them.
     frames: u64,
+    /// Lengths of their packets.
+    bytes: u64,
     /// Given up: only remembers that what is still to come is dropped.
     condemned: bool,
 }
@@ -104,16 +109,31 @@ pub(super) struct Fragments {
     held: usize,
     /// Frames that were held and then given up.
     lost: u64,
+    /// Gauge: frames held now.
+    waiting: u64,
 }
 
 impl Fragments {
     pub(super) fn new(limits: FragmentLimits) -> Self {
-        Self { limits, datagrams: HashMap::default(), by_age: BTreeMap::new(), last_serial: 0, held: 0, lost: 0 }
+        Self {
+            limits,
+            datagrams: HashMap::default(),
+            by_age: BTreeMap::new(),
+            last_serial: 0,
+            held: 0,
+            lost: 0,
+            waiting: 0,
+        }
     }
 
     /// Frames that were held and then given up.
     pub(super) fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// Frames held now.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting
     }
 
     /// Takes a fragment in; when it completes its datagram, the payload replaces what was in `joined`.
@@ -136,16 +156,19 @@ impl Fragments {
         });
         match datagram.place(fragment, end) {
             Placed::Duplicate => {
-                datagram.frames += 1;
+                datagram.count(fragment);
+                self.waiting += 1;
                 Added::Held
             }
             Placed::Refused => {
                 self.lost += datagram.frames;
+                self.waiting -= datagram.frames;
                 self.held -= datagram.condemn();
                 Added::Dropped
             }
             Placed::New => {
-                datagram.frames += 1;
+                datagram.count(fragment);
+                self.waiting += 1;
                 self.held += cost;
                 self.join(&fragment.key, joined)
             }
@@ -168,6 +191,7 @@ impl Fragments {
         let Some((_, oldest)) = self.by_age.pop_first() else { return };
         if let Some(mut datagram) = self.datagrams.remove(&oldest) {
             self.lost += datagram.frames;
+            self.waiting -= datagram.frames;
             self.held -= datagram.condemn();
         }
     }
@@ -205,8 +229,10 @@ impl Fragments {
                 break;
             }
         }
+        let carried = datagram.carried();
+        self.waiting -= datagram.frames;
         self.held -= datagram.condemn();
-        Added::Whole { protocol, len }
+        Added::Whole { protocol, len, carried }
     }
 }
 
@@ -219,7 +245,7 @@ enum Placed {
 impl Datagram {
     fn new(since: Timestamp, serial: u64) -> Self {
         let (pieces, runs) = (BTreeMap::new(), BTreeMap::new());
-        Self { since, serial, pieces, runs, total: None, protocol: None, frames: 0, condemned: false }
+        Self { since, serial, pieces, runs, total: None, protocol: None, frames: 0, bytes: 0, condemned: false }
     }
 
     fn place(&mut self, fragment: &Fragment<'_>, end: usize) -> Placed {
@@ -256,6 +282,18 @@ impl Datagram {
         let captured_end = fragment.offset + fragment.payload.bytes.len();
         let first = self.pieces.range(..=fragment.offset).next_back().map_or(fragment.offset, |(offset, _)| *offset);
         self.pieces.range(first..captured_end.max(first)).all(|(offset, piece)| agrees(*offset, piece, fragment))
+    }
+
+    fn count(&mut self, fragment: &Fragment<'_>) {
+        self.frames += 1;
+        self.bytes += u64::from(fragment.bytes);
+    }
+
+    /// All its fragments together.
+    fn carried(&self) -> Carried {
+        let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        let packets = number(self.frames);
+        Carried { frames: packets, packets, bytes: number(self.bytes) }
     }
 
     fn complete(&self) -> Option<(IpNumber, usize)> {

@@ -1,4 +1,4 @@
-//! IP packets to TCP segments or fragments, through the tunnels in between.
+//! IP packets to TCP segments, other datagrams or fragments, through the tunnels in between.
 //!
 //! It reads headers with `etherparse`; it joins nothing (`fragments`) and counts nothing (`Decoder`).
 
@@ -9,12 +9,13 @@ use etherparse::{
     TcpHeaderSlice, UdpHeaderSlice, err, ip_number,
 };
 
-use super::TcpFlags;
 use super::fragments::{Fragment, FragmentKey};
 use super::link::{self, Ip, ethertype};
 use super::span::Span;
-use crate::flow::{Endpoint, FiveTuple, Scope};
+use super::{Carried, TcpFlags};
+use crate::flow::{Endpoint, FiveTuple, Place, Protocol, Scope, TunnelKind};
 use crate::ledger::Skip;
+use crate::record::Icmp;
 
 /// Tunnels opened around one segment; overlays in overlays end at two or three.
 pub(super) const MAX_TUNNELS: u8 = 4;
@@ -34,7 +35,19 @@ pub(super) struct Tcp<'a> {
     pub(super) wire: &'a [u8],
     /// An IPv4 header on the way had a wrong checksum.
     pub(super) damaged: bool,
-    pub(super) scope: Scope,
+    pub(super) carried: Carried,
+    pub(super) place: Place,
+}
+
+/// A datagram of another protocol, without what its frame knows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Other<'a> {
+    pub(super) protocol: Protocol,
+    pub(super) tuple: FiveTuple,
+    pub(super) icmp: Option<Icmp>,
+    pub(super) payload: Span<'a>,
+    pub(super) carried: Carried,
+    pub(super) place: Place,
 }
 
 /// What a packet holds.
@@ -53,18 +66,22 @@ pub(super) struct Addresses {
 
 /// What is remembered on the way from the frame to the segment.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Walk {
+pub(super) struct Walk<'a> {
     tunnels: u8,
     damaged: bool,
+    /// The innermost IP packet so far, or the fragments it came in.
+    pub(super) carried: Carried,
+    /// The innermost datagram of a protocol other than TCP so far.
+    pub(super) other: Option<Other<'a>>,
     /// The VLANs and tunnels so far.
-    pub(super) scope: Scope,
+    pub(super) place: Place,
     /// An IP header promised more than was on the wire.
     clipped: bool,
 }
 
-impl Walk {
+impl<'a> Walk<'a> {
     /// What an IP packet holds.
-    pub(super) fn packet<'a>(&mut self, ip: Ip<'a>) -> Result<Found<'a>, Skip> {
+    pub(super) fn packet(&mut self, ip: Ip<'a>) -> Result<Found<'a>, Skip> {
         match ip {
             Ip::V4(packet) => self.ipv4(packet),
             Ip::V6(packet) => self.ipv6(packet),
@@ -77,12 +94,16 @@ impl Walk {
         if inner && self.tunnels > 0 { Skip::TunnelNotTcp } else { skip }
     }
 
-    fn ipv4<'a>(&mut self, packet: Span<'a>) -> Result<Found<'a>, Skip> {
+    fn ipv4(&mut self, packet: Span<'a>) -> Result<Found<'a>, Skip> {
         let header = Ipv4HeaderSlice::from_slice(packet.bytes).map_err(|e| match e {
             err::ipv4::HeaderSliceError::Len(_) => packet.too_short(),
             err::ipv4::HeaderSliceError::Content(_) => Skip::Malformed,
         })?;
         let header_len = header.slice().len();
+        self.carried = one_packet(match usize::from(header.total_len()) {
+            0 => packet.len,
+            total => total,
+        });
         // 0 is what segmentation offload leaves in a frame longer than the field can say.
         let payload = match usize::from(header.total_len()) {
             0 => packet,
@@ -100,15 +121,16 @@ impl Walk {
             return Err(skip);
         }
         self.fragment(Fragment {
-            key: FragmentKey { ips, scope: self.scope, protocol: protocol.0, id: header.identification().into() },
+            key: FragmentKey { ips, scope: self.place.scope, protocol: protocol.0, id: header.identification().into() },
             offset: usize::from(header.fragments_offset().value()) * 8,
             more: header.more_fragments(),
             protocol,
             payload,
+            bytes: self.carried.bytes,
         })
     }
 
-    fn ipv6<'a>(&mut self, packet: Span<'a>) -> Result<Found<'a>, Skip> {
+    fn ipv6(&mut self, packet: Span<'a>) -> Result<Found<'a>, Skip> {
         let header = Ipv6HeaderSlice::from_slice(packet.bytes).map_err(|e| match e {
             err::ipv6::HeaderSliceError::Len(_) => packet.too_short(),
             err::ipv6::HeaderSliceError::Content(_) => Skip::Malformed,
@@ -119,12 +141,13 @@ impl Walk {
             0 => rest,
             len => self.limited(rest, len.into()),
         };
+        self.carried = one_packet(header.slice().len() + rest_len(header.payload_length(), rest));
         let ips = Addresses { source: header.source_addr().into(), destination: header.destination_addr().into() };
         self.upper(ips, header.next_header(), payload)
     }
 
     /// What follows an IP header, behind extension headers. Also of a datagram joined from fragments.
-    pub(super) fn upper<'a>(
+    pub(super) fn upper(
         &mut self,
         ips: Addresses,
         mut protocol: IpNumber,
@@ -151,7 +174,7 @@ impl Walk {
                 ip_number::IPV6_FRAG if ips.source.is_ipv6() => {
                     let header = Ipv6FragmentHeaderSlice::from_slice(rest.bytes).map_err(|_| rest.too_short())?;
                     if header.is_fragmenting_payload() {
-                        return self.fragment(fragment_v6(ips, self.scope, &header, rest)?);
+                        return self.fragment(fragment_v6(ips, self.place.scope, &header, rest, self.carried.bytes)?);
                     }
                     // An atomic fragment is a whole packet (RFC 6946).
                     protocol = header.next_header();
@@ -165,26 +188,64 @@ impl Walk {
     }
 
     /// Opens a tunnel, or names what is not one.
-    fn inner<'a>(&mut self, ips: Addresses, protocol: IpNumber, rest: Span<'a>) -> Result<Found<'a>, Skip> {
+    fn inner(&mut self, ips: Addresses, protocol: IpNumber, rest: Span<'a>) -> Result<Found<'a>, Skip> {
         let ip = match protocol {
             ip_number::IPV4 => Ip::V4(rest),
             ip_number::IPV6 => Ip::V6(rest),
+            ip_number::MPLS_IN_IP => link::mpls(rest, &mut self.place)?,
             ip_number::GRE => return self.gre(ips, rest),
-            ip_number::UDP => return self.udp(rest),
-            other => return Err(unopened(other, ips.source.is_ipv6()).unwrap_or(Skip::NotTcp)),
+            ip_number::UDP => return self.udp(ips, rest),
+            other => {
+                self.note_other(ips, other, rest);
+                return Err(unopened(other, ips.source.is_ipv6()).unwrap_or(Skip::NotTcp));
+            }
         };
         self.enter()?;
-        self.scope = self.scope.tunnel(ips.source, ips.destination, 0);
+        self.place.enter_tunnel(TunnelKind::Ip, ips.source, ips.destination, None);
         self.packet(ip)
     }
 
-    fn limited<'a>(&mut self, packet: Span<'a>, len: usize) -> Span<'a> {
+    /// ICMP and SCTP, as far as their ports go.
+    fn note_other(&mut self, ips: Addresses, protocol: IpNumber, rest: Span<'a>) {
+        let protocol = Protocol(protocol.0);
+        if protocol == Protocol::SCTP
+            && let (Ok([s0, s1, d0, d1, ..]), Ok(payload)) = (rest.first::<12>(), rest.after(12))
+        {
+            let ports = [u16::from_be_bytes([*s0, *s1]), u16::from_be_bytes([*d0, *d1])];
+            self.note(ips, protocol, ports, None, payload);
+        }
+        let version = if ips.source.is_ipv6() { Protocol::ICMP6 } else { Protocol::ICMP };
+        if protocol == version
+            && let (Ok([kind, code, _, _, i0, i1, _, _]), Ok(payload)) = (rest.first::<8>(), rest.after(8))
+        {
+            let echo = crate::flow::icmp_counterpart(protocol, (*kind).into()).is_some();
+            let id = echo.then(|| u16::from_be_bytes([*i0, *i1]));
+            self.note(ips, protocol, [0; 2], Some(Icmp { kind: *kind, code: *code, id }), payload);
+        }
+    }
+
+    fn note(
+        &mut self,
+        ips: Addresses,
+        protocol: Protocol,
+        [source_port, destination_port]: [u16; 2],
+        icmp: Option<Icmp>,
+        payload: Span<'a>,
+    ) {
+        let tuple = FiveTuple {
+            source: Endpoint { ip: ips.source, port: source_port },
+            destination: Endpoint { ip: ips.destination, port: destination_port },
+        };
+        self.other = Some(Other { protocol, tuple, icmp, payload, carried: self.carried, place: self.place });
+    }
+
+    fn limited(&mut self, packet: Span<'a>, len: usize) -> Span<'a> {
         self.clipped |= len > packet.len;
         packet.limited(len)
     }
 
     /// A fragment whose own length is in doubt would put a datagram together wrongly.
-    fn fragment<'a>(&self, fragment: Fragment<'a>) -> Result<Found<'a>, Skip> {
+    fn fragment(&self, fragment: Fragment<'a>) -> Result<Found<'a>, Skip> {
         if self.clipped { Err(Skip::Malformed) } else { Ok(Found::Fragment(fragment)) }
     }
 
@@ -194,11 +255,10 @@ impl Walk {
     }
 
     /// GRE version 0 (RFC 2784, RFC 2890).
-    fn gre<'a>(&mut self, ips: Addresses, rest: Span<'a>) -> Result<Found<'a>, Skip> {
+    fn gre(&mut self, ips: Addresses, rest: Span<'a>) -> Result<Found<'a>, Skip> {
         let &[flags, version, high, low] = rest.first()?;
         let kind = u16::from_be_bytes([high, low]);
         match (version & 7, kind) {
-            (0, ethertype::ERSPAN_II | ethertype::ERSPAN_III) => return Err(Skip::Erspan),
             (0, _) if flags & 0x40 == 0 => {}
             // PPTP (RFC 2637).
             (1, ethertype::PPP) => return Err(Skip::Ppp),
@@ -209,17 +269,47 @@ impl Walk {
         let header_len = 4 + 4 * (flags & 0b1011_0000).count_ones() as usize;
         let inner = rest.after(header_len)?;
         self.enter()?;
-        let key = if flags & 0x20 == 0 { 0 } else { gre_key(rest, flags)? };
-        self.scope = self.scope.tunnel(ips.source, ips.destination, key);
+        if let ethertype::ERSPAN_II | ethertype::ERSPAN_III = kind {
+            let frame = self.erspan(kind, flags & 0x10 != 0, inner)?;
+            let ip = link::ethernet(frame, &mut self.place)?;
+            return self.packet(ip);
+        }
+        let key = if flags & 0x20 == 0 { None } else { Some(gre_key(rest, flags)?) };
+        self.place.enter_tunnel(TunnelKind::Gre, ips.source, ips.destination, key);
         let ip = match kind {
-            ethertype::BRIDGED => link::ethernet(inner, &mut self.scope)?,
-            _ => link::typed(kind, inner, &mut self.scope)?,
+            ethertype::BRIDGED => link::ethernet(inner, &mut self.place)?,
+            _ => link::typed(kind, inner, &mut self.place)?,
         };
         self.packet(ip)
     }
 
-    /// VXLAN (RFC 7348) is opened; other tunnels over UDP are named by their port.
-    fn udp<'a>(&mut self, rest: Span<'a>) -> Result<Found<'a>, Skip> {
+    /// The mirrored frame. A mirror is no network of its own: only the VLAN that it names counts, of a frame whose tag is gone.
+    fn erspan(&mut self, kind: u16, numbered: bool, rest: Span<'a>) -> Result<Span<'a>, Skip> {
+        // Type I has neither sequence numbers nor a header.
+        if kind == ethertype::ERSPAN_II && !numbered {
+            self.place.enter_mirror(None);
+            return Ok(rest);
+        }
+        let &[version, vlan, session, id] = rest.first()?;
+        let header_len = match (kind, version >> 4) {
+            (ethertype::ERSPAN_II, 1) => 8,
+            // With a subheader of the platform, where the last bit says so.
+            (ethertype::ERSPAN_III, 2) => {
+                let [.., last] = rest.first::<12>()?;
+                12 + 8 * usize::from(last & 1)
+            }
+            _ => return Err(Skip::Erspan),
+        };
+        self.place.enter_mirror(Some(u16::from_be_bytes([session & 3, id])));
+        let id = u16::from_be_bytes([version & 0xf, vlan]);
+        if id > 0 {
+            self.place.enter_vlan(id);
+        }
+        rest.after(header_len)
+    }
+
+    /// Tunnels over UDP go by the port they are sent to.
+    fn udp(&mut self, ips: Addresses, rest: Span<'a>) -> Result<Found<'a>, Skip> {
         let header = UdpHeaderSlice::from_slice(rest.bytes).map_err(|_| rest.too_short())?;
         let payload = match usize::from(header.length()) {
             // Offload leaves 0 here too; a length that is too small is nobody's payload.
@@ -227,26 +317,76 @@ impl Walk {
             len => rest.limited(len),
         }
         .after(8)?;
-        match (header.source_port(), header.destination_port()) {
-            (_, 4789 | 8472) => {
-                let &[flags, _, _, _, n0, n1, n2, _] = payload.first::<8>()?;
-                if flags & 0x08 == 0 {
-                    return Err(Skip::NotTcp);
-                }
+        self.note(ips, Protocol::UDP, [header.source_port(), header.destination_port()], None, payload);
+        let ip = match (header.source_port(), header.destination_port()) {
+            (_, 4754) => return self.gre(ips, payload),
+            (_, 4789 | 8472) => self.vxlan(payload)?,
+            (_, 6081) => self.geneve(payload)?,
+            (_, 6635) => {
                 self.enter()?;
-                self.scope = self.scope.network(u32::from_be_bytes([0, n0, n1, n2]));
-                let ip = link::ethernet(payload.after(8)?, &mut self.scope)?;
-                self.packet(ip)
+                link::mpls(payload, &mut self.place)?
             }
-            (_, 6081) => Err(Skip::Geneve),
-            (_, 6635) => Err(Skip::Mpls),
-            (2123 | 2152 | 3386, _) | (_, 2123 | 2152 | 3386) => Err(Skip::Gtp),
-            _ => Err(Skip::NotTcp),
+            (_, 2152) => self.gtp(payload)?,
+            (2123 | 2152 | 3386, _) | (_, 2123 | 3386) => return Err(Skip::Gtp),
+            _ => return Err(Skip::NotTcp),
+        };
+        self.packet(ip)
+    }
+
+    /// VXLAN (RFC 7348).
+    fn vxlan(&mut self, payload: Span<'a>) -> Result<Ip<'a>, Skip> {
+        let &[flags, _, _, _, n0, n1, n2, _] = payload.first::<8>()?;
+        if flags & 0x08 == 0 {
+            return Err(Skip::NotTcp);
+        }
+        self.enter()?;
+        self.place.enter_network(TunnelKind::Vxlan, u32::from_be_bytes([0, n0, n1, n2]));
+        link::ethernet(payload.after(8)?, &mut self.place)
+    }
+
+    /// Geneve (RFC 8926).
+    fn geneve(&mut self, payload: Span<'a>) -> Result<Ip<'a>, Skip> {
+        let &[options, _, high, low, n0, n1, n2, _] = payload.first::<8>()?;
+        if options >> 6 != 0 {
+            return Err(Skip::Geneve);
+        }
+        self.enter()?;
+        self.place.enter_network(TunnelKind::Geneve, u32::from_be_bytes([0, n0, n1, n2]));
+        let inner = payload.after(8 + 4 * usize::from(options & 0x3f))?;
+        match u16::from_be_bytes([high, low]) {
+            ethertype::BRIDGED => link::ethernet(inner, &mut self.place),
+            kind => link::typed(kind, inner, &mut self.place),
         }
     }
 
+    /// GTP-U version 1 (3GPP TS 29.281). Its tunnels have one direction: their numbers are no part of a scope.
+    fn gtp(&mut self, payload: Span<'a>) -> Result<Ip<'a>, Skip> {
+        const USER_PACKET: u8 = 255;
+        let &[flags, kind, _, _, t0, t1, t2, t3] = payload.first::<8>()?;
+        if flags >> 4 != 0b0011 || kind != USER_PACKET {
+            return Err(Skip::Gtp);
+        }
+        self.enter()?;
+        self.place.note_tunnel(TunnelKind::Gtp, Some(u32::from_be_bytes([t0, t1, t2, t3])));
+        let mut rest = payload.after(8)?;
+        if flags & 7 != 0 {
+            let &[_, _, _, mut extension] = rest.first()?;
+            rest = rest.after(4)?;
+            for _ in 0..MAX_EXTENSIONS {
+                if flags & 4 == 0 || extension == 0 {
+                    break;
+                }
+                let [words] = *rest.first()?;
+                let len = 4 * usize::from(words).max(1);
+                extension = *rest.bytes.get(len - 1).ok_or_else(|| rest.too_short())?;
+                rest = rest.after(len)?;
+            }
+        }
+        link::raw(rest)
+    }
+
     /// Options that the snap length cut are no loss: nothing above reads them.
-    fn tcp<'a>(&self, ips: Addresses, rest: Span<'a>) -> Result<Tcp<'a>, Skip> {
+    fn tcp(&self, ips: Addresses, rest: Span<'a>) -> Result<Tcp<'a>, Skip> {
         const FIXED: usize = 20;
         let mut fixed: [u8; FIXED] = *rest.first()?;
         let [.., data_offset, flags, _, _, _, _, _, _] = &mut fixed;
@@ -269,19 +409,29 @@ impl Walk {
             payload_len: u32::try_from(rest.len - header_len).unwrap_or(u32::MAX),
             wire: rest.bytes,
             damaged: self.damaged,
-            scope: self.scope,
+            carried: self.carried,
+            place: self.place,
         })
     }
+}
+
+fn one_packet(bytes: usize) -> Carried {
+    Carried { frames: 1, packets: 1, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) }
+}
+
+/// Length of an IPv6 payload: as its header says, or where that is left to the frame, what the frame holds.
+fn rest_len(said: u16, rest: Span<'_>) -> usize {
+    if said == 0 { rest.len } else { said.into() }
 }
 
 /// Why a protocol cannot lead to TCP, if it cannot.
 fn unopened(protocol: IpNumber, v6: bool) -> Option<Skip> {
     match protocol {
         ip_number::TCP | ip_number::UDP | ip_number::GRE | ip_number::IPV4 | ip_number::IPV6 | ip_number::AUTH => None,
+        ip_number::MPLS_IN_IP => None,
         ip_number::ICMP => Some(Skip::Icmp),
         ip_number::IPV6_ICMP if v6 => Some(Skip::Icmp),
         ip_number::ENCAP_SEC => Some(Skip::Encrypted),
-        ip_number::MPLS_IN_IP => Some(Skip::Mpls),
         _ => Some(Skip::NotTcp),
     }
 }
@@ -297,6 +447,7 @@ fn fragment_v6<'a>(
     scope: Scope,
     header: &Ipv6FragmentHeaderSlice<'a>,
     rest: Span<'a>,
+    bytes: u32,
 ) -> Result<Fragment<'a>, Skip> {
     Ok(Fragment {
         // The next header is the first fragment's to say (RFC 8200 §4.5): it is no part of the key.
@@ -305,6 +456,7 @@ fn fragment_v6<'a>(
         more: header.more_fragments(),
         protocol: header.next_header(),
         payload: rest.after(header.slice().len())?,
+        bytes,
     })
 }
 

@@ -6,7 +6,7 @@ use etherparse::SingleVlanHeaderSlice;
 
 use super::LinkType;
 use super::span::Span;
-use crate::flow::Scope;
+use crate::flow::Place;
 use crate::ledger::Skip;
 
 /// Tags in front of one packet; two are usual (QinQ), more are a loop or an attack.
@@ -26,6 +26,7 @@ pub(super) mod linktype {
     pub(in crate::packet) const PPP_ETHER: u16 = 51;
     pub(in crate::packet) const RAW: u16 = 101;
     pub(in crate::packet) const IEEE802_11: u16 = 105;
+    pub(in crate::packet) const CISCO_HDLC: u16 = 104;
     pub(in crate::packet) const LOOP: u16 = 108;
     pub(in crate::packet) const LINUX_SLL: u16 = 113;
     pub(in crate::packet) const PRISM: u16 = 119;
@@ -66,38 +67,51 @@ pub(super) enum Ip<'a> {
 }
 
 /// The IP packet in a frame.
-pub(super) fn open<'a>(link: LinkType, frame: Span<'a>, scope: &mut Scope) -> Result<Ip<'a>, Skip> {
+pub(super) fn open<'a>(link: LinkType, frame: Span<'a>, place: &mut Place) -> Result<Ip<'a>, Skip> {
     match link.0 {
-        linktype::ETHERNET => ethernet(frame, scope),
+        linktype::ETHERNET => ethernet(frame, place),
         linktype::LINUX_SLL => {
             let [.., high, low] = frame.first::<16>()?;
-            typed(u16::from_be_bytes([*high, *low]), frame.after(16)?, scope)
+            typed(u16::from_be_bytes([*high, *low]), frame.after(16)?, place)
         }
         linktype::LINUX_SLL2 => {
             let [high, low] = frame.first()?;
-            typed(u16::from_be_bytes([*high, *low]), frame.after(20)?, scope)
+            typed(u16::from_be_bytes([*high, *low]), frame.after(20)?, place)
         }
         linktype::NULL | linktype::LOOP => loopback(frame),
         linktype::RAW | linktype::DLT_RAW | linktype::DLT_RAW_OPENBSD => raw(frame),
         linktype::IPV4 => Ok(Ip::V4(frame)),
         linktype::IPV6 => Ok(Ip::V6(frame)),
         linktype::NFLOG => nflog(frame),
-        linktype::PPP | linktype::PPP_HDLC | linktype::PPP_ETHER | linktype::PPP_PPPD | linktype::PPP_WITH_DIR => {
-            Err(Skip::Ppp)
+        linktype::CISCO_HDLC => cisco_hdlc(frame, place),
+        linktype::PPP | linktype::PPP_HDLC => match frame.first::<2>()? {
+            // Unicast and broadcast of Cisco's own framing, which goes by this type too.
+            [0x0f | 0x8f, 0] => cisco_hdlc(frame, place),
+            _ => ppp(frame).and_then(|(ether_type, rest)| typed(ether_type, rest, place)),
+        },
+        linktype::PPP_PPPD | linktype::PPP_WITH_DIR => {
+            let (ether_type, rest) = ppp(frame.after(1)?)?;
+            typed(ether_type, rest, place)
         }
+        linktype::PPP_ETHER => typed(ethertype::PPPOE, frame, place),
         linktype::IEEE802_11 | linktype::PRISM | linktype::RADIOTAP | linktype::AVS | linktype::PPI => Err(Skip::Wlan),
         _ => Err(Skip::LinkType),
     }
 }
 
 /// An Ethernet frame: also the inner one of VXLAN and bridged GRE.
-pub(super) fn ethernet<'a>(frame: Span<'a>, scope: &mut Scope) -> Result<Ip<'a>, Skip> {
+pub(super) fn ethernet<'a>(frame: Span<'a>, place: &mut Place) -> Result<Ip<'a>, Skip> {
+    let (ether_type, rest) = inside_ethernet(frame)?;
+    typed(ether_type, rest, place)
+}
+
+fn inside_ethernet(frame: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
     let [.., high, low] = frame.first::<14>()?;
-    typed(u16::from_be_bytes([*high, *low]), frame.after(14)?, scope)
+    Ok((u16::from_be_bytes([*high, *low]), frame.after(14)?))
 }
 
 /// What follows an EtherType, behind any tags.
-pub(super) fn typed<'a>(mut ether_type: u16, mut rest: Span<'a>, scope: &mut Scope) -> Result<Ip<'a>, Skip> {
+pub(super) fn typed<'a>(mut ether_type: u16, mut rest: Span<'a>, place: &mut Place) -> Result<Ip<'a>, Skip> {
     for _ in 0..=MAX_TAGS {
         match ether_type {
             ethertype::IPV4 => return Ok(Ip::V4(rest)),
@@ -107,10 +121,17 @@ pub(super) fn typed<'a>(mut ether_type: u16, mut rest: Span<'a>, scope: &mut Sco
                 let tag = SingleVlanHeaderSlice::from_slice(rest.bytes).map_err(|_| rest.too_short())?;
                 let id = tag.vlan_identifier().value();
                 // 0 is a priority and no VLAN (802.1Q §9.6).
-                *scope = if id == 0 { *scope } else { scope.vlan(id) };
+                if id > 0 {
+                    place.enter_vlan(id);
+                }
                 ether_type = tag.ether_type().0;
                 rest = rest.after(tag.slice().len())?;
             }
+            ethertype::MPLS | ethertype::MPLS_MULTICAST => match behind_labels(rest)? {
+                Labelled::Ip(ip) => return Ok(ip),
+                Labelled::Ethernet(frame) => (ether_type, rest) = inside_ethernet(frame)?,
+            },
+            ethertype::PPPOE => (ether_type, rest) = pppoe(rest, place)?,
             ..ethertype::LEAST => (ether_type, rest) = snap(rest)?,
             _ => return Err(unopened(ether_type)),
         }
@@ -130,10 +151,74 @@ fn snap(llc: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
     }
 }
 
+/// What MPLS carries.
+enum Labelled<'a> {
+    Ip(Ip<'a>),
+    Ethernet(Span<'a>),
+}
+
+/// Labels name one direction of a path: they are no part of a scope. What follows them, no label says: IP by its version,
+/// Ethernet by the control word before it (RFC 4928 §3, RFC 4385 §3).
+fn behind_labels(mut rest: Span<'_>) -> Result<Labelled<'_>, Skip> {
+    for _ in 0..=MAX_TAGS {
+        let &[_, _, bottom, _] = rest.first()?;
+        rest = rest.after(4)?;
+        if bottom & 1 == 0 {
+            continue;
+        }
+        let [first] = rest.first()?;
+        return match first >> 4 {
+            4 => Ok(Labelled::Ip(Ip::V4(rest))),
+            6 => Ok(Labelled::Ip(Ip::V6(rest))),
+            0 => Ok(Labelled::Ethernet(rest.after(4)?)),
+            _ => Err(Skip::Mpls),
+        };
+    }
+    Err(Skip::TooDeep)
+}
+
+/// The IP packet behind labels that lie in an IP packet or a UDP datagram.
+pub(super) fn mpls<'a>(rest: Span<'a>, place: &mut Place) -> Result<Ip<'a>, Skip> {
+    typed(ethertype::MPLS, rest, place)
+}
+
+/// A session of PPPoE (RFC 2516).
+fn pppoe<'a>(rest: Span<'a>, place: &mut Place) -> Result<(u16, Span<'a>), Skip> {
+    let &[version, code, s0, s1, l0, l1] = rest.first()?;
+    if version != 0x11 || code != 0 {
+        return Err(Skip::Ppp);
+    }
+    place.enter_session(u16::from_be_bytes([s0, s1]));
+    ppp(rest.after(6)?.limited(u16::from_be_bytes([l0, l1]).into()))
+}
+
+/// The EtherType that a protocol of PPP stands for, and what follows it, with or without address and control (RFC 1662).
+fn ppp(frame: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
+    let rest = if frame.bytes.starts_with(&[0xff, 3]) { frame.after(2)? } else { frame };
+    let &[high, low] = rest.first()?;
+    // A protocol in one byte is odd; the first of two is even.
+    let (protocol, len) = if high & 1 == 1 { (high.into(), 1) } else { (u16::from_be_bytes([high, low]), 2) };
+    let ether_type = match protocol {
+        0x0021 => ethertype::IPV4,
+        0x0057 => ethertype::IPV6,
+        0x0281 => ethertype::MPLS,
+        0x0283 => ethertype::MPLS_MULTICAST,
+        _ => return Err(Skip::Ppp),
+    };
+    Ok((ether_type, rest.after(len)?))
+}
+
+fn cisco_hdlc<'a>(frame: Span<'a>, place: &mut Place) -> Result<Ip<'a>, Skip> {
+    let &[address, _, high, low] = frame.first()?;
+    if ![0x0f, 0x8f].contains(&address) {
+        return Err(Skip::NotIp);
+    }
+    typed(u16::from_be_bytes([high, low]), frame.after(4)?, place)
+}
+
 fn unopened(ether_type: u16) -> Skip {
     match ether_type {
-        ethertype::MPLS | ethertype::MPLS_MULTICAST => Skip::Mpls,
-        ethertype::PPPOE | ethertype::PPPOE_DISCOVERY | ethertype::PPP => Skip::Ppp,
+        ethertype::PPPOE_DISCOVERY | ethertype::PPP => Skip::Ppp,
         ethertype::MACSEC => Skip::Encrypted,
         ethertype::ERSPAN_II | ethertype::ERSPAN_III => Skip::Erspan,
         _ => Skip::NotIp,
@@ -154,7 +239,7 @@ fn loopback(frame: Span<'_>) -> Result<Ip<'_>, Skip> {
 }
 
 /// No link header: the version is in the packet.
-fn raw(packet: Span<'_>) -> Result<Ip<'_>, Skip> {
+pub(super) fn raw(packet: Span<'_>) -> Result<Ip<'_>, Skip> {
     let [first] = packet.first()?;
     match first >> 4 {
         4 => Ok(Ip::V4(packet)),

@@ -1,6 +1,6 @@
-//! Frames to TCP segments.
+//! Frames to TCP segments, and to the datagrams of other protocols.
 //!
-//! Pure: borrows the frame, allocates only to join fragments, keeps no connection state (that is `tcp`).
+//! Pure: borrows the frame, allocates only to join fragments, keeps no connection state (that is `tcp` and `flows`).
 
 mod checksum;
 mod decoder;
@@ -9,6 +9,7 @@ mod ip;
 mod link;
 mod plain;
 mod span;
+mod undelivered;
 #[cfg(test)]
 mod tests;
 
@@ -17,8 +18,10 @@ use std::sync::Arc;
 pub use checksum::Checksum;
 pub use decoder::Decoder;
 pub use fragments::FragmentLimits;
+pub use undelivered::Undelivered;
 
-use crate::flow::{FiveTuple, Scope, Timestamp};
+use crate::flow::{Around, FiveTuple, Protocol, Scope, Timestamp};
+use crate::record::Icmp;
 
 /// Link type of a frame: the LINKTYPE_ values of <https://www.tcpdump.org/linktypes.html> (a file's, not the DLT).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -91,6 +94,60 @@ impl std::fmt::Debug for TcpFlags {
     }
 }
 
+/// What a segment or datagram came in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Frames: more than one where it came in fragments.
+    pub frames: u32,
+    /// IP packets around it, the innermost ones: its fragments, or one.
+    pub packets: u32,
+    /// Their lengths as their IP headers say, tunnels around them left out.
+    pub bytes: u32,
+}
+
+impl std::ops::AddAssign for Carried {
+    fn add_assign(&mut self, other: Self) {
+        self.frames = self.frames.saturating_add(other.frames);
+        self.packets = self.packets.saturating_add(other.packets);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}
+
+/// What a frame holds, or the datagram whose last missing fragment it is.
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::large_enum_variant, reason = "both are lent for a moment; a box would be an allocation for each frame")]
+pub enum Packet<'a> {
+    /// A TCP segment.
+    Tcp(Segment<'a>),
+    /// A datagram of UDP, ICMP or SCTP.
+    Other(Datagram<'a>),
+}
+
+/// One datagram of a protocol other than TCP: the innermost one that could be reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<'a> {
+    /// Capture time (of the last fragment, when it came in fragments).
+    pub at: Timestamp,
+    /// UDP, ICMP of either version, or SCTP.
+    pub protocol: Protocol,
+    /// Who sent it to whom; the ports of ICMP are 0.
+    pub tuple: FiveTuple,
+    /// Of ICMP.
+    pub icmp: Option<Icmp>,
+    /// What is behind its header (of ICMP: behind eight bytes), as captured.
+    pub payload: &'a [u8],
+    /// The length of that on the wire.
+    pub payload_len: u32,
+    /// The packets around it.
+    pub carried: Carried,
+    /// The VLANs and tunnels around it, as one number.
+    pub scope: Scope,
+    /// The same by name.
+    pub around: Around,
+    /// Name of the interface, where known.
+    pub interface: Option<&'a Arc<str>>,
+}
+
 /// One TCP segment.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a> {
@@ -112,8 +169,12 @@ pub struct Segment<'a> {
     pub wire: &'a [u8],
     /// An IPv4 header around it has a wrong checksum: its receiver drops it.
     pub damaged: bool,
-    /// The VLANs and tunnels around it.
+    /// The packets around it.
+    pub carried: Carried,
+    /// The VLANs and tunnels around it, as one number.
     pub scope: Scope,
+    /// The same by name.
+    pub around: Around,
     /// Name of the interface, where known.
     pub interface: Option<&'a Arc<str>>,
 }

@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::ip::{Tcp, checksum_holds};
 use super::link::{ethertype, linktype};
-use super::{Frame, TcpFlags};
-use crate::flow::{Endpoint, FiveTuple, Scope};
+use super::{Carried, Frame, TcpFlags};
+use crate::flow::{Endpoint, FiveTuple, Place};
 
 const TCP: u8 = 6;
 
@@ -45,7 +45,8 @@ fn ipv4(packet: &[u8], cut: usize) -> Option<Tcp<'_>> {
     if u16::from_be_bytes([f0, f1]) & 0x3fff != 0 {
         return None;
     }
-    let len = usize::from(u16::from_be_bytes([t0, t1])).checked_sub(20)?;
+    let total = u16::from_be_bytes([t0, t1]);
+    let len = usize::from(total).checked_sub(20)?;
     let source = Ipv4Addr::new(s0, s1, s2, s3).into();
     let destination = Ipv4Addr::new(d0, d1, d2, d3).into();
     let mut tcp = tcp(rest, len.min(rest.len() + cut), |source_port, destination_port| FiveTuple {
@@ -53,6 +54,7 @@ fn ipv4(packet: &[u8], cut: usize) -> Option<Tcp<'_>> {
         destination: Endpoint { ip: destination, port: destination_port },
     })?;
     tcp.damaged = !checksum_holds(header);
+    tcp.carried = one_packet(total.into());
     Some(tcp)
 }
 
@@ -66,11 +68,19 @@ fn ipv6(packet: &[u8], cut: usize) -> Option<Tcp<'_>> {
     }
     let source = Ipv6Addr::from(*source).into();
     let destination = Ipv6Addr::from(*destination).into();
-    let len = usize::from(u16::from_be_bytes([l0, l1]));
-    tcp(rest, len.min(rest.len() + cut), |source_port, destination_port| FiveTuple {
+    let len = u16::from_be_bytes([l0, l1]);
+    let limit = usize::from(len).min(rest.len() + cut);
+    let mut tcp = tcp(rest, limit, |source_port, destination_port| FiveTuple {
         source: Endpoint { ip: source, port: source_port },
         destination: Endpoint { ip: destination, port: destination_port },
-    })
+    })?;
+    tcp.carried = one_packet(40 + u32::from(len));
+    Some(tcp)
+}
+
+#[inline]
+fn one_packet(bytes: u32) -> Carried {
+    Carried { frames: 1, packets: 1, bytes }
 }
 
 /// `len` is what the IP header says, and the frame's length on the wire allows; a length below TCP's header, the 0 of offload among them, is not plain.
@@ -92,6 +102,7 @@ fn tcp(rest: &[u8], len: usize, tuple: impl FnOnce(u16, u16) -> FiveTuple) -> Op
         payload_len: u32::try_from(len - header_len).ok()?,
         wire: captured,
         damaged: false,
-        scope: Scope::default(),
+        carried: Carried::default(),
+        place: Place::default(),
     })
 }

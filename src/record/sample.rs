@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    Connection, ConntrackAction, ConntrackRecord, Container, Counters, EndKnownBy, Exchange, Header, Icmp,
-    LoggedPacket, Missing, NetworkDirection, Record, Request, Response, Status, StreamClass, Trust, Tuple,
-    VerdictDirection, VerdictInput, VerdictMeaning, VerdictRecord, Version, WeirdSet,
+    Connection, ConntrackAction, ConntrackRecord, Container, Counters, End, EndKnownBy, Exchange, FlowCounts,
+    FlowRecord, FlowStatus, Header, Icmp, LoggedPacket, Missing, NetworkDirection, Record, Request, Response, Status,
+    StreamClass, Trust, Tuple, VerdictDirection, VerdictInput, VerdictMeaning, VerdictRecord, Version, WeirdSet,
 };
-use crate::flow::{Endpoint, Protocol, Timestamp};
+use crate::flow::{Around, Endpoint, Protocol, Timestamp, Tunnel, TunnelKind};
 
 /// 2026-03-01T12:00:00.000123Z, where the example begins.
 pub(crate) const START: Timestamp = Timestamp(1_772_366_400_000_123_000);
@@ -68,6 +68,7 @@ pub(crate) fn connection() -> Connection {
         community_id: "1:LQU9qZlK+B5F3KDmev6m5PMibrg=".into(),
         direction: Some(NetworkDirection::Ingress),
         interface: None,
+        scope: crate::flow::Scope::default(),
     }
 }
 
@@ -160,6 +161,56 @@ pub(crate) fn everything_of_conntrack() -> ConntrackRecord {
     (it.zone, it.mark, it.namespace, it.tries) = (Some(3), Some(0x2), Some(4), Some(5));
     it.source_nat = Some(Endpoint::new([10, 61, 1, 1], 1024));
     it.direction = Some(NetworkDirection::Ingress);
+    (it.source_workload, it.destination_workload) = (workload.clone(), workload);
+    it
+}
+
+/// A short connection, over in order.
+pub(crate) fn flow() -> FlowRecord {
+    let counts = |packets, bytes, payload_bytes, retransmitted_bytes| FlowCounts {
+        packets,
+        bytes,
+        payload_bytes,
+        retransmitted_bytes,
+        ..FlowCounts::default()
+    };
+    FlowRecord {
+        id: "AAECAwQFBgcICQoL.1".into(),
+        flow_id: "AAECAwQFBgcICQoL".into(),
+        report: 1,
+        last: true,
+        start: START,
+        end: START.plus(1_000_000_000),
+        duration: 1_000_000_000,
+        protocol: Protocol::TCP,
+        icmp: None,
+        source: Endpoint::new([10, 61, 1, 2], 51234),
+        destination: Endpoint::new([10, 61, 2, 2], 8080),
+        counts: [counts(6, 512, 200, 0), counts(5, 2300, 2040, 20)],
+        status: FlowStatus::Closed,
+        ended_by: Some(End::Source),
+        outcome: Some(super::Outcome::Success),
+        trust: Trust::Complete,
+        connect_ns: Some(150_000),
+        rtt_ns: Some(180_000),
+        exchanges: Some(1),
+        connection_id: Some("Y29ubmVjdGlvbi1p".into()),
+        direction: None,
+        interface: None,
+        around: Around::default(),
+        source_workload: None,
+        destination_workload: None,
+    }
+}
+
+/// Everything that such a record can have: more than any has.
+pub(crate) fn everything_of_flow() -> FlowRecord {
+    let mut it = flow();
+    let workload = everything_of_conntrack().source_workload;
+    it.icmp = Some(Icmp { kind: 8, code: 0, id: Some(172) });
+    (it.direction, it.interface) = (Some(NetworkDirection::Ingress), Some("eth0".into()));
+    let tunnel = Some(Tunnel { kind: TunnelKind::Vxlan, id: Some(42) });
+    it.around = Around { vlan: Some(7), inner_vlan: Some(8), tunnel };
     (it.source_workload, it.destination_workload) = (workload.clone(), workload);
     it
 }

@@ -29,7 +29,7 @@ const LONGEST_ANSWER: usize = 1000;
 /// One line for each thing the capture needs, and for each server.
 pub fn check(settings: &Settings, deep: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if settings.records(RecordKind::Http) {
+    if settings.captures() {
         let choices = Tables::read().choose(&iface(settings));
         findings.extend([capability(), filter(settings, &choices)]);
         findings.extend(choices.iter().map(interface));
@@ -159,7 +159,7 @@ fn capability() -> Finding {
 }
 
 fn filter(settings: &Settings, choices: &[Choice]) -> Finding {
-    let filter = settings.cap_filter.live().unwrap_or_default();
+    let filter = settings.live_filter();
     match choices.iter().try_for_each(|choice| check_filter(filter, &choice.interface)) {
         Ok(()) => Finding::ok("CAP_FILTER compiles"),
         Err(error) => Finding::fail(error.to_string(), "see pcap-filter(7)"),

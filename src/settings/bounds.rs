@@ -12,6 +12,8 @@ const PROGRAM: u64 = 16 << 20;
 /// What one tracked connection is reckoned to cost, apart from bytes held out of order.
 const CONNECTION: u64 = 2 << 10;
 
+/// What one flow of captured packets is reckoned to cost.
+const CAPTURED_FLOW: u64 = 768;
 /// What one flow of connection tracking is reckoned to cost.
 const FLOW: u64 = 320;
 
@@ -20,6 +22,8 @@ const FLOW: u64 = 320;
 pub struct Bounds {
     /// MAX_CONNECTIONS.
     pub connections: usize,
+    /// MAX_FLOWS.
+    pub captured_flows: usize,
     /// CONNTRACK_FLOWS.
     pub flows: usize,
     /// MAX_HELD_BYTES.
@@ -41,6 +45,7 @@ impl Bounds {
         let sinks = u64::try_from(settings.send_logs_to.len()).unwrap_or(u64::MAX).max(1);
         Self {
             connections: count(settings.max_connections, connections),
+            captured_flows: count(settings.max_flows, (share / CAPTURED_FLOW).clamp(1024, 1 << 20)),
             flows: count(settings.conntrack_flows, (share / FLOW).clamp(1024, 1 << 20)),
             held_bytes: size(settings.max_held_bytes, bytes),
             queue_bytes: size(settings.queue_bytes, bytes / sinks),
@@ -73,14 +78,16 @@ mod tests {
             (Some(u64::MAX), 65_536, 64 << 20),
         ] {
             let bounds = Bounds::of(&settings(&[]), memory);
-            let flows = bounds.flows;
+            let (flows, captured_flows) = (bounds.flows, bounds.captured_flows);
             let workload_bytes = (bytes / 2).max(1 << 20);
-            let expected = Bounds { connections, flows, held_bytes: bytes, queue_bytes: bytes, workload_bytes };
+            let expected =
+                Bounds { connections, captured_flows, flows, held_bytes: bytes, queue_bytes: bytes, workload_bytes };
             assert_eq!(bounds, expected, "{memory:?}");
             assert!(
                 (1024..=1 << 20).contains(&flows) && (flows * 320 <= bytes.max(1 << 20) || flows == 1 << 20),
                 "{memory:?}: {flows}"
             );
+            assert!((1024..=flows).contains(&captured_flows), "{memory:?}: {captured_flows}");
         }
     }
 

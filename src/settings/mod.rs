@@ -103,6 +103,17 @@ impl Settings {
         self.record.contains(&kind)
     }
 
+    /// Whether packets are captured.
+    pub fn captures(&self) -> bool {
+        self.records(RecordKind::Http) || self.records(RecordKind::Flows)
+    }
+
+    /// CAP_FILTER of a live capture. Flows are of all protocols, so `auto` excludes nothing then.
+    pub fn live_filter(&self) -> &str {
+        let all = self.cap_filter == CaptureFilter::Auto && self.records(RecordKind::Flows);
+        if all { "" } else { self.cap_filter.live().unwrap_or_default() }
+    }
+
     /// Whether records go to `sink`.
     pub fn sends_to(&self, sink: SinkName) -> bool {
         self.send_logs_to.contains(&sink)

@@ -26,8 +26,8 @@ settings! {
         /// `debug` sets LOG_LEVEL to `debug`; `development` listens on `lo` and prints readable text. An explicit
         /// setting wins over the mode.
         MODE mode: Mode = "prod";
-        /// What to record: HTTP exchanges, what the kernel's connection tracking reports (docs/conntrack.md), packets that
-        /// firewall rules logged (docs/verdicts.md).
+        /// What to record: HTTP exchanges, flows (docs/flows.md), what the kernel's connection tracking reports
+        /// (docs/conntrack.md), packets that firewall rules logged (docs/verdicts.md).
         RECORD record: ListOf<RecordKind> = "http";
     }
 
@@ -266,6 +266,16 @@ settings! {
         INCLUDE_STATES include_states: ListOf<FlowState> = "none";
         /// Record nothing that is in one of these states.
         EXCLUDE_STATES exclude_states: ListOf<FlowState> = "none";
+    }
+
+    FlowTable "Flows" {
+        /// How often a flow that lives is recorded. `none` records it only at its end.
+        FLOW_INTERVAL flow_interval: Option<Seconds> = "60s";
+        /// Time after which a silent flow is over. An established TCP connection has ten minutes.
+        FLOW_IDLE flow_idle: Seconds = "30s";
+        /// Maximum flows to keep on all interfaces together; beyond it one that was silent makes room, and is recorded.
+        /// `auto` follows the memory limit.
+        MAX_FLOWS max_flows: Auto<Count<256, 10_000_000>> = "auto";
     }
 
     Conntrack "Connection tracking" {

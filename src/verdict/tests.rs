@@ -33,10 +33,7 @@ fn verdicts(repeats: Option<u64>) -> Verdicts {
 fn taken(verdicts: &mut Verdicts) -> Vec<VerdictRecord> {
     let ledger = Ledger { verdicts: verdicts.ledger().clone(), ..Ledger::default() };
     assert_eq!(ledger.imbalances(), []);
-    let packet = |record| match record {
-        Record::Verdict(packet) => *packet,
-        other @ (Record::Http(_) | Record::Conntrack(_) | Record::Ledger(_)) => panic!("{other:?}"),
-    };
+    let packet = |record| if let Record::Verdict(packet) = record { *packet } else { panic!("{record:?}") };
     verdicts.records().drain(..).map(packet).collect()
 }
 

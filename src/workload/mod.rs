@@ -133,6 +133,10 @@ impl Workloads {
                 event.source_workload = self.at(event.tuple.source.ip, at);
                 event.destination_workload = self.at(server.ip, at);
             }
+            Record::Flow(flow) => {
+                flow.source_workload = self.at(flow.source.ip, flow.start);
+                flow.destination_workload = self.at(flow.destination.ip, flow.start);
+            }
             Record::Verdict(event) => {
                 event.source_workload = self.at(event.packet.source.ip, event.at);
                 event.destination_workload = self.at(event.packet.destination.ip, event.at);

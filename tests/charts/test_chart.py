@@ -118,6 +118,7 @@ class Sidecar(unittest.TestCase):
             ({}, ["NET_RAW"]),
             ({"RECORD": "http"}, ["NET_RAW"]),
             ({"RECORD": ["http", "Conntrack"]}, ["NET_RAW", "NET_ADMIN"]),
+            ({"RECORD": "flows"}, ["NET_RAW"]),
             ({"RECORD": "conntrack"}, ["NET_ADMIN"]),
             ({"CONNTRACK_ALL_NAMESPACES": True}, ["NET_RAW"]),
             ({"RECORD": "verdicts", "VERDICT_GROUPS": [5, 6]}, ["NET_ADMIN"]),

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use podtap::dissect::{self, Dissector};
 use podtap::flow::{Direction, Endpoint, FiveTuple, Scope, Timestamp};
 use podtap::format::{Observer, ecs};
-use podtap::packet::{Segment, TcpFlags};
+use podtap::packet::{Carried, Segment, TcpFlags};
 use podtap::pipeline::{Outlet, Pipeline};
 use podtap::record::Record;
 use podtap::redact::Redactor;
@@ -129,7 +129,9 @@ fn segment<'a>(client: u16, from_client: bool, seq: u32, ack: u32, flags: u8, pa
         payload_len: payload.len() as u32,
         wire: &[],
         damaged: false,
+        carried: Carried::default(),
         scope: Scope::default(),
+        around: Default::default(),
         interface: None,
     }
 }

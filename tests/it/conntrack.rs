@@ -64,10 +64,7 @@ impl Listener {
             let outcome = conntrack::run(&options, &stopped, &mut tracker, |tracker, _| {
                 let ledger = Ledger { conntrack: tracker.ledger().clone(), ..Ledger::default() };
                 assert_eq!(ledger.imbalances(), []);
-                let event = |record| match record {
-                    Record::Conntrack(event) => Some(*event),
-                    Record::Http(_) | Record::Verdict(_) | Record::Ledger(_) => None,
-                };
+                let event = |record| if let Record::Conntrack(event) = record { Some(*event) } else { None };
                 let records = tracker.records().drain(..).filter_map(event).collect();
                 let _ = sender.send((records, ledger.conntrack));
                 if let Some(gate) = &gate {

@@ -25,6 +25,7 @@ mod e2e;
 #[cfg(feature = "setup")]
 mod elasticsearch;
 mod feed;
+mod flows;
 mod fluentd;
 mod fuzz_corpus;
 mod golden;

@@ -66,10 +66,7 @@ impl Listener {
             nflog::run(&Options { groups: vec![GROUP], buffer_bytes }, &stopped, &mut verdicts, |verdicts, _| {
                 let ledger = Ledger { verdicts: verdicts.ledger().clone(), ..Ledger::default() };
                 assert_eq!(ledger.imbalances(), []);
-                let packet = |record| match record {
-                    Record::Verdict(packet) => Some(*packet),
-                    Record::Http(_) | Record::Conntrack(_) | Record::Ledger(_) => None,
-                };
+                let packet = |record| if let Record::Verdict(packet) = record { Some(*packet) } else { None };
                 let _ = sender.send((verdicts.records().drain(..).filter_map(packet).collect(), ledger.verdicts));
                 if let Some(gate) = &gate {
                     let _ = gate.recv();

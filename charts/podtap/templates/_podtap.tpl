@@ -68,7 +68,7 @@ podtap.io/config-checksum: {{ include "podtap.data" $podtap | trim | sha256sum }
 {{- define "podtap.capabilities" -}}
 {{- $record := include "podtap.text" .Values.config.RECORD | default "http" | lower | replace " " "" | splitList "," -}}
 {{- $needs := list -}}
-{{- if has "http" $record }}{{ $needs = append $needs "NET_RAW" }}{{ end -}}
+{{- if or (has "http" $record) (has "flows" $record) }}{{ $needs = append $needs "NET_RAW" }}{{ end -}}
 {{- $on := list "true" "1" "yes" "on" -}}
 {{- $groups := include "podtap.text" .Values.config.VERDICT_GROUPS | default "none" | lower -}}
 {{- if or (has "conntrack" $record) (and (has "verdicts" $record) (ne $groups "none")) }}{{ $needs = append $needs "NET_ADMIN" }}{{ end -}}

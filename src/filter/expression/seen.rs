@@ -7,7 +7,8 @@ use compact_str::CompactString;
 use super::key::{Ends, NumberKey, TextKey};
 use crate::flow::Endpoint;
 use crate::record::{
-    ConntrackRecord, Exchange, NetworkDirection, Outcome, Record, Request, VerdictRecord, Workload, grpc_status,
+    ConntrackRecord, Exchange, FlowRecord, FlowStatus, NetworkDirection, Outcome, Record, Request, VerdictRecord,
+    Workload, grpc_status,
 };
 use crate::settings::OnlyKind;
 use crate::shape::target::Url;
@@ -31,10 +32,12 @@ pub fn is_of_kind(record: &Record, kind: OnlyKind, slow_after: Option<u64>) -> b
         (Record::Http(exchange), OnlyKind::Failed) => exchange.outcome() == Outcome::Failure,
         (Record::Http(exchange), OnlyKind::Slow) => slow_after.is_some_and(|limit| exchange.is_slow(limit)),
         (Record::Http(exchange), OnlyKind::Unanswered) => exchange.unanswered.is_some(),
+        (Record::Flow(flow), OnlyKind::Failed) => flow.outcome == Some(Outcome::Failure),
+        (Record::Flow(flow), OnlyKind::Unanswered) => flow.status == FlowStatus::TimedOut,
         (Record::Conntrack(event), OnlyKind::Failed) => event.outcome == Some(Outcome::Failure),
         (Record::Conntrack(event), OnlyKind::Unanswered) => event.tries.is_some(),
         (Record::Verdict(packet), OnlyKind::Failed) => !packet.meaning.allowed,
-        (Record::Conntrack(_), OnlyKind::Slow)
+        (Record::Flow(_) | Record::Conntrack(_), OnlyKind::Slow)
         | (Record::Verdict(_), OnlyKind::Slow | OnlyKind::Unanswered)
         | (Record::Ledger(_), _) => false,
     }
@@ -47,6 +50,7 @@ pub(super) fn ends(record: &Record, ends: Ends, wanted: impl Fn(Endpoint) -> boo
             let connection = &exchange.connection;
             ([Some(connection.client), None], [Some(connection.server), None])
         }
+        Record::Flow(flow) => ([Some(flow.source), None], [Some(flow.destination), None]),
         Record::Conntrack(event) => {
             ([Some(event.tuple.source), event.source_nat], [Some(event.tuple.destination), event.destination_nat])
         }
@@ -72,6 +76,8 @@ pub(super) fn number(record: &Record, key: NumberKey) -> Option<u64> {
             Some(end.since(exchange.start()))
         }
         (Record::Http(exchange), NumberKey::Bytes) => exchange.response.as_ref().map(|response| response.bytes),
+        (Record::Flow(flow), NumberKey::Duration) => Some(flow.duration),
+        (Record::Flow(flow), NumberKey::Bytes) => Some(flow.counts.iter().map(|counts| counts.bytes).sum()),
         (Record::Conntrack(event), NumberKey::Duration) => Some(event.end?.since(event.start?)),
         (Record::Conntrack(event), NumberKey::Bytes) => event.counters.map(|[there, back]| there.bytes + back.bytes),
         (Record::Verdict(logged), NumberKey::Bytes) => logged.packet.length.map(u64::from),
@@ -88,6 +94,7 @@ pub(super) fn texts(
 ) -> bool {
     let workloads = match record {
         Record::Http(exchange) => [&exchange.source_workload, &exchange.destination_workload],
+        Record::Flow(flow) => [&flow.source_workload, &flow.destination_workload],
         Record::Conntrack(event) => [&event.source_workload, &event.destination_workload],
         Record::Verdict(logged) => [&logged.source_workload, &logged.destination_workload],
         Record::Ledger(_) => return false,
@@ -121,6 +128,7 @@ pub(super) fn texts(
         | TextKey::User
         | TextKey::Keyword => match record {
             Record::Http(exchange) => of_exchange(exchange, key, wanted),
+            Record::Flow(flow) => of_flow(flow, key, wanted),
             Record::Conntrack(event) => of_conntrack(event, key, wanted),
             Record::Verdict(logged) => of_verdict(logged, key, wanted),
             Record::Ledger(_) => false,
@@ -133,11 +141,7 @@ fn name(workload: &Workload) -> Option<&str> {
 }
 
 fn direction(direction: Option<NetworkDirection>) -> Option<&'static str> {
-    Some(match direction? {
-        NetworkDirection::Ingress => "ingress",
-        NetworkDirection::Egress => "egress",
-        NetworkDirection::Internal => "internal",
-    })
+    direction.map(NetworkDirection::name)
 }
 
 fn of_exchange(exchange: &Exchange, key: TextKey, wanted: &mut dyn FnMut(&str) -> bool) -> bool {
@@ -185,6 +189,33 @@ fn whole_url(request: &Request) -> CompactString {
     // Writing to a string cannot fail.
     let _ = write!(whole, "{}", request.target);
     whole
+}
+
+fn of_flow(flow: &FlowRecord, key: TextKey, wanted: &mut dyn FnMut(&str) -> bool) -> bool {
+    match key {
+        TextKey::Direction => direction(flow.direction).is_some_and(wanted),
+        TextKey::Protocol => wanted(&flow.protocol.text()),
+        TextKey::State => wanted(flow.status.name()),
+        TextKey::Trust => wanted(flow.trust.name()),
+        TextKey::Interface => flow.interface.as_deref().is_some_and(wanted),
+        TextKey::Connection => flow.connection_id.as_deref().is_some_and(wanted),
+        TextKey::Host
+        | TextKey::Path
+        | TextKey::Url
+        | TextKey::Route
+        | TextKey::Method
+        | TextKey::Agent
+        | TextKey::Unanswered
+        | TextKey::Grpc
+        | TextKey::Dataset
+        | TextKey::Pod
+        | TextKey::Namespace
+        | TextKey::Node
+        | TextKey::Workload
+        | TextKey::Container
+        | TextKey::User
+        | TextKey::Keyword => false,
+    }
 }
 
 fn of_conntrack(event: &ConntrackRecord, key: TextKey, wanted: &mut dyn FnMut(&str) -> bool) -> bool {

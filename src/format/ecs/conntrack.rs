@@ -11,9 +11,7 @@ use super::objects::{Agent, Ecs, Kubernetes, Name, Orchestrator, SidePart};
 use crate::flow::{Endpoint, Protocol, community_id_of};
 use crate::format::Observer;
 use crate::format::stamp::Stamp;
-use crate::record::{
-    ConntrackAction, ConntrackRecord, Counters, Dataset, Labels, NetworkDirection, Status, Tuple, Workload,
-};
+use crate::record::{ConntrackAction, ConntrackRecord, Counters, Dataset, Labels, Status, Tuple, Workload};
 
 #[derive(Serialize)]
 pub(super) struct ConntrackView<'a> {
@@ -230,11 +228,7 @@ impl Network {
             transport: protocol.text(),
             iana_number: IanaNumber(protocol.0),
             r#type: if source.ip.is_ipv4() { "ipv4" } else { "ipv6" },
-            direction: record.direction.map(|direction| match direction {
-                NetworkDirection::Ingress => "ingress",
-                NetworkDirection::Egress => "egress",
-                NetworkDirection::Internal => "internal",
-            }),
+            direction: record.direction.map(|direction| direction.name()),
             bytes: sum(|counters| counters.bytes),
             packets: sum(|counters| counters.packets),
             community_id: record.flows.is_none().then(|| community_id_of(protocol, ends.0, ends.1)),

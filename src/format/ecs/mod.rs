@@ -8,6 +8,7 @@ mod conntrack;
 #[cfg(test)]
 mod equality;
 mod fit;
+mod flow;
 mod line;
 mod objects;
 mod parts;
@@ -22,6 +23,7 @@ use serde::{Serialize, Serializer};
 
 use self::conntrack::ConntrackView;
 use self::fit::Fit;
+use self::flow::FlowView;
 use self::objects::View;
 use self::statement::StatementView;
 use self::verdict::VerdictView;
@@ -44,6 +46,7 @@ impl Serialize for Ecs<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.record {
             Record::Http(exchange) => View::new(exchange, self.observer, &Fit::WHOLE).serialize(serializer),
+            Record::Flow(flow) => FlowView::new(flow, self.observer).serialize(serializer),
             Record::Conntrack(event) => ConntrackView::new(event, self.observer).serialize(serializer),
             Record::Verdict(packet) => VerdictView::new(packet, self.observer).serialize(serializer),
             Record::Ledger(statement) => StatementView::new(statement, self.observer).serialize(serializer),
@@ -77,6 +80,7 @@ fn write_fit(out: &mut Vec<u8>, record: &Record, observer: &Observer, fit: &Fit)
     match record {
         Record::Http(exchange) => line::append(out, exchange, observer, fit),
         // A `Vec` takes every write.
+        Record::Flow(flow) => drop(serde_json::to_writer(&mut *out, &FlowView::new(flow, observer))),
         Record::Conntrack(event) => drop(serde_json::to_writer(&mut *out, &ConntrackView::new(event, observer))),
         Record::Verdict(packet) => drop(serde_json::to_writer(&mut *out, &VerdictView::new(packet, observer))),
         Record::Ledger(statement) => drop(serde_json::to_writer(&mut *out, &StatementView::new(statement, observer))),

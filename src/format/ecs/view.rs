@@ -10,7 +10,7 @@ use super::protocols::{ErrorPart, GrpcPart, Http2Part, Rpc, SsePart, WebSocketPa
 use crate::flow::{Endpoint, Timestamp};
 use crate::format::Observer;
 use crate::format::stamp::Stamp;
-use crate::record::{Domain, Exchange, Missing, NetworkDirection, Request, Response, Version, Workload};
+use crate::record::{Domain, Exchange, Missing, Request, Response, Version, Workload};
 use crate::shape::target::Url;
 
 /// What `record.md` leaves out when nothing was there: `None` for 0.
@@ -174,11 +174,7 @@ impl<'a> UrlParts<'a> {
 
 impl<'a> Network<'a> {
     pub(super) fn new(exchange: &'a Exchange) -> Self {
-        let direction = exchange.connection.direction.map(|direction| match direction {
-            NetworkDirection::Ingress => "ingress",
-            NetworkDirection::Egress => "egress",
-            NetworkDirection::Internal => "internal",
-        });
+        let direction = exchange.connection.direction.map(|direction| direction.name());
         Self {
             transport: "tcp",
             r#type: if exchange.connection.server.ip.is_ipv4() { "ipv4" } else { "ipv6" },

@@ -1,4 +1,4 @@
-//! The fields of records that are not about HTTP: connection tracking, logged packets.
+//! The fields of records that are not about HTTP: flows, connection tracking, logged packets.
 //!
 //! What they share with exchanges is listed there; here is what they add, and what means something else.
 
@@ -95,6 +95,101 @@ const WORKLOADS: [&str; 2] = ["podtap.source.workload.", "podtap.destination.wor
 pub fn conntrack_record_fields() -> impl Iterator<Item = Field> {
     let workloads = FIELDS.iter().filter(|field| WORKLOADS.iter().any(|prefix| field.name.starts_with(prefix)));
     CONNTRACK.iter().chain(same()).chain(FLOW_FIELDS).chain(workloads).copied()
+}
+
+/// What only flows have.
+pub(super) const REPORT_FIELDS: &[Field] = &[
+    field("flow.id", Keyword, "The flow: the same in all of its records"),
+    field("flow.final", Boolean, "Whether no record of the flow follows"),
+    field(
+        "podtap.flow.state",
+        Keyword,
+        "`attempt` (nothing came back so far), `established`, `closed`, `reset`, `refused`, `unreachable`, `timed_out`, `idle`, `evicted` (to make room)",
+    ),
+    field("podtap.flow.report", Long, "1, 2, … within the flow"),
+    field("podtap.flow.duration_us", Long, "First packet of the flow → `event.end`"),
+    field("podtap.flow.ended_by", Keyword, "Who sent the first FIN, or the RST: `source`, `destination`"),
+    field("podtap.flow.connect_us", Long, "SYN → SYN-ACK"),
+    field(
+        "podtap.flow.rtt_us",
+        Long,
+        "From one end to the other and back: the least time between bytes and their acknowledgement, of both ways, so far",
+    ),
+    field("podtap.flow.exchanges", Long, "HTTP exchanges recorded in it; absent where HTTP is not recorded"),
+    field("network.vlan.id", Keyword, "VLAN of its first packet; inside a tunnel, where there is one"),
+    field("network.inner.vlan.id", Keyword, "The innermost VLAN, of several"),
+    field(
+        "podtap.tunnel.type",
+        Keyword,
+        "The innermost tunnel: `ip`, `gre`, `vxlan`, `geneve`, `erspan`, `gtp`, `pppoe`",
+    ),
+    field("podtap.tunnel.id", Keyword, "Its number: VNI, key of GRE, session, tunnel end (TEID)"),
+    field("podtap.flow.source.payload_bytes", Long, "Bytes behind the transport header, of the source"),
+    field(
+        "podtap.flow.source.retransmitted_bytes",
+        Long,
+        "TCP: of those, bytes that came twice, or more than 3 ms after later ones",
+    ),
+    field("podtap.flow.source.resets", Long, "TCP: segments with RST"),
+    field("podtap.flow.source.zero_windows", Long, "TCP: how often its receive window closed"),
+    field("podtap.flow.destination.payload_bytes", Long, "The same of the destination"),
+    field("podtap.flow.destination.retransmitted_bytes", Long, "The same of the destination"),
+    field("podtap.flow.destination.resets", Long, "The same of the destination"),
+    field("podtap.flow.destination.zero_windows", Long, "The same of the destination"),
+];
+
+/// What means something else here than in an exchange. All counts are those since the last record of the flow.
+const REPORT: &[Field] = &[
+    field("@timestamp", Date, "As `event.end`"),
+    field("event.kind", Keyword, "`event`"),
+    field("event.category", Keyword, "`network`"),
+    field("event.type", Keyword, "`connection`, and `start` (the first record), `end` (the last one), or `info`"),
+    field("event.action", Keyword, "`network_flow`"),
+    field("event.dataset", Keyword, "`podtap.flow`"),
+    field(
+        "event.id",
+        Keyword,
+        "`flow.id` and `podtap.flow.report`; the same flow seen again by the same observer has the same",
+    ),
+    field("event.start", Date, "The first packet since the last record"),
+    field("event.end", Date, "The last packet"),
+    field("event.duration", Long, "`event.end` − `event.start` in nanoseconds"),
+    field(
+        "event.outcome",
+        Keyword,
+        "In the last record: `success` (answered), `failure` (refused, unreachable, TCP or an echo without an answer), `unknown`",
+    ),
+    field("source.ip", Ip, "Who opened: the sender of the SYN, without one of the first packet"),
+    field("source.port", Long, "Its port; absent for ICMP"),
+    field("source.packets", Long, "IP packets from there; each fragment is one"),
+    field("source.bytes", Long, "Their lengths, as their IP headers say"),
+    field("destination.ip", Ip, "The other end"),
+    field("destination.port", Long, "Its port"),
+    field("destination.packets", Long, "IP packets from there"),
+    field("destination.bytes", Long, "Their lengths"),
+    field("network.transport", Keyword, "`tcp`, `udp`, `icmp`, `ipv6-icmp`, `sctp`"),
+    field("network.iana_number", Keyword, "Number of the protocol"),
+    field("network.type", Keyword, "`ipv4`, `ipv6`"),
+    field("network.direction", Keyword, "`ingress`, `egress`, `internal`, where an end is the pod's"),
+    field("network.bytes", Long, "Bytes of both directions"),
+    field("network.packets", Long, "Packets of both directions"),
+    field("network.community_id", Keyword, "Community ID v1, seed 0"),
+    field("observer.ingress.interface.name", Keyword, "Interface that its first packet came from"),
+    field(
+        "podtap.trust",
+        Keyword,
+        "TCP: `complete`, `truncated` (its end was not seen), `gap` (the capture missed bytes), `midstream`",
+    ),
+    field("podtap.connection.id", Keyword, "The TCP connection, as in the records of its HTTP exchanges"),
+    field("podtap.icmp.type", Long, "Type of ICMP, of the first message"),
+    field("podtap.icmp.code", Long, "Code of ICMP"),
+    field("podtap.icmp.id", Long, "Identifier of an echo"),
+];
+
+/// The fields of a report of a flow.
+pub fn flow_record_fields() -> impl Iterator<Item = Field> {
+    let workloads = FIELDS.iter().filter(|field| WORKLOADS.iter().any(|prefix| field.name.starts_with(prefix)));
+    REPORT.iter().chain(same()).chain(REPORT_FIELDS).chain(workloads).copied()
 }
 
 /// What only logged packets have.

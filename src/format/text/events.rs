@@ -2,13 +2,15 @@
 
 use std::fmt::{self, Write};
 
-use super::{DIM, GREEN, Line, RED, Size};
+use super::{DIM, GREEN, Line, RED, Size, Took};
 use crate::flow::{Endpoint, Protocol};
-use crate::record::{ConntrackAction, ConntrackRecord, Outcome, VerdictRecord};
+use crate::record::{ConntrackAction, ConntrackRecord, FlowRecord, Outcome, VerdictRecord};
 use crate::redact::escape_into;
 
 /// Width of action and protocol together.
 const WHAT_WIDTH: usize = 12;
+/// Width of a protocol alone.
+const PROTOCOL_WIDTH: usize = 6;
 /// Width of the two ends.
 const ENDS_WIDTH: usize = 46;
 
@@ -32,6 +34,34 @@ impl Line<'_> {
             }
         }
         self.came_of(event)
+    }
+
+    pub(super) fn flow(&mut self, flow: &FlowRecord) -> fmt::Result {
+        self.time(flow.end)?;
+        self.out.push(' ');
+        let start = self.out.len();
+        self.out.push_str(&flow.protocol.text());
+        self.pad(start, PROTOCOL_WIDTH);
+        let start = self.out.len();
+        for (before, end) in [("", flow.source), (" → ", flow.destination)] {
+            self.out.push_str(before);
+            if flow.protocol.has_ports() { write!(self.out, "{end}")? } else { write!(self.out, "{}", end.ip)? }
+        }
+        self.pad(start, ENDS_WIDTH);
+        let [there, back] = flow.counts;
+        write!(self.out, "  {}+{} packets {}+{}", there.packets, back.packets, Size(there.bytes), Size(back.bytes))?;
+        let resent = there.retransmitted_bytes + back.retransmitted_bytes;
+        if resent > 0 {
+            write!(self.out, "  {} sent again", Size(resent))?;
+        }
+        self.out.push_str("  ");
+        let colour = match flow.outcome {
+            Some(Outcome::Failure) => RED,
+            Some(Outcome::Success) => GREEN,
+            Some(Outcome::Unknown) | None => DIM,
+        };
+        self.painted(colour, flow.status.name())?;
+        write!(self.out, "  {}", Took(flow.duration))
     }
 
     pub(super) fn verdict(&mut self, record: &VerdictRecord) -> fmt::Result {
@@ -107,7 +137,7 @@ impl Line<'_> {
 mod tests {
     use crate::flow::Protocol;
     use crate::format::text::{Style, write_line};
-    use crate::record::sample::{conntrack, verdict};
+    use crate::record::sample::{conntrack, flow, verdict};
     use crate::record::{ConntrackRecord, Outcome};
 
     fn line(record: ConntrackRecord) -> String {
@@ -124,6 +154,15 @@ mod tests {
         write_line(&mut out, &record.into(), &Style::default());
         let line = String::from_utf8(out).unwrap();
         let expected = "ingress-denied tcp 10.255.15.7:36004 → 10.255.15.13:723  DENY_\\x1b[2J  container cb40f81e-52ce-41c5-b00f-0d13  7 packets\n";
+        assert_eq!(line.split_once(' ').unwrap().1, expected);
+    }
+
+    #[test]
+    fn a_flow_shows_its_ends_what_each_sent_and_what_came_of_it() {
+        let mut out = Vec::new();
+        write_line(&mut out, &flow().into(), &Style::default());
+        let line = String::from_utf8(out).unwrap();
+        let expected = "tcp   10.61.1.2:51234 → 10.61.2.2:8080                6+5 packets 512 B+2.3 kB  20 B sent again  closed  1.0 s\n";
         assert_eq!(line.split_once(' ').unwrap().1, expected);
     }
 

@@ -42,7 +42,7 @@ type Wrapped = Vec<(&'static str, u16, Vec<u8>)>;
 
 /// The same segment behind every header that is opened.
 fn wrapped() -> Wrapped {
-    [behind_links(), behind_packets()].concat()
+    [behind_links(), behind_packets(), behind_labels(), behind_datagrams()].concat()
 }
 
 fn behind_links() -> Wrapped {
@@ -113,6 +113,54 @@ fn behind_packets() -> Wrapped {
             let overlay = ipv4(UDP, &udp(4789, &vxlan(eth4)));
             ethernet(0x0800, &ipv4(41, &ipv6(47, &gre(0, 0x0800, &overlay))))
         }),
+    ]
+}
+
+fn behind_labels() -> Wrapped {
+    let (v4, v6) = (&v4(), &v6());
+    let eth4 = &ethernet(0x0800, v4);
+    vec![
+        ("MPLS", 1, ethernet(0x8847, &mpls(v4))),
+        ("MPLS with Ethernet inside", 1, ethernet(0x8847, &mpls(&[&[0; 4], eth4.as_slice()].concat()))),
+        ("MPLS in IP", 228, ipv4(137, &mpls(v6))),
+        ("MPLS in UDP", 228, ipv4(UDP, &udp(6635, &mpls(v4)))),
+        ("PPPoE in a VLAN", 1, ethernet(0x8100, &tag(0x8864, &pppoe(0x21, v4)))),
+        ("PPPoE, IPv6", 51, pppoe(0x57, v6)),
+        ("PPP", 9, [&[0xff, 3, 0, 0x21], v4.as_slice()].concat()),
+        ("PPP, protocol in one byte", 50, [&[0x21], v4.as_slice()].concat()),
+        ("PPP with MPLS, and its direction before", 204, [&[0, 0xff, 3, 2, 0x81], mpls(v4).as_slice()].concat()),
+        ("Cisco HDLC", 104, [&[0x0f, 0, 8, 0], v4.as_slice()].concat()),
+        ("Cisco HDLC under PPP's type", 50, [&[0x8f, 0, 0x86, 0xdd], v6.as_slice()].concat()),
+    ]
+}
+
+fn behind_datagrams() -> Wrapped {
+    let (v4, v6) = (&v4(), &v6());
+    let eth4 = &ethernet(0x0800, v4);
+    vec![
+        (
+            "Geneve, bridged, with options",
+            228,
+            ipv4(UDP, &udp(6081, &[&[2, 0, 0x65, 0x58, 0, 0, 7, 0], [0; 8].as_slice(), eth4].concat())),
+        ),
+        ("Geneve, IPv6", 229, ipv6(UDP, &udp(6081, &[&[0, 0, 0x86, 0xdd, 0, 0, 7, 0], v6.as_slice()].concat()))),
+        ("ERSPAN I", 228, ipv4(47, &gre(0, 0x88be, eth4))),
+        ("ERSPAN II", 228, ipv4(47, &gre(0x10, 0x88be, &[&[0x10, 7, 0, 1, 0, 0, 0, 0], eth4.as_slice()].concat()))),
+        (
+            "ERSPAN III",
+            228,
+            ipv4(47, &gre(0x10, 0x22eb, &[&[0x20, 7, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0], eth4.as_slice()].concat())),
+        ),
+        ("ERSPAN III, subheader", 228, {
+            let header = [0x20, 7, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+            ipv4(47, &gre(0x10, 0x22eb, &[&header, eth4.as_slice()].concat()))
+        }),
+        ("GTP-U", 228, ipv4(UDP, &udp(2152, &[&[0x30, 255, 0, 0, 0, 0, 0, 9], v4.as_slice()].concat()))),
+        ("GTP-U with an extension", 228, {
+            let header = [0x34, 255, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0x85, 1, 0x10, 9, 0];
+            ipv4(UDP, &udp(2152, &[&header, v6.as_slice()].concat()))
+        }),
+        ("GRE in UDP", 228, ipv4(UDP, &udp(4754, &gre(0x20, 0x0800, v4)))),
     ]
 }
 
@@ -244,8 +292,8 @@ fn what_gives_no_segment_is_skipped_by_name() {
         (Skip::NotTcp, 228, ipv4(0, &extension(TCP, &tcp(b"")))),
         (Skip::Icmp, 228, v4(1)),
         (Skip::Icmp, 229, ipv6(58, &[0; 8])),
-        (Skip::Mpls, 1, eth(0x8847)),
-        (Skip::Mpls, 228, v4(137)),
+        (Skip::TooDeep, 1, ethernet(0x8847, &[0; 64])),
+        (Skip::Mpls, 1, ethernet(0x8847, &[0, 0, 1, 64, 0xf0, 0, 0, 0])),
         (Skip::Ppp, 1, eth(0x8864)),
         (Skip::Ppp, 9, vec![0; 64]),
         (Skip::Ppp, 228, ipv4(47, &[0x30, 1, 0x88, 0x0b, 0, 0, 0, 0])),
@@ -348,7 +396,7 @@ proptest! {
         if let Some(fast) = plain::segment(&frame) {
             let mut walk = ip::Walk::default();
             let span = span::Span::new(&data, wire_len as usize);
-            match link::open(frame.link, span, &mut walk.scope).and_then(|ip| walk.packet(ip)) {
+            match link::open(frame.link, span, &mut walk.place).and_then(|ip| walk.packet(ip)) {
                 Ok(ip::Found::Segment(general)) => prop_assert_eq!(fast, general),
                 other => prop_assert!(false, "{:?}", other),
             }

@@ -92,3 +92,14 @@ pub(super) fn vxlan(frame: &[u8]) -> Vec<u8> {
 pub(super) fn frame(link: u16, data: &[u8]) -> Frame<'_> {
     Frame { at: Timestamp(0), link: LinkType(link), data, wire_len: data.len() as u32, interface: None }
 }
+
+/// Two labels.
+pub(super) fn mpls(inner: &[u8]) -> Vec<u8> {
+    [&[0, 1, 0, 64, 0, 2, 1, 64], inner].concat()
+}
+
+/// Session 5.
+pub(super) fn pppoe(protocol: u16, inner: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(inner.len() + 2).unwrap().to_be_bytes();
+    [&[0x11, 0, 0, 5], len.as_slice(), &protocol.to_be_bytes(), inner].concat()
+}

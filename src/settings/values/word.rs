@@ -77,6 +77,8 @@ words! {
     RecordKind {
         /// HTTP exchanges, from captured packets.
         Http = "http",
+        /// Flows: packets and bytes by connection, from captured packets.
+        Flows = "flows",
         /// What the kernel's connection tracking reports.
         Conntrack = "conntrack",
         /// Packets that firewall rules logged.
@@ -137,6 +139,22 @@ words! {
         TimeWait = "time_wait",
         /// TCP: reset.
         Close = "close",
+        /// A flow: nothing came back so far.
+        Attempt = "attempt",
+        /// A flow: both ends closed.
+        Closed = "closed",
+        /// A flow: reset after it was established.
+        Reset = "reset",
+        /// A flow: its SYN was answered by a RST.
+        Refused = "refused",
+        /// A flow: its destination cannot be reached.
+        Unreachable = "unreachable",
+        /// A flow: its SYN was never answered.
+        TimedOut = "timed_out",
+        /// A flow: silent for too long.
+        Idle = "idle",
+        /// A flow: it made room.
+        Evicted = "evicted",
         /// A rule let the packet pass.
         Allowed = "allowed",
         /// A rule held it back.

@@ -262,9 +262,8 @@ mod tests {
     }
 
     fn ports(verdicts: &mut Verdicts) -> Vec<u16> {
-        let port = |record| match record {
-            Record::Verdict(packet) => Some(packet.packet.destination.port),
-            Record::Http(_) | Record::Conntrack(_) | Record::Ledger(_) => None,
+        let port = |record| {
+            if let Record::Verdict(packet) = record { Some(packet.packet.destination.port) } else { None }
         };
         verdicts.records().drain(..).filter_map(port).collect()
     }

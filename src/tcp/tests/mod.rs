@@ -15,7 +15,7 @@ mod scopes;
 use super::*;
 use crate::flow::{Endpoint, FiveTuple, Scope};
 use crate::ledger::{Discard, StreamLedger};
-use crate::packet::{Segment, TcpFlags};
+use crate::packet::{Carried, Segment, TcpFlags};
 
 pub(super) const MS: u64 = 1_000_000;
 
@@ -167,7 +167,9 @@ impl Bench {
             payload_len: 0,
             wire: &[],
             damaged: false,
+            carried: Carried::default(),
             scope: self.scope,
+            around: Default::default(),
             interface: None,
         }
     }

@@ -161,7 +161,9 @@ impl Run {
             payload_len: payload.len() as u32 + cut,
             wire: &[],
             damaged,
+            carried: Carried::default(),
             scope: Scope::default(),
+            around: Default::default(),
             interface: None,
         };
         self.table.on_segment(&segment, &mut self.told);

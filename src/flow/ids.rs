@@ -1,0 +1,120 @@
+//! The id of a connection: the same wherever it is seen, whatever is read of it.
+//!
+//! Knows no record; Community IDs are in `flow` itself.
+
+use std::net::IpAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use compact_str::CompactString;
+use sha2::{Digest, Sha256};
+
+use super::{FiveTuple, Protocol, Scope, Timestamp};
+
+/// The day, in nanoseconds.
+const DAY: i64 = 86_400_000_000_000;
+
+/// What tells a TCP connection from others between the same ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Beginning {
+    /// Initial sequence number of the source's and of the destination's stream.
+    pub initial_seq: [Option<u32>; 2],
+    /// Time of the first packet.
+    pub first_seen: Timestamp,
+    /// SYN and SYN-ACK were seen.
+    pub handshake_seen: bool,
+}
+
+/// The first 96 bits of SHA-256 over observer, endpoints, initial sequence numbers and the day (UTC) of the first packet,
+/// base64url. Sequence numbers repeat, where a machine makes them up at once and in time anywhere: on another day it is
+/// another connection. A finer time would distinguish two captures of the same packets. Where the handshake was not seen,
+/// the exact time joins in: the sequence numbers that are seen first may be any.
+pub fn connection_id(ends: FiveTuple, beginning: &Beginning, observer: &str) -> CompactString {
+    let mut hash = ends_of(ends, observer);
+    for seq in beginning.initial_seq {
+        hash.update(seq.unwrap_or(0).to_be_bytes());
+    }
+    hash.update(beginning.first_seen.0.div_euclid(DAY).to_be_bytes());
+    if !beginning.handshake_seen {
+        hash.update(beginning.first_seen.0.to_be_bytes());
+    }
+    text(hash)
+}
+
+/// The same for a flow of any protocol: over observer, protocol, endpoints, scope and the time of the first packet.
+pub fn flow_id(protocol: Protocol, ends: FiveTuple, scope: Scope, first: Timestamp, observer: &str) -> CompactString {
+    let mut hash = ends_of(ends, observer);
+    hash.update([protocol.0]);
+    hash.update(scope.0.to_be_bytes());
+    hash.update(first.0.to_be_bytes());
+    text(hash)
+}
+
+fn ends_of(ends: FiveTuple, observer: &str) -> Sha256 {
+    let mut hash = Sha256::new();
+    hash.update((observer.len() as u64).to_be_bytes());
+    hash.update(observer);
+    for end in [ends.source, ends.destination] {
+        match end.ip {
+            IpAddr::V4(ip) => hash.update(ip.octets()),
+            IpAddr::V6(ip) => hash.update(ip.octets()),
+        }
+        hash.update(end.port.to_be_bytes());
+    }
+    hash
+}
+
+fn text(hash: Sha256) -> CompactString {
+    let digest = hash.finalize();
+    let mut text = [0u8; 16];
+    let head = digest.get(..12).unwrap_or_default();
+    let len = URL_SAFE_NO_PAD.encode_slice(head, &mut text).unwrap_or(0);
+    CompactString::from_utf8(text.get(..len).unwrap_or_default()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::Endpoint;
+
+    const HOUR: i64 = DAY / 24;
+
+    fn ends() -> FiveTuple {
+        FiveTuple { source: Endpoint::new([10, 0, 0, 1], 40_000), destination: Endpoint::new([10, 0, 0, 2], 80) }
+    }
+
+    /// When two captures of the same ends and sequence numbers were made, and whether they are of one connection.
+    #[test]
+    fn the_same_sequence_numbers_on_another_day_are_another_connection() {
+        let id = |first_seen: i64, handshake_seen| {
+            let initial_seq = [Some(1000), Some(2000)];
+            let beginning = Beginning { initial_seq, first_seen: Timestamp(first_seen), handshake_seen };
+            connection_id(ends(), &beginning, "observer")
+        };
+        let noon = 20_000 * DAY + 12 * HOUR;
+        for (other, handshake_seen, same) in [
+            (noon, true, true),
+            (noon + 1_000, true, true),
+            (noon + DAY, true, false),
+            (noon - 13 * HOUR, true, false),
+            (noon - 40_000 * DAY, true, false),
+            (noon, false, true),
+            (noon + 1_000, false, false),
+        ] {
+            assert_eq!(id(noon, handshake_seen) == id(other, handshake_seen), same, "{other} {handshake_seen}");
+        }
+    }
+
+    #[test]
+    fn a_flow_has_another_id_for_everything_that_makes_it_another_flow() {
+        let id = |protocol, scope, at, observer| flow_id(Protocol(protocol), ends(), scope, Timestamp(at), observer);
+        let vlan = Scope::default().vlan(7);
+        let plain = Scope::default();
+        let mut ids = vec![id(6, plain, 1, "a"), id(17, plain, 1, "a"), id(6, vlan, 1, "a"), id(6, plain, 2, "a")];
+        ids.push(id(6, plain, 1, "b"));
+        let all = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!((ids.len(), ids[0].len()), (all, 16));
+    }
+}

@@ -1,0 +1,560 @@
+//! One flow: its counts since the last report, and how far it has come.
+//!
+//! Finds nothing and ends nothing by itself: `table` does.
+
+use std::sync::Arc;
+
+use compact_str::{CompactString, format_compact};
+
+use super::Config;
+use super::sequence::Sequence;
+use crate::flow::{
+    Around, Beginning, ConnKey, Direction, FiveTuple, Protocol, Scope, Timestamp, connection_id, flow_id,
+    icmp_counterpart,
+};
+use crate::packet::{Carried, Datagram, Segment, TcpFlags};
+use crate::record::{End, FlowCounts, FlowRecord, FlowStatus, Icmp, NetworkDirection, Outcome, Trust};
+
+/// How long what is over is kept for what straggles in.
+const LINGER: u64 = 2_000_000_000;
+/// A SYN not answered for this long is a failed connect (RFC 6298 §2.1: nobody gives up before).
+const CONNECT_PATIENCE: u64 = 1_000_000_000;
+/// How long an unanswered SYN is waited with; its repetitions prolong that.
+const IDLE_ATTEMPT: u64 = 60_000_000_000;
+/// Packets of one end alone that make a flow more than a stray one.
+const SETTLED_AFTER: u32 = 3;
+
+/// What flows are told apart by, besides their scope.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct FlowKey {
+    /// Of ICMP: the identifier of an echo as both ports, else type and code.
+    pub(super) ends: ConnKey,
+    pub(super) protocol: Protocol,
+    /// Of ICMP: its type, the higher one of those that ask and answer.
+    icmp: u8,
+}
+
+impl FlowKey {
+    /// Of a protocol with ports.
+    pub(super) fn of_ports(tuple: FiveTuple, protocol: Protocol) -> Self {
+        Self { ends: ConnKey::of(tuple).0, protocol, icmp: 0 }
+    }
+}
+
+/// One packet, as a flow sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'a> {
+    pub(super) key: FlowKey,
+    pub(super) from: Direction,
+    pub(super) at: Timestamp,
+    pub(super) scope: Scope,
+    pub(super) around: Around,
+    pub(super) carried: Carried,
+    pub(super) payload_len: u32,
+    pub(super) icmp: Option<Icmp>,
+    pub(super) tcp: Option<&'a Segment<'a>>,
+    pub(super) interface: Option<&'a Arc<str>>,
+}
+
+impl<'a> Seen<'a> {
+    #[inline]
+    pub(super) fn of_segment(segment: &'a Segment<'a>) -> Self {
+        let (ends, from) = ConnKey::of(segment.tuple);
+        Self {
+            key: FlowKey { ends, protocol: Protocol::TCP, icmp: 0 },
+            from,
+            at: segment.at,
+            scope: segment.scope,
+            around: segment.around,
+            carried: segment.carried,
+            payload_len: segment.payload_len,
+            icmp: None,
+            tcp: Some(segment),
+            interface: segment.interface,
+        }
+    }
+
+    pub(super) fn of_datagram(datagram: &Datagram<'a>) -> Self {
+        let mut tuple = datagram.tuple;
+        let mut asks = 0;
+        if let Some(icmp) = datagram.icmp {
+            let counterpart = icmp_counterpart(datagram.protocol, icmp.kind.into());
+            asks = counterpart.map_or(icmp.kind, |other| icmp.kind.max(u8::try_from(other).unwrap_or(u8::MAX)));
+            let code = counterpart.map_or(icmp.code.into(), |_| icmp.id.unwrap_or(0));
+            (tuple.source.port, tuple.destination.port) = (code, code);
+        }
+        let (ends, from) = ConnKey::of(tuple);
+        Self {
+            key: FlowKey { ends, protocol: datagram.protocol, icmp: asks },
+            from,
+            at: datagram.at,
+            scope: datagram.scope,
+            around: datagram.around,
+            carried: datagram.carried,
+            payload_len: datagram.payload_len,
+            icmp: datagram.icmp,
+            tcp: None,
+            interface: datagram.interface,
+        }
+    }
+
+    fn flags(&self) -> TcpFlags {
+        self.tcp.map(|segment| segment.flags).unwrap_or_default()
+    }
+
+    /// Who opened, as far as this packet shows.
+    fn source(&self) -> Direction {
+        let answers_syn = self.flags().syn() && self.flags().ack();
+        let answers_echo = self.icmp.is_some_and(|icmp| is_answer(self.key.protocol, icmp.kind));
+        if answers_syn || answers_echo { self.from.flip() } else { self.from }
+    }
+}
+
+/// Whether messages of this type answer others.
+fn is_answer(protocol: Protocol, kind: u8) -> bool {
+    let answers: &[u8] = if protocol == Protocol::ICMP { &[0, 9, 14, 16, 18] } else { &[129, 131, 134, 136, 140, 145] };
+    answers.contains(&kind)
+}
+
+/// How far a flow has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Attempt,
+    Established,
+    Closed,
+    Reset,
+    Refused,
+    Unreachable,
+}
+
+/// Why a flow is reported for the last time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Last {
+    /// It is over by what its ends sent, or another took its ports.
+    Over,
+    /// Nothing came for too long.
+    Idle,
+    /// It makes room.
+    Evicted,
+    /// The capture is over.
+    Capture,
+}
+
+/// One flow.
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) key: FlowKey,
+    /// Where each direction was seen.
+    scope: [Option<Scope>; 2],
+    /// Where the first packet was.
+    began_in: Scope,
+    around: Around,
+    source: Direction,
+    phase: Phase,
+    /// When it came to a phase that is an end.
+    over: Option<Timestamp>,
+    ended_by: Option<Direction>,
+    first: Timestamp,
+    /// The first packet since the last report.
+    since: Timestamp,
+    last: Timestamp,
+    reported: Timestamp,
+    reports: u32,
+    counts: [FlowCounts; 2],
+    heard: [bool; 2],
+    packets: u32,
+    tcp: Option<Box<Tcp>>,
+    icmp: Option<Icmp>,
+    exchanges: u32,
+    interface: Option<Arc<str>>,
+    /// Something came since the hand of the clock passed by.
+    pub(super) referenced: bool,
+    /// More than a stray packet.
+    pub(super) settled: bool,
+}
+
+#[derive(Debug, Default)]
+struct Tcp {
+    sequences: [Sequence; 2],
+    connect_ns: Option<u64>,
+    /// The id that exchanges in it have.
+    id: Option<CompactString>,
+    /// A SYN in the middle, which counts once it is answered or followed: who sent it, and its number.
+    attempt: Option<(Direction, u32)>,
+    /// Who sent the RST that ended it.
+    reset_by: Option<Direction>,
+}
+
+fn side<T>(both: &mut [T; 2], from: Direction) -> (&mut T, &mut T) {
+    let [low, high] = both;
+    match from {
+        Direction::FromLow => (low, high),
+        Direction::FromHigh => (high, low),
+    }
+}
+
+fn of<T: Clone>([low, high]: &[T; 2], from: Direction) -> T {
+    from.pick(low, high).clone()
+}
+
+impl Flow {
+    pub(super) fn new(seen: &Seen<'_>) -> Self {
+        Self {
+            key: seen.key,
+            scope: [None; 2],
+            began_in: seen.scope,
+            around: seen.around,
+            source: seen.source(),
+            phase: Phase::Attempt,
+            over: None,
+            ended_by: None,
+            first: seen.at,
+            since: seen.at,
+            last: seen.at,
+            reported: seen.at,
+            reports: 0,
+            counts: Default::default(),
+            heard: [false; 2],
+            packets: 0,
+            tcp: seen.tcp.is_some().then(Box::default),
+            icmp: seen.icmp,
+            exchanges: 0,
+            interface: seen.interface.cloned(),
+            referenced: false,
+            settled: false,
+        }
+    }
+
+    /// Whether a packet with its key was met where this flow is. The answer of TCP may come in another VLAN or tunnel.
+    #[inline]
+    pub(super) fn is_met_by(&self, seen: &Seen<'_>) -> bool {
+        let (own, opposite) = (of(&self.scope, seen.from), of(&self.scope, seen.from.flip()));
+        match (own, opposite) {
+            (Some(scope), _) if scope == seen.scope => true,
+            (None, Some(scope)) => scope == seen.scope || self.is_answered_by(seen),
+            (Some(_), _) | (None, None) => false,
+        }
+    }
+
+    fn is_answered_by(&self, seen: &Seen<'_>) -> bool {
+        let Some((tcp, segment)) = self.tcp.as_ref().zip(seen.tcp) else { return false };
+        let opposite = seen.from.flip().pick(&tcp.sequences[0], &tcp.sequences[1]);
+        segment.flags.ack() && !opposite.is_foreign(segment.ack)
+    }
+
+    /// Whether a packet with its key begins another flow.
+    #[inline]
+    pub(super) fn is_succeeded_by(&self, seen: &Seen<'_>) -> bool {
+        let Some((tcp, segment)) = self.tcp.as_ref().zip(seen.tcp) else { return false };
+        let flags = segment.flags;
+        if flags.rst() || (self.over.is_none() && !flags.syn() && tcp.attempt.is_none()) {
+            return false;
+        }
+        let own = seen.from.pick(&tcp.sequences[0], &tcp.sequences[1]);
+        let answers = flags.ack()
+            && tcp.attempt.is_some_and(|(from, syn)| from != seen.from && segment.ack == syn.wrapping_add(1));
+        match (flags.syn(), flags.ack()) {
+            _ if own.syn == Some(segment.seq) && flags.syn() => false,
+            (true, true) => answers || (self.over.is_some() && own.syn.is_some()),
+            (true, false) if self.over.is_some() => true,
+            (true, false) if own.syn.is_none() => !own.may_follow(segment.seq),
+            (true, false) => self.phase == Phase::Attempt,
+            (false, _) if self.over.is_some() => segment.payload_len > 0 && own.is_foreign(segment.seq),
+            (false, _) => {
+                tcp.attempt.is_some_and(|(from, syn)| from == seen.from && segment.seq == syn.wrapping_add(1))
+            }
+        }
+    }
+
+    /// Whether it was met in this scope.
+    pub(super) fn is_in(&self, scope: Scope) -> bool {
+        self.scope.contains(&Some(scope))
+    }
+
+    /// Counts a packet of its own.
+    #[inline]
+    pub(super) fn take(&mut self, seen: &Seen<'_>) {
+        let (counts, _) = side(&mut self.counts, seen.from);
+        if counts.packets == 0 {
+            let none_yet = self.counts.iter().all(|counts| counts.packets == 0);
+            if none_yet {
+                self.since = seen.at;
+            }
+        }
+        let (counts, _) = side(&mut self.counts, seen.from);
+        counts.packets += u64::from(seen.carried.packets);
+        counts.bytes += u64::from(seen.carried.bytes);
+        counts.payload_bytes += u64::from(seen.payload_len);
+        let (scope, _) = side(&mut self.scope, seen.from);
+        *scope = Some(seen.scope);
+        self.last = seen.at;
+        self.referenced = true;
+        if !self.settled {
+            self.note_heard(seen.from);
+        }
+        if let Some(segment) = seen.tcp {
+            self.take_tcp(seen.from, segment);
+        }
+    }
+
+    fn note_heard(&mut self, from: Direction) {
+        let (heard, _) = side(&mut self.heard, from);
+        *heard = true;
+        self.packets = self.packets.saturating_add(1);
+        let both = self.heard == [true; 2];
+        if both && self.phase == Phase::Attempt && self.tcp.is_none() {
+            self.phase = Phase::Established;
+        }
+        self.settled = both || self.packets >= SETTLED_AFTER && self.tcp.is_none();
+    }
+
+    fn take_tcp(&mut self, from: Direction, segment: &Segment<'_>) {
+        let Some(tcp) = &mut self.tcp else { return };
+        let flags = segment.flags;
+        let (own, opposite) = side(&mut tcp.sequences, from);
+        let (counts, _) = side(&mut self.counts, from);
+        if flags.rst() {
+            counts.resets += 1;
+        } else {
+            let len = segment.payload_len + u32::from(flags.syn()) + u32::from(flags.fin());
+            counts.retransmitted_bytes += u64::from(own.take(segment.seq, len, segment.payload_len, segment.at));
+            if !flags.syn() && segment.window().is_some_and(|window| own.on_window(window)) {
+                counts.zero_windows += 1;
+            }
+        }
+        if flags.ack() {
+            opposite.on_ack(segment.ack, segment.at);
+        }
+        if flags.0 & (TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST) != 0 || self.phase != Phase::Established {
+            self.judge(from, segment);
+        }
+    }
+
+    /// What a segment with SYN, FIN or RST means, or one before or after the flow is established.
+    fn judge(&mut self, from: Direction, segment: &Segment<'_>) {
+        let flags = segment.flags;
+        match (flags.rst(), flags.syn(), flags.fin()) {
+            (true, ..) => self.on_reset(from, segment),
+            (_, true, _) => self.on_syn(from, segment),
+            (_, _, fin) => self.on_other(from, segment, fin),
+        }
+    }
+
+    fn on_syn(&mut self, from: Direction, segment: &Segment<'_>) {
+        let Some(tcp) = &mut self.tcp else { return };
+        let (own, opposite) = side(&mut tcp.sequences, from);
+        let known = own.syn.map_or(self.over.is_some() || own.may_follow(segment.seq), |syn| syn == segment.seq);
+        if !known {
+            if !segment.flags.ack() {
+                tcp.attempt = Some((from, segment.seq));
+            }
+            return;
+        }
+        own.syn = Some(segment.seq);
+        if !segment.flags.ack() {
+            // Without its SYN, who opened was a guess.
+            if opposite.syn.is_none() && self.reports == 0 {
+                self.source = from;
+            }
+            return;
+        }
+        if self.phase == Phase::Attempt {
+            self.phase = Phase::Established;
+        }
+        if opposite.syn.is_some() && self.source != from && tcp.connect_ns.is_none() && segment.at >= self.first {
+            tcp.connect_ns = Some(segment.at.since(self.first));
+        }
+    }
+
+    fn on_other(&mut self, from: Direction, segment: &Segment<'_>, fin: bool) {
+        let Some(tcp) = &mut self.tcp else { return };
+        match self.phase {
+            // Joined late; or both SYNs crossed; or the capture lost the answer.
+            Phase::Attempt => self.phase = Phase::Established,
+            // Who has reset a connection sends nothing more on it: it was forged, or not taken.
+            Phase::Reset if tcp.reset_by == Some(from) => {
+                (self.phase, self.over, self.ended_by, tcp.reset_by) = (Phase::Established, None, None, None);
+            }
+            Phase::Established | Phase::Closed | Phase::Reset | Phase::Refused | Phase::Unreachable => {}
+        }
+        if !fin {
+            return;
+        }
+        let (own, opposite) = side(&mut tcp.sequences, from);
+        own.fin = true;
+        self.ended_by = self.ended_by.or(Some(from));
+        if opposite.fin && self.phase == Phase::Established {
+            (self.phase, self.over) = (Phase::Closed, Some(segment.at));
+        }
+    }
+
+    fn on_reset(&mut self, from: Direction, segment: &Segment<'_>) {
+        let Some(tcp) = &mut self.tcp else { return };
+        let (_, opposite) = side(&mut tcp.sequences, from);
+        let refuses = opposite.syn.is_some_and(|syn| segment.flags.ack() && segment.ack == syn.wrapping_add(1));
+        let phase = match self.phase {
+            Phase::Attempt if refuses && from != self.source => Phase::Refused,
+            // Of an older connection, or forged.
+            Phase::Attempt if opposite.syn.is_some() && segment.flags.ack() => return,
+            Phase::Attempt | Phase::Established => Phase::Reset,
+            Phase::Closed | Phase::Reset | Phase::Refused | Phase::Unreachable => return,
+        };
+        self.ended_by = self.ended_by.or(Some(from));
+        tcp.reset_by = Some(from);
+        (self.phase, self.over) = (phase, Some(segment.at));
+    }
+
+    /// ICMP says that what `from` sent did not arrive.
+    pub(super) fn on_unreachable(&mut self, from: Direction, port: bool) {
+        if self.phase != Phase::Attempt || from != self.source {
+            return;
+        }
+        self.phase = if port { Phase::Refused } else { Phase::Unreachable };
+    }
+
+    /// An exchange was recorded in the connection with this id.
+    pub(super) fn on_exchange(&mut self, id: &CompactString) {
+        self.exchanges = self.exchanges.saturating_add(1);
+        if let Some(tcp) = &mut self.tcp
+            && tcp.id.is_none()
+        {
+            tcp.id = Some(id.clone());
+        }
+    }
+
+    /// Whether it has ended, or been silent for too long.
+    pub(super) fn last(&self, now: Timestamp, config: &Config) -> Option<Last> {
+        if self.over.is_some_and(|over| now.since(over) >= LINGER) {
+            return Some(Last::Over);
+        }
+        let idle = match (self.tcp.is_some(), self.phase) {
+            (true, Phase::Attempt) => IDLE_ATTEMPT,
+            (true, _) => config.idle_tcp,
+            (false, _) => config.idle,
+        };
+        (now.since(self.last) >= idle).then_some(Last::Idle)
+    }
+
+    /// Whether a report is due while it lives.
+    pub(super) fn is_due(&self, now: Timestamp, config: &Config) -> bool {
+        let due = config.interval.is_some_and(|interval| now.since(self.reported) >= interval);
+        due && self.open().packets > 0
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.is_some()
+    }
+
+    /// What no report has yet.
+    pub(super) fn open(&self) -> FlowCounts {
+        let [low, high] = &self.counts;
+        FlowCounts { packets: low.packets + high.packets, bytes: low.bytes + high.bytes, ..FlowCounts::default() }
+    }
+
+    /// The report of what came since the last one; `reads_http` says whether exchanges are counted.
+    pub(super) fn report(
+        &mut self,
+        now: Timestamp,
+        last: Option<Last>,
+        reads_http: bool,
+        config: &Config,
+    ) -> FlowRecord {
+        self.reports = self.reports.saturating_add(1);
+        self.reported = now;
+        let mut ends = self.key.ends.tuple(self.source);
+        let protocol = self.key.protocol;
+        let flow_id = flow_id(protocol, ends, self.began_in, self.first, &config.observer_id);
+        if protocol.is_icmp() {
+            (ends.source.port, ends.destination.port) = (0, 0);
+        }
+        let counts = std::mem::take(&mut self.counts);
+        let nothing = counts.iter().all(|counts| counts.packets == 0);
+        let status = self.status(last, now);
+        let tcp = self.tcp.as_deref();
+        FlowRecord {
+            id: format_compact!("{flow_id}.{}", self.reports),
+            flow_id,
+            report: self.reports,
+            last: last.is_some(),
+            // A clock that was set back makes no report that ends before it begins.
+            start: if nothing { self.last } else { self.since.min(self.last) },
+            end: self.last,
+            duration: self.last.since(self.first),
+            protocol,
+            icmp: self.icmp,
+            source: ends.source,
+            destination: ends.destination,
+            counts: [self.source, self.source.flip()].map(|from| of(&counts, from)),
+            status,
+            ended_by: self.ended_by.map(|by| if by == self.source { End::Source } else { End::Destination }),
+            outcome: last.map(|_| self.outcome(status)),
+            trust: self.trust(last),
+            connect_ns: tcp.and_then(|tcp| tcp.connect_ns),
+            rtt_ns: tcp.and_then(Tcp::rtt),
+            exchanges: (tcp.is_some() && reads_http).then(|| std::mem::take(&mut self.exchanges).into()),
+            connection_id: tcp.map(|tcp| self.connection_id(tcp, config)),
+            direction: NetworkDirection::of(&config.own_ips, ends.source.ip, [ends.destination.ip]),
+            interface: self.interface.clone(),
+            around: self.around,
+            source_workload: None,
+            destination_workload: None,
+        }
+    }
+
+    fn status(&self, last: Option<Last>, now: Timestamp) -> FlowStatus {
+        let waited = now.since(self.first) >= CONNECT_PATIENCE;
+        match (self.phase, last) {
+            (Phase::Closed, _) => FlowStatus::Closed,
+            (Phase::Reset, _) => FlowStatus::Reset,
+            (Phase::Refused, _) => FlowStatus::Refused,
+            (Phase::Unreachable, _) => FlowStatus::Unreachable,
+            (_, Some(Last::Evicted)) => FlowStatus::Evicted,
+            (Phase::Attempt, Some(_)) if self.tcp.is_some() && waited => FlowStatus::TimedOut,
+            (_, Some(Last::Idle)) => FlowStatus::Idle,
+            (Phase::Attempt, _) => FlowStatus::Attempt,
+            (Phase::Established, _) => FlowStatus::Established,
+        }
+    }
+
+    /// A datagram may want no answer; TCP and an echo do.
+    fn outcome(&self, status: FlowStatus) -> Outcome {
+        match (status, self.phase) {
+            (FlowStatus::Refused | FlowStatus::Unreachable | FlowStatus::TimedOut, _) => Outcome::Failure,
+            (_, Phase::Established | Phase::Closed | Phase::Reset) => Outcome::Success,
+            (FlowStatus::Idle, Phase::Attempt) if self.icmp.is_some_and(|icmp| icmp.id.is_some()) => Outcome::Failure,
+            (_, Phase::Attempt | Phase::Refused | Phase::Unreachable) => Outcome::Unknown,
+        }
+    }
+
+    fn trust(&self, last: Option<Last>) -> Trust {
+        let Some(tcp) = &self.tcp else { return Trust::Complete };
+        if tcp.sequences.iter().all(|sequence| sequence.syn.is_none()) {
+            Trust::Midstream
+        } else if tcp.sequences.iter().any(Sequence::misses_bytes) {
+            Trust::Gap
+        } else if matches!(last, Some(Last::Evicted | Last::Capture)) && self.over.is_none() {
+            Trust::Truncated
+        } else {
+            Trust::Complete
+        }
+    }
+
+    fn connection_id(&self, tcp: &Tcp, config: &Config) -> CompactString {
+        if let Some(id) = &tcp.id {
+            return id.clone();
+        }
+        let [low, high] = [0, 1].map(|side| tcp.sequences.get(side).and_then(|sequence: &Sequence| sequence.syn));
+        let initial_seq = [self.source.pick(low, high), self.source.pick(high, low)];
+        let handshake_seen = low.is_some() && high.is_some();
+        let beginning = Beginning { initial_seq, first_seen: self.first, handshake_seen };
+        connection_id(self.key.ends.tuple(self.source), &beginning, &config.observer_id)
+    }
+}
+
+impl Tcp {
+    /// From the capture to both ends and back: what lies between them, wherever the capture is.
+    fn rtt(&self) -> Option<u64> {
+        let [low, high] = &self.sequences;
+        Some(low.rtt?.saturating_add(high.rtt?))
+    }
+}

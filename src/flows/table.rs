@@ -1,0 +1,299 @@
+//! All flows: finds the one that a packet belongs to, makes room, reports.
+//!
+//! Does not look into a packet beyond what names its flow: `entry` does.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use super::Config;
+use super::entry::{Flow, FlowKey, Last, Seen};
+use crate::flow::{ConnKey, FiveTuple, Protocol, Timestamp};
+use crate::ledger::FlowLedger;
+use crate::packet::{Datagram, Segment, Undelivered};
+use crate::pool::{Pool, Share};
+use crate::record::{Connection, Record};
+
+/// The flows of one capture thread.
+#[derive(Debug)]
+pub struct Flows {
+    config: Config,
+    /// Exchanges are recorded too, and counted.
+    reads_http: bool,
+    hasher: RandomState,
+    index: HashTable<u32>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Flows that may be stray packets, in the order in which they came, with the generation of their slot.
+    passing: VecDeque<(u32, u32)>,
+    /// How many flows are such.
+    unsettled: usize,
+    /// Where the next settled flow to make room is looked for.
+    hand: u32,
+    known: Share,
+    ledger: FlowLedger,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    flow: Option<Box<Flow>>,
+    generation: u32,
+}
+
+impl Flows {
+    /// None known; shares the limit with others.
+    pub fn sharing(config: Config, reads_http: bool, most: &Arc<Pool>) -> Self {
+        Self {
+            config,
+            reads_http,
+            hasher: RandomState::default(),
+            index: HashTable::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            passing: VecDeque::new(),
+            unsettled: 0,
+            hand: 0,
+            known: Share::new(most),
+            ledger: FlowLedger { enabled: true, ..FlowLedger::default() },
+        }
+    }
+
+    /// None known.
+    pub fn new(config: Config) -> Self {
+        let most = Pool::new(config.most.max(1));
+        Self::sharing(config, false, &most)
+    }
+
+    /// Takes one segment, in order of capture.
+    pub fn on_segment(&mut self, segment: &Segment<'_>, out: &mut Vec<Record>) {
+        self.take(&Seen::of_segment(segment), out);
+    }
+
+    /// Takes one datagram, in order of capture.
+    pub fn on_datagram(&mut self, datagram: &Datagram<'_>, out: &mut Vec<Record>) {
+        self.take(&Seen::of_datagram(datagram), out);
+        if let Some(error) = Undelivered::of(datagram) {
+            self.on_unreachable(&error);
+        }
+    }
+
+    /// An exchange was recorded in this connection.
+    pub fn on_exchange(&mut self, connection: &Connection) {
+        let tuple = FiveTuple { source: connection.client, destination: connection.server };
+        let key = FlowKey::of_ports(tuple, Protocol::TCP);
+        let slots = &self.slots;
+        let hash = self.hasher.hash_one(key);
+        let found = self.index.find(hash, |&index| {
+            flow_at(slots, index).is_some_and(|flow| flow.key == key && flow.is_in(connection.scope))
+        });
+        if let Some(flow) = found.copied().and_then(|index| self.flow(index)) {
+            flow.on_exchange(&connection.id);
+        }
+    }
+
+    /// Time passed: reports what is over, silent for too long, or due.
+    pub fn on_timeout(&mut self, now: Timestamp, out: &mut Vec<Record>) {
+        for index in 0..self.bound() {
+            let Some(flow) = flow_at(&self.slots, index) else { continue };
+            if let Some(last) = flow.last(now, &self.config) {
+                self.end(index, last, now, out);
+            } else if flow.is_due(now, &self.config) {
+                self.report(index, None, now, out);
+            }
+        }
+        while self.known.exceeds(0) && self.evict(now, out) {}
+    }
+
+    /// The end of everything: reports every flow.
+    pub fn finish(&mut self, now: Timestamp, out: &mut Vec<Record>) {
+        for index in 0..self.bound() {
+            if let Some(flow) = flow_at(&self.slots, index) {
+                let last = if flow.is_over() { Last::Over } else { Last::Capture };
+                self.end(index, last, now, out);
+            }
+        }
+    }
+
+    /// Our own addresses changed.
+    pub fn set_own_ips(&mut self, own_ips: Vec<IpAddr>) {
+        self.config.own_ips = own_ips;
+    }
+
+    /// What was counted.
+    pub fn ledger(&self) -> &FlowLedger {
+        &self.ledger
+    }
+
+    /// Flows known now.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    fn bound(&self) -> u32 {
+        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+    }
+
+    fn flow(&mut self, index: u32) -> Option<&mut Flow> {
+        self.slots.get_mut(index as usize)?.flow.as_deref_mut()
+    }
+
+    #[inline]
+    fn find(&self, seen: &Seen<'_>) -> Option<u32> {
+        let hash = self.hasher.hash_one(seen.key);
+        let slots = &self.slots;
+        let is_it =
+            |&index: &u32| flow_at(slots, index).is_some_and(|flow| flow.key == seen.key && flow.is_met_by(seen));
+        self.index.find(hash, is_it).copied()
+    }
+
+    fn take(&mut self, seen: &Seen<'_>, out: &mut Vec<Record>) {
+        let index = match self.find(seen) {
+            Some(index) if flow_at(&self.slots, index).is_some_and(|flow| flow.is_succeeded_by(seen)) => {
+                self.end(index, Last::Over, seen.at, out);
+                self.begin(seen, out)
+            }
+            Some(index) => index,
+            None => self.begin(seen, out),
+        };
+        let (packets, bytes) = (u64::from(seen.carried.packets), u64::from(seen.carried.bytes));
+        self.ledger.frames += u64::from(seen.carried.frames);
+        self.ledger.packets += packets;
+        self.ledger.bytes += bytes;
+        self.ledger.open_packets += packets;
+        self.ledger.open_bytes += bytes;
+        let Some(flow) = self.flow(index) else { return };
+        let before = flow.settled;
+        flow.take(seen);
+        if flow.settled != before {
+            self.unsettled -= 1;
+        }
+    }
+
+    fn begin(&mut self, seen: &Seen<'_>, out: &mut Vec<Record>) -> u32 {
+        while self.known.exceeds(1) && self.evict(seen.at, out) {}
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.bound() - 1
+        });
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.flow = Some(Box::new(Flow::new(seen)));
+            self.passing.push_back((index, slot.generation));
+        }
+        self.unsettled += 1;
+        self.forget_settled();
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        let hash = hasher.hash_one(seen.key);
+        self.index
+            .insert_unique(hash, index, |&index| flow_at(slots, index).map_or(0, |flow| hasher.hash_one(flow.key)));
+        self.ledger.flows += 1;
+        self.note_len();
+        index
+    }
+
+    fn note_len(&mut self) {
+        self.known.set(self.index.len());
+        self.ledger.open = self.index.len() as u64;
+    }
+
+    fn on_unreachable(&mut self, error: &Undelivered) {
+        let key = FlowKey::of_ports(error.tuple, error.protocol);
+        let (_, from) = ConnKey::of(error.tuple);
+        let slots = &self.slots;
+        let found = self
+            .index
+            .find(self.hasher.hash_one(key), |&index| flow_at(slots, index).is_some_and(|flow| flow.key == key));
+        if let Some(flow) = found.copied().and_then(|index| self.flow(index)) {
+            flow.on_unreachable(from, error.port);
+        }
+    }
+
+    /// The last report of a flow, which is then forgotten.
+    fn end(&mut self, index: u32, last: Last, now: Timestamp, out: &mut Vec<Record>) {
+        self.report(index, Some(last), now, out);
+        let Some(flow) = self.slots.get_mut(index as usize).and_then(|slot| {
+            slot.generation = slot.generation.wrapping_add(1);
+            slot.flow.take()
+        }) else {
+            return;
+        };
+        self.unsettled -= usize::from(!flow.settled);
+        if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(flow.key), |&known| known == index) {
+            entry.remove();
+        }
+        self.free.push(index);
+        self.note_len();
+    }
+
+    fn report(&mut self, index: u32, last: Option<Last>, now: Timestamp, out: &mut Vec<Record>) {
+        let (config, reads_http) = (&self.config, self.reads_http);
+        let Some(flow) = self.slots.get_mut(index as usize).and_then(|slot| slot.flow.as_mut()) else { return };
+        let open = flow.open();
+        out.push(Record::Flow(Box::new(flow.report(now, last, reads_http, config))));
+        self.ledger.open_packets -= open.packets;
+        self.ledger.open_bytes -= open.bytes;
+        self.ledger.reported_packets += open.packets;
+        self.ledger.reported_bytes += open.bytes;
+        self.ledger.records += 1;
+    }
+
+    /// Gives up one flow: the oldest that may be stray while those take more than an eighth, so that a flood cannot push
+    /// out the others; else a settled one that was silent since the hand passed by. False when there is none.
+    fn evict(&mut self, now: Timestamp, out: &mut Vec<Record>) -> bool {
+        let strays_first = self.unsettled > self.known.limit() / 8 || self.unsettled == self.index.len();
+        let victim = if strays_first { self.oldest_stray() } else { self.silent().or_else(|| self.oldest_stray()) };
+        let Some(index) = victim else { return false };
+        let over = flow_at(&self.slots, index).is_some_and(Flow::is_over);
+        self.ledger.evicted += u64::from(!over);
+        self.end(index, if over { Last::Over } else { Last::Evicted }, now, out);
+        true
+    }
+
+    fn oldest_stray(&mut self) -> Option<u32> {
+        while let Some((index, generation)) = self.passing.pop_front() {
+            if self.is_passing(index, generation) {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    fn is_passing(&self, index: u32, generation: u32) -> bool {
+        let slot = self.slots.get(index as usize).filter(|slot| slot.generation == generation);
+        slot.and_then(|slot| slot.flow.as_ref()).is_some_and(|flow| !flow.settled)
+    }
+
+    /// Each flow that something came for since the last round is passed by once.
+    fn silent(&mut self) -> Option<u32> {
+        for _ in 0..2 * u64::from(self.bound()) {
+            let index = self.hand;
+            self.hand = (self.hand + 1) % self.bound().max(1);
+            let Some(flow) = self.flow(index).filter(|flow| flow.settled) else { continue };
+            if flow.is_over() || !std::mem::take(&mut flow.referenced) {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// What has settled or gone since it came waits no longer in the list of strays.
+    fn forget_settled(&mut self) {
+        if self.passing.len() > 2 * self.unsettled + 1024 {
+            let mut passing = std::mem::take(&mut self.passing);
+            passing.retain(|(index, generation)| self.is_passing(*index, *generation));
+            self.passing = passing;
+        }
+    }
+}
+
+fn flow_at(slots: &[Slot], index: u32) -> Option<&Flow> {
+    slots.get(index as usize)?.flow.as_deref()
+}

@@ -1,0 +1,356 @@
+//! A report of a flow as nested objects. Owns their names and order; `fields` lists them.
+
+use serde::{Serialize, Serializer};
+
+use super::ECS_VERSION;
+use super::conntrack::{IanaNumber, IcmpPart};
+use super::fit::Fit;
+use super::objects::{Agent, Ecs, Ingress, Kubernetes, Name, ObserverPart, Orchestrator, SidePart};
+use crate::flow::{Endpoint, Protocol, community_id_of};
+use crate::format::Observer;
+use crate::format::stamp::Stamp;
+use crate::record::{Dataset, FlowCounts, FlowRecord, Labels, Workload};
+
+#[derive(Serialize)]
+pub(super) struct FlowView<'a> {
+    #[serde(rename = "@timestamp")]
+    timestamp: Stamp,
+    ecs: Ecs,
+    event: Event<'a>,
+    flow: FlowPart<'a>,
+    source: Side,
+    destination: Side,
+    network: Network,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<Name<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<&'a Labels>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<Name<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kubernetes: Option<Kubernetes<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    orchestrator: Option<Orchestrator<'a>>,
+    agent: Agent,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    observer: Option<ObserverPart<'a>>,
+    podtap: Podtap<'a>,
+}
+
+#[derive(Serialize)]
+struct Event<'a> {
+    kind: &'static str,
+    category: [&'static str; 1],
+    r#type: Kinds,
+    action: &'static str,
+    dataset: &'static str,
+    id: &'a str,
+    start: Stamp,
+    end: Stamp,
+    duration: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
+}
+
+/// `event.type`: of the first report `start`, of the last one `end`, of one between `info`.
+struct Kinds {
+    first: bool,
+    last: bool,
+}
+
+impl Serialize for Kinds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let kinds: &[&str] = match (self.first, self.last) {
+            (true, true) => &["connection", "start", "end"],
+            (true, false) => &["connection", "start"],
+            (false, true) => &["connection", "end"],
+            (false, false) => &["connection", "info"],
+        };
+        kinds.serialize(serializer)
+    }
+}
+
+#[derive(Serialize)]
+struct FlowPart<'a> {
+    id: &'a str,
+    r#final: bool,
+}
+
+#[derive(Serialize)]
+struct Side {
+    ip: std::net::IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    packets: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct Network {
+    transport: compact_str::CompactString,
+    iana_number: IanaNumber,
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direction: Option<&'static str>,
+    bytes: u64,
+    packets: u64,
+    community_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vlan: Option<Vlan>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inner: Option<Inner>,
+}
+
+#[derive(Serialize)]
+struct Inner {
+    vlan: Vlan,
+}
+
+/// A keyword in ECS.
+#[derive(Serialize)]
+struct Vlan {
+    id: String,
+}
+
+#[derive(Serialize)]
+struct Podtap<'a> {
+    trust: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    icmp: Option<IcmpPart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection: Option<ConnectionPart<'a>>,
+    flow: Counted,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tunnel: Option<TunnelPart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<SidePart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination: Option<SidePart<'a>>,
+}
+
+#[derive(Serialize)]
+struct ConnectionPart<'a> {
+    id: &'a str,
+}
+
+#[derive(Serialize)]
+struct TunnelPart {
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Counted {
+    state: &'static str,
+    report: u32,
+    duration_us: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_by: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connect_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rtt_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exchanges: Option<u64>,
+    source: End,
+    destination: End,
+}
+
+#[derive(Serialize)]
+struct End {
+    payload_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retransmitted_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resets: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zero_windows: Option<u64>,
+}
+
+impl<'a> FlowView<'a> {
+    pub(super) fn new(record: &'a FlowRecord, observer: &'a Observer) -> Self {
+        let name = |name: &'a str| Name { name };
+        let [there, back] = record.counts;
+        let interface = record
+            .interface
+            .as_deref()
+            .map(|interface| ObserverPart { ingress: Ingress { interface: name(interface) } });
+        Self {
+            timestamp: Stamp::new(record.end),
+            ecs: Ecs { version: ECS_VERSION },
+            event: Event::new(record),
+            flow: FlowPart { id: &record.flow_id, r#final: record.last },
+            source: Side::new(record.protocol, record.source, there),
+            destination: Side::new(record.protocol, record.destination, back),
+            network: Network::new(record),
+            service: observer.service_name.as_deref().map(name),
+            labels: Fit::WHOLE.labels(&observer.labels),
+            host: observer.host_name.as_deref().map(name),
+            kubernetes: Kubernetes::new(observer, &Fit::WHOLE),
+            orchestrator: Orchestrator::new(observer),
+            agent: Agent::PODTAP,
+            observer: interface,
+            podtap: Podtap::new(record),
+        }
+    }
+}
+
+impl<'a> Event<'a> {
+    fn new(record: &'a FlowRecord) -> Self {
+        Self {
+            kind: "event",
+            category: ["network"],
+            r#type: Kinds { first: record.report == 1, last: record.last },
+            action: "network_flow",
+            dataset: Dataset::Flow.name(),
+            id: &record.id,
+            start: Stamp::new(record.start),
+            end: Stamp::new(record.end),
+            duration: record.end.since(record.start),
+            outcome: record.outcome.map(|outcome| outcome.name()),
+        }
+    }
+}
+
+impl Side {
+    /// A port of 0 was on the wire, too.
+    fn new(protocol: Protocol, end: Endpoint, counts: FlowCounts) -> Self {
+        let port = protocol.has_ports().then_some(end.port);
+        Self { ip: end.ip, port, packets: counts.packets, bytes: counts.bytes }
+    }
+}
+
+impl Network {
+    fn new(record: &FlowRecord) -> Self {
+        let FlowRecord { protocol, source, destination, .. } = *record;
+        let ends = record.icmp.map_or((source, destination), |icmp| {
+            (Endpoint { port: icmp.kind.into(), ..source }, Endpoint { port: icmp.code.into(), ..destination })
+        });
+        let [there, back] = &record.counts;
+        Self {
+            transport: protocol.text(),
+            iana_number: IanaNumber(protocol.0),
+            r#type: if source.ip.is_ipv4() { "ipv4" } else { "ipv6" },
+            direction: record.direction.map(|direction| direction.name()),
+            bytes: there.bytes + back.bytes,
+            packets: there.packets + back.packets,
+            community_id: community_id_of(protocol, ends.0, ends.1),
+            vlan: record.around.vlan.map(Vlan::new),
+            inner: record.around.inner_vlan.map(|id| Inner { vlan: Vlan::new(id) }),
+        }
+    }
+}
+
+impl Vlan {
+    fn new(id: u16) -> Self {
+        Self { id: id.to_string() }
+    }
+}
+
+impl<'a> Podtap<'a> {
+    fn new(record: &'a FlowRecord) -> Self {
+        let side =
+            |workload: &'a Option<std::sync::Arc<Workload>>| SidePart::new(workload.as_deref(), None, &Fit::WHOLE);
+        let [there, back] = record.counts.map(|counts| End::new(counts, record.protocol));
+        Self {
+            trust: record.trust.name(),
+            icmp: record.icmp.map(|icmp| IcmpPart { r#type: icmp.kind, code: icmp.code, id: icmp.id }),
+            connection: record.connection_id.as_deref().map(|id| ConnectionPart { id }),
+            flow: Counted {
+                state: record.status.name(),
+                report: record.report,
+                duration_us: record.duration / 1000,
+                ended_by: record.ended_by.map(|end| end.name()),
+                connect_us: record.connect_ns.map(|ns| ns / 1000),
+                rtt_us: record.rtt_ns.map(|ns| ns / 1000),
+                exchanges: record.exchanges,
+                source: there,
+                destination: back,
+            },
+            tunnel: record
+                .around
+                .tunnel
+                .map(|tunnel| TunnelPart { r#type: tunnel.kind.name(), id: tunnel.id.map(|id| id.to_string()) }),
+            source: side(&record.source_workload),
+            destination: side(&record.destination_workload),
+        }
+    }
+}
+
+impl End {
+    fn new(counts: FlowCounts, protocol: Protocol) -> Self {
+        let of_tcp = |n: u64| (protocol == Protocol::TCP).then_some(n);
+        Self {
+            payload_bytes: counts.payload_bytes,
+            retransmitted_bytes: of_tcp(counts.retransmitted_bytes),
+            resets: of_tcp(counts.resets),
+            zero_windows: of_tcp(counts.zero_windows),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value, json};
+
+    use super::super::tests::{everything, leaves, of_listed_types};
+    use super::super::write_json;
+    use crate::flow::Protocol;
+    use crate::format::Observer;
+    use crate::format::fields::flow_record_fields;
+    use crate::record::sample::{everything_of_flow, flow};
+    use crate::record::{FlowRecord, Icmp};
+
+    fn line(record: FlowRecord, observer: &Observer) -> String {
+        let mut out = Vec::new();
+        write_json(&mut out, &record.into(), observer);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_flow_says_what_each_end_sent_and_what_came_of_it() {
+        let expected = concat!(
+            r#"{"@timestamp":"2026-03-01T12:00:01.000123Z","ecs":{"version":"9.0.0"},"event":{"kind":"event","category":["network"],"type":["connection","start","end"],"#,
+            r#""action":"network_flow","dataset":"podtap.flow","id":"AAECAwQFBgcICQoL.1","start":"2026-03-01T12:00:00.000123Z","end":"2026-03-01T12:00:01.000123Z","duration":1000000000,"#,
+            r#""outcome":"success"},"flow":{"id":"AAECAwQFBgcICQoL","final":true},"source":{"ip":"10.61.1.2","port":51234,"packets":6,"bytes":512},"#,
+            r#""destination":{"ip":"10.61.2.2","port":8080,"packets":5,"bytes":2300},"#,
+            r#""network":{"transport":"tcp","iana_number":"6","type":"ipv4","bytes":2812,"packets":11,"community_id":"1:oNCdSAXoot8DLtnHZSuTdh80Hw8="},"#,
+            r#""agent":{"type":"podtap","version":""#,
+            env!("CARGO_PKG_VERSION"),
+            r#""},"podtap":{"trust":"complete","connection":{"id":"Y29ubmVjdGlvbi1p"},"flow":{"state":"closed","report":1,"duration_us":1000000,"ended_by":"source","#,
+            r#""connect_us":150,"rtt_us":180,"exchanges":1,"source":{"payload_bytes":200,"retransmitted_bytes":0,"resets":0,"zero_windows":0},"#,
+            r#""destination":{"payload_bytes":2040,"retransmitted_bytes":20,"resets":0,"zero_windows":0}}}}"#,
+            "\n"
+        );
+        assert_eq!(line(flow(), &Observer::default()), expected);
+    }
+
+    #[test]
+    fn the_listed_fields_are_the_written_fields_with_their_types() {
+        let observer = everything().1;
+        let mut written = BTreeSet::new();
+        let whole: Value = serde_json::from_str(&line(everything_of_flow(), &observer)).unwrap();
+        leaves("", &whole, &mut written);
+        of_listed_types(flow_record_fields(), &whole);
+        let fields: BTreeSet<_> = flow_record_fields().map(|field| field.name.to_owned()).collect();
+        assert_eq!(written, fields);
+    }
+
+    #[test]
+    fn what_a_protocol_has_not_is_absent_and_a_report_between_says_so() {
+        let mut ping = flow();
+        ping.protocol = Protocol::ICMP;
+        ping.icmp = Some(Icmp { kind: 8, code: 0, id: Some(77) });
+        (ping.source.port, ping.destination.port) = (0, 0);
+        (ping.connection_id, ping.exchanges, ping.connect_ns, ping.rtt_ns) = (None, None, None, None);
+        (ping.report, ping.last, ping.outcome, ping.ended_by) = (2, false, None, None);
+        let json: Value = serde_json::from_str(&line(ping, &Observer::default())).unwrap();
+        assert_eq!(json["source"], json!({"ip": "10.61.1.2", "packets": 6, "bytes": 512}));
+        assert_eq!(json["event"]["type"], json!(["connection", "info"]));
+        assert_eq!(json["podtap"]["icmp"], json!({"type": 8, "code": 0, "id": 77}));
+        assert_eq!(json["podtap"]["flow"]["source"], json!({"payload_bytes": 200}));
+    }
+}
