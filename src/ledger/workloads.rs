@@ -39,6 +39,14 @@ pub struct WorkloadCounts {
     pub kubernetes_expired: u64,
     /// Requests that came to nothing.
     pub kubernetes_failures: u64,
+    /// Addresses that Redis was asked about.
+    pub redis_asked: u64,
+    /// Of those, addresses that it knew.
+    pub redis_found: u64,
+    /// Names written to Redis.
+    pub redis_written: u64,
+    /// Errands to Redis that came to nothing.
+    pub redis_failures: u64,
 }
 
 /// Of the table of workloads.
@@ -56,4 +64,8 @@ pub const WORKLOADS: &[Column<WorkloadCounts>] = columns! {
     "workload_kubernetes_expired" Counter(|w| w.kubernetes_expired)
         "Watches that had become too old (410 Gone): their list was read again.",
     "workload_kubernetes_failures" Counter(|w| w.kubernetes_failures) "Requests to the Kubernetes API that came to nothing.",
+    "workload_redis_asked" Counter(|w| w.redis_asked) "Addresses that Redis was asked about.",
+    "workload_redis_found" Counter(|w| w.redis_found) "Of those, addresses that it knew.",
+    "workload_redis_written" Counter(|w| w.redis_written) "Names written to Redis.",
+    "workload_redis_failures" Counter(|w| w.redis_failures) "Attempts to talk to Redis that failed.",
 };

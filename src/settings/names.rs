@@ -152,7 +152,6 @@ mod tests {
             NODE_ENV NODE_IP NODE HOST_IP HOST_NAME POD_ID POD_SERVICE_ACCOUNT MY_POD_NAME NAMESPACE CODE TAG MODEL
             DEBUG VERSION PORT HOST GODEBUG GOMAXPROCS MALLOC_ARENA_MAX INVOCATION_ID container CONTAINER_NAME
             APP_NAME SERVICE_ACCOUNT CLUSTER_DOMAIN FILE LIMITS POD POD_ MEMORY_LIMIT CPU_LIMIT DATABASE_URL
-            REDIS_HOST
         ";
         for name in ordinary.split_ascii_whitespace().chain([""]) {
             assert_eq!(said(name), None, "{name}");

@@ -350,12 +350,38 @@ settings! {
 
     Names "Names of both ends (docs/workloads.md)" {
         /// Where to find who is behind an address; the first source that knows it counts. `kubernetes` asks the API server,
-        /// which needs a role; `file:PATH` is a table in JSON or YAML, which is read again when it changes.
+        /// which needs a role; `redis` has hashes as NetLog kept them; `file:PATH` is a table in JSON or YAML, which is read again when it changes.
         WORKLOADS workloads: ListOf<WorkloadSource> = "none";
         /// Namespaces to take names from; `none` is all of them, which needs a role for the cluster.
         WORKLOADS_NAMESPACES workloads_namespaces: ListOf<String> = "none", allowed "comma list of namespaces; or none";
         /// Kubeconfig to reach the API server with; `none` is the Pod's service account, and outside of one ~/.kube/config.
         KUBECONFIG kubeconfig: Option<PathBuf> = "none";
+        /// Hosts of Redis (`name`, `name:port`, `[::1]:port`; 6379 without a port). When one cannot be reached, the next one is
+        /// tried.
+        REDIS_HOST redis_host: ListOf<String> = "localhost", was "REDIS_ADDR", allowed "comma list of hosts";
+        /// User name, if Redis has users.
+        REDIS_USERNAME redis_username: Option<String> = "none";
+        /// Password.
+        REDIS_PASSWORD redis_password: Option<Secret> = "none";
+        /// Number of the database.
+        REDIS_DB redis_db: Count<0, 1_000_000> = "0";
+        /// How long an answer of Redis holds. It is asked again after half of that, where records want to know.
+        REDIS_CACHE redis_cache: Seconds = "60s";
+        /// Write the names that other sources know to Redis, too. They last ten times REDIS_CACHE.
+        REDIS_WRITE redis_write: bool = "false";
+        /// Encrypt the connection; `auto` does so when another REDIS_TLS_… setting is given.
+        REDIS_TLS redis_tls: Auto<bool> = "auto";
+        /// Authorities that may sign the server certificate, in PEM: a path, or the text itself. `none` means the
+        /// public ones.
+        REDIS_TLS_CA redis_tls_ca: Option<String> = "none";
+        /// Client certificate with its chain, in PEM: a path, or the text itself.
+        REDIS_TLS_CERT redis_tls_cert: Option<String> = "none";
+        /// Key of the client certificate; `none` if it is in the same PEM.
+        REDIS_TLS_KEY redis_tls_key: Option<Secret> = "none";
+        /// Name expected in the server certificate; `none` is the host name.
+        REDIS_TLS_NAME redis_tls_name: Option<String> = "none";
+        /// Verify the server certificate.
+        REDIS_TLS_VERIFY redis_tls_verify: bool = "true";
     }
 
     Time "Time" {

@@ -5,15 +5,18 @@
 mod file;
 mod host;
 mod kubernetes;
+mod redis;
 mod table;
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use self::file::WatchedFile;
 use self::kubernetes::Access;
+use self::redis::{Client, Errand, Redis};
 use self::table::Table;
 use crate::flow::Timestamp;
 pub use crate::ledger::WorkloadCounts;
@@ -52,6 +55,9 @@ struct Shared {
     table: Arc<Table>,
     files: Mutex<Vec<WatchedFile>>,
     kubernetes: Option<Kubernetes>,
+    redis: Option<Arc<Redis>>,
+    /// What waits for the thread of the sources that ask others.
+    waiting: Mutex<Option<(Client, mpsc::Receiver<Errand>)>>,
     /// Dropped, it ends the thread of the sources that ask others.
     running: watch::Sender<()>,
 }
@@ -72,39 +78,45 @@ impl Workloads {
             return Ok(Self::default());
         }
         let table = Arc::new(Table::new(max_bytes));
-        let (mut files, mut kubernetes) = (Vec::new(), None);
+        let (mut files, mut kubernetes, mut redis, mut waiting) = (Vec::new(), None, None, None);
         for (source, place) in settings.workloads.iter().zip(0..) {
             match source {
                 WorkloadSource::File(path) => files.push(WatchedFile::open(path, Rank::of(place, 0), &table)?),
                 WorkloadSource::Kubernetes => kubernetes = Some(Kubernetes::new(place, settings)?),
+                WorkloadSource::Redis => {
+                    let holds = u64::try_from(settings.redis_cache.0.as_nanos()).unwrap_or(u64::MAX / 2);
+                    let (made, errands) = Redis::new(Rank::of(place, 0), holds, settings.redis_write);
+                    let made = Arc::new(made);
+                    let client = redis::client(settings, &made, &table)?;
+                    (redis, waiting) = (Some(made), Some((client, errands)));
+                }
             }
         }
-        let (files, running) = (Mutex::new(files), watch::Sender::new(()));
-        Ok(Self(Some(Arc::new(Shared { table, files, kubernetes, running }))))
+        let (files, waiting, running) = (Mutex::new(files), Mutex::new(waiting), watch::Sender::new(()));
+        Ok(Self(Some(Arc::new(Shared { table, files, kubernetes, redis, waiting, running }))))
     }
 
     /// Starts the thread of the sources that ask others; `own` learns of their connections, so that none of it is recorded.
     pub fn start(&self, own: &OwnTraffic) -> std::io::Result<()> {
         let Some(shared) = &self.0 else { return Ok(()) };
-        let Some(kubernetes) = &shared.kubernetes else { return Ok(()) };
-        let access = match &kubernetes.access {
-            Ok(access) => access.clone(),
-            Err(why) => {
-                tracing::warn!("no names from Kubernetes: {why}");
-                return Ok(());
-            }
-        };
         let own = own.clone();
         let hook = OnSocket::new(move |local, remote| own.add_connection(local, remote));
-        let (table, source, namespaces) = (Arc::clone(&shared.table), kubernetes.source, kubernetes.namespaces.clone());
-        let (counts, mut running) = (Arc::clone(&kubernetes.counts), shared.running.subscribe());
+        let asked = shared.kubernetes.as_ref().map(|it| it.job(&shared.table));
+        let redis = shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if asked.is_none() && redis.is_none() {
+            return Ok(());
+        }
+        let mut running = shared.running.subscribe();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("workloads".to_owned()).spawn(move || {
             runtime.block_on(async {
-                match kubernetes::follow(&access, &namespaces, (table, source), &counts, Some(&hook)) {
-                    Ok(()) => while running.changed().await.is_ok() {},
-                    Err(why) => tracing::warn!("no names from Kubernetes: {why}"),
+                if let Some(Err(why)) = asked.map(|job| job.start(&hook)) {
+                    tracing::warn!("no names from Kubernetes: {why}");
                 }
+                if let Some((client, errands)) = redis {
+                    tokio::spawn(client.with_hook(hook).run(errands));
+                }
+                while running.changed().await.is_ok() {}
             });
         })?;
         Ok(())
@@ -117,7 +129,12 @@ impl Workloads {
 
     /// Who had the address at that time, if that is known and was one only.
     pub fn at(&self, ip: IpAddr, at: Timestamp) -> Option<Arc<Workload>> {
-        self.0.as_ref()?.table.at(ip, at)
+        let shared = self.0.as_ref()?;
+        let found = shared.table.at(ip, at);
+        if let Some(redis) = &shared.redis {
+            redis.looked(ip.to_canonical(), at, found.as_ref());
+        }
+        found.map(|(_, workload)| workload)
     }
 
     /// Puts names into a record.
@@ -175,6 +192,9 @@ impl Workloads {
         if let Some(kubernetes) = &shared.kubernetes {
             kubernetes.counts.put(&mut counts);
         }
+        if let Some(redis) = &shared.redis {
+            redis.counts.put(&mut counts);
+        }
         Some(counts)
     }
 
@@ -183,7 +203,8 @@ impl Workloads {
         let Some(shared) = &self.0 else { return Vec::new() };
         let files: Vec<_> = shared.files().iter().map(WatchedFile::in_words).collect();
         let kubernetes = shared.kubernetes.iter().filter_map(|kubernetes| kubernetes.access.as_ref().ok());
-        files.into_iter().chain(kubernetes.map(ToString::to_string)).collect()
+        let redis = shared.redis.as_ref().map(|redis| redis.to_string());
+        files.into_iter().chain(kubernetes.map(ToString::to_string)).chain(redis).collect()
     }
 }
 
@@ -196,6 +217,16 @@ impl Kubernetes {
         }
         Ok(Self { source, access, namespaces: settings.workloads_namespaces.to_vec(), counts: Arc::default() })
     }
+
+    fn job(&self, table: &Arc<Table>) -> kubernetes::Job {
+        kubernetes::Job {
+            access: self.access.clone(),
+            namespaces: self.namespaces.clone(),
+            table: Arc::clone(table),
+            source: self.source,
+            counts: Arc::clone(&self.counts),
+        }
+    }
 }
 
 impl Shared {
@@ -203,6 +234,11 @@ impl Shared {
     fn files(&self) -> MutexGuard<'_, Vec<WatchedFile>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Any number: std seeds its hashers with the system's random numbers.
+fn random() -> u64 {
+    RandomState::new().hash_one(0u8)
 }
 
 fn wall_clock() -> Timestamp {

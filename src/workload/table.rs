@@ -54,16 +54,16 @@ impl Table {
         Self { addresses, max_bytes, bytes, left_out, lookups }
     }
 
-    /// Who had the address then.
-    pub(super) fn at(&self, ip: IpAddr, at: Timestamp) -> Option<Arc<Workload>> {
-        let (lookup, workload) = match self.addresses.get(&ip.to_canonical()) {
+    /// Who had the address then, and who says so.
+    pub(super) fn at(&self, ip: IpAddr, at: Timestamp) -> Option<(Rank, Arc<Workload>)> {
+        let (lookup, found) = match self.addresses.get(&ip.to_canonical()) {
             None => (Lookup::Unknown, None),
             Some(tenures) => who(&tenures, at),
         };
         if let Some(count) = self.lookups.get(lookup as usize) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        workload
+        found
     }
 
     /// `holder` has the address since `from`; `seen` is when that was learnt. Whoever had it before has lost it by then.
@@ -100,6 +100,28 @@ impl Table {
         drop(tenures);
         if nothing {
             self.addresses.remove_if(&ip.to_canonical(), |_, tenures| tenures.is_empty());
+        }
+    }
+
+    /// A source that is asked says who has the address, and that holds for a time. The same answer again makes it longer.
+    pub(super) fn lease(&self, rank: Rank, ip: IpAddr, [from, until]: [Timestamp; 2], workload: &Arc<Workload>) {
+        if let Some(mut tenures) = self.addresses.get_mut(&ip.to_canonical()) {
+            let mut of = tenures.iter_mut().filter(|tenure| tenure.rank == rank && tenure.covers(from));
+            if let Some(same) = of.find(|tenure| tenure.workload == *workload) {
+                same.until = same.until.max(until);
+                return;
+            }
+        }
+        let holder = Holder(u64::MAX);
+        self.end(rank, ip, from);
+        self.hold(rank, ip, holder, [from, from], workload);
+        self.release(rank, ip, holder, until);
+    }
+
+    /// Nobody has the address from then on, as this source says.
+    pub(super) fn end(&self, rank: Rank, ip: IpAddr, from: Timestamp) {
+        if let Some(mut tenures) = self.addresses.get_mut(&ip.to_canonical()) {
+            tenures.iter_mut().filter(|tenure| tenure.rank == rank).for_each(|tenure| tenure.end(from));
         }
     }
 
@@ -184,7 +206,7 @@ fn room(tenures: &[Tenure]) -> usize {
 }
 
 /// The source that comes first in WORKLOADS counts; where it has two for one moment, nobody knows.
-fn who(tenures: &[Tenure], at: Timestamp) -> (Lookup, Option<Arc<Workload>>) {
+fn who(tenures: &[Tenure], at: Timestamp) -> (Lookup, Option<(Rank, Arc<Workload>)>) {
     let mut found: Option<&Tenure> = None;
     let mut doubtful = false;
     for tenure in tenures.iter().filter(|tenure| tenure.covers(at)) {
@@ -197,7 +219,7 @@ fn who(tenures: &[Tenure], at: Timestamp) -> (Lookup, Option<Arc<Workload>>) {
     match found {
         None => (Lookup::Unknown, None),
         Some(_) if doubtful => (Lookup::Doubtful, None),
-        Some(tenure) => (Lookup::Named, Some(Arc::clone(&tenure.workload))),
+        Some(tenure) => (Lookup::Named, Some((tenure.rank, Arc::clone(&tenure.workload)))),
     }
 }
 
@@ -217,7 +239,7 @@ mod tests {
     }
 
     fn name_at(table: &Table, at: i64) -> Option<String> {
-        table.at(ip(), Timestamp(at))?.name.as_ref().map(ToString::to_string)
+        table.at(ip(), Timestamp(at))?.1.name.as_ref().map(ToString::to_string)
     }
 
     /// Who has the address at 0, 10, 20, …; `-` for nobody.
@@ -236,7 +258,11 @@ mod tests {
         table.release(FIRST, ip(), Holder(1), Timestamp(30));
         hold(&table, FIRST, 2, "b", 50, 55);
         assert_eq!(over_time(&table, 60), "-aa--bb");
-        assert_eq!(table.at("::ffff:10.0.0.1".parse().unwrap(), Timestamp(60)), Some(named("b")), "IPv4 within IPv6");
+        assert_eq!(
+            table.at("::ffff:10.0.0.1".parse().unwrap(), Timestamp(60)),
+            Some((FIRST, named("b"))),
+            "IPv4 within IPv6"
+        );
     }
 
     #[test]
@@ -258,6 +284,21 @@ mod tests {
         table.release(shared, ip(), Holder(1), Timestamp(50));
         assert_eq!(over_time(&table, 60), "-aa--bb");
         assert_eq!(table.holds(shared, ip()), Some(named("b")));
+    }
+
+    #[test]
+    fn an_answer_holds_for_its_time_longer_with_the_same_one_and_ends_with_another() {
+        let table = Table::new(1 << 20);
+        let lease =
+            |name: &str, from, until| table.lease(FIRST, ip(), [Timestamp(from), Timestamp(until)], &named(name));
+        lease("a", 10, 30);
+        assert_eq!(over_time(&table, 40), "-aa--");
+        lease("a", 20, 50);
+        assert_eq!(over_time(&table, 60), "-aaaa--");
+        lease("b", 40, 70);
+        assert_eq!(over_time(&table, 80), "-aaabbb--");
+        table.end(FIRST, ip(), Timestamp(60));
+        assert_eq!(over_time(&table, 80), "-aaabb---");
     }
 
     #[test]

@@ -76,6 +76,8 @@ pub enum WorkloadSource {
     File(PathBuf),
     /// `kubernetes`: the API server.
     Kubernetes,
+    /// `redis`: hashes as NetLog kept them.
+    Redis,
 }
 
 impl TryFrom<String> for WorkloadSource {
@@ -85,13 +87,14 @@ impl TryFrom<String> for WorkloadSource {
         match text.split_once(':') {
             Some((word, path)) if word.eq_ignore_ascii_case("file") && !path.is_empty() => Ok(Self::File(path.into())),
             None if text.eq_ignore_ascii_case("kubernetes") => Ok(Self::Kubernetes),
+            None if text.eq_ignore_ascii_case("redis") => Ok(Self::Redis),
             Some(_) | None => Err("an entry that is no source of names".to_owned()),
         }
     }
 }
 
 plain_values! {
-    WorkloadSource => "kubernetes, file:PATH";
+    WorkloadSource => "kubernetes, redis, file:PATH";
     ProtocolName => "name or number of a protocol (tcp, udp, icmp, ipv6-icmp, sctp)";
     Listen => "address:port, or port";
     Network => "an IP address or network (10.0.0.0/8)";
@@ -121,6 +124,7 @@ mod tests {
     fn a_source_of_names_is_a_word_and_a_file_has_its_path() {
         let parsed = |text| WorkloadSource::parse("X", text);
         assert_eq!(parsed("file:/etc/table"), Ok(WorkloadSource::File("/etc/table".into())));
+        assert_eq!(parsed("redis"), Ok(WorkloadSource::Redis));
         assert_eq!(parsed("Kubernetes"), Ok(WorkloadSource::Kubernetes));
         assert_eq!(parsed("File:a:b"), Ok(WorkloadSource::File("a:b".into())));
         for text in ["file:", "file", "/etc/table", "etcd", ""] {

@@ -164,7 +164,7 @@ impl Follower {
     }
 
     fn pause(&mut self) -> Duration {
-        let pause = BACKOFF.wait(self.attempts, super::random());
+        let pause = BACKOFF.wait(self.attempts, super::super::random());
         self.attempts = self.attempts.saturating_add(1);
         pause
     }

@@ -11,7 +11,6 @@ mod objects;
 #[cfg(test)]
 mod tests;
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -119,35 +118,37 @@ fn escaped(text: &str) -> String {
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
-/// Follows everything, as tasks of the runtime that this is called in.
-pub(super) fn follow(
-    access: &Access,
-    namespaces: &[String],
-    (table, source): (Arc<Table>, u8),
-    counts: &Arc<Counts>,
-    hook: Option<&OnSocket>,
-) -> Result<(), String> {
-    let cluster = Arc::new(Mutex::new(Cluster::new(table, source)));
-    for (place, by) in Place::all(namespaces).into_iter().zip(0..) {
-        let follower = Follower {
-            kind: place.kind,
-            place,
-            api: Api::new(access.clone(), hook.cloned())?,
-            cluster: Arc::clone(&cluster),
-            counts: Arc::clone(counts),
-            seen: Seen { by, list: 0 },
-            version: String::new(),
-            up_to_date: Timestamp(0),
-            now: super::wall_clock,
-            trouble: None,
-            attempts: 0,
-        };
-        tokio::spawn(follower.run());
-    }
-    Ok(())
+/// What is to be followed, and where it goes.
+pub(super) struct Job {
+    pub(super) access: Result<Access, String>,
+    pub(super) namespaces: Vec<String>,
+    pub(super) table: Arc<Table>,
+    /// The place of Kubernetes in WORKLOADS.
+    pub(super) source: u8,
+    pub(super) counts: Arc<Counts>,
 }
 
-/// Any number: std seeds its hashers with the system's random numbers.
-fn random() -> u64 {
-    RandomState::new().hash_one(0u8)
+impl Job {
+    /// Follows everything, as tasks of the runtime that this is called in; `hook` learns of every connection.
+    pub(super) fn start(self, hook: &OnSocket) -> Result<(), String> {
+        let access = self.access?;
+        let cluster = Arc::new(Mutex::new(Cluster::new(self.table, self.source)));
+        for (place, by) in Place::all(&self.namespaces).into_iter().zip(0..) {
+            let follower = Follower {
+                kind: place.kind,
+                place,
+                api: Api::new(access.clone(), Some(hook.clone()))?,
+                cluster: Arc::clone(&cluster),
+                counts: Arc::clone(&self.counts),
+                seen: Seen { by, list: 0 },
+                version: String::new(),
+                up_to_date: Timestamp(0),
+                now: super::wall_clock,
+                trouble: None,
+                attempts: 0,
+            };
+            tokio::spawn(follower.run());
+        }
+        Ok(())
+    }
 }

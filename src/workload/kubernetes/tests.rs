@@ -35,7 +35,7 @@ impl World {
 
     /// `kind namespace/name (services) @node` of who had the address then.
     fn who(&self, ip: &str, second: i64) -> String {
-        let Some(it) = self.table.at(ip.parse().unwrap(), at(second)) else { return String::new() };
+        let Some((_, it)) = self.table.at(ip.parse().unwrap(), at(second)) else { return String::new() };
         let text = |text: &Option<compact_str::CompactString>| text.as_deref().unwrap_or("-").to_owned();
         let services: Vec<_> = it.services.iter().map(ToString::to_string).collect();
         let node = it.node.as_ref().map(|node| format!(" @{node}")).unwrap_or_default();
