@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use crate::dns;
 use crate::flow::{Direction, Timestamp};
 use crate::http::{self, Context, Handover, Next, room};
 use crate::http2::{Beginning, Chunk, Connection, Found, Known, Search, USUAL_MAX};
@@ -27,6 +28,8 @@ pub struct Session {
     sniffer: Option<Box<Sniffer>>,
     /// Bytes that the sniffer saw.
     looked: u64,
+    /// Messages of DNS, where this may be a connection that carries some; whatever else it is.
+    dns: Option<Box<DnsTap>>,
 }
 
 #[derive(Debug)]
@@ -41,10 +44,14 @@ impl Analyzer for Session {
     type Context = Context;
 
     fn open(conn: &Conn, cx: &mut Context) -> Self {
-        Self { speaks: Protocol::Http1(http::Session::open(conn, cx)), sniffer: None, looked: 0 }
+        let dns = DnsTap::of(conn, cx).map(Box::new);
+        Self { speaks: Protocol::Http1(http::Session::open(conn, cx)), sniffer: None, looked: 0, dns }
     }
 
     fn unread(&self, from: Direction) -> u64 {
+        if self.dns.is_some() {
+            return 0;
+        }
         match &self.speaks {
             Protocol::Http1(http1) => match http1.unread(from) {
                 // What HTTP/1 does not understand may be HTTP/2.
@@ -56,6 +63,9 @@ impl Analyzer for Session {
     }
 
     fn on_event(&mut self, conn: &Conn, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
+        if let Some(dns) = &mut self.dns {
+            dns.take(conn, from, event, cx);
+        }
         match &mut self.speaks {
             Protocol::Http1(http1) => {
                 let made = cx.out.len();
@@ -86,6 +96,9 @@ impl Analyzer for Session {
 
     fn on_close(mut self, conn: &Conn, at: Timestamp, reason: CloseReason, cx: &mut Context) {
         self.stop_sniffing(cx);
+        if let Some(dns) = self.dns.take() {
+            cx.let_go(dns.kept);
+        }
         match self.speaks {
             Protocol::Http1(http1) => http1.on_close(conn, at, reason, cx),
             Protocol::Http2(http2) => http2.on_close(at, reason, cx),
@@ -188,6 +201,40 @@ impl Session {
         let sniffer = self.sniffer.take()?;
         cx.let_go(sniffer.kept);
         Some(sniffer)
+    }
+}
+
+/// Reads messages of DNS beside whoever reads the connection.
+#[derive(Debug, Default)]
+struct DnsTap {
+    streams: [dns::Stream; 2],
+    kept: usize,
+}
+
+impl DnsTap {
+    /// Where names of DNS are wanted and the port is DNS'.
+    fn of(conn: &Conn, cx: &Context) -> Option<Self> {
+        let concerns = || dns::Watch::concerns(&conn.key.tuple(Direction::FromLow));
+        (cx.dns.is_some() && concerns()).then(Self::default)
+    }
+
+    fn take(&mut self, conn: &Conn, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
+        let (Some(stream), Some(watch)) = (self.streams.get_mut(from as usize), &mut cx.dns) else { return };
+        match event {
+            StreamEvent::Data { at, bytes, .. } => {
+                let tuple = conn.key.tuple(from);
+                stream.take(bytes, |message| watch.take(&tuple, message, at));
+            }
+            StreamEvent::Gap { .. } => stream.lose(),
+            StreamEvent::End { .. } => {}
+        }
+        // Messages have no mark: without its beginning nothing of a stream is known.
+        if cx.is_full() || !conn.origins_known {
+            self.streams.iter_mut().for_each(dns::Stream::lose);
+        }
+        let kept = self.streams.iter().map(dns::Stream::kept).sum();
+        cx.recount(&mut self.kept, kept);
+        cx.publish_use();
     }
 }
 

@@ -146,7 +146,8 @@ impl Assembly {
         let settings = &config.settings;
         let Parts { redactor, routes, filter, identity, prefixes, container_interfaces, workloads } =
             Parts::new(settings, config.bounds.workload_bytes)?;
-        let dissect = dissect_config(config, &identity.observer(), own_ips);
+        let mut dissect = dissect_config(config, &identity.observer(), own_ips);
+        dissect.dns = workloads.learnt().cloned();
         let verdicts = verdict::Config {
             prefixes,
             container_interfaces,

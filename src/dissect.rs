@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use crate::app::Session;
-use crate::flow::{FiveTuple, Timestamp};
+use crate::dns::{Learnt, Watch};
+use crate::flow::{FiveTuple, Protocol, Timestamp};
 use crate::flows::{self, Flows};
 use crate::http::{self, Context, Protocols};
 use crate::ledger::{FlowLedger, Ledger, Skip};
@@ -39,6 +40,8 @@ pub struct Config {
     /// How often unanswered requests, gaps and idle connections are looked for, nanoseconds of capture time
     /// (TIMEOUT_INTERVAL_CHECK).
     pub check_every: u64,
+    /// Where the names in answers of DNS go.
+    pub dns: Option<Arc<Learnt>>,
 }
 
 impl Default for Config {
@@ -58,6 +61,7 @@ impl Default for Config {
             reads_http: true,
             flows: None,
             check_every: 2_000_000_000,
+            dns: None,
         }
     }
 }
@@ -111,11 +115,13 @@ impl Dissector {
 
     /// An empty one that shares its limits with others.
     pub fn sharing(config: Config, redactor: Redactor, pools: &Pools) -> Self {
+        let mut context = Context::sharing(config.http, redactor, &pools.kept);
+        context.dns = config.dns.map(Watch::new);
         Self {
             decoder: Decoder::new(config.fragments),
             redirects: Redirects::new(config.tcp.connections, config.tcp.idle),
             table: Table::sharing(config.tcp, &pools.connections, &pools.held),
-            context: Context::sharing(config.http, redactor, &pools.kept),
+            context,
             reads_http: config.reads_http,
             flows: config.flows.map(|flows| Flows::sharing(flows, config.reads_http, &pools.flows)),
             own_frames: 0,
@@ -324,6 +330,12 @@ impl Parts<'_> {
     }
 
     fn on_datagram(&mut self, datagram: &Datagram<'_>) {
+        if let Some(watch) = &mut self.context.dns
+            && datagram.protocol == Protocol::UDP
+            && Watch::concerns(&datagram.tuple)
+        {
+            watch.take(&datagram.tuple, datagram.payload, datagram.at);
+        }
         if let Some(flows) = &mut self.flows {
             flows.on_datagram(datagram, &mut self.context.out);
         }

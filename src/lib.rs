@@ -64,6 +64,7 @@ pub mod hpack;
 pub mod websocket;
 pub mod sse;
 pub mod grpc;
+pub mod dns;
 pub mod http;
 pub mod http2;
 pub mod app;

@@ -4,7 +4,7 @@
 //! is already redacted: a secret never enters a `Record`.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use compact_str::CompactString;
 
@@ -138,6 +138,9 @@ pub struct Connection {
     pub interface: Option<Arc<str>>,
     /// The VLANs and tunnels around it.
     pub scope: Scope,
+    /// The names of the server's address when the first record was made; set by the pipeline. The connection may outlive
+    /// them.
+    pub domain: OnceLock<Option<Arc<Domain>>>,
 }
 
 /// `network.direction`.

@@ -9,6 +9,7 @@ pub mod capture_file;
 pub mod choices;
 pub mod conntrack;
 pub mod conversation;
+pub mod dns;
 pub mod expression;
 pub mod forward_reply;
 pub mod frames;
@@ -38,6 +39,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("http2_bytes", http2_bytes::run),
     ("websocket", websocket::run),
     ("conntrack", conntrack::run),
+    ("dns", dns::run),
     ("verdicts", verdicts::run),
     ("settings", settings::run),
     ("expression", expression::run),

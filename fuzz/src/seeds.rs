@@ -21,6 +21,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "http2_bytes" => http2_bytes(),
         "websocket" => websockets(),
         "conntrack" => conntrack(),
+        "dns" => dns(),
         "verdicts" => verdicts(),
         "settings" => settings(),
         "expression" => expressions(),
@@ -44,6 +45,25 @@ fn expressions() -> Vec<Vec<u8>> {
     ]
     .map(|text| text.as_bytes().to_vec())
     .to_vec()
+}
+
+/// A question, addresses of both kinds, a chain of names, and a message as it is over TCP.
+fn dns() -> Vec<Vec<u8>> {
+    let head = |kind: u8, answers: u8| {
+        let asked = [0, 1, 0, answers, 0, 0, 0, 0, 4, b's', b'h', b'o', b'p', 3, b'l', b'a', b'n', 0, 0, kind, 0, 1];
+        [&[7, 0x12, 0x34, 0x81, 0x80][..], &asked].concat()
+    };
+    let record = |name: &[u8], kind: u8, value: &[u8]| {
+        [name, &[0, kind, 0, 1, 0, 0, 0, 30, 0, value.len() as u8], value].concat()
+    };
+    let (asked, alias) = ([0xc0, 12], [3, b'w', b'e', b'b', 0xc0, 17]);
+    let four = [head(1, 2), record(&asked, 1, &[10, 0, 0, 1]), record(&asked, 1, &[10, 0, 0, 2])].concat();
+    let chain = [head(1, 2), record(&asked, 5, &alias), record(&alias, 1, &[10, 0, 0, 1])].concat();
+    let six = [head(28, 1), record(&asked, 28, &[0xfd; 16])].concat();
+    let mut question = head(1, 0);
+    question[3] = 1;
+    let framed = [&[1, 0, four.len() as u8 - 1][..], &four[1..]].concat();
+    vec![question, four, chain, six, framed]
 }
 
 /// A connection to a Service, a flow of IPv6, an end that is repeated, dumps; as a kernel sent them.

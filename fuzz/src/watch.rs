@@ -205,5 +205,6 @@ fn tight() -> Config {
         reads_http: true,
         flows: Some(flows::Config { most: 8, interval: Some(1_000_000_000), ..flows::Config::default() }),
         check_every: 100_000_000,
+        dns: None,
     }
 }

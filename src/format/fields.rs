@@ -303,7 +303,7 @@ pub const FIELDS: &[Field] = &[
     field("podtap.destination.workload.service", Keyword, "The Service that it serves; a list where there are several"),
     field("podtap.destination.workload.node", Keyword, "The node that it runs on"),
     field("podtap.destination.workload.labels", Object, "Its labels; `_` for `.` in names"),
-    field("podtap.destination.domain_source", Keyword, "Who says `destination.domain`: `host`"),
+    field("podtap.destination.domain_source", Keyword, "Who says `destination.domain`: `dns`, `host`"),
     field(
         "podtap.shortened",
         Boolean,

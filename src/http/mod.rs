@@ -113,6 +113,8 @@ pub struct Context {
     pub out: Vec<Record>,
     /// Where header blocks of HTTP/2 are decoded.
     pub(crate) block: crate::hpack::Block,
+    /// Where messages of DNS go, if they are wanted.
+    pub(crate) dns: Option<crate::dns::Watch>,
     left: Vec<pairing::Left>,
     /// Gauge: bytes that sessions keep of exchanges (`room`).
     kept: usize,
@@ -136,6 +138,7 @@ impl Context {
             protocols: Protocols::default(),
             out: Vec::new(),
             block: crate::hpack::Block::default(),
+            dns: None,
             left: Vec::new(),
             kept: 0,
             share: Share::new(kept),

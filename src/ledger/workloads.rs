@@ -47,6 +47,12 @@ pub struct WorkloadCounts {
     pub redis_written: u64,
     /// Errands to Redis that came to nothing.
     pub redis_failures: u64,
+    /// Addresses that answers of DNS gave a name.
+    pub dns_addresses: u64,
+    /// Answers that were read.
+    pub dns_answers: u64,
+    /// Names that had no room.
+    pub dns_left_out: u64,
 }
 
 /// Of the table of workloads.
@@ -68,4 +74,7 @@ pub const WORKLOADS: &[Column<WorkloadCounts>] = columns! {
     "workload_redis_found" Counter(|w| w.redis_found) "Of those, addresses that it knew.",
     "workload_redis_written" Counter(|w| w.redis_written) "Names written to Redis.",
     "workload_redis_failures" Counter(|w| w.redis_failures) "Attempts to talk to Redis that failed.",
+    "workload_dns_addresses" Gauge(|w| w.dns_addresses) "Addresses with a name by an answer of DNS.",
+    "workload_dns_answers" Counter(|w| w.dns_answers) "Answers of DNS that were read: with addresses, to a question that was seen.",
+    "workload_dns_left_out" Counter(|w| w.dns_left_out) "Names of DNS that had no room.",
 };

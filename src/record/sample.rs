@@ -69,6 +69,7 @@ pub(crate) fn connection() -> Connection {
         direction: Some(NetworkDirection::Ingress),
         interface: None,
         scope: crate::flow::Scope::default(),
+        domain: std::sync::OnceLock::new(),
     }
 }
 

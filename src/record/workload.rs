@@ -31,6 +31,8 @@ pub struct Domain {
 /// `podtap.destination.domain_source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DomainSource {
+    /// Answers of DNS that were seen.
+    Dns,
     /// The Host header of the request, or `:authority`.
     Host,
 }
@@ -39,6 +41,7 @@ impl DomainSource {
     /// `podtap.destination.domain_source`.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Dns => "dns",
             Self::Host => "host",
         }
     }

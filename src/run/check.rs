@@ -17,6 +17,7 @@ use crate::source::interfaces::{Choice, Tables};
 use crate::source::kernel_log::is_for_administrators;
 use crate::source::live::check_filter;
 use crate::source::privilege::{NotPermitted, Right};
+use crate::workload::Reached;
 
 /// How long another program on our port may take to say what it is.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -77,14 +78,29 @@ fn volume(spool: &Path, most: u64) -> Option<Finding> {
     Some(Finding::fail(what, "set SPOOL_MAX_BYTES below the size of the volume, or make that larger"))
 }
 
-/// Each server's real handshake, and what it answered.
+/// Each server's real handshake, and what it answered; and what each source of names can reach.
 fn servers(settings: &Settings, deep: bool) -> Vec<Finding> {
     let config = Config { settings: settings.clone(), bounds: Bounds::of(settings, None), notes: Vec::new() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|why| why.to_string());
     let assembly = Assembly::new(&config, Vec::new()).map_err(|why| why.to_string());
-    match runtime.and_then(|runtime| assembly.map(|assembly| runtime.block_on(assembly.probe(deep)))) {
-        Ok(probed) => probed.iter().map(server).collect(),
+    let probed = runtime.and_then(|runtime| {
+        assembly.map(|assembly| {
+            runtime.block_on(async { (assembly.probe(deep).await, assembly.workloads().probe().await) })
+        })
+    });
+    match probed {
+        Ok((sinks, sources)) => sinks.iter().map(server).chain(sources.iter().map(source)).collect(),
         Err(why) => vec![Finding::fail(why, "`podtap settings` explains it")],
+    }
+}
+
+/// A source of names. Without it podtap runs, and records lack names.
+fn source(reached: &Reached) -> Finding {
+    let shown = |text: &str| printable_up_to(LONGEST_ANSWER, text);
+    let what = format!("WORKLOADS: {}", shown(&reached.what));
+    match &reached.fault {
+        Some(fault) => Finding::fail(what, shown(fault)),
+        None => Finding::ok(what),
     }
 }
 

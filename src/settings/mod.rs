@@ -108,10 +108,17 @@ impl Settings {
         self.records(RecordKind::Http) || self.records(RecordKind::Flows)
     }
 
-    /// CAP_FILTER of a live capture. Flows are of all protocols, so `auto` excludes nothing then.
+    /// CAP_FILTER of a live capture. Flows are of all protocols, so `auto` excludes nothing then; nor DNS where names come
+    /// from it.
     pub fn live_filter(&self) -> &str {
-        let all = self.cap_filter == CaptureFilter::Auto && self.records(RecordKind::Flows);
-        if all { "" } else { self.cap_filter.live().unwrap_or_default() }
+        let auto = self.cap_filter == CaptureFilter::Auto;
+        if auto && self.records(RecordKind::Flows) {
+            ""
+        } else if auto && self.workloads.contains(&WorkloadSource::Dns) {
+            CAPTURE_FILTER_WITH_DNS
+        } else {
+            self.cap_filter.live().unwrap_or_default()
+        }
     }
 
     /// Whether records go to `sink`.

@@ -350,7 +350,8 @@ settings! {
 
     Names "Names of both ends (docs/workloads.md)" {
         /// Where to find who is behind an address; the first source that knows it counts. `kubernetes` asks the API server,
-        /// which needs a role; `redis` has hashes as NetLog kept them; `file:PATH` is a table in JSON or YAML, which is read again when it changes.
+        /// which needs a role; `redis` has hashes as NetLog kept them; `file:PATH` is a table in JSON or YAML, which is read
+        /// again when it changes; `dns` takes the names of servers from answers that are seen.
         WORKLOADS workloads: ListOf<WorkloadSource> = "none";
         /// Namespaces to take names from; `none` is all of them, which needs a role for the cluster.
         WORKLOADS_NAMESPACES workloads_namespaces: ListOf<String> = "none", allowed "comma list of namespaces; or none";

@@ -18,6 +18,7 @@ use self::file::WatchedFile;
 use self::kubernetes::Access;
 use self::redis::{Client, Errand, Redis};
 use self::table::Table;
+use crate::dns::Learnt;
 use crate::flow::Timestamp;
 pub use crate::ledger::WorkloadCounts;
 use crate::record::{Domain, Exchange, Record, Workload};
@@ -56,10 +57,20 @@ struct Shared {
     files: Mutex<Vec<WatchedFile>>,
     kubernetes: Option<Kubernetes>,
     redis: Option<Arc<Redis>>,
+    dns: Option<Arc<Learnt>>,
     /// What waits for the thread of the sources that ask others.
     waiting: Mutex<Option<(Client, mpsc::Receiver<Errand>)>>,
     /// Dropped, it ends the thread of the sources that ask others.
     running: watch::Sender<()>,
+}
+
+/// What `podtap check` found at one source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// The source, and what it said.
+    pub what: String,
+    /// What does not work.
+    pub fault: Option<String>,
 }
 
 /// Kubernetes as a source.
@@ -78,11 +89,12 @@ impl Workloads {
             return Ok(Self::default());
         }
         let table = Arc::new(Table::new(max_bytes));
-        let (mut files, mut kubernetes, mut redis, mut waiting) = (Vec::new(), None, None, None);
+        let (mut files, mut kubernetes, mut redis, mut waiting, mut dns) = (Vec::new(), None, None, None, None);
         for (source, place) in settings.workloads.iter().zip(0..) {
             match source {
                 WorkloadSource::File(path) => files.push(WatchedFile::open(path, Rank::of(place, 0), &table)?),
                 WorkloadSource::Kubernetes => kubernetes = Some(Kubernetes::new(place, settings)?),
+                WorkloadSource::Dns => dns = Some(Arc::default()),
                 WorkloadSource::Redis => {
                     let holds = u64::try_from(settings.redis_cache.0.as_nanos()).unwrap_or(u64::MAX / 2);
                     let (made, errands) = Redis::new(Rank::of(place, 0), holds, settings.redis_write);
@@ -93,7 +105,7 @@ impl Workloads {
             }
         }
         let (files, waiting, running) = (Mutex::new(files), Mutex::new(waiting), watch::Sender::new(()));
-        Ok(Self(Some(Arc::new(Shared { table, files, kubernetes, redis, waiting, running }))))
+        Ok(Self(Some(Arc::new(Shared { table, files, kubernetes, redis, dns, waiting, running }))))
     }
 
     /// Starts the thread of the sources that ask others; `own` learns of their connections, so that none of it is recorded.
@@ -166,7 +178,24 @@ impl Workloads {
         let at = exchange.start();
         exchange.source_workload = self.at(exchange.connection.client.ip, at);
         exchange.destination_workload = self.at(exchange.connection.server.ip, at);
-        exchange.destination_domain = host::witness(exchange).map(Arc::<Domain>::new);
+        exchange.destination_domain = self.domain_of(exchange, at);
+    }
+
+    /// What answers of DNS say comes first; then what the client calls the server.
+    fn domain_of(&self, exchange: &Exchange, at: Timestamp) -> Option<Arc<Domain>> {
+        let server = exchange.connection.server.ip;
+        let learnt = exchange.connection.domain.get_or_init(|| self.domain_at(server, at));
+        learnt.clone().or_else(|| host::witness(exchange).map(Arc::new))
+    }
+
+    /// The names that led to an address at that time, by answers of DNS that were seen.
+    pub fn domain_at(&self, ip: IpAddr, at: Timestamp) -> Option<Arc<Domain>> {
+        self.0.as_ref()?.dns.as_ref()?.at(ip, at)
+    }
+
+    /// Where captures put what answers of DNS say; nowhere unless WORKLOADS asks for it.
+    pub fn learnt(&self) -> Option<&Arc<Learnt>> {
+        self.0.as_ref()?.dns.as_ref()
     }
 
     /// Reads files again that changed, and forgets who had an address long ago. Costs a system call per file while nothing
@@ -178,6 +207,22 @@ impl Workloads {
             file.refresh(&shared.table, now);
         }
         shared.table.forget(Timestamp(now.0.saturating_sub_unsigned(MEMORY_NS)));
+    }
+
+    /// Asks each source for as little as possible.
+    pub async fn probe(&self) -> Vec<Reached> {
+        let Some(shared) = &self.0 else { return Vec::new() };
+        let well = |what: String| Reached { what, fault: None };
+        let mut found: Vec<_> = shared.files().iter().map(|file| well(file.in_words())).collect();
+        if let Some(kubernetes) = &shared.kubernetes {
+            found.extend(kubernetes.job(&shared.table).probe().await);
+        }
+        let redis = shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((mut client, _)) = redis {
+            found.push(client.probe().await);
+        }
+        found.extend(shared.dns.iter().map(|_| well("DNS: answers in the traffic are read".to_owned())));
+        found
     }
 
     /// What is counted; none without WORKLOADS.
@@ -195,6 +240,9 @@ impl Workloads {
         if let Some(redis) = &shared.redis {
             redis.counts.put(&mut counts);
         }
+        if let Some(dns) = &shared.dns {
+            [counts.dns_addresses, counts.dns_answers, counts.dns_left_out] = dns.counts();
+        }
         Some(counts)
     }
 
@@ -204,7 +252,8 @@ impl Workloads {
         let files: Vec<_> = shared.files().iter().map(WatchedFile::in_words).collect();
         let kubernetes = shared.kubernetes.iter().filter_map(|kubernetes| kubernetes.access.as_ref().ok());
         let redis = shared.redis.as_ref().map(|redis| redis.to_string());
-        files.into_iter().chain(kubernetes.map(ToString::to_string)).chain(redis).collect()
+        let dns = shared.dns.as_ref().map(|_| "answers of DNS that are seen".to_owned());
+        files.into_iter().chain(kubernetes.map(ToString::to_string)).chain(redis).chain(dns).collect()
     }
 }
 

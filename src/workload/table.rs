@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 
@@ -16,6 +16,9 @@ use crate::record::Workload;
 
 /// How many may be remembered that had one address.
 const MAX_TENURES: usize = 8;
+/// Sources and their kinds of which it is known whether they are up to date; others always are.
+const MAX_SOURCES: usize = 8;
+const MAX_KINDS: usize = 8;
 /// The end of what has not ended.
 const OPEN: Timestamp = Timestamp(i64::MAX);
 /// The beginning of what nobody knows the beginning of.
@@ -35,6 +38,8 @@ pub(super) struct Table {
     bytes: AtomicUsize,
     left_out: AtomicU64,
     lookups: [AtomicU64; Lookup::ALL.len()],
+    /// Up to when each kind of each source is up to date.
+    believed: [[AtomicI64; MAX_KINDS]; MAX_SOURCES],
 }
 
 /// One workload at an address, for a time.
@@ -51,19 +56,35 @@ impl Table {
     /// An empty one that takes about `max_bytes` at most.
     pub(super) fn new(max_bytes: usize) -> Self {
         let (addresses, bytes, left_out, lookups) = Default::default();
-        Self { addresses, max_bytes, bytes, left_out, lookups }
+        let believed = std::array::from_fn(|_| std::array::from_fn(|_| AtomicI64::new(OPEN.0)));
+        Self { addresses, max_bytes, bytes, left_out, lookups, believed }
     }
 
     /// Who had the address then, and who says so.
     pub(super) fn at(&self, ip: IpAddr, at: Timestamp) -> Option<(Rank, Arc<Workload>)> {
         let (lookup, found) = match self.addresses.get(&ip.to_canonical()) {
             None => (Lookup::Unknown, None),
-            Some(tenures) => who(&tenures, at),
+            Some(tenures) => who(tenures.iter().filter(|tenure| tenure.covers(at) && self.believes(tenure.rank, at))),
         };
         if let Some(count) = self.lookups.get(lookup as usize) {
             count.fetch_add(1, Ordering::Relaxed);
         }
         found
+    }
+
+    /// What a kind of a source says of times after `until` is not believed: it cannot be asked. `None`: it is up to date.
+    pub(super) fn believe(&self, rank: Rank, until: Option<Timestamp>) {
+        if let Some(believed) = self.believed(rank) {
+            believed.store(until.unwrap_or(OPEN).0, Ordering::Relaxed);
+        }
+    }
+
+    fn believes(&self, rank: Rank, at: Timestamp) -> bool {
+        self.believed(rank).is_none_or(|until| at.0 <= until.load(Ordering::Relaxed))
+    }
+
+    fn believed(&self, rank: Rank) -> Option<&AtomicI64> {
+        self.believed.get(usize::from(rank.source))?.get(usize::from(rank.kind))
     }
 
     /// `holder` has the address since `from`; `seen` is when that was learnt. Whoever had it before has lost it by then.
@@ -206,10 +227,10 @@ fn room(tenures: &[Tenure]) -> usize {
 }
 
 /// The source that comes first in WORKLOADS counts; where it has two for one moment, nobody knows.
-fn who(tenures: &[Tenure], at: Timestamp) -> (Lookup, Option<(Rank, Arc<Workload>)>) {
+fn who<'a>(tenures: impl Iterator<Item = &'a Tenure>) -> (Lookup, Option<(Rank, Arc<Workload>)>) {
     let mut found: Option<&Tenure> = None;
     let mut doubtful = false;
-    for tenure in tenures.iter().filter(|tenure| tenure.covers(at)) {
+    for tenure in tenures {
         match found {
             Some(known) if known.rank < tenure.rank => {}
             Some(known) if known.rank == tenure.rank => doubtful |= known.workload != tenure.workload,
@@ -299,6 +320,17 @@ mod tests {
         assert_eq!(over_time(&table, 80), "-aaabbb--");
         table.end(FIRST, ip(), Timestamp(60));
         assert_eq!(over_time(&table, 80), "-aaabb---");
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_believed_up_to_a_time_and_again_when_it_can() {
+        let table = Table::new(1 << 20);
+        hold(&table, FIRST, 1, "a", 0, 0);
+        hold(&table, SECOND, 1, "z", 0, 0);
+        table.believe(FIRST, Some(Timestamp(20)));
+        assert_eq!(over_time(&table, 40), "aaazz");
+        table.believe(FIRST, None);
+        assert_eq!(over_time(&table, 40), "aaaaa");
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use podtap::synth::{Conversation, message, pcap};
+use podtap::flow::{Endpoint, Timestamp};
+use podtap::packet::LinkType;
+use podtap::synth::{Conversation, SynthFrame, message, pcap};
 
 use crate::binary::{podtap, replay, run};
 use crate::fuzz_corpus::targets::seeds::pcapng;
@@ -289,6 +291,67 @@ fn a_table_of_workloads_names_both_ends_and_one_of_no_use_is_refused() {
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""));
     assert!(refused.stderr.contains("line 1: unknown field `nmae`"), "{}", refused.stderr);
     assert!(refused.stderr.contains("WORKLOADS"), "{}", refused.stderr);
+}
+
+/// A message of DNS about `name`: a question, or its answer with an address.
+fn dns(number: u8, name: &str, address: Option<[u8; 4]>) -> Vec<u8> {
+    let flags = if address.is_some() { [0x81, 0x80] } else { [1, 0] };
+    let mut out = [&[0, number][..], &flags, &[0, 1, 0, u8::from(address.is_some()), 0, 0, 0, 0]].concat();
+    for label in name.split('.') {
+        out.push(label.len() as u8);
+        out.extend(label.bytes());
+    }
+    out.extend([0, 0, 1, 0, 1]);
+    if let Some(address) = address {
+        out.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        out.extend(address);
+    }
+    out
+}
+
+/// A datagram from the pod to its resolver, or back.
+fn datagram(at: Timestamp, back: bool, payload: &[u8]) -> SynthFrame {
+    let (pod, resolver) = (([10, 0, 0, 1], 40_000u16), ([10, 96, 0, 10], 53u16));
+    let (from, to) = if back { (resolver, pod) } else { (pod, resolver) };
+    let size = |n: usize| (n as u16).to_be_bytes();
+    let mut bytes =
+        [&[0; 12][..], &[8, 0], &[0x45, 0], &size(28 + payload.len()), &[0, 0, 0x40, 0, 64, 17, 0, 0]].concat();
+    bytes.extend([from.0, to.0].concat());
+    bytes.extend([from.1.to_be_bytes(), to.1.to_be_bytes(), size(8 + payload.len()), [0, 0]].concat());
+    bytes.extend(payload);
+    SynthFrame::new(at, LinkType(1), bytes)
+}
+
+#[test]
+fn names_are_learnt_from_answers_of_dns_to_questions_that_were_asked() {
+    let begin = conversation(0).frames()[0].at;
+    let ask = |number, name| datagram(begin, false, &dns(number, name, None));
+    let answer = |number, name| datagram(begin, true, &dns(number, name, Some([10, 0, 0, 2])));
+    let over_tcp = |message: Vec<u8>| [&(message.len() as u16).to_be_bytes()[..], &message].concat();
+    let resolver = Conversation::new(Endpoint::new([10, 0, 0, 1], 40_001), Endpoint::new([10, 96, 0, 10], 53));
+    let resolver = resolver.at(Timestamp(begin.0 - 1_000_000_000)).handshake();
+    let resolver = resolver.client(over_tcp(dns(3, "tcp.lan", None)));
+    let resolver = resolver.server(over_tcp(dns(3, "tcp.lan", Some([10, 0, 0, 2])))).close();
+    for (frames, domain, source) in [
+        (resolver.frames(), "\"tcp.lan\"", "dns"),
+        (vec![ask(1, "cart.shop"), answer(1, "Cart.Shop")], "\"cart.shop\"", "dns"),
+        (
+            vec![ask(1, "a.lan"), ask(2, "b.lan"), answer(2, "b.lan"), answer(1, "a.lan")],
+            "[\"a.lan\",\"b.lan\"]",
+            "dns",
+        ),
+        (vec![answer(1, "evil.lan")], "\"shop\"", "host"),
+        (vec![ask(1, "a.lan"), answer(2, "evil.lan")], "\"shop\"", "host"),
+    ] {
+        let capture = pcap(&[frames, conversation(2).close().frames()].concat());
+        let lines = replay(&capture, &[("WORKLOADS", "dns")]).stdout;
+        assert_eq!(lines.lines().count(), 2);
+        for line in lines.lines() {
+            let record: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(record["destination"]["domain"].to_string(), domain);
+            assert_eq!(record["podtap"]["destination"]["domain_source"], source);
+        }
+    }
 }
 
 /// A capture of simple packet blocks, which have no time.

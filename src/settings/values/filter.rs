@@ -19,6 +19,11 @@ pub const DEFAULT_CAPTURE_FILTER: &str = "not (arp or icmp or icmp6 or igmp \
     or ((ip[6:2] & 0x3fff = 0 or ip6[6] = 17) and udp \
     and not (port 4789 or port 8472 or port 6081 or port 2152 or port 6635)))";
 
+/// The same, with DNS over UDP.
+pub const CAPTURE_FILTER_WITH_DNS: &str = "not (arp or icmp or icmp6 or igmp \
+    or ((ip[6:2] & 0x3fff = 0 or ip6[6] = 17) and udp \
+    and not (port 53 or port 4789 or port 8472 or port 6081 or port 2152 or port 6635)))";
+
 /// CAP_FILTER.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
@@ -80,7 +85,9 @@ mod tests {
     fn the_default_capture_filter_compiles_for_every_link_a_pod_may_have() {
         for link in [1, 113, 276, 12, 0, 108] {
             let capture = pcap::Capture::dead(pcap::Linktype(link)).unwrap();
-            assert!(capture.compile(DEFAULT_CAPTURE_FILTER, true).is_ok(), "link type {link}");
+            for filter in [DEFAULT_CAPTURE_FILTER, CAPTURE_FILTER_WITH_DNS] {
+                assert!(capture.compile(filter, true).is_ok(), "link type {link}");
+            }
         }
     }
 
@@ -109,6 +116,21 @@ mod tests {
     fn tagged(mut frame: Vec<u8>) -> Vec<u8> {
         frame.splice(12..12, [0x81, 0, 0, 5]);
         frame
+    }
+
+    #[test]
+    fn dns_passes_where_names_come_from_it_and_other_datagrams_do_not() {
+        let capture = pcap::Capture::dead(pcap::Linktype(1)).unwrap();
+        let program = capture.compile(CAPTURE_FILTER_WITH_DNS, true).unwrap();
+        for (frame, passes) in [
+            (ipv4(17, 0, [50_000, 53]), true),
+            (ipv4(17, 0x4000, [53, 50_000]), true),
+            (ipv4(6, 0, [50_000, 80]), true),
+            (ipv4(17, 0, [50_000, 123]), false),
+            (ipv4(1, 0, [50_000, 53]), false),
+        ] {
+            assert_eq!(program.filter(&frame), passes, "{frame:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-pub use filter::{CaptureFilter, DEFAULT_CAPTURE_FILTER};
+pub use filter::{CAPTURE_FILTER_WITH_DNS, CaptureFilter, DEFAULT_CAPTURE_FILTER};
 pub use number::{Bytes, Count, Fraction, Millis, Rate, Seconds, bytes_in_words};
 pub use place::{Listen, Network, ProtocolName, WorkloadSource};
 pub use word::{

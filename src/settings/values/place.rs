@@ -78,6 +78,8 @@ pub enum WorkloadSource {
     Kubernetes,
     /// `redis`: hashes as NetLog kept them.
     Redis,
+    /// `dns`: answers seen in the traffic.
+    Dns,
 }
 
 impl TryFrom<String> for WorkloadSource {
@@ -88,13 +90,14 @@ impl TryFrom<String> for WorkloadSource {
             Some((word, path)) if word.eq_ignore_ascii_case("file") && !path.is_empty() => Ok(Self::File(path.into())),
             None if text.eq_ignore_ascii_case("kubernetes") => Ok(Self::Kubernetes),
             None if text.eq_ignore_ascii_case("redis") => Ok(Self::Redis),
+            None if text.eq_ignore_ascii_case("dns") => Ok(Self::Dns),
             Some(_) | None => Err("an entry that is no source of names".to_owned()),
         }
     }
 }
 
 plain_values! {
-    WorkloadSource => "kubernetes, redis, file:PATH";
+    WorkloadSource => "kubernetes, redis, file:PATH, dns";
     ProtocolName => "name or number of a protocol (tcp, udp, icmp, ipv6-icmp, sctp)";
     Listen => "address:port, or port";
     Network => "an IP address or network (10.0.0.0/8)";

@@ -23,6 +23,13 @@ pub(super) const FIP_LABEL: &str = "ovn.kubernetes.io/eip_v4_ip";
 /// The label of an EndpointSlice that names its Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
+/// What names an address that several kinds of objects have: the first of these.
+const PODS: u8 = 0;
+const SERVICES: u8 = 1;
+const FIPS: u8 = 2;
+const NODES: u8 = 3;
+const BALANCERS: u8 = 4;
+
 /// A kind of objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Kind {
@@ -90,19 +97,39 @@ pub(super) struct Cluster {
     /// The Services behind an address: each slice that has it.
     serving: HashMap<IpAddr, Vec<Uid>>,
     fips: HashSet<Uid>,
+    /// Followers that cannot ask now, and up to when each is believed.
+    stale: HashMap<u16, (Kind, Timestamp)>,
     holders: u64,
 }
 
 impl Cluster {
     /// Nothing is known; `source` is the place of Kubernetes in WORKLOADS.
     pub(super) fn new(table: Arc<Table>, source: u8) -> Self {
-        let (objects, serving, fips) = Default::default();
-        Self { table, source, objects, serving, fips, holders: 0 }
+        let (objects, serving, fips, stale) = Default::default();
+        Self { table, source, objects, serving, fips, stale, holders: 0 }
     }
 
     /// How many objects of a kind are known.
     pub(super) fn count(&self, kind: Kind) -> usize {
         self.objects.keys().filter(|(of, _)| *of == kind).count()
+    }
+
+    /// A follower is up to date, or cannot ask and is believed up to a time. Of several the first one to end counts.
+    pub(super) fn believe(&mut self, kind: Kind, by: u16, until: Option<Timestamp>) {
+        match until {
+            Some(until) => _ = self.stale.entry(by).or_insert((kind, until)),
+            None => _ = self.stale.remove(&by),
+        }
+        let until = self.stale.values().filter(|(of, _)| *of == kind).map(|(_, until)| *until).min();
+        let ranks: &[u8] = match kind {
+            Kind::Pods => &[PODS],
+            Kind::Services => &[SERVICES, BALANCERS],
+            Kind::Nodes => &[NODES],
+            Kind::Fips => &[FIPS],
+            // They name nobody by themselves.
+            Kind::Slices => &[],
+        };
+        ranks.iter().for_each(|rank| self.table.believe(self.rank(*rank), until));
     }
 
     /// A list or a watch shows an object as it is now.
@@ -152,7 +179,7 @@ impl Cluster {
         if spec.host_network == Some(true) {
             ips.clear();
         }
-        let rank = self.rank(0);
+        let rank = self.rank(PODS);
         let about = About::Pod { namespace: meta.namespace.clone().unwrap_or_default(), name: meta.name.clone() };
         let places: Vec<_> = ips.iter().map(|ip| (rank, *ip)).collect();
         let workload = Workload { node: spec.node_name.clone(), ..named(meta, "Pod") };
@@ -166,7 +193,7 @@ impl Cluster {
     }
 
     fn service(&mut self, key: (Kind, Uid), meta: Meta, spec: &Spec, status: &Status, seen: Seen, now: Timestamp) {
-        let (own, shared) = (self.rank(1), Rank { shared: true, ..self.rank(4) });
+        let (own, shared) = (self.rank(SERVICES), Rank { shared: true, ..self.rank(BALANCERS) });
         let mut cluster: Vec<_> =
             spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip).filter_map(|ip| parsed(ip)).collect();
         dedup(&mut cluster);
@@ -182,7 +209,7 @@ impl Cluster {
     }
 
     fn node(&mut self, key: (Kind, Uid), meta: Meta, status: &Status, seen: Seen, now: Timestamp) {
-        let rank = self.rank(3);
+        let rank = self.rank(NODES);
         let addresses = status.addresses.iter().flatten().filter_map(|address| address.address.as_ref());
         let mut ips: Vec<_> = addresses.filter_map(|ip| parsed(ip)).collect();
         dedup(&mut ips);
@@ -196,7 +223,7 @@ impl Cluster {
     fn slice(&mut self, key: (Kind, Uid), meta: &Meta, addresses: Vec<IpAddr>, seen: Seen) {
         let service = meta.labels.as_ref().and_then(|labels| labels.get(SERVICE_LABEL)).cloned().unwrap_or_default();
         let namespace = meta.namespace.clone().unwrap_or_default();
-        let rank = self.rank(0);
+        let rank = self.rank(PODS);
         let before = self.objects.remove(&key).map(|known| known.places).unwrap_or_default();
         for (_, ip) in &before {
             self.unserve(*ip, key.1);
@@ -227,7 +254,7 @@ impl Cluster {
     fn revise(&self, mut touched: Vec<IpAddr>) {
         dedup(&mut touched);
         for ip in touched {
-            self.table.revise(self.rank(0), ip, |workload| {
+            self.table.revise(self.rank(PODS), ip, |workload| {
                 let services = self.services_at(ip, workload.namespace.as_deref().unwrap_or_default());
                 (services != workload.services).then(|| Workload { services, ..workload.clone() })
             });
@@ -276,7 +303,7 @@ impl Cluster {
             self.holders += 1;
             known.holder = Holder(self.holders);
         }
-        let rank = self.rank(2);
+        let rank = self.rank(FIPS);
         let places = fip.address.filter(|_| workload.is_some()).map(|ip| (rank, ip)).into_iter().collect();
         let since = fip.since.filter(|_| led.is_none());
         let workload = workload.unwrap_or_default();
@@ -301,7 +328,7 @@ impl Cluster {
             return Some(known.unwrap_or_else(|| Arc::new(bare())));
         }
         if let Some(ip) = fip.pod_ip {
-            return self.table.holds(self.rank(0), ip);
+            return self.table.holds(self.rank(PODS), ip);
         }
         let mut meant = self.pods().filter(|((namespace, name), _)| is_joined(&fip.name, namespace, name));
         let (_, pod) = meant.next()?;

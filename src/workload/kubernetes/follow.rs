@@ -22,6 +22,8 @@ const MARGIN: Duration = Duration::from_secs(30);
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(30) };
 /// After a refusal: what is not allowed stays so for a while.
 const AFTER_REFUSAL: Duration = Duration::from_secs(300);
+/// How long names are believed that cannot be asked for any more, nanoseconds: addresses change hands.
+const BELIEVED_NS: u64 = 60_000_000_000;
 /// A watch that ends sooner than this was no watch.
 const SHORT: Duration = Duration::from_secs(1);
 
@@ -91,7 +93,8 @@ impl Follower {
             self.version = list.metadata.resource_version.unwrap_or_default();
             next = list.metadata.next.unwrap_or_default();
             if next.is_empty() {
-                cluster.sweep(self.kind, self.seen, self.up_to_date.max(Timestamp(0)));
+                cluster.sweep(self.kind, self.seen, self.up_to_date);
+                cluster.believe(self.kind, self.seen.by, None);
                 self.up_to_date = now;
                 return Ok(());
             }
@@ -105,6 +108,7 @@ impl Follower {
         let path = self.place.watch(&self.version, seconds);
         let mut lines = self.api.watch(&path, Duration::from_secs(seconds) + MARGIN).await?;
         self.up_to_date = (self.now)();
+        self.believe(None);
         loop {
             let mut event = Ok(());
             let more = {
@@ -124,9 +128,15 @@ impl Follower {
         }
     }
 
-    /// Says so at the first one of a kind, and waits.
-    async fn failed(&mut self, trouble: &Trouble) {
+    fn believe(&self, until: Option<Timestamp>) {
+        let mut cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
+        cluster.believe(self.kind, self.seen.by, until);
+    }
+
+    /// Says so at the first one of a kind, and waits. Names are believed for a while longer.
+    pub(super) async fn failed(&mut self, trouble: &Trouble) {
         Counts::add(&self.counts.failures);
+        self.believe(Some(self.up_to_date.plus(BELIEVED_NS)));
         let what = self.place.words();
         if self.trouble.as_ref() != Some(trouble) {
             let words = printable_up_to(600, &trouble.words());

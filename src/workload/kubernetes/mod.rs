@@ -15,9 +15,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub(super) use self::access::Access;
-use self::api::Api;
+use self::api::{Api, Trouble};
 use self::cluster::{Cluster, FIP_LABEL, Kind, Seen};
 use self::follow::Follower;
+use super::Reached;
 use super::table::Table;
 use crate::flow::Timestamp;
 use crate::ledger::WorkloadCounts;
@@ -80,7 +81,8 @@ impl Place {
             Kind::Slices => ("/apis/discovery.k8s.io/v1", "endpointslices"),
             Kind::Fips => ("/apis/kubeovn.io/v1", "ovn-fips"),
         };
-        let namespace = self.namespace.as_ref().map(|name| format!("/namespaces/{name}")).unwrap_or_default();
+        let namespace =
+            self.namespace.as_ref().map(|name| format!("/namespaces/{}", escaped(name))).unwrap_or_default();
         format!("{group}{namespace}/{plural}")
     }
 
@@ -129,6 +131,28 @@ pub(super) struct Job {
 }
 
 impl Job {
+    /// Asks for one object of each kind.
+    pub(super) async fn probe(self) -> Vec<Reached> {
+        let access = match self.access {
+            Ok(access) => access,
+            Err(why) => return vec![Reached { what: "Kubernetes".to_owned(), fault: Some(why) }],
+        };
+        let mut found = Vec::new();
+        for place in Place::all(&self.namespaces) {
+            let what = format!("{access}: {}", place.words());
+            let answer = match Api::new(access.clone(), None) {
+                Ok(mut api) => api.get(&place.list(1, "")).await,
+                Err(why) => Err(Trouble::Failed(why)),
+            };
+            match answer {
+                Ok(_) => found.push(Reached { what, fault: None }),
+                Err(Trouble::Refused(403 | 404, _)) if place.optional => {}
+                Err(trouble) => found.push(Reached { what, fault: Some(trouble.words()) }),
+            }
+        }
+        found
+    }
+
     /// Follows everything, as tasks of the runtime that this is called in; `hook` learns of every connection.
     pub(super) fn start(self, hook: &OnSocket) -> Result<(), String> {
         let access = self.access?;

@@ -5,7 +5,6 @@ use std::net::{IpAddr, TcpListener};
 
 use serde_json::{Value, json};
 
-use super::api::Trouble;
 use super::objects::Object;
 use super::*;
 
@@ -190,6 +189,22 @@ fn what_a_list_no_longer_shows_has_gone_since_the_follower_was_up_to_date() {
     world.cluster.sweep(Kind::Pods, next, at(20));
     assert_eq!((world.who("10.1.0.1", 19), world.who("10.1.0.1", 20)), ("Pod shop/a @n1".to_owned(), String::new()));
     assert_eq!(world.who("10.1.0.2", 60), "Pod shop/b @n1");
+}
+
+#[test]
+fn while_the_server_cannot_be_asked_names_are_believed_for_a_while_only() {
+    let mut world = World::new();
+    world.apply(Kind::Pods, pod("a", "12:00:00", &["10.1.0.1"]), 1);
+    world.cluster.believe(Kind::Pods, 0, Some(at(60)));
+    // It goes on failing, and another namespace's follower failed before.
+    world.cluster.believe(Kind::Pods, 0, Some(at(90)));
+    world.cluster.believe(Kind::Pods, 5, Some(at(50)));
+    world.cluster.believe(Kind::Nodes, 3, Some(at(10)));
+    assert_eq!([50, 51].map(|second| world.who("10.1.0.1", second)), ["Pod shop/a @n1", ""]);
+    world.cluster.believe(Kind::Pods, 5, None);
+    assert_eq!([60, 61].map(|second| world.who("10.1.0.1", second)), ["Pod shop/a @n1", ""]);
+    world.cluster.believe(Kind::Pods, 0, None);
+    assert_eq!(world.who("10.1.0.1", 99), "Pod shop/a @n1");
 }
 
 #[test]

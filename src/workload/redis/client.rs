@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::super::Reached;
 use super::super::table::Table;
 use super::resp::{self, Reply};
 use super::{Counts, Errand, Redis};
@@ -62,6 +63,24 @@ impl Client {
     /// Has `hook` told of every connection.
     pub(in crate::workload) fn with_hook(self, hook: OnSocket) -> Self {
         Self { connector: self.connector.with_hook(hook), ..self }
+    }
+
+    /// Logs in and asks for a sign of life.
+    pub(in crate::workload) async fn probe(&mut self) -> Reached {
+        let hosts: Vec<_> = self.connector.hosts().iter().map(ToString::to_string).collect();
+        let what = format!("Redis at {}", hosts.join(", "));
+        let mut ping = Vec::new();
+        resp::write(&mut ping, &[b"PING"]);
+        let answer = match self.connect().await {
+            Ok(mut link) => link.ask(&ping, 1).await,
+            Err(why) => Err(why),
+        };
+        let fault = match answer.as_deref() {
+            Ok([Reply::Error(why)]) => Some(why.clone()),
+            Ok(_) => None,
+            Err(why) => Some(why.clone()),
+        };
+        Reached { what, fault }
     }
 
     /// Until nobody can ask any more.

@@ -186,6 +186,13 @@ async fn a_real_redis_is_asked_many_things_at_once_and_written_to() {
 #[tokio::test]
 async fn a_wrong_password_is_a_failure_that_names_no_password() {
     let Some(server) = Server::start(&[]) else { return };
+    for (password, fault) in [("hunter2", None), ("wrong-secret", Some("WRONGPASS"))] {
+        let (redis, _errands) = Redis::new(RANK, 60 * SECOND, false);
+        let found = server.client(redis, &[("REDIS_PASSWORD", password)]).0.probe().await;
+        let why = found.fault.unwrap_or_default();
+        assert!(why.contains(fault.unwrap_or_default()) && why.is_empty() == fault.is_none(), "{why}");
+        assert!(found.what.starts_with("Redis at 127.0.0.1:") && !why.contains("secret"), "{} {why}", found.what);
+    }
     let (redis, errands) = Redis::new(RANK, 60 * SECOND, false);
     let (client, redis, _) = server.client(redis, &[("REDIS_PASSWORD", "wrong-secret")]);
     redis.looked(ip(1), at(90), None);
