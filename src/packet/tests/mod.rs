@@ -298,7 +298,7 @@ fn what_gives_no_segment_is_skipped_by_name() {
         (Skip::Ppp, 9, vec![0; 64]),
         (Skip::Ppp, 228, ipv4(47, &[0x30, 1, 0x88, 0x0b, 0, 0, 0, 0])),
         (Skip::Gtp, 228, ipv4(UDP, &udp(2152, &[0; 64]))),
-        (Skip::Geneve, 228, ipv4(UDP, &udp(6081, &[0; 64]))),
+        (Skip::Geneve, 228, ipv4(UDP, &udp(6081, &[0x40; 64]))),
         (Skip::Wlan, 127, vec![0; 64]),
         (Skip::Erspan, 228, ipv4(47, &gre(0x10, 0x88be, &[0; 64]))),
         (Skip::Encrypted, 1, eth(0x88e5)),
