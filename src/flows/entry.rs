@@ -498,6 +498,7 @@ impl Flow {
             around: self.around,
             source_workload: None,
             destination_workload: None,
+            destination_domain: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::{Icmp, NetworkDirection, Outcome, Trust, Workload};
+use super::{Domain, Icmp, NetworkDirection, Outcome, Trust, Workload};
 use crate::flow::{Around, Endpoint, Protocol, Timestamp};
 
 /// `podtap.flow.state`.
@@ -150,4 +150,6 @@ pub struct FlowRecord {
     pub source_workload: Option<Arc<Workload>>,
     /// The workload behind the destination's address, when it is known.
     pub destination_workload: Option<Arc<Workload>>,
+    /// The names of the destination's address, when they are known.
+    pub destination_domain: Option<Arc<Domain>>,
 }

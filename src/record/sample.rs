@@ -201,6 +201,7 @@ pub(crate) fn flow() -> FlowRecord {
         around: Around::default(),
         source_workload: None,
         destination_workload: None,
+        destination_domain: None,
     }
 }
 
@@ -213,6 +214,8 @@ pub(crate) fn everything_of_flow() -> FlowRecord {
     let tunnel = Some(Tunnel { kind: TunnelKind::Vxlan, id: Some(42) });
     it.around = Around { vlan: Some(7), inner_vlan: Some(8), tunnel };
     (it.source_workload, it.destination_workload) = (workload.clone(), workload);
+    let names = ["web.shop"].into_iter().collect();
+    it.destination_domain = Some(std::sync::Arc::new(super::Domain { names, source: super::DomainSource::Dns }));
     it
 }
 

@@ -165,6 +165,7 @@ impl Workloads {
             Record::Flow(flow) => {
                 flow.source_workload = self.at(flow.source.ip, flow.start);
                 flow.destination_workload = self.at(flow.destination.ip, flow.start);
+                flow.destination_domain = self.domain_at(flow.destination.ip, flow.start);
             }
             Record::Verdict(event) => {
                 event.source_workload = self.at(event.packet.source.ip, event.at);

@@ -1,5 +1,7 @@
 //! A report of a flow as nested objects. Owns their names and order; `fields` lists them.
 
+use std::sync::Arc;
+
 use serde::{Serialize, Serializer};
 
 use super::ECS_VERSION;
@@ -9,7 +11,7 @@ use super::objects::{Agent, Ecs, Ingress, Kubernetes, Name, ObserverPart, Orches
 use crate::flow::{Endpoint, Protocol, community_id_of};
 use crate::format::Observer;
 use crate::format::stamp::Stamp;
-use crate::record::{Dataset, FlowCounts, FlowRecord, Labels, Workload};
+use crate::record::{Dataset, Domain, FlowCounts, FlowRecord, Labels, Names, Workload};
 
 #[derive(Serialize)]
 pub(super) struct FlowView<'a> {
@@ -18,8 +20,8 @@ pub(super) struct FlowView<'a> {
     ecs: Ecs,
     event: Event<'a>,
     flow: FlowPart<'a>,
-    source: Side,
-    destination: Side,
+    source: Side<'a>,
+    destination: Side<'a>,
     network: Network,
     #[serde(skip_serializing_if = "Option::is_none")]
     service: Option<Name<'a>>,
@@ -77,12 +79,14 @@ struct FlowPart<'a> {
 }
 
 #[derive(Serialize)]
-struct Side {
+struct Side<'a> {
     ip: std::net::IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
     packets: u64,
     bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    domain: Option<&'a Names>,
 }
 
 #[derive(Serialize)]
@@ -182,7 +186,10 @@ impl<'a> FlowView<'a> {
             event: Event::new(record),
             flow: FlowPart { id: &record.flow_id, r#final: record.last },
             source: Side::new(record.protocol, record.source, there),
-            destination: Side::new(record.protocol, record.destination, back),
+            destination: Side {
+                domain: record.destination_domain.as_deref().map(|domain| &domain.names),
+                ..Side::new(record.protocol, record.destination, back)
+            },
             network: Network::new(record),
             service: observer.service_name.as_deref().map(name),
             labels: Fit::WHOLE.labels(&observer.labels),
@@ -213,11 +220,11 @@ impl<'a> Event<'a> {
     }
 }
 
-impl Side {
+impl Side<'_> {
     /// A port of 0 was on the wire, too.
     fn new(protocol: Protocol, end: Endpoint, counts: FlowCounts) -> Self {
         let port = protocol.has_ports().then_some(end.port);
-        Self { ip: end.ip, port, packets: counts.packets, bytes: counts.bytes }
+        Self { ip: end.ip, port, packets: counts.packets, bytes: counts.bytes, domain: None }
     }
 }
 
@@ -250,8 +257,9 @@ impl Vlan {
 
 impl<'a> Podtap<'a> {
     fn new(record: &'a FlowRecord) -> Self {
-        let side =
-            |workload: &'a Option<std::sync::Arc<Workload>>| SidePart::new(workload.as_deref(), None, &Fit::WHOLE);
+        let side = |workload: &'a Option<Arc<Workload>>, domain: Option<&'a Domain>| {
+            SidePart::new(workload.as_deref(), domain, &Fit::WHOLE)
+        };
         let [there, back] = record.counts.map(|counts| End::new(counts, record.protocol));
         Self {
             trust: record.trust.name(),
@@ -272,8 +280,8 @@ impl<'a> Podtap<'a> {
                 .around
                 .tunnel
                 .map(|tunnel| TunnelPart { r#type: tunnel.kind.name(), id: tunnel.id.map(|id| id.to_string()) }),
-            source: side(&record.source_workload),
-            destination: side(&record.destination_workload),
+            source: side(&record.source_workload, None),
+            destination: side(&record.destination_workload, record.destination_domain.as_deref()),
         }
     }
 }

@@ -91,6 +91,9 @@ const CONNTRACK: &[Field] = &[
 /// Of an exchange, with the same meaning.
 const WORKLOADS: [&str; 2] = ["podtap.source.workload.", "podtap.destination.workload."];
 
+/// Likewise, in records of flows.
+const DOMAIN: [&str; 2] = ["destination.domain", "podtap.destination.domain_source"];
+
 /// The fields of a record of connection tracking.
 pub fn conntrack_record_fields() -> impl Iterator<Item = Field> {
     let workloads = FIELDS.iter().filter(|field| WORKLOADS.iter().any(|prefix| field.name.starts_with(prefix)));
@@ -189,7 +192,8 @@ const REPORT: &[Field] = &[
 /// The fields of a report of a flow.
 pub fn flow_record_fields() -> impl Iterator<Item = Field> {
     let workloads = FIELDS.iter().filter(|field| WORKLOADS.iter().any(|prefix| field.name.starts_with(prefix)));
-    REPORT.iter().chain(same()).chain(REPORT_FIELDS).chain(workloads).copied()
+    let domain = FIELDS.iter().filter(|field| DOMAIN.contains(&field.name));
+    REPORT.iter().chain(same()).chain(REPORT_FIELDS).chain(domain).chain(workloads).copied()
 }
 
 /// What only logged packets have.
