@@ -39,7 +39,7 @@ use crate::record::Record;
 use crate::redact::{NameList, Redactor};
 use crate::settings::{
     Auto, Bounds, ConntrackEvents, Count, FlowState, Headers, ListOf, Network, Pairs, ProtocolName, RecordKind,
-    Resolution, Settings, SinkName, Wrong,
+    Resolution, Seconds, Settings, SinkName, Wrong,
 };
 use crate::shape::proxy::TrustedProxies;
 use crate::shape::route::Routes;
@@ -148,10 +148,12 @@ impl Assembly {
             Parts::new(settings, config.bounds.workload_bytes)?;
         let mut dissect = dissect_config(config, &identity.observer(), own_ips);
         dissect.dns = workloads.learnt().cloned();
+        let nanos = |time: Seconds| u64::try_from(time.0.as_nanos()).unwrap_or(u64::MAX);
         let verdicts = verdict::Config {
             prefixes,
             container_interfaces,
-            repeats: settings.verdict_repeats.map(|time| u64::try_from(time.0.as_nanos()).unwrap_or(u64::MAX)),
+            repeats: settings.verdict_repeats.map(nanos),
+            patience: settings.verdict_outcome.filter(|_| settings.records(RecordKind::Conntrack)).map(nanos),
             observer_id: dissect.http.observer_id.clone(),
             filter: flow_filter(settings),
         };
@@ -198,6 +200,7 @@ impl Assembly {
             observer_id: self.dissect.http.observer_id.clone(),
             filter: flow_filter(&self.settings),
             own_ips: self.dissect.http.own_ips.clone(),
+            news: self.verdicts.patience.is_some() && self.settings.records(RecordKind::Verdicts),
         })
     }
 

@@ -28,7 +28,10 @@ pub use self::protocols::{
     Ended, EndedHow, Grpc, Http2, Reset, Side, SocketCounts, Sse, WebSocket, grpc_status, grpc_status_name, h2_error,
 };
 pub use self::statement::Statement;
-pub use self::verdict::{Container, LoggedPacket, VerdictDirection, VerdictInput, VerdictMeaning, VerdictRecord};
+pub use self::verdict::{
+    Container, FlowNews, FlowProgress, FollowedBy, LoggedPacket, VerdictDirection, VerdictInput, VerdictMeaning,
+    VerdictRecord,
+};
 pub use self::weird::{Weird, WeirdSet};
 pub use self::workload::{Domain, DomainSource, Labels, Names, Workload};
 

@@ -8,6 +8,7 @@ mod captures;
 mod check;
 mod demo;
 mod kernel;
+mod news;
 mod quiet;
 mod shared;
 mod signals;
@@ -24,6 +25,7 @@ use tokio::sync::Notify;
 use self::captures::{Capture, join};
 pub use self::check::check;
 pub use self::demo::demo;
+use self::news::NewsSender;
 use self::shared::Shared;
 use self::signals::Signals;
 use self::tap::Tap;
@@ -101,6 +103,8 @@ struct Live {
     captures: Vec<Capture>,
     /// Says that one of them has ended.
     any_ended: Arc<Notify>,
+    /// For readers of logged packets, until the thread that tracks connections takes it.
+    news: NewsSender,
     /// How many captures have not ended at the end.
     left: Arc<AtomicU64>,
     protocols: Protocols,
@@ -144,17 +148,19 @@ impl Live {
             stopped,
             captures,
             any_ended,
+            news: NewsSender::default(),
             left,
             protocols,
         };
         live.say(&choices);
         live.assembly.workloads().start(&live.own)?;
         choices.iter().try_for_each(|choice| live.capture(choice))?;
-        if live.settings.records(RecordKind::Conntrack) {
-            live.track()?;
-        }
+        // First those who read news of connections, then who has them.
         if live.settings.records(RecordKind::Verdicts) {
             live.read_verdicts()?;
+        }
+        if live.settings.records(RecordKind::Conntrack) {
+            live.track()?;
         }
         Ok(live)
     }

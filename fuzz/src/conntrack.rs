@@ -22,7 +22,7 @@ pub fn run(bytes: &[u8]) {
     while !choices.is_empty() {
         now += 300;
         match choices.byte() % 8 {
-            0 => tracker.begin_dump(),
+            0 => tracker.begin_dump(Timestamp(now)),
             1 => tracker.end_dump(Timestamp(now)),
             2 => tracker.handle_timeout(Timestamp(now)),
             3 | 4 => _ = tracker.handle_dump(None, datagram(&mut choices)),

@@ -16,7 +16,10 @@ pub mod frames;
 pub mod hpack;
 pub mod http2;
 pub mod http2_bytes;
+pub mod kernel_lines;
 pub mod lumberjack_acks;
+pub mod netlink;
+pub mod nflog;
 pub mod pairs;
 pub mod seeds;
 pub mod settings;
@@ -40,6 +43,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("websocket", websocket::run),
     ("conntrack", conntrack::run),
     ("dns", dns::run),
+    ("netlink", netlink::run),
+    ("nflog", nflog::run),
+    ("kernel_lines", kernel_lines::run),
     ("verdicts", verdicts::run),
     ("settings", settings::run),
     ("expression", expression::run),

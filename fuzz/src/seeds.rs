@@ -22,6 +22,9 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "websocket" => websockets(),
         "conntrack" => conntrack(),
         "dns" => dns(),
+        "netlink" => recorded(),
+        "nflog" => vec![nflog()],
+        "kernel_lines" => lines(),
         "verdicts" => verdicts(),
         "settings" => settings(),
         "expression" => expressions(),
@@ -66,8 +69,8 @@ fn dns() -> Vec<Vec<u8>> {
     vec![question, four, chain, six, framed]
 }
 
-/// A connection to a Service, a flow of IPv6, an end that is repeated, dumps; as a kernel sent them.
-fn conntrack() -> Vec<Vec<u8>> {
+/// Messages of connection tracking as a kernel sent them.
+fn recorded() -> Vec<Vec<u8>> {
     let text = include_str!("../../src/conntrack/recorded.hex");
     let hex = |line: &str| -> Vec<u8> {
         let digits = line.split_once(' ').expect("a name and bytes").1.as_bytes();
@@ -76,7 +79,12 @@ fn conntrack() -> Vec<Vec<u8>> {
             .map(|two| u8::from_str_radix(std::str::from_utf8(two).expect("hex"), 16).expect("hex"))
             .collect()
     };
-    let messages: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).map(hex).collect();
+    text.lines().filter(|line| !line.starts_with('#')).map(hex).collect()
+}
+
+/// A connection to a Service, a flow of IPv6, an end that is repeated, dumps; as a kernel sent them.
+fn conntrack() -> Vec<Vec<u8>> {
+    let messages = recorded();
     let step = |what: u8, message: &[u8]| {
         [&[what, message.len().div_ceil(2) as u8], message, &[0][..message.len() % 2]].concat()
     };
@@ -87,11 +95,41 @@ fn conntrack() -> Vec<Vec<u8>> {
     vec![events(0), events(1), events(2), dump]
 }
 
+/// Two packets with all attributes, some lost between them.
+fn nflog() -> Vec<u8> {
+    let head = [0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x9c, 0x40, 0, 53, 0, 8, 0, 0];
+    let packet = |lost: u8| {
+        let attributes =
+            [8, 0, 2, 0, 0, 0, 0, 7, 0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0, 2];
+        [&[0, lost, 0x3f][..], &attributes, &[0, 0, 3, 232], b"abc", &[head.len() as u8], &head].concat()
+    };
+    [packet(0), packet(3)].concat()
+}
+
+const TCP_LINE: &str = "DENY_C2C_cb40 IN=s-1 OUT=s-2 SRC=10.255.15.7 DST=10.255.15.13 LEN=60 DF PROTO=TCP SPT=36004 DPT=723 WINDOW=1 SYN MARK=0x2 ";
+const ICMP_LINE: &str = "OK_x IN=a OUT=b SRC=fd00::2 DST=fd00::7 LEN=56 PROTO=ICMPv6 TYPE=1 CODE=4 [SRC=fd00::7 DST=fd00::2 LEN=37 PROTO=UDP SPT=53 DPT=1 ] ";
+
+/// A line behind each head, and two glued together, cut somewhere.
+fn lines() -> Vec<Vec<u8>> {
+    let heads = [
+        "",
+        "4,2047,6595922467,-;",
+        "<4>[ 6595.922467] ",
+        "[Sun Nov 29 22:04:50 2026] ",
+        "kern  :warn  : [ 6595.922467] ",
+        "<4>Nov 29 22:04:57 vm kernel: [ 6595.922467] ",
+        "<4>1 2026-11-29T22:04:57.937066+00:00 vm kernel - - - [ 6595.922467] ",
+        "1795989894.754359 vm kernel: ",
+    ];
+    let line = |head: &&str| [&[0, 90], head.as_bytes(), TCP_LINE.as_bytes()].concat();
+    let glued = [&[0, 200], TCP_LINE.as_bytes(), ICMP_LINE.as_bytes()].concat();
+    heads.iter().map(line).chain([glued]).collect()
+}
+
 /// Lines with several heads, glued and cut, an error of ICMP, packets of NFLOG.
 fn verdicts() -> Vec<Vec<u8>> {
     use podtap::netlink::Writer;
-    let tcp = "DENY_C2C_cb40 IN=s-1 OUT=s-2 SRC=10.255.15.7 DST=10.255.15.13 LEN=60 DF PROTO=TCP SPT=36004 DPT=723 WINDOW=1 SYN MARK=0x2 ";
-    let icmp = "OK_x IN=a OUT=b SRC=fd00::2 DST=fd00::7 LEN=56 PROTO=ICMPv6 TYPE=1 CODE=4 [SRC=fd00::7 DST=fd00::2 LEN=37 PROTO=UDP SPT=53 DPT=1 ] ";
+    let (tcp, icmp) = (TCP_LINE, ICMP_LINE);
     let step =
         |what: u8, bytes: &[u8]| [&[what, bytes.len().div_ceil(2) as u8], bytes, &b" "[..bytes.len() % 2]].concat();
     let udp = [0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x9c, 0x40, 0, 53, 0, 8, 0, 0];
@@ -101,15 +139,16 @@ fn verdicts() -> Vec<Vec<u8>> {
     };
     let journal = format!(r#"{{"__REALTIME_TIMESTAMP":"1795989894754359","MESSAGE":"{}"}}"#, &tcp[..90]);
     vec![
-        [vec![0], step(5, tcp.as_bytes()), step(5, tcp.as_bytes()), vec![0, 0, 0, 0]].concat(),
-        [vec![1], step(4, format!("4,7,200,-;{icmp}").as_bytes()), step(5, format!("{tcp}{icmp}").as_bytes())].concat(),
+        [vec![0, 1], step(5, tcp.as_bytes()), step(5, tcp.as_bytes()), vec![0, 0, 0, 0]].concat(),
+        [vec![1, 0], step(4, format!("4,7,200,-;{icmp}").as_bytes()), step(5, format!("{tcp}{icmp}").as_bytes())]
+            .concat(),
         [
-            vec![1],
+            vec![1, 0],
             step(5, format!("Nov 29 22:04:57 vm kernel: [ 6595.922467] {tcp}").as_bytes()),
             step(5, journal.as_bytes()),
         ]
         .concat(),
-        [vec![0], step(2, &[logged(0), logged(1), logged(5)].concat()), step(1, &udp)].concat(),
+        [vec![0, 1], step(2, &[logged(0), logged(1), logged(5)].concat()), step(1, &udp)].concat(),
     ]
 }
 

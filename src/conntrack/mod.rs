@@ -15,6 +15,7 @@
 
 mod aggregate;
 mod gone;
+mod live;
 mod message;
 #[cfg(test)]
 mod tests;

@@ -161,7 +161,7 @@ fn actions(records: &[ConntrackRecord]) -> Vec<&'static str> {
 }
 
 fn dump(tracker: &mut Tracker, entries: &[Said], now: i64) {
-    tracker.begin_dump();
+    tracker.begin_dump(at(now));
     for entry in entries {
         assert_eq!(tracker.handle_dump(None, &entry.bytes()), Dumped::Going);
     }
@@ -275,7 +275,7 @@ fn a_flow_with_events_is_given_one_dump_more_for_its_end_to_come() {
 fn a_dump_under_which_the_table_changed_ends_nothing() {
     let mut tracker = tracker(Events::Folded);
     dump(&mut tracker, &[Said::update(1, 0x18e, 3)], 1);
-    tracker.begin_dump();
+    tracker.begin_dump(at(2));
     let mut done = vec![20, 0, 0, 0, 3, 0, 0x12, 0, 1, 0, 0, 0, 0, 0, 0, 0];
     done.extend([0; 4]);
     tracker.handle_dump(None, &done);
@@ -434,7 +434,7 @@ proptest! {
         for moment in [begin, shown, moment] {
             let mut tracker = tracker(Events::Folded);
             let mut records = play(&mut tracker, &events[..begin]);
-            tracker.begin_dump();
+            tracker.begin_dump(at(99));
             records.extend(play(&mut tracker, &events[begin..shown]));
             for entry in table(&events[..moment]) {
                 tracker.handle_dump(None, &entry.bytes());

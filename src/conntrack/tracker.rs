@@ -3,21 +3,18 @@
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 
-use compact_str::{CompactString, format_compact};
 use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashTable;
-use sha1::{Digest, Sha1};
 
 use super::aggregate::Aggregate;
 use super::gone::{BY_DUMP, Gone};
-use super::message::{Entry, EventKind, NoEvent, is_closed, read, state_name};
+use super::live::{Flow, Key};
+use super::message::{Entry, EventKind, NoEvent, is_closed, read};
 use crate::filter::FlowFilter;
-use crate::flow::{Endpoint, Protocol, Timestamp};
+use crate::flow::Timestamp;
 use crate::ledger::ConntrackLedger;
 use crate::netlink::{DONE, DUMP_INTERRUPTED, Messages};
-use crate::record::{
-    ConntrackAction, ConntrackRecord, Counters, EndKnownBy, NetworkDirection, Outcome, Record, Status, Tuple,
-};
+use crate::record::{ConntrackAction, EndKnownBy, FlowNews, FlowProgress, Record};
 
 /// CONNTRACK_EVENTS: which events become records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +44,8 @@ pub struct Config {
     pub filter: FlowFilter,
     /// Addresses of the pod, for the direction.
     pub own_ips: Vec<IpAddr>,
+    /// Whether somebody waits for `Tracker::news`.
+    pub news: bool,
 }
 
 /// How a dump goes on.
@@ -63,33 +62,6 @@ pub enum Dumped {
 /// How long the end of a flow may take that a dump no longer shows: the kernel repeats it until it fits into our buffer.
 const MISSING_FOR: u64 = 10_000_000_000;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    namespace: Option<i32>,
-    id: u32,
-    zone: u16,
-    tuple: Tuple,
-}
-
-#[derive(Debug)]
-struct Flow {
-    key: Key,
-    reply: [Endpoint; 2],
-    status: Status,
-    state: Option<u8>,
-    mark: Option<u32>,
-    start: Option<Timestamp>,
-    closed: Option<Timestamp>,
-    counters: Option<[Counters; 2]>,
-    events: u64,
-    begun: bool,
-    updated: bool,
-    /// The last dump that had it, or during which an event came.
-    generation: u32,
-    /// Not in the dumps since then, though events came for it.
-    missing: Option<Timestamp>,
-}
-
 /// The flows, and the records they gave.
 #[derive(Debug)]
 pub struct Tracker {
@@ -105,6 +77,11 @@ pub struct Tracker {
     dumping: bool,
     /// The running dump may lack entries.
     interrupted: bool,
+    /// When the last dump began.
+    dumped: Timestamp,
+    /// A dump was asked for.
+    asked: bool,
+    news: Vec<FlowNews>,
     ledger: ConntrackLedger,
     out: Vec<Record>,
 }
@@ -122,6 +99,9 @@ impl Tracker {
             generation: 0,
             dumping: false,
             interrupted: false,
+            dumped: Timestamp::default(),
+            asked: false,
+            news: Vec::new(),
             ledger: ConntrackLedger::default(),
             out: Vec::new(),
         }
@@ -130,6 +110,21 @@ impl Tracker {
     /// The records made so far; the caller takes them out.
     pub fn records(&mut self) -> &mut Vec<Record> {
         &mut self.out
+    }
+
+    /// How far connections have come since; the caller takes them out.
+    pub fn news(&mut self) -> &mut Vec<FlowNews> {
+        &mut self.news
+    }
+
+    /// Somebody waits for what only a dump can show.
+    pub fn ask_for_dump(&mut self) {
+        self.asked = true;
+    }
+
+    /// Whether that was so since the last dump.
+    pub fn is_asked_for_dump(&self) -> bool {
+        self.asked
     }
 
     /// What was counted.
@@ -169,7 +164,8 @@ impl Tracker {
     }
 
     /// A dump begins: what it does not show by its end is gone.
-    pub fn begin_dump(&mut self) {
+    pub fn begin_dump(&mut self, now: Timestamp) {
+        (self.dumped, self.asked) = (now, false);
         self.generation = self.generation.wrapping_add(1);
         (self.dumping, self.interrupted) = (true, false);
         self.gone.begin_dump();
@@ -218,6 +214,7 @@ impl Tracker {
             self.forget(&flow);
             self.gone.remember(stable_hash(&flow.key), BY_DUMP);
             self.ledger.ended_by_dump += 1;
+            self.tell_end(&flow, now);
             let (end, known_by) = ended_at(flow.closed, now, EndKnownBy::Dump);
             self.give(&flow, ConntrackAction::End, end, Some((end, known_by)));
         }
@@ -266,6 +263,7 @@ impl Tracker {
         let mut flow = Flow::new(key, entry, self.generation);
         flow.start = Some(entry.start.unwrap_or(at));
         (flow.begun, flow.events) = (true, 1);
+        self.tell(&flow, None, at);
         let kept = self.give(&flow, ConntrackAction::New, at, None);
         self.count(kept);
         self.enter(flow);
@@ -279,7 +277,9 @@ impl Tracker {
     fn handle_update(&mut self, key: Key, entry: &Entry, at: Timestamp) {
         self.ledger.updates += 1;
         let mut flow = self.take(&key).unwrap_or_else(|| Box::new(Flow::new(key, entry, self.generation)));
+        let before = flow.progress();
         flow.absorb(entry);
+        self.tell(&flow, Some(before), at);
         (flow.events, flow.generation, flow.missing, flow.updated) = (flow.events + 1, self.generation, None, true);
         if flow.closed.is_none() && entry.state.is_some_and(|state| is_closed(key.tuple.protocol, state)) {
             flow.closed = Some(at);
@@ -310,6 +310,7 @@ impl Tracker {
         let mut flow = known.unwrap_or_else(|| Box::new(Flow::new(key, entry, self.generation)));
         flow.absorb(entry);
         flow.events += 1;
+        self.tell_end(&flow, at);
         let (end, known_by) = ended_at(flow.closed, entry.stop.unwrap_or(at), EndKnownBy::Destroy);
         let kept = self.give(&flow, ConntrackAction::End, at, Some((end, known_by)));
         self.count(kept);
@@ -319,20 +320,38 @@ impl Tracker {
     fn handle_dumped(&mut self, namespace: Option<i32>, entry: &Entry) {
         let (key, generation) = (key(namespace, entry), self.generation);
         let hash = self.hasher.hash_one(key);
-        if let Some(flow) = self.flows.find_mut(hash, |flow| flow.key == key) {
-            self.ledger.missing = self.ledger.missing.saturating_sub(u64::from(flow.missing.is_some()));
-            (flow.generation, flow.missing) = (generation, None);
-            // Else it shows the flow before this one, or the next.
-            if !differ(flow.start, entry.start) {
-                flow.absorb(entry);
+        let Some(flow) = self.flows.find_mut(hash, |flow| flow.key == key) else {
+            // The dump may have been written before the end that was read already.
+            if !self.gone.ended_since_dump(stable_hash(&key)) {
+                let mut flow = Flow::new(key, entry, generation);
+                flow.start = entry.start;
+                self.enter(flow);
             }
             return;
+        };
+        self.ledger.missing = self.ledger.missing.saturating_sub(u64::from(flow.missing.is_some()));
+        (flow.generation, flow.missing) = (generation, None);
+        // Else it shows the flow before this one, or the next.
+        if !differ(flow.start, entry.start) {
+            flow.absorb(entry);
+            if self.config.news {
+                let progress = flow.progress().max(FlowProgress::Unanswered);
+                self.news.push(flow.news(progress, false, self.dumped));
+            }
         }
-        // The dump may have been written before the end that was read already.
-        if !self.gone.ended_since_dump(stable_hash(&key)) {
-            let mut flow = Flow::new(key, entry, generation);
-            flow.start = entry.start;
-            self.enter(flow);
+    }
+
+    /// News of a flow that has come further than before.
+    fn tell(&mut self, flow: &Flow, before: Option<FlowProgress>, at: Timestamp) {
+        let progress = flow.progress();
+        if self.config.news && before.is_none_or(|before| progress > before) {
+            self.news.push(flow.news(progress, false, at));
+        }
+    }
+
+    fn tell_end(&mut self, flow: &Flow, at: Timestamp) {
+        if self.config.news {
+            self.news.push(flow.news(flow.progress(), true, at));
         }
     }
 
@@ -421,126 +440,4 @@ fn stable_hash(key: &Key) -> u64 {
 fn end_hash(entry: &Entry) -> u64 {
     let counters = entry.counters.map(|both| both.map(|one| (one.packets, one.bytes)));
     FixedState::default().hash_one((entry.start, entry.stop, counters)).max(BY_DUMP + 1)
-}
-
-impl Flow {
-    fn new(key: Key, entry: &Entry, generation: u32) -> Self {
-        Self {
-            key,
-            reply: [entry.reply.source, entry.reply.destination],
-            status: entry.status.unwrap_or_default(),
-            state: entry.state,
-            mark: entry.mark.filter(|mark| *mark != 0),
-            start: entry.start,
-            closed: None,
-            counters: entry.counters,
-            events: 0,
-            begun: false,
-            updated: false,
-            generation,
-            missing: None,
-        }
-    }
-
-    /// What a later message knows better.
-    fn absorb(&mut self, entry: &Entry) {
-        self.reply = [entry.reply.source, entry.reply.destination];
-        self.status.0 |= entry.status.unwrap_or_default().0;
-        self.state = entry.state.or(self.state);
-        self.mark = entry.mark.or(self.mark).filter(|mark| *mark != 0);
-        self.counters = entry.counters.or(self.counters);
-        self.start = self.start.or(entry.start);
-    }
-
-    fn record(
-        &self,
-        action: ConntrackAction,
-        at: Timestamp,
-        end: Option<(Timestamp, EndKnownBy)>,
-        config: &Config,
-    ) -> ConntrackRecord {
-        let Key { namespace, id, zone, tuple } = self.key;
-        let [reply_source, reply_destination] = self.reply;
-        let source_nat = (reply_destination != tuple.source && !tuple.protocol.is_icmp()
-            || reply_destination.ip != tuple.source.ip)
-            .then_some(reply_destination);
-        let destination_nat = (reply_source != tuple.destination && !tuple.protocol.is_icmp()
-            || reply_source.ip != tuple.destination.ip)
-            .then_some(reply_source);
-        let is_end = action == ConntrackAction::End;
-        let ends = [destination_nat, Some(tuple.destination)].into_iter().flatten();
-        ConntrackRecord {
-            id: self.event_id(action, config),
-            action,
-            at: end.map_or(at, |(end, _)| end),
-            // A clock that was set back makes no flow that ends before it begins.
-            start: self.start.filter(|start| end.is_none_or(|(end, _)| *start <= end)),
-            end: end.map(|(end, _)| end),
-            end_known_by: end.map(|(_, known_by)| known_by),
-            tuple,
-            source_nat,
-            destination_nat,
-            counters: self.counters.filter(|_| is_end),
-            kernel_id: (id != 0).then_some(id),
-            zone: (zone != 0).then_some(zone),
-            mark: self.mark,
-            status: self.status,
-            state: self.state.and_then(|state| state_name(tuple.protocol, state)),
-            namespace,
-            events: self.events,
-            begun: self.begun,
-            updated: self.updated,
-            outcome: is_end.then(|| self.outcome()),
-            tries: self.tries().filter(|_| is_end),
-            flows: None,
-            direction: NetworkDirection::of(&config.own_ips, tuple.source.ip, ends.map(|end| end.ip)),
-            source_workload: None,
-            destination_workload: None,
-        }
-    }
-
-    /// TCP and SCTP: whether it was ever established. UDP may well want no answer.
-    fn outcome(&self) -> Outcome {
-        let replied = self.status.has(Status::SEEN_REPLY);
-        match self.key.tuple.protocol {
-            Protocol::TCP | Protocol::SCTP if self.status.has(Status::ASSURED) => Outcome::Success,
-            Protocol::TCP | Protocol::SCTP => Outcome::Failure,
-            Protocol::ICMP | Protocol::ICMP6 if !replied => Outcome::Failure,
-            _ if replied => Outcome::Success,
-            _ => Outcome::Unknown,
-        }
-    }
-
-    /// The packets that nothing answered.
-    fn tries(&self) -> Option<u64> {
-        self.counters.filter(|_| !self.status.has(Status::SEEN_REPLY)).map(|[there, _]| there.packets)
-    }
-
-    /// The same flow has the same id in all of its records, and from every run that sees its beginning.
-    fn event_id(&self, action: ConntrackAction, config: &Config) -> CompactString {
-        let Key { namespace, id, zone, tuple } = self.key;
-        let mut hash = Sha1::new();
-        hash.update(config.observer_id.as_bytes());
-        hash.update(self.start.map_or(0, |start| start.0).to_le_bytes());
-        hash.update(namespace.unwrap_or(-1).to_le_bytes());
-        hash.update(id.to_le_bytes());
-        hash.update(zone.to_le_bytes());
-        hash.update([tuple.protocol.0]);
-        for end in [tuple.source, tuple.destination] {
-            match end.ip {
-                IpAddr::V4(v4) => hash.update(v4.octets()),
-                IpAddr::V6(v6) => hash.update(v6.octets()),
-            }
-            hash.update(end.port.to_le_bytes());
-        }
-        let icmp = tuple.icmp.unwrap_or_default();
-        hash.update([icmp.kind, icmp.code]);
-        hash.update(icmp.id.unwrap_or_default().to_le_bytes());
-        let digest: [u8; 20] = hash.finalize().into();
-        let flow = digest.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        match action {
-            ConntrackAction::New | ConntrackAction::End => format_compact!("{flow:016x}.{}", action.name()),
-            ConntrackAction::Update => format_compact!("{flow:016x}.{}", self.events),
-        }
-    }
 }

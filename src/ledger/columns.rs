@@ -191,10 +191,11 @@ pub const CONNTRACK: &[Column<ConntrackLedger>] = columns! {
     "conntrack_flows_missing" Gauge(|c| c.missing) "Of those, flows that the last dump did not show.",
 };
 
-/// entries = recorded + folded + left out + unmatched + no IP + cut + foreign; only where verdicts are recorded.
+/// entries = recorded + waiting + folded + left out + unmatched + no IP + cut + foreign; only where verdicts are recorded.
 pub const VERDICTS: &[Column<VerdictLedger>] = columns! {
     "verdict_entries" Counter(|v| v.entries) "Entries of NFLOG and lines of the kernel log read.",
     "verdict_entries_recorded" Counter(|v| v.recorded) "Entries that became a record.",
+    "verdict_entries_waiting" Gauge(|v| v.waiting) "Entries whose record waits for what follows (VERDICT_OUTCOME).",
     "verdict_entries_folded" Counter(|v| v.folded) "Entries folded into the record of others.",
     "verdict_entries_left_out" Counter(|v| v.left_out) "Entries left out by INCLUDE_… and EXCLUDE_… settings.",
     "verdict_entries_unmatched" Counter(|v| v.unmatched) "Entries whose prefix fits no pattern of VERDICT_PREFIXES.",
@@ -202,6 +203,7 @@ pub const VERDICTS: &[Column<VerdictLedger>] = columns! {
     "verdict_entries_cut" Counter(|v| v.cut) "Lines that end before both addresses are whole.",
     "verdict_entries_foreign" Counter(|v| v.foreign) "Lines and messages that no rule wrote.",
     "verdict_repeats" Counter(|v| v.repeats) "Records of repeated entries (VERDICT_REPEATS).",
+    "verdict_records_unjoined" Counter(|v| v.unjoined) "Records that had no room to wait for what follows.",
     "verdict_packets_lost" Counter(|v| v.lost) "Packets that NFLOG numbered and that never came.",
     "verdict_messages_dropped" Counter(|v| v.dropped) "Messages of NFLOG that found the receive buffer full; one may hold several packets.",
     "verdict_lines_missed" Counter(|v| v.lines_missed) "Lines of /dev/kmsg that were overwritten before they were read.",

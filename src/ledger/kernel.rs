@@ -49,7 +49,7 @@ pub struct ConntrackLedger {
     pub missing: u64,
 }
 
-/// entries = recorded + folded + left out + unmatched + no IP + cut + foreign.
+/// entries = recorded + waiting + folded + left out + unmatched + no IP + cut + foreign.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerdictLedger {
     /// Inputs opened.
@@ -58,6 +58,8 @@ pub struct VerdictLedger {
     pub entries: u64,
     /// Entries that became a record each.
     pub recorded: u64,
+    /// Gauge: entries whose record waits for what follows.
+    pub waiting: u64,
     /// Entries that only add to the record of others.
     pub folded: u64,
     /// Entries left out by INCLUDE_… and EXCLUDE_….
@@ -72,6 +74,8 @@ pub struct VerdictLedger {
     pub foreign: u64,
     /// Outside: records of repeated entries.
     pub repeats: u64,
+    /// Outside: records that had no room to wait for what follows.
+    pub unjoined: u64,
     /// Outside: packets that NFLOG numbered and that never came.
     pub lost: u64,
     /// Outside: messages of NFLOG that found our buffer full.
@@ -100,11 +104,16 @@ impl ConntrackLedger {
 }
 
 impl VerdictLedger {
+    /// Entries that are known to be missing.
+    pub(crate) fn losses(&self) -> u64 {
+        self.lost + self.dropped + self.lines_missed + self.suppressed
+    }
+
     pub(super) fn check(&self, out: &mut Vec<Imbalance>) {
-        let records = self.recorded + self.folded + self.left_out + self.unmatched;
+        let records = self.recorded + self.waiting + self.folded + self.left_out + self.unmatched;
         check(
             out,
-            "verdict entries = recorded + folded + left out + unmatched + no ip + cut + foreign",
+            "verdict entries = recorded + waiting + folded + left out + unmatched + no ip + cut + foreign",
             self.entries,
             records + self.no_ip + self.cut + self.foreign,
         );
@@ -113,5 +122,5 @@ impl VerdictLedger {
 
 merge_fields!(ConntrackLedger: plain opens events dropped recorded folded left_out repeated unreadable begun updates ended sums
     overruns dumps dumps_failed dump_entries ended_by_dump untracked flows silent missing; by_reason);
-merge_fields!(VerdictLedger: plain opens entries recorded folded left_out unmatched no_ip cut foreign repeats lost dropped
+merge_fields!(VerdictLedger: plain opens entries recorded waiting folded left_out unmatched no_ip cut foreign repeats unjoined lost dropped
     lines_missed suppressed glued cut_headers fragments rotations stores; by_reason);

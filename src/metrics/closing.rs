@@ -211,13 +211,19 @@ fn verdict_lines(lines: &mut Vec<Line>, v: &VerdictLedger) {
     }
     let read = Line::new("verdict entries", v.entries)
         .term(v.recorded, "recorded")
+        .term(v.waiting, "waiting")
         .term(v.folded, "folded")
         .term(v.left_out, "left out")
         .term(v.unmatched, "with an unknown prefix")
         .term(v.no_ip, "not IP")
         .term(v.cut, "cut")
         .term(v.foreign, "foreign");
-    lines.push(read.beside(v.repeats, "records of repeats").beside(v.glued, "glued").beside(v.rotations, "rotations"));
+    lines.push(
+        read.beside(v.repeats, "records of repeats")
+            .beside(v.unjoined, "without room to wait")
+            .beside(v.glued, "glued")
+            .beside(v.rotations, "rotations"),
+    );
 }
 
 fn record_lines(lines: &mut Vec<Line>, records: &RecordLedger, sinks: &[(String, SinkCounts)]) {

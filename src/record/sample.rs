@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Connection, ConntrackAction, ConntrackRecord, Container, Counters, End, EndKnownBy, Exchange, FlowCounts,
+    Connection, ConntrackAction, ConntrackRecord, Container, Counters, End, EndKnownBy, Exchange, FlowCounts, FollowedBy,
     FlowRecord, FlowStatus, Header, Icmp, LoggedPacket, Missing, NetworkDirection, Record, Request, Response, Status,
     StreamClass, Trust, Tuple, VerdictDirection, VerdictInput, VerdictMeaning, VerdictRecord, Version, WeirdSet,
 };
@@ -254,6 +254,7 @@ pub(crate) fn verdict() -> VerdictRecord {
         user: None,
         source: None,
         destination: Some(Arc::new(container)),
+        followed_by: None,
         lost_before: 0,
         source_workload: None,
         destination_workload: None,
@@ -277,6 +278,7 @@ pub(crate) fn everything_of_verdict() -> VerdictRecord {
     let mut it = verdict();
     let workload = everything_of_conntrack().source_workload;
     (it.start, it.group, it.user, it.lost_before) = (Some(START), Some(5), Some(1000), 3);
+    it.followed_by = Some(FollowedBy::Retried);
     it.packet.icmp = Some(Icmp { kind: 8, code: 0, id: Some(172) });
     it.source = it.destination.clone();
     (it.source_workload, it.destination_workload) = (workload.clone(), workload);

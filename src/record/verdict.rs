@@ -63,6 +63,78 @@ pub struct VerdictMeaning {
     pub kind: Option<CompactString>,
 }
 
+/// What followed a logged packet: `podtap.verdict.followed_by`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FollowedBy {
+    /// Its connection was established.
+    Established,
+    /// Something came back.
+    Answered,
+    /// Nothing came back, or nothing more was logged.
+    Nothing,
+    /// It was held back, and another packet to the same place was logged.
+    Retried,
+}
+
+impl FollowedBy {
+    /// All of them, in order.
+    pub const ALL: [Self; 4] = [Self::Established, Self::Answered, Self::Nothing, Self::Retried];
+
+    /// `podtap.verdict.followed_by`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::Answered => "answered",
+            Self::Nothing => "nothing",
+            Self::Retried => "retried",
+        }
+    }
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FlowProgress {
+    /// It began.
+    Begun,
+    /// It was looked at later, and nothing had come back.
+    Unanswered,
+    /// Something came back.
+    Answered,
+    /// TCP and SCTP: it is established.
+    Established,
+}
+
+/// What is known of a connection, for those who wait for what follows a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowNews {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// Who opened, before translation; for an echo the port is its identifier.
+    pub source: Endpoint,
+    /// Who was opened to, before translation.
+    pub destination: Endpoint,
+    /// The source after translation.
+    pub source_nat: Option<Endpoint>,
+    /// The destination after translation.
+    pub destination_nat: Option<Endpoint>,
+    /// How far it has come.
+    pub progress: FlowProgress,
+    /// It is over.
+    pub ended: bool,
+    /// When that was so.
+    pub at: Timestamp,
+}
+
+impl FlowNews {
+    /// The two ends as rules may see them: before all translation, behind that of the destination, behind both.
+    pub fn seen_as(&self) -> impl Iterator<Item = (Endpoint, Endpoint)> {
+        let destination = self.destination_nat.unwrap_or(self.destination);
+        let behind = self.destination_nat.map(|_| (self.source, destination));
+        let both = self.source_nat.map(|source| (source, destination));
+        [Some((self.source, self.destination)), behind, both].into_iter().flatten()
+    }
+}
+
 /// The container behind an address, as Cloud Foundry's store names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Container {
@@ -134,6 +206,8 @@ pub struct VerdictRecord {
     pub source: Option<Arc<Container>>,
     /// Who is behind the destination's address.
     pub destination: Option<Arc<Container>>,
+    /// What followed, where connection tracking is recorded as well.
+    pub followed_by: Option<FollowedBy>,
     /// Packets that NFLOG lost before this one since the last record of its group.
     pub lost_before: u64,
     /// The workload behind the source's address, when it is known.

@@ -31,17 +31,22 @@ impl Live {
             buffer_bytes: settings.conntrack_buffer.bytes(),
             all_namespaces: settings.conntrack_all_namespaces,
         };
-        match Accounting::read() {
-            Ok(accounting) => tracing::info!("recording connection tracking{}", missing(accounting)),
-            Err(error) => tracing::warn!(%error, "this network namespace may have no connection tracking yet"),
-        }
+        let lacks = match Accounting::read() {
+            Ok(accounting) => missing(accounting),
+            Err(error) => {
+                tracing::warn!(%error, "this network namespace may have no connection tracking yet");
+                String::new()
+            }
+        };
         let mut tracker = self.assembly.tracker();
-        let (mut tap, stop) = (self.tap(), self.stopped.clone());
+        let mut tap = self.tap(format!("connection tracking{lacks}"));
+        let (stop, news) = (self.stopped.clone(), std::mem::take(&mut self.news));
         self.listen(RecordKind::Conntrack.word(), move || {
             let outcome = conntrack::run(&options, &stop, &mut tracker, |tracker, now| {
                 if let Some(own_ips) = tap.part.new_own_ips() {
                     tracker.set_own_ips(own_ips);
                 }
+                news.serve(tracker);
                 tap.push(tracker.records());
                 tap.tick(now, || Ledger { conntrack: tracker.ledger().clone(), ..Ledger::default() });
             });
@@ -53,8 +58,9 @@ impl Live {
     /// Starts reading logged packets: a thread for each input.
     pub(super) fn read_verdicts(&mut self) -> std::io::Result<()> {
         for input in inputs(&self.settings) {
-            tracing::info!("recording logged packets of {}", input.in_words());
-            let (mut tap, stop, mut verdicts) = (self.tap(), self.stopped.clone(), self.assembly.verdicts());
+            let mut tap = self.tap(format!("logged packets of {}", input.in_words()));
+            let (stop, mut verdicts) = (self.stopped.clone(), self.assembly.verdicts());
+            let mut news = self.settings.records(RecordKind::Conntrack).then(|| self.news.reader());
             let mut store = self.settings.verdict_store.as_deref().map(StoreFile::new);
             if let Some(store) = store.as_mut().and_then(StoreFile::changed) {
                 verdicts.set_store(store);
@@ -69,6 +75,9 @@ impl Live {
                     if let Some(prefix) = verdicts.take_unknown_prefix() {
                         tap.say_unknown(&prefix);
                     }
+                    if let Some(news) = &mut news {
+                        news.serve(verdicts, now);
+                    }
                     tap.push(verdicts.records());
                     tap.tick(now, || Ledger { verdicts: verdicts.ledger().clone(), ..Ledger::default() });
                 });
@@ -79,10 +88,11 @@ impl Live {
         Ok(())
     }
 
-    /// A way to the sinks for one thread.
+    /// A way to the sinks for one thread, and in words what it records.
     #[allow(clippy::type_complexity, reason = "closures have no name, and `impl` none either in a type alias")]
     fn tap(
         &self,
+        what: String,
     ) -> KernelTap<
         impl FnMut(&mut Record) -> Option<LeftOut> + use<>,
         impl FnMut(&Record, &mut Vec<u8>) -> Encoded + use<>,
@@ -93,6 +103,7 @@ impl Live {
             probe,
             part: self.shared.part(),
             publish_at: Timestamp::default(),
+            begins: Some(what),
             said_unknown: false,
         }
     }
@@ -186,6 +197,8 @@ struct KernelTap<S, E> {
     probe: Probe,
     part: Part,
     publish_at: Timestamp,
+    /// What is recorded, until it is.
+    begins: Option<String>,
     said_unknown: bool,
 }
 
@@ -195,6 +208,9 @@ where
     E: FnMut(&Record, &mut Vec<u8>) -> Encoded,
 {
     fn push(&mut self, records: &mut Vec<Record>) {
+        if let Some(what) = self.begins.take() {
+            tracing::info!("recording {what}");
+        }
         self.part.set_capturing(true);
         self.pipeline.push(records);
         self.pipeline.flush();

@@ -315,6 +315,8 @@ settings! {
         VERDICT_STORE verdict_store: Option<PathBuf> = "none";
         /// Fold repeated packets: the first is a record at once, the others are counted in one record after this time.
         VERDICT_REPEATS verdict_repeats: Option<Seconds> = "none";
+        /// How long a record waits for what follows its packet (answered, tried again), where RECORD names conntrack too.
+        VERDICT_OUTCOME verdict_outcome: Option<Seconds> = "10s";
         /// Size of the receive buffer of NFLOG. What the kernel drops when it is full is counted.
         VERDICT_BUFFER verdict_buffer: Bytes<{ 64 * KIB }, GIB> = "8MiB";
     }

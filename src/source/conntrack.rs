@@ -24,6 +24,8 @@ const COUNT_EVERY: Duration = Duration::from_secs(1);
 const DUMP_EVERY: Duration = Duration::from_secs(30);
 /// Between two dumps after losses.
 const RESYNC_EVERY: Duration = Duration::from_secs(1);
+/// Between two dumps that somebody asks for.
+const ASKED_EVERY: Duration = Duration::from_secs(2);
 /// How long the kernel may take for the next part of a dump.
 const DUMP_PATIENCE: Duration = Duration::from_secs(10);
 /// Reads in a row before records are handed on.
@@ -106,7 +108,8 @@ impl<F: FnMut(&mut Tracker, Timestamp)> Listener<'_, F> {
             self.hand_on();
             let since = self.dumped.elapsed();
             let silent = self.tracker.needs_dump() && since >= DUMP_EVERY;
-            if silent || (self.overrun && since >= RESYNC_EVERY) {
+            let asked = self.tracker.is_asked_for_dump() && since >= ASKED_EVERY;
+            if silent || asked || (self.overrun && since >= RESYNC_EVERY) {
                 self.dump();
             }
             if self.counted.elapsed() >= COUNT_EVERY {
@@ -162,7 +165,7 @@ impl<F: FnMut(&mut Tracker, Timestamp)> Listener<'_, F> {
     fn dump(&mut self) {
         self.overrun = false;
         self.dumped = now();
-        self.tracker.begin_dump();
+        self.tracker.begin_dump(wall_clock());
         if let Err(error) = self.dump_whole() {
             self.tracker.ledger_mut().dumps_failed += 1;
             tracing::warn!(%error, "the table of connections could not be read; trying again");

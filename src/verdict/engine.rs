@@ -8,6 +8,7 @@ use foldhash::fast::FixedState;
 use sha1::{Digest, Sha1};
 
 use super::fold::Fold;
+use super::follow::Follow;
 use super::line::{self, LineTime, LoggedLine, NotLogged};
 use super::marks::Marks;
 use super::nflog::{self, Logged};
@@ -18,7 +19,10 @@ use crate::flow::Timestamp;
 use crate::glob::Glob;
 use crate::ledger::VerdictLedger;
 use crate::netlink::{DONE, ERROR, Messages};
-use crate::record::{Container, LoggedPacket, Record, VerdictDirection, VerdictInput, VerdictMeaning, VerdictRecord};
+use crate::record::{
+    Container, FlowNews, FollowedBy, LoggedPacket, Record, VerdictDirection, VerdictInput, VerdictMeaning,
+    VerdictRecord,
+};
 
 /// Different repeated entries that are remembered.
 const MAX_REPEATED: usize = 16_384;
@@ -34,6 +38,8 @@ pub struct Config {
     pub container_interfaces: Vec<Glob>,
     /// VERDICT_REPEATS in nanoseconds; none makes each entry a record.
     pub repeats: Option<u64>,
+    /// VERDICT_OUTCOME in nanoseconds, where connections are tracked too: how long a record waits for what follows.
+    pub patience: Option<u64>,
     /// Part of every `event.id`.
     pub observer_id: String,
     /// INCLUDE_…, EXCLUDE_….
@@ -60,6 +66,7 @@ pub struct Verdicts {
     config: Config,
     store: Store,
     fold: Option<Fold>,
+    follow: Option<Follow>,
     /// The next packet's number of each group.
     expected: HashMap<u16, u32, FixedState>,
     /// The next record's number of /dev/kmsg.
@@ -68,6 +75,8 @@ pub struct Verdicts {
     /// A prefix that fits no pattern, until it is asked for.
     unknown: Option<CompactString>,
     ledger: VerdictLedger,
+    /// What was lost so far, when it was looked at last.
+    losses: u64,
     out: Vec<Record>,
 }
 
@@ -76,6 +85,7 @@ impl Verdicts {
     pub fn new(config: Config) -> Self {
         Self {
             fold: config.repeats.map(|interval| Fold::new(interval, MAX_REPEATED)),
+            follow: config.patience.map(Follow::new),
             config,
             store: Store::default(),
             expected: HashMap::default(),
@@ -83,6 +93,7 @@ impl Verdicts {
             marks: Marks::default(),
             unknown: None,
             ledger: VerdictLedger::default(),
+            losses: 0,
             out: Vec::new(),
         }
     }
@@ -250,19 +261,52 @@ impl Verdicts {
             self.ledger.left_out += 1;
             return;
         }
-        match &mut self.fold {
-            None => {
-                self.ledger.recorded += 1;
-                self.out.push(record.into());
-            }
-            Some(fold) => match fold.add(record, now) {
-                Some(record) => {
-                    self.ledger.recorded += 1;
-                    self.out.push(record.into());
-                }
-                None => self.ledger.folded += 1,
-            },
+        if let Some(follow) = &mut self.follow {
+            let known = follow.tried_again(&record);
+            self.give(known);
         }
+        let folded = match &mut self.fold {
+            Some(fold) => fold.add(record, now),
+            None => Some(record),
+        };
+        match folded {
+            Some(record) => self.wait_or_give(record, now),
+            None => self.ledger.folded += 1,
+        }
+    }
+
+    fn wait_or_give(&mut self, record: VerdictRecord, now: Timestamp) {
+        let Some(follow) = &mut self.follow else { return self.give([record]) };
+        self.ledger.unjoined += u64::from(!follow.has_room());
+        let known = follow.add(record, now);
+        self.ledger.waiting = follow.len() as u64;
+        self.give(known);
+    }
+
+    /// Records of one entry each.
+    fn give(&mut self, records: impl IntoIterator<Item = VerdictRecord>) {
+        let before = self.out.len();
+        self.out.extend(records.into_iter().map(Record::from));
+        self.ledger.recorded += (self.out.len() - before) as u64;
+        self.ledger.waiting = self.follow.as_ref().map_or(0, Follow::len) as u64;
+    }
+
+    /// What connection tracking says, for records that wait for it.
+    pub fn handle_news(&mut self, news: &FlowNews) {
+        let known = self.follow.as_mut().map(|follow| follow.hear(news)).unwrap_or_default();
+        self.give(known);
+    }
+
+    /// News were lost: for a while nothing is known to be absent.
+    pub fn handle_lost_news(&mut self, now: Timestamp) {
+        if let Some(follow) = &mut self.follow {
+            follow.lost(now);
+        }
+    }
+
+    /// Whether a look at the table of connections would complete records that wait.
+    pub fn wants_table(&mut self, now: Timestamp) -> bool {
+        self.follow.as_mut().is_some_and(|follow| follow.wants_table(now))
     }
 
     /// Who is behind the source's address, else the application that the mark belongs to.
@@ -301,6 +345,7 @@ impl Verdicts {
             interface_in,
             interface_out,
             user: entry.user,
+            followed_by: None,
             lost_before: entry.lost_before,
             source_workload: None,
             destination_workload: None,
@@ -311,17 +356,37 @@ impl Verdicts {
     pub fn handle_timeout(&mut self, now: Timestamp) {
         if let Some(fold) = &mut self.fold {
             let records = fold.expire(now);
-            self.ledger.repeats += records.len() as u64;
-            self.out.extend(records.into_iter().map(Record::from));
+            self.give_repeats(records);
+        }
+        if let Some(follow) = &mut self.follow {
+            let lost = self.ledger.losses();
+            if lost != std::mem::replace(&mut self.losses, lost) {
+                follow.lost(now);
+            }
+            let records = follow.expire(now);
+            self.give(records);
+        }
+    }
+
+    /// Records of several entries, that only add to the ledger's equation as folded.
+    fn give_repeats(&mut self, records: Vec<VerdictRecord>) {
+        self.ledger.repeats += records.len() as u64;
+        for mut record in records {
+            let again = self.follow.is_some() && !record.meaning.allowed && record.packets > 1;
+            record.followed_by = again.then_some(FollowedBy::Retried);
+            self.out.push(record.into());
         }
     }
 
     /// The end: what waits goes out.
     pub fn finish(&mut self) {
+        if let Some(follow) = &mut self.follow {
+            let records = follow.finish();
+            self.give(records);
+        }
         if let Some(fold) = &mut self.fold {
             let records = fold.finish();
-            self.ledger.repeats += records.len() as u64;
-            self.out.extend(records.into_iter().map(Record::from));
+            self.give_repeats(records);
         }
     }
 

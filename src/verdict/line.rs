@@ -249,6 +249,9 @@ fn wall_clock(head: &str) -> Option<LineTime> {
     Some(LineTime::Wall(Timestamp(i64::try_from(time.as_nanosecond()).ok()?)))
 }
 
+/// The keys that are read.
+const KEYS: [&str; 13] = ["IN", "OUT", "SRC", "DST", "LEN", "PROTO", "SPT", "DPT", "TYPE", "CODE", "ID", "MARK", "UID"];
+
 /// Everything from `IN=` on, as it is found.
 #[derive(Default)]
 struct Found<'a> {
@@ -266,6 +269,8 @@ struct Found<'a> {
     fragment: bool,
     incomplete: bool,
     no_ip: bool,
+    /// Keys that came: the first of each counts, also where it cannot be read.
+    came: Vec<&'a str>,
 }
 
 /// Reads the fields of one entry, and how far they reach. `whole`: another entry follows, so the last word is whole too.
@@ -274,6 +279,11 @@ fn fields_of(text: &str, whole: bool) -> (Result<LoggedLine, NotLogged>, usize) 
     let (mut at, mut read, mut depth) = (0, 0, 0usize);
     for word in text.split(' ') {
         let end = at + word.len();
+        if depth == 0 && word.starts_with("SRC=") && found.came.contains(&"SRC") {
+            // From here on it is about another packet, whose head is missing.
+            found.incomplete = true;
+            break;
+        }
         let is_last = end == text.len() && !whole;
         let opens = word.starts_with('[');
         if opens || depth > 0 {
@@ -291,27 +301,35 @@ fn fields_of(text: &str, whole: bool) -> (Result<LoggedLine, NotLogged>, usize) 
 
 impl<'a> Found<'a> {
     /// Takes a word; false where it belongs to no entry. A last word may be cut: an address or a port that is shorter than
-    /// it was would be another one, so these are not believed then.
+    /// it was would be another one, so these are not believed then. Only a mark is: lines often end with it.
     fn take(&mut self, word: &'a str, is_last: bool) -> bool {
         let Some((key, value)) = word.split_once('=') else { return self.take_flag(word) };
         let text = (!value.is_empty()).then_some(value);
         let sure = text.filter(|_| !is_last);
         let is_icmp = self.protocol.is_some_and(Protocol::is_icmp);
+        // The packet's own ID comes before the protocol, that of an echo behind it.
+        if ["TYPE", "CODE", "ID"].contains(&key) && !is_icmp {
+            return true;
+        }
+        let is_key = KEYS.contains(&key);
+        if !is_key || self.came.contains(&key) {
+            return is_key || key.bytes().all(|byte| byte.is_ascii_uppercase()) && !key.is_empty();
+        }
+        self.came.push(key);
         match key {
-            "IN" => first(&mut self.interface_in, text),
-            "OUT" => first(&mut self.interface_out, text),
-            "SRC" => first(&mut self.source, sure.and_then(|text| text.parse().ok())),
-            "DST" => first(&mut self.destination, sure.and_then(|text| text.parse().ok())),
-            "LEN" => first(&mut self.length, sure.and_then(|text| text.parse().ok())),
-            "PROTO" => first(&mut self.protocol, text.and_then(Protocol::parse)),
-            "SPT" => first(&mut self.ports[0], sure.and_then(|text| text.parse().ok())),
-            "DPT" => first(&mut self.ports[1], sure.and_then(|text| text.parse().ok())),
-            "TYPE" if is_icmp => first(&mut self.icmp[0], sure.and_then(|text| text.parse().ok())),
-            "CODE" if is_icmp => first(&mut self.icmp[1], text.and_then(|text| text.parse().ok())),
-            "ID" if is_icmp => first(&mut self.id, sure.and_then(|text| text.parse().ok())),
-            "MARK" => first(&mut self.mark, text.and_then(number)),
-            "UID" => first(&mut self.user, sure.and_then(|text| text.parse().ok())),
-            _ => return key.bytes().all(|byte| byte.is_ascii_uppercase()) && !key.is_empty(),
+            "IN" => self.interface_in = text,
+            "OUT" => self.interface_out = text,
+            "SRC" => self.source = parsed(sure),
+            "DST" => self.destination = parsed(sure),
+            "LEN" => self.length = parsed(sure),
+            "PROTO" => self.protocol = sure.and_then(Protocol::parse),
+            "SPT" => self.ports[0] = parsed(sure),
+            "DPT" => self.ports[1] = parsed(sure),
+            "TYPE" => self.icmp[0] = parsed(sure),
+            "CODE" => self.icmp[1] = parsed(sure),
+            "ID" => self.id = parsed(sure),
+            "MARK" => self.mark = text.and_then(number),
+            _ => self.user = parsed(sure),
         }
         true
     }
@@ -338,6 +356,10 @@ impl<'a> Found<'a> {
                 self.source.is_some() || !self.no_ip && self.interface_in.is_none() && self.interface_out.is_none();
             return Err(if cut { NotLogged::Cut } else { NotLogged::NoIp });
         };
+        if source.is_ipv4() != destination.is_ipv4() {
+            // Of two packets: what was between them is missing.
+            return Err(NotLogged::Cut);
+        }
         let [source_port, destination_port] = self.ports.map(Option::unwrap_or_default);
         let icmp = self.icmp[0].zip(self.icmp[1]).map(|(kind, code)| Icmp { kind, code, id: self.id });
         let ports_missing = self.ports[1].is_none() && self.protocol.is_some_and(has_ports_in_lines);
@@ -369,10 +391,8 @@ fn has_ports_in_lines(protocol: Protocol) -> bool {
     [6, 17, 136].contains(&protocol.0)
 }
 
-fn first<T>(place: &mut Option<T>, value: Option<T>) {
-    if place.is_none() {
-        *place = value;
-    }
+fn parsed<T: std::str::FromStr>(text: Option<&str>) -> Option<T> {
+    text?.parse().ok()
 }
 
 /// Decimal, or hexadecimal with `0x`.

@@ -5,6 +5,7 @@
 
 mod engine;
 mod fold;
+mod follow;
 mod line;
 mod marks;
 pub mod nflog;
@@ -13,6 +14,8 @@ mod prefix;
 mod store;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_follow;
 
 pub use self::engine::{Config, Verdicts};
 pub use self::line::{LineTime, LoggedLine, NotLogged, kmsg_sequence, read as read_line};

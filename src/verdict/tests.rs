@@ -25,6 +25,7 @@ fn verdicts(repeats: Option<u64>) -> Verdicts {
         prefixes: Prefixes::cloud_foundry(),
         container_interfaces: vec![Glob::new("s-*").unwrap()],
         repeats,
+        patience: None,
         observer_id: "cell".to_owned(),
         filter: FlowFilter::default(),
     })
@@ -180,6 +181,27 @@ fn glued_lines_are_an_entry_each() {
     let first = ("DENY_C2C_cb40f81e-52ce-41c5- ".to_owned(), IpAddr::from([10, 255, 15, 13]));
     assert_eq!(found, [first, ("OK_x ".to_owned(), [10, 64, 2, 27].into())]);
     assert_eq!(verdicts.ledger().glued, 1);
+}
+
+/// A garbled log: bytes are missing in the middle, and two lines look like one.
+#[test]
+fn what_two_packets_said_is_not_one_packet() {
+    let counted = |line: &str| {
+        let mut verdicts = verdicts(None);
+        verdicts.handle_line(line.as_bytes(), VerdictInput::File, NOW, None);
+        let ends: Vec<_> = taken(&mut verdicts).iter().map(ends).collect();
+        (ends, verdicts.ledger().cut)
+    };
+    let first = "OK_x IN=a OUT=b SRC=10.0.0.1 DST=10.0.0.2 LEN=60 PROTO=TCP SPT=1 DPT=2 ";
+    let whole = ([10, 0, 0, 1].into(), 1, [10, 0, 0, 2].into(), 2);
+    for (line, ends, cut) in [
+        ("OK_x IN=a OUT=b SRC=10.0.0.1 SRC=10.0.0.3 DST=10.0.0.4 LEN=60 PROTO=TCP SPT=3 DPT=4 ", vec![], 1),
+        ("OK_x IN=a OUT=b SRC=fd00::1 DST=10.0.0.4 LEN=60 PROTO=TCP SPT=3 DPT=4 ", vec![], 1),
+        ("OK_x IN=a OUT=b SRC=10.0.0.1 DST=10.0.SRC=1 DST=10.0.0.4 LEN=60 PROTO=UDP SPT=3 DPT=4 ", vec![], 1),
+        (&format!("{first}SRC=10.0.0.3 DST=10.0.0.4 LEN=60 PROTO=TCP SPT=3 DPT=4 "), vec![whole], 0),
+    ] {
+        assert_eq!(counted(line), (ends, cut), "{line}");
+    }
 }
 
 /// Wherever a line was cut: what is still said of the packet is true.

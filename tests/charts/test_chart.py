@@ -124,6 +124,9 @@ class Sidecar(unittest.TestCase):
             ({"RECORD": "verdicts", "VERDICT_GROUPS": [5, 6]}, ["NET_ADMIN"]),
             ({"RECORD": "verdicts", "VERDICT_KMSG": True}, ["SYSLOG"]),
             ({"VERDICT_GROUPS": 5, "VERDICT_KMSG": True}, ["NET_RAW"]),
+            ({"RECORD": "verdicts", "VERDICT_FILE": "/var/log/kern.log"}, []),
+            ({"RECORD": "verdicts", "VERDICT_GROUPS": "none", "VERDICT_KMSG": "on"}, ["SYSLOG"]),
+            ({"RECORD": "Conntrack, VERDICTS", "VERDICT_GROUPS": 0, "VERDICT_KMSG": 1}, ["NET_ADMIN", "SYSLOG"]),
             ({"RECORD": "conntrack", "CONNTRACK_ALL_NAMESPACES": True}, ["NET_ADMIN", "NET_BROADCAST"]),
         ]:
             container, _ = self.of(config=config)
@@ -316,6 +319,13 @@ class Notes(unittest.TestCase):
             # What inject has to be told, to add what the chart would.
             ({"existingSecret": "keys", "sidecar": {"classic": True}}, ["--config-map podtap --secret keys --classic -f"]),
             ({"config": {"METRICS_ADDR": "[::]:9"}}, ["--config-map podtap --env 'METRICS_ADDR=[::]:9' -f deployment.yaml |"]),
+            # What it must be allowed follows from what it records.
+            ({}, ["needs the capability NET_RAW, which"]),
+            (
+                {"config": {"RECORD": ["http", "verdicts"], "VERDICT_GROUPS": [5, 6], "VERDICT_KMSG": True}},
+                ["needs the capabilities NET_RAW, NET_ADMIN, SYSLOG, which", "--env 'RECORD=http,verdicts'",
+                 "--env 'VERDICT_GROUPS=5,6' --env 'VERDICT_KMSG=true'"],
+            ),
         ]:
             notes = cluster.notes(values)
             for line in expected:

@@ -27,6 +27,7 @@ mod elasticsearch;
 mod feed;
 mod flows;
 mod fluentd;
+mod followed;
 mod fuzz_corpus;
 mod golden;
 mod grafana;
@@ -36,6 +37,7 @@ mod http2;
 mod kibana;
 #[cfg(feature = "inject")]
 mod inject;
+mod labs;
 mod limits;
 mod live;
 mod logstash;

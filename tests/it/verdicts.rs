@@ -1,7 +1,7 @@
 //! Logged packets for real: NFLOG in a network namespace, files through the binary, and given lines with what was really sent.
 
 use std::net::UdpSocket;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -43,6 +43,7 @@ fn config() -> Config {
         prefixes: Prefixes::cloud_foundry(),
         container_interfaces: Vec::new(),
         repeats: None,
+        patience: None,
         observer_id: String::new(),
         filter: Default::default(),
     }
@@ -195,19 +196,9 @@ fn a_file_is_read_to_its_end_in_order_and_the_closing_lines_add_up() {
     assert!(String::from_utf8_lossy(&absent.stderr).contains("/nowhere/kern.log: No such file"));
 }
 
-/// Where the given lines are, each with what was really sent.
-#[allow(clippy::disallowed_methods, reason = "a switch of the tests, not a setting of podtap")]
-fn given_lines() -> Option<PathBuf> {
-    let given = std::env::var_os("PODTAP_LABS").map(PathBuf::from);
-    let folder = given.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/labs")).join("verdicts");
-    folder.join("lines").is_dir().then_some(folder)
-}
-
 #[test]
 fn given_lines_of_a_real_kernel_are_read_as_they_were_sent() {
-    let Some(labs) = given_lines() else {
-        return eprintln!("SKIPPED: no ../shared/labs (PODTAP_LABS names another place)");
-    };
+    let Some(labs) = crate::labs::folder().map(|labs| labs.join("verdicts")) else { return };
     let folder = Folder::new("given");
     let store = labs.join("store.json");
     let mut judged = 0;

@@ -10,7 +10,7 @@ use super::objects::{Agent, Ecs, Kubernetes, Name, Orchestrator, WorkloadPart};
 use crate::flow::{Endpoint, Protocol, community_id_of};
 use crate::format::Observer;
 use crate::format::stamp::Stamp;
-use crate::record::{Container, Dataset, Labels, VerdictRecord, Workload};
+use crate::record::{Container, Dataset, FollowedBy, Labels, VerdictRecord, Workload};
 
 #[derive(Serialize)]
 pub(super) struct VerdictView<'a> {
@@ -138,6 +138,8 @@ struct VerdictPart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     truncated: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    followed_by: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     lost_before: Option<u64>,
 }
 
@@ -249,6 +251,7 @@ impl<'a> Podtap<'a> {
                 input: record.input.name(),
                 fragment: mark(packet.fragment),
                 truncated: mark(packet.truncated),
+                followed_by: record.followed_by.map(FollowedBy::name),
                 lost_before: (record.lost_before > 0).then_some(record.lost_before),
             },
             icmp: packet.icmp.map(|icmp| IcmpPart { r#type: icmp.kind, code: icmp.code, id: icmp.id }),

@@ -212,6 +212,11 @@ pub(super) const VERDICT_FIELDS: &[Field] = &[
     field("podtap.verdict.fragment", Boolean, "`true` for a later fragment, whose ports are in the first one"),
     field("podtap.verdict.truncated", Boolean, "`true` where the entry has less than the packet's headers"),
     field(
+        "podtap.verdict.followed_by",
+        Keyword,
+        "With RECORD=conntrack as well: `established`, `answered`, `nothing`, `retried` (held back and tried again); absent where it is not known",
+    ),
+    field(
         "podtap.verdict.lost_before",
         Long,
         "Packets that NFLOG lost between this one and the one before of its group",

@@ -92,6 +92,9 @@ impl Line<'_> {
         if record.packets > 1 {
             write!(self.out, "  {} packets", record.packets)?;
         }
+        if let Some(followed) = record.followed_by {
+            write!(self.out, "  {}", followed.name())?;
+        }
         if record.lost_before > 0 {
             self.out.push_str("  ");
             self.painted(RED, format_args!("{} lost before", record.lost_before))?;

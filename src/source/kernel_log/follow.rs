@@ -256,6 +256,7 @@ mod tests {
             prefixes: Prefixes::new(&["DENY_*=denied".to_owned()]).unwrap(),
             container_interfaces: Vec::new(),
             repeats: None,
+            patience: None,
             observer_id: String::new(),
             filter: Default::default(),
         })

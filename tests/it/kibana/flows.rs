@@ -5,7 +5,7 @@ use podtap::flow::Timestamp;
 use podtap::format::Observer;
 use podtap::format::ecs::write_json;
 use podtap::netlink::{CREATED, Writer, nest};
-use podtap::record::{Record, VerdictInput};
+use podtap::record::{FollowedBy, Record, VerdictInput};
 use podtap::verdict::{Config, Prefixes, Store, Verdicts};
 use serde_json::Value;
 
@@ -15,6 +15,11 @@ const SECOND: i64 = 1_000_000_000;
 pub(super) fn lines(noon: Timestamp) -> Vec<Value> {
     let mut records = connections(noon);
     records.extend(verdicts());
+    for (n, record) in records.iter_mut().enumerate() {
+        if let Record::Verdict(packet) = record {
+            packet.followed_by = Some(FollowedBy::ALL[n % 4]);
+        }
+    }
     let observer = Observer::default();
     let line = |record: &Record| {
         let mut out = Vec::new();
@@ -70,6 +75,7 @@ fn verdicts() -> Vec<Record> {
         prefixes: Prefixes::cloud_foundry(),
         container_interfaces: Vec::new(),
         repeats: None,
+        patience: None,
         observer_id: String::new(),
         filter: Default::default(),
     });

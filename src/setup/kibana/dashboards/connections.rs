@@ -8,6 +8,8 @@ use super::Is;
 const ENDED: Filter = Is("event.action", "end");
 const FAILED: Filter = Is("event.outcome", "failure");
 const DENIED: Filter = Is("event.type", "denied");
+const FOLLOWED: &str = "podtap.verdict.followed_by";
+const UNANSWERED: Filter = Filter::All(&[Is("event.type", "allowed"), Is(FOLLOWED, "nothing")]);
 const SERVICE: &str = "destination.ip";
 const POD: &str = "destination.nat.ip";
 
@@ -21,7 +23,8 @@ pub(super) const CONNECTIONS: Dashboard = Dashboard {
     title: "[podtap] Connections and verdicts",
     question: "Which connections were there, which failed, and which packets did rules hold back?",
     notes: "Needs RECORD=conntrack for connections and RECORD=verdicts for logged packets. A connection counts when it has \
-            ended. *Failed* means that it was never established or answered. A verdict is what the rule's prefix says.",
+            ended. *Failed* means that it was never established or answered. A verdict is what the rule's prefix says. With RECORD=conntrack,verdicts \
+            a logged packet also shows what followed it.",
     panels: &[
         Panel::new("flows", "Connections that ended", Chart::Number, 12, &[FLOWS]).about(Dataset::Conntrack),
         Panel::new("failed", "Failed connections", Chart::Number, 12, &[metric("Failed", Compute::Count)])
@@ -63,6 +66,14 @@ pub(super) const CONNECTIONS: Dashboard = Dashboard {
         Panel::new("rules", "The rules that logged most", Chart::Ranking, 20, &[PACKETS])
             .about(Dataset::Verdict)
             .by(&[top(12, "rule.name", "Rule")]),
+        Panel::new("followed", "What followed logged packets", Chart::Stack, 24, &[metric("Entries", Compute::Count)])
+            .about(Dataset::Verdict)
+            .of(Filter::Has(FOLLOWED))
+            .by(&[top(4, FOLLOWED, "Followed by"), By::Time]),
+        Panel::new("unanswered", "Allowed, but nothing came back", Chart::Table, 24, &[PACKETS])
+            .about(Dataset::Verdict)
+            .of(UNANSWERED)
+            .by(&[top(20, "source.ip", "From"), top(5, SERVICE, "To"), top(3, "destination.port", "Port")]),
     ],
     records: &VERDICTS,
 };
@@ -100,6 +111,7 @@ pub(super) const VERDICTS: Search = Search {
         SERVICE,
         "destination.port",
         "cloudfoundry.app.id",
+        FOLLOWED,
         "network.packets",
     ],
 };

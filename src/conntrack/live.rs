@@ -1,0 +1,202 @@
+//! One flow of the table: what messages said of it, and what records and news say of it.
+
+use std::net::IpAddr;
+
+use compact_str::{CompactString, format_compact};
+use sha1::{Digest, Sha1};
+
+use super::message::{Entry, state_name};
+use super::tracker::Config;
+use crate::flow::{Endpoint, Protocol, Timestamp};
+use crate::record::{
+    ConntrackAction, ConntrackRecord, Counters, EndKnownBy, FlowNews, FlowProgress, NetworkDirection, Outcome, Status,
+    Tuple,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) namespace: Option<i32>,
+    pub(super) id: u32,
+    pub(super) zone: u16,
+    pub(super) tuple: Tuple,
+}
+
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) key: Key,
+    pub(super) reply: [Endpoint; 2],
+    pub(super) status: Status,
+    pub(super) state: Option<u8>,
+    pub(super) mark: Option<u32>,
+    pub(super) start: Option<Timestamp>,
+    pub(super) closed: Option<Timestamp>,
+    pub(super) counters: Option<[Counters; 2]>,
+    pub(super) events: u64,
+    pub(super) begun: bool,
+    pub(super) updated: bool,
+    /// The last dump that had it, or during which an event came.
+    pub(super) generation: u32,
+    /// Not in the dumps since then, though events came for it.
+    pub(super) missing: Option<Timestamp>,
+}
+
+impl Flow {
+    pub(super) fn new(key: Key, entry: &Entry, generation: u32) -> Self {
+        Self {
+            key,
+            reply: [entry.reply.source, entry.reply.destination],
+            status: entry.status.unwrap_or_default(),
+            state: entry.state,
+            mark: entry.mark.filter(|mark| *mark != 0),
+            start: entry.start,
+            closed: None,
+            counters: entry.counters,
+            events: 0,
+            begun: false,
+            updated: false,
+            generation,
+            missing: None,
+        }
+    }
+
+    /// What a later message knows better.
+    pub(super) fn absorb(&mut self, entry: &Entry) {
+        self.reply = [entry.reply.source, entry.reply.destination];
+        self.status.0 |= entry.status.unwrap_or_default().0;
+        self.state = entry.state.or(self.state);
+        self.mark = entry.mark.or(self.mark).filter(|mark| *mark != 0);
+        self.counters = entry.counters.or(self.counters);
+        self.start = self.start.or(entry.start);
+    }
+
+    pub(super) fn progress(&self) -> FlowProgress {
+        match self.key.tuple.protocol {
+            Protocol::TCP | Protocol::SCTP if self.status.has(Status::ASSURED) => FlowProgress::Established,
+            _ if self.status.has(Status::SEEN_REPLY) => FlowProgress::Answered,
+            _ => FlowProgress::Begun,
+        }
+    }
+
+    pub(super) fn news(&self, progress: FlowProgress, ended: bool, at: Timestamp) -> FlowNews {
+        let Tuple { protocol, source, destination, icmp } = self.key.tuple;
+        let id = icmp.and_then(|icmp| icmp.id);
+        let as_source = |end: Endpoint| Endpoint { port: id.unwrap_or(end.port), ..end };
+        let [destination_nat, source_nat] = self.reply;
+        FlowNews {
+            protocol,
+            source: as_source(source),
+            destination,
+            source_nat: Some(source_nat).filter(|nat| *nat != source).map(as_source),
+            destination_nat: Some(destination_nat).filter(|nat| *nat != destination),
+            progress,
+            ended,
+            at,
+        }
+    }
+
+    pub(super) fn record(
+        &self,
+        action: ConntrackAction,
+        at: Timestamp,
+        end: Option<(Timestamp, EndKnownBy)>,
+        config: &Config,
+    ) -> ConntrackRecord {
+        let Key { namespace, id, zone, tuple } = self.key;
+        let [reply_source, reply_destination] = self.reply;
+        let source_nat = (reply_destination != tuple.source && !tuple.protocol.is_icmp()
+            || reply_destination.ip != tuple.source.ip)
+            .then_some(reply_destination);
+        let destination_nat = (reply_source != tuple.destination && !tuple.protocol.is_icmp()
+            || reply_source.ip != tuple.destination.ip)
+            .then_some(reply_source);
+        let is_end = action == ConntrackAction::End;
+        let ends = [destination_nat, Some(tuple.destination)].into_iter().flatten();
+        ConntrackRecord {
+            id: self.event_id(action, config),
+            action,
+            at: end.map_or(at, |(end, _)| end),
+            // A clock that was set back makes no flow that ends before it begins.
+            start: self.start.filter(|start| end.is_none_or(|(end, _)| *start <= end)),
+            end: end.map(|(end, _)| end),
+            end_known_by: end.map(|(_, known_by)| known_by),
+            tuple,
+            source_nat,
+            destination_nat,
+            counters: self.counters.filter(|_| is_end),
+            kernel_id: (id != 0).then_some(id),
+            zone: (zone != 0).then_some(zone),
+            mark: self.mark,
+            status: self.status,
+            state: self.state.and_then(|state| state_name(tuple.protocol, state)),
+            namespace,
+            events: self.events,
+            begun: self.begun,
+            updated: self.updated,
+            outcome: is_end.then(|| self.outcome()),
+            tries: self.tries().filter(|_| is_end),
+            flows: None,
+            direction: direction(&config.own_ips, tuple.source, ends),
+            source_workload: None,
+            destination_workload: None,
+        }
+    }
+
+    /// TCP and SCTP: whether it was ever established. UDP may well want no answer.
+    pub(super) fn outcome(&self) -> Outcome {
+        let replied = self.status.has(Status::SEEN_REPLY);
+        match self.key.tuple.protocol {
+            Protocol::TCP | Protocol::SCTP if self.status.has(Status::ASSURED) => Outcome::Success,
+            Protocol::TCP | Protocol::SCTP => Outcome::Failure,
+            Protocol::ICMP | Protocol::ICMP6 if !replied => Outcome::Failure,
+            _ if replied => Outcome::Success,
+            _ => Outcome::Unknown,
+        }
+    }
+
+    /// The packets that nothing answered.
+    pub(super) fn tries(&self) -> Option<u64> {
+        self.counters.filter(|_| !self.status.has(Status::SEEN_REPLY)).map(|[there, _]| there.packets)
+    }
+
+    /// The same flow has the same id in all of its records, and from every run that sees its beginning.
+    pub(super) fn event_id(&self, action: ConntrackAction, config: &Config) -> CompactString {
+        let Key { namespace, id, zone, tuple } = self.key;
+        let mut hash = Sha1::new();
+        hash.update(config.observer_id.as_bytes());
+        hash.update(self.start.map_or(0, |start| start.0).to_le_bytes());
+        hash.update(namespace.unwrap_or(-1).to_le_bytes());
+        hash.update(id.to_le_bytes());
+        hash.update(zone.to_le_bytes());
+        hash.update([tuple.protocol.0]);
+        for end in [tuple.source, tuple.destination] {
+            match end.ip {
+                IpAddr::V4(v4) => hash.update(v4.octets()),
+                IpAddr::V6(v6) => hash.update(v6.octets()),
+            }
+            hash.update(end.port.to_le_bytes());
+        }
+        let icmp = tuple.icmp.unwrap_or_default();
+        hash.update([icmp.kind, icmp.code]);
+        hash.update(icmp.id.unwrap_or_default().to_le_bytes());
+        let digest: [u8; 20] = hash.finalize().into();
+        let flow = digest.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        match action {
+            ConntrackAction::New | ConntrackAction::End => format_compact!("{flow:016x}.{}", action.name()),
+            ConntrackAction::Update => format_compact!("{flow:016x}.{}", self.events),
+        }
+    }
+}
+
+/// Seen from the pod, whose addresses these are.
+fn direction(
+    own: &[IpAddr],
+    source: Endpoint,
+    mut destinations: impl Iterator<Item = Endpoint>,
+) -> Option<NetworkDirection> {
+    match (own.contains(&source.ip), destinations.any(|end| own.contains(&end.ip))) {
+        (true, true) => Some(NetworkDirection::Internal),
+        (true, false) => Some(NetworkDirection::Egress),
+        (false, true) => Some(NetworkDirection::Ingress),
+        (false, false) => None,
+    }
+}
