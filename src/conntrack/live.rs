@@ -1,6 +1,7 @@
 //! One flow of the table: what messages said of it, and what records and news say of it.
 
 use std::net::IpAddr;
+use std::num::{NonZeroI64, NonZeroU32};
 
 use compact_str::{CompactString, format_compact};
 use sha1::{Digest, Sha1};
@@ -21,23 +22,40 @@ pub(super) struct Key {
     pub(super) tuple: Tuple,
 }
 
+/// A time, or none, in eight bytes: there may be hundreds of thousands of flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Time(Option<NonZeroI64>);
+
+impl Time {
+    pub(super) fn get(self) -> Option<Timestamp> {
+        self.0.map(|time| Timestamp(time.get() ^ i64::MIN))
+    }
+}
+
+impl From<Option<Timestamp>> for Time {
+    fn from(time: Option<Timestamp>) -> Self {
+        Self(time.and_then(|time| NonZeroI64::new(time.0 ^ i64::MIN)))
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Flow {
     pub(super) key: Key,
     pub(super) reply: [Endpoint; 2],
     pub(super) status: Status,
     pub(super) state: Option<u8>,
-    pub(super) mark: Option<u32>,
-    pub(super) start: Option<Timestamp>,
-    pub(super) closed: Option<Timestamp>,
-    pub(super) counters: Option<[Counters; 2]>,
-    pub(super) events: u64,
+    pub(super) mark: Option<NonZeroU32>,
+    pub(super) start: Time,
+    pub(super) closed: Time,
+    /// Of a dump, or at the end: live flows seldom have them.
+    pub(super) counters: Option<Box<[Counters; 2]>>,
+    pub(super) events: u32,
     pub(super) begun: bool,
     pub(super) updated: bool,
     /// The last dump that had it, or during which an event came.
     pub(super) generation: u32,
     /// Not in the dumps since then, though events came for it.
-    pub(super) missing: Option<Timestamp>,
+    pub(super) missing: Time,
 }
 
 impl Flow {
@@ -47,15 +65,15 @@ impl Flow {
             reply: [entry.reply.source, entry.reply.destination],
             status: entry.status.unwrap_or_default(),
             state: entry.state,
-            mark: entry.mark.filter(|mark| *mark != 0),
-            start: entry.start,
-            closed: None,
-            counters: entry.counters,
+            mark: entry.mark.and_then(NonZeroU32::new),
+            start: entry.start.into(),
+            closed: Time::default(),
+            counters: entry.counters.map(Box::new),
             events: 0,
             begun: false,
             updated: false,
             generation,
-            missing: None,
+            missing: Time::default(),
         }
     }
 
@@ -64,9 +82,9 @@ impl Flow {
         self.reply = [entry.reply.source, entry.reply.destination];
         self.status.0 |= entry.status.unwrap_or_default().0;
         self.state = entry.state.or(self.state);
-        self.mark = entry.mark.or(self.mark).filter(|mark| *mark != 0);
-        self.counters = entry.counters.or(self.counters);
-        self.start = self.start.or(entry.start);
+        self.mark = entry.mark.map_or(self.mark, NonZeroU32::new);
+        self.counters = entry.counters.map(Box::new).or(self.counters.take());
+        self.start = self.start.get().or(entry.start).into();
     }
 
     pub(super) fn progress(&self) -> FlowProgress {
@@ -116,20 +134,20 @@ impl Flow {
             action,
             at: end.map_or(at, |(end, _)| end),
             // A clock that was set back makes no flow that ends before it begins.
-            start: self.start.filter(|start| end.is_none_or(|(end, _)| *start <= end)),
+            start: self.start.get().filter(|start| end.is_none_or(|(end, _)| *start <= end)),
             end: end.map(|(end, _)| end),
             end_known_by: end.map(|(_, known_by)| known_by),
             tuple,
             source_nat,
             destination_nat,
-            counters: self.counters.filter(|_| is_end),
+            counters: self.counters.as_deref().copied().filter(|_| is_end),
             kernel_id: (id != 0).then_some(id),
             zone: (zone != 0).then_some(zone),
-            mark: self.mark,
+            mark: self.mark.map(NonZeroU32::get),
             status: self.status,
             state: self.state.and_then(|state| state_name(tuple.protocol, state)),
             namespace,
-            events: self.events,
+            events: self.events.into(),
             begun: self.begun,
             updated: self.updated,
             outcome: is_end.then(|| self.outcome()),
@@ -155,7 +173,7 @@ impl Flow {
 
     /// The packets that nothing answered.
     pub(super) fn tries(&self) -> Option<u64> {
-        self.counters.filter(|_| !self.status.has(Status::SEEN_REPLY)).map(|[there, _]| there.packets)
+        self.counters.as_deref().filter(|_| !self.status.has(Status::SEEN_REPLY)).map(|[there, _]| there.packets)
     }
 
     /// The same flow has the same id in all of its records, and from every run that sees its beginning.
@@ -163,7 +181,7 @@ impl Flow {
         let Key { namespace, id, zone, tuple } = self.key;
         let mut hash = Sha1::new();
         hash.update(config.observer_id.as_bytes());
-        hash.update(self.start.map_or(0, |start| start.0).to_le_bytes());
+        hash.update(self.start.get().map_or(0, |start| start.0).to_le_bytes());
         hash.update(namespace.unwrap_or(-1).to_le_bytes());
         hash.update(id.to_le_bytes());
         hash.update(zone.to_le_bytes());

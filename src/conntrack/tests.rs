@@ -336,6 +336,13 @@ fn flows_between_two_addresses_are_one_record_for_each_interval() {
 }
 
 #[test]
+fn a_flow_costs_no_more_than_settings_reckon_with() {
+    // A place in the table, filled between the half and seven eighths, and what the allocator adds.
+    let (place, allocator) = (9 * 2, 16);
+    assert!(size_of::<super::live::Flow>() + place + allocator <= 200, "{}", size_of::<super::live::Flow>());
+}
+
+#[test]
 fn a_full_table_loses_no_end() {
     let mut tracker = Tracker::new(Config { max_flows: 2, ..Config::default() });
     let mut messages: Vec<_> = (1..=4).map(Said::new).collect();

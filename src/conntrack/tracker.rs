@@ -200,22 +200,22 @@ impl Tracker {
         let (mut ended, mut missing) = (Vec::new(), 0);
         let lost = self.flows.extract_if(|flow| {
             let there = flow.generation == generation;
-            let waited = flow.missing.is_some_and(|since| now.since(since) >= MISSING_FOR);
+            let waited = flow.missing.get().is_some_and(|since| now.since(since) >= MISSING_FOR);
             let over = !there && (waited || flow.events == 0);
-            flow.missing = if there || over { None } else { flow.missing.or(Some(now)) };
-            missing += u64::from(flow.missing.is_some());
+            flow.missing = if there || over { None } else { flow.missing.get().or(Some(now)) }.into();
+            missing += u64::from(flow.missing.get().is_some());
             over
         });
         ended.extend(lost);
         self.ledger.missing = missing;
         // The order of the table is chance.
-        ended.sort_by_key(|flow| (flow.start, flow.key.id, flow.key.tuple.source, flow.key.tuple.destination));
+        ended.sort_by_key(|flow| (flow.start.get(), flow.key.id, flow.key.tuple.source, flow.key.tuple.destination));
         for flow in ended {
             self.forget(&flow);
             self.gone.remember(stable_hash(&flow.key), BY_DUMP);
             self.ledger.ended_by_dump += 1;
             self.tell_end(&flow, now);
-            let (end, known_by) = ended_at(flow.closed, now, EndKnownBy::Dump);
+            let (end, known_by) = ended_at(flow.closed.get(), now, EndKnownBy::Dump);
             self.give(&flow, ConntrackAction::End, end, Some((end, known_by)));
         }
     }
@@ -257,11 +257,11 @@ impl Tracker {
         self.gone.forget(stable_hash(&key));
         if let Some(old) = self.take(&key).filter(|old| !self.is_ahead(old)) {
             // Its DESTROY never came: only that it is over is known.
-            let end = old.closed.map(|closed| (closed, EndKnownBy::Closed));
+            let end = old.closed.get().map(|closed| (closed, EndKnownBy::Closed));
             self.give(&old, ConntrackAction::End, at, end);
         }
         let mut flow = Flow::new(key, entry, self.generation);
-        flow.start = Some(entry.start.unwrap_or(at));
+        flow.start = Some(entry.start.unwrap_or(at)).into();
         (flow.begun, flow.events) = (true, 1);
         self.tell(&flow, None, at);
         let kept = self.give(&flow, ConntrackAction::New, at, None);
@@ -280,9 +280,10 @@ impl Tracker {
         let before = flow.progress();
         flow.absorb(entry);
         self.tell(&flow, Some(before), at);
-        (flow.events, flow.generation, flow.missing, flow.updated) = (flow.events + 1, self.generation, None, true);
-        if flow.closed.is_none() && entry.state.is_some_and(|state| is_closed(key.tuple.protocol, state)) {
-            flow.closed = Some(at);
+        (flow.events, flow.generation, flow.missing, flow.updated) =
+            (flow.events.saturating_add(1), self.generation, None.into(), true);
+        if flow.closed.get().is_none() && entry.state.is_some_and(|state| is_closed(key.tuple.protocol, state)) {
+            flow.closed = Some(at).into();
         }
         if self.config.events == Events::Folded {
             self.ledger.folded += 1;
@@ -297,7 +298,7 @@ impl Tracker {
         self.ledger.ended += 1;
         let (hash, end) = (stable_hash(&key), end_hash(entry));
         let mut known = self.take(&key);
-        let is_another = |flow: &mut Box<Flow>| flow.events == 0 && differ(flow.start, entry.start);
+        let is_another = |flow: &mut Box<Flow>| flow.events == 0 && differ(flow.start.get(), entry.start);
         if let Some(later) = known.take_if(is_another) {
             // A dump showed the next flow with this key already.
             self.enter_boxed(later);
@@ -309,9 +310,9 @@ impl Tracker {
         self.gone.remember(hash, end);
         let mut flow = known.unwrap_or_else(|| Box::new(Flow::new(key, entry, self.generation)));
         flow.absorb(entry);
-        flow.events += 1;
+        flow.events = flow.events.saturating_add(1);
         self.tell_end(&flow, at);
-        let (end, known_by) = ended_at(flow.closed, entry.stop.unwrap_or(at), EndKnownBy::Destroy);
+        let (end, known_by) = ended_at(flow.closed.get(), entry.stop.unwrap_or(at), EndKnownBy::Destroy);
         let kept = self.give(&flow, ConntrackAction::End, at, Some((end, known_by)));
         self.count(kept);
     }
@@ -324,15 +325,15 @@ impl Tracker {
             // The dump may have been written before the end that was read already.
             if !self.gone.ended_since_dump(stable_hash(&key)) {
                 let mut flow = Flow::new(key, entry, generation);
-                flow.start = entry.start;
+                flow.start = entry.start.into();
                 self.enter(flow);
             }
             return;
         };
-        self.ledger.missing = self.ledger.missing.saturating_sub(u64::from(flow.missing.is_some()));
-        (flow.generation, flow.missing) = (generation, None);
+        self.ledger.missing = self.ledger.missing.saturating_sub(u64::from(flow.missing.get().is_some()));
+        (flow.generation, flow.missing) = (generation, None.into());
         // Else it shows the flow before this one, or the next.
-        if !differ(flow.start, entry.start) {
+        if !differ(flow.start.get(), entry.start) {
             flow.absorb(entry);
             if self.config.news {
                 let progress = flow.progress().max(FlowProgress::Unanswered);
@@ -398,7 +399,7 @@ impl Tracker {
     fn forget(&mut self, flow: &Flow) {
         self.ledger.flows = self.flows.len() as u64;
         self.ledger.silent = self.ledger.silent.saturating_sub(u64::from(flow.events == 0));
-        self.ledger.missing = self.ledger.missing.saturating_sub(u64::from(flow.missing.is_some()));
+        self.ledger.missing = self.ledger.missing.saturating_sub(u64::from(flow.missing.get().is_some()));
     }
 
     fn enter(&mut self, flow: Flow) {

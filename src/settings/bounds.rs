@@ -15,7 +15,7 @@ const CONNECTION: u64 = 2 << 10;
 /// What one flow of captured packets is reckoned to cost.
 const CAPTURED_FLOW: u64 = 768;
 /// What one flow of connection tracking is reckoned to cost.
-const FLOW: u64 = 320;
+const FLOW: u64 = 200;
 
 /// The limits that follow the memory limit, as numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ mod tests {
                 Bounds { connections, captured_flows, flows, held_bytes: bytes, queue_bytes: bytes, workload_bytes };
             assert_eq!(bounds, expected, "{memory:?}");
             assert!(
-                (1024..=1 << 20).contains(&flows) && (flows * 320 <= bytes.max(1 << 20) || flows == 1 << 20),
+                (1024..=1 << 20).contains(&flows) && (flows * 200 <= bytes.max(1 << 20) || flows == 1 << 20),
                 "{memory:?}: {flows}"
             );
             assert!((1024..=flows).contains(&captured_flows), "{memory:?}: {captured_flows}");

@@ -161,6 +161,10 @@ impl Workloads {
                 let server = event.destination_nat.unwrap_or(event.tuple.destination);
                 event.source_workload = self.at(event.tuple.source.ip, at);
                 event.destination_workload = self.at(server.ip, at);
+                let opened = event.tuple.destination.ip;
+                if let Some(service) = self.at(opened, at).filter(|_| server.ip != opened) {
+                    event.destination_workload = Some(behind(&service, event.destination_workload.as_deref()));
+                }
             }
             Record::Flow(flow) => {
                 flow.source_workload = self.at(flow.source.ip, flow.start);
@@ -289,6 +293,14 @@ impl Shared {
 /// Any number: std seeds its hashers with the system's random numbers.
 fn random() -> u64 {
     RandomState::new().hash_one(0u8)
+}
+
+/// What was opened to by the address of this Service, which is certain: of the Services that it serves only that one.
+fn behind(service: &Workload, server: Option<&Workload>) -> Arc<Workload> {
+    let mut named =
+        server.cloned().unwrap_or_else(|| Workload { namespace: service.namespace.clone(), ..Workload::default() });
+    named.services = service.name.iter().cloned().collect();
+    Arc::new(named)
 }
 
 fn wall_clock() -> Timestamp {

@@ -113,5 +113,30 @@ fn records_get_the_names_of_both_ends_and_none_without_workloads() {
     let Record::Conntrack(flow) = record else { unreachable!() };
     let found = [text_of(&flow.source_workload), text_of(&flow.destination_workload)];
     assert_eq!(found, ["asks", "serves"], "the pod behind the Service's address");
-    assert_eq!(named.counts().unwrap().lookups, [4, 0, 0]);
+    // The Service's own address is asked for, too.
+    assert_eq!(named.counts().unwrap().lookups, [4, 1, 0]);
+}
+
+#[test]
+fn a_connection_to_a_service_names_the_pod_behind_it_and_that_service_alone() {
+    let folder = Folder::new("service");
+    let table = "10.61.2.2: {namespace: shop, name: cart-1, service: [cart, cart-headless]}\n10.96.61.10: {namespace: shop, name: cart, kind: Service}\n";
+    let path = folder.write("table", table);
+    let workloads = workloads(&path).unwrap();
+    let named = |flow| {
+        let mut record = Record::from(flow);
+        workloads.name(&mut record);
+        let Record::Conntrack(flow) = record else { unreachable!() };
+        let it = flow.destination_workload.unwrap();
+        (it.name.clone().map(String::from), it.services.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let through = sample::conntrack();
+    assert_eq!(named(through.clone()), (Some("cart-1".to_owned()), vec!["cart".to_owned()]));
+    let mut unknown = through.clone();
+    unknown.destination_nat = Some(crate::flow::Endpoint::new([10, 61, 2, 9], 8080));
+    assert_eq!(named(unknown), (None, vec!["cart".to_owned()]));
+    let mut directly = through;
+    (directly.tuple.destination, directly.destination_nat) = (directly.destination_nat.unwrap(), None);
+    let both = vec!["cart".to_owned(), "cart-headless".to_owned()];
+    assert_eq!(named(directly), (Some("cart-1".to_owned()), both));
 }
