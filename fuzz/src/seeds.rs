@@ -23,7 +23,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "conntrack" => conntrack(),
         "dns" => dns(),
         "netlink" => recorded(),
-        "nflog" => vec![nflog()],
+        "nflog" => nflog(),
         "kernel_lines" => lines(),
         "verdicts" => verdicts(),
         "settings" => settings(),
@@ -96,14 +96,14 @@ fn conntrack() -> Vec<Vec<u8>> {
 }
 
 /// Two packets with all attributes, some lost between them.
-fn nflog() -> Vec<u8> {
+fn nflog() -> Vec<Vec<u8>> {
     let head = [0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x9c, 0x40, 0, 53, 0, 8, 0, 0];
     let packet = |lost: u8| {
         let attributes =
             [8, 0, 2, 0, 0, 0, 0, 7, 0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0, 2];
         [&[0, lost, 0x3f][..], &attributes, &[0, 0, 3, 232], b"abc", &[head.len() as u8], &head].concat()
     };
-    [packet(0), packet(3)].concat()
+    vec![packet(0), packet(1), packet(2), [packet(0), packet(3)].concat()]
 }
 
 const TCP_LINE: &str = "DENY_C2C_cb40 IN=s-1 OUT=s-2 SRC=10.255.15.7 DST=10.255.15.13 LEN=60 DF PROTO=TCP SPT=36004 DPT=723 WINDOW=1 SYN MARK=0x2 ";

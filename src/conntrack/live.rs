@@ -6,7 +6,7 @@ use std::num::{NonZeroI64, NonZeroU32};
 use compact_str::{CompactString, format_compact};
 use sha1::{Digest, Sha1};
 
-use super::message::{Entry, state_name};
+use super::message::{Entry, is_closed, state_name};
 use super::tracker::Config;
 use crate::flow::{Endpoint, Protocol, Timestamp};
 use crate::record::{
@@ -90,9 +90,21 @@ impl Flow {
     pub(super) fn progress(&self) -> FlowProgress {
         match self.key.tuple.protocol {
             Protocol::TCP | Protocol::SCTP if self.status.has(Status::ASSURED) => FlowProgress::Established,
-            _ if self.status.has(Status::SEEN_REPLY) => FlowProgress::Answered,
+            _ if self.is_answered() => FlowProgress::Answered,
             _ => FlowProgress::Begun,
         }
+    }
+
+    /// Whether something came back. The kernel does not say so of a connection whose only answer was a reset; it counts it.
+    fn is_answered(&self) -> bool {
+        self.status.has(Status::SEEN_REPLY) || self.counters.as_deref().is_some_and(|[_, back]| back.packets > 0)
+    }
+
+    /// Whether that cannot be known: a reset may have come from either end.
+    pub(super) fn may_be_answered(&self) -> bool {
+        let is_reset =
+            self.key.tuple.protocol == Protocol::TCP && self.state.is_some_and(|state| is_closed(Protocol::TCP, state));
+        self.is_answered() || is_reset && self.counters.is_none()
     }
 
     pub(super) fn news(&self, progress: FlowProgress, ended: bool, at: Timestamp) -> FlowNews {
@@ -161,7 +173,7 @@ impl Flow {
 
     /// TCP and SCTP: whether it was ever established. UDP may well want no answer.
     pub(super) fn outcome(&self) -> Outcome {
-        let replied = self.status.has(Status::SEEN_REPLY);
+        let replied = self.is_answered();
         match self.key.tuple.protocol {
             Protocol::TCP | Protocol::SCTP if self.status.has(Status::ASSURED) => Outcome::Success,
             Protocol::TCP | Protocol::SCTP => Outcome::Failure,
@@ -173,7 +185,7 @@ impl Flow {
 
     /// The packets that nothing answered.
     pub(super) fn tries(&self) -> Option<u64> {
-        self.counters.as_deref().filter(|_| !self.status.has(Status::SEEN_REPLY)).map(|[there, _]| there.packets)
+        self.counters.as_deref().filter(|_| !self.is_answered()).map(|[there, _]| there.packets)
     }
 
     /// The same flow has the same id in all of its records, and from every run that sees its beginning.

@@ -213,7 +213,8 @@ fn all_events_are_records_where_that_is_asked_for() {
 #[test]
 fn what_was_never_answered_is_a_failure_and_says_how_often_it_was_tried() {
     let silent = Said { status: Some(0x208), ..Said::destroy(1, [4, 240, 0, 0]) };
-    let refused = Said { status: Some(0x20a), ..Said::destroy(2, [1, 60, 1, 40]) };
+    // The kernel does not say that there was an answer when that was a reset.
+    let refused = Said { status: Some(0x208), state: Some(8), ..Said::destroy(2, [1, 60, 1, 40]) };
     let udp = Said { protocol: 17, status: Some(0x208), ..Said::destroy(3, [1, 68, 0, 0]) };
     let ping = Said { protocol: 1, status: Some(0x208), ..Said::destroy(4, [3, 252, 0, 0]) };
     let ends = play(&mut tracker(Events::Folded), &[silent, refused, udp, ping]);
@@ -340,6 +341,34 @@ fn a_flow_costs_no_more_than_settings_reckon_with() {
     // A place in the table, filled between the half and seven eighths, and what the allocator adds.
     let (place, allocator) = (9 * 2, 16);
     assert!(size_of::<super::live::Flow>() + place + allocator <= 200, "{}", size_of::<super::live::Flow>());
+}
+
+#[test]
+fn news_say_how_far_a_connection_has_come_and_no_more_than_is_known() {
+    use crate::record::FlowProgress::{Answered, Begun, Established, Unanswered};
+    let config = Config { max_flows: 100, news: true, ..Config::default() };
+    let mut tracker = Tracker::new(config);
+    let said = |tracker: &mut Tracker| -> Vec<_> {
+        tracker.news().drain(..).map(|news| (news.source.port, news.progress, news.ended)).collect()
+    };
+    play(&mut tracker, &life(1));
+    assert_eq!(
+        said(&mut tracker),
+        [(1, Begun, false), (1, Answered, false), (1, Established, false), (1, Established, true)]
+    );
+    let reset = |port, counters| {
+        let end = Said { status: Some(0x208), state: Some(8), ..Said::destroy(port, [1, 60, 1, 40]) };
+        [Said::new(port), Said { counters, ..end }]
+    };
+    play(&mut tracker, &reset(2, Some([1, 60, 1, 40])));
+    assert_eq!(said(&mut tracker), [(2, Begun, false), (2, Answered, true)]);
+    play(&mut tracker, &reset(3, None));
+    assert_eq!(said(&mut tracker), [(3, Begun, false)], "who reset it is not known");
+    play(&mut tracker, &reset(4, Some([2, 80, 0, 0])));
+    assert_eq!(said(&mut tracker), [(4, Begun, false), (4, Begun, true)]);
+    play(&mut tracker, &[Said::new(5)]);
+    dump(&mut tracker, &[Said::update(5, 0x188, 1)], 9);
+    assert_eq!(said(&mut tracker), [(5, Begun, false), (5, Unanswered, false)]);
 }
 
 #[test]

@@ -351,7 +351,8 @@ impl Tracker {
     }
 
     fn tell_end(&mut self, flow: &Flow, at: Timestamp) {
-        if self.config.news {
+        // What may have been an answer is none that is known, and its absence is not known either.
+        if self.config.news && flow.may_be_answered() == (flow.progress() > FlowProgress::Begun) {
             self.news.push(flow.news(flow.progress(), true, at));
         }
     }

@@ -15,6 +15,8 @@ use crate::record::{FlowNews, FlowProgress, FollowedBy, VerdictRecord};
 const MAX_WAITING: usize = 16_384;
 /// Connections that are remembered, as each rule may see them; the oldest are forgotten first.
 const MAX_KNOWN: usize = 32_768;
+/// How late an entry may be read that has no time in it: it may seem to come after the end of its connection.
+const READ_LATE: u64 = 1_000_000_000;
 /// How long an answer may take before a connection counts as unanswered.
 const ANSWER_TIME: u64 = 1_000_000_000;
 
@@ -228,7 +230,7 @@ impl Known {
     /// What followed it so far.
     fn so_far(self, packet: Timestamp) -> Option<FollowedBy> {
         // What ended before the packet was another connection with the same ends.
-        if self.ended && self.at < packet {
+        if self.ended && self.at.plus(READ_LATE) < packet {
             return None;
         }
         match self.progress {

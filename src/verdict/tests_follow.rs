@@ -86,8 +86,8 @@ fn news_may_come_before_the_entry_and_an_earlier_connection_says_nothing_of_a_la
     logged(&mut verdicts, 2, "OK_x", "TCP", 1);
     assert_eq!(given(&mut verdicts), [Some("established")]);
     verdicts.handle_news(&tcp(3, Established, true));
-    logged(&mut verdicts, 4, "OK_x", "TCP", 1);
-    verdicts.handle_timeout(at(14));
+    logged(&mut verdicts, 5, "OK_x", "TCP", 1);
+    verdicts.handle_timeout(at(15));
     assert_eq!(given(&mut verdicts), [None]);
 }
 

@@ -3,9 +3,11 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use sha1::{Digest, Sha1};
 
 use super::{AT_ONCE, Lines, Stop, Timestamp, VerdictInput, Verdicts, wall_clock};
 use crate::source::now;
@@ -16,6 +18,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// What a moved file may be called, beside its own name: as logrotate does it.
 const MOVED: [&str; 2] = [".1", ".0"];
+
+/// So many bytes before the place where reading goes on must be what they were: another file may have the same number, and a
+/// file that was shortened may have grown again.
+const COMPARED: u64 = 64;
 
 /// How to follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,56 +38,95 @@ struct Position {
     device: u64,
     inode: u64,
     offset: u64,
+    /// Of the bytes before it.
+    check: u64,
 }
 
 impl Position {
-    fn is_of(self, file: &Metadata) -> bool {
-        (self.device, self.inode) == (file.dev(), file.ino())
+    fn of(file: &File, offset: u64) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        let before = before(file, offset)?;
+        let digest: [u8; 20] = Sha1::digest(before).into();
+        let check = digest.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        Ok(Self { device: metadata.dev(), inode: metadata.ino(), offset, check })
+    }
+
+    /// Whether reading can go on there in this file.
+    fn is_in(self, file: &File) -> bool {
+        Self::of(file, self.offset).is_ok_and(|found| found == self)
     }
 
     fn read(path: &Path) -> Option<Self> {
         let text = std::fs::read_to_string(path).ok()?;
         let mut numbers = text.split_ascii_whitespace().map(str::parse);
         let mut next = || numbers.next()?.ok();
-        Some(Self { device: next()?, inode: next()?, offset: next()? })
+        Some(Self { device: next()?, inode: next()?, offset: next()?, check: next()? })
     }
 
     /// Whole at any time: another file takes its place.
     fn write(self, path: &Path) -> io::Result<()> {
         let beside = path.with_extension("new");
         let mut file = File::create(&beside)?;
-        writeln!(file, "{} {} {}", self.device, self.inode, self.offset)?;
+        writeln!(file, "{} {} {} {}", self.device, self.inode, self.offset, self.check)?;
         std::fs::rename(beside, path)
     }
 }
 
+/// Some bytes before a place; an error where the file is shorter.
+fn before(file: &File, offset: u64) -> io::Result<Vec<u8>> {
+    let length = offset.min(COMPARED);
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+    file.read_exact_at(&mut bytes, offset - length)?;
+    Ok(bytes)
+}
+
 struct Open {
     file: File,
-    at: Position,
+    offset: u64,
     lines: Lines,
+    /// The last bytes that were read.
+    last: Vec<u8>,
 }
 
 impl Open {
     fn new(mut file: File, offset: u64) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        let offset = if offset <= metadata.len() { offset } else { 0 };
+        let (offset, last) = before(&file, offset).map_or((0, Vec::new()), |last| (offset, last));
         file.seek(SeekFrom::Start(offset))?;
-        let at = Position { device: metadata.dev(), inode: metadata.ino(), offset };
-        Ok(Self { file, at, lines: Lines::default() })
+        Ok(Self { file, offset, lines: Lines::default(), last })
+    }
+
+    fn is(&self, file: &Metadata) -> bool {
+        self.file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (file.dev(), file.ino()))
+    }
+
+    /// Whether the file still holds what was read of it.
+    fn is_whole(&self) -> bool {
+        before(&self.file, self.offset).is_ok_and(|bytes| bytes == self.last)
+    }
+
+    /// It was shortened: from the beginning.
+    fn again(&mut self) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(0))?;
+        (self.offset, self.lines) = (0, Lines::default());
+        self.last.clear();
+        Ok(())
     }
 
     /// Reads some; whether there was anything.
     fn read(&mut self, room: &mut [u8], verdicts: &mut Verdicts) -> io::Result<bool> {
         let read = self.file.read(room)?;
-        self.at.offset += read as u64;
+        self.offset += read as u64;
+        self.last.extend_from_slice(room.get(..read).unwrap_or_default());
+        let old = self.last.len().saturating_sub(COMPARED as usize);
+        self.last.drain(..old);
         let line = |line: &[u8]| verdicts.handle_line(line, VerdictInput::File, wall_clock(), None);
         self.lines.take(room.get(..read).unwrap_or_default(), line);
         Ok(read > 0)
     }
 
     /// Where reading goes on after a restart: at the beginning of a line.
-    fn position(&self) -> Position {
-        Position { offset: self.at.offset.saturating_sub(self.lines.waiting() as u64), ..self.at }
+    fn line_begins(&self) -> u64 {
+        self.offset.saturating_sub(self.lines.waiting() as u64)
     }
 }
 
@@ -129,7 +174,7 @@ impl Follower<'_> {
         let Some(file) = self.opened()? else { return Ok(()) };
         let metadata = file.metadata()?;
         let offset = match known {
-            Some(Some(position)) if position.is_of(&metadata) => position.offset,
+            Some(Some(position)) if position.is_in(&file) => position.offset,
             Some(_) => 0,
             None => metadata.len(),
         };
@@ -144,7 +189,7 @@ impl Follower<'_> {
             let mut name = self.options.path.clone().into_os_string();
             name.push(ending);
             let Ok(file) = File::open(name) else { continue };
-            if !position.is_of(&file.metadata()?) {
+            if !position.is_in(&file) {
                 continue;
             }
             let mut rest = Open::new(file, position.offset)?;
@@ -184,11 +229,10 @@ impl Follower<'_> {
         };
         let there = std::fs::metadata(&self.options.path);
         match there {
-            Ok(there) if open.at.is_of(&there) => {
-                if there.len() < open.at.offset {
+            Ok(there) if open.is(&there) => {
+                if !open.is_whole() {
                     verdicts.ledger_mut().rotations += 1;
-                    open.file.seek(SeekFrom::Start(0))?;
-                    (open.at.offset, open.lines) = (0, Lines::default());
+                    open.again()?;
                 }
                 return Ok(());
             }
@@ -210,14 +254,17 @@ impl Follower<'_> {
 
     fn write(&mut self, at_once: bool) {
         let (Some(path), Some(open)) = (&self.options.position, &self.open) else { return };
-        let position = open.position();
-        if self.written.0 == Some(position) || !(at_once || self.written.1.elapsed() >= WRITE_EVERY) {
+        if !(at_once || self.written.1.elapsed() >= WRITE_EVERY) {
             return;
         }
-        if let Err(error) = position.write(path) {
+        let position = Position::of(&open.file, open.line_begins());
+        if position.as_ref().ok() == self.written.0.as_ref() {
+            return;
+        }
+        self.written = (position.as_ref().ok().copied(), now());
+        if let Err(error) = position.and_then(|position| position.write(path)) {
             tracing::warn!(%error, "VERDICT_POSITION {} cannot be written", path.display());
         }
-        self.written = (Some(position), now());
     }
 }
 
@@ -328,6 +375,40 @@ mod tests {
         std::fs::rename(&options.path, folder.0.join("log.1")).unwrap();
         folder.append("log", &[4]);
         assert_eq!(run(&mut verdicts), [3, 4]);
+    }
+
+    /// As `cp log log.1; : > log` does it between two looks, with much written soon after.
+    #[test]
+    fn a_file_that_was_shortened_and_has_grown_again_is_read_from_its_beginning() {
+        let folder = Folder::new("grown");
+        let options = FollowOptions { path: folder.0.join("log"), position: None };
+        folder.append("log", &[]);
+        let (mut verdicts, mut it) = (verdicts(), follower(&options));
+        it.begin(&mut verdicts).unwrap();
+        folder.append("log", &[1, 2]);
+        assert_eq!(all(&mut it, &mut verdicts), [1, 2]);
+        std::fs::write(&options.path, "").unwrap();
+        folder.append("log", &[3, 4, 5, 6]);
+        it.look(&mut verdicts).unwrap();
+        assert_eq!(all(&mut it, &mut verdicts), [3, 4, 5, 6]);
+        assert_eq!(verdicts.ledger().rotations, 1);
+    }
+
+    /// File systems give the number of a removed file to the next one.
+    #[test]
+    fn another_file_with_the_same_number_is_read_from_its_beginning() {
+        let folder = Folder::new("number");
+        let options = FollowOptions { path: folder.0.join("log"), position: Some(folder.0.join("position")) };
+        folder.append("log", &[1, 2]);
+        let old = Position::of(&File::open(&options.path).unwrap(), 90).unwrap();
+        let mut verdicts = verdicts();
+        old.write(&folder.0.join("position")).unwrap();
+        // The same file with other bytes before that place.
+        std::fs::write(&options.path, "").unwrap();
+        folder.append("log", &[7777, 8888]);
+        let mut it = follower(&options);
+        it.begin(&mut verdicts).unwrap();
+        assert_eq!(all(&mut it, &mut verdicts), [7777, 8888]);
     }
 
     #[test]
