@@ -134,7 +134,7 @@ fn head(line: &str) -> (LineTime, Cow<'_, str>) {
 
 /// `4,2047,6595922467,-;text`: priority, number, microseconds, flags.
 fn kmsg(line: &str) -> Option<(u64, &str)> {
-    let (head, text) = line.split_once(';')?;
+    let (head, text) = line.split_once(';').filter(|(head, _)| !head.contains(' '))?;
     let mut parts = head.split(',');
     let mut number = || parts.next()?.parse::<u64>().ok();
     let (_, _, micros) = (number()?, number()?, number()?);

@@ -183,6 +183,13 @@ fn glued_lines_are_an_entry_each() {
     assert_eq!(verdicts.ledger().glued, 1);
 }
 
+#[test]
+fn a_semicolon_in_a_line_makes_no_head_of_what_is_before_it() {
+    let line = b"4,20,65, OK_x IN=a OUT=b SRC=10.0.0.1 DST=10.0.0.2 LEN=60 PROTO=UDP SPT=1 DPT=2 ;";
+    let read = read_line(line).pop().unwrap().unwrap();
+    assert_eq!((read.prefix.as_str(), read.at), ("4,20,65, OK_x ", LineTime::Unknown));
+}
+
 /// A garbled log: bytes are missing in the middle, and two lines look like one.
 #[test]
 fn what_two_packets_said_is_not_one_packet() {
