@@ -31,7 +31,7 @@ pub fn run(bytes: &[u8]) {
         verdicts.handle_nflog(&message, Timestamp(1), |index| Some(index.to_string().into()));
         let packets = |record| match record {
             Record::Verdict(packet) => packet.packets,
-            Record::Http(_) | Record::Conntrack(_) | Record::Ledger(_) => 0,
+            Record::Http(_) | Record::Flow(_) | Record::Conntrack(_) | Record::Ledger(_) => 0,
         };
         records += verdicts.records().drain(..).map(packets).sum::<u64>();
     }

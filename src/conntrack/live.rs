@@ -165,7 +165,7 @@ impl Flow {
             outcome: is_end.then(|| self.outcome()),
             tries: self.tries().filter(|_| is_end),
             flows: None,
-            direction: direction(&config.own_ips, tuple.source, ends),
+            direction: NetworkDirection::of(&config.own_ips, tuple.source.ip, ends.map(|end| end.ip)),
             source_workload: None,
             destination_workload: None,
         }
@@ -214,19 +214,5 @@ impl Flow {
             ConntrackAction::New | ConntrackAction::End => format_compact!("{flow:016x}.{}", action.name()),
             ConntrackAction::Update => format_compact!("{flow:016x}.{}", self.events),
         }
-    }
-}
-
-/// Seen from the pod, whose addresses these are.
-fn direction(
-    own: &[IpAddr],
-    source: Endpoint,
-    mut destinations: impl Iterator<Item = Endpoint>,
-) -> Option<NetworkDirection> {
-    match (own.contains(&source.ip), destinations.any(|end| own.contains(&end.ip))) {
-        (true, true) => Some(NetworkDirection::Internal),
-        (true, false) => Some(NetworkDirection::Egress),
-        (false, true) => Some(NetworkDirection::Ingress),
-        (false, false) => None,
     }
 }

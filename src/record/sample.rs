@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    Connection, ConntrackAction, ConntrackRecord, Container, Counters, End, EndKnownBy, Exchange, FlowCounts, FollowedBy,
-    FlowRecord, FlowStatus, Header, Icmp, LoggedPacket, Missing, NetworkDirection, Record, Request, Response, Status,
-    StreamClass, Trust, Tuple, VerdictDirection, VerdictInput, VerdictMeaning, VerdictRecord, Version, WeirdSet,
+    Connection, ConntrackAction, ConntrackRecord, Container, Counters, End, EndKnownBy, Exchange, FlowCounts,
+    FlowRecord, FlowStatus, FollowedBy, Header, Icmp, LoggedPacket, Missing, NetworkDirection, Record, Request,
+    Response, Status, StreamClass, Trust, Tuple, VerdictDirection, VerdictInput, VerdictMeaning, VerdictRecord,
+    Version, WeirdSet,
 };
 use crate::flow::{Around, Endpoint, Protocol, Timestamp, Tunnel, TunnelKind};
 

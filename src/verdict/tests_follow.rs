@@ -49,7 +49,7 @@ fn given(verdicts: &mut Verdicts) -> Vec<Option<&'static str>> {
     assert_eq!(ledger.imbalances(), []);
     let followed = |record| match record {
         Record::Verdict(packet) => packet.followed_by.map(FollowedBy::name),
-        other @ (Record::Http(_) | Record::Conntrack(_) | Record::Ledger(_)) => panic!("{other:?}"),
+        other @ (Record::Http(_) | Record::Flow(_) | Record::Conntrack(_) | Record::Ledger(_)) => panic!("{other:?}"),
     };
     verdicts.records().drain(..).map(followed).collect()
 }
