@@ -11,7 +11,7 @@ mod targets;
 
 use std::io::{self, IsTerminal};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use self::encoder::Encoder;
 pub use self::encoder::style;
@@ -130,7 +130,7 @@ pub struct Assembly {
     pools: Pools,
     redactor: Redactor,
     routes: Arc<Routes>,
-    filter: Arc<Mutex<Filter>>,
+    filter: Arc<Filter>,
     identity: Identity,
     workloads: Workloads,
     settings: Arc<Settings>,
@@ -162,7 +162,7 @@ impl Assembly {
             pools: Pools::new(&dissect),
             dissect,
             routes: Arc::new(routes),
-            filter: Arc::new(Mutex::new(filter)),
+            filter: Arc::new(filter),
             identity,
             workloads,
             settings: Arc::new(settings.clone()),
@@ -236,7 +236,7 @@ impl Assembly {
             }
             // INCLUDE and EXCLUDE may ask for the names.
             workloads.name(record);
-            match filter.lock().unwrap_or_else(PoisonError::into_inner).verdict(record) {
+            match filter.verdict(record) {
                 Verdict::Keep => None,
                 Verdict::LeftOut(why) => Some(why),
             }

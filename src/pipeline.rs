@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::format::Encoded;
 use crate::ledger::{LeftOut, PerDataset, RecordLedger};
-use crate::metrics::Probe;
+use crate::metrics::{Probe, Requests};
 use crate::record::Record;
 use crate::sink::{Block, Piece, SinkHandle};
 
@@ -38,6 +38,8 @@ pub struct Pipeline<S, E> {
     block_bytes: usize,
     ledger: RecordLedger,
     probe: Option<Probe>,
+    /// For the probe, with the next `flush`.
+    requests: Requests,
 }
 
 #[derive(Debug)]
@@ -59,7 +61,14 @@ where
     /// counted and the ledger is published.
     pub fn new(select: S, outlets: Vec<Outlet<E>>, probe: Option<Probe>) -> Self {
         let outlets = outlets.into_iter().map(Filling::new).collect();
-        Self { select, outlets, block_bytes: BLOCK_BYTES, ledger: RecordLedger::default(), probe }
+        Self {
+            select,
+            outlets,
+            block_bytes: BLOCK_BYTES,
+            ledger: RecordLedger::default(),
+            probe,
+            requests: Requests::default(),
+        }
     }
 
     /// Hands over blocks of this size instead of [`BLOCK_BYTES`].
@@ -73,14 +82,14 @@ where
         for mut record in records.drain(..) {
             self.ledger.made += 1;
             let left_out = (self.select)(&mut record);
-            self.observe(&record, left_out);
             match left_out {
                 Some(why) => self.ledger.left_out.add(why as usize, 1),
                 None => {
                     self.ledger.offered += 1;
-                    self.encode(record);
+                    self.encode(&mut record);
                 }
             }
+            self.observe(record, left_out);
         }
     }
 
@@ -88,6 +97,7 @@ where
     pub fn flush(&mut self) {
         self.outlets.iter_mut().for_each(Filling::flush);
         if let Some(probe) = &self.probe {
+            probe.count(&mut self.requests);
             probe.publish_records(&self.ledger);
         }
     }
@@ -104,22 +114,25 @@ where
     }
 
     /// What is left out to see less is still traffic; what is ignored is not wanted in any number.
-    fn observe(&self, record: &Record, left_out: Option<LeftOut>) {
+    fn observe(&mut self, record: Record, left_out: Option<LeftOut>) {
         match (&self.probe, left_out) {
             (None, _) | (_, Some(LeftOut::Ignored | LeftOut::OwnTraffic)) => {}
             (Some(probe), Some(LeftOut::NotSelected | LeftOut::Sampled | LeftOut::RateLimited) | None) => {
-                probe.observe(record)
+                self.requests.add(record);
+                if self.requests.are_many() {
+                    probe.count(&mut self.requests);
+                }
             }
         }
     }
 
-    fn encode(&mut self, mut record: Record) {
+    fn encode(&mut self, record: &mut Record) {
         let mut formats = self.outlets.len();
         for filling in &mut self.outlets {
             formats -= 1;
             let dataset = record.dataset();
             let written = filling.block.push_if(dataset, |out| {
-                if (filling.outlet.encode)(&record, out) == Encoded::NotInThisFormat {
+                if (filling.outlet.encode)(record, out) == Encoded::NotInThisFormat {
                     return None;
                 }
                 let at = record.meta().at;

@@ -84,8 +84,8 @@ pub enum Verdict {
     LeftOut(LeftOut),
 }
 
-/// The rules, and the state of the rate limit.
-#[derive(Clone, Debug)]
+/// The rules, and the state of the rate limit: one for all capture threads, without a lock.
+#[derive(Debug)]
 pub struct Filter {
     rules: Rules,
     include: Option<Expression>,
@@ -135,7 +135,7 @@ impl Filter {
 
     /// Keep or leave out. Rules about the record itself hold for every one; SAMPLE and RATE_LIMIT never leave out failures
     /// (status from 400), unanswered and slow exchanges, and are for exchanges only.
-    pub fn verdict(&mut self, record: &Record) -> Verdict {
+    pub fn verdict(&self, record: &Record) -> Verdict {
         if self.is_ignored(record) {
             return Verdict::LeftOut(LeftOut::Ignored);
         }
@@ -149,7 +149,7 @@ impl Filter {
             return Verdict::LeftOut(LeftOut::Sampled);
         }
         // What is kept always takes its token too, so that the limit is one for all records.
-        let has_token = self.bucket.as_mut().is_none_or(|bucket| bucket.take(ended_at(exchange)));
+        let has_token = self.bucket.as_ref().is_none_or(|bucket| bucket.take(ended_at(exchange)));
         if has_token || always { Verdict::Keep } else { Verdict::LeftOut(LeftOut::RateLimited) }
     }
 

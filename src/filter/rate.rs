@@ -1,32 +1,39 @@
-//! A token bucket on the capture's clock.
+//! A token bucket on the capture's clock, one for all capture threads.
 //!
-//! Holds at most one second's tokens; time that goes backwards refills nothing.
+//! Holds at most one second's tokens; time that goes backwards refills nothing. Takes no lock.
+
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::flow::Timestamp;
 
-#[derive(Clone, Debug)]
+/// Kept as a time: the one at which the bucket will be full again. A token that is taken moves it on by `each`, and there is
+/// one as long as it lies less than a whole bucket ahead.
+#[derive(Debug)]
 pub(super) struct Bucket {
-    rate: f64,
-    tokens: f64,
-    latest: Option<Timestamp>,
+    /// Nanoseconds until there is another token.
+    each: i64,
+    /// How far ahead it may lie for one token to be left.
+    most: i64,
+    full_at: AtomicI64,
+    latest: AtomicI64,
 }
 
 impl Bucket {
     pub(super) fn new(rate: f64) -> Self {
-        Self { rate, tokens: rate.max(1.0), latest: None }
+        let each = 1e9 / rate;
+        let most = each * (rate.max(1.0) - 1.0);
+        let begun = i64::MIN;
+        Self { each: each as i64, most: most as i64, full_at: begun.into(), latest: begun.into() }
     }
 
     /// Takes a token if there is one.
-    pub(super) fn take(&mut self, at: Timestamp) -> bool {
-        let latest = self.latest.unwrap_or(at);
-        let gained = at.since(latest) as f64 * self.rate / 1e9;
-        self.tokens = (self.tokens + gained).min(self.rate.max(1.0));
-        self.latest = Some(latest.max(at));
-        let has_one = self.tokens >= 1.0;
-        if has_one {
-            self.tokens -= 1.0;
-        }
-        has_one
+    pub(super) fn take(&self, at: Timestamp) -> bool {
+        let now = self.latest.fetch_max(at.0, Ordering::Relaxed).max(at.0);
+        let taken = self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
+            let full_at = full_at.max(now);
+            (full_at.saturating_sub(now) <= self.most).then(|| full_at.saturating_add(self.each))
+        });
+        taken.is_ok()
     }
 }
 
@@ -36,26 +43,37 @@ mod tests {
 
     const MS: i64 = 1_000_000;
 
-    fn taken(bucket: &mut Bucket, times: impl Iterator<Item = i64>) -> usize {
+    fn taken(bucket: &Bucket, times: impl Iterator<Item = i64>) -> usize {
         times.filter(|ms| bucket.take(Timestamp(ms * MS))).count()
     }
 
     #[test]
     fn a_second_at_ten_times_the_rate_gives_the_burst_and_the_rate() {
-        let mut bucket = Bucket::new(10.0);
-        assert_eq!(taken(&mut bucket, (0..1000).step_by(10)), 10 + 9);
-        assert_eq!(taken(&mut bucket, (10_000..10_001).cycle().take(100)), 10);
+        let bucket = Bucket::new(10.0);
+        assert_eq!(taken(&bucket, (0..1000).step_by(10)), 10 + 9);
+        assert_eq!(taken(&bucket, (10_000..10_001).cycle().take(100)), 10);
     }
 
     #[test]
     fn less_than_one_a_second_is_one_now_and_then() {
-        let mut bucket = Bucket::new(0.5);
-        assert_eq!(taken(&mut bucket, (0..10_000).step_by(100)), 5);
+        let bucket = Bucket::new(0.5);
+        assert_eq!(taken(&bucket, (0..10_000).step_by(100)), 5);
     }
 
     #[test]
     fn a_clock_that_goes_back_gives_no_tokens() {
-        let mut bucket = Bucket::new(1.0);
-        assert_eq!(taken(&mut bucket, [5000, 1000, 5000, 1000, 5000].into_iter()), 1);
+        let bucket = Bucket::new(1.0);
+        assert_eq!(taken(&bucket, [5000, 1000, 5000, 1000, 5000].into_iter()), 1);
+    }
+
+    #[test]
+    fn threads_share_the_tokens() {
+        let bucket = Bucket::new(1000.0);
+        let thread = || taken(&bucket, std::iter::repeat_n(7, 800));
+        let taken: usize = std::thread::scope(|scope| {
+            let threads = [scope.spawn(thread), scope.spawn(thread)];
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(taken, 1000);
     }
 }

@@ -161,7 +161,7 @@ fn failures_unanswered_and_slow_ones_pass_sample_and_rate_limit() {
     assert_eq!(verdict(&nothing, stream), Verdict::LeftOut(LeftOut::Sampled), "a stream waits 11.9 ms");
 
     let one = FilterConfig { rate_limit: Some(1.0), ..FilterConfig::default() };
-    let mut filter = Filter::new(&one).unwrap();
+    let filter = Filter::new(&one).unwrap();
     assert_eq!(filter.verdict(&record(with_status(500))), KEEP);
     assert_eq!(filter.verdict(&record(fast)), Verdict::LeftOut(LeftOut::RateLimited), "the failure took the token");
     assert_eq!(filter.verdict(&record(with_status(500))), KEEP);
@@ -171,7 +171,7 @@ fn failures_unanswered_and_slow_ones_pass_sample_and_rate_limit() {
 fn a_sample_keeps_its_share_and_the_same_one_each_time() {
     let config = FilterConfig { sample: Some(0.25), ..FilterConfig::default() };
     let kept = |suffix: &str| -> Vec<usize> {
-        let mut filter = Filter::new(&config).unwrap();
+        let filter = Filter::new(&config).unwrap();
         let ids = (0..4000).map(|n| (n, format!("m3J0c5k2QmE.{n:x}{suffix}")));
         let kept = ids.filter(|(_, id)| filter.verdict(&record(Exchange { id: id.into(), ..exchange() })) == KEEP);
         kept.map(|(n, _)| n).collect()

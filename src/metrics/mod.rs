@@ -138,12 +138,35 @@ impl Probe {
         }
     }
 
-    /// Counts a request and its latency.
-    pub fn observe(&self, record: &Record) {
+    /// Counts requests and their latency.
+    pub fn count(&self, requests: &mut Requests) {
+        if requests.0.is_empty() {
+            return;
+        }
+        let mut red = lock(&self.metrics.red);
+        requests.0.drain(..).for_each(|request| red.count(&request));
+    }
+}
+
+/// Requests are counted at the latest when so many wait for it.
+const MOST_REQUESTS: usize = 64;
+
+/// Requests that wait to be counted together: no capture thread waits for another one for each of them.
+#[derive(Debug, Default)]
+pub struct Requests(Vec<red::Request>);
+
+impl Requests {
+    /// Adds what there is to count of a record that was written already.
+    pub fn add(&mut self, record: Record) {
         match record {
-            Record::Http(exchange) => lock(&self.metrics.red).observe(exchange),
+            Record::Http(exchange) => self.0.extend(red::Request::of(*exchange)),
             Record::Flow(_) | Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => {}
         }
+    }
+
+    /// Whether it is time to count them.
+    pub fn are_many(&self) -> bool {
+        self.0.len() >= MOST_REQUESTS
     }
 }
 

@@ -14,6 +14,7 @@ use compact_str::CompactString;
 use foldhash::fast::RandomState;
 
 use self::contenders::{Contenders, Turns};
+use crate::flow::Timestamp;
 use crate::record::{Exchange, NetworkDirection, StreamClass, Trust, grpc_status_name};
 
 /// Combinations of labels. Each costs some 18 lines of a scrape; what has no place goes under the route `other`.
@@ -52,6 +53,30 @@ pub(super) struct Labels {
     pub(super) direction: &'static str,
     /// Of gRPC; empty where it is none.
     pub(super) grpc_status: &'static str,
+}
+
+/// What is counted of an exchange.
+#[derive(Debug)]
+pub(super) struct Request {
+    route: CompactString,
+    labels: Labels,
+    duration: Option<u64>,
+    start: Timestamp,
+}
+
+impl Request {
+    /// Answered or not. A response that came late or without its request is none: the ledger has it.
+    pub(super) fn of(mut exchange: Exchange) -> Option<Self> {
+        let request = exchange.request.as_ref().filter(|_| !exchange.late)?;
+        let labels = Labels {
+            method: method(&request.method),
+            status_class: exchange.response.as_ref().map_or("none", |r| r.status.map_or("other", status_class)),
+            direction: direction(exchange.connection.direction),
+            grpc_status: exchange.grpc.as_ref().map_or("", |call| call.status.map_or("none", grpc_status)),
+        };
+        let (duration, start) = (duration(&exchange), exchange.start());
+        Some(Self { route: exchange.route.take().unwrap_or_default(), labels, duration, start })
+    }
 }
 
 /// Counters of one combination of labels.
@@ -108,29 +133,23 @@ pub(super) struct Red {
 }
 
 impl Red {
-    /// Counts a request, answered or not. A response that came late or without its request is none: the ledger has it.
-    pub(super) fn observe(&mut self, exchange: &Exchange) {
-        let Some(request) = exchange.request.as_ref().filter(|_| !exchange.late) else { return };
-        let labels = Labels {
-            method: method(&request.method),
-            status_class: exchange.response.as_ref().map_or("none", |r| r.status.map_or("other", status_class)),
-            direction: direction(exchange.connection.direction),
-            grpc_status: exchange.grpc.as_ref().map_or("", |call| call.status.map_or("none", grpc_status)),
-        };
-        let route = exchange.route.as_deref().unwrap_or_default();
-        let place = self.find(route, labels).or_else(|| self.admit(route, labels, exchange));
+    /// Counts a request.
+    pub(super) fn count(&mut self, request: &Request) {
+        let Request { route, labels, duration, start } = request;
+        let (route, labels) = (route.as_str(), *labels);
+        let place = self.find(route, labels).or_else(|| self.admit(route, labels, *start));
         let series = match place {
             Some(index) => self.named.get_mut(index),
             None => other(&mut self.others, labels),
         };
         if let Some(series) = series {
-            series.count(duration(exchange));
+            series.count(*duration);
         }
         self.age();
     }
 
     /// A place for a new series, if there is one or it deserves one more than another.
-    fn admit(&mut self, route: &str, labels: Labels, exchange: &Exchange) -> Option<usize> {
+    fn admit(&mut self, route: &str, labels: Labels, start: Timestamp) -> Option<usize> {
         if route.len() > MAX_ROUTE_BYTES {
             return None;
         }
@@ -140,7 +159,7 @@ impl Red {
             return Some(self.named.len() - 1);
         }
         let hits = self.contenders.hit(&(route, labels));
-        if !outdoes(hits, self.least) || !self.turns.is_there_one(exchange.start()) {
+        if !outdoes(hits, self.least) || !self.turns.is_there_one(start) {
             return None;
         }
         let (index, least) = self.named.iter().map(|series| series.recent).enumerate().min_by_key(|(_, used)| *used)?;

@@ -21,7 +21,9 @@ pub(crate) fn exchange(method: &str, status: Option<u16>, route: &str, total_ns:
 fn page_of(records: &[Record]) -> String {
     let metrics = Metrics::new(Sinks::default());
     let probe = metrics.probe();
-    records.iter().for_each(|record| probe.observe(record));
+    let mut requests = Requests::default();
+    records.iter().cloned().for_each(|record| requests.add(record));
+    probe.count(&mut requests);
     metrics.page()
 }
 
@@ -138,7 +140,9 @@ fn the_reference_in_docs_is_the_page_itself() {
     let metrics = Metrics::new(Sinks::default());
     let mut call = exchange("POST", Some(200), "/a.B/C", 5);
     call.grpc = Some(Box::new(crate::record::Grpc { status: Some(14), ..Default::default() }));
-    metrics.probe().observe(&record(call));
+    let mut requests = Requests::default();
+    requests.add(record(call));
+    metrics.probe().count(&mut requests);
     let mut snapshot = metrics.snapshot();
     let mut sink = SinkCounts::default();
     sink.rejected.add("mapping: x", 1);

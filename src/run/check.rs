@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_free_or_ours_or_anothers_or_no_address_of_ours() {
+    fn a_port_is_free_or_ours_or_taken_or_no_address_of_ours() {
         let endpoint = Endpoint::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let ours = endpoint.address();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

@@ -208,6 +208,9 @@ impl Spool {
                 Ok(found) => found,
                 Err(error) => {
                     self.complain("cannot read a segment, leaving it", &error);
+                    let bytes = std::fs::metadata(&path).map_or(0, |found| found.len()).max(1);
+                    opened.damaged_bytes += bytes;
+                    opened.unknown_bytes += bytes;
                     continue;
                 }
             };

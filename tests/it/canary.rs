@@ -5,7 +5,7 @@ use podtap::dissect::Dissector;
 use podtap::flow::Endpoint;
 use podtap::http::KeepHeaders;
 use podtap::ledger::RecordLedger;
-use podtap::metrics::{KernelCounters, Metrics, closing_lines};
+use podtap::metrics::{KernelCounters, Metrics, Requests, closing_lines};
 use podtap::redact::Redactor;
 use podtap::sink::Sinks;
 use podtap::synth::{Conversation, SynthFrame, merge, message, pcap};
@@ -243,11 +243,13 @@ fn no_secret_is_in_a_metric_or_a_closing_line() {
     let metrics = Metrics::new(Sinks::default());
     let probe = metrics.probe();
     let routes = podtap::shape::route::Routes::default();
+    let mut requests = Requests::default();
     for record in dissector.records() {
         let podtap::record::Record::Http(exchange) = record else { unreachable!() };
         exchange.route = exchange.request.as_ref().and_then(|request| routes.of_request(request));
-        probe.observe(record);
+        requests.add(record.clone());
     }
+    probe.count(&mut requests);
     probe.publish(&dissector.ledger(), &KernelCounters::default());
     let page = metrics.page();
     assert!(page.contains("route=\"/encoded\""), "{page}");

@@ -24,7 +24,7 @@ impl Traffic {
         let mut exchange = exchange("GET", Some(200), route, 5);
         let first = crate::flow::Timestamp(1).plus(self.seconds * SECOND);
         exchange.request = exchange.request.map(|request| Request { first, last: first, ..request });
-        self.red.observe(&exchange);
+        self.red.count(&super::Request::of(exchange).unwrap());
     }
 
     fn scrape(&mut self) {
