@@ -16,7 +16,7 @@ use std::sync::Arc;
 use self::encoder::Encoder;
 pub use self::encoder::style;
 use self::faults::Faults;
-pub use self::faults::{Fault, Unusable};
+pub use self::faults::Unusable;
 pub use self::ledger::Statements;
 pub use self::sinks::{Probed, Started};
 #[cfg(feature = "es")]
@@ -39,7 +39,7 @@ use crate::record::Record;
 use crate::redact::{NameList, Redactor};
 use crate::settings::{
     Auto, Bounds, ConntrackEvents, Count, FlowState, Headers, ListOf, Network, Pairs, ProtocolName, RecordKind,
-    Resolution, Seconds, Settings, SinkName, Wrong,
+    Resolution, Seconds, SettingFault, Settings, SinkName, Wrong,
 };
 use crate::shape::proxy::TrustedProxies;
 use crate::shape::route::Routes;
@@ -71,7 +71,7 @@ fn checked(mut resolution: Resolution) -> Resolution {
 }
 
 /// What the parts find wrong: each is made, and dropped again.
-fn unusable(settings: &Settings) -> Vec<Fault> {
+fn unusable(settings: &Settings) -> Vec<SettingFault> {
     let mut faults = Faults::default();
     let parts = faults.keep(Parts::new(settings, Bounds::of(settings, None).workload_bytes));
     let observer = parts.map(|parts| parts.identity.observer()).unwrap_or_default();
@@ -96,7 +96,7 @@ impl Parts {
     fn new(settings: &Settings, workload_bytes: usize) -> Result<Self, Unusable> {
         let mut faults = Faults::default();
         let filter = faults.keep(Filter::new(&filter_config(settings)).map_err(|bad| Unusable {
-            faults: bad.iter().map(|bad| Fault { setting: bad.setting.to_owned(), why: bad.cause.clone() }).collect(),
+            faults: bad.iter().map(|bad| SettingFault::new(bad.setting, &bad.cause)).collect(),
         }));
         let routes = faults.keep(Routes::new(&settings.routes).map_err(|why| Unusable::new("ROUTES", why)));
         let identity = faults.keep(Identity::new(settings).map_err(|why| Unusable::new("ANNOTATIONS", why)));

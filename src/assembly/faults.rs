@@ -4,44 +4,30 @@
 
 use std::fmt;
 
-use crate::settings::VARIABLES;
-
-/// One setting that is well-formed but cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// The setting; the sink's name where no single setting is at fault.
-    pub setting: String,
-    /// What is wrong with it.
-    pub why: String,
-}
+use crate::settings::SettingFault;
 
 /// Settings that are well-formed but cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unusable {
     /// At least one.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<SettingFault>,
 }
 
 impl Unusable {
     pub(super) fn new(setting: &str, why: impl fmt::Display) -> Self {
-        Self { faults: vec![Fault { setting: setting.to_owned(), why: why.to_string() }] }
+        SettingFault::new(setting, why).into()
     }
+}
 
-    /// A sink's own message begins with the setting's name; where it does not, `sink` is at fault.
-    pub(super) fn of_sink(sink: &str, message: &str) -> Self {
-        let letters = message.trim_start_matches(|c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
-        let name = message.strip_suffix(letters).unwrap_or_default();
-        if VARIABLES.iter().any(|variable| variable.name == name) {
-            Self::new(name, letters.trim_start_matches([':', ',', ' ']))
-        } else {
-            Self::new(sink, message)
-        }
+impl From<SettingFault> for Unusable {
+    fn from(fault: SettingFault) -> Self {
+        Self { faults: vec![fault] }
     }
 }
 
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<_> = self.faults.iter().map(|fault| format!("{}: {}", fault.setting, fault.why)).collect();
+        let lines: Vec<_> = self.faults.iter().map(ToString::to_string).collect();
         f.write_str(&lines.join("\n"))
     }
 }
@@ -50,7 +36,7 @@ impl std::error::Error for Unusable {}
 
 /// Collects faults, so that one wrong setting hides no other.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Vec<Fault>);
+pub(super) struct Faults(Vec<SettingFault>);
 
 impl Faults {
     /// The part, or nothing and its faults are kept.
@@ -68,23 +54,6 @@ impl Faults {
 mod tests {
     use super::*;
     use crate::settings::{Pairs, resolve};
-
-    #[test]
-    fn a_message_of_a_sink_is_filed_under_the_setting_that_it_begins_with() {
-        for (message, setting, why) in [
-            ("FLUENTD_TLS_CA: /x: no such file", "FLUENTD_TLS_CA", "/x: no such file"),
-            (
-                "FLUENTD_TLS_KEY is not the key of FLUENTD_TLS_CERT",
-                "FLUENTD_TLS_KEY",
-                "is not the key of FLUENTD_TLS_CERT",
-            ),
-            ("TLS cannot be set up: why", "fluentd", "TLS cannot be set up: why"),
-            ("FLUENTD_TLS_XX: why", "fluentd", "FLUENTD_TLS_XX: why"),
-            ("", "fluentd", ""),
-        ] {
-            assert_eq!(Unusable::of_sink("fluentd", message), Unusable::new(setting, why), "{message}");
-        }
-    }
 
     /// What `checked` finds wrong, as `SETTING: why`.
     fn wrong(env: &[(&str, &str)]) -> Vec<String> {

@@ -131,8 +131,7 @@ pub(super) fn logstash(settings: &Settings, own: Option<&OwnTraffic>) -> Result<
         timeout,
         max_datagram: MAX_DATAGRAM,
     };
-    let logstash = Logstash::new(connector, options);
-    let logstash = logstash.map_err(|why| Unusable::of_sink(SinkName::Logstash.word(), &why))?;
+    let logstash = Logstash::new(connector, options)?;
     let settings = settings.clone();
     Ok(logstash.with_login_of(move || login(&settings)))
 }
@@ -156,7 +155,7 @@ pub(super) fn proxies(sink: SinkName, settings: &Settings) -> Result<Proxies, Un
         return Ok(Proxies::default());
     }
     let (http, https) = (settings.http_proxy.as_deref(), settings.https_proxy.as_deref());
-    Proxies::new(http, https, &settings.no_proxy).map_err(|why| Unusable::of_sink(sink.word(), &why))
+    Ok(Proxies::new(http, https, &settings.no_proxy)?)
 }
 
 fn speaks_http(sink: SinkName, settings: &Settings) -> bool {
@@ -242,7 +241,7 @@ fn logstash_tls(settings: &Settings) -> TlsOptions {
 #[cfg(feature = "es")]
 pub(super) fn elasticsearch(settings: &Settings) -> Result<Elasticsearch, Unusable> {
     let options = elasticsearch_options(settings)?;
-    let sink = Elasticsearch::new(options).map_err(|why| Unusable::of_sink(SinkName::Elasticsearch.word(), &why))?;
+    let sink = Elasticsearch::new(options)?;
     let secrets = [&settings.elasticsearch_api_key, &settings.elasticsearch_bearer, &settings.elasticsearch_password];
     let files = files(&settings.elasticsearch_username, &secrets);
     let (max_age, settings) = (max_age(settings), settings.clone());
@@ -404,8 +403,7 @@ pub(super) fn encrypted(sink: SinkName, settings: &Settings) -> Option<(Vec<Host
 fn tls(options: TlsOptions, wanted: &Auto<bool>) -> Result<Option<Tls>, Unusable> {
     let said = options != TlsOptions::new(options.settings);
     let on = wanted.given().copied().unwrap_or(said);
-    let sink = options.settings.to_ascii_lowercase();
-    on.then(|| Tls::load(options).map_err(|why| Unusable::of_sink(&sink, &why))).transpose()
+    Ok(on.then(|| Tls::load(options)).transpose()?)
 }
 
 fn connector(hosts: Vec<HostPort>, tls: Option<Tls>, timeout: Duration, own: Option<&OwnTraffic>) -> Connector {

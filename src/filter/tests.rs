@@ -236,7 +236,7 @@ fn include_must_hold_and_exclude_must_not_for_records_of_any_dataset() {
     ] {
         assert_eq!(verdict(&config(include, exclude), exchange()), expected, "{include:?} {exclude:?}");
     }
-    let mut filter = Filter::new(&config(None, Some("dport=80"))).unwrap();
+    let filter = Filter::new(&config(None, Some("dport=80"))).unwrap();
     assert_eq!(filter.verdict(&sample::conntrack().into()), IGNORED);
     let bad = Filter::new(&config(Some("status=abc"), Some("("))).unwrap_err();
     let named: Vec<_> = bad.iter().map(ToString::to_string).collect();

@@ -18,7 +18,7 @@ pub use bounds::Bounds;
 pub(crate) use clean::without_end;
 pub use clean::{Pairs, Row};
 pub use declare::{Variable, flag};
-pub use notes::{MASK, Note, Origin, Wrong, WrongValue, printable, printable_up_to};
+pub use notes::{MASK, Note, Origin, SettingFault, Wrong, WrongValue, printable, printable_up_to};
 pub use table::{counted, markdown, thousands, wrapped};
 pub use values::*;
 pub use variables::{Group, Settings, VARIABLES};

@@ -196,6 +196,37 @@ impl fmt::Display for Note {
     }
 }
 
+/// A setting that is well-formed but cannot be used, as the part says that uses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingFault {
+    /// The setting.
+    pub setting: String,
+    /// What is wrong with it; without its value, which may be a secret.
+    pub why: String,
+}
+
+impl SettingFault {
+    /// Of this setting.
+    pub fn new(setting: impl Into<String>, why: impl fmt::Display) -> Self {
+        Self { setting: setting.into(), why: why.to_string() }
+    }
+}
+
+impl fmt::Display for SettingFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.setting, self.why)
+    }
+}
+
+impl std::error::Error for SettingFault {}
+
+/// For those who only show it.
+impl From<SettingFault> for String {
+    fn from(fault: SettingFault) -> Self {
+        fault.to_string()
+    }
+}
+
 /// One value that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrongValue {

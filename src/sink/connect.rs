@@ -239,7 +239,7 @@ impl Connector {
     /// a renewal is under way) leave what was read before.
     fn refresh_tls(&mut self) {
         if let Some(Err(why)) = self.tls.as_mut().map(Tls::reload) {
-            tracing::debug!(error = why, "certificate reload failed; keeping the current ones");
+            tracing::debug!(error = %why, "certificate reload failed; keeping the current ones");
         }
     }
 
@@ -254,8 +254,7 @@ impl Connector {
             tunnel.map_err(|_| late(format!("no tunnel within {:?}", self.timeouts.connect)))??;
         }
         match timeout(self.timeouts.tls, tls.handshake(tcp, &host.host)).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(why)) => Err(DeliveryError::new(FailureReason::Tls, why)),
+            Ok(outcome) => outcome,
             Err(_) => {
                 let words = format!("no TLS handshake within {:?}: {}", self.timeouts.tls, tls.plain_port());
                 Err(DeliveryError::new(FailureReason::Tls, words))

@@ -43,6 +43,7 @@ pub(crate) use self::target::{contradiction, held, server as ask_server};
 use super::connect::Tenure;
 use super::{Batch, Delivery, DeliveryError, Sink, SinkError};
 use crate::flow::Timestamp;
+use crate::settings::SettingFault;
 
 /// Sends batches to one cluster.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ enum Part {
 
 impl Elasticsearch {
     /// Reads certificates; asks the server only when there is something to deliver. The error names the setting.
-    pub fn new(options: Options) -> Result<Self, String> {
+    pub fn new(options: Options) -> Result<Self, SettingFault> {
         let client = Client::new(&options)?;
         options.tls.warn();
         let (target, warned, most_bytes, tenure) = (None, false, usize::MAX, Tenure::default());
@@ -254,7 +255,8 @@ impl Sink for Elasticsearch {
         // Before anything is read, so that no change is missed; also where that fails: once for each change.
         self.tenure.begin();
         let options = self.renewal.as_ref().map_or_else(|| Ok(self.options.clone()), |renewal| (renewal.0)());
-        match options.and_then(|options| Ok((Client::new(&options)?.after(&self.client), options))) {
+        let client = |options: &Options| Client::new(options).map_err(|why| why.to_string());
+        match options.and_then(|options| Ok((client(&options)?.after(&self.client), options))) {
             Ok((client, options)) => {
                 (self.client, self.options) = (client, options);
                 self.target = None;

@@ -28,6 +28,7 @@ use self::udp::Udp;
 use super::connect::Connector;
 pub use super::connect::HostCheck;
 use super::{Batch, Delivery, Sink, SinkError};
+use crate::settings::SettingFault;
 
 /// How long `check` listens to a server that may have nothing to say.
 const CHECK_PATIENCE: Duration = Duration::from_millis(500);
@@ -129,13 +130,16 @@ enum Kind {
 
 impl Logstash {
     /// To the hosts of `connector`. Says which setting cannot be used.
-    pub fn new(connector: Connector, options: LogstashOptions) -> Result<Self, String> {
+    pub fn new(connector: Connector, options: LogstashOptions) -> Result<Self, SettingFault> {
         Ok(Self(match options.transport {
             Transport::Tcp => Kind::Tcp(Box::new(Tcp::new(connector, options))),
             Transport::Beats => Kind::Beats(Box::new(Beats::new(connector, options))),
             Transport::Http => Kind::Http(Box::new(Http::new(connector, options)?)),
             Transport::Udp if connector.is_tls() => {
-                return Err("LOGSTASH_TLS: datagrams cannot be encrypted; use another LOGSTASH_TYPE".to_owned());
+                return Err(SettingFault::new(
+                    "LOGSTASH_TLS",
+                    "datagrams cannot be encrypted; use another LOGSTASH_TYPE",
+                ));
             }
             Transport::Udp => Kind::Udp(Box::new(Udp::new(connector.hosts().to_vec(), connector.beginning(), options))),
         }))

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use podtap::settings::SettingFault;
 use podtap::sink::connect::{Connector, HostPort, Pem, Timeouts, Tls, TlsOptions};
 use podtap::sink::fluentd::{Compress, Credentials, Fluentd, FluentdOptions, HostCheck};
 use podtap::sink::{SinkHandle, Sinks, spawn};
@@ -204,7 +205,7 @@ fn a_server_that_wants_a_certificate_gets_ours_or_we_say_that_it_wants_one() {
     let fault = check(fluentd(receiver.port, Some(trusting("ca.pem")), FluentdOptions::default())).fault.unwrap();
     assert!(fault.contains("wants a certificate and got none"), "{fault}");
     let mixed = TlsOptions { key: pem("server.key"), ..ours };
-    assert_eq!(Tls::load(mixed).unwrap_err(), "FLUENTD_TLS_KEY is not the key of FLUENTD_TLS_CERT");
+    assert_eq!(Tls::load(mixed).unwrap_err(), SettingFault::new("FLUENTD_TLS_KEY", "not the key of FLUENTD_TLS_CERT"));
 }
 
 #[test]

@@ -188,49 +188,6 @@ fn deliver_rest(directory: &Path) -> Vec<String> {
     got
 }
 
-/// A file's bytes, changed.
-type Damage = fn(&mut [u8]);
-
-fn flip(bytes: &mut [u8], range: std::ops::Range<usize>) {
-    bytes[range].iter_mut().for_each(|byte| *byte ^= 0x5a);
-}
-
-const DAMAGE: &[(&str, Damage)] = &[
-    ("none", |_| {}),
-    ("the first byte", |b| flip(b, 0..1)),
-    ("how many records there are", |b| flip(b, 12..13)),
-    ("the first block", |b| flip(b, 0..64)),
-    ("both blocks", |b| flip(b, 0..128)),
-    ("a record's length", |b| flip(b, 132..133)),
-    ("a record's body", |b| flip(b, 200..201)),
-    ("the middle", |b| flip(b, b.len() / 2..b.len() / 2 + 1)),
-    ("a page of zeros", |b| b[8192..12288].fill(0)),
-    ("the footer", |b| flip(b, b.len() - 64..b.len())),
-    ("the last record and the footer", |b| flip(b, b.len() - 100..b.len())),
-    ("every record", |b| flip(b, 128..b.len() - 64)),
-    ("everything", |b| b.fill(0)),
-    ("all but a few records", |b| flip(b, 0..b.len() - 1000)),
-];
-
-#[test]
-fn of_a_damaged_spool_it_is_said_that_nothing_was_lost_only_where_every_record_arrives() {
-    const RECORDS: usize = 1500;
-    for (what, damage) in DAMAGE {
-        for victim in [0, 1] {
-            let dir = Scratch::new("spool-damaged");
-            let full = in_segments(&dir.0);
-            full.offer(piece(0..RECORDS));
-            assert_eq!(finish(full, BUSY).ledger.spooled, RECORDS as u64);
-            let segments = segments(&dir.0);
-            assert!(segments.len() > 2, "{segments:?}");
-            let mut bytes = std::fs::read(&segments[victim]).unwrap();
-            damage(&mut bytes);
-            std::fs::write(&segments[victim], bytes).unwrap();
-            expect_truth(&format!("{what}, in segment {victim}"), &dir.0, RECORDS);
-        }
-    }
-}
-
 #[test]
 fn a_segment_that_cannot_be_read_is_an_unknown_loss() {
     let dir = Scratch::new("spool-unreadable");

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::super::error::{DeliveryError, FailureReason};
 use super::HostPort;
+use crate::settings::SettingFault;
 use crate::source::own_traffic::{Nonce, nonce};
 
 /// The port of a proxy that names none.
@@ -43,10 +44,10 @@ enum Direct {
 }
 
 impl Proxies {
-    /// From the texts of the settings; the error begins with the name of the wrong one.
-    pub fn new(http: Option<&str>, https: Option<&str>, direct: &[String]) -> Result<Self, String> {
+    /// From the texts of the settings; the error names the wrong one.
+    pub fn new(http: Option<&str>, https: Option<&str>, direct: &[String]) -> Result<Self, SettingFault> {
         let proxy = |setting: &str, text: Option<&str>| {
-            text.map(Proxy::parse).transpose().map_err(|why| format!("{setting}: {why}"))
+            text.map(Proxy::parse).transpose().map_err(|why| SettingFault::new(setting, why))
         };
         let entries = direct.iter().flat_map(|entry| entry.split_ascii_whitespace());
         Ok(Self {
@@ -264,7 +265,7 @@ mod tests {
         assert!(!format!("{proxy:?}").contains("hunter"));
         for wrong in ["https://me:hunter2@proxy", "socks5://hunter2@proxy:1", "http://", "http://me:hunter2@", "a:b:c"]
         {
-            let why = Proxies::new(Some(wrong), None, &[]).unwrap_err();
+            let why = Proxies::new(Some(wrong), None, &[]).unwrap_err().to_string();
             assert!(why.starts_with("HTTP_PROXY: ") && !why.contains("hunter2"), "{why}");
         }
     }

@@ -110,11 +110,11 @@ fn wrong_files_are_found_at_start_and_say_which_setting_they_belong_to() {
         (TlsOptions { ca: Some(Pem::Text("-----BEGIN".into())), ..options() }, "X_TLS_CA: the text given"),
         (TlsOptions { ca: Some(Pem::Text(String::new())), ..options() }, "holds no certificate in PEM"),
         (TlsOptions { cert: Some(missing), ..options() }, "X_TLS_CERT: "),
-        (TlsOptions { key: Some(Pem::of(secret)), ..options() }, "X_TLS_KEY is set, X_TLS_CERT is not"),
+        (TlsOptions { key: Some(Pem::of(secret)), ..options() }, "X_TLS_KEY: set, but X_TLS_CERT is not"),
         (TlsOptions { cert: Some(Pem::of(secret)), ..options() }, "X_TLS_CERT: the text given"),
         (TlsOptions { name: Some("no name".into()), ..options() }, "X_TLS_NAME: \"no name\" is no name"),
     ] {
-        let told = Tls::load(options.clone()).unwrap_err();
+        let told = Tls::load(options.clone()).unwrap_err().to_string();
         assert!(told.contains(words), "{told}");
         assert!(!told.contains("canary") && !format!("{options:?}").contains("canary"));
     }

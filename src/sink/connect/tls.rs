@@ -15,8 +15,10 @@ use tokio_rustls::rustls::pki_types::pem::{Error as PemError, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
+use super::super::error::{DeliveryError, FailureReason};
 use super::explain::{Context, explain_tls, tls_error};
 use super::stream::Stream;
+use crate::settings::SettingFault;
 
 /// Certificates or a key in PEM.
 #[derive(Clone, PartialEq, Eq)]
@@ -99,8 +101,13 @@ impl TlsOptions {
         })
     }
 
+    /// What is wrong with the setting that ends so.
+    fn fault(&self, end: &str, why: impl fmt::Display) -> SettingFault {
+        SettingFault::new(format!("{}_TLS{end}", self.settings), why)
+    }
+
     /// Reads the files; says which setting is wrong.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), SettingFault> {
         config(self).map(drop)
     }
 
@@ -128,14 +135,14 @@ pub struct Tls {
 
 impl Tls {
     /// Reads the files; says which setting is wrong.
-    pub fn load(options: TlsOptions) -> Result<Self, String> {
+    pub fn load(options: TlsOptions) -> Result<Self, SettingFault> {
         let config = config(&options)?;
         options.warn();
         Ok(Self { options, config })
     }
 
     /// Reads the files anew; with an error everything stays as it was.
-    pub fn reload(&mut self) -> Result<(), String> {
+    pub fn reload(&mut self) -> Result<(), SettingFault> {
         self.config = config(&self.options)?;
         Ok(())
     }
@@ -145,16 +152,20 @@ impl Tls {
         self.options.files()
     }
 
-    pub(super) async fn handshake(&self, tcp: TcpStream, host: &str) -> Result<Stream, String> {
+    pub(super) async fn handshake(&self, tcp: TcpStream, host: &str) -> Result<Stream, DeliveryError> {
         let name = self.options.name.as_deref().unwrap_or(host);
-        let server = server_name(name)?;
+        let failed = |why: String| DeliveryError::new(FailureReason::Tls, why);
+        let server = server_name(name).map_err(failed)?;
         let connector = TlsConnector::from(Arc::clone(&self.config));
         match connector.connect(server, tcp).await {
             Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
-            Err(error) => Err(match tls_error(&error) {
-                Some(tls) => explain_tls(tls, &self.context(name)),
-                None => format!("no TLS handshake: {}; {}", super::plain(&error), self.plain_port()),
-            }),
+            Err(error) => {
+                let words = match tls_error(&error) {
+                    Some(tls) => explain_tls(tls, &self.context(name)),
+                    None => format!("no TLS handshake: {}; {}", super::plain(&error), self.plain_port()),
+                };
+                Err(failed(words).with_source(error))
+            }
         }
     }
 
@@ -176,74 +187,72 @@ fn server_name(name: &str) -> Result<ServerName<'static>, String> {
     ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is no name a certificate could hold"))
 }
 
-fn config(options: &TlsOptions) -> Result<Arc<ClientConfig>, String> {
+fn config(options: &TlsOptions) -> Result<Arc<ClientConfig>, SettingFault> {
     if let Some(name) = &options.name {
-        server_name(name).map_err(|why| format!("{}_TLS_NAME: {why}", options.settings))?;
+        server_name(name).map_err(|why| options.fault("_NAME", why))?;
     }
     let provider = Arc::new(crypto::ring::default_provider());
     let algorithms = provider.signature_verification_algorithms;
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|why| format!("TLS cannot be set up: {why}"))?;
+    let builder = builder.map_err(|why| options.fault("", format!("cannot be set up: {why}")))?;
     let builder = if options.verify {
         builder.with_root_certificates(roots(options)?)
     } else {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(algorithms)))
     };
-    let settings = options.settings;
     let config = match own_certificate(options)? {
         None => builder.with_no_client_auth(),
         Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|why| {
             if matches!(why, Error::InconsistentKeys(_)) {
-                return format!("{settings}_TLS_KEY is not the key of {settings}_TLS_CERT");
+                return options.fault("_KEY", format!("not the key of {}_TLS_CERT", options.settings));
             }
-            format!("{settings}_TLS_CERT: {why}")
+            options.fault("_CERT", why)
         })?,
     };
     Ok(Arc::new(config))
 }
 
-fn roots(options: &TlsOptions) -> Result<RootCertStore, String> {
+fn roots(options: &TlsOptions) -> Result<RootCertStore, SettingFault> {
     let Some(ca) = &options.ca else {
         return Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
     };
-    let setting = format!("{}_TLS_CA", options.settings);
+    let fault = |why: String| options.fault("_CA", why);
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(&setting, ca)? {
-        roots.add(certificate).map_err(|why| format!("{setting}: {ca} holds no usable certificate: {why}"))?;
+    for certificate in certificates(ca).map_err(fault)? {
+        roots.add(certificate).map_err(|why| fault(format!("{ca} holds no usable certificate: {why}")))?;
     }
     Ok(roots)
 }
 
 type Own = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-fn own_certificate(options: &TlsOptions) -> Result<Option<Own>, String> {
-    let settings = options.settings;
+fn own_certificate(options: &TlsOptions) -> Result<Option<Own>, SettingFault> {
     let Some(cert) = &options.cert else {
         return match options.key {
-            Some(_) => Err(format!("{settings}_TLS_KEY is set, {settings}_TLS_CERT is not")),
+            Some(_) => Err(options.fault("_KEY", format!("set, but {}_TLS_CERT is not", options.settings))),
             None => Ok(None),
         };
     };
-    let chain = certificates(&format!("{settings}_TLS_CERT"), cert)?;
+    let chain = certificates(cert).map_err(|why| options.fault("_CERT", why))?;
     let source = options.key.as_ref().unwrap_or(cert);
-    let setting = if options.key.is_some() { "TLS_KEY" } else { "TLS_CERT" };
-    let key = source.read().map_err(|why| format!("{settings}_{setting}: {why}"))?;
+    let of_key = |why: String| options.fault(if options.key.is_some() { "_KEY" } else { "_CERT" }, why);
+    let key = source.read().map_err(of_key)?;
     // The PEM reader's own words may quote what it read.
     let key = PrivateKeyDer::from_pem_slice(&key).map_err(|why| {
         let none = matches!(why, PemError::NoItemsFound);
         let why = if none { "holds no private key without a passphrase" } else { "is not PEM" };
-        format!("{settings}_{setting}: {source} {why}")
+        of_key(format!("{source} {why}"))
     })?;
     Ok(Some((chain, key)))
 }
 
-fn certificates(setting: &str, pem: &Pem) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = pem.read().map_err(|why| format!("{setting}: {why}"))?;
+fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = pem.read()?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match found {
-        Ok(found) if found.is_empty() => Err(format!("{setting}: {pem} holds no certificate in PEM")),
+        Ok(found) if found.is_empty() => Err(format!("{pem} holds no certificate in PEM")),
         Ok(found) => Ok(found),
-        Err(_) => Err(format!("{setting}: {pem} is not PEM")),
+        Err(_) => Err(format!("{pem} is not PEM")),
     }
 }
 
@@ -302,10 +311,10 @@ mod tests {
     fn a_byte_order_mark_is_no_part_of_a_certificate() {
         let pem = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
         for text in [pem.to_owned(), format!("\u{feff}{pem}")] {
-            assert_eq!(certificates("X_TLS_CA", &Pem::of(&text)).map(|found| found.len()), Ok(1));
+            assert_eq!(certificates(&Pem::of(&text)).map(|found| found.len()), Ok(1));
             let path = std::env::temp_dir().join(format!("podtap-mark-{}-{}", std::process::id(), text.len()));
             std::fs::write(&path, &text).unwrap();
-            assert_eq!(certificates("X_TLS_CA", &Pem::File(path.clone())).map(|found| found.len()), Ok(1));
+            assert_eq!(certificates(&Pem::File(path.clone())).map(|found| found.len()), Ok(1));
             std::fs::remove_file(path).unwrap();
         }
     }

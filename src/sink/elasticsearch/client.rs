@@ -25,6 +25,7 @@ use tokio_rustls::rustls::{CertificateError, Error as TlsError};
 use super::super::connect::{Patience, Pem, Proxies, Proxy, TlsOptions, any_of, random, tls_error};
 use super::super::error::{DeliveryError, FailureReason, io_reason, retry_after};
 use super::options::{Options, host};
+use crate::settings::SettingFault;
 use crate::source::own_traffic::{Nonce, nonce};
 
 /// Largest answer to anything but `_bulk`: lists of templates are the long ones.
@@ -109,10 +110,10 @@ pub(crate) struct Client {
 
 impl Client {
     /// Reads the certificates; the error names the setting.
-    pub(crate) fn new(options: &Options) -> Result<Self, String> {
+    pub(crate) fn new(options: &Options) -> Result<Self, SettingFault> {
         if options.tls.name.is_some() {
-            return Err("ELASTICSEARCH_TLS_NAME: the certificate's name is the URL's host: name the server like that"
-                .to_owned());
+            let why = "the certificate's name is the URL's host: name the server like that";
+            return Err(SettingFault::new("ELASTICSEARCH_TLS_NAME", why));
         }
         options.tls.check()?;
         let nodes = Nodes::new(&options.nodes, &options.proxies);
@@ -207,32 +208,33 @@ impl Client {
 }
 
 /// What sends requests through this proxy, or directly.
-fn transport(options: &Options, nodes: &Nodes, proxy: Option<&Proxy>) -> Result<Transport, String> {
+fn transport(options: &Options, nodes: &Nodes, proxy: Option<&Proxy>) -> Result<Transport, SettingFault> {
+    let of_ours = |why: String| SettingFault::new("ELASTICSEARCH_HOST", why);
     let mut builder = TransportBuilder::new(nodes.clone())
         .enable_meta_header(false)
-        .header(header_name(), value(nonce().value())?)
+        .header(header_name(), value(nonce().value()).map_err(of_ours)?)
         // Every request has another one; a CONNECT takes this.
-        .header(USER_AGENT, value(&nonce().in_user_agent())?)
+        .header(USER_AGENT, value(&nonce().in_user_agent()).map_err(of_ours)?)
         // A compressed answer could not be bounded by its length; answers are filtered, and short.
         .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
         .cert_validation(validation(&options.tls)?);
     builder = match proxy {
         None => builder.disable_proxy(),
         Some(proxy) => {
-            let url =
-                Url::parse(&format!("http://{proxy}")).map_err(|why| format!("HTTP_PROXY, HTTPS_PROXY: {why}"))?;
+            let url = Url::parse(&format!("http://{proxy}")).map_err(|why| SettingFault::new("HTTP_PROXY", why))?;
             let (user, password) = proxy.login().unzip();
             builder.proxy(url, user, password)
         }
     };
     // As a header and not as the crate's credentials: those have no room for a certificate beside a key.
     if let Some(header) = options.auth.header() {
-        builder = builder.header(AUTHORIZATION, value(&header)?);
+        builder = builder
+            .header(AUTHORIZATION, value(&header).map_err(|why| SettingFault::new(options.auth.setting(), why))?);
     }
     if let Some(identity) = identity(&options.tls)? {
         builder = builder.auth(Credentials::Certificate(ClientCertificate::Pem(identity)));
     }
-    builder.build().map_err(|why| format!("ELASTICSEARCH_TLS_CERT, _KEY: {}", chain(&why)))
+    builder.build().map_err(|why| SettingFault::new("ELASTICSEARCH_TLS_CERT", chain(&why)))
 }
 
 fn too_long(most: usize) -> DeliveryError {
@@ -304,27 +306,28 @@ fn header_name() -> HeaderName {
 
 /// Of a header that no log shows.
 fn value(text: &str) -> Result<HeaderValue, String> {
-    let mut value =
-        HeaderValue::from_str(text).map_err(|_| "the credentials hold a character that no header can".to_owned())?;
+    let mut value = HeaderValue::from_str(text).map_err(|_| "holds a character that no header can".to_owned())?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-fn validation(tls: &TlsOptions) -> Result<CertificateValidation, String> {
+fn validation(tls: &TlsOptions) -> Result<CertificateValidation, SettingFault> {
     if !tls.verify {
         return Ok(CertificateValidation::None);
     }
     let Some(ca) = &tls.ca else { return Ok(CertificateValidation::Default) };
-    let ca = Certificate::from_pem(&ca.read()?).map_err(|why| format!("ELASTICSEARCH_TLS_CA: {}", chain(&why)))?;
+    let wrong = |why: String| SettingFault::new("ELASTICSEARCH_TLS_CA", why);
+    let ca = Certificate::from_pem(&ca.read().map_err(wrong)?).map_err(|why| wrong(chain(&why)))?;
     Ok(CertificateValidation::Full(ca))
 }
 
 /// Certificate and key, one behind the other; a key beside its certificate is there already.
-fn identity(tls: &TlsOptions) -> Result<Option<Vec<u8>>, String> {
+fn identity(tls: &TlsOptions) -> Result<Option<Vec<u8>>, SettingFault> {
     let Some(cert) = &tls.cert else { return Ok(None) };
-    let mut both = cert.read()?;
+    let mut both = cert.read().map_err(|why| SettingFault::new("ELASTICSEARCH_TLS_CERT", why))?;
     both.push(b'\n');
-    both.extend(tls.key.as_ref().map(Pem::read).transpose()?.unwrap_or_default());
+    let key = tls.key.as_ref().map(Pem::read).transpose();
+    both.extend(key.map_err(|why| SettingFault::new("ELASTICSEARCH_TLS_KEY", why))?.unwrap_or_default());
     Ok(Some(both))
 }
 

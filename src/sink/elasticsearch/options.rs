@@ -103,6 +103,15 @@ pub enum Auth {
 }
 
 impl Auth {
+    /// The setting that the secret comes from.
+    pub(super) fn setting(&self) -> &'static str {
+        match self {
+            Self::None | Self::Basic { .. } => "ELASTICSEARCH_PASSWORD",
+            Self::Bearer(_) => "ELASTICSEARCH_BEARER",
+            Self::ApiKey(_) => "ELASTICSEARCH_API_KEY",
+        }
+    }
+
     /// The value of the header Authorization.
     pub(super) fn header(&self) -> Option<String> {
         use base64::Engine;

@@ -506,8 +506,9 @@ async fn an_answer_that_is_too_large_is_not_read() {
 
 #[test]
 fn certificates_that_cannot_be_read_are_named_by_their_setting() {
-    let made =
-        |tls: TlsOptions| Elasticsearch::new(Options { tls, ..options(&["https://es".to_owned()]) }).unwrap_err();
+    let made = |tls: TlsOptions| {
+        Elasticsearch::new(Options { tls, ..options(&["https://es".to_owned()]) }).unwrap_err().to_string()
+    };
     let absent = || Some(Pem::File("/absent/x.pem".into()));
     let none = || Some(Pem::Text("nothing".to_owned()));
     let base = || TlsOptions::new("ELASTICSEARCH");

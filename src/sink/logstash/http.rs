@@ -24,6 +24,7 @@ use self::exchange::{Answer, Live, Once};
 use super::super::connect::{Connected, Connector, Patience, Proxy};
 use super::super::{Batch, Delivery, DeliveryError, FailureReason, Rejected, SinkError};
 use super::{HttpBody, Login, LogstashOptions};
+use crate::settings::SettingFault;
 use crate::source::own_traffic::{Nonce, nonce};
 
 /// Characters of the server's words that are told.
@@ -48,10 +49,11 @@ impl fmt::Debug for Http {
 }
 
 impl Http {
-    pub(super) fn new(connector: Connector, options: LogstashOptions) -> Result<Self, String> {
-        let path: Uri = options.path.parse().map_err(|_| "LOGSTASH_PATH: no path of a URL")?;
+    pub(super) fn new(connector: Connector, options: LogstashOptions) -> Result<Self, SettingFault> {
+        let wrong = |why: &str| SettingFault::new("LOGSTASH_PATH", why);
+        let path: Uri = options.path.parse().map_err(|_| wrong("no path of a URL"))?;
         if !options.path.starts_with('/') || path.authority().is_some() {
-            return Err("LOGSTASH_PATH: a path begins with /".to_owned());
+            return Err(wrong("a path begins with /"));
         }
         let authorization = options.login.as_ref().map(basic).transpose()?;
         let patience = Patience::new(options.timeout);
@@ -140,7 +142,7 @@ impl Http {
         if let Some(login) = self.renewal.as_ref().and_then(|renewal| renewal()) {
             match basic(&login) {
                 Ok(value) => self.authorization = Some(value),
-                Err(why) => tracing::debug!(sink = "logstash", error = why, "keeping the current credentials"),
+                Err(why) => tracing::debug!(sink = "logstash", error = %why, "keeping the current credentials"),
             }
         }
         Live::new(connected).await
@@ -223,12 +225,13 @@ fn secret(text: String) -> Option<HeaderValue> {
     Some(value)
 }
 
-fn basic(login: &Login) -> Result<HeaderValue, String> {
+fn basic(login: &Login) -> Result<HeaderValue, SettingFault> {
     if login.username.contains(':') {
-        return Err("LOGSTASH_USERNAME: may not hold a colon".to_owned());
+        return Err(SettingFault::new("LOGSTASH_USERNAME", "may not hold a colon"));
     }
     let pair = base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", login.username, login.password));
-    let mut value = HeaderValue::try_from(format!("Basic {pair}")).map_err(|_| "LOGSTASH_PASSWORD: cannot be sent")?;
+    let value = HeaderValue::try_from(format!("Basic {pair}"));
+    let mut value = value.map_err(|_| SettingFault::new("LOGSTASH_PASSWORD", "cannot be sent"))?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -121,7 +121,7 @@ fn settings_that_cannot_be_used_are_named() {
         (plain(), LogstashOptions { path: String::new(), ..http() }, "LOGSTASH_PATH: "),
         (plain(), LogstashOptions { login: login("a:b"), ..http() }, "LOGSTASH_USERNAME: "),
     ] {
-        let told = Logstash::new(connector, options.clone()).unwrap_err();
+        let told = Logstash::new(connector, options.clone()).unwrap_err().to_string();
         assert!(told.starts_with(word), "{told}");
         assert!(!format!("{told}{options:?}").contains("canary"));
     }

@@ -61,7 +61,7 @@ pub(super) struct Api {
 impl Api {
     /// Reads certificates; `hook` learns of every connection.
     pub(super) fn new(access: Access, hook: Option<OnSocket>) -> Result<Self, String> {
-        let tls = access.tls.clone().map(Tls::load).transpose().map_err(|why| in_words(&why))?;
+        let tls = access.tls.clone().map(Tls::load).transpose().map_err(|why| in_words(&why.to_string()))?;
         let connector = Connector::new(vec![access.host.clone()], tls, Timeouts::default());
         let connector = hook.into_iter().fold(connector, Connector::with_hook);
         Ok(Self { access, connector, sender: None })
