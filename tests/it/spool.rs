@@ -193,7 +193,7 @@ fn a_segment_that_cannot_be_read_is_an_unknown_loss() {
     let dir = Scratch::new("spool-unreadable");
     let full = in_segments(&dir.0);
     full.offer(piece(0..1500));
-    finish(full, BUSY);
+    finish(full, Duration::from_millis(100));
     let segment = segments(&dir.0).remove(1);
     std::fs::remove_file(&segment).unwrap();
     // It opens, and reading fails, also for root.
