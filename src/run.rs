@@ -37,7 +37,7 @@ use crate::http::Protocols;
 use crate::logging;
 use crate::metrics::endpoint::Endpoint;
 use crate::metrics::{Metrics, Snapshot, closing_lines};
-use crate::settings::{Pairs, RecordKind, Settings};
+use crate::settings::{NetlogLabels, Pairs, RecordKind, Settings};
 use crate::sink::{SinkCounts, WhenFull};
 use crate::source::interfaces::{ANY, Choice, Tables};
 use crate::source::kernel_log;
@@ -128,6 +128,10 @@ impl Live {
         let own = OwnTraffic::new(&own_ips);
         let sinks = assembly.sinks(when_full(&settings), Some(&own))?;
         let metrics = Metrics::naming(sinks.all(), assembly.workloads().clone());
+        if settings.records(RecordKind::Flows) {
+            let literal = settings.netlog_labels == NetlogLabels::Literal;
+            metrics.count_flows(literal, settings.netlog_series.count());
+        }
         let statements = assembly.statements(&sinks, wall_clock());
         let endpoint = listen(&settings, &own);
         let (stop, stopped) = stop_pair()?;

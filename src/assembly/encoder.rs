@@ -1,6 +1,6 @@
 //! How one outlet writes a record: format and encoding of a sink. Knows no field.
 
-use crate::format::{Encoded, Observer, cf, classic, conntrack_log, ecs, text};
+use crate::format::{Encoded, Observer, cf, classic, conntrack_log, ecs, netlog, text};
 use crate::record::{Dataset, Record};
 use crate::settings::{Format, Settings, SinkName};
 use crate::sink::fluentd::encode_msgpack;
@@ -50,6 +50,8 @@ impl Encoder {
             (Format::ConntrackLog, _) => conntrack_log::write_json(out, record),
             (Format::Cf, _) => cf::write_json(out, record, cf::Time::Seconds),
             (Format::CfRfc3339, _) => cf::write_json(out, record, cf::Time::Rfc3339),
+            (Format::Netlog, _) => netlog::write_text(out, record),
+            (Format::NetlogJson, _) => netlog::write_json(out, record),
         }
         Encoded::Written
     }
@@ -84,6 +86,7 @@ fn expresses(format: Format, dataset: Dataset) -> bool {
         Format::Text => dataset != Dataset::Ledger,
         Format::ConntrackLog => dataset == Dataset::Conntrack,
         Format::Cf | Format::CfRfc3339 => dataset == Dataset::Verdict,
+        Format::Netlog | Format::NetlogJson => dataset == Dataset::Flow,
     }
 }
 

@@ -279,7 +279,13 @@ pub fn elasticsearch_options(settings: &Settings) -> Result<elasticsearch::Optio
         proxies,
         format: match settings.format_at(SinkName::Elasticsearch, false) {
             Format::Classic => RecordFormat::Classic,
-            Format::Ecs | Format::Text | Format::ConntrackLog | Format::Cf | Format::CfRfc3339 => RecordFormat::Ecs,
+            Format::Ecs
+            | Format::Text
+            | Format::ConntrackLog
+            | Format::Cf
+            | Format::CfRfc3339
+            | Format::Netlog
+            | Format::NetlogJson => RecordFormat::Ecs,
         },
         doc_type: settings.elasticsearch_type.clone(),
         api_version,

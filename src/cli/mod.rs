@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 pub(crate) use crate::logging::tell;
-use crate::settings::{Pairs, RecordKind, VARIABLES, Variable, Wrong, counted, flag, wrapped};
+use crate::settings::{Format, Pairs, RecordKind, VARIABLES, Variable, Wrong, counted, flag, wrapped};
 
 /// Width of help and listings.
 const WIDTH: usize = 100;
@@ -144,7 +144,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
 fn implied(command: &str, matches: &ArgMatches) -> Pairs {
     let record = |kind: RecordKind| ("RECORD".to_owned(), kind.word().to_owned());
     match command {
-        "flows" => Pairs::from([record(RecordKind::Flows)]),
+        "flows" => std::iter::once(record(RecordKind::Flows)).chain(as_netlog(matches)).collect(),
         "conntrack" => Pairs::from([record(RecordKind::Conntrack)]),
         "verdicts" => {
             let file = matches.get_one::<String>("log").cloned();
@@ -154,6 +154,33 @@ fn implied(command: &str, matches: &ArgMatches) -> Pairs {
         }
         _ => Pairs::new(),
     }
+}
+
+/// NetLog's flags, by the settings they stand for. What is given by its own name wins.
+fn as_netlog(matches: &ArgMatches) -> Pairs {
+    let given = |name: &str| matches.get_one::<String>(name).cloned();
+    let json = matches.get_flag("json").then(|| Format::NetlogJson.word().to_owned());
+    let format = given("netlog_format").map(|format| {
+        let format = if format == "json" { Format::NetlogJson } else { Format::Netlog };
+        format.word().to_owned()
+    });
+    [("IFACE", given("interface")), ("FORMAT", json.or(format)), ("METRICS_ADDR", given("netlog_metrics"))]
+        .into_iter()
+        .filter(|(name, _)| matches.get_one::<String>(name).is_none())
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
+}
+
+/// Flags of NetLog that no setting has.
+fn netlog_flags() -> [Arg; 4] {
+    let value =
+        |id: &'static str, short: char, help: &'static str| Arg::new(id).short(short).value_name("VALUE").help(help);
+    [
+        value("interface", 'i', "As in NetLog: --iface").long("interface"),
+        value("netlog_format", 'f', "As in NetLog: its lines, as text or json").value_parser(["text", "json"]),
+        value("netlog_metrics", 'm', "As in NetLog: --metrics-addr"),
+        Arg::new("json").long("json").action(ArgAction::SetTrue).help("As in NetLog: --format netlog-json"),
+    ]
 }
 
 fn left_out_or_run(name: &str) -> Command {
@@ -203,7 +230,9 @@ pub fn grammar() -> clap::Command {
         .subcommand(
             command("settings", "Show every setting: meaning, value, and where the value came from").arg(markdown),
         )
-        .subcommand(command("flows", "Record packets and bytes by connection (run with RECORD=flows)"))
+        .subcommand(
+            command("flows", "Record packets and bytes by connection (run with RECORD=flows)").args(netlog_flags()),
+        )
         .subcommand(command(
             "conntrack",
             "Record what the kernel's connection tracking reports (run with RECORD=conntrack)",
@@ -351,6 +380,12 @@ mod tests {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
         assert_eq!((conntrack.command, conntrack.flags), (Command::Run, pairs(&[("RECORD", "conntrack")])));
+        let netlog = parsed("podtap flows --interface eth0 --json --metrics-addr :9090").unwrap();
+        let expected = [("RECORD", "flows"), ("IFACE", "eth0"), ("FORMAT", "netlog-json"), ("METRICS_ADDR", ":9090")];
+        assert_eq!((netlog.command, netlog.flags), (Command::Run, pairs(&expected)));
+        let netlog = parsed("podtap flows -i eth1 -f text -m :9191 --format ecs").unwrap();
+        let expected = [("RECORD", "flows"), ("IFACE", "eth1"), ("FORMAT", "ecs"), ("METRICS_ADDR", ":9191")];
+        assert_eq!(netlog.flags, pairs(&expected));
         let live = parsed("podtap verdicts --verdict-groups 5").unwrap();
         assert_eq!(live.flags, pairs(&[("RECORD", "verdicts"), ("VERDICT_GROUPS", "5")]));
         let file = parsed("podtap verdicts kern.log").unwrap();

@@ -19,6 +19,8 @@ use crate::record::{End, FlowCounts, FlowRecord, FlowStatus, Icmp, NetworkDirect
 const LINGER: u64 = 2_000_000_000;
 /// A SYN not answered for this long is a failed connect (RFC 6298 §2.1: nobody gives up before).
 const CONNECT_PATIENCE: u64 = 1_000_000_000;
+/// A SYN not answered for this long is reported at once, as timed out so far.
+const CONNECT_TIMEOUT: u64 = 5_000_000_000;
 /// How long an unanswered SYN is waited with; its repetitions prolong that.
 const IDLE_ATTEMPT: u64 = 60_000_000_000;
 /// Packets of one end alone that make a flow more than a stray one.
@@ -437,8 +439,14 @@ impl Flow {
 
     /// Whether a report is due while it lives.
     pub(super) fn is_due(&self, now: Timestamp, config: &Config) -> bool {
-        let due = config.interval.is_some_and(|interval| now.since(self.reported) >= interval);
+        let unanswered = self.reports == 0 && self.has_timed_out(now);
+        let due = unanswered || config.interval.is_some_and(|interval| now.since(self.reported) >= interval);
         due && self.open().packets > 0
+    }
+
+    /// Nothing has answered its SYN for longer than most applications wait.
+    fn has_timed_out(&self, now: Timestamp) -> bool {
+        self.tcp.is_some() && self.phase == Phase::Attempt && now.since(self.first) >= CONNECT_TIMEOUT
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -487,7 +495,7 @@ impl Flow {
             counts: [self.source, self.source.flip()].map(|from| of(&counts, from)),
             status,
             ended_by: self.ended_by.map(|by| if by == self.source { End::Source } else { End::Destination }),
-            outcome: last.map(|_| self.outcome(status)),
+            outcome: (last.is_some() || status == FlowStatus::TimedOut).then(|| self.outcome(status)),
             trust: self.trust(last),
             connect_ns: tcp.and_then(|tcp| tcp.connect_ns),
             rtt_ns: tcp.and_then(Tcp::rtt),
@@ -512,6 +520,7 @@ impl Flow {
             (_, Some(Last::Evicted)) => FlowStatus::Evicted,
             (Phase::Attempt, Some(_)) if self.tcp.is_some() && waited => FlowStatus::TimedOut,
             (_, Some(Last::Idle)) => FlowStatus::Idle,
+            (Phase::Attempt, None) if self.has_timed_out(now) => FlowStatus::TimedOut,
             (Phase::Attempt, _) => FlowStatus::Attempt,
             (Phase::Established, _) => FlowStatus::Established,
         }

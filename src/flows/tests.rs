@@ -229,6 +229,19 @@ fn another_syn_begins_another_flow_where_its_number_says_so() {
 }
 
 #[test]
+fn a_connect_that_nothing_answers_is_reported_within_seconds_and_may_be_answered_all_the_same() {
+    let mut bench = tcp(&["> S 100"]);
+    bench.wait(2).tcp("> S 100").wait(6);
+    let records = bench.records();
+    let told: Vec<_> =
+        records.iter().map(|flow| (flow.status, flow.outcome, flow.last, flow.counts[0].packets)).collect();
+    assert_eq!(told, [(FlowStatus::TimedOut, Some(Outcome::Failure), false, 2)]);
+    bench.tcp("> S 100").tcp("< SA 500 101").tcp("> A 101 501");
+    let records = bench.finish();
+    assert_eq!((records.len(), records[0].status, records[0].report), (1, FlowStatus::Established, 2));
+}
+
+#[test]
 fn what_straggles_in_after_the_end_is_counted_in_its_flow() {
     let mut bench = with(&["> FA 101 501", "< FA 501 102", "> A 102 502", "< FA 501 102", "< R 502"]);
     let records = bench.finish();

@@ -9,6 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 
 use super::Snapshot;
+use super::netlog::{self, NetLog};
 use super::red::{BUCKETS, Series};
 use crate::ledger::{
     CONNTRACK, Column, FLOWS, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS,
@@ -39,11 +40,64 @@ impl Collector for Snapshot {
         if let Some(workloads) = &self.workloads {
             page.columns(WORKLOADS, workloads)?;
         }
+        if let Some(netlog) = &self.netlog {
+            let help = "Reports of flows that found no place for their series of `netlog_…`, and count under `other`.";
+            page.counter("netlog_reports_folded", help, netlog.folded)?;
+        }
         page.red(&self.red)?;
         page.columns(RECORDS, &self.records)?;
         page.sinks(&self.sinks)?;
         page.gauge("ledger_imbalances", "Equations that do not hold; anything but 0 is a bug.", self.imbalances().len())
     }
+}
+
+/// The metrics that NetLog had, under its own prefix.
+#[derive(Debug)]
+pub(super) struct Flows(pub(super) Option<NetLog>);
+
+impl Collector for Flows {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result {
+        let Some(netlog) = &self.0 else { return Ok(()) };
+        let mut page = Page(encoder);
+        let series = || netlog.series.iter().map(|(labels, counts)| (netlog_labels(labels), counts));
+        let both = |of: fn(&netlog::Counts) -> [u64; 2]| {
+            series().flat_map(move |(labels, counts)| {
+                ["egress", "ingress"].into_iter().zip(of(counts)).map(move |(direction, n)| {
+                    (labels.iter().copied().chain([("direction", direction)]).collect::<Vec<_>>(), n)
+                })
+            })
+        };
+        let help = "Bytes of flows: egress from the source, ingress to it.";
+        page.counters("network_bytes", help, both(|counts| counts.bytes))?;
+        page.counters("network_packets", "Packets of flows, likewise.", both(|counts| counts.packets))?;
+        let help = "Flows that were reported and are not over.";
+        page.gauges("network_connections_active", help, series().map(|(labels, counts)| (labels, counts.active)))?;
+        let help = "First packet to last packet, of flows that are over.";
+        let name = "network_connection_duration_seconds";
+        let mut family = page.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (labels, counts) in series() {
+            let count = counts.durations.iter().sum::<u64>();
+            if count == 0 {
+                continue;
+            }
+            let bounds = netlog::BUCKETS.into_iter().chain([f64::INFINITY]);
+            let buckets: Vec<_> = bounds.zip(counts.durations).collect();
+            let mut metric = family.encode_family(&labels)?;
+            metric.encode_histogram::<NoLabelSet>(seconds(counts.sum_ns), count, &buckets, None)?;
+        }
+        Ok(())
+    }
+}
+
+fn netlog_labels(labels: &netlog::Labels) -> Vec<(&'static str, &str)> {
+    vec![
+        ("namespace", &labels.namespace),
+        ("name", &labels.name),
+        ("source", &labels.source),
+        ("destination", &labels.destination),
+        ("protocol", &labels.protocol),
+        ("port", &labels.port),
+    ]
 }
 
 struct Page<'a>(DescriptorEncoder<'a>);

@@ -8,6 +8,7 @@ mod closing;
 mod collect;
 pub mod endpoint;
 mod interval;
+mod netlog;
 mod red;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,12 +17,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prometheus_client::registry::Registry;
 
 pub use self::closing::closing_lines;
+use self::collect::Flows;
 pub use self::interval::Intervals;
+use self::netlog::NetLog;
 pub use self::red::MAX_SERIES;
 use self::red::{Red, Series};
 pub use crate::ledger::KernelCounters;
 use crate::ledger::{Imbalance, Ledger, RecordLedger, WorkloadCounts};
-use crate::record::Record;
+use crate::record::{FlowRecord, Record};
 use crate::settings::{counted, printable_up_to};
 use crate::sink::{SinkCounts, SinkStatus, Sinks};
 use crate::workload::Workloads;
@@ -39,6 +42,8 @@ struct Slot {
 pub struct Metrics {
     slots: Mutex<Vec<Slot>>,
     red: Mutex<Red>,
+    /// Where flows are recorded.
+    netlog: Mutex<Option<NetLog>>,
     sinks: Sinks,
     workloads: Workloads,
     capturing: AtomicBool,
@@ -53,6 +58,11 @@ impl Metrics {
     /// For these sinks, and this table of workloads.
     pub fn naming(sinks: Sinks, workloads: Workloads) -> Arc<Self> {
         Arc::new(Self { sinks, workloads, ..Self::default() })
+    }
+
+    /// Counts flows too; with NetLog's literal labels, ports of openers among them, where that is wanted.
+    pub fn count_flows(&self, literal: bool, most: usize) {
+        *lock(&self.netlog) = Some(NetLog::new(literal, most));
     }
 
     /// The way in for one capture thread and its pipeline.
@@ -86,13 +96,15 @@ impl Metrics {
             merge_records(&mut records, &slot.records);
         }
         let (sinks, workloads, red) = (self.sinks.counts(), self.workloads.counts(), lock(&self.red).series());
-        Snapshot { ledger, kernel, records, sinks, workloads, red }
+        let netlog = lock(&self.netlog).clone();
+        Snapshot { ledger, kernel, records, sinks, workloads, red, netlog }
     }
 
     /// The page of `/metrics`, in the OpenMetrics text format.
     pub fn page(&self) -> String {
-        let mut registry = Registry::with_prefix("podtap");
-        registry.register_collector(Box::new(self.snapshot()));
+        let (mut registry, snapshot) = (Registry::default(), self.snapshot());
+        registry.sub_registry_with_prefix("netlog").register_collector(Box::new(Flows(snapshot.netlog.clone())));
+        registry.sub_registry_with_prefix("podtap").register_collector(Box::new(snapshot));
         let mut page = String::new();
         match prometheus_client::encoding::text::encode(&mut page, &registry) {
             Ok(()) => page,
@@ -138,35 +150,42 @@ impl Probe {
         }
     }
 
-    /// Counts requests and their latency.
+    /// Counts requests and their latency, and the series of flows.
     pub fn count(&self, requests: &mut Requests) {
-        if requests.0.is_empty() {
-            return;
+        if !requests.http.is_empty() {
+            let mut red = lock(&self.metrics.red);
+            requests.http.drain(..).for_each(|request| red.count(&request));
         }
-        let mut red = lock(&self.metrics.red);
-        requests.0.drain(..).for_each(|request| red.count(&request));
+        if !requests.flows.is_empty() {
+            let mut netlog = lock(&self.metrics.netlog);
+            requests.flows.drain(..).for_each(|flow| netlog.iter_mut().for_each(|netlog| netlog.observe(&flow)));
+        }
     }
 }
 
-/// Requests are counted at the latest when so many wait for it.
+/// Requests and flows are counted at the latest when so many wait for it.
 const MOST_REQUESTS: usize = 64;
 
-/// Requests that wait to be counted together: no capture thread waits for another one for each of them.
+/// Requests and flows that wait to be counted together: no capture thread waits for another one for each of them.
 #[derive(Debug, Default)]
-pub struct Requests(Vec<red::Request>);
+pub struct Requests {
+    http: Vec<red::Request>,
+    flows: Vec<FlowRecord>,
+}
 
 impl Requests {
     /// Adds what there is to count of a record that was written already.
     pub fn add(&mut self, record: Record) {
         match record {
-            Record::Http(exchange) => self.0.extend(red::Request::of(*exchange)),
-            Record::Flow(_) | Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => {}
+            Record::Http(exchange) => self.http.extend(red::Request::of(*exchange)),
+            Record::Flow(flow) => self.flows.push(*flow),
+            Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => {}
         }
     }
 
     /// Whether it is time to count them.
     pub fn are_many(&self) -> bool {
-        self.0.len() >= MOST_REQUESTS
+        self.http.len() + self.flows.len() >= MOST_REQUESTS
     }
 }
 
@@ -184,6 +203,7 @@ pub struct Snapshot {
     /// Of the table of workloads, where there is one.
     pub workloads: Option<WorkloadCounts>,
     red: Vec<Series>,
+    netlog: Option<NetLog>,
 }
 
 impl Snapshot {

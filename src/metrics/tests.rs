@@ -150,6 +150,7 @@ fn the_reference_in_docs_is_the_page_itself() {
     (snapshot.ledger.conntrack.opens, snapshot.ledger.verdicts.opens) = (1, 1);
     snapshot.workloads = Some(crate::ledger::WorkloadCounts::default());
     snapshot.ledger.flows.enabled = true;
+    snapshot.netlog = Some(super::netlog::NetLog::new(false, 1));
     let mut registry = Registry::with_prefix("podtap");
     registry.register_collector(Box::new(snapshot));
     let mut page = String::new();

@@ -10,8 +10,9 @@ use super::clean::Texts;
 use super::declare::{Variable, settings};
 use super::values::{
     Auto, Bytes, CaptureFilter, ConntrackEvents, Count, DirectionName, FieldFormat, FlowState, Format, Fraction,
-    Headers, ListOf, Listen, LogFormat, LogLevel, LogstashType, Millis, Mode, Network, OnlyKind, ProtocolName, Rate,
-    RecordKind, Renewable, Seconds, Secret, SinkName, SpoolFsync, SpoolMode, StatusPattern, Tag, Value, WorkloadSource,
+    Headers, ListOf, Listen, LogFormat, LogLevel, LogstashType, Millis, Mode, NetlogLabels, Network, OnlyKind,
+    ProtocolName, Rate, RecordKind, Renewable, Seconds, Secret, SinkName, SpoolFsync, SpoolMode, StatusPattern, Tag,
+    Value, WorkloadSource,
 };
 
 const KIB: u64 = 1 << 10;
@@ -35,7 +36,7 @@ settings! {
         /// Where to send records.
         SEND_LOGS_TO send_logs_to: ListOf<SinkName> = "stdout";
         /// Format of a record: Elastic Common Schema, the lines of kubernetes-internal-http-logger, readable text, or the
-        /// lines of k8s-conntrack-log or of Cloud Foundry's iptables-logger. `auto` is `ecs`, or `text` when standard output is a terminal. Records that a format
+        /// lines of k8s-conntrack-log, of Cloud Foundry's iptables-logger or of NetLog. `auto` is `ecs`, or `text` when standard output is a terminal. Records that a format
         /// does not know are left out and counted. Servers get `ecs` instead of what is for lines only.
         FORMAT format: Auto<Format> = "auto";
         /// Format for standard output only; `auto` follows FORMAT.
@@ -276,6 +277,11 @@ settings! {
         /// Maximum flows to keep on all interfaces together; beyond it one that was silent makes room, and is recorded.
         /// `auto` follows the memory limit.
         MAX_FLOWS max_flows: Auto<Count<256, 10_000_000>> = "auto";
+        /// Labels of the metrics `netlog_…`: addresses and the port that was opened to, or with `literal` the opener's port
+        /// too, as NetLog had them.
+        NETLOG_LABELS netlog_labels: NetlogLabels = "folded";
+        /// Maximum combinations of labels of these metrics; what finds no place is counted under `other`.
+        NETLOG_SERIES netlog_series: Count<1, 1_000_000> = "2000";
     }
 
     Conntrack "Connection tracking" {

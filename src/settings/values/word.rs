@@ -105,6 +105,14 @@ words! {
         Aggregate = "aggregate",
     }
 
+    /// Labels of the metrics that NetLog had.
+    NetlogLabels {
+        /// Addresses, and the port that was opened to.
+        Folded = "folded",
+        /// The opener's port too, as NetLog had it.
+        Literal = "literal",
+    }
+
     /// What can hold for a flow: a word of INCLUDE_STATES and EXCLUDE_STATES.
     FlowState {
         /// The record is of its beginning.
@@ -179,6 +187,10 @@ words! {
         Cf = "cf" or "cf-deprecated",
         /// The same with the time in RFC 3339.
         CfRfc3339 = "cf-rfc3339",
+        /// As NetLog printed flows.
+        Netlog = "netlog",
+        /// The same as JSON.
+        NetlogJson = "netlog-json",
     }
 
     /// What a record looks like to a server: fields, not text.
@@ -282,7 +294,7 @@ impl Format {
     pub fn is_for_lines(self) -> bool {
         match self {
             Self::Ecs | Self::Classic => false,
-            Self::Text | Self::ConntrackLog | Self::Cf | Self::CfRfc3339 => true,
+            Self::Text | Self::ConntrackLog | Self::Cf | Self::CfRfc3339 | Self::Netlog | Self::NetlogJson => true,
         }
     }
 }
