@@ -99,4 +99,5 @@ pub mod pipeline;
 pub mod assembly;
 pub mod cli;
 pub mod replay;
+pub mod view;
 pub mod run;

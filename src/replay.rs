@@ -167,14 +167,6 @@ impl Replay {
 }
 
 impl Input {
-    /// As it is called in messages.
-    fn name(&self) -> String {
-        match self {
-            Self::Stdin => "standard input".to_owned(),
-            Self::File(path) => crate::settings::printable(&path.display().to_string()),
-        }
-    }
-
     fn open(&self) -> io::Result<(Box<dyn Read>, Option<u64>)> {
         match self {
             Self::Stdin => Ok((Box::new(io::stdin().lock()), None)),

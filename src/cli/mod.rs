@@ -46,6 +46,8 @@ pub enum Command {
     Run,
     /// Read captures.
     Replay(Vec<Input>),
+    /// Show records that were written as JSON.
+    View(View),
     /// Check whether `run` would work here.
     Check {
         /// And write one marked record, where it can be deleted again.
@@ -95,6 +97,25 @@ pub enum Input {
     File(PathBuf),
 }
 
+/// What `podtap view` shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Files, standard input.
+    pub inputs: Vec<Input>,
+    /// Wait for more behind the end of the last file.
+    pub follow: bool,
+}
+
+impl Input {
+    /// As it is called in messages.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Stdin => "standard input".to_owned(),
+            Self::File(path) => crate::settings::printable(&path.display().to_string()),
+        }
+    }
+}
+
 /// How settings are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listing {
@@ -119,6 +140,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
     let (name, inner) = matches.subcommand().unwrap_or(("run", &matches));
     let command = match name {
         "replay" => Command::Replay(inner.get_many("file").into_iter().flatten().cloned().map(input).collect()),
+        "view" => Command::View(view(inner)),
         "check" => Command::Check { deep: inner.get_flag("deep") },
         "settings" if inner.get_flag("markdown") => Command::Settings(Listing::Markdown),
         "settings" => Command::Settings(Listing::Current),
@@ -192,6 +214,21 @@ fn input(path: PathBuf) -> Input {
     if path.as_os_str() == "-" { Input::Stdin } else { Input::File(path) }
 }
 
+fn view(matches: &ArgMatches) -> View {
+    let files: Vec<_> = matches.get_many("file").into_iter().flatten().cloned().map(input).collect();
+    View { inputs: if files.is_empty() { vec![Input::Stdin] } else { files }, follow: matches.get_flag("follow") }
+}
+
+fn view_flags() -> [Arg; 2] {
+    let files = Arg::new("file")
+        .value_name("FILE")
+        .num_args(0..)
+        .value_parser(value_parser!(PathBuf))
+        .help("JSON lines, also gzipped or with what `kubectl logs` puts in front; - or none is standard input");
+    let follow = Arg::new("follow").short('f').long("follow").action(ArgAction::SetTrue);
+    [files, follow.help("Wait for more lines at the end of the last file")]
+}
+
 fn given(matches: &ArgMatches) -> Pairs {
     let one = |name: &str| matches.get_one::<String>(name).map(|text| (name.to_owned(), text.clone()));
     VARIABLES
@@ -226,6 +263,10 @@ pub fn grammar() -> clap::Command {
         .args(VARIABLES.iter().flat_map(flags_of))
         .subcommand(command("run", "Capture in the pod (the default)"))
         .subcommand(command("replay", "Read captures instead of the network").arg(files))
+        .subcommand(
+            command("view", "Show records in JSON as lines: kubectl logs POD -c podtap | podtap view")
+                .args(view_flags()),
+        )
         .subcommand(command("check", "Check whether podtap would work here, and what is missing").arg(deep))
         .subcommand(
             command("settings", "Show every setting: meaning, value, and where the value came from").arg(markdown),
@@ -370,6 +411,9 @@ mod tests {
         assert_eq!(command("podtap run"), Command::Run);
         assert_eq!(command("podtap --format text"), Command::Run);
         assert_eq!(command("podtap replay a.pcap - b"), Command::Replay(vec![file("a.pcap"), Input::Stdin, file("b")]));
+        let view = |inputs: Vec<Input>, follow| Command::View(View { inputs, follow });
+        assert_eq!(command("podtap view"), view(vec![Input::Stdin], false));
+        assert_eq!(command("podtap view a.json - -f --only slow"), view(vec![file("a.json"), Input::Stdin], true));
         assert_eq!(command("podtap check"), Command::Check { deep: false });
         assert_eq!(command("podtap check --deep"), Command::Check { deep: true });
         assert_eq!(command("podtap settings"), Command::Settings(Listing::Current));
@@ -489,7 +533,7 @@ mod tests {
             if cfg!(feature = "inject") { &[" inject", " uninject"] } else { &[] },
             if cfg!(feature = "webhook") { &[" webhook"] } else { &[] },
         ];
-        let always = ["", " run", " replay", " check", " settings", " demo"];
+        let always = ["", " run", " replay", " view", " check", " settings", " demo"];
         for name in always.iter().chain(installing.into_iter().flatten()) {
             let help = parsed(&format!("podtap{name} --help")).unwrap_err();
             assert_eq!(help.exit_code(), 0);

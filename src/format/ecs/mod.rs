@@ -13,6 +13,7 @@ mod line;
 mod objects;
 mod parts;
 mod protocols;
+mod read;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use self::conntrack::ConntrackView;
 use self::fit::Fit;
 use self::flow::FlowView;
 use self::objects::View;
+pub use self::read::{NoExchange, Read, read_json};
 use self::statement::StatementView;
 use self::verdict::VerdictView;
 use super::Observer;
