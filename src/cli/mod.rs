@@ -34,7 +34,7 @@ pub(crate) const FAILED: i32 = 1;
 pub(crate) const INTERRUPTED: i32 = 130;
 
 const AFTER_SHORT_HELP: &str = "Every setting is a flag and an environment variable (--format is FORMAT): \
---help lists them,\n`podtap settings` shows their current values.";
+`podtap help run`\nlists them, `podtap settings` shows their current values.";
 
 const AFTER_HELP: &str = "Every setting is also an environment variable: --format is FORMAT. The flag wins.\n\
 `podtap settings` shows the current values and where they come from.";
@@ -117,12 +117,21 @@ impl Input {
 }
 
 /// How settings are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listing {
     /// With current values and where they came from.
-    Current,
+    Current(Wanted),
     /// The table of docs/settings.md.
     Markdown,
+}
+
+/// Which settings are shown; the default is all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Names or globs, as variables or flags are written.
+    pub names: Vec<String>,
+    /// Only those that are not at their default.
+    pub changed: bool,
 }
 
 /// A command line, understood.
@@ -143,7 +152,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         "view" => Command::View(view(inner)),
         "check" => Command::Check { deep: inner.get_flag("deep") },
         "settings" if inner.get_flag("markdown") => Command::Settings(Listing::Markdown),
-        "settings" => Command::Settings(Listing::Current),
+        "settings" => Command::Settings(Listing::Current(Wanted {
+            names: inner.get_many("name").into_iter().flatten().cloned().collect(),
+            changed: inner.get_flag("changed"),
+        })),
         "demo" => Command::Demo,
         "flows" | "conntrack" | "verdicts" => Command::Run,
         #[cfg(feature = "setup")]
@@ -224,7 +236,7 @@ fn view_flags() -> [Arg; 2] {
         .value_name("FILE")
         .num_args(0..)
         .value_parser(value_parser!(PathBuf))
-        .help("JSON lines, also gzipped or with what `kubectl logs` puts in front; - or none is standard input");
+        .help("JSON lines, also gzipped or from `kubectl logs`; - or none is standard input");
     let follow = Arg::new("follow").short('f').long("follow").action(ArgAction::SetTrue);
     [files, follow.help("Wait for more lines at the end of the last file")]
 }
@@ -248,6 +260,9 @@ pub fn grammar() -> clap::Command {
         .help("Captures (pcap, pcapng, gzip of either), read one after the other; - is standard input");
     let markdown =
         Arg::new("markdown").long("markdown").action(ArgAction::SetTrue).help("Print the table of docs/settings.md");
+    let names = Arg::new("name").value_name("NAME").num_args(0..).help("Only these, also with * and ? (FLUENTD_*)");
+    let changed = Arg::new("changed").long("changed").action(ArgAction::SetTrue);
+    let changed = changed.help("Only settings that are not at their default");
     let deep = Arg::new("deep")
         .long("deep")
         .action(ArgAction::SetTrue)
@@ -260,6 +275,8 @@ pub fn grammar() -> clap::Command {
         .after_long_help(AFTER_HELP)
         .propagate_version(true)
         .args_override_self(true)
+        .disable_help_flag(true)
+        .arg(help_flag())
         .args(VARIABLES.iter().flat_map(flags_of))
         .subcommand(command("run", "Capture in the pod (the default)"))
         .subcommand(command("replay", "Read captures instead of the network").arg(files))
@@ -269,7 +286,8 @@ pub fn grammar() -> clap::Command {
         )
         .subcommand(command("check", "Check whether podtap would work here, and what is missing").arg(deep))
         .subcommand(
-            command("settings", "Show every setting: meaning, value, and where the value came from").arg(markdown),
+            command("settings", "Show every setting: meaning, value, and where the value came from")
+                .args([names, changed, markdown]),
         )
         .subcommand(
             command("flows", "Record packets and bytes by connection (run with RECORD=flows)").args(netlog_flags()),
@@ -284,6 +302,12 @@ pub fn grammar() -> clap::Command {
         .subcommand(command("demo", "Show what records look like, with made-up traffic"))
         .subcommands(installing())
         .subcommands(LEFT_OUT.iter().map(|(name, _)| left_out_grammar(name)))
+}
+
+/// `-h` and `--help` are one page; `podtap help run` lists every setting.
+fn help_flag() -> Arg {
+    let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort).global(true);
+    help.help("Print help; `podtap help COMMAND` prints all of it")
 }
 
 /// The commands that prepare or install, each behind a cargo feature.
@@ -416,7 +440,12 @@ mod tests {
         assert_eq!(command("podtap view a.json - -f --only slow"), view(vec![file("a.json"), Input::Stdin], true));
         assert_eq!(command("podtap check"), Command::Check { deep: false });
         assert_eq!(command("podtap check --deep"), Command::Check { deep: true });
-        assert_eq!(command("podtap settings"), Command::Settings(Listing::Current));
+        let listing = |names: &[&str], changed| {
+            let names = names.iter().map(ToString::to_string).collect();
+            Command::Settings(Listing::Current(Wanted { names, changed }))
+        };
+        assert_eq!(command("podtap settings"), listing(&[], false));
+        assert_eq!(command("podtap settings IFACE tags --changed"), listing(&["IFACE", "tags"], true));
         assert_eq!(command("podtap settings --markdown"), Command::Settings(Listing::Markdown));
         assert_eq!(command("podtap demo"), Command::Demo);
         let conntrack = parsed("podtap conntrack --record http").unwrap();
@@ -535,7 +564,13 @@ mod tests {
         ];
         let always = ["", " run", " replay", " view", " check", " settings", " demo"];
         for name in always.iter().chain(installing.into_iter().flatten()) {
-            let help = parsed(&format!("podtap{name} --help")).unwrap_err();
+            for flag in ["-h", "--help"] {
+                let short = parsed(&format!("podtap{name} {flag}")).unwrap_err();
+                assert_eq!(short.exit_code(), 0);
+                let lines = short.to_string().lines().count();
+                assert!(lines <= 45, "{name}: {lines} lines");
+            }
+            let help = parsed(&format!("podtap help{}", if name.is_empty() { " run" } else { name })).unwrap_err();
             assert_eq!(help.exit_code(), 0);
             let width = help.to_string().lines().map(|line| line.chars().count()).max();
             assert!(width <= Some(WIDTH), "{width:?}");

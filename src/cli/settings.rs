@@ -5,9 +5,10 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use super::{Listing, WIDTH, refuse, say};
+use super::{Listing, USAGE, WIDTH, Wanted, refuse, say, tell};
+use crate::glob::Glob;
 use crate::settings::{
-    Bounds, Group, Origin, Pairs, Resolution, Row, Wrong, WrongValue, bytes_in_words, markdown, wrapped,
+    Bounds, Group, Origin, Pairs, Resolution, Row, VARIABLES, Wrong, WrongValue, bytes_in_words, markdown, wrapped,
 };
 use crate::{assembly, config};
 
@@ -21,10 +22,21 @@ pub fn run(listing: Listing, flags: &Pairs) -> ExitCode {
             let said = say(&markdown());
             if said { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Listing::Current => {
+        Listing::Current(wanted) => {
+            let globs = match globs(&wanted) {
+                Ok(globs) => globs,
+                Err(why) => {
+                    tell(&format!("podtap: {why}\n"));
+                    return ExitCode::from(USAGE);
+                }
+            };
+            let is_shown = |row: &Row| {
+                let named = globs.is_empty() || globs.iter().any(|glob| glob.matches(row.variable.name.as_bytes()));
+                named && (!wanted.changed || row.origin != Origin::Default)
+            };
             let resolution = assembly::look(flags);
             let bounds = resolution.outcome.as_ref().ok().map(|settings| Bounds::of(settings, config::memory_limit()));
-            let said = say(&listed(&resolution, bounds));
+            let said = say(&listed(&resolution, bounds, is_shown));
             match resolution.outcome {
                 Ok(_) if said => ExitCode::SUCCESS,
                 Ok(_) => ExitCode::FAILURE,
@@ -35,13 +47,33 @@ pub fn run(listing: Listing, flags: &Pairs) -> ExitCode {
     }
 }
 
+/// The names that are asked for; each must fit a setting.
+fn globs(wanted: &Wanted) -> Result<Vec<Glob>, String> {
+    let glob = |name: &String| {
+        let upper = name.trim_start_matches('-').to_ascii_uppercase().replace('-', "_");
+        let glob = Glob::new(&upper).map_err(|bad| bad.to_string())?;
+        if VARIABLES.iter().any(|variable| glob.matches(variable.name.as_bytes())) {
+            return Ok(glob);
+        }
+        let near = VARIABLES.iter().map(|variable| (strsim::damerau_levenshtein(variable.name, &upper), variable.name));
+        let near = near.min().filter(|(distance, name)| *distance <= name.len() / 3);
+        let meant = near.map_or(String::new(), |(_, name)| format!("; did you mean {name}?"));
+        Err(format!("{} is not a setting{meant}", crate::settings::printable(name)))
+    };
+    wanted.names.iter().map(glob).collect()
+}
+
 /// The listing.
-fn listed(resolution: &Resolution, bounds: Option<Bounds>) -> String {
+fn listed(resolution: &Resolution, bounds: Option<Bounds>, is_shown: impl Fn(&Row) -> bool) -> String {
     let mut out = String::new();
     for group in Group::ALL {
+        let mut rows = resolution.rows.iter().filter(|row| row.variable.group == *group && is_shown(row)).peekable();
+        if rows.peek().is_none() {
+            continue;
+        }
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{}\n", group.title());
-        for row in resolution.rows.iter().filter(|row| row.variable.group == *group) {
+        for row in rows {
             entry(&mut out, row, bounds, resolution.wrong_with(row.variable.name));
         }
     }
@@ -90,13 +122,13 @@ fn found(bounds: Bounds, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{VARIABLES, resolve};
+    use crate::settings::resolve;
 
     fn listing(env: &[(&str, &str)], flags: &[(&str, &str)]) -> String {
         let pairs = |given: &[(&str, &str)]| given.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         let resolution = resolve(&pairs(env), &pairs(flags), |_| Err(String::new()));
         let bounds = resolution.outcome.as_ref().ok().map(|settings| Bounds::of(settings, Some(64 << 20)));
-        listed(&resolution, bounds)
+        listed(&resolution, bounds, |_| true)
     }
 
     #[test]
@@ -109,6 +141,25 @@ mod tests {
         for line in text.lines() {
             assert!(line.chars().count() <= WIDTH, "{line}");
         }
+    }
+
+    #[test]
+    fn names_may_be_written_in_any_way_and_what_is_none_is_said_with_what_was_meant() {
+        let asked = |name: &str| globs(&Wanted { names: vec![name.to_owned()], changed: false });
+        for name in ["SLOW_AFTER_MS", "slow_after_ms", "--slow-after-ms", "SLOW*"] {
+            assert!(asked(name).unwrap()[0].matches(b"SLOW_AFTER_MS"), "{name}");
+        }
+        assert_eq!(asked("IFCAE").unwrap_err(), "IFCAE is not a setting; did you mean IFACE?");
+        assert_eq!(asked("COLOUR_OF_THE_SKY\x1b").unwrap_err(), "COLOUR_OF_THE_SKY\\u{1b} is not a setting");
+    }
+
+    #[test]
+    fn what_is_not_shown_leaves_no_empty_group() {
+        let resolution =
+            resolve(&Pairs::from([("SAMPLE".to_owned(), "0.5".to_owned())]), &Pairs::new(), |_| Err(String::new()));
+        let text = listed(&resolution, None, |row| row.origin != Origin::Default);
+        assert_eq!(text.lines().filter(|line| !line.is_empty() && !line.starts_with(' ')).count(), 1, "{text}");
+        assert!(text.contains("  SAMPLE                     0.5  (from environment; default 1)\n"), "{text}");
     }
 
     #[test]

@@ -55,5 +55,6 @@ mod small_disk;
 mod spool;
 mod tidy;
 mod verdicts;
+mod view;
 #[cfg(feature = "webhook")]
 mod webhook;
