@@ -80,8 +80,12 @@ fn run(request: &View, viewer: &Viewer, stop: &AtomicBool, out: impl Write + Sen
     std::thread::scope(|scope| {
         for (takes, gives) in ends {
             scope.spawn(move || {
-                // The other end is gone when the reader of the text has left.
-                let _ = takes.iter().try_for_each(|block| gives.send(viewer.show(&block)));
+                for block in takes {
+                    // The other end is gone when the reader of the text has left.
+                    if gives.send(viewer.show(&block)).is_err() {
+                        break;
+                    }
+                }
             });
         }
         let writer = scope.spawn(move || write(&shown, stop, out));
