@@ -12,7 +12,7 @@ use compact_str::{CompactString, format_compact};
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 
-use crate::flow::{Endpoint, Timestamp};
+use crate::flow::{Endpoint, Scope, Timestamp};
 use crate::record::{
     Connection, Ended, EndedHow, Exchange, Grpc, Http2, Missing, NetworkDirection, Request, Reset, Response, Side,
     SocketCounts, StreamClass, Trust, Unanswered, Version, WebSocket, Weird, WeirdSet, grpc_status_name, h2_error,
@@ -214,6 +214,7 @@ impl Line<'_> {
             server,
             community_id: self.network.community_id.as_ref().map(Text::compact).unwrap_or_default(),
             direction,
+            scope: Scope::default(),
             interface: interface.and_then(|interface| interface.name).map(|name| Arc::from(&*name.0)),
         };
         let (pod, namespace, node) = self.kubernetes.map_or((None, None, None), |it| {
