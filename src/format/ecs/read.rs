@@ -215,6 +215,7 @@ impl Line<'_> {
             community_id: self.network.community_id.as_ref().map(Text::compact).unwrap_or_default(),
             direction,
             scope: Scope::default(),
+            domain: std::sync::OnceLock::new(),
             interface: interface.and_then(|interface| interface.name).map(|name| Arc::from(&*name.0)),
         };
         let (pod, namespace, node) = self.kubernetes.map_or((None, None, None), |it| {
