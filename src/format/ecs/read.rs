@@ -193,7 +193,7 @@ impl Line<'_> {
         let end = self.event.end.as_ref().and_then(time);
         let (client, server) = (endpoint(self.source?), endpoint(self.destination?));
         let podtap = self.podtap;
-        let version = self.http.version.as_ref().map_or(Version::V11, version);
+        let version = self.http.version.as_ref().map_or(Version::Unknown, version);
         let timing = &podtap.timing;
         let asked = start.plus(timing.request_us.saturating_mul(1000));
         let (url, agent) = (self.url, self.user_agent);
@@ -201,12 +201,7 @@ impl Line<'_> {
             self.http.request.map(|part| request(&part, url.as_ref(), agent.as_ref(), version, [start, asked]));
         let begins = if request.is_some() { asked.plus(timing.wait_us.saturating_mul(1000)) } else { start };
         let response = self.http.response.map(|part| response(&part, version, begins, end.unwrap_or(begins)));
-        let direction = self.network.direction.as_ref().and_then(|text| match &*text.0 {
-            "ingress" => Some(NetworkDirection::Ingress),
-            "egress" => Some(NetworkDirection::Egress),
-            "internal" => Some(NetworkDirection::Internal),
-            _ => None,
-        });
+        let direction = self.network.direction.as_ref().and_then(direction);
         let interface = self.observer.and_then(|observer| observer.ingress).and_then(|ingress| ingress.interface);
         let connection = Connection {
             id: podtap.connection.id.compact(),
@@ -280,6 +275,15 @@ fn time(text: &Text<'_>) -> Option<Timestamp> {
 
 fn endpoint(end: End) -> Endpoint {
     Endpoint::new(end.ip, end.port)
+}
+
+fn direction(text: &Text<'_>) -> Option<NetworkDirection> {
+    match &*text.0 {
+        "ingress" => Some(NetworkDirection::Ingress),
+        "egress" => Some(NetworkDirection::Egress),
+        "internal" => Some(NetworkDirection::Internal),
+        _ => None,
+    }
 }
 
 fn version(text: &Text<'_>) -> Version {
