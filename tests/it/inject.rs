@@ -98,7 +98,7 @@ fn nothing_is_written_where_one_thing_cannot_be_done() {
         (&["inject", "-f", "-", "--env", "FROMAT=ecs"], "", 2, "did you mean FORMAT?"),
         (&["inject", "-f", "-", "--snaplen", "many"], "", 2, "SNAPLEN"),
         (&["inject", "-f", "-", "--memory", "64MB"], "", 2, "64Mi"),
-        (&["inject"], "", 2, "--filename"),
+        (&["inject"], "", 2, "[FILE]"),
         (&["uninject", "-f", "-", "--image", "x"], "", 2, "--image"),
     ] {
         let ran = podtap(args, input);
