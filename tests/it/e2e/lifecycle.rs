@@ -135,7 +135,7 @@ fn it_ends_within_the_grace_period_whatever_the_capture_does() {
         held.end();
         let (status, _, said) = podtap.end();
         assert_eq!(status.code(), Some(1), "{said}");
-        assert!(said.contains("LOST  what 1 capture(s) had not worked off") && said.contains("adds up."), "{said}");
+        assert!(said.contains("LOST  what 1 capture had not worked off") && said.contains("adds up."), "{said}");
     });
 }
 
