@@ -162,6 +162,11 @@ fn check_pairs(records: &[Exchange]) {
             assert_eq!(e.trust, Trust::Unpaired);
             continue;
         };
+        if q.target.is_empty() {
+            // Cut within its target, half of which would be another one.
+            assert!(e.missing.contains(Missing::REQUEST_HEAD) && e.trust >= Trust::Truncated);
+            continue;
+        }
         assert!(r.status == Some(204) || r.status == Some(code(&q.target[1..])), "a wrong pair: {}", e.trust.name());
         let Some(phrase) = r.phrase.as_deref() else {
             assert!(e.missing.contains(Missing::RESPONSE_HEAD) && e.trust >= Trust::Truncated);

@@ -121,7 +121,8 @@ impl Habit {
         match (first, self.any) {
             (true, _) if self.is_known() && !self.refuted => self.first.get(),
             (_, Most::Seen(_, KNOWN..)) => any,
-            (_, Most::Seen(1.., _)) if !self.refuted => any,
+            // A whole group was seen, and none that ended otherwise.
+            (_, Most::Seen(most, _)) if !self.refuted && self.steady && self.ended == Some(most) => any,
             _ => any.filter(|_| waits || self.is_known()),
         }
     }
