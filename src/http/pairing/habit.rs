@@ -86,7 +86,12 @@ impl Habit {
 
     /// Each of its groups ended as far ahead as it ever asks, as often as is believed.
     pub(super) fn is_steady(&self) -> bool {
-        matches!(self.any, Most::Seen(most, KNOWN..) if self.steady && self.ended == Some(most))
+        matches!(self.any, Most::Seen(most, KNOWN..) if self.always_ends(most))
+    }
+
+    /// Groups were seen, and each of them ended with this lag.
+    fn always_ends(&self, lag: i64) -> bool {
+        self.steady && self.ended == Some(lag)
     }
 
     /// What it was supposed to be was confirmed.
@@ -118,12 +123,12 @@ impl Habit {
         let any = self.any.get().zip(self.first.get()).map(|(any, first)| any.max(first));
         // Who was seen to wait for all answers a few times may do so always, or not.
         let waits = any == Some(0);
-        match (first, self.any) {
-            (true, _) if self.is_known() && !self.refuted => self.first.get(),
-            (_, Most::Seen(_, KNOWN..)) => any,
-            // A whole group was seen, and none that ended otherwise.
-            (_, Most::Seen(most, _)) if !self.refuted && self.steady && self.ended == Some(most) => any,
-            _ => any.filter(|_| waits || self.is_known()),
+        let often = matches!(self.any, Most::Seen(_, KNOWN..));
+        // A whole group was seen, and none that ended otherwise.
+        let alike = !self.refuted && matches!(self.any, Most::Seen(most, _) if self.always_ends(most));
+        match first && self.is_known() && !self.refuted {
+            true => self.first.get(),
+            false => any.filter(|_| often || alike || waits || self.is_known()),
         }
     }
 }
