@@ -234,10 +234,17 @@ impl Assembly {
                     return Some(LeftOut::OwnTraffic);
                 }
             }
-            // INCLUDE and EXCLUDE may ask for the names.
-            workloads.name(record);
+            if filter.may_ask_for_names() {
+                workloads.name(record);
+            }
             match filter.verdict(record) {
-                Verdict::Keep => None,
+                Verdict::Keep => {
+                    // What is left out costs no look, and no question to Redis.
+                    if !filter.may_ask_for_names() {
+                        workloads.name(record);
+                    }
+                    None
+                }
                 Verdict::LeftOut(why) => Some(why),
             }
         };

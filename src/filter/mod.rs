@@ -153,6 +153,11 @@ impl Filter {
         if has_token || always { Verdict::Keep } else { Verdict::LeftOut(LeftOut::RateLimited) }
     }
 
+    /// Whether a rule may ask for the names of workloads: INCLUDE and EXCLUDE may.
+    pub fn may_ask_for_names(&self) -> bool {
+        self.include.is_some() || self.exclude.is_some()
+    }
+
     fn is_ignored(&self, record: &Record) -> bool {
         let around = Surroundings {
             pod: self.pod.as_deref(),
