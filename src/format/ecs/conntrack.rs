@@ -7,11 +7,12 @@ use serde::{Serialize, Serializer};
 
 use super::ECS_VERSION;
 use super::fit::Fit;
-use super::objects::{Agent, Ecs, Kubernetes, Name, Orchestrator, SidePart};
-use crate::flow::{Endpoint, Protocol, community_id_of};
+use super::objects::{Ecs, IanaNumber, IcmpPart, Recorder, SidePart};
+use super::view::community_id;
+use crate::flow::{Endpoint, Protocol};
 use crate::format::Observer;
 use crate::format::stamp::Stamp;
-use crate::record::{ConntrackAction, ConntrackRecord, Counters, Dataset, Labels, Status, Tuple, Workload};
+use crate::record::{ConntrackAction, ConntrackRecord, Counters, Dataset, Status, Tuple, Workload};
 
 #[derive(Serialize)]
 pub(super) struct ConntrackView<'a> {
@@ -22,17 +23,8 @@ pub(super) struct ConntrackView<'a> {
     source: Side,
     destination: Side,
     network: Network,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    service: Option<Name<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    labels: Option<&'a Labels>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<Name<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kubernetes: Option<Kubernetes<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    orchestrator: Option<Orchestrator<'a>>,
-    agent: Agent,
+    #[serde(flatten)]
+    recorder: Recorder<'a>,
     podtap: Podtap<'a>,
 }
 
@@ -89,15 +81,6 @@ pub(super) struct Network {
     community_id: Option<String>,
 }
 
-/// A keyword in ECS.
-pub(super) struct IanaNumber(pub(super) u8);
-
-impl Serialize for IanaNumber {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(itoa::Buffer::new().format(self.0))
-    }
-}
-
 #[derive(Serialize)]
 struct Podtap<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,14 +90,6 @@ struct Podtap<'a> {
     source: Option<SidePart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     destination: Option<SidePart<'a>>,
-}
-
-#[derive(Serialize)]
-pub(super) struct IcmpPart {
-    pub(super) r#type: u8,
-    pub(super) code: u8,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) id: Option<u16>,
 }
 
 #[derive(Serialize)]
@@ -161,7 +136,6 @@ impl Serialize for StatusNames {
 
 impl<'a> ConntrackView<'a> {
     pub(super) fn new(record: &'a ConntrackRecord, observer: &'a Observer) -> Self {
-        let name = |name: &'a str| Name { name };
         let Tuple { protocol, source, destination, .. } = record.tuple;
         let [there, back] = record.counters.map_or([None; 2], |counters| counters.map(Some));
         Self {
@@ -171,12 +145,7 @@ impl<'a> ConntrackView<'a> {
             source: Side::new(protocol, source, there, record.source_nat),
             destination: Side::new(protocol, destination, back, record.destination_nat),
             network: Network::new(record),
-            service: observer.service_name.as_deref().map(name),
-            labels: Fit::WHOLE.labels(&observer.labels),
-            host: observer.host_name.as_deref().map(name),
-            kubernetes: Kubernetes::new(observer, &Fit::WHOLE),
-            orchestrator: Orchestrator::new(observer),
-            agent: Agent::PODTAP,
+            recorder: Recorder::new(observer),
             podtap: Podtap::new(record),
         }
     }
@@ -220,9 +189,6 @@ impl Side {
 impl Network {
     fn new(record: &ConntrackRecord) -> Self {
         let Tuple { protocol, source, destination, icmp } = record.tuple;
-        let ends = icmp.map_or((source, destination), |icmp| {
-            (Endpoint { port: icmp.kind.into(), ..source }, Endpoint { port: icmp.code.into(), ..destination })
-        });
         let sum = |of: fn(&Counters) -> u64| record.counters.as_ref().map(|both| both.iter().map(of).sum());
         Self {
             transport: protocol.text(),
@@ -231,7 +197,7 @@ impl Network {
             direction: record.direction.map(|direction| direction.name()),
             bytes: sum(|counters| counters.bytes),
             packets: sum(|counters| counters.packets),
-            community_id: record.flows.is_none().then(|| community_id_of(protocol, ends.0, ends.1)),
+            community_id: record.flows.is_none().then(|| community_id(protocol, [source, destination], icmp)),
         }
     }
 }
@@ -242,9 +208,8 @@ impl<'a> Podtap<'a> {
             |workload: &'a Option<std::sync::Arc<Workload>>| SidePart::new(workload.as_deref(), None, &Fit::WHOLE);
         let of = |protocol| record.state.filter(|_| record.tuple.protocol == protocol);
         let flows = record.flows.as_ref();
-        let icmp = record.tuple.icmp;
         Self {
-            icmp: icmp.map(|icmp| IcmpPart { r#type: icmp.kind, code: icmp.code, id: icmp.id }),
+            icmp: record.tuple.icmp.map(IcmpPart::new),
             conntrack: ConntrackPart {
                 id: record.kernel_id,
                 zone: record.zone,

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use super::ECS_VERSION;
-use super::conntrack::{IanaNumber, IcmpPart};
 use super::fit::Fit;
-use super::objects::{Agent, Ecs, Ingress, Kubernetes, Name, ObserverPart, Orchestrator, SidePart};
-use crate::flow::{Endpoint, Protocol, community_id_of};
+use super::objects::{Ecs, IanaNumber, IcmpPart, Ingress, Name, ObserverPart, Recorder, SidePart};
+use super::view::community_id;
+use crate::flow::{Endpoint, Protocol};
 use crate::format::Observer;
 use crate::format::stamp::Stamp;
-use crate::record::{Dataset, Domain, FlowCounts, FlowRecord, Labels, Names, Workload};
+use crate::record::{Dataset, Domain, FlowCounts, FlowRecord, Names, Workload};
 
 #[derive(Serialize)]
 pub(super) struct FlowView<'a> {
@@ -23,17 +23,8 @@ pub(super) struct FlowView<'a> {
     source: Side<'a>,
     destination: Side<'a>,
     network: Network,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    service: Option<Name<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    labels: Option<&'a Labels>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<Name<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kubernetes: Option<Kubernetes<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    orchestrator: Option<Orchestrator<'a>>,
-    agent: Agent,
+    #[serde(flatten)]
+    recorder: Recorder<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     observer: Option<ObserverPart<'a>>,
     podtap: Podtap<'a>,
@@ -191,12 +182,7 @@ impl<'a> FlowView<'a> {
                 ..Side::new(record.protocol, record.destination, back)
             },
             network: Network::new(record),
-            service: observer.service_name.as_deref().map(name),
-            labels: Fit::WHOLE.labels(&observer.labels),
-            host: observer.host_name.as_deref().map(name),
-            kubernetes: Kubernetes::new(observer, &Fit::WHOLE),
-            orchestrator: Orchestrator::new(observer),
-            agent: Agent::PODTAP,
+            recorder: Recorder::new(observer),
             observer: interface,
             podtap: Podtap::new(record),
         }
@@ -231,9 +217,6 @@ impl Side<'_> {
 impl Network {
     fn new(record: &FlowRecord) -> Self {
         let FlowRecord { protocol, source, destination, .. } = *record;
-        let ends = record.icmp.map_or((source, destination), |icmp| {
-            (Endpoint { port: icmp.kind.into(), ..source }, Endpoint { port: icmp.code.into(), ..destination })
-        });
         let [there, back] = &record.counts;
         Self {
             transport: protocol.text(),
@@ -242,7 +225,7 @@ impl Network {
             direction: record.direction.map(|direction| direction.name()),
             bytes: there.bytes + back.bytes,
             packets: there.packets + back.packets,
-            community_id: community_id_of(protocol, ends.0, ends.1),
+            community_id: community_id(protocol, [source, destination], record.icmp),
             vlan: record.around.vlan.map(Vlan::new),
             inner: record.around.inner_vlan.map(|id| Inner { vlan: Vlan::new(id) }),
         }
@@ -263,7 +246,7 @@ impl<'a> Podtap<'a> {
         let [there, back] = record.counts.map(|counts| End::new(counts, record.protocol));
         Self {
             trust: record.trust.name(),
-            icmp: record.icmp.map(|icmp| IcmpPart { r#type: icmp.kind, code: icmp.code, id: icmp.id }),
+            icmp: record.icmp.map(IcmpPart::new),
             connection: record.connection_id.as_deref().map(|id| ConnectionPart { id }),
             flow: Counted {
                 state: record.status.name(),

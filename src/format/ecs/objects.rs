@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::parts::{FullUrl, Headers, MissingNames, WeirdNames};
 use super::protocols::{ErrorPart, GrpcPart, Http2Part, Rpc, SsePart, WebSocketPart};
@@ -217,6 +217,22 @@ pub(super) struct Agent {
     pub(super) version: &'static str,
 }
 
+/// Where podtap runs, and that it is podtap: what all records say in the same way and the same order.
+#[derive(Serialize)]
+pub(super) struct Recorder<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) service: Option<Name<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) labels: Option<&'a Labels>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) host: Option<Name<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kubernetes: Option<Kubernetes<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) orchestrator: Option<Orchestrator<'a>>,
+    pub(super) agent: Agent,
+}
+
 #[derive(Serialize)]
 pub(super) struct ObserverPart<'a> {
     pub(super) ingress: Ingress<'a>,
@@ -317,4 +333,21 @@ pub(super) struct WorkloadPart<'a> {
     pub(super) node: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) labels: Option<&'a Labels>,
+}
+
+/// A keyword in ECS.
+pub(super) struct IanaNumber(pub(super) u8);
+
+impl Serialize for IanaNumber {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(itoa::Buffer::new().format(self.0))
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct IcmpPart {
+    pub(super) r#type: u8,
+    pub(super) code: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<u16>,
 }

@@ -6,11 +6,10 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::ECS_VERSION;
-use super::fit::Fit;
-use super::objects::{Agent, Ecs, Kubernetes, Name, Orchestrator};
+use super::objects::{Ecs, Recorder};
 use crate::format::Observer;
 use crate::format::stamp::Stamp;
-use crate::record::{Dataset, Labels, Statement};
+use crate::record::{Dataset, Statement};
 
 #[derive(Serialize)]
 pub(super) struct StatementView<'a> {
@@ -18,17 +17,8 @@ pub(super) struct StatementView<'a> {
     timestamp: Stamp,
     ecs: Ecs,
     event: Event<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    service: Option<Name<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    labels: Option<&'a Labels>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<Name<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kubernetes: Option<Kubernetes<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    orchestrator: Option<Orchestrator<'a>>,
-    agent: Agent,
+    #[serde(flatten)]
+    recorder: Recorder<'a>,
     podtap: Podtap<'a>,
 }
 
@@ -70,7 +60,6 @@ impl Serialize for Ledger<'_> {
 impl<'a> StatementView<'a> {
     pub(super) fn new(statement: &'a Statement, observer: &'a Observer) -> Self {
         let (start, end) = (Stamp::new(statement.from), Stamp::new(statement.to));
-        let name = |name: &'a str| Name { name };
         Self {
             timestamp: end,
             ecs: Ecs { version: ECS_VERSION },
@@ -82,12 +71,7 @@ impl<'a> StatementView<'a> {
                 end,
                 duration: statement.to.since(statement.from),
             },
-            service: observer.service_name.as_deref().map(name),
-            labels: Fit::WHOLE.labels(&observer.labels),
-            host: observer.host_name.as_deref().map(name),
-            kubernetes: Kubernetes::new(observer, &Fit::WHOLE),
-            orchestrator: Orchestrator::new(observer),
-            agent: Agent::PODTAP,
+            recorder: Recorder::new(observer),
             podtap: Podtap { ledger: Ledger(statement) },
         }
     }

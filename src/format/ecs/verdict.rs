@@ -4,13 +4,13 @@ use compact_str::CompactString;
 use serde::Serialize;
 
 use super::ECS_VERSION;
-use super::conntrack::{IanaNumber, IcmpPart};
 use super::fit::Fit;
-use super::objects::{Agent, Ecs, Kubernetes, Name, Orchestrator, WorkloadPart};
-use crate::flow::{Endpoint, Protocol, community_id_of};
+use super::objects::{Ecs, IanaNumber, IcmpPart, Ingress, Name, Recorder, WorkloadPart};
+use super::view::community_id;
+use crate::flow::Protocol;
 use crate::format::Observer;
 use crate::format::stamp::Stamp;
-use crate::record::{Container, Dataset, FollowedBy, Labels, VerdictRecord, Workload};
+use crate::record::{Container, Dataset, FollowedBy, VerdictRecord, Workload};
 
 #[derive(Serialize)]
 pub(super) struct VerdictView<'a> {
@@ -28,17 +28,8 @@ pub(super) struct VerdictView<'a> {
     container: Option<Id<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cloudfoundry: Option<CloudFoundry<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    service: Option<Name<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    labels: Option<&'a Labels>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<Name<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kubernetes: Option<Kubernetes<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    orchestrator: Option<Orchestrator<'a>>,
-    agent: Agent,
+    #[serde(flatten)]
+    recorder: Recorder<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     observer: Option<ObserverPart<'a>>,
     podtap: Podtap<'a>,
@@ -103,14 +94,9 @@ struct CloudFoundry<'a> {
 #[derive(Serialize)]
 struct ObserverPart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    ingress: Option<Interface<'a>>,
+    ingress: Option<Ingress<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    egress: Option<Interface<'a>>,
-}
-
-#[derive(Serialize)]
-struct Interface<'a> {
-    interface: Name<'a>,
+    egress: Option<Ingress<'a>>,
 }
 
 #[derive(Serialize)]
@@ -168,12 +154,7 @@ impl<'a> VerdictView<'a> {
             user: record.user.map(|id| User { id: id.to_string() }),
             container: subject.and_then(container_id),
             cloudfoundry: subject.and_then(CloudFoundry::new),
-            service: observer.service_name.as_deref().map(name),
-            labels: Fit::WHOLE.labels(&observer.labels),
-            host: observer.host_name.as_deref().map(name),
-            kubernetes: Kubernetes::new(observer, &Fit::WHOLE),
-            orchestrator: observer.cluster_name.as_deref().map(|n| Orchestrator { cluster: name(n) }),
-            agent: Agent { r#type: "podtap", version: env!("CARGO_PKG_VERSION") },
+            recorder: Recorder::new(observer),
             observer: ObserverPart::new(record),
             podtap: Podtap::new(record),
         }
@@ -198,9 +179,6 @@ impl<'a> Event<'a> {
 impl Network {
     fn new(record: &VerdictRecord) -> Self {
         let packet = &record.packet;
-        let icmp = packet.icmp.map(|icmp| [icmp.kind, icmp.code].map(u16::from));
-        let [source, destination] = icmp.unwrap_or([packet.source.port, packet.destination.port]);
-        let ends = [Endpoint { port: source, ..packet.source }, Endpoint { port: destination, ..packet.destination }];
         // Without ports it would be that of another flow.
         let protocol = packet.protocol.filter(|_| !packet.fragment && !packet.truncated);
         Self {
@@ -212,7 +190,7 @@ impl Network {
             packets: record.packets,
             community_id: protocol
                 .filter(|protocol| !protocol.has_ports() || packet.has_port == [true; 2])
-                .map(|protocol| community_id_of(protocol, ends[0], ends[1])),
+                .map(|protocol| community_id(protocol, [packet.source, packet.destination], packet.icmp)),
         }
     }
 }
@@ -233,7 +211,7 @@ impl<'a> CloudFoundry<'a> {
 impl<'a> ObserverPart<'a> {
     fn new(record: &'a VerdictRecord) -> Option<Self> {
         let interface =
-            |name: &'a Option<CompactString>| name.as_deref().map(|name| Interface { interface: Name { name } });
+            |name: &'a Option<CompactString>| name.as_deref().map(|name| Ingress { interface: Name { name } });
         let (ingress, egress) = (interface(&record.interface_in), interface(&record.interface_out));
         (ingress.is_some() || egress.is_some()).then_some(Self { ingress, egress })
     }
@@ -254,7 +232,7 @@ impl<'a> Podtap<'a> {
                 followed_by: record.followed_by.map(FollowedBy::name),
                 lost_before: (record.lost_before > 0).then_some(record.lost_before),
             },
-            icmp: packet.icmp.map(|icmp| IcmpPart { r#type: icmp.kind, code: icmp.code, id: icmp.id }),
+            icmp: packet.icmp.map(IcmpPart::new),
             source: Side::new(record.source.as_deref(), record.source_workload.as_deref()),
             destination: Side::new(record.destination.as_deref(), record.destination_workload.as_deref()),
         }

@@ -7,10 +7,10 @@ use super::fit::Fit;
 use super::objects::*;
 use super::parts::{FullUrl, Headers, MissingNames, WeirdNames};
 use super::protocols::{ErrorPart, GrpcPart, Http2Part, Rpc, SsePart, WebSocketPart};
-use crate::flow::{Endpoint, Timestamp};
+use crate::flow::{Endpoint, Protocol, Timestamp, community_id_of};
 use crate::format::Observer;
 use crate::format::stamp::Stamp;
-use crate::record::{Domain, Exchange, Missing, Request, Response, Version, Workload};
+use crate::record::{Domain, Exchange, Icmp, Missing, Request, Response, Version, Workload};
 use crate::shape::target::Url;
 
 /// What `record.md` leaves out when nothing was there: `None` for 0.
@@ -183,6 +183,32 @@ impl<'a> Network<'a> {
             community_id: &exchange.connection.community_id,
         }
     }
+}
+
+impl<'a> Recorder<'a> {
+    pub(super) fn new(observer: &'a Observer) -> Self {
+        let name = |name: &'a str| Name { name };
+        Self {
+            service: observer.service_name.as_deref().map(name),
+            labels: Fit::WHOLE.labels(&observer.labels),
+            host: observer.host_name.as_deref().map(name),
+            kubernetes: Kubernetes::new(observer, &Fit::WHOLE),
+            orchestrator: Orchestrator::new(observer),
+            agent: Agent::PODTAP,
+        }
+    }
+}
+
+impl IcmpPart {
+    pub(super) fn new(icmp: Icmp) -> Self {
+        Self { r#type: icmp.kind, code: icmp.code, id: icmp.id }
+    }
+}
+
+/// `network.community_id`: ICMP has its type and code in place of ports.
+pub(super) fn community_id(protocol: Protocol, [source, destination]: [Endpoint; 2], icmp: Option<Icmp>) -> String {
+    let [from, to] = icmp.map_or([source.port, destination.port], |icmp| [icmp.kind, icmp.code].map(u16::from));
+    community_id_of(protocol, Endpoint { port: from, ..source }, Endpoint { port: to, ..destination })
 }
 
 impl<'a> Kubernetes<'a> {
