@@ -223,9 +223,12 @@ impl Assembly {
         let flows = flow_filter(&self.settings);
         let workloads = self.workloads.clone();
         let select = move |record: &mut Record| {
-            if let Record::Flow(flow) = record
-                && !flows.keeps_flow(flow)
-            {
+            let is_wanted = match record {
+                Record::Flow(flow) => flows.keeps_flow(flow),
+                Record::Connect(connect) => flows.keeps_connect(connect),
+                Record::Http(_) | Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => true,
+            };
+            if !is_wanted {
                 return Some(LeftOut::Ignored);
             }
             if let Record::Http(exchange) = record {

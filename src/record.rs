@@ -1,4 +1,4 @@
-//! The record: one exchange or one event, one line. Plain data, made by `http`, `conntrack` and `verdict`, shown by `format`.
+//! The record: one exchange or one event, one line. Plain data, made by `http`, `conntrack`, `verdict` and others, shown by `format`.
 //!
 //! Field names of the JSON are a contract; they live in `format::ecs` (and `docs/record.md`). Everything here
 //! is already redacted: a secret never enters a `Record`.
@@ -10,6 +10,7 @@ use compact_str::CompactString;
 
 use crate::flow::{Endpoint, Scope, Timestamp};
 
+mod connect;
 mod conntrack;
 mod dataset;
 mod flow;
@@ -21,6 +22,7 @@ mod verdict;
 mod weird;
 mod workload;
 
+pub use self::connect::{ConnectRecord, ConnectResult, Process, ProcessContainer, SeenBy};
 pub use self::conntrack::{ConntrackAction, ConntrackRecord, Counters, EndKnownBy, FoldedFlows, Icmp, Status, Tuple};
 pub use self::dataset::Dataset;
 pub use self::flow::{End, FlowCounts, FlowRecord, FlowStatus};
@@ -46,6 +48,8 @@ pub enum Record {
     Conntrack(Box<ConntrackRecord>),
     /// A packet that a firewall rule logged.
     Verdict(Box<VerdictRecord>),
+    /// A connection that was asked for, and what came of it.
+    Connect(Box<ConnectRecord>),
     /// What was counted for a while. Made outside the pipeline, for servers only: no filter sees it.
     Ledger(Box<Statement>),
 }
@@ -85,6 +89,12 @@ impl From<VerdictRecord> for Record {
     }
 }
 
+impl From<ConnectRecord> for Record {
+    fn from(record: ConnectRecord) -> Self {
+        Self::Connect(Box::new(record))
+    }
+}
+
 impl Record {
     /// What it has in common with all others.
     pub fn meta(&self) -> Meta<'_> {
@@ -93,6 +103,7 @@ impl Record {
             Self::Flow(flow) => Meta { dataset: Dataset::Flow, id: &flow.id, at: flow.end },
             Self::Conntrack(event) => Meta { dataset: Dataset::Conntrack, id: &event.id, at: event.at },
             Self::Verdict(packet) => Meta { dataset: Dataset::Verdict, id: &packet.id, at: packet.at },
+            Self::Connect(connect) => Meta { dataset: Dataset::Connect, id: &connect.id, at: connect.start },
             Self::Ledger(statement) => Meta { dataset: Dataset::Ledger, id: &statement.id, at: statement.to },
         }
     }
@@ -104,6 +115,7 @@ impl Record {
             Self::Flow(flow) => &mut flow.id,
             Self::Conntrack(event) => &mut event.id,
             Self::Verdict(packet) => &mut packet.id,
+            Self::Connect(connect) => &mut connect.id,
             Self::Ledger(statement) => &mut statement.id,
         })
     }

@@ -29,10 +29,7 @@ pub fn run(bytes: &[u8]) {
         sent += 1;
         let message = packet(&mut choices, u16::from(group != 0), number);
         verdicts.handle_nflog(&message, Timestamp(1), |index| Some(index.to_string().into()));
-        let packets = |record| match record {
-            Record::Verdict(packet) => packet.packets,
-            Record::Http(_) | Record::Flow(_) | Record::Conntrack(_) | Record::Ledger(_) => 0,
-        };
+        let packets = |record| if let Record::Verdict(packet) = record { packet.packets } else { 0 };
         records += verdicts.records().drain(..).map(packets).sum::<u64>();
     }
     let ledger = Ledger { verdicts: verdicts.ledger().clone(), ..Ledger::default() };

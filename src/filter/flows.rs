@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::flow::{Endpoint, Protocol};
-use crate::record::{ConntrackRecord, FlowRecord, Outcome, VerdictDirection, VerdictRecord};
+use crate::record::{ConnectRecord, ConntrackRecord, FlowRecord, Outcome, VerdictDirection, VerdictRecord};
 use crate::settings::FlowState;
 
 /// One list of each kind.
@@ -72,6 +72,18 @@ impl FlowFilter {
         ];
         let states: Vec<_> = words.into_iter().flatten().collect();
         self.keeps(FlowSeen { protocol: record.protocol, ends: &ends, states: &states })
+    }
+
+    /// The same for a connect. Of two ends without a port only the addresses count.
+    pub fn keeps_connect(&self, record: &ConnectRecord) -> bool {
+        if *self == Self::default() {
+            return true;
+        }
+        let source = record.source.map(|ip| Endpoint { ip, port: record.source_port.unwrap_or(0) });
+        let failed = record.result.outcome() == Outcome::Failure;
+        let words = [FlowState::of_word(record.result.name()), failed.then_some(FlowState::Failed)];
+        let states: Vec<_> = words.into_iter().flatten().collect();
+        self.keeps(FlowSeen { protocol: record.protocol, ends: &[source, Some(record.destination)], states: &states })
     }
 
     /// The same for a logged packet.

@@ -26,7 +26,7 @@ impl Serialize for Classic<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.record {
             Record::Http(exchange) => View::new(exchange, self.observer).serialize(serializer),
-            Record::Flow(_) | Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => {
+            Record::Flow(_) | Record::Conntrack(_) | Record::Verdict(_) | Record::Connect(_) | Record::Ledger(_) => {
                 Err(serde::ser::Error::custom("the classic record is one of exchanges"))
             }
         }

@@ -3,10 +3,12 @@
 //! The source of docs/record.md and of the index templates; `ecs` writes the fields. Contains descriptions only, no
 //! values.
 
+mod connect;
 mod events;
 
 use std::fmt::Write;
 
+pub use self::connect::connect_record_fields;
 pub use self::events::{conntrack_record_fields, flow_record_fields, verdict_record_fields};
 
 /// Type of a field in an Elasticsearch or OpenSearch mapping.
@@ -350,6 +352,7 @@ pub fn all_fields() -> impl Iterator<Item = Field> {
         .chain(events::FLOW_FIELDS.iter().copied())
         .chain(events::REPORT_FIELDS.iter().copied())
         .chain(events::VERDICT_FIELDS.iter().copied())
+        .chain(connect::CONNECT_FIELDS.iter().copied())
         .chain(ledger_fields())
 }
 
@@ -398,6 +401,7 @@ mod tests {
         let expected = with(&expected, "fields of the conntrack record", &markdown_table(conntrack_record_fields()));
         let expected = with(&expected, "fields of the flow record", &markdown_table(flow_record_fields()));
         let expected = with(&expected, "fields of the verdict record", &markdown_table(verdict_record_fields()));
+        let expected = with(&expected, "fields of the connect record", &markdown_table(connect_record_fields()));
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(DOCUMENT, &expected).unwrap();
             return;
@@ -413,6 +417,7 @@ mod tests {
             flow_record_fields().collect(),
             conntrack_record_fields().collect(),
             verdict_record_fields().collect(),
+            connect_record_fields().collect(),
         ];
         for fields in lists {
             let mut names: Vec<_> = fields.iter().map(|f| f.name).collect();

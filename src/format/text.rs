@@ -4,6 +4,7 @@
 //! more. Not meant to be parsed.
 
 mod columns;
+mod connect;
 mod events;
 mod exchange;
 #[cfg(test)]
@@ -49,6 +50,7 @@ pub fn write_line(out: &mut Vec<u8>, record: &Record, style: &Style) {
         Record::Flow(flow) => writer.flow(flow),
         Record::Conntrack(event) => writer.conntrack(event),
         Record::Verdict(packet) => writer.verdict(packet),
+        Record::Connect(connect) => writer.connect(connect),
         Record::Ledger(_) => return,
     };
     out.extend_from_slice(line.as_bytes());

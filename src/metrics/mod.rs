@@ -179,7 +179,7 @@ impl Requests {
         match record {
             Record::Http(exchange) => self.http.extend(red::Request::of(*exchange)),
             Record::Flow(flow) => self.flows.push(*flow),
-            Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => {}
+            Record::Conntrack(_) | Record::Verdict(_) | Record::Connect(_) | Record::Ledger(_) => {}
         }
     }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    Connection, ConntrackAction, ConntrackRecord, Container, Counters, End, EndKnownBy, Exchange, FlowCounts,
-    FlowRecord, FlowStatus, FollowedBy, Header, Icmp, LoggedPacket, Missing, NetworkDirection, Record, Request,
-    Response, Status, StreamClass, Trust, Tuple, VerdictDirection, VerdictInput, VerdictMeaning, VerdictRecord,
-    Version, WeirdSet,
+    ConnectRecord, ConnectResult, Connection, ConntrackAction, ConntrackRecord, Container, Counters, End, EndKnownBy,
+    Exchange, FlowCounts, FlowRecord, FlowStatus, FollowedBy, Header, Icmp, LoggedPacket, Missing, NetworkDirection,
+    Process, ProcessContainer, Record, Request, Response, SeenBy, Status, StreamClass, Trust, Tuple, VerdictDirection,
+    VerdictInput, VerdictMeaning, VerdictRecord, Version, WeirdSet,
 };
 use crate::flow::{Around, Endpoint, Protocol, Timestamp, Tunnel, TunnelKind};
 
@@ -283,5 +283,60 @@ pub(crate) fn everything_of_verdict() -> VerdictRecord {
     it.packet.icmp = Some(Icmp { kind: 8, code: 0, id: Some(172) });
     it.source = it.destination.clone();
     (it.source_workload, it.destination_workload) = (workload.clone(), workload);
+    it
+}
+
+/// A connect of curl, established.
+pub(crate) fn connect() -> ConnectRecord {
+    let process = Process {
+        pid: 4711,
+        name: "curl".into(),
+        executable: Some("/usr/bin/curl".into()),
+        args: vec!["curl".into(), "http://web/".into()],
+        user: 1000,
+        ..Process::default()
+    };
+    ConnectRecord {
+        id: "00c0ffee00c0ffee".into(),
+        start: START,
+        end: Some(START.plus(210_000)),
+        protocol: Protocol::TCP,
+        source: Some([10, 61, 1, 2].into()),
+        source_port: Some(51234),
+        destination: Endpoint::new([10, 96, 61, 10], 80),
+        result: ConnectResult::Established,
+        errno: None,
+        seen_by: SeenBy::Process,
+        process: Some(Arc::new(process)),
+        thread: None,
+        netns: None,
+        tries: None,
+        connection_id: None,
+        interface: None,
+        direction: None,
+        source_workload: None,
+        destination_workload: None,
+        destination_domain: None,
+    }
+}
+
+/// Everything that such a record can have: more than any has.
+pub(crate) fn everything_of_connect() -> ConnectRecord {
+    let (mut it, flow) = (connect(), everything_of_flow());
+    let container = ProcessContainer {
+        id: "c0ffee".repeat(10).into(),
+        name: Some("web".into()),
+        runtime: Some("containerd".into()),
+        pod_uid: Some("0d1e".into()),
+    };
+    let mut process = (*it.process.clone().unwrap()).clone();
+    (process.own_pid, process.args_cut, process.parent) = (Some(7), true, Some(1));
+    (process.start, process.user_name) = (Some(START), Some("www".into()));
+    (process.container, process.hostname) = (Some(container), Some("web-7f9f".into()));
+    it.process = Some(Arc::new(process));
+    (it.errno, it.thread, it.netns, it.tries) = (Some("EHOSTUNREACH".into()), Some(4712), Some(4_026_531_840), Some(3));
+    (it.connection_id, it.interface, it.direction) = (flow.connection_id, flow.interface, flow.direction);
+    (it.source_workload, it.destination_workload) = (flow.source_workload, flow.destination_workload);
+    it.destination_domain = flow.destination_domain;
     it
 }

@@ -47,9 +47,9 @@ fn tcp(second: u64, progress: FlowProgress, ended: bool) -> FlowNews {
 fn given(verdicts: &mut Verdicts) -> Vec<Option<&'static str>> {
     let ledger = Ledger { verdicts: verdicts.ledger().clone(), ..Ledger::default() };
     assert_eq!(ledger.imbalances(), []);
-    let followed = |record| match record {
-        Record::Verdict(packet) => packet.followed_by.map(FollowedBy::name),
-        other @ (Record::Http(_) | Record::Flow(_) | Record::Conntrack(_) | Record::Ledger(_)) => panic!("{other:?}"),
+    let followed = |record| {
+        let Record::Verdict(packet) = record else { panic!("{record:?}") };
+        packet.followed_by.map(FollowedBy::name)
     };
     verdicts.records().drain(..).map(followed).collect()
 }

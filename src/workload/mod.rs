@@ -175,6 +175,11 @@ impl Workloads {
                 event.source_workload = self.at(event.packet.source.ip, event.at);
                 event.destination_workload = self.at(event.packet.destination.ip, event.at);
             }
+            Record::Connect(connect) => {
+                connect.source_workload = connect.source.and_then(|ip| self.at(ip, connect.start));
+                connect.destination_workload = self.at(connect.destination.ip, connect.start);
+                connect.destination_domain = self.domain_at(connect.destination.ip, connect.start);
+            }
             Record::Ledger(_) => {}
         }
     }

@@ -7,11 +7,14 @@ use compact_str::CompactString;
 use super::key::{Ends, NumberKey, TextKey};
 use crate::flow::Endpoint;
 use crate::record::{
-    ConntrackRecord, Exchange, FlowRecord, FlowStatus, NetworkDirection, Outcome, Record, Request, VerdictRecord,
-    Workload, grpc_status,
+    ConnectRecord, ConnectResult, ConntrackRecord, Exchange, FlowRecord, FlowStatus, NetworkDirection, Outcome,
+    Process, Record, Request, VerdictRecord, Workload, grpc_status,
 };
 use crate::settings::OnlyKind;
 use crate::shape::target::Url;
+
+/// How much of a container's id is usually shown.
+const SHORT_ID: usize = 12;
 
 /// What belongs to a record and is not in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,7 +40,9 @@ pub fn is_of_kind(record: &Record, kind: OnlyKind, slow_after: Option<u64>) -> b
         (Record::Conntrack(event), OnlyKind::Failed) => event.outcome == Some(Outcome::Failure),
         (Record::Conntrack(event), OnlyKind::Unanswered) => event.tries.is_some(),
         (Record::Verdict(packet), OnlyKind::Failed) => !packet.meaning.allowed,
-        (Record::Flow(_) | Record::Conntrack(_), OnlyKind::Slow)
+        (Record::Connect(connect), OnlyKind::Failed) => connect.result.outcome() == Outcome::Failure,
+        (Record::Connect(connect), OnlyKind::Unanswered) => connect.result == ConnectResult::TimedOut,
+        (Record::Flow(_) | Record::Conntrack(_) | Record::Connect(_), OnlyKind::Slow)
         | (Record::Verdict(_), OnlyKind::Slow | OnlyKind::Unanswered)
         | (Record::Ledger(_), _) => false,
     }
@@ -55,6 +60,11 @@ pub(super) fn ends(record: &Record, ends: Ends, wanted: impl Fn(Endpoint) -> boo
             ([Some(event.tuple.source), event.source_nat], [Some(event.tuple.destination), event.destination_nat])
         }
         Record::Verdict(logged) => ([Some(logged.packet.source), None], [Some(logged.packet.destination), None]),
+        Record::Connect(connect) => {
+            // An end without a port compares by its address: no port is 0.
+            let source = connect.source.map(|ip| Endpoint { ip, port: connect.source_port.unwrap_or(0) });
+            ([source, None], [Some(connect.destination), None])
+        }
         Record::Ledger(_) => return false,
     };
     let any = |of: [Option<Endpoint>; 2]| of.into_iter().flatten().any(&wanted);
@@ -81,7 +91,10 @@ pub(super) fn number(record: &Record, key: NumberKey) -> Option<u64> {
         (Record::Conntrack(event), NumberKey::Duration) => Some(event.end?.since(event.start?)),
         (Record::Conntrack(event), NumberKey::Bytes) => event.counters.map(|[there, back]| there.bytes + back.bytes),
         (Record::Verdict(logged), NumberKey::Bytes) => logged.packet.length.map(u64::from),
-        (Record::Verdict(_), NumberKey::Duration) | (Record::Ledger(_), _) => None,
+        (Record::Connect(connect), NumberKey::Duration) => Some(connect.end?.since(connect.start)),
+        (Record::Connect(_), NumberKey::Bytes) | (Record::Verdict(_), NumberKey::Duration) | (Record::Ledger(_), _) => {
+            None
+        }
     }
 }
 
@@ -97,6 +110,7 @@ pub(super) fn texts(
         Record::Flow(flow) => [&flow.source_workload, &flow.destination_workload],
         Record::Conntrack(event) => [&event.source_workload, &event.destination_workload],
         Record::Verdict(logged) => [&logged.source_workload, &logged.destination_workload],
+        Record::Connect(connect) => [&connect.source_workload, &connect.destination_workload],
         Record::Ledger(_) => return false,
     };
     let workloads = || workloads.into_iter().flatten().map(|workload| &**workload);
@@ -131,6 +145,7 @@ pub(super) fn texts(
             Record::Flow(flow) => of_flow(flow, key, wanted),
             Record::Conntrack(event) => of_conntrack(event, key, wanted),
             Record::Verdict(logged) => of_verdict(logged, key, wanted),
+            Record::Connect(connect) => of_connect(connect, key, wanted),
             Record::Ledger(_) => false,
         },
     }
@@ -276,4 +291,47 @@ fn of_verdict(logged: &VerdictRecord, key: TextKey, wanted: &mut dyn FnMut(&str)
         | TextKey::Workload
         | TextKey::Connection => false,
     }
+}
+
+fn of_connect(connect: &ConnectRecord, key: TextKey, wanted: &mut dyn FnMut(&str) -> bool) -> bool {
+    let process = connect.process.as_deref();
+    match key {
+        TextKey::Direction => direction(connect.direction).is_some_and(wanted),
+        TextKey::Protocol => wanted(&connect.protocol.text()),
+        TextKey::State => wanted(connect.result.name()),
+        TextKey::Interface => connect.interface.as_deref().is_some_and(wanted),
+        TextKey::Connection => connect.connection_id.as_deref().is_some_and(wanted),
+        TextKey::Host => {
+            connect.destination_domain.as_deref().is_some_and(|it| it.names.iter().any(|name| wanted(name)))
+        }
+        TextKey::Container => process.is_some_and(|process| of_container(process, wanted)),
+        TextKey::User => process.is_some_and(|process| {
+            wanted(&process.user.to_string()) || process.user_name.as_deref().is_some_and(wanted)
+        }),
+        TextKey::Keyword => {
+            process.is_some_and(|process| wanted(&process.name) || process.executable.as_deref().is_some_and(wanted))
+        }
+        TextKey::Path
+        | TextKey::Url
+        | TextKey::Route
+        | TextKey::Method
+        | TextKey::Agent
+        | TextKey::Trust
+        | TextKey::Unanswered
+        | TextKey::Grpc
+        | TextKey::Dataset
+        | TextKey::Pod
+        | TextKey::Namespace
+        | TextKey::Node
+        | TextKey::Workload => false,
+    }
+}
+
+/// Its id, its name, or the beginning of its id as programs for containers show it.
+fn of_container(process: &Process, wanted: &mut dyn FnMut(&str) -> bool) -> bool {
+    process.container.as_ref().is_some_and(|container| {
+        wanted(&container.id)
+            || container.id.get(..SHORT_ID).is_some_and(&mut *wanted)
+            || container.name.as_deref().is_some_and(wanted)
+    })
 }

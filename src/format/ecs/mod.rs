@@ -4,6 +4,7 @@
 //! The field names are a contract: `fields` lists them, docs/record.md explains them. [`Ecs`] is plain serde (structs,
 //! maps of known length), so other encodings than JSON can be made of it.
 
+mod connect;
 mod conntrack;
 #[cfg(test)]
 mod equality;
@@ -22,6 +23,7 @@ mod view;
 
 use serde::{Serialize, Serializer};
 
+use self::connect::ConnectView;
 use self::conntrack::ConntrackView;
 use self::fit::Fit;
 use self::flow::FlowView;
@@ -51,6 +53,7 @@ impl Serialize for Ecs<'_> {
             Record::Flow(flow) => FlowView::new(flow, self.observer).serialize(serializer),
             Record::Conntrack(event) => ConntrackView::new(event, self.observer).serialize(serializer),
             Record::Verdict(packet) => VerdictView::new(packet, self.observer).serialize(serializer),
+            Record::Connect(connect) => ConnectView::new(connect, self.observer, &Fit::WHOLE).serialize(serializer),
             Record::Ledger(statement) => StatementView::new(statement, self.observer).serialize(serializer),
         }
     }
@@ -85,6 +88,7 @@ fn write_fit(out: &mut Vec<u8>, record: &Record, observer: &Observer, fit: &Fit)
         Record::Flow(flow) => drop(serde_json::to_writer(&mut *out, &FlowView::new(flow, observer))),
         Record::Conntrack(event) => drop(serde_json::to_writer(&mut *out, &ConntrackView::new(event, observer))),
         Record::Verdict(packet) => drop(serde_json::to_writer(&mut *out, &VerdictView::new(packet, observer))),
+        Record::Connect(connect) => drop(serde_json::to_writer(&mut *out, &ConnectView::new(connect, observer, fit))),
         Record::Ledger(statement) => drop(serde_json::to_writer(&mut *out, &StatementView::new(statement, observer))),
     }
     out.push(b'\n');

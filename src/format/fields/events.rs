@@ -89,10 +89,10 @@ const CONNTRACK: &[Field] = &[
 ];
 
 /// Of an exchange, with the same meaning.
-const WORKLOADS: [&str; 2] = ["podtap.source.workload.", "podtap.destination.workload."];
+pub(super) const WORKLOADS: [&str; 2] = ["podtap.source.workload.", "podtap.destination.workload."];
 
 /// Likewise, in records of flows.
-const DOMAIN: [&str; 2] = ["destination.domain", "podtap.destination.domain_source"];
+pub(super) const DOMAIN: [&str; 2] = ["destination.domain", "podtap.destination.domain_source"];
 
 /// The fields of a record of connection tracking.
 pub fn conntrack_record_fields() -> impl Iterator<Item = Field> {

@@ -10,9 +10,9 @@ use crate::redact::escape_into;
 /// Width of action and protocol together.
 const WHAT_WIDTH: usize = 12;
 /// Width of a protocol alone.
-const PROTOCOL_WIDTH: usize = 6;
+pub(super) const PROTOCOL_WIDTH: usize = 6;
 /// Width of the two ends.
-const ENDS_WIDTH: usize = 46;
+pub(super) const ENDS_WIDTH: usize = 46;
 
 impl Line<'_> {
     pub(super) fn conntrack(&mut self, event: &ConntrackRecord) -> fmt::Result {

@@ -163,6 +163,10 @@ words! {
         Idle = "idle",
         /// A flow: it made room.
         Evicted = "evicted",
+        /// A connect: its process closed it first.
+        GivenUp = "given_up",
+        /// A connect: another error.
+        Error = "error",
         /// A rule let the packet pass.
         Allowed = "allowed",
         /// A rule held it back.

@@ -1,0 +1,381 @@
+//! A connect as nested objects, and the parts about its process. Owns their names and order; `fields` lists them.
+
+use std::net::IpAddr;
+
+use compact_str::CompactString;
+use serde::{Serialize, Serializer};
+
+use super::ECS_VERSION;
+use super::fit::Fit;
+use super::objects::{Ecs, IanaNumber, Id, Ingress, Name, ObserverPart, Recorder, SidePart};
+use super::view::community_id;
+use crate::flow::Endpoint;
+use crate::format::Observer;
+use crate::format::stamp::Stamp;
+use crate::record::{ConnectRecord, ConnectResult, Dataset, Names, Process};
+
+#[derive(Serialize)]
+pub(super) struct ConnectView<'a> {
+    #[serde(rename = "@timestamp")]
+    timestamp: Stamp,
+    ecs: Ecs,
+    event: Event<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<Source>,
+    destination: Destination<'a>,
+    network: Network,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<ProcessPart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<User<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<Container<'a>>,
+    #[serde(flatten)]
+    recorder: Recorder<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    observer: Option<ObserverPart<'a>>,
+    podtap: Podtap<'a>,
+}
+
+#[derive(Serialize)]
+struct Event<'a> {
+    kind: &'static str,
+    category: &'static [&'static str],
+    r#type: &'static [&'static str],
+    action: &'static str,
+    dataset: &'static str,
+    id: &'a str,
+    start: Stamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<Stamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration: Option<u64>,
+    outcome: &'static str,
+}
+
+#[derive(Serialize)]
+struct Source {
+    ip: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+}
+
+#[derive(Serialize)]
+struct Destination<'a> {
+    ip: IpAddr,
+    port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    domain: Option<&'a Names>,
+}
+
+#[derive(Serialize)]
+struct Network {
+    transport: CompactString,
+    iana_number: IanaNumber,
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direction: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    community_id: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct ProcessPart<'a> {
+    pid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vpid: Option<u32>,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executable: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    args: Option<Args<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command_line: Option<CommandLine<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<Pid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread: Option<Thread>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<Stamp>,
+}
+
+#[derive(Serialize)]
+struct Pid {
+    pid: u32,
+}
+
+#[derive(Serialize)]
+struct Thread {
+    id: u32,
+}
+
+/// Each argument, shortened where the line has to be short.
+struct Args<'a> {
+    args: &'a [CompactString],
+    fit: &'a Fit,
+}
+
+/// The same joined by spaces.
+struct CommandLine<'a>(&'a [CompactString]);
+
+/// A keyword in ECS.
+#[derive(Serialize)]
+pub(super) struct User<'a> {
+    id: CompactString,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Container<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Podtap<'a> {
+    connect: ConnectPart<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<Surroundings<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection: Option<Id<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<SidePart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination: Option<SidePart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shortened: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct ConnectPart<'a> {
+    result: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errno: Option<&'a str>,
+    seen_by: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tries: Option<u64>,
+}
+
+/// What ECS has no names for.
+#[derive(Serialize)]
+pub(super) struct Surroundings<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hostname: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod_uid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    args_cut: Option<bool>,
+}
+
+impl Serialize for Args<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.args.iter().map(|arg| self.fit.text(arg)))
+    }
+}
+
+impl Serialize for CommandLine<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.join(" "))
+    }
+}
+
+impl<'a> ConnectView<'a> {
+    pub(super) fn new(record: &'a ConnectRecord, observer: &'a Observer, fit: &'a Fit) -> Self {
+        let process = record.process.as_deref();
+        let interface = record.interface.as_deref();
+        let domain = record.destination_domain.as_deref();
+        Self {
+            timestamp: Stamp::new(record.start),
+            ecs: Ecs { version: ECS_VERSION },
+            event: Event::new(record),
+            source: record.source.map(|ip| Source { ip, port: record.source_port }),
+            destination: Destination {
+                ip: record.destination.ip,
+                port: record.destination.port,
+                domain: domain.map(|domain| &domain.names),
+            },
+            network: Network::new(record),
+            process: process.map(|process| ProcessPart::new(process, record.thread, fit)),
+            user: process.map(User::new),
+            container: process.and_then(Container::new),
+            recorder: Recorder::new(observer),
+            observer: interface.map(|name| ObserverPart { ingress: Ingress { interface: Name { name } } }),
+            podtap: Podtap::new(record, fit),
+        }
+    }
+}
+
+impl<'a> Event<'a> {
+    fn new(record: &'a ConnectRecord) -> Self {
+        let has_process = record.process.is_some();
+        let began = record.result == ConnectResult::Established;
+        Self {
+            kind: "event",
+            category: if has_process { &["network", "process"] } else { &["network"] },
+            r#type: if began { &["connection", "start"] } else { &["connection"] },
+            action: "connect",
+            dataset: Dataset::Connect.name(),
+            id: &record.id,
+            start: Stamp::new(record.start),
+            end: record.end.map(Stamp::new),
+            duration: record.end.map(|end| end.since(record.start)),
+            outcome: record.result.outcome().name(),
+        }
+    }
+}
+
+impl Network {
+    fn new(record: &ConnectRecord) -> Self {
+        let source = record.source.zip(record.source_port).map(|(ip, port)| Endpoint { ip, port });
+        let destination = record.destination;
+        Self {
+            transport: record.protocol.text(),
+            iana_number: IanaNumber(record.protocol.0),
+            r#type: if destination.ip.is_ipv4() { "ipv4" } else { "ipv6" },
+            direction: record.direction.map(|direction| direction.name()),
+            community_id: source.map(|source| community_id(record.protocol, [source, destination], None)),
+        }
+    }
+}
+
+impl<'a> ProcessPart<'a> {
+    pub(super) fn new(process: &'a Process, thread: Option<u32>, fit: &'a Fit) -> Self {
+        let args = process.args.as_slice();
+        Self {
+            pid: process.pid,
+            vpid: process.own_pid,
+            name: &process.name,
+            executable: fit.maybe(process.executable.as_deref()),
+            args: (!args.is_empty()).then_some(Args { args, fit }),
+            command_line: (!args.is_empty() && fit.url_parts).then_some(CommandLine(args)),
+            parent: process.parent.map(|pid| Pid { pid }),
+            thread: thread.map(|id| Thread { id }),
+            start: process.start.map(Stamp::new),
+        }
+    }
+}
+
+impl<'a> User<'a> {
+    pub(super) fn new(process: &'a Process) -> Self {
+        Self { id: compact_str::ToCompactString::to_compact_string(&process.user), name: process.user_name.as_deref() }
+    }
+}
+
+impl<'a> Container<'a> {
+    pub(super) fn new(process: &'a Process) -> Option<Self> {
+        let it = process.container.as_ref()?;
+        Some(Self { id: &it.id, name: it.name.as_deref(), runtime: it.runtime.as_deref() })
+    }
+}
+
+impl<'a> Surroundings<'a> {
+    pub(super) fn new(process: &'a Process) -> Option<Self> {
+        let pod_uid = process.container.as_ref().and_then(|container| container.pod_uid.as_deref());
+        let args_cut = process.args_cut.then_some(true);
+        let it = Self { hostname: process.hostname.as_deref(), pod_uid, args_cut };
+        (it.hostname.is_some() || it.pod_uid.is_some() || it.args_cut.is_some()).then_some(it)
+    }
+}
+
+impl<'a> Podtap<'a> {
+    fn new(record: &'a ConnectRecord, fit: &Fit) -> Self {
+        Self {
+            connect: ConnectPart {
+                result: record.result.name(),
+                errno: record.errno.as_deref(),
+                seen_by: record.seen_by.name(),
+                netns: record.netns,
+                tries: record.tries,
+            },
+            process: record.process.as_deref().and_then(Surroundings::new),
+            connection: record.connection_id.as_deref().map(|id| Id { id }),
+            source: SidePart::new(record.source_workload.as_deref(), None, fit),
+            destination: SidePart::new(
+                record.destination_workload.as_deref(),
+                record.destination_domain.as_deref(),
+                fit,
+            ),
+            shortened: fit.shortened.then_some(true),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value, json};
+
+    use super::super::tests::{everything, leaves, of_listed_types};
+    use super::super::{write_json, write_json_capped};
+    use crate::format::Observer;
+    use crate::format::fields::connect_record_fields;
+    use crate::record::sample::{connect, everything_of_connect};
+    use crate::record::{ConnectRecord, ConnectResult, SeenBy};
+
+    fn json(record: ConnectRecord, observer: &Observer) -> Value {
+        let mut out = Vec::new();
+        write_json(&mut out, &record.into(), observer);
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn a_connect_names_its_process_and_what_came_of_it() {
+        let json = json(connect(), &Observer::default());
+        assert_eq!(json["event"]["category"], json!(["network", "process"]));
+        assert_eq!(json["event"]["type"], json!(["connection", "start"]));
+        assert_eq!((&json["event"]["outcome"], &json["event"]["duration"]), (&json!("success"), &json!(210_000)));
+        let process = json!({"pid": 4711, "name": "curl", "executable": "/usr/bin/curl",
+            "args": ["curl", "http://web/"], "command_line": "curl http://web/"});
+        assert_eq!(json["process"], process);
+        assert_eq!(json["user"], json!({"id": "1000"}));
+        assert_eq!(json["podtap"]["connect"], json!({"result": "established", "seen_by": "process"}));
+        assert_eq!(json["network"]["community_id"], "1:jOJfwMHf31/LWh1n1tbBNi4OXwE=");
+    }
+
+    #[test]
+    fn what_packets_alone_show_has_no_process_and_an_end_without_a_port_no_community_id() {
+        let mut record = connect();
+        (record.process, record.seen_by, record.result) = (None, SeenBy::Packets, ConnectResult::TimedOut);
+        (record.tries, record.end, record.source, record.source_port) = (Some(3), None, None, None);
+        let json = json(record, &Observer::default());
+        assert_eq!(json["event"]["category"], json!(["network"]));
+        assert_eq!(json["event"]["type"], json!(["connection"]));
+        assert_eq!(json["event"]["outcome"], "failure");
+        assert_eq!(json["podtap"]["connect"], json!({"result": "timed_out", "seen_by": "packets", "tries": 3}));
+        for absent in ["source", "process", "user", "container"] {
+            assert!(json.get(absent).is_none(), "{absent}");
+        }
+        assert!(json["event"].get("duration").is_none() && json["network"].get("community_id").is_none(), "{json}");
+    }
+
+    #[test]
+    fn the_listed_fields_are_the_written_fields_with_their_types() {
+        let whole = json(everything_of_connect(), &everything().1);
+        let mut written = BTreeSet::new();
+        leaves("", &whole, &mut written);
+        let listed: Vec<_> = connect_record_fields().filter(|field| field.name != "podtap.shortened").collect();
+        of_listed_types(listed.iter().copied(), &whole);
+        assert_eq!(written, listed.iter().map(|field| field.name.to_owned()).collect());
+    }
+
+    #[test]
+    fn a_long_line_is_shortened_and_says_so() {
+        let mut record = connect();
+        let mut process = (**record.process.as_ref().unwrap()).clone();
+        process.args = vec!["\u{1}".repeat(1000).into(); 4];
+        record.process = Some(process.into());
+        let mut out = Vec::new();
+        assert!(write_json_capped(&mut out, &record.into(), &Observer::default(), 16 << 10));
+        assert!(out.len() <= 16 << 10, "{}", out.len());
+        let json: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(json["podtap"]["shortened"], true);
+        assert!(json["process"].get("command_line").is_none());
+    }
+}

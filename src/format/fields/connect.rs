@@ -1,0 +1,79 @@
+//! The fields of a connect, and of the process that asked for it.
+//!
+//! What it shares with other records is listed there; here is what it adds, and what means something else.
+
+use super::FieldType::{Boolean, Date, Ip, Keyword, Long, Wildcard};
+use super::events::{DOMAIN, WORKLOADS};
+use super::{FIELDS, Field, field, same};
+
+/// What only connects and their processes have.
+pub(super) const CONNECT_FIELDS: &[Field] = &[
+    field("process.pid", Long, "Process, by its number in the machine's own namespace of processes"),
+    field("process.vpid", Long, "Its number in its own namespace, where that is another one"),
+    field("process.name", Keyword, "Its name in the kernel: 15 bytes at most"),
+    field("process.executable", Keyword, "Path of its executable, in its own file system"),
+    field("process.args", Keyword, "Its arguments, secrets masked; the first 1024 bytes"),
+    field("process.command_line", Wildcard, "The same, joined by spaces"),
+    field("process.parent.pid", Long, "The process that made it"),
+    field("process.thread.id", Long, "The thread that asked"),
+    field("process.start", Date, "When the process began"),
+    field("user.name", Keyword, "Name of the user, as /etc/passwd of podtap has it"),
+    field("container.name", Keyword, "Name of the container, where something names it"),
+    field("container.runtime", Keyword, "`containerd`, `docker`, `cri-o`, `podman`, where the control group says so"),
+    field(
+        "podtap.connect.result",
+        Keyword,
+        "`established`, `refused`, `timed_out`, `unreachable`, `given_up` (closed before anything came of it), `error`; of UDP `established` says that the address was set",
+    ),
+    field("podtap.connect.errno", Keyword, "Name of the error: `ECONNREFUSED`"),
+    field(
+        "podtap.connect.seen_by",
+        Keyword,
+        "`process` (the kernel, as the process asked) or `packets` (the capture: without a process)",
+    ),
+    field("podtap.connect.netns", Long, "Inode of the network namespace"),
+    field("podtap.connect.tries", Long, "SYNs sent, where packets were seen"),
+    field("podtap.process.hostname", Keyword, "The host name that the process sees: in a pod the pod's name"),
+    field("podtap.process.pod_uid", Keyword, "Uid of its pod, where its control group names it"),
+    field("podtap.process.args_cut", Boolean, "`true` where there is more of the arguments"),
+];
+
+/// What means something else here than in an exchange.
+const CONNECT: &[Field] = &[
+    field("@timestamp", Date, "When the connection was asked for"),
+    field("event.kind", Keyword, "`event`"),
+    field("event.category", Keyword, "`network`, and `process` where the process is known"),
+    field("event.type", Keyword, "`connection`, and `start` where it was established"),
+    field("event.action", Keyword, "`connect`"),
+    field("event.dataset", Keyword, "`podtap.connect`"),
+    field("event.id", Keyword, "Unique; the same record sent again has the same id"),
+    field("event.start", Date, "As `@timestamp`"),
+    field("event.end", Date, "When the result was known"),
+    field("event.duration", Long, "`event.end` − `event.start` in nanoseconds"),
+    field("event.outcome", Keyword, "`success` (established), `unknown` (given up), `failure` (all others)"),
+    field("source.ip", Ip, "The address of who asked; absent where it never got one"),
+    field("source.port", Long, "Its port; likewise"),
+    field("destination.ip", Ip, "What was asked for: the address of a Service, before translation"),
+    field("destination.port", Long, "Its port"),
+    field("network.transport", Keyword, "`tcp`, `udp`"),
+    field("network.iana_number", Keyword, "Number of the protocol"),
+    field("network.type", Keyword, "`ipv4` (also through a socket of IPv6), `ipv6`"),
+    field("network.direction", Keyword, "`egress`, `internal`, `ingress`, where an end is the pod's"),
+    field("network.community_id", Keyword, "Community ID v1, seed 0; absent without a source port"),
+    field("user.id", Keyword, "User of the process"),
+    field("container.id", Keyword, "Its container, where its control group is one's"),
+    field("observer.ingress.interface.name", Keyword, "Seen by packets: interface of the first one"),
+    field("podtap.connection.id", Keyword, "Seen by packets: the TCP connection"),
+    field(
+        "podtap.shortened",
+        Boolean,
+        "`true` where texts were shortened to keep a line of standard output under 16 KiB",
+    ),
+];
+
+/// The fields of a record of a connect.
+pub fn connect_record_fields() -> impl Iterator<Item = Field> {
+    let workloads = FIELDS.iter().filter(|field| WORKLOADS.iter().any(|prefix| field.name.starts_with(prefix)));
+    let domain = FIELDS.iter().filter(|field| DOMAIN.contains(&field.name));
+    CONNECT.iter().chain(same()).chain(CONNECT_FIELDS).chain(domain).chain(workloads).copied()
+}
