@@ -219,10 +219,32 @@ impl Assembly {
         impl FnMut(&mut Record) -> Option<LeftOut> + use<>,
         impl FnMut(&Record, &mut Vec<u8>) -> Encoded + use<>,
     > {
+        Pipeline::new(self.select(), self.outlets(sinks), probe)
+    }
+
+    /// The same way, to a closure instead of sinks.
+    #[allow(clippy::type_complexity, reason = "closures have no name, and `impl` none either in a type alias")]
+    pub fn watched<W: FnMut(&Record)>(
+        &self,
+        mut watch: W,
+        probe: Option<Probe>,
+    ) -> Pipeline<
+        impl FnMut(&mut Record) -> Option<LeftOut> + use<W>,
+        impl FnMut(&Record, &mut Vec<u8>) -> Encoded + use<W>,
+    > {
+        let encode = move |record: &Record, _: &mut Vec<u8>| {
+            watch(record);
+            Encoded::NotInThisFormat
+        };
+        Pipeline::new(self.select(), vec![Outlet { encode, sinks: Vec::new() }], probe)
+    }
+
+    /// Names the route and the workloads, and says what is left out.
+    fn select(&self) -> impl FnMut(&mut Record) -> Option<LeftOut> + use<> {
         let (routes, filter) = (Arc::clone(&self.routes), Arc::clone(&self.filter));
         let flows = flow_filter(&self.settings);
         let workloads = self.workloads.clone();
-        let select = move |record: &mut Record| {
+        move |record: &mut Record| {
             let is_wanted = match record {
                 Record::Flow(flow) => flows.keeps_flow(flow),
                 Record::Connect(connect) => flows.keeps_connect(connect),
@@ -250,15 +272,16 @@ impl Assembly {
                 }
                 Verdict::LeftOut(why) => Some(why),
             }
-        };
-        Pipeline::new(select, self.outlets(sinks), probe)
+        }
     }
 
     /// One outlet for each encoding in use.
     fn outlets(&self, sinks: &Started) -> Vec<Outlet<impl FnMut(&Record, &mut Vec<u8>) -> Encoded + use<>>> {
         let outlet = |(encoder, sinks): (Encoder, Vec<SinkHandle>)| {
             let mut view = self.identity.view();
-            let encode = move |record: &Record, out: &mut Vec<u8>| encoder.encode(record, view.observer(), out);
+            let mut begun = false;
+            let encode =
+                move |record: &Record, out: &mut Vec<u8>| encoder.encode_next(record, view.observer(), &mut begun, out);
             Outlet { encode, sinks }
         };
         self.encoders(sinks, io::stdout().is_terminal(), |_| true).into_iter().map(outlet).collect()

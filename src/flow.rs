@@ -35,6 +35,12 @@ impl Timestamp {
     pub fn plus(self, nanos: u64) -> Self {
         Self(self.0.saturating_add(i64::try_from(nanos).unwrap_or(i64::MAX)))
     }
+
+    /// `self` less `nanos`, saturating.
+    #[must_use]
+    pub fn minus(self, nanos: u64) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(nanos).unwrap_or(i64::MAX)))
+    }
 }
 
 /// RFC 3339, UTC, with microseconds, or nanoseconds where there are any.

@@ -73,6 +73,7 @@ pub mod filter;
 pub mod netlink;
 pub mod conntrack;
 pub mod verdict;
+pub mod tally;
 pub mod format;
 #[cfg_attr(not(feature = "inject"), allow(dead_code, reason = "`inject` alone edits what it read"))]
 pub mod yaml;
@@ -99,5 +100,6 @@ pub mod pipeline;
 pub mod assembly;
 pub mod cli;
 pub mod replay;
+pub mod report;
 pub mod view;
 pub mod run;

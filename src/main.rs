@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use podtap::cli::{self, Command};
-use podtap::{replay, run, view};
+use podtap::{replay, report, run, view};
 
 fn main() -> ExitCode {
     let invocation = match cli::parse(std::env::args_os()) {
@@ -14,7 +14,9 @@ fn main() -> ExitCode {
     match invocation.command {
         Command::Run => run::run(flags),
         Command::Replay(files) => replay::replay(&files, flags),
+        Command::Report(files) => report::report(&files, flags),
         Command::View(request) => view::view(&request, flags),
+        Command::Status(view) => cli::status::run(view, flags),
         Command::Demo => run::demo(flags),
         #[cfg(feature = "setup")]
         Command::Setup(asked) => cli::setup::run(&asked, flags),

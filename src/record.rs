@@ -18,6 +18,7 @@ mod flow;
 pub(crate) mod sample;
 mod protocols;
 mod statement;
+mod timing;
 mod verdict;
 mod weird;
 mod workload;
@@ -30,6 +31,7 @@ pub use self::protocols::{
     Ended, EndedHow, Grpc, Http2, Reset, Side, SocketCounts, Sse, WebSocket, grpc_status, grpc_status_name, h2_error,
 };
 pub use self::statement::Statement;
+pub use self::timing::Timing;
 pub use self::verdict::{
     Container, FlowNews, FlowProgress, FollowedBy, LoggedPacket, VerdictDirection, VerdictInput, VerdictMeaning,
     VerdictRecord,

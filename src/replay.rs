@@ -3,8 +3,9 @@
 //! One dissector reads all files, so a connection may continue in the next one. Full sinks delay the replay instead of
 //! losing records.
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+mod reading;
+
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,22 +13,18 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+pub(crate) use self::reading::Reading;
 use crate::assembly::{self, Assembly, Started};
 use crate::cli::{self, Input};
 use crate::config::Config;
 use crate::dissect::Dissector;
-use crate::format::Encoded;
-use crate::ledger::{LeftOut, RecordLedger};
+use crate::format::har;
+use crate::ledger::RecordLedger;
 use crate::logging;
 use crate::metrics::{KernelCounters, closing_lines};
-use crate::pipeline::Pipeline;
-use crate::record::Record;
-use crate::settings::{Pairs, SinkName, counted};
-use crate::sink::{SinkStatus, Sinks, WhenFull};
-use crate::source::FrameFilter;
-use crate::source::file::CaptureReader;
+use crate::settings::{Pairs, SinkName};
+use crate::sink::{SinkCounts, SinkStatus, Sinks, WhenFull};
 use crate::tcp::CloseReason;
-use crate::terminal;
 
 /// Records handed on at once.
 const AT_ONCE: usize = 128;
@@ -53,19 +50,19 @@ pub fn replay(inputs: &[Input], flags: &Pairs) -> ExitCode {
 
 struct Replay {
     assembly: Assembly,
-    filter: Option<FrameFilter>,
+    reading: Reading,
     grace: Duration,
-    /// Ctrl-C: what was read so far is finished properly.
-    interrupted: Arc<AtomicBool>,
+    /// Whether standard output gets one document: with a beginning and an end.
+    is_document: bool,
 }
 
 impl Replay {
     fn new(config: &Config) -> Result<Self, Box<dyn std::error::Error>> {
         let settings = &config.settings;
         let own_ips = settings.own_ips.given().map(|ips| ips.to_vec()).unwrap_or_default();
-        let filter = settings.cap_filter.replay().map(FrameFilter::new);
-        let interrupted = Arc::default();
-        Ok(Self { assembly: Assembly::new(config, own_ips)?, filter, grace: settings.grace_period.0, interrupted })
+        let reading = Reading::new(settings);
+        let (grace, is_document) = (settings.grace_period.0, settings.writes_document());
+        Ok(Self { assembly: Assembly::new(config, own_ips)?, reading, grace, is_document })
     }
 
     fn run(mut self, inputs: &[Input]) -> ExitCode {
@@ -76,11 +73,14 @@ impl Replay {
                 return ExitCode::from(cli::USAGE);
             }
         };
+        if self.is_document && !cli::say(&har::beginning()) {
+            return ExitCode::FAILURE;
+        }
         let mut dissector = self.assembly.dissector();
         let mut pipeline = self.assembly.pipeline(&sinks, None).with_blocks_of(BLOCK_BYTES);
         let mut whole = true;
         for input in inputs {
-            if let Err(error) = self.read(input, &mut dissector, &mut pipeline) {
+            if let Err(error) = self.reading.read(input, &mut dissector, &mut pipeline) {
                 cli::tell(&format!("podtap: {}: {error}\n", input.name()));
                 whole = false;
             }
@@ -88,145 +88,30 @@ impl Replay {
         dissector.finish(CloseReason::EndOfCapture);
         pipeline.push(dissector.records());
         pipeline.flush();
+        let counts = sinks.all().finish(self.grace);
+        let stdout = counts.iter().find(|(name, _)| name == SinkName::Stdout.word());
+        if self.is_document && stdout.is_some_and(|(_, counts)| counts.lost() + counts.gone() == 0) {
+            whole &= cli::say(har::END);
+        }
         // Where nothing was read there is nothing to balance, only the message why.
         if whole || dissector.ledger().frames.frames > 0 {
-            whole &= self.close(&dissector, pipeline.ledger(), &sinks);
+            whole &= close(&dissector, pipeline.ledger(), &counts);
         }
         if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
-    fn read<S, E>(
-        &mut self,
-        input: &Input,
-        dissector: &mut Dissector,
-        pipeline: &mut Pipeline<S, E>,
-    ) -> Result<(), Box<dyn std::error::Error>>
-    where
-        S: FnMut(&mut Record) -> Option<LeftOut>,
-        E: FnMut(&Record, &mut Vec<u8>) -> Encoded,
-    {
-        if self.interrupted.load(Ordering::Relaxed) {
-            return Err("stopped by a signal; it was not read".into());
-        }
-        let (source, size) = input.open()?;
-        let mut reader = CaptureReader::open(source)?;
-        let mut progress = Progress::new(input, size);
-        let mut frames = 0u64;
-        while let Some(frame) = reader.next_frame()? {
-            if let Some(filter) = self.filter.as_mut()
-                && !filter.matches(&frame)?
-            {
-                continue;
-            }
-            dissector.handle_frame(&frame, |_| false);
-            if dissector.records().len() >= AT_ONCE {
-                pipeline.push(dissector.records());
-            }
-            frames += 1;
-            if frames.is_multiple_of(4096) {
-                progress.show(reader.bytes_read());
-                if self.interrupted.load(Ordering::Relaxed) {
-                    // What was not read must not look like what was not there.
-                    return Err(format!(
-                        "stopped by a signal after {}; the rest was not read",
-                        counted(frames, "frames")
-                    )
-                    .into());
-                }
-                if pipeline.is_over() {
-                    break;
-                }
-            }
-        }
-        let untimed = reader.frames_without_time();
-        if untimed > 0 {
-            let name = input.name();
-            let have = if untimed == 1 { "has" } else { "have" };
-            cli::tell(&format!(
-                "podtap: {name}: {} {have} no time (simple packet blocks); each gets the time of the frame before it, so \
-                 durations are wrong\n",
-                counted(untimed, "frames")
-            ));
-        }
-        Ok(())
-    }
-
     fn start(&self) -> Result<Started, Box<dyn std::error::Error>> {
         let sinks = self.assembly.sinks(WhenFull::Wait, None)?;
-        on_interrupt(Arc::clone(&self.interrupted), sinks.all(), self.grace)?;
+        on_interrupt(Arc::clone(&self.reading.interrupted), sinks.all(), self.grace)?;
         Ok(sinks)
     }
-
-    /// False when not every record arrived, other than in a pipe that its reader has closed.
-    fn close(&self, dissector: &Dissector, records: &RecordLedger, sinks: &Started) -> bool {
-        let counts = sinks.all().finish(self.grace);
-        let lines = closing_lines(&dissector.ledger(), &KernelCounters::default(), records, &counts);
-        cli::tell(&format!("{lines}{}", cli::protocol_lines(dissector.protocols())));
-        counts.iter().all(|(_, counts)| counts.lost() == 0 && counts.ledger.spooled == 0)
-    }
 }
 
-impl Input {
-    fn open(&self) -> io::Result<(Box<dyn Read>, Option<u64>)> {
-        match self {
-            Self::Stdin => Ok((Box::new(io::stdin().lock()), None)),
-            Self::File(path) => {
-                let file = File::open(path)?;
-                let size = file.metadata().ok().filter(|m| m.is_file()).map(|m| m.len());
-                Ok((Box::new(file), size))
-            }
-        }
-    }
-}
-
-/// Bar, percent and the cursor behind them.
-const BAR_WIDTH: usize = 36;
-
-/// How far the replay has come; shown on a terminal that shows nothing else.
-struct Progress {
-    name: String,
-    /// Size of the file; `None` shows nothing.
-    size: Option<u64>,
-    percent: u64,
-}
-
-impl Progress {
-    fn new(input: &Input, size: Option<u64>) -> Self {
-        let visible = io::stderr().is_terminal() && !io::stdout().is_terminal();
-        let width = terminal::width(io::stderr()).unwrap_or(80);
-        let name = shortened(&input.name(), width.saturating_sub(BAR_WIDTH));
-        Self { name, size: size.filter(|s| visible && *s > 0), percent: 0 }
-    }
-
-    fn show(&mut self, bytes: u64) {
-        let Some(size) = self.size else { return };
-        let now = bytes.saturating_mul(100) / size;
-        if now != self.percent {
-            self.percent = now;
-            let bar = "#".repeat((now / 4) as usize);
-            let _ = write!(io::stderr(), "\r{} [{bar:<25}] {now:>3} %", self.name);
-            let _ = io::stderr().flush();
-        }
-    }
-}
-
-/// Without its middle where it has more than `most` characters: a line that wraps cannot be overwritten.
-fn shortened(name: &str, most: usize) -> String {
-    let length = name.chars().count();
-    if length <= most {
-        return name.to_owned();
-    }
-    let kept = most.saturating_sub(1);
-    let head = name.chars().take(kept / 2);
-    head.chain(['…']).chain(name.chars().skip(length - (kept - kept / 2))).collect()
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if self.percent > 0 {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
-    }
+/// False when not every record arrived, other than in a pipe that its reader has closed.
+fn close(dissector: &Dissector, records: &RecordLedger, counts: &[(String, SinkCounts)]) -> bool {
+    let lines = closing_lines(&dissector.ledger(), &KernelCounters::default(), records, counts);
+    cli::tell(&format!("{lines}{}", cli::protocol_lines(dissector.protocols())));
+    counts.iter().all(|(_, counts)| counts.lost() == 0 && counts.ledger.spooled == 0)
 }
 
 /// How long a full disk or the like may hold up a replay: a server comes back, but nobody makes room behind a terminal.
@@ -286,14 +171,6 @@ fn on_interrupt(flag: Arc<AtomicBool>, sinks: Sinks, grace: Duration) -> io::Res
 mod tests {
     use super::*;
     use crate::sink::DeliveryError;
-
-    #[test]
-    fn a_long_name_leaves_room_for_the_bar_and_keeps_both_ends() {
-        for (most, expected) in [(20, "/var/captures/a.pcap"), (11, "/var/….pcap"), (1, "…"), (0, "…")] {
-            assert_eq!(shortened("/var/captures/a.pcap", most), expected, "{most}");
-        }
-        assert_eq!(shortened("ééééé", 3), "é…é");
-    }
 
     #[test]
     fn only_what_fails_on_this_machine_and_for_long_is_hopeless() {

@@ -66,6 +66,9 @@ pub fn run(flags: &Pairs) -> ExitCode {
         Ok(config) => config,
         Err(wrong) => return cli::refuse(&wrong),
     };
+    if config.settings.writes_document() {
+        return cli::refuse_document();
+    }
     let privileges = Privileges::prepare(&rights(&config.settings));
     logging::start(&config);
     tracing::debug!(%privileges, "capabilities");
@@ -132,6 +135,7 @@ impl Live {
             let literal = settings.netlog_labels == NetlogLabels::Literal;
             metrics.count_flows(literal, settings.netlog_series.count());
         }
+        metrics.begin(wall_clock(), assembly.identity().introduction());
         let statements = assembly.statements(&sinks, wall_clock());
         let endpoint = listen(&settings, &own);
         let (stop, stopped) = stop_pair()?;
@@ -211,6 +215,7 @@ impl Live {
             ..Options::new(&interface)
         };
         let probe = self.metrics.probe();
+        probe.watch(&interface);
         let mut tap = Tap {
             dissector: self.assembly.dissector(),
             pipeline: self.assembly.pipeline(&self.sinks, Some(probe.clone())),
@@ -335,6 +340,7 @@ impl Live {
     /// What changes around us while we run.
     fn look_around(&mut self, seconds: u32) {
         self.own.refresh();
+        self.metrics.sample(self.began.elapsed());
         if !seconds.is_multiple_of(LOOK_AROUND) {
             return;
         }

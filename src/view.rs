@@ -40,7 +40,7 @@ pub fn view(request: &View, flags: &Pairs) -> ExitCode {
         }
     };
     let stop = Arc::new(AtomicBool::new(false));
-    if let Err(error) = on_interrupt(Arc::clone(&stop)) {
+    if let Err(error) = cli::on_interrupt(Arc::clone(&stop)) {
         cli::tell(&format!("podtap: {error}\n"));
         return ExitCode::FAILURE;
     }
@@ -132,23 +132,4 @@ fn write(workers: &[Receiver<Shown>], stop: &AtomicBool, mut out: impl Write) ->
         }
     }
     (summary, true)
-}
-
-/// Sets `flag` at the first Ctrl-C; the second ends the process.
-fn on_interrupt(flag: Arc<AtomicBool>) -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut interrupts = {
-        let _inside = runtime.enter();
-        signal(SignalKind::interrupt())?
-    };
-    let wait = async move {
-        while interrupts.recv().await.is_some() {
-            if flag.swap(true, Ordering::Relaxed) {
-                std::process::exit(cli::INTERRUPTED);
-            }
-        }
-    };
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(wait))?;
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! How one outlet writes a record: format and encoding of a sink. Knows no field.
 
-use crate::format::{Encoded, Observer, cf, classic, conntrack_log, ecs, netlog, text};
+use crate::format::{Encoded, Observer, cf, classic, conntrack_log, ecs, har, netlog, text};
 use crate::record::{Dataset, Record};
 use crate::settings::{Format, Settings, SinkName};
 use crate::sink::fluentd::encode_msgpack;
@@ -46,6 +46,7 @@ impl Encoder {
             }
             (Format::Ecs, true) => return pack(&ecs::Ecs { record, observer }, out),
             (Format::Classic, true) => return pack(&classic::Classic { record, observer }, out),
+            (Format::Har, _) => return har::write_entry(out, record),
             (Format::Text, _) => text::write_line(out, record, &self.current_style()),
             (Format::ConntrackLog, _) => conntrack_log::write_json(out, record),
             (Format::Cf, _) => cf::write_json(out, record, cf::Time::Seconds),
@@ -58,6 +59,27 @@ impl Encoder {
 }
 
 impl Encoder {
+    /// The same for a record behind others: `begun` says whether there are any, and is kept up to date. Only formats that
+    /// are one document have something between records.
+    pub(super) fn encode_next(
+        self,
+        record: &Record,
+        observer: &Observer,
+        begun: &mut bool,
+        out: &mut Vec<u8>,
+    ) -> Encoded {
+        let before = out.len();
+        if self.format == Format::Har && *begun {
+            out.extend_from_slice(har::BETWEEN);
+        }
+        let encoded = self.encode(record, observer, out);
+        match encoded {
+            Encoded::Written => *begun = true,
+            Encoded::NotInThisFormat => out.truncate(before),
+        }
+        encoded
+    }
+
     /// With the terminal's width as it is now.
     fn current_style(self) -> text::Style {
         let width = self.style.width.and_then(|width| terminal::width(std::io::stdout()).or(Some(width)));
@@ -82,7 +104,7 @@ pub fn style(settings: &Settings, is_terminal: bool) -> text::Style {
 fn expresses(format: Format, dataset: Dataset) -> bool {
     match format {
         Format::Ecs => true,
-        Format::Classic => dataset == Dataset::Http,
+        Format::Classic | Format::Har => dataset == Dataset::Http,
         Format::Text => dataset != Dataset::Ledger,
         Format::ConntrackLog => dataset == Dataset::Conntrack,
         Format::Cf | Format::CfRfc3339 => dataset == Dataset::Verdict,

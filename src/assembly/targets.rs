@@ -281,6 +281,7 @@ pub fn elasticsearch_options(settings: &Settings) -> Result<elasticsearch::Optio
             Format::Classic => RecordFormat::Classic,
             Format::Ecs
             | Format::Text
+            | Format::Har
             | Format::ConntrackLog
             | Format::Cf
             | Format::CfRfc3339

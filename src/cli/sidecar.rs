@@ -135,7 +135,7 @@ mod tests {
         let words = std::iter::once("podtap").chain(line.split_ascii_whitespace());
         let command = clap::Command::new("podtap")
             .args(flags())
-            .args(crate::settings::VARIABLES.iter().flat_map(super::super::flags_of));
+            .args(crate::settings::VARIABLES.iter().flat_map(super::super::grammar::flags_of));
         options(&command.try_get_matches_from(words).map_err(|error| error.to_string())?)
     }
 

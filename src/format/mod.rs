@@ -7,6 +7,7 @@ pub mod classic;
 pub mod conntrack_log;
 pub mod ecs;
 pub mod fields;
+pub mod har;
 pub mod netlog;
 mod observer;
 mod stamp;

@@ -250,7 +250,7 @@ fn record_lines(lines: &mut Vec<Line>, records: &RecordLedger, sinks: &[(String,
 }
 
 /// What nobody will ever see, or was refused, and what it was. A reader that left (`| head`) wanted no more.
-fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String, SinkCounts)]) -> Vec<String> {
+pub(crate) fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String, SinkCounts)]) -> Vec<String> {
     let s = &ledger.streams;
     let limits = s.discarded.at(Discard::Limit as usize) + s.discarded.at(Discard::Evicted as usize);
     let mut out: Vec<String> = [

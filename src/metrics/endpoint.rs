@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz`, `/readyz` on METRICS_ADDR. Owns the listener and the limits for its clients; the content
+//! `/metrics`, `/healthz`, `/readyz`, `/status` on METRICS_ADDR. Owns the listener and the limits for its clients; the content
 //! comes from `Metrics`.
 //!
 //! No probe depends on a sink: a dead log server must not remove the pod from its Service. If the port is taken, podtap
@@ -116,6 +116,7 @@ async fn answer_one(stream: TcpStream, guest: &Guest, metrics: &Metrics) {
 
 fn answer<B>(request: &Request<B>, metrics: &Metrics) -> Response<String> {
     const TEXT: &str = "text/plain; charset=utf-8";
+    const JSON: &str = "application/json";
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let (status, kind, body) = match request.uri().path() {
         _ if !matches!(*request.method(), Method::GET | Method::HEAD) => {
@@ -123,8 +124,10 @@ fn answer<B>(request: &Request<B>, metrics: &Metrics) -> Response<String> {
         }
         "/metrics" => (StatusCode::OK, OPEN_METRICS, metrics.page()),
         "/healthz" => (StatusCode::OK, TEXT, "alive\n".to_owned()),
+        // Plain numbers and strings: it does not fail.
+        "/status" => (StatusCode::OK, JSON, serde_json::to_string(&metrics.status()).unwrap_or_default() + "\n"),
         "/readyz" => readiness(request.uri().query().is_some_and(is_verbose), metrics, TEXT),
-        _ => (StatusCode::NOT_FOUND, TEXT, "/metrics, /healthz, /readyz\n".to_owned()),
+        _ => (StatusCode::NOT_FOUND, TEXT, "/metrics, /healthz, /readyz, /status\n".to_owned()),
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -191,6 +194,10 @@ mod tests {
         assert!(page.starts_with("HTTP/1.1 200 OK\r\n"));
         assert!(page.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"));
         assert!(page.contains("\npodtap_frames_total 0\n") && page.ends_with("# EOF\n"));
+        let (head, body) =
+            get(address, "/status").await.split_once("\r\n\r\n").map(|(h, b)| (h.to_owned(), b.to_owned())).unwrap();
+        assert!(head.contains("content-type: application/json"), "{head}");
+        assert_eq!(serde_json::from_str::<crate::metrics::Status>(&body).unwrap().version, env!("CARGO_PKG_VERSION"));
     }
 
     /// A sink for which nobody listens.

@@ -10,6 +10,7 @@ pub mod endpoint;
 mod interval;
 mod netlog;
 mod red;
+mod status;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,11 +18,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prometheus_client::registry::Registry;
 
 pub use self::closing::closing_lines;
+pub(crate) use self::closing::losses;
 use self::collect::Flows;
 pub use self::interval::Intervals;
 use self::netlog::NetLog;
 pub use self::red::MAX_SERIES;
 use self::red::{Red, Series};
+use self::status::About;
+pub use self::status::{FailingRoute, Interface, Rates, SinkState, Status, Totals};
 pub use crate::ledger::KernelCounters;
 use crate::ledger::{Imbalance, Ledger, RecordLedger, WorkloadCounts};
 use crate::record::{FlowRecord, Record};
@@ -35,6 +39,8 @@ struct Slot {
     ledger: Ledger,
     kernel: KernelCounters,
     records: RecordLedger,
+    /// Where it captures.
+    interface: Option<Interface>,
 }
 
 /// Where everything that is counted meets.
@@ -47,6 +53,7 @@ pub struct Metrics {
     sinks: Sinks,
     workloads: Workloads,
     capturing: AtomicBool,
+    about: Mutex<About>,
 }
 
 impl Metrics {
@@ -140,6 +147,23 @@ impl Probe {
         if let Some(slot) = lock(&self.metrics.slots).get_mut(self.slot) {
             slot.ledger.clone_from(ledger);
             slot.kernel.clone_from(kernel);
+        }
+    }
+
+    /// Says which interface it is that is captured, once it is open.
+    pub fn watch(&self, interface: &str) {
+        if let Some(slot) = lock(&self.metrics.slots).get_mut(self.slot) {
+            let waiting = Some("not open yet".to_owned());
+            slot.interface = Some(Interface { name: interface.to_owned(), waiting });
+        }
+    }
+
+    /// Says why the interface is not captured, or that it is.
+    pub fn set_waiting(&self, why: Option<&str>) {
+        if let Some(slot) = lock(&self.metrics.slots).get_mut(self.slot)
+            && let Some(interface) = &mut slot.interface
+        {
+            interface.waiting = why.map(|why| printable_up_to(LONGEST_ERROR, why));
         }
     }
 

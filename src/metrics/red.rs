@@ -4,7 +4,6 @@
 //! Who can send requests can invent routes. So a series keeps its place only while it is used more than the
 //! `contenders` for it, and those get one only a few at a time.
 
-mod contenders;
 #[cfg(test)]
 mod tests;
 
@@ -13,9 +12,9 @@ use std::collections::HashMap;
 use compact_str::CompactString;
 use foldhash::fast::RandomState;
 
-use self::contenders::{Contenders, Turns};
 use crate::flow::Timestamp;
 use crate::record::{Exchange, NetworkDirection, StreamClass, Trust, grpc_status_name};
+use crate::tally::{Contenders, Turns};
 
 /// Combinations of labels. Each costs some 18 lines of a scrape; what has no place goes under the route `other`.
 pub const MAX_SERIES: usize = 200;
@@ -53,6 +52,13 @@ pub(super) struct Labels {
     pub(super) direction: &'static str,
     /// Of gRPC; empty where it is none.
     pub(super) grpc_status: &'static str,
+}
+
+impl Labels {
+    /// A status from 400, no answer, another status of gRPC than OK.
+    pub(super) fn is_failure(&self) -> bool {
+        ["4xx", "5xx", "none"].contains(&self.status_class) || !["", "OK", "none"].contains(&self.grpc_status)
+    }
 }
 
 /// What is counted of an exchange.
@@ -119,6 +125,10 @@ impl Series {
 /// All series, and where those of a route are: one lookup, then a short list.
 #[derive(Debug, Default)]
 pub(super) struct Red {
+    /// All requests so far, of whatever series.
+    pub(super) counted: u64,
+    /// Of them, those that failed.
+    pub(super) failed: u64,
     /// Those with a route, at most `MAX_SERIES`.
     named: Vec<Series>,
     routes: HashMap<CompactString, Vec<usize>, RandomState>,
@@ -137,6 +147,8 @@ impl Red {
     pub(super) fn count(&mut self, request: &Request) {
         let Request { route, labels, duration, start } = request;
         let (route, labels) = (route.as_str(), *labels);
+        self.counted += 1;
+        self.failed += u64::from(labels.is_failure());
         let place = self.find(route, labels).or_else(|| self.admit(route, labels, *start));
         let series = match place {
             Some(index) => self.named.get_mut(index),

@@ -46,6 +46,9 @@ pub fn demo(flags: &Pairs) -> ExitCode {
         Ok(config) => config,
         Err(wrong) => return cli::refuse(&wrong),
     };
+    if config.settings.writes_document() {
+        return cli::refuse_document();
+    }
     logging::start(&config);
     match Show::new(&config).and_then(|show| runtime()?.block_on(show.run())) {
         Ok(closing) => {

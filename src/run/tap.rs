@@ -97,5 +97,9 @@ where
 
     fn on_state(&mut self, state: &State) {
         self.part.set_capturing(matches!(state, State::Capturing { .. }));
+        self.probe.set_waiting(match state {
+            State::Capturing { .. } => None,
+            State::Waiting { reason } => Some(reason),
+        });
     }
 }

@@ -87,6 +87,10 @@ pub fn resolve(env: &Pairs, flags: &Pairs, read_file: impl Fn(&str) -> Result<St
 /// The default of TIMEOUT_INTERVAL_CHECK, which is fine beside every TIMEOUT_AFTER_MS.
 const LONGEST_DEFAULT_CHECK: Duration = Duration::from_secs(2);
 
+/// Where an HTTP archive fits, for those who ask for it elsewhere.
+pub const HAR_IS_ONE_DOCUMENT: &str =
+    "har is one JSON document with an end: only `podtap replay` writes it, to standard output";
+
 impl Settings {
     /// The settings of an environment and flags, for tests and fuzzing; any strings will do.
     pub fn from_pairs(
@@ -142,6 +146,11 @@ impl Settings {
         own.or(common).unwrap_or(if eyes { Format::Text } else { Format::Ecs })
     }
 
+    /// Whether standard output is to get one document, with an end that only a replay has.
+    pub fn writes_document(&self) -> bool {
+        self.sends_to(SinkName::Stdout) && self.format_at(SinkName::Stdout, false) == Format::Har
+    }
+
     /// How long to go on capturing after the signal to stop, never longer than the grace period.
     pub fn linger(&self) -> Duration {
         let grace = self.grace_period.0;
@@ -177,6 +186,15 @@ impl Settings {
                 origin: Origin::Default,
                 why: "not set, but SEND_LOGS_TO names file".to_owned(),
                 allowed: "a path".to_owned(),
+            });
+        }
+        if self.sends_to(SinkName::File) && self.format_at(SinkName::File, false) == Format::Har {
+            out.push(WrongValue {
+                name: "FORMAT_FILE".to_owned(),
+                value: Some(Format::Har.word().to_owned()),
+                origin: Origin::Default,
+                why: format!("{HAR_IS_ONE_DOCUMENT} (> FILE.har)"),
+                allowed: "another format".to_owned(),
             });
         }
         out.extend(self.spans_that_contradict());

@@ -7,14 +7,13 @@ use crate::filter::expression::is_of_kind;
 use crate::format::text::Took;
 use crate::record::{Exchange, Record};
 use crate::settings::{OnlyKind, counted};
+use crate::tally::Durations;
 
 /// Routes that are counted by name; further ones are counted together.
 const MOST_ROUTES: usize = 1000;
 /// Routes that are listed.
 const LISTED: usize = 5;
 const OTHER: &str = "(other routes)";
-/// Steps within a power of two: a percentile is at most 1/64 too high.
-const STEPS: u32 = 64;
 
 /// Counts of what was read.
 #[derive(Clone, Debug, Default)]
@@ -97,64 +96,8 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Durations by size: `STEPS` counters for each power of two.
-#[derive(Clone, Debug, Default)]
-struct Durations {
-    counts: Vec<u64>,
-    total: u64,
-    longest: u64,
-}
-
-impl Durations {
-    fn add(&mut self, nanos: u64) {
-        let index = index_of(nanos);
-        if self.counts.len() <= index {
-            self.counts.resize(index + 1, 0);
-        }
-        if let Some(count) = self.counts.get_mut(index) {
-            *count += 1;
-        }
-        self.total += 1;
-        self.longest = self.longest.max(nanos);
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.counts.resize(self.counts.len().max(other.counts.len()), 0);
-        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
-        self.total += other.total;
-        self.longest = self.longest.max(other.longest);
-    }
-
-    /// What so many percent are not above.
-    fn at(&self, percent: u64) -> Option<u64> {
-        let rank = (self.total * percent).div_ceil(100).max(1);
-        let mut seen = 0;
-        let index = self.counts.iter().position(|count| {
-            seen += count;
-            seen >= rank
-        })?;
-        Some(upper_bound(index).min(self.longest))
-    }
-}
-
-/// Numbers below `STEPS` have a counter each; above, the highest bits count.
-fn index_of(n: u64) -> usize {
-    let shift = (u64::BITS - n.leading_zeros()).saturating_sub(STEPS.ilog2() + 1);
-    (u64::from(shift * STEPS) + (n >> shift)) as usize
-}
-
-/// The largest number with this index.
-fn upper_bound(index: usize) -> u64 {
-    let steps = u64::from(STEPS);
-    let shift = (index as u64 / steps).saturating_sub(1);
-    let lowest = (index as u64 - shift * steps) << shift;
-    lowest.saturating_add((1 << shift) - 1)
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::record::sample::{exchange, record};
 
@@ -183,25 +126,5 @@ mod tests {
         (0..3 * MOST_ROUTES).for_each(|n| summary.count_failing(&format!("GET /{n}"), 1));
         assert_eq!(summary.failing.len(), MOST_ROUTES + 1);
         assert_eq!(summary.failing.values().sum::<u64>(), 3 * MOST_ROUTES as u64);
-    }
-
-    proptest! {
-        #[test]
-        fn a_percentile_is_within_two_percent_of_the_exact_one(
-            mut numbers in proptest::collection::vec(0u64..100_000_000_000, 1..300), percent in 1u64..=100
-        ) {
-            let mut durations = Durations::default();
-            numbers.iter().for_each(|n| durations.add(*n));
-            numbers.sort_unstable();
-            let exact = numbers[(numbers.len() * percent as usize).div_ceil(100).max(1) - 1];
-            let found = durations.at(percent).unwrap();
-            prop_assert!(found >= exact && found - exact <= exact / 50 + 1, "{} {}", found, exact);
-        }
-
-        #[test]
-        fn an_index_keeps_the_order_and_its_bound(n in any::<u64>()) {
-            let index = index_of(n);
-            prop_assert!(upper_bound(index) >= n && index_of(upper_bound(index)) == index);
-        }
     }
 }

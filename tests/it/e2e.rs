@@ -11,5 +11,6 @@ mod peers;
 mod permission;
 mod replay;
 mod running;
+mod status;
 mod traffic;
 mod wire;

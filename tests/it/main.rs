@@ -31,6 +31,7 @@ mod followed;
 mod fuzz_corpus;
 mod golden;
 mod grafana;
+mod har;
 mod hosts;
 mod http2;
 #[cfg(feature = "setup")]
@@ -48,6 +49,7 @@ mod proportion;
 mod readme;
 mod redirected;
 mod replay_cli;
+mod report;
 mod restarts;
 mod rotation;
 mod servers;

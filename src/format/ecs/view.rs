@@ -7,19 +7,15 @@ use super::fit::Fit;
 use super::objects::*;
 use super::parts::{FullUrl, Headers, MissingNames, WeirdNames};
 use super::protocols::{ErrorPart, GrpcPart, Http2Part, Rpc, SsePart, WebSocketPart};
-use crate::flow::{Endpoint, Protocol, Timestamp, community_id_of};
+use crate::flow::{Endpoint, Protocol, community_id_of};
 use crate::format::Observer;
 use crate::format::stamp::Stamp;
-use crate::record::{Domain, Exchange, Icmp, Missing, Request, Response, Version, Workload};
+use crate::record::{Domain, Exchange, Icmp, Request, Response, Version, Workload};
 use crate::shape::target::Url;
 
 /// What `record.md` leaves out when nothing was there: `None` for 0.
 fn body(bytes: u64) -> Option<Body> {
     (bytes > 0).then_some(Body { bytes })
-}
-
-fn micros(from: Timestamp, to: Timestamp) -> u64 {
-    to.since(from) / 1000
 }
 
 /// `Some(true)`, or nothing: marks are only written where they are set.
@@ -261,20 +257,14 @@ impl<'a> Podtap<'a> {
 
 impl Timing {
     pub(super) fn new(exchange: &Exchange) -> Option<Self> {
-        let (request, response) = (exchange.request.as_ref(), exchange.response.as_ref());
-        // Of a response whose head was lost nobody knows when it began.
-        let lost = exchange.http2.is_some() && exchange.missing.contains(Missing::RESPONSE_HEAD);
-        let headless = lost && response.is_some_and(|response| response.status.is_none());
-        let end = exchange.end().filter(|_| response.is_some());
-        (request.is_some() || response.is_some()).then(|| Self {
-            connect_us: exchange.connect_ns.map(|ns| ns / 1000),
-            request_us: request.map(|r| micros(r.first, r.last)),
-            wait_us: exchange
-                .in_order()
-                .filter(|_| !headless)
-                .map(|(request, response)| micros(request.last, response.first)),
-            response_us: response.filter(|_| !headless).map(|r| micros(r.first, r.last)),
-            total_us: request.zip(end).map(|(request, end)| micros(request.first, end)),
+        let timing = exchange.timing();
+        let micros = |nanos: Option<u64>| nanos.map(|nanos| nanos / 1000);
+        (exchange.request.is_some() || exchange.response.is_some()).then(|| Self {
+            connect_us: micros(timing.connect),
+            request_us: micros(timing.request),
+            wait_us: micros(timing.wait),
+            response_us: micros(timing.response),
+            total_us: micros(timing.total),
         })
     }
 }

@@ -85,7 +85,7 @@ impl Line<'_> {
     }
 
     fn took(&mut self, exchange: &Exchange) -> fmt::Result {
-        let Some(nanos) = duration(exchange) else { return write!(self.out, "{:>TOOK$}", "-") };
+        let Some(nanos) = exchange.took() else { return write!(self.out, "{:>TOOK$}", "-") };
         let text = Took(nanos).to_string();
         let slow = self.style.slow_after.is_some_and(|limit| exchange.is_slow(limit));
         let very = self.style.slow_after.is_some_and(|limit| exchange.is_slow(limit.saturating_mul(5)));
@@ -183,11 +183,4 @@ fn colour_of(exchange: &Exchange) -> &'static str {
         Some(5) => RED,
         Some(_) | None => DIM,
     }
-}
-
-/// From the first byte of the request to the last of the response, or to when waiting was given up.
-fn duration(exchange: &Exchange) -> Option<u64> {
-    let request = exchange.request.as_ref()?;
-    let end = exchange.end().or(exchange.gave_up)?;
-    Some(end.since(request.first))
 }

@@ -185,6 +185,8 @@ words! {
         Classic = "classic",
         /// For eyes.
         Text = "text",
+        /// HTTP Archive, of a replay.
+        Har = "har",
         /// As k8s-conntrack-log printed events of connection tracking.
         ConntrackLog = "conntrack-log",
         /// As Cloud Foundry's iptables-logger printed logged packets, with seconds since 1970.
@@ -298,7 +300,13 @@ impl Format {
     pub fn is_for_lines(self) -> bool {
         match self {
             Self::Ecs | Self::Classic => false,
-            Self::Text | Self::ConntrackLog | Self::Cf | Self::CfRfc3339 | Self::Netlog | Self::NetlogJson => true,
+            Self::Text
+            | Self::Har
+            | Self::ConntrackLog
+            | Self::Cf
+            | Self::CfRfc3339
+            | Self::Netlog
+            | Self::NetlogJson => true,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Routes that have no series, and how often they were seen: what it takes to find those that are used more than one that
-//! has a series. Owns the bound on what that costs; keeps no names, and decides nothing.
+//! Keys that have no place in a bounded table, and how often they were seen: what it takes to find those that are used more than one that
+//! has a place. Owns the bound on what that costs; keeps no names, and decides nothing.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -12,7 +12,7 @@ const WAYS: usize = 8;
 /// Contenders at once are eight times as many. What is more of the traffic than one request in a thousand is found.
 const SETS: usize = 128;
 
-/// Series that may be replaced at once, as a restarted client or a new version of the application brings new routes.
+/// Places that may be taken over at once, as a restarted client or a new version of the application brings new routes.
 const MOST_TURNS: u32 = 20;
 
 /// Then there is another turn each so many nanoseconds: a scraper keeps every series it ever saw.
@@ -21,7 +21,7 @@ const TURN_EVERY: u64 = 10_000_000_000;
 /// Places found by a hash that nobody outside knows. One that comes while all of its set are taken wears the least of
 /// them out, so that ever new ones get none while those that come again keep theirs (Misra and Gries' frequent items).
 #[derive(Debug)]
-pub(super) struct Contenders {
+pub(crate) struct Contenders {
     hasher: RandomState,
     sets: Box<[[Contender; WAYS]]>,
 }
@@ -40,7 +40,7 @@ impl Default for Contenders {
 
 impl Contenders {
     /// One more request of `key`: how many there were, as far as they outweigh those that came between.
-    pub(super) fn hit(&mut self, key: &impl Hash) -> u32 {
+    pub(crate) fn hit(&mut self, key: &impl Hash) -> u32 {
         let hash = self.hasher.hash_one(key);
         let set = usize::try_from(hash % SETS as u64).ok().and_then(|index| self.sets.get_mut(index));
         let Some(set) = set else { return 0 };
@@ -62,14 +62,14 @@ impl Contenders {
     }
 
     /// What was seen counts half from now on.
-    pub(super) fn age(&mut self) {
+    pub(crate) fn age(&mut self) {
         self.sets.iter_mut().flatten().for_each(|contender| contender.hits /= 2);
     }
 }
 
-/// How many series may be replaced now.
+/// How many places may be taken over now.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     left: u32,
     since: Timestamp,
 }
@@ -82,7 +82,7 @@ impl Default for Turns {
 
 impl Turns {
     /// Whether there is one, by the capture's clock.
-    pub(super) fn is_there_one(&mut self, now: Timestamp) -> bool {
+    pub(crate) fn is_there_one(&mut self, now: Timestamp) -> bool {
         let passed = now.since(self.since) / TURN_EVERY;
         if passed > 0 || now < self.since {
             self.left = MOST_TURNS.min(self.left.saturating_add(u32::try_from(passed).unwrap_or(MOST_TURNS)));
@@ -92,7 +92,7 @@ impl Turns {
     }
 
     /// Takes it.
-    pub(super) fn take(&mut self) {
+    pub(crate) fn take(&mut self) {
         self.left = self.left.saturating_sub(1);
     }
 }

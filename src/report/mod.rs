@@ -1,0 +1,155 @@
+//! `podtap report FILE.pcap > report.html`: what is in a capture, as one page that needs nothing else.
+//!
+//! Reads as `podtap replay` does, and adds up in bounded memory, so its size does not grow with the capture. Sends nothing
+//! anywhere.
+
+mod charts;
+mod escape;
+mod page;
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::assembly::{self, Assembly};
+use crate::cli::{self, Input};
+use crate::config::Config;
+use crate::flow::Timestamp;
+use crate::ledger::{Ledger, RecordLedger};
+use crate::logging;
+use crate::metrics::{KernelCounters, closing_lines, losses};
+use crate::record::{Exchange, Outcome, Record};
+use crate::replay::Reading;
+use crate::settings::Pairs;
+use crate::tally::{Key, Leading, Row, Slowest, Timeline};
+use crate::tcp::CloseReason;
+
+/// Rows for routes, and for pairs of client and server.
+const MOST_ROWS: usize = 200;
+/// Kinds of errors.
+const MOST_FAILURES: usize = 50;
+/// Exchanges that are shown one by one: the slowest, and the first that failed.
+const MOST_EXCHANGES: usize = 50;
+/// Steps of the time line.
+const MOST_STEPS: usize = 200;
+
+/// Runs `podtap report`.
+pub fn report(inputs: &[Input], flags: &Pairs) -> ExitCode {
+    let config = match assembly::load(flags) {
+        Ok(config) => config,
+        Err(wrong) => return cli::refuse(&wrong),
+    };
+    logging::start(&config);
+    match made(inputs, &config) {
+        Ok((page, whole)) => match cli::say(&page) && whole {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        },
+        Err(error) => {
+            cli::tell(&format!("podtap: {error}\n"));
+            ExitCode::from(cli::USAGE)
+        }
+    }
+}
+
+/// The page, and whether it has all of the inputs.
+fn made(inputs: &[Input], config: &Config) -> Result<(String, bool), Box<dyn std::error::Error>> {
+    let own_ips = config.settings.own_ips.given().map(|ips| ips.to_vec()).unwrap_or_default();
+    let assembly = Assembly::new(config, own_ips)?;
+    let mut reading = Reading::new(&config.settings);
+    cli::on_interrupt(Arc::clone(&reading.interrupted))?;
+    let mut report = Report::default();
+    let mut dissector = assembly.dissector();
+    let mut problems = Vec::new();
+    let mut pipeline = assembly.watched(|record| report.add(record), None);
+    for input in inputs {
+        if let Err(error) = reading.read(input, &mut dissector, &mut pipeline) {
+            let why = format!("{}: {error}", input.name());
+            cli::tell(&format!("podtap: {why}\n"));
+            problems.push(why);
+        }
+    }
+    dissector.finish(CloseReason::EndOfCapture);
+    pipeline.push(dissector.records());
+    let records = pipeline.ledger().clone();
+    drop(pipeline);
+    let files = inputs.iter().map(Input::name).collect();
+    let whole = problems.is_empty();
+    Ok((page::page(&report, &Counted::new(files, problems, &dissector.ledger(), &records)), whole))
+}
+
+/// What is around the exchanges: the inputs, and what they lack.
+#[derive(Debug)]
+struct Counted {
+    files: Vec<String>,
+    /// Inputs that could not be read to their end.
+    problems: Vec<String>,
+    losses: Vec<String>,
+    closing: String,
+}
+
+impl Counted {
+    fn new(files: Vec<String>, problems: Vec<String>, ledger: &Ledger, records: &RecordLedger) -> Self {
+        let kernel = KernelCounters::default();
+        let closing = closing_lines(ledger, &kernel, records, &[]);
+        Self { files, problems, losses: losses(ledger, &kernel, &[]), closing }
+    }
+}
+
+/// Everything that the page shows of exchanges.
+#[derive(Debug)]
+struct Report {
+    all: Row,
+    span: Option<(Timestamp, Timestamp)>,
+    timeline: Timeline,
+    routes: Leading,
+    pairs: Leading,
+    slowest: Slowest,
+    failures: Failures,
+}
+
+/// Exchanges that failed.
+#[derive(Debug)]
+struct Failures {
+    /// By status and route.
+    kinds: Leading,
+    first: Vec<Exchange>,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            all: Row::default(),
+            span: None,
+            timeline: Timeline::new(MOST_STEPS),
+            routes: Leading::new(MOST_ROWS),
+            pairs: Leading::new(MOST_ROWS),
+            slowest: Slowest::new(MOST_EXCHANGES),
+            failures: Failures { kinds: Leading::new(MOST_FAILURES), first: Vec::new() },
+        }
+    }
+}
+
+impl Report {
+    fn add(&mut self, record: &Record) {
+        let Record::Http(exchange) = record else { return };
+        self.all.add(exchange);
+        let (start, end) = (exchange.start(), exchange.end().unwrap_or(exchange.start()));
+        let (first, last) = self.span.unwrap_or((start, end));
+        self.span = Some((first.min(start), last.max(end)));
+        self.timeline.add(exchange);
+        self.slowest.add(exchange);
+        let route = Key::Route.of(exchange);
+        self.routes.add(&route, exchange);
+        let ends = format!("{}{}{}", Key::Client.of(exchange), charts::PAIR, Key::Server.of(exchange));
+        self.pairs.add(&ends, exchange);
+        if exchange.outcome() == Outcome::Failure {
+            let kind = format!("{}{}{route}", Key::Status.of(exchange), charts::PAIR);
+            self.failures.kinds.add(&kind, exchange);
+            if self.failures.first.len() < MOST_EXCHANGES {
+                self.failures.first.push((**exchange).clone());
+            }
+        }
+    }
+}
