@@ -63,6 +63,9 @@ pub(crate) struct Fields<'a> {
     /// Of gRPC-Web.
     pub grpc_status: Option<&'a [u8]>,
     pub grpc_message: Option<&'a [u8]>,
+    /// Connect-Protocol-Version, of a call of Connect.
+    pub connect_version: bool,
+    pub connect_timeout: Option<&'a [u8]>,
 }
 
 /// The lines of a field that may stand several times, in order; of more than four the last four.
@@ -264,6 +267,8 @@ impl<'a> Head<'a> {
             (14, b'x') if is("X-Podtap-Nonce") => first(&mut fields.nonce, value),
             (15, b'x') if is("X-Forwarded-For") => fields.forwarded_for.push(value),
             (17, b't') if is("Transfer-Encoding") => self.transfer_encoding(value),
+            (18, b'c') if is("Connect-Timeout-Ms") => first(&mut fields.connect_timeout, value),
+            (24, b'c') if is("Connect-Protocol-Version") => fields.connect_version = true,
             _ => {}
         }
     }

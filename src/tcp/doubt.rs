@@ -66,7 +66,7 @@ impl<A: Analyzer> Connection<A> {
             }
             own.talked = true;
             shared.ledger.connects_refused += 1;
-            return Verdict::Close(CloseReason::Reset);
+            return Verdict::Close(CloseReason::Reset(from));
         }
         let wrong = is_wrong(own, segment, shared);
         let (place, offset) = own.place_reset(segment.seq);
@@ -91,10 +91,10 @@ impl<A: Analyzer> Connection<A> {
         reset
     }
 
-    /// Whether the connection is over by a RST that its receiver believes, as nothing has followed.
-    pub(super) fn is_reset(&self, now: Timestamp) -> bool {
+    /// Who ended the connection with a RST that its receiver believes, as nothing has followed.
+    pub(super) fn reset_by(&self, now: Timestamp) -> Option<Direction> {
         let quiet = |reset: &Reset| now.since(self.last_seen.max(reset.at)) >= RESET_QUIET;
-        self.reset().is_some_and(|reset| reset.exact && quiet(reset))
+        self.reset().filter(|reset| reset.exact && quiet(reset)).map(|reset| reset.from)
     }
 
     /// Whether a RST waits that its receiver would ask back about.
@@ -173,7 +173,7 @@ impl<A: Analyzer> Connection<A> {
         match reset {
             Some(reset) if reason != CloseReason::Evicted => {
                 self.reset_by_peer = true;
-                (reset.at, CloseReason::Reset)
+                (reset.at, CloseReason::Reset(reset.from))
             }
             _ => (at, reason),
         }

@@ -112,8 +112,8 @@ pub enum StreamEvent<'a> {
 pub enum CloseReason {
     /// Both streams ended by FIN.
     Closed,
-    /// RST.
-    Reset,
+    /// RST, sent from there.
+    Reset(Direction),
     /// A new SYN took the same endpoints.
     Reused,
     /// Nothing came for the idle limit.
