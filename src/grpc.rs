@@ -437,7 +437,7 @@ mod tests {
         let long = format!("x: {}\r\ngrpc-status: 1", "y".repeat(MAX_END - 20));
         let mut messages = Messages::of(Flavour::Web);
         messages.take(&[&[0x80, 0, 0, 4, 100][..], long.as_bytes()].concat());
-        messages.take(&[&b"4\r\n"[..], &vec![b'z'; 200]].concat());
+        messages.take(&[&b"4\r\n"[..], &[b'z'; 200]].concat());
         assert_eq!(messages.status(), None);
     }
 

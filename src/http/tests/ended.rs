@@ -13,8 +13,10 @@ const UNTIL_CLOSE: &str = "HTTP/1.1 200 OK\r\n\r\nab";
 const FIN: &str = "FIN";
 const LOSS: &str = "LOSS";
 
+type Script<'a> = &'a [(Direction, &'a str)];
+
 /// Plays what each side sends, closes, and reads `by how` of the first record.
-fn ended(script: &[(Direction, &str)], reason: CloseReason) -> String {
+fn ended(script: Script<'_>, reason: CloseReason) -> String {
     let mut wire = Wire::new();
     for (from, what) in script {
         match *what {
@@ -31,7 +33,7 @@ fn ended(script: &[(Direction, &str)], reason: CloseReason) -> String {
 #[test]
 fn what_was_cut_or_not_answered_says_who_ended_it_and_how() {
     use CloseReason::{Closed, EndOfCapture, Evicted, Idle, Reset, Reused, Shutdown};
-    let cases: &[(&[(Direction, &str)], CloseReason, &str)] = &[
+    let cases: &[(Script<'_>, CloseReason, &str)] = &[
         // An answer that was cut.
         (&[(FromLow, GET), (FromHigh, PART), (FromHigh, FIN)], Closed, "server fin"),
         (&[(FromLow, GET), (FromHigh, PART), (FromHigh, FIN), (FromLow, FIN)], Closed, "server fin"),
