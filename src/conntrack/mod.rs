@@ -14,6 +14,7 @@
 //! its DESTROY. A *missing* one may still get its DESTROY, which the kernel repeats until it fits into our buffer.
 
 mod aggregate;
+mod config;
 mod gone;
 mod live;
 mod message;
@@ -21,5 +22,6 @@ mod message;
 mod tests;
 mod tracker;
 
+pub use self::config::{Config, Events};
 pub use self::message::{Entry, EventKind, GET_KIND, NoEvent, read, state_name};
-pub use self::tracker::{Config, Dumped, Events, Tracker};
+pub use self::tracker::{Dumped, Tracker};

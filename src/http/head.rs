@@ -3,14 +3,16 @@
 //! Parsed by httparse; what it refuses goes to `lenient`, which takes what real servers take and names it.
 //! Decides no framing (`framing`) and keeps nothing (`session` copies what the record needs).
 
+mod folds;
+pub(super) mod lenient;
+
 use crate::record::{Version, Weird, WeirdSet};
 use crate::redact::Redactor;
 use crate::shape::target::{is_host, names_host};
 use crate::shape::trace::Carriers;
 
+pub(super) use self::folds::Folds;
 use super::detect::is_known_method;
-use super::folds::Folds;
-use super::lenient;
 
 /// Header fields parsed without allocating; more than these go the lenient way, up to `MAX_HEADERS`.
 const FAST_HEADERS: usize = 64;

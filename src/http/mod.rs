@@ -7,11 +7,9 @@
 mod body;
 mod detect;
 pub(crate) mod exchange;
-mod folds;
 mod framing;
 mod inside;
 pub(crate) mod head;
-mod lenient;
 mod pairing;
 mod proxy_protocol;
 pub(crate) mod reader;

@@ -4,8 +4,7 @@
 
 use std::sync::Arc;
 
-use super::connection::{Connection, Phase, Verdict, wire_len};
-use super::handshake::Attempt;
+use super::connection::{Attempt, Connection, Phase, Verdict, wire_len};
 use super::index::Index;
 use super::outlet::{Holds, Shared};
 use super::recent::Recent;
