@@ -168,9 +168,12 @@ pub const HTTP_MESSAGES: &[Column<HttpLedger>] = columns! {
 
 /// events = recorded + folded + left out + repeated + unreadable; only where conntrack is recorded.
 pub const CONNTRACK: &[Column<ConntrackLedger>] = columns! {
-    "conntrack_events_sent" Counter(|c| c.events + c.dropped) "Events that the kernel sent: those read and those dropped.",
+    "conntrack_events_sent" Counter(|c| c.events + c.lost_beginnings + c.dropped) "Events that the kernel sent: those read and those dropped.",
     "conntrack_events" Counter(|c| c.events) "Events read.",
-    "conntrack_events_dropped" Counter(|c| c.dropped) "Events that the kernel dropped because the receive buffer was full.",
+    "conntrack_events_dropped" Counter(|c| c.lost_beginnings + c.dropped)
+        "Events that the kernel dropped because a receive buffer was full.",
+    "conntrack_beginnings_lost" Counter(|c| c.lost_beginnings)
+        "Of those, beginnings of flows, which the kernel does not send again; it sends changes and ends again.",
     "conntrack_events_recorded" Counter(|c| c.recorded) "Events that became a record.",
     "conntrack_events_folded" Counter(|c| c.folded) "Events folded into the record of others.",
     "conntrack_events_left_out" Counter(|c| c.left_out) "Events left out by INCLUDE_… and EXCLUDE_… settings.",
@@ -261,6 +264,8 @@ pub const SINKS: &[Column<SinkCounts>] = columns! {
         "Attempts to deliver that failed and are repeated.",
     "sink_spool_unknown_bytes" Counter(|s| s.spool_unknown_bytes)
         "Of those, bytes that held records, of which it is not known how many.",
+    "sink_spool_missing_segments" Counter(|s| s.spool_missing_segments)
+        "Segments of the spool that are missing or empty, and held records, of which it is not known how many.",
     "sink_left_out_records" Reasons(|s| s.left_out_by_format.counts(), "dataset", || Dataset::ALL.iter().map(|d| d.name()).collect())
         "Records not offered to the sink: its format has no such record.",
 };

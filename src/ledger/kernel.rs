@@ -2,14 +2,16 @@
 
 use super::{Imbalance, check, merge_fields};
 
-/// events = recorded + folded + left out + repeated + unreadable. Sent by the kernel = events + dropped.
+/// events = recorded + folded + left out + repeated + unreadable. Sent by the kernel = events + lost beginnings + dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConntrackLedger {
     /// Sockets opened.
     pub opens: u64,
     /// Messages read.
     pub events: u64,
-    /// Outside: messages that found our buffer full, as the kernel counts them.
+    /// Outside: beginnings that found our buffer full, as the kernel counts them: it does not send them again.
+    pub lost_beginnings: u64,
+    /// Outside: changes and ends that found our buffer full, as the kernel counts them: tries, since it sends them again.
     pub dropped: u64,
     /// Events that became a record each.
     pub recorded: u64,
@@ -120,7 +122,7 @@ impl VerdictLedger {
     }
 }
 
-merge_fields!(ConntrackLedger: plain opens events dropped recorded folded left_out repeated unreadable begun updates ended sums
+merge_fields!(ConntrackLedger: plain opens events lost_beginnings dropped recorded folded left_out repeated unreadable begun updates ended sums
     overruns dumps dumps_failed dump_entries ended_by_dump untracked flows silent missing; by_reason);
 merge_fields!(VerdictLedger: plain opens entries recorded waiting folded left_out unmatched no_ip cut foreign repeats unjoined lost dropped
     lines_missed suppressed glued cut_headers fragments rotations stores; by_reason);

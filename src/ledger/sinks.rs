@@ -56,6 +56,10 @@ pub struct SinkCounts {
     pub spool_damaged_bytes: u64,
     /// Of those, bytes that held records of which nobody knows how many there were.
     pub spool_unknown_bytes: u64,
+    /// Segments of the spool that are missing or empty, and held records of which nobody knows how many there were.
+    pub spool_missing_segments: u64,
+    /// The spool could not be opened: what earlier runs left there waits.
+    pub spool_unopened: bool,
     /// Beside the equation: records that were not offered, since the sink's format has no such record.
     pub left_out_by_format: PerDataset,
 }

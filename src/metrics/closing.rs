@@ -58,12 +58,15 @@ pub fn closing_lines(
     out
 }
 
-/// What is no loss, and no reason to keep silent: records whose reader had left.
+/// What is no loss, and no reason to keep silent: records whose reader had left, or that nobody could look at.
 fn but(sinks: &[(String, SinkCounts)]) -> String {
     let mut said = Vec::new();
     for (name, sink) in sinks {
         if sink.gone() > 0 {
             said.push(format!("{} for {name} came after its reader had left", counted(sink.gone(), "records")));
+        }
+        if sink.spool_unopened {
+            said.push(format!("the spool for {name} could not be opened: records of earlier runs may wait there"));
         }
     }
     if said.is_empty() { String::new() } else { format!(", but {}", said.join(" and ")) }
@@ -194,7 +197,10 @@ fn conntrack_lines(lines: &mut Vec<Line>, c: &ConntrackLedger) {
     if c.opens == 0 {
         return;
     }
-    let sent = Line::new("conntrack sent", c.events + c.dropped).term(c.events, "read").term(c.dropped, "dropped");
+    let sent = Line::new("conntrack sent", c.events + c.lost_beginnings + c.dropped)
+        .term(c.events, "read")
+        .term(c.lost_beginnings, "lost beginnings")
+        .term(c.dropped, "dropped and sent again");
     lines.push(sent.beside(c.overruns, "overruns").beside(c.dumps, "dumps").beside(c.dumps_failed, "failed dumps"));
     let read = Line::new("conntrack events", c.events)
         .term(c.recorded, "recorded")
@@ -262,7 +268,11 @@ pub(crate) fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String,
         (limits, "bytes of streams: a limit was reached"),
         (s.discarded.at(Discard::Closed as usize), "bytes behind the end of their connection, not read"),
         (ledger.http.unpaired, "requests whose response is not known"),
-        (ledger.conntrack.dropped, "events of connection tracking found the receive buffer full (ends are sent again)"),
+        (ledger.conntrack.lost_beginnings, "beginnings of tracked connections: the receive buffer was full"),
+        (
+            ledger.conntrack.dropped,
+            "tries to send changes and ends of tracked connections (the kernel sends ends again)",
+        ),
         (ledger.verdicts.lost, "logged packets that NFLOG numbered and that never came"),
         (ledger.verdicts.lines_missed, "lines of /dev/kmsg: overwritten before they were read"),
         (ledger.verdicts.suppressed, "lines of the kernel log: left out by the kernel"),
@@ -291,6 +301,10 @@ pub(crate) fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String,
         if sink.spool_unknown_bytes > 0 {
             let bytes = count(sink.spool_unknown_bytes);
             out.push(format!("an unknown number of records for {name}: {bytes} damaged bytes in the spool"));
+        }
+        if sink.spool_missing_segments > 0 {
+            let segments = counted(sink.spool_missing_segments, "segments");
+            out.push(format!("an unknown number of records for {name}: {segments} of the spool missing"));
         }
     }
     out
@@ -453,6 +467,20 @@ Nothing lost; the ledger adds up.
             "{text}"
         );
         assert!(text.ends_with("The ledger adds up.\n"), "{text}");
+    }
+
+    #[test]
+    fn a_missing_segment_is_a_loss_and_a_spool_that_nobody_could_open_is_named() {
+        let (ledger, kernel, records, mut sinks) = quiet_run();
+        sinks[0].1.spool_unopened = true;
+        let but = "Nothing lost, but the spool for stdout could not be opened: records of earlier runs may wait there; the \
+            ledger adds up.\n";
+        let text = closing_lines(&ledger, &kernel, &records, &sinks);
+        assert!(text.ends_with(but), "{text}");
+        sinks[0].1.spool_missing_segments = 1;
+        let text = closing_lines(&ledger, &kernel, &records, &sinks);
+        let lost = "LOST  an unknown number of records for stdout: 1 segment of the spool missing\n";
+        assert!(text.contains(lost) && !text.contains("Nothing lost"), "{text}");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! - `00000000000000000042.seg`: a segment, records behind a header (`layout`): each with length, checksum, ordinal, time,
 //!   dataset, id and body. Oldest first by name; only the newest grows, and only in the run that began it.
 //! - `cursor`: how far the oldest segment under delivery is settled (`cursor`).
+//! - `index`: which segments there are, with their numbers of records (`index`): one that somebody removed or cut is missed.
 //!
 //! The header names the encoding of the bodies. Segments of another encoding (FORMAT was changed) stay where they are
 //! and go when FORMAT is back, or, oldest first, when room is needed.
@@ -18,7 +19,8 @@
 //!   that counts as spooled, at one fdatasync a write.
 //! - Any prefix of a segment's bytes holds a prefix of its records: a torn write costs the record that was being written,
 //!   which had not counted as spooled. A damaged byte costs its record at most, and what is lost is counted: exactly, or,
-//!   where nobody can know how many records damaged bytes held, in bytes.
+//!   where nobody can know how many records damaged bytes held, in bytes. So is what was in segments that are missing.
+//!   Only of the segment that grew when podtap was killed nobody can know whether its end was cut off later.
 //! - Oldest first, records of memory only after those on disk. What was in flight when an earlier run ended comes
 //!   before what that run had spooled, as it is older. Several deliveries at once (X_CONCURRENCY) may overtake each
 //!   other by that many batches.
@@ -28,9 +30,11 @@
 //! - SPOOL_MAX_BYTES bounds the files of one sink. The oldest segment that is not under delivery makes room.
 
 mod cursor;
+mod index;
 pub mod layout;
 mod lock;
 mod reading;
+mod scan;
 mod segment;
 mod volume;
 
@@ -41,10 +45,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use self::cursor::{Cursor, Position};
-use self::layout::{BadHeader, RECORD_COST, SEGMENT_COST};
+use self::index::Index;
+use self::layout::{RECORD_COST, SEGMENT_COST};
 use self::lock::Lock;
 use self::reading::{Outstanding, Reading};
 pub(super) use self::reading::{Taken, Ticket};
+pub(super) use self::scan::Opened;
 use self::segment::Writer;
 pub use self::volume::volume_bytes;
 use super::batch::Batch;
@@ -105,21 +111,6 @@ impl std::fmt::Display for NoSpool {
     }
 }
 
-/// What earlier runs left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Opened {
-    /// Records to deliver.
-    pub(super) records: PerDataset,
-    /// Records known to be damaged.
-    pub(super) lost: u64,
-    /// Bytes of no readable record.
-    pub(super) damaged_bytes: u64,
-    /// Of those, bytes that held an unknown number of records.
-    pub(super) unknown_bytes: u64,
-    /// Records in another encoding, left alone.
-    pub(super) foreign: u64,
-}
-
 /// What was given up to make room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Room {
@@ -156,6 +147,7 @@ pub(super) struct Spool {
     directory: PathBuf,
     options: SpoolOptions,
     cursor: Cursor,
+    index: Index,
     /// Closed, oldest first.
     segments: VecDeque<Segment>,
     writing: Option<Writer>,
@@ -181,6 +173,7 @@ impl Spool {
         let (cursor, position) = Cursor::new(open_cursor(&directory).map_err(NoSpool::Io)?);
         let next_number = cursor.highest.map_or(FIRST_NUMBER, |named| named.saturating_add(1).max(FIRST_NUMBER));
         let mut spool = Self {
+            index: Index::new(&directory),
             directory,
             options,
             cursor,
@@ -196,64 +189,6 @@ impl Spool {
         };
         let opened = spool.scan(position).map_err(NoSpool::Io)?;
         Ok((spool, opened))
-    }
-
-    fn scan(&mut self, position: Position) -> io::Result<Opened> {
-        let (mut opened, mut buffer) = (Opened::default(), Vec::new());
-        for number in segment::list(&self.directory)? {
-            self.next_number = self.next_number.max(number.saturating_add(1));
-            let path = segment::path(&self.directory, number);
-            let from = if position.segment == number { position.ordinal } else { 0 };
-            let found = match segment::survey(&path, from, &mut buffer) {
-                Ok(found) => found,
-                Err(error) => {
-                    self.complain("cannot read a segment, leaving it", &error);
-                    let bytes = std::fs::metadata(&path).map_or(0, |found| found.len()).max(1);
-                    opened.damaged_bytes += bytes;
-                    opened.unknown_bytes += bytes;
-                    continue;
-                }
-            };
-            let found = match found {
-                Ok(found) => found,
-                Err(BadHeader::OtherVersion) => {
-                    self.push(Segment {
-                        number,
-                        bytes: buffer.len() as u64,
-                        records: PerDataset::default(),
-                        from: 0,
-                        foreign: true,
-                    });
-                    continue;
-                }
-                Err(why @ (BadHeader::Torn | BadHeader::Damaged)) => {
-                    opened.damaged_bytes += buffer.len() as u64;
-                    opened.unknown_bytes += if why == BadHeader::Damaged { buffer.len() as u64 } else { 0 };
-                    self.remove(number, 0);
-                    continue;
-                }
-            };
-            let foreign = *found.encoding != *self.options.encoding;
-            if foreign {
-                opened.foreign += found.records.total();
-            } else {
-                opened.records += found.records;
-                opened.unknown_bytes += found.unknown;
-                opened.lost += found.lost;
-                opened.damaged_bytes += found.damaged;
-            }
-            self.push(Segment { number, bytes: found.bytes, records: found.records, from, foreign });
-            if found.records.total() == 0 {
-                self.segments.pop_back();
-                self.remove(number, found.bytes);
-            }
-        }
-        Ok(opened)
-    }
-
-    fn push(&mut self, segment: Segment) {
-        self.bytes += segment.bytes;
-        self.segments.push_back(segment);
     }
 
     /// Bytes of all segments.
@@ -313,6 +248,7 @@ impl Spool {
             let writer = Writer::create(&self.directory, self.next_number, &self.options.encoding)?;
             self.next_number += 1;
             self.bytes += writer.bytes;
+            self.note(writer.number, None);
             self.sync_directory();
             self.writing = Some(writer);
         }
@@ -342,6 +278,7 @@ impl Spool {
                     self.complain("not synced", &error);
                 }
                 self.bytes += writer.bytes;
+                self.note(number, Some(writer.records));
                 self.segments.push_front(closed(&writer));
             }
             Err(error) => appended.error = Some(error),
@@ -378,6 +315,7 @@ impl Spool {
         {
             self.complain("not synced", &error);
         }
+        self.note(number, Some(writer.records));
         self.sync_directory();
         self.bytes += writer.bytes;
         let ticket = self.next_ticket();
@@ -413,12 +351,40 @@ impl Spool {
         if writer.records == 0 {
             return self.remove(writer.number, writer.bytes);
         }
+        self.note(writer.number, Some(writer.records));
         self.segments.push_back(closed(&writer));
     }
 
-    /// What is left is for the next run.
-    pub(super) fn close(&mut self) {
+    /// What is left is for the next run. Returns what is not: segments whose files somebody removed.
+    pub(super) fn close(&mut self) -> PerDataset {
         self.close_writing(self.options.fsync != Fsync::None);
+        let (mut gone, segments) = (PerDataset::default(), std::mem::take(&mut self.segments));
+        for segment in segments {
+            if segment.foreign || segment::path(&self.directory, segment.number).exists() {
+                self.segments.push_back(segment);
+            } else {
+                gone += segment.records;
+                self.remove(segment.number, segment.bytes);
+            }
+        }
+        gone
+    }
+
+    /// Notes in the index that there is a segment.
+    fn note(&mut self, number: u64, records: Option<u32>) {
+        let outcome = self.index.note(number, records);
+        self.report_index(outcome);
+    }
+
+    fn write_index(&mut self) {
+        let outcome = self.index.write();
+        self.report_index(outcome);
+    }
+
+    fn report_index(&mut self, outcome: io::Result<()>) {
+        if let Err(error) = outcome {
+            self.complain("no index; a segment that somebody removes will not be missed", &error);
+        }
     }
 
     fn sync(&mut self) {
@@ -438,6 +404,8 @@ impl Spool {
 
     fn remove(&mut self, number: u64, bytes: u64) {
         self.bytes = self.bytes.saturating_sub(bytes);
+        let outcome = self.index.forget(number);
+        self.report_index(outcome);
         match std::fs::remove_file(segment::path(&self.directory, number)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

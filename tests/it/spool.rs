@@ -1,14 +1,15 @@
 //! The spool in processes that are killed, and on disks that are full or read-only.
 //!
-//! A child is this very test binary, told by its environment what to be: kill -9 must hit a whole process.
+//! What damage to it costs is in `damage`. A child is this very test binary, told by its environment what to be: kill -9 must hit a whole process.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod damage;
+
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use podtap::metrics::closing_lines;
 use podtap::sink::spool::{Fsync, SpoolMode, SpoolOptions};
 use podtap::sink::{
     Backoff, Batch, Delivery, Dropped, Options, Piece, QueueLimits, Sink, SinkCounts, SinkError, SinkHandle,
@@ -186,55 +187,6 @@ fn deliver_rest(directory: &Path) -> Vec<String> {
     let got = got.lock().unwrap().ids.clone();
     assert_eq!(got.len() as u64, counts.ledger.delivered);
     got
-}
-
-#[test]
-fn a_segment_that_cannot_be_read_is_an_unknown_loss() {
-    let dir = Scratch::new("spool-unreadable");
-    let full = in_segments(&dir.0);
-    full.offer(piece(0..1500));
-    finish(full, Duration::from_millis(100));
-    let segment = segments(&dir.0).remove(1);
-    std::fs::remove_file(&segment).unwrap();
-    // It opens, and reading fails, also for root.
-    std::fs::create_dir(&segment).unwrap();
-    expect_truth("a directory", &dir.0, 1500);
-}
-
-/// A sink without a server, with a spool of small segments.
-fn in_segments(directory: &Path) -> SinkHandle {
-    let directory = directory.to_owned();
-    let (mode, fsync) = (SpoolMode::Always, Fsync::None);
-    let spool = SpoolOptions { directory, max_bytes: 1 << 20, mode, fsync, encoding: "test".into() };
-    let undelivered = Undelivered { spool: Some(spool), dead_letters: None };
-    spawn_all("line", vec![LineSink::new(NOBODY)], OPTIONS, undelivered).unwrap()
-}
-
-/// The segments' files, oldest first.
-fn segments(directory: &Path) -> Vec<std::path::PathBuf> {
-    let files = std::fs::read_dir(directory.join("line")).unwrap().map(|entry| entry.unwrap().path());
-    let mut segments: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "seg")).collect();
-    segments.sort();
-    segments
-}
-
-/// Delivers what can be read, and compares what the closing lines say with what arrived.
-fn expect_truth(what: &str, directory: &Path, spooled: usize) {
-    let (address, got) = server();
-    let sink = start(directory, &address);
-    let settled = |counts: &SinkCounts| counts.ledger.delivered + counts.ledger.dropped == counts.ledger.offered;
-    watch(&sink, |counts| counts.ledger.offered > 0 && settled(counts));
-    let counts = finish(sink, BUSY);
-    let got: BTreeSet<_> = got.lock().unwrap().ids.iter().cloned().collect();
-    let lost = (spooled - got.len()) as u64;
-    let (known, unknown) = (counts.ledger.dropped, counts.spool_unknown_bytes);
-    assert!(
-        known == lost || known < lost && unknown > 0,
-        "{what}: {lost} lost, {known} known, {unknown} bytes unknown"
-    );
-    let (ledger, kernel, records) = Default::default();
-    let said = closing_lines(&ledger, &kernel, &records, &[("line".to_owned(), counts)]);
-    assert_eq!(said.contains("Nothing lost"), lost == 0, "{what}: {lost} lost, and said:\n{said}");
 }
 
 #[test]

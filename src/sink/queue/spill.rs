@@ -92,6 +92,7 @@ impl Queue {
                 self.tell(found);
             }
             Err(error) => {
+                state.counts.spool_unopened = true;
                 drop(state);
                 let path = disk.options.directory.join(&*self.name);
                 tracing::warn!(sink = &*self.name, path = %path.display(), %error, "no spool, going on in memory");
@@ -122,9 +123,9 @@ impl Queue {
             let records = found.foreign;
             tracing::warn!(sink, records, "spooled in another format: left alone until FORMAT is as it was");
         }
-        let Opened { lost, damaged_bytes, unknown_bytes, .. } = found;
-        if lost > 0 || unknown_bytes > 0 {
-            tracing::warn!(sink, lost, damaged_bytes, unknown_bytes, "damaged records in the spool");
+        let Opened { lost, damaged_bytes, unknown_bytes, missing_segments, .. } = found;
+        if lost > 0 || unknown_bytes > 0 || missing_segments > 0 {
+            tracing::warn!(sink, lost, damaged_bytes, unknown_bytes, missing_segments, "records of the spool are lost");
         } else if damaged_bytes > 0 {
             tracing::info!(sink, bytes = damaged_bytes, "the spool ends in a torn write; no record is lost with it");
         }
@@ -250,8 +251,10 @@ impl Queue {
                 }
             }
         }
-        spool.close();
-        self.lock().counts.spooled_bytes = spool.bytes();
+        let gone = spool.close();
+        let mut state = self.lock();
+        state.give_up_spooled(gone, Dropped::SpoolDamaged);
+        state.counts.spooled_bytes = spool.bytes();
     }
 
     /// Says once that the disk does not take records, and once that it does again.
@@ -338,6 +341,7 @@ impl State {
         self.count_dropped(found.lost, Dropped::SpoolDamaged);
         self.counts.spool_damaged_bytes += found.damaged_bytes;
         self.counts.spool_unknown_bytes += found.unknown_bytes;
+        self.counts.spool_missing_segments += found.missing_segments;
     }
 
     /// Counts what was written, and puts the rest back where it came from.

@@ -57,33 +57,6 @@ pub(super) struct Header {
     pub(super) encoding: Box<str>,
 }
 
-/// A record as read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::sink::spool) struct Stored<'a> {
-    pub(in crate::sink::spool) ordinal: u32,
-    pub(in crate::sink::spool) item: Item<'a>,
-}
-
-/// What bytes begin with.
-enum Next<'a> {
-    Record(Stored<'a>, &'a [u8]),
-    /// Its length and ordinal are known, the rest of it is damaged.
-    Damaged {
-        ordinal: u32,
-        behind: &'a [u8],
-    },
-    /// A record whose write was cut off by the end of the file: it had not counted as stored.
-    Torn {
-        ordinal: u32,
-    },
-    Nothing,
-}
-
-/// Whether one begins with the other.
-fn starts_alike(bytes: &[u8], marker: &Marker) -> bool {
-    bytes.iter().zip(marker).all(|(a, b)| a == b)
-}
-
 /// Why a segment cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BadHeader {
@@ -196,6 +169,11 @@ fn open_v2(bytes: &[u8]) -> Result<Opened<'_>, BadHeader> {
 }
 
 impl<'a> Opened<'a> {
+    /// With what somebody else knows of the number of records.
+    pub(super) fn of_at_least(self, records: Option<u32>) -> Self {
+        Self { complete: self.complete.max(records), ..self }
+    }
+
     /// The records from ordinal `from` on; of those before it nothing is counted as lost.
     pub(super) fn records(self, from: u32) -> Records<'a> {
         Records::new(self, from)

@@ -5,7 +5,8 @@ use super::cursor::Position;
 use super::segment::{self, Loaded};
 use super::{Segment, Spool};
 use crate::ledger::PerDataset;
-use crate::sink::batch::{Batch, BatchLimits, Piece};
+use crate::sink::batch::{Batch, Piece};
+use crate::sink::queue::BatchLimits;
 
 /// Records to deliver.
 #[derive(Debug)]
@@ -100,6 +101,8 @@ impl Spool {
             Err(error) => {
                 // The file stays: whatever it is, the next start may be luckier.
                 self.bytes = self.bytes.saturating_sub(segment.bytes);
+                let outcome = self.index.forget(segment.number);
+                self.report_index(outcome);
                 self.complain("cannot read a segment, leaving it", &error);
                 Some(segment.records)
             }

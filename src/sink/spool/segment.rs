@@ -143,6 +143,8 @@ pub(super) struct Found {
     pub(super) encoding: Box<str>,
     pub(super) bytes: u64,
     pub(super) records: PerDataset,
+    /// Records that it has or had, also those that were settled.
+    pub(super) ordinals: u32,
     /// Known to be lost; of which dataset they were is not.
     pub(super) lost: u64,
     pub(super) damaged: u64,
@@ -150,19 +152,25 @@ pub(super) struct Found {
     pub(super) unknown: u64,
 }
 
-/// Reads a whole segment only to count what is in it from ordinal `from` on; `buffer` is reused.
-pub(super) fn survey(path: &Path, from: u32, buffer: &mut Vec<u8>) -> io::Result<Result<Found, BadHeader>> {
+/// Reads a whole segment only to count what is in it from ordinal `from` on, of so many `records` where that is known; `buffer`
+/// is reused.
+pub(super) fn survey(
+    path: &Path,
+    from: u32,
+    records: Option<u32>,
+    buffer: &mut Vec<u8>,
+) -> io::Result<Result<Found, BadHeader>> {
     read_into(path, buffer)?;
     let bytes = buffer.len() as u64;
     let opened = match layout::open(buffer) {
         Ok(opened) => opened,
         Err(why) => return Ok(Err(why)),
     };
-    let (encoding, mut all) = (opened.header.encoding.clone(), opened.records(from));
+    let (encoding, mut all) = (opened.header.encoding.clone(), opened.of_at_least(records).records(from));
     let mut records = PerDataset::default();
     all.by_ref().for_each(|stored| records.add(stored.item.dataset, 1));
-    let (lost, damaged, unknown) = (all.lost, all.damaged, all.unknown);
-    Ok(Ok(Found { encoding, bytes, records, lost, damaged, unknown }))
+    let (ordinals, lost, damaged, unknown) = (all.next, all.lost, all.damaged, all.unknown);
+    Ok(Ok(Found { encoding, bytes, records, ordinals, lost, damaged, unknown }))
 }
 
 /// The records of a segment from ordinal `from` on, in memory, each with its ordinal.

@@ -10,7 +10,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::flow::Timestamp;
 use crate::record::Dataset;
-use crate::sink::batch::{BatchLimits, Block, Piece};
+use crate::sink::batch::{Block, Piece};
+use crate::sink::queue::BatchLimits;
 
 /// A directory of this test's own, gone at its end.
 pub(in crate::sink) struct Dir(pub(in crate::sink) PathBuf);
@@ -133,7 +134,7 @@ fn only_its_owner_may_read_it() {
     put(&mut spool, &numbered(0..1));
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&dir.0.join("fake")), 0o700);
-    for name in ["lock", "cursor"] {
+    for name in ["lock", "cursor", "index"] {
         assert_eq!(mode(&dir.0.join("fake").join(name)), 0o600);
     }
     assert_eq!(mode(&dir.segments()[0]), 0o600);
@@ -237,7 +238,14 @@ fn another_encoding_is_left_alone_until_it_is_back_or_room_is_needed() {
 }
 
 #[test]
-fn a_segment_of_another_version_stays_and_one_without_any_header_is_counted_in_bytes() {
+fn a_segment_of_another_version_stays_and_one_without_any_header_is_counted() {
+    for index in [true, false] {
+        of_other_versions(index);
+    }
+}
+
+/// In records where the index says how many there were, else in bytes.
+fn of_other_versions(index: bool) {
     let dir = Dir::new();
     for n in 0..3 {
         let (mut spool, _) = dir.open();
@@ -254,9 +262,12 @@ fn a_segment_of_another_version_stays_and_one_without_any_header_is_counted_in_b
     for copy in [0, layout::HEADER / 2] {
         overwrite(&segments[1], copy + 7..copy + 8, b'9');
     }
+    if !index {
+        fs::remove_file(dir.0.join("fake/index")).unwrap();
+    }
     let (mut spool, opened) = dir.open();
-    let expected = Opened { records: http(1), damaged_bytes: damaged, unknown_bytes: damaged, ..Opened::default() };
-    assert_eq!(opened, expected);
+    let (lost, unknown_bytes) = if index { (1, 0) } else { (0, damaged) };
+    assert_eq!(opened, Opened { records: http(1), damaged_bytes: damaged, lost, unknown_bytes, ..Opened::default() });
     assert_eq!(drain(&mut spool), (vec![2], 0));
     assert_eq!(dir.segments(), [segments[1].clone()]);
 }
@@ -356,6 +367,7 @@ fn any_damaged_byte_costs_at_most_its_record_and_what_is_lost_is_known() {
         for segment in dir.segments() {
             fs::remove_file(segment).unwrap();
         }
+        let _ = fs::remove_file(dir.0.join("fake/index"));
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x20;
@@ -373,6 +385,57 @@ fn any_damaged_byte_costs_at_most_its_record_and_what_is_lost_is_known() {
             let _ = fs::remove_file(&path);
         }
     }
+}
+
+/// Of the segment that grew when podtap was killed, the index knows only that it was there.
+#[test]
+fn a_segment_that_grew_and_is_gone_is_missed_and_one_that_was_delivered_is_not() {
+    type Damage = fn(&Path);
+    let cases: [(Damage, u64, u64); 4] = [
+        (|path| fs::remove_file(path).unwrap(), 1, 0),
+        (|path| fs::write(path, "").unwrap(), 1, 0),
+        (|path| fs::write(path, [0; 300]).unwrap(), 0, 300),
+        (|_| {}, 0, 0),
+    ];
+    for (damage, missing_segments, unknown_bytes) in cases {
+        let dir = Dir::new();
+        let (mut spool, _) = dir.open();
+        put(&mut spool, &numbered(0..5));
+        assert_eq!(drain(&mut spool), ((0..5).collect(), 0));
+        put(&mut spool, &numbered(5..9));
+        drop(spool);
+        damage(&dir.segments()[0]);
+        let (mut spool, opened) = dir.open();
+        assert_eq!((opened.missing_segments, opened.unknown_bytes, opened.lost), (missing_segments, unknown_bytes, 0));
+        drain(&mut spool);
+        drop(spool);
+        assert_eq!(dir.open().1, Opened::default(), "counted once");
+    }
+}
+
+/// What was settled before its segment vanished is not lost.
+#[test]
+fn of_a_missing_segment_only_what_was_not_settled_is_lost() {
+    let dir = Dir::new();
+    let (mut spool, _) = dir.open();
+    put(&mut spool, &numbered(0..10));
+    spool.close();
+    let (Taken::Batch(_, ticket), NONE) = spool.take(&THREE, 1) else { panic!() };
+    spool.settle(ticket);
+    drop(spool);
+    fs::remove_file(&dir.segments()[0]).unwrap();
+    assert_eq!(dir.open().1, Opened { lost: 7, ..Opened::default() });
+}
+
+#[test]
+fn a_segment_that_vanishes_while_podtap_runs_is_not_left_for_the_next_run() {
+    let dir = Dir::new();
+    let (mut spool, _) = dir.open();
+    put(&mut spool, &numbered(0..4));
+    fs::remove_file(&dir.segments()[0]).unwrap();
+    assert_eq!((spool.close(), spool.bytes()), (http(4), 0));
+    drop(spool);
+    assert_eq!(dir.open().1, Opened::default());
 }
 
 /// Written by podtap 0.1.0: four exchanges and three ledger records for each of two servers.
@@ -427,6 +490,7 @@ fn of_a_segment_of_the_last_release_a_damaged_end_is_counted_in_bytes_and_a_torn
         let (spool, opened) = Spool::open(options.clone(), "fake").unwrap();
         assert_eq!((opened.records.total(), opened.unknown_bytes > 0), (6, unknown));
         drop(spool);
+        fs::remove_file(dir.0.join("fake/index")).unwrap();
     }
 }
 

@@ -1,10 +1,32 @@
 //! The records of a segment, in order: what is damaged is passed over and counted. Owns how much a reader knows of what
 //! it cannot read; it does not know where the segment came from.
 
-use super::{BLOCK, FIXED, Header, Marker, Next, Opened, PREFIX, Stored, Version, starts_alike, v1};
+use super::{BLOCK, FIXED, Header, Marker, Opened, PREFIX, Version, v1};
 use crate::flow::Timestamp;
 use crate::record::Dataset;
 use crate::sink::batch::Item;
+
+/// A record as read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sink::spool) struct Stored<'a> {
+    pub(in crate::sink::spool) ordinal: u32,
+    pub(in crate::sink::spool) item: Item<'a>,
+}
+
+/// What bytes begin with.
+pub(super) enum Next<'a> {
+    Record(Stored<'a>, &'a [u8]),
+    /// Its length and ordinal are known, the rest of it is damaged.
+    Damaged {
+        ordinal: u32,
+        behind: &'a [u8],
+    },
+    /// A record whose write was cut off by the end of the file: it had not counted as stored.
+    Torn {
+        ordinal: u32,
+    },
+    Nothing,
+}
 
 /// The records of a segment.
 #[derive(Debug)]
@@ -14,7 +36,8 @@ pub(in crate::sink::spool) struct Records<'a> {
     rest: &'a [u8],
     complete: Option<u32>,
     from: u32,
-    next: u32,
+    /// The ordinal behind the last record that is known.
+    pub(in crate::sink::spool) next: u32,
     /// Bytes since the last record that was known; what they held is not known yet.
     gap: &'a [u8],
     /// Records known to be lost.
@@ -86,6 +109,11 @@ impl<'a> Records<'a> {
             }
         }
     }
+}
+
+/// Whether one begins with the other.
+pub(super) fn starts_alike(bytes: &[u8], marker: &Marker) -> bool {
+    bytes.iter().zip(marker).all(|(a, b)| a == b)
 }
 
 impl<'a> Iterator for Records<'a> {

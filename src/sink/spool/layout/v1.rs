@@ -6,7 +6,8 @@
 //!                       └ bytes from `ordinal` on      └ of `length` and of the bytes from `ordinal` on
 //! ```
 
-use super::{BadHeader, Header, Marker, Next, Stored, starts_alike};
+use super::records::{Next, Stored, starts_alike};
+use super::{BadHeader, Header, Marker};
 use crate::flow::Timestamp;
 use crate::record::Dataset;
 use crate::sink::batch::Item;
