@@ -21,6 +21,8 @@ pub(super) struct Gone {
 
 /// Of an end that only a dump showed: whatever DESTROY comes for it is the same end.
 pub(super) const BY_DUMP: u64 = 0;
+/// Of an end without times and counters: it looks like every other one.
+pub(super) const BARE: u64 = 1;
 
 impl Gone {
     pub(super) fn remember(&mut self, key: u64, end: u64) {
@@ -41,9 +43,11 @@ impl Gone {
         self.ends.get(&key).is_some_and(|known| *known == end || *known == BY_DUMP)
     }
 
-    /// A flow with this key began anew.
-    pub(super) fn forget(&mut self, key: u64) {
-        self.ends.remove(&key);
+    /// A flow with this key begins: the end that it will have may look like one that is known only by times and counters.
+    pub(super) fn begin(&mut self, key: u64) {
+        if self.ends.get(&key).is_some_and(|end| [BY_DUMP, BARE].contains(end)) {
+            self.ends.remove(&key);
+        }
         self.since_dump.remove(&key);
     }
 
@@ -66,13 +70,13 @@ mod tests {
     fn the_oldest_ends_are_forgotten_and_their_number_has_a_bound() {
         let mut gone = Gone::default();
         (0..3 * REMEMBERED as u64).for_each(|n| {
-            gone.remember(n, 1);
-            gone.forget(n / 2);
+            gone.remember(n, BARE);
+            gone.begin(n / 2);
         });
         assert!(gone.order.len() <= REMEMBERED && gone.ends.len() <= REMEMBERED);
         assert!(gone.since_dump.len() <= REMEMBERED);
         let last = 3 * REMEMBERED as u64 - 1;
-        assert!(gone.is_repeated(last, 1) && !gone.is_repeated(last, 2) && !gone.is_repeated(0, 1));
+        assert!(gone.is_repeated(last, BARE) && !gone.is_repeated(last, 2) && !gone.is_repeated(0, BARE));
     }
 
     #[test]
@@ -80,7 +84,10 @@ mod tests {
         let mut gone = Gone::default();
         gone.remember(7, BY_DUMP);
         assert!(gone.is_repeated(7, 99));
-        gone.forget(7);
+        gone.begin(7);
         assert!(!gone.is_repeated(7, 99));
+        gone.remember(7, 99);
+        gone.begin(7);
+        assert!(gone.is_repeated(7, 99) && !gone.is_repeated(7, 98), "the end of the one before may be sent again");
     }
 }

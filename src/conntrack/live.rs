@@ -1,17 +1,17 @@
 //! One flow of the table: what messages said of it, and what records and news say of it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::{NonZeroI64, NonZeroU32};
 
 use compact_str::{CompactString, format_compact};
 use sha1::{Digest, Sha1};
 
-use super::config::Config;
 use super::message::{Entry, is_closed, state_name};
+use super::tracker::Config;
 use crate::flow::{Endpoint, Protocol, Timestamp};
 use crate::record::{
-    ConntrackAction, ConntrackRecord, Counters, EndKnownBy, FlowNews, FlowProgress, NetworkDirection, Outcome, Status,
-    Tuple,
+    ConntrackAction, ConntrackRecord, Counters, EndKnownBy, FlowNews, FlowProgress, Icmp, NetworkDirection, Outcome,
+    Status, Tuple,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,57 +38,190 @@ impl From<Option<Timestamp>> for Time {
     }
 }
 
+/// Four addresses: of who opened and who was opened to, and of the answers the other way round.
+#[derive(Debug)]
+enum Addresses {
+    V4([Ipv4Addr; 4]),
+    V6(Box<[Ipv6Addr; 4]>),
+}
+
+impl Addresses {
+    fn new(all: [IpAddr; 4]) -> Self {
+        let [Some(a), Some(b), Some(c), Some(d)] = all.map(|ip| if let IpAddr::V4(v4) = ip { Some(v4) } else { None })
+        else {
+            // A message with addresses of both families is not read (`message`).
+            let v6 = |ip| match ip {
+                IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                IpAddr::V6(v6) => v6,
+            };
+            return Self::V6(Box::new(all.map(v6)));
+        };
+        Self::V4([a, b, c, d])
+    }
+
+    fn all(&self) -> [IpAddr; 4] {
+        match self {
+            Self::V4(all) => all.map(IpAddr::V4),
+            Self::V6(all) => all.map(IpAddr::V6),
+        }
+    }
+}
+
+/// What the first two of `Flow::ports` are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PortUse {
+    Port,
+    /// Type and code of ICMP are the second.
+    Icmp,
+    /// So they are, and the first is an identifier.
+    Echo,
+}
+
+/// Rare parts, kept apart: there may be hundreds of thousands of flows.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rare {
+    /// Of a dump, or at the end: live flows seldom have them.
+    counters: Option<[Counters; 2]>,
+    /// Not in the dumps since then, though events came for it.
+    missing: Time,
+}
+
 #[derive(Debug)]
 pub(super) struct Flow {
-    pub(super) key: Key,
-    pub(super) reply: [Endpoint; 2],
-    pub(super) status: Status,
-    pub(super) state: Option<u8>,
-    pub(super) mark: Option<NonZeroU32>,
-    pub(super) start: Time,
-    pub(super) closed: Time,
-    /// Of a dump, or at the end: live flows seldom have them.
-    pub(super) counters: Option<Box<[Counters; 2]>>,
+    addresses: Addresses,
+    start: Time,
+    closed: Time,
+    rare: Option<Box<Rare>>,
+    /// -1 is none: the kernel's numbers are never negative.
+    namespace: i32,
+    id: u32,
+    status: Status,
+    mark: Option<NonZeroU32>,
     pub(super) events: u32,
-    pub(super) begun: bool,
-    pub(super) updated: bool,
     /// The last dump that had it, or during which an event came.
     pub(super) generation: u32,
-    /// Not in the dumps since then, though events came for it.
-    pub(super) missing: Time,
+    ports: [u16; 4],
+    zone: u16,
+    protocol: Protocol,
+    kind: PortUse,
+    state: Option<u8>,
+    pub(super) begun: bool,
+    pub(super) updated: bool,
 }
 
 impl Flow {
     pub(super) fn new(key: Key, entry: &Entry, generation: u32) -> Self {
-        Self {
-            key,
-            reply: [entry.reply.source, entry.reply.destination],
-            status: entry.status.unwrap_or_default(),
-            state: entry.state,
-            mark: entry.mark.and_then(NonZeroU32::new),
+        let Tuple { protocol, source, destination, icmp } = key.tuple;
+        let (kind, ports) = match icmp {
+            None => (PortUse::Port, [source.port, destination.port]),
+            Some(Icmp { kind, code, id }) => {
+                let of = if id.is_some() { PortUse::Echo } else { PortUse::Icmp };
+                (of, [id.unwrap_or(0), u16::from_be_bytes([kind, code])])
+            }
+        };
+        let [there, back] = [entry.reply.source, entry.reply.destination];
+        let mut flow = Self {
+            addresses: Addresses::new([source.ip, destination.ip, there.ip, back.ip]),
             start: entry.start.into(),
             closed: Time::default(),
-            counters: entry.counters.map(Box::new),
+            rare: None,
+            namespace: key.namespace.unwrap_or(-1),
+            id: key.id,
+            status: entry.status.unwrap_or_default(),
+            mark: entry.mark.and_then(NonZeroU32::new),
             events: 0,
+            generation,
+            ports: [ports[0], ports[1], there.port, back.port],
+            zone: key.zone,
+            protocol,
+            kind,
+            state: entry.state,
             begun: false,
             updated: false,
-            generation,
-            missing: Time::default(),
+        };
+        flow.set_counters(entry.counters);
+        flow
+    }
+
+    pub(super) fn key(&self) -> Key {
+        let namespace = (self.namespace >= 0).then_some(self.namespace);
+        Key { namespace, id: self.id, zone: self.zone, tuple: self.tuple() }
+    }
+
+    fn tuple(&self) -> Tuple {
+        let ([source, destination, ..], [first, second, ..]) = (self.addresses.all(), self.ports);
+        let [kind, code] = second.to_be_bytes();
+        let (ports, icmp) = match self.kind {
+            PortUse::Port => ([first, second], None),
+            PortUse::Icmp => ([0; 2], Some(Icmp { kind, code, id: None })),
+            PortUse::Echo => ([0; 2], Some(Icmp { kind, code, id: Some(first) })),
+        };
+        let [source, destination] = [Endpoint::new(source, ports[0]), Endpoint::new(destination, ports[1])];
+        Tuple { protocol: self.protocol, source, destination, icmp }
+    }
+
+    fn reply(&self) -> [Endpoint; 2] {
+        let ([.., there, back], [.., from, to]) = (self.addresses.all(), self.ports);
+        [Endpoint::new(there, from), Endpoint::new(back, to)]
+    }
+
+    pub(super) fn start(&self) -> Option<Timestamp> {
+        self.start.get()
+    }
+
+    pub(super) fn set_start(&mut self, start: Option<Timestamp>) {
+        self.start = start.into();
+    }
+
+    pub(super) fn closed(&self) -> Option<Timestamp> {
+        self.closed.get()
+    }
+
+    /// The first message counts that says so.
+    pub(super) fn close(&mut self, state: Option<u8>, at: Timestamp) {
+        if self.closed().is_none() && state.is_some_and(|state| is_closed(self.protocol, state)) {
+            self.closed = Some(at).into();
+        }
+    }
+
+    fn counters(&self) -> Option<[Counters; 2]> {
+        self.rare.as_ref()?.counters
+    }
+
+    fn set_counters(&mut self, counters: Option<[Counters; 2]>) {
+        if counters.is_some() {
+            self.rare.get_or_insert_default().counters = counters;
+        }
+    }
+
+    pub(super) fn missing(&self) -> Option<Timestamp> {
+        self.rare.as_ref()?.missing.get()
+    }
+
+    pub(super) fn set_missing(&mut self, since: Option<Timestamp>) {
+        match (&mut self.rare, since) {
+            (None, None) => {}
+            (rare, since) => rare.get_or_insert_default().missing = since.into(),
         }
     }
 
     /// What a later message knows better.
     pub(super) fn absorb(&mut self, entry: &Entry) {
-        self.reply = [entry.reply.source, entry.reply.destination];
+        let ([source, destination, ..], [first, second, ..]) = (self.addresses.all(), self.ports);
+        let [there, back] = [entry.reply.source, entry.reply.destination];
+        if self.reply() != [there, back] {
+            self.addresses = Addresses::new([source, destination, there.ip, back.ip]);
+            self.ports = [first, second, there.port, back.port];
+        }
         self.status.0 |= entry.status.unwrap_or_default().0;
         self.state = entry.state.or(self.state);
         self.mark = entry.mark.map_or(self.mark, NonZeroU32::new);
-        self.counters = entry.counters.map(Box::new).or(self.counters.take());
+        self.set_counters(entry.counters);
         self.start = self.start.get().or(entry.start).into();
     }
 
     pub(super) fn progress(&self) -> FlowProgress {
-        match self.key.tuple.protocol {
+        match self.protocol {
             Protocol::TCP | Protocol::SCTP if self.status.has(Status::ASSURED) => FlowProgress::Established,
             _ if self.is_answered() => FlowProgress::Answered,
             _ => FlowProgress::Begun,
@@ -97,21 +230,21 @@ impl Flow {
 
     /// Whether something came back. The kernel does not say so of a connection whose only answer was a reset; it counts it.
     fn is_answered(&self) -> bool {
-        self.status.has(Status::SEEN_REPLY) || self.counters.as_deref().is_some_and(|[_, back]| back.packets > 0)
+        self.status.has(Status::SEEN_REPLY) || self.counters().is_some_and(|[_, back]| back.packets > 0)
     }
 
     /// Whether that cannot be known: a reset may have come from either end.
     pub(super) fn may_be_answered(&self) -> bool {
         let is_reset =
-            self.key.tuple.protocol == Protocol::TCP && self.state.is_some_and(|state| is_closed(Protocol::TCP, state));
-        self.is_answered() || is_reset && self.counters.is_none()
+            self.protocol == Protocol::TCP && self.state.is_some_and(|state| is_closed(Protocol::TCP, state));
+        self.is_answered() || is_reset && self.counters().is_none()
     }
 
     pub(super) fn news(&self, progress: FlowProgress, ended: bool, at: Timestamp) -> FlowNews {
-        let Tuple { protocol, source, destination, icmp } = self.key.tuple;
+        let Tuple { protocol, source, destination, icmp } = self.tuple();
         let id = icmp.and_then(|icmp| icmp.id);
         let as_source = |end: Endpoint| Endpoint { port: id.unwrap_or(end.port), ..end };
-        let [destination_nat, source_nat] = self.reply;
+        let [destination_nat, source_nat] = self.reply();
         FlowNews {
             protocol,
             source: as_source(source),
@@ -131,8 +264,8 @@ impl Flow {
         end: Option<(Timestamp, EndKnownBy)>,
         config: &Config,
     ) -> ConntrackRecord {
-        let Key { namespace, id, zone, tuple } = self.key;
-        let [reply_source, reply_destination] = self.reply;
+        let Key { namespace, id, zone, tuple } = self.key();
+        let [reply_source, reply_destination] = self.reply();
         let source_nat = (reply_destination != tuple.source && !tuple.protocol.is_icmp()
             || reply_destination.ip != tuple.source.ip)
             .then_some(reply_destination);
@@ -152,7 +285,7 @@ impl Flow {
             tuple,
             source_nat,
             destination_nat,
-            counters: self.counters.as_deref().copied().filter(|_| is_end),
+            counters: self.counters().filter(|_| is_end),
             kernel_id: (id != 0).then_some(id),
             zone: (zone != 0).then_some(zone),
             mark: self.mark.map(NonZeroU32::get),
@@ -174,7 +307,7 @@ impl Flow {
     /// TCP and SCTP: whether it was ever established. UDP may well want no answer.
     pub(super) fn outcome(&self) -> Outcome {
         let replied = self.is_answered();
-        match self.key.tuple.protocol {
+        match self.protocol {
             Protocol::TCP | Protocol::SCTP if self.status.has(Status::ASSURED) => Outcome::Success,
             Protocol::TCP | Protocol::SCTP => Outcome::Failure,
             Protocol::ICMP | Protocol::ICMP6 if !replied => Outcome::Failure,
@@ -185,12 +318,12 @@ impl Flow {
 
     /// The packets that nothing answered.
     pub(super) fn tries(&self) -> Option<u64> {
-        self.counters.as_deref().filter(|_| !self.is_answered()).map(|[there, _]| there.packets)
+        self.counters().filter(|_| !self.is_answered()).map(|[there, _]| there.packets)
     }
 
     /// The same flow has the same id in all of its records, and from every run that sees its beginning.
     pub(super) fn event_id(&self, action: ConntrackAction, config: &Config) -> CompactString {
-        let Key { namespace, id, zone, tuple } = self.key;
+        let Key { namespace, id, zone, tuple } = self.key();
         let mut hash = Sha1::new();
         hash.update(config.observer_id.as_bytes());
         hash.update(self.start.get().map_or(0, |start| start.0).to_le_bytes());

@@ -116,7 +116,12 @@ fn entry(attributes: Attributes<'_>) -> Option<Entry> {
         }
     }
     let counters = there.zip(back).map(|(there, back)| [there, back]);
-    Some(Entry { original: original?, reply: reply?, id, status, state, zone, mark, counters, start, stop, at })
+    let (original, reply) = (original?, reply?);
+    // The kernel translates no family into the other.
+    if original.source.ip.is_ipv4() != reply.source.ip.is_ipv4() {
+        return None;
+    }
+    Some(Entry { original, reply, id, status, state, zone, mark, counters, start, stop, at })
 }
 
 /// Addresses and what tells flows between them apart; nothing where one address is missing.

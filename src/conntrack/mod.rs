@@ -11,17 +11,17 @@
 //! ```
 //!
 //! A *silent* flow was there before anybody listened: by default the kernel gives such an entry no events at all, not even
-//! its DESTROY. A *missing* one may still get its DESTROY, which the kernel repeats until it fits into our buffer.
+//! its DESTROY. A *missing* one may still get its DESTROY, which the kernel repeats until it fits into our buffer. A *succeeded*
+//! one has not had it when its tuple begins again.
 
 mod aggregate;
-mod config;
 mod gone;
 mod live;
 mod message;
+mod succeeded;
 #[cfg(test)]
 mod tests;
 mod tracker;
 
-pub use self::config::{Config, Events};
 pub use self::message::{Entry, EventKind, GET_KIND, NoEvent, read, state_name};
-pub use self::tracker::{Dumped, Tracker};
+pub use self::tracker::{Config, Dumped, Events, Tracker};

@@ -1,5 +1,7 @@
 //! Sequences of messages as the kernel sends them, and what becomes of them.
 
+mod sockets;
+
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -236,9 +238,18 @@ fn an_end_that_the_kernel_repeats_is_one_record_and_a_reused_port_is_a_new_flow(
 
 #[test]
 fn a_flow_whose_end_was_lost_ends_when_its_tuple_begins_again() {
-    let records = play(&mut tracker(Events::Folded), &[Said::new(1), Said::new(1)]);
-    assert_eq!(actions(&records), ["new", "end", "new"]);
-    assert_eq!((records[1].end, records[1].end_known_by), (None, None));
+    let mut tracker = tracker(Events::Folded);
+    let records = play(&mut tracker, &[Said::new(1), Said::new(1)]);
+    assert_eq!(actions(&records), ["new", "new"], "its end may still come");
+    tracker.handle_timeout(at(110));
+    assert!(tracker.records().is_empty());
+    tracker.handle_timeout(at(111));
+    let [end] = &taken(&mut tracker)[..] else { panic!() };
+    assert_eq!((end.action, end.at, end.end, end.end_known_by), (ConntrackAction::End, at(101), None, None));
+    assert_eq!(actions(&play(&mut tracker, &[Said::new(1), Said::new(1)])), ["new", "new"]);
+    tracker.finish();
+    assert_eq!(actions(&taken(&mut tracker)), ["end", "end"]);
+    balanced(&tracker);
 }
 
 #[test]
@@ -339,8 +350,23 @@ fn flows_between_two_addresses_are_one_record_for_each_interval() {
 #[test]
 fn a_flow_costs_no_more_than_settings_reckon_with() {
     // A place in the table, filled between the half and seven eighths, and what the allocator adds.
-    let (place, allocator) = (9 * 2, 16);
-    assert!(size_of::<super::live::Flow>() + place + allocator <= 200, "{}", size_of::<super::live::Flow>());
+    let (place, allocator) = (9 * 2, 8);
+    assert!(size_of::<super::live::Flow>() + place + allocator <= 120, "{}", size_of::<super::live::Flow>());
+}
+
+#[test]
+fn a_key_comes_out_of_a_flow_as_it_went_in() {
+    let mut keys = 0;
+    for (_, bytes) in recorded() {
+        let (_, entry) = read(&Messages::new(&bytes).next().unwrap()).unwrap();
+        for namespace in [None, Some(0), Some(7)] {
+            let key = super::live::Key { namespace, id: 5, zone: 9, tuple: entry.original };
+            let flow = super::live::Flow::new(key, &entry, 1);
+            assert_eq!(flow.key(), key);
+            keys += 1;
+        }
+    }
+    assert_eq!(keys, 75);
 }
 
 #[test]

@@ -7,14 +7,47 @@ use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashTable;
 
 use super::aggregate::Aggregate;
-use super::config::{Config, Events};
-use super::gone::{BY_DUMP, Gone};
+use super::gone::{BARE, BY_DUMP, Gone};
 use super::live::{Flow, Key};
-use super::message::{Entry, EventKind, NoEvent, is_closed, read};
+use super::message::{Entry, EventKind, NoEvent, read};
+use super::succeeded::{Predecessor, Succeeded};
+use crate::filter::FlowFilter;
 use crate::flow::Timestamp;
 use crate::ledger::ConntrackLedger;
 use crate::netlink::{DONE, DUMP_INTERRUPTED, Messages};
 use crate::record::{ConntrackAction, EndKnownBy, FlowNews, FlowProgress, Record};
+
+/// CONNTRACK_EVENTS: which events become records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Events {
+    /// Each one.
+    All,
+    /// One record at the start of a flow, one at its end.
+    #[default]
+    Folded,
+    /// One record for all flows between two addresses, every so many nanoseconds.
+    Aggregate {
+        /// How long a record waits for more flows.
+        interval: u64,
+    },
+}
+
+/// How to track.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// CONNTRACK_EVENTS.
+    pub events: Events,
+    /// Flows to remember; the ends of others are recorded without their beginnings.
+    pub max_flows: usize,
+    /// Part of every `event.id`.
+    pub observer_id: String,
+    /// INCLUDE_…, EXCLUDE_….
+    pub filter: FlowFilter,
+    /// Addresses of the pod, for the direction.
+    pub own_ips: Vec<IpAddr>,
+    /// Whether somebody waits for `Tracker::news`.
+    pub news: bool,
+}
 
 /// How a dump goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +69,7 @@ pub struct Tracker {
     config: Config,
     hasher: RandomState,
     flows: HashTable<Box<Flow>>,
+    succeeded: Succeeded,
     gone: Gone,
     aggregate: Aggregate,
     /// When the running interval of `aggregate` ends.
@@ -62,6 +96,7 @@ impl Tracker {
             config,
             hasher: RandomState::default(),
             flows: HashTable::new(),
+            succeeded: Succeeded::default(),
             gone: Gone::default(),
             due: None,
             generation: 0,
@@ -168,28 +203,34 @@ impl Tracker {
         let (mut ended, mut missing) = (Vec::new(), 0);
         let lost = self.flows.extract_if(|flow| {
             let there = flow.generation == generation;
-            let waited = flow.missing.get().is_some_and(|since| now.since(since) >= MISSING_FOR);
+            let waited = flow.missing().is_some_and(|since| now.since(since) >= MISSING_FOR);
             let over = !there && (waited || flow.events == 0);
-            flow.missing = if there || over { None } else { flow.missing.get().or(Some(now)) }.into();
-            missing += u64::from(flow.missing.get().is_some());
+            flow.set_missing(if there || over { None } else { flow.missing().or(Some(now)) });
+            missing += u64::from(flow.missing().is_some());
             over
         });
         ended.extend(lost);
         self.ledger.missing = missing;
         // The order of the table is chance.
-        ended.sort_by_key(|flow| (flow.start.get(), flow.key.id, flow.key.tuple.source, flow.key.tuple.destination));
+        ended.sort_by_cached_key(|flow| {
+            let key = flow.key();
+            (flow.start(), key.id, key.tuple.source, key.tuple.destination)
+        });
         for flow in ended {
             self.forget(&flow);
-            self.gone.remember(stable_hash(&flow.key), BY_DUMP);
+            self.gone.remember(stable_hash(&flow.key()), BY_DUMP);
             self.ledger.ended_by_dump += 1;
             self.tell_end(&flow, now);
-            let (end, known_by) = ended_at(flow.closed.get(), now, EndKnownBy::Dump);
+            let (end, known_by) = ended_at(flow.closed(), now, EndKnownBy::Dump);
             self.give(&flow, ConntrackAction::End, end, Some((end, known_by)));
         }
     }
 
     /// Time has come so far: an interval may be over.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        for old in self.succeeded.expire(now, MISSING_FOR) {
+            self.end_without_message(&old);
+        }
         let Events::Aggregate { interval } = self.config.events else { return };
         let due = *self.due.get_or_insert(now.plus(interval));
         // A clock that was set back must not hold records for ever.
@@ -201,6 +242,9 @@ impl Tracker {
 
     /// The end: what waits goes out.
     pub fn finish(&mut self) {
+        for old in self.succeeded.expire(Timestamp(i64::MAX), 0) {
+            self.end_without_message(&old);
+        }
         self.flush_aggregate();
     }
 
@@ -222,19 +266,25 @@ impl Tracker {
 
     fn handle_new(&mut self, key: Key, entry: &Entry, at: Timestamp) {
         self.ledger.begun += 1;
-        self.gone.forget(stable_hash(&key));
-        if let Some(old) = self.take(&key).filter(|old| !self.is_ahead(old)) {
-            // Its DESTROY never came: only that it is over is known.
-            let end = old.closed.get().map(|closed| (closed, EndKnownBy::Closed));
-            self.give(&old, ConntrackAction::End, at, end);
+        self.gone.begin(stable_hash(&key));
+        if let Some(flow) = self.take(&key).filter(|old| !self.is_ahead(old))
+            && let Some(old) = self.succeeded.add(key, Predecessor { flow, until: at })
+        {
+            self.end_without_message(&old);
         }
         let mut flow = Flow::new(key, entry, self.generation);
-        flow.start = Some(entry.start.unwrap_or(at)).into();
+        flow.set_start(Some(entry.start.unwrap_or(at)));
         (flow.begun, flow.events) = (true, 1);
         self.tell(&flow, None, at);
         let kept = self.give(&flow, ConntrackAction::New, at, None);
         self.count(kept);
         self.enter(flow);
+    }
+
+    /// Its DESTROY never came: only that it is over is known.
+    fn end_without_message(&mut self, old: &Predecessor) {
+        let end = old.flow.closed().map(|closed| (closed, EndKnownBy::Closed));
+        self.give(&old.flow, ConntrackAction::End, old.until, end);
     }
 
     /// While events wait in our buffer, a dump shows flows that begin in them.
@@ -244,33 +294,34 @@ impl Tracker {
 
     fn handle_update(&mut self, key: Key, entry: &Entry, at: Timestamp) {
         self.ledger.updates += 1;
-        let mut flow = self.take(&key).unwrap_or_else(|| Box::new(Flow::new(key, entry, self.generation)));
+        let (place, known) = match self.succeeded.take(&key, entry.at) {
+            Some((place, old)) => (Some((place, old.until)), Some(old.flow)),
+            None => (None, self.take(&key)),
+        };
+        let mut flow = known.unwrap_or_else(|| Box::new(Flow::new(key, entry, self.generation)));
         let before = flow.progress();
         flow.absorb(entry);
         self.tell(&flow, Some(before), at);
-        (flow.events, flow.generation, flow.missing, flow.updated) =
-            (flow.events.saturating_add(1), self.generation, None.into(), true);
-        if flow.closed.get().is_none() && entry.state.is_some_and(|state| is_closed(key.tuple.protocol, state)) {
-            flow.closed = Some(at).into();
-        }
+        (flow.events, flow.generation, flow.updated) = (flow.events.saturating_add(1), self.generation, true);
+        flow.set_missing(None);
+        flow.close(entry.state, at);
         if self.config.events == Events::Folded {
             self.ledger.folded += 1;
         } else {
             let kept = self.give(&flow, ConntrackAction::Update, at, None);
             self.count(kept);
         }
-        self.enter_boxed(flow);
+        match place {
+            Some((place, until)) => self.succeeded.put_back(key, place, Predecessor { flow, until }),
+            None => self.enter_boxed(flow),
+        }
     }
 
     fn handle_destroy(&mut self, key: Key, entry: &Entry, at: Timestamp) {
         self.ledger.ended += 1;
         let (hash, end) = (stable_hash(&key), end_hash(entry));
-        let mut known = self.take(&key);
-        let is_another = |flow: &mut Box<Flow>| flow.events == 0 && differ(flow.start.get(), entry.start);
-        if let Some(later) = known.take_if(is_another) {
-            // A dump showed the next flow with this key already.
-            self.enter_boxed(later);
-        }
+        let old = self.succeeded.take(&key, entry.stop.or(entry.at)).map(|(_, old)| old.flow);
+        let known = old.or_else(|| self.take_ended(&key, entry));
         if known.is_none() && self.gone.is_repeated(hash, end) {
             self.ledger.repeated += 1;
             return;
@@ -280,28 +331,41 @@ impl Tracker {
         flow.absorb(entry);
         flow.events = flow.events.saturating_add(1);
         self.tell_end(&flow, at);
-        let (end, known_by) = ended_at(flow.closed.get(), entry.stop.unwrap_or(at), EndKnownBy::Destroy);
+        let (end, known_by) = ended_at(flow.closed(), entry.stop.unwrap_or(at), EndKnownBy::Destroy);
         let kept = self.give(&flow, ConntrackAction::End, at, Some((end, known_by)));
         self.count(kept);
+    }
+
+    /// The flow in the table that ends; none where the message is about an earlier one with the same key.
+    fn take_ended(&mut self, key: &Key, entry: &Entry) -> Option<Box<Flow>> {
+        let flow = self.take(key)?;
+        // A dump showed the next flow already, or its beginning was read already.
+        let is_later = flow.events == 0 && differ(flow.start(), entry.start) || ended_before(entry, flow.start());
+        if is_later {
+            self.enter_boxed(flow);
+            return None;
+        }
+        Some(flow)
     }
 
     /// What a dump shows: no event, and no record. It completes what is known, or makes a flow known that is silent.
     fn handle_dumped(&mut self, namespace: Option<i32>, entry: &Entry) {
         let (key, generation) = (key(namespace, entry), self.generation);
         let hash = self.hasher.hash_one(key);
-        let Some(flow) = self.flows.find_mut(hash, |flow| flow.key == key) else {
+        let Some(flow) = self.flows.find_mut(hash, |flow| flow.key() == key) else {
             // The dump may have been written before the end that was read already.
             if !self.gone.ended_since_dump(stable_hash(&key)) {
                 let mut flow = Flow::new(key, entry, generation);
-                flow.start = entry.start.into();
+                flow.set_start(entry.start);
                 self.enter(flow);
             }
             return;
         };
-        self.ledger.missing = self.ledger.missing.saturating_sub(u64::from(flow.missing.get().is_some()));
-        (flow.generation, flow.missing) = (generation, None.into());
+        self.ledger.missing = self.ledger.missing.saturating_sub(u64::from(flow.missing().is_some()));
+        flow.generation = generation;
+        flow.set_missing(None);
         // Else it shows the flow before this one, or the next.
-        if !differ(flow.start.get(), entry.start) {
+        if !differ(flow.start(), entry.start) {
             flow.absorb(entry);
             if self.config.news {
                 let progress = flow.progress().max(FlowProgress::Unanswered);
@@ -359,7 +423,7 @@ impl Tracker {
 
     fn take(&mut self, key: &Key) -> Option<Box<Flow>> {
         let hash = self.hasher.hash_one(key);
-        let (flow, _) = self.flows.find_entry(hash, |flow| flow.key == *key).ok()?.remove();
+        let (flow, _) = self.flows.find_entry(hash, |flow| flow.key() == *key).ok()?.remove();
         self.forget(&flow);
         Some(flow)
     }
@@ -368,7 +432,7 @@ impl Tracker {
     fn forget(&mut self, flow: &Flow) {
         self.ledger.flows = self.flows.len() as u64;
         self.ledger.silent = self.ledger.silent.saturating_sub(u64::from(flow.events == 0));
-        self.ledger.missing = self.ledger.missing.saturating_sub(u64::from(flow.missing.get().is_some()));
+        self.ledger.missing = self.ledger.missing.saturating_sub(u64::from(flow.missing().is_some()));
     }
 
     fn enter(&mut self, flow: Flow) {
@@ -381,9 +445,9 @@ impl Tracker {
             return;
         }
         self.ledger.silent += u64::from(flow.events == 0);
-        let hash = self.hasher.hash_one(flow.key);
+        let hash = self.hasher.hash_one(flow.key());
         let hasher = &self.hasher;
-        self.flows.insert_unique(hash, flow, |flow| hasher.hash_one(flow.key));
+        self.flows.insert_unique(hash, flow, |flow| hasher.hash_one(flow.key()));
         self.ledger.flows = self.flows.len() as u64;
     }
 }
@@ -398,6 +462,12 @@ fn differ(one: Option<Timestamp>, other: Option<Timestamp>) -> bool {
     one.zip(other).is_some_and(|(one, other)| one != other)
 }
 
+/// Whether an entry was removed before this flow began; a clock that was set back between its own times says nothing.
+fn ended_before(entry: &Entry, start: Option<Timestamp>) -> bool {
+    let span = entry.start.zip(entry.stop).filter(|(start, stop)| start <= stop);
+    span.zip(start).is_some_and(|((_, stop), start)| stop < start)
+}
+
 fn key(namespace: Option<i32>, entry: &Entry) -> Key {
     Key { namespace, id: entry.id.unwrap_or(0), zone: entry.zone.unwrap_or(0), tuple: entry.original }
 }
@@ -409,5 +479,8 @@ fn stable_hash(key: &Key) -> u64 {
 
 fn end_hash(entry: &Entry) -> u64 {
     let counters = entry.counters.map(|both| both.map(|one| (one.packets, one.bytes)));
-    FixedState::default().hash_one((entry.start, entry.stop, counters)).max(BY_DUMP + 1)
+    if (entry.start, entry.stop, counters) == (None, None, None) {
+        return BARE;
+    }
+    FixedState::default().hash_one((entry.start, entry.stop, counters)).max(BARE + 1)
 }

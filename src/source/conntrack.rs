@@ -1,4 +1,9 @@
-//! Events of the kernel's connection tracking: a socket for events, one for dumps, on a plain thread.
+//! Events of the kernel's connection tracking: a socket for beginnings, one for changes and ends, one for dumps, on a plain
+//! thread.
+//!
+//! The kernel does not try beginnings again that found their buffer full, so each drop there is exactly one of them. Changes
+//! and ends are tried again, so a drop there is a try. Whatever is read of these, the beginning of its flow has been handled
+//! before: it was sent before, and that socket is read to its end in between.
 //!
 //! Owns the loop (wait, read, dump again after a loss) and what the kernel dropped. What a message means is known to
 //! `conntrack`. NET_ADMIN is effective only while a socket is opened and a dump is asked for.
@@ -14,8 +19,12 @@ use crate::conntrack::{Dumped, GET_KIND, Tracker};
 use crate::flow::Timestamp;
 use crate::netlink::{DUMP, REQUEST, Writer};
 
-/// Groups of ctnetlink: new, update, destroy.
-const GROUPS: [i32; 3] = [1, 2, 3];
+/// Group of ctnetlink: flows that begin.
+const BEGINNINGS: i32 = 1;
+/// Groups of ctnetlink: update, destroy.
+const OTHERS: [i32; 2] = [2, 3];
+/// What a datagram in a receive buffer costs at least, for the kernel.
+const DATAGRAM_COST: u64 = 512;
 /// How long a wait for events lasts at most: records are handed on at least so often.
 const TICK: Duration = Duration::from_millis(100);
 /// How often the kernel's counter of drops is read.
@@ -36,7 +45,7 @@ const MAX_DRAIN: Duration = Duration::from_secs(2);
 /// How to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// CONNTRACK_BUFFER.
+    /// CONNTRACK_BUFFER, for beginnings, and again for changes and ends.
     pub buffer_bytes: u64,
     /// CONNTRACK_ALL_NAMESPACES.
     pub all_namespaces: bool,
@@ -51,11 +60,20 @@ pub fn run(
     step: impl FnMut(&mut Tracker, Timestamp),
 ) -> Result<(), CaptureError> {
     let sockets = privilege::with(Right::NetAdmin, || open(options)).map_err(CaptureError::NotPermitted)?;
-    let (events, dumps) = sockets.map_err(|error| failed(&error))?;
+    let sockets = sockets.map_err(|error| failed(&error))?;
     tracker.ledger_mut().opens += 1;
-    let now = now();
-    let mut listener =
-        Listener { events, dumps, buffers: Buffers::new(), tracker, step, overrun: false, dumped: now, counted: now };
+    let (now, most_waiting) = (now(), options.buffer_bytes / DATAGRAM_COST);
+    let mut listener = Listener {
+        sockets,
+        buffers: Buffers::new(),
+        others: Buffers::new(),
+        most_waiting,
+        tracker,
+        step,
+        overrun: false,
+        dumped: now,
+        counted: now,
+    };
     let outcome = listener.until_stopped(stop);
     listener.count_drops();
     outcome.map_err(|error| failed(&error))
@@ -65,29 +83,41 @@ fn failed(error: &io::Error) -> CaptureError {
     CaptureError::Input { input: "connection tracking", message: error.to_string() }
 }
 
-fn open(options: &Options) -> io::Result<(Socket, Socket)> {
-    let events = Socket::open()?;
-    let has = events.set_buffer(options.buffer_bytes)?;
+struct Sockets {
+    beginnings: Socket,
+    others: Socket,
+    dumps: Socket,
+}
+
+fn open(options: &Options) -> io::Result<Sockets> {
+    let [beginnings, others, dumps] = [Socket::open()?, Socket::open()?, Socket::open()?];
+    let has = beginnings.set_buffer(options.buffer_bytes)?.min(others.set_buffer(options.buffer_bytes)?);
     if has < options.buffer_bytes / 2 {
-        tracing::warn!(bytes = has, "the receive buffer is smaller than CONNTRACK_BUFFER asks for");
+        tracing::warn!(bytes = has, "a receive buffer is smaller than CONNTRACK_BUFFER asks for");
     }
-    if let Err(error) = events.keep_ends() {
+    if let Err(error) = others.send_again() {
         tracing::warn!(%error, "the kernel does not keep ends of flows that do not fit; they may be lost, and counted");
     }
     if options.all_namespaces {
-        let listening = privilege::with(Right::NetBroadcast, || events.listen_everywhere());
+        let listening = privilege::with(Right::NetBroadcast, || {
+            beginnings.listen_everywhere().and_then(|()| others.listen_everywhere())
+        });
         listening.map_err(io::Error::other)??;
     }
-    GROUPS.into_iter().try_for_each(|group| events.join(group))?;
-    let dumps = Socket::open()?;
+    // Ends first: of a flow that begins in between, the end is heard too.
+    OTHERS.into_iter().try_for_each(|group| others.join(group))?;
+    beginnings.join(BEGINNINGS)?;
     dumps.set_buffer(1 << 20)?;
-    Ok((events, dumps))
+    Ok(Sockets { beginnings, others, dumps })
 }
 
 struct Listener<'a, F> {
-    events: Socket,
-    dumps: Socket,
+    sockets: Sockets,
     buffers: Buffers,
+    /// For changes and ends, which wait here until beginnings have been handled.
+    others: Buffers,
+    /// Beginnings that may wait in their buffer.
+    most_waiting: u64,
     tracker: &'a mut Tracker,
     step: F,
     /// The kernel has dropped events since the last dump.
@@ -100,8 +130,8 @@ impl<F: FnMut(&mut Tracker, Timestamp)> Listener<'_, F> {
     fn until_stopped(&mut self, stop: &Stop) -> io::Result<()> {
         self.dump();
         loop {
-            let wakeup = stop.wait(Some(self.events.raw()), TICK);
-            if wakeup.stopped {
+            let sockets = [self.sockets.others.raw(), self.sockets.beginnings.raw()];
+            if stop.wait_for_two(sockets, TICK) {
                 return self.end();
             }
             self.read(READS)?;
@@ -140,25 +170,29 @@ impl<F: FnMut(&mut Tracker, Timestamp)> Listener<'_, F> {
 
     /// Reads so many times at most; how often there was something.
     fn read(&mut self, most: usize) -> io::Result<usize> {
-        let Self { events, buffers, tracker, overrun, .. } = self;
         for read in 0..most {
-            let now = wall_clock();
-            let took = |datagram: super::netlink::Datagram<'_>| {
-                tracker.handle_events(datagram.namespace, datagram.bytes, now);
-            };
-            match events.receive(buffers, took) {
-                Ok(0) => return Ok(read),
-                Ok(_) => {}
-                // The kernel says so once, however many it dropped.
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    tracker.ledger_mut().overruns += 1;
-                    *overrun = true;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            let others = receive(&self.sockets.others, &mut self.others, self.tracker, &mut self.overrun)?;
+            let begun = self.read_beginnings()?;
+            handle(&self.others, self.tracker);
+            if others == 0 && begun == 0 {
+                return Ok(read);
             }
         }
         Ok(most)
+    }
+
+    /// Reads all beginnings that were sent before this call; how many.
+    fn read_beginnings(&mut self) -> io::Result<u64> {
+        let mut all = 0;
+        while all <= self.most_waiting {
+            let read = receive(&self.sockets.beginnings, &mut self.buffers, self.tracker, &mut self.overrun)?;
+            if read == 0 {
+                break;
+            }
+            handle(&self.buffers, self.tracker);
+            all += read as u64;
+        }
+        Ok(all)
     }
 
     /// Reads the whole table; events go on being read meanwhile, since they do not wait.
@@ -183,18 +217,18 @@ impl<F: FnMut(&mut Tracker, Timestamp)> Listener<'_, F> {
     fn dump_whole(&mut self) -> io::Result<()> {
         // Any family: IPv4 and IPv6 come one after the other.
         let request = Writer::netfilter(GET_KIND, REQUEST | DUMP, 1, 0, 0).finish();
-        privilege::with(Right::NetAdmin, || self.dumps.send(&request)).map_err(io::Error::other)??;
+        privilege::with(Right::NetAdmin, || self.sockets.dumps.send(&request)).map_err(io::Error::other)??;
         loop {
-            if !wait_for(self.dumps.raw(), DUMP_PATIENCE) {
+            if !wait_for(self.sockets.dumps.raw(), DUMP_PATIENCE) {
                 return Err(io::Error::other("the kernel does not go on with the dump"));
             }
             let mut progress = Dumped::Going;
-            let Self { dumps, buffers, tracker, .. } = self;
-            dumps.receive(buffers, |datagram| {
+            self.sockets.dumps.receive(&mut self.buffers)?;
+            for datagram in self.buffers.datagrams() {
                 if progress == Dumped::Going {
-                    progress = tracker.handle_dump(datagram.namespace, datagram.bytes);
+                    progress = self.tracker.handle_dump(datagram.namespace, datagram.bytes);
                 }
-            })?;
+            }
             match progress {
                 Dumped::Going => _ = self.read(READS)?,
                 Dumped::Done => return Ok(()),
@@ -205,12 +239,38 @@ impl<F: FnMut(&mut Tracker, Timestamp)> Listener<'_, F> {
 
     fn count_drops(&mut self) {
         self.counted = now();
-        match self.events.new_drops() {
-            Ok(drops) => self.tracker.ledger_mut().dropped += drops,
-            Err(error) => tracing::warn!(%error, "the kernel does not say how many events it dropped"),
+        let Sockets { beginnings, others, .. } = &mut self.sockets;
+        match (beginnings.new_drops(), others.new_drops()) {
+            (Ok(lost), Ok(dropped)) => {
+                self.tracker.ledger_mut().lost_beginnings += lost;
+                self.tracker.ledger_mut().dropped += dropped;
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::warn!(%error, "the kernel does not say how many events it dropped");
+            }
         }
         (self.step)(self.tracker, wall_clock());
     }
+}
+
+/// Reads once; how many there were. Where the kernel had dropped some, it says so once, however many: then something is to be
+/// read all the same.
+fn receive(socket: &Socket, buffers: &mut Buffers, tracker: &mut Tracker, overrun: &mut bool) -> io::Result<usize> {
+    loop {
+        match socket.receive(buffers) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                tracker.ledger_mut().overruns += 1;
+                *overrun = true;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+fn handle(buffers: &Buffers, tracker: &mut Tracker) {
+    let now = wall_clock();
+    buffers.datagrams().for_each(|datagram| tracker.handle_events(datagram.namespace, datagram.bytes, now));
 }
 
 /// What the kernel says only where an administrator has switched it on.

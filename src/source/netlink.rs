@@ -22,9 +22,10 @@ pub(super) struct Socket {
     drops: u32,
 }
 
-/// Room for what is read.
+/// Room for what is read, and what was read last.
 pub(super) struct Buffers {
     bytes: Vec<[u8; DATAGRAM]>,
+    read: Vec<Slot>,
 }
 
 impl std::fmt::Debug for Buffers {
@@ -46,7 +47,13 @@ type Slot = Option<(usize, Option<i32>)>;
 
 impl Buffers {
     pub(super) fn new() -> Self {
-        Self { bytes: vec![[0; DATAGRAM]; AT_ONCE] }
+        Self { bytes: vec![[0; DATAGRAM]; AT_ONCE], read: Vec::with_capacity(AT_ONCE) }
+    }
+
+    /// What was read last. A datagram that was too long for its room is an empty one.
+    pub(super) fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
+        let slots = self.read.iter().enumerate();
+        slots.map(|(index, slot)| self.datagram(index, slot).unwrap_or(Datagram { bytes: &[0], namespace: None }))
     }
 
     fn datagram(&self, index: usize, slot: &Slot) -> Option<Datagram<'_>> {
@@ -99,8 +106,9 @@ impl Socket {
         self.set(libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group)
     }
 
-    /// Has the kernel keep the end of a flow until it fits into our buffer.
-    pub(super) fn keep_ends(&self) -> io::Result<()> {
+    /// Has the kernel send again what did not fit into our buffer: the end of a flow until it fits, a change with the next
+    /// one.
+    pub(super) fn send_again(&self) -> io::Result<()> {
         self.set(libc::SOL_NETLINK, libc::NETLINK_BROADCAST_ERROR, 1)
     }
 
@@ -117,18 +125,15 @@ impl Socket {
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Passes on what has arrived, at most some datagrams; how many there were, 0 when there is nothing now. A datagram
-    /// that is too long for its room is passed on as an empty one.
-    pub(super) fn receive(&self, buffers: &mut Buffers, mut take: impl FnMut(Datagram<'_>)) -> io::Result<usize> {
-        let slots = match self.receive_many(buffers) {
-            Ok(slots) => slots,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+    /// Reads what has arrived, at most some datagrams; how many there were, 0 when there is nothing now.
+    pub(super) fn receive(&self, buffers: &mut Buffers) -> io::Result<usize> {
+        buffers.read.clear();
+        match self.receive_many(buffers) {
+            Ok(slots) => buffers.read = slots,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
-        };
-        for (index, slot) in slots.iter().enumerate() {
-            take(buffers.datagram(index, slot).unwrap_or(Datagram { bytes: &[0], namespace: None }));
         }
-        Ok(slots.len())
+        Ok(buffers.read.len())
     }
 
     fn receive_many(&self, buffers: &mut Buffers) -> io::Result<Vec<Slot>> {

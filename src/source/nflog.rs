@@ -91,10 +91,11 @@ fn bind(socket: &Socket, buffers: &mut Buffers, group: u16) -> io::Result<()> {
             if !wait_for(socket.raw(), PATIENCE) {
                 return Err(io::Error::other("the kernel does not answer"));
             }
-            socket.receive(buffers, |datagram| {
+            socket.receive(buffers)?;
+            for datagram in buffers.datagrams() {
                 let answered = Messages::new(datagram.bytes).find(|message| message.sequence == number);
                 answer = answer.or(answered.and_then(|message| message.error()));
-            })?;
+            }
         }
         match answer {
             Some(0) | None => {}
@@ -182,11 +183,13 @@ impl<F: FnMut(&mut Verdicts, Timestamp)> Listener<'_, F> {
         let Self { socket, buffers, verdicts, names, .. } = self;
         for read in 0..READS {
             let now = wall_clock();
-            match socket
-                .receive(buffers, |datagram| verdicts.handle_nflog(datagram.bytes, now, |index| names.of(index)))
-            {
+            match socket.receive(buffers) {
                 Ok(0) => return Ok(read),
-                Ok(_) => {}
+                Ok(_) => {
+                    for datagram in buffers.datagrams() {
+                        verdicts.handle_nflog(datagram.bytes, now, |index| names.of(index));
+                    }
+                }
                 // The numbers of the packets say how many were lost.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

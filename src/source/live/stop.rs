@@ -44,6 +44,12 @@ impl Stop {
         let [stopped, ready] = poll([self.0.as_raw_fd(), fd.unwrap_or(NO_FD)], timeout);
         Wakeup { stopped, ready }
     }
+
+    /// The same for two descriptors; whether the signal to stop came.
+    pub(in crate::source) fn wait_for_two(&self, [one, other]: [RawFd; 2], timeout: Duration) -> bool {
+        let [stopped, ..] = poll([self.0.as_raw_fd(), one, other], timeout);
+        stopped
+    }
 }
 
 /// Waits for one descriptor only; whether it is ready.
@@ -57,7 +63,7 @@ const NO_FD: RawFd = -1;
 
 /// Which of the descriptors have something to read, or an error. An interruption by a signal is a wait without result:
 /// callers loop anyway.
-fn poll(fds: [RawFd; 2], timeout: Duration) -> [bool; 2] {
+fn poll<const N: usize>(fds: [RawFd; N], timeout: Duration) -> [bool; N] {
     let mut entries = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     let millis = i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
     #[allow(unsafe_code, reason = "std has no poll(2), and libpcap's own wait cannot be woken by a second descriptor")]
