@@ -153,7 +153,7 @@ impl Assembly {
             prefixes,
             container_interfaces,
             repeats: settings.verdict_repeats.map(nanos),
-            patience: settings.verdict_outcome.filter(|_| settings.records(RecordKind::Conntrack)).map(nanos),
+            patience: settings.verdict_outcome.filter(|_| sees_connections(settings)).map(nanos),
             observer_id: dissect.http.observer_id.clone(),
             filter: flow_filter(settings),
         };
@@ -200,8 +200,13 @@ impl Assembly {
             observer_id: self.dissect.http.observer_id.clone(),
             filter: flow_filter(&self.settings),
             own_ips: self.dissect.http.own_ips.clone(),
-            news: self.verdicts.patience.is_some() && self.settings.records(RecordKind::Verdicts),
+            news: self.joins_verdicts(),
         })
+    }
+
+    /// Whether records of logged packets wait for what follows.
+    pub fn joins_verdicts(&self) -> bool {
+        self.verdicts.patience.is_some() && self.settings.records(RecordKind::Verdicts)
     }
 
     /// What reads logged packets.
@@ -278,10 +283,10 @@ impl Assembly {
     /// One outlet for each encoding in use.
     fn outlets(&self, sinks: &Started) -> Vec<Outlet<impl FnMut(&Record, &mut Vec<u8>) -> Encoded + use<>>> {
         let outlet = |(encoder, sinks): (Encoder, Vec<SinkHandle>)| {
-            let mut observer = self.identity.subscribe();
+            let mut view = self.identity.view();
             let mut begun = false;
             let encode =
-                move |record: &Record, out: &mut Vec<u8>| encoder.encode_next(record, observer.now(), &mut begun, out);
+                move |record: &Record, out: &mut Vec<u8>| encoder.encode_next(record, view.observer(), &mut begun, out);
             Outlet { encode, sinks }
         };
         self.encoders(sinks, io::stdout().is_terminal(), |_| true).into_iter().map(outlet).collect()
@@ -355,6 +360,11 @@ fn redactor(settings: &Settings) -> Result<Redactor, Unusable> {
     faults.finish(redactor)
 }
 
+/// Whether what follows a packet can be seen.
+fn sees_connections(settings: &Settings) -> bool {
+    [RecordKind::Conntrack, RecordKind::Flows].into_iter().any(|kind| settings.records(kind))
+}
+
 fn dissect_config(config: &Config, observer: &Observer, own_ips: Vec<IpAddr>) -> dissect::Config {
     let settings = &config.settings;
     let auto_id = || observer.pod.uid.as_deref().or(observer.hostname.as_deref()).unwrap_or_default().to_owned();
@@ -368,6 +378,10 @@ fn dissect_config(config: &Config, observer: &Observer, own_ips: Vec<IpAddr>) ->
         most: config.bounds.captured_flows,
         observer_id: observer_id.clone(),
         own_ips: own_ips.clone(),
+        news: settings.verdict_outcome.is_some()
+            && settings.records(RecordKind::Verdicts)
+            // Connection tracking knows more: what is translated, and what is not captured.
+            && !settings.records(RecordKind::Conntrack),
         ..flows::Config::default()
     });
     dissect::Config {

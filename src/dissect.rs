@@ -262,6 +262,11 @@ impl Dissector {
         self.context.ledger.open > 0 || self.context.ledger.responses_open > 0
     }
 
+    /// The flows, where they are recorded.
+    pub fn flows(&mut self) -> Option<&mut Flows> {
+        self.flows.as_mut()
+    }
+
     /// The records made since the last call.
     pub fn records(&mut self) -> &mut Vec<Record> {
         &mut self.context.out

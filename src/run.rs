@@ -106,7 +106,7 @@ struct Live {
     captures: Vec<Capture>,
     /// Says that one of them has ended.
     any_ended: Arc<Notify>,
-    /// For readers of logged packets, until the thread that tracks connections takes it.
+    /// For readers of logged packets.
     news: NewsSender,
     /// How many captures have not ended at the end.
     left: Arc<AtomicU64>,
@@ -162,11 +162,11 @@ impl Live {
         };
         live.say(&choices);
         live.assembly.workloads().start(&live.own)?;
-        choices.iter().try_for_each(|choice| live.capture(choice))?;
         // First those who read news of connections, then who has them.
         if live.settings.records(RecordKind::Verdicts) {
             live.read_verdicts()?;
         }
+        choices.iter().try_for_each(|choice| live.capture(choice))?;
         if live.settings.records(RecordKind::Conntrack) {
             live.track()?;
         }
@@ -220,6 +220,7 @@ impl Live {
             dissector: self.assembly.dissector(),
             pipeline: self.assembly.pipeline(&self.sinks, Some(probe.clone())),
             own: self.own.view(),
+            news: self.news.clone(),
             probe,
             part: self.shared.part(),
             so_far: tap::SoFar::default(),

@@ -2,6 +2,8 @@
 //!
 //! Finds nothing and ends nothing by itself: `table` does.
 
+mod news;
+
 use std::sync::Arc;
 
 use compact_str::{CompactString, format_compact};
@@ -13,7 +15,7 @@ use crate::flow::{
     icmp_counterpart,
 };
 use crate::packet::{Carried, Datagram, Segment, TcpFlags};
-use crate::record::{End, FlowCounts, FlowRecord, FlowStatus, Icmp, NetworkDirection, Outcome, Trust};
+use crate::record::{End, FlowCounts, FlowProgress, FlowRecord, FlowStatus, Icmp, NetworkDirection, Outcome, Trust};
 
 /// How long what is over is kept for what straggles in.
 const LINGER: u64 = 2_000_000_000;
@@ -169,6 +171,8 @@ pub(super) struct Flow {
     icmp: Option<Icmp>,
     exchanges: u32,
     interface: Option<Arc<str>>,
+    /// How far those who wait for news know it has come.
+    told: Option<FlowProgress>,
     /// Something came since the hand of the clock passed by.
     pub(super) referenced: bool,
     /// More than a stray packet.
@@ -222,6 +226,7 @@ impl Flow {
             icmp: seen.icmp,
             exchanges: 0,
             interface: seen.interface.cloned(),
+            told: None,
             referenced: false,
             settled: false,
         }

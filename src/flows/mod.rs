@@ -40,6 +40,8 @@ pub struct Config {
     pub observer_id: String,
     /// Addresses of the pod, for the direction.
     pub own_ips: Vec<IpAddr>,
+    /// Whether somebody waits for `Flows::news`.
+    pub news: bool,
 }
 
 impl Default for Config {
@@ -51,6 +53,7 @@ impl Default for Config {
             most: 65_536,
             observer_id: String::new(),
             own_ips: Vec::new(),
+            news: false,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::flow::{ConnKey, FiveTuple, Protocol, Timestamp};
 use crate::ledger::FlowLedger;
 use crate::packet::{Datagram, Segment, Undelivered};
 use crate::pool::{Pool, Share};
-use crate::record::{Connection, Record};
+use crate::record::{Connection, FlowNews, Record};
 
 /// The flows of one capture thread.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ pub struct Flows {
     hand: u32,
     known: Share,
     ledger: FlowLedger,
+    news: Vec<FlowNews>,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +60,7 @@ impl Flows {
             hand: 0,
             known: Share::new(most),
             ledger: FlowLedger { enabled: true, ..FlowLedger::default() },
+            news: Vec::new(),
         }
     }
 
@@ -77,7 +79,7 @@ impl Flows {
     pub fn on_datagram(&mut self, datagram: &Datagram<'_>, out: &mut Vec<Record>) {
         self.take(&Seen::of_datagram(datagram), out);
         if let Some(error) = Undelivered::of(datagram) {
-            self.on_unreachable(&error);
+            self.on_unreachable(&error, datagram.at);
         }
     }
 
@@ -116,6 +118,17 @@ impl Flows {
                 self.end(index, last, now, out);
             }
         }
+    }
+
+    /// How far connections have come since; the caller takes them out.
+    pub fn news(&mut self) -> &mut Vec<FlowNews> {
+        &mut self.news
+    }
+
+    /// Somebody waits for what nobody has answered so far.
+    pub fn look_for_unanswered(&mut self, now: Timestamp) {
+        let flows = self.slots.iter().filter_map(|slot| slot.flow.as_deref());
+        self.news.extend(flows.filter_map(|flow| flow.unanswered(now)));
     }
 
     /// Our own addresses changed.
@@ -170,10 +183,14 @@ impl Flows {
         self.ledger.bytes += bytes;
         self.ledger.open_packets += packets;
         self.ledger.open_bytes += bytes;
+        let hears = self.config.news;
         let Some(flow) = self.flow(index) else { return };
         let before = flow.settled;
         flow.take(seen);
-        if flow.settled != before {
+        let settles = flow.settled != before;
+        let news = if hears { flow.news(seen.at) } else { None };
+        self.news.extend(news);
+        if settles {
             self.unsettled -= 1;
         }
     }
@@ -204,21 +221,27 @@ impl Flows {
         self.ledger.open = self.index.len() as u64;
     }
 
-    fn on_unreachable(&mut self, error: &Undelivered) {
+    fn on_unreachable(&mut self, error: &Undelivered, at: Timestamp) {
         let key = FlowKey::of_ports(error.tuple, error.protocol);
         let (_, from) = ConnKey::of(error.tuple);
         let slots = &self.slots;
         let found = self
             .index
             .find(self.hasher.hash_one(key), |&index| flow_at(slots, index).is_some_and(|flow| flow.key == key));
-        if let Some(flow) = found.copied().and_then(|index| self.flow(index)) {
+        let (found, hears) = (found.copied(), self.config.news);
+        if let Some(flow) = found.and_then(|index| self.flow(index)) {
             flow.on_unreachable(from, error.port);
+            let news = if hears { flow.news(at) } else { None };
+            self.news.extend(news);
         }
     }
 
     /// The last report of a flow, which is then forgotten.
     fn end(&mut self, index: u32, last: Last, now: Timestamp, out: &mut Vec<Record>) {
         self.report(index, Some(last), now, out);
+        if self.config.news && matches!(last, Last::Over | Last::Idle) {
+            self.news.extend(flow_at(&self.slots, index).and_then(Flow::last_news));
+        }
         let Some(flow) = self.slots.get_mut(index as usize).and_then(|slot| {
             slot.generation = slot.generation.wrapping_add(1);
             slot.flow.take()

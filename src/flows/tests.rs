@@ -8,7 +8,7 @@ use super::{Config, Flows};
 use crate::flow::{Endpoint, FiveTuple, Protocol, Scope, Timestamp};
 use crate::ledger::{FrameLedger, Ledger};
 use crate::packet::{Carried, Datagram, Segment, TcpFlags};
-use crate::record::{End, FlowCounts, FlowRecord, FlowStatus, Icmp, Outcome, Record, Trust};
+use crate::record::{End, FlowCounts, FlowProgress, FlowRecord, FlowStatus, Icmp, Outcome, Record, Trust};
 
 const SECOND: i64 = 1_000_000_000;
 const MS: i64 = 1_000_000;
@@ -167,6 +167,48 @@ fn a_connection_is_one_flow_with_what_each_end_sent() {
     assert_eq!((flow.ended_by, flow.last, flow.report), (Some(End::Source), true, 1));
     assert_eq!((flow.start, flow.end, flow.duration), (Timestamp(MS), Timestamp(8 * MS), 7 * MS as u64));
     assert_eq!((flow.connect_ns, flow.rtt_ns), (Some(MS as u64), Some(2 * MS as u64)));
+}
+
+#[test]
+fn news_say_how_far_a_connection_has_come_and_no_more_than_is_known() {
+    use FlowProgress::{Answered, Begun, Established, Unanswered};
+    let mut bench = Bench::new(Config { news: true, ..Config::default() });
+    let said = |bench: &mut Bench| -> Vec<_> {
+        bench
+            .flows
+            .news()
+            .drain(..)
+            .map(|news| (news.source.port, news.destination.port, news.progress, news.ended))
+            .collect()
+    };
+    for line in OPEN.into_iter().chain(["> FA 101 501", "< FA 501 102"]) {
+        bench.tcp(line);
+    }
+    bench.wait(4);
+    let of = |progress, ended| (40_000, 80, progress, ended);
+    assert_eq!(said(&mut bench), [of(Begun, false), of(Established, false), of(Established, true)]);
+    // Refused; never answered; and reset by who opened it.
+    bench.tcp("> S 100").tcp("< RA 0 101").wait(4);
+    assert_eq!(said(&mut bench), [of(Begun, false), of(Answered, false), of(Answered, true)]);
+    bench.tcp("> S 300").tcp("> S 300");
+    bench.flows.look_for_unanswered(Timestamp(bench.now));
+    assert_eq!(said(&mut bench), [of(Begun, false), of(Unanswered, false)]);
+    bench.wait(70);
+    assert_eq!(said(&mut bench), [of(Begun, true)]);
+    bench.tcp("> S 700").tcp("> R 701").wait(4);
+    assert_eq!(said(&mut bench), [of(Begun, false)], "an answer may have come that was not captured");
+    // Datagrams: that nothing came back is not known.
+    bench.udp(1, 9, 2, 53, 10);
+    bench.flows.look_for_unanswered(Timestamp(bench.now));
+    assert_eq!(said(&mut bench), [(9, 53, Begun, false)]);
+    bench.udp(2, 53, 1, 9, 10).udp(1, 9, 2, 53, 10).udp(1, 8, 2, 53, 10).wait(40);
+    assert_eq!(said(&mut bench), [(9, 53, Answered, false), (8, 53, Begun, false), (9, 53, Answered, true)]);
+    // An echo has its identifier for a port.
+    let echo = |kind| Some(Icmp { kind, code: 0, id: Some(7) });
+    let ends = [1, 2].map(|host| Endpoint::new([10, 0, 0, host], 0));
+    bench.datagram(Protocol::ICMP, (ends[0], ends[1]), echo(8), &[]);
+    bench.datagram(Protocol::ICMP, (ends[1], ends[0]), echo(0), &[]);
+    assert_eq!(said(&mut bench), [(7, 0, Begun, false), (7, 0, Answered, false)]);
 }
 
 /// How a flow ends, and what came of it.

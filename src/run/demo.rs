@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::news::NewsSender;
 use super::shared::Shared;
 use super::tap::{SoFar, Tap};
 use crate::assembly::{self, Assembly, Started};
@@ -174,6 +175,7 @@ impl Show {
             pipeline: self.assembly.pipeline(&self.sinks, Some(probe.clone())),
             // The play is this process's own traffic, and wanted: our sockets are not excluded here.
             own: OwnTraffic::default().view(),
+            news: NewsSender::default(),
             probe,
             part: Shared::new(Arc::clone(&self.metrics), Vec::new()).part(),
             so_far: SoFar::default(),

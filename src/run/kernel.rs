@@ -40,13 +40,15 @@ impl Live {
         };
         let mut tracker = self.assembly.tracker();
         let mut tap = self.tap(format!("connection tracking{lacks}"));
-        let (stop, news) = (self.stopped.clone(), std::mem::take(&mut self.news));
+        let (stop, mut news) = (self.stopped.clone(), self.news.clone());
         self.listen(RecordKind::Conntrack.word(), move || {
             let outcome = conntrack::run(&options, &stop, &mut tracker, |tracker, now| {
                 if let Some(own_ips) = tap.part.new_own_ips() {
                     tracker.set_own_ips(own_ips);
                 }
-                news.serve(tracker);
+                if news.serve(tracker.news()) {
+                    tracker.ask_for_dump();
+                }
                 tap.push(tracker.records());
                 tap.tick(now, || Ledger { conntrack: tracker.ledger().clone(), ..Ledger::default() });
             });
@@ -60,7 +62,7 @@ impl Live {
         for input in inputs(&self.settings) {
             let mut tap = self.tap(format!("logged packets of {}", input.in_words()));
             let (stop, mut verdicts) = (self.stopped.clone(), self.assembly.verdicts());
-            let mut news = self.settings.records(RecordKind::Conntrack).then(|| self.news.reader());
+            let mut news = self.assembly.joins_verdicts().then(|| self.news.reader());
             let mut store = self.settings.verdict_store.as_deref().map(StoreFile::new);
             if let Some(store) = store.as_mut().and_then(StoreFile::changed) {
                 verdicts.set_store(store);

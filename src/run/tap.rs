@@ -2,6 +2,7 @@
 //!
 //! Nothing here waits: a sink whose queue is full loses records, and counts them.
 
+use super::news::NewsSender;
 use super::shared::Part;
 use crate::dissect::Dissector;
 use crate::flow::Timestamp;
@@ -18,6 +19,8 @@ use crate::tcp::CloseReason;
 
 /// Records handed on at once.
 const AT_ONCE: usize = 64;
+/// News handed on at once.
+const NEWS_AT_ONCE: usize = 1024;
 /// How often counters are published, nanoseconds of capture time.
 const PUBLISH_EVERY: u64 = 1_000_000_000;
 
@@ -26,6 +29,7 @@ pub(super) struct Tap<S, E> {
     pub(super) dissector: Dissector,
     pub(super) pipeline: Pipeline<S, E>,
     pub(super) own: View,
+    pub(super) news: NewsSender,
     pub(super) probe: Probe,
     pub(super) part: Part,
     pub(super) so_far: SoFar,
@@ -54,6 +58,15 @@ where
         self.dissector.protocols().clone()
     }
 
+    /// Passes on what flows came to, for those who wait for it.
+    fn serve_news(&mut self, now: Timestamp) {
+        let Some(flows) = self.dissector.flows() else { return };
+        if self.news.serve(flows.news()) {
+            flows.look_for_unanswered(now);
+            self.news.serve(flows.news());
+        }
+    }
+
     fn publish(&self) {
         self.probe.publish(&self.dissector.ledger(), &self.so_far.kernel);
     }
@@ -74,6 +87,9 @@ where
         if self.dissector.records().len() >= AT_ONCE {
             self.pipeline.push(self.dissector.records());
         }
+        if self.dissector.flows().is_some_and(|flows| flows.news().len() >= NEWS_AT_ONCE) {
+            self.serve_news(frame.at);
+        }
     }
 
     fn on_tick(&mut self, now: Timestamp) {
@@ -81,6 +97,7 @@ where
             self.dissector.set_own_ips(own_ips);
         }
         self.dissector.handle_timeout(now);
+        self.serve_news(now);
         self.pipeline.push(self.dissector.records());
         self.pipeline.flush();
         self.part.tick(std::mem::take(&mut self.so_far.frames), self.dissector.is_busy());
@@ -92,6 +109,11 @@ where
     }
 
     fn on_kernel(&mut self, counters: &KernelCounters) {
+        // What was not captured may have been what followed.
+        let lost = |counters: &KernelCounters| counters.dropped + counters.interface_dropped;
+        if lost(counters) > lost(&self.so_far.kernel) {
+            self.news.note_lost();
+        }
         self.so_far.kernel = counters.clone();
     }
 
