@@ -17,7 +17,7 @@ use crate::record::{Container, LoggedPacket, Record, VerdictDirection, VerdictRe
 pub enum Time {
     /// Seconds since 1970 with nine digits behind the point, as a string; `log_level` is a number.
     Seconds,
-    /// RFC 3339; `level` is a word.
+    /// RFC 3339 with nine digits behind the point; `level` is a word.
     Rfc3339,
 }
 
@@ -96,7 +96,7 @@ pub fn write_json(out: &mut Vec<u8>, record: &Record, time: Time) {
             serde_json::to_writer(&mut *out, &Deprecated { timestamp, source: SOURCE, message, log_level: 1, data })
         }
         Time::Rfc3339 => {
-            let timestamp = Stamp::new(packet.at);
+            let timestamp = Stamp::nanoseconds(packet.at);
             serde_json::to_writer(&mut *out, &Rfc3339 { timestamp, level: "info", source: SOURCE, message, data })
         }
     });
@@ -163,7 +163,7 @@ mod tests {
         );
         let seconds = r#"{"timestamp":"1772366400.000123000","source":"cfnetworking.iptables","message":"ingress-denied","log_level":1,"#;
         assert_eq!(line(verdict(), Time::Seconds), format!("{seconds}{data}"));
-        let rfc = r#"{"timestamp":"2026-03-01T12:00:00.000123Z","level":"info","source":"cfnetworking.iptables","message":"ingress-denied","#;
+        let rfc = r#"{"timestamp":"2026-03-01T12:00:00.000123000Z","level":"info","source":"cfnetworking.iptables","message":"ingress-denied","#;
         assert_eq!(line(verdict(), Time::Rfc3339), format!("{rfc}{data}"));
     }
 

@@ -67,6 +67,16 @@ impl Stamp {
         Self { text, len: if nanos == 0 { 27 } else { 30 } }
     }
 
+    /// With nine digits behind the point, whatever they are.
+    pub(super) fn nanoseconds(at: Timestamp) -> Self {
+        let mut stamp = Self::new(at);
+        if let Some(end) = stamp.text.get_mut(stamp.len - 1..).filter(|end| end.len() == 4) {
+            end.copy_from_slice(b"000Z");
+            stamp.len += 3;
+        }
+        stamp
+    }
+
     pub(super) fn as_bytes(&self) -> &[u8] {
         self.text.get(..self.len).unwrap_or_default()
     }
@@ -103,6 +113,10 @@ mod tests {
             let at = Timestamp(if micros { nanos / 1000 * 1000 } else { nanos });
             let stamp = Stamp::new(at);
             prop_assert_eq!(stamp.as_str(), at.to_string());
+            let nine = Stamp::nanoseconds(at);
+            let plain = at.to_string();
+            let expected = if plain.len() == 27 { plain.replace('Z', "000Z") } else { plain };
+            prop_assert_eq!(nine.as_str(), expected);
         }
     }
 }

@@ -15,6 +15,8 @@ mod store;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_firewalls;
+#[cfg(test)]
 mod tests_follow;
 
 pub use self::engine::{Config, Verdicts};
