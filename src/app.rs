@@ -397,9 +397,8 @@ impl Upgraded {
         if self.socket.is_closed() {
             return None;
         }
-        let rst = if let CloseReason::Reset(from) = reason { Some(self.side(from)) } else { None };
-        let rst = rst.map(|by| Ended { by: Some(by), how: EndedHow::Rst });
-        self.ended_by.map(|by| Ended { by: Some(by), how: EndedHow::Fin }).or(rst)
+        let fin = self.ended_by.map(|by| Ended { by: Some(by), how: EndedHow::Fin });
+        fin.or((reason == CloseReason::Reset).then_some(Ended { by: None, how: EndedHow::Rst }))
     }
 
     fn told(&self) -> Option<Box<WebSocket>> {

@@ -10,6 +10,7 @@ use compact_str::CompactString;
 
 use crate::flow::{Endpoint, Scope, Timestamp};
 
+mod bare;
 mod connect;
 mod conntrack;
 mod dataset;
@@ -28,8 +29,7 @@ pub use self::conntrack::{ConntrackAction, ConntrackRecord, Counters, EndKnownBy
 pub use self::dataset::Dataset;
 pub use self::flow::{End, FlowCounts, FlowRecord, FlowStatus};
 pub use self::protocols::{
-    CallSystem, Ended, EndedHow, Grpc, Http2, Reset, Side, SocketCounts, Sse, WebSocket, grpc_status, grpc_status_name,
-    h2_error,
+    Ended, EndedHow, Grpc, Http2, Reset, Side, SocketCounts, Sse, WebSocket, grpc_status, grpc_status_name, h2_error,
 };
 pub use self::statement::Statement;
 pub use self::timing::Timing;

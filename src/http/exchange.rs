@@ -6,9 +6,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use crate::flow::{Beginning, Direction, community_id, connection_id};
-use crate::record::{
-    Connection, Exchange, Header, Missing, NetworkDirection, Request, Response, StreamClass, Trust, Version, WeirdSet,
-};
+use crate::record::{Connection, Exchange, Header, NetworkDirection, Request, Response, Version};
 use crate::redact::Redactor;
 use crate::shape::{proxy, trace};
 use crate::tcp::Conn;
@@ -47,34 +45,7 @@ pub(crate) fn is_own(method: &[u8], fields: &Fields<'_>, config: &Config) -> boo
 
 /// An exchange with neither half yet.
 pub(crate) fn empty(connection: Arc<Connection>, id: CompactString, number: u32) -> Box<Exchange> {
-    Box::new(Exchange {
-        connection,
-        id,
-        number,
-        request: None,
-        response: None,
-        connect_ns: None,
-        trust: Trust::Complete,
-        missing: Missing::default(),
-        class: StreamClass::Exchange,
-        informational: Vec::new(),
-        weird: WeirdSet::default(),
-        unanswered: None,
-        late: false,
-        ended: None,
-        client_ip: None,
-        route: None,
-        own_traffic: false,
-        gave_up: None,
-        http2: None,
-        grpc: None,
-        websocket: None,
-        sse: None,
-        open: false,
-        source_workload: None,
-        destination_workload: None,
-        destination_domain: None,
-    })
+    Box::new(Exchange::new(connection, id, number))
 }
 
 /// The request half.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::{
     ConnectRecord, ConnectResult, Connection, ConntrackAction, ConntrackRecord, Container, Counters, End, EndKnownBy,
-    Exchange, FlowCounts, FlowRecord, FlowStatus, FollowedBy, Header, Icmp, LoggedPacket, Missing, NetworkDirection,
-    Process, ProcessContainer, Record, Request, Response, SeenBy, Status, StreamClass, Trust, Tuple, VerdictDirection,
-    VerdictInput, VerdictMeaning, VerdictRecord, Version, WeirdSet,
+    Exchange, FlowCounts, FlowRecord, FlowStatus, FollowedBy, Header, Icmp, LoggedPacket, NetworkDirection, Process,
+    ProcessContainer, Record, Request, Response, SeenBy, Status, Trust, Tuple, VerdictDirection, VerdictInput,
+    VerdictMeaning, VerdictRecord, Version,
 };
 use crate::flow::{Around, Endpoint, Protocol, Timestamp, Tunnel, TunnelKind};
 
@@ -62,47 +62,22 @@ pub(crate) fn http09() -> Response {
 
 /// The connection of the example, seen by the server's pod.
 pub(crate) fn connection() -> Connection {
+    let ends = [Endpoint::new([10, 1, 2, 3], 51234), Endpoint::new([10, 1, 9, 9], 8080)];
     Connection {
-        id: "m3J0c5k2QmE".into(),
-        client: Endpoint::new([10, 1, 2, 3], 51234),
-        server: Endpoint::new([10, 1, 9, 9], 8080),
         community_id: "1:LQU9qZlK+B5F3KDmev6m5PMibrg=".into(),
         direction: Some(NetworkDirection::Ingress),
-        interface: None,
-        scope: crate::flow::Scope::default(),
-        domain: std::sync::OnceLock::new(),
+        ..Connection::new("m3J0c5k2QmE".into(), ends[0], ends[1])
     }
 }
 
 /// The whole example.
 pub(crate) fn exchange() -> Exchange {
     Exchange {
-        connection: Arc::new(connection()),
-        id: "m3J0c5k2QmE.0".into(),
-        number: 1,
         request: Some(request()),
         response: Some(response()),
         connect_ns: Some(210_000),
-        trust: Trust::Complete,
-        missing: Missing::default(),
-        class: StreamClass::Exchange,
-        informational: Vec::new(),
-        weird: WeirdSet::default(),
-        unanswered: None,
-        late: false,
-        ended: None,
-        client_ip: None,
         route: Some("/cart".into()),
-        own_traffic: false,
-        gave_up: None,
-        http2: None,
-        grpc: None,
-        websocket: None,
-        sse: None,
-        open: false,
-        source_workload: None,
-        destination_workload: None,
-        destination_domain: None,
+        ..Exchange::new(Arc::new(connection()), "m3J0c5k2QmE.0".into(), 1)
     }
 }
 

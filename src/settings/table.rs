@@ -4,14 +4,14 @@
 
 use std::fmt::Write;
 
-use super::variables::{GROUPS, VARIABLES};
+use super::variables::{Group, VARIABLES};
 
 /// The table of docs/settings.md.
 pub fn markdown() -> String {
     let mut out = String::new();
-    for group in GROUPS {
+    for group in Group::ALL {
         // Writing to a String cannot fail.
-        let _ = write!(out, "## {group}\n\n| variable | meaning | allowed | default |\n|---|---|---|---|\n");
+        let _ = write!(out, "## {}\n\n| variable | meaning | allowed | default |\n|---|---|---|---|\n", group.title());
         for variable in VARIABLES.iter().filter(|variable| variable.group == *group) {
             let (name, default) = (variable.name, variable.default);
             let meaning = cell(&variable.explained());

@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use super::connection::{Attempt, Connection, Phase, Verdict, wire_len};
+use super::connection::{Connection, Phase, Verdict, wire_len};
+use super::handshake::Attempt;
 use super::index::Index;
 use super::outlet::{Holds, Shared};
 use super::recent::Recent;
@@ -71,8 +72,8 @@ impl<A: Analyzer> Table<A> {
                 if now.since(connection.last_seen) >= LINGER {
                     self.forget(index);
                 }
-            } else if let Some(from) = connection.reset_by(now) {
-                self.end(index, now, CloseReason::Reset(from), context);
+            } else if connection.is_reset(now) {
+                self.end(index, now, CloseReason::Reset, context);
             } else if now.since(connection.last_seen) >= idle_limit(connection, &self.shared.limits) {
                 self.end(index, now, CloseReason::Idle, context);
                 self.forget(index);

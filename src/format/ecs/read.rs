@@ -12,11 +12,10 @@ use compact_str::{CompactString, format_compact};
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 
-use crate::flow::{Endpoint, Scope, Timestamp};
+use crate::flow::{Endpoint, Timestamp};
 use crate::record::{
-    CallSystem, Connection, Ended, EndedHow, Exchange, Grpc, Http2, Missing, NetworkDirection, Request, Reset,
-    Response, Side, SocketCounts, StreamClass, Trust, Unanswered, Version, WebSocket, Weird, WeirdSet,
-    grpc_status_name, h2_error,
+    Connection, Ended, EndedHow, Exchange, Grpc, Http2, Missing, NetworkDirection, Request, Reset, Response, Side,
+    SocketCounts, StreamClass, Trust, Unanswered, Version, WebSocket, Weird, WeirdSet, grpc_status_name, h2_error,
 };
 
 /// A record that was read.
@@ -124,7 +123,7 @@ objects! {
     Kubernetes { namespace: Option<Text<'a>>, pod: Option<Name<'a>>, node: Option<Name<'a>>, ; }
     Ingress { interface: Option<Name<'a>>, ; }
     Observer { ingress: Option<Ingress<'a>>, ; }
-    Rpc { system: Option<Name<'a>>, method: Option<Text<'a>>, response: Option<RpcResponse<'a>>, ; }
+    Rpc { method: Option<Text<'a>>, response: Option<RpcResponse<'a>>, ; }
     RpcResponse { status_code: Option<Text<'a>>, ; }
     Podtap {
         trust: Text<'a>,
@@ -205,46 +204,32 @@ impl Line<'_> {
         let direction = self.network.direction.as_ref().and_then(direction);
         let interface = self.observer.and_then(|observer| observer.ingress).and_then(|ingress| ingress.interface);
         let connection = Connection {
-            id: podtap.connection.id.compact(),
-            client,
-            server,
             community_id: self.network.community_id.as_ref().map(Text::compact).unwrap_or_default(),
             direction,
-            scope: Scope::default(),
-            domain: std::sync::OnceLock::new(),
             interface: interface.and_then(|interface| interface.name).map(|name| Arc::from(&*name.0)),
+            ..Connection::new(podtap.connection.id.compact(), client, server)
         };
         let (pod, namespace, node) = self.kubernetes.map_or((None, None, None), |it| {
             let name = |part: Option<Name<'_>>| part.and_then(|part| part.name).map(|name| name.compact());
             (name(it.pod), it.namespace.map(|name| name.compact()), name(it.node))
         });
         let exchange = Exchange {
-            connection: Arc::new(connection),
-            id: self.event.id.compact(),
-            number: podtap.connection.exchange,
             request,
             response,
             connect_ns: timing.connect_us.map(|micros| micros.saturating_mul(1000)),
             trust: named(TRUST, Trust::name, &podtap.trust)?,
             missing: missing(&podtap.missing),
             class: named(CLASSES, StreamClass::name, &podtap.stream)?,
-            informational: Vec::new(),
             weird: weird(&podtap.weird),
             unanswered: podtap.unanswered.as_ref().and_then(|why| named(Unanswered::ALL, Unanswered::name, why)),
             late: podtap.late,
             ended: ended(podtap.ended_by.as_ref(), podtap.ended_how.as_ref()),
-            client_ip: None,
             route: self.http.route.as_ref().map(Text::compact),
-            own_traffic: false,
-            gave_up: None,
             http2: podtap.http2.map(|part| Box::new(http2(&part))),
             grpc: self.rpc.map(|part| Box::new(grpc(&part))),
             websocket: podtap.websocket.map(|part| Box::new(websocket(&part))),
-            sse: None,
             open: podtap.open,
-            source_workload: None,
-            destination_workload: None,
-            destination_domain: None,
+            ..Exchange::new(Arc::new(connection), self.event.id.compact(), podtap.connection.exchange)
         };
         Some(Read { exchange, pod, namespace, node })
     }
@@ -377,11 +362,7 @@ fn grpc(part: &Rpc<'_>) -> Grpc {
     let status = part.response.as_ref().and_then(|response| response.status_code.as_ref());
     let code =
         |text: &Text<'_>| (0..17).find(|code| grpc_status_name(*code) == Some(&text.0)).or_else(|| text.0.parse().ok());
-    let named = part.system.as_ref().and_then(|system| system.name.as_ref());
-    let connect = CallSystem::Connect { unary: false };
-    let system = named.filter(|name| name.0 == connect.name()).map_or(CallSystem::Grpc, |_| connect);
-    let method = part.method.as_ref().map(Text::compact);
-    Grpc { system, method, status: status.and_then(code), ..Grpc::default() }
+    Grpc { method: part.method.as_ref().map(Text::compact), status: status.and_then(code), ..Grpc::default() }
 }
 
 fn websocket(part: &WebSocketPart<'_>) -> WebSocket {

@@ -1,0 +1,58 @@
+//! Records before anything was seen of them: who makes one names what is known.
+
+use std::sync::{Arc, OnceLock};
+
+use compact_str::CompactString;
+
+use super::{Connection, Exchange, Missing, StreamClass, Trust, WeirdSet};
+use crate::flow::{Endpoint, Scope};
+
+impl Connection {
+    /// Between these two ends; the rest is not known.
+    pub fn new(id: CompactString, client: Endpoint, server: Endpoint) -> Self {
+        Self {
+            id,
+            client,
+            server,
+            community_id: CompactString::default(),
+            direction: None,
+            interface: None,
+            scope: Scope::default(),
+            domain: OnceLock::new(),
+        }
+    }
+}
+
+impl Exchange {
+    /// With neither half yet.
+    pub fn new(connection: Arc<Connection>, id: CompactString, number: u32) -> Self {
+        Self {
+            connection,
+            id,
+            number,
+            request: None,
+            response: None,
+            connect_ns: None,
+            trust: Trust::Complete,
+            missing: Missing::default(),
+            class: StreamClass::Exchange,
+            informational: Vec::new(),
+            weird: WeirdSet::default(),
+            unanswered: None,
+            late: false,
+            ended: None,
+            client_ip: None,
+            route: None,
+            own_traffic: false,
+            gave_up: None,
+            http2: None,
+            grpc: None,
+            websocket: None,
+            sse: None,
+            open: false,
+            source_workload: None,
+            destination_workload: None,
+            destination_domain: None,
+        }
+    }
+}
