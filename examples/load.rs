@@ -1,4 +1,4 @@
-//! A paced HTTP client: so many requests a second over so many keep-alive connections, and an exact count of answers.
+//! A paced HTTP client: this many requests a second over this many keep-alive connections, and an exact count of answers.
 //!
 //! `cargo run --release --example load -- 127.0.0.1:8080 --rate 500 --seconds 10 --connections 20`. Each request goes out
 //! at its own time, whether or not others are still waiting, so a slow server does not slow the load down unnoticed.

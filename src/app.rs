@@ -1,6 +1,6 @@
 //! Who reads a connection: HTTP/1 until it hands over, then HTTP/2 or WebSocket.
 //!
-//! Where HTTP/1 understands nothing, looks beside it for HTTP/2 that was joined late. Owns the change from one to the other;
+//! Where HTTP/1 understands nothing, looks next to it for HTTP/2 that was joined late. Owns the change from one to the other;
 //! reads no message itself.
 
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::record::{Ended, EndedHow, Exchange, Missing, Record, Side, Trust, Web
 use crate::tcp::{Analyzer, CloseReason, Conn, StreamEvent};
 use crate::websocket::Socket;
 
-/// So many bytes of a connection are looked at for HTTP/2.
+/// This many bytes of a connection are looked at for HTTP/2.
 const MAX_LOOKED: u64 = 512 * 1024;
 /// Weight of a chain in each direction that prove the connection together.
 const HALF_PROOF: u32 = 2;
@@ -204,7 +204,7 @@ impl Session {
     }
 }
 
-/// Reads messages of DNS beside whoever reads the connection.
+/// Reads messages of DNS next to anyone who reads the connection.
 #[derive(Debug, Default)]
 struct DnsTap {
     streams: [dns::Stream; 2],
@@ -327,7 +327,7 @@ struct Upgraded {
     record: Box<Exchange>,
     socket: Socket,
     kept: usize,
-    /// It was told as open.
+    /// It was recorded as open.
     told: bool,
     ended: [bool; 2],
     ended_by: Option<Side>,
@@ -384,7 +384,7 @@ impl Upgraded {
         }
     }
 
-    /// The exchange ended with its 101; what follows has counts of its own.
+    /// The exchange ended with its 101; what follows is counted separately.
     fn data(&mut self, from: Direction, at: Timestamp, bytes: &[u8], cx: &mut Context) {
         let side = self.side(from);
         cx.ledger.not_http.add(NotHttp::Upgraded as usize, bytes.len() as u64);
@@ -407,7 +407,7 @@ impl Upgraded {
         Some(Box::new(WebSocket { lasted_us: lasted, ..self.socket.told() }))
     }
 
-    /// A socket that lives for long is told once while it is open.
+    /// A socket that lives for long is recorded once while it is open.
     fn on_tick(&mut self, now: Timestamp, cx: &mut Context) {
         if self.told || now.since(self.record.start()) < cx.config.stream_after {
             return;

@@ -89,7 +89,7 @@ fn least_limit(mount: &Path, path: &str, file: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// A directory of its own with these files in it, gone when dropped.
+    /// Its own directory with these files in it, gone when dropped.
     struct Tree(PathBuf);
 
     impl Tree {

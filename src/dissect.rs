@@ -190,7 +190,7 @@ impl Dissector {
 
     /// Ticks from `next` on and before `end`; of a long silence the first ones and the last.
     ///
-    /// A connection is ticked until it is idle too long: so many ticks, and each frame prolongs only its own. Not so once
+    /// A connection is ticked until it is idle too long: this many ticks, and each frame prolongs only its own. Not so once
     /// the clock was set back, as then none grows older. A capture whose clock jumps back and forth could make each frame
     /// cost a look at all connections; so there a tick has to be paid for, and is left out where it is not.
     fn tick_from(&mut self, next: Timestamp, end: Timestamp) {

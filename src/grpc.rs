@@ -103,7 +103,7 @@ impl Messages {
         }
     }
 
-    /// Nobody knows how many bytes are missing.
+    /// No one knows how many bytes are missing.
     pub(crate) fn lose(&mut self) {
         self.lost = true;
     }

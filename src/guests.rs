@@ -1,6 +1,6 @@
 //! Who may be connected to a port of ours: places for connections, and bytes of requests under way, both bounded. Where
 //! there is none left for the next one, who has kept it longest without a whole request has to go; so those that are slow,
-//! or say nothing, keep nobody else out.
+//! or say nothing, keep no one else out.
 //!
 //! Accepts and answers nothing, and knows no protocol: that is the servers' (`metrics::endpoint`, `webhook`).
 
@@ -114,7 +114,7 @@ impl Guest {
         self.leave.notified().await;
     }
 
-    /// So many more bytes of its request came. Where all have too many together, the one that has waited longest for its
+    /// This many more bytes of its request came. Where all have too many together, the one that has waited longest for its
     /// whole request goes; false when that is this one.
     pub(crate) fn takes(&self, bytes: usize) -> bool {
         let mut state = self.guests.lock();

@@ -341,7 +341,7 @@ pub struct RecordLedger {
 
 /// offered = delivered + rejected + dropped + queued + in flight + spooled, for one sink.
 ///
-/// What an earlier run left in the spool is offered again by being found there: it counts in `offered` and, beside
+/// What an earlier run left in the spool is offered again by being found there: it counts in `offered` and, next to
 /// it, in `recovered`. So `offered - recovered` is what this run offered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SinkLedger {

@@ -241,7 +241,7 @@ pub struct Exchange {
     pub websocket: Option<Box<WebSocket>>,
     /// Server-sent events in the response's body.
     pub sse: Option<Sse>,
-    /// It goes on: what there is of it is told before its end, and once more then.
+    /// It goes on: what there is of it is recorded before its end, and once more then.
     pub open: bool,
     /// The workload behind the client's address, when it is known; set by the pipeline.
     pub source_workload: Option<Arc<Workload>>,
@@ -564,7 +564,7 @@ impl Exchange {
         self.class == StreamClass::Exchange && self.weird.contains(Weird::BodyCutByClose)
     }
 
-    /// By the status of gRPC, whatever HTTP says beside it.
+    /// By the status of gRPC, whatever HTTP says next to it.
     fn grpc_outcome(&self) -> Option<Outcome> {
         let status = self.grpc.as_ref()?.status?;
         Some(if status == 0 { Outcome::Success } else { Outcome::Failure })

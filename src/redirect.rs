@@ -43,7 +43,7 @@ enum State {
     Asked(Syn),
     /// Its answer came from there.
     Known(Endpoint),
-    /// Joined late: it goes by the proxy's name, since that came first. What the client acknowledged last tells an answer
+    /// Joined late: it goes by the proxy's name, since that came first. What the client acknowledged last distinguishes an answer
     /// from somebody else's segment.
     Joined(Option<Endpoint>, u32),
 }
@@ -164,7 +164,7 @@ impl Redirects {
                 }
                 Traced::Plain
             }
-            // The same SYN again: the first one tells when the client began to wait.
+            // The same SYN again: the first one shows when the client began to wait.
             Some(Leg { state: State::Asked(syn), .. }) if syn.seq == segment.seq => {
                 syn.carried += segment.carried;
                 Traced::Held
@@ -224,7 +224,7 @@ impl Redirects {
         }
     }
 
-    /// Time passed: the SYNs that nobody answered, which go on as they are; forgets what is over.
+    /// Time passed: the SYNs that no one answered, which go on as they are; forgets what is over.
     pub fn on_timeout(&mut self, now: Timestamp) -> Vec<Syn> {
         let mut overdue = Vec::new();
         let idle = self.idle;

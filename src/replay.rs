@@ -28,7 +28,7 @@ use crate::tcp::CloseReason;
 
 /// Records handed on at once.
 const AT_ONCE: usize = 128;
-/// Larger than a capture's blocks: nobody waits for these records, no application wants the cache, and to wake the other
+/// Larger than a capture's blocks: no one waits for these records, no application wants the cache, and to wake the other
 /// thread less often is worth more.
 const BLOCK_BYTES: usize = 256 << 10;
 
@@ -114,7 +114,7 @@ fn close(dissector: &Dissector, records: &RecordLedger, counts: &[(String, SinkC
     counts.iter().all(|(_, counts)| counts.lost() == 0 && counts.ledger.spooled == 0)
 }
 
-/// How long a full disk or the like may hold up a replay: a server comes back, but nobody makes room behind a terminal.
+/// How long a full disk or the like may hold up a replay: a server comes back, but no one makes room behind a terminal.
 const LOCAL_PATIENCE: Duration = Duration::from_secs(5);
 /// How often sinks are looked at.
 const LOOK: Duration = Duration::from_millis(500);

@@ -454,7 +454,7 @@ fn say_closing_lines(seen: &Snapshot, counts: &[(String, SinkCounts)], protocols
 }
 
 /// Everything that was counted so far. Where no capture counts any more, and none ever saw anything, that was blindness
-/// from `began` on: nobody must say then that nothing was lost.
+/// from `began` on: no one must say then that nothing was lost.
 fn seen(metrics: &Metrics, began: Option<Instant>) -> Snapshot {
     let mut seen = metrics.snapshot();
     if let (0, Some(began)) = (seen.kernel.opens, began) {

@@ -2,7 +2,7 @@
 //!
 //! Reads what lies behind an upgrade, over HTTP/1.1 or in a stream of HTTP/2. Keeps no payload and undoes no compression.
 //! Where bytes are missing outside a payload it stops counting that end, for nothing marks the next frame's beginning: what
-//! was counted is not told then.
+//! was counted is not recorded then.
 
 use crate::record::{Side, SocketCounts, WebSocket};
 

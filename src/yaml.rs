@@ -10,7 +10,7 @@ use std::ops::Range;
 use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, StrInput, StructureStyle, Tag, options};
 use serde_json::{Map, Value};
 
-/// Most nodes that the aliases of one document stand for in all, each time one is written out.
+/// Most nodes that the aliases of one document mean in all, each time one is written out.
 const MOST_ALIASED: usize = 1 << 20;
 /// Deepest nesting with all aliases written out.
 const DEEPEST: usize = 600;
@@ -18,7 +18,7 @@ const DEEPEST: usize = 600;
 /// One document of a stream, as it was read.
 pub(crate) struct Parsed<'a> {
     root: Node<'a>,
-    /// How many aliases stand for each anchor.
+    /// How many aliases mean each anchor.
     used: HashMap<usize, usize>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Document<'n, 'a> {
 pub(crate) struct Node<'a> {
     /// What it is.
     pub(crate) kind: Kind<'a>,
-    /// From its first to after its last byte; properties (anchor, tag) stand before it.
+    /// From its first to after its last byte; properties (anchor, tag) are before it.
     pub(crate) span: Range<usize>,
     /// The line it begins in, from 1.
     pub(crate) line: usize,
@@ -69,7 +69,7 @@ pub(crate) enum Kind<'a> {
         /// In braces.
         flow: bool,
     },
-    /// What stands elsewhere under this anchor.
+    /// What is elsewhere under this anchor.
     Alias(usize),
 }
 
@@ -202,7 +202,7 @@ impl<'a> Reader<'a> {
             let key = self.node(event, at)?;
             let Some((event, at)) = self.next()? else { break };
             let mut value = self.node(event, at)?;
-            // Nothing stands where its key ends, wherever the parser notices.
+            // Nothing is where its key ends, wherever the parser notices.
             if value.is_nothing() {
                 value.span = key.span.end..key.span.end;
             }
@@ -214,7 +214,7 @@ impl<'a> Reader<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// Whether no character stands for it.
+    /// Whether no character means it.
     pub(crate) fn is_nothing(&self) -> bool {
         matches!(&self.kind, Kind::Scalar { text, plain: true } if text.is_empty())
     }

@@ -41,7 +41,7 @@ pub(crate) fn bytes(mut stream: TcpStream) {
     while stream.read(&mut room).is_ok_and(|n| n > 0) {}
 }
 
-/// Fluentd's forward: an array of three, the tag, a binary of so many bytes, options with the chunk's name.
+/// Fluentd's forward: an array of three, the tag, a binary of this many bytes, options with the chunk's name.
 pub(crate) fn forward(mut stream: TcpStream) {
     let (mut room, mut head) = (vec![0; 1 << 20], [0; 11]);
     while stream.read_exact(&mut head).is_ok() {

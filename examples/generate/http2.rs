@@ -134,7 +134,7 @@ pub(crate) fn table_bombs(Task { lane, units, mut rng }: Task) -> impl Iterator<
     })
 }
 
-/// So many streams of one connection, opened and never answered.
+/// This many streams of one connection, opened and never answered.
 pub(crate) fn open_streams(Task { lane, units, mut rng }: Task) -> impl Iterator<Item = SynthFrame> {
     let conversation = open(connection(lane, 0, start(&mut rng)));
     let (mut peers, mut left) = (Peers::new(), units);

@@ -124,7 +124,7 @@ pub(crate) const PLANS: [Plan; 14] = [
     },
 ];
 
-/// What one lane is told.
+/// What one lane is given.
 pub(crate) struct Task {
     pub lane: u32,
     /// How many of the plan's units it plays.
@@ -146,7 +146,7 @@ where
     (0..lanes).map(task).collect()
 }
 
-/// A connection of its own for each `number` of each `lane`: clients in 10.0.0.0/8, with 50,000 ports each.
+/// Its own connection for each `number` of each `lane`: clients in 10.0.0.0/8, with 50,000 ports each.
 pub(crate) fn connection(lane: u32, number: u32, start: Timestamp) -> Conversation {
     let [_, a, b, c] = (((lane + 1) << 8) + number / 50_000).to_be_bytes();
     let port = 10_000 + (number % 50_000) as u16;

@@ -9,7 +9,7 @@ use super::choices::Choices;
 /// Flows that are remembered.
 const FLOWS: usize = 8;
 
-/// What comes next (events, a part of a dump, the end of one, time), a length, and so many bytes, again and again.
+/// What comes next (events, a part of a dump, the end of one, time), a length, and this many bytes, again and again.
 pub fn run(bytes: &[u8]) {
     let mut choices = Choices::new(bytes);
     let events = match choices.byte() % 3 {

@@ -1,4 +1,4 @@
-//! Any message of DNS: names are those of hosts, everything has its limit, and nobody is named who was not asked about.
+//! Any message of DNS: names are those of hosts, everything has its limit, and no one is named who was not asked about.
 
 use std::net::IpAddr;
 use std::sync::Arc;

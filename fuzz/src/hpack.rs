@@ -4,7 +4,7 @@ use podtap::hpack::{Block, Decoder, MAX_FIELDS, MAX_TEXT};
 
 use super::choices::Choices;
 
-/// A length and so many bytes of a block, again and again; length 255: a block was lost.
+/// A length and this many bytes of a block, again and again; length 255: a block was lost.
 pub fn run(bytes: &[u8]) {
     let mut choices = Choices::new(bytes);
     let (mut decoder, mut block) = (Decoder::new(), Block::default());

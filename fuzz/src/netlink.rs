@@ -1,4 +1,4 @@
-//! The walk over messages and attributes: any bytes, and every reader that stands on it.
+//! The walk over messages and attributes: any bytes, and every reader that is on it.
 
 use podtap::conntrack;
 use podtap::netlink::{Attribute, Attributes, Message, Messages, Writer, nest};

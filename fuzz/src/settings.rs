@@ -4,7 +4,7 @@ use podtap::assembly::Assembly;
 use podtap::config::Config;
 use podtap::settings::{Bounds, Pairs, VARIABLES, resolve};
 
-/// Lines: the number of a variable, or a name of its own up to `=`; then the value. Behind an empty line come flags.
+/// Lines: the number of a variable, or its own name up to `=`; then the value. Behind an empty line come flags.
 pub fn run(bytes: &[u8]) {
     let mut parts = bytes.splitn(2, |b| *b == 0);
     let env = pairs(parts.next().unwrap_or_default());

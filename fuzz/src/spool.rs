@@ -45,7 +45,7 @@ fn damage(offset: usize, length: usize, value: u8, bodies: &[u8]) {
     let Some(after) = survey(&bytes) else { return };
     assert!(after.ids.is_sorted_by(|a, b| a < b), "out of order, or twice");
     assert!(after.ids.iter().all(|id| ids.contains(id)), "a record that was never written");
-    // So many records the damage may touch, at 36 bytes each at least.
+    // This many records the damage may touch, at 36 bytes each at least.
     let touched = length / 36 + 2;
     assert!(after.ids.len() + touched >= ids.len(), "{} of {} left after {length} bytes", after.ids.len(), ids.len());
     let known = after.lost as usize + after.ids.len();

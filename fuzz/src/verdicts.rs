@@ -7,7 +7,7 @@ use podtap::verdict::{Config, Prefixes, Verdicts, read_packet};
 
 use super::choices::Choices;
 
-/// What comes next (a line, a datagram, a packet alone, time), a length, and so many bytes, again and again.
+/// What comes next (a line, a datagram, a packet alone, time), a length, and this many bytes, again and again.
 pub fn run(bytes: &[u8]) {
     let mut choices = Choices::new(bytes);
     let repeats = choices.byte().is_multiple_of(2).then_some(1000);

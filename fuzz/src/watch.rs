@@ -63,7 +63,7 @@ impl Watch {
         }
     }
 
-    /// From now on every record must have an id of its own. True of any traffic whose connections are all different.
+    /// From now on every record must have its own id. True of any traffic whose connections are all different.
     #[must_use]
     pub fn with_unique_ids(mut self) -> Self {
         self.ids = Some(HashSet::new());

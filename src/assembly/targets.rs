@@ -49,7 +49,7 @@ pub(super) fn file(settings: &Settings) -> FileOptions {
     }
 }
 
-/// `own` is told of every connection, so that none of it is recorded.
+/// `own` hears of every connection, so that none of it is recorded.
 pub(super) fn fluentd(settings: &Settings, observer: &Observer, own: Option<&OwnTraffic>) -> Result<Fluentd, Unusable> {
     let mut faults = Faults::default();
     let port = settings.fluentd_port.count() as u16;
@@ -109,7 +109,7 @@ fn fluentd_tls(settings: &Settings) -> TlsOptions {
     }
 }
 
-/// `own` is told of every connection, so that none of it is recorded.
+/// `own` hears of every connection, so that none of it is recorded.
 pub(super) fn logstash(settings: &Settings, own: Option<&OwnTraffic>) -> Result<Logstash, Unusable> {
     let mut faults = Faults::default();
     let hosts = faults.keep(hosts("LOGSTASH_HOST", &settings.logstash_host, logstash_port(settings)));

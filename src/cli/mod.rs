@@ -186,7 +186,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
     Ok(Invocation { command, flags })
 }
 
-/// The settings that a command stands for.
+/// The settings that a command means.
 fn implied(command: &str, matches: &ArgMatches) -> Pairs {
     let record = |kind: RecordKind| ("RECORD".to_owned(), kind.word().to_owned());
     match command {
@@ -202,7 +202,7 @@ fn implied(command: &str, matches: &ArgMatches) -> Pairs {
     }
 }
 
-/// NetLog's flags, by the settings they stand for. What is given by its own name wins.
+/// NetLog's flags, by the settings they mean. What is given by its own name wins.
 fn as_netlog(matches: &ArgMatches) -> Pairs {
     let given = |name: &str| matches.get_one::<String>(name).cloned();
     let json = matches.get_flag("json").then(|| Format::NetlogJson.word().to_owned());

@@ -24,7 +24,7 @@ const LONGEST_ANSWER: u64 = 1 << 20;
 const EVERY: Duration = Duration::from_secs(2);
 /// What is shown of a text.
 const LONGEST_TEXT: usize = 200;
-/// What was lost, and sinks, get so many lines.
+/// What was lost, and sinks, get this many lines.
 const MOST_LINES: usize = 5;
 
 /// Runs `podtap status`.

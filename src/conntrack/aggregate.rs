@@ -11,7 +11,7 @@ use foldhash::fast::FixedState;
 use crate::flow::{Endpoint, Protocol, Timestamp};
 use crate::record::{ConntrackAction, ConntrackRecord, Counters, FoldedFlows, Icmp, Status, Tuple};
 
-/// Source ports that are told apart in one record; more of them count as no further port.
+/// Source ports that are distinguished in one record; more of them count as no further port.
 const MAX_PORTS: usize = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -18,7 +18,7 @@ const DELETE: u16 = 2;
 /// The type of a request for entries.
 pub const GET_KIND: u16 = SUBSYSTEM << 8 | GET;
 
-/// What a message tells.
+/// What a message says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
     /// An entry was made.
@@ -124,7 +124,7 @@ fn entry(attributes: Attributes<'_>) -> Option<Entry> {
     Some(Entry { original, reply, id, status, state, zone, mark, counters, start, stop, at })
 }
 
-/// Addresses and what tells flows between them apart; nothing where one address is missing.
+/// Addresses and what distinguishes flows between them; nothing where one address is missing.
 fn tuple(attributes: Attributes<'_>) -> Option<Tuple> {
     let (mut source, mut destination, mut protocol) = (None, None, None);
     let (mut ports, mut icmp) = ([0; 2], None::<Icmp>);

@@ -62,7 +62,7 @@ impl Succeeded {
         self.count += 1;
     }
 
-    /// Those that have waited so many nanoseconds, oldest first.
+    /// Those that have waited this many nanoseconds, oldest first.
     pub(super) fn expire(&mut self, now: Timestamp, patience: u64) -> Vec<Predecessor> {
         let mut over = Vec::new();
         // A clock that was set back must not hold them for ever.

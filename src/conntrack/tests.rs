@@ -310,7 +310,7 @@ fn timeline(ports: &[u16]) -> Vec<Said> {
     events
 }
 
-/// Entries of the table after so many events.
+/// Entries of the table after this many events.
 fn table(events: &[Said]) -> Vec<Said> {
     let mut live: std::collections::BTreeMap<u16, Said> = Default::default();
     for event in events {

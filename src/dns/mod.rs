@@ -224,7 +224,7 @@ mod tests {
                 &[("b.lan", A, 9, &[10, 0, 0, 1]), ("@", CNAME, 20, &to_b), ("b.lan", A, 9, &[10, 0, 0, 1])],
                 "a.lan [10.0.0.1] 9",
             ),
-            // Of somebody else, which nobody asked for.
+            // Of somebody else, which no one asked for.
             (&[("evil.lan", A, 60, &[10, 0, 0, 9])], ""),
             (&[("@", CNAME, 60, &to_b), ("@", A, 60, &[10, 0, 0, 9])], ""),
             (&[("@", AAAA, 60, &[0; 16])], ""),

@@ -1,4 +1,4 @@
-//! Questions and their answers in one capture. An answer counts only where its question was seen: nobody else can put names
+//! Questions and their answers in one capture. An answer counts only where its question was seen: no one else can put names
 //! into the table by sending answers.
 
 use std::collections::HashMap;
@@ -48,7 +48,7 @@ impl Watch {
             if self.waiting.len() >= MAX_WAITING {
                 self.waiting.retain(|_, asked| at.since(*asked) <= PATIENCE);
             }
-            // So many unanswered ones are a flood: it starts again.
+            // This many unanswered ones are a flood: it starts again.
             if self.waiting.len() >= MAX_WAITING {
                 self.waiting.clear();
             }

@@ -14,7 +14,7 @@ use super::{FiveTuple, Protocol, Scope, Timestamp};
 /// The day, in nanoseconds.
 const DAY: i64 = 86_400_000_000_000;
 
-/// What tells a TCP connection from others between the same ends.
+/// What distinguishes a TCP connection from others between the same ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Beginning {
     /// Initial sequence number of the source's and of the destination's stream.

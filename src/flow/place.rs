@@ -103,7 +103,7 @@ impl Place {
         self.note_tunnel(TunnelKind::Erspan, session.map(u32::from));
     }
 
-    /// In a tunnel that tells no connections apart.
+    /// In a tunnel that distinguishes no connections.
     pub fn note_tunnel(&mut self, kind: TunnelKind, id: Option<u32>) {
         self.around = Around { tunnel: Some(Tunnel { kind, id }), ..Around::default() };
     }

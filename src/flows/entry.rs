@@ -19,7 +19,7 @@ use crate::record::{End, FlowCounts, FlowProgress, FlowRecord, FlowStatus, Icmp,
 
 /// How long what is over is kept for what straggles in.
 const LINGER: u64 = 2_000_000_000;
-/// A SYN not answered for this long is a failed connect (RFC 6298 §2.1: nobody gives up before).
+/// A SYN not answered for this long is a failed connect (RFC 6298 §2.1: no one gives up before).
 const CONNECT_PATIENCE: u64 = 1_000_000_000;
 /// A SYN not answered for this long is reported at once, as timed out so far.
 const CONNECT_TIMEOUT: u64 = 5_000_000_000;
@@ -28,7 +28,7 @@ const IDLE_ATTEMPT: u64 = 60_000_000_000;
 /// Packets of one end alone that make a flow more than a stray one.
 const SETTLED_AFTER: u32 = 3;
 
-/// What flows are told apart by, besides their scope.
+/// What flows are distinguished by, besides their scope.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct FlowKey {
     /// Of ICMP: the identifier of an echo as both ports, else type and code.
@@ -278,7 +278,7 @@ impl Flow {
         self.scope.contains(&Some(scope))
     }
 
-    /// Counts a packet of its own.
+    /// Counts its own packet.
     #[inline]
     pub(super) fn take(&mut self, seen: &Seen<'_>) {
         let (counts, _) = side(&mut self.counts, seen.from);

@@ -125,7 +125,7 @@ impl Flows {
         &mut self.news
     }
 
-    /// Somebody waits for what nobody has answered so far.
+    /// Somebody waits for what no one has answered so far.
     pub fn look_for_unanswered(&mut self, now: Timestamp) {
         let flows = self.slots.iter().filter_map(|slot| slot.flow.as_deref());
         self.news.extend(flows.filter_map(|flow| flow.unanswered(now)));

@@ -88,7 +88,7 @@ const fn quick() -> [(u8, u8); 256] {
     quick
 }
 
-/// Appends the text that `code` stands for. False: it is no such text.
+/// Appends the text that `code` means. False: it is no such text.
 pub(super) fn decode(code: &[u8], out: &mut Vec<u8>) -> bool {
     out.reserve(code.len() * 8 / 5);
     let (mut bits, mut have) = (0u64, 0u32);

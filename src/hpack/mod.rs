@@ -47,7 +47,7 @@ struct FieldParts {
 /// One field of a header block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field<'a> {
-    /// Its name; `None`: it stands in an entry that is not known.
+    /// Its name; `None`: it is in an entry that is not known.
     pub name: Option<&'a [u8]>,
     /// Its value; `None` likewise.
     pub value: Option<&'a [u8]>,

@@ -1,7 +1,7 @@
 //! The dynamic table (RFC 7541 §2.3.2), as far as an observer can know it.
 //!
 //! Entries are found by their distance from the newest. What was inserted before we came, or may have been in a hole, is
-//! *unknown*, and never stands for anything else. To keep more than the encoder does is harmless: what it has evicted it
+//! *unknown*, and never means anything else. To keep more than the encoder does is harmless: what it has evicted it
 //! refers to no more, and an entry that was too large for its table emptied that table, so that the distances of later ones
 //! are the same. So the size that the encoder uses need not be known for any value to be right. Decodes nothing.
 
@@ -25,7 +25,7 @@ pub(super) enum Name<'a> {
     Unknown,
 }
 
-/// What an index stands for.
+/// What an index means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found<'a> {
     Entry(Name<'a>, &'a [u8]),
@@ -103,7 +103,7 @@ impl Table {
         *self = Self { max: MAX_SIZE, complete: false, max_known: false, ..Self::new() };
     }
 
-    /// What stands at `index` of the dynamic table, from 0 for the newest.
+    /// What is at `index` of the dynamic table, from 0 for the newest.
     pub(super) fn find(&self, index: usize) -> Found<'_> {
         let known = self.entries.len();
         let entry = known.checked_sub(index.saturating_add(1)).and_then(|at| self.entries.get(at));

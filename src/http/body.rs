@@ -9,7 +9,7 @@ use super::detect::is_token;
 pub(super) enum BodyLength {
     /// There is none.
     None,
-    /// So many bytes.
+    /// This many bytes.
     Fixed(u64),
     /// Chunked transfer coding.
     Chunked,
@@ -34,7 +34,7 @@ pub(super) struct Step {
     pub payload: u64,
     /// The body is whole.
     pub done: bool,
-    /// The chunked framing is broken: the rest cannot be told from what follows.
+    /// The chunked framing is broken: the rest cannot be distinguished from what follows.
     pub broken: bool,
 }
 
@@ -122,7 +122,7 @@ enum ChunkState {
     Size(Option<u64>),
     /// Behind the size's digits, until LF.
     SizeRest { size: u64, cr: bool },
-    /// In the chunk's data, so many bytes to come.
+    /// In the chunk's data, this many bytes to come.
     Data(u64),
     /// Behind the data: CR LF or LF.
     DataEnd,

@@ -65,7 +65,7 @@ pub(crate) struct Fields<'a> {
     pub grpc_message: Option<&'a [u8]>,
 }
 
-/// The lines of a field that may stand several times, in order; of more than four the last four.
+/// The lines of a field that may be several times, in order; of more than four the last four.
 #[derive(Debug, Default)]
 pub(crate) struct Lines<'a> {
     lines: [&'a [u8]; 4],
@@ -100,7 +100,7 @@ impl<'a> Lines<'a> {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "lives on the stack for one call; a box would be an allocation a head")]
 pub(super) enum Parsed<'a> {
-    /// A whole head of so many bytes.
+    /// A whole head of this many bytes.
     Whole(usize, Head<'a>),
     /// The end of the head is not there yet.
     Partial,

@@ -36,7 +36,7 @@ pub(super) fn parse<'a>(
     }
 }
 
-/// What the beginning of a head tells, when its rest will not come: at least a status, or a method and the beginning of a
+/// What the beginning of a head shows, when its rest will not come: at least a status, or a method and the beginning of a
 /// target.
 pub(super) fn salvage<'a>(
     kind: Kind,
@@ -132,7 +132,7 @@ fn request_line<'a>(line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLine<'a
     let target = target.trim_ascii();
     let (known, local) = (is_known_method(method), target.starts_with(b"/"));
     if version.is_empty() && known && is_version(target) {
-        // Two words: the second is told as both, as it was sent.
+        // Two words: the second is reported as both, as it was sent.
         weird.insert(Weird::MissingTarget);
         return Some(StartLine::Request { method, target, version: version_of(target, weird) });
     }

@@ -59,7 +59,7 @@ impl KeepHeaders {
     }
 }
 
-/// What all sessions are told.
+/// What all sessions are given.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Longest head looked at (MAX_HEAD_BYTES).
@@ -101,7 +101,7 @@ impl Default for Config {
 /// What all sessions share.
 #[derive(Debug)]
 pub struct Context {
-    /// What they are told.
+    /// What they are given.
     pub config: Config,
     /// Masks secrets before anything is kept.
     pub redactor: Redactor,

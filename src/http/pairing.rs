@@ -39,7 +39,7 @@ pub(super) const MAX_PENDING: usize = 256;
 
 /// Most responses that are remembered because their client may not have received them.
 const MAX_HEARD: usize = 64;
-/// So long a response waits for what tells its request (nanoseconds).
+/// So long a response waits for what shows its request (nanoseconds).
 const PATIENCE: u64 = 60_000_000_000;
 
 /// The queue of one connection.
@@ -75,7 +75,7 @@ pub(super) struct Pairing {
     joined_late: bool,
     /// A response was judged, or something was lost.
     judged: bool,
-    /// What came where an answer should have begun was none.
+    /// What began where an answer should have begun was none.
     garbled: bool,
     /// That was so once.
     unreadable: bool,
@@ -98,7 +98,7 @@ struct Group {
     not_had: Option<i64>,
     /// What they acknowledge is where that response begins.
     exact: bool,
-    /// So many follow the first.
+    /// This many follow the first.
     more: i64,
 }
 
@@ -206,7 +206,7 @@ impl Pairing {
         self.slots.iter_mut().filter(move |s| !s.answered && s.may_be_answered_by(offset, ack))
     }
 
-    /// Bytes of the server that nobody can read: they may be the answer, or hold it, so its absence proves nothing.
+    /// Bytes of the server that no one can read: they may be the answer, or hold it, so its absence proves nothing.
     pub(super) fn unread(&mut self, offset: u64, ack: Option<u64>) {
         let waiting = self.may_be_answered_by(offset, ack).map(|slot| slot.doubtful = true).count() > 0;
         self.response_gap |= self.doubt.is_some() || self.trial.is_some();
@@ -321,7 +321,7 @@ impl Pairing {
     pub(super) fn response(&mut self, offset: u64, ack: Option<u64>, known: u64, left: &mut Vec<Left>) -> Option<u64> {
         self.judged = true;
         self.took_turn = false;
-        // While one request waits, what is read next is still its answer; of several, nobody knows whose.
+        // While one request waits, what is read next is still its answer; of several, no one knows whose.
         let several = self.request_gap.is_some() || self.unanswered().nth(1).is_some();
         self.response_gap |= std::mem::take(&mut self.garbled) && several;
         self.begin_response_run(left);
@@ -412,7 +412,7 @@ impl Pairing {
         None
     }
 
-    /// Nothing has told the request of the responses that began `PATIENCE` ago.
+    /// Nothing has shown the request of the responses that began `PATIENCE` ago.
     pub(super) fn stop_waiting(&mut self, now: Timestamp) {
         for loose in self.loose.iter_mut().filter(|l| l.waiting && now.since(l.exchange.start()) >= PATIENCE) {
             loose.waiting = false;

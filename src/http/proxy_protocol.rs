@@ -7,7 +7,7 @@ use super::detect::PROXY_V2_SIGNATURE;
 /// What the header came to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ProxyHeader {
-    /// So many bytes; the client it names, if it names one.
+    /// This many bytes; the client it names, if it names one.
     Whole(usize, Option<IpAddr>),
     /// More bytes are needed.
     Partial,

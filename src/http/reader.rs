@@ -1,4 +1,4 @@
-//! Where the parser stands in one stream.
+//! Where the parser is in one stream.
 
 use crate::flow::Timestamp;
 use crate::ledger::NotHttp;
@@ -47,7 +47,7 @@ impl Begun {
     }
 }
 
-/// Where the parser stands.
+/// Where the parser is.
 #[derive(Debug, Default)]
 pub(super) enum State {
     /// Between two messages.
@@ -91,7 +91,7 @@ pub(super) struct Reader {
     pub parsed_to: u64,
     /// Where it was handed over to another protocol.
     pub opaque_from: u64,
-    /// How long the message under way is cannot be told for sure: others read its head in another way.
+    /// How long the message under way is cannot be known for sure: others read its head in another way.
     pub ambiguous: bool,
     /// No byte of the body under way was seen.
     pub body_untouched: bool,

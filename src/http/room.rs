@@ -1,7 +1,7 @@
 //! What all sessions together may keep in memory: heads under way, and exchanges that wait for something.
 //!
-//! Nobody is cut short for what others keep as long as there is room: each connection may have a share of what is free,
-//! and a little even when nothing is. What is over that is told at once, as it is. Decides nothing about pairs.
+//! No one is cut short for what others keep as long as there is room: each connection may have a share of what is free,
+//! and a little even when nothing is. What is over that is recorded at once, as it is. Decides nothing about pairs.
 
 use crate::record::{Exchange, Header, Request, Response};
 
@@ -9,13 +9,13 @@ use super::Context;
 use super::pairing::Slot;
 use super::session::Session;
 
-/// Of what is free, one connection may take one part in so many.
+/// Of what is free, one connection may take one part in this many.
 const SHARE: usize = 8;
 /// What a head may grow to even when nothing is free, bytes.
 const LEAST_HEAD: usize = 1024;
 /// What a queue may hold even when nothing is free, bytes: an ordinary request or two.
 const LEAST_QUEUE: usize = 2048;
-/// What a place in a queue costs, also one whose record was told already.
+/// What a place in a queue costs, also one whose record was made already.
 const PLACE: usize = size_of::<Slot>() + size_of::<Exchange>();
 
 impl Context {
@@ -54,12 +54,12 @@ impl Context {
         self.let_go(std::mem::replace(kept, now));
     }
 
-    /// So many bytes are kept from now on.
+    /// This many bytes are kept from now on.
     pub(crate) fn keep(&mut self, bytes: usize) {
         self.kept += bytes;
     }
 
-    /// So many bytes are kept no more.
+    /// This many bytes are kept no more.
     pub(crate) fn let_go(&mut self, bytes: usize) {
         debug_assert!(self.kept >= bytes, "more goes than came");
         self.kept = self.kept.saturating_sub(bytes);
@@ -94,14 +94,14 @@ impl Session {
         cx.let_go(self.pairing.len() * PLACE);
         act(self, cx);
         cx.keep(self.pairing.len() * PLACE);
-        // As long as half of it is free nobody can have more than a share.
+        // As long as half of it is free no one can have more than a share.
         if cx.kept > cx.share.limit() / 2 {
             self.make_room(cx);
         }
         cx.share.set(cx.in_use());
     }
 
-    /// What waits longest is told first, without what it waits for.
+    /// What waits longest is recorded first, without what it waits for.
     fn make_room(&mut self, cx: &mut Context) {
         let (limit, before) = ((cx.free() / SHARE).max(LEAST_QUEUE), self.pairing.len());
         self.pairing.shrink_to(limit, |exchange| PLACE + exchange.map_or(0, of_exchange), &mut cx.left);

@@ -1,7 +1,7 @@
 //! One connection: both its streams, the queue between them, and what comes of it.
 //!
 //! Steps through the bytes and keeps the ledger: bodies here, `heads`, what is `no_message`, and what `breaks` a stream
-//! off. How a record is filled stands in `exchange`, which response answers which request in `pairing`.
+//! off. How a record is filled is in `exchange`, which response answers which request in `pairing`.
 
 mod breaks;
 mod heads;
@@ -92,7 +92,7 @@ impl Analyzer for Session {
         }
     }
 
-    /// What it hands over it counts as no HTTP, for on its own it has nobody to hand it to.
+    /// What it hands over it counts as no HTTP, for on its own it has no one to hand it to.
     fn on_event(&mut self, conn: &Conn, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
         self.read(conn, from, event, cx);
         if let Some(handover) = self.take_handover() {
@@ -125,7 +125,7 @@ impl Analyzer for Session {
 }
 
 impl Handover {
-    /// Nobody takes it: the bytes behind it are of another protocol, and no more is known of them.
+    /// No one takes it: the bytes behind it are of another protocol, and no more is known of them.
     fn count_rest(&self, event: StreamEvent<'_>, cx: &mut Context) {
         let kind = match self.to {
             Next::Http2(_) | Next::Upgraded(_) => {
@@ -226,7 +226,7 @@ impl Session {
         let mut idle_steps = 0;
         while !chunk.bytes.is_empty() {
             let used = self.step(conn, from, &chunk, cx);
-            // A step may only change the state; so many in a row that take nothing would go on for ever.
+            // A step may only change the state; this many in a row that take nothing would go on for ever.
             idle_steps = if used == 0 { idle_steps + 1 } else { 0 };
             if idle_steps > MAX_IDLE_STEPS {
                 cx.ledger.resync += chunk.bytes.len() as u64;
@@ -384,7 +384,7 @@ impl Session {
         self.reader(from).state = State::Resync(Seek::Acknowledged);
     }
 
-    /// How long the message under way on this stream is cannot be told for sure: answers may be taken for its body.
+    /// How long the message under way on this stream is cannot be known for sure: answers may be taken for its body.
     pub(super) fn is_ambiguous(&mut self, from: Direction) -> bool {
         self.reader(from).ambiguous
     }
@@ -411,7 +411,7 @@ impl Session {
 /// Most steps in a row that may take nothing.
 const MAX_IDLE_STEPS: u32 = 3;
 
-/// Most empty lines before a message that are kept as part of its head, bytes: whoever sends more gains nothing by it.
+/// Most empty lines before a message that are kept as part of its head, bytes: anyone who sends more gains nothing by it.
 const MAX_LEAD: usize = 16;
 
 /// The empty lines in front of a message (RFC 9112 §2.2), and what begins behind them. Those in front of a stream may

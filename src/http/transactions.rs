@@ -70,7 +70,7 @@ impl Session {
         }
     }
 
-    /// What the head of a request tells; with it a new exchange begins.
+    /// What the head of a request says; with it a new exchange begins.
     fn request_record(
         &mut self,
         conn: &Conn,
@@ -214,7 +214,7 @@ impl Session {
         }
     }
 
-    /// Puts the response into its request's slot. A request that was reported as timed out gets a record of its own.
+    /// Puts the response into its request's slot. A request that was reported as timed out gets its own record.
     pub(super) fn answer(&mut self, number: u64, response: Response) -> Asked {
         self.target = Some(Target::Slot(number));
         let Some(slot) = self.pairing.slot(number) else { return Asked::default() };
@@ -296,7 +296,7 @@ impl Session {
     }
 
     /// Whether the response under way may answer a HEAD that is not known, and `bytes` begin the next one. They may as well
-    /// be its body: nobody can tell.
+    /// be its body: no one can tell.
     pub(super) fn may_be_bodyless(&self, bytes: &[u8]) -> bool {
         let head_unknown = self.target == Some(Target::Loose) || self.pairing.on_trial();
         head_unknown && bytes.starts_with(b"HTTP/1.") && classify(bytes) == Start::Response
@@ -385,7 +385,7 @@ impl Session {
     }
 
     /// Requests whose time is over at `now`: counted from their last byte, or from the last interim response, and not while
-    /// they are on their way. They were given up when it was over, not when somebody looked: what is told does not depend on
+    /// they are on their way. They were given up when it was over, not when somebody looked: what is recorded does not depend on
     /// when the ticks come.
     pub(super) fn time_out(&mut self, conn: &Conn, now: Timestamp, cx: &mut Context) {
         let heard = self.hears_server(conn);
@@ -408,7 +408,7 @@ impl Session {
         }
     }
 
-    /// Whether the capture shows what the server sends, and it can be read: otherwise nobody knows whether it answered.
+    /// Whether the capture shows what the server sends, and it can be read: otherwise no one knows whether it answered.
     fn hears_server(&mut self, conn: &Conn) -> bool {
         self.client.is_none_or(|client| conn.hears(client.flip()) && !self.is_ambiguous(client.flip()))
     }
@@ -475,7 +475,7 @@ fn emit(left: Left, cx: &mut Context) {
         Left::Paired(slot) | Left::Unpaired(slot) => {
             let Some(record) = slot.exchange else { return };
             if slot.reported && record.response.is_none() {
-                // Told before, as timed out or closed, and nothing came since.
+                // Recorded before, as timed out or closed, and nothing came since.
                 cx.let_go(room::of_exchange(&record));
             } else if record.response.is_none() {
                 unanswered(record, Timestamp::default(), None, slot.trust, slot.missing, cx);

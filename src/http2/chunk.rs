@@ -16,7 +16,7 @@ pub(crate) struct Chunk<'a> {
     /// Offset of the first byte left.
     pub(crate) offset: u64,
     pub(crate) bytes: &'a [u8],
-    /// They stand in the ledger already, as what they were taken for.
+    /// They are in the ledger already, as what they were taken for.
     pub(crate) counted: bool,
 }
 

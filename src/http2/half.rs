@@ -1,7 +1,7 @@
 //! One direction of a connection, frame by frame.
 //!
 //! Takes frames apart across segments, gathers header blocks and decodes them, and knows what a hole in it means. What
-//! frames mean for streams stands in `streams`.
+//! frames mean for streams is in `streams`.
 
 use super::chunk::{Chunk, Mark};
 use super::frame::{self, Control, Frame};
@@ -18,10 +18,10 @@ const MAX_CONTINUATIONS: u32 = 128;
 /// As much of a small frame's payload is kept.
 const MAX_SMALL: usize = 128;
 
-/// Where the reader stands.
+/// Where the reader is.
 #[derive(Debug)]
 pub(super) enum State {
-    /// So many bytes of the preface are still to come.
+    /// This many bytes of the preface are still to come.
     Preface(usize),
     /// In a frame's header.
     Header,
@@ -51,7 +51,7 @@ pub(super) struct BlockHead {
 #[derive(Debug)]
 pub(super) enum Step {
     Nothing,
-    /// Payload of a DATA frame: so many bytes behind the first `skip` of those taken.
+    /// Payload of a DATA frame: this many bytes behind the first `skip` of those taken.
     Data {
         stream: u32,
         skip: usize,
@@ -329,7 +329,7 @@ impl Half {
         let says_nothing = !matches!(self.frame.kind, frame::RST_STREAM | frame::GOAWAY);
         if inside && self.frame.kind == frame::DATA {
             self.left -= len as u32;
-            // Whether padding was among it nobody knows: it only shortens what is counted.
+            // Whether padding was among it no one knows: it only shortens what is counted.
             (self.pad, self.pad_unread) = (self.pad.min(self.left), false);
             if self.left == 0 {
                 self.state = State::Header;

@@ -26,7 +26,7 @@ pub(super) struct Message<'a> {
     head: Head<'a>,
     /// Fields whose name or value is not known.
     pub(super) hidden: usize,
-    /// The unknown entries that stand among the pseudo-headers.
+    /// The unknown entries that are among the pseudo-headers.
     references: [i64; MAX_REFERENCES],
     referred: usize,
     /// One of the fields among the pseudo-headers is not even a known reference.
@@ -171,7 +171,7 @@ impl<'a> Message<'a> {
         names
     }
 
-    /// A label for a path that is hidden: of the unknown entries that it may stand in. The same entries hold the same path.
+    /// A label for a path that is hidden: of the unknown entries that it may be in. The same entries hold the same path.
     pub(super) fn path_ref(&self, epoch: u32) -> Option<CompactString> {
         if self.path.is_some() || self.unreferred || self.referred == 0 {
             return None;

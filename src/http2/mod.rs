@@ -27,13 +27,13 @@ use self::message::Message;
 pub(crate) use self::search::{Found, Known, Search};
 use self::streams::{Arrived, Streams};
 
-/// Longest frame that is looked for where nobody saw what the peers agreed on.
+/// Longest frame that is looked for where no one saw what the peers agreed on.
 pub(crate) const USUAL_MAX: u32 = frame::USUAL_MAX;
 
 /// How a connection came to speak HTTP/2.
 #[derive(Debug)]
 pub(crate) enum Beginning {
-    /// By its preface, of which so many bytes are still to come.
+    /// By its preface, of which this many bytes are still to come.
     Preface(usize),
     /// By Upgrade: this was the request, and stream 1 is its answer.
     Upgrade(Option<Box<Request>>),

@@ -176,7 +176,7 @@ impl Search {
         self.bytes.capacity() + self.runs.capacity() * size_of::<Run>()
     }
 
-    /// Where the first byte held stands in the stream.
+    /// Where the first byte held is in the stream.
     pub(crate) fn begin(&self) -> Option<Mark> {
         self.runs.front().map(|run| Mark { at: run.at, offset: self.first })
     }
@@ -216,7 +216,7 @@ impl Chain {
     /// One more frame; `None`: it cannot follow. `payload` is there as far as it came whole.
     fn add(&mut self, frame: Frame, longest: u32, payload: Option<&[u8]>, scratch: &mut Block) -> Option<()> {
         let goes_on = frame.kind == frame::CONTINUATION && self.open == Some(frame.stream);
-        // Nobody sends frames that say nothing.
+        // No one sends frames that say nothing.
         let empty =
             frame.len == 0 && (frame.kind == frame::HEADERS || (frame.kind == frame::DATA && !frame.ends_stream()));
         if !frame.is_plausible(longest)

@@ -3,12 +3,12 @@
 //! ```text
 //!            request block          END_STREAM
 //!   nothing ───────────────▶ open ──────────────▶ half closed ─┐ END_STREAM of the server
-//!      │                       │ response block, its data       ├──▶ told
+//!      │                       │ response block, its data       ├──▶ made
 //!      │ response block        ▼                                │ RST_STREAM, GOAWAY, close
 //!      └────────────────▶ request not seen ─────────────────────┘
 //! ```
 //!
-//! Knows one stream only; which there are stands in `streams`.
+//! Knows one stream only; which there are is in `streams`.
 
 use crate::flow::Timestamp;
 use crate::grpc::{self, Flavour, Messages};
@@ -28,7 +28,7 @@ pub(super) struct Way {
 
 #[derive(Debug)]
 pub(super) struct Stream {
-    /// `None` once it was told, as timed out.
+    /// `None` once it was recorded, as timed out.
     pub(super) exchange: Option<Box<Exchange>>,
     pub(super) number: u32,
     pub(super) request: Way,
@@ -54,13 +54,13 @@ pub(super) struct Stream {
     kept: usize,
 }
 
-/// Why a stream is told.
+/// Why a stream is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// Both ways ended.
     Whole,
     Reset(Reset),
-    /// No more will come; `None`: nobody knows whether it would have.
+    /// No more will come; `None`: no one knows whether it would have.
     GivenUp(Option<Unanswered>),
 }
 
@@ -184,7 +184,7 @@ impl Stream {
         }
     }
 
-    /// Bytes of a body are missing: so many, or nobody knows.
+    /// Bytes of a body are missing: this many, or no one knows.
     pub(super) fn body_missing(&mut self, side: Side, len: Option<u64>) {
         let body = if side == Side::Client { Missing::REQUEST_BODY } else { Missing::RESPONSE_BODY };
         self.doubt(Trust::Gap, body);
@@ -327,7 +327,7 @@ impl Stream {
         }
         exchange.unanswered = why;
         exchange.gave_up = (why.is_some() || matches!(end, End::Reset(_))).then(|| at.max(exchange.start()));
-        // A reset is an answer of its own: nothing is missing.
+        // A reset is its own answer: nothing is missing.
         if !matches!(end, End::Reset(_)) {
             self.doubt(Trust::Unpaired, Missing::RESPONSE);
         }
@@ -343,7 +343,7 @@ impl Stream {
         cx.record_exchange(exchange);
     }
 
-    /// The wait for its answer is over: it is told without one. What comes later gets a record of its own, in `late`.
+    /// The wait for its answer is over: it is recorded without one. What comes later gets its own record, in `late`.
     pub(super) fn time_out(&mut self, at: Timestamp, late: Box<Exchange>, cx: &mut Context) {
         self.close();
         let Some(exchange) = self.exchange.replace(late) else { return };

@@ -51,11 +51,11 @@ pub(super) struct Streams {
     client_ip: Option<IpAddr>,
     /// How the connection ended, once it did.
     pub(super) ended: Option<Ended>,
-    /// Highest stream so far, of the client and of the server: a lower one that begins may have been told before.
+    /// Highest stream so far, of the client and of the server: a lower one that begins may have been recorded before.
     highest: [u32; 2],
     /// Streams that began below them.
     below: u32,
-    /// Up to then answers may have been in bytes that nobody saw, though their requests come to us later.
+    /// Up to then answers may have been in bytes that no one saw, though their requests come to us later.
     unsure_until: Option<Timestamp>,
 }
 
@@ -490,7 +490,7 @@ fn class_of(message: &Message<'_>) -> StreamClass {
     }
 }
 
-/// The request half, and what of it stands elsewhere in the record.
+/// The request half, and what of it is elsewhere in the record.
 fn request_of(
     head: BlockHead,
     message: Message<'_>,

@@ -376,7 +376,7 @@ fn secrets_in_header_blocks_are_masked_however_they_are_sent() {
     assert_eq!(records[0].request.as_ref().unwrap().headers.len(), 3);
 }
 
-/// Six exchanges whose paths stand in the table, one request or answer each segment.
+/// Six exchanges whose paths are in the table, one request or answer each segment.
 fn conversation() -> Vec<(Side, Vec<u8>)> {
     let inserted = [("+:path", "/one"), ("+:path", "/two"), ("+x-id", "7")];
     let open = [(":method", "GET"), (":scheme", "http")];
@@ -498,7 +498,7 @@ proptest! {
         bench.records();
     }
 
-    /// Any segments lost, of any cut: nothing is told that is not so.
+    /// Any segments lost, of any cut: nothing is recorded that is not so.
     #[test]
     fn losses_change_no_value(cut in 5usize..200, lost in proptest::collection::vec(0usize..60, 0..5)) {
         let all = conversation();

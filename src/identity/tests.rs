@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::settings::testing::settings;
 
-/// A Downward API volume: `labels` and `annotations` are links into `..data`, a link to a directory of its own for each
+/// A Downward API volume: `labels` and `annotations` are links into `..data`, a link to its own directory for each
 /// version, swapped by renaming.
 struct Volume {
     root: PathBuf,

@@ -165,7 +165,7 @@ impl<'n, 'a> Pen<'n, 'a> {
         }
     }
 
-    /// Items into what stands empty in braces. How many blanks follow the bracket tells `remove` what it was: none where
+    /// Items into what is empty in braces. How many blanks follow the bracket shows `remove` what it was: none where
     /// there was no list, one for `[]`, two for `null`.
     fn first_flow_items(&self, entry: &Entry<'a>, items: &[Tree]) -> Result<Vec<Edit>, String> {
         let texts: Vec<_> = items.iter().map(|item| item.flow(&Flow::Line)).collect();
@@ -185,7 +185,7 @@ impl<'n, 'a> Pen<'n, 'a> {
         before.get(before.trim_ascii_end().len()..).unwrap_or_default()
     }
 
-    /// Many lines where the entries beside it stand in lines of their own.
+    /// Many lines where the entries next to it are in lines of their own.
     fn flow_style(&self, gap: &str, parent: usize) -> Flow {
         let Some(line_break) = gap.rfind(['\n', '\r']) else { return Flow::Line };
         let indent = gap.get(line_break + 1..).unwrap_or_default();
@@ -197,7 +197,7 @@ impl<'n, 'a> Pen<'n, 'a> {
     }
 }
 
-/// Said of what is valid, and written in a way that nobody writes it.
+/// Said of what is valid, and written in a way that no one writes it.
 pub(super) const UNUSUAL: &str =
     "it is laid out in a way that cannot be edited safely; run it through a formatter first";
 
@@ -205,7 +205,7 @@ pub(super) const UNUSUAL: &str =
 pub(super) fn dash_column(lines: Lines<'_>, entry: &Entry<'_>) -> Result<usize, String> {
     let first = entry.value.items().first().ok_or(UNUSUAL)?;
     let key = lines.column(entry.key.span.start).ok_or(UNUSUAL)?;
-    // The parser tells where the first dash is, save where dashes stand below their key.
+    // The parser says where the first dash is, save where dashes are below their key.
     let told = lines.column(entry.value.span.start).filter(|column| *column > key);
     let column = told.filter(|column| dash_line(lines, first, *column, entry.key.span.end).is_some()).unwrap_or(key);
     dash_line(lines, first, column, entry.key.span.end).map(|_| column).ok_or_else(|| UNUSUAL.to_owned())

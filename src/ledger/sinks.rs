@@ -54,13 +54,13 @@ pub struct SinkCounts {
     pub spooled_bytes: u64,
     /// Bytes of the spool that belong to no record that can be read; a torn write is among them.
     pub spool_damaged_bytes: u64,
-    /// Of those, bytes that held records of which nobody knows how many there were.
+    /// Of those, bytes that held records of which no one knows how many there were.
     pub spool_unknown_bytes: u64,
-    /// Segments of the spool that are missing or empty, and held records of which nobody knows how many there were.
+    /// Segments of the spool that are missing or empty, and held records of which no one knows how many there were.
     pub spool_missing_segments: u64,
     /// The spool could not be opened: what earlier runs left there waits.
     pub spool_unopened: bool,
-    /// Beside the equation: records that were not offered, since the sink's format has no such record.
+    /// Next to the equation: records that were not offered, since the sink's format has no such record.
     pub left_out_by_format: PerDataset,
 }
 
@@ -125,7 +125,7 @@ impl RejectedBy {
     }
 }
 
-/// The class of a reason: what stands before its first colon, in letters fit for a label. Sinks begin their reasons with
+/// The class of a reason: what is before its first colon, in letters fit for a label. Sinks begin their reasons with
 /// a word of the protocol (`mapper_parsing_exception: …`, `413: …`).
 fn class(reason: &str) -> CompactString {
     let head = reason.split(':').next().unwrap_or_default().trim();

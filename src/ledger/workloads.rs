@@ -7,7 +7,7 @@ reasons! {
     Lookup {
         /// One workload had it.
         Named = "named",
-        /// Nobody that is known had it.
+        /// No one that is known had it.
         Unknown = "unknown",
         /// Two could have had it, so it has no name.
         Doubtful = "doubtful",

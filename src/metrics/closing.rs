@@ -58,7 +58,7 @@ pub fn closing_lines(
     out
 }
 
-/// What is no loss, and no reason to keep silent: records whose reader had left, or that nobody could look at.
+/// What is no loss, and no reason to keep silent: records whose reader had left, or that no one could look at.
 fn but(sinks: &[(String, SinkCounts)]) -> String {
     let mut said = Vec::new();
     for (name, sink) in sinks {
@@ -255,7 +255,7 @@ fn record_lines(lines: &mut Vec<Line>, records: &RecordLedger, sinks: &[(String,
     }
 }
 
-/// What nobody will ever see, or was refused, and what it was. A reader that left (`| head`) wanted no more.
+/// What no one will ever see, or was refused, and what it was. A reader that left (`| head`) wanted no more.
 pub(crate) fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String, SinkCounts)]) -> Vec<String> {
     let s = &ledger.streams;
     let limits = s.discarded.at(Discard::Limit as usize) + s.discarded.at(Discard::Evicted as usize);

@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<crate::metrics::Status>(&body).unwrap().version, env!("CARGO_PKG_VERSION"));
     }
 
-    /// A sink for which nobody listens.
+    /// A sink for which no one listens.
     struct Nowhere;
 
     impl crate::sink::Sink for Nowhere {

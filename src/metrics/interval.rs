@@ -66,7 +66,7 @@ impl Intervals {
         add(&mut numbers, STREAMS, &was.streams, &is.streams);
         add(&mut numbers, HTTP_BYTES, &was.http, &is.http);
         add(&mut numbers, HTTP_MESSAGES, &was.http, &is.http);
-        // As above, and no noise where nobody asked for it.
+        // As above, and no noise where no one asked for it.
         if is.flows.enabled {
             add(&mut numbers, FLOWS, &was.flows, &is.flows);
         }

@@ -121,7 +121,7 @@ impl Metrics {
     }
 }
 
-/// Longest error told: it may quote a server.
+/// Longest error quoted: it may quote a server.
 const LONGEST_ERROR: usize = 600;
 
 fn sink_in_words(SinkStatus { name, waiting, trouble }: &SinkStatus) -> String {
@@ -187,7 +187,7 @@ impl Probe {
     }
 }
 
-/// Requests and flows are counted at the latest when so many wait for it.
+/// Requests and flows are counted at the latest when this many wait for it.
 const MOST_REQUESTS: usize = 64;
 
 /// Requests and flows that wait to be counted together: no capture thread waits for another one for each of them.

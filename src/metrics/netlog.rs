@@ -65,7 +65,7 @@ pub(super) struct Counts {
     /// From the source, and to it.
     pub(super) bytes: [u64; 2],
     pub(super) packets: [u64; 2],
-    /// Flows that a record told of, and whose last one is still to come.
+    /// Flows that a record mentioned, and whose last one is still to come.
     pub(super) active: u64,
     pub(super) durations: [u64; BUCKETS.len() + 1],
     pub(super) sum_ns: u128,

@@ -19,7 +19,7 @@ use crate::tally::{Contenders, Turns};
 /// Combinations of labels. Each costs some 18 lines of a scrape; what has no place goes under the route `other`.
 pub const MAX_SERIES: usize = 200;
 
-/// After so many requests what was used counts half.
+/// After this many requests what was used counts half.
 const AGE_EVERY: u32 = 4096;
 
 /// Longer routes are no routes.
@@ -223,7 +223,7 @@ impl Red {
     }
 }
 
-/// Whether so many hits are clearly more than a series is used.
+/// Whether this many hits are clearly more than a series is used.
 fn outdoes(hits: u32, used: u32) -> bool {
     hits > used.saturating_mul(2).saturating_add(1)
 }

@@ -262,7 +262,7 @@ impl<'a> Walk<'a> {
             (0, _) if flags & 0x40 == 0 => {}
             // PPTP (RFC 2637).
             (1, ethertype::PPP) => return Err(Skip::Ppp),
-            // Source routing (RFC 1701), or a version nobody defined.
+            // Source routing (RFC 1701), or a version no one defined.
             _ => return Err(Skip::NotTcp),
         }
         // Checksum, key and sequence number: four bytes each.
@@ -283,7 +283,7 @@ impl<'a> Walk<'a> {
         self.packet(ip)
     }
 
-    /// The mirrored frame. A mirror is no network of its own: only the VLAN that it names counts, of a frame whose tag is gone.
+    /// The mirrored frame. A mirror is no separate network: only the VLAN that it names counts, of a frame whose tag is gone.
     fn erspan(&mut self, kind: u16, numbered: bool, rest: Span<'a>) -> Result<Span<'a>, Skip> {
         // Type I has neither sequence numbers nor a header.
         if kind == ethertype::ERSPAN_II && !numbered {
@@ -312,7 +312,7 @@ impl<'a> Walk<'a> {
     fn udp(&mut self, ips: Addresses, rest: Span<'a>) -> Result<Found<'a>, Skip> {
         let header = UdpHeaderSlice::from_slice(rest.bytes).map_err(|_| rest.too_short())?;
         let payload = match usize::from(header.length()) {
-            // Offload leaves 0 here too; a length that is too small is nobody's payload.
+            // Offload leaves 0 here too; a length that is too small is no one's payload.
             0..8 => rest,
             len => rest.limited(len),
         }

@@ -192,7 +192,7 @@ fn pppoe<'a>(rest: Span<'a>, place: &mut Place) -> Result<(u16, Span<'a>), Skip>
     ppp(rest.after(6)?.limited(u16::from_be_bytes([l0, l1]).into()))
 }
 
-/// The EtherType that a protocol of PPP stands for, and what follows it, with or without address and control (RFC 1662).
+/// The EtherType that a protocol of PPP means, and what follows it, with or without address and control (RFC 1662).
 fn ppp(frame: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
     let rest = if frame.bytes.starts_with(&[0xff, 3]) { frame.after(2)? } else { frame };
     let &[high, low] = rest.first()?;

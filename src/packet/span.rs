@@ -1,6 +1,6 @@
 //! Captured bytes that know how many there were on the wire.
 //!
-//! It tells a cut header (the snap length's doing) from one that does not add up; it does not know any protocol.
+//! It distinguishes a cut header (the snap length's doing) from one that does not add up; it does not know any protocol.
 
 use crate::ledger::Skip;
 

@@ -21,7 +21,7 @@ impl Exchange {
     /// How long each part took, as far as it was seen.
     pub fn timing(&self) -> Timing {
         let (request, response) = (self.request.as_ref(), self.response.as_ref());
-        // Of a response whose head was lost nobody knows when it began.
+        // Of a response whose head was lost no one knows when it began.
         let lost = self.http2.is_some() && self.missing.contains(Missing::RESPONSE_HEAD);
         let headless = lost && response.is_some_and(|response| response.status.is_none());
         let end = self.end().filter(|_| response.is_some());

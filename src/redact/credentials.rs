@@ -1,5 +1,5 @@
 //! Credentials known by their looks, wherever they are: what issuers put in front of them (`ghp_`, `AKIA`), how they are made
-//! (JSON Web Tokens, keys in PEM), where services put them in a path, and long words that nobody would write.
+//! (JSON Web Tokens, keys in PEM), where services put them in a path, and long words that no one would write.
 //!
 //! Knows no names. Each byte is looked at a bounded number of times.
 
@@ -9,7 +9,7 @@ use memchr::memmem;
 
 use super::find::Seen;
 
-/// Shorter words are no credentials, or not to be told from others.
+/// Shorter words are no credentials, or cannot be distinguished from others.
 const MIN_WORD: usize = 16;
 /// A word without any mark of an issuer is a credential from this length on, if it is mixed like one.
 const MIN_MIXED: usize = 32;
@@ -135,7 +135,7 @@ fn long_word(raw: &[u8], from: usize) -> Option<Range<usize>> {
     Some(start..start + MIN_WORD + len)
 }
 
-/// Whether a text of these bytes may hold what `find` finds: what has neither capitals nor digits stands behind `/hooks/`.
+/// Whether a text of these bytes may hold what `find` finds: what has neither capitals nor digits is behind `/hooks/`.
 pub(super) fn may_be_in(raw: &[u8], seen: Seen) -> bool {
     let least = if seen.has(Seen::CAPITAL | Seen::DIGIT) { MIN_WORD } else { b"/hooks/".len() + MIN_WORD };
     raw.len() >= least
@@ -223,7 +223,7 @@ fn is_behind(mark: &str, least: usize, part: &[u8]) -> bool {
     rest.len() >= least && rest.iter().take(MIN_MIXED * 2).any(u8::is_ascii_digit)
 }
 
-/// What nobody named: all parts between dots together, but those of small letters alone at both ends (`.example.com`);
+/// What no one named: all parts between dots together, but those of small letters alone at both ends (`.example.com`);
 /// else single ones.
 fn mixed_parts(word: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let is_plain = |part: &[u8]| !part.iter().any(|b| Kinds::of(*b) & (Kinds::UPPER | Kinds::DIGIT) != 0);

@@ -11,7 +11,7 @@ pub const MAX_ESCAPE_GROWTH: usize = 6 << 10;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// Whether a byte may stand in a record, and on a terminal, as it is.
+/// Whether a byte may be in a record, and on a terminal, as it is.
 pub(crate) const fn is_printable(byte: u8) -> bool {
     matches!(byte, 0x20..0x7f)
 }

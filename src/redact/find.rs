@@ -263,7 +263,7 @@ impl Finder<'_> {
     }
 }
 
-/// What stands before a name: in a query, a path or a text.
+/// What is before a name: in a query, a path or a text.
 fn starts_name(byte: u8) -> bool {
     matches!(
         byte,

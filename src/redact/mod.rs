@@ -25,10 +25,10 @@ pub use self::names::NameList;
 use self::path::PathPattern;
 use crate::glob::BadPattern;
 
-/// What stands in place of a secret, whatever its length.
+/// What is in place of a secret, whatever its length.
 pub const MASK: &str = "****";
 
-/// Authentication schemes that may be told; anything else before the credentials could be a credential itself.
+/// Authentication schemes that may be shown; anything else before the credentials could be a credential itself.
 const SCHEMES: &[&str] = &[
     "apikey",
     "aws4-hmac-sha256",
@@ -67,7 +67,7 @@ const IDENTIFIERS: &[&str] = &["x-request-id", "x-correlation-id", "traceparent"
 
 /// Masks secrets and escapes bytes outside printable ASCII as `\xNN`.
 ///
-/// A secret is known by its name, by where it stands (user information of a URL, REDACT_PATH) or by its looks (a JSON Web
+/// A secret is known by its name, by where it is (user information of a URL, REDACT_PATH) or by its looks (a JSON Web
 /// Token, `ghp_…`). With both name lists `none` and no path pattern nothing is masked: then [`target`](Self::target)
 /// returns exactly what was sent, but for escapes. With one of them `none` looks count no more where it applies: the
 /// parameters' in URLs, the headers' in all other text.

@@ -93,7 +93,7 @@ impl NameList {
         self.exempt.iter().any(|glob| glob.matches(squeezed))
     }
 
-    /// `name` as it stands in a URL: percent-decoded here, as often as it was encoded. Of `user[pwd]` and `user.pwd` each
+    /// `name` as it is in a URL: percent-decoded here, as often as it was encoded. Of `user[pwd]` and `user.pwd` each
     /// part counts too.
     pub(super) fn holds_parameter(&self, name: &[u8]) -> bool {
         if self.added.is_empty() && words::is_usual_parameter(name) {

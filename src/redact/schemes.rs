@@ -34,7 +34,7 @@ fn is_credential(word: &[u8]) -> bool {
 }
 
 fn ends_in_scheme(before: &[u8]) -> bool {
-    // Most words are told apart by their last letter.
+    // Most words are distinguished by their last letter.
     let schemes: &[&str] = match before.last().map_or(0, u8::to_ascii_lowercase) {
         b'r' => &["bearer"],
         b'c' => &["basic"],

@@ -177,7 +177,7 @@ fn switching_headers_off_alone_still_masks_urls() {
     assert_eq!(redactor.target(b"http://u:p@h/?sig=x"), "http://****@h/?sig=x");
 }
 
-/// A place where a secret may stand, `{}` in it.
+/// A place where a secret may be, `{}` in it.
 const PLACES: &[&str] = &[
     "/{pre}?token={}",
     "/{pre}?a={pre}&password={}&b=1",

@@ -41,7 +41,7 @@ fn userinfo_end(raw: &[u8], start: usize, kind: Kind) -> Option<usize> {
     if let Some(at) = memchr::memrchr(b'@', authority) {
         return Some(start + at);
     }
-    // `http://user:pass/word@host/`: what stands for the port is none, so it is a password.
+    // `http://user:pass/word@host/`: what means the port is none, so it is a password.
     let port = authority.split(|b| *b == b':').nth(1)?;
     if authority.starts_with(b"[") || port.iter().all(u8::is_ascii_digit) {
         return None;

@@ -106,7 +106,7 @@ pub(super) fn latency(out: &mut String, timeline: &Timeline) -> fmt::Result {
         for (index, nanos) in values(percent).enumerate() {
             if let Some(nanos) = nanos {
                 let x = (x_of(index, buckets.len()) + x_of(index + 1, buckets.len())) / 2.0;
-                // A point of its own is a short line.
+                // Its own point is a short line.
                 write!(out, "{}{x:.1} {:.1}h.5", if before { 'L' } else { 'M' }, y(nanos))?;
             }
             before = nanos.is_some();

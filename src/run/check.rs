@@ -218,7 +218,7 @@ fn port(listen: &Listen) -> Finding {
     }
 }
 
-/// Whether one of us answers there: in a pod `check` mostly runs beside the podtap that it asks about.
+/// Whether one of us answers there: in a pod `check` mostly runs next to the podtap that it asks about.
 fn is_podtap(address: SocketAddr) -> bool {
     let here = match address {
         SocketAddr::V4(_) if address.ip().is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),

@@ -84,7 +84,7 @@ pub fn resolve(env: &Pairs, flags: &Pairs, read_file: impl Fn(&str) -> Result<St
     Resolution { rows: texts.rows, notes: texts.notes, outcome, usable: settings }
 }
 
-/// The default of TIMEOUT_INTERVAL_CHECK, which is fine beside every TIMEOUT_AFTER_MS.
+/// The default of TIMEOUT_INTERVAL_CHECK, which is fine next to every TIMEOUT_AFTER_MS.
 const LONGEST_DEFAULT_CHECK: Duration = Duration::from_secs(2);
 
 /// Where an HTTP archive fits, for those who ask for it elsewhere.
@@ -201,7 +201,7 @@ impl Settings {
         out
     }
 
-    /// Spans of time that cannot be kept beside each other.
+    /// Spans of time that cannot be kept next to each other.
     fn spans_that_contradict(&self) -> Vec<WrongValue> {
         let words = |span: Duration| format!("{} s", span.as_secs_f64());
         let wrong = |name: &str, value: Duration, why: &str, most: Duration| WrongValue {

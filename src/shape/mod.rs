@@ -1,4 +1,4 @@
-//! What is read out of a head beside the message itself: the target's parts, the trace, the client behind proxies,
+//! What is read out of a head next to the message itself: the target's parts, the trace, the client behind proxies,
 //! the route.
 //!
 //! Pure functions of bytes and settings; nothing here sees a connection or a body.

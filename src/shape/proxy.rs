@@ -35,7 +35,7 @@ impl Default for TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// Exactly these networks; none of them: nobody is believed.
+    /// Exactly these networks; none of them: no one is believed.
     pub fn new(nets: impl IntoIterator<Item = IpNet>) -> Self {
         Self(nets.into_iter().collect())
     }

@@ -1,6 +1,6 @@
 //! `http.route`: the path with its variable segments named, for few distinct values.
 //!
-//! A heuristic, told by no framework: what looks like an identifier becomes `{id}`; own patterns (ROUTES) come
+//! A heuristic that no framework confirms: what looks like an identifier becomes `{id}`; own patterns (ROUTES) come
 //! first. It bounds the length of one route, not the number of routes.
 
 use compact_str::CompactString;

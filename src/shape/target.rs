@@ -4,7 +4,7 @@
 
 use crate::record::Request;
 
-/// The URL of a request, as far as it was told.
+/// The URL of a request, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Url<'a> {
     /// `http` in clear text, or what an absolute-form target says; none for CONNECT.

@@ -13,7 +13,7 @@ use crate::flow::Timestamp;
 use crate::ledger::PerDataset;
 use crate::record::Dataset;
 
-/// What one queued record costs beside its body: its `Entry`, the heap part of its id, its share of the queue.
+/// What one queued record costs next to its body: its `Entry`, the heap part of its id, its share of the queue.
 pub const ENTRY_COST: usize = 128;
 
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ impl Block {
     }
 
     /// Takes the records out into a block of exactly their size, so that a small block waiting in a queue does not
-    /// hold a large buffer that nobody counted.
+    /// hold a large buffer that no one counted.
     pub fn take_exact(&mut self) -> Self {
         let (bytes, entries) = (self.bytes.as_slice().into(), self.entries.drain(..).collect());
         let exact = Self { bytes, entries };

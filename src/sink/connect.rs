@@ -43,7 +43,7 @@ use super::error::{DeliveryError, FailureReason};
 /// Addresses of one name that are tried for one connection.
 const MAX_ADDRESSES: usize = 16;
 
-/// How long the steps to a connection may take; each address has the time anew.
+/// How long the steps to a connection may take; each address has the time again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Resolving a name.
@@ -61,7 +61,7 @@ impl Default for Timeouts {
     }
 }
 
-/// Told of every socket, as (own address, server's address): what `source::own_traffic` wants to know. The own address
+/// Hears of every socket, as (own address, server's address): what `source::own_traffic` wants to know. The own address
 /// may be unspecified: then the socket is bound to that port and not a single packet has been sent yet.
 #[derive(Clone)]
 pub struct OnSocket(Arc<dyn Fn(SocketAddr, SocketAddr) + Send + Sync>);
@@ -114,7 +114,7 @@ impl Connector {
         Self { hosts, tls, timeouts, on_socket: None, first: 0, turn: 0, tenure, proxies }
     }
 
-    /// Has `hook` told of every socket.
+    /// Lets `hook` hear of every socket.
     #[must_use]
     pub fn with_hook(mut self, hook: OnSocket) -> Self {
         self.on_socket = Some(hook);
@@ -280,7 +280,7 @@ impl Connector {
         };
         let stream = socket.connect(address).await?;
         let local = stream.local_addr()?;
-        // A port of our own range where nobody listens can connect to itself (RFC 9293 §3.5, simultaneous open).
+        // A port of our own range where no one listens can connect to itself (RFC 9293 §3.5, simultaneous open).
         if local == address {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }

@@ -1,8 +1,8 @@
 //! Dead letters: what a target refused for good, kept for people. Owns the line; the file is a file sink's like any
-//! other, with a queue and a ledger of its own, so that a full disk holds up no delivery.
+//! other, with a queue and its own ledger, so that a full disk holds up no delivery.
 //!
 //! One JSON line a record: `{"reason":…,"sink":…,"time":…,"id":…,"record":…}`. `record` is the JSON that was refused, or
-//! a string where it is text, or `record_base64` stands in its place where it is neither.
+//! a string where it is text, or `record_base64` is in its place where it is neither.
 
 use std::io;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ const BLOCK_BYTES: usize = 128 << 10;
 pub struct DeadLetters(SinkHandle);
 
 impl DeadLetters {
-    /// Starts writing to `path` (DEAD_LETTER_PATH). A file that cannot be opened is told, and tried again.
+    /// Starts writing to `path` (DEAD_LETTER_PATH). A file that cannot be opened is reported, and tried again.
     pub fn start(path: PathBuf) -> io::Result<Self> {
         let file = FileOptions { path, max_bytes: Some(MAX_BYTES), max_age: None, keep: KEEP, compress: false };
         let batch = BatchLimits { records: 1000, bytes: 1 << 20, age: std::time::Duration::ZERO };

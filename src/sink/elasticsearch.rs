@@ -50,7 +50,7 @@ use crate::settings::SettingFault;
 pub struct Elasticsearch {
     options: Options,
     client: Client,
-    /// What stands behind the index's name; asked anew after every failure, for the server may be another one since.
+    /// What is behind the index's name; asked again after every failure, for the server may be another one since.
     target: Option<Target>,
     warned: bool,
     /// Bodies of more bytes than this were too large for the server.
@@ -112,7 +112,7 @@ impl Elasticsearch {
         }
     }
 
-    /// Asks the server what it is and what stands behind the name: `podtap check`. Sends no record.
+    /// Asks the server what it is and what is behind the name: `podtap check`. Sends no record.
     pub async fn examine(&self, at: Timestamp) -> Result<Target, DeliveryError> {
         target::examine(&self.client, &self.options, &self.options.index.at(at)).await
     }

@@ -47,7 +47,7 @@ impl DeliveryError {
         Self { source: Some(Arc::new(source)), ..self }
     }
 
-    /// The same, said with what stands in front: the server it happened at.
+    /// The same, said with what is in front: the server it happened at.
     #[must_use]
     pub fn at(self, whom: impl fmt::Display) -> Self {
         Self { message: format!("{whom}: {}", self.message), ..self }
@@ -142,9 +142,9 @@ pub enum SinkError {
     Permanent(DeliveryError),
     /// The target will never take anything again.
     Gone {
-        /// So many leading records of the batch it took before.
+        /// This many leading records of the batch it took before.
         delivered: usize,
-        /// Nothing where it is nobody's fault: a closed pipe.
+        /// Nothing where it is no one's fault: a closed pipe.
         why: Option<String>,
     },
 }

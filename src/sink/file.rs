@@ -5,7 +5,7 @@
 //! age) before it would grow beyond FILE_MAX_BYTES (one line alone may be larger) and when it is older than
 //! FILE_MAX_AGE; FILE_KEEP old ones stay, as `….gz` with FILE_COMPRESS. A kill leaves at most one torn line at the end;
 //! the next start ends it with a newline. A write that fails half way is cut back to the last whole line, and tried
-//! again. Whoever moves or deletes the file gets a new one in its place with the next record, or with SIGHUP.
+//! again. Who moves or deletes the file gets a new one in its place with the next record, or with SIGHUP.
 
 mod old;
 
@@ -45,7 +45,7 @@ pub struct FileSink {
 #[derive(Debug)]
 struct Open {
     file: File,
-    /// Device and inode: what tells this file from another of the same name.
+    /// Device and inode: what distinguishes this file from another of the same name.
     identity: (u64, u64),
     size: u64,
     born: SystemTime,
@@ -58,7 +58,7 @@ struct Open {
 }
 
 impl FileSink {
-    /// Opens the file. A failure is only told: each delivery tries again, and until then records wait in the queue.
+    /// Opens the file. A failure is only logged: each delivery tries again, and until then records wait in the queue.
     pub fn new(options: FileOptions) -> Self {
         let old = Old::new(&options.path, options.keep, options.compress);
         let mut sink = Self { options, open: None, old };

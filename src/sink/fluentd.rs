@@ -5,12 +5,12 @@
 //! again carry the same chunk, so that a server that removes duplicates can. With FLUENTD_ACK (the default) a batch is
 //! delivered when its chunk was acknowledged, also late and over an earlier connection. Whatever else happens (no acknowledgement in time, another one, an end of
 //! the connection, nonsense) the socket is thrown away, the next host's turn comes, and the whole batch goes again:
-//! nothing is lost, at most the batch in flight arrives twice. Nobody is refused for good either: a wrong key or
+//! nothing is lost, at most the batch in flight arrives twice. No one is refused for good either: a wrong key or
 //! certificate gets repaired on one side or the other, and the records wait for that as long as the queue has room; the
 //! worker's backoff keeps the attempts rare.
 //!
 //! Without FLUENTD_ACK a batch counts as delivered when the kernel has taken it: what the server had not read when it
-//! died is lost, and nobody can know.
+//! died is lost, and no one can know.
 //!
 //! One connection, kept alive between batches if the server allows it; no heartbeat. `deliver` takes the connection out
 //! of the sink and puts it back only when it is at rest: a future dropped at whatever await closes it.
@@ -115,7 +115,7 @@ impl Fluentd {
             let host = self.connector.hosts().get(index).map(ToString::to_string).unwrap_or_default();
             let mut steps = Vec::new();
             let fault = self.check_host(index, &mut steps).await.err();
-            // Errors name their host, for logs; here it stands in front anyway.
+            // Errors name their host, for logs; here it is in front anyway.
             let fault = fault.map(|why| why.strip_prefix(&format!("{host}: ")).map(str::to_owned).unwrap_or(why));
             checks.push(HostCheck { host, steps, fault });
         }

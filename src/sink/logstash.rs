@@ -7,7 +7,7 @@
 //! | beats | acknowledged by the server | what was not acknowledged goes again |
 //! | http | answered with 2xx | the request goes again |
 //! | tcp | acknowledged by the server's kernel | the batch goes again; what the kernel took may be lost |
-//! | udp | sent | nobody knows |
+//! | udp | sent | no one knows |
 
 mod beats;
 mod foreign;
@@ -202,7 +202,7 @@ impl Sink for Logstash {
         }
     }
 
-    /// The next batch goes over a new connection, with certificates read anew.
+    /// The next batch goes over a new connection, with certificates read again.
     fn reload(&mut self) {
         match &mut self.0 {
             Kind::Tcp(tcp) => tcp.reload(),

@@ -2,7 +2,7 @@
 //! nor the capture. Owns delivery; what a record looks like is decided before (`format`, `pipeline`).
 //!
 //! A sink is one verb over one batch (`Sink::deliver`); queueing, batching, retry, shutdown and counting are written
-//! once around it. Each worker has a thread of its own with a small runtime: a sink may block (a pipe that nobody
+//! once around it. Each worker has its own thread with a small runtime: a sink may block (a pipe that no one
 //! reads, a disk), and nothing else notices.
 //!
 //! Shutdown is end-of-stream: `close` lets the queue run empty, `finish` waits for that within a grace time, then cuts
@@ -44,7 +44,7 @@ pub trait Sink: Send + 'static {
     /// when the time for shutdown is over.
     fn deliver(&mut self, batch: &Batch) -> impl Future<Output = Result<Delivery, SinkError>> + Send;
 
-    /// SIGHUP: open files anew, read certificates again.
+    /// SIGHUP: open files again, read certificates again.
     fn reload(&mut self) {}
 }
 
@@ -64,7 +64,7 @@ pub struct Delivery {
 pub struct Rejected {
     /// Its position in the batch.
     pub index: usize,
-    /// The target's words; they are counted by what stands before the first colon.
+    /// The target's words; they are counted by what is before the first colon.
     pub reason: String,
 }
 
@@ -99,18 +99,18 @@ impl Default for Options {
 /// What becomes of records that are not delivered.
 #[derive(Clone, Debug, Default)]
 pub struct Undelivered {
-    /// Where they wait beside memory, and for the next run.
+    /// Where they wait next to memory, and for the next run.
     pub spool: Option<SpoolOptions>,
     /// Where those are kept that the target refused for good.
     pub dead_letters: Option<DeadLetters>,
 }
 
-/// Starts the worker of `sink` on a thread of its own.
+/// Starts the worker of `sink` on its own thread.
 pub fn spawn<S: Sink>(name: &str, sink: S, options: Options) -> io::Result<SinkHandle> {
     spawn_all(name, vec![sink], options, Undelivered::default())
 }
 
-/// Starts one worker for each of `sinks`, which all lead to one target: so many deliveries at once (X_CONCURRENCY), and
+/// Starts one worker for each of `sinks`, which all lead to one target: this many deliveries at once (X_CONCURRENCY), and
 /// with more than one of them batches may overtake each other. They share a queue, a ledger and a thread; with a spool
 /// there is a second thread, which writes to disk.
 pub fn spawn_all<S: Sink>(
@@ -136,7 +136,7 @@ pub fn spawn_all<S: Sink>(
         let queue = Arc::clone(&queue);
         std::thread::Builder::new().name(format!("spool-{name}")).spawn(move || queue.keep())?;
     }
-    // Not joined: a thread that hangs in a write must not keep the program from ending. `queue` tells its end.
+    // Not joined: a thread that hangs in a write must not keep the program from ending. `queue` says when it has ended.
     std::thread::Builder::new().name(format!("sink-{name}")).spawn(move || runtime.block_on(work))?;
     Ok(SinkHandle { queue })
 }
@@ -193,7 +193,7 @@ impl Sinks {
         Self { sinks, dead_letters: None }
     }
 
-    /// And where they bury what is refused: ended after them, counted beside them.
+    /// And where they bury what is refused: ended after them, counted next to them.
     #[must_use]
     pub fn with_dead_letters(self, dead_letters: Option<DeadLetters>) -> Self {
         Self { dead_letters, ..self }

@@ -19,8 +19,8 @@
 //!   that counts as spooled, at one fdatasync a write.
 //! - Any prefix of a segment's bytes holds a prefix of its records: a torn write costs the record that was being written,
 //!   which had not counted as spooled. A damaged byte costs its record at most, and what is lost is counted: exactly, or,
-//!   where nobody can know how many records damaged bytes held, in bytes. So is what was in segments that are missing.
-//!   Only of the segment that grew when podtap was killed nobody can know whether its end was cut off later.
+//!   where no one can know how many records damaged bytes held, in bytes. So is what was in segments that are missing.
+//!   Only of the segment that grew when podtap was killed no one can know whether its end was cut off later.
 //! - Oldest first, records of memory only after those on disk. What was in flight when an earlier run ended comes
 //!   before what that run had spooled, as it is older. Several deliveries at once (X_CONCURRENCY) may overtake each
 //!   other by that many batches.
@@ -83,7 +83,7 @@ pub enum SpoolMode {
 /// Where and how to spool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpoolOptions {
-    /// SPOOL_DIR; each sink has a directory of its own in it.
+    /// SPOOL_DIR; each sink has its own directory in it.
     pub directory: PathBuf,
     /// SPOOL_MAX_BYTES, for each sink.
     pub max_bytes: u64,
@@ -116,14 +116,14 @@ impl std::fmt::Display for NoSpool {
 pub(super) struct Room {
     /// Records that counted as spooled.
     pub(super) dropped: PerDataset,
-    /// Records of another encoding, which nobody has counted yet.
+    /// Records of another encoding, which no one has counted yet.
     pub(super) foreign: PerDataset,
 }
 
 /// What became of an `append`.
 #[derive(Debug, Default)]
 pub(super) struct Appended {
-    /// So many leading records are on disk.
+    /// This many leading records are on disk.
     pub(super) records: usize,
     pub(super) room: Room,
     /// Why not all.

@@ -91,10 +91,10 @@ async fn run<S: Sink>(mut sink: S, queue: Arc<Queue>, terms: Terms) {
             Next::End => break,
         }
     }
-    // Here the sink's own last words are said (files closed, compressed): before the end is told.
+    // Here the sink's own last words are said (files closed, compressed): before the end is reported.
 }
 
-/// Whatever way the workers end, nobody waits for them for ever and no record is left in between.
+/// Whatever way the workers end, no one waits for them for ever and no record is left in between.
 struct LeaveOnDrop<'a>(&'a Queue);
 
 impl Drop for LeaveOnDrop<'_> {
@@ -250,7 +250,7 @@ fn report(queue: &Queue, attempt: u32, error: &DeliveryError, failed: &Failed) {
     }
 }
 
-/// Of a target that gives no reason of its own.
+/// Of a target that gives no reason.
 fn part_only() -> DeliveryError {
     DeliveryError::new(FailureReason::Server, "the target took only a part")
 }

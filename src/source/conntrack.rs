@@ -168,7 +168,7 @@ impl<F: FnMut(&mut Tracker, Timestamp)> Listener<'_, F> {
         (self.step)(self.tracker, now);
     }
 
-    /// Reads so many times at most; how often there was something.
+    /// Reads this many times at most; how often there was something.
     fn read(&mut self, most: usize) -> io::Result<usize> {
         for read in 0..most {
             let others = receive(&self.sockets.others, &mut self.others, self.tracker, &mut self.overrun)?;

@@ -192,7 +192,7 @@ pub fn exists(name: &str) -> bool {
     is_pseudo(name) || index(name).is_some()
 }
 
-/// The number of the interface of that name in this thread's network namespace; one made anew under the same name has
+/// The number of the interface of that name in this thread's network namespace; one made again under the same name has
 /// another.
 pub(super) fn index(name: &str) -> Option<u32> {
     let name = std::ffi::CString::new(name).ok()?;

@@ -171,7 +171,7 @@ impl<S: FrameSink> Run<'_, S> {
         self.sink.on_state(&State::Waiting { reason });
     }
 
-    /// Time goes on for the sink while there is no interface. True when told to stop.
+    /// Time goes on for the sink while there is no interface. True when asked to stop.
     fn wait_without_handle(&mut self) -> bool {
         let delay = self.backoff.step();
         let waiting = Elapsed::start();
@@ -207,7 +207,7 @@ impl<S: FrameSink> Run<'_, S> {
         Ok(())
     }
 
-    /// Waits, reads what there is, ticks. True when told to stop.
+    /// Waits, reads what there is, ticks. True when asked to stop.
     ///
     /// Reads at every tick even when nothing is ready: the descriptor shows an error when the interface goes down, and
     /// libpcap looks only in a later call whether it is gone.

@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 const AT_ONCE: usize = 32;
 /// Room for one datagram: an event has some 400 bytes, one of a dump as many as we have room for, up to this.
 const DATAGRAM: usize = 32 << 10;
-/// Room for the number of a network namespace beside a datagram.
+/// Room for the number of a network namespace next to a datagram.
 const CONTROL: usize = 64;
 
 /// A socket.
@@ -209,7 +209,7 @@ fn zeroed<T>() -> T {
     }
 }
 
-/// What stands beside a datagram with NETLINK_LISTEN_ALL_NSID.
+/// What is next to a datagram with NETLINK_LISTEN_ALL_NSID.
 fn namespace_beside(header: &libc::msghdr) -> Option<i32> {
     #[allow(unsafe_code, reason = "control messages are walked by libc's macros")]
     // SAFETY: the kernel has written whole control messages into room that is aligned for them, and set its length.

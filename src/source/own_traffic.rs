@@ -148,7 +148,7 @@ impl fmt::Debug for Nonce {
 pub fn nonce() -> &'static Nonce {
     static NONCE: OnceLock<Nonce> = OnceLock::new();
     NONCE.get_or_init(|| {
-        // std seeds its hashers with the system's random numbers; SipHash of nothing under such a key tells nothing
+        // std seeds its hashers with the system's random numbers; SipHash of nothing under such a key says nothing
         // about the key.
         let word = || RandomState::new().build_hasher().finish();
         Nonce(format!("{:016x}{:016x}", word(), word()))

@@ -276,7 +276,7 @@ fn empty_bounding(wanted: &[Right], kept: &mut Vec<String>) {
         // Nothing is lost by it, and a container that drops ALL is always so: not worth a word.
         return;
     }
-    // What is wanted may stay: the message about its absence looks there, and whoever has it cannot get more by it.
+    // What is wanted may stay: the message about its absence looks there, and anyone who has it cannot get more by it.
     let others = bounding.into_iter().filter(|cap| wanted.iter().all(|right| right.capability() != *cap));
     let refused = others.filter(|cap| caps::drop(None, CapSet::Bounding, *cap).is_err()).count();
     if refused > 0 {

@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 
 use crate::flow::Timestamp;
 
-/// Places that contenders with like hashes share: so many of them that are used alike are told apart.
+/// Places that contenders with like hashes share: this many of them that are used alike are distinguished.
 const WAYS: usize = 8;
 /// Contenders at once are eight times as many. What is more of the traffic than one request in a thousand is found.
 const SETS: usize = 128;
@@ -15,10 +15,10 @@ const SETS: usize = 128;
 /// Places that may be taken over at once, as a restarted client or a new version of the application brings new routes.
 const MOST_TURNS: u32 = 20;
 
-/// Then there is another turn each so many nanoseconds: a scraper keeps every series it ever saw.
+/// Then there is another turn after each interval of this many nanoseconds: a scraper keeps every series it ever saw.
 const TURN_EVERY: u64 = 10_000_000_000;
 
-/// Places found by a hash that nobody outside knows. One that comes while all of its set are taken wears the least of
+/// Places found by a hash that no one outside knows. One that comes while all of its set are taken wears the least of
 /// them out, so that ever new ones get none while those that come again keep theirs (Misra and Gries' frequent items).
 #[derive(Debug)]
 pub(crate) struct Contenders {

@@ -4,7 +4,7 @@
 const STEPS: u32 = 64;
 /// What took longer (18 minutes) shares the last counter; the longest is known exactly.
 const MOST_BITS: u32 = 40;
-/// So many counters there are at most: 9 KB.
+/// This many counters there are at most: 9 KB.
 const MOST_COUNTERS: usize = (STEPS * (MOST_BITS - STEPS.ilog2() + 1)) as usize;
 
 /// Durations by size.
@@ -42,7 +42,7 @@ impl Durations {
         self.total
     }
 
-    /// What so many percent are not above; none where there is none.
+    /// What this many percent are not above; none where there is none.
     pub fn at(&self, percent: u64) -> Option<u64> {
         let rank = (self.total * percent).div_ceil(100).max(1);
         let mut seen = 0;

@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use super::{Contenders, Row};
 use crate::record::Exchange;
 
-/// After so many exchanges what was used counts half.
+/// After this many exchanges what was used counts half.
 const AGE_EVERY: u32 = 4096;
 
 /// Rows by key.
@@ -37,7 +37,7 @@ struct Used {
 }
 
 impl Leading {
-    /// Without rows, of which there will be so many at most.
+    /// Without rows, of which there will be this many at most.
     pub fn new(most: usize) -> Self {
         Self { most, ..Self::default() }
     }
@@ -113,7 +113,7 @@ impl Leading {
     }
 }
 
-/// Whether so many hits are clearly more than a row is used.
+/// Whether this many hits are clearly more than a row is used.
 fn outdoes(hits: u32, used: u32) -> bool {
     hits > used.saturating_mul(2).saturating_add(1)
 }

@@ -5,7 +5,7 @@ use crate::record::{Exchange, Outcome, StreamClass, Trust};
 
 /// Seconds of the past that are known one by one.
 pub const SPARK_SECONDS: usize = 60;
-/// A rate is over so many seconds.
+/// A rate is over this many seconds.
 const RATE_SECONDS: i64 = 10;
 
 const SECOND: i64 = 1_000_000_000;

@@ -1,4 +1,4 @@
-//! The exchanges that took longest: so many at most.
+//! The exchanges that took longest: this many at most.
 
 use crate::record::Exchange;
 
@@ -11,7 +11,7 @@ pub struct Slowest {
 }
 
 impl Slowest {
-    /// Keeps so many.
+    /// Keeps this many.
     pub fn new(most: usize) -> Self {
         Self { most, kept: Vec::new() }
     }

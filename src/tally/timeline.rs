@@ -38,7 +38,7 @@ impl Bucket {
 }
 
 impl Timeline {
-    /// Of so many buckets at most, and at least two.
+    /// Of this many buckets at most, and at least two.
     pub fn new(most: usize) -> Self {
         Self { most: most.max(2), width: FIRST_WIDTH, first: 0, buckets: Vec::new() }
     }

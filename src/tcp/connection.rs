@@ -1,6 +1,6 @@
 //! One connection: judges each segment as its receiver would have, and hands its parts to the two streams.
 //!
-//! SYNs are judged in `handshake`. Finds no connection and ends none by itself: `table` does, told by a [`Verdict`].
+//! SYNs are judged in `handshake`. Finds no connection and ends none by itself: `table` does, by a [`Verdict`].
 
 use super::disorder::Piece;
 use super::doubt::{Reset, Soundness};
@@ -14,7 +14,7 @@ use crate::ledger::Discard;
 use crate::packet::Segment;
 
 /// A SYN not answered for this long is a failed connect also when the capture ends: the initial retransmission timeout
-/// (RFC 6298 §2.1), before which nobody gives up.
+/// (RFC 6298 §2.1), before which no one gives up.
 const CONNECT_PATIENCE: u64 = 1_000_000_000;
 
 /// How far a connection has come.
@@ -247,7 +247,7 @@ impl<A: Analyzer> Connection<A> {
         stream.settle(now, &mut outlet);
     }
 
-    /// A FIN waits for its acknowledgement, but where nobody can send one, or the other side has come to its end too.
+    /// A FIN waits for its acknowledgement, but where no one can send one, or the other side has come to its end too.
     fn on_fin(
         &mut self,
         from: Direction,

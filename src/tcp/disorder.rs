@@ -10,7 +10,7 @@ use super::{Analyzer, Limits};
 use crate::flow::Timestamp;
 use crate::ledger::Discard;
 
-/// What a held chunk costs beside its bytes: its place in the tree with the tree's slack, and the allocator's share.
+/// What a held chunk costs next to its bytes: its place in the tree with the tree's slack, and the allocator's share.
 pub(super) const CHUNK_COST: usize = 160;
 /// Further segments of the connection after which an acknowledged hole is lost, however little time has passed. The
 /// kernel takes up to 64 packets from one receive queue before it turns to the next (NAPI's weight), so an ACK can
@@ -18,7 +18,7 @@ pub(super) const CHUNK_COST: usize = 160;
 pub(super) const REORDER_SEGMENTS: u32 = 64;
 /// Contiguous segments far outside the window that prove, where no ACK is ever seen, that the stream went there.
 const STRAYS: u8 = 8;
-/// Declared gaps remembered, so that bytes that come too late are told from retransmissions.
+/// Declared gaps remembered, so that bytes that come too late are distinguished from retransmissions.
 const GAPS_REMEMBERED: usize = 8;
 /// Most bytes of one segment that no hardware joined of several: those of an Ethernet frame.
 const MAX_ALONE: u64 = 1460;
@@ -96,7 +96,7 @@ impl Chunk {
 pub(super) struct Fin {
     pub(super) offset: u64,
     pub(super) at: Timestamp,
-    /// Believed once it is next: it was acknowledged, or nobody is there to do so.
+    /// Believed once it is next: it was acknowledged, or no one is there to do so.
     pub(super) sure: bool,
     /// Acknowledged.
     pub(super) proven: bool,
@@ -165,7 +165,7 @@ impl Disorder {
         }
     }
 
-    /// Nothing of it matters any more to a stream that stands at `next`.
+    /// Nothing of it matters any more to a stream that is at `next`.
     pub(super) fn is_calm(&self, next: u64, acked: u64) -> bool {
         !self.is_holding() && self.fin.is_none() && acked <= next && self.stray.is_none() && self.gaps.is_empty()
     }
@@ -380,7 +380,7 @@ impl Disorder {
         }
     }
 
-    /// Bytes came in order: whoever acknowledged more was early, or forged.
+    /// Bytes came in order: anyone who acknowledged more was early, or forged.
     pub(super) fn moved(&mut self, at: Timestamp) {
         self.moved = at;
         self.ripen_anew(at);

@@ -115,7 +115,7 @@ impl<A: Analyzer> Connection<A> {
         }
     }
 
-    /// Whether the receiver takes a segment that brings something new and ends at `end`. What nobody reads is not verified:
+    /// Whether the receiver takes a segment that brings something new and ends at `end`. What no one reads is not verified:
     /// nothing depends on it.
     pub(super) fn soundness(
         &mut self,

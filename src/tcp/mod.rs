@@ -122,7 +122,7 @@ pub enum CloseReason {
     Evicted,
     /// The capture ended (a file's end).
     EndOfCapture,
-    /// podtap is told to stop.
+    /// podtap is asked to stop.
     Shutdown,
 }
 
@@ -135,7 +135,7 @@ pub trait Analyzer: Sized {
     /// a probe) costs no analyzer and gives no calls.
     fn open(conn: &Conn, context: &mut Self::Context) -> Self;
 
-    /// How many of the next bytes of the stream `from` are read by nobody, whatever they are: a body, an encrypted stream.
+    /// How many of the next bytes of the stream `from` are read by no one, whatever they are: a body, an encrypted stream.
     /// Their checksums are not verified, and no copy of them is compared with the first.
     fn unread(&self, from: Direction) -> u64 {
         let _ = from;
@@ -161,7 +161,7 @@ pub struct Limits {
     pub held_per_stream: usize,
     /// Bytes held out of order in all (MAX_HELD_BYTES).
     pub held_total: usize,
-    /// How long a hole that nobody acknowledged may hold up a stream, nanoseconds.
+    /// How long a hole that no one acknowledged may hold up a stream, nanoseconds.
     pub gap_wait: u64,
     /// How long a hole whose bytes the other side acknowledged may, nanoseconds (capture reordering).
     pub acked_gap_wait: u64,

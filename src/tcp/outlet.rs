@@ -119,7 +119,7 @@ impl<A: Analyzer> Outlet<'_, A> {
         }
     }
 
-    /// No more bytes. Opens no analyzer: a stream without bytes is told only when the other one has some.
+    /// No more bytes. Opens no analyzer: a stream without bytes is announced only when the other one has some.
     pub(super) fn end(&mut self, at: Timestamp) {
         match self.analyzer {
             Some(analyzer) => analyzer.on_event(self.conn, self.from, StreamEvent::End { at }, self.context),

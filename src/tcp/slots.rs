@@ -149,7 +149,7 @@ impl<A> Slots<A> {
         }
     }
 
-    /// Puts the slot, which is in no list, at the newest end of its own.
+    /// Puts the slot, which is in no list, at its own newest end.
     fn link(&mut self, index: u32) {
         let Some(settled) = self.slot(index).map(|s| s.settled) else { return };
         let list = self.list(settled);

@@ -10,7 +10,7 @@ use crate::flow::Timestamp;
 use crate::ledger::Discard;
 
 /// How far from what is known of a stream a segment may lie to be believed at once. TCP allows 1 GiB (RFC 7323 §2.3), but
-/// nobody has that in flight, and one of four blind guesses would fall into it; what goes farther must be proven by the
+/// no one has that in flight, and one of four blind guesses would fall into it; what goes farther must be proven by the
 /// other side.
 pub(super) const WINDOW: i64 = 64 << 20;
 /// The same for a RST: what is farther is none of this connection's.
@@ -135,7 +135,7 @@ impl Stream {
         self.next.max(self.acked).max(held).cast_signed()
     }
 
-    /// Where a segment of `len` sequence numbers from `seq` lies; tells the origin if none is known.
+    /// Where a segment of `len` sequence numbers from `seq` lies; gives the origin if none is known.
     pub(super) fn place(&mut self, seq: u32, len: i64) -> Place {
         if !self.known {
             if len == 0 {
@@ -180,7 +180,7 @@ impl Stream {
         self.known && ahead <= 0 && ahead + len.cast_signed() >= 0
     }
 
-    /// Whether bytes come behind a FIN that nobody acknowledged: it was none.
+    /// Whether bytes come behind a FIN that no one acknowledged: it was none.
     pub(super) fn contradicts_end(&self, offset: i64) -> bool {
         self.ended && !self.end_proven && self.is_ahead(offset)
     }
@@ -227,7 +227,7 @@ impl Stream {
         offset >= self.next.cast_signed()
     }
 
-    /// What an acknowledgement number of the opposite side means here; tells the origin if none is known.
+    /// What an acknowledgement number of the opposite side means here; gives the origin if none is known.
     pub(super) fn read_ack(&mut self, ack: u32) -> Acked {
         if !self.known {
             self.learn(ack);
@@ -266,7 +266,7 @@ impl Stream {
         }
     }
 
-    /// Notes a segment far outside the window; true when strays alone must be believed, as nobody acknowledges.
+    /// Notes a segment far outside the window; true when strays alone must be believed, as no one acknowledges.
     pub(super) fn note_stray(&mut self, seq: u32, len: u32, at: Timestamp) -> bool {
         len > 0 && self.disorder(at).note_stray(seq, len)
     }
@@ -550,7 +550,7 @@ impl Stream {
             self.pass_on_first(disorder, outlet);
             return self.drain(disorder, outlet);
         }
-        // A FIN that nobody acknowledges may be in front of it.
+        // A FIN that no one acknowledges may be in front of it.
         if hole == 0 || (outlet.answered && self.acked <= self.next && hole > disorder.cost() as u64) {
             disorder.discard_held(Discard::Limit, outlet);
         } else {

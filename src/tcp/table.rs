@@ -22,7 +22,7 @@ const LINGER: u64 = 10_000_000_000;
 
 /// The connections of one capture.
 ///
-/// At every moment, also between two calls of an analyzer, the ledger's equation holds for what it was told.
+/// At every moment, also between two calls of an analyzer, the ledger's equation holds for what it was given.
 pub struct Table<A: Analyzer> {
     index: Index,
     slots: Slots<A>,
@@ -64,7 +64,7 @@ impl<A: Analyzer> Table<A> {
         self.relieve(segment.at, context);
     }
 
-    /// Time passed: gives up holes that waited long enough, forgets idle connections, and tells every analyzer the time.
+    /// Time passed: gives up holes that waited long enough, forgets idle connections, and passes the time to every analyzer.
     pub fn on_timeout(&mut self, now: Timestamp, context: &mut A::Context) {
         for index in 0..self.slots.bound() {
             let Some(connection) = self.slots.get(index) else { continue };
@@ -123,7 +123,7 @@ impl<A: Analyzer> Table<A> {
         self.index.entries()
     }
 
-    /// Streams that keep anything beside their numbers.
+    /// Streams that keep anything next to their numbers.
     #[cfg(test)]
     pub(super) fn disordered(&mut self) -> usize {
         let slots = &mut self.slots;
@@ -272,7 +272,7 @@ impl<A: Analyzer> Table<A> {
         index
     }
 
-    /// Forgets connections until so many more may come.
+    /// Forgets connections until this many more may come.
     fn make_room(&mut self, more: usize, at: Timestamp, context: &mut A::Context) {
         while self.known.exceeds(more)
             && let Some(victim) = self.slots.victim(self.known.limit())

@@ -59,7 +59,7 @@ pub(super) struct Follow {
 }
 
 impl Follow {
-    /// Each record waits so many nanoseconds.
+    /// Each record waits this many nanoseconds.
     pub(super) fn new(patience: u64) -> Self {
         Self {
             patience,

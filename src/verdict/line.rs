@@ -1,7 +1,7 @@
 //! Reads a line of the kernel log that a LOG rule wrote, in whichever form it was handed on.
 //!
 //! Knows the heads that /dev/kmsg, /proc/kmsg, dmesg, journald and syslog put before it. The first `KEY=` of a line counts;
-//! what stands in brackets is a packet within the packet. Decides neither what a prefix means nor whose an address is.
+//! what is in brackets is a packet within the packet. Decides neither what a prefix means nor whose an address is.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -55,7 +55,7 @@ pub enum NotLogged {
     NoIp,
     /// It ends before both addresses are whole.
     Cut,
-    /// The kernel says that it left out so many lines.
+    /// The kernel says that it left out this many lines.
     Suppressed(u64),
 }
 
@@ -112,7 +112,7 @@ fn head(line: &str) -> (LineTime, Cow<'_, str>) {
         (at, text) = (time, rest);
     }
     let fields = text.find("IN=").unwrap_or(text.len());
-    // The program's name in a head of syslog or journald; nobody's prefix.
+    // The program's name in a head of syslog or journald; it is no prefix.
     let program = ["kernel: ", "kernel - - - "].into_iter().find_map(|name| {
         let found = text.get(..fields)?.find(name)?;
         let alone = found == 0 || text.get(..found)?.ends_with(' ');

@@ -40,7 +40,7 @@ fn v6(bytes: &[u8]) -> Option<LoggedPacket> {
     let payload = head.get(4..6).and_then(|pair| pair.first_chunk::<2>()).map_or(0, |pair| u16::from_be_bytes(*pair));
     let (mut next, length) = (*head.get(6)?, 40 + u32::from(payload));
     for _ in 0..MAX_EXTENSIONS {
-        // Hop-by-hop, routing, destination options, mobility: their length stands in units of eight bytes.
+        // Hop-by-hop, routing, destination options, mobility: their length is in units of eight bytes.
         let size = match next {
             0 | 43 | 60 | 135 => rest.get(1).map(|units| (usize::from(*units) + 1) * 8),
             44 => Some(8),

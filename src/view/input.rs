@@ -145,7 +145,7 @@ mod tests {
         std::iter::from_fn(|| reader.next_block(&stop).unwrap()).collect()
     }
 
-    /// Gives so many bytes at once.
+    /// Gives this many bytes at once.
     struct Slowly(Cursor<Vec<u8>>, usize);
 
     impl Read for Slowly {

@@ -1,4 +1,4 @@
-//! One block of lines to text: what stands in front of a record, the record, whether it is wanted. Reads nothing.
+//! One block of lines to text: what is in front of a record, the record, whether it is wanted. Reads nothing.
 
 use super::summary::Summary;
 use crate::filter::expression::{Expression, Surroundings, is_of_kind};

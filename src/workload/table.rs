@@ -21,9 +21,9 @@ const MAX_SOURCES: usize = 8;
 const MAX_KINDS: usize = 8;
 /// The end of what has not ended.
 const OPEN: Timestamp = Timestamp(i64::MAX);
-/// The beginning of what nobody knows the beginning of.
+/// The beginning of what no one knows the beginning of.
 pub(super) const EVER: Timestamp = Timestamp(i64::MIN);
-/// What an address costs in the map beside its tenures.
+/// What an address costs in the map next to its tenures.
 const ADDRESS_BYTES: usize = 64;
 
 /// Who holds an address, as its source numbers them: a pod, a line of a file.
@@ -87,7 +87,7 @@ impl Table {
         self.believed.get(usize::from(rank.source))?.get(usize::from(rank.kind))
     }
 
-    /// `holder` has the address since `from`; `seen` is when that was learnt. Whoever had it before has lost it by then.
+    /// `holder` has the address since `from`; `seen` is when that was learnt. Who had it before has lost it by then.
     pub(super) fn hold(
         &self,
         rank: Rank,
@@ -139,7 +139,7 @@ impl Table {
         self.release(rank, ip, holder, until);
     }
 
-    /// Nobody has the address from then on, as this source says.
+    /// No one has the address from then on, as this source says.
     pub(super) fn end(&self, rank: Rank, ip: IpAddr, from: Timestamp) {
         if let Some(mut tenures) = self.addresses.get_mut(&ip.to_canonical()) {
             tenures.iter_mut().filter(|tenure| tenure.rank == rank).for_each(|tenure| tenure.end(from));
@@ -226,7 +226,7 @@ fn room(tenures: &[Tenure]) -> usize {
     if tenures.is_empty() { 0 } else { ADDRESS_BYTES + tenures.iter().map(Tenure::room).sum::<usize>() }
 }
 
-/// The source that comes first in WORKLOADS counts; where it has two for one moment, nobody knows.
+/// The source that comes first in WORKLOADS counts; where it has two for one moment, no one knows.
 fn who<'a>(tenures: impl Iterator<Item = &'a Tenure>) -> (Lookup, Option<(Rank, Arc<Workload>)>) {
     let mut found: Option<&Tenure> = None;
     let mut doubtful = false;
@@ -263,7 +263,7 @@ mod tests {
         table.at(ip(), Timestamp(at))?.1.name.as_ref().map(ToString::to_string)
     }
 
-    /// Who has the address at 0, 10, 20, …; `-` for nobody.
+    /// Who has the address at 0, 10, 20, …; `-` for no one.
     fn over_time(table: &Table, upto: i64) -> String {
         (0..=upto).step_by(10).map(|at| name_at(table, at).unwrap_or("-".to_owned())).collect()
     }

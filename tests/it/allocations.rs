@@ -1,6 +1,6 @@
 //! What costs no allocation, counted by the allocator itself.
 //!
-//! Counts per thread, so that tests running beside do not disturb.
+//! Counts per thread, so that tests that run at the same time do not disturb.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -190,7 +190,7 @@ fn bytes_out_of_order_cost_few_allocations_and_leave_nothing_behind() {
     assert_eq!(table.ledger().held, 0);
 }
 
-/// One connection with so many exchanges, each request with the given target and headers, each response with a body.
+/// One connection with this many exchanges, each request with the given target and headers, each response with a body.
 fn keep_alive(exchanges: usize, target: &str, headers: &[(&str, &str)]) -> Vec<SynthFrame> {
     let mut talk = Conversation::default().handshake();
     for _ in 0..exchanges {

@@ -16,10 +16,10 @@ use crate::servers::{Forward, Kind, Lumberjack, Nginx, Scratch, Search, certific
 
 const INDEX: &str = "arrival";
 
-/// Settings, beside those that are the same for all.
+/// Settings, next to those that are the same for all.
 type Settings = Vec<(&'static str, String)>;
 
-/// Replays every scene, each as seen by an observer of its own: their addresses and times are the same. Returns what was
+/// Replays every scene, each as seen by its own observer: their addresses and times are the same. Returns what was
 /// printed.
 fn replayed(settings: &Settings) -> BTreeMap<String, Value> {
     let mut printed = BTreeMap::new();

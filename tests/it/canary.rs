@@ -16,7 +16,7 @@ use crate::binary::replay;
 /// Every secret begins so; its number follows.
 const CANARY: &str = "cnry7f3e";
 
-/// Requests, `@` standing for a secret of its own each time.
+/// Requests, `@` standing for its own secret each time.
 const REQUESTS: &[&str] = &[
     "GET /authorization HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer @\r\n\r\n",
     "GET /basic HTTP/1.1\r\nHost: a\r\nauthorization: Basic @\r\n\r\n",
@@ -76,7 +76,7 @@ const RESPONSES: &[&str] = &[
     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nSec-WebSocket-Protocol: @\r\n\r\n\x01@",
 ];
 
-/// Puts a new secret in place of every `@` that stands for one.
+/// Puts a new secret in place of every `@` that means one.
 fn with_secrets(text: &str, next: &mut u32) -> Vec<u8> {
     let mut out = String::new();
     let mut rest = text;
@@ -84,7 +84,7 @@ fn with_secrets(text: &str, next: &mut u32) -> Vec<u8> {
         let (before, behind) = rest.split_at(at);
         out.push_str(before);
         rest = &behind[1..];
-        // The `@` of an authority stands behind a secret, or behind a password that is none.
+        // The `@` of an authority is behind a secret, or behind a password that is none.
         if out.ends_with(":x") || out.ends_with(&format!("{CANARY}{:03}z", next.wrapping_sub(1))) {
             out.push('@');
         } else {
@@ -95,7 +95,7 @@ fn with_secrets(text: &str, next: &mut u32) -> Vec<u8> {
     (out + rest).into_bytes()
 }
 
-/// Each message on a connection of its own: answered, unanswered, late, cut in its head, seen from the middle.
+/// Each message on its own connection: answered, unanswered, late, cut in its head, seen from the middle.
 fn traffic() -> (Vec<SynthFrame>, u32) {
     let (mut lanes, mut next, mut port) = (Vec::new(), 0, 40_000);
     let plain = || message::request("GET", "/plain", &[("Host", "a")], b"");
@@ -128,7 +128,7 @@ fn traffic() -> (Vec<SynthFrame>, u32) {
     (merge(lanes).collect(), next)
 }
 
-/// Every canary that stands in `output`, with what stands around it.
+/// Every canary that is in `output`, with what is around it.
 fn found(output: &str) -> Vec<String> {
     output.match_indices(CANARY).map(|(at, _)| around(output, at)).collect()
 }

@@ -42,9 +42,9 @@ use crate::servers::Scratch;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     Healthy,
-    /// Nobody listens; or a path that cannot be opened.
+    /// No one listens; or a path that cannot be opened.
     Refuses,
-    /// Nobody answers: a connection neither comes about nor fails.
+    /// No one answers: a connection neither comes about nor fails.
     NeverAccepts,
     /// Connections are taken, bytes are read, nothing is answered; or bytes are not even read.
     Hangs,
@@ -66,7 +66,7 @@ impl Fault {
         !matches!(self, Self::Healthy | Self::ReadsSlowly)
     }
 
-    /// Whether only time tells that something is wrong.
+    /// Whether only time shows that something is wrong.
     fn is_silent(self) -> bool {
         matches!(self, Self::NeverAccepts | Self::Hangs | Self::TalksNonsense)
     }
@@ -83,7 +83,7 @@ pub(crate) enum Behaviour {
 }
 
 /// How long a sink waits for a server that may never answer. A busy machine may keep one that does from it as long, so what
-/// is expected of attempts and copies is told by the ledger.
+/// is expected of attempts and copies is said by the ledger.
 const IMPATIENCE: Duration = Duration::from_secs(2);
 
 /// How a sink gets to its server.
@@ -217,7 +217,7 @@ fn assert_arrived(what: &str, peer: &dyn Peer, numbers: std::ops::Range<usize>, 
     assert!(copies <= most, "{what}: {copies} twice");
 }
 
-/// Runs `test` with every sink, each on a thread of its own: most of the time they wait.
+/// Runs `test` with every sink, each on its own thread: most of the time they wait.
 fn every_peer(test: impl Fn(&str, Box<dyn Peer>) + Sync) {
     std::thread::scope(|scope| {
         for make in peers::ALL {
@@ -247,7 +247,7 @@ fn every_fault(test: impl Fn(&str, &mut dyn Peer, Fault) + Sync) {
     });
 }
 
-/// So many records may come a second time.
+/// This many records may come a second time.
 fn in_flight(counts: &SinkCounts) -> usize {
     BATCH * counts.failed_attempts() as usize
 }

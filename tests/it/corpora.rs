@@ -1,7 +1,7 @@
 //! The judge over other projects' captures: agreement, no wrong pair, no failure, and every remaining difference listed
 //! with its reason in tests/known_differences.tsv (those of HTTP/2, gRPC and WebSocket in known_differences_h2.tsv); and the contested captures, judged by eye in tests/contested.tsv.
 //!
-//! The captures are not part of this project: PODTAP_CORPORA names their folder, else it is looked for beside the
+//! The captures are not part of this project: PODTAP_CORPORA names their folder, else it is looked for next to the
 //! checkout. Without it the test says so and is skipped.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ fn known() -> Differences {
     listed(include_str!("../known_differences.tsv"))
 }
 
-/// What is listed of HTTP/2, gRPC and WebSocket, beside that.
+/// What is listed of HTTP/2, gRPC and WebSocket, next to that.
 fn known_with_protocols() -> Differences {
     let mut all = known();
     for (what, count) in listed(include_str!("../known_differences_h2.tsv")) {

@@ -1,4 +1,4 @@
-//! `podtap run` for real: the binary in a network namespace that stands for the pod, real servers and clients, and what
+//! `podtap run` for real: the binary in a network namespace that means the pod, real servers and clients, and what
 //! its user gets to see. Needs root, ip(8) and, where it says so, nginx or tcpdump.
 
 mod delivery;

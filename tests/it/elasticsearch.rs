@@ -41,7 +41,7 @@ pub(crate) fn set_up(options: &Options, setup: &SetupOptions) -> (Vec<Done>, Str
     (done, String::from_utf8(out).unwrap())
 }
 
-/// On a runtime of its own, as a sink's thread does.
+/// On its own runtime, as a sink's thread does.
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }

@@ -1,4 +1,4 @@
-//! Records for sinks under test, sinks that are fed with them, and the looking on: whoever looks at a ledger here finds
+//! Records for sinks under test, sinks that are fed with them, and the looking on: anyone who looks at a ledger here finds
 //! it adding up, within its bounds, or the test fails. Knows no sink and no server.
 
 use std::collections::BTreeMap;
@@ -130,7 +130,7 @@ pub(crate) fn finish(sink: SinkHandle, grace: Duration) -> SinkCounts {
     counts
 }
 
-/// On a runtime of its own, as a sink's thread does.
+/// On its own runtime, as a sink's thread does.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }

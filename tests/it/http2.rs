@@ -3,7 +3,7 @@
 //! Made-up ones first. Then every given capture of HTTP/2, joined late at every frame and with every single frame removed: no value is ever another
 //! one than in the whole capture. It prints how much of what was asked behind the join or the hole is known.
 //!
-//! The captures are not part of this project: PODTAP_CORPORA names their folder, else it is looked for beside the
+//! The captures are not part of this project: PODTAP_CORPORA names their folder, else it is looked for next to the
 //! checkout. Without it the test says so and is skipped.
 
 use std::collections::HashMap;
@@ -62,7 +62,7 @@ fn key(exchange: &Exchange) -> Key {
     (format!("{} {}", connection.client, connection.server), exchange.http2.as_ref().unwrap().stream)
 }
 
-/// All of `some` stand in `all`, in that order.
+/// All of `some` are in `all`, in that order.
 fn is_part(some: &[Header], all: &[Header]) -> bool {
     let mut all = all.iter();
     some.iter().all(|header| all.any(|other| other == header))
@@ -97,7 +97,7 @@ fn lies(record: &Exchange, truth: &Exchange) -> Vec<&'static str> {
             must(a.mime_type.is_none() || a.mime_type == b.mime_type, "response type");
             must(is_part(&a.trailers, &[&b.headers[..], &b.trailers].concat()), "response trailers");
             must(is_part(&a.headers, &[&b.headers[..], &b.trailers].concat()), "response headers");
-            // A stream that was reset is told then: who did not see the reset sees more of the answer.
+            // A stream that was reset is recorded then: who did not see the reset sees more of the answer.
             let comparable = record.trust == Trust::Complete && truth.http2.as_ref().unwrap().reset.is_none();
             must(!comparable || a.body_bytes == b.body_bytes, "response size");
             must(!comparable || a.last == b.last, "end");
@@ -124,7 +124,7 @@ fn lies(record: &Exchange, truth: &Exchange) -> Vec<&'static str> {
     lies
 }
 
-/// Of the requests that began at or behind a moment: how many there are, are told, and with their path.
+/// Of the requests that began at or behind a moment: how many there are, are given, and with their path.
 #[derive(Default)]
 struct Share {
     all: usize,
@@ -189,7 +189,7 @@ fn no_cut_and_no_lost_frame_makes_a_value_wrong() {
 /// Streams of one made-up connection.
 const STREAMS: u32 = 40;
 
-/// What both ends still have to send, in order for each stream: so many of them go on at once.
+/// What both ends still have to send, in order for each stream: this many of them go on at once.
 struct Play {
     rng: Rng,
     asks: Encoder,

@@ -1,7 +1,7 @@
 //! Given labs and their judges: real connections and logged packets in network namespaces, with conntrack-tools and ulogd2 as
 //! second opinions.
 //!
-//! They are not part of this project: PODTAP_LABS names their folder, else it is looked for beside the checkout.
+//! They are not part of this project: PODTAP_LABS names their folder, else it is looked for next to the checkout.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -89,7 +89,7 @@ fn every_connection_of_a_node_is_recorded_as_conntrack_tools_see_it() {
     lab.judged(&["all"], &settings);
     assert!(lab.closing().contains("Nothing lost; the ledger adds up."), "{}", lab.closing());
     lab.judged(&["--before", "long:8", "--early", "stream", "short", "reuse", "nat"], &settings);
-    // As many again as the buffer holds while nobody reads: no end is lost, and no connection ends twice.
+    // As many again as the buffer holds while no one reads: no end is lost, and no connection ends twice.
     let told = lab.judged(&["--stall", "flood:20000"], &settings);
     assert!(told.contains(" dropped 0 of 20000 flows are missing"), "{told}");
     let dropped: u64 = told.split_once("command's ").unwrap().1.split_once(',').unwrap().0.parse().unwrap();

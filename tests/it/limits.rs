@@ -150,7 +150,7 @@ fn more_connections_than_the_limit_push_out_the_oldest_and_say_so() {
     });
     assert_eq!((ledger.http.requests, records), (20_000, 20_000));
     assert_eq!(ledger.streams.connections_evicted, 20_000 - CONNECTIONS as u64);
-    // Nobody closed those: it was podtap that needed the room.
+    // No one closed those: it was podtap that needed the room.
     assert_eq!(ledger.http.unpaired, ledger.streams.connections_evicted);
     assert_below(peak, CONNECTIONS * 3 * 1024 + MIB, "connections with a request");
 }

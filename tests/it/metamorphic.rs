@@ -217,7 +217,7 @@ fn reordering_within_a_round_trip_loses_no_pair() {
     }
 }
 
-/// Exchanges of one connection whose halves both stand in the record.
+/// Exchanges of one connection whose halves both are in the record.
 fn pairs_by_client(records: &[Exchange]) -> BTreeMap<u16, usize> {
     let mut pairs = BTreeMap::new();
     for e in records {
@@ -270,8 +270,8 @@ fn joining_at_any_frame_never_makes_a_wrong_pair() {
     }
 }
 
-/// A client that always keeps one request in advance cannot be told from one that asks in sequence when most of a
-/// connection is lost: every byte that is left fits both. It is left out here, and stands in the tests above.
+/// A client that always keeps one request in advance cannot be distinguished from one that asks in sequence when most of a
+/// connection is lost: every byte that is left fits both. It is left out here, and is in the tests above.
 #[test]
 fn no_mix_of_impairments_makes_a_wrong_pair() {
     for seed in 0..4000u64 {

@@ -41,7 +41,7 @@ const GROUP: &str = "PODTAP_PROPORTION";
 /// Set for all cases instead of samples.
 const ALL: &str = "PODTAP_PROPORTION_ALL";
 
-/// One in so many cases, the same on every run: chosen by their names, so that a new one does not choose others.
+/// One in this many cases, the same on every run: chosen by their names, so that a new one does not choose others.
 pub(crate) fn sample(cases: impl IntoIterator<Item = Case>, one_in: u32) -> Vec<Case> {
     #[allow(clippy::disallowed_methods, reason = "a switch of the test, not a setting of podtap")]
     let all = std::env::var_os(ALL).is_some();

@@ -12,7 +12,7 @@ use podtap::tcp::CloseReason;
 
 const CLIENT: [u8; 4] = [10, 0, 0, 1];
 const SERVER: [u8; 4] = [10, 0, 0, 2];
-/// Where the addresses and the port of the receiver stand in a frame: Ethernet, IPv4 without options.
+/// Where the addresses and the port of the receiver are in a frame: Ethernet, IPv4 without options.
 const SOURCE: usize = 26;
 const DESTINATION: usize = 30;
 const PORT: usize = 36;

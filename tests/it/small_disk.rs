@@ -1,4 +1,4 @@
-//! A disk of 256 KiB in a mount namespace of its own. Where that is not possible, says so and passes. Needs root.
+//! A disk of 256 KiB in its own mount namespace. Where that is not possible, says so and passes. Needs root.
 
 use std::ffi::CString;
 use std::io;
@@ -20,7 +20,7 @@ pub(crate) fn on_a_small_disk(test: impl FnOnce(&Path) + Send + 'static) {
 
 fn mount_small(directory: &Path) -> io::Result<()> {
     #[allow(unsafe_code, reason = "std has no unshare(2)")]
-    // SAFETY: takes no pointers; a mount namespace of its own does not touch this thread's memory.
+    // SAFETY: takes no pointers; its own mount namespace does not touch this thread's memory.
     if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
         return Err(io::Error::last_os_error());
     }

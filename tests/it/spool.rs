@@ -1,6 +1,6 @@
 //! The spool in processes that are killed, and on disks that are full or read-only.
 //!
-//! What damage to it costs is in `damage`. A child is this very test binary, told by its environment what to be: kill -9 must hit a whole process.
+//! What damage to it costs is in `damage`. A child is this very test binary, which learns from its environment what to be: kill -9 must hit a whole process.
 
 mod damage;
 
@@ -27,7 +27,7 @@ const OPTIONS: Options = Options {
     backoff: Backoff { first: Duration::from_millis(1), most: Duration::from_millis(5) },
     ..feed::OPTIONS
 };
-/// Nobody listens there.
+/// No one listens there.
 const NOBODY: &str = "127.0.0.1:1";
 
 fn start(directory: &Path, address: &str) -> SinkHandle {
@@ -80,7 +80,7 @@ fn a_child_that_is_killed() {
     }
 }
 
-/// Offers records from `first` on to nobody, and prints how many of them are on disk.
+/// Offers records from `first` on to no one, and prints how many of them are on disk.
 fn fill(directory: &Path, first: usize) {
     let sink = start(directory, NOBODY);
     // The first run's batch in flight is from memory; a later run's from disk.
@@ -103,7 +103,7 @@ fn fill_and_kill(directory: &Path, first: usize, lines: usize) -> usize {
     kill_after(child("fill", directory, &first.to_string()), lines)
 }
 
-/// What it said last before it was killed, after so many lines.
+/// What it said last before it was killed, after this many lines.
 fn kill_after(mut child: Child, lines: usize) -> usize {
     let said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let numbers = said.filter_map(|line| line.strip_prefix("on disk ").and_then(|n| n.parse::<usize>().ok()));
@@ -258,7 +258,7 @@ fn a_sink_that_breaks_down_leaves_its_records_in_the_spool() {
     assert!(deliver_rest(&dir.0).into_iter().eq((0..120).map(id)), "what it broke on comes first");
 }
 
-/// A sink that blocks its thread: a pipe that nobody reads.
+/// A sink that blocks its thread: a pipe that no one reads.
 struct Blocks(std::sync::mpsc::Receiver<()>);
 
 impl Sink for Blocks {
@@ -327,7 +327,7 @@ fn on_a_read_only_disk_it_goes_on_in_memory_and_leaves_what_is_there() {
     });
 }
 
-/// 180 MB to nobody, through a queue of 4 MiB and a spool of 64 MiB.
+/// 180 MB to no one, through a queue of 4 MiB and a spool of 64 MiB.
 fn overflow(directory: &Path) {
     let spool = SpoolOptions {
         directory: directory.to_owned(),

@@ -1,4 +1,4 @@
-//! `podtap view`, as its user runs it: beside a replay that shows the same, in pipes, behind a growing file.
+//! `podtap view`, as its user runs it: next to a replay that shows the same, in pipes, behind a growing file.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;

@@ -16,7 +16,7 @@ use super::tcp::{Packet, Trace};
 pub struct Spoil {
     /// Share of frames missed.
     pub loss: f64,
-    /// So many in a row, in the middle; 0 and 1: each by itself.
+    /// This many in a row, in the middle; 0 and 1: each by itself.
     pub burst: u64,
     /// Share seen twice.
     pub duplicate: f64,

@@ -1,4 +1,4 @@
-//! Messages whose two readings differ in length: the ends of the connection agree on one, whoever listens cannot know which.
+//! Messages whose two readings differ in length: the ends of the connection agree on one, anyone who listens cannot know which.
 //!
 //! Bytes that only the other reading takes for messages call themselves forged.
 

@@ -26,21 +26,21 @@ pub struct Verdict {
     pub records: u64,
     /// Exchanges of which both heads were captured.
     pub seen: u64,
-    /// Of those, the ones told as a right pair.
+    /// Of those, the ones recorded as a right pair.
     pub paired: u64,
     /// Pairs of a request with the response to another.
     pub wrong: u64,
     /// Of those, labelled complete.
     pub wrong_complete: u64,
-    /// Pairs with a message that nobody sent as one, or such a message told as complete.
+    /// Pairs with a message that no one sent as one, or such a message recorded as complete.
     pub forged: u64,
     /// Records of one such message alone.
     pub forged_alone: u64,
-    /// Exchanges told twice.
+    /// Exchanges recorded twice.
     pub twice: u64,
-    /// Exchanges told as complete whose sizes are not those of the messages.
+    /// Exchanges recorded as complete whose sizes are not those of the messages.
     pub not_complete: u64,
-    /// Told as unanswered or failed, though an answer had come, and a captured frame shows it.
+    /// Recorded as unanswered or failed, though an answer had come, and a captured frame shows it.
     pub blamed: u64,
     /// The same where no captured frame shows it.
     pub blamed_blindly: u64,
@@ -179,7 +179,7 @@ pub fn verdict_on(case: &Case, records: &[Exchange], imbalances: u64) -> Verdict
     verdict
 }
 
-/// The exchanges with both heads captured that are not told as pairs.
+/// The exchanges with both heads captured that are not recorded as pairs.
 pub fn missed(case: &Case, records: &[Exchange]) -> Vec<u32> {
     let facts = Facts::of(case);
     let paired: BTreeSet<u32> = records

@@ -1,6 +1,6 @@
 //! The kinds of captures that are tried, by name.
 //!
-//! A table; how each part is made stands in `traffic`, `tcp` and `capture`.
+//! A table; how each part is made is in `traffic`, `tcp` and `capture`.
 
 use podtap::synth::{Rng, Side};
 
@@ -15,7 +15,7 @@ pub struct Kind {
     pub name: &'static str,
     /// What is odd about it.
     pub about: &'static str,
-    /// Shares of frames lost to try, when nobody asks for others.
+    /// Shares of frames lost to try, when no one asks for others.
     pub losses: &'static [f64],
     /// Changes ordinary traffic into this kind.
     make: fn(&mut Setup, &mut Rng),

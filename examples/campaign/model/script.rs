@@ -9,7 +9,7 @@ use std::ops::Range;
 pub struct Act {
     /// What.
     pub what: What,
-    /// Not before its application has read so many bytes of the peer; the peer's FIN counts as one.
+    /// Not before its application has read this many bytes of the peer; the peer's FIN counts as one.
     pub after: u64,
     /// And then so much later, nanoseconds.
     pub delay: u64,
@@ -82,7 +82,7 @@ pub struct Answer {
     pub parts: Vec<(Vec<u8>, u64)>,
     /// Length of its head.
     pub head: usize,
-    /// It is sent as soon as so many bytes of the request were read.
+    /// It is sent as soon as this many bytes of the request were read.
     pub early: Option<u64>,
     /// The last part may share a segment with the next response.
     pub more: bool,
@@ -120,7 +120,7 @@ impl Script {
         self.truths.push(Truth { number, request, request_head: head, interim, response, response_head });
     }
 
-    /// Adds a request that nobody answers.
+    /// Adds a request that no one answers.
     pub fn unanswered(&mut self, number: u32, ask: Ask, after: u64, delay: u64) {
         let request = self.client_len..self.client_len + total(&ask.parts);
         let request_head = request.start + ask.head as u64;

@@ -41,7 +41,7 @@ pub fn upgrade(script: &mut Script, number: u32, after: u64, rng: &mut Rng) {
     }
 }
 
-/// Requests behind the last one that is answered: the server closes, and nobody answers them.
+/// Requests behind the last one that is answered: the server closes, and no one answers them.
 pub fn hang_up(script: &mut Script, number: u32, after: u64, rng: &mut Rng) {
     let answered = script.client_len();
     for more in 0..rng.between(1, 4) as u32 {

@@ -100,7 +100,7 @@ pub struct Trace {
 const RTO: u64 = 200_000_000;
 const FIRST_RTO: u64 = 1_000_000_000;
 const DELAYED_ACK: u64 = 40_000_000;
-/// So many retransmissions of the same are enough.
+/// This many retransmissions of the same are enough.
 const MAX_BACKOFF: u32 = 7;
 /// A play that takes more steps than this is cut.
 const MAX_STEPS: u32 = 300_000;

@@ -1,6 +1,6 @@
 //! What a client and a server of some manner say to each other.
 //!
-//! Chooses; what it chose stands in the script.
+//! Chooses; what it chose is in the script.
 
 use podtap::synth::Rng;
 use podtap::synth::message::{chunk, request, response_head};
@@ -13,11 +13,11 @@ use super::tail;
 /// How a client asks.
 #[derive(Clone, Copy, Debug)]
 pub enum Client {
-    /// Keeps so many requests under way: 1 waits for each answer, 2 has one request in advance.
+    /// Keeps this many requests under way: 1 waits for each answer, 2 has one request in advance.
     Keep(usize),
-    /// Asks so many at once, then waits for all answers.
+    /// Asks this many at once, then waits for all answers.
     Burst(usize),
-    /// Waits for each answer, but for a while now and then keeps up to so many under way; the share of exchanges at which it
+    /// Waits for each answer, but for a while now and then keeps up to this many under way; the share of exchanges at which it
     /// changes.
     Switch(usize, f64),
 }
@@ -82,7 +82,7 @@ pub struct Traffic {
 pub enum Tail {
     /// Nothing.
     None,
-    /// A tunnel with bytes that nobody can read.
+    /// A tunnel with bytes that no one can read.
     Tunnel,
     /// A tunnel with HTTP in it.
     ClearTunnel,

@@ -54,7 +54,7 @@ proptest! {
     ) {
         let mut events = timeline(&ports);
         if !dated {
-            // Ends are told apart by their counters.
+            // Ends are distinguished by their counters.
             for (n, event) in (1u64..).zip(&mut events) {
                 (event.span, event.at) = ([None; 2], None);
                 event.counters = event.counters.map(|_| [n, 60, 1, 40]);

@@ -53,7 +53,7 @@ enum Node {
     Test(Test),
 }
 
-/// One comparison, or a word that stands alone. It is false where the record does not have the value.
+/// One comparison, or a word that is alone. It is false where the record does not have the value.
 #[derive(Clone, Debug, PartialEq)]
 enum Test {
     Kind(OnlyKind),

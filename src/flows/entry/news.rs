@@ -25,7 +25,7 @@ impl Flow {
         self.news_of(progress, false, at)
     }
 
-    /// A connection that nobody has answered so far. Whether a datagram was answered elsewhere is not known.
+    /// A connection that no one has answered so far. Whether a datagram was answered elsewhere is not known.
     pub(in crate::flows) fn unanswered(&self, now: Timestamp) -> Option<FlowNews> {
         let waits = self.tcp.is_some() && self.phase == Phase::Attempt;
         if waits { self.news_of(FlowProgress::Unanswered, false, now) } else { None }

@@ -15,7 +15,7 @@ pub(super) const STATUS_OR_WHY: usize = 8;
 
 /// `255.255.255.255:65535`: what most peers need at most.
 const PEER: usize = 21;
-/// Below so many columns the size is left out, and a time has milliseconds.
+/// Below this many columns the size is left out, and a time has milliseconds.
 const ROOMY: usize = 100;
 /// Method and URL in a file, where a longer one pushes the rest to the right.
 const WHAT_IN_FILES: usize = 39;

@@ -5,9 +5,9 @@
 //! follows from these (matrices of difference bounds, closed under addition): what is *certain*, and what the client's habit
 //! adds to it, which may turn out to be wrong. Run 0 has the shift 0.
 //!
-//! Knows numbers only; which evidence gives which limit stands in `evidence`.
+//! Knows numbers only; which evidence gives which limit is in `evidence`.
 
-/// Most runs that are told apart.
+/// Most runs that are distinguished.
 pub(super) const MAX_RUNS: usize = 8;
 /// No limit.
 const FAR: i64 = i64::MAX / 4;

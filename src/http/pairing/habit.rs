@@ -5,7 +5,7 @@
 //! *group*: nothing was received between them. Who asks several things at once begins each group with lag 0. After a loss
 //! this says how many may be missing at most.
 
-/// So many groups make a habit.
+/// This many groups make a habit.
 const KNOWN: u32 = 8;
 
 /// The most that was seen of a lag.

@@ -9,7 +9,7 @@ use super::evidence::{Asked, Heard};
 use super::trial::TRIAL;
 use super::{Group, Left, Loose, MAX_HEARD, Pairing, Place, Slot};
 
-/// So many groups of requests, each as far ahead as ever, show that nothing else is missing.
+/// This many groups of requests, each as far ahead as ever, show that nothing else is missing.
 const STEADY: usize = 6;
 
 impl Pairing {
@@ -358,7 +358,7 @@ impl Pairing {
         self.supposed = false;
     }
 
-    /// Nothing of before tells anything of what comes.
+    /// Nothing of before says anything of what comes.
     pub(super) fn start_over(&mut self, left: &mut Vec<Left>) {
         let newest = self.slots.back().map(|s| s.place);
         self.doubt = None;

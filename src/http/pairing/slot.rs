@@ -6,7 +6,7 @@ use super::super::framing::Asked;
 use crate::flow::Timestamp;
 use crate::record::{Exchange, Missing, Trust};
 
-/// Where a message stands among those of its stream.
+/// Where a message is among those of its stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::http) struct Place {
     /// The run that it belongs to: nothing is missing within it.
@@ -15,7 +15,7 @@ pub(in crate::http) struct Place {
 }
 
 impl Place {
-    /// Of what took nobody's turn.
+    /// Of what took no one's turn.
     pub(super) const NOWHERE: Self = Self { run: u32::MAX, number: 0 };
 }
 
@@ -95,7 +95,7 @@ impl Slot {
         ack.is_none_or(|ack| ack > self.offset) && self.ack.is_none_or(|had| had <= offset)
     }
 
-    /// Its response is not among those that were seen, or cannot be told from others.
+    /// Its response is not among those that were seen, or cannot be distinguished from others.
     pub(super) fn give_up(&mut self) {
         (self.answered, self.response_done, self.doubtful) = (true, true, true);
     }
@@ -167,7 +167,7 @@ pub(in crate::http) enum Target {
 pub(in crate::http) enum Left {
     /// Request and response.
     Paired(Slot),
-    /// A request whose response was lost, or cannot be told from others.
+    /// A request whose response was lost, or cannot be distinguished from others.
     Unpaired(Slot),
     /// A response without request.
     Orphan(Loose),

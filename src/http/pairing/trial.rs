@@ -9,7 +9,7 @@ use crate::record::Missing;
 use super::super::orphan_id;
 use super::{Left, Loose, Pairing, Slot};
 
-/// So many exchanges on trial without a contradiction are believed.
+/// This many exchanges on trial without a contradiction are believed.
 pub(super) const TRIAL: usize = 32;
 /// So long nothing came on a connection that owes a response (nanoseconds): it owes none.
 const QUIET: u64 = 3_000_000_000;
@@ -83,7 +83,7 @@ impl Pairing {
     }
 
     /// Ends a trial, as nothing will be seen any more: because there is nothing (`over`; a client that
-    /// ended first was `content` with what it had), or because nobody looks. Then
+    /// ended first was `content` with what it had), or because no one looks. Then
     /// nothing speaks for the pairs but themselves, and their label says so.
     pub(in crate::http) fn judge(&mut self, over: bool, content: bool, now: Timestamp, left: &mut Vec<Left>) {
         self.confirm(now, left);
@@ -92,7 +92,7 @@ impl Pairing {
             self.settle_drained(left);
         }
         let Some(label) = self.trial else { return };
-        // Of a client that waits, what nobody saw the end of is told as it looks.
+        // Of a client that waits, what no one saw the end of is recorded as it looks.
         if (over || !self.habit.waits()) && (self.doubt.is_some() || self.has_halves()) {
             // A response too few or too many: one more may be missing than was thought.
             return self.fail(left);

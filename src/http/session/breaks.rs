@@ -1,6 +1,6 @@
 //! What breaks a stream off or ends it: gaps, framing that is lost, FIN, the connection's end.
 //!
-//! Decides what that says about the messages under way; which pairs it puts in doubt stands in `pairing`.
+//! Decides what that says about the messages under way; which pairs it puts in doubt is in `pairing`.
 
 use super::super::Context;
 use super::super::body::Body;
@@ -28,7 +28,7 @@ impl Session {
         let between = matches!(self.reader(from).state, State::Start);
         match self.reader(from).state {
             State::Opaque(_) => {
-                // What began there is not known as a whole any more: it is nobody's answer.
+                // What began there is not known as a whole any more: it is no one's answer.
                 self.reader(from).begun.ack = None;
                 return;
             }
@@ -93,7 +93,7 @@ impl Session {
         true
     }
 
-    /// Where the body under way ends cannot be told any more; what is known of it ends at `end`. What follows may be body
+    /// Where the body under way ends cannot be known any more; what is known of it ends at `end`. What follows may be body
     /// as well as messages: only the start of a segment is believed, and order proves nothing.
     pub(super) fn framing_lost(&mut self, from: Direction, kind: Kind, end: u64, cx: &mut Context) {
         self.doubt(kind, Trust::Truncated, body_of(kind));

@@ -1,6 +1,6 @@
 //! How a head comes: in one piece, gathered from several segments, or cut off, so that its beginning has to do.
 //!
-//! Owns the bytes kept meanwhile; what a head means for the exchange stands in `transactions`.
+//! Owns the bytes kept meanwhile; what a head means for the exchange is in `transactions`.
 
 use super::super::detect::{Start, classify};
 use super::super::folds::Folds;
@@ -116,7 +116,7 @@ impl Session {
         taken.len()
     }
 
-    /// Tries the kept bytes anew; `full`: more will not be kept. Returns how many of the newest bytes were not used.
+    /// Tries the kept bytes again; `full`: more will not be kept. Returns how many of the newest bytes were not used.
     fn retry(&mut self, conn: &Conn, from: Direction, before: usize, full: bool, cx: &mut Context) -> usize {
         let buffer = std::mem::take(&mut self.reader(from).buffer);
         let (begun, newest) = (self.reader(from).begun, self.reader(from).newest);
@@ -160,7 +160,7 @@ impl Session {
         self.cut_head(conn, from, &buffer, why, cx);
     }
 
-    /// The rest of a head will not come, or is too long: takes what its beginning tells.
+    /// The rest of a head will not come, or is too long: takes what its beginning shows.
     pub(super) fn cut_head(&mut self, conn: &Conn, from: Direction, buffer: &[u8], why: Weird, cx: &mut Context) {
         let start = classify(buffer.trim_ascii_start());
         let (begun, newest) = (self.reader(from).begun, self.reader(from).newest);
@@ -171,7 +171,7 @@ impl Session {
             .message_kind(from, start)
             .and_then(|kind| Some((kind, lenient::salvage(kind, buffer, (&mut folds, &cx.redactor), each)?)));
         drop(keep);
-        // Half a status line that nobody waits for is none.
+        // Half a status line that no one waits for is none.
         let tells = memchr::memchr(b'\n', buffer).is_some() || self.pairing.awaits_response();
         let head = head.filter(|(kind, _)| tells || *kind == Kind::Request);
         self.reader(from).state = State::Resync(Seek::Acknowledged);

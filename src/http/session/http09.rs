@@ -69,7 +69,7 @@ impl Session {
         true
     }
 
-    /// A request of HTTP/0.9 came, and the capture showed its answer before it: bytes that nobody could read then. (They
+    /// A request of HTTP/0.9 came, and the capture showed its answer before it: bytes that no one could read then. (They
     /// stay counted as what they were taken for: counters only grow.)
     pub(in crate::http) fn http09_answer_seen(&mut self, conn: &Conn, from: Direction, cx: &mut Context) {
         let reader = self.reader(from);

@@ -1,6 +1,6 @@
 //! What is no message: other protocols, garbage, and what is passed over until the next message begins.
 //!
-//! Owns where reading stops and begins again; which pairs that puts in doubt stands in `pairing`.
+//! Owns where reading stops and begins again; which pairs that puts in doubt is in `pairing`.
 
 use super::super::detect::{Start, classify};
 use super::super::head::Kind;

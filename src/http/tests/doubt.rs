@@ -1,4 +1,4 @@
-//! What is said of a request that has no answer, and what may not be paired: responses that crossed it, bytes nobody can
+//! What is said of a request that has no answer, and what may not be paired: responses that crossed it, bytes no one can
 //! read, bodies without an end.
 
 use super::*;
@@ -95,7 +95,7 @@ fn an_answer_that_cannot_be_read_does_not_shift_those_that_follow() {
     wire.client(&get("/3")).server(&status(203)).client(&get("/4")).server(&status(204).replace("ok", ""));
     let lines = wire.lines(CloseReason::Closed);
     assert_eq!(lines, ["GET /1 201 complete", "GET /2 - unpaired", "GET /3 203 gap", "GET /4 204 complete"]);
-    // A client that asks in advance: nothing tells whose the next one is.
+    // A client that asks in advance: nothing shows whose the next one is.
     let mut wire = Wire::new();
     wire.client(&(get("/1") + &get("/2") + &get("/3"))).server(&(status(201) + "garbage\n")).server(&status(203));
     for line in &wire.lines(CloseReason::Closed)[1..] {

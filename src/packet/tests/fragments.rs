@@ -3,7 +3,7 @@ use crate::flow::Timestamp;
 
 const SECOND: i64 = 1_000_000_000;
 
-/// Feeds packets, one a second unless told otherwise, and gives the payload of each segment that came out.
+/// Feeds packets, one a second unless asked otherwise, and gives the payload of each segment that came out.
 struct Feed {
     decoder: Decoder,
     now: i64,

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 
-/// Names of a server's certificate that are told.
+/// Names of a server's certificate that are shown.
 const NAMES_TOLD: usize = 5;
 
 /// What the words depend on.
@@ -92,7 +92,7 @@ fn certificate(why: &CertificateError, context: &Context<'_>) -> String {
     }
 }
 
-/// Faults that rustls has no word of its own for.
+/// Faults that rustls has no word for.
 fn odd(name: &str) -> String {
     if name.contains("CaUsedAsEndEntity") {
         return "the server shows the certificate of an authority (CA:TRUE) as its own: give it one of its own, signed by \

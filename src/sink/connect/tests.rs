@@ -10,7 +10,7 @@ fn host(address: SocketAddr) -> HostPort {
     HostPort { host: address.ip().to_string(), port: address.port() }
 }
 
-/// An address where nobody listens: a port that the kernel gives to nobody, unlike one that was free just now.
+/// An address where no one listens: a port that the kernel gives to no one, unlike one that was free just now.
 pub(in crate::sink) fn dead(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }

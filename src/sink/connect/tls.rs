@@ -74,11 +74,11 @@ impl fmt::Debug for Pem {
 pub struct TlsOptions {
     /// The X, for advice: `FLUENTD`.
     pub settings: &'static str,
-    /// Who may sign the server's certificate; `None`: the public authorities (a container has no bundle of its own).
+    /// Who may sign the server's certificate; `None`: the public authorities (a container has no bundle).
     pub ca: Option<Pem>,
     /// Our certificate with its chain.
     pub cert: Option<Pem>,
-    /// Its key; `None`: it stands beside the certificate.
+    /// Its key; `None`: it is next to the certificate.
     pub key: Option<Pem>,
     /// The name the server's certificate must hold; `None`: the host's.
     pub name: Option<String>,
@@ -141,7 +141,7 @@ impl Tls {
         Ok(Self { options, config })
     }
 
-    /// Reads the files anew; with an error everything stays as it was.
+    /// Reads the files again; with an error everything stays as it was.
     pub fn reload(&mut self) -> Result<(), SettingFault> {
         self.config = config(&self.options)?;
         Ok(())

@@ -79,9 +79,9 @@ impl fmt::Display for Fault {
 /// What one step came to.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::sink) enum Step {
-    /// So many bytes arrived.
+    /// This many bytes arrived.
     Read(usize),
-    /// So many bytes were taken.
+    /// This many bytes were taken.
     Wrote(usize),
     /// All bytes taken are with the kernel.
     Flushed,

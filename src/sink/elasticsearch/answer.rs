@@ -18,7 +18,7 @@ pub(super) const FILTER: &str = "items.*.status,items.*.error.type,items.*.error
 /// Longest reason kept: servers quote the record in it.
 const MAX_REASON: usize = 400;
 
-/// Characters told of an answer that is not the server's.
+/// Characters shown of an answer that is not the server's.
 const MAX_LINE: usize = 120;
 
 /// Largest answer that is read: some bytes for each record, some thousand where something is wrong with it.
@@ -60,7 +60,7 @@ const TOO_LARGE: u16 = 413;
 /// What a smaller request may do better about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Split {
-    /// Its size, whoever says so.
+    /// Its size, anyone who says so.
     TooLarge,
     /// One document in it, in the server's own words.
     Malformed,
@@ -80,7 +80,7 @@ pub(super) fn class(status: u16, body: &[u8]) -> FailureReason {
     let by_status = FailureReason::of_http_status(status);
     match own_error(status, body).map(|error| error.verdict(status)) {
         Some(Verdict::Hold(reason)) => reason,
-        // A request that the server understood, and would not do as things stand.
+        // A request that the server understood, and would not do as things are.
         Some(Verdict::Unclear) => FailureReason::NotReady,
         Some(Verdict::Stored | Verdict::Refused) | None => by_status,
     }
@@ -129,7 +129,7 @@ pub(super) fn whole(status: u16, body: &[u8]) -> String {
     }
 }
 
-/// An answer that is not the server's: who says it nobody knows, so it is told what it was.
+/// An answer that is not the server's: who says it no one knows, so what it was is shown.
 fn foreign(status: u16, body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let Some(line) = text.lines().map(str::trim).find(|line| !line.is_empty()) else {

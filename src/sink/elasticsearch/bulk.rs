@@ -11,7 +11,7 @@ use super::options::RecordFormat;
 use crate::flow::Timestamp;
 use crate::sink::Batch;
 
-/// Bytes an action line takes beside the id: `{"create":{"_id":""}}` and the line feed.
+/// Bytes an action line takes next to the id: `{"create":{"_id":""}}` and the line feed.
 const ACTION_BYTES: usize = 64;
 
 /// Fast: records resemble each other so much that a higher level buys little.
@@ -26,7 +26,7 @@ pub(super) struct Body {
 }
 
 /// Every record as a `create` with its own id: a record that is there already is answered with 409, not stored twice.
-/// `fit` shortens what the server's `flat_object` would reject. A classic record has no time of its own: it gets one here,
+/// `fit` shortens what the server's `flat_object` would reject. A classic record has no time: it gets one here,
 /// for a data stream takes nothing without.
 pub(super) fn body(batch: &Batch, index: &IndexName, format: RecordFormat, fit: bool) -> Body {
     let mut names = Names::new(index);

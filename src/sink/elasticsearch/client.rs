@@ -1,7 +1,7 @@
 //! Requests to whichever node answers, by the `elasticsearch` crate. Owns TLS, credentials, time limit and failover; it
 //! does not know what is sent.
 //!
-//! Limits of that crate (9.1.0-alpha.1): it reads an answer whole, so only a told Content-Length can be refused
+//! Limits of that crate (9.1.0-alpha.1): it reads an answer whole, so only a declared Content-Length can be refused
 //! beforehand, and otherwise the time limit bounds it; it cannot expect another name in a certificate than the URL's.
 //! It asks for no product, and speaks to OpenSearch as well. Its CONNECT to a proxy takes no header but User-Agent: there
 //! the nonce is that marks it as ours.
@@ -226,7 +226,7 @@ fn transport(options: &Options, nodes: &Nodes, proxy: Option<&Proxy>) -> Result<
             builder.proxy(url, user, password)
         }
     };
-    // As a header and not as the crate's credentials: those have no room for a certificate beside a key.
+    // As a header and not as the crate's credentials: those have no room for a certificate next to a key.
     if let Some(header) = options.auth.header() {
         builder = builder
             .header(AUTHORIZATION, value(&header).map_err(|why| SettingFault::new(options.auth.setting(), why))?);
@@ -321,7 +321,7 @@ fn validation(tls: &TlsOptions) -> Result<CertificateValidation, SettingFault> {
     Ok(CertificateValidation::Full(ca))
 }
 
-/// Certificate and key, one behind the other; a key beside its certificate is there already.
+/// Certificate and key, one behind the other; a key next to its certificate is there already.
 fn identity(tls: &TlsOptions) -> Result<Option<Vec<u8>>, SettingFault> {
     let Some(cert) = &tls.cert else { return Ok(None) };
     let mut both = cert.read().map_err(|why| SettingFault::new("ELASTICSEARCH_TLS_CERT", why))?;

@@ -34,7 +34,7 @@ pub(super) fn fitting(record: &[u8]) -> Cow<'_, [u8]> {
     serde_json::to_vec(&value).map_or(Cow::Borrowed(record), Cow::Owned)
 }
 
-/// Says whether anything had to be; `above` is what stands before the name in a term.
+/// Says whether anything had to be; `above` is what is before the name in a term.
 fn shorten(names: &mut Map<String, Value>, above: usize) -> bool {
     let before = names.len();
     names.retain(|name, _| name.len() + above <= MOST_BYTES / 2);

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use crate::flow::Timestamp;
 
-/// What may stand behind `%`: nothing finer than an hour, for an index a minute would kill any server.
+/// What may be behind `%`: nothing finer than an hour, for an index a minute would kill any server.
 const CONVERSIONS: &str = "YymdHjGV";
 
 /// Longest name of an index (Elasticsearch: "Index names … cannot be longer than 255 bytes").

@@ -18,7 +18,7 @@ pub struct Options {
     pub nodes: Vec<Url>,
     /// Who we are.
     pub auth: Auth,
-    /// ELASTICSEARCH_TLS_…, for `https` nodes. Its authority is trusted beside the public ones, and its name cannot be
+    /// ELASTICSEARCH_TLS_…, for `https` nodes. Its authority is trusted next to the public ones, and its name cannot be
     /// another than the URL's: limits of the `elasticsearch` crate.
     pub tls: TlsOptions,
     /// HTTP_PROXY, HTTPS_PROXY, NO_PROXY.
@@ -86,7 +86,7 @@ impl RecordFormat {
 /// Who we are. Never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum Auth {
-    /// Nobody.
+    /// No one.
     #[default]
     None,
     /// ELASTICSEARCH_USERNAME, ELASTICSEARCH_PASSWORD.

@@ -51,7 +51,7 @@ impl Server {
     pub fn from_main(body: &[u8]) -> Result<Self, String> {
         let main: Main<'_> = serde_json::from_slice(body)
             .map_err(|_| "what answers there is neither Elasticsearch nor OpenSearch".to_owned())?;
-        // OpenSearch can be told to call itself 7.10.2, for old clients; its name stays.
+        // OpenSearch can be set to call itself 7.10.2, for old clients; its name stays.
         let opensearch = main.version.distribution.as_deref() == Some("opensearch")
             || main.tagline.as_deref().is_some_and(|line| line.contains("OpenSearch"));
         let flavour = match main.version.build_flavor.as_deref() {

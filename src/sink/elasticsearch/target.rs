@@ -1,4 +1,4 @@
-//! What stands behind ELASTICSEARCH_INDEX on this server, found out before the first record is sent.
+//! What is behind ELASTICSEARCH_INDEX on this server, found out before the first record is sent.
 //!
 //! A bulk request to a name without a template creates a plain index of that name, after which the data stream cannot
 //! exist. So records are held until it is known that the name is a data stream, will become one, or is meant to be a
@@ -128,7 +128,7 @@ enum Found {
     Unknown(String),
 }
 
-/// From the answer to `GET /name`, filtered to what tells a backing index from any other.
+/// From the answer to `GET /name`, filtered to what distinguishes a backing index from any other.
 fn found(reply: &Reply) -> Found {
     #[derive(Deserialize)]
     struct Backing {}

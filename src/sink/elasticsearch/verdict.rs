@@ -16,7 +16,7 @@ pub(super) enum Verdict {
     Hold(FailureReason),
     /// The document itself is refused.
     Refused,
-    /// The server found fault with it, and we do not know whether with the document: others beside it may show.
+    /// The server found fault with it, and we do not know whether with the document: others next to it may show.
     Unclear,
 }
 

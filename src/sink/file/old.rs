@@ -1,4 +1,4 @@
-//! The old files: named, compressed and deleted beside the hot path. Knows nothing of the open one but its path.
+//! The old files: named, compressed and deleted next to the hot path. Knows nothing of the open one but its path.
 //!
 //! The directory itself is the list of what is to do: whatever has an old file's name is compressed, or deleted when
 //! there are more than FILE_KEEP. So a lost wake-up, a kill half way (a `.tmp` is left) or a second run cost nothing:
@@ -20,7 +20,7 @@ use flate2::write::GzEncoder;
 const STAMP: &str = "-%Y%m%dT%H%M%S.%6fZ";
 const STAMP_LEN: usize = 24;
 
-/// Puts files away; a thread of its own compresses and deletes.
+/// Puts files away; its own thread compresses and deletes.
 #[derive(Debug)]
 pub(super) struct Old {
     keeper: Keeper,
@@ -124,7 +124,7 @@ impl Keeper {
     }
 }
 
-/// Whether `name` is `<base>-<stamp>` with an end that we make: nobody else's file is ever deleted.
+/// Whether `name` is `<base>-<stamp>` with an end that we make: no one else's file is ever deleted.
 fn is_old(base: &OsStr, name: &OsStr) -> bool {
     let Some(rest) = name.as_bytes().strip_prefix(base.as_bytes()) else { return false };
     let Some((stamp, end)) = rest.split_at_checked(STAMP_LEN) else { return false };

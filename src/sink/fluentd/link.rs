@@ -133,7 +133,7 @@ impl Link {
         self.wire.host()
     }
 
-    /// Whether the next chunk may use it: neither forbidden by the server, nor has it sent what nobody asked for.
+    /// Whether the next chunk may use it: neither forbidden by the server, nor has it sent what no one asked for.
     pub(super) fn may_stay_open(&self) -> bool {
         self.keepalive && self.arrived.is_empty()
     }

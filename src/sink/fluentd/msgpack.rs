@@ -1,6 +1,6 @@
 //! MessagePack: records out, answers in. Owns what the forward protocol needs of it, no more.
 //!
-//! The reader trusts no length: a value is only ever made of bytes that are there, and whoever calls it bounds those.
+//! The reader trusts no length: a value is only ever made of bytes that are there, and anyone who calls it bounds those.
 
 use rmp::Marker;
 use serde::Serialize;
@@ -19,7 +19,7 @@ pub fn encode_msgpack<T: Serialize + ?Sized>(record: &T, out: &mut Vec<u8>) -> R
     })
 }
 
-/// A value of which only what the protocol uses is told apart.
+/// A value of which only what the protocol uses is distinguished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value<'a> {
     Bool(bool),
@@ -32,7 +32,7 @@ pub(super) enum Value<'a> {
 }
 
 impl Value<'_> {
-    /// The value beside the key `name` in a map.
+    /// The value next to the key `name` in a map.
     pub(super) fn field(&self, name: &str) -> Option<&Self> {
         let Self::Map(fields) = self else { return None };
         fields.iter().find(|(key, _)| *key == Value::Bytes(name.as_bytes())).map(|(_, value)| value)

@@ -1,6 +1,6 @@
 //! FLUENTD_TAG and its placeholders. Owns no values: who has them is asked.
 
-/// Stands where a value is not known: an empty part would make a tag that no `match` expects.
+/// Used where a value is not known: an empty part would make a tag that no `match` expects.
 const UNKNOWN: &str = "unknown";
 
 /// Replaces `{name}` in `template` by what `value` knows, `unknown` where it knows nothing; a name not in `names` is a

@@ -113,7 +113,7 @@ impl Peer {
         chunk
     }
 
-    /// A right handshake, seen from the server; `helo` as it stands on the wire, its nonce being `nonce`.
+    /// A right handshake, seen from the server; `helo` as it is on the wire, its nonce being `nonce`.
     async fn shakes_hands(&mut self, helo: &[u8], nonce: &[u8]) {
         self.says(helo).await;
         let ping = self.hears().await;

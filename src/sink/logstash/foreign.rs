@@ -1,6 +1,6 @@
 //! Answers that are of another protocol. Owns only the recognition and the advice.
 
-/// Whose language an unexpected answer is, with the advice; what nobody knows is nobody's.
+/// Whose language an unexpected answer is, with the advice; what no one knows is no one's.
 pub(super) fn foreign(answer: &[u8]) -> Option<&'static str> {
     // A TLS alert (RFC 8446 §5.1: content type 21, version 3.x).
     if answer.starts_with(&[21, 3]) {

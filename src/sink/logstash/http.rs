@@ -27,7 +27,7 @@ use super::{HttpBody, Login, LogstashOptions};
 use crate::settings::SettingFault;
 use crate::source::own_traffic::{Nonce, nonce};
 
-/// Characters of the server's words that are told.
+/// Characters of the server's words that are shown.
 const WORDS_TOLD: usize = 120;
 
 pub(super) struct Http {
@@ -274,7 +274,7 @@ impl Verdict {
         };
         Err(match status.as_u16() {
             413 => Self::TooLarge(told),
-            // The server names the records, in words of its own; an empty answer or a page is a gateway's.
+            // The server names the records, in its own words; an empty answer or a page is a gateway's.
             400 | 422 if is_own(&answer.words) => Self::Rejected(told),
             _ => later(),
         })

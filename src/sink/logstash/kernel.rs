@@ -24,7 +24,7 @@ pub(super) fn is_answering(socket: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(known.tcpi_retransmits == 0 && known.tcpi_probes <= 1)
 }
 
-/// Whether the connection is no more, reset for instance. Behind the other side's end, reading tells of nothing else, and
+/// Whether the connection is no more, reset for instance. Behind the other side's end, reading shows nothing else, and
 /// what was not acknowledged stays so.
 pub(super) fn is_gone(socket: BorrowedFd<'_>) -> io::Result<bool> {
     /// Of `enum` in include/net/tcp_states.h.

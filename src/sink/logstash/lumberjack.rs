@@ -151,7 +151,7 @@ pub struct Acks {
 }
 
 impl Acks {
-    /// Nothing of a window of so many events.
+    /// Nothing of a window of this many events.
     pub fn new(window: usize) -> Self {
         // A window is at most `MAX_WINDOW`.
         Self { window: u32::try_from(window).unwrap_or(u32::MAX), ..Self::default() }

@@ -2,12 +2,12 @@
 //!
 //! A batch counts as delivered when the other side's *kernel* has acknowledged its last byte; whatever happens before
 //! that, all of it goes again over another connection. What the kernel took and the program behind it never read is
-//! lost when that program dies: at most its receive buffer, and nobody can know how much. Two signs are heeded:
+//! lost when that program dies: at most its receive buffer, and no one can know how much. Two signs are heeded:
 //! - an end of the connection is noticed before the next batch is given to it;
 //! - a connection that was *reset* had unread bytes (RFC 2525 §2.17): the batch delivered last goes again, if that was
 //!   within the timeout.
 //!
-//! A server that does not read exerts back pressure (Logstash whose own outputs stand still): with one host we wait as
+//! A server that does not read exerts back pressure (Logstash whose own outputs are still): with one host we wait as
 //! long as its kernel is alive, for a new connection would only have another buffer to lose; with several the next host's
 //! turn comes after the timeout.
 

@@ -1,7 +1,7 @@
 //! To a `udp` input: one datagram a record. Owns what little can be known about their arrival: nearly nothing.
 //!
 //! A record counts as delivered when the kernel has sent its datagram. Datagrams get lost in every buffer on the way, and
-//! nobody tells; a burst that is larger than the server's receive buffer is enough. Only when nobody listens there at
+//! no one notices; a burst that is larger than the server's receive buffer is enough. Only when no one listens there at
 //! all a host may say so (ICMP, RFC 1122 §4.1.3.3), for an earlier datagram and if nothing in between keeps it from that: then the
 //! batch goes again, to the next host, and what went before it is lost.
 
@@ -19,7 +19,7 @@ use super::{CHECK_PATIENCE, LogstashOptions};
 /// The largest payload of a datagram over IPv4: 65535 less the headers of IP and UDP.
 pub const MAX_DATAGRAM: usize = 65_507;
 
-/// Nothing tells that a server has moved: its name is asked for again this often.
+/// Nothing says that a server has moved: its name is asked for again this often.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Udp {
         &self.hosts
     }
 
-    /// A datagram without content shows whether somebody refuses it; more is not to be had.
+    /// A datagram without content shows whether somebody refuses it; more cannot be known.
     pub(super) async fn check(&self, host: &HostPort, steps: &mut Vec<String>) -> Result<(), String> {
         let link = self.connect(host).await?;
         link.socket.send(&[]).await.map_err(|error| plain(&error))?;

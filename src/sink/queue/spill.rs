@@ -1,7 +1,7 @@
 //! Where the queue goes on on disk. Owns when records move there and back, and the ledger of it; bytes and files are
 //! `spool`'s.
 //!
-//! A thread of its own writes: neither the capture nor a delivery waits for a disk. Two locks: the spool's, held during
+//! Its own thread writes: neither the capture nor a delivery waits for a disk. Two locks: the spool's, held during
 //! writes and reads, then the queue's, never the other way round.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ const RETRY: Duration = Duration::from_secs(10);
 const GATHER: Duration = Duration::from_millis(50);
 /// A delivery that takes longer than this may fail: what waits behind it is treated as if it had.
 pub(in crate::sink) const SLOW: Duration = Duration::from_secs(1);
-/// A predecessor that is just ending lets go of its spool within so many looks, so far apart.
+/// A predecessor that is just ending lets go of its spool within this many looks, so far apart.
 const LOOKS: usize = 10;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
@@ -141,7 +141,7 @@ impl Queue {
         };
         match self.phase() {
             Phase::Open => self.is_half_full(state) || early && state.records > 0,
-            // Nobody knows how long we are let live.
+            // No one knows how long we are let live.
             Phase::Closed => (state.failing || self.mode() == SpoolMode::Always) && state.records > 0,
             Phase::Aborted | Phase::Left | Phase::Ended => false,
         }
@@ -362,7 +362,7 @@ impl State {
         let ledger = &mut self.counts.ledger;
         shift(&mut ledger.queued, &mut ledger.spooled, appended.records as u64);
         ledger.kept_by += batch.range(0, appended.records).datasets();
-        // Nobody has counted records in another encoding before.
+        // No one has counted records in another encoding before.
         let foreign = appended.room.foreign;
         ledger.offered += foreign.total();
         ledger.recovered += foreign.total();

@@ -1,4 +1,4 @@
-//! How it stands with a target that takes nothing: since when, why now, what waits, how long there is room. Owns when that
+//! How it is with a target that takes nothing: since when, why now, what waits, how long there is room. Owns when that
 //! is worth a line in the log, and the end of patience with a server that refuses (HOLD_FOR); it repeats no delivery.
 //!
 //! A line for the first failure, for every other reason, and every few minutes while it lasts: a log that still says
@@ -13,7 +13,7 @@ use super::{Queue, State};
 
 /// While nothing changes.
 const REMIND: Duration = Duration::from_secs(300);
-/// Between lines about reasons that were told before: several servers may take turns.
+/// Between lines about reasons that were logged before: several servers may take turns.
 const AGAIN: Duration = Duration::from_secs(60);
 /// A whole, when room is measured in parts.
 const FULL: u64 = 1_000_000;
@@ -27,7 +27,7 @@ pub(super) struct Trouble {
     error: DeliveryError,
     told_at: Instant,
     told: FailureReason,
-    /// Those told already.
+    /// Those logged already.
     ever_told: [bool; FailureReason::ALL.len()],
     attempts: u64,
     /// Of `FULL`, at the beginning.
@@ -167,7 +167,7 @@ mod tests {
         DeliveryError::new(reason, reason.name())
     }
 
-    /// Seconds at which an attempt failed and why, and whether that is told.
+    /// Seconds at which an attempt failed and why, and whether that is logged.
     #[test]
     fn a_line_for_each_new_reason_one_in_a_while_and_no_more() {
         use FailureReason::{Auth, Refused, Timeout};
@@ -203,7 +203,7 @@ mod tests {
         let start = Instant::now();
         queue.offer(piece(&["a"]));
         let room_after = |seconds: u64| {
-            // Another reason each time, so that it is told.
+            // Another reason each time, so that it is logged.
             let reason = FailureReason::ALL[seconds as usize];
             queue.failed(&error(reason), start + Duration::from_secs(seconds)).told.unwrap()
         };

@@ -4,7 +4,7 @@
 //! ```text
 //! "podtapI1" · for each segment: number u64 · records u32 (0xffffffff while it grows) · crc32 of all before   (little-endian)
 //! ```
-//! A segment stands in it from before its first record until just before its file is removed. So a kill -9 at any moment
+//! A segment is in it from before its first record until just before its file is removed. So a kill -9 at any moment
 //! leaves no name in it whose file podtap itself has removed.
 
 use std::collections::BTreeMap;

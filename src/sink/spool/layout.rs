@@ -10,7 +10,7 @@
 //! footer   one block, once the segment is complete
 //! ```
 //! The marker is a random number of this segment: behind damage the next record is looked for by it, and no recorded
-//! traffic can contain it on purpose. What is needed to read a segment stands in three places, so that no single damaged
+//! traffic can contain it on purpose. What is needed to read a segment is in three places, so that no single damaged
 //! byte costs more than its record. A record's length and ordinal have a checksum of their own: they say how many records
 //! were lost behind damage, and tell a record that is damaged from one whose write was cut off. The footer says how many
 //! records there are; where it is missing too, what is lost at the end is counted in bytes.
@@ -41,15 +41,15 @@ const PREFIX: usize = 16;
 /// Crc, time, dataset, id length.
 const FIXED: usize = 15;
 
-/// What a record costs on disk beside id and body.
+/// What a record costs on disk next to id and body.
 pub(super) const RECORD_COST: usize = PREFIX + FIXED;
-/// What a segment costs beside its records.
+/// What a segment costs next to its records.
 pub(super) const SEGMENT_COST: u64 = (HEADER + BLOCK) as u64;
 
 /// The bytes that begin each record of one segment.
 pub(super) type Marker = [u8; 4];
 
-/// What stands around the records.
+/// What is around the records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) marker: Marker,
@@ -98,7 +98,7 @@ impl Header {
         self.block(GROWING).repeat(2)
     }
 
-    /// What a segment of so many records ends with.
+    /// What a segment of this many records ends with.
     pub(super) fn footer(&self, records: u32) -> Vec<u8> {
         self.block(records)
     }

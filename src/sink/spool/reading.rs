@@ -43,7 +43,7 @@ pub(super) struct Outstanding {
 
 impl Spool {
     /// The next records in order, at most `limits`; at most `readers` batches are unsettled at any moment. The number
-    /// returned beside is of records that counted as spooled and cannot be read.
+    /// returned with it is of records that counted as spooled and cannot be read.
     pub(in crate::sink) fn take(&mut self, limits: &BatchLimits, readers: usize) -> (Taken, PerDataset) {
         if self.outstanding.len() >= readers.max(1) {
             return (Taken::Wait, PerDataset::default());

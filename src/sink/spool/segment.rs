@@ -19,7 +19,7 @@ pub(super) fn path(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("{number:020}.seg"))
 }
 
-/// The numbers of all segments in a directory, oldest first. Other files are nobody's business here.
+/// The numbers of all segments in a directory, oldest first. Other files are no one's business here.
 pub(super) fn list(directory: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -152,7 +152,7 @@ pub(super) struct Found {
     pub(super) unknown: u64,
 }
 
-/// Reads a whole segment only to count what is in it from ordinal `from` on, of so many `records` where that is known; `buffer`
+/// Reads a whole segment only to count what is in it from ordinal `from` on, of this many `records` where that is known; `buffer`
 /// is reused.
 pub(super) fn survey(
     path: &Path,

@@ -552,7 +552,7 @@ proptest! {
                     prop_assert!((0..next).all(|n| settled.contains(&n)), "lost before {}", next);
                     let twice = settled.iter().filter(|n| **n >= next).count();
                     prop_assert!(twice <= THREE.records * (readers - 1), "{} twice", twice);
-                    // They go out anew; another kill is another life's.
+                    // They go out again; another kill is another life's.
                     settled.retain(|n| *n < next);
                 }
             }

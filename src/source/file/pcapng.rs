@@ -29,7 +29,7 @@ pub(super) struct Blocks {
     interfaces: Vec<Interface>,
     /// A simple packet has no time: it gets the last one seen.
     last: Timestamp,
-    /// So many had none.
+    /// This many had none.
     untimed: u64,
 }
 
@@ -280,7 +280,7 @@ struct Clock {
 /// What a tick is, in nanoseconds.
 #[derive(Clone, Copy)]
 enum Resolution {
-    /// So many.
+    /// This many.
     Times(u64),
     /// The so-manieth part of one.
     Part(u64),

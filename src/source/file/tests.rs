@@ -77,7 +77,7 @@ const PCAP: &[u8] = &[
     3, 0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0, 9, 0, 0, 0, b'a', b'b', b'c',
 ];
 
-/// The same in big endian, with nanoseconds, and with a length of the frame check sequence beside the link type.
+/// The same in big endian, with nanoseconds, and with a length of the frame check sequence next to the link type.
 #[rustfmt::skip]
 const PCAP_NANO_BE: &[u8] = &[
     0xa1, 0xb2, 0x3c, 0x4d, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 64, 0x44, 0, 0, 1,

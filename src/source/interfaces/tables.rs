@@ -23,7 +23,7 @@ pub(super) fn default_route(table: &str) -> Option<&str> {
     routes.min_by_key(|(metric, _)| *metric).map(|(_, interface)| interface)
 }
 
-/// The same of IPv6. An unreachable entry on `lo` stands in every table without a default route.
+/// The same of IPv6. An unreachable entry on `lo` is in every table without a default route.
 pub(super) fn default_route_v6(table: &str) -> Option<&str> {
     let routes = table.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();

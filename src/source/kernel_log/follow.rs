@@ -16,10 +16,10 @@ use crate::source::now;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How often the position is written.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
-/// What a moved file may be called, beside its own name: as logrotate does it.
+/// What a moved file may be called, next to its own name: as logrotate does it.
 const MOVED: [&str; 2] = [".1", ".0"];
 
-/// So many bytes before the place where reading goes on must be what they were: another file may have the same number, and a
+/// This many bytes before the place where reading goes on must be what they were: another file may have the same number, and a
 /// file that was shortened may have grown again.
 const COMPARED: u64 = 64;
 
@@ -183,7 +183,7 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// The file was moved away while nobody read: what was still to be read of it.
+    /// The file was moved away while no one read: what was still to be read of it.
     fn rest_of_moved(&mut self, position: Position, verdicts: &mut Verdicts) -> io::Result<()> {
         for ending in MOVED {
             let mut name = self.options.path.clone().into_os_string();

@@ -34,7 +34,7 @@ struct Counter {
 
 impl Counter {
     /// What was added since the last sample. More than half the range within a second is not an increase but a
-    /// counter that went back: libpcap takes `ps_ifdrop` from sysfs, where an interface made anew begins at 0.
+    /// counter that went back: libpcap takes `ps_ifdrop` from sysfs, where an interface made again begins at 0.
     fn step(&mut self, now: u32) -> u64 {
         let delta = now.wrapping_sub(self.last);
         self.last = now;

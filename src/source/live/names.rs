@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// Indexes remembered; a pod has a handful of interfaces, a node with many short-lived ones starts over.
 const MAX_NAMES: usize = 256;
 
-/// The names seen so far; one per handle, so a reopened one asks anew.
+/// The names seen so far; one per handle, so a reopened one asks again.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     known: Vec<(u32, Option<Arc<str>>)>,

@@ -8,7 +8,7 @@ use crate::flow::Timestamp;
 
 /// Between two ticks, while nothing is read.
 const TICK: Duration = Duration::from_millis(250);
-/// Between two ticks, when one comes right behind frames: what they gave goes out, and no wake-up of its own is needed.
+/// Between two ticks, when one comes right behind frames: what they gave goes out, and no extra wake-up is needed.
 const TICK_BEHIND_FRAMES: Duration = Duration::from_millis(50);
 /// Between two samples of the kernel's counters.
 const SAMPLE: Duration = Duration::from_secs(1);
@@ -93,7 +93,7 @@ struct CaptureClock {
 
 impl CaptureClock {
     /// No frame still to come is older than when the ring was last found empty, less what the kernel may hold back.
-    /// Frames come in order, so under load the last one tells. One from the future says that the wall clock was set
+    /// Frames come in order, so under load the last one shows it. One from the future says that the wall clock was set
     /// back meanwhile.
     fn at(&self, wall: Timestamp) -> Timestamp {
         let hold = i64::try_from(self.hold.as_nanos()).unwrap_or(i64::MAX);

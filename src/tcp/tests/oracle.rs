@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What an analyzer was told, checked while it is told: offsets without holes or repetition, one end.
+/// What an analyzer was given, checked as it is given: offsets without holes or repetition, one end.
 #[derive(Default)]
 pub(super) struct Told {
     pub(super) streams: [Side; 2],

@@ -118,7 +118,7 @@ fn two_vlans_with_the_same_numbers_part_at_the_first_byte_that_differs() {
     }
 }
 
-/// What cannot be told from copies is counted.
+/// What cannot be distinguished from copies is counted.
 #[test]
 fn connections_that_may_be_copies_are_counted() {
     let bench = played(&[(10, "> S 99 -"), (10, "> - 100 500 GET"), (20, "> - 103 500 more")]);

@@ -126,7 +126,7 @@ impl Cluster {
             Kind::Services => &[SERVICES, BALANCERS],
             Kind::Nodes => &[NODES],
             Kind::Fips => &[FIPS],
-            // They name nobody by themselves.
+            // They name no one by themselves.
             Kind::Slices => &[],
         };
         ranks.iter().for_each(|rank| self.table.believe(self.rank(*rank), until));

@@ -325,7 +325,7 @@ fn a_follower_lists_in_pages_watches_and_lists_again_when_its_version_is_gone() 
         assert_eq!(follower.watch().await, Err(Trouble::Expired), "said at once");
         assert_eq!(follower.list().await, Err(Trouble::Refused(403, "pods is forbidden".to_owned())));
         assert!(matches!(follower.list().await, Err(Trouble::Failed(why)) if why.contains("cannot be read")));
-        // Nobody listens any more.
+        // No one listens any more.
         assert!(matches!(follower.watch().await, Err(Trouble::Failed(_))));
     });
     std::fs::remove_dir_all(&folder).unwrap();

@@ -23,7 +23,7 @@ const AT_ONCE: usize = 128;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two attempts.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(30) };
-/// What is written lasts so many times as long as answers hold: then it has to be confirmed.
+/// What is written lasts this many times as long as answers hold: then it has to be confirmed.
 const LASTS: u64 = 10;
 /// Longest name, as DNS limits them.
 const LONGEST_NAME: usize = 253;
@@ -60,7 +60,7 @@ struct Link {
 }
 
 impl Client {
-    /// Has `hook` told of every connection.
+    /// Lets `hook` hear of every connection.
     pub(in crate::workload) fn with_hook(self, hook: OnSocket) -> Self {
         Self { connector: self.connector.with_hook(hook), ..self }
     }
@@ -83,7 +83,7 @@ impl Client {
         Reached { what, fault }
     }
 
-    /// Until nobody can ask any more.
+    /// Until no one can ask any more.
     pub(in crate::workload) async fn run(mut self, mut errands: mpsc::Receiver<Errand>) {
         let (mut link, mut attempts, mut trouble) = (None, 0, None);
         while let Some(first) = errands.recv().await {

@@ -31,7 +31,7 @@ const PORT: u16 = 6379;
 const WAITING: usize = 1024;
 /// Addresses of which it is known when to ask again.
 const MAX_ADDRESSES: usize = 16_384;
-/// Until an answer has come, nobody asks again.
+/// Until an answer has come, no one asks again.
 const ANSWER_NS: u64 = 5_000_000_000;
 /// How long what Redis does not know is not asked again.
 const NEGATIVE_NS: u64 = 30_000_000_000;

@@ -174,7 +174,7 @@ async fn a_real_redis_is_asked_many_things_at_once_and_written_to() {
     );
     assert_eq!(server.cli(&["HGETALL", "10.0.0.250"]), "namespace\n\nname\nknown");
     assert_eq!(server.cli(&["TTL", "10.0.0.250"]), "600");
-    // A connection that the server closed is opened again, and nobody notices.
+    // A connection that the server closed is opened again, and no one notices.
     server.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
     server.cli(&["HSET", "10.0.0.1", "name", "other"]);
     redis.looked(ip(1), at(120), None);

@@ -1,4 +1,4 @@
-//! Elasticsearch as far as `_bulk` goes. Faults are the door's; it does everything right, unless told to take only a part.
+//! Elasticsearch as far as `_bulk` goes. Faults are the door's; it does everything right, unless asked to take only a part.
 
 use std::net::TcpStream;
 use std::sync::Mutex;
@@ -9,7 +9,7 @@ use super::servers::{Outcome, Store, request, respond};
 /// The data stream of `bulk`.
 pub(crate) const STREAM: &str = "records";
 
-/// Elasticsearch: tells its version, has a data stream, and creates each id once.
+/// Elasticsearch: says its version, has a data stream, and creates each id once.
 pub(crate) fn serve(mut stream: TcpStream, stored: &Mutex<Store>) -> Option<()> {
     loop {
         let (path, body) = request(&mut stream)?;
@@ -23,7 +23,7 @@ pub(crate) fn serve(mut stream: TcpStream, stored: &Mutex<Store>) -> Option<()> 
     }
 }
 
-/// Of each action and its record, the id stands in both.
+/// Of each action and its record, the id is in both.
 fn create(store: &mut Store, body: &[u8]) -> String {
     let ids: Vec<String> = body.split(|byte| *byte == b'\n').flat_map(ids_in).step_by(2).collect();
     let known: Vec<bool> = ids.iter().map(|id| store.ids.contains(id)).collect();

@@ -1,4 +1,4 @@
-//! What stands between a sink and its server: a TCP relay that can be told to misbehave. Owns the network's faults, the
+//! What is between a sink and its server: a TCP relay that can be made to misbehave. Owns the network's faults, the
 //! same for every protocol; a server behind it only has to be a good one.
 
 use std::io::{Read, Write};
@@ -14,10 +14,10 @@ use super::Fault;
 use crate::feed::wait_until;
 use crate::servers::{bound, reserved};
 
-/// A relay on a port of its own, which stays the same whatever happens.
+/// A relay on its own port, which stays the same whatever happens.
 pub(crate) struct Door {
     address: SocketAddr,
-    /// Bound and never listening: nobody else gets the port while it refuses.
+    /// Bound and never listening: no one else gets the port while it refuses.
     _reserved: Socket,
     backend: SocketAddr,
     open: Option<Open>,
@@ -26,7 +26,7 @@ pub(crate) struct Door {
 enum Open {
     /// Takes connections.
     Relay(Relay),
-    /// Listens with a queue that is full: whoever comes now hears nothing.
+    /// Listens with a queue that is full: anyone who comes now hears nothing.
     Full { _listener: Socket, _first: Option<TcpStream> },
 }
 
@@ -169,7 +169,7 @@ fn serve(fault: Fault, mut client: TcpStream, server: Option<TcpStream>) {
     let _ = back.join();
 }
 
-/// Nobody behind the door.
+/// No one behind the door.
 fn misbehave(fault: Fault, client: &mut TcpStream) {
     let mut bytes = [0; 4096];
     let mut noise = (0..=255u8).cycle().step_by(7);

@@ -200,8 +200,8 @@ fn udp() -> Box<dyn Peer> {
     Box::new(Udp { address, socket: Some(UdpSocket::bind(address).unwrap()) })
 }
 
-/// An address on loopback of this process's own, with a port that the kernel gives to nobody: as long as nobody listens
-/// there, nobody else does.
+/// An address on loopback of this process's own, with a port that the kernel gives to no one: as long as no one listens
+/// there, no one else does.
 fn alone() -> SocketAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [.., high, low] = std::process::id().to_be_bytes();
@@ -386,7 +386,7 @@ impl Peer for Pipe {
         spawn_all(self.name(), vec![Stdout::over(self.writer.try_clone().unwrap())], options, undelivered).unwrap()
     }
 
-    /// A mark behind everything tells that all of it was read.
+    /// A mark behind everything shows that all of it was read.
     fn got(&self) -> Vec<String> {
         const MARK: &[u8] = b"mark\n";
         (&self.writer).write_all(MARK).unwrap();

@@ -1,4 +1,4 @@
-//! Servers that do everything right, unless told to take only a part: one function a protocol, from a connection to the
+//! Servers that do everything right, unless asked to take only a part: one function a protocol, from a connection to the
 //! ids it stored. Faults are the door's; nothing here knows podtap.
 
 use std::io::{Read, Write};

@@ -16,7 +16,7 @@ use super::traffic::serve_one;
 use crate::servers::reserved;
 
 /// Takes what Elasticsearch and Logstash's http input take, and keeps the records. Not a real one (those are in
-/// `elasticsearch` and `logstash`): it has to stand in a network namespace, and to come back where it was.
+/// `elasticsearch` and `logstash`): it has to be in a network namespace, and to come back where it was.
 #[derive(Clone, Default)]
 struct Receiver(Arc<Mutex<Vec<Value>>>);
 
@@ -144,12 +144,12 @@ fn exchange(lab: &Lab, number: usize) {
     }
 }
 
-/// A port of the peer that nobody listens on yet; the kernel gives it to no client.
+/// A port of the peer that no one listens on yet; the kernel gives it to no client.
 fn silent_port() -> SocketAddr {
     at(PEER, 9200)
 }
 
-/// Starts podtap anew, and the server with it: what the spool held arrives.
+/// Starts podtap again, and the server with it: what the spool held arrives.
 fn arrives_later(lab: &Lab, address: SocketAddr, spool: &str, number: usize) -> Vec<String> {
     let receiver = Receiver::default();
     receiver.listen(lab.peer(move || listen(address)));

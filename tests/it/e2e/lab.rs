@@ -128,7 +128,7 @@ pub(super) fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: shop.local\r\nUser-Agent: e2e\r\n\r\n")
 }
 
-/// GET on a connection of its own: status and body.
+/// GET on its own connection: status and body.
 pub(super) fn fetch(to: SocketAddr, target: &str) -> (u16, String) {
     let mut stream = connect(to);
     let request = format!("GET {target} HTTP/1.1\r\nHost: shop.local\r\nConnection: close\r\n\r\n");

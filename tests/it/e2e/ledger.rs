@@ -186,7 +186,7 @@ fn the_sums_over_all_ledger_records_are_the_closing_ledger_at_real_servers() {
         assert!(of_capture.len() > 3, "{said}");
         capture_is_told(&of_capture, &said);
         let closing = closing(&said);
-        // Standard output is told of, and gets none.
+        // Standard output is mentioned, and gets none.
         assert_eq!(sum(&of(&at_fluentd, Some("stdout")), "sink_ledger_records"), 0);
         for sink in ["fluentd", "elasticsearch"] {
             sink_is_told(sink, &of(&at_fluentd, Some(sink)), &closing);

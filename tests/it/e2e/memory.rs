@@ -97,7 +97,7 @@ impl Flood {
         // A head that does not end.
         self.open(from);
         self.segment(from, true, ack, [1, 1], format!("GET / HTTP/1.1\r\nHost: {long}").as_bytes());
-        // A request that nobody answers.
+        // A request that no one answers.
         self.open(from + 1);
         self.segment(
             from + 1,

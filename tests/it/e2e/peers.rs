@@ -1,4 +1,4 @@
-//! HTTP/2 and gRPC between programs of others, on loopback, and podtap beside them: its records are what they say they did.
+//! HTTP/2 and gRPC between programs of others, on loopback, and podtap next to them: its records are what they say they did.
 //!
 //! `scripts/servers/http2/run` fetches and runs them. Where a peer cannot be had, its test says SKIPPED; where CI is set, that
 //! is a failure.

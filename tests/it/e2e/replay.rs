@@ -85,7 +85,7 @@ fn traffic(lab: &super::lab::Lab) -> usize {
     number
 }
 
-/// Without it each capture reads the clock anew for a packet, and the times differ by some hundred nanoseconds. A socket
+/// Without it each capture reads the clock again for a packet, and the times differ by some hundred nanoseconds. A socket
 /// that wants timestamps makes the kernel stamp each packet once, for everybody; not one that still carries its sender's
 /// departure time, as on a pair of interfaces, therefore the `Wire`.
 fn one_time_for_all_captures() -> UdpSocket {
@@ -93,7 +93,7 @@ fn one_time_for_all_captures() -> UdpSocket {
     let on: libc::c_int = 1;
     let size = u32::try_from(size_of_val(&on)).unwrap();
     #[allow(unsafe_code, reason = "std has no such option")]
-    // SAFETY: the descriptor is open, and the value an int that lives for the whole call, of the size told.
+    // SAFETY: the descriptor is open, and the value an int that lives for the whole call, of the size given.
     let outcome = unsafe {
         libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, (&raw const on).cast(), size)
     };

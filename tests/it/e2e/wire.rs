@@ -34,7 +34,7 @@ impl<'a> Wire<'a> {
 
 impl Drop for Wire<'_> {
     fn drop(&mut self) {
-        // Whoever reads them is told by an error.
+        // Who reads them gets an error.
         self.0.peer(|| ip("link del wire"));
         ip("link del wire");
     }

@@ -44,7 +44,7 @@ fn every_record_of_the_captures_is_accepted_twice_and_stored_once() {
     }
 }
 
-/// An exchange stands in several captures: the capture's name is the observer, so that each is a record of its own.
+/// An exchange is in several captures: the capture's name is the observer, so that each is its own record.
 fn read(capture: &Path) -> Batch {
     let mut dissector = dissector(&capture.to_string_lossy());
     // A damaged end is read as far as it goes, as everywhere.

@@ -37,7 +37,7 @@ pub(super) fn lines(frames: &[SynthFrame], start: Timestamp) -> Vec<Value> {
 /// One that is behind each of the three sinks.
 #[derive(Clone, Copy)]
 enum Target {
-    /// Is away first, and then refuses one of 13; so many it was asked to take.
+    /// Is away first, and then refuses one of 13; this many it was asked to take.
     Picky(u64),
     Away,
 }

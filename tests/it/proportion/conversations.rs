@@ -17,7 +17,7 @@ use crate::limits::write_frame;
 /// Bytes of the smallest size: four times as many fit into a head.
 const BYTES: usize = 3072;
 
-/// What stands before the piece, from the client and from the server.
+/// What is before the piece, from the client and from the server.
 const PLACES: &[(&str, &str, &str)] = &[
     ("stream", "", ""),
     ("target", "GET /", ""),

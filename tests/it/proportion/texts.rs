@@ -178,7 +178,7 @@ fn settings() -> Vec<Case> {
     lists.chain([unknown]).collect()
 }
 
-/// Both ways, of a text that is made of so many parts.
+/// Both ways, of a text that is made of this many parts.
 #[cfg(feature = "inject")]
 fn edited(name: &str, text: impl Fn(usize) -> String + 'static) -> Case {
     Case::new(name, move |size| {

@@ -9,7 +9,7 @@ use socket2::Socket;
 
 use super::{Process, Scratch, json_lines, missing, reserved, script};
 
-/// A running server; each life has an output file of its own, for a kill may cut the last line.
+/// A running server; each life has its own output file, for a kill may cut the last line.
 pub(crate) struct Lumberjack {
     process: Option<Process>,
     pub(crate) port: u16,

@@ -71,7 +71,7 @@ const WITH_USERS: &str = "sonar-25.12.0.117093";
 const NARROW: [&str; 2] = ["http.max_content_length=12mb", "indexing_pressure.memory.limit=9mb"];
 
 impl Search {
-    /// The one that tests share; each has an index of its own. None, said on standard error, where none can be had.
+    /// The one that tests share; each has its own index. None, said on standard error, where none can be had.
     pub(crate) fn shared(kind: Kind) -> Option<&'static Self> {
         let password = (kind == Kind::Elasticsearch).then_some(PASSWORD);
         kind.shared().get_or_init(|| Self::own(kind, password, &NARROW)).as_ref()
@@ -82,7 +82,7 @@ impl Search {
         Kind::BOTH.into_iter().filter_map(|kind| Some((kind, Self::shared(kind)?)))
     }
 
-    /// One with settings of its own.
+    /// One with its own settings.
     pub(crate) fn own(kind: Kind, password: Option<&'static str>, settings: &[&str]) -> Option<Self> {
         if !kind.is_there() {
             return None;

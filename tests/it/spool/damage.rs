@@ -17,7 +17,7 @@ const FOOTER: usize = 64;
 /// What is to be known of a loss.
 #[derive(Clone, Copy)]
 enum Known {
-    /// So many records.
+    /// This many records.
     Records(usize),
     /// All records of the segment.
     Segment,

@@ -1,7 +1,7 @@
 //! The same dashboards for OpenSearch Dashboards, which has no Lens: saved objects of the kinds that its versions 1 to 3
 //! know. Owns the objects and how they refer to each other; what a visualization asks is `aggs`' and `timeline`'s.
 //!
-//! Written after the published source of OpenSearch Dashboards. Where one metric of several has records of its own, its
+//! Written after the published source of OpenSearch Dashboards. Where one metric of several has separate records, its
 //! aggregations cannot say so: the index pattern then has a scripted field for it (`scripted`).
 
 mod aggs;

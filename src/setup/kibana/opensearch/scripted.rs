@@ -1,4 +1,4 @@
-//! What aggregations cannot say by themselves: a metric of some of the records, beside others. A field of the index
+//! What aggregations cannot say by themselves: a metric of some of the records, next to others. A field of the index
 //! pattern says it then, computed of each record by a script: 1 or 0 (added up, or as an average: a share), or the value
 //! of another field where a filter holds. Draws nothing.
 

@@ -161,7 +161,7 @@ fn every_field_is_one_of_the_record_or_computed_of_them() {
     for (name, field) in &fields {
         let scripted = field["scripted"] == true;
         assert_eq!(!scripted && !name.starts_with('_'), known(name), "{name}");
-        // Without all three it is fetched anew, from an index that may not be there.
+        // Without all three it is fetched again, from an index that may not be there.
         ["searchable", "aggregatable", "readFromDocValues"].iter().for_each(|flag| assert!(field[flag].is_boolean()));
         if scripted {
             for part in text(&field["script"]).split("doc['").skip(1) {

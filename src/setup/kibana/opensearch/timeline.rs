@@ -1,4 +1,4 @@
-//! Lines over time, and rates, as OpenSearch Dashboards' time series (TSVB) have them: with records of its own for each
+//! Lines over time, and rates, as OpenSearch Dashboards' time series (TSVB) have them: with separate records for each
 //! line, a count that is divided by the seconds it is of, and gaps where nothing was seen. Its other charts have none of
 //! these; a click on a part of it narrows nothing down, though, so what they can say is theirs (`charts`).
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::setup::kibana::declare::{By, Chart, Compute, Filter, Metric, Panel};
 
-/// Colours of the parts, told apart by those who see some colours alike.
+/// Colours of the parts, distinguished by those who see some colours alike.
 const COLORS: [&str; 10] =
     ["#54B399", "#6092C0", "#9170B8", "#D6BF57", "#DA8B45", "#E7664C", "#D36086", "#CA8EAE", "#B9A888", "#AA6556"];
 

@@ -60,7 +60,7 @@ async fn a_server_that_ends_its_half_and_then_resets_costs_one_attempt() {
     let script = async {
         let mut peer = accept(&server).await;
         peer.stream.readable().await.unwrap();
-        // From here on reading tells only of this end, whatever comes after it.
+        // From here on reading shows only this end, whatever comes after it.
         peer.stream.shutdown().await.unwrap();
     };
     fails(&mut sink, &batch(&[&lines]), script).await;

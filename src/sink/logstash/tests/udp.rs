@@ -7,8 +7,8 @@ fn udp(max_datagram: usize) -> LogstashOptions {
     LogstashOptions { max_datagram, ..options(Transport::Udp, LONG) }
 }
 
-/// An address on loopback of this process and this test, with a port that the kernel gives to nobody: as long as the test
-/// does not listen there, nobody does.
+/// An address on loopback of this process and this test, with a port that the kernel gives to no one: as long as the test
+/// does not listen there, no one does.
 fn alone(test: u8) -> SocketAddr {
     let [.., high, low] = std::process::id().to_be_bytes();
     ([127, high, low, test], 20_514).into()

@@ -86,7 +86,7 @@ proptest! {
             let expected = (0..).zip(bodies.iter().cloned()).filter(|(n, _)| Some(*n as usize) != hit);
             prop_assert!(got.records.into_iter().eq(expected), "byte {}", at);
             prop_assert!(got.damaged > 0);
-            // Only of the last one, and only while the segment grows, nobody knows that it was one.
+            // Only of the last one, and only while the segment grows, no one knows that it was one.
             let is_lost = hit.is_some_and(|hit| hit < bodies.len());
             let may_be_unknown = !is_complete && hit == Some(bodies.len() - 1);
             prop_assert!(got.lost == u64::from(is_lost) && got.unknown == 0 || may_be_unknown && got.unknown > 0, "byte {}", at);

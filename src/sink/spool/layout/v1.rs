@@ -1,7 +1,7 @@
 //! Segments of podtap 0.1, for reading only: what an update finds in the spool is delivered.
 //!
 //! ```text
-//! header   "podtapS1" · marker u32 · length u8 · encoding (so many bytes) · crc32 of all before
+//! header   "podtapS1" · marker u32 · length u8 · encoding (this many bytes) · crc32 of all before
 //! record   marker u32 · length u32 · crc32 u32 · ordinal u32 · time i64 · id length u16 · id · body
 //!                       └ bytes from `ordinal` on      └ of `length` and of the bytes from `ordinal` on
 //! ```
@@ -15,7 +15,7 @@ use crate::sink::batch::Item;
 pub(super) const MAGIC: &[u8; 8] = b"podtapS1";
 /// Marker, length, crc.
 const PREFIX: usize = 12;
-/// What a record costs beside id and body: also ordinal, time, id length.
+/// What a record costs next to id and body: also ordinal, time, id length.
 pub(super) const RECORD_COST: usize = PREFIX + 14;
 
 /// The header and what follows it.
@@ -66,7 +66,7 @@ fn checksum(length: u32, bytes: &[u8]) -> u32 {
     hash.finalize()
 }
 
-/// It was not stored, but `event.dataset` stands in the body. As it is searched for it stands nowhere else: in JSON a quote
+/// It was not stored, but `event.dataset` is in the body. As it is searched for it is nowhere else: in JSON a quote
 /// within a string is escaped, and in MessagePack the bytes of the two lengths are no UTF-8 there.
 fn dataset(body: &[u8]) -> Dataset {
     let json = br#""dataset":"podtap.ledger""#;
