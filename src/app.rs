@@ -397,8 +397,9 @@ impl Upgraded {
         if self.socket.is_closed() {
             return None;
         }
-        let fin = self.ended_by.map(|by| Ended { by: Some(by), how: EndedHow::Fin });
-        fin.or((reason == CloseReason::Reset).then_some(Ended { by: None, how: EndedHow::Rst }))
+        let rst = if let CloseReason::Reset(from) = reason { Some(self.side(from)) } else { None };
+        let rst = rst.map(|by| Ended { by: Some(by), how: EndedHow::Rst });
+        self.ended_by.map(|by| Ended { by: Some(by), how: EndedHow::Fin }).or(rst)
     }
 
     fn told(&self) -> Option<Box<WebSocket>> {

@@ -283,10 +283,10 @@ impl Assembly {
     /// One outlet for each encoding in use.
     fn outlets(&self, sinks: &Started) -> Vec<Outlet<impl FnMut(&Record, &mut Vec<u8>) -> Encoded + use<>>> {
         let outlet = |(encoder, sinks): (Encoder, Vec<SinkHandle>)| {
-            let mut view = self.identity.view();
+            let mut observer = self.identity.subscribe();
             let mut begun = false;
             let encode =
-                move |record: &Record, out: &mut Vec<u8>| encoder.encode_next(record, view.observer(), &mut begun, out);
+                move |record: &Record, out: &mut Vec<u8>| encoder.encode_next(record, observer.now(), &mut begun, out);
             Outlet { encode, sinks }
         };
         self.encoders(sinks, io::stdout().is_terminal(), |_| true).into_iter().map(outlet).collect()

@@ -1,12 +1,19 @@
-//! gRPC on top of a body: messages counted across frames and chunks, and what its headers say.
+//! Calls on top of a body, of gRPC, gRPC-Web and the Connect protocol: messages counted across frames and chunks, and what
+//! headers and the end of the body say.
 //!
-//! Sees no frame boundaries and keeps no message. gRPC-Web ends with a frame of trailers in the body, which is kept
-//! instead of counted.
+//! Sees no frame boundaries and keeps no message. What ends a body of gRPC-Web or Connect (trailers, a JSON object), and
+//! the error that a unary call of Connect has for a body, is kept instead of counted.
+
+mod base64;
+mod connect;
 
 use compact_str::CompactString;
 
-/// Longest trailers of gRPC-Web that are kept.
-const MAX_TRAILERS: usize = 1024;
+use self::base64::Decoder;
+use crate::record::CallSystem;
+
+/// Longest end of a body that is kept.
+const MAX_END: usize = 1024;
 
 /// What a media type says of the protocol inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,47 +21,135 @@ pub(crate) enum Flavour {
     Grpc,
     /// gRPC-Web, its status in the body.
     Web,
+    /// The same in base64.
+    WebText,
+    /// Connect, a stream of messages, its status in the body.
+    Connect,
+    /// Connect, one message in a plain body.
+    ConnectUnary,
 }
 
-/// The flavour of a Content-Type.
-pub(crate) fn flavour(content_type: &[u8]) -> Option<Flavour> {
-    let (base, rest) = content_type.split_at_checked(16)?;
-    if !base.eq_ignore_ascii_case(b"application/grpc") {
-        return None;
+impl Flavour {
+    /// By the Content-Type, and whether there is a Connect-Protocol-Version.
+    pub(crate) fn of(content_type: &[u8], connect_version: bool) -> Option<Self> {
+        let starts = |with: &[u8]| {
+            let (base, rest) = content_type.split_at_checked(with.len())?;
+            base.eq_ignore_ascii_case(with).then_some(rest)
+        };
+        if let Some(rest) = starts(b"application/grpc") {
+            return match rest {
+                [] | [b'+' | b';' | b' ', ..] => Some(Self::Grpc),
+                [b'-', b'w', b'e', b'b', b'-', b't', b'e', b'x', b't', ..] => Some(Self::WebText),
+                [b'-', b'w', b'e', b'b', ..] => Some(Self::Web),
+                _ => None,
+            };
+        }
+        if starts(b"application/connect+").is_some() {
+            return Some(Self::Connect);
+        }
+        let unary = [&b"application/proto"[..], b"application/json"].into_iter().find_map(starts);
+        unary.filter(|rest| connect_version && matches!(rest, [] | [b';' | b' ', ..])).map(|_| Self::ConnectUnary)
     }
-    match rest {
-        [] | [b'+' | b';' | b' ', ..] => Some(Flavour::Grpc),
-        // In base64: messages cannot be counted without decoding.
-        [b'-', b'w', b'e', b'b', b'-', b't', b'e', b'x', b't', ..] => None,
-        [b'-', b'w', b'e', b'b', ..] => Some(Flavour::Web),
-        _ => None,
+
+    /// Whose call it is.
+    pub(crate) fn system(self) -> CallSystem {
+        match self {
+            Self::Grpc | Self::Web | Self::WebText => CallSystem::Grpc,
+            Self::Connect => CallSystem::Connect { unary: false },
+            Self::ConnectUnary => CallSystem::Connect { unary: true },
+        }
+    }
+
+    /// The flag of the frame that ends a body. (Plain gRPC has none, and what is marked so would be no message.)
+    fn end_flag(self) -> u8 {
+        match self {
+            Self::Grpc | Self::Web | Self::WebText => 0x80,
+            Self::Connect | Self::ConnectUnary => 0x02,
+        }
     }
 }
+
+/// The flag of a compressed frame.
+const COMPRESSED: u8 = 1;
 
 /// Counts the length-prefixed messages of one direction.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Messages {
+    flavour: Flavour,
+    decoder: Decoder,
     prefix: [u8; 5],
     have: u8,
     /// Bytes of the message under way that are still to come.
     left: u32,
-    in_trailers: bool,
-    trailers: Vec<u8>,
+    /// The frame under way ends the body.
+    ending: bool,
+    end: Vec<u8>,
+    /// The end was compressed, or too long.
+    end_unread: bool,
     count: u64,
     /// Where messages begin is not known any more.
     lost: bool,
 }
 
+impl Default for Messages {
+    fn default() -> Self {
+        Self::of(Flavour::Grpc)
+    }
+}
+
 impl Messages {
+    pub(crate) fn of(flavour: Flavour) -> Self {
+        Self {
+            flavour,
+            decoder: Decoder::default(),
+            prefix: [0; 5],
+            have: 0,
+            left: 0,
+            ending: false,
+            end: Vec::new(),
+            end_unread: false,
+            count: 0,
+            lost: false,
+        }
+    }
+
+    pub(crate) fn flavour(&self) -> Flavour {
+        self.flavour
+    }
+
+    /// They are of that flavour, as turns out only now. What was taken for one of another framing was not counted right.
+    pub(crate) fn turn_into(&mut self, flavour: Flavour) {
+        let framed_alike = |flavour| matches!(flavour, Flavour::Grpc | Flavour::Web);
+        if self.flavour == flavour || (framed_alike(self.flavour) && framed_alike(flavour)) {
+            self.flavour = flavour;
+            return;
+        }
+        let taken = self.count > 0 || self.have > 0 || self.left > 0 || self.ending || self.lost;
+        *self = Self { lost: taken, ..Self::of(flavour) };
+    }
+
     /// Takes the next bytes; says how many messages ended in them.
-    pub(crate) fn take(&mut self, mut bytes: &[u8]) -> u64 {
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> u64 {
         let before = self.count;
+        match self.flavour {
+            Flavour::ConnectUnary => self.keep(bytes),
+            Flavour::WebText if !self.lost => {
+                let mut decoder = std::mem::take(&mut self.decoder);
+                self.lost = !decoder.take(bytes, |piece| self.take_framed(piece)) || self.lost;
+                self.decoder = decoder;
+            }
+            Flavour::Grpc | Flavour::Web | Flavour::WebText | Flavour::Connect => self.take_framed(bytes),
+        }
+        self.count - before
+    }
+
+    fn take_framed(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && !self.lost {
             if self.left > 0 {
                 let n = bytes.len().min(self.left as usize);
                 let (payload, rest) = bytes.split_at_checked(n).unwrap_or_default();
-                if self.in_trailers && self.trailers.len() + n <= MAX_TRAILERS {
-                    self.trailers.extend_from_slice(payload);
+                if self.ending {
+                    self.keep(payload);
                 }
                 bytes = rest;
                 self.advance(n as u32);
@@ -73,14 +168,22 @@ impl Messages {
                 self.begin();
             }
         }
-        self.count - before
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        if self.end.len() + bytes.len() <= MAX_END {
+            self.end.extend_from_slice(bytes);
+        } else {
+            self.end_unread = true;
+        }
     }
 
     fn begin(&mut self) {
         let [flags, a, b, c, d] = self.prefix;
-        // Compressed or not; gRPC-Web marks its trailers.
-        self.lost = flags & 0x7e != 0;
-        self.in_trailers = flags & 0x80 != 0;
+        let end = self.flavour.end_flag();
+        self.lost = flags & !(COMPRESSED | end) != 0;
+        self.ending = flags & end != 0;
+        self.end_unread |= self.ending && flags & COMPRESSED != 0;
         (self.have, self.left) = (0, u32::from_be_bytes([a, b, c, d]));
         if self.left == 0 {
             self.advance(0);
@@ -89,14 +192,15 @@ impl Messages {
 
     fn advance(&mut self, n: u32) {
         self.left -= n;
-        if self.left == 0 && !self.in_trailers {
+        if self.left == 0 && !self.ending {
             self.count += 1;
         }
     }
 
-    /// The next `len` bytes are missing: harmless inside a message.
+    /// The next `len` bytes are missing: harmless inside a message whose length counts them.
     pub(crate) fn skip(&mut self, len: u64) {
-        if len > 0 && u64::from(self.left) >= len && !self.in_trailers {
+        let counted = matches!(self.flavour, Flavour::Grpc | Flavour::Web | Flavour::Connect) && !self.ending;
+        if counted && len > 0 && u64::from(self.left) >= len {
             self.advance(len as u32);
         } else if len > 0 {
             self.lose();
@@ -108,15 +212,30 @@ impl Messages {
         self.lost = true;
     }
 
-    /// Messages that are whole; none where that is not known.
+    /// Messages that are whole; none where that is not known. (A unary call of Connect has one, which no prefix counts.)
     pub(crate) fn count(&self) -> Option<u64> {
-        (!self.lost).then_some(self.count)
+        (!self.lost && self.flavour != Flavour::ConnectUnary).then_some(self.count)
+    }
+
+    /// The status that the end of the body holds, and its text.
+    pub(crate) fn status(&self) -> Option<(u32, Option<Vec<u8>>)> {
+        if self.lost || self.end_unread || self.left > 0 {
+            return None;
+        }
+        match self.flavour {
+            Flavour::Grpc => None,
+            Flavour::Web | Flavour::WebText => {
+                let code = status(self.trailer(b"grpc-status")?)?;
+                Some((code, self.trailer(b"grpc-message").map(message)))
+            }
+            Flavour::Connect => self.ending.then(|| connect::end_of_stream(&self.end)).flatten(),
+            Flavour::ConnectUnary => connect::error(&self.end),
+        }
     }
 
     /// The trailers of gRPC-Web: the value of `name` in them.
-    pub(crate) fn trailer(&self, name: &[u8]) -> Option<&[u8]> {
-        let mut lines = self.trailers.split(|b| *b == b'\n').filter(|_| self.left == 0);
-        lines.find_map(|line| {
+    fn trailer(&self, name: &[u8]) -> Option<&[u8]> {
+        self.end.split(|b| *b == b'\n').find_map(|line| {
             let colon = memchr::memchr(b':', line)?;
             let (found, value) = line.split_at_checked(colon)?;
             found.trim_ascii().eq_ignore_ascii_case(name).then(|| value.get(1..).unwrap_or_default().trim_ascii())
@@ -145,6 +264,12 @@ pub(crate) fn timeout_us(value: &[u8]) -> Option<u64> {
         b'n' => number / 1_000,
         _ => return None,
     })
+}
+
+/// `connect-timeout-ms` in microseconds: at most ten digits.
+pub(crate) fn connect_timeout_us(value: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(value).ok().filter(|text| text.len() <= 10 && !text.starts_with('+'))?;
+    Some(digits.parse::<u64>().ok()? * 1000)
 }
 
 /// `grpc-message`, percent-decoded; what is no code stays as it is.
@@ -179,13 +304,34 @@ mod tests {
     proptest! {
         #[test]
         fn messages_are_counted_however_they_are_cut(lengths in proptest::collection::vec(0usize..40, 0..8), cut in 1usize..30) {
-            let mut messages = Messages::default();
-            let mut ended = 0;
-            for piece in framed(&lengths).chunks(cut) {
-                ended += messages.take(piece);
+            let plain = framed(&lengths);
+            // In base64 as one piece, and each message by itself.
+            let apart: Vec<u8> = lengths.iter().flat_map(|len| base64(&framed(&[*len]))).collect();
+            for (flavour, bytes) in [
+                (Flavour::Grpc, &plain),
+                (Flavour::Connect, &plain),
+                (Flavour::WebText, &base64(&plain)),
+                (Flavour::WebText, &apart),
+            ] {
+                let mut messages = Messages::of(flavour);
+                let ended: u64 = bytes.chunks(cut).map(|piece| messages.take(piece)).sum();
+                prop_assert_eq!(messages.count(), Some(lengths.len() as u64));
+                prop_assert_eq!(ended, lengths.len() as u64);
             }
-            prop_assert_eq!(messages.count(), Some(lengths.len() as u64));
-            prop_assert_eq!(ended, lengths.len() as u64);
+        }
+
+        #[test]
+        fn any_bytes_are_taken_and_a_loss_in_base64_takes_the_count_away(bytes in proptest::collection::vec(any::<u8>(), 0..300), at in 0usize..300) {
+            use Flavour::{Connect, ConnectUnary, Grpc, Web, WebText};
+            for flavour in [Grpc, Web, WebText, Connect, ConnectUnary] {
+                let mut messages = Messages::of(flavour);
+                let (front, back) = bytes.split_at(at.min(bytes.len()));
+                messages.take(front);
+                messages.skip(1);
+                messages.take(back);
+                let _ = messages.status();
+                prop_assert!(flavour != WebText || messages.count().is_none());
+            }
         }
 
         #[test]
@@ -204,12 +350,95 @@ mod tests {
 
     #[test]
     fn the_trailers_of_grpc_web_are_no_message() {
-        let mut messages = Messages::default();
+        let mut messages = Messages::of(Flavour::Web);
         let trailers = b"grpc-status: 5\r\ngrpc-message:gone%20away\r\n";
         messages.take(&[&framed(&[3])[..], &[0x80, 0, 0, 0, trailers.len() as u8], trailers].concat());
         assert_eq!(messages.count(), Some(1));
-        assert_eq!(messages.trailer(b"grpc-status").and_then(status), Some(5));
-        assert_eq!(message(messages.trailer(b"grpc-message").unwrap()), b"gone away");
+        assert_eq!(messages.status(), Some((5, Some(b"gone away".to_vec()))));
+    }
+
+    #[test]
+    fn a_flavour_is_known_by_its_media_type() {
+        use Flavour::{Connect, ConnectUnary, Grpc, Web, WebText};
+        for (content_type, version, expected) in [
+            ("application/grpc", false, Some(Grpc)),
+            ("application/grpc+proto", true, Some(Grpc)),
+            ("Application/GRPC;charset=utf-8", false, Some(Grpc)),
+            ("application/grpc-web+proto", false, Some(Web)),
+            ("application/grpc-web-text", false, Some(WebText)),
+            ("application/grpc-web-text+proto", false, Some(WebText)),
+            ("application/grpcx", false, None),
+            ("application/connect+json", false, Some(Connect)),
+            ("application/connect+proto", true, Some(Connect)),
+            ("application/connect", true, None),
+            ("application/proto", true, Some(ConnectUnary)),
+            ("application/json; charset=utf-8", true, Some(ConnectUnary)),
+            ("application/json", false, None),
+            ("application/json-patch", true, None),
+        ] {
+            assert_eq!(Flavour::of(content_type.as_bytes(), version), expected, "{content_type} {version}");
+        }
+    }
+
+    /// Standard base64, padded where it ends.
+    fn base64(bytes: &[u8]) -> Vec<u8> {
+        const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut out = Vec::new();
+        for group in bytes.chunks(3) {
+            let three: [u8; 3] = std::array::from_fn(|i| group.get(i).copied().unwrap_or(0));
+            let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
+            out.extend(
+                (0..4).map(|i| if i <= group.len() { DIGITS[(bits >> (18 - 6 * i) & 63) as usize] } else { b'=' }),
+            );
+        }
+        out
+    }
+
+    #[test]
+    fn what_ends_a_body_says_the_status() {
+        let end = |flag: u8, text: &str| [&[flag, 0, 0, 0, text.len() as u8], text.as_bytes()].concat();
+        for (flavour, body, expected) in [
+            (Flavour::Web, end(0x80, "grpc-status:0\r\n"), Some((0, None))),
+            (Flavour::WebText, base64(&end(0x80, "grpc-status: 14\r\n")), Some((14, None))),
+            (Flavour::Grpc, end(0x80, "grpc-status:0\r\n"), None),
+            (Flavour::Connect, end(2, "{}"), Some((0, None))),
+            (Flavour::Connect, end(2, r#"{"metadata":{"a":["b"]}}"#), Some((0, None))),
+            (
+                Flavour::Connect,
+                end(2, r#"{"error":{"code":"not_found","message":"no"}}"#),
+                Some((5, Some(b"no".to_vec()))),
+            ),
+            (Flavour::Connect, end(2, r#"{"error":{"code":"canceled"}}"#), Some((1, None))),
+            (Flavour::Connect, end(2, r#"{"error":{"code":"odd"}}"#), None),
+            (Flavour::Connect, end(2, r#"{"error":{}}"#), None),
+            (Flavour::Connect, end(2, "broken"), None),
+            (Flavour::Connect, end(3, "{}"), None),
+            (Flavour::Connect, end(0, "{}"), None),
+            (
+                Flavour::ConnectUnary,
+                br#"{"code":"unavailable","message":"later"}"#.to_vec(),
+                Some((14, Some(b"later".to_vec()))),
+            ),
+            (Flavour::ConnectUnary, b"{}".to_vec(), None),
+            (Flavour::ConnectUnary, b"<html>".to_vec(), None),
+        ] {
+            let mut whole = Messages::of(flavour);
+            whole.take(&body);
+            assert_eq!(whole.status(), expected, "{flavour:?} {}", String::from_utf8_lossy(&body));
+            // However it is cut; and while a byte is missing, nothing.
+            let mut pieces = Messages::of(flavour);
+            body.chunks(1).for_each(|piece| _ = pieces.take(piece));
+            assert_eq!(pieces.status(), expected);
+            let mut cut = Messages::of(flavour);
+            cut.take(&body[..body.len() - 1]);
+            assert_eq!(cut.status(), None);
+        }
+        // Half of a number is another number.
+        let long = format!("x: {}\r\ngrpc-status: 1", "y".repeat(MAX_END - 20));
+        let mut messages = Messages::of(Flavour::Web);
+        messages.take(&[&[0x80, 0, 0, 4, 100][..], long.as_bytes()].concat());
+        messages.take(&[&b"4\r\n"[..], &[b'z'; 200]].concat());
+        assert_eq!(messages.status(), None);
     }
 
     #[test]
@@ -229,9 +458,6 @@ mod tests {
         assert_eq!(message(b"50%25 of %C3%A4%zz%"), "50% of ä%zz%".as_bytes());
         assert_eq!(method("/pkg.Svc/Do?x=1").as_deref(), Some("pkg.Svc/Do"));
         assert_eq!(method("/plain"), None);
-        assert_eq!(flavour(b"application/grpc+proto"), Some(Flavour::Grpc));
-        assert_eq!(flavour(b"application/grpc-web+proto"), Some(Flavour::Web));
-        assert_eq!(flavour(b"application/grpcx"), None);
         assert_eq!(status(b"14"), Some(14));
         assert_eq!(status(b"x"), None);
     }

@@ -1,14 +1,13 @@
 //! The observer as it is now: names from the settings, labels and annotations from the files of the Downward API, which
 //! the kubelet rewrites when they change.
 //!
-//! Calls no API server. Readers hold a [`View`], which costs one atomic load per record while nothing changes.
+//! Calls no API server. Who writes records subscribes to it (`published`).
 
 mod downward;
 
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -16,6 +15,7 @@ use downward::Pairs;
 
 use crate::format::{Observer, Pod};
 use crate::glob::{BadPattern, Glob};
+use crate::published::{Published, Subscription};
 use crate::record::Labels;
 use crate::settings::{Settings, printable};
 
@@ -36,15 +36,9 @@ struct State {
     settings: Settings,
     hostname: Option<String>,
     annotations: Vec<Glob>,
-    /// Counts the changes, so that readers need the lock only after one.
-    version: AtomicU64,
-    now: Mutex<Now>,
-}
-
-#[derive(Debug)]
-struct Now {
-    observer: Arc<Observer>,
-    read: [Option<Stamp>; 2],
+    observer: Published<Observer>,
+    /// The files as they were read last.
+    read: Mutex<[Option<Stamp>; 2]>,
 }
 
 /// What changes when a file does. The kubelet swaps a link to a directory, so it is another file then.
@@ -58,8 +52,8 @@ impl Identity {
             settings: settings.clone(),
             hostname: hostname(),
             annotations,
-            version: AtomicU64::new(0),
-            now: Mutex::new(Now { observer: Arc::default(), read: [None; 2] }),
+            observer: Published::default(),
+            read: Mutex::default(),
         }));
         identity.read(&mut identity.lock());
         Ok(identity)
@@ -67,7 +61,7 @@ impl Identity {
 
     /// As it is now.
     pub fn observer(&self) -> Arc<Observer> {
-        Arc::clone(&self.lock().observer)
+        self.0.observer.now()
     }
 
     /// The pod in words, as far as it is known; none if it has no name.
@@ -87,34 +81,23 @@ impl Identity {
     /// Reads labels and annotations again when their files are others. True when the records to come differ. Costs two
     /// system calls while nothing changes.
     pub fn refresh(&self) -> bool {
-        let mut now = self.lock();
-        if now.read == self.stamps() {
-            return false;
-        }
-        let before = Arc::clone(&now.observer);
-        self.read(&mut now);
-        before != now.observer
+        let mut read = self.lock();
+        *read != self.stamps() && self.read(&mut read)
     }
 
     /// What one writer of records asks.
-    pub fn view(&self) -> View {
-        let now = self.lock();
-        let version = self.0.version.load(Ordering::Acquire);
-        View { observer: Arc::clone(&now.observer), version, identity: self.clone() }
+    pub fn subscribe(&self) -> Subscription<Observer> {
+        self.0.observer.subscribe()
     }
 
     /// Stamps first: what changes while it is read is read again at the next look.
-    fn read(&self, now: &mut Now) {
+    fn read(&self, read: &mut [Option<Stamp>; 2]) -> bool {
         let State { settings, hostname, .. } = &*self.0;
-        now.read = self.stamps();
+        *read = self.stamps();
         let labels = pairs(settings.pod_labels_path.as_deref());
         let mut annotations = pairs(settings.pod_annotations_path.as_deref());
         annotations.retain(|(name, _)| self.0.annotations.iter().any(|allowed| allowed.matches(name.as_bytes())));
-        let observer = observer(settings, hostname.as_deref(), labels, annotations);
-        if *now.observer != observer {
-            now.observer = Arc::new(observer);
-            self.0.version.fetch_add(1, Ordering::Release);
-        }
+        self.0.observer.publish(observer(settings, hostname.as_deref(), labels, annotations))
     }
 
     fn stamps(&self) -> [Option<Stamp>; 2] {
@@ -123,26 +106,8 @@ impl Identity {
     }
 
     /// What is in it is whole at any time.
-    fn lock(&self) -> MutexGuard<'_, Now> {
-        self.0.now.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The identity as one thread last saw it.
-#[derive(Clone, Debug)]
-pub struct View {
-    identity: Identity,
-    version: u64,
-    observer: Arc<Observer>,
-}
-
-impl View {
-    /// As it is now.
-    pub fn observer(&mut self) -> &Observer {
-        if self.identity.0.version.load(Ordering::Acquire) != self.version {
-            *self = self.identity.view();
-        }
-        &self.observer
+    fn lock(&self) -> MutexGuard<'_, [Option<Stamp>; 2]> {
+        self.0.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -48,6 +48,7 @@
 // words: know nothing else
 pub mod flow;
 pub mod glob;
+pub mod published;
 pub mod record;
 pub mod settings;
 // sans-IO: no clock, no socket, no thread

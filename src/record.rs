@@ -29,7 +29,8 @@ pub use self::conntrack::{ConntrackAction, ConntrackRecord, Counters, EndKnownBy
 pub use self::dataset::Dataset;
 pub use self::flow::{End, FlowCounts, FlowRecord, FlowStatus};
 pub use self::protocols::{
-    Ended, EndedHow, Grpc, Http2, Reset, Side, SocketCounts, Sse, WebSocket, grpc_status, grpc_status_name, h2_error,
+    CallSystem, Ended, EndedHow, Grpc, Http2, Reset, Side, SocketCounts, Sse, WebSocket, grpc_status, grpc_status_name,
+    h2_error,
 };
 pub use self::statement::Statement;
 pub use self::timing::Timing;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::encoder::Encoder;
 use super::{Assembly, Started};
 use crate::flow::Timestamp;
-use crate::format::Encoded;
-use crate::identity::View;
+use crate::format::{Encoded, Observer};
 use crate::metrics::{Intervals, Snapshot};
+use crate::published::Subscription;
 use crate::record::{Record, Statement};
 use crate::settings::{Format, SinkName};
 use crate::sink::{Block, Piece, SinkHandle};
@@ -20,7 +20,7 @@ use crate::sink::{Block, Piece, SinkHandle};
 pub struct Statements {
     every: Duration,
     intervals: Intervals,
-    view: View,
+    observer: Subscription<Observer>,
     outlets: Vec<(Encoder, Vec<SinkHandle>)>,
 }
 
@@ -32,8 +32,8 @@ impl Assembly {
         let outlets = self.encoders(sinks, false, takes);
         // No other run has it, of whichever pod.
         let run = format!("{:x}-{:016x}", now.0, RandomState::new().hash_one(now.0));
-        let view = self.identity.view();
-        (!outlets.is_empty()).then(|| Statements { every, intervals: Intervals::new(run, now), view, outlets })
+        let observer = self.identity.subscribe();
+        (!outlets.is_empty()).then(|| Statements { every, intervals: Intervals::new(run, now), observer, outlets })
     }
 }
 
@@ -51,7 +51,7 @@ impl Statements {
             let mut block = Block::default();
             for (id, to, record) in &records {
                 block.push_if(record.dataset(), |out| {
-                    let encoded = encoder.encode(record, self.view.observer(), out);
+                    let encoded = encoder.encode(record, self.observer.now(), out);
                     (encoded == Encoded::Written).then(|| (id.clone(), *to))
                 });
             }

@@ -135,7 +135,7 @@ fn flag_of(variable: &'static Variable, name: String, help: &str) -> Arg {
         .allow_negative_numbers(true)
         .global(true)
         .hide_short_help(true)
-        .help_heading(variable.group.title())
+        .help_heading(variable.group)
         .help(wrapped(help, WIDTH - 10).join("\n"))
 }
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use super::{Listing, USAGE, WIDTH, Wanted, refuse, say, tell};
 use crate::glob::Glob;
 use crate::settings::{
-    Bounds, Group, Origin, Pairs, Resolution, Row, VARIABLES, Wrong, WrongValue, bytes_in_words, markdown, wrapped,
+    Bounds, GROUPS, Origin, Pairs, Resolution, Row, VARIABLES, Wrong, WrongValue, bytes_in_words, markdown, wrapped,
 };
 use crate::{assembly, config};
 
@@ -66,13 +66,13 @@ fn globs(wanted: &Wanted) -> Result<Vec<Glob>, String> {
 /// The listing.
 fn listed(resolution: &Resolution, bounds: Option<Bounds>, is_shown: impl Fn(&Row) -> bool) -> String {
     let mut out = String::new();
-    for group in Group::ALL {
+    for group in GROUPS {
         let mut rows = resolution.rows.iter().filter(|row| row.variable.group == *group && is_shown(row)).peekable();
         if rows.peek().is_none() {
             continue;
         }
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "{}\n", group.title());
+        let _ = writeln!(out, "{group}\n");
         for row in rows {
             entry(&mut out, row, bounds, resolution.wrong_with(row.variable.name));
         }

@@ -6,8 +6,8 @@ use std::num::{NonZeroI64, NonZeroU32};
 use compact_str::{CompactString, format_compact};
 use sha1::{Digest, Sha1};
 
+use super::config::Config;
 use super::message::{Entry, is_closed, state_name};
-use super::tracker::Config;
 use crate::flow::{Endpoint, Protocol, Timestamp};
 use crate::record::{
     ConntrackAction, ConntrackRecord, Counters, EndKnownBy, FlowNews, FlowProgress, Icmp, NetworkDirection, Outcome,

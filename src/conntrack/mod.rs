@@ -15,6 +15,7 @@
 //! one has not had it when its tuple begins again.
 
 mod aggregate;
+mod config;
 mod gone;
 mod live;
 mod message;
@@ -23,5 +24,6 @@ mod succeeded;
 mod tests;
 mod tracker;
 
+pub use self::config::{Config, Events};
 pub use self::message::{Entry, EventKind, GET_KIND, NoEvent, read, state_name};
-pub use self::tracker::{Config, Dumped, Events, Tracker};
+pub use self::tracker::{Dumped, Tracker};

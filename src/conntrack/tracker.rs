@@ -7,47 +7,15 @@ use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashTable;
 
 use super::aggregate::Aggregate;
+use super::config::{Config, Events};
 use super::gone::{BARE, BY_DUMP, Gone};
 use super::live::{Flow, Key};
 use super::message::{Entry, EventKind, NoEvent, read};
 use super::succeeded::{Predecessor, Succeeded};
-use crate::filter::FlowFilter;
 use crate::flow::Timestamp;
 use crate::ledger::ConntrackLedger;
 use crate::netlink::{DONE, DUMP_INTERRUPTED, Messages};
 use crate::record::{ConntrackAction, EndKnownBy, FlowNews, FlowProgress, Record};
-
-/// CONNTRACK_EVENTS: which events become records.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Events {
-    /// Each one.
-    All,
-    /// One record at the start of a flow, one at its end.
-    #[default]
-    Folded,
-    /// One record for all flows between two addresses, at intervals of this many nanoseconds.
-    Aggregate {
-        /// How long a record waits for more flows.
-        interval: u64,
-    },
-}
-
-/// How to track.
-#[derive(Clone, Debug, Default)]
-pub struct Config {
-    /// CONNTRACK_EVENTS.
-    pub events: Events,
-    /// Flows to remember; the ends of others are recorded without their beginnings.
-    pub max_flows: usize,
-    /// Part of every `event.id`.
-    pub observer_id: String,
-    /// INCLUDE_…, EXCLUDE_….
-    pub filter: FlowFilter,
-    /// Addresses of the pod, for the direction.
-    pub own_ips: Vec<IpAddr>,
-    /// Whether somebody waits for `Tracker::news`.
-    pub news: bool,
-}
 
 /// How a dump goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

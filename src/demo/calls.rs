@@ -4,6 +4,8 @@ use super::script::Script;
 use crate::synth::Side::{Client, Server};
 use crate::synth::http2::{self, Encoder, PREFACE};
 
+pub(super) const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
+
 /// One connection of HTTP/2 under way.
 struct Streams {
     script: Script,
@@ -22,7 +24,7 @@ impl Streams {
 
     fn get(mut self, stream: u32, path: &str) -> Self {
         let fields = [(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "shop.example")];
-        let bytes = self.asks.headers(stream, &[&fields[..], &[("user-agent", super::scenes::BROWSER)]].concat(), true);
+        let bytes = self.asks.headers(stream, &[&fields[..], &[("user-agent", BROWSER)]].concat(), true);
         self.script = self.script.ask(bytes);
         self
     }

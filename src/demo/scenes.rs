@@ -2,11 +2,11 @@
 //!
 //! All secrets in here are made up; they show the masking.
 
+use super::calls::{self, BROWSER};
 use super::script::Script;
 use crate::synth::Side::{Client, Server};
 use crate::synth::message::{chunk, chunked_response, request, response, response_head};
 
-pub(super) const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 const PNG: (&str, &str) = ("Content-Type", "image/png");
 
@@ -29,8 +29,8 @@ pub(super) fn mix() -> Vec<Script> {
         secrets(),
         probe(),
         websocket(),
-        super::calls::many_at_once(),
-        super::calls::calls(),
+        calls::many_at_once(),
+        calls::calls(),
     ]);
     scenes
 }

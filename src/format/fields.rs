@@ -158,12 +158,12 @@ pub const FIELDS: &[Field] = &[
     field("network.community_id", Keyword, "Community ID v1, seed 0"),
     field("trace.id", Keyword, "From `traceparent` or B3"),
     field("span.id", Keyword, "From `traceparent` or B3: the sender's span"),
-    field("rpc.system.name", Keyword, "`grpc`, of a call of gRPC"),
+    field("rpc.system.name", Keyword, "`grpc` (also gRPC-Web), `connectrpc` (the Connect protocol)"),
     field("rpc.method", Keyword, "`package.Service/Method`"),
     field(
         "rpc.response.status_code",
         Keyword,
-        "Status of the call by name (`OK`, `UNAVAILABLE`); absent where none was on the wire, or it is not known",
+        "Status of the call by name, of Connect too (`OK`, `UNAVAILABLE`); absent where none was on the wire, or it is not known",
     ),
     field(
         "error.type",
@@ -219,7 +219,7 @@ pub const FIELDS: &[Field] = &[
     field(
         "podtap.ended_by",
         Keyword,
-        "Who ended what did not end by itself (a stream of HTTP/2, a WebSocket without a close frame): `client`, `server`; absent where that is not known",
+        "Who ended what did not end by itself (a cut or unanswered exchange, a stream of HTTP/2, a WebSocket without a close frame), by the first FIN or else a RST: `client`, `server`; absent where that is not known",
     ),
     field("podtap.ended_how", Keyword, "How: `fin`, `rst`, `reset_stream`"),
     field(
@@ -251,11 +251,19 @@ pub const FIELDS: &[Field] = &[
         "`true` for stream 1 of a connection upgraded from HTTP/1.1, whose request that was",
     ),
     field("podtap.http2.pushed", Boolean, "`true` for a stream that the server began"),
-    field("podtap.grpc.message", Keyword, "`grpc-message`, percent-decoded, as UTF-8, secrets masked"),
-    field("podtap.grpc.request_messages", Long, "Messages of the client; absent where a loss made them uncountable"),
+    field(
+        "podtap.grpc.message",
+        Keyword,
+        "`grpc-message`, percent-decoded, as UTF-8, secrets masked; of Connect the message of the error",
+    ),
+    field(
+        "podtap.grpc.request_messages",
+        Long,
+        "Messages of the client; absent where a loss made them uncountable, and of a unary call of Connect, which has one",
+    ),
     field("podtap.grpc.response_messages", Long, "Messages of the server; absent likewise"),
     field("podtap.grpc.first_message_us", Long, "Request first byte → first message of the server whole"),
-    field("podtap.grpc.timeout_us", Long, "`grpc-timeout`"),
+    field("podtap.grpc.timeout_us", Long, "`grpc-timeout`, or `connect-timeout-ms`"),
     field("podtap.grpc.encoding", Keyword, "`grpc-encoding` of the response, else of the request"),
     field(
         "podtap.websocket.client.messages",

@@ -3,14 +3,16 @@
 //! Parsed by httparse; what it refuses goes to `lenient`, which takes what real servers take and names it.
 //! Decides no framing (`framing`) and keeps nothing (`session` copies what the record needs).
 
+mod folds;
+pub(super) mod lenient;
+
 use crate::record::{Version, Weird, WeirdSet};
 use crate::redact::Redactor;
 use crate::shape::target::{is_host, names_host};
 use crate::shape::trace::Carriers;
 
+pub(super) use self::folds::Folds;
 use super::detect::is_known_method;
-use super::folds::Folds;
-use super::lenient;
 
 /// Header fields parsed without allocating; more than these go the lenient way, up to `MAX_HEADERS`.
 const FAST_HEADERS: usize = 64;
@@ -63,6 +65,9 @@ pub(crate) struct Fields<'a> {
     /// Of gRPC-Web.
     pub grpc_status: Option<&'a [u8]>,
     pub grpc_message: Option<&'a [u8]>,
+    /// Connect-Protocol-Version, of a call of Connect.
+    pub connect_version: bool,
+    pub connect_timeout: Option<&'a [u8]>,
 }
 
 /// The lines of a field that may be several times, in order; of more than four the last four.
@@ -264,6 +269,8 @@ impl<'a> Head<'a> {
             (14, b'x') if is("X-Podtap-Nonce") => first(&mut fields.nonce, value),
             (15, b'x') if is("X-Forwarded-For") => fields.forwarded_for.push(value),
             (17, b't') if is("Transfer-Encoding") => self.transfer_encoding(value),
+            (18, b'c') if is("Connect-Timeout-Ms") => first(&mut fields.connect_timeout, value),
+            (24, b'c') if is("Connect-Protocol-Version") => fields.connect_version = true,
             _ => {}
         }
     }

@@ -7,11 +7,9 @@
 mod body;
 mod detect;
 pub(crate) mod exchange;
-mod folds;
 mod framing;
 mod inside;
 pub(crate) mod head;
-mod lenient;
 mod pairing;
 mod proxy_protocol;
 pub(crate) mod reader;
@@ -29,7 +27,7 @@ use compact_str::CompactString;
 
 use crate::ledger::HttpLedger;
 use crate::pool::{Pool, Share};
-use crate::record::{Exchange, Header, Record, StreamClass, Unanswered};
+use crate::record::{CallSystem, Exchange, Header, Record, StreamClass, Unanswered};
 use crate::redact::Redactor;
 use crate::shape::proxy::TrustedProxies;
 use crate::tcp::CloseReason;
@@ -161,6 +159,11 @@ impl Context {
                 exchange.class = StreamClass::Stream;
             }
         }
+        // One message each way: the status of HTTP says that it went well.
+        if let Some(call) = exchange.grpc.as_mut().filter(|call| call.system == CallSystem::Connect { unary: true }) {
+            let done = exchange.response.as_ref().is_some_and(|response| response.status == Some(200));
+            call.status = call.status.or(done.then_some(0));
+        }
         self.record(exchange);
     }
 }
@@ -197,7 +200,7 @@ impl Protocols {
 pub(crate) fn unanswered_by(reason: CloseReason) -> Option<Unanswered> {
     match reason {
         CloseReason::Closed | CloseReason::Reused | CloseReason::Idle => Some(Unanswered::Closed),
-        CloseReason::Reset => Some(Unanswered::Reset),
+        CloseReason::Reset(_) => Some(Unanswered::Reset),
         CloseReason::EndOfCapture | CloseReason::Shutdown => Some(Unanswered::Shutdown),
         CloseReason::Evicted => None,
     }

@@ -44,8 +44,10 @@ pub struct Session {
     pub(super) stray: WeirdSet,
     /// What TCP found odd in the connection and has a name on an exchange.
     named: WeirdSet,
-    /// Which stream ended first.
-    pub(super) ended_first: Option<Direction>,
+    /// Which stream ended first, and when.
+    pub(super) ended_first: Option<(Direction, Timestamp)>,
+    /// Who reset the connection.
+    reset_by: Option<Direction>,
     /// The connection speaks a protocol from here on that others read.
     pub(super) handover: Option<Box<Handover>>,
 }
@@ -88,6 +90,7 @@ impl Analyzer for Session {
             stray: Default::default(),
             named: WeirdSet::default(),
             ended_first: None,
+            reset_by: None,
             handover: None,
         }
     }
@@ -114,6 +117,7 @@ impl Analyzer for Session {
     }
 
     fn on_close(mut self, conn: &Conn, at: Timestamp, reason: CloseReason, cx: &mut Context) {
+        self.reset_by = if let CloseReason::Reset(from) = reason { Some(from) } else { None };
         self.within_room(cx, |it, cx| {
             for from in [Direction::FromLow, Direction::FromHigh] {
                 it.close_reader(conn, from, reason, cx);
@@ -358,12 +362,8 @@ impl Session {
 
     pub(super) fn begin_body(&mut self, from: Direction, body: Body) {
         if let Some(kind) = self.kind(from) {
-            let record = self.record_of(kind);
-            let mime_type = record.and_then(|record| match kind {
-                Kind::Request => record.request.as_ref()?.mime_type.as_deref(),
-                Kind::Response => record.response.as_ref()?.mime_type.as_deref(),
-            });
-            self.reader(from).inside = Inside::of(kind, mime_type);
+            let inside = Inside::of(kind, self.record_of(kind).map(|record| &**record));
+            self.reader(from).inside = inside;
         }
         self.reader(from).state = State::Body(body);
     }

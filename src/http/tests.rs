@@ -1,6 +1,8 @@
 //! Sessions driven by literal events: `>` is the client's bytes, `<` the server's, one event a line.
 
+mod calls;
 mod doubt;
+mod ended;
 mod fields;
 mod found;
 mod http09;
@@ -251,7 +253,7 @@ fn a_body_until_close_ends_with_the_connection() {
 fn unanswered_requests_say_why() {
     for (reason, why) in [
         (CloseReason::Closed, "closed"),
-        (CloseReason::Reset, "reset"),
+        (CloseReason::Reset(FromHigh), "reset"),
         (CloseReason::Shutdown, "shutdown"),
         (CloseReason::EndOfCapture, "shutdown"),
     ] {

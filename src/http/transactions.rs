@@ -2,7 +2,9 @@
 
 use crate::flow::{Direction, Timestamp};
 use crate::ledger::NotHttp;
-use crate::record::{Exchange, Missing, Request, Response, StreamClass, Trust, Unanswered, Version, Weird, WeirdSet};
+use crate::record::{
+    Ended, Exchange, Missing, Request, Response, StreamClass, Trust, Unanswered, Version, Weird, WeirdSet,
+};
 use crate::tcp::{CloseReason, Conn};
 
 use super::body::{Body, BodyLength};
@@ -94,6 +96,7 @@ impl Session {
         record.connect_ns = conn.connect_ns.filter(|_| self.exchanges == 1);
         record.client_ip = exchange::client_ip(&head.fields, cut, self.proxied, peer, &cx.config);
         record.own_traffic = exchange::is_own(line.0, &head.fields, &cx.config);
+        inside::connect_call(&mut record, &head.fields);
         record
     }
 
@@ -138,6 +141,7 @@ impl Session {
         self.note(Kind::Response, weird, cx);
         if message.cut {
             self.doubt(Kind::Response, Trust::Truncated, Missing::RESPONSE_HEAD);
+            self.name_end(Kind::Response);
         }
         self.behind_response_head(from, asked, status, head, end, cx);
     }
@@ -394,17 +398,18 @@ impl Session {
             let last = asked.max(slot.heard);
             let Some(last) = last.filter(|last| now.since(*last) >= cx.config.timeout_after) else { continue };
             let why = (heard && !slot.doubtful).then_some(Unanswered::Timeout);
-            report(slot, last.plus(cx.config.timeout_after), why, cx);
+            report(slot, last.plus(cx.config.timeout_after), why, None, cx);
         }
     }
 
     /// The server has ended: what it has not answered it never will.
     pub(super) fn no_more_responses(&mut self, conn: &Conn, at: Timestamp, reason: CloseReason, cx: &mut Context) {
         self.time_out(conn, at, cx);
-        let heard = self.hears_server(conn);
+        let (heard, ended) = (self.hears_server(conn), self.ended());
         for slot in self.pairing.slots().filter(|s| !s.answered && !s.reported) {
             let why = if slot.doubtful || !heard { None } else { unanswered_by(reason) };
-            report(slot, at, why, cx);
+            let ended = ended.filter(|_| matches!(why, Some(Unanswered::Closed | Unanswered::Reset)));
+            report(slot, at, why, ended, cx);
         }
     }
 
@@ -429,7 +434,7 @@ impl Session {
     /// The connection is over: everything goes out.
     pub(super) fn drain(&mut self, conn: &Conn, at: Timestamp, reason: CloseReason, cx: &mut Context) {
         let over = matches!(reason, CloseReason::Closed | CloseReason::Reused | CloseReason::Idle);
-        let content = self.client.is_some() && self.ended_first == self.client;
+        let content = self.client.is_some() && self.ended_first.map(|(first, _)| first) == self.client;
         self.pairing.judge(over, content, at, &mut cx.left);
         self.emit_left(cx);
         self.flush(cx);
@@ -441,9 +446,10 @@ impl Session {
 }
 
 /// Reports a request as unanswered. What was asked is kept: its answer may be late.
-fn report(slot: &mut Slot, at: Timestamp, why: Option<Unanswered>, cx: &mut Context) {
+fn report(slot: &mut Slot, at: Timestamp, why: Option<Unanswered>, ended: Option<Ended>, cx: &mut Context) {
     slot.reported = true;
-    if let Some(record) = slot.exchange.clone() {
+    if let Some(mut record) = slot.exchange.clone() {
+        record.ended = record.ended.or(ended);
         cx.keep(room::of_exchange(&record));
         unanswered(record, at, why, slot.trust, slot.missing, cx);
     }

@@ -116,8 +116,9 @@ impl Connection {
     }
 
     pub(crate) fn on_close(mut self, at: Timestamp, reason: CloseReason, cx: &mut Context) {
-        if reason == CloseReason::Reset {
-            self.streams.ended.get_or_insert(Ended { by: None, how: EndedHow::Rst });
+        if let CloseReason::Reset(from) = reason {
+            let by = Some(self.side(from));
+            self.streams.ended.get_or_insert(Ended { by, how: EndedHow::Rst });
         }
         self.doubt_what_is_lost(at);
         self.streams.drain(at, unanswered_by(reason), cx);

@@ -11,9 +11,11 @@
 //! Knows one stream only; which there are is in `streams`.
 
 use crate::flow::Timestamp;
-use crate::grpc::{self, Flavour, Messages};
+use crate::grpc::{Flavour, Messages};
+use crate::http::head::Fields;
 use crate::http::{Context, room};
 use crate::record::{Ended, EndedHow, Exchange, Grpc, Missing, Reset, Side, Trust, Unanswered, Weird, WeirdSet};
+use crate::redact::Redactor;
 use crate::sse::Events;
 use crate::websocket::Socket;
 
@@ -146,19 +148,31 @@ impl Stream {
     }
 
     /// It is a call: messages are counted from the first byte of each body on.
-    pub(super) fn call(&mut self, content_type: Option<&[u8]>, certain: bool) {
-        let found = content_type.and_then(grpc::flavour);
-        self.flavour = self.flavour.or(found);
-        if found.is_some()
+    pub(super) fn call(&mut self, fields: &Fields<'_>, certain: bool) {
+        let found = fields.content_type.and_then(|value| Flavour::of(value, fields.connect_version));
+        let flavour = self.flavour.or(found);
+        self.flavour = flavour;
+        if let Some(flavour) = flavour.filter(|_| found.is_some())
             && let Some(exchange) = self.exchange.as_mut()
         {
-            exchange.grpc.get_or_insert_default();
+            exchange.grpc.get_or_insert_default().system = flavour.system();
         }
-        // Where the type is hidden they are counted in case it turns out to be one.
-        if found.is_some() || (content_type.is_none() && !certain) {
-            for way in [&mut self.request, &mut self.response] {
-                way.messages.get_or_insert_default();
-            }
+        let flavour = match (flavour, found) {
+            (Some(Flavour::ConnectUnary), _) => return,
+            (Some(flavour), Some(_)) => flavour,
+            // Where the type is hidden they are counted in case it turns out to be one.
+            (None, _) if fields.content_type.is_none() && !certain => Flavour::Grpc,
+            _ => return,
+        };
+        for way in [&mut self.request, &mut self.response] {
+            way.messages.get_or_insert_with(|| Messages::of(flavour)).turn_into(flavour);
+        }
+    }
+
+    /// The body that answers a unary call of Connect is read where it is an error.
+    pub(super) fn answer_to_unary(&mut self, status: Option<u16>) {
+        if self.flavour == Some(Flavour::ConnectUnary) && status != Some(200) {
+            self.response.messages = Some(Messages::of(Flavour::ConnectUnary));
         }
     }
 
@@ -234,20 +248,23 @@ impl Stream {
     }
 
     /// Fills in what is known at the end.
-    fn close(&mut self) {
+    fn close(&mut self, redactor: &Redactor) {
         let counted = |way: &Way| way.messages.as_ref().and_then(Messages::count).filter(|_| way.begun);
         let requests = counted(&self.request);
         // No answer, and nothing lost: no message is a fact.
         let none = !self.response.begun && !self.doubtful && self.request.begun;
-        let responses = counted(&self.response).or(none.then_some(0));
-        let trailers = self.response.messages.as_ref().filter(|_| self.flavour == Some(Flavour::Web));
-        let status = trailers.and_then(|t| grpc::status(t.trailer(b"grpc-status")?));
+        let unary = self.flavour == Some(Flavour::ConnectUnary);
+        let responses = counted(&self.response).or((none && !unary).then_some(0));
+        let status = self.response.messages.as_ref().and_then(Messages::status);
         let Some(exchange) = self.exchange.as_mut() else { return };
         if let Some(call) = exchange.grpc.as_mut() {
             call.request_messages = requests;
             // An answer of trailers alone has no message, and nothing of it was lost.
             call.response_messages = responses;
-            call.status = call.status.or(status);
+            if let Some((code, text)) = status.filter(|_| call.status.is_none()) {
+                call.status = Some(code);
+                call.message = text.filter(|text| !text.is_empty()).map(|text| redactor.prose(&text));
+            }
             call.first_message = call.first_message.filter(|_| responses.is_some());
         }
         if let Some(socket) = &self.socket {
@@ -259,7 +276,7 @@ impl Stream {
     /// The record goes out.
     pub(super) fn tell(mut self, end: End, at: Timestamp, cx: &mut Context) {
         let (end, at) = self.reset.map_or((end, at), |(reset, at)| (End::Reset(reset), at));
-        self.close();
+        self.close(&cx.redactor);
         if let End::Reset(reset) = end
             && let Some(http2) = self.exchange.as_mut().and_then(|exchange| exchange.http2.as_mut())
         {
@@ -345,7 +362,7 @@ impl Stream {
 
     /// The wait for its answer is over: it is recorded without one. What comes later gets its own record, in `late`.
     pub(super) fn time_out(&mut self, at: Timestamp, late: Box<Exchange>, cx: &mut Context) {
-        self.close();
+        self.close(&cx.redactor);
         let Some(exchange) = self.exchange.replace(late) else { return };
         self.unanswered(exchange, End::GivenUp(Some(Unanswered::Timeout)), at, cx);
         (self.told, self.trust, self.missing) = (true, Trust::Complete, Missing::default());

@@ -239,7 +239,7 @@ impl Streams {
         }
         stream.note(message.weird(), cx);
         stream.note(bad.map(Into::into).unwrap_or_default(), cx);
-        stream.call(message.fields().content_type, message.hidden == 0 && bad.is_none());
+        stream.call(message.fields(), message.hidden == 0 && bad.is_none());
         let Some(exchange) = stream.exchange.as_mut() else { return };
         (exchange.number, exchange.connect_ns) = (number, connect_ns);
         if let Some(http2) = exchange.http2.as_mut() {
@@ -296,7 +296,8 @@ impl Streams {
         let status = message.status;
         stream.note(message.weird(), cx);
         stream.note(bad.map(Into::into).unwrap_or_default(), cx);
-        stream.call(message.fields().content_type, !hidden);
+        stream.call(message.fields(), !hidden);
+        stream.answer_to_unary(status);
         let lost = if late { Trust::Midstream } else { Trust::Gap };
         if status.is_none() {
             stream.doubt(lost, Missing::RESPONSE_HEAD);
@@ -500,7 +501,8 @@ fn request_of(
     cx: &Context,
 ) -> Request {
     if let Some(call) = exchange.grpc.as_mut() {
-        call.timeout_us = message.grpc_timeout.and_then(grpc::timeout_us);
+        let connect = message.fields().connect_timeout.and_then(grpc::connect_timeout_us);
+        call.timeout_us = message.grpc_timeout.and_then(grpc::timeout_us).or(connect);
         call.encoding = message.grpc_encoding.map(|name| cx.redactor.text(name));
     }
     let line = (message.method.unwrap_or_default(), message.target().unwrap_or_default(), Version::V2);

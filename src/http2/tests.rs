@@ -1,5 +1,7 @@
 //! Connections of HTTP/2 in a literal notation: what becomes of each stream.
 
+mod calls;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -274,8 +276,8 @@ fn what_does_not_end_by_itself_says_who_ended_it_and_how() {
     let hung_up = half().end(SERVER).end(CLIENT).records();
     let expected = by(Some(SERVER), EndedHow::Fin);
     assert_eq!(hung_up.iter().map(|r| r.ended).collect::<Vec<_>>(), [expected; 2]);
-    let cut = half().close(CloseReason::Reset);
-    assert_eq!(cut.iter().map(|r| r.ended).collect::<Vec<_>>(), [by(None, EndedHow::Rst); 2]);
+    let cut = half().close(CloseReason::Reset(Direction::FromLow));
+    assert_eq!(cut.iter().map(|r| r.ended).collect::<Vec<_>>(), [by(Some(CLIENT), EndedHow::Rst); 2]);
     // An answer that was cut is a failure, whatever its head said.
     assert!(reset.iter().chain(&hung_up).chain(&cut).all(|r| r.outcome() == Outcome::Failure));
     let whole = half().send(SERVER, [data(1, END, b"x"), answer(3, END, "204")].concat()).end(CLIENT).records();

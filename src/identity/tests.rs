@@ -110,17 +110,17 @@ fn the_service_is_named_by_the_setting_else_by_the_pods_labels() {
 }
 
 #[test]
-fn a_change_of_the_volume_is_seen_by_every_view_at_the_next_refresh() {
+fn a_change_of_the_volume_is_seen_by_every_reader_at_the_next_refresh() {
     let mut volume = Volume::new("change", "app=\"cart\"\n", "");
     let identity = volume.identity(&[]);
-    let mut views = [identity.view(), identity.view()];
+    let mut readers = [identity.subscribe(), identity.subscribe()];
     assert!(!identity.refresh(), "nothing changed");
     volume.write("app=\"till\"\n", "");
-    assert_eq!(views[0].observer().pod.labels, labels(&[("app", "cart")]), "not before the refresh");
+    assert_eq!(readers[0].now().pod.labels, labels(&[("app", "cart")]), "not before the refresh");
     assert!(identity.refresh());
-    for view in &mut views {
-        assert_eq!(view.observer().pod.labels, labels(&[("app", "till")]));
-        assert_eq!(view.observer().service_name.as_deref(), Some("till"));
+    for reader in &mut readers {
+        assert_eq!(reader.now().pod.labels, labels(&[("app", "till")]));
+        assert_eq!(reader.now().service_name.as_deref(), Some("till"));
     }
     volume.write("app=\"till\"\n", "");
     assert!(!identity.refresh(), "written anew, and the same");

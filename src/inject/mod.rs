@@ -11,6 +11,7 @@ mod plan;
 mod predecessor;
 mod remove;
 mod sidecar;
+mod spec;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -26,7 +27,8 @@ pub use self::workload::Object;
 pub(crate) use self::patch::operations;
 #[cfg(feature = "webhook")]
 pub(crate) use self::plan::Pod;
-pub(crate) use self::plan::{Addition, Plan, check, own_place, plan};
+pub(crate) use self::plan::{Addition, Plan, plan};
+pub(crate) use self::spec::{check, own_place};
 
 use self::lines::{Edit, apply, documents};
 use self::sidecar::Sidecar;

@@ -6,9 +6,9 @@ use serde_json::Value;
 #[cfg(feature = "webhook")]
 use serde_json::json;
 
-use super::plan::{is_own_container, is_own_volume, items, own_place};
 use super::predecessor::{self, LISTS, is_predecessor};
 use super::sidecar::Sidecar;
+use super::spec::{is_own_container, is_own_volume, items, own_place};
 use super::tree::Tree;
 
 /// Lists that may be absent, null or empty, which all mean the same.

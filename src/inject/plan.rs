@@ -5,8 +5,9 @@
 use serde_json::Value;
 
 use super::predecessor::{self, Inherited};
-use super::sidecar::{NAME, Options, POD_VOLUME, Sidecar, VOLUMES, sidecar};
-use crate::settings::{Note, Pairs, VARIABLES, Variable, resolve};
+use super::sidecar::{NAME, Options, Sidecar, VOLUMES, sidecar};
+use super::spec::{check, is_named, is_own_container, items, own_place};
+use crate::settings::{Pairs, VARIABLES};
 
 /// Annotations (and a label) with this prefix are for podtap.
 const PREFIX: &str = "podtap.io/";
@@ -152,25 +153,6 @@ fn overrides(metadata: &Value) -> (Pairs, Vec<String>) {
     (pairs, complaints)
 }
 
-/// Whether `name` is a setting of podtap's; the error says what is wrong with its value, or with a name nearly right.
-pub(crate) fn check(name: &str, text: &str) -> Result<bool, String> {
-    let alone = Pairs::from([(name.to_owned(), text.to_owned())]);
-    let resolution = resolve(&alone, &Pairs::new(), |_| Ok("unread".to_owned()));
-    let note = resolution.notes.iter().find(|note| matches!(note, Note::Misspelt { .. } | Note::NotFromFile { .. }));
-    if let Some(note) = note {
-        return Err(note.to_string());
-    }
-    // Another setting may be missing now, and come from the ConfigMap.
-    let mut wrong = resolution.outcome.err().into_iter().flat_map(|wrong| wrong.values);
-    if let Some(wrong) = wrong.find(|wrong| wrong.value.is_some()) {
-        // It is in a flag, an annotation, --env: the sidecar's environment is not where anybody wrote it.
-        return Err(wrong.to_string().replacen(&format!(" ({})", wrong.origin), "", 1));
-    }
-    let reserved = resolution.notes.iter().any(|note| matches!(note, Note::Unused { .. }));
-    let read = |variable: &Variable| variable.name == name || variable.file().as_deref() == Some(name);
-    Ok(reserved || VARIABLES.iter().any(read))
-}
-
 /// Leaves podtap time to stop, where the pod has less than usual.
 fn grace_period(spec: &Value, env: &mut Pairs) {
     let given = spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64);
@@ -212,32 +194,6 @@ fn is_guaranteed(spec: &Value) -> bool {
     };
     let mut others = ["initContainers", "containers"].into_iter().flat_map(|list| items(spec, list));
     others.all(|container| is_own_container(container) || (equal(container, "cpu") && equal(container, "memory")))
-}
-
-/// The items of a list of the spec.
-pub(crate) fn items<'a>(spec: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> {
-    spec.get(list).and_then(Value::as_array).into_iter().flatten()
-}
-
-/// In which list, and where in it, the sidecar is that was added earlier.
-pub(crate) fn own_place(spec: &Value) -> Option<(&'static str, usize)> {
-    ["initContainers", "containers"]
-        .into_iter()
-        .find_map(|list| items(spec, list).position(is_own_container).map(|at| (list, at)))
-}
-
-/// Whether this is our container.
-pub(crate) fn is_own_container(container: &Value) -> bool {
-    is_named(container, NAME) && items(container, "volumeMounts").any(|mount| is_named(mount, POD_VOLUME))
-}
-
-/// Whether this is one of our volumes.
-pub(crate) fn is_own_volume(volume: &Value) -> bool {
-    VOLUMES.iter().any(|name| is_named(volume, name))
-}
-
-fn is_named(item: &Value, name: &str) -> bool {
-    item.get("name").is_some_and(|found| found == name)
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::plan::{check, is_own_container, items};
 use super::sidecar::{Borrowed, IDENTITY};
+use super::spec::{check, is_own_container, items};
 use super::tree::Tree;
 use crate::settings::{Pairs, VARIABLES, printable};
 

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::insert::{MARK, UNUSUAL, dash_column, dash_line};
 use super::lines::{Edit, Lines};
-use super::plan::{is_own_container, is_own_volume, own_place};
 use super::predecessor::{LISTS, is_predecessor};
+use super::spec::{is_own_container, is_own_volume, own_place};
 use super::workload::Workload;
 use crate::yaml::{Entry, Node};
 

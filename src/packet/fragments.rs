@@ -8,9 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use etherparse::IpNumber;
 
-use super::Carried;
-use super::ip::Addresses;
 use super::span::Span;
+use super::{Addresses, Carried};
 use crate::flow::{Scope, Timestamp};
 
 /// The longest payload of an IP datagram.

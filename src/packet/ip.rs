@@ -2,8 +2,6 @@
 //!
 //! It reads headers with `etherparse`; it joins nothing (`fragments`) and counts nothing (`Decoder`).
 
-use std::net::IpAddr;
-
 use etherparse::{
     IpAuthHeaderSlice, IpNumber, Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice,
     TcpHeaderSlice, UdpHeaderSlice, err, ip_number,
@@ -12,7 +10,7 @@ use etherparse::{
 use super::fragments::{Fragment, FragmentKey};
 use super::link::{self, Ip, ethertype};
 use super::span::Span;
-use super::{Carried, TcpFlags};
+use super::{Addresses, Carried, TcpFlags};
 use crate::flow::{Endpoint, FiveTuple, Place, Protocol, Scope, TunnelKind};
 use crate::ledger::Skip;
 use crate::record::Icmp;
@@ -55,13 +53,6 @@ pub(super) struct Other<'a> {
 pub(super) enum Found<'a> {
     Segment(Tcp<'a>),
     Fragment(Fragment<'a>),
-}
-
-/// Source and destination address.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Addresses {
-    pub(super) source: IpAddr,
-    pub(super) destination: IpAddr,
 }
 
 /// What is remembered on the way from the frame to the segment.

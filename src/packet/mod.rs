@@ -13,6 +13,7 @@ mod undelivered;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use checksum::Checksum;
@@ -22,6 +23,13 @@ pub use undelivered::Undelivered;
 
 use crate::flow::{Around, FiveTuple, Protocol, Scope, Timestamp};
 use crate::record::Icmp;
+
+/// Source and destination address.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Addresses {
+    source: IpAddr,
+    destination: IpAddr,
+}
 
 /// Link type of a frame: the LINKTYPE_ values of <https://www.tcpdump.org/linktypes.html> (a file's, not the DLT).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -51,7 +51,8 @@ pub struct Reset {
     pub code: u32,
 }
 
-/// How something ended that did not end by itself: a stream of HTTP/2 before its END_STREAM, a WebSocket without a close frame.
+/// How something ended that did not end by itself: an exchange of HTTP/1 that was cut or left unanswered, a stream of HTTP/2
+/// before its END_STREAM, a WebSocket without a close frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
     /// `podtap.ended_by`; none where that is not known.
@@ -133,9 +134,34 @@ pub fn grpc_status_name(status: u32) -> Option<&'static str> {
     usize::try_from(status).ok().and_then(|n| NAMES.get(n)).copied()
 }
 
-/// One call of gRPC.
+/// Whose way of calling it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum CallSystem {
+    /// gRPC and gRPC-Web.
+    #[default]
+    Grpc,
+    /// The Connect protocol.
+    Connect {
+        /// One message each way, in plain bodies: the status of HTTP says whether it went well.
+        unary: bool,
+    },
+}
+
+impl CallSystem {
+    /// `rpc.system.name`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Connect { .. } => "connectrpc",
+        }
+    }
+}
+
+/// One call of gRPC, or of the Connect protocol, which has the same codes.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Grpc {
+    /// `rpc.system.name`.
+    pub system: CallSystem,
     /// `rpc.method`: `pkg.Service/Method`.
     pub method: Option<CompactString>,
     /// `rpc.response.status_code`, as a number; none where none was on the wire, or it is not known.

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use super::find::Seen;
+use super::seen::{Kinds, Seen};
 
 /// Shorter words are no credentials, or cannot be distinguished from others.
 const MIN_WORD: usize = 16;
@@ -86,39 +86,6 @@ static BEGINNINGS: [u32; 256] = {
     }
     seconds
 };
-
-/// Kinds of bytes, one bit each; 0 ends a word.
-pub(super) struct Kinds;
-
-impl Kinds {
-    pub(super) const LOWER: u8 = 1;
-    pub(super) const UPPER: u8 = 2;
-    pub(super) const DIGIT: u8 = 4;
-    const MIXED: u8 = Self::LOWER | Self::UPPER | Self::DIGIT;
-    /// `-`, `_`, `.`
-    pub(super) const JOINT: u8 = 8;
-
-    #[allow(clippy::indexing_slicing, reason = "runs in the compiler, where a panic is an error of compilation")]
-    pub(super) const OF_BYTE: [u8; 256] = {
-        let mut kinds = [0; 256];
-        let mut byte = 0;
-        while byte < 128 {
-            kinds[byte] = match byte as u8 {
-                b'a'..=b'z' => Self::LOWER,
-                b'A'..=b'Z' => Self::UPPER,
-                b'0'..=b'9' => Self::DIGIT,
-                b'-' | b'_' | b'.' => Self::JOINT,
-                _ => 0,
-            };
-            byte += 1;
-        }
-        kinds
-    };
-
-    fn of(byte: u8) -> u8 {
-        Self::OF_BYTE.get(usize::from(byte)).copied().unwrap_or_default()
-    }
-}
 
 /// The first word of at least `MIN_WORD` bytes from `from` on. Looks at a window of that length from its end: what ends a
 /// word there passes over all before it, so that of most texts few bytes are looked at.

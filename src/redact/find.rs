@@ -9,96 +9,15 @@ use std::ops::Range;
 
 use memchr::memchr_iter;
 
-use super::credentials::Kinds;
-use super::escape::is_printable;
 use super::names::percent_decode;
+use super::seen::{Kind, Seen, is_url_end};
 use super::{Looks, MASK, Redactor, credentials, labelled, schemes, userinfo};
-
-/// What the bytes are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A request-target or a header that is one URL: all of it.
-    Target,
-    /// Text that may hold URLs: any other header's value.
-    Text,
-    /// Text, or all of it an authority: a word alone may be `user@host`.
-    Host,
-    /// What was percent-encoded: a URL or a part of one, all of it.
-    Decoded,
-}
 
 /// How often a value may be percent-encoded on top of itself and still be looked into. What is encoded more often is
 /// masked as it is.
 const MAX_DEPTH: u8 = 3;
 
 type Ranges = Vec<Range<usize>>;
-
-/// Which telling bytes a text has, by one look at each byte.
-#[derive(Clone, Copy)]
-pub(super) struct Seen(u16);
-
-impl Seen {
-    pub(super) const CAPITAL: u16 = Kinds::UPPER as u16;
-    pub(super) const DIGIT: u16 = Kinds::DIGIT as u16;
-    pub(super) const AT: u16 = 1 << 4;
-    pub(super) const EQUALS: u16 = 1 << 5;
-    pub(super) const PERCENT: u16 = 1 << 6;
-    /// Also `+`, a blank in a query.
-    pub(super) const BLANK: u16 = 1 << 7;
-    const UNPRINTABLE: u16 = 1 << 8;
-    const COLON: u16 = 1 << 9;
-    /// Quotes and brackets, as JSON has them.
-    const BRACKET: u16 = 1 << 10;
-    /// What no credential has inside.
-    pub(super) const WORD_END: u16 = 1 << 11;
-
-    /// The lowest four bits are of `Kinds`.
-    #[allow(clippy::indexing_slicing, reason = "runs in the compiler, where a panic is an error of compilation")]
-    const MARKS: [u16; 256] = {
-        let mut marks = [0; 256];
-        let mut byte = 0u8;
-        loop {
-            let telling = match byte {
-                b'@' => Self::AT,
-                b'=' => Self::EQUALS,
-                b'%' => Self::PERCENT,
-                b' ' | b'+' => Self::BLANK,
-                b':' => Self::COLON,
-                b'"' | b'\'' | b'`' | b'{' | b'(' => Self::BRACKET,
-                _ if is_printable(byte) => 0,
-                _ => Self::UNPRINTABLE,
-            };
-            let kind = Kinds::OF_BYTE[byte as usize] as u16;
-            marks[byte as usize] = telling | if kind == 0 { Self::WORD_END } else { kind };
-            if byte == u8::MAX {
-                break marks;
-            }
-            byte += 1;
-        }
-    };
-
-    pub(super) fn in_bytes(raw: &[u8]) -> Self {
-        Self(raw.iter().fold(0, |seen, byte| seen | Self::MARKS.get(usize::from(*byte)).copied().unwrap_or_default()))
-    }
-
-    pub(super) fn has(self, any_of: u16) -> bool {
-        self.0 & any_of != 0
-    }
-
-    /// The `Kinds` that occur.
-    pub(super) fn kinds(self) -> u8 {
-        self.0.to_le_bytes()[0] & (Kinds::LOWER | Kinds::UPPER | Kinds::DIGIT | Kinds::JOINT)
-    }
-
-    pub(super) fn is_printable(self) -> bool {
-        !self.has(Self::UNPRINTABLE)
-    }
-
-    /// Whether a name and a colon may label a value.
-    pub(super) fn has_label(self) -> bool {
-        self.has(Self::COLON) && self.has(Self::BRACKET | Self::BLANK)
-    }
-}
 
 impl Redactor {
     /// The ranges to mask of a text without any telling byte: what looks like a credential.
@@ -269,11 +188,6 @@ fn starts_name(byte: u8) -> bool {
         byte,
         b'?' | b'&' | b';' | b'#' | b'/' | b' ' | b',' | b'"' | b'\'' | b'<' | b'(' | b'{' | b':' | b'|' | b'+'
     )
-}
-
-/// What ends a URL in text.
-pub(super) fn is_url_end(byte: u8, kind: Kind) -> bool {
-    matches!(kind, Kind::Text | Kind::Host) && matches!(byte, b' ' | b'"' | b'<' | b'>')
 }
 
 /// The value that begins at `start`, without its quotes. `;` may be part of it, so it does not end it.

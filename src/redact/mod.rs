@@ -10,6 +10,7 @@ mod labelled;
 mod names;
 mod path;
 mod schemes;
+mod seen;
 #[cfg(test)]
 mod tests;
 mod userinfo;
@@ -20,9 +21,9 @@ use compact_str::CompactString;
 pub(crate) use self::escape::escape_into;
 pub use self::escape::{MAX_ESCAPE_GROWTH, escape};
 use self::escape::{copied, escape_prose_into, growing_within, say_left_out};
-use self::find::{Kind, Seen};
 pub use self::names::NameList;
 use self::path::PathPattern;
+use self::seen::{Kind, Seen};
 use crate::glob::BadPattern;
 
 /// What is in place of a secret, whatever its length.

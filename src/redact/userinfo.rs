@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use super::find::{Kind, is_url_end};
+use super::seen::{Kind, is_url_end};
 
 /// How far behind an authority with an impossible port its `@` is looked for (`http://u:pass/word@host`).
 const MAX_USERINFO: usize = 256;

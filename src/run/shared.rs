@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::metrics::Metrics;
+use crate::published::{Published, Subscription};
 
 /// Clones share one state.
 #[derive(Clone, Debug)]
@@ -18,20 +19,21 @@ struct State {
     /// How many captures are open; the lock keeps the number and what `/readyz` says together.
     capturing: Mutex<usize>,
     metrics: Arc<Metrics>,
-    /// Counts the changes of `own_ips`.
-    version: AtomicU64,
-    own_ips: Mutex<Vec<IpAddr>>,
+    own_ips: Published<Vec<IpAddr>>,
+    /// As a capture thread begins: with the first addresses, whenever that is.
+    first_own_ips: Subscription<Vec<IpAddr>>,
 }
 
 impl Shared {
     pub(super) fn new(metrics: Arc<Metrics>, own_ips: Vec<IpAddr>) -> Self {
+        let own_ips = Published::new(own_ips);
         Self(Arc::new(State {
             frames: AtomicU64::new(0),
             busy: AtomicUsize::new(0),
             capturing: Mutex::new(0),
             metrics,
-            version: AtomicU64::new(0),
-            own_ips: Mutex::new(own_ips),
+            first_own_ips: own_ips.subscribe(),
+            own_ips,
         }))
     }
 
@@ -47,18 +49,12 @@ impl Shared {
 
     /// Takes these addresses over. True when they are others than before.
     pub(super) fn set_own_ips(&self, now: &[IpAddr]) -> bool {
-        let mut own_ips = self.0.own_ips.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = *own_ips != now;
-        if changed {
-            *own_ips = now.to_vec();
-            self.0.version.fetch_add(1, Ordering::Release);
-        }
-        changed
+        self.0.own_ips.publish(now.to_vec())
     }
 
     /// The part of one capture thread.
     pub(super) fn part(&self) -> Part {
-        Part { shared: self.clone(), busy: false, capturing: false, version: 0 }
+        Part { shared: self.clone(), busy: false, capturing: false, own_ips: self.0.first_own_ips.clone() }
     }
 
     fn count_capturing(&self, one_more: bool) {
@@ -74,7 +70,7 @@ pub(super) struct Part {
     shared: Shared,
     busy: bool,
     capturing: bool,
-    version: u64,
+    own_ips: Subscription<Vec<IpAddr>>,
 }
 
 impl Part {
@@ -99,12 +95,7 @@ impl Part {
 
     /// Our addresses, when they changed since the last call.
     pub(super) fn new_own_ips(&mut self) -> Option<Vec<IpAddr>> {
-        let version = self.shared.0.version.load(Ordering::Acquire);
-        if version == self.version {
-            return None;
-        }
-        self.version = version;
-        Some(self.shared.0.own_ips.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        self.own_ips.changed().cloned()
     }
 }
 
@@ -164,6 +155,11 @@ mod tests {
         assert!(a.new_own_ips().is_none());
         assert!(shared.set_own_ips(&ip));
         assert!(!shared.set_own_ips(&ip));
-        assert_eq!([a.new_own_ips(), a.new_own_ips(), b.new_own_ips()], [Some(ip.to_vec()), None, Some(ip.to_vec())]);
+        let told = [a.new_own_ips(), a.new_own_ips(), b.new_own_ips(), shared.part().new_own_ips()];
+        assert_eq!(
+            told,
+            [Some(ip.to_vec()), None, Some(ip.to_vec()), Some(ip.to_vec())],
+            "also to one that begins later"
+        );
     }
 }

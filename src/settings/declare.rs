@@ -3,7 +3,6 @@
 //! Holds no setting itself (`variables` does).
 
 use super::values::SinkName;
-use super::variables::Group;
 
 /// One setting, as declared.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +14,7 @@ pub struct Variable {
     /// Its default, as it would be written.
     pub default: &'static str,
     /// Its heading.
-    pub group: Group,
+    pub group: &'static str,
     /// Old spelling that is still read.
     pub old: Option<&'static str>,
     /// The only sink it matters to.
@@ -58,27 +57,12 @@ pub fn flag(name: &str) -> String {
 
 /// Declares settings, each once: `NAME field: Type = "default", was "OLDNAME", only Sink, allowed "words";`.
 macro_rules! settings {
-    ($($group:ident $title:literal {
+    ($($title:literal {
         $($(#[doc = $doc:literal])+ $name:ident $field:ident: $type:ty = $default:literal
             $(, was $old:literal)? $(, only $sink:ident)? $(, allowed $allowed:literal)?;)*
     })*) => {
-        /// A heading of the list of settings.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Group {
-            $(#[doc = $title] $group,)*
-        }
-
-        impl Group {
-            /// Every heading, in order.
-            pub const ALL: &[Self] = &[$(Self::$group),*];
-
-            /// The heading.
-            pub fn title(self) -> &'static str {
-                match self {
-                    $(Self::$group => $title,)*
-                }
-            }
-        }
+        /// The headings of the list of settings, in order.
+        pub const GROUPS: &[&str] = &[$($title,)*];
 
         /// Every setting, valid.
         #[derive(Clone, Debug, PartialEq)]
@@ -91,7 +75,7 @@ macro_rules! settings {
             name: stringify!($name),
             meaning: concat!($($doc),+).trim_ascii(),
             default: $default,
-            group: Group::$group,
+            group: $title,
             old: settings!(@optional $($old)?),
             only: settings!(@optional $(SinkName::$sink)?),
             secret: <$type as Value>::SECRET,

@@ -21,7 +21,7 @@ pub use declare::{Variable, flag};
 pub use notes::{MASK, Note, Origin, SettingFault, Wrong, WrongValue, printable, printable_up_to};
 pub use table::{counted, markdown, thousands, wrapped};
 pub use values::*;
-pub use variables::{Group, Settings, VARIABLES};
+pub use variables::{GROUPS, Settings, VARIABLES};
 
 /// Everything that is known about the settings of one start.
 pub struct Resolution {

@@ -4,14 +4,14 @@
 
 use std::fmt::Write;
 
-use super::variables::{Group, VARIABLES};
+use super::variables::{GROUPS, VARIABLES};
 
 /// The table of docs/settings.md.
 pub fn markdown() -> String {
     let mut out = String::new();
-    for group in Group::ALL {
+    for group in GROUPS {
         // Writing to a String cannot fail.
-        let _ = write!(out, "## {}\n\n| variable | meaning | allowed | default |\n|---|---|---|---|\n", group.title());
+        let _ = write!(out, "## {group}\n\n| variable | meaning | allowed | default |\n|---|---|---|---|\n");
         for variable in VARIABLES.iter().filter(|variable| variable.group == *group) {
             let (name, default) = (variable.name, variable.default);
             let meaning = cell(&variable.explained());

@@ -1,5 +1,5 @@
+use super::names::UNUSED;
 use super::testing::settings;
-use super::variables::UNUSED;
 use super::*;
 
 fn wrong(env: &[(&str, &str)]) -> String {

@@ -23,7 +23,7 @@ const GIB: u64 = 1 << 30;
 const MAX_SNAPLEN: u64 = 262_144;
 
 settings! {
-    General "General" {
+    "General" {
         /// `debug` sets LOG_LEVEL to `debug`; `development` listens on `lo` and prints readable text. An explicit
         /// setting wins over the mode.
         MODE mode: Mode = "prod";
@@ -32,7 +32,7 @@ settings! {
         RECORD record: ListOf<RecordKind> = "http";
     }
 
-    Output "Output" {
+    "Output" {
         /// Where to send records.
         SEND_LOGS_TO send_logs_to: ListOf<SinkName> = "stdout";
         /// Format of a record: Elastic Common Schema, the lines of kubernetes-internal-http-logger, readable text, an
@@ -62,7 +62,7 @@ settings! {
         FILE_COMPRESS file_compress: bool = "false", only File;
     }
 
-    Servers "All servers" {
+    "All servers" {
         /// Replace connections to servers after about this long, so that a new server behind the same name gets its share.
         CONNECTION_MAX_AGE connection_max_age: Option<Seconds> = "5m";
         /// HTTP proxy for servers that are spoken to in HTTP without TLS: Elasticsearch, Kibana, Logstash's http input.
@@ -74,7 +74,7 @@ settings! {
         NO_PROXY no_proxy: ListOf<String> = "none", was "no_proxy", allowed "comma list of names, addresses and networks";
     }
 
-    Fluentd "Fluentd, Fluent Bit and others that speak the forward protocol" {
+    "Fluentd, Fluent Bit and others that speak the forward protocol" {
         /// Hosts (`name`, `name:port`, `[::1]:port`). When one cannot be reached, the next one is tried.
         FLUENTD_HOST fluentd_host: ListOf<String> = "localhost", was "FLUENTHOST", only Fluentd,
             allowed "comma list of hosts";
@@ -112,7 +112,7 @@ settings! {
         FLUENTD_CONCURRENCY fluentd_concurrency: Count<1, 32> = "1", only Fluentd;
     }
 
-    Logstash "Logstash" {
+    "Logstash" {
         /// Logstash input at the other end. `beats` and `http` acknowledge. `tcp` loses what a failing server had not
         /// read; `udp` loses silently.
         LOGSTASH_TYPE logstash_type: LogstashType = "tcp", only Logstash;
@@ -148,7 +148,7 @@ settings! {
         LOGSTASH_CONCURRENCY logstash_concurrency: Count<1, 32> = "1", only Logstash;
     }
 
-    Elasticsearch "Elasticsearch and OpenSearch" {
+    "Elasticsearch and OpenSearch" {
         /// Nodes of one cluster: hosts (`name`, `name:port`) or URLs.
         ELASTICSEARCH_HOST elasticsearch_host: ListOf<String> = "localhost", only Elasticsearch,
             allowed "comma list of hosts or URLs";
@@ -193,7 +193,7 @@ settings! {
         ELASTICSEARCH_CONCURRENCY elasticsearch_concurrency: Count<1, 32> = "1", only Elasticsearch;
     }
 
-    Kibana "Kibana, for `podtap setup kibana`" {
+    "Kibana, for `podtap setup kibana`" {
         /// URL of Kibana, including its base path. ELASTICSEARCH_TLS_… and ELASTICSEARCH_TIMEOUT apply to it too.
         KIBANA_URL kibana_url: String = "http://localhost:5601", allowed "a URL";
         /// Space to import into; `none` is the default space. With OpenSearch Dashboards, the tenant; `none` is the
@@ -203,7 +203,7 @@ settings! {
         KIBANA_API_KEY kibana_api_key: Option<Secret> = "none";
     }
 
-    Spool "What cannot be delivered" {
+    "What cannot be delivered" {
         /// Directory for records that wait when memory is full, and across restarts. `none` keeps them in memory only.
         SPOOL_DIR spool_dir: Option<PathBuf> = "none";
         /// Most bytes on disk; each server in SEND_LOGS_TO gets an equal share. The oldest records make room.
@@ -221,7 +221,7 @@ settings! {
         DEAD_LETTER_PATH dead_letter_path: Option<PathBuf> = "none";
     }
 
-    Select "Which exchanges are recorded" {
+    "Which exchanges are recorded" {
         /// Paths not to record. Without a glob an entry must match the whole path; the query is ignored.
         IGNORE_URLS ignore_urls: ListOf<String> = "none", was "IGNOREURLS",
             allowed "comma list of paths, globs allowed (/health, /internal/*); or none";
@@ -251,7 +251,7 @@ settings! {
         SLOW_AFTER_MS slow_after: Option<Millis> = "1000";
     }
 
-    Flows "Which flows are recorded (not of HTTP)" {
+    "Which flows are recorded (not of HTTP)" {
         /// Record only flows with an end in one of these networks, before or after translation.
         INCLUDE_CIDRS include_cidrs: ListOf<Network> = "none";
         /// Record no flows with an end in one of these networks.
@@ -270,7 +270,7 @@ settings! {
         EXCLUDE_STATES exclude_states: ListOf<FlowState> = "none";
     }
 
-    FlowTable "Flows" {
+    "Flows" {
         /// How often a flow that lives is recorded. `none` records it only at its end.
         FLOW_INTERVAL flow_interval: Option<Seconds> = "60s";
         /// Time after which a silent flow is over. An established TCP connection has ten minutes.
@@ -285,7 +285,7 @@ settings! {
         NETLOG_SERIES netlog_series: Count<1, 1_000_000> = "2000";
     }
 
-    Conntrack "Connection tracking" {
+    "Connection tracking" {
         /// Which events become records: `all`; `folded`, one at the start of a flow and one at its end; `aggregate`, one for
         /// all flows from an address to a port of another, every CONNTRACK_INTERVAL.
         CONNTRACK_EVENTS conntrack_events: ConntrackEvents = "folded";
@@ -300,7 +300,7 @@ settings! {
         CONNTRACK_FLOWS conntrack_flows: Auto<Count<256, 10_000_000>> = "auto";
     }
 
-    Verdicts "Logged packets" {
+    "Logged packets" {
         /// Groups of NFLOG to read.
         VERDICT_GROUPS verdict_groups: ListOf<Count<0, 65_535>> = "none", allowed "comma list of groups; or none";
         /// Read lines of LOG rules from /dev/kmsg.
@@ -330,7 +330,7 @@ settings! {
         VERDICT_BUFFER verdict_buffer: Bytes<{ 64 * KIB }, GIB> = "8MiB";
     }
 
-    Shape "What a record holds" {
+    "What a record holds" {
         /// Record headers. Secrets in them are always masked.
         LOGHEADERS log_headers: Headers = "false";
         /// Headers to mask. A list extends the built-in names (all with a word such as auth, cookie, key or token); `-name`
@@ -359,7 +359,7 @@ settings! {
         CLUSTER_NAME cluster_name: Option<String> = "none";
     }
 
-    Names "Names of both ends (docs/workloads.md)" {
+    "Names of both ends (docs/workloads.md)" {
         /// Where to find who is behind an address; the first source that knows it counts. `kubernetes` asks the API server,
         /// which needs a role; `redis` has hashes as NetLog kept them; `file:PATH` is a table in JSON or YAML, which is read
         /// again when it changes; `dns` takes the names of servers from answers that are seen.
@@ -396,7 +396,7 @@ settings! {
         REDIS_TLS_VERIFY redis_tls_verify: bool = "true";
     }
 
-    Time "Time" {
+    "Time" {
         /// Time after which a request counts as unanswered.
         TIMEOUT_AFTER_MS timeout_after: Millis = "10000", was "TIMEOUTAFTERMS";
         /// How often to look for unanswered requests.
@@ -411,7 +411,7 @@ settings! {
         LINGER linger: Auto<Seconds> = "auto";
     }
 
-    Capture "Capture" {
+    "Capture" {
         /// Interfaces to capture on. `auto` is the interface of the default route, plus `lo` where a mesh proxy uses
         /// it; `any` is all.
         IFACE iface: Auto<ListOf<String>> = "auto", allowed "auto, any, or comma list of interfaces";
@@ -426,7 +426,7 @@ settings! {
         OWN_IPS own_ips: Auto<ListOf<IpAddr>> = "auto", allowed "auto, none, or comma list of IP addresses";
     }
 
-    Limits "Limits" {
+    "Limits" {
         /// Maximum connections to track on all interfaces together; beyond it the longest idle one is dropped. `auto` follows
         /// the memory limit.
         MAX_CONNECTIONS max_connections: Auto<Count<1, 10_000_000>> = "auto";
@@ -446,7 +446,7 @@ settings! {
         BATCH_AGE batch_age: Seconds = "1s";
     }
 
-    Own "podtap itself" {
+    "podtap itself" {
         /// How often to send a ledger record to servers that get `ecs` records: what was seen, lost and delivered
         /// (docs/record.md). `none` sends none.
         LEDGER_INTERVAL ledger_interval: Option<Seconds> = "60s";
@@ -460,7 +460,7 @@ settings! {
         METRICS_ADDR metrics_addr: Option<Listen> = ":19199";
     }
 
-    Pod "The pod, by the Downward API" {
+    "The pod, by the Downward API" {
         /// Name of the pod, added to every record (`metadata.name`).
         POD_NAME pod_name: Option<String> = "none";
         /// Namespace of the pod (`metadata.namespace`).
@@ -481,9 +481,3 @@ settings! {
         ANNOTATIONS annotations: ListOf<String> = "none", allowed "comma list of names, globs allowed (example.com/*); or none";
     }
 }
-
-/// Reserved names that this version does not use. When set, they are reported as unused, not as misspelt. Remove a name
-/// here once it is declared.
-pub(super) const UNUSED: &str = "
-    ELASTICSEARCH_TLS_NAME
-";

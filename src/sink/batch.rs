@@ -5,6 +5,7 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
+use std::time::Duration;
 
 use compact_str::CompactString;
 use sha1::{Digest, Sha1};
@@ -13,7 +14,18 @@ use crate::flow::Timestamp;
 use crate::ledger::PerDataset;
 use crate::record::Dataset;
 
-/// What one queued record costs next to its body: its `Entry`, the heap part of its id, its share of the queue.
+/// How much makes a batch: whatever comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// BATCH_RECORDS.
+    pub records: usize,
+    /// BATCH_BYTES, of bodies; one record may be larger.
+    pub bytes: usize,
+    /// BATCH_AGE: how long the oldest record waits for others. Zero: whatever is there goes at once.
+    pub age: Duration,
+}
+
+/// What one queued record costs beside its body: its `Entry`, the heap part of its id, its share of the queue.
 pub const ENTRY_COST: usize = 128;
 
 #[derive(Clone, Debug)]

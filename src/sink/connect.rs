@@ -29,6 +29,8 @@ use tokio::time::timeout;
 
 pub use self::check::HostCheck;
 pub use self::explain::explain;
+pub(in crate::sink) use self::explain::io_reason;
+#[cfg(feature = "es")]
 pub(in crate::sink) use self::explain::tls_error;
 pub use self::host::HostPort;
 pub(in crate::sink) use self::late::Late;

@@ -7,7 +7,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connect::{explain, tls_error};
 pub use crate::ledger::{AtFault, FailureReason};
 
 /// One failed attempt.
@@ -23,11 +22,6 @@ impl DeliveryError {
     /// `message` is for people: it names the server, the setting or the byte. It must not hold a credential.
     pub fn new(reason: FailureReason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), retry_after: None, source: None }
-    }
-
-    /// Of a connection that failed: the class follows from the error's kind.
-    pub fn of_io(error: io::Error) -> Self {
-        Self::new(io_reason(&error), explain(&error)).with_source(error)
     }
 
     /// Of a file or a terminal.
@@ -113,26 +107,6 @@ pub(super) fn retry_after(value: &str) -> Option<Duration> {
     Some(Duration::try_from(at.duration_since(jiff::Timestamp::now())).unwrap_or_default())
 }
 
-/// The class of an error of a socket.
-#[allow(clippy::wildcard_enum_match_arm, reason = "an open list: the rest has to do with the way there")]
-pub(super) fn io_reason(error: &io::Error) -> FailureReason {
-    use io::ErrorKind as Kind;
-    if tls_error(error).is_some() {
-        return FailureReason::Tls;
-    }
-    match error.kind() {
-        Kind::ConnectionRefused => FailureReason::Refused,
-        Kind::TimedOut => FailureReason::Timeout,
-        Kind::ConnectionReset
-        | Kind::ConnectionAborted
-        | Kind::NotConnected
-        | Kind::BrokenPipe
-        | Kind::WriteZero
-        | Kind::UnexpectedEof => FailureReason::Closed,
-        _ => FailureReason::Unreachable,
-    }
-}
-
 /// Why a batch was not delivered; where nothing else is said, nothing of it is known to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkError {
@@ -162,21 +136,6 @@ impl From<DeliveryError> for SinkError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_kind_of_a_sockets_error_decides_its_class() {
-        use io::ErrorKind as Kind;
-        for (kind, reason) in [
-            (Kind::ConnectionRefused, FailureReason::Refused),
-            (Kind::ConnectionReset, FailureReason::Closed),
-            (Kind::UnexpectedEof, FailureReason::Closed),
-            (Kind::TimedOut, FailureReason::Timeout),
-            (Kind::HostUnreachable, FailureReason::Unreachable),
-            (Kind::PermissionDenied, FailureReason::Unreachable),
-        ] {
-            assert_eq!(DeliveryError::of_io(kind.into()).reason(), reason, "{kind:?}");
-        }
-    }
 
     #[test]
     fn a_pause_is_understood_in_seconds_and_as_a_date() {

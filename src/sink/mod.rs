@@ -28,11 +28,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use self::batch::{Batch, Block, Piece};
+pub use self::batch::{Batch, BatchLimits, Block, Piece};
 use self::dead_letter::DeadLetters;
 pub use self::error::{AtFault, DeliveryError, FailureReason, SinkError};
 use self::queue::Queue;
-pub use self::queue::{BatchLimits, Dropped, QueueLimits, RejectedBy, SinkCounts, SinkStatus, WhenFull};
+pub use self::queue::{Dropped, QueueLimits, RejectedBy, SinkCounts, SinkStatus, WhenFull};
 use self::spool::SpoolOptions;
 pub use self::worker::Backoff;
 use self::worker::Terms;

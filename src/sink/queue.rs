@@ -27,7 +27,7 @@ pub(super) use self::spill::SLOW;
 pub use self::trouble::SinkStatus;
 use self::trouble::Trouble;
 pub(super) use self::trouble::{Failed, Outlook};
-use super::batch::{Batch, ENTRY_COST, Piece};
+use super::batch::{Batch, BatchLimits, ENTRY_COST, Piece};
 use crate::ledger::PerDataset;
 pub use crate::ledger::{Dropped, RejectedBy, SinkCounts};
 
@@ -38,17 +38,6 @@ pub struct QueueLimits {
     pub records: usize,
     /// QUEUE_BYTES: bodies, and `ENTRY_COST` for each record.
     pub bytes: usize,
-}
-
-/// How much makes a batch: whatever comes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchLimits {
-    /// BATCH_RECORDS.
-    pub records: usize,
-    /// BATCH_BYTES, of bodies; one record may be larger.
-    pub bytes: usize,
-    /// BATCH_AGE: how long the oldest record waits for others. Zero: whatever is there goes at once.
-    pub age: Duration,
 }
 
 /// What happens to a record that finds the queue full.

@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::batch::Batch;
+use super::batch::{Batch, BatchLimits};
 use super::dead_letter::DeadLetters;
-use super::queue::{BatchLimits, Failed, InFlight, Next, Outlook, Queue, SLOW};
+use super::queue::{Failed, InFlight, Next, Outlook, Queue, SLOW};
 use super::{Delivery, DeliveryError, FailureReason, Rejected, Sink, SinkError};
 use crate::settings::{printable, printable_up_to};
 

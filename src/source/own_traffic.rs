@@ -10,11 +10,11 @@ mod table;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use crate::flow::FiveTuple;
+use crate::published::{Published, Subscription};
 use table::{Snapshot, Table};
 
 /// The sockets that are ours. Clones share one table; sinks and the metrics endpoint write to it, captures read it.
@@ -23,9 +23,8 @@ pub struct OwnTraffic(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Counts the snapshots published, so that readers need the lock only when there is a new one.
-    version: AtomicU64,
-    published: Mutex<(Table, Arc<Snapshot>)>,
+    table: Mutex<Table>,
+    published: Published<Snapshot>,
 }
 
 impl OwnTraffic {
@@ -66,50 +65,30 @@ impl OwnTraffic {
 
     /// What a capture thread asks; each has its own.
     pub fn view(&self) -> View {
-        let mut view = View { own: self.clone(), version: 0, snapshot: Arc::default() };
-        view.update();
-        view
+        View(self.0.published.subscribe())
     }
 
     fn change(&self, change: impl FnOnce(&mut Table)) {
-        let mut published = self.lock();
-        let (table, snapshot) = &mut *published;
-        change(table);
-        let new = table.snapshot();
-        if new != **snapshot {
-            *snapshot = Arc::new(new);
-            self.0.version.fetch_add(1, Ordering::Release);
-        }
+        let mut table = self.lock();
+        change(&mut table);
+        self.0.published.publish(table.snapshot());
     }
 
     /// A panic of another writer leaves a table that is still right for every socket it holds.
-    fn lock(&self) -> MutexGuard<'_, (Table, Arc<Snapshot>)> {
-        self.0.published.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A capture thread's view: no lock per segment, and yet as new as the last change.
 #[derive(Clone, Debug)]
-pub struct View {
-    own: OwnTraffic,
-    version: u64,
-    snapshot: Arc<Snapshot>,
-}
+pub struct View(Subscription<Snapshot>);
 
 impl View {
     /// Whether a segment is podtap's own.
     pub fn is_own(&mut self, tuple: &FiveTuple) -> bool {
-        if self.own.0.version.load(Ordering::Acquire) != self.version {
-            self.update();
-        }
-        !self.snapshot.is_empty() && self.snapshot.contains(tuple)
-    }
-
-    /// The version under the lock belongs to the snapshot under the lock: writers change both while they hold it.
-    fn update(&mut self) {
-        let published = self.own.lock();
-        self.snapshot = Arc::clone(&published.1);
-        self.version = self.own.0.version.load(Ordering::Acquire);
+        let snapshot = self.0.now();
+        !snapshot.is_empty() && snapshot.contains(tuple)
     }
 }
 
@@ -204,9 +183,9 @@ mod tests {
     fn a_change_that_changes_nothing_is_not_published() {
         let own = OwnTraffic::new(&[]);
         own.add_listener("0.0.0.0:9090".parse().unwrap());
-        let before = own.0.version.load(Ordering::Acquire);
+        let mut view = own.view();
         own.add_listener("0.0.0.0:9090".parse().unwrap());
-        assert_eq!(own.0.version.load(Ordering::Acquire), before);
+        assert!(view.0.changed().is_none());
     }
 
     #[test]

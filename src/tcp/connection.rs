@@ -2,11 +2,15 @@
 //!
 //! SYNs are judged in `handshake`. Finds no connection and ends none by itself: `table` does, by a [`Verdict`].
 
+mod doubt;
+mod handshake;
+mod scopes;
+
+use self::doubt::{Reset, Soundness};
+pub(super) use self::handshake::Attempt;
+use self::scopes::Aliases;
 use super::disorder::Piece;
-use super::doubt::{Reset, Soundness};
-use super::handshake::Attempt;
 use super::outlet::{Holder, Outlet, Shared};
-use super::scopes::Aliases;
 use super::stream::{Acked, Place, Stream};
 use super::{Analyzer, CloseReason, Conn};
 use crate::flow::{ConnKey, Direction, Timestamp};

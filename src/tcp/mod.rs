@@ -4,19 +4,16 @@
 //! into an [`Analyzer`]; in-order bytes are lent, never copied. Knows no protocol above TCP.
 //!
 //! From the door inwards: [`Table`] finds or makes room for the connection (`slots` keeps them by age), `connection`
-//! and `handshake` judge the segment as the receiver would have, `offset` turns its numbers into 64-bit offsets,
+//! judges the segment as the receiver would have, `offset` turns its numbers into 64-bit offsets,
 //! `stream` passes bytes on in order, `disorder` keeps what came early and decides when a hole is lost, `outlet` counts
 //! every byte that leaves.
 
 mod connection;
 mod disorder;
-mod doubt;
-mod handshake;
 mod index;
 mod offset;
 mod outlet;
 mod recent;
-mod scopes;
 mod slots;
 mod stream;
 mod table;
@@ -112,8 +109,8 @@ pub enum StreamEvent<'a> {
 pub enum CloseReason {
     /// Both streams ended by FIN.
     Closed,
-    /// RST.
-    Reset,
+    /// RST, sent from there.
+    Reset(Direction),
     /// A new SYN took the same endpoints.
     Reused,
     /// Nothing came for the idle limit.

@@ -4,8 +4,7 @@
 
 use std::sync::Arc;
 
-use super::connection::{Connection, Phase, Verdict, wire_len};
-use super::handshake::Attempt;
+use super::connection::{Attempt, Connection, Phase, Verdict, wire_len};
 use super::index::Index;
 use super::outlet::{Holds, Shared};
 use super::recent::Recent;
@@ -72,8 +71,8 @@ impl<A: Analyzer> Table<A> {
                 if now.since(connection.last_seen) >= LINGER {
                     self.forget(index);
                 }
-            } else if connection.is_reset(now) {
-                self.end(index, now, CloseReason::Reset, context);
+            } else if let Some(from) = connection.reset_by(now) {
+                self.end(index, now, CloseReason::Reset(from), context);
             } else if now.since(connection.last_seen) >= idle_limit(connection, &self.shared.limits) {
                 self.end(index, now, CloseReason::Idle, context);
                 self.forget(index);

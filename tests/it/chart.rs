@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use podtap::settings::{Group, Settings, VARIABLES, Variable, wrapped};
+use podtap::settings::{GROUPS, Settings, VARIABLES, Variable, wrapped};
 use serde_json::{Map, Value, json};
 
 /// What the sidecar's own template sets, by the Downward API: it is no configuration.
@@ -34,10 +34,10 @@ fn the_chart_has_the_version_of_the_program() {
 #[test]
 fn values_and_readme_list_every_setting_with_its_meaning() {
     let mut text = String::new();
-    for group in Group::ALL {
+    for group in GROUPS {
         let mut variables = configured().filter(|variable| variable.group == *group && !variable.secret).peekable();
         if variables.peek().is_some() {
-            let _ = write!(text, "\n  ## {}\n\n", group.title());
+            let _ = write!(text, "\n  ## {group}\n\n");
         }
         for variable in variables {
             for line in wrapped(&said(variable), WIDTH) {

@@ -2,6 +2,7 @@
 //!
 //! `src/lib.rs` is the map: the order of its `pub mod` lines is the order of the floors, its comments name them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -122,6 +123,108 @@ fn looks_up(source: &Source, floors: &[(String, String)]) -> Vec<String> {
     lower.map(|(line, name)| source.at(line, &format!("{module} uses {name}, declared below it"))).collect()
 }
 
+/// A path as code writes it, or of a module: `http`, `session`, `heads`.
+type Parts = Vec<String>;
+
+impl Source {
+    fn module_path(&self) -> Parts {
+        let path = self.path.trim_start_matches("src/").trim_end_matches(".rs");
+        path.split('/').filter(|part| *part != "mod").map(str::to_owned).collect()
+    }
+}
+
+/// What code names from `crate`, `super` or `self` on; the paths in braces one by one.
+fn named(text: &str) -> Vec<Parts> {
+    let text: Vec<_> = code(text).map(|(_, line)| line).collect();
+    let (text, mut paths) = (text.join("\n"), Vec::new());
+    for root in ["crate::", "super::", "self::"] {
+        for (at, _) in text.match_indices(root) {
+            if !text[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_' || before == ':') {
+                branch(&text[at..], &[], &mut paths);
+            }
+        }
+    }
+    paths
+}
+
+/// One branch of such a tree, behind `stem`; returns how many bytes it has.
+fn branch(text: &str, stem: &[String], paths: &mut Vec<Parts>) -> usize {
+    let (mut path, mut at) = (stem.to_vec(), 0);
+    loop {
+        let name = word(&text[at..]);
+        path.extend((!name.is_empty()).then(|| name.to_owned()));
+        at += name.len();
+        if !text[at..].starts_with("::") {
+            break;
+        }
+        at += 2;
+        if text[at..].starts_with('{') {
+            return at + 1 + branches(&text[at + 1..], &path, paths);
+        }
+    }
+    paths.push(path);
+    at
+}
+
+/// The branches inside braces, and the closing one.
+fn branches(text: &str, stem: &[String], paths: &mut Vec<Parts>) -> usize {
+    let mut at = 0;
+    while let Some(c) = text[at..].chars().next().filter(|c| *c != '}') {
+        let length = if c.is_alphanumeric() || c == '_' { branch(&text[at..], stem, paths) } else { 0 };
+        at += length.max(c.len_utf8());
+    }
+    at + 1
+}
+
+/// The module that `path` leads to, as `own` writes it.
+fn leads_to(own: &[String], path: &[String], modules: &BTreeSet<Parts>) -> Parts {
+    let ups = path.iter().take_while(|part| *part == "super").count();
+    let (base, rest) = match path.first().map(String::as_str) {
+        Some("crate") => (&own[..0], &path[1..]),
+        Some("self") => (own, &path[1..]),
+        _ => (&own[..own.len().saturating_sub(ups)], &path[ups..]),
+    };
+    let mut module = base.to_vec();
+    for part in rest {
+        module.push(part.clone());
+        if !modules.contains(&module) {
+            module.pop();
+            break;
+        }
+    }
+    module
+}
+
+/// Whether `from` needs `to`, by whatever way.
+fn reaches(uses: &BTreeMap<Parts, BTreeSet<Parts>>, from: &Parts, to: &Parts) -> bool {
+    let (mut open, mut seen) = (vec![from], BTreeSet::new());
+    while let Some(next) = open.pop() {
+        open.extend(uses.get(next).into_iter().flatten().filter(|other| seen.insert(*other)));
+    }
+    seen.contains(to)
+}
+
+/// Modules of one room that need each other: a room has an order, as the house has.
+fn circles(sources: &[Source]) -> Vec<String> {
+    let sources: Vec<_> = sources.iter().filter(|source| !source.is_test() && source.module().is_some()).collect();
+    let modules: BTreeSet<Parts> = sources.iter().map(|source| source.module_path()).collect();
+    let mut uses: BTreeMap<Parts, BTreeSet<Parts>> = BTreeMap::new();
+    for source in sources {
+        let own = source.module_path();
+        for other in named(source.without_tests()).iter().map(|path| leads_to(&own, path, &modules)) {
+            let shared = own.iter().zip(&other).take_while(|(a, b)| a == b).count();
+            if shared > 0 && shared < own.len() && shared < other.len() {
+                uses.entry(own[..=shared].to_vec()).or_default().insert(other[..=shared].to_vec());
+            }
+        }
+    }
+    let in_circle = |(own, others): (&Parts, &BTreeSet<Parts>)| {
+        let back: Vec<_> = others.iter().filter(|other| reaches(&uses, other, own)).map(|o| o.join("::")).collect();
+        (!back.is_empty()).then(|| format!("{} needs {}, which needs it", own.join("::"), back.join(", ")))
+    };
+    uses.iter().filter_map(in_circle).collect()
+}
+
 fn touches_the_machine(source: &Source, floors: &[(String, String)]) -> Vec<String> {
     let pure = |name| floors.iter().any(|(module, floor)| module == name && ["words", "sans-IO"].contains(&&**floor));
     if !source.module().is_some_and(pure) {
@@ -193,6 +296,11 @@ fn a_module_uses_only_modules_declared_above_it() {
 }
 
 #[test]
+fn no_modules_of_a_room_need_each_other() {
+    nothing(circles(&sources(&["src"])));
+}
+
+#[test]
 fn the_core_touches_no_clock_socket_thread_or_file() {
     let floors = map();
     assert!(floors.iter().filter(|(_, floor)| floor == "sans-IO").count() > 5, "lib.rs names no sans-IO floor");
@@ -212,6 +320,28 @@ fn every_file_says_what_it_owns() {
 #[test]
 fn every_allow_has_a_reason() {
     nothing(sources(&["src", "tests", "examples"]).iter().flat_map(allows_without_reason).collect());
+}
+
+#[test]
+fn a_circle_is_found_however_it_is_written() {
+    let file = |path: &str, text: &str| Source { path: path.to_owned(), text: text.to_owned() };
+    for (front, back, there) in [
+        ("use super::b::B;", "use super::a::A;", true),
+        ("use super::b::B;", "fn f(a: crate::room::a::A) {}", true),
+        ("use crate::{flow, room::b::{self, B}};", "use super::{\n    x::X as Y,\n    a,\n};", true),
+        ("use super::b::deep::D;", "use super::a::A;", true),
+        ("use super::b::B;", "use super::A;", false),
+        ("use super::b::B;", "// use super::a::A;", false),
+        ("use super::b::B;", "#[cfg(test)]\nmod tests {\nuse super::super::a::A;\n}", false),
+        ("use super::b::B;", "use crate::other::a::A;", false),
+    ] {
+        let (room, deep) = (file("src/room/mod.rs", ""), file("src/room/b/deep.rs", "use super::B;"));
+        let found = circles(&[room, file("src/room/a.rs", front), file("src/room/b.rs", back), deep]);
+        assert_eq!(found.len(), if there { 2 } else { 0 }, "{front} {back}: {found:?}");
+    }
+    let three = [("a", "b"), ("b", "c"), ("c", "a")];
+    let three = three.map(|(own, other)| file(&format!("src/room/{own}.rs"), &format!("use super::{other}::X;")));
+    assert_eq!(circles(&three).len(), 3);
 }
 
 /// Each rule against a file that breaks it and one that does not.

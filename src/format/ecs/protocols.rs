@@ -113,7 +113,7 @@ impl<'a> Rpc<'a> {
     pub(super) fn new(exchange: &'a Exchange, fit: &Fit) -> Option<Self> {
         let call = exchange.grpc.as_deref()?;
         let response = call.status.map(|status| RpcResponse { status_code: grpc_status(status) });
-        Some(Self { system: System { name: "grpc" }, method: fit.maybe(call.method.as_ref()), response })
+        Some(Self { system: System { name: call.system.name() }, method: fit.maybe(call.method.as_ref()), response })
     }
 }
 

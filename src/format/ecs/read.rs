@@ -14,8 +14,9 @@ use serde::de::{Deserializer, Visitor};
 
 use crate::flow::{Endpoint, Timestamp};
 use crate::record::{
-    Connection, Ended, EndedHow, Exchange, Grpc, Http2, Missing, NetworkDirection, Request, Reset, Response, Side,
-    SocketCounts, StreamClass, Trust, Unanswered, Version, WebSocket, Weird, WeirdSet, grpc_status_name, h2_error,
+    CallSystem, Connection, Ended, EndedHow, Exchange, Grpc, Http2, Missing, NetworkDirection, Request, Reset,
+    Response, Side, SocketCounts, StreamClass, Trust, Unanswered, Version, WebSocket, Weird, WeirdSet,
+    grpc_status_name, h2_error,
 };
 
 /// A record that was read.
@@ -123,7 +124,7 @@ objects! {
     Kubernetes { namespace: Option<Text<'a>>, pod: Option<Name<'a>>, node: Option<Name<'a>>, ; }
     Ingress { interface: Option<Name<'a>>, ; }
     Observer { ingress: Option<Ingress<'a>>, ; }
-    Rpc { method: Option<Text<'a>>, response: Option<RpcResponse<'a>>, ; }
+    Rpc { system: Option<Name<'a>>, method: Option<Text<'a>>, response: Option<RpcResponse<'a>>, ; }
     RpcResponse { status_code: Option<Text<'a>>, ; }
     Podtap {
         trust: Text<'a>,
@@ -362,7 +363,11 @@ fn grpc(part: &Rpc<'_>) -> Grpc {
     let status = part.response.as_ref().and_then(|response| response.status_code.as_ref());
     let code =
         |text: &Text<'_>| (0..17).find(|code| grpc_status_name(*code) == Some(&text.0)).or_else(|| text.0.parse().ok());
-    Grpc { method: part.method.as_ref().map(Text::compact), status: status.and_then(code), ..Grpc::default() }
+    let named = part.system.as_ref().and_then(|system| system.name.as_ref());
+    let connect = CallSystem::Connect { unary: false };
+    let system = named.filter(|name| name.0 == connect.name()).map_or(CallSystem::Grpc, |_| connect);
+    let method = part.method.as_ref().map(Text::compact);
+    Grpc { system, method, status: status.and_then(code), ..Grpc::default() }
 }
 
 fn websocket(part: &WebSocketPart<'_>) -> WebSocket {

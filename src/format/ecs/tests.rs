@@ -96,6 +96,7 @@ fn add_protocols(it: &mut Exchange) {
         path_ref: Some("1.4".into()),
     }));
     it.grpc = Some(Box::new(Grpc {
+        system: crate::record::CallSystem::Grpc,
         method: Some("pkg.Svc/Do".into()),
         status: Some(14),
         message: Some("try again".into()),

@@ -6,8 +6,8 @@ use super::columns::{STATUS, STATUS_OR_WHY, Size, TOOK, Took, cut_middle};
 use super::{CYAN, DIM, GREEN, Line, RED, YELLOW};
 use crate::flow::Endpoint;
 use crate::record::{
-    EndedHow, Exchange, Missing, NetworkDirection, Request, SocketCounts, StreamClass, Trust, WebSocket, grpc_status,
-    h2_error,
+    CallSystem, EndedHow, Exchange, Missing, NetworkDirection, Request, SocketCounts, StreamClass, Trust, WebSocket,
+    grpc_status, h2_error,
 };
 use crate::redact::escape_into;
 use crate::shape::target::Url;
@@ -111,9 +111,10 @@ impl Line<'_> {
 
     /// What is out of the ordinary, in brackets.
     fn marks(&mut self, exchange: &Exchange) -> fmt::Result {
-        if let Some(status) = exchange.grpc.as_ref().and_then(|call| call.status) {
+        if let Some((system, status)) = exchange.grpc.as_ref().and_then(|call| Some((call.system, call.status?))) {
             self.out.push(' ');
-            self.painted(if status == 0 { GREEN } else { RED }, format_args!("gRPC {}", grpc_status(status)))?;
+            let name = if system == CallSystem::Grpc { "gRPC" } else { "Connect" };
+            self.painted(if status == 0 { GREEN } else { RED }, format_args!("{name} {}", grpc_status(status)))?;
         }
         let reset = exchange.http2.as_ref().and_then(|stream| stream.reset);
         if let Some(reset) = reset {

@@ -9,7 +9,7 @@ use super::super::pairing::Target;
 use super::super::reader::{Seek, State};
 use super::Session;
 use crate::flow::{Direction, Timestamp};
-use crate::record::{Missing, Trust, Weird};
+use crate::record::{Ended, EndedHow, Missing, Side, Trust, Weird};
 use crate::tcp::{CloseReason, Conn, GapCause};
 
 impl Session {
@@ -122,7 +122,7 @@ impl Session {
         if std::mem::replace(&mut self.reader(from).ended, true) {
             return;
         }
-        self.ended_first.get_or_insert(from);
+        self.ended_first.get_or_insert((from, at));
         self.close_reader(conn, from, CloseReason::Closed, cx);
         if self.kind(from) == Some(Kind::Response) && !self.pairing.in_doubt() {
             self.flush(cx);
@@ -132,10 +132,12 @@ impl Session {
 
     /// No byte will come on this stream any more: ends what is under way.
     pub(super) fn close_reader(&mut self, conn: &Conn, from: Direction, reason: CloseReason, cx: &mut Context) {
-        let cut_by_us = !matches!(reason, CloseReason::Closed | CloseReason::Reset | CloseReason::Reused);
+        let cut_by_us = !matches!(reason, CloseReason::Closed | CloseReason::Reset(_) | CloseReason::Reused);
         let end = self.reader(from).parsed_to;
         self.end_http09_start(conn, from, cx);
-        let never_had = !cut_by_us && self.kind(from) != Some(Kind::Response) && self.ended_first == Some(from.flip());
+        let never_had = !cut_by_us
+            && self.kind(from) != Some(Kind::Response)
+            && self.ended_first.is_some_and(|(first, _)| first == from.flip());
         match &self.reader(from).state {
             State::Head if never_had => {
                 // Its server ended the connection before it had this request, which is named and counted, but no exchange.
@@ -154,7 +156,8 @@ impl Session {
                 let Some(kind) = self.kind(from) else { return };
                 if cut_by_us {
                     self.doubt(kind, Trust::Truncated, body_of(kind));
-                } else if !until_close || reason == CloseReason::Reset {
+                } else if !until_close || matches!(reason, CloseReason::Reset(_)) {
+                    self.name_end(kind);
                     self.contradict(cx);
                     self.note(kind, Weird::BodyCutByClose.into(), cx);
                     self.doubt(kind, Trust::Complete, body_of(kind));
@@ -163,6 +166,51 @@ impl Session {
             }
             State::Start | State::Opaque(_) | State::Resync(_) => {}
         }
+    }
+}
+
+impl Session {
+    /// Says on the message under way who ended it, where the connection did not leave it whole.
+    pub(in crate::http) fn name_end(&mut self, kind: Kind) {
+        let ended = match kind {
+            Kind::Request => self.ended(),
+            Kind::Response => {
+                let begun =
+                    self.response_record().and_then(|record| record.response.as_ref()).map(|answer| answer.first);
+                begun.and_then(|begun| self.answer_ended(begun))
+            }
+        };
+        if let Some(record) = self.record_of(kind) {
+            record.ended = ended;
+        }
+    }
+
+    /// Who ended the connection: with the first FIN, else with a RST.
+    pub(in crate::http) fn ended(&self) -> Option<Ended> {
+        let fin = self.ended_first.map(|(from, _)| (from, EndedHow::Fin));
+        fin.or(self.reset()).and_then(|end| self.ended_so(end))
+    }
+
+    /// Who ended an answer that began at `begun`. A client may send its FIN with its request and still read: that FIN ends
+    /// no answer.
+    fn answer_ended(&mut self, begun: Timestamp) -> Option<Ended> {
+        let server = self.client?.flip();
+        let (over, reset) = (self.reader(server).ended, self.reset());
+        if !over && reset.is_none() {
+            return None;
+        }
+        let first = self.ended_first.filter(|(from, at)| *from == server || *at >= begun).map(|(from, _)| from);
+        let fin = first.or(over.then_some(server)).map(|from| (from, EndedHow::Fin));
+        fin.or(reset).and_then(|end| self.ended_so(end))
+    }
+
+    fn reset(&self) -> Option<(Direction, EndedHow)> {
+        self.reset_by.map(|from| (from, EndedHow::Rst))
+    }
+
+    fn ended_so(&self, (from, how): (Direction, EndedHow)) -> Option<Ended> {
+        let side = if self.client? == from { Side::Client } else { Side::Server };
+        Some(Ended { by: Some(side), how })
     }
 }
 

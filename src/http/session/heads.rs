@@ -3,10 +3,9 @@
 //! Owns the bytes kept meanwhile; what a head means for the exchange is in `transactions`.
 
 use super::super::detect::{Start, classify};
-use super::super::folds::Folds;
-use super::super::head::{self, Head, Kind, Parsed, StartLine};
+use super::super::head::{self, Folds, Head, Kind, Parsed, StartLine};
 use super::super::reader::{Begun, Chunk, Seek, State};
-use super::super::{Context, head_fields, lenient};
+use super::super::{Context, head_fields};
 use super::{Session, is_proxy_header, open_message};
 use crate::flow::{Direction, Timestamp};
 use crate::record::{Header, Weird};
@@ -169,7 +168,7 @@ impl Session {
         let each = keep.as_mut().map(|k| k as &mut dyn FnMut(&[u8], &[u8]) -> bool);
         let head = self
             .message_kind(from, start)
-            .and_then(|kind| Some((kind, lenient::salvage(kind, buffer, (&mut folds, &cx.redactor), each)?)));
+            .and_then(|kind| Some((kind, head::lenient::salvage(kind, buffer, (&mut folds, &cx.redactor), each)?)));
         drop(keep);
         // Half a status line that no one waits for is none.
         let tells = memchr::memchr(b'\n', buffer).is_some() || self.pairing.awaits_response();
@@ -212,7 +211,7 @@ const AMBIGUOUS: [Weird; 7] = [
 fn is_ambiguous(head: &Head<'_>, bytes: &[u8]) -> bool {
     let differently = |weird| head.weird.contains(weird);
     AMBIGUOUS.into_iter().any(differently)
-        || ([Weird::BareLf, Weird::ObsFold].into_iter().any(differently) && lenient::framing_may_differ(bytes))
+        || ([Weird::BareLf, Weird::ObsFold].into_iter().any(differently) && head::lenient::framing_may_differ(bytes))
 }
 
 /// What trying to parse a head came to.

@@ -10,8 +10,7 @@ const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\
 #[test]
 fn a_response_sent_on_accept_answers_no_request_that_crosses_it() {
     for joined in [true, false] {
-        for reason in [CloseReason::Closed, CloseReason::Reset] {
-            let why = if reason == CloseReason::Reset { "reset" } else { "closed" };
+        for (reason, why) in [(CloseReason::Closed, "closed"), (CloseReason::Reset(FromHigh), "reset")] {
             // In either order of the two frames.
             for first in [true, false] {
                 let mut wire = Wire::joined(joined);

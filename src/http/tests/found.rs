@@ -304,7 +304,7 @@ fn a_pair_that_nothing_confirmed_before_the_capture_ended_says_so() {
         (CloseReason::EndOfCapture, "midstream"),
         (CloseReason::Shutdown, "midstream"),
         (CloseReason::Evicted, "midstream"),
-        (CloseReason::Reset, "midstream"),
+        (CloseReason::Reset(FromHigh), "midstream"),
     ] {
         let mut wire = Wire::joined(false);
         wire.client(&get("/1")).server(OK).client(&get("/2")).server(OK);

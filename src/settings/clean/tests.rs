@@ -3,7 +3,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::settings::VARIABLES;
 use crate::settings::values::{Count, Secret};
-use crate::settings::variables::Group;
 
 /// What a server sink declares: there is none yet.
 const SINK: &[Variable] = &[
@@ -19,7 +18,7 @@ const fn variable(name: &'static str, default: &'static str) -> Variable {
         name,
         meaning: "",
         default,
-        group: Group::Output,
+        group: "Output",
         old: None,
         only: None,
         secret: false,

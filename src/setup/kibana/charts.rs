@@ -4,10 +4,21 @@
 use serde_json::{Value, json};
 
 use super::declare::{By, Chart, Panel};
-use super::lens::{LAYER, division, measure};
 
+/// Every panel has one layer.
+pub(super) const LAYER: &str = "layer";
 /// Rows of a page of a table.
 const PAGE: u32 = 10;
+
+/// The id of the column of a division. No id may begin with another one: Lens takes such columns for parts of a formula.
+pub(super) fn division(number: usize) -> String {
+    format!("by{number:02}")
+}
+
+/// The id of the column of a metric.
+pub(super) fn measure(number: usize) -> String {
+    format!("metric{number:02}")
+}
 
 /// The visualization's type and state.
 pub(super) fn visualization(panel: &Panel) -> (&'static str, Value) {

@@ -5,26 +5,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::charts;
+use super::charts::{self, LAYER, division, measure};
 use super::declare::{By, Chart, Compute, Dataset, Filter, Metric, Panel};
 use crate::format::fields::{FieldType, all_fields};
-
-/// Every panel has one layer.
-pub(super) const LAYER: &str = "layer";
 
 /// How a reference to the layer's data view is named.
 pub(super) fn reference_name() -> String {
     format!("indexpattern-datasource-layer-{LAYER}")
-}
-
-/// The id of the column of a division. No id may begin with another one: Lens takes such columns for parts of a formula.
-pub(super) fn division(number: usize) -> String {
-    format!("by{number:02}")
-}
-
-/// The id of the column of a metric.
-pub(super) fn measure(number: usize) -> String {
-    format!("metric{number:02}")
 }
 
 /// The panel's attributes, as for a separate visualization.

@@ -191,7 +191,7 @@ fn every_column_that_is_drawn_is_computed_and_the_other_way_round() {
     for dashboard in of_kind(&objects(None), "dashboard") {
         for panel in inner(&dashboard["attributes"]["panelsJSON"]).as_array().unwrap() {
             let Some(state) = panel["embeddableConfig"]["attributes"].get("state") else { continue };
-            let layer = &state["datasourceStates"]["formBased"]["layers"][super::lens::LAYER];
+            let layer = &state["datasourceStates"]["formBased"]["layers"][super::charts::LAYER];
             let columns: BTreeSet<_> = names(&layer["columns"]).into_iter().collect();
             let order: BTreeSet<_> = layer["columnOrder"].as_array().unwrap().iter().map(text).collect();
             assert_eq!(columns, order);

@@ -1,10 +1,12 @@
-//! What to tell people when a TLS handshake fails: one sentence with the advice. Owns the words only.
+//! What a failed connection is called: its class, and for people one sentence with the advice. Owns the words only.
 
 use std::io;
 
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 
-/// Names of a server's certificate that are shown.
+use super::super::error::{DeliveryError, FailureReason};
+
+/// Names of a server's certificate that are told.
 const NAMES_TOLD: usize = 5;
 
 /// What the words depend on.
@@ -24,6 +26,33 @@ pub(super) struct Context<'a> {
 pub(in crate::sink) fn tls_error(error: &io::Error) -> Option<&Error> {
     let inner = error.get_ref()?;
     inner.downcast_ref().or_else(|| inner.downcast_ref().and_then(tls_error))
+}
+
+impl DeliveryError {
+    /// Of a connection that failed: the class follows from the error's kind.
+    pub fn of_io(error: io::Error) -> Self {
+        Self::new(io_reason(&error), explain(&error)).with_source(error)
+    }
+}
+
+/// The class of an error of a socket.
+#[allow(clippy::wildcard_enum_match_arm, reason = "an open list: the rest has to do with the way there")]
+pub(in crate::sink) fn io_reason(error: &io::Error) -> FailureReason {
+    use io::ErrorKind as Kind;
+    if tls_error(error).is_some() {
+        return FailureReason::Tls;
+    }
+    match error.kind() {
+        Kind::ConnectionRefused => FailureReason::Refused,
+        Kind::TimedOut => FailureReason::Timeout,
+        Kind::ConnectionReset
+        | Kind::ConnectionAborted
+        | Kind::NotConnected
+        | Kind::BrokenPipe
+        | Kind::WriteZero
+        | Kind::UnexpectedEof => FailureReason::Closed,
+        _ => FailureReason::Unreachable,
+    }
 }
 
 /// An error of reading or writing in words. In TLS 1.3 a server says only now that it does not like our certificate
@@ -156,4 +185,24 @@ fn alert_words(alert: AlertDescription) -> String {
     ];
     let words = known.iter().find(|(known, _)| *known == alert).map(|(_, words)| (*words).to_owned());
     words.unwrap_or_else(|| format!("alert {alert:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_of_a_sockets_error_decides_its_class() {
+        use io::ErrorKind as Kind;
+        for (kind, reason) in [
+            (Kind::ConnectionRefused, FailureReason::Refused),
+            (Kind::ConnectionReset, FailureReason::Closed),
+            (Kind::UnexpectedEof, FailureReason::Closed),
+            (Kind::TimedOut, FailureReason::Timeout),
+            (Kind::HostUnreachable, FailureReason::Unreachable),
+            (Kind::PermissionDenied, FailureReason::Unreachable),
+        ] {
+            assert_eq!(DeliveryError::of_io(kind.into()).reason(), reason, "{kind:?}");
+        }
+    }
 }

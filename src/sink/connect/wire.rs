@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
-use super::super::error::{DeliveryError, FailureReason, io_reason};
-use super::{Connected, HostPort, Stream, explain};
+use super::super::error::{DeliveryError, FailureReason};
+use super::{Connected, HostPort, Stream, explain, io_reason};
 
 /// How long a goodbye may take: nothing depends on it.
 const GOODBYE: Duration = Duration::from_secs(1);

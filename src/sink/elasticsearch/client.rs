@@ -22,8 +22,8 @@ use elasticsearch::http::{Method, Url};
 use tokio::time::Instant;
 use tokio_rustls::rustls::{CertificateError, Error as TlsError};
 
-use super::super::connect::{Patience, Pem, Proxies, Proxy, TlsOptions, any_of, random, tls_error};
-use super::super::error::{DeliveryError, FailureReason, io_reason, retry_after};
+use super::super::connect::{Patience, Pem, Proxies, Proxy, TlsOptions, any_of, io_reason, random, tls_error};
+use super::super::error::{DeliveryError, FailureReason, retry_after};
 use super::options::{Options, host};
 use crate::settings::SettingFault;
 use crate::source::own_traffic::{Nonce, nonce};

@@ -57,6 +57,33 @@ pub(super) struct Header {
     pub(super) encoding: Box<str>,
 }
 
+/// A record as read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sink::spool) struct Stored<'a> {
+    pub(in crate::sink::spool) ordinal: u32,
+    pub(in crate::sink::spool) item: Item<'a>,
+}
+
+/// What bytes begin with.
+enum Next<'a> {
+    Record(Stored<'a>, &'a [u8]),
+    /// Its length and ordinal are known, the rest of it is damaged.
+    Damaged {
+        ordinal: u32,
+        behind: &'a [u8],
+    },
+    /// A record whose write was cut off by the end of the file: it had not counted as stored.
+    Torn {
+        ordinal: u32,
+    },
+    Nothing,
+}
+
+/// Whether one begins with the other.
+fn starts_alike(bytes: &[u8], marker: &Marker) -> bool {
+    bytes.iter().zip(marker).all(|(a, b)| a == b)
+}
+
 /// Why a segment cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BadHeader {

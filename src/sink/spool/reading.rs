@@ -5,8 +5,7 @@ use super::cursor::Position;
 use super::segment::{self, Loaded};
 use super::{Segment, Spool};
 use crate::ledger::PerDataset;
-use crate::sink::batch::{Batch, Piece};
-use crate::sink::queue::BatchLimits;
+use crate::sink::batch::{Batch, BatchLimits, Piece};
 
 /// Records to deliver.
 #[derive(Debug)]

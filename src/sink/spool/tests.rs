@@ -10,8 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::flow::Timestamp;
 use crate::record::Dataset;
-use crate::sink::batch::{Block, Piece};
-use crate::sink::queue::BatchLimits;
+use crate::sink::batch::{BatchLimits, Block, Piece};
 
 /// A directory of this test's own, gone at its end.
 pub(in crate::sink) struct Dir(pub(in crate::sink) PathBuf);

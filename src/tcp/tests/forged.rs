@@ -29,7 +29,7 @@ fn segments_far_outside_the_window_change_nothing() {
 fn a_reset_carries_no_data() {
     let mut bench = opened();
     bench.feed(&["> - 100 500 abc @10", "< R 500 103 why @11"]).tick(1011);
-    assert_eq!(bench.events(), ["> 0 abc", "Reset"]);
+    assert_eq!(bench.events(), ["> 0 abc", "Reset(FromHigh)"]);
     assert_eq!(bench.discarded(Discard::NotData), 3);
 }
 
@@ -40,14 +40,14 @@ fn who_goes_on_after_its_reset_has_not_sent_it() {
     assert_eq!(bench.events(), ["> 0 GET", "< 0 200", "> end", "< end", "Closed"]);
     let mut bench = opened();
     bench.feed(&["> - 100 500 GET", "> R 103 500", "< - 500 103 200", "> - 100 500 GET", "> R 103 -"]).tick(2000);
-    assert_eq!(bench.events(), ["> 0 GET", "< 0 200", "Reset"]);
+    assert_eq!(bench.events(), ["> 0 GET", "< 0 200", "Reset(FromLow)"]);
 }
 
 #[test]
 fn a_reset_whose_stream_is_unknown_is_believed() {
     let mut bench = Bench::new(limits());
     bench.feed(&["> - 100 - abc", "< R 123456 -"]).tick(2000);
-    assert_eq!(bench.events(), ["> 0 abc", "Reset"]);
+    assert_eq!(bench.events(), ["> 0 abc", "Reset(FromHigh)"]);
 }
 
 /// As far as bytes held for it fit, a forged segment inside the window waits for bytes before it that never come.

@@ -81,7 +81,10 @@ fn after_the_end_stragglers_open_nothing() {
     {
         let mut bench = opened();
         bench.feed(&end).tick(1100);
-        assert_eq!(bench.events().last().map(String::as_str), Some(if name == "FIN" { "Closed" } else { "Reset" }));
+        assert_eq!(
+            bench.events().last().map(String::as_str),
+            Some(if name == "FIN" { "Closed" } else { "Reset(FromLow)" })
+        );
         bench.feed(&["> - 104 501", "> F 100 500 abc", "> R 104 -", "> S 99 -", "< S 499 100", "< - 498 104 la"]);
         assert_eq!(bench.events(), [""; 0], "{name}");
         assert_eq!((bench.table.len(), bench.ledger().connections), (0, 1), "{name}");
@@ -107,7 +110,7 @@ fn a_new_syn_on_the_same_endpoints_is_a_new_connection() {
     let again = ["> S 7099 -", "< S 8499 7100", "> - 7100 8500 new"];
     for (name, before, reason) in [
         ("after both FINs", vec!["> F 100 500 abc", "< F 500 104"], "Closed"),
-        ("after a RST", vec!["> - 100 500 abc", "> R 103 -"], "Reset"),
+        ("after a RST", vec!["> - 100 500 abc", "> R 103 -"], "Reset(FromLow)"),
         ("after one FIN", vec!["> F 100 500 abc"], "Reused"),
         ("after data", vec!["> - 100 500 abc"], "Reused"),
     ] {

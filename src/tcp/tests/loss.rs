@@ -188,7 +188,7 @@ fn streams_that_hold_and_let_go_leave_nothing_behind() {
 
 #[test]
 fn the_end_delivers_what_is_held_with_its_gaps() {
-    for (name, last, reason) in [("a RST", Some("< R 500 100"), "Reset"), ("the end", None, "EndOfCapture")] {
+    for (name, last, reason) in [("a RST", Some("< R 500 100"), "Reset(FromHigh)"), ("the end", None, "EndOfCapture")] {
         let mut bench = opened();
         bench.feed(&["> - 103 500 def", "> - 108 500 ij", "< - 502 103 34"]);
         bench.feed(last.as_slice()).finish();

@@ -168,18 +168,18 @@ fn a_reset_is_taken_as_one_when_nothing_contradicts_it() {
         let mut bench = opened();
         bench.feed(&["> - 100 500 abc @10"]).feed(&segments).tick(900);
         assert_eq!(bench.table.len(), 1, "{name}");
-        assert_eq!(bench.tick(quiet).events().last().unwrap(), "Reset", "{name}");
+        assert_eq!(bench.tick(quiet).events().last().unwrap(), "Reset(FromLow)", "{name}");
     }
     let mut bench = opened();
     bench.feed(&["> - 100 500 abc @10", "> R 203 -"]).finish();
-    assert_eq!(bench.events(), ["> 0 abc", "Reset"]);
+    assert_eq!(bench.events(), ["> 0 abc", "Reset(FromLow)"]);
 }
 
 #[test]
 fn what_crosses_a_reset_is_read() {
     let mut bench = opened();
     bench.feed(&["> - 100 500 abc @10", "> R 103 - @11", "< - 500 103 200 @12"]).tick(1012);
-    assert_eq!(bench.events(), ["> 0 abc", "< 0 200", "Reset"]);
+    assert_eq!(bench.events(), ["> 0 abc", "< 0 200", "Reset(FromLow)"]);
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn what_comes_long_after_a_reset_is_another_connection() {
     for later in ["> - 103 500 def", "< - 500 103 def"] {
         let mut bench = opened();
         bench.feed(&["> - 100 500 abc @10", "> R 103 - @11"]).tick(2000).feed(&[later]);
-        assert_eq!(bench.events()[..2], ["> 0 abc", "Reset"]);
+        assert_eq!(bench.events()[..2], ["> 0 abc", "Reset(FromLow)"]);
         assert_eq!(bench.ledger().connections, 2);
         assert_eq!(bench.discarded(Discard::Closed), 0);
     }

@@ -31,7 +31,7 @@ fn one_five_tuple_in_two_vlans_is_two_connections() {
     ]);
     assert_eq!(bench.events(), ["> 0 ten", "> 0 twenty", "< 0 20", "< 0 10"]);
     assert_eq!((bench.ledger().connections, bench.ledger().connections_repeated), (2, 0));
-    assert_eq!(bench.tick(2000).events(), ["Reset"]);
+    assert_eq!(bench.tick(2000).events(), ["Reset(FromLow)"]);
     bench.scope = vlan(10);
     assert_eq!(bench.feed(&["> - 103 502 more"]).finish().events(), ["> 3 more", "EndOfCapture"]);
 }

@@ -17,8 +17,8 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::super::super::connect::{Connected, HostPort, Proxy, Stream, explain};
-use super::super::super::error::{DeliveryError, FailureReason, io_reason, retry_after};
+use super::super::super::connect::{Connected, HostPort, Proxy, Stream, explain, io_reason};
+use super::super::super::error::{DeliveryError, FailureReason, retry_after};
 
 /// Bytes of an answer's head.
 const MAX_HEAD: usize = 64 << 10;

@@ -1,32 +1,10 @@
 //! The records of a segment, in order: what is damaged is passed over and counted. Owns how much a reader knows of what
 //! it cannot read; it does not know where the segment came from.
 
-use super::{BLOCK, FIXED, Header, Marker, Opened, PREFIX, Version, v1};
+use super::{BLOCK, FIXED, Header, Marker, Next, Opened, PREFIX, Stored, Version, starts_alike, v1};
 use crate::flow::Timestamp;
 use crate::record::Dataset;
 use crate::sink::batch::Item;
-
-/// A record as read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::sink::spool) struct Stored<'a> {
-    pub(in crate::sink::spool) ordinal: u32,
-    pub(in crate::sink::spool) item: Item<'a>,
-}
-
-/// What bytes begin with.
-pub(super) enum Next<'a> {
-    Record(Stored<'a>, &'a [u8]),
-    /// Its length and ordinal are known, the rest of it is damaged.
-    Damaged {
-        ordinal: u32,
-        behind: &'a [u8],
-    },
-    /// A record whose write was cut off by the end of the file: it had not counted as stored.
-    Torn {
-        ordinal: u32,
-    },
-    Nothing,
-}
 
 /// The records of a segment.
 #[derive(Debug)]
@@ -109,11 +87,6 @@ impl<'a> Records<'a> {
             }
         }
     }
-}
-
-/// Whether one begins with the other.
-pub(super) fn starts_alike(bytes: &[u8], marker: &Marker) -> bool {
-    bytes.iter().zip(marker).all(|(a, b)| a == b)
 }
 
 impl<'a> Iterator for Records<'a> {

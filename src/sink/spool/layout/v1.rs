@@ -6,8 +6,7 @@
 //!                       └ bytes from `ordinal` on      └ of `length` and of the bytes from `ordinal` on
 //! ```
 
-use super::records::{Next, Stored, starts_alike};
-use super::{BadHeader, Header, Marker};
+use super::{BadHeader, Header, Marker, Next, Stored, starts_alike};
 use crate::flow::Timestamp;
 use crate::record::Dataset;
 use crate::sink::batch::Item;

@@ -3,11 +3,11 @@
 //! A SYN on a connection that lives is not believed until it is answered or followed (RFC 5961 §4: a forged one must
 //! not end a connection).
 
-use super::connection::{Connection, Phase, Verdict, split, wire_len};
+use super::super::outlet::Shared;
+use super::super::stream::{Acked, Stream};
+use super::super::{Analyzer, Conn};
 use super::doubt::is_wrong;
-use super::outlet::Shared;
-use super::stream::{Acked, Stream};
-use super::{Analyzer, Conn};
+use super::{Connection, Phase, Verdict, split, wire_len};
 use crate::flow::{Direction, Timestamp};
 use crate::packet::Segment;
 
@@ -15,13 +15,13 @@ use crate::packet::Segment;
 const MOST_AHEAD: u32 = 1 << 20;
 
 /// A handshake seen on a connection that still lives.
-pub(super) struct Attempt {
+pub(in crate::tcp) struct Attempt {
     /// Who sent the SYN.
-    pub(super) from: Direction,
+    pub(in crate::tcp) from: Direction,
     /// The sequence number after its SYN.
-    pub(super) origin: u32,
+    pub(in crate::tcp) origin: u32,
     /// When.
-    pub(super) at: Timestamp,
+    pub(in crate::tcp) at: Timestamp,
     /// Bytes that followed it.
     sent: u32,
     /// The SYN itself was seen, not only its answer.
@@ -30,12 +30,12 @@ pub(super) struct Attempt {
 
 impl Attempt {
     /// Whether the segment answers or follows it.
-    pub(super) fn is_met_by(&self, from: Direction, segment: &Segment<'_>) -> bool {
+    pub(in crate::tcp) fn is_met_by(&self, from: Direction, segment: &Segment<'_>) -> bool {
         self.covers(if from == self.from { segment.seq } else { segment.ack })
     }
 
     /// Whether a RST refuses it: the SYN was seen, and is what the RST acknowledges.
-    pub(super) fn is_refused_by(&self, from: Direction, segment: &Segment<'_>) -> bool {
+    pub(in crate::tcp) fn is_refused_by(&self, from: Direction, segment: &Segment<'_>) -> bool {
         self.syn && self.from != from && segment.flags.ack() && segment.ack == self.origin
     }
 
@@ -47,7 +47,7 @@ impl Attempt {
 
 impl<A: Analyzer> Connection<A> {
     /// Starts as what was an attempt on the connection before.
-    pub(super) fn adopt(&mut self, attempt: &Attempt) {
+    pub(in crate::tcp) fn adopt(&mut self, attempt: &Attempt) {
         let (own, _) = split(&mut self.streams, attempt.from);
         own.learn(attempt.origin);
         own.syn = attempt.syn;
@@ -57,7 +57,7 @@ impl<A: Analyzer> Connection<A> {
 
     /// Judges a segment that follows or answers a SYN that was not believed so far; `None`: it does neither. The other side
     /// must answer, as far as it is heard: a receiver ignores a SYN in the middle, and what follows it (RFC 5961 §4).
-    pub(super) fn on_attempt(&mut self, from: Direction, segment: &Segment<'_>) -> Option<Verdict> {
+    pub(in crate::tcp) fn on_attempt(&mut self, from: Direction, segment: &Segment<'_>) -> Option<Verdict> {
         let attempt = self.odd.as_mut()?.attempt.as_mut().filter(|a| a.is_met_by(from, segment))?;
         let (own, opposite) = split(&mut self.streams, attempt.from);
         if from != attempt.from {
@@ -76,7 +76,12 @@ impl<A: Analyzer> Connection<A> {
     }
 
     /// Judges a SYN; `None`: it is part of this connection, and so is what it carries.
-    pub(super) fn on_syn(&mut self, from: Direction, segment: &Segment<'_>, shared: &mut Shared) -> Option<Verdict> {
+    pub(in crate::tcp) fn on_syn(
+        &mut self,
+        from: Direction,
+        segment: &Segment<'_>,
+        shared: &mut Shared,
+    ) -> Option<Verdict> {
         if segment.flags.fin() {
             return Some(Verdict::Ignore);
         }
@@ -102,7 +107,7 @@ impl<A: Analyzer> Connection<A> {
     }
 
     /// Of several answers to its SYN the originator acknowledges the one that it took.
-    pub(super) fn note_choice(&mut self, from: Direction, segment: &Segment<'_>) {
+    pub(in crate::tcp) fn note_choice(&mut self, from: Direction, segment: &Segment<'_>) {
         let (own, opposite) = split(&mut self.streams, from);
         let first = own.syn && !own.talked && opposite.is_untouched() && segment.flags.ack() && !segment.flags.syn();
         if first && opposite.syn && matches!(opposite.read_ack(segment.ack), Acked::Implausible) {

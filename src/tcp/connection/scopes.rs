@@ -5,10 +5,10 @@
 //! be captured twice, before and behind a router: then the second scope shows what the first one does, until a byte
 //! differs. Indexes nothing (`index`).
 
-use super::Analyzer;
-use super::connection::{Connection, Phase, split, wire_len};
-use super::recent::Recent;
-use super::stream::Place;
+use super::super::Analyzer;
+use super::super::recent::Recent;
+use super::super::stream::Place;
+use super::{Connection, Phase, split, wire_len};
 use crate::flow::{Direction, Scope};
 use crate::packet::{Checksum, Segment};
 
@@ -17,7 +17,7 @@ const MOST: usize = 8;
 
 /// The other scopes of a connection.
 #[derive(Default)]
-pub(super) struct Aliases {
+pub(in crate::tcp) struct Aliases {
     seen: Vec<Alias>,
     /// Whether its own scope brought or repeated bytes.
     own_paid: bool,
@@ -32,13 +32,13 @@ struct Alias {
 }
 
 impl Aliases {
-    pub(super) fn scopes(&self) -> impl Iterator<Item = Scope> {
+    pub(in crate::tcp) fn scopes(&self) -> impl Iterator<Item = Scope> {
         self.seen.iter().map(|alias| alias.scope)
     }
 }
 
 impl<A: Analyzer> Connection<A> {
-    pub(super) fn aliases(&self) -> Option<&Aliases> {
+    pub(in crate::tcp) fn aliases(&self) -> Option<&Aliases> {
         self.odd.as_ref()?.aliases.as_ref()
     }
 
@@ -47,7 +47,7 @@ impl<A: Analyzer> Connection<A> {
     }
 
     /// Whether a segment of another scope is this connection's all the same; then that scope is its own from now on.
-    pub(super) fn takes_scope(&mut self, from: Direction, segment: &Segment<'_>, recent: &Recent) -> bool {
+    pub(in crate::tcp) fn takes_scope(&mut self, from: Direction, segment: &Segment<'_>, recent: &Recent) -> bool {
         let few = self.aliases().is_none_or(|aliases| aliases.seen.len() < MOST);
         let belongs = few && (self.misses(from, segment) || self.has_shown(from, segment, recent));
         if belongs {
@@ -77,8 +77,8 @@ impl<A: Analyzer> Connection<A> {
         own.is_known() && own.offset_of(segment.seq).is_some_and(|at| recent.holds(own.recent(), at, segment.payload))
     }
 
-    /// Whether the segment's number is one of this connection: then it may be its own copy of one.
-    pub(super) fn has_number_of(&mut self, from: Direction, segment: &Segment<'_>) -> bool {
+    /// Whether the segment's number is one of this connection: then it may be a copy of one of its own.
+    pub(in crate::tcp) fn has_number_of(&mut self, from: Direction, segment: &Segment<'_>) -> bool {
         let (own, _) = split(&mut self.streams, from);
         match segment.flags.syn() {
             true => own.starts_at(segment.seq.wrapping_add(1)),
@@ -87,7 +87,7 @@ impl<A: Analyzer> Connection<A> {
     }
 
     /// Whether a segment shows that its scope is another connection: its bytes differ from those that another scope brought.
-    pub(super) fn is_contradicted(&mut self, from: Direction, segment: &Segment<'_>, recent: &Recent) -> bool {
+    pub(in crate::tcp) fn is_contradicted(&mut self, from: Direction, segment: &Segment<'_>, recent: &Recent) -> bool {
         let brought = self.aliases().and_then(|aliases| aliases.brought.get(from as usize).copied());
         if brought.is_none_or(|scope| scope == segment.scope) || segment.payload.is_empty() {
             return false;
@@ -98,7 +98,7 @@ impl<A: Analyzer> Connection<A> {
     }
 
     /// Notes in which scope bytes came, before they are taken.
-    pub(super) fn note_scope(&mut self, from: Direction, segment: &Segment<'_>) {
+    pub(in crate::tcp) fn note_scope(&mut self, from: Direction, segment: &Segment<'_>) {
         let Some(aliases) = self.odd.as_mut().and_then(|odd| odd.aliases.as_mut()) else { return };
         if segment.payload.is_empty() {
             return;
@@ -118,7 +118,7 @@ impl<A: Analyzer> Connection<A> {
     }
 
     /// Lets a scope go. `true`: it brought nothing yet, so the whole of it is another connection.
-    pub(super) fn release_scope(&mut self, scope: Scope) -> bool {
+    pub(in crate::tcp) fn release_scope(&mut self, scope: Scope) -> bool {
         let Some(aliases) = self.aliases_mut() else { return false };
         match aliases.seen.iter().position(|alias| alias.scope == scope) {
             Some(place) => !aliases.seen.remove(place).paid,
@@ -127,7 +127,7 @@ impl<A: Analyzer> Connection<A> {
     }
 
     /// Another scope becomes the connection's own.
-    pub(super) fn promote_scope(&mut self) -> Option<Scope> {
+    pub(in crate::tcp) fn promote_scope(&mut self) -> Option<Scope> {
         let aliases = self.aliases_mut()?;
         let alias = aliases.seen.pop()?;
         aliases.own_paid = alias.paid;
@@ -136,7 +136,7 @@ impl<A: Analyzer> Connection<A> {
     }
 
     /// Begins as the connection did that it was taken for.
-    pub(super) fn begin_as(&mut self, twin: &Self) {
+    pub(in crate::tcp) fn begin_as(&mut self, twin: &Self) {
         let key = self.conn.key;
         self.conn = twin.conn.clone();
         self.conn.key = key;

@@ -3,11 +3,11 @@
 //! Keeps a doubt until what follows settles it (RFC 5961). SYNs are judged in `handshake`; FINs and doubtful bytes wait in
 //! `disorder`.
 
-use super::connection::{Connection, Verdict, split, wire_len};
-use super::disorder::Piece;
-use super::outlet::Shared;
-use super::stream::{Place, ResetPlace, Stream};
-use super::{Analyzer, CloseReason};
+use super::super::disorder::Piece;
+use super::super::outlet::Shared;
+use super::super::stream::{Place, ResetPlace, Stream};
+use super::super::{Analyzer, CloseReason};
+use super::{Connection, Verdict, split, wire_len};
 use crate::flow::{Direction, Timestamp};
 use crate::packet::{Checksum, Segment};
 
@@ -16,7 +16,7 @@ use crate::packet::{Checksum, Segment};
 const RESET_QUIET: u64 = 1_000_000_000;
 
 /// A RST that nothing has contradicted so far.
-pub(super) struct Reset {
+pub(in crate::tcp) struct Reset {
     from: Direction,
     at: Timestamp,
     offset: i64,
@@ -26,7 +26,7 @@ pub(super) struct Reset {
 
 /// Whether the receiver of a segment takes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Soundness {
+pub(in crate::tcp) enum Soundness {
     /// Nothing speaks against it.
     Sound,
     /// Its receiver may have dropped it.
@@ -36,7 +36,7 @@ pub(super) enum Soundness {
 }
 
 /// Whether the segment's checksum is wrong, where checksums mean anything.
-pub(super) fn is_wrong(stream: &mut Stream, segment: &Segment<'_>, shared: &mut Shared) -> bool {
+pub(in crate::tcp) fn is_wrong(stream: &mut Stream, segment: &Segment<'_>, shared: &mut Shared) -> bool {
     if stream.sums_lie {
         return false;
     }
@@ -49,7 +49,7 @@ pub(super) fn is_wrong(stream: &mut Stream, segment: &Segment<'_>, shared: &mut 
 }
 
 impl<A: Analyzer> Connection<A> {
-    pub(super) fn on_reset(&mut self, from: Direction, segment: &Segment<'_>, shared: &mut Shared) -> Verdict {
+    pub(in crate::tcp) fn on_reset(&mut self, from: Direction, segment: &Segment<'_>, shared: &mut Shared) -> Verdict {
         let acknowledged = segment.flags.ack().then_some(segment.ack);
         let refused = self.attempt().is_some_and(|a| a.is_refused_by(from, segment));
         // What acknowledges bytes of this connection refuses no other one.
@@ -66,7 +66,7 @@ impl<A: Analyzer> Connection<A> {
             }
             own.talked = true;
             shared.ledger.connects_refused += 1;
-            return Verdict::Close(CloseReason::Reset);
+            return Verdict::Close(CloseReason::Reset(from));
         }
         let wrong = is_wrong(own, segment, shared);
         let (place, offset) = own.place_reset(segment.seq);
@@ -91,20 +91,20 @@ impl<A: Analyzer> Connection<A> {
         reset
     }
 
-    /// Whether the connection is over by a RST that its receiver believes, as nothing has followed.
-    pub(super) fn is_reset(&self, now: Timestamp) -> bool {
+    /// Who ended the connection with a RST that its receiver believes, as nothing has followed.
+    pub(in crate::tcp) fn reset_by(&self, now: Timestamp) -> Option<Direction> {
         let quiet = |reset: &Reset| now.since(self.last_seen.max(reset.at)) >= RESET_QUIET;
-        self.reset().is_some_and(|reset| reset.exact && quiet(reset))
+        self.reset().filter(|reset| reset.exact && quiet(reset)).map(|reset| reset.from)
     }
 
     /// Whether a RST waits that its receiver would ask back about.
-    pub(super) fn is_in_doubt(&self) -> bool {
+    pub(in crate::tcp) fn is_in_doubt(&self) -> bool {
         self.reset().is_some()
     }
 
     /// A believed segment weighs on a RST before it: who sends more has not reset the connection. What its receiver sends
     /// may have crossed it, unless the RST was not believable anyway.
-    pub(super) fn weigh_reset(&mut self, from: Direction, end: i64, ack: Option<u64>, shared: &mut Shared) {
+    pub(in crate::tcp) fn weigh_reset(&mut self, from: Direction, end: i64, ack: Option<u64>, shared: &mut Shared) {
         let Some(reset) = self.odd.as_mut().and_then(|odd| odd.reset.as_mut()) else { return };
         if !reset.exact && from != reset.from && ack.is_some_and(|ack| ack.cast_signed() == reset.offset) {
             // The capture lost what came before the RST.
@@ -117,7 +117,7 @@ impl<A: Analyzer> Connection<A> {
 
     /// Whether the receiver takes a segment that brings something new and ends at `end`. What no one reads is not verified:
     /// nothing depends on it.
-    pub(super) fn soundness(
+    pub(in crate::tcp) fn soundness(
         &mut self,
         from: Direction,
         segment: &Segment<'_>,
@@ -139,7 +139,7 @@ impl<A: Analyzer> Connection<A> {
     }
 
     /// A segment with a wrong checksum: its receiver says whether it took it. A FIN on it comes again.
-    pub(super) fn on_doubtful(
+    pub(in crate::tcp) fn on_doubtful(
         &mut self,
         from: Direction,
         segment: &Segment<'_>,
@@ -164,7 +164,7 @@ impl<A: Analyzer> Connection<A> {
 
     /// How the connection ended in truth: a RST that nothing contradicted is what ended it, whatever was noticed later, and so
     /// are two FINs.
-    pub(super) fn outcome(&mut self, at: Timestamp, reason: CloseReason) -> (Timestamp, CloseReason) {
+    pub(in crate::tcp) fn outcome(&mut self, at: Timestamp, reason: CloseReason) -> (Timestamp, CloseReason) {
         if self.streams.iter().all(|stream| stream.ended) {
             return (at, CloseReason::Closed);
         }
@@ -173,7 +173,7 @@ impl<A: Analyzer> Connection<A> {
         match reset {
             Some(reset) if reason != CloseReason::Evicted => {
                 self.reset_by_peer = true;
-                (reset.at, CloseReason::Reset)
+                (reset.at, CloseReason::Reset(reset.from))
             }
             _ => (at, reason),
         }

@@ -5,9 +5,9 @@
 use crate::record::{Version, Weird, WeirdSet};
 use crate::redact::Redactor;
 
-use super::detect::{is_foreign_version, is_known_method, is_token, is_version, is_version_start};
-use super::folds::Folds;
-use super::head::{EachField, Fields, Head, Kind, MAX_HEADERS, Parsed, StartLine, end_of_head};
+use super::super::detect::{is_foreign_version, is_known_method, is_token, is_version, is_version_start};
+use super::folds::{Folds, is_blank};
+use super::{EachField, Fields, Head, Kind, MAX_HEADERS, Parsed, StartLine, end_of_head};
 
 /// Parses the head at the start of `text`, which has no leading empty lines; `folds` keeps its fields if they have to be
 /// unfolded.
@@ -38,7 +38,7 @@ pub(super) fn parse<'a>(
 
 /// What the beginning of a head shows, when its rest will not come: at least a status, or a method and the beginning of a
 /// target.
-pub(super) fn salvage<'a>(
+pub(in crate::http) fn salvage<'a>(
     kind: Kind,
     text: &'a [u8],
     (folds, redactor): (&'a mut Folds, &Redactor),
@@ -62,7 +62,7 @@ pub(super) fn salvage<'a>(
 
 /// Whether readers of `head`, which has bare LFs or folded lines, may differ about where its message ends: a framing field is
 /// folded, or a bare LF ends it, the line before it or the head, where other lines end with CRLF (RFC 9112 §2.2, §5.2).
-pub(super) fn framing_may_differ(head: &[u8]) -> bool {
+pub(in crate::http) fn framing_may_differ(head: &[u8]) -> bool {
     let is_bare = |line: &[u8]| !line.ends_with(b"\r\n");
     let is_framing = |line: &[u8]| {
         let line = line.trim_ascii_start();
@@ -106,10 +106,6 @@ fn start_line<'a>(kind: Kind, line: &'a [u8], weird: &mut WeirdSet) -> Option<St
         Kind::Request => request_line(line, weird),
         Kind::Response => status_line(line, weird),
     }
-}
-
-pub(super) fn is_blank(byte: &u8) -> bool {
-    matches!(byte, b' ' | b'\t')
 }
 
 fn request_line<'a>(line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLine<'a>> {

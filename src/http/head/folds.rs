@@ -5,12 +5,11 @@
 use crate::record::{Weird, WeirdSet};
 use crate::redact::Redactor;
 
-use super::detect::is_token;
-use super::lenient::is_blank;
+use super::super::detect::is_token;
 
 /// Unfolds the fields of one head, and keeps them for as long as they are read.
 #[derive(Debug, Default)]
-pub(super) struct Folds {
+pub(in crate::http) struct Folds {
     text: Vec<u8>,
 }
 
@@ -61,6 +60,10 @@ impl Folds {
         self.text.extend_from_slice(redactor.header_value(name, value.trim_ascii()).as_bytes());
         true
     }
+}
+
+pub(super) fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }
 
 #[cfg(test)]
