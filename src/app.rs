@@ -6,8 +6,9 @@
 use std::net::IpAddr;
 
 use crate::dns;
+use crate::exchange::room;
 use crate::flow::{Direction, Timestamp};
-use crate::http::{self, Context, Handover, Next, room};
+use crate::http::{self, Context, Handover, Next};
 use crate::http2::{Beginning, Chunk, Connection, Found, Known, Search, USUAL_MAX};
 use crate::ledger::NotHttp;
 use crate::record::{Ended, EndedHow, Exchange, Missing, Record, Side, Trust, WebSocket};

@@ -26,11 +26,11 @@ pub use self::targets::{place, proxies_in_use};
 use crate::config::{self, Config};
 use crate::conntrack::{self, Tracker};
 use crate::dissect::{self, Dissector, Pools};
+use crate::exchange::{self, KeepHeaders};
 use crate::filter::{Filter, FilterConfig, FlowFilter, FlowRules, Verdict};
 use crate::flows;
 use crate::format::{Encoded, Observer};
 use crate::glob::Glob;
-use crate::http::{self, KeepHeaders};
 use crate::identity::Identity;
 use crate::ledger::LeftOut;
 use crate::metrics::Probe;
@@ -391,7 +391,7 @@ fn dissect_config(config: &Config, observer: &Observer, own_ips: Vec<IpAddr>) ->
             held_total: config.bounds.held_bytes,
             ..defaults.tcp
         },
-        http: http::Config {
+        http: exchange::Config {
             max_head_bytes: settings.max_head_bytes.in_memory(),
             // The last quarter of the memory, which `Bounds` leaves free, has room for this and for slack.
             max_kept_bytes: config.bounds.held_bytes / 2,

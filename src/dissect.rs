@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use crate::app::Session;
 use crate::dns::{Learnt, Watch};
+use crate::exchange::{self, Protocols};
 use crate::flow::{FiveTuple, Protocol, Timestamp};
 use crate::flows::{self, Flows};
-use crate::http::{self, Context, Protocols};
+use crate::http::Context;
 use crate::ledger::{FlowLedger, Ledger, Skip};
 use crate::packet::{Datagram, Decoder, FragmentLimits, Frame, Packet, Segment};
 use crate::pool::Pool;
@@ -32,7 +33,7 @@ pub struct Config {
     /// Bounds on connections and what they hold.
     pub tcp: tcp::Limits,
     /// HTTP.
-    pub http: http::Config,
+    pub http: exchange::Config,
     /// Whether connections are read at all: without, there are no exchanges.
     pub reads_http: bool,
     /// Flows, where they are recorded.
@@ -57,7 +58,7 @@ impl Default for Config {
                 idle: 600_000_000_000,
                 idle_opening: 60_000_000_000,
             },
-            http: http::Config::default(),
+            http: exchange::Config::default(),
             reads_http: true,
             flows: None,
             check_every: 2_000_000_000,

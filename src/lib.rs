@@ -66,6 +66,7 @@ pub mod websocket;
 pub mod sse;
 pub mod grpc;
 pub mod dns;
+pub mod exchange;
 pub mod http;
 pub mod http2;
 pub mod app;

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use podtap::dissect::{Config, Dissector};
+use podtap::exchange::{self, KeepHeaders};
 use podtap::flow::Timestamp;
 use podtap::flows;
 use podtap::format::{Observer, classic, ecs, text};
-use podtap::http::{self, KeepHeaders};
 use podtap::packet::{FragmentLimits, Frame};
 use podtap::record::{Exchange, Record};
 use podtap::redact::Redactor;
@@ -201,7 +201,7 @@ fn tight() -> Config {
             idle: 600_000_000_000,
             idle_opening: 60_000_000_000,
         },
-        http: http::Config { max_head_bytes: 1024, max_kept_bytes: 65_536, ..http::Config::default() },
+        http: exchange::Config { max_head_bytes: 1024, max_kept_bytes: 65_536, ..exchange::Config::default() },
         reads_http: true,
         flows: Some(flows::Config { most: 8, interval: Some(1_000_000_000), ..flows::Config::default() }),
         check_every: 100_000_000,

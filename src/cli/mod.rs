@@ -314,7 +314,7 @@ pub(crate) fn on_interrupt(flag: Arc<AtomicBool>) -> std::io::Result<()> {
 }
 
 /// What was recognised and not decoded, for the closing lines.
-pub(crate) fn protocol_lines(protocols: &crate::http::Protocols) -> String {
+pub(crate) fn protocol_lines(protocols: &crate::exchange::Protocols) -> String {
     protocols
         .iter()
         .map(|(name, connections)| format!("not HTTP/1: {name}, {}\n", counted(connections, "connections")))

@@ -1,208 +1,67 @@
-//! Stream bytes to HTTP exchanges.
+//! Stream bytes of HTTP/1 to exchanges.
 //!
 //! `detect` says what bytes are, `head` and `body` parse one message, `framing` decides its length, `pairing` which
-//! response answers which request, `exchange` builds the record, and [`Session`] is the analyzer that sits on a
+//! response answers which request, and [`Session`] is the analyzer that sits on a
 //! connection and holds them together. No clock, no socket; knows nothing of packets.
 
 mod body;
 mod detect;
-pub(crate) mod exchange;
 mod framing;
 mod inside;
-pub(crate) mod head;
+mod head;
 mod pairing;
 mod proxy_protocol;
-pub(crate) mod reader;
-pub(crate) mod room;
+mod reader;
+mod room;
 mod session;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod transactions;
 
-use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use crate::ledger::HttpLedger;
-use crate::pool::{Pool, Share};
-use crate::record::{CallSystem, Exchange, Header, Record, StreamClass, Unanswered};
+use crate::exchange::{self, Config};
+use crate::pool::Pool;
 use crate::redact::Redactor;
-use crate::shape::proxy::TrustedProxies;
-use crate::tcp::CloseReason;
 
 pub use session::Session;
 pub(crate) use session::{Handover, Next};
 
-/// Which headers a record keeps (LOGHEADERS).
-#[derive(Clone, Debug, Default)]
-pub enum KeepHeaders {
-    /// None.
-    #[default]
-    None,
-    /// All.
-    All,
-    /// Those with these names, lower case.
-    Named(Vec<String>),
-}
-
-impl KeepHeaders {
-    fn keeps(&self, name: &[u8]) -> bool {
-        match self {
-            Self::None => false,
-            Self::All => true,
-            Self::Named(names) => names.iter().any(|n| n.as_bytes().eq_ignore_ascii_case(name)),
-        }
-    }
-}
-
-/// What all sessions are given.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Longest head looked at (MAX_HEAD_BYTES).
-    pub max_head_bytes: usize,
-    /// Bytes that all sessions together keep of heads under way and of exchanges that wait for something.
-    pub max_kept_bytes: usize,
-    /// When a request counts as unanswered, nanoseconds behind its last byte (TIMEOUT_AFTER_MS).
-    pub timeout_after: u64,
-    /// When a response counts as a stream, nanoseconds (STREAM_AFTER_MS).
-    pub stream_after: u64,
-    /// Headers to keep.
-    pub headers: KeepHeaders,
-    /// Identity of the observer, part of every `event.id` (OBSERVER_ID, pod uid, host name).
-    pub observer_id: String,
-    /// Own addresses, for the direction (OWN_IPS).
-    pub own_ips: Vec<IpAddr>,
-    /// Proxies whose word about the client is taken (TRUSTED_PROXIES).
-    pub trusted_proxies: TrustedProxies,
-    /// Value of the nonce header that marks podtap's own requests.
-    pub nonce: Option<String>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            max_head_bytes: 64 * 1024,
-            max_kept_bytes: 16 << 20,
-            timeout_after: 10_000_000_000,
-            stream_after: 30_000_000_000,
-            headers: KeepHeaders::None,
-            observer_id: String::new(),
-            own_ips: Vec::new(),
-            trusted_proxies: TrustedProxies::default(),
-            nonce: None,
-        }
-    }
-}
-
-/// What all sessions share.
+/// What all sessions share, with what those of HTTP/1 need besides.
 #[derive(Debug)]
 pub struct Context {
-    /// What they are given.
-    pub config: Config,
-    /// Masks secrets before anything is kept.
-    pub redactor: Redactor,
-    /// What they count.
-    pub ledger: HttpLedger,
-    /// Names seen in TLS handshakes and such.
-    pub protocols: Protocols,
-    /// What they make.
-    pub out: Vec<Record>,
-    /// Where header blocks of HTTP/2 are decoded.
-    pub(crate) block: crate::hpack::Block,
-    /// Where messages of DNS go, if they are wanted.
-    pub(crate) dns: Option<crate::dns::Watch>,
+    shared: exchange::Context,
+    /// What leaves a queue while it is being changed.
     left: Vec<pairing::Left>,
-    /// Gauge: bytes that sessions keep of exchanges (`room`).
-    kept: usize,
-    /// Of all that sessions of all capture threads keep.
-    share: Share,
 }
 
 impl Context {
     /// An empty context.
     pub fn new(config: Config, redactor: Redactor) -> Self {
-        let alone = Pool::new(config.max_kept_bytes);
-        Self::sharing(config, redactor, &alone)
+        Self { shared: exchange::Context::new(config, redactor), left: Vec::new() }
     }
 
     /// An empty context that shares what may be kept with others.
     pub fn sharing(config: Config, redactor: Redactor, kept: &Arc<Pool>) -> Self {
-        Self {
-            config,
-            redactor,
-            ledger: HttpLedger::default(),
-            protocols: Protocols::default(),
-            out: Vec::new(),
-            block: crate::hpack::Block::default(),
-            dns: None,
-            left: Vec::new(),
-            kept: 0,
-            share: Share::new(kept),
-        }
+        Self { shared: exchange::Context::sharing(config, redactor, kept), left: Vec::new() }
     }
 }
 
-impl Context {
-    /// A record is made.
-    pub(crate) fn record(&mut self, exchange: Box<Exchange>) {
-        self.ledger.records += 1;
-        self.out.push(Record::Http(exchange));
-    }
+impl Deref for Context {
+    type Target = exchange::Context;
 
-    /// The record of a whole exchange is made; one that goes on for long is in a class apart.
-    pub(crate) fn record_exchange(&mut self, mut exchange: Box<Exchange>) {
-        if let Some(response) = exchange.response.as_ref().filter(|_| exchange.class == StreamClass::Exchange) {
-            let long = response.last.since(response.first) >= self.config.stream_after;
-            if long || response.mime_type.as_deref() == Some("text/event-stream") {
-                exchange.class = StreamClass::Stream;
-            }
-        }
-        // One message each way: the status of HTTP says that it went well.
-        if let Some(call) = exchange.grpc.as_mut().filter(|call| call.system == CallSystem::Connect { unary: true }) {
-            let done = exchange.response.as_ref().is_some_and(|response| response.status == Some(200));
-            call.status = call.status.or(done.then_some(0));
-        }
-        self.record(exchange);
+    fn deref(&self) -> &exchange::Context {
+        &self.shared
     }
 }
 
-/// What was recognised and not decoded, by name: `tls api.example.com (h2)`, `h2`. Bounded.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Protocols {
-    counts: std::collections::BTreeMap<CompactString, u64>,
-}
-
-impl Protocols {
-    /// Names kept apart; more are counted together as `other`.
-    const MAX_NAMES: usize = 64;
-
-    pub(crate) fn count(&mut self, name: CompactString) {
-        let known = self.counts.contains_key(&name) || self.counts.len() < Self::MAX_NAMES;
-        *self.counts.entry(if known { name } else { CompactString::const_new("other") }).or_default() += 1;
-    }
-
-    /// Names and how many connections had them.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.counts.iter().map(|(name, n)| (name.as_str(), *n))
-    }
-
-    /// Adds those of another thread.
-    pub fn merge(&mut self, other: &Self) {
-        for (name, n) in &other.counts {
-            *self.counts.entry(name.clone()).or_default() += n;
-        }
-    }
-}
-
-/// Why requests are unanswered when their connection ends; `None`: unknown, since it was podtap that needed the room.
-pub(crate) fn unanswered_by(reason: CloseReason) -> Option<Unanswered> {
-    match reason {
-        CloseReason::Closed | CloseReason::Reused | CloseReason::Idle => Some(Unanswered::Closed),
-        CloseReason::Reset(_) => Some(Unanswered::Reset),
-        CloseReason::EndOfCapture | CloseReason::Shutdown => Some(Unanswered::Shutdown),
-        CloseReason::Evicted => None,
+impl DerefMut for Context {
+    fn deref_mut(&mut self) -> &mut exchange::Context {
+        &mut self.shared
     }
 }
 
@@ -232,24 +91,3 @@ fn stream_id(connection: &str, mark: &str, offset: u64) -> CompactString {
     id.push_str(std::str::from_utf8(digits.get(..len).unwrap_or_default()).unwrap_or_default());
     id
 }
-
-/// What keeps the header fields that a record shows, masked, and says whether it had room; `None` where it shows none.
-pub(crate) fn head_fields<'a>(
-    keep: &'a KeepHeaders,
-    redactor: &'a Redactor,
-    into: &'a mut Vec<Header>,
-) -> Option<impl FnMut(&[u8], &[u8]) -> bool + 'a> {
-    if matches!(keep, KeepHeaders::None) {
-        return None;
-    }
-    Some(move |name: &[u8], value: &[u8]| {
-        let (wanted, has_room) = (keep.keeps(name), into.len() < MAX_KEPT_HEADERS);
-        if wanted && has_room {
-            into.push(Header { name: redactor.text(name), value: redactor.header_value(name, value) });
-        }
-        has_room || !wanted
-    })
-}
-
-/// Most header fields kept of one message.
-const MAX_KEPT_HEADERS: usize = 128;

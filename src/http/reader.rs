@@ -5,6 +5,7 @@ use crate::ledger::NotHttp;
 
 use super::body::Body;
 use super::inside::Inside;
+pub(super) use crate::exchange::Begun;
 
 /// Bytes of one event, and what is left of them.
 #[derive(Clone, Copy, Debug)]
@@ -30,14 +31,6 @@ impl Chunk<'_> {
     pub(super) fn begun(&self) -> Begun {
         Begun { at: self.at, offset: self.offset, ack: self.ack }
     }
-}
-
-/// Where and when a message began, and what its first segment acknowledged.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Begun {
-    pub at: Timestamp,
-    pub offset: u64,
-    pub ack: Option<u64>,
 }
 
 impl Begun {

@@ -10,6 +10,7 @@ mod http09;
 use std::net::IpAddr;
 
 use super::*;
+use crate::exchange::KeepHeaders;
 use crate::flow::Direction::{FromHigh, FromLow};
 use crate::flow::{ConnKey, Direction, Endpoint, FiveTuple, Timestamp};
 use crate::record::{Exchange, Record, StreamClass, Weird};
@@ -105,7 +106,7 @@ impl Wire {
         session.on_close(&self.conn, Timestamp(self.now), reason, &mut self.cx);
         let h = &self.cx.ledger;
         assert_eq!((h.open, h.responses_open, h.waiting), (0, 0, 0), "nothing is left open");
-        assert_eq!(self.cx.kept, 0, "nothing is kept");
+        assert_eq!(self.cx.room_in_use(), 0, "nothing is kept");
         self.cx.out.drain(..).filter_map(Record::into_exchange).collect()
     }
 

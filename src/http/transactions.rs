@@ -14,7 +14,8 @@ use super::head::{Head, Kind};
 use super::pairing::{Left, Loose, Slot, Target, UnderWay};
 use super::reader::{Begun, Chunk};
 use super::session::{Handover, Message, Next, Session};
-use super::{Context, exchange, exchange_id, inside, orphan_id, room, unanswered_by};
+use super::{Context, exchange_id, inside, orphan_id};
+use crate::exchange::{self, room, unanswered_by};
 
 /// Most 1xx codes kept of one exchange.
 const MAX_INFORMATIONAL: usize = 8;

@@ -6,9 +6,9 @@
 use super::chunk::{Chunk, Mark};
 use super::frame::{self, Control, Frame};
 use super::search::Search;
+use crate::exchange::Context;
 use crate::flow::Timestamp;
 use crate::hpack::Decoder;
-use crate::http::Context;
 use crate::record::Weird;
 
 /// The connection preface of the client (RFC 9113 §3.4).

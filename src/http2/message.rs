@@ -4,8 +4,9 @@
 
 use compact_str::{CompactString, format_compact};
 
+use crate::exchange::fields::{Fields, Head, StartLine};
 use crate::hpack::{Block, Field};
-use crate::http::head::{Fields, Head, StartLine};
+
 use crate::record::{Version, Weird, WeirdSet};
 
 /// Most unknown entries that may make a label of a path.

@@ -14,9 +14,9 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
+use crate::exchange::{self, Context, head_fields, unanswered_by};
 use crate::flow::{Direction, Timestamp};
 use crate::hpack::Block;
-use crate::http::{Context, exchange, head_fields, unanswered_by};
 use crate::record::{Ended, EndedHow, Request, Side, Unanswered, Weird};
 use crate::tcp::{CloseReason, Conn, StreamEvent};
 

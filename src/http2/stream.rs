@@ -10,10 +10,10 @@
 //!
 //! Knows one stream only; which there are is in `streams`.
 
+use crate::exchange::fields::Fields;
+use crate::exchange::{Context, room};
 use crate::flow::Timestamp;
 use crate::grpc::{Flavour, Messages};
-use crate::http::head::Fields;
-use crate::http::{Context, room};
 use crate::record::{Ended, EndedHow, Exchange, Grpc, Missing, Reset, Side, Trust, Unanswered, Weird, WeirdSet};
 use crate::redact::Redactor;
 use crate::sse::Events;

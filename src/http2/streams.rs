@@ -12,9 +12,9 @@ use compact_str::format_compact;
 use super::half::BlockHead;
 use super::message::Message;
 use super::stream::{End, Stream};
+use crate::exchange::{self, Begun, Context};
 use crate::flow::Timestamp;
 use crate::grpc;
-use crate::http::{Context, exchange, reader::Begun};
 use crate::record::{
     Connection, Ended, Exchange, Header, Http2, Missing, Request, Reset, Side, StreamClass, Trust, Unanswered, Version,
     Weird,

@@ -5,8 +5,8 @@ mod calls;
 use proptest::prelude::*;
 
 use super::*;
+use crate::exchange::{Config, KeepHeaders};
 use crate::flow::{ConnKey, Endpoint, FiveTuple};
-use crate::http::{Config, KeepHeaders};
 use crate::record::{Exchange, Outcome, Record, Reset, Trust};
 use crate::redact::Redactor;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::http::Protocols;
+use crate::exchange::Protocols;
 use crate::source::live::CaptureError;
 
 /// What a capture thread ends with: its dissector's last words, and why it ended early.

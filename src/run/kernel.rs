@@ -5,9 +5,9 @@
 use super::captures::{Capture, Captured};
 use super::shared::Part;
 use super::{Live, RecordKind};
+use crate::exchange::Protocols;
 use crate::flow::Timestamp;
 use crate::format::Encoded;
-use crate::http::Protocols;
 use crate::ledger::{Ledger, LeftOut};
 use crate::metrics::{KernelCounters, Probe};
 use crate::pipeline::Pipeline;

@@ -5,9 +5,9 @@
 use super::news::NewsSender;
 use super::shared::Part;
 use crate::dissect::Dissector;
+use crate::exchange::Protocols;
 use crate::flow::Timestamp;
 use crate::format::Encoded;
-use crate::http::Protocols;
 use crate::ledger::LeftOut;
 use crate::metrics::Probe;
 use crate::packet::Frame;

@@ -2,8 +2,8 @@
 //! the log at its most talkative, metrics, closing lines.
 
 use podtap::dissect::Dissector;
+use podtap::exchange::KeepHeaders;
 use podtap::flow::Endpoint;
-use podtap::http::KeepHeaders;
 use podtap::ledger::RecordLedger;
 use podtap::metrics::{KernelCounters, Metrics, Requests, closing_lines};
 use podtap::redact::Redactor;

@@ -10,9 +10,9 @@ mod trouble;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use podtap::dissect::{self, Dissector};
+use podtap::exchange::KeepHeaders;
 use podtap::flow::Timestamp;
 use podtap::format::{Observer, ecs};
-use podtap::http::KeepHeaders;
 use podtap::redact::Redactor;
 use podtap::setup::{Done, SetupOptions};
 use podtap::sink::elasticsearch::{Auth, Elasticsearch, IndexName, Options, nodes};
@@ -87,10 +87,10 @@ fn line(text: &str) -> String {
 
 /// Keeps everything there is to keep.
 fn dissector(observer_id: &str) -> Dissector {
-    let http = podtap::http::Config {
+    let http = podtap::exchange::Config {
         headers: KeepHeaders::All,
         observer_id: observer_id.to_owned(),
-        ..podtap::http::Config::default()
+        ..podtap::exchange::Config::default()
     };
     Dissector::new(dissect::Config { http, ..dissect::Config::default() }, Redactor::off())
 }

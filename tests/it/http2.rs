@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use podtap::dissect::{Config, Dissector};
+use podtap::exchange::KeepHeaders;
 use podtap::flow::Timestamp;
-use podtap::http::KeepHeaders;
 use podtap::packet::LinkType;
 use podtap::record::{Exchange, Header, Trust};
 use podtap::redact::Redactor;

@@ -315,7 +315,7 @@ impl<'a> Facts<'a> {
     /// Whether at `gave_up` the request was not whole yet, or had been for less than the time-out, or an interim response had
     /// come since.
     fn still_on_its_way(&self, conn: usize, truth: &Truth, gave_up: u64) -> bool {
-        let patience = podtap::http::Config::default().timeout_after;
+        let patience = podtap::exchange::Config::default().timeout_after;
         let last = truth.request.end - 1..truth.request.end;
         let interim = truth.interim..truth.response.start;
         let of = |side: Side| self.packets_of(conn).filter(move |p| p.from == side && p.is_true());

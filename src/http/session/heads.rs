@@ -2,11 +2,12 @@
 //!
 //! Owns the bytes kept meanwhile; what a head means for the exchange is in `transactions`.
 
+use super::super::Context;
 use super::super::detect::{Start, classify};
 use super::super::head::{self, Folds, Head, Kind, Parsed, StartLine};
 use super::super::reader::{Begun, Chunk, Seek, State};
-use super::super::{Context, head_fields};
 use super::{Session, is_proxy_header, open_message};
+use crate::exchange::head_fields;
 use crate::flow::{Direction, Timestamp};
 use crate::record::{Header, Weird};
 use crate::tcp::Conn;

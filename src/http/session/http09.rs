@@ -3,13 +3,14 @@
 //! Only to a request without a version (`detect` says what is one), and only where no status line comes: servers that know
 //! nothing of HTTP/0.9 answer as ever. Which request is next is for `pairing` to say.
 
+use super::super::Context;
 use super::super::body::Body;
 use super::super::detect::{Start, classify};
 use super::super::head::Kind;
 use super::super::pairing::Target;
 use super::super::reader::{Chunk, State};
-use super::super::{Context, exchange};
 use super::{MAX_LEAD, Session, open_message};
+use crate::exchange;
 use crate::flow::Direction;
 use crate::ledger::NotHttp;
 use crate::record::Weird;

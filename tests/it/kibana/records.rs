@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use podtap::demo::{RENDERED_SERVER, rendered};
 use podtap::dissect::{self, Dissector};
+use podtap::exchange::{self, KeepHeaders};
 use podtap::flow::Timestamp;
 use podtap::format::{Observer, Pod, ecs};
-use podtap::http::{self, KeepHeaders};
 use podtap::packet::Frame;
 use podtap::record::{Record, Workload};
 use podtap::redact::Redactor;
@@ -83,11 +83,11 @@ fn long() -> Vec<SynthFrame> {
 impl Tap {
     /// Each capture is another observer's: the same addresses and ports are in several.
     fn lines(&self, name: &str, frames: &[SynthFrame]) -> Vec<Value> {
-        let http = http::Config {
+        let http = exchange::Config {
             headers: KeepHeaders::All,
             observer_id: name.to_owned(),
             own_ips: self.own_ips.clone(),
-            ..http::Config::default()
+            ..exchange::Config::default()
         };
         let config = dissect::Config { http, ..dissect::Config::default() };
         let mut dissector = Dissector::new(config, Redactor::off());

@@ -1,9 +1,9 @@
 //! What clients and servers send: heads, bodies and nonsense, in segments of all sizes, to records and their lines.
 
 use podtap::dissect::{Config, Dissector};
+use podtap::exchange::KeepHeaders;
 use podtap::flow::{Endpoint, Timestamp};
 use podtap::format::{Observer, ecs, text};
-use podtap::http::KeepHeaders;
 use podtap::packet::{Frame, LinkType, TcpFlags};
 use podtap::record::Record;
 use podtap::redact::{NameList, Redactor};

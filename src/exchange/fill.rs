@@ -11,9 +11,8 @@ use crate::redact::Redactor;
 use crate::shape::{proxy, trace};
 use crate::tcp::Conn;
 
-use super::Config;
-use super::head::Fields;
-use super::reader::Begun;
+use super::fields::Fields;
+use super::{Begun, Config};
 
 /// The part that all exchanges of a connection share.
 pub(crate) fn connection(conn: &Conn, client: Direction, config: &Config) -> Arc<Connection> {
