@@ -24,6 +24,7 @@ pub use self::targets::elasticsearch_options;
 pub use self::targets::{place, proxies_in_use};
 
 use crate::config::{self, Config};
+use crate::connects::{self, Connects};
 use crate::conntrack::{self, Tracker};
 use crate::dissect::{self, Dissector, Pools};
 use crate::exchange::{self, KeepHeaders};
@@ -44,6 +45,7 @@ use crate::settings::{
 use crate::shape::proxy::TrustedProxies;
 use crate::shape::route::Routes;
 use crate::sink::{QueueLimits, SinkHandle};
+use crate::source::connects::namespace;
 use crate::source::own_traffic;
 use crate::tcp;
 use crate::verdict::{self, Prefixes, Verdicts};
@@ -212,6 +214,18 @@ impl Assembly {
     /// What reads logged packets.
     pub fn verdicts(&self) -> Verdicts {
         Verdicts::new(self.verdicts.clone())
+    }
+
+    /// What makes records of connects.
+    pub fn connects(&self) -> Connects {
+        let mut config = connects::Config {
+            observer_id: self.dissect.http.observer_id.clone(),
+            redactor: self.redactor.clone(),
+            mounts: namespace("mnt").unwrap_or_default(),
+            ..connects::Config::default()
+        };
+        config.read_users(&std::fs::read_to_string("/etc/passwd").unwrap_or_default());
+        Connects::new(config, self.dissect.http.own_ips.clone())
     }
 
     /// The way of a record from a capture thread to the sinks' queues.

@@ -13,13 +13,13 @@ mod sinks;
 use std::time::Duration;
 
 pub use self::columns::{
-    CONNTRACK, Column, FLOWS, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS, VERDICTS,
-    Value, ledger_fields,
+    CONNECTS, CONNTRACK, Column, FLOWS, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS,
+    VERDICTS, Value, ledger_fields,
 };
 pub use self::datasets::PerDataset;
 pub use self::failures::{AtFault, FailureReason};
 pub use self::flows::FlowLedger;
-pub use self::kernel::{ConntrackLedger, VerdictLedger};
+pub use self::kernel::{ConnectLedger, ConntrackLedger, VerdictLedger};
 pub use self::sinks::{Dropped, RejectedBy, SinkCounts};
 use crate::record::Unanswered;
 
@@ -414,6 +414,8 @@ pub struct Ledger {
     pub conntrack: ConntrackLedger,
     /// Logged packets.
     pub verdicts: VerdictLedger,
+    /// Connects of processes.
+    pub connects: ConnectLedger,
 }
 
 impl HttpLedger {
@@ -480,6 +482,7 @@ impl Ledger {
         self.flows.check(f, &mut out);
         self.conntrack.check(&mut out);
         self.verdicts.check(&mut out);
+        self.connects.check(&mut out);
         out
     }
 
@@ -491,6 +494,7 @@ impl Ledger {
         self.flows.merge(&other.flows);
         self.conntrack.merge(&other.conntrack);
         self.verdicts.merge(&other.verdicts);
+        self.connects.merge(&other.connects);
     }
 }
 

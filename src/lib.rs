@@ -75,6 +75,7 @@ pub mod filter;
 pub mod netlink;
 pub mod conntrack;
 pub mod verdict;
+pub mod connects;
 pub mod tally;
 pub mod format;
 #[cfg_attr(not(feature = "inject"), allow(dead_code, reason = "`inject` alone edits what it read"))]

@@ -6,6 +6,7 @@
 
 mod captures;
 mod check;
+mod connects;
 mod demo;
 mod kernel;
 mod news;
@@ -69,7 +70,8 @@ pub fn run(flags: &Pairs) -> ExitCode {
     if config.settings.writes_document() {
         return cli::refuse_document();
     }
-    let privileges = Privileges::prepare(&rights(&config.settings));
+    let to_load = connects::rights_to_load(&config.settings);
+    let privileges = Privileges::prepare(&[&rights(&config.settings), to_load].concat());
     logging::start(&config);
     tracing::debug!(%privileges, "capabilities");
     match capture(&config) {
@@ -82,11 +84,12 @@ pub fn run(flags: &Pairs) -> ExitCode {
 }
 
 fn capture(config: &Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let connects = connects::load(&config.settings)?;
     // One thread only: this one.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::new()?;
-        Live::start(config)?.until_stopped(signals).await
+        Live::start(config, connects)?.until_stopped(signals).await
     })
 }
 
@@ -114,7 +117,7 @@ struct Live {
 }
 
 impl Live {
-    fn start(config: &Config) -> Result<Self, Box<dyn std::error::Error>> {
+    fn start(config: &Config, connects: connects::Attempt) -> Result<Self, Box<dyn std::error::Error>> {
         let settings = config.settings.clone();
         let tables = Tables::read();
         let choices = if settings.captures() { tables.choose(&iface(&settings)) } else { Vec::new() };
@@ -169,6 +172,9 @@ impl Live {
         choices.iter().try_for_each(|choice| live.capture(choice))?;
         if live.settings.records(RecordKind::Conntrack) {
             live.track()?;
+        }
+        if let Some(connects) = connects {
+            live.watch_connects(connects)?;
         }
         Ok(live)
     }
@@ -513,12 +519,13 @@ fn now() -> Instant {
 
 /// What is read from a file can wait for its sinks; what the kernel sends cannot.
 fn when_full(settings: &Settings) -> WhenFull {
-    let live = settings.captures() || settings.records(RecordKind::Conntrack);
+    let live = settings.captures()
+        || [RecordKind::Conntrack, RecordKind::Connects].into_iter().any(|kind| settings.records(kind));
     let only_file = settings.verdict_groups.is_empty() && !settings.verdict_kmsg;
     if !live && only_file { WhenFull::Wait } else { WhenFull::Drop }
 }
 
-/// What must be permitted for what is to be recorded.
+/// What must be permitted for what is to be recorded, as long as it runs.
 fn rights(settings: &Settings) -> Vec<Right> {
     let (conntrack, verdicts) = (settings.records(RecordKind::Conntrack), settings.records(RecordKind::Verdicts));
     [

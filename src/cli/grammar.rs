@@ -79,6 +79,7 @@ pub fn grammar() -> clap::Command {
         .subcommand(
             command("verdicts", "Record packets that firewall rules logged (run with RECORD=verdicts)").arg(log),
         )
+        .subcommand(command("connects", "Record which process connected where (run with RECORD=connects)"))
         .subcommand(command("demo", "Show what records look like, with made-up traffic"))
         .subcommands(installing())
         .subcommands(LEFT_OUT.iter().map(|(name, _)| left_out_grammar(name)))

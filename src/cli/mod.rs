@@ -169,7 +169,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         })),
         "status" => Command::Status(StatusView { watch: inner.get_flag("watch"), json: inner.get_flag("json") }),
         "demo" => Command::Demo,
-        "flows" | "conntrack" | "verdicts" => Command::Run,
+        "flows" | "conntrack" | "verdicts" | "connects" => Command::Run,
         #[cfg(feature = "setup")]
         "setup" => Command::Setup(setup::asked(inner)),
         #[cfg(feature = "inject")]
@@ -192,6 +192,7 @@ fn implied(command: &str, matches: &ArgMatches) -> Pairs {
     match command {
         "flows" => std::iter::once(record(RecordKind::Flows)).chain(as_netlog(matches)).collect(),
         "conntrack" => Pairs::from([record(RecordKind::Conntrack)]),
+        "connects" => Pairs::from([record(RecordKind::Connects)]),
         "verdicts" => {
             let file = matches.get_one::<String>("log").cloned();
             let whole = file.map(|path| [("VERDICT_FILE", path), ("VERDICT_FOLLOW", "false".to_owned())]);

@@ -2,8 +2,8 @@
 //! ledger record. Owns names and meanings; counts nothing.
 
 use super::{
-    ConntrackLedger, Discard, Dropped, FailureReason, FlowLedger, FrameLedger, H2Frame, HttpLedger, KernelCounters,
-    LeftOut, NotHttp, RecordLedger, SinkCounts, Skip, StreamLedger, VerdictLedger,
+    ConnectLedger, ConntrackLedger, Discard, Dropped, FailureReason, FlowLedger, FrameLedger, H2Frame, HttpLedger,
+    KernelCounters, LeftOut, NotHttp, RecordLedger, SinkCounts, Skip, StreamLedger, VerdictLedger,
 };
 use crate::record::{Dataset, Unanswered, Weird};
 
@@ -218,6 +218,19 @@ pub const VERDICTS: &[Column<VerdictLedger>] = columns! {
     "verdict_stores" Counter(|v| v.stores) "Versions of the store of containers read.",
 };
 
+/// connects = read + dropped; only where connects are recorded.
+pub const CONNECTS: &[Column<ConnectLedger>] = columns! {
+    "connect_events" Counter(|c| c.events) "Connects whose result the kernel reported.",
+    "connect_events_read" Counter(|c| c.read) "Of those, read from the ring.",
+    "connect_events_dropped" Counter(|c| c.dropped) "Of those, dropped because the ring was full (CONNECT_BUFFER).",
+    "connect_events_recorded" Counter(|c| c.recorded) "Events that became a record.",
+    "connect_events_unreadable" Counter(|c| c.unreadable) "Events that cannot be read.",
+    "connects_untracked" Counter(|c| c.untracked) "Connects with no room to wait for their result: too many at the same time.",
+    "connects_unended" Counter(|c| c.unended) "Connects whose result was missed.",
+    "connects_own" Counter(|c| c.own) "Connects of podtap itself, which are not recorded.",
+    "connect_runs_missed" Counter(|c| c.missed) "Runs of the program that the kernel left out, as it was running on that CPU already.",
+};
+
 /// frames = frames in flows + without flow + waiting; packets = reported + open; only where flows are recorded.
 pub const FLOWS: &[Column<FlowLedger>] = columns! {
     "flow_frames" Counter(|f| f.frames) "Frames that are packets of flows, or parts of such packets.",
@@ -276,7 +289,12 @@ pub fn ledger_fields() -> impl Iterator<Item = (&'static str, &'static str)> {
         columns.iter().map(|column| (column.field, column.help))
     }
     let capture = of(FRAMES).chain(of(KERNEL)).chain(of(INTERFACES)).chain(of(STREAMS)).chain(of(FLOWS));
-    let capture = capture.chain(of(HTTP_BYTES)).chain(of(HTTP_MESSAGES)).chain(of(CONNTRACK)).chain(of(VERDICTS));
+    let capture = capture
+        .chain(of(HTTP_BYTES))
+        .chain(of(HTTP_MESSAGES))
+        .chain(of(CONNTRACK))
+        .chain(of(VERDICTS))
+        .chain(of(CONNECTS));
     capture.chain(of(RECORDS)).chain(of(SINKS))
 }
 

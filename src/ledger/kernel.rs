@@ -1,4 +1,5 @@
-//! The ledgers of what the kernel reports besides packets: events of connection tracking, entries of logged packets.
+//! The ledgers of what the kernel reports besides packets: events of connection tracking, entries of logged packets, connects
+//! of processes.
 
 use super::{Imbalance, check, merge_fields};
 
@@ -98,6 +99,31 @@ pub struct VerdictLedger {
     pub stores: u64,
 }
 
+/// events = read + dropped; read = recorded + unreadable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectLedger {
+    /// Programs loaded.
+    pub opens: u64,
+    /// Connects whose result the program reported, by its own count.
+    pub events: u64,
+    /// Entries of its ring that were read.
+    pub read: u64,
+    /// Entries that found no room in the ring, as the program counts them.
+    pub dropped: u64,
+    /// Entries that became a record each.
+    pub recorded: u64,
+    /// Entries that are none.
+    pub unreadable: u64,
+    /// Outside: connects that found no room to wait for their result.
+    pub untracked: u64,
+    /// Outside: connects whose result the program missed.
+    pub unended: u64,
+    /// Outside: connects of podtap itself.
+    pub own: u64,
+    /// Outside: runs of the program that the kernel left out, because it was running on that CPU.
+    pub missed: u64,
+}
+
 impl ConntrackLedger {
     pub(super) fn check(&self, out: &mut Vec<Imbalance>) {
         let became = self.recorded + self.folded + self.left_out + self.repeated + self.unreadable;
@@ -122,6 +148,14 @@ impl VerdictLedger {
     }
 }
 
+impl ConnectLedger {
+    pub(super) fn check(&self, out: &mut Vec<Imbalance>) {
+        check(out, "connects = read + dropped", self.events, self.read + self.dropped);
+        check(out, "connects read = recorded + unreadable", self.read, self.recorded + self.unreadable);
+    }
+}
+
+merge_fields!(ConnectLedger: plain opens events read dropped recorded unreadable untracked unended own missed; by_reason);
 merge_fields!(ConntrackLedger: plain opens events lost_beginnings dropped recorded folded left_out repeated unreadable begun updates ended sums
     overruns dumps dumps_failed dump_entries ended_by_dump untracked flows silent missing; by_reason);
 merge_fields!(VerdictLedger: plain opens entries recorded waiting folded left_out unmatched no_ip cut foreign repeats unjoined lost dropped

@@ -7,7 +7,8 @@ use std::fmt::Write;
 
 use super::{KernelCounters, imbalances};
 use crate::ledger::{
-    ByReason, ConntrackLedger, Discard, FlowLedger, Ledger, LeftOut, NotHttp, RecordLedger, Skip, VerdictLedger,
+    ByReason, ConnectLedger, ConntrackLedger, Discard, FlowLedger, Ledger, LeftOut, NotHttp, RecordLedger, Skip,
+    VerdictLedger,
 };
 use crate::record::{Dataset, Unanswered};
 use crate::settings::{counted, thousands as count};
@@ -21,13 +22,15 @@ pub fn closing_lines(
     sinks: &[(String, SinkCounts)],
 ) -> String {
     let mut lines = Vec::new();
-    if (ledger.conntrack.opens == 0 && ledger.verdicts.opens == 0) || ledger.frames.frames > 0 || kernel.opens > 0 {
+    let elsewhere = ledger.conntrack.opens + ledger.verdicts.opens + ledger.connects.opens;
+    if elsewhere == 0 || ledger.frames.frames > 0 || kernel.opens > 0 {
         capture_lines(&mut lines, ledger, kernel);
         flow_lines(&mut lines, &ledger.flows);
         http_lines(&mut lines, ledger);
     }
     conntrack_lines(&mut lines, &ledger.conntrack);
     verdict_lines(&mut lines, &ledger.verdicts);
+    connect_lines(&mut lines, &ledger.connects);
     record_lines(&mut lines, records, sinks);
     lines.retain(Line::says_something);
     let mut out = String::new();
@@ -232,6 +235,19 @@ fn verdict_lines(lines: &mut Vec<Line>, v: &VerdictLedger) {
     );
 }
 
+fn connect_lines(lines: &mut Vec<Line>, c: &ConnectLedger) {
+    if c.opens == 0 {
+        return;
+    }
+    let connects = Line::new("connects", c.events)
+        .term(c.recorded, "recorded")
+        .term(c.unreadable, "unreadable")
+        .term(c.dropped, "dropped")
+        .beside(c.own, "of podtap itself")
+        .beside(c.missed, "runs left out by the kernel");
+    lines.push(connects);
+}
+
 fn record_lines(lines: &mut Vec<Line>, records: &RecordLedger, sinks: &[(String, SinkCounts)]) {
     let left_out = by_reason(&records.left_out, LeftOut::ALL.iter().map(|reason| reason.name()));
     let made = Line::new("records", records.made)
@@ -277,6 +293,9 @@ pub(crate) fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String,
         (ledger.verdicts.lines_missed, "lines of /dev/kmsg: overwritten before they were read"),
         (ledger.verdicts.suppressed, "lines of the kernel log: left out by the kernel"),
         (ledger.verdicts.cut, "lines of the kernel log: cut before their addresses were whole"),
+        (ledger.connects.dropped, "connects found the ring of their program full"),
+        (ledger.connects.untracked, "connects had no room to wait for their result"),
+        (ledger.connects.unended, "connects whose result was missed"),
     ]
     .into_iter()
     .filter(|(n, _)| *n > 0)

@@ -12,7 +12,7 @@ use super::Snapshot;
 use super::netlog::{self, NetLog};
 use super::red::{BUCKETS, Series};
 use crate::ledger::{
-    CONNTRACK, Column, FLOWS, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS,
+    CONNECTS, CONNTRACK, Column, FLOWS, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS,
     SinkCounts, VERDICTS, Value, WORKLOADS,
 };
 
@@ -36,6 +36,9 @@ impl Collector for Snapshot {
         }
         if self.ledger.verdicts.opens > 0 {
             page.columns(VERDICTS, &self.ledger.verdicts)?;
+        }
+        if self.ledger.connects.opens > 0 {
+            page.columns(CONNECTS, &self.ledger.connects)?;
         }
         if let Some(workloads) = &self.workloads {
             page.columns(WORKLOADS, workloads)?;

@@ -9,8 +9,8 @@ use compact_str::{CompactString, format_compact};
 use super::Snapshot;
 use crate::flow::Timestamp;
 use crate::ledger::{
-    CONNTRACK, Column, FLOWS, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, Imbalance, KERNEL, RECORDS, SINKS,
-    STREAMS, SinkCounts, VERDICTS,
+    CONNECTS, CONNTRACK, Column, FLOWS, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, Imbalance, KERNEL, RECORDS,
+    SINKS, STREAMS, SinkCounts, VERDICTS,
 };
 use crate::record::Statement;
 
@@ -76,6 +76,9 @@ impl Intervals {
         if is.verdicts.opens > 0 {
             add(&mut numbers, VERDICTS, &was.verdicts, &is.verdicts);
         }
+        if is.connects.opens > 0 {
+            add(&mut numbers, CONNECTS, &was.connects, &is.connects);
+        }
         add(&mut numbers, RECORDS, &self.before.records, &seen.records);
         numbers
     }
@@ -113,7 +116,7 @@ mod tests {
     fn seen(rounds: u64) -> Snapshot {
         let mut seen = Snapshot::default();
         (seen.ledger.frames.frames, seen.ledger.frames.segments) = (3 * rounds, 3 * rounds);
-        (seen.ledger.conntrack.opens, seen.ledger.verdicts.opens) = (1, 1);
+        (seen.ledger.conntrack.opens, seen.ledger.verdicts.opens, seen.ledger.connects.opens) = (1, 1, 1);
         (seen.ledger.flows.enabled, seen.ledger.flows.frames) = (true, 3 * rounds);
         seen.ledger.streams.gap_bytes = 10 * rounds;
         (seen.kernel.received, seen.kernel.dropped, seen.kernel.opens) = (5 * rounds, 2 * rounds, rounds.min(1));

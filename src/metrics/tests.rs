@@ -147,7 +147,7 @@ fn the_reference_in_docs_is_the_page_itself() {
     let mut sink = SinkCounts::default();
     sink.rejected.add("mapping: x", 1);
     snapshot.sinks = vec![("stdout".into(), sink)];
-    (snapshot.ledger.conntrack.opens, snapshot.ledger.verdicts.opens) = (1, 1);
+    (snapshot.ledger.conntrack.opens, snapshot.ledger.verdicts.opens, snapshot.ledger.connects.opens) = (1, 1, 1);
     snapshot.workloads = Some(crate::ledger::WorkloadCounts::default());
     snapshot.ledger.flows.enabled = true;
     snapshot.netlog = Some(super::netlog::NetLog::new(false, 1));

@@ -3,6 +3,7 @@
 //! Every byte of the network that is stored passes here first, so no queue, file, log or metric ever holds a
 //! secret this module knows. It does not decide what is stored (`http` does), and sees no bodies.
 
+mod arguments;
 mod credentials;
 mod escape;
 mod find;

@@ -92,7 +92,7 @@ impl Live {
 
     /// A way to the sinks for one thread, and in words what it records.
     #[allow(clippy::type_complexity, reason = "closures have no name, and `impl` none either in a type alias")]
-    fn tap(
+    pub(super) fn tap(
         &self,
         what: String,
     ) -> KernelTap<
@@ -111,7 +111,7 @@ impl Live {
     }
 
     /// Starts a thread that is named after its input.
-    fn listen(
+    pub(super) fn listen(
         &mut self,
         name: &str,
         run: impl FnOnce() -> Result<(), CaptureError> + Send + 'static,
@@ -194,10 +194,10 @@ fn missing(accounting: Accounting) -> String {
     if lacks.is_empty() { String::new() } else { format!(", without {}", lacks.join(" and ")) }
 }
 
-struct KernelTap<S, E> {
+pub(super) struct KernelTap<S, E> {
     pipeline: Pipeline<S, E>,
     probe: Probe,
-    part: Part,
+    pub(super) part: Part,
     publish_at: Timestamp,
     /// What is recorded, until it is.
     begins: Option<String>,
@@ -209,7 +209,7 @@ where
     S: FnMut(&mut Record) -> Option<LeftOut>,
     E: FnMut(&Record, &mut Vec<u8>) -> Encoded,
 {
-    fn push(&mut self, records: &mut Vec<Record>) {
+    pub(super) fn push(&mut self, records: &mut Vec<Record>) {
         if let Some(what) = self.begins.take() {
             tracing::info!("recording {what}");
         }
@@ -218,14 +218,14 @@ where
         self.pipeline.flush();
     }
 
-    fn tick(&mut self, now: Timestamp, ledger: impl FnOnce() -> Ledger) {
+    pub(super) fn tick(&mut self, now: Timestamp, ledger: impl FnOnce() -> Ledger) {
         if now >= self.publish_at || self.publish_at.since(now) > PUBLISH_EVERY {
             self.publish_at = now.plus(PUBLISH_EVERY);
             self.publish(&ledger());
         }
     }
 
-    fn publish(&self, ledger: &Ledger) {
+    pub(super) fn publish(&self, ledger: &Ledger) {
         self.probe.publish(ledger, &KernelCounters::default());
     }
 

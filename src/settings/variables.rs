@@ -28,7 +28,7 @@ settings! {
         /// setting wins over the mode.
         MODE mode: Mode = "prod";
         /// What to record: HTTP exchanges, flows (docs/flows.md), what the kernel's connection tracking reports
-        /// (docs/conntrack.md), packets that firewall rules logged (docs/verdicts.md).
+        /// (docs/conntrack.md), packets that firewall rules logged (docs/verdicts.md), connects of processes (docs/connects.md).
         RECORD record: ListOf<RecordKind> = "http";
     }
 
@@ -328,6 +328,18 @@ settings! {
         VERDICT_OUTCOME verdict_outcome: Option<Seconds> = "10s";
         /// Size of the receive buffer of NFLOG. What the kernel drops when it is full is counted.
         VERDICT_BUFFER verdict_buffer: Bytes<{ 64 * KIB }, GIB> = "8MiB";
+    }
+
+    "Connects of processes" {
+        /// Record connects of UDP sockets too. They send nothing; many are a resolver's.
+        CONNECT_UDP connect_udp: bool = "false";
+        /// Record connects in all network namespaces of this machine, instead of podtap's own.
+        CONNECT_ALL_NAMESPACES connect_all_namespaces: bool = "false";
+        /// Record connects that fail before a packet is sent (no route, no port). Asks the kernel to look at the end of each
+        /// system call, which costs all programs of the machine some time; UDP needs it, too.
+        CONNECT_EARLY connect_early: bool = "true";
+        /// Size of the ring between the kernel and podtap, rounded up to a power of two. What finds it full is counted.
+        CONNECT_BUFFER connect_buffer: Bytes<{ 64 * KIB }, GIB> = "1MiB";
     }
 
     "What a record holds" {

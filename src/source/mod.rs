@@ -1,9 +1,10 @@
-//! Where frames and events come from: live interfaces, capture files, and what the kernel reports
-//! and logs.
+//! Where frames and events come from: live interfaces, capture files, and what the kernel reports,
+//! logs and runs for us.
 //!
 //! The edges that know libpcap, netlink sockets, files, /proc and capabilities. They hand over bytes as they are; nothing
-//! here looks into a frame, a message or a line (that is `packet`, `conntrack`, `verdict`).
+//! here looks into a frame, a message or a line (that is `packet`, `conntrack`, `verdict`, `connects`).
 
+pub mod connects;
 pub mod conntrack;
 pub mod file;
 mod filter;

@@ -23,11 +23,16 @@ pub enum Right {
     NetBroadcast,
     /// To read the kernel log where that is for administrators only.
     Syslog,
+    /// To load a BPF program.
+    Bpf,
+    /// To have it read the kernel's memory.
+    Perfmon,
 }
 
 impl Right {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::NetRaw, Self::NetAdmin, Self::NetBroadcast, Self::Syslog];
+    pub const ALL: [Self; 6] =
+        [Self::NetRaw, Self::NetAdmin, Self::NetBroadcast, Self::Syslog, Self::Bpf, Self::Perfmon];
 
     /// As Kubernetes writes it.
     pub fn name(self) -> &'static str {
@@ -36,6 +41,8 @@ impl Right {
             Self::NetAdmin => "NET_ADMIN",
             Self::NetBroadcast => "NET_BROADCAST",
             Self::Syslog => "SYSLOG",
+            Self::Bpf => "BPF",
+            Self::Perfmon => "PERFMON",
         }
     }
 
@@ -45,6 +52,8 @@ impl Right {
             Self::NetAdmin => Capability::CAP_NET_ADMIN,
             Self::NetBroadcast => Capability::CAP_NET_BROADCAST,
             Self::Syslog => Capability::CAP_SYSLOG,
+            Self::Bpf => Capability::CAP_BPF,
+            Self::Perfmon => Capability::CAP_PERFMON,
         }
     }
 
@@ -55,6 +64,7 @@ impl Right {
             Self::NetAdmin => "netlink sockets",
             Self::NetBroadcast => "connection tracking of all namespaces",
             Self::Syslog => "the kernel log",
+            Self::Bpf | Self::Perfmon => "loading the program of connects",
         }
     }
 
@@ -65,6 +75,7 @@ impl Right {
             Self::NetAdmin => "neither connection tracking nor NFLOG can be read",
             Self::NetBroadcast => "connection tracking of other namespaces cannot be recorded",
             Self::Syslog => "the kernel log cannot be read",
+            Self::Bpf | Self::Perfmon => "connects of processes cannot be recorded",
         }
     }
 }
@@ -329,7 +340,7 @@ mod tests {
             Privileges::prepare(&Right::ALL);
             assert_eq!(Right::ALL.map(Right::is_permitted), had);
             Privileges::prepare(&[Right::NetAdmin]);
-            assert_eq!(Right::ALL.map(Right::is_permitted), [false, had[1], false, false]);
+            assert_eq!(Right::ALL.map(Right::is_permitted), [false, had[1], false, false, false, false]);
             assert!(with(Right::NetRaw, || ()).is_err());
         });
     }

@@ -83,6 +83,8 @@ words! {
         Conntrack = "conntrack",
         /// Packets that firewall rules logged.
         Verdicts = "verdicts",
+        /// Connects of processes, by eBPF.
+        Connects = "connects",
     }
 
     /// Records worth a look: a word of ONLY.

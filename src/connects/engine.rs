@@ -1,0 +1,253 @@
+//! From an entry to a record, and the ledger of entries.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use compact_str::CompactString;
+use sha2::{Digest, Sha256};
+
+use super::container;
+use super::entry::{Entry, Outcome};
+use super::errno;
+use crate::flow::{Endpoint, Timestamp};
+use crate::ledger::ConnectLedger;
+use crate::record::{ConnectRecord, ConnectResult, NetworkDirection, Process, Record, SeenBy};
+use crate::redact::Redactor;
+
+/// More CPUs than any machine has; entries that name a higher one are none of ours.
+const MAX_CPUS: usize = 8192;
+/// Users whose name is remembered.
+const MAX_USERS: usize = 65_536;
+
+/// How to make records.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Part of every `event.id`.
+    pub observer_id: String,
+    /// Masks secrets in arguments.
+    pub redactor: Redactor,
+    /// Names of users, as the mount namespace `mounts` has them in /etc/passwd.
+    pub users: HashMap<u32, CompactString>,
+    /// Inode of podtap's own mount namespace: what another one calls a user is not known here.
+    pub mounts: u32,
+}
+
+/// What has to be added to a clock of the kernel for the time of day, nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clocks {
+    /// To CLOCK_MONOTONIC.
+    pub monotonic: i64,
+    /// To CLOCK_BOOTTIME.
+    pub boot: i64,
+}
+
+/// The program's counters of one CPU, in its order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelCounts {
+    /// Entries that found room in the ring.
+    pub sent: u64,
+    /// Entries that found none.
+    pub dropped: u64,
+    /// Connects that began and had no room to wait for their end.
+    pub untracked: u64,
+    /// Connects whose end was missed.
+    pub unended: u64,
+    /// Connects of podtap itself.
+    pub own: u64,
+}
+
+/// Entries in, records out.
+#[derive(Debug)]
+pub struct Connects {
+    config: Config,
+    own_ips: Vec<IpAddr>,
+    clocks: Clocks,
+    /// The last number read of each CPU.
+    last: Vec<u64>,
+    ledger: ConnectLedger,
+    out: Vec<Record>,
+}
+
+impl Connects {
+    /// `own_ips` decides the direction.
+    pub fn new(config: Config, own_ips: Vec<IpAddr>) -> Self {
+        let (clocks, last, ledger, out) = Default::default();
+        Self { config, own_ips, clocks, last, ledger, out }
+    }
+
+    /// The records made so far; the caller takes them out.
+    pub fn records(&mut self) -> &mut Vec<Record> {
+        &mut self.out
+    }
+
+    /// What was counted.
+    pub fn ledger(&self) -> &ConnectLedger {
+        &self.ledger
+    }
+
+    /// For what only the reader knows.
+    pub fn ledger_mut(&mut self) -> &mut ConnectLedger {
+        &mut self.ledger
+    }
+
+    /// The pod's addresses, when they changed.
+    pub fn set_own_ips(&mut self, own_ips: Vec<IpAddr>) {
+        self.own_ips = own_ips;
+    }
+
+    /// What the clocks of the kernel read now.
+    pub fn set_clocks(&mut self, clocks: Clocks) {
+        self.clocks = clocks;
+    }
+
+    /// One entry of the ring.
+    pub fn handle_entry(&mut self, bytes: &[u8]) {
+        self.ledger.read += 1;
+        let entry = Entry::read(bytes).filter(|entry| (entry.cpu as usize) < MAX_CPUS);
+        let Some(entry) = entry else {
+            self.ledger.events = self.ledger.events.saturating_add(1);
+            self.ledger.unreadable += 1;
+            return;
+        };
+        self.number(entry.cpu as usize, entry.seq);
+        self.ledger.recorded += 1;
+        let record = self.record(&entry);
+        self.out.push(record.into());
+    }
+
+    /// Numbers of one CPU follow each other; a jump is what was sent and never read.
+    fn number(&mut self, cpu: usize, seq: u64) {
+        if self.last.len() <= cpu {
+            self.last.resize(cpu + 1, 0);
+        }
+        let Some(last) = self.last.get_mut(cpu) else { return };
+        self.ledger.events = self.ledger.events.saturating_add(seq.saturating_sub(*last));
+        *last = seq.max(*last);
+    }
+
+    /// The program's counters, of each CPU. `at_the_end`: nothing more is written, and the ring was read to its end.
+    pub fn handle_counts(&mut self, counts: &[KernelCounts], at_the_end: bool) {
+        let sum = |of: fn(&KernelCounts) -> u64| counts.iter().map(of).sum::<u64>();
+        let dropped = sum(|c| c.dropped);
+        self.ledger.events += dropped.saturating_sub(self.ledger.dropped);
+        self.ledger.dropped = dropped.max(self.ledger.dropped);
+        (self.ledger.untracked, self.ledger.unended) = (sum(|c| c.untracked), sum(|c| c.unended));
+        self.ledger.own = sum(|c| c.own);
+        if at_the_end {
+            for (cpu, counts) in counts.iter().enumerate().take(MAX_CPUS) {
+                self.number(cpu, counts.sent);
+            }
+        }
+    }
+
+    /// How many entries all CPUs have sent, by the numbers of those that were read.
+    pub fn numbered(&self) -> u64 {
+        self.last.iter().fold(0, |sum, last| sum.saturating_add(*last))
+    }
+
+    fn record(&self, entry: &Entry<'_>) -> ConnectRecord {
+        let source = Some(entry.source.ip).filter(|ip| !ip.is_unspecified());
+        let result = result(entry);
+        ConnectRecord {
+            id: self.id(entry),
+            start: at(entry.start, self.clocks.monotonic),
+            end: (entry.end > 0).then(|| at(entry.end, self.clocks.monotonic)),
+            protocol: entry.protocol,
+            source,
+            source_port: Some(entry.source.port).filter(|port| *port > 0),
+            destination: entry.destination,
+            result,
+            errno: (entry.outcome == Outcome::Failed && entry.error > 0).then(|| errno::name(entry.error)),
+            seen_by: SeenBy::Process,
+            process: Some(Arc::new(self.process(entry))),
+            thread: Some(entry.tid),
+            netns: Some(entry.netns),
+            tries: None,
+            connection_id: None,
+            interface: None,
+            direction: Some(self.direction(source, entry.destination)),
+            source_workload: None,
+            destination_workload: None,
+            destination_domain: None,
+        }
+    }
+
+    /// Who asks is in here; the question is whether who is asked is, too.
+    fn direction(&self, source: Option<IpAddr>, destination: Endpoint) -> NetworkDirection {
+        let ip = destination.ip;
+        if ip.is_loopback() || source == Some(ip) || self.own_ips.contains(&ip) {
+            NetworkDirection::Internal
+        } else {
+            NetworkDirection::Egress
+        }
+    }
+
+    fn process(&self, entry: &Entry<'_>) -> Process {
+        let own_users = self.config.mounts != 0 && entry.mounts == self.config.mounts;
+        Process {
+            pid: entry.pid,
+            own_pid: Some(entry.own_pid).filter(|pid| *pid > 0 && *pid != entry.pid),
+            name: Redactor::plain(entry.name),
+            executable: entry.executable().map(|path| Redactor::plain(&path)),
+            args: self.config.redactor.arguments(entry.arguments()),
+            args_cut: entry.args_cut,
+            parent: Some(entry.parent).filter(|pid| *pid > 0),
+            start: (entry.born > 0).then(|| at(entry.born, self.clocks.boot)),
+            user: entry.user,
+            user_name: self.config.users.get(&entry.user).filter(|_| own_users).cloned(),
+            container: container::of_groups(&entry.groups).or_else(|| container::of_groups(&entry.groups_v1)),
+            hostname: Some(Redactor::plain(entry.hostname)).filter(|name| !name.is_empty()),
+        }
+    }
+
+    /// The start and the end of what happened, by this observer; two connects of one thread never begin at the same time.
+    fn id(&self, entry: &Entry<'_>) -> CompactString {
+        let mut hash = Sha256::new();
+        hash.update((self.config.observer_id.len() as u64).to_be_bytes());
+        hash.update(&self.config.observer_id);
+        for number in [u64::from(entry.cpu), entry.seq, entry.start, u64::from(entry.tid), entry.born] {
+            hash.update(number.to_be_bytes());
+        }
+        // The counters begin again with each start of podtap, and clocks of the kernel with each boot.
+        hash.update(at(entry.start, self.clocks.monotonic).0.div_euclid(1_000_000_000).to_be_bytes());
+        let digest = hash.finalize();
+        CompactString::from(URL_SAFE_NO_PAD.encode(digest.get(..12).unwrap_or_default()))
+    }
+}
+
+impl Config {
+    /// Takes the names of users out of a file like /etc/passwd; what is no line of one is passed over.
+    pub fn read_users(&mut self, passwd: &str) {
+        let line = |line: &str| {
+            let mut fields = line.split(':');
+            let (name, id) = (fields.next()?, fields.nth(1)?);
+            Some((id.parse().ok()?, name.into()))
+        };
+        // The first name of a number counts, as for getpwuid(3).
+        for (id, name) in passwd.lines().filter_map(line).take(MAX_USERS) {
+            self.users.entry(id).or_insert(name);
+        }
+    }
+}
+
+/// Nanoseconds of a clock of the kernel as time of day.
+fn at(nanos: u64, offset: i64) -> Timestamp {
+    Timestamp(i64::try_from(nanos).unwrap_or(i64::MAX).saturating_add(offset))
+}
+
+fn result(entry: &Entry<'_>) -> ConnectResult {
+    match (entry.outcome, &*errno::name(entry.error)) {
+        (Outcome::Established, _) => ConnectResult::Established,
+        (Outcome::Closed, _) => ConnectResult::GivenUp,
+        (Outcome::Failed, "ECONNREFUSED" | "ECONNRESET") => ConnectResult::Refused,
+        (Outcome::Failed, "ETIMEDOUT") => ConnectResult::TimedOut,
+        // EACCES: a route says that it is prohibited.
+        (Outcome::Failed, "EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "ENETDOWN" | "EHOSTDOWN") => {
+            ConnectResult::Unreachable
+        }
+        (Outcome::Failed, _) => ConnectResult::Error,
+    }
+}

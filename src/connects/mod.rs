@@ -1,0 +1,13 @@
+//! Connects of processes, as the BPF program of `bpf/` reports them: bytes of its ring in, records out.
+//!
+//! Pure: time and bytes are arguments. Who loads the program and reads the ring is `source::connects`.
+
+mod container;
+mod engine;
+mod entry;
+mod errno;
+#[cfg(test)]
+mod tests;
+
+pub use self::engine::{Clocks, Config, Connects, KernelCounts};
+pub use self::entry::{Entry, HEADER, LONGEST};

@@ -1,0 +1,208 @@
+//! Connects of processes: loads the BPF program of `bpf/`, and reads its ring on a plain thread.
+//!
+//! Owns what the kernel must have for it, and what is missing where it has not. What an entry means is known to `connects`.
+//! The rights are effective only while the program is loaded; after that they are given up.
+
+#[cfg(feature = "ebpf")]
+mod program;
+#[cfg(not(feature = "ebpf"))]
+#[path = "connects/absent.rs"]
+mod program;
+
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+pub use self::program::Loaded;
+use super::live::{CaptureError, Stop};
+use super::privilege::{self, NotPermitted, Right};
+use super::wall_clock;
+use crate::connects::{Clocks, Connects};
+use crate::flow::Timestamp;
+
+/// What every kernel that can do it shows.
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+/// How long a wait for entries lasts at most: records are handed on at least so often.
+const TICK: Duration = Duration::from_millis(100);
+/// Entries read in a row before records are handed on.
+const AT_ONCE: usize = 256;
+/// How often the rest of the ring is looked for at the end.
+const LAST_LOOKS: usize = 1000;
+
+/// What to watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Inode of the only network namespace; none: all of them.
+    pub netns: Option<u32>,
+    /// CONNECT_UDP.
+    pub udp: bool,
+    /// CONNECT_EARLY.
+    pub early: bool,
+    /// CONNECT_BUFFER.
+    pub buffer_bytes: u64,
+}
+
+/// Why connects cannot be watched here.
+#[derive(Debug)]
+pub enum Unavailable {
+    /// Built without the cargo feature.
+    LeftOut,
+    /// A capability is missing.
+    NotPermitted(NotPermitted),
+    /// The kernel says nothing of its own types.
+    NoBtf,
+    /// Its map of this name cannot be made.
+    NoMap(String, String),
+    /// The kernel does not take the program of this name.
+    Refused(&'static str, String),
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LeftOut => write!(f, "this podtap was built without the cargo feature ebpf"),
+            Self::NotPermitted(missing) => missing.fmt(f),
+            Self::NoBtf => write!(
+                f,
+                "{BTF} cannot be read: this kernel was built without BTF (CONFIG_DEBUG_INFO_BTF), or /sys is hidden from \
+                 this container"
+            ),
+            Self::NoMap(name, why) => {
+                write!(f, "the kernel does not make the map {name}: {why} (a ring buffer needs Linux 5.8)")
+            }
+            Self::Refused(name, why) => write!(f, "the kernel does not take the program {name}: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Unavailable {}
+
+impl From<Unavailable> for CaptureError {
+    fn from(unavailable: Unavailable) -> Self {
+        match unavailable {
+            Unavailable::NotPermitted(missing) => Self::NotPermitted(missing),
+            Unavailable::LeftOut | Unavailable::NoBtf | Unavailable::NoMap(..) | Unavailable::Refused(..) => {
+                Self::Input { input: "connects by eBPF", message: unavailable.to_string() }
+            }
+        }
+    }
+}
+
+/// Loads the program and attaches it. What belongs to the end of a system call is left out where the kernel refuses only
+/// that: `Loaded::lacks` says so.
+pub fn load(options: &Options) -> Result<Loaded, Unavailable> {
+    let whole = permitted(|| program::load(options, options.early || options.udp))?;
+    match whole {
+        Err(Unavailable::Refused(program::EXIT, why)) => {
+            let mut loaded = permitted(|| program::load(options, false))??;
+            loaded.lacks = Some(why);
+            Ok(loaded)
+        }
+        other => other,
+    }
+}
+
+/// Runs with both rights effective.
+fn permitted<T>(open: impl FnOnce() -> T) -> Result<T, Unavailable> {
+    let both = privilege::with(Right::Bpf, || privilege::with(Right::Perfmon, open));
+    both.and_then(|inner| inner).map_err(Unavailable::NotPermitted)
+}
+
+/// The inode of one of this thread's namespaces: `net`, `mnt`, `pid`.
+pub fn namespace(kind: &str) -> Option<u32> {
+    let inode = std::fs::metadata(format!("/proc/thread-self/ns/{kind}")).ok()?.ino();
+    u32::try_from(inode).ok()
+}
+
+/// Reads the ring until it is stopped. `step` is called several times a second, and whenever there are some records: it takes
+/// them out.
+pub fn run(
+    mut loaded: Loaded,
+    stop: &Stop,
+    connects: &mut Connects,
+    mut step: impl FnMut(&mut Connects, Timestamp),
+) -> Result<(), CaptureError> {
+    connects.ledger_mut().opens += 1;
+    step(connects, wall_clock());
+    loop {
+        let wakeup = stop.wait(Some(loaded.raw()), TICK);
+        connects.set_clocks(clocks());
+        loaded.read(AT_ONCE, |entry| connects.handle_entry(entry));
+        loaded.count(connects, false);
+        step(connects, wall_clock());
+        if wakeup.stopped {
+            break;
+        }
+    }
+    // Nothing more is written once the program is gone; a part that runs yet is over in microseconds.
+    loaded.detach();
+    for _ in 0..LAST_LOOKS {
+        while loaded.read(AT_ONCE, |entry| connects.handle_entry(entry)) > 0 {
+            step(connects, wall_clock());
+        }
+        if !loaded.has_unread(connects) {
+            break;
+        }
+        std::thread::yield_now();
+    }
+    loaded.count(connects, true);
+    step(connects, wall_clock());
+    Ok(())
+}
+
+/// What has to be added to the kernel's clocks now.
+fn clocks() -> Clocks {
+    let now = wall_clock().0;
+    Clocks {
+        monotonic: now.saturating_sub(read_clock(libc::CLOCK_MONOTONIC)),
+        boot: now.saturating_sub(read_clock(libc::CLOCK_BOOTTIME)),
+    }
+}
+
+/// Nanoseconds; 0 where there is no such clock.
+fn read_clock(clock: libc::clockid_t) -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    #[allow(unsafe_code, reason = "std shows no clock by its name")]
+    // SAFETY: the time is ours, and written by the kernel only.
+    let outcome = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    if outcome == 0 { Timestamp::new(time.tv_sec, time.tv_nsec).0 } else { 0 }
+}
+
+/// Gives memory that was freed back to the machine: to load a program takes tens of megabytes for a moment.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    #[allow(unsafe_code, reason = "std has no malloc_trim(3)")]
+    // SAFETY: takes no pointers.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_have_a_number_and_what_is_none_has_none() {
+        assert!(namespace("net").is_some_and(|inode| inode > 0));
+        assert_eq!(namespace("nothing"), None);
+    }
+
+    #[test]
+    fn the_kernels_clocks_are_behind_the_time_of_day() {
+        let clocks = clocks();
+        assert!(clocks.monotonic >= clocks.boot && clocks.boot > 0, "{clocks:?}");
+    }
+
+    #[test]
+    fn each_reason_says_what_is_missing() {
+        for (why, word) in [
+            (Unavailable::LeftOut, "cargo feature ebpf"),
+            (Unavailable::NoBtf, "CONFIG_DEBUG_INFO_BTF"),
+            (Unavailable::NoMap("ring".to_owned(), "EINVAL".to_owned()), "Linux 5.8"),
+            (Unavailable::Refused("connect_end", "EPERM".to_owned()), "connect_end: EPERM"),
+        ] {
+            assert!(why.to_string().contains(word), "{why}");
+        }
+    }
+}
