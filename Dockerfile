@@ -29,7 +29,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
     scripts/static podtap /opt/libpcap /out/usr/local/bin/podtap
 # Permitted, not effective: a pod that forgot the grant starts all the same, and says what to add.
-RUN setcap cap_net_broadcast,cap_net_admin,cap_net_raw,cap_syslog=p /out/usr/local/bin/podtap
+RUN setcap cap_net_broadcast,cap_net_admin,cap_net_raw,cap_syslog,cap_perfmon,cap_bpf=p /out/usr/local/bin/podtap
 COPY LICENSE-APACHE LICENSE-MIT /out/usr/share/doc/podtap/
 RUN mkdir -p /out/etc \
     && echo 'podtap:x:65532:65532:podtap:/:/nonexistent' >/out/etc/passwd \

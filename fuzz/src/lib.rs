@@ -7,6 +7,7 @@
 pub mod bulk_answer;
 pub mod capture_file;
 pub mod choices;
+pub mod connects;
 pub mod conntrack;
 pub mod conversation;
 pub mod dns;
@@ -44,6 +45,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("conntrack", conntrack::run),
     ("dns", dns::run),
     ("netlink", netlink::run),
+    ("connects", connects::run),
     ("nflog", nflog::run),
     ("kernel_lines", kernel_lines::run),
     ("verdicts", verdicts::run),

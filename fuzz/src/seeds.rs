@@ -23,6 +23,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "conntrack" => conntrack(),
         "dns" => dns(),
         "netlink" => recorded(),
+        "connects" => connects(),
         "nflog" => nflog(),
         "kernel_lines" => lines(),
         "verdicts" => verdicts(),
@@ -96,6 +97,21 @@ fn conntrack() -> Vec<Vec<u8>> {
 }
 
 /// Two packets with all attributes, some lost between them.
+/// An entry of each kind of address, and what came of it.
+fn connects() -> Vec<Vec<u8>> {
+    let entry = |version: u8, outcome: u8, error: u8| {
+        let (text, args) = (&b"curl\0web-1\0docker-0\0curl\0bin\0"[..], &b"curl\0--token\0abc\0"[..]);
+        let mut header = [0u8; 120];
+        (header[0], header[8], header[16], header[32], header[48]) = (1, 5, 9, 10, 10);
+        (header[72], header[96], header[100], header[102]) = (7, error, 99, 80);
+        (header[104], header[105], header[106]) = (version, 6, outcome);
+        (header[108], header[110], header[112], header[113]) = (text.len() as u8, args.len() as u8, 2, 1);
+        // How much of it is read at once, as the target takes it.
+        [&[200u8, 0][..], &header, text, args].concat()
+    };
+    vec![entry(4, 0, 0), entry(6, 1, 111), entry(4, 2, 0), [entry(4, 0, 0), entry(6, 0, 0)].concat()]
+}
+
 fn nflog() -> Vec<Vec<u8>> {
     let head = [0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x9c, 0x40, 0, 53, 0, 8, 0, 0];
     let packet = |lost: u8| {

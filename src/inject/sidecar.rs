@@ -211,6 +211,8 @@ pub(crate) fn capabilities(env: &Pairs) -> Vec<&'static str> {
         (records("conntrack") || (records("verdicts") && groups), "NET_ADMIN"),
         (records("conntrack") && is_on("CONNTRACK_ALL_NAMESPACES"), "NET_BROADCAST"),
         (records("verdicts") && is_on("VERDICT_KMSG"), "SYSLOG"),
+        (records("connects"), "BPF"),
+        (records("connects"), "PERFMON"),
     ]
     .into_iter()
     .filter_map(|(needed, name)| needed.then_some(name))
@@ -347,6 +349,7 @@ mod tests {
             (&[("RECORD", "verdicts"), ("VERDICT_GROUPS", "5,6")], &["NET_ADMIN"]),
             (&[("RECORD", "verdicts"), ("VERDICT_GROUPS", "none"), ("VERDICT_KMSG", "true")], &["SYSLOG"]),
             (&[("VERDICT_GROUPS", "5"), ("VERDICT_KMSG", "true")], &["NET_RAW"]),
+            (&[("RECORD", "connects")], &["BPF", "PERFMON"]),
             (&[("RECORD", "conntrack"), ("CONNTRACK_ALL_NAMESPACES", "Yes")], &["NET_ADMIN", "NET_BROADCAST"]),
         ] {
             let context = container(pairs, |_| {})["securityContext"].clone();

@@ -5,7 +5,7 @@
 use compact_str::CompactString;
 
 use super::escape::escape_prose_into;
-use super::find::Kind;
+use super::seen::Kind;
 use super::{Looks, MASK, Redactor};
 
 /// Options whose value is a name, and behind a colon a password.

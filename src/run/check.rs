@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::identity::Identity;
 use crate::settings::{Bounds, Listen, RecordKind, Settings, bytes_in_words, printable_up_to};
 use crate::sink::spool::volume_bytes;
+use crate::source::connects::Unavailable;
 use crate::source::conntrack::Accounting;
 use crate::source::interfaces::{Choice, Tables};
 use crate::source::kernel_log::is_for_administrators;
@@ -40,6 +41,9 @@ pub fn check(settings: &Settings, deep: bool) -> Vec<Finding> {
     }
     if settings.records(RecordKind::Verdicts) {
         findings.extend(verdicts(settings));
+    }
+    if settings.records(RecordKind::Connects) {
+        findings.extend(connects(settings));
     }
     findings.extend(settings.metrics_addr.as_ref().map(port));
     findings.extend(pod(settings));
@@ -165,6 +169,29 @@ fn verdicts(settings: &Settings) -> Vec<Finding> {
     let file = file.map(|path| readable("VERDICT_FILE", path));
     let store = settings.verdict_store.as_deref().map(|path| readable("VERDICT_STORE", path));
     [nflog, kmsg, file, store].into_iter().flatten().collect()
+}
+
+/// Whether the program of connects can be loaded: it is, and dropped again.
+fn connects(settings: &Settings) -> Vec<Finding> {
+    let options = super::connects::options(settings);
+    match crate::source::connects::load(&options) {
+        Ok(loaded) => {
+            let place = if options.netns.is_some() { "this network namespace" } else { "all network namespaces" };
+            let ok = Finding::ok(format!("connects: the kernel takes the BPF program, for {place}"));
+            let early = loaded.lacks.map(|why| {
+                let what = "connects: those that fail before a packet is sent, and those of UDP, cannot be seen";
+                Finding::warn(what, why)
+            });
+            std::iter::once(ok).chain(early).collect()
+        }
+        Err(Unavailable::NotPermitted(missing)) => {
+            vec![Finding::fail("connects: may not load the BPF program", missing.to_string())]
+        }
+        Err(unavailable) => {
+            let advice = "see docs/connects.md; RECORD=flows shows connections without their processes";
+            vec![Finding::fail(format!("connects: {unavailable}"), advice)]
+        }
+    }
 }
 
 fn capability() -> Finding {

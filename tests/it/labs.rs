@@ -1,5 +1,5 @@
-//! Given labs and their judges: real connections and logged packets in network namespaces, with conntrack-tools and ulogd2 as
-//! second opinions.
+//! Given labs and their judges: real connections, logged packets and connects of processes in network namespaces, with
+//! conntrack-tools and ulogd2 as second opinions.
 //!
 //! They are not part of this project: PODTAP_LABS names their folder, else it is looked for next to the checkout.
 
@@ -25,6 +25,8 @@ struct Lab {
     folder: PathBuf,
     name: String,
     out: PathBuf,
+    /// The program that takes it down.
+    keeper: &'static str,
 }
 
 impl Lab {
@@ -48,7 +50,8 @@ impl Lab {
         }
         let name = format!("{name}{}", std::process::id());
         let out = std::env::temp_dir().join(format!("podtap-lab-{name}"));
-        Some(Self { folder, name, out })
+        let keeper = if folder.join("lab").exists() { "lab" } else { "traffic" };
+        Some(Self { folder, name, out, keeper })
     }
 
     fn run(&self, program: &str, arguments: &[&str]) -> Output {
@@ -76,7 +79,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        self.run("lab", &["down"]);
+        self.run(self.keeper, &["down"]);
         let _ = std::fs::remove_dir_all(&self.out);
     }
 }
@@ -118,6 +121,33 @@ fn every_logged_packet_of_a_cell_is_recorded_as_it_was_sent_with_its_container()
     // Both ends are named, the judge knows the side that the origin names.
     let one_side = ["--field", "source_container=", "--field", "destination_container="];
     lab.judged(&one_side, &[&settings[..], &["ecs"]].concat());
+    assert!(lab.closing().contains("Nothing lost; the ledger adds up."), "{}", lab.closing());
+}
+
+/// What keeps the kernel from taking the program here, in the words of `podtap check`.
+fn no_connects() -> Option<String> {
+    let output =
+        Command::new(PODTAP).args(["check", "--record", "connects", "--metrics-addr", "none"]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    told.lines().find(|line| line.starts_with("FAIL")).map(str::to_owned)
+}
+
+#[test]
+fn every_connect_is_recorded_with_its_process_and_what_came_of_it() {
+    let Some(lab) = Lab::new("connects", "ptx", &["ip", "iptables", "python3"]) else { return };
+    if let Some(why) = no_connects() {
+        eprintln!("SKIPPED: connects by eBPF: {why}");
+        return;
+    }
+    // The judge compares arguments as they are.
+    let settings =
+        ["--record", "connects", "--connect-udp", "true", "--redact-headers", "none", "--redact-query", "none"];
+    let settings = [&settings[..], &["--format", "ecs", "--grace-period", "4"]].concat();
+    let told = lab.judged(&[], &settings);
+    assert!(told.contains("verdict: agrees"), "{told}");
+    assert!(lab.closing().contains("Nothing lost; the ledger adds up."), "{}", lab.closing());
+    let node = [&settings[..], &["--connect-all-namespaces", "true"]].concat();
+    lab.judged(&["--scope", "host"], &node);
     assert!(lab.closing().contains("Nothing lost; the ledger adds up."), "{}", lab.closing());
 }
 

@@ -74,6 +74,7 @@ podtap.io/config-checksum: {{ include "podtap.data" $podtap | trim | sha256sum }
 {{- if or (has "conntrack" $record) (and (has "verdicts" $record) (ne $groups "none")) }}{{ $needs = append $needs "NET_ADMIN" }}{{ end -}}
 {{- if and (has "conntrack" $record) (has (include "podtap.text" .Values.config.CONNTRACK_ALL_NAMESPACES | lower) $on) }}{{ $needs = append $needs "NET_BROADCAST" }}{{ end -}}
 {{- if and (has "verdicts" $record) (has (include "podtap.text" .Values.config.VERDICT_KMSG | lower) $on) }}{{ $needs = append $needs "SYSLOG" }}{{ end -}}
+{{- if has "connects" $record }}{{ $needs = concat $needs (list "BPF" "PERFMON") }}{{ end -}}
 {{- join ", " $needs -}}
 {{- end -}}
 

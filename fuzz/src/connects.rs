@@ -1,0 +1,32 @@
+//! Entries of the ring of connects: any bytes, cut anywhere. The ledger adds up, and text takes no more room than it came in.
+
+use podtap::connects::{Clocks, Config, Connects, KernelCounts};
+use podtap::ledger::Ledger;
+use podtap::record::Record;
+
+/// Each entry has its length in front, in two bytes.
+pub fn run(data: &[u8]) {
+    let mut connects = Connects::new(Config::default(), vec![[10, 0, 0, 1].into()]);
+    connects.set_clocks(Clocks { monotonic: i64::MAX, boot: i64::MIN });
+    let (mut rest, mut entries) = (data, 0);
+    while let Some((length, behind)) = rest.split_first_chunk::<2>() {
+        let (entry, next) = behind.split_at(usize::from(u16::from_le_bytes(*length)).min(behind.len()));
+        connects.handle_entry(entry);
+        (rest, entries) = (next, entries + 1);
+        for record in connects.records().drain(..) {
+            let Record::Connect(connect) = record else { panic!("{record:?}") };
+            let process = connect.process.expect("its process");
+            let text: usize = process.args.iter().map(|arg| arg.len()).sum();
+            // A byte that is no text becomes four, and a mask is four too.
+            assert!(text <= 4 * entry.len() + 8, "{text} of {}", entry.len());
+        }
+    }
+    assert_eq!(connects.ledger().read, entries);
+    let dropped = KernelCounts { dropped: 3, ..KernelCounts::default() };
+    connects.handle_counts(&[dropped], false);
+    let ledger = connects.ledger();
+    assert_eq!(ledger.read, ledger.recorded + ledger.unreadable);
+    let imbalances = Ledger { connects: ledger.clone(), ..Ledger::default() }.imbalances();
+    // Numbers that jump are entries that were sent and never came: that is for the kernel to have done, and for us to say.
+    assert!(imbalances.iter().all(|imbalance| imbalance.left > imbalance.right), "{imbalances:?}");
+}
