@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::live::{CaptureError, Stop, wait_for};
 use super::netlink::{Buffers, Socket, sysctl};
-use super::privilege::{self, Right};
+use super::privilege::{self, NotPermitted, Right};
 use super::{now, wall_clock};
 use crate::conntrack::{Dumped, GET_KIND, Tracker};
 use crate::flow::Timestamp;
@@ -59,7 +59,7 @@ pub fn run(
     tracker: &mut Tracker,
     step: impl FnMut(&mut Tracker, Timestamp),
 ) -> Result<(), CaptureError> {
-    let sockets = privilege::with(Right::NetAdmin, || open(options)).map_err(CaptureError::NotPermitted)?;
+    let sockets = opened(options).map_err(CaptureError::NotPermitted)?;
     let sockets = sockets.map_err(|error| failed(&error))?;
     tracker.ledger_mut().opens += 1;
     let (now, most_waiting) = (now(), options.buffer_bytes / DATAGRAM_COST);
@@ -89,6 +89,15 @@ struct Sockets {
     dumps: Socket,
 }
 
+/// With what the kernel looks for: to pass on an event of another namespace it asks what was effective when the socket was
+/// made, not what is now.
+fn opened(options: &Options) -> Result<io::Result<Sockets>, NotPermitted> {
+    privilege::with(Right::NetAdmin, || match options.all_namespaces {
+        false => Ok(open(options)),
+        true => privilege::with(Right::NetBroadcast, || open(options)),
+    })?
+}
+
 fn open(options: &Options) -> io::Result<Sockets> {
     let [beginnings, others, dumps] = [Socket::open()?, Socket::open()?, Socket::open()?];
     let has = beginnings.set_buffer(options.buffer_bytes)?.min(others.set_buffer(options.buffer_bytes)?);
@@ -99,10 +108,7 @@ fn open(options: &Options) -> io::Result<Sockets> {
         tracing::warn!(%error, "the kernel does not keep ends of flows that do not fit; they may be lost, and counted");
     }
     if options.all_namespaces {
-        let listening = privilege::with(Right::NetBroadcast, || {
-            beginnings.listen_everywhere().and_then(|()| others.listen_everywhere())
-        });
-        listening.map_err(io::Error::other)??;
+        beginnings.listen_everywhere().and_then(|()| others.listen_everywhere())?;
     }
     // Ends first: of a flow that begins in between, the end is heard too.
     OTHERS.into_iter().try_for_each(|group| others.join(group))?;

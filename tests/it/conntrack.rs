@@ -1,7 +1,8 @@
 //! Connection tracking for real: connections in a network namespace that tracks them, and a full receive buffer.
 
+use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use podtap::record::{ConntrackAction, ConntrackRecord, EndKnownBy, Outcome, Reco
 use podtap::source::conntrack::{self, Accounting, Options};
 use podtap::source::live::{StopSender, stop_pair};
 
-use crate::namespace::in_a_namespace;
+use crate::namespace::{in_a_namespace, ip};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Dumps asked for until an entry with a second to live is over: each takes milliseconds.
@@ -208,4 +209,51 @@ fn a_namespace_without_connection_tracking_says_so() {
         let (seen, ledger) = listener.finish();
         assert!(seen.is_empty() && ledger.events == 0 && ledger.dumps_failed == 0, "{ledger:?}");
     });
+}
+
+/// With the rights that podtap keeps, not with all that root has: the kernel looks at them for every event.
+#[test]
+fn connections_of_other_namespaces_are_recorded_with_the_id_that_they_have_in_this_one() {
+    where_connections_are_tracked(|| {
+        let other = format!("podtap-other-{}", std::process::id());
+        let _gone = Other(other.clone());
+        ip(&format!("netns add {other}"));
+        ip(&format!("netns set {other} 7"));
+        ip(&format!("-n {other} link set lo up"));
+        let within = |command: &str| ip(&format!("netns exec {other} {command}"));
+        within("iptables -A OUTPUT -m conntrack --ctstate INVALID -j ACCEPT");
+        let mut podtap = Command::new(env!("CARGO_BIN_EXE_podtap"))
+            .args(["run", "--record", "conntrack", "--conntrack-all-namespaces", "true"])
+            .args(["--format", "ecs", "--metrics-addr", "none"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = BufReader::new(podtap.stderr.take().unwrap()).lines().map_while(Result::ok);
+        assert!(told.any(|line| line.contains("INFO recording")));
+        UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"?", "127.0.0.1:9").unwrap();
+        // An echo is tracked as well, and every system has the program.
+        within("ping -c 1 -W 1 127.0.0.1");
+        let records = BufReader::new(podtap.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let seen: Vec<_> = records
+            .map(|line| serde_json::from_str::<serde_json::Value>(&line).unwrap())
+            .map(|record| {
+                let number = record["podtap"]["conntrack"]["namespace"].as_i64();
+                (record["network"]["transport"].as_str().unwrap().to_owned(), number)
+            })
+            .take(2)
+            .collect();
+        podtap.kill().unwrap();
+        podtap.wait().unwrap();
+        assert_eq!(seen, [("udp".to_owned(), None), ("icmp".to_owned(), Some(7))]);
+    });
+}
+
+/// A named namespace, which goes with the test.
+struct Other(String);
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
 }
