@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, value_parser};
 use super::setup;
 #[cfg(feature = "webhook")]
 use super::webhook;
-use super::{LEFT_OUT, WIDTH, lightmon};
+use super::{LEFT_OUT, WIDTH};
 #[cfg(feature = "inject")]
 use super::{inject, sidecar};
 use crate::settings::{VARIABLES, Variable, flag, wrapped};
@@ -79,10 +79,7 @@ pub fn grammar() -> clap::Command {
         .subcommand(
             command("verdicts", "Record packets that firewall rules logged (run with RECORD=verdicts)").arg(log),
         )
-        .subcommand(
-            command("connects", "Record which process connected where (run with RECORD=connects)")
-                .args(lightmon::flags()),
-        )
+        .subcommand(command("connects", "Record which process connected where (run with RECORD=connects)"))
         .subcommand(command("demo", "Show what records look like, with made-up traffic"))
         .subcommands(installing())
         .subcommands(LEFT_OUT.iter().map(|(name, _)| left_out_grammar(name)))

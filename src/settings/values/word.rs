@@ -199,12 +199,6 @@ words! {
         Netlog = "netlog",
         /// The same as JSON.
         NetlogJson = "netlog-json",
-        /// As lightmon logged connects of processes.
-        Lightmon = "lightmon",
-        /// As it printed them as JSON.
-        LightmonJson = "lightmon-json",
-        /// As it printed them as a table.
-        LightmonTable = "lightmon-table",
     }
 
     /// What a record looks like to a server: fields, not text.
@@ -314,10 +308,7 @@ impl Format {
             | Self::Cf
             | Self::CfRfc3339
             | Self::Netlog
-            | Self::NetlogJson
-            | Self::Lightmon
-            | Self::LightmonJson
-            | Self::LightmonTable => true,
+            | Self::NetlogJson => true,
         }
     }
 }
