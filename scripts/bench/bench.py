@@ -46,13 +46,19 @@ class Tool:
         self.name, self.command, self.counts = name, command, counts
 
 
-def podtap_tool(path):
+def podtap_tool(path, record="http"):
     # Its settings are environment variables: none of the caller's.
     def command(file, output):
         script = 'exec "$1" replay "$2" > "$3"'
-        return ["env", "-i", f"PATH={os.environ['PATH']}", "FORMAT=ecs", "sh", "-c", script, "sh", path, file, output]
+        settings = [f"PATH={os.environ['PATH']}", "FORMAT=ecs", f"RECORD={record}"]
+        return ["env", "-i", *settings, "sh", "-c", script, "sh", path, file, output]
 
-    return Tool("podtap", command)
+    return Tool("podtap" if record == "http" else f"podtap {record}", command, counts=record == "http")
+
+
+def argus_tool():
+    """Flows only, in its own format."""
+    return Tool("argus", lambda file, output: ["argus", "-F", "/dev/null", "-r", file, "-w", output], counts=False)
 
 
 def tcpdump_tool():
@@ -90,11 +96,14 @@ def tools(names, podtap, work):
     """The tools of these names; podtap only where there is a program."""
     made = []
     for name in names:
-        if name == "podtap" and not (podtap and pathlib.Path(podtap).exists()):
+        if name.startswith("podtap") and not (podtap and pathlib.Path(podtap).exists()):
             say(f"no program at {podtap or 'PODTAP'}: without podtap")
             continue
         made.append({
             "podtap": lambda: podtap_tool(str(pathlib.Path(podtap).resolve())),
+            "podtap-flows": lambda: podtap_tool(str(pathlib.Path(podtap).resolve()), "flows"),
+            "podtap-both": lambda: podtap_tool(str(pathlib.Path(podtap).resolve()), "http,flows"),
+            "argus": argus_tool,
             "tcpdump": tcpdump_tool,
             "suricata": lambda: suricata_tool(work),
             "packetbeat": lambda: packetbeat_tool(work),
