@@ -6,6 +6,7 @@ mod encoder;
 mod expiry;
 mod faults;
 mod ledger;
+mod node;
 mod sinks;
 mod targets;
 
@@ -23,9 +24,11 @@ pub use self::sinks::{Probed, Started};
 pub use self::targets::elasticsearch_options;
 pub use self::targets::{place, proxies_in_use};
 
+use crate::attempts;
 use crate::config::{self, Config};
 use crate::connects::{self, Connects};
 use crate::conntrack::{self, Tracker};
+use crate::copies;
 use crate::dissect::{self, Dissector, Pools};
 use crate::exchange::{self, KeepHeaders};
 use crate::filter::{Filter, FilterConfig, FlowFilter, FlowRules, Verdict};
@@ -91,6 +94,7 @@ struct Parts {
     identity: Identity,
     prefixes: Prefixes,
     container_interfaces: Vec<Glob>,
+    copies: Option<copies::Config>,
     workloads: Workloads,
 }
 
@@ -108,16 +112,20 @@ impl Parts {
         let prefixes = faults.keep(prefixes.map_err(|why| Unusable::new("VERDICT_PREFIXES", why)));
         let interfaces = settings.verdict_interfaces.iter().map(|name| Glob::new(name)).collect::<Result<Vec<_>, _>>();
         let interfaces = faults.keep(interfaces.map_err(|why| Unusable::new("VERDICT_INTERFACES", why)));
+        let of_node = settings.node_interfaces.iter().map(|name| Glob::new(name)).collect::<Result<Vec<_>, _>>();
+        let of_node = faults.keep(of_node.map_err(|why| Unusable::new("NODE_INTERFACES", why)));
         let workloads = Workloads::new(settings, workload_bytes);
         let workloads = faults.keep(workloads.map_err(|why| Unusable::new("WORKLOADS", why)));
         let parts = redactor.zip(routes).zip(filter.zip(identity)).zip(prefixes.zip(interfaces)).zip(workloads);
-        let parts = parts.map(|((((redactor, routes), (filter, identity)), verdicts), workloads)| Self {
+        let parts = parts.zip(of_node);
+        let parts = parts.map(|(((((redactor, routes), (filter, identity)), verdicts), workloads), of_node)| Self {
             redactor,
             routes,
             filter,
             identity,
             prefixes: verdicts.0,
             container_interfaces: verdicts.1,
+            copies: node::copies(settings, of_node),
             workloads,
         });
         faults.finish(parts)
@@ -146,10 +154,16 @@ impl Assembly {
     /// Checks what only the parts can check. `own_ips` decides the direction.
     pub fn new(config: &Config, own_ips: Vec<IpAddr>) -> Result<Self, Unusable> {
         let settings = &config.settings;
-        let Parts { redactor, routes, filter, identity, prefixes, container_interfaces, workloads } =
+        let Parts { redactor, routes, filter, identity, prefixes, container_interfaces, copies, workloads } =
             Parts::new(settings, config.bounds.workload_bytes)?;
         let mut dissect = dissect_config(config, &identity.observer(), own_ips);
         dissect.dns = workloads.learnt().cloned();
+        dissect.copies = copies;
+        dissect.connects = settings.failed_connects.then(|| attempts::Config {
+            most: config.bounds.connections,
+            observer_id: dissect.http.observer_id.clone(),
+            own_ips: dissect.http.own_ips.clone(),
+        });
         let nanos = |time: Seconds| u64::try_from(time.0.as_nanos()).unwrap_or(u64::MAX);
         let verdicts = verdict::Config {
             prefixes,
@@ -263,6 +277,8 @@ impl Assembly {
         let (routes, filter) = (Arc::clone(&self.routes), Arc::clone(&self.filter));
         let flows = flow_filter(&self.settings);
         let workloads = self.workloads.clone();
+        let node = self.settings.of_node().then(|| self.identity.observer().host_name.clone().unwrap_or_default());
+        let names_first = node.is_some() || filter.may_ask_for_names();
         move |record: &mut Record| {
             let is_wanted = match record {
                 Record::Flow(flow) => flows.keeps_flow(flow),
@@ -278,13 +294,16 @@ impl Assembly {
                     return Some(LeftOut::OwnTraffic);
                 }
             }
-            if filter.may_ask_for_names() {
+            if names_first {
                 workloads.name(record);
+            }
+            if let Some(node) = &node {
+                node::observe(record, node);
             }
             match filter.verdict(record) {
                 Verdict::Keep => {
                     // What is left out costs no look, and no question to Redis.
-                    if !filter.may_ask_for_names() {
+                    if !names_first {
                         workloads.name(record);
                     }
                     None

@@ -6,12 +6,14 @@
 use std::sync::Arc;
 
 use crate::app::Session;
+use crate::attempts::{self, Attempts};
+use crate::copies::{self, Copies, Passages, Passing};
 use crate::dns::{Learnt, Watch};
 use crate::exchange::{self, Protocols};
 use crate::flow::{FiveTuple, Protocol, Timestamp};
 use crate::flows::{self, Flows};
 use crate::http::Context;
-use crate::ledger::{FlowLedger, Ledger, Skip};
+use crate::ledger::{ByReason, FlowLedger, Ledger, Skip, StreamLedger};
 use crate::packet::{Datagram, Decoder, FragmentLimits, Frame, Packet, Segment};
 use crate::pool::Pool;
 use crate::record::Record;
@@ -43,6 +45,10 @@ pub struct Config {
     pub check_every: u64,
     /// Where the names in answers of DNS go.
     pub dns: Option<Arc<Learnt>>,
+    /// Failed connects, where they are recorded.
+    pub connects: Option<attempts::Config>,
+    /// What is recorded where packets pass several interfaces, on a node.
+    pub copies: Option<copies::Config>,
 }
 
 impl Default for Config {
@@ -63,6 +69,8 @@ impl Default for Config {
             flows: None,
             check_every: 2_000_000_000,
             dns: None,
+            connects: None,
+            copies: None,
         }
     }
 }
@@ -74,16 +82,19 @@ pub struct Pools {
     held: Arc<Pool>,
     kept: Arc<Pool>,
     flows: Arc<Pool>,
+    passages: Arc<Passages>,
 }
 
 impl Pools {
     /// As much as one alone with this configuration.
     pub fn new(config: &Config) -> Self {
+        let flows = config.flows.as_ref().map_or(1, |flows| flows.most.max(1));
         Self {
             connections: Pool::new(config.tcp.connections.max(1)),
             held: Pool::new(config.tcp.held_total),
             kept: Pool::new(config.http.max_kept_bytes),
-            flows: Pool::new(config.flows.as_ref().map_or(1, |flows| flows.most.max(1))),
+            flows: Pool::new(flows),
+            passages: Passages::new(config.tcp.connections.max(flows)),
         }
     }
 }
@@ -96,8 +107,10 @@ pub struct Dissector {
     context: Context,
     reads_http: bool,
     flows: Option<Flows>,
-    /// Frames of podtap's own traffic.
-    own_frames: u64,
+    connects: Option<Attempts>,
+    copies: Option<Copies>,
+    /// Frames with packets that are left out.
+    left_out: ByReason<{ Skip::COUNT }>,
     check_every: u64,
     next_check: Option<Timestamp>,
     newest: Timestamp,
@@ -118,14 +131,17 @@ impl Dissector {
     pub fn sharing(config: Config, redactor: Redactor, pools: &Pools) -> Self {
         let mut context = Context::sharing(config.http, redactor, &pools.kept);
         context.dns = config.dns.map(Watch::new);
+        let by_interface = config.copies.is_some();
         Self {
-            decoder: Decoder::new(config.fragments),
+            decoder: Decoder::new(config.fragments).telling_interfaces(by_interface),
             redirects: Redirects::new(config.tcp.connections, config.tcp.idle),
             table: Table::sharing(config.tcp, &pools.connections, &pools.held),
             context,
             reads_http: config.reads_http,
             flows: config.flows.map(|flows| Flows::sharing(flows, config.reads_http, &pools.flows)),
-            own_frames: 0,
+            connects: config.connects.map(Attempts::new),
+            copies: config.copies.map(|copies| Copies::sharing(copies, &pools.passages)),
+            left_out: ByReason::default(),
             check_every: config.check_every.max(1),
             next_check: None,
             newest: Timestamp::default(),
@@ -134,24 +150,38 @@ impl Dissector {
         }
     }
 
-    /// Takes one frame. `is_own` recognises podtap's own connections, which are never recorded.
+    /// Takes one frame. `is_own` recognises podtap's own connections of TCP, which are never recorded.
     pub fn handle_frame(&mut self, frame: &Frame<'_>, mut is_own: impl FnMut(&FiveTuple) -> bool) {
+        self.handle_any_frame(frame, |protocol, tuple| protocol == Protocol::TCP && is_own(tuple));
+    }
+
+    /// The same where podtap's own datagrams are recognised, too.
+    pub fn handle_any_frame(&mut self, frame: &Frame<'_>, mut is_own: impl FnMut(Protocol, &FiveTuple) -> bool) {
         self.paid = self.paid.saturating_add(PAID_BY_FRAME);
         self.handle_clock(frame.at);
-        let Self { decoder, redirects, table, context, flows, .. } = self;
-        let mut parts = Parts { table: self.reads_http.then_some(table), context, flows: flows.as_mut() };
+        let Self { decoder, redirects, table, context, flows, connects, copies, left_out, .. } = self;
+        let table = self.reads_http.then_some(table);
+        let mut parts = Parts { table, context, flows: flows.as_mut(), connects: connects.as_mut() };
         match decoder.decode_packet(frame) {
             None => {}
-            Some(Packet::Other(datagram)) => parts.on_datagram(&datagram),
+            Some(Packet::Other(datagram)) => match leaves_out_datagram(copies, &datagram, is_own) {
+                Some(why) => left_out.add(why as usize, datagram.carried.frames.into()),
+                None => parts.on_datagram(&datagram),
+            },
             Some(Packet::Tcp(mut segment)) => {
+                if let Some(why) = leaves_out_segment(copies, &segment) {
+                    left_out.add(why as usize, segment.carried.frames.into());
+                    decoder.disown_last(why);
+                    return;
+                }
                 let opening = match redirects.trace(&mut segment) {
                     Traced::Held => return,
                     Traced::After(syn) => Some(syn),
                     Traced::Plain => None,
                 };
-                if is_own(&segment.tuple) {
+                if is_own(Protocol::TCP, &segment.tuple) {
                     let opening = opening.map_or(0, |syn| syn.segment().carried.frames);
-                    self.own_frames += u64::from(segment.carried.frames) + u64::from(opening);
+                    left_out.add(Skip::OwnTraffic as usize, u64::from(segment.carried.frames) + u64::from(opening));
                     decoder.disown_last(Skip::OwnTraffic);
                     return;
                 }
@@ -198,7 +228,8 @@ impl Dissector {
         let last = Timestamp(end.0.saturating_sub_unsigned(self.check_every));
         if last <= self.been_through {
             let flows = self.flows.as_ref().map_or(0, Flows::len);
-            let cost = self.table.len() + self.redirects.len() + flows;
+            let connects = self.connects.as_ref().map_or(0, Attempts::len);
+            let cost = self.table.len() + self.redirects.len() + flows + connects;
             if let Some(left) = self.paid.checked_sub(cost) {
                 self.paid = left;
                 self.tick(last);
@@ -219,7 +250,8 @@ impl Dissector {
     }
 
     fn is_empty(&self) -> bool {
-        self.table.is_empty() && self.redirects.is_empty() && self.flows.as_ref().is_none_or(Flows::is_empty)
+        let quiet = self.connects.as_ref().is_none_or(Attempts::is_empty);
+        quiet && self.table.is_empty() && self.redirects.is_empty() && self.flows.as_ref().is_none_or(Flows::is_empty)
     }
 
     fn tick(&mut self, at: Timestamp) {
@@ -230,8 +262,9 @@ impl Dissector {
 
     /// Passes on SYNs that were held, and then does something to all parts.
     fn go_on(&mut self, held: Vec<Syn>, act: impl FnOnce(&mut Parts<'_>)) {
-        let Self { table, context, flows, reads_http, .. } = self;
-        let mut parts = Parts { table: reads_http.then_some(table), context, flows: flows.as_mut() };
+        let Self { table, context, flows, connects, reads_http, .. } = self;
+        let table = reads_http.then_some(table);
+        let mut parts = Parts { table, context, flows: flows.as_mut(), connects: connects.as_mut() };
         for syn in held {
             parts.on_segment(&syn.segment());
         }
@@ -255,6 +288,9 @@ impl Dissector {
         if let Some(flows) = &mut self.flows {
             flows.set_own_ips(own_ips.clone());
         }
+        if let Some(connects) = &mut self.connects {
+            connects.set_own_ips(own_ips.clone());
+        }
         self.context.config.own_ips = own_ips;
     }
 
@@ -275,9 +311,10 @@ impl Dissector {
 
     /// The ledger at this moment.
     pub fn ledger(&self) -> Ledger {
+        let connects_not_followed = self.connects.as_ref().map_or(0, Attempts::made_room);
         Ledger {
             frames: self.decoder.ledger().clone(),
-            streams: self.table.ledger().clone(),
+            streams: StreamLedger { connects_not_followed, ..self.table.ledger().clone() },
             http: self.context.ledger.clone(),
             flows: self.flows.as_ref().map(|flows| self.flow_ledger(flows)).unwrap_or_default(),
             ..Ledger::default()
@@ -292,7 +329,7 @@ impl Dissector {
             ..flows.ledger().clone()
         };
         ledger.without_flow.add(Skip::FragmentDropped as usize, frames.fragments_lost);
-        ledger.without_flow.add(Skip::OwnTraffic as usize, self.own_frames);
+        ledger.without_flow.merge(&self.left_out);
         ledger
     }
 
@@ -302,17 +339,44 @@ impl Dissector {
     }
 }
 
+/// Why the segment is not recorded here, if it is not.
+fn leaves_out_segment(copies: &mut Option<Copies>, segment: &Segment<'_>) -> Option<Skip> {
+    copies.as_mut()?.leaves_out(&Passing {
+        tuple: segment.tuple,
+        protocol: Protocol::TCP,
+        opens: segment.flags.syn(),
+        interface: segment.interface,
+        at: segment.at,
+    })
+}
+
+/// The same of a datagram, podtap's own included.
+fn leaves_out_datagram(
+    copies: &mut Option<Copies>,
+    datagram: &Datagram<'_>,
+    mut is_own: impl FnMut(Protocol, &FiveTuple) -> bool,
+) -> Option<Skip> {
+    let Datagram { tuple, protocol, interface, at, .. } = *datagram;
+    let passing = Passing { tuple, protocol, opens: false, interface, at };
+    let copy = copies.as_mut().and_then(|copies| copies.leaves_out(&passing));
+    copy.or_else(|| is_own(protocol, &tuple).then_some(Skip::OwnTraffic))
+}
+
 /// What a packet goes to, behind the decoder.
 struct Parts<'a> {
     /// Where connections are read.
     table: Option<&'a mut Table<Session>>,
     context: &'a mut Context,
     flows: Option<&'a mut Flows>,
+    connects: Option<&'a mut Attempts>,
 }
 
 impl Parts<'_> {
     #[inline]
     fn on_segment(&mut self, segment: &Segment<'_>) {
+        if let Some(connects) = &mut self.connects {
+            connects.on_segment(segment, &mut self.context.out);
+        }
         // A SYN may end a connection: its last exchanges come before the flow's last report.
         let flows_first = !segment.flags.syn();
         if flows_first {
@@ -342,12 +406,18 @@ impl Parts<'_> {
         {
             watch.take(&datagram.tuple, datagram.payload, datagram.at);
         }
+        if let Some(connects) = &mut self.connects {
+            connects.on_datagram(datagram, &mut self.context.out);
+        }
         if let Some(flows) = &mut self.flows {
             flows.on_datagram(datagram, &mut self.context.out);
         }
     }
 
     fn on_timeout(&mut self, now: Timestamp) {
+        if let Some(connects) = &mut self.connects {
+            connects.on_timeout(now, &mut self.context.out);
+        }
         self.let_table(|table, context| table.on_timeout(now, context));
         if let Some(flows) = &mut self.flows {
             flows.on_timeout(now, &mut self.context.out);

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use compact_str::{CompactString, format_compact};
 use sha1::{Digest, Sha1};
 
-pub use self::ids::{Beginning, connection_id, flow_id};
+pub use self::ids::{Beginning, FlowIds, connection_id};
 pub use self::place::{Around, Place, Tunnel, TunnelKind};
 
 /// Nanoseconds since the Unix epoch, on the capture's clock.
@@ -220,6 +220,18 @@ impl ConnKey {
     #[inline]
     pub fn within(self, scope: Scope) -> Self {
         Self { scope, ..self }
+    }
+
+    /// A number that is the same on every machine, and spreads keys evenly; `salt` makes others of them.
+    pub fn spread(&self, salt: u64) -> u64 {
+        let word = |end: &Endpoint| {
+            let bits = match end.ip {
+                IpAddr::V4(v4) => u128::from(v4.to_bits()),
+                IpAddr::V6(v6) => v6.to_bits(),
+            };
+            mix(bits as u64) ^ mix((bits >> 64) as u64 ^ u64::from(end.port) << 48)
+        };
+        mix(mix(salt ^ word(&self.low)) ^ word(&self.high) ^ u64::from(self.scope.0))
     }
 
     /// Sender and receiver of the segments that go in `direction`.

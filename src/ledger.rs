@@ -80,7 +80,8 @@ impl<const N: usize> ByReason<N> {
         self.0.iter().sum()
     }
 
-    fn merge(&mut self, other: &Self) {
+    /// Adds another's counters.
+    pub fn merge(&mut self, other: &Self) {
         for (a, b) in self.0.iter_mut().zip(&other.0) {
             *a += b;
         }
@@ -124,6 +125,12 @@ reasons! {
         FragmentDropped = "fragment_dropped",
         /// podtap's own traffic.
         OwnTraffic = "own_traffic",
+        /// A copy on another interface than the one that is recorded.
+        Repeated = "repeated",
+        /// On an interface that NODE_INTERFACES does not name.
+        OtherInterface = "other_interface",
+        /// Of a connection that is left out because NODE_PACKETS was exceeded.
+        Sampled = "sampled",
     }
 }
 
@@ -265,6 +272,8 @@ pub struct StreamLedger {
     pub connects_refused: u64,
     /// Outside: SYN never answered.
     pub connects_timed_out: u64,
+    /// Outside: SYNs that made room before it was known what came of them.
+    pub connects_not_followed: u64,
 }
 
 /// delivered = heads + bodies + not HTTP + resync + waiting; requests and responses.
@@ -529,7 +538,7 @@ use merge_fields;
 
 merge_fields!(FrameLedger: plain frames segments fragments fragments_lost fragments_waiting bad_ip_checksums cut; by_reason skipped no_packet);
 merge_fields!(StreamLedger: plain payload delivered duplicate held gap_bytes gaps overlap_conflicts bad_checksums
-    resets_ignored connections connections_open connections_evicted connections_repeated connects_refused connects_timed_out;
+    resets_ignored connections connections_open connections_evicted connections_repeated connects_refused connects_timed_out connects_not_followed;
     by_reason discarded);
 merge_fields!(HttpLedger: plain bytes heads bodies control resync waiting requests paired reset unpaired open responses late
     orphan responses_open informational tls_connections h2_connections h2_blocks h2_blocks_hidden h2_streams_evicted sockets_open sockets_told_open

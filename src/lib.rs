@@ -59,6 +59,8 @@ pub mod redirect;
 pub mod synth;
 pub mod tcp;
 pub mod flows;
+pub mod copies;
+pub mod attempts;
 pub mod redact;
 pub mod shape;
 pub mod hpack;

@@ -8,13 +8,14 @@ use std::sync::{Arc, OnceLock};
 
 use compact_str::CompactString;
 
-use crate::flow::{Endpoint, Scope, Timestamp};
+use crate::flow::{Around, Endpoint, Scope, Timestamp};
 
 mod bare;
 mod connect;
 mod conntrack;
 mod dataset;
 mod flow;
+mod observed;
 #[cfg(test)]
 pub(crate) mod sample;
 mod protocols;
@@ -28,6 +29,7 @@ pub use self::connect::{ConnectRecord, ConnectResult, Process, ProcessContainer,
 pub use self::conntrack::{ConntrackAction, ConntrackRecord, Counters, EndKnownBy, FoldedFlows, Icmp, Status, Tuple};
 pub use self::dataset::Dataset;
 pub use self::flow::{End, FlowCounts, FlowRecord, FlowStatus};
+pub use self::observed::{Observed, OfNode};
 pub use self::protocols::{
     CallSystem, Ended, EndedHow, Grpc, Http2, Reset, Side, SocketCounts, Sse, WebSocket, grpc_status, grpc_status_name,
     h2_error,
@@ -157,6 +159,8 @@ pub struct Connection {
     pub interface: Option<Arc<str>>,
     /// The VLANs and tunnels around it.
     pub scope: Scope,
+    /// The same by name, of its first frame.
+    pub around: Around,
     /// The names of the server's address when the first record was made; set by the pipeline. The connection may outlive
     /// them.
     pub domain: OnceLock<Option<Arc<Domain>>>,
@@ -250,6 +254,8 @@ pub struct Exchange {
     pub destination_workload: Option<Arc<Workload>>,
     /// The names of the server's address, when they are known; set by the pipeline.
     pub destination_domain: Option<Arc<Domain>>,
+    /// Where a node is observed, whose exchange it is; set by the pipeline.
+    pub of_node: Option<Box<OfNode>>,
 }
 
 /// HTTP version as on the wire.
@@ -517,6 +523,11 @@ impl Exchange {
             (None, Some(response)) => response.first,
             (None, None) => Timestamp::default(),
         }
+    }
+
+    /// Which way, seen from the observed pod; `None` when none of the ends is known to be its.
+    pub fn direction(&self) -> Option<NetworkDirection> {
+        self.of_node.as_ref().map_or(self.connection.direction, |of_node| of_node.direction)
     }
 
     /// Last byte of the response; `None` where that was before the start: the clock was set back meanwhile.

@@ -73,6 +73,9 @@ impl Replay {
                 return ExitCode::from(cli::USAGE);
             }
         };
+        for source in self.assembly.workloads().asked() {
+            tracing::warn!("WORKLOADS={source} is not asked: it says who has an address now, and not who had it then");
+        }
         if self.is_document && !cli::say(&har::beginning()) {
             return ExitCode::FAILURE;
         }

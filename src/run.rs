@@ -42,7 +42,7 @@ use crate::settings::{NetlogLabels, Pairs, RecordKind, Settings};
 use crate::sink::{SinkCounts, WhenFull};
 use crate::source::interfaces::{ANY, Choice, Tables};
 use crate::source::kernel_log;
-use crate::source::live::{self, CaptureError, Options, Stop, StopSender, check_filter, stop_pair};
+use crate::source::live::{self, CaptureError, Fanout, Options, Stop, StopSender, check_filter, stop_pair};
 use crate::source::own_traffic::OwnTraffic;
 use crate::source::privilege::{NotPermitted, Privileges, Right};
 
@@ -213,13 +213,20 @@ impl Live {
 
     /// Starts capturing on one more interface.
     fn capture(&mut self, choice: &Choice) -> std::io::Result<()> {
-        let interface = choice.interface.clone();
+        let interface = choice.interface.as_str();
+        let threads = self.settings.capture_threads.count();
         let options = Options {
             filter: choice.filter(self.settings.live_filter()),
             snaplen: self.settings.snaplen.bytes() as u32,
             buffer_bytes: self.settings.capture_buffer.bytes() as u32,
-            ..Options::new(&interface)
+            fanout: (threads > 1).then(Fanout::new),
+            ..Options::new(interface)
         };
+        (0..threads).try_for_each(|_| self.capture_on_a_thread(options.clone()))
+    }
+
+    fn capture_on_a_thread(&mut self, options: Options) -> std::io::Result<()> {
+        let interface = options.interface.clone();
         let probe = self.metrics.probe();
         probe.watch(&interface);
         let mut tap = Tap {
@@ -539,8 +546,11 @@ fn rights(settings: &Settings) -> Vec<Right> {
     .collect()
 }
 
-/// IFACE as `Tables::choose` takes it: empty means by route.
+/// IFACE as `Tables::choose` takes it: empty means by route. A node is observed on all of its interfaces.
 fn iface(settings: &Settings) -> String {
+    if settings.of_node() && settings.iface.given().is_none() {
+        return ANY.to_owned();
+    }
     settings.iface.given().map(|names| names.join(",")).unwrap_or_default()
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use podtap::attempts;
 use podtap::dissect::{Config, Dissector};
 use podtap::exchange::{self, KeepHeaders};
 use podtap::flow::Timestamp;
@@ -131,8 +132,14 @@ impl Watch {
         self.check_text(record);
     }
 
+    /// Of a flow, or of a connect that failed.
     fn check_flow(&mut self, record: &Record) {
-        let Record::Flow(flow) = record else { panic!("a dissector makes exchanges and flows only: {record:?}") };
+        let Record::Flow(flow) = record else {
+            let Record::Connect(connect) = record else { panic!("a dissector makes no such record: {record:?}") };
+            assert!(connect.end >= Some(connect.start), "{connect:?}");
+            self.json(|out| ecs::write_json(out, record, &Observer::default()));
+            return self.check_text(record);
+        };
         assert!(flow.start <= flow.end, "{flow:?}");
         let json = self.json(|out| ecs::write_json(out, record, &Observer::default()));
         let number = |pointer: &str| json.pointer(pointer).and_then(Value::as_u64).expect("a number");
@@ -206,5 +213,7 @@ fn tight() -> Config {
         flows: Some(flows::Config { most: 8, interval: Some(1_000_000_000), ..flows::Config::default() }),
         check_every: 100_000_000,
         dns: None,
+        connects: Some(attempts::Config { most: 8, observer_id: String::new(), own_ips: Vec::new() }),
+        copies: None,
     }
 }

@@ -130,6 +130,7 @@ pub(super) fn logstash(settings: &Settings, own: Option<&OwnTraffic>) -> Result<
         login: login(settings),
         timeout,
         max_datagram: MAX_DATAGRAM,
+        on_datagrams: own.cloned().map(|own| OnSocket::new(move |local, remote| own.add_datagrams(local, remote))),
     };
     let logstash = Logstash::new(connector, options)?;
     let settings = settings.clone();

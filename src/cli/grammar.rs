@@ -72,6 +72,7 @@ pub fn grammar() -> clap::Command {
         .subcommand(
             command("flows", "Record packets and bytes by connection (run with RECORD=flows)").args(netlog_flags()),
         )
+        .subcommand(command("node", "Observe all pods of a node, and the node itself (run with OBSERVE=node)"))
         .subcommand(command(
             "conntrack",
             "Record what the kernel's connection tracking reports (run with RECORD=conntrack)",

@@ -30,7 +30,7 @@ use clap::ArgMatches;
 use self::grammar::command;
 pub use self::grammar::grammar;
 pub(crate) use crate::logging::tell;
-use crate::settings::{Format, HAR_IS_ONE_DOCUMENT, Pairs, RecordKind, VARIABLES, Wrong, counted};
+use crate::settings::{Format, HAR_IS_ONE_DOCUMENT, Observe, Pairs, RecordKind, VARIABLES, Wrong, counted};
 
 /// Width of help and listings.
 const WIDTH: usize = 100;
@@ -169,7 +169,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         })),
         "status" => Command::Status(StatusView { watch: inner.get_flag("watch"), json: inner.get_flag("json") }),
         "demo" => Command::Demo,
-        "flows" | "conntrack" | "verdicts" | "connects" => Command::Run,
+        "flows" | "conntrack" | "verdicts" | "connects" | "node" => Command::Run,
         #[cfg(feature = "setup")]
         "setup" => Command::Setup(setup::asked(inner)),
         #[cfg(feature = "inject")]
@@ -193,6 +193,7 @@ fn implied(command: &str, matches: &ArgMatches) -> Pairs {
         "flows" => std::iter::once(record(RecordKind::Flows)).chain(as_netlog(matches)).collect(),
         "conntrack" => Pairs::from([record(RecordKind::Conntrack)]),
         "connects" => Pairs::from([record(RecordKind::Connects)]),
+        "node" => Pairs::from([("OBSERVE".to_owned(), Observe::Node.word().to_owned())]),
         "verdicts" => {
             let file = matches.get_one::<String>("log").cloned();
             let whole = file.map(|path| [("VERDICT_FILE", path), ("VERDICT_FOLLOW", "false".to_owned())]);

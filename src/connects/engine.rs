@@ -172,6 +172,7 @@ impl Connects {
             source_workload: None,
             destination_workload: None,
             destination_domain: None,
+            of_node: None,
         }
     }
 

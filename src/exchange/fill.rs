@@ -31,6 +31,7 @@ pub(crate) fn connection(conn: &Conn, client: Direction, config: &Config) -> Arc
         direction: NetworkDirection::of(&config.own_ips, ends.source.ip, [ends.destination.ip]),
         interface: conn.interface.clone(),
         scope: conn.key.scope,
+        around: conn.around.as_deref().copied().unwrap_or_default(),
         domain: std::sync::OnceLock::new(),
     })
 }

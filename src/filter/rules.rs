@@ -38,8 +38,8 @@ impl Rules {
     }
 
     pub(super) fn ignore(&self, exchange: &Exchange) -> bool {
-        let elsewhere = !self.directions.is_empty()
-            && exchange.connection.direction.is_some_and(|known| !self.directions.contains(&known));
+        let elsewhere =
+            !self.directions.is_empty() && exchange.direction().is_some_and(|known| !self.directions.contains(&known));
         let status = exchange.response.as_ref().and_then(|r| r.status);
         elsewhere
             || status.is_some_and(|status| self.status.iter().any(|rule| rule.matches(status)))

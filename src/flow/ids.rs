@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use compact_str::CompactString;
 use sha2::{Digest, Sha256};
 
-use super::{FiveTuple, Protocol, Scope, Timestamp};
+use super::{FiveTuple, Protocol, Scope, Timestamp, mix};
 
 /// The day, in nanoseconds.
 const DAY: i64 = 86_400_000_000_000;
@@ -41,13 +41,35 @@ pub fn connection_id(ends: FiveTuple, beginning: &Beginning, observer: &str) -> 
     text(hash)
 }
 
-/// The same for a flow of any protocol: over observer, protocol, endpoints, scope and the time of the first packet.
-pub fn flow_id(protocol: Protocol, ends: FiveTuple, scope: Scope, first: Timestamp, observer: &str) -> CompactString {
-    let mut hash = ends_of(ends, observer);
-    hash.update([protocol.0]);
-    hash.update(scope.0.to_be_bytes());
-    hash.update(first.0.to_be_bytes());
-    text(hash)
+/// Ids of flows of any protocol, as one observer gives them.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowIds([u64; 2]);
+
+impl FlowIds {
+    /// Those of this observer.
+    pub fn new(observer: &str) -> Self {
+        let digest = Sha256::digest(observer);
+        let mut words = digest.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
+        Self([words.next().unwrap_or_default(), words.next().unwrap_or_default()])
+    }
+
+    /// Over observer, protocol, endpoints, scope and the time of the first packet. Quicker than a digest, as there may be as
+    /// many flows as packets; that nobody can make two flows with one id is not promised.
+    pub fn id(&self, protocol: Protocol, ends: FiveTuple, scope: Scope, first: Timestamp) -> CompactString {
+        let bits = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => [1, u64::from(ip.to_bits())],
+            IpAddr::V6(ip) => [(ip.to_bits() >> 64) as u64, ip.to_bits() as u64],
+        };
+        let [source, destination] = [ends.source, ends.destination].map(|end| bits(end.ip));
+        let ports = u64::from(ends.source.port) << 16 | u64::from(ends.destination.port);
+        let rest = [ports << 8 | u64::from(protocol.0), scope.0.into(), first.0.cast_unsigned()];
+        let [low, high] = self.0.map(|seed| {
+            let words = source.iter().chain(&destination).chain(&rest);
+            words.fold(seed, |hash, word| mix(hash.rotate_left(23) ^ word)).to_le_bytes()
+        });
+        let ([a, b, c, d, e, f, g, h], [i, j, k, l, ..]) = (low, high);
+        encoded(&[a, b, c, d, e, f, g, h, i, j, k, l])
+    }
 }
 
 fn ends_of(ends: FiveTuple, observer: &str) -> Sha256 {
@@ -65,10 +87,13 @@ fn ends_of(ends: FiveTuple, observer: &str) -> Sha256 {
 }
 
 fn text(hash: Sha256) -> CompactString {
-    let digest = hash.finalize();
+    encoded(hash.finalize().get(..12).unwrap_or_default())
+}
+
+/// Twelve bytes as text.
+fn encoded(bytes: &[u8]) -> CompactString {
     let mut text = [0u8; 16];
-    let head = digest.get(..12).unwrap_or_default();
-    let len = URL_SAFE_NO_PAD.encode_slice(head, &mut text).unwrap_or(0);
+    let len = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text).unwrap_or(0);
     CompactString::from_utf8(text.get(..len).unwrap_or_default()).unwrap_or_default()
 }
 
@@ -107,11 +132,21 @@ mod tests {
 
     #[test]
     fn a_flow_has_another_id_for_everything_that_makes_it_another_flow() {
-        let id = |protocol, scope, at, observer| flow_id(Protocol(protocol), ends(), scope, Timestamp(at), observer);
+        let id =
+            |protocol, scope, at, observer| FlowIds::new(observer).id(Protocol(protocol), ends(), scope, Timestamp(at));
         let vlan = Scope::default().vlan(7);
         let plain = Scope::default();
         let mut ids = vec![id(6, plain, 1, "a"), id(17, plain, 1, "a"), id(6, vlan, 1, "a"), id(6, plain, 2, "a")];
         ids.push(id(6, plain, 1, "b"));
+        ids.push(FlowIds::new("a").id(Protocol::TCP, ends().reversed(), plain, Timestamp(1)));
+        let other_port = Endpoint { port: 81, ..ends().destination };
+        ids.push(FlowIds::new("a").id(
+            Protocol::TCP,
+            FiveTuple { destination: other_port, ..ends() },
+            plain,
+            Timestamp(1),
+        ));
+        assert_eq!(ids[0], id(6, plain, 1, "a"));
         let all = ids.len();
         ids.sort_unstable();
         ids.dedup();

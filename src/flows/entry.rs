@@ -7,12 +7,10 @@ mod report;
 
 use std::sync::Arc;
 
-use compact_str::CompactString;
-
 use super::sequence::Sequence;
 use crate::flow::{Around, ConnKey, Direction, FiveTuple, Protocol, Scope, Timestamp, icmp_counterpart};
 use crate::packet::{Carried, Datagram, Segment, TcpFlags};
-use crate::record::{FlowCounts, FlowProgress, Icmp};
+use crate::record::{Connection, FlowCounts, FlowProgress, Icmp};
 
 /// Packets of one end alone that make a flow more than a stray one.
 const SETTLED_AFTER: u32 = 3;
@@ -172,8 +170,8 @@ pub(super) struct Flow {
 struct Tcp {
     sequences: [Sequence; 2],
     connect_ns: Option<u64>,
-    /// The id that exchanges in it have.
-    id: Option<CompactString>,
+    /// As the exchanges in it have it.
+    connection: Option<Arc<Connection>>,
     /// A SYN in the middle, which counts once it is answered or followed: who sent it, and its number.
     attempt: Option<(Direction, u32)>,
     /// Who sent the RST that ended it.
@@ -408,13 +406,13 @@ impl Flow {
         self.phase = if port { Phase::Refused } else { Phase::Unreachable };
     }
 
-    /// An exchange was recorded in the connection with this id.
-    pub(super) fn on_exchange(&mut self, id: &CompactString) {
+    /// An exchange was recorded in this connection.
+    pub(super) fn on_exchange(&mut self, connection: &Arc<Connection>) {
         self.exchanges = self.exchanges.saturating_add(1);
         if let Some(tcp) = &mut self.tcp
-            && tcp.id.is_none()
+            && tcp.connection.is_none()
         {
-            tcp.id = Some(id.clone());
+            tcp.connection = Some(Arc::clone(connection));
         }
     }
 }

@@ -12,7 +12,7 @@ use hashbrown::HashTable;
 
 use super::Config;
 use super::entry::{Flow, FlowKey, Last, Seen};
-use crate::flow::{ConnKey, FiveTuple, Protocol, Timestamp};
+use crate::flow::{ConnKey, FiveTuple, FlowIds, Protocol, Timestamp};
 use crate::ledger::FlowLedger;
 use crate::packet::{Datagram, Segment, Undelivered};
 use crate::pool::{Pool, Share};
@@ -35,6 +35,7 @@ pub struct Flows {
     /// Where the next settled flow to make room is looked for.
     hand: u32,
     known: Share,
+    ids: FlowIds,
     ledger: FlowLedger,
     news: Vec<FlowNews>,
 }
@@ -48,6 +49,7 @@ struct Slot {
 impl Flows {
     /// None known; shares the limit with others.
     pub fn sharing(config: Config, reads_http: bool, most: &Arc<Pool>) -> Self {
+        let ids = FlowIds::new(&config.observer_id);
         Self {
             config,
             reads_http,
@@ -59,6 +61,7 @@ impl Flows {
             unsettled: 0,
             hand: 0,
             known: Share::new(most),
+            ids,
             ledger: FlowLedger { enabled: true, ..FlowLedger::default() },
             news: Vec::new(),
         }
@@ -84,7 +87,7 @@ impl Flows {
     }
 
     /// An exchange was recorded in this connection.
-    pub fn on_exchange(&mut self, connection: &Connection) {
+    pub fn on_exchange(&mut self, connection: &Arc<Connection>) {
         let tuple = FiveTuple { source: connection.client, destination: connection.server };
         let key = FlowKey::of_ports(tuple, Protocol::TCP);
         let slots = &self.slots;
@@ -93,7 +96,7 @@ impl Flows {
             flow_at(slots, index).is_some_and(|flow| flow.key == key && flow.is_in(connection.scope))
         });
         if let Some(flow) = found.copied().and_then(|index| self.flow(index)) {
-            flow.on_exchange(&connection.id);
+            flow.on_exchange(connection);
         }
     }
 
@@ -257,7 +260,7 @@ impl Flows {
     }
 
     fn report(&mut self, index: u32, last: Option<Last>, now: Timestamp, out: &mut Vec<Record>) {
-        let (config, reads_http) = (&self.config, self.reads_http);
+        let (config, reads_http) = ((&self.config, &self.ids), self.reads_http);
         let Some(flow) = self.slots.get_mut(index as usize).and_then(|slot| slot.flow.as_mut()) else { return };
         let open = flow.open();
         out.push(Record::Flow(Box::new(flow.report(now, last, reads_http, config))));

@@ -103,7 +103,7 @@ impl<'a> View<'a> {
         let (connection, request) = (&*exchange.connection, exchange.request.as_ref());
         Self {
             seconds: seconds(exchange),
-            direction: connection.direction.map(|direction| match direction {
+            direction: exchange.direction().map(|direction| match direction {
                 // Both ends in the pod: the pod serves, so it is income, as the origin had it on `lo`.
                 NetworkDirection::Ingress | NetworkDirection::Internal => "income",
                 NetworkDirection::Egress => "outgo",

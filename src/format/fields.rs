@@ -156,6 +156,8 @@ pub const FIELDS: &[Field] = &[
         "`ingress` (the pod serves), `egress` (the pod asks), `internal` (both ends in the pod)",
     ),
     field("network.community_id", Keyword, "Community ID v1, seed 0"),
+    field("network.vlan.id", Keyword, "VLAN of the first packet; inside a tunnel, where there is one"),
+    field("network.inner.vlan.id", Keyword, "The innermost VLAN, of several"),
     field("trace.id", Keyword, "From `traceparent` or B3"),
     field("span.id", Keyword, "From `traceparent` or B3: the sender's span"),
     field("rpc.system.name", Keyword, "`grpc` (also gRPC-Web), `connectrpc` (the Connect protocol)"),
@@ -294,6 +296,12 @@ pub const FIELDS: &[Field] = &[
     field("podtap.sse.events", Long, "Server-sent events in the response"),
     field("podtap.sse.first_event_us", Long, "Request first byte → first event whole"),
     field(
+        "podtap.tunnel.type",
+        Keyword,
+        "The innermost tunnel around the first packet: `ip`, `gre`, `vxlan`, `geneve`, `erspan`, `gtp`, `pppoe`",
+    ),
+    field("podtap.tunnel.id", Keyword, "Its number: VNI, key of GRE, session, tunnel end (TEID)"),
+    field(
         "podtap.source.workload.namespace",
         Keyword,
         "With WORKLOADS: namespace of the workload behind the client's address",
@@ -314,6 +322,11 @@ pub const FIELDS: &[Field] = &[
     field("podtap.destination.workload.node", Keyword, "The node that it runs on"),
     field("podtap.destination.workload.labels", Object, "Its labels; `_` for `.` in names"),
     field("podtap.destination.domain_source", Keyword, "Who says `destination.domain`: `dns`, `host`"),
+    field(
+        "podtap.observed",
+        Keyword,
+        "With OBSERVE=node: `pod` (of this node, which `kubernetes.*` names), `host` (the node itself), `other`",
+    ),
     field(
         "podtap.shortened",
         Boolean,

@@ -43,6 +43,7 @@ impl Wire {
             origins_known: handshake_seen,
             connect_ns: Some(1000),
             interface: None,
+            around: Default::default(),
             overlap_conflict: false,
             urgent: false,
             heard: [true; 2],

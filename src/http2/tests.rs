@@ -68,6 +68,7 @@ fn conn() -> Conn {
         origins_known: true,
         connect_ns: Some(1000),
         interface: None,
+        around: Default::default(),
         overlap_conflict: false,
         urgent: false,
         heard: [true; 2],

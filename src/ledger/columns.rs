@@ -122,6 +122,7 @@ pub const STREAMS: &[Column<StreamLedger>] = columns! {
         "TCP connections seen again in another VLAN or tunnel, with the same sequence numbers.",
     "connects_refused" Counter(|s| s.connects_refused) "Connects answered by a reset.",
     "connects_timed_out" Counter(|s| s.connects_timed_out) "Connects never answered.",
+    "connects_not_followed" Counter(|s| s.connects_not_followed) "SYNs given up to make room, before it was known what came of them (MAX_CONNECTIONS).",
 };
 
 /// bytes = heads + bodies + control + not HTTP + resync + waiting.

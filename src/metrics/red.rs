@@ -77,7 +77,7 @@ impl Request {
         let labels = Labels {
             method: method(&request.method),
             status_class: exchange.response.as_ref().map_or("none", |r| r.status.map_or("other", status_class)),
-            direction: direction(exchange.connection.direction),
+            direction: direction(exchange.direction()),
             grpc_status: exchange.grpc.as_ref().map_or("", |call| call.status.map_or("none", grpc_status)),
         };
         let (duration, start) = (duration(&exchange), exchange.start());

@@ -2,6 +2,8 @@
 //!
 //! It parses nothing itself (`plain`, `link`, `ip`) and keeps nothing but fragments.
 
+use std::hash::BuildHasher;
+
 use super::fragments::{Added, Fragment, FragmentLimits, Fragments};
 use super::ip::{Found, Other, Tcp, Walk};
 use super::span::Span;
@@ -12,6 +14,8 @@ use crate::ledger::{FrameLedger, Skip};
 /// Decodes the frames of one capture.
 pub struct Decoder {
     fragments: Fragments,
+    /// Fragments that several interfaces show are joined for each of them.
+    by_interface: bool,
     /// The datagram joined last.
     joined: Vec<u8>,
     ledger: FrameLedger,
@@ -20,7 +24,14 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder that holds fragments within `limits`.
     pub fn new(limits: FragmentLimits) -> Self {
-        Self { fragments: Fragments::new(limits), joined: Vec::new(), ledger: FrameLedger::default() }
+        let (by_interface, joined, ledger) = Default::default();
+        Self { fragments: Fragments::new(limits), by_interface, joined, ledger }
+    }
+
+    /// The same that expects to see one packet on several interfaces.
+    #[must_use]
+    pub fn telling_interfaces(self, by_interface: bool) -> Self {
+        Self { by_interface, ..self }
     }
 
     /// What the frame holds, or the datagram whose last missing fragment it is. What else the frame was is in the ledger;
@@ -69,6 +80,7 @@ impl Decoder {
     #[inline(never)]
     pub(super) fn decode_any<'a>(&'a mut self, frame: &Frame<'a>) -> Option<Packet<'a>> {
         let mut walk = Walk::default();
+        walk.interface = self.interface_of(frame);
         let span = Span::new(frame.data, wire_len(frame));
         match link::open(frame.link, span, &mut walk.place).and_then(|ip| walk.packet(ip)) {
             Ok(Found::Segment(tcp)) => Some(Packet::Tcp(self.segment(frame, tcp))),
@@ -82,6 +94,12 @@ impl Decoder {
                 }
             }
         }
+    }
+
+    /// A number for the interface, where it matters.
+    fn interface_of(&self, frame: &Frame<'_>) -> u64 {
+        let name = frame.interface.filter(|_| self.by_interface);
+        name.map_or(0, |name| foldhash::fast::FixedState::default().hash_one(&**name))
     }
 
     #[cfg(test)]

@@ -40,6 +40,7 @@ impl Default for FragmentLimits {
 pub(super) struct FragmentKey {
     pub(super) ips: Addresses,
     pub(super) scope: Scope,
+    pub(super) interface: u64,
     pub(super) protocol: u8,
     pub(super) id: u32,
 }

@@ -66,6 +66,8 @@ pub(super) struct Walk<'a> {
     pub(super) other: Option<Other<'a>>,
     /// The VLANs and tunnels so far.
     pub(super) place: Place,
+    /// Part of what makes fragments belong together.
+    pub(super) interface: u64,
     /// An IP header promised more than was on the wire.
     clipped: bool,
 }
@@ -112,7 +114,13 @@ impl<'a> Walk<'a> {
             return Err(skip);
         }
         self.fragment(Fragment {
-            key: FragmentKey { ips, scope: self.place.scope, protocol: protocol.0, id: header.identification().into() },
+            key: FragmentKey {
+                ips,
+                scope: self.place.scope,
+                interface: self.interface,
+                protocol: protocol.0,
+                id: header.identification().into(),
+            },
             offset: usize::from(header.fragments_offset().value()) * 8,
             more: header.more_fragments(),
             protocol,
@@ -165,7 +173,13 @@ impl<'a> Walk<'a> {
                 ip_number::IPV6_FRAG if ips.source.is_ipv6() => {
                     let header = Ipv6FragmentHeaderSlice::from_slice(rest.bytes).map_err(|_| rest.too_short())?;
                     if header.is_fragmenting_payload() {
-                        return self.fragment(fragment_v6(ips, self.place.scope, &header, rest, self.carried.bytes)?);
+                        return self.fragment(fragment_v6(
+                            ips,
+                            (self.place.scope, self.interface),
+                            &header,
+                            rest,
+                            self.carried.bytes,
+                        )?);
                     }
                     // An atomic fragment is a whole packet (RFC 6946).
                     protocol = header.next_header();
@@ -435,14 +449,14 @@ fn gre_key(header: Span<'_>, flags: u8) -> Result<u32, Skip> {
 
 fn fragment_v6<'a>(
     ips: Addresses,
-    scope: Scope,
+    (scope, interface): (Scope, u64),
     header: &Ipv6FragmentHeaderSlice<'a>,
     rest: Span<'a>,
     bytes: u32,
 ) -> Result<Fragment<'a>, Skip> {
     Ok(Fragment {
         // The next header is the first fragment's to say (RFC 8200 §4.5): it is no part of the key.
-        key: FragmentKey { ips, scope, protocol: 0, id: header.identification() },
+        key: FragmentKey { ips, scope, interface, protocol: 0, id: header.identification() },
         offset: usize::from(header.fragment_offset().value()) * 8,
         more: header.more_fragments(),
         protocol: header.next_header(),

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use compact_str::CompactString;
 
 use super::{Connection, Exchange, Missing, StreamClass, Trust, WeirdSet};
-use crate::flow::{Endpoint, Scope};
+use crate::flow::{Around, Endpoint, Scope};
 
 impl Connection {
     /// Between these two ends; the rest is not known.
@@ -18,6 +18,7 @@ impl Connection {
             direction: None,
             interface: None,
             scope: Scope::default(),
+            around: Around::default(),
             domain: OnceLock::new(),
         }
     }
@@ -53,6 +54,7 @@ impl Exchange {
             source_workload: None,
             destination_workload: None,
             destination_domain: None,
+            of_node: None,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::{Domain, NetworkDirection, Outcome, Workload};
+use super::{Domain, NetworkDirection, OfNode, Outcome, Workload};
 use crate::flow::{Endpoint, Protocol, Timestamp};
 
 /// `podtap.connect.result`.
@@ -157,4 +157,6 @@ pub struct ConnectRecord {
     pub destination_workload: Option<Arc<Workload>>,
     /// The names of the destination's address, when they are known.
     pub destination_domain: Option<Arc<Domain>>,
+    /// Where a node is observed, whose connect it is; set by the pipeline.
+    pub of_node: Option<Box<OfNode>>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::{Domain, Icmp, NetworkDirection, Outcome, Trust, Workload};
+use super::{Connection, Domain, Icmp, NetworkDirection, OfNode, Outcome, Trust, Workload};
 use crate::flow::{Around, Endpoint, Protocol, Timestamp};
 
 /// `podtap.flow.state`.
@@ -140,6 +140,8 @@ pub struct FlowRecord {
     pub exchanges: Option<u64>,
     /// The same as that of the exchanges in it.
     pub connection_id: Option<CompactString>,
+    /// The connection as its exchanges have it, where one was recorded.
+    pub connection: Option<Arc<Connection>>,
     /// Which way, seen from the pod; `None` when none of the ends is the pod's.
     pub direction: Option<NetworkDirection>,
     /// Interface that its first packet came from.
@@ -152,4 +154,6 @@ pub struct FlowRecord {
     pub destination_workload: Option<Arc<Workload>>,
     /// The names of the destination's address, when they are known.
     pub destination_domain: Option<Arc<Domain>>,
+    /// Where a node is observed, whose flow it is; set by the pipeline.
+    pub of_node: Option<Box<OfNode>>,
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{
     ConnectRecord, ConnectResult, Connection, ConntrackAction, ConntrackRecord, Container, Counters, End, EndKnownBy,
-    Exchange, FlowCounts, FlowRecord, FlowStatus, FollowedBy, Header, Icmp, LoggedPacket, NetworkDirection, Process,
-    ProcessContainer, Record, Request, Response, SeenBy, Status, Trust, Tuple, VerdictDirection, VerdictInput,
+    Exchange, FlowCounts, FlowRecord, FlowStatus, FollowedBy, Header, Icmp, LoggedPacket, NetworkDirection, OfNode,
+    Process, ProcessContainer, Record, Request, Response, SeenBy, Status, Trust, Tuple, VerdictDirection, VerdictInput,
     VerdictMeaning, VerdictRecord, Version,
 };
 use crate::flow::{Around, Endpoint, Protocol, Timestamp, Tunnel, TunnelKind};
@@ -172,12 +172,14 @@ pub(crate) fn flow() -> FlowRecord {
         rtt_ns: Some(180_000),
         exchanges: Some(1),
         connection_id: Some("Y29ubmVjdGlvbi1p".into()),
+        connection: None,
         direction: None,
         interface: None,
         around: Around::default(),
         source_workload: None,
         destination_workload: None,
         destination_domain: None,
+        of_node: None,
     }
 }
 
@@ -187,12 +189,26 @@ pub(crate) fn everything_of_flow() -> FlowRecord {
     let workload = everything_of_conntrack().source_workload;
     it.icmp = Some(Icmp { kind: 8, code: 0, id: Some(172) });
     (it.direction, it.interface) = (Some(NetworkDirection::Ingress), Some("eth0".into()));
-    let tunnel = Some(Tunnel { kind: TunnelKind::Vxlan, id: Some(42) });
-    it.around = Around { vlan: Some(7), inner_vlan: Some(8), tunnel };
+    it.around = everything_around();
     (it.source_workload, it.destination_workload) = (workload.clone(), workload);
     let names = ["web.shop"].into_iter().collect();
     it.destination_domain = Some(std::sync::Arc::new(super::Domain { names, source: super::DomainSource::Dns }));
     it
+}
+
+/// All that may be around a packet.
+pub(crate) fn everything_around() -> Around {
+    let tunnel = Some(Tunnel { kind: TunnelKind::Vxlan, id: Some(42) });
+    Around { vlan: Some(7), inner_vlan: Some(8), tunnel }
+}
+
+/// What a record of a node has besides.
+pub(crate) fn of_node() -> OfNode {
+    let labels = [("app", "web")].into_iter().collect();
+    let name = |name: &str| Some(name.into());
+    let workload = super::Workload { namespace: name("shop"), name: name("web"), labels, ..Default::default() };
+    let pod = Some(([10, 61, 2, 2].into(), Arc::new(workload)));
+    OfNode { observed: super::Observed::Pod, pod, direction: Some(NetworkDirection::Ingress) }
 }
 
 /// A packet to a container that a rule held back.
@@ -292,6 +308,7 @@ pub(crate) fn connect() -> ConnectRecord {
         source_workload: None,
         destination_workload: None,
         destination_domain: None,
+        of_node: None,
     }
 }
 

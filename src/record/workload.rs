@@ -94,6 +94,11 @@ impl Labels {
         self.0.is_empty()
     }
 
+    /// The value of one.
+    pub fn value(&self, name: &str) -> Option<&CompactString> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
     /// In order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))

@@ -6,7 +6,7 @@ use super::news::NewsSender;
 use super::shared::Part;
 use crate::dissect::Dissector;
 use crate::exchange::Protocols;
-use crate::flow::Timestamp;
+use crate::flow::{Protocol, Timestamp};
 use crate::format::Encoded;
 use crate::ledger::LeftOut;
 use crate::metrics::Probe;
@@ -79,8 +79,12 @@ where
 {
     fn on_frame(&mut self, frame: Frame<'_>) {
         let mut own = false;
-        self.dissector.handle_frame(&frame, |tuple| {
-            own = self.own.is_own(tuple);
+        self.dissector.handle_any_frame(&frame, |protocol, tuple| {
+            own = match protocol {
+                Protocol::TCP => self.own.is_own(tuple),
+                Protocol::UDP => self.own.is_own_datagram(tuple),
+                _ => false,
+            };
             own
         });
         self.so_far.frames += u64::from(!own);

@@ -107,6 +107,11 @@ impl Settings {
         self.record.contains(&kind)
     }
 
+    /// Whether a whole node is observed.
+    pub fn of_node(&self) -> bool {
+        self.observe == Observe::Node
+    }
+
     /// Whether packets are captured.
     pub fn captures(&self) -> bool {
         self.records(RecordKind::Http) || self.records(RecordKind::Flows)

@@ -10,7 +10,7 @@ use super::clean::Texts;
 use super::declare::{Variable, settings};
 use super::values::{
     Auto, Bytes, CaptureFilter, ConntrackEvents, Count, DirectionName, FieldFormat, FlowState, Format, Fraction,
-    Headers, ListOf, Listen, LogFormat, LogLevel, LogstashType, Millis, Mode, NetlogLabels, Network, OnlyKind,
+    Headers, ListOf, Listen, LogFormat, LogLevel, LogstashType, Millis, Mode, NetlogLabels, Network, Observe, OnlyKind,
     ProtocolName, Rate, RecordKind, Renewable, Seconds, Secret, SinkName, SpoolFsync, SpoolMode, StatusPattern, Tag,
     Value, WorkloadSource,
 };
@@ -30,6 +30,9 @@ settings! {
         /// What to record: HTTP exchanges, flows (docs/flows.md), what the kernel's connection tracking reports
         /// (docs/conntrack.md), packets that firewall rules logged (docs/verdicts.md), connects of processes (docs/connects.md).
         RECORD record: ListOf<RecordKind> = "http";
+        /// Where packets are captured, also record TCP connects that failed: refused, undeliverable, or without an answer
+        /// for five seconds.
+        FAILED_CONNECTS failed_connects: bool = "true";
     }
 
     "Output" {
@@ -425,17 +428,31 @@ settings! {
 
     "Capture" {
         /// Interfaces to capture on. `auto` is the interface of the default route, plus `lo` where a mesh proxy uses
-        /// it; `any` is all.
+        /// it; `any` is all, as is `auto` with OBSERVE=node.
         IFACE iface: Auto<ListOf<String>> = "auto", allowed "auto, any, or comma list of interfaces";
         /// Capture filter for the kernel. `auto` excludes what cannot carry TCP; a replay uses only an explicit filter.
         CAP_FILTER cap_filter: CaptureFilter = "auto", was "CAPFILTER";
         /// Bytes to capture of each frame.
         SNAPLEN snaplen: Bytes<64, MAX_SNAPLEN> = "262144";
-        /// Size of the kernel's ring buffer for each interface.
+        /// Threads for each interface. They share its frames by connection, and the limits.
+        CAPTURE_THREADS capture_threads: Count<1, 64> = "1";
+        /// Size of the kernel's ring buffer for each thread of an interface.
         CAPTURE_BUFFER capture_buffer: Bytes<{ 256 * KIB }, GIB> = "8MiB";
         /// Addresses of the pod, which decide the direction. `auto` takes them from POD_IPS and the interfaces; in a
         /// replay it is none.
         OWN_IPS own_ips: Auto<ListOf<IpAddr>> = "auto", allowed "auto, none, or comma list of IP addresses";
+    }
+
+    "A whole node (docs/node.md)" {
+        /// What is observed: the pod that podtap runs in, or all pods of its node and the node itself (`podtap node`).
+        OBSERVE observe: Observe = "pod";
+        /// Interfaces of the node, preferred ones first. A connection that several of them show is recorded on one of
+        /// them. What fits no pattern is left out: without `*`, only interfaces of pods are observed.
+        NODE_INTERFACES node_interfaces: ListOf<String> = "veth*,cali*,lxc*,gke*,azv*,eni*,tap*,*_h,*",
+            allowed "comma list of interfaces, globs allowed";
+        /// Packets to look into in a second. Beyond that, only a part of the new connections is recorded, the smaller the more
+        /// there is; what is left out is counted. `none` looks into all.
+        NODE_PACKETS node_packets: Option<Count<100, 1_000_000_000>> = "none";
     }
 
     "Limits" {

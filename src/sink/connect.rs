@@ -73,7 +73,20 @@ impl OnSocket {
     pub fn new(hook: impl Fn(SocketAddr, SocketAddr) + Send + Sync + 'static) -> Self {
         Self(Arc::new(hook))
     }
+
+    /// Tells it of a socket.
+    pub(in crate::sink) fn call(&self, local: SocketAddr, peer: SocketAddr) {
+        (self.0)(local, peer);
+    }
 }
+
+impl PartialEq for OnSocket {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::addr_eq(Arc::as_ptr(&self.0), Arc::as_ptr(&other.0))
+    }
+}
+
+impl Eq for OnSocket {}
 
 impl fmt::Debug for OnSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -275,7 +288,7 @@ impl Connector {
         // all ports, binding fails and connecting does not: it may share a port between targets.
         let announced = match &self.on_socket {
             Some(hook) if socket.bind(SocketAddr::new(any, 0)).is_ok() => {
-                hook.0(socket.local_addr()?, address);
+                hook.call(socket.local_addr()?, address);
                 true
             }
             _ => false,
@@ -287,7 +300,7 @@ impl Connector {
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         if let (Some(hook), false) = (&self.on_socket, announced) {
-            hook.0(local, address);
+            hook.call(local, address);
         }
         Ok(stream)
     }

@@ -25,8 +25,8 @@ use self::http::Http;
 use self::tcp::Tcp;
 pub use self::udp::MAX_DATAGRAM;
 use self::udp::Udp;
-use super::connect::Connector;
 pub use super::connect::HostCheck;
+use super::connect::{Connector, OnSocket};
 use super::{Batch, Delivery, Sink, SinkError};
 use crate::settings::SettingFault;
 
@@ -100,6 +100,8 @@ pub struct LogstashOptions {
     pub timeout: Duration,
     /// Of udp: bytes of the largest record; larger ones are rejected.
     pub max_datagram: usize,
+    /// Of udp: told of every socket.
+    pub on_datagrams: Option<OnSocket>,
 }
 
 impl Default for LogstashOptions {
@@ -112,6 +114,7 @@ impl Default for LogstashOptions {
             login: None,
             timeout: Duration::from_secs(10),
             max_datagram: MAX_DATAGRAM,
+            on_datagrams: None,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! libpcap's read timeout does not end a wait on a quiet link, therefore poll(2) with a descriptor to stop on.
 
 mod counters;
+mod fanout;
 mod handle;
 mod names;
 mod pace;
@@ -16,6 +17,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use counters::KernelCounters;
+pub use fanout::Fanout;
 pub use handle::{CaptureError, check_filter};
 pub(in crate::source) use names::name_of;
 pub(in crate::source) use stop::wait_for;
@@ -50,6 +52,8 @@ pub struct Options {
     /// How long the kernel may hold a block that is not full, at least 1; frames have the kernel's time anyway. The
     /// longer, the fewer wake-ups, which are most of the cost when there is little traffic.
     pub timeout_ms: u32,
+    /// Shares the frames of the interface with the other captures that have the same one.
+    pub fanout: Option<Fanout>,
 }
 
 impl Options {
@@ -61,6 +65,7 @@ impl Options {
             snaplen: 262_144,
             buffer_bytes: 8 << 20,
             timeout_ms: 100,
+            fanout: None,
         }
     }
 }

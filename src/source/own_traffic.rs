@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use crate::flow::FiveTuple;
+use crate::flow::{FiveTuple, Protocol};
 use crate::published::{Published, Subscription};
 use table::{Snapshot, Table};
 
@@ -51,7 +51,13 @@ impl OwnTraffic {
     /// even the handshake is taken for the application's. At the latest before the first byte is sent.
     pub fn add_connection(&self, local: SocketAddr, remote: SocketAddr) {
         let now = now();
-        self.change(|table| table.add_connection(local, remote, now));
+        self.change(|table| table.add_connection(Protocol::TCP, local, remote, now));
+    }
+
+    /// We send datagrams of UDP from `local` to `remote`, and read its answers.
+    pub fn add_datagrams(&self, local: SocketAddr, remote: SocketAddr) {
+        let now = now();
+        self.change(|table| table.add_connection(Protocol::UDP, local, remote, now));
     }
 
     /// Looks through this process's descriptors, for the sockets that libraries hide. Call it about every second, and
@@ -89,6 +95,11 @@ impl View {
     pub fn is_own(&mut self, tuple: &FiveTuple) -> bool {
         let snapshot = self.0.now();
         !snapshot.is_empty() && snapshot.contains(tuple)
+    }
+
+    /// Whether a datagram of UDP is.
+    pub fn is_own_datagram(&mut self, tuple: &FiveTuple) -> bool {
+        self.0.now().contains_datagram(tuple)
     }
 }
 

@@ -13,7 +13,7 @@ use super::disorder::Piece;
 use super::outlet::{Holder, Outlet, Shared};
 use super::stream::{Acked, Place, Stream};
 use super::{Analyzer, CloseReason, Conn};
-use crate::flow::{ConnKey, Direction, Timestamp};
+use crate::flow::{Around, ConnKey, Direction, Timestamp};
 use crate::ledger::Discard;
 use crate::packet::Segment;
 
@@ -109,6 +109,7 @@ impl<A: Analyzer> Connection<A> {
             origins_known: false,
             connect_ns: None,
             interface: segment.interface.cloned(),
+            around: (segment.around != Around::default()).then(|| Box::new(segment.around)),
             overlap_conflict: false,
             urgent: false,
             heard: [false; 2],

@@ -22,7 +22,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use crate::flow::{ConnKey, Direction, Timestamp};
+use crate::flow::{Around, ConnKey, Direction, Timestamp};
 
 pub use table::Table;
 
@@ -45,6 +45,8 @@ pub struct Conn {
     pub connect_ns: Option<u64>,
     /// Interface of the first frame.
     pub interface: Option<Arc<str>>,
+    /// The VLANs and tunnels around the first frame, by name, where there are any.
+    pub around: Option<Box<Around>>,
     /// Retransmitted bytes differed from the first copy, in some stream.
     pub overlap_conflict: bool,
     /// Bytes came that their sender marked as urgent, in some stream.

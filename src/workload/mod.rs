@@ -256,6 +256,13 @@ impl Workloads {
         Some(counts)
     }
 
+    /// The sources that others have to be asked: those say who has an address now.
+    pub fn asked(&self) -> Vec<&'static str> {
+        let Some(shared) = &self.0 else { return Vec::new() };
+        let sources = [(shared.kubernetes.is_some(), "kubernetes"), (shared.redis.is_some(), "redis")];
+        sources.into_iter().filter_map(|(there, name)| there.then_some(name)).collect()
+    }
+
     /// What it names from, a line each, for people.
     pub fn in_words(&self) -> Vec<String> {
         let Some(shared) = &self.0 else { return Vec::new() };

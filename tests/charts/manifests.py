@@ -104,6 +104,22 @@ def plain(target):
     return head + text
 
 
+def node():
+    """The text of examples/kubernetes/node.yaml: what the chart makes for whole nodes, in a namespace that allows it."""
+    values = {"node": {"enabled": True}, "config": {"RECORD": "http,flows"}}
+    only_these = [word for name in ("configmap", "node") for word in ("--show-only", f"templates/{name}.yaml")]
+    namespace = """apiVersion: v1
+kind: Namespace
+metadata:
+  name: podtap
+  labels:
+    app.kubernetes.io/instance: podtap
+    pod-security.kubernetes.io/enforce: privileged
+"""
+    head = "# Made from the chart by scripts/charts update: podtap on every node, see docs/node.md.\n"
+    return head + namespace + template(*only_these, namespace="podtap", values=values)
+
+
 @cache
 def validator(version, name):
     folder = schemas.importlib_resources.files("kubernetes_validate") / "kubernetes-json-schema" / f"v{version}-local-strict"

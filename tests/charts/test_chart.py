@@ -46,12 +46,34 @@ class EverySetOfValues(unittest.TestCase):
             self.assertEqual(len(names), len(set(names)), name)
             for document in documents:
                 self.assertEqual(document["metadata"]["labels"]["app.kubernetes.io/instance"], "podtap")
-                if document["kind"] not in ("ConfigMap", "MutatingWebhookConfiguration"):
+                if document["kind"] not in ("ConfigMap", "MutatingWebhookConfiguration", "ClusterRole", "ClusterRoleBinding"):
                     self.assertEqual(document["metadata"]["namespace"], "shop")
 
     def test_no_rights_in_the_cluster_are_asked_for(self):
         for name, documents in self.each():
-            self.assertFalse([d["kind"] for d in documents if "Role" in d["kind"]], name)
+            if name != "node-values.yaml":
+                self.assertFalse([d["kind"] for d in documents if "Role" in d["kind"]], name)
+
+    def test_the_node_s_pods_may_list_and_watch_and_see_the_node_s_network_and_nothing_else(self):
+        documents = rendered("--values", str(CHART / "ci" / "node-values.yaml"))
+        for rule in only(documents, "ClusterRole")["rules"]:
+            self.assertEqual((rule["verbs"], "secrets" in rule["resources"]), (["list", "watch"], False))
+        account = only(documents, "ServiceAccount")["metadata"]["name"]
+        (subject,) = only(documents, "ClusterRoleBinding")["subjects"]
+        self.assertEqual((subject["name"], subject["namespace"]), (account, "shop"))
+        pod = manifests.pod_of(only(documents, "DaemonSet"))
+        self.assertEqual((pod["serviceAccountName"], pod["hostNetwork"]), (account, True))
+        self.assertFalse([key for key in ("hostPID", "hostIPC") if key in pod])
+        self.assertFalse([volume for volume in pod["volumes"] if "hostPath" in volume])
+        (container,) = pod["containers"]
+        self.assertEqual(container["args"], ["node", "--workloads", "kubernetes"])
+        self.assertEqual(container["securityContext"]["capabilities"], {"drop": ["ALL"], "add": ["NET_RAW"]})
+        self.assertEqual(container["resources"]["limits"], {"memory": "256Mi"})
+        token = [mount["name"] for mount in container["volumeMounts"] if mount["mountPath"].endswith("/serviceaccount")]
+        self.assertEqual(token, ["podtap-token"])
+        named = rendered(values={"node": {"enabled": True}, "config": {"WORKLOADS": "file:/names.json"}})
+        (container,) = manifests.pod_of(only(named, "DaemonSet"))["containers"]
+        self.assertEqual(container["args"], ["node"])
 
     def test_a_role_to_list_and_watch_is_made_only_on_request_and_for_no_more_than_it_says(self):
         asked = ["--set", "config.WORKLOADS=kubernetes", "--set", "rbac.create=true"]

@@ -20,6 +20,17 @@ class Kubernetes(unittest.TestCase):
             stale = f"{path.relative_to(ROOT)} is out of date: scripts/charts update"
             self.assertTrue(path.exists() and path.read_text() == plain(target), stale)
 
+    def test_the_manifest_for_whole_nodes_is_what_the_chart_makes_and_is_valid(self):
+        path = EXAMPLES / "node.yaml"
+        text = manifests.node()
+        stale = f"{path.relative_to(ROOT)} is out of date: scripts/charts update"
+        self.assertTrue(path.exists() and path.read_text() == text, stale)
+        documents = manifests.documents(text)
+        kinds = ["ClusterRole", "ClusterRoleBinding", "ConfigMap", "DaemonSet", "Namespace", "ServiceAccount"]
+        self.assertEqual(sorted(document["kind"] for document in documents), kinds)
+        for document in documents:
+            self.assertEqual(manifests.violations(document, NATIVE), [])
+
     def test_every_object_is_strictly_valid_in_every_version_of_kubernetes(self):
         for target, documents in self.each():
             for document in documents + manifests.documents(manifests.built(target)):

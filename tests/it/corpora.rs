@@ -165,12 +165,15 @@ fn contested() -> BTreeMap<String, Told> {
         .collect()
 }
 
+/// Its exchanges.
 fn records(capture: &Path) -> Vec<serde_json::Value> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_podtap"));
     command.arg("replay").arg(capture).args(["--format=ecs", "--log-level=error"]);
     command.args(["--redact-headers=none", "--redact-query=none"]);
     let output = command.output().unwrap();
-    output.stdout.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+    let lines = output.stdout.split(|b| *b == b'\n');
+    let records = lines.filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
+    records.filter(|record| record["event"]["dataset"] == "podtap.http").collect()
 }
 
 fn replayed(capture: &Path) -> Told {

@@ -7,6 +7,8 @@ mod lab;
 mod ledger;
 mod lifecycle;
 mod memory;
+mod names;
+mod node;
 mod peers;
 mod permission;
 mod replay;

@@ -1,4 +1,4 @@
-//! The Grafana dashboard against what podtap exposes: every metric and label of its queries is one of docs/metrics.md,
+//! The Grafana dashboards against what podtap exposes: every metric and label of its queries is one of docs/metrics.md,
 //! which another test keeps equal to the registry.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,8 +22,27 @@ fn file(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-fn dashboard() -> Value {
-    serde_json::from_str(&file("grafana/podtap.json")).unwrap()
+/// Each with the variables that it has.
+const DASHBOARDS: [(&str, &[&str]); 2] = [
+    ("grafana/network.json", &["datasource", "instance", "job"]),
+    ("grafana/podtap.json", &["datasource", "direction", "instance", "job"]),
+];
+
+/// NetLog's metrics, as docs/flows.md lists them, and whether each is a histogram.
+const NETLOG: [(&str, bool); 4] = [
+    ("netlog_network_bytes_total", false),
+    ("netlog_network_packets_total", false),
+    ("netlog_network_connections_active", false),
+    ("netlog_network_connection_duration_seconds", true),
+];
+const NETLOG_LABELS: [&str; 7] = ["namespace", "name", "source", "destination", "protocol", "port", "direction"];
+
+fn dashboard(path: &str) -> Value {
+    serde_json::from_str(&file(path)).unwrap()
+}
+
+fn dashboards() -> impl Iterator<Item = Value> {
+    DASHBOARDS.iter().map(|(path, _)| dashboard(path))
 }
 
 /// Labels of each metric; of a histogram all three series.
@@ -38,6 +57,15 @@ fn metrics() -> BTreeMap<String, BTreeSet<String>> {
             metrics.insert(format!("{name}_bucket"), with_le);
             metrics.insert(format!("{name}_sum"), labels.clone());
             metrics.insert(format!("{name}_count"), labels);
+        } else {
+            metrics.insert(name.to_owned(), labels);
+        }
+    }
+    for (name, histogram) in NETLOG {
+        assert!(file("docs/flows.md").contains(name), "{name}");
+        let labels: BTreeSet<String> = NETLOG_LABELS.map(Into::into).into();
+        if histogram {
+            metrics.insert(format!("{name}_bucket"), labels.into_iter().chain(["le".to_owned()]).collect());
         } else {
             metrics.insert(name.to_owned(), labels);
         }
@@ -76,7 +104,10 @@ fn words(query: &str) -> Vec<(&str, &str)> {
 
 /// What a query wants of a metric: selectors, and labels to group by.
 fn check(query: &str, metrics: &BTreeMap<String, BTreeSet<String>>) -> Result<Vec<String>, String> {
-    let named: Vec<_> = words(query).into_iter().filter(|(word, _)| word.starts_with("podtap_")).collect();
+    let named: Vec<_> = words(query)
+        .into_iter()
+        .filter(|(word, _)| word.starts_with("podtap_") || word.starts_with("netlog_"))
+        .collect();
     let mut all = BTreeSet::new();
     for (name, behind) in &named {
         let labels = metrics.get(*name).ok_or(format!("{name} is not exposed"))?;
@@ -100,10 +131,10 @@ fn check(query: &str, metrics: &BTreeMap<String, BTreeSet<String>>) -> Result<Ve
 
 #[test]
 fn every_metric_and_label_of_the_dashboard_is_exposed_and_no_loss_is_left_out() {
-    let (dashboard, metrics) = (dashboard(), metrics());
+    let metrics = metrics();
     assert!(metrics.len() > 50);
     let mut shown = BTreeSet::new();
-    for query in queries(&dashboard) {
+    for query in dashboards().flat_map(|dashboard| queries(&dashboard)) {
         let names = check(&query, &metrics).unwrap_or_else(|why| panic!("{query}: {why}"));
         assert!(!names.is_empty(), "{query}: asks for nothing");
         shown.extend(names);
@@ -113,7 +144,8 @@ fn every_metric_and_label_of_the_dashboard_is_exposed_and_no_loss_is_left_out() 
 
 #[test]
 fn names_in_legends_are_labels_that_the_query_leaves() {
-    for panel in dashboard()["panels"].as_array().unwrap() {
+    let panels = dashboards().flat_map(|dashboard| dashboard["panels"].as_array().unwrap().clone());
+    for panel in panels {
         for target in panel["targets"].as_array().into_iter().flatten() {
             let (query, legend) = (target["expr"].as_str().unwrap(), target["legendFormat"].as_str().unwrap());
             for name in legend.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap()) {
@@ -126,7 +158,16 @@ fn names_in_legends_are_labels_that_the_query_leaves() {
 
 #[test]
 fn panels_have_ids_of_their_own_and_do_not_overlap() {
-    let dashboard = dashboard();
+    for (path, variables) in DASHBOARDS {
+        let dashboard = dashboard(path);
+        panels_are_apart(&dashboard);
+        let declared: BTreeSet<_> =
+            dashboard["templating"]["list"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+        assert_eq!(declared, variables.iter().copied().collect(), "{path}");
+    }
+}
+
+fn panels_are_apart(dashboard: &Value) {
     let panels = dashboard["panels"].as_array().unwrap();
     let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
     assert_eq!(ids.len(), panels.len());
@@ -140,9 +181,6 @@ fn panels_have_ids_of_their_own_and_do_not_overlap() {
             }
         }
     }
-    let declared: BTreeSet<_> =
-        dashboard["templating"]["list"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
-    assert_eq!(declared, BTreeSet::from(["datasource", "direction", "instance", "job"]));
 }
 
 #[test]

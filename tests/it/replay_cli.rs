@@ -381,3 +381,14 @@ fn frames_without_a_time_are_named() {
     assert!(ran.stderr.contains(&expected), "{}", ran.stderr);
     assert!(!replay(&pcap(&frames), &[]).stderr.contains("no time"));
 }
+
+/// The others say who has an address now.
+#[test]
+fn a_replay_says_which_sources_of_names_it_does_not_ask() {
+    let ran = replay(&capture(1), &[("WORKLOADS", "redis,dns")]);
+    assert!(
+        ran.stderr.contains("WORKLOADS=redis is not asked") && !ran.stderr.contains("WORKLOADS=dns"),
+        "{}",
+        ran.stderr
+    );
+}

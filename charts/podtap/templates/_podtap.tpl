@@ -78,7 +78,7 @@ podtap.io/config-checksum: {{ include "podtap.data" $podtap | trim | sha256sum }
 {{- join ", " $needs -}}
 {{- end -}}
 
-{{/* The container: a dict of podtap (the chart's scope), native, and args. */}}
+{{/* The container: a dict of podtap (the chart's scope), native, and args; of the node's: resources, and the volume of its token. */}}
 {{- define "podtap.container" -}}
 {{- with .podtap -}}
 - name: podtap
@@ -134,7 +134,7 @@ podtap.io/config-checksum: {{ include "podtap.data" $podtap | trim | sha256sum }
     {{- with .Values.sidecar.extraEnv }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- with .Values.sidecar.resources }}
+  {{- with $.resources | default .Values.sidecar.resources }}
   resources:
     {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -155,8 +155,10 @@ podtap.io/config-checksum: {{ include "podtap.data" $podtap | trim | sha256sum }
     - name: podtap-pod
       mountPath: /etc/podtap/pod
       readOnly: true
+    {{- if not $.token }}
     # Hides the token of the pod's service account, which Kubernetes mounts unless something else is mounted there.
-    - name: podtap-pod
+    {{- end }}
+    - name: {{ $.token | default "podtap-pod" }}
       mountPath: /var/run/secrets/kubernetes.io/serviceaccount
       readOnly: true
     {{- range $folder, $volume := include "podtap.folders" . | fromJson }}

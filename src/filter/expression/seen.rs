@@ -169,7 +169,7 @@ fn of_exchange(exchange: &Exchange, key: TextKey, wanted: &mut dyn FnMut(&str) -
         TextKey::Route => exchange.route.as_deref().is_some_and(wanted),
         TextKey::Method => request.is_some_and(|request| wanted(&request.method)),
         TextKey::Agent => request.and_then(|request| request.user_agent.as_deref()).is_some_and(wanted),
-        TextKey::Direction => direction(exchange.connection.direction).is_some_and(wanted),
+        TextKey::Direction => direction(exchange.direction()).is_some_and(wanted),
         TextKey::Trust => wanted(exchange.trust.name()),
         TextKey::Unanswered => exchange.unanswered.is_some_and(|why| wanted(why.name())),
         TextKey::Grpc => {

@@ -5,7 +5,7 @@ use compact_str::{CompactString, format_compact};
 use super::super::Config;
 use super::super::sequence::Sequence;
 use super::{Flow, Last, Phase, Tcp, of};
-use crate::flow::{Beginning, Timestamp, connection_id, flow_id};
+use crate::flow::{Beginning, FlowIds, Timestamp, connection_id};
 use crate::record::{End, FlowCounts, FlowRecord, FlowStatus, NetworkDirection, Outcome, Trust};
 
 /// How long what is over is kept for what straggles in.
@@ -59,13 +59,13 @@ impl Flow {
         now: Timestamp,
         last: Option<Last>,
         reads_http: bool,
-        config: &Config,
+        (config, ids): (&Config, &FlowIds),
     ) -> FlowRecord {
         self.reports = self.reports.saturating_add(1);
         self.reported = now;
         let mut ends = self.key.ends.tuple(self.source);
         let protocol = self.key.protocol;
-        let flow_id = flow_id(protocol, ends, self.began_in, self.first, &config.observer_id);
+        let flow_id = ids.id(protocol, ends, self.began_in, self.first);
         if protocol.is_icmp() {
             (ends.source.port, ends.destination.port) = (0, 0);
         }
@@ -95,12 +95,14 @@ impl Flow {
             rtt_ns: tcp.and_then(Tcp::rtt),
             exchanges: (tcp.is_some() && reads_http).then(|| std::mem::take(&mut self.exchanges).into()),
             connection_id: tcp.map(|tcp| self.connection_id(tcp, config)),
+            connection: tcp.and_then(|tcp| tcp.connection.clone()),
             direction: NetworkDirection::of(&config.own_ips, ends.source.ip, [ends.destination.ip]),
             interface: self.interface.clone(),
             around: self.around,
             source_workload: None,
             destination_workload: None,
             destination_domain: None,
+            of_node: None,
         }
     }
 
@@ -144,8 +146,8 @@ impl Flow {
     }
 
     fn connection_id(&self, tcp: &Tcp, config: &Config) -> CompactString {
-        if let Some(id) = &tcp.id {
-            return id.clone();
+        if let Some(connection) = &tcp.connection {
+            return connection.id.clone();
         }
         let [low, high] = [0, 1].map(|side| tcp.sequences.get(side).and_then(|sequence: &Sequence| sequence.syn));
         let initial_seq = [self.source.pick(low, high), self.source.pick(high, low)];

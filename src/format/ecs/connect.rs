@@ -147,6 +147,8 @@ struct Podtap<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     destination: Option<SidePart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    observed: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     shortened: Option<bool>,
 }
 
@@ -204,7 +206,7 @@ impl<'a> ConnectView<'a> {
             process: process.map(|process| ProcessPart::new(process, record.thread, fit)),
             user: process.map(User::new),
             container: process.and_then(Container::new),
-            recorder: Recorder::new(observer),
+            recorder: Recorder::of(record.of_node.as_deref(), observer),
             observer: interface.map(|name| ObserverPart { ingress: Ingress { interface: Name { name } } }),
             podtap: Podtap::new(record, fit),
         }
@@ -301,6 +303,7 @@ impl<'a> Podtap<'a> {
                 record.destination_domain.as_deref(),
                 fit,
             ),
+            observed: record.of_node.as_ref().map(|of_node| of_node.observed.name()),
             shortened: fit.shortened.then_some(true),
         }
     }
@@ -360,7 +363,8 @@ mod tests {
         let whole = json(everything_of_connect(), &everything().1);
         let mut written = BTreeSet::new();
         leaves("", &whole, &mut written);
-        let listed: Vec<_> = connect_record_fields().filter(|field| field.name != "podtap.shortened").collect();
+        let elsewhere = ["podtap.shortened", "podtap.observed"];
+        let listed: Vec<_> = connect_record_fields().filter(|field| !elsewhere.contains(&field.name)).collect();
         of_listed_types(listed.iter().copied(), &whole);
         assert_eq!(written, listed.iter().map(|field| field.name.to_owned()).collect());
     }

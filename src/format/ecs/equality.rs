@@ -8,7 +8,7 @@ use super::tests::everything;
 use super::*;
 use crate::format::Pod;
 use crate::record::sample::{self, START, header, record};
-use crate::record::{Exchange, Labels, NetworkDirection, Trace, Trust};
+use crate::record::{Exchange, FlowCounts, FlowRecord, Labels, NetworkDirection, OfNode, Trace, Trust};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -52,6 +52,7 @@ prop_compose! {
         it.source_workload = it.source_workload.filter(|_| source);
         it.destination_workload = it.destination_workload.filter(|_| destination);
         it.destination_domain = it.destination_domain.filter(|_| client);
+        it.of_node = weird.then(|| of_node(source)).map(Box::new);
         it.weird = if weird { it.weird } else { Default::default() };
         it.missing = if missing { it.missing } else { Default::default() };
         it.informational.truncate(if informational { 2 } else { 0 });
@@ -59,6 +60,7 @@ prop_compose! {
         it.trust = if early { Trust::Gap } else { Trust::Complete };
         it.connection = Arc::new(crate::record::Connection {
             interface: interface.then(|| "eth0".into()),
+            around: if early { sample::everything_around() } else { Default::default() },
             direction: direction.then_some(NetworkDirection::Egress),
             client: crate::flow::Endpoint::new(ips[1], 1),
             server: crate::flow::Endpoint::new(ips[2], 65535),
@@ -79,7 +81,47 @@ prop_compose! {
     }
 }
 
+fn of_node(named: bool) -> OfNode {
+    let whole = sample::of_node();
+    OfNode { pod: whole.pod.filter(|_| named), ..whole }
+}
+
+prop_compose! {
+    fn any_flow()(marks in any::<[bool; 9]>(), protocol in select(vec![6u8, 17, 1, 58, 132, 253]), report in 1u32..4, numbers in any::<[u64; 6]>(),
+                  ips in any::<[std::net::IpAddr; 2]>()) -> FlowRecord {
+        let mut it = sample::everything_of_flow();
+        let [last, ended, outcome, known, joined, around, interface, named, answered] = marks;
+        (it.protocol, it.report, it.last) = (crate::flow::Protocol(protocol), report, last);
+        (it.source.ip, it.destination.ip) = (ips[0], ips[1]);
+        it.icmp = it.icmp.filter(|_| it.protocol.is_icmp());
+        it.ended_by = it.ended_by.filter(|_| ended);
+        it.outcome = it.outcome.filter(|_| outcome);
+        it.connection_id = it.connection_id.filter(|_| known);
+        it.connection = joined.then(|| Arc::new(sample::connection()));
+        it.around = if around { it.around } else { Default::default() };
+        (it.interface, it.direction) = (it.interface.filter(|_| interface), it.direction.filter(|_| interface));
+        it.source_workload = it.source_workload.filter(|_| named);
+        it.destination_domain = it.destination_domain.filter(|_| answered);
+        (it.connect_ns, it.rtt_ns) = (it.connect_ns.filter(|_| answered), it.rtt_ns.filter(|_| joined));
+        it.exchanges = it.exchanges.filter(|_| joined);
+        it.of_node = outcome.then(|| of_node(named)).map(Box::new);
+        let [a, b, c, d, e, f] = numbers;
+        let counts = |packets, bytes, payload_bytes| FlowCounts { packets, bytes, payload_bytes, ..it.counts[0] };
+        it.counts = [counts(a / 2, b / 2, c), counts(d / 2, e / 2, f)];
+        it
+    }
+}
+
 proptest! {
+    #[test]
+    fn the_line_of_a_flow_is_what_serde_json_makes_of_it(it in any_flow(), by in any_observer()) {
+        let record = it.into();
+        let mut by_hand = Vec::new();
+        write_json(&mut by_hand, &record, &by);
+        let by_serde = serde_json::to_string(&Ecs { record: &record, observer: &by }).unwrap() + "\n";
+        prop_assert_eq!(String::from_utf8(by_hand).unwrap(), by_serde);
+    }
+
     #[test]
     fn the_line_is_what_serde_json_makes_of_the_record(it in any_exchange(), by in any_observer()) {
         let record = record(it);

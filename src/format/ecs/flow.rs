@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::ECS_VERSION;
 use super::fit::Fit;
-use super::objects::{Ecs, IanaNumber, IcmpPart, Ingress, Name, ObserverPart, Recorder, SidePart};
+use super::objects::{
+    Ecs, IanaNumber, IcmpPart, Ingress, Inner, Name, ObserverPart, Recorder, SidePart, TunnelPart, Vlan,
+};
 use super::view::community_id;
 use crate::flow::{Endpoint, Protocol};
 use crate::format::Observer;
@@ -34,7 +36,7 @@ pub(super) struct FlowView<'a> {
 struct Event<'a> {
     kind: &'static str,
     category: [&'static str; 1],
-    r#type: Kinds,
+    r#type: &'static [&'static str],
     action: &'static str,
     dataset: &'static str,
     id: &'a str,
@@ -46,20 +48,12 @@ struct Event<'a> {
 }
 
 /// `event.type`: of the first report `start`, of the last one `end`, of one between `info`.
-struct Kinds {
-    first: bool,
-    last: bool,
-}
-
-impl Serialize for Kinds {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let kinds: &[&str] = match (self.first, self.last) {
-            (true, true) => &["connection", "start", "end"],
-            (true, false) => &["connection", "start"],
-            (false, true) => &["connection", "end"],
-            (false, false) => &["connection", "info"],
-        };
-        kinds.serialize(serializer)
+pub(super) fn kinds(record: &FlowRecord) -> &'static [&'static str] {
+    match (record.report == 1, record.last) {
+        (true, true) => &["connection", "start", "end"],
+        (true, false) => &["connection", "start"],
+        (false, true) => &["connection", "end"],
+        (false, false) => &["connection", "info"],
     }
 }
 
@@ -97,17 +91,6 @@ struct Network {
 }
 
 #[derive(Serialize)]
-struct Inner {
-    vlan: Vlan,
-}
-
-/// A keyword in ECS.
-#[derive(Serialize)]
-struct Vlan {
-    id: String,
-}
-
-#[derive(Serialize)]
 struct Podtap<'a> {
     trust: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,18 +104,13 @@ struct Podtap<'a> {
     source: Option<SidePart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     destination: Option<SidePart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    observed: Option<&'static str>,
 }
 
 #[derive(Serialize)]
 struct ConnectionPart<'a> {
     id: &'a str,
-}
-
-#[derive(Serialize)]
-struct TunnelPart {
-    r#type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -182,7 +160,7 @@ impl<'a> FlowView<'a> {
                 ..Side::new(record.protocol, record.destination, back)
             },
             network: Network::new(record),
-            recorder: Recorder::new(observer),
+            recorder: Recorder::of(record.of_node.as_deref(), observer),
             observer: interface,
             podtap: Podtap::new(record),
         }
@@ -194,7 +172,7 @@ impl<'a> Event<'a> {
         Self {
             kind: "event",
             category: ["network"],
-            r#type: Kinds { first: record.report == 1, last: record.last },
+            r#type: kinds(record),
             action: "network_flow",
             dataset: Dataset::Flow.name(),
             id: &record.id,
@@ -225,16 +203,13 @@ impl Network {
             direction: record.direction.map(|direction| direction.name()),
             bytes: there.bytes + back.bytes,
             packets: there.packets + back.packets,
-            community_id: community_id(protocol, [source, destination], record.icmp),
-            vlan: record.around.vlan.map(Vlan::new),
-            inner: record.around.inner_vlan.map(|id| Inner { vlan: Vlan::new(id) }),
+            community_id: record.connection.as_ref().map_or_else(
+                || community_id(protocol, [source, destination], record.icmp),
+                |connection| connection.community_id.to_string(),
+            ),
+            vlan: Vlan::outer(&record.around),
+            inner: Inner::new(&record.around),
         }
-    }
-}
-
-impl Vlan {
-    fn new(id: u16) -> Self {
-        Self { id: id.to_string() }
     }
 }
 
@@ -259,12 +234,10 @@ impl<'a> Podtap<'a> {
                 source: there,
                 destination: back,
             },
-            tunnel: record
-                .around
-                .tunnel
-                .map(|tunnel| TunnelPart { r#type: tunnel.kind.name(), id: tunnel.id.map(|id| id.to_string()) }),
+            tunnel: TunnelPart::new(&record.around),
             source: side(&record.source_workload, None),
             destination: side(&record.destination_workload, record.destination_domain.as_deref()),
+            observed: record.of_node.as_ref().map(|of_node| of_node.observed.name()),
         }
     }
 }
@@ -325,7 +298,10 @@ mod tests {
         let mut written = BTreeSet::new();
         let whole: Value = serde_json::from_str(&line(everything_of_flow(), &observer)).unwrap();
         leaves("", &whole, &mut written);
-        of_listed_types(flow_record_fields(), &whole);
+        of_listed_types(flow_record_fields().filter(|field| field.name != "podtap.observed"), &whole);
+        let of_node = Some(Box::new(crate::record::sample::of_node()));
+        let on_a_node = line(FlowRecord { of_node, ..everything_of_flow() }, &observer);
+        leaves("", &serde_json::from_str(&on_a_node).unwrap(), &mut written);
         let fields: BTreeSet<_> = flow_record_fields().map(|field| field.name.to_owned()).collect();
         assert_eq!(written, fields);
     }

@@ -12,13 +12,15 @@ use serde::Serialize;
 use super::ECS_VERSION;
 use super::fit::Fit;
 use super::objects::{
-    ConnectionPart, Event, Http, Kubernetes, Network, Orchestrator, Original, Podtap, RequestPart, ResponsePart, Side,
-    Timing, UrlParts,
+    ConnectionPart, Event, Http, Inner, Kubernetes, Network, Orchestrator, Original, Podtap, RequestPart, ResponsePart,
+    Side, Timing, UrlParts, Vlan,
 };
 use super::protocols::{ErrorPart, Rpc};
+use super::view::service;
+use crate::flow::Around;
 use crate::format::Observer;
 use crate::format::stamp::Stamp;
-use crate::record::{Exchange, Labels};
+use crate::record::{Exchange, Labels, OfNode};
 
 /// The start of a member, `"name":` or `"name":"`, as one constant.
 macro_rules! key {
@@ -29,6 +31,8 @@ macro_rules! key {
         concat!("\"", $name, "\":\"")
     };
 }
+
+pub(super) mod flow;
 
 /// Appends the record, without line feed.
 pub(super) fn append(out: &mut Vec<u8>, exchange: &Exchange, observer: &Observer, fit: &Fit) {
@@ -89,9 +93,14 @@ impl Line<'_> {
     fn number(&mut self, key: &'static str, number: Option<u64>) {
         if let Some(number) = number {
             self.raw(key);
-            self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+            self.digits(number);
             self.raw(",");
         }
+    }
+
+    #[inline(always)]
+    fn digits(&mut self, number: u64) {
+        self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
     fn flag(&mut self, key: &'static str, flag: Option<bool>) {
@@ -179,14 +188,14 @@ impl Line<'_> {
             self.ip("\"client\":{\"ip\":\"", exchange.client_ip);
             self.close("},");
         }
-        self.network(&Network::new(exchange));
+        self.network(&Network::new(exchange), &exchange.connection.around);
         if let Some(trace) = exchange.request.as_ref().and_then(|r| r.trace.as_deref()) {
             self.nested("\"trace\":{\"id\":\"", Some(&trace.trace_id));
             self.nested("\"span\":{\"id\":\"", Some(&trace.span_id));
         }
         self.part(key!("rpc"), Rpc::new(exchange, fit).as_ref());
         self.nested("\"error\":{\"type\":\"", ErrorPart::new(exchange).as_ref().map(|error| error.r#type.as_str()));
-        self.observer(observer, fit);
+        self.observer(exchange.of_node.as_deref(), observer, fit);
         if let Some(interface) = &exchange.connection.interface {
             self.text("\"observer\":{\"ingress\":{\"interface\":{\"name\":\"", Some(interface));
             self.close("}}},");
@@ -196,11 +205,11 @@ impl Line<'_> {
     }
 
     /// Who saw it: the same in every record.
-    fn observer(&mut self, observer: &Observer, fit: &Fit) {
-        self.nested("\"service\":{\"name\":\"", observer.service_name.as_deref());
+    fn observer(&mut self, of_node: Option<&OfNode>, observer: &Observer, fit: &Fit) {
+        self.nested("\"service\":{\"name\":\"", service(observer, of_node));
         self.labels("\"labels\":{", fit.labels(&observer.labels));
         self.nested("\"host\":{\"name\":\"", observer.host_name.as_deref());
-        if let Some(kubernetes) = &Kubernetes::new(observer, fit) {
+        if let Some(kubernetes) = &Kubernetes::of(of_node, observer, fit) {
             self.kubernetes(kubernetes);
         }
         self.part(key!("orchestrator"), Orchestrator::new(observer).as_ref());
@@ -325,12 +334,20 @@ impl Line<'_> {
         self.close("},");
     }
 
-    fn network(&mut self, network: &Network<'_>) {
+    fn network(&mut self, network: &Network<'_>, around: &Around) {
         self.word("\"network\":{\"transport\":\"tcp\",\"type\":\"", Some(network.r#type));
         self.raw("\"protocol\":\"http\",");
         self.word(key!("direction" ""), network.direction);
         self.word(key!("community_id" ""), Some(network.community_id));
+        self.vlans(around);
         self.close("},");
+    }
+
+    fn vlans(&mut self, around: &Around) {
+        if *around != Around::default() {
+            self.part(key!("vlan"), Vlan::outer(around).as_ref());
+            self.part(key!("inner"), Inner::new(around).as_ref());
+        }
     }
 
     fn kubernetes(&mut self, kubernetes: &Kubernetes<'_>) {
@@ -371,8 +388,10 @@ impl Line<'_> {
         self.part(key!("grpc"), podtap.grpc.as_ref());
         self.part(key!("websocket"), podtap.websocket.as_ref());
         self.part(key!("sse"), podtap.sse.as_ref());
+        self.part(key!("tunnel"), podtap.tunnel.as_ref());
         self.part(key!("source"), podtap.source.as_ref());
         self.part(key!("destination"), podtap.destination.as_ref());
+        self.word(key!("observed" ""), podtap.observed);
         self.flag(key!("shortened"), podtap.shortened);
         self.close("}");
     }

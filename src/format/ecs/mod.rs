@@ -84,8 +84,8 @@ pub fn write_json_capped(out: &mut Vec<u8>, record: &Record, observer: &Observer
 fn write_fit(out: &mut Vec<u8>, record: &Record, observer: &Observer, fit: &Fit) {
     match record {
         Record::Http(exchange) => line::append(out, exchange, observer, fit),
+        Record::Flow(flow) => line::flow::append(out, flow, observer),
         // A `Vec` takes every write.
-        Record::Flow(flow) => drop(serde_json::to_writer(&mut *out, &FlowView::new(flow, observer))),
         Record::Conntrack(event) => drop(serde_json::to_writer(&mut *out, &ConntrackView::new(event, observer))),
         Record::Verdict(packet) => drop(serde_json::to_writer(&mut *out, &VerdictView::new(packet, observer))),
         Record::Connect(connect) => drop(serde_json::to_writer(&mut *out, &ConnectView::new(connect, observer, fit))),

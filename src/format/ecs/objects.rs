@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::parts::{FullUrl, Headers, MissingNames, WeirdNames};
 use super::protocols::{ErrorPart, GrpcPart, Http2Part, Rpc, SsePart, WebSocketPart};
+use crate::flow::Around;
 use crate::format::stamp::Stamp;
 use crate::record::{Labels, Names};
 
@@ -170,6 +171,30 @@ pub(super) struct Network<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) direction: Option<&'static str>,
     pub(super) community_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) vlan: Option<Vlan>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) inner: Option<Inner>,
+}
+
+/// The innermost of several VLANs.
+#[derive(Serialize)]
+pub(super) struct Inner {
+    pub(super) vlan: Vlan,
+}
+
+/// A keyword in ECS.
+#[derive(Serialize)]
+pub(super) struct Vlan {
+    id: String,
+}
+
+/// The innermost tunnel.
+#[derive(Serialize)]
+pub(super) struct TunnelPart {
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -281,9 +306,13 @@ pub(super) struct Podtap<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) sse: Option<SsePart>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tunnel: Option<TunnelPart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) source: Option<SidePart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) destination: Option<SidePart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) observed: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) shortened: Option<bool>,
 }
@@ -350,4 +379,25 @@ pub(super) struct IcmpPart {
     pub(super) code: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) id: Option<u16>,
+}
+
+impl Vlan {
+    /// `network.vlan`
+    pub(super) fn outer(around: &Around) -> Option<Self> {
+        around.vlan.map(|id| Self { id: id.to_string() })
+    }
+}
+
+impl Inner {
+    /// `network.inner`
+    pub(super) fn new(around: &Around) -> Option<Self> {
+        around.inner_vlan.map(|id| Self { vlan: Vlan { id: id.to_string() } })
+    }
+}
+
+impl TunnelPart {
+    /// `podtap.tunnel`
+    pub(super) fn new(around: &Around) -> Option<Self> {
+        around.tunnel.map(|tunnel| Self { r#type: tunnel.kind.name(), id: tunnel.id.map(|id| id.to_string()) })
+    }
 }

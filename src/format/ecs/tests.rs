@@ -60,7 +60,9 @@ pub(super) fn everything() -> (Exchange, Observer) {
     let response = it.response.as_mut().unwrap();
     response.headers = vec![header("Server", "nginx")];
     response.trailers = vec![header("grpc-status", "14")];
-    it.connection = Arc::new(crate::record::Connection { interface: Some("eth0".into()), ..sample::connection() });
+    let around = sample::everything_around();
+    let interface = Some("eth0".into());
+    it.connection = Arc::new(crate::record::Connection { interface, around, ..sample::connection() });
     it.missing.insert(Missing::REQUEST_BODY);
     it.missing.insert(Missing::RESPONSE_BODY);
     it.informational = vec![100, 103];
@@ -156,7 +158,9 @@ pub(super) fn leaves(prefix: &str, value: &Value, out: &mut BTreeSet<String>) {
 fn the_listed_fields_are_the_written_fields() {
     let (it, by) = everything();
     let mut written = BTreeSet::from(["podtap.shortened".to_owned()]);
-    leaves("", &serde_json::from_str(&line(it, &by)).unwrap(), &mut written);
+    leaves("", &serde_json::from_str(&line(it.clone(), &by)).unwrap(), &mut written);
+    let on_a_node = Exchange { of_node: Some(Box::new(sample::of_node())), ..it };
+    leaves("", &serde_json::from_str(&line(on_a_node, &by)).unwrap(), &mut written);
     let listed: BTreeSet<String> = FIELDS.iter().map(|f| f.name.to_owned()).collect();
     assert_eq!(written, listed);
 }
@@ -165,7 +169,25 @@ fn the_listed_fields_are_the_written_fields() {
 fn the_types_of_the_values_are_the_listed_types() {
     let (it, by) = everything();
     let whole: Value = serde_json::from_str(&line(it, &by)).unwrap();
-    of_listed_types(FIELDS.iter().copied().filter(|f| f.name != "podtap.shortened"), &whole);
+    let elsewhere = ["podtap.shortened", "podtap.observed"];
+    of_listed_types(FIELDS.iter().copied().filter(|f| !elsewhere.contains(&f.name)), &whole);
+}
+
+#[test]
+fn a_record_of_a_node_names_the_pod_of_the_record_and_not_podtaps_own() {
+    let (it, by) = everything();
+    let json = |of_node| -> Value {
+        let it = Exchange { of_node: Some(Box::new(of_node)), ..it.clone() };
+        serde_json::from_str(&line(it, &by)).unwrap()
+    };
+    let of_pod = json(sample::of_node());
+    let pod = json!({"namespace": "shop", "pod": {"name": "web", "ip": "10.61.2.2"}, "node": {"name": "n1"}, "labels": {"app": "web"}});
+    assert_eq!(of_pod["kubernetes"], pod);
+    assert_eq!((&of_pod["service"]["name"], &of_pod["podtap"]["observed"]), (&json!("web"), &json!("pod")));
+    let observed = crate::record::Observed::Host;
+    let of_host = json(crate::record::OfNode { observed, pod: None, direction: Some(NetworkDirection::Egress) });
+    assert_eq!(of_host["kubernetes"], json!({"node": {"name": "n1"}}));
+    assert_eq!((&of_host["service"], &of_host["network"]["direction"]), (&Value::Null, &json!("egress")));
 }
 
 /// Asserts that each of `fields` has a value of its type in `whole`.

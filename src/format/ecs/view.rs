@@ -10,7 +10,7 @@ use super::protocols::{ErrorPart, GrpcPart, Http2Part, Rpc, SsePart, WebSocketPa
 use crate::flow::{Endpoint, Protocol, community_id_of};
 use crate::format::Observer;
 use crate::format::stamp::Stamp;
-use crate::record::{Domain, Exchange, Icmp, Request, Response, Version, Workload};
+use crate::record::{Domain, Exchange, Icmp, OfNode, Request, Response, Version, Workload};
 use crate::shape::target::Url;
 
 /// What `record.md` leaves out when nothing was there: `None` for 0.
@@ -50,10 +50,10 @@ impl<'a> View<'a> {
             span: trace.map(|t| Id { id: &t.span_id }),
             rpc: Rpc::new(exchange, fit),
             error: ErrorPart::new(exchange),
-            service: observer.service_name.as_deref().map(name),
+            service: service(observer, exchange.of_node.as_deref()).map(name),
             labels: fit.labels(&observer.labels),
             host: observer.host_name.as_deref().map(name),
-            kubernetes: Kubernetes::new(observer, fit),
+            kubernetes: Kubernetes::of(exchange.of_node.as_deref(), observer, fit),
             orchestrator: Orchestrator::new(observer),
             agent: Agent::PODTAP,
             observer: interface.map(|n| ObserverPart { ingress: Ingress { interface: name(n) } }),
@@ -170,25 +170,40 @@ impl<'a> UrlParts<'a> {
 
 impl<'a> Network<'a> {
     pub(super) fn new(exchange: &'a Exchange) -> Self {
-        let direction = exchange.connection.direction.map(|direction| direction.name());
+        let direction = exchange.direction().map(|direction| direction.name());
         Self {
             transport: "tcp",
             r#type: if exchange.connection.server.ip.is_ipv4() { "ipv4" } else { "ipv6" },
             protocol: "http",
             direction,
             community_id: &exchange.connection.community_id,
+            vlan: Vlan::outer(&exchange.connection.around),
+            inner: Inner::new(&exchange.connection.around),
         }
+    }
+}
+
+/// `service.name`: of the observed pod.
+pub(super) fn service<'a>(observer: &'a Observer, of_node: Option<&'a OfNode>) -> Option<&'a str> {
+    match of_node {
+        Some(of_node) => of_node.service_name().map(|name| name.as_str()),
+        None => observer.service_name.as_deref(),
     }
 }
 
 impl<'a> Recorder<'a> {
     pub(super) fn new(observer: &'a Observer) -> Self {
+        Self::of(None, observer)
+    }
+
+    /// Of a record that may be a node's.
+    pub(super) fn of(of_node: Option<&'a OfNode>, observer: &'a Observer) -> Self {
         let name = |name: &'a str| Name { name };
         Self {
-            service: observer.service_name.as_deref().map(name),
+            service: service(observer, of_node).map(name),
             labels: Fit::WHOLE.labels(&observer.labels),
             host: observer.host_name.as_deref().map(name),
-            kubernetes: Kubernetes::new(observer, &Fit::WHOLE),
+            kubernetes: Kubernetes::of(of_node, observer, &Fit::WHOLE),
             orchestrator: Orchestrator::new(observer),
             agent: Agent::PODTAP,
         }
@@ -208,7 +223,18 @@ pub(super) fn community_id(protocol: Protocol, [source, destination]: [Endpoint;
 }
 
 impl<'a> Kubernetes<'a> {
-    pub(super) fn new(observer: &'a Observer, fit: &Fit) -> Option<Self> {
+    /// The observed pod: where a node is observed, that of the record.
+    pub(super) fn of(of_node: Option<&'a OfNode>, observer: &'a Observer, fit: &Fit) -> Option<Self> {
+        let Some(of_node) = of_node else { return Self::new(observer, fit) };
+        let node = observer.pod.node.as_deref().or(observer.host_name.as_deref()).map(|name| Name { name });
+        let (none, pod) = (Self { namespace: None, pod: None, node, labels: None, annotations: None }, &of_node.pod);
+        let Some((ip, workload)) = pod else { return none.node.is_some().then_some(none) };
+        let part = PodPart { name: workload.name.as_deref(), uid: None, ip: Some(*ip) };
+        let labels = fit.labels(&workload.labels);
+        Some(Self { namespace: workload.namespace.as_deref(), pod: Some(part), labels, ..none })
+    }
+
+    fn new(observer: &'a Observer, fit: &Fit) -> Option<Self> {
         let pod = &observer.pod;
         let part = PodPart { name: pod.name.as_deref(), uid: pod.uid.as_deref(), ip: pod.ip };
         let has_pod = part.name.is_some() || part.uid.is_some() || part.ip.is_some();
@@ -244,12 +270,14 @@ impl<'a> Podtap<'a> {
             grpc: GrpcPart::new(exchange, fit),
             websocket: WebSocketPart::new(exchange),
             sse: SsePart::new(exchange),
+            tunnel: TunnelPart::new(&exchange.connection.around),
             source: SidePart::new(exchange.source_workload.as_deref(), None, fit),
             destination: SidePart::new(
                 exchange.destination_workload.as_deref(),
                 exchange.destination_domain.as_deref(),
                 fit,
             ),
+            observed: exchange.of_node.as_ref().map(|of_node| of_node.observed.name()),
             shortened: mark(fit.shortened),
         }
     }

@@ -74,6 +74,6 @@ const CONNECT: &[Field] = &[
 /// The fields of a record of a connect.
 pub fn connect_record_fields() -> impl Iterator<Item = Field> {
     let workloads = FIELDS.iter().filter(|field| WORKLOADS.iter().any(|prefix| field.name.starts_with(prefix)));
-    let domain = FIELDS.iter().filter(|field| DOMAIN.contains(&field.name));
+    let domain = FIELDS.iter().filter(|field| DOMAIN.contains(&field.name) || field.name == "podtap.observed");
     CONNECT.iter().chain(same()).chain(CONNECT_FIELDS).chain(domain).chain(workloads).copied()
 }

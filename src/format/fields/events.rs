@@ -93,6 +93,7 @@ pub(super) const WORKLOADS: [&str; 2] = ["podtap.source.workload.", "podtap.dest
 
 /// Likewise, in records of flows.
 pub(super) const DOMAIN: [&str; 2] = ["destination.domain", "podtap.destination.domain_source"];
+const AROUND: [&str; 4] = ["network.vlan.", "network.inner.", "podtap.tunnel.", "podtap.observed"];
 
 /// The fields of a record of connection tracking.
 pub fn conntrack_record_fields() -> impl Iterator<Item = Field> {
@@ -119,14 +120,6 @@ pub(super) const REPORT_FIELDS: &[Field] = &[
         "From one end to the other and back: the least time between bytes and their acknowledgement, of both ways, so far",
     ),
     field("podtap.flow.exchanges", Long, "HTTP exchanges recorded in it; absent where HTTP is not recorded"),
-    field("network.vlan.id", Keyword, "VLAN of its first packet; inside a tunnel, where there is one"),
-    field("network.inner.vlan.id", Keyword, "The innermost VLAN, of several"),
-    field(
-        "podtap.tunnel.type",
-        Keyword,
-        "The innermost tunnel: `ip`, `gre`, `vxlan`, `geneve`, `erspan`, `gtp`, `pppoe`",
-    ),
-    field("podtap.tunnel.id", Keyword, "Its number: VNI, key of GRE, session, tunnel end (TEID)"),
     field("podtap.flow.source.payload_bytes", Long, "Bytes behind the transport header, of the source"),
     field(
         "podtap.flow.source.retransmitted_bytes",
@@ -193,7 +186,8 @@ const REPORT: &[Field] = &[
 pub fn flow_record_fields() -> impl Iterator<Item = Field> {
     let workloads = FIELDS.iter().filter(|field| WORKLOADS.iter().any(|prefix| field.name.starts_with(prefix)));
     let domain = FIELDS.iter().filter(|field| DOMAIN.contains(&field.name));
-    REPORT.iter().chain(same()).chain(REPORT_FIELDS).chain(domain).chain(workloads).copied()
+    let around = FIELDS.iter().filter(|field| AROUND.iter().any(|prefix| field.name.starts_with(prefix)));
+    REPORT.iter().chain(same()).chain(REPORT_FIELDS).chain(around).chain(domain).chain(workloads).copied()
 }
 
 /// What only logged packets have.

@@ -17,7 +17,7 @@ const METHOD_WIDTH: usize = 4;
 impl Line<'_> {
     pub(super) fn exchange(&mut self, exchange: &Exchange) -> fmt::Result {
         self.time(exchange.start())?;
-        let arrow = match exchange.connection.direction {
+        let arrow = match exchange.direction() {
             Some(NetworkDirection::Ingress) => '←',
             Some(NetworkDirection::Egress) => '→',
             Some(NetworkDirection::Internal) => '↔',
@@ -99,7 +99,7 @@ impl Line<'_> {
     /// Who is at the other end: the client of a pod that serves, the server of one that asks.
     fn other_end(&mut self, exchange: &Exchange) -> fmt::Result {
         let (client, server) = (exchange.connection.client, exchange.connection.server);
-        match exchange.connection.direction {
+        match exchange.direction() {
             Some(NetworkDirection::Ingress) => write!(self.out, "{client}"),
             Some(NetworkDirection::Egress) => write!(self.out, "{server}"),
             Some(NetworkDirection::Internal) | None if client.ip == server.ip => {

@@ -19,7 +19,7 @@ pub use number::{Bytes, Count, Fraction, Millis, Rate, Seconds, bytes_in_words};
 pub use place::{Listen, Network, ProtocolName, WorkloadSource};
 pub use word::{
     ConntrackEvents, DirectionName, FieldFormat, FlowState, Format, Headers, LogFormat, LogLevel, LogstashType, Mode,
-    NetlogLabels, OnlyKind, RecordKind, SinkName, SpoolFsync, SpoolMode, StatusPattern, Tag,
+    NetlogLabels, Observe, OnlyKind, RecordKind, SinkName, SpoolFsync, SpoolMode, StatusPattern, Tag,
 };
 
 /// What the type of a setting can do.

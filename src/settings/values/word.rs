@@ -87,6 +87,14 @@ words! {
         Connects = "connects",
     }
 
+    /// What is observed.
+    Observe {
+        /// The pod, or the machine, that podtap runs in.
+        Pod = "pod",
+        /// All pods of a node, and the node itself.
+        Node = "node",
+    }
+
     /// Records worth a look: a word of ONLY.
     OnlyKind {
         /// A status from 400, another one of gRPC than OK, no answer, a body cut short; a connection that was refused.

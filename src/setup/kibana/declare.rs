@@ -77,6 +77,8 @@ impl Chart {
 pub enum Dataset {
     /// Records of exchanges.
     Exchanges,
+    /// Records of flows.
+    Flows,
     /// Records of connection tracking.
     Conntrack,
     /// Logged packets.
@@ -90,6 +92,7 @@ impl Dataset {
     pub const fn filter(self) -> Filter {
         match self {
             Self::Exchanges => Filter::Is("event.dataset", "podtap.http"),
+            Self::Flows => Filter::Is("event.dataset", "podtap.flow"),
             Self::Conntrack => Filter::Is("event.dataset", "podtap.conntrack"),
             Self::Verdict => Filter::Is("event.dataset", "podtap.verdict"),
             Self::Ledger => Filter::Is("event.dataset", "podtap.ledger"),

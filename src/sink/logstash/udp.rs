@@ -134,7 +134,12 @@ impl Udp {
         let mut why = unknown("the name has no address".to_owned());
         for peer in in_turn(&found.collect::<Vec<_>>(), self.address) {
             match connected(peer).await {
-                Ok(socket) => return Ok(Link { socket, host: host.clone(), peer, resolved: Instant::now() }),
+                Ok(socket) => {
+                    if let (Some(hook), Ok(local)) = (&self.options.on_datagrams, socket.local_addr()) {
+                        hook.call(local, peer);
+                    }
+                    return Ok(Link { socket, host: host.clone(), peer, resolved: Instant::now() });
+                }
                 Err(error) => why = DeliveryError::of_io(error).at(peer).at(host),
             }
         }

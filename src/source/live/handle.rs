@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use pcap::{Active, Capture, Error, Linktype, PacketHeader, Precision};
 
-use super::Options;
 use super::names::Names;
+use super::{Options, pace};
 use crate::flow::Timestamp;
 use crate::packet::{Frame, LinkType};
 use crate::source::interfaces;
@@ -26,6 +26,8 @@ pub(super) struct Handle {
     /// Its number when it was opened; none for libpcap's own inventions.
     index: Option<u32>,
     names: Names,
+    /// Frames from before are not its own: another of the same group has them.
+    since: Option<Timestamp>,
 }
 
 /// Why an interface could not be opened.
@@ -109,7 +111,13 @@ impl Handle {
         let capture = capture.setnonblock().map_err(|error| OpenError::Transient(message(error)))?;
         let link = link_type(capture.get_datalink());
         let interface = (!any).then(|| options.interface.as_str().into());
-        Ok(Self { capture, link, interface, index, names: Names::default() })
+        let since = options.fanout.as_ref().map(|fanout| {
+            fanout
+                .join(capture.as_raw_fd())
+                .map_err(|error| OpenError::Transient(format!("PACKET_FANOUT: {error}")))?;
+            Ok(pace::wall_clock())
+        });
+        Ok(Self { capture, link, interface, index, names: Names::default(), since: since.transpose()? })
     }
 
     /// What its frames begin with.
@@ -125,19 +133,17 @@ impl Handle {
     /// Passes on what the ring holds, up to `limit` frames (without one, libpcap would not return as long as
     /// frames keep coming); says how many.
     pub(super) fn read(&mut self, limit: usize, mut on_frame: impl FnMut(Frame<'_>)) -> Result<usize, String> {
-        let Self { capture, link, interface, names, .. } = self;
+        let Self { capture, link, interface, names, since, .. } = self;
         let outcome = capture.dispatch(Some(limit), |packet| {
+            let at = timestamp(packet.header);
+            if since.is_some_and(|since| at < since) {
+                return;
+            }
             let interface = match &interface {
                 None if *link == SLL2 => names.of_sll2(packet.data),
                 interface => interface.as_ref(),
             };
-            on_frame(Frame {
-                at: timestamp(packet.header),
-                link: *link,
-                data: packet.data,
-                wire_len: packet.header.len,
-                interface,
-            });
+            on_frame(Frame { at, link: *link, data: packet.data, wire_len: packet.header.len, interface });
         });
         outcome.map_err(message)
     }

@@ -1,4 +1,4 @@
-//! This process's TCP sockets, found through its descriptors.
+//! This process's sockets of TCP and UDP, found through its descriptors.
 //!
 //! Asks each descriptor for its addresses instead of looking its inode up in /proc/net/tcp: that table lists every
 //! connection of the pod, tens of thousands in a busy one, and this runs every second.
@@ -8,13 +8,15 @@ use std::os::fd::{BorrowedFd, RawFd};
 
 use socket2::{SockRef, Type};
 
-/// The TCP sockets of this process.
+use crate::flow::Protocol;
+
+/// The sockets of this process.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
-    /// Local addresses of listening sockets.
+    /// Local addresses of listening sockets of TCP.
     pub(super) listeners: Vec<SocketAddr>,
-    /// Local and remote address of connected ones.
-    pub(super) connections: Vec<(SocketAddr, SocketAddr)>,
+    /// Protocol, local and remote address of connected ones.
+    pub(super) connections: Vec<(Protocol, SocketAddr, SocketAddr)>,
 }
 
 /// Nothing where /proc is not mounted.
@@ -37,13 +39,15 @@ fn look_at(fd: RawFd, found: &mut Found) {
     // another thread close it meanwhile, the calls fail, or tell of whatever of ours has got the number: also ours.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     let socket = SockRef::from(&borrowed);
-    if !socket.r#type().is_ok_and(|kind| kind == Type::STREAM) {
-        return;
-    }
+    let protocol = match socket.r#type() {
+        Ok(Type::STREAM) => Protocol::TCP,
+        Ok(Type::DGRAM) => Protocol::UDP,
+        Ok(_) | Err(_) => return,
+    };
     let Some(local) = socket.local_addr().ok().and_then(|address| address.as_socket()) else { return };
     match socket.peer_addr().ok().and_then(|address| address.as_socket()) {
-        Some(remote) => found.connections.push((local, remote)),
-        None if socket.is_listener().unwrap_or(false) => found.listeners.push(local),
+        Some(remote) => found.connections.push((protocol, local, remote)),
+        None if protocol == Protocol::TCP && socket.is_listener().unwrap_or(false) => found.listeners.push(local),
         None => {}
     }
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::sockets::Found;
-use crate::flow::{ConnKey, Endpoint, FiveTuple};
+use crate::flow::{ConnKey, Endpoint, FiveTuple, Protocol};
 
 /// How long a connection is remembered after its socket is gone: its last segments are still in the ring, or are sent
 /// again. Shorter than the kernel's TIME_WAIT of 60 s, after which the application may get the same port.
@@ -31,6 +31,7 @@ pub(super) struct Table {
 /// A connection as we hold it; `local` may be unspecified where the socket is bound and not yet connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Pair {
+    protocol: Protocol,
     local: Endpoint,
     remote: Endpoint,
 }
@@ -44,11 +45,12 @@ impl Table {
         self.announced.insert(endpoint(local));
     }
 
-    pub(super) fn add_connection(&mut self, local: SocketAddr, remote: SocketAddr, now: Instant) {
+    /// `protocol` is TCP, or UDP for a socket that has one peer.
+    pub(super) fn add_connection(&mut self, protocol: Protocol, local: SocketAddr, remote: SocketAddr, now: Instant) {
         if self.connections.len() >= MAX_CONNECTIONS {
             self.forget(now);
         }
-        let pair = Pair { local: endpoint(local), remote: endpoint(remote) };
+        let pair = Pair { protocol, local: endpoint(local), remote: endpoint(remote) };
         if self.connections.len() < MAX_CONNECTIONS && !self.is_at_listener(&pair) {
             self.connections.insert(pair, now);
         }
@@ -57,8 +59,8 @@ impl Table {
     /// Takes over what is open now, and forgets what has been gone for long.
     pub(super) fn observe(&mut self, found: &Found, now: Instant) {
         self.found = found.listeners.iter().copied().map(endpoint).collect();
-        for (local, remote) in &found.connections {
-            self.add_connection(*local, *remote, now);
+        for (protocol, local, remote) in &found.connections {
+            self.add_connection(*protocol, *local, *remote, now);
         }
         self.forget(now);
     }
@@ -67,11 +69,11 @@ impl Table {
         let mut snapshot = Snapshot { addresses: self.addresses.clone(), ..Snapshot::default() };
         snapshot.listeners = self.announced.union(&self.found).copied().collect();
         for pair in self.connections.keys() {
-            if pair.local.ip.is_unspecified() {
-                snapshot.half_bound.insert((pair.local.port, pair.remote));
-            } else {
-                let tuple = FiveTuple { source: pair.local, destination: pair.remote };
-                snapshot.connections.insert(ConnKey::of(tuple).0);
+            let tuple = FiveTuple { source: pair.local, destination: pair.remote };
+            match (pair.protocol == Protocol::TCP, pair.local.ip.is_unspecified()) {
+                (true, true) => _ = snapshot.half_bound.insert((pair.local.port, pair.remote)),
+                (true, false) => _ = snapshot.connections.insert(ConnKey::of(tuple).0),
+                (false, _) => _ = snapshot.datagrams.insert(ConnKey::of(tuple).0),
             }
         }
         snapshot
@@ -83,7 +85,8 @@ impl Table {
 
     /// Accepted by a listener of ours: the listener's rule covers it.
     fn is_at_listener(&self, pair: &Pair) -> bool {
-        self.announced.iter().chain(&self.found).any(|listener| takes(listener, &pair.local, &self.addresses))
+        let mut listeners = self.announced.iter().chain(&self.found);
+        pair.protocol == Protocol::TCP && listeners.any(|listener| takes(listener, &pair.local, &self.addresses))
     }
 }
 
@@ -92,14 +95,21 @@ impl Table {
 pub(super) struct Snapshot {
     connections: HashSet<ConnKey, foldhash::fast::RandomState>,
     half_bound: BTreeSet<(u16, Endpoint)>,
+    /// Of UDP, between a socket and its one peer.
+    datagrams: HashSet<ConnKey, foldhash::fast::RandomState>,
     listeners: Vec<Endpoint>,
     addresses: BTreeSet<IpAddr>,
 }
 
 impl Snapshot {
-    /// Nothing is ours: the usual case when records go to stdout.
+    /// Nothing of TCP is ours: the usual case when records go to stdout.
     pub(super) fn is_empty(&self) -> bool {
         self.connections.is_empty() && self.listeners.is_empty() && self.half_bound.is_empty()
+    }
+
+    /// Whether a datagram of UDP between these two is ours.
+    pub(super) fn contains_datagram(&self, tuple: &FiveTuple) -> bool {
+        !self.datagrams.is_empty() && self.datagrams.contains(&ConnKey::of(*tuple).0)
     }
 
     /// Whether a segment between these two is ours. Asked for every segment: what is usually empty is looked at first.
@@ -197,7 +207,8 @@ mod tests {
         let mut table = table(&[]);
         let begin = start();
         let second = Duration::from_secs(1);
-        let open = Found { listeners: vec![], connections: vec![(at("10.0.0.1:40000"), at("[::ffff:10.0.0.9]:9200"))] };
+        let connection = (Protocol::TCP, at("10.0.0.1:40000"), at("[::ffff:10.0.0.9]:9200"));
+        let open = Found { listeners: vec![], connections: vec![connection] };
         table.observe(&open, begin);
         table.observe(&open, begin + 100 * second);
         assert!(is_own(&table, "10.0.0.9:9200", "10.0.0.1:40000"));
@@ -208,9 +219,24 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_of_udp_is_ours_by_its_datagrams_and_no_connection_is() {
+        let mut table = table(&["10.0.0.1"]);
+        table.add_listener(at("0.0.0.0:40000"));
+        table.add_connection(Protocol::UDP, at("10.0.0.1:40000"), at("10.0.0.9:5000"), start());
+        let tuple =
+            |source, destination| FiveTuple { source: endpoint(at(source)), destination: endpoint(at(destination)) };
+        let snapshot = table.snapshot();
+        let there = tuple("10.0.0.1:40000", "10.0.0.9:5000");
+        assert!(snapshot.contains_datagram(&there) && snapshot.contains_datagram(&there.reversed()));
+        assert!(!snapshot.contains_datagram(&tuple("10.0.0.1:40001", "10.0.0.9:5000")));
+        assert!(!snapshot.contains_datagram(&tuple("10.0.0.7:5000", "10.0.0.1:40000")), "the listener is of TCP");
+        assert!(snapshot.connections.is_empty());
+    }
+
+    #[test]
     fn a_socket_that_is_bound_but_not_connected_is_known_by_its_port_and_its_peer() {
         let mut table = table(&["10.0.0.1"]);
-        table.add_connection(at("0.0.0.0:40000"), at("10.0.0.9:9200"), start());
+        table.add_connection(Protocol::TCP, at("0.0.0.0:40000"), at("10.0.0.9:9200"), start());
         assert!(is_own(&table, "10.0.0.1:40000", "10.0.0.9:9200"));
         assert!(is_own(&table, "10.0.0.9:9200", "10.0.0.1:40000"));
         assert!(!is_own(&table, "10.0.0.1:40000", "10.0.0.8:9200"));
@@ -224,14 +250,14 @@ mod tests {
         let begin = start();
         let from = |n: u32| SocketAddr::from(([10, 1, (n >> 8) as u8, n as u8], 5000));
         for n in 0..10_000 {
-            table.add_connection(at("10.0.0.1:9090"), from(n), begin);
+            table.add_connection(Protocol::TCP, at("10.0.0.1:9090"), from(n), begin);
         }
         assert_eq!(table.connections.len(), 0);
         for n in 0..10_000 {
-            table.add_connection(at("10.0.0.1:40000"), from(n), begin);
+            table.add_connection(Protocol::TCP, at("10.0.0.1:40000"), from(n), begin);
         }
         assert_eq!(table.connections.len(), MAX_CONNECTIONS);
-        table.add_connection(at("10.0.0.1:40001"), from(1), begin + LINGER);
+        table.add_connection(Protocol::TCP, at("10.0.0.1:40001"), from(1), begin + LINGER);
         assert_eq!(table.connections.len(), 1);
     }
 }

@@ -83,6 +83,8 @@ fn to_elasticsearch(address: SocketAddr) -> Vec<(&'static str, String)> {
     vec![
         ("SEND_LOGS_TO", "elasticsearch".to_owned()),
         ("ELASTICSEARCH_HOST", format!("http://{address}")),
+        // Whether anything listens yet is tried out; that is not what is counted.
+        ("FAILED_CONNECTS", "false".to_owned()),
         ("ELASTICSEARCH_INDEX", "records".to_owned()),
         ("ELASTICSEARCH_COMPRESS", "false".to_owned()),
         // Only exchanges, so that they can be counted (`ledger` is about the others).

@@ -246,15 +246,24 @@ fn prometheus_alone_gives_the_numbers_the_client_counted() {
 }
 
 #[test]
-fn a_dead_dependency_leaves_no_http_and_is_counted_all_the_same() {
+fn a_dead_dependency_leaves_no_http_and_is_counted_and_recorded_all_the_same() {
     in_a_pod(|_lab| {
-        let podtap = Podtap::capturing(&[]);
-        for _ in 0..3 {
-            assert!(TcpStream::connect(at(PEER, 81)).is_err());
+        for (recorded, expected) in [("true", 3), ("false", 0)] {
+            let podtap = Podtap::capturing(&[("FAILED_CONNECTS", recorded)]);
+            for _ in 0..3 {
+                assert!(TcpStream::connect(at(PEER, 81)).is_err());
+            }
+            page_with("podtap_connects_refused_total", 3.0);
+            let (records, said) = podtap.interrupted();
+            let is_refused = |line: &String| {
+                let record: serde_json::Value = serde_json::from_str(line).unwrap();
+                let connect = &record["podtap"]["connect"];
+                (&connect["result"], &connect["seen_by"]) == (&"refused".into(), &"packets".into())
+                    && record["network"]["direction"] == "egress"
+            };
+            assert!(records.len() == expected && records.iter().all(is_refused), "{records:?}");
+            assert!(said.contains("3 connects refused"), "{said}");
         }
-        page_with("podtap_connects_refused_total", 3.0);
-        let (records, said) = podtap.interrupted();
-        assert!(records.is_empty() && said.contains("3 connects refused"), "{said}");
     });
 }
 

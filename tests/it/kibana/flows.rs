@@ -1,11 +1,18 @@
 //! Records of connections and logged packets for the dashboards, from what a kernel would say.
 
+use std::sync::Arc;
+
+use etherparse::PacketBuilder;
 use podtap::conntrack::{Config as TrackerConfig, Tracker};
+use podtap::dissect::{self, Dissector};
 use podtap::flow::Timestamp;
 use podtap::format::Observer;
 use podtap::format::ecs::write_json;
 use podtap::netlink::{CREATED, Writer, nest};
-use podtap::record::{FollowedBy, Record, VerdictInput};
+use podtap::packet::{Frame, LinkType};
+use podtap::record::{Domain, DomainSource, FollowedBy, Record, VerdictInput, Workload};
+use podtap::redact::Redactor;
+use podtap::tcp::CloseReason;
 use podtap::verdict::{Config, Prefixes, Store, Verdicts};
 use serde_json::Value;
 
@@ -15,6 +22,7 @@ const SECOND: i64 = 1_000_000_000;
 pub(super) fn lines(noon: Timestamp) -> Vec<Value> {
     let mut records = connections(noon);
     records.extend(verdicts());
+    records.extend(packets(noon));
     for (n, record) in records.iter_mut().enumerate() {
         if let Record::Verdict(packet) = record {
             packet.followed_by = Some(FollowedBy::ALL[n % 4]);
@@ -68,6 +76,72 @@ fn message(n: u8, at: i64, ended: Option<[u64; 4]>, answered: bool) -> Vec<u8> {
         message = message.attribute(9, &pair(a, b)).attribute(10, &pair(c, d));
     }
     message.finish()
+}
+
+/// Flows of packets: some closed, reset, refused, never answered, with bytes sent twice, and of UDP.
+fn packets(noon: Timestamp) -> Vec<Record> {
+    let config = dissect::Config { reads_http: false, flows: Some(Default::default()), ..Default::default() };
+    let mut dissector = Dissector::new(config, Redactor::off());
+    let mut at = noon.0;
+    for data in (0..12).flat_map(connection) {
+        at += SECOND / 10;
+        let (at, wire_len) = (Timestamp(at), data.len() as u32);
+        let frame = Frame { at, link: LinkType(101), data: &data, wire_len, interface: None };
+        dissector.handle_frame(&frame, |_| false);
+    }
+    dissector.handle_timeout(Timestamp(at + 70 * SECOND));
+    dissector.finish(CloseReason::EndOfCapture);
+    let mut records = std::mem::take(dissector.records());
+    for (n, record) in records.iter_mut().enumerate() {
+        let Record::Flow(flow) = record else { continue };
+        let named = |name: &str| Some(Arc::new(Workload { name: Some(name.into()), ..Workload::default() }));
+        (flow.source_workload, flow.destination_workload) = (named("client"), named(["shop", "cart"][n % 2]));
+        let names = [["shop.local", "cart.local"][n % 2]].into_iter().collect();
+        flow.destination_domain = Some(Arc::new(Domain { names, source: DomainSource::Dns }));
+        flow.exchanges = Some(1);
+    }
+    records
+}
+
+/// The packets of one of them: the flags as in `tcpdump`, then the numbers.
+fn connection(n: u8) -> Vec<Vec<u8>> {
+    let there = |flags, seq, ack, payload: &str| segment(n, true, flags, [seq, ack], payload);
+    let back = |flags, seq, ack, payload: &str| segment(n, false, flags, [seq, ack], payload);
+    let opened = [there("S", 1, 0, ""), back("S.", 1, 2, ""), there(".", 2, 2, "hello"), there(".", 2, 2, "hello")];
+    let answered = [back(".", 2, 7, "answer"), back(".", 2, 7, "answer")];
+    let whole = || opened.iter().chain(&answered).cloned();
+    match n % 6 {
+        0 => vec![there("S", 1, 0, ""), back("R.", 0, 2, "")],
+        1 => vec![there("S", 1, 0, "")],
+        2 => {
+            let mut data = Vec::new();
+            let ip = PacketBuilder::ipv4([10, 1, 0, 100], [10, 1, 0, 20], 64);
+            ip.udp(5000 + u16::from(n), 53).write(&mut data, b"question").unwrap();
+            vec![data]
+        }
+        3 => whole().chain([back("R.", 8, 7, "")]).collect(),
+        4 => whole().collect(),
+        _ => whole().chain([there("F.", 7, 8, ""), back("F.", 8, 8, "")]).collect(),
+    }
+}
+
+fn segment(n: u8, there: bool, flags: &str, [seq, ack]: [u32; 2], payload: &str) -> Vec<u8> {
+    let (client, server, port) = ([10, 1, 0, 100 + n % 3], [10, 1, 0, 20 + n % 2], 40_000 + u16::from(n));
+    let (from, to, ports) = if there { (client, server, (port, 80)) } else { (server, client, (80, port)) };
+    // One server takes no more for a while.
+    let window = if n == 4 && !there { 0 } else { 1000 };
+    let mut header = PacketBuilder::ipv4(from, to, 64).tcp(ports.0, ports.1, seq, window);
+    for flag in flags.chars() {
+        header = match flag {
+            'S' => header.syn(),
+            'F' => header.fin(),
+            'R' => header.rst(),
+            _ => header.ack(ack),
+        };
+    }
+    let mut data = Vec::new();
+    header.write(&mut data, payload.as_bytes()).unwrap();
+    data
 }
 
 fn verdicts() -> Vec<Record> {

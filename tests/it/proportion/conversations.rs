@@ -1,5 +1,6 @@
 //! What clients and servers send: heads, bodies and nonsense, in segments of all sizes, to records and their lines.
 
+use podtap::attempts;
 use podtap::dissect::{Config, Dissector};
 use podtap::exchange::KeepHeaders;
 use podtap::flow::{Endpoint, Timestamp};
@@ -136,6 +137,7 @@ pub(super) fn run(frames: &Frames) {
     let redactor = Redactor::new(NameList::default(), NameList::default(), &paths).unwrap();
     let mut config = Config::default();
     config.http.headers = KeepHeaders::All;
+    config.connects = Some(attempts::Config { most: 100, observer_id: String::new(), own_ips: Vec::new() });
     let mut dissector = Dissector::new(config, redactor);
     let (routes, observer, mut out) = (Routes::default(), Observer::default(), Vec::new());
     let mut encode = |dissector: &mut Dissector| {

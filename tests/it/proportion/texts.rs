@@ -1,5 +1,6 @@
 //! Texts of the network and of files: what one piece of them, repeated, costs.
 
+use podtap::dns::{Stream, parse};
 #[cfg(feature = "inject")]
 use podtap::inject::{Options, inject, uninject};
 use podtap::redact::{NameList, Redactor};
@@ -150,10 +151,36 @@ pub(super) fn cases() -> Vec<Case> {
             })
         })
     });
-    let cases = sample(masked.chain(shaped), 2).into_iter().chain(answers).chain(settings()).chain(files());
+    let cases =
+        sample(masked.chain(shaped), 2).into_iter().chain(answers).chain(settings()).chain(files()).chain(dns());
     #[cfg(feature = "inject")]
     let cases = cases.chain(manifests());
     cases.collect()
+}
+
+/// Answers of DNS: many of them, and one that is as long as it may be.
+fn dns() -> Vec<Case> {
+    /// Whose address is asked for, in a message with any number of answers.
+    fn head(answers: usize) -> Vec<u8> {
+        let [high, low] = (answers as u16).to_be_bytes();
+        let head = [0x12, 0x34, 0x81, 0x80, 0, 1, high, low, 0, 0, 0, 0];
+        [&head[..], b"\x04shop\x04test\0\0\x01\0\x01"].concat()
+    }
+    const ADDRESS: &[u8] = b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x0a\0\0\x01";
+    const ALIAS: &[u8] = b"\xc0\x0c\0\x05\0\x01\0\0\0\x3c\0\x02\xc0\x0c";
+    let messages = Case::new("DNS: answers over TCP", |size| {
+        let message = [head(1).as_slice(), ADDRESS].concat();
+        let length = (message.len() as u16).to_be_bytes();
+        let bytes = [&length[..], &message].concat().repeat(size * 500);
+        move || Stream::default().take(&bytes, |message| drop(parse(message)))
+    });
+    let one = [("addresses", ADDRESS), ("aliases of itself", ALIAS)].map(|(name, record)| {
+        Case::new(format!("DNS: one answer of {name}"), move |size| {
+            let message = [head(65_535), record.repeat(size * 1000)].concat();
+            move || (0..50).for_each(|_| drop(parse(&message)))
+        })
+    });
+    std::iter::once(messages).chain(one).collect()
 }
 
 fn settings() -> Vec<Case> {

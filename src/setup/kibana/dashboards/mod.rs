@@ -2,6 +2,7 @@
 
 mod calls;
 mod connections;
+mod network;
 mod overview;
 mod peers;
 mod slow;
@@ -12,12 +13,27 @@ use super::declare::Filter::{All, AnyOf, Below, From, Has, Is, Not};
 use super::declare::{Compute, Dashboard, Dataset, Filter, Metric, Search, count, metric, share};
 
 /// All dashboards, in the order in which they link to each other.
-pub const DASHBOARDS: &[Dashboard] =
-    &[overview::OVERVIEW, slow::SLOW, peers::PEERS, calls::CALLS, connections::CONNECTIONS, trust::TRUST];
+pub const DASHBOARDS: &[Dashboard] = &[
+    overview::OVERVIEW,
+    slow::SLOW,
+    peers::PEERS,
+    calls::CALLS,
+    network::NETWORK,
+    connections::CONNECTIONS,
+    trust::TRUST,
+];
 
 /// All saved searches.
-pub const SEARCHES: &[Search] =
-    &[EXCHANGES, TROUBLE, DOUBTFUL, calls::FAILED_CALLS, LOSSES, connections::FLOW_RECORDS, connections::VERDICTS];
+pub const SEARCHES: &[Search] = &[
+    EXCHANGES,
+    TROUBLE,
+    DOUBTFUL,
+    calls::FAILED_CALLS,
+    LOSSES,
+    network::FLOW_RECORDS,
+    connections::FLOW_RECORDS,
+    connections::VERDICTS,
+];
 
 /// What every dashboard can be narrowed down to, by a list of values on top.
 pub const CONTROLS: &[(&str, &str)] = &[
