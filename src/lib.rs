@@ -108,3 +108,5 @@ pub mod replay;
 pub mod report;
 pub mod view;
 pub mod run;
+#[cfg(feature = "top")]
+pub mod top;

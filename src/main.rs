@@ -26,6 +26,10 @@ fn main() -> ExitCode {
         #[cfg(feature = "webhook")]
         Command::Webhook(webhook) => cli::webhook::run(webhook),
         Command::Settings(listing) => cli::settings::run(listing, flags),
+        #[cfg(feature = "top")]
+        Command::Top(request) => podtap::top::top(&request, flags),
+        #[cfg(feature = "manual")]
+        Command::Manual(manual) => cli::manual::run(&manual, cli::grammar()),
         Command::LeftOut(feature) => cli::left_out(feature),
     }
 }

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+#[cfg(feature = "top")]
+pub(crate) use self::reading::Pace;
 pub(crate) use self::reading::Reading;
 use crate::assembly::{self, Assembly, Started};
 use crate::cli::{self, Input};
@@ -83,7 +85,9 @@ impl Replay {
         let mut pipeline = self.assembly.pipeline(&sinks, None).with_blocks_of(BLOCK_BYTES);
         let mut whole = true;
         for input in inputs {
-            if let Err(error) = self.reading.read(input, &mut dissector, &mut pipeline) {
+            let read = self.reading.read(input, &mut dissector, &mut pipeline);
+            self.reading.say_notes();
+            if let Err(error) = read {
                 cli::tell(&format!("podtap: {}: {error}\n", input.name()));
                 whole = false;
             }

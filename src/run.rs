@@ -14,6 +14,8 @@ mod quiet;
 mod shared;
 mod signals;
 mod tap;
+#[cfg(feature = "top")]
+mod watch;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -30,6 +32,8 @@ use self::news::NewsSender;
 use self::shared::Shared;
 use self::signals::Signals;
 use self::tap::Tap;
+#[cfg(feature = "top")]
+pub(crate) use self::watch::Watch;
 use crate::assembly::{self, Assembly, Started, Statements};
 use crate::cli;
 use crate::config::Config;

@@ -23,6 +23,11 @@ pub fn colours(is_terminal: bool) -> bool {
     is_terminal && allows_colours(variable("NO_COLOR").as_deref(), variable("TERM").as_deref())
 }
 
+/// Whether the terminal can do nothing but show one line after the other.
+pub fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
+}
+
 fn allows_colours(no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
     no_color.is_none_or(OsStr::is_empty) && term.is_none_or(|term| term != "dumb")
 }

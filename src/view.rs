@@ -20,6 +20,7 @@ use crate::assembly;
 use crate::cli::{self, View};
 use crate::filter::expression::Expression;
 use crate::settings::{Pairs, Settings};
+use crate::terminal;
 
 /// More threads than this are of no use: one thread reads.
 const MOST_WORKERS: usize = 4;
@@ -82,7 +83,8 @@ fn run(request: &View, viewer: &Viewer, stop: &AtomicBool, out: impl Write + Sen
             scope.spawn(move || {
                 for block in takes {
                     // The other end is gone when the reader of the text has left.
-                    if gives.send(viewer.show(&block)).is_err() {
+                    let width = viewer.style.width.and_then(|width| terminal::width(io::stdout()).or(Some(width)));
+                    if gives.send(viewer.show(&block, width)).is_err() {
                         break;
                     }
                 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, value_parser};
 
+#[cfg(feature = "manual")]
+use super::manual;
 #[cfg(feature = "setup")]
 use super::setup;
 #[cfg(feature = "webhook")]
@@ -103,6 +105,38 @@ fn installing() -> Vec<clap::Command> {
         command("uninject", "Remove the sidecar from manifests").args(inject::flags()),
         #[cfg(feature = "webhook")]
         sidecar::grammar("webhook", WEBHOOK, webhook::flags()),
+        #[cfg(feature = "manual")]
+        completions(),
+        #[cfg(feature = "manual")]
+        man(),
+        #[cfg(feature = "top")]
+        top(),
+    ])
+}
+
+#[cfg(feature = "manual")]
+fn completions() -> clap::Command {
+    let shell = Arg::new("shell").value_name("SHELL").required(true).value_parser(manual::SHELLS);
+    command("completions", "Print completions: podtap completions bash > /etc/bash_completion.d/podtap")
+        .hide(true)
+        .arg(shell.help("bash, zsh or fish"))
+}
+
+#[cfg(feature = "manual")]
+fn man() -> clap::Command {
+    let folder = Arg::new("folder").value_name("FOLDER").value_parser(value_parser!(PathBuf));
+    command("man", "Print the manual page, or write all of them into a folder")
+        .hide(true)
+        .arg(folder.help("Write podtap.1 and a page for each command there"))
+}
+
+#[cfg(feature = "top")]
+fn top() -> clap::Command {
+    let files = Arg::new("file").value_name("FILE").num_args(0..).value_parser(value_parser!(PathBuf));
+    let speed = Arg::new("speed").long("speed").value_name("TIMES").value_parser(value_parser!(f64)).default_value("1");
+    command("top", "Watch traffic on a full screen, live or of captures: rates, latency, failures").args([
+        files.help("Captures to play back; none captures here"),
+        speed.help("How fast captures are played back: 10 is ten times as fast, 0 as fast as they can be read"),
     ])
 }
 

@@ -6,6 +6,8 @@ pub mod check;
 mod grammar;
 #[cfg(feature = "inject")]
 pub mod inject;
+#[cfg(feature = "manual")]
+pub mod manual;
 pub mod settings;
 pub mod status;
 #[cfg(feature = "setup")]
@@ -43,7 +45,7 @@ pub(crate) const FAILED: i32 = 1;
 pub(crate) const INTERRUPTED: i32 = 130;
 
 /// What to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Capture in the pod.
     Run,
@@ -73,6 +75,12 @@ pub enum Command {
     /// Add the sidecar to pods as they are created. The error says what is wrong with one of its settings.
     #[cfg(feature = "webhook")]
     Webhook(Box<Result<crate::webhook::Webhook, String>>),
+    /// Show traffic on a full screen, live or of captures.
+    #[cfg(feature = "top")]
+    Top(TopRequest),
+    /// What packages bring besides the program.
+    #[cfg(feature = "manual")]
+    Manual(manual::Manual),
     /// A command that this build leaves out; the cargo feature that it needs.
     LeftOut(&'static str),
 }
@@ -87,6 +95,12 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("uninject", "inject"),
     #[cfg(not(feature = "webhook"))]
     ("webhook", "webhook"),
+    #[cfg(not(feature = "manual"))]
+    ("completions", "manual"),
+    #[cfg(not(feature = "manual"))]
+    ("man", "manual"),
+    #[cfg(not(feature = "top"))]
+    ("top", "top"),
 ];
 
 /// One capture to read.
@@ -105,6 +119,16 @@ pub struct View {
     pub inputs: Vec<Input>,
     /// Wait for more behind the end of the last file.
     pub follow: bool,
+}
+
+/// What `podtap top` shows.
+#[cfg(feature = "top")]
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopRequest {
+    /// Captures; none is the network.
+    pub inputs: Vec<Input>,
+    /// How many times as fast as it was; none is as fast as it can be read.
+    pub speed: Option<f64>,
 }
 
 /// How `podtap status` shows what it got.
@@ -145,7 +169,7 @@ pub struct Wanted {
 }
 
 /// A command line, understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Invocation {
     /// What to do.
     pub command: Command,
@@ -178,6 +202,21 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         "uninject" => Command::Inject(Box::new(inject::request(inner, None))),
         #[cfg(feature = "webhook")]
         "webhook" => Command::Webhook(Box::new(webhook::asked(inner))),
+        #[cfg(feature = "manual")]
+        "completions" => inner
+            .get_one::<String>("shell")
+            .and_then(|name| manual::shell(name))
+            .map_or(Command::Run, |shell| Command::Manual(manual::Manual::Completions(shell))),
+        #[cfg(feature = "manual")]
+        "man" => Command::Manual(match inner.get_one::<PathBuf>("folder") {
+            Some(folder) => manual::Manual::Pages(folder.clone()),
+            None => manual::Manual::Page,
+        }),
+        #[cfg(feature = "top")]
+        "top" => Command::Top(TopRequest {
+            inputs: files(inner),
+            speed: inner.get_one::<f64>("speed").copied().filter(|speed| *speed > 0.0),
+        }),
         other => left_out_or_run(other),
     };
     let innermost = inner.subcommand().map_or(inner, |(_, deeper)| deeper);
@@ -296,16 +335,20 @@ fn said(out: &mut impl Write, text: &str) -> Result<(), String> {
     }
 }
 
-/// Sets `flag` at the first Ctrl-C; the second ends the process.
+/// Sets `flag` at the first Ctrl-C or SIGTERM; the second ends the process.
 pub(crate) fn on_interrupt(flag: Arc<AtomicBool>) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut interrupts = {
+    let (mut interrupts, mut terminations) = {
         let _inside = runtime.enter();
-        signal(SignalKind::interrupt())?
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
     };
     let wait = async move {
-        while interrupts.recv().await.is_some() {
+        loop {
+            tokio::select! {
+                _ = interrupts.recv() => {}
+                _ = terminations.recv() => {}
+            }
             if flag.swap(true, Ordering::Relaxed) {
                 std::process::exit(INTERRUPTED);
             }

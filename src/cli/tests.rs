@@ -134,7 +134,7 @@ fn a_command_that_the_build_leaves_out_names_its_feature_whatever_follows() {
         }
     }
     let help = grammar().render_help().to_string();
-    for (name, feature) in [("setup", "setup"), ("inject", "inject"), ("webhook", "webhook")] {
+    for (name, feature) in [("setup", "setup"), ("inject", "inject"), ("webhook", "webhook"), ("top", "top")] {
         let listed = help.lines().any(|line| line.trim_start().starts_with(&format!("{name} ")));
         assert_eq!(listed, !LEFT_OUT.contains(&(name, feature)), "{name} in {help}");
     }

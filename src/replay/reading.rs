@@ -3,13 +3,16 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use super::AT_ONCE;
 use crate::cli::{self, Input};
 use crate::dissect::Dissector;
+use crate::flow::Timestamp;
 use crate::format::Encoded;
 use crate::ledger::LeftOut;
+use crate::metrics::{KernelCounters, Probe};
 use crate::pipeline::Pipeline;
 use crate::record::Record;
 use crate::settings::{Settings, counted};
@@ -24,13 +27,19 @@ pub(crate) struct Reading {
     pub(crate) interrupted: Arc<AtomicBool>,
     /// Whether a progress bar may be shown.
     pub(crate) bar: bool,
+    /// As fast as it was captured, or so many times as fast; none is as fast as possible.
+    pub(crate) pace: Option<Pace>,
+    /// Where counters are published on the way.
+    pub(crate) probe: Option<Probe>,
+    /// What is strange about an input that was read, a sentence each.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Reading {
     pub(crate) fn new(settings: &Settings) -> Self {
         let filter = settings.cap_filter.replay().map(FrameFilter::new);
         let bar = io::stderr().is_terminal() && !io::stdout().is_terminal();
-        Self { filter, interrupted: Arc::default(), bar }
+        Self { filter, interrupted: Arc::default(), bar, pace: None, probe: None, notes: Vec::new() }
     }
 
     pub(crate) fn read<S, E>(
@@ -56,6 +65,11 @@ impl Reading {
             {
                 continue;
             }
+            if self.pace.as_mut().is_some_and(|pace| pace.is_ahead(frame.at)) {
+                pipeline.push(dissector.records());
+                self.publish(dissector);
+                self.wait(frame.at);
+            }
             dissector.handle_frame(&frame, |_| false);
             if dissector.records().len() >= AT_ONCE {
                 pipeline.push(dissector.records());
@@ -63,6 +77,7 @@ impl Reading {
             frames += 1;
             if frames.is_multiple_of(4096) {
                 progress.show(reader.bytes_read());
+                self.publish(dissector);
                 if self.interrupted.load(Ordering::Relaxed) {
                     // What was not read must not look like what was not there.
                     return Err(format!(
@@ -80,13 +95,33 @@ impl Reading {
         if untimed > 0 {
             let name = input.name();
             let have = if untimed == 1 { "has" } else { "have" };
-            cli::tell(&format!(
-                "podtap: {name}: {} {have} no time (simple packet blocks); each gets the time of the frame before it, so \
-                 durations are wrong\n",
+            self.notes.push(format!(
+                "{name}: {} {have} no time (simple packet blocks); each gets the time of the frame before it, so durations \
+                 are wrong",
                 counted(untimed, "frames")
             ));
         }
         Ok(())
+    }
+
+    /// Prints what is strange.
+    pub(crate) fn say_notes(&mut self) {
+        self.notes.drain(..).for_each(|note| cli::tell(&format!("podtap: {note}\n")));
+    }
+
+    /// As far as they are now.
+    pub(crate) fn publish(&self, dissector: &Dissector) {
+        if let Some(probe) = &self.probe {
+            probe.publish(&dissector.ledger(), &KernelCounters::default());
+        }
+    }
+
+    /// Until the frame is due.
+    fn wait(&mut self, at: Timestamp) {
+        let Some(pace) = &mut self.pace else { return };
+        while !self.interrupted.load(Ordering::Relaxed) && pace.is_ahead(at) {
+            std::thread::sleep(STEP.min(pace.due_in(at)));
+        }
     }
 }
 
@@ -101,6 +136,43 @@ impl Input {
             }
         }
     }
+}
+
+/// Waits are cut into steps, so that they can be interrupted.
+const STEP: Duration = Duration::from_millis(50);
+
+/// How fast frames come.
+pub(crate) struct Pace {
+    speed: f64,
+    began: Option<(Instant, Timestamp)>,
+    /// The time of the capture, nanoseconds since 1970, also while no frame is due.
+    clock: Arc<AtomicI64>,
+}
+
+impl Pace {
+    /// So many times as fast as it was.
+    #[cfg_attr(not(feature = "top"), allow(dead_code, reason = "`podtap top` alone plays captures back"))]
+    pub(crate) fn new(speed: f64, clock: Arc<AtomicI64>) -> Self {
+        Self { speed, began: None, clock }
+    }
+
+    fn is_ahead(&mut self, at: Timestamp) -> bool {
+        !self.due_in(at).is_zero()
+    }
+
+    fn due_in(&mut self, at: Timestamp) -> Duration {
+        let now = now();
+        let (began, first) = *self.began.get_or_insert((now, at));
+        let passed = now.saturating_duration_since(began);
+        let seen = first.plus((passed.as_nanos() as f64 * self.speed) as u64);
+        self.clock.store(seen.min(at).0, Ordering::Relaxed);
+        Duration::from_nanos((at.since(first) as f64 / self.speed) as u64).saturating_sub(passed)
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a capture is played back on this machine's clock")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// Bar, percent and the cursor behind them.

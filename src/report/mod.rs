@@ -61,10 +61,14 @@ fn made(inputs: &[Input], config: &Config) -> Result<(String, bool), Box<dyn std
     cli::on_interrupt(Arc::clone(&reading.interrupted))?;
     let mut report = Report::default();
     let mut dissector = assembly.dissector();
-    let mut problems = Vec::new();
+    let (mut problems, mut whole) = (Vec::new(), true);
     let mut pipeline = assembly.watched(|record| report.add(record), None);
     for input in inputs {
-        if let Err(error) = reading.read(input, &mut dissector, &mut pipeline) {
+        let read = reading.read(input, &mut dissector, &mut pipeline);
+        reading.notes.iter().for_each(|note| problems.push(note.clone()));
+        reading.say_notes();
+        if let Err(error) = read {
+            whole = false;
             let why = format!("{}: {error}", input.name());
             cli::tell(&format!("podtap: {why}\n"));
             problems.push(why);
@@ -75,7 +79,6 @@ fn made(inputs: &[Input], config: &Config) -> Result<(String, bool), Box<dyn std
     let records = pipeline.ledger().clone();
     drop(pipeline);
     let files = inputs.iter().map(Input::name).collect();
-    let whole = problems.is_empty();
     Ok((page::page(&report, &Counted::new(files, problems, &dissector.ledger(), &records)), whole))
 }
 

@@ -31,18 +31,20 @@ pub(super) struct Shown {
 }
 
 impl Viewer {
-    pub(super) fn show(&self, block: &[u8]) -> Shown {
+    /// `width` is that of the terminal now.
+    pub(super) fn show(&self, block: &[u8], width: Option<usize>) -> Shown {
+        let style = Style { width, ..self.style };
         let mut shown = Shown::default();
         let lines = block.strip_suffix(b"\n").unwrap_or(block).split(|byte| *byte == b'\n');
-        lines.for_each(|line| self.line(line, &mut shown));
+        lines.for_each(|line| self.line(line, style, &mut shown));
         shown
     }
 
-    fn line(&self, line: &[u8], shown: &mut Shown) {
+    fn line(&self, line: &[u8], style: Style, shown: &mut Shown) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let (prefix, json) = split(line);
         match json.map_or(Err(NoExchange::NoRecord), read_json) {
-            Ok(read) => self.record(prefix, read, shown),
+            Ok(read) => self.record(prefix, read, style, shown),
             Err(NoExchange::OtherDataset) => shown.summary.other_datasets += 1,
             Err(NoExchange::NoRecord) if line.trim_ascii().is_empty() => {}
             Err(NoExchange::NoRecord) => {
@@ -61,7 +63,7 @@ impl Viewer {
         self.include.is_none() && self.exclude.is_none() && self.only.is_empty()
     }
 
-    fn record(&self, prefix: &[u8], read: Read, shown: &mut Shown) {
+    fn record(&self, prefix: &[u8], read: Read, mut style: Style, shown: &mut Shown) {
         let Read { exchange, pod, namespace, node } = read;
         let record = Record::Http(Box::new(exchange));
         let around = Surroundings {
@@ -78,7 +80,6 @@ impl Viewer {
             return;
         }
         shown.summary.count(&record, self.slow_after);
-        let mut style = self.style;
         if !prefix.is_empty() {
             let prefix = escape(prefix);
             style.width = style.width.map(|width| width.saturating_sub(prefix.len() + 1));
@@ -152,7 +153,7 @@ mod tests {
             ("[pod/web-1/podtap] 2026-03-01T12:00:00Z ", "[pod/web-1/podtap] "),
             ("web-1  | ", "web-1 "),
         ] {
-            let text = viewer(&[], None).show(format!("{prefix}{json}").as_bytes()).text;
+            let text = viewer(&[], None).show(format!("{prefix}{json}").as_bytes(), None).text;
             assert_eq!(String::from_utf8(text).unwrap(), format!("{shown}{LINE}"), "{prefix}");
         }
     }
@@ -170,12 +171,12 @@ mod tests {
             json(&record(failed)),
         ]
         .concat();
-        let all = viewer(&[], None).show(block.as_bytes());
+        let all = viewer(&[], None).show(block.as_bytes(), None);
         let text = String::from_utf8(all.text).unwrap();
         assert_eq!(text.lines().count(), 4, "{text}");
         assert!(text.starts_with("2026-03-01T12:00:00Z  INFO") && text.contains("\\x1b[2J{oops\n"), "{text}");
         for view in [viewer(&[OnlyKind::Failed], None), viewer(&[], Some("status>=500"))] {
-            let some = view.show(block.as_bytes());
+            let some = view.show(block.as_bytes(), None);
             assert_eq!(String::from_utf8(some.text).unwrap().matches(" 500 ").count(), 1);
             let Summary { read, shown, no_records, other_datasets, .. } = some.summary;
             assert_eq!((read, shown, no_records, other_datasets), (2, 1, 2, 1));
@@ -184,10 +185,9 @@ mod tests {
 
     #[test]
     fn the_prefix_takes_its_width_from_the_columns() {
-        let mut view = viewer(&[], None);
-        view.style.width = Some(120);
+        let view = viewer(&[], None);
         let (plain, named) = (json(&record(exchange())), format!("[pod/web-1/podtap] {}", json(&record(exchange()))));
-        let width = |line: &str| String::from_utf8(view.show(line.as_bytes()).text).unwrap().chars().count();
+        let width = |line: &str| String::from_utf8(view.show(line.as_bytes(), Some(120)).text).unwrap().chars().count();
         assert!(width(&named) <= 121 && width(&plain) <= 121);
     }
 }

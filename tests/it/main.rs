@@ -36,6 +36,7 @@ mod hosts;
 mod http2;
 #[cfg(feature = "setup")]
 mod kibana;
+mod in_terminal;
 #[cfg(feature = "inject")]
 mod inject;
 mod labs;
@@ -56,6 +57,8 @@ mod servers;
 mod small_disk;
 mod spool;
 mod tidy;
+#[cfg(feature = "top")]
+mod top;
 mod verdicts;
 mod view;
 #[cfg(feature = "webhook")]

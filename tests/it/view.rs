@@ -8,6 +8,8 @@ use podtap::flow::Timestamp;
 use podtap::synth::pcap;
 
 use crate::binary::{podtap, replay, run};
+use crate::in_terminal::InTerminal;
+use crate::servers::Scratch;
 
 const NOON: Timestamp = Timestamp(1_772_366_400_000_000_000);
 
@@ -113,4 +115,30 @@ fn it_follows_a_file_that_grows_and_is_replaced_until_a_signal_ends_it_with_the_
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.starts_with("3 exchanges read, 3 shown"), "{said}");
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn in_a_terminal_it_follows_keeps_to_the_width_as_it_changes_and_ends_with_control_c() {
+    let scratch = Scratch::new("view");
+    let (path, all) = (scratch.path("records.json"), json());
+    let plain: Vec<_> = all.lines().filter(|line| line.contains("/api/v1/products/")).take(6).collect();
+    std::fs::write(&path, plain[..3].join("\n") + "\n").unwrap();
+    let mut view = InTerminal::start(&["view", "-f", path.to_str().unwrap()], &[("TZ", "UTC")], 120, 24);
+    let shown = |view: &mut InTerminal, lines: usize, width: usize| {
+        let text = view.shows_lines(lines);
+        assert!(text.lines().all(|line| line.starts_with("12:00:") && line.chars().count() <= width), "{text}");
+        text
+    };
+    let wide = shown(&mut view, 3, 120);
+    assert!(wide.contains(" kB") || wide.contains(" B "), "a column for sizes: {wide}");
+    view.resize(80, 24);
+    let append = std::fs::OpenOptions::new().append(true).open(&path);
+    append.unwrap().write_all((plain[3..].join("\n") + "\n").as_bytes()).unwrap();
+    let narrow = view.shows_lines(6);
+    let new: Vec<_> = narrow.lines().skip(3).collect();
+    assert!(new.iter().all(|line| line.starts_with("12:00:") && !line.contains(" B ")), "{narrow}");
+    view.press("\u{3}");
+    let (code, said) = view.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.starts_with("6 exchanges read, 6 shown"), "{said}");
 }

@@ -33,12 +33,7 @@ impl Session {
                 return;
             }
             State::Body(_) => {
-                let rest = self.rest_of_body(from).filter(|rest| *rest < len);
-                if self.gap_in_body(from, offset, rest.unwrap_or(len), cause, cx) {
-                    if let Some(rest) = rest {
-                        // Where the body ends is known; behind it whole messages may be missing.
-                        self.on_gap(conn, from, offset + rest, len - rest, cause, cx);
-                    }
+                if self.gap_in_body(from, offset, len, cause, cx) {
                     return;
                 }
             }
@@ -62,21 +57,12 @@ impl Session {
         }
         self.flush(cx);
         let opened = conn.originator.map(|client| if client == from { Kind::Request } else { Kind::Response });
-        let hole = between.then_some((offset, end));
         match kind.or(self.kind(from)).or(opened) {
-            Some(Kind::Response) => self.pairing.responses_lost(hole, end),
-            Some(Kind::Request) => self.pairing.requests_lost(hole),
-            None => self.pairing.requests_lost(None),
+            Some(Kind::Response) => self.pairing.responses_lost(end),
+            Some(Kind::Request) => self.pairing.requests_lost(between),
+            None => self.pairing.requests_lost(false),
         }
         self.emit_left(cx);
-    }
-
-    /// How much is missing of a body whose length was announced.
-    fn rest_of_body(&mut self, from: Direction) -> Option<u64> {
-        match &self.reader(from).state {
-            State::Body(Body::Fixed { remaining }) => Some(*remaining),
-            _ => None,
-        }
     }
 
     /// Part of a body is missing. Returns whether its end is still known, so that nothing else is in doubt.
@@ -114,9 +100,9 @@ impl Session {
         self.finish(from, kind, end, cx);
         self.reader(from).state = State::Resync(Seek::Acknowledged);
         match kind {
-            Kind::Response => self.pairing.responses_lost(None, end),
+            Kind::Response => self.pairing.responses_lost(end),
             // Whole requests may hide in it, whose answers come first.
-            Kind::Request => self.pairing.requests_lost(None),
+            Kind::Request => self.pairing.requests_lost(false),
         }
         self.emit_left(cx);
     }
@@ -127,8 +113,8 @@ impl Session {
         self.doubt(kind, Trust::Truncated, body_of(kind));
         self.reader(from).state = State::Resync(Seek::Acknowledged);
         match kind {
-            Kind::Response => self.pairing.responses_lost(None, end),
-            Kind::Request => self.pairing.requests_lost(None),
+            Kind::Response => self.pairing.responses_lost(end),
+            Kind::Request => self.pairing.requests_lost(false),
         }
     }
 

@@ -1,0 +1,154 @@
+//! What `podtap top` knows: exchanges added up by every key at once, and the last ones. Its memory is bounded, whatever the
+//! traffic. Draws nothing, and has no clock but the one it is given.
+
+use std::collections::VecDeque;
+
+use compact_str::CompactString;
+
+use super::order::Order;
+use crate::filter::expression::{Expression, Surroundings};
+use crate::record::{Exchange, Record};
+use crate::tally::{Key, Leading, Row};
+
+/// Rows for each key; more keys share one.
+const MOST_ROWS: usize = 128;
+/// Exchanges that can be looked at one by one.
+const MOST_RECENT: usize = 2000;
+/// Of them, those that are shown at once.
+const MOST_SHOWN: usize = 200;
+/// Seconds of a sparkline.
+pub(super) const SPARK: usize = 16;
+
+/// Sums and the last exchanges.
+#[derive(Debug)]
+pub(super) struct Board {
+    tables: Vec<(Key, Leading)>,
+    all: Row,
+    recent: VecDeque<Record>,
+    filter: Option<Expression>,
+    slow_after: Option<u64>,
+    /// Nanoseconds since 1970, on the clock of what is seen.
+    now: i64,
+}
+
+/// One row, ready to be drawn.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ShownRow {
+    pub(super) key: CompactString,
+    pub(super) rate: f64,
+    pub(super) exchanges: u64,
+    pub(super) failed: u64,
+    pub(super) unanswered: u64,
+    pub(super) percentiles: [Option<u64>; 3],
+    pub(super) bytes: u64,
+    pub(super) doubtful: u64,
+    pub(super) spark: Vec<u32>,
+}
+
+/// Everything that is drawn of a board.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shown {
+    pub(super) now: i64,
+    pub(super) all: ShownRow,
+    pub(super) rows: Vec<ShownRow>,
+    /// How often a key took over the row of another.
+    pub(super) replaced: u64,
+    /// Of the row that is looked into, the newest first.
+    pub(super) exchanges: Vec<Exchange>,
+}
+
+impl Board {
+    pub(super) fn new(slow_after: Option<u64>) -> Self {
+        let (tables, all, recent) = (tables(), Row::default(), VecDeque::new());
+        Self { tables, all, recent, filter: None, slow_after, now: 0 }
+    }
+
+    /// Counts a record, where it is an exchange.
+    pub(super) fn add(&mut self, record: &Record) {
+        let Some(exchange) = record.exchange() else { return };
+        self.now = self.now.max(exchange.end().unwrap_or(exchange.start()).0);
+        if self.recent.len() >= MOST_RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(record.clone());
+        self.count(record);
+    }
+
+    fn count(&mut self, record: &Record) {
+        let around = Surroundings { slow_after: self.slow_after, ..Surroundings::default() };
+        let Some(exchange) = record.exchange() else { return };
+        if self.filter.as_ref().is_some_and(|filter| !filter.holds(record, &around)) {
+            return;
+        }
+        self.all.add(exchange);
+        for (key, table) in &mut self.tables {
+            table.add(&key.of(exchange), exchange);
+        }
+    }
+
+    /// Says how late it is.
+    pub(super) fn tick(&mut self, now: i64) {
+        self.now = self.now.max(now);
+    }
+
+    /// Counts anew, only what this holds for: of the past, what is remembered.
+    pub(super) fn set_filter(&mut self, filter: Option<Expression>) {
+        (self.filter, self.tables, self.all) = (filter, tables(), Row::default());
+        let recent = std::mem::take(&mut self.recent);
+        recent.iter().for_each(|record| self.count(record));
+        self.recent = recent;
+    }
+
+    /// The rows of a key in an order, and the exchanges of the one that is looked into.
+    pub(super) fn shown(&self, key: Key, order: Order, looks_into: Option<&str>) -> Shown {
+        let Some((_, table)) = self.tables.iter().find(|(other, _)| *other == key) else { return Shown::default() };
+        let mut rows: Vec<_> = table.rows().map(|(key, row)| self.row(key, row)).collect();
+        rows.sort_by(|a, b| compare(order, a, b).then_with(|| a.key.cmp(&b.key)));
+        if table.others().exchanges > 0 {
+            rows.push(self.row("(others)", table.others()));
+        }
+        let exchanges = looks_into.map_or_else(Vec::new, |wanted| self.with(key, wanted));
+        Shown { now: self.now, all: self.row("all", &self.all), rows, replaced: table.replaced(), exchanges }
+    }
+
+    fn with(&self, key: Key, wanted: &str) -> Vec<Exchange> {
+        let around = Surroundings { slow_after: self.slow_after, ..Surroundings::default() };
+        let passes = |record: &&Record| self.filter.as_ref().is_none_or(|filter| filter.holds(record, &around));
+        let newest = self.recent.iter().rev().filter(passes).filter_map(Record::exchange);
+        newest.filter(|exchange| key.of(exchange) == wanted).take(MOST_SHOWN).cloned().collect()
+    }
+
+    fn row(&self, key: &str, row: &Row) -> ShownRow {
+        ShownRow {
+            key: key.into(),
+            rate: row.rate(self.now),
+            exchanges: row.exchanges,
+            failed: row.failed,
+            unanswered: row.unanswered,
+            percentiles: [50, 95, 99].map(|percent| row.durations.at(percent)),
+            bytes: row.bytes,
+            doubtful: row.doubtful(),
+            spark: row.recent(self.now, SPARK).collect(),
+        }
+    }
+}
+
+fn tables() -> Vec<(Key, Leading)> {
+    Key::ALL.into_iter().map(|key| (key, Leading::new(MOST_ROWS))).collect()
+}
+
+/// The larger number first.
+fn compare(order: Order, a: &ShownRow, b: &ShownRow) -> std::cmp::Ordering {
+    let share = |row: &ShownRow| row.failed as f64 / row.exchanges.max(1) as f64;
+    let percentile = |row: &ShownRow, index: usize| row.percentiles.get(index).copied().flatten();
+    match order {
+        Order::Rate => b.rate.total_cmp(&a.rate).then_with(|| b.exchanges.cmp(&a.exchanges)),
+        Order::Failed => share(b).total_cmp(&share(a)).then_with(|| b.failed.cmp(&a.failed)),
+        Order::Unanswered => b.unanswered.cmp(&a.unanswered),
+        Order::P50 => percentile(b, 0).cmp(&percentile(a, 0)),
+        Order::P95 => percentile(b, 1).cmp(&percentile(a, 1)),
+        Order::P99 => percentile(b, 2).cmp(&percentile(a, 2)),
+        Order::Bytes => b.bytes.cmp(&a.bytes),
+        Order::Total => b.exchanges.cmp(&a.exchanges),
+    }
+}

@@ -1,0 +1,158 @@
+//! `podtap top`: traffic on a full screen, live or of captures. Owns the terminal and the loop around it; sends nothing
+//! anywhere.
+//!
+//! A thread counts (`source`, `board`), this one draws four times a second. What is drawn is copied out under a short lock,
+//! so drawing holds up no capture.
+
+mod board;
+mod draw;
+mod order;
+mod screen;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use self::board::{Board, Shown};
+use self::screen::{Outcome, Press, Screen};
+use self::source::{Source, lock};
+use crate::assembly;
+use crate::cli::{self, TopRequest};
+use crate::config::{Config, memory_limit};
+use crate::filter::expression::Expression;
+use crate::metrics::closing_lines;
+use crate::settings::{Bounds, Pairs};
+use crate::source::privilege::{Privileges, Right};
+use crate::terminal;
+
+/// From one picture to the next.
+const EVERY: Duration = Duration::from_millis(250);
+
+/// Runs `podtap top`. Call it before any thread starts: capabilities are dropped first.
+pub fn top(request: &TopRequest, flags: &Pairs) -> ExitCode {
+    Privileges::prepare(&[Right::NetRaw]);
+    let mut config = match assembly::load(flags) {
+        Ok(config) => config,
+        Err(wrong) => return cli::refuse(&wrong),
+    };
+    // In a pod it is a guest of the sidecar, which follows the same limit.
+    config.bounds = Bounds::of(&config.settings, memory_limit().map(|limit| limit / 4));
+    if !io::stdout().is_terminal() || terminal::is_dumb() {
+        cli::tell(
+            "podtap: top needs a terminal that can show a full screen (TERM); `podtap status` and `podtap view` do not\n",
+        );
+        return ExitCode::from(cli::USAGE);
+    }
+    match run(request, &config) {
+        Ok(closing) => {
+            cli::tell(&closing);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            cli::tell(&format!("podtap: {error}\n"));
+            ExitCode::from(cli::USAGE)
+        }
+    }
+}
+
+/// Gives the closing lines.
+fn run(request: &TopRequest, config: &Config) -> Result<String, Box<dyn std::error::Error>> {
+    let settings = &config.settings;
+    let slow_after = settings.slow_after.and_then(|millis| u64::try_from(millis.0.as_nanos()).ok());
+    let board = Arc::new(Mutex::new(Board::new(slow_after)));
+    let stop = Arc::new(AtomicBool::new(false));
+    cli::on_interrupt(Arc::clone(&stop))?;
+    let source = Source::start(request, config, &board)?;
+    let outcome = ratatui::try_init().and_then(|mut terminal| shown_until_quit(&mut terminal, &source, &board, &stop));
+    ratatui::restore();
+    let metrics = Arc::clone(&source.metrics);
+    source.finish();
+    outcome?;
+    let seen = metrics.snapshot();
+    Ok(closing_lines(&seen.ledger, &seen.kernel, &seen.records, &[]))
+}
+
+fn shown_until_quit(
+    terminal: &mut DefaultTerminal,
+    source: &Source,
+    board: &Mutex<Board>,
+    stop: &AtomicBool,
+) -> io::Result<()> {
+    let mut screen = Screen::default();
+    let colours = terminal::colours(true);
+    while !stop.load(Ordering::Relaxed) {
+        let around = source.around(colours);
+        let shown = screen.drawn(shown_of(&lock(board), &screen));
+        terminal.draw(|frame| draw::draw(frame, &mut screen, &shown, &around))?;
+        let Some(press) = next_press(EVERY)? else { continue };
+        match screen.press(press, &shown) {
+            Outcome::Nothing => {}
+            Outcome::Quit => break,
+            Outcome::Filter(filter) => set_filter(board, filter),
+        }
+    }
+    Ok(())
+}
+
+/// What the screen asks for.
+fn shown_of(board: &Board, screen: &Screen) -> Shown {
+    board.shown(screen.key(), screen.order(), screen.looks_into())
+}
+
+fn set_filter(board: &Mutex<Board>, filter: Option<Expression>) {
+    lock(board).set_filter(filter);
+}
+
+/// The next press, or none after so long or when the window has another size.
+fn next_press(within: Duration) -> io::Result<Option<Press>> {
+    let until = now() + within;
+    while event::poll(until.saturating_duration_since(now()))? {
+        let event = event::read()?;
+        if matches!(event, Event::Resize(..)) {
+            return Ok(None);
+        }
+        if let Event::Key(key) = event
+            && key.kind != KeyEventKind::Release
+            && let Some(press) = press(key)
+        {
+            return Ok(Some(press));
+        }
+    }
+    Ok(None)
+}
+
+fn press(key: KeyEvent) -> Option<Press> {
+    const NAMED: [(KeyCode, Press); 9] = [
+        (KeyCode::Enter, Press::Enter),
+        (KeyCode::Esc, Press::Escape),
+        (KeyCode::Backspace, Press::Backspace),
+        (KeyCode::Up, Press::Up),
+        (KeyCode::Down, Press::Down),
+        (KeyCode::PageUp, Press::PageUp),
+        (KeyCode::PageDown, Press::PageDown),
+        (KeyCode::Home, Press::First),
+        (KeyCode::End, Press::Last),
+    ];
+    if let KeyCode::Char(character) = key.code {
+        let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        return match (control, character) {
+            (true, 'c') => Some(Press::Interrupt),
+            (true, _) => None,
+            (false, character) => Some(Press::Char(character)),
+        };
+    }
+    NAMED.into_iter().find(|(code, _)| *code == key.code).map(|(_, press)| press)
+}
+
+#[allow(clippy::disallowed_methods, reason = "pictures follow this machine's clock")]
+fn now() -> Instant {
+    Instant::now()
+}

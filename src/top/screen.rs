@@ -1,0 +1,214 @@
+//! What the user of `podtap top` has chosen: the key, the order, the filter, the row that is looked into. Knows no terminal:
+//! presses of keys come in as plain values.
+
+use compact_str::CompactString;
+
+use super::board::Shown;
+use super::order::Order;
+use crate::filter::expression::Expression;
+use crate::tally::Key;
+
+/// Longer filters are no filters.
+const LONGEST_FILTER: usize = 1000;
+
+/// A key of the keyboard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Press {
+    Char(char),
+    Enter,
+    Escape,
+    Backspace,
+    Up,
+    Down,
+    PageUp,
+    PageDown,
+    First,
+    Last,
+    /// Ctrl-C.
+    Interrupt,
+}
+
+/// What follows from a press.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Outcome {
+    Nothing,
+    Quit,
+    /// The board is to count only this.
+    Filter(Option<Expression>),
+}
+
+/// The choices.
+#[derive(Debug)]
+pub(super) struct Screen {
+    key: Key,
+    order: Order,
+    /// The key of the selected row: it stays selected when the order changes.
+    selected: Option<CompactString>,
+    looks: Option<Look>,
+    /// The text of the filter, and whether it is being written.
+    pub(super) filter: String,
+    pub(super) writes: bool,
+    /// What is wrong with it.
+    pub(super) wrong: Option<String>,
+    frozen: Option<Shown>,
+    /// Lines for rows, as of the last time it was drawn.
+    pub(super) page: usize,
+}
+
+/// A row that is looked into, and which of its exchanges.
+#[derive(Debug)]
+struct Look {
+    key: CompactString,
+    exchange: usize,
+}
+
+impl Default for Screen {
+    fn default() -> Self {
+        Self {
+            key: Key::Route,
+            order: Order::Rate,
+            selected: None,
+            looks: None,
+            filter: String::new(),
+            writes: false,
+            wrong: None,
+            frozen: None,
+            page: 10,
+        }
+    }
+}
+
+impl Screen {
+    pub(super) fn key(&self) -> Key {
+        self.key
+    }
+
+    pub(super) fn order(&self) -> Order {
+        self.order
+    }
+
+    /// The row whose exchanges are shown.
+    pub(super) fn looks_into(&self) -> Option<&str> {
+        self.looks.as_ref().map(|look| look.key.as_str())
+    }
+
+    /// Which of the exchanges is selected.
+    pub(super) fn exchange(&self) -> usize {
+        self.looks.as_ref().map_or(0, |look| look.exchange)
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.frozen.is_some()
+    }
+
+    /// What is drawn: what there is now, or was when it was paused.
+    pub(super) fn drawn(&self, now: Shown) -> Shown {
+        self.frozen.clone().unwrap_or(now)
+    }
+
+    /// Index of the selected row.
+    pub(super) fn row(&self, shown: &Shown) -> usize {
+        let selected = self.selected.as_deref();
+        shown.rows.iter().position(|row| Some(row.key.as_str()) == selected).unwrap_or(0)
+    }
+
+    /// Acts on a press; `shown` is what the user sees.
+    pub(super) fn press(&mut self, press: Press, shown: &Shown) -> Outcome {
+        if press == Press::Interrupt {
+            return Outcome::Quit;
+        }
+        if self.writes {
+            return self.write(press);
+        }
+        match press {
+            Press::Char('q') => return Outcome::Quit,
+            Press::Char('/') => self.writes = true,
+            Press::Char(' ') => self.frozen = if self.frozen.is_some() { None } else { Some(shown.clone()) },
+            Press::Char('s') => self.sort(1),
+            Press::Char('S') => self.sort(Order::BACK),
+            Press::Char(digit @ '1'..='6') => self.choose(digit),
+            Press::Escape | Press::Backspace if self.looks.is_some() => self.looks = None,
+            Press::Escape if !self.filter.is_empty() => {
+                self.filter.clear();
+                self.wrong = None;
+                return Outcome::Filter(None);
+            }
+            Press::Enter if self.looks.is_none() => {
+                let key = shown.rows.get(self.row(shown)).map(|row| row.key.clone());
+                self.looks = key.map(|key| Look { key, exchange: 0 });
+                // A paused picture has no exchanges of the row.
+                self.frozen = None;
+            }
+            Press::Up => self.go(shown, -1),
+            Press::Down => self.go(shown, 1),
+            Press::PageUp => self.go(shown, -(self.page as isize)),
+            Press::PageDown => self.go(shown, self.page as isize),
+            Press::First => self.go(shown, isize::MIN / 2),
+            Press::Last => self.go(shown, isize::MAX / 2),
+            Press::Char(_) | Press::Enter | Press::Escape | Press::Backspace | Press::Interrupt => {}
+        }
+        Outcome::Nothing
+    }
+
+    fn sort(&mut self, step: usize) {
+        self.order = self.order.next(step);
+        self.frozen = None;
+    }
+
+    fn choose(&mut self, digit: char) {
+        let index = digit.to_digit(10).map_or(0, |digit| digit.saturating_sub(1) as usize);
+        if let Some(key) = Key::ALL.get(index) {
+            (self.key, self.selected, self.looks, self.frozen) = (*key, None, None, None);
+        }
+    }
+
+    fn go(&mut self, shown: &Shown, by: isize) {
+        let moved = |from: usize, of: usize| from.saturating_add_signed(by).min(of.saturating_sub(1));
+        match &mut self.looks {
+            Some(look) => look.exchange = moved(look.exchange, shown.exchanges.len()),
+            None => {
+                let index = moved(self.row(shown), shown.rows.len());
+                self.selected = shown.rows.get(index).map(|row| row.key.clone());
+            }
+        }
+    }
+
+    /// The filter changes with each character that makes it a whole expression.
+    fn write(&mut self, press: Press) -> Outcome {
+        match press {
+            Press::Char(character) if self.filter.len() < LONGEST_FILTER => self.filter.push(character),
+            Press::Backspace => _ = self.filter.pop(),
+            Press::Enter => {
+                self.writes = false;
+                return Outcome::Nothing;
+            }
+            Press::Escape => {
+                self.writes = false;
+                self.filter.clear();
+            }
+            Press::Char(_)
+            | Press::Up
+            | Press::Down
+            | Press::PageUp
+            | Press::PageDown
+            | Press::First
+            | Press::Last
+            | Press::Interrupt => return Outcome::Nothing,
+        }
+        self.frozen = None;
+        if self.filter.trim().is_empty() {
+            self.wrong = None;
+            return Outcome::Filter(None);
+        }
+        match Expression::parse(&self.filter) {
+            Ok(filter) => {
+                self.wrong = None;
+                Outcome::Filter(Some(filter))
+            }
+            Err(why) => {
+                self.wrong = Some(why.to_string());
+                Outcome::Nothing
+            }
+        }
+    }
+}
