@@ -198,6 +198,16 @@ fn http2() -> Vec<Vec<u8>> {
     let call = step(client, 1, 4, 3, &[&[0x83, 0x86], &call[..]].concat());
     let trailers = step(server, 1, 5, 3, &literal(&[("grpc-status", "14"), ("grpc-message", "a%20b")]));
     let message = [&[0, 0, 0, 0, 3], &b"abc"[..]].concat();
+    let called = |content_type: &str, asked: &[u8], answered: &[u8]| {
+        let fields = literal(&[(":path", "/a.B/C"), ("content-type", content_type), ("connect-timeout-ms", "5")]);
+        let typed = [&[0x88], &literal(&[("content-type", content_type)])[..]].concat();
+        [
+            step(client, 1, 4, 1, &[&[0x83, 0x86], &fields[..]].concat()),
+            step(client, 0, 1, 1, asked),
+            step(server, 1, 4, 1, &typed),
+            step(server, 0, 1, 1, answered),
+        ]
+    };
     let socket = literal(&[(":method", "CONNECT"), (":protocol", "websocket"), (":path", "/ws")]);
     let close = step(client, 0, 1, 5, &[0x88, 0x82, 0, 0, 0, 0, 3, 0xe8]);
     let lost = vec![0x0b, 0, 20];
@@ -221,6 +231,8 @@ fn http2() -> Vec<Vec<u8>> {
                 step(client, 9, 4, 1, &[0x86]),
             ],
         ),
+        with(0, &called("application/grpc-web-text", b"AAAAAAJhYg==", b"AAAAAAJhYg==gAAAAA5ncnBjLXN0YXR1czogNQ==")),
+        with(0, &called("application/connect+json", &message, b"\x02\0\0\0\x1c{\"error\":{\"code\":\"aborted\"}}")),
     ]
 }
 
@@ -434,6 +446,11 @@ fn conversations() -> Vec<Vec<u8>> {
         open(7).send(Client, get).send(Server, sized).raw(&[11, 0]).send(Client, get).send(Server, sized).raw(&[14, 3]),
         open(0).send(Client, &[b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 80\r\n"]).send(Client, get).send(Server, sized),
         open(0).raw(&[5]).raw(&[1, 21, 43, 0, 30]).raw(&[0x85]).raw(&[9, 22, 43, 46, 0, 3]),
+        open(0)
+            .send(Client, &[b"POST /a.B/C HTTP/1.1\r\nContent-Type: application/json\r\n", b"Content-Length: 5\r\n"])
+            .send(Client, &[b"Connect-Protocol-Version: 1\r\n", b"\r\n", b"hello"])
+            .send(Server, &[b"HTTP/1.1 409 X\r\nContent-Type: application/json\r\nContent-Length: 18\r\n\r\n"])
+            .send(Server, &[b"{\"code\":\"aborted\"}"]),
         open(0)
             .send(Client, &[b"HEAD /h HTTP/1.1\r\n", b"\r\n"])
             .send(Server, &[b"HTTP/1.1 200 OK\r\n", b"Content-Length: 5\r\n", b"\r\n"]),
