@@ -1,6 +1,6 @@
 //! How one outlet writes a record: format and encoding of a sink. Knows no field.
 
-use crate::format::{Encoded, Observer, cf, classic, conntrack_log, ecs, har, netlog, text};
+use crate::format::{Encoded, Observer, cf, classic, conntrack_log, ecs, har, lightmon, netlog, text};
 use crate::record::{Dataset, Record};
 use crate::settings::{Format, Settings, SinkName};
 use crate::sink::fluentd::encode_msgpack;
@@ -53,6 +53,9 @@ impl Encoder {
             (Format::CfRfc3339, _) => cf::write_json(out, record, cf::Time::Rfc3339),
             (Format::Netlog, _) => netlog::write_text(out, record),
             (Format::NetlogJson, _) => netlog::write_json(out, record),
+            (Format::Lightmon, _) => lightmon::write_log(out, record),
+            (Format::LightmonJson, _) => lightmon::write_json(out, record),
+            (Format::LightmonTable, _) => lightmon::write_table(out, record),
         }
         Encoded::Written
     }
@@ -109,6 +112,7 @@ fn expresses(format: Format, dataset: Dataset) -> bool {
         Format::ConntrackLog => dataset == Dataset::Conntrack,
         Format::Cf | Format::CfRfc3339 => dataset == Dataset::Verdict,
         Format::Netlog | Format::NetlogJson => dataset == Dataset::Flow,
+        Format::Lightmon | Format::LightmonJson | Format::LightmonTable => dataset == Dataset::Connect,
     }
 }
 

@@ -287,7 +287,10 @@ pub fn elasticsearch_options(settings: &Settings) -> Result<elasticsearch::Optio
             | Format::Cf
             | Format::CfRfc3339
             | Format::Netlog
-            | Format::NetlogJson => RecordFormat::Ecs,
+            | Format::NetlogJson
+            | Format::Lightmon
+            | Format::LightmonJson
+            | Format::LightmonTable => RecordFormat::Ecs,
         },
         doc_type: settings.elasticsearch_type.clone(),
         api_version,

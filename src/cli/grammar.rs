@@ -10,7 +10,7 @@ use super::manual;
 use super::setup;
 #[cfg(feature = "webhook")]
 use super::webhook;
-use super::{LEFT_OUT, WIDTH};
+use super::{LEFT_OUT, WIDTH, lightmon};
 #[cfg(feature = "inject")]
 use super::{inject, sidecar};
 use crate::settings::{VARIABLES, Variable, flag, wrapped};
@@ -82,7 +82,10 @@ pub fn grammar() -> clap::Command {
         .subcommand(
             command("verdicts", "Record packets that firewall rules logged (run with RECORD=verdicts)").arg(log),
         )
-        .subcommand(command("connects", "Record which process connected where (run with RECORD=connects)"))
+        .subcommand(
+            command("connects", "Record which process connected where (run with RECORD=connects)")
+                .args(lightmon::flags()),
+        )
         .subcommand(command("demo", "Show what records look like, with made-up traffic"))
         .subcommands(installing())
         .subcommands(LEFT_OUT.iter().map(|(name, _)| left_out_grammar(name)))

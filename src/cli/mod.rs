@@ -4,6 +4,7 @@
 
 pub mod check;
 mod grammar;
+mod lightmon;
 #[cfg(feature = "inject")]
 pub mod inject;
 #[cfg(feature = "manual")]
@@ -179,7 +180,7 @@ pub struct Invocation {
 
 /// Understands a command line; the error is also what `--help` and `--version` print.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
-    let matches = grammar().try_get_matches_from(args)?;
+    let matches = grammar().try_get_matches_from(lightmon::with_two_dashes(args))?;
     let (name, inner) = matches.subcommand().unwrap_or(("run", &matches));
     let command = match name {
         "replay" => Command::Replay(files(inner)),
@@ -222,6 +223,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
     let innermost = inner.subcommand().map_or(inner, |(_, deeper)| deeper);
     let mut flags = if matches!(command, Command::LeftOut(_)) { Pairs::new() } else { given(innermost) };
     flags.extend(implied(name, inner));
+    if name == "connects" {
+        flags.extend(lightmon::implied(inner, |path| std::fs::read_to_string(path))?);
+    }
     Ok(Invocation { command, flags })
 }
 

@@ -1,4 +1,4 @@
-//! The container of a process, by the names of its control group. Asks nobody.
+//! The container of a process, by the names of its control group. Asks no one.
 //!
 //! Runtimes name the group of a container after its id, 64 hexadecimal digits: `cri-containerd-<id>.scope`,
 //! `docker-<id>.scope`, or the bare id; the kubelet names the group around it after the pod's uid.

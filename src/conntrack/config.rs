@@ -12,7 +12,7 @@ pub enum Events {
     /// One record at the start of a flow, one at its end.
     #[default]
     Folded,
-    /// One record for all flows between two addresses, every so many nanoseconds.
+    /// One record for all flows between two addresses, at intervals of this many nanoseconds.
     Aggregate {
         /// How long a record waits for more flows.
         interval: u64,

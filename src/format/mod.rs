@@ -8,6 +8,7 @@ pub mod conntrack_log;
 pub mod ecs;
 pub mod fields;
 pub mod har;
+pub mod lightmon;
 pub mod netlog;
 mod observer;
 mod stamp;

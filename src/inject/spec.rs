@@ -1,4 +1,4 @@
-//! A pod's spec as it stands: its lists, which of their items are ours, and which names are settings. Changes nothing.
+//! A pod's spec as it is: its lists, which of their items are ours, and which names are settings. Changes nothing.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ pub(crate) fn items<'a>(spec: &'a Value, list: &str) -> impl Iterator<Item = &'a
     spec.get(list).and_then(Value::as_array).into_iter().flatten()
 }
 
-/// In which list, and where in it, the sidecar stands that was added earlier.
+/// In which list, and where in it, the sidecar is that was added earlier.
 pub(crate) fn own_place(spec: &Value) -> Option<(&'static str, usize)> {
     ["initContainers", "containers"]
         .into_iter()
@@ -42,7 +42,7 @@ pub(crate) fn check(name: &str, text: &str) -> Result<bool, String> {
     // Another setting may be missing now, and come from the ConfigMap.
     let mut wrong = resolution.outcome.err().into_iter().flat_map(|wrong| wrong.values);
     if let Some(wrong) = wrong.find(|wrong| wrong.value.is_some()) {
-        // It stands in a flag, an annotation, --env: the sidecar's environment is not where anybody wrote it.
+        // It is in a flag, an annotation, --env: the sidecar's environment is not where anybody wrote it.
         return Err(wrong.to_string().replacen(&format!(" ({})", wrong.origin), "", 1));
     }
     let reserved = resolution.notes.iter().any(|note| matches!(note, Note::Unused { .. }));

@@ -54,16 +54,22 @@ pub fn closing_lines(
         let _ = writeln!(out, "SEEN TWICE  {}", counted(repeated, what));
     }
     out.push_str(&match (losses.is_empty() && repeated == 0, wrong.is_empty()) {
-        (true, true) => format!("Nothing lost{}; the ledger adds up.\n", but(sinks)),
+        (true, true) => format!("Nothing lost{}; the ledger adds up.\n", but(ledger, sinks)),
         (false, true) => "The ledger adds up.\n".to_owned(),
         (_, false) => "This is a bug in podtap; please report it with these lines.\n".to_owned(),
     });
     out
 }
 
-/// What is no loss, and no reason to keep silent: records whose reader had left, or that no one could look at.
-fn but(sinks: &[(String, SinkCounts)]) -> String {
+/// What is no loss, and no reason to keep silent: records whose reader had left, or that no one could look at, and events
+/// that came late.
+fn but(ledger: &Ledger, sinks: &[(String, SinkCounts)]) -> String {
     let mut said = Vec::new();
+    let again = ledger.conntrack.dropped;
+    if again > 0 {
+        let what = "tries to send changes and ends of tracked connections failed (the kernel sends them again)";
+        said.push(counted(again, what));
+    }
     for (name, sink) in sinks {
         if sink.gone() > 0 {
             said.push(format!("{} for {name} came after its reader had left", counted(sink.gone(), "records")));
@@ -285,10 +291,6 @@ pub(crate) fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String,
         (s.discarded.at(Discard::Closed as usize), "bytes behind the end of their connection, not read"),
         (ledger.http.unpaired, "requests whose response is not known"),
         (ledger.conntrack.lost_beginnings, "beginnings of tracked connections: the receive buffer was full"),
-        (
-            ledger.conntrack.dropped,
-            "tries to send changes and ends of tracked connections (the kernel sends ends again)",
-        ),
         (ledger.verdicts.lost, "logged packets that NFLOG numbered and that never came"),
         (ledger.verdicts.lines_missed, "lines of /dev/kmsg: overwritten before they were read"),
         (ledger.verdicts.suppressed, "lines of the kernel log: left out by the kernel"),

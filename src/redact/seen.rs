@@ -1,4 +1,4 @@
-//! What one look at bytes tells: their kinds, which of them a text has, and what ends a URL in it.
+//! What one look at bytes says: their kinds, which of them a text has, and what ends a URL in it.
 //!
 //! Says where nothing can be; finds no secret.
 

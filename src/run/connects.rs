@@ -10,7 +10,7 @@ use crate::source::connects::{self, Loaded, Options, Unavailable, namespace};
 use crate::source::live::CaptureError;
 use crate::source::privilege::{Privileges, Right};
 
-/// The program, or why there is none; `None` where nobody asked for it.
+/// The program, or why there is none; `None` where no one asked for it.
 pub(super) type Attempt = Option<Result<Loaded, Unavailable>>;
 
 /// Loads the program where connects are to be recorded, and gives up the rights that it needed. Call it before any other

@@ -40,7 +40,7 @@ settings! {
         SEND_LOGS_TO send_logs_to: ListOf<SinkName> = "stdout";
         /// Format of a record: Elastic Common Schema, the lines of kubernetes-internal-http-logger, readable text, an
         /// HTTP archive (of a replay, to standard output), or the lines of k8s-conntrack-log, of Cloud Foundry's
-        /// iptables-logger or of NetLog. `auto` is `ecs`, or `text` when standard output is a terminal. Records that a
+        /// iptables-logger, of NetLog or of lightmon. `auto` is `ecs`, or `text` when standard output is a terminal. Records that a
         /// format does not know are left out and counted. Servers get `ecs` instead of what is for lines only.
         FORMAT format: Auto<Format> = "auto";
         /// Format for standard output only; `auto` follows FORMAT.

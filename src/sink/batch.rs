@@ -25,7 +25,7 @@ pub struct BatchLimits {
     pub age: Duration,
 }
 
-/// What one queued record costs beside its body: its `Entry`, the heap part of its id, its share of the queue.
+/// What one queued record costs next to its body: its `Entry`, the heap part of its id, its share of the queue.
 pub const ENTRY_COST: usize = 128;
 
 #[derive(Clone, Debug)]

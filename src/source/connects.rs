@@ -49,7 +49,7 @@ pub enum Unavailable {
     LeftOut,
     /// A capability is missing.
     NotPermitted(NotPermitted),
-    /// The kernel says nothing of its own types.
+    /// The kernel does not describe its types.
     NoBtf,
     /// Its map of this name cannot be made.
     NoMap(String, String),

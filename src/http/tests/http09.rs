@@ -87,7 +87,7 @@ fn what_is_missing_of_an_answer_without_a_head_is_told() {
     let mut wire = Wire::new();
     wire.client(OLD).server(PAGE);
     assert!(wire.close(CloseReason::Reset(FromHigh))[0].weird.contains(Weird::BodyCutByClose));
-    // Its beginning was lost: nobody knows what the rest is.
+    // Its beginning was lost: no one knows what the rest is.
     let mut wire = Wire::new();
     wire.client(OLD).lose(FromHigh, 100).server(PAGE).end(FromHigh);
     assert_eq!(wire.lines(CloseReason::Closed), ["GET /old - unpaired"]);

@@ -155,6 +155,22 @@ fn a_missing_segment_is_a_loss_and_a_spool_that_nobody_could_open_is_named() {
 }
 
 #[test]
+fn lost_beginnings_are_a_loss_and_what_the_kernel_sends_again_is_none() {
+    let (mut ledger, kernel, records, sinks) = quiet_run();
+    (ledger.conntrack.opens, ledger.conntrack.events, ledger.conntrack.recorded) = (1, 40_000, 40_000);
+    ledger.conntrack.dropped = 21;
+    let text = closing_lines(&ledger, &kernel, &records, &sinks);
+    assert!(text.contains(" 40,021 = 40,000 read + 21 dropped and sent again\n"), "{text}");
+    let but = "Nothing lost, but 21 tries to send changes and ends of tracked connections failed (the kernel sends them again); \
+        the ledger adds up.\n";
+    assert!(text.ends_with(but), "{text}");
+    ledger.conntrack.lost_beginnings = 52;
+    let text = closing_lines(&ledger, &kernel, &records, &sinks);
+    assert!(text.contains("LOST  52 beginnings of tracked connections: the receive buffer was full\n"), "{text}");
+    assert!(!text.contains("Nothing lost"), "{text}");
+}
+
+#[test]
 fn an_equation_that_does_not_hold_is_named_with_both_sides() {
     let (mut ledger, kernel, records, mut sinks) = quiet_run();
     ledger.frames.frames += 1;

@@ -207,6 +207,12 @@ words! {
         Netlog = "netlog",
         /// The same as JSON.
         NetlogJson = "netlog-json",
+        /// As lightmon logged connects of processes.
+        Lightmon = "lightmon",
+        /// As it printed them as JSON.
+        LightmonJson = "lightmon-json",
+        /// As it printed them as a table.
+        LightmonTable = "lightmon-table",
     }
 
     /// What a record looks like to a server: fields, not text.
@@ -316,7 +322,10 @@ impl Format {
             | Self::Cf
             | Self::CfRfc3339
             | Self::Netlog
-            | Self::NetlogJson => true,
+            | Self::NetlogJson
+            | Self::Lightmon
+            | Self::LightmonJson
+            | Self::LightmonTable => true,
         }
     }
 }

@@ -6,7 +6,7 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 
 use super::super::error::{DeliveryError, FailureReason};
 
-/// Names of a server's certificate that are told.
+/// Names of a server's certificate that are shown.
 const NAMES_TOLD: usize = 5;
 
 /// What the words depend on.
