@@ -116,6 +116,14 @@ pub(super) fn classify(bytes: &[u8]) -> Start {
     }
 }
 
+/// The same where a message may have begun before: lines of its body look like requests with any method.
+pub(super) fn classify_in_doubt(bytes: &[u8]) -> Start {
+    let start = classify(bytes);
+    let method = bytes.iter().take(MAX_METHOD).take_while(|b| is_token(**b)).count();
+    let known = bytes.get(..method).is_some_and(is_known_method);
+    if start == Start::Request && !known { Start::Unknown } else { start }
+}
+
 /// What the start of a stream is if it is a PROXY header or the beginning of one; an empty line may be either.
 pub(super) fn classify_proxy(bytes: &[u8]) -> Start {
     match bytes.first() {

@@ -21,6 +21,7 @@ mod doubt;
 mod evidence;
 mod habit;
 mod settle;
+mod sizes;
 mod slot;
 mod trial;
 
@@ -32,6 +33,7 @@ use crate::record::{Exchange, Trust};
 use self::doubt::Doubt;
 use self::evidence::{Ahead, Heard};
 use self::habit::Habit;
+use self::sizes::{Lost, SMALLER_ON_TRIAL, Sizes};
 pub(super) use self::slot::{Left, Loose, Place, Slot, Target};
 
 /// Most requests of one connection that wait for their response, and most responses that wait for their request.
@@ -67,10 +69,18 @@ pub(super) struct Pairing {
     took_turn: bool,
     /// Where the first interim response before the next response began.
     interim: Option<u64>,
-    /// Requests may be missing before the next one; true: at least one.
-    request_gap: Option<bool>,
-    /// Responses may be missing before the next one.
+    /// Requests may be missing before the next one.
+    request_gap: Option<Lost>,
+    /// Responses may be missing before the next one, those that a hole held among them.
     response_gap: bool,
+    response_hole: Option<Lost>,
+    /// Sizes of heads of requests and of responses.
+    asked_sizes: Sizes,
+    answered_sizes: Sizes,
+    /// Interim responses were seen.
+    interims: bool,
+    /// The order rests on the sizes of what is missing, until there are as many responses as requests.
+    counted: bool,
     /// The loss was that we joined late.
     joined_late: bool,
     /// A response was judged, or something was lost.
@@ -85,6 +95,9 @@ pub(super) struct Pairing {
     ahead: Option<Ahead>,
     /// What is paired now may be contradicted yet; what a pair is called for which nothing speaks in the end.
     trial: Option<Trust>,
+    /// The trial is of responses behind one that was lost, of which only the start of a segment tells that they are some: as
+    /// many as requests, they are right.
+    by_number: bool,
     /// Where the newest response ended that is whole.
     ended_at: u64,
 }
@@ -268,8 +281,11 @@ impl Pairing {
             // Those within the limit keep their answers; of those beyond it only the newest is kept.
             left.push(Left::Unpaired(over));
         }
+        if slot.expects {
+            self.habit.holds_back();
+        }
         let before = self.asked;
-        self.begin_request_run(left);
+        self.begin_request_run(slot.offset, left);
         let follows = self.asked == before && (before.number > 0 || !self.joined_late);
         slot.place = self.asked;
         self.asked.number += 1;
@@ -277,6 +293,12 @@ impl Pairing {
         if misread {
             left.extend(self.loose.pop_back().map(Left::Orphan));
             self.response_gap = true;
+        }
+        if (self.by_number || self.counted) && self.is_drained(&slot, heard) {
+            self.counted = false;
+            if self.by_number {
+                self.pass();
+            }
         }
         if slot.ack > self.group.ack {
             slot.opens = follows;
@@ -299,7 +321,7 @@ impl Pairing {
     /// The client sent bytes whose segment acknowledges `ack`: with a lost request in front of them, that was asked together
     /// with the one before.
     pub(super) fn client_sent(&mut self, ack: Option<u64>, left: &mut Vec<Left>) {
-        if self.request_gap == Some(true) && ack.is_some() && ack == self.group.ack {
+        if self.request_gap.is_some_and(|lost| lost.whole) && ack.is_some() && ack == self.group.ack {
             self.exceeds(1, left);
         }
     }
@@ -311,7 +333,7 @@ impl Pairing {
 
     /// Bytes of the client that look like a request, and are none that is believed: if it is one, its client did not wait.
     pub(super) fn request_passed_over(&mut self, left: &mut Vec<Left>) {
-        self.requests_lost(false);
+        self.requests_lost(None);
         if !self.habit.is_known() {
             self.exceeds(1, left);
         }
@@ -324,7 +346,7 @@ impl Pairing {
         // While one request waits, what is read next is still its answer; of several, no one knows whose.
         let several = self.request_gap.is_some() || self.unanswered().nth(1).is_some();
         self.response_gap |= std::mem::take(&mut self.garbled) && several;
-        self.begin_response_run(left);
+        self.begin_response_run(offset, left);
         if ack.is_some() && self.latest.is_some_and(|latest| latest.ack == ack) {
             // The server had both requests when it sent the first answer.
             self.exceeds(1, left);
@@ -336,7 +358,9 @@ impl Pairing {
             Some(_) => self.by_evidence(heard, offset, known, left),
         }?;
         let provisional = self.trial.is_some();
+        let label = if self.counted { self.label() } else { Trust::Complete };
         let slot = self.slots.get_mut(index)?;
+        slot.trust = slot.trust.max(label);
         (slot.answered, slot.provisional, slot.response_at) = (true, provisional, offset);
         Some(self.first + index as u64)
     }
@@ -377,6 +401,7 @@ impl Pairing {
     /// A 1xx response: gives the request it belongs to, the one that the next response answers, if that is known.
     pub(super) fn informational(&mut self, offset: u64, ack: Option<u64>, at: Timestamp) -> Option<&mut Slot> {
         self.interim.get_or_insert(offset);
+        self.interims = true;
         let index = self.slots.iter().position(|s| !s.answered)?;
         let slot = self.slots.get(index)?;
         if !self.is_next(slot) || !slot.may_be_answered_by(offset, ack) {
@@ -387,17 +412,47 @@ impl Pairing {
         Some(slot)
     }
 
-    /// Requests may be missing; `whole`: at least one is missing wholly.
-    pub(super) fn requests_lost(&mut self, whole: bool) {
+    /// Requests may be missing, wholly if a message ended before the `hole`.
+    pub(super) fn requests_lost(&mut self, hole: Option<(u64, u64)>) {
         self.judged = true;
-        self.request_gap = Some(self.request_gap.unwrap_or(false) | whole);
+        self.request_gap = Some(Lost::behind(self.request_gap, hole));
     }
 
-    /// Responses may be missing in a hole up to `end`.
-    pub(super) fn responses_lost(&mut self, end: u64) {
+    /// Responses may be missing in what comes before `end`, wholly if a message ended before the `hole`.
+    pub(super) fn responses_lost(&mut self, hole: Option<(u64, u64)>, end: u64) {
+        let before = if self.response_gap { Some(self.response_hole.unwrap_or_default()) } else { None };
+        self.response_hole = Some(Lost::behind(before, hole));
         (self.judged, self.response_gap, self.interim) = (true, true, None);
         let in_doubt = self.slots.iter_mut().filter(|s| !s.answered && s.ack.is_none_or(|ack| ack < end));
         in_doubt.for_each(|s| s.doubtful = true);
+    }
+
+    /// A server says that it waits no longer. Behind a loss that may be what an idle connection ends with, and no answer: it
+    /// takes nobody's turn then.
+    pub(super) fn ends_idle(&mut self) -> bool {
+        self.took_turn = false;
+        self.response_gap
+    }
+
+    /// Exactly one response is missing in front of what begins at `offset`: what comes there next is believed to be one, on
+    /// trial. False: nothing says so.
+    pub(super) fn suppose_response(&mut self, offset: u64) -> bool {
+        let orderly = self.response_gap && self.doubt.is_none() && (self.trial.is_none() || self.by_number);
+        if orderly && self.missing_responses(offset, SMALLER_ON_TRIAL).is_one() {
+            (self.trial, self.by_number) = (Some(Trust::Gap), true);
+            return true;
+        }
+        false
+    }
+
+    /// A whole head of a request, `len` bytes without its target.
+    pub(super) fn request_head(&mut self, len: u64) {
+        self.asked_sizes.learn(len);
+    }
+
+    /// A whole head of a final response, `len` bytes.
+    pub(super) fn response_head(&mut self, len: u64) {
+        self.answered_sizes.learn(len);
     }
 
     /// Takes out what is settled: pairs from the front, orphans that are whole.

@@ -17,6 +17,8 @@ use super::session::{Handover, Message, Next, Session};
 use super::{Context, exchange_id, inside, orphan_id};
 use crate::exchange::{self, room, unanswered_by};
 
+/// What a server also sends that waits for a request no longer (RFC 9110 §15.5.9).
+const REQUEST_TIMEOUT: u16 = 408;
 /// Most 1xx codes kept of one exchange.
 const MAX_INFORMATIONAL: usize = 8;
 
@@ -38,6 +40,9 @@ impl Session {
         let body = Body::new(framing::of_request(version, &head.fields));
         let mut slot = Slot::new(record, Asked::by(method, version, &head.fields), begun.offset, begun.ack);
         (slot.expects, slot.request_done) = (head.fields.expect_continue, body.is_none());
+        if !cut {
+            self.pairing.request_head(end - begun.offset - line.1.len() as u64);
+        }
         self.end_http09_answer(from.flip(), begun.ack, cx);
         self.end_bodyless_answer(from.flip(), begun.ack, cx);
         // Where a response of ambiguous length ends, and whether the client had it whole, is not known.
@@ -126,7 +131,14 @@ impl Session {
         cx.keep(room::of_response(&response));
         self.cut_head_answered_by(conn, from.flip(), begun, cx);
         let known = self.parsed_to(from.flip());
-        let slot = self.pairing.response(begun.offset, begun.ack, known, &mut cx.left);
+        if !message.cut {
+            self.pairing.response_head(len);
+        }
+        let slot = if status == REQUEST_TIMEOUT && self.pairing.ends_idle() {
+            None
+        } else {
+            self.pairing.response(begun.offset, begun.ack, known, &mut cx.left)
+        };
         self.emit_left(cx);
         let asked = match slot {
             Some(number) => self.answer(number, response),

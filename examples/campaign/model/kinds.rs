@@ -57,6 +57,14 @@ kinds! {
     "burst3", SOME, "three at once", |s, _| s.traffic.client = Client::Burst(3);
     "burst4", SOME, "four at once", |s, _| s.traffic.client = Client::Burst(4);
     "burst8", LOSSES, "eight at once", |s, _| s.traffic.client = Client::Burst(8);
+    "proxy", LOSSES, "of many clients, by a proxy that keeps requests under way", |s, rng| {
+        s.traffic.client = pipelined(rng);
+        s.traffic.agents = 0.7;
+    };
+    "proxy1", LOSSES, "of many clients, by a proxy that waits for each answer", |s, _| {
+        s.traffic.client = Client::Keep(1);
+        s.traffic.agents = 0.7;
+    };
     "plain1", SOME, "short GETs only, each waits for its answer", |s, _| plain(s, Client::Keep(1));
     "plain2", SOME, "short GETs only, one in advance", |s, _| plain(s, Client::Keep(2));
     "plain4", SOME, "short GETs only, four under way", |s, _| plain(s, Client::Keep(4));

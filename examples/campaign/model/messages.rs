@@ -42,10 +42,10 @@ pub fn status(number: u32) -> u16 {
     210 + (number % 80) as u16
 }
 
-/// A request with this number; `body` bytes where it has one.
-pub fn ask(kind: Asks, number: u32, body: &[u8], rng: &mut Rng) -> Ask {
+/// A request with this number, its client's name `agent` bytes long; `body` bytes where it has one.
+pub fn ask(kind: Asks, number: u32, body: &[u8], agent: u64, rng: &mut Rng) -> Ask {
     let target = format!("/r/{number}");
-    let agent = "a".repeat(rng.below(60) as usize);
+    let agent = "a".repeat(agent as usize);
     let fields = [HOST, ("User-Agent", agent.as_str())];
     let bytes = match kind {
         Asks::Get => request("GET", &target, &fields, b""),

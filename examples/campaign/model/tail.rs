@@ -45,7 +45,7 @@ pub fn upgrade(script: &mut Script, number: u32, after: u64, rng: &mut Rng) {
 pub fn hang_up(script: &mut Script, number: u32, after: u64, rng: &mut Rng) {
     let answered = script.client_len();
     for more in 0..rng.between(1, 4) as u32 {
-        let ask = messages::ask(messages::Asks::Get, number + more, b"", rng);
+        let ask = messages::ask(messages::Asks::Get, number + more, b"", 20, rng);
         script.unanswered(number + more, ask, after, rng.below(100_000));
     }
     script.server_hangs_up(answered, rng.below(3_000_000));
@@ -53,7 +53,7 @@ pub fn hang_up(script: &mut Script, number: u32, after: u64, rng: &mut Rng) {
 
 /// A server with a fault: a body behind the answer to HEAD. Its client closes.
 pub fn head_body(script: &mut Script, number: u32, after: u64, rng: &mut Rng) {
-    let ask = messages::ask(messages::Asks::Head, number, b"", rng);
+    let ask = messages::ask(messages::Asks::Head, number, b"", 20, rng);
     let body = messages::like_responses(number, rng.between(1, 3) as u32, 0, rng);
     let bytes = response(&format!("{} R{number}", messages::status(number)), &[], &body);
     let head = messages::head_len(&bytes);
@@ -72,7 +72,7 @@ pub fn head_body(script: &mut Script, number: u32, after: u64, rng: &mut Rng) {
 /// An upload that is answered and ended before it was read.
 pub fn refused(script: &mut Script, number: u32, after: u64, rng: &mut Rng) {
     let body = messages::like_requests(number, rng.between(1, 200) as u32, 0, rng);
-    let ask = messages::ask(messages::Asks::Sized, number, &body, rng);
+    let ask = messages::ask(messages::Asks::Sized, number, &body, 20, rng);
     let bytes = response(&format!("413 R{number}"), &[("Connection", "close")], b"too large");
     let (head, early, start) = (messages::head_len(&bytes), ask.head as u64, script.client_len());
     script.exchange(
@@ -88,7 +88,8 @@ pub fn refused(script: &mut Script, number: u32, after: u64, rng: &mut Rng) {
 /// A 408 that answers nothing, as servers send it on idle connections (RFC 9110 §15.5.9); the next request crosses it.
 pub fn unasked(script: &mut Script, number: u32, rtt: u64, rng: &mut Rng) {
     let (answered, idle) = (script.client_len(), rng.below(5_000_000_000));
-    let ask = messages::ask(if rng.chance(0.3) { messages::Asks::Head } else { messages::Asks::Get }, number, b"", rng);
+    let ask =
+        messages::ask(if rng.chance(0.3) { messages::Asks::Head } else { messages::Asks::Get }, number, b"", 20, rng);
     script.unanswered(number, ask, script.server_len(), idle);
     script.server_writes(response("408 F0", &[("Connection", "close")], b"late"), answered, idle + rng.below(rtt));
     script.server_hangs_up(answered, 1_000);

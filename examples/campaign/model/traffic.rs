@@ -29,6 +29,10 @@ pub struct Traffic {
     pub client: Client,
     /// How many exchanges.
     pub count: u32,
+    /// How long the client's name is.
+    pub agent: u64,
+    /// Requests with another name: those of others, by a proxy.
+    pub agents: f64,
     /// Requests with HEAD.
     pub head: f64,
     /// Requests with a body.
@@ -105,6 +109,8 @@ impl Traffic {
         Self {
             client,
             count: if rng.chance(0.1) { rng.between(100, 300) } else { rng.between(5, 40) } as u32,
+            agent: rng.below(60),
+            agents: 0.0,
             head: 0.08,
             upload: 0.15,
             bodyless: 0.12,
@@ -222,7 +228,8 @@ impl Traffic {
         } else {
             messages::filler(rng.between(1, self.body) as usize)
         };
-        let mut ask = messages::ask(asked, number, &body, rng);
+        let agent = if rng.chance(self.agents) { rng.below(60) } else { self.agent };
+        let mut ask = messages::ask(asked, number, &body, agent, rng);
         ask.more = rng.chance(self.joined);
         if self.patience > 0 && !matches!(asked, Asks::Get | Asks::Head) {
             split_at(&mut ask.parts, ask.head, rng.below(self.patience));

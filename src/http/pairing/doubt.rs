@@ -17,8 +17,32 @@ const FAR: i64 = i64::MAX / 4;
 pub(super) struct Doubt {
     runs: Vec<u32>,
     certain: Bounds,
-    /// What is certain, and what the client's habit adds.
+    /// What is certain, and what the sizes of messages add.
+    sized: Bounds,
+    /// And what the client's habit adds.
     likely: Bounds,
+    /// Holes before runs, whose length limits what is missing.
+    pub(super) holes: Vec<Hole>,
+}
+
+/// What a limit rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Grade {
+    /// The client's habit.
+    Habit,
+    /// The sizes of messages.
+    Sized,
+    /// TCP.
+    Certain,
+}
+
+/// So many bytes of whole messages are missing between two runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hole {
+    pub before: u32,
+    pub run: u32,
+    pub len: u64,
+    pub of_requests: bool,
 }
 
 /// A limit that contradicts what is known.
@@ -33,7 +57,13 @@ pub(super) enum Conflict {
 impl Doubt {
     /// Run 0 alone.
     pub(super) fn new() -> Self {
-        Self { runs: vec![0], certain: Bounds::default(), likely: Bounds::default() }
+        Self {
+            runs: vec![0],
+            certain: Bounds::default(),
+            sized: Bounds::default(),
+            likely: Bounds::default(),
+            holes: Vec::new(),
+        }
     }
 
     /// Whether there is room for another run.
@@ -51,14 +81,18 @@ impl Doubt {
         let new = self.runs.len();
         self.runs.push(run);
         self.certain.clear(new);
+        self.sized.clear(new);
         self.likely.clear(new);
     }
 
-    /// The shift of `a` is at most `most` more than that of `b`: for certain, or because the client's habit says so.
-    pub(super) fn limit(&mut self, a: u32, b: u32, most: i64, certain: bool) -> Result<(), Conflict> {
+    /// The shift of `a` is at most `most` more than that of `b`.
+    pub(super) fn limit(&mut self, a: u32, b: u32, most: i64, grade: Grade) -> Result<(), Conflict> {
         let (Some(a), Some(b)) = (self.index(a), self.index(b)) else { return Ok(()) };
         let runs = self.runs.len();
-        if certain && !self.certain.limit(a, b, most, runs) {
+        if grade == Grade::Certain && !self.certain.limit(a, b, most, runs) {
+            return Err(Conflict::Certain);
+        }
+        if grade >= Grade::Sized && !self.sized.limit(a, b, most, runs) {
             return Err(Conflict::Certain);
         }
         if self.likely.limit(a, b, most, runs) { Ok(()) } else { Err(Conflict::Likely) }
@@ -66,7 +100,7 @@ impl Doubt {
 
     /// Forgets what only the client's habit said.
     pub(super) fn only_certain(&mut self) {
-        self.likely = self.certain;
+        self.likely = self.sized;
     }
 
     /// How much the shift of `a` is at most more than that of `b`, as far as is known.
@@ -81,6 +115,13 @@ impl Doubt {
         (self.at_most(b, a)? == -most).then_some(most)
     }
 
+    /// Whether that is known without the client's habit.
+    pub(super) fn is_apart_by_size(&self, a: u32, b: u32) -> bool {
+        let at_most =
+            |a: u32, b: u32| Some(self.sized.get(self.index(a)?, self.index(b)?)).filter(|most| *most < FAR / 2);
+        at_most(a, b).zip(at_most(b, a)).is_some_and(|(most, back)| most == -back)
+    }
+
     /// A run other than 0 whose shift is known.
     pub(super) fn known_run(&self) -> Option<u32> {
         self.runs.iter().copied().find(|run| *run != 0 && self.apart(*run, 0).is_some())
@@ -89,6 +130,8 @@ impl Doubt {
     /// `run` becomes run 0, and what was run 0 is gone.
     pub(super) fn rebase(&mut self, run: u32) {
         self.remove(0);
+        self.holes.retain(|hole| hole.run != run);
+        self.holes.iter_mut().filter(|hole| hole.before == run).for_each(|hole| hole.before = 0);
         if let Some(id) = self.runs.iter_mut().find(|id| **id == run) {
             *id = 0;
         }
@@ -99,7 +142,9 @@ impl Doubt {
         let Some(gone) = self.index(run) else { return };
         let last = self.runs.len() - 1;
         self.runs.swap_remove(gone);
+        self.holes.retain(|hole| hole.run != run && hole.before != run);
         self.certain.put(last, gone);
+        self.sized.put(last, gone);
         self.likely.put(last, gone);
     }
 
@@ -171,21 +216,21 @@ mod tests {
         let mut doubt = Doubt::new();
         doubt.add(1);
         doubt.add(2);
-        assert_eq!((doubt.limit(1, 2, 3, true), doubt.limit(2, 0, 1, true)), (Ok(()), Ok(())));
+        assert_eq!((doubt.limit(1, 2, 3, Grade::Certain), doubt.limit(2, 0, 1, Grade::Certain)), (Ok(()), Ok(())));
         assert_eq!((doubt.apart(1, 0), doubt.at_most(1, 0)), (None, Some(4)));
-        assert_eq!(doubt.limit(0, 1, -4, false), Ok(()));
+        assert_eq!(doubt.limit(0, 1, -4, Grade::Habit), Ok(()));
         assert_eq!((doubt.apart(1, 0), doubt.apart(1, 2), doubt.apart(2, 0)), (Some(4), Some(3), Some(1)));
-        assert_eq!(doubt.limit(1, 0, 3, false), Err(Conflict::Likely));
-        assert_eq!(doubt.limit(0, 1, -5, true), Err(Conflict::Certain));
+        assert_eq!(doubt.limit(1, 0, 3, Grade::Habit), Err(Conflict::Likely));
+        assert_eq!(doubt.limit(0, 1, -5, Grade::Certain), Err(Conflict::Certain));
         doubt.only_certain();
-        assert_eq!((doubt.apart(1, 0), doubt.limit(1, 0, 3, true)), (None, Ok(())));
+        assert_eq!((doubt.apart(1, 0), doubt.limit(1, 0, 3, Grade::Certain)), (None, Ok(())));
     }
 
     #[test]
     fn another_run_can_become_run_0() {
         let mut doubt = Doubt::new();
         (1..4).for_each(|run| doubt.add(run));
-        assert!(doubt.limit(3, 2, 2, true).is_ok() && doubt.limit(2, 3, -2, true).is_ok());
+        assert!(doubt.limit(3, 2, 2, Grade::Certain).is_ok() && doubt.limit(2, 3, -2, Grade::Certain).is_ok());
         doubt.rebase(2);
         assert_eq!((doubt.apart(3, 0), doubt.apart(1, 0), doubt.known_run()), (Some(2), None, Some(3)));
         doubt.remove(1);

@@ -4,7 +4,7 @@
 //! responses begin before that. A response was sent when its server had received what its segment acknowledges, so it answers
 //! a request that begins before that. The client's habit limits the other side.
 
-use super::doubt::Conflict;
+use super::doubt::{Conflict, Grade};
 use super::{Loose, Pairing, Place, Slot};
 
 /// A response that the newest request's client may not have received.
@@ -75,7 +75,7 @@ impl Pairing {
         if (request.place.run, response.place.run) == (self.asked.run, self.answered.run) {
             self.note_ahead(by, request.opens && request.ack == Some(response.start));
         }
-        self.limit(request.place.run, response.place.run, by, false)
+        self.limit(request.place.run, response.place.run, by, Grade::Habit)
     }
 
     /// A group that began at a response's beginning, or any request, is so far ahead.
@@ -93,13 +93,13 @@ impl Pairing {
 
     /// The number of `request` is at least `by` more than that of `response`.
     pub(super) fn at_least(&mut self, request: Place, response: Place, by: i64) -> Result<(), Conflict> {
-        self.limit(response.run, request.run, request.number - response.number - by, true)
+        self.limit(response.run, request.run, request.number - response.number - by, Grade::Certain)
     }
 
     /// Within a run order says all.
-    fn limit(&mut self, a: u32, b: u32, most: i64, certain: bool) -> Result<(), Conflict> {
+    fn limit(&mut self, a: u32, b: u32, most: i64, grade: Grade) -> Result<(), Conflict> {
         match &mut self.doubt {
-            Some(doubt) if a != b => doubt.limit(a, b, most, certain),
+            Some(doubt) if a != b => doubt.limit(a, b, most, grade),
             _ => Ok(()),
         }
     }

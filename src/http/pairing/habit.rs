@@ -7,6 +7,8 @@
 
 /// This many groups make a habit.
 const KNOWN: u32 = 8;
+/// So many that ended alike are worth a trial.
+const ALIKE: u32 = 1;
 
 /// The most that was seen of a lag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,16 +45,27 @@ pub(super) struct Habit {
     first: Most,
     /// Of any request.
     any: Most,
-    /// With what lag the groups ended that were seen, and whether all of them did.
+    /// With what lag the groups ended that were seen, how many they are, and whether all of them did.
     ended: Option<i64>,
+    ends: u32,
     steady: bool,
+    /// Its requests wait for `100 Continue` too: what it does without that was not seen.
+    held_back: bool,
     /// What was taken for it was none once.
     refuted: bool,
 }
 
 impl Default for Habit {
     fn default() -> Self {
-        Self { first: Most::Supposed, any: Most::Supposed, ended: None, steady: true, refuted: false }
+        Self {
+            first: Most::Supposed,
+            any: Most::Supposed,
+            ended: None,
+            ends: 0,
+            steady: true,
+            held_back: false,
+            refuted: false,
+        }
     }
 }
 
@@ -76,7 +89,13 @@ impl Habit {
 
     /// A group ended with this lag.
     pub(super) fn ends(&mut self, lag: i64) {
+        self.ends = self.ends.saturating_add(1);
         self.steady &= *self.ended.get_or_insert(lag) == lag;
+    }
+
+    /// A request waits for `100 Continue` before its body, and what is behind it as well.
+    pub(super) fn holds_back(&mut self) {
+        self.held_back = true;
     }
 
     /// It was seen often enough to be believed.
@@ -118,15 +137,25 @@ impl Habit {
         self.most(false) == Some(0)
     }
 
+    /// It asks when it has an answer, and not when it has an interim response, of which there may be some.
+    pub(super) fn asks_when_answered(&self, interims: bool) -> bool {
+        !self.held_back && (!interims || (self.waits() && self.is_known()))
+    }
+
     /// Most lag of a request, which is the first of its group or may be any.
     pub(super) fn most(&self, first: bool) -> Option<i64> {
         let any = self.any.get().zip(self.first.get()).map(|(any, first)| any.max(first));
         // Who was seen to wait for all answers a few times may do so always, or not.
         let waits = any == Some(0);
         let often = matches!(self.any, Most::Seen(_, KNOWN..));
-        // A whole group was seen, and none that ended otherwise.
-        let alike = !self.refuted && matches!(self.any, Most::Seen(most, _) if self.always_ends(most));
-        match first && self.is_known() && !self.refuted {
+        // Whole groups were seen, and none that ended otherwise.
+        let alike =
+            !self.refuted && self.ends >= ALIKE && matches!(self.any, Most::Seen(most, _) if self.always_ends(most));
+        if self.held_back && !waits {
+            return None;
+        }
+        let fits = !self.refuted && (waits || self.is_steady());
+        match first && self.is_known() && fits {
             true => self.first.get(),
             false => any.filter(|_| often || alike || waits || self.is_known()),
         }

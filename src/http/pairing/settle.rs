@@ -4,10 +4,33 @@
 
 use crate::record::Trust;
 
-use super::doubt::{Conflict, Doubt};
+use super::doubt::{Conflict, Doubt, Grade, Hole};
 use super::evidence::{Asked, Heard};
-use super::trial::TRIAL;
+use super::sizes::{SMALLER_ON_TRIAL, SMALLER_REQUEST, SMALLER_RESPONSE};
 use super::{Group, Left, Loose, MAX_HEARD, Pairing, Place, Slot};
+
+/// No interim response is that large, as a rule (bytes).
+const LARGE: u64 = 128;
+
+/// How many messages are missing before the next one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Missing {
+    /// At least, for certain.
+    certain: i64,
+    /// At least, as it seems.
+    likely: i64,
+    /// At most, by their size.
+    most: Option<i64>,
+    /// How many bytes they have.
+    len: Option<u64>,
+}
+
+impl Missing {
+    /// One, neither more nor less.
+    pub(super) fn is_one(self) -> bool {
+        (self.likely, self.most) == (1, Some(1))
+    }
+}
 
 /// This many groups of requests, each as far ahead as ever, show that nothing else is missing.
 const STEADY: usize = 6;
@@ -21,21 +44,52 @@ impl Pairing {
     }
 
     /// Behind a loss of requests a run of them begins.
-    pub(super) fn begin_request_run(&mut self, left: &mut Vec<Left>) {
-        if let Some(whole) = self.request_gap.take() {
-            self.begin_run(|it| &mut it.asked, i64::from(whole), left);
+    pub(super) fn begin_request_run(&mut self, offset: u64, left: &mut Vec<Left>) {
+        let Some(lost) = self.request_gap.take() else { return };
+        let len = lost.of_whole(offset);
+        let most = len.and_then(|len| self.asked_sizes.most_in(len, SMALLER_REQUEST));
+        let missing = Missing { certain: i64::from(lost.whole), likely: i64::from(lost.whole), most, len };
+        self.begin_run(|it| &mut it.asked, missing, true, left);
+    }
+
+    /// Behind a loss of responses a run of them begins. What is missing may be an interim response and nothing else, where
+    /// such were seen or are awaited.
+    pub(super) fn begin_response_run(&mut self, offset: u64, left: &mut Vec<Left>) {
+        if self.response_gap {
+            let smaller = if self.by_number { SMALLER_ON_TRIAL } else { SMALLER_RESPONSE };
+            let missing = self.missing_responses(offset, smaller);
+            (self.response_gap, self.response_hole) = (false, None);
+            self.begin_run(|it| &mut it.answered, missing, false, left);
         }
     }
 
-    /// Behind a loss of responses a run of them begins. What is missing may be an interim response and nothing else.
-    pub(super) fn begin_response_run(&mut self, left: &mut Vec<Left>) {
-        if std::mem::take(&mut self.response_gap) {
-            self.begin_run(|it| &mut it.answered, 0, left);
-        }
+    /// How many responses are missing if the next one begins at `offset`.
+    pub(super) fn missing_responses(&self, offset: u64, smaller: u32) -> Missing {
+        // What is missing may be where another protocol begins.
+        let switches = self.slots.iter().any(|s| !s.answered && (s.asked.upgrade || s.asked.connect));
+        let len = self.response_hole.filter(|_| !switches).and_then(|lost| lost.of_whole(offset));
+        let most = len.and_then(|len| self.answered_sizes.most_in(len, smaller));
+        let expects = self.slots.iter().any(|s| s.expects);
+        let held_one = len.is_some_and(|len| len >= LARGE) && !self.interims && !expects;
+        // A client that asks when it has an answer has asked where the hole ends.
+        let had_one = len.is_some() && self.group.ack == Some(offset) && self.habit.asks_when_answered(self.interims);
+        let final_ones = held_one || had_one;
+        Missing { certain: 0, likely: i64::from(final_ones), most, len }
     }
 
-    /// The next message is the first of a run, before which at least `missing` are missing.
-    fn begin_run(&mut self, next: fn(&mut Self) -> &mut Place, missing: i64, left: &mut Vec<Left>) {
+    /// The next message is the first of a run, unless it is known how many are missing before it.
+    fn begin_run(
+        &mut self,
+        next: fn(&mut Self) -> &mut Place,
+        missing: Missing,
+        of_requests: bool,
+        left: &mut Vec<Left>,
+    ) {
+        if missing.is_one() {
+            next(self).number += 1;
+            self.counted = true;
+            return;
+        }
         if self.doubt.as_ref().is_some_and(|doubt| !doubt.has_room()) {
             self.start_over(left);
         }
@@ -44,8 +98,28 @@ impl Pairing {
         self.ahead = None;
         if let Some(doubt) = &mut self.doubt {
             // Nothing was known of the new run, so nothing can contradict this.
-            let _: Result<_, _> = doubt.limit(before, run, -missing, true);
+            let _: Result<_, _> = doubt.limit(before, run, -missing.certain, Grade::Certain);
+            let _: Result<_, _> = doubt.limit(before, run, -missing.likely, Grade::Sized);
+            if let Some(len) = missing.len {
+                doubt.holes.push(Hole { before, run, len, of_requests });
+            }
         }
+    }
+
+    /// Takes what the lengths of holes say, by the sizes that are known now.
+    fn measure(&mut self) -> Result<(), Conflict> {
+        let Some(doubt) = &mut self.doubt else { return Ok(()) };
+        for at in 0..doubt.holes.len() {
+            let Some(Hole { before, run, len, of_requests }) = doubt.holes.get(at).copied() else { break };
+            let most = match of_requests {
+                true => self.asked_sizes.most_in(len, SMALLER_REQUEST),
+                false => self.answered_sizes.most_in(len, SMALLER_RESPONSE),
+            };
+            if let Some(most) = most {
+                doubt.limit(run, before, most, Grade::Sized)?;
+            }
+        }
+        Ok(())
     }
 
     /// A request acknowledges more than the one before it, which it `follows` unless others may be missing between them.
@@ -97,7 +171,7 @@ impl Pairing {
         self.slots.push_back(slot);
         let mut joined = None;
         if self.doubt.is_some() {
-            let said = self.compare_with_heard(&asked);
+            let said = self.measure().and_then(|()| self.compare_with_heard(&asked));
             self.resolve(said, left);
             joined = self.merge(left);
             self.settle_steady(left);
@@ -166,7 +240,7 @@ impl Pairing {
             if self.request_gap.is_some() || heard.ack.is_none_or(|ack| ack > known) {
                 self.take_turn(heard);
             } else {
-                self.fail(left);
+                self.refute(left);
             }
             return None;
         };
@@ -176,7 +250,7 @@ impl Pairing {
             return None;
         }
         if !slot.may_be_answered_by(offset, heard.ack) {
-            self.fail(left);
+            self.refute(left);
             return None;
         }
         self.take_turn(heard);
@@ -186,7 +260,7 @@ impl Pairing {
     /// Messages may be missing: the response answers the request that evidence leaves, if it leaves one.
     pub(super) fn by_evidence(&mut self, heard: Heard, offset: u64, known: u64, left: &mut Vec<Left>) -> Option<usize> {
         let label = self.label();
-        let said = self.compare_with_asked(&heard, known);
+        let said = self.measure().and_then(|()| self.compare_with_asked(&heard, known));
         self.take_turn(heard);
         self.resolve(said, left);
         self.merge(left);
@@ -202,7 +276,7 @@ impl Pairing {
     }
 
     /// What a pair is called whose order was found again.
-    fn label(&self) -> Trust {
+    pub(super) fn label(&self) -> Trust {
         if self.joined_late { Trust::Midstream } else { Trust::Gap }
     }
 
@@ -210,9 +284,10 @@ impl Pairing {
     /// if that turns out.
     fn merge(&mut self, left: &mut Vec<Left>) -> Option<u64> {
         let label = self.label();
-        let mut merged = false;
+        let (mut merged, mut by_habit) = (false, false);
         while let Some(run) = self.next_known_run() {
             merged = true;
+            by_habit |= !self.doubt.as_ref().is_some_and(|doubt| doubt.is_apart_by_size(run, 0));
             self.renumber(run);
         }
         if !merged {
@@ -221,7 +296,8 @@ impl Pairing {
         if self.doubt.as_ref().is_some_and(|doubt| doubt.is_over()) {
             self.doubt = None;
         }
-        if !self.habit.is_known() {
+        self.counted |= !by_habit;
+        if by_habit && !self.habit.is_known() {
             self.trial.get_or_insert(label);
             self.supposed = true;
         }
@@ -329,8 +405,7 @@ impl Pairing {
     /// The client was seen to ask as far ahead as ever, again and again: so it does.
     fn settle_steady(&mut self, left: &mut Vec<Left>) {
         let Some(ahead) = self.ahead.filter(|_| self.is_gapless()) else { return };
-        let steady = self.habit.is_steady() && ahead.less_far == 0;
-        if ahead.as_far >= if steady { STEADY } else { TRIAL } {
+        if self.habit.is_steady() && ahead.less_far == 0 && ahead.as_far >= STEADY {
             self.settle_at(ahead.most, left);
         }
     }
@@ -342,8 +417,15 @@ impl Pairing {
         let fits = self.ahead.is_some_and(|ahead| ahead.most == apart) || self.habit.most(true).is_none();
         let Some(doubt) = self.doubt.as_mut().filter(|_| fits) else { return };
         let limits = [(answered, asked, -apart), (asked, answered, apart)];
-        if limits.into_iter().all(|(a, b, most)| doubt.limit(a, b, most, false).is_ok()) {
+        if limits.into_iter().all(|(a, b, most)| doubt.limit(a, b, most, Grade::Habit).is_ok()) {
             self.merge(left);
+        }
+    }
+
+    /// What order says cannot be. It is certain, and this response nobody's, unless it rests on something that only seemed so.
+    fn refute(&mut self, left: &mut Vec<Left>) {
+        if self.trial.is_some() || self.counted {
+            self.contradict(left);
         }
     }
 
@@ -362,6 +444,7 @@ impl Pairing {
     pub(super) fn start_over(&mut self, left: &mut Vec<Left>) {
         let newest = self.slots.back().map(|s| s.place);
         self.doubt = None;
+        self.counted = false;
         self.answered.run = 0;
         (self.latest, self.response_gap) = (None, true);
         self.ahead = None;

@@ -10,9 +10,11 @@ use super::super::orphan_id;
 use super::{Left, Loose, Pairing, Slot};
 
 /// This many exchanges on trial without a contradiction are believed.
-pub(super) const TRIAL: usize = 32;
+const TRIAL: usize = 32;
 /// So long nothing came on a connection that owes a response (nanoseconds): it owes none.
 const QUIET: u64 = 3_000_000_000;
+/// And this long where the server says by interim responses that it takes its time.
+const QUIET_AT_WORK: u64 = 60_000_000_000;
 
 impl Pairing {
     /// Whether what is paired now may be contradicted yet.
@@ -25,7 +27,9 @@ impl Pairing {
         if self.trial.take().is_none() {
             return;
         }
-        self.habit.give_up();
+        if !std::mem::take(&mut self.by_number) {
+            self.habit.give_up();
+        }
         let last = self.slots.iter().rposition(|s| s.provisional).map_or(0, |at| at + 1);
         for mut slot in self.slots.drain(..last) {
             self.first += 1;
@@ -44,8 +48,8 @@ impl Pairing {
     }
 
     /// Nothing contradicts the pairs on trial: they are believed.
-    fn pass(&mut self) {
-        self.trial = None;
+    pub(super) fn pass(&mut self) {
+        (self.trial, self.by_number) = (None, false);
         self.slots.iter_mut().for_each(|s| s.provisional = false);
     }
 
@@ -61,6 +65,12 @@ impl Pairing {
         }
     }
 
+    /// Each request has its response, and its client has all of them as it asks with `slot`; the responses are known up to
+    /// `heard`.
+    pub(super) fn is_drained(&self, slot: &Slot, heard: u64) -> bool {
+        slot.ack == Some(self.ended_at) && heard == self.ended_at && self.answered == slot.place && self.is_even()
+    }
+
     /// Each request has its response, and each response its request, as far as is known.
     fn is_even(&self) -> bool {
         self.is_certain() && !self.has_halves()
@@ -71,11 +81,17 @@ impl Pairing {
         self.awaits_response() || self.loose.iter().any(|l| l.waiting)
     }
 
+    /// Responses are missing behind the one that answers the last request.
+    fn ends_too_late(&self) -> bool {
+        self.response_hole.is_some_and(|lost| lost.whole) && !self.awaits_response()
+    }
+
     /// No response came for `QUIET`, nor for a multiple of what the server took before.
     fn is_quiet(&self, now: Timestamp) -> bool {
         let waits = self.slots.iter().filter_map(|s| s.exchange.as_ref()?.in_order());
         let slowest = waits.map(|(request, response)| response.first.since(request.first)).max().unwrap_or(0);
-        let quiet = QUIET.max(slowest.saturating_mul(4));
+        let quiet = if self.interims { QUIET_AT_WORK } else { QUIET };
+        let quiet = quiet.max(slowest.saturating_mul(4));
         let long_ago = |end: Option<Timestamp>| end.is_some_and(|end| now.since(end) >= quiet);
         let paired = self.slots.iter().rev().find(|s| s.answered).map(Slot::ended);
         let alone = self.loose.back().map(|l| l.exchange.end().filter(|_| l.done));
@@ -93,7 +109,8 @@ impl Pairing {
         }
         let Some(label) = self.trial else { return };
         // Of a client that waits, what no one saw the end of is recorded as it looks.
-        if (over || !self.habit.waits()) && (self.doubt.is_some() || self.has_halves()) {
+        let open = (over || !self.habit.waits()) && (self.doubt.is_some() || self.has_halves());
+        if open || self.ends_too_late() {
             // A response too few or too many: one more may be missing than was thought.
             return self.fail(left);
         }

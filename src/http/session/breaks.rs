@@ -33,7 +33,12 @@ impl Session {
                 return;
             }
             State::Body(_) => {
-                if self.gap_in_body(from, offset, len, cause, cx) {
+                let rest = self.rest_of_body(from).filter(|rest| *rest < len);
+                if self.gap_in_body(from, offset, rest.unwrap_or(len), cause, cx) {
+                    if let Some(rest) = rest {
+                        // Where the body ends is known; behind it whole messages may be missing.
+                        self.on_gap(conn, from, offset + rest, len - rest, cause, cx);
+                    }
                     return;
                 }
             }
@@ -57,12 +62,18 @@ impl Session {
         }
         self.flush(cx);
         let opened = conn.originator.map(|client| if client == from { Kind::Request } else { Kind::Response });
+        let hole = between.then_some((offset, end));
         match kind.or(self.kind(from)).or(opened) {
-            Some(Kind::Response) => self.pairing.responses_lost(end),
-            Some(Kind::Request) => self.pairing.requests_lost(between),
-            None => self.pairing.requests_lost(false),
+            Some(Kind::Response) => self.pairing.responses_lost(hole, end),
+            Some(Kind::Request) => self.pairing.requests_lost(hole),
+            None => self.pairing.requests_lost(None),
         }
         self.emit_left(cx);
+    }
+
+    /// How much is missing of a body whose length was announced.
+    fn rest_of_body(&mut self, from: Direction) -> Option<u64> {
+        if let State::Body(Body::Fixed { remaining }) = &self.reader(from).state { Some(*remaining) } else { None }
     }
 
     /// Part of a body is missing. Returns whether its end is still known, so that nothing else is in doubt.
@@ -100,9 +111,9 @@ impl Session {
         self.finish(from, kind, end, cx);
         self.reader(from).state = State::Resync(Seek::Acknowledged);
         match kind {
-            Kind::Response => self.pairing.responses_lost(end),
+            Kind::Response => self.pairing.responses_lost(None, end),
             // Whole requests may hide in it, whose answers come first.
-            Kind::Request => self.pairing.requests_lost(false),
+            Kind::Request => self.pairing.requests_lost(None),
         }
         self.emit_left(cx);
     }
@@ -113,8 +124,8 @@ impl Session {
         self.doubt(kind, Trust::Truncated, body_of(kind));
         self.reader(from).state = State::Resync(Seek::Acknowledged);
         match kind {
-            Kind::Response => self.pairing.responses_lost(end),
-            Kind::Request => self.pairing.requests_lost(false),
+            Kind::Response => self.pairing.responses_lost(None, end),
+            Kind::Request => self.pairing.requests_lost(None),
         }
     }
 

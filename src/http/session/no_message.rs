@@ -2,7 +2,7 @@
 //!
 //! Owns where reading stops and begins again; which pairs that puts in doubt is in `pairing`.
 
-use super::super::detect::{Start, classify};
+use super::super::detect::{Start, classify, classify_in_doubt};
 use super::super::head::Kind;
 use super::super::proxy_protocol::{self, ProxyHeader};
 use super::super::reader::{Chunk, Seek, State};
@@ -145,11 +145,15 @@ impl Session {
     ) -> usize {
         // Where the opposite side was never heard there is no better evidence than a segment's start.
         let seek = if conn.hears(from.flip()) { seek } else { seek.min(Seek::SegmentStart) };
-        let start = classify(chunk.bytes);
+        let start = classify_in_doubt(chunk.bytes);
         let begins = chunk.fresh && self.message_kind(from, start).is_some() && seek != Seek::Acknowledged;
         // A beginning too short to tell is held only where one must be.
         let may_begin = chunk.fresh && (start == Start::NeedMore || self.message_kind(from, start).is_some());
         if begins || (may_begin && self.is_acknowledged_start(from, chunk)) {
+            self.reader(from).state = State::Start;
+            return 0;
+        }
+        if chunk.fresh && start == Start::Response && self.is_supposed_start(from, chunk.offset) {
             self.reader(from).state = State::Start;
             return 0;
         }
@@ -179,6 +183,11 @@ impl Session {
         }
     }
 
+    /// Whether a response is believed to begin at `offset`, as long as nothing contradicts it.
+    fn is_supposed_start(&mut self, from: Direction, offset: u64) -> bool {
+        self.kind(from) == Some(Kind::Response) && self.pairing.suppose_response(offset)
+    }
+
     /// Where in `bytes`, behind a line end, a message begins.
     fn next_message(&self, from: Direction, bytes: &[u8]) -> Option<usize> {
         if self.kind(from) == Some(Kind::Response)
@@ -189,7 +198,7 @@ impl Session {
         let starts = memchr::memchr_iter(b'\n', bytes).map(|lf| lf + 1);
         starts
             .take(64)
-            .find(|at| bytes.get(*at..).is_some_and(|rest| self.message_kind(from, classify(rest)).is_some()))
+            .find(|at| bytes.get(*at..).is_some_and(|rest| self.message_kind(from, classify_in_doubt(rest)).is_some()))
     }
 }
 

@@ -379,3 +379,46 @@ fn a_client_found_out_after_its_pairs_were_believed_gets_no_more_of_them() {
         assert!(line.contains("unpaired"), "{line}");
     }
 }
+
+/// Three requests at once, the third not captured: the hole has room for one of that client's requests, or for more.
+#[test]
+fn a_lost_request_is_counted_where_its_size_leaves_one_number() {
+    let one = get("/1").len() as u64;
+    for (name, lost, pairs) in [("as long as the others", one, true), ("as long as two of them", 2 * one, false)] {
+        let mut wire = Wire::new();
+        wire.client(&get("/1")).client(&get("/2")).lose(FromLow, lost).client(&get("/4"));
+        for code in 201..205 {
+            wire.server(&status(code));
+        }
+        let lines = wire.lines(CloseReason::EndOfCapture);
+        assert_eq!(lines.contains(&"GET /4 204 gap".to_owned()), pairs, "{name}: {lines:?}");
+        assert!(lines.iter().all(|l| !l.contains("/4 20") || l.starts_with("GET /4 204")), "{name}: {lines:?}");
+    }
+}
+
+/// Four requests at once, the second answer not captured. Its body may hold what looks like an answer: there would be one
+/// too many.
+#[test]
+fn what_follows_a_lost_response_answers_if_the_number_is_right_in_the_end() {
+    let server = "s".repeat(80);
+    let sized =
+        |code: u16| format!("HTTP/1.1 {code} X\r\nServer: {server}\r\nContent-Length: 50\r\n\r\n{}", "b".repeat(50));
+    let lost = sized(200).len() as u64;
+    for forged in [false, true] {
+        let mut wire = Wire::new();
+        wire.client(&get("/0")).server(&sized(200));
+        for n in 1..5 {
+            wire.client(&get(&format!("/{n}")));
+        }
+        wire.server(&sized(211)).lose(FromHigh, lost);
+        if forged {
+            wire.server(&sized(219));
+        }
+        wire.server(&sized(213)).server(&sized(214)).client(&get("/5")).server(&sized(215));
+        let lines = wire.lines(CloseReason::EndOfCapture);
+        for pair in ["GET /3 213", "GET /4 214"] {
+            assert_eq!(lines.iter().any(|l| l.starts_with(pair)), !forged, "{lines:?}");
+        }
+        assert!(!lines.iter().any(|l| l.contains("219") && l.contains("GET")), "{lines:?}");
+    }
+}

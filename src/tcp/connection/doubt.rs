@@ -5,7 +5,7 @@
 
 use super::super::disorder::Piece;
 use super::super::outlet::Shared;
-use super::super::stream::{Place, ResetPlace, Stream};
+use super::super::stream::{Acked, Place, ResetPlace, Stream};
 use super::super::{Analyzer, CloseReason};
 use super::{Connection, Verdict, split, wire_len};
 use crate::flow::{Direction, Timestamp};
@@ -75,6 +75,10 @@ impl<A: Analyzer> Connection<A> {
         }
         let exact = place == ResetPlace::Exact && !wrong;
         own.talked |= exact;
+        if exact && let Some(Acked::Until(offset)) = acknowledged.map(|ack| opposite.read_ack(ack)) {
+            // What its sender had of the other stream, the capture may have lost.
+            opposite.on_ack(offset, segment.at);
+        }
         if !self.reset().is_some_and(|reset| reset.exact) {
             self.odd.get_or_insert_default().reset = Some(Reset { from, at: segment.at, offset, exact });
         }

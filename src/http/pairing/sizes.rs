@@ -1,0 +1,65 @@
+//! How many messages a hole held, by its length: the heads that one end sends on a connection differ little.
+//!
+//! This limits a count from above, as the client's habit does: it is likely, not certain.
+
+/// Heads that must have been seen before their sizes are believed.
+const ENOUGH: u32 = 2;
+/// By so many eighths a request may be smaller than the smallest that was seen (a HEAD after GETs has fewer fields), and a
+/// response (one without content).
+pub(super) const SMALLER_REQUEST: u32 = 3;
+pub(super) const SMALLER_RESPONSE: u32 = 4;
+/// And one whose number will be checked.
+pub(super) const SMALLER_ON_TRIAL: u32 = 1;
+/// No message is smaller (RFC 9112 §3: `GET / HTTP/1.1`, an empty line).
+const LEAST: u32 = 18;
+
+/// Sizes of the heads of one stream, without what varies from message to message (a request's target).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sizes {
+    least: u32,
+    most: u32,
+    seen: u32,
+}
+
+impl Sizes {
+    /// A whole head of `len` such bytes.
+    pub(super) fn learn(&mut self, len: u64) {
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        self.least = if self.seen == 0 { len } else { self.least.min(len) };
+        self.most = self.most.max(len);
+        self.seen = self.seen.saturating_add(1);
+    }
+
+    /// The most messages that `len` bytes can hold if none is smaller than the least that was seen by more than so many
+    /// `eighths`; the more these differ, the smaller the next may be. At least 1.
+    pub(super) fn most_in(&self, len: u64, eighths: u32) -> Option<i64> {
+        let margin = self.least / 8 * eighths + (self.most - self.least) / 2;
+        let least = self.least.saturating_sub(margin).max(LEAST);
+        let most = i64::try_from(len / u64::from(least)).unwrap_or(i64::MAX);
+        // Where there is no room for one, some are smaller than those that were seen.
+        Some(most).filter(|most| *most > 0 && self.seen >= ENOUGH)
+    }
+}
+
+/// Lost bytes of a stream, in which messages may be missing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lost {
+    /// At least one message is missing wholly.
+    pub whole: bool,
+    /// From where to where, if a message ended before it.
+    hole: Option<(u64, u64)>,
+}
+
+impl Lost {
+    /// These bytes as well as those `before` them; nothing is known of them unless a message ended before the hole.
+    pub(super) fn behind(before: Option<Self>, hole: Option<(u64, u64)>) -> Self {
+        let Some(before) = before else { return Self { whole: hole.is_some(), hole } };
+        let joined = before.hole.zip(hole).filter(|(one, two)| one.1 == two.0).map(|(one, two)| (one.0, two.1));
+        Self { whole: before.whole || hole.is_some(), hole: joined }
+    }
+
+    /// How long it is, if it held whole messages only and the next begins at `offset`.
+    pub(super) fn of_whole(&self, offset: u64) -> Option<u64> {
+        self.hole.filter(|(_, end)| *end == offset).map(|(begin, end)| end - begin)
+    }
+}
