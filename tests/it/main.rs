@@ -17,6 +17,7 @@ mod chart;
 mod clock;
 mod community_id;
 mod compliance;
+mod connects;
 mod conntrack;
 mod corpora;
 mod crossing;
