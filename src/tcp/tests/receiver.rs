@@ -179,7 +179,7 @@ fn a_reset_is_taken_as_one_when_nothing_contradicts_it() {
 fn what_a_reset_acknowledges_was_lost_by_the_capture_alone() {
     let mut bench = opened();
     bench.feed(&["> - 100 500 abc @10", "< - 500 103 ok", "> R 103 510"]).tick(1_100);
-    assert_eq!(bench.events(), ["> 0 abc", "< 0 ok", "< 2+8 Lost", "Reset"]);
+    assert_eq!(bench.events(), ["> 0 abc", "< 0 ok", "< 2+8 Lost", "Reset(FromLow)"]);
 }
 
 #[test]
