@@ -12,6 +12,9 @@ use crate::flow::{Direction, Timestamp};
 use crate::record::{Ended, EndedHow, Missing, Side, Trust, Weird};
 use crate::tcp::{CloseReason, Conn, GapCause};
 
+/// No message is shorter (RFC 9112 §4: `HTTP/1.1 200 `, an empty line): bytes that are fewer belong to others, or to none.
+const LEAST_MESSAGE: u64 = 17;
+
 impl Session {
     pub(super) fn on_gap(
         &mut self,
@@ -62,7 +65,7 @@ impl Session {
         }
         self.flush(cx);
         let opened = conn.originator.map(|client| if client == from { Kind::Request } else { Kind::Response });
-        let hole = between.then_some((offset, end));
+        let hole = (between && len >= LEAST_MESSAGE).then_some((offset, end));
         match kind.or(self.kind(from)).or(opened) {
             Some(Kind::Response) => self.pairing.responses_lost(hole, end),
             Some(Kind::Request) => self.pairing.requests_lost(hole),

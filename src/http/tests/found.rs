@@ -422,3 +422,12 @@ fn what_follows_a_lost_response_answers_if_the_number_is_right_in_the_end() {
         assert!(!lines.iter().any(|l| l.contains("219") && l.contains("GET")), "{lines:?}");
     }
 }
+
+#[test]
+fn a_hole_too_short_for_a_message_held_none() {
+    let mut wire = Wire::new();
+    wire.client(&get("/1")).server("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n").lose(FromHigh, 14);
+    wire.client(&get("/2")).server(&status(202)).client(&get("/3")).server(&status(203));
+    let pairs = ["GET /1 200 gap", "GET /2 202 gap", "GET /3 203 complete"];
+    assert_eq!(wire.lines(CloseReason::Closed), pairs);
+}
