@@ -168,16 +168,6 @@ fn read_clock(clock: libc::clockid_t) -> i64 {
     if outcome == 0 { Timestamp::new(time.tv_sec, time.tv_nsec).0 } else { 0 }
 }
 
-/// Gives memory that was freed back to the machine: to load a program takes tens of megabytes for a moment.
-fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    #[allow(unsafe_code, reason = "std has no malloc_trim(3)")]
-    // SAFETY: takes no pointers.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

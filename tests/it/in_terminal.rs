@@ -77,6 +77,7 @@ impl InTerminal {
     }
 
     /// Waits until all of this is shown at once.
+    #[cfg(feature = "top")]
     pub(crate) fn shows(&mut self, parts: &[&str]) -> String {
         loop {
             let contents = self.shown.screen().contents();

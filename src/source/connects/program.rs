@@ -8,7 +8,7 @@ use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, ProgramFd};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 
-use super::{BTF, Options, Unavailable, give_memory_back, namespace};
+use super::{BTF, Options, Unavailable, namespace};
 use crate::connects::{Connects, KernelCounts};
 use crate::source::privilege::{self, Right};
 
@@ -178,4 +178,14 @@ fn whole(error: &dyn Error) -> String {
         source = cause.source();
     }
     crate::settings::printable_up_to(LONGEST_ERROR, &text.replace('\n', " "))
+}
+
+/// Gives memory that was freed back to the machine: to load a program takes tens of megabytes for a moment.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    #[allow(unsafe_code, reason = "std has no malloc_trim(3)")]
+    // SAFETY: takes no pointers.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
