@@ -17,6 +17,15 @@ pub fn width(fd: impl AsFd) -> Option<usize> {
     (outcome == 0 && WIDTHS.contains(&size.ws_col)).then_some(usize::from(size.ws_col))
 }
 
+/// Whether the terminal behind this descriptor has gone away: who has closed it may have sent no signal, or one that is ignored.
+pub fn has_hung_up(fd: impl AsFd) -> bool {
+    let mut asked = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events: 0, revents: 0 };
+    #[allow(unsafe_code, reason = "std does not poll")]
+    // SAFETY: the kernel reads and writes one `pollfd`, and does not wait.
+    let ready = unsafe { libc::poll(&raw mut asked, 1, 0) };
+    ready > 0 && asked.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
+}
+
 /// Whether a terminal is to show colours: not where NO_COLOR is set to anything (no-color.org), nor where TERM is `dumb`.
 pub fn colours(is_terminal: bool) -> bool {
     let variable = |name| std::env::var_os(name);
@@ -46,7 +55,24 @@ pub fn utc_offset() -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::os::fd::FromRawFd;
+
     use super::*;
+
+    #[test]
+    fn a_terminal_that_was_closed_has_hung_up() {
+        let (mut parent, mut inside, null) = (0, 0, std::ptr::null_mut());
+        #[allow(unsafe_code, reason = "std has no pseudo-terminals")]
+        // SAFETY: openpty writes two descriptors, which nothing else owns.
+        let (parent, inside) = unsafe {
+            assert_eq!(libc::openpty(&raw mut parent, &raw mut inside, null, null.cast(), null.cast()), 0);
+            (File::from_raw_fd(parent), File::from_raw_fd(inside))
+        };
+        assert!(!has_hung_up(&inside));
+        drop(parent);
+        assert!(has_hung_up(&inside));
+    }
 
     #[test]
     fn neither_no_color_nor_a_dumb_terminal_gets_colours() {

@@ -88,7 +88,7 @@ fn shown_until_quit(
 ) -> io::Result<()> {
     let mut screen = Screen::default();
     let colours = terminal::colours(true);
-    while !stop.load(Ordering::Relaxed) {
+    while !stop.load(Ordering::Relaxed) && !terminal::has_hung_up(io::stdout()) {
         let around = source.around(colours);
         let shown = screen.drawn(shown_of(&lock(board), &screen));
         terminal.draw(|frame| draw::draw(frame, &mut screen, &shown, &around))?;

@@ -58,6 +58,7 @@ fn ledger_records_are_accepted_once_and_every_number_of_theirs_can_be_summed() {
         let seen = || {
             let mut seen = metrics.snapshot();
             (seen.ledger.conntrack.opens, seen.ledger.verdicts.opens) = (1, 1);
+            seen.ledger.connects.opens = 1;
             seen.ledger.flows.enabled = true;
             seen.sinks = vec![("fluentd".to_owned(), SinkCounts::default())];
             seen
