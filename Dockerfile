@@ -22,6 +22,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY examples examples
 COPY benches benches
+COPY bpf/connects.bpf.o bpf/
 # dev for a quick look; release is what is meant to run.
 ARG PROFILE=release
 ARG FEATURES=""
