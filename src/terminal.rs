@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 /// Widths that make no sense are those of terminals that do not know theirs.
 const WIDTHS: std::ops::RangeInclusive<u16> = 20..=2000;
@@ -19,11 +20,21 @@ pub fn width(fd: impl AsFd) -> Option<usize> {
 
 /// Whether the terminal behind this descriptor has gone away: who has closed it may have sent no signal, or one that is ignored.
 pub fn has_hung_up(fd: impl AsFd) -> bool {
-    let mut asked = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events: 0, revents: 0 };
+    poll(fd, 0, 0) & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
+}
+
+/// Waits until the terminal behind this descriptor has something to read or goes away, at most so long.
+pub fn await_input(fd: impl AsFd, within: Duration) {
+    poll(fd, libc::POLLIN, i32::try_from(within.as_millis()).unwrap_or(i32::MAX));
+}
+
+/// What a descriptor is ready for.
+fn poll(fd: impl AsFd, events: i16, millis: i32) -> i16 {
+    let mut asked = libc::pollfd { fd: fd.as_fd().as_raw_fd(), events, revents: 0 };
     #[allow(unsafe_code, reason = "std does not poll")]
-    // SAFETY: the kernel reads and writes one `pollfd`, and does not wait.
-    let ready = unsafe { libc::poll(&raw mut asked, 1, 0) };
-    ready > 0 && asked.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
+    // SAFETY: the kernel reads and writes one `pollfd`.
+    let ready = unsafe { libc::poll(&raw mut asked, 1, millis) };
+    if ready > 0 { asked.revents } else { 0 }
 }
 
 /// Whether a terminal is to show colours: not where NO_COLOR is set to anything (no-color.org), nor where TERM is `dumb`.

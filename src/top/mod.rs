@@ -71,8 +71,17 @@ fn run(request: &TopRequest, config: &Config) -> Result<String, Box<dyn std::err
     let stop = Arc::new(AtomicBool::new(false));
     cli::on_interrupt(Arc::clone(&stop))?;
     let source = Source::start(request, config, &board)?;
-    let outcome = ratatui::try_init().and_then(|mut terminal| shown_until_quit(&mut terminal, &source, &board, &stop));
-    ratatui::restore();
+    let outcome = ratatui::try_init().and_then(|mut screen| {
+        let outcome = shown_until_quit(&mut screen, &source, &board, &stop);
+        if terminal::has_hung_up(io::stdout()) {
+            // It would complain on a terminal that has gone.
+            std::mem::forget(screen);
+            return Ok(());
+        }
+        outcome
+    });
+    // A terminal that has gone needs no way back.
+    let _ = ratatui::try_restore();
     let metrics = Arc::clone(&source.metrics);
     source.finish();
     outcome?;
@@ -111,22 +120,31 @@ fn set_filter(board: &Mutex<Board>, filter: Option<Expression>) {
     lock(board).set_filter(filter);
 }
 
-/// The next press, or none after so long or when the window has another size.
+/// The next press, or none after so long, when the window has another size, or when the terminal has gone. Waits itself: the
+/// crate that reads keys would read for ever from a terminal that has gone.
 fn next_press(within: Duration) -> io::Result<Option<Press>> {
     let until = now() + within;
-    while event::poll(until.saturating_duration_since(now()))? {
-        let event = event::read()?;
-        if matches!(event, Event::Resize(..)) {
+    loop {
+        terminal::await_input(io::stdout(), until.saturating_duration_since(now()));
+        if terminal::has_hung_up(io::stdout()) {
             return Ok(None);
         }
-        if let Event::Key(key) = event
-            && key.kind != KeyEventKind::Release
-            && let Some(press) = press(key)
-        {
-            return Ok(Some(press));
+        while event::poll(Duration::ZERO)? {
+            let event = event::read()?;
+            if matches!(event, Event::Resize(..)) {
+                return Ok(None);
+            }
+            if let Event::Key(key) = event
+                && key.kind != KeyEventKind::Release
+                && let Some(press) = press(key)
+            {
+                return Ok(Some(press));
+            }
+        }
+        if now() >= until {
+            return Ok(None);
         }
     }
-    Ok(None)
 }
 
 fn press(key: KeyEvent) -> Option<Press> {
