@@ -103,23 +103,26 @@ impl Doubt {
         self.likely = self.sized;
     }
 
-    /// How much the shift of `a` is at most more than that of `b`, as far as is known.
-    pub(super) fn at_most(&self, a: u32, b: u32) -> Option<i64> {
-        let most = self.likely.get(self.index(a)?, self.index(b)?);
+    /// How much the shift of `a` is at most more than that of `b`, by these bounds.
+    fn at_most(&self, bounds: &Bounds, a: u32, b: u32) -> Option<i64> {
+        let most = bounds.get(self.index(a)?, self.index(b)?);
         (most < FAR / 2).then_some(most)
+    }
+
+    /// How much it is more, once these bounds leave one value.
+    fn apart_by(&self, bounds: &Bounds, a: u32, b: u32) -> Option<i64> {
+        let most = self.at_most(bounds, a, b)?;
+        (self.at_most(bounds, b, a)? == -most).then_some(most)
     }
 
     /// How much the shift of `a` is more than that of `b`, once that is known.
     pub(super) fn apart(&self, a: u32, b: u32) -> Option<i64> {
-        let most = self.at_most(a, b)?;
-        (self.at_most(b, a)? == -most).then_some(most)
+        self.apart_by(&self.likely, a, b)
     }
 
     /// Whether that is known without the client's habit.
     pub(super) fn is_apart_by_size(&self, a: u32, b: u32) -> bool {
-        let at_most =
-            |a: u32, b: u32| Some(self.sized.get(self.index(a)?, self.index(b)?)).filter(|most| *most < FAR / 2);
-        at_most(a, b).zip(at_most(b, a)).is_some_and(|(most, back)| most == -back)
+        self.apart_by(&self.sized, a, b).is_some()
     }
 
     /// A run other than 0 whose shift is known.
@@ -217,7 +220,7 @@ mod tests {
         doubt.add(1);
         doubt.add(2);
         assert_eq!((doubt.limit(1, 2, 3, Grade::Certain), doubt.limit(2, 0, 1, Grade::Certain)), (Ok(()), Ok(())));
-        assert_eq!((doubt.apart(1, 0), doubt.at_most(1, 0)), (None, Some(4)));
+        assert_eq!((doubt.apart(1, 0), doubt.at_most(&doubt.likely, 1, 0)), (None, Some(4)));
         assert_eq!(doubt.limit(0, 1, -4, Grade::Habit), Ok(()));
         assert_eq!((doubt.apart(1, 0), doubt.apart(1, 2), doubt.apart(2, 0)), (Some(4), Some(3), Some(1)));
         assert_eq!(doubt.limit(1, 0, 3, Grade::Habit), Err(Conflict::Likely));
