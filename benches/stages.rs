@@ -9,11 +9,11 @@ use divan::{Bencher, black_box};
 use podtap::dissect::{self, Dissector};
 use podtap::flow::{Direction, Timestamp};
 use podtap::format::{Observer, ecs};
-use podtap::packet::{Decoder, FragmentLimits};
+use podtap::packet::{FragmentLimits, FrameDecoder};
 use podtap::record::Record;
 use podtap::redact::Redactor;
-use podtap::synth::{Conversation, Impair, SynthFrame, message};
-use podtap::tcp::{Analyzer, CloseReason, Conn, StreamEvent, Table};
+use podtap::synth::{Conversation, LineImpairments, SynthFrame, message};
+use podtap::tcp::{Analyzer, CloseReason, ConnSummary, ConnectionTable, StreamEvent};
 
 /// Exchanges in each conversation.
 const EXCHANGES: usize = 500;
@@ -47,7 +47,7 @@ fn bytes_of(frames: &[SynthFrame]) -> BytesCount {
 }
 
 fn records_of(frames: &[SynthFrame]) -> Vec<Record> {
-    let mut dissector = Dissector::new(dissect::Config::default(), Redactor::default());
+    let mut dissector = Dissector::new(dissect::DissectorConfig::default(), Redactor::default());
     for frame in frames {
         dissector.handle_frame(&frame.as_frame(), |_| false);
     }
@@ -60,7 +60,7 @@ fn records_of(frames: &[SynthFrame]) -> Vec<Record> {
 fn decoder(bencher: Bencher) {
     let frames = sequential(HEADERS, 10_000);
     bencher.counter(ItemsCount::new(frames.len())).bench_local(|| {
-        let mut decoder = Decoder::new(FragmentLimits::default());
+        let mut decoder = FrameDecoder::new(FragmentLimits::default());
         frames.iter().filter(|frame| decoder.decode(&frame.as_frame()).is_some()).count()
     });
 }
@@ -71,19 +71,19 @@ struct Counter;
 impl Analyzer for Counter {
     type Context = u64;
 
-    fn open(_: &Conn, _: &mut u64) -> Self {
+    fn open(_: &ConnSummary, _: &mut u64) -> Self {
         Self
     }
 
-    fn on_event(&mut self, _: &Conn, _: Direction, event: StreamEvent<'_>, read: &mut u64) {
+    fn on_event(&mut self, _: &ConnSummary, _: Direction, event: StreamEvent<'_>, read: &mut u64) {
         if let StreamEvent::Data { bytes, .. } = event {
             *read += bytes.len() as u64;
         }
     }
 
-    fn on_tick(&mut self, _: &Conn, _: Timestamp, _: &mut u64) {}
+    fn on_tick(&mut self, _: &ConnSummary, _: Timestamp, _: &mut u64) {}
 
-    fn on_close(self, _: &Conn, _: Timestamp, _: CloseReason, _: &mut u64) {}
+    fn on_close(self, _: &ConnSummary, _: Timestamp, _: CloseReason, _: &mut u64) {}
 }
 
 /// Frames to streams of bytes in order; every tenth frame or so comes late.
@@ -91,10 +91,10 @@ impl Analyzer for Counter {
 fn reassembly(bencher: Bencher, order: &str) {
     let frames = sequential(HEADERS, 50_000);
     let late = if order == "reordered" { 0.1 } else { 0.0 };
-    let frames = Impair::new(7).reorder(late, 3).apply(frames);
+    let frames = LineImpairments::new(7).reorder(late, 3).apply(frames);
     bencher.counter(bytes_of(&frames)).bench_local(|| {
-        let (mut decoder, mut read) = (Decoder::new(FragmentLimits::default()), 0);
-        let mut table = Table::<Counter>::new(dissect::Config::default().tcp);
+        let (mut decoder, mut read) = (FrameDecoder::new(FragmentLimits::default()), 0);
+        let mut table = ConnectionTable::<Counter>::new(dissect::DissectorConfig::default().tcp);
         for frame in &frames {
             if let Some(segment) = decoder.decode(&frame.as_frame()) {
                 table.on_segment(&segment, &mut read);

@@ -8,12 +8,14 @@ use std::net::IpAddr;
 use crate::dns;
 use crate::exchange::room;
 use crate::flow::{Direction, Timestamp};
-use crate::http::{self, Context, Handover, Next};
-use crate::http2::{Beginning, Chunk, Connection, Found, Known, Search, USUAL_MAX};
+use crate::http::{self, HttpContext, NextProtocol, ProtocolHandover};
+use crate::http2::{
+    BoundarySearch, FoundBoundary, Http2Beginning, Http2Connection, SearchKnowledge, StreamChunk, USUAL_MAX,
+};
 use crate::ledger::NotHttp;
-use crate::record::{Ended, EndedHow, Exchange, Missing, Record, Side, Trust, WebSocket};
-use crate::tcp::{Analyzer, CloseReason, Conn, StreamEvent};
-use crate::websocket::Socket;
+use crate::record::{ConnectionSide, EarlyEnd, EndedHow, Exchange, MissingParts, Record, Trust, WebSocket};
+use crate::tcp::{Analyzer, CloseReason, ConnSummary, StreamEvent};
+use crate::websocket::SocketEnds;
 
 /// This many bytes of a connection are looked at for HTTP/2.
 const MAX_LOOKED: u64 = 512 * 1024;
@@ -25,8 +27,8 @@ const PREFACE: u64 = 24;
 /// The analyzer of one connection.
 #[derive(Debug)]
 pub struct Session {
-    speaks: Protocol,
-    sniffer: Option<Box<Sniffer>>,
+    speaks: SpokenProtocol,
+    sniffer: Option<Box<FrameSniffer>>,
     /// Bytes that the sniffer saw.
     looked: u64,
     /// Messages of DNS, where this may be a connection that carries some; whatever else it is.
@@ -35,18 +37,18 @@ pub struct Session {
 
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "HTTP/1 is the rule and needs no second allocation; the others have one")]
-enum Protocol {
-    Http1(http::Session),
-    Http2(Box<Connection>),
-    WebSocket(Box<Upgraded>),
+enum SpokenProtocol {
+    Http1(http::HttpSession),
+    Http2(Box<Http2Connection>),
+    WebSocket(Box<UpgradedSocket>),
 }
 
 impl Analyzer for Session {
-    type Context = Context;
+    type Context = HttpContext;
 
-    fn open(conn: &Conn, cx: &mut Context) -> Self {
+    fn open(conn: &ConnSummary, cx: &mut HttpContext) -> Self {
         let dns = DnsTap::of(conn, cx).map(Box::new);
-        Self { speaks: Protocol::Http1(http::Session::open(conn, cx)), sniffer: None, looked: 0, dns }
+        Self { speaks: SpokenProtocol::Http1(http::HttpSession::open(conn, cx)), sniffer: None, looked: 0, dns }
     }
 
     fn unread(&self, from: Direction) -> u64 {
@@ -54,21 +56,21 @@ impl Analyzer for Session {
             return 0;
         }
         match &self.speaks {
-            Protocol::Http1(http1) => match http1.unread(from) {
+            SpokenProtocol::Http1(http1) => match http1.unread(from) {
                 // What HTTP/1 does not understand may be HTTP/2.
                 u64::MAX if self.looked <= MAX_LOOKED && http1.is_unrecognised() => 0,
                 unread => unread,
             },
-            Protocol::Http2(_) | Protocol::WebSocket(_) => 0,
+            SpokenProtocol::Http2(_) | SpokenProtocol::WebSocket(_) => 0,
         }
     }
 
-    fn on_event(&mut self, conn: &Conn, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
+    fn on_event(&mut self, conn: &ConnSummary, from: Direction, event: StreamEvent<'_>, cx: &mut HttpContext) {
         if let Some(dns) = &mut self.dns {
             dns.take(conn, from, event, cx);
         }
         match &mut self.speaks {
-            Protocol::Http1(http1) => {
+            SpokenProtocol::Http1(http1) => {
                 let made = cx.out.len();
                 http1.read(conn, from, event, cx);
                 if let Some(handover) = http1.take_handover() {
@@ -79,31 +81,31 @@ impl Analyzer for Session {
                     self.stop_sniffing(cx);
                 }
             }
-            Protocol::Http2(http2) => {
+            SpokenProtocol::Http2(http2) => {
                 http2.on_event(from, event, cx);
                 cx.publish_use();
             }
-            Protocol::WebSocket(socket) => socket.on_event(from, event, cx),
+            SpokenProtocol::WebSocket(socket) => socket.on_event(from, event, cx),
         }
     }
 
-    fn on_tick(&mut self, conn: &Conn, now: Timestamp, cx: &mut Context) {
+    fn on_tick(&mut self, conn: &ConnSummary, now: Timestamp, cx: &mut HttpContext) {
         match &mut self.speaks {
-            Protocol::Http1(http1) => http1.on_tick(conn, now, cx),
-            Protocol::Http2(http2) => http2.on_tick(now, cx),
-            Protocol::WebSocket(socket) => socket.on_tick(now, cx),
+            SpokenProtocol::Http1(http1) => http1.on_tick(conn, now, cx),
+            SpokenProtocol::Http2(http2) => http2.on_tick(now, cx),
+            SpokenProtocol::WebSocket(socket) => socket.on_tick(now, cx),
         }
     }
 
-    fn on_close(mut self, conn: &Conn, at: Timestamp, reason: CloseReason, cx: &mut Context) {
+    fn on_close(mut self, conn: &ConnSummary, at: Timestamp, reason: CloseReason, cx: &mut HttpContext) {
         self.stop_sniffing(cx);
         if let Some(dns) = self.dns.take() {
             cx.let_go(dns.kept);
         }
         match self.speaks {
-            Protocol::Http1(http1) => http1.on_close(conn, at, reason, cx),
-            Protocol::Http2(http2) => http2.on_close(at, reason, cx),
-            Protocol::WebSocket(socket) => socket.on_close(reason, cx),
+            SpokenProtocol::Http1(http1) => http1.on_close(conn, at, reason, cx),
+            SpokenProtocol::Http2(http2) => http2.on_close(at, reason, cx),
+            SpokenProtocol::WebSocket(socket) => socket.on_close(reason, cx),
         }
         cx.publish_use();
     }
@@ -111,58 +113,65 @@ impl Analyzer for Session {
 
 impl Session {
     /// HTTP/1 ends in the middle of `event`; what is left of that is the next protocol's.
-    fn hand_over(&mut self, conn: &Conn, handover: Handover, event: StreamEvent<'_>, made: usize, cx: &mut Context) {
-        let Protocol::Http1(http1) = &mut self.speaks else { return };
-        let Handover { to, from, begins, reached } = handover;
+    fn hand_over(
+        &mut self,
+        conn: &ConnSummary,
+        handover: ProtocolHandover,
+        event: StreamEvent<'_>,
+        made: usize,
+        cx: &mut HttpContext,
+    ) {
+        let SpokenProtocol::Http1(http1) = &mut self.speaks else { return };
+        let ProtocolHandover { to, from, begins, reached } = handover;
         let rest = match event {
             StreamEvent::Data { at, offset, ack: _, bytes } => {
                 let read = usize::try_from(reached.saturating_sub(offset)).unwrap_or(usize::MAX);
-                Chunk { at, offset: reached, bytes: bytes.get(read..).unwrap_or_default(), counted: false }
+                StreamChunk { at, offset: reached, bytes: bytes.get(read..).unwrap_or_default(), counted: false }
             }
             // A head that its connection cut hands over nothing.
             StreamEvent::Gap { .. } | StreamEvent::End { .. } => return,
         };
         http1.end(conn, rest.at, cx);
         match to {
-            Next::Http2(proxied) => {
+            NextProtocol::Http2(proxied) => {
                 let left = PREFACE.saturating_sub(reached - begins) as usize;
-                self.begin_http2(conn, from, Beginning::Preface(left), proxied, cx);
+                self.begin_http2(conn, from, Http2Beginning::Preface(left), proxied, cx);
             }
-            Next::Upgraded(request) => {
+            NextProtocol::Upgraded(request) => {
                 let client = http1.client().unwrap_or(from.flip());
-                self.begin_http2(conn, client, Beginning::Upgrade(request), None, cx);
+                self.begin_http2(conn, client, Http2Beginning::Upgrade(request), None, cx);
             }
-            Next::WebSocket => {
+            NextProtocol::WebSocket => {
                 let client = http1.client().unwrap_or(from.flip());
-                match Upgraded::from_record(client, made, cx) {
-                    Some(socket) => self.speaks = Protocol::WebSocket(Box::new(socket)),
+                match UpgradedSocket::from_record(client, made, cx) {
+                    Some(socket) => self.speaks = SpokenProtocol::WebSocket(Box::new(socket)),
                     None => cx.ledger.not_http.add(NotHttp::Upgraded as usize, rest.bytes.len() as u64),
                 }
             }
         }
         match &mut self.speaks {
-            Protocol::Http2(http2) => http2.feed(from, rest, cx),
-            Protocol::WebSocket(socket) => socket.data(from, rest.at, rest.bytes, cx),
-            Protocol::Http1(_) => {}
+            SpokenProtocol::Http2(http2) => http2.feed(from, rest, cx),
+            SpokenProtocol::WebSocket(socket) => socket.data(from, rest.at, rest.bytes, cx),
+            SpokenProtocol::Http1(_) => {}
         }
     }
 
     /// What the server sent before is HTTP/2 too: its settings need not wait for the client's preface.
     fn begin_http2(
         &mut self,
-        conn: &Conn,
+        conn: &ConnSummary,
         client: Direction,
-        beginning: Beginning,
+        beginning: Http2Beginning,
         proxied: Option<IpAddr>,
-        cx: &mut Context,
+        cx: &mut HttpContext,
     ) {
-        let by_preface = matches!(beginning, Beginning::Preface(_));
-        let mut http2 = Box::new(Connection::new(conn, client, beginning, proxied, cx));
+        let by_preface = matches!(beginning, Http2Beginning::Preface(_));
+        let mut http2 = Box::new(Http2Connection::new(conn, client, beginning, proxied, cx));
         let server = client.flip();
         let sniffer = self.stop_sniffing(cx);
         if by_preface {
             let held = sniffer.as_ref().map(|sniffer| sniffer.search(server));
-            let from_start = held.and_then(Search::begin).is_some_and(|mark| mark.offset == 0);
+            let from_start = held.and_then(BoundarySearch::begin).is_some_and(|mark| mark.offset == 0);
             let anything = self.looked > 0;
             if !conn.origins_known || (anything && held.is_some_and(|held| held.begin().is_some()) && !from_start) {
                 http2.lose(server);
@@ -171,14 +180,14 @@ impl Session {
                 http2.feed(server, piece, cx);
             }
         }
-        self.speaks = Protocol::Http2(http2);
+        self.speaks = SpokenProtocol::Http2(http2);
     }
 
     /// Looks for HTTP/2 in what HTTP/1 does not understand.
-    fn sniff(&mut self, conn: &Conn, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
+    fn sniff(&mut self, conn: &ConnSummary, from: Direction, event: StreamEvent<'_>, cx: &mut HttpContext) {
         let StreamEvent::Data { at, offset, ack: _, bytes } = event else {
             if let (StreamEvent::Gap { .. }, Some(sniffer)) = (event, &mut self.sniffer) {
-                *sniffer.search_mut(from) = Search::default();
+                *sniffer.search_mut(from) = BoundarySearch::default();
             }
             return;
         };
@@ -188,17 +197,17 @@ impl Session {
             return;
         }
         let sniffer = self.sniffer.get_or_insert_default();
-        let proof = sniffer.take(conn, from, Chunk { at, offset, bytes, counted: true });
+        let proof = sniffer.take(conn, from, StreamChunk { at, offset, bytes, counted: true });
         sniffer.account(cx);
         cx.publish_use();
         let Some((client, found)) = proof else { return };
         let Some(sniffer) = self.stop_sniffing(cx) else { return };
-        let mut http2 = Box::new(Connection::new(conn, client, Beginning::Midstream, None, cx));
+        let mut http2 = Box::new(Http2Connection::new(conn, client, Http2Beginning::Midstream, None, cx));
         sniffer.replay(&mut http2, found, cx);
-        self.speaks = Protocol::Http2(http2);
+        self.speaks = SpokenProtocol::Http2(http2);
     }
 
-    fn stop_sniffing(&mut self, cx: &mut Context) -> Option<Box<Sniffer>> {
+    fn stop_sniffing(&mut self, cx: &mut HttpContext) -> Option<Box<FrameSniffer>> {
         let sniffer = self.sniffer.take()?;
         cx.let_go(sniffer.kept);
         Some(sniffer)
@@ -208,18 +217,18 @@ impl Session {
 /// Reads messages of DNS next to anyone who reads the connection.
 #[derive(Debug, Default)]
 struct DnsTap {
-    streams: [dns::Stream; 2],
+    streams: [dns::DnsStream; 2],
     kept: usize,
 }
 
 impl DnsTap {
     /// Where names of DNS are wanted and the port is DNS'.
-    fn of(conn: &Conn, cx: &Context) -> Option<Self> {
-        let concerns = || dns::Watch::concerns(&conn.key.tuple(Direction::FromLow));
+    fn of(conn: &ConnSummary, cx: &HttpContext) -> Option<Self> {
+        let concerns = || dns::DnsWatch::concerns(&conn.key.tuple(Direction::FromLow));
         (cx.dns.is_some() && concerns()).then(Self::default)
     }
 
-    fn take(&mut self, conn: &Conn, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
+    fn take(&mut self, conn: &ConnSummary, from: Direction, event: StreamEvent<'_>, cx: &mut HttpContext) {
         let (Some(stream), Some(watch)) = (self.streams.get_mut(from as usize), &mut cx.dns) else { return };
         match event {
             StreamEvent::Data { at, bytes, .. } => {
@@ -231,9 +240,9 @@ impl DnsTap {
         }
         // Messages have no mark: without its beginning nothing of a stream is known.
         if cx.is_full() || !conn.origins_known {
-            self.streams.iter_mut().for_each(dns::Stream::lose);
+            self.streams.iter_mut().for_each(dns::DnsStream::lose);
         }
-        let kept = self.streams.iter().map(dns::Stream::kept).sum();
+        let kept = self.streams.iter().map(dns::DnsStream::kept).sum();
         cx.recount(&mut self.kept, kept);
         cx.publish_use();
     }
@@ -241,9 +250,9 @@ impl DnsTap {
 
 /// Looks for frames in both streams of a connection.
 #[derive(Debug, Default)]
-struct Sniffer {
-    low: Search,
-    high: Search,
+struct FrameSniffer {
+    low: BoundarySearch,
+    high: BoundarySearch,
     events: u64,
     kept: usize,
 }
@@ -251,29 +260,31 @@ struct Sniffer {
 /// Where frames begin, in `[FromLow, FromHigh]`.
 type Boundaries = [Option<usize>; 2];
 
-impl Sniffer {
-    fn search(&self, from: Direction) -> &Search {
+impl FrameSniffer {
+    fn search(&self, from: Direction) -> &BoundarySearch {
         from.pick(&self.low, &self.high)
     }
 
-    fn search_mut(&mut self, from: Direction) -> &mut Search {
+    fn search_mut(&mut self, from: Direction) -> &mut BoundarySearch {
         from.pick(&mut self.low, &mut self.high)
     }
 
-    fn account(&mut self, cx: &mut Context) {
+    fn account(&mut self, cx: &mut HttpContext) {
         cx.recount(&mut self.kept, self.low.kept() + self.high.kept());
     }
 
     /// Takes more bytes; the client and the boundaries, once they are proven.
-    fn take(&mut self, conn: &Conn, from: Direction, chunk: Chunk<'_>) -> Option<(Direction, Boundaries)> {
+    fn take(&mut self, conn: &ConnSummary, from: Direction, chunk: StreamChunk<'_>) -> Option<(Direction, Boundaries)> {
         self.events += 1;
         let known = |from| {
-            let sender = conn.originator.map(|client| if client == from { Side::Client } else { Side::Server });
-            Known { longest: USUAL_MAX, newest: None, sender }
+            let sender = conn
+                .originator
+                .map(|client| if client == from { ConnectionSide::Client } else { ConnectionSide::Server });
+            SearchKnowledge { longest: USUAL_MAX, newest: None, sender }
         };
         let events = self.events;
         let found = self.search_mut(from).take(&chunk, events, known(from));
-        let place = |from: Direction, found: Found| {
+        let place = |from: Direction, found: FoundBoundary| {
             let mut boundaries: Boundaries = [None; 2];
             if let Some(boundary) = boundaries.get_mut(from as usize) {
                 *boundary = Some(found.at);
@@ -297,7 +308,7 @@ impl Sniffer {
     }
 
     /// What was held goes to `http2`, in the order in which it came.
-    fn replay(&self, http2: &mut Connection, found: Boundaries, cx: &mut Context) {
+    fn replay(&self, http2: &mut Http2Connection, found: Boundaries, cx: &mut HttpContext) {
         let [low, high] = found;
         let of = |from, at: Option<usize>| {
             let pieces = self.search(from).pieces(at.unwrap_or(0));
@@ -317,27 +328,27 @@ impl Sniffer {
 }
 
 /// The client, if `sender` sends what comes `from` there.
-fn client_of(from: Direction, sender: Option<Side>) -> Option<Direction> {
-    sender.map(|sender| if sender == Side::Client { from } else { from.flip() })
+fn client_of(from: Direction, sender: Option<ConnectionSide>) -> Option<Direction> {
+    sender.map(|sender| if sender == ConnectionSide::Client { from } else { from.flip() })
 }
 
 /// A connection that was upgraded to WebSocket, with the record of its upgrade.
 #[derive(Debug)]
-struct Upgraded {
+struct UpgradedSocket {
     client: Direction,
     record: Box<Exchange>,
-    socket: Socket,
+    socket: SocketEnds,
     kept: usize,
     /// It was recorded as open.
     told: bool,
     ended: [bool; 2],
-    ended_by: Option<Side>,
+    ended_by: Option<ConnectionSide>,
     newest: Timestamp,
 }
 
-impl Upgraded {
+impl UpgradedSocket {
     /// Takes back the record that HTTP/1 has just made of the upgrade; `None` where it did not: it may have had doubts.
-    fn from_record(client: Direction, made: usize, cx: &mut Context) -> Option<Self> {
+    fn from_record(client: Direction, made: usize, cx: &mut HttpContext) -> Option<Self> {
         let is_upgrade = |record: &Record| record.exchange().is_some_and(|exchange| exchange.websocket.is_some());
         let at = made + cx.out.get(made..)?.iter().position(is_upgrade)?;
         let record = Box::new(cx.out.remove(at).into_exchange()?);
@@ -349,7 +360,7 @@ impl Upgraded {
         Some(Self {
             client,
             record,
-            socket: Socket::default(),
+            socket: SocketEnds::default(),
             kept,
             told: false,
             ended: [false; 2],
@@ -358,11 +369,11 @@ impl Upgraded {
         })
     }
 
-    fn side(&self, from: Direction) -> Side {
-        if from == self.client { Side::Client } else { Side::Server }
+    fn side(&self, from: Direction) -> ConnectionSide {
+        if from == self.client { ConnectionSide::Client } else { ConnectionSide::Server }
     }
 
-    fn on_event(&mut self, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
+    fn on_event(&mut self, from: Direction, event: StreamEvent<'_>, cx: &mut HttpContext) {
         match event {
             StreamEvent::Data { at, bytes, .. } => {
                 cx.ledger.bytes += bytes.len() as u64;
@@ -371,7 +382,11 @@ impl Upgraded {
             StreamEvent::Gap { len, .. } => {
                 let side = self.side(from);
                 self.socket.skip(side, len);
-                let body = if side == Side::Client { Missing::REQUEST_BODY } else { Missing::RESPONSE_BODY };
+                let body = if side == ConnectionSide::Client {
+                    MissingParts::REQUEST_BODY
+                } else {
+                    MissingParts::RESPONSE_BODY
+                };
                 self.record.missing.insert(body);
                 self.record.trust = self.record.trust.max(Trust::Gap);
             }
@@ -386,7 +401,7 @@ impl Upgraded {
     }
 
     /// The exchange ended with its 101; what follows is counted separately.
-    fn data(&mut self, from: Direction, at: Timestamp, bytes: &[u8], cx: &mut Context) {
+    fn data(&mut self, from: Direction, at: Timestamp, bytes: &[u8], cx: &mut HttpContext) {
         let side = self.side(from);
         cx.ledger.not_http.add(NotHttp::Upgraded as usize, bytes.len() as u64);
         self.socket.take(side, bytes);
@@ -394,13 +409,13 @@ impl Upgraded {
     }
 
     /// Who ended it, where no close frame did (RFC 6455 §7.1.5: code 1006).
-    fn ended_without_close(&self, reason: CloseReason) -> Option<Ended> {
+    fn ended_without_close(&self, reason: CloseReason) -> Option<EarlyEnd> {
         if self.socket.is_closed() {
             return None;
         }
         let rst = if let CloseReason::Reset(from) = reason { Some(self.side(from)) } else { None };
-        let rst = rst.map(|by| Ended { by: Some(by), how: EndedHow::Rst });
-        self.ended_by.map(|by| Ended { by: Some(by), how: EndedHow::Fin }).or(rst)
+        let rst = rst.map(|by| EarlyEnd { by: Some(by), how: EndedHow::Rst });
+        self.ended_by.map(|by| EarlyEnd { by: Some(by), how: EndedHow::Fin }).or(rst)
     }
 
     fn told(&self) -> Option<Box<WebSocket>> {
@@ -410,7 +425,7 @@ impl Upgraded {
     }
 
     /// A socket that lives for long is recorded once while it is open.
-    fn on_tick(&mut self, now: Timestamp, cx: &mut Context) {
+    fn on_tick(&mut self, now: Timestamp, cx: &mut HttpContext) {
         if self.told || now.since(self.record.start()) < cx.config.stream_after {
             return;
         }
@@ -423,11 +438,11 @@ impl Upgraded {
         cx.record(record);
     }
 
-    fn on_close(mut self, reason: CloseReason, cx: &mut Context) {
+    fn on_close(mut self, reason: CloseReason, cx: &mut HttpContext) {
         let cut_by_us = matches!(reason, CloseReason::EndOfCapture | CloseReason::Shutdown | CloseReason::Evicted);
         if cut_by_us && self.ended != [true; 2] {
             self.record.trust = self.record.trust.max(Trust::Truncated);
-            self.record.missing.insert(Missing::RESPONSE_BODY);
+            self.record.missing.insert(MissingParts::RESPONSE_BODY);
         }
         self.record.websocket = self.told();
         self.record.ended = self.ended_without_close(reason);

@@ -14,60 +14,60 @@ use std::io::{self, IsTerminal};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use self::encoder::Encoder;
+use self::encoder::RecordEncoder;
 pub use self::encoder::style;
-use self::faults::Faults;
-pub use self::faults::Unusable;
-pub use self::ledger::Statements;
-pub use self::sinks::{Probed, Started};
+use self::faults::FaultList;
+pub use self::faults::UnusableSettings;
+pub use self::ledger::LedgerStatements;
+pub use self::sinks::{ProbedServer, StartedSinks};
 #[cfg(feature = "es")]
 pub use self::targets::elasticsearch_options;
 pub use self::targets::{place, proxies_in_use};
 
 use crate::attempts;
-use crate::config::{self, Config};
-use crate::connects::{self, Connects};
-use crate::conntrack::{self, Tracker};
+use crate::config::{self, RunConfig};
+use crate::connects::{self, ConnectEngine};
+use crate::conntrack::{self, ConntrackTracker};
 use crate::copies;
-use crate::dissect::{self, Dissector, Pools};
+use crate::dissect::{self, Dissector, SharedPools};
 use crate::exchange::{self, KeepHeaders};
-use crate::filter::{Filter, FilterConfig, FlowFilter, FlowRules, Verdict};
+use crate::filter::{FilterConfig, FilterVerdict, FlowFilter, FlowRules, RecordFilter};
 use crate::flows;
 use crate::format::{Encoded, Observer};
 use crate::glob::Glob;
 use crate::identity::Identity;
 use crate::ledger::LeftOut;
-use crate::metrics::Probe;
-use crate::pipeline::{Outlet, Pipeline};
+use crate::metrics::MetricsProbe;
+use crate::pipeline::{FormatOutlet, Pipeline};
 use crate::record::Record;
 use crate::redact::{NameList, Redactor};
 use crate::settings::{
-    Auto, Bounds, ConntrackEvents, Count, FlowState, Headers, ListOf, Network, Pairs, ProtocolName, RecordKind,
-    Resolution, Seconds, SettingFault, Settings, SinkName, Wrong,
+    Auto, ConntrackEvents, Count, FlowState, HeadersToLog, IpNetwork, ListOf, MemoryBounds, ProtocolName, RecordKind,
+    ResolvedSettings, Seconds, SettingFault, SettingPairs, Settings, SinkName, WrongValues,
 };
 use crate::shape::proxy::TrustedProxies;
-use crate::shape::route::Routes;
+use crate::shape::route::RouteRules;
 use crate::sink::{QueueLimits, SinkHandle};
 use crate::source::connects::namespace;
 use crate::source::own_traffic;
 use crate::tcp;
-use crate::verdict::{self, Prefixes, Verdicts};
+use crate::verdict::{self, PrefixPatterns, VerdictEngine};
 use crate::workload::Workloads;
 
 /// A port, as settings have it.
 type Port = Count<1, 65_535>;
 
 /// Reads the settings and has every part check what only it can judge: all wrong ones are found at once.
-pub fn look(flags: &Pairs) -> Resolution {
+pub fn look(flags: &SettingPairs) -> ResolvedSettings {
     checked(config::look(flags))
 }
 
 /// What a start needs, or all that is wrong with the settings.
-pub fn load(flags: &Pairs) -> Result<Config, Wrong> {
-    Config::of(look(flags))
+pub fn load(flags: &SettingPairs) -> Result<RunConfig, WrongValues> {
+    RunConfig::of(look(flags))
 }
 
-fn checked(mut resolution: Resolution) -> Resolution {
+fn checked(mut resolution: ResolvedSettings) -> ResolvedSettings {
     if let Some(settings) = &resolution.usable {
         let faults = unusable(settings);
         resolution.refuse(faults.into_iter().map(|fault| (fault.setting, fault.why)));
@@ -77,8 +77,8 @@ fn checked(mut resolution: Resolution) -> Resolution {
 
 /// What the parts find wrong: each is made, and dropped again.
 fn unusable(settings: &Settings) -> Vec<SettingFault> {
-    let mut faults = Faults::default();
-    let parts = faults.keep(Parts::new(settings, Bounds::of(settings, None).workload_bytes));
+    let mut faults = FaultList::default();
+    let parts = faults.keep(CheckedParts::new(settings, MemoryBounds::of(settings, None).workload_bytes));
     let observer = parts.map(|parts| parts.identity.observer()).unwrap_or_default();
     for name in settings.send_logs_to.iter() {
         let _ = faults.keep(targets::check(*name, settings, &observer));
@@ -87,35 +87,35 @@ fn unusable(settings: &Settings) -> Vec<SettingFault> {
 }
 
 /// The parts whose settings have rules of their own.
-struct Parts {
+struct CheckedParts {
     redactor: Redactor,
-    routes: Routes,
-    filter: Filter,
+    routes: RouteRules,
+    filter: RecordFilter,
     identity: Identity,
-    prefixes: Prefixes,
+    prefixes: PrefixPatterns,
     container_interfaces: Vec<Glob>,
-    copies: Option<copies::Config>,
+    copies: Option<copies::CopyConfig>,
     workloads: Workloads,
 }
 
-impl Parts {
-    fn new(settings: &Settings, workload_bytes: usize) -> Result<Self, Unusable> {
-        let mut faults = Faults::default();
-        let filter = faults.keep(Filter::new(&filter_config(settings)).map_err(|bad| Unusable {
+impl CheckedParts {
+    fn new(settings: &Settings, workload_bytes: usize) -> Result<Self, UnusableSettings> {
+        let mut faults = FaultList::default();
+        let filter = faults.keep(RecordFilter::new(&filter_config(settings)).map_err(|bad| UnusableSettings {
             faults: bad.iter().map(|bad| SettingFault::new(bad.setting, &bad.cause)).collect(),
         }));
-        let routes = faults.keep(Routes::new(&settings.routes).map_err(|why| Unusable::new("ROUTES", why)));
-        let identity = faults.keep(Identity::new(settings).map_err(|why| Unusable::new("ANNOTATIONS", why)));
+        let routes = faults.keep(RouteRules::new(&settings.routes).map_err(|why| UnusableSettings::new("ROUTES", why)));
+        let identity = faults.keep(Identity::new(settings).map_err(|why| UnusableSettings::new("ANNOTATIONS", why)));
         let redactor = faults.keep(redactor(settings));
         let given = settings.verdict_prefixes.given();
-        let prefixes = given.map_or_else(|| Ok(Prefixes::cloud_foundry()), |given| Prefixes::new(given));
-        let prefixes = faults.keep(prefixes.map_err(|why| Unusable::new("VERDICT_PREFIXES", why)));
+        let prefixes = given.map_or_else(|| Ok(PrefixPatterns::cloud_foundry()), |given| PrefixPatterns::new(given));
+        let prefixes = faults.keep(prefixes.map_err(|why| UnusableSettings::new("VERDICT_PREFIXES", why)));
         let interfaces = settings.verdict_interfaces.iter().map(|name| Glob::new(name)).collect::<Result<Vec<_>, _>>();
-        let interfaces = faults.keep(interfaces.map_err(|why| Unusable::new("VERDICT_INTERFACES", why)));
+        let interfaces = faults.keep(interfaces.map_err(|why| UnusableSettings::new("VERDICT_INTERFACES", why)));
         let of_node = settings.node_interfaces.iter().map(|name| Glob::new(name)).collect::<Result<Vec<_>, _>>();
-        let of_node = faults.keep(of_node.map_err(|why| Unusable::new("NODE_INTERFACES", why)));
+        let of_node = faults.keep(of_node.map_err(|why| UnusableSettings::new("NODE_INTERFACES", why)));
         let workloads = Workloads::new(settings, workload_bytes);
-        let workloads = faults.keep(workloads.map_err(|why| Unusable::new("WORKLOADS", why)));
+        let workloads = faults.keep(workloads.map_err(|why| UnusableSettings::new("WORKLOADS", why)));
         let parts = redactor.zip(routes).zip(filter.zip(identity)).zip(prefixes.zip(interfaces)).zip(workloads);
         let parts = parts.zip(of_node);
         let parts = parts.map(|(((((redactor, routes), (filter, identity)), verdicts), workloads), of_node)| Self {
@@ -135,37 +135,37 @@ impl Parts {
 /// What settings come to.
 #[derive(Clone, Debug)]
 pub struct Assembly {
-    dissect: dissect::Config,
+    dissect: dissect::DissectorConfig,
     /// What all interfaces may have together.
-    pools: Pools,
+    pools: SharedPools,
     redactor: Redactor,
-    routes: Arc<Routes>,
-    filter: Arc<Filter>,
+    routes: Arc<RouteRules>,
+    filter: Arc<RecordFilter>,
     identity: Identity,
     workloads: Workloads,
     settings: Arc<Settings>,
     queue: QueueLimits,
     /// Flows of connection tracking that are remembered.
     flows: usize,
-    verdicts: verdict::Config,
+    verdicts: verdict::VerdictConfig,
 }
 
 impl Assembly {
     /// Checks what only the parts can check. `own_ips` decides the direction.
-    pub fn new(config: &Config, own_ips: Vec<IpAddr>) -> Result<Self, Unusable> {
+    pub fn new(config: &RunConfig, own_ips: Vec<IpAddr>) -> Result<Self, UnusableSettings> {
         let settings = &config.settings;
-        let Parts { redactor, routes, filter, identity, prefixes, container_interfaces, copies, workloads } =
-            Parts::new(settings, config.bounds.workload_bytes)?;
+        let CheckedParts { redactor, routes, filter, identity, prefixes, container_interfaces, copies, workloads } =
+            CheckedParts::new(settings, config.bounds.workload_bytes)?;
         let mut dissect = dissect_config(config, &identity.observer(), own_ips);
         dissect.dns = workloads.learnt().cloned();
         dissect.copies = copies;
-        dissect.connects = settings.failed_connects.then(|| attempts::Config {
+        dissect.connects = settings.failed_connects.then(|| attempts::AttemptConfig {
             most: config.bounds.connections,
             observer_id: dissect.http.observer_id.clone(),
             own_ips: dissect.http.own_ips.clone(),
         });
         let nanos = |time: Seconds| u64::try_from(time.0.as_nanos()).unwrap_or(u64::MAX);
-        let verdicts = verdict::Config {
+        let verdicts = verdict::VerdictConfig {
             prefixes,
             container_interfaces,
             repeats: settings.verdict_repeats.map(nanos),
@@ -175,7 +175,7 @@ impl Assembly {
         };
         Ok(Self {
             redactor,
-            pools: Pools::new(&dissect),
+            pools: SharedPools::new(&dissect),
             dissect,
             routes: Arc::new(routes),
             filter: Arc::new(filter),
@@ -204,13 +204,13 @@ impl Assembly {
     }
 
     /// The table of flows of connection tracking.
-    pub fn tracker(&self) -> Tracker {
+    pub fn tracker(&self) -> ConntrackTracker {
         let nanos = u64::try_from(self.settings.conntrack_interval.0.as_nanos()).unwrap_or(u64::MAX);
-        Tracker::new(conntrack::Config {
+        ConntrackTracker::new(conntrack::ConntrackConfig {
             events: match self.settings.conntrack_events {
-                ConntrackEvents::All => conntrack::Events::All,
-                ConntrackEvents::Folded => conntrack::Events::Folded,
-                ConntrackEvents::Aggregate => conntrack::Events::Aggregate { interval: nanos },
+                ConntrackEvents::All => conntrack::ConntrackEvents::All,
+                ConntrackEvents::Folded => conntrack::ConntrackEvents::Folded,
+                ConntrackEvents::Aggregate => conntrack::ConntrackEvents::Aggregate { interval: nanos },
             },
             max_flows: self.flows,
             observer_id: self.dissect.http.observer_id.clone(),
@@ -226,28 +226,28 @@ impl Assembly {
     }
 
     /// What reads logged packets.
-    pub fn verdicts(&self) -> Verdicts {
-        Verdicts::new(self.verdicts.clone())
+    pub fn verdicts(&self) -> VerdictEngine {
+        VerdictEngine::new(self.verdicts.clone())
     }
 
     /// What makes records of connects.
-    pub fn connects(&self) -> Connects {
-        let mut config = connects::Config {
+    pub fn connects(&self) -> ConnectEngine {
+        let mut config = connects::ConnectConfig {
             observer_id: self.dissect.http.observer_id.clone(),
             redactor: self.redactor.clone(),
             mounts: namespace("mnt").unwrap_or_default(),
-            ..connects::Config::default()
+            ..connects::ConnectConfig::default()
         };
         config.read_users(&std::fs::read_to_string("/etc/passwd").unwrap_or_default());
-        Connects::new(config, self.dissect.http.own_ips.clone())
+        ConnectEngine::new(config, self.dissect.http.own_ips.clone())
     }
 
     /// The way of a record from a capture thread to the sinks' queues.
     #[allow(clippy::type_complexity, reason = "closures have no name, and `impl` none either in a type alias")]
     pub fn pipeline(
         &self,
-        sinks: &Started,
-        probe: Option<Probe>,
+        sinks: &StartedSinks,
+        probe: Option<MetricsProbe>,
     ) -> Pipeline<
         impl FnMut(&mut Record) -> Option<LeftOut> + use<>,
         impl FnMut(&Record, &mut Vec<u8>) -> Encoded + use<>,
@@ -260,7 +260,7 @@ impl Assembly {
     pub fn watched<W: FnMut(&Record)>(
         &self,
         mut watch: W,
-        probe: Option<Probe>,
+        probe: Option<MetricsProbe>,
     ) -> Pipeline<
         impl FnMut(&mut Record) -> Option<LeftOut> + use<W>,
         impl FnMut(&Record, &mut Vec<u8>) -> Encoded + use<W>,
@@ -269,7 +269,7 @@ impl Assembly {
             watch(record);
             Encoded::NotInThisFormat
         };
-        Pipeline::new(self.select(), vec![Outlet { encode, sinks: Vec::new() }], probe)
+        Pipeline::new(self.select(), vec![FormatOutlet { encode, sinks: Vec::new() }], probe)
     }
 
     /// Names the route and the workloads, and says what is left out.
@@ -301,26 +301,26 @@ impl Assembly {
                 node::observe(record, node);
             }
             match filter.verdict(record) {
-                Verdict::Keep => {
+                FilterVerdict::Keep => {
                     // What is left out costs no look, and no question to Redis.
                     if !names_first {
                         workloads.name(record);
                     }
                     None
                 }
-                Verdict::LeftOut(why) => Some(why),
+                FilterVerdict::LeftOut(why) => Some(why),
             }
         }
     }
 
     /// One outlet for each encoding in use.
-    fn outlets(&self, sinks: &Started) -> Vec<Outlet<impl FnMut(&Record, &mut Vec<u8>) -> Encoded + use<>>> {
-        let outlet = |(encoder, sinks): (Encoder, Vec<SinkHandle>)| {
+    fn outlets(&self, sinks: &StartedSinks) -> Vec<FormatOutlet<impl FnMut(&Record, &mut Vec<u8>) -> Encoded + use<>>> {
+        let outlet = |(encoder, sinks): (RecordEncoder, Vec<SinkHandle>)| {
             let mut observer = self.identity.subscribe();
             let mut begun = false;
             let encode =
                 move |record: &Record, out: &mut Vec<u8>| encoder.encode_next(record, observer.now(), &mut begun, out);
-            Outlet { encode, sinks }
+            FormatOutlet { encode, sinks }
         };
         self.encoders(sinks, io::stdout().is_terminal(), |_| true).into_iter().map(outlet).collect()
     }
@@ -328,13 +328,13 @@ impl Assembly {
     /// The encodings in use, each with the sinks that it is for.
     fn encoders(
         &self,
-        sinks: &Started,
+        sinks: &StartedSinks,
         terminal: bool,
         wanted: impl Fn(SinkName) -> bool,
-    ) -> Vec<(Encoder, Vec<SinkHandle>)> {
-        let mut grouped: Vec<(Encoder, Vec<SinkHandle>)> = Vec::new();
+    ) -> Vec<(RecordEncoder, Vec<SinkHandle>)> {
+        let mut grouped: Vec<(RecordEncoder, Vec<SinkHandle>)> = Vec::new();
         for (name, handle) in sinks.iter().filter(|(name, _)| wanted(*name)) {
-            let encoder = Encoder::new(*name, &self.settings, terminal);
+            let encoder = RecordEncoder::new(*name, &self.settings, terminal);
             match grouped.iter_mut().find(|(known, _)| *known == encoder) {
                 Some((_, handles)) => handles.push(handle.clone()),
                 None => grouped.push((encoder, vec![handle.clone()])),
@@ -366,7 +366,7 @@ fn filter_config(settings: &Settings) -> FilterConfig {
 }
 
 fn flow_filter(settings: &Settings) -> FlowFilter {
-    let rules = |cidrs: &[Network], ports: &[Port], protocols: &[ProtocolName], states: &[FlowState]| FlowRules {
+    let rules = |cidrs: &[IpNetwork], ports: &[Port], protocols: &[ProtocolName], states: &[FlowState]| FlowRules {
         cidrs: cidrs.iter().map(|net| net.0).collect(),
         ports: ports.iter().filter_map(|port| u16::try_from(port.count()).ok()).collect(),
         protocols: protocols.iter().map(|protocol| protocol.0).collect(),
@@ -379,17 +379,17 @@ fn flow_filter(settings: &Settings) -> FlowFilter {
     }
 }
 
-fn redactor(settings: &Settings) -> Result<Redactor, Unusable> {
+fn redactor(settings: &Settings) -> Result<Redactor, UnusableSettings> {
     let names = |name: &str, list: &Auto<ListOf<String>>| match list.given() {
         None => Ok(NameList::default()),
         Some(list) if list.is_empty() => Ok(NameList::none()),
-        Some(list) => list.join(",").parse().map_err(|why| Unusable::new(name, why)),
+        Some(list) => list.join(",").parse().map_err(|why| UnusableSettings::new(name, why)),
     };
-    let mut faults = Faults::default();
+    let mut faults = FaultList::default();
     let headers = faults.keep(names("REDACT_HEADERS", &settings.redact_headers)).unwrap_or_default();
     let query = faults.keep(names("REDACT_QUERY", &settings.redact_query)).unwrap_or_default();
     let redactor = Redactor::new(headers, query, &settings.redact_path);
-    let redactor = faults.keep(redactor.map_err(|why| Unusable::new("REDACT_PATH", why)));
+    let redactor = faults.keep(redactor.map_err(|why| UnusableSettings::new("REDACT_PATH", why)));
     faults.finish(redactor)
 }
 
@@ -398,14 +398,14 @@ fn sees_connections(settings: &Settings) -> bool {
     [RecordKind::Conntrack, RecordKind::Flows].into_iter().any(|kind| settings.records(kind))
 }
 
-fn dissect_config(config: &Config, observer: &Observer, own_ips: Vec<IpAddr>) -> dissect::Config {
+fn dissect_config(config: &RunConfig, observer: &Observer, own_ips: Vec<IpAddr>) -> dissect::DissectorConfig {
     let settings = &config.settings;
     let auto_id = || observer.pod.uid.as_deref().or(observer.hostname.as_deref()).unwrap_or_default().to_owned();
     let nanos = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    let defaults = dissect::Config::default();
+    let defaults = dissect::DissectorConfig::default();
     let observer_id = settings.observer_id.given().cloned().unwrap_or_else(auto_id);
     let records_flows = settings.records(RecordKind::Flows);
-    let flows = records_flows.then(|| flows::Config {
+    let flows = records_flows.then(|| flows::FlowConfig {
         interval: settings.flow_interval.as_ref().map(|interval| nanos(interval.0)),
         idle: nanos(settings.flow_idle.0),
         most: config.bounds.captured_flows,
@@ -415,25 +415,25 @@ fn dissect_config(config: &Config, observer: &Observer, own_ips: Vec<IpAddr>) ->
             && settings.records(RecordKind::Verdicts)
             // Connection tracking knows more: what is translated, and what is not captured.
             && !settings.records(RecordKind::Conntrack),
-        ..flows::Config::default()
+        ..flows::FlowConfig::default()
     });
-    dissect::Config {
-        tcp: tcp::Limits {
+    dissect::DissectorConfig {
+        tcp: tcp::TcpLimits {
             connections: config.bounds.connections,
             held_per_stream: (config.bounds.held_bytes / 4).max(1 << 18),
             held_total: config.bounds.held_bytes,
             ..defaults.tcp
         },
-        http: exchange::Config {
+        http: exchange::ExchangeConfig {
             max_head_bytes: settings.max_head_bytes.in_memory(),
-            // The last quarter of the memory, which `Bounds` leaves free, has room for this and for slack.
+            // The last quarter of the memory, which `MemoryBounds` leaves free, has room for this and for slack.
             max_kept_bytes: config.bounds.held_bytes / 2,
             timeout_after: nanos(settings.timeout_after.0),
             stream_after: nanos(settings.stream_after.0),
             headers: match &settings.log_headers {
-                Headers::Off => KeepHeaders::None,
-                Headers::All => KeepHeaders::All,
-                Headers::Named(names) => KeepHeaders::Named(names.clone()),
+                HeadersToLog::Off => KeepHeaders::None,
+                HeadersToLog::All => KeepHeaders::All,
+                HeadersToLog::Named(names) => KeepHeaders::Named(names.clone()),
             },
             observer_id,
             own_ips,

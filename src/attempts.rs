@@ -9,8 +9,8 @@ use std::sync::Arc;
 use compact_str::format_compact;
 use foldhash::fast::RandomState;
 
-use crate::flow::{Beginning, ConnKey, Direction, Protocol, Timestamp, connection_id};
-use crate::packet::{Datagram, Segment, Undelivered};
+use crate::flow::{ConnKey, ConnectionBeginning, Direction, IpProtocol, Timestamp, connection_id};
+use crate::packet::{Datagram, Segment, UndeliveredPacket};
 use crate::record::{ConnectRecord, ConnectResult, NetworkDirection, Record, SeenBy};
 
 /// Nothing has answered for so long: that is recorded, whatever comes later. By then a SYN was sent three times (RFC 6298).
@@ -22,7 +22,7 @@ const SLACK: usize = 1024;
 
 /// How connects are observed.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct AttemptConfig {
     /// SYNs that may wait at once; the oldest makes room.
     pub most: usize,
     /// Part of every id.
@@ -33,9 +33,9 @@ pub struct Config {
 
 /// The SYNs of one capture thread that wait for an answer.
 #[derive(Debug)]
-pub struct Attempts {
-    config: Config,
-    waiting: HashMap<ConnKey, Attempt, RandomState>,
+pub struct ConnectAttempts {
+    config: AttemptConfig,
+    waiting: HashMap<ConnKey, PendingSyn, RandomState>,
     /// Those that wait, by age, and some that do not any more.
     fresh: VecDeque<Turn>,
     /// The same of those that were recorded as timed out.
@@ -46,7 +46,7 @@ pub struct Attempts {
 type Turn = (Timestamp, ConnKey);
 
 #[derive(Debug)]
-struct Attempt {
+struct PendingSyn {
     from: Direction,
     seq: u32,
     first: Timestamp,
@@ -56,9 +56,9 @@ struct Attempt {
     interface: Option<Arc<str>>,
 }
 
-impl Attempts {
+impl ConnectAttempts {
     /// None waits.
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: AttemptConfig) -> Self {
         let (waiting, fresh, overdue, made_room) = Default::default();
         Self { config, waiting, fresh, overdue, made_room }
     }
@@ -77,7 +77,9 @@ impl Attempts {
         if self.waiting.is_empty() || !datagram.protocol.is_icmp() {
             return;
         }
-        let Some(error) = Undelivered::of(datagram).filter(|error| error.protocol == Protocol::TCP) else { return };
+        let Some(error) = UndeliveredPacket::of(datagram).filter(|error| error.protocol == IpProtocol::TCP) else {
+            return;
+        };
         let (key, from) = ConnKey::of(error.tuple);
         let key = key.within(datagram.scope);
         if self.waiting.get(&key).is_some_and(|attempt| attempt.from == from) {
@@ -153,7 +155,7 @@ impl Attempts {
             self.made_room += u64::from(self.forget(&turn));
         }
         let (first, interface) = (segment.at, segment.interface.cloned());
-        self.waiting.insert(key, Attempt { from, seq: segment.seq, first, tries: 1, overdue: false, interface });
+        self.waiting.insert(key, PendingSyn { from, seq: segment.seq, first, tries: 1, overdue: false, interface });
         self.fresh.push_back((first, key));
         for list in [&mut self.fresh, &mut self.overdue] {
             if list.len() > 2 * self.waiting.len() + SLACK {
@@ -189,17 +191,20 @@ fn due(list: &mut VecDeque<Turn>, now: Timestamp, span: u64) -> Option<Turn> {
     list.pop_front()
 }
 
-fn record(config: &Config, key: &ConnKey, attempt: &Attempt, result: ConnectResult, at: Timestamp) -> Record {
+fn record(config: &AttemptConfig, key: &ConnKey, attempt: &PendingSyn, result: ConnectResult, at: Timestamp) -> Record {
     let ends = key.tuple(attempt.from);
-    let beginning =
-        Beginning { initial_seq: [Some(attempt.seq), None], first_seen: attempt.first, handshake_seen: false };
+    let beginning = ConnectionBeginning {
+        initial_seq: [Some(attempt.seq), None],
+        first_seen: attempt.first,
+        handshake_seen: false,
+    };
     let connection_id = connection_id(ends, &beginning, &config.observer_id);
     let again = if attempt.overdue { ".late" } else { "" };
     Record::Connect(Box::new(ConnectRecord {
         id: format_compact!("{connection_id}.connect{again}"),
         start: attempt.first,
         end: Some(at.max(attempt.first)),
-        protocol: Protocol::TCP,
+        protocol: IpProtocol::TCP,
         source: Some(ends.source.ip),
         source_port: Some(ends.source.port),
         destination: ends.destination,
@@ -225,12 +230,12 @@ mod tests {
     use super::*;
     use crate::flow::{Endpoint, FiveTuple};
     use crate::packet::TcpFlags;
-    use crate::record::Icmp;
+    use crate::record::IcmpMessage;
 
     const SECOND: i64 = 1_000_000_000;
 
-    fn connects(most: usize) -> Attempts {
-        Attempts::new(Config { most, observer_id: "o".to_owned(), own_ips: vec![[10, 0, 0, 1].into()] })
+    fn connects(most: usize) -> ConnectAttempts {
+        ConnectAttempts::new(AttemptConfig { most, observer_id: "o".to_owned(), own_ips: vec![[10, 0, 0, 1].into()] })
     }
 
     fn tuple(port: u16) -> FiveTuple {
@@ -238,7 +243,7 @@ mod tests {
     }
 
     fn pass(
-        connects: &mut Attempts,
+        connects: &mut ConnectAttempts,
         tuple: FiveTuple,
         flags: u8,
         [seq, ack]: [u32; 2],
@@ -326,12 +331,12 @@ mod tests {
             payload.extend([quoted.source.port, quoted.destination.port].into_iter().flat_map(u16::to_be_bytes));
             let datagram = Datagram {
                 at: Timestamp(SECOND),
-                protocol: Protocol::ICMP,
+                protocol: IpProtocol::ICMP,
                 tuple: FiveTuple {
                     source: Endpoint::new([10, 0, 0, 9], 0),
                     destination: Endpoint::new([10, 0, 0, 1], 0),
                 },
-                icmp: Some(Icmp { kind: 3, code, id: None }),
+                icmp: Some(IcmpMessage { kind: 3, code, id: None }),
                 payload: &payload,
                 payload_len: 24,
                 carried: Default::default(),

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use crate::settings::{Bounds, Note, Pairs, Resolution, Settings, Wrong, resolve};
+use crate::settings::{MemoryBounds, ResolvedSettings, SettingNote, SettingPairs, Settings, WrongValues, resolve};
 
 /// Longest secret read from a file; a certificate chain fits, a disk image does not.
 const LONGEST_SECRET: u64 = 1 << 20;
@@ -16,31 +16,31 @@ const NO_LIMIT: u64 = 1 << 60;
 
 /// What one start of podtap runs with.
 #[derive(Debug)]
-pub struct Config {
+pub struct RunConfig {
     /// The settings.
     pub settings: Settings,
     /// The limits that follow the memory limit, as numbers.
-    pub bounds: Bounds,
+    pub bounds: MemoryBounds,
     /// What is worth saying about the settings.
-    pub notes: Vec<Note>,
+    pub notes: Vec<SettingNote>,
 }
 
-impl Config {
+impl RunConfig {
     /// The settings and what follows from this machine, unless some are wrong.
-    pub fn of(resolution: Resolution) -> Result<Self, Wrong> {
+    pub fn of(resolution: ResolvedSettings) -> Result<Self, WrongValues> {
         let settings = resolution.outcome?;
-        let bounds = Bounds::of(&settings, memory_limit());
+        let bounds = MemoryBounds::of(&settings, memory_limit());
         Ok(Self { settings, bounds, notes: resolution.notes })
     }
 }
 
 /// Every setting's text and origin, also when some are wrong; `flags` are named as the settings are.
-pub fn look(flags: &Pairs) -> Resolution {
+pub fn look(flags: &SettingPairs) -> ResolvedSettings {
     resolve(&environment(), flags, read_secret)
 }
 
 /// The environment; what is not UTF-8 in it is replaced (`settings` refuses such values).
-fn environment() -> Pairs {
+fn environment() -> SettingPairs {
     let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect()
 }

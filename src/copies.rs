@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::fast::RandomState;
 
-use crate::flow::{ConnKey, Direction, FiveTuple, Protocol, Scope, Timestamp};
+use crate::flow::{ConnKey, Direction, FiveTuple, IpProtocol, Scope, Timestamp};
 use crate::glob::Glob;
 use crate::ledger::Skip;
 
@@ -30,7 +30,7 @@ const SHARDS: usize = 16;
 
 /// What is recorded of several interfaces.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct CopyConfig {
     /// NODE_INTERFACES: the first pattern that fits is the interface's rank; one that fits none is left out.
     pub interfaces: Vec<Glob>,
     /// NODE_PACKETS, of one capture thread.
@@ -39,11 +39,11 @@ pub struct Config {
 
 /// What tells of one packet where it came by.
 #[derive(Clone, Copy, Debug)]
-pub struct Passing<'a> {
+pub struct PacketPassing<'a> {
     /// Sender and receiver.
     pub tuple: FiveTuple,
     /// The protocol.
-    pub protocol: Protocol,
+    pub protocol: IpProtocol,
     /// TCP: SYN is set.
     pub opens: bool,
     /// The interface.
@@ -55,7 +55,7 @@ pub struct Passing<'a> {
 /// The connections of a node. All capture threads share it: a packet in a tunnel may come to another thread than its copy
 /// outside of it.
 #[derive(Debug)]
-pub struct Passages {
+pub struct NodePassages {
     shards: [Mutex<Shard>; SHARDS],
     /// Of one shard.
     most: usize,
@@ -64,23 +64,23 @@ pub struct Passages {
 /// Connections with a packet since the maps were changed last, and older ones. Together they are at most `most`.
 #[derive(Debug, Default)]
 struct Shard {
-    young: HashMap<Key, Entry, RandomState>,
-    old: HashMap<Key, Entry, RandomState>,
+    young: HashMap<PassageKey, PassageEntry, RandomState>,
+    old: HashMap<PassageKey, PassageEntry, RandomState>,
 }
 
 /// What one capture thread asks.
 #[derive(Debug)]
-pub struct Copies {
-    config: Config,
-    passages: Arc<Passages>,
+pub struct CopyDetector {
+    config: CopyConfig,
+    passages: Arc<NodePassages>,
     ranks: HashMap<Arc<str>, Option<u8>>,
     budget: Budget,
 }
 
-type Key = (ConnKey, Protocol);
+type PassageKey = (ConnKey, IpProtocol);
 
 #[derive(Debug, Default)]
-struct Entry {
+struct PassageEntry {
     left_out: bool,
     /// Of what the lower and the higher end sends.
     homes: [Option<Home>; 2],
@@ -99,7 +99,7 @@ struct Home {
 /// Interfaces whose rank is remembered; names come and go with pods.
 const MAX_RANKS: usize = 4096;
 
-impl Passages {
+impl NodePassages {
     /// None known, and never more than `most`.
     pub fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { shards: Default::default(), most: most / SHARDS })
@@ -117,7 +117,12 @@ impl Passages {
     }
 
     /// Does something with the connection; nothing where there is none of them.
-    fn with<T>(&self, key: Key, new: impl FnOnce() -> Entry, act: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+    fn with<T>(
+        &self,
+        key: PassageKey,
+        new: impl FnOnce() -> PassageEntry,
+        act: impl FnOnce(&mut PassageEntry) -> T,
+    ) -> Option<T> {
         let shard = self.shards.get(key.0.spread(1) as usize % SHARDS)?;
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         Some(act(shard.entry(key, self.most, new)))
@@ -125,7 +130,7 @@ impl Passages {
 }
 
 impl Shard {
-    fn entry(&mut self, key: Key, most: usize, new: impl FnOnce() -> Entry) -> &mut Entry {
+    fn entry(&mut self, key: PassageKey, most: usize, new: impl FnOnce() -> PassageEntry) -> &mut PassageEntry {
         if !self.young.contains_key(&key) {
             if self.young.len() >= (most / 2).max(1) {
                 self.old = std::mem::take(&mut self.young);
@@ -138,22 +143,22 @@ impl Shard {
     }
 }
 
-impl Copies {
+impl CopyDetector {
     /// For one more thread that shares `passages`.
-    pub fn sharing(config: Config, passages: &Arc<Passages>) -> Self {
+    pub fn sharing(config: CopyConfig, passages: &Arc<NodePassages>) -> Self {
         let budget = Budget { most: config.packets_per_second, share: ALL, taken: 0, since: None };
         Self { config, passages: Arc::clone(passages), ranks: HashMap::new(), budget }
     }
 
     /// Why the packet is not recorded, if it is not. Where the interface is not known, there are no copies.
-    pub fn leaves_out(&mut self, packet: &Passing<'_>) -> Option<Skip> {
+    pub fn leaves_out(&mut self, packet: &PacketPassing<'_>) -> Option<Skip> {
         let interface = packet.interface?;
         let Some(rank) = self.rank(interface) else { return Some(Skip::OtherInterface) };
         let (ends, from) = ConnKey::of(packet.tuple);
         let key = (ends.within(Scope::default()), packet.protocol);
         self.budget.pass(packet.at);
         let share = self.budget.share;
-        let new = || Entry { left_out: !is_of_share(&key, share), ..Entry::default() };
+        let new = || PassageEntry { left_out: !is_of_share(&key, share), ..PassageEntry::default() };
         let left_out = self.passages.with(key, new, |entry| entry.leaves_out(from, interface, rank, packet)).flatten();
         self.budget.taken += u64::from(left_out.is_none());
         left_out
@@ -173,8 +178,14 @@ impl Copies {
     }
 }
 
-impl Entry {
-    fn leaves_out(&mut self, from: Direction, interface: &Arc<str>, rank: u8, packet: &Passing<'_>) -> Option<Skip> {
+impl PassageEntry {
+    fn leaves_out(
+        &mut self,
+        from: Direction,
+        interface: &Arc<str>,
+        rank: u8,
+        packet: &PacketPassing<'_>,
+    ) -> Option<Skip> {
         let [low, high] = &mut self.homes;
         match (self.left_out, from) {
             (true, _) => Some(Skip::Sampled),
@@ -185,7 +196,7 @@ impl Entry {
 
 /// Whether this copy counts. The first interface that shows a direction is its home. A SYN that comes by a preferred one
 /// moves it there: nothing else is under way then that could count twice.
-fn takes(home: &mut Option<Home>, interface: &Arc<str>, rank: u8, packet: &Passing<'_>) -> bool {
+fn takes(home: &mut Option<Home>, interface: &Arc<str>, rank: u8, packet: &PacketPassing<'_>) -> bool {
     let here = Home { interface: Arc::clone(interface), rank, last: packet.at, elsewhere: 0 };
     let Some(known) = home else {
         *home = Some(here);
@@ -235,7 +246,7 @@ impl Budget {
 }
 
 /// The same on every node and in every thread, so that both ends of a connection agree.
-fn is_of_share((ends, protocol): &Key, share: f64) -> bool {
+fn is_of_share((ends, protocol): &PassageKey, share: f64) -> bool {
     share >= ALL || (ends.spread(u64::from(protocol.0)) as f64) < share * 2f64.powi(64)
 }
 
@@ -244,9 +255,9 @@ mod tests {
     use super::*;
     use crate::flow::Endpoint;
 
-    fn copies(patterns: &[&str], packets_per_second: Option<u64>) -> Copies {
+    fn copies(patterns: &[&str], packets_per_second: Option<u64>) -> CopyDetector {
         let interfaces = patterns.iter().map(|pattern| Glob::new(pattern).unwrap()).collect();
-        Copies::sharing(Config { interfaces, packets_per_second }, &Passages::new(1024))
+        CopyDetector::sharing(CopyConfig { interfaces, packets_per_second }, &NodePassages::new(1024))
     }
 
     fn tuple(port: u16) -> FiveTuple {
@@ -254,13 +265,13 @@ mod tests {
     }
 
     /// What becomes of packets: `>` there, `<` back, capital `S` for a SYN there; on which interface, and at which second.
-    fn verdicts(copies: &mut Copies, packets: &[(&str, &str, i64)]) -> String {
+    fn verdicts(copies: &mut CopyDetector, packets: &[(&str, &str, i64)]) -> String {
         let judge = |(what, interface, second): &(&str, &str, i64)| {
             let name: Arc<str> = (*interface).into();
             let tuple = if *what == "<" { tuple(4000).reversed() } else { tuple(4000) };
             let at = Timestamp(second * SECOND as i64);
-            let (protocol, opens) = (Protocol::TCP, *what == "S");
-            match copies.leaves_out(&Passing { tuple, protocol, opens, interface: Some(&name), at }) {
+            let (protocol, opens) = (IpProtocol::TCP, *what == "S");
+            match copies.leaves_out(&PacketPassing { tuple, protocol, opens, interface: Some(&name), at }) {
                 None => '+',
                 Some(Skip::Repeated) => '=',
                 Some(Skip::OtherInterface) => '-',
@@ -293,8 +304,13 @@ mod tests {
     fn what_fits_no_pattern_is_left_out_and_an_unknown_interface_has_no_copies() {
         let mut pods = copies(&["veth*"], None);
         assert_eq!(verdicts(&mut pods, &[("S", "eth0", 0), ("S", "veth1", 0)]), "-+");
-        let unknown =
-            Passing { tuple: tuple(1), protocol: Protocol::UDP, opens: false, interface: None, at: Timestamp(0) };
+        let unknown = PacketPassing {
+            tuple: tuple(1),
+            protocol: IpProtocol::UDP,
+            opens: false,
+            interface: None,
+            at: Timestamp(0),
+        };
         assert!(pods.leaves_out(&unknown).is_none() && pods.leaves_out(&unknown).is_none());
     }
 
@@ -312,8 +328,14 @@ mod tests {
         let mut copies = copies(&["*"], None);
         let name: Arc<str> = "a".into();
         let mut pass = |port, interface: &Arc<str>| {
-            let (protocol, at) = (Protocol::UDP, Timestamp(0));
-            copies.leaves_out(&Passing { tuple: tuple(port), protocol, opens: false, interface: Some(interface), at })
+            let (protocol, at) = (IpProtocol::UDP, Timestamp(0));
+            copies.leaves_out(&PacketPassing {
+                tuple: tuple(port),
+                protocol,
+                opens: false,
+                interface: Some(interface),
+                at,
+            })
         };
         let other: Arc<str> = "b".into();
         for port in 1..10_000 {
@@ -337,7 +359,8 @@ mod tests {
                     let nanos = (i64::from(port) * i64::from(packets) + i64::from(n)) * 1000;
                     let tuple = tuple((second as u16) * 1000 + port);
                     let at = Timestamp(second * SECOND as i64 + nanos);
-                    let packet = Passing { tuple, protocol: Protocol::TCP, opens: n == 0, interface: Some(&name), at };
+                    let packet =
+                        PacketPassing { tuple, protocol: IpProtocol::TCP, opens: n == 0, interface: Some(&name), at };
                     of_one += u16::from(copies.leaves_out(&packet).is_none());
                 }
                 assert!(of_one == 0 || of_one == packets, "never a part of a connection");

@@ -6,20 +6,20 @@
 use std::sync::Arc;
 
 use crate::app::Session;
-use crate::attempts::{self, Attempts};
-use crate::copies::{self, Copies, Passages, Passing};
-use crate::dns::{Learnt, Watch};
-use crate::exchange::{self, Protocols};
-use crate::flow::{FiveTuple, Protocol, Timestamp};
-use crate::flows::{self, Flows};
-use crate::http::Context;
+use crate::attempts::{self, ConnectAttempts};
+use crate::copies::{self, CopyDetector, NodePassages, PacketPassing};
+use crate::dns::{DnsWatch, LearntNames};
+use crate::exchange::{self, SeenProtocols};
+use crate::flow::{FiveTuple, IpProtocol, Timestamp};
+use crate::flows::{self, FlowTable};
+use crate::http::HttpContext;
 use crate::ledger::{ByReason, FlowLedger, Ledger, Skip, StreamLedger};
-use crate::packet::{Datagram, Decoder, FragmentLimits, Frame, Packet, Segment};
-use crate::pool::Pool;
+use crate::packet::{Datagram, FragmentLimits, Frame, FrameDecoder, Packet, Segment};
+use crate::pool::LimitPool;
 use crate::record::Record;
 use crate::redact::Redactor;
-use crate::redirect::{Redirects, Syn, Traced};
-use crate::tcp::{self, CloseReason, Table};
+use crate::redirect::{RedirectTable, TracedSegment, WaitingSyn};
+use crate::tcp::{self, CloseReason, ConnectionTable};
 
 /// Most ticks made up for at once after a silence: by then every connection is idle long enough to be forgotten.
 const CATCH_UP: u32 = 400;
@@ -29,33 +29,33 @@ const PAID_BY_FRAME: usize = 16;
 
 /// What a dissector needs to know.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct DissectorConfig {
     /// Bounds on fragments.
     pub fragments: FragmentLimits,
     /// Bounds on connections and what they hold.
-    pub tcp: tcp::Limits,
+    pub tcp: tcp::TcpLimits,
     /// HTTP.
-    pub http: exchange::Config,
+    pub http: exchange::ExchangeConfig,
     /// Whether connections are read at all: without, there are no exchanges.
     pub reads_http: bool,
     /// Flows, where they are recorded.
-    pub flows: Option<flows::Config>,
+    pub flows: Option<flows::FlowConfig>,
     /// How often unanswered requests, gaps and idle connections are looked for, nanoseconds of capture time
     /// (TIMEOUT_INTERVAL_CHECK).
     pub check_every: u64,
     /// Where the names in answers of DNS go.
-    pub dns: Option<Arc<Learnt>>,
+    pub dns: Option<Arc<LearntNames>>,
     /// Failed connects, where they are recorded.
-    pub connects: Option<attempts::Config>,
+    pub connects: Option<attempts::AttemptConfig>,
     /// What is recorded where packets pass several interfaces, on a node.
-    pub copies: Option<copies::Config>,
+    pub copies: Option<copies::CopyConfig>,
 }
 
-impl Default for Config {
+impl Default for DissectorConfig {
     fn default() -> Self {
         Self {
             fragments: FragmentLimits::default(),
-            tcp: tcp::Limits {
+            tcp: tcp::TcpLimits {
                 connections: 65_536,
                 held_per_stream: 2 << 20,
                 held_total: 16 << 20,
@@ -64,7 +64,7 @@ impl Default for Config {
                 idle: 600_000_000_000,
                 idle_opening: 60_000_000_000,
             },
-            http: exchange::Config::default(),
+            http: exchange::ExchangeConfig::default(),
             reads_http: true,
             flows: None,
             check_every: 2_000_000_000,
@@ -77,38 +77,38 @@ impl Default for Config {
 
 /// What several dissectors may have together.
 #[derive(Clone, Debug)]
-pub struct Pools {
-    connections: Arc<Pool>,
-    held: Arc<Pool>,
-    kept: Arc<Pool>,
-    flows: Arc<Pool>,
-    passages: Arc<Passages>,
+pub struct SharedPools {
+    connections: Arc<LimitPool>,
+    held: Arc<LimitPool>,
+    kept: Arc<LimitPool>,
+    flows: Arc<LimitPool>,
+    passages: Arc<NodePassages>,
 }
 
-impl Pools {
+impl SharedPools {
     /// As much as one alone with this configuration.
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &DissectorConfig) -> Self {
         let flows = config.flows.as_ref().map_or(1, |flows| flows.most.max(1));
         Self {
-            connections: Pool::new(config.tcp.connections.max(1)),
-            held: Pool::new(config.tcp.held_total),
-            kept: Pool::new(config.http.max_kept_bytes),
-            flows: Pool::new(flows),
-            passages: Passages::new(config.tcp.connections.max(flows)),
+            connections: LimitPool::new(config.tcp.connections.max(1)),
+            held: LimitPool::new(config.tcp.held_total),
+            kept: LimitPool::new(config.http.max_kept_bytes),
+            flows: LimitPool::new(flows),
+            passages: NodePassages::new(config.tcp.connections.max(flows)),
         }
     }
 }
 
 /// Frames to records. One for each capture thread: nothing is shared but limits, nothing is locked.
 pub struct Dissector {
-    decoder: Decoder,
-    redirects: Redirects,
-    table: Table<Session>,
-    context: Context,
+    decoder: FrameDecoder,
+    redirects: RedirectTable,
+    table: ConnectionTable<Session>,
+    context: HttpContext,
     reads_http: bool,
-    flows: Option<Flows>,
-    connects: Option<Attempts>,
-    copies: Option<Copies>,
+    flows: Option<FlowTable>,
+    connects: Option<ConnectAttempts>,
+    copies: Option<CopyDetector>,
     /// Frames with packets that are left out.
     left_out: ByReason<{ Skip::COUNT }>,
     check_every: u64,
@@ -122,25 +122,25 @@ pub struct Dissector {
 
 impl Dissector {
     /// An empty one.
-    pub fn new(config: Config, redactor: Redactor) -> Self {
-        let alone = Pools::new(&config);
+    pub fn new(config: DissectorConfig, redactor: Redactor) -> Self {
+        let alone = SharedPools::new(&config);
         Self::sharing(config, redactor, &alone)
     }
 
     /// An empty one that shares its limits with others.
-    pub fn sharing(config: Config, redactor: Redactor, pools: &Pools) -> Self {
-        let mut context = Context::sharing(config.http, redactor, &pools.kept);
-        context.dns = config.dns.map(Watch::new);
+    pub fn sharing(config: DissectorConfig, redactor: Redactor, pools: &SharedPools) -> Self {
+        let mut context = HttpContext::sharing(config.http, redactor, &pools.kept);
+        context.dns = config.dns.map(DnsWatch::new);
         let by_interface = config.copies.is_some();
         Self {
-            decoder: Decoder::new(config.fragments).telling_interfaces(by_interface),
-            redirects: Redirects::new(config.tcp.connections, config.tcp.idle),
-            table: Table::sharing(config.tcp, &pools.connections, &pools.held),
+            decoder: FrameDecoder::new(config.fragments).telling_interfaces(by_interface),
+            redirects: RedirectTable::new(config.tcp.connections, config.tcp.idle),
+            table: ConnectionTable::sharing(config.tcp, &pools.connections, &pools.held),
             context,
             reads_http: config.reads_http,
-            flows: config.flows.map(|flows| Flows::sharing(flows, config.reads_http, &pools.flows)),
-            connects: config.connects.map(Attempts::new),
-            copies: config.copies.map(|copies| Copies::sharing(copies, &pools.passages)),
+            flows: config.flows.map(|flows| FlowTable::sharing(flows, config.reads_http, &pools.flows)),
+            connects: config.connects.map(ConnectAttempts::new),
+            copies: config.copies.map(|copies| CopyDetector::sharing(copies, &pools.passages)),
             left_out: ByReason::default(),
             check_every: config.check_every.max(1),
             next_check: None,
@@ -152,16 +152,16 @@ impl Dissector {
 
     /// Takes one frame. `is_own` recognises podtap's own connections of TCP, which are never recorded.
     pub fn handle_frame(&mut self, frame: &Frame<'_>, mut is_own: impl FnMut(&FiveTuple) -> bool) {
-        self.handle_any_frame(frame, |protocol, tuple| protocol == Protocol::TCP && is_own(tuple));
+        self.handle_any_frame(frame, |protocol, tuple| protocol == IpProtocol::TCP && is_own(tuple));
     }
 
     /// The same where podtap's own datagrams are recognised, too.
-    pub fn handle_any_frame(&mut self, frame: &Frame<'_>, mut is_own: impl FnMut(Protocol, &FiveTuple) -> bool) {
+    pub fn handle_any_frame(&mut self, frame: &Frame<'_>, mut is_own: impl FnMut(IpProtocol, &FiveTuple) -> bool) {
         self.paid = self.paid.saturating_add(PAID_BY_FRAME);
         self.handle_clock(frame.at);
         let Self { decoder, redirects, table, context, flows, connects, copies, left_out, .. } = self;
         let table = self.reads_http.then_some(table);
-        let mut parts = Parts { table, context, flows: flows.as_mut(), connects: connects.as_mut() };
+        let mut parts = DissectorParts { table, context, flows: flows.as_mut(), connects: connects.as_mut() };
         match decoder.decode_packet(frame) {
             None => {}
             Some(Packet::Other(datagram)) => match leaves_out_datagram(copies, &datagram, is_own) {
@@ -175,11 +175,11 @@ impl Dissector {
                     return;
                 }
                 let opening = match redirects.trace(&mut segment) {
-                    Traced::Held => return,
-                    Traced::After(syn) => Some(syn),
-                    Traced::Plain => None,
+                    TracedSegment::Held => return,
+                    TracedSegment::After(syn) => Some(syn),
+                    TracedSegment::Plain => None,
                 };
-                if is_own(Protocol::TCP, &segment.tuple) {
+                if is_own(IpProtocol::TCP, &segment.tuple) {
                     let opening = opening.map_or(0, |syn| syn.segment().carried.frames);
                     left_out.add(Skip::OwnTraffic as usize, u64::from(segment.carried.frames) + u64::from(opening));
                     decoder.disown_last(Skip::OwnTraffic);
@@ -227,8 +227,8 @@ impl Dissector {
     fn tick_from(&mut self, next: Timestamp, end: Timestamp) {
         let last = Timestamp(end.0.saturating_sub_unsigned(self.check_every));
         if last <= self.been_through {
-            let flows = self.flows.as_ref().map_or(0, Flows::len);
-            let connects = self.connects.as_ref().map_or(0, Attempts::len);
+            let flows = self.flows.as_ref().map_or(0, FlowTable::len);
+            let connects = self.connects.as_ref().map_or(0, ConnectAttempts::len);
             let cost = self.table.len() + self.redirects.len() + flows + connects;
             if let Some(left) = self.paid.checked_sub(cost) {
                 self.paid = left;
@@ -250,8 +250,11 @@ impl Dissector {
     }
 
     fn is_empty(&self) -> bool {
-        let quiet = self.connects.as_ref().is_none_or(Attempts::is_empty);
-        quiet && self.table.is_empty() && self.redirects.is_empty() && self.flows.as_ref().is_none_or(Flows::is_empty)
+        let quiet = self.connects.as_ref().is_none_or(ConnectAttempts::is_empty);
+        quiet
+            && self.table.is_empty()
+            && self.redirects.is_empty()
+            && self.flows.as_ref().is_none_or(FlowTable::is_empty)
     }
 
     fn tick(&mut self, at: Timestamp) {
@@ -261,10 +264,10 @@ impl Dissector {
     }
 
     /// Passes on SYNs that were held, and then does something to all parts.
-    fn go_on(&mut self, held: Vec<Syn>, act: impl FnOnce(&mut Parts<'_>)) {
+    fn go_on(&mut self, held: Vec<WaitingSyn>, act: impl FnOnce(&mut DissectorParts<'_>)) {
         let Self { table, context, flows, connects, reads_http, .. } = self;
         let table = reads_http.then_some(table);
-        let mut parts = Parts { table, context, flows: flows.as_mut(), connects: connects.as_mut() };
+        let mut parts = DissectorParts { table, context, flows: flows.as_mut(), connects: connects.as_mut() };
         for syn in held {
             parts.on_segment(&syn.segment());
         }
@@ -300,7 +303,7 @@ impl Dissector {
     }
 
     /// The flows, where they are recorded.
-    pub fn flows(&mut self) -> Option<&mut Flows> {
+    pub fn flows(&mut self) -> Option<&mut FlowTable> {
         self.flows.as_mut()
     }
 
@@ -311,7 +314,7 @@ impl Dissector {
 
     /// The ledger at this moment.
     pub fn ledger(&self) -> Ledger {
-        let connects_not_followed = self.connects.as_ref().map_or(0, Attempts::made_room);
+        let connects_not_followed = self.connects.as_ref().map_or(0, ConnectAttempts::made_room);
         Ledger {
             frames: self.decoder.ledger().clone(),
             streams: StreamLedger { connects_not_followed, ..self.table.ledger().clone() },
@@ -321,7 +324,7 @@ impl Dissector {
         }
     }
 
-    fn flow_ledger(&self, flows: &Flows) -> FlowLedger {
+    fn flow_ledger(&self, flows: &FlowTable) -> FlowLedger {
         let frames = self.decoder.ledger();
         let mut ledger = FlowLedger {
             without_flow: frames.no_packet.clone(),
@@ -334,16 +337,16 @@ impl Dissector {
     }
 
     /// What was recognised and not decoded.
-    pub fn protocols(&self) -> &Protocols {
+    pub fn protocols(&self) -> &SeenProtocols {
         &self.context.protocols
     }
 }
 
 /// Why the segment is not recorded here, if it is not.
-fn leaves_out_segment(copies: &mut Option<Copies>, segment: &Segment<'_>) -> Option<Skip> {
-    copies.as_mut()?.leaves_out(&Passing {
+fn leaves_out_segment(copies: &mut Option<CopyDetector>, segment: &Segment<'_>) -> Option<Skip> {
+    copies.as_mut()?.leaves_out(&PacketPassing {
         tuple: segment.tuple,
-        protocol: Protocol::TCP,
+        protocol: IpProtocol::TCP,
         opens: segment.flags.syn(),
         interface: segment.interface,
         at: segment.at,
@@ -352,26 +355,26 @@ fn leaves_out_segment(copies: &mut Option<Copies>, segment: &Segment<'_>) -> Opt
 
 /// The same of a datagram, podtap's own included.
 fn leaves_out_datagram(
-    copies: &mut Option<Copies>,
+    copies: &mut Option<CopyDetector>,
     datagram: &Datagram<'_>,
-    mut is_own: impl FnMut(Protocol, &FiveTuple) -> bool,
+    mut is_own: impl FnMut(IpProtocol, &FiveTuple) -> bool,
 ) -> Option<Skip> {
     let Datagram { tuple, protocol, interface, at, .. } = *datagram;
-    let passing = Passing { tuple, protocol, opens: false, interface, at };
+    let passing = PacketPassing { tuple, protocol, opens: false, interface, at };
     let copy = copies.as_mut().and_then(|copies| copies.leaves_out(&passing));
     copy.or_else(|| is_own(protocol, &tuple).then_some(Skip::OwnTraffic))
 }
 
 /// What a packet goes to, behind the decoder.
-struct Parts<'a> {
+struct DissectorParts<'a> {
     /// Where connections are read.
-    table: Option<&'a mut Table<Session>>,
-    context: &'a mut Context,
-    flows: Option<&'a mut Flows>,
-    connects: Option<&'a mut Attempts>,
+    table: Option<&'a mut ConnectionTable<Session>>,
+    context: &'a mut HttpContext,
+    flows: Option<&'a mut FlowTable>,
+    connects: Option<&'a mut ConnectAttempts>,
 }
 
-impl Parts<'_> {
+impl DissectorParts<'_> {
     #[inline]
     fn on_segment(&mut self, segment: &Segment<'_>) {
         if let Some(connects) = &mut self.connects {
@@ -401,8 +404,8 @@ impl Parts<'_> {
 
     fn on_datagram(&mut self, datagram: &Datagram<'_>) {
         if let Some(watch) = &mut self.context.dns
-            && datagram.protocol == Protocol::UDP
-            && Watch::concerns(&datagram.tuple)
+            && datagram.protocol == IpProtocol::UDP
+            && DnsWatch::concerns(&datagram.tuple)
         {
             watch.take(&datagram.tuple, datagram.payload, datagram.at);
         }
@@ -431,7 +434,7 @@ impl Parts<'_> {
         }
     }
 
-    fn let_table(&mut self, act: impl FnOnce(&mut Table<Session>, &mut Context)) {
+    fn let_table(&mut self, act: impl FnOnce(&mut ConnectionTable<Session>, &mut HttpContext)) {
         let made = self.context.out.len();
         if let Some(table) = &mut self.table {
             act(table, self.context);

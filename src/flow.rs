@@ -12,8 +12,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use compact_str::{CompactString, format_compact};
 use sha1::{Digest, Sha1};
 
-pub use self::ids::{Beginning, FlowIds, connection_id};
-pub use self::place::{Around, Place, Tunnel, TunnelKind};
+pub use self::ids::{ConnectionBeginning, FlowIds, connection_id};
+pub use self::place::{OuterLayers, PacketPlace, Tunnel, TunnelKind};
 
 /// Nanoseconds since the Unix epoch, on the capture's clock.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -261,9 +261,9 @@ impl Hash for ConnKey {
 
 /// A protocol on top of IP, by its number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Protocol(pub u8);
+pub struct IpProtocol(pub u8);
 
-impl Protocol {
+impl IpProtocol {
     /// ICMP
     pub const ICMP: Self = Self(1);
     /// TCP
@@ -324,11 +324,11 @@ impl Protocol {
 
 /// Community ID v1, seed 0, of a TCP flow: <https://github.com/corelight/community-id-spec>.
 pub fn community_id(key: &ConnKey) -> String {
-    hashed(Protocol::TCP, key.low, key.high, true)
+    hashed(IpProtocol::TCP, key.low, key.high, true)
 }
 
 /// Community ID v1, seed 0, of any protocol. For ICMP the ports are type and code.
-pub fn community_id_of(protocol: Protocol, source: Endpoint, destination: Endpoint) -> String {
+pub fn community_id_of(protocol: IpProtocol, source: Endpoint, destination: Endpoint) -> String {
     let mut ends = (source, destination);
     let mut one_way = false;
     if protocol.is_icmp() {
@@ -340,13 +340,13 @@ pub fn community_id_of(protocol: Protocol, source: Endpoint, destination: Endpoi
     if !one_way && ends.0 > ends.1 {
         ends = (ends.1, ends.0);
     }
-    let has_ports = protocol.is_icmp() || [Protocol::TCP, Protocol::UDP, Protocol::SCTP].contains(&protocol);
+    let has_ports = protocol.is_icmp() || [IpProtocol::TCP, IpProtocol::UDP, IpProtocol::SCTP].contains(&protocol);
     hashed(protocol, ends.0, ends.1, has_ports)
 }
 
 /// The type of the message that answers one of this type, or that it answers.
-pub fn icmp_counterpart(protocol: Protocol, kind: u16) -> Option<u16> {
-    let pairs: &[(u16, u16)] = if protocol == Protocol::ICMP {
+pub fn icmp_counterpart(protocol: IpProtocol, kind: u16) -> Option<u16> {
+    let pairs: &[(u16, u16)] = if protocol == IpProtocol::ICMP {
         &[(8, 0), (13, 14), (15, 16), (10, 9), (17, 18)]
     } else {
         &[(128, 129), (133, 134), (135, 136), (130, 131), (139, 140), (144, 145)]
@@ -354,7 +354,7 @@ pub fn icmp_counterpart(protocol: Protocol, kind: u16) -> Option<u16> {
     pairs.iter().find_map(|(a, b)| if kind == *a { Some(*b) } else { (kind == *b).then_some(*a) })
 }
 
-fn hashed(protocol: Protocol, low: Endpoint, high: Endpoint, with_ports: bool) -> String {
+fn hashed(protocol: IpProtocol, low: Endpoint, high: Endpoint, with_ports: bool) -> String {
     fn octets(hash: &mut Sha1, ip: IpAddr) {
         match ip {
             IpAddr::V4(v4) => hash.update(v4.octets()),
@@ -441,22 +441,25 @@ mod tests {
             community_id_of(protocol, end(source, sp), end(destination, dp))
         };
         let udp = "1:d/FP5EW3wiY1vCndhwleRRKHowQ=";
-        assert_eq!(id(Protocol::UDP, "192.168.1.52", 54585, "8.8.8.8", 53), udp);
-        assert_eq!(id(Protocol::UDP, "8.8.8.8", 53, "192.168.1.52", 54585), udp);
+        assert_eq!(id(IpProtocol::UDP, "192.168.1.52", 54585, "8.8.8.8", 53), udp);
+        assert_eq!(id(IpProtocol::UDP, "8.8.8.8", 53, "192.168.1.52", 54585), udp);
         let echo = "1:X0snYXpgwiv9TZtqg64sgzUn6Dk=";
-        assert_eq!(id(Protocol::ICMP, "192.168.0.89", 8, "192.168.0.1", 0), echo);
-        assert_eq!(id(Protocol::ICMP, "192.168.0.1", 0, "192.168.0.89", 0), echo);
-        let sctp = id(Protocol::SCTP, "192.168.170.8", 7, "192.168.170.56", 80);
+        assert_eq!(id(IpProtocol::ICMP, "192.168.0.89", 8, "192.168.0.1", 0), echo);
+        assert_eq!(id(IpProtocol::ICMP, "192.168.0.1", 0, "192.168.0.89", 0), echo);
+        let sctp = id(IpProtocol::SCTP, "192.168.170.8", 7, "192.168.170.56", 80);
         assert_eq!(sctp, "1:jQgCxbku+pNGw8WPbEc/TS/uTpQ=");
-        assert_eq!(id(Protocol::TCP, "128.232.110.120", 34855, "66.35.250.204", 80), "1:LQU9qZlK+B5F3KDmev6m5PMibrg=");
+        assert_eq!(
+            id(IpProtocol::TCP, "128.232.110.120", 34855, "66.35.250.204", 80),
+            "1:LQU9qZlK+B5F3KDmev6m5PMibrg="
+        );
     }
 
     #[test]
     fn a_protocol_is_read_by_name_and_by_number() {
         for (text, number) in [("tcp", 6), ("ICMPv6", 58), ("icmp6", 58), ("ipv6-icmp", 58), ("132", 132), ("253", 253)]
         {
-            assert_eq!(Protocol::parse(text), Some(Protocol(number)), "{text}");
+            assert_eq!(IpProtocol::parse(text), Some(IpProtocol(number)), "{text}");
         }
-        assert_eq!((Protocol::parse("quic"), Protocol::parse("256"), Protocol(253).name()), (None, None, None));
+        assert_eq!((IpProtocol::parse("quic"), IpProtocol::parse("256"), IpProtocol(253).name()), (None, None, None));
     }
 }

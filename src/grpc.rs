@@ -9,7 +9,7 @@ mod connect;
 
 use compact_str::CompactString;
 
-use self::base64::Decoder;
+use self::base64::Base64Decoder;
 use crate::record::CallSystem;
 
 /// Longest end of a body that is kept.
@@ -17,7 +17,7 @@ const MAX_END: usize = 1024;
 
 /// What a media type says of the protocol inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flavour {
+pub(crate) enum GrpcFlavour {
     Grpc,
     /// gRPC-Web, its status in the body.
     Web,
@@ -29,7 +29,7 @@ pub(crate) enum Flavour {
     ConnectUnary,
 }
 
-impl Flavour {
+impl GrpcFlavour {
     /// By the Content-Type, and whether there is a Connect-Protocol-Version.
     pub(crate) fn of(content_type: &[u8], connect_version: bool) -> Option<Self> {
         let starts = |with: &[u8]| {
@@ -74,9 +74,9 @@ const COMPRESSED: u8 = 1;
 
 /// Counts the length-prefixed messages of one direction.
 #[derive(Clone, Debug)]
-pub(crate) struct Messages {
-    flavour: Flavour,
-    decoder: Decoder,
+pub(crate) struct MessageCounter {
+    flavour: GrpcFlavour,
+    decoder: Base64Decoder,
     prefix: [u8; 5],
     have: u8,
     /// Bytes of the message under way that are still to come.
@@ -91,17 +91,17 @@ pub(crate) struct Messages {
     lost: bool,
 }
 
-impl Default for Messages {
+impl Default for MessageCounter {
     fn default() -> Self {
-        Self::of(Flavour::Grpc)
+        Self::of(GrpcFlavour::Grpc)
     }
 }
 
-impl Messages {
-    pub(crate) fn of(flavour: Flavour) -> Self {
+impl MessageCounter {
+    pub(crate) fn of(flavour: GrpcFlavour) -> Self {
         Self {
             flavour,
-            decoder: Decoder::default(),
+            decoder: Base64Decoder::default(),
             prefix: [0; 5],
             have: 0,
             left: 0,
@@ -113,13 +113,13 @@ impl Messages {
         }
     }
 
-    pub(crate) fn flavour(&self) -> Flavour {
+    pub(crate) fn flavour(&self) -> GrpcFlavour {
         self.flavour
     }
 
     /// They are of that flavour, as turns out only now. What was taken for one of another framing was not counted right.
-    pub(crate) fn turn_into(&mut self, flavour: Flavour) {
-        let framed_alike = |flavour| matches!(flavour, Flavour::Grpc | Flavour::Web);
+    pub(crate) fn turn_into(&mut self, flavour: GrpcFlavour) {
+        let framed_alike = |flavour| matches!(flavour, GrpcFlavour::Grpc | GrpcFlavour::Web);
         if self.flavour == flavour || (framed_alike(self.flavour) && framed_alike(flavour)) {
             self.flavour = flavour;
             return;
@@ -132,13 +132,15 @@ impl Messages {
     pub(crate) fn take(&mut self, bytes: &[u8]) -> u64 {
         let before = self.count;
         match self.flavour {
-            Flavour::ConnectUnary => self.keep(bytes),
-            Flavour::WebText if !self.lost => {
+            GrpcFlavour::ConnectUnary => self.keep(bytes),
+            GrpcFlavour::WebText if !self.lost => {
                 let mut decoder = std::mem::take(&mut self.decoder);
                 self.lost = !decoder.take(bytes, |piece| self.take_framed(piece)) || self.lost;
                 self.decoder = decoder;
             }
-            Flavour::Grpc | Flavour::Web | Flavour::WebText | Flavour::Connect => self.take_framed(bytes),
+            GrpcFlavour::Grpc | GrpcFlavour::Web | GrpcFlavour::WebText | GrpcFlavour::Connect => {
+                self.take_framed(bytes)
+            }
         }
         self.count - before
     }
@@ -199,7 +201,8 @@ impl Messages {
 
     /// The next `len` bytes are missing: harmless inside a message whose length counts them.
     pub(crate) fn skip(&mut self, len: u64) {
-        let counted = matches!(self.flavour, Flavour::Grpc | Flavour::Web | Flavour::Connect) && !self.ending;
+        let counted =
+            matches!(self.flavour, GrpcFlavour::Grpc | GrpcFlavour::Web | GrpcFlavour::Connect) && !self.ending;
         if counted && len > 0 && u64::from(self.left) >= len {
             self.advance(len as u32);
         } else if len > 0 {
@@ -214,7 +217,7 @@ impl Messages {
 
     /// Messages that are whole; none where that is not known. (A unary call of Connect has one, which no prefix counts.)
     pub(crate) fn count(&self) -> Option<u64> {
-        (!self.lost && self.flavour != Flavour::ConnectUnary).then_some(self.count)
+        (!self.lost && self.flavour != GrpcFlavour::ConnectUnary).then_some(self.count)
     }
 
     /// The status that the end of the body holds, and its text.
@@ -223,13 +226,13 @@ impl Messages {
             return None;
         }
         match self.flavour {
-            Flavour::Grpc => None,
-            Flavour::Web | Flavour::WebText => {
+            GrpcFlavour::Grpc => None,
+            GrpcFlavour::Web | GrpcFlavour::WebText => {
                 let code = status(self.trailer(b"grpc-status")?)?;
                 Some((code, self.trailer(b"grpc-message").map(message)))
             }
-            Flavour::Connect => self.ending.then(|| connect::end_of_stream(&self.end)).flatten(),
-            Flavour::ConnectUnary => connect::error(&self.end),
+            GrpcFlavour::Connect => self.ending.then(|| connect::end_of_stream(&self.end)).flatten(),
+            GrpcFlavour::ConnectUnary => connect::error(&self.end),
         }
     }
 
@@ -308,12 +311,12 @@ mod tests {
             // In base64 as one piece, and each message by itself.
             let apart: Vec<u8> = lengths.iter().flat_map(|len| base64(&framed(&[*len]))).collect();
             for (flavour, bytes) in [
-                (Flavour::Grpc, &plain),
-                (Flavour::Connect, &plain),
-                (Flavour::WebText, &base64(&plain)),
-                (Flavour::WebText, &apart),
+                (GrpcFlavour::Grpc, &plain),
+                (GrpcFlavour::Connect, &plain),
+                (GrpcFlavour::WebText, &base64(&plain)),
+                (GrpcFlavour::WebText, &apart),
             ] {
-                let mut messages = Messages::of(flavour);
+                let mut messages = MessageCounter::of(flavour);
                 let ended: u64 = bytes.chunks(cut).map(|piece| messages.take(piece)).sum();
                 prop_assert_eq!(messages.count(), Some(lengths.len() as u64));
                 prop_assert_eq!(ended, lengths.len() as u64);
@@ -322,9 +325,9 @@ mod tests {
 
         #[test]
         fn any_bytes_are_taken_and_a_loss_in_base64_takes_the_count_away(bytes in proptest::collection::vec(any::<u8>(), 0..300), at in 0usize..300) {
-            use Flavour::{Connect, ConnectUnary, Grpc, Web, WebText};
+            use GrpcFlavour::{Connect, ConnectUnary, Grpc, Web, WebText};
             for flavour in [Grpc, Web, WebText, Connect, ConnectUnary] {
-                let mut messages = Messages::of(flavour);
+                let mut messages = MessageCounter::of(flavour);
                 let (front, back) = bytes.split_at(at.min(bytes.len()));
                 messages.take(front);
                 messages.skip(1);
@@ -338,7 +341,7 @@ mod tests {
         fn what_is_missing_inside_a_message_changes_no_count_and_what_is_not_takes_it_away(at in 0usize..60, len in 1u64..60) {
             let bytes = framed(&[20, 30]);
             let (begin, end) = (at.min(bytes.len()), (at + len as usize).min(bytes.len()));
-            let mut messages = Messages::default();
+            let mut messages = MessageCounter::default();
             messages.take(&bytes[..begin]);
             messages.skip((end - begin) as u64);
             messages.take(&bytes[end..]);
@@ -350,7 +353,7 @@ mod tests {
 
     #[test]
     fn the_trailers_of_grpc_web_are_no_message() {
-        let mut messages = Messages::of(Flavour::Web);
+        let mut messages = MessageCounter::of(GrpcFlavour::Web);
         let trailers = b"grpc-status: 5\r\ngrpc-message:gone%20away\r\n";
         messages.take(&[&framed(&[3])[..], &[0x80, 0, 0, 0, trailers.len() as u8], trailers].concat());
         assert_eq!(messages.count(), Some(1));
@@ -359,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_flavour_is_known_by_its_media_type() {
-        use Flavour::{Connect, ConnectUnary, Grpc, Web, WebText};
+        use GrpcFlavour::{Connect, ConnectUnary, Grpc, Web, WebText};
         for (content_type, version, expected) in [
             ("application/grpc", false, Some(Grpc)),
             ("application/grpc+proto", true, Some(Grpc)),
@@ -376,7 +379,7 @@ mod tests {
             ("application/json", false, None),
             ("application/json-patch", true, None),
         ] {
-            assert_eq!(Flavour::of(content_type.as_bytes(), version), expected, "{content_type} {version}");
+            assert_eq!(GrpcFlavour::of(content_type.as_bytes(), version), expected, "{content_type} {version}");
         }
     }
 
@@ -398,44 +401,44 @@ mod tests {
     fn what_ends_a_body_says_the_status() {
         let end = |flag: u8, text: &str| [&[flag, 0, 0, 0, text.len() as u8], text.as_bytes()].concat();
         for (flavour, body, expected) in [
-            (Flavour::Web, end(0x80, "grpc-status:0\r\n"), Some((0, None))),
-            (Flavour::WebText, base64(&end(0x80, "grpc-status: 14\r\n")), Some((14, None))),
-            (Flavour::Grpc, end(0x80, "grpc-status:0\r\n"), None),
-            (Flavour::Connect, end(2, "{}"), Some((0, None))),
-            (Flavour::Connect, end(2, r#"{"metadata":{"a":["b"]}}"#), Some((0, None))),
+            (GrpcFlavour::Web, end(0x80, "grpc-status:0\r\n"), Some((0, None))),
+            (GrpcFlavour::WebText, base64(&end(0x80, "grpc-status: 14\r\n")), Some((14, None))),
+            (GrpcFlavour::Grpc, end(0x80, "grpc-status:0\r\n"), None),
+            (GrpcFlavour::Connect, end(2, "{}"), Some((0, None))),
+            (GrpcFlavour::Connect, end(2, r#"{"metadata":{"a":["b"]}}"#), Some((0, None))),
             (
-                Flavour::Connect,
+                GrpcFlavour::Connect,
                 end(2, r#"{"error":{"code":"not_found","message":"no"}}"#),
                 Some((5, Some(b"no".to_vec()))),
             ),
-            (Flavour::Connect, end(2, r#"{"error":{"code":"canceled"}}"#), Some((1, None))),
-            (Flavour::Connect, end(2, r#"{"error":{"code":"odd"}}"#), None),
-            (Flavour::Connect, end(2, r#"{"error":{}}"#), None),
-            (Flavour::Connect, end(2, "broken"), None),
-            (Flavour::Connect, end(3, "{}"), None),
-            (Flavour::Connect, end(0, "{}"), None),
+            (GrpcFlavour::Connect, end(2, r#"{"error":{"code":"canceled"}}"#), Some((1, None))),
+            (GrpcFlavour::Connect, end(2, r#"{"error":{"code":"odd"}}"#), None),
+            (GrpcFlavour::Connect, end(2, r#"{"error":{}}"#), None),
+            (GrpcFlavour::Connect, end(2, "broken"), None),
+            (GrpcFlavour::Connect, end(3, "{}"), None),
+            (GrpcFlavour::Connect, end(0, "{}"), None),
             (
-                Flavour::ConnectUnary,
+                GrpcFlavour::ConnectUnary,
                 br#"{"code":"unavailable","message":"later"}"#.to_vec(),
                 Some((14, Some(b"later".to_vec()))),
             ),
-            (Flavour::ConnectUnary, b"{}".to_vec(), None),
-            (Flavour::ConnectUnary, b"<html>".to_vec(), None),
+            (GrpcFlavour::ConnectUnary, b"{}".to_vec(), None),
+            (GrpcFlavour::ConnectUnary, b"<html>".to_vec(), None),
         ] {
-            let mut whole = Messages::of(flavour);
+            let mut whole = MessageCounter::of(flavour);
             whole.take(&body);
             assert_eq!(whole.status(), expected, "{flavour:?} {}", String::from_utf8_lossy(&body));
             // However it is cut; and while a byte is missing, nothing.
-            let mut pieces = Messages::of(flavour);
+            let mut pieces = MessageCounter::of(flavour);
             body.chunks(1).for_each(|piece| _ = pieces.take(piece));
             assert_eq!(pieces.status(), expected);
-            let mut cut = Messages::of(flavour);
+            let mut cut = MessageCounter::of(flavour);
             cut.take(&body[..body.len() - 1]);
             assert_eq!(cut.status(), None);
         }
         // Half of a number is another number.
         let long = format!("x: {}\r\ngrpc-status: 1", "y".repeat(MAX_END - 20));
-        let mut messages = Messages::of(Flavour::Web);
+        let mut messages = MessageCounter::of(GrpcFlavour::Web);
         messages.take(&[&[0x80, 0, 0, 4, 100][..], long.as_bytes()].concat());
         messages.take(&[&b"4\r\n"[..], &[b'z'; 200]].concat());
         assert_eq!(messages.status(), None);

@@ -12,15 +12,15 @@ use tokio::sync::Notify;
 /// The connections of one port.
 #[derive(Debug)]
 pub(crate) struct Guests {
-    limits: Limits,
-    state: Mutex<State>,
+    limits: GuestLimits,
+    state: Mutex<GuestState>,
     /// One went.
     went: Notify,
 }
 
 /// How many, and how much.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct GuestLimits {
     /// Connections at once.
     pub(crate) connections: usize,
     /// Bytes of all requests under way together.
@@ -28,15 +28,15 @@ pub(crate) struct Limits {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct GuestState {
     /// Counts what happens; what happened earlier has the smaller number.
     clock: u64,
-    guests: BTreeMap<u64, Entry>,
+    guests: BTreeMap<u64, GuestEntry>,
     bytes: usize,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct GuestEntry {
     /// It has sent a whole request before.
     served: bool,
     /// Since its last whole request, or since it came.
@@ -56,7 +56,7 @@ pub(crate) struct Guest {
 
 impl Guests {
     /// None yet.
-    pub(crate) fn new(limits: Limits) -> Arc<Self> {
+    pub(crate) fn new(limits: GuestLimits) -> Arc<Self> {
         Arc::new(Self { limits, state: Mutex::default(), went: Notify::new() })
     }
 
@@ -70,7 +70,7 @@ impl Guests {
             state.send_away(|guest| (guest.served != first_served, guest.since));
         }
         let (id, leave) = (state.now(), Arc::new(Notify::new()));
-        state.guests.insert(id, Entry { served: false, since: id, bytes: 0, leave: Arc::clone(&leave) });
+        state.guests.insert(id, GuestEntry { served: false, since: id, bytes: 0, leave: Arc::clone(&leave) });
         drop(state);
         Guest { guests: Arc::clone(self), id, leave }
     }
@@ -86,20 +86,20 @@ impl Guests {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, GuestState> {
         // Each change is whole before anything can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl GuestState {
     fn now(&mut self) -> u64 {
         self.clock += 1;
         self.clock
     }
 
     /// The one with the least `rank` has to go. Its place is free at once.
-    fn send_away<R: Ord>(&mut self, rank: impl Fn(&Entry) -> R) {
+    fn send_away<R: Ord>(&mut self, rank: impl Fn(&GuestEntry) -> R) {
         let first = self.guests.iter().min_by_key(|(_, guest)| rank(guest)).map(|(id, _)| *id);
         if let Some(guest) = first.and_then(|id| self.guests.remove(&id)) {
             self.bytes -= guest.bytes;
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     fn guests(connections: usize, bytes: usize) -> Arc<Guests> {
-        Guests::new(Limits { connections, bytes })
+        Guests::new(GuestLimits { connections, bytes })
     }
 
     fn here(guests: &[&Guest]) -> Vec<bool> {

@@ -11,12 +11,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use downward::Pairs;
+use downward::DownwardPairs;
 
 use crate::format::{Observer, Pod};
 use crate::glob::{BadPattern, Glob};
 use crate::published::{Published, Subscription};
-use crate::record::Labels;
+use crate::record::LabelSet;
 use crate::settings::{Settings, printable};
 
 /// Longest file read: Kubernetes allows 256 KiB of annotations, and its escapes make that longer.
@@ -29,26 +29,26 @@ const APP: [&str; 3] = ["app.kubernetes.io/name", "app", "k8s-app"];
 
 /// What every record of this process has in common. Clones share one state.
 #[derive(Clone, Debug)]
-pub struct Identity(Arc<State>);
+pub struct Identity(Arc<IdentityState>);
 
 #[derive(Debug)]
-struct State {
+struct IdentityState {
     settings: Settings,
     hostname: Option<String>,
     annotations: Vec<Glob>,
     observer: Published<Observer>,
     /// The files as they were read last.
-    read: Mutex<[Option<Stamp>; 2]>,
+    read: Mutex<[Option<FileStamp>; 2]>,
 }
 
 /// What changes when a file does. The kubelet swaps a link to a directory, so it is another file then.
-type Stamp = (u64, u64, u64, Option<SystemTime>);
+type FileStamp = (u64, u64, u64, Option<SystemTime>);
 
 impl Identity {
     /// Reads what there is; a file that is not there is no error, most pods have none.
     pub fn new(settings: &Settings) -> Result<Self, BadPattern> {
         let annotations = settings.annotations.iter().map(|name| Glob::new(name)).collect::<Result<_, _>>()?;
-        let identity = Self(Arc::new(State {
+        let identity = Self(Arc::new(IdentityState {
             settings: settings.clone(),
             hostname: hostname(),
             annotations,
@@ -91,8 +91,8 @@ impl Identity {
     }
 
     /// Stamps first: what changes while it is read is read again at the next look.
-    fn read(&self, read: &mut [Option<Stamp>; 2]) -> bool {
-        let State { settings, hostname, .. } = &*self.0;
+    fn read(&self, read: &mut [Option<FileStamp>; 2]) -> bool {
+        let IdentityState { settings, hostname, .. } = &*self.0;
         *read = self.stamps();
         let labels = pairs(settings.pod_labels_path.as_deref());
         let mut annotations = pairs(settings.pod_annotations_path.as_deref());
@@ -100,37 +100,42 @@ impl Identity {
         self.0.observer.publish(observer(settings, hostname.as_deref(), labels, annotations))
     }
 
-    fn stamps(&self) -> [Option<Stamp>; 2] {
+    fn stamps(&self) -> [Option<FileStamp>; 2] {
         let settings = &self.0.settings;
         [&settings.pod_labels_path, &settings.pod_annotations_path].map(|path| stamp(path.as_deref()?))
     }
 
     /// What is in it is whole at any time.
-    fn lock(&self) -> MutexGuard<'_, [Option<Stamp>; 2]> {
+    fn lock(&self) -> MutexGuard<'_, [Option<FileStamp>; 2]> {
         self.0.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
+fn stamp(path: &Path) -> Option<FileStamp> {
     let file = std::fs::metadata(path).ok()?;
     Some((file.dev(), file.ino(), file.len(), file.modified().ok()))
 }
 
-fn pairs(path: Option<&Path>) -> Pairs {
-    let Some(path) = path else { return Pairs::new() };
+fn pairs(path: Option<&Path>) -> DownwardPairs {
+    let Some(path) = path else { return DownwardPairs::new() };
     let mut text = Vec::new();
     let outcome = std::fs::File::open(path).and_then(|file| file.take(LONGEST_FILE).read_to_end(&mut text));
     match outcome {
         Ok(_) => downward::parse(&String::from_utf8_lossy(&text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Pairs::new(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => DownwardPairs::new(),
         Err(error) => {
             tracing::warn!(%error, path = %path.display(), "the Downward API's file cannot be read");
-            Pairs::new()
+            DownwardPairs::new()
         }
     }
 }
 
-fn observer(settings: &Settings, hostname: Option<&str>, labels: Pairs, annotations: Pairs) -> Observer {
+fn observer(
+    settings: &Settings,
+    hostname: Option<&str>,
+    labels: DownwardPairs,
+    annotations: DownwardPairs,
+) -> Observer {
     let short = |text: &Option<String>| text.as_deref().map(Into::into);
     let app = || {
         let value = |wanted| labels.iter().find(|(name, value)| name == wanted && !value.is_empty());
@@ -155,7 +160,7 @@ fn observer(settings: &Settings, hostname: Option<&str>, labels: Pairs, annotati
 }
 
 /// As many as a record may carry, in the order of their names; says when that is not all.
-fn bounded(what: &str, mut pairs: Pairs) -> Labels {
+fn bounded(what: &str, mut pairs: DownwardPairs) -> LabelSet {
     pairs.sort();
     let all = pairs.len();
     let mut room = MOST_BYTES;

@@ -13,15 +13,15 @@ mod sinks;
 use std::time::Duration;
 
 pub use self::columns::{
-    CONNECTS, CONNTRACK, Column, FLOWS, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS,
-    VERDICTS, Value, ledger_fields,
+    CONNECTS, CONNTRACK, ColumnValue, FLOWS, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, LedgerColumn,
+    RECORDS, SINKS, STREAMS, VERDICTS, ledger_fields,
 };
 pub use self::datasets::PerDataset;
 pub use self::failures::{AtFault, FailureReason};
 pub use self::flows::FlowLedger;
 pub use self::kernel::{ConnectLedger, ConntrackLedger, VerdictLedger};
-pub use self::sinks::{Dropped, RejectedBy, SinkCounts};
-use crate::record::Unanswered;
+pub use self::sinks::{DropReason, RejectedBy, SinkCounts};
+use crate::record::UnansweredReason;
 
 macro_rules! reasons {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)* }) => {
@@ -297,7 +297,7 @@ pub struct HttpLedger {
     pub requests: u64,
     /// Requests with their response (each is one paired response too).
     pub paired: u64,
-    /// Requests without a response, by `Unanswered`.
+    /// Requests without a response, by `UnansweredReason`.
     pub unanswered: ByReason<4>,
     /// Requests whose stream was reset before a response (HTTP/2).
     pub reset: u64,
@@ -429,8 +429,8 @@ pub struct Ledger {
 
 impl HttpLedger {
     /// Counts one request without a response.
-    pub fn count_unanswered(&mut self, why: Unanswered) {
-        let index = Unanswered::ALL.iter().position(|u| *u == why).unwrap_or(0);
+    pub fn count_unanswered(&mut self, why: UnansweredReason) {
+        let index = UnansweredReason::ALL.iter().position(|u| *u == why).unwrap_or(0);
         self.unanswered.add(index, 1);
     }
 }

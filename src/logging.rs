@@ -33,7 +33,7 @@ pub fn init(level: &str, format: LogFormat) -> Result<(), String> {
 }
 
 /// The same from the settings; says what is worth saying about them.
-pub fn start(config: &crate::config::Config) {
+pub fn start(config: &crate::config::RunConfig) {
     let settings = &config.settings;
     let format = match settings.log_format {
         crate::settings::LogFormat::Text => LogFormat::Text,
@@ -84,13 +84,13 @@ fn field(out: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Re
     if field.name() != "message" {
         write!(out, "{}=", field.name())?;
     }
-    write!(Escaped(out), "{value:?}")
+    write!(EscapedText(out), "{value:?}")
 }
 
 /// Lets through what cannot move a cursor, end a line or turn the text around.
-struct Escaped<'a, 'w>(&'a mut Writer<'w>);
+struct EscapedText<'a, 'w>(&'a mut Writer<'w>);
 
-impl Write for Escaped<'_, '_> {
+impl Write for EscapedText<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         text.chars().try_for_each(|c| match c {
             '\0'..'\x20' | '\x7f'..='\u{9f}' => write!(self.0, "\\x{:02x}", u32::from(c)),

@@ -27,7 +27,7 @@ pub const FAMILY: usize = 4;
 
 /// One message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Message<'a> {
+pub struct NetlinkMessage<'a> {
     /// Its type: for netfilter the subsystem in the high byte.
     pub kind: u16,
     /// `NLM_F_…`
@@ -38,12 +38,12 @@ pub struct Message<'a> {
     pub body: &'a [u8],
 }
 
-impl<'a> Message<'a> {
+impl<'a> NetlinkMessage<'a> {
     /// Netfilter's header: address family and the 16-bit number, and the attributes behind it.
-    pub fn netfilter(&self) -> Option<(u8, u16, Attributes<'a>)> {
+    pub fn netfilter(&self) -> Option<(u8, u16, NetlinkAttributes<'a>)> {
         let (head, rest) = self.body.split_at_checked(FAMILY)?;
         let [family, _version, high, low] = head.try_into().ok()?;
-        Some((family, u16::from_be_bytes([high, low]), Attributes(rest)))
+        Some((family, u16::from_be_bytes([high, low]), NetlinkAttributes(rest)))
     }
 
     /// Of an `ERROR`: its number, 0 for an acknowledgement.
@@ -55,26 +55,26 @@ impl<'a> Message<'a> {
 
 /// The messages of a datagram. Ends at the first that does not fit; `rest` is what was not read then.
 #[derive(Clone, Debug)]
-pub struct Messages<'a> {
+pub struct NetlinkMessages<'a> {
     /// Bytes not read.
     pub rest: &'a [u8],
 }
 
-impl<'a> Messages<'a> {
+impl<'a> NetlinkMessages<'a> {
     /// All of `datagram`.
     pub fn new(datagram: &'a [u8]) -> Self {
         Self { rest: datagram }
     }
 }
 
-impl<'a> Iterator for Messages<'a> {
-    type Item = Message<'a>;
+impl<'a> Iterator for NetlinkMessages<'a> {
+    type Item = NetlinkMessage<'a>;
 
-    fn next(&mut self) -> Option<Message<'a>> {
+    fn next(&mut self) -> Option<NetlinkMessage<'a>> {
         let [l0, l1, l2, l3, k0, k1, f0, f1, s0, s1, s2, s3, ..] = *self.rest.first_chunk::<HEADER>()?;
         let length = usize::try_from(u32::from_ne_bytes([l0, l1, l2, l3])).unwrap_or(usize::MAX);
         let body = self.rest.get(HEADER..length)?;
-        let message = Message {
+        let message = NetlinkMessage {
             kind: u16::from_ne_bytes([k0, k1]),
             flags: u16::from_ne_bytes([f0, f1]),
             sequence: u32::from_ne_bytes([s0, s1, s2, s3]),
@@ -87,17 +87,17 @@ impl<'a> Iterator for Messages<'a> {
 
 /// One attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attribute<'a> {
+pub struct NetlinkAttribute<'a> {
     /// Its number, without the two flags.
     pub kind: u16,
     /// Its value.
     pub value: &'a [u8],
 }
 
-impl<'a> Attribute<'a> {
+impl<'a> NetlinkAttribute<'a> {
     /// The attributes inside.
-    pub fn nested(&self) -> Attributes<'a> {
-        Attributes(self.value)
+    pub fn nested(&self) -> NetlinkAttributes<'a> {
+        NetlinkAttributes(self.value)
     }
 
     /// One byte.
@@ -123,17 +123,17 @@ impl<'a> Attribute<'a> {
 
 /// Attributes, one behind the other. Ends at the first that does not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attributes<'a>(pub &'a [u8]);
+pub struct NetlinkAttributes<'a>(pub &'a [u8]);
 
-impl<'a> Iterator for Attributes<'a> {
-    type Item = Attribute<'a>;
+impl<'a> Iterator for NetlinkAttributes<'a> {
+    type Item = NetlinkAttribute<'a>;
 
-    fn next(&mut self) -> Option<Attribute<'a>> {
+    fn next(&mut self) -> Option<NetlinkAttribute<'a>> {
         let [l0, l1, k0, k1] = *self.0.first_chunk::<ATTRIBUTE>()?;
         let length = usize::from(u16::from_ne_bytes([l0, l1]));
         let value = self.0.get(ATTRIBUTE..length)?;
         self.0 = self.0.get(aligned(length)..).unwrap_or_default();
-        Some(Attribute { kind: u16::from_ne_bytes([k0, k1]) & 0x3fff, value })
+        Some(NetlinkAttribute { kind: u16::from_ne_bytes([k0, k1]) & 0x3fff, value })
     }
 }
 
@@ -143,9 +143,9 @@ fn aligned(length: usize) -> usize {
 
 /// Writes messages: requests, and what tests say in the kernel's place.
 #[derive(Clone, Debug, Default)]
-pub struct Writer(Vec<u8>);
+pub struct NetlinkWriter(Vec<u8>);
 
-impl Writer {
+impl NetlinkWriter {
     /// A message of netfilter; `family` and `number` are its own header.
     #[must_use]
     pub fn netfilter(kind: u16, flags: u16, sequence: u32, family: u8, number: u16) -> Self {
@@ -183,7 +183,7 @@ impl Writer {
 
 /// Attributes as the value of another one.
 pub fn nest(attributes: &[(u16, Vec<u8>)]) -> Vec<u8> {
-    let empty = Writer(Vec::new());
+    let empty = NetlinkWriter(Vec::new());
     attributes.iter().fold(empty, |writer, (kind, value)| writer.attribute(*kind, value)).0
 }
 
@@ -196,10 +196,10 @@ mod tests {
     #[test]
     fn what_was_written_is_read_again() {
         let inner = nest(&[(1, vec![7]), (2, vec![1, 2, 3])]);
-        let one = Writer::netfilter(0x0102, 3, 9, 2, 513).attribute(5, &inner).attribute(6, &[]).finish();
-        let two = Writer::netfilter(0x0100, 0, 10, 10, 0).finish();
+        let one = NetlinkWriter::netfilter(0x0102, 3, 9, 2, 513).attribute(5, &inner).attribute(6, &[]).finish();
+        let two = NetlinkWriter::netfilter(0x0100, 0, 10, 10, 0).finish();
         let both = [one, two].concat();
-        let messages: Vec<_> = Messages::new(&both).collect();
+        let messages: Vec<_> = NetlinkMessages::new(&both).collect();
         assert_eq!(
             messages.iter().map(|m| (m.kind, m.flags, m.sequence)).collect::<Vec<_>>(),
             [(0x0102, 3, 9), (0x0100, 0, 10)]
@@ -217,20 +217,20 @@ mod tests {
         for length in [0u32, 1, 15, 17, 400, u32::MAX] {
             let mut bytes = vec![0; 16];
             bytes[..4].copy_from_slice(&length.to_ne_bytes());
-            let mut messages = Messages::new(&bytes);
+            let mut messages = NetlinkMessages::new(&bytes);
             assert_eq!((messages.next(), messages.rest.len()), (None, 16), "{length}");
         }
         for length in [0u16, 3, 9, u16::MAX] {
             let bytes = [&length.to_ne_bytes()[..], &[1, 0, 0xaa, 0xbb, 0xcc, 0xdd]].concat();
-            assert_eq!(Attributes(&bytes).next(), None, "{length}");
+            assert_eq!(NetlinkAttributes(&bytes).next(), None, "{length}");
         }
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_walked_in_at_most_a_fourth_as_many_steps(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(Attributes(&bytes).count() <= bytes.len() / 4 + 1);
-            prop_assert!(Messages::new(&bytes).count() <= bytes.len() / 16 + 1);
+            prop_assert!(NetlinkAttributes(&bytes).count() <= bytes.len() / 4 + 1);
+            prop_assert!(NetlinkMessages::new(&bytes).count() <= bytes.len() / 16 + 1);
         }
     }
 }

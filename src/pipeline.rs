@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use crate::format::Encoded;
 use crate::ledger::{LeftOut, PerDataset, RecordLedger};
-use crate::metrics::{Probe, Requests};
+use crate::metrics::{MetricsProbe, WaitingRequests};
 use crate::record::Record;
-use crate::sink::{Block, Piece, SinkHandle};
+use crate::sink::{BlockPiece, RecordBlock, SinkHandle};
 
 /// A block is handed over when it has grown so far, or with `flush`: large enough that the hand-over costs next to
 /// nothing for each record, small enough to share a core's cache with the application.
@@ -23,7 +23,7 @@ const SPARE_BLOCKS: usize = 4;
 
 /// One format and the sinks that take it.
 #[derive(Debug)]
-pub struct Outlet<E> {
+pub struct FormatOutlet<E> {
     /// Appends one record: a whole line with its newline for line formats.
     pub encode: E,
     /// Who gets it.
@@ -37,19 +37,19 @@ pub struct Pipeline<S, E> {
     outlets: Vec<Filling<E>>,
     block_bytes: usize,
     ledger: RecordLedger,
-    probe: Option<Probe>,
+    probe: Option<MetricsProbe>,
     /// For the probe, with the next `flush`.
-    requests: Requests,
+    requests: WaitingRequests,
 }
 
 #[derive(Debug)]
 struct Filling<E> {
-    outlet: Outlet<E>,
-    block: Block,
+    outlet: FormatOutlet<E>,
+    block: RecordBlock,
     /// Records that the format cannot express, since the last hand-over.
     left_out: PerDataset,
     /// Handed over before; whichever no sink holds any more is filled again.
-    sent: VecDeque<Arc<Block>>,
+    sent: VecDeque<Arc<RecordBlock>>,
 }
 
 impl<S, E> Pipeline<S, E>
@@ -59,7 +59,7 @@ where
 {
     /// `select` enriches a record (the route at least) and says why it is to be left out; `probe` is where requests are
     /// counted and the ledger is published.
-    pub fn new(select: S, outlets: Vec<Outlet<E>>, probe: Option<Probe>) -> Self {
+    pub fn new(select: S, outlets: Vec<FormatOutlet<E>>, probe: Option<MetricsProbe>) -> Self {
         let outlets = outlets.into_iter().map(Filling::new).collect();
         Self {
             select,
@@ -67,7 +67,7 @@ where
             block_bytes: BLOCK_BYTES,
             ledger: RecordLedger::default(),
             probe,
-            requests: Requests::default(),
+            requests: WaitingRequests::default(),
         }
     }
 
@@ -150,8 +150,8 @@ where
 }
 
 impl<E> Filling<E> {
-    fn new(outlet: Outlet<E>) -> Self {
-        Self { outlet, block: Block::default(), left_out: PerDataset::default(), sent: VecDeque::new() }
+    fn new(outlet: FormatOutlet<E>) -> Self {
+        Self { outlet, block: RecordBlock::default(), left_out: PerDataset::default(), sent: VecDeque::new() }
     }
 
     fn flush(&mut self) {
@@ -166,7 +166,7 @@ impl<E> Filling<E> {
         let block = if large { self.swap() } else { self.block.take_exact() };
         let block = Arc::new(block);
         for sink in &self.outlet.sinks {
-            sink.offer(Piece::whole(Arc::clone(&block)));
+            sink.offer(BlockPiece::whole(Arc::clone(&block)));
         }
         if large && self.sent.len() < SPARE_BLOCKS {
             self.sent.push_back(block);
@@ -174,7 +174,7 @@ impl<E> Filling<E> {
     }
 
     /// The full block, an empty one in its place: the oldest, if every sink is done with it.
-    fn swap(&mut self) -> Block {
+    fn swap(&mut self) -> RecordBlock {
         let spare = match self.sent.pop_front().map(Arc::try_unwrap) {
             Some(Ok(mut block)) => {
                 block.clear();
@@ -182,9 +182,9 @@ impl<E> Filling<E> {
             }
             Some(Err(busy)) => {
                 self.sent.push_front(busy);
-                Block::default()
+                RecordBlock::default()
             }
-            None => Block::default(),
+            None => RecordBlock::default(),
         };
         std::mem::replace(&mut self.block, spare)
     }
@@ -200,7 +200,7 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::metrics::tests::exchange;
     use crate::record::sample::record;
-    use crate::sink::{Batch, Delivery, Options, Sink, SinkError, Sinks, WhenFull, spawn};
+    use crate::sink::{Batch, Delivery, Sink, SinkError, SinkOptions, Sinks, WhenFull, spawn};
 
     #[derive(Clone, Default)]
     struct Collect(Arc<Mutex<Vec<u8>>>);
@@ -219,11 +219,11 @@ mod tests {
         }
     }
 
-    const WAIT: Options = Options {
+    const WAIT: SinkOptions = SinkOptions {
         queue: crate::sink::QueueLimits { records: 100, bytes: 1 << 20 },
         when_full: WhenFull::Wait,
         batch: crate::sink::BatchLimits { records: 7, bytes: 1 << 20, age: Duration::ZERO },
-        backoff: crate::sink::Backoff { first: Duration::ZERO, most: Duration::ZERO },
+        backoff: crate::sink::RetryBackoff { first: Duration::ZERO, most: Duration::ZERO },
         hold_for: None,
     };
 
@@ -261,8 +261,8 @@ mod tests {
         let handle = |name: &str, sink: &Collect| spawn(name, sink.clone(), WAIT).unwrap();
         let sinks = vec![handle("a", &a), handle("b", &b), handle("c", &c)];
         let outlets = vec![
-            Outlet { encode: short as Encode, sinks: vec![sinks[0].clone(), sinks[1].clone()] },
-            Outlet { encode: long as Encode, sinks: vec![sinks[2].clone()] },
+            FormatOutlet { encode: short as Encode, sinks: vec![sinks[0].clone(), sinks[1].clone()] },
+            FormatOutlet { encode: long as Encode, sinks: vec![sinks[2].clone()] },
         ];
         let mut pipeline = Pipeline::new(keep_all, outlets, None);
         for start in (0..2000).step_by(100) {
@@ -284,8 +284,8 @@ mod tests {
         let handle = |name: &str, sink: &Collect| spawn(name, sink.clone(), WAIT).unwrap();
         let sinks = vec![handle("all", &all), handle("some", &some)];
         let outlets = vec![
-            Outlet { encode: short as Encode, sinks: vec![sinks[0].clone()] },
-            Outlet { encode: odd as Encode, sinks: vec![sinks[1].clone()] },
+            FormatOutlet { encode: short as Encode, sinks: vec![sinks[0].clone()] },
+            FormatOutlet { encode: odd as Encode, sinks: vec![sinks[1].clone()] },
         ];
         let mut pipeline = Pipeline::new(keep_all, outlets, None);
         pipeline.push(&mut (0..5).map(numbered).collect());
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn a_record_is_on_its_way_with_the_next_flush_and_not_before() {
         let sink = spawn("a", Collect::default(), WAIT).unwrap();
-        let outlet = Outlet { encode: short as Encode, sinks: vec![sink.clone()] };
+        let outlet = FormatOutlet { encode: short as Encode, sinks: vec![sink.clone()] };
         let mut pipeline = Pipeline::new(keep_all, vec![outlet], None);
         pipeline.push(&mut vec![numbered(1)]);
         assert_eq!(sink.counts().ledger.offered, 0);

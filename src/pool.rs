@@ -1,4 +1,4 @@
-//! Limits that hold for all capture threads together. Each thread has a `Share` of a `Pool`: it says how much it has, and
+//! Limits that hold for all capture threads together. Each thread has a `PoolShare` of a `LimitPool`: it says how much it has, and
 //! learns whether that is too much. No lock and no waiting: only numbers that the others see.
 //!
 //! Knows not what is counted: connections, or bytes.
@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A limit, and how much all have.
 #[derive(Debug)]
-pub struct Pool {
+pub struct LimitPool {
     most: usize,
     used: AtomicUsize,
     sharers: AtomicUsize,
 }
 
-impl Pool {
+impl LimitPool {
     /// All together may have so much.
     pub fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { most, used: AtomicUsize::new(0), sharers: AtomicUsize::new(0) })
@@ -28,14 +28,14 @@ impl Pool {
 
 /// One thread's share.
 #[derive(Debug)]
-pub(crate) struct Share {
-    pool: Arc<Pool>,
+pub(crate) struct PoolShare {
+    pool: Arc<LimitPool>,
     own: usize,
 }
 
-impl Share {
+impl PoolShare {
     /// One more that shares.
-    pub(crate) fn new(pool: &Arc<Pool>) -> Self {
+    pub(crate) fn new(pool: &Arc<LimitPool>) -> Self {
         pool.sharers.fetch_add(1, Ordering::Relaxed);
         Self { pool: Arc::clone(pool), own: 0 }
     }
@@ -64,7 +64,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for PoolShare {
     fn drop(&mut self) {
         self.set(0);
         self.pool.sharers.fetch_sub(1, Ordering::Relaxed);
@@ -77,11 +77,11 @@ mod tests {
 
     #[test]
     fn one_alone_may_have_all_and_of_two_the_one_with_more_gives_way() {
-        let pool = Pool::new(10);
-        let mut one = Share::new(&pool);
+        let pool = LimitPool::new(10);
+        let mut one = PoolShare::new(&pool);
         one.set(10);
         assert!(!one.exceeds(0) && one.exceeds(1));
-        let mut two = Share::new(&pool);
+        let mut two = PoolShare::new(&pool);
         assert!(!two.exceeds(5) && two.exceeds(6));
         assert_eq!((one.limit(), two.limit()), (10, 5));
         two.set(2);

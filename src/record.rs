@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use compact_str::CompactString;
 
-use crate::flow::{Around, Endpoint, Scope, Timestamp};
+use crate::flow::{Endpoint, OuterLayers, Scope, Timestamp};
 
 mod bare;
 mod connect;
@@ -26,22 +26,25 @@ mod weird;
 mod workload;
 
 pub use self::connect::{ConnectRecord, ConnectResult, Process, ProcessContainer, SeenBy};
-pub use self::conntrack::{ConntrackAction, ConntrackRecord, Counters, EndKnownBy, FoldedFlows, Icmp, Status, Tuple};
+pub use self::conntrack::{
+    ConntrackAction, ConntrackRecord, ConntrackStatus, ConntrackTuple, EndKnownBy, FoldedFlows, IcmpMessage,
+    PacketCounters,
+};
 pub use self::dataset::Dataset;
-pub use self::flow::{End, FlowCounts, FlowRecord, FlowStatus};
-pub use self::observed::{Observed, OfNode};
+pub use self::flow::{FlowCounts, FlowEnd, FlowRecord, FlowStatus};
+pub use self::observed::{ObservedKind, OfNode};
 pub use self::protocols::{
-    CallSystem, Ended, EndedHow, Grpc, Http2, Reset, Side, SocketCounts, Sse, WebSocket, grpc_status, grpc_status_name,
-    h2_error,
+    CallSystem, ConnectionSide, EarlyEnd, EndedHow, EventStream, GrpcCall, Http2, SocketCounts, StreamReset, WebSocket,
+    grpc_status, grpc_status_name, h2_error,
 };
 pub use self::statement::Statement;
-pub use self::timing::Timing;
+pub use self::timing::ExchangeTiming;
 pub use self::verdict::{
-    Container, FlowNews, FlowProgress, FollowedBy, LoggedPacket, VerdictDirection, VerdictInput, VerdictMeaning,
+    FlowNews, FlowProgress, FollowedBy, LoggedPacket, StoredContainer, VerdictDirection, VerdictInput, VerdictMeaning,
     VerdictRecord,
 };
 pub use self::weird::{Weird, WeirdSet};
-pub use self::workload::{Domain, DomainSource, Labels, Names, Workload};
+pub use self::workload::{DomainNames, DomainSource, LabelSet, NameSet, Workload};
 
 /// What podtap emits, of whichever kind. Filters, queues and spool need only its `meta`.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +65,7 @@ pub enum Record {
 
 /// What every record has, of whichever kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Meta<'a> {
+pub struct RecordMeta<'a> {
     /// What kind of event it is.
     pub dataset: Dataset,
     /// `event.id`.
@@ -103,14 +106,14 @@ impl From<ConnectRecord> for Record {
 
 impl Record {
     /// What it has in common with all others.
-    pub fn meta(&self) -> Meta<'_> {
+    pub fn meta(&self) -> RecordMeta<'_> {
         match self {
-            Self::Http(exchange) => Meta { dataset: Dataset::Http, id: &exchange.id, at: exchange.start() },
-            Self::Flow(flow) => Meta { dataset: Dataset::Flow, id: &flow.id, at: flow.end },
-            Self::Conntrack(event) => Meta { dataset: Dataset::Conntrack, id: &event.id, at: event.at },
-            Self::Verdict(packet) => Meta { dataset: Dataset::Verdict, id: &packet.id, at: packet.at },
-            Self::Connect(connect) => Meta { dataset: Dataset::Connect, id: &connect.id, at: connect.start },
-            Self::Ledger(statement) => Meta { dataset: Dataset::Ledger, id: &statement.id, at: statement.to },
+            Self::Http(exchange) => RecordMeta { dataset: Dataset::Http, id: &exchange.id, at: exchange.start() },
+            Self::Flow(flow) => RecordMeta { dataset: Dataset::Flow, id: &flow.id, at: flow.end },
+            Self::Conntrack(event) => RecordMeta { dataset: Dataset::Conntrack, id: &event.id, at: event.at },
+            Self::Verdict(packet) => RecordMeta { dataset: Dataset::Verdict, id: &packet.id, at: packet.at },
+            Self::Connect(connect) => RecordMeta { dataset: Dataset::Connect, id: &connect.id, at: connect.start },
+            Self::Ledger(statement) => RecordMeta { dataset: Dataset::Ledger, id: &statement.id, at: statement.to },
         }
     }
 
@@ -144,7 +147,7 @@ impl Record {
 
 /// What the exchanges of one TCP connection share.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Connection {
+pub struct ExchangeConnection {
     /// `podtap.connection.id`: hash of observer, addresses, ports and initial sequence numbers.
     pub id: CompactString,
     /// The client's end: `source.*`.
@@ -160,10 +163,10 @@ pub struct Connection {
     /// The VLANs and tunnels around it.
     pub scope: Scope,
     /// The same by name, of its first frame.
-    pub around: Around,
+    pub around: OuterLayers,
     /// The names of the server's address when the first record was made; set by the pipeline. The connection may outlive
     /// them.
-    pub domain: OnceLock<Option<Arc<Domain>>>,
+    pub domain: OnceLock<Option<Arc<DomainNames>>>,
 }
 
 /// `network.direction`.
@@ -202,22 +205,22 @@ impl NetworkDirection {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exchange {
     /// The connection.
-    pub connection: Arc<Connection>,
+    pub connection: Arc<ExchangeConnection>,
     /// `event.id`: `<connection id>.<offset of the request in its stream, hex>`; an orphan response has its own
     /// offset behind `r`; a late response has its request's id and `.late` behind it.
     pub id: CompactString,
     /// 1, 2, … within the connection, by its request; 0: of an unknown one.
     pub number: u32,
     /// The request, when seen.
-    pub request: Option<Request>,
+    pub request: Option<HttpRequest>,
     /// The final response, when seen.
-    pub response: Option<Response>,
+    pub response: Option<HttpResponse>,
     /// SYN → SYN-ACK in nanoseconds; only on the first exchange of a connection whose handshake was seen.
     pub connect_ns: Option<u64>,
     /// How far the record can be trusted.
     pub trust: Trust,
     /// What the label is about.
-    pub missing: Missing,
+    pub missing: MissingParts,
     /// Exchange, stream, tunnel or upgrade.
     pub class: StreamClass,
     /// 1xx status codes before the final one (at most `MAX_INFORMATIONAL`).
@@ -225,11 +228,11 @@ pub struct Exchange {
     /// Protocol oddities.
     pub weird: WeirdSet,
     /// Why there is no response, where the request was seen to its end and none came.
-    pub unanswered: Option<Unanswered>,
+    pub unanswered: Option<UnansweredReason>,
     /// A response whose request had been reported as timed out before.
     pub late: bool,
     /// Who ended what did not end by itself, and how.
-    pub ended: Option<Ended>,
+    pub ended: Option<EarlyEnd>,
     /// The client behind proxies.
     pub client_ip: Option<IpAddr>,
     /// `http.route`; set by the pipeline.
@@ -241,11 +244,11 @@ pub struct Exchange {
     /// The stream, of HTTP/2.
     pub http2: Option<Box<Http2>>,
     /// The call, of gRPC.
-    pub grpc: Option<Box<Grpc>>,
+    pub grpc: Option<Box<GrpcCall>>,
     /// What the socket behind an upgrade said.
     pub websocket: Option<Box<WebSocket>>,
     /// Server-sent events in the response's body.
-    pub sse: Option<Sse>,
+    pub sse: Option<EventStream>,
     /// It goes on: what there is of it is recorded before its end, and once more then.
     pub open: bool,
     /// The workload behind the client's address, when it is known; set by the pipeline.
@@ -253,14 +256,14 @@ pub struct Exchange {
     /// The workload behind the server's address, when it is known; set by the pipeline.
     pub destination_workload: Option<Arc<Workload>>,
     /// The names of the server's address, when they are known; set by the pipeline.
-    pub destination_domain: Option<Arc<Domain>>,
+    pub destination_domain: Option<Arc<DomainNames>>,
     /// Where a node is observed, whose exchange it is; set by the pipeline.
     pub of_node: Option<Box<OfNode>>,
 }
 
 /// HTTP version as on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Version {
+pub enum HttpVersion {
     /// A request line without a version.
     V09,
     /// HTTP/1.0.
@@ -273,7 +276,7 @@ pub enum Version {
     Unknown,
 }
 
-impl Version {
+impl HttpVersion {
     /// `http.version`; `None` if it was not seen.
     pub fn name(self) -> Option<&'static str> {
         match self {
@@ -288,7 +291,7 @@ impl Version {
 
 /// One header field, in order of appearance; the name as sent, the value masked where it is a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct HttpHeader {
     /// Name as sent.
     pub name: CompactString,
     /// Value; bytes outside printable ASCII as `\xNN`.
@@ -297,13 +300,13 @@ pub struct Header {
 
 /// The request half.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Request {
+pub struct HttpRequest {
     /// Method as sent; empty where HPACK's state hid it.
     pub method: CompactString,
     /// Request-target as sent, secrets masked, bytes outside printable ASCII as `\xNN`; empty where HPACK's state hid it.
     pub target: CompactString,
     /// Version.
-    pub version: Version,
+    pub version: HttpVersion,
     /// Host header as sent (may hold a port).
     pub host: Option<CompactString>,
     /// Media type of Content-Type, lower case, without parameters.
@@ -315,11 +318,11 @@ pub struct Request {
     /// User-Agent.
     pub user_agent: Option<CompactString>,
     /// W3C traceparent or B3.
-    pub trace: Option<Box<Trace>>,
+    pub trace: Option<Box<TraceContext>>,
     /// Headers, only with LOGHEADERS.
-    pub headers: Vec<Header>,
+    pub headers: Vec<HttpHeader>,
     /// Trailers of HTTP/2, likewise.
-    pub trailers: Vec<Header>,
+    pub trailers: Vec<HttpHeader>,
     /// Time of the first byte.
     pub first: Timestamp,
     /// Time of the last byte seen.
@@ -332,7 +335,7 @@ pub struct Request {
 
 /// Distributed tracing context of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trace {
+pub struct TraceContext {
     /// `trace.id`.
     pub trace_id: CompactString,
     /// `span.id`.
@@ -341,19 +344,19 @@ pub struct Trace {
 
 /// The response half.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Response {
+pub struct HttpResponse {
     /// Status code; HTTP/0.9 has none.
     pub status: Option<u16>,
     /// Reason phrase, when there is one.
     pub phrase: Option<CompactString>,
     /// Version.
-    pub version: Version,
+    pub version: HttpVersion,
     /// Media type of Content-Type, lower case, without parameters.
     pub mime_type: Option<CompactString>,
     /// Headers, only with LOGHEADERS.
-    pub headers: Vec<Header>,
+    pub headers: Vec<HttpHeader>,
     /// Trailers of HTTP/2, likewise.
-    pub trailers: Vec<Header>,
+    pub trailers: Vec<HttpHeader>,
     /// Time of the first byte.
     pub first: Timestamp,
     /// Time of the last byte seen.
@@ -419,7 +422,7 @@ impl StreamClass {
 
 /// `podtap.unanswered`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unanswered {
+pub enum UnansweredReason {
     /// No response within TIMEOUT_AFTER_MS.
     Timeout,
     /// The connection was closed, or the capture ended.
@@ -430,7 +433,7 @@ pub enum Unanswered {
     Shutdown,
 }
 
-impl Unanswered {
+impl UnansweredReason {
     /// All reasons, in the order of the ledger.
     pub const ALL: [Self; 4] = [Self::Timeout, Self::Closed, Self::Reset, Self::Shutdown];
 
@@ -447,9 +450,9 @@ impl Unanswered {
 
 /// `podtap.missing`: parts of the exchange that were not seen whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Missing(u8);
+pub struct MissingParts(u8);
 
-impl Missing {
+impl MissingParts {
     /// The whole request.
     pub const REQUEST: Self = Self(1);
     /// The whole response.
@@ -495,7 +498,7 @@ impl Missing {
 
 /// `event.outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum EventOutcome {
     /// Status below 400; of gRPC: OK.
     Success,
     /// Status from 400, or another one of gRPC, or unanswered, or reset before the end.
@@ -504,7 +507,7 @@ pub enum Outcome {
     Unknown,
 }
 
-impl Outcome {
+impl EventOutcome {
     /// `event.outcome`.
     pub fn name(self) -> &'static str {
         match self {
@@ -536,7 +539,7 @@ impl Exchange {
     }
 
     /// Request and response, where both were seen and the clock says that the request began first.
-    pub fn in_order(&self) -> Option<(&Request, &Response)> {
+    pub fn in_order(&self) -> Option<(&HttpRequest, &HttpResponse)> {
         self.request.as_ref().zip(self.response.as_ref()).filter(|(request, response)| response.first >= request.first)
     }
 
@@ -548,16 +551,16 @@ impl Exchange {
     }
 
     /// Success, failure or unknown.
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> EventOutcome {
         if let Some(outcome) = self.grpc_outcome().or(self.reset_outcome()) {
             return outcome;
         }
         match (self.response.as_ref().map(|r| r.status), self.unanswered) {
-            (Some(_), _) if self.is_cut() => Outcome::Failure,
-            (Some(Some(100..400)), _) if self.is_call_without_status() => Outcome::Unknown,
-            (Some(Some(100..400)), _) => Outcome::Success,
-            (Some(Some(400..600)), _) | (None, Some(_)) => Outcome::Failure,
-            (Some(_), _) | (None, None) => Outcome::Unknown,
+            (Some(_), _) if self.is_cut() => EventOutcome::Failure,
+            (Some(Some(100..400)), _) if self.is_call_without_status() => EventOutcome::Unknown,
+            (Some(Some(100..400)), _) => EventOutcome::Success,
+            (Some(Some(400..600)), _) | (None, Some(_)) => EventOutcome::Failure,
+            (Some(_), _) | (None, None) => EventOutcome::Unknown,
         }
     }
 
@@ -577,15 +580,15 @@ impl Exchange {
     }
 
     /// By the status of gRPC, whatever HTTP says next to it.
-    fn grpc_outcome(&self) -> Option<Outcome> {
+    fn grpc_outcome(&self) -> Option<EventOutcome> {
         let status = self.grpc.as_ref()?.status?;
-        Some(if status == 0 { Outcome::Success } else { Outcome::Failure })
+        Some(if status == 0 { EventOutcome::Success } else { EventOutcome::Failure })
     }
 
     /// A stream that was reset did not end as it should, unless the reset says that nothing is wrong (RFC 9113 §8.1).
-    fn reset_outcome(&self) -> Option<Outcome> {
+    fn reset_outcome(&self) -> Option<EventOutcome> {
         let reset = self.http2.as_ref()?.reset?;
-        (reset.code != 0 || self.response.is_none()).then_some(Outcome::Failure)
+        (reset.code != 0 || self.response.is_none()).then_some(EventOutcome::Failure)
     }
 
     /// Whether gRPC says what came of the call, or nothing does: its HTTP status alone is no success.

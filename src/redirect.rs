@@ -11,7 +11,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::flow::{Endpoint, FiveTuple, Scope, Timestamp};
-use crate::packet::{Carried, Segment, TcpFlags};
+use crate::packet::{CarriedIn, Segment, TcpFlags};
 
 /// Ports on loopback to which the meshes redirect: Istio's, Linkerd's; outbound first.
 const PROXIES: [u16; 4] = [15001, 15006, 4140, 4143];
@@ -22,7 +22,7 @@ const PATIENCE: u64 = 1_500_000_000;
 const LINGER: u64 = 10_000_000_000;
 
 /// Redirected connections, by the client's end.
-pub struct Redirects {
+pub struct RedirectTable {
     legs: HashMap<Endpoint, Leg, RandomState>,
     /// Connections known at most; any beyond keeps its two names, and its halves are not paired.
     most: usize,
@@ -32,15 +32,15 @@ pub struct Redirects {
 
 struct Leg {
     proxy: Endpoint,
-    state: State,
+    state: LegState,
     seen: Timestamp,
     /// FIN from either side, or RST: over.
     ended: [bool; 2],
 }
 
-enum State {
+enum LegState {
     /// The SYN, held until it is known where it goes.
-    Asked(Syn),
+    Asked(WaitingSyn),
     /// Its answer came from there.
     Known(Endpoint),
     /// Joined late: it goes by the proxy's name, since that came first. What the client acknowledged last distinguishes an answer
@@ -48,7 +48,7 @@ enum State {
     Joined(Option<Endpoint>, u32),
 }
 
-impl State {
+impl LegState {
     /// Frames with SYNs that are held.
     fn held(&self) -> u64 {
         match self {
@@ -60,19 +60,19 @@ impl State {
 
 /// A SYN that waits for its answer.
 #[derive(Clone, Debug)]
-pub struct Syn {
+pub struct WaitingSyn {
     at: Timestamp,
     tuple: FiveTuple,
     seq: u32,
     ack: u32,
     flags: TcpFlags,
     /// Of all that are held for it: repeated ones too.
-    carried: Carried,
+    carried: CarriedIn,
     scope: Scope,
     interface: Option<Arc<str>>,
 }
 
-impl Syn {
+impl WaitingSyn {
     fn of(segment: &Segment<'_>) -> Self {
         let Segment { at, tuple, seq, ack, flags, carried, scope, .. } = *segment;
         Self { at, tuple, seq, ack, flags, carried, scope, interface: segment.interface.cloned() }
@@ -101,16 +101,16 @@ impl Syn {
 
 /// What is to be done with a segment.
 #[derive(Debug)]
-pub enum Traced {
+pub enum TracedSegment {
     /// Go on with it.
     Plain,
     /// It is held; nothing is to be done yet.
     Held,
     /// It follows this SYN, which was held until now and goes before it.
-    After(Syn),
+    After(WaitingSyn),
 }
 
-impl Redirects {
+impl RedirectTable {
     /// None known. At most `most` at once; silent ones are forgotten after `idle` nanoseconds.
     pub fn new(most: usize, idle: u64) -> Self {
         Self { legs: HashMap::default(), most, idle }
@@ -132,19 +132,19 @@ impl Redirects {
     }
 
     /// Renames the ends of a segment where they need it. Costs next to nothing where no mesh redirects.
-    pub fn trace(&mut self, segment: &mut Segment<'_>) -> Traced {
+    pub fn trace(&mut self, segment: &mut Segment<'_>) -> TracedSegment {
         let FiveTuple { source, destination } = &segment.tuple;
         if PROXIES.contains(&destination.port) && destination.ip.is_loopback() && !source.ip.is_loopback() {
             return self.trace_request(segment);
         }
         if self.legs.is_empty() {
-            return Traced::Plain;
+            return TracedSegment::Plain;
         }
         self.trace_answer(segment)
     }
 
     /// From the client to the proxy.
-    fn trace_request(&mut self, segment: &mut Segment<'_>) -> Traced {
+    fn trace_request(&mut self, segment: &mut Segment<'_>) -> TracedSegment {
         let FiveTuple { source: client, destination: proxy } = segment.tuple;
         let opens = segment.flags.syn() && !segment.flags.ack() && segment.payload_len == 0;
         let room = self.legs.len() < self.most;
@@ -152,91 +152,91 @@ impl Redirects {
             Some(leg) if !opens => {
                 leg.note(0, segment);
                 match &mut leg.state {
-                    State::Known(meant) => rename(segment, |tuple| tuple.destination = *meant),
-                    State::Joined(None, next) => *next = segment.ack,
-                    State::Joined(Some(_), _) => {}
+                    LegState::Known(meant) => rename(segment, |tuple| tuple.destination = *meant),
+                    LegState::Joined(None, next) => *next = segment.ack,
+                    LegState::Joined(Some(_), _) => {}
                     // The capture lost the answer: from here on it is as if joined late.
-                    State::Asked(syn) => {
+                    LegState::Asked(syn) => {
                         let syn = syn.clone();
-                        leg.state = State::Joined(None, segment.ack);
-                        return Traced::After(syn);
+                        leg.state = LegState::Joined(None, segment.ack);
+                        return TracedSegment::After(syn);
                     }
                 }
-                Traced::Plain
+                TracedSegment::Plain
             }
             // The same SYN again: the first one shows when the client began to wait.
-            Some(Leg { state: State::Asked(syn), .. }) if syn.seq == segment.seq => {
+            Some(Leg { state: LegState::Asked(syn), .. }) if syn.seq == segment.seq => {
                 syn.carried += segment.carried;
-                Traced::Held
+                TracedSegment::Held
             }
-            None if !room => Traced::Plain,
+            None if !room => TracedSegment::Plain,
             Some(_) | None => self.begin(client, proxy, segment, opens),
         }
     }
 
-    fn begin(&mut self, client: Endpoint, proxy: Endpoint, segment: &Segment<'_>, opens: bool) -> Traced {
-        let state = if opens { State::Asked(Syn::of(segment)) } else { State::Joined(None, segment.ack) };
+    fn begin(&mut self, client: Endpoint, proxy: Endpoint, segment: &Segment<'_>, opens: bool) -> TracedSegment {
+        let state = if opens { LegState::Asked(WaitingSyn::of(segment)) } else { LegState::Joined(None, segment.ack) };
         let mut leg = Leg { proxy, state, seen: segment.at, ended: [false; 2] };
         leg.note(0, segment);
         // One that is held there under the same name was never answered: nothing is lost with it but a failed attempt.
-        if let (Some(old), State::Asked(syn)) = (self.legs.remove(&client), &mut leg.state)
-            && let State::Asked(unanswered) = old.state
+        if let (Some(old), LegState::Asked(syn)) = (self.legs.remove(&client), &mut leg.state)
+            && let LegState::Asked(unanswered) = old.state
         {
             syn.carried += unanswered.carried;
         }
         self.legs.insert(client, leg);
-        if opens { Traced::Held } else { Traced::Plain }
+        if opens { TracedSegment::Held } else { TracedSegment::Plain }
     }
 
     /// To a client, perhaps from where it meant to go.
-    fn trace_answer(&mut self, segment: &mut Segment<'_>) -> Traced {
+    fn trace_answer(&mut self, segment: &mut Segment<'_>) -> TracedSegment {
         let FiveTuple { source, destination: client } = segment.tuple;
-        let Some(leg) = self.legs.get_mut(&client) else { return Traced::Plain };
+        let Some(leg) = self.legs.get_mut(&client) else { return TracedSegment::Plain };
         match &mut leg.state {
-            State::Asked(syn) => {
+            LegState::Asked(syn) => {
                 // SYN-ACK, or the RST of a proxy that is not there (RFC 9293 §3.10.7.1).
                 let answers = segment.flags.ack() && segment.ack == syn.seq.wrapping_add(1);
                 if !answers || !(segment.flags.syn() || segment.flags.rst()) {
-                    return Traced::Plain;
+                    return TracedSegment::Plain;
                 }
                 syn.tuple.destination = source;
                 let syn = syn.clone();
-                leg.state = State::Known(source);
+                leg.state = LegState::Known(source);
                 leg.note(1, segment);
-                Traced::After(syn)
+                TracedSegment::After(syn)
             }
-            State::Known(meant) if *meant == source => {
+            LegState::Known(meant) if *meant == source => {
                 leg.note(1, segment);
-                Traced::Plain
+                TracedSegment::Plain
             }
-            State::Joined(meant @ None, next) if *next == segment.seq => {
+            LegState::Joined(meant @ None, next) if *next == segment.seq => {
                 *meant = Some(source);
                 rename(segment, |tuple| tuple.source = leg.proxy);
                 leg.note(1, segment);
-                Traced::Plain
+                TracedSegment::Plain
             }
-            State::Joined(Some(meant), _) if *meant == source => {
+            LegState::Joined(Some(meant), _) if *meant == source => {
                 rename(segment, |tuple| tuple.source = leg.proxy);
                 leg.note(1, segment);
-                Traced::Plain
+                TracedSegment::Plain
             }
-            State::Known(_) | State::Joined(..) => Traced::Plain,
+            LegState::Known(_) | LegState::Joined(..) => TracedSegment::Plain,
         }
     }
 
     /// Time passed: the SYNs that no one answered, which go on as they are; forgets what is over.
-    pub fn on_timeout(&mut self, now: Timestamp) -> Vec<Syn> {
+    pub fn on_timeout(&mut self, now: Timestamp) -> Vec<WaitingSyn> {
         let mut overdue = Vec::new();
         let idle = self.idle;
         self.legs.retain(|_, leg| match &leg.state {
-            State::Asked(syn) => {
+            LegState::Asked(syn) => {
                 let waits = now.since(syn.at) < PATIENCE;
                 if !waits {
                     overdue.push(syn.clone());
                 }
                 waits
             }
-            State::Known(_) | State::Joined(..) => {
+            LegState::Known(_) | LegState::Joined(..) => {
                 now.since(leg.seen) < if leg.ended == [true; 2] { LINGER.min(idle) } else { idle }
             }
         });
@@ -246,8 +246,8 @@ impl Redirects {
     }
 
     /// The end: every SYN that is still held.
-    pub fn finish(&mut self) -> Vec<Syn> {
-        let mut held: Vec<Syn> = self.legs.drain().filter_map(|(_, leg)| leg.state.into_syn()).collect();
+    pub fn finish(&mut self) -> Vec<WaitingSyn> {
+        let mut held: Vec<WaitingSyn> = self.legs.drain().filter_map(|(_, leg)| leg.state.into_syn()).collect();
         held.sort_by_key(|syn| (syn.at, syn.tuple.source));
         held
     }
@@ -259,8 +259,8 @@ fn rename(segment: &mut Segment<'_>, change: impl FnOnce(&mut FiveTuple)) {
     segment.wire = &[];
 }
 
-impl State {
-    fn into_syn(self) -> Option<Syn> {
+impl LegState {
+    fn into_syn(self) -> Option<WaitingSyn> {
         match self {
             Self::Asked(syn) => Some(syn),
             Self::Known(_) | Self::Joined(..) => None,
@@ -309,15 +309,15 @@ mod tests {
             payload_len: 0,
             wire: b"",
             damaged: false,
-            carried: Carried { frames: 1, packets: 1, bytes: 60 },
+            carried: CarriedIn { frames: 1, packets: 1, bytes: 60 },
             scope: Scope::default(),
             around: Default::default(),
             interface: None,
         }
     }
 
-    fn redirects() -> Redirects {
-        Redirects::new(2, 600_000_000_000)
+    fn redirects() -> RedirectTable {
+        RedirectTable::new(2, 600_000_000_000)
     }
 
     const SYN: u8 = TcpFlags::SYN;
@@ -327,14 +327,14 @@ mod tests {
     const FIN_ACK: u8 = TcpFlags::FIN | ACK;
 
     /// What becomes of each segment: its ends, with the SYN before it where it answers one.
-    fn traced(redirects: &mut Redirects, segments: &[(&str, &str, u8, u32, u32)]) -> Vec<String> {
+    fn traced(redirects: &mut RedirectTable, segments: &[(&str, &str, u8, u32, u32)]) -> Vec<String> {
         let words = |s: &Segment<'_>| format!("{} {} {:?}", s.tuple.source, s.tuple.destination, s.flags);
         let one = |&(from, to, flags, seq, ack): &(&str, &str, u8, u32, u32)| {
             let mut segment = segment(from, to, flags, seq, ack);
             match redirects.trace(&mut segment) {
-                Traced::Plain => words(&segment),
-                Traced::Held => "held".to_owned(),
-                Traced::After(syn) => format!("{}, {}", words(&syn.segment()), words(&segment)),
+                TracedSegment::Plain => words(&segment),
+                TracedSegment::Held => "held".to_owned(),
+                TracedSegment::After(syn) => format!("{}, {}", words(&syn.segment()), words(&segment)),
             }
         };
         segments.iter().map(one).collect()

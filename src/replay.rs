@@ -13,18 +13,18 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+pub(crate) use self::reading::ReadingOptions;
 #[cfg(feature = "top")]
-pub(crate) use self::reading::Pace;
-pub(crate) use self::reading::Reading;
-use crate::assembly::{self, Assembly, Started};
-use crate::cli::{self, Input};
-use crate::config::Config;
+pub(crate) use self::reading::ReplayPace;
+use crate::assembly::{self, Assembly, StartedSinks};
+use crate::cli::{self, CaptureInput};
+use crate::config::RunConfig;
 use crate::dissect::Dissector;
 use crate::format::har;
 use crate::ledger::RecordLedger;
 use crate::logging;
 use crate::metrics::{KernelCounters, closing_lines};
-use crate::settings::{Pairs, SinkName};
+use crate::settings::{SettingPairs, SinkName};
 use crate::sink::{SinkCounts, SinkStatus, Sinks, WhenFull};
 use crate::tcp::CloseReason;
 
@@ -35,7 +35,7 @@ const AT_ONCE: usize = 128;
 const BLOCK_BYTES: usize = 256 << 10;
 
 /// Runs `podtap replay`.
-pub fn replay(inputs: &[Input], flags: &Pairs) -> ExitCode {
+pub fn replay(inputs: &[CaptureInput], flags: &SettingPairs) -> ExitCode {
     let config = match assembly::load(flags) {
         Ok(config) => config,
         Err(wrong) => return cli::refuse(&wrong),
@@ -52,22 +52,22 @@ pub fn replay(inputs: &[Input], flags: &Pairs) -> ExitCode {
 
 struct Replay {
     assembly: Assembly,
-    reading: Reading,
+    reading: ReadingOptions,
     grace: Duration,
     /// Whether standard output gets one document: with a beginning and an end.
     is_document: bool,
 }
 
 impl Replay {
-    fn new(config: &Config) -> Result<Self, Box<dyn std::error::Error>> {
+    fn new(config: &RunConfig) -> Result<Self, Box<dyn std::error::Error>> {
         let settings = &config.settings;
         let own_ips = settings.own_ips.given().map(|ips| ips.to_vec()).unwrap_or_default();
-        let reading = Reading::new(settings);
+        let reading = ReadingOptions::new(settings);
         let (grace, is_document) = (settings.grace_period.0, settings.writes_document());
         Ok(Self { assembly: Assembly::new(config, own_ips)?, reading, grace, is_document })
     }
 
-    fn run(mut self, inputs: &[Input]) -> ExitCode {
+    fn run(mut self, inputs: &[CaptureInput]) -> ExitCode {
         let sinks = match self.start() {
             Ok(sinks) => sinks,
             Err(error) => {
@@ -107,7 +107,7 @@ impl Replay {
         if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
-    fn start(&self) -> Result<Started, Box<dyn std::error::Error>> {
+    fn start(&self) -> Result<StartedSinks, Box<dyn std::error::Error>> {
         let sinks = self.assembly.sinks(WhenFull::Wait, None)?;
         on_interrupt(Arc::clone(&self.reading.interrupted), sinks.all(), self.grace)?;
         Ok(sinks)

@@ -25,30 +25,32 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use self::captures::{Capture, join};
+use self::captures::{CaptureThread, join};
 pub use self::check::check;
 pub use self::demo::demo;
 use self::news::NewsSender;
-use self::shared::Shared;
+use self::shared::SharedState;
 use self::signals::Signals;
-use self::tap::Tap;
+use self::tap::FrameTap;
 #[cfg(feature = "top")]
-pub(crate) use self::watch::Watch;
-use crate::assembly::{self, Assembly, Started, Statements};
+pub(crate) use self::watch::CaptureWatch;
+use crate::assembly::{self, Assembly, LedgerStatements, StartedSinks};
 use crate::cli;
-use crate::config::Config;
-use crate::exchange::Protocols;
+use crate::config::RunConfig;
+use crate::exchange::SeenProtocols;
 use crate::flow::Timestamp;
 use crate::logging;
-use crate::metrics::endpoint::Endpoint;
-use crate::metrics::{Metrics, Snapshot, closing_lines};
-use crate::settings::{NetlogLabels, Pairs, RecordKind, Settings};
+use crate::metrics::endpoint::MetricsEndpoint;
+use crate::metrics::{Metrics, MetricsSnapshot, closing_lines};
+use crate::settings::{NetlogLabels, RecordKind, SettingPairs, Settings};
 use crate::sink::{SinkCounts, WhenFull};
-use crate::source::interfaces::{ANY, Choice, Tables};
+use crate::source::interfaces::{ANY, InterfaceChoice, KernelTables};
 use crate::source::kernel_log;
-use crate::source::live::{self, CaptureError, Fanout, Options, Stop, StopSender, check_filter, stop_pair};
+use crate::source::live::{
+    self, CaptureError, CaptureOptions, Fanout, StopSender, StopSignal, check_filter, stop_pair,
+};
 use crate::source::own_traffic::OwnTraffic;
-use crate::source::privilege::{NotPermitted, Privileges, Right};
+use crate::source::privilege::{NeededRight, NotPermitted, Privileges};
 
 /// How often our own sockets are looked for, and traffic is looked at while lingering.
 const SECOND: Duration = Duration::from_secs(1);
@@ -64,9 +66,9 @@ const MESH_AT: [u32; 3] = [5, 10, 20];
 const MESH_EVERY: u32 = 60;
 
 /// Runs `podtap run`. Call it before any thread starts: capabilities are dropped first.
-pub fn run(flags: &Pairs) -> ExitCode {
+pub fn run(flags: &SettingPairs) -> ExitCode {
     // Which of them are needed, the settings say.
-    Privileges::prepare(&Right::ALL);
+    Privileges::prepare(&NeededRight::ALL);
     let config = match assembly::load(flags) {
         Ok(config) => config,
         Err(wrong) => return cli::refuse(&wrong),
@@ -87,43 +89,43 @@ pub fn run(flags: &Pairs) -> ExitCode {
     }
 }
 
-fn capture(config: &Config) -> Result<ExitCode, Box<dyn std::error::Error>> {
+fn capture(config: &RunConfig) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let connects = connects::load(&config.settings)?;
     // One thread only: this one.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::new()?;
-        Live::start(config, connects)?.until_stopped(signals).await
+        LiveParts::start(config, connects)?.until_stopped(signals).await
     })
 }
 
 /// Everything that runs.
-struct Live {
+struct LiveParts {
     began: Instant,
     settings: Settings,
     assembly: Assembly,
-    sinks: Started,
+    sinks: StartedSinks,
     metrics: Arc<Metrics>,
-    statements: Option<Statements>,
-    endpoint: Option<Endpoint>,
+    statements: Option<LedgerStatements>,
+    endpoint: Option<MetricsEndpoint>,
     own: OwnTraffic,
-    shared: Shared,
+    shared: SharedState,
     stop: Option<StopSender>,
-    stopped: Stop,
-    captures: Vec<Capture>,
+    stopped: StopSignal,
+    captures: Vec<CaptureThread>,
     /// Says that one of them has ended.
     any_ended: Arc<Notify>,
     /// For readers of logged packets.
     news: NewsSender,
     /// How many captures have not ended at the end.
     left: Arc<AtomicU64>,
-    protocols: Protocols,
+    protocols: SeenProtocols,
 }
 
-impl Live {
-    fn start(config: &Config, connects: connects::Attempt) -> Result<Self, Box<dyn std::error::Error>> {
+impl LiveParts {
+    fn start(config: &RunConfig, connects: connects::LoadAttempt) -> Result<Self, Box<dyn std::error::Error>> {
         let settings = config.settings.clone();
-        let tables = Tables::read();
+        let tables = KernelTables::read();
         let choices = if settings.captures() { tables.choose(&iface(&settings)) } else { Vec::new() };
         let filter = settings.live_filter();
         choices.iter().try_for_each(|choice| check_filter(filter, &choice.interface))?;
@@ -146,7 +148,7 @@ impl Live {
         let statements = assembly.statements(&sinks, wall_clock());
         let endpoint = listen(&settings, &own);
         let (stop, stopped) = stop_pair()?;
-        let shared = Shared::new(Arc::clone(&metrics), own_ips);
+        let shared = SharedState::new(Arc::clone(&metrics), own_ips);
         let (captures, any_ended, left, protocols) = Default::default();
         let stop = Some(stop);
         let mut live = Self {
@@ -184,7 +186,7 @@ impl Live {
     }
 
     /// What it listens to, what it sends where, what it cannot do.
-    fn say(&self, choices: &[Choice]) {
+    fn say(&self, choices: &[InterfaceChoice]) {
         if let Some(pod) = self.assembly.identity().introduction() {
             tracing::info!("observing {pod}");
         }
@@ -216,24 +218,24 @@ impl Live {
     }
 
     /// Starts capturing on one more interface.
-    fn capture(&mut self, choice: &Choice) -> std::io::Result<()> {
+    fn capture(&mut self, choice: &InterfaceChoice) -> std::io::Result<()> {
         let interface = choice.interface.as_str();
         let threads = self.settings.capture_threads.count();
-        let options = Options {
+        let options = CaptureOptions {
             filter: choice.filter(self.settings.live_filter()),
             snaplen: self.settings.snaplen.bytes() as u32,
             buffer_bytes: self.settings.capture_buffer.bytes() as u32,
             fanout: (threads > 1).then(Fanout::new),
-            ..Options::new(interface)
+            ..CaptureOptions::new(interface)
         };
         (0..threads).try_for_each(|_| self.capture_on_a_thread(options.clone()))
     }
 
-    fn capture_on_a_thread(&mut self, options: Options) -> std::io::Result<()> {
+    fn capture_on_a_thread(&mut self, options: CaptureOptions) -> std::io::Result<()> {
         let interface = options.interface.clone();
         let probe = self.metrics.probe();
         probe.watch(&interface);
-        let mut tap = Tap {
+        let mut tap = FrameTap {
             dissector: self.assembly.dissector(),
             pipeline: self.assembly.pipeline(&self.sinks, Some(probe.clone())),
             own: self.own.view(),
@@ -243,7 +245,7 @@ impl Live {
             so_far: tap::SoFar::default(),
         };
         let stop = self.stopped.clone();
-        let capture = Capture::start(interface, &self.any_ended, move || {
+        let capture = CaptureThread::start(interface, &self.any_ended, move || {
             let outcome = live::run(&options, &stop, &mut tap);
             if let Err(error) = &outcome {
                 tracing::error!("cannot capture on {}: {error}", options.interface);
@@ -260,11 +262,11 @@ impl Live {
         }
         let why = self.wait(&mut signals).await;
         let started = now();
-        if why == Why::Interrupted && std::io::stderr().is_terminal() {
+        if why == EndCause::Interrupted && std::io::stderr().is_terminal() {
             // The terminal shows ^C on the line where the closing lines would begin.
             cli::tell("\n");
         }
-        let asked_again = why == Why::Terminated && self.linger(&mut signals).await;
+        let asked_again = why == EndCause::Terminated && self.linger(&mut signals).await;
         drop(self.stop.take());
         let grace = self.settings.grace_period.0;
         let (sinks, metrics, failed) = (self.sinks.all(), Arc::clone(&self.metrics), why.is_failure());
@@ -290,14 +292,14 @@ impl Live {
         if tokio::time::timeout(GIVING_UP / 2, all).await.is_err() {
             let mut seen = seen(&metrics, None);
             seen.kernel.left = left.load(Ordering::Relaxed);
-            say_closing_lines(&seen, &sinks.leave(), &Protocols::default());
+            say_closing_lines(&seen, &sinks.leave(), &SeenProtocols::default());
         }
         // Not by returning: that waits for whatever hangs.
         std::process::exit(exit)
     }
 
     /// Until a signal, or until there is nothing more to do.
-    async fn wait(&mut self, signals: &mut Signals) -> Why {
+    async fn wait(&mut self, signals: &mut Signals) -> EndCause {
         let (sinks, any_ended) = (self.sinks.all(), Arc::clone(&self.any_ended));
         let mut tick = tokio::time::interval(SECOND);
         let mut due = self.statements.as_ref().map(|statements| every(statements.every()));
@@ -323,14 +325,14 @@ impl Live {
                         statements.tell(seen, wall_clock());
                     }
                 }
-                _ = signals.term.recv() => return Why::Terminated,
-                _ = signals.int.recv() => return Why::Interrupted,
+                _ = signals.term.recv() => return EndCause::Terminated,
+                _ = signals.int.recv() => return EndCause::Interrupted,
                 _ = signals.hup.recv() => {
                     tracing::info!("reopening files");
                     sinks.reload();
                     self.assembly.workloads().refresh();
                 }
-                () = sinks.ended() => return Why::NoSink,
+                () = sinks.ended() => return EndCause::NoSink,
             }
         }
     }
@@ -366,14 +368,14 @@ impl Live {
             tracing::info!("the pod's labels or annotations changed");
         }
         self.assembly.workloads().refresh();
-        let now = own_ips(&Tables::read_interfaces(), &self.settings);
+        let now = own_ips(&KernelTables::read_interfaces(), &self.settings);
         if self.shared.set_own_ips(&now) {
             self.own.set_addresses(&now);
         }
         if (MESH_AT.contains(&seconds) || seconds.is_multiple_of(MESH_EVERY))
             && self.is_mesh_awaited()
             && NotPermitted::found().is_none()
-            && let Some(lo) = Tables::read().mesh()
+            && let Some(lo) = KernelTables::read().mesh()
         {
             tracing::info!("listening on {lo}");
             if let Err(error) = self.capture(&lo) {
@@ -391,7 +393,7 @@ impl Live {
     }
 
     /// A capture that ended by itself failed, or came to the end of its file: says what follows from that.
-    fn look_at_captures(&mut self) -> Option<Why> {
+    fn look_at_captures(&mut self) -> Option<EndCause> {
         let mut why = None;
         for ended in self.captures.extract_if(.., |capture| capture.is_finished()) {
             why = match ended.join() {
@@ -399,20 +401,20 @@ impl Live {
                     self.protocols.merge(&protocols);
                     let waits = when_full(&self.settings) == WhenFull::Drop && !std::io::stderr().is_terminal();
                     match outcome {
-                        Ok(()) => Some(Why::Ended),
-                        Err(CaptureError::Filter { .. }) => Some(Why::Unusable),
+                        Ok(()) => Some(EndCause::Ended),
+                        Err(CaptureError::Filter { .. }) => Some(EndCause::Unusable),
                         // In a pod it stays up and not ready: ending would only be repeated for ever.
                         Err(CaptureError::NotPermitted(_)) => None,
-                        Err(CaptureError::Input { .. }) => (!waits).then_some(Why::Unusable),
+                        Err(CaptureError::Input { .. }) => (!waits).then_some(EndCause::Unusable),
                     }
                 }
                 Err(interface) => {
                     tracing::error!(interface, "internal error: the capture thread crashed; capture stopped");
-                    Some(Why::Panicked)
+                    Some(EndCause::Panicked)
                 }
             };
         }
-        why.filter(|why| self.captures.is_empty() || *why == Why::Panicked)
+        why.filter(|why| self.captures.is_empty() || *why == EndCause::Panicked)
     }
 
     /// The app got its signal at the same moment: its last exchanges are still to come. True when asked again meanwhile.
@@ -465,14 +467,14 @@ fn last_call(grace: Duration) -> Duration {
     grace.saturating_sub(GIVING_UP.min(grace / 4))
 }
 
-fn say_closing_lines(seen: &Snapshot, counts: &[(String, SinkCounts)], protocols: &Protocols) {
+fn say_closing_lines(seen: &MetricsSnapshot, counts: &[(String, SinkCounts)], protocols: &SeenProtocols) {
     let lines = closing_lines(&seen.ledger, &seen.kernel, &seen.records, counts);
     cli::tell(&format!("{lines}{}", cli::protocol_lines(protocols)));
 }
 
 /// Everything that was counted so far. Where no capture counts any more, and none ever saw anything, that was blindness
 /// from `began` on: no one must say then that nothing was lost.
-fn seen(metrics: &Metrics, began: Option<Instant>) -> Snapshot {
+fn seen(metrics: &Metrics, began: Option<Instant>) -> MetricsSnapshot {
     let mut seen = metrics.snapshot();
     if let (0, Some(began)) = (seen.kernel.opens, began) {
         seen.kernel.blind = began.elapsed();
@@ -501,7 +503,7 @@ fn wall_clock() -> Timestamp {
 
 /// Why the capture ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
+enum EndCause {
     Terminated,
     Interrupted,
     NoSink,
@@ -513,7 +515,7 @@ enum Why {
     Panicked,
 }
 
-impl Why {
+impl EndCause {
     fn is_failure(self) -> bool {
         matches!(self, Self::Unusable | Self::Panicked)
     }
@@ -537,20 +539,20 @@ fn when_full(settings: &Settings) -> WhenFull {
 }
 
 /// What must be permitted for what is to be recorded, as long as it runs.
-fn rights(settings: &Settings) -> Vec<Right> {
+fn rights(settings: &Settings) -> Vec<NeededRight> {
     let (conntrack, verdicts) = (settings.records(RecordKind::Conntrack), settings.records(RecordKind::Verdicts));
     [
-        (settings.captures(), Right::NetRaw),
-        (conntrack || (verdicts && !settings.verdict_groups.is_empty()), Right::NetAdmin),
-        (conntrack && settings.conntrack_all_namespaces, Right::NetBroadcast),
-        (verdicts && settings.verdict_kmsg && kernel_log::is_for_administrators(), Right::Syslog),
+        (settings.captures(), NeededRight::NetRaw),
+        (conntrack || (verdicts && !settings.verdict_groups.is_empty()), NeededRight::NetAdmin),
+        (conntrack && settings.conntrack_all_namespaces, NeededRight::NetBroadcast),
+        (verdicts && settings.verdict_kmsg && kernel_log::is_for_administrators(), NeededRight::Syslog),
     ]
     .into_iter()
     .filter_map(|(wanted, right)| wanted.then_some(right))
     .collect()
 }
 
-/// IFACE as `Tables::choose` takes it: empty means by route. A node is observed on all of its interfaces.
+/// IFACE as `KernelTables::choose` takes it: empty means by route. A node is observed on all of its interfaces.
 fn iface(settings: &Settings) -> String {
     if settings.of_node() && settings.iface.given().is_none() {
         return ANY.to_owned();
@@ -559,13 +561,13 @@ fn iface(settings: &Settings) -> String {
 }
 
 /// The addresses that are ours, by the interfaces and by OWN_IPS or POD_IPS.
-fn own_ips(tables: &Tables, settings: &Settings) -> Vec<std::net::IpAddr> {
+fn own_ips(tables: &KernelTables, settings: &Settings) -> Vec<std::net::IpAddr> {
     tables.own_ips(settings.own_ips.given().map_or(&settings.pod_ips[..], |ips| &ips[..]))
 }
 
-fn listen(settings: &Settings, own: &OwnTraffic) -> Option<Endpoint> {
+fn listen(settings: &Settings, own: &OwnTraffic) -> Option<MetricsEndpoint> {
     let candidates = settings.metrics_addr.as_ref()?.candidates();
-    let endpoint = Endpoint::bind_first(&candidates)?;
+    let endpoint = MetricsEndpoint::bind_first(&candidates)?;
     own.add_listener(endpoint.address());
     Some(endpoint)
 }

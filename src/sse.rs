@@ -4,11 +4,11 @@
 //! text.
 
 use crate::flow::Timestamp;
-use crate::record::Sse;
+use crate::record::EventStream;
 
 /// The events of one body.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Events {
+pub(crate) struct EventCounter {
     /// Bytes of the line under way, as far as they may still be `data`.
     matched: u8,
     /// The line under way has a byte.
@@ -16,7 +16,7 @@ pub(crate) struct Events {
     /// A line of the event under way is a `data` field.
     has_data: bool,
     after_cr: bool,
-    told: Sse,
+    told: EventStream,
     /// Bytes are missing.
     lost: bool,
 }
@@ -25,7 +25,7 @@ const DATA: &[u8] = b"data";
 /// The line under way is another field.
 const OTHER: u8 = u8::MAX;
 
-impl Events {
+impl EventCounter {
     /// Takes the next bytes of the body, which came at `at`.
     pub(crate) fn take(&mut self, at: Timestamp, bytes: &[u8]) {
         for byte in bytes {
@@ -68,7 +68,7 @@ impl Events {
     }
 
     /// What was counted; nothing where bytes were missing.
-    pub(crate) fn told(&self) -> Option<Sse> {
+    pub(crate) fn told(&self) -> Option<EventStream> {
         (!self.lost).then_some(self.told)
     }
 }
@@ -95,7 +95,7 @@ mod tests {
             ("data: not whole\n", 0),
         ] {
             for cut in 1..=body.len() {
-                let mut events = Events::default();
+                let mut events = EventCounter::default();
                 for (n, piece) in body.as_bytes().chunks(cut).enumerate() {
                     events.take(Timestamp(n as i64), piece);
                 }
@@ -106,11 +106,11 @@ mod tests {
 
     #[test]
     fn the_first_event_has_a_time_and_a_hole_leaves_no_count() {
-        let mut events = Events::default();
+        let mut events = EventCounter::default();
         events.take(Timestamp(1), b": hello\n\ndata: a");
         events.take(Timestamp(2), b"\n\n");
         events.take(Timestamp(3), b"data: b\n\n");
-        assert_eq!(events.told(), Some(Sse { events: 2, first: Some(Timestamp(2)) }));
+        assert_eq!(events.told(), Some(EventStream { events: 2, first: Some(Timestamp(2)) }));
         events.lose();
         assert_eq!(events.told(), None);
     }

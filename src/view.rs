@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use self::input::Reader;
-use self::lines::{Shown, Viewer};
-use self::summary::Summary;
+use self::input::BlockReader;
+use self::lines::{ShownLines, Viewer};
+use self::summary::ViewSummary;
 use crate::assembly;
-use crate::cli::{self, View};
-use crate::filter::expression::Expression;
-use crate::settings::{Pairs, Settings};
+use crate::cli::{self, ViewRequest};
+use crate::filter::expression::FilterExpression;
+use crate::settings::{SettingPairs, Settings};
 use crate::terminal;
 
 /// More threads than this are of no use: one thread reads.
@@ -28,7 +28,7 @@ const MOST_WORKERS: usize = 4;
 const WAITING: usize = 2;
 
 /// Runs `podtap view`.
-pub fn view(request: &View, flags: &Pairs) -> ExitCode {
+pub fn view(request: &ViewRequest, flags: &SettingPairs) -> ExitCode {
     let settings = match assembly::look(flags).outcome {
         Ok(settings) => settings,
         Err(wrong) => return cli::refuse(&wrong),
@@ -52,7 +52,7 @@ pub fn view(request: &View, flags: &Pairs) -> ExitCode {
 
 fn viewer(settings: &Settings) -> Result<Viewer, String> {
     let expression = |name: &str, text: &Option<String>| {
-        text.as_deref().map(Expression::parse).transpose().map_err(|bad| format!("{name}: {bad}"))
+        text.as_deref().map(FilterExpression::parse).transpose().map_err(|bad| format!("{name}: {bad}"))
     };
     let style = assembly::style(settings, io::stdout().is_terminal());
     Ok(Viewer {
@@ -65,12 +65,12 @@ fn viewer(settings: &Settings) -> Result<Viewer, String> {
 }
 
 /// One worker's ends: blocks in, text out.
-type Ends = (Receiver<Vec<u8>>, SyncSender<Shown>);
+type WorkerEnds = (Receiver<Vec<u8>>, SyncSender<ShownLines>);
 
 /// The summary, and whether everything was read and written; a reader that has left (`| head`) is no error.
-fn run(request: &View, viewer: &Viewer, stop: &AtomicBool, out: impl Write + Send) -> (Summary, bool) {
+fn run(request: &ViewRequest, viewer: &Viewer, stop: &AtomicBool, out: impl Write + Send) -> (ViewSummary, bool) {
     let workers = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MOST_WORKERS);
-    let (mut blocks, mut shown, mut ends): (Vec<_>, Vec<_>, Vec<Ends>) = Default::default();
+    let (mut blocks, mut shown, mut ends): (Vec<_>, Vec<_>, Vec<WorkerEnds>) = Default::default();
     for _ in 0..workers {
         let (block, takes) = sync_channel(WAITING);
         let (gives, text) = sync_channel(WAITING);
@@ -93,18 +93,18 @@ fn run(request: &View, viewer: &Viewer, stop: &AtomicBool, out: impl Write + Sen
         let writer = scope.spawn(move || write(&shown, stop, out));
         let read = read(request, &blocks, stop);
         drop(blocks);
-        let written = writer.join().unwrap_or_else(|_| (Summary::default(), false));
+        let written = writer.join().unwrap_or_else(|_| (ViewSummary::default(), false));
         (written.0, written.1 && read)
     })
 }
 
 /// Gives blocks to the workers, each in its turn. False where an input could not be read to its end.
-fn read(request: &View, workers: &[SyncSender<Vec<u8>>], stop: &AtomicBool) -> bool {
+fn read(request: &ViewRequest, workers: &[SyncSender<Vec<u8>>], stop: &AtomicBool) -> bool {
     let mut turn = workers.iter().cycle();
     let mut whole = true;
     for (number, input) in request.inputs.iter().enumerate() {
         let follow = request.follow && number + 1 == request.inputs.len();
-        let outcome = Reader::open(input, follow).and_then(|mut reader| {
+        let outcome = BlockReader::open(input, follow).and_then(|mut reader| {
             while let Some(block) = reader.next_block(stop)? {
                 let Some(Ok(())) = turn.next().map(|worker| worker.send(block)) else { return Ok(()) };
             }
@@ -119,8 +119,8 @@ fn read(request: &View, workers: &[SyncSender<Vec<u8>>], stop: &AtomicBool) -> b
 }
 
 /// Writes what the workers made, each in its turn: that is the order of the input.
-fn write(workers: &[Receiver<Shown>], stop: &AtomicBool, mut out: impl Write) -> (Summary, bool) {
-    let mut summary = Summary::default();
+fn write(workers: &[Receiver<ShownLines>], stop: &AtomicBool, mut out: impl Write) -> (ViewSummary, bool) {
+    let mut summary = ViewSummary::default();
     for worker in workers.iter().cycle() {
         let Ok(shown) = worker.recv() else { break };
         summary.merge(&shown.summary);

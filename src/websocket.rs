@@ -4,23 +4,23 @@
 //! Where bytes are missing outside a payload it stops counting that end, for nothing marks the next frame's beginning: what
 //! was counted is not recorded then.
 
-use crate::record::{Side, SocketCounts, WebSocket};
+use crate::record::{ConnectionSide, SocketCounts, WebSocket};
 
 /// Longest frame header: 2 bytes, an 8-byte length, a 4-byte mask.
 const MAX_HEADER: usize = 14;
 
 /// Both ends of one socket.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Socket {
-    client: End,
-    server: End,
-    close: Option<(Side, Option<u16>)>,
+pub(crate) struct SocketEnds {
+    client: SocketEnd,
+    server: SocketEnd,
+    close: Option<(ConnectionSide, Option<u16>)>,
     compressed: bool,
 }
 
 /// One end's stream of frames.
 #[derive(Clone, Debug, Default)]
-struct End {
+struct SocketEnd {
     header: [u8; MAX_HEADER],
     have: u8,
     left: u64,
@@ -41,12 +41,12 @@ struct FrameKind {
     is_final: bool,
 }
 
-impl Socket {
+impl SocketEnds {
     /// The next bytes that `from` sent.
-    pub(crate) fn take(&mut self, from: Side, bytes: &[u8]) {
+    pub(crate) fn take(&mut self, from: ConnectionSide, bytes: &[u8]) {
         let end = match from {
-            Side::Client => &mut self.client,
-            Side::Server => &mut self.server,
+            ConnectionSide::Client => &mut self.client,
+            ConnectionSide::Server => &mut self.server,
         };
         let mut rest = bytes;
         while !rest.is_empty() && !end.lost {
@@ -60,10 +60,10 @@ impl Socket {
     }
 
     /// The next `len` bytes that `from` sent are missing.
-    pub(crate) fn skip(&mut self, from: Side, len: u64) {
+    pub(crate) fn skip(&mut self, from: ConnectionSide, len: u64) {
         let end = match from {
-            Side::Client => &mut self.client,
-            Side::Server => &mut self.server,
+            ConnectionSide::Client => &mut self.client,
+            ConnectionSide::Server => &mut self.server,
         };
         // A close frame is short and says what matters.
         if end.in_frame && end.left >= len && end.frame.opcode != 8 {
@@ -77,10 +77,10 @@ impl Socket {
     }
 
     /// Bytes of an unknown number are missing.
-    pub(crate) fn lose(&mut self, from: Side) {
+    pub(crate) fn lose(&mut self, from: ConnectionSide) {
         match from {
-            Side::Client => self.client.lost = true,
-            Side::Server => self.server.lost = true,
+            ConnectionSide::Client => self.client.lost = true,
+            ConnectionSide::Server => self.server.lost = true,
         }
     }
 
@@ -91,7 +91,7 @@ impl Socket {
 
     /// What is known by now. Who closed first is only known while both ends are.
     pub(crate) fn told(&self) -> WebSocket {
-        let known = |end: &End| (!end.lost).then_some(end.counts);
+        let known = |end: &SocketEnd| (!end.lost).then_some(end.counts);
         let close = self.close.filter(|_| !self.client.lost && !self.server.lost);
         WebSocket {
             client: known(&self.client),
@@ -104,7 +104,7 @@ impl Socket {
     }
 }
 
-impl End {
+impl SocketEnd {
     /// Gathers a header; the rest is behind it.
     fn gather<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let mut rest = bytes;
@@ -234,28 +234,31 @@ mod tests {
 
     #[test]
     fn both_ends_are_counted_and_the_first_close_names_who_closed() {
-        let mut socket = Socket::default();
-        socket.take(Side::Server, &frame(0xc1, None, b"zipped"));
-        socket.take(Side::Client, &client());
-        socket.take(Side::Server, &frame(0x88, None, &[0x03, 0xe9]));
+        let mut socket = SocketEnds::default();
+        socket.take(ConnectionSide::Server, &frame(0xc1, None, b"zipped"));
+        socket.take(ConnectionSide::Client, &client());
+        socket.take(ConnectionSide::Server, &frame(0x88, None, &[0x03, 0xe9]));
         let told = socket.told();
         let expected = SocketCounts { messages: 2, frames: 5, text: 1, binary: 1, pings: 1, pongs: 0, bytes: 305 };
         assert_eq!(told.client, Some(expected));
-        assert_eq!((told.close_code, told.closed_by, told.compressed), (Some(1000), Some(Side::Client), true));
+        assert_eq!(
+            (told.close_code, told.closed_by, told.compressed),
+            (Some(1000), Some(ConnectionSide::Client), true)
+        );
     }
 
     #[test]
     fn a_close_without_code_has_none() {
-        let mut socket = Socket::default();
-        socket.take(Side::Server, &frame(0x88, None, b""));
-        assert_eq!((socket.told().close_code, socket.told().closed_by), (None, Some(Side::Server)));
+        let mut socket = SocketEnds::default();
+        socket.take(ConnectionSide::Server, &frame(0x88, None, b""));
+        assert_eq!((socket.told().close_code, socket.told().closed_by), (None, Some(ConnectionSide::Server)));
     }
 
     #[test]
     fn what_is_no_frame_stops_the_count() {
         for bad in [frame(0x83, None, b""), frame(0x89, None, &[0; 200]), frame(0x09, None, b"")] {
-            let mut socket = Socket::default();
-            socket.take(Side::Client, &bad);
+            let mut socket = SocketEnds::default();
+            socket.take(ConnectionSide::Client, &bad);
             assert!(socket.told().client.is_none(), "{bad:?}");
         }
     }
@@ -264,27 +267,27 @@ mod tests {
         #[test]
         fn any_cut_gives_the_same_and_any_hole_the_same_or_nothing(cut in 1usize..40, hole in 0usize..340, len in 0usize..40) {
             let bytes = client();
-            let mut whole = Socket::default();
-            whole.take(Side::Client, &bytes);
-            let mut pieces = Socket::default();
-            bytes.chunks(cut).for_each(|piece| pieces.take(Side::Client, piece));
+            let mut whole = SocketEnds::default();
+            whole.take(ConnectionSide::Client, &bytes);
+            let mut pieces = SocketEnds::default();
+            bytes.chunks(cut).for_each(|piece| pieces.take(ConnectionSide::Client, piece));
             prop_assert_eq!(pieces.told(), whole.told());
             let (begin, end) = (hole.min(bytes.len()), (hole + len).min(bytes.len()));
-            let mut holed = Socket::default();
-            holed.take(Side::Client, &bytes[..begin]);
+            let mut holed = SocketEnds::default();
+            holed.take(ConnectionSide::Client, &bytes[..begin]);
             if end > begin {
-                holed.skip(Side::Client, (end - begin) as u64);
+                holed.skip(ConnectionSide::Client, (end - begin) as u64);
             }
-            holed.take(Side::Client, &bytes[end..]);
+            holed.take(ConnectionSide::Client, &bytes[end..]);
             prop_assert!(holed.told() == whole.told() || holed.told().client.is_none());
         }
 
         #[test]
         fn any_bytes_are_read_to_an_end(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let mut socket = Socket::default();
-            socket.take(Side::Server, &bytes);
-            socket.skip(Side::Server, 3);
-            socket.take(Side::Server, &bytes);
+            let mut socket = SocketEnds::default();
+            socket.take(ConnectionSide::Server, &bytes);
+            socket.skip(ConnectionSide::Server, 3);
+            socket.take(ConnectionSide::Server, &bytes);
         }
     }
 }

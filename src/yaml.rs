@@ -16,27 +16,27 @@ const MOST_ALIASED: usize = 1 << 20;
 const DEEPEST: usize = 600;
 
 /// One document of a stream, as it was read.
-pub(crate) struct Parsed<'a> {
-    root: Node<'a>,
+pub(crate) struct ParsedDocument<'a> {
+    root: YamlNode<'a>,
     /// How many aliases mean each anchor.
     used: HashMap<usize, usize>,
 }
 
 /// A document whose aliases are resolved.
-pub(crate) struct Document<'n, 'a> {
+pub(crate) struct YamlDocument<'n, 'a> {
     /// Its top node.
-    pub(crate) root: &'n Node<'a>,
+    pub(crate) root: &'n YamlNode<'a>,
     used: &'n HashMap<usize, usize>,
-    anchors: HashMap<usize, &'n Node<'a>>,
+    anchors: HashMap<usize, &'n YamlNode<'a>>,
     /// How many nodes its aliases may still expand to.
     aliased_left: Cell<usize>,
 }
 
 /// One node.
 #[derive(Clone, Debug)]
-pub(crate) struct Node<'a> {
+pub(crate) struct YamlNode<'a> {
     /// What it is.
-    pub(crate) kind: Kind<'a>,
+    pub(crate) kind: NodeKind<'a>,
     /// From its first to after its last byte; properties (anchor, tag) are before it.
     pub(crate) span: Range<usize>,
     /// The line it begins in, from 1.
@@ -47,7 +47,7 @@ pub(crate) struct Node<'a> {
 
 /// What a node is.
 #[derive(Clone, Debug)]
-pub(crate) enum Kind<'a> {
+pub(crate) enum NodeKind<'a> {
     /// A string, number and so on.
     Scalar {
         /// As read.
@@ -58,14 +58,14 @@ pub(crate) enum Kind<'a> {
     /// A list.
     List {
         /// Its items.
-        items: Vec<Node<'a>>,
+        items: Vec<YamlNode<'a>>,
         /// In brackets.
         flow: bool,
     },
     /// A mapping.
     Map {
         /// Its entries, in the text's order.
-        entries: Vec<Entry<'a>>,
+        entries: Vec<MappingEntry<'a>>,
         /// In braces.
         flow: bool,
     },
@@ -75,16 +75,16 @@ pub(crate) enum Kind<'a> {
 
 /// One entry of a mapping.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry<'a> {
+pub(crate) struct MappingEntry<'a> {
     /// Its key.
-    pub(crate) key: Node<'a>,
+    pub(crate) key: YamlNode<'a>,
     /// Its value.
-    pub(crate) value: Node<'a>,
+    pub(crate) value: YamlNode<'a>,
 }
 
 /// Why a text is no YAML, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Malformed {
+pub struct MalformedYaml {
     /// The line, from 1.
     pub line: usize,
     /// The column, from 1.
@@ -93,13 +93,13 @@ pub struct Malformed {
     pub why: String,
 }
 
-impl std::fmt::Display for Malformed {
+impl std::fmt::Display for MalformedYaml {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "line {}, column {}: {}", self.line, self.column, self.why)
     }
 }
 
-impl From<ScanError> for Malformed {
+impl From<ScanError> for MalformedYaml {
     fn from(error: ScanError) -> Self {
         let mark = error.marker();
         Self { line: mark.line(), column: mark.col() + 1, why: error.info().to_owned() }
@@ -107,15 +107,16 @@ impl From<ScanError> for Malformed {
 }
 
 /// The documents of a text.
-pub(crate) fn parse(text: &str) -> Result<Vec<Parsed<'_>>, Malformed> {
+pub(crate) fn parse(text: &str) -> Result<Vec<ParsedDocument<'_>>, MalformedYaml> {
     let mut settings: Options = options! {};
     settings.set_emit_comments(false);
-    let mut reader = Reader { text, events: Parser::new_from_str_with_options(text, settings), used: HashMap::new() };
+    let mut reader =
+        YamlReader { text, events: Parser::new_from_str_with_options(text, settings), used: HashMap::new() };
     let mut documents = Vec::new();
     while let Some((event, span)) = reader.next()? {
         if event.is_node() {
             let root = reader.node(event, span)?;
-            documents.push(Parsed { root, used: std::mem::take(&mut reader.used) });
+            documents.push(ParsedDocument { root, used: std::mem::take(&mut reader.used) });
         }
     }
     Ok(documents)
@@ -124,23 +125,23 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Parsed<'_>>, Malformed> {
 /// What the first document of a text means; null where there is none.
 pub(crate) fn value(text: &str) -> Result<Value, String> {
     let documents = parse(text).map_err(|malformed| malformed.to_string())?;
-    let first = documents.first().map(Parsed::document);
+    let first = documents.first().map(ParsedDocument::document);
     first.map_or(Ok(Value::Null), |document| document.value(document.root))
 }
 
-struct Reader<'a> {
+struct YamlReader<'a> {
     text: &'a str,
     events: Parser<'a, StrInput<'a>>,
     used: HashMap<usize, usize>,
 }
 
-impl<'a> Reader<'a> {
-    fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, Malformed> {
+impl<'a> YamlReader<'a> {
+    fn next(&mut self) -> Result<Option<(Event<'a>, Span)>, MalformedYaml> {
         Ok(self.events.next().transpose()?)
     }
 
     /// The node that begins with `event`. The parser bounds how deep they nest.
-    fn node(&mut self, event: Event<'a>, span: Span) -> Result<Node<'a>, Malformed> {
+    fn node(&mut self, event: Event<'a>, span: Span) -> Result<YamlNode<'a>, MalformedYaml> {
         let anchor = event.anchor_id().unwrap_or_default();
         let is_text = event.tag().and_then(Tag::core_suffix).is_some_and(|suffix| suffix == "str");
         let line = span.start.line();
@@ -151,13 +152,13 @@ impl<'a> Reader<'a> {
             self.map(style == StructureStyle::Flow, span)?
         } else if let Event::Alias(anchor) = event {
             *self.used.entry(anchor).or_default() += 1;
-            (Kind::Alias(anchor), span)
+            (NodeKind::Alias(anchor), span)
         } else if let Event::Scalar(text, style, ..) = event {
             self.scalar(text, style, span)
         } else {
-            (Kind::Scalar { text: "".into(), plain: true }, span)
+            (NodeKind::Scalar { text: "".into(), plain: true }, span)
         };
-        Ok(Node { kind, span, line, anchor, is_text })
+        Ok(YamlNode { kind, span, line, anchor, is_text })
     }
 
     fn scalar(
@@ -165,20 +166,20 @@ impl<'a> Reader<'a> {
         text: std::borrow::Cow<'a, str>,
         style: ScalarStyle,
         span: Range<usize>,
-    ) -> (Kind<'a>, Range<usize>) {
+    ) -> (NodeKind<'a>, Range<usize>) {
         let plain = style == ScalarStyle::Plain;
         if plain && span.is_empty() {
-            return (Kind::Scalar { text: "".into(), plain }, span);
+            return (NodeKind::Scalar { text: "".into(), plain }, span);
         }
         // A block scalar's span takes in the empty lines after it, which belong to it only where it keeps them (`|+`).
         let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
         let keeps = !block || text.ends_with("\n\n");
         let whole = self.text.get(span.clone()).unwrap_or_default();
         let length = if keeps { whole.len() } else { whole.trim_ascii_end().len() };
-        (Kind::Scalar { text, plain }, span.start..span.start + length)
+        (NodeKind::Scalar { text, plain }, span.start..span.start + length)
     }
 
-    fn list(&mut self, flow: bool, span: Range<usize>) -> Result<(Kind<'a>, Range<usize>), Malformed> {
+    fn list(&mut self, flow: bool, span: Range<usize>) -> Result<(NodeKind<'a>, Range<usize>), MalformedYaml> {
         let (mut items, mut end) = (Vec::new(), span.end);
         while let Some((event, at)) = self.next()? {
             if matches!(event, Event::SequenceEnd) {
@@ -189,10 +190,10 @@ impl<'a> Reader<'a> {
             end = end.max(item.span.end);
             items.push(item);
         }
-        Ok((Kind::List { items, flow }, span.start..end))
+        Ok((NodeKind::List { items, flow }, span.start..end))
     }
 
-    fn map(&mut self, flow: bool, span: Range<usize>) -> Result<(Kind<'a>, Range<usize>), Malformed> {
+    fn map(&mut self, flow: bool, span: Range<usize>) -> Result<(NodeKind<'a>, Range<usize>), MalformedYaml> {
         let (mut entries, mut end) = (Vec::new(), span.end);
         while let Some((event, at)) = self.next()? {
             if matches!(event, Event::MappingEnd) {
@@ -207,21 +208,21 @@ impl<'a> Reader<'a> {
                 value.span = key.span.end..key.span.end;
             }
             end = end.max(key.span.end).max(value.span.end);
-            entries.push(Entry { key, value });
+            entries.push(MappingEntry { key, value });
         }
-        Ok((Kind::Map { entries, flow }, span.start..end))
+        Ok((NodeKind::Map { entries, flow }, span.start..end))
     }
 }
 
-impl<'a> Node<'a> {
+impl<'a> YamlNode<'a> {
     /// Whether no character means it.
     pub(crate) fn is_nothing(&self) -> bool {
-        matches!(&self.kind, Kind::Scalar { text, plain: true } if text.is_empty())
+        matches!(&self.kind, NodeKind::Scalar { text, plain: true } if text.is_empty())
     }
 
     /// Whether it is a mapping or list in braces or brackets.
     pub(crate) fn is_flow(&self) -> bool {
-        matches!(self.kind, Kind::Map { flow: true, .. } | Kind::List { flow: true, .. })
+        matches!(self.kind, NodeKind::Map { flow: true, .. } | NodeKind::List { flow: true, .. })
     }
 
     /// Whether it has an anchor.
@@ -230,18 +231,18 @@ impl<'a> Node<'a> {
     }
 
     /// The entries of a mapping; none of anything else.
-    pub(crate) fn entries(&self) -> &[Entry<'a>] {
-        if let Kind::Map { entries, .. } = &self.kind { entries } else { &[] }
+    pub(crate) fn entries(&self) -> &[MappingEntry<'a>] {
+        if let NodeKind::Map { entries, .. } = &self.kind { entries } else { &[] }
     }
 
     /// The items of a list; none of anything else.
-    pub(crate) fn items(&self) -> &[Node<'a>] {
-        if let Kind::List { items, .. } = &self.kind { items } else { &[] }
+    pub(crate) fn items(&self) -> &[YamlNode<'a>] {
+        if let NodeKind::List { items, .. } = &self.kind { items } else { &[] }
     }
 
     /// The text of a scalar.
     pub(crate) fn text(&self) -> Option<&str> {
-        if let Kind::Scalar { text, .. } = &self.kind { Some(text) } else { None }
+        if let NodeKind::Scalar { text, .. } = &self.kind { Some(text) } else { None }
     }
 
     fn anchors<'n>(&'n self, into: &mut HashMap<usize, &'n Self>) {
@@ -256,27 +257,27 @@ impl<'a> Node<'a> {
     }
 }
 
-impl Entry<'_> {
+impl MappingEntry<'_> {
     /// Whether this is its key.
     pub(crate) fn is(&self, key: &str) -> bool {
         self.key.text() == Some(key)
     }
 }
 
-impl<'a> Parsed<'a> {
+impl<'a> ParsedDocument<'a> {
     /// The same with its aliases resolved.
-    pub(crate) fn document(&self) -> Document<'_, 'a> {
+    pub(crate) fn document(&self) -> YamlDocument<'_, 'a> {
         let mut anchors = HashMap::new();
         if !self.used.is_empty() {
             self.root.anchors(&mut anchors);
         }
-        Document { root: &self.root, used: &self.used, anchors, aliased_left: Cell::new(MOST_ALIASED) }
+        YamlDocument { root: &self.root, used: &self.used, anchors, aliased_left: Cell::new(MOST_ALIASED) }
     }
 }
 
-impl<'a> Document<'_, 'a> {
+impl<'a> YamlDocument<'_, 'a> {
     /// The entry of a mapping that is to be edited or walked through; the error says why that cannot be.
-    pub(crate) fn entry<'m>(&self, map: &'m Node<'a>, key: &str) -> Result<Option<&'m Entry<'a>>, String> {
+    pub(crate) fn entry<'m>(&self, map: &'m YamlNode<'a>, key: &str) -> Result<Option<&'m MappingEntry<'a>>, String> {
         let mut found = map.entries().iter().filter(|entry| entry.is(key));
         let Some(entry) = found.next() else {
             let merged = map.entries().iter().any(|entry| entry.is("<<"));
@@ -289,7 +290,7 @@ impl<'a> Document<'_, 'a> {
         if found.next().is_some() {
             return Err(format!("`{key}` appears twice"));
         }
-        if matches!(entry.value.kind, Kind::Alias(_)) {
+        if matches!(entry.value.kind, NodeKind::Alias(_)) {
             return Err(format!("`{key}` is an alias, and editing its anchor would change others"));
         }
         if self.used.contains_key(&entry.value.anchor) {
@@ -299,11 +300,11 @@ impl<'a> Document<'_, 'a> {
     }
 
     /// What a node means, aliases and merge keys written out.
-    pub(crate) fn value(&self, node: &Node<'a>) -> Result<Value, String> {
+    pub(crate) fn value(&self, node: &YamlNode<'a>) -> Result<Value, String> {
         self.meaning(node, 0, false)
     }
 
-    fn meaning(&self, node: &Node<'a>, depth: usize, aliased: bool) -> Result<Value, String> {
+    fn meaning(&self, node: &YamlNode<'a>, depth: usize, aliased: bool) -> Result<Value, String> {
         if aliased {
             let left = self.aliased_left.get().checked_sub(1).ok_or("too large with its aliases written out")?;
             self.aliased_left.set(left);
@@ -312,21 +313,21 @@ impl<'a> Document<'_, 'a> {
             return Err("nested too deeply".to_owned());
         }
         Ok(match &node.kind {
-            Kind::Scalar { text, plain: true } if !node.is_text => plain(text),
-            Kind::Scalar { text, .. } => Value::String(text.to_string()),
-            Kind::List { items, .. } => {
+            NodeKind::Scalar { text, plain: true } if !node.is_text => plain(text),
+            NodeKind::Scalar { text, .. } => Value::String(text.to_string()),
+            NodeKind::List { items, .. } => {
                 let item = |item| self.meaning(item, depth + 1, aliased);
                 Value::Array(items.iter().map(item).collect::<Result<_, _>>()?)
             }
-            Kind::Map { entries, .. } => Value::Object(self.entries(entries, depth, aliased)?),
-            Kind::Alias(anchor) => match self.anchors.get(anchor).copied() {
+            NodeKind::Map { entries, .. } => Value::Object(self.entries(entries, depth, aliased)?),
+            NodeKind::Alias(anchor) => match self.anchors.get(anchor).copied() {
                 Some(meant) => self.meaning(meant, depth + 1, true)?,
                 None => Value::Null,
             },
         })
     }
 
-    fn entries(&self, entries: &[Entry<'a>], depth: usize, aliased: bool) -> Result<Map<String, Value>, String> {
+    fn entries(&self, entries: &[MappingEntry<'a>], depth: usize, aliased: bool) -> Result<Map<String, Value>, String> {
         let (mut own, mut merged) = (Map::new(), Vec::new());
         for entry in entries {
             let value = self.meaning(&entry.value, depth + 1, aliased)?;

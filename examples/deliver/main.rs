@@ -16,21 +16,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use podtap::sink::connect::{Connector, HostPort, Timeouts};
-use podtap::sink::elasticsearch::{self, Elasticsearch, IndexName};
+use podtap::sink::connect::{ConnectTimeouts, Connector, HostPort};
+use podtap::sink::elasticsearch::{self, ElasticsearchSink, IndexName};
 use podtap::sink::file::{FileOptions, FileSink};
-use podtap::sink::fluentd::{Compress, Fluentd, FluentdOptions};
-use podtap::sink::logstash::{Logstash, LogstashOptions, Transport};
-use podtap::sink::{BatchLimits, Block, Options, Piece, QueueLimits, Sink, SinkHandle, Sinks, WhenFull, spawn};
+use podtap::sink::fluentd::{FluentdOptions, FluentdSink, ForwardCompression};
+use podtap::sink::logstash::{LogstashOptions, LogstashSink, LogstashTransport};
+use podtap::sink::{
+    BatchLimits, BlockPiece, QueueLimits, RecordBlock, Sink, SinkHandle, SinkOptions, Sinks, WhenFull, spawn,
+};
 
 use records::Encoding;
 
 /// As podtap has them by default.
-const OPTIONS: Options = Options {
+const OPTIONS: SinkOptions = SinkOptions {
     queue: QueueLimits { records: 10_000, bytes: 16 << 20 },
     when_full: WhenFull::Wait,
     batch: BatchLimits { records: 500, bytes: 1 << 20, age: Duration::from_secs(1) },
-    backoff: podtap::sink::Backoff { first: Duration::from_millis(100), most: Duration::from_secs(30) },
+    backoff: podtap::sink::RetryBackoff { first: Duration::from_millis(100), most: Duration::from_secs(30) },
     hold_for: None,
 };
 
@@ -45,19 +47,19 @@ fn main() {
     println!("| sink | records/s | ns of a core per record | records/s on one core | of the file's |");
     println!("|---|--:|--:|--:|--:|");
     print(&file, "file, no server", &file);
-    for compress in [Compress::None, Compress::Gzip] {
+    for compress in [ForwardCompression::None, ForwardCompression::Gzip] {
         print(
             &run(forward(compress), &msgpack, records),
-            &format!("fluentd, {}", word(compress == Compress::Gzip)),
+            &format!("fluentd, {}", word(compress == ForwardCompression::Gzip)),
             &file,
         );
     }
     for (transport, compress) in [
-        (Transport::Beats, false),
-        (Transport::Beats, true),
-        (Transport::Http, false),
-        (Transport::Http, true),
-        (Transport::Tcp, false),
+        (LogstashTransport::Beats, false),
+        (LogstashTransport::Beats, true),
+        (LogstashTransport::Http, false),
+        (LogstashTransport::Http, true),
+        (LogstashTransport::Tcp, false),
     ] {
         let name = format!("logstash {}, {}", format!("{transport:?}").to_lowercase(), word(compress));
         print(&run(logstash(transport, compress), &json, records), &name, &file);
@@ -94,12 +96,12 @@ fn print(took: &Took, name: &str, file: &Took) {
     );
 }
 
-fn run(sink: SinkHandle, blocks: &[Arc<Block>], records: usize) -> Took {
+fn run(sink: SinkHandle, blocks: &[Arc<RecordBlock>], records: usize) -> Took {
     let thread = thread_of(&sink);
     let (start, before) = (now(), busy(&thread));
     let mut offered = 0;
     for block in blocks.iter().cycle() {
-        sink.offer(Piece::whole(Arc::clone(block)));
+        sink.offer(BlockPiece::whole(Arc::clone(block)));
         offered += block.records();
         if offered >= records {
             break;
@@ -122,7 +124,7 @@ fn start(sink: impl Sink) -> SinkHandle {
 
 fn connector(address: SocketAddr) -> Connector {
     let host = HostPort { host: address.ip().to_string(), port: address.port() };
-    Connector::new(vec![host], None, Timeouts::default())
+    Connector::new(vec![host], None, ConnectTimeouts::default())
 }
 
 fn file(directory: &Path) -> SinkHandle {
@@ -130,27 +132,28 @@ fn file(directory: &Path) -> SinkHandle {
     start(FileSink::new(FileOptions { path, max_bytes: None, max_age: None, keep: 0, compress: false }))
 }
 
-fn forward(compress: Compress) -> SinkHandle {
+fn forward(compress: ForwardCompression) -> SinkHandle {
     let options = FluentdOptions { tag: receivers::TAG.to_owned(), compress, ..FluentdOptions::default() };
-    start(Fluentd::new(connector(receivers::start(receivers::forward)), options))
+    start(FluentdSink::new(connector(receivers::start(receivers::forward)), options))
 }
 
-fn logstash(transport: Transport, compress: bool) -> SinkHandle {
+fn logstash(transport: LogstashTransport, compress: bool) -> SinkHandle {
     let receiver = match (transport, compress) {
-        (Transport::Beats, false) => receivers::windows,
-        (Transport::Beats, true) => receivers::compressed_windows,
-        (Transport::Http, _) => receivers::requests,
-        (Transport::Tcp | Transport::Udp, _) => receivers::bytes,
+        (LogstashTransport::Beats, false) => receivers::windows,
+        (LogstashTransport::Beats, true) => receivers::compressed_windows,
+        (LogstashTransport::Http, _) => receivers::requests,
+        (LogstashTransport::Tcp | LogstashTransport::Udp, _) => receivers::bytes,
     };
     let options = LogstashOptions { transport, compress, ..LogstashOptions::default() };
-    start(Logstash::new(connector(receivers::start(receiver)), options).unwrap())
+    start(LogstashSink::new(connector(receivers::start(receiver)), options).unwrap())
 }
 
 fn bulk(compress: bool) -> SinkHandle {
     let (nodes, _) = elasticsearch::nodes(&[receivers::bulk().to_string()], 9200, false).unwrap();
     let index = IndexName::new(receivers::STREAM).unwrap();
-    let options = elasticsearch::Options { compress, ..elasticsearch::Options::new(nodes, index) };
-    start(Elasticsearch::new(options).unwrap())
+    let options =
+        elasticsearch::ElasticsearchOptions { compress, ..elasticsearch::ElasticsearchOptions::new(nodes, index) };
+    start(ElasticsearchSink::new(options).unwrap())
 }
 
 #[allow(clippy::disallowed_methods, reason = "a benchmark measures")]

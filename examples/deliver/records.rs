@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use podtap::dissect::{Config, Dissector};
+use podtap::dissect::{Dissector, DissectorConfig};
 use podtap::format::{Observer, ecs};
 use podtap::record::Record;
 use podtap::redact::Redactor;
-use podtap::sink::Block;
+use podtap::sink::RecordBlock;
 use podtap::sink::fluentd::encode_msgpack;
 use podtap::synth::Conversation;
 use podtap::tcp::CloseReason;
@@ -19,22 +19,22 @@ pub(crate) enum Encoding {
 }
 
 /// Some thousand different records.
-pub(crate) fn blocks(encoding: Encoding) -> Vec<Arc<Block>> {
+pub(crate) fn blocks(encoding: Encoding) -> Vec<Arc<RecordBlock>> {
     let observer = Observer::default();
-    let mut blocks = vec![Block::default()];
+    let mut blocks = vec![RecordBlock::default()];
     for number in 0..8000 {
         let request = format!(
             "GET /api/orders/{number}?page={} HTTP/1.1\r\nHost: shop.local:8080\r\nUser-Agent: curl/8.5.0\r\n\r\n",
             number % 7
         );
         let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
-        let mut dissector = Dissector::new(Config::default(), Redactor::off());
+        let mut dissector = Dissector::new(DissectorConfig::default(), Redactor::off());
         let frames = Conversation::default().handshake().client(request).server(answer).close().frames();
         frames.iter().for_each(|frame| dissector.handle_frame(&frame.as_frame(), |_| false));
         dissector.finish(CloseReason::EndOfCapture);
         for record in dissector.records().drain(..) {
             if blocks.last().is_some_and(|block| block.bytes() > 128 << 10) {
-                blocks.push(Block::default());
+                blocks.push(RecordBlock::default());
             }
             let Some(block) = blocks.last_mut() else { continue };
             block.push(podtap::record::Dataset::Http, |out| {
@@ -59,6 +59,6 @@ fn msgpack(out: &mut Vec<u8>, record: &Record, observer: &Observer) {
 }
 
 /// Bytes of a record.
-pub(crate) fn mean(blocks: &[Arc<Block>]) -> usize {
+pub(crate) fn mean(blocks: &[Arc<RecordBlock>]) -> usize {
     blocks.iter().map(|block| block.bytes()).sum::<usize>() / blocks.iter().map(|block| block.records()).sum::<usize>()
 }

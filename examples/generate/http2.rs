@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use podtap::synth::http2::{self, Encoder, PREFACE, kind};
-use podtap::synth::{Acks, Conversation, Rng, SynthFrame};
+use podtap::synth::http2::{self, HpackEncoder, PREFACE, kind};
+use podtap::synth::{AckPolicy, Conversation, Rng, SynthFrame};
 
 use crate::heads::{any_request, any_response, as_http2};
 use crate::plans::{Task, connection, micros, start, steps};
@@ -13,14 +13,14 @@ const AT_ONCE: u32 = 10;
 
 /// Both encoders of a connection, and the next stream.
 struct Peers {
-    client: Encoder,
-    server: Encoder,
+    client: HpackEncoder,
+    server: HpackEncoder,
     stream: u32,
 }
 
 impl Peers {
     fn new() -> Self {
-        Self { client: Encoder::default(), server: Encoder::default(), stream: 1 }
+        Self { client: HpackEncoder::default(), server: HpackEncoder::default(), stream: 1 }
     }
 
     /// A request on the next stream.
@@ -35,7 +35,7 @@ impl Peers {
     }
 }
 
-fn message(encoder: &mut Encoder, stream: u32, message: &[u8]) -> Vec<u8> {
+fn message(encoder: &mut HpackEncoder, stream: u32, message: &[u8]) -> Vec<u8> {
     let (fields, body) = as_http2(message);
     let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let mut out = encoder.headers(stream, &fields, body.is_empty());
@@ -51,7 +51,7 @@ fn open(conversation: Conversation) -> Conversation {
 
 /// h2load's shape: ten requests at once, all ten answers, and again.
 pub(crate) fn multiplexed(Task { lane, units, mut rng }: Task) -> impl Iterator<Item = SynthFrame> {
-    let conversation = open(connection(lane, 0, start(&mut rng)).acks(Acks::Piggyback));
+    let conversation = open(connection(lane, 0, start(&mut rng)).acks(AckPolicy::Piggyback));
     let (mut peers, mut left) = (Peers::new(), Some(units));
     steps(conversation, move |conversation| {
         let now = left?.min(AT_ONCE);
@@ -72,7 +72,8 @@ pub(crate) fn full_tables(Task { lane, units, mut rng }: Task) -> impl Iterator<
     let start = start(&mut rng);
     (0..units).flat_map(move |number| {
         let at = start.plus(u64::from(number) * 1_000_000);
-        let mut conversation = open(connection(lane, number, at).acks(Acks::Piggyback).rtt(Duration::from_micros(2)));
+        let mut conversation =
+            open(connection(lane, number, at).acks(AckPolicy::Piggyback).rtt(Duration::from_micros(2)));
         let mut peers = Peers::new();
         for stream in (0..60).map(|n| 2 * n + 1) {
             let id = format!("{:016x}{:016x}", rng.number(), rng.number());
@@ -123,7 +124,7 @@ pub(crate) fn continuations(Task { lane, mut rng, .. }: Task) -> impl Iterator<I
 /// Blocks of a thousand bytes that each refer to an entry of 4 KB.
 pub(crate) fn table_bombs(Task { lane, units, mut rng }: Task) -> impl Iterator<Item = SynthFrame> {
     let conversation = open(connection(lane, 0, start(&mut rng)));
-    let (mut encoder, mut stream) = (Encoder::default(), 1);
+    let (mut encoder, mut stream) = (HpackEncoder::default(), 1);
     let entry = encoder.block(&[("x", "y".repeat(4000).as_str())]);
     let end = stream + 2 * units;
     steps(conversation, move |conversation| {

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, Command, value_parser};
 use plans::{PLANS, Plan};
-use podtap::synth::{Link, PcapWriter, Resolution, merge};
+use podtap::synth::{LinkHeaders, PcapWriter, TimeResolution, merge};
 
 fn main() -> ExitCode {
     let arguments = command().get_matches();
@@ -46,7 +46,7 @@ fn command() -> Command {
 fn write(plan: &Plan, path: &str, seed: u64, scale: f64) -> io::Result<String> {
     let out: Box<dyn Write> = if path == "-" { Box::new(io::stdout()) } else { Box::new(File::create(path)?) };
     let out = BufWriter::with_capacity(1 << 20, out);
-    let mut file = PcapWriter::new(out, Link::Ethernet.link_type(), Resolution::Micro)?;
+    let mut file = PcapWriter::new(out, LinkHeaders::Ethernet.link_type(), TimeResolution::Micro)?;
     let size = (f64::from(plan.size) * scale).round() as u32;
     let (mut frames, mut bytes) = (0u64, 0u64);
     for frame in merge((plan.lanes)(size, seed)) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use podtap::flow::{Endpoint, Timestamp};
 use podtap::synth::message::{chunk, request};
-use podtap::synth::{Acks, Conversation, Rng, Side, SynthFrame};
+use podtap::synth::{AckPolicy, Conversation, Rng, SynthFrame, SynthSide};
 
 use crate::heads::{any_request, any_response, download_head, filler, upload_head};
 use crate::http2::{continuations, full_tables, multiplexed, open_streams, rapid_reset, table_bombs};
@@ -182,7 +182,7 @@ fn exchange(conversation: Conversation, rng: &mut Rng) -> Conversation {
 }
 
 fn keep_alive(Task { lane, units, mut rng }: Task) -> impl Iterator<Item = SynthFrame> {
-    let conversation = connection(lane, 0, start(&mut rng)).acks(Acks::Piggyback);
+    let conversation = connection(lane, 0, start(&mut rng)).acks(AckPolicy::Piggyback);
     let mut done = 0;
     steps(conversation, move |conversation| {
         done += 1;
@@ -198,7 +198,7 @@ fn keep_alive(Task { lane, units, mut rng }: Task) -> impl Iterator<Item = Synth
 fn one_by_one(Task { lane, units, mut rng }: Task) -> impl Iterator<Item = SynthFrame> {
     let mut now = start(&mut rng);
     (0..units).flat_map(move |number| {
-        let conversation = connection(lane, number, now).acks(Acks::Every).handshake();
+        let conversation = connection(lane, number, now).acks(AckPolicy::Every).handshake();
         let conversation = exchange(conversation, &mut rng).after(micros(&mut rng, 20, 500)).close();
         now = conversation.now().plus(rng.below(5_000_000));
         conversation.frames()
@@ -226,9 +226,9 @@ fn large_bodies(Task { lane, units, mut rng }: Task) -> impl Iterator<Item = Syn
         let kind = (lane / 2 + body) % 4;
         let conversation = if position == 0 { begin(conversation, kind, &mut rng) } else { conversation };
         let (side, bytes) = match kind {
-            0 => (Side::Client, part.clone()),
-            1 => (Side::Server, chunk(&part)),
-            _ => (Side::Server, part.clone()),
+            0 => (SynthSide::Client, part.clone()),
+            1 => (SynthSide::Server, chunk(&part)),
+            _ => (SynthSide::Server, part.clone()),
         };
         let conversation = conversation.send(side, bytes).after(micros(&mut rng, 4_000, 12_000));
         Some(if position + 1 == parts { end(conversation, kind) } else { conversation })
@@ -269,7 +269,7 @@ fn half_requests(Task { lane, units, mut rng }: Task) -> impl Iterator<Item = Sy
     (0..units).flat_map(move |number| {
         let mut half = any_request(&mut rng);
         half.truncate(half.len() / 2);
-        let conversation = connection(lane, number, now).acks(Acks::Every).rtt(Duration::from_micros(2));
+        let conversation = connection(lane, number, now).acks(AckPolicy::Every).rtt(Duration::from_micros(2));
         let conversation = conversation.handshake().client(half);
         now = conversation.now().plus(40_000);
         conversation.frames()
@@ -293,7 +293,7 @@ fn stay_open(Task { lane, units, mut rng }: Task) -> impl Iterator<Item = SynthF
     let start = start(&mut rng);
     (0..units).flat_map(move |number| {
         let at = start.plus(u64::from(number) * 1_000_000);
-        let conversation = connection(lane, number, at).acks(Acks::Piggyback).handshake();
+        let conversation = connection(lane, number, at).acks(AckPolicy::Piggyback).handshake();
         conversation.client(any_request(&mut rng)).server(any_response(&mut rng, 1024)).frames()
     })
 }

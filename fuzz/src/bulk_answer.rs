@@ -1,13 +1,13 @@
 //! Any answer to a `_bulk` request: an outcome for records that were sent, each at most one, or an error.
 
 use podtap::sink::SinkError;
-use podtap::sink::elasticsearch::{Server, outcomes};
+use podtap::sink::elasticsearch::{ServerVersion, outcomes};
 
 /// How many records were sent, the status in two bytes, the body.
 pub fn run(bytes: &[u8]) {
     let Some(([records, high, low], body)) = bytes.split_first_chunk() else { return };
     let (records, status) = (usize::from(*records % 16), u16::from_be_bytes([*high, *low]));
-    let _ = Server::from_main(body);
+    let _ = ServerVersion::from_main(body);
     match outcomes(status, body, records) {
         Ok(delivery) => {
             let rejected: Vec<usize> = delivery.rejected.iter().map(|rejected| rejected.index).collect();

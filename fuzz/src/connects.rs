@@ -1,13 +1,13 @@
 //! Entries of the ring of connects: any bytes, cut anywhere. The ledger adds up, and text takes no more room than it came in.
 
-use podtap::connects::{Clocks, Config, Connects, KernelCounts};
+use podtap::connects::{ConnectConfig, ConnectEngine, KernelClocks, KernelCounts};
 use podtap::ledger::Ledger;
 use podtap::record::Record;
 
 /// Each entry has its length in front, in two bytes.
 pub fn run(data: &[u8]) {
-    let mut connects = Connects::new(Config::default(), vec![[10, 0, 0, 1].into()]);
-    connects.set_clocks(Clocks { monotonic: i64::MAX, boot: i64::MIN });
+    let mut connects = ConnectEngine::new(ConnectConfig::default(), vec![[10, 0, 0, 1].into()]);
+    connects.set_clocks(KernelClocks { monotonic: i64::MAX, boot: i64::MIN });
     let (mut rest, mut entries) = (data, 0);
     while let Some((length, behind)) = rest.split_first_chunk::<2>() {
         let (entry, next) = behind.split_at(usize::from(u16::from_le_bytes(*length)).min(behind.len()));

@@ -1,6 +1,6 @@
 //! Datagrams of connection tracking: events and dumps of any bytes, in any order.
 
-use podtap::conntrack::{Config, Events, Tracker};
+use podtap::conntrack::{ConntrackConfig, ConntrackEvents, ConntrackTracker};
 use podtap::flow::Timestamp;
 use podtap::ledger::Ledger;
 
@@ -13,11 +13,11 @@ const FLOWS: usize = 8;
 pub fn run(bytes: &[u8]) {
     let mut choices = Choices::new(bytes);
     let events = match choices.byte() % 3 {
-        0 => Events::All,
-        1 => Events::Folded,
-        _ => Events::Aggregate { interval: 1000 },
+        0 => ConntrackEvents::All,
+        1 => ConntrackEvents::Folded,
+        _ => ConntrackEvents::Aggregate { interval: 1000 },
     };
-    let mut tracker = Tracker::new(Config { events, max_flows: FLOWS, ..Config::default() });
+    let mut tracker = ConntrackTracker::new(ConntrackConfig { events, max_flows: FLOWS, ..ConntrackConfig::default() });
     let (mut now, mut records) = (0i64, 0u64);
     while !choices.is_empty() {
         now += 300;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use podtap::packet::TcpFlags;
-use podtap::synth::{Conversation, Link, Side, SynthFrame};
+use podtap::synth::{Conversation, LinkHeaders, SynthFrame, SynthSide};
 
 use super::choices::Choices;
 use super::watch;
@@ -19,14 +19,14 @@ pub fn run(bytes: &[u8]) {
 }
 
 fn play(choices: &mut Choices<'_>) -> Vec<SynthFrame> {
-    let mut conversation = Conversation::default().link(Link::Raw);
+    let mut conversation = Conversation::default().link(LinkHeaders::Raw);
     let mut frames = Vec::new();
     if choices.byte() & 1 == 0 {
         conversation = conversation.handshake();
     }
     while !choices.is_empty() && frames.len() < MAX_FRAMES {
         let step = choices.byte();
-        let side = if step & 0x80 == 0 { Side::Client } else { Side::Server };
+        let side = if step & 0x80 == 0 { SynthSide::Client } else { SynthSide::Server };
         conversation = match step & 0x0f {
             0..=4 => conversation.segments_of(1448).send(side, payload(choices)),
             5 => conversation.segments_of(1 + choices.below(40)).send(side, payload(choices)),
@@ -93,8 +93,8 @@ impl Script {
 
     /// `side` sends the words, each given as one of [`WORDS`] or, if it is none, byte by byte.
     #[must_use]
-    pub fn send(mut self, side: Side, words: &[&[u8]]) -> Self {
-        self.0.push(if side == Side::Client { 0 } else { 0x80 });
+    pub fn send(mut self, side: SynthSide, words: &[&[u8]]) -> Self {
+        self.0.push(if side == SynthSide::Client { 0 } else { 0x80 });
         for word in words {
             match WORDS.iter().position(|w| w == word) {
                 Some(number) => self.0.push(number as u8),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use podtap::dns::{Learnt, PORT, Stream, Watch, parse};
+use podtap::dns::{DnsStream, DnsWatch, LearntNames, PORT, parse};
 use podtap::flow::{Endpoint, FiveTuple, Timestamp};
 
 /// How it is cut, and a message.
@@ -17,8 +17,8 @@ pub fn run(bytes: &[u8]) {
     }
     let (client, server) = (Endpoint::new([10, 0, 0, 1], 4000), Endpoint::new([10, 0, 0, 2], PORT));
     let back = FiveTuple { source: server, destination: client };
-    let learnt = Arc::new(Learnt::default());
-    let mut watch = Watch::new(Arc::clone(&learnt));
+    let learnt = Arc::new(LearntNames::default());
+    let mut watch = DnsWatch::new(Arc::clone(&learnt));
     watch.take(&back, message, Timestamp(0));
     assert_eq!(learnt.counts()[0], 0, "nobody asked");
     let Some(number) = message.get(..2) else { return };
@@ -34,7 +34,7 @@ pub fn run(bytes: &[u8]) {
 
 /// Over TCP the same messages come out, wherever the stream is cut.
 fn cuts_change_nothing(bytes: &[u8], at_once: usize) {
-    let (mut whole, mut pieces) = (Stream::default(), Stream::default());
+    let (mut whole, mut pieces) = (DnsStream::default(), DnsStream::default());
     let (mut of_whole, mut of_pieces) = (Vec::new(), Vec::new());
     whole.take(bytes, |message| of_whole.push(message.to_vec()));
     for piece in bytes.chunks(at_once) {

@@ -1,7 +1,7 @@
 //! Any answer of a forward server: whole and of the protocol, not whole yet, or nonsense; and the same however much of
 //! it, and whatever behind it, has arrived.
 
-use podtap::sink::fluentd::protocol::{MAX_REPLY, Reply, decode_reply};
+use podtap::sink::fluentd::protocol::{ForwardReply, MAX_REPLY, decode_reply};
 
 /// What has arrived.
 pub fn run(bytes: &[u8]) {
@@ -12,7 +12,7 @@ pub fn run(bytes: &[u8]) {
     }
 }
 
-fn whole(bytes: &[u8], reply: &Reply, length: usize) {
+fn whole(bytes: &[u8], reply: &ForwardReply, length: usize) {
     assert!(length > 0 && length <= bytes.len().min(MAX_REPLY), "{length} of {}", bytes.len());
     let (front, behind) = bytes.split_at(length);
     let again = decode_reply(front).expect("what was whole");
@@ -20,7 +20,7 @@ fn whole(bytes: &[u8], reply: &Reply, length: usize) {
     for cut in [length - 1, length / 2, 0] {
         assert_eq!(decode_reply(&front[..cut]), Ok(None), "cut at {cut} of {length}");
     }
-    if let Reply::Pong(pong) = reply {
+    if let ForwardReply::Pong(pong) = reply {
         assert!(pong.reason.len() < 2000 && !pong.reason.contains(char::is_control), "{:?}", pong.reason);
     }
 }

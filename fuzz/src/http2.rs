@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use podtap::synth::{Conversation, Link, Side, SynthFrame};
+use podtap::synth::{Conversation, LinkHeaders, SynthFrame, SynthSide};
 
 use super::choices::Choices;
 use super::watch;
@@ -39,9 +39,9 @@ fn play(choices: &mut Choices<'_>) -> Vec<SynthFrame> {
 /// (below 16).
 pub(super) fn steps(
     choices: &mut Choices<'_>,
-    mut step: impl FnMut(Conversation, Side, u8, &mut Choices<'_>) -> Conversation,
+    mut step: impl FnMut(Conversation, SynthSide, u8, &mut Choices<'_>) -> Conversation,
 ) -> Vec<SynthFrame> {
-    let mut conversation = Conversation::default().link(Link::Raw);
+    let mut conversation = Conversation::default().link(LinkHeaders::Raw);
     let beginning = choices.byte();
     if beginning & 1 == 0 {
         conversation = conversation.handshake();
@@ -54,7 +54,7 @@ pub(super) fn steps(
             break;
         }
         let first = choices.byte();
-        let side = if first & 0x80 == 0 { Side::Client } else { Side::Server };
+        let side = if first & 0x80 == 0 { SynthSide::Client } else { SynthSide::Server };
         conversation = step(conversation, side, first & 0x0f, choices);
     }
     conversation.frames()
@@ -70,7 +70,7 @@ fn frame(kind: u8, choices: &mut Choices<'_>) -> Vec<u8> {
 }
 
 /// A step of an input, for seeds: `side` sends a frame.
-pub fn step(side: Side, kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
-    let first = if side == Side::Client { kind } else { 0x80 | kind };
+pub fn step(side: SynthSide, kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let first = if side == SynthSide::Client { kind } else { 0x80 | kind };
     [&[first, flags, stream, payload.len() as u8], payload].concat()
 }

@@ -1,7 +1,7 @@
 //! One connection whose ends send any bytes, behind HTTP/2's preface or joined late: for the frame reader, and for the search
 //! of a frame's beginning.
 
-use podtap::synth::{Side, SynthFrame};
+use podtap::synth::{SynthFrame, SynthSide};
 
 use super::choices::Choices;
 use super::http2::steps;
@@ -23,7 +23,7 @@ fn play(choices: &mut Choices<'_>) -> Vec<SynthFrame> {
 }
 
 /// A step of an input, for seeds: `side` sends `bytes`, at most 200.
-pub fn step(side: Side, bytes: &[u8]) -> Vec<u8> {
-    let first = if side == Side::Client { 0x01 } else { 0x81 };
+pub fn step(side: SynthSide, bytes: &[u8]) -> Vec<u8> {
+    let first = if side == SynthSide::Client { 0x01 } else { 0x81 };
     bytes.chunks(200).flat_map(|bytes| [&[first, bytes.len() as u8 - 1], bytes].concat()).collect()
 }

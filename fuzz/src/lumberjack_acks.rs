@@ -1,13 +1,13 @@
 //! Any acknowledgements of a lumberjack server: never more than the window, never less than before, and the same
 //! however they are cut.
 
-use podtap::sink::logstash::lumberjack::{Acks, decode_ack};
+use podtap::sink::logstash::lumberjack::{WindowAcks, decode_ack};
 
 /// The window's events, the bytes that arrive at once, what arrives.
 pub fn run(bytes: &[u8]) {
     let Some(([window, at_once], said)) = bytes.split_first_chunk() else { return };
     let (window, at_once) = (usize::from(*window), usize::from(*at_once % 16) + 1);
-    let (mut whole, mut cut) = (Acks::new(window), Acks::new(window));
+    let (mut whole, mut cut) = (WindowAcks::new(window), WindowAcks::new(window));
     let outcome = whole.feed(said);
     let mut before = 0;
     let pieces = said.chunks(at_once).try_for_each(|piece| {

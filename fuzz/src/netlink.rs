@@ -1,7 +1,7 @@
 //! The walk over messages and attributes: any bytes, and every reader that is on it.
 
 use podtap::conntrack;
-use podtap::netlink::{Attribute, Attributes, Message, Messages, Writer, nest};
+use podtap::netlink::{NetlinkAttribute, NetlinkAttributes, NetlinkMessage, NetlinkMessages, NetlinkWriter, nest};
 use podtap::verdict::nflog;
 
 /// How deep attributes are looked into.
@@ -9,7 +9,7 @@ const DEPTH: usize = 4;
 
 /// A datagram.
 pub fn run(bytes: &[u8]) {
-    let mut messages = Messages::new(bytes);
+    let mut messages = NetlinkMessages::new(bytes);
     let (mut count, mut read) = (0, 0);
     for message in &mut messages {
         count += 1;
@@ -23,7 +23,7 @@ pub fn run(bytes: &[u8]) {
     assert!(count * 16 + read + messages.rest.len() <= bytes.len(), "bytes are read twice");
 }
 
-fn walk(attributes: Attributes<'_>, depth: usize) {
+fn walk(attributes: NetlinkAttributes<'_>, depth: usize) {
     let all = attributes.0.len();
     let mut read = 0;
     for attribute in attributes {
@@ -38,13 +38,13 @@ fn walk(attributes: Attributes<'_>, depth: usize) {
 }
 
 /// What was read is written, and read again.
-fn comes_back(message: &Message<'_>, family: u8, number: u16, attributes: Attributes<'_>) {
-    let pair = |attribute: Attribute<'_>| (attribute.kind, attribute.value.to_vec());
+fn comes_back(message: &NetlinkMessage<'_>, family: u8, number: u16, attributes: NetlinkAttributes<'_>) {
+    let pair = |attribute: NetlinkAttribute<'_>| (attribute.kind, attribute.value.to_vec());
     let read: Vec<_> = attributes.map(pair).collect();
-    assert_eq!(Attributes(&nest(&read)).map(pair).collect::<Vec<_>>(), read);
-    let head = Writer::netfilter(message.kind, message.flags, message.sequence, family, number);
+    assert_eq!(NetlinkAttributes(&nest(&read)).map(pair).collect::<Vec<_>>(), read);
+    let head = NetlinkWriter::netfilter(message.kind, message.flags, message.sequence, family, number);
     let written = read.iter().fold(head, |writer, (kind, value)| writer.attribute(*kind, value)).finish();
-    let again: Vec<_> = Messages::new(&written).collect();
+    let again: Vec<_> = NetlinkMessages::new(&written).collect();
     let [again] = &again[..] else { panic!("one message is not one") };
     assert_eq!((again.kind, again.flags, again.sequence), (message.kind, message.flags, message.sequence));
     assert_eq!(conntrack::read(again), conntrack::read(message));

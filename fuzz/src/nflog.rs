@@ -2,17 +2,17 @@
 
 use podtap::flow::Timestamp;
 use podtap::ledger::Ledger;
-use podtap::netlink::Writer;
+use podtap::netlink::NetlinkWriter;
 use podtap::record::Record;
-use podtap::verdict::{Config, Prefixes, Verdicts};
+use podtap::verdict::{PrefixPatterns, VerdictConfig, VerdictEngine};
 
 use super::choices::Choices;
 
 /// For each packet: its group, how many were lost before it, its attributes.
 pub fn run(bytes: &[u8]) {
     let mut choices = Choices::new(bytes);
-    let mut verdicts = Verdicts::new(Config {
-        prefixes: Prefixes::cloud_foundry(),
+    let mut verdicts = VerdictEngine::new(VerdictConfig {
+        prefixes: PrefixPatterns::cloud_foundry(),
         container_interfaces: Vec::new(),
         repeats: None,
         patience: None,
@@ -39,7 +39,7 @@ pub fn run(bytes: &[u8]) {
 
 fn packet(choices: &mut Choices<'_>, group: u16, number: u32) -> Vec<u8> {
     let flags = choices.byte();
-    let mut message = Writer::netfilter(4 << 8, 0, 0, 2, group).attribute(12, &number.to_be_bytes());
+    let mut message = NetlinkWriter::netfilter(4 << 8, 0, 0, 2, group).attribute(12, &number.to_be_bytes());
     for (bit, kind, most) in [(0, 1u16, 4), (1, 2, 4), (2, 3, 16), (3, 4, 4), (4, 5, 4), (5, 11, 4)] {
         if flags >> bit & 1 == 1 {
             message = message.attribute(kind, choices.take(most));

@@ -6,10 +6,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use podtap::dissect::Config;
-use podtap::record::{Exchange, Missing, Trust, Unanswered};
+use podtap::dissect::DissectorConfig;
+use podtap::record::{Exchange, MissingParts, Trust, UnansweredReason};
 use podtap::redact::Redactor;
-use podtap::synth::{Acks, Conversation, Link, Side, SynthFrame};
+use podtap::synth::{AckPolicy, Conversation, LinkHeaders, SynthFrame, SynthSide};
 
 use super::choices::Choices;
 use super::watch::Watch;
@@ -38,7 +38,7 @@ fn played(bytes: &[u8], strictly: bool) {
     let excused = play.in_advance && !strictly;
     let (frames, asked) = play.end(&mut choices);
     let whole = spoils == 0;
-    let mut watch = Watch::with(Config::default(), Redactor::off()).with_unique_ids();
+    let mut watch = Watch::with(DissectorConfig::default(), Redactor::off()).with_unique_ids();
     for frame in spoilt(frames, &mut spoil) {
         watch.frame(&frame.as_frame());
     }
@@ -46,7 +46,7 @@ fn played(bytes: &[u8], strictly: bool) {
     records.iter().for_each(|record| check(record, excused));
     if whole {
         // One that was answered after its time has two records.
-        let timed_out = |e: &&Exchange| e.unanswered == Some(Unanswered::Timeout);
+        let timed_out = |e: &&Exchange| e.unanswered == Some(UnansweredReason::Timeout);
         let late = records.iter().filter(|e| e.late).count();
         assert_eq!((records.len() - late, records.iter().filter(timed_out).count()), (asked, late));
         let mut on_time = records.iter().filter(|e| !e.late && !timed_out(e));
@@ -63,8 +63,8 @@ fn check(record: &Exchange, excused: bool) {
     let fits = match (response.phrase.as_deref(), response.status) {
         (Some(phrase), _) => phrase.strip_prefix("for-") == Some(id),
         // The line was cut behind its status.
-        (None, Some(204 | 304)) => record.missing.contains(Missing::RESPONSE_HEAD),
-        (None, status) => record.missing.contains(Missing::RESPONSE_HEAD) && status == id.parse().ok().map(code),
+        (None, Some(204 | 304)) => record.missing.contains(MissingParts::RESPONSE_HEAD),
+        (None, status) => record.missing.contains(MissingParts::RESPONSE_HEAD) && status == id.parse().ok().map(code),
     };
     let labelled = matches!(record.trust, Trust::Gap | Trust::Midstream);
     if !(excused && labelled) {
@@ -92,8 +92,8 @@ struct Play {
 impl Play {
     fn new(choices: &mut Choices<'_>) -> Self {
         let manner = choices.byte();
-        let acks = [Acks::Delayed, Acks::Every, Acks::Piggyback][usize::from(manner & 3) % 3];
-        let mut conversation = Conversation::default().link(Link::Raw).acks(acks);
+        let acks = [AckPolicy::Delayed, AckPolicy::Every, AckPolicy::Piggyback][usize::from(manner & 3) % 3];
+        let mut conversation = Conversation::default().link(LinkHeaders::Raw).acks(acks);
         if manner & 4 != 0 {
             conversation = conversation.tap_at_server();
         }
@@ -117,7 +117,7 @@ impl Play {
         self.conversation = what(std::mem::take(&mut self.conversation));
     }
 
-    fn send(&mut self, side: Side, bytes: impl AsRef<[u8]>) {
+    fn send(&mut self, side: SynthSide, bytes: impl AsRef<[u8]>) {
         self.say(|c| c.send(side, bytes));
     }
 
@@ -144,12 +144,12 @@ impl Play {
             _ => (head("GET", ""), String::new()),
         };
         let early = kind & 0x40 != 0 && self.pending.len() == 1 && !body.is_empty();
-        self.send(Side::Client, head);
+        self.send(SynthSide::Client, head);
         if early {
             self.answer(choices);
         }
         if !body.is_empty() {
-            self.send(Side::Client, body);
+            self.send(SynthSide::Client, body);
         }
     }
 
@@ -157,7 +157,7 @@ impl Play {
         let Some((id, head)) = self.pending.pop_front() else { return };
         let kind = choices.byte();
         if kind & 0x80 != 0 {
-            self.send(Side::Server, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+            self.send(SynthSide::Server, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
         }
         let body = "x".repeat(usize::from(kind % 32) * 60);
         let line = |more: &str| format!("HTTP/1.1 {} for-{id}\r\n{more}\r\n", code(id));
@@ -171,7 +171,7 @@ impl Play {
             2 => format!("HTTP/1.1 304 for-{id}\r\nContent-Length: 500\r\n\r\n"),
             _ => sized + &body,
         };
-        self.send(Side::Server, bytes);
+        self.send(SynthSide::Server, bytes);
     }
 
     /// Answers what is left and closes; gives the frames and how many requests there were.

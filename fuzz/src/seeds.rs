@@ -3,9 +3,9 @@
 use podtap::flow::{Endpoint, Timestamp};
 use podtap::packet::LinkType;
 use podtap::settings::VARIABLES;
-use podtap::sink::batch::Item;
+use podtap::sink::batch::BatchItem;
 use podtap::sink::spool::layout::segment;
-use podtap::synth::{Conversation, Link, PcapWriter, Resolution, Side, SynthFrame, message, pcap};
+use podtap::synth::{Conversation, LinkHeaders, PcapWriter, SynthFrame, SynthSide, TimeResolution, message, pcap};
 
 use super::conversation::Script;
 use super::frames::encode;
@@ -144,13 +144,13 @@ fn lines() -> Vec<Vec<u8>> {
 
 /// Lines with several heads, glued and cut, an error of ICMP, packets of NFLOG.
 fn verdicts() -> Vec<Vec<u8>> {
-    use podtap::netlink::Writer;
+    use podtap::netlink::NetlinkWriter;
     let (tcp, icmp) = (TCP_LINE, ICMP_LINE);
     let step =
         |what: u8, bytes: &[u8]| [&[what, bytes.len().div_ceil(2) as u8], bytes, &b" "[..bytes.len() % 2]].concat();
     let udp = [0x45, 0, 0, 28, 0, 1, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x9c, 0x40, 0, 53, 0, 8, 0, 0];
     let logged = |number: u32| {
-        let message = Writer::netfilter(4 << 8, 0, 0, 2, 5).attribute(2, &[0, 0, 0, 7]).attribute(9, &udp);
+        let message = NetlinkWriter::netfilter(4 << 8, 0, 0, 2, 5).attribute(2, &[0, 0, 0, 7]).attribute(9, &udp);
         message.attribute(10, b"OK_0002_e9\0").attribute(12, &number.to_be_bytes()).finish()
     };
     let journal = format!(r#"{{"__REALTIME_TIMESTAMP":"1795989894754359","MESSAGE":"{}"}}"#, &tcp[..90]);
@@ -186,7 +186,7 @@ fn header_blocks() -> Vec<Vec<u8>> {
 /// A configuration byte, how it begins, then frames: calls, resets, sockets, lost segments.
 fn http2() -> Vec<Vec<u8>> {
     use super::http2::step;
-    let (client, server) = (Side::Client, Side::Server);
+    let (client, server) = (SynthSide::Client, SynthSide::Server);
     let literal = |fields: &[(&str, &str)]| -> Vec<u8> {
         let one = |(name, value): &(&str, &str)| {
             [&[0x40, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat()
@@ -239,9 +239,9 @@ fn http2() -> Vec<Vec<u8>> {
 /// A configuration byte, how it begins, then segments: whole frames, cut ones, and what is none.
 fn http2_bytes() -> Vec<Vec<u8>> {
     use super::http2_bytes::step;
-    use podtap::synth::http2::{self, Encoder};
-    let (client, server) = (Side::Client, Side::Server);
-    let (mut asks, mut answers) = (Encoder::default(), Encoder::default());
+    use podtap::synth::http2::{self, HpackEncoder};
+    let (client, server) = (SynthSide::Client, SynthSide::Server);
+    let (mut asks, mut answers) = (HpackEncoder::default(), HpackEncoder::default());
     let get =
         [(":method", "GET"), (":scheme", "http"), (":path", "/cart?id=7"), (":authority", "shop"), ("x-any", "1")];
     let mut ask = |stream| step(client, &asks.headers(stream, &get, true));
@@ -265,7 +265,7 @@ fn http2_bytes() -> Vec<Vec<u8>> {
 /// A configuration byte, then frames of both ends.
 fn websockets() -> Vec<Vec<u8>> {
     use super::websocket::step;
-    let (client, server) = (Side::Client, Side::Server);
+    let (client, server) = (SynthSide::Client, SynthSide::Server);
     let close = |side| step(side, 0x88, &[3, 0xe8, b'b', b'y', b'e']);
     let text = [step(client, 0x01, b"hel"), step(client, 0x89, b"?"), step(client, 0x80, b"lo")].concat();
     let lost = vec![0x85, 3];
@@ -333,7 +333,7 @@ fn acknowledgements() -> Vec<Vec<u8>> {
 }
 
 fn spools() -> Vec<Vec<u8>> {
-    let item = |id, body| Item { id, at: Timestamp(1), dataset: podtap::record::Dataset::Http, body };
+    let item = |id, body| BatchItem { id, at: Timestamp(1), dataset: podtap::record::Dataset::Http, body };
     let whole = segment([1, 2, 3, 4], "ecs", [item("a", &b"{}"[..]), item("b", b"{\"n\":1}"), item("c", b"")]);
     let behind = |first: &[u8], rest: &[u8]| [first, rest].concat();
     vec![
@@ -360,9 +360,9 @@ fn stages() -> Vec<Conversation> {
     vec![
         Conversation::default(),
         Conversation::default().vlans(&[100, 7]),
-        Conversation::default().link(Link::Sll),
-        Conversation::default().link(Link::Sll2(3)).segments_of(20),
-        Conversation::new(v6(1, 40_000), v6(2, 8080)).link(Link::Raw),
+        Conversation::default().link(LinkHeaders::Sll),
+        Conversation::default().link(LinkHeaders::Sll2(3)).segments_of(20),
+        Conversation::new(v6(1, 40_000), v6(2, 8080)).link(LinkHeaders::Raw),
     ]
 }
 
@@ -376,7 +376,7 @@ fn frames() -> Vec<Vec<u8>> {
         turned.swap(3, 4);
         seeds.push(encoded(&turned));
     }
-    let inner = play(Conversation::default().link(Link::Raw)).frames();
+    let inner = play(Conversation::default().link(LinkHeaders::Raw)).frames();
     for wrap in [fragmented as fn(&SynthFrame) -> Vec<Vec<u8>>, six_in_four, vxlan] {
         let wrapped: Vec<Vec<u8>> = inner.iter().flat_map(wrap).collect();
         seeds.push(encode(0, wrapped.iter().map(|bytes| (LinkType(101), bytes.as_slice()))));
@@ -412,7 +412,7 @@ fn vxlan(frame: &SynthFrame) -> Vec<Vec<u8>> {
 }
 
 fn conversations() -> Vec<Vec<u8>> {
-    use Side::{Client, Server};
+    use SynthSide::{Client, Server};
     let get: &[&[u8]] = &[b"GET / HTTP/1.1\r\n", b"Host: shop.local:8080\r\n", b"\r\n"];
     let post: &[&[u8]] =
         &[b"POST /a?token=x HTTP/1.1\r\n", b"Expect: 100-continue\r\n", b"Content-Length: 5\r\n", b"\r\n"];
@@ -490,7 +490,7 @@ fn settings() -> Vec<Vec<u8>> {
 
 fn capture_files() -> Vec<Vec<u8>> {
     let frames = play(Conversation::default()).frames();
-    let mut micro = PcapWriter::new(Vec::new(), LinkType(1), Resolution::Micro).expect("memory");
+    let mut micro = PcapWriter::new(Vec::new(), LinkType(1), TimeResolution::Micro).expect("memory");
     frames.iter().for_each(|frame| micro.write(frame).expect("memory"));
     let whole = pcap(&frames);
     let cut = whole[..whole.len() - 7].to_vec();

@@ -1,8 +1,8 @@
 //! Any environment and flags: settings, or a message that names what is wrong. Never a panic, never a secret shown.
 
 use podtap::assembly::Assembly;
-use podtap::config::Config;
-use podtap::settings::{Bounds, Pairs, VARIABLES, resolve};
+use podtap::config::RunConfig;
+use podtap::settings::{MemoryBounds, SettingPairs, VARIABLES, resolve};
 
 /// Lines: the number of a variable, or its own name up to `=`; then the value. Behind an empty line come flags.
 pub fn run(bytes: &[u8]) {
@@ -19,8 +19,8 @@ pub fn run(bytes: &[u8]) {
     }
     match resolution.outcome {
         Ok(settings) => {
-            let bounds = Bounds::of(&settings, Some(bytes.len() as u64 * 1000));
-            let _ = Assembly::new(&Config { settings, bounds, notes: resolution.notes }, Vec::new());
+            let bounds = MemoryBounds::of(&settings, Some(bytes.len() as u64 * 1000));
+            let _ = Assembly::new(&RunConfig { settings, bounds, notes: resolution.notes }, Vec::new());
         }
         Err(wrong) => printable(&wrong.to_string()),
     }
@@ -31,7 +31,7 @@ fn printable(text: &str) {
     assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
 }
 
-fn pairs(bytes: &[u8]) -> Pairs {
+fn pairs(bytes: &[u8]) -> SettingPairs {
     bytes.split(|b| *b == b'\n').filter_map(pair).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use podtap::flow::Timestamp;
 use podtap::record::Dataset;
-use podtap::sink::batch::Item;
+use podtap::sink::batch::BatchItem;
 use podtap::sink::spool::layout::{HEADER, segment, survey};
 
 const MARKER: [u8; 4] = [0xf0, 0, 0x9f, 0x31];
@@ -35,7 +35,7 @@ fn accounted(bytes: &[u8], has_header: bool) {
 fn damage(offset: usize, length: usize, value: u8, bodies: &[u8]) {
     let bodies: Vec<&[u8]> = bodies.split(|byte| *byte == 0).collect();
     let ids: Vec<String> = (0..bodies.len()).map(|n| format!("{n:05}")).collect();
-    let item = |(id, body)| Item { id, at: Timestamp(0), dataset: Dataset::Http, body };
+    let item = |(id, body)| BatchItem { id, at: Timestamp(0), dataset: Dataset::Http, body };
     let mut bytes = segment(MARKER, "ecs", ids.iter().map(String::as_str).zip(bodies.iter().copied()).map(item));
     let before = survey(&bytes).expect("a segment just made");
     assert_eq!((before.ids, before.lost, before.damaged), (ids.clone(), 0, 0));

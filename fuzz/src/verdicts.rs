@@ -1,9 +1,9 @@
 //! Lines of the kernel log and datagrams of NFLOG: any bytes, glued and cut, with time going on between them.
 
-use podtap::flow::{Endpoint, Protocol, Timestamp};
+use podtap::flow::{Endpoint, IpProtocol, Timestamp};
 use podtap::ledger::Ledger;
 use podtap::record::{FlowNews, FlowProgress, Record, VerdictInput};
-use podtap::verdict::{Config, Prefixes, Verdicts, read_packet};
+use podtap::verdict::{PrefixPatterns, VerdictConfig, VerdictEngine, read_packet};
 
 use super::choices::Choices;
 
@@ -11,8 +11,8 @@ use super::choices::Choices;
 pub fn run(bytes: &[u8]) {
     let mut choices = Choices::new(bytes);
     let repeats = choices.byte().is_multiple_of(2).then_some(1000);
-    let mut verdicts = Verdicts::new(Config {
-        prefixes: Prefixes::cloud_foundry(),
+    let mut verdicts = VerdictEngine::new(VerdictConfig {
+        prefixes: PrefixPatterns::cloud_foundry(),
         container_interfaces: Vec::new(),
         repeats,
         patience: choices.byte().is_multiple_of(2).then_some(1500),
@@ -40,7 +40,7 @@ pub fn run(bytes: &[u8]) {
 }
 
 /// The packets of the records so far.
-fn taken(verdicts: &mut Verdicts) -> u64 {
+fn taken(verdicts: &mut VerdictEngine) -> u64 {
     let ledger = Ledger { verdicts: verdicts.ledger().clone(), ..Ledger::default() };
     assert!(ledger.imbalances().is_empty(), "{:?}", ledger.verdicts);
     let packets = |record| if let Record::Verdict(packet) = record { packet.packets } else { 0 };
@@ -52,7 +52,7 @@ fn news(choices: &mut Choices<'_>, at: Timestamp) -> FlowNews {
     let progress = [FlowProgress::Begun, FlowProgress::Unanswered, FlowProgress::Answered, FlowProgress::Established];
     let what = choices.byte();
     FlowNews {
-        protocol: Protocol::UDP,
+        protocol: IpProtocol::UDP,
         source: Endpoint::new([10, 0, 0, 1], 40_000),
         destination: Endpoint::new([10, 0, 0, 2], u16::from(what >> 3)),
         source_nat: None,

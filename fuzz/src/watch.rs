@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use podtap::attempts;
-use podtap::dissect::{Config, Dissector};
+use podtap::dissect::{Dissector, DissectorConfig};
 use podtap::exchange::{self, KeepHeaders};
 use podtap::flow::Timestamp;
 use podtap::flows;
@@ -12,7 +12,7 @@ use podtap::packet::{FragmentLimits, Frame};
 use podtap::record::{Exchange, Record};
 use podtap::redact::Redactor;
 use podtap::synth::SynthFrame;
-use podtap::tcp::{CloseReason, Limits};
+use podtap::tcp::{CloseReason, TcpLimits};
 use serde_json::Value;
 
 use super::choices::Choices;
@@ -46,14 +46,14 @@ impl Watch {
     /// A dissector whose configuration one byte decides; small limits are the rule, so that they are hit.
     pub fn new(choices: &mut Choices<'_>) -> Self {
         let bits = choices.byte();
-        let mut config = if bits & 1 == 0 { tight() } else { Config::default() };
+        let mut config = if bits & 1 == 0 { tight() } else { DissectorConfig::default() };
         config.http.headers = if bits & 2 == 0 { KeepHeaders::None } else { KeepHeaders::All };
         let redactor = if bits & 4 == 0 { Redactor::default() } else { Redactor::off() };
         Self::with(config, redactor)
     }
 
     /// A dissector of this configuration.
-    pub fn with(config: Config, redactor: Redactor) -> Self {
+    pub fn with(config: DissectorConfig, redactor: Redactor) -> Self {
         Self {
             dissector: Dissector::new(config, redactor),
             span: None,
@@ -184,7 +184,7 @@ impl Watch {
     fn check_text(&mut self, record: &Record) {
         for colour in [false, true] {
             self.line.clear();
-            let style = text::Style { colour, width: colour.then_some(80), slow_after: Some(1), utc_offset: 3600 };
+            let style = text::TextStyle { colour, width: colour.then_some(80), slow_after: Some(1), utc_offset: 3600 };
             text::write_line(&mut self.line, record, &style);
             let line = std::str::from_utf8(&self.line).expect("UTF-8").strip_suffix('\n').expect("a line");
             // With colours, only the sequences that podtap itself writes.
@@ -196,10 +196,10 @@ impl Watch {
 }
 
 /// Limits that a few frames reach.
-fn tight() -> Config {
-    Config {
+fn tight() -> DissectorConfig {
+    DissectorConfig {
         fragments: FragmentLimits { datagrams: 4, bytes: 4096, age: 1_000_000_000 },
-        tcp: Limits {
+        tcp: TcpLimits {
             connections: 8,
             held_per_stream: 4096,
             held_total: 8192,
@@ -208,12 +208,16 @@ fn tight() -> Config {
             idle: 600_000_000_000,
             idle_opening: 60_000_000_000,
         },
-        http: exchange::Config { max_head_bytes: 1024, max_kept_bytes: 65_536, ..exchange::Config::default() },
+        http: exchange::ExchangeConfig {
+            max_head_bytes: 1024,
+            max_kept_bytes: 65_536,
+            ..exchange::ExchangeConfig::default()
+        },
         reads_http: true,
-        flows: Some(flows::Config { most: 8, interval: Some(1_000_000_000), ..flows::Config::default() }),
+        flows: Some(flows::FlowConfig { most: 8, interval: Some(1_000_000_000), ..flows::FlowConfig::default() }),
         check_every: 100_000_000,
         dns: None,
-        connects: Some(attempts::Config { most: 8, observer_id: String::new(), own_ips: Vec::new() }),
+        connects: Some(attempts::AttemptConfig { most: 8, observer_id: String::new(), own_ips: Vec::new() }),
         copies: None,
     }
 }

@@ -1,6 +1,6 @@
 //! A WebSocket behind its upgrade: frames with any header, cut, glued and lost, of both ends.
 
-use podtap::synth::{Conversation, Link, Side, SynthFrame};
+use podtap::synth::{Conversation, LinkHeaders, SynthFrame, SynthSide};
 
 use super::choices::Choices;
 use super::watch;
@@ -18,13 +18,13 @@ pub fn run(bytes: &[u8]) {
 }
 
 fn play(choices: &mut Choices<'_>) -> Vec<SynthFrame> {
-    let mut conversation = Conversation::default().link(Link::Raw).handshake().client(ASKED).server(ANSWERED);
+    let mut conversation = Conversation::default().link(LinkHeaders::Raw).handshake().client(ASKED).server(ANSWERED);
     for _ in 0..MAX_STEPS {
         if choices.is_empty() {
             break;
         }
         let step = choices.byte();
-        let side = if step & 0x80 == 0 { Side::Client } else { Side::Server };
+        let side = if step & 0x80 == 0 { SynthSide::Client } else { SynthSide::Server };
         conversation = match step & 0x07 {
             0..=3 => conversation.segments_of(1448).send(side, frame(choices)),
             4 => conversation.segments_of(1 + choices.below(10)).send(side, frame(choices)),
@@ -53,7 +53,7 @@ fn frame(choices: &mut Choices<'_>) -> Vec<u8> {
 }
 
 /// A step of an input, for seeds: `side` sends a frame.
-pub fn step(side: Side, first: u8, payload: &[u8]) -> Vec<u8> {
-    let (who, mask) = if side == Side::Client { (0x00, 0x80) } else { (0x80, 0x00) };
+pub fn step(side: SynthSide, first: u8, payload: &[u8]) -> Vec<u8> {
+    let (who, mask) = if side == SynthSide::Client { (0x00, 0x80) } else { (0x80, 0x00) };
     [&[who, first, mask | payload.len() as u8], payload].concat()
 }

@@ -11,18 +11,22 @@ const LONGEST_STDOUT_LINE: usize = 16 * 1024;
 
 /// Sinks with equal encoders share the encoded bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Encoder {
+pub(super) struct RecordEncoder {
     format: Format,
-    style: text::Style,
+    style: text::TextStyle,
     longest: usize,
     msgpack: bool,
 }
 
-impl Encoder {
+impl RecordEncoder {
     pub(super) fn new(sink: SinkName, settings: &Settings, stdout_is_terminal: bool) -> Self {
         Self {
             format: settings.format_at(sink, stdout_is_terminal),
-            style: if sink == SinkName::Stdout { style(settings, stdout_is_terminal) } else { text::Style::default() },
+            style: if sink == SinkName::Stdout {
+                style(settings, stdout_is_terminal)
+            } else {
+                text::TextStyle::default()
+            },
             longest: if sink == SinkName::Stdout { LONGEST_STDOUT_LINE } else { usize::MAX },
             msgpack: sink == SinkName::Fluentd,
         }
@@ -44,13 +48,13 @@ impl Encoder {
             (Format::Classic, false) => {
                 classic::write_json_capped(out, record, observer, self.longest);
             }
-            (Format::Ecs, true) => return pack(&ecs::Ecs { record, observer }, out),
-            (Format::Classic, true) => return pack(&classic::Classic { record, observer }, out),
+            (Format::Ecs, true) => return pack(&ecs::EcsRecord { record, observer }, out),
+            (Format::Classic, true) => return pack(&classic::ClassicRecord { record, observer }, out),
             (Format::Har, _) => return har::write_entry(out, record),
             (Format::Text, _) => text::write_line(out, record, &self.current_style()),
             (Format::ConntrackLog, _) => conntrack_log::write_json(out, record),
-            (Format::Cf, _) => cf::write_json(out, record, cf::Time::Seconds),
-            (Format::CfRfc3339, _) => cf::write_json(out, record, cf::Time::Rfc3339),
+            (Format::Cf, _) => cf::write_json(out, record, cf::CfTime::Seconds),
+            (Format::CfRfc3339, _) => cf::write_json(out, record, cf::CfTime::Rfc3339),
             (Format::Netlog, _) => netlog::write_text(out, record),
             (Format::NetlogJson, _) => netlog::write_json(out, record),
             (Format::Lightmon, _) => lightmon::write_log(out, record),
@@ -61,7 +65,7 @@ impl Encoder {
     }
 }
 
-impl Encoder {
+impl RecordEncoder {
     /// The same for a record behind others: `begun` says whether there are any, and is kept up to date. Only formats that
     /// are one document have something between records.
     pub(super) fn encode_next(
@@ -84,18 +88,18 @@ impl Encoder {
     }
 
     /// With the terminal's width as it is now.
-    fn current_style(self) -> text::Style {
+    fn current_style(self) -> text::TextStyle {
         let width = self.style.width.and_then(|width| terminal::width(std::io::stdout()).or(Some(width)));
-        text::Style { width, ..self.style }
+        text::TextStyle { width, ..self.style }
     }
 }
 
 /// How lines are shown on standard output.
-pub fn style(settings: &Settings, is_terminal: bool) -> text::Style {
+pub fn style(settings: &Settings, is_terminal: bool) -> text::TextStyle {
     if !is_terminal {
-        return text::Style::default();
+        return text::TextStyle::default();
     }
-    text::Style {
+    text::TextStyle {
         width: terminal::width(std::io::stdout()),
         colour: terminal::colours(true),
         slow_after: settings.slow_after.and_then(|millis| u64::try_from(millis.0.as_nanos()).ok()),

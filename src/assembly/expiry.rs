@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::targets;
 use crate::settings::{Settings, SinkName};
 use crate::sink::connect::expiry::not_after;
-use crate::sink::connect::{Connector, HostPort, Proxies, Timeouts, Tls, TlsOptions};
+use crate::sink::connect::{ConnectTimeouts, Connector, HostPort, LoadedTls, ProxySettings, TlsOptions};
 
 /// How long before its end a certificate is worth a line.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -35,9 +35,9 @@ pub(super) async fn expiring(sink: SinkName, settings: &Settings, now: Timestamp
 }
 
 /// Where there is no handshake the sink's own check says why.
-async fn shown(host: HostPort, options: TlsOptions, proxies: &Proxies) -> Option<Vec<u8>> {
-    let timeouts = Timeouts { lookup: PATIENCE, connect: PATIENCE, tls: PATIENCE };
-    let connector = Connector::new(vec![host], Tls::load(options).ok(), timeouts);
+async fn shown(host: HostPort, options: TlsOptions, proxies: &ProxySettings) -> Option<Vec<u8>> {
+    let timeouts = ConnectTimeouts { lookup: PATIENCE, connect: PATIENCE, tls: PATIENCE };
+    let connector = Connector::new(vec![host], LoadedTls::load(options).ok(), timeouts);
     let mut connector = connector.with_proxies(proxies.clone());
     let connected = connector.connect_to(0).await.ok()?;
     connected.stream.certificate().map(<[u8]>::to_vec)

@@ -8,57 +8,57 @@ use crate::settings::SettingFault;
 
 /// Settings that are well-formed but cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unusable {
+pub struct UnusableSettings {
     /// At least one.
     pub faults: Vec<SettingFault>,
 }
 
-impl Unusable {
+impl UnusableSettings {
     pub(super) fn new(setting: &str, why: impl fmt::Display) -> Self {
         SettingFault::new(setting, why).into()
     }
 }
 
-impl From<SettingFault> for Unusable {
+impl From<SettingFault> for UnusableSettings {
     fn from(fault: SettingFault) -> Self {
         Self { faults: vec![fault] }
     }
 }
 
-impl fmt::Display for Unusable {
+impl fmt::Display for UnusableSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lines: Vec<_> = self.faults.iter().map(ToString::to_string).collect();
         f.write_str(&lines.join("\n"))
     }
 }
 
-impl std::error::Error for Unusable {}
+impl std::error::Error for UnusableSettings {}
 
 /// Collects faults, so that one wrong setting hides no other.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Vec<SettingFault>);
+pub(super) struct FaultList(Vec<SettingFault>);
 
-impl Faults {
+impl FaultList {
     /// The part, or nothing and its faults are kept.
-    pub(super) fn keep<T>(&mut self, part: Result<T, Unusable>) -> Option<T> {
+    pub(super) fn keep<T>(&mut self, part: Result<T, UnusableSettings>) -> Option<T> {
         part.map_err(|unusable| self.0.extend(unusable.faults)).ok()
     }
 
     /// What was made of the parts, if none of them was at fault.
-    pub(super) fn finish<T>(self, made: Option<T>) -> Result<T, Unusable> {
-        made.filter(|_| self.0.is_empty()).ok_or(Unusable { faults: self.0 })
+    pub(super) fn finish<T>(self, made: Option<T>) -> Result<T, UnusableSettings> {
+        made.filter(|_| self.0.is_empty()).ok_or(UnusableSettings { faults: self.0 })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Pairs, resolve};
+    use crate::settings::{SettingPairs, resolve};
 
     /// What `checked` finds wrong, as `SETTING: why`.
     fn wrong(env: &[(&str, &str)]) -> Vec<String> {
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let resolution = super::super::checked(resolve(&env, &Pairs::new(), |_| Err(String::new())));
+        let resolution = super::super::checked(resolve(&env, &SettingPairs::new(), |_| Err(String::new())));
         let wrong = resolution.outcome.err().into_iter().flat_map(|wrong| wrong.values);
         wrong.map(|wrong| format!("{}: {}", wrong.name, wrong.why)).collect()
     }
@@ -108,11 +108,11 @@ mod tests {
 
     #[test]
     fn every_fault_is_collected_and_one_is_enough_to_refuse_the_whole() {
-        let mut faults = Faults::default();
+        let mut faults = FaultList::default();
         assert_eq!(faults.keep(Ok(1)), Some(1));
-        assert_eq!(faults.keep::<()>(Err(Unusable::new("ROUTES", "a"))), None);
-        assert_eq!(faults.keep::<()>(Err(Unusable::new("ANNOTATIONS", "b"))), None);
+        assert_eq!(faults.keep::<()>(Err(UnusableSettings::new("ROUTES", "a"))), None);
+        assert_eq!(faults.keep::<()>(Err(UnusableSettings::new("ANNOTATIONS", "b"))), None);
         assert_eq!(faults.finish(Some(1)).unwrap_err().to_string(), "ROUTES: a\nANNOTATIONS: b");
-        assert_eq!(Faults::default().finish(Some(1)), Ok(1));
+        assert_eq!(FaultList::default().finish(Some(1)), Ok(1));
     }
 }

@@ -5,50 +5,55 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::encoder::Encoder;
-use super::{Assembly, Started};
+use super::encoder::RecordEncoder;
+use super::{Assembly, StartedSinks};
 use crate::flow::Timestamp;
 use crate::format::{Encoded, Observer};
-use crate::metrics::{Intervals, Snapshot};
+use crate::metrics::{Intervals, MetricsSnapshot};
 use crate::published::Subscription;
 use crate::record::{Record, Statement};
 use crate::settings::{Format, SinkName};
-use crate::sink::{Block, Piece, SinkHandle};
+use crate::sink::{BlockPiece, RecordBlock, SinkHandle};
 
 /// The way of ledger records, from the counters to the sinks' queues.
 #[derive(Debug)]
-pub struct Statements {
+pub struct LedgerStatements {
     every: Duration,
     intervals: Intervals,
     observer: Subscription<Observer>,
-    outlets: Vec<(Encoder, Vec<SinkHandle>)>,
+    outlets: Vec<(RecordEncoder, Vec<SinkHandle>)>,
 }
 
 impl Assembly {
     /// From `now` on; none if no sink wants any.
-    pub fn statements(&self, sinks: &Started, now: Timestamp) -> Option<Statements> {
+    pub fn statements(&self, sinks: &StartedSinks, now: Timestamp) -> Option<LedgerStatements> {
         let every = self.settings.ledger_interval.map(|interval| interval.0).filter(|every| !every.is_zero())?;
         let takes = |name: SinkName| name.is_server() && self.settings.format_at(name, false) == Format::Ecs;
         let outlets = self.encoders(sinks, false, takes);
         // No other run has it, of whichever pod.
         let run = format!("{:x}-{:016x}", now.0, RandomState::new().hash_one(now.0));
         let observer = self.identity.subscribe();
-        (!outlets.is_empty()).then(|| Statements { every, intervals: Intervals::new(run, now), observer, outlets })
+        (!outlets.is_empty()).then(|| LedgerStatements {
+            every,
+            intervals: Intervals::new(run, now),
+            observer,
+            outlets,
+        })
     }
 }
 
-impl Statements {
+impl LedgerStatements {
     /// LEDGER_INTERVAL.
     pub fn every(&self) -> Duration {
         self.every
     }
 
     /// Offers what was counted since the last time.
-    pub fn tell(&mut self, seen: Snapshot, now: Timestamp) {
+    pub fn tell(&mut self, seen: MetricsSnapshot, now: Timestamp) {
         let with_name = |statement: Statement| (statement.id.clone(), statement.to, Record::from(statement));
         let records: Vec<_> = self.intervals.end(seen, now).into_iter().map(with_name).collect();
         for (encoder, sinks) in &self.outlets {
-            let mut block = Block::default();
+            let mut block = RecordBlock::default();
             for (id, to, record) in &records {
                 block.push_if(record.dataset(), |out| {
                     let encoded = encoder.encode(record, self.observer.now(), out);
@@ -56,7 +61,7 @@ impl Statements {
                 });
             }
             let block = Arc::new(block);
-            sinks.iter().for_each(|sink| sink.offer(Piece::whole(Arc::clone(&block))));
+            sinks.iter().for_each(|sink| sink.offer(BlockPiece::whole(Arc::clone(&block))));
         }
     }
 }
@@ -64,16 +69,16 @@ impl Statements {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::RunConfig;
     use crate::metrics::Metrics;
-    use crate::settings::Bounds;
+    use crate::settings::MemoryBounds;
     use crate::settings::testing::settings;
     use crate::sink::WhenFull;
 
     fn told(env: &[(&str, &str)]) -> Option<Vec<(String, u64)>> {
         let settings = settings(env);
-        let bounds = Bounds::of(&settings, None);
-        let assembly = Assembly::new(&Config { settings, bounds, notes: Vec::new() }, Vec::new()).unwrap();
+        let bounds = MemoryBounds::of(&settings, None);
+        let assembly = Assembly::new(&RunConfig { settings, bounds, notes: Vec::new() }, Vec::new()).unwrap();
         let sinks = assembly.sinks(WhenFull::Drop, None).unwrap();
         let told = assembly.statements(&sinks, Timestamp(0)).map(|mut statements| {
             statements.tell(Metrics::new(sinks.all()).snapshot(), Timestamp(1));

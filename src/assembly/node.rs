@@ -8,11 +8,11 @@ use crate::record::{OfNode, Record};
 use crate::settings::Settings;
 
 /// How the copies of packets are judged, with OBSERVE=node.
-pub(super) fn copies(settings: &Settings, interfaces: Vec<Glob>) -> Option<copies::Config> {
+pub(super) fn copies(settings: &Settings, interfaces: Vec<Glob>) -> Option<copies::CopyConfig> {
     let threads = u64::try_from(settings.capture_threads.count()).unwrap_or(1).max(1);
     let packets = settings.node_packets.map(|most| u64::try_from(most.count()).unwrap_or(u64::MAX));
     let packets_per_second = packets.map(|most| (most / threads).max(1));
-    settings.of_node().then_some(copies::Config { interfaces, packets_per_second })
+    settings.of_node().then_some(copies::CopyConfig { interfaces, packets_per_second })
 }
 
 /// Puts into a record whose it is. What is not of packets has podtap's own pod.

@@ -2,30 +2,30 @@
 
 use std::time::Duration;
 
-use super::encoder::Encoder;
-use super::faults::Faults;
-use super::{Assembly, Unusable, expiry, targets};
+use super::encoder::RecordEncoder;
+use super::faults::FaultList;
+use super::{Assembly, UnusableSettings, expiry, targets};
 use crate::settings::{Settings, SinkName, SpoolFsync, SpoolMode};
 use crate::sink::dead_letter::DeadLetters;
 use crate::sink::file::FileSink;
-use crate::sink::fluentd::Fluentd;
-use crate::sink::logstash::Logstash;
+use crate::sink::fluentd::FluentdSink;
+use crate::sink::logstash::LogstashSink;
 use crate::sink::spool::{self, Fsync, SpoolOptions};
-use crate::sink::stdout::Stdout;
-use crate::sink::{self, BatchLimits, Options, Sink, SinkHandle, Sinks, Undelivered, WhenFull};
+use crate::sink::stdout::StdoutSink;
+use crate::sink::{self, BatchLimits, Sink, SinkHandle, SinkOptions, Sinks, UndeliveredPolicy, WhenFull};
 use crate::source::own_traffic::OwnTraffic;
 
 #[cfg(feature = "es")]
-use crate::sink::elasticsearch::Elasticsearch;
+use crate::sink::elasticsearch::ElasticsearchSink;
 
 /// Running sinks and their names.
 #[derive(Clone, Debug)]
-pub struct Started {
+pub struct StartedSinks {
     sinks: Vec<(SinkName, SinkHandle)>,
     dead_letters: Option<DeadLetters>,
 }
 
-impl Started {
+impl StartedSinks {
     /// All of them, for metrics and shutdown.
     pub fn all(&self) -> Sinks {
         let sinks = self.sinks.iter().map(|(_, handle)| handle.clone()).collect();
@@ -38,18 +38,18 @@ impl Started {
 }
 
 /// A sink that is ready to start; one for each delivery that may be under way.
-enum Made {
-    Stdout(Stdout),
+enum ReadySink {
+    Stdout(StdoutSink),
     File(FileSink),
-    Fluentd(Vec<Fluentd>),
-    Logstash(Vec<Logstash>),
+    Fluentd(Vec<FluentdSink>),
+    Logstash(Vec<LogstashSink>),
     #[cfg(feature = "es")]
-    Elasticsearch(Vec<Elasticsearch>),
+    Elasticsearch(Vec<ElasticsearchSink>),
 }
 
 /// What `podtap check` found at one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probed {
+pub struct ProbedServer {
     /// The sink.
     pub sink: SinkName,
     /// Whom it leads to, what worked, and what was answered.
@@ -63,37 +63,40 @@ pub struct Probed {
 impl Assembly {
     /// Starts the sinks that SEND_LOGS_TO names; none is started if one of them cannot be. `own` learns of their
     /// connections, so that none of it is recorded.
-    pub fn sinks(&self, when_full: WhenFull, own: Option<&OwnTraffic>) -> Result<Started, Unusable> {
-        let mut faults = Faults::default();
+    pub fn sinks(&self, when_full: WhenFull, own: Option<&OwnTraffic>) -> Result<StartedSinks, UnusableSettings> {
+        let mut faults = FaultList::default();
         let names = self.settings.send_logs_to.iter();
         let made: Vec<_> =
             names.filter_map(|name| faults.keep(self.make(*name, own)).map(|sink| (*name, sink))).collect();
         let dead_letters = self.settings.dead_letter_path.clone().map(DeadLetters::start).transpose();
-        let dead_letters = faults.keep(dead_letters.map_err(|why| Unusable::new("DEAD_LETTER_PATH", why)));
+        let dead_letters = faults.keep(dead_letters.map_err(|why| UnusableSettings::new("DEAD_LETTER_PATH", why)));
         let dead_letters = faults.finish(dead_letters)?;
-        let mut started = Started { sinks: Vec::new(), dead_letters };
+        let mut started = StartedSinks { sinks: Vec::new(), dead_letters };
         for (name, sink) in made {
             let handle = self.start(name, sink, when_full, started.dead_letters.clone());
-            let handle = handle.map_err(|why| Unusable::new(name.word(), format!("cannot be started: {why}")))?;
+            let handle =
+                handle.map_err(|why| UnusableSettings::new(name.word(), format!("cannot be started: {why}")))?;
             started.sinks.push((name, handle));
         }
         Ok(started)
     }
 
-    fn make(&self, name: SinkName, own: Option<&OwnTraffic>) -> Result<Made, Unusable> {
+    fn make(&self, name: SinkName, own: Option<&OwnTraffic>) -> Result<ReadySink, UnusableSettings> {
         let settings = &self.settings;
         Ok(match name {
-            SinkName::Stdout => Made::Stdout(Stdout::new().map_err(|why| Unusable::new("stdout", why))?),
-            SinkName::File => Made::File(FileSink::new(targets::file(settings))),
-            SinkName::Fluentd => Made::Fluentd(several(settings.fluentd_concurrency.count(), || {
+            SinkName::Stdout => {
+                ReadySink::Stdout(StdoutSink::new().map_err(|why| UnusableSettings::new("stdout", why))?)
+            }
+            SinkName::File => ReadySink::File(FileSink::new(targets::file(settings))),
+            SinkName::Fluentd => ReadySink::Fluentd(several(settings.fluentd_concurrency.count(), || {
                 targets::fluentd(settings, &self.identity.observer(), own)
             })?),
-            SinkName::Logstash => {
-                Made::Logstash(several(settings.logstash_concurrency.count(), || targets::logstash(settings, own))?)
-            }
+            SinkName::Logstash => ReadySink::Logstash(several(settings.logstash_concurrency.count(), || {
+                targets::logstash(settings, own)
+            })?),
             #[cfg(feature = "es")]
             SinkName::Elasticsearch => {
-                Made::Elasticsearch(several(settings.elasticsearch_concurrency.count(), || {
+                ReadySink::Elasticsearch(several(settings.elasticsearch_concurrency.count(), || {
                     targets::elasticsearch(settings)
                 })?)
             }
@@ -105,25 +108,25 @@ impl Assembly {
     fn start(
         &self,
         name: SinkName,
-        made: Made,
+        made: ReadySink,
         when_full: WhenFull,
         dead_letters: Option<DeadLetters>,
     ) -> std::io::Result<SinkHandle> {
         let options = self.options(name, when_full);
-        let encoding = Encoder::new(name, &self.settings, false).encoding();
+        let encoding = RecordEncoder::new(name, &self.settings, false).encoding();
         let spool = name.is_server().then(|| spool(&self.settings, encoding)).flatten();
-        let undelivered = Undelivered { spool, dead_letters };
+        let undelivered = UndeliveredPolicy { spool, dead_letters };
         match made {
-            Made::Stdout(sink) => spawn(name, vec![sink], options, undelivered),
-            Made::File(sink) => spawn(name, vec![sink], options, undelivered),
-            Made::Fluentd(sinks) => spawn(name, sinks, options, undelivered),
-            Made::Logstash(sinks) => spawn(name, sinks, options, undelivered),
+            ReadySink::Stdout(sink) => spawn(name, vec![sink], options, undelivered),
+            ReadySink::File(sink) => spawn(name, vec![sink], options, undelivered),
+            ReadySink::Fluentd(sinks) => spawn(name, sinks, options, undelivered),
+            ReadySink::Logstash(sinks) => spawn(name, sinks, options, undelivered),
             #[cfg(feature = "es")]
-            Made::Elasticsearch(sinks) => spawn(name, sinks, options, undelivered),
+            ReadySink::Elasticsearch(sinks) => spawn(name, sinks, options, undelivered),
         }
     }
 
-    fn options(&self, name: SinkName, when_full: WhenFull) -> Options {
+    fn options(&self, name: SinkName, when_full: WhenFull) -> SinkOptions {
         let settings = &self.settings;
         let records = settings.batch_records.count();
         let batch = if name.is_server() {
@@ -132,18 +135,18 @@ impl Assembly {
             // Local sinks take what is there at once; their batches need no age.
             BatchLimits { records: records.max(4096), bytes: settings.batch_bytes.in_memory(), age: Duration::ZERO }
         };
-        Options {
+        SinkOptions {
             queue: self.queue,
             when_full,
             batch,
             hold_for: self.settings.hold_for.map(|time| time.0),
-            ..Options::default()
+            ..SinkOptions::default()
         }
     }
 
     /// Tries each server: connection, encryption, and as much of an answer as its protocol knows. Sends no record.
     /// With `deep`, one marked record is written where it can be deleted again.
-    pub async fn probe(&self, deep: bool) -> Vec<Probed> {
+    pub async fn probe(&self, deep: bool) -> Vec<ProbedServer> {
         let mut probed = Vec::new();
         for name in self.settings.send_logs_to.iter().filter(|name| name.is_server()) {
             match self.make(*name, None) {
@@ -154,7 +157,7 @@ impl Assembly {
                 }
                 Err(why) => {
                     let found = "not usable as set".to_owned();
-                    probed.push(Probed { sink: *name, found, warning: None, fault: Some(why.to_string()) });
+                    probed.push(ProbedServer { sink: *name, found, warning: None, fault: Some(why.to_string()) });
                 }
             }
         }
@@ -162,8 +165,8 @@ impl Assembly {
     }
 }
 
-impl Made {
-    async fn probe(self, sink: SinkName, deep: bool) -> Vec<Probed> {
+impl ReadySink {
+    async fn probe(self, sink: SinkName, deep: bool) -> Vec<ProbedServer> {
         let checks = match self {
             Self::Stdout(_) | Self::File(_) => Vec::new(),
             Self::Fluentd(mut sinks) => match sinks.first_mut() {
@@ -177,7 +180,7 @@ impl Made {
             #[cfg(feature = "es")]
             Self::Elasticsearch(sinks) => return probe_cluster(sink, sinks.first(), deep).await,
         };
-        let probed = |check: sink::fluentd::HostCheck| Probed {
+        let probed = |check: sink::fluentd::HostCheck| ProbedServer {
             sink,
             found: [vec![check.host], check.steps, no_record(deep)].concat().join("; "),
             warning: None,
@@ -188,11 +191,11 @@ impl Made {
 }
 
 #[cfg(feature = "es")]
-async fn probe_cluster(sink: SinkName, cluster: Option<&Elasticsearch>, deep: bool) -> Vec<Probed> {
+async fn probe_cluster(sink: SinkName, cluster: Option<&ElasticsearchSink>, deep: bool) -> Vec<ProbedServer> {
     let Some(cluster) = cluster else { return Vec::new() };
     let now = jiff::Timestamp::now().as_nanosecond();
     let now = crate::flow::Timestamp(i64::try_from(now).unwrap_or_default());
-    let probed = |found: String, warning, fault| vec![Probed { sink, found, warning, fault }];
+    let probed = |found: String, warning, fault| vec![ProbedServer { sink, found, warning, fault }];
     match cluster.check(now).await {
         Ok(target) if deep => match cluster.try_record(&target, now).await {
             Ok(steps) => probed(format!("{target}; {steps}"), target.warning, None),
@@ -203,8 +206,8 @@ async fn probe_cluster(sink: SinkName, cluster: Option<&Elasticsearch>, deep: bo
     }
 }
 
-fn renew(sink: SinkName, found: String) -> Probed {
-    Probed { sink, found, warning: Some("renew it: from then on nothing is delivered".to_owned()), fault: None }
+fn renew(sink: SinkName, found: String) -> ProbedServer {
+    ProbedServer { sink, found, warning: Some("renew it: from then on nothing is delivered".to_owned()), fault: None }
 }
 
 /// Of a server that can neither show nor delete a record.
@@ -212,15 +215,15 @@ fn no_record(deep: bool) -> Vec<String> {
     if deep { vec!["a record could not be taken back from there: none was sent".to_owned()] } else { Vec::new() }
 }
 
-fn several<S>(number: usize, make: impl Fn() -> Result<S, Unusable>) -> Result<Vec<S>, Unusable> {
+fn several<S>(number: usize, make: impl Fn() -> Result<S, UnusableSettings>) -> Result<Vec<S>, UnusableSettings> {
     std::iter::repeat_with(make).take(number.max(1)).collect()
 }
 
 fn spawn<S: Sink>(
     name: SinkName,
     sinks: Vec<S>,
-    options: Options,
-    undelivered: Undelivered,
+    options: SinkOptions,
+    undelivered: UndeliveredPolicy,
 ) -> std::io::Result<SinkHandle> {
     sink::spawn_all(name.word(), sinks, options, undelivered)
 }

@@ -3,26 +3,28 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::faults::{Faults, Unusable};
+use super::faults::{FaultList, UnusableSettings};
 use crate::config;
 use crate::format::Observer;
 use crate::settings::{Auto, LogstashType, Renewable, Secret, Settings, SinkName, printable, without_end};
-use crate::sink::connect::{Connector, HostPort, OnSocket, Pem, Proxies, Timeouts, Tls, TlsOptions};
+use crate::sink::connect::{
+    ConnectTimeouts, Connector, HostPort, LoadedTls, OnSocket, PemSource, ProxySettings, TlsOptions,
+};
 use crate::sink::file::FileOptions;
-use crate::sink::fluentd::{Compress, Credentials, Fluentd, FluentdOptions, expand_tag};
-use crate::sink::logstash::{HttpBody, Login, Logstash, LogstashOptions, MAX_DATAGRAM, Transport};
+use crate::sink::fluentd::{FluentdOptions, FluentdSink, ForwardCompression, ForwardCredentials, expand_tag};
+use crate::sink::logstash::{HttpBody, LogstashLogin, LogstashOptions, LogstashSink, LogstashTransport, MAX_DATAGRAM};
 use crate::source::own_traffic::OwnTraffic;
 
 #[cfg(feature = "es")]
 use crate::settings::Format;
 #[cfg(feature = "es")]
-use crate::sink::elasticsearch::{self, ApiVersion, Auth, Elasticsearch, IndexName, RecordFormat};
+use crate::sink::elasticsearch::{self, ApiVersion, ElasticsearchAuth, ElasticsearchSink, IndexName, RecordFormat};
 
 /// Placeholders of FLUENTD_TAG.
 const PLACEHOLDERS: &[&str] = &["namespace", "pod", "node", "service", "cluster"];
 
 /// Whether the settings of this sink can be used: makes what they come to, and drops it.
-pub(super) fn check(sink: SinkName, settings: &Settings, observer: &Observer) -> Result<(), Unusable> {
+pub(super) fn check(sink: SinkName, settings: &Settings, observer: &Observer) -> Result<(), UnusableSettings> {
     match sink {
         SinkName::Stdout | SinkName::File => Ok(()),
         SinkName::Fluentd => fluentd(settings, observer, None).map(drop),
@@ -35,8 +37,8 @@ pub(super) fn check(sink: SinkName, settings: &Settings, observer: &Observer) ->
 }
 
 #[cfg(not(feature = "es"))]
-pub(super) fn without_elasticsearch() -> Unusable {
-    Unusable::new("SEND_LOGS_TO", "this build leaves out elasticsearch: build with the cargo feature `es`")
+pub(super) fn without_elasticsearch() -> UnusableSettings {
+    UnusableSettings::new("SEND_LOGS_TO", "this build leaves out elasticsearch: build with the cargo feature `es`")
 }
 
 pub(super) fn file(settings: &Settings) -> FileOptions {
@@ -50,8 +52,12 @@ pub(super) fn file(settings: &Settings) -> FileOptions {
 }
 
 /// `own` hears of every connection, so that none of it is recorded.
-pub(super) fn fluentd(settings: &Settings, observer: &Observer, own: Option<&OwnTraffic>) -> Result<Fluentd, Unusable> {
-    let mut faults = Faults::default();
+pub(super) fn fluentd(
+    settings: &Settings,
+    observer: &Observer,
+    own: Option<&OwnTraffic>,
+) -> Result<FluentdSink, UnusableSettings> {
+    let mut faults = FaultList::default();
     let port = settings.fluentd_port.count() as u16;
     let hosts = faults.keep(hosts("FLUENTD_HOST", &settings.fluentd_host, port));
     let tls = faults.keep(tls(fluentd_tls(settings), &settings.fluentd_tls));
@@ -62,7 +68,7 @@ pub(super) fn fluentd(settings: &Settings, observer: &Observer, own: Option<&Own
     let options = FluentdOptions {
         tag,
         ack: settings.fluentd_ack,
-        compress: if settings.fluentd_compress { Compress::Gzip } else { Compress::None },
+        compress: if settings.fluentd_compress { ForwardCompression::Gzip } else { ForwardCompression::None },
         credentials,
         hostname: observer.pod.name.as_ref().or(observer.hostname.as_ref()).map_or("podtap", |name| name).to_owned(),
         timeout,
@@ -70,10 +76,10 @@ pub(super) fn fluentd(settings: &Settings, observer: &Observer, own: Option<&Own
     let secrets = files(&settings.fluentd_username, &[&settings.fluentd_shared_key, &settings.fluentd_password]);
     let connector = connector(hosts, tls, timeout, own).renewed(max_age(settings), secrets);
     let settings = settings.clone();
-    Ok(Fluentd::new(connector, options).with_credentials_of(move || self::credentials(&settings).ok().flatten()))
+    Ok(FluentdSink::new(connector, options).with_credentials_of(move || self::credentials(&settings).ok().flatten()))
 }
 
-fn tag(template: &str, observer: &Observer) -> Result<String, Unusable> {
+fn tag(template: &str, observer: &Observer) -> Result<String, UnusableSettings> {
     let value = |name: &str| {
         match name {
             "namespace" => observer.pod.namespace.as_ref(),
@@ -84,14 +90,14 @@ fn tag(template: &str, observer: &Observer) -> Result<String, Unusable> {
         }
         .map(|text| text.as_str())
     };
-    expand_tag(template, PLACEHOLDERS, value).map_err(|why| Unusable::new("FLUENTD_TAG", why))
+    expand_tag(template, PLACEHOLDERS, value).map_err(|why| UnusableSettings::new("FLUENTD_TAG", why))
 }
 
-fn credentials(settings: &Settings) -> Result<Option<Credentials>, Unusable> {
+fn credentials(settings: &Settings) -> Result<Option<ForwardCredentials>, UnusableSettings> {
     let (username, password) = (&settings.fluentd_username, &settings.fluentd_password);
     paired("FLUENTD", username.is_some(), password.is_some())?;
     let any = settings.fluentd_shared_key.is_some() || username.is_some();
-    Ok(any.then(|| Credentials {
+    Ok(any.then(|| ForwardCredentials {
         shared_key: text(settings.fluentd_shared_key.as_ref()),
         username: username.as_ref().map(current).unwrap_or_default(),
         password: text(password.as_ref()),
@@ -101,8 +107,8 @@ fn credentials(settings: &Settings) -> Result<Option<Credentials>, Unusable> {
 fn fluentd_tls(settings: &Settings) -> TlsOptions {
     TlsOptions {
         settings: "FLUENTD",
-        ca: settings.fluentd_tls_ca.as_deref().map(Pem::of),
-        cert: settings.fluentd_tls_cert.as_deref().map(Pem::of),
+        ca: settings.fluentd_tls_ca.as_deref().map(PemSource::of),
+        cert: settings.fluentd_tls_cert.as_deref().map(PemSource::of),
         key: settings.fluentd_tls_key.as_ref().map(key),
         name: settings.fluentd_tls_name.clone(),
         verify: settings.fluentd_tls_verify,
@@ -110,8 +116,8 @@ fn fluentd_tls(settings: &Settings) -> TlsOptions {
 }
 
 /// `own` hears of every connection, so that none of it is recorded.
-pub(super) fn logstash(settings: &Settings, own: Option<&OwnTraffic>) -> Result<Logstash, Unusable> {
-    let mut faults = Faults::default();
+pub(super) fn logstash(settings: &Settings, own: Option<&OwnTraffic>) -> Result<LogstashSink, UnusableSettings> {
+    let mut faults = FaultList::default();
     let hosts = faults.keep(hosts("LOGSTASH_HOST", &settings.logstash_host, logstash_port(settings)));
     let tls = faults.keep(tls(logstash_tls(settings), &settings.logstash_tls));
     let (username, password) = (&settings.logstash_username, &settings.logstash_password);
@@ -132,17 +138,17 @@ pub(super) fn logstash(settings: &Settings, own: Option<&OwnTraffic>) -> Result<
         max_datagram: MAX_DATAGRAM,
         on_datagrams: own.cloned().map(|own| OnSocket::new(move |local, remote| own.add_datagrams(local, remote))),
     };
-    let logstash = Logstash::new(connector, options)?;
+    let logstash = LogstashSink::new(connector, options)?;
     let settings = settings.clone();
     Ok(logstash.with_login_of(move || login(&settings)))
 }
 
-fn transport(settings: &Settings) -> Transport {
+fn transport(settings: &Settings) -> LogstashTransport {
     match settings.logstash_type {
-        LogstashType::Tcp => Transport::Tcp,
-        LogstashType::Udp => Transport::Udp,
-        LogstashType::Beats => Transport::Beats,
-        LogstashType::Http => Transport::Http,
+        LogstashType::Tcp => LogstashTransport::Tcp,
+        LogstashType::Udp => LogstashTransport::Udp,
+        LogstashType::Beats => LogstashTransport::Beats,
+        LogstashType::Http => LogstashTransport::Http,
     }
 }
 
@@ -151,12 +157,12 @@ fn logstash_port(settings: &Settings) -> u16 {
 }
 
 /// The proxies of a sink: those that do not speak HTTP have none.
-pub(super) fn proxies(sink: SinkName, settings: &Settings) -> Result<Proxies, Unusable> {
+pub(super) fn proxies(sink: SinkName, settings: &Settings) -> Result<ProxySettings, UnusableSettings> {
     if !speaks_http(sink, settings) {
-        return Ok(Proxies::default());
+        return Ok(ProxySettings::default());
     }
     let (http, https) = (settings.http_proxy.as_deref(), settings.https_proxy.as_deref());
-    Ok(Proxies::new(http, https, &settings.no_proxy)?)
+    Ok(ProxySettings::new(http, https, &settings.no_proxy)?)
 }
 
 fn speaks_http(sink: SinkName, settings: &Settings) -> bool {
@@ -219,9 +225,9 @@ fn servers(sink: SinkName, settings: &Settings) -> Vec<(HostPort, bool)> {
     }
 }
 
-fn login(settings: &Settings) -> Option<Login> {
+fn login(settings: &Settings) -> Option<LogstashLogin> {
     let username = settings.logstash_username.as_ref().map(current)?;
-    Some(Login { username, password: text(settings.logstash_password.as_ref()) })
+    Some(LogstashLogin { username, password: text(settings.logstash_password.as_ref()) })
 }
 
 fn max_age(settings: &Settings) -> Option<Duration> {
@@ -231,8 +237,8 @@ fn max_age(settings: &Settings) -> Option<Duration> {
 fn logstash_tls(settings: &Settings) -> TlsOptions {
     TlsOptions {
         settings: "LOGSTASH",
-        ca: settings.logstash_tls_ca.as_deref().map(Pem::of),
-        cert: settings.logstash_tls_cert.as_deref().map(Pem::of),
+        ca: settings.logstash_tls_ca.as_deref().map(PemSource::of),
+        cert: settings.logstash_tls_cert.as_deref().map(PemSource::of),
         key: settings.logstash_tls_key.as_ref().map(key),
         name: settings.logstash_tls_name.clone(),
         verify: settings.logstash_tls_verify,
@@ -240,9 +246,9 @@ fn logstash_tls(settings: &Settings) -> TlsOptions {
 }
 
 #[cfg(feature = "es")]
-pub(super) fn elasticsearch(settings: &Settings) -> Result<Elasticsearch, Unusable> {
+pub(super) fn elasticsearch(settings: &Settings) -> Result<ElasticsearchSink, UnusableSettings> {
     let options = elasticsearch_options(settings)?;
-    let sink = Elasticsearch::new(options)?;
+    let sink = ElasticsearchSink::new(options)?;
     let secrets = [&settings.elasticsearch_api_key, &settings.elasticsearch_bearer, &settings.elasticsearch_password];
     let files = files(&settings.elasticsearch_username, &secrets);
     let (max_age, settings) = (max_age(settings), settings.clone());
@@ -251,11 +257,11 @@ pub(super) fn elasticsearch(settings: &Settings) -> Result<Elasticsearch, Unusab
 
 /// What the sink and `podtap setup` know of a cluster.
 #[cfg(feature = "es")]
-pub fn elasticsearch_options(settings: &Settings) -> Result<elasticsearch::Options, Unusable> {
+pub fn elasticsearch_options(settings: &Settings) -> Result<elasticsearch::ElasticsearchOptions, UnusableSettings> {
     let tls = TlsOptions {
         settings: "ELASTICSEARCH",
-        ca: settings.elasticsearch_tls_ca.as_deref().map(Pem::of),
-        cert: settings.elasticsearch_tls_cert.as_deref().map(Pem::of),
+        ca: settings.elasticsearch_tls_ca.as_deref().map(PemSource::of),
+        cert: settings.elasticsearch_tls_cert.as_deref().map(PemSource::of),
         key: settings.elasticsearch_tls_key.as_ref().map(key),
         name: None,
         verify: settings.elasticsearch_tls_verify,
@@ -264,17 +270,18 @@ pub fn elasticsearch_options(settings: &Settings) -> Result<elasticsearch::Optio
         Some(given) => *given,
         None => tls != TlsOptions::new(tls.settings),
     };
-    let mut faults = Faults::default();
+    let mut faults = FaultList::default();
     let nodes = faults.keep(nodes(settings, encrypted));
-    let index = IndexName::new(&settings.elasticsearch_index).map_err(|why| Unusable::new("ELASTICSEARCH_INDEX", why));
+    let index =
+        IndexName::new(&settings.elasticsearch_index).map_err(|why| UnusableSettings::new("ELASTICSEARCH_INDEX", why));
     let index = faults.keep(index);
     let api_version = settings.elasticsearch_api_version.parse::<ApiVersion>();
-    let api_version = faults.keep(api_version.map_err(|why| Unusable::new("ELASTICSEARCH_API_VERSION", why)));
+    let api_version = faults.keep(api_version.map_err(|why| UnusableSettings::new("ELASTICSEARCH_API_VERSION", why)));
     let auth = faults.keep(auth(settings));
     let proxies = faults.keep(proxies(SinkName::Elasticsearch, settings));
     let parts = nodes.zip(index).zip(api_version.zip(auth)).zip(proxies);
     let ((((nodes, in_url), index), (api_version, auth)), proxies) = faults.finish(parts)?;
-    Ok(elasticsearch::Options {
+    Ok(elasticsearch::ElasticsearchOptions {
         auth: auth.unwrap_or(in_url),
         tls,
         proxies,
@@ -296,53 +303,67 @@ pub fn elasticsearch_options(settings: &Settings) -> Result<elasticsearch::Optio
         api_version,
         compress: settings.elasticsearch_compress,
         timeout: settings.elasticsearch_timeout.0,
-        ..elasticsearch::Options::new(nodes, index)
+        ..elasticsearch::ElasticsearchOptions::new(nodes, index)
     })
 }
 
 /// The cluster's nodes, and the credentials in their URLs.
 #[cfg(feature = "es")]
-fn nodes(settings: &Settings, encrypted: bool) -> Result<(Vec<::elasticsearch::http::Url>, Auth), Unusable> {
+fn nodes(
+    settings: &Settings,
+    encrypted: bool,
+) -> Result<(Vec<::elasticsearch::http::Url>, ElasticsearchAuth), UnusableSettings> {
     let port = settings.elasticsearch_port.count() as u16;
     let (nodes, in_url) = match &settings.elasticsearch_cloud_id {
         Some(id) => {
-            let nodes = elasticsearch::cloud(id).map_err(|why| Unusable::new("ELASTICSEARCH_CLOUD_ID", why))?;
-            (nodes, Auth::None)
+            let nodes = elasticsearch::cloud(id).map_err(|why| UnusableSettings::new("ELASTICSEARCH_CLOUD_ID", why))?;
+            (nodes, ElasticsearchAuth::None)
         }
         None => elasticsearch::nodes(&settings.elasticsearch_host, port, encrypted)
-            .map_err(|why| Unusable::new("ELASTICSEARCH_HOST", why))?,
+            .map_err(|why| UnusableSettings::new("ELASTICSEARCH_HOST", why))?,
     };
     // Not where a certificate implies it: that may be meant for Kibana alone.
     if settings.elasticsearch_tls.given() == Some(&true) && nodes.iter().any(|node| node.scheme() == "http") {
-        return Err(Unusable::new("ELASTICSEARCH_TLS", "true, but ELASTICSEARCH_HOST holds a URL with http://"));
+        return Err(UnusableSettings::new(
+            "ELASTICSEARCH_TLS",
+            "true, but ELASTICSEARCH_HOST holds a URL with http://",
+        ));
     }
     Ok((nodes, in_url))
 }
 
 #[cfg(feature = "es")]
-fn auth(settings: &Settings) -> Result<Option<Auth>, Unusable> {
+fn auth(settings: &Settings) -> Result<Option<ElasticsearchAuth>, UnusableSettings> {
     let (username, password) = (&settings.elasticsearch_username, &settings.elasticsearch_password);
     paired("ELASTICSEARCH", username.is_some(), password.is_some())?;
-    let basic =
-        username.as_ref().map(|name| Auth::Basic { username: current(name), password: text(password.as_ref()) });
-    let key = settings.elasticsearch_api_key.as_ref().map(|key| Auth::ApiKey(current(key.reveal())));
-    let bearer = settings.elasticsearch_bearer.as_ref().map(|token| Auth::Bearer(current(token.reveal())));
+    let basic = username
+        .as_ref()
+        .map(|name| ElasticsearchAuth::Basic { username: current(name), password: text(password.as_ref()) });
+    let key = settings.elasticsearch_api_key.as_ref().map(|key| ElasticsearchAuth::ApiKey(current(key.reveal())));
+    let bearer = settings.elasticsearch_bearer.as_ref().map(|token| ElasticsearchAuth::Bearer(current(token.reveal())));
     let mut given = [("API_KEY", key), ("BEARER", bearer), ("USERNAME", basic)]
         .into_iter()
         .filter_map(|(name, auth)| auth.map(|auth| (name, auth)));
     match (given.next(), given.next()) {
         (Some((one, _)), Some((other, _))) => {
             let other = format!("ELASTICSEARCH_{other}");
-            Err(Unusable::new(&format!("ELASTICSEARCH_{one}"), format!("set, and {other} too: give one of them")))
+            Err(UnusableSettings::new(
+                &format!("ELASTICSEARCH_{one}"),
+                format!("set, and {other} too: give one of them"),
+            ))
         }
         (first, _) => Ok(first.map(|(_, auth)| auth)),
     }
 }
 
-fn paired(sink: &str, username: bool, password: bool) -> Result<(), Unusable> {
+fn paired(sink: &str, username: bool, password: bool) -> Result<(), UnusableSettings> {
     match (username, password) {
-        (true, false) => Err(Unusable::new(&format!("{sink}_USERNAME"), format!("set, but {sink}_PASSWORD is not"))),
-        (false, true) => Err(Unusable::new(&format!("{sink}_PASSWORD"), format!("set, but {sink}_USERNAME is not"))),
+        (true, false) => {
+            Err(UnusableSettings::new(&format!("{sink}_USERNAME"), format!("set, but {sink}_PASSWORD is not")))
+        }
+        (false, true) => {
+            Err(UnusableSettings::new(&format!("{sink}_PASSWORD"), format!("set, but {sink}_USERNAME is not")))
+        }
         (true, true) | (false, false) => Ok(()),
     }
 }
@@ -371,16 +392,16 @@ fn files(username: &Option<Renewable>, secrets: &[&Option<Secret>]) -> Vec<PathB
 }
 
 /// A private key: by its path where there is one, so that a renewed key is seen.
-fn key(secret: &Secret) -> Pem {
+fn key(secret: &Secret) -> PemSource {
     let key = secret.reveal();
-    key.file().map_or_else(|| Pem::of(key.text()), |file| Pem::File(file.to_owned()))
+    key.file().map_or_else(|| PemSource::of(key.text()), |file| PemSource::File(file.to_owned()))
 }
 
-fn hosts(setting: &str, given: &[String], port: u16) -> Result<Vec<HostPort>, Unusable> {
+fn hosts(setting: &str, given: &[String], port: u16) -> Result<Vec<HostPort>, UnusableSettings> {
     if given.is_empty() {
-        return Err(Unusable::new(setting, "names no host"));
+        return Err(UnusableSettings::new(setting, "names no host"));
     }
-    given.iter().map(|host| HostPort::parse(host, port).map_err(|why| Unusable::new(setting, why))).collect()
+    given.iter().map(|host| HostPort::parse(host, port).map_err(|why| UnusableSettings::new(setting, why))).collect()
 }
 
 /// The hosts of a sink and how they are spoken to, where that is in TLS.
@@ -411,15 +432,15 @@ pub(super) fn encrypted(sink: SinkName, settings: &Settings) -> Option<(Vec<Host
 }
 
 /// `auto`: when anything is said about it.
-fn tls(options: TlsOptions, wanted: &Auto<bool>) -> Result<Option<Tls>, Unusable> {
+fn tls(options: TlsOptions, wanted: &Auto<bool>) -> Result<Option<LoadedTls>, UnusableSettings> {
     let said = options != TlsOptions::new(options.settings);
     let on = wanted.given().copied().unwrap_or(said);
-    Ok(on.then(|| Tls::load(options)).transpose()?)
+    Ok(on.then(|| LoadedTls::load(options)).transpose()?)
 }
 
-fn connector(hosts: Vec<HostPort>, tls: Option<Tls>, timeout: Duration, own: Option<&OwnTraffic>) -> Connector {
-    let defaults = Timeouts::default();
-    let timeouts = Timeouts {
+fn connector(hosts: Vec<HostPort>, tls: Option<LoadedTls>, timeout: Duration, own: Option<&OwnTraffic>) -> Connector {
+    let defaults = ConnectTimeouts::default();
+    let timeouts = ConnectTimeouts {
         lookup: defaults.lookup.min(timeout),
         connect: defaults.connect.min(timeout),
         tls: defaults.tls.min(timeout),
@@ -434,7 +455,7 @@ fn connector(hosts: Vec<HostPort>, tls: Option<Tls>, timeout: Duration, own: Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Pairs, resolve};
+    use crate::settings::{SettingPairs, resolve};
 
     /// As Kubernetes mounts a Secret: each file a link into `..data`, and that a link to a directory.
     #[test]
@@ -461,7 +482,7 @@ mod tests {
             ("LOGSTASH_PASSWORD_FILE", &path),
         ];
         let env = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let settings = resolve(&env, &Pairs::new(), config::read_secret).outcome.unwrap();
+        let settings = resolve(&env, &SettingPairs::new(), config::read_secret).outcome.unwrap();
         assert_eq!(files(&None, &[&settings.logstash_password, &settings.fluentd_password]), [file.as_path()]);
         let expect = |text: &str| assert_eq!(login(&settings).unwrap().password, text);
         expect("old");
@@ -479,7 +500,7 @@ mod tests {
         let said = |sink: SinkName, given: &[(&str, &str)]| {
             let to = [("SEND_LOGS_TO", sink.word())];
             let env = given.iter().chain(&to).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            place(sink, &resolve(&env, &Pairs::new(), |_| Err(String::new())).outcome.unwrap())
+            place(sink, &resolve(&env, &SettingPairs::new(), |_| Err(String::new())).outcome.unwrap())
         };
         for (sink, given, expected) in [
             (SinkName::Stdout, &[][..], "stdout"),
@@ -512,7 +533,7 @@ mod tests {
         let nodes = |host: &str, tls: &str| {
             let given = [("SEND_LOGS_TO", "elasticsearch"), ("ELASTICSEARCH_HOST", host), ("ELASTICSEARCH_TLS", tls)];
             let env = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            let settings = resolve(&env, &Pairs::new(), |_| Err(String::new())).outcome.unwrap();
+            let settings = resolve(&env, &SettingPairs::new(), |_| Err(String::new())).outcome.unwrap();
             elasticsearch_options(&settings).map(|options| options.nodes[0].to_string()).map_err(|why| why.to_string())
         };
         assert_eq!(nodes("es", "true").as_deref(), Ok("https://es:9200/"));

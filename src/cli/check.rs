@@ -9,11 +9,11 @@ use std::process::ExitCode;
 
 use super::{USAGE, WIDTH, say};
 use crate::assembly;
-use crate::settings::{Note, Pairs, Resolution, Settings, SinkName, printable, wrapped};
+use crate::settings::{ResolvedSettings, SettingNote, SettingPairs, Settings, SinkName, printable, wrapped};
 
 /// The state of one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CheckState {
     /// As it should be.
     Ok,
     /// Works, perhaps not as meant.
@@ -24,34 +24,34 @@ pub enum Verdict {
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct CheckFinding {
     /// Its state.
-    pub verdict: Verdict,
+    pub verdict: CheckState,
     /// What was found; printable.
     pub what: String,
     /// What to do about it; printable, empty where nothing is to be done.
     pub advice: String,
 }
 
-impl Finding {
+impl CheckFinding {
     /// All is well.
     pub fn ok(what: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Ok, what: what.into(), advice: String::new() }
+        Self { verdict: CheckState::Ok, what: what.into(), advice: String::new() }
     }
 
     /// Works, perhaps not as meant.
     pub fn warn(what: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Warn, what: what.into(), advice: advice.into() }
+        Self { verdict: CheckState::Warn, what: what.into(), advice: advice.into() }
     }
 
     /// Does not work.
     pub fn fail(what: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Fail, what: what.into(), advice: advice.into() }
+        Self { verdict: CheckState::Fail, what: what.into(), advice: advice.into() }
     }
 }
 
 /// Runs `podtap check`; `capture` looks at what the capture needs, once the settings are known to be valid.
-pub fn run(flags: &Pairs, capture: impl FnOnce(&Settings) -> Vec<Finding>) -> ExitCode {
+pub fn run(flags: &SettingPairs, capture: impl FnOnce(&Settings) -> Vec<CheckFinding>) -> ExitCode {
     let resolution = assembly::look(flags);
     let mut findings = of_settings(&resolution);
     if let Ok(settings) = &resolution.outcome {
@@ -63,8 +63,8 @@ pub fn run(flags: &Pairs, capture: impl FnOnce(&Settings) -> Vec<Finding>) -> Ex
 }
 
 /// Wrong settings are the user's to mend, as everywhere: `run` ends so, too.
-fn exit_code(resolution: &Resolution, findings: &[Finding], said: bool) -> ExitCode {
-    let failed = findings.iter().any(|finding| finding.verdict == Verdict::Fail);
+fn exit_code(resolution: &ResolvedSettings, findings: &[CheckFinding], said: bool) -> ExitCode {
+    let failed = findings.iter().any(|finding| finding.verdict == CheckState::Fail);
     match (&resolution.outcome, said && !failed) {
         (Err(_), _) => ExitCode::from(USAGE),
         (Ok(_), true) => ExitCode::SUCCESS,
@@ -72,12 +72,12 @@ fn exit_code(resolution: &Resolution, findings: &[Finding], said: bool) -> ExitC
     }
 }
 
-fn report(findings: &[Finding]) -> String {
+fn report(findings: &[CheckFinding]) -> String {
     let lines = findings.iter().map(|finding| {
         let mark = match finding.verdict {
-            Verdict::Ok => "ok  ",
-            Verdict::Warn => "warn",
-            Verdict::Fail => "FAIL",
+            CheckState::Ok => "ok  ",
+            CheckState::Warn => "warn",
+            CheckState::Fail => "FAIL",
         };
         let advice = wrapped(&finding.advice, WIDTH - 6).into_iter().map(|line| format!("      {line}\n"));
         format!("{mark}  {}\n{}", finding.what, advice.collect::<String>())
@@ -85,22 +85,23 @@ fn report(findings: &[Finding]) -> String {
     lines.collect()
 }
 
-fn of_settings(resolution: &Resolution) -> Vec<Finding> {
+fn of_settings(resolution: &ResolvedSettings) -> Vec<CheckFinding> {
     let mut findings = Vec::new();
     match &resolution.outcome {
-        Ok(_) => findings.push(Finding::ok("every setting is valid")),
-        Err(wrong) => findings
-            .extend(wrong.values.iter().map(|value| Finding::fail(value.to_string(), "`podtap settings` explains it"))),
+        Ok(_) => findings.push(CheckFinding::ok("every setting is valid")),
+        Err(wrong) => findings.extend(
+            wrong.values.iter().map(|value| CheckFinding::fail(value.to_string(), "`podtap settings` explains it")),
+        ),
     }
-    let note = |note: &Note| {
-        if note.is_warning() { Finding::warn(note.to_string(), "") } else { Finding::ok(note.to_string()) }
+    let note = |note: &SettingNote| {
+        if note.is_warning() { CheckFinding::warn(note.to_string(), "") } else { CheckFinding::ok(note.to_string()) }
     };
     findings.extend(resolution.notes.iter().map(note));
     findings
 }
 
 /// Whether what goes to a disk can be written there.
-fn of_files(settings: &Settings) -> Vec<Finding> {
+fn of_files(settings: &Settings) -> Vec<CheckFinding> {
     let file = settings.file_path.as_deref().filter(|_| settings.sends_to(SinkName::File));
     let spool = settings.spool_dir.as_ref().map(|directory| directory.join("records"));
     [("FILE_PATH", file), ("DEAD_LETTER_PATH", settings.dead_letter_path.as_deref()), ("SPOOL_DIR", spool.as_deref())]
@@ -109,11 +110,11 @@ fn of_files(settings: &Settings) -> Vec<Finding> {
         .collect()
 }
 
-fn of_file(name: &str, path: &Path) -> Finding {
+fn of_file(name: &str, path: &Path) -> CheckFinding {
     let shown = printable(&path.to_string_lossy());
     match writable(path) {
-        Ok(()) => Finding::ok(format!("{name} {shown} can be written")),
-        Err(error) => Finding::fail(
+        Ok(()) => CheckFinding::ok(format!("{name} {shown} can be written")),
+        Err(error) => CheckFinding::fail(
             format!("{name} {shown} cannot be written: {error}"),
             format!("Mount a writable volume there, or give another {name}"),
         ),
@@ -137,9 +138,9 @@ mod tests {
     use super::*;
     use crate::settings::resolve;
 
-    fn resolution(env: &[(&str, &str)]) -> Resolution {
+    fn resolution(env: &[(&str, &str)]) -> ResolvedSettings {
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        resolve(&env, &Pairs::new(), |_| Err(String::new()))
+        resolve(&env, &SettingPairs::new(), |_| Err(String::new()))
     }
 
     #[test]
@@ -169,14 +170,14 @@ mod tests {
             let settings = resolution(&[("SEND_LOGS_TO", "file"), ("FILE_PATH", path)]).outcome.unwrap();
             of_files(&settings)[0].verdict
         };
-        assert_eq!(verdict(&path), Verdict::Ok);
+        assert_eq!(verdict(&path), CheckState::Ok);
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
-        assert_eq!(verdict(&directory.join("absent/deeper/records")), Verdict::Ok, "`run` makes the directories");
+        assert_eq!(verdict(&directory.join("absent/deeper/records")), CheckState::Ok, "`run` makes the directories");
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
         std::fs::write(directory.join("file"), "").unwrap();
-        assert_eq!(verdict(&directory.join("file/records")), Verdict::Fail);
+        assert_eq!(verdict(&directory.join("file/records")), CheckState::Fail);
         std::fs::remove_file(directory.join("file")).unwrap();
-        assert_eq!(verdict(&directory), Verdict::Fail);
+        assert_eq!(verdict(&directory), CheckState::Fail);
         assert_eq!(of_files(&resolution(&[("FILE_PATH", "/absent/x")]).outcome.unwrap()), []);
         std::fs::remove_dir_all(&directory).unwrap();
     }

@@ -9,10 +9,10 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
-use super::{Input, input, refused, said, tell};
-use crate::inject::{Options, Outcome, Report, capabilities, inject, uninject};
+use super::{CaptureInput, input, refused, said, tell};
+use crate::inject::{InjectOutcome, InjectReport, SidecarOptions, capabilities, inject, uninject};
 use crate::settings::printable;
-use crate::yaml::Malformed;
+use crate::yaml::MalformedYaml;
 
 /// What files in a directory are manifests by their name.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
@@ -21,7 +21,7 @@ const NATIVE: &str = "podtap is a native sidecar, which needs Kubernetes 1.29 or
 of init containers: podtap would never end, and the pod never start. Use --classic for them.";
 
 /// What the sidecar must be allowed.
-fn permission(options: &Options) -> String {
+fn permission(options: &SidecarOptions) -> String {
     let needed = capabilities(&options.env);
     let (noun, names) = (if needed.len() == 1 { "capability" } else { "capabilities" }, needed.join(", "));
     format!("The namespace must allow the {noun} {names}, which the Pod Security level `baseline` does not.")
@@ -32,9 +32,9 @@ CronJob.";
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct InjectRequest {
     /// Files, directories, standard input.
-    pub inputs: Vec<Input>,
+    pub inputs: Vec<CaptureInput>,
     /// Search directories recursively.
     pub recursive: bool,
     /// Files are changed instead of written to standard output.
@@ -42,7 +42,7 @@ pub struct Request {
     /// What cannot be done is left as it is.
     pub keep_going: bool,
     /// The sidecar; none is for `uninject`. The error says what is wrong with a setting.
-    pub sidecar: Option<Result<Options, String>>,
+    pub sidecar: Option<Result<SidecarOptions, String>>,
 }
 
 /// The flags of both commands.
@@ -78,8 +78,8 @@ pub(super) fn replace_flag() -> Arg {
 }
 
 /// Understands them.
-pub(super) fn request(matches: &ArgMatches, sidecar: Option<Result<Options, String>>) -> Request {
-    Request {
+pub(super) fn request(matches: &ArgMatches, sidecar: Option<Result<SidecarOptions, String>>) -> InjectRequest {
+    InjectRequest {
         inputs: ["filename", "file"]
             .into_iter()
             .flat_map(|name| matches.get_many(name).into_iter().flatten().cloned().map(input))
@@ -92,7 +92,7 @@ pub(super) fn request(matches: &ArgMatches, sidecar: Option<Result<Options, Stri
 }
 
 /// One text that was read.
-struct Source {
+struct ManifestSource {
     /// What it is called in messages.
     name: String,
     /// Where it is written back to.
@@ -101,7 +101,7 @@ struct Source {
 }
 
 /// Runs `podtap inject` or `podtap uninject`.
-pub fn run(request: &Request) -> ExitCode {
+pub fn run(request: &InjectRequest) -> ExitCode {
     let options = match request.sidecar.as_ref().map(Result::as_ref).transpose() {
         Ok(options) => options,
         Err(wrong) => return refused(wrong),
@@ -128,18 +128,18 @@ pub fn run(request: &Request) -> ExitCode {
 }
 
 /// The texts behind one `-f`.
-fn read(input: &Input, recursive: bool, wrong: &mut Vec<String>) -> Vec<Source> {
+fn read(input: &CaptureInput, recursive: bool, wrong: &mut Vec<String>) -> Vec<ManifestSource> {
     let mut text = String::new();
     let (name, path, read) = match input {
-        Input::Stdin => ("standard input".to_owned(), None, std::io::stdin().lock().read_to_string(&mut text)),
-        Input::File(path) if path.is_dir() => return directory(path, recursive, wrong),
-        Input::File(path) => {
+        CaptureInput::Stdin => ("standard input".to_owned(), None, std::io::stdin().lock().read_to_string(&mut text)),
+        CaptureInput::File(path) if path.is_dir() => return directory(path, recursive, wrong),
+        CaptureInput::File(path) => {
             let read = std::fs::read_to_string(path).map(|read| text = read).map(|()| 0);
             (printable(&path.display().to_string()), Some(path.clone()), read)
         }
     };
     match read {
-        Ok(_) => vec![Source { name, path, text }],
+        Ok(_) => vec![ManifestSource { name, path, text }],
         Err(error) => {
             wrong.push(format!("{name}: {error}"));
             Vec::new()
@@ -147,7 +147,7 @@ fn read(input: &Input, recursive: bool, wrong: &mut Vec<String>) -> Vec<Source> 
     }
 }
 
-fn directory(path: &Path, recursive: bool, wrong: &mut Vec<String>) -> Vec<Source> {
+fn directory(path: &Path, recursive: bool, wrong: &mut Vec<String>) -> Vec<ManifestSource> {
     let entries = std::fs::read_dir(path).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
     let mut paths: Vec<_> = match entries {
         Ok(entries) => entries.iter().map(std::fs::DirEntry::path).collect(),
@@ -163,18 +163,18 @@ fn directory(path: &Path, recursive: bool, wrong: &mut Vec<String>) -> Vec<Sourc
         let below = recursive && path.is_dir() && !path.is_symlink();
         below || (path.is_file() && extension.is_some_and(|extension| EXTENSIONS.contains(&extension)))
     };
-    paths.into_iter().filter(is_manifest).flat_map(|path| read(&Input::File(path), recursive, wrong)).collect()
+    paths.into_iter().filter(is_manifest).flat_map(|path| read(&CaptureInput::File(path), recursive, wrong)).collect()
 }
 
-fn no_yaml(source: &Source, malformed: &Malformed) -> String {
-    let Malformed { line, column, why } = malformed;
+fn no_yaml(source: &ManifestSource, malformed: &MalformedYaml) -> String {
+    let MalformedYaml { line, column, why } = malformed;
     let template = source.text.contains("{{");
     let advice = if template { "; if this is a template, render it first (helm template)" } else { "" };
     format!("{}:{line}:{column}: no YAML: {}{advice}", source.name, printable(why))
 }
 
 /// A line for each object; what could not be done is wrong, unless one is to keep going.
-fn account(sources: &[Source], reports: &[Report], keep_going: bool, wrong: &mut Vec<String>) -> String {
+fn account(sources: &[ManifestSource], reports: &[InjectReport], keep_going: bool, wrong: &mut Vec<String>) -> String {
     let mut lines = String::new();
     for (source, report) in sources.iter().zip(reports) {
         for treated in &report.objects {
@@ -182,13 +182,13 @@ fn account(sources: &[Source], reports: &[Report], keep_going: bool, wrong: &mut
             let title = printable(&format!("{} {}", object.kind, object.name));
             let at = format!("{}:{}: {title}: ", source.name, object.line);
             let (word, reason) = match &treated.outcome {
-                Outcome::Injected => ("injected", ""),
-                Outcome::Updated => ("updated", ""),
-                Outcome::Unchanged => ("unchanged", ""),
-                Outcome::Removed => ("removed", ""),
-                Outcome::Skipped(reason) => ("skipped: ", reason.as_str()),
-                Outcome::Refused(reason) if keep_going => ("left as it is: ", reason.as_str()),
-                Outcome::Refused(reason) => {
+                InjectOutcome::Injected => ("injected", ""),
+                InjectOutcome::Updated => ("updated", ""),
+                InjectOutcome::Unchanged => ("unchanged", ""),
+                InjectOutcome::Removed => ("removed", ""),
+                InjectOutcome::Skipped(reason) => ("skipped: ", reason.as_str()),
+                InjectOutcome::Refused(reason) if keep_going => ("left as it is: ", reason.as_str()),
+                InjectOutcome::Refused(reason) => {
                     wrong.push(format!("{at}not possible: {}", printable(reason)));
                     continue;
                 }
@@ -205,13 +205,13 @@ fn account(sources: &[Source], reports: &[Report], keep_going: bool, wrong: &mut
 }
 
 /// What holds for all of them.
-fn closing(reports: &[Report], options: Option<&Options>) -> String {
+fn closing(reports: &[InjectReport], options: Option<&SidecarOptions>) -> String {
     let Some(options) = options else { return String::new() };
     let mut outcomes = reports.iter().flat_map(|report| &report.objects).map(|treated| &treated.outcome);
     let mut lines = Vec::new();
     if reports.iter().all(|report| report.objects.is_empty()) {
         lines.push(NOTHING.to_owned());
-    } else if outcomes.any(|outcome| matches!(outcome, Outcome::Injected | Outcome::Updated)) {
+    } else if outcomes.any(|outcome| matches!(outcome, InjectOutcome::Injected | InjectOutcome::Updated)) {
         lines.extend((!options.classic).then(|| NATIVE.to_owned()));
         lines.push(permission(options));
     }
@@ -219,7 +219,7 @@ fn closing(reports: &[Report], options: Option<&Options>) -> String {
 }
 
 /// Writes the texts; what went wrong is returned.
-fn write(sources: &[Source], reports: &[Report], in_place: bool) -> Vec<String> {
+fn write(sources: &[ManifestSource], reports: &[InjectReport], in_place: bool) -> Vec<String> {
     let printed = |text: &str| said(&mut std::io::stdout().lock(), text).err();
     if !in_place {
         return printed(&joined(reports.iter().map(|report| report.text.as_str()))).into_iter().collect();

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches};
 
-use crate::settings::{Format, Pairs};
+use crate::settings::{Format, SettingPairs};
 
 /// Its flags with one dash, as Go has them, and the names that they have here.
 const FLAGS: [(&str, &str); 6] = [
@@ -59,17 +59,17 @@ pub(super) fn flags() -> [Arg; 8] {
 pub(super) fn implied(
     matches: &ArgMatches,
     read: impl Fn(&str) -> std::io::Result<String>,
-) -> Result<Pairs, clap::Error> {
+) -> Result<SettingPairs, clap::Error> {
     let wrong = |why: String| clap::Error::raw(ErrorKind::ValueValidation, format!("{why}\n"));
     let file = match matches.get_one::<String>("lm_config") {
-        None => Pairs::new(),
+        None => SettingPairs::new(),
         Some(path) => {
             let text = read(path).map_err(|error| wrong(format!("-c: {path} cannot be read: {error}")))?;
             config(&text).map_err(|why| wrong(format!("-c: {path}: {why}")))?
         }
     };
     let given = |flag: &str, key: &str| matches.get_one::<String>(flag).or_else(|| file.get(key)).cloned();
-    let mut pairs = Pairs::new();
+    let mut pairs = SettingPairs::new();
     let mut set = |name: &str, value: String| {
         if matches.get_one::<String>(name).is_none() {
             pairs.insert(name.to_owned(), value);
@@ -103,8 +103,8 @@ pub(super) fn implied(
 }
 
 /// Its file: one `key: value` in a line.
-fn config(text: &str) -> Result<Pairs, String> {
-    let mut pairs = Pairs::new();
+fn config(text: &str) -> Result<SettingPairs, String> {
+    let mut pairs = SettingPairs::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim_end();
         if line.trim_start().is_empty() || line.trim_start().starts_with('#') || line == "---" {
@@ -204,7 +204,7 @@ fn outside_quotes<'a>(text: &'a str, mark: &str) -> Result<Vec<&'a str>, String>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::expression::Expression;
+    use crate::filter::expression::FilterExpression;
 
     #[test]
     fn its_filters_are_expressions_here() {
@@ -220,7 +220,7 @@ mod tests {
         ] {
             let found = expression(text).unwrap();
             assert_eq!(found, expected);
-            assert!(Expression::parse(&found).is_ok(), "{found}");
+            assert!(FilterExpression::parse(&found).is_ok(), "{found}");
         }
     }
 
@@ -241,7 +241,7 @@ mod tests {
         }
         // Ports and addresses are typed by EXCLUDE itself.
         for text in ["dport=99999", "dport=x", "dip=10.0.0.0/33", "dip=nowhere"] {
-            assert!(Expression::parse(&expression(text).unwrap()).is_err(), "{text}");
+            assert!(FilterExpression::parse(&expression(text).unwrap()).is_err(), "{text}");
         }
     }
 

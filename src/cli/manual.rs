@@ -9,7 +9,7 @@ use super::{FAILED, said, tell};
 
 /// What to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Manual {
+pub enum ManualRequest {
     /// Completions for a shell, to standard output.
     Completions(Shell),
     /// The manual page of podtap, to standard output.
@@ -27,11 +27,11 @@ pub(super) fn shell(name: &str) -> Option<Shell> {
 }
 
 /// Writes it, of this command line.
-pub fn run(manual: &Manual, grammar: clap::Command) -> ExitCode {
+pub fn run(manual: &ManualRequest, grammar: clap::Command) -> ExitCode {
     let written = match manual {
-        Manual::Completions(shell) => printed(&completions(*shell, grammar)),
-        Manual::Page => page(grammar).and_then(|page| printed(&page)),
-        Manual::Pages(folder) => pages(folder, grammar),
+        ManualRequest::Completions(shell) => printed(&completions(*shell, grammar)),
+        ManualRequest::Page => page(grammar).and_then(|page| printed(&page)),
+        ManualRequest::Pages(folder) => pages(folder, grammar),
     };
     match written {
         Ok(()) => ExitCode::SUCCESS,

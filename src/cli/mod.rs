@@ -33,7 +33,9 @@ use clap::ArgMatches;
 use self::grammar::command;
 pub use self::grammar::grammar;
 pub(crate) use crate::logging::tell;
-use crate::settings::{Format, HAR_IS_ONE_DOCUMENT, Observe, Pairs, RecordKind, VARIABLES, Wrong, counted};
+use crate::settings::{
+    Format, HAR_IS_ONE_DOCUMENT, Observe, RecordKind, SettingPairs, VARIABLES, WrongValues, counted,
+};
 
 /// Width of help and listings.
 const WIDTH: usize = 100;
@@ -51,28 +53,28 @@ pub enum Command {
     /// Capture in the pod.
     Run,
     /// Read captures.
-    Replay(Vec<Input>),
+    Replay(Vec<CaptureInput>),
     /// Show what is in captures as a page.
-    Report(Vec<Input>),
+    Report(Vec<CaptureInput>),
     /// Show records that were written as JSON.
-    View(View),
+    View(ViewRequest),
     /// Check whether `run` would work here.
     Check {
         /// And write one marked record, where it can be deleted again.
         deep: bool,
     },
     /// Show every setting.
-    Settings(Listing),
+    Settings(SettingsListing),
     /// Show what a running one sees.
-    Status(StatusView),
+    Status(StatusRequest),
     /// Show what records look like, with made-up traffic.
     Demo,
     /// Prepare servers for the records.
     #[cfg(feature = "setup")]
-    Setup(setup::Request),
+    Setup(setup::SetupRequest),
     /// Add the sidecar to manifests, or remove it.
     #[cfg(feature = "inject")]
-    Inject(Box<inject::Request>),
+    Inject(Box<inject::InjectRequest>),
     /// Add the sidecar to pods as they are created. The error says what is wrong with one of its settings.
     #[cfg(feature = "webhook")]
     Webhook(Box<Result<crate::webhook::Webhook, String>>),
@@ -81,7 +83,7 @@ pub enum Command {
     Top(TopRequest),
     /// What packages bring besides the program.
     #[cfg(feature = "manual")]
-    Manual(manual::Manual),
+    Manual(manual::ManualRequest),
     /// A command that this build leaves out; the cargo feature that it needs.
     LeftOut(&'static str),
 }
@@ -106,7 +108,7 @@ const LEFT_OUT: &[(&str, &str)] = &[
 
 /// One capture to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
+pub enum CaptureInput {
     /// `-`.
     Stdin,
     /// A file.
@@ -115,9 +117,9 @@ pub enum Input {
 
 /// What `podtap view` shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct View {
+pub struct ViewRequest {
     /// Files, standard input.
-    pub inputs: Vec<Input>,
+    pub inputs: Vec<CaptureInput>,
     /// Wait for more behind the end of the last file.
     pub follow: bool,
 }
@@ -127,21 +129,21 @@ pub struct View {
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopRequest {
     /// Captures; none is the network.
-    pub inputs: Vec<Input>,
+    pub inputs: Vec<CaptureInput>,
     /// How many times as fast as it was; none is as fast as it can be read.
     pub speed: Option<f64>,
 }
 
 /// How `podtap status` shows what it got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StatusView {
+pub struct StatusRequest {
     /// Again and again.
     pub watch: bool,
     /// As it came.
     pub json: bool,
 }
 
-impl Input {
+impl CaptureInput {
     /// As it is called in messages.
     pub(crate) fn name(&self) -> String {
         match self {
@@ -153,16 +155,16 @@ impl Input {
 
 /// How settings are shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listing {
+pub enum SettingsListing {
     /// With current values and where they came from.
-    Current(Wanted),
+    Current(WantedSettings),
     /// The table of docs/settings.md.
     Markdown,
 }
 
 /// Which settings are shown; the default is all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedSettings {
     /// Names or globs, as variables or flags are written.
     pub names: Vec<String>,
     /// Only those that are not at their default.
@@ -175,7 +177,7 @@ pub struct Invocation {
     /// What to do.
     pub command: Command,
     /// The settings given as flags, under their names in the environment.
-    pub flags: Pairs,
+    pub flags: SettingPairs,
 }
 
 /// Understands a command line; the error is also what `--help` and `--version` print.
@@ -187,12 +189,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         "report" => Command::Report(files(inner)),
         "view" => Command::View(view(inner)),
         "check" => Command::Check { deep: inner.get_flag("deep") },
-        "settings" if inner.get_flag("markdown") => Command::Settings(Listing::Markdown),
-        "settings" => Command::Settings(Listing::Current(Wanted {
+        "settings" if inner.get_flag("markdown") => Command::Settings(SettingsListing::Markdown),
+        "settings" => Command::Settings(SettingsListing::Current(WantedSettings {
             names: inner.get_many("name").into_iter().flatten().cloned().collect(),
             changed: inner.get_flag("changed"),
         })),
-        "status" => Command::Status(StatusView { watch: inner.get_flag("watch"), json: inner.get_flag("json") }),
+        "status" => Command::Status(StatusRequest { watch: inner.get_flag("watch"), json: inner.get_flag("json") }),
         "demo" => Command::Demo,
         "flows" | "conntrack" | "verdicts" | "connects" | "node" => Command::Run,
         #[cfg(feature = "setup")]
@@ -207,11 +209,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         "completions" => inner
             .get_one::<String>("shell")
             .and_then(|name| manual::shell(name))
-            .map_or(Command::Run, |shell| Command::Manual(manual::Manual::Completions(shell))),
+            .map_or(Command::Run, |shell| Command::Manual(manual::ManualRequest::Completions(shell))),
         #[cfg(feature = "manual")]
         "man" => Command::Manual(match inner.get_one::<PathBuf>("folder") {
-            Some(folder) => manual::Manual::Pages(folder.clone()),
-            None => manual::Manual::Page,
+            Some(folder) => manual::ManualRequest::Pages(folder.clone()),
+            None => manual::ManualRequest::Page,
         }),
         #[cfg(feature = "top")]
         "top" => Command::Top(TopRequest {
@@ -221,7 +223,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
         other => left_out_or_run(other),
     };
     let innermost = inner.subcommand().map_or(inner, |(_, deeper)| deeper);
-    let mut flags = if matches!(command, Command::LeftOut(_)) { Pairs::new() } else { given(innermost) };
+    let mut flags = if matches!(command, Command::LeftOut(_)) { SettingPairs::new() } else { given(innermost) };
     flags.extend(implied(name, inner));
     if name == "connects" {
         flags.extend(lightmon::implied(inner, |path| std::fs::read_to_string(path))?);
@@ -230,25 +232,25 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
 }
 
 /// The settings that a command means.
-fn implied(command: &str, matches: &ArgMatches) -> Pairs {
+fn implied(command: &str, matches: &ArgMatches) -> SettingPairs {
     let record = |kind: RecordKind| ("RECORD".to_owned(), kind.word().to_owned());
     match command {
         "flows" => std::iter::once(record(RecordKind::Flows)).chain(as_netlog(matches)).collect(),
-        "conntrack" => Pairs::from([record(RecordKind::Conntrack)]),
-        "connects" => Pairs::from([record(RecordKind::Connects)]),
-        "node" => Pairs::from([("OBSERVE".to_owned(), Observe::Node.word().to_owned())]),
+        "conntrack" => SettingPairs::from([record(RecordKind::Conntrack)]),
+        "connects" => SettingPairs::from([record(RecordKind::Connects)]),
+        "node" => SettingPairs::from([("OBSERVE".to_owned(), Observe::Node.word().to_owned())]),
         "verdicts" => {
             let file = matches.get_one::<String>("log").cloned();
             let whole = file.map(|path| [("VERDICT_FILE", path), ("VERDICT_FOLLOW", "false".to_owned())]);
             let whole = whole.into_iter().flatten().map(|(name, value)| (name.to_owned(), value));
             std::iter::once(record(RecordKind::Verdicts)).chain(whole).collect()
         }
-        _ => Pairs::new(),
+        _ => SettingPairs::new(),
     }
 }
 
 /// NetLog's flags, by the settings they mean. What is given by its own name wins.
-fn as_netlog(matches: &ArgMatches) -> Pairs {
+fn as_netlog(matches: &ArgMatches) -> SettingPairs {
     let given = |name: &str| matches.get_one::<String>(name).cloned();
     let json = matches.get_flag("json").then(|| Format::NetlogJson.word().to_owned());
     let format = given("netlog_format").map(|format| {
@@ -267,20 +269,23 @@ fn left_out_or_run(name: &str) -> Command {
     feature.map_or(Command::Run, |(_, feature)| Command::LeftOut(feature))
 }
 
-fn input(path: PathBuf) -> Input {
-    if path.as_os_str() == "-" { Input::Stdin } else { Input::File(path) }
+fn input(path: PathBuf) -> CaptureInput {
+    if path.as_os_str() == "-" { CaptureInput::Stdin } else { CaptureInput::File(path) }
 }
 
-fn files(matches: &ArgMatches) -> Vec<Input> {
+fn files(matches: &ArgMatches) -> Vec<CaptureInput> {
     matches.get_many("file").into_iter().flatten().cloned().map(input).collect()
 }
 
-fn view(matches: &ArgMatches) -> View {
+fn view(matches: &ArgMatches) -> ViewRequest {
     let files = files(matches);
-    View { inputs: if files.is_empty() { vec![Input::Stdin] } else { files }, follow: matches.get_flag("follow") }
+    ViewRequest {
+        inputs: if files.is_empty() { vec![CaptureInput::Stdin] } else { files },
+        follow: matches.get_flag("follow"),
+    }
 }
 
-fn given(matches: &ArgMatches) -> Pairs {
+fn given(matches: &ArgMatches) -> SettingPairs {
     let one = |name: &str| matches.get_one::<String>(name).map(|text| (name.to_owned(), text.clone()));
     VARIABLES
         .iter()
@@ -303,7 +308,7 @@ pub fn left_out(feature: &str) -> ExitCode {
 }
 
 /// Prints what is wrong with the settings.
-pub fn refuse(wrong: &Wrong) -> ExitCode {
+pub fn refuse(wrong: &WrongValues) -> ExitCode {
     tell(&format!("podtap: {wrong}\n"));
     ExitCode::from(USAGE)
 }
@@ -363,7 +368,7 @@ pub(crate) fn on_interrupt(flag: Arc<AtomicBool>) -> std::io::Result<()> {
 }
 
 /// What was recognised and not decoded, for the closing lines.
-pub(crate) fn protocol_lines(protocols: &crate::exchange::Protocols) -> String {
+pub(crate) fn protocol_lines(protocols: &crate::exchange::SeenProtocols) -> String {
     protocols
         .iter()
         .map(|(name, connections)| format!("not HTTP/1: {name}, {}\n", counted(connections, "connections")))

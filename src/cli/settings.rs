@@ -5,10 +5,11 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use super::{Listing, USAGE, WIDTH, Wanted, refuse, say, tell};
+use super::{SettingsListing, USAGE, WIDTH, WantedSettings, refuse, say, tell};
 use crate::glob::Glob;
 use crate::settings::{
-    Bounds, GROUPS, Origin, Pairs, Resolution, Row, VARIABLES, Wrong, WrongValue, bytes_in_words, markdown, wrapped,
+    GROUPS, MemoryBounds, ResolvedSettings, SettingPairs, SettingRow, VARIABLES, ValueOrigin, WrongValue, WrongValues,
+    bytes_in_words, markdown, wrapped,
 };
 use crate::{assembly, config};
 
@@ -16,13 +17,13 @@ use crate::{assembly, config};
 const INDENT: usize = 29;
 
 /// Runs `podtap settings`.
-pub fn run(listing: Listing, flags: &Pairs) -> ExitCode {
+pub fn run(listing: SettingsListing, flags: &SettingPairs) -> ExitCode {
     match listing {
-        Listing::Markdown => {
+        SettingsListing::Markdown => {
             let said = say(&markdown());
             if said { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Listing::Current(wanted) => {
+        SettingsListing::Current(wanted) => {
             let globs = match globs(&wanted) {
                 Ok(globs) => globs,
                 Err(why) => {
@@ -30,25 +31,26 @@ pub fn run(listing: Listing, flags: &Pairs) -> ExitCode {
                     return ExitCode::from(USAGE);
                 }
             };
-            let is_shown = |row: &Row| {
+            let is_shown = |row: &SettingRow| {
                 let named = globs.is_empty() || globs.iter().any(|glob| glob.matches(row.variable.name.as_bytes()));
-                named && (!wanted.changed || row.origin != Origin::Default)
+                named && (!wanted.changed || row.origin != ValueOrigin::Default)
             };
             let resolution = assembly::look(flags);
-            let bounds = resolution.outcome.as_ref().ok().map(|settings| Bounds::of(settings, config::memory_limit()));
+            let bounds =
+                resolution.outcome.as_ref().ok().map(|settings| MemoryBounds::of(settings, config::memory_limit()));
             let said = say(&listed(&resolution, bounds, is_shown));
             match resolution.outcome {
                 Ok(_) if said => ExitCode::SUCCESS,
                 Ok(_) => ExitCode::FAILURE,
                 // The listing ends with the notes already.
-                Err(wrong) => refuse(&Wrong { warnings: Vec::new(), ..wrong }),
+                Err(wrong) => refuse(&WrongValues { warnings: Vec::new(), ..wrong }),
             }
         }
     }
 }
 
 /// The names that are asked for; each must fit a setting.
-fn globs(wanted: &Wanted) -> Result<Vec<Glob>, String> {
+fn globs(wanted: &WantedSettings) -> Result<Vec<Glob>, String> {
     let glob = |name: &String| {
         let upper = name.trim_start_matches('-').to_ascii_uppercase().replace('-', "_");
         let glob = Glob::new(&upper).map_err(|bad| bad.to_string())?;
@@ -64,7 +66,11 @@ fn globs(wanted: &Wanted) -> Result<Vec<Glob>, String> {
 }
 
 /// The listing.
-fn listed(resolution: &Resolution, bounds: Option<Bounds>, is_shown: impl Fn(&Row) -> bool) -> String {
+fn listed(
+    resolution: &ResolvedSettings,
+    bounds: Option<MemoryBounds>,
+    is_shown: impl Fn(&SettingRow) -> bool,
+) -> String {
     let mut out = String::new();
     for group in GROUPS {
         let mut rows = resolution.rows.iter().filter(|row| row.variable.group == *group && is_shown(row)).peekable();
@@ -87,13 +93,13 @@ fn listed(resolution: &Resolution, bounds: Option<Bounds>, is_shown: impl Fn(&Ro
     out
 }
 
-fn entry(out: &mut String, row: &Row, bounds: Option<Bounds>, wrong: Option<&WrongValue>) {
+fn entry(out: &mut String, row: &SettingRow, bounds: Option<MemoryBounds>, wrong: Option<&WrongValue>) {
     let variable = row.variable;
     let value = match bounds.and_then(|bounds| found(bounds, variable.name)).filter(|_| row.shown() == "auto") {
         Some(number) => format!("auto: {number}"),
         None => row.shown(),
     };
-    let from = if row.origin == Origin::Default {
+    let from = if row.origin == ValueOrigin::Default {
         "(default)".to_owned()
     } else {
         format!("(from {}; default {})", row.origin, variable.default)
@@ -110,7 +116,7 @@ fn entry(out: &mut String, row: &Row, bounds: Option<Bounds>, wrong: Option<&Wro
 }
 
 /// What an `auto` limit came to.
-fn found(bounds: Bounds, name: &str) -> Option<String> {
+fn found(bounds: MemoryBounds, name: &str) -> Option<String> {
     match name {
         "MAX_CONNECTIONS" => Some(bounds.connections.to_string()),
         "MAX_HELD_BYTES" => Some(bytes_in_words(bounds.held_bytes as u64)),
@@ -127,7 +133,7 @@ mod tests {
     fn listing(env: &[(&str, &str)], flags: &[(&str, &str)]) -> String {
         let pairs = |given: &[(&str, &str)]| given.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         let resolution = resolve(&pairs(env), &pairs(flags), |_| Err(String::new()));
-        let bounds = resolution.outcome.as_ref().ok().map(|settings| Bounds::of(settings, Some(64 << 20)));
+        let bounds = resolution.outcome.as_ref().ok().map(|settings| MemoryBounds::of(settings, Some(64 << 20)));
         listed(&resolution, bounds, |_| true)
     }
 
@@ -145,7 +151,7 @@ mod tests {
 
     #[test]
     fn names_may_be_written_in_any_way_and_what_is_none_is_said_with_what_was_meant() {
-        let asked = |name: &str| globs(&Wanted { names: vec![name.to_owned()], changed: false });
+        let asked = |name: &str| globs(&WantedSettings { names: vec![name.to_owned()], changed: false });
         for name in ["SLOW_AFTER_MS", "slow_after_ms", "--slow-after-ms", "SLOW*"] {
             assert!(asked(name).unwrap()[0].matches(b"SLOW_AFTER_MS"), "{name}");
         }
@@ -156,8 +162,10 @@ mod tests {
     #[test]
     fn what_is_not_shown_leaves_no_empty_group() {
         let resolution =
-            resolve(&Pairs::from([("SAMPLE".to_owned(), "0.5".to_owned())]), &Pairs::new(), |_| Err(String::new()));
-        let text = listed(&resolution, None, |row| row.origin != Origin::Default);
+            resolve(&SettingPairs::from([("SAMPLE".to_owned(), "0.5".to_owned())]), &SettingPairs::new(), |_| {
+                Err(String::new())
+            });
+        let text = listed(&resolution, None, |row| row.origin != ValueOrigin::Default);
         assert_eq!(text.lines().filter(|line| !line.is_empty() && !line.starts_with(' ')).count(), 1, "{text}");
         assert!(text.contains("  SAMPLE                     0.5  (from environment; default 1)\n"), "{text}");
     }

@@ -8,13 +8,13 @@ use clap::{Arg, ArgAction, ArgMatches};
 
 use super::{USAGE, command, say, tell};
 use crate::assembly::{self, elasticsearch_options};
-use crate::settings::{Pairs, Settings, SinkName, printable};
+use crate::settings::{SettingPairs, Settings, SinkName, printable};
 use crate::setup::{Retention, SetupOptions, elasticsearch, kibana};
-use crate::sink::elasticsearch::{Auth, RecordFormat, nodes};
+use crate::sink::elasticsearch::{ElasticsearchAuth, RecordFormat, nodes};
 
 /// What to prepare.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct SetupRequest {
     /// Templates, data stream and retention.
     pub elasticsearch: bool,
     /// Data view, searches and dashboards.
@@ -30,10 +30,10 @@ pub struct Request {
 }
 
 /// What was asked for.
-pub(super) fn asked(matches: &ArgMatches) -> Request {
+pub(super) fn asked(matches: &ArgMatches) -> SetupRequest {
     let (what, matches) = matches.subcommand().unwrap_or(("all", matches));
     let flag = |name: &str| matches.try_get_one::<bool>(name).ok().flatten().copied().unwrap_or_default();
-    Request {
+    SetupRequest {
         elasticsearch: what != "kibana",
         kibana: what != "elasticsearch",
         retention: matches.try_get_one::<String>("retention").ok().flatten().cloned(),
@@ -73,7 +73,7 @@ pub(super) fn grammar() -> clap::Command {
 }
 
 /// Why it ended.
-enum Failure {
+enum SetupFailure {
     /// The command line or a setting.
     Usage(String),
     /// The server.
@@ -81,7 +81,7 @@ enum Failure {
 }
 
 /// Runs `podtap setup`.
-pub fn run(asked: &Request, flags: &Pairs) -> ExitCode {
+pub fn run(asked: &SetupRequest, flags: &SettingPairs) -> ExitCode {
     // The settings of Elasticsearch are in use here, even if records go elsewhere.
     let mut flags = flags.clone();
     flags.insert("SEND_LOGS_TO".to_owned(), SinkName::Elasticsearch.word().to_owned());
@@ -100,15 +100,15 @@ pub fn run(asked: &Request, flags: &Pairs) -> ExitCode {
     let (why, code) = match outcome {
         Ok(()) if said => return ExitCode::SUCCESS,
         Ok(()) => return ExitCode::FAILURE,
-        Err(Failure::Usage(why)) => (why, ExitCode::from(USAGE)),
-        Err(Failure::Server(why)) => (why, ExitCode::FAILURE),
+        Err(SetupFailure::Usage(why)) => (why, ExitCode::from(USAGE)),
+        Err(SetupFailure::Server(why)) => (why, ExitCode::FAILURE),
     };
     tell(&format!("podtap: {why}\n"));
     code
 }
 
-fn steps(asked: &Request, settings: &Settings, out: &mut impl Write) -> Result<(), Failure> {
-    let usage = |why: &dyn std::fmt::Display| Failure::Usage(why.to_string());
+fn steps(asked: &SetupRequest, settings: &Settings, out: &mut impl Write) -> Result<(), SetupFailure> {
+    let usage = |why: &dyn std::fmt::Display| SetupFailure::Usage(why.to_string());
     let server = elasticsearch_options(settings).map_err(|why| usage(&why))?;
     let retention = match &asked.retention {
         Some(text) => text.parse().map_err(|why| usage(&format!("--retention {} {why}", printable(text))))?,
@@ -123,24 +123,24 @@ fn steps(asked: &Request, settings: &Settings, out: &mut impl Write) -> Result<(
     }
     if asked.elasticsearch {
         let options = SetupOptions { retention, overwrite: asked.overwrite, print: asked.print };
-        elasticsearch(&server, &options, out).map_err(|why| Failure::Server(format!("Elasticsearch: {why}")))?;
+        elasticsearch(&server, &options, out).map_err(|why| SetupFailure::Server(format!("Elasticsearch: {why}")))?;
     }
     if asked.kibana {
-        kibana::import(&kibana, out).map_err(|why| Failure::Server(format!("Kibana: {why}")))?;
+        kibana::import(&kibana, out).map_err(|why| SetupFailure::Server(format!("Kibana: {why}")))?;
     }
     Ok(())
 }
 
 /// Kibana gets the credentials and certificates of Elasticsearch, unless its own are set.
-fn kibana_options(asked: &Request, settings: &Settings) -> Result<kibana::Options, String> {
+fn kibana_options(asked: &SetupRequest, settings: &Settings) -> Result<kibana::KibanaOptions, String> {
     let mut server = elasticsearch_options(settings).map_err(|why| why.to_string())?;
     let index_pattern = server.index.pattern();
     let url = std::slice::from_ref(&settings.kibana_url);
     let (urls, in_url) = nodes(url, 5601, false).map_err(|why| format!("KIBANA_URL: {why}"))?;
     server.nodes = urls;
     match &settings.kibana_api_key {
-        Some(key) => server.auth = Auth::ApiKey(key.reveal().text().to_owned()),
-        None if in_url != Auth::None => server.auth = in_url,
+        Some(key) => server.auth = ElasticsearchAuth::ApiKey(key.reveal().text().to_owned()),
+        None if in_url != ElasticsearchAuth::None => server.auth = in_url,
         None => {}
     }
     let space = settings.kibana_space.clone().filter(|space| space != "default");
@@ -150,7 +150,7 @@ fn kibana_options(asked: &Request, settings: &Settings) -> Result<kibana::Option
     if space.as_ref().is_some_and(|space| !is_id(space)) {
         return Err("KIBANA_SPACE: the id of a space has small letters, digits, _ and - only".to_owned());
     }
-    Ok(kibana::Options {
+    Ok(kibana::KibanaOptions {
         server,
         space,
         index_pattern,
@@ -166,21 +166,21 @@ mod tests {
     use crate::cli::{Command, parse};
     use crate::settings::resolve;
 
-    fn setup(line: &str) -> Request {
+    fn setup(line: &str) -> SetupRequest {
         let parsed = parse(line.split(' ').map(std::ffi::OsString::from)).unwrap();
         let Command::Setup(asked) = parsed.command else { panic!("{line}") };
         asked
     }
 
-    fn kibana(env: &[(&str, &str)]) -> Result<crate::setup::kibana::Options, String> {
+    fn kibana(env: &[(&str, &str)]) -> Result<crate::setup::kibana::KibanaOptions, String> {
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let settings = resolve(&env, &Pairs::new(), |_| Err(String::new())).outcome.unwrap();
+        let settings = resolve(&env, &SettingPairs::new(), |_| Err(String::new())).outcome.unwrap();
         kibana_options(&setup("podtap setup kibana --overwrite"), &settings)
     }
 
     #[test]
     fn every_part_has_the_flags_that_matter_to_it() {
-        let none = Request {
+        let none = SetupRequest {
             elasticsearch: true,
             kibana: true,
             retention: None,
@@ -190,9 +190,12 @@ mod tests {
         };
         assert_eq!(setup("podtap setup all"), none);
         let elasticsearch = setup("podtap setup elasticsearch --retention 90d --print");
-        let expected = Request { kibana: false, retention: Some("90d".to_owned()), print: true, ..none.clone() };
+        let expected = SetupRequest { kibana: false, retention: Some("90d".to_owned()), print: true, ..none.clone() };
         assert_eq!(elasticsearch, expected);
-        assert_eq!(setup("podtap setup kibana --overwrite"), Request { elasticsearch: false, overwrite: true, ..none });
+        assert_eq!(
+            setup("podtap setup kibana --overwrite"),
+            SetupRequest { elasticsearch: false, overwrite: true, ..none }
+        );
         for wrong in [
             "podtap setup",
             "podtap setup grafana",
@@ -207,12 +210,12 @@ mod tests {
     fn a_setting_may_stand_behind_it() {
         let line = "podtap setup kibana --kibana-url http://k:1 --print".split(' ').map(std::ffi::OsString::from);
         let flags = parse(line).unwrap().flags;
-        assert_eq!(flags, Pairs::from([("KIBANA_URL".to_owned(), "http://k:1".to_owned())]));
+        assert_eq!(flags, SettingPairs::from([("KIBANA_URL".to_owned(), "http://k:1".to_owned())]));
     }
 
     #[test]
     fn kibana_gets_the_credentials_of_elasticsearch_unless_its_own_are_set() {
-        let basic = |name: &str| Auth::Basic { username: name.to_owned(), password: "p".to_owned() };
+        let basic = |name: &str| ElasticsearchAuth::Basic { username: name.to_owned(), password: "p".to_owned() };
         let elastic = [("ELASTICSEARCH_USERNAME", "elastic"), ("ELASTICSEARCH_PASSWORD", "p")];
         let options = kibana(&elastic).unwrap();
         assert_eq!(options.server.auth, basic("elastic"));
@@ -223,7 +226,7 @@ mod tests {
         assert_eq!(options.server.auth, basic("me"));
         assert_eq!(options.server.nodes[0].as_str(), "https://kibana.example/base");
         let key = kibana(&[elastic[0], elastic[1], ("KIBANA_API_KEY", "id:key")]).unwrap();
-        assert_eq!(key.server.auth, Auth::ApiKey("id:key".to_owned()));
+        assert_eq!(key.server.auth, ElasticsearchAuth::ApiKey("id:key".to_owned()));
         let dated = kibana(&[("ELASTICSEARCH_INDEX", "web-%Y.%m.%d"), ("KIBANA_SPACE", "shop")]).unwrap();
         assert_eq!((dated.space.as_deref(), dated.index_pattern.as_str()), (Some("shop"), "web-*.*.*"));
         assert_eq!(kibana(&[("KIBANA_SPACE", "default")]).unwrap().space, None);

@@ -5,8 +5,8 @@
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::{command, given};
-use crate::inject::{Options, check};
-use crate::settings::Pairs;
+use crate::inject::{SidecarOptions, check};
+use crate::settings::SettingPairs;
 
 /// Below it a memory request is never more than its limit.
 const UNITS: [(&str, f64); 9] = [
@@ -61,11 +61,14 @@ fn flags() -> Vec<Arg> {
 }
 
 /// The sidecar that is asked for; what is wrong with a setting is the error.
-pub(super) fn options(matches: &ArgMatches) -> Result<Options, String> {
+pub(super) fn options(matches: &ArgMatches) -> Result<SidecarOptions, String> {
     let text = |name: &str| matches.get_one::<String>(name).cloned();
     let unless_none = |name: &str| text(name).map(|text| Some(text).filter(|text| text != "none"));
-    let mut options =
-        Options { classic: matches.get_flag("classic"), pull_policy: text("image-pull-policy"), ..Options::default() };
+    let mut options = SidecarOptions {
+        classic: matches.get_flag("classic"),
+        pull_policy: text("image-pull-policy"),
+        ..SidecarOptions::default()
+    };
     options.image = text("image").unwrap_or(options.image);
     options.config_map = unless_none("config-map").unwrap_or(options.config_map);
     options.secret = unless_none("secret").flatten();
@@ -84,9 +87,9 @@ pub(super) fn options(matches: &ArgMatches) -> Result<Options, String> {
 }
 
 /// What `--env` and the settings' own flags say.
-fn variables(matches: &ArgMatches) -> Result<Pairs, String> {
+fn variables(matches: &ArgMatches) -> Result<SettingPairs, String> {
     let assigned = matches.get_many::<(String, String)>("env").into_iter().flatten().cloned();
-    let env: Pairs = given(matches).into_iter().chain(assigned).collect();
+    let env: SettingPairs = given(matches).into_iter().chain(assigned).collect();
     let wrong: Vec<_> = env.iter().filter_map(|(name, value)| check(name, value).err()).collect();
     if wrong.is_empty() { Ok(env) } else { Err(wrong.join("\n")) }
 }
@@ -129,9 +132,9 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inject::Resources;
+    use crate::inject::SidecarResources;
 
-    fn asked(line: &str) -> Result<Options, String> {
+    fn asked(line: &str) -> Result<SidecarOptions, String> {
         let words = std::iter::once("podtap").chain(line.split_ascii_whitespace());
         let command = clap::Command::new("podtap")
             .args(flags())
@@ -141,7 +144,7 @@ mod tests {
 
     #[test]
     fn nothing_asked_is_the_default() {
-        assert_eq!(asked(""), Ok(Options::default()));
+        assert_eq!(asked(""), Ok(SidecarOptions::default()));
     }
 
     #[test]
@@ -155,7 +158,7 @@ mod tests {
         assert_eq!((options.config_map.as_deref(), options.secret.as_deref()), (Some("c"), Some("s")));
         assert!(options.classic);
         let text = |text: &str| Some(text.to_owned());
-        let resources = Resources {
+        let resources = SidecarResources {
             cpu_request: None,
             cpu_limit: text("1"),
             memory_request: text("16Mi"),

@@ -7,11 +7,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{StatusView, USAGE, refuse, say, tell};
+use super::{StatusRequest, USAGE, refuse, say, tell};
 use crate::config;
-use crate::format::text::Took;
-use crate::metrics::{FailingRoute, Interface, SinkState, Status};
-use crate::settings::{Listen, Pairs, counted, printable_up_to, thousands};
+use crate::format::text::ShownDuration;
+use crate::metrics::{FailingRoute, InterfaceStatus, SinkState, StatusReport};
+use crate::settings::{ListenAddress, SettingPairs, counted, printable_up_to, thousands};
 use crate::terminal;
 
 /// To connect to a port of this machine.
@@ -28,7 +28,7 @@ const LONGEST_TEXT: usize = 200;
 const MOST_LINES: usize = 5;
 
 /// Runs `podtap status`.
-pub fn run(view: StatusView, flags: &Pairs) -> ExitCode {
+pub fn run(view: StatusRequest, flags: &SettingPairs) -> ExitCode {
     let settings = match config::look(flags).outcome {
         Ok(settings) => settings,
         Err(wrong) => return refuse(&wrong),
@@ -71,7 +71,7 @@ fn has_no_reader() -> bool {
 }
 
 /// The answer of the podtap that listens there.
-fn ask(listen: &Listen) -> Result<String, String> {
+fn ask(listen: &ListenAddress) -> Result<String, String> {
     let mut stream = connect(listen)?;
     let port = listen.port;
     let mut answer = Vec::new();
@@ -87,7 +87,7 @@ fn ask(listen: &Listen) -> Result<String, String> {
     if head.starts_with("HTTP/1.1 200 ") && is_json { Ok(body.to_owned()) } else { Err(foreign()) }
 }
 
-fn connect(listen: &Listen) -> Result<TcpStream, String> {
+fn connect(listen: &ListenAddress) -> Result<TcpStream, String> {
     let anywhere = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     let addresses = listen.ip.filter(|ip| !ip.is_unspecified()).map_or_else(|| anywhere.to_vec(), |ip| vec![ip]);
     let mut why = None;
@@ -106,7 +106,8 @@ fn connect(listen: &Listen) -> Result<TcpStream, String> {
 }
 
 fn shown(answer: &str) -> Result<String, String> {
-    let status: Status = serde_json::from_str(answer).map_err(|why| format!("the answer is not a status: {why}"))?;
+    let status: StatusReport =
+        serde_json::from_str(answer).map_err(|why| format!("the answer is not a status: {why}"))?;
     let mut out = String::new();
     // Writing to a string cannot fail.
     let _ = write_status(&mut out, &status);
@@ -117,7 +118,7 @@ fn clean(text: &str) -> String {
     printable_up_to(LONGEST_TEXT, text)
 }
 
-fn write_status(out: &mut String, status: &Status) -> std::fmt::Result {
+fn write_status(out: &mut String, status: &StatusReport) -> std::fmt::Result {
     let (total, recent) = (&status.total, &status.recent);
     write!(
         out,
@@ -181,7 +182,7 @@ fn labelled(out: &mut String, label: &str, lines: impl Iterator<Item = String>, 
     labels.zip(lines).try_for_each(|(label, line)| writeln!(out, "{label:<11} {line}"))
 }
 
-fn interface(interface: &Interface) -> String {
+fn interface(interface: &InterfaceStatus) -> String {
     let name = clean(&interface.name);
     interface.waiting.as_ref().map_or_else(|| name.clone(), |why| format!("{name} (not now: {})", clean(why)))
 }
@@ -189,7 +190,7 @@ fn interface(interface: &Interface) -> String {
 fn failing(route: &FailingRoute) -> String {
     let p95 = route
         .p95_at_most_ms
-        .map_or_else(|| "p95 > 10 s".to_owned(), |ms| format!("p95 <= {}", Took((ms * 1e6) as u64)));
+        .map_or_else(|| "p95 > 10 s".to_owned(), |ms| format!("p95 <= {}", ShownDuration((ms * 1e6) as u64)));
     let (direction, method) = (clean(&route.direction), clean(&route.method));
     let (failed, of) = (thousands(route.failed), thousands(route.requests));
     format!("{failed} of {of} {direction} {method} {}  {p95}", clean(&route.route))
@@ -220,9 +221,9 @@ fn long(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{Rates, Totals};
+    use crate::metrics::{StatusRates, StatusTotals};
 
-    fn full() -> Status {
+    fn full() -> StatusReport {
         let route = |route: &str| FailingRoute {
             method: "GET".to_owned(),
             route: route.to_owned(),
@@ -240,17 +241,23 @@ mod tests {
             failing_seconds: error.map(|_| 75),
         };
         let waiting = Some("no such interface".to_owned());
-        Status {
+        StatusReport {
             version: "0.1.0".to_owned(),
             since: "2026-03-01T12:00:00Z".to_owned(),
             uptime_seconds: 11_520,
             observing: Some("shop/web-1".to_owned()),
             interfaces: vec![
-                Interface { name: "eth0".to_owned(), waiting: None },
-                Interface { name: "lo".to_owned(), waiting },
+                InterfaceStatus { name: "eth0".to_owned(), waiting: None },
+                InterfaceStatus { name: "lo".to_owned(), waiting },
             ],
-            recent: Rates { seconds: 60, frames: 1000.0, requests: 12.34, failed: 0.5 },
-            total: Totals { frames: 1, requests: 1_234_567, connections: 12, connects_refused: 4, ..Totals::default() },
+            recent: StatusRates { seconds: 60, frames: 1000.0, requests: 12.34, failed: 0.5 },
+            total: StatusTotals {
+                frames: 1,
+                requests: 1_234_567,
+                connections: 12,
+                connects_refused: 4,
+                ..StatusTotals::default()
+            },
             failing: (0..5).map(|n| route(&format!("/orders/{n}"))).collect(),
             sinks: vec![sink("stdout", None), sink("fluentd", Some("refused\x1b[2J"))],
             lost: (0..9).map(|n| format!("{n} packets")).collect(),
@@ -292,7 +299,7 @@ mod tests {
     #[test]
     fn where_no_podtap_listens_the_error_says_what_to_try() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let listen = Listen { ip: Some(free.ip()), port: free.port() };
+        let listen = ListenAddress { ip: Some(free.ip()), port: free.port() };
         let why = ask(&listen).unwrap_err();
         assert!(why.starts_with("no podtap runs here: port ") && why.contains("--metrics-addr"), "{why}");
     }
@@ -307,7 +314,7 @@ mod tests {
                 let _ = stream.read(&mut [0; 512]);
                 stream.write_all(answer.as_bytes()).unwrap();
             });
-            let why = ask(&Listen { ip: Some(address.ip()), port: address.port() }).unwrap_err();
+            let why = ask(&ListenAddress { ip: Some(address.ip()), port: address.port() }).unwrap_err();
             assert!(why.ends_with("is no podtap of this version"), "{why}");
             server.join().unwrap();
         }

@@ -17,28 +17,31 @@ fn the_grammar_is_sound() {
 
 #[test]
 fn every_command_is_understood_and_none_means_run() {
-    let file = |path: &str| Input::File(PathBuf::from(path));
+    let file = |path: &str| CaptureInput::File(PathBuf::from(path));
     assert_eq!(command("podtap"), Command::Run);
     assert_eq!(command("podtap run"), Command::Run);
     assert_eq!(command("podtap --format text"), Command::Run);
-    assert_eq!(command("podtap replay a.pcap - b"), Command::Replay(vec![file("a.pcap"), Input::Stdin, file("b")]));
-    let view = |inputs: Vec<Input>, follow| Command::View(View { inputs, follow });
-    assert_eq!(command("podtap view"), view(vec![Input::Stdin], false));
-    assert_eq!(command("podtap view a.json - -f --only slow"), view(vec![file("a.json"), Input::Stdin], true));
+    assert_eq!(
+        command("podtap replay a.pcap - b"),
+        Command::Replay(vec![file("a.pcap"), CaptureInput::Stdin, file("b")])
+    );
+    let view = |inputs: Vec<CaptureInput>, follow| Command::View(ViewRequest { inputs, follow });
+    assert_eq!(command("podtap view"), view(vec![CaptureInput::Stdin], false));
+    assert_eq!(command("podtap view a.json - -f --only slow"), view(vec![file("a.json"), CaptureInput::Stdin], true));
     assert_eq!(command("podtap check"), Command::Check { deep: false });
     assert_eq!(command("podtap check --deep"), Command::Check { deep: true });
     let listing = |names: &[&str], changed| {
         let names = names.iter().map(ToString::to_string).collect();
-        Command::Settings(Listing::Current(Wanted { names, changed }))
+        Command::Settings(SettingsListing::Current(WantedSettings { names, changed }))
     };
     assert_eq!(command("podtap settings"), listing(&[], false));
     assert_eq!(command("podtap settings IFACE tags --changed"), listing(&["IFACE", "tags"], true));
-    assert_eq!(command("podtap settings --markdown"), Command::Settings(Listing::Markdown));
+    assert_eq!(command("podtap settings --markdown"), Command::Settings(SettingsListing::Markdown));
     assert_eq!(command("podtap demo"), Command::Demo);
-    assert_eq!(command("podtap status"), Command::Status(StatusView { watch: false, json: false }));
-    assert_eq!(command("podtap status --watch --json"), Command::Status(StatusView { watch: true, json: true }));
+    assert_eq!(command("podtap status"), Command::Status(StatusRequest { watch: false, json: false }));
+    assert_eq!(command("podtap status --watch --json"), Command::Status(StatusRequest { watch: true, json: true }));
     let conntrack = parsed("podtap conntrack --record http").unwrap();
-    let pairs = |pairs: &[(&str, &str)]| -> Pairs {
+    let pairs = |pairs: &[(&str, &str)]| -> SettingPairs {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     };
     assert_eq!((conntrack.command, conntrack.flags), (Command::Run, pairs(&[("RECORD", "conntrack")])));
@@ -78,7 +81,7 @@ fn a_flag_stands_before_or_after_the_command_and_the_last_one_counts() {
         ("podtap --format ecs check --format text", "text"),
     ] {
         let flags = parsed(line).unwrap().flags;
-        assert_eq!(flags, Pairs::from([("FORMAT".to_owned(), format.to_owned())]), "{line}");
+        assert_eq!(flags, SettingPairs::from([("FORMAT".to_owned(), format.to_owned())]), "{line}");
     }
 }
 
@@ -86,7 +89,7 @@ fn a_flag_stands_before_or_after_the_command_and_the_last_one_counts() {
 fn every_setting_is_a_flag() {
     for variable in VARIABLES {
         let flags = parsed(&format!("podtap --{}=-1,x", variable.flag())).unwrap().flags;
-        assert_eq!(flags, Pairs::from([(variable.name.to_owned(), "-1,x".to_owned())]));
+        assert_eq!(flags, SettingPairs::from([(variable.name.to_owned(), "-1,x".to_owned())]));
     }
 }
 
@@ -98,7 +101,7 @@ fn a_value_that_begins_with_a_dash_may_stand_apart_where_it_means_something() {
         ("podtap --timeout-after-ms -5 check", "TIMEOUT_AFTER_MS", "-5"),
     ] {
         let flags = parsed(line).unwrap().flags;
-        assert_eq!(flags, Pairs::from([(name.to_owned(), value.to_owned())]), "{line}");
+        assert_eq!(flags, SettingPairs::from([(name.to_owned(), value.to_owned())]), "{line}");
     }
     assert!(parsed("podtap --format --iface lo").is_err());
 }

@@ -10,7 +10,7 @@ use compact_str::CompactString;
 use sha2::{Digest, Sha256};
 
 use super::container;
-use super::entry::{Entry, Outcome};
+use super::entry::{ConnectEntry, ConnectOutcome};
 use super::errno;
 use crate::flow::{Endpoint, Timestamp};
 use crate::ledger::ConnectLedger;
@@ -24,7 +24,7 @@ const MAX_USERS: usize = 65_536;
 
 /// How to make records.
 #[derive(Clone, Debug, Default)]
-pub struct Config {
+pub struct ConnectConfig {
     /// Part of every `event.id`.
     pub observer_id: String,
     /// Masks secrets in arguments.
@@ -37,7 +37,7 @@ pub struct Config {
 
 /// What has to be added to a clock of the kernel for the time of day, nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Clocks {
+pub struct KernelClocks {
     /// To CLOCK_MONOTONIC.
     pub monotonic: i64,
     /// To CLOCK_BOOTTIME.
@@ -61,19 +61,19 @@ pub struct KernelCounts {
 
 /// Entries in, records out.
 #[derive(Debug)]
-pub struct Connects {
-    config: Config,
+pub struct ConnectEngine {
+    config: ConnectConfig,
     own_ips: Vec<IpAddr>,
-    clocks: Clocks,
+    clocks: KernelClocks,
     /// The last number read of each CPU.
     last: Vec<u64>,
     ledger: ConnectLedger,
     out: Vec<Record>,
 }
 
-impl Connects {
+impl ConnectEngine {
     /// `own_ips` decides the direction.
-    pub fn new(config: Config, own_ips: Vec<IpAddr>) -> Self {
+    pub fn new(config: ConnectConfig, own_ips: Vec<IpAddr>) -> Self {
         let (clocks, last, ledger, out) = Default::default();
         Self { config, own_ips, clocks, last, ledger, out }
     }
@@ -99,14 +99,14 @@ impl Connects {
     }
 
     /// What the clocks of the kernel read now.
-    pub fn set_clocks(&mut self, clocks: Clocks) {
+    pub fn set_clocks(&mut self, clocks: KernelClocks) {
         self.clocks = clocks;
     }
 
     /// One entry of the ring.
     pub fn handle_entry(&mut self, bytes: &[u8]) {
         self.ledger.read += 1;
-        let entry = Entry::read(bytes).filter(|entry| (entry.cpu as usize) < MAX_CPUS);
+        let entry = ConnectEntry::read(bytes).filter(|entry| (entry.cpu as usize) < MAX_CPUS);
         let Some(entry) = entry else {
             self.ledger.events = self.ledger.events.saturating_add(1);
             self.ledger.unreadable += 1;
@@ -148,7 +148,7 @@ impl Connects {
         self.last.iter().fold(0, |sum, last| sum.saturating_add(*last))
     }
 
-    fn record(&self, entry: &Entry<'_>) -> ConnectRecord {
+    fn record(&self, entry: &ConnectEntry<'_>) -> ConnectRecord {
         let source = Some(entry.source.ip).filter(|ip| !ip.is_unspecified());
         let result = result(entry);
         ConnectRecord {
@@ -160,7 +160,7 @@ impl Connects {
             source_port: Some(entry.source.port).filter(|port| *port > 0),
             destination: entry.destination,
             result,
-            errno: (entry.outcome == Outcome::Failed && entry.error > 0).then(|| errno::name(entry.error)),
+            errno: (entry.outcome == ConnectOutcome::Failed && entry.error > 0).then(|| errno::name(entry.error)),
             seen_by: SeenBy::Process,
             process: Some(Arc::new(self.process(entry))),
             thread: Some(entry.tid),
@@ -186,7 +186,7 @@ impl Connects {
         }
     }
 
-    fn process(&self, entry: &Entry<'_>) -> Process {
+    fn process(&self, entry: &ConnectEntry<'_>) -> Process {
         let own_users = self.config.mounts != 0 && entry.mounts == self.config.mounts;
         Process {
             pid: entry.pid,
@@ -205,7 +205,7 @@ impl Connects {
     }
 
     /// The start and the end of what happened, by this observer; two connects of one thread never begin at the same time.
-    fn id(&self, entry: &Entry<'_>) -> CompactString {
+    fn id(&self, entry: &ConnectEntry<'_>) -> CompactString {
         let mut hash = Sha256::new();
         hash.update((self.config.observer_id.len() as u64).to_be_bytes());
         hash.update(&self.config.observer_id);
@@ -219,7 +219,7 @@ impl Connects {
     }
 }
 
-impl Config {
+impl ConnectConfig {
     /// Takes the names of users out of a file like /etc/passwd; what is no line of one is passed over.
     pub fn read_users(&mut self, passwd: &str) {
         let line = |line: &str| {
@@ -239,16 +239,16 @@ fn at(nanos: u64, offset: i64) -> Timestamp {
     Timestamp(i64::try_from(nanos).unwrap_or(i64::MAX).saturating_add(offset))
 }
 
-fn result(entry: &Entry<'_>) -> ConnectResult {
+fn result(entry: &ConnectEntry<'_>) -> ConnectResult {
     match (entry.outcome, &*errno::name(entry.error)) {
-        (Outcome::Established, _) => ConnectResult::Established,
-        (Outcome::Closed, _) => ConnectResult::GivenUp,
-        (Outcome::Failed, "ECONNREFUSED" | "ECONNRESET") => ConnectResult::Refused,
-        (Outcome::Failed, "ETIMEDOUT") => ConnectResult::TimedOut,
+        (ConnectOutcome::Established, _) => ConnectResult::Established,
+        (ConnectOutcome::Closed, _) => ConnectResult::GivenUp,
+        (ConnectOutcome::Failed, "ECONNREFUSED" | "ECONNRESET") => ConnectResult::Refused,
+        (ConnectOutcome::Failed, "ETIMEDOUT") => ConnectResult::TimedOut,
         // EACCES: a route says that it is prohibited.
-        (Outcome::Failed, "EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "ENETDOWN" | "EHOSTDOWN") => {
+        (ConnectOutcome::Failed, "EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "ENETDOWN" | "EHOSTDOWN") => {
             ConnectResult::Unreachable
         }
-        (Outcome::Failed, _) => ConnectResult::Error,
+        (ConnectOutcome::Failed, _) => ConnectResult::Error,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::flow::{Endpoint, Protocol};
+use crate::flow::{Endpoint, IpProtocol};
 
 /// Bytes in front of the texts.
 pub const HEADER: usize = 120;
@@ -16,7 +16,7 @@ const ARGS_CUT: u8 = 2;
 
 /// What came of it, as far as the program knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ConnectOutcome {
     /// Established; UDP: the address is set.
     Established,
     /// With an error.
@@ -27,7 +27,7 @@ pub enum Outcome {
 
 /// One connect. Texts are as in the kernel's memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry<'a> {
+pub struct ConnectEntry<'a> {
     /// 1, 2, … on this CPU.
     pub seq: u64,
     /// CPU that wrote it.
@@ -55,13 +55,13 @@ pub struct Entry<'a> {
     /// Error, 0 without.
     pub error: i32,
     /// TCP or UDP.
-    pub protocol: Protocol,
+    pub protocol: IpProtocol,
     /// Asking end; all zeros where it has none.
     pub source: Endpoint,
     /// What was asked for.
     pub destination: Endpoint,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: ConnectOutcome,
     /// The path of the executable is not whole.
     pub path_cut: bool,
     /// There is more of the arguments.
@@ -80,23 +80,23 @@ pub struct Entry<'a> {
     pub args: &'a [u8],
 }
 
-impl<'a> Entry<'a> {
+impl<'a> ConnectEntry<'a> {
     /// Reads one; nothing where the bytes are no entry.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
         let (header, texts) = bytes.split_at_checked(HEADER)?;
-        let header = Header(header);
+        let header = EntryHeader(header);
         let (text_len, args_len) = (usize::from(header.u16(108)?), usize::from(header.u16(110)?));
         let (text, rest) = texts.split_at_checked(text_len)?;
-        let mut names = Names(text);
+        let mut names = EntryNames(text);
         let is_v4 = match header.u8(104)? {
             4 => true,
             6 => false,
             _ => return None,
         };
         let outcome = match header.u8(106)? {
-            0 => Outcome::Established,
-            1 => Outcome::Failed,
-            2 => Outcome::Closed,
+            0 => ConnectOutcome::Established,
+            1 => ConnectOutcome::Failed,
+            2 => ConnectOutcome::Closed,
             _ => return None,
         };
         let (flags, counts) = (header.u8(107)?, [header.u8(112)?, header.u8(113)?, header.u8(114)?]);
@@ -118,7 +118,7 @@ impl<'a> Entry<'a> {
             user: header.u32(88)?,
             mounts: header.u32(92)?,
             error: header.u32(96)?.cast_signed(),
-            protocol: Protocol(header.u8(105)?),
+            protocol: IpProtocol(header.u8(105)?),
             source: Endpoint { ip: header.ip(32, is_v4)?, port: header.u16(100)? },
             destination: Endpoint { ip: header.ip(48, is_v4)?, port: header.u16(102)? },
             outcome,
@@ -156,9 +156,9 @@ impl<'a> Entry<'a> {
 }
 
 /// Numbers as the program wrote them, on a little-endian machine.
-struct Header<'a>(&'a [u8]);
+struct EntryHeader<'a>(&'a [u8]);
 
-impl Header<'_> {
+impl EntryHeader<'_> {
     fn array<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         self.0.get(at..at + N)?.try_into().ok()
     }
@@ -189,9 +189,9 @@ impl Header<'_> {
 }
 
 /// Texts one behind the other, each with a NUL behind it.
-struct Names<'a>(&'a [u8]);
+struct EntryNames<'a>(&'a [u8]);
 
-impl<'a> Names<'a> {
+impl<'a> EntryNames<'a> {
     fn next(&mut self) -> Option<&'a [u8]> {
         let end = memchr::memchr(0, self.0)?;
         let (name, rest) = self.0.split_at_checked(end)?;

@@ -9,5 +9,5 @@ mod errno;
 #[cfg(test)]
 mod tests;
 
-pub use self::engine::{Clocks, Config, Connects, KernelCounts};
-pub use self::entry::{Entry, HEADER, LONGEST};
+pub use self::engine::{ConnectConfig, ConnectEngine, KernelClocks, KernelCounts};
+pub use self::entry::{ConnectEntry, HEADER, LONGEST};

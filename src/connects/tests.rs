@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
-use super::entry::{Entry, HEADER, LONGEST};
-use super::{Clocks, Config, Connects, KernelCounts};
+use super::entry::{ConnectEntry, HEADER, LONGEST};
+use super::{ConnectConfig, ConnectEngine, KernelClocks, KernelCounts};
 use crate::flow::{Endpoint, Timestamp};
 use crate::ledger::Ledger;
 use crate::record::{ConnectRecord, ConnectResult, NetworkDirection, Record};
@@ -48,21 +48,21 @@ fn written(seq: u64) -> Written {
     it
 }
 
-fn connects() -> Connects {
-    let mut config = Config { mounts: 5, ..Config::default() };
+fn connects() -> ConnectEngine {
+    let mut config = ConnectConfig { mounts: 5, ..ConnectConfig::default() };
     config.read_users("root:x:0:0::/root:/bin/sh\nwww-data:x:33:33\nnonsense\nother:x:33:1");
-    let mut connects = Connects::new(config, vec![[10, 0, 0, 1].into()]);
-    connects.set_clocks(Clocks { monotonic: 1_000_000, boot: 2_000_000 });
+    let mut connects = ConnectEngine::new(config, vec![[10, 0, 0, 1].into()]);
+    connects.set_clocks(KernelClocks { monotonic: 1_000_000, boot: 2_000_000 });
     connects
 }
 
-fn records(connects: &mut Connects, entries: &[Vec<u8>]) -> Vec<ConnectRecord> {
+fn records(connects: &mut ConnectEngine, entries: &[Vec<u8>]) -> Vec<ConnectRecord> {
     entries.iter().for_each(|entry| connects.handle_entry(entry));
     let connect = |record| if let Record::Connect(connect) = record { Some(*connect) } else { None };
     connects.records().drain(..).filter_map(connect).collect()
 }
 
-fn balance(connects: &Connects) {
+fn balance(connects: &ConnectEngine) {
     assert_eq!(Ledger { connects: connects.ledger().clone(), ..Ledger::default() }.imbalances(), []);
 }
 
@@ -205,7 +205,7 @@ proptest! {
         }
         let mut bytes = entry.bytes();
         bytes.truncate(cut);
-        if let Some(read) = Entry::read(&bytes) {
+        if let Some(read) = ConnectEntry::read(&bytes) {
             let names = read.groups.iter().chain(&read.groups_v1).chain(&read.path).map(|name| name.len() + 1).sum::<usize>();
             prop_assert!(names + read.name.len() + read.hostname.len() + 2 + read.args.len() + HEADER <= bytes.len());
             prop_assert!(Redactor::off().arguments(read.arguments()).len() <= read.args.len() + 1);

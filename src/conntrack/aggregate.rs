@@ -8,16 +8,18 @@ use std::net::IpAddr;
 use compact_str::format_compact;
 use foldhash::fast::FixedState;
 
-use crate::flow::{Endpoint, Protocol, Timestamp};
-use crate::record::{ConntrackAction, ConntrackRecord, Counters, FoldedFlows, Icmp, Status, Tuple};
+use crate::flow::{Endpoint, IpProtocol, Timestamp};
+use crate::record::{
+    ConntrackAction, ConntrackRecord, ConntrackStatus, ConntrackTuple, FoldedFlows, IcmpMessage, PacketCounters,
+};
 
 /// Source ports that are distinguished in one record; more of them count as no further port.
 const MAX_PORTS: usize = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Key {
+struct AggregateKey {
     namespace: Option<i32>,
-    protocol: Protocol,
+    protocol: IpProtocol,
     source: IpAddr,
     destination: Endpoint,
     /// Type and code of ICMP.
@@ -26,33 +28,33 @@ struct Key {
 }
 
 #[derive(Debug)]
-struct Sum {
+struct AggregateSum {
     first: Timestamp,
     last: Timestamp,
     events: u64,
     updated: bool,
     flows: FoldedFlows,
     ports: BTreeSet<u16>,
-    counters: Option<[Counters; 2]>,
+    counters: Option<[PacketCounters; 2]>,
     /// One of its records: what they have in common.
     like: ConntrackRecord,
 }
 
 /// The sums of the running interval.
 #[derive(Debug)]
-pub(super) struct Aggregate {
-    sums: HashMap<Key, Sum, FixedState>,
+pub(super) struct FlowAggregate {
+    sums: HashMap<AggregateKey, AggregateSum, FixedState>,
     most: usize,
 }
 
-impl Aggregate {
+impl FlowAggregate {
     pub(super) fn new(most: usize) -> Self {
         Self { sums: HashMap::default(), most }
     }
 
     /// Adds what would have been a record; its counters only at the end of a flow, so that none counts twice.
     pub(super) fn add(&mut self, record: ConntrackRecord) {
-        let key = Key {
+        let key = AggregateKey {
             namespace: record.namespace,
             protocol: record.tuple.protocol,
             source: record.tuple.source.ip,
@@ -60,7 +62,7 @@ impl Aggregate {
             icmp: record.tuple.icmp.map(|icmp| (icmp.kind, icmp.code)),
             destination_nat: record.destination_nat,
         };
-        let sum = self.sums.entry(key).or_insert_with(|| Sum::new(&record));
+        let sum = self.sums.entry(key).or_insert_with(|| AggregateSum::new(&record));
         sum.add(&record);
     }
 
@@ -77,7 +79,7 @@ impl Aggregate {
     }
 }
 
-impl Sum {
+impl AggregateSum {
     fn new(record: &ConntrackRecord) -> Self {
         Self {
             first: record.at,
@@ -100,7 +102,7 @@ impl Sum {
             ConntrackAction::Update => self.updated = true,
             ConntrackAction::End => {
                 self.flows.ended += 1;
-                self.flows.failed += u64::from(record.outcome == Some(crate::record::Outcome::Failure));
+                self.flows.failed += u64::from(record.outcome == Some(crate::record::EventOutcome::Failure));
                 if let Some(counters) = record.counters {
                     let sums = self.counters.get_or_insert_default();
                     sums.iter_mut().zip(counters).for_each(|(sum, more)| *sum += more);
@@ -114,8 +116,8 @@ impl Sum {
 
     fn finish(self) -> ConntrackRecord {
         let ports = if self.like.tuple.protocol.has_ports() { self.ports.len() as u64 } else { 0 };
-        let Tuple { protocol, source, destination, icmp } = self.like.tuple;
-        let icmp = icmp.map(|icmp| Icmp { id: None, ..icmp });
+        let ConntrackTuple { protocol, source, destination, icmp } = self.like.tuple;
+        let icmp = icmp.map(|icmp| IcmpMessage { id: None, ..icmp });
         let source = Endpoint { port: 0, ..source };
         ConntrackRecord {
             id: format_compact!("{}.sum", self.like.id.split('.').next().unwrap_or_default()),
@@ -124,12 +126,12 @@ impl Sum {
             start: Some(self.first),
             end: Some(self.last),
             end_known_by: None,
-            tuple: Tuple { protocol, source, destination, icmp },
+            tuple: ConntrackTuple { protocol, source, destination, icmp },
             source_nat: None,
             counters: self.counters,
             kernel_id: None,
             mark: None,
-            status: Status::default(),
+            status: ConntrackStatus::default(),
             state: None,
             events: self.events,
             begun: self.flows.begun > 0,

@@ -6,7 +6,7 @@ use crate::filter::FlowFilter;
 
 /// CONNTRACK_EVENTS: which events become records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Events {
+pub enum ConntrackEvents {
     /// Each one.
     All,
     /// One record at the start of a flow, one at its end.
@@ -21,9 +21,9 @@ pub enum Events {
 
 /// How to track.
 #[derive(Clone, Debug, Default)]
-pub struct Config {
+pub struct ConntrackConfig {
     /// CONNTRACK_EVENTS.
-    pub events: Events,
+    pub events: ConntrackEvents,
     /// Flows to remember; the ends of others are recorded without their beginnings.
     pub max_flows: usize,
     /// Part of every `event.id`.

@@ -11,7 +11,7 @@ const REMEMBERED: usize = 65_536;
 
 /// What ended, by the hash of its key.
 #[derive(Debug, Default)]
-pub(super) struct Gone {
+pub(super) struct GoneFlows {
     /// The hash of the end itself: a later flow with the same key ends otherwise.
     ends: HashMap<u64, u64, FixedState>,
     order: VecDeque<u64>,
@@ -24,7 +24,7 @@ pub(super) const BY_DUMP: u64 = 0;
 /// Of an end without times and counters: it looks like every other one.
 pub(super) const BARE: u64 = 1;
 
-impl Gone {
+impl GoneFlows {
     pub(super) fn remember(&mut self, key: u64, end: u64) {
         if self.ends.insert(key, end).is_none() {
             self.order.push_back(key);
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn the_oldest_ends_are_forgotten_and_their_number_has_a_bound() {
-        let mut gone = Gone::default();
+        let mut gone = GoneFlows::default();
         (0..3 * REMEMBERED as u64).for_each(|n| {
             gone.remember(n, BARE);
             gone.begin(n / 2);
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn an_end_that_a_dump_showed_is_every_later_end_of_that_flow() {
-        let mut gone = Gone::default();
+        let mut gone = GoneFlows::default();
         gone.remember(7, BY_DUMP);
         assert!(gone.is_repeated(7, 99));
         gone.begin(7);

@@ -6,33 +6,33 @@ use std::num::{NonZeroI64, NonZeroU32};
 use compact_str::{CompactString, format_compact};
 use sha1::{Digest, Sha1};
 
-use super::config::Config;
-use super::message::{Entry, is_closed, state_name};
-use crate::flow::{Endpoint, Protocol, Timestamp};
+use super::config::ConntrackConfig;
+use super::message::{ConntrackEntry, is_closed, state_name};
+use crate::flow::{Endpoint, IpProtocol, Timestamp};
 use crate::record::{
-    ConntrackAction, ConntrackRecord, Counters, EndKnownBy, FlowNews, FlowProgress, Icmp, NetworkDirection, Outcome,
-    Status, Tuple,
+    ConntrackAction, ConntrackRecord, ConntrackStatus, ConntrackTuple, EndKnownBy, EventOutcome, FlowNews,
+    FlowProgress, IcmpMessage, NetworkDirection, PacketCounters,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(super) struct LiveKey {
     pub(super) namespace: Option<i32>,
     pub(super) id: u32,
     pub(super) zone: u16,
-    pub(super) tuple: Tuple,
+    pub(super) tuple: ConntrackTuple,
 }
 
 /// A time, or none, in eight bytes: there may be hundreds of thousands of flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Time(Option<NonZeroI64>);
+pub(super) struct CompactTime(Option<NonZeroI64>);
 
-impl Time {
+impl CompactTime {
     pub(super) fn get(self) -> Option<Timestamp> {
         self.0.map(|time| Timestamp(time.get() ^ i64::MIN))
     }
 }
 
-impl From<Option<Timestamp>> for Time {
+impl From<Option<Timestamp>> for CompactTime {
     fn from(time: Option<Timestamp>) -> Self {
         Self(time.and_then(|time| NonZeroI64::new(time.0 ^ i64::MIN)))
     }
@@ -40,12 +40,12 @@ impl From<Option<Timestamp>> for Time {
 
 /// Four addresses: of who opened and who was opened to, and of the answers the other way round.
 #[derive(Debug)]
-enum Addresses {
+enum FlowAddresses {
     V4([Ipv4Addr; 4]),
     V6(Box<[Ipv6Addr; 4]>),
 }
 
-impl Addresses {
+impl FlowAddresses {
     fn new(all: [IpAddr; 4]) -> Self {
         let [Some(a), Some(b), Some(c), Some(d)] = all.map(|ip| if let IpAddr::V4(v4) = ip { Some(v4) } else { None })
         else {
@@ -67,7 +67,7 @@ impl Addresses {
     }
 }
 
-/// What the first two of `Flow::ports` are.
+/// What the first two of `LiveFlow::ports` are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PortUse {
     Port,
@@ -81,49 +81,49 @@ enum PortUse {
 #[derive(Clone, Copy, Debug, Default)]
 struct Rare {
     /// Of a dump, or at the end: live flows seldom have them.
-    counters: Option<[Counters; 2]>,
+    counters: Option<[PacketCounters; 2]>,
     /// Not in the dumps since then, though events came for it.
-    missing: Time,
+    missing: CompactTime,
 }
 
 #[derive(Debug)]
-pub(super) struct Flow {
-    addresses: Addresses,
-    start: Time,
-    closed: Time,
+pub(super) struct LiveFlow {
+    addresses: FlowAddresses,
+    start: CompactTime,
+    closed: CompactTime,
     rare: Option<Box<Rare>>,
     /// -1 is none: the kernel's numbers are never negative.
     namespace: i32,
     id: u32,
-    status: Status,
+    status: ConntrackStatus,
     mark: Option<NonZeroU32>,
     pub(super) events: u32,
     /// The last dump that had it, or during which an event came.
     pub(super) generation: u32,
     ports: [u16; 4],
     zone: u16,
-    protocol: Protocol,
+    protocol: IpProtocol,
     kind: PortUse,
     state: Option<u8>,
     pub(super) begun: bool,
     pub(super) updated: bool,
 }
 
-impl Flow {
-    pub(super) fn new(key: Key, entry: &Entry, generation: u32) -> Self {
-        let Tuple { protocol, source, destination, icmp } = key.tuple;
+impl LiveFlow {
+    pub(super) fn new(key: LiveKey, entry: &ConntrackEntry, generation: u32) -> Self {
+        let ConntrackTuple { protocol, source, destination, icmp } = key.tuple;
         let (kind, ports) = match icmp {
             None => (PortUse::Port, [source.port, destination.port]),
-            Some(Icmp { kind, code, id }) => {
+            Some(IcmpMessage { kind, code, id }) => {
                 let of = if id.is_some() { PortUse::Echo } else { PortUse::Icmp };
                 (of, [id.unwrap_or(0), u16::from_be_bytes([kind, code])])
             }
         };
         let [there, back] = [entry.reply.source, entry.reply.destination];
         let mut flow = Self {
-            addresses: Addresses::new([source.ip, destination.ip, there.ip, back.ip]),
+            addresses: FlowAddresses::new([source.ip, destination.ip, there.ip, back.ip]),
             start: entry.start.into(),
-            closed: Time::default(),
+            closed: CompactTime::default(),
             rare: None,
             namespace: key.namespace.unwrap_or(-1),
             id: key.id,
@@ -143,21 +143,21 @@ impl Flow {
         flow
     }
 
-    pub(super) fn key(&self) -> Key {
+    pub(super) fn key(&self) -> LiveKey {
         let namespace = (self.namespace >= 0).then_some(self.namespace);
-        Key { namespace, id: self.id, zone: self.zone, tuple: self.tuple() }
+        LiveKey { namespace, id: self.id, zone: self.zone, tuple: self.tuple() }
     }
 
-    fn tuple(&self) -> Tuple {
+    fn tuple(&self) -> ConntrackTuple {
         let ([source, destination, ..], [first, second, ..]) = (self.addresses.all(), self.ports);
         let [kind, code] = second.to_be_bytes();
         let (ports, icmp) = match self.kind {
             PortUse::Port => ([first, second], None),
-            PortUse::Icmp => ([0; 2], Some(Icmp { kind, code, id: None })),
-            PortUse::Echo => ([0; 2], Some(Icmp { kind, code, id: Some(first) })),
+            PortUse::Icmp => ([0; 2], Some(IcmpMessage { kind, code, id: None })),
+            PortUse::Echo => ([0; 2], Some(IcmpMessage { kind, code, id: Some(first) })),
         };
         let [source, destination] = [Endpoint::new(source, ports[0]), Endpoint::new(destination, ports[1])];
-        Tuple { protocol: self.protocol, source, destination, icmp }
+        ConntrackTuple { protocol: self.protocol, source, destination, icmp }
     }
 
     fn reply(&self) -> [Endpoint; 2] {
@@ -184,11 +184,11 @@ impl Flow {
         }
     }
 
-    fn counters(&self) -> Option<[Counters; 2]> {
+    fn counters(&self) -> Option<[PacketCounters; 2]> {
         self.rare.as_ref()?.counters
     }
 
-    fn set_counters(&mut self, counters: Option<[Counters; 2]>) {
+    fn set_counters(&mut self, counters: Option<[PacketCounters; 2]>) {
         if counters.is_some() {
             self.rare.get_or_insert_default().counters = counters;
         }
@@ -206,11 +206,11 @@ impl Flow {
     }
 
     /// What a later message knows better.
-    pub(super) fn absorb(&mut self, entry: &Entry) {
+    pub(super) fn absorb(&mut self, entry: &ConntrackEntry) {
         let ([source, destination, ..], [first, second, ..]) = (self.addresses.all(), self.ports);
         let [there, back] = [entry.reply.source, entry.reply.destination];
         if self.reply() != [there, back] {
-            self.addresses = Addresses::new([source, destination, there.ip, back.ip]);
+            self.addresses = FlowAddresses::new([source, destination, there.ip, back.ip]);
             self.ports = [first, second, there.port, back.port];
         }
         self.status.0 |= entry.status.unwrap_or_default().0;
@@ -222,7 +222,9 @@ impl Flow {
 
     pub(super) fn progress(&self) -> FlowProgress {
         match self.protocol {
-            Protocol::TCP | Protocol::SCTP if self.status.has(Status::ASSURED) => FlowProgress::Established,
+            IpProtocol::TCP | IpProtocol::SCTP if self.status.has(ConntrackStatus::ASSURED) => {
+                FlowProgress::Established
+            }
             _ if self.is_answered() => FlowProgress::Answered,
             _ => FlowProgress::Begun,
         }
@@ -230,18 +232,18 @@ impl Flow {
 
     /// Whether something came back. The kernel does not say so of a connection whose only answer was a reset; it counts it.
     fn is_answered(&self) -> bool {
-        self.status.has(Status::SEEN_REPLY) || self.counters().is_some_and(|[_, back]| back.packets > 0)
+        self.status.has(ConntrackStatus::SEEN_REPLY) || self.counters().is_some_and(|[_, back]| back.packets > 0)
     }
 
     /// Whether that cannot be known: a reset may have come from either end.
     pub(super) fn may_be_answered(&self) -> bool {
         let is_reset =
-            self.protocol == Protocol::TCP && self.state.is_some_and(|state| is_closed(Protocol::TCP, state));
+            self.protocol == IpProtocol::TCP && self.state.is_some_and(|state| is_closed(IpProtocol::TCP, state));
         self.is_answered() || is_reset && self.counters().is_none()
     }
 
     pub(super) fn news(&self, progress: FlowProgress, ended: bool, at: Timestamp) -> FlowNews {
-        let Tuple { protocol, source, destination, icmp } = self.tuple();
+        let ConntrackTuple { protocol, source, destination, icmp } = self.tuple();
         let id = icmp.and_then(|icmp| icmp.id);
         let as_source = |end: Endpoint| Endpoint { port: id.unwrap_or(end.port), ..end };
         let [destination_nat, source_nat] = self.reply();
@@ -262,9 +264,9 @@ impl Flow {
         action: ConntrackAction,
         at: Timestamp,
         end: Option<(Timestamp, EndKnownBy)>,
-        config: &Config,
+        config: &ConntrackConfig,
     ) -> ConntrackRecord {
-        let Key { namespace, id, zone, tuple } = self.key();
+        let LiveKey { namespace, id, zone, tuple } = self.key();
         let [reply_source, reply_destination] = self.reply();
         let source_nat = (reply_destination != tuple.source && !tuple.protocol.is_icmp()
             || reply_destination.ip != tuple.source.ip)
@@ -305,14 +307,14 @@ impl Flow {
     }
 
     /// TCP and SCTP: whether it was ever established. UDP may well want no answer.
-    pub(super) fn outcome(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> EventOutcome {
         let replied = self.is_answered();
         match self.protocol {
-            Protocol::TCP | Protocol::SCTP if self.status.has(Status::ASSURED) => Outcome::Success,
-            Protocol::TCP | Protocol::SCTP => Outcome::Failure,
-            Protocol::ICMP | Protocol::ICMP6 if !replied => Outcome::Failure,
-            _ if replied => Outcome::Success,
-            _ => Outcome::Unknown,
+            IpProtocol::TCP | IpProtocol::SCTP if self.status.has(ConntrackStatus::ASSURED) => EventOutcome::Success,
+            IpProtocol::TCP | IpProtocol::SCTP => EventOutcome::Failure,
+            IpProtocol::ICMP | IpProtocol::ICMP6 if !replied => EventOutcome::Failure,
+            _ if replied => EventOutcome::Success,
+            _ => EventOutcome::Unknown,
         }
     }
 
@@ -322,8 +324,8 @@ impl Flow {
     }
 
     /// The same flow has the same id in all of its records, and from every run that sees its beginning.
-    pub(super) fn event_id(&self, action: ConntrackAction, config: &Config) -> CompactString {
-        let Key { namespace, id, zone, tuple } = self.key();
+    pub(super) fn event_id(&self, action: ConntrackAction, config: &ConntrackConfig) -> CompactString {
+        let LiveKey { namespace, id, zone, tuple } = self.key();
         let mut hash = Sha1::new();
         hash.update(config.observer_id.as_bytes());
         hash.update(self.start.get().map_or(0, |start| start.0).to_le_bytes());

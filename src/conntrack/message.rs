@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::flow::{Endpoint, Protocol, Timestamp};
-use crate::netlink::{Attribute, Attributes, CREATED, Message};
-use crate::record::{Counters, Icmp, Status, Tuple};
+use crate::flow::{Endpoint, IpProtocol, Timestamp};
+use crate::netlink::{CREATED, NetlinkAttribute, NetlinkAttributes, NetlinkMessage};
+use crate::record::{ConntrackStatus, ConntrackTuple, IcmpMessage, PacketCounters};
 
 /// `NFNL_SUBSYS_CTNETLINK`, in the high byte of a type.
 const SUBSYSTEM: u16 = 1;
@@ -31,15 +31,15 @@ pub enum EventKind {
 
 /// An entry of the table, as far as the message says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct ConntrackEntry {
     /// Addresses before translation.
-    pub original: Tuple,
+    pub original: ConntrackTuple,
     /// Addresses of the answers: those after translation, the other way round.
-    pub reply: Tuple,
+    pub reply: ConntrackTuple,
     /// The kernel's number, a hash.
     pub id: Option<u32>,
     /// Its status.
-    pub status: Option<Status>,
+    pub status: Option<ConntrackStatus>,
     /// State of TCP or SCTP, as the kernel numbers it.
     pub state: Option<u8>,
     /// Zone.
@@ -47,7 +47,7 @@ pub struct Entry {
     /// Mark.
     pub mark: Option<u32>,
     /// Of both directions.
-    pub counters: Option<[Counters; 2]>,
+    pub counters: Option<[PacketCounters; 2]>,
     /// When it was made.
     pub start: Option<Timestamp>,
     /// When it was removed.
@@ -80,7 +80,7 @@ mod number {
 }
 
 /// Reads a message.
-pub fn read(message: &Message<'_>) -> Result<(EventKind, Entry), NoEvent> {
+pub fn read(message: &NetlinkMessage<'_>) -> Result<(EventKind, ConntrackEntry), NoEvent> {
     let kind = match (message.kind >> 8, message.kind & 0xff) {
         (SUBSYSTEM, NEW) if message.flags & CREATED != 0 => EventKind::New,
         (SUBSYSTEM, NEW) => EventKind::Update,
@@ -95,7 +95,7 @@ pub fn read(message: &Message<'_>) -> Result<(EventKind, Entry), NoEvent> {
     entry(attributes).map(|entry| (kind, entry)).ok_or(NoEvent::Unreadable)
 }
 
-fn entry(attributes: Attributes<'_>) -> Option<Entry> {
+fn entry(attributes: NetlinkAttributes<'_>) -> Option<ConntrackEntry> {
     let (mut original, mut reply) = (None, None);
     let (mut id, mut status, mut state, mut zone, mut mark) = (None, None, None, None, None);
     let (mut there, mut back, mut start, mut stop, mut at) = (None, None, None, None, None);
@@ -103,7 +103,7 @@ fn entry(attributes: Attributes<'_>) -> Option<Entry> {
         match attribute.kind {
             number::TUPLE_ORIG => original = tuple(attribute.nested()),
             number::TUPLE_REPLY => reply = tuple(attribute.nested()),
-            number::STATUS => status = attribute.u32().map(Status),
+            number::STATUS => status = attribute.u32().map(ConntrackStatus),
             number::PROTOINFO => state = protocol_state(attribute.nested()),
             number::MARK => mark = attribute.u32(),
             number::COUNTERS_ORIG => there = counters(attribute.nested()),
@@ -121,13 +121,13 @@ fn entry(attributes: Attributes<'_>) -> Option<Entry> {
     if original.source.ip.is_ipv4() != reply.source.ip.is_ipv4() {
         return None;
     }
-    Some(Entry { original, reply, id, status, state, zone, mark, counters, start, stop, at })
+    Some(ConntrackEntry { original, reply, id, status, state, zone, mark, counters, start, stop, at })
 }
 
 /// Addresses and what distinguishes flows between them; nothing where one address is missing.
-fn tuple(attributes: Attributes<'_>) -> Option<Tuple> {
+fn tuple(attributes: NetlinkAttributes<'_>) -> Option<ConntrackTuple> {
     let (mut source, mut destination, mut protocol) = (None, None, None);
-    let (mut ports, mut icmp) = ([0; 2], None::<Icmp>);
+    let (mut ports, mut icmp) = ([0; 2], None::<IcmpMessage>);
     for part in attributes {
         match part.kind {
             1 => {
@@ -142,7 +142,7 @@ fn tuple(attributes: Attributes<'_>) -> Option<Tuple> {
             2 => {
                 for number in part.nested() {
                     match number.kind {
-                        1 => protocol = number.u8().map(Protocol),
+                        1 => protocol = number.u8().map(IpProtocol),
                         2 => ports[0] = number.u16()?,
                         3 => ports[1] = number.u16()?,
                         4 | 7 => icmp.get_or_insert_default().id = number.u16(),
@@ -158,7 +158,7 @@ fn tuple(attributes: Attributes<'_>) -> Option<Tuple> {
     let (source, destination) = (source?, destination?);
     let same_family = source.is_ipv4() == destination.is_ipv4();
     let [source, destination] = [Endpoint::new(source, ports[0]), Endpoint::new(destination, ports[1])];
-    same_family.then_some(Tuple { protocol: protocol?, source, destination, icmp })
+    same_family.then_some(ConntrackTuple { protocol: protocol?, source, destination, icmp })
 }
 
 fn ip(bytes: &[u8]) -> Option<IpAddr> {
@@ -167,7 +167,7 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// Packets and bytes, in 64 bits, or in 32 as old kernels have them.
-fn counters(attributes: Attributes<'_>) -> Option<Counters> {
+fn counters(attributes: NetlinkAttributes<'_>) -> Option<PacketCounters> {
     let (mut packets, mut bytes) = (None, None);
     for attribute in attributes {
         let number = attribute.u64().or_else(|| attribute.u32().map(u64::from));
@@ -177,10 +177,10 @@ fn counters(attributes: Attributes<'_>) -> Option<Counters> {
             _ => {}
         }
     }
-    Some(Counters { packets: packets?, bytes: bytes? })
+    Some(PacketCounters { packets: packets?, bytes: bytes? })
 }
 
-fn span(attributes: Attributes<'_>) -> (Option<Timestamp>, Option<Timestamp>) {
+fn span(attributes: NetlinkAttributes<'_>) -> (Option<Timestamp>, Option<Timestamp>) {
     let (mut start, mut stop) = (None, None);
     for attribute in attributes {
         match attribute.kind {
@@ -193,18 +193,18 @@ fn span(attributes: Attributes<'_>) -> (Option<Timestamp>, Option<Timestamp>) {
 }
 
 /// A time, since 1970; 0 is none.
-fn nanoseconds(attribute: Attribute<'_>) -> Option<Timestamp> {
+fn nanoseconds(attribute: NetlinkAttribute<'_>) -> Option<Timestamp> {
     attribute.u64().filter(|at| *at > 0).and_then(|at| i64::try_from(at).ok()).map(Timestamp)
 }
 
 /// Of TCP (1) and SCTP (3); the state is the first attribute of both.
-fn protocol_state(mut attributes: Attributes<'_>) -> Option<u8> {
+fn protocol_state(mut attributes: NetlinkAttributes<'_>) -> Option<u8> {
     let of_protocol = attributes.find(|attribute| [1, 3].contains(&attribute.kind))?;
     of_protocol.nested().find(|attribute| attribute.kind == 1)?.u8()
 }
 
 /// The name of a state, as `conntrack -L` prints it, in lower case.
-pub fn state_name(protocol: Protocol, state: u8) -> Option<&'static str> {
+pub fn state_name(protocol: IpProtocol, state: u8) -> Option<&'static str> {
     const TCP: [&str; 10] = [
         "none",
         "syn_sent",
@@ -229,18 +229,18 @@ pub fn state_name(protocol: Protocol, state: u8) -> Option<&'static str> {
         "heartbeat_sent",
     ];
     let names: &[&'static str] = match protocol {
-        Protocol::TCP => &TCP,
-        Protocol::SCTP => &SCTP,
+        IpProtocol::TCP => &TCP,
+        IpProtocol::SCTP => &SCTP,
         _ => &[],
     };
     names.get(usize::from(state)).copied()
 }
 
 /// Whether the connection is over in this state, however long the entry lives on.
-pub(super) fn is_closed(protocol: Protocol, state: u8) -> bool {
+pub(super) fn is_closed(protocol: IpProtocol, state: u8) -> bool {
     match protocol {
-        Protocol::TCP => [7, 8].contains(&state),
-        Protocol::SCTP => state == 1,
+        IpProtocol::TCP => [7, 8].contains(&state),
+        IpProtocol::SCTP => state == 1,
         _ => false,
     }
 }

@@ -24,6 +24,6 @@ mod succeeded;
 mod tests;
 mod tracker;
 
-pub use self::config::{Config, Events};
-pub use self::message::{Entry, EventKind, GET_KIND, NoEvent, read, state_name};
-pub use self::tracker::{Dumped, Tracker};
+pub use self::config::{ConntrackConfig, ConntrackEvents};
+pub use self::message::{ConntrackEntry, EventKind, GET_KIND, NoEvent, read, state_name};
+pub use self::tracker::{ConntrackTracker, DumpProgress};

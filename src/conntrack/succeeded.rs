@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 
-use super::live::{Flow, Key};
+use super::live::{LiveFlow, LiveKey};
 use crate::flow::Timestamp;
 
 /// Flows that wait for their end at the same time.
@@ -15,25 +15,25 @@ const MOST: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct Predecessor {
-    pub(super) flow: Box<Flow>,
+    pub(super) flow: Box<LiveFlow>,
     /// When the next flow with its key began.
     pub(super) until: Timestamp,
 }
 
 /// Where one was among those with its key.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place(usize);
+pub(super) struct KeyPlace(usize);
 
 #[derive(Debug, Default)]
-pub(super) struct Succeeded {
+pub(super) struct SucceededFlows {
     /// Oldest first.
-    flows: HashMap<Key, VecDeque<Predecessor>, RandomState>,
+    flows: HashMap<LiveKey, VecDeque<Predecessor>, RandomState>,
     count: usize,
 }
 
-impl Succeeded {
+impl SucceededFlows {
     /// Takes a flow; gives it back where there is no room.
-    pub(super) fn add(&mut self, key: Key, flow: Predecessor) -> Option<Predecessor> {
+    pub(super) fn add(&mut self, key: LiveKey, flow: Predecessor) -> Option<Predecessor> {
         if self.count >= MOST {
             return Some(flow);
         }
@@ -44,7 +44,7 @@ impl Succeeded {
 
     /// The flow that a message is about which happened then. Where the kernel gives no times, the order of messages says so:
     /// what is about the next flow comes behind the end of this one.
-    pub(super) fn take(&mut self, key: &Key, happened: Option<Timestamp>) -> Option<(Place, Predecessor)> {
+    pub(super) fn take(&mut self, key: &LiveKey, happened: Option<Timestamp>) -> Option<(KeyPlace, Predecessor)> {
         let waiting = self.flows.get_mut(key)?;
         let place = waiting.iter().position(|flow| happened.is_none_or(|at| at <= flow.until))?;
         let flow = waiting.remove(place)?;
@@ -52,11 +52,11 @@ impl Succeeded {
             self.flows.remove(key);
         }
         self.count -= 1;
-        Some((Place(place), flow))
+        Some((KeyPlace(place), flow))
     }
 
     /// Puts back what was taken.
-    pub(super) fn put_back(&mut self, key: Key, place: Place, flow: Predecessor) {
+    pub(super) fn put_back(&mut self, key: LiveKey, place: KeyPlace, flow: Predecessor) {
         let waiting = self.flows.entry(key).or_default();
         waiting.insert(place.0.min(waiting.len()), flow);
         self.count += 1;

@@ -7,9 +7,11 @@ use proptest::sample::select;
 
 use super::message::{EventKind, read};
 use super::*;
-use crate::flow::{Endpoint, Protocol, Timestamp};
-use crate::netlink::{CREATED, Message, Messages, Writer, nest};
-use crate::record::{ConntrackAction, ConntrackRecord, Counters, EndKnownBy, Icmp, Outcome, Record, Tuple};
+use crate::flow::{Endpoint, IpProtocol, Timestamp};
+use crate::netlink::{CREATED, NetlinkMessage, NetlinkMessages, NetlinkWriter, nest};
+use crate::record::{
+    ConntrackAction, ConntrackRecord, ConntrackTuple, EndKnownBy, EventOutcome, IcmpMessage, PacketCounters, Record,
+};
 
 const SECOND: i64 = 1_000_000_000;
 const T0: i64 = 1_772_366_400 * SECOND;
@@ -77,7 +79,7 @@ impl Said {
             EventKind::Update => (0x100, 0),
             EventKind::Destroy => (0x102, 0),
         };
-        let mut message = Writer::netfilter(kind, flags, 0, 2, 0)
+        let mut message = NetlinkWriter::netfilter(kind, flags, 0, 2, 0)
             .attribute(1, &self.tuple(false))
             .attribute(2, &self.tuple(true))
             .attribute(12, &self.id.to_be_bytes());
@@ -117,7 +119,7 @@ fn recorded() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
 fn messages_of_a_real_kernel_are_read_whole() {
     let mut shapes = 0;
     for (name, bytes) in recorded() {
-        let (kind, entry) = read(&Messages::new(&bytes).next().unwrap()).unwrap();
+        let (kind, entry) = read(&NetlinkMessages::new(&bytes).next().unwrap()).unwrap();
         let parts: Vec<_> = name.split('-').collect();
         let expected = [("new", EventKind::New), ("update", EventKind::Update), ("destroy", EventKind::Destroy)];
         assert!(expected.contains(&(parts[0], kind)), "{name}");
@@ -135,12 +137,12 @@ fn messages_of_a_real_kernel_are_read_whole() {
     assert_eq!(shapes, 25);
 }
 
-fn tracker(events: Events) -> Tracker {
-    Tracker::new(Config { events, max_flows: 1000, ..Config::default() })
+fn tracker(events: ConntrackEvents) -> ConntrackTracker {
+    ConntrackTracker::new(ConntrackConfig { events, max_flows: 1000, ..ConntrackConfig::default() })
 }
 
 /// Feeds messages, one a second, and returns the records; the ledger adds up after each.
-fn play(tracker: &mut Tracker, messages: &[Said]) -> Vec<ConntrackRecord> {
+fn play(tracker: &mut ConntrackTracker, messages: &[Said]) -> Vec<ConntrackRecord> {
     for (second, message) in (100..).zip(messages) {
         tracker.handle_events(None, &message.bytes(), at(second));
         balanced(tracker);
@@ -148,12 +150,12 @@ fn play(tracker: &mut Tracker, messages: &[Said]) -> Vec<ConntrackRecord> {
     taken(tracker)
 }
 
-fn balanced(tracker: &Tracker) {
+fn balanced(tracker: &ConntrackTracker) {
     let ledger = crate::ledger::Ledger { conntrack: tracker.ledger().clone(), ..Default::default() };
     assert_eq!(ledger.imbalances(), []);
 }
 
-fn taken(tracker: &mut Tracker) -> Vec<ConntrackRecord> {
+fn taken(tracker: &mut ConntrackTracker) -> Vec<ConntrackRecord> {
     let event = |record| if let Record::Conntrack(event) = record { *event } else { panic!("{record:?}") };
     tracker.records().drain(..).map(event).collect()
 }
@@ -162,14 +164,14 @@ fn actions(records: &[ConntrackRecord]) -> Vec<&'static str> {
     records.iter().map(|record| record.action.name()).collect()
 }
 
-fn dump(tracker: &mut Tracker, entries: &[Said], now: i64) {
+fn dump(tracker: &mut ConntrackTracker, entries: &[Said], now: i64) {
     tracker.begin_dump(at(now));
     for entry in entries {
-        assert_eq!(tracker.handle_dump(None, &entry.bytes()), Dumped::Going);
+        assert_eq!(tracker.handle_dump(None, &entry.bytes()), DumpProgress::Going);
     }
     let mut done = vec![20, 0, 0, 0, 3, 0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0];
     done.extend([0; 4]);
-    assert_eq!(tracker.handle_dump(None, &done), Dumped::Done);
+    assert_eq!(tracker.handle_dump(None, &done), DumpProgress::Done);
     tracker.end_dump(at(now));
 }
 
@@ -185,11 +187,11 @@ fn life(port: u16) -> [Said; 5] {
 
 #[test]
 fn a_connection_is_one_record_at_its_start_and_one_at_its_end_whose_time_is_its_close() {
-    let records = play(&mut tracker(Events::Folded), &life(40_000));
+    let records = play(&mut tracker(ConntrackEvents::Folded), &life(40_000));
     assert_eq!(actions(&records), ["new", "end"]);
     let [new, end] = &records[..] else { panic!() };
-    let tuple = Tuple {
-        protocol: Protocol::TCP,
+    let tuple = ConntrackTuple {
+        protocol: IpProtocol::TCP,
         source: Endpoint::new([10, 61, 1, 2], 40_000),
         destination: Endpoint::new([10, 96, 61, 10], 80),
         icmp: None,
@@ -197,15 +199,15 @@ fn a_connection_is_one_record_at_its_start_and_one_at_its_end_whose_time_is_its_
     assert_eq!((new.tuple, new.at, new.start, new.end), (tuple, at(0), Some(at(0)), None));
     assert_eq!((new.source_nat, new.destination_nat), (None, Some(Endpoint::new([10, 61, 2, 2], 8080))));
     assert_eq!((end.at, end.start, end.end), (at(9), Some(at(0)), Some(at(9))));
-    assert_eq!((end.end_known_by, end.outcome, end.events), (Some(EndKnownBy::Closed), Some(Outcome::Success), 5));
-    let counters = [Counters { packets: 6, bytes: 512 }, Counters { packets: 5, bytes: 2300 }];
+    assert_eq!((end.end_known_by, end.outcome, end.events), (Some(EndKnownBy::Closed), Some(EventOutcome::Success), 5));
+    let counters = [PacketCounters { packets: 6, bytes: 512 }, PacketCounters { packets: 5, bytes: 2300 }];
     assert_eq!((end.counters, end.state), (Some(counters), Some("time_wait")));
     assert_eq!(new.id.split_once('.').unwrap().0, end.id.split_once('.').unwrap().0);
 }
 
 #[test]
 fn all_events_are_records_where_that_is_asked_for() {
-    let mut tracker = tracker(Events::All);
+    let mut tracker = tracker(ConntrackEvents::All);
     let records = play(&mut tracker, &life(1));
     assert_eq!(actions(&records), ["new", "update", "update", "update", "end"]);
     let ids: std::collections::BTreeSet<_> = records.iter().map(|record| &record.id).collect();
@@ -219,16 +221,16 @@ fn what_was_never_answered_is_a_failure_and_says_how_often_it_was_tried() {
     let refused = Said { status: Some(0x208), state: Some(8), ..Said::destroy(2, [1, 60, 1, 40]) };
     let udp = Said { protocol: 17, status: Some(0x208), ..Said::destroy(3, [1, 68, 0, 0]) };
     let ping = Said { protocol: 1, status: Some(0x208), ..Said::destroy(4, [3, 252, 0, 0]) };
-    let ends = play(&mut tracker(Events::Folded), &[silent, refused, udp, ping]);
+    let ends = play(&mut tracker(ConntrackEvents::Folded), &[silent, refused, udp, ping]);
     let found: Vec<_> = ends.iter().map(|end| (end.outcome.unwrap(), end.tries)).collect();
-    use Outcome::{Failure, Unknown};
+    use EventOutcome::{Failure, Unknown};
     assert_eq!(found, [(Failure, Some(4)), (Failure, None), (Unknown, Some(1)), (Failure, Some(3))]);
-    assert_eq!(ends[3].tuple.icmp, Some(Icmp { kind: 8, code: 0, id: Some(4) }));
+    assert_eq!(ends[3].tuple.icmp, Some(IcmpMessage { kind: 8, code: 0, id: Some(4) }));
 }
 
 #[test]
 fn an_end_that_the_kernel_repeats_is_one_record_and_a_reused_port_is_a_new_flow() {
-    let mut tracker = tracker(Events::Folded);
+    let mut tracker = tracker(ConntrackEvents::Folded);
     let end = Said::destroy(1, [1, 60, 1, 40]);
     let records = play(&mut tracker, &[Said::new(1), end.clone(), end.clone(), end.clone(), Said::new(1), end]);
     assert_eq!(actions(&records), ["new", "end", "new", "end"]);
@@ -238,7 +240,7 @@ fn an_end_that_the_kernel_repeats_is_one_record_and_a_reused_port_is_a_new_flow(
 
 #[test]
 fn a_flow_whose_end_was_lost_ends_when_its_tuple_begins_again() {
-    let mut tracker = tracker(Events::Folded);
+    let mut tracker = tracker(ConntrackEvents::Folded);
     let records = play(&mut tracker, &[Said::new(1), Said::new(1)]);
     assert_eq!(actions(&records), ["new", "new"], "its end may still come");
     tracker.handle_timeout(at(110));
@@ -254,14 +256,14 @@ fn a_flow_whose_end_was_lost_ends_when_its_tuple_begins_again() {
 
 #[test]
 fn flows_that_were_there_before_are_known_from_a_dump_and_end_with_a_later_one() {
-    let mut tracker = tracker(Events::Folded);
+    let mut tracker = tracker(ConntrackEvents::Folded);
     let entry = Said { counters: Some([2, 100, 1, 50]), ..Said::update(1, 0x18e, 3) };
     dump(&mut tracker, &[entry.clone(), Said { port: 2, ..entry.clone() }], 1);
     assert!(tracker.needs_dump() && tracker.records().is_empty());
     dump(&mut tracker, &[Said { counters: Some([4, 200, 3, 150]), port: 2, ..entry }], 2);
     let [end] = &taken(&mut tracker)[..] else { panic!() };
     assert_eq!((end.tuple.source.port, end.start, end.end), (1, None, Some(at(2))));
-    assert_eq!((end.end_known_by, end.outcome), (Some(EndKnownBy::Dump), Some(Outcome::Success)));
+    assert_eq!((end.end_known_by, end.outcome), (Some(EndKnownBy::Dump), Some(EventOutcome::Success)));
     assert_eq!(end.counters.unwrap()[0].packets, 2);
     // What comes later is the same end, once more.
     let late = play(&mut tracker, &[Said::destroy(1, [9, 9, 9, 9]), Said::destroy(2, [9, 900, 9, 900])]);
@@ -271,7 +273,7 @@ fn flows_that_were_there_before_are_known_from_a_dump_and_end_with_a_later_one()
 
 #[test]
 fn a_flow_with_events_is_given_one_dump_more_for_its_end_to_come() {
-    let mut tracker = tracker(Events::Folded);
+    let mut tracker = tracker(ConntrackEvents::Folded);
     play(&mut tracker, &[Said::new(1), Said::new(2)]);
     dump(&mut tracker, &[], 10);
     dump(&mut tracker, &[], 11);
@@ -285,7 +287,7 @@ fn a_flow_with_events_is_given_one_dump_more_for_its_end_to_come() {
 
 #[test]
 fn a_dump_under_which_the_table_changed_ends_nothing() {
-    let mut tracker = tracker(Events::Folded);
+    let mut tracker = tracker(ConntrackEvents::Folded);
     dump(&mut tracker, &[Said::update(1, 0x18e, 3)], 1);
     tracker.begin_dump(at(2));
     let mut done = vec![20, 0, 0, 0, 3, 0, 0x12, 0, 1, 0, 0, 0, 0, 0, 0, 0];
@@ -325,12 +327,12 @@ fn table(events: &[Said]) -> Vec<Said> {
 #[test]
 fn a_refused_dump_says_why() {
     let refused = [&[36, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0][..], &(-1i32).to_ne_bytes(), &[0; 16]].concat();
-    assert_eq!(tracker(Events::Folded).handle_dump(None, &refused), Dumped::Failed(1));
+    assert_eq!(tracker(ConntrackEvents::Folded).handle_dump(None, &refused), DumpProgress::Failed(1));
 }
 
 #[test]
 fn flows_between_two_addresses_are_one_record_for_each_interval() {
-    let mut tracker = tracker(Events::Aggregate { interval: 60 * SECOND as u64 });
+    let mut tracker = tracker(ConntrackEvents::Aggregate { interval: 60 * SECOND as u64 });
     tracker.handle_timeout(at(0));
     for port in 1..=5 {
         play(&mut tracker, &life(port)[..if port == 5 { 2 } else { 5 }]);
@@ -341,7 +343,7 @@ fn flows_between_two_addresses_are_one_record_for_each_interval() {
     let flows = sum.flows.unwrap();
     assert_eq!((flows.begun, flows.ended, flows.failed, flows.source_ports), (5, 4, 0, 5));
     assert_eq!((sum.action, sum.events, sum.tuple.source.port), (ConntrackAction::Update, 22, 0));
-    assert_eq!(sum.counters.unwrap()[1], Counters { packets: 20, bytes: 9200 });
+    assert_eq!(sum.counters.unwrap()[1], PacketCounters { packets: 20, bytes: 9200 });
     assert_eq!((sum.start, sum.end), (Some(at(0)), Some(at(9))));
     tracker.handle_timeout(at(120));
     assert!(taken(&mut tracker).is_empty());
@@ -351,17 +353,17 @@ fn flows_between_two_addresses_are_one_record_for_each_interval() {
 fn a_flow_costs_no_more_than_settings_reckon_with() {
     // A place in the table, filled between the half and seven eighths, and what the allocator adds.
     let (place, allocator) = (9 * 2, 8);
-    assert!(size_of::<super::live::Flow>() + place + allocator <= 120, "{}", size_of::<super::live::Flow>());
+    assert!(size_of::<super::live::LiveFlow>() + place + allocator <= 120, "{}", size_of::<super::live::LiveFlow>());
 }
 
 #[test]
 fn a_key_comes_out_of_a_flow_as_it_went_in() {
     let mut keys = 0;
     for (_, bytes) in recorded() {
-        let (_, entry) = read(&Messages::new(&bytes).next().unwrap()).unwrap();
+        let (_, entry) = read(&NetlinkMessages::new(&bytes).next().unwrap()).unwrap();
         for namespace in [None, Some(0), Some(7)] {
-            let key = super::live::Key { namespace, id: 5, zone: 9, tuple: entry.original };
-            let flow = super::live::Flow::new(key, &entry, 1);
+            let key = super::live::LiveKey { namespace, id: 5, zone: 9, tuple: entry.original };
+            let flow = super::live::LiveFlow::new(key, &entry, 1);
             assert_eq!(flow.key(), key);
             keys += 1;
         }
@@ -372,9 +374,9 @@ fn a_key_comes_out_of_a_flow_as_it_went_in() {
 #[test]
 fn news_say_how_far_a_connection_has_come_and_no_more_than_is_known() {
     use crate::record::FlowProgress::{Answered, Begun, Established, Unanswered};
-    let config = Config { max_flows: 100, news: true, ..Config::default() };
-    let mut tracker = Tracker::new(config);
-    let said = |tracker: &mut Tracker| -> Vec<_> {
+    let config = ConntrackConfig { max_flows: 100, news: true, ..ConntrackConfig::default() };
+    let mut tracker = ConntrackTracker::new(config);
+    let said = |tracker: &mut ConntrackTracker| -> Vec<_> {
         tracker.news().drain(..).map(|news| (news.source.port, news.progress, news.ended)).collect()
     };
     play(&mut tracker, &life(1));
@@ -399,7 +401,7 @@ fn news_say_how_far_a_connection_has_come_and_no_more_than_is_known() {
 
 #[test]
 fn a_full_table_loses_no_end() {
-    let mut tracker = Tracker::new(Config { max_flows: 2, ..Config::default() });
+    let mut tracker = ConntrackTracker::new(ConntrackConfig { max_flows: 2, ..ConntrackConfig::default() });
     let mut messages: Vec<_> = (1..=4).map(Said::new).collect();
     messages.extend((1..=4).map(|port| Said::destroy(port, [1, 60, 1, 40])));
     let records = play(&mut tracker, &messages);
@@ -411,7 +413,7 @@ fn a_full_table_loses_no_end() {
 fn the_kernels_own_times_win_over_ours() {
     let span = [Some(at(1).0), Some(at(5).0)];
     let destroyed = Said { span, at: Some(at(6).0), protocol: 17, ..Said::destroy(1, [1, 1, 1, 1]) };
-    let [end] = &play(&mut tracker(Events::Folded), &[destroyed])[..] else { panic!() };
+    let [end] = &play(&mut tracker(ConntrackEvents::Folded), &[destroyed])[..] else { panic!() };
     assert_eq!((end.start, end.end, end.end_known_by), (Some(at(1)), Some(at(5)), Some(EndKnownBy::Destroy)));
 }
 
@@ -420,7 +422,7 @@ fn what_is_not_wanted_is_counted_and_no_record() {
     use crate::filter::{FlowFilter, FlowRules};
     let exclude = FlowRules { ports: vec![8080], ..FlowRules::default() };
     let filter = FlowFilter { exclude, ..FlowFilter::default() };
-    let mut tracker = Tracker::new(Config { filter, max_flows: 9, ..Config::default() });
+    let mut tracker = ConntrackTracker::new(ConntrackConfig { filter, max_flows: 9, ..ConntrackConfig::default() });
     assert!(play(&mut tracker, &life(1)).is_empty());
     assert_eq!((tracker.ledger().left_out, tracker.ledger().folded), (2, 3));
 }
@@ -428,14 +430,14 @@ fn what_is_not_wanted_is_counted_and_no_record() {
 #[test]
 fn messages_of_others_and_cut_ones_are_counted() {
     let whole = Said::new(1).bytes();
-    let mut tracker = tracker(Events::Folded);
+    let mut tracker = tracker(ConntrackEvents::Folded);
     let mut foreign = whole.clone();
     foreign[5] = 2;
     tracker.handle_events(None, &foreign, at(0));
     for cut in 1..whole.len() {
         tracker.handle_events(None, &whole[..cut], at(0));
     }
-    tracker.handle_events(None, &Writer::netfilter(0x100, CREATED, 0, 2, 0).finish(), at(0));
+    tracker.handle_events(None, &NetlinkWriter::netfilter(0x100, CREATED, 0, 2, 0).finish(), at(0));
     balanced(&tracker);
     let events = whole.len() as u64 + 1;
     assert_eq!((tracker.ledger().events, tracker.ledger().unreadable), (events, events));
@@ -456,8 +458,8 @@ proptest! {
     fn any_sequence_keeps_the_ledger_and_gives_each_flow_at_most_one_end(
         messages in proptest::collection::vec(any_message(), 0..60), mode in 0usize..3, room in 1usize..5, dumps in any::<bool>()
     ) {
-        let events = [Events::All, Events::Folded, Events::Aggregate { interval: 7 }][mode];
-        let mut tracker = Tracker::new(Config { events, max_flows: room, ..Config::default() });
+        let events = [ConntrackEvents::All, ConntrackEvents::Folded, ConntrackEvents::Aggregate { interval: 7 }][mode];
+        let mut tracker = ConntrackTracker::new(ConntrackConfig { events, max_flows: room, ..ConntrackConfig::default() });
         let mut records = Vec::new();
         for (n, message) in messages.iter().enumerate() {
             tracker.handle_events(None, &message.bytes(), at(0));
@@ -473,9 +475,9 @@ proptest! {
         let of = |action| records.iter().filter(|record| record.action == action).count() as u64;
         let ledger = tracker.ledger();
         match events {
-            Events::All => prop_assert_eq!(ledger.folded, 0),
-            Events::Folded => prop_assert_eq!(of(ConntrackAction::Update), 0),
-            Events::Aggregate { .. } => prop_assert_eq!(of(ConntrackAction::Update), records.len() as u64),
+            ConntrackEvents::All => prop_assert_eq!(ledger.folded, 0),
+            ConntrackEvents::Folded => prop_assert_eq!(of(ConntrackAction::Update), 0),
+            ConntrackEvents::Aggregate { .. } => prop_assert_eq!(of(ConntrackAction::Update), records.len() as u64),
         }
         if mode < 2 {
             prop_assert_eq!(of(ConntrackAction::New), ledger.begun);
@@ -494,7 +496,7 @@ proptest! {
         // The dump begins, its entries are read, they are of this moment, its end.
         let [begin, shown, moment, end] = cuts;
         for moment in [begin, shown, moment] {
-            let mut tracker = tracker(Events::Folded);
+            let mut tracker = tracker(ConntrackEvents::Folded);
             let mut records = play(&mut tracker, &events[..begin]);
             tracker.begin_dump(at(99));
             records.extend(play(&mut tracker, &events[begin..shown]));
@@ -516,8 +518,8 @@ proptest! {
     #[test]
     fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), delete in any::<bool>()) {
         let kind = if delete { 0x102 } else { 0x100 };
-        let _ = read(&Message { kind, flags: 0, sequence: 0, body: &bytes });
-        let mut tracker = tracker(Events::All);
+        let _ = read(&NetlinkMessage { kind, flags: 0, sequence: 0, body: &bytes });
+        let mut tracker = tracker(ConntrackEvents::All);
         tracker.handle_events(None, &bytes, at(0));
         balanced(&tracker);
         let mut changed = Said::destroy(1, [1, 2, 3, 4]).bytes();
@@ -525,7 +527,7 @@ proptest! {
             let place = 16 + (usize::from(*byte) * 7 + n * 31) % (changed.len() - 16);
             changed[place] = byte.wrapping_mul(37);
         }
-        if let Some(message) = Messages::new(&changed).next() {
+        if let Some(message) = NetlinkMessages::new(&changed).next() {
             let _ = read(&message);
         }
     }

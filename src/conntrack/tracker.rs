@@ -6,20 +6,20 @@ use std::net::IpAddr;
 use foldhash::fast::{FixedState, RandomState};
 use hashbrown::HashTable;
 
-use super::aggregate::Aggregate;
-use super::config::{Config, Events};
-use super::gone::{BARE, BY_DUMP, Gone};
-use super::live::{Flow, Key};
-use super::message::{Entry, EventKind, NoEvent, read};
-use super::succeeded::{Predecessor, Succeeded};
+use super::aggregate::FlowAggregate;
+use super::config::{ConntrackConfig, ConntrackEvents};
+use super::gone::{BARE, BY_DUMP, GoneFlows};
+use super::live::{LiveFlow, LiveKey};
+use super::message::{ConntrackEntry, EventKind, NoEvent, read};
+use super::succeeded::{Predecessor, SucceededFlows};
 use crate::flow::Timestamp;
 use crate::ledger::ConntrackLedger;
-use crate::netlink::{DONE, DUMP_INTERRUPTED, Messages};
+use crate::netlink::{DONE, DUMP_INTERRUPTED, NetlinkMessages};
 use crate::record::{ConntrackAction, EndKnownBy, FlowNews, FlowProgress, Record};
 
 /// How a dump goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dumped {
+pub enum DumpProgress {
     /// More is to come.
     Going,
     /// It is complete.
@@ -33,13 +33,13 @@ const MISSING_FOR: u64 = 10_000_000_000;
 
 /// The flows, and the records they gave.
 #[derive(Debug)]
-pub struct Tracker {
-    config: Config,
+pub struct ConntrackTracker {
+    config: ConntrackConfig,
     hasher: RandomState,
-    flows: HashTable<Box<Flow>>,
-    succeeded: Succeeded,
-    gone: Gone,
-    aggregate: Aggregate,
+    flows: HashTable<Box<LiveFlow>>,
+    succeeded: SucceededFlows,
+    gone: GoneFlows,
+    aggregate: FlowAggregate,
     /// When the running interval of `aggregate` ends.
     due: Option<Timestamp>,
     generation: u32,
@@ -56,16 +56,16 @@ pub struct Tracker {
     out: Vec<Record>,
 }
 
-impl Tracker {
+impl ConntrackTracker {
     /// With an empty table.
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: ConntrackConfig) -> Self {
         Self {
-            aggregate: Aggregate::new((config.max_flows / 4).max(1024)),
+            aggregate: FlowAggregate::new((config.max_flows / 4).max(1024)),
             config,
             hasher: RandomState::default(),
             flows: HashTable::new(),
-            succeeded: Succeeded::default(),
-            gone: Gone::default(),
+            succeeded: SucceededFlows::default(),
+            gone: GoneFlows::default(),
             due: None,
             generation: 0,
             dumping: false,
@@ -120,7 +120,7 @@ impl Tracker {
 
     /// Takes a datagram of events; `now` dates those that the kernel does not date.
     pub fn handle_events(&mut self, namespace: Option<i32>, datagram: &[u8], now: Timestamp) {
-        let mut messages = Messages::new(datagram);
+        let mut messages = NetlinkMessages::new(datagram);
         for message in &mut messages {
             self.ledger.events += 1;
             match read(&message) {
@@ -144,12 +144,12 @@ impl Tracker {
     }
 
     /// Takes a datagram of the dump.
-    pub fn handle_dump(&mut self, namespace: Option<i32>, datagram: &[u8]) -> Dumped {
-        for message in Messages::new(datagram) {
+    pub fn handle_dump(&mut self, namespace: Option<i32>, datagram: &[u8]) -> DumpProgress {
+        for message in NetlinkMessages::new(datagram) {
             self.interrupted |= message.flags & DUMP_INTERRUPTED != 0;
             match (message.kind, message.error()) {
-                (DONE, _) => return Dumped::Done,
-                (_, Some(code)) if code != 0 => return Dumped::Failed(code),
+                (DONE, _) => return DumpProgress::Done,
+                (_, Some(code)) if code != 0 => return DumpProgress::Failed(code),
                 _ => {}
             }
             if let Ok((EventKind::Update | EventKind::New, entry)) = read(&message) {
@@ -157,7 +157,7 @@ impl Tracker {
                 self.handle_dumped(namespace, &entry);
             }
         }
-        Dumped::Going
+        DumpProgress::Going
     }
 
     /// The dump is complete, and every event that came before its end has been handled.
@@ -199,7 +199,7 @@ impl Tracker {
         for old in self.succeeded.expire(now, MISSING_FOR) {
             self.end_without_message(&old);
         }
-        let Events::Aggregate { interval } = self.config.events else { return };
+        let ConntrackEvents::Aggregate { interval } = self.config.events else { return };
         let due = *self.due.get_or_insert(now.plus(interval));
         // A clock that was set back must not hold records for ever.
         if now >= due || due.since(now) > interval {
@@ -222,7 +222,7 @@ impl Tracker {
         self.out.extend(records.into_iter().map(Record::from));
     }
 
-    fn handle(&mut self, namespace: Option<i32>, kind: EventKind, entry: &Entry, now: Timestamp) {
+    fn handle(&mut self, namespace: Option<i32>, kind: EventKind, entry: &ConntrackEntry, now: Timestamp) {
         let key = key(namespace, entry);
         let at = entry.at.or(if kind == EventKind::Destroy { entry.stop } else { None }).unwrap_or(now);
         match kind {
@@ -232,7 +232,7 @@ impl Tracker {
         }
     }
 
-    fn handle_new(&mut self, key: Key, entry: &Entry, at: Timestamp) {
+    fn handle_new(&mut self, key: LiveKey, entry: &ConntrackEntry, at: Timestamp) {
         self.ledger.begun += 1;
         self.gone.begin(stable_hash(&key));
         if let Some(flow) = self.take(&key).filter(|old| !self.is_ahead(old))
@@ -240,7 +240,7 @@ impl Tracker {
         {
             self.end_without_message(&old);
         }
-        let mut flow = Flow::new(key, entry, self.generation);
+        let mut flow = LiveFlow::new(key, entry, self.generation);
         flow.set_start(Some(entry.start.unwrap_or(at)));
         (flow.begun, flow.events) = (true, 1);
         self.tell(&flow, None, at);
@@ -256,24 +256,24 @@ impl Tracker {
     }
 
     /// While events wait in our buffer, a dump shows flows that begin in them.
-    fn is_ahead(&self, known: &Flow) -> bool {
+    fn is_ahead(&self, known: &LiveFlow) -> bool {
         self.dumping && known.events == 0 && known.generation == self.generation
     }
 
-    fn handle_update(&mut self, key: Key, entry: &Entry, at: Timestamp) {
+    fn handle_update(&mut self, key: LiveKey, entry: &ConntrackEntry, at: Timestamp) {
         self.ledger.updates += 1;
         let (place, known) = match self.succeeded.take(&key, entry.at) {
             Some((place, old)) => (Some((place, old.until)), Some(old.flow)),
             None => (None, self.take(&key)),
         };
-        let mut flow = known.unwrap_or_else(|| Box::new(Flow::new(key, entry, self.generation)));
+        let mut flow = known.unwrap_or_else(|| Box::new(LiveFlow::new(key, entry, self.generation)));
         let before = flow.progress();
         flow.absorb(entry);
         self.tell(&flow, Some(before), at);
         (flow.events, flow.generation, flow.updated) = (flow.events.saturating_add(1), self.generation, true);
         flow.set_missing(None);
         flow.close(entry.state, at);
-        if self.config.events == Events::Folded {
+        if self.config.events == ConntrackEvents::Folded {
             self.ledger.folded += 1;
         } else {
             let kept = self.give(&flow, ConntrackAction::Update, at, None);
@@ -285,7 +285,7 @@ impl Tracker {
         }
     }
 
-    fn handle_destroy(&mut self, key: Key, entry: &Entry, at: Timestamp) {
+    fn handle_destroy(&mut self, key: LiveKey, entry: &ConntrackEntry, at: Timestamp) {
         self.ledger.ended += 1;
         let (hash, end) = (stable_hash(&key), end_hash(entry));
         let old = self.succeeded.take(&key, entry.stop.or(entry.at)).map(|(_, old)| old.flow);
@@ -295,7 +295,7 @@ impl Tracker {
             return;
         }
         self.gone.remember(hash, end);
-        let mut flow = known.unwrap_or_else(|| Box::new(Flow::new(key, entry, self.generation)));
+        let mut flow = known.unwrap_or_else(|| Box::new(LiveFlow::new(key, entry, self.generation)));
         flow.absorb(entry);
         flow.events = flow.events.saturating_add(1);
         self.tell_end(&flow, at);
@@ -305,7 +305,7 @@ impl Tracker {
     }
 
     /// The flow in the table that ends; none where the message is about an earlier one with the same key.
-    fn take_ended(&mut self, key: &Key, entry: &Entry) -> Option<Box<Flow>> {
+    fn take_ended(&mut self, key: &LiveKey, entry: &ConntrackEntry) -> Option<Box<LiveFlow>> {
         let flow = self.take(key)?;
         // A dump showed the next flow already, or its beginning was read already.
         let is_later = flow.events == 0 && differ(flow.start(), entry.start) || ended_before(entry, flow.start());
@@ -317,13 +317,13 @@ impl Tracker {
     }
 
     /// What a dump shows: no event, and no record. It completes what is known, or makes a flow known that is silent.
-    fn handle_dumped(&mut self, namespace: Option<i32>, entry: &Entry) {
+    fn handle_dumped(&mut self, namespace: Option<i32>, entry: &ConntrackEntry) {
         let (key, generation) = (key(namespace, entry), self.generation);
         let hash = self.hasher.hash_one(key);
         let Some(flow) = self.flows.find_mut(hash, |flow| flow.key() == key) else {
             // The dump may have been written before the end that was read already.
             if !self.gone.ended_since_dump(stable_hash(&key)) {
-                let mut flow = Flow::new(key, entry, generation);
+                let mut flow = LiveFlow::new(key, entry, generation);
                 flow.set_start(entry.start);
                 self.enter(flow);
             }
@@ -343,14 +343,14 @@ impl Tracker {
     }
 
     /// News of a flow that has come further than before.
-    fn tell(&mut self, flow: &Flow, before: Option<FlowProgress>, at: Timestamp) {
+    fn tell(&mut self, flow: &LiveFlow, before: Option<FlowProgress>, at: Timestamp) {
         let progress = flow.progress();
         if self.config.news && before.is_none_or(|before| progress > before) {
             self.news.push(flow.news(progress, false, at));
         }
     }
 
-    fn tell_end(&mut self, flow: &Flow, at: Timestamp) {
+    fn tell_end(&mut self, flow: &LiveFlow, at: Timestamp) {
         // What may have been an answer is none that is known, and its absence is not known either.
         if self.config.news && flow.may_be_answered() == (flow.progress() > FlowProgress::Begun) {
             self.news.push(flow.news(flow.progress(), true, at));
@@ -361,15 +361,15 @@ impl Tracker {
     fn count(&mut self, kept: bool) {
         match (kept, self.config.events) {
             (false, _) => self.ledger.left_out += 1,
-            (true, Events::Aggregate { .. }) => self.ledger.folded += 1,
-            (true, Events::All | Events::Folded) => self.ledger.recorded += 1,
+            (true, ConntrackEvents::Aggregate { .. }) => self.ledger.folded += 1,
+            (true, ConntrackEvents::All | ConntrackEvents::Folded) => self.ledger.recorded += 1,
         }
     }
 
     /// Makes a record, unless the filter leaves it out.
     fn give(
         &mut self,
-        flow: &Flow,
+        flow: &LiveFlow,
         action: ConntrackAction,
         at: Timestamp,
         end: Option<(Timestamp, EndKnownBy)>,
@@ -378,7 +378,7 @@ impl Tracker {
         if !self.config.filter.keeps_conntrack(&record) {
             return false;
         }
-        if matches!(self.config.events, Events::Aggregate { .. }) {
+        if matches!(self.config.events, ConntrackEvents::Aggregate { .. }) {
             if self.aggregate.is_full() {
                 self.flush_aggregate();
             }
@@ -389,7 +389,7 @@ impl Tracker {
         true
     }
 
-    fn take(&mut self, key: &Key) -> Option<Box<Flow>> {
+    fn take(&mut self, key: &LiveKey) -> Option<Box<LiveFlow>> {
         let hash = self.hasher.hash_one(key);
         let (flow, _) = self.flows.find_entry(hash, |flow| flow.key() == *key).ok()?.remove();
         self.forget(&flow);
@@ -397,17 +397,17 @@ impl Tracker {
     }
 
     /// A flow has left the table.
-    fn forget(&mut self, flow: &Flow) {
+    fn forget(&mut self, flow: &LiveFlow) {
         self.ledger.flows = self.flows.len() as u64;
         self.ledger.silent = self.ledger.silent.saturating_sub(u64::from(flow.events == 0));
         self.ledger.missing = self.ledger.missing.saturating_sub(u64::from(flow.missing().is_some()));
     }
 
-    fn enter(&mut self, flow: Flow) {
+    fn enter(&mut self, flow: LiveFlow) {
         self.enter_boxed(Box::new(flow));
     }
 
-    fn enter_boxed(&mut self, flow: Box<Flow>) {
+    fn enter_boxed(&mut self, flow: Box<LiveFlow>) {
         if self.flows.len() >= self.config.max_flows {
             self.ledger.untracked += 1;
             return;
@@ -431,21 +431,21 @@ fn differ(one: Option<Timestamp>, other: Option<Timestamp>) -> bool {
 }
 
 /// Whether an entry was removed before this flow began; a clock that was set back between its own times says nothing.
-fn ended_before(entry: &Entry, start: Option<Timestamp>) -> bool {
+fn ended_before(entry: &ConntrackEntry, start: Option<Timestamp>) -> bool {
     let span = entry.start.zip(entry.stop).filter(|(start, stop)| start <= stop);
     span.zip(start).is_some_and(|((_, stop), start)| stop < start)
 }
 
-fn key(namespace: Option<i32>, entry: &Entry) -> Key {
-    Key { namespace, id: entry.id.unwrap_or(0), zone: entry.zone.unwrap_or(0), tuple: entry.original }
+fn key(namespace: Option<i32>, entry: &ConntrackEntry) -> LiveKey {
+    LiveKey { namespace, id: entry.id.unwrap_or(0), zone: entry.zone.unwrap_or(0), tuple: entry.original }
 }
 
 /// The same in every run: what is repeated must be known by it.
-fn stable_hash(key: &Key) -> u64 {
+fn stable_hash(key: &LiveKey) -> u64 {
     FixedState::default().hash_one(key)
 }
 
-fn end_hash(entry: &Entry) -> u64 {
+fn end_hash(entry: &ConntrackEntry) -> u64 {
     let counters = entry.counters.map(|both| both.map(|one| (one.packets, one.bytes)));
     if (entry.start, entry.stop, counters) == (None, None, None) {
         return BARE;

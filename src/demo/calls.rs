@@ -1,25 +1,29 @@
 //! Scenes of HTTP/2: a browser with several requests at once, and calls of gRPC that end well and badly.
 
-use super::script::Script;
-use crate::synth::Side::{Client, Server};
-use crate::synth::http2::{self, Encoder, PREFACE};
+use super::script::DemoScript;
+use crate::synth::SynthSide::{Client, Server};
+use crate::synth::http2::{self, HpackEncoder, PREFACE};
 
 pub(super) const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0";
 
 /// One connection of HTTP/2 under way.
-struct Streams {
-    script: Script,
-    asks: Encoder,
-    answers: Encoder,
+struct CallStreams {
+    script: DemoScript,
+    asks: HpackEncoder,
+    answers: HpackEncoder,
 }
 
-type Fields<'a> = &'a [(&'a str, &'a str)];
+type CallFields<'a> = &'a [(&'a str, &'a str)];
 
-impl Streams {
+impl CallStreams {
     /// Prior knowledge: the client begins with the preface.
     fn starting(millis: u64) -> Self {
-        let script = Script::starting(millis).more(Client, [PREFACE, &http2::settings()].concat());
-        Self { script: script.more(Server, http2::settings()), asks: Encoder::default(), answers: Encoder::default() }
+        let script = DemoScript::starting(millis).more(Client, [PREFACE, &http2::settings()].concat());
+        Self {
+            script: script.more(Server, http2::settings()),
+            asks: HpackEncoder::default(),
+            answers: HpackEncoder::default(),
+        }
     }
 
     fn get(mut self, stream: u32, path: &str) -> Self {
@@ -29,7 +33,7 @@ impl Streams {
         self
     }
 
-    fn answer(mut self, millis: u64, stream: u32, status: &str, fields: Fields<'_>, body: &[u8]) -> Self {
+    fn answer(mut self, millis: u64, stream: u32, status: &str, fields: CallFields<'_>, body: &[u8]) -> Self {
         let fields = [&[(":status", status), ("server", "demo")], fields].concat();
         let mut bytes = self.answers.headers(stream, &fields, body.is_empty());
         if !body.is_empty() {
@@ -94,7 +98,7 @@ impl Streams {
         self
     }
 
-    fn close(self) -> Script {
+    fn close(self) -> DemoScript {
         self.script.close()
     }
 }
@@ -104,8 +108,8 @@ fn one(stream: u32, message: &[u8]) -> Vec<u8> {
 }
 
 /// Three requests at once, answered in another order; then one that the browser does not wait for.
-pub(super) fn many_at_once() -> Script {
-    Streams::starting(250)
+pub(super) fn many_at_once() -> DemoScript {
+    CallStreams::starting(250)
         .get(1, "/checkout")
         .get(3, "/checkout.css")
         .get(5, "/img/cards.svg")
@@ -118,8 +122,8 @@ pub(super) fn many_at_once() -> Script {
 }
 
 /// Calls that succeed, that stream, that fail, and one whose deadline passes.
-pub(super) fn calls() -> Script {
-    Streams::starting(350)
+pub(super) fn calls() -> DemoScript {
+    CallStreams::starting(350)
         .call(1, "/shop.Stock/Reserve", b"104x2")
         .answer_call(6, 1, b"ok")
         .trailers(1, "0")

@@ -13,15 +13,15 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::scenes;
-use super::script::{Script, Step};
-use crate::synth::Side;
+use super::script::{DemoScript, ScriptStep};
+use crate::synth::SynthSide;
 
 /// No scene takes longer than this, whatever the machine is busy with.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A listening socket on loopback, ready for the mix.
 #[derive(Debug)]
-pub struct Stage {
+pub struct DemoStage {
     listener: TcpListener,
     /// Pauses are multiplied by it.
     pace: u32,
@@ -29,14 +29,14 @@ pub struct Stage {
 
 /// What was played.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Played {
+pub struct PlayedMix {
     /// Connections.
     pub connections: u32,
     /// Requests, answered or not.
     pub exchanges: u32,
 }
 
-impl Stage {
+impl DemoStage {
     /// Listens on a free port of 127.0.0.1.
     pub async fn bind() -> io::Result<Self> {
         Ok(Self { listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?, pace: 1 })
@@ -48,12 +48,12 @@ impl Stage {
     }
 
     /// Plays the mix once, in about three seconds; dropping the future stops it.
-    pub async fn run(self) -> io::Result<Played> {
+    pub async fn run(self) -> io::Result<PlayedMix> {
         let server = self.server()?;
         let mut tasks = JoinSet::new();
         let mut scenes = scenes::mix();
         scenes.sort_by_key(|scene| scene.start);
-        let mut played = Played::default();
+        let mut played = PlayedMix::default();
         let mut elapsed = Duration::ZERO;
         for scene in scenes {
             sleep(scene.start.saturating_sub(elapsed) * self.pace).await;
@@ -81,23 +81,23 @@ impl Stage {
     }
 }
 
-async fn play(scene: Script, mut client: TcpStream, mut server: TcpStream, pace: u32) -> io::Result<()> {
+async fn play(scene: DemoScript, mut client: TcpStream, mut server: TcpStream, pace: u32) -> io::Result<()> {
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     for step in scene.steps {
         match step {
-            Step::Send(Side::Client, bytes) => pass(&mut client, &mut server, &bytes).await?,
-            Step::Send(Side::Server, bytes) => pass(&mut server, &mut client, &bytes).await?,
-            Step::Pause(pause) => sleep(pause * pace).await,
-            Step::Close => {
+            ScriptStep::Send(SynthSide::Client, bytes) => pass(&mut client, &mut server, &bytes).await?,
+            ScriptStep::Send(SynthSide::Server, bytes) => pass(&mut server, &mut client, &bytes).await?,
+            ScriptStep::Pause(pause) => sleep(pause * pace).await,
+            ScriptStep::Close => {
                 end(&mut client, &mut server).await?;
                 return end(&mut server, &mut client).await;
             }
-            Step::HangUp => {
+            ScriptStep::HangUp => {
                 end(&mut server, &mut client).await?;
                 return end(&mut client, &mut server).await;
             }
-            Step::Reset => return server.set_zero_linger(),
+            ScriptStep::Reset => return server.set_zero_linger(),
         }
     }
     Ok(())
@@ -124,11 +124,11 @@ mod tests {
     fn every_scene_plays_to_its_end_on_loopback() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let played = runtime.block_on(async {
-            let stage = Stage { pace: 0, ..Stage::bind().await.unwrap() };
+            let stage = DemoStage { pace: 0, ..DemoStage::bind().await.unwrap() };
             stage.run().await.unwrap()
         });
         let connections = scenes::mix().len() as u32;
-        assert_eq!(played, Played { connections, exchanges: crate::demo::exchanges() });
+        assert_eq!(played, PlayedMix { connections, exchanges: crate::demo::exchanges() });
         assert!(played.exchanges > 50);
     }
 }

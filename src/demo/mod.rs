@@ -8,14 +8,14 @@ mod live;
 mod scenes;
 mod script;
 
-pub use live::{Played, Stage};
+pub use live::{DemoStage, PlayedMix};
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::flow::{Endpoint, Timestamp};
 use crate::synth::{Conversation, SynthFrame, merge};
-use script::{Script, Step};
+use script::{DemoScript, ScriptStep};
 
 /// Part of every secret in the mix: what no output of podtap may show.
 pub const SECRET_MARK: &str = "made-up";
@@ -38,14 +38,14 @@ pub fn exchanges() -> u32 {
     scenes::mix().iter().map(|scene| scene.requests).sum()
 }
 
-fn render(scene: &Script, conversation: Conversation) -> Vec<SynthFrame> {
+fn render(scene: &DemoScript, conversation: Conversation) -> Vec<SynthFrame> {
     let opening = conversation.tap_at_server().rtt(Duration::from_micros(350)).after(scene.start).handshake();
-    let play = |conversation: Conversation, step: &Step| match step {
-        Step::Send(side, bytes) => conversation.send(*side, bytes),
-        Step::Pause(pause) => conversation.after(*pause),
-        Step::Close => conversation.close(),
-        Step::HangUp => conversation.server_fin().client_fin().server_ack(),
-        Step::Reset => conversation.server_rst(),
+    let play = |conversation: Conversation, step: &ScriptStep| match step {
+        ScriptStep::Send(side, bytes) => conversation.send(*side, bytes),
+        ScriptStep::Pause(pause) => conversation.after(*pause),
+        ScriptStep::Close => conversation.close(),
+        ScriptStep::HangUp => conversation.server_fin().client_fin().server_ack(),
+        ScriptStep::Reset => conversation.server_rst(),
     };
     scene.steps.iter().fold(opening, play).frames()
 }
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn every_scene_has_a_connection_of_its_own_and_ends_it() {
-        let ends = |step: &Step| matches!(step, Step::Close | Step::HangUp | Step::Reset);
+        let ends = |step: &ScriptStep| matches!(step, ScriptStep::Close | ScriptStep::HangUp | ScriptStep::Reset);
         for scene in scenes::mix() {
             let (last, before) = scene.steps.split_last().unwrap();
             assert!(ends(last) && !before.iter().any(ends), "{scene:?}");

@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
-use crate::synth::Side;
+use crate::synth::SynthSide;
 
 /// One step.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Step {
+pub(super) enum ScriptStep {
     /// One side sends, the other reads all of it.
-    Send(Side, Vec<u8>),
+    Send(SynthSide, Vec<u8>),
     /// Nothing happens.
     Pause(Duration),
     /// The client closes, then the server.
@@ -23,15 +23,15 @@ pub(super) enum Step {
 
 /// One connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Script {
+pub(super) struct DemoScript {
     /// How long after the curtain it begins.
     pub(super) start: Duration,
     /// Requests in it, answered or not.
     pub(super) requests: u32,
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<ScriptStep>,
 }
 
-impl Script {
+impl DemoScript {
     pub(super) fn starting(millis: u64) -> Self {
         Self { start: Duration::from_millis(millis), requests: 0, steps: Vec::new() }
     }
@@ -39,37 +39,37 @@ impl Script {
     /// The client asks.
     pub(super) fn ask(mut self, request: impl Into<Vec<u8>>) -> Self {
         self.requests += 1;
-        self.more(Side::Client, request)
+        self.more(SynthSide::Client, request)
     }
 
     /// The server answers after `millis`.
     pub(super) fn answer(self, millis: u64, response: impl Into<Vec<u8>>) -> Self {
-        self.pause(millis).more(Side::Server, response)
+        self.pause(millis).more(SynthSide::Server, response)
     }
 
     /// More bytes of a message, or of what is no message.
-    pub(super) fn more(mut self, side: Side, bytes: impl Into<Vec<u8>>) -> Self {
-        self.steps.push(Step::Send(side, bytes.into()));
+    pub(super) fn more(mut self, side: SynthSide, bytes: impl Into<Vec<u8>>) -> Self {
+        self.steps.push(ScriptStep::Send(side, bytes.into()));
         self
     }
 
     pub(super) fn pause(mut self, millis: u64) -> Self {
-        self.steps.push(Step::Pause(Duration::from_millis(millis)));
+        self.steps.push(ScriptStep::Pause(Duration::from_millis(millis)));
         self
     }
 
     pub(super) fn close(mut self) -> Self {
-        self.steps.push(Step::Close);
+        self.steps.push(ScriptStep::Close);
         self
     }
 
     pub(super) fn hang_up(mut self) -> Self {
-        self.steps.push(Step::HangUp);
+        self.steps.push(ScriptStep::HangUp);
         self
     }
 
     pub(super) fn reset(mut self) -> Self {
-        self.steps.push(Step::Reset);
+        self.steps.push(ScriptStep::Reset);
         self
     }
 }

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use compact_str::CompactString;
 use dashmap::DashMap;
 
-use super::Answer;
+use super::DnsAnswer;
 use crate::flow::Timestamp;
-use crate::record::{Domain, DomainSource};
+use crate::record::{DomainNames, DomainSource};
 
 /// Addresses with names at most: the network fills this.
 const MAX_ADDRESSES: usize = 16_384;
@@ -26,23 +26,23 @@ const SWEEP_EVERY: u64 = 1_000_000_000;
 
 /// Which names lead to which address.
 #[derive(Debug, Default)]
-pub struct Learnt {
-    addresses: DashMap<IpAddr, Vec<Name>, foldhash::fast::RandomState>,
+pub struct LearntNames {
+    addresses: DashMap<IpAddr, Vec<LearntName>, foldhash::fast::RandomState>,
     swept: AtomicI64,
     answers: AtomicU64,
     left_out: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Name {
+struct LearntName {
     name: CompactString,
     from: Timestamp,
     until: Timestamp,
 }
 
-impl Learnt {
+impl LearntNames {
     /// Takes an answer that came at that time.
-    pub fn learn(&self, answer: &Answer, at: Timestamp) {
+    pub fn learn(&self, answer: &DnsAnswer, at: Timestamp) {
         self.answers.fetch_add(1, Ordering::Relaxed);
         let until = at.plus((u64::from(answer.ttl) * 1_000_000_000).max(LEAST));
         for ip in &answer.addresses {
@@ -65,7 +65,7 @@ impl Learnt {
             names.retain(|known| known.until >= from);
         }
         if names.len() < MAX_NAMES {
-            names.push(Name { name: name.clone(), from, until });
+            names.push(LearntName { name: name.clone(), from, until });
         } else {
             self.left_out.fetch_add(1, Ordering::Relaxed);
         }
@@ -86,11 +86,11 @@ impl Learnt {
     }
 
     /// The names that led to an address at that time: all of them.
-    pub fn at(&self, ip: IpAddr, at: Timestamp) -> Option<Arc<Domain>> {
+    pub fn at(&self, ip: IpAddr, at: Timestamp) -> Option<Arc<DomainNames>> {
         let names = self.addresses.get(&ip.to_canonical())?;
         let valid = names.iter().filter(|name| name.from <= at && at <= name.until);
-        let names: crate::record::Names = valid.map(|name| name.name.clone()).collect();
-        (!names.is_empty()).then(|| Arc::new(Domain { names, source: DomainSource::Dns }))
+        let names: crate::record::NameSet = valid.map(|name| name.name.clone()).collect();
+        (!names.is_empty()).then(|| Arc::new(DomainNames { names, source: DomainSource::Dns }))
     }
 
     /// Addresses with names, answers read, and names that had no room.
@@ -108,11 +108,11 @@ mod tests {
         Timestamp(0).plus(second * 1_000_000_000)
     }
 
-    fn answer(name: &str, last: u8, ttl: u32) -> Answer {
-        Answer { name: name.into(), addresses: vec![[10, 0, 0, last].into()], ttl }
+    fn answer(name: &str, last: u8, ttl: u32) -> DnsAnswer {
+        DnsAnswer { name: name.into(), addresses: vec![[10, 0, 0, last].into()], ttl }
     }
 
-    fn names(learnt: &Learnt, second: u64) -> String {
+    fn names(learnt: &LearntNames, second: u64) -> String {
         let found = learnt.at([10, 0, 0, 1].into(), at(second));
         found
             .map(|domain| domain.names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_name_holds_for_its_time_and_two_names_are_both_told() {
-        let learnt = Learnt::default();
+        let learnt = LearntNames::default();
         learnt.learn(&answer("a.lan", 1, 100), at(10));
         learnt.learn(&answer("b.lan", 1, 5), at(50));
         for (second, expected) in
@@ -138,10 +138,10 @@ mod tests {
 
     #[test]
     fn a_flood_of_answers_has_a_limit_and_what_has_no_room_is_counted() {
-        let learnt = Learnt::default();
+        let learnt = LearntNames::default();
         for n in 0..40_000u32 {
             let addresses = vec![IpAddr::V4((0x0b00_0000 + n).into())];
-            learnt.learn(&Answer { name: "a.lan".into(), addresses, ttl: 60 }, at(10));
+            learnt.learn(&DnsAnswer { name: "a.lan".into(), addresses, ttl: 60 }, at(10));
         }
         assert_eq!(learnt.counts(), [16_384, 40_000, 40_000 - 16_384]);
         for n in 0..100 {

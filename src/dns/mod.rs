@@ -11,9 +11,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use compact_str::CompactString;
 
-pub use self::learnt::Learnt;
-pub use self::stream::Stream;
-pub use self::watch::Watch;
+pub use self::learnt::LearntNames;
+pub use self::stream::DnsStream;
+pub use self::watch::DnsWatch;
 
 /// The port of DNS.
 pub const PORT: u16 = 53;
@@ -34,7 +34,7 @@ const IN: u16 = 1;
 
 /// What an answer says of one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct DnsAnswer {
     /// The name that was asked for, lower case, without its last dot.
     pub name: CompactString,
     /// Its addresses, at the end of the chain of CNAMEs.
@@ -44,7 +44,7 @@ pub struct Answer {
 }
 
 /// The answer in a message; nothing where it is a question, an error, about something else, or malformed.
-pub fn parse(message: &[u8]) -> Option<Answer> {
+pub fn parse(message: &[u8]) -> Option<DnsAnswer> {
     let header: &[u8; 12] = message.first_chunk()?;
     let [_, _, flags, code, q1, q2, a1, a2, ..] = *header;
     // QR, OPCODE 0; RCODE 0.
@@ -52,7 +52,7 @@ pub fn parse(message: &[u8]) -> Option<Answer> {
     if !is_answer || u16::from_be_bytes([q1, q2]) != QUESTIONS {
         return None;
     }
-    let mut reader = Reader { message, at: header.len() };
+    let mut reader = DnsReader { message, at: header.len() };
     let asked = reader.name()?;
     let (kind, class) = (reader.number()?, reader.number()?);
     if ![A, AAAA].contains(&kind) || class != IN {
@@ -65,45 +65,45 @@ pub fn parse(message: &[u8]) -> Option<Answer> {
 }
 
 /// From the name that was asked for along CNAMEs to its addresses.
-fn follow(asked: CompactString, kind: u16, records: &[Record]) -> Option<Answer> {
+fn follow(asked: CompactString, kind: u16, records: &[DnsRecord]) -> Option<DnsAnswer> {
     let (mut name, mut ttl) = (asked.clone(), u32::MAX);
     for _ in 0..MAX_CHAIN {
         let alias = records.iter().find_map(|record| match &record.value {
-            Value::Name(alias) if record.name == name => Some((alias, record.ttl)),
-            Value::Name(_) | Value::Address(_) | Value::Other => None,
+            DnsValue::Name(alias) if record.name == name => Some((alias, record.ttl)),
+            DnsValue::Name(_) | DnsValue::Address(_) | DnsValue::Other => None,
         });
         let Some((alias, holds)) = alias else { break };
         (name, ttl) = (alias.clone(), ttl.min(holds));
     }
     let mut addresses = Vec::new();
     for record in records.iter().filter(|record| record.name == name) {
-        let Value::Address(ip) = record.value else { continue };
+        let DnsValue::Address(ip) = record.value else { continue };
         if ip.is_ipv4() == (kind == A) && !addresses.contains(&ip) {
             addresses.push(ip);
             ttl = ttl.min(record.ttl);
         }
     }
-    (!addresses.is_empty() && !asked.is_empty()).then_some(Answer { name: asked, addresses, ttl })
+    (!addresses.is_empty() && !asked.is_empty()).then_some(DnsAnswer { name: asked, addresses, ttl })
 }
 
-struct Record {
+struct DnsRecord {
     name: CompactString,
     ttl: u32,
-    value: Value,
+    value: DnsValue,
 }
 
-enum Value {
+enum DnsValue {
     Address(IpAddr),
     Name(CompactString),
     Other,
 }
 
-struct Reader<'a> {
+struct DnsReader<'a> {
     message: &'a [u8],
     at: usize,
 }
 
-impl Reader<'_> {
+impl DnsReader<'_> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let bytes = *self.message.get(self.at..)?.first_chunk::<N>()?;
         self.at += N;
@@ -120,21 +120,21 @@ impl Reader<'_> {
         Some(name)
     }
 
-    fn record(&mut self) -> Option<Record> {
+    fn record(&mut self) -> Option<DnsRecord> {
         let name = self.name()?;
         let (kind, class) = (self.number()?, self.number()?);
         let ttl = self.take().map(u32::from_be_bytes)?;
         let length = usize::from(self.number()?);
         let data = self.message.get(self.at..)?.get(..length)?;
         let value = match (kind, class, length) {
-            (A, IN, 4) => Value::Address(Ipv4Addr::from(*data.first_chunk::<4>()?).into()),
-            (AAAA, IN, 16) => Value::Address(Ipv6Addr::from(*data.first_chunk::<16>()?).into()),
-            (CNAME, IN, _) => Value::Name(self::name(self.message, self.at)?.0),
-            _ => Value::Other,
+            (A, IN, 4) => DnsValue::Address(Ipv4Addr::from(*data.first_chunk::<4>()?).into()),
+            (AAAA, IN, 16) => DnsValue::Address(Ipv6Addr::from(*data.first_chunk::<16>()?).into()),
+            (CNAME, IN, _) => DnsValue::Name(self::name(self.message, self.at)?.0),
+            _ => DnsValue::Other,
         };
         self.at += length;
         // The highest bit means 0 (RFC 2181 §8).
-        Some(Record { name, ttl: if ttl > i32::MAX as u32 { 0 } else { ttl }, value })
+        Some(DnsRecord { name, ttl: if ttl > i32::MAX as u32 { 0 } else { ttl }, value })
     }
 }
 
@@ -206,7 +206,7 @@ mod tests {
     const ANSWER: u16 = 0x8180;
 
     fn shown(message: &[u8]) -> String {
-        let Some(Answer { name, addresses, ttl }) = parse(message) else { return String::new() };
+        let Some(DnsAnswer { name, addresses, ttl }) = parse(message) else { return String::new() };
         format!("{name} {addresses:?} {ttl}")
     }
 

@@ -2,14 +2,14 @@
 
 /// One direction of a connection.
 #[derive(Debug, Default)]
-pub struct Stream {
+pub struct DnsStream {
     /// The length and what follows, up to a whole message.
     kept: Vec<u8>,
     /// Bytes were lost: where the next message begins is not known.
     lost: bool,
 }
 
-impl Stream {
+impl DnsStream {
     /// Takes the next bytes, and hands over each message that they complete.
     pub fn take(&mut self, mut bytes: &[u8], mut message: impl FnMut(&[u8])) {
         while !bytes.is_empty() && !self.lost {
@@ -53,7 +53,7 @@ mod tests {
     fn messages_come_out_whole_wherever_the_stream_is_cut() {
         let bytes = b"\0\x03abc\0\0\0\x01d\0\x05efgh";
         for at_once in 1..=bytes.len() {
-            let (mut stream, mut messages) = (Stream::default(), Vec::new());
+            let (mut stream, mut messages) = (DnsStream::default(), Vec::new());
             bytes.chunks(at_once).for_each(|piece| stream.take(piece, |message| messages.push(message.to_vec())));
             assert_eq!(messages, [b"abc".to_vec(), b"d".to_vec()], "{at_once}");
             assert_eq!(stream.kept(), 6);

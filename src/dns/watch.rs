@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::learnt::Learnt;
+use super::learnt::LearntNames;
 use super::{PORT, parse};
 use crate::flow::{Endpoint, FiveTuple, Timestamp};
 
@@ -15,15 +15,15 @@ const PATIENCE: u64 = 10_000_000_000;
 
 /// Watches the datagrams of one capture.
 #[derive(Debug)]
-pub struct Watch {
-    learnt: Arc<Learnt>,
+pub struct DnsWatch {
+    learnt: Arc<LearntNames>,
     /// When each was asked: client, server, number.
     waiting: HashMap<(Endpoint, Endpoint, u16), Timestamp, foldhash::fast::RandomState>,
 }
 
-impl Watch {
+impl DnsWatch {
     /// What it learns goes there.
-    pub fn new(learnt: Arc<Learnt>) -> Self {
+    pub fn new(learnt: Arc<LearntNames>) -> Self {
         Self { learnt, waiting: HashMap::default() }
     }
 
@@ -77,7 +77,7 @@ mod tests {
         out
     }
 
-    fn known(watch: &Watch, at: Timestamp) -> bool {
+    fn known(watch: &DnsWatch, at: Timestamp) -> bool {
         watch.learnt.at([10, 0, 0, 1].into(), at).is_some()
     }
 
@@ -91,23 +91,23 @@ mod tests {
             ("the server's question", Some((7, true)), 0, 1, false),
             ("too late", Some((7, false)), 0, 11, false),
         ] {
-            let mut watch = Watch::new(Arc::default());
+            let mut watch = DnsWatch::new(Arc::default());
             if let Some((number, back)) = question {
                 watch.take(&tuple(back), &message(number, false), at(asked));
             }
             watch.take(&tuple(true), &message(7, true), at(answered));
             assert_eq!(known(&watch, at(answered)), counts, "{what}");
         }
-        let mut watch = Watch::new(Arc::default());
+        let mut watch = DnsWatch::new(Arc::default());
         watch.take(&tuple(false), &message(7, false), at(0));
         watch.take(&tuple(false), &message(7, true), at(0));
         assert!(!known(&watch, at(0)), "a client answers nobody");
-        assert!(Watch::concerns(&tuple(true)) && Watch::concerns(&tuple(false)));
+        assert!(DnsWatch::concerns(&tuple(true)) && DnsWatch::concerns(&tuple(false)));
     }
 
     #[test]
     fn questions_without_end_take_no_room_without_end() {
-        let mut watch = Watch::new(Arc::default());
+        let mut watch = DnsWatch::new(Arc::default());
         for n in 0..20_000u32 {
             let source = Endpoint::new(n.to_be_bytes(), 40_000);
             watch.take(&FiveTuple { source, ..tuple(false) }, &message(1, false), Timestamp(0));

@@ -2,14 +2,14 @@
 //!
 //! Borrows everything. Parses no head (`http::head`, `http2::message`), and decides no framing.
 
-use crate::record::{Version, Weird, WeirdSet};
-use crate::shape::trace::Carriers;
+use crate::record::{HttpVersion, Weird, WeirdSet};
+use crate::shape::trace::TraceCarriers;
 
 /// The start line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartLine<'a> {
-    Request { method: &'a [u8], target: &'a [u8], version: Version },
-    Response { version: Version, status: u16, phrase: &'a [u8] },
+    Request { method: &'a [u8], target: &'a [u8], version: HttpVersion },
+    Response { version: HttpVersion, status: u16, phrase: &'a [u8] },
 }
 
 /// Content-Length, as all fields of that name together say.
@@ -23,15 +23,15 @@ pub(crate) enum ContentLength {
 
 /// What a head says.
 #[derive(Debug)]
-pub(crate) struct Head<'a> {
+pub(crate) struct MessageHead<'a> {
     pub start: StartLine<'a>,
-    pub fields: Fields<'a>,
+    pub fields: KnownFields<'a>,
     pub weird: WeirdSet,
 }
 
 /// The header fields podtap reads, by first occurrence.
 #[derive(Debug, Default)]
-pub(crate) struct Fields<'a> {
+pub(crate) struct KnownFields<'a> {
     pub content_length: ContentLength,
     /// Transfer-Encoding's last coding is `chunked`.
     pub chunked: bool,
@@ -44,9 +44,9 @@ pub(crate) struct Fields<'a> {
     pub referrer: Option<&'a [u8]>,
     pub content_type: Option<&'a [u8]>,
     pub request_id: Option<&'a [u8]>,
-    pub trace: Carriers<'a>,
-    pub forwarded: Lines<'a>,
-    pub forwarded_for: Lines<'a>,
+    pub trace: TraceCarriers<'a>,
+    pub forwarded: FieldLines<'a>,
+    pub forwarded_for: FieldLines<'a>,
     pub nonce: Option<&'a [u8]>,
     /// Of gRPC-Web.
     pub grpc_status: Option<&'a [u8]>,
@@ -58,13 +58,13 @@ pub(crate) struct Fields<'a> {
 
 /// The lines of a field that may be several times, in order; of more than four the last four.
 #[derive(Debug, Default)]
-pub(crate) struct Lines<'a> {
+pub(crate) struct FieldLines<'a> {
     lines: [&'a [u8]; 4],
     count: usize,
     dropped: bool,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> FieldLines<'a> {
     fn push(&mut self, line: &'a [u8]) {
         if self.count == self.lines.len() {
             self.lines.rotate_left(1);
@@ -87,7 +87,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-impl<'a> Head<'a> {
+impl<'a> MessageHead<'a> {
     /// Takes one header field.
     pub(crate) fn field(&mut self, name: &[u8], value: &'a [u8]) {
         // As nearly everybody writes them, so that nearly always one comparison of all bytes is enough.

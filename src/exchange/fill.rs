@@ -5,25 +5,27 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use crate::flow::{Beginning, Direction, community_id, connection_id};
-use crate::record::{Connection, Exchange, Header, NetworkDirection, Request, Response, Version};
+use crate::flow::{ConnectionBeginning, Direction, community_id, connection_id};
+use crate::record::{
+    Exchange, ExchangeConnection, HttpHeader, HttpRequest, HttpResponse, HttpVersion, NetworkDirection,
+};
 use crate::redact::Redactor;
 use crate::shape::{proxy, trace};
-use crate::tcp::Conn;
+use crate::tcp::ConnSummary;
 
-use super::fields::Fields;
-use super::{Begun, Config};
+use super::fields::KnownFields;
+use super::{ExchangeConfig, MessageStart};
 
 /// The part that all exchanges of a connection share.
-pub(crate) fn connection(conn: &Conn, client: Direction, config: &Config) -> Arc<Connection> {
+pub(crate) fn connection(conn: &ConnSummary, client: Direction, config: &ExchangeConfig) -> Arc<ExchangeConnection> {
     let ends = conn.key.tuple(client);
     let seq = |of: Direction| conn.initial_seq.get(of as usize).copied().flatten();
-    let beginning = Beginning {
+    let beginning = ConnectionBeginning {
         initial_seq: [client, client.flip()].map(seq),
         first_seen: conn.first_seen,
         handshake_seen: conn.handshake_seen,
     };
-    Arc::new(Connection {
+    Arc::new(ExchangeConnection {
         id: connection_id(ends, &beginning, &config.observer_id),
         client: ends.source,
         server: ends.destination,
@@ -37,29 +39,29 @@ pub(crate) fn connection(conn: &Conn, client: Direction, config: &Config) -> Arc
 }
 
 /// Whether a request is podtap's own. A CONNECT that a library makes has the nonce in User-Agent: it takes no other header.
-pub(crate) fn is_own(method: &[u8], fields: &Fields<'_>, config: &Config) -> bool {
+pub(crate) fn is_own(method: &[u8], fields: &KnownFields<'_>, config: &ExchangeConfig) -> bool {
     let Some(nonce) = config.nonce.as_ref().map(String::as_bytes) else { return false };
     let in_user_agent = || fields.user_agent.and_then(|agent| agent.strip_suffix(b")")?.strip_suffix(nonce));
     fields.nonce == Some(nonce) || method == b"CONNECT" && in_user_agent().is_some_and(|before| before.ends_with(b"("))
 }
 
 /// An exchange with neither half yet.
-pub(crate) fn empty(connection: Arc<Connection>, id: CompactString, number: u32) -> Box<Exchange> {
+pub(crate) fn empty(connection: Arc<ExchangeConnection>, id: CompactString, number: u32) -> Box<Exchange> {
     Box::new(Exchange::new(connection, id, number))
 }
 
 /// The request half.
 pub(crate) fn request(
-    line: (&[u8], &[u8], Version),
-    fields: &Fields<'_>,
-    headers: Vec<Header>,
-    begun: Begun,
+    line: (&[u8], &[u8], HttpVersion),
+    fields: &KnownFields<'_>,
+    headers: Vec<HttpHeader>,
+    begun: MessageStart,
     redactor: &Redactor,
-) -> Request {
+) -> HttpRequest {
     let (method, target, version) = line;
     let text = |value: &[u8]| redactor.text(value);
     let trace = trace::parse(&fields.trace);
-    Request {
+    HttpRequest {
         method: text(method),
         target: redactor.target(target),
         version,
@@ -80,14 +82,14 @@ pub(crate) fn request(
 
 /// The response half.
 pub(crate) fn response(
-    line: (Version, u16, &[u8]),
-    fields: &Fields<'_>,
-    headers: Vec<Header>,
-    begun: Begun,
+    line: (HttpVersion, u16, &[u8]),
+    fields: &KnownFields<'_>,
+    headers: Vec<HttpHeader>,
+    begun: MessageStart,
     redactor: &Redactor,
-) -> Response {
+) -> HttpResponse {
     let (version, status, phrase) = line;
-    Response {
+    HttpResponse {
         status: Some(status),
         phrase: (!phrase.is_empty()).then(|| redactor.text(phrase)),
         version,
@@ -102,11 +104,11 @@ pub(crate) fn response(
 }
 
 /// The response half of HTTP/0.9, which is a body and nothing else.
-pub(crate) fn http09_response(begun: Begun) -> Response {
-    Response {
+pub(crate) fn http09_response(begun: MessageStart) -> HttpResponse {
+    HttpResponse {
         status: None,
         phrase: None,
-        version: Version::V09,
+        version: HttpVersion::V09,
         mime_type: None,
         headers: Vec::new(),
         trailers: Vec::new(),
@@ -119,18 +121,21 @@ pub(crate) fn http09_response(begun: Begun) -> Response {
 
 /// The client behind proxies, by a PROXY protocol header and the request's own headers.
 pub(crate) fn client_ip(
-    fields: &Fields<'_>,
+    fields: &KnownFields<'_>,
     cut: bool,
     proxied: Option<IpAddr>,
     peer: IpAddr,
-    config: &Config,
+    config: &ExchangeConfig,
 ) -> Option<IpAddr> {
     let (forwarded, custom) = (&fields.forwarded, &fields.forwarded_for);
     let claims = if cut {
         // The last lines are missing, which the nearest proxies wrote: what is left may be forged.
-        proxy::Claims { proxy_header: proxied.filter(|ip| !config.trusted_proxies.contains(*ip)), ..Default::default() }
+        proxy::HopClaims {
+            proxy_header: proxied.filter(|ip| !config.trusted_proxies.contains(*ip)),
+            ..Default::default()
+        }
     } else {
-        proxy::Claims {
+        proxy::HopClaims {
             proxy_header: proxied,
             forwarded: forwarded.as_slice(),
             x_forwarded_for: custom.as_slice(),
@@ -161,16 +166,16 @@ mod tests {
     #[test]
     fn a_request_is_ours_by_its_nonce_and_a_connect_also_by_its_user_agent() {
         let (mark, agent) = ("0123456789abcdef".to_owned(), "podtap/1 (0123456789abcdef)".to_owned());
-        let config = Config { nonce: Some(mark.clone()), ..Config::default() };
+        let config = ExchangeConfig { nonce: Some(mark.clone()), ..ExchangeConfig::default() };
         let is_own = |method: &str, nonce: Option<&str>, user_agent: Option<&str>| {
             let (nonce, user_agent) = (nonce.map(str::as_bytes), user_agent.map(str::as_bytes));
-            super::is_own(method.as_bytes(), &Fields { nonce, user_agent, ..Fields::default() }, &config)
+            super::is_own(method.as_bytes(), &KnownFields { nonce, user_agent, ..KnownFields::default() }, &config)
         };
         assert!(is_own("POST", Some(&mark), None));
         assert!(is_own("CONNECT", None, Some(&agent)));
         assert!(!is_own("POST", None, Some(&agent)), "every other request of ours has the header");
         assert!(!is_own("CONNECT", None, Some(&mark)));
         assert!(!is_own("CONNECT", Some("0"), Some("podtap/1 ()")));
-        assert!(!super::is_own(b"CONNECT", &Fields::default(), &Config::default()));
+        assert!(!super::is_own(b"CONNECT", &KnownFields::default(), &ExchangeConfig::default()));
     }
 }

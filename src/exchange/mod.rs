@@ -14,8 +14,8 @@ use compact_str::CompactString;
 pub(crate) use self::fill::{client_ip, connection, empty, http09_response, is_own, request, response};
 use crate::flow::Timestamp;
 use crate::ledger::HttpLedger;
-use crate::pool::{Pool, Share};
-use crate::record::{CallSystem, Exchange, Header, Record, StreamClass, Unanswered};
+use crate::pool::{LimitPool, PoolShare};
+use crate::record::{CallSystem, Exchange, HttpHeader, Record, StreamClass, UnansweredReason};
 use crate::redact::Redactor;
 use crate::shape::proxy::TrustedProxies;
 use crate::tcp::CloseReason;
@@ -44,7 +44,7 @@ impl KeepHeaders {
 
 /// What all sessions are given.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct ExchangeConfig {
     /// Longest head looked at (MAX_HEAD_BYTES).
     pub max_head_bytes: usize,
     /// Bytes that all sessions together keep of heads under way and of exchanges that wait for something.
@@ -65,7 +65,7 @@ pub struct Config {
     pub nonce: Option<String>,
 }
 
-impl Default for Config {
+impl Default for ExchangeConfig {
     fn default() -> Self {
         Self {
             max_head_bytes: 64 * 1024,
@@ -83,51 +83,51 @@ impl Default for Config {
 
 /// What all sessions share.
 #[derive(Debug)]
-pub struct Context {
+pub struct ExchangeContext {
     /// What they are given.
-    pub config: Config,
+    pub config: ExchangeConfig,
     /// Masks secrets before anything is kept.
     pub redactor: Redactor,
     /// What they count.
     pub ledger: HttpLedger,
     /// Names seen in TLS handshakes and such.
-    pub protocols: Protocols,
+    pub protocols: SeenProtocols,
     /// What they make.
     pub out: Vec<Record>,
     /// Where header blocks of HTTP/2 are decoded.
-    pub(crate) block: crate::hpack::Block,
+    pub(crate) block: crate::hpack::HeaderBlock,
     /// Where messages of DNS go, if they are wanted.
-    pub(crate) dns: Option<crate::dns::Watch>,
+    pub(crate) dns: Option<crate::dns::DnsWatch>,
     /// Gauge: bytes that sessions keep of exchanges (`room`).
     kept: usize,
     /// Of all that sessions of all capture threads keep.
-    share: Share,
+    share: PoolShare,
 }
 
-impl Context {
+impl ExchangeContext {
     /// An empty context.
-    pub fn new(config: Config, redactor: Redactor) -> Self {
-        let alone = Pool::new(config.max_kept_bytes);
+    pub fn new(config: ExchangeConfig, redactor: Redactor) -> Self {
+        let alone = LimitPool::new(config.max_kept_bytes);
         Self::sharing(config, redactor, &alone)
     }
 
     /// An empty context that shares what may be kept with others.
-    pub fn sharing(config: Config, redactor: Redactor, kept: &Arc<Pool>) -> Self {
+    pub fn sharing(config: ExchangeConfig, redactor: Redactor, kept: &Arc<LimitPool>) -> Self {
         Self {
             config,
             redactor,
             ledger: HttpLedger::default(),
-            protocols: Protocols::default(),
+            protocols: SeenProtocols::default(),
             out: Vec::new(),
-            block: crate::hpack::Block::default(),
+            block: crate::hpack::HeaderBlock::default(),
             dns: None,
             kept: 0,
-            share: Share::new(kept),
+            share: PoolShare::new(kept),
         }
     }
 }
 
-impl Context {
+impl ExchangeContext {
     /// A record is made.
     pub(crate) fn record(&mut self, exchange: Box<Exchange>) {
         self.ledger.records += 1;
@@ -153,7 +153,7 @@ impl Context {
 
 /// Where and when a message began, and what its first segment acknowledged.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Begun {
+pub(crate) struct MessageStart {
     pub at: Timestamp,
     pub offset: u64,
     pub ack: Option<u64>,
@@ -161,11 +161,11 @@ pub(crate) struct Begun {
 
 /// What was recognised and not decoded, by name: `tls api.example.com (h2)`, `h2`. Bounded.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Protocols {
+pub struct SeenProtocols {
     counts: std::collections::BTreeMap<CompactString, u64>,
 }
 
-impl Protocols {
+impl SeenProtocols {
     /// Names kept apart; more are counted together as `other`.
     const MAX_NAMES: usize = 64;
 
@@ -188,11 +188,11 @@ impl Protocols {
 }
 
 /// Why requests are unanswered when their connection ends; `None`: unknown, since it was podtap that needed the room.
-pub(crate) fn unanswered_by(reason: CloseReason) -> Option<Unanswered> {
+pub(crate) fn unanswered_by(reason: CloseReason) -> Option<UnansweredReason> {
     match reason {
-        CloseReason::Closed | CloseReason::Reused | CloseReason::Idle => Some(Unanswered::Closed),
-        CloseReason::Reset(_) => Some(Unanswered::Reset),
-        CloseReason::EndOfCapture | CloseReason::Shutdown => Some(Unanswered::Shutdown),
+        CloseReason::Closed | CloseReason::Reused | CloseReason::Idle => Some(UnansweredReason::Closed),
+        CloseReason::Reset(_) => Some(UnansweredReason::Reset),
+        CloseReason::EndOfCapture | CloseReason::Shutdown => Some(UnansweredReason::Shutdown),
         CloseReason::Evicted => None,
     }
 }
@@ -201,7 +201,7 @@ pub(crate) fn unanswered_by(reason: CloseReason) -> Option<Unanswered> {
 pub(crate) fn head_fields<'a>(
     keep: &'a KeepHeaders,
     redactor: &'a Redactor,
-    into: &'a mut Vec<Header>,
+    into: &'a mut Vec<HttpHeader>,
 ) -> Option<impl FnMut(&[u8], &[u8]) -> bool + 'a> {
     if matches!(keep, KeepHeaders::None) {
         return None;
@@ -209,7 +209,7 @@ pub(crate) fn head_fields<'a>(
     Some(move |name: &[u8], value: &[u8]| {
         let (wanted, has_room) = (keep.keeps(name), into.len() < MAX_KEPT_HEADERS);
         if wanted && has_room {
-            into.push(Header { name: redactor.text(name), value: redactor.header_value(name, value) });
+            into.push(HttpHeader { name: redactor.text(name), value: redactor.header_value(name, value) });
         }
         has_room || !wanted
     })

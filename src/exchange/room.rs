@@ -3,16 +3,16 @@
 //! No one is cut short for what others keep as long as there is room: each connection may have a share of what is free,
 //! and a little even when nothing is. What is over that is recorded at once, as it is. Decides nothing about pairs.
 
-use crate::record::{Exchange, Header, Request, Response};
+use crate::record::{Exchange, HttpHeader, HttpRequest, HttpResponse};
 
-use super::Context;
+use super::ExchangeContext;
 
 /// Of what is free, one connection may take one part in this many.
 const SHARE: usize = 8;
 /// What a head may grow to even when nothing is free, bytes.
 const LEAST_HEAD: usize = 1024;
 
-impl Context {
+impl ExchangeContext {
     fn free(&self) -> usize {
         self.share.limit().saturating_sub(self.in_use())
     }
@@ -71,14 +71,14 @@ impl Context {
 }
 
 /// Bytes that a request keeps outside its record.
-pub(crate) fn of_request(request: &Request) -> usize {
+pub(crate) fn of_request(request: &HttpRequest) -> usize {
     let texts = [&request.host, &request.mime_type, &request.referrer, &request.id, &request.user_agent];
     let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
     request.method.len() + request.target.len() + texts + of_headers(&request.headers)
 }
 
 /// Bytes that a response keeps outside its record.
-pub(crate) fn of_response(response: &Response) -> usize {
+pub(crate) fn of_response(response: &HttpResponse) -> usize {
     let texts: usize = [&response.phrase, &response.mime_type].into_iter().flatten().map(|text| text.len()).sum();
     texts + of_headers(&response.headers)
 }
@@ -88,6 +88,6 @@ pub(crate) fn of_exchange(exchange: &Exchange) -> usize {
     exchange.request.as_ref().map_or(0, of_request) + exchange.response.as_ref().map_or(0, of_response)
 }
 
-fn of_headers(headers: &[Header]) -> usize {
-    headers.iter().map(|header| size_of::<Header>() + header.name.len() + header.value.len()).sum()
+fn of_headers(headers: &[HttpHeader]) -> usize {
+    headers.iter().map(|header| size_of::<HttpHeader>() + header.name.len() + header.value.len()).sum()
 }

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::flow::{Endpoint, Protocol};
-use crate::record::{ConnectRecord, ConntrackRecord, FlowRecord, Outcome, VerdictDirection, VerdictRecord};
+use crate::flow::{Endpoint, IpProtocol};
+use crate::record::{ConnectRecord, ConntrackRecord, EventOutcome, FlowRecord, VerdictDirection, VerdictRecord};
 use crate::settings::FlowState;
 
 /// One list of each kind.
@@ -18,7 +18,7 @@ pub struct FlowRules {
     /// Either end has one of these ports.
     pub ports: Vec<u16>,
     /// The protocol is one of them.
-    pub protocols: Vec<Protocol>,
+    pub protocols: Vec<IpProtocol>,
     /// One of these words holds for it.
     pub states: Vec<FlowState>,
 }
@@ -36,7 +36,7 @@ pub struct FlowFilter {
 #[derive(Clone, Copy, Debug)]
 pub struct FlowSeen<'a> {
     /// The protocol.
-    pub protocol: Protocol,
+    pub protocol: IpProtocol,
     /// Both ends, and both translated ones.
     pub ends: &'a [Option<Endpoint>],
     /// The words that hold.
@@ -66,7 +66,7 @@ impl FlowFilter {
         let ends = [Some(record.source), Some(record.destination)];
         let words = [
             FlowState::of_word(record.status.name()),
-            (record.outcome == Some(Outcome::Failure)).then_some(FlowState::Failed),
+            (record.outcome == Some(EventOutcome::Failure)).then_some(FlowState::Failed),
             (record.report == 1).then_some(FlowState::New),
             record.last.then_some(FlowState::End),
         ];
@@ -80,7 +80,7 @@ impl FlowFilter {
             return true;
         }
         let source = record.source.map(|ip| Endpoint { ip, port: record.source_port.unwrap_or(0) });
-        let failed = record.result.outcome() == Outcome::Failure;
+        let failed = record.result.outcome() == EventOutcome::Failure;
         let words = [FlowState::of_word(record.result.name()), failed.then_some(FlowState::Failed)];
         let states: Vec<_> = words.into_iter().flatten().collect();
         self.keeps(FlowSeen { protocol: record.protocol, ends: &[source, Some(record.destination)], states: &states })
@@ -99,7 +99,7 @@ impl FlowFilter {
         };
         let ends = [Some(packet.source), Some(packet.destination)];
         // A protocol that the entry does not name is none that a list can hold: 255 is reserved.
-        let protocol = packet.protocol.unwrap_or(Protocol(255));
+        let protocol = packet.protocol.unwrap_or(IpProtocol(255));
         self.keeps(FlowSeen { protocol, ends: &ends, states: &[verdict, direction] })
     }
 
@@ -113,7 +113,7 @@ impl FlowFilter {
         let mut states: Vec<_> = record.status.names().filter_map(FlowState::of_word).collect();
         states.extend(record.state.and_then(FlowState::of_word));
         states.extend(FlowState::of_word(record.action.name()));
-        states.extend((record.outcome == Some(Outcome::Failure)).then_some(FlowState::Failed));
+        states.extend((record.outcome == Some(EventOutcome::Failure)).then_some(FlowState::Failed));
         self.keeps(FlowSeen { protocol: tuple.protocol, ends: &ends, states: &states })
     }
 }
@@ -141,7 +141,7 @@ mod tests {
         FlowRules {
             cidrs: cidr.parse().into_iter().collect(),
             ports: Some(port).filter(|port| *port > 0).into_iter().collect(),
-            protocols: Protocol::parse(protocol).into_iter().collect(),
+            protocols: IpProtocol::parse(protocol).into_iter().collect(),
             states: FlowState::of_word(state).into_iter().collect(),
         }
     }
@@ -151,7 +151,7 @@ mod tests {
         let ends = [([10, 0, 0, 1], 40_000), ([10, 96, 0, 9], 53), ([10, 1, 0, 5], 5353)];
         let ends = ends.map(|(ip, port)| Some(Endpoint::new(ip, port)));
         let states = [FlowState::End, FlowState::Failed];
-        let seen = FlowSeen { protocol: Protocol::UDP, ends: &ends, states: &states };
+        let seen = FlowSeen { protocol: IpProtocol::UDP, ends: &ends, states: &states };
         let keeps = |include, exclude| FlowFilter { include, exclude }.keeps(seen);
         let none = || rules("", 0, "", "");
         assert!(keeps(none(), none()));

@@ -13,14 +13,14 @@ mod tests;
 
 use std::fmt;
 
-use self::expression::{Expression, Surroundings, is_of_kind};
+use self::expression::{FilterExpression, RecordSurroundings, is_of_kind};
 pub use self::flows::{FlowFilter, FlowRules, FlowSeen};
-use self::rate::Bucket;
-use self::rules::Rules;
+use self::rate::TokenBucket;
+use self::rules::HttpRules;
 use crate::flow::Timestamp;
 use crate::glob::BadPattern;
 use crate::ledger::LeftOut;
-use crate::record::{Exchange, NetworkDirection, Outcome, Record};
+use crate::record::{EventOutcome, Exchange, NetworkDirection, Record};
 use crate::settings::{OnlyKind, StatusPattern};
 
 /// What the settings of the group "select" say; the default leaves nothing out.
@@ -77,7 +77,7 @@ impl std::error::Error for BadFilter {}
 
 /// What becomes of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum FilterVerdict {
     /// Offered to every sink.
     Keep,
     /// Left out, for this reason.
@@ -86,21 +86,21 @@ pub enum Verdict {
 
 /// The rules, and the state of the rate limit: one for all capture threads, without a lock.
 #[derive(Debug)]
-pub struct Filter {
-    rules: Rules,
-    include: Option<Expression>,
-    exclude: Option<Expression>,
+pub struct RecordFilter {
+    rules: HttpRules,
+    include: Option<FilterExpression>,
+    exclude: Option<FilterExpression>,
     only: Vec<OnlyKind>,
     pod: Option<String>,
     namespace: Option<String>,
     node: Option<String>,
     /// Hashes of ids below this are kept; `None` keeps all.
     sample_below: Option<u64>,
-    bucket: Option<Bucket>,
+    bucket: Option<TokenBucket>,
     slow_after: Option<u64>,
 }
 
-impl Filter {
+impl RecordFilter {
     /// Checks the settings, so that a wrong one neither widens nor narrows anything silently; names all wrong ones.
     pub fn new(config: &FilterConfig) -> Result<Self, Vec<BadFilter>> {
         let mut bad = Vec::new();
@@ -117,9 +117,9 @@ impl Filter {
                 .filter(|rate| !(rate.is_finite() && *rate > 0.0))
                 .map(|rate| bad_number("RATE_LIMIT", rate, "is not a positive number")),
         );
-        let rules = Rules::new(config, &mut bad);
+        let rules = HttpRules::new(config, &mut bad);
         let mut expression = |setting: &'static str, text: &Option<String>| {
-            let parsed = text.as_deref().map(Expression::parse).transpose();
+            let parsed = text.as_deref().map(FilterExpression::parse).transpose();
             parsed.map_err(|why| bad.push(BadFilter { setting, cause: why.to_string() })).ok().flatten()
         };
         let include = expression("INCLUDE", &config.include);
@@ -128,29 +128,29 @@ impl Filter {
             return Err(bad);
         }
         let slow_after = config.slow_after_ms.map(|ms| ms.saturating_mul(1_000_000));
-        let (only, bucket) = (config.only.clone(), config.rate_limit.map(Bucket::new));
+        let (only, bucket) = (config.only.clone(), config.rate_limit.map(TokenBucket::new));
         let (pod, namespace, node) = (config.pod.clone(), config.namespace.clone(), config.node.clone());
         Ok(Self { rules, include, exclude, only, pod, namespace, node, sample_below, bucket, slow_after })
     }
 
     /// Keep or leave out. Rules about the record itself hold for every one; SAMPLE and RATE_LIMIT never leave out failures
     /// (status from 400), unanswered and slow exchanges, and are for exchanges only.
-    pub fn verdict(&self, record: &Record) -> Verdict {
+    pub fn verdict(&self, record: &Record) -> FilterVerdict {
         if self.is_ignored(record) {
-            return Verdict::LeftOut(LeftOut::Ignored);
+            return FilterVerdict::LeftOut(LeftOut::Ignored);
         }
         if !self.only.is_empty() && !self.only.iter().any(|kind| is_of_kind(record, *kind, self.slow_after)) {
-            return Verdict::LeftOut(LeftOut::NotSelected);
+            return FilterVerdict::LeftOut(LeftOut::NotSelected);
         }
-        let Record::Http(exchange) = record else { return Verdict::Keep };
+        let Record::Http(exchange) = record else { return FilterVerdict::Keep };
         let is_slow = self.slow_after.is_some_and(|limit| exchange.is_slow(limit));
-        let always = exchange.outcome() == Outcome::Failure || is_slow;
+        let always = exchange.outcome() == EventOutcome::Failure || is_slow;
         if !always && self.sample_below.is_some_and(|limit| sample_hash(&exchange.id) >= limit) {
-            return Verdict::LeftOut(LeftOut::Sampled);
+            return FilterVerdict::LeftOut(LeftOut::Sampled);
         }
         // What is kept always takes its token too, so that the limit is one for all records.
         let has_token = self.bucket.as_ref().is_none_or(|bucket| bucket.take(ended_at(exchange)));
-        if has_token || always { Verdict::Keep } else { Verdict::LeftOut(LeftOut::RateLimited) }
+        if has_token || always { FilterVerdict::Keep } else { FilterVerdict::LeftOut(LeftOut::RateLimited) }
     }
 
     /// Whether a rule may ask for the names of workloads: INCLUDE and EXCLUDE may.
@@ -159,7 +159,7 @@ impl Filter {
     }
 
     fn is_ignored(&self, record: &Record) -> bool {
-        let around = Surroundings {
+        let around = RecordSurroundings {
             pod: self.pod.as_deref(),
             namespace: self.namespace.as_deref(),
             node: self.node.as_deref(),

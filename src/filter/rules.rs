@@ -4,12 +4,12 @@
 
 use super::{BadFilter, FilterConfig};
 use crate::glob::{BadPattern, Glob};
-use crate::record::{Exchange, NetworkDirection, Request};
+use crate::record::{Exchange, HttpRequest, NetworkDirection};
 use crate::settings::StatusPattern;
-use crate::shape::target::Url;
+use crate::shape::target::RequestUrl;
 
 #[derive(Clone, Debug)]
-pub(super) struct Rules {
+pub(super) struct HttpRules {
     urls: Vec<Glob>,
     hosts: Vec<HostRule>,
     methods: Vec<Glob>,
@@ -24,7 +24,7 @@ struct HostRule {
     with_port: bool,
 }
 
-impl Rules {
+impl HttpRules {
     /// The rules that can be used; `bad` gets the others.
     pub(super) fn new(config: &FilterConfig, bad: &mut Vec<BadFilter>) -> Self {
         Self {
@@ -46,14 +46,14 @@ impl Rules {
             || exchange.request.as_ref().is_some_and(|request| self.ignore_request(request))
     }
 
-    fn ignore_request(&self, request: &Request) -> bool {
+    fn ignore_request(&self, request: &HttpRequest) -> bool {
         let fits_any = |globs: &[Glob], text: &str| globs.iter().any(|glob| glob.matches(text.as_bytes()));
         fits_any(&self.methods, &request.method)
             || request.user_agent.as_ref().is_some_and(|agent| fits_any(&self.user_agents, agent))
-            || (!(self.urls.is_empty() && self.hosts.is_empty()) && self.ignore_url(&Url::of(request)))
+            || (!(self.urls.is_empty() && self.hosts.is_empty()) && self.ignore_url(&RequestUrl::of(request)))
     }
 
-    fn ignore_url(&self, url: &Url<'_>) -> bool {
+    fn ignore_url(&self, url: &RequestUrl<'_>) -> bool {
         let path = url.path.unwrap_or_default().as_bytes();
         self.urls.iter().any(|glob| glob.matches(path))
             || url.domain.is_some_and(|domain| self.hosts.iter().any(|rule| rule.fits(domain, url.port)))

@@ -2,19 +2,19 @@ use std::sync::Arc;
 
 use super::*;
 use crate::record::sample::{self, exchange, record};
-use crate::record::{NetworkDirection, StreamClass, Unanswered};
+use crate::record::{NetworkDirection, StreamClass, UnansweredReason};
 use crate::settings::{OnlyKind, StatusPattern};
 use proptest::prelude::*;
 
-const KEEP: Verdict = Verdict::Keep;
-const IGNORED: Verdict = Verdict::LeftOut(LeftOut::Ignored);
+const KEEP: FilterVerdict = FilterVerdict::Keep;
+const IGNORED: FilterVerdict = FilterVerdict::LeftOut(LeftOut::Ignored);
 
 fn list(entries: &[&str]) -> Vec<String> {
     entries.iter().map(ToString::to_string).collect()
 }
 
-fn verdict(config: &FilterConfig, exchange: Exchange) -> Verdict {
-    Filter::new(config).unwrap().verdict(&record(exchange))
+fn verdict(config: &FilterConfig, exchange: Exchange) -> FilterVerdict {
+    RecordFilter::new(config).unwrap().verdict(&record(exchange))
 }
 
 fn with_target(target: &str) -> Exchange {
@@ -38,7 +38,7 @@ fn with_status(status: u16) -> Exchange {
 fn unanswered() -> Exchange {
     let mut it = exchange();
     it.response = None;
-    it.unanswered = Some(Unanswered::Timeout);
+    it.unanswered = Some(UnansweredReason::Timeout);
     it.gave_up = Some(sample::START.plus(10_000_000_000));
     it
 }
@@ -116,7 +116,7 @@ fn only_one_direction_is_kept_when_told_so() {
     for (direction, expected) in
         [(Some(NetworkDirection::Egress), KEEP), (Some(NetworkDirection::Ingress), IGNORED), (None, KEEP)]
     {
-        let connection = Arc::new(crate::record::Connection { direction, ..sample::connection() });
+        let connection = Arc::new(crate::record::ExchangeConnection { direction, ..sample::connection() });
         assert_eq!(verdict(&config, Exchange { connection, ..exchange() }), expected, "{direction:?}");
     }
 }
@@ -130,7 +130,7 @@ fn a_wrong_setting_is_refused_by_name() {
         (FilterConfig { rate_limit: Some(0.0), ..default() }, "RATE_LIMIT"),
         (FilterConfig { ignore_urls: list(&[&"x".repeat(300)]), ..default() }, "IGNORE_URLS"),
     ] {
-        let errors = Filter::new(&config).unwrap_err();
+        let errors = RecordFilter::new(&config).unwrap_err();
         assert_eq!(errors.len(), 1);
         assert_eq!(errors[0].setting, setting);
         assert!(errors[0].to_string().starts_with(setting));
@@ -145,7 +145,7 @@ fn a_wrong_setting_is_refused_by_name() {
         ignore_user_agents: long,
         ..default()
     };
-    assert_eq!(Filter::new(&all).unwrap_err().len(), 6, "one wrong setting hides no other");
+    assert_eq!(RecordFilter::new(&all).unwrap_err().len(), 6, "one wrong setting hides no other");
 }
 
 #[test]
@@ -153,17 +153,21 @@ fn failures_unanswered_and_slow_ones_pass_sample_and_rate_limit() {
     let nothing = FilterConfig { sample: Some(0.0), slow_after_ms: Some(12), ..FilterConfig::default() };
     let mut fast = exchange();
     fast.response.as_mut().unwrap().last = sample::START.plus(11_999_999);
-    assert_eq!(verdict(&nothing, fast.clone()), Verdict::LeftOut(LeftOut::Sampled));
+    assert_eq!(verdict(&nothing, fast.clone()), FilterVerdict::LeftOut(LeftOut::Sampled));
     assert_eq!(verdict(&nothing, exchange()), KEEP, "slow: 12.4 ms");
     assert_eq!(verdict(&nothing, with_status(404)), KEEP);
     assert_eq!(verdict(&nothing, unanswered()), KEEP);
     let stream = Exchange { class: StreamClass::Stream, ..exchange() };
-    assert_eq!(verdict(&nothing, stream), Verdict::LeftOut(LeftOut::Sampled), "a stream waits 11.9 ms");
+    assert_eq!(verdict(&nothing, stream), FilterVerdict::LeftOut(LeftOut::Sampled), "a stream waits 11.9 ms");
 
     let one = FilterConfig { rate_limit: Some(1.0), ..FilterConfig::default() };
-    let filter = Filter::new(&one).unwrap();
+    let filter = RecordFilter::new(&one).unwrap();
     assert_eq!(filter.verdict(&record(with_status(500))), KEEP);
-    assert_eq!(filter.verdict(&record(fast)), Verdict::LeftOut(LeftOut::RateLimited), "the failure took the token");
+    assert_eq!(
+        filter.verdict(&record(fast)),
+        FilterVerdict::LeftOut(LeftOut::RateLimited),
+        "the failure took the token"
+    );
     assert_eq!(filter.verdict(&record(with_status(500))), KEEP);
 }
 
@@ -171,7 +175,7 @@ fn failures_unanswered_and_slow_ones_pass_sample_and_rate_limit() {
 fn a_sample_keeps_its_share_and_the_same_one_each_time() {
     let config = FilterConfig { sample: Some(0.25), ..FilterConfig::default() };
     let kept = |suffix: &str| -> Vec<usize> {
-        let filter = Filter::new(&config).unwrap();
+        let filter = RecordFilter::new(&config).unwrap();
         let ids = (0..4000).map(|n| (n, format!("m3J0c5k2QmE.{n:x}{suffix}")));
         let kept = ids.filter(|(_, id)| filter.verdict(&record(Exchange { id: id.into(), ..exchange() })) == KEEP);
         kept.map(|(n, _)| n).collect()
@@ -193,7 +197,7 @@ proptest! {
 
 #[test]
 fn only_keeps_what_is_of_one_of_its_kinds_and_of_any_dataset() {
-    const OTHER: Verdict = Verdict::LeftOut(LeftOut::NotSelected);
+    const OTHER: FilterVerdict = FilterVerdict::LeftOut(LeftOut::NotSelected);
     let config =
         |only: &[OnlyKind]| FilterConfig { only: only.to_vec(), slow_after_ms: Some(12), ..Default::default() };
     let (failed, slow, lost) = (OnlyKind::Failed, OnlyKind::Slow, OnlyKind::Unanswered);
@@ -212,9 +216,9 @@ fn only_keeps_what_is_of_one_of_its_kinds_and_of_any_dataset() {
         assert_eq!(verdict(&config(&[failed, slow, lost]), it) == KEEP, any);
     }
     let mut refused = sample::conntrack();
-    for (outcome, expected) in [(Outcome::Success, OTHER), (Outcome::Failure, KEEP)] {
+    for (outcome, expected) in [(EventOutcome::Success, OTHER), (EventOutcome::Failure, KEEP)] {
         refused.outcome = Some(outcome);
-        assert_eq!(Filter::new(&config(&[failed])).unwrap().verdict(&refused.clone().into()), expected);
+        assert_eq!(RecordFilter::new(&config(&[failed])).unwrap().verdict(&refused.clone().into()), expected);
     }
 }
 
@@ -236,9 +240,9 @@ fn include_must_hold_and_exclude_must_not_for_records_of_any_dataset() {
     ] {
         assert_eq!(verdict(&config(include, exclude), exchange()), expected, "{include:?} {exclude:?}");
     }
-    let filter = Filter::new(&config(None, Some("dport=80"))).unwrap();
+    let filter = RecordFilter::new(&config(None, Some("dport=80"))).unwrap();
     assert_eq!(filter.verdict(&sample::conntrack().into()), IGNORED);
-    let bad = Filter::new(&config(Some("status=abc"), Some("("))).unwrap_err();
+    let bad = RecordFilter::new(&config(Some("status=abc"), Some("("))).unwrap_err();
     let named: Vec<_> = bad.iter().map(ToString::to_string).collect();
     assert_eq!(named[0], "INCLUDE: character 8: status: \"abc\": not a status code");
     assert!(named[1].starts_with("EXCLUDE: character 2: expected a name"), "{named:?}");

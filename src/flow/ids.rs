@@ -9,14 +9,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use compact_str::CompactString;
 use sha2::{Digest, Sha256};
 
-use super::{FiveTuple, Protocol, Scope, Timestamp, mix};
+use super::{FiveTuple, IpProtocol, Scope, Timestamp, mix};
 
 /// The day, in nanoseconds.
 const DAY: i64 = 86_400_000_000_000;
 
 /// What distinguishes a TCP connection from others between the same ends.
 #[derive(Clone, Copy, Debug)]
-pub struct Beginning {
+pub struct ConnectionBeginning {
     /// Initial sequence number of the source's and of the destination's stream.
     pub initial_seq: [Option<u32>; 2],
     /// Time of the first packet.
@@ -29,7 +29,7 @@ pub struct Beginning {
 /// base64url. Sequence numbers repeat, where a machine makes them up at once and in time anywhere: on another day it is
 /// another connection. A finer time would distinguish two captures of the same packets. Where the handshake was not seen,
 /// the exact time joins in: the sequence numbers that are seen first may be any.
-pub fn connection_id(ends: FiveTuple, beginning: &Beginning, observer: &str) -> CompactString {
+pub fn connection_id(ends: FiveTuple, beginning: &ConnectionBeginning, observer: &str) -> CompactString {
     let mut hash = ends_of(ends, observer);
     for seq in beginning.initial_seq {
         hash.update(seq.unwrap_or(0).to_be_bytes());
@@ -55,7 +55,7 @@ impl FlowIds {
 
     /// Over observer, protocol, endpoints, scope and the time of the first packet. Quicker than a digest, as there may be as
     /// many flows as packets; that nobody can make two flows with one id is not promised.
-    pub fn id(&self, protocol: Protocol, ends: FiveTuple, scope: Scope, first: Timestamp) -> CompactString {
+    pub fn id(&self, protocol: IpProtocol, ends: FiveTuple, scope: Scope, first: Timestamp) -> CompactString {
         let bits = |ip: IpAddr| match ip {
             IpAddr::V4(ip) => [1, u64::from(ip.to_bits())],
             IpAddr::V6(ip) => [(ip.to_bits() >> 64) as u64, ip.to_bits() as u64],
@@ -113,7 +113,7 @@ mod tests {
     fn the_same_sequence_numbers_on_another_day_are_another_connection() {
         let id = |first_seen: i64, handshake_seen| {
             let initial_seq = [Some(1000), Some(2000)];
-            let beginning = Beginning { initial_seq, first_seen: Timestamp(first_seen), handshake_seen };
+            let beginning = ConnectionBeginning { initial_seq, first_seen: Timestamp(first_seen), handshake_seen };
             connection_id(ends(), &beginning, "observer")
         };
         let noon = 20_000 * DAY + 12 * HOUR;
@@ -132,16 +132,17 @@ mod tests {
 
     #[test]
     fn a_flow_has_another_id_for_everything_that_makes_it_another_flow() {
-        let id =
-            |protocol, scope, at, observer| FlowIds::new(observer).id(Protocol(protocol), ends(), scope, Timestamp(at));
+        let id = |protocol, scope, at, observer| {
+            FlowIds::new(observer).id(IpProtocol(protocol), ends(), scope, Timestamp(at))
+        };
         let vlan = Scope::default().vlan(7);
         let plain = Scope::default();
         let mut ids = vec![id(6, plain, 1, "a"), id(17, plain, 1, "a"), id(6, vlan, 1, "a"), id(6, plain, 2, "a")];
         ids.push(id(6, plain, 1, "b"));
-        ids.push(FlowIds::new("a").id(Protocol::TCP, ends().reversed(), plain, Timestamp(1)));
+        ids.push(FlowIds::new("a").id(IpProtocol::TCP, ends().reversed(), plain, Timestamp(1)));
         let other_port = Endpoint { port: 81, ..ends().destination };
         ids.push(FlowIds::new("a").id(
-            Protocol::TCP,
+            IpProtocol::TCP,
             FiveTuple { destination: other_port, ..ends() },
             plain,
             Timestamp(1),

@@ -51,7 +51,7 @@ pub struct Tunnel {
 
 /// The VLANs and tunnels around a packet, by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Around {
+pub struct OuterLayers {
     /// The outermost VLAN; of a packet in a tunnel, of that inside it.
     pub vlan: Option<u16>,
     /// The innermost VLAN, where there are several.
@@ -62,14 +62,14 @@ pub struct Around {
 
 /// Where a packet was met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct PacketPlace {
     /// As part of a connection's key.
     pub scope: Scope,
     /// By name.
-    pub around: Around,
+    pub around: OuterLayers,
 }
 
-impl Place {
+impl PacketPlace {
     /// Behind a tag.
     pub fn enter_vlan(&mut self, id: u16) {
         self.scope = self.scope.vlan(id);
@@ -105,6 +105,6 @@ impl Place {
 
     /// In a tunnel that distinguishes no connections.
     pub fn note_tunnel(&mut self, kind: TunnelKind, id: Option<u32>) {
-        self.around = Around { tunnel: Some(Tunnel { kind, id }), ..Around::default() };
+        self.around = OuterLayers { tunnel: Some(Tunnel { kind, id }), ..OuterLayers::default() };
     }
 }

@@ -8,9 +8,9 @@ mod report;
 use std::sync::Arc;
 
 use super::sequence::Sequence;
-use crate::flow::{Around, ConnKey, Direction, FiveTuple, Protocol, Scope, Timestamp, icmp_counterpart};
-use crate::packet::{Carried, Datagram, Segment, TcpFlags};
-use crate::record::{Connection, FlowCounts, FlowProgress, Icmp};
+use crate::flow::{ConnKey, Direction, FiveTuple, IpProtocol, OuterLayers, Scope, Timestamp, icmp_counterpart};
+use crate::packet::{CarriedIn, Datagram, Segment, TcpFlags};
+use crate::record::{ExchangeConnection, FlowCounts, FlowProgress, IcmpMessage};
 
 /// Packets of one end alone that make a flow more than a stray one.
 const SETTLED_AFTER: u32 = 3;
@@ -20,39 +20,39 @@ const SETTLED_AFTER: u32 = 3;
 pub(super) struct FlowKey {
     /// Of ICMP: the identifier of an echo as both ports, else type and code.
     pub(super) ends: ConnKey,
-    pub(super) protocol: Protocol,
+    pub(super) protocol: IpProtocol,
     /// Of ICMP: its type, the higher one of those that ask and answer.
     icmp: u8,
 }
 
 impl FlowKey {
     /// Of a protocol with ports.
-    pub(super) fn of_ports(tuple: FiveTuple, protocol: Protocol) -> Self {
+    pub(super) fn of_ports(tuple: FiveTuple, protocol: IpProtocol) -> Self {
         Self { ends: ConnKey::of(tuple).0, protocol, icmp: 0 }
     }
 }
 
 /// One packet, as a flow sees it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen<'a> {
+pub(super) struct SeenPacket<'a> {
     pub(super) key: FlowKey,
     pub(super) from: Direction,
     pub(super) at: Timestamp,
     pub(super) scope: Scope,
-    pub(super) around: Around,
-    pub(super) carried: Carried,
+    pub(super) around: OuterLayers,
+    pub(super) carried: CarriedIn,
     pub(super) payload_len: u32,
-    pub(super) icmp: Option<Icmp>,
+    pub(super) icmp: Option<IcmpMessage>,
     pub(super) tcp: Option<&'a Segment<'a>>,
     pub(super) interface: Option<&'a Arc<str>>,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> SeenPacket<'a> {
     #[inline]
     pub(super) fn of_segment(segment: &'a Segment<'a>) -> Self {
         let (ends, from) = ConnKey::of(segment.tuple);
         Self {
-            key: FlowKey { ends, protocol: Protocol::TCP, icmp: 0 },
+            key: FlowKey { ends, protocol: IpProtocol::TCP, icmp: 0 },
             from,
             at: segment.at,
             scope: segment.scope,
@@ -102,14 +102,15 @@ impl<'a> Seen<'a> {
 }
 
 /// Whether messages of this type answer others.
-fn is_answer(protocol: Protocol, kind: u8) -> bool {
-    let answers: &[u8] = if protocol == Protocol::ICMP { &[0, 9, 14, 16, 18] } else { &[129, 131, 134, 136, 140, 145] };
+fn is_answer(protocol: IpProtocol, kind: u8) -> bool {
+    let answers: &[u8] =
+        if protocol == IpProtocol::ICMP { &[0, 9, 14, 16, 18] } else { &[129, 131, 134, 136, 140, 145] };
     answers.contains(&kind)
 }
 
 /// How far a flow has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
+enum FlowPhase {
     Attempt,
     Established,
     Closed,
@@ -133,15 +134,15 @@ pub(super) enum Last {
 
 /// One flow.
 #[derive(Debug)]
-pub(super) struct Flow {
+pub(super) struct FlowEntry {
     pub(super) key: FlowKey,
     /// Where each direction was seen.
     scope: [Option<Scope>; 2],
     /// Where the first packet was.
     began_in: Scope,
-    around: Around,
+    around: OuterLayers,
     source: Direction,
-    phase: Phase,
+    phase: FlowPhase,
     /// When it came to a phase that is an end.
     over: Option<Timestamp>,
     ended_by: Option<Direction>,
@@ -154,8 +155,8 @@ pub(super) struct Flow {
     counts: [FlowCounts; 2],
     heard: [bool; 2],
     packets: u32,
-    tcp: Option<Box<Tcp>>,
-    icmp: Option<Icmp>,
+    tcp: Option<Box<TcpProgress>>,
+    icmp: Option<IcmpMessage>,
     exchanges: u32,
     interface: Option<Arc<str>>,
     /// How far those who wait for news know it has come.
@@ -167,11 +168,11 @@ pub(super) struct Flow {
 }
 
 #[derive(Debug, Default)]
-struct Tcp {
+struct TcpProgress {
     sequences: [Sequence; 2],
     connect_ns: Option<u64>,
     /// As the exchanges in it have it.
-    connection: Option<Arc<Connection>>,
+    connection: Option<Arc<ExchangeConnection>>,
     /// A SYN in the middle, which counts once it is answered or followed: who sent it, and its number.
     attempt: Option<(Direction, u32)>,
     /// Who sent the RST that ended it.
@@ -190,15 +191,15 @@ fn of<T: Clone>([low, high]: &[T; 2], from: Direction) -> T {
     from.pick(low, high).clone()
 }
 
-impl Flow {
-    pub(super) fn new(seen: &Seen<'_>) -> Self {
+impl FlowEntry {
+    pub(super) fn new(seen: &SeenPacket<'_>) -> Self {
         Self {
             key: seen.key,
             scope: [None; 2],
             began_in: seen.scope,
             around: seen.around,
             source: seen.source(),
-            phase: Phase::Attempt,
+            phase: FlowPhase::Attempt,
             over: None,
             ended_by: None,
             first: seen.at,
@@ -221,7 +222,7 @@ impl Flow {
 
     /// Whether a packet with its key was met where this flow is. The answer of TCP may come in another VLAN or tunnel.
     #[inline]
-    pub(super) fn is_met_by(&self, seen: &Seen<'_>) -> bool {
+    pub(super) fn is_met_by(&self, seen: &SeenPacket<'_>) -> bool {
         let (own, opposite) = (of(&self.scope, seen.from), of(&self.scope, seen.from.flip()));
         match (own, opposite) {
             (Some(scope), _) if scope == seen.scope => true,
@@ -230,7 +231,7 @@ impl Flow {
         }
     }
 
-    fn is_answered_by(&self, seen: &Seen<'_>) -> bool {
+    fn is_answered_by(&self, seen: &SeenPacket<'_>) -> bool {
         let Some((tcp, segment)) = self.tcp.as_ref().zip(seen.tcp) else { return false };
         let opposite = seen.from.flip().pick(&tcp.sequences[0], &tcp.sequences[1]);
         segment.flags.ack() && !opposite.is_foreign(segment.ack)
@@ -238,7 +239,7 @@ impl Flow {
 
     /// Whether a packet with its key begins another flow.
     #[inline]
-    pub(super) fn is_succeeded_by(&self, seen: &Seen<'_>) -> bool {
+    pub(super) fn is_succeeded_by(&self, seen: &SeenPacket<'_>) -> bool {
         let Some((tcp, segment)) = self.tcp.as_ref().zip(seen.tcp) else { return false };
         let flags = segment.flags;
         if flags.rst() || (self.over.is_none() && !flags.syn() && tcp.attempt.is_none()) {
@@ -252,7 +253,7 @@ impl Flow {
             (true, true) => answers || (self.over.is_some() && own.syn.is_some()),
             (true, false) if self.over.is_some() => true,
             (true, false) if own.syn.is_none() => !own.may_follow(segment.seq),
-            (true, false) => self.phase == Phase::Attempt,
+            (true, false) => self.phase == FlowPhase::Attempt,
             (false, _) if self.over.is_some() => segment.payload_len > 0 && own.is_foreign(segment.seq),
             (false, _) => {
                 tcp.attempt.is_some_and(|(from, syn)| from == seen.from && segment.seq == syn.wrapping_add(1))
@@ -267,7 +268,7 @@ impl Flow {
 
     /// Counts its own packet.
     #[inline]
-    pub(super) fn take(&mut self, seen: &Seen<'_>) {
+    pub(super) fn take(&mut self, seen: &SeenPacket<'_>) {
         let (counts, _) = side(&mut self.counts, seen.from);
         if counts.packets == 0 {
             let none_yet = self.counts.iter().all(|counts| counts.packets == 0);
@@ -296,8 +297,8 @@ impl Flow {
         *heard = true;
         self.packets = self.packets.saturating_add(1);
         let both = self.heard == [true; 2];
-        if both && self.phase == Phase::Attempt && self.tcp.is_none() {
-            self.phase = Phase::Established;
+        if both && self.phase == FlowPhase::Attempt && self.tcp.is_none() {
+            self.phase = FlowPhase::Established;
         }
         self.settled = both || self.packets >= SETTLED_AFTER && self.tcp.is_none();
     }
@@ -319,7 +320,7 @@ impl Flow {
         if flags.ack() {
             opposite.on_ack(segment.ack, segment.at);
         }
-        if flags.0 & (TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST) != 0 || self.phase != Phase::Established {
+        if flags.0 & (TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST) != 0 || self.phase != FlowPhase::Established {
             self.judge(from, segment);
         }
     }
@@ -352,8 +353,8 @@ impl Flow {
             }
             return;
         }
-        if self.phase == Phase::Attempt {
-            self.phase = Phase::Established;
+        if self.phase == FlowPhase::Attempt {
+            self.phase = FlowPhase::Established;
         }
         if opposite.syn.is_some() && self.source != from && tcp.connect_ns.is_none() && segment.at >= self.first {
             tcp.connect_ns = Some(segment.at.since(self.first));
@@ -364,12 +365,16 @@ impl Flow {
         let Some(tcp) = &mut self.tcp else { return };
         match self.phase {
             // Joined late; or both SYNs crossed; or the capture lost the answer.
-            Phase::Attempt => self.phase = Phase::Established,
+            FlowPhase::Attempt => self.phase = FlowPhase::Established,
             // Who has reset a connection sends nothing more on it: it was forged, or not taken.
-            Phase::Reset if tcp.reset_by == Some(from) => {
-                (self.phase, self.over, self.ended_by, tcp.reset_by) = (Phase::Established, None, None, None);
+            FlowPhase::Reset if tcp.reset_by == Some(from) => {
+                (self.phase, self.over, self.ended_by, tcp.reset_by) = (FlowPhase::Established, None, None, None);
             }
-            Phase::Established | Phase::Closed | Phase::Reset | Phase::Refused | Phase::Unreachable => {}
+            FlowPhase::Established
+            | FlowPhase::Closed
+            | FlowPhase::Reset
+            | FlowPhase::Refused
+            | FlowPhase::Unreachable => {}
         }
         if !fin {
             return;
@@ -377,8 +382,8 @@ impl Flow {
         let (own, opposite) = side(&mut tcp.sequences, from);
         own.fin = true;
         self.ended_by = self.ended_by.or(Some(from));
-        if opposite.fin && self.phase == Phase::Established {
-            (self.phase, self.over) = (Phase::Closed, Some(segment.at));
+        if opposite.fin && self.phase == FlowPhase::Established {
+            (self.phase, self.over) = (FlowPhase::Closed, Some(segment.at));
         }
     }
 
@@ -387,11 +392,11 @@ impl Flow {
         let (_, opposite) = side(&mut tcp.sequences, from);
         let refuses = opposite.syn.is_some_and(|syn| segment.flags.ack() && segment.ack == syn.wrapping_add(1));
         let phase = match self.phase {
-            Phase::Attempt if refuses && from != self.source => Phase::Refused,
+            FlowPhase::Attempt if refuses && from != self.source => FlowPhase::Refused,
             // Of an older connection, or forged.
-            Phase::Attempt if opposite.syn.is_some() && segment.flags.ack() => return,
-            Phase::Attempt | Phase::Established => Phase::Reset,
-            Phase::Closed | Phase::Reset | Phase::Refused | Phase::Unreachable => return,
+            FlowPhase::Attempt if opposite.syn.is_some() && segment.flags.ack() => return,
+            FlowPhase::Attempt | FlowPhase::Established => FlowPhase::Reset,
+            FlowPhase::Closed | FlowPhase::Reset | FlowPhase::Refused | FlowPhase::Unreachable => return,
         };
         self.ended_by = self.ended_by.or(Some(from));
         tcp.reset_by = Some(from);
@@ -400,14 +405,14 @@ impl Flow {
 
     /// ICMP says that what `from` sent did not arrive.
     pub(super) fn on_unreachable(&mut self, from: Direction, port: bool) {
-        if self.phase != Phase::Attempt || from != self.source {
+        if self.phase != FlowPhase::Attempt || from != self.source {
             return;
         }
-        self.phase = if port { Phase::Refused } else { Phase::Unreachable };
+        self.phase = if port { FlowPhase::Refused } else { FlowPhase::Unreachable };
     }
 
     /// An exchange was recorded in this connection.
-    pub(super) fn on_exchange(&mut self, connection: &Arc<Connection>) {
+    pub(super) fn on_exchange(&mut self, connection: &Arc<ExchangeConnection>) {
         self.exchanges = self.exchanges.saturating_add(1);
         if let Some(tcp) = &mut self.tcp
             && tcp.connection.is_none()

@@ -23,11 +23,11 @@ mod tests;
 
 use std::net::IpAddr;
 
-pub use self::table::Flows;
+pub use self::table::FlowTable;
 
 /// How flows are kept and reported.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct FlowConfig {
     /// FLOW_INTERVAL, nanoseconds: how often a flow that lives is reported. `None`: only at its end.
     pub interval: Option<u64>,
     /// FLOW_IDLE, nanoseconds: when a silent flow is over, other than an established TCP connection.
@@ -40,11 +40,11 @@ pub struct Config {
     pub observer_id: String,
     /// Addresses of the pod, for the direction.
     pub own_ips: Vec<IpAddr>,
-    /// Whether somebody waits for `Flows::news`.
+    /// Whether somebody waits for `FlowTable::news`.
     pub news: bool,
 }
 
-impl Default for Config {
+impl Default for FlowConfig {
     fn default() -> Self {
         Self {
             interval: Some(60_000_000_000),

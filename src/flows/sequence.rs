@@ -36,11 +36,11 @@ pub(super) struct Sequence {
     timed: Option<(u32, Timestamp)>,
     /// The least time until an acknowledgement, nanoseconds.
     pub(super) rtt: Option<u64>,
-    holes: Vec<Hole>,
+    holes: Vec<SequenceHole>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Hole {
+struct SequenceHole {
     start: u32,
     end: u32,
     since: Timestamp,
@@ -59,7 +59,7 @@ impl Sequence {
         };
         if !before(seq, next) {
             if seq != next {
-                self.miss(Hole { start: next, end: seq, since: at });
+                self.miss(SequenceHole { start: next, end: seq, since: at });
             }
             self.next = Some(end);
             self.time(end, len, at);
@@ -129,7 +129,7 @@ impl Sequence {
         self.next.is_some_and(|next| seq.wrapping_sub(next).wrapping_add(FAR) >= 2 * FAR)
     }
 
-    fn miss(&mut self, hole: Hole) {
+    fn miss(&mut self, hole: SequenceHole) {
         if self.holes.len() >= MAX_HOLES {
             self.holes.remove(0);
         }
@@ -150,8 +150,8 @@ impl Sequence {
             if at.since(hole.since) <= REORDERING {
                 filled += to.wrapping_sub(from);
             }
-            left.extend((hole.start != from).then_some(Hole { end: from, ..hole }));
-            left.extend((hole.end != to).then_some(Hole { start: to, ..hole }));
+            left.extend((hole.start != from).then_some(SequenceHole { end: from, ..hole }));
+            left.extend((hole.end != to).then_some(SequenceHole { start: to, ..hole }));
         }
         left.truncate(MAX_HOLES);
         self.holes = left;

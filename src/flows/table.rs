@@ -10,23 +10,23 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use super::Config;
-use super::entry::{Flow, FlowKey, Last, Seen};
-use crate::flow::{ConnKey, FiveTuple, FlowIds, Protocol, Timestamp};
+use super::FlowConfig;
+use super::entry::{FlowEntry, FlowKey, Last, SeenPacket};
+use crate::flow::{ConnKey, FiveTuple, FlowIds, IpProtocol, Timestamp};
 use crate::ledger::FlowLedger;
-use crate::packet::{Datagram, Segment, Undelivered};
-use crate::pool::{Pool, Share};
-use crate::record::{Connection, FlowNews, Record};
+use crate::packet::{Datagram, Segment, UndeliveredPacket};
+use crate::pool::{LimitPool, PoolShare};
+use crate::record::{ExchangeConnection, FlowNews, Record};
 
 /// The flows of one capture thread.
 #[derive(Debug)]
-pub struct Flows {
-    config: Config,
+pub struct FlowTable {
+    config: FlowConfig,
     /// Exchanges are recorded too, and counted.
     reads_http: bool,
     hasher: RandomState,
     index: HashTable<u32>,
-    slots: Vec<Slot>,
+    slots: Vec<FlowSlot>,
     free: Vec<u32>,
     /// Flows that may be stray packets, in the order in which they came, with the generation of their slot.
     passing: VecDeque<(u32, u32)>,
@@ -34,21 +34,21 @@ pub struct Flows {
     unsettled: usize,
     /// Where the next settled flow to make room is looked for.
     hand: u32,
-    known: Share,
+    known: PoolShare,
     ids: FlowIds,
     ledger: FlowLedger,
     news: Vec<FlowNews>,
 }
 
 #[derive(Debug, Default)]
-struct Slot {
-    flow: Option<Box<Flow>>,
+struct FlowSlot {
+    flow: Option<Box<FlowEntry>>,
     generation: u32,
 }
 
-impl Flows {
+impl FlowTable {
     /// None known; shares the limit with others.
-    pub fn sharing(config: Config, reads_http: bool, most: &Arc<Pool>) -> Self {
+    pub fn sharing(config: FlowConfig, reads_http: bool, most: &Arc<LimitPool>) -> Self {
         let ids = FlowIds::new(&config.observer_id);
         Self {
             config,
@@ -60,7 +60,7 @@ impl Flows {
             passing: VecDeque::new(),
             unsettled: 0,
             hand: 0,
-            known: Share::new(most),
+            known: PoolShare::new(most),
             ids,
             ledger: FlowLedger { enabled: true, ..FlowLedger::default() },
             news: Vec::new(),
@@ -68,28 +68,28 @@ impl Flows {
     }
 
     /// None known.
-    pub fn new(config: Config) -> Self {
-        let most = Pool::new(config.most.max(1));
+    pub fn new(config: FlowConfig) -> Self {
+        let most = LimitPool::new(config.most.max(1));
         Self::sharing(config, false, &most)
     }
 
     /// Takes one segment, in order of capture.
     pub fn on_segment(&mut self, segment: &Segment<'_>, out: &mut Vec<Record>) {
-        self.take(&Seen::of_segment(segment), out);
+        self.take(&SeenPacket::of_segment(segment), out);
     }
 
     /// Takes one datagram, in order of capture.
     pub fn on_datagram(&mut self, datagram: &Datagram<'_>, out: &mut Vec<Record>) {
-        self.take(&Seen::of_datagram(datagram), out);
-        if let Some(error) = Undelivered::of(datagram) {
+        self.take(&SeenPacket::of_datagram(datagram), out);
+        if let Some(error) = UndeliveredPacket::of(datagram) {
             self.on_unreachable(&error, datagram.at);
         }
     }
 
     /// An exchange was recorded in this connection.
-    pub fn on_exchange(&mut self, connection: &Arc<Connection>) {
+    pub fn on_exchange(&mut self, connection: &Arc<ExchangeConnection>) {
         let tuple = FiveTuple { source: connection.client, destination: connection.server };
-        let key = FlowKey::of_ports(tuple, Protocol::TCP);
+        let key = FlowKey::of_ports(tuple, IpProtocol::TCP);
         let slots = &self.slots;
         let hash = self.hasher.hash_one(key);
         let found = self.index.find(hash, |&index| {
@@ -158,12 +158,12 @@ impl Flows {
         u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
     }
 
-    fn flow(&mut self, index: u32) -> Option<&mut Flow> {
+    fn flow(&mut self, index: u32) -> Option<&mut FlowEntry> {
         self.slots.get_mut(index as usize)?.flow.as_deref_mut()
     }
 
     #[inline]
-    fn find(&self, seen: &Seen<'_>) -> Option<u32> {
+    fn find(&self, seen: &SeenPacket<'_>) -> Option<u32> {
         let hash = self.hasher.hash_one(seen.key);
         let slots = &self.slots;
         let is_it =
@@ -171,7 +171,7 @@ impl Flows {
         self.index.find(hash, is_it).copied()
     }
 
-    fn take(&mut self, seen: &Seen<'_>, out: &mut Vec<Record>) {
+    fn take(&mut self, seen: &SeenPacket<'_>, out: &mut Vec<Record>) {
         let index = match self.find(seen) {
             Some(index) if flow_at(&self.slots, index).is_some_and(|flow| flow.is_succeeded_by(seen)) => {
                 self.end(index, Last::Over, seen.at, out);
@@ -198,14 +198,14 @@ impl Flows {
         }
     }
 
-    fn begin(&mut self, seen: &Seen<'_>, out: &mut Vec<Record>) -> u32 {
+    fn begin(&mut self, seen: &SeenPacket<'_>, out: &mut Vec<Record>) -> u32 {
         while self.known.exceeds(1) && self.evict(seen.at, out) {}
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
+            self.slots.push(FlowSlot::default());
             self.bound() - 1
         });
         if let Some(slot) = self.slots.get_mut(index as usize) {
-            slot.flow = Some(Box::new(Flow::new(seen)));
+            slot.flow = Some(Box::new(FlowEntry::new(seen)));
             self.passing.push_back((index, slot.generation));
         }
         self.unsettled += 1;
@@ -224,7 +224,7 @@ impl Flows {
         self.ledger.open = self.index.len() as u64;
     }
 
-    fn on_unreachable(&mut self, error: &Undelivered, at: Timestamp) {
+    fn on_unreachable(&mut self, error: &UndeliveredPacket, at: Timestamp) {
         let key = FlowKey::of_ports(error.tuple, error.protocol);
         let (_, from) = ConnKey::of(error.tuple);
         let slots = &self.slots;
@@ -243,7 +243,7 @@ impl Flows {
     fn end(&mut self, index: u32, last: Last, now: Timestamp, out: &mut Vec<Record>) {
         self.report(index, Some(last), now, out);
         if self.config.news && matches!(last, Last::Over | Last::Idle) {
-            self.news.extend(flow_at(&self.slots, index).and_then(Flow::last_news));
+            self.news.extend(flow_at(&self.slots, index).and_then(FlowEntry::last_news));
         }
         let Some(flow) = self.slots.get_mut(index as usize).and_then(|slot| {
             slot.generation = slot.generation.wrapping_add(1);
@@ -277,7 +277,7 @@ impl Flows {
         let strays_first = self.unsettled > self.known.limit() / 8 || self.unsettled == self.index.len();
         let victim = if strays_first { self.oldest_stray() } else { self.silent().or_else(|| self.oldest_stray()) };
         let Some(index) = victim else { return false };
-        let over = flow_at(&self.slots, index).is_some_and(Flow::is_over);
+        let over = flow_at(&self.slots, index).is_some_and(FlowEntry::is_over);
         self.ledger.evicted += u64::from(!over);
         self.end(index, if over { Last::Over } else { Last::Evicted }, now, out);
         true
@@ -320,6 +320,6 @@ impl Flows {
     }
 }
 
-fn flow_at(slots: &[Slot], index: u32) -> Option<&Flow> {
+fn flow_at(slots: &[FlowSlot], index: u32) -> Option<&FlowEntry> {
     slots.get(index as usize)?.flow.as_deref()
 }

@@ -4,18 +4,20 @@ use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
 
-use super::{Config, Flows};
-use crate::flow::{Endpoint, FiveTuple, Protocol, Scope, Timestamp};
+use super::{FlowConfig, FlowTable};
+use crate::flow::{Endpoint, FiveTuple, IpProtocol, Scope, Timestamp};
 use crate::ledger::{FrameLedger, Ledger};
-use crate::packet::{Carried, Datagram, Segment, TcpFlags};
-use crate::record::{End, FlowCounts, FlowProgress, FlowRecord, FlowStatus, Icmp, Outcome, Record, Trust};
+use crate::packet::{CarriedIn, Datagram, Segment, TcpFlags};
+use crate::record::{
+    EventOutcome, FlowCounts, FlowEnd, FlowProgress, FlowRecord, FlowStatus, IcmpMessage, Record, Trust,
+};
 
 const SECOND: i64 = 1_000_000_000;
 const MS: i64 = 1_000_000;
 
 /// A table, and its time.
 struct Bench {
-    flows: Flows,
+    flows: FlowTable,
     now: i64,
     out: Vec<Record>,
     frames: u64,
@@ -24,8 +26,15 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(config: Config) -> Self {
-        Self { flows: Flows::new(config), now: 0, out: Vec::new(), frames: 0, client: 40_000, scope: Scope::default() }
+    fn new(config: FlowConfig) -> Self {
+        Self {
+            flows: FlowTable::new(config),
+            now: 0,
+            out: Vec::new(),
+            frames: 0,
+            client: 40_000,
+            scope: Scope::default(),
+        }
     }
 
     /// `flags seq ack len`, after one more millisecond; `>` from the client, `<` from the server.
@@ -61,7 +70,7 @@ impl Bench {
             payload_len: len,
             wire: &wire,
             damaged: false,
-            carried: Carried { frames: 1, packets: 1, bytes: 40 + len },
+            carried: CarriedIn { frames: 1, packets: 1, bytes: 40 + len },
             scope: self.scope,
             around: Default::default(),
             interface: None,
@@ -75,9 +84,9 @@ impl Bench {
     /// From one port to another, of a protocol other than TCP.
     fn datagram(
         &mut self,
-        protocol: Protocol,
+        protocol: IpProtocol,
         ends: (Endpoint, Endpoint),
-        icmp: Option<Icmp>,
+        icmp: Option<IcmpMessage>,
         payload: &[u8],
     ) -> &mut Self {
         self.now += MS;
@@ -89,7 +98,7 @@ impl Bench {
             icmp,
             payload,
             payload_len,
-            carried: Carried { frames: 1, packets: 1, bytes: 28 + payload_len },
+            carried: CarriedIn { frames: 1, packets: 1, bytes: 28 + payload_len },
             scope: self.scope,
             around: Default::default(),
             interface: None,
@@ -102,7 +111,7 @@ impl Bench {
 
     fn udp(&mut self, from: u8, port: u16, to: u8, to_port: u16, len: usize) -> &mut Self {
         let ends = (Endpoint::new([10, 0, 0, from], port), Endpoint::new([10, 0, 0, to], to_port));
-        self.datagram(Protocol::UDP, ends, None, &vec![0; len])
+        self.datagram(IpProtocol::UDP, ends, None, &vec![0; len])
     }
 
     /// Time passes, in ticks of two seconds.
@@ -136,7 +145,7 @@ impl Bench {
 }
 
 fn bench() -> Bench {
-    Bench::new(Config::default())
+    Bench::new(FlowConfig::default())
 }
 
 fn tcp(script: &[&str]) -> Bench {
@@ -163,8 +172,11 @@ fn a_connection_is_one_flow_with_what_each_end_sent() {
     let counts = |packets, bytes, payload_bytes| FlowCounts { packets, bytes, payload_bytes, ..FlowCounts::default() };
     assert_eq!(flow.counts, [counts(5, 250, 50), counts(3, 420, 300)]);
     assert_eq!((flow.source.port, flow.destination.port), (40_000, 80));
-    assert_eq!((flow.status, flow.outcome, flow.trust), (FlowStatus::Closed, Some(Outcome::Success), Trust::Complete));
-    assert_eq!((flow.ended_by, flow.last, flow.report), (Some(End::Source), true, 1));
+    assert_eq!(
+        (flow.status, flow.outcome, flow.trust),
+        (FlowStatus::Closed, Some(EventOutcome::Success), Trust::Complete)
+    );
+    assert_eq!((flow.ended_by, flow.last, flow.report), (Some(FlowEnd::Source), true, 1));
     assert_eq!((flow.start, flow.end, flow.duration), (Timestamp(MS), Timestamp(8 * MS), 7 * MS as u64));
     assert_eq!((flow.connect_ns, flow.rtt_ns), (Some(MS as u64), Some(2 * MS as u64)));
 }
@@ -172,7 +184,7 @@ fn a_connection_is_one_flow_with_what_each_end_sent() {
 #[test]
 fn news_say_how_far_a_connection_has_come_and_no_more_than_is_known() {
     use FlowProgress::{Answered, Begun, Established, Unanswered};
-    let mut bench = Bench::new(Config { news: true, ..Config::default() });
+    let mut bench = Bench::new(FlowConfig { news: true, ..FlowConfig::default() });
     let said = |bench: &mut Bench| -> Vec<_> {
         bench
             .flows
@@ -204,31 +216,31 @@ fn news_say_how_far_a_connection_has_come_and_no_more_than_is_known() {
     bench.udp(2, 53, 1, 9, 10).udp(1, 9, 2, 53, 10).udp(1, 8, 2, 53, 10).wait(40);
     assert_eq!(said(&mut bench), [(9, 53, Answered, false), (8, 53, Begun, false), (9, 53, Answered, true)]);
     // An echo has its identifier for a port.
-    let echo = |kind| Some(Icmp { kind, code: 0, id: Some(7) });
+    let echo = |kind| Some(IcmpMessage { kind, code: 0, id: Some(7) });
     let ends = [1, 2].map(|host| Endpoint::new([10, 0, 0, host], 0));
-    bench.datagram(Protocol::ICMP, (ends[0], ends[1]), echo(8), &[]);
-    bench.datagram(Protocol::ICMP, (ends[1], ends[0]), echo(0), &[]);
+    bench.datagram(IpProtocol::ICMP, (ends[0], ends[1]), echo(8), &[]);
+    bench.datagram(IpProtocol::ICMP, (ends[1], ends[0]), echo(0), &[]);
     assert_eq!(said(&mut bench), [(7, 0, Begun, false), (7, 0, Answered, false)]);
 }
 
 /// How a flow ends, and what came of it.
 #[test]
 fn the_state_of_a_flow_is_what_its_ends_made_of_it() {
+    use EventOutcome::{Failure, Success};
     use FlowStatus::{Closed, Established, Refused, Reset, TimedOut};
-    use Outcome::{Failure, Success};
     for (script, status, ended_by, outcome) in [
-        (&["> S 100", "< RA 0 101"][..], Refused, Some(End::Destination), Failure),
+        (&["> S 100", "< RA 0 101"][..], Refused, Some(FlowEnd::Destination), Failure),
         // Of an older connection, or forged: it refuses nothing.
         (&["> S 100", "< RA 0 77", "< SA 500 101", "> A 101 501"], Established, None, Success),
         (&["> S 100", "> S 100", "> S 100"], TimedOut, None, Failure),
-        (&[OPEN[0], OPEN[1], OPEN[2], "< R 501"], Reset, Some(End::Destination), Success),
+        (&[OPEN[0], OPEN[1], OPEN[2], "< R 501"], Reset, Some(FlowEnd::Destination), Success),
         // Whose RST was not believed goes on.
         (&[OPEN[0], OPEN[1], OPEN[2], "< R 501", "< A 501 101 10"], Established, None, Success),
-        (&[OPEN[0], OPEN[1], OPEN[2], "< FA 501 101"], Established, Some(End::Destination), Success),
+        (&[OPEN[0], OPEN[1], OPEN[2], "< FA 501 101"], Established, Some(FlowEnd::Destination), Success),
         (
             &[OPEN[0], OPEN[1], OPEN[2], "< FA 501 101", "> FA 101 502", "> R 102"],
             Closed,
-            Some(End::Destination),
+            Some(FlowEnd::Destination),
             Success,
         ),
         (&["> A 101 501 10", "< A 501 111 10"], Established, None, Success),
@@ -277,7 +289,7 @@ fn a_connect_that_nothing_answers_is_reported_within_seconds_and_may_be_answered
     let records = bench.records();
     let told: Vec<_> =
         records.iter().map(|flow| (flow.status, flow.outcome, flow.last, flow.counts[0].packets)).collect();
-    assert_eq!(told, [(FlowStatus::TimedOut, Some(Outcome::Failure), false, 2)]);
+    assert_eq!(told, [(FlowStatus::TimedOut, Some(EventOutcome::Failure), false, 2)]);
     bench.tcp("> S 100").tcp("< SA 500 101").tcp("> A 101 501");
     let records = bench.finish();
     assert_eq!((records.len(), records[0].status, records[0].report), (1, FlowStatus::Established, 2));
@@ -304,7 +316,7 @@ fn a_long_flow_is_reported_while_it_lives_with_what_came_since() {
     assert_eq!(seen, [(1, false, 50, 0), (2, false, 0, 10), (3, true, 7, 0)]);
     assert!(records.iter().all(|record| record.flow_id == records[0].flow_id && record.start <= record.end));
     assert!(records.windows(2).all(|pair| pair[0].end < pair[1].start && pair[0].id != pair[1].id));
-    assert_eq!(records[2].outcome, Some(Outcome::Success));
+    assert_eq!(records[2].outcome, Some(EventOutcome::Success));
     assert_eq!(records[0].outcome, None);
 }
 
@@ -318,31 +330,31 @@ fn a_datagram_and_its_answer_are_one_flow_until_both_are_silent() {
         .iter()
         .map(|r| (r.source.port, r.counts.map(|counts| counts.payload_bytes), r.status, r.outcome))
         .collect();
-    let (idle, success) = (FlowStatus::Idle, Some(Outcome::Success));
-    assert_eq!(seen, [(5000, [30, 90], idle, success), (1, [20, 0], idle, Some(Outcome::Unknown))]);
+    let (idle, success) = (FlowStatus::Idle, Some(EventOutcome::Success));
+    assert_eq!(seen, [(5000, [30, 90], idle, success), (1, [20, 0], idle, Some(EventOutcome::Unknown))]);
 }
 
 #[test]
 fn an_echo_and_its_reply_are_one_flow_and_an_error_marks_the_flow_it_quotes() {
     let mut bench = bench();
-    let echo = |kind| Some(Icmp { kind, code: 0, id: Some(7) });
+    let echo = |kind| Some(IcmpMessage { kind, code: 0, id: Some(7) });
     let ends = |a: u8, b: u8| (Endpoint::new([10, 0, 0, a], 0), Endpoint::new([10, 0, 0, b], 0));
-    bench.datagram(Protocol::ICMP, ends(2, 1), echo(0), &[]);
-    bench.datagram(Protocol::ICMP, ends(1, 2), echo(8), &[]).udp(1, 5000, 2, 53, 30);
+    bench.datagram(IpProtocol::ICMP, ends(2, 1), echo(0), &[]);
+    bench.datagram(IpProtocol::ICMP, ends(1, 2), echo(8), &[]).udp(1, 5000, 2, 53, 30);
     let quoted =
         [&[0x45, 0, 0, 58, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2][..], &[19, 136, 0, 53]].concat();
-    let error = |code| Some(Icmp { kind: 3, code, id: None });
-    bench.datagram(Protocol::ICMP, ends(2, 1), error(3), &quoted);
+    let error = |code| Some(IcmpMessage { kind: 3, code, id: None });
+    bench.datagram(IpProtocol::ICMP, ends(2, 1), error(3), &quoted);
     bench.tcp("> S 100");
     let mut quoted = quoted;
     quoted[9] = 6;
     quoted[20..].copy_from_slice(&[0x9c, 0x40, 0, 80]);
-    bench.datagram(Protocol::ICMP, ends(3, 1), error(1), &quoted);
+    bench.datagram(IpProtocol::ICMP, ends(3, 1), error(1), &quoted);
     let records = bench.finish();
     let seen: Vec<_> = records.iter().map(|r| (r.source.ip, r.status, r.outcome)).collect();
     let ip = |last| Ipv4Addr::new(10, 0, 0, last).into();
-    let failed = Some(Outcome::Failure);
-    assert_eq!(seen[0], (ip(1), FlowStatus::Established, Some(Outcome::Success)));
+    let failed = Some(EventOutcome::Failure);
+    assert_eq!(seen[0], (ip(1), FlowStatus::Established, Some(EventOutcome::Success)));
     assert_eq!(seen[1], (ip(1), FlowStatus::Refused, failed));
     assert_eq!(seen[3], (ip(1), FlowStatus::Unreachable, failed));
     assert_eq!(seen.len(), 5, "each error is a flow of its sender: {seen:?}");
@@ -373,7 +385,7 @@ fn zero_windows_are_counted_when_they_close_and_resent_bytes_when_they_come_agai
 
 #[test]
 fn a_flood_of_strangers_pushes_no_connection_out_and_every_packet_is_reported() {
-    let mut bench = Bench::new(Config { most: 256, ..Config::default() });
+    let mut bench = Bench::new(FlowConfig { most: 256, ..FlowConfig::default() });
     for line in OPEN {
         bench.tcp(line);
     }
@@ -382,7 +394,7 @@ fn a_flood_of_strangers_pushes_no_connection_out_and_every_packet_is_reported() 
         assert!(bench.flows.len() <= 256);
     }
     let evicted = bench.records();
-    assert!(evicted.iter().all(|flow| flow.protocol == Protocol::UDP && flow.status == FlowStatus::Evicted));
+    assert!(evicted.iter().all(|flow| flow.protocol == IpProtocol::UDP && flow.status == FlowStatus::Evicted));
     assert_eq!(bench.flows.ledger().evicted, evicted.len() as u64);
     let all = evicted.into_iter().chain(bench.finish());
     assert_eq!(all.map(|flow| flow.counts[0].packets + flow.counts[1].packets).sum::<u64>(), 5003);
@@ -390,7 +402,7 @@ fn a_flood_of_strangers_pushes_no_connection_out_and_every_packet_is_reported() 
 
 #[test]
 fn a_full_table_of_connections_gives_up_one_that_was_silent() {
-    let mut bench = Bench::new(Config { most: 8, ..Config::default() });
+    let mut bench = Bench::new(FlowConfig { most: 8, ..FlowConfig::default() });
     for client in 1..=8 {
         bench.client = client;
         for line in OPEN {
@@ -418,7 +430,7 @@ proptest! {
         packets in prop::collection::vec((0..6u16, any::<bool>(), 0..32u8, 0..4u32, 0..4u32, 0..3u32, 0..3i64), 0..200),
         most in 2..20usize,
     ) {
-        let mut bench = Bench::new(Config { most, interval: Some(3_000_000_000), ..Config::default() });
+        let mut bench = Bench::new(FlowConfig { most, interval: Some(3_000_000_000), ..FlowConfig::default() });
         let mut bytes = 0;
         for (client, up, flags, seq, ack, len, wait) in &packets {
             bench.client = *client;

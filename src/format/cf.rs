@@ -8,13 +8,13 @@ use std::net::IpAddr;
 use compact_str::CompactString;
 use serde::{Serialize, Serializer};
 
-use super::stamp::Stamp;
-use crate::flow::{Protocol, Timestamp};
-use crate::record::{Container, LoggedPacket, Record, VerdictDirection, VerdictRecord};
+use super::stamp::Rfc3339Stamp;
+use crate::flow::{IpProtocol, Timestamp};
+use crate::record::{LoggedPacket, Record, StoredContainer, VerdictDirection, VerdictRecord};
 
 /// How the time is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Time {
+pub enum CfTime {
     /// Seconds since 1970 with nine digits behind the point, as a string; `log_level` is a number.
     Seconds,
     /// RFC 3339 with nine digits behind the point; `level` is a word.
@@ -26,25 +26,25 @@ const SOURCE: &str = "cfnetworking.iptables";
 
 #[derive(Serialize)]
 struct Deprecated<'a> {
-    timestamp: Seconds,
+    timestamp: CfSeconds,
     source: &'static str,
     message: &'static str,
     log_level: u8,
-    data: Data<'a>,
+    data: CfData<'a>,
 }
 
 #[derive(Serialize)]
 struct Rfc3339<'a> {
-    timestamp: Stamp,
+    timestamp: Rfc3339Stamp,
     level: &'static str,
     source: &'static str,
     message: &'static str,
-    data: Data<'a>,
+    data: CfData<'a>,
 }
 
-struct Seconds(Timestamp);
+struct CfSeconds(Timestamp);
 
-impl Serialize for Seconds {
+impl Serialize for CfSeconds {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (seconds, nanos) = (self.0.0.div_euclid(1_000_000_000), self.0.0.rem_euclid(1_000_000_000));
         serializer.collect_str(&format_args!("{seconds}.{nanos:09}"))
@@ -52,16 +52,16 @@ impl Serialize for Seconds {
 }
 
 #[derive(Serialize)]
-struct Data<'a> {
+struct CfData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    destination: Option<Names<'a>>,
+    destination: Option<CfNames<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<Names<'a>>,
-    packet: Packet,
+    source: Option<CfNames<'a>>,
+    packet: CfPacket,
 }
 
 #[derive(Serialize)]
-struct Names<'a> {
+struct CfNames<'a> {
     container_id: &'a str,
     app_guid: &'a str,
     space_guid: &'a str,
@@ -69,7 +69,7 @@ struct Names<'a> {
 }
 
 #[derive(Serialize)]
-struct Packet {
+struct CfPacket {
     src_ip: IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     src_port: Option<u16>,
@@ -86,37 +86,37 @@ struct Packet {
 }
 
 /// Appends a logged packet as one line of JSON.
-pub fn write_json(out: &mut Vec<u8>, record: &Record, time: Time) {
+pub fn write_json(out: &mut Vec<u8>, record: &Record, time: CfTime) {
     let Record::Verdict(packet) = record else { return };
-    let (message, data) = (packet.action(), Data::new(packet));
+    let (message, data) = (packet.action(), CfData::new(packet));
     // A `Vec` takes every write.
     drop(match time {
-        Time::Seconds => {
-            let timestamp = Seconds(packet.at);
+        CfTime::Seconds => {
+            let timestamp = CfSeconds(packet.at);
             serde_json::to_writer(&mut *out, &Deprecated { timestamp, source: SOURCE, message, log_level: 1, data })
         }
-        Time::Rfc3339 => {
-            let timestamp = Stamp::nanoseconds(packet.at);
+        CfTime::Rfc3339 => {
+            let timestamp = Rfc3339Stamp::nanoseconds(packet.at);
             serde_json::to_writer(&mut *out, &Rfc3339 { timestamp, level: "info", source: SOURCE, message, data })
         }
     });
     out.push(b'\n');
 }
 
-impl<'a> Data<'a> {
+impl<'a> CfData<'a> {
     fn new(record: &'a VerdictRecord) -> Self {
-        let names = Names::new(record.subject());
+        let names = CfNames::new(record.subject());
         let (destination, source) = match record.direction {
             VerdictDirection::Ingress => (Some(names), None),
             VerdictDirection::Egress => (None, Some(names)),
         };
-        Self { destination, source, packet: Packet::new(&record.packet, record.mark) }
+        Self { destination, source, packet: CfPacket::new(&record.packet, record.mark) }
     }
 }
 
-impl<'a> Names<'a> {
-    fn new(container: Option<&'a Container>) -> Self {
-        let name = |of: fn(&'a Container) -> &'a str| container.map(of).unwrap_or_default();
+impl<'a> CfNames<'a> {
+    fn new(container: Option<&'a StoredContainer>) -> Self {
+        let name = |of: fn(&'a StoredContainer) -> &'a str| container.map(of).unwrap_or_default();
         Self {
             container_id: name(|it| &it.id),
             app_guid: name(|it| &it.app),
@@ -126,10 +126,10 @@ impl<'a> Names<'a> {
     }
 }
 
-impl Packet {
+impl CfPacket {
     fn new(packet: &LoggedPacket, mark: Option<u32>) -> Self {
         let [src_port, dst_port] = packet.ports();
-        let protocol = packet.protocol.map(Protocol::text).unwrap_or_default();
+        let protocol = packet.protocol.map(IpProtocol::text).unwrap_or_default();
         Self {
             src_ip: packet.source.ip,
             src_port,
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use crate::record::sample::{logged_echo, verdict};
 
-    fn line(record: VerdictRecord, time: Time) -> String {
+    fn line(record: VerdictRecord, time: CfTime) -> String {
         let mut out = Vec::new();
         write_json(&mut out, &record.into(), time);
         String::from_utf8(out).unwrap()
@@ -162,9 +162,9 @@ mod tests {
             "\n"
         );
         let seconds = r#"{"timestamp":"1772366400.000123000","source":"cfnetworking.iptables","message":"ingress-denied","log_level":1,"#;
-        assert_eq!(line(verdict(), Time::Seconds), format!("{seconds}{data}"));
+        assert_eq!(line(verdict(), CfTime::Seconds), format!("{seconds}{data}"));
         let rfc = r#"{"timestamp":"2026-03-01T12:00:00.000123000Z","level":"info","source":"cfnetworking.iptables","message":"ingress-denied","#;
-        assert_eq!(line(verdict(), Time::Rfc3339), format!("{rfc}{data}"));
+        assert_eq!(line(verdict(), CfTime::Rfc3339), format!("{rfc}{data}"));
     }
 
     #[test]
@@ -173,7 +173,7 @@ mod tests {
             r#""message":"egress-allowed","log_level":1,"data":{"source":{"container_id":"","app_guid":"","space_guid":"","organization_guid":""},"#,
             r#""packet":{"src_ip":"10.255.15.7","dst_ip":"10.0.0.1","protocol":"icmp","type":8,"code":0}}}"#
         );
-        let line = line(logged_echo(), Time::Seconds);
+        let line = line(logged_echo(), CfTime::Seconds);
         assert!(line.contains(data), "{line}");
     }
 }

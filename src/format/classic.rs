@@ -8,24 +8,24 @@ use std::net::IpAddr;
 use serde::{Serialize, Serializer};
 
 use super::Observer;
-use crate::record::{Exchange, NetworkDirection, Record, Request, Unanswered};
+use crate::record::{Exchange, HttpRequest, NetworkDirection, Record, UnansweredReason};
 
 /// What the origin recorded for a request without a response.
 const TIMED_OUT: u16 = 408;
 
 /// A record as it is serialized.
 #[derive(Clone, Copy, Debug)]
-pub struct Classic<'a> {
+pub struct ClassicRecord<'a> {
     /// What happened.
     pub record: &'a Record,
     /// Who saw it.
     pub observer: &'a Observer,
 }
 
-impl Serialize for Classic<'_> {
+impl Serialize for ClassicRecord<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.record {
-            Record::Http(exchange) => View::new(exchange, self.observer).serialize(serializer),
+            Record::Http(exchange) => ClassicView::new(exchange, self.observer).serialize(serializer),
             Record::Flow(_) | Record::Conntrack(_) | Record::Verdict(_) | Record::Connect(_) | Record::Ledger(_) => {
                 Err(serde::ser::Error::custom("the classic record is one of exchanges"))
             }
@@ -36,7 +36,7 @@ impl Serialize for Classic<'_> {
 /// Appends the record as one line of JSON; nothing of what is no exchange.
 pub fn write_json(out: &mut Vec<u8>, record: &Record, observer: &Observer) {
     let Record::Http(exchange) = record else { return };
-    write_view(out, &View::new(exchange, observer));
+    write_view(out, &ClassicView::new(exchange, observer));
 }
 
 /// Appends the record as one line of JSON of at most `max` bytes (from 4 KiB), line feed included: without headers, then
@@ -45,7 +45,7 @@ pub fn write_json_capped(out: &mut Vec<u8>, record: &Record, observer: &Observer
     const LONGEST: usize = 1024;
     let Record::Http(exchange) = record else { return false };
     let start = out.len();
-    let mut view = View::new(exchange, observer);
+    let mut view = ClassicView::new(exchange, observer);
     write_view(out, &view);
     if out.len() - start <= max {
         return false;
@@ -63,7 +63,7 @@ pub fn write_json_capped(out: &mut Vec<u8>, record: &Record, observer: &Observer
     true
 }
 
-fn write_view(out: &mut Vec<u8>, view: &View<'_>) {
+fn write_view(out: &mut Vec<u8>, view: &ClassicView<'_>) {
     let written = serde_json::to_writer(&mut *out, view);
     // A `Vec` takes every write and every key is a string.
     debug_assert!(written.is_ok(), "a record that is no JSON");
@@ -71,7 +71,7 @@ fn write_view(out: &mut Vec<u8>, view: &View<'_>) {
 }
 
 #[derive(Serialize)]
-struct View<'a> {
+struct ClassicView<'a> {
     #[serde(rename = "resTime", skip_serializing_if = "Option::is_none")]
     seconds: Option<f64>,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -98,7 +98,7 @@ struct View<'a> {
     hostname: Option<&'a str>,
 }
 
-impl<'a> View<'a> {
+impl<'a> ClassicView<'a> {
     fn new(exchange: &'a Exchange, observer: &'a Observer) -> Self {
         let (connection, request) = (&*exchange.connection, exchange.request.as_ref());
         Self {
@@ -133,18 +133,18 @@ fn seconds(exchange: &Exchange) -> Option<f64> {
 /// an answer of HTTP/0.9.
 fn status(exchange: &Exchange) -> Option<u16> {
     let unanswered = exchange.unanswered.and_then(|why| match why {
-        Unanswered::Timeout | Unanswered::Closed | Unanswered::Reset => Some(TIMED_OUT),
-        Unanswered::Shutdown => None,
+        UnansweredReason::Timeout | UnansweredReason::Closed | UnansweredReason::Reset => Some(TIMED_OUT),
+        UnansweredReason::Shutdown => None,
     });
     exchange.response.as_ref().map_or(unanswered, |r| r.status)
 }
 
 /// The lines of the request's head as the origin had them: a JSON array in a string, the request line first.
-struct RawLines<'a>(&'a Request);
+struct RawLines<'a>(&'a HttpRequest);
 
 impl RawLines<'_> {
     fn json(&self) -> serde_json::Result<String> {
-        let Request { method, target, version, headers, .. } = self.0;
+        let HttpRequest { method, target, version, headers, .. } = self.0;
         let version = version.name().map(|v| format!(" HTTP/{v}")).unwrap_or_default();
         let first = format!("{method} {target}{version}");
         let lines = headers.iter().map(|header| format!("{}: {}", header.name, header.value));
@@ -188,10 +188,10 @@ mod tests {
     #[test]
     fn a_request_without_a_response_is_408_where_the_wait_is_over() {
         for (why, expected) in [
-            (Unanswered::Timeout, Some(TIMED_OUT)),
-            (Unanswered::Closed, Some(TIMED_OUT)),
-            (Unanswered::Reset, Some(TIMED_OUT)),
-            (Unanswered::Shutdown, None),
+            (UnansweredReason::Timeout, Some(TIMED_OUT)),
+            (UnansweredReason::Closed, Some(TIMED_OUT)),
+            (UnansweredReason::Reset, Some(TIMED_OUT)),
+            (UnansweredReason::Shutdown, None),
         ] {
             let it = Exchange {
                 response: None,
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_was_not_seen_is_absent() {
-        let connection = Arc::new(crate::record::Connection { direction: None, ..sample::connection() });
+        let connection = Arc::new(crate::record::ExchangeConnection { direction: None, ..sample::connection() });
         let line = line(Exchange { request: None, connection, ..exchange() });
         let expected = r#"{"srcIP":"10.1.2.3","srcPort":51234,"dstIP":"10.1.9.9","dstPort":8080,"resCode":200,"HOSTNAME":"cart-7f9f"}"#;
         assert_eq!(line.trim_end(), expected);
@@ -223,7 +223,8 @@ mod tests {
             (NetworkDirection::Egress, "outgo"),
             (NetworkDirection::Internal, "income"),
         ] {
-            let connection = Arc::new(crate::record::Connection { direction: Some(direction), ..sample::connection() });
+            let connection =
+                Arc::new(crate::record::ExchangeConnection { direction: Some(direction), ..sample::connection() });
             assert!(line(Exchange { connection, ..exchange() }).contains(&format!("\"type\":\"{expected}\"")));
         }
     }

@@ -8,14 +8,14 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::stamp::Stamp;
-use crate::flow::Protocol;
-use crate::record::{ConntrackRecord, Labels, Record, Workload};
+use super::stamp::Rfc3339Stamp;
+use crate::flow::IpProtocol;
+use crate::record::{ConntrackRecord, LabelSet, Record, Workload};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct View<'a> {
-    timestamp: Stamp,
+struct ConntrackLogView<'a> {
+    timestamp: Rfc3339Stamp,
     src: IpAddr,
     src_port: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,7 +23,7 @@ struct View<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     src_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    src_lbls: Option<&'a Labels>,
+    src_lbls: Option<&'a LabelSet>,
     dst: IpAddr,
     dst_port: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,7 +31,7 @@ struct View<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     dst_name: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    dst_lbls: Option<&'a Labels>,
+    dst_lbls: Option<&'a LabelSet>,
     proto: String,
     new: bool,
     update: bool,
@@ -42,11 +42,11 @@ struct View<'a> {
 pub fn write_json(out: &mut Vec<u8>, record: &Record) {
     let Record::Conntrack(event) = record else { return };
     // A `Vec` takes every write.
-    drop(serde_json::to_writer(&mut *out, &View::new(event)));
+    drop(serde_json::to_writer(&mut *out, &ConntrackLogView::new(event)));
     out.push(b'\n');
 }
 
-impl<'a> View<'a> {
+impl<'a> ConntrackLogView<'a> {
     fn new(event: &'a ConntrackRecord) -> Self {
         let (source, destination) = (event.source_workload.as_deref(), event.destination_workload.as_deref());
         let namespace = |workload: Option<&'a Workload>| workload.and_then(|workload| workload.namespace.as_deref());
@@ -55,7 +55,7 @@ impl<'a> View<'a> {
             |workload: Option<&'a Workload>| workload.map(|workload| &workload.labels).filter(|l| !l.is_empty());
         Self {
             // Of the flow, not of the event, as there.
-            timestamp: Stamp::new(event.start.unwrap_or(event.at)),
+            timestamp: Rfc3339Stamp::new(event.start.unwrap_or(event.at)),
             src: event.tuple.source.ip,
             src_port: event.tuple.source.port,
             src_ns: namespace(source),
@@ -79,9 +79,9 @@ impl<'a> View<'a> {
     }
 }
 
-fn protocol(protocol: Protocol) -> String {
+fn protocol(protocol: IpProtocol) -> String {
     match protocol {
-        Protocol::ICMP6 => "ICMPv6".to_owned(),
+        IpProtocol::ICMP6 => "ICMPv6".to_owned(),
         _ => protocol.name().map_or_else(|| protocol.0.to_string(), str::to_ascii_uppercase),
     }
 }
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn a_protocol_has_its_own_name() {
         for (number, name) in [(6, "TCP"), (17, "UDP"), (1, "ICMP"), (58, "ICMPv6"), (132, "SCTP"), (253, "253")] {
-            assert_eq!(protocol(Protocol(number)), name);
+            assert_eq!(protocol(IpProtocol(number)), name);
         }
     }
 }

@@ -50,7 +50,7 @@ impl FieldType {
 
 /// One field.
 #[derive(Clone, Copy, Debug)]
-pub struct Field {
+pub struct RecordField {
     /// Dotted name; for an object, of the object.
     pub name: &'static str,
     /// Type.
@@ -59,14 +59,14 @@ pub struct Field {
     pub meaning: &'static str,
 }
 
-const fn field(name: &'static str, kind: FieldType, meaning: &'static str) -> Field {
-    Field { name, kind, meaning }
+const fn field(name: &'static str, kind: FieldType, meaning: &'static str) -> RecordField {
+    RecordField { name, kind, meaning }
 }
 
 use FieldType::{Boolean, Date, Flattened, Ip, Keyword, Long, Object, Wildcard};
 
 /// All fields, in the order in which they are written.
-pub const FIELDS: &[Field] = &[
+pub const FIELDS: &[RecordField] = &[
     field(
         "@timestamp",
         Date,
@@ -335,7 +335,7 @@ pub const FIELDS: &[Field] = &[
 ];
 
 /// What a ledger record says of itself; `ledger_record_fields` are all of its fields.
-const LEDGER: &[Field] = &[
+const LEDGER: &[RecordField] = &[
     field(
         "podtap.ledger.sink",
         Keyword,
@@ -346,7 +346,7 @@ const LEDGER: &[Field] = &[
 ];
 
 /// What exchanges and ledger records have in common, where it does not mean the same.
-const SHARED: &[Field] = &[
+const SHARED: &[RecordField] = &[
     field("@timestamp", Date, "As `event.end`"),
     field("event.kind", Keyword, "`metric`"),
     field("event.dataset", Keyword, "`podtap.ledger`"),
@@ -360,13 +360,13 @@ const SHARED: &[Field] = &[
 const SAME: &[&str] = &["ecs.version", "service.", "labels", "host.", "kubernetes.", "orchestrator.", "agent."];
 
 /// What only ledger records have: names of counters as in `/metrics`.
-pub fn ledger_fields() -> impl Iterator<Item = Field> {
+pub fn ledger_fields() -> impl Iterator<Item = RecordField> {
     let numbers = crate::ledger::ledger_fields().map(|(name, meaning)| field(name, Long, meaning));
     LEDGER.iter().copied().chain(numbers)
 }
 
 /// Every field of every record that there may be in an index.
-pub fn all_fields() -> impl Iterator<Item = Field> {
+pub fn all_fields() -> impl Iterator<Item = RecordField> {
     FIELDS
         .iter()
         .copied()
@@ -378,17 +378,17 @@ pub fn all_fields() -> impl Iterator<Item = Field> {
 }
 
 /// What all records say in the same way.
-fn same() -> impl Iterator<Item = &'static Field> {
+fn same() -> impl Iterator<Item = &'static RecordField> {
     FIELDS.iter().filter(|field| SAME.iter().any(|same| field.name.starts_with(same)))
 }
 
 /// The fields of a ledger record.
-pub fn ledger_record_fields() -> impl Iterator<Item = Field> {
+pub fn ledger_record_fields() -> impl Iterator<Item = RecordField> {
     SHARED.iter().chain(same()).copied().chain(ledger_fields())
 }
 
 /// The table of docs/record.md.
-pub fn markdown_table(fields: impl Iterator<Item = Field>) -> String {
+pub fn markdown_table(fields: impl Iterator<Item = RecordField>) -> String {
     let mut out = String::from("| field | type | meaning |\n|---|---|---|\n");
     for field in fields {
         let below = if matches!(field.kind, Object | Flattened) { ".*" } else { "" };

@@ -8,9 +8,9 @@ use std::fmt;
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 
 use super::Encoded;
-use super::stamp::Stamp;
-use crate::record::{Exchange, Header, Record, Request, Response, Version};
-use crate::shape::target::Url;
+use super::stamp::Rfc3339Stamp;
+use crate::record::{Exchange, HttpHeader, HttpRequest, HttpResponse, HttpVersion, Record};
+use crate::shape::target::RequestUrl;
 
 /// What is before the first entry.
 pub fn beginning() -> String {
@@ -55,22 +55,22 @@ macro_rules! objects {
 
 objects! {
     Entry {
-        started_date_time: Stamp,
-        time: Millis,
+        started_date_time: Rfc3339Stamp,
+        time: HarMillis,
         request: RequestPart<'a>,
         response: ResponsePart<'a>,
         cache: Empty,
-        timings: Timings,
+        timings: HarTimings,
         #[serde(rename = "serverIPAddress")] server: std::net::IpAddr,
         connection: &'a str,
         #[serde(rename = "_podtap")] podtap: Podtap<'a>,
     }
     RequestPart {
         method: &'a str,
-        url: FullUrl<'a>,
+        url: AbsoluteUrl<'a>,
         http_version: &'static str,
         cookies: [Empty; 0],
-        headers: Headers<'a>,
+        headers: HarHeaders<'a>,
         query_string: Query<'a>,
         #[serde(skip_serializing_if = "Option::is_none")] post_data: Option<PostData<'a>>,
         headers_size: i64,
@@ -82,7 +82,7 @@ objects! {
         status_text: &'a str,
         http_version: &'static str,
         cookies: [Empty; 0],
-        headers: Headers<'a>,
+        headers: HarHeaders<'a>,
         content: Content<'a>,
         #[serde(rename = "redirectURL")] redirect_url: &'a str,
         headers_size: i64,
@@ -108,40 +108,40 @@ struct Empty {}
 
 /// Each in milliseconds, and together the time of the entry.
 #[derive(serde::Serialize)]
-struct Timings {
+struct HarTimings {
     blocked: i8,
     dns: i8,
     ssl: i8,
-    connect: Part,
-    send: Millis,
-    wait: Millis,
-    receive: Millis,
+    connect: HarPart,
+    send: HarMillis,
+    wait: HarMillis,
+    receive: HarMillis,
 }
 
 /// Nanoseconds, written in milliseconds.
 #[derive(Clone, Copy)]
-struct Millis(u64);
+struct HarMillis(u64);
 
-impl Serialize for Millis {
+impl Serialize for HarMillis {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_f64((self.0 / 1000) as f64 / 1e3)
     }
 }
 
 /// The same, or -1 where it does not apply.
-struct Part(Option<u64>);
+struct HarPart(Option<u64>);
 
-impl Serialize for Part {
+impl Serialize for HarPart {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
-            Some(nanos) => Millis(nanos).serialize(serializer),
+            Some(nanos) => HarMillis(nanos).serialize(serializer),
             None => serializer.serialize_i8(-1),
         }
     }
 }
 
 impl<'a> Entry<'a> {
-    fn new(exchange: &'a Exchange, request: &'a Request) -> Self {
+    fn new(exchange: &'a Exchange, request: &'a HttpRequest) -> Self {
         let timing = exchange.timing();
         let whole = |nanos: Option<u64>| nanos.map_or(0, |nanos| nanos / 1000 * 1000);
         // Whose answer never came was waited for until it was given up.
@@ -151,19 +151,19 @@ impl<'a> Entry<'a> {
         let connection = &exchange.connection;
         Self {
             // The connection is drawn directly before its first request, wherever it was.
-            started_date_time: Stamp::new(request.first.minus(connect)),
-            time: Millis(connect + send + wait + receive),
+            started_date_time: Rfc3339Stamp::new(request.first.minus(connect)),
+            time: HarMillis(connect + send + wait + receive),
             request: RequestPart::new(exchange, request),
             response: ResponsePart::new(exchange),
             cache: Empty {},
-            timings: Timings {
+            timings: HarTimings {
                 blocked: -1,
                 dns: -1,
                 ssl: -1,
-                connect: Part(timing.connect),
-                send: Millis(send),
-                wait: Millis(wait),
-                receive: Millis(receive),
+                connect: HarPart(timing.connect),
+                send: HarMillis(send),
+                wait: HarMillis(wait),
+                receive: HarMillis(receive),
             },
             server: connection.server.ip,
             connection: &connection.id,
@@ -176,29 +176,29 @@ impl<'a> Entry<'a> {
                 client_port: connection.client.port,
                 direction: connection.direction.map(crate::record::NetworkDirection::name),
                 stream: exchange.class.name(),
-                unanswered: exchange.unanswered.map(crate::record::Unanswered::name),
+                unanswered: exchange.unanswered.map(crate::record::UnansweredReason::name),
             },
         }
     }
 }
 
 impl<'a> RequestPart<'a> {
-    fn new(exchange: &'a Exchange, request: &'a Request) -> Self {
+    fn new(exchange: &'a Exchange, request: &'a HttpRequest) -> Self {
         let known = [
             ("Host", request.host.as_deref()),
             ("User-Agent", request.user_agent.as_deref()),
             ("Referer", request.referrer.as_deref()),
         ];
-        let url = Url::of(request);
+        let url = RequestUrl::of(request);
         let mime_type = request.mime_type.as_deref();
         let post = (request.body_bytes > 0 || mime_type.is_some())
             .then(|| PostData { mime_type: mime_type.unwrap_or_default(), text: "" });
         Self {
             method: &request.method,
-            url: FullUrl { url, request, exchange },
+            url: AbsoluteUrl { url, request, exchange },
             http_version: version(request.version),
             cookies: [],
-            headers: Headers { recorded: &request.headers, known },
+            headers: HarHeaders { recorded: &request.headers, known },
             query_string: Query(url.query.unwrap_or_default()),
             post_data: post,
             headers_size: -1,
@@ -210,7 +210,7 @@ impl<'a> RequestPart<'a> {
 impl<'a> ResponsePart<'a> {
     fn new(exchange: &'a Exchange) -> Self {
         let response = exchange.response.as_ref();
-        let header = |response: &'a Response, name: &str| {
+        let header = |response: &'a HttpResponse, name: &str| {
             response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| &*header.value)
         };
         let size = response.map_or(0, |response| response.body_bytes);
@@ -219,7 +219,7 @@ impl<'a> ResponsePart<'a> {
             status_text: response.and_then(|response| response.phrase.as_deref()).unwrap_or_default(),
             http_version: response.map_or("unknown", |response| version(response.version)),
             cookies: [],
-            headers: Headers {
+            headers: HarHeaders {
                 recorded: response.map_or(&[], |response| &response.headers),
                 known: Default::default(),
             },
@@ -241,24 +241,24 @@ fn why_none(exchange: &Exchange) -> &'static str {
     exchange.unanswered.map_or(if reset { "reset" } else { "no response seen" }, |why| why.name())
 }
 
-fn version(version: Version) -> &'static str {
+fn version(version: HttpVersion) -> &'static str {
     match version {
-        Version::V09 => "HTTP/0.9",
-        Version::V10 => "HTTP/1.0",
-        Version::V11 => "HTTP/1.1",
-        Version::V2 => "HTTP/2",
-        Version::Unknown => "unknown",
+        HttpVersion::V09 => "HTTP/0.9",
+        HttpVersion::V10 => "HTTP/1.0",
+        HttpVersion::V11 => "HTTP/1.1",
+        HttpVersion::V2 => "HTTP/2",
+        HttpVersion::Unknown => "unknown",
     }
 }
 
 /// An absolute URL, as the format demands: the server's address in place of a host that was not sent.
-struct FullUrl<'a> {
-    url: Url<'a>,
-    request: &'a Request,
+struct AbsoluteUrl<'a> {
+    url: RequestUrl<'a>,
+    request: &'a HttpRequest,
     exchange: &'a Exchange,
 }
 
-impl fmt::Display for FullUrl<'_> {
+impl fmt::Display for AbsoluteUrl<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let url = &self.url;
         if url.is_absolute {
@@ -280,33 +280,33 @@ impl fmt::Display for FullUrl<'_> {
     }
 }
 
-impl Serialize for FullUrl<'_> {
+impl Serialize for AbsoluteUrl<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
 #[derive(serde::Serialize)]
-struct Pair<'a> {
+struct NameValue<'a> {
     name: &'a str,
     value: &'a str,
 }
 
 /// Those that LOGHEADERS keeps; without it, those that every record has.
-struct Headers<'a> {
-    recorded: &'a [Header],
+struct HarHeaders<'a> {
+    recorded: &'a [HttpHeader],
     known: [(&'static str, Option<&'a str>); 3],
 }
 
-impl Serialize for Headers<'_> {
+impl Serialize for HarHeaders<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut sequence = serializer.serialize_seq(None)?;
         for header in self.recorded {
-            sequence.serialize_element(&Pair { name: &header.name, value: &header.value })?;
+            sequence.serialize_element(&NameValue { name: &header.name, value: &header.value })?;
         }
         if self.recorded.is_empty() {
             for (name, value) in self.known.iter().filter_map(|(name, value)| Some((name, (*value)?))) {
-                sequence.serialize_element(&Pair { name, value })?;
+                sequence.serialize_element(&NameValue { name, value })?;
             }
         }
         sequence.end()
@@ -321,7 +321,7 @@ impl Serialize for Query<'_> {
         let mut sequence = serializer.serialize_seq(None)?;
         for pair in self.0.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            sequence.serialize_element(&Pair { name, value })?;
+            sequence.serialize_element(&NameValue { name, value })?;
         }
         sequence.end()
     }
@@ -332,7 +332,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::record::Unanswered;
+    use crate::record::UnansweredReason;
     use crate::record::sample::{conntrack, exchange, header, record};
 
     fn entry(exchange: Exchange) -> Value {
@@ -363,7 +363,7 @@ mod tests {
     fn without_an_answer_the_wait_is_what_was_waited() {
         let start = exchange().start();
         let gave_up = Some(start.plus(10_000_000_000));
-        let waited = Exchange { response: None, unanswered: Some(Unanswered::Timeout), gave_up, ..exchange() };
+        let waited = Exchange { response: None, unanswered: Some(UnansweredReason::Timeout), gave_up, ..exchange() };
         let found = entry(Exchange { connect_ns: None, ..waited });
         assert_eq!((&found["time"], &found["timings"]["connect"]), (&json!(10_000.0), &json!(-1)));
         let response = &found["response"];

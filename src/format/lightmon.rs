@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use compact_str::{CompactString, ToCompactString};
 use serde::Serialize;
 
-use super::stamp::Stamp;
+use super::stamp::Rfc3339Stamp;
 use crate::record::{ConnectRecord, Process, Record};
 use crate::redact::escape_into;
 
@@ -29,14 +29,14 @@ struct LogLine<'a> {
     process_path: &'a str,
     sip: CompactString,
     sport: String,
-    time: Stamp,
+    time: Rfc3339Stamp,
     user: CompactString,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct JsonLine<'a> {
-    u_time: Stamp,
+    u_time: Rfc3339Stamp,
     address_family: &'static str,
     pid: u32,
     process_path: &'a str,
@@ -53,7 +53,7 @@ struct JsonLine<'a> {
 }
 
 /// What all three lines say; of a connect that only packets showed, the process is empty.
-struct Seen<'a> {
+struct ConnectSummary<'a> {
     connect: &'a ConnectRecord,
     process: Option<&'a Process>,
 }
@@ -61,7 +61,7 @@ struct Seen<'a> {
 /// Appends a connect as a line of the log file.
 pub fn write_log(out: &mut Vec<u8>, record: &Record) {
     let Record::Connect(connect) = record else { return };
-    let seen = Seen::new(connect);
+    let seen = ConnectSummary::new(connect);
     let line = LogLine {
         conatiner: seen.container(),
         dip: connect.destination.ip,
@@ -74,7 +74,7 @@ pub fn write_log(out: &mut Vec<u8>, record: &Record) {
         process_path: seen.path(),
         sip: seen.source(),
         sport: connect.source_port.unwrap_or_default().to_string(),
-        time: Stamp::new(connect.start),
+        time: Rfc3339Stamp::new(connect.start),
         user: seen.user(),
     };
     // A `Vec` takes every write.
@@ -85,9 +85,9 @@ pub fn write_log(out: &mut Vec<u8>, record: &Record) {
 /// Appends a connect as a line of JSON.
 pub fn write_json(out: &mut Vec<u8>, record: &Record) {
     let Record::Connect(connect) = record else { return };
-    let seen = Seen::new(connect);
+    let seen = ConnectSummary::new(connect);
     let line = JsonLine {
-        u_time: Stamp::new(connect.start),
+        u_time: Rfc3339Stamp::new(connect.start),
         address_family: if connect.destination.ip.is_ipv6() { "AF_INET6" } else { "AF_INET" },
         pid: seen.pid(),
         process_path: seen.path(),
@@ -110,8 +110,8 @@ pub fn write_json(out: &mut Vec<u8>, record: &Record) {
 /// Appends a connect as a row: TIME USER PID AF SRC DEST CONTAINER PROCESS. The time is in UTC.
 pub fn write_table(out: &mut Vec<u8>, record: &Record) {
     let Record::Connect(connect) = record else { return };
-    let seen = Seen::new(connect);
-    let stamp = Stamp::new(connect.start);
+    let seen = ConnectSummary::new(connect);
+    let stamp = Rfc3339Stamp::new(connect.start);
     let time = stamp.time_of_day().get(..8).unwrap_or_default();
     let family = if connect.destination.ip.is_ipv6() { "ipv6" } else { "v4" };
     let source = format!("{} {}", seen.source(), connect.source_port.unwrap_or_default());
@@ -130,7 +130,7 @@ pub fn write_table(out: &mut Vec<u8>, record: &Record) {
     ));
 }
 
-impl<'a> Seen<'a> {
+impl<'a> ConnectSummary<'a> {
     fn new(connect: &'a ConnectRecord) -> Self {
         Self { connect, process: connect.process.as_deref() }
     }

@@ -7,14 +7,14 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::stamp::Stamp;
-use crate::flow::{Endpoint, Protocol};
+use super::stamp::Rfc3339Stamp;
+use crate::flow::{Endpoint, IpProtocol};
 use crate::record::{FlowRecord, Record, Workload};
 use crate::redact::escape_into;
 
 #[derive(Serialize)]
-struct View<'a> {
-    timestamp: Stamp,
+struct NetLogView<'a> {
+    timestamp: Rfc3339Stamp,
     namespace: &'a str,
     name: &'a str,
     source: String,
@@ -28,14 +28,14 @@ struct View<'a> {
 pub fn write_json(out: &mut Vec<u8>, record: &Record) {
     let Record::Flow(flow) = record else { return };
     // A `Vec` takes every write.
-    drop(serde_json::to_writer(&mut *out, &View::new(flow)));
+    drop(serde_json::to_writer(&mut *out, &NetLogView::new(flow)));
     out.push(b'\n');
 }
 
 /// Appends a flow as one line of text; the time is in UTC.
 pub fn write_text(out: &mut Vec<u8>, record: &Record) {
     let Record::Flow(flow) = record else { return };
-    let View { namespace, name, source, destination, protocol, bytes, packets, .. } = View::new(flow);
+    let NetLogView { namespace, name, source, destination, protocol, bytes, packets, .. } = NetLogView::new(flow);
     let time = flow.end.to_string();
     let (day, rest) = time.split_once('T').unwrap_or((&time, ""));
     let second = rest.get(..8).unwrap_or(rest);
@@ -52,14 +52,14 @@ pub fn write_text(out: &mut Vec<u8>, record: &Record) {
     ));
 }
 
-impl<'a> View<'a> {
+impl<'a> NetLogView<'a> {
     fn new(flow: &'a FlowRecord) -> Self {
         let workload = named(flow);
         let text = |of: fn(&Workload) -> Option<&str>| workload.and_then(of).unwrap_or_default();
         let [there, back] = &flow.counts;
         let end = |end: Endpoint| if flow.protocol.has_ports() { end.to_string() } else { end.ip.to_string() };
         Self {
-            timestamp: Stamp::new(flow.end),
+            timestamp: Rfc3339Stamp::new(flow.end),
             namespace: text(|workload| workload.namespace.as_deref()),
             name: text(|workload| workload.name.as_deref()),
             source: end(flow.source),
@@ -77,8 +77,8 @@ pub fn named(flow: &FlowRecord) -> Option<&Workload> {
 }
 
 /// `TCP`, `UDP`; `ICMPv6`.
-pub fn protocol(protocol: Protocol) -> String {
-    if protocol == Protocol::ICMP6 { "ICMPv6".to_owned() } else { protocol.text().as_str().to_ascii_uppercase() }
+pub fn protocol(protocol: IpProtocol) -> String {
+    if protocol == IpProtocol::ICMP6 { "ICMPv6".to_owned() } else { protocol.text().as_str().to_ascii_uppercase() }
 }
 
 #[cfg(test)]
@@ -105,7 +105,7 @@ mod tests {
     fn nothing_in_a_name_moves_a_cursor_and_a_protocol_without_ports_has_none() {
         let mut it = everything_of_flow();
         let workload = Workload { name: Some("a\u{1b}[2J".into()), ..Workload::default() };
-        (it.source_workload, it.protocol) = (Some(std::sync::Arc::new(workload)), Protocol::ICMP6);
+        (it.source_workload, it.protocol) = (Some(std::sync::Arc::new(workload)), IpProtocol::ICMP6);
         let line = line(it, write_text);
         assert!(line.contains(r"name: a\x1b[2J, source: 10.61.1.2, ") && line.contains("protocol: ICMPv6,"), "{line}");
     }

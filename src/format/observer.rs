@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use compact_str::CompactString;
 
-use crate::record::Labels;
+use crate::record::LabelSet;
 
 /// What every record of this process has in common. Absent means unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct Observer {
     /// `service.name`: SERVICE_NAME, else the pod's app label.
     pub service_name: Option<CompactString>,
     /// `labels.*`: TAGS.
-    pub labels: Labels,
+    pub labels: LabelSet,
     /// `host.name`: the node, or the host outside Kubernetes.
     pub host_name: Option<CompactString>,
     /// HOSTNAME of the classic record: the name the system itself goes by, in a pod the pod's.
@@ -39,7 +39,7 @@ pub struct Pod {
     /// `kubernetes.node.name`
     pub node: Option<CompactString>,
     /// `kubernetes.labels.*`
-    pub labels: Labels,
+    pub labels: LabelSet,
     /// `kubernetes.annotations.*`: only those of the allow list.
-    pub annotations: Labels,
+    pub annotations: LabelSet,
 }

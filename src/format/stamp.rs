@@ -6,7 +6,7 @@ use crate::flow::Timestamp;
 
 /// RFC 3339, UTC, microseconds, or nanoseconds where there are any.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stamp {
+pub(super) struct Rfc3339Stamp {
     text: [u8; 30],
     len: usize,
 }
@@ -49,7 +49,7 @@ fn two(n: u32) -> [u8; 2] {
     PAIRS.get((n % 100) as usize).copied().unwrap_or_default()
 }
 
-impl Stamp {
+impl Rfc3339Stamp {
     pub(super) fn new(at: Timestamp) -> Self {
         let (days, s, n) = split(at);
         let (year, month, day) = civil(days);
@@ -91,7 +91,7 @@ impl Stamp {
     }
 }
 
-impl Serialize for Stamp {
+impl Serialize for Rfc3339Stamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
     }
@@ -104,16 +104,16 @@ mod tests {
 
     #[test]
     fn the_time_of_day_has_microseconds() {
-        assert_eq!(Stamp::new(Timestamp::new(1_772_366_400, 123_456)).time_of_day(), "12:00:00.000123");
+        assert_eq!(Rfc3339Stamp::new(Timestamp::new(1_772_366_400, 123_456)).time_of_day(), "12:00:00.000123");
     }
 
     proptest! {
         #[test]
         fn a_stamp_prints_what_the_timestamp_prints(nanos in any::<i64>(), micros in any::<bool>()) {
             let at = Timestamp(if micros { nanos / 1000 * 1000 } else { nanos });
-            let stamp = Stamp::new(at);
+            let stamp = Rfc3339Stamp::new(at);
             prop_assert_eq!(stamp.as_str(), at.to_string());
-            let nine = Stamp::nanoseconds(at);
+            let nine = Rfc3339Stamp::nanoseconds(at);
             let plain = at.to_string();
             let expected = if plain.len() == 27 { plain.replace('Z', "000Z") } else { plain };
             prop_assert_eq!(nine.as_str(), expected);

@@ -14,9 +14,9 @@ use std::fmt::{self, Write};
 
 use compact_str::CompactString;
 
-use self::columns::Columns;
-pub use self::columns::{Size, Took};
-use super::stamp::Stamp;
+use self::columns::TextColumns;
+pub use self::columns::{ShownDuration, ShownSize};
+use super::stamp::Rfc3339Stamp;
 use crate::flow::Timestamp;
 use crate::record::Record;
 
@@ -29,7 +29,7 @@ const RESET: &str = "\x1b[0m";
 
 /// How lines are shown. The default is for files: no colours, UTC, no width to keep to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Style {
+pub struct TextStyle {
     /// Columns of the terminal.
     pub width: Option<usize>,
     /// Whether it shows colours.
@@ -41,9 +41,9 @@ pub struct Style {
 }
 
 /// Appends a record as one line. A ledger record has none.
-pub fn write_line(out: &mut Vec<u8>, record: &Record, style: &Style) {
+pub fn write_line(out: &mut Vec<u8>, record: &Record, style: &TextStyle) {
     let mut line = CompactString::with_capacity(160);
-    let mut writer = Line { out: &mut line, style, columns: Columns::of(style.width) };
+    let mut writer = TextLine { out: &mut line, style, columns: TextColumns::of(style.width) };
     // Writing to a string cannot fail.
     let _ = match record {
         Record::Http(exchange) => writer.exchange(exchange),
@@ -58,8 +58,8 @@ pub fn write_line(out: &mut Vec<u8>, record: &Record, style: &Style) {
 }
 
 /// What the columns of exchanges are, in the same widths; without a newline.
-pub fn heading(style: &Style) -> String {
-    let columns = Columns::of(style.width);
+pub fn heading(style: &TextStyle) -> String {
+    let columns = TextColumns::of(style.width);
     let time = if style.utc_offset == 0 { "time (UTC)" } else { "time" };
     let mut out = format!("{time:<width$}", width = columns.time_width(style.utc_offset) + 3);
     let _ = write!(out, "{:<width$} ", "method and URL", width = columns.what);
@@ -72,18 +72,18 @@ pub fn heading(style: &Style) -> String {
     out
 }
 
-struct Line<'a> {
+struct TextLine<'a> {
     out: &'a mut CompactString,
-    style: &'a Style,
-    columns: Columns,
+    style: &'a TextStyle,
+    columns: TextColumns,
 }
 
-impl Line<'_> {
+impl TextLine<'_> {
     /// When it began: with `Z`, or the offset of local time.
     fn time(&mut self, at: Timestamp) -> fmt::Result {
         let offset = self.style.utc_offset;
         let shifted = Timestamp(at.0.saturating_add(i64::from(offset) * 1_000_000_000));
-        let stamp = Stamp::new(shifted);
+        let stamp = Rfc3339Stamp::new(shifted);
         let digits = stamp.time_of_day().get(..self.columns.time_digits).unwrap_or_default();
         if offset == 0 {
             return self.painted(DIM, format_args!("{digits}Z"));

@@ -2,13 +2,13 @@
 
 /// Decodes a stream of base64.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Decoder {
+pub(super) struct Base64Decoder {
     bits: u32,
     digits: u8,
     pads: u8,
 }
 
-impl Decoder {
+impl Base64Decoder {
     /// Decodes the next bytes, piece by piece; `false` where they are no base64.
     pub(super) fn take(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) -> bool {
         let (mut out, mut len) = ([0; 96], 0);
@@ -71,7 +71,7 @@ mod tests {
             ("YW\n", None),
         ] {
             let mut out = Vec::new();
-            let whole = Decoder::default().take(text.as_bytes(), |piece| out.extend_from_slice(piece));
+            let whole = Base64Decoder::default().take(text.as_bytes(), |piece| out.extend_from_slice(piece));
             assert_eq!(whole.then(|| String::from_utf8(out).unwrap()).as_deref(), expected, "{text}");
         }
     }

@@ -7,13 +7,13 @@ use serde::Deserialize;
 use crate::record::grpc_status_name;
 
 #[derive(Deserialize)]
-struct End<'a> {
+struct EndOfStream<'a> {
     #[serde(borrow)]
-    error: Option<Failure<'a>>,
+    error: Option<CallError<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Failure<'a> {
+struct CallError<'a> {
     #[serde(borrow)]
     code: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -22,7 +22,7 @@ struct Failure<'a> {
 
 /// The status at the end of a stream, and its text: without an error it is 0.
 pub(super) fn end_of_stream(json: &[u8]) -> Option<(u32, Option<Vec<u8>>)> {
-    let end: End<'_> = serde_json::from_slice(json).ok()?;
+    let end: EndOfStream<'_> = serde_json::from_slice(json).ok()?;
     end.error.map_or(Some((0, None)), |failure| status(&failure))
 }
 
@@ -32,7 +32,7 @@ pub(super) fn error(json: &[u8]) -> Option<(u32, Option<Vec<u8>>)> {
 }
 
 /// The codes are those of gRPC in lower case; one of them is spelt in another way.
-fn status(failure: &Failure<'_>) -> Option<(u32, Option<Vec<u8>>)> {
+fn status(failure: &CallError<'_>) -> Option<(u32, Option<Vec<u8>>)> {
     let code = failure.code.as_deref()?;
     let named = |number: &u32| grpc_status_name(*number).is_some_and(|name| name.eq_ignore_ascii_case(code));
     let number = if code == "canceled" { 1 } else { (1..17).find(named)? };

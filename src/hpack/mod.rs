@@ -10,7 +10,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use self::table::{Found, Name, Table};
+use self::table::{DynamicTable, EntryName, IndexedField};
 
 /// Most fields given of one block; the others are read and not given.
 pub const MAX_FIELDS: usize = 1024;
@@ -28,7 +28,7 @@ pub enum BadBlock {
 
 /// One name or value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+enum FieldText {
     Static(&'static [u8]),
     /// Begin and length in the text.
     Text(usize, usize),
@@ -38,46 +38,46 @@ enum Part {
 /// One field, its text in the block.
 #[derive(Clone, Copy, Debug)]
 struct FieldParts {
-    name: Part,
-    value: Part,
+    name: FieldText,
+    value: FieldText,
     /// The entry it refers to, where that is unknown.
     entry: Option<i64>,
 }
 
 /// One field of a header block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field<'a> {
+pub struct HeaderField<'a> {
     /// Its name; `None`: it is in an entry that is not known.
     pub name: Option<&'a [u8]>,
     /// Its value; `None` likewise.
     pub value: Option<&'a [u8]>,
     /// Number of the entry that it refers to as a whole, where that is not known: the same number within the same
-    /// [`Decoder::epoch`] is the same field.
+    /// [`HpackDecoder::epoch`] is the same field.
     pub entry: Option<i64>,
 }
 
 /// The fields of one block. Used again for the next, so that decoding allocates nothing.
 #[derive(Debug, Default)]
-pub struct Block {
+pub struct HeaderBlock {
     text: Vec<u8>,
     fields: Vec<FieldParts>,
 }
 
-impl Block {
+impl HeaderBlock {
     /// The fields in order.
-    pub fn fields(&self) -> impl Iterator<Item = Field<'_>> {
-        self.fields.iter().map(|field| Field {
+    pub fn fields(&self) -> impl Iterator<Item = HeaderField<'_>> {
+        self.fields.iter().map(|field| HeaderField {
             name: self.part(field.name),
             value: self.part(field.value),
             entry: field.entry,
         })
     }
 
-    fn part(&self, part: Part) -> Option<&[u8]> {
+    fn part(&self, part: FieldText) -> Option<&[u8]> {
         match part {
-            Part::Static(text) => Some(text),
-            Part::Text(begin, len) => self.text.get(begin..begin + len),
-            Part::Unknown => None,
+            FieldText::Static(text) => Some(text),
+            FieldText::Text(begin, len) => self.text.get(begin..begin + len),
+            FieldText::Unknown => None,
         }
     }
 
@@ -88,13 +88,13 @@ impl Block {
         self.text.shrink_to(16 * 1024);
     }
 
-    fn add(&mut self, bytes: &[u8]) -> Part {
+    fn add(&mut self, bytes: &[u8]) -> FieldText {
         let begin = self.text.len();
         self.text.extend_from_slice(bytes);
-        Part::Text(begin, bytes.len())
+        FieldText::Text(begin, bytes.len())
     }
 
-    fn push(&mut self, name: Part, value: Part, entry: Option<i64>) {
+    fn push(&mut self, name: FieldText, value: FieldText, entry: Option<i64>) {
         if self.fields.len() < MAX_FIELDS {
             self.fields.push(FieldParts { name, value, entry });
         }
@@ -103,18 +103,18 @@ impl Block {
 
 /// The decoder of one direction.
 #[derive(Debug)]
-pub struct Decoder {
-    table: Table,
+pub struct HpackDecoder {
+    table: DynamicTable,
     epoch: u32,
 }
 
-impl Default for Decoder {
+impl Default for HpackDecoder {
     fn default() -> Self {
-        Self { table: Table::new(), epoch: 0 }
+        Self { table: DynamicTable::new(), epoch: 0 }
     }
 }
 
-impl Decoder {
+impl HpackDecoder {
     /// A decoder that has seen every block.
     pub fn new() -> Self {
         Self::default()
@@ -137,9 +137,9 @@ impl Decoder {
     }
 
     /// Reads a whole header block into `out`. After an error nothing is known any more, and `out` holds what was read.
-    pub fn decode(&mut self, block: &[u8], out: &mut Block) -> Result<(), BadBlock> {
+    pub fn decode(&mut self, block: &[u8], out: &mut HeaderBlock) -> Result<(), BadBlock> {
         out.clear();
-        let mut input = Input { rest: block };
+        let mut input = BlockInput { rest: block };
         let mut work = 0;
         while let Some(first) = input.rest.first().copied() {
             let result = self.field(first, &mut input, out);
@@ -159,7 +159,7 @@ impl Decoder {
     }
 
     /// Reads one field or instruction; says how many bytes went into the table.
-    fn field(&mut self, first: u8, input: &mut Input<'_>, out: &mut Block) -> Result<usize, BadBlock> {
+    fn field(&mut self, first: u8, input: &mut BlockInput<'_>, out: &mut HeaderBlock) -> Result<usize, BadBlock> {
         match first {
             // Indexed (§6.1).
             0x80.. => {
@@ -179,20 +179,20 @@ impl Decoder {
         }
     }
 
-    fn indexed(&mut self, index: usize, out: &mut Block) -> Result<(), BadBlock> {
+    fn indexed(&mut self, index: usize, out: &mut HeaderBlock) -> Result<(), BadBlock> {
         if let Some((name, value)) = static_table::entry(index) {
-            out.push(Part::Static(name), Part::Static(value), None);
+            out.push(FieldText::Static(name), FieldText::Static(value), None);
             return Ok(());
         }
         let index = index.checked_sub(static_table::LEN + 1).ok_or(BadBlock::Malformed)?;
         match self.table.find(index) {
-            Found::Entry(name, value) => {
+            IndexedField::Entry(name, value) => {
                 let name = part_of(name, out);
                 let value = out.add(value);
                 out.push(name, value, None);
             }
-            Found::Unknown(number) => out.push(Part::Unknown, Part::Unknown, Some(number)),
-            Found::Nothing => return Err(BadBlock::Malformed),
+            IndexedField::Unknown(number) => out.push(FieldText::Unknown, FieldText::Unknown, Some(number)),
+            IndexedField::Nothing => return Err(BadBlock::Malformed),
         }
         Ok(())
     }
@@ -201,8 +201,8 @@ impl Decoder {
         &mut self,
         prefix: u32,
         insert: bool,
-        input: &mut Input<'_>,
-        out: &mut Block,
+        input: &mut BlockInput<'_>,
+        out: &mut HeaderBlock,
     ) -> Result<usize, BadBlock> {
         let index = input.integer(prefix)?;
         let (name, static_name) = self.name(index, input, out)?;
@@ -212,56 +212,61 @@ impl Decoder {
             return Ok(0);
         }
         let text = |part| match part {
-            Part::Text(begin, len) => out.text.get(begin..begin + len),
-            Part::Static(text) => Some(text),
-            Part::Unknown => None,
+            FieldText::Text(begin, len) => out.text.get(begin..begin + len),
+            FieldText::Static(text) => Some(text),
+            FieldText::Unknown => None,
         };
         let value = text(value).unwrap_or_default();
         let (name, len) = match (static_name, text(name)) {
-            (Some(index), _) => (Name::Static(index), 0),
-            (None, Some(text)) => (Name::Text(text), text.len()),
-            (None, None) => (Name::Unknown, 0),
+            (Some(index), _) => (EntryName::Static(index), 0),
+            (None, Some(text)) => (EntryName::Text(text), text.len()),
+            (None, None) => (EntryName::Unknown, 0),
         };
         self.table.insert(name, value);
         Ok(len + value.len())
     }
 
     /// The name of a literal, and its index where that is the static table's.
-    fn name(&self, index: usize, input: &mut Input<'_>, out: &mut Block) -> Result<(Part, Option<u8>), BadBlock> {
+    fn name(
+        &self,
+        index: usize,
+        input: &mut BlockInput<'_>,
+        out: &mut HeaderBlock,
+    ) -> Result<(FieldText, Option<u8>), BadBlock> {
         if index == 0 {
             return Ok((input.string(out)?, None));
         }
         if let Some((name, _)) = static_table::entry(index) {
-            return Ok((Part::Static(name), u8::try_from(index).ok()));
+            return Ok((FieldText::Static(name), u8::try_from(index).ok()));
         }
         let index = index.checked_sub(static_table::LEN + 1).ok_or(BadBlock::Malformed)?;
         match self.table.find(index) {
-            Found::Entry(name, _) => {
-                let index = if let Name::Static(index) = name { Some(index) } else { None };
+            IndexedField::Entry(name, _) => {
+                let index = if let EntryName::Static(index) = name { Some(index) } else { None };
                 Ok((part_of(name, out), index))
             }
-            Found::Unknown(_) => Ok((Part::Unknown, None)),
-            Found::Nothing => Err(BadBlock::Malformed),
+            IndexedField::Unknown(_) => Ok((FieldText::Unknown, None)),
+            IndexedField::Nothing => Err(BadBlock::Malformed),
         }
     }
 }
 
-fn part_of(name: Name<'_>, out: &mut Block) -> Part {
+fn part_of(name: EntryName<'_>, out: &mut HeaderBlock) -> FieldText {
     match name {
-        Name::Static(index) => {
-            static_table::entry(usize::from(index)).map_or(Part::Unknown, |(name, _)| Part::Static(name))
+        EntryName::Static(index) => {
+            static_table::entry(usize::from(index)).map_or(FieldText::Unknown, |(name, _)| FieldText::Static(name))
         }
-        Name::Text(text) => out.add(text),
-        Name::Unknown => Part::Unknown,
+        EntryName::Text(text) => out.add(text),
+        EntryName::Unknown => FieldText::Unknown,
     }
 }
 
 /// What is left of a block.
-struct Input<'a> {
+struct BlockInput<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Input<'a> {
+impl<'a> BlockInput<'a> {
     fn byte(&mut self) -> Result<u8, BadBlock> {
         let (first, rest) = self.rest.split_first().ok_or(BadBlock::Malformed)?;
         self.rest = rest;
@@ -286,7 +291,7 @@ impl<'a> Input<'a> {
     }
 
     /// A string, plain or in Huffman's code (§5.2), into the text of `out`.
-    fn string(&mut self, out: &mut Block) -> Result<Part, BadBlock> {
+    fn string(&mut self, out: &mut HeaderBlock) -> Result<FieldText, BadBlock> {
         let coded = self.rest.first().is_some_and(|first| first & 0x80 != 0);
         let len = self.integer(7)?;
         let (string, rest) = self.rest.split_at_checked(len).ok_or(BadBlock::Malformed)?;
@@ -298,6 +303,6 @@ impl<'a> Input<'a> {
         if !huffman::decode(string, &mut out.text) {
             return Err(BadBlock::Malformed);
         }
-        Ok(Part::Text(begin, out.text.len() - begin))
+        Ok(FieldText::Text(begin, out.text.len() - begin))
     }
 }

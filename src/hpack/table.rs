@@ -18,7 +18,7 @@ pub(super) const MAX_SIZE: usize = 16 * 1024;
 
 /// A name as an entry has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Name<'a> {
+pub(super) enum EntryName<'a> {
     /// By an index of the static table.
     Static(u8),
     Text(&'a [u8]),
@@ -27,8 +27,8 @@ pub(super) enum Name<'a> {
 
 /// What an index means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found<'a> {
-    Entry(Name<'a>, &'a [u8]),
+pub(super) enum IndexedField<'a> {
+    Entry(EntryName<'a>, &'a [u8]),
     /// An entry that is not known; which one, by its number: insertions since all was unknown count from 0, those before
     /// it down from -1.
     Unknown(i64),
@@ -37,7 +37,7 @@ pub(super) enum Found<'a> {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct TableEntry {
     /// Where its text begins, counted from the first byte ever kept.
     at: u32,
     /// Length of its name in the text; `STATIC` and above: an index of the static table; `UNKNOWN`.
@@ -48,7 +48,7 @@ struct Entry {
 const STATIC: u32 = u32::MAX - 256;
 const UNKNOWN: u32 = u32::MAX;
 
-impl Entry {
+impl TableEntry {
     fn name_len(self) -> usize {
         if self.name >= STATIC { 0 } else { self.name as usize }
     }
@@ -67,9 +67,9 @@ impl Entry {
 
 /// The table of one direction.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct DynamicTable {
     /// Oldest first.
-    entries: VecDeque<Entry>,
+    entries: VecDeque<TableEntry>,
     text: Vec<u8>,
     /// The number of the first byte in `text`.
     base: u32,
@@ -83,7 +83,7 @@ pub(super) struct Table {
     inserted: i64,
 }
 
-impl Table {
+impl DynamicTable {
     /// That of a connection whose first byte was seen.
     pub(super) fn new() -> Self {
         Self {
@@ -104,33 +104,33 @@ impl Table {
     }
 
     /// What is at `index` of the dynamic table, from 0 for the newest.
-    pub(super) fn find(&self, index: usize) -> Found<'_> {
+    pub(super) fn find(&self, index: usize) -> IndexedField<'_> {
         let known = self.entries.len();
         let entry = known.checked_sub(index.saturating_add(1)).and_then(|at| self.entries.get(at));
         let Some(entry) = entry else {
             let number = self.inserted.saturating_sub(index as i64 + 1);
-            return if self.complete { Found::Nothing } else { Found::Unknown(number) };
+            return if self.complete { IndexedField::Nothing } else { IndexedField::Unknown(number) };
         };
         let begin = entry.at.wrapping_sub(self.base) as usize;
         let text = self.text.get(begin..).unwrap_or_default();
         let (name, rest) = text.split_at_checked(entry.name_len()).unwrap_or_default();
         let value = rest.get(..entry.value as usize).unwrap_or_default();
         let name = match entry.name {
-            UNKNOWN => Name::Unknown,
-            index if index >= STATIC => Name::Static((index - STATIC) as u8),
-            _ => Name::Text(name),
+            UNKNOWN => EntryName::Unknown,
+            index if index >= STATIC => EntryName::Static((index - STATIC) as u8),
+            _ => EntryName::Text(name),
         };
-        Found::Entry(name, value)
+        IndexedField::Entry(name, value)
     }
 
     /// Inserts an entry in front. One that is larger than the table empties it (RFC 7541 §4.4).
-    pub(super) fn insert(&mut self, name: Name<'_>, value: &[u8]) {
+    pub(super) fn insert(&mut self, name: EntryName<'_>, value: &[u8]) {
         let (name_text, name) = match name {
-            Name::Text(text) => (text, text.len() as u32),
-            Name::Static(index) => (&b""[..], STATIC + u32::from(index)),
-            Name::Unknown => (&b""[..], UNKNOWN),
+            EntryName::Text(text) => (text, text.len() as u32),
+            EntryName::Static(index) => (&b""[..], STATIC + u32::from(index)),
+            EntryName::Unknown => (&b""[..], UNKNOWN),
         };
-        let mut entry = Entry { at: 0, name, value: value.len() as u32 };
+        let mut entry = TableEntry { at: 0, name, value: value.len() as u32 };
         self.inserted += 1;
         let size = entry.size();
         self.evict_to(self.max.saturating_sub(size));
@@ -178,6 +178,6 @@ impl Table {
 
     /// Bytes that it keeps in memory.
     pub(super) fn kept(&self) -> usize {
-        self.text.capacity() + self.entries.capacity() * size_of::<Entry>()
+        self.text.capacity() + self.entries.capacity() * size_of::<TableEntry>()
     }
 }

@@ -12,13 +12,13 @@ pub(super) fn hex(text: &str) -> Vec<u8> {
 }
 
 /// `name: value` for each field, `?` for what is unknown.
-fn shown(block: &Block) -> Vec<String> {
+fn shown(block: &HeaderBlock) -> Vec<String> {
     let text = |part: Option<&[u8]>| part.map_or("?".to_owned(), |p| String::from_utf8_lossy(p).into_owned());
     block.fields().map(|field| format!("{}: {}", text(field.name), text(field.value))).collect()
 }
 
-fn decoded(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<String>, BadBlock> {
-    let mut out = Block::default();
+fn decoded(decoder: &mut HpackDecoder, block: &[u8]) -> Result<Vec<String>, BadBlock> {
+    let mut out = HeaderBlock::default();
     decoder.decode(block, &mut out).map(|()| shown(&out))
 }
 
@@ -45,7 +45,7 @@ const THREE_REQUESTS: [(&str, &[&str]); 3] = [
 
 #[test]
 fn the_requests_of_appendix_c_4_are_read() {
-    let mut decoder = Decoder::new();
+    let mut decoder = HpackDecoder::new();
     for (block, fields) in THREE_REQUESTS {
         assert_eq!(decoded(&mut decoder, &hex(block)).unwrap(), fields);
     }
@@ -53,7 +53,7 @@ fn the_requests_of_appendix_c_4_are_read() {
 
 #[test]
 fn the_responses_of_appendix_c_6_are_read_with_their_evictions() {
-    let mut decoder = Decoder::new();
+    let mut decoder = HpackDecoder::new();
     // The examples use a table of 256 bytes.
     assert_eq!(decoded(&mut decoder, &hex("3fe101")).unwrap(), Vec::<String>::new());
     let first = "4882 6402 5885 aec3 771a 4b61 96d0 7abe 9410 54d4 44a8 2005 9504 0b81 66e0 82a6 2d1b ff6e 919d 29ad
@@ -83,14 +83,14 @@ fn the_responses_of_appendix_c_6_are_read_with_their_evictions() {
 
 #[test]
 fn who_joins_late_knows_what_was_inserted_since_and_says_unknown_for_the_rest() {
-    let mut decoder = Decoder::new();
+    let mut decoder = HpackDecoder::new();
     decoder.forget();
     assert_eq!(
         decoded(&mut decoder, &hex(THREE_REQUESTS[1].0)).unwrap(),
         [":method: GET", ":scheme: http", ":path: /", "?: ?", "cache-control: no-cache"]
     );
     // One was inserted since: the authority is one further away, and still the same unknown entry.
-    let mut out = Block::default();
+    let mut out = HeaderBlock::default();
     decoder.decode(&hex(THREE_REQUESTS[2].0), &mut out).unwrap();
     assert_eq!(out.fields().nth(3).unwrap().entry, Some(-1));
     assert_eq!(shown(&out)[4], "custom-key: custom-value");
@@ -100,7 +100,7 @@ fn who_joins_late_knows_what_was_inserted_since_and_says_unknown_for_the_rest() 
 
 #[test]
 fn a_table_that_is_emptied_is_known_again() {
-    let mut decoder = Decoder::new();
+    let mut decoder = HpackDecoder::new();
     decoder.forget();
     assert_eq!(decoded(&mut decoder, &hex("be")).unwrap(), ["?: ?"]);
     assert_eq!(decoded(&mut decoder, &hex("20 3fe11f")).unwrap(), Vec::<String>::new());
@@ -118,7 +118,7 @@ fn what_breaks_the_rules_is_an_error_and_all_is_unknown_behind_it() {
         "40 81 00 01 61", // Huffman padding that is none
         "7f",             // half an integer
     ] {
-        let mut decoder = Decoder::new();
+        let mut decoder = HpackDecoder::new();
         assert_eq!(decoded(&mut decoder, &hex(bad)), Err(BadBlock::Malformed), "{bad}");
         assert_eq!(decoded(&mut decoder, &hex("be")).unwrap(), ["?: ?"], "{bad}");
     }
@@ -126,14 +126,14 @@ fn what_breaks_the_rules_is_an_error_and_all_is_unknown_behind_it() {
 
 #[test]
 fn a_block_that_grows_without_end_is_given_up() {
-    let mut decoder = Decoder::new();
+    let mut decoder = HpackDecoder::new();
     let long = [&[0x40, 1, b'a', 0x7f, 0xa1, 0x1e][..], &[b'v'; 4000]].concat();
     decoded(&mut decoder, &long).unwrap();
-    let mut out = Block::default();
+    let mut out = HeaderBlock::default();
     assert_eq!(decoder.decode(&vec![0xbe; 100_000], &mut out), Err(BadBlock::TooLong));
     assert!(out.text.len() <= MAX_TEXT + 4096 && out.fields.len() <= MAX_FIELDS, "{}", out.text.len());
     // Names that are copied from entry to entry count too.
-    let mut decoder = Decoder::new();
+    let mut decoder = HpackDecoder::new();
     let named = [&[0x40, 0x7f, 0xa1, 0x1e][..], &[b'n'; 4000], &[1, b'v']].concat();
     decoded(&mut decoder, &named).unwrap();
     assert_eq!(decoder.decode(&[0x7e, 0].repeat(50_000), &mut out), Err(BadBlock::TooLong));
@@ -142,7 +142,7 @@ fn a_block_that_grows_without_end_is_given_up() {
 
 #[test]
 fn a_table_never_keeps_more_than_its_limit() {
-    let mut decoder = Decoder::new();
+    let mut decoder = HpackDecoder::new();
     // The encoder says that it uses a gigabyte.
     decoded(&mut decoder, &hex("3fe1ffff7f")).unwrap();
     let one = [&[0x40, 1, b'a', 0x7f, 0x81, 0x06][..], &[b'v'; 1024 - 128]].concat();
@@ -190,7 +190,7 @@ fn every_story_is_read() {
     };
     assert!(stories.len() > 10, "{}", stories.len());
     for (path, cases) in stories {
-        let mut decoder = Decoder::new();
+        let mut decoder = HpackDecoder::new();
         for (number, (block, expected)) in cases.iter().enumerate() {
             assert_eq!(decoded(&mut decoder, block).as_ref(), Ok(expected), "{path} {number}");
         }
@@ -207,7 +207,7 @@ fn no_story_says_something_else_when_blocks_before_it_are_missing() {
     let (mut known, mut all) = (0u64, 0u64);
     for (path, cases) in stories {
         for lost in 0..cases.len() {
-            let mut decoder = Decoder::new();
+            let mut decoder = HpackDecoder::new();
             cases.iter().take(lost).for_each(|(block, _)| drop(decoded(&mut decoder, block)));
             decoder.forget();
             for (block, expected) in cases.iter().skip(lost + 1) {
@@ -232,11 +232,11 @@ fn no_story_says_something_else_when_blocks_before_it_are_missing() {
 proptest! {
     #[test]
     fn any_bytes_are_read_within_the_limits(blocks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 0..20), late in any::<bool>()) {
-        let mut decoder = Decoder::new();
+        let mut decoder = HpackDecoder::new();
         if late {
             decoder.forget();
         }
-        let mut out = Block::default();
+        let mut out = HeaderBlock::default();
         for block in blocks {
             let _ = decoder.decode(&block, &mut out);
             prop_assert!(out.text.len() <= MAX_TEXT + 4096);
@@ -250,7 +250,7 @@ proptest! {
     fn what_an_encoder_with_a_table_writes_is_read_back(
         blocks in proptest::collection::vec(proptest::collection::vec(("[a-z-]{1,30}", "[ -~]{0,200}"), 1..20), 1..20)
     ) {
-        let (mut encoder, mut decoder) = (crate::synth::http2::Encoder::default(), Decoder::new());
+        let (mut encoder, mut decoder) = (crate::synth::http2::HpackEncoder::default(), HpackDecoder::new());
         for fields in blocks {
             // Each is sent twice: the second time by references.
             for _ in 0..2 {

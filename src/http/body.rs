@@ -19,7 +19,7 @@ pub(super) enum BodyLength {
 
 /// A body under way.
 #[derive(Debug)]
-pub(super) enum Body {
+pub(super) enum BodyProgress {
     Fixed { remaining: u64 },
     Chunked(Chunked),
     UntilClose,
@@ -27,7 +27,7 @@ pub(super) enum Body {
 
 /// What a step over some bytes did.
 #[derive(Debug, PartialEq, Eq, Default)]
-pub(super) struct Step {
+pub(super) struct BodyStep {
     /// Bytes that belong to this body, framing included.
     pub consumed: usize,
     /// Of them, payload.
@@ -38,7 +38,7 @@ pub(super) struct Step {
     pub broken: bool,
 }
 
-impl Body {
+impl BodyProgress {
     /// How many of the next bytes are content.
     pub(super) fn unread(&self) -> u64 {
         match self {
@@ -60,18 +60,18 @@ impl Body {
     }
 
     /// Takes what belongs to the body from the front of `bytes`; `each` sees its payload.
-    pub(super) fn take(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) -> Step {
+    pub(super) fn take(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) -> BodyStep {
         match self {
             Self::Fixed { remaining } => {
                 let taken = usize::try_from(*remaining).unwrap_or(usize::MAX).min(bytes.len());
                 *remaining -= taken as u64;
                 each(bytes.get(..taken).unwrap_or_default());
-                Step { consumed: taken, payload: taken as u64, done: *remaining == 0, broken: false }
+                BodyStep { consumed: taken, payload: taken as u64, done: *remaining == 0, broken: false }
             }
             Self::Chunked(chunked) => chunked.take(bytes, each),
             Self::UntilClose => {
                 each(bytes);
-                Step { consumed: bytes.len(), payload: bytes.len() as u64, done: false, broken: false }
+                BodyStep { consumed: bytes.len(), payload: bytes.len() as u64, done: false, broken: false }
             }
         }
     }
@@ -145,15 +145,15 @@ impl Default for ChunkState {
 }
 
 /// What one byte of framing led to.
-enum Next {
+enum ChunkNext {
     State(ChunkState),
     Done,
     Broken,
 }
 
 impl Chunked {
-    fn take(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) -> Step {
-        let mut step = Step::default();
+    fn take(&mut self, bytes: &[u8], mut each: impl FnMut(&[u8])) -> BodyStep {
+        let mut step = BodyStep::default();
         while let Some(rest) = bytes.get(step.consumed..).filter(|r| !r.is_empty()) {
             if let ChunkState::Data(remaining) = self.state {
                 let taken = usize::try_from(remaining).unwrap_or(usize::MAX).min(rest.len());
@@ -166,9 +166,9 @@ impl Chunked {
             }
             let Some(byte) = rest.first() else { break };
             match self.framing(*byte) {
-                Next::State(state) => self.state = state,
-                Next::Done => step.done = true,
-                Next::Broken => {
+                ChunkNext::State(state) => self.state = state,
+                ChunkNext::Done => step.done = true,
+                ChunkNext::Broken => {
                     step.broken = true;
                     return step;
                 }
@@ -181,7 +181,7 @@ impl Chunked {
         step
     }
 
-    fn framing(&mut self, byte: u8) -> Next {
+    fn framing(&mut self, byte: u8) -> ChunkNext {
         self.line += 1;
         let limit = if matches!(self.state, ChunkState::Size(_) | ChunkState::SizeRest { .. }) {
             MAX_SIZE_LINE
@@ -189,77 +189,77 @@ impl Chunked {
             MAX_TRAILERS
         };
         if self.line > limit {
-            return Next::Broken;
+            return ChunkNext::Broken;
         }
         match self.state {
             ChunkState::Size(size) => self.size(size, byte),
             ChunkState::SizeRest { size, cr } => self.size_rest(size, cr, byte),
-            ChunkState::Data(_) => Next::Broken,
-            ChunkState::DataEnd if byte == b'\r' => Next::State(ChunkState::DataEndCr),
+            ChunkState::Data(_) => ChunkNext::Broken,
+            ChunkState::DataEnd if byte == b'\r' => ChunkNext::State(ChunkState::DataEndCr),
             ChunkState::DataEnd if byte == b'\n' => {
                 self.bare_lf = true;
                 self.next_size()
             }
             ChunkState::DataEndCr if byte == b'\n' => self.next_size(),
-            ChunkState::DataEnd | ChunkState::DataEndCr => Next::Broken,
-            ChunkState::TrailerStart | ChunkState::TrailerStartCr if byte == b'\n' => Next::Done,
-            ChunkState::TrailerStart if byte == b'\r' => Next::State(ChunkState::TrailerStartCr),
+            ChunkState::DataEnd | ChunkState::DataEndCr => ChunkNext::Broken,
+            ChunkState::TrailerStart | ChunkState::TrailerStartCr if byte == b'\n' => ChunkNext::Done,
+            ChunkState::TrailerStart if byte == b'\r' => ChunkNext::State(ChunkState::TrailerStartCr),
             // A trailer continued (RFC 9112 §5.2).
             ChunkState::TrailerStart if self.trailers && matches!(byte, b' ' | b'\t') => {
-                Next::State(ChunkState::Trailer)
+                ChunkNext::State(ChunkState::Trailer)
             }
             ChunkState::TrailerStart | ChunkState::TrailerName => self.trailer_name(byte),
-            ChunkState::TrailerStartCr => Next::Broken,
-            ChunkState::Trailer if byte == b'\n' => Next::State(ChunkState::TrailerStart),
-            ChunkState::Trailer => Next::State(ChunkState::Trailer),
+            ChunkState::TrailerStartCr => ChunkNext::Broken,
+            ChunkState::Trailer if byte == b'\n' => ChunkNext::State(ChunkState::TrailerStart),
+            ChunkState::Trailer => ChunkNext::State(ChunkState::Trailer),
         }
     }
 
-    fn size(&mut self, size: Option<u64>, byte: u8) -> Next {
+    fn size(&mut self, size: Option<u64>, byte: u8) -> ChunkNext {
         let digit = char::from(byte).to_digit(16).map(u64::from);
         match (digit, size) {
             (Some(digit), size) => match size.unwrap_or(0).checked_mul(16) {
-                Some(shifted) => Next::State(ChunkState::Size(Some(shifted + digit))),
-                None => Next::Broken,
+                Some(shifted) => ChunkNext::State(ChunkState::Size(Some(shifted + digit))),
+                None => ChunkNext::Broken,
             },
             (None, Some(size)) => self.size_rest(size, false, byte),
-            (None, None) if matches!(byte, b' ' | b'\t') => Next::State(ChunkState::Size(None)),
-            (None, None) => Next::Broken,
+            (None, None) if matches!(byte, b' ' | b'\t') => ChunkNext::State(ChunkState::Size(None)),
+            (None, None) => ChunkNext::Broken,
         }
     }
 
-    fn size_rest(&mut self, size: u64, cr: bool, byte: u8) -> Next {
+    fn size_rest(&mut self, size: u64, cr: bool, byte: u8) -> ChunkNext {
         if byte == b'\n' {
             self.bare_lf |= !cr;
             self.line = 0;
-            return Next::State(if size == 0 { ChunkState::TrailerStart } else { ChunkState::Data(size) });
+            return ChunkNext::State(if size == 0 { ChunkState::TrailerStart } else { ChunkState::Data(size) });
         }
         match byte {
             b';' => self.extension = true,
             b'\r' | b' ' | b'\t' => {}
             _ if self.extension => {}
-            _ => return Next::Broken,
+            _ => return ChunkNext::Broken,
         }
-        Next::State(ChunkState::SizeRest { size, cr: byte == b'\r' })
+        ChunkNext::State(ChunkState::SizeRest { size, cr: byte == b'\r' })
     }
 
     /// What is no field may be the next message, behind a body without its last line.
-    fn trailer_name(&mut self, byte: u8) -> Next {
+    fn trailer_name(&mut self, byte: u8) -> ChunkNext {
         match (self.state, byte) {
             (ChunkState::TrailerName, b':') => {
                 self.trailers = true;
-                Next::State(ChunkState::Trailer)
+                ChunkNext::State(ChunkState::Trailer)
             }
             (ChunkState::TrailerStart | ChunkState::TrailerName, byte) if is_token(byte) => {
-                Next::State(ChunkState::TrailerName)
+                ChunkNext::State(ChunkState::TrailerName)
             }
-            _ => Next::Broken,
+            _ => ChunkNext::Broken,
         }
     }
 
-    fn next_size(&mut self) -> Next {
+    fn next_size(&mut self) -> ChunkNext {
         self.line = 0;
-        Next::State(ChunkState::Size(None))
+        ChunkNext::State(ChunkState::Size(None))
     }
 }
 
@@ -267,7 +267,7 @@ impl Chunked {
 mod tests {
     use super::*;
 
-    fn chunked(bytes: &[u8]) -> (Step, Chunked) {
+    fn chunked(bytes: &[u8]) -> (BodyStep, Chunked) {
         let mut chunked = Chunked::default();
         let step = chunked.take(bytes, |_| {});
         (step, chunked)
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn a_chunked_body_ends_behind_its_last_chunk() {
         let (step, _) = chunked(b"5\r\nhello\r\n0\r\n\r\nHTTP/1.1");
-        assert_eq!(step, Step { consumed: 15, payload: 5, done: true, broken: false });
+        assert_eq!(step, BodyStep { consumed: 15, payload: 5, done: true, broken: false });
     }
 
     #[test]
@@ -306,7 +306,7 @@ mod tests {
     fn any_cut_of_the_bytes_gives_the_same_body() {
         let whole = b"5;x\r\nhello\r\n10\r\n0123456789abcdef\r\n0\r\nA: b\r\n\r\n";
         for cut in 0..=whole.len() {
-            let mut body = Body::new(BodyLength::Chunked).unwrap();
+            let mut body = BodyProgress::new(BodyLength::Chunked).unwrap();
             let (a, b) = (body.take(&whole[..cut], |_| {}), body.take(&whole[cut..], |_| {}));
             assert_eq!(a.consumed + b.consumed, whole.len());
             assert_eq!(a.payload + b.payload, 21);
@@ -316,15 +316,15 @@ mod tests {
 
     #[test]
     fn a_gap_inside_known_bytes_is_survivable_and_any_other_is_not() {
-        let mut fixed = Body::new(BodyLength::Fixed(10)).unwrap();
+        let mut fixed = BodyProgress::new(BodyLength::Fixed(10)).unwrap();
         assert_eq!(fixed.skip(4), Some(false));
         assert_eq!(fixed.skip(6), Some(true));
-        assert_eq!(Body::new(BodyLength::Fixed(10)).unwrap().skip(11), None);
-        let mut chunked = Body::new(BodyLength::Chunked).unwrap();
+        assert_eq!(BodyProgress::new(BodyLength::Fixed(10)).unwrap().skip(11), None);
+        let mut chunked = BodyProgress::new(BodyLength::Chunked).unwrap();
         assert_eq!(chunked.skip(1), None);
         chunked.take(b"a\r\n01", |_| {});
         assert_eq!(chunked.skip(8), Some(false));
         assert!(chunked.take(b"\r\n0\r\n\r\n", |_| {}).done);
-        assert_eq!(Body::new(BodyLength::UntilClose).unwrap().skip(1 << 40), Some(false));
+        assert_eq!(BodyProgress::new(BodyLength::UntilClose).unwrap().skip(1 << 40), Some(false));
     }
 }

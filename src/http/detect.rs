@@ -6,7 +6,7 @@ use memchr::memchr;
 
 /// What bytes at a possible message start are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Start {
+pub(super) enum DetectedStart {
     /// A request line, or the beginning of one.
     Request,
     /// A status line, or the beginning of one.
@@ -102,34 +102,34 @@ pub(super) fn is_known_method(method: &[u8]) -> bool {
 }
 
 /// What `bytes`, at the start of a stream or message, are.
-pub(super) fn classify(bytes: &[u8]) -> Start {
+pub(super) fn classify(bytes: &[u8]) -> DetectedStart {
     match bytes {
-        [] => Start::NeedMore,
-        [0x16, 0x03, minor, ..] if *minor <= 4 => Start::Tls,
-        [0x16] | [0x16, 0x03] => Start::NeedMore,
-        [b'P', b'R', b'I', b' ', ..] | [b'P', b'R', b'I'] => prefix(bytes, H2_PREFACE, Start::H2),
-        [b'\r', b'\n', b'\r', b'\n', 0, ..] => prefix(bytes, PROXY_V2_SIGNATURE, Start::ProxyHeader),
-        [b'P', b'R', b'O', b'X', b'Y', ..] => prefix(bytes, PROXY_V1_PREFIX, Start::ProxyHeader),
+        [] => DetectedStart::NeedMore,
+        [0x16, 0x03, minor, ..] if *minor <= 4 => DetectedStart::Tls,
+        [0x16] | [0x16, 0x03] => DetectedStart::NeedMore,
+        [b'P', b'R', b'I', b' ', ..] | [b'P', b'R', b'I'] => prefix(bytes, H2_PREFACE, DetectedStart::H2),
+        [b'\r', b'\n', b'\r', b'\n', 0, ..] => prefix(bytes, PROXY_V2_SIGNATURE, DetectedStart::ProxyHeader),
+        [b'P', b'R', b'O', b'X', b'Y', ..] => prefix(bytes, PROXY_V1_PREFIX, DetectedStart::ProxyHeader),
         [b'H' | b'h', ..] if is_version_start(bytes) => status_line(bytes),
-        [b'I', ..] if bytes.starts_with(b"ICY ") => Start::Response,
+        [b'I', ..] if bytes.starts_with(b"ICY ") => DetectedStart::Response,
         _ => request_line(bytes),
     }
 }
 
 /// The same where a message may have begun before: lines of its body look like requests with any method.
-pub(super) fn classify_in_doubt(bytes: &[u8]) -> Start {
+pub(super) fn classify_in_doubt(bytes: &[u8]) -> DetectedStart {
     let start = classify(bytes);
     let method = bytes.iter().take(MAX_METHOD).take_while(|b| is_token(**b)).count();
     let known = bytes.get(..method).is_some_and(is_known_method);
-    if start == Start::Request && !known { Start::Unknown } else { start }
+    if start == DetectedStart::Request && !known { DetectedStart::Unknown } else { start }
 }
 
 /// What the start of a stream is if it is a PROXY header or the beginning of one; an empty line may be either.
-pub(super) fn classify_proxy(bytes: &[u8]) -> Start {
+pub(super) fn classify_proxy(bytes: &[u8]) -> DetectedStart {
     match bytes.first() {
-        Some(b'\r') => prefix(bytes, PROXY_V2_SIGNATURE, Start::ProxyHeader),
-        Some(b'P') => prefix(bytes, PROXY_V1_PREFIX, Start::ProxyHeader),
-        _ => Start::Unknown,
+        Some(b'\r') => prefix(bytes, PROXY_V2_SIGNATURE, DetectedStart::ProxyHeader),
+        Some(b'P') => prefix(bytes, PROXY_V1_PREFIX, DetectedStart::ProxyHeader),
+        _ => DetectedStart::Unknown,
     }
 }
 
@@ -139,67 +139,67 @@ pub(super) fn is_version_start(bytes: &[u8]) -> bool {
 }
 
 /// `found` when `bytes` start with `pattern`, `NeedMore` when they are a beginning of it.
-fn prefix(bytes: &[u8], pattern: &[u8], found: Start) -> Start {
+fn prefix(bytes: &[u8], pattern: &[u8], found: DetectedStart) -> DetectedStart {
     if bytes.starts_with(pattern) {
         found
     } else if pattern.starts_with(bytes) {
-        Start::NeedMore
+        DetectedStart::NeedMore
     } else {
-        Start::Unknown
+        DetectedStart::Unknown
     }
 }
 
 /// `HTTP/` digits, then a space: what servers send, with room for odd versions.
-fn status_line(bytes: &[u8]) -> Start {
-    let Some(rest) = bytes.get(5..) else { return Start::NeedMore };
+fn status_line(bytes: &[u8]) -> DetectedStart {
+    let Some(rest) = bytes.get(5..) else { return DetectedStart::NeedMore };
     let version = rest.iter().take_while(|b| b.is_ascii_digit() || **b == b'.').count();
     match rest.get(version) {
-        None if version < 8 => Start::NeedMore,
-        Some(b' ' | b'\t') if version > 0 => Start::Response,
-        _ => Start::Unknown,
+        None if version < 8 => DetectedStart::NeedMore,
+        Some(b' ' | b'\t') if version > 0 => DetectedStart::Response,
+        _ => DetectedStart::Unknown,
     }
 }
 
 /// A token, a space, and a line that ends in a version. With a known method its beginning is enough.
-fn request_line(bytes: &[u8]) -> Start {
+fn request_line(bytes: &[u8]) -> DetectedStart {
     let method_len = bytes.iter().take(MAX_METHOD + 1).take_while(|b| is_token(**b)).count();
     if method_len == 0 || method_len > MAX_METHOD {
-        return Start::Unknown;
+        return DetectedStart::Unknown;
     }
     let (method, rest) = bytes.split_at(method_len);
     match rest.first() {
-        None if METHODS.iter().any(|known| known.starts_with(method)) => return Start::NeedMore,
+        None if METHODS.iter().any(|known| known.starts_with(method)) => return DetectedStart::NeedMore,
         Some(b' ' | b'\t') => {}
-        _ => return Start::Unknown,
+        _ => return DetectedStart::Unknown,
     }
     let known = is_known_method(method);
     if !known && ends_known_method(method) {
-        return Start::Unknown;
+        return DetectedStart::Unknown;
     }
     match memchr(b'\n', rest.get(..MAX_LOOK).unwrap_or(rest)) {
         Some(end) => line_end(known, rest.get(..end).unwrap_or_default()),
-        None if known && rest.get(1..).is_none_or(is_target_start) => Start::Request,
-        None => Start::Unknown,
+        None if known && rest.get(1..).is_none_or(is_target_start) => DetectedStart::Request,
+        None => DetectedStart::Unknown,
     }
 }
 
 /// A whole line behind the method: its version decides, or HTTP/0.9's lack of one.
-fn line_end(known: bool, line: &[u8]) -> Start {
+fn line_end(known: bool, line: &[u8]) -> DetectedStart {
     let line = line.trim_ascii();
     let (target, last) = match line.iter().rposition(|b| matches!(b, b' ' | b'\t')) {
         Some(at) => (line.get(..at).unwrap_or_default(), line.get(at + 1..).unwrap_or_default()),
         None => (line, &b""[..]),
     };
     if is_version(last) && (known || !last.eq_ignore_ascii_case(b"HTTP/2.0")) {
-        return Start::Request;
+        return DetectedStart::Request;
     }
     let local = target.first() == Some(&b'/');
     if last.is_empty() {
         // HTTP/0.9 (RFC 1945 §4.1) is `GET /path` and nothing else; servers answer such a line of other methods too, and
         // also `GET HTTP/1.1`.
-        return if known && (local || is_version(target)) { Start::Request } else { Start::Unknown };
+        return if known && (local || is_version(target)) { DetectedStart::Request } else { DetectedStart::Unknown };
     }
-    if known && local && is_foreign_version(last) { Start::Request } else { Start::Unknown }
+    if known && local && is_foreign_version(last) { DetectedStart::Request } else { DetectedStart::Unknown }
 }
 
 /// `HTTP/` and something behind it.
@@ -237,54 +237,54 @@ mod tests {
 
     #[test]
     fn first_bytes_tell_the_protocol() {
-        let table: &[(&[u8], Start)] = &[
-            (b"GET / HTTP/1.1\r\n", Start::Request),
-            (b"GET /very/long", Start::Request),
-            (b"GE", Start::NeedMore),
-            (b"GET", Start::NeedMore),
-            (b"GET /old\r\n", Start::Request),
-            (b"FOO /x HTTP/1.1\r\n", Start::Request),
-            (b"FOO /x", Start::Unknown),
-            (b"X /x HTTP/1.1\r\n", Start::Request),
-            (b"XY /x HTTP/1.1\r\n", Start::Request),
-            (b"X /x\r\n", Start::Unknown),
-            (b"T /x HTTP/1.1\r\n", Start::Unknown),
-            (b"OST /x HTTP/1.1\r\n", Start::Unknown),
-            (b"LETE /x HTTP/1.1\r\n", Start::Unknown),
-            (b"POST /x HTTP/1.1\r\n", Start::Request),
-            (b"MOVE /x HTTP/1.1\r\n", Start::Request),
-            (b"POST /x\r\n", Start::Request),
-            (b"get /x HTTP/1.1\r\n", Start::Request),
-            (b"OPTIONS sip:a@b SIP/2.0\r\n", Start::Unknown),
-            (b"OPTIONS rtsp://a/ RTSP/1.0\r\n", Start::Unknown),
-            (b"OPTIONS /a RTSP/1.0\r\n", Start::Unknown),
-            (b"GET / JUNK/1.0\r\n", Start::Request),
-            (b"GET / JUNK\r\n", Start::Unknown),
-            (b"FOO / JUNK/1.0\r\n", Start::Unknown),
-            (b"GET HTTP/1.1\r\n", Start::Request),
-            (b"FOO HTTP/1.1\r\n", Start::Unknown),
-            (b"GET\r\n", Start::Unknown),
-            (b"EHLO mail.example\r\n", Start::Unknown),
-            (b"USER anonymous\r\n", Start::Unknown),
-            (b"SSH-2.0-OpenSSH\r\n", Start::Unknown),
-            (b"HTTP/1.1 200 OK", Start::Response),
-            (b"HTTP/1.1 ", Start::Response),
-            (b"HTTP/1.", Start::NeedMore),
-            (b"HT", Start::NeedMore),
-            (b"HTTP/x", Start::Unknown),
-            (b"http/1.1 200 OK\r\n", Start::Response),
-            (b"head /x HTTP/1.1\r\n", Start::Request),
-            (b"h", Start::NeedMore),
-            (b"ICY 200 OK\r\n", Start::Response),
-            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Start::H2),
-            (b"PRI * HT", Start::NeedMore),
-            (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", Start::ProxyHeader),
-            (b"PROPFIND / HTTP/1.1\r\n", Start::Request),
-            (PROXY_V2_SIGNATURE, Start::ProxyHeader),
-            (&[0x16, 3, 1, 2, 0], Start::Tls),
-            (&[0x16], Start::NeedMore),
-            (&[0, 1, 2, 3], Start::Unknown),
-            (b"\xff\xff GET", Start::Unknown),
+        let table: &[(&[u8], DetectedStart)] = &[
+            (b"GET / HTTP/1.1\r\n", DetectedStart::Request),
+            (b"GET /very/long", DetectedStart::Request),
+            (b"GE", DetectedStart::NeedMore),
+            (b"GET", DetectedStart::NeedMore),
+            (b"GET /old\r\n", DetectedStart::Request),
+            (b"FOO /x HTTP/1.1\r\n", DetectedStart::Request),
+            (b"FOO /x", DetectedStart::Unknown),
+            (b"X /x HTTP/1.1\r\n", DetectedStart::Request),
+            (b"XY /x HTTP/1.1\r\n", DetectedStart::Request),
+            (b"X /x\r\n", DetectedStart::Unknown),
+            (b"T /x HTTP/1.1\r\n", DetectedStart::Unknown),
+            (b"OST /x HTTP/1.1\r\n", DetectedStart::Unknown),
+            (b"LETE /x HTTP/1.1\r\n", DetectedStart::Unknown),
+            (b"POST /x HTTP/1.1\r\n", DetectedStart::Request),
+            (b"MOVE /x HTTP/1.1\r\n", DetectedStart::Request),
+            (b"POST /x\r\n", DetectedStart::Request),
+            (b"get /x HTTP/1.1\r\n", DetectedStart::Request),
+            (b"OPTIONS sip:a@b SIP/2.0\r\n", DetectedStart::Unknown),
+            (b"OPTIONS rtsp://a/ RTSP/1.0\r\n", DetectedStart::Unknown),
+            (b"OPTIONS /a RTSP/1.0\r\n", DetectedStart::Unknown),
+            (b"GET / JUNK/1.0\r\n", DetectedStart::Request),
+            (b"GET / JUNK\r\n", DetectedStart::Unknown),
+            (b"FOO / JUNK/1.0\r\n", DetectedStart::Unknown),
+            (b"GET HTTP/1.1\r\n", DetectedStart::Request),
+            (b"FOO HTTP/1.1\r\n", DetectedStart::Unknown),
+            (b"GET\r\n", DetectedStart::Unknown),
+            (b"EHLO mail.example\r\n", DetectedStart::Unknown),
+            (b"USER anonymous\r\n", DetectedStart::Unknown),
+            (b"SSH-2.0-OpenSSH\r\n", DetectedStart::Unknown),
+            (b"HTTP/1.1 200 OK", DetectedStart::Response),
+            (b"HTTP/1.1 ", DetectedStart::Response),
+            (b"HTTP/1.", DetectedStart::NeedMore),
+            (b"HT", DetectedStart::NeedMore),
+            (b"HTTP/x", DetectedStart::Unknown),
+            (b"http/1.1 200 OK\r\n", DetectedStart::Response),
+            (b"head /x HTTP/1.1\r\n", DetectedStart::Request),
+            (b"h", DetectedStart::NeedMore),
+            (b"ICY 200 OK\r\n", DetectedStart::Response),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", DetectedStart::H2),
+            (b"PRI * HT", DetectedStart::NeedMore),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", DetectedStart::ProxyHeader),
+            (b"PROPFIND / HTTP/1.1\r\n", DetectedStart::Request),
+            (PROXY_V2_SIGNATURE, DetectedStart::ProxyHeader),
+            (&[0x16, 3, 1, 2, 0], DetectedStart::Tls),
+            (&[0x16], DetectedStart::NeedMore),
+            (&[0, 1, 2, 3], DetectedStart::Unknown),
+            (b"\xff\xff GET", DetectedStart::Unknown),
         ];
         for (bytes, expected) in table {
             assert_eq!(classify(bytes), *expected, "{}", String::from_utf8_lossy(bytes));

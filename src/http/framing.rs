@@ -1,13 +1,13 @@
 //! How long a message's body is, decided once from its head (RFC 9112 §6.3).
 
-use crate::record::Version;
+use crate::record::HttpVersion;
 
 use super::body::BodyLength;
-use super::head::{ContentLength, Fields};
+use super::head::{ContentLength, KnownFields};
 
 /// What of the request decides about its response's framing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(super) struct Asked {
+pub(super) struct AskedFraming {
     pub head: bool,
     pub connect: bool,
     pub upgrade: bool,
@@ -15,21 +15,21 @@ pub(super) struct Asked {
     pub http09: bool,
 }
 
-impl Asked {
-    pub(super) fn by(method: &[u8], version: Version, fields: &Fields<'_>) -> Self {
+impl AskedFraming {
+    pub(super) fn by(method: &[u8], version: HttpVersion, fields: &KnownFields<'_>) -> Self {
         Self {
             head: method == b"HEAD",
             connect: method == b"CONNECT",
             upgrade: fields.upgrade.is_some(),
-            http09: version == Version::V09,
+            http09: version == HttpVersion::V09,
         }
     }
 }
 
 /// The request's body: only what a length or chunked coding announces.
-pub(super) fn of_request(version: Version, fields: &Fields<'_>) -> BodyLength {
+pub(super) fn of_request(version: HttpVersion, fields: &KnownFields<'_>) -> BodyLength {
     match (version, fields.content_length) {
-        (Version::V09, _) => BodyLength::None,
+        (HttpVersion::V09, _) => BodyLength::None,
         _ if fields.chunked => BodyLength::Chunked,
         (_, ContentLength::Is(length)) => BodyLength::Fixed(length),
         (_, ContentLength::Absent | ContentLength::Bad) => BodyLength::None,
@@ -47,7 +47,7 @@ pub(super) enum After {
 }
 
 /// The response's body, in the order of RFC 9112 §6.3.
-pub(super) fn of_response(asked: Asked, status: u16, fields: &Fields<'_>) -> After {
+pub(super) fn of_response(asked: AskedFraming, status: u16, fields: &KnownFields<'_>) -> After {
     match status {
         101 => return After::Upgraded,
         200..=299 if asked.connect => return After::Tunnel,
@@ -70,27 +70,27 @@ mod tests {
 
     #[test]
     fn the_request_decides_with_the_status() {
-        let sized = Fields { content_length: ContentLength::Is(7), ..Fields::default() };
-        let chunked = Fields {
+        let sized = KnownFields { content_length: ContentLength::Is(7), ..KnownFields::default() };
+        let chunked = KnownFields {
             chunked: true,
             transfer_encoding: true,
             content_length: ContentLength::Is(7),
-            ..Fields::default()
+            ..KnownFields::default()
         };
-        let plain = Asked::default();
-        let head = Asked { head: true, ..plain };
-        let connect = Asked { connect: true, ..plain };
+        let plain = AskedFraming::default();
+        let head = AskedFraming { head: true, ..plain };
+        let connect = AskedFraming { connect: true, ..plain };
         let body = After::Body;
         assert_eq!(of_response(plain, 200, &sized), body(BodyLength::Fixed(7)));
         assert_eq!(of_response(plain, 200, &chunked), body(BodyLength::Chunked));
-        assert_eq!(of_response(plain, 200, &Fields::default()), body(BodyLength::UntilClose));
+        assert_eq!(of_response(plain, 200, &KnownFields::default()), body(BodyLength::UntilClose));
         assert_eq!(of_response(head, 200, &sized), body(BodyLength::None));
         assert_eq!(of_response(plain, 304, &sized), body(BodyLength::None));
         assert_eq!(of_response(plain, 204, &chunked), body(BodyLength::None));
         assert_eq!(of_response(connect, 200, &sized), After::Tunnel);
         assert_eq!(of_response(connect, 407, &sized), body(BodyLength::Fixed(7)));
         assert_eq!(of_response(plain, 101, &sized), After::Upgraded);
-        let gzip = Fields { transfer_encoding: true, ..sized };
+        let gzip = KnownFields { transfer_encoding: true, ..sized };
         assert_eq!(of_response(plain, 200, &gzip), body(BodyLength::UntilClose));
     }
 }

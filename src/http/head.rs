@@ -6,8 +6,8 @@
 mod folds;
 pub(super) mod lenient;
 
-pub(super) use crate::exchange::fields::{ContentLength, Fields, Head, StartLine};
-use crate::record::{Version, Weird, WeirdSet};
+pub(super) use crate::exchange::fields::{ContentLength, KnownFields, MessageHead, StartLine};
+use crate::record::{HttpVersion, Weird, WeirdSet};
 use crate::redact::Redactor;
 use crate::shape::target::{is_host, names_host};
 
@@ -22,9 +22,9 @@ pub(super) const MAX_HEADERS: usize = 512;
 /// What parsing came to.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "lives on the stack for one call; a box would be an allocation a head")]
-pub(super) enum Parsed<'a> {
+pub(super) enum ParsedHead<'a> {
     /// A whole head of this many bytes.
-    Whole(usize, Head<'a>),
+    Whole(usize, MessageHead<'a>),
     /// The end of the head is not there yet.
     Partial,
     /// Not a head.
@@ -36,35 +36,35 @@ pub(super) type EachField<'f> = Option<&'f mut dyn FnMut(&[u8], &[u8]) -> bool>;
 
 /// Which kind of head is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum HeadKind {
     Request,
     Response,
 }
 
 /// Parses the head at the start of `bytes`; `folds` keeps fields that have to be unfolded.
 pub(super) fn parse<'a>(
-    kind: Kind,
+    kind: HeadKind,
     bytes: &'a [u8],
     folds: (&'a mut Folds, &Redactor),
     each: EachField<'_>,
-) -> Parsed<'a> {
+) -> ParsedHead<'a> {
     let mut weird = WeirdSet::default();
     let empty = leading_empty_lines(bytes);
     if empty > 0 {
         weird.insert(Weird::LeadingEmptyLine);
     }
-    let Some(text) = bytes.get(empty..) else { return Parsed::Partial };
+    let Some(text) = bytes.get(empty..) else { return ParsedHead::Partial };
     let mut slots = [const { std::mem::MaybeUninit::uninit() }; FAST_HEADERS];
     let fast = match kind {
-        Kind::Request => request(text, &mut slots),
-        Kind::Response => response(text, &mut slots),
+        HeadKind::Request => request(text, &mut slots),
+        HeadKind::Response => response(text, &mut slots),
     };
     match fast {
         Fast::Whole(len, start, headers) => {
             note_line_ends(text.get(..len), headers, &mut weird);
-            Parsed::Whole(empty + len, finish(start, headers, weird, each))
+            ParsedHead::Whole(empty + len, finish(start, headers, weird, each))
         }
-        Fast::Partial => Parsed::Partial,
+        Fast::Partial => ParsedHead::Partial,
         Fast::Refused => lenient::parse(kind, text, folds, weird, each).behind(empty),
     }
 }
@@ -81,13 +81,13 @@ enum Fast<'a, 's> {
     Refused,
 }
 
-type Slots<'a> = [std::mem::MaybeUninit<httparse::Header<'a>>; FAST_HEADERS];
+type HeaderSlots<'a> = [std::mem::MaybeUninit<httparse::Header<'a>>; FAST_HEADERS];
 
-fn version(minor: u8) -> Version {
-    if minor == 0 { Version::V10 } else { Version::V11 }
+fn version(minor: u8) -> HttpVersion {
+    if minor == 0 { HttpVersion::V10 } else { HttpVersion::V11 }
 }
 
-fn request<'a, 's>(text: &'a [u8], slots: &'s mut Slots<'a>) -> Fast<'a, 's> {
+fn request<'a, 's>(text: &'a [u8], slots: &'s mut HeaderSlots<'a>) -> Fast<'a, 's> {
     let mut parsed = httparse::Request::new(&mut []);
     match parsed.parse_with_uninit_headers(text, slots) {
         Ok(httparse::Status::Complete(len)) => {
@@ -102,7 +102,7 @@ fn request<'a, 's>(text: &'a [u8], slots: &'s mut Slots<'a>) -> Fast<'a, 's> {
     }
 }
 
-fn response<'a, 's>(text: &'a [u8], slots: &'s mut Slots<'a>) -> Fast<'a, 's> {
+fn response<'a, 's>(text: &'a [u8], slots: &'s mut HeaderSlots<'a>) -> Fast<'a, 's> {
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     match config.parse_response_with_uninit_headers(&mut parsed, text, slots) {
@@ -137,8 +137,8 @@ fn finish<'a>(
     headers: &[httparse::Header<'a>],
     weird: WeirdSet,
     mut each: EachField<'_>,
-) -> Head<'a> {
-    let mut head = Head { start, fields: Fields::default(), weird };
+) -> MessageHead<'a> {
+    let mut head = MessageHead { start, fields: KnownFields::default(), weird };
     for header in headers {
         head.field(header.name.as_bytes(), header.value);
         head.keep(header.name.as_bytes(), header.value, &mut each);
@@ -147,7 +147,7 @@ fn finish<'a>(
     head
 }
 
-impl<'a> Head<'a> {
+impl<'a> MessageHead<'a> {
     /// Shows one header field to what keeps them.
     pub(super) fn keep(&mut self, name: &[u8], value: &[u8], each: &mut EachField<'_>) {
         if let Some(each) = each.as_mut()
@@ -171,7 +171,7 @@ impl<'a> Head<'a> {
                 if !target.iter().fold(true, |all, b| all & b.is_ascii_graphic()) {
                     self.weird.insert(Weird::BinaryTarget);
                 }
-                if version == Version::V11 && fields.host.is_none() {
+                if version == HttpVersion::V11 && fields.host.is_none() {
                     self.weird.insert(Weird::MissingHost);
                 }
                 if !(fields.host.is_none_or(is_host) && names_host(method, target)) {
@@ -186,13 +186,13 @@ impl<'a> Head<'a> {
                 version
             }
         };
-        if version == Version::V10 && fields.transfer_encoding {
+        if version == HttpVersion::V10 && fields.transfer_encoding {
             self.weird.insert(Weird::TeInHttp10);
         }
     }
 }
 
-impl Parsed<'_> {
+impl ParsedHead<'_> {
     /// The same behind `skipped` bytes.
     fn behind(self, skipped: usize) -> Self {
         match self {
@@ -221,16 +221,18 @@ pub(super) fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn head(kind: Kind, text: &[u8]) -> Head<'_> {
+    fn head(kind: HeadKind, text: &[u8]) -> MessageHead<'_> {
         match parse(kind, text, (Box::leak(Box::default()), &Redactor::off()), None) {
-            Parsed::Whole(_, head) => head,
-            other @ (Parsed::Partial | Parsed::Invalid) => panic!("{other:?} for {}", String::from_utf8_lossy(text)),
+            ParsedHead::Whole(_, head) => head,
+            other @ (ParsedHead::Partial | ParsedHead::Invalid) => {
+                panic!("{other:?} for {}", String::from_utf8_lossy(text))
+            }
         }
     }
 
     #[test]
     fn an_ordinary_head_has_no_oddity() {
-        let h = head(Kind::Request, b"GET /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n");
+        let h = head(HeadKind::Request, b"GET /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n");
         assert!(h.weird.is_empty());
         assert_eq!(h.fields.host, Some(&b"x"[..]));
         assert_eq!(h.fields.content_length, ContentLength::Is(5));
@@ -238,49 +240,49 @@ mod tests {
 
     #[test]
     fn oddities_are_named() {
-        let table: &[(Kind, &[u8], Weird)] = &[
-            (Kind::Request, b"GET / HTTP/1.1\nHost: x\n\n", Weird::BareLf),
-            (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\nA: b\r\n\r\n", Weird::BareLf),
-            (Kind::Request, b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n", Weird::LeadingEmptyLine),
-            (Kind::Request, b"GET / HTTP/1.1\r\n\r\n", Weird::MissingHost),
-            (Kind::Request, b"GET / HTTP/1.1\r\nHost: x:99999\r\n\r\n", Weird::InvalidHost),
-            (Kind::Request, b"GET / HTTP/1.1\r\nHost: b\xfccher.example\r\n\r\n", Weird::InvalidHost),
-            (Kind::Request, b"GET http://x:99999/ HTTP/1.1\r\nHost: x\r\n\r\n", Weird::InvalidHost),
-            (Kind::Request, b"CONNECT x:http HTTP/1.1\r\nHost: x\r\n\r\n", Weird::InvalidHost),
-            (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", Weird::DuplicateHost),
-            (Kind::Request, b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n", Weird::UnknownMethod),
+        let table: &[(HeadKind, &[u8], Weird)] = &[
+            (HeadKind::Request, b"GET / HTTP/1.1\nHost: x\n\n", Weird::BareLf),
+            (HeadKind::Request, b"GET / HTTP/1.1\r\nHost: x\nA: b\r\n\r\n", Weird::BareLf),
+            (HeadKind::Request, b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n", Weird::LeadingEmptyLine),
+            (HeadKind::Request, b"GET / HTTP/1.1\r\n\r\n", Weird::MissingHost),
+            (HeadKind::Request, b"GET / HTTP/1.1\r\nHost: x:99999\r\n\r\n", Weird::InvalidHost),
+            (HeadKind::Request, b"GET / HTTP/1.1\r\nHost: b\xfccher.example\r\n\r\n", Weird::InvalidHost),
+            (HeadKind::Request, b"GET http://x:99999/ HTTP/1.1\r\nHost: x\r\n\r\n", Weird::InvalidHost),
+            (HeadKind::Request, b"CONNECT x:http HTTP/1.1\r\nHost: x\r\n\r\n", Weird::InvalidHost),
+            (HeadKind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", Weird::DuplicateHost),
+            (HeadKind::Request, b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n", Weird::UnknownMethod),
             (
-                Kind::Request,
+                HeadKind::Request,
                 b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
                 Weird::DuplicateContentLength,
             ),
             (
-                Kind::Request,
+                HeadKind::Request,
                 b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1, 2\r\n\r\n",
                 Weird::ConflictingContentLength,
             ),
-            (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\n", Weird::BadContentLength),
+            (HeadKind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\n", Weird::BadContentLength),
             (
-                Kind::Response,
+                HeadKind::Response,
                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
                 Weird::TeAndCl,
             ),
-            (Kind::Response, b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Weird::TeInHttp10),
-            (Kind::Response, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: banana\r\n\r\n", Weird::UnknownTransferCoding),
-            (Kind::Response, b"HTTP/1.1 999 Odd\r\n\r\n", Weird::OddStatus),
-            (Kind::Request, b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n", Weird::SpaceInTarget),
-            (Kind::Request, b"GET /\xe9 HTTP/1.1\r\nHost: x\r\n\r\n", Weird::BinaryTarget),
-            (Kind::Request, b"GET  / HTTP/1.1\r\nHost: x\r\n\r\n", Weird::BadStartLineSpacing),
-            (Kind::Request, b"GET / HTTP/1.2\r\nHost: x\r\n\r\n", Weird::OddVersion),
-            (Kind::Request, b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", Weird::SpaceBeforeColon),
-            (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n", Weird::ObsFold),
-            (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nnocolon\r\n\r\n", Weird::BadHeader),
-            (Kind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nA: \x01\r\n\r\n", Weird::BadHeaderValue),
-            (Kind::Response, b"http/1.1 200 OK\r\n\r\n", Weird::OddVersion),
-            (Kind::Response, b"ICY 200 OK\r\n\r\n", Weird::IcyStatusLine),
-            (Kind::Request, b"GET /old\r\n", Weird::Http09),
-            (Kind::Request, b"GET HTTP/1.1\r\nHost: x\r\n\r\n", Weird::MissingTarget),
-            (Kind::Request, b"GET / JUNK/1.0\r\nHost: x\r\n\r\n", Weird::OddVersion),
+            (HeadKind::Response, b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Weird::TeInHttp10),
+            (HeadKind::Response, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: banana\r\n\r\n", Weird::UnknownTransferCoding),
+            (HeadKind::Response, b"HTTP/1.1 999 Odd\r\n\r\n", Weird::OddStatus),
+            (HeadKind::Request, b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n", Weird::SpaceInTarget),
+            (HeadKind::Request, b"GET /\xe9 HTTP/1.1\r\nHost: x\r\n\r\n", Weird::BinaryTarget),
+            (HeadKind::Request, b"GET  / HTTP/1.1\r\nHost: x\r\n\r\n", Weird::BadStartLineSpacing),
+            (HeadKind::Request, b"GET / HTTP/1.2\r\nHost: x\r\n\r\n", Weird::OddVersion),
+            (HeadKind::Request, b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", Weird::SpaceBeforeColon),
+            (HeadKind::Request, b"GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n", Weird::ObsFold),
+            (HeadKind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nnocolon\r\n\r\n", Weird::BadHeader),
+            (HeadKind::Request, b"GET / HTTP/1.1\r\nHost: x\r\nA: \x01\r\n\r\n", Weird::BadHeaderValue),
+            (HeadKind::Response, b"http/1.1 200 OK\r\n\r\n", Weird::OddVersion),
+            (HeadKind::Response, b"ICY 200 OK\r\n\r\n", Weird::IcyStatusLine),
+            (HeadKind::Request, b"GET /old\r\n", Weird::Http09),
+            (HeadKind::Request, b"GET HTTP/1.1\r\nHost: x\r\n\r\n", Weird::MissingTarget),
+            (HeadKind::Request, b"GET / JUNK/1.0\r\nHost: x\r\n\r\n", Weird::OddVersion),
         ];
         for (kind, text, weird) in table {
             let h = head(*kind, text);
@@ -295,7 +297,7 @@ mod tests {
             (b"HTTP/1.1 200\r\n\r\n", b""),
             (b"HTTP/1.1 200 \r\n\r\n", b""),
         ] {
-            let StartLine::Response { phrase, status, .. } = head(Kind::Response, text).start else { panic!() };
+            let StartLine::Response { phrase, status, .. } = head(HeadKind::Response, text).start else { panic!() };
             assert_eq!((phrase, status), (expected, 200));
         }
     }
@@ -312,10 +314,12 @@ mod tests {
 
     #[test]
     fn the_last_coding_decides_and_two_fields_are_one_list() {
-        let h =
-            head(Kind::Response, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let h = head(
+            HeadKind::Response,
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n",
+        );
         assert!(h.fields.chunked && !h.weird.contains(Weird::UnknownTransferCoding));
-        let h = head(Kind::Response, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n");
+        let h = head(HeadKind::Response, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n");
         assert!(!h.fields.chunked && h.weird.contains(Weird::UnknownTransferCoding));
     }
 }

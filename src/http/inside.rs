@@ -2,33 +2,33 @@
 //! but a small error.
 
 use crate::flow::Timestamp;
-use crate::grpc::{self, Flavour, Messages};
-use crate::record::{CallSystem, Exchange, Grpc};
+use crate::grpc::{self, GrpcFlavour, MessageCounter};
+use crate::record::{CallSystem, Exchange, GrpcCall};
 use crate::redact::Redactor;
-use crate::sse::{self, Events};
+use crate::sse::{self, EventCounter};
 
-use super::head::{Fields, Kind};
+use super::head::{HeadKind, KnownFields};
 
 /// A body under way that is looked into.
 #[derive(Debug)]
 pub(super) enum Inside {
-    Events(Events),
-    Calls { messages: Messages, first: Option<Timestamp> },
+    Events(EventCounter),
+    Calls { messages: MessageCounter, first: Option<Timestamp> },
 }
 
 impl Inside {
     /// By the media type of the message, and what its request was.
-    pub(super) fn of(kind: Kind, record: Option<&Exchange>) -> Option<Box<Self>> {
+    pub(super) fn of(kind: HeadKind, record: Option<&Exchange>) -> Option<Box<Self>> {
         let record = record?;
         let mime_type = match kind {
-            Kind::Request => record.request.as_ref()?.mime_type.as_deref(),
-            Kind::Response => record.response.as_ref()?.mime_type.as_deref(),
+            HeadKind::Request => record.request.as_ref()?.mime_type.as_deref(),
+            HeadKind::Response => record.response.as_ref()?.mime_type.as_deref(),
         };
-        if kind == Kind::Response && sse::is_stream(mime_type) {
-            return Some(Box::new(Self::Events(Events::default())));
+        if kind == HeadKind::Response && sse::is_stream(mime_type) {
+            return Some(Box::new(Self::Events(EventCounter::default())));
         }
-        let flavour = mime_type.and_then(|mime_type| Flavour::of(mime_type.as_bytes(), false));
-        let messages = Messages::of(flavour.or_else(|| unary_error(kind, record))?);
+        let flavour = mime_type.and_then(|mime_type| GrpcFlavour::of(mime_type.as_bytes(), false));
+        let messages = MessageCounter::of(flavour.or_else(|| unary_error(kind, record))?);
         Some(Box::new(Self::Calls { messages, first: None }))
     }
 
@@ -52,10 +52,10 @@ impl Inside {
     }
 
     /// The body is over: what was counted goes into the record.
-    pub(super) fn tell(self, kind: Kind, record: &mut Exchange, redactor: &Redactor) {
+    pub(super) fn tell(self, kind: HeadKind, record: &mut Exchange, redactor: &Redactor) {
         match self {
             Self::Events(events) => record.sse = events.told(),
-            Self::Calls { messages, .. } if kind == Kind::Request => {
+            Self::Calls { messages, .. } if kind == HeadKind::Request => {
                 let call = call(record, messages.flavour());
                 call.request_messages = messages.count();
             }
@@ -73,16 +73,16 @@ impl Inside {
 }
 
 /// What is read of the body that answers a unary call of Connect: the error, where it is one.
-fn unary_error(kind: Kind, record: &Exchange) -> Option<Flavour> {
+fn unary_error(kind: HeadKind, record: &Exchange) -> Option<GrpcFlavour> {
     let unary = record.grpc.as_ref()?.system == CallSystem::Connect { unary: true };
     let failed = record.response.as_ref()?.status != Some(200);
-    (kind == Kind::Response && unary && failed).then_some(Flavour::ConnectUnary)
+    (kind == HeadKind::Response && unary && failed).then_some(GrpcFlavour::ConnectUnary)
 }
 
 /// What the head of a request says of a call of Connect.
-pub(super) fn connect_call(record: &mut Exchange, fields: &Fields<'_>) {
-    let flavour = fields.content_type.and_then(|value| Flavour::of(value, fields.connect_version));
-    if let Some(flavour @ (Flavour::Connect | Flavour::ConnectUnary)) = flavour {
+pub(super) fn connect_call(record: &mut Exchange, fields: &KnownFields<'_>) {
+    let flavour = fields.content_type.and_then(|value| GrpcFlavour::of(value, fields.connect_version));
+    if let Some(flavour @ (GrpcFlavour::Connect | GrpcFlavour::ConnectUnary)) = flavour {
         call(record, flavour).timeout_us = fields.connect_timeout.and_then(grpc::connect_timeout_us);
     }
 }
@@ -90,14 +90,14 @@ pub(super) fn connect_call(record: &mut Exchange, fields: &Fields<'_>) {
 /// An answer without a message has its status in its head.
 pub(super) fn status_in_head(record: &mut Exchange, status: &[u8], text: Option<&[u8]>, redactor: &Redactor) {
     let response = record.response.as_ref().and_then(|response| response.mime_type.as_deref());
-    let Some(flavour) = response.and_then(|mime_type| Flavour::of(mime_type.as_bytes(), false)) else { return };
+    let Some(flavour) = response.and_then(|mime_type| GrpcFlavour::of(mime_type.as_bytes(), false)) else { return };
     let call = call(record, flavour);
     call.status = grpc::status(status);
     call.response_messages = Some(0);
     call.message = text.and_then(|text| prose(&grpc::message(text), redactor));
 }
 
-fn call(record: &mut Exchange, flavour: Flavour) -> &mut Grpc {
+fn call(record: &mut Exchange, flavour: GrpcFlavour) -> &mut GrpcCall {
     let method = record.request.as_ref().and_then(|request| grpc::method(&request.target));
     let call = record.grpc.get_or_insert_default();
     if call.system == CallSystem::default() {

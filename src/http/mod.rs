@@ -1,7 +1,7 @@
 //! Stream bytes of HTTP/1 to exchanges.
 //!
 //! `detect` says what bytes are, `head` and `body` parse one message, `framing` decides its length, `pairing` which
-//! response answers which request, and [`Session`] is the analyzer that sits on a
+//! response answers which request, and [`HttpSession`] is the analyzer that sits on a
 //! connection and holds them together. No clock, no socket; knows nothing of packets.
 
 mod body;
@@ -24,43 +24,43 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use crate::exchange::{self, Config};
-use crate::pool::Pool;
+use crate::exchange::{self, ExchangeConfig};
+use crate::pool::LimitPool;
 use crate::redact::Redactor;
 
-pub use session::Session;
-pub(crate) use session::{Handover, Next};
+pub use session::HttpSession;
+pub(crate) use session::{NextProtocol, ProtocolHandover};
 
 /// What all sessions share, with what those of HTTP/1 need besides.
 #[derive(Debug)]
-pub struct Context {
-    shared: exchange::Context,
+pub struct HttpContext {
+    shared: exchange::ExchangeContext,
     /// What leaves a queue while it is being changed.
-    left: Vec<pairing::Left>,
+    left: Vec<pairing::LeftQueue>,
 }
 
-impl Context {
+impl HttpContext {
     /// An empty context.
-    pub fn new(config: Config, redactor: Redactor) -> Self {
-        Self { shared: exchange::Context::new(config, redactor), left: Vec::new() }
+    pub fn new(config: ExchangeConfig, redactor: Redactor) -> Self {
+        Self { shared: exchange::ExchangeContext::new(config, redactor), left: Vec::new() }
     }
 
     /// An empty context that shares what may be kept with others.
-    pub fn sharing(config: Config, redactor: Redactor, kept: &Arc<Pool>) -> Self {
-        Self { shared: exchange::Context::sharing(config, redactor, kept), left: Vec::new() }
+    pub fn sharing(config: ExchangeConfig, redactor: Redactor, kept: &Arc<LimitPool>) -> Self {
+        Self { shared: exchange::ExchangeContext::sharing(config, redactor, kept), left: Vec::new() }
     }
 }
 
-impl Deref for Context {
-    type Target = exchange::Context;
+impl Deref for HttpContext {
+    type Target = exchange::ExchangeContext;
 
-    fn deref(&self) -> &exchange::Context {
+    fn deref(&self) -> &exchange::ExchangeContext {
         &self.shared
     }
 }
 
-impl DerefMut for Context {
-    fn deref_mut(&mut self) -> &mut exchange::Context {
+impl DerefMut for HttpContext {
+    fn deref_mut(&mut self) -> &mut exchange::ExchangeContext {
         &mut self.shared
     }
 }

@@ -34,7 +34,7 @@ use self::doubt::Doubt;
 use self::evidence::{Ahead, Heard};
 use self::habit::Habit;
 use self::sizes::{Lost, SMALLER_ON_TRIAL, Sizes};
-pub(super) use self::slot::{Left, Loose, Place, Slot, Target};
+pub(super) use self::slot::{LeftQueue, MessagePlace, OrphanResponse, RequestSlot, ResponseTarget};
 
 /// Most requests of one connection that wait for their response, and most responses that wait for their request.
 pub(super) const MAX_PENDING: usize = 256;
@@ -47,14 +47,14 @@ const PATIENCE: u64 = 60_000_000_000;
 /// The queue of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Pairing {
-    slots: VecDeque<Slot>,
+    slots: VecDeque<RequestSlot>,
     /// Number of the first slot.
     first: u64,
-    loose: VecDeque<Loose>,
+    loose: VecDeque<OrphanResponse>,
     /// Place of the next request.
-    asked: Place,
+    asked: MessagePlace,
     /// Place of the next response.
-    answered: Place,
+    answered: MessagePlace,
     /// What is known where messages may be missing; `None` while order is certain.
     doubt: Option<Box<Doubt>>,
     /// Runs so far.
@@ -145,17 +145,22 @@ impl Pairing {
     }
 
     /// Gives up what waits longest until all places together cost no more than `limit`. What answers it later has no request.
-    pub(super) fn shrink_to(&mut self, limit: usize, cost: impl Fn(Option<&Exchange>) -> usize, left: &mut Vec<Left>) {
+    pub(super) fn shrink_to(
+        &mut self,
+        limit: usize,
+        cost: impl Fn(Option<&Exchange>) -> usize,
+        left: &mut Vec<LeftQueue>,
+    ) {
         let slots: usize = self.slots.iter().map(|s| cost(s.exchange.as_deref())).sum();
         let mut all: usize = slots + self.loose.iter().map(|l| cost(Some(&l.exchange))).sum::<usize>();
         while all > limit {
             if let Some(loose) = self.loose.pop_front() {
                 all -= cost(Some(&loose.exchange));
-                left.push(Left::Orphan(loose));
+                left.push(LeftQueue::Orphan(loose));
             } else if let Some(slot) = self.slots.pop_front() {
                 all -= cost(slot.exchange.as_deref());
                 self.first += 1;
-                left.push(Left::Unpaired(slot));
+                left.push(LeftQueue::Unpaired(slot));
             } else {
                 break;
             }
@@ -163,7 +168,7 @@ impl Pairing {
     }
 
     /// The slot with this number.
-    pub(super) fn slot(&mut self, number: u64) -> Option<&mut Slot> {
+    pub(super) fn slot(&mut self, number: u64) -> Option<&mut RequestSlot> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         self.slots.get_mut(index)
     }
@@ -183,7 +188,7 @@ impl Pairing {
         self.request_gap.is_none() && !self.response_gap
     }
 
-    fn unanswered(&self) -> impl Iterator<Item = &Slot> {
+    fn unanswered(&self) -> impl Iterator<Item = &RequestSlot> {
         self.slots.iter().filter(|s| !s.answered)
     }
 
@@ -206,7 +211,7 @@ impl Pairing {
     /// the request which it should answer.
     pub(super) fn garbled(&mut self, offset: u64, ack: Option<u64>) -> Option<&mut Box<Exchange>> {
         self.unread(offset, ack);
-        let ends_here = |s: &Slot| s.response_done && s.response_end == offset && s.exchange.is_some();
+        let ends_here = |s: &RequestSlot| s.response_done && s.response_end == offset && s.exchange.is_some();
         let slot = match self.slots.iter().rposition(ends_here) {
             Some(index) => self.slots.get_mut(index),
             None => self.may_be_answered_by(offset, ack).next(),
@@ -215,7 +220,7 @@ impl Pairing {
     }
 
     /// The requests that a response which begins at `offset`, its segment acknowledging `ack`, may answer.
-    fn may_be_answered_by(&mut self, offset: u64, ack: Option<u64>) -> impl Iterator<Item = &mut Slot> {
+    fn may_be_answered_by(&mut self, offset: u64, ack: Option<u64>) -> impl Iterator<Item = &mut RequestSlot> {
         self.slots.iter_mut().filter(move |s| !s.answered && s.may_be_answered_by(offset, ack))
     }
 
@@ -231,13 +236,14 @@ impl Pairing {
     /// that is HTTP/0.9's.
     pub(super) fn answers_http09(&self, offset: u64, ack: Option<u64>) -> bool {
         let next = self.unanswered().next();
-        let likely = |s: &Slot| self.client_waits() && s.ack == Some(offset) && self.unanswered().nth(1).is_none();
+        let likely =
+            |s: &RequestSlot| self.client_waits() && s.ack == Some(offset) && self.unanswered().nth(1).is_none();
         let next = next.filter(|s| s.asked.http09 && s.may_be_answered_by(offset, ack));
         next.is_some_and(|s| self.is_next(s) || likely(s))
     }
 
     /// Whether the next response answers `slot`, the first that waits.
-    fn is_next(&self, slot: &Slot) -> bool {
+    fn is_next(&self, slot: &RequestSlot) -> bool {
         self.doubt.is_none() && !self.response_gap && slot.place == self.answered
     }
 
@@ -253,17 +259,17 @@ impl Pairing {
     }
 
     /// The newest request.
-    pub(super) fn newest(&mut self) -> Option<&mut Slot> {
+    pub(super) fn newest(&mut self) -> Option<&mut RequestSlot> {
         self.slots.back_mut()
     }
 
     /// The newest loose response.
-    pub(super) fn newest_loose(&mut self) -> Option<&mut Loose> {
+    pub(super) fn newest_loose(&mut self) -> Option<&mut OrphanResponse> {
         self.loose.back_mut()
     }
 
     /// All requests, oldest first.
-    pub(super) fn slots(&mut self) -> impl Iterator<Item = &mut Slot> {
+    pub(super) fn slots(&mut self) -> impl Iterator<Item = &mut RequestSlot> {
         self.slots.iter_mut()
     }
 
@@ -274,12 +280,12 @@ impl Pairing {
 
     /// A request began; the responses are known up to `heard`. Gives what that settles. Returns what becomes of the response
     /// under way.
-    pub(super) fn request(&mut self, mut slot: Slot, heard: u64, left: &mut Vec<Left>) -> UnderWay {
+    pub(super) fn request(&mut self, mut slot: RequestSlot, heard: u64, left: &mut Vec<LeftQueue>) -> UnderWay {
         if self.slots.len() > MAX_PENDING
             && let Some(over) = self.slots.pop_back()
         {
             // Those within the limit keep their answers; of those beyond it only the newest is kept.
-            left.push(Left::Unpaired(over));
+            left.push(LeftQueue::Unpaired(over));
         }
         if slot.expects {
             self.habit.holds_back();
@@ -291,7 +297,7 @@ impl Pairing {
         self.asked.number += 1;
         let misread = self.is_misread(slot.ack);
         if misread {
-            left.extend(self.loose.pop_back().map(Left::Orphan));
+            left.extend(self.loose.pop_back().map(LeftQueue::Orphan));
             self.response_gap = true;
         }
         if (self.by_number || self.counted) && self.is_drained(&slot, heard) {
@@ -320,7 +326,7 @@ impl Pairing {
 
     /// The client sent bytes whose segment acknowledges `ack`: with a lost request in front of them, that was asked together
     /// with the one before.
-    pub(super) fn client_sent(&mut self, ack: Option<u64>, left: &mut Vec<Left>) {
+    pub(super) fn client_sent(&mut self, ack: Option<u64>, left: &mut Vec<LeftQueue>) {
         if self.request_gap.is_some_and(|lost| lost.whole) && ack.is_some() && ack == self.group.ack {
             self.exceeds(1, left);
         }
@@ -332,7 +338,7 @@ impl Pairing {
     }
 
     /// Bytes of the client that look like a request, and are none that is believed: if it is one, its client did not wait.
-    pub(super) fn request_passed_over(&mut self, left: &mut Vec<Left>) {
+    pub(super) fn request_passed_over(&mut self, left: &mut Vec<LeftQueue>) {
         self.requests_lost(None);
         if !self.habit.is_known() {
             self.exceeds(1, left);
@@ -340,7 +346,13 @@ impl Pairing {
     }
 
     /// The slot of the response that begins at `offset`, or `None` for a loose one. The requests are known up to `known`.
-    pub(super) fn response(&mut self, offset: u64, ack: Option<u64>, known: u64, left: &mut Vec<Left>) -> Option<u64> {
+    pub(super) fn response(
+        &mut self,
+        offset: u64,
+        ack: Option<u64>,
+        known: u64,
+        left: &mut Vec<LeftQueue>,
+    ) -> Option<u64> {
         self.judged = true;
         self.took_turn = false;
         // While one request waits, what is read next is still its answer; of several, no one knows whose.
@@ -366,7 +378,7 @@ impl Pairing {
     }
 
     /// Keeps a response that has no slot.
-    pub(super) fn keep_loose(&mut self, mut loose: Loose, left: &mut Vec<Left>) {
+    pub(super) fn keep_loose(&mut self, mut loose: OrphanResponse, left: &mut Vec<LeftQueue>) {
         let (offset, ack) = (loose.offset, loose.ack);
         if let Some(heard) = self.latest.filter(|_| self.took_turn) {
             (loose.place, loose.start) = (heard.place, heard.start);
@@ -377,7 +389,7 @@ impl Pairing {
             self.may_be_answered_by(offset, ack).for_each(|s| s.doubtful = true);
         }
         if self.loose.len() >= MAX_PENDING {
-            left.extend(self.loose.pop_front().map(Left::Orphan));
+            left.extend(self.loose.pop_front().map(LeftQueue::Orphan));
         }
         self.loose.push_back(loose);
     }
@@ -399,7 +411,7 @@ impl Pairing {
     }
 
     /// A 1xx response: gives the request it belongs to, the one that the next response answers, if that is known.
-    pub(super) fn informational(&mut self, offset: u64, ack: Option<u64>, at: Timestamp) -> Option<&mut Slot> {
+    pub(super) fn informational(&mut self, offset: u64, ack: Option<u64>, at: Timestamp) -> Option<&mut RequestSlot> {
         self.interim.get_or_insert(offset);
         self.interims = true;
         let index = self.slots.iter().position(|s| !s.answered)?;
@@ -456,13 +468,13 @@ impl Pairing {
     }
 
     /// Takes out what is settled: pairs from the front, orphans that are whole.
-    pub(super) fn settled(&mut self) -> Option<Left> {
-        if self.slots.front().is_some_and(Slot::settled) {
+    pub(super) fn settled(&mut self) -> Option<LeftQueue> {
+        if self.slots.front().is_some_and(RequestSlot::settled) {
             self.first += 1;
-            return self.slots.pop_front().map(Left::Paired);
+            return self.slots.pop_front().map(LeftQueue::Paired);
         }
         if self.loose.front().is_some_and(|l| l.done && !l.waiting) {
-            return self.loose.pop_front().map(Left::Orphan);
+            return self.loose.pop_front().map(LeftQueue::Orphan);
         }
         None
     }
@@ -475,7 +487,7 @@ impl Pairing {
     }
 
     /// Everything that is left, in order, at the connection's end.
-    pub(super) fn drain(&mut self) -> (VecDeque<Slot>, VecDeque<Loose>) {
+    pub(super) fn drain(&mut self) -> (VecDeque<RequestSlot>, VecDeque<OrphanResponse>) {
         self.first += self.slots.len() as u64;
         (std::mem::take(&mut self.slots), std::mem::take(&mut self.loose))
     }

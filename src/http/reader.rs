@@ -3,13 +3,13 @@
 use crate::flow::Timestamp;
 use crate::ledger::NotHttp;
 
-use super::body::Body;
+use super::body::BodyProgress;
 use super::inside::Inside;
-pub(super) use crate::exchange::Begun;
+pub(super) use crate::exchange::MessageStart;
 
 /// Bytes of one event, and what is left of them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Chunk<'a> {
+pub(super) struct EventBytes<'a> {
     pub at: Timestamp,
     /// Offset of the first byte left.
     pub offset: u64,
@@ -19,7 +19,7 @@ pub(super) struct Chunk<'a> {
     pub fresh: bool,
 }
 
-impl Chunk<'_> {
+impl EventBytes<'_> {
     /// Takes `used` bytes from the front.
     pub(super) fn advance(&mut self, used: usize) {
         self.bytes = self.bytes.get(used..).unwrap_or_default();
@@ -28,28 +28,28 @@ impl Chunk<'_> {
     }
 
     /// Where it begins.
-    pub(super) fn begun(&self) -> Begun {
-        Begun { at: self.at, offset: self.offset, ack: self.ack }
+    pub(super) fn begun(&self) -> MessageStart {
+        MessageStart { at: self.at, offset: self.offset, ack: self.ack }
     }
 }
 
-impl Begun {
+impl MessageStart {
     /// What began here, its bytes as far as they were kept.
-    pub(super) fn chunk(self, bytes: &[u8]) -> Chunk<'_> {
-        Chunk { at: self.at, offset: self.offset, ack: self.ack, bytes, fresh: true }
+    pub(super) fn chunk(self, bytes: &[u8]) -> EventBytes<'_> {
+        EventBytes { at: self.at, offset: self.offset, ack: self.ack, bytes, fresh: true }
     }
 }
 
 /// Where the parser is.
 #[derive(Debug, Default)]
-pub(super) enum State {
+pub(super) enum ReaderState {
     /// Between two messages.
     #[default]
     Start,
-    /// In a head, its bytes in `Reader::buffer`.
+    /// In a head, its bytes in `StreamReader::buffer`.
     Head,
     /// In a body.
-    Body(Body),
+    Body(BodyProgress),
     /// No HTTP/1 any more, or never.
     Opaque(NotHttp),
     /// Looking for the next message.
@@ -70,14 +70,14 @@ pub(super) enum Seek {
 
 /// One stream.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
-    pub state: State,
+pub(super) struct StreamReader {
+    pub state: ReaderState,
     /// The head under way, when it did not come in one piece.
     pub buffer: Vec<u8>,
     /// How far `buffer` was searched for its end.
     pub scanned: usize,
     /// Where the head under way began.
-    pub begun: Begun,
+    pub begun: MessageStart,
     /// When its newest bytes came.
     pub newest: Timestamp,
     /// Offset behind the last byte or gap.
@@ -94,13 +94,13 @@ pub(super) struct Reader {
     pub inside: Option<Box<Inside>>,
 }
 
-impl Reader {
+impl StreamReader {
     /// How many of the next bytes are not looked at, whatever they are.
     pub(super) fn unread(&self) -> u64 {
         match &self.state {
-            State::Body(body) if !self.body_untouched && self.inside.is_none() => body.unread(),
-            State::Opaque(_) => u64::MAX,
-            State::Body(_) | State::Start | State::Head | State::Resync { .. } => 0,
+            ReaderState::Body(body) if !self.body_untouched && self.inside.is_none() => body.unread(),
+            ReaderState::Opaque(_) => u64::MAX,
+            ReaderState::Body(_) | ReaderState::Start | ReaderState::Head | ReaderState::Resync { .. } => 0,
         }
     }
 }

@@ -12,30 +12,30 @@ use std::sync::Arc;
 
 use crate::flow::{Direction, Timestamp};
 use crate::ledger::NotHttp;
-use crate::record::{Connection, Request, Weird, WeirdSet};
-use crate::tcp::{Analyzer, CloseReason, Conn, StreamEvent};
+use crate::record::{ExchangeConnection, HttpRequest, Weird, WeirdSet};
+use crate::tcp::{Analyzer, CloseReason, ConnSummary, StreamEvent};
 
-use super::Context;
-use super::body::Body;
-use super::detect::{Start, classify, classify_proxy};
-use super::head::Kind;
+use super::HttpContext;
+use super::body::BodyProgress;
+use super::detect::{DetectedStart, classify, classify_proxy};
+use super::head::HeadKind;
 use super::inside::Inside;
-use super::pairing::{Pairing, Target};
-use super::reader::{Chunk, Reader, Seek, State};
+use super::pairing::{Pairing, ResponseTarget};
+use super::reader::{EventBytes, ReaderState, Seek, StreamReader};
 
-pub(super) use self::heads::Message;
+pub(super) use self::heads::MessageContext;
 
 /// The HTTP analyzer of one connection.
 #[derive(Debug)]
-pub struct Session {
-    readers: [Reader; 2],
+pub struct HttpSession {
+    readers: [StreamReader; 2],
     /// Which stream holds the requests.
     pub(super) client: Option<Direction>,
     pub(super) pairing: Pairing,
     /// Where the response under way goes.
-    pub(super) target: Option<Target>,
+    pub(super) target: Option<ResponseTarget>,
     /// Shared part of the records, made with the first one.
-    pub(super) shared: Option<Arc<Connection>>,
+    pub(super) shared: Option<Arc<ExchangeConnection>>,
     /// The client that a PROXY protocol header named.
     pub(super) proxied: Option<std::net::IpAddr>,
     /// Exchanges so far.
@@ -49,13 +49,13 @@ pub struct Session {
     /// Who reset the connection.
     reset_by: Option<Direction>,
     /// The connection speaks a protocol from here on that others read.
-    pub(super) handover: Option<Box<Handover>>,
+    pub(super) handover: Option<Box<ProtocolHandover>>,
 }
 
 /// Where another protocol begins.
 #[derive(Debug)]
-pub(crate) struct Handover {
-    pub(crate) to: Next,
+pub(crate) struct ProtocolHandover {
+    pub(crate) to: NextProtocol,
     /// Stream in which it was seen.
     pub(crate) from: Direction,
     /// Where it begins there.
@@ -66,19 +66,19 @@ pub(crate) struct Handover {
 
 /// What is spoken from there on.
 #[derive(Debug)]
-pub(crate) enum Next {
+pub(crate) enum NextProtocol {
     /// HTTP/2, by its preface, which a client that a PROXY header named has sent.
     Http2(Option<std::net::IpAddr>),
     /// HTTP/2, by Upgrade: the request that asked for it.
-    Upgraded(Option<Box<Request>>),
+    Upgraded(Option<Box<HttpRequest>>),
     /// WebSocket; the record of its upgrade is made with `websocket`.
     WebSocket,
 }
 
-impl Analyzer for Session {
-    type Context = Context;
+impl Analyzer for HttpSession {
+    type Context = HttpContext;
 
-    fn open(conn: &Conn, _: &mut Context) -> Self {
+    fn open(conn: &ConnSummary, _: &mut HttpContext) -> Self {
         Self {
             readers: Default::default(),
             client: None,
@@ -96,14 +96,14 @@ impl Analyzer for Session {
     }
 
     /// What it hands over it counts as no HTTP, for on its own it has no one to hand it to.
-    fn on_event(&mut self, conn: &Conn, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
+    fn on_event(&mut self, conn: &ConnSummary, from: Direction, event: StreamEvent<'_>, cx: &mut HttpContext) {
         self.read(conn, from, event, cx);
         if let Some(handover) = self.take_handover() {
             handover.count_rest(event, cx);
         }
     }
 
-    fn on_tick(&mut self, conn: &Conn, now: Timestamp, cx: &mut Context) {
+    fn on_tick(&mut self, conn: &ConnSummary, now: Timestamp, cx: &mut HttpContext) {
         if self.pairing.is_empty() {
             return;
         }
@@ -116,7 +116,7 @@ impl Analyzer for Session {
         });
     }
 
-    fn on_close(mut self, conn: &Conn, at: Timestamp, reason: CloseReason, cx: &mut Context) {
+    fn on_close(mut self, conn: &ConnSummary, at: Timestamp, reason: CloseReason, cx: &mut HttpContext) {
         self.reset_by = if let CloseReason::Reset(from) = reason { Some(from) } else { None };
         self.within_room(cx, |it, cx| {
             for from in [Direction::FromLow, Direction::FromHigh] {
@@ -128,16 +128,16 @@ impl Analyzer for Session {
     }
 }
 
-impl Handover {
+impl ProtocolHandover {
     /// No one takes it: the bytes behind it are of another protocol, and no more is known of them.
-    fn count_rest(&self, event: StreamEvent<'_>, cx: &mut Context) {
+    fn count_rest(&self, event: StreamEvent<'_>, cx: &mut HttpContext) {
         let kind = match self.to {
-            Next::Http2(_) | Next::Upgraded(_) => {
+            NextProtocol::Http2(_) | NextProtocol::Upgraded(_) => {
                 cx.ledger.h2_connections += 1;
                 cx.protocols.count("h2".into());
                 NotHttp::H2
             }
-            Next::WebSocket => NotHttp::Upgraded,
+            NextProtocol::WebSocket => NotHttp::Upgraded,
         };
         if let StreamEvent::Data { offset, bytes, .. } = event {
             let end = offset + bytes.len() as u64;
@@ -146,9 +146,9 @@ impl Handover {
     }
 }
 
-impl Session {
+impl HttpSession {
     /// Reads an event, up to where another protocol begins.
-    pub(crate) fn read(&mut self, conn: &Conn, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
+    pub(crate) fn read(&mut self, conn: &ConnSummary, from: Direction, event: StreamEvent<'_>, cx: &mut HttpContext) {
         if conn.origins_known {
             self.pairing.joined_in_time();
         }
@@ -157,7 +157,7 @@ impl Session {
             match event {
                 StreamEvent::Data { at, offset, ack, bytes } => {
                     cx.ledger.bytes += bytes.len() as u64;
-                    it.on_data(conn, from, Chunk { at, offset, ack, bytes, fresh: true }, cx);
+                    it.on_data(conn, from, EventBytes { at, offset, ack, bytes, fresh: true }, cx);
                 }
                 StreamEvent::Gap { offset, len, cause, .. } => it.on_gap(conn, from, offset, len, cause, cx),
                 StreamEvent::End { at } => it.on_end(conn, from, at, cx),
@@ -167,7 +167,7 @@ impl Session {
     }
 
     /// HTTP/1 is over on this connection: everything that waits goes out.
-    pub(crate) fn end(&mut self, conn: &Conn, at: Timestamp, cx: &mut Context) {
+    pub(crate) fn end(&mut self, conn: &ConnSummary, at: Timestamp, cx: &mut HttpContext) {
         self.within_room(cx, |it, cx| {
             it.flush(cx);
             it.drain(conn, at, CloseReason::Closed, cx);
@@ -175,7 +175,7 @@ impl Session {
     }
 
     /// The protocol that takes over, once.
-    pub(crate) fn take_handover(&mut self) -> Option<Box<Handover>> {
+    pub(crate) fn take_handover(&mut self) -> Option<Box<ProtocolHandover>> {
         self.handover.take()
     }
 
@@ -189,7 +189,10 @@ impl Session {
     pub(crate) fn is_unrecognised(&self) -> bool {
         self.client.is_none()
             && self.readers.iter().all(|reader| {
-                matches!(reader.state, State::Start | State::Opaque(NotHttp::Unknown) | State::Resync { .. })
+                matches!(
+                    reader.state,
+                    ReaderState::Start | ReaderState::Opaque(NotHttp::Unknown) | ReaderState::Resync { .. }
+                )
             })
     }
 
@@ -198,31 +201,31 @@ impl Session {
         self.client
     }
 
-    fn reader(&mut self, from: Direction) -> &mut Reader {
+    fn reader(&mut self, from: Direction) -> &mut StreamReader {
         let [low, high] = &mut self.readers;
         from.pick(low, high)
     }
 
     /// What the stream `from` holds, once that is known.
-    fn kind(&self, from: Direction) -> Option<Kind> {
-        self.client.map(|client| if client == from { Kind::Request } else { Kind::Response })
+    fn kind(&self, from: Direction) -> Option<HeadKind> {
+        self.client.map(|client| if client == from { HeadKind::Request } else { HeadKind::Response })
     }
 
     /// What TCP found odd, once for each connection: on the exchange under way, else on the next one.
-    fn name_oddities(&mut self, conn: &Conn, from: Direction, cx: &mut Context) {
+    fn name_oddities(&mut self, conn: &ConnSummary, from: Direction, cx: &mut HttpContext) {
         for (is, weird) in [(conn.overlap_conflict, Weird::OverlapConflict), (conn.urgent, Weird::UrgentBytes)] {
             if !is || self.named.contains(weird) {
                 continue;
             }
             self.named.insert(weird);
-            match self.kind(from).filter(|_| matches!(self.reader(from).state, State::Body(_))) {
+            match self.kind(from).filter(|_| matches!(self.reader(from).state, ReaderState::Body(_))) {
                 Some(kind) => self.note(kind, weird.into(), cx),
                 None => self.stray.merge(weird.into()),
             }
         }
     }
 
-    fn on_data(&mut self, conn: &Conn, from: Direction, mut chunk: Chunk<'_>, cx: &mut Context) {
+    fn on_data(&mut self, conn: &ConnSummary, from: Direction, mut chunk: EventBytes<'_>, cx: &mut HttpContext) {
         if self.client == Some(from) {
             self.pairing.client_sent(chunk.ack, &mut cx.left);
             self.emit_left(cx);
@@ -234,7 +237,7 @@ impl Session {
             idle_steps = if used == 0 { idle_steps + 1 } else { 0 };
             if idle_steps > MAX_IDLE_STEPS {
                 cx.ledger.resync += chunk.bytes.len() as u64;
-                self.reader(from).state = State::Resync(Seek::Anywhere);
+                self.reader(from).state = ReaderState::Resync(Seek::Anywhere);
                 break;
             }
             chunk.advance(used);
@@ -248,19 +251,19 @@ impl Session {
     }
 
     /// Takes some bytes from the front of `chunk`; says how many.
-    fn step(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+    fn step(&mut self, conn: &ConnSummary, from: Direction, chunk: &EventBytes<'_>, cx: &mut HttpContext) -> usize {
         match self.reader(from).state {
-            State::Start => self.at_start(conn, from, chunk, cx),
-            State::Head => self.in_head(conn, from, chunk, cx),
-            State::Body(_) => self.in_body(from, chunk, cx),
-            State::Opaque(why) => self.opaque(from, why, chunk, cx),
-            State::Resync(seek) => self.resync(conn, from, seek, chunk, cx),
+            ReaderState::Start => self.at_start(conn, from, chunk, cx),
+            ReaderState::Head => self.in_head(conn, from, chunk, cx),
+            ReaderState::Body(_) => self.in_body(from, chunk, cx),
+            ReaderState::Opaque(why) => self.opaque(from, why, chunk, cx),
+            ReaderState::Resync(seek) => self.resync(conn, from, seek, chunk, cx),
         }
     }
 
-    fn at_start(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+    fn at_start(&mut self, conn: &ConnSummary, from: Direction, chunk: &EventBytes<'_>, cx: &mut HttpContext) -> usize {
         let (lead, start) = open_message(chunk.bytes, chunk.offset);
-        if start != Start::Response && self.awaits_http09(from, chunk) {
+        if start != DetectedStart::Response && self.awaits_http09(from, chunk) {
             return self.at_http09_answer(conn, from, chunk, cx);
         }
         if lead == chunk.bytes.len() || lead > MAX_LEAD {
@@ -276,32 +279,36 @@ impl Session {
     }
 
     /// The kind of message that `start` begins, when this stream may hold it.
-    fn message_kind(&self, from: Direction, start: Start) -> Option<Kind> {
+    fn message_kind(&self, from: Direction, start: DetectedStart) -> Option<HeadKind> {
         let kind = match start {
-            Start::Request => Kind::Request,
-            Start::Response => Kind::Response,
-            Start::Tls | Start::H2 | Start::ProxyHeader | Start::NeedMore | Start::Unknown => return None,
+            DetectedStart::Request => HeadKind::Request,
+            DetectedStart::Response => HeadKind::Response,
+            DetectedStart::Tls
+            | DetectedStart::H2
+            | DetectedStart::ProxyHeader
+            | DetectedStart::NeedMore
+            | DetectedStart::Unknown => return None,
         };
         self.kind(from).is_none_or(|known| known == kind).then_some(kind)
     }
 
-    fn in_body(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+    fn in_body(&mut self, from: Direction, chunk: &EventBytes<'_>, cx: &mut HttpContext) -> usize {
         let Some(kind) = self.kind(from) else { return 0 };
         if self.reader(from).body_untouched && self.is_bodyless(kind, chunk) {
-            if kind == Kind::Response {
+            if kind == HeadKind::Response {
                 self.contradict(cx);
             }
             self.finish(from, kind, chunk.offset, cx);
             return 0;
         }
-        if self.reader(from).body_untouched && kind == Kind::Response && self.may_be_bodyless(chunk.bytes) {
+        if self.reader(from).body_untouched && kind == HeadKind::Response && self.may_be_bodyless(chunk.bytes) {
             self.contradict(cx);
             self.framing_lost(from, kind, chunk.offset, cx);
             return 0;
         }
         let reader = self.reader(from);
         reader.body_untouched = false;
-        let State::Body(body) = &mut reader.state else { return 0 };
+        let ReaderState::Body(body) = &mut reader.state else { return 0 };
         let mut inside = reader.inside.as_mut();
         let step = body.take(chunk.bytes, |payload| {
             if let Some(inside) = &mut inside {
@@ -309,7 +316,7 @@ impl Session {
             }
         });
         let mut weird = WeirdSet::default();
-        if let Body::Chunked(chunked) = body {
+        if let BodyProgress::Chunked(chunked) = body {
             for (seen, name) in [
                 (chunked.extension, Weird::ChunkExtension),
                 (chunked.trailers, Weird::Trailers),
@@ -336,8 +343,8 @@ impl Session {
     }
 
     /// The message under way on `from` is whole, and ended before `end`.
-    pub(super) fn finish(&mut self, from: Direction, kind: Kind, end: u64, cx: &mut Context) {
-        self.reader(from).state = State::Start;
+    pub(super) fn finish(&mut self, from: Direction, kind: HeadKind, end: u64, cx: &mut HttpContext) {
+        self.reader(from).state = ReaderState::Start;
         if let Some(inside) = self.reader(from).inside.take()
             && let Some(record) = self.record_of(kind)
         {
@@ -347,30 +354,30 @@ impl Session {
             self.end_unsure(from, kind, end);
         }
         match kind {
-            Kind::Request => {
+            HeadKind::Request => {
                 if let Some(slot) = self.pairing.newest() {
                     slot.request_done = true;
                 }
             }
-            Kind::Response => match self.target.take() {
-                Some(Target::Slot(number)) => self.pairing.response_done(number, end),
-                Some(Target::Loose) => self.pairing.loose_done(end),
+            HeadKind::Response => match self.target.take() {
+                Some(ResponseTarget::Slot(number)) => self.pairing.response_done(number, end),
+                Some(ResponseTarget::Loose) => self.pairing.loose_done(end),
                 None => {}
             },
         }
     }
 
-    pub(super) fn begin_body(&mut self, from: Direction, body: Body) {
+    pub(super) fn begin_body(&mut self, from: Direction, body: BodyProgress) {
         if let Some(kind) = self.kind(from) {
             let inside = Inside::of(kind, self.record_of(kind).map(|record| &**record));
             self.reader(from).inside = inside;
         }
-        self.reader(from).state = State::Body(body);
+        self.reader(from).state = ReaderState::Body(body);
     }
 
     /// Whether all that came `from` there, if anything did, was understood.
     pub(super) fn speaks_http(&mut self, from: Direction) -> bool {
-        matches!(self.reader(from).state, State::Start | State::Body(_))
+        matches!(self.reader(from).state, ReaderState::Start | ReaderState::Body(_))
     }
 
     /// What comes from `from` on this stream is handed over.
@@ -381,7 +388,7 @@ impl Session {
     /// The body under way is none: what comes next is looked for.
     pub(super) fn forget_body(&mut self, from: Direction) {
         self.target = None;
-        self.reader(from).state = State::Resync(Seek::Acknowledged);
+        self.reader(from).state = ReaderState::Resync(Seek::Acknowledged);
     }
 
     /// How long the message under way on this stream is cannot be known for sure: answers may be taken for its body.
@@ -392,19 +399,19 @@ impl Session {
     /// Where the body under way begins, if no byte of it was seen.
     pub(super) fn untouched_body(&mut self, from: Direction) -> Option<u64> {
         let reader = self.reader(from);
-        (matches!(reader.state, State::Body(_)) && reader.body_untouched).then_some(reader.parsed_to)
+        (matches!(reader.state, ReaderState::Body(_)) && reader.body_untouched).then_some(reader.parsed_to)
     }
 
     /// Where the head under way on this stream begins; nowhere if there is none.
     pub(super) fn head_under_way(&mut self, from: Direction) -> u64 {
         let reader = self.reader(from);
-        if matches!(reader.state, State::Head) { reader.begun.offset } else { u64::MAX }
+        if matches!(reader.state, ReaderState::Head) { reader.begun.offset } else { u64::MAX }
     }
 
     /// How far the messages of this stream are known: a head under way is not.
     pub(super) fn parsed_to(&mut self, from: Direction) -> u64 {
         let reader = self.reader(from);
-        if matches!(reader.state, State::Head) { reader.begun.offset } else { reader.parsed_to }
+        if matches!(reader.state, ReaderState::Head) { reader.begun.offset } else { reader.parsed_to }
     }
 }
 
@@ -416,7 +423,7 @@ const MAX_LEAD: usize = 16;
 
 /// The empty lines in front of a message (RFC 9112 §2.2), and what begins behind them. Those in front of a stream may
 /// be the beginning of a PROXY header.
-fn open_message(bytes: &[u8], offset: u64) -> (usize, Start) {
+fn open_message(bytes: &[u8], offset: u64) -> (usize, DetectedStart) {
     if is_proxy_header(bytes, offset) {
         return (0, classify_proxy(bytes));
     }
@@ -425,5 +432,5 @@ fn open_message(bytes: &[u8], offset: u64) -> (usize, Start) {
 }
 
 fn is_proxy_header(bytes: &[u8], offset: u64) -> bool {
-    offset == 0 && matches!(classify_proxy(bytes), Start::ProxyHeader | Start::NeedMore)
+    offset == 0 && matches!(classify_proxy(bytes), DetectedStart::ProxyHeader | DetectedStart::NeedMore)
 }

@@ -14,13 +14,13 @@ use crate::exchange::KeepHeaders;
 use crate::flow::Direction::{FromHigh, FromLow};
 use crate::flow::{ConnKey, Direction, Endpoint, FiveTuple, Timestamp};
 use crate::record::{Exchange, Record, StreamClass, Weird};
-use crate::tcp::{Analyzer, CloseReason, Conn, GapCause, StreamEvent};
+use crate::tcp::{Analyzer, CloseReason, ConnSummary, GapCause, StreamEvent};
 
 /// Drives one session; acknowledgements are those of a client and a server that read everything at once.
 struct Wire {
-    conn: Conn,
-    session: Option<Session>,
-    cx: Context,
+    conn: ConnSummary,
+    session: Option<HttpSession>,
+    cx: HttpContext,
     now: i64,
     sent: [u64; 2],
 }
@@ -34,7 +34,7 @@ impl Wire {
         let client = Endpoint::new("10.0.0.1".parse::<IpAddr>().unwrap(), 40000);
         let server = Endpoint::new("10.0.0.2".parse::<IpAddr>().unwrap(), 80);
         let (key, _) = ConnKey::of(FiveTuple { source: client, destination: server });
-        let conn = Conn {
+        let conn = ConnSummary {
             key,
             first_seen: Timestamp(0),
             originator: handshake_seen.then_some(Direction::FromLow),
@@ -48,8 +48,8 @@ impl Wire {
             urgent: false,
             heard: [true; 2],
         };
-        let mut cx = Context::new(Config::default(), Redactor::off());
-        let session = Some(Session::open(&conn, &mut cx));
+        let mut cx = HttpContext::new(ExchangeConfig::default(), Redactor::off());
+        let session = Some(HttpSession::open(&conn, &mut cx));
         Self { conn, session, cx, now: 0, sent: [0, 0] }
     }
 

@@ -27,10 +27,10 @@ fn printable(bytes: &[u8]) -> CompactString {
     bytes.iter().take(MAX_NAME).filter(|b| b.is_ascii_graphic()).map(|b| char::from(b.to_ascii_lowercase())).collect()
 }
 
-type Names<'a> = (Option<&'a [u8]>, Vec<&'a [u8]>);
+type HelloNames<'a> = (Option<&'a [u8]>, Vec<&'a [u8]>);
 
 /// RFC 8446 §4.1.2, within the first record.
-fn client_hello(bytes: &[u8]) -> Option<Names<'_>> {
+fn client_hello(bytes: &[u8]) -> Option<HelloNames<'_>> {
     if !is_client_hello(bytes) {
         return None;
     }
@@ -40,7 +40,7 @@ fn client_hello(bytes: &[u8]) -> Option<Names<'_>> {
     prefixed(&mut rest, 2)?; // cipher suites
     prefixed(&mut rest, 1)?; // compression methods
     rest = rest.get(2..)?; // length of all extensions: a cut hello is read as far as it goes
-    let mut names: Names<'_> = (None, Vec::new());
+    let mut names: HelloNames<'_> = (None, Vec::new());
     while let Some((kind, after)) = rest.split_at_checked(2) {
         rest = after;
         let Some(extension) = prefixed(&mut rest, 2) else { break };

@@ -11,7 +11,7 @@ pub(crate) struct Mark {
 
 /// Bytes of one stream that came in one piece.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Chunk<'a> {
+pub(crate) struct StreamChunk<'a> {
     pub(crate) at: Timestamp,
     /// Offset of the first byte left.
     pub(crate) offset: u64,
@@ -20,7 +20,7 @@ pub(crate) struct Chunk<'a> {
     pub(crate) counted: bool,
 }
 
-impl Chunk<'_> {
+impl StreamChunk<'_> {
     /// Takes `used` bytes from the front.
     pub(crate) fn advance(&mut self, used: usize) {
         self.bytes = self.bytes.get(used..).unwrap_or_default();

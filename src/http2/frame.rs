@@ -30,7 +30,7 @@ pub(crate) const WITH_PRIORITY: u8 = 0x20;
 
 /// What is wrong with a frame (§7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Broken {
+pub(crate) enum BrokenFrame {
     /// PROTOCOL_ERROR
     Protocol,
     /// FRAME_SIZE_ERROR
@@ -39,7 +39,7 @@ pub(crate) enum Broken {
 
 /// A frame's header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Frame {
+pub(crate) struct FrameHeader {
     pub(crate) len: u32,
     pub(crate) kind: u8,
     pub(crate) flags: u8,
@@ -47,7 +47,7 @@ pub(crate) struct Frame {
     reserved: bool,
 }
 
-impl Frame {
+impl FrameHeader {
     pub(crate) fn parse(bytes: &[u8; HEADER]) -> Self {
         let [a, b, c, kind, flags, s, t, u, v] = *bytes;
         let stream = u32::from_be_bytes([s, t, u, v]);
@@ -92,9 +92,9 @@ impl Frame {
     }
 
     /// What the header alone shows to be wrong.
-    pub(crate) fn check(self, longest: u32) -> Result<(), Broken> {
+    pub(crate) fn check(self, longest: u32) -> Result<(), BrokenFrame> {
         if self.len > longest {
-            return Err(Broken::Size);
+            return Err(BrokenFrame::Size);
         }
         let size_fits = match self.kind {
             PRIORITY => self.len == 5,
@@ -111,9 +111,9 @@ impl Frame {
         };
         let pads = matches!(self.kind, DATA | HEADERS | PUSH_PROMISE) && self.has(PADDED);
         match (stream_fits, size_fits) {
-            (false, _) => Err(Broken::Protocol),
-            (_, false) => Err(Broken::Size),
-            _ if pads && self.len == 0 => Err(Broken::Size),
+            (false, _) => Err(BrokenFrame::Protocol),
+            (_, false) => Err(BrokenFrame::Size),
+            _ if pads && self.len == 0 => Err(BrokenFrame::Size),
             _ => Ok(()),
         }
     }
@@ -140,20 +140,20 @@ impl Frame {
 }
 
 /// The part of a header block in a HEADERS, PUSH_PROMISE or CONTINUATION frame, and the stream that it promises.
-pub(crate) fn fragment(frame: Frame, payload: &[u8]) -> Result<(Option<u32>, &[u8]), Broken> {
+pub(crate) fn fragment(frame: FrameHeader, payload: &[u8]) -> Result<(Option<u32>, &[u8]), BrokenFrame> {
     if frame.kind == CONTINUATION {
         return Ok((None, payload));
     }
     let mut rest = unpadded(frame, payload)?;
     let mut promised = None;
     if frame.kind == HEADERS && frame.has(WITH_PRIORITY) {
-        rest = rest.get(5..).ok_or(Broken::Size)?;
+        rest = rest.get(5..).ok_or(BrokenFrame::Size)?;
     }
     if frame.kind == PUSH_PROMISE {
-        let (stream, behind) = rest.split_first_chunk::<4>().ok_or(Broken::Size)?;
+        let (stream, behind) = rest.split_first_chunk::<4>().ok_or(BrokenFrame::Size)?;
         let stream = u32::from_be_bytes(*stream) & 0x7fff_ffff;
         if stream == 0 || stream % 2 == 1 {
-            return Err(Broken::Protocol);
+            return Err(BrokenFrame::Protocol);
         }
         (promised, rest) = (Some(stream), behind);
     }
@@ -161,12 +161,12 @@ pub(crate) fn fragment(frame: Frame, payload: &[u8]) -> Result<(Option<u32>, &[u
 }
 
 /// A payload without its padding (§6.1).
-pub(crate) fn unpadded(frame: Frame, payload: &[u8]) -> Result<&[u8], Broken> {
+pub(crate) fn unpadded(frame: FrameHeader, payload: &[u8]) -> Result<&[u8], BrokenFrame> {
     if !frame.has(PADDED) {
         return Ok(payload);
     }
-    let (pad, rest) = payload.split_first().ok_or(Broken::Size)?;
-    let len = rest.len().checked_sub(usize::from(*pad)).ok_or(Broken::Protocol)?;
+    let (pad, rest) = payload.split_first().ok_or(BrokenFrame::Size)?;
+    let len = rest.len().checked_sub(usize::from(*pad)).ok_or(BrokenFrame::Protocol)?;
     Ok(rest.get(..len).unwrap_or_default())
 }
 
@@ -185,12 +185,12 @@ pub(crate) enum Control {
 }
 
 /// Reads the payload of any frame that is neither DATA nor part of a header block; its beginning is enough.
-pub(crate) fn control(frame: Frame, payload: &[u8]) -> Result<Control, Broken> {
+pub(crate) fn control(frame: FrameHeader, payload: &[u8]) -> Result<Control, BrokenFrame> {
     let word = |at: usize| payload.get(at..)?.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes));
     match frame.kind {
-        RST_STREAM => Ok(Control::Reset { code: word(0).ok_or(Broken::Size)? }),
-        GOAWAY => Ok(Control::GoAway { last: word(0).ok_or(Broken::Size)? & 0x7fff_ffff }),
-        WINDOW_UPDATE if word(0).is_some_and(|increment| increment & 0x7fff_ffff == 0) => Err(Broken::Protocol),
+        RST_STREAM => Ok(Control::Reset { code: word(0).ok_or(BrokenFrame::Size)? }),
+        GOAWAY => Ok(Control::GoAway { last: word(0).ok_or(BrokenFrame::Size)? & 0x7fff_ffff }),
+        WINDOW_UPDATE if word(0).is_some_and(|increment| increment & 0x7fff_ffff == 0) => Err(BrokenFrame::Protocol),
         SETTINGS => {
             let (settings, _) = payload.as_chunks::<6>();
             let longest = settings.iter().rev().find_map(|[id, kind, a, b, c, d]| {
@@ -213,9 +213,9 @@ mod tests {
     }
 
     /// Header and whatever its payload says, or what is wrong with it.
-    fn read(wire: &[u8]) -> Result<(Frame, Vec<u8>, Option<u32>), Broken> {
+    fn read(wire: &[u8]) -> Result<(FrameHeader, Vec<u8>, Option<u32>), BrokenFrame> {
         let (header, payload) = wire.split_first_chunk::<HEADER>().unwrap();
-        let frame = Frame::parse(header);
+        let frame = FrameHeader::parse(header);
         frame.check(USUAL_MAX)?;
         if frame.is_block() {
             return fragment(frame, payload).map(|(promised, rest)| (frame, rest.to_vec(), promised));
@@ -251,8 +251,8 @@ mod tests {
             cases += 1;
             if let Some(errors) = case["error"].as_array() {
                 let code = match found {
-                    Err(Broken::Protocol) => 1,
-                    Err(Broken::Size) => 6,
+                    Err(BrokenFrame::Protocol) => 1,
+                    Err(BrokenFrame::Size) => 6,
                     Ok(frame) => panic!("{}: {frame:?} for {errors:?}", path.display()),
                 };
                 assert!(errors.iter().any(|e| e == code), "{}: {code} for {errors:?}", path.display());
@@ -279,11 +279,11 @@ mod tests {
     #[test]
     fn text_and_zeros_are_no_frames() {
         for bytes in [b"GET / HTT", b"HTTP/1.1 ", &[0; 9], b"\x16\x03\x01\x02\0\x01\0\x01\xfc", b"{\"a\":\"b\"}"] {
-            assert!(!Frame::parse(bytes).is_plausible(USUAL_MAX), "{bytes:?}");
+            assert!(!FrameHeader::parse(bytes).is_plausible(USUAL_MAX), "{bytes:?}");
         }
         for wire in ["000000040100000000", "00000408000000000b", "000008060000000000", "00003f010400000001"] {
             let header: [u8; HEADER] = hex(wire).try_into().unwrap();
-            assert!(Frame::parse(&header).is_plausible(USUAL_MAX), "{wire}");
+            assert!(FrameHeader::parse(&header).is_plausible(USUAL_MAX), "{wire}");
         }
     }
 }

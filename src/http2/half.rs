@@ -3,12 +3,12 @@
 //! Takes frames apart across segments, gathers header blocks and decodes them, and knows what a hole in it means. What
 //! frames mean for streams is in `streams`.
 
-use super::chunk::{Chunk, Mark};
-use super::frame::{self, Control, Frame};
-use super::search::Search;
-use crate::exchange::Context;
+use super::chunk::{Mark, StreamChunk};
+use super::frame::{self, Control, FrameHeader};
+use super::search::BoundarySearch;
+use crate::exchange::ExchangeContext;
 use crate::flow::Timestamp;
-use crate::hpack::Decoder;
+use crate::hpack::HpackDecoder;
 use crate::record::Weird;
 
 /// The connection preface of the client (RFC 9113 §3.4).
@@ -20,7 +20,7 @@ const MAX_SMALL: usize = 128;
 
 /// Where the reader is.
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum HalfState {
     /// This many bytes of the preface are still to come.
     Preface(usize),
     /// In a frame's header.
@@ -28,7 +28,7 @@ pub(super) enum State {
     /// In a frame's payload.
     Payload,
     /// Looking for a frame's beginning.
-    Lost(Box<Search>),
+    Lost(Box<BoundarySearch>),
 }
 
 /// A header block under way, or whole.
@@ -49,7 +49,7 @@ pub(super) struct BlockHead {
 
 /// What a step came to.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum HalfStep {
     Nothing,
     /// Payload of a DATA frame: this many bytes behind the first `skip` of those taken.
     Data {
@@ -61,14 +61,14 @@ pub(super) enum Step {
     },
     /// A header block is whole; its fields are in the context, unless it is `bad`.
     Block(BlockHead, Option<Weird>),
-    Control(Frame, Control),
+    Control(FrameHeader, Control),
     /// This cannot be a frame.
     Broken,
 }
 
 /// What a hole took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hole {
+pub(super) enum HoleEffect {
     /// Bytes of one DATA frame; `sure`: all of them data, no padding.
     InData { stream: u32, sure: bool, ends: bool },
     /// Nothing that matters.
@@ -79,10 +79,10 @@ pub(super) enum Hole {
 
 #[derive(Debug)]
 pub(super) struct Half {
-    pub(super) state: State,
+    pub(super) state: HalfState,
     header: [u8; frame::HEADER],
     have: u8,
-    frame: Frame,
+    frame: FrameHeader,
     begun: Mark,
     /// Payload bytes still to come, and padding among them.
     left: u32,
@@ -93,23 +93,23 @@ pub(super) struct Half {
     /// Where the frame under way begins in it.
     fragment_at: usize,
     block: Option<BlockHead>,
-    pub(super) decoder: Decoder,
+    pub(super) decoder: HpackDecoder,
     /// Longest frame that its receiver allows.
     pub(super) longest: u32,
     pub(super) ended: bool,
 }
 
 impl Half {
-    pub(super) fn new(state: State) -> Self {
-        let mut decoder = Decoder::new();
-        if matches!(state, State::Lost(_)) {
+    pub(super) fn new(state: HalfState) -> Self {
+        let mut decoder = HpackDecoder::new();
+        if matches!(state, HalfState::Lost(_)) {
             decoder.forget();
         }
         Self {
             state,
             header: [0; frame::HEADER],
             have: 0,
-            frame: Frame::default(),
+            frame: FrameHeader::default(),
             begun: Mark::default(),
             left: 0,
             pad: 0,
@@ -125,34 +125,34 @@ impl Half {
 
     /// Bytes that it keeps in memory.
     pub(super) fn kept(&self) -> usize {
-        let search = if let State::Lost(search) = &self.state { search.kept() } else { 0 };
+        let search = if let HalfState::Lost(search) = &self.state { search.kept() } else { 0 };
         self.buffer.capacity() + self.decoder.kept() + search
     }
 
     /// Takes some bytes from the front of `chunk`, and says how many. Not while lost.
-    pub(super) fn step(&mut self, chunk: &Chunk<'_>, cx: &mut Context) -> (usize, Step) {
+    pub(super) fn step(&mut self, chunk: &StreamChunk<'_>, cx: &mut ExchangeContext) -> (usize, HalfStep) {
         match self.state {
-            State::Preface(left) => self.preface(left, chunk, cx),
-            State::Header => self.header(chunk, cx),
-            State::Payload if self.frame.kind == frame::DATA => self.data(chunk, cx),
-            State::Payload if self.frame.is_block() => self.block(chunk, cx),
-            State::Payload => self.small(chunk, cx),
-            State::Lost(_) => (chunk.bytes.len(), Step::Nothing),
+            HalfState::Preface(left) => self.preface(left, chunk, cx),
+            HalfState::Header => self.header(chunk, cx),
+            HalfState::Payload if self.frame.kind == frame::DATA => self.data(chunk, cx),
+            HalfState::Payload if self.frame.is_block() => self.block(chunk, cx),
+            HalfState::Payload => self.small(chunk, cx),
+            HalfState::Lost(_) => (chunk.bytes.len(), HalfStep::Nothing),
         }
     }
 
-    fn preface(&mut self, left: usize, chunk: &Chunk<'_>, cx: &mut Context) -> (usize, Step) {
+    fn preface(&mut self, left: usize, chunk: &StreamChunk<'_>, cx: &mut ExchangeContext) -> (usize, HalfStep) {
         let n = left.min(chunk.bytes.len());
         cx.ledger.control += chunk.count(n);
         let expected = PREFACE.len().checked_sub(left).and_then(|at| PREFACE.get(at..at + n));
         if expected != chunk.bytes.get(..n) {
-            return (n, Step::Broken);
+            return (n, HalfStep::Broken);
         }
-        self.state = if n == left { State::Header } else { State::Preface(left - n) };
-        (n, Step::Nothing)
+        self.state = if n == left { HalfState::Header } else { HalfState::Preface(left - n) };
+        (n, HalfStep::Nothing)
     }
 
-    fn header(&mut self, chunk: &Chunk<'_>, cx: &mut Context) -> (usize, Step) {
+    fn header(&mut self, chunk: &StreamChunk<'_>, cx: &mut ExchangeContext) -> (usize, HalfStep) {
         if self.have == 0 {
             self.begun = chunk.mark();
         }
@@ -164,25 +164,25 @@ impl Half {
         self.have += used as u8;
         cx.ledger.control += chunk.count(used);
         if usize::from(self.have) < frame::HEADER {
-            return (used, Step::Nothing);
+            return (used, HalfStep::Nothing);
         }
         self.have = 0;
         (used, self.begin(chunk.at, cx))
     }
 
     /// A frame's header is whole.
-    fn begin(&mut self, at: Timestamp, cx: &mut Context) -> Step {
-        let frame = Frame::parse(&self.header);
+    fn begin(&mut self, at: Timestamp, cx: &mut ExchangeContext) -> HalfStep {
+        let frame = FrameHeader::parse(&self.header);
         let fits = match self.block {
             Some(open) => frame.kind == frame::CONTINUATION && frame.stream == open.stream,
             // Its beginning was in a hole; its block is lost anyway.
             None => frame.kind != frame::CONTINUATION,
         };
         if !fits || frame.check(frame::MAX).is_err() {
-            return Step::Broken;
+            return HalfStep::Broken;
         }
         cx.ledger.h2_frames.add(frame.counted_as() as usize, 1);
-        (self.frame, self.left, self.state) = (frame, frame.len, State::Payload);
+        (self.frame, self.left, self.state) = (frame, frame.len, HalfState::Payload);
         self.pad_unread = frame.kind == frame::DATA && frame.has(frame::PADDED);
         self.pad = 0;
         match &mut self.block {
@@ -206,27 +206,27 @@ impl Half {
                 spoiled: false,
             });
         }
-        if self.left > 0 { Step::Nothing } else { self.end(at, cx) }
+        if self.left > 0 { HalfStep::Nothing } else { self.end(at, cx) }
     }
 
     /// The frame under way is whole.
-    fn end(&mut self, at: Timestamp, cx: &mut Context) -> Step {
-        self.state = State::Header;
+    fn end(&mut self, at: Timestamp, cx: &mut ExchangeContext) -> HalfStep {
+        self.state = HalfState::Header;
         let frame = self.frame;
         if frame.kind == frame::DATA {
             let wire = frame::HEADER as u64;
-            return Step::Data { stream: frame.stream, skip: 0, len: 0, wire, ends: frame.ends_stream() };
+            return HalfStep::Data { stream: frame.stream, skip: 0, len: 0, wire, ends: frame.ends_stream() };
         }
         if frame.is_block() {
             return self.end_fragment(at, cx);
         }
         match frame::control(frame, &self.buffer) {
-            Ok(control) => Step::Control(frame, control),
-            Err(_) => Step::Control(frame, Control::Other),
+            Ok(control) => HalfStep::Control(frame, control),
+            Err(_) => HalfStep::Control(frame, Control::Other),
         }
     }
 
-    fn data(&mut self, chunk: &Chunk<'_>, cx: &mut Context) -> (usize, Step) {
+    fn data(&mut self, chunk: &StreamChunk<'_>, cx: &mut ExchangeContext) -> (usize, HalfStep) {
         let first = if self.left == self.frame.len { frame::HEADER as u64 } else { 0 };
         let mut skip = 0;
         if self.pad_unread
@@ -237,7 +237,7 @@ impl Half {
             self.pad = u32::from(*pad);
             if self.pad > self.left {
                 cx.ledger.bodies += chunk.count(1);
-                return (1, Step::Broken);
+                return (1, HalfStep::Broken);
             }
         }
         let there = chunk.bytes.len() - skip;
@@ -248,13 +248,13 @@ impl Half {
         let used = skip + len + padding;
         cx.ledger.bodies += chunk.count(used);
         if self.left == 0 {
-            self.state = State::Header;
+            self.state = HalfState::Header;
         }
         let ends = self.left == 0 && self.frame.ends_stream();
-        (used, Step::Data { stream: self.frame.stream, skip, len, wire: used as u64 + first, ends })
+        (used, HalfStep::Data { stream: self.frame.stream, skip, len, wire: used as u64 + first, ends })
     }
 
-    fn block(&mut self, chunk: &Chunk<'_>, cx: &mut Context) -> (usize, Step) {
+    fn block(&mut self, chunk: &StreamChunk<'_>, cx: &mut ExchangeContext) -> (usize, HalfStep) {
         let n = chunk.bytes.len().min(self.left as usize);
         let bytes = chunk.bytes.get(..n).unwrap_or_default();
         cx.ledger.heads += chunk.count(n);
@@ -262,7 +262,7 @@ impl Half {
         self.left -= n as u32;
         let whole = self.left == 0 && untouched && self.frame.has(frame::END_HEADERS);
         if whole && self.frame.kind != frame::CONTINUATION {
-            self.state = State::Header;
+            self.state = HalfState::Header;
             return (n, self.whole_fragment(bytes, chunk.at, cx));
         }
         let limit = cx.head_limit();
@@ -273,26 +273,26 @@ impl Half {
                 self.buffer.extend_from_slice(bytes);
             }
         }
-        if self.left > 0 { (n, Step::Nothing) } else { (n, self.end(chunk.at, cx)) }
+        if self.left > 0 { (n, HalfStep::Nothing) } else { (n, self.end(chunk.at, cx)) }
     }
 
     /// A header block that came in one piece is decoded where it is.
-    fn whole_fragment(&mut self, payload: &[u8], at: Timestamp, cx: &mut Context) -> Step {
-        let Some(mut block) = self.block.take() else { return Step::Nothing };
+    fn whole_fragment(&mut self, payload: &[u8], at: Timestamp, cx: &mut ExchangeContext) -> HalfStep {
+        let Some(mut block) = self.block.take() else { return HalfStep::Nothing };
         block.newest = block.newest.max(at);
-        let Ok((promised, fragment)) = frame::fragment(self.frame, payload) else { return Step::Broken };
+        let Ok((promised, fragment)) = frame::fragment(self.frame, payload) else { return HalfStep::Broken };
         block.promised = promised;
         let bad = self.decoder.decode(fragment, &mut cx.block).err().map(|_| Weird::BadHeaderBlock);
-        Step::Block(block, bad)
+        HalfStep::Block(block, bad)
     }
 
     /// A part of a header block is whole, in the buffer from `fragment_at` on.
-    fn end_fragment(&mut self, at: Timestamp, cx: &mut Context) -> Step {
-        let Some(block) = &mut self.block else { return Step::Nothing };
+    fn end_fragment(&mut self, at: Timestamp, cx: &mut ExchangeContext) -> HalfStep {
+        let Some(block) = &mut self.block else { return HalfStep::Nothing };
         block.newest = block.newest.max(at);
         if !block.spoiled && self.frame.kind != frame::CONTINUATION {
             let payload = self.buffer.get(self.fragment_at..).unwrap_or_default();
-            let Ok((promised, fragment)) = frame::fragment(self.frame, payload) else { return Step::Broken };
+            let Ok((promised, fragment)) = frame::fragment(self.frame, payload) else { return HalfStep::Broken };
             block.promised = promised;
             // What is in front of the fragment, and its padding, go.
             let begin = fragment.as_ptr() as usize - payload.as_ptr() as usize;
@@ -301,56 +301,56 @@ impl Half {
             self.buffer.drain(self.fragment_at..self.fragment_at + begin);
         }
         if !self.frame.has(frame::END_HEADERS) {
-            return Step::Nothing;
+            return HalfStep::Nothing;
         }
         let block = *block;
         self.block = None;
         let buffer = std::mem::take(&mut self.buffer);
         if block.spoiled {
             self.decoder.forget();
-            return Step::Block(block, Some(Weird::HeadTooLarge));
+            return HalfStep::Block(block, Some(Weird::HeadTooLarge));
         }
         let bad = self.decoder.decode(&buffer, &mut cx.block).err().map(|_| Weird::BadHeaderBlock);
-        Step::Block(block, bad)
+        HalfStep::Block(block, bad)
     }
 
-    fn small(&mut self, chunk: &Chunk<'_>, cx: &mut Context) -> (usize, Step) {
+    fn small(&mut self, chunk: &StreamChunk<'_>, cx: &mut ExchangeContext) -> (usize, HalfStep) {
         let n = chunk.bytes.len().min(self.left as usize);
         cx.ledger.control += chunk.count(n);
         let room = MAX_SMALL.saturating_sub(self.buffer.len()).min(n);
         self.buffer.extend_from_slice(chunk.bytes.get(..room).unwrap_or_default());
         self.left -= n as u32;
-        if self.left > 0 { (n, Step::Nothing) } else { (n, self.end(chunk.at, cx)) }
+        if self.left > 0 { (n, HalfStep::Nothing) } else { (n, self.end(chunk.at, cx)) }
     }
 
     /// The next `len` bytes are missing.
-    pub(super) fn skip(&mut self, len: u64) -> Hole {
-        let inside = matches!(self.state, State::Payload) && len <= u64::from(self.left) && !self.frame.is_block();
+    pub(super) fn skip(&mut self, len: u64) -> HoleEffect {
+        let inside = matches!(self.state, HalfState::Payload) && len <= u64::from(self.left) && !self.frame.is_block();
         let says_nothing = !matches!(self.frame.kind, frame::RST_STREAM | frame::GOAWAY);
         if inside && self.frame.kind == frame::DATA {
             self.left -= len as u32;
             // Whether padding was among it no one knows: it only shortens what is counted.
             (self.pad, self.pad_unread) = (self.pad.min(self.left), false);
             if self.left == 0 {
-                self.state = State::Header;
+                self.state = HalfState::Header;
             }
             let ends = self.left == 0 && self.frame.ends_stream();
-            return Hole::InData { stream: self.frame.stream, sure: !self.frame.has(frame::PADDED), ends };
+            return HoleEffect::InData { stream: self.frame.stream, sure: !self.frame.has(frame::PADDED), ends };
         }
         if inside && says_nothing {
             self.left -= len as u32;
             if self.left == 0 {
-                self.state = State::Header;
+                self.state = HalfState::Header;
             }
-            return Hole::Harmless;
+            return HoleEffect::Harmless;
         }
         self.lose();
-        Hole::Frames
+        HoleEffect::Frames
     }
 
     /// Frames are missing, or what follows is none: looks for the next one, and trusts nothing that was inserted.
     pub(super) fn lose(&mut self) {
-        self.state = State::Lost(Box::default());
+        self.state = HalfState::Lost(Box::default());
         self.decoder.forget();
         (self.block, self.have, self.left) = (None, 0, 0);
         self.buffer = Vec::new();
@@ -358,6 +358,6 @@ impl Half {
 
     /// The stream whose DATA frame is under way.
     pub(super) fn in_data_of(&self) -> Option<u32> {
-        (matches!(self.state, State::Payload) && self.frame.kind == frame::DATA).then_some(self.frame.stream)
+        (matches!(self.state, HalfState::Payload) && self.frame.kind == frame::DATA).then_some(self.frame.stream)
     }
 }

@@ -4,16 +4,16 @@
 
 use compact_str::{CompactString, format_compact};
 
-use crate::exchange::fields::{Fields, Head, StartLine};
-use crate::hpack::{Block, Field};
+use crate::exchange::fields::{KnownFields, MessageHead, StartLine};
+use crate::hpack::{HeaderBlock, HeaderField};
 
-use crate::record::{Version, Weird, WeirdSet};
+use crate::record::{HttpVersion, Weird, WeirdSet};
 
 /// Most unknown entries that may make a label of a path.
 const MAX_REFERENCES: usize = 4;
 
 /// What a header block says.
-pub(super) struct Message<'a> {
+pub(super) struct BlockMessage<'a> {
     pub(super) method: Option<&'a [u8]>,
     pub(super) path: Option<&'a [u8]>,
     pub(super) scheme: Option<&'a [u8]>,
@@ -24,7 +24,7 @@ pub(super) struct Message<'a> {
     pub(super) grpc_message: Option<&'a [u8]>,
     pub(super) grpc_timeout: Option<&'a [u8]>,
     pub(super) grpc_encoding: Option<&'a [u8]>,
-    head: Head<'a>,
+    head: MessageHead<'a>,
     /// Fields whose name or value is not known.
     pub(super) hidden: usize,
     /// The unknown entries that are among the pseudo-headers.
@@ -36,12 +36,12 @@ pub(super) struct Message<'a> {
 }
 
 /// Everything that wants to see each regular field (LOGHEADERS); says whether it had room.
-type EachField<'f> = Option<&'f mut dyn FnMut(&[u8], &[u8]) -> bool>;
+type EveryField<'f> = Option<&'f mut dyn FnMut(&[u8], &[u8]) -> bool>;
 
-impl<'a> Message<'a> {
+impl<'a> BlockMessage<'a> {
     /// A block that says nothing.
     pub(super) fn empty() -> Self {
-        let start = StartLine::Response { version: Version::V2, status: 0, phrase: b"" };
+        let start = StartLine::Response { version: HttpVersion::V2, status: 0, phrase: b"" };
         Self {
             method: None,
             path: None,
@@ -53,7 +53,7 @@ impl<'a> Message<'a> {
             grpc_message: None,
             grpc_timeout: None,
             grpc_encoding: None,
-            head: Head { start, fields: Fields::default(), weird: WeirdSet::default() },
+            head: MessageHead { start, fields: KnownFields::default(), weird: WeirdSet::default() },
             hidden: 0,
             references: [0; MAX_REFERENCES],
             referred: 0,
@@ -62,7 +62,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    pub(super) fn read(block: &'a Block, mut each: EachField<'_>) -> Self {
+    pub(super) fn read(block: &'a HeaderBlock, mut each: EveryField<'_>) -> Self {
         let mut message = Self::empty();
         for field in block.fields() {
             let (Some(name), Some(value)) = (field.name, field.value) else {
@@ -81,7 +81,7 @@ impl<'a> Message<'a> {
         message
     }
 
-    fn hidden_field(&mut self, field: &Field<'_>) {
+    fn hidden_field(&mut self, field: &HeaderField<'_>) {
         self.hidden += 1;
         if self.regular {
             return;
@@ -131,7 +131,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    pub(super) fn fields(&self) -> &Fields<'a> {
+    pub(super) fn fields(&self) -> &KnownFields<'a> {
         &self.head.fields
     }
 
@@ -140,7 +140,7 @@ impl<'a> Message<'a> {
     }
 
     /// The fields, Host as the authority says.
-    pub(super) fn into_fields(self) -> Fields<'a> {
+    pub(super) fn into_fields(self) -> KnownFields<'a> {
         let mut fields = self.head.fields;
         fields.host = self.authority.or(fields.host);
         fields

@@ -2,7 +2,7 @@
 //!
 //! `frame` says what a frame's header is, `half` takes one direction apart, `search` finds the next frame where bytes are
 //! missing, `message` reads a header block, `stream` and `streams` make records of them, `crate::grpc` counts messages in them.
-//! `Connection` holds them together. Sees no packet, and no HTTP/1.
+//! `Http2Connection` holds them together. Sees no packet, and no HTTP/1.
 
 mod chunk;
 mod frame;
@@ -14,69 +14,69 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-use crate::exchange::{self, Context, head_fields, unanswered_by};
+use crate::exchange::{self, ExchangeContext, head_fields, unanswered_by};
 use crate::flow::{Direction, Timestamp};
-use crate::hpack::Block;
-use crate::record::{Ended, EndedHow, Request, Side, Unanswered, Weird};
-use crate::tcp::{CloseReason, Conn, StreamEvent};
+use crate::hpack::HeaderBlock;
+use crate::record::{ConnectionSide, EarlyEnd, EndedHow, HttpRequest, UnansweredReason, Weird};
+use crate::tcp::{CloseReason, ConnSummary, StreamEvent};
 
-pub(crate) use self::chunk::Chunk;
+pub(crate) use self::chunk::StreamChunk;
 use self::frame::Control;
-use self::half::{Half, Hole, PREFACE, State, Step};
-use self::message::Message;
-pub(crate) use self::search::{Found, Known, Search};
-use self::streams::{Arrived, Streams};
+use self::half::{Half, HalfState, HalfStep, HoleEffect, PREFACE};
+use self::message::BlockMessage;
+pub(crate) use self::search::{BoundarySearch, FoundBoundary, SearchKnowledge};
+use self::streams::{Arrived, Http2Streams};
 
 /// Longest frame that is looked for where no one saw what the peers agreed on.
 pub(crate) const USUAL_MAX: u32 = frame::USUAL_MAX;
 
 /// How a connection came to speak HTTP/2.
 #[derive(Debug)]
-pub(crate) enum Beginning {
+pub(crate) enum Http2Beginning {
     /// By its preface, of which this many bytes are still to come.
     Preface(usize),
     /// By Upgrade: this was the request, and stream 1 is its answer.
-    Upgrade(Option<Box<Request>>),
+    Upgrade(Option<Box<HttpRequest>>),
     /// We joined late.
     Midstream,
 }
 
 /// The HTTP/2 analyzer of one connection.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct Http2Connection {
     client: Direction,
     low: Half,
     high: Half,
-    streams: Streams,
+    streams: Http2Streams,
     /// Events so far.
     events: u64,
     /// What was accounted for in the context's room.
     kept: usize,
 }
 
-impl Connection {
+impl Http2Connection {
     pub(crate) fn new(
-        conn: &Conn,
+        conn: &ConnSummary,
         client: Direction,
-        beginning: Beginning,
+        beginning: Http2Beginning,
         proxied: Option<std::net::IpAddr>,
-        cx: &mut Context,
+        cx: &mut ExchangeContext,
     ) -> Self {
         cx.ledger.h2_connections += 1;
         cx.protocols.count("h2".into());
         let shared = exchange::connection(conn, client, &cx.config);
-        let late = matches!(beginning, Beginning::Midstream);
+        let late = matches!(beginning, Http2Beginning::Midstream);
         let state = |side| match (&beginning, side) {
-            (Beginning::Midstream, _) => State::Lost(Box::default()),
-            (Beginning::Preface(left), Side::Client) if *left > 0 => State::Preface(*left),
-            (Beginning::Upgrade(_), Side::Client) => State::Preface(PREFACE.len()),
-            (Beginning::Preface(_) | Beginning::Upgrade(_), _) => State::Header,
+            (Http2Beginning::Midstream, _) => HalfState::Lost(Box::default()),
+            (Http2Beginning::Preface(left), ConnectionSide::Client) if *left > 0 => HalfState::Preface(*left),
+            (Http2Beginning::Upgrade(_), ConnectionSide::Client) => HalfState::Preface(PREFACE.len()),
+            (Http2Beginning::Preface(_) | Http2Beginning::Upgrade(_), _) => HalfState::Header,
         };
-        let (asks, answers) = (Half::new(state(Side::Client)), Half::new(state(Side::Server)));
+        let (asks, answers) = (Half::new(state(ConnectionSide::Client)), Half::new(state(ConnectionSide::Server)));
         let (low, high) = if client == Direction::FromLow { (asks, answers) } else { (answers, asks) };
-        let streams = Streams::new(shared, conn.connect_ns.filter(|_| !late), proxied, late);
+        let streams = Http2Streams::new(shared, conn.connect_ns.filter(|_| !late), proxied, late);
         let mut connection = Self { client, low, high, streams, events: 0, kept: 0 };
-        if let Beginning::Upgrade(Some(request)) = beginning {
+        if let Http2Beginning::Upgrade(Some(request)) = beginning {
             connection.streams.upgraded(*request, cx);
         }
         connection
@@ -84,7 +84,7 @@ impl Connection {
 
     /// A frame of `from` begins with what is fed next.
     pub(crate) fn begin_at_frame(&mut self, from: Direction) {
-        self.half(from).state = State::Header;
+        self.half(from).state = HalfState::Header;
     }
 
     /// We joined late and saw little of what came up to `at`.
@@ -97,11 +97,11 @@ impl Connection {
         self.half(from).lose();
     }
 
-    pub(crate) fn on_event(&mut self, from: Direction, event: StreamEvent<'_>, cx: &mut Context) {
+    pub(crate) fn on_event(&mut self, from: Direction, event: StreamEvent<'_>, cx: &mut ExchangeContext) {
         match event {
             StreamEvent::Data { at, offset, ack: _, bytes } => {
                 cx.ledger.bytes += bytes.len() as u64;
-                self.feed(from, Chunk { at, offset, bytes, counted: false }, cx);
+                self.feed(from, StreamChunk { at, offset, bytes, counted: false }, cx);
             }
             StreamEvent::Gap { at, offset: _, len, cause: _ } => self.on_gap(from, len, at, cx),
             StreamEvent::End { at } => self.on_end(from, at, cx),
@@ -109,16 +109,16 @@ impl Connection {
         self.account(cx);
     }
 
-    pub(crate) fn on_tick(&mut self, now: Timestamp, cx: &mut Context) {
+    pub(crate) fn on_tick(&mut self, now: Timestamp, cx: &mut ExchangeContext) {
         if !self.streams.is_empty() {
             self.streams.on_tick(now, cx);
         }
     }
 
-    pub(crate) fn on_close(mut self, at: Timestamp, reason: CloseReason, cx: &mut Context) {
+    pub(crate) fn on_close(mut self, at: Timestamp, reason: CloseReason, cx: &mut ExchangeContext) {
         if let CloseReason::Reset(from) = reason {
             let by = Some(self.side(from));
-            self.streams.ended.get_or_insert(Ended { by, how: EndedHow::Rst });
+            self.streams.ended.get_or_insert(EarlyEnd { by, how: EndedHow::Rst });
         }
         self.doubt_what_is_lost(at);
         self.streams.drain(at, unanswered_by(reason), cx);
@@ -128,13 +128,13 @@ impl Connection {
     /// Where frames of the server begin is not known by now: answers may have been among them.
     fn doubt_what_is_lost(&mut self, at: Timestamp) {
         let server = self.client.flip();
-        if matches!(self.half(server).state, State::Lost(_)) {
+        if matches!(self.half(server).state, HalfState::Lost(_)) {
             self.streams.unsure(at);
         }
     }
 
-    fn side(&self, from: Direction) -> Side {
-        if from == self.client { Side::Client } else { Side::Server }
+    fn side(&self, from: Direction) -> ConnectionSide {
+        if from == self.client { ConnectionSide::Client } else { ConnectionSide::Server }
     }
 
     fn half(&mut self, from: Direction) -> &mut Half {
@@ -142,7 +142,7 @@ impl Connection {
     }
 
     /// Keeps account of what both halves keep; where all together keep too much, tables go first.
-    fn account(&mut self, cx: &mut Context) {
+    fn account(&mut self, cx: &mut ExchangeContext) {
         cx.recount(&mut self.kept, self.low.kept() + self.high.kept());
         if cx.is_full() {
             self.shed(cx);
@@ -150,11 +150,11 @@ impl Connection {
     }
 
     #[cold]
-    fn shed(&mut self, cx: &mut Context) {
+    fn shed(&mut self, cx: &mut ExchangeContext) {
         for half in [&mut self.low, &mut self.high] {
             half.decoder.forget();
-            if let State::Lost(search) = &mut half.state {
-                **search = Search::default();
+            if let HalfState::Lost(search) = &mut half.state {
+                **search = BoundarySearch::default();
             }
         }
         let now = self.low.kept() + self.high.kept();
@@ -164,10 +164,10 @@ impl Connection {
     }
 
     /// The next bytes of the stream `from`; they count in the ledger's `bytes` already.
-    pub(crate) fn feed(&mut self, from: Direction, mut chunk: Chunk<'_>, cx: &mut Context) {
+    pub(crate) fn feed(&mut self, from: Direction, mut chunk: StreamChunk<'_>, cx: &mut ExchangeContext) {
         self.events += 1;
         while !chunk.bytes.is_empty() {
-            if matches!(self.half(from).state, State::Lost(_)) {
+            if matches!(self.half(from).state, HalfState::Lost(_)) {
                 self.seek(from, &chunk, cx);
                 return;
             }
@@ -177,24 +177,26 @@ impl Connection {
         }
     }
 
-    fn act(&mut self, from: Direction, chunk: &Chunk<'_>, step: Step, cx: &mut Context) {
+    fn act(&mut self, from: Direction, chunk: &StreamChunk<'_>, step: HalfStep, cx: &mut ExchangeContext) {
         let side = self.side(from);
         match step {
-            Step::Nothing => {}
-            Step::Data { stream, skip, len, wire, ends } => {
+            HalfStep::Nothing => {}
+            HalfStep::Data { stream, skip, len, wire, ends } => {
                 let bytes = chunk.bytes.get(skip..skip + len).unwrap_or_default();
                 self.streams.on_data(side, stream, chunk.at, bytes, (wire, ends), cx);
             }
-            Step::Block(head, bad) => self.on_block(from, head, bad, cx),
-            Step::Control(frame, Control::Reset { code }) => {
+            HalfStep::Block(head, bad) => self.on_block(from, head, bad, cx),
+            HalfStep::Control(frame, Control::Reset { code }) => {
                 self.streams.on_reset(side, frame.stream, code, chunk.at, cx);
             }
-            Step::Control(_, Control::GoAway { last }) if side == Side::Server => {
+            HalfStep::Control(_, Control::GoAway { last }) if side == ConnectionSide::Server => {
                 self.streams.on_goaway(last, chunk.at, cx);
             }
-            Step::Control(_, Control::MaxFrame(longest)) => self.half(from.flip()).longest = longest.min(frame::MAX),
-            Step::Control(_, Control::GoAway { .. } | Control::Other) => {}
-            Step::Broken => {
+            HalfStep::Control(_, Control::MaxFrame(longest)) => {
+                self.half(from.flip()).longest = longest.min(frame::MAX)
+            }
+            HalfStep::Control(_, Control::GoAway { .. } | Control::Other) => {}
+            HalfStep::Broken => {
                 cx.ledger.weird.add(Weird::BadFrame as usize, 1);
                 self.half(from).lose();
                 self.streams.on_hole(side, chunk.at, cx);
@@ -202,13 +204,13 @@ impl Connection {
         }
     }
 
-    fn on_block(&mut self, from: Direction, head: half::BlockHead, bad: Option<Weird>, cx: &mut Context) {
-        let block: Block = std::mem::take(&mut cx.block);
+    fn on_block(&mut self, from: Direction, head: half::BlockHead, bad: Option<Weird>, cx: &mut ExchangeContext) {
+        let block: HeaderBlock = std::mem::take(&mut cx.block);
         let mut headers = Vec::new();
         let mut keep = head_fields(&cx.config.headers, &cx.redactor, &mut headers);
         let message = match bad {
-            Some(_) => Message::empty(),
-            None => Message::read(&block, keep.as_mut().map(|k| k as &mut dyn FnMut(&[u8], &[u8]) -> bool)),
+            Some(_) => BlockMessage::empty(),
+            None => BlockMessage::read(&block, keep.as_mut().map(|k| k as &mut dyn FnMut(&[u8], &[u8]) -> bool)),
         };
         drop(keep);
         cx.ledger.h2_blocks += 1;
@@ -219,17 +221,18 @@ impl Connection {
     }
 
     /// Looks for a frame's beginning. What is held counts as passed over, whatever becomes of it: counters only grow.
-    fn seek(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) {
+    fn seek(&mut self, from: Direction, chunk: &StreamChunk<'_>, cx: &mut ExchangeContext) {
         let side = self.side(from);
         let (newest, event) = (self.streams.newest, self.events);
         cx.ledger.resync += chunk.count(chunk.bytes.len());
         let half = self.half(from);
-        let known = Known { longest: half.longest, newest: (newest > 0).then_some(newest), sender: Some(side) };
-        let State::Lost(search) = &mut half.state else { return };
+        let known =
+            SearchKnowledge { longest: half.longest, newest: (newest > 0).then_some(newest), sender: Some(side) };
+        let HalfState::Lost(search) = &mut half.state else { return };
         let Some(found) = search.take(chunk, event, known) else { return };
         let search = std::mem::take(search);
-        half.state = State::Header;
-        if side == Side::Server {
+        half.state = HalfState::Header;
+        if side == ConnectionSide::Server {
             self.streams.unsure(chunk.at);
         }
         for (_, piece) in search.pieces(found.at) {
@@ -237,21 +240,21 @@ impl Connection {
         }
     }
 
-    fn on_gap(&mut self, from: Direction, len: u64, at: Timestamp, cx: &mut Context) {
+    fn on_gap(&mut self, from: Direction, len: u64, at: Timestamp, cx: &mut ExchangeContext) {
         let side = self.side(from);
         let half = self.half(from);
-        if let State::Lost(search) = &mut half.state {
-            **search = Search::default();
+        if let HalfState::Lost(search) = &mut half.state {
+            **search = BoundarySearch::default();
             self.streams.on_hole(side, at, cx);
             return;
         }
         let within = half.in_data_of();
         match half.skip(len) {
-            Hole::Harmless => {}
-            Hole::InData { stream, sure, ends } => {
+            HoleEffect::Harmless => {}
+            HoleEffect::InData { stream, sure, ends } => {
                 self.streams.on_data_lost(side, stream, (len, sure), (ends, at), cx);
             }
-            Hole::Frames => {
+            HoleEffect::Frames => {
                 if let Some(stream) = within {
                     self.streams.on_data_lost(side, stream, (0, false), (false, at), cx);
                 }
@@ -260,13 +263,13 @@ impl Connection {
         }
     }
 
-    fn on_end(&mut self, from: Direction, at: Timestamp, cx: &mut Context) {
+    fn on_end(&mut self, from: Direction, at: Timestamp, cx: &mut ExchangeContext) {
         let ended = std::mem::replace(&mut self.half(from).ended, true);
         let by = Some(self.side(from));
-        self.streams.ended.get_or_insert(Ended { by, how: EndedHow::Fin });
-        if !ended && self.side(from) == Side::Server {
+        self.streams.ended.get_or_insert(EarlyEnd { by, how: EndedHow::Fin });
+        if !ended && self.side(from) == ConnectionSide::Server {
             self.doubt_what_is_lost(at);
-            self.streams.drain(at, Some(Unanswered::Closed), cx);
+            self.streams.drain(at, Some(UnansweredReason::Closed), cx);
         }
     }
 }

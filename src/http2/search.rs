@@ -6,11 +6,11 @@
 
 use std::collections::VecDeque;
 
-use super::chunk::{Chunk, Mark};
-use super::frame::{self, Frame};
+use super::chunk::{Mark, StreamChunk};
+use super::frame::{self, FrameHeader};
 use crate::flow::Timestamp;
-use crate::hpack::{Block, Decoder};
-use crate::record::Side;
+use crate::hpack::{HeaderBlock, HpackDecoder};
+use crate::record::ConnectionSide;
 
 /// Most bytes held of one stream.
 pub(crate) const MAX_HELD: usize = 48 * 1024;
@@ -23,18 +23,18 @@ const PROOF: u32 = 3;
 
 /// What is known of the stream that is searched.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Known {
+pub(crate) struct SearchKnowledge {
     /// Longest frame that its receiver allows.
     pub(crate) longest: u32,
     /// The connection speaks HTTP/2, and this is its newest stream: less is proof enough.
     pub(crate) newest: Option<u32>,
     /// Who sends it.
-    pub(crate) sender: Option<Side>,
+    pub(crate) sender: Option<ConnectionSide>,
 }
 
 /// A piece of what is held.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Run {
+pub(crate) struct HeldRun {
     /// When it came.
     at: Timestamp,
     /// Offset behind it.
@@ -45,12 +45,12 @@ pub(crate) struct Run {
 
 /// A boundary, and what the chain behind it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundBoundary {
     /// Bytes before it.
     pub(crate) at: usize,
     pub(crate) weight: u32,
     /// Whose stream it is, where a header block says so.
-    pub(crate) sender: Option<Side>,
+    pub(crate) sender: Option<ConnectionSide>,
     /// A stream of the chain.
     pub(crate) stream: u32,
     /// The chain begins with a segment and ends with one.
@@ -59,9 +59,9 @@ pub(crate) struct Found {
 
 /// Held bytes of one stream and the boundaries that are possible in them.
 #[derive(Debug, Default)]
-pub(crate) struct Search {
+pub(crate) struct BoundarySearch {
     bytes: Vec<u8>,
-    runs: VecDeque<Run>,
+    runs: VecDeque<HeldRun>,
     /// Offset of the first byte held.
     first: u64,
     candidates: Vec<usize>,
@@ -71,14 +71,19 @@ pub(crate) struct Search {
     begins_inside: bool,
 }
 
-impl Search {
+impl BoundarySearch {
     /// Takes more bytes; gives a boundary once one is proven.
-    pub(crate) fn take(&mut self, chunk: &Chunk<'_>, event: u64, known: Known) -> Option<Found> {
+    pub(crate) fn take(
+        &mut self,
+        chunk: &StreamChunk<'_>,
+        event: u64,
+        known: SearchKnowledge,
+    ) -> Option<FoundBoundary> {
         if self.bytes.is_empty() {
             (self.first, self.begins_inside) = (chunk.offset, false);
         }
         self.bytes.extend_from_slice(chunk.bytes);
-        self.runs.push_back(Run { at: chunk.at, end: chunk.offset + chunk.bytes.len() as u64, event });
+        self.runs.push_back(HeldRun { at: chunk.at, end: chunk.offset + chunk.bytes.len() as u64, event });
         let found = self.proven(known);
         if found.is_none() {
             self.let_go();
@@ -86,8 +91,8 @@ impl Search {
         found
     }
 
-    fn proven(&mut self, known: Known) -> Option<Found> {
-        let mut scratch = Block::default();
+    fn proven(&mut self, known: SearchKnowledge) -> Option<FoundBoundary> {
+        let mut scratch = HeaderBlock::default();
         let mut kept = Vec::new();
         for at in std::mem::take(&mut self.candidates) {
             match self.weigh(at, known, &mut scratch) {
@@ -103,7 +108,7 @@ impl Search {
         while let Some(header) = self.bytes.get(self.looked..).and_then(<[u8]>::first_chunk::<{ frame::HEADER }>) {
             let at = self.looked;
             self.looked += 1;
-            if !Frame::parse(header).is_plausible(known.longest) {
+            if !FrameHeader::parse(header).is_plausible(known.longest) {
                 continue;
             }
             match self.weigh(at, known, &mut scratch) {
@@ -119,27 +124,27 @@ impl Search {
     }
 
     /// The strongest candidate that is no proof by itself.
-    pub(crate) fn likeliest(&self, known: Known) -> Option<Found> {
-        let mut scratch = Block::default();
+    pub(crate) fn likeliest(&self, known: SearchKnowledge) -> Option<FoundBoundary> {
+        let mut scratch = HeaderBlock::default();
         let found = self.candidates.iter().filter_map(|at| self.weigh(*at, known, &mut scratch));
         found.filter(|found| found.aligned).max_by_key(|found| found.weight)
     }
 
     /// What the chain that begins at `at` is worth; `None`: it is none.
-    fn weigh(&self, at: usize, known: Known, scratch: &mut Block) -> Option<Found> {
+    fn weigh(&self, at: usize, known: SearchKnowledge, scratch: &mut HeaderBlock) -> Option<FoundBoundary> {
         let mut chain =
             Chain { weight: 0, sender: known.sender, said: None, low: known.newest, high: known.newest, open: None };
         let mut end = at;
         while chain.weight < 2 * PROOF
             && let Some(header) = self.bytes.get(end..).and_then(<[u8]>::first_chunk::<{ frame::HEADER }>)
         {
-            let frame = Frame::parse(header);
+            let frame = FrameHeader::parse(header);
             let begin = end + frame::HEADER;
             end = begin + frame.len as usize;
             chain.add(frame, known.longest, self.bytes.get(begin..end), scratch)?;
         }
         let aligned = self.is_edge(at) && self.is_edge(end);
-        Some(Found { at, weight: chain.weight, sender: chain.said, stream: chain.high.unwrap_or(0), aligned })
+        Some(FoundBoundary { at, weight: chain.weight, sender: chain.said, stream: chain.high.unwrap_or(0), aligned })
     }
 
     /// Whether a segment begins or ends there.
@@ -173,7 +178,7 @@ impl Search {
 
     /// Bytes that it keeps in memory.
     pub(crate) fn kept(&self) -> usize {
-        self.bytes.capacity() + self.runs.capacity() * size_of::<Run>()
+        self.bytes.capacity() + self.runs.capacity() * size_of::<HeldRun>()
     }
 
     /// Where the first byte held is in the stream.
@@ -182,7 +187,7 @@ impl Search {
     }
 
     /// What is held from `at` on, piece by piece with the number of its event.
-    pub(crate) fn pieces(&self, at: usize) -> impl Iterator<Item = (u64, Chunk<'_>)> {
+    pub(crate) fn pieces(&self, at: usize) -> impl Iterator<Item = (u64, StreamChunk<'_>)> {
         let mut begin = self.first;
         let least = self.first + at as u64;
         self.runs.iter().filter_map(move |run| {
@@ -190,13 +195,13 @@ impl Search {
             begin = to;
             let place = |offset: u64| usize::try_from(offset - self.first).unwrap_or(usize::MAX);
             let bytes = self.bytes.get(place(from)..place(to)).filter(|bytes| !bytes.is_empty())?;
-            Some((run.event, Chunk { at: run.at, offset: from, bytes, counted: true }))
+            Some((run.event, StreamChunk { at: run.at, offset: from, bytes, counted: true }))
         })
     }
 }
 
-impl Found {
-    fn is_proof(self, known: Known) -> bool {
+impl FoundBoundary {
+    fn is_proof(self, known: SearchKnowledge) -> bool {
         self.weight >= PROOF || (known.newest.is_some() && self.aligned && self.weight + 1 >= PROOF)
     }
 }
@@ -204,8 +209,8 @@ impl Found {
 /// Frames, each of which begins where the one before it ended.
 struct Chain {
     weight: u32,
-    sender: Option<Side>,
-    said: Option<Side>,
+    sender: Option<ConnectionSide>,
+    said: Option<ConnectionSide>,
     low: Option<u32>,
     high: Option<u32>,
     /// A header block goes on, on this stream.
@@ -214,7 +219,13 @@ struct Chain {
 
 impl Chain {
     /// One more frame; `None`: it cannot follow. `payload` is there as far as it came whole.
-    fn add(&mut self, frame: Frame, longest: u32, payload: Option<&[u8]>, scratch: &mut Block) -> Option<()> {
+    fn add(
+        &mut self,
+        frame: FrameHeader,
+        longest: u32,
+        payload: Option<&[u8]>,
+        scratch: &mut HeaderBlock,
+    ) -> Option<()> {
         let goes_on = frame.kind == frame::CONTINUATION && self.open == Some(frame.stream);
         // No one sends frames that say nothing.
         let empty =
@@ -244,12 +255,12 @@ impl Chain {
     }
 
     /// A whole block must decode, and be its sender's.
-    fn block(&mut self, frame: Frame, payload: &[u8], scratch: &mut Block) -> Option<()> {
+    fn block(&mut self, frame: FrameHeader, payload: &[u8], scratch: &mut HeaderBlock) -> Option<()> {
         let (_, fragment) = frame::fragment(frame, payload).ok()?;
-        let mut decoder = Decoder::new();
+        let mut decoder = HpackDecoder::new();
         decoder.forget();
         decoder.decode(fragment, scratch).ok()?;
-        let said = if frame.kind == frame::PUSH_PROMISE { Some(Side::Server) } else { sender_of(scratch) };
+        let said = if frame.kind == frame::PUSH_PROMISE { Some(ConnectionSide::Server) } else { sender_of(scratch) };
         let Some(said) = said else { return Some(()) };
         if self.sender.is_some_and(|sender| sender != said) {
             return None;
@@ -261,10 +272,10 @@ impl Chain {
 }
 
 /// Who sends such a block: requests and responses have different pseudo-headers (RFC 9113 §8.3).
-fn sender_of(block: &Block) -> Option<Side> {
+fn sender_of(block: &HeaderBlock) -> Option<ConnectionSide> {
     block.fields().find_map(|field| match field.name? {
-        b":method" | b":path" | b":scheme" | b":authority" | b":protocol" => Some(Side::Client),
-        b":status" | b"grpc-status" => Some(Side::Server),
+        b":method" | b":path" | b":scheme" | b":authority" | b":protocol" => Some(ConnectionSide::Client),
+        b":status" | b"grpc-status" => Some(ConnectionSide::Server),
         _ => None,
     })
 }
@@ -278,15 +289,16 @@ mod tests {
         [&len[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
     }
 
-    const UNKNOWN: Known = Known { longest: frame::USUAL_MAX, newest: None, sender: None };
-    const HALF_KNOWN: Known = Known { longest: frame::USUAL_MAX, newest: Some(9), sender: Some(Side::Client) };
+    const UNKNOWN: SearchKnowledge = SearchKnowledge { longest: frame::USUAL_MAX, newest: None, sender: None };
+    const HALF_KNOWN: SearchKnowledge =
+        SearchKnowledge { longest: frame::USUAL_MAX, newest: Some(9), sender: Some(ConnectionSide::Client) };
 
     /// Where in the stream the boundary is.
-    fn search(pieces: &[&[u8]], known: Known) -> Option<(u64, Found)> {
-        let mut search = Search::default();
+    fn search(pieces: &[&[u8]], known: SearchKnowledge) -> Option<(u64, FoundBoundary)> {
+        let mut search = BoundarySearch::default();
         let mut offset = 0;
         for (n, bytes) in pieces.iter().enumerate() {
-            let chunk = Chunk { at: Timestamp(0), offset, bytes, counted: false };
+            let chunk = StreamChunk { at: Timestamp(0), offset, bytes, counted: false };
             offset += bytes.len() as u64;
             if let Some(found) = search.take(&chunk, n as u64, known) {
                 return Some((search.first + found.at as u64, found));
@@ -306,7 +318,7 @@ mod tests {
         for cut in 1..bytes.len() {
             let pieces: Vec<_> = bytes.chunks(cut).collect();
             let (at, found) = search(&pieces, UNKNOWN).unwrap();
-            assert_eq!((at, found.sender), (tail.len() as u64, Some(Side::Client)), "{cut}");
+            assert_eq!((at, found.sender), (tail.len() as u64, Some(ConnectionSide::Client)), "{cut}");
         }
     }
 
@@ -327,9 +339,9 @@ mod tests {
         let numbers: Vec<u8> = (0..20_000u64).flat_map(u64::to_be_bytes).collect();
         let ones = 1u64.to_be_bytes().repeat(20_000);
         for bytes in [&b"0123456789abcde\n".repeat(10_000)[..], &[0; 160_000], &numbers, &ones] {
-            let mut search = Search::default();
+            let mut search = BoundarySearch::default();
             for (n, piece) in bytes.chunks(1448).enumerate() {
-                let chunk = Chunk { at: Timestamp(0), offset: n as u64 * 1448, bytes: piece, counted: false };
+                let chunk = StreamChunk { at: Timestamp(0), offset: n as u64 * 1448, bytes: piece, counted: false };
                 assert_eq!(search.take(&chunk, n as u64, UNKNOWN), None);
                 assert!(search.kept() < 4 * MAX_HELD, "{}", search.kept());
             }
@@ -339,10 +351,11 @@ mod tests {
     #[test]
     fn what_is_held_comes_out_as_it_came_in() {
         let bytes = [&request(5)[..], &request(7)].concat();
-        let mut search = Search::default();
+        let mut search = BoundarySearch::default();
         let (mut out, mut events) = (Vec::new(), Vec::new());
         for (n, piece) in bytes.chunks(10).enumerate() {
-            let chunk = Chunk { at: Timestamp(n as i64), offset: 100 + n as u64 * 10, bytes: piece, counted: false };
+            let chunk =
+                StreamChunk { at: Timestamp(n as i64), offset: 100 + n as u64 * 10, bytes: piece, counted: false };
             search.take(&chunk, n as u64, UNKNOWN);
         }
         for (event, piece) in search.pieces(3) {

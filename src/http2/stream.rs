@@ -10,47 +10,50 @@
 //!
 //! Knows one stream only; which there are is in `streams`.
 
-use crate::exchange::fields::Fields;
-use crate::exchange::{Context, room};
+use crate::exchange::fields::KnownFields;
+use crate::exchange::{ExchangeContext, room};
 use crate::flow::Timestamp;
-use crate::grpc::{Flavour, Messages};
-use crate::record::{Ended, EndedHow, Exchange, Grpc, Missing, Reset, Side, Trust, Unanswered, Weird, WeirdSet};
+use crate::grpc::{GrpcFlavour, MessageCounter};
+use crate::record::{
+    ConnectionSide, EarlyEnd, EndedHow, Exchange, GrpcCall, MissingParts, StreamReset, Trust, UnansweredReason, Weird,
+    WeirdSet,
+};
 use crate::redact::Redactor;
-use crate::sse::Events;
-use crate::websocket::Socket;
+use crate::sse::EventCounter;
+use crate::websocket::SocketEnds;
 
 /// One direction of a stream.
 #[derive(Debug, Default)]
-pub(super) struct Way {
+pub(super) struct StreamWay {
     /// Its head was seen.
     pub(super) begun: bool,
     pub(super) ended: bool,
-    messages: Option<Messages>,
+    messages: Option<MessageCounter>,
 }
 
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct Http2Stream {
     /// `None` once it was recorded, as timed out.
     pub(super) exchange: Option<Box<Exchange>>,
     pub(super) number: u32,
-    pub(super) request: Way,
-    pub(super) response: Way,
+    pub(super) request: StreamWay,
+    pub(super) response: StreamWay,
     pub(super) trust: Trust,
-    pub(super) missing: Missing,
+    pub(super) missing: MissingParts,
     /// Frames of the server were lost while it was open: that there is no answer proves nothing.
     pub(super) doubtful: bool,
-    pub(super) flavour: Option<Flavour>,
-    pub(super) socket: Option<Box<Socket>>,
-    pub(super) events: Option<Box<Events>>,
+    pub(super) flavour: Option<GrpcFlavour>,
+    pub(super) socket: Option<Box<SocketEnds>>,
+    pub(super) events: Option<Box<EventCounter>>,
     pub(super) newest: Timestamp,
     /// Frames of either end were lost while it was open: a reset that comes may not be the first.
     pub(super) holed: bool,
     /// Its client reset it before an answer was seen.
-    pub(super) reset: Option<(Reset, Timestamp)>,
+    pub(super) reset: Option<(StreamReset, Timestamp)>,
     /// Parts of heads that the table hid: the record says so, and nothing else is in doubt.
-    hidden: (Trust, Missing),
+    hidden: (Trust, MissingParts),
     /// How its connection ended, where it ended with that.
-    pub(super) ended: Option<Ended>,
+    pub(super) ended: Option<EarlyEnd>,
     told: bool,
     /// What was accounted for in the context's room.
     kept: usize,
@@ -58,23 +61,23 @@ pub(super) struct Stream {
 
 /// Why a stream is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum StreamEnd {
     /// Both ways ended.
     Whole,
-    Reset(Reset),
+    Reset(StreamReset),
     /// No more will come; `None`: no one knows whether it would have.
-    GivenUp(Option<Unanswered>),
+    GivenUp(Option<UnansweredReason>),
 }
 
-impl Stream {
+impl Http2Stream {
     pub(super) fn new(exchange: Box<Exchange>) -> Self {
         Self {
             number: exchange.number,
             exchange: Some(exchange),
-            request: Way::default(),
-            response: Way::default(),
+            request: StreamWay::default(),
+            response: StreamWay::default(),
             trust: Trust::Complete,
-            missing: Missing::default(),
+            missing: MissingParts::default(),
             doubtful: false,
             flavour: None,
             socket: None,
@@ -82,39 +85,39 @@ impl Stream {
             newest: Timestamp::default(),
             holed: false,
             reset: None,
-            hidden: (Trust::Complete, Missing::default()),
+            hidden: (Trust::Complete, MissingParts::default()),
             ended: None,
             told: false,
             kept: 0,
         }
     }
 
-    pub(super) fn way(&mut self, side: Side) -> &mut Way {
+    pub(super) fn way(&mut self, side: ConnectionSide) -> &mut StreamWay {
         match side {
-            Side::Client => &mut self.request,
-            Side::Server => &mut self.response,
+            ConnectionSide::Client => &mut self.request,
+            ConnectionSide::Server => &mut self.response,
         }
     }
 
     /// Keeps account of what it keeps in memory.
-    pub(super) fn account(&mut self, cx: &mut Context) {
+    pub(super) fn account(&mut self, cx: &mut ExchangeContext) {
         let now = size_of::<Self>()
             + self.exchange.as_ref().map_or(0, |exchange| size_of::<Exchange>() + room::of_exchange(exchange));
         cx.recount(&mut self.kept, now);
     }
 
-    pub(super) fn doubt(&mut self, trust: Trust, missing: Missing) {
+    pub(super) fn doubt(&mut self, trust: Trust, missing: MissingParts) {
         self.trust = self.trust.max(trust);
         self.missing.insert(missing);
     }
 
-    pub(super) fn hide(&mut self, trust: Trust, missing: Missing) {
+    pub(super) fn hide(&mut self, trust: Trust, missing: MissingParts) {
         self.hidden.0 = self.hidden.0.max(trust);
         self.hidden.1.insert(missing);
     }
 
     /// Names oddities, each once.
-    pub(super) fn note(&mut self, weird: WeirdSet, cx: &mut Context) {
+    pub(super) fn note(&mut self, weird: WeirdSet, cx: &mut ExchangeContext) {
         let known = self.exchange.as_mut().map(|exchange| {
             let known = exchange.weird;
             exchange.weird.merge(weird);
@@ -126,18 +129,18 @@ impl Stream {
     }
 
     /// Counts bytes of DATA; a head's too, without `payload`.
-    pub(super) fn count(&mut self, side: Side, at: Timestamp, wire: u64, payload: u64) {
+    pub(super) fn count(&mut self, side: ConnectionSide, at: Timestamp, wire: u64, payload: u64) {
         self.newest = self.newest.max(at);
         let Some(exchange) = self.exchange.as_mut() else { return };
         match side {
-            Side::Client => {
+            ConnectionSide::Client => {
                 if let Some(request) = exchange.request.as_mut() {
                     request.last = request.last.max(at);
                     request.bytes += wire;
                     request.body_bytes += payload;
                 }
             }
-            Side::Server => {
+            ConnectionSide::Server => {
                 if let Some(response) = exchange.response.as_mut() {
                     response.last = response.last.max(at);
                     response.bytes += wire;
@@ -148,8 +151,8 @@ impl Stream {
     }
 
     /// It is a call: messages are counted from the first byte of each body on.
-    pub(super) fn call(&mut self, fields: &Fields<'_>, certain: bool) {
-        let found = fields.content_type.and_then(|value| Flavour::of(value, fields.connect_version));
+    pub(super) fn call(&mut self, fields: &KnownFields<'_>, certain: bool) {
+        let found = fields.content_type.and_then(|value| GrpcFlavour::of(value, fields.connect_version));
         let flavour = self.flavour.or(found);
         self.flavour = flavour;
         if let Some(flavour) = flavour.filter(|_| found.is_some())
@@ -158,39 +161,39 @@ impl Stream {
             exchange.grpc.get_or_insert_default().system = flavour.system();
         }
         let flavour = match (flavour, found) {
-            (Some(Flavour::ConnectUnary), _) => return,
+            (Some(GrpcFlavour::ConnectUnary), _) => return,
             (Some(flavour), Some(_)) => flavour,
             // Where the type is hidden they are counted in case it turns out to be one.
-            (None, _) if fields.content_type.is_none() && !certain => Flavour::Grpc,
+            (None, _) if fields.content_type.is_none() && !certain => GrpcFlavour::Grpc,
             _ => return,
         };
         for way in [&mut self.request, &mut self.response] {
-            way.messages.get_or_insert_with(|| Messages::of(flavour)).turn_into(flavour);
+            way.messages.get_or_insert_with(|| MessageCounter::of(flavour)).turn_into(flavour);
         }
     }
 
     /// The body that answers a unary call of Connect is read where it is an error.
     pub(super) fn answer_to_unary(&mut self, status: Option<u16>) {
-        if self.flavour == Some(Flavour::ConnectUnary) && status != Some(200) {
-            self.response.messages = Some(Messages::of(Flavour::ConnectUnary));
+        if self.flavour == Some(GrpcFlavour::ConnectUnary) && status != Some(200) {
+            self.response.messages = Some(MessageCounter::of(GrpcFlavour::ConnectUnary));
         }
     }
 
-    pub(super) fn grpc(&mut self) -> Option<&mut Grpc> {
+    pub(super) fn grpc(&mut self) -> Option<&mut GrpcCall> {
         self.exchange.as_mut()?.grpc.as_deref_mut()
     }
 
     /// The next bytes of a body.
-    pub(super) fn body(&mut self, side: Side, at: Timestamp, bytes: &[u8]) {
+    pub(super) fn body(&mut self, side: ConnectionSide, at: Timestamp, bytes: &[u8]) {
         if let Some(socket) = &mut self.socket {
             socket.take(side, bytes);
         }
-        if let Some(events) = self.events.as_mut().filter(|_| side == Side::Server) {
+        if let Some(events) = self.events.as_mut().filter(|_| side == ConnectionSide::Server) {
             events.take(at, bytes);
         }
         let Some(messages) = self.way(side).messages.as_mut() else { return };
         let ended = messages.take(bytes);
-        if side == Side::Server
+        if side == ConnectionSide::Server
             && ended > 0
             && let Some(call) = self.grpc()
         {
@@ -199,10 +202,11 @@ impl Stream {
     }
 
     /// Bytes of a body are missing: this many, or no one knows.
-    pub(super) fn body_missing(&mut self, side: Side, len: Option<u64>) {
-        let body = if side == Side::Client { Missing::REQUEST_BODY } else { Missing::RESPONSE_BODY };
+    pub(super) fn body_missing(&mut self, side: ConnectionSide, len: Option<u64>) {
+        let body =
+            if side == ConnectionSide::Client { MissingParts::REQUEST_BODY } else { MissingParts::RESPONSE_BODY };
         self.doubt(Trust::Gap, body);
-        if let Some(events) = self.events.as_mut().filter(|_| side == Side::Server) {
+        if let Some(events) = self.events.as_mut().filter(|_| side == ConnectionSide::Server) {
             events.lose();
         }
         if let Some(socket) = &mut self.socket {
@@ -220,18 +224,18 @@ impl Stream {
     }
 
     /// Frames of `side` are missing, which may have been this stream's.
-    pub(super) fn hole(&mut self, side: Side) {
+    pub(super) fn hole(&mut self, side: ConnectionSide) {
         self.holed = true;
         let way = self.way(side);
         let (begun, ended) = (way.begun, way.ended);
         if ended {
             return;
         }
-        self.doubtful |= side == Side::Server;
+        self.doubtful |= side == ConnectionSide::Server;
         match side {
             _ if begun => self.body_missing(side, None),
-            Side::Client => self.doubt(Trust::Gap, Missing::REQUEST_HEAD),
-            Side::Server => {}
+            ConnectionSide::Client => self.doubt(Trust::Gap, MissingParts::REQUEST_HEAD),
+            ConnectionSide::Server => {}
         }
     }
 
@@ -243,19 +247,19 @@ impl Stream {
     /// Whether nothing more can come of it. A request whose end may have been in a hole is not waited for; one that was not
     /// seen is, for a while.
     pub(super) fn is_over(&self) -> bool {
-        let request = self.request.ended || (self.request.begun && self.missing.contains(Missing::REQUEST_BODY));
+        let request = self.request.ended || (self.request.begun && self.missing.contains(MissingParts::REQUEST_BODY));
         self.response.ended && request
     }
 
     /// Fills in what is known at the end.
     fn close(&mut self, redactor: &Redactor) {
-        let counted = |way: &Way| way.messages.as_ref().and_then(Messages::count).filter(|_| way.begun);
+        let counted = |way: &StreamWay| way.messages.as_ref().and_then(MessageCounter::count).filter(|_| way.begun);
         let requests = counted(&self.request);
         // No answer, and nothing lost: no message is a fact.
         let none = !self.response.begun && !self.doubtful && self.request.begun;
-        let unary = self.flavour == Some(Flavour::ConnectUnary);
+        let unary = self.flavour == Some(GrpcFlavour::ConnectUnary);
         let responses = counted(&self.response).or((none && !unary).then_some(0));
-        let status = self.response.messages.as_ref().and_then(Messages::status);
+        let status = self.response.messages.as_ref().and_then(MessageCounter::status);
         let Some(exchange) = self.exchange.as_mut() else { return };
         if let Some(call) = exchange.grpc.as_mut() {
             call.request_messages = requests;
@@ -274,16 +278,16 @@ impl Stream {
     }
 
     /// The record goes out.
-    pub(super) fn tell(mut self, end: End, at: Timestamp, cx: &mut Context) {
-        let (end, at) = self.reset.map_or((end, at), |(reset, at)| (End::Reset(reset), at));
+    pub(super) fn tell(mut self, end: StreamEnd, at: Timestamp, cx: &mut ExchangeContext) {
+        let (end, at) = self.reset.map_or((end, at), |(reset, at)| (StreamEnd::Reset(reset), at));
         self.close(&cx.redactor);
-        if let End::Reset(reset) = end
+        if let StreamEnd::Reset(reset) = end
             && let Some(http2) = self.exchange.as_mut().and_then(|exchange| exchange.http2.as_mut())
         {
             http2.reset = Some(reset);
         }
-        if let End::Reset(Reset { by, .. }) = end {
-            self.ended = Some(Ended { by: Some(by), how: EndedHow::ResetStream });
+        if let StreamEnd::Reset(StreamReset { by, .. }) = end {
+            self.ended = Some(EarlyEnd { by: Some(by), how: EndedHow::ResetStream });
         }
         let Some(exchange) = self.exchange.take() else {
             cx.let_go(self.kept);
@@ -298,18 +302,18 @@ impl Stream {
         cx.let_go(self.kept);
     }
 
-    fn paired(&mut self, mut exchange: Box<Exchange>, end: End, cx: &mut Context) {
+    fn paired(&mut self, mut exchange: Box<Exchange>, end: StreamEnd, cx: &mut ExchangeContext) {
         cx.ledger.responses_open -= 1;
         cx.ledger.open -= 1;
         cx.ledger.paired += 1;
         if !self.response.ended {
             let (trust, missing) = match end {
                 // Its sender, or its receiver, meant to stop.
-                End::Whole | End::Reset(_) => (Trust::Complete, Missing::default()),
-                End::GivenUp(_) => (Trust::Truncated, Missing::RESPONSE_BODY),
+                StreamEnd::Whole | StreamEnd::Reset(_) => (Trust::Complete, MissingParts::default()),
+                StreamEnd::GivenUp(_) => (Trust::Truncated, MissingParts::RESPONSE_BODY),
             };
             self.doubt(trust, missing);
-            if matches!(end, End::GivenUp(Some(Unanswered::Closed | Unanswered::Reset))) {
+            if matches!(end, StreamEnd::GivenUp(Some(UnansweredReason::Closed | UnansweredReason::Reset))) {
                 exchange.weird.insert(Weird::BodyCutByClose);
                 cx.ledger.weird.add(Weird::BodyCutByClose as usize, 1);
             }
@@ -317,7 +321,7 @@ impl Stream {
         self.out(exchange, cx);
     }
 
-    fn orphan(&mut self, mut exchange: Box<Exchange>, cx: &mut Context) {
+    fn orphan(&mut self, mut exchange: Box<Exchange>, cx: &mut ExchangeContext) {
         cx.ledger.responses_open -= 1;
         if self.told {
             cx.ledger.late += 1;
@@ -325,33 +329,33 @@ impl Stream {
         } else {
             cx.ledger.orphan += 1;
         }
-        let body = if self.response.ended { Missing::default() } else { Missing::RESPONSE_BODY };
-        self.doubt(Trust::Unpaired, Missing::REQUEST);
+        let body = if self.response.ended { MissingParts::default() } else { MissingParts::RESPONSE_BODY };
+        self.doubt(Trust::Unpaired, MissingParts::REQUEST);
         self.missing.insert(body);
         self.out(exchange, cx);
     }
 
-    fn unanswered(&mut self, mut exchange: Box<Exchange>, end: End, at: Timestamp, cx: &mut Context) {
+    fn unanswered(&mut self, mut exchange: Box<Exchange>, end: StreamEnd, at: Timestamp, cx: &mut ExchangeContext) {
         cx.ledger.open -= 1;
         let why = match end {
-            End::GivenUp(why) => why.filter(|_| !self.doubtful),
-            End::Whole | End::Reset(_) => None,
+            StreamEnd::GivenUp(why) => why.filter(|_| !self.doubtful),
+            StreamEnd::Whole | StreamEnd::Reset(_) => None,
         };
         match (end, why) {
-            (End::Reset(_), _) => cx.ledger.reset += 1,
+            (StreamEnd::Reset(_), _) => cx.ledger.reset += 1,
             (_, Some(why)) => cx.ledger.count_unanswered(why),
             (_, None) => cx.ledger.unpaired += 1,
         }
         exchange.unanswered = why;
-        exchange.gave_up = (why.is_some() || matches!(end, End::Reset(_))).then(|| at.max(exchange.start()));
+        exchange.gave_up = (why.is_some() || matches!(end, StreamEnd::Reset(_))).then(|| at.max(exchange.start()));
         // A reset is its own answer: nothing is missing.
-        if !matches!(end, End::Reset(_)) {
-            self.doubt(Trust::Unpaired, Missing::RESPONSE);
+        if !matches!(end, StreamEnd::Reset(_)) {
+            self.doubt(Trust::Unpaired, MissingParts::RESPONSE);
         }
         self.out(exchange, cx);
     }
 
-    fn out(&mut self, mut exchange: Box<Exchange>, cx: &mut Context) {
+    fn out(&mut self, mut exchange: Box<Exchange>, cx: &mut ExchangeContext) {
         let (trust, hidden) = self.hidden;
         exchange.trust = self.trust.max(trust);
         exchange.missing = self.missing;
@@ -361,11 +365,11 @@ impl Stream {
     }
 
     /// The wait for its answer is over: it is recorded without one. What comes later gets its own record, in `late`.
-    pub(super) fn time_out(&mut self, at: Timestamp, late: Box<Exchange>, cx: &mut Context) {
+    pub(super) fn time_out(&mut self, at: Timestamp, late: Box<Exchange>, cx: &mut ExchangeContext) {
         self.close(&cx.redactor);
         let Some(exchange) = self.exchange.replace(late) else { return };
-        self.unanswered(exchange, End::GivenUp(Some(Unanswered::Timeout)), at, cx);
-        (self.told, self.trust, self.missing) = (true, Trust::Complete, Missing::default());
+        self.unanswered(exchange, StreamEnd::GivenUp(Some(UnansweredReason::Timeout)), at, cx);
+        (self.told, self.trust, self.missing) = (true, Trust::Complete, MissingParts::default());
         self.account(cx);
     }
 

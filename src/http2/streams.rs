@@ -10,14 +10,14 @@ use std::sync::Arc;
 use compact_str::format_compact;
 
 use super::half::BlockHead;
-use super::message::Message;
-use super::stream::{End, Stream};
-use crate::exchange::{self, Begun, Context};
+use super::message::BlockMessage;
+use super::stream::{Http2Stream, StreamEnd};
+use crate::exchange::{self, ExchangeContext, MessageStart};
 use crate::flow::Timestamp;
 use crate::grpc;
 use crate::record::{
-    Connection, Ended, Exchange, Header, Http2, Missing, Request, Reset, Side, StreamClass, Trust, Unanswered, Version,
-    Weird,
+    ConnectionSide, EarlyEnd, Exchange, ExchangeConnection, Http2, HttpHeader, HttpRequest, HttpVersion, MissingParts,
+    StreamClass, StreamReset, Trust, UnansweredReason, Weird,
 };
 use crate::sse;
 
@@ -34,9 +34,9 @@ const LINGER: u64 = 1_000_000_000;
 const QUIET: u64 = 10_000_000_000;
 
 #[derive(Debug)]
-pub(super) struct Streams {
-    pub(super) shared: Arc<Connection>,
-    map: BTreeMap<u32, Box<Stream>>,
+pub(super) struct Http2Streams {
+    pub(super) shared: Arc<ExchangeConnection>,
+    map: BTreeMap<u32, Box<Http2Stream>>,
     exchanges: u32,
     /// Newest stream that the client opened, as far as we saw.
     pub(super) newest: u32,
@@ -50,7 +50,7 @@ pub(super) struct Streams {
     connect_ns: Option<u64>,
     client_ip: Option<IpAddr>,
     /// How the connection ended, once it did.
-    pub(super) ended: Option<Ended>,
+    pub(super) ended: Option<EarlyEnd>,
     /// Highest stream so far, of the client and of the server: a lower one that begins may have been recorded before.
     highest: [u32; 2],
     /// Streams that began below them.
@@ -61,17 +61,22 @@ pub(super) struct Streams {
 
 /// A header block and where it came from.
 pub(super) struct Arrived<'a> {
-    pub(super) from: Side,
+    pub(super) from: ConnectionSide,
     pub(super) head: BlockHead,
-    pub(super) message: Message<'a>,
-    pub(super) headers: Vec<Header>,
+    pub(super) message: BlockMessage<'a>,
+    pub(super) headers: Vec<HttpHeader>,
     pub(super) bad: Option<Weird>,
     /// How often its direction's table was lost.
     pub(super) epoch: u32,
 }
 
-impl Streams {
-    pub(super) fn new(shared: Arc<Connection>, connect_ns: Option<u64>, client_ip: Option<IpAddr>, late: bool) -> Self {
+impl Http2Streams {
+    pub(super) fn new(
+        shared: Arc<ExchangeConnection>,
+        connect_ns: Option<u64>,
+        client_ip: Option<IpAddr>,
+        late: bool,
+    ) -> Self {
         Self {
             shared,
             map: BTreeMap::new(),
@@ -95,16 +100,16 @@ impl Streams {
     }
 
     /// The request of an h2c Upgrade is stream 1, and over (RFC 7540 §3.2).
-    pub(super) fn upgraded(&mut self, mut request: Request, cx: &mut Context) {
+    pub(super) fn upgraded(&mut self, mut request: HttpRequest, cx: &mut ExchangeContext) {
         self.exchanges += 1;
         let mut exchange = self.exchange(1);
         exchange.number = self.exchanges;
         if let Some(http2) = &mut exchange.http2 {
             http2.upgraded = true;
         }
-        request.version = Version::V2;
+        request.version = HttpVersion::V2;
         exchange.request = Some(request);
-        let mut stream = Stream::new(exchange);
+        let mut stream = Http2Stream::new(exchange);
         (stream.request.begun, stream.request.ended) = (true, true);
         cx.ledger.requests += 1;
         cx.ledger.open += 1;
@@ -127,14 +132,14 @@ impl Streams {
         exchange
     }
 
-    fn insert(&mut self, id: u32, mut stream: Stream, cx: &mut Context) {
+    fn insert(&mut self, id: u32, mut stream: Http2Stream, cx: &mut ExchangeContext) {
         stream.account(cx);
         self.map.insert(id, Box::new(stream));
         while self.map.len() > MAX_STREAMS || (cx.is_full() && self.map.len() > 1) {
             let Some((oldest, stream)) = self.map.pop_first() else { break };
             self.floor = self.floor.max(oldest);
             cx.ledger.h2_streams_evicted += 1;
-            stream.tell(End::GivenUp(None), Timestamp::default(), cx);
+            stream.tell(StreamEnd::GivenUp(None), Timestamp::default(), cx);
         }
     }
 
@@ -143,13 +148,13 @@ impl Streams {
         id > self.floor && !self.gone.contains(&id) && (self.lossy || id > self.newest)
     }
 
-    pub(super) fn on_block(&mut self, arrived: Arrived<'_>, cx: &mut Context) {
+    pub(super) fn on_block(&mut self, arrived: Arrived<'_>, cx: &mut ExchangeContext) {
         if let Some(promised) = arrived.head.promised {
             self.on_promise(promised, arrived, cx);
             return;
         }
         let id = arrived.head.stream;
-        if arrived.from == Side::Client && id.is_multiple_of(2) {
+        if arrived.from == ConnectionSide::Client && id.is_multiple_of(2) {
             return;
         }
         let (side, ends, at) = (arrived.from, arrived.head.ends_stream, arrived.head.newest);
@@ -158,34 +163,34 @@ impl Streams {
                 return;
             }
             let exchange = self.exchange(id);
-            let stream = Stream::new(exchange);
+            let stream = Http2Stream::new(exchange);
             self.insert(id, stream, cx);
         }
-        if side == Side::Client && id > self.newest && id % 2 == 1 {
+        if side == ConnectionSide::Client && id > self.newest && id % 2 == 1 {
             self.newest = id;
         }
         match side {
-            Side::Client => self.on_request_block(id, arrived, cx),
-            Side::Server => self.on_response_block(id, arrived, cx),
+            ConnectionSide::Client => self.on_request_block(id, arrived, cx),
+            ConnectionSide::Server => self.on_response_block(id, arrived, cx),
         }
         self.after(id, side, ends, at, cx);
     }
 
     /// What every frame of a stream may bring: its end.
-    fn after(&mut self, id: u32, side: Side, ends: bool, at: Timestamp, cx: &mut Context) {
+    fn after(&mut self, id: u32, side: ConnectionSide, ends: bool, at: Timestamp, cx: &mut ExchangeContext) {
         let Some(stream) = self.map.get_mut(&id) else { return };
         stream.way(side).ended |= ends;
         stream.newest = stream.newest.max(at);
         if let Some((reset, at)) = stream.reset.filter(|_| stream.response.begun) {
-            self.tell(id, End::Reset(reset), at, cx);
+            self.tell(id, StreamEnd::Reset(reset), at, cx);
         } else if stream.is_over() {
-            self.tell(id, End::Whole, at, cx);
+            self.tell(id, StreamEnd::Whole, at, cx);
         } else if ends || !stream.request.begun {
             stream.account(cx);
         }
     }
 
-    fn tell(&mut self, id: u32, end: End, at: Timestamp, cx: &mut Context) {
+    fn tell(&mut self, id: u32, end: StreamEnd, at: Timestamp, cx: &mut ExchangeContext) {
         let Some(stream) = self.map.remove(&id) else { return };
         if !(stream.request.ended && stream.response.ended) {
             self.forget(id);
@@ -204,7 +209,7 @@ impl Streams {
         }
     }
 
-    fn on_request_block(&mut self, id: u32, arrived: Arrived<'_>, cx: &mut Context) {
+    fn on_request_block(&mut self, id: u32, arrived: Arrived<'_>, cx: &mut ExchangeContext) {
         let Some(stream) = self.map.get_mut(&id) else { return };
         // Nothing hidden and no pseudo-header: trailers, of a request that began before we came.
         let says_nothing = !arrived.message.is_request() && arrived.message.hidden == 0 && arrived.bad.is_none();
@@ -212,13 +217,13 @@ impl Streams {
             self.begin_request(id, arrived, cx);
             return;
         }
-        stream.count(Side::Client, arrived.head.newest, arrived.head.wire, 0);
+        stream.count(ConnectionSide::Client, arrived.head.newest, arrived.head.wire, 0);
         if let Some(request) = stream.exchange.as_mut().and_then(|exchange| exchange.request.as_mut()) {
             request.trailers = arrived.headers;
         }
     }
 
-    fn begin_request(&mut self, id: u32, arrived: Arrived<'_>, cx: &mut Context) {
+    fn begin_request(&mut self, id: u32, arrived: Arrived<'_>, cx: &mut ExchangeContext) {
         self.exchanges += 1;
         cx.ledger.requests += 1;
         cx.ledger.open += 1;
@@ -233,9 +238,9 @@ impl Streams {
         let all = [":method", ":scheme", ":path", ":authority"];
         let unknown = if bad.is_some() { all.to_vec() } else { message.hidden_of_request() };
         if !unknown.is_empty() || bad.is_some() {
-            stream.doubt(lost, Missing::REQUEST_HEAD);
+            stream.doubt(lost, MissingParts::REQUEST_HEAD);
         } else if message.hidden > 0 {
-            stream.hide(lost, Missing::REQUEST_HEAD);
+            stream.hide(lost, MissingParts::REQUEST_HEAD);
         }
         stream.note(message.weird(), cx);
         stream.note(bad.map(Into::into).unwrap_or_default(), cx);
@@ -259,7 +264,7 @@ impl Streams {
         stream.account(cx);
     }
 
-    fn on_response_block(&mut self, id: u32, arrived: Arrived<'_>, cx: &mut Context) {
+    fn on_response_block(&mut self, id: u32, arrived: Arrived<'_>, cx: &mut ExchangeContext) {
         let Some(stream) = self.map.get_mut(&id) else { return };
         let status = arrived.message.status;
         if status.is_some_and(|status| (100..200).contains(&status)) && !arrived.head.ends_stream {
@@ -274,7 +279,7 @@ impl Streams {
         if first {
             self.begin_response(id, arrived, cx);
         } else {
-            stream.count(Side::Server, arrived.head.newest, arrived.head.wire, 0);
+            stream.count(ConnectionSide::Server, arrived.head.newest, arrived.head.wire, 0);
             let response = stream.exchange.as_mut().and_then(|exchange| exchange.response.as_mut());
             if let Some(response) = response {
                 // The first block may have been 1xx, with a status that was hidden.
@@ -285,7 +290,7 @@ impl Streams {
         }
     }
 
-    fn begin_response(&mut self, id: u32, arrived: Arrived<'_>, cx: &mut Context) {
+    fn begin_response(&mut self, id: u32, arrived: Arrived<'_>, cx: &mut ExchangeContext) {
         let late = self.late;
         let Some(stream) = self.map.get_mut(&id) else { return };
         let Arrived { head, message, headers, bad, .. } = arrived;
@@ -300,11 +305,11 @@ impl Streams {
         stream.answer_to_unary(status);
         let lost = if late { Trust::Midstream } else { Trust::Gap };
         if status.is_none() {
-            stream.doubt(lost, Missing::RESPONSE_HEAD);
+            stream.doubt(lost, MissingParts::RESPONSE_HEAD);
             // It may be the trailers, the head and messages lost.
             stream.response_uncountable();
         } else if hidden {
-            stream.hide(lost, Missing::RESPONSE_HEAD);
+            stream.hide(lost, MissingParts::RESPONSE_HEAD);
         }
         stream.call_status(&message, bad.is_some(), cx);
         let accepted = status.is_some_and(|status| (200..300).contains(&status));
@@ -319,10 +324,15 @@ impl Streams {
             exchange.class = StreamClass::Exchange;
             stream.socket = None;
         }
-        let begun = Begun { at: head.begun.at, offset: head.begun.offset, ack: None };
+        let begun = MessageStart { at: head.begun.at, offset: head.begun.offset, ack: None };
         let fields = message.into_fields();
-        let mut response =
-            exchange::response((Version::V2, status.unwrap_or_default(), b""), &fields, headers, begun, &cx.redactor);
+        let mut response = exchange::response(
+            (HttpVersion::V2, status.unwrap_or_default(), b""),
+            &fields,
+            headers,
+            begun,
+            &cx.redactor,
+        );
         response.status = status;
         response.bytes = head.wire;
         response.last = head.newest.max(head.begun.at);
@@ -334,13 +344,13 @@ impl Streams {
     }
 
     /// A stream that the server will answer without being asked.
-    fn on_promise(&mut self, id: u32, arrived: Arrived<'_>, cx: &mut Context) {
+    fn on_promise(&mut self, id: u32, arrived: Arrived<'_>, cx: &mut ExchangeContext) {
         if self.map.contains_key(&id) || self.gone.contains(&id) || id <= self.floor {
             return;
         }
-        let stream = Stream::new(self.exchange(id));
+        let stream = Http2Stream::new(self.exchange(id));
         self.insert(id, stream, cx);
-        self.on_request_block(id, Arrived { from: Side::Client, ..arrived }, cx);
+        self.on_request_block(id, Arrived { from: ConnectionSide::Client, ..arrived }, cx);
         if let Some(stream) = self.map.get_mut(&id) {
             (stream.request.begun, stream.request.ended) = (true, true);
         }
@@ -348,12 +358,12 @@ impl Streams {
 
     pub(super) fn on_data(
         &mut self,
-        side: Side,
+        side: ConnectionSide,
         id: u32,
         at: Timestamp,
         bytes: &[u8],
         (wire, ends): (u64, bool),
-        cx: &mut Context,
+        cx: &mut ExchangeContext,
     ) {
         let Some(stream) = self.map.get_mut(&id) else { return };
         stream.count(side, at, wire, bytes.len() as u64);
@@ -368,11 +378,11 @@ impl Streams {
     /// Bytes of a DATA frame are missing.
     pub(super) fn on_data_lost(
         &mut self,
-        side: Side,
+        side: ConnectionSide,
         id: u32,
         (len, sure): (u64, bool),
         (ends, at): (bool, Timestamp),
-        cx: &mut Context,
+        cx: &mut ExchangeContext,
     ) {
         let Some(stream) = self.map.get_mut(&id) else { return };
         stream.body_missing(side, sure.then_some(len));
@@ -389,9 +399,9 @@ impl Streams {
     }
 
     /// Frames of `side` are missing: they may have been any stream's, and streams may have come and gone in them.
-    pub(super) fn on_hole(&mut self, side: Side, at: Timestamp, cx: &mut Context) {
+    pub(super) fn on_hole(&mut self, side: ConnectionSide, at: Timestamp, cx: &mut ExchangeContext) {
         self.lossy = true;
-        if side == Side::Server {
+        if side == ConnectionSide::Server {
             self.unsure(at);
         }
         let mut over = Vec::new();
@@ -401,32 +411,33 @@ impl Streams {
                 over.push((*id, stream.newest));
             }
         }
-        over.into_iter().for_each(|(id, at)| self.tell(id, End::Whole, at, cx));
+        over.into_iter().for_each(|(id, at)| self.tell(id, StreamEnd::Whole, at, cx));
     }
 
-    pub(super) fn on_reset(&mut self, by: Side, id: u32, code: u32, at: Timestamp, cx: &mut Context) {
-        let reset = Reset { by, code };
+    pub(super) fn on_reset(&mut self, by: ConnectionSide, id: u32, code: u32, at: Timestamp, cx: &mut ExchangeContext) {
+        let reset = StreamReset { by, code };
         if let Some(stream) = self.map.get_mut(&id) {
             // Where frames of the stream were not seen this may not be the first reset, or come behind its end.
             if !stream.request.begun || stream.holed || stream.trust != Trust::Complete {
                 if !stream.response.ended {
-                    self.tell(id, End::GivenUp(None), at, cx);
+                    self.tell(id, StreamEnd::GivenUp(None), at, cx);
                 }
                 return;
             }
             // The answer may be on its way.
-            if by == Side::Client && stream.request.begun && !stream.response.begun && stream.reset.is_none() {
+            if by == ConnectionSide::Client && stream.request.begun && !stream.response.begun && stream.reset.is_none()
+            {
                 stream.reset = Some((reset, at));
                 return;
             }
-            self.tell(id, End::Reset(reset), at, cx);
+            self.tell(id, StreamEnd::Reset(reset), at, cx);
         } else if self.may_open(id) {
             self.forget(id);
         }
     }
 
     /// The server says that it did not look at streams above `last`.
-    pub(super) fn on_goaway(&mut self, last: u32, at: Timestamp, cx: &mut Context) {
+    pub(super) fn on_goaway(&mut self, last: u32, at: Timestamp, cx: &mut ExchangeContext) {
         let above: Vec<_> =
             self.map.range(last.saturating_add(1)..).map(|(id, _)| *id).filter(|id| id % 2 == 1).collect();
         for id in above {
@@ -434,12 +445,12 @@ impl Streams {
             if let Some(http2) = stream.exchange.as_mut().and_then(|exchange| exchange.http2.as_mut()) {
                 http2.not_processed = true;
             }
-            self.tell(id, End::GivenUp(Some(Unanswered::Closed)), at, cx);
+            self.tell(id, StreamEnd::GivenUp(Some(UnansweredReason::Closed)), at, cx);
         }
     }
 
     /// Requests that are whole and whose time is over, and streams whose end must have been lost.
-    pub(super) fn on_tick(&mut self, now: Timestamp, cx: &mut Context) {
+    pub(super) fn on_tick(&mut self, now: Timestamp, cx: &mut ExchangeContext) {
         let after = cx.config.timeout_after;
         let mut lost = Vec::new();
         for (id, stream) in &mut self.map {
@@ -455,7 +466,7 @@ impl Streams {
             }
             let request = stream.exchange.as_ref().and_then(|exchange| exchange.request.as_ref());
             let last = request.map_or(stream.newest, |request| request.last);
-            if (stream.doubtful || stream.missing.contains(Missing::REQUEST_BODY))
+            if (stream.doubtful || stream.missing.contains(MissingParts::REQUEST_BODY))
                 && now.since(stream.newest.max(last)) >= QUIET
             {
                 lost.push(*id);
@@ -469,21 +480,21 @@ impl Streams {
                 stream.time_out(last.plus(after), late, cx);
             }
         }
-        lost.into_iter().for_each(|id| self.tell(id, End::GivenUp(None), now, cx));
+        lost.into_iter().for_each(|id| self.tell(id, StreamEnd::GivenUp(None), now, cx));
     }
 
     /// Nothing more will come: from the server, or at all.
-    pub(super) fn drain(&mut self, at: Timestamp, why: Option<Unanswered>, cx: &mut Context) {
+    pub(super) fn drain(&mut self, at: Timestamp, why: Option<UnansweredReason>, cx: &mut ExchangeContext) {
         self.on_tick(at, cx);
         self.floor = u32::MAX;
         while let Some((_, mut stream)) = self.map.pop_first() {
             stream.ended = self.ended;
-            stream.tell(End::GivenUp(why), at, cx);
+            stream.tell(StreamEnd::GivenUp(why), at, cx);
         }
     }
 }
 
-fn class_of(message: &Message<'_>) -> StreamClass {
+fn class_of(message: &BlockMessage<'_>) -> StreamClass {
     match (message.method, message.protocol) {
         (Some(b"CONNECT"), None) => StreamClass::Tunnel,
         (Some(b"CONNECT"), Some(_)) => StreamClass::Upgrade,
@@ -494,32 +505,32 @@ fn class_of(message: &Message<'_>) -> StreamClass {
 /// The request half, and what of it is elsewhere in the record.
 fn request_of(
     head: BlockHead,
-    message: Message<'_>,
-    headers: Vec<Header>,
+    message: BlockMessage<'_>,
+    headers: Vec<HttpHeader>,
     (peer, proxied): (IpAddr, Option<IpAddr>),
     exchange: &mut Exchange,
-    cx: &Context,
-) -> Request {
+    cx: &ExchangeContext,
+) -> HttpRequest {
     if let Some(call) = exchange.grpc.as_mut() {
         let connect = message.fields().connect_timeout.and_then(grpc::connect_timeout_us);
         call.timeout_us = message.grpc_timeout.and_then(grpc::timeout_us).or(connect);
         call.encoding = message.grpc_encoding.map(|name| cx.redactor.text(name));
     }
-    let line = (message.method.unwrap_or_default(), message.target().unwrap_or_default(), Version::V2);
+    let line = (message.method.unwrap_or_default(), message.target().unwrap_or_default(), HttpVersion::V2);
     let hidden = message.hidden > 0;
     let fields = message.into_fields();
     exchange.client_ip = exchange::client_ip(&fields, hidden, proxied, peer, &cx.config);
     exchange.own_traffic = exchange::is_own(line.0, &fields, &cx.config);
-    let begun = Begun { at: head.begun.at, offset: head.begun.offset, ack: None };
+    let begun = MessageStart { at: head.begun.at, offset: head.begun.offset, ack: None };
     let mut request = exchange::request(line, &fields, headers, begun, &cx.redactor);
     request.bytes = head.wire;
     request.last = head.newest.max(head.begun.at);
     request
 }
 
-impl Stream {
+impl Http2Stream {
     /// What a block of the server says of a call.
-    fn call_status(&mut self, message: &Message<'_>, bad: bool, cx: &mut Context) {
+    fn call_status(&mut self, message: &BlockMessage<'_>, bad: bool, cx: &mut ExchangeContext) {
         let status = message.grpc_status.and_then(grpc::status);
         let late_found = status.is_some();
         let Some(exchange) = self.exchange.as_mut() else { return };

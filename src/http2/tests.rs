@@ -5,13 +5,13 @@ mod calls;
 use proptest::prelude::*;
 
 use super::*;
-use crate::exchange::{Config, KeepHeaders};
+use crate::exchange::{ExchangeConfig, KeepHeaders};
 use crate::flow::{ConnKey, Endpoint, FiveTuple};
-use crate::record::{Exchange, Outcome, Record, Reset, Trust};
+use crate::record::{EventOutcome, Exchange, Record, StreamReset, Trust};
 use crate::redact::Redactor;
 
-const CLIENT: Side = Side::Client;
-const SERVER: Side = Side::Server;
+const CLIENT: ConnectionSide = ConnectionSide::Client;
+const SERVER: ConnectionSide = ConnectionSide::Server;
 const END: u8 = frame::END_STREAM;
 
 /// A frame.
@@ -54,12 +54,12 @@ fn reset(stream: u32, code: u32) -> Vec<u8> {
     wire(frame::RST_STREAM, 0, stream, &code.to_be_bytes())
 }
 
-fn conn() -> Conn {
+fn conn() -> ConnSummary {
     let tuple =
         FiveTuple { source: Endpoint::new([10, 0, 0, 1], 50_000), destination: Endpoint::new([10, 0, 0, 2], 80) };
     let (key, from) = ConnKey::of(tuple);
     assert_eq!(from, Direction::FromLow);
-    Conn {
+    ConnSummary {
         key,
         first_seen: Timestamp(1),
         originator: Some(from),
@@ -77,36 +77,36 @@ fn conn() -> Conn {
 
 /// A connection under test, in segments a millisecond apart.
 struct Bench {
-    connection: Connection,
-    cx: Context,
+    connection: Http2Connection,
+    cx: ExchangeContext,
     now: i64,
     offsets: [u64; 2],
 }
 
 impl Bench {
-    fn new(beginning: Beginning) -> Self {
-        let config = Config { headers: KeepHeaders::All, ..Config::default() };
-        let mut cx = Context::new(config, Redactor::default());
-        let connection = Connection::new(&conn(), Direction::FromLow, beginning, None, &mut cx);
+    fn new(beginning: Http2Beginning) -> Self {
+        let config = ExchangeConfig { headers: KeepHeaders::All, ..ExchangeConfig::default() };
+        let mut cx = ExchangeContext::new(config, Redactor::default());
+        let connection = Http2Connection::new(&conn(), Direction::FromLow, beginning, None, &mut cx);
         Self { connection, cx, now: 0, offsets: [0; 2] }
     }
 
     fn opened() -> Self {
-        Self::new(Beginning::Preface(0))
+        Self::new(Http2Beginning::Preface(0))
     }
 
-    fn from(side: Side) -> Direction {
+    fn from(side: ConnectionSide) -> Direction {
         if side == CLIENT { Direction::FromLow } else { Direction::FromHigh }
     }
 
-    fn event(&mut self, side: Side, event: StreamEvent<'_>) {
+    fn event(&mut self, side: ConnectionSide, event: StreamEvent<'_>) {
         self.connection.on_event(Self::from(side), event, &mut self.cx);
         let ledger = crate::ledger::Ledger { http: self.cx.ledger.clone(), ..Default::default() };
         let own: Vec<_> = ledger.imbalances().into_iter().filter(|i| !i.equation.starts_with("delivered")).collect();
         assert!(own.is_empty(), "{own:?}");
     }
 
-    fn send(mut self, side: Side, bytes: impl AsRef<[u8]>) -> Self {
+    fn send(mut self, side: ConnectionSide, bytes: impl AsRef<[u8]>) -> Self {
         let bytes = bytes.as_ref();
         self.now += 1_000_000;
         let offset = self.offsets[side as usize];
@@ -115,7 +115,7 @@ impl Bench {
         self
     }
 
-    fn lose(mut self, side: Side, len: usize) -> Self {
+    fn lose(mut self, side: ConnectionSide, len: usize) -> Self {
         let offset = self.offsets[side as usize];
         self.offsets[side as usize] += len as u64;
         let at = Timestamp(self.now);
@@ -123,7 +123,7 @@ impl Bench {
         self
     }
 
-    fn end(mut self, side: Side) -> Self {
+    fn end(mut self, side: ConnectionSide) -> Self {
         self.now += 1_000_000;
         self.event(side, StreamEvent::End { at: Timestamp(self.now) });
         self
@@ -204,14 +204,14 @@ fn every_cut_into_segments_gives_the_same() {
         wire(frame::PING, 0, 0, &[0; 8]),
     ]
     .concat();
-    let whole = Bench::new(Beginning::Preface(24)).send(CLIENT, &asked).send(SERVER, &answered).records();
+    let whole = Bench::new(Http2Beginning::Preface(24)).send(CLIENT, &asked).send(SERVER, &answered).records();
     assert_eq!(lines(&whole), ["1 POST /up 201", "3 GET /b 200"]);
     assert_eq!(whole[0].informational, [100]);
     assert_eq!(whole[0].request.as_ref().unwrap().body_bytes, 4);
     assert_eq!(whole[0].response.as_ref().unwrap().trailers[0].value, "t");
     for cut in 1..asked.len() {
         let bench =
-            asked.chunks(cut).fold(Bench::new(Beginning::Preface(24)), |bench, piece| bench.send(CLIENT, piece));
+            asked.chunks(cut).fold(Bench::new(Http2Beginning::Preface(24)), |bench, piece| bench.send(CLIENT, piece));
         let cut_up = answered.chunks(cut).fold(bench, |bench, piece| bench.send(SERVER, piece)).records();
         let sizes = |records: &[Exchange]| {
             let of = |r: &Exchange| {
@@ -247,7 +247,7 @@ fn a_call_has_its_status_its_messages_and_its_deadline() {
     assert_eq!((calls[0].method.as_deref(), calls[0].timeout_us), (Some("pkg.Svc/Do"), Some(5_000_000)));
     assert_eq!(calls[0].first_message, Some(Timestamp(3_000_000)));
     let outcomes: Vec<_> = records.iter().map(Exchange::outcome).collect();
-    assert_eq!(outcomes, [Outcome::Failure, Outcome::Success, Outcome::Failure]);
+    assert_eq!(outcomes, [EventOutcome::Failure, EventOutcome::Success, EventOutcome::Failure]);
 }
 
 #[test]
@@ -261,16 +261,16 @@ fn a_reset_says_by_whom_and_an_answer_on_its_way_is_still_one() {
         .records();
     assert_eq!(lines(&records), ["1 GET /a -", "5 GET /c 200", "3 GET /b -"]);
     let resets: Vec<_> = records.iter().map(|r| r.http2.as_ref().unwrap().reset.unwrap()).collect();
-    let [by_server, by_client] = [Reset { by: SERVER, code: 7 }, Reset { by: CLIENT, code: 8 }];
+    let [by_server, by_client] = [StreamReset { by: SERVER, code: 7 }, StreamReset { by: CLIENT, code: 8 }];
     assert_eq!(resets, [by_server, by_client, by_client]);
     assert!(records.iter().all(|r| r.unanswered.is_none() && r.trust == Trust::Complete));
-    assert!(records.iter().all(|r| r.outcome() == Outcome::Failure));
+    assert!(records.iter().all(|r| r.outcome() == EventOutcome::Failure));
 }
 
 #[test]
 fn what_does_not_end_by_itself_says_who_ended_it_and_how() {
     let half = || Bench::opened().send(CLIENT, [get(1, "/a"), get(3, "/b")].concat()).send(SERVER, answer(1, 0, "200"));
-    let by = |by, how| Some(Ended { by, how });
+    let by = |by, how| Some(EarlyEnd { by, how });
     let reset = half().send(CLIENT, [reset(1, 8), reset(3, 8)].concat()).later(2000).records();
     let expected = by(Some(CLIENT), EndedHow::ResetStream);
     assert_eq!(reset.iter().map(|r| r.ended).collect::<Vec<_>>(), [expected; 2]);
@@ -280,9 +280,9 @@ fn what_does_not_end_by_itself_says_who_ended_it_and_how() {
     let cut = half().close(CloseReason::Reset(Direction::FromLow));
     assert_eq!(cut.iter().map(|r| r.ended).collect::<Vec<_>>(), [by(Some(CLIENT), EndedHow::Rst); 2]);
     // An answer that was cut is a failure, whatever its head said.
-    assert!(reset.iter().chain(&hung_up).chain(&cut).all(|r| r.outcome() == Outcome::Failure));
+    assert!(reset.iter().chain(&hung_up).chain(&cut).all(|r| r.outcome() == EventOutcome::Failure));
     let whole = half().send(SERVER, [data(1, END, b"x"), answer(3, END, "204")].concat()).end(CLIENT).records();
-    assert!(whole.iter().all(|r| r.ended.is_none() && r.outcome() == Outcome::Success));
+    assert!(whole.iter().all(|r| r.ended.is_none() && r.outcome() == EventOutcome::Success));
     let capture_over = half().close(CloseReason::EndOfCapture);
     assert!(capture_over.iter().all(|r| r.ended.is_none()));
 }
@@ -295,7 +295,7 @@ fn an_early_answer_that_is_reset_without_an_error_is_no_failure() {
         .send(SERVER, [answer(1, END, "200"), reset(1, 0)].concat())
         .records();
     assert_eq!(lines(&records), ["1 POST /up 200"]);
-    assert_eq!(records[0].outcome(), Outcome::Success);
+    assert_eq!(records[0].outcome(), EventOutcome::Success);
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn streams_above_a_goaway_were_not_processed() {
         .records();
     assert_eq!(lines(&records), ["3 GET /b -", "1 GET /a 200"]);
     assert!(records[0].http2.as_ref().unwrap().not_processed);
-    assert_eq!(records[0].unanswered, Some(Unanswered::Closed));
+    assert_eq!(records[0].unanswered, Some(UnansweredReason::Closed));
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn a_promise_is_a_request_of_the_server() {
 #[test]
 fn the_request_of_an_upgrade_is_stream_1() {
     let request = crate::record::sample::request();
-    let records = Bench::new(Beginning::Upgrade(Some(Box::new(request))))
+    let records = Bench::new(Http2Beginning::Upgrade(Some(Box::new(request))))
         .send(SERVER, [wire(frame::SETTINGS, 0, 0, &[]), answer(1, END, "200")].concat())
         .send(CLIENT, [PREFACE, &get(3, "/next")].concat())
         .send(SERVER, answer(3, END, "204"))
@@ -358,9 +358,9 @@ fn a_request_that_waits_too_long_is_told_and_its_late_answer_too() {
         .send(SERVER, answer(1, END, "200"))
         .records();
     assert_eq!(lines(&records), ["1 GET /slow -", "1 - 200", "3 POST /pkg.Svc/Do -"]);
-    assert_eq!(records[0].unanswered, Some(Unanswered::Timeout));
+    assert_eq!(records[0].unanswered, Some(UnansweredReason::Timeout));
     // A call whose client still sends is no question yet.
-    assert_eq!(records[2].unanswered, Some(Unanswered::Closed));
+    assert_eq!(records[2].unanswered, Some(UnansweredReason::Closed));
     assert!(records[1].late && records[1].id.ends_with(".late"));
 }
 
@@ -380,7 +380,7 @@ fn secrets_in_header_blocks_are_masked_however_they_are_sent() {
 }
 
 /// Six exchanges whose paths are in the table, one request or answer each segment.
-fn conversation() -> Vec<(Side, Vec<u8>)> {
+fn conversation() -> Vec<(ConnectionSide, Vec<u8>)> {
     let inserted = [("+:path", "/one"), ("+:path", "/two"), ("+x-id", "7")];
     let open = [(":method", "GET"), (":scheme", "http")];
     let mut out =
@@ -412,7 +412,7 @@ fn fits(record: &Exchange, whole: &[Exchange]) -> bool {
 fn who_joins_late_or_loses_a_segment_tells_less_and_nothing_else() {
     let all = conversation();
     let run = |from: usize, without: Option<usize>| {
-        let begin = if from == 0 { Beginning::Preface(0) } else { Beginning::Midstream };
+        let begin = if from == 0 { Http2Beginning::Preface(0) } else { Http2Beginning::Midstream };
         let bench = all.iter().enumerate().skip(from).fold(Bench::new(begin), |bench, (n, (side, bytes))| {
             if without == Some(n) { bench.lose(*side, bytes.len()) } else { bench.send(*side, bytes) }
         });
@@ -490,7 +490,7 @@ fn what_sessions_keep_is_given_back() {
 proptest! {
     #[test]
     fn any_bytes_with_any_holes_balance(pieces in proptest::collection::vec((any::<bool>(), proptest::option::of(0usize..40), proptest::collection::vec(any::<u8>(), 0..60)), 0..30), late in any::<bool>()) {
-        let mut bench = if late { Bench::new(Beginning::Midstream) } else { Bench::opened() };
+        let mut bench = if late { Bench::new(Http2Beginning::Midstream) } else { Bench::opened() };
         for (n, (client, hole, bytes)) in pieces.into_iter().enumerate() {
             let side = if client { CLIENT } else { SERVER };
             bench = bench.send(side, wire(bytes.first().copied().unwrap_or(1) % 11, bytes.last().copied().unwrap_or(5), n as u32, &bytes));

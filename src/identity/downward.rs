@@ -4,9 +4,9 @@
 //! Opens no file. Skips a line that has another form.
 
 /// Names and values, in the order of the file.
-pub(super) type Pairs = Vec<(String, String)>;
+pub(super) type DownwardPairs = Vec<(String, String)>;
 
-pub(super) fn parse(text: &str) -> Pairs {
+pub(super) fn parse(text: &str) -> DownwardPairs {
     text.lines().filter_map(line).collect()
 }
 

@@ -52,7 +52,7 @@ impl Drop for Volume {
     }
 }
 
-fn labels(pairs: &[(&str, &str)]) -> Labels {
+fn labels(pairs: &[(&str, &str)]) -> LabelSet {
     pairs.iter().copied().collect()
 }
 

@@ -2,28 +2,29 @@
 //!
 //! Only adds; every addition is of a form that `remove` can take out again without a trace.
 
-use super::lines::{Edit, Lines};
+use super::lines::{Edit, LineIndex};
 use super::sidecar::Sidecar;
-use super::tree::{Block, Flow, Tree};
-use super::workload::Workload;
-use crate::yaml::{Entry, Kind, Node};
+use super::tree::{BlockStyle, FlowStyle, YamlTree};
+use super::workload::PodManifest;
+use crate::yaml::{MappingEntry, NodeKind, YamlNode};
 
 /// What is put behind the key of a list that was empty, to make a comment of the rest of its line.
 pub(super) const MARK: &str = " # podtap inject, was:";
 
 /// Where in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum ListPlace {
     First,
     Last,
 }
 
 /// The edits that put `sidecar` into the pod; the error says why there are none.
-pub(super) fn insert(text: &str, workload: &Workload<'_, '_>, sidecar: &Sidecar) -> Result<Vec<Edit>, String> {
-    let pen = Pen::new(text, workload)?;
+pub(super) fn insert(text: &str, workload: &PodManifest<'_, '_>, sidecar: &Sidecar) -> Result<Vec<Edit>, String> {
+    let pen = SpecPen::new(text, workload)?;
     let container = std::slice::from_ref(&sidecar.container);
-    let (list, place) = if sidecar.classic { ("containers", Place::Last) } else { ("initContainers", Place::First) };
-    let mut edits = [(list, container, place), ("volumes", &*sidecar.volumes, Place::First)];
+    let (list, place) =
+        if sidecar.classic { ("containers", ListPlace::Last) } else { ("initContainers", ListPlace::First) };
+    let mut edits = [(list, container, place), ("volumes", &*sidecar.volumes, ListPlace::First)];
     // What goes into a list that is there comes before a new key, should both have the same place.
     edits.sort_by_key(|(key, ..)| !pen.spec.entries().iter().any(|entry| entry.is(key)));
     let edits = edits.into_iter().map(|(key, items, place)| pen.add_to(key, items, place));
@@ -31,39 +32,41 @@ pub(super) fn insert(text: &str, workload: &Workload<'_, '_>, sidecar: &Sidecar)
 }
 
 /// Writes into the spec of one pod, in its own style.
-struct Pen<'n, 'a> {
-    lines: Lines<'n>,
-    workload: &'n Workload<'n, 'a>,
-    spec: &'n Node<'a>,
+struct SpecPen<'n, 'a> {
+    lines: LineIndex<'n>,
+    workload: &'n PodManifest<'n, 'a>,
+    spec: &'n YamlNode<'a>,
     /// The entry before which new ones come.
-    containers: &'n Entry<'a>,
-    style: Block,
+    containers: &'n MappingEntry<'a>,
+    style: BlockStyle,
 }
 
-impl<'n, 'a> Pen<'n, 'a> {
-    fn new(text: &'n str, workload: &'n Workload<'n, 'a>) -> Result<Self, String> {
-        let (lines, spec) = (Lines(text), &workload.entry.value);
+impl<'n, 'a> SpecPen<'n, 'a> {
+    fn new(text: &'n str, workload: &'n PodManifest<'n, 'a>) -> Result<Self, String> {
+        let (lines, spec) = (LineIndex(text), &workload.entry.value);
         let containers = workload.document.entry(spec, "containers")?.ok_or("it has no containers")?;
         let style = if spec.is_flow() || containers.value.is_flow() {
-            Block { step: 2, dashes_in: true }
+            BlockStyle { step: 2, dashes_in: true }
         } else {
             let outer = lines.before(workload.entry.key.span.start).chars().count();
             let key = lines.column(containers.key.span.start).ok_or(UNUSUAL)?;
             let dash = dash_column(lines, containers)?;
-            Block { step: key.saturating_sub(outer).clamp(1, 8), dashes_in: dash > key }
+            BlockStyle { step: key.saturating_sub(outer).clamp(1, 8), dashes_in: dash > key }
         };
         Ok(Self { lines, workload, spec, containers, style })
     }
 
-    fn add_to(&self, key: &str, items: &[Tree], place: Place) -> Result<Vec<Edit>, String> {
+    fn add_to(&self, key: &str, items: &[YamlTree], place: ListPlace) -> Result<Vec<Edit>, String> {
         let Some(entry) = self.workload.document.entry(self.spec, key)? else {
             let made = if self.spec.is_flow() { self.flow_entry(key, items) } else { self.block_entry(key, items) };
             return made.map(|edit| vec![edit]);
         };
         let present = match &entry.value.kind {
-            Kind::List { items, .. } => items.as_slice(),
-            Kind::Scalar { text, plain: true } if ["", "~", "null"].contains(&&**text) => &[],
-            Kind::Scalar { .. } | Kind::Map { .. } | Kind::Alias(_) => return Err(format!("`{key}` is no list")),
+            NodeKind::List { items, .. } => items.as_slice(),
+            NodeKind::Scalar { text, plain: true } if ["", "~", "null"].contains(&&**text) => &[],
+            NodeKind::Scalar { .. } | NodeKind::Map { .. } | NodeKind::Alias(_) => {
+                return Err(format!("`{key}` is no list"));
+            }
         };
         let (Some(first), Some(last)) = (present.first(), present.last()) else {
             let empty = if self.spec.is_flow() { Self::first_flow_items } else { Self::first_items };
@@ -78,7 +81,7 @@ impl<'n, 'a> Pen<'n, 'a> {
     }
 
     /// `key:` and its items, before `containers:` and the comments that belong to that.
-    fn block_entry(&self, key: &str, items: &[Tree]) -> Result<Edit, String> {
+    fn block_entry(&self, key: &str, items: &[YamlTree]) -> Result<Edit, String> {
         let column = self.lines.column(self.containers.key.span.start).ok_or(UNUSUAL)?;
         let before =
             self.spec.entries().iter().take_while(|entry| entry.key.span.end <= self.containers.key.span.start);
@@ -93,25 +96,25 @@ impl<'n, 'a> Pen<'n, 'a> {
     /// Items into a list that has some.
     fn block_items(
         &self,
-        entry: &Entry<'a>,
-        [first, last]: [&Node<'a>; 2],
-        items: &[Tree],
-        place: Place,
+        entry: &MappingEntry<'a>,
+        [first, last]: [&YamlNode<'a>; 2],
+        items: &[YamlTree],
+        place: ListPlace,
     ) -> Result<Edit, String> {
         let column = dash_column(self.lines, entry)?;
         let lines = self.item_lines(items, column);
         let at = match place {
-            Place::First => {
+            ListPlace::First => {
                 let dash = dash_line(self.lines, first, column, entry.key.span.end).ok_or(UNUSUAL)?;
                 self.above_comments(dash, entry.key.span.end, column)
             }
-            Place::Last => self.lines.next(last.span.end),
+            ListPlace::Last => self.lines.next(last.span.end),
         };
         Ok(self.lines.insert(at, &lines))
     }
 
     /// Items into an empty list: `[]`, `null` or nothing becomes a comment.
-    fn first_items(&self, entry: &Entry<'a>, items: &[Tree]) -> Result<Vec<Edit>, String> {
+    fn first_items(&self, entry: &MappingEntry<'a>, items: &[YamlTree]) -> Result<Vec<Edit>, String> {
         let key = &entry.key.span;
         let column = self.lines.column(key.start).ok_or(UNUSUAL)?;
         let rest = self.lines.slice(key.end..self.lines.end(key.end));
@@ -126,7 +129,7 @@ impl<'n, 'a> Pen<'n, 'a> {
         Ok(vec![Edit::insert(colon, MARK), lines])
     }
 
-    fn item_lines(&self, items: &[Tree], column: usize) -> Vec<String> {
+    fn item_lines(&self, items: &[YamlTree], column: usize) -> Vec<String> {
         let indented = |line: String| format!("{:column$}{line}", "");
         items.iter().flat_map(|item| item.item_lines(self.style)).map(indented).collect()
     }
@@ -146,31 +149,38 @@ impl<'n, 'a> Pen<'n, 'a> {
     }
 
     /// `"key": [items], ` before `"containers"`.
-    fn flow_entry(&self, key: &str, items: &[Tree]) -> Result<Edit, String> {
+    fn flow_entry(&self, key: &str, items: &[YamlTree]) -> Result<Edit, String> {
         let at = self.containers.key.span.start;
         let gap = self.gap_before(at);
         let style = self.flow_style(gap, self.spec.span.start);
-        let list = Tree::List(items.to_vec()).flow(&style);
+        let list = YamlTree::List(items.to_vec()).flow(&style);
         Ok(Edit::insert(at, format!("\"{key}\": {list},{gap}")))
     }
 
     /// Items into brackets that hold some.
-    fn flow_items(&self, list: &Node<'a>, first: &Node<'a>, last: &Node<'a>, items: &[Tree], place: Place) -> Edit {
+    fn flow_items(
+        &self,
+        list: &YamlNode<'a>,
+        first: &YamlNode<'a>,
+        last: &YamlNode<'a>,
+        items: &[YamlTree],
+        place: ListPlace,
+    ) -> Edit {
         let gap = self.gap_before(first.span.start);
         let style = self.flow_style(gap, list.span.start);
         let texts: Vec<_> = items.iter().map(|item| format!("{gap}{}", item.flow(&style))).collect();
         match place {
-            Place::First => Edit::insert(list.span.start + 1, format!("{},", texts.join(","))),
-            Place::Last => Edit::insert(last.span.end, format!(",{}", texts.join(","))),
+            ListPlace::First => Edit::insert(list.span.start + 1, format!("{},", texts.join(","))),
+            ListPlace::Last => Edit::insert(last.span.end, format!(",{}", texts.join(","))),
         }
     }
 
     /// Items into what is empty in braces. How many blanks follow the bracket shows `remove` what it was: none where
     /// there was no list, one for `[]`, two for `null`.
-    fn first_flow_items(&self, entry: &Entry<'a>, items: &[Tree]) -> Result<Vec<Edit>, String> {
-        let texts: Vec<_> = items.iter().map(|item| item.flow(&Flow::Line)).collect();
+    fn first_flow_items(&self, entry: &MappingEntry<'a>, items: &[YamlTree]) -> Result<Vec<Edit>, String> {
+        let texts: Vec<_> = items.iter().map(|item| item.flow(&FlowStyle::Line)).collect();
         let span = entry.value.span.clone();
-        if matches!(entry.value.kind, Kind::List { .. }) {
+        if matches!(entry.value.kind, NodeKind::List { .. }) {
             return Ok(vec![Edit::insert(span.start + 1, format!(" {}", texts.join(", ")))]);
         }
         if self.lines.slice(span.clone()) != "null" {
@@ -186,14 +196,14 @@ impl<'n, 'a> Pen<'n, 'a> {
     }
 
     /// Many lines where the entries next to it are in lines of their own.
-    fn flow_style(&self, gap: &str, parent: usize) -> Flow {
-        let Some(line_break) = gap.rfind(['\n', '\r']) else { return Flow::Line };
+    fn flow_style(&self, gap: &str, parent: usize) -> FlowStyle {
+        let Some(line_break) = gap.rfind(['\n', '\r']) else { return FlowStyle::Line };
         let indent = gap.get(line_break + 1..).unwrap_or_default();
         let before = self.lines.before(parent);
         let outer = before.get(..before.len() - before.trim_start().len()).unwrap_or_default();
         let unit = indent.strip_prefix(outer).filter(|unit| !unit.is_empty()).unwrap_or("  ");
         let line_break = if gap.contains("\r\n") { "\r\n" } else { "\n" };
-        Flow::Lines { begin: format!("{line_break}{indent}"), unit: unit.to_owned() }
+        FlowStyle::Lines { begin: format!("{line_break}{indent}"), unit: unit.to_owned() }
     }
 }
 
@@ -202,7 +212,7 @@ pub(super) const UNUSUAL: &str =
     "it is laid out in a way that cannot be edited safely; run it through a formatter first";
 
 /// The column of the dashes of a list in block style.
-pub(super) fn dash_column(lines: Lines<'_>, entry: &Entry<'_>) -> Result<usize, String> {
+pub(super) fn dash_column(lines: LineIndex<'_>, entry: &MappingEntry<'_>) -> Result<usize, String> {
     let first = entry.value.items().first().ok_or(UNUSUAL)?;
     let key = lines.column(entry.key.span.start).ok_or(UNUSUAL)?;
     // The parser says where the first dash is, save where dashes are below their key.
@@ -212,7 +222,7 @@ pub(super) fn dash_column(lines: Lines<'_>, entry: &Entry<'_>) -> Result<usize, 
 }
 
 /// The line with the dash of an item, in this column and after `floor`.
-pub(super) fn dash_line(lines: Lines<'_>, item: &Node<'_>, column: usize, floor: usize) -> Option<usize> {
+pub(super) fn dash_line(lines: LineIndex<'_>, item: &YamlNode<'_>, column: usize, floor: usize) -> Option<usize> {
     let mut start = lines.start(item.span.start);
     while start > floor {
         let dash = start + column;
@@ -224,7 +234,7 @@ pub(super) fn dash_line(lines: Lines<'_>, item: &Node<'_>, column: usize, floor:
     None
 }
 
-fn is_dash(lines: Lines<'_>, at: usize) -> bool {
+fn is_dash(lines: LineIndex<'_>, at: usize) -> bool {
     lines
         .slice(at..lines.end(at))
         .strip_prefix('-')

@@ -9,9 +9,9 @@ const BREAKS: [char; 2] = ['\n', '\r'];
 
 /// A text, looked at by lines.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lines<'a>(pub(super) &'a str);
+pub(super) struct LineIndex<'a>(pub(super) &'a str);
 
-impl<'a> Lines<'a> {
+impl<'a> LineIndex<'a> {
     /// The text of a span.
     pub(super) fn slice(self, span: Range<usize>) -> &'a str {
         self.0.get(span).unwrap_or_default()
@@ -110,7 +110,7 @@ pub(super) fn documents(text: &str) -> impl Iterator<Item = (usize, &str)> {
 fn first_document(text: &str) -> (usize, usize) {
     let (mut at, mut count, mut begun) = (0, 0, false);
     while at < text.len() {
-        let next = Lines(text).next(at);
+        let next = LineIndex(text).next(at);
         let line = text.get(at..next).unwrap_or_default().trim_start_matches('\u{feff}');
         let is_marker = |marker| {
             line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
@@ -180,7 +180,7 @@ mod tests {
             ("", 0, 0, 0, 0),
             ("ab\n", 3, 3, 3, 3),
         ] {
-            let lines = Lines(text);
+            let lines = LineIndex(text);
             assert_eq!((lines.start(at), lines.end(at), lines.next(at)), (start, end, next), "{text:?}");
         }
     }
@@ -196,10 +196,10 @@ mod tests {
             ("a\r\nb", 4, "a\r\nb\r\nx\r\ny"),
             ("a", 1, "a\nx\ny"),
         ] {
-            let edited = apply(text, vec![Lines(text).insert(at, &new)]).unwrap();
+            let edited = apply(text, vec![LineIndex(text).insert(at, &new)]).unwrap();
             assert_eq!(edited, expected);
             let (from, to) = (edited.find('x').unwrap(), edited.find('y').unwrap());
-            assert_eq!(apply(&edited, vec![Lines(&edited).remove(from, to)]).unwrap(), text);
+            assert_eq!(apply(&edited, vec![LineIndex(&edited).remove(from, to)]).unwrap(), text);
         }
     }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::predecessor::{self, LISTS, is_predecessor};
 use super::sidecar::Sidecar;
 use super::spec::{is_own_container, is_own_volume, items, own_place};
-use super::tree::Tree;
+use super::tree::YamlTree;
 
 /// Lists that may be absent, null or empty, which all mean the same.
 const OPTIONAL: [&str; 2] = ["initContainers", "volumes"];
@@ -23,7 +23,7 @@ pub(super) fn with(spec: &Value, sidecar: &Sidecar) -> Value {
     } else {
         extend(&mut spec, "initContainers", container, false);
     }
-    extend(&mut spec, "volumes", sidecar.volumes.iter().map(Tree::value).collect(), false);
+    extend(&mut spec, "volumes", sidecar.volumes.iter().map(YamlTree::value).collect(), false);
     spec
 }
 
@@ -95,7 +95,7 @@ pub(super) fn has(spec: &Value, sidecar: &Sidecar) -> bool {
 pub(crate) fn operations(spec: &Value, sidecar: &Sidecar) -> Vec<Value> {
     let list = if sidecar.classic { "containers" } else { "initContainers" };
     let mut operations = added(spec, list, vec![sidecar.container.value()], sidecar.classic);
-    operations.extend(added(spec, "volumes", sidecar.volumes.iter().map(Tree::value).collect(), false));
+    operations.extend(added(spec, "volumes", sidecar.volumes.iter().map(YamlTree::value).collect(), false));
     operations
 }
 

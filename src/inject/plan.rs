@@ -5,9 +5,9 @@
 use serde_json::Value;
 
 use super::predecessor::{self, Inherited};
-use super::sidecar::{NAME, Options, Sidecar, VOLUMES, sidecar};
+use super::sidecar::{NAME, Sidecar, SidecarOptions, VOLUMES, sidecar};
 use super::spec::{check, is_named, is_own_container, items, own_place};
-use crate::settings::{Pairs, VARIABLES};
+use crate::settings::{SettingPairs, VARIABLES};
 
 /// Annotations (and a label) with this prefix are for podtap.
 const PREFIX: &str = "podtap.io/";
@@ -23,7 +23,7 @@ const COMPLETING: [&str; 2] = ["Job", "CronJob"];
 
 /// A pod, or the template of one.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pod<'a> {
+pub(crate) struct PodTemplate<'a> {
     /// Kind of the object that contains it.
     pub(crate) kind: &'a str,
     /// Its metadata.
@@ -34,7 +34,7 @@ pub(crate) struct Pod<'a> {
 
 /// What becomes of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Plan {
+pub(crate) enum PodPlan {
     /// It gets this sidecar.
     Add(Addition),
     /// It is left as it is, for this reason.
@@ -55,22 +55,22 @@ pub(crate) struct Addition {
 }
 
 /// Decides about a pod, its own earlier sidecar not counted.
-pub(crate) fn plan(pod: Pod<'_>, options: &Options) -> Plan {
+pub(crate) fn plan(pod: PodTemplate<'_>, options: &SidecarOptions) -> PodPlan {
     match switch(pod.metadata) {
         Ok(true) => {}
-        Ok(false) => return Plan::Skip(format!("{SWITCH} says no")),
-        Err(reason) => return Plan::Refuse(reason),
+        Ok(false) => return PodPlan::Skip(format!("{SWITCH} says no")),
+        Err(reason) => return PodPlan::Refuse(reason),
     }
     if !matches!(pod.spec.get("containers"), Some(Value::Array(containers)) if !containers.is_empty()) {
-        return Plan::Skip("it has no containers: a patch of something else?".to_owned());
+        return PodPlan::Skip("it has no containers: a patch of something else?".to_owned());
     }
     let obstacles = [no_own_network, windows, taken_names];
     if options.replace && predecessor::are_alone(pod.spec) {
-        return Plan::Refuse("it has no container but the one that podtap replaces".to_owned());
+        return PodPlan::Refuse("it has no container but the one that podtap replaces".to_owned());
     }
     if let Some(reason) = obstacles.iter().find_map(|obstacle| obstacle(pod.spec)).or_else(|| never_ends(pod, options))
     {
-        return Plan::Refuse(reason);
+        return PodPlan::Refuse(reason);
     }
     let (overrides, mut complaints) = overrides(pod.metadata);
     let mut env = options.env.clone();
@@ -81,7 +81,7 @@ pub(crate) fn plan(pod: Pod<'_>, options: &Options) -> Plan {
     let mut notes = notes(pod.spec, &env, options);
     notes.append(&mut inherited.notes);
     grace_period(pod.spec, &mut env);
-    Plan::Add(Addition { sidecar: sidecar(options, &env, inherited.borrowed), complaints, notes })
+    PodPlan::Add(Addition { sidecar: sidecar(options, &env, inherited.borrowed), complaints, notes })
 }
 
 /// What the pod says itself: by an annotation, or by a label, which is what webhooks are selected by.
@@ -121,7 +121,7 @@ fn taken_names(spec: &Value) -> Option<String> {
     Some(format!("it has a volume called {name}, and no sidecar of ours"))
 }
 
-fn never_ends(pod: Pod<'_>, options: &Options) -> Option<String> {
+fn never_ends(pod: PodTemplate<'_>, options: &SidecarOptions) -> Option<String> {
     let completing = COMPLETING.contains(&pod.kind)
         || pod.spec.get("restartPolicy").and_then(Value::as_str).is_some_and(|policy| policy != "Always");
     (options.classic && completing).then(|| {
@@ -132,8 +132,8 @@ fn never_ends(pod: Pod<'_>, options: &Options) -> Option<String> {
 }
 
 /// The settings in the pod's annotations, and what is wrong with them.
-fn overrides(metadata: &Value) -> (Pairs, Vec<String>) {
-    let (mut pairs, mut complaints) = (Pairs::new(), Vec::new());
+fn overrides(metadata: &Value) -> (SettingPairs, Vec<String>) {
+    let (mut pairs, mut complaints) = (SettingPairs::new(), Vec::new());
     let annotations = metadata.get("annotations").and_then(Value::as_object).into_iter().flatten();
     let own = annotations.filter(|(key, _)| key.starts_with(PREFIX) && *key != SWITCH && *key != CHECKSUM);
     for (count, (key, value)) in own.enumerate() {
@@ -154,7 +154,7 @@ fn overrides(metadata: &Value) -> (Pairs, Vec<String>) {
 }
 
 /// Leaves podtap time to stop, where the pod has less than usual.
-fn grace_period(spec: &Value, env: &mut Pairs) {
+fn grace_period(spec: &Value, env: &mut SettingPairs) {
     let given = spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64);
     if let Some(seconds) = given.filter(|seconds| (1..USUAL_GRACE).contains(seconds)) {
         let own = (seconds - 5).max(seconds / 2).max(1);
@@ -162,7 +162,7 @@ fn grace_period(spec: &Value, env: &mut Pairs) {
     }
 }
 
-fn notes(spec: &Value, env: &Pairs, options: &Options) -> Vec<String> {
+fn notes(spec: &Value, env: &SettingPairs, options: &SidecarOptions) -> Vec<String> {
     let secret = |name: &&String| VARIABLES.iter().any(|variable| variable.secret && variable.name == **name);
     let mut notes: Vec<_> = env
         .keys()
@@ -202,14 +202,14 @@ mod tests {
 
     use super::*;
 
-    fn planned(kind: &str, metadata: &Value, spec: &Value, classic: bool) -> Plan {
-        plan(Pod { kind, metadata, spec }, &Options { classic, ..Options::default() })
+    fn planned(kind: &str, metadata: &Value, spec: &Value, classic: bool) -> PodPlan {
+        plan(PodTemplate { kind, metadata, spec }, &SidecarOptions { classic, ..SidecarOptions::default() })
     }
 
     fn addition(metadata: &Value, spec: &Value) -> Addition {
         match planned("Pod", metadata, spec, false) {
-            Plan::Add(addition) => addition,
-            other @ (Plan::Skip(_) | Plan::Refuse(_)) => panic!("{other:?}"),
+            PodPlan::Add(addition) => addition,
+            other @ (PodPlan::Skip(_) | PodPlan::Refuse(_)) => panic!("{other:?}"),
         }
     }
 
@@ -233,10 +233,10 @@ mod tests {
             (json!({"labels": {"podtap.io/inject": "false"}}), true),
             (json!({"annotations": {"podtap.io/inject": "true"}, "labels": {"podtap.io/inject": "false"}}), false),
         ] {
-            assert_eq!(matches!(planned("Pod", &metadata, &spec(), false), Plan::Skip(_)), skipped, "{metadata}");
+            assert_eq!(matches!(planned("Pod", &metadata, &spec(), false), PodPlan::Skip(_)), skipped, "{metadata}");
         }
         let odd = json!({"annotations": {"podtap.io/inject": "maybe"}});
-        assert!(matches!(planned("Pod", &odd, &spec(), false), Plan::Refuse(_)));
+        assert!(matches!(planned("Pod", &odd, &spec(), false), PodPlan::Refuse(_)));
     }
 
     #[test]
@@ -255,12 +255,12 @@ mod tests {
             let mut spec = spec();
             spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
             match planned(kind, &json!({}), &spec, classic) {
-                Plan::Refuse(why) => assert!(why.contains(reason), "{why}"),
-                other @ (Plan::Add(_) | Plan::Skip(_)) => panic!("{spec}: {other:?}"),
+                PodPlan::Refuse(why) => assert!(why.contains(reason), "{why}"),
+                other @ (PodPlan::Add(_) | PodPlan::Skip(_)) => panic!("{spec}: {other:?}"),
             }
         }
-        assert!(matches!(planned("Job", &json!({}), &spec(), false), Plan::Add(_)));
-        assert!(matches!(planned("Deployment", &json!({}), &json!({"replicas": 1}), false), Plan::Skip(_)));
+        assert!(matches!(planned("Job", &json!({}), &spec(), false), PodPlan::Add(_)));
+        assert!(matches!(planned("Deployment", &json!({}), &json!({"replicas": 1}), false), PodPlan::Skip(_)));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::sidecar::{Borrowed, IDENTITY};
 use super::spec::{check, is_own_container, items};
-use super::tree::Tree;
-use crate::settings::{Pairs, VARIABLES, printable};
+use super::tree::YamlTree;
+use crate::settings::{SettingPairs, VARIABLES, printable};
 
 /// Their images, without registry and tag.
 const IMAGES: [&str; 2] = ["kubernetes-internal-http-logger", "kubernetes-pod2pod-log"];
@@ -74,7 +74,7 @@ pub(super) fn warnings(spec: &Value) -> impl Iterator<Item = String> {
 #[derive(Debug, Default)]
 pub(super) struct Inherited {
     /// Settings whose values are in the manifest.
-    pub(super) env: Pairs,
+    pub(super) env: SettingPairs,
     /// Settings from elsewhere, and whole ConfigMaps and Secrets.
     pub(super) borrowed: Borrowed,
     /// What cannot be taken over.
@@ -84,7 +84,7 @@ pub(super) struct Inherited {
 }
 
 /// The settings of these loggers, and those that the sidecar took over earlier; what is `given` wins.
-pub(super) fn inherited(spec: &Value, given: &Pairs) -> Inherited {
+pub(super) fn inherited(spec: &Value, given: &SettingPairs) -> Inherited {
     let mut inherited = Inherited::default();
     let mut taken: BTreeSet<&str> = given.keys().filter_map(|name| setting(name)).collect();
     for container in all(spec) {
@@ -147,15 +147,15 @@ fn name(container: &Value) -> String {
 }
 
 /// The same as something to write; `None` where a key is not known.
-fn tree(value: &Value) -> Option<Tree> {
+fn tree(value: &Value) -> Option<YamlTree> {
     Some(match value {
-        Value::String(text) => Tree::Text(text.clone()),
-        Value::Bool(yes) => Tree::Bool(*yes),
-        Value::Number(number) => Tree::Number(number.as_i64()?),
+        Value::String(text) => YamlTree::Text(text.clone()),
+        Value::Bool(yes) => YamlTree::Bool(*yes),
+        Value::Number(number) => YamlTree::Number(number.as_i64()?),
         Value::Object(entries) => {
             let known = KEYS.into_iter().filter_map(|key| Some((key, entries.get(key)?)));
             let known: Vec<_> = known.map(|(key, value)| Some((key, tree(value)?))).collect::<Option<_>>()?;
-            (known.len() == entries.len()).then_some(Tree::Map(known))?
+            (known.len() == entries.len()).then_some(YamlTree::Map(known))?
         }
         Value::Null | Value::Array(_) => return None,
     })
@@ -201,10 +201,10 @@ mod tests {
             "envFrom": [{"configMapRef": {"name": "logger"}}, {"prefix": "A_", "secretRef": {"name": "s", "optional": true}}],
         });
         let spec = json!({"containers": [{"name": "app"}, old]});
-        let given = Pairs::from([("IGNORE_URLS".to_owned(), "/x".to_owned())]);
+        let given = SettingPairs::from([("IGNORE_URLS".to_owned(), "/x".to_owned())]);
         let found = inherited(&spec, &given);
-        assert_eq!(found.env, Pairs::from([("FLUENTHOST".to_owned(), "fluentd".to_owned())]));
-        let values = |trees: &[Tree]| trees.iter().map(Tree::value).collect::<Vec<_>>();
+        assert_eq!(found.env, SettingPairs::from([("FLUENTHOST".to_owned(), "fluentd".to_owned())]));
+        let values = |trees: &[YamlTree]| trees.iter().map(YamlTree::value).collect::<Vec<_>>();
         assert_eq!(values(&found.borrowed.variables), [old["env"][2].clone()]);
         assert_eq!(&Value::Array(values(&found.borrowed.sources)), &old["envFrom"]);
         assert_eq!(found.complaints, [""; 0]);
@@ -221,7 +221,7 @@ mod tests {
             (json!({"name": "LOGHEADERS", "valueFrom": {"fileKeyRef": {"path": "x"}}}), "not known"),
         ] {
             let old = json!({"name": "old", "image": "kubernetes-pod2pod-log", "env": [variable]});
-            let found = inherited(&json!({"containers": [old]}), &Pairs::new());
+            let found = inherited(&json!({"containers": [old]}), &SettingPairs::new());
             assert!(found.complaints.concat().contains(why), "{:?}", found.complaints);
         }
     }

@@ -5,24 +5,24 @@
 use serde_json::Value;
 
 use super::insert::{MARK, UNUSUAL, dash_column, dash_line};
-use super::lines::{Edit, Lines};
+use super::lines::{Edit, LineIndex};
 use super::predecessor::{LISTS, is_predecessor};
 use super::spec::{is_own_container, is_own_volume, own_place};
-use super::workload::Workload;
-use crate::yaml::{Entry, Node};
+use super::workload::PodManifest;
+use crate::yaml::{MappingEntry, YamlNode};
 
 /// The edits that take our sidecar out; none where there is none.
-pub(super) fn remove(text: &str, workload: &Workload<'_, '_>) -> Result<Vec<Edit>, String> {
+pub(super) fn remove(text: &str, workload: &PodManifest<'_, '_>) -> Result<Vec<Edit>, String> {
     let Some((list, _)) = own_place(&workload.spec) else { return Ok(Vec::new()) };
-    let eraser = Eraser { lines: Lines(text), workload };
+    let eraser = Eraser { lines: LineIndex(text), workload };
     let mut edits = eraser.take_from(list, is_own_container)?;
     edits.extend(eraser.take_from("volumes", is_own_volume)?);
     Ok(edits)
 }
 
 /// The same, and the loggers that podtap replaces.
-pub(super) fn remove_with_predecessors(text: &str, workload: &Workload<'_, '_>) -> Result<Vec<Edit>, String> {
-    let eraser = Eraser { lines: Lines(text), workload };
+pub(super) fn remove_with_predecessors(text: &str, workload: &PodManifest<'_, '_>) -> Result<Vec<Edit>, String> {
+    let eraser = Eraser { lines: LineIndex(text), workload };
     let own = own_place(&workload.spec);
     let mut edits = Vec::new();
     for list in LISTS {
@@ -36,8 +36,8 @@ pub(super) fn remove_with_predecessors(text: &str, workload: &Workload<'_, '_>) 
 }
 
 struct Eraser<'n, 'a> {
-    lines: Lines<'n>,
-    workload: &'n Workload<'n, 'a>,
+    lines: LineIndex<'n>,
+    workload: &'n PodManifest<'n, 'a>,
 }
 
 impl<'n, 'a> Eraser<'n, 'a> {
@@ -62,7 +62,7 @@ impl<'n, 'a> Eraser<'n, 'a> {
     }
 
     /// One item, with its lines.
-    fn item(&self, entry: &Entry<'a>, at: usize) -> Result<Edit, String> {
+    fn item(&self, entry: &MappingEntry<'a>, at: usize) -> Result<Edit, String> {
         let column = dash_column(self.lines, entry)?;
         let items = entry.value.items();
         let item = items.get(at).ok_or(UNUSUAL)?;
@@ -73,7 +73,7 @@ impl<'n, 'a> Eraser<'n, 'a> {
     }
 
     /// A list of which all is ours: what stood there before, by the mark, or else nothing.
-    fn list(&self, entry: &Entry<'a>) -> Result<Vec<Edit>, String> {
+    fn list(&self, entry: &MappingEntry<'a>) -> Result<Vec<Edit>, String> {
         let key = entry.key.span.clone();
         self.lines.column(key.start).ok_or(UNUSUAL)?;
         let last = entry.value.items().last().ok_or(UNUSUAL)?;
@@ -88,7 +88,7 @@ impl<'n, 'a> Eraser<'n, 'a> {
     }
 
     /// Items in brackets, each with the comma that parts it from its neighbour.
-    fn flow_items(&self, items: &[Node<'a>], own: &[usize]) -> Result<Vec<Edit>, String> {
+    fn flow_items(&self, items: &[YamlNode<'a>], own: &[usize]) -> Result<Vec<Edit>, String> {
         let mut edits = Vec::new();
         for at in own {
             let item = items.get(*at).ok_or(UNUSUAL)?;
@@ -107,7 +107,7 @@ impl<'n, 'a> Eraser<'n, 'a> {
     }
 
     /// A list in braces of which all is ours; the blanks after the bracket tell what stood there before.
-    fn flow_list(&self, spec: &Node<'a>, entry: &Entry<'a>) -> Result<Vec<Edit>, String> {
+    fn flow_list(&self, spec: &YamlNode<'a>, entry: &MappingEntry<'a>) -> Result<Vec<Edit>, String> {
         let list = entry.value.span.clone();
         let last = entry.value.items().last().ok_or(UNUSUAL)?;
         let inside = self.lines.slice(list.start + 1..list.end);

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::tree::Tree;
-use crate::settings::Pairs;
+use super::tree::YamlTree;
+use crate::settings::SettingPairs;
 
 /// Name of the container, and how ours is known: it mounts `POD_VOLUME`, too.
 pub(crate) const NAME: &str = "podtap";
@@ -37,7 +37,7 @@ pub(super) const IDENTITY: [(&str, &str); 6] = [
 
 /// How the sidecar is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct SidecarOptions {
     /// Its image.
     pub image: String,
     /// When the image is fetched; none leaves that to Kubernetes.
@@ -49,16 +49,16 @@ pub struct Options {
     /// An ordinary container instead of a native sidecar.
     pub classic: bool,
     /// What it may use.
-    pub resources: Resources,
+    pub resources: SidecarResources,
     /// Settings and other variables that win over ConfigMap and Secret.
-    pub env: Pairs,
+    pub env: SettingPairs,
     /// Takes out the loggers that podtap replaces, and their settings over.
     pub replace: bool,
 }
 
 /// Quantities of CPU and memory, as Kubernetes writes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resources {
+pub struct SidecarResources {
     /// CPU that is kept for it.
     pub cpu_request: Option<String>,
     /// CPU that it may use at most: where that is too little, frames are lost.
@@ -69,7 +69,7 @@ pub struct Resources {
     pub memory_limit: Option<String>,
 }
 
-impl Default for Options {
+impl Default for SidecarOptions {
     fn default() -> Self {
         Self {
             image: concat!("ghcr.io/podtap/podtap:", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -77,14 +77,14 @@ impl Default for Options {
             config_map: Some("podtap".to_owned()),
             secret: None,
             classic: false,
-            resources: Resources::default(),
-            env: Pairs::new(),
+            resources: SidecarResources::default(),
+            env: SettingPairs::new(),
             replace: false,
         }
     }
 }
 
-impl Default for Resources {
+impl Default for SidecarResources {
     fn default() -> Self {
         let quantity = |text: &str| Some(text.to_owned());
         Self {
@@ -100,9 +100,9 @@ impl Default for Resources {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sidecar {
     /// The container.
-    pub(crate) container: Tree,
+    pub(crate) container: YamlTree,
     /// Its volumes.
-    pub(crate) volumes: Vec<Tree>,
+    pub(crate) volumes: Vec<YamlTree>,
     /// Whether it is an ordinary container.
     pub(crate) classic: bool,
     /// Whether the loggers that podtap replaces go.
@@ -113,50 +113,50 @@ pub(crate) struct Sidecar {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Borrowed {
     /// Items of `env`.
-    pub(crate) variables: Vec<Tree>,
+    pub(crate) variables: Vec<YamlTree>,
     /// Items of `envFrom`.
-    pub(crate) sources: Vec<Tree>,
+    pub(crate) sources: Vec<YamlTree>,
 }
 
 /// The sidecar with these options; `env` are its variables besides the pod's identity and those that are borrowed.
-pub(crate) fn sidecar(options: &Options, env: &Pairs, borrowed: Borrowed) -> Sidecar {
+pub(crate) fn sidecar(options: &SidecarOptions, env: &SettingPairs, borrowed: Borrowed) -> Sidecar {
     let folders = folders(env);
     let mut container = vec![("name", NAME.into()), ("image", options.image.as_str().into())];
     container.extend(options.pull_policy.as_deref().map(|policy| ("imagePullPolicy", policy.into())));
     if !options.classic {
         container.push(("restartPolicy", "Always".into()));
     }
-    container.extend(metrics_port(env).map(|port| ("ports", Tree::List(vec![port]))));
+    container.extend(metrics_port(env).map(|port| ("ports", YamlTree::List(vec![port]))));
     let Borrowed { variables: others, mut sources } = borrowed;
     sources.retain(|other| !self::sources(options).iter().any(|own| is_same(own, other)));
     // The last one wins.
     sources.extend(self::sources(options));
     if !sources.is_empty() {
-        container.push(("envFrom", Tree::List(sources)));
+        container.push(("envFrom", YamlTree::List(sources)));
     }
-    container.push(("env", Tree::List(variables(env).into_iter().chain(others).collect())));
+    container.push(("env", YamlTree::List(variables(env).into_iter().chain(others).collect())));
     container.extend(resources(&options.resources).map(|resources| ("resources", resources)));
     // Where it ends in spite of all, its last words are seen by `kubectl describe pod`.
     container.push(("terminationMessagePolicy", "FallbackToLogsOnError".into()));
     container.push(("securityContext", security_context(env)));
-    container.push(("volumeMounts", Tree::List(mounts(&folders))));
-    let empty = |name: &str| Tree::Map(vec![("name", name.into()), ("emptyDir", Tree::Map(Vec::new()))]);
+    container.push(("volumeMounts", YamlTree::List(mounts(&folders))));
+    let empty = |name: &str| YamlTree::Map(vec![("name", name.into()), ("emptyDir", YamlTree::Map(Vec::new()))]);
     let names: BTreeSet<_> = folders.values().copied().collect();
     let volumes = std::iter::once(pod_volume()).chain(names.into_iter().rev().map(empty)).collect();
-    Sidecar { container: Tree::Map(container), volumes, classic: options.classic, replaces: options.replace }
+    Sidecar { container: YamlTree::Map(container), volumes, classic: options.classic, replaces: options.replace }
 }
 
 /// The port of METRICS_ADDR, under the name that the chart's PodMonitor looks for.
-fn metrics_port(env: &Pairs) -> Option<Tree> {
+fn metrics_port(env: &SettingPairs) -> Option<YamlTree> {
     let port = match env.get("METRICS_ADDR").map(|address| address.trim()) {
         None | Some("") => METRICS_PORT,
         Some(address) => address.rsplit(':').next()?.parse::<u16>().ok().filter(|port| *port > 0)?.into(),
     };
-    Some(Tree::Map(vec![("name", "podtap-metrics".into()), ("containerPort", Tree::Number(port))]))
+    Some(YamlTree::Map(vec![("name", "podtap-metrics".into()), ("containerPort", YamlTree::Number(port))]))
 }
 
 /// Whether two sources name the same ConfigMap or Secret, optional or not.
-fn is_same(one: &Tree, other: &Tree) -> bool {
+fn is_same(one: &YamlTree, other: &YamlTree) -> bool {
     let (one, other) = (one.value(), other.value());
     let name = |source: &serde_json::Value, key: &str| Some(source.get(key)?.get("name")?.as_str()?.to_owned());
     other.get("prefix").is_none()
@@ -166,41 +166,41 @@ fn is_same(one: &Tree, other: &Tree) -> bool {
 }
 
 /// Optional, both: a pod waits for ever for what is not there.
-fn sources(options: &Options) -> Vec<Tree> {
+fn sources(options: &SidecarOptions) -> Vec<YamlTree> {
     let source = |kind, name: &String| {
-        let reference = vec![("name", name.as_str().into()), ("optional", Tree::Bool(true))];
-        Tree::Map(vec![(kind, Tree::Map(reference))])
+        let reference = vec![("name", name.as_str().into()), ("optional", YamlTree::Bool(true))];
+        YamlTree::Map(vec![(kind, YamlTree::Map(reference))])
     };
     let config_map = options.config_map.iter().map(|name| source("configMapRef", name));
     config_map.chain(options.secret.iter().map(|name| source("secretRef", name))).collect()
 }
 
-fn variables(env: &Pairs) -> Vec<Tree> {
+fn variables(env: &SettingPairs) -> Vec<YamlTree> {
     let identity = IDENTITY.into_iter().filter(|(name, _)| !env.contains_key(*name)).map(|(name, field)| {
-        let field = Tree::Map(vec![("fieldRef", Tree::Map(vec![("fieldPath", field.into())]))]).short();
-        Tree::Map(vec![("name", name.into()), ("valueFrom", field)])
+        let field = YamlTree::Map(vec![("fieldRef", YamlTree::Map(vec![("fieldPath", field.into())]))]).short();
+        YamlTree::Map(vec![("name", name.into()), ("valueFrom", field)])
     });
     let given = env.iter();
-    let given =
-        given.map(|(name, value)| Tree::Map(vec![("name", name.as_str().into()), ("value", value.as_str().into())]));
+    let given = given
+        .map(|(name, value)| YamlTree::Map(vec![("name", name.as_str().into()), ("value", value.as_str().into())]));
     identity.chain(given).collect()
 }
 
-fn resources(resources: &Resources) -> Option<Tree> {
+fn resources(resources: &SidecarResources) -> Option<YamlTree> {
     let amounts = |cpu: &Option<String>, memory: &Option<String>| {
         let cpu = cpu.as_deref().map(|cpu| ("cpu", cpu.into()));
         let amounts: Vec<_> =
             cpu.into_iter().chain(memory.as_deref().map(|memory| ("memory", memory.into()))).collect();
-        (!amounts.is_empty()).then_some(Tree::Map(amounts))
+        (!amounts.is_empty()).then_some(YamlTree::Map(amounts))
     };
     let requests = amounts(&resources.cpu_request, &resources.memory_request).map(|amounts| ("requests", amounts));
     let limits = amounts(&resources.cpu_limit, &resources.memory_limit).map(|amounts| ("limits", amounts));
     let both: Vec<_> = requests.into_iter().chain(limits).collect();
-    (!both.is_empty()).then_some(Tree::Map(both))
+    (!both.is_empty()).then_some(YamlTree::Map(both))
 }
 
 /// What it needs for what it records, and nothing else.
-pub(crate) fn capabilities(env: &Pairs) -> Vec<&'static str> {
+pub(crate) fn capabilities(env: &SettingPairs) -> Vec<&'static str> {
     let lower = |name: &str| env.get(name).map(|text| text.to_ascii_lowercase()).unwrap_or_default();
     let record = lower("RECORD");
     let records = |kind: &str| record.split(',').any(|entry| entry.trim() == kind);
@@ -219,21 +219,21 @@ pub(crate) fn capabilities(env: &Pairs) -> Vec<&'static str> {
     .collect()
 }
 
-fn security_context(env: &Pairs) -> Tree {
-    let names = |names: &[&str]| Tree::List(names.iter().map(|name| (*name).into()).collect()).short();
-    Tree::Map(vec![
-        ("runAsNonRoot", Tree::Bool(true)),
-        ("runAsUser", Tree::Number(USER)),
-        ("runAsGroup", Tree::Number(USER)),
-        ("readOnlyRootFilesystem", Tree::Bool(true)),
-        ("allowPrivilegeEscalation", Tree::Bool(false)),
-        ("capabilities", Tree::Map(vec![("drop", names(&["ALL"])), ("add", names(&capabilities(env)))])),
-        ("seccompProfile", Tree::Map(vec![("type", "RuntimeDefault".into())])),
+fn security_context(env: &SettingPairs) -> YamlTree {
+    let names = |names: &[&str]| YamlTree::List(names.iter().map(|name| (*name).into()).collect()).short();
+    YamlTree::Map(vec![
+        ("runAsNonRoot", YamlTree::Bool(true)),
+        ("runAsUser", YamlTree::Number(USER)),
+        ("runAsGroup", YamlTree::Number(USER)),
+        ("readOnlyRootFilesystem", YamlTree::Bool(true)),
+        ("allowPrivilegeEscalation", YamlTree::Bool(false)),
+        ("capabilities", YamlTree::Map(vec![("drop", names(&["ALL"])), ("add", names(&capabilities(env)))])),
+        ("seccompProfile", YamlTree::Map(vec![("type", "RuntimeDefault".into())])),
     ])
 }
 
 /// What is written to, each with the name of its volume: the root file system is read-only.
-fn folders(env: &Pairs) -> BTreeMap<&str, &'static str> {
+fn folders(env: &SettingPairs) -> BTreeMap<&str, &'static str> {
     let path = |name| env.get(name).map(|path| path.trim()).filter(|path| path.starts_with('/'));
     let files = ["FILE_PATH", "DEAD_LETTER_PATH"].into_iter().filter_map(|name| parent(path(name)?));
     let spool = path("SPOOL_DIR").map(|folder| (folder, SPOOL_VOLUME));
@@ -247,30 +247,30 @@ fn parent(file: &str) -> Option<&str> {
 }
 
 /// The pod's volume twice: the second time it keeps out the application's token, which is no business of podtap's.
-fn mounts(folders: &BTreeMap<&str, &str>) -> Vec<Tree> {
+fn mounts(folders: &BTreeMap<&str, &str>) -> Vec<YamlTree> {
     let pod =
-        |path: &str| vec![("name", POD_VOLUME.into()), ("mountPath", path.into()), ("readOnly", Tree::Bool(true))];
+        |path: &str| vec![("name", POD_VOLUME.into()), ("mountPath", path.into()), ("readOnly", YamlTree::Bool(true))];
     let others =
         folders.iter().map(|(folder, volume)| vec![("name", (*volume).into()), ("mountPath", (*folder).into())]);
-    [pod(POD_DIR), pod(TOKEN_DIR)].into_iter().chain(others).map(Tree::Map).collect()
+    [pod(POD_DIR), pod(TOKEN_DIR)].into_iter().chain(others).map(YamlTree::Map).collect()
 }
 
 /// Labels and annotations, kept up to date by the kubelet.
-fn pod_volume() -> Tree {
+fn pod_volume() -> YamlTree {
     let item = |path: &str| {
-        let field = Tree::Map(vec![("fieldPath", format!("metadata.{path}").as_str().into())]);
-        Tree::Map(vec![("path", path.into()), ("fieldRef", field.short())])
+        let field = YamlTree::Map(vec![("fieldPath", format!("metadata.{path}").as_str().into())]);
+        YamlTree::Map(vec![("path", path.into()), ("fieldRef", field.short())])
     };
-    let items = Tree::List(vec![item("labels"), item("annotations")]);
-    Tree::Map(vec![("name", POD_VOLUME.into()), ("downwardAPI", Tree::Map(vec![("items", items)]))])
+    let items = YamlTree::List(vec![item("labels"), item("annotations")]);
+    YamlTree::Map(vec![("name", POD_VOLUME.into()), ("downwardAPI", YamlTree::Map(vec![("items", items)]))])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn container(env: &[(&str, &str)], change: impl Fn(&mut Options)) -> serde_json::Value {
-        let mut options = Options::default();
+    fn container(env: &[(&str, &str)], change: impl Fn(&mut SidecarOptions)) -> serde_json::Value {
+        let mut options = SidecarOptions::default();
         change(&mut options);
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         sidecar(&options, &env, Borrowed::default()).container.value()
@@ -312,7 +312,7 @@ mod tests {
         let bare = container(&[], |options| {
             options.config_map = None;
             options.resources =
-                Resources { cpu_request: None, cpu_limit: None, memory_request: None, memory_limit: None };
+                SidecarResources { cpu_request: None, cpu_limit: None, memory_request: None, memory_limit: None };
         });
         assert!(bare.get("envFrom").is_none() && bare.get("resources").is_none());
     }
@@ -321,7 +321,7 @@ mod tests {
     fn files_get_a_volume_once_for_each_folder_and_none_where_there_can_be_none() {
         let mounts = |pairs: &[(&str, &str)]| {
             let env = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            let made = sidecar(&Options::default(), &env, Borrowed::default());
+            let made = sidecar(&SidecarOptions::default(), &env, Borrowed::default());
             let mounts = made.container.value()["volumeMounts"].as_array().unwrap().clone();
             let mounts = mounts.iter().skip(2).map(|mount| format!("{} {}", mount["name"], mount["mountPath"]));
             (mounts.collect::<Vec<_>>().join(", ").replace('"', ""), made.volumes.len())
@@ -367,11 +367,11 @@ mod tests {
 
     #[test]
     fn a_spool_directory_gets_a_volume() {
-        let env = Pairs::from([("SPOOL_DIR".to_owned(), "/var/spool/podtap".to_owned())]);
-        let spooling = sidecar(&Options::default(), &env, Borrowed::default());
+        let env = SettingPairs::from([("SPOOL_DIR".to_owned(), "/var/spool/podtap".to_owned())]);
+        let spooling = sidecar(&SidecarOptions::default(), &env, Borrowed::default());
         assert_eq!(spooling.volumes[1].value()["name"], SPOOL_VOLUME);
         assert_eq!(spooling.container.value()["volumeMounts"][2]["mountPath"], "/var/spool/podtap");
-        let none = Pairs::from([("SPOOL_DIR".to_owned(), "none".to_owned())]);
-        assert_eq!(sidecar(&Options::default(), &none, Borrowed::default()).volumes.len(), 1);
+        let none = SettingPairs::from([("SPOOL_DIR".to_owned(), "none".to_owned())]);
+        assert_eq!(sidecar(&SidecarOptions::default(), &none, Borrowed::default()).volumes.len(), 1);
     }
 }

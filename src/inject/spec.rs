@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::sidecar::{NAME, POD_VOLUME, VOLUMES};
-use crate::settings::{Note, Pairs, VARIABLES, Variable, resolve};
+use crate::settings::{SettingNote, SettingPairs, VARIABLES, Variable, resolve};
 
 /// The items of a list of the spec.
 pub(crate) fn items<'a>(spec: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> {
@@ -33,9 +33,12 @@ pub(super) fn is_named(item: &Value, name: &str) -> bool {
 
 /// Whether `name` is a setting of podtap's; the error says what is wrong with its value, or with a name nearly right.
 pub(crate) fn check(name: &str, text: &str) -> Result<bool, String> {
-    let alone = Pairs::from([(name.to_owned(), text.to_owned())]);
-    let resolution = resolve(&alone, &Pairs::new(), |_| Ok("unread".to_owned()));
-    let note = resolution.notes.iter().find(|note| matches!(note, Note::Misspelt { .. } | Note::NotFromFile { .. }));
+    let alone = SettingPairs::from([(name.to_owned(), text.to_owned())]);
+    let resolution = resolve(&alone, &SettingPairs::new(), |_| Ok("unread".to_owned()));
+    let note = resolution
+        .notes
+        .iter()
+        .find(|note| matches!(note, SettingNote::Misspelt { .. } | SettingNote::NotFromFile { .. }));
     if let Some(note) = note {
         return Err(note.to_string());
     }
@@ -45,7 +48,7 @@ pub(crate) fn check(name: &str, text: &str) -> Result<bool, String> {
         // It is in a flag, an annotation, --env: the sidecar's environment is not where anybody wrote it.
         return Err(wrong.to_string().replacen(&format!(" ({})", wrong.origin), "", 1));
     }
-    let reserved = resolution.notes.iter().any(|note| matches!(note, Note::Unused { .. }));
+    let reserved = resolution.notes.iter().any(|note| matches!(note, SettingNote::Unused { .. }));
     let read = |variable: &Variable| variable.name == name || variable.file().as_deref() == Some(name);
     Ok(reserved || VARIABLES.iter().any(read))
 }

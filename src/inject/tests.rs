@@ -4,16 +4,16 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn options() -> Options {
-    Options::default()
+fn options() -> SidecarOptions {
+    SidecarOptions::default()
 }
 
-fn other_options() -> Options {
+fn other_options() -> SidecarOptions {
     let env = [("SPOOL_DIR".to_owned(), "/spool".to_owned())].into();
-    Options { image: "other/image:2".to_owned(), secret: Some("keys".to_owned()), env, ..options() }
+    SidecarOptions { image: "other/image:2".to_owned(), secret: Some("keys".to_owned()), env, ..options() }
 }
 
-fn injected(text: &str, options: &Options) -> Report {
+fn injected(text: &str, options: &SidecarOptions) -> InjectReport {
     inject(text, options).unwrap_or_else(|malformed| panic!("{malformed:?}\n{text}"))
 }
 
@@ -21,21 +21,25 @@ fn taken_out(text: &str) -> String {
     uninject(text).unwrap_or_else(|malformed| panic!("{malformed:?}\n{text}")).text
 }
 
-fn outcomes(report: &Report) -> Vec<&Outcome> {
+fn outcomes(report: &InjectReport) -> Vec<&InjectOutcome> {
     report.objects.iter().map(|treated| &treated.outcome).collect()
 }
 
 /// In and out again, twice in, and another one in its place.
-fn there_and_back(text: &str, options: &Options) -> String {
+fn there_and_back(text: &str, options: &SidecarOptions) -> String {
     let report = injected(text, options);
-    assert!(report.objects.iter().all(|object| object.outcome == Outcome::Injected), "{:#?}\n{text}", report.objects);
+    assert!(
+        report.objects.iter().all(|object| object.outcome == InjectOutcome::Injected),
+        "{:#?}\n{text}",
+        report.objects
+    );
     assert_ne!(report.text, text);
     assert_eq!(taken_out(&report.text), text, "\n{}", report.text);
     let again = injected(&report.text, options);
     assert_eq!(again.text, report.text);
-    assert!(again.objects.iter().all(|object| object.outcome == Outcome::Unchanged), "{:#?}", again.objects);
-    let other = injected(&report.text, &Options { classic: options.classic, ..other_options() });
-    assert!(other.objects.iter().all(|object| object.outcome == Outcome::Updated), "{:#?}", other.objects);
+    assert!(again.objects.iter().all(|object| object.outcome == InjectOutcome::Unchanged), "{:#?}", again.objects);
+    let other = injected(&report.text, &SidecarOptions { classic: options.classic, ..other_options() });
+    assert!(other.objects.iter().all(|object| object.outcome == InjectOutcome::Updated), "{:#?}", other.objects);
     assert_eq!(taken_out(&other.text), text, "\n{}", other.text);
     assert_eq!(injected(&other.text, options).text, report.text);
     report.text
@@ -88,7 +92,7 @@ fn every_layout_is_edited_in_its_own_style_and_restored() {
                 format!("\u{feff}---\n{HEAD}{spec}"),
                 format!("{HEAD}{spec}").replace('\n', "\r\n"),
             ] {
-                there_and_back(&text, &Options { classic, ..options() });
+                there_and_back(&text, &SidecarOptions { classic, ..options() });
             }
         }
     }
@@ -129,7 +133,7 @@ fn json_stays_json() {
         "{\r\n\t\"apiVersion\": \"v1\",\r\n\t\"kind\": \"Pod\",\r\n\t\"spec\": {\r\n\t\t\"volumes\": [{\"name\": \"v\"}],\r\n\t\t\"initContainers\": null,\r\n\t\t\"containers\": [\r\n\t\t\t{\"name\": \"\\ud83e\\udd80\"}\r\n\t\t]\r\n\t}\r\n}",
     ] {
         for classic in [false, true] {
-            let after = there_and_back(text, &Options { classic, ..options() });
+            let after = there_and_back(text, &SidecarOptions { classic, ..options() });
             let value: Value = serde_json::from_str(&after).unwrap();
             let container = if classic { "/spec/containers/1/name" } else { "/spec/initContainers/0/name" };
             assert_eq!(value.pointer(container), Some(&Value::from("podtap")), "{after}");
@@ -194,7 +198,7 @@ fn where_an_edit_would_change_others_it_is_refused() {
         let report = injected(&text, &options());
         assert_eq!(report.text, text);
         match outcomes(&report)[..] {
-            [Outcome::Refused(reason)] => assert!(reason.contains(why), "{reason}"),
+            [InjectOutcome::Refused(reason)] => assert!(reason.contains(why), "{reason}"),
             ref other => panic!("{text}: {other:?}"),
         }
     }
@@ -205,7 +209,10 @@ fn one_that_is_refused_does_not_hinder_the_others() {
     let fine = format!("{HEAD}spec:\n  containers:\n  - name: a\n");
     let bad = format!("{HEAD}spec:\n  ? containers\n  : - name: a\n");
     let report = injected(&format!("{fine}---\n{bad}---\n{fine}"), &options());
-    assert!(matches!(outcomes(&report)[..], [Outcome::Injected, Outcome::Refused(_), Outcome::Injected]));
+    assert!(matches!(
+        outcomes(&report)[..],
+        [InjectOutcome::Injected, InjectOutcome::Refused(_), InjectOutcome::Injected]
+    ));
     let alone = injected(&fine, &options()).text;
     assert_eq!(report.text, format!("{alone}---\n{bad}---\n{alone}"));
 }
@@ -224,16 +231,16 @@ fn what_a_cluster_or_another_program_wrote_is_known_and_taken_out_too() {
     );
     assert_eq!(taken_out(&text), bare);
     let report = injected(&text, &options());
-    assert_eq!(outcomes(&report), [&Outcome::Updated]);
+    assert_eq!(outcomes(&report), [&InjectOutcome::Updated]);
     assert_eq!(taken_out(&report.text), bare);
 }
 
 #[test]
 fn a_sidecar_in_the_wrong_place_is_moved() {
     let classic =
-        injected(&format!("{HEAD}spec:\n  containers:\n  - name: a\n"), &Options { classic: true, ..options() });
+        injected(&format!("{HEAD}spec:\n  containers:\n  - name: a\n"), &SidecarOptions { classic: true, ..options() });
     let native = injected(&classic.text, &options());
-    assert_eq!(outcomes(&native), [&Outcome::Updated]);
+    assert_eq!(outcomes(&native), [&InjectOutcome::Updated]);
     assert_eq!(native.text, injected(&taken_out(&classic.text), &options()).text);
 }
 
@@ -245,16 +252,16 @@ fn aliases_that_stand_for_more_than_fits_are_refused() {
         bomb.push_str(&format!("a{n}: &a{n} [{}]\n", [&*alias; 10].join(", ")));
     }
     let text = format!("{bomb}{HEAD}spec:\n  containers:\n  - name: a\n  volumes: *a11\n");
-    assert!(matches!(outcomes(&injected(&text, &options()))[..], [Outcome::Refused(_)]));
+    assert!(matches!(outcomes(&injected(&text, &options()))[..], [InjectOutcome::Refused(_)]));
     let own = format!("{HEAD}spec: &s\n  containers:\n  - name: a\n    env: *s\n");
-    assert!(matches!(outcomes(&injected(&own, &options()))[..], [Outcome::Refused(_)]));
+    assert!(matches!(outcomes(&injected(&own, &options()))[..], [InjectOutcome::Refused(_)]));
 }
 
 #[test]
 fn no_yaml_is_told_with_its_place() {
     let malformed = inject("a: 1\nb: [\n", &options()).unwrap_err();
     assert!(malformed.line >= 2 && !malformed.why.is_empty(), "{malformed:?}");
-    assert_eq!(injected("", &options()), Report { text: String::new(), objects: Vec::new() });
+    assert_eq!(injected("", &options()), InjectReport { text: String::new(), objects: Vec::new() });
 }
 
 /// How one list of the pod is written.
@@ -333,7 +340,7 @@ proptest! {
             }
             text.push_str(&pod);
         }
-        there_and_back(&text, &Options { classic, ..options() });
+        there_and_back(&text, &SidecarOptions { classic, ..options() });
     }
 
     #[test]
@@ -358,7 +365,7 @@ proptest! {
             let bare = line.trim_start();
             format!("{}{bare}", indent.repeat((line.len() - bare.len()) / 2))
         }).collect::<Vec<_>>().join("\n");
-        let after = there_and_back(&text, &Options { classic, ..options() });
+        let after = there_and_back(&text, &SidecarOptions { classic, ..options() });
         prop_assert!(serde_json::from_str::<Value>(&after).is_ok());
     }
 
@@ -373,7 +380,7 @@ proptest! {
 /// The old logger wherever it can be, in every style; and what `uninject` leaves behind it.
 #[test]
 fn an_old_logger_is_replaced_and_its_settings_stay_however_often_one_injects() {
-    let replace = Options { replace: true, ..options() };
+    let replace = SidecarOptions { replace: true, ..options() };
     let old = "{name: old, image: a/kubernetes-pod2pod-log:1, env: [{name: FLUENTHOST, value: f}], envFrom: [{configMapRef: {name: logger}}]}";
     let json = r#"{"name": "old", "image": "kubernetes-internal-http-logger", "env": [{"name": "FLUENTHOST", "value": "f"}], "envFrom": [{"configMapRef": {"name": "logger"}}]}"#;
     let block = "  - name: old # gone\n    image: kubernetes-internal-http-logger\n    env:\n    - name: FLUENTHOST\n      value: f\n    envFrom:\n    - configMapRef:\n        name: logger\n";
@@ -406,7 +413,7 @@ fn an_old_logger_is_replaced_and_its_settings_stay_however_often_one_injects() {
         let kept = injected(&text, &options());
         assert!(kept.objects[0].notes.concat().contains("--replace"), "{:?}", kept.objects);
         let report = injected(&text, &replace);
-        assert_eq!(report.objects[0].outcome, Outcome::Injected, "{text}");
+        assert_eq!(report.objects[0].outcome, InjectOutcome::Injected, "{text}");
         let notes = report.objects[0].notes.concat();
         assert!(notes.contains("settings taken over: FLUENTHOST, ConfigMap logger"), "{notes}");
         for (word, there) in [("old", false), ("FLUENTHOST", true), ("logger", true), ("podtap-pod", true)] {
@@ -416,16 +423,16 @@ fn an_old_logger_is_replaced_and_its_settings_stay_however_often_one_injects() {
         // Where the plain sidecar was first, the same comes of it.
         assert_eq!(injected(&kept.text, &replace).text, report.text);
         let again = injected(&report.text, &replace);
-        assert_eq!((again.text.as_str(), outcomes(&again)), (report.text.as_str(), vec![&Outcome::Unchanged]));
+        assert_eq!((again.text.as_str(), outcomes(&again)), (report.text.as_str(), vec![&InjectOutcome::Unchanged]));
         let plain = injected(&report.text, &options());
-        assert_eq!(outcomes(&plain), [&Outcome::Updated]);
+        assert_eq!(outcomes(&plain), [&InjectOutcome::Updated]);
         assert!(plain.objects[0].notes.concat().contains("no longer: FLUENTHOST, logger"), "{:?}", plain.objects);
     }
 }
 
 #[test]
 fn a_logger_that_is_alone_or_set_wrongly_is_not_replaced() {
-    let replace = Options { replace: true, ..options() };
+    let replace = SidecarOptions { replace: true, ..options() };
     for (containers, why) in [
         ("[{name: old, image: kubernetes-pod2pod-log}]", "no container but the one"),
         ("[{name: a}, {name: old, image: kubernetes-pod2pod-log, env: [{name: MODE, value: loud}]}]", "MODE"),
@@ -433,7 +440,7 @@ fn a_logger_that_is_alone_or_set_wrongly_is_not_replaced() {
         let text = format!("{HEAD}spec: {{containers: {containers}}}\n");
         let report = injected(&text, &replace);
         assert!(
-            matches!(&report.objects[0].outcome, Outcome::Refused(reason) if reason.contains(why)),
+            matches!(&report.objects[0].outcome, InjectOutcome::Refused(reason) if reason.contains(why)),
             "{:?}",
             report.objects
         );

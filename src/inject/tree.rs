@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// Something to be written into a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Tree {
+pub(crate) enum YamlTree {
     /// A string.
     Text(String),
     /// `true` or `false`.
@@ -23,7 +23,7 @@ pub(crate) enum Tree {
 
 /// How block style looks in a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Block {
+pub(super) struct BlockStyle {
     /// Blanks for each level.
     pub(super) step: usize,
     /// Whether the dashes of a list are indented further than its key.
@@ -32,7 +32,7 @@ pub(super) struct Block {
 
 /// How flow style looks in a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Flow {
+pub(super) enum FlowStyle {
     /// All in one line.
     Line,
     /// A line for each entry.
@@ -44,13 +44,13 @@ pub(super) enum Flow {
     },
 }
 
-impl From<&str> for Tree {
+impl From<&str> for YamlTree {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
     }
 }
 
-impl Tree {
+impl YamlTree {
     /// The same in flow style.
     pub(crate) fn short(self) -> Self {
         Self::Short(Box::new(self))
@@ -71,14 +71,14 @@ impl Tree {
     }
 
     /// The lines of an item of a list in block style, without indentation in front.
-    pub(super) fn item_lines(&self, style: Block) -> Vec<String> {
+    pub(super) fn item_lines(&self, style: BlockStyle) -> Vec<String> {
         let Some(lines) = self.block_lines(style) else { return vec![format!("- {}", self.plain())] };
         let dash = |(n, line): (usize, String)| if n == 0 { format!("- {line}") } else { format!("  {line}") };
         lines.into_iter().enumerate().map(dash).collect()
     }
 
     /// The lines of a mapping or list in block style; none of what is in one line.
-    fn block_lines(&self, style: Block) -> Option<Vec<String>> {
+    fn block_lines(&self, style: BlockStyle) -> Option<Vec<String>> {
         match self {
             Self::Map(entries) if !entries.is_empty() => {
                 Some(entries.iter().flat_map(|(key, value)| value.entry_lines(key, style)).collect())
@@ -90,7 +90,7 @@ impl Tree {
         }
     }
 
-    fn entry_lines(&self, key: &str, style: Block) -> Vec<String> {
+    fn entry_lines(&self, key: &str, style: BlockStyle) -> Vec<String> {
         let Some(lines) = self.block_lines(style) else { return vec![format!("{key}: {}", self.plain())] };
         let is_list = matches!(self, Self::List(_));
         let depth = match (is_list, style.dashes_in) {
@@ -118,10 +118,10 @@ impl Tree {
     }
 
     /// As JSON, which is YAML in flow style too.
-    pub(super) fn flow(&self, style: &Flow) -> String {
-        let Flow::Lines { begin, unit } = style else { return self.json_line() };
-        let inner = Flow::Lines { begin: format!("{begin}{unit}"), unit: unit.clone() };
-        let Flow::Lines { begin: deeper, .. } = &inner else { return String::new() };
+    pub(super) fn flow(&self, style: &FlowStyle) -> String {
+        let FlowStyle::Lines { begin, unit } = style else { return self.json_line() };
+        let inner = FlowStyle::Lines { begin: format!("{begin}{unit}"), unit: unit.clone() };
+        let FlowStyle::Lines { begin: deeper, .. } = &inner else { return String::new() };
         match self {
             Self::List(items) if !items.is_empty() => {
                 let items = items.iter().map(|item| format!("{deeper}{}", item.flow(&inner)));
@@ -202,12 +202,18 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn sample() -> Tree {
-        Tree::Map(vec![
+    fn sample() -> YamlTree {
+        YamlTree::Map(vec![
             ("name", "a".into()),
-            ("list", Tree::List(vec!["x".into(), Tree::Map(vec![("b", Tree::Bool(true)), ("n", Tree::Number(1))])])),
-            ("map", Tree::Map(vec![("k", Tree::Map(vec![("l", "m".into())]).short())])),
-            ("none", Tree::Map(Vec::new())),
+            (
+                "list",
+                YamlTree::List(vec![
+                    "x".into(),
+                    YamlTree::Map(vec![("b", YamlTree::Bool(true)), ("n", YamlTree::Number(1))]),
+                ]),
+            ),
+            ("map", YamlTree::Map(vec![("k", YamlTree::Map(vec![("l", "m".into())]).short())])),
+            ("none", YamlTree::Map(Vec::new())),
         ])
     }
 
@@ -217,17 +223,17 @@ mod tests {
             (2, true, "- name: a\n  list:\n    - x\n    - b: true\n      n: 1\n  map:\n    k: {l: m}\n  none: {}"),
             (4, false, "- name: a\n  list:\n  - x\n  - b: true\n    n: 1\n  map:\n      k: {l: m}\n  none: {}"),
         ] {
-            assert_eq!(sample().item_lines(Block { step, dashes_in }).join("\n"), expected);
+            assert_eq!(sample().item_lines(BlockStyle { step, dashes_in }).join("\n"), expected);
         }
     }
 
     #[test]
     fn flow_style_is_json_in_one_line_or_in_many() {
-        let lines = Flow::Lines { begin: "\n\t".to_owned(), unit: "\t".to_owned() };
+        let lines = FlowStyle::Lines { begin: "\n\t".to_owned(), unit: "\t".to_owned() };
         let pretty = sample().flow(&lines);
         assert!(pretty.starts_with("{\n\t\t\"name\": \"a\",\n\t\t\"list\": [\n\t\t\t\"x\",\n\t\t\t{\n"), "{pretty}");
         assert!(pretty.ends_with("\n\t\t\"none\": {}\n\t}"), "{pretty}");
-        let line = sample().flow(&Flow::Line);
+        let line = sample().flow(&FlowStyle::Line);
         assert!(!line.contains('\n'));
         for text in [pretty, line] {
             assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), sample().value());

@@ -5,8 +5,8 @@
 
 use serde_json::Value;
 
-use super::plan::Pod;
-use crate::yaml::{Document, Entry, Node};
+use super::plan::PodTemplate;
+use crate::yaml::{MappingEntry, YamlDocument, YamlNode};
 
 /// Kinds with a pod in them: API groups, kind, the way to the template.
 const KINDS: [(&[&str], &str, &[&str]); 8] = [
@@ -21,29 +21,29 @@ const KINDS: [(&[&str], &str, &[&str]); 8] = [
 ];
 
 /// An object with a pod in it.
-pub(super) struct Workload<'n, 'a> {
+pub(super) struct PodManifest<'n, 'a> {
     /// Which object it is.
-    pub(super) object: Object,
+    pub(super) object: NamedObject,
     /// The document that contains it.
-    pub(super) document: &'n Document<'n, 'a>,
+    pub(super) document: &'n YamlDocument<'n, 'a>,
     /// Metadata of the pod.
     pub(super) metadata: Value,
     /// Spec of the pod, as value.
     pub(super) spec: Value,
     /// The entry whose value is that spec.
-    pub(super) entry: &'n Entry<'a>,
+    pub(super) entry: &'n MappingEntry<'a>,
 }
 
-impl Workload<'_, '_> {
+impl PodManifest<'_, '_> {
     /// The pod, for those who decide about it.
-    pub(super) fn pod(&self) -> Pod<'_> {
-        Pod { kind: &self.object.kind, metadata: &self.metadata, spec: &self.spec }
+    pub(super) fn pod(&self) -> PodTemplate<'_> {
+        PodTemplate { kind: &self.object.kind, metadata: &self.metadata, spec: &self.spec }
     }
 }
 
 /// An object, as messages name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Object {
+pub struct NamedObject {
     /// Its kind.
     pub kind: String,
     /// Its name.
@@ -53,30 +53,30 @@ pub struct Object {
 }
 
 /// An object with a pod that cannot be reached, and why.
-pub(super) struct Unreachable {
+pub(super) struct UnreachablePod {
     /// The object.
-    pub(super) object: Object,
+    pub(super) object: NamedObject,
     /// Why; none where there simply is no spec of a pod.
     pub(super) why: Option<String>,
 }
 
 /// The workloads of a document, in order.
-pub(super) fn find<'n, 'a>(document: &'n Document<'n, 'a>) -> Vec<Result<Workload<'n, 'a>, Unreachable>> {
+pub(super) fn find<'n, 'a>(document: &'n YamlDocument<'n, 'a>) -> Vec<Result<PodManifest<'n, 'a>, UnreachablePod>> {
     let mut found = Vec::new();
     find_in(document, document.root, &mut found);
     found
 }
 
 fn find_in<'n, 'a>(
-    document: &'n Document<'n, 'a>,
-    node: &'n Node<'a>,
-    found: &mut Vec<Result<Workload<'n, 'a>, Unreachable>>,
+    document: &'n YamlDocument<'n, 'a>,
+    node: &'n YamlNode<'a>,
+    found: &mut Vec<Result<PodManifest<'n, 'a>, UnreachablePod>>,
 ) {
     let plain = |key| node.entries().iter().find(|entry| entry.is(key)).map(|entry| &entry.value);
-    let text_of = |key| plain(key).and_then(Node::text).unwrap_or_default();
+    let text_of = |key| plain(key).and_then(YamlNode::text).unwrap_or_default();
     let (version, kind) = (text_of("apiVersion"), text_of("kind"));
     if (version, kind) == ("v1", "List") {
-        for item in plain("items").map(Node::items).unwrap_or_default() {
+        for item in plain("items").map(YamlNode::items).unwrap_or_default() {
             find_in(document, item, found);
         }
         return;
@@ -86,25 +86,25 @@ fn find_in<'n, 'a>(
         return;
     };
     let name = plain("metadata").and_then(|metadata| metadata.entries().iter().find(|entry| entry.is("name")));
-    let object = Object {
+    let object = NamedObject {
         kind: kind.to_owned(),
         name: name.and_then(|entry| entry.value.text()).unwrap_or_default().to_owned(),
         line: node.line,
     };
     found.push(match reach(document, node, way) {
-        Ok(Some((metadata, spec, entry))) => Ok(Workload { object, document, metadata, spec, entry }),
-        Ok(None) => Err(Unreachable { object, why: None }),
-        Err(why) => Err(Unreachable { object, why: Some(why) }),
+        Ok(Some((metadata, spec, entry))) => Ok(PodManifest { object, document, metadata, spec, entry }),
+        Ok(None) => Err(UnreachablePod { object, why: None }),
+        Err(why) => Err(UnreachablePod { object, why: Some(why) }),
     });
 }
 
-type Reached<'n, 'a> = (Value, Value, &'n Entry<'a>);
+type ReachedSpec<'n, 'a> = (Value, Value, &'n MappingEntry<'a>);
 
 fn reach<'n, 'a>(
-    document: &Document<'_, 'a>,
-    object: &'n Node<'a>,
+    document: &YamlDocument<'_, 'a>,
+    object: &'n YamlNode<'a>,
     way: &[&str],
-) -> Result<Option<Reached<'n, 'a>>, String> {
+) -> Result<Option<ReachedSpec<'n, 'a>>, String> {
     let mut template = object;
     for key in way {
         let Some(entry) = document.entry(template, key)? else { return Ok(None) };

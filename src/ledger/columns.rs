@@ -2,14 +2,14 @@
 //! ledger record. Owns names and meanings; counts nothing.
 
 use super::{
-    ConnectLedger, ConntrackLedger, Discard, Dropped, FailureReason, FlowLedger, FrameLedger, H2Frame, HttpLedger,
+    ConnectLedger, ConntrackLedger, Discard, DropReason, FailureReason, FlowLedger, FrameLedger, H2Frame, HttpLedger,
     KernelCounters, LeftOut, NotHttp, RecordLedger, SinkCounts, Skip, StreamLedger, VerdictLedger,
 };
-use crate::record::{Dataset, Unanswered, Weird};
+use crate::record::{Dataset, UnansweredReason, Weird};
 
 /// A counter of the ledger `T`.
 #[derive(Debug)]
-pub struct Column<T> {
+pub struct LedgerColumn<T> {
     /// Of the metric, without `podtap_` and `_total`.
     pub name: &'static str,
     /// In a ledger record.
@@ -17,23 +17,23 @@ pub struct Column<T> {
     /// A sentence.
     pub help: &'static str,
     /// Its place.
-    pub value: Value<T>,
+    pub value: ColumnValue<T>,
 }
 
 /// The place of a column's number.
 #[derive(Debug)]
-pub enum Value<T> {
+pub enum ColumnValue<T> {
     /// It only grows.
     Counter(fn(&T) -> u64),
     /// What there is now.
     Gauge(fn(&T) -> u64),
     /// A counter for each reason.
-    Reasons(Reasons<T>),
+    Reasons(ReasonCounts<T>),
 }
 
 /// Counters by reason.
 #[derive(Debug)]
-pub struct Reasons<T> {
+pub struct ReasonCounts<T> {
     /// The metric's label.
     pub label: &'static str,
     /// The reasons, in order.
@@ -42,72 +42,72 @@ pub struct Reasons<T> {
     pub counts: fn(&T) -> &[u64],
 }
 
-impl<T> Column<T> {
+impl<T> LedgerColumn<T> {
     /// The number at this moment, over all reasons.
     pub fn at(&self, of: &T) -> u64 {
         match &self.value {
-            Value::Counter(value) | Value::Gauge(value) => value(of),
-            Value::Reasons(by) => (by.counts)(of).iter().sum(),
+            ColumnValue::Counter(value) | ColumnValue::Gauge(value) => value(of),
+            ColumnValue::Reasons(by) => (by.counts)(of).iter().sum(),
         }
     }
 
     /// What came to it between two moments, never negative; of a gauge what it is at the later one.
     pub fn between(&self, before: &T, now: &T) -> u64 {
         match &self.value {
-            Value::Counter(_) | Value::Reasons(_) => self.at(now).saturating_sub(self.at(before)),
-            Value::Gauge(value) => value(now),
+            ColumnValue::Counter(_) | ColumnValue::Reasons(_) => self.at(now).saturating_sub(self.at(before)),
+            ColumnValue::Gauge(value) => value(now),
         }
     }
 }
 
 macro_rules! columns {
     ($($name:literal $kind:ident($value:expr $(, $label:literal, $names:expr)?) $help:literal,)*) => {
-        &[$(Column {
+        &[$(LedgerColumn {
             name: $name,
             field: concat!("podtap.ledger.", $name),
             help: $help,
             value: columns!(@ $kind $value $(, $label, $names)?),
         },)*]
     };
-    (@ Reasons $counts:expr, $label:literal, $names:expr) => {
-        Value::Reasons(Reasons { label: $label, names: $names, counts: $counts })
+    (@ ReasonCounts $counts:expr, $label:literal, $names:expr) => {
+        ColumnValue::Reasons(ReasonCounts { label: $label, names: $names, counts: $counts })
     };
-    (@ $kind:ident $value:expr) => { Value::$kind($value) };
+    (@ $kind:ident $value:expr) => { ColumnValue::$kind($value) };
 }
 pub(super) use columns;
 
 /// frames = segments + fragments + skipped.
-pub const FRAMES: &[Column<FrameLedger>] = columns! {
+pub const FRAMES: &[LedgerColumn<FrameLedger>] = columns! {
     "frames" Counter(|f| f.frames) "Frames delivered by the capture.",
     "frame_segments" Counter(|f| f.segments) "Frames that gave a TCP segment.",
     "frame_fragments" Counter(|f| f.fragments) "Frames that were a part of an IP packet, held or joined.",
-    "frames_skipped" Reasons(|f| f.skipped.counts(), "reason", || Skip::ALL.iter().map(|why| why.name()).collect())
+    "frames_skipped" ReasonCounts(|f| f.skipped.counts(), "reason", || Skip::ALL.iter().map(|why| why.name()).collect())
         "Frames that gave no TCP segment.",
     "frames_cut" Counter(|f| f.cut) "Frames cut by the snap length.",
     "bad_ip_checksums" Counter(|f| f.bad_ip_checksums) "Segments behind an IPv4 header with a wrong checksum.",
 };
 
 /// Of the kernel, where it was ever asked.
-pub const KERNEL: &[Column<KernelCounters>] = columns! {
+pub const KERNEL: &[LedgerColumn<KernelCounters>] = columns! {
     "kernel_packets" Counter(|k| k.received) "Packets that passed the kernel's filter.",
     "kernel_dropped_packets" Counter(|k| k.dropped) "Packets the kernel lost because the capture buffer was full.",
     "interface_dropped_packets" Counter(|k| k.interface_dropped) "Packets lost by the interface or its driver.",
 };
 
 /// Whether there was an interface to capture.
-pub const INTERFACES: &[Column<KernelCounters>] = columns! {
+pub const INTERFACES: &[LedgerColumn<KernelCounters>] = columns! {
     "interface_openings" Counter(|k| k.opens) "How often an interface was opened.",
     "interface_away_seconds" Counter(|k| k.blind.as_secs())
         "Seconds an interface was waited for: what passed then was not seen.",
 };
 
 /// payload = delivered + duplicate + held + discarded.
-pub const STREAMS: &[Column<StreamLedger>] = columns! {
+pub const STREAMS: &[LedgerColumn<StreamLedger>] = columns! {
     "payload_bytes" Counter(|s| s.payload) "Payload bytes of TCP segments, as captured.",
     "payload_delivered_bytes" Counter(|s| s.delivered) "Payload bytes passed on in order.",
     "payload_duplicate_bytes" Counter(|s| s.duplicate) "Payload bytes retransmitted or overlapped.",
     "payload_held_bytes" Gauge(|s| s.held) "Payload bytes held out of order now.",
-    "payload_discarded_bytes" Reasons(|s| s.discarded.counts(), "reason", || Discard::ALL.iter().map(|why| why.name()).collect())
+    "payload_discarded_bytes" ReasonCounts(|s| s.discarded.counts(), "reason", || Discard::ALL.iter().map(|why| why.name()).collect())
         "Payload bytes not passed on.",
     "gap_bytes" Counter(|s| s.gap_bytes) "Bytes of streams that were never seen.",
     "gaps" Counter(|s| s.gaps) "Gaps in streams.",
@@ -126,23 +126,23 @@ pub const STREAMS: &[Column<StreamLedger>] = columns! {
 };
 
 /// bytes = heads + bodies + control + not HTTP + resync + waiting.
-pub const HTTP_BYTES: &[Column<HttpLedger>] = columns! {
+pub const HTTP_BYTES: &[LedgerColumn<HttpLedger>] = columns! {
     "http_parsed_bytes" Counter(|h| h.bytes) "Bytes passed to the HTTP parser.",
     "http_head_bytes" Counter(|h| h.heads) "Bytes of heads.",
     "http_body_bytes" Counter(|h| h.bodies) "Bytes of bodies, chunk framing and trailers included.",
     "http_control_bytes" Counter(|h| h.control)
         "Bytes of HTTP/2 that are neither: headers of frames, frames about the connection, its preface.",
-    "http_other_bytes" Reasons(|h| h.not_http.counts(), "protocol", || NotHttp::ALL.iter().map(|kind| kind.name()).collect())
+    "http_other_bytes" ReasonCounts(|h| h.not_http.counts(), "protocol", || NotHttp::ALL.iter().map(|kind| kind.name()).collect())
         "Bytes that are not HTTP.",
     "http_resync_bytes" Counter(|h| h.resync) "Bytes skipped while looking for the next message.",
     "http_waiting_bytes" Gauge(|h| h.waiting) "Bytes of heads that are not whole yet.",
 };
 
 /// requests = paired + unanswered + reset + unpaired + open; responses = paired + late + orphan + open.
-pub const HTTP_MESSAGES: &[Column<HttpLedger>] = columns! {
+pub const HTTP_MESSAGES: &[LedgerColumn<HttpLedger>] = columns! {
     "requests_seen" Counter(|h| h.requests) "Requests seen.",
     "requests_paired" Counter(|h| h.paired) "Requests with their response.",
-    "requests_unanswered" Reasons(|h| h.unanswered.counts(), "reason", || Unanswered::ALL.iter().map(|why| why.name()).collect())
+    "requests_unanswered" ReasonCounts(|h| h.unanswered.counts(), "reason", || UnansweredReason::ALL.iter().map(|why| why.name()).collect())
         "Requests without a response.",
     "requests_reset" Counter(|h| h.reset) "Requests of HTTP/2 whose stream was reset before a response.",
     "requests_unpaired" Counter(|h| h.unpaired)
@@ -155,7 +155,7 @@ pub const HTTP_MESSAGES: &[Column<HttpLedger>] = columns! {
     "responses_informational" Counter(|h| h.informational) "1xx responses.",
     "tls_connections" Counter(|h| h.tls_connections) "Connections recognised as TLS.",
     "h2_connections" Counter(|h| h.h2_connections) "Connections recognised as HTTP/2.",
-    "h2_frames" Reasons(|h| h.h2_frames.counts(), "type", || H2Frame::ALL.iter().map(|kind| kind.name()).collect())
+    "h2_frames" ReasonCounts(|h| h.h2_frames.counts(), "type", || H2Frame::ALL.iter().map(|kind| kind.name()).collect())
         "Frames of HTTP/2.",
     "h2_header_blocks" Counter(|h| h.h2_blocks) "Header blocks of HTTP/2.",
     "h2_header_blocks_hidden" Counter(|h| h.h2_blocks_hidden)
@@ -163,12 +163,12 @@ pub const HTTP_MESSAGES: &[Column<HttpLedger>] = columns! {
     "h2_streams_evicted" Counter(|h| h.h2_streams_evicted) "Streams of HTTP/2 given up to keep a limit.",
     "websockets_open" Gauge(|h| h.sockets_open) "WebSockets whose record waits for their end.",
     "websockets_told_open" Counter(|h| h.sockets_told_open) "Records of WebSockets made while they were open.",
-    "weird" Reasons(|h| h.weird.counts(), "name", || Weird::ALL.iter().map(|weird| weird.name()).collect())
+    "weird" ReasonCounts(|h| h.weird.counts(), "name", || Weird::ALL.iter().map(|weird| weird.name()).collect())
         "Protocol oddities.",
 };
 
 /// events = recorded + folded + left out + repeated + unreadable; only where conntrack is recorded.
-pub const CONNTRACK: &[Column<ConntrackLedger>] = columns! {
+pub const CONNTRACK: &[LedgerColumn<ConntrackLedger>] = columns! {
     "conntrack_events_sent" Counter(|c| c.events + c.lost_beginnings + c.dropped) "Events that the kernel sent: those read and those dropped.",
     "conntrack_events" Counter(|c| c.events) "Events read.",
     "conntrack_events_dropped" Counter(|c| c.lost_beginnings + c.dropped)
@@ -196,7 +196,7 @@ pub const CONNTRACK: &[Column<ConntrackLedger>] = columns! {
 };
 
 /// entries = recorded + waiting + folded + left out + unmatched + no IP + cut + foreign; only where verdicts are recorded.
-pub const VERDICTS: &[Column<VerdictLedger>] = columns! {
+pub const VERDICTS: &[LedgerColumn<VerdictLedger>] = columns! {
     "verdict_entries" Counter(|v| v.entries) "Entries of NFLOG and lines of the kernel log read.",
     "verdict_entries_recorded" Counter(|v| v.recorded) "Entries that became a record.",
     "verdict_entries_waiting" Gauge(|v| v.waiting) "Entries whose record waits for what follows (VERDICT_OUTCOME).",
@@ -220,7 +220,7 @@ pub const VERDICTS: &[Column<VerdictLedger>] = columns! {
 };
 
 /// connects = read + dropped; only where connects are recorded.
-pub const CONNECTS: &[Column<ConnectLedger>] = columns! {
+pub const CONNECTS: &[LedgerColumn<ConnectLedger>] = columns! {
     "connect_events" Counter(|c| c.events) "Connects whose result the kernel reported.",
     "connect_events_read" Counter(|c| c.read) "Of those, read from the ring.",
     "connect_events_dropped" Counter(|c| c.dropped) "Of those, dropped because the ring was full (CONNECT_BUFFER).",
@@ -233,9 +233,9 @@ pub const CONNECTS: &[Column<ConnectLedger>] = columns! {
 };
 
 /// frames = frames in flows + without flow + waiting; packets = reported + open; only where flows are recorded.
-pub const FLOWS: &[Column<FlowLedger>] = columns! {
+pub const FLOWS: &[LedgerColumn<FlowLedger>] = columns! {
     "flow_frames" Counter(|f| f.frames) "Frames that are packets of flows, or parts of such packets.",
-    "frames_without_flow" Reasons(|f| f.without_flow.counts(), "reason", || Skip::ALL.iter().map(|why| why.name()).collect())
+    "frames_without_flow" ReasonCounts(|f| f.without_flow.counts(), "reason", || Skip::ALL.iter().map(|why| why.name()).collect())
         "Frames that belong to no flow.",
     "flow_frames_waiting" Gauge(|f| f.waiting) "Frames held until it is known to which flow they belong.",
     "flow_packets" Counter(|f| f.packets) "Packets of flows.",
@@ -251,21 +251,21 @@ pub const FLOWS: &[Column<FlowLedger>] = columns! {
 };
 
 /// made = left out + offered.
-pub const RECORDS: &[Column<RecordLedger>] = columns! {
+pub const RECORDS: &[LedgerColumn<RecordLedger>] = columns! {
     "records_made" Counter(|r| r.made) "Records made.",
-    "records_left_out" Reasons(|r| r.left_out.counts(), "reason", || LeftOut::ALL.iter().map(|why| why.name()).collect())
+    "records_left_out" ReasonCounts(|r| r.left_out.counts(), "reason", || LeftOut::ALL.iter().map(|why| why.name()).collect())
         "Records left out on purpose.",
     "records_offered" Counter(|r| r.offered) "Records offered to every sink.",
 };
 
 /// offered = delivered + rejected + dropped + queued + in flight + spooled, for each sink.
-pub const SINKS: &[Column<SinkCounts>] = columns! {
+pub const SINKS: &[LedgerColumn<SinkCounts>] = columns! {
     "sink_offered_records" Counter(|s| s.ledger.offered) "Records offered to the sink.",
     "sink_recovered_records" Counter(|s| s.ledger.recovered) "Of those offered: left in the spool by an earlier run.",
     "sink_ledger_records" Counter(|s| s.ledger_records()) "Of those offered by this run: ledger records; the others are exchanges.",
     "sink_delivered_records" Counter(|s| s.ledger.delivered) "Records its target accepted.",
     "sink_rejected_records" Counter(|s| s.ledger.rejected) "Records its target refused for good.",
-    "sink_dropped_records" Reasons(|s| &s.dropped, "reason", || Dropped::ALL.iter().map(|why| why.name()).collect())
+    "sink_dropped_records" ReasonCounts(|s| &s.dropped, "reason", || DropReason::ALL.iter().map(|why| why.name()).collect())
         "Records given up.",
     "sink_queued_records" Gauge(|s| s.ledger.queued) "Records in the sink's queue.",
     "sink_queued_bytes" Gauge(|s| s.queued_bytes) "Bytes in the sink's queue, as limited.",
@@ -274,19 +274,19 @@ pub const SINKS: &[Column<SinkCounts>] = columns! {
     "sink_spooled_bytes" Gauge(|s| s.spooled_bytes) "Bytes of the spool's segments.",
     "sink_spool_damaged_bytes" Counter(|s| s.spool_damaged_bytes)
         "Bytes found in the spool that are no readable record; a torn write is among them.",
-    "sink_failed_attempts" Reasons(|s| &s.failed, "reason", || FailureReason::ALL.iter().map(|why| why.name()).collect())
+    "sink_failed_attempts" ReasonCounts(|s| &s.failed, "reason", || FailureReason::ALL.iter().map(|why| why.name()).collect())
         "Attempts to deliver that failed and are repeated.",
     "sink_spool_unknown_bytes" Counter(|s| s.spool_unknown_bytes)
         "Of those, bytes that held records, of which it is not known how many.",
     "sink_spool_missing_segments" Counter(|s| s.spool_missing_segments)
         "Segments of the spool that are missing or empty, and held records, of which it is not known how many.",
-    "sink_left_out_records" Reasons(|s| s.left_out_by_format.counts(), "dataset", || Dataset::ALL.iter().map(|d| d.name()).collect())
+    "sink_left_out_records" ReasonCounts(|s| s.left_out_by_format.counts(), "dataset", || Dataset::ALL.iter().map(|d| d.name()).collect())
         "Records not offered to the sink: its format has no such record.",
 };
 
 /// Names and meanings of all numbers of ledger records: those of the capture, then those of a sink.
 pub fn ledger_fields() -> impl Iterator<Item = (&'static str, &'static str)> {
-    fn of<T>(columns: &'static [Column<T>]) -> impl Iterator<Item = (&'static str, &'static str)> {
+    fn of<T>(columns: &'static [LedgerColumn<T>]) -> impl Iterator<Item = (&'static str, &'static str)> {
         columns.iter().map(|column| (column.field, column.help))
     }
     let capture = of(FRAMES).chain(of(KERNEL)).chain(of(INTERFACES)).chain(of(STREAMS)).chain(of(FLOWS));

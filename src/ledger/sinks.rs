@@ -8,7 +8,7 @@ use crate::record::Dataset;
 /// Why a record was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Dropped {
+pub enum DropReason {
     /// The queue was full.
     QueueFull,
     /// The target is gone for good: a closed pipe. No reader is left.
@@ -21,7 +21,7 @@ pub enum Dropped {
     SpoolDamaged,
 }
 
-impl Dropped {
+impl DropReason {
     /// All reasons.
     pub const ALL: [Self; 5] = [Self::QueueFull, Self::Gone, Self::Shutdown, Self::SpoolFull, Self::SpoolDamaged];
 
@@ -43,7 +43,7 @@ pub struct SinkCounts {
     /// The equation.
     pub ledger: SinkLedger,
     /// `ledger.dropped` by reason.
-    pub dropped: [u64; Dropped::ALL.len()],
+    pub dropped: [u64; DropReason::ALL.len()],
     /// `ledger.rejected` by reason class, at most sixteen.
     pub rejected: RejectedBy,
     /// Attempts to deliver that failed and were, or will be, repeated, by reason.
@@ -84,7 +84,7 @@ impl SinkCounts {
 
     /// Records whose reader had left.
     pub fn gone(&self) -> u64 {
-        self.dropped.get(Dropped::Gone as usize).copied().unwrap_or_default()
+        self.dropped.get(DropReason::Gone as usize).copied().unwrap_or_default()
     }
 
     /// Of those lost, the ones of a dataset, once nothing moves any more.

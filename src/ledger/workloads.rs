@@ -1,6 +1,6 @@
 //! Counts of names: how many addresses have one, how often one was found. Counts nothing itself.
 
-use super::columns::{Column, Reasons, Value, columns};
+use super::columns::{ColumnValue, LedgerColumn, ReasonCounts, columns};
 
 reasons! {
     /// What came of the question who had an address at a time.
@@ -56,11 +56,11 @@ pub struct WorkloadCounts {
 }
 
 /// Of the table of workloads.
-pub const WORKLOADS: &[Column<WorkloadCounts>] = columns! {
+pub const WORKLOADS: &[LedgerColumn<WorkloadCounts>] = columns! {
     "workload_addresses" Gauge(|w| w.addresses) "Addresses whose workload is known, now or a while ago.",
     "workload_bytes" Gauge(|w| w.bytes) "Bytes that they are reckoned to take.",
     "workload_addresses_left_out" Counter(|w| w.left_out) "Times the table had no room for an address.",
-    "workload_lookups" Reasons(|w| &w.lookups, "result", || Lookup::ALL.iter().map(|lookup| lookup.name()).collect())
+    "workload_lookups" ReasonCounts(|w| &w.lookups, "result", || Lookup::ALL.iter().map(|lookup| lookup.name()).collect())
         "Ends of connections that were to be named.",
     "workload_files_read" Counter(|w| w.files_read) "Times a file of WORKLOADS was read.",
     "workload_files_refused" Counter(|w| w.files_refused) "Of those, files of no use: what was read before stayed.",

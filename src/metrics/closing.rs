@@ -10,9 +10,9 @@ use crate::ledger::{
     ByReason, ConnectLedger, ConntrackLedger, Discard, FlowLedger, Ledger, LeftOut, NotHttp, RecordLedger, Skip,
     VerdictLedger,
 };
-use crate::record::{Dataset, Unanswered};
+use crate::record::{Dataset, UnansweredReason};
 use crate::settings::{counted, thousands as count};
-use crate::sink::{Dropped, SinkCounts};
+use crate::sink::{DropReason, SinkCounts};
 
 /// The ledger as text, each line with its newline.
 pub fn closing_lines(
@@ -32,7 +32,7 @@ pub fn closing_lines(
     verdict_lines(&mut lines, &ledger.verdicts);
     connect_lines(&mut lines, &ledger.connects);
     record_lines(&mut lines, records, sinks);
-    lines.retain(Line::says_something);
+    lines.retain(ClosingLine::says_something);
     let mut out = String::new();
     let (label, total) = lines.iter().fold((0, 0), |(l, t), line| (l.max(line.label.len()), t.max(line.total.len())));
     for line in &lines {
@@ -82,14 +82,14 @@ fn but(ledger: &Ledger, sinks: &[(String, SinkCounts)]) -> String {
 }
 
 /// `label total = term + term, beside`.
-struct Line {
+struct ClosingLine {
     label: String,
     total: String,
     terms: Vec<String>,
     beside: String,
 }
 
-impl Line {
+impl ClosingLine {
     fn new(label: &str, total: u64) -> Self {
         Self { label: label.to_owned(), total: count(total), terms: Vec::new(), beside: String::new() }
     }
@@ -123,20 +123,19 @@ impl Line {
     }
 }
 
-fn capture_lines(lines: &mut Vec<Line>, ledger: &Ledger, kernel: &KernelCounters) {
+fn capture_lines(lines: &mut Vec<ClosingLine>, ledger: &Ledger, kernel: &KernelCounters) {
     let (f, s) = (&ledger.frames, &ledger.streams);
     let skipped = by_reason(&f.skipped, Skip::ALL.iter().map(|r| r.name()));
-    let frames = Line::new("frames", f.frames).term(f.segments, "segments").term(f.fragments, "fragments").reasons(
-        f.skipped.total(),
-        "skipped",
-        skipped,
-    );
+    let frames = ClosingLine::new("frames", f.frames)
+        .term(f.segments, "segments")
+        .term(f.fragments, "fragments")
+        .reasons(f.skipped.total(), "skipped", skipped);
     lines.push(frames);
     if *kernel != KernelCounters::default() {
-        let line = Line::new("kernel packets", kernel.received).beside(kernel.dropped, "dropped");
+        let line = ClosingLine::new("kernel packets", kernel.received).beside(kernel.dropped, "dropped");
         lines.push(line.beside(kernel.interface_dropped, "dropped by the interface"));
     }
-    let connections = Line::new("connections", s.connections)
+    let connections = ClosingLine::new("connections", s.connections)
         .beside(s.connections_open, "still open")
         .beside(s.connections_evicted, "evicted")
         .beside(s.connections_repeated, "seen again in another VLAN or tunnel")
@@ -144,7 +143,7 @@ fn capture_lines(lines: &mut Vec<Line>, ledger: &Ledger, kernel: &KernelCounters
         .beside(s.connects_timed_out, "connects timed out");
     lines.push(connections);
     let discarded = by_reason(&s.discarded, Discard::ALL.iter().map(|r| r.name()));
-    let payload = Line::new("payload bytes", s.payload)
+    let payload = ClosingLine::new("payload bytes", s.payload)
         .term(s.delivered, "in order")
         .term(s.duplicate, "duplicate")
         .term(s.held, "held")
@@ -152,33 +151,35 @@ fn capture_lines(lines: &mut Vec<Line>, ledger: &Ledger, kernel: &KernelCounters
     lines.push(payload);
 }
 
-fn flow_lines(lines: &mut Vec<Line>, f: &FlowLedger) {
+fn flow_lines(lines: &mut Vec<ClosingLine>, f: &FlowLedger) {
     if !f.enabled {
         return;
     }
     let apart = by_reason(&f.without_flow, Skip::ALL.iter().map(|r| r.name()));
-    let frames = Line::new("frames of flows", f.frames)
+    let frames = ClosingLine::new("frames of flows", f.frames)
         .beside(f.without_flow.total(), "of no flow")
         .beside(f.waiting, "waiting");
     let frames = if f.without_flow.total() > 0 {
-        Line { beside: format!("{} ({})", frames.beside, named(apart).join("; ")), ..frames }
+        ClosingLine { beside: format!("{} ({})", frames.beside, named(apart).join("; ")), ..frames }
     } else {
         frames
     };
     lines.push(frames);
-    let packets =
-        Line::new("packets of flows", f.packets).term(f.reported_packets, "reported").term(f.open_packets, "open");
+    let packets = ClosingLine::new("packets of flows", f.packets)
+        .term(f.reported_packets, "reported")
+        .term(f.open_packets, "open");
     lines.push(packets);
-    let bytes = Line::new("bytes of flows", f.bytes).term(f.reported_bytes, "reported").term(f.open_bytes, "open");
+    let bytes =
+        ClosingLine::new("bytes of flows", f.bytes).term(f.reported_bytes, "reported").term(f.open_bytes, "open");
     lines.push(bytes);
-    let flows = Line::new("flows", f.flows).beside(f.open, "still open").beside(f.evicted, "evicted");
+    let flows = ClosingLine::new("flows", f.flows).beside(f.open, "still open").beside(f.evicted, "evicted");
     lines.push(flows.beside(f.records, "records"));
 }
 
-fn http_lines(lines: &mut Vec<Line>, ledger: &Ledger) {
+fn http_lines(lines: &mut Vec<ClosingLine>, ledger: &Ledger) {
     let h = &ledger.http;
     let others = by_reason(&h.not_http, NotHttp::ALL.iter().map(|kind| kind.name()));
-    let bytes = Line::new("parsed bytes", h.bytes)
+    let bytes = ClosingLine::new("parsed bytes", h.bytes)
         .term(h.heads, "heads")
         .term(h.bodies, "bodies")
         .term(h.control, "control")
@@ -186,15 +187,15 @@ fn http_lines(lines: &mut Vec<Line>, ledger: &Ledger) {
         .term(h.resync, "resync")
         .term(h.waiting, "waiting");
     lines.push(bytes);
-    let unanswered = by_reason(&h.unanswered, Unanswered::ALL.iter().map(|why| why.name()));
-    let requests = Line::new("requests", h.requests)
+    let unanswered = by_reason(&h.unanswered, UnansweredReason::ALL.iter().map(|why| why.name()));
+    let requests = ClosingLine::new("requests", h.requests)
         .term(h.paired, "paired")
         .reasons(h.unanswered.total(), "unanswered", unanswered)
         .term(h.reset, "reset")
         .term(h.unpaired, "unpaired")
         .term(h.open, "open");
     lines.push(requests);
-    let responses = Line::new("responses", h.responses)
+    let responses = ClosingLine::new("responses", h.responses)
         .term(h.paired, "paired")
         .term(h.late, "late")
         .term(h.orphan, "orphan")
@@ -202,16 +203,16 @@ fn http_lines(lines: &mut Vec<Line>, ledger: &Ledger) {
     lines.push(responses.beside(h.informational, "informational"));
 }
 
-fn conntrack_lines(lines: &mut Vec<Line>, c: &ConntrackLedger) {
+fn conntrack_lines(lines: &mut Vec<ClosingLine>, c: &ConntrackLedger) {
     if c.opens == 0 {
         return;
     }
-    let sent = Line::new("conntrack sent", c.events + c.lost_beginnings + c.dropped)
+    let sent = ClosingLine::new("conntrack sent", c.events + c.lost_beginnings + c.dropped)
         .term(c.events, "read")
         .term(c.lost_beginnings, "lost beginnings")
         .term(c.dropped, "dropped and sent again");
     lines.push(sent.beside(c.overruns, "overruns").beside(c.dumps, "dumps").beside(c.dumps_failed, "failed dumps"));
-    let read = Line::new("conntrack events", c.events)
+    let read = ClosingLine::new("conntrack events", c.events)
         .term(c.recorded, "recorded")
         .term(c.folded, "folded")
         .term(c.left_out, "left out")
@@ -220,11 +221,11 @@ fn conntrack_lines(lines: &mut Vec<Line>, c: &ConntrackLedger) {
     lines.push(read.beside(c.ended_by_dump, "ends known by a dump").beside(c.untracked, "without room in the table"));
 }
 
-fn verdict_lines(lines: &mut Vec<Line>, v: &VerdictLedger) {
+fn verdict_lines(lines: &mut Vec<ClosingLine>, v: &VerdictLedger) {
     if v.opens == 0 {
         return;
     }
-    let read = Line::new("verdict entries", v.entries)
+    let read = ClosingLine::new("verdict entries", v.entries)
         .term(v.recorded, "recorded")
         .term(v.waiting, "waiting")
         .term(v.folded, "folded")
@@ -241,11 +242,11 @@ fn verdict_lines(lines: &mut Vec<Line>, v: &VerdictLedger) {
     );
 }
 
-fn connect_lines(lines: &mut Vec<Line>, c: &ConnectLedger) {
+fn connect_lines(lines: &mut Vec<ClosingLine>, c: &ConnectLedger) {
     if c.opens == 0 {
         return;
     }
-    let connects = Line::new("connects", c.events)
+    let connects = ClosingLine::new("connects", c.events)
         .term(c.recorded, "recorded")
         .term(c.unreadable, "unreadable")
         .term(c.dropped, "dropped")
@@ -254,15 +255,15 @@ fn connect_lines(lines: &mut Vec<Line>, c: &ConnectLedger) {
     lines.push(connects);
 }
 
-fn record_lines(lines: &mut Vec<Line>, records: &RecordLedger, sinks: &[(String, SinkCounts)]) {
+fn record_lines(lines: &mut Vec<ClosingLine>, records: &RecordLedger, sinks: &[(String, SinkCounts)]) {
     let left_out = by_reason(&records.left_out, LeftOut::ALL.iter().map(|reason| reason.name()));
-    let made = Line::new("records", records.made)
+    let made = ClosingLine::new("records", records.made)
         .reasons(records.left_out.total(), "left out", left_out)
         .term(records.offered, "offered");
     lines.push(made);
     for (name, sink) in sinks {
         let l = &sink.ledger;
-        let line = Line::new(name, l.offered)
+        let line = ClosingLine::new(name, l.offered)
             .term(l.delivered, "delivered")
             .term(l.rejected, "rejected")
             .reasons(l.dropped, "dropped", dropped(sink))
@@ -310,7 +311,7 @@ pub(crate) fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String,
         out.push(format!("{:.1} seconds not captured: an interface could not be opened", kernel.blind.as_secs_f64()));
     }
     for (name, sink) in sinks {
-        let why = dropped(sink).filter(|(why, _)| *why != Dropped::Gone.name());
+        let why = dropped(sink).filter(|(why, _)| *why != DropReason::Gone.name());
         let reasons = named(why.chain([("rejected", sink.ledger.rejected)]));
         let of_ledger = match sink.lost_of(Dataset::Ledger) {
             0 => String::new(),
@@ -332,7 +333,7 @@ pub(crate) fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String,
 }
 
 fn dropped(sink: &SinkCounts) -> impl Iterator<Item = (&'static str, u64)> {
-    Dropped::ALL.iter().map(|why| why.name()).zip(sink.dropped)
+    DropReason::ALL.iter().map(|why| why.name()).zip(sink.dropped)
 }
 
 fn by_reason<const N: usize>(

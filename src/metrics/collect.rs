@@ -8,17 +8,17 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet}
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 
-use super::Snapshot;
+use super::MetricsSnapshot;
 use super::netlog::{self, NetLog};
 use super::red::{BUCKETS, Series};
 use crate::ledger::{
-    CONNECTS, CONNTRACK, Column, FLOWS, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, RECORDS, SINKS, STREAMS,
-    SinkCounts, VERDICTS, Value, WORKLOADS,
+    CONNECTS, CONNTRACK, ColumnValue, FLOWS, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, KERNEL, LedgerColumn,
+    RECORDS, SINKS, STREAMS, SinkCounts, VERDICTS, WORKLOADS,
 };
 
 const NO_EXEMPLAR: Option<&Exemplar<NoLabelSet, f64>> = None;
 
-impl Collector for Snapshot {
+impl Collector for MetricsSnapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result {
         let mut page = Page(encoder);
         page.build()?;
@@ -56,14 +56,14 @@ impl Collector for Snapshot {
 
 /// The metrics that NetLog had, under its own prefix.
 #[derive(Debug)]
-pub(super) struct Flows(pub(super) Option<NetLog>);
+pub(super) struct FlowMetrics(pub(super) Option<NetLog>);
 
-impl Collector for Flows {
+impl Collector for FlowMetrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result {
         let Some(netlog) = &self.0 else { return Ok(()) };
         let mut page = Page(encoder);
         let series = || netlog.series.iter().map(|(labels, counts)| (netlog_labels(labels), counts));
-        let both = |of: fn(&netlog::Counts) -> [u64; 2]| {
+        let both = |of: fn(&netlog::NetLogCounts) -> [u64; 2]| {
             series().flat_map(move |(labels, counts)| {
                 ["egress", "ingress"].into_iter().zip(of(counts)).map(move |(direction, n)| {
                     (labels.iter().copied().chain([("direction", direction)]).collect::<Vec<_>>(), n)
@@ -92,7 +92,7 @@ impl Collector for Flows {
     }
 }
 
-fn netlog_labels(labels: &netlog::Labels) -> Vec<(&'static str, &str)> {
+fn netlog_labels(labels: &netlog::NetLogLabels) -> Vec<(&'static str, &str)> {
     vec![
         ("namespace", &labels.namespace),
         ("name", &labels.name),
@@ -142,11 +142,11 @@ impl Page<'_> {
     }
 
     /// Counters by reason are one series each, zeros too: a rate needs its beginning.
-    fn columns<T>(&mut self, columns: &[Column<T>], of: &T) -> Result {
-        columns.iter().try_for_each(|Column { name, help, value, .. }| match value {
-            Value::Counter(value) => self.counter(name, help, value(of)),
-            Value::Gauge(value) => self.gauge(name, help, value(of)),
-            Value::Reasons(by) => {
+    fn columns<T>(&mut self, columns: &[LedgerColumn<T>], of: &T) -> Result {
+        columns.iter().try_for_each(|LedgerColumn { name, help, value, .. }| match value {
+            ColumnValue::Counter(value) => self.counter(name, help, value(of)),
+            ColumnValue::Gauge(value) => self.gauge(name, help, value(of)),
+            ColumnValue::Reasons(by) => {
                 let counts = (by.names)().into_iter().zip((by.counts)(of));
                 self.counters(name, help, counts.map(|(reason, n)| ([(by.label, reason)], *n)))
             }
@@ -180,14 +180,14 @@ impl Page<'_> {
 
     /// The columns of each sink, and why its target refused records.
     fn sinks(&mut self, sinks: &[(String, SinkCounts)]) -> Result {
-        for Column { name, help, value, .. } in SINKS {
+        for LedgerColumn { name, help, value, .. } in SINKS {
             let each = |column: fn(&SinkCounts) -> u64| {
                 sinks.iter().map(move |(name, sink)| ([("sink", name.as_str())], column(sink)))
             };
             match value {
-                Value::Counter(value) => self.counters(name, help, each(*value)),
-                Value::Gauge(value) => self.gauges(name, help, each(*value)),
-                Value::Reasons(by) => {
+                ColumnValue::Counter(value) => self.counters(name, help, each(*value)),
+                ColumnValue::Gauge(value) => self.gauges(name, help, each(*value)),
+                ColumnValue::Reasons(by) => {
                     let of_sink = |(name, sink): &'_ (String, SinkCounts)| {
                         let counts = (by.names)().into_iter().zip((by.counts)(sink));
                         let name = name.clone();

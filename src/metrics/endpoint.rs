@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::Metrics;
-use crate::guests::{Guest, Guests, Limits};
+use crate::guests::{Guest, GuestLimits, Guests};
 
 /// Connections at once. For one more, the one goes that has taken longest over its request.
 const MAX_CONNECTIONS: usize = 32;
@@ -33,12 +33,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A bound listener.
 #[derive(Debug)]
-pub struct Endpoint {
+pub struct MetricsEndpoint {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-impl Endpoint {
+impl MetricsEndpoint {
     /// Binds; if the port is taken, only warns.
     pub fn bind(address: SocketAddr) -> Option<Self> {
         let bound = TcpListener::bind(address).and_then(|listener| {
@@ -76,7 +76,8 @@ impl Endpoint {
             Ok(listener) => listener,
             Err(error) => return tracing::warn!(%error, "no metrics endpoint"),
         };
-        let guests = Guests::new(Limits { connections: MAX_CONNECTIONS, bytes: MAX_CONNECTIONS * MAX_REQUEST_BYTES });
+        let guests =
+            Guests::new(GuestLimits { connections: MAX_CONNECTIONS, bytes: MAX_CONNECTIONS * MAX_REQUEST_BYTES });
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
@@ -164,7 +165,7 @@ mod tests {
 
     async fn running() -> (SocketAddr, Arc<Metrics>) {
         let metrics = Metrics::new(crate::sink::Sinks::default());
-        let endpoint = Endpoint::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let endpoint = MetricsEndpoint::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = endpoint.address();
         tokio::spawn(endpoint.serve(Arc::clone(&metrics)));
         (address, metrics)
@@ -197,7 +198,10 @@ mod tests {
         let (head, body) =
             get(address, "/status").await.split_once("\r\n\r\n").map(|(h, b)| (h.to_owned(), b.to_owned())).unwrap();
         assert!(head.contains("content-type: application/json"), "{head}");
-        assert_eq!(serde_json::from_str::<crate::metrics::Status>(&body).unwrap().version, env!("CARGO_PKG_VERSION"));
+        assert_eq!(
+            serde_json::from_str::<crate::metrics::StatusReport>(&body).unwrap().version,
+            env!("CARGO_PKG_VERSION")
+        );
     }
 
     /// A sink for which no one listens.
@@ -212,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn verbose_readiness_names_why_a_sink_does_not_deliver_and_stays_ready() {
-        let sink = crate::sink::spawn("elasticsearch", Nowhere, crate::sink::Options::default()).unwrap();
+        let sink = crate::sink::spawn("elasticsearch", Nowhere, crate::sink::SinkOptions::default()).unwrap();
         sink.offer(piece(&["a", "b"]));
         let handle = sink.clone();
         let failed = move || {
@@ -222,7 +226,7 @@ mod tests {
         };
         tokio::task::spawn_blocking(failed).await.unwrap();
         let metrics = Metrics::new(crate::sink::Sinks::new(vec![sink]));
-        let endpoint = Endpoint::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let endpoint = MetricsEndpoint::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = endpoint.address();
         tokio::spawn(endpoint.serve(Arc::clone(&metrics)));
         metrics.set_capturing(true);
@@ -247,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn connections_that_are_slow_keep_nobody_out() {
         let metrics = Metrics::new(crate::sink::Sinks::default());
-        let endpoint = Endpoint::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let endpoint = MetricsEndpoint::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = endpoint.address();
         tokio::spawn(endpoint.serve_within(Duration::MAX, metrics));
         let mut slow = Vec::new();
@@ -271,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_port_that_is_taken_is_no_reason_to_end() {
-        let first = Endpoint::bind(([127, 0, 0, 1], 0).into()).unwrap();
-        assert!(Endpoint::bind(first.address()).is_none());
+        let first = MetricsEndpoint::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        assert!(MetricsEndpoint::bind(first.address()).is_none());
     }
 }

@@ -6,11 +6,11 @@
 
 use compact_str::{CompactString, format_compact};
 
-use super::Snapshot;
+use super::MetricsSnapshot;
 use crate::flow::Timestamp;
 use crate::ledger::{
-    CONNECTS, CONNTRACK, Column, FLOWS, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, Imbalance, KERNEL, RECORDS,
-    SINKS, STREAMS, SinkCounts, VERDICTS,
+    CONNECTS, CONNTRACK, FLOWS, FRAMES, HTTP_BYTES, HTTP_MESSAGES, INTERFACES, Imbalance, KERNEL, LedgerColumn,
+    RECORDS, SINKS, STREAMS, SinkCounts, VERDICTS,
 };
 use crate::record::Statement;
 
@@ -20,18 +20,18 @@ pub struct Intervals {
     run: CompactString,
     number: u64,
     since: Timestamp,
-    before: Snapshot,
+    before: MetricsSnapshot,
 }
 
 impl Intervals {
     /// Begins now, with nothing counted. `run` is what no other run has: what is sent again, in whatever way, is the same
     /// record, and no other is.
     pub fn new(run: impl Into<CompactString>, now: Timestamp) -> Self {
-        Self { run: run.into(), number: 0, since: now, before: Snapshot::default() }
+        Self { run: run.into(), number: 0, since: now, before: MetricsSnapshot::default() }
     }
 
     /// The statements of the interval that ends now, that of the capture first; the next interval begins.
-    pub fn end(&mut self, seen: Snapshot, now: Timestamp) -> Vec<Statement> {
+    pub fn end(&mut self, seen: MetricsSnapshot, now: Timestamp) -> Vec<Statement> {
         self.number += 1;
         // A clock that was set back gives an interval of no length, not one that ends before it begins.
         let (from, to) = (self.since.min(now), now);
@@ -54,7 +54,7 @@ impl Intervals {
         out
     }
 
-    fn capture(&self, seen: &Snapshot) -> Vec<(&'static str, u64)> {
+    fn capture(&self, seen: &MetricsSnapshot) -> Vec<(&'static str, u64)> {
         let (was, is) = (&self.before.ledger, &seen.ledger);
         let mut numbers = Vec::new();
         add(&mut numbers, FRAMES, &was.frames, &is.frames);
@@ -91,7 +91,7 @@ impl Intervals {
     }
 }
 
-fn add<T>(numbers: &mut Vec<(&'static str, u64)>, columns: &[Column<T>], before: &T, now: &T) {
+fn add<T>(numbers: &mut Vec<(&'static str, u64)>, columns: &[LedgerColumn<T>], before: &T, now: &T) {
     numbers.extend(columns.iter().map(|column| (column.name, column.between(before, now))));
 }
 
@@ -106,15 +106,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ledger::{Dropped, LeftOut, ledger_fields};
+    use crate::ledger::{DropReason, LeftOut, ledger_fields};
 
     fn at(second: i64) -> Timestamp {
         Timestamp(second * 1_000_000_000)
     }
 
     /// The totals of a run after a number of equal rounds.
-    fn seen(rounds: u64) -> Snapshot {
-        let mut seen = Snapshot::default();
+    fn seen(rounds: u64) -> MetricsSnapshot {
+        let mut seen = MetricsSnapshot::default();
         (seen.ledger.frames.frames, seen.ledger.frames.segments) = (3 * rounds, 3 * rounds);
         (seen.ledger.conntrack.opens, seen.ledger.verdicts.opens, seen.ledger.connects.opens) = (1, 1, 1);
         (seen.ledger.flows.enabled, seen.ledger.flows.frames) = (true, 3 * rounds);
@@ -124,7 +124,7 @@ mod tests {
         seen.records.left_out.add(LeftOut::Sampled as usize, rounds);
         let mut sink = SinkCounts::default();
         (sink.ledger.offered, sink.ledger.delivered, sink.ledger.queued) = (6 * rounds + 4, 5 * rounds, 4);
-        (sink.ledger.dropped, sink.dropped[Dropped::QueueFull as usize]) = (rounds, rounds);
+        (sink.ledger.dropped, sink.dropped[DropReason::QueueFull as usize]) = (rounds, rounds);
         seen.sinks = vec![("fluentd".to_owned(), sink)];
         seen
     }
@@ -158,11 +158,11 @@ mod tests {
     #[test]
     fn what_the_kernel_was_never_asked_is_absent_and_what_is_zero_is_told() {
         let all: BTreeSet<_> = ledger_fields().map(|(field, _)| field.rsplit('.').next().unwrap()).collect();
-        let told = |seen: Snapshot| -> BTreeSet<_> {
+        let told = |seen: MetricsSnapshot| -> BTreeSet<_> {
             let records = Intervals::new("run", at(0)).end(seen, at(1));
             records.into_iter().flat_map(|of| of.numbers).map(|(name, _)| name).collect()
         };
-        let unasked = Snapshot { kernel: Default::default(), ..seen(1) };
+        let unasked = MetricsSnapshot { kernel: Default::default(), ..seen(1) };
         let missing: Vec<_> = all.difference(&told(unasked)).copied().collect();
         assert_eq!(missing, ["interface_dropped_packets", "kernel_dropped_packets", "kernel_packets"]);
         assert_eq!(told(seen(1)), all);

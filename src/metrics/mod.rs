@@ -1,7 +1,7 @@
 //! podtap's metrics: every ledger, the kernel's drops, and RED of the traffic. Owns the meeting point of capture
 //! threads, pipelines and scrapes; counts nothing that a ledger counts already.
 //!
-//! Capture threads publish copies of their ledgers about once a second, never per packet. A scrape takes a `Snapshot`
+//! Capture threads publish copies of their ledgers about once a second, never per packet. A scrape takes a `MetricsSnapshot`
 //! under short locks and encodes it without any.
 
 mod closing;
@@ -19,13 +19,13 @@ use prometheus_client::registry::Registry;
 
 pub use self::closing::closing_lines;
 pub(crate) use self::closing::losses;
-use self::collect::Flows;
+use self::collect::FlowMetrics;
 pub use self::interval::Intervals;
 use self::netlog::NetLog;
 pub use self::red::MAX_SERIES;
-use self::red::{Red, Series};
-use self::status::About;
-pub use self::status::{FailingRoute, Interface, Rates, SinkState, Status, Totals};
+use self::red::{RedMetrics, Series};
+use self::status::AboutProcess;
+pub use self::status::{FailingRoute, InterfaceStatus, SinkState, StatusRates, StatusReport, StatusTotals};
 pub use crate::ledger::KernelCounters;
 use crate::ledger::{Imbalance, Ledger, RecordLedger, WorkloadCounts};
 use crate::record::{FlowRecord, Record};
@@ -35,25 +35,25 @@ use crate::workload::Workloads;
 
 /// One capture thread's last published counters.
 #[derive(Debug, Default)]
-struct Slot {
+struct ThreadSlot {
     ledger: Ledger,
     kernel: KernelCounters,
     records: RecordLedger,
     /// Where it captures.
-    interface: Option<Interface>,
+    interface: Option<InterfaceStatus>,
 }
 
 /// Where everything that is counted meets.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    slots: Mutex<Vec<Slot>>,
-    red: Mutex<Red>,
+    slots: Mutex<Vec<ThreadSlot>>,
+    red: Mutex<RedMetrics>,
     /// Where flows are recorded.
     netlog: Mutex<Option<NetLog>>,
     sinks: Sinks,
     workloads: Workloads,
     capturing: AtomicBool,
-    about: Mutex<About>,
+    about: Mutex<AboutProcess>,
 }
 
 impl Metrics {
@@ -73,10 +73,10 @@ impl Metrics {
     }
 
     /// The way in for one capture thread and its pipeline.
-    pub fn probe(self: &Arc<Self>) -> Probe {
+    pub fn probe(self: &Arc<Self>) -> MetricsProbe {
         let mut slots = lock(&self.slots);
-        slots.push(Slot::default());
-        Probe { metrics: Arc::clone(self), slot: slots.len() - 1 }
+        slots.push(ThreadSlot::default());
+        MetricsProbe { metrics: Arc::clone(self), slot: slots.len() - 1 }
     }
 
     /// Whether traffic is being captured: what `/readyz` says.
@@ -95,7 +95,7 @@ impl Metrics {
     }
 
     /// Everything at this moment.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> MetricsSnapshot {
         let (mut ledger, mut kernel, mut records) = Default::default();
         for slot in lock(&self.slots).iter() {
             Ledger::merge(&mut ledger, &slot.ledger);
@@ -104,13 +104,13 @@ impl Metrics {
         }
         let (sinks, workloads, red) = (self.sinks.counts(), self.workloads.counts(), lock(&self.red).series());
         let netlog = lock(&self.netlog).clone();
-        Snapshot { ledger, kernel, records, sinks, workloads, red, netlog }
+        MetricsSnapshot { ledger, kernel, records, sinks, workloads, red, netlog }
     }
 
     /// The page of `/metrics`, in the OpenMetrics text format.
     pub fn page(&self) -> String {
         let (mut registry, snapshot) = (Registry::default(), self.snapshot());
-        registry.sub_registry_with_prefix("netlog").register_collector(Box::new(Flows(snapshot.netlog.clone())));
+        registry.sub_registry_with_prefix("netlog").register_collector(Box::new(FlowMetrics(snapshot.netlog.clone())));
         registry.sub_registry_with_prefix("podtap").register_collector(Box::new(snapshot));
         let mut page = String::new();
         match prometheus_client::encoding::text::encode(&mut page, &registry) {
@@ -136,12 +136,12 @@ fn sink_in_words(SinkStatus { name, waiting, trouble }: &SinkStatus) -> String {
 
 /// One capture thread's way into the metrics.
 #[derive(Clone, Debug)]
-pub struct Probe {
+pub struct MetricsProbe {
     metrics: Arc<Metrics>,
     slot: usize,
 }
 
-impl Probe {
+impl MetricsProbe {
     /// Publishes a copy; about once a second is enough.
     pub fn publish(&self, ledger: &Ledger, kernel: &KernelCounters) {
         if let Some(slot) = lock(&self.metrics.slots).get_mut(self.slot) {
@@ -154,7 +154,7 @@ impl Probe {
     pub fn watch(&self, interface: &str) {
         if let Some(slot) = lock(&self.metrics.slots).get_mut(self.slot) {
             let waiting = Some("not open yet".to_owned());
-            slot.interface = Some(Interface { name: interface.to_owned(), waiting });
+            slot.interface = Some(InterfaceStatus { name: interface.to_owned(), waiting });
         }
     }
 
@@ -175,7 +175,7 @@ impl Probe {
     }
 
     /// Counts requests and their latency, and the series of flows.
-    pub fn count(&self, requests: &mut Requests) {
+    pub fn count(&self, requests: &mut WaitingRequests) {
         if !requests.http.is_empty() {
             let mut red = lock(&self.metrics.red);
             requests.http.drain(..).for_each(|request| red.count(&request));
@@ -192,16 +192,16 @@ const MOST_REQUESTS: usize = 64;
 
 /// Requests and flows that wait to be counted together: no capture thread waits for another one for each of them.
 #[derive(Debug, Default)]
-pub struct Requests {
-    http: Vec<red::Request>,
+pub struct WaitingRequests {
+    http: Vec<red::RedRequest>,
     flows: Vec<FlowRecord>,
 }
 
-impl Requests {
+impl WaitingRequests {
     /// Adds what there is to count of a record that was written already.
     pub fn add(&mut self, record: Record) {
         match record {
-            Record::Http(exchange) => self.http.extend(red::Request::of(*exchange)),
+            Record::Http(exchange) => self.http.extend(red::RedRequest::of(*exchange)),
             Record::Flow(flow) => self.flows.push(*flow),
             Record::Conntrack(_) | Record::Verdict(_) | Record::Connect(_) | Record::Ledger(_) => {}
         }
@@ -215,7 +215,7 @@ impl Requests {
 
 /// Everything that is counted, at one moment.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
+pub struct MetricsSnapshot {
     /// Frames to records, of all capture threads.
     pub ledger: Ledger,
     /// The kernel's counters, of all captures.
@@ -230,7 +230,7 @@ pub struct Snapshot {
     netlog: Option<NetLog>,
 }
 
-impl Snapshot {
+impl MetricsSnapshot {
     /// Every equation that does not hold, and where.
     pub fn imbalances(&self) -> Vec<(&str, Imbalance)> {
         imbalances(&self.ledger, &self.records, &self.sinks)

@@ -20,7 +20,7 @@ pub(super) const BUCKETS: [f64; 14] =
 
 /// The labels of a series; of `direction` there are two.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Labels {
+pub(super) struct NetLogLabels {
     pub(super) namespace: CompactString,
     pub(super) name: CompactString,
     pub(super) source: CompactString,
@@ -29,7 +29,7 @@ pub(super) struct Labels {
     pub(super) port: CompactString,
 }
 
-impl Labels {
+impl NetLogLabels {
     fn new(flow: &FlowRecord, literal: bool) -> Self {
         let workload = named(flow);
         let end = |end: Endpoint| {
@@ -61,7 +61,7 @@ impl Labels {
 
 /// What is counted for one combination of labels.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Counts {
+pub(super) struct NetLogCounts {
     /// From the source, and to it.
     pub(super) bytes: [u64; 2],
     pub(super) packets: [u64; 2],
@@ -74,7 +74,7 @@ pub(super) struct Counts {
 /// All series.
 #[derive(Clone, Debug)]
 pub(super) struct NetLog {
-    pub(super) series: HashMap<Labels, Counts, RandomState>,
+    pub(super) series: HashMap<NetLogLabels, NetLogCounts, RandomState>,
     /// Records that found no place for their series.
     pub(super) folded: u64,
     literal: bool,
@@ -88,9 +88,9 @@ impl NetLog {
     }
 
     pub(super) fn observe(&mut self, flow: &FlowRecord) {
-        let mut labels = Labels::new(flow, self.literal);
+        let mut labels = NetLogLabels::new(flow, self.literal);
         if !self.series.contains_key(&labels) && self.series.len() >= self.most {
-            labels = Labels::other(labels.protocol);
+            labels = NetLogLabels::other(labels.protocol);
             self.folded += 1;
         }
         let counts = self.series.entry(labels).or_default();

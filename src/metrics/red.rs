@@ -46,7 +46,7 @@ pub(super) const BUCKETS: [u64; 13] = [
 
 /// The labels of a series, besides its route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Labels {
+pub(super) struct RedLabels {
     pub(super) method: &'static str,
     pub(super) status_class: &'static str,
     pub(super) direction: &'static str,
@@ -54,7 +54,7 @@ pub(super) struct Labels {
     pub(super) grpc_status: &'static str,
 }
 
-impl Labels {
+impl RedLabels {
     /// A status from 400, no answer, another status of gRPC than OK.
     pub(super) fn is_failure(&self) -> bool {
         ["4xx", "5xx", "none"].contains(&self.status_class) || !["", "OK", "none"].contains(&self.grpc_status)
@@ -63,18 +63,18 @@ impl Labels {
 
 /// What is counted of an exchange.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct RedRequest {
     route: CompactString,
-    labels: Labels,
+    labels: RedLabels,
     duration: Option<u64>,
     start: Timestamp,
 }
 
-impl Request {
+impl RedRequest {
     /// Answered or not. A response that came late or without its request is none: the ledger has it.
     pub(super) fn of(mut exchange: Exchange) -> Option<Self> {
         let request = exchange.request.as_ref().filter(|_| !exchange.late)?;
-        let labels = Labels {
+        let labels = RedLabels {
             method: method(&request.method),
             status_class: exchange.response.as_ref().map_or("none", |r| r.status.map_or("other", status_class)),
             direction: direction(exchange.direction()),
@@ -89,7 +89,7 @@ impl Request {
 #[derive(Clone, Debug)]
 pub(super) struct Series {
     pub(super) route: CompactString,
-    pub(super) labels: Labels,
+    pub(super) labels: RedLabels,
     pub(super) requests: u64,
     /// Durations by bucket; the last is for those above all bounds.
     pub(super) durations: [u64; BUCKETS.len() + 1],
@@ -99,7 +99,7 @@ pub(super) struct Series {
 }
 
 impl Series {
-    fn new(route: &str, labels: Labels) -> Self {
+    fn new(route: &str, labels: RedLabels) -> Self {
         Self { route: route.into(), labels, requests: 0, durations: Default::default(), sum_ns: 0, recent: 0 }
     }
 
@@ -124,7 +124,7 @@ impl Series {
 
 /// All series, and where those of a route are: one lookup, then a short list.
 #[derive(Debug, Default)]
-pub(super) struct Red {
+pub(super) struct RedMetrics {
     /// All requests so far, of whatever series.
     pub(super) counted: u64,
     /// Of them, those that failed.
@@ -142,10 +142,10 @@ pub(super) struct Red {
     since_aged: u32,
 }
 
-impl Red {
+impl RedMetrics {
     /// Counts a request.
-    pub(super) fn count(&mut self, request: &Request) {
-        let Request { route, labels, duration, start } = request;
+    pub(super) fn count(&mut self, request: &RedRequest) {
+        let RedRequest { route, labels, duration, start } = request;
         let (route, labels) = (route.as_str(), *labels);
         self.counted += 1;
         self.failed += u64::from(labels.is_failure());
@@ -161,7 +161,7 @@ impl Red {
     }
 
     /// A place for a new series, if there is one or it deserves one more than another.
-    fn admit(&mut self, route: &str, labels: Labels, start: Timestamp) -> Option<usize> {
+    fn admit(&mut self, route: &str, labels: RedLabels, start: Timestamp) -> Option<usize> {
         if route.len() > MAX_ROUTE_BYTES {
             return None;
         }
@@ -212,7 +212,7 @@ impl Red {
         }
     }
 
-    fn find(&self, route: &str, labels: Labels) -> Option<usize> {
+    fn find(&self, route: &str, labels: RedLabels) -> Option<usize> {
         let of = |index: &usize| self.named.get(*index).is_some_and(|series| series.labels == labels);
         self.routes.get(route)?.iter().copied().find(of)
     }
@@ -229,7 +229,7 @@ fn outdoes(hits: u32, used: u32) -> bool {
 }
 
 /// The series of the route `other` with these labels.
-fn other(others: &mut Vec<Series>, labels: Labels) -> Option<&mut Series> {
+fn other(others: &mut Vec<Series>, labels: RedLabels) -> Option<&mut Series> {
     match others.iter().position(|series| series.labels == labels) {
         Some(index) => others.swap(0, index),
         None => others.insert(0, Series::new(OTHER, labels)),

@@ -9,7 +9,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::closing::losses;
-use super::red::{BUCKETS, Red, Series};
+use super::red::{BUCKETS, RedMetrics, Series};
 use super::{Metrics, imbalances, lock};
 use crate::flow::Timestamp;
 use crate::sink::{SinkCounts, SinkStatus};
@@ -22,7 +22,7 @@ const MOST_ROUTES: usize = 5;
 /// Everything that is shown. What a newer podtap adds is passed over, and what an older one lacks is empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Status {
+pub struct StatusReport {
     /// Of podtap.
     pub version: String,
     /// When it started, in RFC 3339.
@@ -32,11 +32,11 @@ pub struct Status {
     /// Whom it observes.
     pub observing: Option<String>,
     /// Where it captures.
-    pub interfaces: Vec<Interface>,
+    pub interfaces: Vec<InterfaceStatus>,
     /// Of the last minute, or of the time since the start.
-    pub recent: Rates,
+    pub recent: StatusRates,
     /// Since the start.
-    pub total: Totals,
+    pub total: StatusTotals,
     /// The routes with most failures since the start, at most five.
     pub failing: Vec<FailingRoute>,
     /// Where records go.
@@ -50,7 +50,7 @@ pub struct Status {
 /// An interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Interface {
+pub struct InterfaceStatus {
     /// `eth0`
     pub name: String,
     /// Why it is not captured at the moment.
@@ -60,7 +60,7 @@ pub struct Interface {
 /// What came in each second.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Rates {
+pub struct StatusRates {
     /// The average is over so long.
     pub seconds: u64,
     /// Packets.
@@ -74,7 +74,7 @@ pub struct Rates {
 /// What came since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Totals {
+pub struct StatusTotals {
     /// Packets.
     pub frames: u64,
     /// Requests.
@@ -134,15 +134,15 @@ pub struct SinkState {
 
 /// What a running podtap says of itself.
 #[derive(Debug, Default)]
-pub(super) struct About {
+pub(super) struct AboutProcess {
     since: Timestamp,
     observing: Option<String>,
     /// One for each second of the last minute, and the one before.
-    samples: VecDeque<Sample>,
+    samples: VecDeque<StatusSample>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Sample {
+struct StatusSample {
     at: Duration,
     frames: u64,
     requests: u64,
@@ -152,28 +152,28 @@ struct Sample {
 impl Metrics {
     /// Says once when it began, and whom it observes.
     pub fn begin(&self, since: Timestamp, observing: Option<String>) {
-        *lock(&self.about) = About { since, observing, samples: VecDeque::from([Sample::default()]) };
+        *lock(&self.about) = AboutProcess { since, observing, samples: VecDeque::from([StatusSample::default()]) };
     }
 
     /// Looks at the counters, for rates: about once a second, `at` so long after the start.
     pub fn sample(&self, at: Duration) {
         let frames = lock(&self.slots).iter().map(|slot| slot.ledger.frames.frames).sum();
-        let Red { counted: requests, failed, .. } = *lock(&self.red);
+        let RedMetrics { counted: requests, failed, .. } = *lock(&self.red);
         let samples = &mut lock(&self.about).samples;
-        samples.push_back(Sample { at, frames, requests, failed });
+        samples.push_back(StatusSample { at, frames, requests, failed });
         while samples.get(1).is_some_and(|second| at.saturating_sub(second.at) >= RECENT) {
             samples.pop_front();
         }
     }
 
     /// Everything that `podtap status` shows.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> StatusReport {
         let (seen, states) = (self.snapshot(), self.sinks.status());
         let interfaces = lock(&self.slots).iter().filter_map(|slot| slot.interface.clone()).collect();
         let about = lock(&self.about);
         let last = about.samples.back().copied().unwrap_or_default();
         let (streams, http) = (&seen.ledger.streams, &seen.ledger.http);
-        Status {
+        StatusReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             // To the second.
             since: Timestamp(about.since.0 - about.since.0.rem_euclid(1_000_000_000)).to_string(),
@@ -181,7 +181,7 @@ impl Metrics {
             observing: about.observing.clone(),
             interfaces,
             recent: rates(about.samples.front().copied().unwrap_or_default(), last),
-            total: Totals {
+            total: StatusTotals {
                 frames: seen.ledger.frames.frames,
                 requests: http.requests,
                 unanswered: http.unanswered.total(),
@@ -203,13 +203,13 @@ impl Metrics {
     }
 }
 
-fn rates(first: Sample, last: Sample) -> Rates {
+fn rates(first: StatusSample, last: StatusSample) -> StatusRates {
     let span = last.at.saturating_sub(first.at);
     if span.is_zero() {
-        return Rates::default();
+        return StatusRates::default();
     }
     let rate = |before: u64, after: u64| after.saturating_sub(before) as f64 / span.as_secs_f64();
-    Rates {
+    StatusRates {
         seconds: span.as_secs_f64().round() as u64,
         frames: rate(first.frames, last.frames),
         requests: rate(first.requests, last.requests),
@@ -220,12 +220,12 @@ fn rates(first: Sample, last: Sample) -> Rates {
 /// Series by method, route and direction, those with most failures first.
 fn failing(series: &[Series]) -> Vec<FailingRoute> {
     #[derive(Default)]
-    struct Sum {
+    struct StatusSum {
         requests: u64,
         failed: u64,
         durations: [u64; BUCKETS.len() + 1],
     }
-    let mut sums: HashMap<(&CompactString, &str, &str), Sum> = HashMap::new();
+    let mut sums: HashMap<(&CompactString, &str, &str), StatusSum> = HashMap::new();
     for one in series {
         let sum = sums.entry((&one.route, one.labels.method, one.labels.direction)).or_default();
         sum.requests += one.requests;
@@ -234,7 +234,7 @@ fn failing(series: &[Series]) -> Vec<FailingRoute> {
     }
     let mut failing: Vec<_> = sums.into_iter().filter(|(_, sum)| sum.failed > 0).collect();
     failing.sort_by(|(a, of_a), (b, of_b)| of_b.failed.cmp(&of_a.failed).then_with(|| a.cmp(b)));
-    let route = |((route, method, direction), sum): ((&CompactString, &str, &str), Sum)| FailingRoute {
+    let route = |((route, method, direction), sum): ((&CompactString, &str, &str), StatusSum)| FailingRoute {
         method: method.to_owned(),
         route: route.to_string(),
         direction: direction.to_owned(),
@@ -273,12 +273,12 @@ mod tests {
     use super::super::tests::exchange;
     use super::*;
     use crate::ledger::Ledger;
-    use crate::metrics::{KernelCounters, Requests};
+    use crate::metrics::{KernelCounters, WaitingRequests};
     use crate::record::sample::record;
     use crate::sink::Sinks;
 
     fn counted(metrics: &std::sync::Arc<Metrics>, exchanges: &[(Option<u16>, &str, u64)]) {
-        let mut requests = Requests::default();
+        let mut requests = WaitingRequests::default();
         for (status, route, nanos) in exchanges {
             requests.add(record(exchange("GET", *status, route, *nanos)));
         }
@@ -298,11 +298,11 @@ mod tests {
             metrics.sample(Duration::from_secs(second));
             metrics.status().recent
         };
-        assert_eq!(at(2, 10, true), Rates { seconds: 2, frames: 5.0, requests: 0.5, failed: 0.5 });
+        assert_eq!(at(2, 10, true), StatusRates { seconds: 2, frames: 5.0, requests: 0.5, failed: 0.5 });
         for second in 3..=62 {
             at(second, 100, false);
         }
-        let quiet = Rates { seconds: 60, frames: 100.0, requests: 1.0, failed: 0.0 };
+        let quiet = StatusRates { seconds: 60, frames: 100.0, requests: 1.0, failed: 0.0 };
         assert_eq!(at(63, 100, false), quiet);
         assert!(lock(&metrics.about).samples.len() <= 62);
     }
@@ -334,8 +334,8 @@ mod tests {
         let status = metrics.status();
         let mut json = serde_json::to_value(&status).unwrap();
         json["new"] = true.into();
-        assert_eq!(serde_json::from_value::<Status>(json).unwrap(), status);
-        assert_eq!(serde_json::from_str::<Status>("{}").unwrap(), Status::default());
+        assert_eq!(serde_json::from_value::<StatusReport>(json).unwrap(), status);
+        assert_eq!(serde_json::from_str::<StatusReport>("{}").unwrap(), StatusReport::default());
         assert_eq!((status.interfaces.len(), status.interfaces[0].waiting.is_some()), (1, true));
     }
 }

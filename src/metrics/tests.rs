@@ -3,15 +3,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::*;
 use crate::flow::Timestamp;
 use crate::record::sample::{self, record};
-use crate::record::{Exchange, Request, Response, StreamClass, Trust, Unanswered};
+use crate::record::{Exchange, HttpRequest, HttpResponse, StreamClass, Trust, UnansweredReason};
 
 pub(crate) fn exchange(method: &str, status: Option<u16>, route: &str, total_ns: u64) -> Exchange {
     let first = Timestamp(1_000);
     let last = first.plus(total_ns);
     Exchange {
-        request: Some(Request { method: method.into(), first, last: first, ..sample::request() }),
-        response: status.map(|status| Response { status: Some(status), first, last, ..sample::response() }),
-        unanswered: status.is_none().then_some(Unanswered::Timeout),
+        request: Some(HttpRequest { method: method.into(), first, last: first, ..sample::request() }),
+        response: status.map(|status| HttpResponse { status: Some(status), first, last, ..sample::response() }),
+        unanswered: status.is_none().then_some(UnansweredReason::Timeout),
         connect_ns: None,
         route: Some(route.into()),
         ..sample::exchange()
@@ -21,7 +21,7 @@ pub(crate) fn exchange(method: &str, status: Option<u16>, route: &str, total_ns:
 fn page_of(records: &[Record]) -> String {
     let metrics = Metrics::new(Sinks::default());
     let probe = metrics.probe();
-    let mut requests = Requests::default();
+    let mut requests = WaitingRequests::default();
     records.iter().cloned().for_each(|record| requests.add(record));
     probe.count(&mut requests);
     metrics.page()
@@ -139,8 +139,8 @@ fn labels_of<'a>(page: &'a str, name: &str) -> BTreeSet<&'a str> {
 fn the_reference_in_docs_is_the_page_itself() {
     let metrics = Metrics::new(Sinks::default());
     let mut call = exchange("POST", Some(200), "/a.B/C", 5);
-    call.grpc = Some(Box::new(crate::record::Grpc { status: Some(14), ..Default::default() }));
-    let mut requests = Requests::default();
+    call.grpc = Some(Box::new(crate::record::GrpcCall { status: Some(14), ..Default::default() }));
+    let mut requests = WaitingRequests::default();
     requests.add(record(call));
     metrics.probe().count(&mut requests);
     let mut snapshot = metrics.snapshot();

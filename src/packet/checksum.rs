@@ -123,7 +123,7 @@ fn fold(sum: u64) -> u16 {
 mod tests {
     use super::*;
     use crate::flow::{Endpoint, Scope, Timestamp};
-    use crate::packet::{Carried, TcpFlags};
+    use crate::packet::{CarriedIn, TcpFlags};
 
     /// RFC 9293 §3.1 word by word, over the pseudo-header of `len` bytes and over `bytes`.
     fn word_by_word(tuple: &FiveTuple, len: usize, bytes: &[u8]) -> u16 {
@@ -171,7 +171,7 @@ mod tests {
             payload_len,
             wire,
             damaged: false,
-            carried: Carried::default(),
+            carried: CarriedIn::default(),
             scope: Scope::default(),
             around: Default::default(),
             interface: None,

@@ -4,16 +4,16 @@
 
 use std::hash::BuildHasher;
 
-use super::fragments::{Added, Fragment, FragmentLimits, Fragments};
-use super::ip::{Found, Other, Tcp, Walk};
-use super::span::Span;
-use super::{Carried, Datagram, Frame, Packet, Segment, link, plain};
+use super::fragments::{Added, Fragment, FragmentLimits, FragmentTable};
+use super::ip::{FoundPacket, OtherPacket, TcpPacket, Walk};
+use super::span::ByteSpan;
+use super::{CarriedIn, Datagram, Frame, Packet, Segment, link, plain};
 use crate::flow::Timestamp;
 use crate::ledger::{FrameLedger, Skip};
 
 /// Decodes the frames of one capture.
-pub struct Decoder {
-    fragments: Fragments,
+pub struct FrameDecoder {
+    fragments: FragmentTable,
     /// Fragments that several interfaces show are joined for each of them.
     by_interface: bool,
     /// The datagram joined last.
@@ -21,11 +21,11 @@ pub struct Decoder {
     ledger: FrameLedger,
 }
 
-impl Decoder {
+impl FrameDecoder {
     /// A decoder that holds fragments within `limits`.
     pub fn new(limits: FragmentLimits) -> Self {
         let (by_interface, joined, ledger) = Default::default();
-        Self { fragments: Fragments::new(limits), by_interface, joined, ledger }
+        Self { fragments: FragmentTable::new(limits), by_interface, joined, ledger }
     }
 
     /// The same that expects to see one packet on several interfaces.
@@ -81,10 +81,10 @@ impl Decoder {
     pub(super) fn decode_any<'a>(&'a mut self, frame: &Frame<'a>) -> Option<Packet<'a>> {
         let mut walk = Walk::default();
         walk.interface = self.interface_of(frame);
-        let span = Span::new(frame.data, wire_len(frame));
+        let span = ByteSpan::new(frame.data, wire_len(frame));
         match link::open(frame.link, span, &mut walk.place).and_then(|ip| walk.packet(ip)) {
-            Ok(Found::Segment(tcp)) => Some(Packet::Tcp(self.segment(frame, tcp))),
-            Ok(Found::Fragment(fragment)) => self.join(frame, walk, &fragment),
+            Ok(FoundPacket::Segment(tcp)) => Some(Packet::Tcp(self.segment(frame, tcp))),
+            Ok(FoundPacket::Fragment(fragment)) => self.join(frame, walk, &fragment),
             Err(skip) => {
                 let skip = walk.outer(skip);
                 self.skip(skip);
@@ -120,20 +120,22 @@ impl Decoder {
             Added::Dropped => return self.no_fragment(Skip::FragmentDropped),
         };
         walk.carried = carried;
-        let of_all = |inner: Carried| Carried { frames: carried.frames, ..inner };
-        let skip = match walk.upper(fragment.key.ips, protocol, Span::new(&self.joined, len)) {
-            Ok(Found::Segment(tcp)) => {
+        let of_all = |inner: CarriedIn| CarriedIn { frames: carried.frames, ..inner };
+        let skip = match walk.upper(fragment.key.ips, protocol, ByteSpan::new(&self.joined, len)) {
+            Ok(FoundPacket::Segment(tcp)) => {
                 self.ledger.segments += 1;
                 self.ledger.bad_ip_checksums += u64::from(tcp.damaged);
-                return Some(Packet::Tcp(segment(frame, Tcp { carried: of_all(tcp.carried), ..tcp })));
+                return Some(Packet::Tcp(segment(frame, TcpPacket { carried: of_all(tcp.carried), ..tcp })));
             }
             // Fragments of a tunnel's packets inside fragments of the tunnel's own.
-            Ok(Found::Fragment(_)) => Skip::TooDeep,
+            Ok(FoundPacket::Fragment(_)) => Skip::TooDeep,
             Err(skip) => walk.outer(skip),
         };
         self.ledger.skipped.add(skip as usize, 1);
         match walk.other {
-            Some(other) => Some(Packet::Other(datagram(frame, Other { carried: of_all(other.carried), ..other }))),
+            Some(other) => {
+                Some(Packet::Other(datagram(frame, OtherPacket { carried: of_all(other.carried), ..other })))
+            }
             None => {
                 self.ledger.no_packet.add(skip as usize, carried.frames.into());
                 None
@@ -160,7 +162,7 @@ impl Decoder {
 
     /// Counts a segment.
     #[inline]
-    fn segment<'a>(&mut self, frame: &Frame<'a>, tcp: Tcp<'a>) -> Segment<'a> {
+    fn segment<'a>(&mut self, frame: &Frame<'a>, tcp: TcpPacket<'a>) -> Segment<'a> {
         self.ledger.segments += 1;
         self.ledger.bad_ip_checksums += u64::from(tcp.damaged);
         segment(frame, tcp)
@@ -176,7 +178,7 @@ fn wire_len(frame: &Frame<'_>) -> usize {
 }
 
 #[inline]
-fn segment<'a>(frame: &Frame<'a>, tcp: Tcp<'a>) -> Segment<'a> {
+fn segment<'a>(frame: &Frame<'a>, tcp: TcpPacket<'a>) -> Segment<'a> {
     Segment {
         at: frame.at,
         tuple: tcp.tuple,
@@ -194,7 +196,7 @@ fn segment<'a>(frame: &Frame<'a>, tcp: Tcp<'a>) -> Segment<'a> {
     }
 }
 
-fn datagram<'a>(frame: &Frame<'a>, other: Other<'a>) -> Datagram<'a> {
+fn datagram<'a>(frame: &Frame<'a>, other: OtherPacket<'a>) -> Datagram<'a> {
     Datagram {
         at: frame.at,
         protocol: other.protocol,

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use etherparse::IpNumber;
 
-use super::span::Span;
-use super::{Addresses, Carried};
+use super::span::ByteSpan;
+use super::{CarriedIn, IpAddresses};
 use crate::flow::{Scope, Timestamp};
 
 /// The longest payload of an IP datagram.
@@ -38,7 +38,7 @@ impl Default for FragmentLimits {
 /// What makes fragments belong together (RFC 791 §2.3, RFC 8200 §4.5).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct FragmentKey {
-    pub(super) ips: Addresses,
+    pub(super) ips: IpAddresses,
     pub(super) scope: Scope,
     pub(super) interface: u64,
     pub(super) protocol: u8,
@@ -54,7 +54,7 @@ pub(super) struct Fragment<'a> {
     pub(super) more: bool,
     /// What the payload is, if this is the first fragment.
     pub(super) protocol: IpNumber,
-    pub(super) payload: Span<'a>,
+    pub(super) payload: ByteSpan<'a>,
     /// Length of the whole packet.
     pub(super) bytes: u32,
 }
@@ -65,25 +65,25 @@ pub(super) enum Added {
     /// It waits, or was there before.
     Held,
     /// It was the last one missing: the payload, of `len` bytes on the wire, has been joined.
-    Whole { protocol: IpNumber, len: usize, carried: Carried },
+    Whole { protocol: IpNumber, len: usize, carried: CarriedIn },
     /// Its length or place is impossible.
     Malformed,
     /// Its datagram is given up.
     Dropped,
 }
 
-struct Piece {
+struct FragmentPiece {
     len: usize,
     /// Shorter than `len` when the snap length cut it.
     bytes: Box<[u8]>,
 }
 
-struct Datagram {
+struct DatagramParts {
     since: Timestamp,
-    /// Its place in `Fragments::by_age`.
+    /// Its place in `FragmentTable::by_age`.
     serial: u64,
     /// By offset, never overlapping.
-    pieces: BTreeMap<usize, Piece>,
+    pieces: BTreeMap<usize, FragmentPiece>,
     /// The stretches that the pieces cover, by start: the end of each. No two touch. So neither a duplicate nor the last
     /// piece costs a look at every piece.
     runs: BTreeMap<usize, usize>,
@@ -99,9 +99,9 @@ struct Datagram {
 }
 
 /// Datagrams under way.
-pub(super) struct Fragments {
+pub(super) struct FragmentTable {
     limits: FragmentLimits,
-    datagrams: HashMap<FragmentKey, Datagram, foldhash::fast::RandomState>,
+    datagrams: HashMap<FragmentKey, DatagramParts, foldhash::fast::RandomState>,
     /// Those datagrams in the order of their first fragments.
     by_age: BTreeMap<u64, FragmentKey>,
     last_serial: u64,
@@ -113,7 +113,7 @@ pub(super) struct Fragments {
     waiting: u64,
 }
 
-impl Fragments {
+impl FragmentTable {
     pub(super) fn new(limits: FragmentLimits) -> Self {
         Self {
             limits,
@@ -152,7 +152,7 @@ impl Fragments {
         let datagram = self.datagrams.entry(fragment.key).or_insert_with(|| {
             *last_serial += 1;
             by_age.insert(*last_serial, fragment.key);
-            Datagram::new(at, *last_serial)
+            DatagramParts::new(at, *last_serial)
         });
         match datagram.place(fragment, end) {
             Placed::Duplicate => {
@@ -213,13 +213,15 @@ impl Fragments {
     /// Whether the count of what is held is right, and within the limits.
     #[cfg(test)]
     pub(super) fn within(&self, limits: FragmentLimits) -> bool {
-        let held: usize = self.datagrams.values().map(Datagram::cost).sum();
+        let held: usize = self.datagrams.values().map(DatagramParts::cost).sum();
         let all_by_age = self.by_age.len() == self.datagrams.len();
         held == self.held && held <= limits.bytes && self.datagrams.len() <= limits.datagrams && all_by_age
     }
 
     fn join(&mut self, key: &FragmentKey, joined: &mut Vec<u8>) -> Added {
-        let Some((protocol, len)) = self.datagrams.get(key).and_then(Datagram::complete) else { return Added::Held };
+        let Some((protocol, len)) = self.datagrams.get(key).and_then(DatagramParts::complete) else {
+            return Added::Held;
+        };
         let Some(mut datagram) = self.datagrams.remove(key) else { return Added::Held };
         self.by_age.remove(&datagram.serial);
         joined.clear();
@@ -242,7 +244,7 @@ enum Placed {
     Refused,
 }
 
-impl Datagram {
+impl DatagramParts {
     fn new(since: Timestamp, serial: u64) -> Self {
         let (pieces, runs) = (BTreeMap::new(), BTreeMap::new());
         Self { since, serial, pieces, runs, total: None, protocol: None, frames: 0, bytes: 0, condemned: false }
@@ -263,7 +265,7 @@ impl Datagram {
         let start = before.filter(|(_, stop)| *stop == fragment.offset).map_or(fragment.offset, |(start, _)| start);
         let stop = self.runs.remove(&end).unwrap_or(end);
         self.runs.insert(start, stop);
-        let piece = Piece { len: fragment.payload.len, bytes: fragment.payload.bytes.into() };
+        let piece = FragmentPiece { len: fragment.payload.len, bytes: fragment.payload.bytes.into() };
         self.pieces.insert(fragment.offset, piece);
         if fragment.offset == 0 {
             self.protocol = Some(fragment.protocol);
@@ -290,10 +292,10 @@ impl Datagram {
     }
 
     /// All its fragments together.
-    fn carried(&self) -> Carried {
+    fn carried(&self) -> CarriedIn {
         let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let packets = number(self.frames);
-        Carried { frames: packets, packets, bytes: number(self.bytes) }
+        CarriedIn { frames: packets, packets, bytes: number(self.bytes) }
     }
 
     fn complete(&self) -> Option<(IpNumber, usize)> {
@@ -317,7 +319,7 @@ impl Datagram {
 }
 
 /// Whether the captured bytes that both have are the same.
-fn agrees(offset: usize, piece: &Piece, fragment: &Fragment<'_>) -> bool {
+fn agrees(offset: usize, piece: &FragmentPiece, fragment: &Fragment<'_>) -> bool {
     let from = offset.max(fragment.offset);
     let ours = fragment.payload.bytes.get(from - fragment.offset..).unwrap_or_default();
     let theirs = piece.bytes.get(from - offset..).unwrap_or_default();

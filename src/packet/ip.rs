@@ -8,12 +8,12 @@ use etherparse::{
 };
 
 use super::fragments::{Fragment, FragmentKey};
-use super::link::{self, Ip, ethertype};
-use super::span::Span;
-use super::{Addresses, Carried, TcpFlags};
-use crate::flow::{Endpoint, FiveTuple, Place, Protocol, Scope, TunnelKind};
+use super::link::{self, IpPacket, ethertype};
+use super::span::ByteSpan;
+use super::{CarriedIn, IpAddresses, TcpFlags};
+use crate::flow::{Endpoint, FiveTuple, IpProtocol, PacketPlace, Scope, TunnelKind};
 use crate::ledger::Skip;
-use crate::record::Icmp;
+use crate::record::IcmpMessage;
 
 /// Tunnels opened around one segment; overlays in overlays end at two or three.
 pub(super) const MAX_TUNNELS: u8 = 4;
@@ -22,7 +22,7 @@ const MAX_EXTENSIONS: usize = 16;
 
 /// A TCP segment without what its frame knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tcp<'a> {
+pub(super) struct TcpPacket<'a> {
     pub(super) tuple: FiveTuple,
     pub(super) seq: u32,
     pub(super) ack: u32,
@@ -33,25 +33,25 @@ pub(super) struct Tcp<'a> {
     pub(super) wire: &'a [u8],
     /// An IPv4 header on the way had a wrong checksum.
     pub(super) damaged: bool,
-    pub(super) carried: Carried,
-    pub(super) place: Place,
+    pub(super) carried: CarriedIn,
+    pub(super) place: PacketPlace,
 }
 
 /// A datagram of another protocol, without what its frame knows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Other<'a> {
-    pub(super) protocol: Protocol,
+pub(super) struct OtherPacket<'a> {
+    pub(super) protocol: IpProtocol,
     pub(super) tuple: FiveTuple,
-    pub(super) icmp: Option<Icmp>,
-    pub(super) payload: Span<'a>,
-    pub(super) carried: Carried,
-    pub(super) place: Place,
+    pub(super) icmp: Option<IcmpMessage>,
+    pub(super) payload: ByteSpan<'a>,
+    pub(super) carried: CarriedIn,
+    pub(super) place: PacketPlace,
 }
 
 /// What a packet holds.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Found<'a> {
-    Segment(Tcp<'a>),
+pub(super) enum FoundPacket<'a> {
+    Segment(TcpPacket<'a>),
     Fragment(Fragment<'a>),
 }
 
@@ -61,11 +61,11 @@ pub(super) struct Walk<'a> {
     tunnels: u8,
     damaged: bool,
     /// The innermost IP packet so far, or the fragments it came in.
-    pub(super) carried: Carried,
+    pub(super) carried: CarriedIn,
     /// The innermost datagram of a protocol other than TCP so far.
-    pub(super) other: Option<Other<'a>>,
+    pub(super) other: Option<OtherPacket<'a>>,
     /// The VLANs and tunnels so far.
-    pub(super) place: Place,
+    pub(super) place: PacketPlace,
     /// Part of what makes fragments belong together.
     pub(super) interface: u64,
     /// An IP header promised more than was on the wire.
@@ -74,10 +74,10 @@ pub(super) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// What an IP packet holds.
-    pub(super) fn packet(&mut self, ip: Ip<'a>) -> Result<Found<'a>, Skip> {
+    pub(super) fn packet(&mut self, ip: IpPacket<'a>) -> Result<FoundPacket<'a>, Skip> {
         match ip {
-            Ip::V4(packet) => self.ipv4(packet),
-            Ip::V6(packet) => self.ipv6(packet),
+            IpPacket::V4(packet) => self.ipv4(packet),
+            IpPacket::V6(packet) => self.ipv6(packet),
         }
     }
 
@@ -87,7 +87,7 @@ impl<'a> Walk<'a> {
         if inner && self.tunnels > 0 { Skip::TunnelNotTcp } else { skip }
     }
 
-    fn ipv4(&mut self, packet: Span<'a>) -> Result<Found<'a>, Skip> {
+    fn ipv4(&mut self, packet: ByteSpan<'a>) -> Result<FoundPacket<'a>, Skip> {
         let header = Ipv4HeaderSlice::from_slice(packet.bytes).map_err(|e| match e {
             err::ipv4::HeaderSliceError::Len(_) => packet.too_short(),
             err::ipv4::HeaderSliceError::Content(_) => Skip::Malformed,
@@ -105,7 +105,7 @@ impl<'a> Walk<'a> {
         }
         .after(header_len)?;
         self.damaged |= !checksum_holds(header.slice());
-        let ips = Addresses { source: header.source_addr().into(), destination: header.destination_addr().into() };
+        let ips = IpAddresses { source: header.source_addr().into(), destination: header.destination_addr().into() };
         let protocol = header.protocol();
         if !header.is_fragmenting_payload() {
             return self.upper(ips, protocol, payload);
@@ -129,7 +129,7 @@ impl<'a> Walk<'a> {
         })
     }
 
-    fn ipv6(&mut self, packet: Span<'a>) -> Result<Found<'a>, Skip> {
+    fn ipv6(&mut self, packet: ByteSpan<'a>) -> Result<FoundPacket<'a>, Skip> {
         let header = Ipv6HeaderSlice::from_slice(packet.bytes).map_err(|e| match e {
             err::ipv6::HeaderSliceError::Len(_) => packet.too_short(),
             err::ipv6::HeaderSliceError::Content(_) => Skip::Malformed,
@@ -141,20 +141,20 @@ impl<'a> Walk<'a> {
             len => self.limited(rest, len.into()),
         };
         self.carried = one_packet(header.slice().len() + rest_len(header.payload_length(), rest));
-        let ips = Addresses { source: header.source_addr().into(), destination: header.destination_addr().into() };
+        let ips = IpAddresses { source: header.source_addr().into(), destination: header.destination_addr().into() };
         self.upper(ips, header.next_header(), payload)
     }
 
     /// What follows an IP header, behind extension headers. Also of a datagram joined from fragments.
     pub(super) fn upper(
         &mut self,
-        ips: Addresses,
+        ips: IpAddresses,
         mut protocol: IpNumber,
-        mut rest: Span<'a>,
-    ) -> Result<Found<'a>, Skip> {
+        mut rest: ByteSpan<'a>,
+    ) -> Result<FoundPacket<'a>, Skip> {
         for _ in 0..=MAX_EXTENSIONS {
             let len = match protocol {
-                ip_number::TCP => return self.tcp(ips, rest).map(Found::Segment),
+                ip_number::TCP => return self.tcp(ips, rest).map(FoundPacket::Segment),
                 ip_number::AUTH => {
                     let header = IpAuthHeaderSlice::from_slice(rest.bytes).map_err(|e| match e {
                         err::ip_auth::HeaderSliceError::Len(_) => rest.too_short(),
@@ -193,10 +193,10 @@ impl<'a> Walk<'a> {
     }
 
     /// Opens a tunnel, or names what is not one.
-    fn inner(&mut self, ips: Addresses, protocol: IpNumber, rest: Span<'a>) -> Result<Found<'a>, Skip> {
+    fn inner(&mut self, ips: IpAddresses, protocol: IpNumber, rest: ByteSpan<'a>) -> Result<FoundPacket<'a>, Skip> {
         let ip = match protocol {
-            ip_number::IPV4 => Ip::V4(rest),
-            ip_number::IPV6 => Ip::V6(rest),
+            ip_number::IPV4 => IpPacket::V4(rest),
+            ip_number::IPV6 => IpPacket::V6(rest),
             ip_number::MPLS_IN_IP => link::mpls(rest, &mut self.place)?,
             ip_number::GRE => return self.gre(ips, rest),
             ip_number::UDP => return self.udp(ips, rest),
@@ -211,47 +211,47 @@ impl<'a> Walk<'a> {
     }
 
     /// ICMP and SCTP, as far as their ports go.
-    fn note_other(&mut self, ips: Addresses, protocol: IpNumber, rest: Span<'a>) {
-        let protocol = Protocol(protocol.0);
-        if protocol == Protocol::SCTP
+    fn note_other(&mut self, ips: IpAddresses, protocol: IpNumber, rest: ByteSpan<'a>) {
+        let protocol = IpProtocol(protocol.0);
+        if protocol == IpProtocol::SCTP
             && let (Ok([s0, s1, d0, d1, ..]), Ok(payload)) = (rest.first::<12>(), rest.after(12))
         {
             let ports = [u16::from_be_bytes([*s0, *s1]), u16::from_be_bytes([*d0, *d1])];
             self.note(ips, protocol, ports, None, payload);
         }
-        let version = if ips.source.is_ipv6() { Protocol::ICMP6 } else { Protocol::ICMP };
+        let version = if ips.source.is_ipv6() { IpProtocol::ICMP6 } else { IpProtocol::ICMP };
         if protocol == version
             && let (Ok([kind, code, _, _, i0, i1, _, _]), Ok(payload)) = (rest.first::<8>(), rest.after(8))
         {
             let echo = crate::flow::icmp_counterpart(protocol, (*kind).into()).is_some();
             let id = echo.then(|| u16::from_be_bytes([*i0, *i1]));
-            self.note(ips, protocol, [0; 2], Some(Icmp { kind: *kind, code: *code, id }), payload);
+            self.note(ips, protocol, [0; 2], Some(IcmpMessage { kind: *kind, code: *code, id }), payload);
         }
     }
 
     fn note(
         &mut self,
-        ips: Addresses,
-        protocol: Protocol,
+        ips: IpAddresses,
+        protocol: IpProtocol,
         [source_port, destination_port]: [u16; 2],
-        icmp: Option<Icmp>,
-        payload: Span<'a>,
+        icmp: Option<IcmpMessage>,
+        payload: ByteSpan<'a>,
     ) {
         let tuple = FiveTuple {
             source: Endpoint { ip: ips.source, port: source_port },
             destination: Endpoint { ip: ips.destination, port: destination_port },
         };
-        self.other = Some(Other { protocol, tuple, icmp, payload, carried: self.carried, place: self.place });
+        self.other = Some(OtherPacket { protocol, tuple, icmp, payload, carried: self.carried, place: self.place });
     }
 
-    fn limited(&mut self, packet: Span<'a>, len: usize) -> Span<'a> {
+    fn limited(&mut self, packet: ByteSpan<'a>, len: usize) -> ByteSpan<'a> {
         self.clipped |= len > packet.len;
         packet.limited(len)
     }
 
     /// A fragment whose own length is in doubt would put a datagram together wrongly.
-    fn fragment(&self, fragment: Fragment<'a>) -> Result<Found<'a>, Skip> {
-        if self.clipped { Err(Skip::Malformed) } else { Ok(Found::Fragment(fragment)) }
+    fn fragment(&self, fragment: Fragment<'a>) -> Result<FoundPacket<'a>, Skip> {
+        if self.clipped { Err(Skip::Malformed) } else { Ok(FoundPacket::Fragment(fragment)) }
     }
 
     fn enter(&mut self) -> Result<(), Skip> {
@@ -260,7 +260,7 @@ impl<'a> Walk<'a> {
     }
 
     /// GRE version 0 (RFC 2784, RFC 2890).
-    fn gre(&mut self, ips: Addresses, rest: Span<'a>) -> Result<Found<'a>, Skip> {
+    fn gre(&mut self, ips: IpAddresses, rest: ByteSpan<'a>) -> Result<FoundPacket<'a>, Skip> {
         let &[flags, version, high, low] = rest.first()?;
         let kind = u16::from_be_bytes([high, low]);
         match (version & 7, kind) {
@@ -289,7 +289,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The mirrored frame. A mirror is no separate network: only the VLAN that it names counts, of a frame whose tag is gone.
-    fn erspan(&mut self, kind: u16, numbered: bool, rest: Span<'a>) -> Result<Span<'a>, Skip> {
+    fn erspan(&mut self, kind: u16, numbered: bool, rest: ByteSpan<'a>) -> Result<ByteSpan<'a>, Skip> {
         // Type I has neither sequence numbers nor a header.
         if kind == ethertype::ERSPAN_II && !numbered {
             self.place.enter_mirror(None);
@@ -314,7 +314,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Tunnels over UDP go by the port they are sent to.
-    fn udp(&mut self, ips: Addresses, rest: Span<'a>) -> Result<Found<'a>, Skip> {
+    fn udp(&mut self, ips: IpAddresses, rest: ByteSpan<'a>) -> Result<FoundPacket<'a>, Skip> {
         let header = UdpHeaderSlice::from_slice(rest.bytes).map_err(|_| rest.too_short())?;
         let payload = match usize::from(header.length()) {
             // Offload leaves 0 here too; a length that is too small is no one's payload.
@@ -322,7 +322,7 @@ impl<'a> Walk<'a> {
             len => rest.limited(len),
         }
         .after(8)?;
-        self.note(ips, Protocol::UDP, [header.source_port(), header.destination_port()], None, payload);
+        self.note(ips, IpProtocol::UDP, [header.source_port(), header.destination_port()], None, payload);
         let ip = match (header.source_port(), header.destination_port()) {
             (_, 4754) => return self.gre(ips, payload),
             (_, 4789 | 8472) => self.vxlan(payload)?,
@@ -339,7 +339,7 @@ impl<'a> Walk<'a> {
     }
 
     /// VXLAN (RFC 7348).
-    fn vxlan(&mut self, payload: Span<'a>) -> Result<Ip<'a>, Skip> {
+    fn vxlan(&mut self, payload: ByteSpan<'a>) -> Result<IpPacket<'a>, Skip> {
         let &[flags, _, _, _, n0, n1, n2, _] = payload.first::<8>()?;
         if flags & 0x08 == 0 {
             return Err(Skip::NotTcp);
@@ -350,7 +350,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Geneve (RFC 8926).
-    fn geneve(&mut self, payload: Span<'a>) -> Result<Ip<'a>, Skip> {
+    fn geneve(&mut self, payload: ByteSpan<'a>) -> Result<IpPacket<'a>, Skip> {
         let &[options, _, high, low, n0, n1, n2, _] = payload.first::<8>()?;
         if options >> 6 != 0 {
             return Err(Skip::Geneve);
@@ -365,7 +365,7 @@ impl<'a> Walk<'a> {
     }
 
     /// GTP-U version 1 (3GPP TS 29.281). Its tunnels have one direction: their numbers are no part of a scope.
-    fn gtp(&mut self, payload: Span<'a>) -> Result<Ip<'a>, Skip> {
+    fn gtp(&mut self, payload: ByteSpan<'a>) -> Result<IpPacket<'a>, Skip> {
         const USER_PACKET: u8 = 255;
         let &[flags, kind, _, _, t0, t1, t2, t3] = payload.first::<8>()?;
         if flags >> 4 != 0b0011 || kind != USER_PACKET {
@@ -391,7 +391,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Options that the snap length cut are no loss: nothing above reads them.
-    fn tcp(&self, ips: Addresses, rest: Span<'a>) -> Result<Tcp<'a>, Skip> {
+    fn tcp(&self, ips: IpAddresses, rest: ByteSpan<'a>) -> Result<TcpPacket<'a>, Skip> {
         const FIXED: usize = 20;
         let mut fixed: [u8; FIXED] = *rest.first()?;
         let [.., data_offset, flags, _, _, _, _, _, _] = &mut fixed;
@@ -402,7 +402,7 @@ impl<'a> Walk<'a> {
         let flags = TcpFlags(*flags);
         *data_offset = 0x50;
         let header = TcpHeaderSlice::from_slice(&fixed).map_err(|_| Skip::Malformed)?;
-        Ok(Tcp {
+        Ok(TcpPacket {
             tuple: FiveTuple {
                 source: Endpoint { ip: ips.source, port: header.source_port() },
                 destination: Endpoint { ip: ips.destination, port: header.destination_port() },
@@ -420,12 +420,12 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn one_packet(bytes: usize) -> Carried {
-    Carried { frames: 1, packets: 1, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) }
+fn one_packet(bytes: usize) -> CarriedIn {
+    CarriedIn { frames: 1, packets: 1, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) }
 }
 
 /// Length of an IPv6 payload: as its header says, or where that is left to the frame, what the frame holds.
-fn rest_len(said: u16, rest: Span<'_>) -> usize {
+fn rest_len(said: u16, rest: ByteSpan<'_>) -> usize {
     if said == 0 { rest.len } else { said.into() }
 }
 
@@ -442,16 +442,16 @@ fn unopened(protocol: IpNumber, v6: bool) -> Option<Skip> {
 }
 
 /// The key field of a GRE header that has one, behind the checksum where there is one too (RFC 2890).
-fn gre_key(header: Span<'_>, flags: u8) -> Result<u32, Skip> {
+fn gre_key(header: ByteSpan<'_>, flags: u8) -> Result<u32, Skip> {
     let at = if flags & 0x80 == 0 { 4 } else { 8 };
     header.after(at)?.first().map(|key| u32::from_be_bytes(*key))
 }
 
 fn fragment_v6<'a>(
-    ips: Addresses,
+    ips: IpAddresses,
     (scope, interface): (Scope, u64),
     header: &Ipv6FragmentHeaderSlice<'a>,
-    rest: Span<'a>,
+    rest: ByteSpan<'a>,
     bytes: u32,
 ) -> Result<Fragment<'a>, Skip> {
     Ok(Fragment {

@@ -5,8 +5,8 @@
 use etherparse::SingleVlanHeaderSlice;
 
 use super::LinkType;
-use super::span::Span;
-use crate::flow::Place;
+use super::span::ByteSpan;
+use crate::flow::PacketPlace;
 use crate::ledger::Skip;
 
 /// Tags in front of one packet; two are usual (QinQ), more are a loop or an attack.
@@ -61,13 +61,13 @@ pub(super) mod ethertype {
 
 /// An IP packet, of the version its link header announced.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Ip<'a> {
-    V4(Span<'a>),
-    V6(Span<'a>),
+pub(super) enum IpPacket<'a> {
+    V4(ByteSpan<'a>),
+    V6(ByteSpan<'a>),
 }
 
 /// The IP packet in a frame.
-pub(super) fn open<'a>(link: LinkType, frame: Span<'a>, place: &mut Place) -> Result<Ip<'a>, Skip> {
+pub(super) fn open<'a>(link: LinkType, frame: ByteSpan<'a>, place: &mut PacketPlace) -> Result<IpPacket<'a>, Skip> {
     match link.0 {
         linktype::ETHERNET => ethernet(frame, place),
         linktype::LINUX_SLL => {
@@ -80,8 +80,8 @@ pub(super) fn open<'a>(link: LinkType, frame: Span<'a>, place: &mut Place) -> Re
         }
         linktype::NULL | linktype::LOOP => loopback(frame),
         linktype::RAW | linktype::DLT_RAW | linktype::DLT_RAW_OPENBSD => raw(frame),
-        linktype::IPV4 => Ok(Ip::V4(frame)),
-        linktype::IPV6 => Ok(Ip::V6(frame)),
+        linktype::IPV4 => Ok(IpPacket::V4(frame)),
+        linktype::IPV6 => Ok(IpPacket::V6(frame)),
         linktype::NFLOG => nflog(frame),
         linktype::CISCO_HDLC => cisco_hdlc(frame, place),
         linktype::PPP | linktype::PPP_HDLC => match frame.first::<2>()? {
@@ -100,22 +100,26 @@ pub(super) fn open<'a>(link: LinkType, frame: Span<'a>, place: &mut Place) -> Re
 }
 
 /// An Ethernet frame: also the inner one of VXLAN and bridged GRE.
-pub(super) fn ethernet<'a>(frame: Span<'a>, place: &mut Place) -> Result<Ip<'a>, Skip> {
+pub(super) fn ethernet<'a>(frame: ByteSpan<'a>, place: &mut PacketPlace) -> Result<IpPacket<'a>, Skip> {
     let (ether_type, rest) = inside_ethernet(frame)?;
     typed(ether_type, rest, place)
 }
 
-fn inside_ethernet(frame: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
+fn inside_ethernet(frame: ByteSpan<'_>) -> Result<(u16, ByteSpan<'_>), Skip> {
     let [.., high, low] = frame.first::<14>()?;
     Ok((u16::from_be_bytes([*high, *low]), frame.after(14)?))
 }
 
 /// What follows an EtherType, behind any tags.
-pub(super) fn typed<'a>(mut ether_type: u16, mut rest: Span<'a>, place: &mut Place) -> Result<Ip<'a>, Skip> {
+pub(super) fn typed<'a>(
+    mut ether_type: u16,
+    mut rest: ByteSpan<'a>,
+    place: &mut PacketPlace,
+) -> Result<IpPacket<'a>, Skip> {
     for _ in 0..=MAX_TAGS {
         match ether_type {
-            ethertype::IPV4 => return Ok(Ip::V4(rest)),
-            ethertype::IPV6 => return Ok(Ip::V6(rest)),
+            ethertype::IPV4 => return Ok(IpPacket::V4(rest)),
+            ethertype::IPV6 => return Ok(IpPacket::V6(rest)),
             // 802.1Q, 802.1ad, and the values QinQ had before it was a standard.
             0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300 => {
                 let tag = SingleVlanHeaderSlice::from_slice(rest.bytes).map_err(|_| rest.too_short())?;
@@ -140,7 +144,7 @@ pub(super) fn typed<'a>(mut ether_type: u16, mut rest: Span<'a>, place: &mut Pla
 }
 
 /// 802.2 LLC with SNAP and the OUI that says an EtherType follows (RFC 1042).
-fn snap(llc: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
+fn snap(llc: ByteSpan<'_>) -> Result<(u16, ByteSpan<'_>), Skip> {
     match llc.first::<8>() {
         Ok([0xaa, 0xaa, 3, 0, 0, 0, high, low]) => {
             let ether_type = u16::from_be_bytes([*high, *low]);
@@ -153,13 +157,13 @@ fn snap(llc: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
 
 /// What MPLS carries.
 enum Labelled<'a> {
-    Ip(Ip<'a>),
-    Ethernet(Span<'a>),
+    Ip(IpPacket<'a>),
+    Ethernet(ByteSpan<'a>),
 }
 
 /// Labels name one direction of a path: they are no part of a scope. What follows them, no label says: IP by its version,
 /// Ethernet by the control word before it (RFC 4928 §3, RFC 4385 §3).
-fn behind_labels(mut rest: Span<'_>) -> Result<Labelled<'_>, Skip> {
+fn behind_labels(mut rest: ByteSpan<'_>) -> Result<Labelled<'_>, Skip> {
     for _ in 0..=MAX_TAGS {
         let &[_, _, bottom, _] = rest.first()?;
         rest = rest.after(4)?;
@@ -168,8 +172,8 @@ fn behind_labels(mut rest: Span<'_>) -> Result<Labelled<'_>, Skip> {
         }
         let [first] = rest.first()?;
         return match first >> 4 {
-            4 => Ok(Labelled::Ip(Ip::V4(rest))),
-            6 => Ok(Labelled::Ip(Ip::V6(rest))),
+            4 => Ok(Labelled::Ip(IpPacket::V4(rest))),
+            6 => Ok(Labelled::Ip(IpPacket::V6(rest))),
             0 => Ok(Labelled::Ethernet(rest.after(4)?)),
             _ => Err(Skip::Mpls),
         };
@@ -178,12 +182,12 @@ fn behind_labels(mut rest: Span<'_>) -> Result<Labelled<'_>, Skip> {
 }
 
 /// The IP packet behind labels that lie in an IP packet or a UDP datagram.
-pub(super) fn mpls<'a>(rest: Span<'a>, place: &mut Place) -> Result<Ip<'a>, Skip> {
+pub(super) fn mpls<'a>(rest: ByteSpan<'a>, place: &mut PacketPlace) -> Result<IpPacket<'a>, Skip> {
     typed(ethertype::MPLS, rest, place)
 }
 
 /// A session of PPPoE (RFC 2516).
-fn pppoe<'a>(rest: Span<'a>, place: &mut Place) -> Result<(u16, Span<'a>), Skip> {
+fn pppoe<'a>(rest: ByteSpan<'a>, place: &mut PacketPlace) -> Result<(u16, ByteSpan<'a>), Skip> {
     let &[version, code, s0, s1, l0, l1] = rest.first()?;
     if version != 0x11 || code != 0 {
         return Err(Skip::Ppp);
@@ -193,7 +197,7 @@ fn pppoe<'a>(rest: Span<'a>, place: &mut Place) -> Result<(u16, Span<'a>), Skip>
 }
 
 /// The EtherType that a protocol of PPP means, and what follows it, with or without address and control (RFC 1662).
-fn ppp(frame: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
+fn ppp(frame: ByteSpan<'_>) -> Result<(u16, ByteSpan<'_>), Skip> {
     let rest = if frame.bytes.starts_with(&[0xff, 3]) { frame.after(2)? } else { frame };
     let &[high, low] = rest.first()?;
     // A protocol in one byte is odd; the first of two is even.
@@ -208,7 +212,7 @@ fn ppp(frame: Span<'_>) -> Result<(u16, Span<'_>), Skip> {
     Ok((ether_type, rest.after(len)?))
 }
 
-fn cisco_hdlc<'a>(frame: Span<'a>, place: &mut Place) -> Result<Ip<'a>, Skip> {
+fn cisco_hdlc<'a>(frame: ByteSpan<'a>, place: &mut PacketPlace) -> Result<IpPacket<'a>, Skip> {
     let &[address, _, high, low] = frame.first()?;
     if ![0x0f, 0x8f].contains(&address) {
         return Err(Skip::NotIp);
@@ -226,30 +230,30 @@ fn unopened(ether_type: u16) -> Skip {
 }
 
 /// LINKTYPE_NULL and LINKTYPE_LOOP: an address family of the capturing system, in its byte order or the network's.
-fn loopback(frame: Span<'_>) -> Result<Ip<'_>, Skip> {
+fn loopback(frame: ByteSpan<'_>) -> Result<IpPacket<'_>, Skip> {
     let little = u32::from_le_bytes(*frame.first()?);
     let family = if little > 0xffff { little.swap_bytes() } else { little };
     let rest = frame.after(4)?;
     match family {
-        2 => Ok(Ip::V4(rest)),
+        2 => Ok(IpPacket::V4(rest)),
         // AF_INET6 of Linux, Windows, NetBSD and OpenBSD, FreeBSD, Darwin.
-        10 | 23 | 24 | 28 | 30 => Ok(Ip::V6(rest)),
+        10 | 23 | 24 | 28 | 30 => Ok(IpPacket::V6(rest)),
         _ => Err(Skip::NotIp),
     }
 }
 
 /// No link header: the version is in the packet.
-pub(super) fn raw(packet: Span<'_>) -> Result<Ip<'_>, Skip> {
+pub(super) fn raw(packet: ByteSpan<'_>) -> Result<IpPacket<'_>, Skip> {
     let [first] = packet.first()?;
     match first >> 4 {
-        4 => Ok(Ip::V4(packet)),
-        6 => Ok(Ip::V6(packet)),
+        4 => Ok(IpPacket::V4(packet)),
+        6 => Ok(IpPacket::V6(packet)),
         _ => Err(Skip::NotIp),
     }
 }
 
 /// LINKTYPE_NFLOG: family, version, resource, then TLVs in the capturing host's byte order, one of them the packet.
-fn nflog(frame: Span<'_>) -> Result<Ip<'_>, Skip> {
+fn nflog(frame: ByteSpan<'_>) -> Result<IpPacket<'_>, Skip> {
     const PAYLOAD: u16 = 9;
     let [family, ..] = *frame.first::<4>()?;
     let mut rest = frame.after(4)?;
@@ -260,8 +264,8 @@ fn nflog(frame: Span<'_>) -> Result<Ip<'_>, Skip> {
         if kind & 0x7fff == PAYLOAD {
             let packet = promised(family, rest.after(4)?.limited(value_len));
             return match family {
-                2 => Ok(Ip::V4(packet)),
-                10 => Ok(Ip::V6(packet)),
+                2 => Ok(IpPacket::V4(packet)),
+                10 => Ok(IpPacket::V6(packet)),
                 _ => Err(Skip::NotIp),
             };
         }
@@ -274,13 +278,13 @@ fn nflog(frame: Span<'_>) -> Result<Ip<'_>, Skip> {
 }
 
 /// NFLOG's own limit cuts packets, and says so nowhere: only their IP header does.
-fn promised(family: u8, packet: Span<'_>) -> Span<'_> {
+fn promised(family: u8, packet: ByteSpan<'_>) -> ByteSpan<'_> {
     let len = match (family, packet.bytes) {
         (2, [_, _, high, low, ..]) => u16::from_be_bytes([*high, *low]).into(),
         (10, [_, _, _, _, high, low, ..]) => 40 + usize::from(u16::from_be_bytes([*high, *low])),
         _ => 0,
     };
-    Span::new(packet.bytes, packet.len.max(len))
+    ByteSpan::new(packet.bytes, packet.len.max(len))
 }
 
 fn u16_pair(&[a, b, c, d]: &[u8; 4], big_endian: bool) -> [u16; 2] {

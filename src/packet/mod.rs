@@ -17,16 +17,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use checksum::Checksum;
-pub use decoder::Decoder;
+pub use decoder::FrameDecoder;
 pub use fragments::FragmentLimits;
-pub use undelivered::Undelivered;
+pub use undelivered::UndeliveredPacket;
 
-use crate::flow::{Around, FiveTuple, Protocol, Scope, Timestamp};
-use crate::record::Icmp;
+use crate::flow::{FiveTuple, IpProtocol, OuterLayers, Scope, Timestamp};
+use crate::record::IcmpMessage;
 
 /// Source and destination address.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Addresses {
+struct IpAddresses {
     source: IpAddr,
     destination: IpAddr,
 }
@@ -104,7 +104,7 @@ impl std::fmt::Debug for TcpFlags {
 
 /// What a segment or datagram came in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Carried {
+pub struct CarriedIn {
     /// Frames: more than one where it came in fragments.
     pub frames: u32,
     /// IP packets around it, the innermost ones: its fragments, or one.
@@ -113,7 +113,7 @@ pub struct Carried {
     pub bytes: u32,
 }
 
-impl std::ops::AddAssign for Carried {
+impl std::ops::AddAssign for CarriedIn {
     fn add_assign(&mut self, other: Self) {
         self.frames = self.frames.saturating_add(other.frames);
         self.packets = self.packets.saturating_add(other.packets);
@@ -137,21 +137,21 @@ pub struct Datagram<'a> {
     /// Capture time (of the last fragment, when it came in fragments).
     pub at: Timestamp,
     /// UDP, ICMP of either version, or SCTP.
-    pub protocol: Protocol,
+    pub protocol: IpProtocol,
     /// Who sent it to whom; the ports of ICMP are 0.
     pub tuple: FiveTuple,
     /// Of ICMP.
-    pub icmp: Option<Icmp>,
+    pub icmp: Option<IcmpMessage>,
     /// What is behind its header (of ICMP: behind eight bytes), as captured.
     pub payload: &'a [u8],
     /// The length of that on the wire.
     pub payload_len: u32,
     /// The packets around it.
-    pub carried: Carried,
+    pub carried: CarriedIn,
     /// The VLANs and tunnels around it, as one number.
     pub scope: Scope,
     /// The same by name.
-    pub around: Around,
+    pub around: OuterLayers,
     /// Name of the interface, where known.
     pub interface: Option<&'a Arc<str>>,
 }
@@ -178,11 +178,11 @@ pub struct Segment<'a> {
     /// An IPv4 header around it has a wrong checksum: its receiver drops it.
     pub damaged: bool,
     /// The packets around it.
-    pub carried: Carried,
+    pub carried: CarriedIn,
     /// The VLANs and tunnels around it, as one number.
     pub scope: Scope,
     /// The same by name.
-    pub around: Around,
+    pub around: OuterLayers,
     /// Name of the interface, where known.
     pub interface: Option<&'a Arc<str>>,
 }

@@ -4,16 +4,16 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::ip::{Tcp, checksum_holds};
+use super::ip::{TcpPacket, checksum_holds};
 use super::link::{ethertype, linktype};
-use super::{Carried, Frame, TcpFlags};
-use crate::flow::{Endpoint, FiveTuple, Place};
+use super::{CarriedIn, Frame, TcpFlags};
+use crate::flow::{Endpoint, FiveTuple, PacketPlace};
 
 const TCP: u8 = 6;
 
 /// The segment, where the frame is that plain.
 #[inline]
-pub(super) fn segment<'a>(frame: &Frame<'a>) -> Option<Tcp<'a>> {
+pub(super) fn segment<'a>(frame: &Frame<'a>) -> Option<TcpPacket<'a>> {
     let (ether_type, packet) = match frame.link.0 {
         linktype::ETHERNET => {
             let ([.., high, low], packet) = frame.data.split_first_chunk::<14>()?;
@@ -38,7 +38,7 @@ pub(super) fn segment<'a>(frame: &Frame<'a>) -> Option<Tcp<'a>> {
 }
 
 #[inline]
-fn ipv4(packet: &[u8], cut: usize) -> Option<Tcp<'_>> {
+fn ipv4(packet: &[u8], cut: usize) -> Option<TcpPacket<'_>> {
     let (header, rest) = packet.split_first_chunk::<20>()?;
     let &[0x45, _, t0, t1, _, _, f0, f1, _, TCP, _, _, s0, s1, s2, s3, d0, d1, d2, d3] = header else { return None };
     // More fragments to come, or an offset.
@@ -59,7 +59,7 @@ fn ipv4(packet: &[u8], cut: usize) -> Option<Tcp<'_>> {
 }
 
 #[inline]
-fn ipv6(packet: &[u8], cut: usize) -> Option<Tcp<'_>> {
+fn ipv6(packet: &[u8], cut: usize) -> Option<TcpPacket<'_>> {
     let (&[first, _, _, _, l0, l1, TCP, _], rest) = packet.split_first_chunk::<8>()? else { return None };
     let (source, rest) = rest.split_first_chunk::<16>()?;
     let (destination, rest) = rest.split_first_chunk::<16>()?;
@@ -79,13 +79,13 @@ fn ipv6(packet: &[u8], cut: usize) -> Option<Tcp<'_>> {
 }
 
 #[inline]
-fn one_packet(bytes: u32) -> Carried {
-    Carried { frames: 1, packets: 1, bytes }
+fn one_packet(bytes: u32) -> CarriedIn {
+    CarriedIn { frames: 1, packets: 1, bytes }
 }
 
 /// `len` is what the IP header says, and the frame's length on the wire allows; a length below TCP's header, the 0 of offload among them, is not plain.
 #[inline]
-fn tcp(rest: &[u8], len: usize, tuple: impl FnOnce(u16, u16) -> FiveTuple) -> Option<Tcp<'_>> {
+fn tcp(rest: &[u8], len: usize, tuple: impl FnOnce(u16, u16) -> FiveTuple) -> Option<TcpPacket<'_>> {
     let header = rest.first_chunk::<20>()?;
     let &[s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, ..] = header;
     let header_len = usize::from(offset >> 4) * 4;
@@ -93,7 +93,7 @@ fn tcp(rest: &[u8], len: usize, tuple: impl FnOnce(u16, u16) -> FiveTuple) -> Op
         return None;
     }
     let captured = rest.get(..len).unwrap_or(rest);
-    Some(Tcp {
+    Some(TcpPacket {
         tuple: tuple(u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])),
         seq: u32::from_be_bytes([q0, q1, q2, q3]),
         ack: u32::from_be_bytes([a0, a1, a2, a3]),
@@ -102,7 +102,7 @@ fn tcp(rest: &[u8], len: usize, tuple: impl FnOnce(u16, u16) -> FiveTuple) -> Op
         payload_len: u32::try_from(len - header_len).ok()?,
         wire: captured,
         damaged: false,
-        carried: Carried::default(),
-        place: Place::default(),
+        carried: CarriedIn::default(),
+        place: PacketPlace::default(),
     })
 }

@@ -6,12 +6,12 @@ use crate::ledger::Skip;
 
 /// Bytes as captured, and their number on the wire: `bytes.len() <= len`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Span<'a> {
+pub(super) struct ByteSpan<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) len: usize,
 }
 
-impl<'a> Span<'a> {
+impl<'a> ByteSpan<'a> {
     pub(super) fn new(bytes: &'a [u8], wire_len: usize) -> Self {
         Self { bytes, len: wire_len.max(bytes.len()) }
     }

@@ -4,10 +4,10 @@ use std::sync::{Arc, OnceLock};
 
 use compact_str::CompactString;
 
-use super::{Connection, Exchange, Missing, StreamClass, Trust, WeirdSet};
-use crate::flow::{Around, Endpoint, Scope};
+use super::{Exchange, ExchangeConnection, MissingParts, StreamClass, Trust, WeirdSet};
+use crate::flow::{Endpoint, OuterLayers, Scope};
 
-impl Connection {
+impl ExchangeConnection {
     /// Between these two ends; the rest is not known.
     pub fn new(id: CompactString, client: Endpoint, server: Endpoint) -> Self {
         Self {
@@ -18,7 +18,7 @@ impl Connection {
             direction: None,
             interface: None,
             scope: Scope::default(),
-            around: Around::default(),
+            around: OuterLayers::default(),
             domain: OnceLock::new(),
         }
     }
@@ -26,7 +26,7 @@ impl Connection {
 
 impl Exchange {
     /// With neither half yet.
-    pub fn new(connection: Arc<Connection>, id: CompactString, number: u32) -> Self {
+    pub fn new(connection: Arc<ExchangeConnection>, id: CompactString, number: u32) -> Self {
         Self {
             connection,
             id,
@@ -35,7 +35,7 @@ impl Exchange {
             response: None,
             connect_ns: None,
             trust: Trust::Complete,
-            missing: Missing::default(),
+            missing: MissingParts::default(),
             class: StreamClass::Exchange,
             informational: Vec::new(),
             weird: WeirdSet::default(),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::{Domain, NetworkDirection, OfNode, Outcome, Workload};
-use crate::flow::{Endpoint, Protocol, Timestamp};
+use super::{DomainNames, EventOutcome, NetworkDirection, OfNode, Workload};
+use crate::flow::{Endpoint, IpProtocol, Timestamp};
 
 /// `podtap.connect.result`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,11 +44,11 @@ impl ConnectResult {
     }
 
     /// `event.outcome`. What was given up may have been one of two tries, of which the other was quicker.
-    pub fn outcome(self) -> Outcome {
+    pub fn outcome(self) -> EventOutcome {
         match self {
-            Self::Established => Outcome::Success,
-            Self::Refused | Self::TimedOut | Self::Unreachable | Self::Error => Outcome::Failure,
-            Self::GivenUp => Outcome::Unknown,
+            Self::Established => EventOutcome::Success,
+            Self::Refused | Self::TimedOut | Self::Unreachable | Self::Error => EventOutcome::Failure,
+            Self::GivenUp => EventOutcome::Unknown,
         }
     }
 }
@@ -124,7 +124,7 @@ pub struct ConnectRecord {
     /// When its result was known.
     pub end: Option<Timestamp>,
     /// TCP or UDP.
-    pub protocol: Protocol,
+    pub protocol: IpProtocol,
     /// Address of the asking end; none where it never got one.
     pub source: Option<IpAddr>,
     /// Its port; likewise.
@@ -156,7 +156,7 @@ pub struct ConnectRecord {
     /// The workload behind the destination's address, when it is known.
     pub destination_workload: Option<Arc<Workload>>,
     /// The names of the destination's address, when they are known.
-    pub destination_domain: Option<Arc<Domain>>,
+    pub destination_domain: Option<Arc<DomainNames>>,
     /// Where a node is observed, whose connect it is; set by the pipeline.
     pub of_node: Option<Box<OfNode>>,
 }

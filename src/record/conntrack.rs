@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::{NetworkDirection, Outcome, Workload};
-use crate::flow::{Endpoint, Protocol, Timestamp};
+use super::{EventOutcome, NetworkDirection, Workload};
+use crate::flow::{Endpoint, IpProtocol, Timestamp};
 
 /// `event.action`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,14 +53,14 @@ impl EndKnownBy {
 
 /// Packets and bytes of one direction; bytes count from the IP header on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct PacketCounters {
     /// Packets.
     pub packets: u64,
     /// Bytes.
     pub bytes: u64,
 }
 
-impl std::ops::AddAssign for Counters {
+impl std::ops::AddAssign for PacketCounters {
     fn add_assign(&mut self, other: Self) {
         self.packets = self.packets.saturating_add(other.packets);
         self.bytes = self.bytes.saturating_add(other.bytes);
@@ -69,7 +69,7 @@ impl std::ops::AddAssign for Counters {
 
 /// Type, code and id of ICMP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Icmp {
+pub struct IcmpMessage {
     /// Type.
     pub kind: u8,
     /// Code.
@@ -80,22 +80,22 @@ pub struct Icmp {
 
 /// Who opened, and who was opened to. Ports are 0 where the protocol has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Tuple {
+pub struct ConntrackTuple {
     /// The protocol.
-    pub protocol: Protocol,
+    pub protocol: IpProtocol,
     /// The one who opened.
     pub source: Endpoint,
     /// The other.
     pub destination: Endpoint,
     /// Of ICMP.
-    pub icmp: Option<Icmp>,
+    pub icmp: Option<IcmpMessage>,
 }
 
 /// `podtap.conntrack.status`: what the kernel says of an entry, as bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Status(pub u32);
+pub struct ConntrackStatus(pub u32);
 
-impl Status {
+impl ConntrackStatus {
     /// Packets were seen in both directions.
     pub const SEEN_REPLY: Self = Self(1 << 1);
     /// The connection is established, and not given up early.
@@ -153,13 +153,13 @@ pub struct ConntrackRecord {
     /// How the end is known.
     pub end_known_by: Option<EndKnownBy>,
     /// Addresses before any translation.
-    pub tuple: Tuple,
+    pub tuple: ConntrackTuple,
     /// The translated end of who opened, where it differs.
     pub source_nat: Option<Endpoint>,
     /// The translated end of who was opened to, where it differs.
     pub destination_nat: Option<Endpoint>,
     /// Of both directions, where the kernel counts.
-    pub counters: Option<[Counters; 2]>,
+    pub counters: Option<[PacketCounters; 2]>,
     /// The kernel's number of the entry.
     pub kernel_id: Option<u32>,
     /// Zone.
@@ -167,7 +167,7 @@ pub struct ConntrackRecord {
     /// Mark, where there is one.
     pub mark: Option<u32>,
     /// The kernel's status.
-    pub status: Status,
+    pub status: ConntrackStatus,
     /// State of TCP or SCTP by name.
     pub state: Option<&'static str>,
     /// Number of the network namespace, where several are listened to.
@@ -179,7 +179,7 @@ pub struct ConntrackRecord {
     /// Whether an update was seen.
     pub updated: bool,
     /// What came of it; only at the end.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<EventOutcome>,
     /// How often it was tried, where it was never answered and the kernel counts.
     pub tries: Option<u64>,
     /// Of a record about several flows.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::{Connection, Domain, Icmp, NetworkDirection, OfNode, Outcome, Trust, Workload};
-use crate::flow::{Around, Endpoint, Protocol, Timestamp};
+use super::{DomainNames, EventOutcome, ExchangeConnection, IcmpMessage, NetworkDirection, OfNode, Trust, Workload};
+use crate::flow::{Endpoint, IpProtocol, OuterLayers, Timestamp};
 
 /// `podtap.flow.state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,14 +63,14 @@ impl FlowStatus {
 
 /// Which end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum End {
+pub enum FlowEnd {
     /// Who opened.
     Source,
     /// The other.
     Destination,
 }
 
-impl End {
+impl FlowEnd {
     /// `podtap.flow.ended_by`.
     pub fn name(self) -> &'static str {
         match self {
@@ -115,9 +115,9 @@ pub struct FlowRecord {
     /// From the flow's first packet to its last one, nanoseconds.
     pub duration: u64,
     /// The protocol.
-    pub protocol: Protocol,
+    pub protocol: IpProtocol,
     /// Of ICMP: the first message's.
-    pub icmp: Option<Icmp>,
+    pub icmp: Option<IcmpMessage>,
     /// Who opened: sent the SYN, or the first packet.
     pub source: Endpoint,
     /// The other.
@@ -127,9 +127,9 @@ pub struct FlowRecord {
     /// How far it has come.
     pub status: FlowStatus,
     /// Who sent the first FIN, or the RST.
-    pub ended_by: Option<End>,
+    pub ended_by: Option<FlowEnd>,
     /// What came of it; only in the last record.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<EventOutcome>,
     /// How far the record can be trusted.
     pub trust: Trust,
     /// SYN → SYN-ACK in nanoseconds.
@@ -141,19 +141,19 @@ pub struct FlowRecord {
     /// The same as that of the exchanges in it.
     pub connection_id: Option<CompactString>,
     /// The connection as its exchanges have it, where one was recorded.
-    pub connection: Option<Arc<Connection>>,
+    pub connection: Option<Arc<ExchangeConnection>>,
     /// Which way, seen from the pod; `None` when none of the ends is the pod's.
     pub direction: Option<NetworkDirection>,
     /// Interface that its first packet came from.
     pub interface: Option<Arc<str>>,
     /// The VLANs and tunnels around its first packet.
-    pub around: Around,
+    pub around: OuterLayers,
     /// The workload behind the source's address, when it is known.
     pub source_workload: Option<Arc<Workload>>,
     /// The workload behind the destination's address, when it is known.
     pub destination_workload: Option<Arc<Workload>>,
     /// The names of the destination's address, when they are known.
-    pub destination_domain: Option<Arc<Domain>>,
+    pub destination_domain: Option<Arc<DomainNames>>,
     /// Where a node is observed, whose flow it is; set by the pipeline.
     pub of_node: Option<Box<OfNode>>,
 }

@@ -9,7 +9,7 @@ use super::{NetworkDirection, Workload};
 
 /// `podtap.observed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Observed {
+pub enum ObservedKind {
     /// An end is a pod of this node.
     Pod,
     /// An end is the node itself, and none a pod of it that has a name.
@@ -18,7 +18,7 @@ pub enum Observed {
     Other,
 }
 
-impl Observed {
+impl ObservedKind {
     /// `podtap.observed`.
     pub fn name(self) -> &'static str {
         match self {
@@ -33,7 +33,7 @@ impl Observed {
 #[derive(Clone, Debug, PartialEq)]
 pub struct OfNode {
     /// Whose traffic it is.
-    pub observed: Observed,
+    pub observed: ObservedKind,
     /// The pod, and its address.
     pub pod: Option<(IpAddr, Arc<Workload>)>,
     /// Seen from the pod, else from the node.
@@ -61,9 +61,9 @@ impl OfNode {
         };
         let pod = serves.or(asks);
         let observed = match (&pod, direction) {
-            (Some(_), _) => Observed::Pod,
-            (None, Some(_)) => Observed::Host,
-            (None, None) => Observed::Other,
+            (Some(_), _) => ObservedKind::Pod,
+            (None, Some(_)) => ObservedKind::Host,
+            (None, None) => ObservedKind::Other,
         };
         Self { observed, pod, direction }
     }
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn a_record_of_a_node_is_of_its_pod_else_of_the_node_itself() {
         use NetworkDirection::{Egress, Ingress, Internal};
-        use Observed::{Host, Other, Pod};
+        use ObservedKind::{Host, Other, Pod};
         let (here, there, node) = (workload("Pod", "n1"), workload("Pod", "n2"), workload("Node", "n1"));
         let ip = |n: u8| IpAddr::from([10, 0, 0, n]);
         for (source, destination, of_host, observed, pod, direction) in [

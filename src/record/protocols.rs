@@ -6,14 +6,14 @@ use crate::flow::Timestamp;
 
 /// One of the two ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
+pub enum ConnectionSide {
     /// Who asked.
     Client,
     /// Who answered.
     Server,
 }
 
-impl Side {
+impl ConnectionSide {
     /// `client` or `server`.
     pub fn name(self) -> &'static str {
         match self {
@@ -29,7 +29,7 @@ pub struct Http2 {
     /// `.stream_id`
     pub stream: u32,
     /// `.reset`: by the first RST_STREAM.
-    pub reset: Option<Reset>,
+    pub reset: Option<StreamReset>,
     /// `.not_processed`: above the last stream that a GOAWAY names; safe to send again.
     pub not_processed: bool,
     /// `.upgraded`: its request came as HTTP/1.1 with Upgrade: h2c.
@@ -44,9 +44,9 @@ pub struct Http2 {
 
 /// Who reset a stream, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reset {
+pub struct StreamReset {
     /// By whom.
-    pub by: Side,
+    pub by: ConnectionSide,
     /// Error code (RFC 9113 §7).
     pub code: u32,
 }
@@ -54,9 +54,9 @@ pub struct Reset {
 /// How something ended that did not end by itself: an exchange of HTTP/1 that was cut or left unanswered, a stream of HTTP/2
 /// before its END_STREAM, a WebSocket without a close frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub struct EarlyEnd {
     /// `podtap.ended_by`; none where that is not known.
-    pub by: Option<Side>,
+    pub by: Option<ConnectionSide>,
     /// `podtap.ended_how`
     pub how: EndedHow,
 }
@@ -159,7 +159,7 @@ impl CallSystem {
 
 /// One call of gRPC, or of the Connect protocol, which has the same codes.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Grpc {
+pub struct GrpcCall {
     /// `rpc.system.name`.
     pub system: CallSystem,
     /// `rpc.method`: `pkg.Service/Method`.
@@ -190,7 +190,7 @@ pub struct WebSocket {
     /// Code of the first close frame; none where it had none.
     pub close_code: Option<u16>,
     /// Who sent the first close frame.
-    pub closed_by: Option<Side>,
+    pub closed_by: Option<ConnectionSide>,
     /// Messages were compressed (permessage-deflate).
     pub compressed: bool,
     /// From the end of the answer that opened it to its last byte, microseconds.
@@ -218,7 +218,7 @@ pub struct SocketCounts {
 
 /// `podtap.sse`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Sse {
+pub struct EventStream {
     /// Events that were seen whole.
     pub events: u64,
     /// When the first one was.

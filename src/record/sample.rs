@@ -3,27 +3,28 @@
 use std::sync::Arc;
 
 use super::{
-    ConnectRecord, ConnectResult, Connection, ConntrackAction, ConntrackRecord, Container, Counters, End, EndKnownBy,
-    Exchange, FlowCounts, FlowRecord, FlowStatus, FollowedBy, Header, Icmp, LoggedPacket, NetworkDirection, OfNode,
-    Process, ProcessContainer, Record, Request, Response, SeenBy, Status, Trust, Tuple, VerdictDirection, VerdictInput,
-    VerdictMeaning, VerdictRecord, Version,
+    ConnectRecord, ConnectResult, ConntrackAction, ConntrackRecord, ConntrackStatus, ConntrackTuple, EndKnownBy,
+    Exchange, ExchangeConnection, FlowCounts, FlowEnd, FlowRecord, FlowStatus, FollowedBy, HttpHeader, HttpRequest,
+    HttpResponse, HttpVersion, IcmpMessage, LoggedPacket, NetworkDirection, OfNode, PacketCounters, Process,
+    ProcessContainer, Record, SeenBy, StoredContainer, Trust, VerdictDirection, VerdictInput, VerdictMeaning,
+    VerdictRecord,
 };
-use crate::flow::{Around, Endpoint, Protocol, Timestamp, Tunnel, TunnelKind};
+use crate::flow::{Endpoint, IpProtocol, OuterLayers, Timestamp, Tunnel, TunnelKind};
 
 /// 2026-03-01T12:00:00.000123Z, where the example begins.
 pub(crate) const START: Timestamp = Timestamp(1_772_366_400_000_123_000);
 
 /// A header.
-pub(crate) fn header(name: &str, value: &str) -> Header {
-    Header { name: name.into(), value: value.into() }
+pub(crate) fn header(name: &str, value: &str) -> HttpHeader {
+    HttpHeader { name: name.into(), value: value.into() }
 }
 
 /// `GET /cart?id=7`.
-pub(crate) fn request() -> Request {
-    Request {
+pub(crate) fn request() -> HttpRequest {
+    HttpRequest {
         method: "GET".into(),
         target: "/cart?id=7".into(),
-        version: Version::V11,
+        version: HttpVersion::V11,
         host: Some("shop.local:8080".into()),
         mime_type: None,
         referrer: None,
@@ -40,11 +41,11 @@ pub(crate) fn request() -> Request {
 }
 
 /// `200 OK`, 11.9 ms after the request.
-pub(crate) fn response() -> Response {
-    Response {
+pub(crate) fn response() -> HttpResponse {
+    HttpResponse {
         status: Some(200),
         phrase: Some("OK".into()),
-        version: Version::V11,
+        version: HttpVersion::V11,
         mime_type: Some("application/json".into()),
         headers: Vec::new(),
         trailers: Vec::new(),
@@ -56,17 +57,17 @@ pub(crate) fn response() -> Response {
 }
 
 /// The same answer as HTTP/0.9 gives it: a body and nothing else.
-pub(crate) fn http09() -> Response {
-    Response { status: None, phrase: None, version: Version::V09, mime_type: None, bytes: 1620, ..response() }
+pub(crate) fn http09() -> HttpResponse {
+    HttpResponse { status: None, phrase: None, version: HttpVersion::V09, mime_type: None, bytes: 1620, ..response() }
 }
 
 /// The connection of the example, seen by the server's pod.
-pub(crate) fn connection() -> Connection {
+pub(crate) fn connection() -> ExchangeConnection {
     let ends = [Endpoint::new([10, 1, 2, 3], 51234), Endpoint::new([10, 1, 9, 9], 8080)];
-    Connection {
+    ExchangeConnection {
         community_id: "1:LQU9qZlK+B5F3KDmev6m5PMibrg=".into(),
         direction: Some(NetworkDirection::Ingress),
-        ..Connection::new("m3J0c5k2QmE".into(), ends[0], ends[1])
+        ..ExchangeConnection::new("m3J0c5k2QmE".into(), ends[0], ends[1])
     }
 }
 
@@ -95,25 +96,25 @@ pub(crate) fn conntrack() -> ConntrackRecord {
         start: Some(START),
         end: Some(START.plus(1_000_000_000)),
         end_known_by: Some(EndKnownBy::Closed),
-        tuple: Tuple {
-            protocol: Protocol::TCP,
+        tuple: ConntrackTuple {
+            protocol: IpProtocol::TCP,
             source: Endpoint::new([10, 61, 1, 2], 51234),
             destination: Endpoint::new([10, 96, 61, 10], 80),
             icmp: None,
         },
         source_nat: None,
         destination_nat: Some(Endpoint::new([10, 61, 2, 2], 8080)),
-        counters: Some([Counters { packets: 6, bytes: 512 }, Counters { packets: 5, bytes: 2300 }]),
+        counters: Some([PacketCounters { packets: 6, bytes: 512 }, PacketCounters { packets: 5, bytes: 2300 }]),
         kernel_id: Some(7),
         zone: None,
         mark: None,
-        status: Status(0b10_1110),
+        status: ConntrackStatus(0b10_1110),
         state: Some("time_wait"),
         namespace: None,
         events: 6,
         begun: true,
         updated: true,
-        outcome: Some(super::Outcome::Success),
+        outcome: Some(super::EventOutcome::Success),
         tries: None,
         flows: None,
         direction: None,
@@ -134,7 +135,7 @@ pub(crate) fn everything_of_conntrack() -> ConntrackRecord {
     };
     let workload = Some(std::sync::Arc::new(workload));
     let mut it = conntrack();
-    it.tuple.icmp = Some(Icmp { kind: 8, code: 0, id: Some(1) });
+    it.tuple.icmp = Some(IcmpMessage { kind: 8, code: 0, id: Some(1) });
     (it.zone, it.mark, it.namespace, it.tries) = (Some(3), Some(0x2), Some(4), Some(5));
     it.source_nat = Some(Endpoint::new([10, 61, 1, 1], 1024));
     it.direction = Some(NetworkDirection::Ingress);
@@ -159,14 +160,14 @@ pub(crate) fn flow() -> FlowRecord {
         start: START,
         end: START.plus(1_000_000_000),
         duration: 1_000_000_000,
-        protocol: Protocol::TCP,
+        protocol: IpProtocol::TCP,
         icmp: None,
         source: Endpoint::new([10, 61, 1, 2], 51234),
         destination: Endpoint::new([10, 61, 2, 2], 8080),
         counts: [counts(6, 512, 200, 0), counts(5, 2300, 2040, 20)],
         status: FlowStatus::Closed,
-        ended_by: Some(End::Source),
-        outcome: Some(super::Outcome::Success),
+        ended_by: Some(FlowEnd::Source),
+        outcome: Some(super::EventOutcome::Success),
         trust: Trust::Complete,
         connect_ns: Some(150_000),
         rtt_ns: Some(180_000),
@@ -175,7 +176,7 @@ pub(crate) fn flow() -> FlowRecord {
         connection: None,
         direction: None,
         interface: None,
-        around: Around::default(),
+        around: OuterLayers::default(),
         source_workload: None,
         destination_workload: None,
         destination_domain: None,
@@ -187,19 +188,19 @@ pub(crate) fn flow() -> FlowRecord {
 pub(crate) fn everything_of_flow() -> FlowRecord {
     let mut it = flow();
     let workload = everything_of_conntrack().source_workload;
-    it.icmp = Some(Icmp { kind: 8, code: 0, id: Some(172) });
+    it.icmp = Some(IcmpMessage { kind: 8, code: 0, id: Some(172) });
     (it.direction, it.interface) = (Some(NetworkDirection::Ingress), Some("eth0".into()));
     it.around = everything_around();
     (it.source_workload, it.destination_workload) = (workload.clone(), workload);
     let names = ["web.shop"].into_iter().collect();
-    it.destination_domain = Some(std::sync::Arc::new(super::Domain { names, source: super::DomainSource::Dns }));
+    it.destination_domain = Some(std::sync::Arc::new(super::DomainNames { names, source: super::DomainSource::Dns }));
     it
 }
 
 /// All that may be around a packet.
-pub(crate) fn everything_around() -> Around {
+pub(crate) fn everything_around() -> OuterLayers {
     let tunnel = Some(Tunnel { kind: TunnelKind::Vxlan, id: Some(42) });
-    Around { vlan: Some(7), inner_vlan: Some(8), tunnel }
+    OuterLayers { vlan: Some(7), inner_vlan: Some(8), tunnel }
 }
 
 /// What a record of a node has besides.
@@ -208,17 +209,17 @@ pub(crate) fn of_node() -> OfNode {
     let name = |name: &str| Some(name.into());
     let workload = super::Workload { namespace: name("shop"), name: name("web"), labels, ..Default::default() };
     let pod = Some(([10, 61, 2, 2].into(), Arc::new(workload)));
-    OfNode { observed: super::Observed::Pod, pod, direction: Some(NetworkDirection::Ingress) }
+    OfNode { observed: super::ObservedKind::Pod, pod, direction: Some(NetworkDirection::Ingress) }
 }
 
 /// A packet to a container that a rule held back.
 pub(crate) fn verdict() -> VerdictRecord {
-    let container = Container {
+    let container = StoredContainer {
         id: "cb40f81e-52ce-41c5-b00f-0d13".into(),
         app: "app-13".into(),
         space: "space-7".into(),
         org: "org-7".into(),
-        ..Container::default()
+        ..StoredContainer::default()
     };
     VerdictRecord {
         id: "0123456789abcdef".into(),
@@ -229,7 +230,7 @@ pub(crate) fn verdict() -> VerdictRecord {
         meaning: VerdictMeaning { allowed: false, kind: Some("c2c".into()) },
         direction: VerdictDirection::Ingress,
         packet: LoggedPacket {
-            protocol: Some(Protocol::TCP),
+            protocol: Some(IpProtocol::TCP),
             source: Endpoint::new([10, 255, 15, 7], 36004),
             destination: Endpoint::new([10, 255, 15, 13], 723),
             has_port: [true; 2],
@@ -256,8 +257,8 @@ pub(crate) fn verdict() -> VerdictRecord {
 /// An echo request to somewhere else, of a container that is not known.
 pub(crate) fn logged_echo() -> VerdictRecord {
     let mut it = verdict();
-    it.packet.protocol = Some(Protocol::ICMP);
-    it.packet.icmp = Some(Icmp { kind: 8, code: 0, id: Some(172) });
+    it.packet.protocol = Some(IpProtocol::ICMP);
+    it.packet.icmp = Some(IcmpMessage { kind: 8, code: 0, id: Some(172) });
     it.packet.has_port = [false; 2];
     (it.packet.source.port, it.packet.destination) = (0, Endpoint::new([10, 0, 0, 1], 0));
     it.direction = VerdictDirection::Egress;
@@ -271,7 +272,7 @@ pub(crate) fn everything_of_verdict() -> VerdictRecord {
     let workload = everything_of_conntrack().source_workload;
     (it.start, it.group, it.user, it.lost_before) = (Some(START), Some(5), Some(1000), 3);
     it.followed_by = Some(FollowedBy::Retried);
-    it.packet.icmp = Some(Icmp { kind: 8, code: 0, id: Some(172) });
+    it.packet.icmp = Some(IcmpMessage { kind: 8, code: 0, id: Some(172) });
     it.source = it.destination.clone();
     (it.source_workload, it.destination_workload) = (workload.clone(), workload);
     it
@@ -291,7 +292,7 @@ pub(crate) fn connect() -> ConnectRecord {
         id: "00c0ffee00c0ffee".into(),
         start: START,
         end: Some(START.plus(210_000)),
-        protocol: Protocol::TCP,
+        protocol: IpProtocol::TCP,
         source: Some([10, 61, 1, 2].into()),
         source_port: Some(51234),
         destination: Endpoint::new([10, 96, 61, 10], 80),

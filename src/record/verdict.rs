@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::{Icmp, Workload};
-use crate::flow::{Endpoint, Protocol, Timestamp};
+use super::{IcmpMessage, Workload};
+use crate::flow::{Endpoint, IpProtocol, Timestamp};
 
 /// Which way, seen from the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,7 +108,7 @@ pub enum FlowProgress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowNews {
     /// The protocol.
-    pub protocol: Protocol,
+    pub protocol: IpProtocol,
     /// Who opened, before translation; for an echo the port is its identifier.
     pub source: Endpoint,
     /// Who was opened to, before translation.
@@ -137,7 +137,7 @@ impl FlowNews {
 
 /// The container behind an address, as Cloud Foundry's store names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Container {
+pub struct StoredContainer {
     /// Its handle.
     pub id: CompactString,
     /// `app_id`; empty where there is none.
@@ -154,7 +154,7 @@ pub struct Container {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoggedPacket {
     /// The protocol; none where the line does not say.
-    pub protocol: Option<Protocol>,
+    pub protocol: Option<IpProtocol>,
     /// Sender; the port is 0 where the entry has none.
     pub source: Endpoint,
     /// Receiver; likewise.
@@ -162,7 +162,7 @@ pub struct LoggedPacket {
     /// Whether the entry has the sender's port, and the receiver's. A port may well be 0.
     pub has_port: [bool; 2],
     /// Type, code and id of ICMP.
-    pub icmp: Option<Icmp>,
+    pub icmp: Option<IcmpMessage>,
     /// Length of the IP packet, from its header.
     pub length: Option<u32>,
     /// It is a later fragment, whose ports are in the first one.
@@ -203,9 +203,9 @@ pub struct VerdictRecord {
     /// User of the sending process.
     pub user: Option<u32>,
     /// Who is behind the source's address.
-    pub source: Option<Arc<Container>>,
+    pub source: Option<Arc<StoredContainer>>,
     /// Who is behind the destination's address.
-    pub destination: Option<Arc<Container>>,
+    pub destination: Option<Arc<StoredContainer>>,
     /// What followed, where connection tracking is recorded as well.
     pub followed_by: Option<FollowedBy>,
     /// Packets that NFLOG lost before this one since the last record of its group.
@@ -236,7 +236,7 @@ impl VerdictRecord {
     }
 
     /// Who the record is about: the destination of what comes in, the source of what goes out.
-    pub fn subject(&self) -> Option<&Container> {
+    pub fn subject(&self) -> Option<&StoredContainer> {
         match self.direction {
             VerdictDirection::Ingress => self.destination.as_deref(),
             VerdictDirection::Egress => self.source.as_deref(),

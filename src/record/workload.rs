@@ -12,18 +12,18 @@ pub struct Workload {
     /// Kind: Pod, Service, Node, …
     pub kind: Option<CompactString>,
     /// The Services that it serves.
-    pub services: Names,
+    pub services: NameSet,
     /// The node that it runs on.
     pub node: Option<CompactString>,
     /// Labels.
-    pub labels: Labels,
+    pub labels: LabelSet,
 }
 
 /// The names of an address: `source.domain`, `destination.domain`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Domain {
+pub struct DomainNames {
     /// All of them.
-    pub names: Names,
+    pub names: NameSet,
     /// Who says so.
     pub source: DomainSource,
 }
@@ -49,9 +49,9 @@ impl DomainSource {
 
 /// Names in their order, each once. One is written as a string, several as a list.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Names(Vec<CompactString>);
+pub struct NameSet(Vec<CompactString>);
 
-impl Names {
+impl NameSet {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -63,7 +63,7 @@ impl Names {
     }
 }
 
-impl<N: Into<CompactString>> FromIterator<N> for Names {
+impl<N: Into<CompactString>> FromIterator<N> for NameSet {
     fn from_iter<T: IntoIterator<Item = N>>(names: T) -> Self {
         let mut names: Vec<CompactString> = names.into_iter().map(Into::into).collect();
         names.sort_unstable();
@@ -72,7 +72,7 @@ impl<N: Into<CompactString>> FromIterator<N> for Names {
     }
 }
 
-impl serde::Serialize for Names {
+impl serde::Serialize for NameSet {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0.as_slice() {
             [one] => serializer.serialize_str(one),
@@ -86,9 +86,9 @@ impl serde::Serialize for Names {
 /// Names have `_` for `.`, as Elastic's shippers write them: `app.kubernetes.io/name` would make `app` an object,
 /// which it cannot be where another label is called `app`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Labels(Vec<(CompactString, CompactString)>);
+pub struct LabelSet(Vec<(CompactString, CompactString)>);
 
-impl Labels {
+impl LabelSet {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -111,7 +111,7 @@ impl Labels {
     }
 }
 
-impl<N: AsRef<str>, V: Into<CompactString>> FromIterator<(N, V)> for Labels {
+impl<N: AsRef<str>, V: Into<CompactString>> FromIterator<(N, V)> for LabelSet {
     fn from_iter<T: IntoIterator<Item = (N, V)>>(pairs: T) -> Self {
         let dedot = |name: &str| name.chars().map(|c| if c == '.' { '_' } else { c }).collect::<CompactString>();
         let mut pairs: Vec<_> = pairs.into_iter().map(|(n, v)| (dedot(n.as_ref()), v.into())).collect();
@@ -121,7 +121,7 @@ impl<N: AsRef<str>, V: Into<CompactString>> FromIterator<(N, V)> for Labels {
     }
 }
 
-impl serde::Serialize for Labels {
+impl serde::Serialize for LabelSet {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
@@ -134,13 +134,13 @@ mod tests {
     #[test]
     fn one_name_is_a_string_and_several_are_a_list_in_order() {
         for (names, json) in [(&["b"][..], r#""b""#), (&["b", "a", "b"], r#"["a","b"]"#), (&[], "[]")] {
-            assert_eq!(serde_json::to_string(&names.iter().copied().collect::<Names>()).unwrap(), json);
+            assert_eq!(serde_json::to_string(&names.iter().copied().collect::<NameSet>()).unwrap(), json);
         }
     }
 
     #[test]
     fn labels_have_no_dots_and_each_name_once() {
-        let labels: Labels =
+        let labels: LabelSet =
             [("b", "1"), ("app.kubernetes.io/name", "cart"), ("a", "2"), ("a", "3")].into_iter().collect();
         let pairs: Vec<_> = labels.iter().collect();
         assert_eq!(pairs, [("a", "2"), ("app_kubernetes_io/name", "cart"), ("b", "1")]);

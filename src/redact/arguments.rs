@@ -5,7 +5,7 @@
 use compact_str::CompactString;
 
 use super::escape::escape_prose_into;
-use super::seen::Kind;
+use super::seen::ByteKind;
 use super::{Looks, MASK, Redactor};
 
 /// Options whose value is a name, and behind a colon a password.
@@ -13,7 +13,7 @@ const NAME_AND_PASSWORD: [&[u8]; 4] = [b"-u", b"--user", b"-U", b"--proxy-user"]
 
 /// What the argument before says of the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
+enum NextArgument {
     Anything,
     Secret,
     NameAndPassword,
@@ -22,13 +22,15 @@ enum Next {
 impl Redactor {
     /// Each argument as text, without secrets. Only what controls a terminal is escaped, and what is no text.
     pub fn arguments<'a>(&self, arguments: impl Iterator<Item = &'a [u8]>) -> Vec<CompactString> {
-        let mut expected = Next::Anything;
+        let mut expected = NextArgument::Anything;
         let redacted = arguments.map(|argument| {
             let is_value = !argument.is_empty() && !argument.starts_with(b"-");
             match std::mem::replace(&mut expected, self.next(argument)) {
-                Next::Secret if is_value => CompactString::const_new(MASK),
-                Next::NameAndPassword if is_value => self.name_and_password(argument),
-                Next::Anything | Next::Secret | Next::NameAndPassword => self.argument(argument),
+                NextArgument::Secret if is_value => CompactString::const_new(MASK),
+                NextArgument::NameAndPassword if is_value => self.name_and_password(argument),
+                NextArgument::Anything | NextArgument::Secret | NextArgument::NameAndPassword => {
+                    self.argument(argument)
+                }
             }
         });
         redacted.collect()
@@ -42,7 +44,7 @@ impl Redactor {
     }
 
     fn argument(&self, argument: &[u8]) -> CompactString {
-        self.applied(argument, Kind::Text, Looks::Everything, escape_prose_into)
+        self.applied(argument, ByteKind::Text, Looks::Everything, escape_prose_into)
     }
 
     fn name_and_password(&self, argument: &[u8]) -> CompactString {
@@ -54,15 +56,15 @@ impl Redactor {
         out
     }
 
-    fn next(&self, argument: &[u8]) -> Next {
-        let Some(name) = argument.strip_prefix(b"-") else { return Next::Anything };
+    fn next(&self, argument: &[u8]) -> NextArgument {
+        let Some(name) = argument.strip_prefix(b"-") else { return NextArgument::Anything };
         let name = name.strip_prefix(b"-").unwrap_or(name);
         if NAME_AND_PASSWORD.contains(&argument) {
-            Next::NameAndPassword
+            NextArgument::NameAndPassword
         } else if !name.is_empty() && !name.contains(&b'=') && self.query.holds_parameter(name) {
-            Next::Secret
+            NextArgument::Secret
         } else {
-            Next::Anything
+            NextArgument::Anything
         }
     }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use super::seen::{Kinds, Seen};
+use super::seen::{ByteKinds, SeenBytes};
 
 /// Shorter words are no credentials, or cannot be distinguished from others.
 const MIN_WORD: usize = 16;
@@ -90,7 +90,7 @@ static BEGINNINGS: [u32; 256] = {
 /// The first word of at least `MIN_WORD` bytes from `from` on. Looks at a window of that length from its end: what ends a
 /// word there passes over all before it, so that of most texts few bytes are looked at.
 fn long_word(raw: &[u8], from: usize) -> Option<Range<usize>> {
-    let ends = |b: &u8| Kinds::of(*b) == 0;
+    let ends = |b: &u8| ByteKinds::of(*b) == 0;
     // The first `known` bytes of the window are of one word.
     let (mut start, mut known) = (from, 0);
     while let Some(last) = raw.get(start + known..start + MIN_WORD)?.iter().rposition(ends) {
@@ -103,17 +103,17 @@ fn long_word(raw: &[u8], from: usize) -> Option<Range<usize>> {
 }
 
 /// Whether a text of these bytes may hold what `find` finds: what has neither capitals nor digits is behind `/hooks/`.
-pub(super) fn may_be_in(raw: &[u8], seen: Seen) -> bool {
-    let least = if seen.has(Seen::CAPITAL | Seen::DIGIT) { MIN_WORD } else { b"/hooks/".len() + MIN_WORD };
+pub(super) fn may_be_in(raw: &[u8], seen: SeenBytes) -> bool {
+    let least = if seen.has(SeenBytes::CAPITAL | SeenBytes::DIGIT) { MIN_WORD } else { b"/hooks/".len() + MIN_WORD };
     raw.len() >= least
 }
 
 /// Adds what looks like a credential; `mixed`: also what nothing but its mixture gives away.
-pub(super) fn find(raw: &[u8], seen: Seen, mixed: bool, found: &mut Vec<Range<usize>>) {
-    if seen.has(Seen::CAPITAL) {
+pub(super) fn find(raw: &[u8], seen: SeenBytes, mixed: bool, found: &mut Vec<Range<usize>>) {
+    if seen.has(SeenBytes::CAPITAL) {
         find_pem(raw, found);
     }
-    if !seen.has(Seen::WORD_END) {
+    if !seen.has(SeenBytes::WORD_END) {
         // One word, whose bytes are known.
         return find_in_word(raw, 0..raw.len(), seen.kinds(), mixed, found);
     }
@@ -121,7 +121,7 @@ pub(super) fn find(raw: &[u8], seen: Seen, mixed: bool, found: &mut Vec<Range<us
     while let Some(word) = next {
         next = long_word(raw, word.end + 1);
         let text = raw.get(word.clone()).unwrap_or_default();
-        let kinds = text.iter().fold(0, |all, b| all | Kinds::of(*b));
+        let kinds = text.iter().fold(0, |all, b| all | ByteKinds::of(*b));
         find_in_word(raw, word, kinds, mixed, found);
     }
 }
@@ -134,7 +134,7 @@ fn find_in_word(raw: &[u8], word: Range<usize>, kinds: u8, mixed: bool, found: &
         found.push(start..word.end);
     } else if is_hook(raw, &word, kinds) {
         found.push(word);
-    } else if mixed && kinds & Kinds::MIXED == Kinds::MIXED {
+    } else if mixed && kinds & ByteKinds::MIXED == ByteKinds::MIXED {
         found.extend(mixed_parts(text).map(|part| word.start + part.start..word.start + part.end));
     }
 }
@@ -142,18 +142,18 @@ fn find_in_word(raw: &[u8], word: Range<usize>, kinds: u8, mixed: bool, found: &
 /// Where in a word the credential begins: at an issuer's mark, a JSON object in base64 (each part of a JSON Web Token begins
 /// with `{"`), or an identifier of a key of AWS.
 fn issued(word: &[u8], kinds: u8) -> Option<usize> {
-    if kinds & Kinds::UPPER != 0
+    if kinds & ByteKinds::UPPER != 0
         && let Some(at) = memchr::memchr3_iter(b'J', b'K', b'S', word).find_map(|at| unmistakable(word, at))
     {
         return Some(at);
     }
-    if kinds & Kinds::DIGIT == 0 {
+    if kinds & ByteKinds::DIGIT == 0 {
         return None;
     }
-    if kinds & Kinds::JOINT == 0 {
+    if kinds & ByteKinds::JOINT == 0 {
         return is_marked(word).then_some(0);
     }
-    let begins = |at: &usize| *at == 0 || word.get(at - 1).is_some_and(|b| Kinds::of(*b) == Kinds::JOINT);
+    let begins = |at: &usize| *at == 0 || word.get(at - 1).is_some_and(|b| ByteKinds::of(*b) == ByteKinds::JOINT);
     (0..word.len().saturating_sub(12)).filter(begins).find(|at| word.get(*at..).is_some_and(is_marked))
 }
 
@@ -193,7 +193,7 @@ fn is_behind(mark: &str, least: usize, part: &[u8]) -> bool {
 /// What no one named: all parts between dots together, but those of small letters alone at both ends (`.example.com`);
 /// else single ones.
 fn mixed_parts(word: &[u8]) -> impl Iterator<Item = Range<usize>> {
-    let is_plain = |part: &[u8]| !part.iter().any(|b| Kinds::of(*b) & (Kinds::UPPER | Kinds::DIGIT) != 0);
+    let is_plain = |part: &[u8]| !part.iter().any(|b| ByteKinds::of(*b) & (ByteKinds::UPPER | ByteKinds::DIGIT) != 0);
     let (mut start, mut end) = (0, word.len());
     while let Some(dot) = word
         .get(start..end)
@@ -227,13 +227,13 @@ fn is_mixed(word: &[u8]) -> bool {
     }
     let (mut changes, mut numbers, mut dots, mut last, mut seen) = (0, 0, 0, 0, 0);
     for byte in word {
-        let kind = Kinds::of(*byte);
+        let kind = ByteKinds::of(*byte);
         dots += usize::from(*byte == b'.');
-        numbers += usize::from(kind == Kinds::DIGIT && last != Kinds::DIGIT);
-        changes += usize::from(kind != last && kind != Kinds::JOINT && last != Kinds::JOINT && last != 0);
+        numbers += usize::from(kind == ByteKinds::DIGIT && last != ByteKinds::DIGIT);
+        changes += usize::from(kind != last && kind != ByteKinds::JOINT && last != ByteKinds::JOINT && last != 0);
         (last, seen) = (kind, seen | kind);
     }
-    seen & Kinds::MIXED == Kinds::MIXED && numbers >= 2 && dots <= 2 && changes * 5 >= word.len() * 2
+    seen & ByteKinds::MIXED == ByteKinds::MIXED && numbers >= 2 && dots <= 2 && changes * 5 >= word.len() * 2
 }
 
 /// Digits of the number of a bot, at least.
@@ -268,7 +268,7 @@ fn is_hook(raw: &[u8], word: &Range<usize>, kinds: u8) -> bool {
             && part.first() == Some(&first)
             && part.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
     };
-    kinds & (Kinds::LOWER | Kinds::UPPER) != 0 && ((is_id(b'B') && is_id(b'T')) || named())
+    kinds & (ByteKinds::LOWER | ByteKinds::UPPER) != 0 && ((is_id(b'B') && is_id(b'T')) || named())
 }
 
 /// Blocks of PEM, from their line `-----BEGIN …` to behind `-----END …`, or to the end.

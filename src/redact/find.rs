@@ -10,7 +10,7 @@ use std::ops::Range;
 use memchr::memchr_iter;
 
 use super::names::percent_decode;
-use super::seen::{Kind, Seen, is_url_end};
+use super::seen::{ByteKind, SeenBytes, is_url_end};
 use super::{Looks, MASK, Redactor, credentials, labelled, schemes, userinfo};
 
 /// How often a value may be percent-encoded on top of itself and still be looked into. What is encoded more often is
@@ -21,7 +21,7 @@ type Ranges = Vec<Range<usize>>;
 
 impl Redactor {
     /// The ranges to mask of a text without any telling byte: what looks like a credential.
-    pub(super) fn credentials(raw: &[u8], seen: Seen, looks: Looks) -> Ranges {
+    pub(super) fn credentials(raw: &[u8], seen: SeenBytes, looks: Looks) -> Ranges {
         let mut found = Ranges::new();
         if looks != Looks::Nothing {
             credentials::find(raw, seen, looks == Looks::Everything, &mut found);
@@ -30,7 +30,7 @@ impl Redactor {
     }
 
     /// The ranges to mask, in order, apart from each other.
-    pub(super) fn secrets(&self, raw: &[u8], seen: Seen, kind: Kind, looks: Looks) -> Ranges {
+    pub(super) fn secrets(&self, raw: &[u8], seen: SeenBytes, kind: ByteKind, looks: Looks) -> Ranges {
         merge(Finder { redactor: self, looks, found: Ranges::new(), spared: Ranges::new() }.find(raw, seen, kind, 0))
     }
 }
@@ -44,18 +44,18 @@ struct Finder<'r> {
 }
 
 impl Finder<'_> {
-    fn find(mut self, raw: &[u8], seen: Seen, kind: Kind, depth: u8) -> Ranges {
-        if seen.has(Seen::AT) {
+    fn find(mut self, raw: &[u8], seen: SeenBytes, kind: ByteKind, depth: u8) -> Ranges {
+        if seen.has(SeenBytes::AT) {
             userinfo::find(raw, kind, &mut self.found);
         }
         self.find_paths(raw, kind);
-        if seen.has(Seen::EQUALS) && !self.redactor.query.is_none() {
+        if seen.has(SeenBytes::EQUALS) && !self.redactor.query.is_none() {
             self.find_parameters(raw, kind);
         }
         if seen.has_label() && !self.redactor.query.is_none() {
             labelled::find(raw, |name| self.redactor.query.holds_parameter(name), &mut self.found);
         }
-        if seen.has(Seen::BLANK) {
+        if seen.has(SeenBytes::BLANK) {
             schemes::find(raw, &mut self.found);
         }
         if self.looks != Looks::Nothing && credentials::may_be_in(raw, seen) {
@@ -63,7 +63,7 @@ impl Finder<'_> {
             credentials::find(raw, seen, self.looks == Looks::Everything, &mut self.found);
             self.spare(known);
         }
-        if seen.has(Seen::PERCENT) {
+        if seen.has(SeenBytes::PERCENT) {
             self.find_encoded(raw, kind, depth);
         }
         self.found
@@ -84,7 +84,7 @@ impl Finder<'_> {
     }
 
     /// Values of `name=value`, where the name is a secret's.
-    fn find_parameters(&mut self, raw: &[u8], kind: Kind) {
+    fn find_parameters(&mut self, raw: &[u8], kind: ByteKind) {
         let query_from = raw.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(raw.len());
         let query = &self.redactor.query;
         let mut done = 0;
@@ -110,7 +110,7 @@ impl Finder<'_> {
     }
 
     /// Path segments that REDACT_PATH names, of the target or of each URL in the text.
-    fn find_paths(&mut self, raw: &[u8], kind: Kind) {
+    fn find_paths(&mut self, raw: &[u8], kind: ByteKind) {
         let paths = &self.redactor.paths;
         if paths.is_empty() {
             return;
@@ -138,20 +138,20 @@ impl Finder<'_> {
     }
 
     /// Percent-encoded pieces that hold a secret once decoded: the whole piece, be it a segment, a name or a value.
-    fn find_encoded(&mut self, raw: &[u8], kind: Kind, depth: u8) {
+    fn find_encoded(&mut self, raw: &[u8], kind: ByteKind, depth: u8) {
         let path_len = match kind {
-            Kind::Target => raw.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(raw.len()),
-            Kind::Text | Kind::Host | Kind::Decoded => 0,
+            ByteKind::Target => raw.iter().position(|b| matches!(b, b'?' | b'#')).unwrap_or(raw.len()),
+            ByteKind::Text | ByteKind::Host | ByteKind::Decoded => 0,
         };
         let (path, rest) = raw.split_at_checked(path_len).unwrap_or_default();
-        let (mark, rest) = rest.split_at_checked(usize::from(kind == Kind::Target)).unwrap_or_default();
+        let (mark, rest) = rest.split_at_checked(usize::from(kind == ByteKind::Target)).unwrap_or_default();
         let mut start = 0;
         for segment in path.split(|b| *b == b'/') {
             self.find_encoded_piece(segment, start, self.looks, depth);
             start += segment.len() + 1;
         }
         start = path_len + mark.len();
-        let in_text = matches!(kind, Kind::Text | Kind::Host);
+        let in_text = matches!(kind, ByteKind::Text | ByteKind::Host);
         let ends_pair = |b: &u8| *b == b'&' || (in_text && matches!(b, b'?' | b'#')) || is_url_end(*b, kind);
         for pair in rest.split(ends_pair) {
             let name = pair.split(|b| *b == b'=').next().unwrap_or_default();
@@ -176,7 +176,10 @@ impl Finder<'_> {
         let is_secret = depth == MAX_DEPTH || {
             let inner = Finder { redactor: self.redactor, looks, found: Ranges::new(), spared: Ranges::new() };
             let is_masked = |range: Range<usize>| decoded.get(range) == Some(MASK.as_bytes());
-            !inner.find(&decoded, Seen::in_bytes(&decoded), Kind::Decoded, depth + 1).into_iter().all(is_masked)
+            !inner
+                .find(&decoded, SeenBytes::in_bytes(&decoded), ByteKind::Decoded, depth + 1)
+                .into_iter()
+                .all(is_masked)
         };
         self.found.extend(is_secret.then_some(start..start + piece.len()));
     }
@@ -191,17 +194,17 @@ fn starts_name(byte: u8) -> bool {
 }
 
 /// The value that begins at `start`, without its quotes. `;` may be part of it, so it does not end it.
-fn value(raw: &[u8], start: usize, kind: Kind, in_query: bool) -> Range<usize> {
+fn value(raw: &[u8], start: usize, kind: ByteKind, in_query: bool) -> Range<usize> {
     let value = raw.get(start..).unwrap_or_default();
-    if let (Kind::Text | Kind::Host, Some((b'"', quoted))) = (kind, value.split_first()) {
+    if let (ByteKind::Text | ByteKind::Host, Some((b'"', quoted))) = (kind, value.split_first()) {
         let len = memchr::memchr(b'"', quoted).unwrap_or(quoted.len());
         return start + 1..start + 1 + len;
     }
     let is_end = |b: &u8| match kind {
         // A path parameter, `/a;jsessionid=1/b`.
-        Kind::Target if !in_query => matches!(b, b'/' | b'?' | b'#'),
-        Kind::Target | Kind::Decoded => *b == b'&',
-        Kind::Text | Kind::Host => *b == b'&' || is_url_end(*b, kind),
+        ByteKind::Target if !in_query => matches!(b, b'/' | b'?' | b'#'),
+        ByteKind::Target | ByteKind::Decoded => *b == b'&',
+        ByteKind::Text | ByteKind::Host => *b == b'&' || is_url_end(*b, kind),
     };
     start..value.iter().position(is_end).map_or(raw.len(), |len| start + len)
 }

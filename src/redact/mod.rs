@@ -24,7 +24,7 @@ pub use self::escape::{MAX_ESCAPE_GROWTH, escape};
 use self::escape::{copied, escape_prose_into, growing_within, say_left_out};
 pub use self::names::NameList;
 use self::path::PathPattern;
-use self::seen::{Kind, Seen};
+use self::seen::{ByteKind, SeenBytes};
 use crate::glob::BadPattern;
 
 /// What is in place of a secret, whatever its length.
@@ -139,20 +139,20 @@ impl Redactor {
 
     /// The value of User-Agent, as [`header_value`](Self::header_value) gives it.
     pub fn user_agent(&self, value: &[u8]) -> CompactString {
-        self.field(self.fields.user_agent, b"user-agent", value, Kind::Text, Looks::Everything)
+        self.field(self.fields.user_agent, b"user-agent", value, ByteKind::Text, Looks::Everything)
     }
 
     /// The value of Referer, likewise.
     pub fn referrer(&self, value: &[u8]) -> CompactString {
-        self.field(self.fields.referrer, b"referer", value, Kind::Target, Looks::Everything)
+        self.field(self.fields.referrer, b"referer", value, ByteKind::Target, Looks::Everything)
     }
 
     /// The value of X-Request-Id, likewise.
     pub fn request_id(&self, value: &[u8]) -> CompactString {
-        self.field(self.fields.request_id, b"x-request-id", value, Kind::Text, Looks::Marked)
+        self.field(self.fields.request_id, b"x-request-id", value, ByteKind::Text, Looks::Marked)
     }
 
-    fn field(&self, is_secret: bool, name: &[u8], value: &[u8], kind: Kind, looks: Looks) -> CompactString {
+    fn field(&self, is_secret: bool, name: &[u8], value: &[u8], kind: ByteKind, looks: Looks) -> CompactString {
         if is_secret { masked_value(name, value) } else { self.apply(value, kind, looks) }
     }
 
@@ -168,9 +168,9 @@ impl Redactor {
         }
         let is = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
         let kind = match name {
-            _ if URL_HEADERS.iter().any(is) => Kind::Target,
-            _ if is(&"host") => Kind::Host,
-            _ => Kind::Text,
+            _ if URL_HEADERS.iter().any(is) => ByteKind::Target,
+            _ if is(&"host") => ByteKind::Host,
+            _ => ByteKind::Text,
         };
         let looks = match name {
             _ if self.headers.spares(name) => Looks::Nothing,
@@ -182,20 +182,20 @@ impl Redactor {
 
     /// A request-target.
     pub fn target(&self, target: &[u8]) -> CompactString {
-        self.apply(target, Kind::Target, Looks::Everything)
+        self.apply(target, ByteKind::Target, Looks::Everything)
     }
 
     /// Any other text of the wire: a host, a reason phrase, a method, a media type, a header's name.
     pub fn text(&self, bytes: &[u8]) -> CompactString {
-        self.apply(bytes, Kind::Host, Looks::Everything)
+        self.apply(bytes, ByteKind::Host, Looks::Everything)
     }
 
     /// Text for people, in UTF-8: an error message. Only what is no text, and what controls a terminal, is escaped.
     pub fn prose(&self, bytes: &[u8]) -> CompactString {
-        self.applied(bytes, Kind::Host, Looks::Everything, escape_prose_into)
+        self.applied(bytes, ByteKind::Host, Looks::Everything, escape_prose_into)
     }
 
-    fn apply(&self, raw: &[u8], kind: Kind, looks: Looks) -> CompactString {
+    fn apply(&self, raw: &[u8], kind: ByteKind, looks: Looks) -> CompactString {
         self.applied(raw, kind, looks, escape_into)
     }
 
@@ -203,12 +203,12 @@ impl Redactor {
     fn applied(
         &self,
         raw: &[u8],
-        kind: Kind,
+        kind: ByteKind,
         looks: Looks,
         escape_into: fn(&mut CompactString, &[u8]),
     ) -> CompactString {
-        let seen = Seen::in_bytes(raw);
-        let names = if kind == Kind::Target { &self.query } else { &self.headers };
+        let seen = SeenBytes::in_bytes(raw);
+        let names = if kind == ByteKind::Target { &self.query } else { &self.headers };
         let looks = if names.is_none() { Looks::Nothing } else { looks };
         let secrets = match (self.off, self.may_hold_secret(seen)) {
             (false, true) => self.secrets(raw, seen, kind, looks),
@@ -234,8 +234,10 @@ impl Redactor {
     }
 
     /// Whether the bytes are there without which there is no secret but for its looks.
-    fn may_hold_secret(&self, seen: Seen) -> bool {
-        seen.has(Seen::AT | Seen::EQUALS | Seen::PERCENT | Seen::BLANK) || seen.has_label() || !self.paths.is_empty()
+    fn may_hold_secret(&self, seen: SeenBytes) -> bool {
+        seen.has(SeenBytes::AT | SeenBytes::EQUALS | SeenBytes::PERCENT | SeenBytes::BLANK)
+            || seen.has_label()
+            || !self.paths.is_empty()
     }
 }
 

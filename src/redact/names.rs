@@ -5,7 +5,7 @@
 
 use std::str::FromStr;
 
-use super::words::{self, Of};
+use super::words::{self, WordList};
 use crate::glob::{BadPattern, Glob};
 
 /// A list of secret names, as REDACT_HEADERS and REDACT_QUERY give it.
@@ -81,12 +81,12 @@ impl NameList {
 
     pub(super) fn holds_header(&self, name: &[u8]) -> bool {
         let is_usual = self.added.is_empty() && words::is_usual_header(name);
-        !is_usual && self.holds(name, Of::Header)
+        !is_usual && self.holds(name, WordList::Header)
     }
 
     /// Whether the settings take this name out.
     pub(super) fn spares(&self, name: &[u8]) -> bool {
-        !self.exempt.is_empty() && self.is_exempt(Squeezed::new(name, &mut [0; MAX_STACK_NAME]).bytes())
+        !self.exempt.is_empty() && self.is_exempt(SqueezedName::new(name, &mut [0; MAX_STACK_NAME]).bytes())
     }
 
     fn is_exempt(&self, squeezed: &[u8]) -> bool {
@@ -108,19 +108,19 @@ impl NameList {
             decoded = Some(percent_decode(encoded));
         }
         let name = decoded.as_deref().unwrap_or(name);
-        if self.holds(name, Of::Parameter) {
+        if self.holds(name, WordList::Parameter) {
             return true;
         }
         let is_joint = |b: &u8| matches!(b, b'[' | b']' | b'.');
-        name.iter().any(is_joint) && name.split(is_joint).any(|part| self.holds(part, Of::Parameter))
+        name.iter().any(is_joint) && name.split(is_joint).any(|part| self.holds(part, WordList::Parameter))
     }
 
-    fn holds(&self, name: &[u8], of: Of) -> bool {
+    fn holds(&self, name: &[u8], of: WordList) -> bool {
         if self.is_none() {
             return false;
         }
         let mut room = [0; MAX_STACK_NAME];
-        let squeezed = Squeezed::new(name, &mut room);
+        let squeezed = SqueezedName::new(name, &mut room);
         let squeezed = squeezed.bytes();
         let built_in = self.built_in && words::is_secret(name, squeezed, of);
         let held = built_in || self.added.iter().any(|glob| glob.matches(squeezed));
@@ -135,12 +135,12 @@ const MAX_ENCODED: usize = 4;
 const MAX_STACK_NAME: usize = 64;
 
 /// A name in lower case, letters and digits only.
-enum Squeezed<'a> {
+enum SqueezedName<'a> {
     OnStack(&'a [u8]),
     OnHeap(Vec<u8>),
 }
 
-impl<'a> Squeezed<'a> {
+impl<'a> SqueezedName<'a> {
     fn new(name: &[u8], room: &'a mut [u8; MAX_STACK_NAME]) -> Self {
         let kept = name.iter().filter(|b| b.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase);
         if name.len() > MAX_STACK_NAME {

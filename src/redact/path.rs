@@ -17,12 +17,12 @@ const MAX_SEGMENTS: usize = 32;
 /// not hide a segment. A pattern is a prefix: what follows the path it describes does not matter.
 #[derive(Clone, Debug)]
 pub(super) struct PathPattern {
-    segments: Vec<Segment>,
+    segments: Vec<PatternSegment>,
     masks_rest: bool,
 }
 
 #[derive(Clone, Debug)]
-enum Segment {
+enum PatternSegment {
     Literal(Glob),
     Secret(Glob),
 }
@@ -37,7 +37,7 @@ impl PathPattern {
             return Err(BadPattern::new(pattern, "has more than 32 segments"));
         }
         let segments = parts.iter().map(|part| segment(part)).collect::<Result<Vec<_>, _>>()?;
-        if !segments.iter().any(|s| matches!(s, Segment::Secret(_))) {
+        if !segments.iter().any(|s| matches!(s, PatternSegment::Secret(_))) {
             return Err(BadPattern::new(pattern, "names no segment to mask (`*`, `{name}`)"));
         }
         Ok(Self { segments, masks_rest: parts.last().is_some_and(|part| matches!(*part, "*" | "**")) })
@@ -59,8 +59,8 @@ impl PathPattern {
             let len = rest.iter().skip(at).take_while(|b| **b != b'/' && !is_end(b)).count();
             let text = rest.get(at..at + len).unwrap_or_default();
             let (glob, secret) = match segment {
-                Segment::Literal(glob) => (glob, false),
-                Segment::Secret(glob) => (glob, true),
+                PatternSegment::Literal(glob) => (glob, false),
+                PatternSegment::Secret(glob) => (glob, true),
             };
             if len == 0 || !fits(glob, text) {
                 return None;
@@ -80,12 +80,12 @@ impl PathPattern {
     }
 }
 
-fn segment(part: &str) -> Result<Segment, BadPattern> {
+fn segment(part: &str) -> Result<PatternSegment, BadPattern> {
     if part.starts_with('{') && part.ends_with('}') {
-        return Ok(Segment::Secret(Glob::new("*")?));
+        return Ok(PatternSegment::Secret(Glob::new("*")?));
     }
     let glob = Glob::ignoring_case(part)?;
-    Ok(if glob.is_literal() { Segment::Literal(glob) } else { Segment::Secret(glob) })
+    Ok(if glob.is_literal() { PatternSegment::Literal(glob) } else { PatternSegment::Secret(glob) })
 }
 
 fn fits(glob: &Glob, text: &[u8]) -> bool {

@@ -6,7 +6,7 @@ use super::escape::is_printable;
 
 /// What the bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ByteKind {
     /// A request-target or a header that is one URL: all of it.
     Target,
     /// Text that may hold URLs: any other header's value.
@@ -18,9 +18,9 @@ pub(super) enum Kind {
 }
 
 /// Kinds of bytes, one bit each; 0 ends a word.
-pub(super) struct Kinds;
+pub(super) struct ByteKinds;
 
-impl Kinds {
+impl ByteKinds {
     pub(super) const LOWER: u8 = 1;
     pub(super) const UPPER: u8 = 2;
     pub(super) const DIGIT: u8 = 4;
@@ -52,11 +52,11 @@ impl Kinds {
 
 /// Which telling bytes a text has, by one look at each byte.
 #[derive(Clone, Copy)]
-pub(super) struct Seen(u16);
+pub(super) struct SeenBytes(u16);
 
-impl Seen {
-    pub(super) const CAPITAL: u16 = Kinds::UPPER as u16;
-    pub(super) const DIGIT: u16 = Kinds::DIGIT as u16;
+impl SeenBytes {
+    pub(super) const CAPITAL: u16 = ByteKinds::UPPER as u16;
+    pub(super) const DIGIT: u16 = ByteKinds::DIGIT as u16;
     pub(super) const AT: u16 = 1 << 4;
     pub(super) const EQUALS: u16 = 1 << 5;
     pub(super) const PERCENT: u16 = 1 << 6;
@@ -69,7 +69,7 @@ impl Seen {
     /// What no credential has inside.
     pub(super) const WORD_END: u16 = 1 << 11;
 
-    /// The lowest four bits are of `Kinds`.
+    /// The lowest four bits are of `ByteKinds`.
     #[allow(clippy::indexing_slicing, reason = "runs in the compiler, where a panic is an error of compilation")]
     const MARKS: [u16; 256] = {
         let mut marks = [0; 256];
@@ -85,7 +85,7 @@ impl Seen {
                 _ if is_printable(byte) => 0,
                 _ => Self::UNPRINTABLE,
             };
-            let kind = Kinds::OF_BYTE[byte as usize] as u16;
+            let kind = ByteKinds::OF_BYTE[byte as usize] as u16;
             marks[byte as usize] = telling | if kind == 0 { Self::WORD_END } else { kind };
             if byte == u8::MAX {
                 break marks;
@@ -102,9 +102,9 @@ impl Seen {
         self.0 & any_of != 0
     }
 
-    /// The `Kinds` that occur.
+    /// The `ByteKinds` that occur.
     pub(super) fn kinds(self) -> u8 {
-        self.0.to_le_bytes()[0] & (Kinds::LOWER | Kinds::UPPER | Kinds::DIGIT | Kinds::JOINT)
+        self.0.to_le_bytes()[0] & (ByteKinds::LOWER | ByteKinds::UPPER | ByteKinds::DIGIT | ByteKinds::JOINT)
     }
 
     pub(super) fn is_printable(self) -> bool {
@@ -118,6 +118,6 @@ impl Seen {
 }
 
 /// What ends a URL in text.
-pub(super) fn is_url_end(byte: u8, kind: Kind) -> bool {
-    matches!(kind, Kind::Text | Kind::Host) && matches!(byte, b' ' | b'"' | b'<' | b'>')
+pub(super) fn is_url_end(byte: u8, kind: ByteKind) -> bool {
+    matches!(kind, ByteKind::Text | ByteKind::Host) && matches!(byte, b' ' | b'"' | b'<' | b'>')
 }

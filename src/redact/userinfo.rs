@@ -4,23 +4,23 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use super::seen::{Kind, is_url_end};
+use super::seen::{ByteKind, is_url_end};
 
 /// How far behind an authority with an impossible port its `@` is looked for (`http://u:pass/word@host`).
 const MAX_USERINFO: usize = 256;
 
 /// Where authorities begin: behind `://`, behind a leading `//`, and in a target of authority form (CONNECT).
-pub(super) fn authorities(raw: &[u8], kind: Kind) -> impl Iterator<Item = usize> {
+pub(super) fn authorities(raw: &[u8], kind: ByteKind) -> impl Iterator<Item = usize> {
     let leading = match kind {
         _ if raw.starts_with(b"//") => Some(2),
-        Kind::Target if !raw.starts_with(b"/") => Some(0),
-        Kind::Target | Kind::Text | Kind::Host | Kind::Decoded => None,
+        ByteKind::Target if !raw.starts_with(b"/") => Some(0),
+        ByteKind::Target | ByteKind::Text | ByteKind::Host | ByteKind::Decoded => None,
     };
     leading.into_iter().chain(memmem::find_iter(raw, b"://").map(|at| at + 3))
 }
 
 /// Adds what is user information.
-pub(super) fn find(raw: &[u8], kind: Kind, found: &mut Vec<Range<usize>>) {
+pub(super) fn find(raw: &[u8], kind: ByteKind, found: &mut Vec<Range<usize>>) {
     let mut done = 0;
     for start in authorities(raw, kind) {
         if start >= done
@@ -34,7 +34,7 @@ pub(super) fn find(raw: &[u8], kind: Kind, found: &mut Vec<Range<usize>>) {
 }
 
 /// Where the userinfo of the authority at `start` ends, if it has one: the last `@` before the path.
-fn userinfo_end(raw: &[u8], start: usize, kind: Kind) -> Option<usize> {
+fn userinfo_end(raw: &[u8], start: usize, kind: ByteKind) -> Option<usize> {
     let rest = raw.get(start..)?;
     let len = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#' | b'\\') || is_url_end(*b, kind));
     let (authority, behind) = rest.split_at_checked(len.unwrap_or(rest.len()))?;
@@ -54,8 +54,8 @@ fn userinfo_end(raw: &[u8], start: usize, kind: Kind) -> Option<usize> {
 }
 
 /// `user:password@host` without a scheme, and in a host `user@host`. One look at each byte: a text may be all `@`.
-fn find_bare(raw: &[u8], kind: Kind, found: &mut Vec<Range<usize>>) {
-    let alone = kind == Kind::Host && !raw.contains(&b' ');
+fn find_bare(raw: &[u8], kind: ByteKind, found: &mut Vec<Range<usize>>) {
+    let alone = kind == ByteKind::Host && !raw.contains(&b' ');
     let (mut start, mut has_colon, mut has_scheme) = (0, false, false);
     for (at, byte) in raw.iter().enumerate() {
         match byte {
@@ -73,7 +73,7 @@ fn find_bare(raw: &[u8], kind: Kind, found: &mut Vec<Range<usize>>) {
     }
 }
 
-fn ends_word(byte: u8, kind: Kind) -> bool {
-    let in_target = kind == Kind::Target && matches!(byte, b'/' | b'?' | b'&' | b'=' | b'#' | b';');
+fn ends_word(byte: u8, kind: ByteKind) -> bool {
+    let in_target = kind == ByteKind::Target && matches!(byte, b'/' | b'?' | b'&' | b'=' | b'#' | b';');
     in_target || is_url_end(byte, kind)
 }

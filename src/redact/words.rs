@@ -128,17 +128,17 @@ fn usual_headers(len: usize) -> &'static [&'static str] {
 
 /// Which of the two lists of whole names goes with the word parts.
 #[derive(Clone, Copy)]
-pub(super) enum Of {
+pub(super) enum WordList {
     Header,
     Parameter,
 }
 
 /// Whether `name` is secret: as written, for its words, and `squeezed` to lower case, letters and digits.
-pub(super) fn is_secret(name: &[u8], squeezed: &[u8], of: Of) -> bool {
+pub(super) fn is_secret(name: &[u8], squeezed: &[u8], of: WordList) -> bool {
     let lacks = !letter_set(squeezed);
     let whole = match of {
-        Of::Header => HEADERS,
-        Of::Parameter => PARAMETERS,
+        WordList::Header => HEADERS,
+        WordList::Parameter => PARAMETERS,
     };
     let possible = |sets: &[u32]| sets.iter().fold(false, |any, set| any | (set & lacks == 0));
     (possible(&STEM_LETTERS) && has_stem(squeezed, lacks))
@@ -248,11 +248,11 @@ mod tests {
         for len in 0..40 {
             for name in usual_headers(len) {
                 let squeezed: Vec<u8> = name.bytes().filter(u8::is_ascii_alphanumeric).collect();
-                assert!(!is_secret(name.as_bytes(), &squeezed, Of::Header) && name.len() == len, "{name}");
+                assert!(!is_secret(name.as_bytes(), &squeezed, WordList::Header) && name.len() == len, "{name}");
             }
             for name in usual_parameters(len) {
                 let squeezed: Vec<u8> = name.bytes().filter(u8::is_ascii_alphanumeric).collect();
-                assert!(!is_secret(name.as_bytes(), &squeezed, Of::Parameter) && name.len() == len, "{name}");
+                assert!(!is_secret(name.as_bytes(), &squeezed, WordList::Parameter) && name.len() == len, "{name}");
             }
         }
     }

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::AT_ONCE;
-use crate::cli::{self, Input};
+use crate::cli::{self, CaptureInput};
 use crate::dissect::Dissector;
 use crate::flow::Timestamp;
 use crate::format::Encoded;
 use crate::ledger::LeftOut;
-use crate::metrics::{KernelCounters, Probe};
+use crate::metrics::{KernelCounters, MetricsProbe};
 use crate::pipeline::Pipeline;
 use crate::record::Record;
 use crate::settings::{Settings, counted};
@@ -21,21 +21,21 @@ use crate::source::file::CaptureReader;
 use crate::terminal;
 
 /// How captures are read.
-pub(crate) struct Reading {
+pub(crate) struct ReadingOptions {
     filter: Option<FrameFilter>,
     /// Ctrl-C: what was read so far is finished properly.
     pub(crate) interrupted: Arc<AtomicBool>,
     /// Whether a progress bar may be shown.
     pub(crate) bar: bool,
     /// As fast as it was captured, or so many times as fast; none is as fast as possible.
-    pub(crate) pace: Option<Pace>,
+    pub(crate) pace: Option<ReplayPace>,
     /// Where counters are published on the way.
-    pub(crate) probe: Option<Probe>,
+    pub(crate) probe: Option<MetricsProbe>,
     /// What is strange about an input that was read, a sentence each.
     pub(crate) notes: Vec<String>,
 }
 
-impl Reading {
+impl ReadingOptions {
     pub(crate) fn new(settings: &Settings) -> Self {
         let filter = settings.cap_filter.replay().map(FrameFilter::new);
         let bar = io::stderr().is_terminal() && !io::stdout().is_terminal();
@@ -44,7 +44,7 @@ impl Reading {
 
     pub(crate) fn read<S, E>(
         &mut self,
-        input: &Input,
+        input: &CaptureInput,
         dissector: &mut Dissector,
         pipeline: &mut Pipeline<S, E>,
     ) -> Result<(), Box<dyn std::error::Error>>
@@ -57,7 +57,7 @@ impl Reading {
         }
         let (source, size) = input.open()?;
         let mut reader = CaptureReader::open(source)?;
-        let mut progress = Progress::new(input, size.filter(|_| self.bar));
+        let mut progress = ReplayProgress::new(input, size.filter(|_| self.bar));
         let mut frames = 0u64;
         while let Some(frame) = reader.next_frame()? {
             if let Some(filter) = self.filter.as_mut()
@@ -125,7 +125,7 @@ impl Reading {
     }
 }
 
-impl Input {
+impl CaptureInput {
     pub(crate) fn open(&self) -> io::Result<(Box<dyn Read>, Option<u64>)> {
         match self {
             Self::Stdin => Ok((Box::new(io::stdin().lock()), None)),
@@ -142,14 +142,14 @@ impl Input {
 const STEP: Duration = Duration::from_millis(50);
 
 /// How fast frames come.
-pub(crate) struct Pace {
+pub(crate) struct ReplayPace {
     speed: f64,
     began: Option<(Instant, Timestamp)>,
     /// The time of the capture, nanoseconds since 1970, also while no frame is due.
     clock: Arc<AtomicI64>,
 }
 
-impl Pace {
+impl ReplayPace {
     /// So many times as fast as it was.
     #[cfg_attr(not(feature = "top"), allow(dead_code, reason = "`podtap top` alone plays captures back"))]
     pub(crate) fn new(speed: f64, clock: Arc<AtomicI64>) -> Self {
@@ -179,15 +179,15 @@ fn now() -> Instant {
 const BAR_WIDTH: usize = 36;
 
 /// How far the replay has come; shown on a terminal that shows nothing else.
-struct Progress {
+struct ReplayProgress {
     name: String,
     /// Size of the file; `None` shows nothing.
     size: Option<u64>,
     percent: u64,
 }
 
-impl Progress {
-    fn new(input: &Input, size: Option<u64>) -> Self {
+impl ReplayProgress {
+    fn new(input: &CaptureInput, size: Option<u64>) -> Self {
         let width = terminal::width(io::stderr()).unwrap_or(80);
         let name = shortened(&input.name(), width.saturating_sub(BAR_WIDTH));
         Self { name, size: size.filter(|size| *size > 0), percent: 0 }
@@ -216,7 +216,7 @@ fn shortened(name: &str, most: usize) -> String {
     head.chain(['…']).chain(name.chars().skip(length - (kept - kept / 2))).collect()
 }
 
-impl Drop for Progress {
+impl Drop for ReplayProgress {
     fn drop(&mut self) {
         if self.percent > 0 {
             let _ = write!(io::stderr(), "\r\x1b[K");

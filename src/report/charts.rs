@@ -1,13 +1,13 @@
 //! The pictures of a report as inline SVG: rates, latency, histograms, waterfalls, who talks to whom. Every text goes through
-//! `Escaped`; nothing is loaded from elsewhere.
+//! `EscapedHtml`; nothing is loaded from elsewhere.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
-use super::escape::Escaped;
-use crate::format::text::Took;
-use crate::record::Timing;
-use crate::tally::{Durations, Leading, Timeline};
+use super::escape::EscapedHtml;
+use crate::format::text::ShownDuration;
+use crate::record::ExchangeTiming;
+use crate::tally::{Durations, LeadingRows, Timeline};
 
 /// Width of a chart, in its own units.
 const WIDTH: f64 = 760.0;
@@ -41,7 +41,12 @@ fn end(out: &mut String, timeline: &Timeline) -> fmt::Result {
         let time = crate::flow::Timestamp(at(index)).to_string();
         let clock = time.get(11..23).unwrap_or_default().trim_end_matches('Z');
         let x = x_of(index, buckets);
-        write!(out, "<text x=\"{x:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>", HEIGHT + 14.0, Escaped(clock))?;
+        write!(
+            out,
+            "<text x=\"{x:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
+            HEIGHT + 14.0,
+            EscapedHtml(clock)
+        )?;
     }
     out.write_str("</svg></div>\n")
 }
@@ -98,7 +103,7 @@ pub(super) fn latency(out: &mut String, timeline: &Timeline) -> fmt::Result {
     begin(out, HEIGHT + 20.0, "latency over time")?;
     for power in low as i32..=high as i32 {
         let nanos = 10f64.powi(power) as u64;
-        level(out, y(nanos), Took(nanos))?;
+        level(out, y(nanos), ShownDuration(nanos))?;
     }
     for percent in [50, 95, 99] {
         write!(out, "<path class=\"p{percent}\" d=\"")?;
@@ -129,14 +134,14 @@ pub(super) fn histogram(out: &mut String, durations: &Durations) -> fmt::Result 
             "<rect class=\"bar\" x=\"{}\" y=\"{:.1}\" width=\"5\" height=\"{height:.1}\"><title>{n} below {}</title></rect>",
             6 * index,
             24.0 - height,
-            Took(*bound)
+            ShownDuration(*bound)
         )?;
     }
     out.write_str("</svg>")
 }
 
 /// The four parts of an exchange; the whole width is `longest`.
-pub(super) fn waterfall(out: &mut String, timing: &Timing, waited: Option<u64>, longest: u64) -> fmt::Result {
+pub(super) fn waterfall(out: &mut String, timing: &ExchangeTiming, waited: Option<u64>, longest: u64) -> fmt::Result {
     let parts = [
         ("connect", timing.connect),
         ("request", timing.request),
@@ -153,7 +158,7 @@ pub(super) fn waterfall(out: &mut String, timing: &Timing, waited: Option<u64>, 
             write!(
                 out,
                 "<rect class=\"{name}\" x=\"{x:.1}\" y=\"1\" width=\"{shown:.1}\" height=\"12\"><title>{name} {}</title></rect>",
-                Took(nanos)
+                ShownDuration(nanos)
             )?;
         }
         x += width;
@@ -162,7 +167,7 @@ pub(super) fn waterfall(out: &mut String, timing: &Timing, waited: Option<u64>, 
 }
 
 /// Clients on the left, servers on the right, a line for each pair: its width grows with the number of exchanges.
-pub(super) fn talkers(out: &mut String, pairs: &Leading) -> fmt::Result {
+pub(super) fn talkers(out: &mut String, pairs: &LeadingRows) -> fmt::Result {
     let sorted = pairs.sorted_by(|row| row.exchanges);
     let edges: Vec<_> = sorted.iter().filter_map(|(key, row)| Some((key.split_once(PAIR)?, *row))).collect();
     let (mut clients, mut servers) = (BTreeMap::new(), BTreeMap::new());
@@ -191,15 +196,15 @@ pub(super) fn talkers(out: &mut String, pairs: &Leading) -> fmt::Result {
             out,
             "<path class=\"edge{failing}\" stroke-width=\"{width:.1}\" d=\"M{from:.0} {a:.0}C{middle:.0} {a:.0} {middle:.0} \
              {b:.0} {to:.0} {b:.0}\"><title>{} to {}: {} exchanges, {} failed</title></path>",
-            Escaped(client),
-            Escaped(server),
+            EscapedHtml(client),
+            EscapedHtml(server),
             row.exchanges,
             row.failed
         )?;
     }
     for (ends, x, anchor) in [(&clients, from - 8.0, "end"), (&servers, to + 8.0, "start")] {
         for (end, index) in ends {
-            let (y, name) = (y(*index) + 4.0, Escaped(shortened(end)));
+            let (y, name) = (y(*index) + 4.0, EscapedHtml(shortened(end)));
             write!(out, "<text class=\"name\" x=\"{x:.0}\" y=\"{y:.0}\" text-anchor=\"{anchor}\">{name}</text>")?;
         }
     }

@@ -5,9 +5,9 @@ use std::fmt::{self, Write};
 /// A text as the content of an element, or of an attribute in quotes. Control characters, and those that turn the direction of
 /// text, become a replacement.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Escaped<'a>(pub(super) &'a str);
+pub(super) struct EscapedHtml<'a>(pub(super) &'a str);
 
-impl fmt::Display for Escaped<'_> {
+impl fmt::Display for EscapedHtml<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for character in self.0.chars() {
             match character {
@@ -35,6 +35,6 @@ mod tests {
     fn nothing_of_a_text_is_markup() {
         let hostile = "</title><script>alert('1')</script>&amp; \" onload=x \u{202e}\u{1b}[2J\n";
         let expected = "&lt;/title&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;amp; &quot; onload=x \u{fffd}\u{fffd}[2J\u{fffd}";
-        assert_eq!(Escaped(hostile).to_string(), expected);
+        assert_eq!(EscapedHtml(hostile).to_string(), expected);
     }
 }

@@ -13,16 +13,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::assembly::{self, Assembly};
-use crate::cli::{self, Input};
-use crate::config::Config;
+use crate::cli::{self, CaptureInput};
+use crate::config::RunConfig;
 use crate::flow::Timestamp;
 use crate::ledger::{Ledger, RecordLedger};
 use crate::logging;
 use crate::metrics::{KernelCounters, closing_lines, losses};
-use crate::record::{Exchange, Outcome, Record};
-use crate::replay::Reading;
-use crate::settings::Pairs;
-use crate::tally::{Key, Leading, Row, Slowest, Timeline};
+use crate::record::{EventOutcome, Exchange, Record};
+use crate::replay::ReadingOptions;
+use crate::settings::SettingPairs;
+use crate::tally::{LeadingRows, SlowestExchanges, TallyKey, TallyRow, Timeline};
 use crate::tcp::CloseReason;
 
 /// Rows for routes, and for pairs of client and server.
@@ -35,7 +35,7 @@ const MOST_EXCHANGES: usize = 50;
 const MOST_STEPS: usize = 200;
 
 /// Runs `podtap report`.
-pub fn report(inputs: &[Input], flags: &Pairs) -> ExitCode {
+pub fn report(inputs: &[CaptureInput], flags: &SettingPairs) -> ExitCode {
     let config = match assembly::load(flags) {
         Ok(config) => config,
         Err(wrong) => return cli::refuse(&wrong),
@@ -54,12 +54,12 @@ pub fn report(inputs: &[Input], flags: &Pairs) -> ExitCode {
 }
 
 /// The page, and whether it has all of the inputs.
-fn made(inputs: &[Input], config: &Config) -> Result<(String, bool), Box<dyn std::error::Error>> {
+fn made(inputs: &[CaptureInput], config: &RunConfig) -> Result<(String, bool), Box<dyn std::error::Error>> {
     let own_ips = config.settings.own_ips.given().map(|ips| ips.to_vec()).unwrap_or_default();
     let assembly = Assembly::new(config, own_ips)?;
-    let mut reading = Reading::new(&config.settings);
+    let mut reading = ReadingOptions::new(&config.settings);
     cli::on_interrupt(Arc::clone(&reading.interrupted))?;
-    let mut report = Report::default();
+    let mut report = ExchangeReport::default();
     let mut dissector = assembly.dissector();
     let (mut problems, mut whole) = (Vec::new(), true);
     let mut pipeline = assembly.watched(|record| report.add(record), None);
@@ -78,13 +78,13 @@ fn made(inputs: &[Input], config: &Config) -> Result<(String, bool), Box<dyn std
     pipeline.push(dissector.records());
     let records = pipeline.ledger().clone();
     drop(pipeline);
-    let files = inputs.iter().map(Input::name).collect();
-    Ok((page::page(&report, &Counted::new(files, problems, &dissector.ledger(), &records)), whole))
+    let files = inputs.iter().map(CaptureInput::name).collect();
+    Ok((page::page(&report, &CountedInputs::new(files, problems, &dissector.ledger(), &records)), whole))
 }
 
 /// What is around the exchanges: the inputs, and what they lack.
 #[derive(Debug)]
-struct Counted {
+struct CountedInputs {
     files: Vec<String>,
     /// Inputs that could not be read to their end.
     problems: Vec<String>,
@@ -92,7 +92,7 @@ struct Counted {
     closing: String,
 }
 
-impl Counted {
+impl CountedInputs {
     fn new(files: Vec<String>, problems: Vec<String>, ledger: &Ledger, records: &RecordLedger) -> Self {
         let kernel = KernelCounters::default();
         let closing = closing_lines(ledger, &kernel, records, &[]);
@@ -102,39 +102,39 @@ impl Counted {
 
 /// Everything that the page shows of exchanges.
 #[derive(Debug)]
-struct Report {
-    all: Row,
+struct ExchangeReport {
+    all: TallyRow,
     span: Option<(Timestamp, Timestamp)>,
     timeline: Timeline,
-    routes: Leading,
-    pairs: Leading,
-    slowest: Slowest,
-    failures: Failures,
+    routes: LeadingRows,
+    pairs: LeadingRows,
+    slowest: SlowestExchanges,
+    failures: FailedExchanges,
 }
 
 /// Exchanges that failed.
 #[derive(Debug)]
-struct Failures {
+struct FailedExchanges {
     /// By status and route.
-    kinds: Leading,
+    kinds: LeadingRows,
     first: Vec<Exchange>,
 }
 
-impl Default for Report {
+impl Default for ExchangeReport {
     fn default() -> Self {
         Self {
-            all: Row::default(),
+            all: TallyRow::default(),
             span: None,
             timeline: Timeline::new(MOST_STEPS),
-            routes: Leading::new(MOST_ROWS),
-            pairs: Leading::new(MOST_ROWS),
-            slowest: Slowest::new(MOST_EXCHANGES),
-            failures: Failures { kinds: Leading::new(MOST_FAILURES), first: Vec::new() },
+            routes: LeadingRows::new(MOST_ROWS),
+            pairs: LeadingRows::new(MOST_ROWS),
+            slowest: SlowestExchanges::new(MOST_EXCHANGES),
+            failures: FailedExchanges { kinds: LeadingRows::new(MOST_FAILURES), first: Vec::new() },
         }
     }
 }
 
-impl Report {
+impl ExchangeReport {
     fn add(&mut self, record: &Record) {
         let Record::Http(exchange) = record else { return };
         self.all.add(exchange);
@@ -143,12 +143,12 @@ impl Report {
         self.span = Some((first.min(start), last.max(end)));
         self.timeline.add(exchange);
         self.slowest.add(exchange);
-        let route = Key::Route.of(exchange);
+        let route = TallyKey::Route.of(exchange);
         self.routes.add(&route, exchange);
-        let ends = format!("{}{}{}", Key::Client.of(exchange), charts::PAIR, Key::Server.of(exchange));
+        let ends = format!("{}{}{}", TallyKey::Client.of(exchange), charts::PAIR, TallyKey::Server.of(exchange));
         self.pairs.add(&ends, exchange);
-        if exchange.outcome() == Outcome::Failure {
-            let kind = format!("{}{}{route}", Key::Status.of(exchange), charts::PAIR);
+        if exchange.outcome() == EventOutcome::Failure {
+            let kind = format!("{}{}{route}", TallyKey::Status.of(exchange), charts::PAIR);
             self.failures.kinds.add(&kind, exchange);
             if self.failures.first.len() < MOST_EXCHANGES {
                 self.failures.first.push((**exchange).clone());

@@ -3,13 +3,13 @@
 use std::fmt::{self, Write};
 
 use super::charts::{histogram, latency, rates, talkers, waterfall};
-use super::escape::Escaped;
-use super::{Counted, Failures, Report};
+use super::escape::EscapedHtml;
+use super::{CountedInputs, ExchangeReport, FailedExchanges};
 use crate::flow::Timestamp;
-use crate::format::text::{Size, Took};
-use crate::record::{Exchange, Outcome, Trust};
+use crate::format::text::{ShownDuration, ShownSize};
+use crate::record::{EventOutcome, Exchange, Trust};
 use crate::settings::{counted, thousands};
-use crate::tally::{Key, Leading, Row};
+use crate::tally::{LeadingRows, TallyKey, TallyRow};
 
 /// Rows of a table that are shown at once; the others can be opened.
 const SHOWN: usize = 30;
@@ -17,14 +17,14 @@ const SHOWN: usize = 30;
 const LONGEST_URL: usize = 300;
 
 /// The page.
-pub(super) fn page(report: &Report, counted: &Counted) -> String {
+pub(super) fn page(report: &ExchangeReport, counted: &CountedInputs) -> String {
     let mut out = String::with_capacity(64 << 10);
     // Writing to a string cannot fail.
     let _ = write(&mut out, report, counted);
     out
 }
 
-fn write(out: &mut String, report: &Report, counted: &Counted) -> fmt::Result {
+fn write(out: &mut String, report: &ExchangeReport, counted: &CountedInputs) -> fmt::Result {
     let title = format!("podtap: {}", counted.files.join(", "));
     let style = include_str!("style.css");
     write!(
@@ -32,7 +32,7 @@ fn write(out: &mut String, report: &Report, counted: &Counted) -> fmt::Result {
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<meta name=\"viewport\" \
          content=\"width=device-width, initial-scale=1\">\n<meta http-equiv=\"Content-Security-Policy\" \
          content=\"default-src 'none'; style-src 'unsafe-inline'\">\n<title>{}</title>\n<style>\n{style}</style></head><body>\n",
-        Escaped(&title)
+        EscapedHtml(&title)
     )?;
     heading(out, report, &title)?;
     lost(out, counted)?;
@@ -56,10 +56,10 @@ fn write(out: &mut String, report: &Report, counted: &Counted) -> fmt::Result {
     )
 }
 
-fn heading(out: &mut String, report: &Report, title: &str) -> fmt::Result {
-    writeln!(out, "<h1>{}</h1>", Escaped(title))?;
+fn heading(out: &mut String, report: &ExchangeReport, title: &str) -> fmt::Result {
+    writeln!(out, "<h1>{}</h1>", EscapedHtml(title))?;
     if let Some((first, last)) = report.span {
-        let took = Took(last.since(first));
+        let took = ShownDuration(last.since(first));
         writeln!(out, "<p class=\"faint\">{first} to {last}, {took}</p>")?;
     }
     let all = &report.all;
@@ -75,39 +75,43 @@ fn heading(out: &mut String, report: &Report, title: &str) -> fmt::Result {
         let name = if percent == 100 { "longest".to_owned() } else { format!("p{percent}") };
         card(&name, "", &took(all.durations.at(percent)))?;
     }
-    card("transferred", "", &Size(all.bytes))?;
+    card("transferred", "", &ShownSize(all.bytes))?;
     out.write_str("</div>\n")
 }
 
 fn took(nanos: Option<u64>) -> String {
-    nanos.map_or_else(|| "-".to_owned(), |nanos| Took(nanos).to_string())
+    nanos.map_or_else(|| "-".to_owned(), |nanos| ShownDuration(nanos).to_string())
 }
 
 /// What the capture lacks, before anything is believed.
-fn lost(out: &mut String, counted: &Counted) -> fmt::Result {
+fn lost(out: &mut String, counted: &CountedInputs) -> fmt::Result {
     if counted.losses.is_empty() && counted.problems.is_empty() {
         out.write_str("<div class=\"box\">Nothing lost; the ledger adds up.")?;
     } else {
         out.write_str("<div class=\"box lost\"><b>What was lost</b><ul>")?;
         for what in counted.problems.iter().chain(&counted.losses) {
-            write!(out, "<li>{}</li>", Escaped(what))?;
+            write!(out, "<li>{}</li>", EscapedHtml(what))?;
         }
         out.write_str("</ul>")?;
     }
-    writeln!(out, "<details><summary>The whole ledger</summary><pre>{}</pre></details></div>", Lines(&counted.closing))
+    writeln!(
+        out,
+        "<details><summary>The whole ledger</summary><pre>{}</pre></details></div>",
+        LinesOfText(&counted.closing)
+    )
 }
 
 /// A text of several lines.
-struct Lines<'a>(&'a str);
+struct LinesOfText<'a>(&'a str);
 
-impl fmt::Display for Lines<'_> {
+impl fmt::Display for LinesOfText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.lines().try_for_each(|line| writeln!(f, "{}", Escaped(line)))
+        self.0.lines().try_for_each(|line| writeln!(f, "{}", EscapedHtml(line)))
     }
 }
 
-fn over_time(out: &mut String, report: &Report) -> fmt::Result {
-    let width = Took(report.timeline.width());
+fn over_time(out: &mut String, report: &ExchangeReport) -> fmt::Result {
+    let width = ShownDuration(report.timeline.width());
     write!(
         out,
         "<h2>Over time</h2>\n<p class=\"faint\">Exchanges a second, in steps of {width}; failed ones are red.</p>\n"
@@ -121,7 +125,7 @@ fn over_time(out: &mut String, report: &Report) -> fmt::Result {
     latency(out, &report.timeline)
 }
 
-fn routes(out: &mut String, routes: &Leading) -> fmt::Result {
+fn routes(out: &mut String, routes: &LeadingRows) -> fmt::Result {
     out.write_str("<h2>Routes</h2>\n")?;
     let sorted = routes.sorted_by(|row| row.exchanges);
     let (shown, hidden) = sorted.split_at(SHOWN.min(sorted.len()));
@@ -139,7 +143,7 @@ fn routes(out: &mut String, routes: &Leading) -> fmt::Result {
     Ok(())
 }
 
-fn route_table(out: &mut String, rows: &[(&str, &Row)], others: Option<&Row>) -> fmt::Result {
+fn route_table(out: &mut String, rows: &[(&str, &TallyRow)], others: Option<&TallyRow>) -> fmt::Result {
     out.write_str(
         "<div class=\"wide\"><table><tr><th class=\"text\">route</th><th>exchanges</th><th>failed</th><th>p50</th><th>p95</th>\
          <th>p99</th><th>longest</th><th>bytes</th><th class=\"text\">histogram</th></tr>\n",
@@ -149,14 +153,14 @@ fn route_table(out: &mut String, rows: &[(&str, &Row)], others: Option<&Row>) ->
         write!(
             out,
             "<tr><td class=\"text\">{}</td><td>{}</td><td{class}>{}</td>",
-            Escaped(key),
+            EscapedHtml(key),
             thousands(row.exchanges),
             share(row.failed, row.exchanges)
         )?;
         for percent in [50, 95, 99, 100] {
             write!(out, "<td>{}</td>", took(row.durations.at(percent)))?;
         }
-        write!(out, "<td>{}</td><td>", Size(row.bytes))?;
+        write!(out, "<td>{}</td><td>", ShownSize(row.bytes))?;
         histogram(out, &row.durations)?;
         out.write_str("</td></tr>\n")?;
     }
@@ -170,7 +174,7 @@ fn share(n: u64, of: u64) -> String {
     }
 }
 
-fn slowest(out: &mut String, report: &Report) -> fmt::Result {
+fn slowest(out: &mut String, report: &ExchangeReport) -> fmt::Result {
     out.write_str("<h2>Slowest</h2>\n<p class=\"faint key\">")?;
     for name in ["connect", "request", "wait", "response"] {
         write!(out, "<span style=\"background:var(--{name})\"></span>{name}")?;
@@ -186,7 +190,7 @@ fn slowest(out: &mut String, report: &Report) -> fmt::Result {
         let sent = exchange.request.as_ref().map(|request| request.last);
         let waited =
             exchange.gave_up.filter(|_| exchange.response.is_none()).zip(sent).map(|(at, sent)| at.since(sent));
-        write!(out, "<tr><td>{}</td><td>", Took(took))?;
+        write!(out, "<tr><td>{}</td><td>", ShownDuration(took))?;
         waterfall(out, &timing, waited, longest)?;
         exchange_cells(out, exchange)?;
     }
@@ -195,12 +199,12 @@ fn slowest(out: &mut String, report: &Report) -> fmt::Result {
 
 /// Status, request, time, client, trust.
 fn exchange_cells(out: &mut String, exchange: &Exchange) -> fmt::Result {
-    let class = if exchange.outcome() == Outcome::Failure { "bad" } else { "" };
+    let class = if exchange.outcome() == EventOutcome::Failure { "bad" } else { "" };
     writeln!(
         out,
         "</td><td class=\"{class}\">{}</td><td class=\"text\">{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-        Escaped(&Key::Status.of(exchange)),
-        Escaped(&request_of(exchange)),
+        EscapedHtml(&TallyKey::Status.of(exchange)),
+        EscapedHtml(&request_of(exchange)),
         clock(exchange.start()),
         exchange.connection.client,
         exchange.trust.name(),
@@ -221,7 +225,7 @@ fn request_of(exchange: &Exchange) -> String {
     }
 }
 
-fn failures(out: &mut String, failures: &Failures) -> fmt::Result {
+fn failures(out: &mut String, failures: &FailedExchanges) -> fmt::Result {
     out.write_str("<h2>Errors</h2>\n")?;
     let kinds = failures.kinds.sorted_by(|row| row.exchanges);
     if kinds.is_empty() {
@@ -230,7 +234,7 @@ fn failures(out: &mut String, failures: &Failures) -> fmt::Result {
     out.write_str("<div class=\"wide\"><table><tr><th>number</th><th>status</th><th class=\"text\">route</th></tr>\n")?;
     for (key, row) in kinds {
         let (status, route) = key.split_once(super::charts::PAIR).unwrap_or((key, ""));
-        let (n, status, route) = (thousands(row.exchanges), Escaped(status), Escaped(route));
+        let (n, status, route) = (thousands(row.exchanges), EscapedHtml(status), EscapedHtml(route));
         writeln!(out, "<tr><td>{n}</td><td class=\"bad\">{status}</td><td class=\"text\">{route}</td></tr>")?;
     }
     let others = failures.kinds.others().exchanges;
@@ -250,7 +254,7 @@ fn failures(out: &mut String, failures: &Failures) -> fmt::Result {
     out.write_str("</table></div></details>\n")
 }
 
-fn trust(out: &mut String, all: &Row) -> fmt::Result {
+fn trust(out: &mut String, all: &TallyRow) -> fmt::Result {
     out.write_str("<h2>How far the records can be trusted</h2>\n<p>")?;
     let kinds = [Trust::Complete, Trust::Truncated, Trust::Gap, Trust::Midstream, Trust::Unpaired];
     for (trust, n) in kinds.iter().zip(all.trust).filter(|(_, n)| *n > 0) {

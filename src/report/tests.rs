@@ -1,14 +1,15 @@
 //! The page of a report: its numbers a second way, hostile texts, its size.
 
 use super::*;
-use crate::format::text::Took;
-use crate::record::Unanswered;
+use crate::format::text::ShownDuration;
+use crate::record::UnansweredReason;
 use crate::record::sample::{exchange, record};
 
 fn page(exchanges: &[Exchange]) -> String {
-    let mut report = Report::default();
+    let mut report = ExchangeReport::default();
     exchanges.iter().for_each(|one| report.add(&record(one.clone())));
-    let counted = Counted::new(vec!["a.pcap".to_owned()], Vec::new(), &Ledger::default(), &RecordLedger::default());
+    let counted =
+        CountedInputs::new(vec!["a.pcap".to_owned()], Vec::new(), &Ledger::default(), &RecordLedger::default());
     page::page(&report, &counted)
 }
 
@@ -22,7 +23,7 @@ fn taking(millis: u64, route: &str, status: Option<u16>) -> Exchange {
             (response.first, response.last) = (start.plus(millis * 500_000), start.plus(millis * 1_000_000));
             response.status = Some(status);
         }
-        None => (one.response, one.unanswered) = (None, Some(Unanswered::Timeout)),
+        None => (one.response, one.unanswered) = (None, Some(UnansweredReason::Timeout)),
     }
     one
 }
@@ -38,7 +39,9 @@ fn the_numbers_of_a_route_are_those_of_its_exchanges() {
     let all: Vec<_> = (1..=100).map(|n| taking(n, "/a", Some(if n > 97 { 500 } else { 200 }))).collect();
     let page = page(&[&all[..], &[taking(0, "/b", None)]].concat());
     let row_a = row(&page, "GET /a");
-    for part in ["<td>100</td>", "<td class=\"bad\">3 (3.0 %)</td>", &format!("<td>{}</td>", Took(100_000_000))] {
+    for part in
+        ["<td>100</td>", "<td class=\"bad\">3 (3.0 %)</td>", &format!("<td>{}</td>", ShownDuration(100_000_000))]
+    {
         assert!(row_a.contains(part), "{part} in {row_a}");
     }
     let cells: Vec<f64> = row_a
@@ -74,7 +77,7 @@ fn its_size_does_not_grow_with_the_traffic() {
     let invented: Vec<_> = (0..30_000u64)
         .map(|n| {
             let mut one = taking(n % 5000, &format!("/{n}/{}", "x".repeat(200)), Some(500));
-            let connection = crate::record::Connection {
+            let connection = crate::record::ExchangeConnection {
                 client: crate::flow::Endpoint::new([10, 1, (n >> 8) as u8, n as u8], 4000),
                 ..(*one.connection).clone()
             };

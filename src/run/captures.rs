@@ -8,30 +8,30 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::exchange::Protocols;
+use crate::exchange::SeenProtocols;
 use crate::source::live::CaptureError;
 
 /// What a capture thread ends with: its dissector's last words, and why it ended early.
-pub(super) type Captured = (Protocols, Result<(), CaptureError>);
+pub(super) type CaptureResult = (SeenProtocols, Result<(), CaptureError>);
 
 /// A capture thread.
 #[derive(Debug)]
-pub(super) struct Capture {
+pub(super) struct CaptureThread {
     pub(super) interface: String,
-    thread: JoinHandle<Captured>,
+    thread: JoinHandle<CaptureResult>,
     /// Closed when the thread ends, whatever way.
     ended: Receiver<()>,
 }
 
-impl Capture {
+impl CaptureThread {
     /// Starts a thread that is named after the interface, and has `any_ended` say so when it ends.
     pub(super) fn start(
         interface: String,
         any_ended: &Arc<Notify>,
-        run: impl FnOnce() -> Captured + Send + 'static,
+        run: impl FnOnce() -> CaptureResult + Send + 'static,
     ) -> std::io::Result<Self> {
         let (sender, ended): (SyncSender<()>, _) = sync_channel(0);
-        let ends = Ends { sender: Some(sender), any_ended: Arc::clone(any_ended) };
+        let ends = EndNotice { sender: Some(sender), any_ended: Arc::clone(any_ended) };
         let thread = std::thread::Builder::new().name(format!("cap-{interface}")).spawn(move || {
             let _ends = ends;
             run()
@@ -45,18 +45,18 @@ impl Capture {
     }
 
     /// Waits for its end. The error is the interface of one that panicked.
-    pub(super) fn join(self) -> Result<Captured, String> {
+    pub(super) fn join(self) -> Result<CaptureResult, String> {
         self.thread.join().map_err(|_| self.interface)
     }
 }
 
 /// Dropped when a thread ends, whatever way: first it is over, then that is said.
-struct Ends {
+struct EndNotice {
     sender: Option<SyncSender<()>>,
     any_ended: Arc<Notify>,
 }
 
-impl Drop for Ends {
+impl Drop for EndNotice {
     fn drop(&mut self) {
         self.sender.take();
         self.any_ended.notify_one();
@@ -65,7 +65,12 @@ impl Drop for Ends {
 
 /// Waits for all of them, so long at most; false when one panicked or has not ended by then. What that one has captured
 /// and not worked off is lost, and its counters stay as it last published them. `left`: how many have not ended.
-pub(super) fn join(captures: Vec<Capture>, patience: Duration, protocols: &mut Protocols, left: &AtomicU64) -> bool {
+pub(super) fn join(
+    captures: Vec<CaptureThread>,
+    patience: Duration,
+    protocols: &mut SeenProtocols,
+    left: &AtomicU64,
+) -> bool {
     let deadline = now() + patience;
     let mut whole = true;
     left.store(captures.len() as u64, Ordering::Relaxed);
@@ -104,15 +109,15 @@ mod tests {
     fn a_capture_that_does_not_end_is_not_waited_for_and_the_others_are() {
         let (release, held) = sync_channel::<()>(0);
         let any = Arc::default();
-        let stuck = Capture::start("eth0".to_owned(), &any, move || {
+        let stuck = CaptureThread::start("eth0".to_owned(), &any, move || {
             let _ = held.recv();
-            (Protocols::default(), Ok(()))
+            (SeenProtocols::default(), Ok(()))
         });
-        let sound = || Capture::start("lo".to_owned(), &any, || (Protocols::default(), Ok(())));
-        let broken = || Capture::start("eth1".to_owned(), &any, || panic!("a bug"));
+        let sound = || CaptureThread::start("lo".to_owned(), &any, || (SeenProtocols::default(), Ok(())));
+        let broken = || CaptureThread::start("eth1".to_owned(), &any, || panic!("a bug"));
         let patience = Duration::from_secs(60);
         let left = AtomicU64::default();
-        let ended = |captures, patience| join(captures, patience, &mut Protocols::default(), &left);
+        let ended = |captures, patience| join(captures, patience, &mut SeenProtocols::default(), &left);
         assert!(ended(vec![sound().unwrap(), sound().unwrap()], patience));
         assert!(!ended(vec![broken().unwrap(), sound().unwrap()], patience));
         assert_eq!(left.load(Ordering::Relaxed), 0);

@@ -3,24 +3,24 @@
 
 use std::io::IsTerminal;
 
-use super::{Live, RecordKind, rights};
+use super::{LiveParts, RecordKind, rights};
 use crate::ledger::Ledger;
 use crate::settings::Settings;
-use crate::source::connects::{self, Loaded, Options, Unavailable, namespace};
+use crate::source::connects::{self, ConnectSourceOptions, ConnectsUnavailable, LoadedProgram, namespace};
 use crate::source::live::CaptureError;
-use crate::source::privilege::{Privileges, Right};
+use crate::source::privilege::{NeededRight, Privileges};
 
 /// The program, or why there is none; `None` where no one asked for it.
-pub(super) type Attempt = Option<Result<Loaded, Unavailable>>;
+pub(super) type LoadAttempt = Option<Result<LoadedProgram, ConnectsUnavailable>>;
 
 /// Loads the program where connects are to be recorded, and gives up the rights that it needed. Call it before any other
 /// thread starts. On a terminal a failure is the end, in a pod podtap stays up and says so.
-pub(super) fn load(settings: &Settings) -> Result<Attempt, Unavailable> {
+pub(super) fn load(settings: &Settings) -> Result<LoadAttempt, ConnectsUnavailable> {
     if !settings.records(RecordKind::Connects) {
         return Ok(None);
     }
     let attempt = connects::load(&options(settings));
-    let kept = matches!(&attempt, Ok(loaded) if loaded.needs_right()).then_some(Right::Bpf);
+    let kept = matches!(&attempt, Ok(loaded) if loaded.needs_right()).then_some(NeededRight::Bpf);
     let dropped = Privileges::prepare(&rights(settings).into_iter().chain(kept).collect::<Vec<_>>());
     tracing::debug!(privileges = %dropped, "capabilities once the program is loaded");
     match attempt {
@@ -30,12 +30,12 @@ pub(super) fn load(settings: &Settings) -> Result<Attempt, Unavailable> {
 }
 
 /// What is needed only to load the program.
-pub(super) fn rights_to_load(settings: &Settings) -> &'static [Right] {
-    if settings.records(RecordKind::Connects) { &[Right::Bpf, Right::Perfmon] } else { &[] }
+pub(super) fn rights_to_load(settings: &Settings) -> &'static [NeededRight] {
+    if settings.records(RecordKind::Connects) { &[NeededRight::Bpf, NeededRight::Perfmon] } else { &[] }
 }
 
-pub(super) fn options(settings: &Settings) -> Options {
-    Options {
+pub(super) fn options(settings: &Settings) -> ConnectSourceOptions {
+    ConnectSourceOptions {
         netns: if settings.connect_all_namespaces { None } else { namespace("net") },
         udp: settings.connect_udp,
         early: settings.connect_early,
@@ -43,9 +43,12 @@ pub(super) fn options(settings: &Settings) -> Options {
     }
 }
 
-impl Live {
+impl LiveParts {
     /// Starts reading connects.
-    pub(super) fn watch_connects(&mut self, attempt: Result<Loaded, Unavailable>) -> std::io::Result<()> {
+    pub(super) fn watch_connects(
+        &mut self,
+        attempt: Result<LoadedProgram, ConnectsUnavailable>,
+    ) -> std::io::Result<()> {
         let name = RecordKind::Connects.word();
         let loaded = match attempt {
             Ok(loaded) => loaded,

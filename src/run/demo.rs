@@ -14,24 +14,24 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::news::NewsSender;
-use super::shared::Shared;
-use super::tap::{SoFar, Tap};
-use crate::assembly::{self, Assembly, Started};
+use super::shared::SharedState;
+use super::tap::{FrameTap, SoFar};
+use crate::assembly::{self, Assembly, StartedSinks};
 use crate::cli;
 use crate::config;
-use crate::demo::{RENDERED_SERVER, Stage, exchanges, rendered};
-use crate::exchange::Protocols;
+use crate::demo::{DemoStage, RENDERED_SERVER, exchanges, rendered};
+use crate::exchange::SeenProtocols;
 use crate::flow::Timestamp;
 use crate::format::text;
 use crate::ledger::{Ledger, RecordLedger};
 use crate::logging;
 use crate::metrics::{KernelCounters, Metrics, closing_lines};
 use crate::packet::Frame;
-use crate::settings::{Format, Origin, Pairs, SinkName, wrapped};
+use crate::settings::{Format, SettingPairs, SinkName, ValueOrigin, wrapped};
 use crate::sink::WhenFull;
-use crate::source::live::{self, FrameSink, State, StopSender, stop_pair};
+use crate::source::live::{self, CaptureState, FrameSink, StopSender, stop_pair};
 use crate::source::own_traffic::OwnTraffic;
-use crate::source::privilege::{NotPermitted, Privileges, Right};
+use crate::source::privilege::{NeededRight, NotPermitted, Privileges};
 use crate::tcp::CloseReason;
 
 const LOOPBACK: &str = "lo";
@@ -41,8 +41,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const WIDTH: usize = 100;
 
 /// Runs `podtap demo`. Call it before any thread starts: capabilities are dropped first.
-pub fn demo(flags: &Pairs) -> ExitCode {
-    Privileges::prepare(&[Right::NetRaw]);
+pub fn demo(flags: &SettingPairs) -> ExitCode {
+    Privileges::prepare(&[NeededRight::NetRaw]);
     let config = match assembly::load(&with_defaults(flags)) {
         Ok(config) => config,
         Err(wrong) => return cli::refuse(&wrong),
@@ -63,18 +63,18 @@ pub fn demo(flags: &Pairs) -> ExitCode {
     }
 }
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+type DemoOutcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// Text, and no word of podtap's own log about a good start, where nothing else was asked for.
-fn with_defaults(flags: &Pairs) -> Pairs {
+fn with_defaults(flags: &SettingPairs) -> SettingPairs {
     let resolution = config::look(flags);
     let asked = |name: &str| {
         let row = resolution.rows.iter().find(|row| row.variable.name == name);
-        row.is_some_and(|row| !matches!(row.origin, Origin::Default | Origin::Mode))
+        row.is_some_and(|row| !matches!(row.origin, ValueOrigin::Default | ValueOrigin::Mode))
     };
     let mut flags = flags.clone();
     flags.insert("SEND_LOGS_TO".to_owned(), SinkName::Stdout.word().to_owned());
@@ -89,25 +89,25 @@ fn with_defaults(flags: &Pairs) -> Pairs {
 
 struct Show {
     assembly: Assembly,
-    sinks: Started,
+    sinks: StartedSinks,
     metrics: Arc<Metrics>,
     /// Whether records are lines for eyes.
     text: bool,
-    style: text::Style,
+    style: text::TextStyle,
     grace: Duration,
 }
 
 /// What the closing lines are made of.
-struct Seen {
+struct DemoCounts {
     heading: String,
     ledger: Ledger,
     kernel: KernelCounters,
     records: RecordLedger,
-    protocols: Protocols,
+    protocols: SeenProtocols,
 }
 
 impl Show {
-    fn new(config: &config::Config) -> Outcome<Self> {
+    fn new(config: &config::RunConfig) -> DemoOutcome<Self> {
         let own_ips = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), RENDERED_SERVER.ip];
         let assembly = Assembly::new(config, own_ips)?;
         let sinks = assembly.sinks(WhenFull::Wait, None)?;
@@ -119,7 +119,7 @@ impl Show {
     }
 
     /// Gives the closing lines.
-    async fn run(self) -> Outcome<String> {
+    async fn run(self) -> DemoOutcome<String> {
         let seen = match self.captured().await? {
             Ok(seen) => seen,
             Err(why) => self.rendered(&why),
@@ -131,11 +131,11 @@ impl Show {
     }
 
     /// Plays the mix and captures it; the inner error says why that cannot be had here.
-    async fn captured(&self) -> Outcome<Result<Seen, String>> {
+    async fn captured(&self) -> DemoOutcome<Result<DemoCounts, String>> {
         if let Some(missing) = NotPermitted::found() {
             return Ok(Err(missing.to_string()));
         }
-        let stage = match Stage::bind().await {
+        let stage = match DemoStage::bind().await {
             Ok(stage) => stage,
             Err(error) => return Ok(Err(format!("cannot listen on loopback: {error}"))),
         };
@@ -163,21 +163,24 @@ impl Show {
             format!("{} exchanges were played. What podtap saw of them:", exchanges())
         };
         let seen = self.metrics.snapshot();
-        Ok(Ok(Seen { heading, ledger: seen.ledger, kernel: seen.kernel, records: seen.records, protocols }))
+        Ok(Ok(DemoCounts { heading, ledger: seen.ledger, kernel: seen.kernel, records: seen.records, protocols }))
     }
 
     /// A running capture of the server's port, or why there is none.
-    async fn capture(&self, server: SocketAddr) -> Outcome<Result<(StopSender, Capture), String>> {
-        let options = live::Options { filter: format!("tcp port {}", server.port()), ..live::Options::new(LOOPBACK) };
+    async fn capture(&self, server: SocketAddr) -> DemoOutcome<Result<(StopSender, DemoCapture), String>> {
+        let options = live::CaptureOptions {
+            filter: format!("tcp port {}", server.port()),
+            ..live::CaptureOptions::new(LOOPBACK)
+        };
         let probe = self.metrics.probe();
-        let tap = Tap {
+        let tap = FrameTap {
             dissector: self.assembly.dissector(),
             pipeline: self.assembly.pipeline(&self.sinks, Some(probe.clone())),
             // The play is this process's own traffic, and wanted: our sockets are not excluded here.
             own: OwnTraffic::default().view(),
             news: NewsSender::default(),
             probe,
-            part: Shared::new(Arc::clone(&self.metrics), Vec::new()).part(),
+            part: SharedState::new(Arc::clone(&self.metrics), Vec::new()).part(),
             so_far: SoFar::default(),
         };
         let (stop, stopped) = stop_pair()?;
@@ -198,7 +201,7 @@ impl Show {
     }
 
     /// The same without a network.
-    fn rendered(&self, why: &str) -> Seen {
+    fn rendered(&self, why: &str) -> DemoCounts {
         say(
             "podtap cannot capture here, so what follows was never on a network: the same small web shop, rendered to \
              packets in memory.",
@@ -214,7 +217,7 @@ impl Show {
         dissector.finish(CloseReason::EndOfCapture);
         pipeline.push(dissector.records());
         pipeline.flush();
-        Seen {
+        DemoCounts {
             heading: format!("{} exchanges were rendered. What podtap saw of them:", exchanges()),
             ledger: dissector.ledger(),
             kernel: KernelCounters::default(),
@@ -236,7 +239,7 @@ impl Show {
 const TWICE: &str =
     "(On loopback the kernel counts each packet twice, going out and coming in; podtap takes one of them.)\n";
 
-type Capture = std::thread::JoinHandle<Protocols>;
+type DemoCapture = std::thread::JoinHandle<SeenProtocols>;
 
 /// Reports once how the capture began.
 struct Curtain<T> {
@@ -257,13 +260,13 @@ impl<T: FrameSink> FrameSink for Curtain<T> {
         self.tap.on_kernel(counters);
     }
 
-    fn on_state(&mut self, state: &State) {
+    fn on_state(&mut self, state: &CaptureState) {
         self.tap.on_state(state);
         let Some(began) = self.began.take() else { return };
         // The receiver may be gone, and does not need to know then.
         let _ = began.send(match state {
-            State::Capturing { .. } => Ok(()),
-            State::Waiting { reason } => Err(format!("{LOOPBACK}: {reason}")),
+            CaptureState::Capturing { .. } => Ok(()),
+            CaptureState::Waiting { reason } => Err(format!("{LOOPBACK}: {reason}")),
         });
     }
 }

@@ -2,36 +2,36 @@
 //!
 //! Like `tap`, nothing here waits for a sink.
 
-use super::captures::{Capture, Captured};
-use super::shared::Part;
-use super::{Live, RecordKind};
-use crate::exchange::Protocols;
+use super::captures::{CaptureResult, CaptureThread};
+use super::shared::ThreadPart;
+use super::{LiveParts, RecordKind};
+use crate::exchange::SeenProtocols;
 use crate::flow::Timestamp;
 use crate::format::Encoded;
 use crate::ledger::{Ledger, LeftOut};
-use crate::metrics::{KernelCounters, Probe};
+use crate::metrics::{KernelCounters, MetricsProbe};
 use crate::pipeline::Pipeline;
 use crate::record::Record;
 use crate::settings::Settings;
-use crate::source::conntrack::{self, Accounting};
+use crate::source::conntrack::{self, KernelAccounting};
 use crate::source::kernel_log::{self, FollowOptions, LogInput};
-use crate::source::live::{CaptureError, Stop};
+use crate::source::live::{CaptureError, StopSignal};
 use crate::source::nflog;
 use crate::source::store::StoreFile;
-use crate::verdict::Verdicts;
+use crate::verdict::VerdictEngine;
 
 /// How often counters are published, in nanoseconds.
 const PUBLISH_EVERY: u64 = 1_000_000_000;
 
-impl Live {
+impl LiveParts {
     /// Starts listening to connection tracking.
     pub(super) fn track(&mut self) -> std::io::Result<()> {
         let settings = &self.settings;
-        let options = conntrack::Options {
+        let options = conntrack::ConntrackOptions {
             buffer_bytes: settings.conntrack_buffer.bytes(),
             all_namespaces: settings.conntrack_all_namespaces,
         };
-        let lacks = match Accounting::read() {
+        let lacks = match KernelAccounting::read() {
             Ok(accounting) => missing(accounting),
             Err(error) => {
                 tracing::warn!(%error, "this network namespace may have no connection tracking yet");
@@ -117,12 +117,12 @@ impl Live {
         run: impl FnOnce() -> Result<(), CaptureError> + Send + 'static,
     ) -> std::io::Result<()> {
         let input = name.to_owned();
-        let capture = Capture::start(name.to_owned(), &self.any_ended, move || -> Captured {
+        let capture = CaptureThread::start(name.to_owned(), &self.any_ended, move || -> CaptureResult {
             let outcome = run();
             if let Err(error) = &outcome {
                 tracing::error!(input, "cannot record: {error}");
             }
-            (Protocols::default(), outcome)
+            (SeenProtocols::default(), outcome)
         })?;
         self.captures.push(capture);
         Ok(())
@@ -130,12 +130,12 @@ impl Live {
 }
 
 /// One input of logged packets.
-enum Input {
-    Nflog(nflog::Options),
+enum KernelInput {
+    Nflog(nflog::NflogOptions),
     Log(LogInput),
 }
 
-impl Input {
+impl KernelInput {
     fn name(&self) -> &'static str {
         match self {
             Self::Nflog(_) => "nflog",
@@ -160,9 +160,9 @@ impl Input {
 
     fn run(
         &self,
-        stop: &Stop,
-        verdicts: &mut Verdicts,
-        step: impl FnMut(&mut Verdicts, Timestamp),
+        stop: &StopSignal,
+        verdicts: &mut VerdictEngine,
+        step: impl FnMut(&mut VerdictEngine, Timestamp),
     ) -> Result<(), CaptureError> {
         match self {
             Self::Nflog(options) => nflog::run(options, stop, verdicts, step),
@@ -171,21 +171,21 @@ impl Input {
     }
 }
 
-fn inputs(settings: &Settings) -> Vec<Input> {
+fn inputs(settings: &Settings) -> Vec<KernelInput> {
     let groups = settings.verdict_groups.iter().filter_map(|group| u16::try_from(group.count()).ok()).collect();
-    let nflog = nflog::Options { groups, buffer_bytes: settings.verdict_buffer.bytes() };
+    let nflog = nflog::NflogOptions { groups, buffer_bytes: settings.verdict_buffer.bytes() };
     let file = settings.verdict_file.clone().map(|path| match (path.as_os_str() == "-", settings.verdict_follow) {
         (true, _) => LogInput::Stdin,
         (false, true) => LogInput::Follow(FollowOptions { path, position: settings.verdict_position.clone() }),
         (false, false) => LogInput::File(path),
     });
-    let nflog = (!nflog.groups.is_empty()).then_some(Input::Nflog(nflog));
-    let kmsg = settings.verdict_kmsg.then_some(Input::Log(LogInput::Kmsg));
-    nflog.into_iter().chain(kmsg).chain(file.map(Input::Log)).collect()
+    let nflog = (!nflog.groups.is_empty()).then_some(KernelInput::Nflog(nflog));
+    let kmsg = settings.verdict_kmsg.then_some(KernelInput::Log(LogInput::Kmsg));
+    nflog.into_iter().chain(kmsg).chain(file.map(KernelInput::Log)).collect()
 }
 
 /// What records will lack, in words.
-fn missing(accounting: Accounting) -> String {
+fn missing(accounting: KernelAccounting) -> String {
     let lacks = [
         (accounting.counters, "packets and bytes (net.netfilter.nf_conntrack_acct=1 counts them)"),
         (accounting.times, "the kernel's times (net.netfilter.nf_conntrack_timestamp=1 keeps them)"),
@@ -196,8 +196,8 @@ fn missing(accounting: Accounting) -> String {
 
 pub(super) struct KernelTap<S, E> {
     pipeline: Pipeline<S, E>,
-    probe: Probe,
-    pub(super) part: Part,
+    probe: MetricsProbe,
+    pub(super) part: ThreadPart,
     publish_at: Timestamp,
     /// What is recorded, until it is.
     begins: Option<String>,

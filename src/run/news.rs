@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::flow::Timestamp;
 use crate::record::FlowNews;
-use crate::verdict::Verdicts;
+use crate::verdict::VerdictEngine;
 
 /// News that wait for one reader.
 const ROOM: usize = 16_384;
@@ -17,13 +17,13 @@ const ROOM: usize = 16_384;
 /// Where news go: a clone for each thread that has some.
 #[derive(Clone, Debug, Default)]
 pub(super) struct NewsSender {
-    readers: Vec<Line>,
+    readers: Vec<NewsLine>,
 }
 
 #[derive(Clone, Debug)]
-struct Line {
+struct NewsLine {
     sender: SyncSender<FlowNews>,
-    shared: Arc<Shared>,
+    shared: Arc<NewsQueue>,
     /// What its reader has asked for, as far as this sender has seen.
     seen: u64,
 }
@@ -32,12 +32,12 @@ struct Line {
 #[derive(Debug)]
 pub(super) struct NewsReader {
     news: Receiver<FlowNews>,
-    shared: Arc<Shared>,
+    shared: Arc<NewsQueue>,
     lost: u64,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct NewsQueue {
     lost: AtomicU64,
     /// How often the reader has asked for what it waits for.
     asks: AtomicU64,
@@ -47,8 +47,8 @@ impl NewsSender {
     /// One reader more.
     pub(super) fn reader(&mut self) -> NewsReader {
         let (sender, news) = sync_channel(ROOM);
-        let shared = Arc::new(Shared::default());
-        self.readers.push(Line { sender, shared: Arc::clone(&shared), seen: 0 });
+        let shared = Arc::new(NewsQueue::default());
+        self.readers.push(NewsLine { sender, shared: Arc::clone(&shared), seen: 0 });
         NewsReader { news, shared, lost: 0 }
     }
 
@@ -75,7 +75,7 @@ impl NewsSender {
 
 impl NewsReader {
     /// Hands on what has come, and asks for what records wait for.
-    pub(super) fn serve(&mut self, verdicts: &mut Verdicts, now: Timestamp) {
+    pub(super) fn serve(&mut self, verdicts: &mut VerdictEngine, now: Timestamp) {
         self.news.try_iter().take(ROOM).for_each(|news| verdicts.handle_news(&news));
         let lost = self.shared.lost.load(Ordering::Relaxed);
         if lost != std::mem::replace(&mut self.lost, lost) {
@@ -90,7 +90,7 @@ impl NewsReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::{Endpoint, Protocol};
+    use crate::flow::{Endpoint, IpProtocol};
     use crate::record::FlowProgress;
 
     #[test]
@@ -98,7 +98,7 @@ mod tests {
         let [source, destination] = [1, 2].map(|port| Endpoint::new([10, 0, 0, 1], port));
         let (progress, at) = (FlowProgress::Begun, Timestamp(0));
         let of = |ended| {
-            let protocol = Protocol::TCP;
+            let protocol = IpProtocol::TCP;
             FlowNews { protocol, source, destination, source_nat: None, destination_nat: None, progress, ended, at }
         };
         let mut sender = NewsSender::default();

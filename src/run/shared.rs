@@ -10,10 +10,10 @@ use crate::published::{Published, Subscription};
 
 /// Clones share one state.
 #[derive(Clone, Debug)]
-pub(super) struct Shared(Arc<State>);
+pub(super) struct SharedState(Arc<RunState>);
 
 #[derive(Debug)]
-struct State {
+struct RunState {
     frames: AtomicU64,
     busy: AtomicUsize,
     /// How many captures are open; the lock keeps the number and what `/readyz` says together.
@@ -24,10 +24,10 @@ struct State {
     first_own_ips: Subscription<Vec<IpAddr>>,
 }
 
-impl Shared {
+impl SharedState {
     pub(super) fn new(metrics: Arc<Metrics>, own_ips: Vec<IpAddr>) -> Self {
         let own_ips = Published::new(own_ips);
-        Self(Arc::new(State {
+        Self(Arc::new(RunState {
             frames: AtomicU64::new(0),
             busy: AtomicUsize::new(0),
             capturing: Mutex::new(0),
@@ -53,8 +53,8 @@ impl Shared {
     }
 
     /// The part of one capture thread.
-    pub(super) fn part(&self) -> Part {
-        Part { shared: self.clone(), busy: false, capturing: false, own_ips: self.0.first_own_ips.clone() }
+    pub(super) fn part(&self) -> ThreadPart {
+        ThreadPart { shared: self.clone(), busy: false, capturing: false, own_ips: self.0.first_own_ips.clone() }
     }
 
     fn count_capturing(&self, one_more: bool) {
@@ -66,14 +66,14 @@ impl Shared {
 
 /// What one capture thread reports and asks. Dropped, it neither captures nor is busy any more.
 #[derive(Debug)]
-pub(super) struct Part {
-    shared: Shared,
+pub(super) struct ThreadPart {
+    shared: SharedState,
     busy: bool,
     capturing: bool,
     own_ips: Subscription<Vec<IpAddr>>,
 }
 
-impl Part {
+impl ThreadPart {
     pub(super) fn set_capturing(&mut self, capturing: bool) {
         if capturing != self.capturing {
             self.capturing = capturing;
@@ -83,7 +83,7 @@ impl Part {
 
     /// `frames` more, and whether an exchange is open now.
     pub(super) fn tick(&mut self, frames: u64, busy: bool) {
-        let State { frames: all, busy: busy_ones, .. } = &*self.shared.0;
+        let RunState { frames: all, busy: busy_ones, .. } = &*self.shared.0;
         all.fetch_add(frames, Ordering::Relaxed);
         match (self.busy, busy) {
             (false, true) => _ = busy_ones.fetch_add(1, Ordering::Relaxed),
@@ -99,7 +99,7 @@ impl Part {
     }
 }
 
-impl Drop for Part {
+impl Drop for ThreadPart {
     fn drop(&mut self) {
         self.set_capturing(false);
         self.tick(0, false);
@@ -111,9 +111,9 @@ mod tests {
     use super::*;
     use crate::sink::Sinks;
 
-    fn shared() -> (Shared, Arc<Metrics>) {
+    fn shared() -> (SharedState, Arc<Metrics>) {
         let metrics = Metrics::new(Sinks::default());
-        (Shared::new(Arc::clone(&metrics), vec![]), metrics)
+        (SharedState::new(Arc::clone(&metrics), vec![]), metrics)
     }
 
     #[test]

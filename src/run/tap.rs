@@ -3,18 +3,18 @@
 //! Nothing here waits: a sink whose queue is full loses records, and counts them.
 
 use super::news::NewsSender;
-use super::shared::Part;
+use super::shared::ThreadPart;
 use crate::dissect::Dissector;
-use crate::exchange::Protocols;
-use crate::flow::{Protocol, Timestamp};
+use crate::exchange::SeenProtocols;
+use crate::flow::{IpProtocol, Timestamp};
 use crate::format::Encoded;
 use crate::ledger::LeftOut;
-use crate::metrics::Probe;
+use crate::metrics::MetricsProbe;
 use crate::packet::Frame;
 use crate::pipeline::Pipeline;
 use crate::record::Record;
-use crate::source::live::{FrameSink, KernelCounters, State};
-use crate::source::own_traffic::View;
+use crate::source::live::{CaptureState, FrameSink, KernelCounters};
+use crate::source::own_traffic::OwnTrafficView;
 use crate::tcp::CloseReason;
 
 /// Records handed on at once.
@@ -25,13 +25,13 @@ const NEWS_AT_ONCE: usize = 1024;
 const PUBLISH_EVERY: u64 = 1_000_000_000;
 
 /// The sink of frames of one interface.
-pub(super) struct Tap<S, E> {
+pub(super) struct FrameTap<S, E> {
     pub(super) dissector: Dissector,
     pub(super) pipeline: Pipeline<S, E>,
-    pub(super) own: View,
+    pub(super) own: OwnTrafficView,
     pub(super) news: NewsSender,
-    pub(super) probe: Probe,
-    pub(super) part: Part,
+    pub(super) probe: MetricsProbe,
+    pub(super) part: ThreadPart,
     pub(super) so_far: SoFar,
 }
 
@@ -44,13 +44,13 @@ pub(super) struct SoFar {
     publish_at: Timestamp,
 }
 
-impl<S, E> Tap<S, E>
+impl<S, E> FrameTap<S, E>
 where
     S: FnMut(&mut Record) -> Option<LeftOut>,
     E: FnMut(&Record, &mut Vec<u8>) -> Encoded,
 {
     /// The capture is over: everything open goes out.
-    pub(super) fn finish(mut self) -> Protocols {
+    pub(super) fn finish(mut self) -> SeenProtocols {
         self.dissector.finish(CloseReason::Shutdown);
         self.pipeline.push(self.dissector.records());
         self.pipeline.flush();
@@ -72,7 +72,7 @@ where
     }
 }
 
-impl<S, E> FrameSink for Tap<S, E>
+impl<S, E> FrameSink for FrameTap<S, E>
 where
     S: FnMut(&mut Record) -> Option<LeftOut>,
     E: FnMut(&Record, &mut Vec<u8>) -> Encoded,
@@ -81,8 +81,8 @@ where
         let mut own = false;
         self.dissector.handle_any_frame(&frame, |protocol, tuple| {
             own = match protocol {
-                Protocol::TCP => self.own.is_own(tuple),
-                Protocol::UDP => self.own.is_own_datagram(tuple),
+                IpProtocol::TCP => self.own.is_own(tuple),
+                IpProtocol::UDP => self.own.is_own_datagram(tuple),
                 _ => false,
             };
             own
@@ -121,11 +121,11 @@ where
         self.so_far.kernel = counters.clone();
     }
 
-    fn on_state(&mut self, state: &State) {
-        self.part.set_capturing(matches!(state, State::Capturing { .. }));
+    fn on_state(&mut self, state: &CaptureState) {
+        self.part.set_capturing(matches!(state, CaptureState::Capturing { .. }));
         self.probe.set_waiting(match state {
-            State::Capturing { .. } => None,
-            State::Waiting { reason } => Some(reason),
+            CaptureState::Capturing { .. } => None,
+            CaptureState::Waiting { reason } => Some(reason),
         });
     }
 }

@@ -19,7 +19,7 @@ const FLOW: u64 = 200;
 
 /// The limits that follow the memory limit, as numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct MemoryBounds {
     /// MAX_CONNECTIONS.
     pub connections: usize,
     /// MAX_FLOWS.
@@ -34,7 +34,7 @@ pub struct Bounds {
     pub workload_bytes: usize,
 }
 
-impl Bounds {
+impl MemoryBounds {
     /// The bounds that hold with `memory` bytes: a quarter each of what the program leaves, the last quarter is slack.
     /// What was given explicitly is taken as given.
     pub fn of(settings: &Settings, memory: Option<u64>) -> Self {
@@ -77,11 +77,17 @@ mod tests {
             (Some(0), 256, 1 << 20),
             (Some(u64::MAX), 65_536, 64 << 20),
         ] {
-            let bounds = Bounds::of(&settings(&[]), memory);
+            let bounds = MemoryBounds::of(&settings(&[]), memory);
             let (flows, captured_flows) = (bounds.flows, bounds.captured_flows);
             let workload_bytes = (bytes / 2).max(1 << 20);
-            let expected =
-                Bounds { connections, captured_flows, flows, held_bytes: bytes, queue_bytes: bytes, workload_bytes };
+            let expected = MemoryBounds {
+                connections,
+                captured_flows,
+                flows,
+                held_bytes: bytes,
+                queue_bytes: bytes,
+                workload_bytes,
+            };
             assert_eq!(bounds, expected, "{memory:?}");
             assert!(
                 (1024..=1 << 20).contains(&flows) && (flows * 200 <= bytes.max(1 << 20) || flows == 1 << 20),
@@ -94,7 +100,7 @@ mod tests {
     #[test]
     fn a_given_limit_stays_as_given() {
         let given = settings(&[("MAX_CONNECTIONS", "7"), ("MAX_HELD_BYTES", "1Gi")]);
-        let bounds = Bounds::of(&given, Some(32 << 20));
+        let bounds = MemoryBounds::of(&given, Some(32 << 20));
         assert_eq!((bounds.connections, bounds.held_bytes, bounds.queue_bytes), (7, 1 << 30, 4 << 20));
     }
 }

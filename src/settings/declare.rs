@@ -78,15 +78,15 @@ macro_rules! settings {
             group: $title,
             old: settings!(@optional $($old)?),
             only: settings!(@optional $(SinkName::$sink)?),
-            secret: <$type as Value>::SECRET,
-            in_file: <$type as Value>::IN_FILE,
+            secret: <$type as SettingValue>::SECRET,
+            in_file: <$type as SettingValue>::IN_FILE,
             allowed: settings!(@optional $($allowed)?),
-            allowed_by_type: <$type as Value>::allowed,
+            allowed_by_type: <$type as SettingValue>::allowed,
         },)*)*];
 
         impl Settings {
             /// Parses every text by itself. What is wrong is added to the texts' own list, and its default taken.
-            pub(super) fn parse(texts: &mut Texts) -> Option<Self> {
+            pub(super) fn parse(texts: &mut SettingTexts) -> Option<Self> {
                 $($(let $field = texts.parse::<$type>(stringify!($name));)*)*
                 Some(Self { $($($field: $field?,)*)* })
             }

@@ -14,33 +14,33 @@ mod variables;
 
 use std::time::Duration;
 
-pub use bounds::Bounds;
+pub use bounds::MemoryBounds;
 pub(crate) use clean::without_end;
-pub use clean::{Pairs, Row};
+pub use clean::{SettingPairs, SettingRow};
 pub use declare::{Variable, flag};
-pub use notes::{MASK, Note, Origin, SettingFault, Wrong, WrongValue, printable, printable_up_to};
+pub use notes::{MASK, SettingFault, SettingNote, ValueOrigin, WrongValue, WrongValues, printable, printable_up_to};
 pub use table::{counted, markdown, thousands, wrapped};
 pub use values::*;
 pub use variables::{GROUPS, Settings, VARIABLES};
 
 /// Everything that is known about the settings of one start.
-pub struct Resolution {
+pub struct ResolvedSettings {
     /// Every setting in order, with its text and where that came from.
-    pub rows: Vec<Row>,
+    pub rows: Vec<SettingRow>,
     /// What is worth saying.
-    pub notes: Vec<Note>,
+    pub notes: Vec<SettingNote>,
     /// The settings, or all that is wrong with them.
-    pub outcome: Result<Settings, Wrong>,
+    pub outcome: Result<Settings, WrongValues>,
     /// The settings with the default in place of each wrong value, so that the rest can be checked too.
     pub usable: Option<Settings>,
 }
 
-impl Resolution {
+impl ResolvedSettings {
     /// Refuses values that only those who use them can judge: each setting's name, and what is wrong. A setting that
     /// is wrong already keeps its first reason.
     pub fn refuse(&mut self, found: impl IntoIterator<Item = (String, String)>) {
         let mut wrong = match &self.outcome {
-            Ok(_) => Wrong { values: Vec::new(), warnings: warnings(&self.notes) },
+            Ok(_) => WrongValues { values: Vec::new(), warnings: warnings(&self.notes) },
             Err(wrong) => wrong.clone(),
         };
         for (name, why) in found {
@@ -60,7 +60,7 @@ impl Resolution {
     }
 }
 
-fn warnings(notes: &[Note]) -> Vec<Note> {
+fn warnings(notes: &[SettingNote]) -> Vec<SettingNote> {
     notes.iter().filter(|note| note.is_warning()).cloned().collect()
 }
 
@@ -68,20 +68,24 @@ fn warnings(notes: &[Note]) -> Vec<Note> {
 /// the default.
 ///
 /// `flags` are named as the settings are. `read_file` reads what `<name>_FILE` of a secret names.
-pub fn resolve(env: &Pairs, flags: &Pairs, read_file: impl Fn(&str) -> Result<String, String>) -> Resolution {
+pub fn resolve(
+    env: &SettingPairs,
+    flags: &SettingPairs,
+    read_file: impl Fn(&str) -> Result<String, String>,
+) -> ResolvedSettings {
     let mut texts = clean::clean(VARIABLES, env, flags, &read_file);
     let settings = Settings::parse(&mut texts);
     let targets_known = texts.wrong.iter().all(|wrong| wrong.name != "SEND_LOGS_TO");
     if let Some(settings) = settings.as_ref().filter(|_| targets_known) {
         texts.wrong.extend(settings.contradictions());
-        texts.notes.retain(|note| !matches!(note, Note::ServiceLink { name, .. } if !settings.uses(name)));
+        texts.notes.retain(|note| !matches!(note, SettingNote::ServiceLink { name, .. } if !settings.uses(name)));
         texts.notes.extend(settings.without_sink(&texts.rows));
     }
     let outcome = match &settings {
         Some(settings) if texts.wrong.is_empty() => Ok(settings.clone()),
-        _ => Err(Wrong { values: texts.wrong, warnings: warnings(&texts.notes) }),
+        _ => Err(WrongValues { values: texts.wrong, warnings: warnings(&texts.notes) }),
     };
-    Resolution { rows: texts.rows, notes: texts.notes, outcome, usable: settings }
+    ResolvedSettings { rows: texts.rows, notes: texts.notes, outcome, usable: settings }
 }
 
 /// The default of TIMEOUT_INTERVAL_CHECK, which is fine next to every TIMEOUT_AFTER_MS.
@@ -97,7 +101,7 @@ impl Settings {
         env: impl IntoIterator<Item = (String, String)>,
         flags: impl IntoIterator<Item = (String, String)>,
         read_file: impl Fn(&str) -> Result<String, String>,
-    ) -> Result<(Self, Vec<Note>), Wrong> {
+    ) -> Result<(Self, Vec<SettingNote>), WrongValues> {
         let resolution = resolve(&env.into_iter().collect(), &flags.into_iter().collect(), read_file);
         resolution.outcome.map(|settings| (settings, resolution.notes))
     }
@@ -169,7 +173,7 @@ impl Settings {
             out.push(WrongValue {
                 name: "RECORD".to_owned(),
                 value: Some("none".to_owned()),
-                origin: Origin::Default,
+                origin: ValueOrigin::Default,
                 why: "nothing would be recorded".to_owned(),
                 allowed: RecordKind::WORDS.join(", "),
             });
@@ -179,7 +183,7 @@ impl Settings {
             out.push(WrongValue {
                 name: "VERDICT_GROUPS".to_owned(),
                 value: None,
-                origin: Origin::Default,
+                origin: ValueOrigin::Default,
                 why: "not set, nor VERDICT_KMSG or VERDICT_FILE, but RECORD names verdicts".to_owned(),
                 allowed: "comma list of groups".to_owned(),
             });
@@ -188,7 +192,7 @@ impl Settings {
             out.push(WrongValue {
                 name: "FILE_PATH".to_owned(),
                 value: None,
-                origin: Origin::Default,
+                origin: ValueOrigin::Default,
                 why: "not set, but SEND_LOGS_TO names file".to_owned(),
                 allowed: "a path".to_owned(),
             });
@@ -197,7 +201,7 @@ impl Settings {
             out.push(WrongValue {
                 name: "FORMAT_FILE".to_owned(),
                 value: Some(Format::Har.word().to_owned()),
-                origin: Origin::Default,
+                origin: ValueOrigin::Default,
                 why: format!("{HAR_IS_ONE_DOCUMENT} (> FILE.har)"),
                 allowed: "another format".to_owned(),
             });
@@ -212,7 +216,7 @@ impl Settings {
         let wrong = |name: &str, value: Duration, why: &str, most: Duration| WrongValue {
             name: name.to_owned(),
             value: Some(words(value)),
-            origin: Origin::Default,
+            origin: ValueOrigin::Default,
             why: why.to_owned(),
             allowed: format!("up to {}", words(most)),
         };
@@ -230,14 +234,17 @@ impl Settings {
         out
     }
 
-    fn without_sink(&self, rows: &[Row]) -> Vec<Note> {
-        let nobody = |origin: &Origin| {
-            matches!(origin, Origin::Default | Origin::Mode | Origin::ServiceLink(_) | Origin::Hosts(_))
+    fn without_sink(&self, rows: &[SettingRow]) -> Vec<SettingNote> {
+        let nobody = |origin: &ValueOrigin| {
+            matches!(
+                origin,
+                ValueOrigin::Default | ValueOrigin::Mode | ValueOrigin::ServiceLink(_) | ValueOrigin::Hosts(_)
+            )
         };
         let set = rows.iter().filter(|row| !nobody(&row.origin));
         let for_other = set.filter_map(|row| row.variable.only.map(|sink| (row.variable.name, sink)));
         let unsent = for_other.filter(|(_, sink)| !self.sends_to(*sink));
-        unsent.map(|(name, sink)| Note::NoSuchSink { name, sink }).collect()
+        unsent.map(|(name, sink)| SettingNote::NoSuchSink { name, sink }).collect()
     }
 
     /// Whether the setting matters to any sink in use.

@@ -3,7 +3,7 @@
 //! Reads no values, except to recognise links.
 
 use super::declare::Variable;
-use super::notes::Note;
+use super::notes::SettingNote;
 
 /// Reserved names that this version does not use. When set, they are reported as unused, not as misspelt. Remove a name
 /// here once it is declared.
@@ -50,21 +50,21 @@ fn is_port_part(end: &str) -> bool {
 }
 
 /// What there is to say about a name that is neither a setting nor a service link.
-pub(super) fn judge(variables: &'static [Variable], name: &str) -> Option<Note> {
+pub(super) fn judge(variables: &'static [Variable], name: &str) -> Option<SettingNote> {
     if UNUSED.split_ascii_whitespace().any(|unused| unused == name) {
-        return Some(Note::Unused { name: name.to_owned() });
+        return Some(SettingNote::Unused { name: name.to_owned() });
     }
     if name.len() > LONGEST_COMPARED || ORDINARY.contains(&name) {
         return None;
     }
     let setting = name.strip_suffix("_FILE").and_then(|name| variables.iter().find(|v| v.name == name));
     if let Some(variable) = setting {
-        return Some(Note::NotFromFile { name: name.to_owned(), setting: variable.name });
+        return Some(SettingNote::NotFromFile { name: name.to_owned(), setting: variable.name });
     }
     let known = known(variables);
     let meant = respelt(&known, name).or_else(|| nearest(&known, name)).or_else(|| cut_short(&known, name));
     let ours = OWN_PREFIXES.iter().find(|prefix| name.starts_with(**prefix));
-    (meant.is_some() || ours.is_some()).then(|| Note::Misspelt { name: name.to_owned(), meant })
+    (meant.is_some() || ours.is_some()).then(|| SettingNote::Misspelt { name: name.to_owned(), meant })
 }
 
 /// Every name that is read or reserved.

@@ -44,7 +44,7 @@ fn without_userinfo(text: &str) -> String {
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ValueOrigin {
     /// Nothing was set.
     Default,
     /// Implied by MODE.
@@ -63,7 +63,7 @@ pub enum Origin {
     Hosts(String),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -80,7 +80,7 @@ impl fmt::Display for Origin {
 
 /// What is worth saying, though nothing is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
+pub enum SettingNote {
     /// An old spelling was read.
     OldSpelling {
         /// Old name.
@@ -144,7 +144,7 @@ pub enum Note {
     },
 }
 
-impl Note {
+impl SettingNote {
     /// Whether something may not work as its writer thinks.
     pub fn is_warning(&self) -> bool {
         match self {
@@ -159,7 +159,7 @@ impl Note {
     }
 }
 
-impl fmt::Display for Note {
+impl fmt::Display for SettingNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OldSpelling { old, new } => write!(f, "{old} is the old spelling of {new}, and read as it"),
@@ -235,7 +235,7 @@ pub struct WrongValue {
     /// Its value, masked where it is a secret; `None` when it is missing.
     pub value: Option<String>,
     /// Where it came from.
-    pub origin: Origin,
+    pub origin: ValueOrigin,
     /// What is wrong with it.
     pub why: String,
     /// What may be written instead; empty where that does not help.
@@ -259,27 +259,27 @@ impl fmt::Display for WrongValue {
 impl WrongValue {
     /// What is wrong with something that no single setting decides.
     pub(super) fn without_setting(name: String, why: &str) -> Self {
-        Self { name, value: None, origin: Origin::Default, why: printable(why), allowed: String::new() }
+        Self { name, value: None, origin: ValueOrigin::Default, why: printable(why), allowed: String::new() }
     }
 }
 
 /// Every value that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
+pub struct WrongValues {
     /// The values, at least one.
     pub values: Vec<WrongValue>,
     /// What else may not be as meant: a misspelt name may be why a value is missing.
-    pub warnings: Vec<Note>,
+    pub warnings: Vec<SettingNote>,
 }
 
-impl Wrong {
+impl WrongValues {
     /// What is wrong with a setting; with its file where that holds it.
     pub(super) fn of(&self, name: &str) -> Option<&WrongValue> {
         self.values.iter().find(|wrong| wrong.name == name || wrong.name.strip_suffix("_FILE") == Some(name))
     }
 }
 
-impl fmt::Display for Wrong {
+impl fmt::Display for WrongValues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.values.len() {
             1 => writeln!(f, "1 setting is wrong:")?,
@@ -295,7 +295,7 @@ impl fmt::Display for Wrong {
     }
 }
 
-impl std::error::Error for Wrong {}
+impl std::error::Error for WrongValues {}
 
 #[cfg(test)]
 mod tests {

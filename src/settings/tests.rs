@@ -33,7 +33,7 @@ fn the_origins_configuration_is_read_as_it_was() {
     assert_eq!(given.ignore_urls.0, ["/info", "/health"]);
     assert_eq!(given.cap_filter.live(), Some("tcp port 2123"));
     assert_eq!(given.timeout_after.0.as_millis(), 5000);
-    assert_eq!(given.log_headers, Headers::All);
+    assert_eq!(given.log_headers, HeadersToLog::All);
 }
 
 /// The logger that podtap replaces had a host in its ConfigMap, and no SEND_LOGS_TO.
@@ -72,7 +72,7 @@ fn a_silent_server_does_not_fill_the_default_queue_at_500_records_a_second_befor
     const RECORD_BYTES: f64 = 1500.0;
     let defaults = settings(&[]);
     // The memory limit of the chart's default.
-    let bounds = Bounds::of(&defaults, Some(64 << 20));
+    let bounds = MemoryBounds::of(&defaults, Some(64 << 20));
     for timeout in [defaults.fluentd_timeout, defaults.logstash_timeout, defaults.elasticsearch_timeout] {
         let records = RATE * (timeout.0 + defaults.batch_age.0).as_secs_f64();
         assert!(records < defaults.queue_records.count() as f64 * 0.7, "{records} records");
@@ -112,7 +112,7 @@ fn the_file_sink_needs_a_path() {
 fn a_setting_of_a_sink_that_is_not_used_is_pointed_out() {
     let env = [("FILE_PATH".to_owned(), "/x".to_owned())];
     let (_, notes) = Settings::from_pairs(env, [], |_| Err(String::new())).unwrap();
-    assert_eq!(notes, [Note::NoSuchSink { name: "FILE_PATH", sink: SinkName::File }]);
+    assert_eq!(notes, [SettingNote::NoSuchSink { name: "FILE_PATH", sink: SinkName::File }]);
 }
 
 #[test]

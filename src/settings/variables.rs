@@ -6,13 +6,13 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::clean::Texts;
+use super::clean::SettingTexts;
 use super::declare::{Variable, settings};
 use super::values::{
     Auto, Bytes, CaptureFilter, ConntrackEvents, Count, DirectionName, FieldFormat, FlowState, Format, Fraction,
-    Headers, ListOf, Listen, LogFormat, LogLevel, LogstashType, Millis, Mode, NetlogLabels, Network, Observe, OnlyKind,
-    ProtocolName, Rate, RecordKind, Renewable, Seconds, Secret, SinkName, SpoolFsync, SpoolMode, StatusPattern, Tag,
-    Value, WorkloadSource,
+    HeadersToLog, IpNetwork, ListOf, ListenAddress, LogFormat, LogLevel, LogstashType, Millis, Mode, NetlogLabels,
+    Observe, OnlyKind, ProtocolName, Rate, RecordKind, RecordTag, Renewable, Seconds, Secret, SettingValue, SinkName,
+    SpoolFsync, SpoolMode, StatusPattern, WorkloadSource,
 };
 
 const KIB: u64 = 1 << 10;
@@ -256,9 +256,9 @@ settings! {
 
     "Which flows are recorded (not of HTTP)" {
         /// Record only flows with an end in one of these networks, before or after translation.
-        INCLUDE_CIDRS include_cidrs: ListOf<Network> = "none";
+        INCLUDE_CIDRS include_cidrs: ListOf<IpNetwork> = "none";
         /// Record no flows with an end in one of these networks.
-        EXCLUDE_CIDRS exclude_cidrs: ListOf<Network> = "none";
+        EXCLUDE_CIDRS exclude_cidrs: ListOf<IpNetwork> = "none";
         /// Record only flows with one of these ports at either end, before or after translation.
         INCLUDE_PORTS include_ports: ListOf<Count<1, 65_535>> = "none", allowed "comma list of ports; or none";
         /// Record no flows with one of these ports at either end.
@@ -347,7 +347,7 @@ settings! {
 
     "What a record holds" {
         /// Record headers. Secrets in them are always masked.
-        LOGHEADERS log_headers: Headers = "false";
+        LOGHEADERS log_headers: HeadersToLog = "false";
         /// Headers to mask. A list extends the built-in names (all with a word such as auth, cookie, key or token); `-name`
         /// removes one, `=name` replaces them all. `none` masks no header.
         REDACT_HEADERS redact_headers: Auto<ListOf<String>> = "auto",
@@ -359,13 +359,13 @@ settings! {
         /// Paths with segments to mask, written as `*`.
         REDACT_PATH redact_path: ListOf<String> = "none", allowed "comma list of paths (/reset/*); or none";
         /// Labels to add to every record.
-        TAGS tags: ListOf<Tag> = "none", allowed "comma list of key=value; or none";
+        TAGS tags: ListOf<RecordTag> = "none", allowed "comma list of key=value; or none";
         /// Name of the service, added to every record.
         SERVICE_NAME service_name: Option<String> = "none";
         /// Patterns for `http.route`, tried before the built-in rules.
         ROUTES routes: ListOf<String> = "none", allowed "comma list of paths (/orders/{id}); or none";
         /// Proxies whose headers about the client address are trusted; `auto` is every private address.
-        TRUSTED_PROXIES trusted_proxies: Auto<ListOf<Network>> = "auto",
+        TRUSTED_PROXIES trusted_proxies: Auto<ListOf<IpNetwork>> = "auto",
             allowed "auto, none, or comma list of IP addresses and networks (10.0.0.0/8)";
         /// Part of `event.id` that differs between two observers of one exchange; `auto` is the pod's UID, else the host
         /// name.
@@ -486,7 +486,7 @@ settings! {
         /// Address to serve metrics and health on.
         // 19199 lies below the ephemeral ports and the node ports, and apart from what apps (80, 3000, 5000, 8000 and
         // up, 9000 and up) and meshes (15000 and up, 4140 and up) take: in a pod all containers share one port space.
-        METRICS_ADDR metrics_addr: Option<Listen> = ":19199";
+        METRICS_ADDR metrics_addr: Option<ListenAddress> = ":19199";
     }
 
     "The pod, by the Downward API" {

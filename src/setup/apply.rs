@@ -7,24 +7,25 @@ use std::io::Write;
 use serde_json::Value;
 
 use super::compare::{Standing, standing};
-use super::plan::{Abilities, Plan, Resource, ResourceKind};
+use super::plan::{ResourceKind, ServerAbilities, ServerResource, SetupPlan};
 use super::{Retention, SetupOptions};
 use crate::sink::elasticsearch::{
-    ApiVersion, Client, Flavour, Options, Request, Server, ask_server, contradiction, held,
+    ApiVersion, ClusterClient, ElasticsearchOptions, ServerFlavour, ServerRequest, ServerVersion, ask_server,
+    contradiction, held,
 };
 
 /// What became of one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Done {
+pub struct AppliedResource {
     /// `created`, `updated`, `unchanged`, `kept`.
-    pub what: Deed,
+    pub what: SetupAction,
     /// `index template podtap-web`.
     pub of: String,
 }
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum SetupAction {
     /// It was not there.
     Created,
     /// It was ours and outdated, or `--overwrite` was given.
@@ -39,32 +40,38 @@ pub enum Deed {
     KeptExisting,
 }
 
-impl fmt::Display for Done {
+impl fmt::Display for AppliedResource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = &self.of;
         match self.what {
-            Deed::Created => write!(f, "created    {of}"),
-            Deed::Updated => write!(f, "updated    {of}"),
-            Deed::Unchanged => write!(f, "unchanged  {of}"),
-            Deed::KeptChanged => write!(f, "kept       {of}: changed since podtap made it (--overwrite replaces it)"),
-            Deed::KeptExisting => write!(f, "kept       {of}: there already (--overwrite replaces it)"),
-            Deed::KeptForeign => write!(f, "kept       {of}: not made by podtap (--overwrite replaces it)"),
+            SetupAction::Created => write!(f, "created    {of}"),
+            SetupAction::Updated => write!(f, "updated    {of}"),
+            SetupAction::Unchanged => write!(f, "unchanged  {of}"),
+            SetupAction::KeptChanged => {
+                write!(f, "kept       {of}: changed since podtap made it (--overwrite replaces it)")
+            }
+            SetupAction::KeptExisting => write!(f, "kept       {of}: there already (--overwrite replaces it)"),
+            SetupAction::KeptForeign => write!(f, "kept       {of}: not made by podtap (--overwrite replaces it)"),
         }
     }
 }
 
-pub(super) async fn run(options: &Options, setup: &SetupOptions, out: &mut impl Write) -> Result<Vec<Done>, String> {
+pub(super) async fn run(
+    options: &ElasticsearchOptions,
+    setup: &SetupOptions,
+    out: &mut impl Write,
+) -> Result<Vec<AppliedResource>, String> {
     if let Some(kind) = &options.doc_type {
         return Err(format!("ELASTICSEARCH_TYPE={kind}: servers with mapping types have no such templates"));
     }
-    let client = Client::new(options)?;
+    let client = ClusterClient::new(options)?;
     let server = ask_server(&client, options.api_version).await?;
     let abilities = match (setup.print, options.api_version) {
         // Nothing is asked of a server that need not be there.
-        (true, ApiVersion::Given(_)) => Abilities { ilm: true, ism: true },
+        (true, ApiVersion::Given(_)) => ServerAbilities { ilm: true, ism: true },
         _ => abilities(&client, server, &setup.retention).await?,
     };
-    let plan = Plan::new(server, abilities, &options.index, options.format, &setup.retention);
+    let plan = SetupPlan::new(server, abilities, &options.index, options.format, &setup.retention);
     if setup.print {
         print(&plan, out).map_err(|why| why.to_string())?;
         return Ok(Vec::new());
@@ -94,7 +101,7 @@ pub(super) async fn run(options: &Options, setup: &SetupOptions, out: &mut impl 
     Ok(all)
 }
 
-fn tell(out: &mut impl Write, done: Option<&Done>) {
+fn tell(out: &mut impl Write, done: Option<&AppliedResource>) {
     if let Some(done) = done {
         // As above.
         let _ = writeln!(out, "{done}");
@@ -102,7 +109,7 @@ fn tell(out: &mut impl Write, done: Option<&Done>) {
 }
 
 /// As the servers' own consoles take it.
-fn print(plan: &Plan, out: &mut impl Write) -> std::io::Result<()> {
+fn print(plan: &SetupPlan, out: &mut impl Write) -> std::io::Result<()> {
     for resource in &plan.resources {
         writeln!(out, "PUT {}\n{:#}\n", resource.path(), resource.body())?;
     }
@@ -112,55 +119,63 @@ fn print(plan: &Plan, out: &mut impl Write) -> std::io::Result<()> {
     }
 }
 
-async fn abilities(client: &Client, server: Server, retention: &Retention) -> Result<Abilities, String> {
-    let mut abilities = Abilities::default();
+async fn abilities(
+    client: &ClusterClient,
+    server: ServerVersion,
+    retention: &Retention,
+) -> Result<ServerAbilities, String> {
+    let mut abilities = ServerAbilities::default();
     if *retention == Retention::Unlimited {
         return Ok(abilities);
     }
     match server.flavour {
-        Flavour::Elasticsearch => abilities.ilm = answers(client, "/_ilm/status").await?,
-        Flavour::OpenSearch => abilities.ism = answers(client, "/_plugins/_ism/policies").await?,
-        Flavour::Serverless => {}
+        ServerFlavour::Elasticsearch => abilities.ilm = answers(client, "/_ilm/status").await?,
+        ServerFlavour::OpenSearch => abilities.ism = answers(client, "/_plugins/_ism/policies").await?,
+        ServerFlavour::Serverless => {}
     }
     Ok(abilities)
 }
 
 /// Whether the server has such an interface: one that it hides from us (403) is there.
-async fn answers(client: &Client, path: &str) -> Result<bool, String> {
-    let reply = client.send(&Request::get(path, &[])).await?;
+async fn answers(client: &ClusterClient, path: &str) -> Result<bool, String> {
+    let reply = client.send(&ServerRequest::get(path, &[])).await?;
     match reply.status {
         401 => Err(reply.words()),
         status => Ok(matches!(status, 200 | 403)),
     }
 }
 
-async fn establish(client: &Client, resource: &Resource, overwrite: bool) -> Result<Done, String> {
+async fn establish(
+    client: &ClusterClient,
+    resource: &ServerResource,
+    overwrite: bool,
+) -> Result<AppliedResource, String> {
     let found = find(client, resource).await?;
     let standing = found.as_ref().map(|found| standing(&found.content, &resource.content));
     let what = match standing {
-        None => Deed::Created,
-        Some(Standing::UpToDate) => Deed::Unchanged,
-        Some(Standing::Outdated) => Deed::Updated,
-        Some(Standing::Changed | Standing::Foreign) if overwrite => Deed::Updated,
-        Some(Standing::Changed) => Deed::KeptChanged,
-        Some(Standing::Foreign) => Deed::KeptForeign,
+        None => SetupAction::Created,
+        Some(Standing::UpToDate) => SetupAction::Unchanged,
+        Some(Standing::Outdated) => SetupAction::Updated,
+        Some(Standing::Changed | Standing::Foreign) if overwrite => SetupAction::Updated,
+        Some(Standing::Changed) => SetupAction::KeptChanged,
+        Some(Standing::Foreign) => SetupAction::KeptForeign,
     };
-    if matches!(what, Deed::Created | Deed::Updated) {
+    if matches!(what, SetupAction::Created | SetupAction::Updated) {
         write(client, resource, found.and_then(|found| found.version)).await?;
     }
-    Ok(Done { what, of: format!("{} {}", resource.kind.words(), resource.name) })
+    Ok(AppliedResource { what, of: format!("{} {}", resource.kind.words(), resource.name) })
 }
 
 /// The current state.
-struct Found {
+struct FoundResource {
     content: Value,
     /// ISM takes a change only with the version it changes.
     version: Option<(String, String)>,
 }
 
-async fn find(client: &Client, resource: &Resource) -> Result<Option<Found>, String> {
+async fn find(client: &ClusterClient, resource: &ServerResource) -> Result<Option<FoundResource>, String> {
     let path = resource.path();
-    let reply = client.send(&Request::get(&path, &[])).await?;
+    let reply = client.send(&ServerRequest::get(&path, &[])).await?;
     if reply.status == 404 {
         return Ok(None);
     }
@@ -177,22 +192,26 @@ async fn find(client: &Client, resource: &Resource) -> Result<Option<Found>, Str
     };
     let number = |name: &str| answer.get(name).map(ToString::to_string);
     let version = number("_seq_no").zip(number("_primary_term"));
-    Ok(content.map(|content| Found { content: content.clone(), version }))
+    Ok(content.map(|content| FoundResource { content: content.clone(), version }))
 }
 
-async fn write(client: &Client, resource: &Resource, version: Option<(String, String)>) -> Result<(), String> {
+async fn write(
+    client: &ClusterClient,
+    resource: &ServerResource,
+    version: Option<(String, String)>,
+) -> Result<(), String> {
     let path = resource.path();
     let query = match &version {
         Some((number, term)) => vec![("if_seq_no", number.as_str()), ("if_primary_term", term.as_str())],
         None => Vec::new(),
     };
-    let reply = client.send(&Request::put(&path, &query, resource.body().to_string().into_bytes())).await?;
+    let reply = client.send(&ServerRequest::put(&path, &query, resource.body().to_string().into_bytes())).await?;
     if reply.is_success() { Ok(()) } else { Err(format!("PUT {path}: {}", reply.words())) }
 }
 
 /// Whether the data stream exists. Where a plain index has its name, nothing of the plan would ever be used.
-async fn existing(client: &Client, name: &str) -> Result<bool, String> {
-    let reply = client.send(&Request::get(&format!("/{name}"), &[("filter_path", "*.data_stream")])).await?;
+async fn existing(client: &ClusterClient, name: &str) -> Result<bool, String> {
+    let reply = client.send(&ServerRequest::get(&format!("/{name}"), &[("filter_path", "*.data_stream")])).await?;
     if reply.is_success() && reply.body.trim_ascii() == b"{}" {
         return Err(format!("{name} is an index already, so no data stream can have that name"));
     }
@@ -200,17 +219,17 @@ async fn existing(client: &Client, name: &str) -> Result<bool, String> {
 }
 
 /// Makes the data stream before the first record could meet anything else of its name.
-async fn data_stream(client: &Client, name: &str, exists: bool) -> Result<Option<Done>, String> {
-    let done = |what| Ok(Some(Done { what, of: format!("data stream {name}") }));
+async fn data_stream(client: &ClusterClient, name: &str, exists: bool) -> Result<Option<AppliedResource>, String> {
+    let done = |what| Ok(Some(AppliedResource { what, of: format!("data stream {name}") }));
     if exists {
-        return done(Deed::Unchanged);
+        return done(SetupAction::Unchanged);
     }
     let path = format!("/_data_stream/{name}");
-    let reply = client.send(&Request::put(&path, &[], Vec::new())).await?;
+    let reply = client.send(&ServerRequest::put(&path, &[], Vec::new())).await?;
     match reply.status {
-        200..=299 => done(Deed::Created),
+        200..=299 => done(SetupAction::Created),
         // Somebody was quicker.
-        400 if reply.words().contains("resource_already_exists") => done(Deed::Unchanged),
+        400 if reply.words().contains("resource_already_exists") => done(SetupAction::Unchanged),
         // Servers without that interface make the data stream with the first record.
         400 | 405 if !reply.words().contains("exception") => Ok(None),
         _ => Err(format!("PUT {path}: {}", reply.words())),
@@ -224,9 +243,10 @@ mod tests {
 
     #[test]
     fn what_is_printed_can_be_pasted_into_a_console() {
-        let server = Server { flavour: Flavour::Elasticsearch, major: 9, minor: Some(1) };
+        let server = ServerVersion { flavour: ServerFlavour::Elasticsearch, major: 9, minor: Some(1) };
         let index = crate::sink::elasticsearch::IndexName::new("web").unwrap();
-        let plan = Plan::new(server, Abilities::default(), &index, RecordFormat::Classic, &Retention::default());
+        let plan =
+            SetupPlan::new(server, ServerAbilities::default(), &index, RecordFormat::Classic, &Retention::default());
         let mut out = Vec::new();
         print(&plan, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::format::fields::{Field, FieldType, all_fields};
-use crate::sink::elasticsearch::{RecordFormat, Server};
+use crate::format::fields::{FieldType, RecordField, all_fields};
+use crate::sink::elasticsearch::{RecordFormat, ServerVersion};
 
 /// Characters above which a keyword is stored but not indexed. Lucene refuses terms of more than 32766 bytes, and a
 /// character has at most four: with this limit no URL can get a record rejected.
@@ -19,7 +19,7 @@ const FLATTENED: u32 = 4096;
 const _: () = assert!(LONG_TEXT * 4 <= 32_766 && (FLATTENED + SHORT_TEXT) * 4 <= 32_766);
 
 /// `mappings` of the component template.
-pub(super) fn mappings(server: Server, format: RecordFormat) -> Value {
+pub(super) fn mappings(server: ServerVersion, format: RecordFormat) -> Value {
     match format {
         RecordFormat::Ecs => ecs(server),
         RecordFormat::Classic => classic(),
@@ -53,7 +53,7 @@ fn classic() -> Value {
     })
 }
 
-fn ecs(server: Server) -> Value {
+fn ecs(server: ServerVersion) -> Value {
     let mut properties = Map::new();
     for field in all_fields() {
         insert(&mut properties, field.name, of_field(&field, server));
@@ -62,7 +62,7 @@ fn ecs(server: Server) -> Value {
     json!({ "dynamic": "false", "properties": properties })
 }
 
-fn of_field(field: &Field, server: Server) -> Value {
+fn of_field(field: &RecordField, server: ServerVersion) -> Value {
     match field.kind {
         // Milliseconds would not keep the order of exchanges.
         FieldType::Date => json!({ "type": "date_nanos" }),
@@ -96,10 +96,10 @@ fn insert(properties: &mut Map<String, Value>, name: &str, mapping: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::elasticsearch::Flavour;
+    use crate::sink::elasticsearch::ServerFlavour;
 
-    fn server(flavour: Flavour, major: u16, minor: u16) -> Server {
-        Server { flavour, major, minor: Some(minor) }
+    fn server(flavour: ServerFlavour, major: u16, minor: u16) -> ServerVersion {
+        ServerVersion { flavour, major, minor: Some(minor) }
     }
 
     fn at<'a>(mappings: &'a Value, name: &str) -> &'a Value {
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn every_field_of_the_record_has_a_mapping_of_its_type() {
-        let mappings = ecs(server(Flavour::Elasticsearch, 8, 7));
+        let mappings = ecs(server(ServerFlavour::Elasticsearch, 8, 7));
         for field in all_fields() {
             let kind = at(&mappings, field.name)["type"].as_str().unwrap();
             let expected = match field.kind {
@@ -137,9 +137,9 @@ mod tests {
     #[test]
     fn any_number_of_names_is_one_field_as_far_as_the_server_can() {
         for (server, kind) in [
-            (server(Flavour::Elasticsearch, 7, 17), json!({ "type": "flattened", "ignore_above": 4096 })),
-            (server(Flavour::OpenSearch, 2, 19), json!({ "type": "flat_object" })),
-            (server(Flavour::OpenSearch, 1, 3), json!({ "type": "object", "enabled": false })),
+            (server(ServerFlavour::Elasticsearch, 7, 17), json!({ "type": "flattened", "ignore_above": 4096 })),
+            (server(ServerFlavour::OpenSearch, 2, 19), json!({ "type": "flat_object" })),
+            (server(ServerFlavour::OpenSearch, 1, 3), json!({ "type": "object", "enabled": false })),
         ] {
             let mappings = ecs(server);
             assert_eq!(at(&mappings, "http.request.headers"), &kind, "{server}");

@@ -11,9 +11,9 @@ use std::fmt;
 use std::io::Write;
 use std::str::FromStr;
 
-pub use self::apply::{Deed, Done};
-pub use self::plan::{Abilities, Plan, Resource, ResourceKind};
-use crate::sink::elasticsearch::Options;
+pub use self::apply::{AppliedResource, SetupAction};
+pub use self::plan::{ResourceKind, ServerAbilities, ServerResource, SetupPlan};
+use crate::sink::elasticsearch::ElasticsearchOptions;
 
 /// How `podtap setup elasticsearch` is to go about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,7 +74,11 @@ impl fmt::Display for Retention {
 
 /// Runs `podtap setup elasticsearch`: asks the server what it is, makes what is missing, says what it did. Blocks. The
 /// error is a sentence for the user.
-pub fn elasticsearch(options: &Options, setup: &SetupOptions, out: &mut impl Write) -> Result<Vec<Done>, String> {
+pub fn elasticsearch(
+    options: &ElasticsearchOptions,
+    setup: &SetupOptions,
+    out: &mut impl Write,
+) -> Result<Vec<AppliedResource>, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|why| why.to_string())?;
     runtime.block_on(apply::run(options, setup, out))
 }

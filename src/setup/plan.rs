@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::mappings::mappings;
 use super::{Retention, compare};
-use crate::sink::elasticsearch::{Flavour, IndexName, RecordFormat, Server};
+use crate::sink::elasticsearch::{IndexName, RecordFormat, ServerFlavour, ServerVersion};
 
 /// Above every template that ships with a server, for names that are ours by the settings.
 const PRIORITY: u32 = 500;
@@ -18,7 +18,7 @@ const ROLLOVER_SIZE: &str = "50gb";
 
 /// What a server can do and its version does not tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Abilities {
+pub struct ServerAbilities {
     /// Index lifecycle management (Elasticsearch).
     pub ilm: bool,
     /// Index state management (OpenSearch).
@@ -27,7 +27,7 @@ pub struct Abilities {
 
 /// One thing on the server.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Resource {
+pub struct ServerResource {
     /// What it is.
     pub kind: ResourceKind,
     /// Its name.
@@ -61,7 +61,7 @@ impl ResourceKind {
     }
 }
 
-impl Resource {
+impl ServerResource {
     /// Where it is read and written.
     pub fn path(&self) -> String {
         let place = match self.kind {
@@ -96,39 +96,39 @@ impl Resource {
 
 /// The whole wanted state.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub struct SetupPlan {
     /// In this order.
-    pub resources: Vec<Resource>,
+    pub resources: Vec<ServerResource>,
     /// What to create after the templates; plain indices come with their first record.
     pub data_stream: Option<String>,
     /// What the user should know.
     pub notes: Vec<String>,
 }
 
-impl Plan {
+impl SetupPlan {
     /// For records named `index` on `server`.
     pub fn new(
-        server: Server,
-        abilities: Abilities,
+        server: ServerVersion,
+        abilities: ServerAbilities,
         index: &IndexName,
         format: RecordFormat,
         retention: &Retention,
     ) -> Self {
         let name = format!("podtap-{}", index.stem());
         let stream = !index.is_dated() && server.has_data_streams();
-        let way = Way::of(server, abilities, stream, retention);
+        let way = RetentionMethod::of(server, abilities, stream, retention);
         let mut resources = Vec::new();
         if let Retention::Limited(age) = retention {
             resources.extend(way.policy(&name, &index.pattern(), age, stream));
         }
         let component = format.component().to_owned();
         let template = index_template(index, &component, &name, stream, way, retention);
-        resources.push(Resource {
+        resources.push(ServerResource {
             kind: ResourceKind::ComponentTemplate,
             name: component,
             content: json!({ "template": { "mappings": mappings(server, format) } }),
         });
-        resources.push(Resource { kind: ResourceKind::IndexTemplate, name, content: template });
+        resources.push(ServerResource { kind: ResourceKind::IndexTemplate, name, content: template });
         let data_stream = stream.then(|| index.to_string());
         Self { resources, data_stream, notes: notes(server, way, stream, retention) }
     }
@@ -136,7 +136,7 @@ impl Plan {
 
 /// How records are deleted in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum RetentionMethod {
     /// They are not meant to be.
     Never,
     /// The template's own word (Elasticsearch 8.14).
@@ -147,27 +147,29 @@ enum Way {
     None,
 }
 
-impl Way {
-    fn of(server: Server, abilities: Abilities, stream: bool, retention: &Retention) -> Self {
+impl RetentionMethod {
+    fn of(server: ServerVersion, abilities: ServerAbilities, stream: bool, retention: &Retention) -> Self {
         match server.flavour {
             _ if *retention == Retention::Unlimited => Self::Never,
-            Flavour::OpenSearch if abilities.ism => Self::Ism,
-            Flavour::OpenSearch => Self::None,
-            Flavour::Elasticsearch | Flavour::Serverless if stream && server.has_data_stream_lifecycle() => {
+            ServerFlavour::OpenSearch if abilities.ism => Self::Ism,
+            ServerFlavour::OpenSearch => Self::None,
+            ServerFlavour::Elasticsearch | ServerFlavour::Serverless
+                if stream && server.has_data_stream_lifecycle() =>
+            {
                 Self::Lifecycle
             }
-            Flavour::Elasticsearch if abilities.ilm => Self::Ilm,
-            Flavour::Elasticsearch | Flavour::Serverless => Self::None,
+            ServerFlavour::Elasticsearch if abilities.ilm => Self::Ilm,
+            ServerFlavour::Elasticsearch | ServerFlavour::Serverless => Self::None,
         }
     }
 
-    fn policy(self, name: &str, pattern: &str, age: &str, stream: bool) -> Option<Resource> {
+    fn policy(self, name: &str, pattern: &str, age: &str, stream: bool) -> Option<ServerResource> {
         let (kind, content) = match self {
             Self::Never | Self::Lifecycle | Self::None => return None,
             Self::Ilm => (ResourceKind::IlmPolicy, ilm(age, stream)),
             Self::Ism => (ResourceKind::IsmPolicy, ism(pattern, age, stream)),
         };
-        Some(Resource { kind, name: name.to_owned(), content })
+        Some(ServerResource { kind, name: name.to_owned(), content })
     }
 }
 
@@ -201,15 +203,15 @@ fn index_template(
     component: &str,
     policy: &str,
     stream: bool,
-    way: Way,
+    way: RetentionMethod,
     retention: &Retention,
 ) -> Value {
     let mut settings = json!({ "codec": "best_compression" });
-    if way == Way::Ilm {
+    if way == RetentionMethod::Ilm {
         merge(&mut settings, json!({ "lifecycle": { "name": policy } }));
     }
     let mut template = json!({ "settings": { "index": settings } });
-    if let (Way::Lifecycle, Retention::Limited(age)) = (way, retention) {
+    if let (RetentionMethod::Lifecycle, Retention::Limited(age)) = (way, retention) {
         merge(&mut template, json!({ "lifecycle": { "data_retention": age } }));
     }
     let mut whole = json!({
@@ -230,12 +232,14 @@ fn merge(into: &mut Value, from: Value) {
     }
 }
 
-fn notes(server: Server, way: Way, stream: bool, retention: &Retention) -> Vec<String> {
+fn notes(server: ServerVersion, way: RetentionMethod, stream: bool, retention: &Retention) -> Vec<String> {
     let mut notes = Vec::new();
     match way {
-        Way::None => notes.push(format!("{server} deletes nothing by itself here: take care of old indices otherwise")),
-        Way::Never => notes.push("records are kept for ever".to_owned()),
-        Way::Lifecycle | Way::Ilm | Way::Ism => {
+        RetentionMethod::None => {
+            notes.push(format!("{server} deletes nothing by itself here: take care of old indices otherwise"))
+        }
+        RetentionMethod::Never => notes.push("records are kept for ever".to_owned()),
+        RetentionMethod::Lifecycle | RetentionMethod::Ilm | RetentionMethod::Ism => {
             notes.push(format!("records are deleted after {retention} at the earliest"))
         }
     }
@@ -256,23 +260,29 @@ fn notes(server: Server, way: Way, stream: bool, retention: &Retention) -> Vec<S
 mod tests {
     use super::*;
 
-    fn plan(flavour: Flavour, version: (u16, u16), abilities: Abilities, index: &str, retention: &str) -> Plan {
-        let server = Server { flavour, major: version.0, minor: Some(version.1) };
+    fn plan(
+        flavour: ServerFlavour,
+        version: (u16, u16),
+        abilities: ServerAbilities,
+        index: &str,
+        retention: &str,
+    ) -> SetupPlan {
+        let server = ServerVersion { flavour, major: version.0, minor: Some(version.1) };
         let index = IndexName::new(index).unwrap();
-        Plan::new(server, abilities, &index, RecordFormat::Ecs, &retention.parse().unwrap())
+        SetupPlan::new(server, abilities, &index, RecordFormat::Ecs, &retention.parse().unwrap())
     }
 
-    const ILM: Abilities = Abilities { ilm: true, ism: false };
-    const ISM: Abilities = Abilities { ilm: false, ism: true };
-    const NEITHER: Abilities = Abilities { ilm: false, ism: false };
+    const ILM: ServerAbilities = ServerAbilities { ilm: true, ism: false };
+    const ISM: ServerAbilities = ServerAbilities { ilm: false, ism: true };
+    const NEITHER: ServerAbilities = ServerAbilities { ilm: false, ism: false };
 
-    fn paths(plan: &Plan) -> Vec<String> {
-        plan.resources.iter().map(Resource::path).collect()
+    fn paths(plan: &SetupPlan) -> Vec<String> {
+        plan.resources.iter().map(ServerResource::path).collect()
     }
 
     #[test]
     fn a_name_becomes_a_data_stream_and_a_dated_name_plain_indices() {
-        let stream = plan(Flavour::Elasticsearch, (8, 7), NEITHER, "web", "30d");
+        let stream = plan(ServerFlavour::Elasticsearch, (8, 7), NEITHER, "web", "30d");
         assert_eq!(paths(&stream), ["/_component_template/podtap-mappings", "/_index_template/podtap-web"]);
         assert_eq!(stream.data_stream.as_deref(), Some("web"));
         let template = stream.resources[1].body();
@@ -281,7 +291,7 @@ mod tests {
         assert_eq!(template["composed_of"], json!(["podtap-mappings"]));
         assert_eq!(template["_meta"]["managed_by"], "podtap");
 
-        let dated = plan(Flavour::Elasticsearch, (8, 7), NEITHER, "web-%Y.%m.%d", "30d");
+        let dated = plan(ServerFlavour::Elasticsearch, (8, 7), NEITHER, "web-%Y.%m.%d", "30d");
         assert_eq!(dated.data_stream, None);
         let template = dated.resources[1].body();
         assert_eq!(template["index_patterns"], json!(["web-*.*.*"]));
@@ -290,7 +300,7 @@ mod tests {
 
     #[test]
     fn retention_takes_whichever_way_the_server_has() {
-        use Flavour::{Elasticsearch, OpenSearch, Serverless};
+        use ServerFlavour::{Elasticsearch, OpenSearch, Serverless};
         // The policy's path, the template's lifecycle, its policy.
         for (flavour, version, abilities, index, retention, policy, lifecycle, named) in [
             (Elasticsearch, (9, 1), ILM, "web", "30d", None, Some("30d"), None),
@@ -323,12 +333,12 @@ mod tests {
             let plan = plan(flavour, (2, 19), abilities, index, "30d");
             plan.resources[0].body()["policy"].clone()
         };
-        let stream = policy(ISM, Flavour::OpenSearch, "web");
+        let stream = policy(ISM, ServerFlavour::OpenSearch, "web");
         assert_eq!(stream["states"][0]["actions"][0]["rollover"]["min_index_age"], "7d");
         assert_eq!(stream["states"][0]["transitions"][0]["conditions"], json!({ "min_rollover_age": "30d" }));
         assert_eq!(stream["ism_template"][0]["index_patterns"], json!(["web"]));
         assert!(stream["description"].as_str().unwrap().starts_with("Made by podtap"));
-        let dated = policy(ISM, Flavour::OpenSearch, "web-%Y.%m.%d");
+        let dated = policy(ISM, ServerFlavour::OpenSearch, "web-%Y.%m.%d");
         assert_eq!(dated["states"][0]["actions"], json!([]));
         assert_eq!(dated["states"][0]["transitions"][0]["conditions"], json!({ "min_index_age": "30d" }));
 
@@ -340,10 +350,10 @@ mod tests {
 
     #[test]
     fn what_a_server_cannot_do_is_said() {
-        let notes = |plan: Plan| plan.notes.join("\n");
-        let old = notes(plan(Flavour::OpenSearch, (1, 3), NEITHER, "web", "30d"));
+        let notes = |plan: SetupPlan| plan.notes.join("\n");
+        let old = notes(plan(ServerFlavour::OpenSearch, (1, 3), NEITHER, "web", "30d"));
         assert!(old.contains("OpenSearch 1.3 deletes nothing") && old.contains("cannot search labels"), "{old}");
-        let unlimited = notes(plan(Flavour::Elasticsearch, (9, 1), ILM, "web", "none"));
+        let unlimited = notes(plan(ServerFlavour::Elasticsearch, (9, 1), ILM, "web", "none"));
         assert!(unlimited.contains("for ever"), "{unlimited}");
     }
 }

@@ -49,7 +49,7 @@ impl TrustedProxies {
 
 /// What a connection and a request say of the hops before the peer.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Claims<'a> {
+pub struct HopClaims<'a> {
     /// The address that a PROXY protocol header names.
     pub proxy_header: Option<IpAddr>,
     /// Lines of Forwarded, in order.
@@ -67,8 +67,8 @@ pub struct Claims<'a> {
 /// trusted. A hop that is hidden (`_x`, `unknown`) or no address ends the search without an answer. Where both headers
 /// are there and disagree there is none either: one of them passed a proxy that does not know it, and may be the
 /// client's invention.
-pub fn client_ip(claims: &Claims<'_>, peer: IpAddr, trusted: &TrustedProxies) -> Option<IpAddr> {
-    let Claims { proxy_header, forwarded, x_forwarded_for, first_lines_missing } = *claims;
+pub fn client_ip(claims: &HopClaims<'_>, peer: IpAddr, trusted: &TrustedProxies) -> Option<IpAddr> {
+    let HopClaims { proxy_header, forwarded, x_forwarded_for, first_lines_missing } = *claims;
     let no_header = forwarded.is_empty() && x_forwarded_for.is_empty();
     if no_header && proxy_header.is_none() {
         return None;
@@ -155,7 +155,7 @@ mod tests {
 
     fn client(forwarded: &[&str], custom: &[&str]) -> Option<IpAddr> {
         let (forwarded, custom) = (lines(forwarded), lines(custom));
-        let claims = Claims { forwarded: &forwarded, x_forwarded_for: &custom, ..Claims::default() };
+        let claims = HopClaims { forwarded: &forwarded, x_forwarded_for: &custom, ..HopClaims::default() };
         client_ip(&claims, ip("10.0.0.1"), &TrustedProxies::default())
     }
 
@@ -175,8 +175,11 @@ mod tests {
             ("10.0.0.1", None, None, None),
         ] {
             let custom = custom.map(|line| line.as_bytes());
-            let claims =
-                Claims { proxy_header: proxy_header.map(ip), x_forwarded_for: custom.as_slice(), ..Claims::default() };
+            let claims = HopClaims {
+                proxy_header: proxy_header.map(ip),
+                x_forwarded_for: custom.as_slice(),
+                ..HopClaims::default()
+            };
             let told = client_ip(&claims, ip(peer), &TrustedProxies::default());
             assert_eq!(told, expected.map(ip), "{peer} {proxy_header:?} {custom:?}");
         }
@@ -189,7 +192,7 @@ mod tests {
         assert_eq!(client(&[], &[&format!("10.0.0.8{}", &long[8..long.len() - 9])]), Some(ip("10.0.0.8")));
         let line: [&[u8]; 1] = [b"10.0.0.9"];
         for (first_lines_missing, expected) in [(false, Some("10.0.0.9")), (true, None)] {
-            let claims = Claims { x_forwarded_for: &line, first_lines_missing, ..Claims::default() };
+            let claims = HopClaims { x_forwarded_for: &line, first_lines_missing, ..HopClaims::default() };
             assert_eq!(client_ip(&claims, ip("10.0.0.1"), &TrustedProxies::default()), expected.map(ip));
         }
     }
@@ -241,7 +244,7 @@ mod tests {
     fn an_untrusted_peer_is_not_believed() {
         let custom = lines(&["203.0.113.7"]);
         let public = ip("198.51.100.9");
-        let claims = Claims { x_forwarded_for: &custom, ..Claims::default() };
+        let claims = HopClaims { x_forwarded_for: &custom, ..HopClaims::default() };
         assert_eq!(client_ip(&claims, public, &TrustedProxies::default()), None);
         let nobody = TrustedProxies::new([]);
         assert_eq!(client_ip(&claims, ip("10.0.0.1"), &nobody), None);

@@ -5,9 +5,9 @@
 
 use compact_str::CompactString;
 
-use super::target::Url;
+use super::target::RequestUrl;
 use crate::glob::{BadPattern, Glob};
-use crate::record::Request;
+use crate::record::HttpRequest;
 
 /// Segments shown; the rest is `*`.
 const MAX_SEGMENTS: usize = 12;
@@ -20,25 +20,25 @@ const MAX_PATTERNS: usize = 256;
 
 /// How paths become routes.
 #[derive(Clone, Debug, Default)]
-pub struct Routes {
-    patterns: Vec<Pattern>,
+pub struct RouteRules {
+    patterns: Vec<RoutePattern>,
 }
 
 #[derive(Clone, Debug)]
-struct Pattern {
+struct RoutePattern {
     text: CompactString,
-    segments: Vec<Segment>,
+    segments: Vec<RouteSegment>,
     /// Ends in `*`: whatever follows belongs to it.
     open: bool,
 }
 
 #[derive(Clone, Debug)]
-enum Segment {
+enum RouteSegment {
     Any,
     Fits(Glob),
 }
 
-impl Pattern {
+impl RoutePattern {
     fn new(pattern: &str) -> Result<Self, BadPattern> {
         let text = pattern.trim();
         if !text.starts_with('/') || text.len() > MAX_ROUTE {
@@ -50,9 +50,9 @@ impl Pattern {
             parts.pop();
         }
         let segment = |part: &&str| match *part {
-            "*" => Ok(Segment::Any),
-            name if name.starts_with('{') && name.ends_with('}') => Ok(Segment::Any),
-            literal => Glob::new(literal).map(Segment::Fits),
+            "*" => Ok(RouteSegment::Any),
+            name if name.starts_with('{') && name.ends_with('}') => Ok(RouteSegment::Any),
+            literal => Glob::new(literal).map(RouteSegment::Fits),
         };
         let segments = parts.iter().map(segment).collect::<Result<_, _>>()?;
         Ok(Self { text: text.into(), segments, open })
@@ -61,26 +61,26 @@ impl Pattern {
     fn fits(&self, path: &str) -> bool {
         let mut rest = segments(path);
         let all_fit = self.segments.iter().all(|expected| match (expected, rest.next()) {
-            (Segment::Any, Some(_)) => true,
-            (Segment::Fits(glob), Some(segment)) => glob.matches(segment.as_bytes()),
+            (RouteSegment::Any, Some(_)) => true,
+            (RouteSegment::Fits(glob), Some(segment)) => glob.matches(segment.as_bytes()),
             (_, None) => false,
         });
         all_fit && (self.open || rest.next().is_none())
     }
 }
 
-impl Routes {
+impl RouteRules {
     /// With own patterns, tried in order: `/users/{name}/posts/{post}`, `/static/*` (all below), `/v?/x`.
     pub fn new(patterns: &[String]) -> Result<Self, BadPattern> {
         if let Some(surplus) = patterns.get(MAX_PATTERNS) {
             return Err(BadPattern::new(surplus, "is one pattern more than the limit of 256"));
         }
-        Ok(Self { patterns: patterns.iter().map(|p| Pattern::new(p)).collect::<Result<_, _>>()? })
+        Ok(Self { patterns: patterns.iter().map(|p| RoutePattern::new(p)).collect::<Result<_, _>>()? })
     }
 
     /// The route of a request; none where it has no path (CONNECT, `*`).
-    pub fn of_request(&self, request: &Request) -> Option<CompactString> {
-        Url::parse(&request.method, &request.target, None).path.map(|path| self.of(path))
+    pub fn of_request(&self, request: &HttpRequest) -> Option<CompactString> {
+        RequestUrl::parse(&request.method, &request.target, None).path.map(|path| self.of(path))
     }
 
     /// The route of a path (without query).
@@ -88,7 +88,7 @@ impl Routes {
         if let Some(pattern) = self.patterns.iter().find(|p| p.fits(path)) {
             return pattern.text.clone();
         }
-        let mut route = Text::default();
+        let mut route = RouteText::default();
         for (n, segment) in path.as_bytes().split(|b| *b == b'/').filter(|s| !s.is_empty()).enumerate() {
             let name = segment.split(|b| *b == b';').next().unwrap_or(segment);
             let shown = if is_variable(name) { b"{id}" } else { name };
@@ -108,18 +108,18 @@ impl Routes {
 
 /// A route being put together, in place: it is longer than a `CompactString` holds without allocating, and most are
 /// built of several pieces.
-struct Text {
+struct RouteText {
     bytes: [u8; MAX_ROUTE],
     len: usize,
 }
 
-impl Default for Text {
+impl Default for RouteText {
     fn default() -> Self {
         Self { bytes: [0; MAX_ROUTE], len: 0 }
     }
 }
 
-impl Text {
+impl RouteText {
     /// Appends a piece; the caller sees to it that it fits.
     fn push(&mut self, piece: &[u8]) {
         if let Some(free) = self.bytes.get_mut(self.len..self.len + piece.len()) {
@@ -139,9 +139,9 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
 }
 
 /// How many bytes of a segment are of which kind, a byte for each count.
-struct Kinds(u32);
+struct KindCounts(u32);
 
-impl Kinds {
+impl KindCounts {
     const DIGIT: u32 = 1;
     const LETTER: u32 = 1 << 8;
     const HEX: u32 = 1 << 16;
@@ -207,10 +207,10 @@ fn is_variable(segment: &[u8]) -> bool {
     if segment.len() > MAX_WORD {
         return true;
     }
-    let kinds = Kinds::of(segment);
-    let (digits, letters) = (kinds.count(Kinds::DIGIT), kinds.count(Kinds::LETTER));
-    let all_hex = kinds.count(Kinds::HEX) == segment.len();
-    if kinds.count(Kinds::FREE) > 0 || (all_hex && segment.len() >= 16) {
+    let kinds = KindCounts::of(segment);
+    let (digits, letters) = (kinds.count(KindCounts::DIGIT), kinds.count(KindCounts::LETTER));
+    let all_hex = kinds.count(KindCounts::HEX) == segment.len();
+    if kinds.count(KindCounts::FREE) > 0 || (all_hex && segment.len() >= 16) {
         return true;
     }
     if digits == 0 {
@@ -236,7 +236,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn route(path: &str) -> CompactString {
-        Routes::default().of(path)
+        RouteRules::default().of(path)
     }
 
     #[test]
@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn own_patterns_come_first_and_in_order() {
         let patterns = ["/users/{name}/posts/{post}", "/static/*", "/v?/ping"].map(str::to_owned);
-        let routes = Routes::new(&patterns).unwrap();
+        let routes = RouteRules::new(&patterns).unwrap();
         for (path, expected) in [
             ("/users/bob/posts/hello", "/users/{name}/posts/{post}"),
             ("/users/bob/posts", "/users/bob/posts"),
@@ -325,8 +325,8 @@ mod tests {
         ] {
             assert_eq!(routes.of(path), expected, "{path}");
         }
-        assert!(Routes::new(&["users".to_owned()]).is_err());
-        assert!(Routes::new(&vec!["/x".to_owned(); 257]).is_err());
+        assert!(RouteRules::new(&["users".to_owned()]).is_err());
+        assert!(RouteRules::new(&vec!["/x".to_owned(); 257]).is_err());
     }
 
     #[test]

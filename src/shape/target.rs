@@ -2,11 +2,11 @@
 //!
 //! Takes apart what was sent, adds nothing to it: no default port, no host from an address, no decoding.
 
-use crate::record::Request;
+use crate::record::HttpRequest;
 
 /// The URL of a request, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Url<'a> {
+pub struct RequestUrl<'a> {
     /// `http` in clear text, or what an absolute-form target says; none for CONNECT.
     pub scheme: Option<&'a str>,
     /// Host of the target, else of the Host header; an IPv6 literal in its brackets.
@@ -25,9 +25,9 @@ pub struct Url<'a> {
     pub path_and_query: &'a str,
 }
 
-impl<'a> Url<'a> {
+impl<'a> RequestUrl<'a> {
     /// The URL that `request` asks for.
-    pub fn of(request: &'a Request) -> Self {
+    pub fn of(request: &'a HttpRequest) -> Self {
         Self::parse(&request.method, &request.target, request.host.as_deref())
     }
 
@@ -182,7 +182,7 @@ mod tests {
     type Parts<'a> = (Option<&'a str>, Option<&'a str>, Option<u16>, Option<&'a str>, Option<&'a str>);
 
     fn parts<'a>(method: &str, target: &'a str, host: Option<&'a str>) -> Parts<'a> {
-        let url = Url::parse(method, target, host);
+        let url = RequestUrl::parse(method, target, host);
         (url.scheme, url.domain, url.port, url.path, url.query)
     }
 
@@ -252,11 +252,11 @@ mod tests {
     #[test]
     fn a_host_that_is_none_gives_no_domain() {
         for host in ["", ":80", "a b", "u@h", "h:port", "[::1", "h/x", "a:b:c", "h\\x00", "[::1]x"] {
-            let url = Url::parse("GET", "/", Some(host));
+            let url = RequestUrl::parse("GET", "/", Some(host));
             assert_eq!((url.domain, url.port), (None, None), "{host}");
         }
-        let odd = Url::parse("GET", "/", Some("h:99999"));
+        let odd = RequestUrl::parse("GET", "/", Some("h:99999"));
         assert_eq!((odd.domain, odd.port, odd.has_bad_port), (Some("h"), None, true));
-        assert_eq!(Url::parse("GET", "/", Some("h:")).domain, Some("h"));
+        assert_eq!(RequestUrl::parse("GET", "/", Some("h:")).domain, Some("h"));
     }
 }

@@ -4,11 +4,11 @@
 
 use compact_str::CompactString;
 
-use crate::record::Trace;
+use crate::record::TraceContext;
 
 /// The header values that may carry a trace context, raw.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Carriers<'a> {
+pub struct TraceCarriers<'a> {
     /// `traceparent`
     pub traceparent: Option<&'a [u8]>,
     /// `b3`
@@ -20,7 +20,7 @@ pub struct Carriers<'a> {
 }
 
 /// The first valid context: an invalid one counts as absent, as both specifications ask.
-pub fn parse(carriers: &Carriers<'_>) -> Option<Trace> {
+pub fn parse(carriers: &TraceCarriers<'_>) -> Option<TraceContext> {
     let w3c = carriers.traceparent.and_then(traceparent);
     let single = || carriers.b3.and_then(b3_single);
     let multi = || b3_ids(carriers.b3_trace_id?, carriers.b3_span_id?);
@@ -29,7 +29,7 @@ pub fn parse(carriers: &Carriers<'_>) -> Option<Trace> {
 
 /// <https://www.w3.org/TR/trace-context/#traceparent-header>: `00-<32 hex>-<16 hex>-<2 hex>`, lower case. A later
 /// version may be longer, behind another dash.
-fn traceparent(value: &[u8]) -> Option<Trace> {
+fn traceparent(value: &[u8]) -> Option<TraceContext> {
     let value = value.trim_ascii();
     let mut fields = value.splitn(5, |b| *b == b'-');
     let (version, trace_id) = (fields.next()?, fields.next()?);
@@ -46,24 +46,24 @@ fn traceparent(value: &[u8]) -> Option<Trace> {
 
 /// <https://github.com/openzipkin/b3-propagation>: `{trace}-{span}[-{sampled}[-{parent span}]]`; a lone sampling
 /// state has no identifiers.
-fn b3_single(value: &[u8]) -> Option<Trace> {
+fn b3_single(value: &[u8]) -> Option<TraceContext> {
     let mut fields = value.trim_ascii().split(|b| *b == b'-');
     b3_ids(fields.next()?, fields.next()?)
 }
 
-fn b3_ids(trace_id: &[u8], span_id: &[u8]) -> Option<Trace> {
+fn b3_ids(trace_id: &[u8], span_id: &[u8]) -> Option<TraceContext> {
     let (trace_id, span_id) = (trace_id.trim_ascii(), span_id.trim_ascii());
     let all_hex = trace_id.iter().chain(span_id).all(u8::is_ascii_hexdigit);
     (matches!(trace_id.len(), 16 | 32) && span_id.len() == 16 && all_hex).then(|| ids(trace_id, span_id))?
 }
 
 /// Both identifiers in lower case, unless one is all zero, which means none.
-fn ids(trace_id: &[u8], span_id: &[u8]) -> Option<Trace> {
+fn ids(trace_id: &[u8], span_id: &[u8]) -> Option<TraceContext> {
     let text = |id: &[u8]| -> Option<CompactString> {
         let nonzero = id.iter().any(|b| *b != b'0');
         nonzero.then(|| id.iter().map(|b| char::from(b.to_ascii_lowercase())).collect())
     };
-    Some(Trace { trace_id: text(trace_id)?, span_id: text(span_id)? })
+    Some(TraceContext { trace_id: text(trace_id)?, span_id: text(span_id)? })
 }
 
 #[cfg(test)]
@@ -73,16 +73,16 @@ mod tests {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     const SPAN: &str = "00f067aa0ba902b7";
 
-    fn w3c(value: &str) -> Option<Trace> {
-        parse(&Carriers { traceparent: Some(value.as_bytes()), ..Carriers::default() })
+    fn w3c(value: &str) -> Option<TraceContext> {
+        parse(&TraceCarriers { traceparent: Some(value.as_bytes()), ..TraceCarriers::default() })
     }
 
-    fn b3(value: &str) -> Option<Trace> {
-        parse(&Carriers { b3: Some(value.as_bytes()), ..Carriers::default() })
+    fn b3(value: &str) -> Option<TraceContext> {
+        parse(&TraceCarriers { b3: Some(value.as_bytes()), ..TraceCarriers::default() })
     }
 
-    fn trace(trace_id: &str, span_id: &str) -> Option<Trace> {
-        Some(Trace { trace_id: trace_id.into(), span_id: span_id.into() })
+    fn trace(trace_id: &str, span_id: &str) -> Option<TraceContext> {
+        Some(TraceContext { trace_id: trace_id.into(), span_id: span_id.into() })
     }
 
     #[test]
@@ -127,8 +127,8 @@ mod tests {
             assert_eq!(b3(value), None, "{value}");
         }
         let (b3_trace_id, b3_span_id) = (Some(TRACE.as_bytes()), Some(SPAN.as_bytes()));
-        assert_eq!(parse(&Carriers { b3_trace_id, b3_span_id, ..Carriers::default() }), trace(TRACE, SPAN));
-        assert_eq!(parse(&Carriers { b3_trace_id, ..Carriers::default() }), None);
+        assert_eq!(parse(&TraceCarriers { b3_trace_id, b3_span_id, ..TraceCarriers::default() }), trace(TRACE, SPAN));
+        assert_eq!(parse(&TraceCarriers { b3_trace_id, ..TraceCarriers::default() }), None);
     }
 
     #[test]
@@ -136,10 +136,10 @@ mod tests {
         let w3c = format!("00-{TRACE}-{SPAN}-01");
         let other = "a3ce929d0e0e4736-05e3ac9a4f6e3b90";
         let both = |traceparent: &str| {
-            parse(&Carriers {
+            parse(&TraceCarriers {
                 traceparent: Some(traceparent.as_bytes()),
                 b3: Some(other.as_bytes()),
-                ..Carriers::default()
+                ..TraceCarriers::default()
             })
         };
         assert_eq!(both(&w3c), trace(TRACE, SPAN));

@@ -1,4 +1,4 @@
-//! Encoded records on their way to a sink: `Block`, `Piece`, `Batch`. Owns no queue and knows no target.
+//! Encoded records on their way to a sink: `RecordBlock`, `BlockPiece`, `Batch`. Owns no queue and knows no target.
 //!
 //! A record is encoded once for each format in use; everything behind only counts and points: a block is one
 //! buffer with its records' ends, a piece a run of whole records of a block, a batch some pieces.
@@ -25,11 +25,11 @@ pub struct BatchLimits {
     pub age: Duration,
 }
 
-/// What one queued record costs next to its body: its `Entry`, the heap part of its id, its share of the queue.
+/// What one queued record costs next to its body: its `BlockEntry`, the heap part of its id, its share of the queue.
 pub const ENTRY_COST: usize = 128;
 
 #[derive(Clone, Debug)]
-struct Entry {
+struct BlockEntry {
     id: CompactString,
     at: Timestamp,
     end: usize,
@@ -38,12 +38,12 @@ struct Entry {
 
 /// Encoded records, one behind the other in one buffer.
 #[derive(Debug, Default)]
-pub struct Block {
+pub struct RecordBlock {
     bytes: Vec<u8>,
-    entries: Vec<Entry>,
+    entries: Vec<BlockEntry>,
 }
 
-impl Block {
+impl RecordBlock {
     /// Appends one record; `encode` appends its bytes (for lines: with the newline), changes nothing before them, and
     /// returns its `event.id` and time.
     pub fn push(&mut self, dataset: Dataset, encode: impl FnOnce(&mut Vec<u8>) -> (CompactString, Timestamp)) {
@@ -62,7 +62,7 @@ impl Block {
             self.bytes.truncate(start);
             return false;
         };
-        self.entries.push(Entry { id, at, end: self.bytes.len(), dataset });
+        self.entries.push(BlockEntry { id, at, end: self.bytes.len(), dataset });
         true
     }
 
@@ -104,15 +104,15 @@ impl Block {
 
 /// A run of whole records of one block.
 #[derive(Clone, Debug)]
-pub struct Piece {
-    block: Arc<Block>,
+pub struct BlockPiece {
+    block: Arc<RecordBlock>,
     from: usize,
     to: usize,
 }
 
-impl Piece {
+impl BlockPiece {
     /// All records of `block`.
-    pub fn whole(block: Arc<Block>) -> Self {
+    pub fn whole(block: Arc<RecordBlock>) -> Self {
         let to = block.records();
         Self { block, from: 0, to }
     }
@@ -163,20 +163,20 @@ impl Piece {
         front
     }
 
-    fn items(&self) -> impl Iterator<Item = Item<'_>> {
+    fn items(&self) -> impl Iterator<Item = BatchItem<'_>> {
         let entries = self.block.entries.get(self.from..self.to).unwrap_or_default();
         let mut start = self.block.start(self.from);
         entries.iter().map(move |entry| {
             let body = self.block.bytes.get(start..entry.end).unwrap_or_default();
             start = entry.end;
-            Item { id: &entry.id, at: entry.at, dataset: entry.dataset, body }
+            BatchItem { id: &entry.id, at: entry.at, dataset: entry.dataset, body }
         })
     }
 }
 
 /// One encoded record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Item<'a> {
+pub struct BatchItem<'a> {
     /// `event.id`.
     pub id: &'a str,
     /// Its time.
@@ -190,14 +190,14 @@ pub struct Item<'a> {
 /// What a sink delivers in one go.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    pieces: Vec<Piece>,
+    pieces: Vec<BlockPiece>,
     records: usize,
     bytes: usize,
 }
 
 impl Batch {
     /// Appends a piece.
-    pub fn push(&mut self, piece: Piece) {
+    pub fn push(&mut self, piece: BlockPiece) {
         if piece.records() == 0 {
             return;
         }
@@ -219,7 +219,7 @@ impl Batch {
     }
 
     /// Its pieces, in order.
-    pub fn into_pieces(self) -> impl DoubleEndedIterator<Item = Piece> {
+    pub fn into_pieces(self) -> impl DoubleEndedIterator<Item = BlockPiece> {
         self.pieces.into_iter()
     }
 
@@ -239,8 +239,8 @@ impl Batch {
     }
 
     /// The records, in order; their positions are the indices in a `Delivery`.
-    pub fn iter(&self) -> impl Iterator<Item = Item<'_>> {
-        self.pieces.iter().flat_map(Piece::items)
+    pub fn iter(&self) -> impl Iterator<Item = BatchItem<'_>> {
+        self.pieces.iter().flat_map(BlockPiece::items)
     }
 
     /// The bodies as few contiguous slices.
@@ -309,15 +309,15 @@ pub(crate) mod tests {
     use super::*;
 
     /// One block of the given bodies; ids are the bodies.
-    pub(crate) fn piece(bodies: &[&str]) -> Piece {
-        let mut block = Block::default();
+    pub(crate) fn piece(bodies: &[&str]) -> BlockPiece {
+        let mut block = RecordBlock::default();
         for body in bodies {
             block.push(Dataset::Http, |out| {
                 out.extend_from_slice(body.as_bytes());
                 ((*body).into(), Timestamp(1))
             });
         }
-        Piece::whole(Arc::new(block))
+        BlockPiece::whole(Arc::new(block))
     }
 
     /// One piece of them.
@@ -382,16 +382,16 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_no_record_leaves_nothing_in_the_block() {
-        let mut block = Block::default();
+        let mut block = RecordBlock::default();
         block.push(Dataset::Ledger, |out| (out.extend_from_slice(b"one"), ("1".into(), Timestamp(1))).1);
         assert!(!block.push_if(Dataset::Flow, |out| (out.extend_from_slice(b"half"), None).1));
         assert_eq!((block.records(), block.bytes()), (1, 3));
-        assert_eq!(Piece::whole(Arc::new(block)).datasets(), PerDataset::of(Dataset::Ledger, 1));
+        assert_eq!(BlockPiece::whole(Arc::new(block)).datasets(), PerDataset::of(Dataset::Ledger, 1));
     }
 
     #[test]
     fn a_block_taken_out_is_of_its_own_size_and_the_rest_is_reused() {
-        let mut block = Block::default();
+        let mut block = RecordBlock::default();
         block.bytes.reserve(1 << 16);
         block.push(Dataset::Http, |out| {
             out.extend_from_slice(b"line\n");

@@ -35,11 +35,11 @@ pub(in crate::sink) use self::explain::tls_error;
 pub use self::host::HostPort;
 pub(in crate::sink) use self::late::Late;
 pub(in crate::sink) use self::patience::Patience;
-pub use self::proxy::{Proxies, Proxy};
-pub use self::stream::Stream;
-pub(in crate::sink) use self::tenure::{Tenure, any_of, random};
+pub use self::proxy::{HttpProxy, ProxySettings};
+pub use self::stream::ServerStream;
+pub(in crate::sink) use self::tenure::{ConnectionTenure, any_of, random};
 pub(in crate::sink) use self::tls::random_bytes;
-pub use self::tls::{Pem, Tls, TlsOptions};
+pub use self::tls::{LoadedTls, PemSource, TlsOptions};
 use super::error::{DeliveryError, FailureReason};
 
 /// Addresses of one name that are tried for one connection.
@@ -47,7 +47,7 @@ const MAX_ADDRESSES: usize = 16;
 
 /// How long the steps to a connection may take; each address has the time again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
+pub struct ConnectTimeouts {
     /// Resolving a name.
     pub lookup: Duration,
     /// The TCP handshake.
@@ -56,7 +56,7 @@ pub struct Timeouts {
     pub tls: Duration,
 }
 
-impl Default for Timeouts {
+impl Default for ConnectTimeouts {
     fn default() -> Self {
         let ten = Duration::from_secs(10);
         Self { lookup: ten, connect: ten, tls: ten }
@@ -96,36 +96,36 @@ impl fmt::Debug for OnSocket {
 
 /// A connection and whom it leads to.
 #[derive(Debug)]
-pub struct Connected {
+pub struct ServerConnection {
     /// To read from and write to.
-    pub stream: Stream,
+    pub stream: ServerStream,
     /// The host as in the settings.
     pub host: HostPort,
     /// Which of its addresses; the proxy's where there is one.
     pub peer: SocketAddr,
     /// The proxy that this connection leads to, where it asks for whole URLs: in the clear.
-    pub proxy: Option<Proxy>,
+    pub proxy: Option<HttpProxy>,
 }
 
 /// Makes connections to the first of some hosts that can be reached.
 #[derive(Debug)]
 pub struct Connector {
     hosts: Vec<HostPort>,
-    tls: Option<Tls>,
-    timeouts: Timeouts,
+    tls: Option<LoadedTls>,
+    timeouts: ConnectTimeouts,
     on_socket: Option<OnSocket>,
     /// The host to begin with.
     first: usize,
     /// The address to begin with, of those that a name has.
     turn: usize,
-    tenure: Tenure,
-    proxies: Proxies,
+    tenure: ConnectionTenure,
+    proxies: ProxySettings,
 }
 
 impl Connector {
     /// For these hosts; without `tls` in the clear.
-    pub fn new(hosts: Vec<HostPort>, tls: Option<Tls>, timeouts: Timeouts) -> Self {
-        let (tenure, proxies) = (Tenure::default(), Proxies::default());
+    pub fn new(hosts: Vec<HostPort>, tls: Option<LoadedTls>, timeouts: ConnectTimeouts) -> Self {
+        let (tenure, proxies) = (ConnectionTenure::default(), ProxySettings::default());
         Self { hosts, tls, timeouts, on_socket: None, first: 0, turn: 0, tenure, proxies }
     }
 
@@ -147,13 +147,13 @@ impl Connector {
     #[must_use]
     pub fn renewed(mut self, max_age: Option<Duration>, mut files: Vec<PathBuf>) -> Self {
         files.extend(self.tls.iter().flat_map(|tls| tls.files()));
-        self.tenure = Tenure::new(max_age, files);
+        self.tenure = ConnectionTenure::new(max_age, files);
         self
     }
 
     /// Reaches servers through these proxies: for HTTP only.
     #[must_use]
-    pub fn with_proxies(mut self, proxies: Proxies) -> Self {
+    pub fn with_proxies(mut self, proxies: ProxySettings) -> Self {
         self.proxies = proxies;
         self
     }
@@ -188,7 +188,7 @@ impl Connector {
     }
 
     /// Connects to the first host that can be reached.
-    pub async fn connect(&mut self) -> Result<Connected, DeliveryError> {
+    pub async fn connect(&mut self) -> Result<ServerConnection, DeliveryError> {
         // Before any file is read, so that no change is missed.
         self.tenure.begin();
         let mut failed: Option<DeliveryError> = None;
@@ -211,7 +211,7 @@ impl Connector {
     }
 
     /// Connects to one host, by its position in `hosts`.
-    pub async fn connect_to(&mut self, index: usize) -> Result<Connected, DeliveryError> {
+    pub async fn connect_to(&mut self, index: usize) -> Result<ServerConnection, DeliveryError> {
         let host = self.hosts.get(index).cloned();
         let host = host.ok_or_else(|| DeliveryError::new(FailureReason::Dns, "no such host"))?;
         self.refresh_tls();
@@ -225,7 +225,7 @@ impl Connector {
                 Ok(stream) => {
                     self.turn = turn_of(&addresses, address);
                     let proxy = proxy.filter(|_| !self.is_tls());
-                    return Ok(Connected { stream, host, peer: address, proxy });
+                    return Ok(ServerConnection { stream, host, peer: address, proxy });
                 }
                 Err(error) => {
                     reason = error.reason();
@@ -253,17 +253,22 @@ impl Connector {
     /// Certificates are renewed under a running program. Files that cannot be read any more (privileges were dropped,
     /// a renewal is under way) leave what was read before.
     fn refresh_tls(&mut self) {
-        if let Some(Err(why)) = self.tls.as_mut().map(Tls::reload) {
+        if let Some(Err(why)) = self.tls.as_mut().map(LoadedTls::reload) {
             tracing::debug!(error = %why, "certificate reload failed; keeping the current ones");
         }
     }
 
-    async fn open(&self, host: &HostPort, address: SocketAddr, proxy: Option<&Proxy>) -> Result<Stream, DeliveryError> {
+    async fn open(
+        &self,
+        host: &HostPort,
+        address: SocketAddr,
+        proxy: Option<&HttpProxy>,
+    ) -> Result<ServerStream, DeliveryError> {
         let late = |what: String| DeliveryError::new(FailureReason::Timeout, what);
         let tcp = timeout(self.timeouts.connect, self.open_tcp(address)).await;
         let tcp = tcp.map_err(|_| late(format!("no answer within {:?}", self.timeouts.connect)))?;
         let mut tcp = tcp.map_err(DeliveryError::of_io)?;
-        let Some(tls) = &self.tls else { return Ok(Stream::Plain(tcp)) };
+        let Some(tls) = &self.tls else { return Ok(ServerStream::Plain(tcp)) };
         if let Some(proxy) = proxy {
             let tunnel = timeout(self.timeouts.connect, proxy.tunnel(&mut tcp, host)).await;
             tunnel.map_err(|_| late(format!("no tunnel within {:?}", self.timeouts.connect)))??;

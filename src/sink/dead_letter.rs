@@ -11,9 +11,9 @@ use std::sync::Arc;
 use base64::Engine;
 use serde::de::IgnoredAny;
 
-use super::batch::{Batch, Block, Item, Piece};
+use super::batch::{Batch, BatchItem, BlockPiece, RecordBlock};
 use super::file::{FileOptions, FileSink};
-use super::{BatchLimits, Options, QueueLimits, Rejected, SinkHandle, spawn};
+use super::{BatchLimits, QueueLimits, RejectedRecord, SinkHandle, SinkOptions, spawn};
 
 /// The name in metrics and closing lines.
 pub const NAME: &str = "dead_letters";
@@ -37,7 +37,7 @@ impl DeadLetters {
     pub fn start(path: PathBuf) -> io::Result<Self> {
         let file = FileOptions { path, max_bytes: Some(MAX_BYTES), max_age: None, keep: KEEP, compress: false };
         let batch = BatchLimits { records: 1000, bytes: 1 << 20, age: std::time::Duration::ZERO };
-        spawn(NAME, FileSink::new(file), Options { queue: QUEUE, batch, ..Options::default() }).map(Self)
+        spawn(NAME, FileSink::new(file), SinkOptions { queue: QUEUE, batch, ..SinkOptions::default() }).map(Self)
     }
 
     pub(super) fn handle(&self) -> &SinkHandle {
@@ -45,9 +45,9 @@ impl DeadLetters {
     }
 
     /// `rejected` in ascending order.
-    pub(super) fn bury(&self, sink: &str, batch: &Batch, rejected: &[&Rejected]) {
+    pub(super) fn bury(&self, sink: &str, batch: &Batch, rejected: &[&RejectedRecord]) {
         let mut rejected = rejected.iter().peekable();
-        let mut block = Block::default();
+        let mut block = RecordBlock::default();
         for (index, item) in batch.iter().enumerate() {
             let Some(refused) = rejected.next_if(|rejected| rejected.index == index) else { continue };
             block.push(item.dataset, |out| {
@@ -55,7 +55,7 @@ impl DeadLetters {
                 (item.id.into(), item.at)
             });
             if block.bytes() >= BLOCK_BYTES || rejected.peek().is_none() {
-                self.0.offer(Piece::whole(Arc::new(block.take_exact())));
+                self.0.offer(BlockPiece::whole(Arc::new(block.take_exact())));
             }
             if rejected.peek().is_none() {
                 break;
@@ -64,7 +64,7 @@ impl DeadLetters {
     }
 }
 
-fn write_line(out: &mut Vec<u8>, sink: &str, reason: &str, item: &Item<'_>) {
+fn write_line(out: &mut Vec<u8>, sink: &str, reason: &str, item: &BatchItem<'_>) {
     let end = (0..=reason.len().min(REASON_BYTES)).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or(0);
     let time = item.at.to_string();
     let fields = [
@@ -111,7 +111,7 @@ mod tests {
             &mut out,
             "elasticsearch",
             reason,
-            &Item { id: "id-1", at: Timestamp(1_000), dataset: crate::record::Dataset::Http, body },
+            &BatchItem { id: "id-1", at: Timestamp(1_000), dataset: crate::record::Dataset::Http, body },
         );
         let line = std::str::from_utf8(&out).unwrap().strip_prefix("before\n").unwrap();
         assert!(line.ends_with("}\n") && line.matches('\n').count() == 1, "{line:?}");

@@ -29,49 +29,49 @@ use elasticsearch::http::Method;
 pub use elasticsearch::http::Url;
 
 pub use self::answer::outcomes;
-use self::answer::{Sent, Split, judged, splits};
+use self::answer::{SentBatch, SplitReason, judged, splits};
 #[cfg(feature = "setup")]
-pub(crate) use self::client::Reply;
-pub(crate) use self::client::{Client, Request};
+pub(crate) use self::client::ServerReply;
+pub(crate) use self::client::{ClusterClient, ServerRequest};
 pub use self::index::IndexName;
-pub use self::options::{Auth, Options, RecordFormat, cloud, host, nodes};
-pub use self::server::{ApiVersion, Flavour, Server};
-pub use self::target::{Kind, Target};
+pub use self::options::{ElasticsearchAuth, ElasticsearchOptions, RecordFormat, cloud, host, nodes};
+pub use self::server::{ApiVersion, ServerFlavour, ServerVersion};
+pub use self::target::{CheckedTarget, TargetKind};
 #[cfg(feature = "setup")]
 pub(crate) use self::target::{contradiction, held, server as ask_server};
 
-use super::connect::Tenure;
+use super::connect::ConnectionTenure;
 use super::{Batch, Delivery, DeliveryError, Sink, SinkError};
 use crate::flow::Timestamp;
 use crate::settings::SettingFault;
 
 /// Sends batches to one cluster.
 #[derive(Debug)]
-pub struct Elasticsearch {
-    options: Options,
-    client: Client,
+pub struct ElasticsearchSink {
+    options: ElasticsearchOptions,
+    client: ClusterClient,
     /// What is behind the index's name; asked again after every failure, for the server may be another one since.
-    target: Option<Target>,
+    target: Option<CheckedTarget>,
     warned: bool,
     /// Bodies of more bytes than this were too large for the server.
     most_bytes: usize,
-    tenure: Tenure,
-    renewal: Option<Renewal>,
+    tenure: ConnectionTenure,
+    renewal: Option<OptionsRenewal>,
     /// The last attempt failed: perhaps what we have is not valid any more.
     suspect: bool,
 }
 
 /// Where options are made again, with credentials as they are by now.
-struct Renewal(Box<dyn Fn() -> Result<Options, String> + Send + Sync>);
+struct OptionsRenewal(Box<dyn Fn() -> Result<ElasticsearchOptions, String> + Send + Sync>);
 
-impl fmt::Debug for Renewal {
+impl fmt::Debug for OptionsRenewal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Renewal(…)")
     }
 }
 
 /// What became of a part of a batch.
-enum Part {
+enum PartOutcome {
     Settled(Delivery),
     /// Too large, or one document in it is malformed: the halves will show.
     Halve {
@@ -79,12 +79,12 @@ enum Part {
     },
 }
 
-impl Elasticsearch {
+impl ElasticsearchSink {
     /// Reads certificates; asks the server only when there is something to deliver. The error names the setting.
-    pub fn new(options: Options) -> Result<Self, SettingFault> {
-        let client = Client::new(&options)?;
+    pub fn new(options: ElasticsearchOptions) -> Result<Self, SettingFault> {
+        let client = ClusterClient::new(&options)?;
         options.tls.warn();
-        let (target, warned, most_bytes, tenure) = (None, false, usize::MAX, Tenure::default());
+        let (target, warned, most_bytes, tenure) = (None, false, usize::MAX, ConnectionTenure::default());
         Ok(Self { options, client, target, warned, most_bytes, tenure, renewal: None, suspect: false })
     }
 
@@ -95,12 +95,12 @@ impl Elasticsearch {
         mut self,
         max_age: Option<Duration>,
         mut files: Vec<PathBuf>,
-        make: impl Fn() -> Result<Options, String> + Send + Sync + 'static,
+        make: impl Fn() -> Result<ElasticsearchOptions, String> + Send + Sync + 'static,
     ) -> Self {
         files.extend(self.options.tls.files());
-        self.tenure = Tenure::new(max_age, files);
+        self.tenure = ConnectionTenure::new(max_age, files);
         self.tenure.begin();
-        self.renewal = Some(Renewal(Box::new(make)));
+        self.renewal = Some(OptionsRenewal(Box::new(make)));
         self
     }
 
@@ -113,12 +113,12 @@ impl Elasticsearch {
     }
 
     /// Asks the server what it is and what is behind the name: `podtap check`. Sends no record.
-    pub async fn examine(&self, at: Timestamp) -> Result<Target, DeliveryError> {
+    pub async fn examine(&self, at: Timestamp) -> Result<CheckedTarget, DeliveryError> {
         target::examine(&self.client, &self.options, &self.options.index.at(at)).await
     }
 
     /// The same, and the server is asked what it is even where the settings say so.
-    pub async fn check(&self, at: Timestamp) -> Result<Target, DeliveryError> {
+    pub async fn check(&self, at: Timestamp) -> Result<CheckedTarget, DeliveryError> {
         let found = target::server(&self.client, ApiVersion::Auto).await?;
         let mut target = self.examine(at).await?;
         if let ApiVersion::Given(given) = self.options.api_version
@@ -131,11 +131,11 @@ impl Elasticsearch {
     }
 
     /// Writes one marked record where records of `at` go, reads it and deletes it. Says what worked.
-    pub async fn try_record(&self, target: &Target, at: Timestamp) -> Result<String, DeliveryError> {
+    pub async fn try_record(&self, target: &CheckedTarget, at: Timestamp) -> Result<String, DeliveryError> {
         trial::run(&self.client, target, &self.options.index.at(at), self.options.format, at).await
     }
 
-    async fn target(&mut self, batch: &Batch) -> Result<Target, SinkError> {
+    async fn target(&mut self, batch: &Batch) -> Result<CheckedTarget, SinkError> {
         if let Some(target) = &self.target {
             return Ok(target.clone());
         }
@@ -147,7 +147,7 @@ impl Elasticsearch {
     }
 
     /// Once, however often the server is asked.
-    fn tell(&mut self, target: &Target) {
+    fn tell(&mut self, target: &CheckedTarget) {
         if std::mem::replace(&mut self.warned, true) {
             return;
         }
@@ -158,18 +158,18 @@ impl Elasticsearch {
     }
 
     /// One request for records that are all of one part.
-    async fn send(&self, target: &Target, part: &Batch) -> Result<Part, SinkError> {
+    async fn send(&self, target: &CheckedTarget, part: &Batch) -> Result<PartOutcome, SinkError> {
         let fit = target.server.flattened_type() == Some("flat_object");
-        let bulk::Body { index, bytes } = bulk::body(part, &self.options.index, self.options.format, fit);
+        let bulk::BulkBody { index, bytes } = bulk::body(part, &self.options.index, self.options.format, fit);
         let path = match &self.options.doc_type {
             Some(kind) => format!("/{index}/{kind}/_bulk"),
             None => format!("/{index}/_bulk"),
         };
         let mut query = vec![("filter_path", answer::FILTER)];
-        if target.kind == Kind::DataStream && target.server.can_require_data_stream() {
+        if target.kind == TargetKind::DataStream && target.server.can_require_data_stream() {
             query.push(("require_data_stream", "true"));
         }
-        let request = Request {
+        let request = ServerRequest {
             method: Method::Post,
             path: &path,
             query: &query,
@@ -183,10 +183,10 @@ impl Elasticsearch {
             && part.records() > 1
         {
             tracing::debug!(status = reply.status, records = part.records(), "refused as a whole, halved");
-            return Ok(Part::Halve { too_large: split == Split::TooLarge });
+            return Ok(PartOutcome::Halve { too_large: split == SplitReason::TooLarge });
         }
-        let sent = Sent { records: part.records(), one_index: !self.options.index.is_dated() };
-        judged(reply.status, &reply.body, sent).map(Part::Settled).map_err(|error| match error {
+        let sent = SentBatch { records: part.records(), one_index: !self.options.index.is_dated() };
+        judged(reply.status, &reply.body, sent).map(PartOutcome::Settled).map_err(|error| match error {
             SinkError::Transient(error) => SinkError::Transient(error.with_retry_after(reply.retry_after)),
             other @ (SinkError::Permanent(_) | SinkError::Gone { .. }) => other,
         })
@@ -211,7 +211,7 @@ impl Elasticsearch {
     }
 }
 
-impl Sink for Elasticsearch {
+impl Sink for ElasticsearchSink {
     async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
         self.renew_outdated();
         let target = match self.target(batch).await {
@@ -226,14 +226,14 @@ impl Sink for Elasticsearch {
         while let Some(range) = parts.pop_front() {
             let part = batch.range(range.start, range.end);
             match self.send(&target, &part).await {
-                Ok(Part::Settled(part)) => {
+                Ok(PartOutcome::Settled(part)) => {
                     if !part.retry.is_empty() {
                         self.target = None;
                     }
                     whole.cause = whole.cause.or_else(|| part.cause.clone());
                     add(&mut whole, &part, range.start);
                 }
-                Ok(Part::Halve { too_large }) => {
+                Ok(PartOutcome::Halve { too_large }) => {
                     if too_large {
                         self.shrink(&part);
                     }
@@ -255,7 +255,7 @@ impl Sink for Elasticsearch {
         // Before anything is read, so that no change is missed; also where that fails: once for each change.
         self.tenure.begin();
         let options = self.renewal.as_ref().map_or_else(|| Ok(self.options.clone()), |renewal| (renewal.0)());
-        let client = |options: &Options| Client::new(options).map_err(|why| why.to_string());
+        let client = |options: &ElasticsearchOptions| ClusterClient::new(options).map_err(|why| why.to_string());
         match options.and_then(|options| Ok((client(&options)?.after(&self.client), options))) {
             Ok((client, options)) => {
                 (self.client, self.options) = (client, options);

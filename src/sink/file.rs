@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use self::old::Old;
-use super::write::{Written, write_batch};
+use super::write::{WriteProgress, write_batch};
 use super::{Batch, Delivery, DeliveryError, Sink, SinkError};
 
 /// How the file is kept.
@@ -38,12 +38,12 @@ pub struct FileOptions {
 #[derive(Debug)]
 pub struct FileSink {
     options: FileOptions,
-    open: Option<Open>,
+    open: Option<OpenFile>,
     old: Old,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenFile {
     file: File,
     /// Device and inode: what distinguishes this file from another of the same name.
     identity: (u64, u64),
@@ -76,7 +76,7 @@ impl FileSink {
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&self.options.path)?;
         let meta = file.metadata()?;
         let torn = meta.is_file() && ends_torn(&mut file, meta.len())?;
-        self.open = Some(Open {
+        self.open = Some(OpenFile {
             file,
             identity: identity(&meta),
             size: meta.len(),
@@ -89,7 +89,7 @@ impl FileSink {
     }
 
     /// The open file, which is the one at the path, young enough and with room for something.
-    fn ready(&mut self) -> io::Result<&mut Open> {
+    fn ready(&mut self) -> io::Result<&mut OpenFile> {
         let moved = match (&mut self.open, self.options.path.metadata()) {
             (Some(open), _) if !open.regular => false,
             (Some(open), Ok(meta)) => {
@@ -102,7 +102,7 @@ impl FileSink {
         if moved {
             self.reopen()?;
         }
-        let too_old = |open: &Open| self.options.max_age.is_some_and(|most| age(open.born) >= most);
+        let too_old = |open: &OpenFile| self.options.max_age.is_some_and(|most| age(open.born) >= most);
         if self.open.as_ref().is_some_and(|open| open.regular && open.size > 0 && too_old(open)) {
             self.rotate()?;
         }
@@ -144,7 +144,7 @@ impl FileSink {
     }
 }
 
-impl Open {
+impl OpenFile {
     fn room_for(&self, batch: &Batch) -> usize {
         if !self.regular {
             return batch.records();
@@ -161,7 +161,7 @@ impl Open {
             self.size += 1;
             self.torn = false;
         }
-        let Written { bytes, error } = write_batch(&mut self.file, batch, 0);
+        let WriteProgress { bytes, error } = write_batch(&mut self.file, batch, 0);
         let Some(error) = error else {
             self.size += bytes as u64;
             return (batch.records(), Ok(()));

@@ -25,14 +25,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::link::{Fault, Link, Welcome};
+use self::link::{FluentdLink, LinkFault, Welcome};
 pub use self::msgpack::encode_msgpack;
-pub use self::protocol::{Compress, Credentials};
-use self::protocol::{Packer, TooLarge};
+use self::protocol::{BatchPacker, TooLarge};
+pub use self::protocol::{ForwardCompression, ForwardCredentials};
 pub use self::tag::expand_tag;
 pub use super::connect::HostCheck;
-use super::connect::{Connected, Connector, Late, Patience};
-use super::{Batch, Delivery, DeliveryError, FailureReason, Rejected, Sink, SinkError};
+use super::connect::{Connector, Late, Patience, ServerConnection};
+use super::{Batch, Delivery, DeliveryError, FailureReason, RejectedRecord, Sink, SinkError};
 
 /// How long `check` waits for a server to ask for a key where we have none, and how long a connection without
 /// acknowledgements does: such a server takes our records and throws them away without a word.
@@ -49,9 +49,9 @@ pub struct FluentdOptions {
     /// FLUENTD_ACK.
     pub ack: bool,
     /// FLUENTD_COMPRESS.
-    pub compress: Compress,
+    pub compress: ForwardCompression,
     /// FLUENTD_SHARED_KEY, FLUENTD_USERNAME and FLUENTD_PASSWORD; `None`: no handshake.
-    pub credentials: Option<Credentials>,
+    pub credentials: Option<ForwardCredentials>,
     /// What to call ourselves in the handshake: the pod's or host's name. Must not be the server's.
     pub hostname: String,
     /// FLUENTD_TIMEOUT: how long to wait for an answer, and for a server that takes not one byte.
@@ -63,7 +63,7 @@ impl Default for FluentdOptions {
         Self {
             tag: "k8s-internal-networking".to_owned(),
             ack: true,
-            compress: Compress::None,
+            compress: ForwardCompression::None,
             credentials: None,
             hostname: "podtap".to_owned(),
             timeout: Duration::from_secs(10),
@@ -73,38 +73,41 @@ impl Default for FluentdOptions {
 
 /// The fluentd sink. Bodies are msgpack maps (`encode_msgpack`).
 #[derive(Debug)]
-pub struct Fluentd {
+pub struct FluentdSink {
     connector: Connector,
     options: FluentdOptions,
-    packer: Packer,
-    link: Option<Link>,
+    packer: BatchPacker,
+    link: Option<FluentdLink>,
     reopen: bool,
-    renewal: Option<Renewal>,
+    renewal: Option<CredentialRenewal>,
     patience: Patience,
     late: Late,
 }
 
 /// Where credentials are read again.
-struct Renewal(Box<dyn Fn() -> Option<Credentials> + Send + Sync>);
+struct CredentialRenewal(Box<dyn Fn() -> Option<ForwardCredentials> + Send + Sync>);
 
-impl fmt::Debug for Renewal {
+impl fmt::Debug for CredentialRenewal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Renewal(…)")
     }
 }
 
-impl Fluentd {
+impl FluentdSink {
     /// To the hosts of `connector`.
     pub fn new(connector: Connector, options: FluentdOptions) -> Self {
-        let packer = Packer::new(&options.tag, options.compress);
+        let packer = BatchPacker::new(&options.tag, options.compress);
         let patience = Patience::new(options.timeout);
         Self { connector, options, packer, link: None, reopen: false, renewal: None, patience, late: Late::default() }
     }
 
     /// Has credentials read again for every connection: they are renewed under a running program.
     #[must_use]
-    pub fn with_credentials_of(mut self, read: impl Fn() -> Option<Credentials> + Send + Sync + 'static) -> Self {
-        self.renewal = Some(Renewal(Box::new(read)));
+    pub fn with_credentials_of(
+        mut self,
+        read: impl Fn() -> Option<ForwardCredentials> + Send + Sync + 'static,
+    ) -> Self {
+        self.renewal = Some(CredentialRenewal(Box::new(read)));
         self
     }
 
@@ -131,7 +134,7 @@ impl Fluentd {
         }
         let batch = Batch::default();
         let packed = self.packer.pack(&batch, Some("podtap-check")).map_err(|error| error.to_string())?;
-        let words = |fault: Fault| format!("an empty chunk was sent: {fault}");
+        let words = |fault: LinkFault| format!("an empty chunk was sent: {fault}");
         link.send(packed.message).await.map_err(words)?;
         link.acknowledged("podtap-check", self.options.timeout).await.map_err(words)?;
         steps.push("acknowledged an empty chunk".to_owned());
@@ -139,7 +142,7 @@ impl Fluentd {
     }
 
     /// The connection in use, if it is still good, else a new one.
-    async fn open(&mut self) -> Result<Link, DeliveryError> {
+    async fn open(&mut self) -> Result<FluentdLink, DeliveryError> {
         let outdated = self.connector.is_outdated();
         if let Some(mut link) = self.link.take() {
             match link.is_at_rest().await {
@@ -163,12 +166,12 @@ impl Fluentd {
     /// The handshake where we have credentials; else, if `listen`, a moment in which the server may ask for them.
     async fn greet(
         &self,
-        connected: Connected,
+        connected: ServerConnection,
         listen: bool,
         steps: Option<&mut Vec<String>>,
-    ) -> Result<Link, DeliveryError> {
+    ) -> Result<FluentdLink, DeliveryError> {
         let host = connected.host.clone();
-        let mut link = Link::new(connected, self.options.timeout);
+        let mut link = FluentdLink::new(connected, self.options.timeout);
         let welcome = match &self.options.credentials {
             Some(credentials) => link.handshake(credentials, &self.options.hostname).await,
             None if listen => link.listen(HELO_PATIENCE).await,
@@ -182,7 +185,7 @@ impl Fluentd {
     }
 }
 
-impl Sink for Fluentd {
+impl Sink for FluentdSink {
     /// A chunk that was sent over an earlier connection counts as delivered as soon as that acknowledges it.
     async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
         let chunk = self.options.ack.then(|| batch.id());
@@ -215,10 +218,10 @@ impl Sink for Fluentd {
     }
 }
 
-impl Fluentd {
+impl FluentdSink {
     /// Sends a batch over the connection in use. The error comes with the connection, where all was sent over it and only
     /// the acknowledgement is missing.
-    async fn send(&mut self, batch: &Batch, chunk: Option<&str>) -> Result<Delivery, (SinkError, Option<Link>)> {
+    async fn send(&mut self, batch: &Batch, chunk: Option<&str>) -> Result<Delivery, (SinkError, Option<FluentdLink>)> {
         let mut link = self.open().await.map_err(|error| (error.into(), None))?;
         let packed = self.packer.pack(batch, chunk).map_err(|error| (unpackable(error), None))?;
         let delivery =
@@ -242,7 +245,7 @@ impl Fluentd {
         Ok(delivery)
     }
 
-    fn failed(&mut self, fault: Fault, link: Link, was_sent: bool) -> (SinkError, Option<Link>) {
+    fn failed(&mut self, fault: LinkFault, link: FluentdLink, was_sent: bool) -> (SinkError, Option<FluentdLink>) {
         self.connector.failed();
         let error = SinkError::Transient(fault.at(link.host()));
         let is_slow = was_sent && fault.is_late();
@@ -257,8 +260,8 @@ fn unpackable(error: TooLarge) -> SinkError {
     DeliveryError::new(FailureReason::TooLarge, error.to_string()).with_source(error).into()
 }
 
-fn not_a_map(index: usize) -> Rejected {
-    Rejected { index, reason: "not encoded as a msgpack map".to_owned() }
+fn not_a_map(index: usize) -> RejectedRecord {
+    RejectedRecord { index, reason: "not encoded as a msgpack map".to_owned() }
 }
 
 #[cfg(test)]

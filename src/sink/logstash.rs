@@ -20,11 +20,11 @@ mod udp;
 use std::fmt;
 use std::time::Duration;
 
-use self::beats::Beats;
-use self::http::Http;
-use self::tcp::Tcp;
+use self::beats::BeatsTransport;
+use self::http::HttpTransport;
+use self::tcp::TcpTransport;
 pub use self::udp::MAX_DATAGRAM;
-use self::udp::Udp;
+use self::udp::UdpTransport;
 pub use super::connect::HostCheck;
 use super::connect::{Connector, OnSocket};
 use super::{Batch, Delivery, Sink, SinkError};
@@ -35,7 +35,7 @@ const CHECK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// LOGSTASH_TYPE.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Transport {
+pub enum LogstashTransport {
     /// JSON lines over TCP.
     #[default]
     Tcp,
@@ -47,7 +47,7 @@ pub enum Transport {
     Http,
 }
 
-impl Transport {
+impl LogstashTransport {
     /// LOGSTASH_PORT, if it is not set.
     pub fn default_port(self) -> u16 {
         match self {
@@ -69,7 +69,7 @@ pub enum HttpBody {
 
 /// LOGSTASH_USERNAME and LOGSTASH_PASSWORD.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Login {
+pub struct LogstashLogin {
     /// May not hold a colon (RFC 7617 §2).
     pub username: String,
     /// Anything.
@@ -77,7 +77,7 @@ pub struct Login {
 }
 
 /// The password is not printed.
-impl fmt::Debug for Login {
+impl fmt::Debug for LogstashLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Login({:?}, …)", self.username)
     }
@@ -87,7 +87,7 @@ impl fmt::Debug for Login {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogstashOptions {
     /// LOGSTASH_TYPE.
-    pub transport: Transport,
+    pub transport: LogstashTransport,
     /// LOGSTASH_COMPRESS, of beats (zlib) and http (gzip).
     pub compress: bool,
     /// LOGSTASH_PATH, of http.
@@ -95,7 +95,7 @@ pub struct LogstashOptions {
     /// Of http.
     pub body: HttpBody,
     /// Of http: basic authentication.
-    pub login: Option<Login>,
+    pub login: Option<LogstashLogin>,
     /// LOGSTASH_TIMEOUT: how long to wait for an answer, and for a server that takes not one byte.
     pub timeout: Duration,
     /// Of udp: bytes of the largest record; larger ones are rejected.
@@ -107,7 +107,7 @@ pub struct LogstashOptions {
 impl Default for LogstashOptions {
     fn default() -> Self {
         Self {
-            transport: Transport::default(),
+            transport: LogstashTransport::default(),
             compress: false,
             path: "/".to_owned(),
             body: HttpBody::default(),
@@ -121,37 +121,41 @@ impl Default for LogstashOptions {
 
 /// The logstash sink. Bodies are JSON objects, each with a newline behind it.
 #[derive(Debug)]
-pub struct Logstash(Kind);
+pub struct LogstashSink(LogstashKind);
 
 #[derive(Debug)]
-enum Kind {
-    Tcp(Box<Tcp>),
-    Udp(Box<Udp>),
-    Beats(Box<Beats>),
-    Http(Box<Http>),
+enum LogstashKind {
+    Tcp(Box<TcpTransport>),
+    Udp(Box<UdpTransport>),
+    Beats(Box<BeatsTransport>),
+    Http(Box<HttpTransport>),
 }
 
-impl Logstash {
+impl LogstashSink {
     /// To the hosts of `connector`. Says which setting cannot be used.
     pub fn new(connector: Connector, options: LogstashOptions) -> Result<Self, SettingFault> {
         Ok(Self(match options.transport {
-            Transport::Tcp => Kind::Tcp(Box::new(Tcp::new(connector, options))),
-            Transport::Beats => Kind::Beats(Box::new(Beats::new(connector, options))),
-            Transport::Http => Kind::Http(Box::new(Http::new(connector, options)?)),
-            Transport::Udp if connector.is_tls() => {
+            LogstashTransport::Tcp => LogstashKind::Tcp(Box::new(TcpTransport::new(connector, options))),
+            LogstashTransport::Beats => LogstashKind::Beats(Box::new(BeatsTransport::new(connector, options))),
+            LogstashTransport::Http => LogstashKind::Http(Box::new(HttpTransport::new(connector, options)?)),
+            LogstashTransport::Udp if connector.is_tls() => {
                 return Err(SettingFault::new(
                     "LOGSTASH_TLS",
                     "datagrams cannot be encrypted; use another LOGSTASH_TYPE",
                 ));
             }
-            Transport::Udp => Kind::Udp(Box::new(Udp::new(connector.hosts().to_vec(), connector.beginning(), options))),
+            LogstashTransport::Udp => LogstashKind::Udp(Box::new(UdpTransport::new(
+                connector.hosts().to_vec(),
+                connector.beginning(),
+                options,
+            ))),
         }))
     }
 
     /// Has the credentials of http read again for every connection: they are renewed under a running program.
     #[must_use]
-    pub fn with_login_of(mut self, read: impl Fn() -> Option<Login> + Send + Sync + 'static) -> Self {
-        if let Kind::Http(http) = &mut self.0 {
+    pub fn with_login_of(mut self, read: impl Fn() -> Option<LogstashLogin> + Send + Sync + 'static) -> Self {
+        if let LogstashKind::Http(http) = &mut self.0 {
             http.renew_with(read);
         }
         self
@@ -160,17 +164,19 @@ impl Logstash {
     /// Tries every host: connection, TLS, and as much of an answer as the transport knows. Leaves no record there.
     pub async fn check(&mut self) -> Vec<HostCheck> {
         let hosts = match &mut self.0 {
-            Kind::Udp(udp) => udp.hosts().to_vec(),
-            Kind::Tcp(tcp) => tcp.connector().hosts().to_vec(),
-            Kind::Beats(beats) => beats.connector().hosts().to_vec(),
-            Kind::Http(http) => http.connector().hosts().to_vec(),
+            LogstashKind::Udp(udp) => udp.hosts().to_vec(),
+            LogstashKind::Tcp(tcp) => tcp.connector().hosts().to_vec(),
+            LogstashKind::Beats(beats) => beats.connector().hosts().to_vec(),
+            LogstashKind::Http(http) => http.connector().hosts().to_vec(),
         };
         let mut checks = Vec::new();
         for (index, host) in hosts.iter().enumerate() {
             let mut steps = Vec::new();
             let outcome = match &self.0 {
-                Kind::Udp(udp) => udp.check(host, &mut steps).await,
-                Kind::Tcp(_) | Kind::Beats(_) | Kind::Http(_) => self.check_connected(index, &mut steps).await,
+                LogstashKind::Udp(udp) => udp.check(host, &mut steps).await,
+                LogstashKind::Tcp(_) | LogstashKind::Beats(_) | LogstashKind::Http(_) => {
+                    self.check_connected(index, &mut steps).await
+                }
             };
             checks.push(HostCheck { host: host.to_string(), steps, fault: outcome.err() });
         }
@@ -179,39 +185,39 @@ impl Logstash {
 
     async fn check_connected(&mut self, index: usize, steps: &mut Vec<String>) -> Result<(), String> {
         let connector = match &mut self.0 {
-            Kind::Udp(_) => return Ok(()),
-            Kind::Tcp(tcp) => tcp.connector(),
-            Kind::Beats(beats) => beats.connector(),
-            Kind::Http(http) => http.connector(),
+            LogstashKind::Udp(_) => return Ok(()),
+            LogstashKind::Tcp(tcp) => tcp.connector(),
+            LogstashKind::Beats(beats) => beats.connector(),
+            LogstashKind::Http(http) => http.connector(),
         };
         let connected = connector.connect_to(index).await?;
         steps.push(format!("connected to {}, {}", connected.peer, connected.stream.security()));
         match &mut self.0 {
-            Kind::Udp(_) => Ok(()),
-            Kind::Tcp(tcp) => tcp.check(connected, steps).await,
-            Kind::Beats(beats) => beats.check(connected, steps).await,
-            Kind::Http(http) => http.check(connected, steps).await,
+            LogstashKind::Udp(_) => Ok(()),
+            LogstashKind::Tcp(tcp) => tcp.check(connected, steps).await,
+            LogstashKind::Beats(beats) => beats.check(connected, steps).await,
+            LogstashKind::Http(http) => http.check(connected, steps).await,
         }
     }
 }
 
-impl Sink for Logstash {
+impl Sink for LogstashSink {
     async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
         match &mut self.0 {
-            Kind::Tcp(tcp) => tcp.deliver(batch).await,
-            Kind::Udp(udp) => udp.deliver(batch).await,
-            Kind::Beats(beats) => beats.deliver(batch).await,
-            Kind::Http(http) => http.deliver(batch).await,
+            LogstashKind::Tcp(tcp) => tcp.deliver(batch).await,
+            LogstashKind::Udp(udp) => udp.deliver(batch).await,
+            LogstashKind::Beats(beats) => beats.deliver(batch).await,
+            LogstashKind::Http(http) => http.deliver(batch).await,
         }
     }
 
     /// The next batch goes over a new connection, with certificates read again.
     fn reload(&mut self) {
         match &mut self.0 {
-            Kind::Tcp(tcp) => tcp.reload(),
-            Kind::Udp(udp) => udp.reload(),
-            Kind::Beats(beats) => beats.reload(),
-            Kind::Http(http) => http.reload(),
+            LogstashKind::Tcp(tcp) => tcp.reload(),
+            LogstashKind::Udp(udp) => udp.reload(),
+            LogstashKind::Beats(beats) => beats.reload(),
+            LogstashKind::Http(http) => http.reload(),
         }
     }
 }

@@ -28,14 +28,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use self::batch::{Batch, BatchLimits, Block, Piece};
+pub use self::batch::{Batch, BatchLimits, BlockPiece, RecordBlock};
 use self::dead_letter::DeadLetters;
 pub use self::error::{AtFault, DeliveryError, FailureReason, SinkError};
-use self::queue::Queue;
-pub use self::queue::{Dropped, QueueLimits, RejectedBy, SinkCounts, SinkStatus, WhenFull};
+use self::queue::SinkQueue;
+pub use self::queue::{DropReason, QueueLimits, RejectedBy, SinkCounts, SinkStatus, WhenFull};
 use self::spool::SpoolOptions;
-pub use self::worker::Backoff;
-use self::worker::Terms;
+pub use self::worker::RetryBackoff;
+use self::worker::WorkerTerms;
 use crate::ledger::PerDataset;
 
 /// A target for records.
@@ -54,14 +54,14 @@ pub struct Delivery {
     /// Positions (ascending) of the records to try again.
     pub retry: Vec<usize>,
     /// Records refused for good; none of them in `retry`.
-    pub rejected: Vec<Rejected>,
+    pub rejected: Vec<RejectedRecord>,
     /// Why those of `retry` were not taken, where the target said so.
     pub cause: Option<DeliveryError>,
 }
 
 /// A record refused for good: what a dead letter is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejected {
+pub struct RejectedRecord {
     /// Its position in the batch.
     pub index: usize,
     /// The target's words; they are counted by what is before the first colon.
@@ -70,7 +70,7 @@ pub struct Rejected {
 
 /// How a sink is fed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct SinkOptions {
     /// What may wait.
     pub queue: QueueLimits,
     /// And what happens to the rest.
@@ -78,19 +78,19 @@ pub struct Options {
     /// What makes a batch.
     pub batch: BatchLimits,
     /// How to repeat.
-    pub backoff: Backoff,
+    pub backoff: RetryBackoff,
     /// How long records are held for a server that answers and refuses them; `None`: for ever.
     pub hold_for: Option<Duration>,
 }
 
-impl Default for Options {
+impl Default for SinkOptions {
     /// For a sink on this machine: whatever is there goes at once.
     fn default() -> Self {
         Self {
             queue: QueueLimits { records: 20_000, bytes: 16 << 20 },
             when_full: WhenFull::Drop,
             batch: BatchLimits { records: 4096, bytes: 1 << 20, age: Duration::ZERO },
-            backoff: Backoff { first: Duration::from_millis(100), most: Duration::from_secs(30) },
+            backoff: RetryBackoff { first: Duration::from_millis(100), most: Duration::from_secs(30) },
             hold_for: None,
         }
     }
@@ -98,7 +98,7 @@ impl Default for Options {
 
 /// What becomes of records that are not delivered.
 #[derive(Clone, Debug, Default)]
-pub struct Undelivered {
+pub struct UndeliveredPolicy {
     /// Where they wait next to memory, and for the next run.
     pub spool: Option<SpoolOptions>,
     /// Where those are kept that the target refused for good.
@@ -106,8 +106,8 @@ pub struct Undelivered {
 }
 
 /// Starts the worker of `sink` on its own thread.
-pub fn spawn<S: Sink>(name: &str, sink: S, options: Options) -> io::Result<SinkHandle> {
-    spawn_all(name, vec![sink], options, Undelivered::default())
+pub fn spawn<S: Sink>(name: &str, sink: S, options: SinkOptions) -> io::Result<SinkHandle> {
+    spawn_all(name, vec![sink], options, UndeliveredPolicy::default())
 }
 
 /// Starts one worker for each of `sinks`, which all lead to one target: this many deliveries at once (X_CONCURRENCY), and
@@ -116,16 +116,16 @@ pub fn spawn<S: Sink>(name: &str, sink: S, options: Options) -> io::Result<SinkH
 pub fn spawn_all<S: Sink>(
     name: &str,
     sinks: Vec<S>,
-    options: Options,
-    undelivered: Undelivered,
+    options: SinkOptions,
+    undelivered: UndeliveredPolicy,
 ) -> io::Result<SinkHandle> {
-    let mut queue = Queue::new(name, options.queue, options.when_full);
+    let mut queue = SinkQueue::new(name, options.queue, options.when_full);
     if let Some(spool) = undelivered.spool {
         queue = queue.with_spool(spool, sinks.len());
     }
     let queue = Arc::new(queue);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let terms = Terms {
+    let terms = WorkerTerms {
         batch: options.batch,
         backoff: options.backoff,
         hold_for: options.hold_for,
@@ -144,7 +144,7 @@ pub fn spawn_all<S: Sink>(
 /// The way in to a running sink.
 #[derive(Clone, Debug)]
 pub struct SinkHandle {
-    queue: Arc<Queue>,
+    queue: Arc<SinkQueue>,
 }
 
 impl SinkHandle {
@@ -154,7 +154,7 @@ impl SinkHandle {
     }
 
     /// Offers records; returns at once, except with `WhenFull::Wait`.
-    pub fn offer(&self, piece: Piece) {
+    pub fn offer(&self, piece: BlockPiece) {
         self.queue.offer(piece);
     }
 

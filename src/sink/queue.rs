@@ -22,14 +22,14 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 pub(super) use self::flight::InFlight;
-use self::spill::Disk;
 pub(super) use self::spill::SLOW;
+use self::spill::SpillDisk;
 pub use self::trouble::SinkStatus;
-use self::trouble::Trouble;
-pub(super) use self::trouble::{Failed, Outlook};
-use super::batch::{Batch, BatchLimits, ENTRY_COST, Piece};
+use self::trouble::TargetTrouble;
+pub(super) use self::trouble::{FailedAttempt, Outlook};
+use super::batch::{Batch, BatchLimits, BlockPiece, ENTRY_COST};
 use crate::ledger::PerDataset;
-pub use crate::ledger::{Dropped, RejectedBy, SinkCounts};
+pub use crate::ledger::{DropReason, RejectedBy, SinkCounts};
 
 /// How much may wait in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub enum WhenFull {
 
 /// A queue's life; it only goes forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
+enum QueuePhase {
     Open,
     /// Nothing comes in any more; what is queued is still delivered.
     Closed,
@@ -64,14 +64,14 @@ enum Phase {
 }
 
 #[derive(Debug)]
-struct Waiting {
-    piece: Piece,
+struct WaitingPiece {
+    piece: BlockPiece,
     since: Instant,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<Waiting>,
+struct QueueState {
+    waiting: VecDeque<WaitingPiece>,
     /// Given back by a worker at its end, older than `waiting`; counted as queued, but in no limit.
     returned: Batch,
     records: usize,
@@ -92,20 +92,20 @@ struct State {
     /// The target wants nothing more, not even later.
     unwanted: bool,
     /// Since when it takes nothing, and why.
-    trouble: Option<Trouble>,
+    trouble: Option<TargetTrouble>,
 }
 
 /// What a worker shall do next.
 #[derive(Debug)]
-pub(super) enum Next<'a> {
+pub(super) enum WorkerTask<'a> {
     Deliver(InFlight<'a>),
     Reload,
     End,
 }
 
 /// What a look at the queue comes to.
-enum Look<'a> {
-    Do(Next<'a>),
+enum QueueLook<'a> {
+    Do(WorkerTask<'a>),
     /// The oldest records are on disk.
     Read,
     /// Until something happens, or until then.
@@ -114,29 +114,29 @@ enum Look<'a> {
 
 /// A bounded queue with its ledger; shared by the producers and the worker of one sink.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct SinkQueue {
     pub(super) name: Box<str>,
     limits: QueueLimits,
     when_full: WhenFull,
-    state: Mutex<State>,
-    phase: watch::Sender<Phase>,
+    state: Mutex<QueueState>,
+    phase: watch::Sender<QueuePhase>,
     /// How often a reload was asked for.
     reloads: watch::Sender<u64>,
     /// For threads: space in the queue, or the end.
     changed: Condvar,
     /// For the workers: records, a reload, or the end.
     work: Notify,
-    disk: Option<Disk>,
+    disk: Option<SpillDisk>,
 }
 
-impl Queue {
+impl SinkQueue {
     pub(super) fn new(name: &str, limits: QueueLimits, when_full: WhenFull) -> Self {
         Self {
             name: name.into(),
             limits: QueueLimits { records: limits.records.max(1), bytes: limits.bytes.max(1) },
             when_full,
             state: Mutex::default(),
-            phase: watch::Sender::new(Phase::Open),
+            phase: watch::Sender::new(QueuePhase::Open),
             reloads: watch::Sender::new(0),
             changed: Condvar::new(),
             work: Notify::new(),
@@ -150,10 +150,10 @@ impl Queue {
     }
 
     /// Takes the records of `piece`: queues them, or drops and counts them. Waits only with `WhenFull::Wait`.
-    pub(super) fn offer(&self, mut piece: Piece) {
+    pub(super) fn offer(&self, mut piece: BlockPiece) {
         let mut state = self.lock();
         loop {
-            if self.phase() != Phase::Open {
+            if self.phase() != QueuePhase::Open {
                 let why = state.why_lost();
                 return state.refuse(&piece, why);
             }
@@ -179,10 +179,10 @@ impl Queue {
     }
 
     /// Drops; says so when the total gets one binary digit longer: first at once, then ever more rarely.
-    fn overflow(&self, state: &mut State, piece: &Piece) {
-        let digits = |state: &State| state.counts.dropped.iter().sum::<u64>().checked_ilog2();
+    fn overflow(&self, state: &mut QueueState, piece: &BlockPiece) {
+        let digits = |state: &QueueState| state.counts.dropped.iter().sum::<u64>().checked_ilog2();
         let before = digits(state);
-        state.refuse(piece, Dropped::QueueFull);
+        state.refuse(piece, DropReason::QueueFull);
         if digits(state) != before {
             let dropped = state.counts.ledger.dropped;
             tracing::warn!(sink = &*self.name, dropped, "queue full, records are being dropped");
@@ -191,18 +191,18 @@ impl Queue {
 
     /// The next batch, as soon as it is full or old enough; the records are in flight from then on. `reloads` is what
     /// this worker has done of them.
-    pub(super) async fn next(&self, limits: &BatchLimits, reloads: &mut u64) -> Next<'_> {
+    pub(super) async fn next(&self, limits: &BatchLimits, reloads: &mut u64) -> WorkerTask<'_> {
         loop {
             let mut work = pin!(self.work.notified());
             work.as_mut().enable();
             match self.look(limits, Instant::now(), reloads) {
-                Look::Do(next) => return next,
-                Look::Read => match self.read(limits) {
-                    Some(flight) => return Next::Deliver(flight),
+                QueueLook::Do(next) => return next,
+                QueueLook::Read => match self.read(limits) {
+                    Some(flight) => return WorkerTask::Deliver(flight),
                     None => work.await,
                 },
-                Look::Wait(None) => work.await,
-                Look::Wait(Some(due)) => tokio::select! {
+                QueueLook::Wait(None) => work.await,
+                QueueLook::Wait(Some(due)) => tokio::select! {
                     () = work => {}
                     () = tokio::time::sleep_until(due) => {}
                 },
@@ -211,37 +211,37 @@ impl Queue {
     }
 
     /// What to do at `now`.
-    fn look(&self, limits: &BatchLimits, now: Instant, reloads: &mut u64) -> Look<'_> {
+    fn look(&self, limits: &BatchLimits, now: Instant, reloads: &mut u64) -> QueueLook<'_> {
         let mut state = self.lock();
         let phase = self.phase();
-        if phase >= Phase::Aborted {
-            return Look::Do(Next::End);
+        if phase >= QueuePhase::Aborted {
+            return QueueLook::Do(WorkerTask::End);
         }
         let asked = *self.reloads.borrow();
         if std::mem::replace(reloads, asked) != asked {
-            return Look::Do(Next::Reload);
+            return QueueLook::Do(WorkerTask::Reload);
         }
         if state.opening || state.spilling {
-            return Look::Wait(None);
+            return QueueLook::Wait(None);
         }
         if state.counts.ledger.spooled > 0 {
             return self.look_at_disk(&mut state, limits, now);
         }
         if self.goes_to_disk_first(&state) && !state.waiting.is_empty() {
-            return Look::Wait(None);
+            return QueueLook::Wait(None);
         }
         let Some(oldest) = state.waiting.front() else {
-            if phase == Phase::Open {
-                return Look::Wait(None);
+            if phase == QueuePhase::Open {
+                return QueueLook::Wait(None);
             }
             // For the next worker.
             self.work.notify_one();
-            return Look::Do(Next::End);
+            return QueueLook::Do(WorkerTask::End);
         };
         let due = oldest.since + limits.age;
         let full = state.records >= limits.records || state.bytes >= limits.bytes;
-        if !full && phase == Phase::Open && due > now {
-            return Look::Wait(Some(due));
+        if !full && phase == QueuePhase::Open && due > now {
+            return QueueLook::Wait(Some(due));
         }
         let batch = state.take(limits);
         if !state.waiting.is_empty() {
@@ -250,7 +250,7 @@ impl Queue {
         }
         drop(state);
         self.changed.notify_all();
-        Look::Do(Next::Deliver(InFlight::new(self, batch, None)))
+        QueueLook::Do(WorkerTask::Deliver(InFlight::new(self, batch, None)))
     }
 
     /// A delivery takes long: what waits is not to wait in memory alone.
@@ -290,24 +290,24 @@ impl Queue {
 
     /// Takes nothing more; what is queued is still delivered.
     pub(super) fn close(&self) {
-        self.advance(self.lock(), Phase::Closed);
+        self.advance(self.lock(), QueuePhase::Closed);
     }
 
     /// Ends backoff and deliveries under way: the time is over, or a worker broke down. What is left is kept, or counted.
     pub(super) fn abort(&self) {
-        self.advance(self.lock(), Phase::Aborted);
+        self.advance(self.lock(), QueuePhase::Aborted);
     }
 
     /// The target is gone for good: nothing is kept for it.
     pub(super) fn gone(&self) {
         let mut state = self.lock();
         state.unwanted = true;
-        self.advance(state, Phase::Aborted);
+        self.advance(state, QueuePhase::Aborted);
     }
 
     /// The workers have ended, or hang and are given up: what is left goes to the spool, or is counted as dropped.
     pub(super) fn leave(&self) {
-        self.advance(self.lock(), Phase::Left);
+        self.advance(self.lock(), QueuePhase::Left);
         if self.disk.is_none() {
             self.end();
         }
@@ -328,32 +328,32 @@ impl Queue {
         shift(&mut ledger.in_flight, &mut ledger.spooled, on_disk);
         let lost = std::mem::take(&mut ledger.queued) + std::mem::take(&mut ledger.in_flight);
         state.count_dropped(lost, why);
-        self.advance(state, Phase::Ended);
+        self.advance(state, QueuePhase::Ended);
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        self.phase() == Phase::Ended
+        self.phase() == QueuePhase::Ended
     }
 
     pub(super) async fn aborted(&self) {
-        self.reached(Phase::Aborted).await;
+        self.reached(QueuePhase::Aborted).await;
     }
 
     pub(super) async fn ended(&self) {
-        self.reached(Phase::Ended).await;
+        self.reached(QueuePhase::Ended).await;
     }
 
     /// Blocks until the workers have gone, for at most `patience`; says whether they have.
     pub(super) fn wait_left(&self, patience: Duration) -> bool {
-        self.wait_for(Phase::Left, patience)
+        self.wait_for(QueuePhase::Left, patience)
     }
 
     /// Blocks until nothing moves any more, for at most `patience`; says whether it does.
     pub(super) fn wait_ended(&self, patience: Duration) -> bool {
-        self.wait_for(Phase::Ended, patience)
+        self.wait_for(QueuePhase::Ended, patience)
     }
 
-    fn wait_for(&self, phase: Phase, patience: Duration) -> bool {
+    fn wait_for(&self, phase: QueuePhase, patience: Duration) -> bool {
         let guard = self.lock();
         let _guard = self
             .changed
@@ -362,17 +362,17 @@ impl Queue {
         self.phase() >= phase
     }
 
-    async fn reached(&self, phase: Phase) {
+    async fn reached(&self, phase: QueuePhase) {
         // The sender lives in `self`: an error cannot come.
         let _ = self.phase.subscribe().wait_for(|now| *now >= phase).await;
     }
 
-    fn phase(&self) -> Phase {
+    fn phase(&self) -> QueuePhase {
         *self.phase.borrow()
     }
 
     /// Under the lock, so that a thread about to wait on `changed` cannot miss it.
-    fn advance(&self, guard: MutexGuard<'_, State>, to: Phase) {
+    fn advance(&self, guard: MutexGuard<'_, QueueState>, to: QueuePhase) {
         self.phase.send_if_modified(|phase| {
             let forward = *phase < to;
             *phase = (*phase).max(to);
@@ -387,24 +387,24 @@ impl Queue {
         self.work.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         // No step below panics half way; a poisoned lock would only say that a thread died while looking.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl QueueState {
     /// Why records are lost at the end. Only a reader that left wanted no more: all else is a loss, a worker that broke
     /// down too.
-    fn why_lost(&self) -> Dropped {
-        if self.unwanted { Dropped::Gone } else { Dropped::Shutdown }
+    fn why_lost(&self) -> DropReason {
+        if self.unwanted { DropReason::Gone } else { DropReason::Shutdown }
     }
 
     fn weight(&self) -> usize {
         self.bytes + self.records * ENTRY_COST
     }
 
-    fn enqueue(&mut self, piece: Piece) {
+    fn enqueue(&mut self, piece: BlockPiece) {
         let records = piece.records();
         if records == 0 {
             return;
@@ -414,16 +414,16 @@ impl State {
         self.counts.ledger.offered += records as u64;
         self.counts.ledger.offered_by += piece.datasets();
         self.counts.ledger.queued += records as u64;
-        self.waiting.push_back(Waiting { piece, since: Instant::now() });
+        self.waiting.push_back(WaitingPiece { piece, since: Instant::now() });
     }
 
-    fn refuse(&mut self, piece: &Piece, why: Dropped) {
+    fn refuse(&mut self, piece: &BlockPiece, why: DropReason) {
         self.counts.ledger.offered += piece.records() as u64;
         self.counts.ledger.offered_by += piece.datasets();
         self.count_dropped(piece.records() as u64, why);
     }
 
-    fn count_dropped(&mut self, n: u64, why: Dropped) {
+    fn count_dropped(&mut self, n: u64, why: DropReason) {
         self.counts.ledger.dropped += n;
         if let Some(slot) = self.counts.dropped.get_mut(why as usize) {
             *slot += n;

@@ -44,14 +44,14 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use self::cursor::{Cursor, Position};
-use self::index::Index;
+use self::cursor::{Cursor, SpoolPosition};
+use self::index::SegmentIndex;
 use self::layout::{RECORD_COST, SEGMENT_COST};
-use self::lock::Lock;
-use self::reading::{Outstanding, Reading};
-pub(super) use self::reading::{Taken, Ticket};
-pub(super) use self::scan::Opened;
-use self::segment::Writer;
+use self::lock::SpoolLock;
+use self::reading::{OutstandingBatch, SegmentReading};
+pub(super) use self::reading::{TakenRecords, Ticket};
+pub(super) use self::scan::OpenedSpool;
+use self::segment::SegmentWriter;
 pub use self::volume::volume_bytes;
 use super::batch::Batch;
 use crate::ledger::PerDataset;
@@ -113,7 +113,7 @@ impl std::fmt::Display for NoSpool {
 
 /// What was given up to make room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Room {
+pub(super) struct SpoolRoom {
     /// Records that counted as spooled.
     pub(super) dropped: PerDataset,
     /// Records of another encoding, which no one has counted yet.
@@ -122,16 +122,16 @@ pub(super) struct Room {
 
 /// What became of an `append`.
 #[derive(Debug, Default)]
-pub(super) struct Appended {
+pub(super) struct AppendOutcome {
     /// This many leading records are on disk.
     pub(super) records: usize,
-    pub(super) room: Room,
+    pub(super) room: SpoolRoom,
     /// Why not all.
     pub(super) error: Option<io::Error>,
 }
 
 #[derive(Debug)]
-struct Segment {
+struct SpoolSegment {
     number: u64,
     bytes: u64,
     /// To be delivered.
@@ -147,18 +147,18 @@ pub(super) struct Spool {
     directory: PathBuf,
     options: SpoolOptions,
     cursor: Cursor,
-    index: Index,
+    index: SegmentIndex,
     /// Closed, oldest first.
-    segments: VecDeque<Segment>,
-    writing: Option<Writer>,
-    reading: Option<Reading>,
-    outstanding: VecDeque<Outstanding>,
+    segments: VecDeque<SpoolSegment>,
+    writing: Option<SegmentWriter>,
+    reading: Option<SegmentReading>,
+    outstanding: VecDeque<OutstandingBatch>,
     /// Of all files of segments.
     bytes: u64,
     next_number: u64,
     next_ticket: u64,
     complained: bool,
-    _lock: Lock,
+    _lock: SpoolLock,
 }
 
 /// Where numbers begin: far from zero, since what was in flight at the end goes before the oldest.
@@ -166,14 +166,14 @@ const FIRST_NUMBER: u64 = 1 << 40;
 
 impl Spool {
     /// Opens `sink`'s directory; reads every byte in it once.
-    pub(super) fn open(options: SpoolOptions, sink: &str) -> Result<(Self, Opened), NoSpool> {
+    pub(super) fn open(options: SpoolOptions, sink: &str) -> Result<(Self, OpenedSpool), NoSpool> {
         let directory = options.directory.join(sink);
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(NoSpool::Io)?;
-        let lock = Lock::take(&directory.join("lock")).map_err(NoSpool::Io)?.ok_or(NoSpool::Taken)?;
+        let lock = SpoolLock::take(&directory.join("lock")).map_err(NoSpool::Io)?.ok_or(NoSpool::Taken)?;
         let (cursor, position) = Cursor::new(open_cursor(&directory).map_err(NoSpool::Io)?);
         let next_number = cursor.highest.map_or(FIRST_NUMBER, |named| named.saturating_add(1).max(FIRST_NUMBER));
         let mut spool = Self {
-            index: Index::new(&directory),
+            index: SegmentIndex::new(&directory),
             directory,
             options,
             cursor,
@@ -202,8 +202,8 @@ impl Spool {
     }
 
     /// Stores records behind all others.
-    pub(super) fn append(&mut self, batch: &Batch) -> Appended {
-        let mut appended = Appended::default();
+    pub(super) fn append(&mut self, batch: &Batch) -> AppendOutcome {
+        let mut appended = AppendOutcome::default();
         while appended.records < batch.records() && appended.error.is_none() {
             let rest = batch.range(appended.records, batch.records());
             let fit = rest.fitting(self.segment_bytes() as usize).max(1);
@@ -215,13 +215,13 @@ impl Spool {
         appended
     }
 
-    fn append_some(&mut self, batch: &Batch, appended: &mut Appended) {
+    fn append_some(&mut self, batch: &Batch, appended: &mut AppendOutcome) {
         let cost = cost(batch);
         if !self.make_room(cost, &mut appended.room) {
             appended.error = Some(io::Error::new(io::ErrorKind::StorageFull, "SPOOL_MAX_BYTES is too small"));
             return;
         }
-        let full = |writer: &Writer| writer.bytes > 0 && writer.bytes + cost > self.segment_bytes();
+        let full = |writer: &SegmentWriter| writer.bytes > 0 && writer.bytes + cost > self.segment_bytes();
         if self.writing.as_ref().is_some_and(full) {
             self.close_writing(self.options.fsync != Fsync::None);
         }
@@ -243,9 +243,9 @@ impl Spool {
         }
     }
 
-    fn writer(&mut self) -> io::Result<&mut Writer> {
+    fn writer(&mut self) -> io::Result<&mut SegmentWriter> {
         if self.writing.is_none() {
-            let writer = Writer::create(&self.directory, self.next_number, &self.options.encoding)?;
+            let writer = SegmentWriter::create(&self.directory, self.next_number, &self.options.encoding)?;
             self.next_number += 1;
             self.bytes += writer.bytes;
             self.note(writer.number, None);
@@ -256,8 +256,8 @@ impl Spool {
     }
 
     /// Stores records before all others: they are older. Returns how many.
-    pub(super) fn put_first(&mut self, batch: &Batch) -> Appended {
-        let mut appended = Appended::default();
+    pub(super) fn put_first(&mut self, batch: &Batch) -> AppendOutcome {
+        let mut appended = AppendOutcome::default();
         if batch.is_empty() {
             return appended;
         }
@@ -267,7 +267,7 @@ impl Spool {
             appended.error = Some(io::ErrorKind::StorageFull.into());
             return appended;
         }
-        match Writer::create(&self.directory, number, &self.options.encoding) {
+        match SegmentWriter::create(&self.directory, number, &self.options.encoding) {
             Ok(mut writer) => {
                 let (records, outcome) = writer.append(batch);
                 appended.records = records;
@@ -303,7 +303,7 @@ impl Spool {
             self.next_number += 1;
             self.next_number - 1
         });
-        let mut writer = Writer::create(&self.directory, number, &self.options.encoding)?;
+        let mut writer = SegmentWriter::create(&self.directory, number, &self.options.encoding)?;
         let (records, outcome) = writer.append(batch);
         if let Err(error) = outcome {
             self.remove(number, 0);
@@ -319,13 +319,13 @@ impl Spool {
         self.sync_directory();
         self.bytes += writer.bytes;
         let ticket = self.next_ticket();
-        let end = Position { segment: number, ordinal: records as u32 };
-        self.outstanding.push_front(Outstanding { ticket, settled: false, end, last_of: Some(writer.bytes) });
+        let end = SpoolPosition { segment: number, ordinal: records as u32 };
+        self.outstanding.push_front(OutstandingBatch { ticket, settled: false, end, last_of: Some(writer.bytes) });
         Ok(ticket)
     }
 
     /// Drops oldest segments until `bytes` more fit; false when they never will.
-    fn make_room(&mut self, bytes: u64, room: &mut Room) -> bool {
+    fn make_room(&mut self, bytes: u64, room: &mut SpoolRoom) -> bool {
         while self.bytes + bytes > self.options.max_bytes {
             if self.segments.is_empty() {
                 // Nothing but the segment being written: it is the oldest then.
@@ -388,7 +388,7 @@ impl Spool {
     }
 
     fn sync(&mut self) {
-        if let Some(Err(error)) = self.writing.as_mut().map(Writer::sync) {
+        if let Some(Err(error)) = self.writing.as_mut().map(SegmentWriter::sync) {
             self.complain("not synced", &error);
         }
     }
@@ -428,8 +428,8 @@ fn open_cursor(directory: &Path) -> io::Result<File> {
     options.read(true).write(true).create(true).truncate(false).mode(0o600).open(directory.join("cursor"))
 }
 
-fn closed(writer: &Writer) -> Segment {
-    Segment { number: writer.number, bytes: writer.bytes, records: writer.datasets, from: 0, foreign: false }
+fn closed(writer: &SegmentWriter) -> SpoolSegment {
+    SpoolSegment { number: writer.number, bytes: writer.bytes, records: writer.datasets, from: 0, foreign: false }
 }
 
 /// Bytes on disk at most, where a segment is begun and completed for them.

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::write::{Written, write_batch};
+use super::write::{WriteProgress, write_batch};
 use super::{Batch, Delivery, DeliveryError, Sink, SinkError};
 
 /// How long to wait for a pipe that somebody else made non-blocking.
@@ -16,33 +16,33 @@ const NON_BLOCKING_WAIT: Duration = Duration::from_millis(2);
 
 /// Whole lines into a pipe, a terminal or whatever stdout is.
 #[derive(Debug)]
-pub struct Stdout<W = File> {
+pub struct StdoutSink<W = File> {
     out: W,
     /// Bytes of the next batch that are out already: a line cut by a failed write is continued, not begun again.
     ahead: usize,
 }
 
-impl Stdout {
+impl StdoutSink {
     /// The process's own stdout, without the standard library's line buffer.
     pub fn new() -> io::Result<Self> {
         Ok(Self::over(File::from(io::stdout().as_fd().try_clone_to_owned()?)))
     }
 }
 
-impl<W: Write> Stdout<W> {
+impl<W: Write> StdoutSink<W> {
     /// Anything else that takes whole lines.
     pub fn over(out: W) -> Self {
         Self { out, ahead: 0 }
     }
 }
 
-impl<W: Write + Send + 'static> Sink for Stdout<W> {
+impl<W: Write + Send + 'static> Sink for StdoutSink<W> {
     async fn deliver(&mut self, batch: &Batch) -> Result<Delivery, SinkError> {
-        let Written { mut bytes, mut error } = write_batch(&mut self.out, batch, self.ahead);
+        let WriteProgress { mut bytes, mut error } = write_batch(&mut self.out, batch, self.ahead);
         while error.as_ref().is_some_and(|error| error.kind() == ErrorKind::WouldBlock) {
             self.ahead = bytes;
             tokio::time::sleep(NON_BLOCKING_WAIT).await;
-            Written { bytes, error } = write_batch(&mut self.out, batch, bytes);
+            WriteProgress { bytes, error } = write_batch(&mut self.out, batch, bytes);
         }
         self.ahead = 0;
         let Some(error) = error else { return Ok(Delivery::default()) };
@@ -76,7 +76,7 @@ mod tests {
     use std::io::Read;
 
     use super::super::batch::tests::{batch, piece};
-    use super::super::{Options, Sinks, WhenFull, spawn};
+    use super::super::{SinkOptions, Sinks, WhenFull, spawn};
     use super::*;
 
     /// Yields what the script says, then takes everything.
@@ -101,7 +101,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_full_disk_behind_stdout_costs_no_byte_and_no_record() {
         let script = vec![Ok(5), Err(ErrorKind::StorageFull), Ok(1), Err(ErrorKind::StorageFull)];
-        let mut sink = Stdout::over(Scripted { got: Vec::new(), script });
+        let mut sink = StdoutSink::over(Scripted { got: Vec::new(), script });
         let lines = batch(&["one\n", "two\n", "six\n"]);
         let first = sink.deliver(&lines).await.unwrap();
         assert_eq!(first.retry, [1, 2]);
@@ -114,7 +114,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_pipe_made_non_blocking_by_somebody_else_is_waited_for() {
         let script = vec![Ok(2), Err(ErrorKind::WouldBlock), Err(ErrorKind::WouldBlock)];
-        let mut sink = Stdout::over(Scripted { got: Vec::new(), script });
+        let mut sink = StdoutSink::over(Scripted { got: Vec::new(), script });
         assert_eq!(sink.deliver(&batch(&["one\n"])).await, Ok(Delivery::default()));
         assert_eq!(sink.out.got, b"one\n");
     }
@@ -122,8 +122,8 @@ mod tests {
     #[test]
     fn a_closed_pipe_ends_the_sink_quietly_and_nothing_hangs_and_all_is_counted() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let options = Options { when_full: WhenFull::Wait, ..Options::default() };
-        let sink = spawn("stdout", Stdout::over(writer), options).unwrap();
+        let options = SinkOptions { when_full: WhenFull::Wait, ..SinkOptions::default() };
+        let sink = spawn("stdout", StdoutSink::over(writer), options).unwrap();
         let sinks = Sinks::new(vec![sink.clone()]);
         sink.offer(piece(&["first\n"]));
         let mut line = [0; 6];
@@ -145,7 +145,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_a_reader_took_before_it_left_is_delivered() {
         let script = vec![Ok(5), Err(ErrorKind::BrokenPipe)];
-        let mut sink = Stdout::over(Scripted { got: Vec::new(), script });
+        let mut sink = StdoutSink::over(Scripted { got: Vec::new(), script });
         let gone = Err(SinkError::Gone { delivered: 1, why: None });
         assert_eq!(sink.deliver(&batch(&["one\n", "two\n"])).await, gone);
     }
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_reader_that_stalls_holds_up_neither_the_producer_nor_the_end() {
         let (reader, writer) = io::pipe().unwrap();
-        let sink = spawn("stdout", Stdout::over(writer), Options::default()).unwrap();
+        let sink = spawn("stdout", StdoutSink::over(writer), SinkOptions::default()).unwrap();
         let line = "x".repeat(1 << 20);
         (0..20).for_each(|_| sink.offer(piece(&[&line])));
         let counts = Sinks::new(vec![sink]).finish(Duration::ZERO).remove(0).1;

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::batch::{Batch, BatchLimits};
 use super::dead_letter::DeadLetters;
-use super::queue::{Failed, InFlight, Next, Outlook, Queue, SLOW};
-use super::{Delivery, DeliveryError, FailureReason, Rejected, Sink, SinkError};
+use super::queue::{FailedAttempt, InFlight, Outlook, SLOW, SinkQueue, WorkerTask};
+use super::{Delivery, DeliveryError, FailureReason, RejectedRecord, Sink, SinkError};
 use crate::settings::{printable, printable_up_to};
 
 /// The longest pause a server may ask for (Retry-After).
@@ -23,14 +23,14 @@ const LONGEST_ERROR: usize = 600;
 
 /// How long to wait before trying again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backoff {
+pub struct RetryBackoff {
     /// Upper bound of the first wait.
     pub first: Duration,
     /// Upper bound of every wait.
     pub most: Duration,
 }
 
-impl Backoff {
+impl RetryBackoff {
     /// Full jitter: anything from nothing to a bound that doubles with each attempt, so that a thousand pods do not come
     /// back in step. `random` is any number.
     pub fn wait(&self, attempt: u32, random: u64) -> Duration {
@@ -42,28 +42,28 @@ impl Backoff {
 
 /// What a worker goes by.
 #[derive(Clone, Debug)]
-pub(super) struct Terms {
+pub(super) struct WorkerTerms {
     pub(super) batch: BatchLimits,
-    pub(super) backoff: Backoff,
+    pub(super) backoff: RetryBackoff,
     pub(super) hold_for: Option<Duration>,
     pub(super) dead_letters: Option<DeadLetters>,
 }
 
-impl Terms {
+impl WorkerTerms {
     /// The server's own wish first, then so long as to be out of step with others.
     fn wait(&self, attempt: u32, error: &DeliveryError) -> Duration {
         error.retry_after().unwrap_or_default().min(LONGEST_PAUSE) + self.backoff.wait(attempt, random())
     }
 
     /// Whether a server has refused for so long that what it refuses is given up (HOLD_FOR).
-    fn is_over(&self, error: &DeliveryError, failed: &Failed) -> bool {
+    fn is_over(&self, error: &DeliveryError, failed: &FailedAttempt) -> bool {
         let over = self.hold_for.zip(failed.refused_for).is_some_and(|(most, lasted)| lasted >= most);
         over && error.reason().is_refusal()
     }
 }
 
 /// One worker for each of `sinks`, until the queue is closed and empty, aborted, or the target is gone.
-pub(super) async fn run_all<S: Sink>(sinks: Vec<S>, queue: Arc<Queue>, terms: Terms) {
+pub(super) async fn run_all<S: Sink>(sinks: Vec<S>, queue: Arc<SinkQueue>, terms: WorkerTerms) {
     let end = LeaveOnDrop(&queue);
     let mut workers = JoinSet::new();
     for sink in sinks {
@@ -78,24 +78,24 @@ pub(super) async fn run_all<S: Sink>(sinks: Vec<S>, queue: Arc<Queue>, terms: Te
     drop(end);
 }
 
-async fn run<S: Sink>(mut sink: S, queue: Arc<Queue>, terms: Terms) {
+async fn run<S: Sink>(mut sink: S, queue: Arc<SinkQueue>, terms: WorkerTerms) {
     let mut reloads = 0;
     loop {
         match queue.next(&terms.batch, &mut reloads).await {
-            Next::Deliver(flight) => {
+            WorkerTask::Deliver(flight) => {
                 if !settle_all(&mut sink, &queue, flight, &terms, &mut reloads).await {
                     break;
                 }
             }
-            Next::Reload => sink.reload(),
-            Next::End => break,
+            WorkerTask::Reload => sink.reload(),
+            WorkerTask::End => break,
         }
     }
     // Here the sink's own last words are said (files closed, compressed): before the end is reported.
 }
 
 /// Whatever way the workers end, no one waits for them for ever and no record is left in between.
-struct LeaveOnDrop<'a>(&'a Queue);
+struct LeaveOnDrop<'a>(&'a SinkQueue);
 
 impl Drop for LeaveOnDrop<'_> {
     fn drop(&mut self) {
@@ -106,9 +106,9 @@ impl Drop for LeaveOnDrop<'_> {
 /// Tries until no record of the batch is left to try; false when there is no point in going on.
 async fn settle_all<S: Sink>(
     sink: &mut S,
-    queue: &Queue,
+    queue: &SinkQueue,
     mut flight: InFlight<'_>,
-    terms: &Terms,
+    terms: &WorkerTerms,
     reloads: &mut u64,
 ) -> bool {
     let mut attempt = 0;
@@ -126,7 +126,7 @@ async fn settle_all<S: Sink>(
             Err(SinkError::Permanent(error)) => {
                 let reason = error.to_string();
                 let all = 0..flight.batch().records();
-                let rejected = all.map(|index| Rejected { index, reason: reason.clone() }).collect();
+                let rejected = all.map(|index| RejectedRecord { index, reason: reason.clone() }).collect();
                 settle(queue, &mut flight, &Delivery { rejected, ..Delivery::default() }, terms);
                 return true;
             }
@@ -160,7 +160,7 @@ async fn settle_all<S: Sink>(
 /// One attempt; none where the time is over. What takes long is kept as if it had failed already.
 async fn try_once<S: Sink>(
     sink: &mut S,
-    queue: &Queue,
+    queue: &SinkQueue,
     flight: &mut InFlight<'_>,
 ) -> Option<Result<Delivery, SinkError>> {
     let batch = flight.batch().clone();
@@ -181,7 +181,7 @@ async fn try_once<S: Sink>(
 }
 
 /// Waits for the next attempt; false when there will be none. A reload ends it: somebody has mended something.
-async fn pause<S: Sink>(sink: &mut S, queue: &Queue, wait: Duration, reloads: &mut u64) -> bool {
+async fn pause<S: Sink>(sink: &mut S, queue: &SinkQueue, wait: Duration, reloads: &mut u64) -> bool {
     tokio::select! {
         biased;
         () = queue.aborted() => return false,
@@ -193,10 +193,10 @@ async fn pause<S: Sink>(sink: &mut S, queue: &Queue, wait: Duration, reloads: &m
 }
 
 /// Counts what is decided, buries what is rejected; the rest stays in flight.
-fn settle(queue: &Queue, flight: &mut InFlight<'_>, delivery: &Delivery, terms: &Terms) {
+fn settle(queue: &SinkQueue, flight: &mut InFlight<'_>, delivery: &Delivery, terms: &WorkerTerms) {
     let records = flight.batch().records();
     let to_retry = |index: usize| delivery.retry.binary_search(&index).is_ok();
-    let mut rejected: Vec<&Rejected> =
+    let mut rejected: Vec<&RejectedRecord> =
         delivery.rejected.iter().filter(|r| r.index < records && !to_retry(r.index)).collect();
     rejected.sort_by_key(|rejected| rejected.index);
     rejected.dedup_by_key(|rejected| rejected.index);
@@ -215,22 +215,22 @@ fn settle(queue: &Queue, flight: &mut InFlight<'_>, delivery: &Delivery, terms: 
 
 /// First at once, then whenever the total gets one binary digit longer: a target that refuses everything does not fill
 /// the log.
-fn tell_rejected(queue: &Queue, n: u64, total: u64, reason: &str) {
+fn tell_rejected(queue: &SinkQueue, n: u64, total: u64, reason: &str) {
     if (total - n).checked_ilog2() != total.checked_ilog2() {
         tracing::warn!(sink = &*queue.name, records = n, total, reason = %printable(reason), "records rejected");
     }
 }
 
 /// Refused for longer than HOLD_FOR: as if for good.
-fn give_up(queue: &Queue, flight: &mut InFlight<'_>, error: &DeliveryError, terms: &Terms) {
+fn give_up(queue: &SinkQueue, flight: &mut InFlight<'_>, error: &DeliveryError, terms: &WorkerTerms) {
     let reason = format!("held too long: {error}");
     let all = 0..flight.batch().records();
-    let rejected = all.map(|index| Rejected { index, reason: reason.clone() }).collect();
+    let rejected = all.map(|index| RejectedRecord { index, reason: reason.clone() }).collect();
     settle(queue, flight, &Delivery { rejected, ..Delivery::default() }, terms);
 }
 
 /// A line when trouble begins, changes or lasts (`queue::trouble`); the repetitions are counted.
-fn report(queue: &Queue, attempt: u32, error: &DeliveryError, failed: &Failed) {
+fn report(queue: &SinkQueue, attempt: u32, error: &DeliveryError, failed: &FailedAttempt) {
     let reason = error.reason();
     let error = printable_up_to(LONGEST_ERROR, &error.to_string());
     let Some(Outlook { lasting, waiting, room_for }) = failed.told else {
@@ -255,7 +255,7 @@ fn part_only() -> DeliveryError {
     DeliveryError::new(FailureReason::Server, "the target took only a part")
 }
 
-fn recovered(queue: &Queue) -> bool {
+fn recovered(queue: &SinkQueue) -> bool {
     if let Some((attempts, lasted)) = queue.recovered(Instant::now()) {
         tracing::info!(sink = &*queue.name, attempts, ?lasted, "delivering again");
     }

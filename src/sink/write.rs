@@ -9,7 +9,7 @@ const SLICES: usize = 256;
 
 /// How far a write came.
 #[derive(Debug)]
-pub(super) struct Written {
+pub(super) struct WriteProgress {
     /// Bytes of the batch, what was skipped included.
     pub(super) bytes: usize,
     /// Why not all.
@@ -17,23 +17,23 @@ pub(super) struct Written {
 }
 
 /// Writes the batch from its byte `skip` on, with as few system calls as the slices allow.
-pub(super) fn write_batch(out: &mut impl Write, batch: &Batch, skip: usize) -> Written {
+pub(super) fn write_batch(out: &mut impl Write, batch: &Batch, skip: usize) -> WriteProgress {
     let mut slices: Vec<IoSlice<'_>> = batch.slices().filter(|slice| !slice.is_empty()).collect();
     let mut rest = slices.as_mut_slice();
     let mut bytes = skip.min(batch.bytes());
     IoSlice::advance_slices(&mut rest, bytes);
     while !rest.is_empty() {
         match out.write_vectored(rest.get(..SLICES).unwrap_or(rest)) {
-            Ok(0) => return Written { bytes, error: Some(io::ErrorKind::WriteZero.into()) },
+            Ok(0) => return WriteProgress { bytes, error: Some(io::ErrorKind::WriteZero.into()) },
             Ok(n) => {
                 bytes += n;
                 IoSlice::advance_slices(&mut rest, n);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Written { bytes, error: Some(error) },
+            Err(error) => return WriteProgress { bytes, error: Some(error) },
         }
     }
-    Written { bytes, error: None }
+    WriteProgress { bytes, error: None }
 }
 
 #[cfg(test)]

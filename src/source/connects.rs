@@ -13,11 +13,11 @@ use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-pub use self::program::Loaded;
-use super::live::{CaptureError, Stop};
-use super::privilege::{self, NotPermitted, Right};
+pub use self::program::LoadedProgram;
+use super::live::{CaptureError, StopSignal};
+use super::privilege::{self, NeededRight, NotPermitted};
 use super::wall_clock;
-use crate::connects::{Clocks, Connects};
+use crate::connects::{ConnectEngine, KernelClocks};
 use crate::flow::Timestamp;
 
 /// What every kernel that can do it shows.
@@ -31,7 +31,7 @@ const LAST_LOOKS: usize = 1000;
 
 /// What to watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct ConnectSourceOptions {
     /// Inode of the only network namespace; none: all of them.
     pub netns: Option<u32>,
     /// CONNECT_UDP.
@@ -44,7 +44,7 @@ pub struct Options {
 
 /// Why connects cannot be watched here.
 #[derive(Debug)]
-pub enum Unavailable {
+pub enum ConnectsUnavailable {
     /// Built without the cargo feature.
     LeftOut,
     /// A capability is missing.
@@ -57,7 +57,7 @@ pub enum Unavailable {
     Refused(&'static str, String),
 }
 
-impl fmt::Display for Unavailable {
+impl fmt::Display for ConnectsUnavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LeftOut => write!(f, "this podtap was built without the cargo feature ebpf"),
@@ -75,13 +75,16 @@ impl fmt::Display for Unavailable {
     }
 }
 
-impl std::error::Error for Unavailable {}
+impl std::error::Error for ConnectsUnavailable {}
 
-impl From<Unavailable> for CaptureError {
-    fn from(unavailable: Unavailable) -> Self {
+impl From<ConnectsUnavailable> for CaptureError {
+    fn from(unavailable: ConnectsUnavailable) -> Self {
         match unavailable {
-            Unavailable::NotPermitted(missing) => Self::NotPermitted(missing),
-            Unavailable::LeftOut | Unavailable::NoBtf | Unavailable::NoMap(..) | Unavailable::Refused(..) => {
+            ConnectsUnavailable::NotPermitted(missing) => Self::NotPermitted(missing),
+            ConnectsUnavailable::LeftOut
+            | ConnectsUnavailable::NoBtf
+            | ConnectsUnavailable::NoMap(..)
+            | ConnectsUnavailable::Refused(..) => {
                 Self::Input { input: "connects by eBPF", message: unavailable.to_string() }
             }
         }
@@ -89,11 +92,11 @@ impl From<Unavailable> for CaptureError {
 }
 
 /// Loads the program and attaches it. What belongs to the end of a system call is left out where the kernel refuses only
-/// that: `Loaded::lacks` says so.
-pub fn load(options: &Options) -> Result<Loaded, Unavailable> {
+/// that: `LoadedProgram::lacks` says so.
+pub fn load(options: &ConnectSourceOptions) -> Result<LoadedProgram, ConnectsUnavailable> {
     let whole = permitted(|| program::load(options, options.early || options.udp))?;
     match whole {
-        Err(Unavailable::Refused(program::EXIT, why)) => {
+        Err(ConnectsUnavailable::Refused(program::EXIT, why)) => {
             let mut loaded = permitted(|| program::load(options, false))??;
             loaded.lacks = Some(why);
             Ok(loaded)
@@ -103,9 +106,9 @@ pub fn load(options: &Options) -> Result<Loaded, Unavailable> {
 }
 
 /// Runs with both rights effective.
-fn permitted<T>(open: impl FnOnce() -> T) -> Result<T, Unavailable> {
-    let both = privilege::with(Right::Bpf, || privilege::with(Right::Perfmon, open));
-    both.and_then(|inner| inner).map_err(Unavailable::NotPermitted)
+fn permitted<T>(open: impl FnOnce() -> T) -> Result<T, ConnectsUnavailable> {
+    let both = privilege::with(NeededRight::Bpf, || privilege::with(NeededRight::Perfmon, open));
+    both.and_then(|inner| inner).map_err(ConnectsUnavailable::NotPermitted)
 }
 
 /// The inode of one of this thread's namespaces: `net`, `mnt`, `pid`.
@@ -117,10 +120,10 @@ pub fn namespace(kind: &str) -> Option<u32> {
 /// Reads the ring until it is stopped. `step` is called several times a second, and whenever there are some records: it takes
 /// them out.
 pub fn run(
-    mut loaded: Loaded,
-    stop: &Stop,
-    connects: &mut Connects,
-    mut step: impl FnMut(&mut Connects, Timestamp),
+    mut loaded: LoadedProgram,
+    stop: &StopSignal,
+    connects: &mut ConnectEngine,
+    mut step: impl FnMut(&mut ConnectEngine, Timestamp),
 ) -> Result<(), CaptureError> {
     connects.ledger_mut().opens += 1;
     step(connects, wall_clock());
@@ -151,9 +154,9 @@ pub fn run(
 }
 
 /// What has to be added to the kernel's clocks now.
-fn clocks() -> Clocks {
+fn clocks() -> KernelClocks {
     let now = wall_clock().0;
-    Clocks {
+    KernelClocks {
         monotonic: now.saturating_sub(read_clock(libc::CLOCK_MONOTONIC)),
         boot: now.saturating_sub(read_clock(libc::CLOCK_BOOTTIME)),
     }
@@ -187,10 +190,10 @@ mod tests {
     #[test]
     fn each_reason_says_what_is_missing() {
         for (why, word) in [
-            (Unavailable::LeftOut, "cargo feature ebpf"),
-            (Unavailable::NoBtf, "CONFIG_DEBUG_INFO_BTF"),
-            (Unavailable::NoMap("ring".to_owned(), "EINVAL".to_owned()), "Linux 5.8"),
-            (Unavailable::Refused("connect_end", "EPERM".to_owned()), "connect_end: EPERM"),
+            (ConnectsUnavailable::LeftOut, "cargo feature ebpf"),
+            (ConnectsUnavailable::NoBtf, "CONFIG_DEBUG_INFO_BTF"),
+            (ConnectsUnavailable::NoMap("ring".to_owned(), "EINVAL".to_owned()), "Linux 5.8"),
+            (ConnectsUnavailable::Refused("connect_end", "EPERM".to_owned()), "connect_end: EPERM"),
         ] {
             assert!(why.to_string().contains(word), "{why}");
         }

@@ -11,13 +11,13 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::live::{CaptureError, Stop, wait_for};
-use super::netlink::{Buffers, Socket, sysctl};
-use super::privilege::{self, NotPermitted, Right};
+use super::live::{CaptureError, StopSignal, wait_for};
+use super::netlink::{Buffers, NetlinkSocket, sysctl};
+use super::privilege::{self, NeededRight, NotPermitted};
 use super::{now, wall_clock};
-use crate::conntrack::{Dumped, GET_KIND, Tracker};
+use crate::conntrack::{ConntrackTracker, DumpProgress, GET_KIND};
 use crate::flow::Timestamp;
-use crate::netlink::{DUMP, REQUEST, Writer};
+use crate::netlink::{DUMP, NetlinkWriter, REQUEST};
 
 /// Group of ctnetlink: flows that begin.
 const BEGINNINGS: i32 = 1;
@@ -44,7 +44,7 @@ const MAX_DRAIN: Duration = Duration::from_secs(2);
 
 /// How to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct ConntrackOptions {
     /// CONNTRACK_BUFFER, for beginnings, and again for changes and ends.
     pub buffer_bytes: u64,
     /// CONNTRACK_ALL_NAMESPACES.
@@ -54,16 +54,16 @@ pub struct Options {
 /// Listens until it is stopped. `step` is called several times a second, and whenever there are some records: it takes them
 /// out of the tracker. The thread must have NET_ADMIN permitted.
 pub fn run(
-    options: &Options,
-    stop: &Stop,
-    tracker: &mut Tracker,
-    step: impl FnMut(&mut Tracker, Timestamp),
+    options: &ConntrackOptions,
+    stop: &StopSignal,
+    tracker: &mut ConntrackTracker,
+    step: impl FnMut(&mut ConntrackTracker, Timestamp),
 ) -> Result<(), CaptureError> {
     let sockets = opened(options).map_err(CaptureError::NotPermitted)?;
     let sockets = sockets.map_err(|error| failed(&error))?;
     tracker.ledger_mut().opens += 1;
     let (now, most_waiting) = (now(), options.buffer_bytes / DATAGRAM_COST);
-    let mut listener = Listener {
+    let mut listener = ConntrackListener {
         sockets,
         buffers: Buffers::new(),
         others: Buffers::new(),
@@ -83,23 +83,23 @@ fn failed(error: &io::Error) -> CaptureError {
     CaptureError::Input { input: "connection tracking", message: error.to_string() }
 }
 
-struct Sockets {
-    beginnings: Socket,
-    others: Socket,
-    dumps: Socket,
+struct ConntrackSockets {
+    beginnings: NetlinkSocket,
+    others: NetlinkSocket,
+    dumps: NetlinkSocket,
 }
 
 /// With what the kernel looks for: to pass on an event of another namespace it asks what was effective when the socket was
 /// made, not what is now.
-fn opened(options: &Options) -> Result<io::Result<Sockets>, NotPermitted> {
-    privilege::with(Right::NetAdmin, || match options.all_namespaces {
+fn opened(options: &ConntrackOptions) -> Result<io::Result<ConntrackSockets>, NotPermitted> {
+    privilege::with(NeededRight::NetAdmin, || match options.all_namespaces {
         false => Ok(open(options)),
-        true => privilege::with(Right::NetBroadcast, || open(options)),
+        true => privilege::with(NeededRight::NetBroadcast, || open(options)),
     })?
 }
 
-fn open(options: &Options) -> io::Result<Sockets> {
-    let [beginnings, others, dumps] = [Socket::open()?, Socket::open()?, Socket::open()?];
+fn open(options: &ConntrackOptions) -> io::Result<ConntrackSockets> {
+    let [beginnings, others, dumps] = [NetlinkSocket::open()?, NetlinkSocket::open()?, NetlinkSocket::open()?];
     let has = beginnings.set_buffer(options.buffer_bytes)?.min(others.set_buffer(options.buffer_bytes)?);
     if has < options.buffer_bytes / 2 {
         tracing::warn!(bytes = has, "a receive buffer is smaller than CONNTRACK_BUFFER asks for");
@@ -114,17 +114,17 @@ fn open(options: &Options) -> io::Result<Sockets> {
     OTHERS.into_iter().try_for_each(|group| others.join(group))?;
     beginnings.join(BEGINNINGS)?;
     dumps.set_buffer(1 << 20)?;
-    Ok(Sockets { beginnings, others, dumps })
+    Ok(ConntrackSockets { beginnings, others, dumps })
 }
 
-struct Listener<'a, F> {
-    sockets: Sockets,
+struct ConntrackListener<'a, F> {
+    sockets: ConntrackSockets,
     buffers: Buffers,
     /// For changes and ends, which wait here until beginnings have been handled.
     others: Buffers,
     /// Beginnings that may wait in their buffer.
     most_waiting: u64,
-    tracker: &'a mut Tracker,
+    tracker: &'a mut ConntrackTracker,
     step: F,
     /// The kernel has dropped events since the last dump.
     overrun: bool,
@@ -132,8 +132,8 @@ struct Listener<'a, F> {
     counted: Instant,
 }
 
-impl<F: FnMut(&mut Tracker, Timestamp)> Listener<'_, F> {
-    fn until_stopped(&mut self, stop: &Stop) -> io::Result<()> {
+impl<F: FnMut(&mut ConntrackTracker, Timestamp)> ConntrackListener<'_, F> {
+    fn until_stopped(&mut self, stop: &StopSignal) -> io::Result<()> {
         self.dump();
         loop {
             let sockets = [self.sockets.others.raw(), self.sockets.beginnings.raw()];
@@ -222,30 +222,30 @@ impl<F: FnMut(&mut Tracker, Timestamp)> Listener<'_, F> {
 
     fn dump_whole(&mut self) -> io::Result<()> {
         // Any family: IPv4 and IPv6 come one after the other.
-        let request = Writer::netfilter(GET_KIND, REQUEST | DUMP, 1, 0, 0).finish();
-        privilege::with(Right::NetAdmin, || self.sockets.dumps.send(&request)).map_err(io::Error::other)??;
+        let request = NetlinkWriter::netfilter(GET_KIND, REQUEST | DUMP, 1, 0, 0).finish();
+        privilege::with(NeededRight::NetAdmin, || self.sockets.dumps.send(&request)).map_err(io::Error::other)??;
         loop {
             if !wait_for(self.sockets.dumps.raw(), DUMP_PATIENCE) {
                 return Err(io::Error::other("the kernel does not go on with the dump"));
             }
-            let mut progress = Dumped::Going;
+            let mut progress = DumpProgress::Going;
             self.sockets.dumps.receive(&mut self.buffers)?;
             for datagram in self.buffers.datagrams() {
-                if progress == Dumped::Going {
+                if progress == DumpProgress::Going {
                     progress = self.tracker.handle_dump(datagram.namespace, datagram.bytes);
                 }
             }
             match progress {
-                Dumped::Going => _ = self.read(READS)?,
-                Dumped::Done => return Ok(()),
-                Dumped::Failed(code) => return Err(io::Error::from_raw_os_error(code)),
+                DumpProgress::Going => _ = self.read(READS)?,
+                DumpProgress::Done => return Ok(()),
+                DumpProgress::Failed(code) => return Err(io::Error::from_raw_os_error(code)),
             }
         }
     }
 
     fn count_drops(&mut self) {
         self.counted = now();
-        let Sockets { beginnings, others, .. } = &mut self.sockets;
+        let ConntrackSockets { beginnings, others, .. } = &mut self.sockets;
         match (beginnings.new_drops(), others.new_drops()) {
             (Ok(lost), Ok(dropped)) => {
                 self.tracker.ledger_mut().lost_beginnings += lost;
@@ -261,7 +261,12 @@ impl<F: FnMut(&mut Tracker, Timestamp)> Listener<'_, F> {
 
 /// Reads once; how many there were. Where the kernel had dropped some, it says so once, however many: then something is to be
 /// read all the same.
-fn receive(socket: &Socket, buffers: &mut Buffers, tracker: &mut Tracker, overrun: &mut bool) -> io::Result<usize> {
+fn receive(
+    socket: &NetlinkSocket,
+    buffers: &mut Buffers,
+    tracker: &mut ConntrackTracker,
+    overrun: &mut bool,
+) -> io::Result<usize> {
     loop {
         match socket.receive(buffers) {
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
@@ -274,14 +279,14 @@ fn receive(socket: &Socket, buffers: &mut Buffers, tracker: &mut Tracker, overru
     }
 }
 
-fn handle(buffers: &Buffers, tracker: &mut Tracker) {
+fn handle(buffers: &Buffers, tracker: &mut ConntrackTracker) {
     let now = wall_clock();
     buffers.datagrams().for_each(|datagram| tracker.handle_events(datagram.namespace, datagram.bytes, now));
 }
 
 /// What the kernel says only where an administrator has switched it on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Accounting {
+pub struct KernelAccounting {
     /// Packets and bytes.
     pub counters: bool,
     /// Times of beginning and end.
@@ -290,7 +295,7 @@ pub struct Accounting {
     pub events_for_all: bool,
 }
 
-impl Accounting {
+impl KernelAccounting {
     /// As it is in this network namespace; an error where it has no connection tracking.
     pub fn read() -> io::Result<Self> {
         let setting = |name: &str| sysctl(&format!("net/netfilter/{name}"));

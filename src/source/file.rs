@@ -13,7 +13,7 @@ mod window;
 use std::io::Read;
 
 pub use error::CaptureFileError;
-use window::Window;
+use window::FileWindow;
 
 use crate::flow::Timestamp;
 use crate::packet::{Frame, LinkType};
@@ -25,15 +25,15 @@ const SHOWN: usize = 8;
 
 /// Reads the frames of a capture file.
 pub struct CaptureReader<R: Read> {
-    window: Window<R>,
-    format: Format,
+    window: FileWindow<R>,
+    format: CaptureFormat,
     frames: u64,
     finished: bool,
 }
 
-enum Format {
-    Pcap(pcap::Records),
-    Pcapng(pcapng::Blocks),
+enum CaptureFormat {
+    Pcap(pcap::PcapRecords),
+    Pcapng(pcapng::PcapngBlocks),
 }
 
 /// Where in the window the frame just consumed lies.
@@ -50,12 +50,12 @@ struct Located {
 impl<R: Read> CaptureReader<R> {
     /// Reads the file's first bytes and says what is wrong with them.
     pub fn open(read: R) -> Result<Self, CaptureFileError> {
-        let mut window = Window::open(read)?;
+        let mut window = FileWindow::open(read)?;
         window.fill(SHOWN)?;
         let format = match window.first::<4>() {
-            Some(&pcapng::SECTION) => Format::Pcapng(pcapng::Blocks::new()),
+            Some(&pcapng::SECTION) => CaptureFormat::Pcapng(pcapng::PcapngBlocks::new()),
             Some(first) => match pcap::Magic::of(*first) {
-                Some(magic) => Format::Pcap(pcap::Records::open(&mut window, magic)?),
+                Some(magic) => CaptureFormat::Pcap(pcap::PcapRecords::open(&mut window, magic)?),
                 None => return Err(not_a_capture(&window)),
             },
             None => return Err(not_a_capture(&window)),
@@ -70,14 +70,14 @@ impl<R: Read> CaptureReader<R> {
             return Ok(None);
         }
         let located = match &mut self.format {
-            Format::Pcap(records) => records.next(&mut self.window),
-            Format::Pcapng(blocks) => blocks.next(&mut self.window),
+            CaptureFormat::Pcap(records) => records.next(&mut self.window),
+            CaptureFormat::Pcapng(blocks) => blocks.next(&mut self.window),
         };
         let Some(Located { at, link, wire_len, len, back, interface }) = self.settle(located)? else {
             return Ok(None);
         };
         let interface = match (&self.format, interface) {
-            (Format::Pcapng(blocks), Some(interface)) => blocks.name(interface),
+            (CaptureFormat::Pcapng(blocks), Some(interface)) => blocks.name(interface),
             _ => None,
         };
         Ok(Some(Frame { at, link, data: self.window.consumed(back, len), wire_len, interface }))
@@ -86,8 +86,8 @@ impl<R: Read> CaptureReader<R> {
     /// Frames so far that had no time of their own (simple packets of pcapng): each has the time of the one before it.
     pub fn frames_without_time(&self) -> u64 {
         match &self.format {
-            Format::Pcap(_) => 0,
-            Format::Pcapng(blocks) => blocks.untimed(),
+            CaptureFormat::Pcap(_) => 0,
+            CaptureFormat::Pcapng(blocks) => blocks.untimed(),
         }
     }
 
@@ -118,7 +118,7 @@ impl<R: Read> CaptureReader<R> {
     }
 }
 
-fn not_a_capture<R: Read>(window: &Window<R>) -> CaptureFileError {
+fn not_a_capture<R: Read>(window: &FileWindow<R>) -> CaptureFileError {
     let first: Vec<u8> = window.bytes().iter().take(SHOWN).copied().collect();
     match window.at_end() {
         // A packed file that breaks off before its first byte.
@@ -130,12 +130,12 @@ fn not_a_capture<R: Read>(window: &Window<R>) -> CaptureFileError {
 
 /// Byte order of a file or section.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Order {
+enum ByteOrder {
     Little,
     Big,
 }
 
-impl Order {
+impl ByteOrder {
     #[inline]
     fn u16(self, bytes: [u8; 2]) -> u16 {
         match self {

@@ -1,6 +1,6 @@
 //! Which interfaces to capture on, and the addresses that are ours.
 //!
-//! The choice is a pure function of the kernel's tables, read once by `Tables::read`. Opens nothing and captures
+//! The choice is a pure function of the kernel's tables, read once by `KernelTables::read`. Opens nothing and captures
 //! nothing (`live`).
 
 mod tables;
@@ -29,7 +29,7 @@ const MESH_ONLY: &str = "not ((src net 127.0.0.0/8 and dst net 127.0.0.0/8) or (
 
 /// One interface to capture on, and why; its `Display` is said at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choice {
+pub struct InterfaceChoice {
     /// Name as libpcap takes it.
     pub interface: String,
     /// Half a sentence.
@@ -40,7 +40,7 @@ pub struct Choice {
     pub only: Option<&'static str>,
 }
 
-impl Choice {
+impl InterfaceChoice {
     /// The capture filter: what is wanted of this interface, as far as `filter` lets it pass.
     pub fn filter(&self, filter: &str) -> String {
         match (filter, self.only) {
@@ -51,7 +51,7 @@ impl Choice {
     }
 }
 
-impl fmt::Display for Choice {
+impl fmt::Display for InterfaceChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.interface, self.reason)?;
         if !self.exists {
@@ -63,7 +63,7 @@ impl fmt::Display for Choice {
 
 /// An interface as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interface {
+pub struct ListedInterface {
     /// Name.
     pub name: String,
     /// Its addresses.
@@ -76,9 +76,9 @@ pub struct Interface {
 
 /// What the kernel says about this network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tables {
+pub struct KernelTables {
     /// Interfaces, in the kernel's order.
-    pub interfaces: Vec<Interface>,
+    pub interfaces: Vec<ListedInterface>,
     /// /proc/net/route.
     pub route: String,
     /// /proc/net/ipv6_route.
@@ -87,7 +87,7 @@ pub struct Tables {
     pub listeners: BTreeSet<u16>,
 }
 
-impl Tables {
+impl KernelTables {
     /// Reads them for this thread's network namespace. What cannot be read is empty: a choice is always possible.
     pub fn read() -> Self {
         let text = |table: &str| std::fs::read_to_string(path(table)).unwrap_or_default();
@@ -109,12 +109,12 @@ impl Tables {
     ///
     /// `auto` is the interface of the default route, and `lo` when a mesh proxy listens in the pod: clear text passes
     /// there, the primary interface shows TLS. Never empty.
-    pub fn choose(&self, setting: &str) -> Vec<Choice> {
-        let mut chosen: Vec<Choice> = Vec::new();
+    pub fn choose(&self, setting: &str) -> Vec<InterfaceChoice> {
+        let mut chosen: Vec<InterfaceChoice> = Vec::new();
         let mut add = |interface: &str, reason: String| {
             if !chosen.iter().any(|choice| choice.interface == interface) {
                 let exists = is_pseudo(interface) || self.has(interface);
-                chosen.push(Choice { interface: interface.to_owned(), reason, exists, only: None });
+                chosen.push(InterfaceChoice { interface: interface.to_owned(), reason, exists, only: None });
             }
         };
         let named: Vec<&str> = setting.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
@@ -154,7 +154,7 @@ impl Tables {
 
     /// What of `lo` is worth capturing, when a mesh proxy listens. Ask again after the start: the proxy may start later
     /// than podtap.
-    pub fn mesh(&self) -> Option<Choice> {
+    pub fn mesh(&self) -> Option<InterfaceChoice> {
         let on = |ports: &[u16]| ports.iter().copied().filter(|port| self.listeners.contains(port)).collect::<Vec<_>>();
         let (istio, linkerd) = (on(&ISTIO), on(&LINKERD));
         let (mesh, ports) = match (istio.is_empty(), linkerd.is_empty()) {
@@ -167,7 +167,7 @@ impl Tables {
             "a mesh proxy listens on {} ({mesh}): clear text passes between it and the application; nothing else of lo",
             ports.join(" and ")
         );
-        Some(Choice { interface: "lo".to_owned(), reason, exists: true, only: Some(MESH_ONLY) })
+        Some(InterfaceChoice { interface: "lo".to_owned(), reason, exists: true, only: Some(MESH_ONLY) })
     }
 
     /// Every address of this network namespace and those of the setting OWN_IPS, each once, in order.
@@ -207,7 +207,7 @@ fn is_pseudo(name: &str) -> bool {
 }
 
 /// libpcap's list, which is getifaddrs(3) with its pseudo devices (`any`, `nflog`, …) behind.
-fn list() -> Vec<Interface> {
+fn list() -> Vec<ListedInterface> {
     let devices = pcap::Device::list().unwrap_or_else(|error| {
         tracing::warn!(%error, "the interfaces cannot be listed");
         Vec::new()
@@ -215,7 +215,7 @@ fn list() -> Vec<Interface> {
     devices
         .into_iter()
         .filter(|device| !is_pseudo(&device.name) && exists(&device.name))
-        .map(|device| Interface {
+        .map(|device| ListedInterface {
             up: device.flags.is_up(),
             loopback: device.flags.is_loopback(),
             addresses: device.addresses.iter().map(|address| address.addr).collect(),
@@ -240,12 +240,12 @@ mod tests {
     const V6_ETH1: &str = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 \
                            fe800000000000000000000000000001 00000400 00000002 00000000 00000003     eth1\n";
 
-    fn interface(name: &str, up: bool) -> Interface {
-        Interface { name: name.into(), addresses: vec![], up, loopback: name == "lo" }
+    fn interface(name: &str, up: bool) -> ListedInterface {
+        ListedInterface { name: name.into(), addresses: vec![], up, loopback: name == "lo" }
     }
 
-    fn tables(interfaces: &[Interface], route: &str, ipv6_route: &str, listeners: &[u16]) -> Tables {
-        Tables {
+    fn tables(interfaces: &[ListedInterface], route: &str, ipv6_route: &str, listeners: &[u16]) -> KernelTables {
+        KernelTables {
             interfaces: interfaces.to_vec(),
             route: route.into(),
             ipv6_route: ipv6_route.into(),
@@ -253,8 +253,8 @@ mod tests {
         }
     }
 
-    fn said(tables: &Tables, setting: &str) -> Vec<String> {
-        tables.choose(setting).iter().map(Choice::to_string).collect()
+    fn said(tables: &KernelTables, setting: &str) -> Vec<String> {
+        tables.choose(setting).iter().map(InterfaceChoice::to_string).collect()
     }
 
     #[test]
@@ -344,7 +344,7 @@ mod tests {
         );
         assert_eq!(said(&tables(&down[..2], "", "", &[]), "auto"), ["lo: there is no other interface"]);
         assert_eq!(
-            said(&Tables::default(), "auto"),
+            said(&KernelTables::default(), "auto"),
             ["lo: there is no other interface (not there yet: waiting for it)"]
         );
     }
@@ -388,7 +388,7 @@ mod tests {
     #[test]
     fn the_tables_of_this_machine_can_be_read() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let tables = Tables::read();
+        let tables = KernelTables::read();
         assert!(tables.interfaces.iter().any(|interface| interface.name == "lo" && interface.loopback));
         assert!(!tables.interfaces.iter().any(|interface| interface.name == "any" || interface.name == "nflog"));
         assert!(tables.listeners.contains(&listener.local_addr().unwrap().port()));

@@ -13,11 +13,11 @@ use std::time::Duration;
 
 pub use follow::FollowOptions;
 
-use super::live::{CaptureError, Stop};
+use super::live::{CaptureError, StopSignal};
 use super::wall_clock;
 use crate::flow::Timestamp;
 use crate::record::VerdictInput;
-use crate::verdict::Verdicts;
+use crate::verdict::VerdictEngine;
 
 /// Longest line; what is behind is cut off. The kernel writes some hundred bytes.
 const LONGEST_LINE: usize = 16 << 10;
@@ -48,9 +48,9 @@ pub fn is_for_administrators() -> bool {
 /// some records.
 pub fn run(
     input: &LogInput,
-    stop: &Stop,
-    verdicts: &mut Verdicts,
-    mut step: impl FnMut(&mut Verdicts, Timestamp),
+    stop: &StopSignal,
+    verdicts: &mut VerdictEngine,
+    mut step: impl FnMut(&mut VerdictEngine, Timestamp),
 ) -> Result<(), CaptureError> {
     verdicts.ledger_mut().opens += 1;
     let outcome = match input {
@@ -72,11 +72,11 @@ pub fn run(
 fn to_the_end(
     mut source: impl Read + AsFd,
     input: VerdictInput,
-    stop: &Stop,
-    verdicts: &mut Verdicts,
-    step: &mut impl FnMut(&mut Verdicts, Timestamp),
+    stop: &StopSignal,
+    verdicts: &mut VerdictEngine,
+    step: &mut impl FnMut(&mut VerdictEngine, Timestamp),
 ) -> io::Result<()> {
-    let (mut lines, mut room) = (Lines::default(), vec![0; AT_ONCE]);
+    let (mut lines, mut room) = (LineCutter::default(), vec![0; AT_ONCE]);
     loop {
         let wakeup = stop.wait(Some(source.as_fd().as_raw_fd()), TICK);
         if wakeup.stopped {
@@ -102,11 +102,11 @@ fn to_the_end(
 
 /// Cuts bytes into lines.
 #[derive(Debug, Default)]
-struct Lines {
+struct LineCutter {
     begun: Vec<u8>,
 }
 
-impl Lines {
+impl LineCutter {
     /// Passes on every line that has its end.
     fn take(&mut self, bytes: &[u8], mut line: impl FnMut(&[u8])) {
         let mut rest = bytes;
@@ -151,7 +151,7 @@ mod tests {
     fn lines_are_the_same_however_the_bytes_are_cut() {
         let text = b"one\n\ntwo\nthree";
         for size in 1..=text.len() {
-            let (mut lines, mut found) = (Lines::default(), Vec::new());
+            let (mut lines, mut found) = (LineCutter::default(), Vec::new());
             text.chunks(size).for_each(|chunk| lines.take(chunk, |line| found.push(line.to_vec())));
             assert_eq!(lines.waiting(), 5);
             lines.finish(|line| found.push(line.to_vec()));
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_line_without_an_end_takes_no_more_than_its_room() {
-        let mut lines = Lines::default();
+        let mut lines = LineCutter::default();
         (0..100).for_each(|_| lines.take(&[b'x'; 1000], |_| panic!("no end")));
         assert_eq!(lines.waiting(), LONGEST_LINE);
         let mut lengths = Vec::new();

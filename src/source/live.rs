@@ -21,11 +21,11 @@ pub use fanout::Fanout;
 pub use handle::{CaptureError, check_filter};
 pub(in crate::source) use names::name_of;
 pub(in crate::source) use stop::wait_for;
-pub use stop::{Stop, StopSender, stop_pair};
+pub use stop::{StopSender, StopSignal, stop_pair};
 
-use counters::Follow;
-use handle::{Handle, OpenError};
-use pace::{Backoff, Due, Elapsed, Pace};
+use counters::CounterFollow;
+use handle::{CaptureHandle, OpenError};
+use pace::{CapturePace, Due, Elapsed, ReopenBackoff};
 
 use crate::flow::Timestamp;
 use crate::packet::{Frame, LinkType};
@@ -40,7 +40,7 @@ const MAX_DRAIN: Duration = Duration::from_secs(1);
 
 /// How to capture. There is no promiscuous mode: in a pod it shows nothing more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct CaptureOptions {
     /// Name of one interface, or `any`.
     pub interface: String,
     /// In pcap-filter(7) syntax; empty for every frame.
@@ -56,7 +56,7 @@ pub struct Options {
     pub fanout: Option<Fanout>,
 }
 
-impl Options {
+impl CaptureOptions {
     /// The defaults, for one interface: every frame that may carry TCP, whole.
     pub fn new(interface: impl Into<String>) -> Self {
         Self {
@@ -85,12 +85,12 @@ pub trait FrameSink {
     fn on_kernel(&mut self, _counters: &KernelCounters) {}
 
     /// The capture began, or is waiting for its interface.
-    fn on_state(&mut self, _state: &State) {}
+    fn on_state(&mut self, _state: &CaptureState) {}
 }
 
 /// What a capture is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum CaptureState {
     /// Frames arrive.
     Capturing {
         /// Their link type.
@@ -105,8 +105,8 @@ pub enum State {
 
 /// Starts `run` on a thread named after the interface.
 pub fn spawn<S: FrameSink + Send + 'static>(
-    options: Options,
-    stop: Stop,
+    options: CaptureOptions,
+    stop: StopSignal,
     mut sink: S,
 ) -> io::Result<JoinHandle<(S, Result<(), CaptureError>)>> {
     // Linux shows the first 15 bytes of a thread's name.
@@ -121,14 +121,14 @@ pub fn spawn<S: FrameSink + Send + 'static>(
 ///
 /// Opens the interface itself, so the calling thread must have NET_RAW permitted (`privilege`). An error means that
 /// trying again is of no use; podtap then stays up and says so.
-pub fn run(options: &Options, stop: &Stop, sink: &mut impl FrameSink) -> Result<(), CaptureError> {
-    let mut run = Run {
+pub fn run(options: &CaptureOptions, stop: &StopSignal, sink: &mut impl FrameSink) -> Result<(), CaptureError> {
+    let mut run = CaptureRun {
         options,
         stop,
         sink,
-        pace: Pace::new(options.timeout_ms),
-        backoff: Backoff::default(),
-        follow: Follow::default(),
+        pace: CapturePace::new(options.timeout_ms),
+        backoff: ReopenBackoff::default(),
+        follow: CounterFollow::default(),
         counters: KernelCounters::default(),
     };
     let outcome = run.until_stopped();
@@ -136,20 +136,20 @@ pub fn run(options: &Options, stop: &Stop, sink: &mut impl FrameSink) -> Result<
     outcome
 }
 
-struct Run<'a, S> {
-    options: &'a Options,
-    stop: &'a Stop,
+struct CaptureRun<'a, S> {
+    options: &'a CaptureOptions,
+    stop: &'a StopSignal,
     sink: &'a mut S,
-    pace: Pace,
-    backoff: Backoff,
-    follow: Follow,
+    pace: CapturePace,
+    backoff: ReopenBackoff,
+    follow: CounterFollow,
     counters: KernelCounters,
 }
 
-impl<S: FrameSink> Run<'_, S> {
+impl<S: FrameSink> CaptureRun<'_, S> {
     fn until_stopped(&mut self) -> Result<(), CaptureError> {
         loop {
-            let reason = match Handle::open(self.options) {
+            let reason = match CaptureHandle::open(self.options) {
                 Ok(handle) => match self.capture(handle) {
                     Ok(()) => return Ok(()),
                     Err(reason) => reason,
@@ -173,7 +173,7 @@ impl<S: FrameSink> Run<'_, S> {
         } else {
             tracing::debug!(%interface, %reason, "still not capturing");
         }
-        self.sink.on_state(&State::Waiting { reason });
+        self.sink.on_state(&CaptureState::Waiting { reason });
     }
 
     /// Time goes on for the sink while there is no interface. True when asked to stop.
@@ -193,11 +193,11 @@ impl<S: FrameSink> Run<'_, S> {
     }
 
     /// Reads one handle. Ok when it is stopped, else why the handle is unusable.
-    fn capture(&mut self, mut handle: Handle) -> Result<(), String> {
+    fn capture(&mut self, mut handle: CaptureHandle) -> Result<(), String> {
         self.follow.restart();
         self.counters.opens += 1;
         let link = handle.link();
-        self.sink.on_state(&State::Capturing { link });
+        self.sink.on_state(&CaptureState::Capturing { link });
         tracing::info!(interface = %self.options.interface, link = link.0, "capturing");
         let open = Elapsed::start();
         let outcome = self.read_until_stopped(&mut handle);
@@ -207,7 +207,7 @@ impl<S: FrameSink> Run<'_, S> {
         outcome
     }
 
-    fn read_until_stopped(&mut self, handle: &mut Handle) -> Result<(), String> {
+    fn read_until_stopped(&mut self, handle: &mut CaptureHandle) -> Result<(), String> {
         while !self.step(handle)? {}
         Ok(())
     }
@@ -216,7 +216,7 @@ impl<S: FrameSink> Run<'_, S> {
     ///
     /// Reads at every tick even when nothing is ready: the descriptor shows an error when the interface goes down, and
     /// libpcap looks only in a later call whether it is gone.
-    fn step(&mut self, handle: &mut Handle) -> Result<bool, String> {
+    fn step(&mut self, handle: &mut CaptureHandle) -> Result<bool, String> {
         let wakeup = self.stop.wait(Some(handle.fd()), self.pace.until_tick());
         let frames = self.read(handle)?;
         if wakeup.ready && frames == 0 {
@@ -231,7 +231,7 @@ impl<S: FrameSink> Run<'_, S> {
 
     /// What the kernel still holds back was captured before the signal to stop, or before the interface went away: the
     /// last exchanges are in it. An error is not the end of it either, libpcap reports one and then goes on.
-    fn drain(&mut self, handle: &mut Handle) {
+    fn drain(&mut self, handle: &mut CaptureHandle) {
         let limit = self.pace.hold().min(MAX_DRAIN);
         let draining = Elapsed::start();
         loop {
@@ -249,7 +249,7 @@ impl<S: FrameSink> Run<'_, S> {
     }
 
     /// How many frames there were.
-    fn read(&mut self, handle: &mut Handle) -> Result<usize, String> {
+    fn read(&mut self, handle: &mut CaptureHandle) -> Result<usize, String> {
         let Self { sink, pace, .. } = self;
         let before = pace::wall_clock();
         let frames = handle.read(BATCH, |frame| {
@@ -262,7 +262,7 @@ impl<S: FrameSink> Run<'_, S> {
         Ok(frames)
     }
 
-    fn tick(&mut self, handle: Option<&mut Handle>, behind_frames: bool) -> Due {
+    fn tick(&mut self, handle: Option<&mut CaptureHandle>, behind_frames: bool) -> Due {
         let due = self.pace.due(behind_frames);
         if due.tick {
             self.sink.on_tick(self.pace.now());
@@ -276,7 +276,7 @@ impl<S: FrameSink> Run<'_, S> {
         due
     }
 
-    fn sample(&mut self, handle: &mut Handle) {
+    fn sample(&mut self, handle: &mut CaptureHandle) {
         if let Some(stat) = handle.stats() {
             self.follow.add(stat, &mut self.counters);
         }

@@ -16,7 +16,7 @@ const CONTROL: usize = 64;
 
 /// A socket.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(super) struct NetlinkSocket {
     fd: OwnedFd,
     /// The kernel's counter when it was last read; it has 32 bits.
     drops: u32,
@@ -25,7 +25,7 @@ pub(super) struct Socket {
 /// Room for what is read, and what was read last.
 pub(super) struct Buffers {
     bytes: Vec<[u8; DATAGRAM]>,
-    read: Vec<Slot>,
+    read: Vec<DatagramSlot>,
 }
 
 impl std::fmt::Debug for Buffers {
@@ -36,14 +36,14 @@ impl std::fmt::Debug for Buffers {
 
 /// One datagram.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Datagram<'a> {
+pub(super) struct NetlinkDatagram<'a> {
     pub(super) bytes: &'a [u8],
     /// Id of the network namespace that it is about; none for our own.
     pub(super) namespace: Option<i32>,
 }
 
 /// Length, namespace, or nothing where it was too long.
-type Slot = Option<(usize, Option<i32>)>;
+type DatagramSlot = Option<(usize, Option<i32>)>;
 
 impl Buffers {
     pub(super) fn new() -> Self {
@@ -51,18 +51,19 @@ impl Buffers {
     }
 
     /// What was read last. A datagram that was too long for its room is an empty one.
-    pub(super) fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
+    pub(super) fn datagrams(&self) -> impl Iterator<Item = NetlinkDatagram<'_>> {
         let slots = self.read.iter().enumerate();
-        slots.map(|(index, slot)| self.datagram(index, slot).unwrap_or(Datagram { bytes: &[0], namespace: None }))
+        slots
+            .map(|(index, slot)| self.datagram(index, slot).unwrap_or(NetlinkDatagram { bytes: &[0], namespace: None }))
     }
 
-    fn datagram(&self, index: usize, slot: &Slot) -> Option<Datagram<'_>> {
+    fn datagram(&self, index: usize, slot: &DatagramSlot) -> Option<NetlinkDatagram<'_>> {
         let (length, namespace) = (*slot)?;
-        Some(Datagram { bytes: self.bytes.get(index)?.get(..length)?, namespace })
+        Some(NetlinkDatagram { bytes: self.bytes.get(index)?.get(..length)?, namespace })
     }
 }
 
-impl Socket {
+impl NetlinkSocket {
     /// Opens and binds one; the kernel chooses its address.
     pub(super) fn open() -> io::Result<Self> {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
@@ -136,7 +137,7 @@ impl Socket {
         Ok(buffers.read.len())
     }
 
-    fn receive_many(&self, buffers: &mut Buffers) -> io::Result<Vec<Slot>> {
+    fn receive_many(&self, buffers: &mut Buffers) -> io::Result<Vec<DatagramSlot>> {
         let mut controls = [[0u64; CONTROL / 8]; AT_ONCE];
         let mut parts: Vec<_> = buffers
             .bytes

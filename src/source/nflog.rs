@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use compact_str::CompactString;
 
-use super::live::{CaptureError, Stop, name_of, wait_for};
-use super::netlink::{Buffers, Socket};
-use super::privilege::{self, Right};
+use super::live::{CaptureError, StopSignal, name_of, wait_for};
+use super::netlink::{Buffers, NetlinkSocket};
+use super::privilege::{self, NeededRight};
 use super::{now, wall_clock};
 use crate::flow::Timestamp;
-use crate::netlink::Messages;
-use crate::verdict::{Verdicts, nflog};
+use crate::netlink::NetlinkMessages;
+use crate::verdict::{VerdictEngine, nflog};
 
 /// How long a wait for packets lasts at most: records are handed on at least so often.
 const TICK: Duration = Duration::from_millis(100);
@@ -34,7 +34,7 @@ const MAX_NAMES: usize = 4096;
 
 /// How to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct NflogOptions {
     /// VERDICT_GROUPS.
     pub groups: Vec<u16>,
     /// VERDICT_BUFFER.
@@ -43,24 +43,24 @@ pub struct Options {
 
 /// Listens until it is stopped. `step` is called several times a second, and whenever there are some records.
 pub fn run(
-    options: &Options,
-    stop: &Stop,
-    verdicts: &mut Verdicts,
-    step: impl FnMut(&mut Verdicts, Timestamp),
+    options: &NflogOptions,
+    stop: &StopSignal,
+    verdicts: &mut VerdictEngine,
+    step: impl FnMut(&mut VerdictEngine, Timestamp),
 ) -> Result<(), CaptureError> {
-    let socket = privilege::with(Right::NetAdmin, || open(options)).map_err(CaptureError::NotPermitted)?;
+    let socket = privilege::with(NeededRight::NetAdmin, || open(options)).map_err(CaptureError::NotPermitted)?;
     let socket = socket.map_err(|message| CaptureError::Input { input: "NFLOG", message })?;
     verdicts.ledger_mut().opens += 1;
-    let names = Names { known: HashMap::new(), since: now() };
+    let names = NflogInterfaces { known: HashMap::new(), since: now() };
     let groups = &options.groups;
-    let mut listener = Listener { groups, socket, buffers: Buffers::new(), verdicts, step, names, counted: now() };
+    let mut listener = NflogListener { groups, socket, buffers: Buffers::new(), verdicts, step, names, counted: now() };
     let outcome = listener.until_stopped(stop);
     listener.count_drops();
     outcome.map_err(|error| CaptureError::Input { input: "NFLOG", message: error.to_string() })
 }
 
-fn open(options: &Options) -> Result<Socket, String> {
-    let socket = Socket::open().map_err(|error| error.to_string())?;
+fn open(options: &NflogOptions) -> Result<NetlinkSocket, String> {
+    let socket = NetlinkSocket::open().map_err(|error| error.to_string())?;
     let has = socket.set_buffer(options.buffer_bytes).map_err(|error| error.to_string())?;
     if has < options.buffer_bytes / 2 {
         tracing::warn!(bytes = has, "the receive buffer is smaller than VERDICT_BUFFER asks for");
@@ -83,7 +83,7 @@ fn refused(group: u16, error: &io::Error) -> String {
 
 /// Packets of groups that are bound already come between the answers; they are numbered, so what is not read here counts
 /// as lost. That is a moment at the start.
-fn bind(socket: &Socket, buffers: &mut Buffers, group: u16) -> io::Result<()> {
+fn bind(socket: &NetlinkSocket, buffers: &mut Buffers, group: u16) -> io::Result<()> {
     for (number, request) in (1u32..).zip(nflog::bind(group)) {
         socket.send(&request)?;
         let mut answer = None;
@@ -93,7 +93,7 @@ fn bind(socket: &Socket, buffers: &mut Buffers, group: u16) -> io::Result<()> {
             }
             socket.receive(buffers)?;
             for datagram in buffers.datagrams() {
-                let answered = Messages::new(datagram.bytes).find(|message| message.sequence == number);
+                let answered = NetlinkMessages::new(datagram.bytes).find(|message| message.sequence == number);
                 answer = answer.or(answered.and_then(|message| message.error()));
             }
         }
@@ -106,12 +106,12 @@ fn bind(socket: &Socket, buffers: &mut Buffers, group: u16) -> io::Result<()> {
 }
 
 /// Interfaces by index. An index is never used for another interface soon after.
-struct Names {
+struct NflogInterfaces {
     known: HashMap<u32, Option<CompactString>>,
     since: Instant,
 }
 
-impl Names {
+impl NflogInterfaces {
     fn of(&mut self, index: u32) -> Option<CompactString> {
         if self.known.len() >= MAX_NAMES {
             self.known.clear();
@@ -127,18 +127,18 @@ impl Names {
     }
 }
 
-struct Listener<'a, F> {
+struct NflogListener<'a, F> {
     groups: &'a [u16],
-    socket: Socket,
+    socket: NetlinkSocket,
     buffers: Buffers,
-    verdicts: &'a mut Verdicts,
+    verdicts: &'a mut VerdictEngine,
     step: F,
-    names: Names,
+    names: NflogInterfaces,
     counted: Instant,
 }
 
-impl<F: FnMut(&mut Verdicts, Timestamp)> Listener<'_, F> {
-    fn until_stopped(&mut self, stop: &Stop) -> io::Result<()> {
+impl<F: FnMut(&mut VerdictEngine, Timestamp)> NflogListener<'_, F> {
+    fn until_stopped(&mut self, stop: &StopSignal) -> io::Result<()> {
         loop {
             let wakeup = stop.wait(Some(self.socket.raw()), TICK);
             if wakeup.stopped {
@@ -164,7 +164,7 @@ impl<F: FnMut(&mut Verdicts, Timestamp)> Listener<'_, F> {
     /// What waits in the kernel for more comes at once.
     fn let_go(&self) {
         for group in self.groups {
-            match privilege::with(Right::NetAdmin, || self.socket.send(&nflog::unbind(*group))) {
+            match privilege::with(NeededRight::NetAdmin, || self.socket.send(&nflog::unbind(*group))) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, group, "the last packets of a group may be missing"),
                 Err(error) => tracing::warn!(%error, group, "the last packets of a group may be missing"),

@@ -2,7 +2,7 @@
 //!
 //! Known by our own sockets, never by a sink's port: the application may talk to the same server. Behind a mesh proxy a
 //! second connection carries our requests that is not ours: there the `Nonce` header marks them. Does not drop
-//! anything: capture threads ask a `View` for each segment, the HTTP parser asks the nonce.
+//! anything: capture threads ask a `OwnTrafficView` for each segment, the HTTP parser asks the nonce.
 
 mod sockets;
 mod table;
@@ -13,18 +13,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use crate::flow::{FiveTuple, Protocol};
+use crate::flow::{FiveTuple, IpProtocol};
 use crate::published::{Published, Subscription};
-use table::{Snapshot, Table};
+use table::{SocketSnapshot, SocketTable};
 
 /// The sockets that are ours. Clones share one table; sinks and the metrics endpoint write to it, captures read it.
 #[derive(Clone, Debug, Default)]
-pub struct OwnTraffic(Arc<Shared>);
+pub struct OwnTraffic(Arc<SharedTable>);
 
 #[derive(Debug, Default)]
-struct Shared {
-    table: Mutex<Table>,
-    published: Published<Snapshot>,
+struct SharedTable {
+    table: Mutex<SocketTable>,
+    published: Published<SocketSnapshot>,
 }
 
 impl OwnTraffic {
@@ -51,13 +51,13 @@ impl OwnTraffic {
     /// even the handshake is taken for the application's. At the latest before the first byte is sent.
     pub fn add_connection(&self, local: SocketAddr, remote: SocketAddr) {
         let now = now();
-        self.change(|table| table.add_connection(Protocol::TCP, local, remote, now));
+        self.change(|table| table.add_connection(IpProtocol::TCP, local, remote, now));
     }
 
     /// We send datagrams of UDP from `local` to `remote`, and read its answers.
     pub fn add_datagrams(&self, local: SocketAddr, remote: SocketAddr) {
         let now = now();
-        self.change(|table| table.add_connection(Protocol::UDP, local, remote, now));
+        self.change(|table| table.add_connection(IpProtocol::UDP, local, remote, now));
     }
 
     /// Looks through this process's descriptors, for the sockets that libraries hide. Call it about every second, and
@@ -70,27 +70,27 @@ impl OwnTraffic {
     }
 
     /// What a capture thread asks; each has its own.
-    pub fn view(&self) -> View {
-        View(self.0.published.subscribe())
+    pub fn view(&self) -> OwnTrafficView {
+        OwnTrafficView(self.0.published.subscribe())
     }
 
-    fn change(&self, change: impl FnOnce(&mut Table)) {
+    fn change(&self, change: impl FnOnce(&mut SocketTable)) {
         let mut table = self.lock();
         change(&mut table);
         self.0.published.publish(table.snapshot());
     }
 
     /// A panic of another writer leaves a table that is still right for every socket it holds.
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, SocketTable> {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A capture thread's view: no lock per segment, and yet as new as the last change.
 #[derive(Clone, Debug)]
-pub struct View(Subscription<Snapshot>);
+pub struct OwnTrafficView(Subscription<SocketSnapshot>);
 
-impl View {
+impl OwnTrafficView {
     /// Whether a segment is podtap's own.
     pub fn is_own(&mut self, tuple: &FiveTuple) -> bool {
         let snapshot = self.0.now();

@@ -14,7 +14,7 @@ use caps::{CapSet, Capability, CapsHashSet};
 
 /// What podtap may need, depending on what it is to record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Right {
+pub enum NeededRight {
     /// To open interfaces.
     NetRaw,
     /// To open netlink sockets of connection tracking and NFLOG.
@@ -29,7 +29,7 @@ pub enum Right {
     Perfmon,
 }
 
-impl Right {
+impl NeededRight {
     /// All of them.
     pub const ALL: [Self; 6] =
         [Self::NetRaw, Self::NetAdmin, Self::NetBroadcast, Self::Syslog, Self::Bpf, Self::Perfmon];
@@ -84,7 +84,7 @@ impl Right {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Privileges {
     /// What is permitted of what was wanted.
-    pub permitted: Vec<Right>,
+    pub permitted: Vec<NeededRight>,
     /// What was wanted and is not permitted, and why.
     pub missing: Vec<NotPermitted>,
     /// Capabilities given up by this thread, by name, in order.
@@ -100,7 +100,7 @@ impl Privileges {
     /// Call it before any other thread starts: those already running keep theirs (and that is said in `kept`).
     /// The bounding set can only be emptied by who has SETPCAP; podtap never executes another program, so nothing
     /// could be gained through it anyway.
-    pub fn prepare(wanted: &[Right]) -> Self {
+    pub fn prepare(wanted: &[NeededRight]) -> Self {
         let mut kept = Vec::new();
         if other_threads() > 0 {
             kept.push("threads that were already running keep their capabilities".to_owned());
@@ -125,7 +125,7 @@ impl Privileges {
         let mut dropped: Vec<_> = permitted.difference(&now).map(Capability::to_string).collect();
         dropped.sort();
         let (permitted, missing) = wanted.iter().partition(|right| right.is_permitted());
-        let missing: Vec<Right> = missing;
+        let missing: Vec<NeededRight> = missing;
         Self { permitted, missing: missing.into_iter().map(NotPermitted::diagnose).collect(), dropped, kept }
     }
 }
@@ -149,7 +149,7 @@ impl fmt::Display for Privileges {
     }
 }
 
-impl Right {
+impl NeededRight {
     /// Whether this thread has it, now or by raising it.
     pub fn is_permitted(self) -> bool {
         caps::has_cap(None, CapSet::Permitted, self.capability()).unwrap_or(false)
@@ -159,7 +159,7 @@ impl Right {
 /// Runs `open` with the right effective on this thread, and lowers it again, also after a panic.
 ///
 /// Where it was effective before (`prepare` was not called) it stays so.
-pub fn with<T>(right: Right, open: impl FnOnce() -> T) -> Result<T, NotPermitted> {
+pub fn with<T>(right: NeededRight, open: impl FnOnce() -> T) -> Result<T, NotPermitted> {
     if caps::has_cap(None, CapSet::Effective, right.capability()).unwrap_or(false) {
         return Ok(open());
     }
@@ -172,7 +172,7 @@ pub fn with<T>(right: Right, open: impl FnOnce() -> T) -> Result<T, NotPermitted
 }
 
 /// Lowers the right when it goes out of scope.
-struct Lowered(Right);
+struct Lowered(NeededRight);
 
 impl Drop for Lowered {
     fn drop(&mut self) {
@@ -186,7 +186,7 @@ impl Drop for Lowered {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotPermitted {
     /// Which.
-    pub right: Right,
+    pub right: NeededRight,
     why: Lack,
 }
 
@@ -206,20 +206,20 @@ enum Lack {
 impl NotPermitted {
     /// Whether this thread may not open interfaces, and why.
     pub fn found() -> Option<Self> {
-        Self::of(Right::NetRaw)
+        Self::of(NeededRight::NetRaw)
     }
 
     /// Whether this thread has not got the right, and why.
-    pub fn of(right: Right) -> Option<Self> {
+    pub fn of(right: NeededRight) -> Option<Self> {
         (!right.is_permitted()).then(|| Self::diagnose(right))
     }
 
     /// It is there, and of no use in this network namespace.
-    pub fn in_other_namespace(right: Right) -> Self {
+    pub fn in_other_namespace(right: NeededRight) -> Self {
         Self { right, why: Lack::OtherNamespace }
     }
 
-    fn diagnose(right: Right) -> Self {
+    fn diagnose(right: NeededRight) -> Self {
         let granted = caps::has_cap(None, CapSet::Bounding, right.capability()).unwrap_or(false);
         let why = match (granted, no_new_privileges()) {
             (false, _) => Lack::NotGranted,
@@ -278,7 +278,7 @@ fn clear_ambient() -> Result<(), CapsError> {
     }
 }
 
-fn empty_bounding(wanted: &[Right], kept: &mut Vec<String>) {
+fn empty_bounding(wanted: &[NeededRight], kept: &mut Vec<String>) {
     let bounding = caps::runtime::thread_all_supported();
     if bounding.is_empty() {
         return;
@@ -320,12 +320,12 @@ mod tests {
     #[test]
     fn after_prepare_net_raw_is_permitted_and_nothing_else_and_it_is_effective_only_inside() {
         on_a_thread(|| {
-            let had = Right::NetRaw.is_permitted();
-            let privileges = Privileges::prepare(&[Right::NetRaw]);
+            let had = NeededRight::NetRaw.is_permitted();
+            let privileges = Privileges::prepare(&[NeededRight::NetRaw]);
             assert_eq!(privileges.missing.is_empty(), had);
             let left = if had { only_net_raw() } else { CapsHashSet::new() };
             assert_eq!(sets(), [CapsHashSet::new(), left.clone(), CapsHashSet::new()]);
-            match with(Right::NetRaw, sets) {
+            match with(NeededRight::NetRaw, sets) {
                 Ok([effective, ..]) => assert_eq!(effective, only_net_raw()),
                 Err(_) => assert!(!had),
             }
@@ -336,21 +336,22 @@ mod tests {
     #[test]
     fn what_was_kept_until_it_is_known_what_is_needed_is_dropped_then() {
         on_a_thread(|| {
-            let had = Right::ALL.map(Right::is_permitted);
-            Privileges::prepare(&Right::ALL);
-            assert_eq!(Right::ALL.map(Right::is_permitted), had);
-            Privileges::prepare(&[Right::NetAdmin]);
-            assert_eq!(Right::ALL.map(Right::is_permitted), [false, had[1], false, false, false, false]);
-            assert!(with(Right::NetRaw, || ()).is_err());
+            let had = NeededRight::ALL.map(NeededRight::is_permitted);
+            Privileges::prepare(&NeededRight::ALL);
+            assert_eq!(NeededRight::ALL.map(NeededRight::is_permitted), had);
+            Privileges::prepare(&[NeededRight::NetAdmin]);
+            assert_eq!(NeededRight::ALL.map(NeededRight::is_permitted), [false, had[1], false, false, false, false]);
+            assert!(with(NeededRight::NetRaw, || ()).is_err());
         });
     }
 
     #[test]
     fn net_raw_is_lowered_again_after_a_panic() {
         on_a_thread(|| {
-            Privileges::prepare(&[Right::NetRaw]);
-            let outcome = std::panic::catch_unwind(|| with(Right::NetRaw, || std::panic::resume_unwind(Box::new(()))));
-            assert!(outcome.is_err() || !Right::NetRaw.is_permitted());
+            Privileges::prepare(&[NeededRight::NetRaw]);
+            let outcome =
+                std::panic::catch_unwind(|| with(NeededRight::NetRaw, || std::panic::resume_unwind(Box::new(()))));
+            assert!(outcome.is_err() || !NeededRight::NetRaw.is_permitted());
             assert_eq!(sets()[0], CapsHashSet::new());
         });
     }
@@ -358,8 +359,9 @@ mod tests {
     #[test]
     fn a_thread_started_after_prepare_inherits_it() {
         on_a_thread(|| {
-            let net_raw = !Privileges::prepare(&[Right::NetRaw]).permitted.is_empty();
-            let inherited = on_a_thread(|| (Right::NetRaw.is_permitted(), with(Right::NetRaw, || ()).is_ok()));
+            let net_raw = !Privileges::prepare(&[NeededRight::NetRaw]).permitted.is_empty();
+            let inherited =
+                on_a_thread(|| (NeededRight::NetRaw.is_permitted(), with(NeededRight::NetRaw, || ()).is_ok()));
             assert_eq!(inherited, (net_raw, net_raw));
         });
     }
@@ -370,8 +372,8 @@ mod tests {
             for set in [CapSet::Effective, CapSet::Permitted] {
                 caps::clear(None, set).unwrap();
             }
-            let privileges = Privileges::prepare(&[Right::NetRaw]);
-            assert!(privileges.permitted.is_empty() && with(Right::NetRaw, || ()).is_err());
+            let privileges = Privileges::prepare(&[NeededRight::NetRaw]);
+            assert!(privileges.permitted.is_empty() && with(NeededRight::NetRaw, || ()).is_err());
             assert_eq!(privileges.dropped, Vec::<String>::new());
             assert!(privileges.to_string().contains("NET_RAW"), "{privileges}");
         });
@@ -379,7 +381,7 @@ mod tests {
 
     #[test]
     fn every_reason_says_what_to_do() {
-        for right in Right::ALL {
+        for right in NeededRight::ALL {
             for (why, remedy) in [
                 (Lack::NotGranted, format!("capabilities: {{drop: [ALL], add: [{}]}}", right.name())),
                 (Lack::NoFileCapability, format!("setcap cap_{}=p", right.name().to_ascii_lowercase())),
@@ -396,7 +398,7 @@ mod tests {
     fn threads_that_run_already_are_mentioned() {
         // The test harness itself always has more than one.
         assert!(
-            on_a_thread(|| Privileges::prepare(&[Right::NetRaw]).kept)
+            on_a_thread(|| Privileges::prepare(&[NeededRight::NetRaw]).kept)
                 .iter()
                 .any(|kept| kept.contains("already running"))
         );

@@ -1,6 +1,6 @@
 //! Cloud Foundry's store of containers as a file, read again when its version changes.
 //!
-//! Its writers lock it, so it is locked for reading. What it holds is known to `verdict::Store`.
+//! Its writers lock it, so it is locked for reading. What it holds is known to `verdict::ContainerStore`.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::now;
-use crate::verdict::Store;
+use crate::verdict::ContainerStore;
 
 /// How often the version is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -38,7 +38,7 @@ impl StoreFile {
     }
 
     /// The store, where there is another version than was read before. Looks a few times a second at most.
-    pub fn changed(&mut self) -> Option<Store> {
+    pub fn changed(&mut self) -> Option<ContainerStore> {
         if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) {
             return None;
         }
@@ -66,14 +66,14 @@ impl StoreFile {
         }
     }
 
-    fn read(&self) -> Result<Option<Store>, String> {
+    fn read(&self) -> Result<Option<ContainerStore>, String> {
         let file = File::open(&self.path).map_err(|error| error.to_string())?;
         if !lock(&file) {
             return Ok(None);
         }
         let mut text = Vec::new();
         file.take(LARGEST).read_to_end(&mut text).map_err(|error| error.to_string())?;
-        Store::parse(&text).map(Some)
+        ContainerStore::parse(&text).map(Some)
     }
 }
 

@@ -76,13 +76,13 @@ pub fn grpc_message(message: &[u8]) -> Vec<u8> {
 
 /// The encoder of one direction: it refers to what it has sent before, and codes by Huffman what becomes shorter.
 #[derive(Clone, Debug, Default)]
-pub struct Encoder {
+pub struct HpackEncoder {
     /// Newest first.
     table: VecDeque<(String, String)>,
     size: usize,
 }
 
-impl Encoder {
+impl HpackEncoder {
     /// HEADERS with these fields.
     pub fn headers(&mut self, stream: u32, fields: &[(&str, &str)], ends: bool) -> Vec<u8> {
         let block = self.block(fields);
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_before_becomes_one_byte() {
-        let mut encoder = Encoder::default();
+        let mut encoder = HpackEncoder::default();
         let fields = [(":method", "GET"), (":authority", "shop"), ("x-any", "thing")];
         let first = encoder.block(&fields);
         assert!(first.len() > 12);

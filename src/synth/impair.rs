@@ -6,7 +6,7 @@ use super::{Rng, SynthFrame};
 
 /// Seeded impairments; by default none.
 #[derive(Clone, Debug)]
-pub struct Impair {
+pub struct LineImpairments {
     rng: Rng,
     drop: f64,
     duplicate: f64,
@@ -15,7 +15,7 @@ pub struct Impair {
     snaplen: usize,
 }
 
-impl Impair {
+impl LineImpairments {
     /// Nothing yet, with the dice of `seed`.
     pub fn new(seed: u64) -> Self {
         Self { rng: Rng::new(seed), drop: 0.0, duplicate: 0.0, reorder: 0.0, distance: 0, snaplen: usize::MAX }
@@ -93,12 +93,12 @@ mod tests {
 
     #[test]
     fn without_impairments_nothing_changes() {
-        assert_eq!(Impair::new(1).apply(numbered(50)), numbered(50));
+        assert_eq!(LineImpairments::new(1).apply(numbered(50)), numbered(50));
     }
 
     #[test]
     fn a_seed_decides_what_is_lost() {
-        let lost = |seed| numbers(&Impair::new(seed).drop(0.3).apply(numbered(1000)));
+        let lost = |seed| numbers(&LineImpairments::new(seed).drop(0.3).apply(numbered(1000)));
         assert_eq!(lost(1), lost(1));
         assert_ne!(lost(1), lost(2));
         assert!((600..800).contains(&lost(1).len()));
@@ -108,12 +108,12 @@ mod tests {
     #[test]
     fn duplicates_follow_their_original_at_once_unless_reordered() {
         let twice: Vec<u32> = (0..20).flat_map(|i| [i, i]).collect();
-        assert_eq!(numbers(&Impair::new(1).duplicate(1.0).apply(numbered(20))), twice);
+        assert_eq!(numbers(&LineImpairments::new(1).duplicate(1.0).apply(numbered(20))), twice);
     }
 
     #[test]
     fn reordering_is_bounded_and_leaves_the_clock_in_order() {
-        let frames = Impair::new(7).reorder(0.5, 3).apply(numbered(1000));
+        let frames = LineImpairments::new(7).reorder(0.5, 3).apply(numbered(1000));
         let order = numbers(&frames);
         assert_eq!(frames.len(), 1000);
         assert!(!order.is_sorted());
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_cut_frame_still_knows_its_length() {
-        let cut = Impair::new(1).cut(2).apply(numbered(1));
+        let cut = LineImpairments::new(1).cut(2).apply(numbered(1));
         assert_eq!((cut[0].bytes.len(), cut[0].wire_len), (2, 4));
     }
 }

@@ -26,12 +26,12 @@ mod pcap_file;
 mod rng;
 mod wire;
 
-pub use conversation::{Acks, Conversation, Side};
-pub use impair::Impair;
+pub use conversation::{AckPolicy, Conversation, SynthSide};
+pub use impair::LineImpairments;
 pub use merge::merge;
-pub use pcap_file::{PcapWriter, Resolution, pcap};
+pub use pcap_file::{PcapWriter, TimeResolution, pcap};
 pub use rng::Rng;
-pub use wire::{Link, RawSegment};
+pub use wire::{LinkHeaders, RawSegment};
 
 use crate::flow::Timestamp;
 use crate::packet::{Frame, LinkType};
@@ -43,7 +43,7 @@ pub struct SynthFrame {
     pub at: Timestamp,
     /// What its first bytes are.
     pub link: LinkType,
-    /// Its length before any cut; `bytes.len()` unless [`Impair::cut`] shortened it.
+    /// Its length before any cut; `bytes.len()` unless [`LineImpairments::cut`] shortened it.
     pub wire_len: u32,
     /// What was captured.
     pub bytes: Vec<u8>,

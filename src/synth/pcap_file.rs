@@ -9,7 +9,7 @@ use crate::packet::LinkType;
 
 /// Unit of a file's times.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Resolution {
+pub enum TimeResolution {
     /// Microseconds: what every tool reads.
     #[default]
     Micro,
@@ -21,7 +21,7 @@ pub enum Resolution {
 #[derive(Debug)]
 pub struct PcapWriter<W: Write> {
     out: W,
-    resolution: Resolution,
+    resolution: TimeResolution,
 }
 
 /// Largest frame a file may hold, as its header says; what tcpdump writes.
@@ -29,10 +29,10 @@ const SNAPLEN: u32 = 262_144;
 
 impl<W: Write> PcapWriter<W> {
     /// Writes the file header; all frames must be of `link`.
-    pub fn new(mut out: W, link: LinkType, resolution: Resolution) -> io::Result<Self> {
+    pub fn new(mut out: W, link: LinkType, resolution: TimeResolution) -> io::Result<Self> {
         let magic: u32 = match resolution {
-            Resolution::Micro => 0xA1B2_C3D4,
-            Resolution::Nano => 0xA1B2_3C4D,
+            TimeResolution::Micro => 0xA1B2_C3D4,
+            TimeResolution::Nano => 0xA1B2_3C4D,
         };
         out.write_all(&magic.to_le_bytes())?;
         out.write_all(&[2, 0, 4, 0])?; // version 2.4
@@ -46,8 +46,8 @@ impl<W: Write> PcapWriter<W> {
     pub fn write(&mut self, frame: &SynthFrame) -> io::Result<()> {
         let (seconds, nanos) = (frame.at.0.div_euclid(1_000_000_000), frame.at.0.rem_euclid(1_000_000_000));
         let fraction = match self.resolution {
-            Resolution::Micro => nanos / 1_000,
-            Resolution::Nano => nanos,
+            TimeResolution::Micro => nanos / 1_000,
+            TimeResolution::Nano => nanos,
         };
         let mut header = [0; 16];
         header[0..4].copy_from_slice(&(seconds as u32).to_le_bytes());
@@ -69,7 +69,7 @@ impl<W: Write> PcapWriter<W> {
 pub fn pcap(frames: &[SynthFrame]) -> Vec<u8> {
     let link = frames.first().map_or(LinkType(1), |frame| frame.link);
     let write = || {
-        let mut file = PcapWriter::new(Vec::new(), link, Resolution::Nano)?;
+        let mut file = PcapWriter::new(Vec::new(), link, TimeResolution::Nano)?;
         frames.iter().try_for_each(|frame| file.write(frame))?;
         file.finish()
     };
@@ -81,7 +81,7 @@ pub fn pcap(frames: &[SynthFrame]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::flow::Timestamp;
-    use crate::synth::{Conversation, Impair, Link};
+    use crate::synth::{Conversation, LineImpairments, LinkHeaders};
 
     type ReadBack = (i32, Vec<(i64, i64, u32, Vec<u8>)>);
 
@@ -101,8 +101,9 @@ mod tests {
 
     #[test]
     fn libpcap_reads_back_what_was_written() {
-        let frames = Conversation::default().at(Timestamp(1_500_000_123)).link(Link::Sll2(2)).handshake().frames();
-        let frames = Impair::new(1).cut(60).apply(frames);
+        let frames =
+            Conversation::default().at(Timestamp(1_500_000_123)).link(LinkHeaders::Sll2(2)).handshake().frames();
+        let frames = LineImpairments::new(1).cut(60).apply(frames);
         let (link, read) = read_back(&pcap(&frames));
         assert_eq!(link, 276);
         assert_eq!(read.len(), 3);
@@ -113,7 +114,7 @@ mod tests {
     #[test]
     fn microseconds_are_rounded_down() {
         let frames = Conversation::default().at(Timestamp(1_500_000_999)).syn().frames();
-        let mut file = PcapWriter::new(Vec::new(), frames[0].link, Resolution::Micro).unwrap();
+        let mut file = PcapWriter::new(Vec::new(), frames[0].link, TimeResolution::Micro).unwrap();
         file.write(&frames[0]).unwrap();
         assert_eq!(read_back(&file.finish().unwrap()).1[0].1, 500_000_000);
     }

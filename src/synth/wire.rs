@@ -10,7 +10,7 @@ use crate::packet::{LinkType, TcpFlags};
 
 /// The headers before the IP header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Link {
+pub enum LinkHeaders {
     /// Ethernet II.
     #[default]
     Ethernet,
@@ -22,7 +22,7 @@ pub enum Link {
     Raw,
 }
 
-impl Link {
+impl LinkHeaders {
     /// Its number in a capture file.
     pub fn link_type(self) -> LinkType {
         LinkType(match self {
@@ -37,7 +37,7 @@ impl Link {
 /// How a conversation's segments are wrapped.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wrap {
-    pub(super) link: Link,
+    pub(super) link: LinkHeaders,
     /// 802.1Q tags, outermost first (Ethernet only).
     pub(super) vlans: Vec<u16>,
     /// Leave in the TCP checksum what the kernel leaves there for the card to finish.
@@ -69,7 +69,7 @@ pub struct RawSegment<'a> {
 
 impl RawSegment<'_> {
     /// Its frame, with right checksums.
-    pub fn frame(&self, at: Timestamp, link: Link) -> SynthFrame {
+    pub fn frame(&self, at: Timestamp, link: LinkHeaders) -> SynthFrame {
         let wrap = Wrap { link, ..Wrap::default() };
         SynthFrame::new(at, link.link_type(), render(&wrap, self))
     }
@@ -123,8 +123,8 @@ fn link_header(frame: &mut Vec<u8>, wrap: &Wrap, out: &RawSegment<'_>, ether_typ
     let kind: u8 = if out.outgoing { 4 } else { 0 };
     let source = mac(out.tuple.source.ip);
     match wrap.link {
-        Link::Raw => {}
-        Link::Ethernet => {
+        LinkHeaders::Raw => {}
+        LinkHeaders::Ethernet => {
             frame.extend(mac(out.tuple.destination.ip));
             frame.extend(source);
             for tag in &wrap.vlans {
@@ -133,13 +133,13 @@ fn link_header(frame: &mut Vec<u8>, wrap: &Wrap, out: &RawSegment<'_>, ether_typ
             }
             frame.extend(ether_type.to_be_bytes());
         }
-        Link::Sll => {
+        LinkHeaders::Sll => {
             frame.extend([0, kind, 0, 1, 0, 6]);
             frame.extend(source);
             frame.extend([0, 0]);
             frame.extend(ether_type.to_be_bytes());
         }
-        Link::Sll2(interface) => {
+        LinkHeaders::Sll2(interface) => {
             frame.extend(ether_type.to_be_bytes());
             frame.extend([0, 0]);
             frame.extend(interface.to_be_bytes());
@@ -264,7 +264,12 @@ mod tests {
     fn headers_and_checksums_are_right_for_every_family_link_and_odd_length() {
         for v6 in [false, true] {
             for payload in [&b""[..], b"a", b"ab", b"abc", b"abcd", b"\xFF\xFF\xFF\xFF\xFF"] {
-                for (link, skip) in [(Link::Ethernet, 14), (Link::Sll, 16), (Link::Sll2(3), 20), (Link::Raw, 0)] {
+                for (link, skip) in [
+                    (LinkHeaders::Ethernet, 14),
+                    (LinkHeaders::Sll, 16),
+                    (LinkHeaders::Sll2(3), 20),
+                    (LinkHeaders::Raw, 0),
+                ] {
                     let frame = render(&Wrap { link, ..Wrap::default() }, &outgoing(v6, payload));
                     let packet = SlicedPacket::from_ip(&frame[skip..]).unwrap();
                     let Some(TransportSlice::Tcp(tcp)) = packet.transport else { panic!("no TCP") };
@@ -296,8 +301,9 @@ mod tests {
         let payload = vec![b'x'; 100_000];
         let frame = render(&Wrap::default(), &outgoing(false, &payload));
         assert_eq!(frame[16..18], [0, 0]);
-        let whole = render(&Wrap { link: Link::Raw, ..Wrap::default() }, &outgoing(false, b"x"));
-        let offloaded = render(&Wrap { link: Link::Raw, offload: true, ..Wrap::default() }, &outgoing(false, b"x"));
+        let whole = render(&Wrap { link: LinkHeaders::Raw, ..Wrap::default() }, &outgoing(false, b"x"));
+        let offloaded =
+            render(&Wrap { link: LinkHeaders::Raw, offload: true, ..Wrap::default() }, &outgoing(false, b"x"));
         assert_ne!(whole[36..38], offloaded[36..38]);
         assert_eq!((&whole[..36], &whole[38..]), (&offloaded[..36], &offloaded[38..]));
     }

@@ -10,7 +10,7 @@ pub const LONGEST_KEY: usize = 160;
 
 /// One way to add up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Key {
+pub enum TallyKey {
     /// Method and route.
     Route,
     /// Who is at the other end: the client of a pod that serves, the server of one that asks.
@@ -27,7 +27,7 @@ pub enum Key {
     Server,
 }
 
-impl Key {
+impl TallyKey {
     /// Those that a user chooses from.
     pub const ALL: [Self; 6] = [Self::Route, Self::Peer, Self::Host, Self::Status, Self::Client, Self::Connection];
 
@@ -104,16 +104,17 @@ fn cut(mut key: CompactString) -> CompactString {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Unanswered;
+    use crate::record::UnansweredReason;
     use crate::record::sample::exchange;
 
     #[test]
     fn each_key_says_what_it_adds_up() {
         let mut one = exchange();
-        let keys = |one: &Exchange| Key::ALL.map(|key| key.of(one).to_string());
+        let keys = |one: &Exchange| TallyKey::ALL.map(|key| key.of(one).to_string());
         let connection = "10.1.2.3:51234 -> 10.1.9.9:8080";
         assert_eq!(keys(&one), ["GET /cart", "10.1.2.3", "shop.local:8080", "200", "10.1.2.3", connection]);
-        (one.response, one.unanswered, one.client_ip) = (None, Some(Unanswered::Reset), Some([9, 9, 9, 9].into()));
+        (one.response, one.unanswered, one.client_ip) =
+            (None, Some(UnansweredReason::Reset), Some([9, 9, 9, 9].into()));
         one.request = None;
         let expected = ["(request not seen)", "10.1.2.3", "(no host)", "no answer: reset", "9.9.9.9", connection];
         assert_eq!(keys(&one), expected);
@@ -123,7 +124,7 @@ mod tests {
     fn a_key_is_short_and_printable_whatever_the_network_says() {
         let mut one = exchange();
         one.route = Some("/\u{1b}[2J\u{202e}é<b>".repeat(99).into());
-        let key = Key::Route.of(&one);
+        let key = TallyKey::Route.of(&one);
         assert!(key.len() <= LONGEST_KEY && key.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{key}");
     }
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use compact_str::CompactString;
 use foldhash::fast::RandomState;
 
-use super::{Contenders, Row};
+use super::{Contenders, TallyRow};
 use crate::record::Exchange;
 
 /// After this many exchanges what was used counts half.
@@ -17,10 +17,10 @@ const AGE_EVERY: u32 = 4096;
 
 /// Rows by key.
 #[derive(Debug, Default)]
-pub struct Leading {
+pub struct LeadingRows {
     most: usize,
     rows: HashMap<CompactString, Used, RandomState>,
-    others: Row,
+    others: TallyRow,
     contenders: Contenders,
     /// Rows that were given to another key.
     replaced: u64,
@@ -31,12 +31,12 @@ pub struct Leading {
 
 #[derive(Debug, Default)]
 struct Used {
-    row: Row,
+    row: TallyRow,
     /// Lately.
     recent: u32,
 }
 
-impl Leading {
+impl LeadingRows {
     /// Without rows, of which there will be this many at most.
     pub fn new(most: usize) -> Self {
         Self { most, ..Self::default() }
@@ -60,7 +60,7 @@ impl Leading {
         }
     }
 
-    fn admit(&mut self, key: &str) -> Option<&mut Row> {
+    fn admit(&mut self, key: &str) -> Option<&mut TallyRow> {
         let hits = self.contenders.hit(&key);
         if !outdoes(hits, self.least) {
             return None;
@@ -91,12 +91,12 @@ impl Leading {
     }
 
     /// Keys that have a row, in no order.
-    pub fn rows(&self) -> impl Iterator<Item = (&str, &Row)> {
+    pub fn rows(&self) -> impl Iterator<Item = (&str, &TallyRow)> {
         self.rows.iter().map(|(key, used)| (key.as_str(), &used.row))
     }
 
     /// What the keys without a row have together.
-    pub fn others(&self) -> &Row {
+    pub fn others(&self) -> &TallyRow {
         &self.others
     }
 
@@ -106,7 +106,7 @@ impl Leading {
     }
 
     /// The rows with the largest numbers first; equal ones by key.
-    pub fn sorted_by(&self, number: impl Fn(&Row) -> u64) -> Vec<(&str, &Row)> {
+    pub fn sorted_by(&self, number: impl Fn(&TallyRow) -> u64) -> Vec<(&str, &TallyRow)> {
         let mut rows: Vec<_> = self.rows().collect();
         rows.sort_by(|(a, of_a), (b, of_b)| number(of_b).cmp(&number(of_a)).then_with(|| a.cmp(b)));
         rows
@@ -123,13 +123,13 @@ mod tests {
     use super::*;
     use crate::record::sample::exchange;
 
-    fn total(leading: &Leading) -> u64 {
+    fn total(leading: &LeadingRows) -> u64 {
         leading.rows().map(|(_, row)| row.exchanges).sum::<u64>() + leading.others().exchanges
     }
 
     #[test]
     fn invented_keys_take_no_row_from_those_that_are_used_and_none_goes_uncounted() {
-        let mut leading = Leading::new(8);
+        let mut leading = LeadingRows::new(8);
         let one = exchange();
         for n in 0..5000 {
             leading.add(&format!("/used/{}", n % 8), &one);
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_is_used_more_than_others_gets_a_row_also_late() {
-        let mut leading = Leading::new(4);
+        let mut leading = LeadingRows::new(4);
         let one = exchange();
         (0..4).for_each(|n| leading.add(&format!("/rare/{n}"), &one));
         (0..1000).for_each(|_| leading.add("/new", &one));

@@ -11,8 +11,8 @@ mod timeline;
 
 pub(crate) use self::contenders::{Contenders, Turns};
 pub use self::durations::Durations;
-pub use self::key::{Key, LONGEST_KEY};
-pub use self::leading::Leading;
-pub use self::row::{Row, SPARK_SECONDS};
-pub use self::slowest::Slowest;
-pub use self::timeline::{Bucket, Timeline};
+pub use self::key::{LONGEST_KEY, TallyKey};
+pub use self::leading::LeadingRows;
+pub use self::row::{SPARK_SECONDS, TallyRow};
+pub use self::slowest::SlowestExchanges;
+pub use self::timeline::{TimeBucket, Timeline};

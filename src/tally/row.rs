@@ -1,7 +1,7 @@
 //! The sums of one key: how many, how they ended, how long they took, how far they can be trusted.
 
 use super::Durations;
-use crate::record::{Exchange, Outcome, StreamClass, Trust};
+use crate::record::{EventOutcome, Exchange, StreamClass, Trust};
 
 /// Seconds of the past that are known one by one.
 pub const SPARK_SECONDS: usize = 60;
@@ -12,7 +12,7 @@ const SECOND: i64 = 1_000_000_000;
 
 /// Sums over exchanges.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct TallyRow {
     /// All.
     pub exchanges: u64,
     /// A status from 400, another one of gRPC than OK, cut, no answer.
@@ -30,7 +30,7 @@ pub struct Row {
     newest: i64,
 }
 
-impl Default for Row {
+impl Default for TallyRow {
     fn default() -> Self {
         Self {
             exchanges: 0,
@@ -45,11 +45,11 @@ impl Default for Row {
     }
 }
 
-impl Row {
+impl TallyRow {
     /// Counts one more.
     pub fn add(&mut self, exchange: &Exchange) {
         self.exchanges += 1;
-        self.failed += u64::from(exchange.outcome() == Outcome::Failure);
+        self.failed += u64::from(exchange.outcome() == EventOutcome::Failure);
         self.unanswered += u64::from(exchange.unanswered.is_some());
         self.bytes += exchange.request.as_ref().map_or(0, |request| request.bytes);
         self.bytes += exchange.response.as_ref().map_or(0, |response| response.bytes);
@@ -129,7 +129,7 @@ fn duration(exchange: &Exchange) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Unanswered;
+    use crate::record::UnansweredReason;
     use crate::record::sample::{START, exchange};
 
     fn at(second: u64) -> Exchange {
@@ -144,10 +144,10 @@ mod tests {
 
     #[test]
     fn all_that_is_known_of_an_exchange_is_added() {
-        let mut row = Row::default();
+        let mut row = TallyRow::default();
         row.add(&exchange());
         let mut failed = exchange();
-        (failed.response, failed.unanswered, failed.trust) = (None, Some(Unanswered::Timeout), Trust::Unpaired);
+        (failed.response, failed.unanswered, failed.trust) = (None, Some(UnansweredReason::Timeout), Trust::Unpaired);
         row.add(&failed);
         assert_eq!((row.exchanges, row.failed, row.unanswered, row.doubtful()), (2, 1, 1, 1));
         assert_eq!((row.bytes, row.durations.total(), row.durations.at(50)), (143 + 1834 + 143, 1, Some(12_400_000)));
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_last_minute_is_known_by_the_second_and_what_is_older_is_forgotten() {
-        let mut row = Row::default();
+        let mut row = TallyRow::default();
         let now = |second: i64| START.0 + second * SECOND;
         assert_eq!(row.rate(now(0)), 0.0);
         for second in [0, 0, 3, 1, 3] {

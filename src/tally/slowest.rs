@@ -4,13 +4,13 @@ use crate::record::Exchange;
 
 /// Exchanges, the slowest first.
 #[derive(Clone, Debug)]
-pub struct Slowest {
+pub struct SlowestExchanges {
     most: usize,
     /// Sorted, the slowest first; of equal ones, the earlier.
     kept: Vec<(u64, Exchange)>,
 }
 
-impl Slowest {
+impl SlowestExchanges {
     /// Keeps this many.
     pub fn new(most: usize) -> Self {
         Self { most, kept: Vec::new() }
@@ -43,7 +43,7 @@ mod tests {
     proptest! {
         #[test]
         fn they_are_the_slowest_in_order(took in proptest::collection::vec(0u64..50, 0..100), most in 0usize..20) {
-            let mut slowest = Slowest::new(most);
+            let mut slowest = SlowestExchanges::new(most);
             for nanos in &took {
                 let mut one = exchange();
                 let start = one.start();

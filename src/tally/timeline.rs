@@ -1,7 +1,7 @@
 //! Exchanges over time, in a bounded number of buckets: where they would be too many, each becomes twice as long.
 
 use super::Durations;
-use crate::record::{Exchange, Outcome, StreamClass, Trust};
+use crate::record::{EventOutcome, Exchange, StreamClass, Trust};
 
 /// So long is a bucket at first, nanoseconds.
 const FIRST_WIDTH: i64 = 100_000_000;
@@ -15,12 +15,12 @@ pub struct Timeline {
     width: i64,
     /// The beginning of the first bucket, in widths since 1970.
     first: i64,
-    buckets: Vec<Bucket>,
+    buckets: Vec<TimeBucket>,
 }
 
 /// The exchanges that began in one part of time.
 #[derive(Clone, Debug, Default)]
-pub struct Bucket {
+pub struct TimeBucket {
     /// All.
     pub exchanges: u64,
     /// As `event.outcome` has it.
@@ -29,7 +29,7 @@ pub struct Bucket {
     pub durations: Durations,
 }
 
-impl Bucket {
+impl TimeBucket {
     fn merge(&mut self, other: &Self) {
         self.exchanges += other.exchanges;
         self.failed += other.failed;
@@ -47,14 +47,14 @@ impl Timeline {
     pub fn add(&mut self, exchange: &Exchange) {
         let Some(bucket) = self.bucket_at(exchange.start().0) else { return };
         bucket.exchanges += 1;
-        bucket.failed += u64::from(exchange.outcome() == Outcome::Failure);
+        bucket.failed += u64::from(exchange.outcome() == EventOutcome::Failure);
         let timed = exchange.class == StreamClass::Exchange && exchange.trust != Trust::Midstream;
         if let Some(took) = exchange.timing().total.filter(|_| timed) {
             bucket.durations.add(took);
         }
     }
 
-    fn bucket_at(&mut self, at: i64) -> Option<&mut Bucket> {
+    fn bucket_at(&mut self, at: i64) -> Option<&mut TimeBucket> {
         loop {
             let number = at.div_euclid(self.width);
             if self.buckets.is_empty() {
@@ -63,11 +63,11 @@ impl Timeline {
             let (from, to) = (self.first.min(number), (self.first + self.buckets.len() as i64 - 1).max(number));
             if usize::try_from(to - from).is_ok_and(|span| span < self.most) || self.width >= WIDEST {
                 let before = usize::try_from(self.first - from).unwrap_or(0);
-                self.buckets.splice(0..0, std::iter::repeat_with(Bucket::default).take(before));
+                self.buckets.splice(0..0, std::iter::repeat_with(TimeBucket::default).take(before));
                 self.first = from;
                 let index = usize::try_from(number - from).unwrap_or(0);
                 if self.buckets.len() <= index {
-                    self.buckets.resize_with(index + 1, Bucket::default);
+                    self.buckets.resize_with(index + 1, TimeBucket::default);
                 }
                 return self.buckets.get_mut(index);
             }
@@ -78,7 +78,7 @@ impl Timeline {
     fn double(&mut self) {
         let first = self.first.div_euclid(2);
         let odd = usize::from(self.first != first * 2);
-        let mut merged: Vec<Bucket> = Vec::with_capacity(self.buckets.len() / 2 + 1);
+        let mut merged: Vec<TimeBucket> = Vec::with_capacity(self.buckets.len() / 2 + 1);
         for (index, bucket) in self.buckets.drain(..).enumerate() {
             match merged.last_mut() {
                 Some(last) if (index + odd) % 2 == 1 => last.merge(&bucket),
@@ -100,7 +100,7 @@ impl Timeline {
     }
 
     /// All, in order.
-    pub fn buckets(&self) -> &[Bucket] {
+    pub fn buckets(&self) -> &[TimeBucket] {
         &self.buckets
     }
 }

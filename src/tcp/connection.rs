@@ -1,19 +1,19 @@
 //! One connection: judges each segment as its receiver would have, and hands its parts to the two streams.
 //!
-//! SYNs are judged in `handshake`. Finds no connection and ends none by itself: `table` does, by a [`Verdict`].
+//! SYNs are judged in `handshake`. Finds no connection and ends none by itself: `table` does, by a [`SegmentVerdict`].
 
 mod doubt;
 mod handshake;
 mod scopes;
 
-use self::doubt::{Reset, Soundness};
-pub(super) use self::handshake::Attempt;
+use self::doubt::{DoubtfulReset, Soundness};
+pub(super) use self::handshake::HandshakeAttempt;
 use self::scopes::Aliases;
-use super::disorder::Piece;
-use super::outlet::{Holder, Outlet, Shared};
-use super::stream::{Acked, Place, Stream};
-use super::{Analyzer, CloseReason, Conn};
-use crate::flow::{Around, ConnKey, Direction, Timestamp};
+use super::disorder::SegmentPiece;
+use super::outlet::{StreamHolder, StreamOutlet, TableShared};
+use super::stream::{Acked, ByteStream, SegmentPlace};
+use super::{Analyzer, CloseReason, ConnSummary};
+use crate::flow::{ConnKey, Direction, OuterLayers, Timestamp};
 use crate::ledger::Discard;
 use crate::packet::Segment;
 
@@ -23,7 +23,7 @@ const CONNECT_PATIENCE: u64 = 1_000_000_000;
 
 /// How far a connection has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Phase {
+pub(super) enum ConnectionPhase {
     /// One side has been heard, once: may be a SYN flood, a scan, a stray. The first to make room.
     Opening,
     /// Both sides, or one of them twice.
@@ -34,7 +34,7 @@ pub(super) enum Phase {
 
 /// What a segment means for its connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Verdict {
+pub(super) enum SegmentVerdict {
     /// Part of it.
     Keep,
     /// Not believed.
@@ -50,17 +50,17 @@ pub(super) enum Verdict {
 /// What few connections have, and those not for long.
 #[derive(Default)]
 pub(super) struct Oddities {
-    pub(super) attempt: Option<Attempt>,
+    pub(super) attempt: Option<HandshakeAttempt>,
     pub(super) aliases: Option<Aliases>,
-    pub(super) reset: Option<Reset>,
+    pub(super) reset: Option<DoubtfulReset>,
 }
 
-pub(super) struct Connection<A> {
-    pub(super) conn: Conn,
+pub(super) struct TcpConnection<A> {
+    pub(super) conn: ConnSummary,
     /// `[FromLow, FromHigh]`.
-    pub(super) streams: [Stream; 2],
+    pub(super) streams: [ByteStream; 2],
     pub(super) last_seen: Timestamp,
-    pub(super) phase: Phase,
+    pub(super) phase: ConnectionPhase,
     pub(super) analyzer: Option<Box<A>>,
     pub(super) odd: Option<Box<Oddities>>,
     early_end: Option<Box<Timestamp>>,
@@ -69,7 +69,7 @@ pub(super) struct Connection<A> {
 }
 
 /// The stream sent `from` there, and the opposite one.
-pub(super) fn split(streams: &mut [Stream; 2], from: Direction) -> (&mut Stream, &mut Stream) {
+pub(super) fn split(streams: &mut [ByteStream; 2], from: Direction) -> (&mut ByteStream, &mut ByteStream) {
     let [low, high] = streams;
     match from {
         Direction::FromLow => (low, high),
@@ -84,7 +84,7 @@ pub(super) fn wire_len(segment: &Segment<'_>) -> u64 {
 
 /// The offset up to which a segment acknowledges the stream, if it does. `Err`: it proves that the stream is not this
 /// connection's any more.
-fn acknowledged(stream: &mut Stream, segment: &Segment<'_>) -> Result<Option<u64>, ()> {
+fn acknowledged(stream: &mut ByteStream, segment: &Segment<'_>) -> Result<Option<u64>, ()> {
     if !segment.flags.ack() {
         return Ok(None);
     }
@@ -98,9 +98,9 @@ fn acknowledged(stream: &mut Stream, segment: &Segment<'_>) -> Result<Option<u64
     Ok(if let Acked::Until(offset) = acked { Some(offset) } else { None })
 }
 
-impl<A: Analyzer> Connection<A> {
+impl<A: Analyzer> TcpConnection<A> {
     pub(super) fn new(key: ConnKey, segment: &Segment<'_>) -> Self {
-        let conn = Conn {
+        let conn = ConnSummary {
             key,
             first_seen: segment.at,
             originator: None,
@@ -109,7 +109,7 @@ impl<A: Analyzer> Connection<A> {
             origins_known: false,
             connect_ns: None,
             interface: segment.interface.cloned(),
-            around: (segment.around != Around::default()).then(|| Box::new(segment.around)),
+            around: (segment.around != OuterLayers::default()).then(|| Box::new(segment.around)),
             overlap_conflict: false,
             urgent: false,
             heard: [false; 2],
@@ -118,7 +118,7 @@ impl<A: Analyzer> Connection<A> {
             conn,
             streams: Default::default(),
             last_seen: segment.at,
-            phase: Phase::Opening,
+            phase: ConnectionPhase::Opening,
             analyzer: None,
             odd: None,
             early_end: None,
@@ -132,9 +132,9 @@ impl<A: Analyzer> Connection<A> {
         from: Direction,
         segment: &Segment<'_>,
         index: u32,
-        shared: &mut Shared,
+        shared: &mut TableShared,
         context: &mut A::Context,
-    ) -> Verdict {
+    ) -> SegmentVerdict {
         let flags = segment.flags;
         if let Some(heard) = self.conn.heard.get_mut(from as usize) {
             *heard = true;
@@ -147,8 +147,8 @@ impl<A: Analyzer> Connection<A> {
             self.on_attempt(from, segment)
         };
         match judged {
-            Some(verdict @ (Verdict::Replace | Verdict::Keep | Verdict::Refuse)) => verdict,
-            Some(verdict @ (Verdict::Ignore | Verdict::Close(_))) => {
+            Some(verdict @ (SegmentVerdict::Replace | SegmentVerdict::Keep | SegmentVerdict::Refuse)) => verdict,
+            Some(verdict @ (SegmentVerdict::Ignore | SegmentVerdict::Close(_))) => {
                 shared.discard(Discard::NotData, segment.payload.len());
                 verdict
             }
@@ -156,11 +156,11 @@ impl<A: Analyzer> Connection<A> {
         }
     }
 
-    pub(super) fn attempt(&self) -> Option<&Attempt> {
+    pub(super) fn attempt(&self) -> Option<&HandshakeAttempt> {
         self.odd.as_ref()?.attempt.as_ref()
     }
 
-    pub(super) fn take_attempt(&mut self) -> Option<Attempt> {
+    pub(super) fn take_attempt(&mut self) -> Option<HandshakeAttempt> {
         let attempt = self.odd.as_mut()?.attempt.take();
         self.forget_oddities();
         attempt
@@ -175,9 +175,9 @@ impl<A: Analyzer> Connection<A> {
         from: Direction,
         segment: &Segment<'_>,
         index: u32,
-        shared: &mut Shared,
+        shared: &mut TableShared,
         context: &mut A::Context,
-    ) -> Verdict {
+    ) -> SegmentVerdict {
         let flags = segment.flags;
         let seq = segment.seq.wrapping_add(u32::from(flags.syn()));
         let wire = wire_len(segment);
@@ -187,10 +187,10 @@ impl<A: Analyzer> Connection<A> {
         let len = wire.cast_signed() + i64::from(flags.fin());
         let place = own.place(seq, len);
         let (mut end, mut contradicts_end) = (i64::MIN, false);
-        if let Place::At(offset) = place {
+        if let SegmentPlace::At(offset) = place {
             end = offset + len;
             contradicts_end = wire > 0 && own.contradicts_end(offset);
-        } else if matches!(place, Place::Stray) {
+        } else if matches!(place, SegmentPlace::Stray) {
             return self.on_stray(from, segment, shared);
         }
         if len > 0 && own.is_fresh(end) {
@@ -199,16 +199,16 @@ impl<A: Analyzer> Connection<A> {
                 Soundness::Doubtful => return self.on_doubtful(from, segment, place, index, shared, context),
                 Soundness::Dropped => {
                     shared.discard(Discard::Refused, segment.payload.len());
-                    return Verdict::Refuse;
+                    return SegmentVerdict::Refuse;
                 }
             }
         }
         if contradicts_end {
-            return Verdict::Replace;
+            return SegmentVerdict::Replace;
         }
         let (_, opposite) = split(&mut self.streams, from);
         let decides = opposite.awaits_answer();
-        let Ok(ack) = acknowledged(opposite, segment) else { return Verdict::Replace };
+        let Ok(ack) = acknowledged(opposite, segment) else { return SegmentVerdict::Replace };
         if let Some(offset) = ack {
             opposite.on_ack(offset, segment.at);
             if decides {
@@ -218,8 +218,8 @@ impl<A: Analyzer> Connection<A> {
         self.note_origins();
         self.note_talk(from, flags.syn(), wire);
         self.weigh_reset(from, end, ack, shared);
-        if let Place::At(offset) = place {
-            let piece = Piece { offset: 0, bytes: segment.payload, wire, at: segment.at, ack };
+        if let SegmentPlace::At(offset) = place {
+            let piece = SegmentPiece { offset: 0, bytes: segment.payload, wire, at: segment.at, ack };
             let (stream, mut outlet) = self.way_out(from, Some(segment), index, shared, context);
             if wire > 0 {
                 outlet.conn.urgent |= flags.urg();
@@ -239,7 +239,7 @@ impl<A: Analyzer> Connection<A> {
         from: Direction,
         now: Timestamp,
         index: u32,
-        shared: &mut Shared,
+        shared: &mut TableShared,
         context: &mut A::Context,
     ) {
         let (own, opposite) = split(&mut self.streams, from);
@@ -259,7 +259,7 @@ impl<A: Analyzer> Connection<A> {
         offset: i64,
         at: Timestamp,
         index: u32,
-        shared: &mut Shared,
+        shared: &mut TableShared,
         context: &mut A::Context,
     ) {
         let (_, opposite) = split(&mut self.streams, from);
@@ -270,14 +270,14 @@ impl<A: Analyzer> Connection<A> {
 
     /// A segment far outside the window: it counts only once the other side proves that it got there, or, when the other
     /// side is never seen, once enough of them follow each other.
-    fn on_stray(&mut self, from: Direction, segment: &Segment<'_>, shared: &mut Shared) -> Verdict {
+    fn on_stray(&mut self, from: Direction, segment: &Segment<'_>, shared: &mut TableShared) -> SegmentVerdict {
         let (own, opposite) = split(&mut self.streams, from);
         let believed = own.note_stray(segment.seq, segment.payload_len, segment.at) && !opposite.seen();
         if (believed && !own.follow_strays(segment.at)) || acknowledged(opposite, segment).is_err() {
-            return Verdict::Replace;
+            return SegmentVerdict::Replace;
         }
         shared.discard(Discard::OutOfWindow, segment.payload.len());
-        Verdict::Ignore
+        SegmentVerdict::Ignore
     }
 
     fn note_origins(&mut self) {
@@ -293,7 +293,7 @@ impl<A: Analyzer> Connection<A> {
         let again = own.talked && wire > 0;
         own.talked = true;
         if opposite.seen() || again {
-            self.phase = Phase::Settled;
+            self.phase = ConnectionPhase::Settled;
         }
     }
 
@@ -303,13 +303,28 @@ impl<A: Analyzer> Connection<A> {
         from: Direction,
         segment: Option<&'a Segment<'a>>,
         index: u32,
-        shared: &'a mut Shared,
+        shared: &'a mut TableShared,
         context: &'a mut A::Context,
-    ) -> (&'a mut Stream, Outlet<'a, A>) {
+    ) -> (&'a mut ByteStream, StreamOutlet<'a, A>) {
         let Self { conn, streams, analyzer, early_end, .. } = self;
         let (own, opposite) = split(streams, from);
         let (answered, sums_lie, opposite) = (opposite.seen(), own.sums_lie, opposite.awaited());
-        (own, Outlet { from, index, answered, opposite, conn, analyzer, early_end, sums_lie, segment, shared, context })
+        (
+            own,
+            StreamOutlet {
+                from,
+                index,
+                answered,
+                opposite,
+                conn,
+                analyzer,
+                early_end,
+                sums_lie,
+                segment,
+                shared,
+                context,
+            },
+        )
     }
 
     /// Passes on what can be, in both streams, as of `now`; `segment`: one more segment has been seen.
@@ -319,25 +334,25 @@ impl<A: Analyzer> Connection<A> {
         now: Timestamp,
         segment: bool,
         index: u32,
-        shared: &mut Shared,
+        shared: &mut TableShared,
         context: &mut A::Context,
     ) {
-        if self.streams.iter().all(Stream::is_orderly) {
+        if self.streams.iter().all(ByteStream::is_orderly) {
             return;
         }
         // One hole at a time, and the originator's stream first: what one declares lost the other may wait for.
         if segment {
-            self.streams.iter_mut().for_each(Stream::count_segment);
+            self.streams.iter_mut().for_each(ByteStream::count_segment);
         }
         let order = self.order();
-        let mut each = |act: fn(&mut Stream, Timestamp, &mut Outlet<'_, A>) -> bool| {
+        let mut each = |act: fn(&mut ByteStream, Timestamp, &mut StreamOutlet<'_, A>) -> bool| {
             order.into_iter().any(|from| {
                 let (stream, mut outlet) = self.way_out(from, None, index, shared, context);
                 act(stream, now, &mut outlet)
             })
         };
         // What each stream waits for from the other is no hole: only more patience ends that.
-        while each(Stream::settle)
+        while each(ByteStream::settle)
             || each(|stream, now, outlet| stream.has_waited(now, outlet) && stream.insist(outlet))
         {}
     }
@@ -348,16 +363,16 @@ impl<A: Analyzer> Connection<A> {
         from: Direction,
         now: Timestamp,
         index: u32,
-        shared: &mut Shared,
+        shared: &mut TableShared,
         context: &mut A::Context,
-    ) -> Verdict {
+    ) -> SegmentVerdict {
         let (stream, mut outlet) = self.way_out(from, None, index, shared, context);
         stream.release(now, &mut outlet);
         self.verdict()
     }
 
     /// Whether the stream still holds what it began to hold as that holder.
-    pub(super) fn holds_as(&mut self, holder: Holder) -> bool {
+    pub(super) fn holds_as(&mut self, holder: StreamHolder) -> bool {
         split(&mut self.streams, holder.from).0.holds_as(holder.id)
     }
 
@@ -367,7 +382,7 @@ impl<A: Analyzer> Connection<A> {
         at: Timestamp,
         reason: CloseReason,
         index: u32,
-        shared: &mut Shared,
+        shared: &mut TableShared,
         context: &mut A::Context,
     ) {
         self.flush(at, index, shared, context);
@@ -379,20 +394,20 @@ impl<A: Analyzer> Connection<A> {
             analyzer.on_close(&self.conn, at, reason, context);
         }
         self.take_attempt();
-        self.phase = Phase::Closed;
+        self.phase = ConnectionPhase::Closed;
         self.last_seen = at;
     }
 
     /// Passes on all that is held, hole by hole, so that what one stream acknowledges comes before it where it can.
-    fn flush(&mut self, at: Timestamp, index: u32, shared: &mut Shared, context: &mut A::Context) {
+    fn flush(&mut self, at: Timestamp, index: u32, shared: &mut TableShared, context: &mut A::Context) {
         let order = self.order();
-        let mut each = |act: fn(&mut Stream, Timestamp, &mut Outlet<'_, A>) -> bool| {
+        let mut each = |act: fn(&mut ByteStream, Timestamp, &mut StreamOutlet<'_, A>) -> bool| {
             order.into_iter().any(|from| {
                 let (stream, mut outlet) = self.way_out(from, None, index, shared, context);
                 act(stream, at, &mut outlet)
             })
         };
-        while each(Stream::flush) || each(|stream, _, outlet| stream.insist(outlet)) {}
+        while each(ByteStream::flush) || each(|stream, _, outlet| stream.insist(outlet)) {}
     }
 
     /// The originator's stream first, so that requests come before their responses where both wait.
@@ -412,9 +427,9 @@ impl<A: Analyzer> Connection<A> {
     }
 
     /// Whether it is over by what both sides sent.
-    pub(super) fn verdict(&self) -> Verdict {
+    pub(super) fn verdict(&self) -> SegmentVerdict {
         let [low, high] = &self.streams;
-        if low.ended && high.ended { Verdict::Close(CloseReason::Closed) } else { Verdict::Keep }
+        if low.ended && high.ended { SegmentVerdict::Close(CloseReason::Closed) } else { SegmentVerdict::Keep }
     }
 
     /// One side has ended, the other has not.
@@ -428,7 +443,7 @@ impl<A: Analyzer> Connection<A> {
         let (own, _) = split(&mut self.streams, from);
         let seq = segment.seq.wrapping_add(u32::from(segment.flags.syn()));
         let wire = wire_len(segment).cast_signed();
-        own.is_known() && matches!(own.place(seq, wire), Place::At(offset) if !own.is_fresh(offset + wire))
+        own.is_known() && matches!(own.place(seq, wire), SegmentPlace::At(offset) if !own.is_fresh(offset + wire))
     }
 
     /// Whether a segment that comes after the end belongs to a new connection with the same endpoints; or to this one, if
@@ -444,11 +459,11 @@ impl<A: Analyzer> Connection<A> {
                 wire > 0
                     && own.is_known()
                     && match own.place(segment.seq, wire.cast_signed()) {
-                        Place::At(offset) => {
+                        SegmentPlace::At(offset) => {
                             (self.reset_by_peer && own.is_ahead(offset)) || own.contradicts_end(offset)
                         }
-                        Place::Stray => true,
-                        Place::Nowhere => false,
+                        SegmentPlace::Stray => true,
+                        SegmentPlace::Nowhere => false,
                     }
             }
         }

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::outlet::Outlet;
-use super::{Analyzer, Limits};
+use super::outlet::StreamOutlet;
+use super::{Analyzer, TcpLimits};
 use crate::flow::Timestamp;
 use crate::ledger::Discard;
 
@@ -27,7 +27,7 @@ const FIN_WAIT: u64 = 1_000_000_000;
 
 /// Bytes of a stream as one segment brought them.
 #[derive(Clone, Copy)]
-pub(super) struct Piece<'a> {
+pub(super) struct SegmentPiece<'a> {
     pub(super) offset: u64,
     /// As captured.
     pub(super) bytes: &'a [u8],
@@ -37,7 +37,7 @@ pub(super) struct Piece<'a> {
     pub(super) ack: Option<u64>,
 }
 
-impl Piece<'_> {
+impl SegmentPiece<'_> {
     pub(super) fn end(&self) -> u64 {
         self.offset + self.wire
     }
@@ -61,7 +61,7 @@ impl Piece<'_> {
 }
 
 /// A piece that came early, copied.
-pub(super) struct Chunk {
+pub(super) struct HeldChunk {
     offset: u64,
     bytes: Box<[u8]>,
     wire: u64,
@@ -69,13 +69,13 @@ pub(super) struct Chunk {
     ack: Option<u64>,
 }
 
-impl Chunk {
-    fn new(piece: &Piece<'_>) -> Self {
+impl HeldChunk {
+    fn new(piece: &SegmentPiece<'_>) -> Self {
         Self { offset: piece.offset, bytes: piece.bytes.into(), wire: piece.wire, at: piece.at, ack: piece.ack }
     }
 
-    pub(super) fn piece(&self) -> Piece<'_> {
-        Piece { offset: self.offset, bytes: &self.bytes, wire: self.wire, at: self.at, ack: self.ack }
+    pub(super) fn piece(&self) -> SegmentPiece<'_> {
+        SegmentPiece { offset: self.offset, bytes: &self.bytes, wire: self.wire, at: self.at, ack: self.ack }
     }
 
     fn end(&self) -> u64 {
@@ -120,12 +120,12 @@ struct Stray {
 }
 
 /// The disorder of one stream.
-pub(super) struct Disorder {
+pub(super) struct StreamDisorder {
     /// By offset, none empty on the wire, none overlapping, all at or after the stream's next offset. A tree: in a queue
     /// one that comes between others would move half of them.
-    chunks: BTreeMap<u64, Chunk>,
+    chunks: BTreeMap<u64, HeldChunk>,
     /// By offset: from segments that their receiver may have dropped, until it says so.
-    doubtful: BTreeMap<u64, Chunk>,
+    doubtful: BTreeMap<u64, HeldChunk>,
     cost: usize,
     hold_id: u64,
     pub(super) fin: Option<Fin>,
@@ -145,7 +145,7 @@ pub(super) struct Disorder {
     gaps: VecDeque<(u64, u64)>,
 }
 
-impl Disorder {
+impl StreamDisorder {
     pub(super) fn new(at: Timestamp) -> Self {
         Self {
             chunks: BTreeMap::new(),
@@ -254,7 +254,7 @@ impl Disorder {
     }
 
     /// Holds what of `piece` is not held yet: the first copy of a byte wins.
-    pub(super) fn hold<A: Analyzer>(&mut self, piece: &Piece<'_>, outlet: &mut Outlet<'_, A>) {
+    pub(super) fn hold<A: Analyzer>(&mut self, piece: &SegmentPiece<'_>, outlet: &mut StreamOutlet<'_, A>) {
         let mut position = piece.offset;
         // The only one that begins before the piece and may reach into it.
         let before = self.chunks.range(..=position).next_back().map(|(_, chunk)| chunk);
@@ -266,18 +266,18 @@ impl Disorder {
             let stop = next.map_or(piece.end(), |(offset, _)| *offset);
             let behind = next.map_or(stop, |(_, chunk)| overlap(piece, chunk, outlet));
             if position < stop {
-                self.insert(Chunk::new(&piece.part(position, stop)), outlet);
+                self.insert(HeldChunk::new(&piece.part(position, stop)), outlet);
             }
             position = behind;
         }
     }
 
-    fn insert<A: Analyzer>(&mut self, chunk: Chunk, outlet: &mut Outlet<'_, A>) {
+    fn insert<A: Analyzer>(&mut self, chunk: HeldChunk, outlet: &mut StreamOutlet<'_, A>) {
         self.count_in(&chunk, outlet);
         self.chunks.insert(chunk.offset, chunk);
     }
 
-    fn count_in<A: Analyzer>(&mut self, chunk: &Chunk, outlet: &mut Outlet<'_, A>) {
+    fn count_in<A: Analyzer>(&mut self, chunk: &HeldChunk, outlet: &mut StreamOutlet<'_, A>) {
         if !self.is_holding() {
             self.hold_id = outlet.shared.holds.begin(outlet.index, outlet.from);
         }
@@ -286,7 +286,7 @@ impl Disorder {
         self.cost += chunk.cost();
     }
 
-    fn count_out<A: Analyzer>(&mut self, chunk: &Chunk, outlet: &mut Outlet<'_, A>) {
+    fn count_out<A: Analyzer>(&mut self, chunk: &HeldChunk, outlet: &mut StreamOutlet<'_, A>) {
         outlet.shared.ledger.held -= chunk.bytes.len() as u64;
         outlet.shared.holds.cost -= chunk.cost();
         self.cost -= chunk.cost();
@@ -296,11 +296,11 @@ impl Disorder {
     }
 
     /// Holds a piece that its receiver may have dropped.
-    pub(super) fn hold_doubtful<A: Analyzer>(&mut self, piece: &Piece<'_>, outlet: &mut Outlet<'_, A>) {
+    pub(super) fn hold_doubtful<A: Analyzer>(&mut self, piece: &SegmentPiece<'_>, outlet: &mut StreamOutlet<'_, A>) {
         if self.doubtful.contains_key(&piece.offset) {
             return outlet.shared.discard(Discard::Refused, piece.bytes.len());
         }
-        let chunk = Chunk::new(piece);
+        let chunk = HeldChunk::new(piece);
         self.count_in(&chunk, outlet);
         self.doubtful.insert(chunk.offset, chunk);
     }
@@ -314,8 +314,8 @@ impl Disorder {
         stand: (u64, u64),
         now: Timestamp,
         over: Over,
-        outlet: &mut Outlet<'_, A>,
-    ) -> Option<(Chunk, bool)> {
+        outlet: &mut StreamOutlet<'_, A>,
+    ) -> Option<(HeldChunk, bool)> {
         let (next, acked) = stand;
         let first = self.doubtful.first_entry()?;
         let chunk = first.get();
@@ -340,7 +340,7 @@ impl Disorder {
     }
 
     /// Discards what is doubtful; whether there was anything.
-    pub(super) fn discard_doubtful<A: Analyzer>(&mut self, outlet: &mut Outlet<'_, A>) -> bool {
+    pub(super) fn discard_doubtful<A: Analyzer>(&mut self, outlet: &mut StreamOutlet<'_, A>) -> bool {
         let any = !self.doubtful.is_empty();
         while let Some((_, chunk)) = self.doubtful.pop_first() {
             self.count_out(&chunk, outlet);
@@ -350,31 +350,31 @@ impl Disorder {
     }
 
     /// The first held chunk acknowledges bytes of the opposite stream that are not passed on yet.
-    pub(super) fn is_early<A: Analyzer>(&self, outlet: &Outlet<'_, A>) -> bool {
+    pub(super) fn is_early<A: Analyzer>(&self, outlet: &StreamOutlet<'_, A>) -> bool {
         self.chunks.first_key_value().is_some_and(|(_, c)| outlet.is_early(c.ack))
     }
 
     /// It has done so for long. A hole is given up before; but where each stream waits for the other (a retransmission
     /// acknowledges more than the first copy did) there is none.
-    pub(super) fn has_waited<A: Analyzer>(&self, now: Timestamp, outlet: &Outlet<'_, A>) -> bool {
+    pub(super) fn has_waited<A: Analyzer>(&self, now: Timestamp, outlet: &StreamOutlet<'_, A>) -> bool {
         let patience = outlet.shared.limits.acked_gap_wait.saturating_mul(3);
         let first = self.chunks.first_key_value();
         first.is_some_and(|(_, c)| outlet.is_early(c.ack) && now.since(c.at) >= patience)
     }
 
     /// The first held chunk, if it starts at `next`.
-    pub(super) fn take_at<A: Analyzer>(&mut self, next: u64, outlet: &mut Outlet<'_, A>) -> Option<Chunk> {
+    pub(super) fn take_at<A: Analyzer>(&mut self, next: u64, outlet: &mut StreamOutlet<'_, A>) -> Option<HeldChunk> {
         if self.first_held()? == next { self.take(outlet) } else { None }
     }
 
-    fn take<A: Analyzer>(&mut self, outlet: &mut Outlet<'_, A>) -> Option<Chunk> {
+    fn take<A: Analyzer>(&mut self, outlet: &mut StreamOutlet<'_, A>) -> Option<HeldChunk> {
         let (_, chunk) = self.chunks.pop_first()?;
         self.count_out(&chunk, outlet);
         Some(chunk)
     }
 
     /// Discards all that is held.
-    pub(super) fn discard_held<A: Analyzer>(&mut self, why: Discard, outlet: &mut Outlet<'_, A>) {
+    pub(super) fn discard_held<A: Analyzer>(&mut self, why: Discard, outlet: &mut StreamOutlet<'_, A>) {
         while let Some(chunk) = self.take(outlet) {
             outlet.shared.discard(why, chunk.bytes.len());
         }
@@ -413,7 +413,7 @@ impl Disorder {
     }
 
     /// Lets what was acknowledged long enough ago become proof.
-    pub(super) fn ripen(&mut self, acked: u64, now: Timestamp, limits: &Limits) {
+    pub(super) fn ripen(&mut self, acked: u64, now: Timestamp, limits: &TcpLimits) {
         let long_ago = now.since(self.ripening_since) >= limits.acked_gap_wait;
         if self.ripening > self.ripe && (long_ago || self.ripening_segments >= REORDER_SEGMENTS) {
             self.ripe = self.ripening;
@@ -423,7 +423,7 @@ impl Disorder {
     }
 
     /// How far the hole at `next` is lost at the time `now`.
-    pub(super) fn lost_until(&self, next: u64, acked: u64, now: Timestamp, limits: &Limits) -> Option<u64> {
+    pub(super) fn lost_until(&self, next: u64, acked: u64, now: Timestamp, limits: &TcpLimits) -> Option<u64> {
         let obstacle = self.obstacle();
         if obstacle.is_some_and(|(offset, _)| offset <= next) {
             // No hole: what is next is there, and waits for the opposite stream, or for its acknowledgement.
@@ -482,7 +482,7 @@ impl Disorder {
 }
 
 /// Counts the part of `late` that `first` holds already; gives its end.
-fn overlap<A: Analyzer>(late: &Piece<'_>, first: &Chunk, outlet: &mut Outlet<'_, A>) -> u64 {
+fn overlap<A: Analyzer>(late: &SegmentPiece<'_>, first: &HeldChunk, outlet: &mut StreamOutlet<'_, A>) -> u64 {
     let (start, stop) = (late.offset.max(first.offset), late.end().min(first.end()));
     let (late, first) = (late.part(start, stop), first.piece().part(start, stop));
     outlet.duplicate(late.bytes.len());

@@ -8,13 +8,13 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use super::slots::Slots;
+use super::slots::ConnectionSlots;
 use crate::flow::{ConnKey, Scope};
 
 /// Indices of slots. The keys are only there: where most packets look, four bytes a connection stay in the cache,
 /// forty-eight do not.
 #[derive(Default)]
-pub(super) struct Index {
+pub(super) struct SlotIndex {
     by_key: HashTable<u32>,
     by_alias: HashTable<(Scope, u32)>,
     /// The newest connection of a five-tuple, in whatever scope. Kept from the first scope on that is not the plain one.
@@ -23,10 +23,10 @@ pub(super) struct Index {
     hasher: RandomState,
 }
 
-impl Index {
+impl SlotIndex {
     /// The connection of that key.
     #[inline]
-    pub(super) fn find<A>(&self, key: &ConnKey, slots: &Slots<A>) -> Option<u32> {
+    pub(super) fn find<A>(&self, key: &ConnKey, slots: &ConnectionSlots<A>) -> Option<u32> {
         let hash = self.hasher.hash_one(key);
         let found = self.by_key.find(hash, |index| slots.key(*index) == Some(key));
         if found.is_none() && self.scoped {
@@ -37,7 +37,7 @@ impl Index {
     }
 
     /// The newest connection of that five-tuple in another scope.
-    pub(super) fn in_another_scope<A>(&mut self, key: &ConnKey, slots: &Slots<A>) -> Option<u32> {
+    pub(super) fn in_another_scope<A>(&mut self, key: &ConnKey, slots: &ConnectionSlots<A>) -> Option<u32> {
         self.scoped |= key.scope != Scope::default();
         if !self.scoped {
             return None;
@@ -61,7 +61,7 @@ impl Index {
     }
 
     /// A new connection.
-    pub(super) fn insert<A>(&mut self, key: &ConnKey, index: u32, slots: &Slots<A>) {
+    pub(super) fn insert<A>(&mut self, key: &ConnKey, index: u32, slots: &ConnectionSlots<A>) {
         self.insert_key(key, index, slots);
         if self.scoped {
             let hasher = &self.hasher;
@@ -76,14 +76,14 @@ impl Index {
     }
 
     /// The connection at `index` has this key.
-    pub(super) fn insert_key<A>(&mut self, key: &ConnKey, index: u32, slots: &Slots<A>) {
+    pub(super) fn insert_key<A>(&mut self, key: &ConnKey, index: u32, slots: &ConnectionSlots<A>) {
         let hasher = &self.hasher;
         let hash_of = |index: &u32| slots.key(*index).map_or(0, |key| hasher.hash_one(key));
         self.by_key.insert_unique(hasher.hash_one(key), index, hash_of);
     }
 
     /// The connection at `index` is seen under this key too.
-    pub(super) fn insert_alias<A>(&mut self, key: &ConnKey, index: u32, slots: &Slots<A>) {
+    pub(super) fn insert_alias<A>(&mut self, key: &ConnKey, index: u32, slots: &ConnectionSlots<A>) {
         let hasher = &self.hasher;
         let hash_of = |entry: &(Scope, u32)| alias_of(entry, slots).map_or(0, |key| hasher.hash_one(key));
         self.by_alias.insert_unique(hasher.hash_one(key), (key.scope, index), hash_of);
@@ -111,7 +111,7 @@ impl Index {
     }
 }
 
-fn alias_of<A>((scope, index): &(Scope, u32), slots: &Slots<A>) -> Option<ConnKey> {
+fn alias_of<A>((scope, index): &(Scope, u32), slots: &ConnectionSlots<A>) -> Option<ConnKey> {
     Some(slots.key(*index)?.within(*scope))
 }
 

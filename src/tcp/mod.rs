@@ -3,7 +3,7 @@
 //! Direction-neutral: who is the client is decided by content, in `http`. The bytes of each stream are pushed
 //! into an [`Analyzer`]; in-order bytes are lent, never copied. Knows no protocol above TCP.
 //!
-//! From the door inwards: [`Table`] finds or makes room for the connection (`slots` keeps them by age), `connection`
+//! From the door inwards: [`ConnectionTable`] finds or makes room for the connection (`slots` keeps them by age), `connection`
 //! judges the segment as the receiver would have, `offset` turns its numbers into 64-bit offsets,
 //! `stream` passes bytes on in order, `disorder` keeps what came early and decides when a hole is lost, `outlet` counts
 //! every byte that leaves.
@@ -22,13 +22,13 @@ mod tests;
 
 use std::sync::Arc;
 
-use crate::flow::{Around, ConnKey, Direction, Timestamp};
+use crate::flow::{ConnKey, Direction, OuterLayers, Timestamp};
 
-pub use table::Table;
+pub use table::ConnectionTable;
 
 /// What an analyzer may know of its connection.
 #[derive(Clone, Debug)]
-pub struct Conn {
+pub struct ConnSummary {
     /// Endpoints.
     pub key: ConnKey,
     /// Time of the first segment seen.
@@ -46,7 +46,7 @@ pub struct Conn {
     /// Interface of the first frame.
     pub interface: Option<Arc<str>>,
     /// The VLANs and tunnels around the first frame, by name, where there are any.
-    pub around: Option<Box<Around>>,
+    pub around: Option<Box<OuterLayers>>,
     /// Retransmitted bytes differed from the first copy, in some stream.
     pub overlap_conflict: bool,
     /// Bytes came that their sender marked as urgent, in some stream.
@@ -55,7 +55,7 @@ pub struct Conn {
     pub heard: [bool; 2],
 }
 
-impl Conn {
+impl ConnSummary {
     /// Whether the capture shows what comes `from` there.
     pub fn hears(&self, from: Direction) -> bool {
         self.heard.get(from as usize).copied().unwrap_or(true)
@@ -132,7 +132,7 @@ pub trait Analyzer: Sized {
 
     /// A connection has its first event. Called then and not before: a connection that never carries a byte (a SYN flood,
     /// a probe) costs no analyzer and gives no calls.
-    fn open(conn: &Conn, context: &mut Self::Context) -> Self;
+    fn open(conn: &ConnSummary, context: &mut Self::Context) -> Self;
 
     /// How many of the next bytes of the stream `from` are read by no one, whatever they are: a body, an encrypted stream.
     /// Their checksums are not verified, and no copy of them is compared with the first.
@@ -142,18 +142,18 @@ pub trait Analyzer: Sized {
     }
 
     /// The next event of the stream `from`.
-    fn on_event(&mut self, conn: &Conn, from: Direction, event: StreamEvent<'_>, context: &mut Self::Context);
+    fn on_event(&mut self, conn: &ConnSummary, from: Direction, event: StreamEvent<'_>, context: &mut Self::Context);
 
-    /// Time passed: called for every connection at each [`Table::on_timeout`](crate::tcp).
-    fn on_tick(&mut self, conn: &Conn, now: Timestamp, context: &mut Self::Context);
+    /// Time passed: called for every connection at each [`ConnectionTable::on_timeout`](crate::tcp).
+    fn on_tick(&mut self, conn: &ConnSummary, now: Timestamp, context: &mut Self::Context);
 
     /// The connection is over. Bytes still held out of order have been delivered before, with gaps.
-    fn on_close(self, conn: &Conn, at: Timestamp, reason: CloseReason, context: &mut Self::Context);
+    fn on_close(self, conn: &ConnSummary, at: Timestamp, reason: CloseReason, context: &mut Self::Context);
 }
 
 /// Bounds on what the network can fill.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct TcpLimits {
     /// Connections tracked at once; the one idle longest makes room (MAX_CONNECTIONS).
     pub connections: usize,
     /// Bytes held out of order for one stream.

@@ -5,20 +5,20 @@
 use std::collections::VecDeque;
 
 use super::recent::Recent;
-use super::{Analyzer, Conn, GapCause, Limits, StreamEvent};
+use super::{Analyzer, ConnSummary, GapCause, StreamEvent, TcpLimits};
 use crate::flow::{Direction, Timestamp};
 use crate::ledger::{Discard, StreamLedger};
 use crate::packet::{Checksum, Segment};
 
 /// What all connections of a table share.
-pub(super) struct Shared {
-    pub(super) limits: Limits,
+pub(super) struct TableShared {
+    pub(super) limits: TcpLimits,
     pub(super) ledger: StreamLedger,
-    pub(super) holds: Holds,
+    pub(super) holds: HeldStreams,
     pub(super) recent: Recent,
 }
 
-impl Shared {
+impl TableShared {
     /// Counts captured bytes that are not passed on.
     pub(super) fn discard(&mut self, why: Discard, bytes: usize) {
         self.ledger.discarded.add(why as usize, bytes as u64);
@@ -27,11 +27,11 @@ impl Shared {
 
 /// Who holds bytes out of order, oldest first, so that the oldest gives up when all together hold too much.
 #[derive(Default)]
-pub(super) struct Holds {
+pub(super) struct HeldStreams {
     /// What all held bytes cost in memory, bookkeeping included.
     pub(super) cost: usize,
     /// In the order they began to hold; streams that have let go since are skipped when their turn comes.
-    pub(super) queue: VecDeque<Holder>,
+    pub(super) queue: VecDeque<StreamHolder>,
     /// How many of the queue still hold.
     active: usize,
     last_id: u64,
@@ -39,19 +39,19 @@ pub(super) struct Holds {
 
 /// A stream that began to hold bytes.
 #[derive(Clone, Copy)]
-pub(super) struct Holder {
+pub(super) struct StreamHolder {
     pub(super) index: u32,
     pub(super) from: Direction,
     /// Equal to the stream's own while it still holds.
     pub(super) id: u64,
 }
 
-impl Holds {
+impl HeldStreams {
     /// A stream begins to hold: its id from now on.
     pub(super) fn begin(&mut self, index: u32, from: Direction) -> u64 {
         self.last_id += 1;
         self.active += 1;
-        self.queue.push_back(Holder { index, from, id: self.last_id });
+        self.queue.push_back(StreamHolder { index, from, id: self.last_id });
         self.last_id
     }
 
@@ -67,7 +67,7 @@ impl Holds {
 }
 
 /// The way out of one stream.
-pub(super) struct Outlet<'a, A: Analyzer> {
+pub(super) struct StreamOutlet<'a, A: Analyzer> {
     /// Which stream.
     pub(super) from: Direction,
     /// Slot of the connection.
@@ -76,7 +76,7 @@ pub(super) struct Outlet<'a, A: Analyzer> {
     pub(super) answered: bool,
     /// How far the opposite stream was passed on, when more of it may come.
     pub(super) opposite: Option<u64>,
-    pub(super) conn: &'a mut Conn,
+    pub(super) conn: &'a mut ConnSummary,
     pub(super) analyzer: &'a mut Option<Box<A>>,
     /// A stream that ended before there was an analyzer to tell.
     pub(super) early_end: &'a mut Option<Box<Timestamp>>,
@@ -84,11 +84,11 @@ pub(super) struct Outlet<'a, A: Analyzer> {
     pub(super) sums_lie: bool,
     /// The segment under way.
     pub(super) segment: Option<&'a Segment<'a>>,
-    pub(super) shared: &'a mut Shared,
+    pub(super) shared: &'a mut TableShared,
     pub(super) context: &'a mut A::Context,
 }
 
-impl<A: Analyzer> Outlet<'_, A> {
+impl<A: Analyzer> StreamOutlet<'_, A> {
     /// Whether a segment that acknowledges `ack` must wait: its sender had bytes of the opposite stream that are not
     /// passed on yet. One number more may be a FIN.
     #[inline]

@@ -13,7 +13,7 @@ const STEPS: usize = 32;
 
 /// One piece of one stream.
 #[derive(Clone, Copy, Default)]
-struct Piece {
+struct RecentPiece {
     number: u32,
     /// The piece of the same stream that was remembered before it.
     before: u32,
@@ -27,7 +27,7 @@ struct Piece {
 /// What was passed on last.
 pub(super) struct Recent {
     bytes: Vec<u8>,
-    pieces: Vec<Piece>,
+    pieces: Vec<RecentPiece>,
     /// Bytes ever remembered, with those left free at the end of a round.
     written: u64,
     /// Number of the last piece; 0 is none.
@@ -46,7 +46,7 @@ impl Recent {
         let bytes = bytes.get(..PIECE).unwrap_or(bytes);
         if self.bytes.is_empty() {
             self.bytes = vec![0; BYTES];
-            self.pieces = vec![Piece::default(); PIECES];
+            self.pieces = vec![RecentPiece::default(); PIECES];
         }
         let mut at = self.written as usize % BYTES;
         if at + bytes.len() > BYTES {
@@ -58,7 +58,7 @@ impl Recent {
             place.copy_from_slice(bytes);
         }
         if let Some(place) = self.pieces.get_mut(number as usize % PIECES) {
-            *place = Piece { number, before, offset, start, len: bytes.len() as u32 };
+            *place = RecentPiece { number, before, offset, start, len: bytes.len() as u32 };
         }
         self.written += bytes.len() as u64;
         self.last = number;
@@ -93,7 +93,7 @@ impl Recent {
     }
 
     /// The piece of that number with its bytes, while they are there.
-    fn piece(&self, number: u32) -> Option<(&Piece, &[u8])> {
+    fn piece(&self, number: u32) -> Option<(&RecentPiece, &[u8])> {
         let piece = self.pieces.get(number as usize % PIECES).filter(|p| p.number == number && number != 0)?;
         if self.written - piece.start > BYTES as u64 {
             return None;

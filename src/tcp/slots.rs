@@ -2,17 +2,17 @@
 //!
 //! Finds nothing by its key (that is `table`) and decides no end.
 
-use super::connection::{Connection, Phase};
+use super::connection::{ConnectionPhase, TcpConnection};
 use crate::flow::{ConnKey, Scope};
 
 const NONE: u32 = u32::MAX;
 
 /// Memory of one connection, without its place in the index and without the analyzer.
 #[cfg(test)]
-pub(super) const SLOT_SIZE: usize = size_of::<Option<Slot<()>>>();
+pub(super) const SLOT_SIZE: usize = size_of::<Option<ConnectionSlot<()>>>();
 
-struct Slot<A> {
-    connection: Connection<A>,
+struct ConnectionSlot<A> {
+    connection: TcpConnection<A>,
     /// In the list of settled connections.
     settled: bool,
     older: u32,
@@ -20,34 +20,34 @@ struct Slot<A> {
 }
 
 #[derive(Clone, Copy)]
-struct List {
+struct SlotList {
     oldest: u32,
     newest: u32,
     len: usize,
 }
 
-impl Default for List {
+impl Default for SlotList {
     fn default() -> Self {
         Self { oldest: NONE, newest: NONE, len: 0 }
     }
 }
 
 /// Connections by index.
-pub(super) struct Slots<A> {
-    slots: Vec<Option<Slot<A>>>,
+pub(super) struct ConnectionSlots<A> {
+    slots: Vec<Option<ConnectionSlot<A>>>,
     free: Vec<u32>,
     /// Opening or closed.
-    passing: List,
-    settled: List,
+    passing: SlotList,
+    settled: SlotList,
 }
 
-impl<A> Default for Slots<A> {
+impl<A> Default for ConnectionSlots<A> {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), passing: List::default(), settled: List::default() }
+        Self { slots: Vec::new(), free: Vec::new(), passing: SlotList::default(), settled: SlotList::default() }
     }
 }
 
-impl<A> Slots<A> {
+impl<A> ConnectionSlots<A> {
     /// One more than the greatest index.
     pub(super) fn bound(&self) -> u32 {
         u32::try_from(self.slots.len()).unwrap_or(NONE)
@@ -65,7 +65,7 @@ impl<A> Slots<A> {
     }
 
     #[inline]
-    pub(super) fn get(&mut self, index: u32) -> Option<&mut Connection<A>> {
+    pub(super) fn get(&mut self, index: u32) -> Option<&mut TcpConnection<A>> {
         self.slot(index).map(|s| &mut s.connection)
     }
 
@@ -77,8 +77,8 @@ impl<A> Slots<A> {
         (list.oldest != NONE).then_some(list.oldest)
     }
 
-    pub(super) fn insert(&mut self, connection: Connection<A>) -> u32 {
-        let slot = Slot { connection, settled: false, older: NONE, newer: NONE };
+    pub(super) fn insert(&mut self, connection: TcpConnection<A>) -> u32 {
+        let slot = ConnectionSlot { connection, settled: false, older: NONE, newer: NONE };
         let index = if let Some(index) = self.free.pop() {
             if let Some(place) = self.slots.get_mut(index as usize) {
                 *place = Some(slot);
@@ -97,7 +97,7 @@ impl<A> Slots<A> {
     }
 
     /// Takes the connection out.
-    pub(super) fn remove(&mut self, index: u32) -> Option<Connection<A>> {
+    pub(super) fn remove(&mut self, index: u32) -> Option<TcpConnection<A>> {
         self.unlink(index);
         let slot = self.slots.get_mut(index as usize)?.take()?;
         self.free.push(index);
@@ -109,7 +109,7 @@ impl<A> Slots<A> {
     pub(super) fn touch(&mut self, index: u32) {
         let newest = (self.settled.newest, self.passing.newest);
         let Some(slot) = self.slot(index) else { return };
-        let settled = slot.connection.phase == Phase::Settled;
+        let settled = slot.connection.phase == ConnectionPhase::Settled;
         let newest = if slot.settled { newest.0 } else { newest.1 };
         if settled != slot.settled || newest != index {
             self.unlink(index);
@@ -121,11 +121,11 @@ impl<A> Slots<A> {
     }
 
     #[inline]
-    fn slot(&mut self, index: u32) -> Option<&mut Slot<A>> {
+    fn slot(&mut self, index: u32) -> Option<&mut ConnectionSlot<A>> {
         self.slots.get_mut(index as usize)?.as_mut()
     }
 
-    fn list(&mut self, settled: bool) -> &mut List {
+    fn list(&mut self, settled: bool) -> &mut SlotList {
         if settled { &mut self.settled } else { &mut self.passing }
     }
 

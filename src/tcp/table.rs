@@ -4,16 +4,16 @@
 
 use std::sync::Arc;
 
-use super::connection::{Attempt, Connection, Phase, Verdict, wire_len};
-use super::index::Index;
-use super::outlet::{Holds, Shared};
+use super::connection::{ConnectionPhase, HandshakeAttempt, SegmentVerdict, TcpConnection, wire_len};
+use super::index::SlotIndex;
+use super::outlet::{HeldStreams, TableShared};
 use super::recent::Recent;
-use super::slots::Slots;
-use super::{Analyzer, CloseReason, Limits};
+use super::slots::ConnectionSlots;
+use super::{Analyzer, CloseReason, TcpLimits};
 use crate::flow::{ConnKey, Direction, Timestamp};
 use crate::ledger::{Discard, StreamLedger};
 use crate::packet::Segment;
-use crate::pool::{Pool, Share};
+use crate::pool::{LimitPool, PoolShare};
 
 /// How long a connection that is over is remembered, so that retransmissions and last ACKs open none. Counted from its end
 /// and not prolonged by what comes; TIME-WAIT (RFC 9293 §3.6.1) would be minutes, which no sidecar's port pairs need.
@@ -22,29 +22,29 @@ const LINGER: u64 = 10_000_000_000;
 /// The connections of one capture.
 ///
 /// At every moment, also between two calls of an analyzer, the ledger's equation holds for what it was given.
-pub struct Table<A: Analyzer> {
-    index: Index,
-    slots: Slots<A>,
-    shared: Shared,
+pub struct ConnectionTable<A: Analyzer> {
+    index: SlotIndex,
+    slots: ConnectionSlots<A>,
+    shared: TableShared,
     /// Of the connections that all tables may know.
-    known: Share,
+    known: PoolShare,
     /// Of the bytes that all tables may hold.
-    held: Share,
+    held: PoolShare,
 }
 
-impl<A: Analyzer> Table<A> {
+impl<A: Analyzer> ConnectionTable<A> {
     /// An empty table.
-    pub fn new(limits: Limits) -> Self {
-        let (connections, held) = (Pool::new(limits.connections.max(1)), Pool::new(limits.held_total));
+    pub fn new(limits: TcpLimits) -> Self {
+        let (connections, held) = (LimitPool::new(limits.connections.max(1)), LimitPool::new(limits.held_total));
         Self::sharing(limits, &connections, &held)
     }
 
     /// An empty table that shares its limits on connections and on held bytes with others.
-    pub fn sharing(limits: Limits, connections: &Arc<Pool>, held: &Arc<Pool>) -> Self {
-        let (ledger, holds, recent) = (StreamLedger::default(), Holds::default(), Recent::new());
-        let shared = Shared { limits, ledger, holds, recent };
-        let (known, held) = (Share::new(connections), Share::new(held));
-        Self { index: Index::default(), slots: Slots::default(), shared, known, held }
+    pub fn sharing(limits: TcpLimits, connections: &Arc<LimitPool>, held: &Arc<LimitPool>) -> Self {
+        let (ledger, holds, recent) = (StreamLedger::default(), HeldStreams::default(), Recent::new());
+        let shared = TableShared { limits, ledger, holds, recent };
+        let (known, held) = (PoolShare::new(connections), PoolShare::new(held));
+        Self { index: SlotIndex::default(), slots: ConnectionSlots::default(), shared, known, held }
     }
 
     /// Takes one segment, in order of capture.
@@ -67,7 +67,7 @@ impl<A: Analyzer> Table<A> {
     pub fn on_timeout(&mut self, now: Timestamp, context: &mut A::Context) {
         for index in 0..self.slots.bound() {
             let Some(connection) = self.slots.get(index) else { continue };
-            if connection.phase == Phase::Closed {
+            if connection.phase == ConnectionPhase::Closed {
                 if now.since(connection.last_seen) >= LINGER {
                     self.forget(index);
                 }
@@ -78,7 +78,7 @@ impl<A: Analyzer> Table<A> {
                 self.forget(index);
             } else {
                 connection.settle(now, false, index, &mut self.shared, context);
-                if let Verdict::Close(reason) = connection.verdict() {
+                if let SegmentVerdict::Close(reason) = connection.verdict() {
                     self.end(index, now, reason, context);
                 } else if let Some(analyzer) = &mut connection.analyzer {
                     analyzer.on_tick(&connection.conn, now, context);
@@ -112,7 +112,7 @@ impl<A: Analyzer> Table<A> {
     }
 
     #[cfg(test)]
-    pub(super) fn shared(&self) -> &Shared {
+    pub(super) fn shared(&self) -> &TableShared {
         &self.shared
     }
 
@@ -126,13 +126,13 @@ impl<A: Analyzer> Table<A> {
     #[cfg(test)]
     pub(super) fn disordered(&mut self) -> usize {
         let slots = &mut self.slots;
-        let disordered = |c: &mut Connection<A>| c.streams.iter().filter(|s| !s.is_orderly()).count();
+        let disordered = |c: &mut TcpConnection<A>| c.streams.iter().filter(|s| !s.is_orderly()).count();
         (0..slots.bound()).filter_map(|index| slots.get(index).map(disordered)).sum()
     }
 
     /// What the table remembers, ended connections included.
     #[cfg(test)]
-    pub(super) fn connections(&mut self) -> Vec<super::Conn> {
+    pub(super) fn connections(&mut self) -> Vec<super::ConnSummary> {
         let slots = &mut self.slots;
         (0..slots.bound()).filter_map(|index| slots.get(index).map(|c| c.conn.clone())).collect()
     }
@@ -185,7 +185,7 @@ impl<A: Analyzer> Table<A> {
         } else {
             return index;
         }
-        let mut connection = Connection::new(key, segment);
+        let mut connection = TcpConnection::new(key, segment);
         if let Some(twin) = self.slots.get(index).filter(|_| whole) {
             connection.begin_as(twin);
         }
@@ -195,7 +195,7 @@ impl<A: Analyzer> Table<A> {
     /// The index, unless that connection is over and the segment is none of its stragglers.
     fn still_there(&mut self, index: u32, from: Direction, segment: &Segment<'_>) -> Option<u32> {
         let connection = self.slots.get(index)?;
-        if connection.phase != Phase::Closed {
+        if connection.phase != ConnectionPhase::Closed {
             return Some(index);
         }
         let expired = segment.at.since(connection.last_seen) >= LINGER;
@@ -208,7 +208,7 @@ impl<A: Analyzer> Table<A> {
 
     fn pass_to(&mut self, index: u32, from: Direction, segment: &Segment<'_>, context: &mut A::Context) {
         let Some(connection) = self.slots.get(index) else { return };
-        if connection.phase == Phase::Closed {
+        if connection.phase == ConnectionPhase::Closed {
             if !segment.flags.rst() && connection.has_passed(from, segment) {
                 self.shared.ledger.duplicate += segment.payload.len() as u64;
                 return;
@@ -217,13 +217,13 @@ impl<A: Analyzer> Table<A> {
             return self.shared.discard(why, segment.payload.len());
         }
         match connection.on_segment(from, segment, index, &mut self.shared, context) {
-            Verdict::Keep => {
+            SegmentVerdict::Keep => {
                 connection.last_seen = segment.at;
                 self.slots.touch(index);
             }
-            Verdict::Ignore | Verdict::Refuse => {}
-            Verdict::Close(reason) => self.end(index, segment.at, reason, context),
-            Verdict::Replace => self.replace(index, from, segment, context),
+            SegmentVerdict::Ignore | SegmentVerdict::Refuse => {}
+            SegmentVerdict::Close(reason) => self.end(index, segment.at, reason, context),
+            SegmentVerdict::Replace => self.replace(index, from, segment, context),
         }
     }
 
@@ -247,13 +247,13 @@ impl<A: Analyzer> Table<A> {
         key: ConnKey,
         from: Direction,
         segment: &Segment<'_>,
-        attempt: Option<&Attempt>,
+        attempt: Option<&HandshakeAttempt>,
         context: &mut A::Context,
     ) -> u32 {
         let elsewhere = self.index.in_another_scope(&key, &self.slots).and_then(|index| self.slots.get(index));
         let repeated = elsewhere.is_some_and(|other| other.has_number_of(from, segment));
         self.shared.ledger.connections_repeated += u64::from(repeated);
-        let mut connection = Connection::new(key, segment);
+        let mut connection = TcpConnection::new(key, segment);
         if let Some(attempt) = attempt {
             connection.adopt(attempt);
         }
@@ -261,7 +261,7 @@ impl<A: Analyzer> Table<A> {
     }
 
     /// Room for a new connection, and its place there.
-    fn admit(&mut self, key: ConnKey, connection: Connection<A>, at: Timestamp, context: &mut A::Context) -> u32 {
+    fn admit(&mut self, key: ConnKey, connection: TcpConnection<A>, at: Timestamp, context: &mut A::Context) -> u32 {
         self.make_room(1, at, context);
         let index = self.slots.insert(connection);
         self.index.insert(&key, index, &self.slots);
@@ -281,7 +281,7 @@ impl<A: Analyzer> Table<A> {
     }
 
     fn evict(&mut self, index: u32, at: Timestamp, context: &mut A::Context) {
-        if self.slots.get(index).is_some_and(|c| c.phase != Phase::Closed) {
+        if self.slots.get(index).is_some_and(|c| c.phase != ConnectionPhase::Closed) {
             self.shared.ledger.connections_evicted += 1;
         }
         self.end(index, at, CloseReason::Evicted, context);
@@ -291,7 +291,7 @@ impl<A: Analyzer> Table<A> {
     /// Closes a connection that is not closed yet; it stays to catch stragglers.
     fn end(&mut self, index: u32, at: Timestamp, reason: CloseReason, context: &mut A::Context) {
         let Some(connection) = self.slots.get(index) else { return };
-        if connection.phase != Phase::Closed {
+        if connection.phase != ConnectionPhase::Closed {
             connection.close(at, reason, index, &mut self.shared, context);
             self.shared.ledger.connections_open -= 1;
             self.slots.touch(index);
@@ -315,7 +315,7 @@ impl<A: Analyzer> Table<A> {
         {
             let Some(connection) = self.slots.get(holder.index) else { continue };
             if connection.holds_as(holder)
-                && let Verdict::Close(reason) =
+                && let SegmentVerdict::Close(reason) =
                     connection.release(holder.from, now, holder.index, &mut self.shared, context)
             {
                 self.end(holder.index, now, reason, context);
@@ -339,7 +339,7 @@ fn opens(segment: &Segment<'_>) -> bool {
     flags.syn() || wire_len(segment) > 0
 }
 
-fn idle_limit<A: Analyzer>(connection: &Connection<A>, limits: &Limits) -> u64 {
-    let soon = connection.phase == Phase::Opening || connection.is_half_closed() || connection.is_in_doubt();
+fn idle_limit<A: Analyzer>(connection: &TcpConnection<A>, limits: &TcpLimits) -> u64 {
+    let soon = connection.phase == ConnectionPhase::Opening || connection.is_half_closed() || connection.is_in_doubt();
     if soon { limits.idle_opening } else { limits.idle }
 }

@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 
 use compact_str::CompactString;
 
-use super::order::Order;
-use crate::filter::expression::{Expression, Surroundings};
+use super::order::RowOrder;
+use crate::filter::expression::{FilterExpression, RecordSurroundings};
 use crate::record::{Exchange, Record};
-use crate::tally::{Key, Leading, Row};
+use crate::tally::{LeadingRows, TallyKey, TallyRow};
 
 /// Rows for each key; more keys share one.
 const MOST_ROWS: usize = 128;
@@ -21,11 +21,11 @@ pub(super) const SPARK: usize = 16;
 
 /// Sums and the last exchanges.
 #[derive(Debug)]
-pub(super) struct Board {
-    tables: Vec<(Key, Leading)>,
-    all: Row,
+pub(super) struct TopBoard {
+    tables: Vec<(TallyKey, LeadingRows)>,
+    all: TallyRow,
     recent: VecDeque<Record>,
-    filter: Option<Expression>,
+    filter: Option<FilterExpression>,
     slow_after: Option<u64>,
     /// Nanoseconds since 1970, on the clock of what is seen.
     now: i64,
@@ -47,7 +47,7 @@ pub(super) struct ShownRow {
 
 /// Everything that is drawn of a board.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shown {
+pub(super) struct ShownBoard {
     pub(super) now: i64,
     pub(super) all: ShownRow,
     pub(super) rows: Vec<ShownRow>,
@@ -57,9 +57,9 @@ pub(super) struct Shown {
     pub(super) exchanges: Vec<Exchange>,
 }
 
-impl Board {
+impl TopBoard {
     pub(super) fn new(slow_after: Option<u64>) -> Self {
-        let (tables, all, recent) = (tables(), Row::default(), VecDeque::new());
+        let (tables, all, recent) = (tables(), TallyRow::default(), VecDeque::new());
         Self { tables, all, recent, filter: None, slow_after, now: 0 }
     }
 
@@ -75,7 +75,7 @@ impl Board {
     }
 
     fn count(&mut self, record: &Record) {
-        let around = Surroundings { slow_after: self.slow_after, ..Surroundings::default() };
+        let around = RecordSurroundings { slow_after: self.slow_after, ..RecordSurroundings::default() };
         let Some(exchange) = record.exchange() else { return };
         if self.filter.as_ref().is_some_and(|filter| !filter.holds(record, &around)) {
             return;
@@ -92,33 +92,35 @@ impl Board {
     }
 
     /// Counts anew, only what this holds for: of the past, what is remembered.
-    pub(super) fn set_filter(&mut self, filter: Option<Expression>) {
-        (self.filter, self.tables, self.all) = (filter, tables(), Row::default());
+    pub(super) fn set_filter(&mut self, filter: Option<FilterExpression>) {
+        (self.filter, self.tables, self.all) = (filter, tables(), TallyRow::default());
         let recent = std::mem::take(&mut self.recent);
         recent.iter().for_each(|record| self.count(record));
         self.recent = recent;
     }
 
     /// The rows of a key in an order, and the exchanges of the one that is looked into.
-    pub(super) fn shown(&self, key: Key, order: Order, looks_into: Option<&str>) -> Shown {
-        let Some((_, table)) = self.tables.iter().find(|(other, _)| *other == key) else { return Shown::default() };
+    pub(super) fn shown(&self, key: TallyKey, order: RowOrder, looks_into: Option<&str>) -> ShownBoard {
+        let Some((_, table)) = self.tables.iter().find(|(other, _)| *other == key) else {
+            return ShownBoard::default();
+        };
         let mut rows: Vec<_> = table.rows().map(|(key, row)| self.row(key, row)).collect();
         rows.sort_by(|a, b| compare(order, a, b).then_with(|| a.key.cmp(&b.key)));
         if table.others().exchanges > 0 {
             rows.push(self.row("(others)", table.others()));
         }
         let exchanges = looks_into.map_or_else(Vec::new, |wanted| self.with(key, wanted));
-        Shown { now: self.now, all: self.row("all", &self.all), rows, replaced: table.replaced(), exchanges }
+        ShownBoard { now: self.now, all: self.row("all", &self.all), rows, replaced: table.replaced(), exchanges }
     }
 
-    fn with(&self, key: Key, wanted: &str) -> Vec<Exchange> {
-        let around = Surroundings { slow_after: self.slow_after, ..Surroundings::default() };
+    fn with(&self, key: TallyKey, wanted: &str) -> Vec<Exchange> {
+        let around = RecordSurroundings { slow_after: self.slow_after, ..RecordSurroundings::default() };
         let passes = |record: &&Record| self.filter.as_ref().is_none_or(|filter| filter.holds(record, &around));
         let newest = self.recent.iter().rev().filter(passes).filter_map(Record::exchange);
         newest.filter(|exchange| key.of(exchange) == wanted).take(MOST_SHOWN).cloned().collect()
     }
 
-    fn row(&self, key: &str, row: &Row) -> ShownRow {
+    fn row(&self, key: &str, row: &TallyRow) -> ShownRow {
         ShownRow {
             key: key.into(),
             rate: row.rate(self.now),
@@ -133,22 +135,22 @@ impl Board {
     }
 }
 
-fn tables() -> Vec<(Key, Leading)> {
-    Key::ALL.into_iter().map(|key| (key, Leading::new(MOST_ROWS))).collect()
+fn tables() -> Vec<(TallyKey, LeadingRows)> {
+    TallyKey::ALL.into_iter().map(|key| (key, LeadingRows::new(MOST_ROWS))).collect()
 }
 
 /// The larger number first.
-fn compare(order: Order, a: &ShownRow, b: &ShownRow) -> std::cmp::Ordering {
+fn compare(order: RowOrder, a: &ShownRow, b: &ShownRow) -> std::cmp::Ordering {
     let share = |row: &ShownRow| row.failed as f64 / row.exchanges.max(1) as f64;
     let percentile = |row: &ShownRow, index: usize| row.percentiles.get(index).copied().flatten();
     match order {
-        Order::Rate => b.rate.total_cmp(&a.rate).then_with(|| b.exchanges.cmp(&a.exchanges)),
-        Order::Failed => share(b).total_cmp(&share(a)).then_with(|| b.failed.cmp(&a.failed)),
-        Order::Unanswered => b.unanswered.cmp(&a.unanswered),
-        Order::P50 => percentile(b, 0).cmp(&percentile(a, 0)),
-        Order::P95 => percentile(b, 1).cmp(&percentile(a, 1)),
-        Order::P99 => percentile(b, 2).cmp(&percentile(a, 2)),
-        Order::Bytes => b.bytes.cmp(&a.bytes),
-        Order::Total => b.exchanges.cmp(&a.exchanges),
+        RowOrder::Rate => b.rate.total_cmp(&a.rate).then_with(|| b.exchanges.cmp(&a.exchanges)),
+        RowOrder::Failed => share(b).total_cmp(&share(a)).then_with(|| b.failed.cmp(&a.failed)),
+        RowOrder::Unanswered => b.unanswered.cmp(&a.unanswered),
+        RowOrder::P50 => percentile(b, 0).cmp(&percentile(a, 0)),
+        RowOrder::P95 => percentile(b, 1).cmp(&percentile(a, 1)),
+        RowOrder::P99 => percentile(b, 2).cmp(&percentile(a, 2)),
+        RowOrder::Bytes => b.bytes.cmp(&a.bytes),
+        RowOrder::Total => b.exchanges.cmp(&a.exchanges),
     }
 }

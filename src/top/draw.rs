@@ -6,13 +6,13 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use super::board::{SPARK, Shown, ShownRow};
-use super::order::Order;
-use super::screen::Screen;
-use crate::format::text::{Size, Took};
-use crate::record::{Exchange, Outcome};
+use super::board::{SPARK, ShownBoard, ShownRow};
+use super::order::RowOrder;
+use super::screen::TopScreen;
+use crate::format::text::{ShownDuration, ShownSize};
+use crate::record::{EventOutcome, Exchange};
 use crate::settings::{printable_up_to, thousands};
-use crate::tally::Key;
+use crate::tally::TallyKey;
 
 /// Key column: at least this wide before another column is added.
 const LEAST_KEY: usize = 24;
@@ -26,7 +26,7 @@ const BAR: usize = 40;
 
 /// What is around the board.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Around {
+pub(super) struct BoardFrame {
     /// What is watched: `eth0`, `a.pcap`.
     pub(super) source: String,
     /// There is nothing more to come.
@@ -39,33 +39,38 @@ pub(super) struct Around {
 }
 
 /// A column: what is above it, its width, its cell.
-struct Column {
+struct BoardColumn {
     head: &'static str,
     width: usize,
     cell: fn(&ShownRow) -> String,
-    order: Option<Order>,
+    order: Option<RowOrder>,
 }
 
 /// What matters most first: so many of them are shown as have room.
-const COLUMNS: [Column; 10] = [
-    Column { head: "RATE/s", width: 7, cell: |row| short(row.rate), order: Some(Order::Rate) },
-    Column { head: "FAILED", width: 7, cell: |row| share(row.failed, row.exchanges), order: Some(Order::Failed) },
-    Column { head: "P50", width: 8, cell: |row| took(row, 0), order: Some(Order::P50) },
-    Column { head: "P95", width: 8, cell: |row| took(row, 1), order: Some(Order::P95) },
-    Column { head: "P99", width: 8, cell: |row| took(row, 2), order: Some(Order::P99) },
-    Column { head: "UNANSW", width: 6, cell: |row| count(row.unanswered), order: Some(Order::Unanswered) },
-    Column { head: "TOTAL", width: 7, cell: |row| count(row.exchanges), order: Some(Order::Total) },
-    Column { head: "BYTES", width: 7, cell: |row| Size(row.bytes).to_string(), order: Some(Order::Bytes) },
-    Column { head: "DOUBTFUL", width: 8, cell: |row| count(row.doubtful), order: None },
-    Column { head: "LAST SECONDS", width: SPARK, cell: |row| spark(&row.spark), order: None },
+const COLUMNS: [BoardColumn; 10] = [
+    BoardColumn { head: "RATE/s", width: 7, cell: |row| short(row.rate), order: Some(RowOrder::Rate) },
+    BoardColumn {
+        head: "FAILED",
+        width: 7,
+        cell: |row| share(row.failed, row.exchanges),
+        order: Some(RowOrder::Failed),
+    },
+    BoardColumn { head: "P50", width: 8, cell: |row| took(row, 0), order: Some(RowOrder::P50) },
+    BoardColumn { head: "P95", width: 8, cell: |row| took(row, 1), order: Some(RowOrder::P95) },
+    BoardColumn { head: "P99", width: 8, cell: |row| took(row, 2), order: Some(RowOrder::P99) },
+    BoardColumn { head: "UNANSW", width: 6, cell: |row| count(row.unanswered), order: Some(RowOrder::Unanswered) },
+    BoardColumn { head: "TOTAL", width: 7, cell: |row| count(row.exchanges), order: Some(RowOrder::Total) },
+    BoardColumn { head: "BYTES", width: 7, cell: |row| ShownSize(row.bytes).to_string(), order: Some(RowOrder::Bytes) },
+    BoardColumn { head: "DOUBTFUL", width: 8, cell: |row| count(row.doubtful), order: None },
+    BoardColumn { head: "LAST SECONDS", width: SPARK, cell: |row| spark(&row.spark), order: None },
 ];
 
 /// Draws everything.
-pub(super) fn draw(frame: &mut Frame<'_>, screen: &mut Screen, shown: &Shown, around: &Around) {
+pub(super) fn draw(frame: &mut Frame<'_>, screen: &mut TopScreen, shown: &ShownBoard, around: &BoardFrame) {
     let areas =
         Layout::vertical([Constraint::Length(2), Constraint::Min(1), Constraint::Length(1), Constraint::Length(1)]);
     let [top, middle, lost, keys] = areas.areas(frame.area());
-    let pen = Pen { colours: around.colours, width: usize::from(frame.area().width) };
+    let pen = CellPen { colours: around.colours, width: usize::from(frame.area().width) };
     frame.render_widget(Paragraph::new(vec![pen.heading(shown, around), pen.choices(screen, around.ended)]), top);
     if screen.looks_into().is_some() {
         look(frame, middle, pen, screen, shown);
@@ -77,12 +82,12 @@ pub(super) fn draw(frame: &mut Frame<'_>, screen: &mut Screen, shown: &Shown, ar
 }
 
 #[derive(Clone, Copy)]
-struct Pen {
+struct CellPen {
     colours: bool,
     width: usize,
 }
 
-impl Pen {
+impl CellPen {
     fn painted(self, colour: Color) -> Style {
         if self.colours { Style::new().fg(colour) } else { Style::new() }
     }
@@ -91,7 +96,7 @@ impl Pen {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
-    fn heading(self, shown: &Shown, around: &Around) -> Line<'static> {
+    fn heading(self, shown: &ShownBoard, around: &BoardFrame) -> Line<'static> {
         let all = &shown.all;
         let time = crate::flow::Timestamp(shown.now).to_string();
         let clock =
@@ -116,9 +121,9 @@ impl Pen {
         Line::from(vec![Span::styled(format!("podtap top {source} "), self.bold()), Span::raw(numbers)])
     }
 
-    fn choices(self, screen: &Screen, ended: bool) -> Line<'static> {
+    fn choices(self, screen: &TopScreen, ended: bool) -> Line<'static> {
         let mut spans = Vec::new();
-        for (index, key) in Key::ALL.into_iter().enumerate() {
+        for (index, key) in TallyKey::ALL.into_iter().enumerate() {
             let style = if key == screen.key() { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
             spans.extend([Span::styled(format!("{}{}", index + 1, key.name()), style), Span::raw(" ")]);
         }
@@ -129,7 +134,7 @@ impl Pen {
         Line::from(spans)
     }
 
-    fn losses(self, shown: &Shown, around: &Around) -> Line<'static> {
+    fn losses(self, shown: &ShownBoard, around: &BoardFrame) -> Line<'static> {
         let connects = match (around.refused, around.timed_out) {
             (0, 0) => String::new(),
             (refused, late) => format!("connects: {} refused, {} timed out  ", thousands(refused), thousands(late)),
@@ -147,7 +152,7 @@ impl Pen {
         Line::from(vec![lost, Span::raw(format!("  {connects}{rows}"))])
     }
 
-    fn keys(self, screen: &Screen) -> Line<'static> {
+    fn keys(self, screen: &TopScreen) -> Line<'static> {
         if screen.writes || !screen.filter.is_empty() {
             let wrong = screen.wrong.as_ref().map(|why| format!("  {}", printable_up_to(self.width, why)));
             let cursor = if screen.writes { "_" } else { "" };
@@ -165,7 +170,7 @@ impl Pen {
 }
 
 /// The columns that have room, and what is left for the key.
-fn columns(width: usize) -> (&'static [Column], usize) {
+fn columns(width: usize) -> (&'static [BoardColumn], usize) {
     let mut used = 0;
     let fitting = COLUMNS.iter().take_while(|column| {
         used += column.width + 1;
@@ -177,7 +182,7 @@ fn columns(width: usize) -> (&'static [Column], usize) {
     (columns, key)
 }
 
-fn table(frame: &mut Frame<'_>, area: Rect, pen: Pen, screen: &mut Screen, shown: &Shown) {
+fn table(frame: &mut Frame<'_>, area: Rect, pen: CellPen, screen: &mut TopScreen, shown: &ShownBoard) {
     let (columns, key_width) = columns(usize::from(area.width));
     let head = columns.iter().fold(format!("{:key_width$}", screen.key().name().to_uppercase()), |line, column| {
         let mark = if column.order == Some(screen.order()) { "v" } else { "" };
@@ -216,7 +221,7 @@ fn fitting(text: &str, width: usize) -> String {
     head.chain(['~']).chain(text.chars().skip(length - (kept - kept / 2))).collect()
 }
 
-fn look(frame: &mut Frame<'_>, area: Rect, pen: Pen, screen: &mut Screen, shown: &Shown) {
+fn look(frame: &mut Frame<'_>, area: Rect, pen: CellPen, screen: &mut TopScreen, shown: &ShownBoard) {
     let [list, parts] = Layout::vertical([Constraint::Min(2), Constraint::Length(PARTS_HEIGHT)]).areas(area);
     let title = fitting(screen.looks_into().unwrap_or_default(), usize::from(area.width));
     let mut lines = vec![Line::styled(title, pen.bold())];
@@ -229,7 +234,7 @@ fn look(frame: &mut Frame<'_>, area: Rect, pen: Pen, screen: &mut Screen, shown:
     }
     for (index, exchange) in shown.exchanges.iter().enumerate().skip(first).take(height) {
         let mut style = if index == selected { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
-        if pen.colours && exchange.outcome() == Outcome::Failure {
+        if pen.colours && exchange.outcome() == EventOutcome::Failure {
             style = style.fg(Color::Red);
         }
         let text = line_of(exchange);
@@ -244,16 +249,16 @@ fn look(frame: &mut Frame<'_>, area: Rect, pen: Pen, screen: &mut Screen, shown:
 fn line_of(exchange: &Exchange) -> String {
     let time = exchange.start().to_string();
     let time = time.get(11..23).unwrap_or_default();
-    let took = exchange.took().map_or_else(|| "-".to_owned(), |nanos| Took(nanos).to_string());
+    let took = exchange.took().map_or_else(|| "-".to_owned(), |nanos| ShownDuration(nanos).to_string());
     let request = exchange.request.as_ref().map_or_else(
         || "(request not seen)".to_owned(),
         |request| printable_up_to(400, &format!("{} {}", request.method, request.target)),
     );
-    format!("{time} {:<9} {took:>8} {request}", Key::Status.of(exchange))
+    format!("{time} {:<9} {took:>8} {request}", TallyKey::Status.of(exchange))
 }
 
 /// The four parts below each other, each where it began.
-fn waterfall(pen: Pen, exchange: &Exchange) -> Vec<Line<'static>> {
+fn waterfall(pen: CellPen, exchange: &Exchange) -> Vec<Line<'static>> {
     let timing = exchange.timing();
     let sent = exchange.request.as_ref().map(|request| request.last);
     let waited = exchange.gave_up.filter(|_| exchange.response.is_none()).zip(sent).map(|(at, sent)| at.since(sent));
@@ -272,7 +277,7 @@ fn waterfall(pen: Pen, exchange: &Exchange) -> Vec<Line<'static>> {
     for (name, nanos, colour) in parts {
         let at = |nanos: u64| (nanos as f64 / total as f64 * BAR as f64).round() as usize;
         let length = nanos.map_or(0, |nanos| at(begun + nanos).saturating_sub(at(begun)));
-        let shown = nanos.map_or_else(|| "not seen".to_owned(), |nanos| Took(nanos).to_string());
+        let shown = nanos.map_or_else(|| "not seen".to_owned(), |nanos| ShownDuration(nanos).to_string());
         let bar = if nanos.is_some_and(|nanos| nanos > 0) { "█".repeat(length.max(1)) } else { String::new() };
         let space = " ".repeat(at(begun).min(BAR - 1));
         let rest = BAR.saturating_sub(space.len() + length.max(usize::from(!bar.is_empty())));
@@ -288,7 +293,7 @@ fn waterfall(pen: Pen, exchange: &Exchange) -> Vec<Line<'static>> {
 
 fn took(row: &ShownRow, index: usize) -> String {
     let nanos = row.percentiles.get(index).copied().flatten();
-    nanos.map_or_else(|| "-".to_owned(), |nanos| Took(nanos).to_string())
+    nanos.map_or_else(|| "-".to_owned(), |nanos| ShownDuration(nanos).to_string())
 }
 
 fn short(rate: f64) -> String {

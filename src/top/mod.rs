@@ -21,30 +21,30 @@ use std::time::{Duration, Instant};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use self::board::{Board, Shown};
-use self::screen::{Outcome, Press, Screen};
-use self::source::{Source, lock};
+use self::board::{ShownBoard, TopBoard};
+use self::screen::{Press, PressOutcome, TopScreen};
+use self::source::{TopSource, lock};
 use crate::assembly;
 use crate::cli::{self, TopRequest};
-use crate::config::{Config, memory_limit};
-use crate::filter::expression::Expression;
+use crate::config::{RunConfig, memory_limit};
+use crate::filter::expression::FilterExpression;
 use crate::metrics::closing_lines;
-use crate::settings::{Bounds, Pairs};
-use crate::source::privilege::{Privileges, Right};
+use crate::settings::{MemoryBounds, SettingPairs};
+use crate::source::privilege::{NeededRight, Privileges};
 use crate::terminal;
 
 /// From one picture to the next.
 const EVERY: Duration = Duration::from_millis(250);
 
 /// Runs `podtap top`. Call it before any thread starts: capabilities are dropped first.
-pub fn top(request: &TopRequest, flags: &Pairs) -> ExitCode {
-    Privileges::prepare(&[Right::NetRaw]);
+pub fn top(request: &TopRequest, flags: &SettingPairs) -> ExitCode {
+    Privileges::prepare(&[NeededRight::NetRaw]);
     let mut config = match assembly::load(flags) {
         Ok(config) => config,
         Err(wrong) => return cli::refuse(&wrong),
     };
     // In a pod it is a guest of the sidecar, which follows the same limit.
-    config.bounds = Bounds::of(&config.settings, memory_limit().map(|limit| limit / 4));
+    config.bounds = MemoryBounds::of(&config.settings, memory_limit().map(|limit| limit / 4));
     if !io::stdout().is_terminal() || terminal::is_dumb() {
         cli::tell(
             "podtap: top needs a terminal that can show a full screen (TERM); `podtap status` and `podtap view` do not\n",
@@ -64,13 +64,13 @@ pub fn top(request: &TopRequest, flags: &Pairs) -> ExitCode {
 }
 
 /// Gives the closing lines.
-fn run(request: &TopRequest, config: &Config) -> Result<String, Box<dyn std::error::Error>> {
+fn run(request: &TopRequest, config: &RunConfig) -> Result<String, Box<dyn std::error::Error>> {
     let settings = &config.settings;
     let slow_after = settings.slow_after.and_then(|millis| u64::try_from(millis.0.as_nanos()).ok());
-    let board = Arc::new(Mutex::new(Board::new(slow_after)));
+    let board = Arc::new(Mutex::new(TopBoard::new(slow_after)));
     let stop = Arc::new(AtomicBool::new(false));
     cli::on_interrupt(Arc::clone(&stop))?;
-    let source = Source::start(request, config, &board)?;
+    let source = TopSource::start(request, config, &board)?;
     let outcome = ratatui::try_init().and_then(|mut screen| {
         let outcome = shown_until_quit(&mut screen, &source, &board, &stop);
         if terminal::has_hung_up(io::stdout()) {
@@ -91,11 +91,11 @@ fn run(request: &TopRequest, config: &Config) -> Result<String, Box<dyn std::err
 
 fn shown_until_quit(
     terminal: &mut DefaultTerminal,
-    source: &Source,
-    board: &Mutex<Board>,
+    source: &TopSource,
+    board: &Mutex<TopBoard>,
     stop: &AtomicBool,
 ) -> io::Result<()> {
-    let mut screen = Screen::default();
+    let mut screen = TopScreen::default();
     let colours = terminal::colours(true);
     while !stop.load(Ordering::Relaxed) && !terminal::has_hung_up(io::stdout()) {
         let around = source.around(colours);
@@ -103,20 +103,20 @@ fn shown_until_quit(
         terminal.draw(|frame| draw::draw(frame, &mut screen, &shown, &around))?;
         let Some(press) = next_press(EVERY)? else { continue };
         match screen.press(press, &shown) {
-            Outcome::Nothing => {}
-            Outcome::Quit => break,
-            Outcome::Filter(filter) => set_filter(board, filter),
+            PressOutcome::Nothing => {}
+            PressOutcome::Quit => break,
+            PressOutcome::Filter(filter) => set_filter(board, filter),
         }
     }
     Ok(())
 }
 
 /// What the screen asks for.
-fn shown_of(board: &Board, screen: &Screen) -> Shown {
+fn shown_of(board: &TopBoard, screen: &TopScreen) -> ShownBoard {
     board.shown(screen.key(), screen.order(), screen.looks_into())
 }
 
-fn set_filter(board: &Mutex<Board>, filter: Option<Expression>) {
+fn set_filter(board: &Mutex<TopBoard>, filter: Option<FilterExpression>) {
     lock(board).set_filter(filter);
 }
 

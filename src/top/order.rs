@@ -2,7 +2,7 @@
 
 /// What rows are sorted by, the largest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum RowOrder {
     Rate,
     Total,
     Failed,
@@ -13,7 +13,7 @@ pub(super) enum Order {
     Bytes,
 }
 
-impl Order {
+impl RowOrder {
     const ALL: [Self; 8] =
         [Self::Rate, Self::Total, Self::Failed, Self::Unanswered, Self::P50, Self::P95, Self::P99, Self::Bytes];
 

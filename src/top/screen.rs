@@ -3,10 +3,10 @@
 
 use compact_str::CompactString;
 
-use super::board::Shown;
-use super::order::Order;
-use crate::filter::expression::Expression;
-use crate::tally::Key;
+use super::board::ShownBoard;
+use super::order::RowOrder;
+use crate::filter::expression::FilterExpression;
+use crate::tally::TallyKey;
 
 /// Longer filters are no filters.
 const LONGEST_FILTER: usize = 1000;
@@ -30,43 +30,43 @@ pub(super) enum Press {
 
 /// What follows from a press.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Outcome {
+pub(super) enum PressOutcome {
     Nothing,
     Quit,
     /// The board is to count only this.
-    Filter(Option<Expression>),
+    Filter(Option<FilterExpression>),
 }
 
 /// The choices.
 #[derive(Debug)]
-pub(super) struct Screen {
-    key: Key,
-    order: Order,
+pub(super) struct TopScreen {
+    key: TallyKey,
+    order: RowOrder,
     /// The key of the selected row: it stays selected when the order changes.
     selected: Option<CompactString>,
-    looks: Option<Look>,
+    looks: Option<RowLook>,
     /// The text of the filter, and whether it is being written.
     pub(super) filter: String,
     pub(super) writes: bool,
     /// What is wrong with it.
     pub(super) wrong: Option<String>,
-    frozen: Option<Shown>,
+    frozen: Option<ShownBoard>,
     /// Lines for rows, as of the last time it was drawn.
     pub(super) page: usize,
 }
 
 /// A row that is looked into, and which of its exchanges.
 #[derive(Debug)]
-struct Look {
+struct RowLook {
     key: CompactString,
     exchange: usize,
 }
 
-impl Default for Screen {
+impl Default for TopScreen {
     fn default() -> Self {
         Self {
-            key: Key::Route,
-            order: Order::Rate,
+            key: TallyKey::Route,
+            order: RowOrder::Rate,
             selected: None,
             looks: None,
             filter: String::new(),
@@ -78,12 +78,12 @@ impl Default for Screen {
     }
 }
 
-impl Screen {
-    pub(super) fn key(&self) -> Key {
+impl TopScreen {
+    pub(super) fn key(&self) -> TallyKey {
         self.key
     }
 
-    pub(super) fn order(&self) -> Order {
+    pub(super) fn order(&self) -> RowOrder {
         self.order
     }
 
@@ -102,40 +102,40 @@ impl Screen {
     }
 
     /// What is drawn: what there is now, or was when it was paused.
-    pub(super) fn drawn(&self, now: Shown) -> Shown {
+    pub(super) fn drawn(&self, now: ShownBoard) -> ShownBoard {
         self.frozen.clone().unwrap_or(now)
     }
 
     /// Index of the selected row.
-    pub(super) fn row(&self, shown: &Shown) -> usize {
+    pub(super) fn row(&self, shown: &ShownBoard) -> usize {
         let selected = self.selected.as_deref();
         shown.rows.iter().position(|row| Some(row.key.as_str()) == selected).unwrap_or(0)
     }
 
     /// Acts on a press; `shown` is what the user sees.
-    pub(super) fn press(&mut self, press: Press, shown: &Shown) -> Outcome {
+    pub(super) fn press(&mut self, press: Press, shown: &ShownBoard) -> PressOutcome {
         if press == Press::Interrupt {
-            return Outcome::Quit;
+            return PressOutcome::Quit;
         }
         if self.writes {
             return self.write(press);
         }
         match press {
-            Press::Char('q') => return Outcome::Quit,
+            Press::Char('q') => return PressOutcome::Quit,
             Press::Char('/') => self.writes = true,
             Press::Char(' ') => self.frozen = if self.frozen.is_some() { None } else { Some(shown.clone()) },
             Press::Char('s') => self.sort(1),
-            Press::Char('S') => self.sort(Order::BACK),
+            Press::Char('S') => self.sort(RowOrder::BACK),
             Press::Char(digit @ '1'..='6') => self.choose(digit),
             Press::Escape | Press::Backspace if self.looks.is_some() => self.looks = None,
             Press::Escape if !self.filter.is_empty() => {
                 self.filter.clear();
                 self.wrong = None;
-                return Outcome::Filter(None);
+                return PressOutcome::Filter(None);
             }
             Press::Enter if self.looks.is_none() => {
                 let key = shown.rows.get(self.row(shown)).map(|row| row.key.clone());
-                self.looks = key.map(|key| Look { key, exchange: 0 });
+                self.looks = key.map(|key| RowLook { key, exchange: 0 });
                 // A paused picture has no exchanges of the row.
                 self.frozen = None;
             }
@@ -147,7 +147,7 @@ impl Screen {
             Press::Last => self.go(shown, isize::MAX / 2),
             Press::Char(_) | Press::Enter | Press::Escape | Press::Backspace | Press::Interrupt => {}
         }
-        Outcome::Nothing
+        PressOutcome::Nothing
     }
 
     fn sort(&mut self, step: usize) {
@@ -157,12 +157,12 @@ impl Screen {
 
     fn choose(&mut self, digit: char) {
         let index = digit.to_digit(10).map_or(0, |digit| digit.saturating_sub(1) as usize);
-        if let Some(key) = Key::ALL.get(index) {
+        if let Some(key) = TallyKey::ALL.get(index) {
             (self.key, self.selected, self.looks, self.frozen) = (*key, None, None, None);
         }
     }
 
-    fn go(&mut self, shown: &Shown, by: isize) {
+    fn go(&mut self, shown: &ShownBoard, by: isize) {
         let moved = |from: usize, of: usize| from.saturating_add_signed(by).min(of.saturating_sub(1));
         match &mut self.looks {
             Some(look) => look.exchange = moved(look.exchange, shown.exchanges.len()),
@@ -174,13 +174,13 @@ impl Screen {
     }
 
     /// The filter changes with each character that makes it a whole expression.
-    fn write(&mut self, press: Press) -> Outcome {
+    fn write(&mut self, press: Press) -> PressOutcome {
         match press {
             Press::Char(character) if self.filter.len() < LONGEST_FILTER => self.filter.push(character),
             Press::Backspace => _ = self.filter.pop(),
             Press::Enter => {
                 self.writes = false;
-                return Outcome::Nothing;
+                return PressOutcome::Nothing;
             }
             Press::Escape => {
                 self.writes = false;
@@ -193,21 +193,21 @@ impl Screen {
             | Press::PageDown
             | Press::First
             | Press::Last
-            | Press::Interrupt => return Outcome::Nothing,
+            | Press::Interrupt => return PressOutcome::Nothing,
         }
         self.frozen = None;
         if self.filter.trim().is_empty() {
             self.wrong = None;
-            return Outcome::Filter(None);
+            return PressOutcome::Filter(None);
         }
-        match Expression::parse(&self.filter) {
+        match FilterExpression::parse(&self.filter) {
             Ok(filter) => {
                 self.wrong = None;
-                Outcome::Filter(Some(filter))
+                PressOutcome::Filter(Some(filter))
             }
             Err(why) => {
                 self.wrong = Some(why.to_string());
-                Outcome::Nothing
+                PressOutcome::Nothing
             }
         }
     }

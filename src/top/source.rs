@@ -4,32 +4,32 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::board::Board;
-use super::draw::Around;
+use super::board::TopBoard;
+use super::draw::BoardFrame;
 use crate::assembly::Assembly;
-use crate::cli::{Input, TopRequest};
-use crate::config::Config;
+use crate::cli::{CaptureInput, TopRequest};
+use crate::config::RunConfig;
 use crate::metrics::{Metrics, losses};
 use crate::record::Record;
-use crate::replay::{Pace, Reading};
-use crate::run::Watch;
+use crate::replay::{ReadingOptions, ReplayPace};
+use crate::run::CaptureWatch;
 use crate::sink::Sinks;
 use crate::tcp::CloseReason;
 
 /// A source that runs.
-pub(super) struct Source {
-    board: Arc<Mutex<Board>>,
+pub(super) struct TopSource {
+    board: Arc<Mutex<TopBoard>>,
     pub(super) metrics: Arc<Metrics>,
-    what: What,
+    what: SourceKind,
 }
 
-enum What {
-    Live(Watch),
-    Files(Files),
+enum SourceKind {
+    Live(CaptureWatch),
+    Files(FileThread),
 }
 
 /// Files that are read on a thread.
-struct Files {
+struct FileThread {
     thread: JoinHandle<()>,
     names: String,
     stop: Arc<AtomicBool>,
@@ -38,12 +38,12 @@ struct Files {
     problems: Arc<Mutex<Vec<String>>>,
 }
 
-impl Source {
+impl TopSource {
     /// Begins.
     pub(super) fn start(
         request: &TopRequest,
-        config: &Config,
-        board: &Arc<Mutex<Board>>,
+        config: &RunConfig,
+        board: &Arc<Mutex<TopBoard>>,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let metrics = Metrics::new(Sinks::default());
         let to_board = {
@@ -51,18 +51,18 @@ impl Source {
             move |record: &Record| lock(&board).add(record)
         };
         let what = if request.inputs.is_empty() {
-            What::Live(Watch::start(config, &metrics, &to_board)?)
+            SourceKind::Live(CaptureWatch::start(config, &metrics, &to_board)?)
         } else {
-            What::Files(Files::start(request, config, &metrics, to_board)?)
+            SourceKind::Files(FileThread::start(request, config, &metrics, to_board)?)
         };
         Ok(Self { board: Arc::clone(board), metrics, what })
     }
 
     /// What is around the table now. Moves the board's clock on.
-    pub(super) fn around(&self, colours: bool) -> Around {
+    pub(super) fn around(&self, colours: bool) -> BoardFrame {
         let seen = self.metrics.snapshot();
         let (source, ended, mut problems, now) = match &self.what {
-            What::Live(watch) => {
+            SourceKind::Live(watch) => {
                 let interfaces =
                     self.metrics.status().interfaces.into_iter().map(|interface| match interface.waiting {
                         Some(why) => format!("{} (not now: {why})", interface.name),
@@ -70,7 +70,7 @@ impl Source {
                     });
                 (interfaces.collect::<Vec<_>>().join(", "), false, watch.trouble().into_iter().collect(), wall_clock())
             }
-            What::Files(files) => {
+            SourceKind::Files(files) => {
                 let (ended, now) = (files.thread.is_finished(), files.clock.load(Ordering::Relaxed));
                 (files.names.clone(), ended, lock(&files.problems).clone(), now)
             }
@@ -78,7 +78,7 @@ impl Source {
         lock(&self.board).tick(now);
         problems.extend(losses(&seen.ledger, &seen.kernel, &[]));
         let streams = &seen.ledger.streams;
-        Around {
+        BoardFrame {
             source,
             ended,
             losses: problems,
@@ -91,8 +91,8 @@ impl Source {
     /// Ends it; what is open is counted.
     pub(super) fn finish(self) {
         match self.what {
-            What::Live(watch) => watch.finish(),
-            What::Files(files) => {
+            SourceKind::Live(watch) => watch.finish(),
+            SourceKind::Files(files) => {
                 files.stop.store(true, Ordering::Relaxed);
                 // A panic was reported by its hook.
                 let _ = files.thread.join();
@@ -101,24 +101,24 @@ impl Source {
     }
 }
 
-impl Files {
+impl FileThread {
     fn start(
         request: &TopRequest,
-        config: &Config,
+        config: &RunConfig,
         metrics: &Arc<Metrics>,
         to_board: impl Fn(&Record) + Send + 'static,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let own_ips = config.settings.own_ips.given().map(|ips| ips.to_vec()).unwrap_or_default();
         let assembly = Assembly::new(config, own_ips)?;
         let (clock, problems): (Arc<AtomicI64>, Arc<Mutex<Vec<String>>>) = Default::default();
-        let mut reading = Reading::new(&config.settings);
+        let mut reading = ReadingOptions::new(&config.settings);
         reading.bar = false;
-        reading.pace = request.speed.map(|speed| Pace::new(speed, Arc::clone(&clock)));
+        reading.pace = request.speed.map(|speed| ReplayPace::new(speed, Arc::clone(&clock)));
         let probe = metrics.probe();
         reading.probe = Some(probe.clone());
         let (stop, inputs, found) = (Arc::clone(&reading.interrupted), request.inputs.clone(), Arc::clone(&problems));
         // The end of a path says most.
-        let short = |input: &Input| input.name().rsplit('/').next().unwrap_or_default().to_owned();
+        let short = |input: &CaptureInput| input.name().rsplit('/').next().unwrap_or_default().to_owned();
         let names = inputs.iter().map(short).collect::<Vec<_>>().join(", ");
         let read = move || {
             let mut dissector = assembly.dissector();

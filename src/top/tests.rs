@@ -5,25 +5,31 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
 use ratatui::{TerminalOptions, Viewport};
 
-use super::board::{Board, Shown};
-use super::draw::{Around, draw};
-use super::screen::{Outcome, Press, Screen};
+use super::board::{ShownBoard, TopBoard};
+use super::draw::{BoardFrame, draw};
+use super::screen::{Press, PressOutcome, TopScreen};
 use super::shown_of;
 use crate::demo::rendered;
-use crate::dissect::{Config, Dissector};
+use crate::dissect::{Dissector, DissectorConfig};
 use crate::flow::Timestamp;
 use crate::record::sample::{START, exchange, record};
-use crate::record::{Exchange, Outcome as Came, Record, Unanswered};
+use crate::record::{EventOutcome, Exchange, Record, UnansweredReason};
 use crate::redact::Redactor;
-use crate::tally::Key;
+use crate::tally::TallyKey;
 use crate::tcp::CloseReason;
 
-fn around() -> Around {
-    Around { source: "eth0".to_owned(), refused: 2, timed_out: 1, ..Around::default() }
+fn around() -> BoardFrame {
+    BoardFrame { source: "eth0".to_owned(), refused: 2, timed_out: 1, ..BoardFrame::default() }
 }
 
 /// What a terminal of this size shows, and the bytes it got.
-fn terminal(screen: &mut Screen, shown: &Shown, around: &Around, columns: u16, lines: u16) -> (vt100::Parser, Vec<u8>) {
+fn terminal(
+    screen: &mut TopScreen,
+    shown: &ShownBoard,
+    around: &BoardFrame,
+    columns: u16,
+    lines: u16,
+) -> (vt100::Parser, Vec<u8>) {
     let mut bytes = Vec::new();
     let options = TerminalOptions { viewport: Viewport::Fixed(Rect::new(0, 0, columns, lines)) };
     let mut terminal = Terminal::with_options(CrosstermBackend::new(&mut bytes), options).unwrap();
@@ -34,7 +40,7 @@ fn terminal(screen: &mut Screen, shown: &Shown, around: &Around, columns: u16, l
     (parser, bytes)
 }
 
-fn text(board: &Board, screen: &mut Screen, columns: u16, lines: u16) -> String {
+fn text(board: &TopBoard, screen: &mut TopScreen, columns: u16, lines: u16) -> String {
     let shown = screen.drawn(shown_of(board, screen));
     let (parser, _) = terminal(screen, &shown, &around(), columns, lines);
     parser.screen().rows(0, columns).map(|line| line.trim_end().to_owned() + "\n").collect()
@@ -53,7 +59,7 @@ fn ending(second: u64, took_ms: u64, route: &str, status: Option<u16>) -> Exchan
             (response.first, response.last) = (first.plus(took_ms * 500_000), first.plus(took_ms * 1_000_000));
         }
         None => {
-            (one.response, one.unanswered) = (None, Some(Unanswered::Timeout));
+            (one.response, one.unanswered) = (None, Some(UnansweredReason::Timeout));
             one.gave_up = Some(first.plus(took_ms * 1_000_000));
         }
     }
@@ -61,8 +67,8 @@ fn ending(second: u64, took_ms: u64, route: &str, status: Option<u16>) -> Exchan
 }
 
 /// Ten seconds: a good route, a failing one, one that never answers.
-fn board() -> Board {
-    let mut board = Board::new(None);
+fn board() -> TopBoard {
+    let mut board = TopBoard::new(None);
     for second in 0..10 {
         for n in 0..=second {
             board.add(&record(ending(second, 20 + n, "/cart", Some(200))));
@@ -91,27 +97,27 @@ GET /hang                          0.1 100.0 %        -        -        -      1
 nothing lost  connects: 2 refused, 1 timed out
 q quit  1-6 key  s/S sort  / filter  Enter look inside  Space pause
 ";
-    let found = text(&board(), &mut Screen::default(), 80, 13);
+    let found = text(&board(), &mut TopScreen::default(), 80, 13);
     assert_eq!(found, expected, "\n{found}");
 }
 
 #[test]
 fn a_wide_terminal_has_more_columns_and_a_narrow_one_keeps_the_key() {
-    let wide = text(&board(), &mut Screen::default(), 140, 24);
+    let wide = text(&board(), &mut TopScreen::default(), 140, 24);
     for head in ["UNANSW", "TOTAL", "BYTES", "DOUBTFUL", "LAST SECONDS"] {
         assert!(wide.contains(head), "{head} in {wide}");
     }
     assert!(wide.lines().nth(3).unwrap().ends_with("▁▂▃▃▄▅▅▆▇█"), "{wide}");
-    let narrow = text(&board(), &mut Screen::default(), 30, 8);
+    let narrow = text(&board(), &mut TopScreen::default(), 30, 8);
     assert!(narrow.contains("GET /orders/{id}") && narrow.lines().count() == 8, "{narrow}");
     // So small that nothing makes sense, but nothing breaks.
-    text(&board(), &mut Screen::default(), 1, 1);
+    text(&board(), &mut TopScreen::default(), 1, 1);
 }
 
 #[test]
 fn what_is_lost_is_always_in_view() {
-    let (mut screen, board) = (Screen::default(), board());
-    let around = Around { losses: vec!["12 packets: the capture buffer was full".to_owned()], ..around() };
+    let (mut screen, board) = (TopScreen::default(), board());
+    let around = BoardFrame { losses: vec!["12 packets: the capture buffer was full".to_owned()], ..around() };
     for presses in [&[][..], &[Press::Enter], &[Press::Escape, Press::Char('/'), Press::Char('x')]] {
         for press in presses {
             screen.press(*press, &shown_of(&board, &screen));
@@ -127,8 +133,8 @@ fn what_is_lost_is_always_in_view() {
 fn without_colours_none_is_sent_and_with_them_a_failing_row_is_red() {
     let board = board();
     for colours in [false, true] {
-        let around = Around { colours, ..around() };
-        let mut screen = Screen::default();
+        let around = BoardFrame { colours, ..around() };
+        let mut screen = TopScreen::default();
         let shown = shown_of(&board, &screen);
         let (parser, bytes) = terminal(&mut screen, &shown, &around, 80, 24);
         let coloured = (0..80)
@@ -139,13 +145,13 @@ fn without_colours_none_is_sent_and_with_them_a_failing_row_is_red() {
 
 #[test]
 fn nothing_of_the_network_moves_the_cursor() {
-    let mut board = Board::new(None);
+    let mut board = TopBoard::new(None);
     let mut evil = ending(0, 5, "/\u{1b}[2J\u{1b}]0;x\u{7}\u{202e}é", Some(500));
     let request = evil.request.as_mut().unwrap();
     (request.method, request.host) = ("\u{1b}[31m".into(), Some("\u{9b}1J".into()));
     board.add(&record(evil));
     for presses in [&[][..], &[Press::Enter], &[Press::Char('3')]] {
-        let mut screen = Screen::default();
+        let mut screen = TopScreen::default();
         presses.iter().for_each(|press| _ = screen.press(*press, &shown_of(&board, &screen)));
         let shown = shown_of(&board, &screen);
         let (parser, bytes) = terminal(&mut screen, &shown, &around(), 100, 24);
@@ -159,23 +165,23 @@ fn nothing_of_the_network_moves_the_cursor() {
 
 #[test]
 fn the_numbers_are_those_of_the_records() {
-    let mut dissector = Dissector::new(Config::default(), Redactor::default());
+    let mut dissector = Dissector::new(DissectorConfig::default(), Redactor::default());
     for frame in rendered(Timestamp(1_772_366_400_000_000_000)) {
         dissector.handle_frame(&frame.as_frame(), |_| false);
     }
     dissector.finish(CloseReason::EndOfCapture);
     let records: Vec<Record> = dissector.records().drain(..).collect();
-    let mut board = Board::new(None);
+    let mut board = TopBoard::new(None);
     records.iter().for_each(|record| board.add(record));
     let exchanges: Vec<_> = records.iter().filter_map(Record::exchange).collect();
-    for (index, key) in Key::ALL.into_iter().enumerate() {
-        let mut screen = Screen::default();
+    for (index, key) in TallyKey::ALL.into_iter().enumerate() {
+        let mut screen = TopScreen::default();
         screen.press(Press::Char(char::from_digit(index as u32 + 1, 10).unwrap()), &shown_of(&board, &screen));
         let shown = shown_of(&board, &screen);
         assert_eq!(shown.rows.iter().map(|row| row.exchanges).sum::<u64>(), exchanges.len() as u64);
         for row in &shown.rows {
             let of: Vec<_> = exchanges.iter().filter(|exchange| key.of(exchange) == row.key).collect();
-            let failed = of.iter().filter(|exchange| exchange.outcome() == Came::Failure).count() as u64;
+            let failed = of.iter().filter(|exchange| exchange.outcome() == EventOutcome::Failure).count() as u64;
             let unanswered = of.iter().filter(|exchange| exchange.unanswered.is_some()).count() as u64;
             assert_eq!(
                 (row.exchanges, row.failed, row.unanswered),
@@ -200,11 +206,11 @@ fn the_numbers_are_those_of_the_records() {
 
 #[test]
 fn a_filter_counts_what_it_holds_for_while_it_is_written() {
-    let (mut screen, mut board) = (Screen::default(), board());
+    let (mut screen, mut board) = (TopScreen::default(), board());
     screen.press(Press::Char('/'), &shown_of(&board, &screen));
     for character in "status>=500".chars() {
         let shown = shown_of(&board, &screen);
-        if let Outcome::Filter(filter) = screen.press(Press::Char(character), &shown) {
+        if let PressOutcome::Filter(filter) = screen.press(Press::Char(character), &shown) {
             board.set_filter(filter);
         }
     }
@@ -215,14 +221,14 @@ fn a_filter_counts_what_it_holds_for_while_it_is_written() {
     screen.press(Press::Char('x'), &shown);
     let found = text(&board, &mut screen, 100, 24);
     assert!(found.contains("/status>=500x_") && found.contains("character "), "{found}");
-    assert_eq!(screen.press(Press::Escape, &shown), Outcome::Filter(None));
+    assert_eq!(screen.press(Press::Escape, &shown), PressOutcome::Filter(None));
     board.set_filter(None);
     assert_eq!(shown_of(&board, &screen).all.exchanges, 67);
 }
 
 #[test]
 fn a_row_is_looked_into_down_to_the_parts_of_an_exchange() {
-    let (mut screen, board) = (Screen::default(), board());
+    let (mut screen, board) = (TopScreen::default(), board());
     for press in [Press::Down, Press::Enter, Press::Down] {
         screen.press(press, &shown_of(&board, &screen));
     }
@@ -239,7 +245,7 @@ fn a_row_is_looked_into_down_to_the_parts_of_an_exchange() {
 
 #[test]
 fn paused_it_keeps_its_picture_and_the_board_counts_on() {
-    let (mut screen, mut board) = (Screen::default(), board());
+    let (mut screen, mut board) = (TopScreen::default(), board());
     screen.press(Press::Char(' '), &shown_of(&board, &screen));
     board.add(&record(ending(9, 5, "/cart", Some(200))));
     assert_eq!(screen.drawn(shown_of(&board, &screen)).all.exchanges, 66);
@@ -250,8 +256,8 @@ fn paused_it_keeps_its_picture_and_the_board_counts_on() {
 
 #[test]
 fn a_selected_row_stays_selected_when_the_order_changes_and_moves_stay_inside() {
-    let (mut screen, board) = (Screen::default(), board());
-    let selected = |screen: &Screen| {
+    let (mut screen, board) = (TopScreen::default(), board());
+    let selected = |screen: &TopScreen| {
         let shown = shown_of(&board, screen);
         shown.rows[screen.row(&shown)].key.to_string()
     };
@@ -274,6 +280,6 @@ fn a_selected_row_stays_selected_when_the_order_changes_and_moves_stay_inside() 
     screen.press(Press::Char('S'), &shown_of(&board, &screen));
     assert_eq!(screen.order().name(), "p99");
     for press in [Press::Char('q'), Press::Interrupt] {
-        assert_eq!(screen.press(press, &shown_of(&board, &screen)), Outcome::Quit);
+        assert_eq!(screen.press(press, &shown_of(&board, &screen)), PressOutcome::Quit);
     }
 }

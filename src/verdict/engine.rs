@@ -7,20 +7,20 @@ use compact_str::{CompactString, format_compact};
 use foldhash::fast::FixedState;
 use sha1::{Digest, Sha1};
 
-use super::fold::Fold;
-use super::follow::Follow;
+use super::fold::EntryFold;
+use super::follow::FlowFollow;
 use super::line::{self, LineTime, LoggedLine, NotLogged};
-use super::marks::Marks;
-use super::nflog::{self, Logged};
-use super::prefix::Prefixes;
-use super::store::Store;
+use super::marks::PacketMarks;
+use super::nflog::{self, NflogPacket};
+use super::prefix::PrefixPatterns;
+use super::store::ContainerStore;
 use crate::filter::FlowFilter;
 use crate::flow::Timestamp;
 use crate::glob::Glob;
 use crate::ledger::VerdictLedger;
-use crate::netlink::{DONE, ERROR, Messages};
+use crate::netlink::{DONE, ERROR, NetlinkMessages};
 use crate::record::{
-    Container, FlowNews, FollowedBy, LoggedPacket, Record, VerdictDirection, VerdictInput, VerdictMeaning,
+    FlowNews, FollowedBy, LoggedPacket, Record, StoredContainer, VerdictDirection, VerdictInput, VerdictMeaning,
     VerdictRecord,
 };
 
@@ -31,9 +31,9 @@ const MAX_SHOWN: usize = 64;
 
 /// How to read entries.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct VerdictConfig {
     /// VERDICT_PREFIXES.
-    pub prefixes: Prefixes,
+    pub prefixes: PrefixPatterns,
     /// VERDICT_INTERFACES: what leaves by one of them goes to a container.
     pub container_interfaces: Vec<Glob>,
     /// VERDICT_REPEATS in nanoseconds; none makes each entry a record.
@@ -47,7 +47,7 @@ pub struct Config {
 }
 
 /// What all inputs have in common of one entry.
-struct Entry {
+struct VerdictEntry {
     id: CompactString,
     at: Timestamp,
     prefix: CompactString,
@@ -62,16 +62,16 @@ struct Entry {
 
 /// Entries in, records out.
 #[derive(Debug)]
-pub struct Verdicts {
-    config: Config,
-    store: Store,
-    fold: Option<Fold>,
-    follow: Option<Follow>,
+pub struct VerdictEngine {
+    config: VerdictConfig,
+    store: ContainerStore,
+    fold: Option<EntryFold>,
+    follow: Option<FlowFollow>,
     /// The next packet's number of each group.
     expected: HashMap<u16, u32, FixedState>,
     /// The next record's number of /dev/kmsg.
     expected_kmsg: Option<u64>,
-    marks: Marks,
+    marks: PacketMarks,
     /// A prefix that fits no pattern, until it is asked for.
     unknown: Option<CompactString>,
     ledger: VerdictLedger,
@@ -80,17 +80,17 @@ pub struct Verdicts {
     out: Vec<Record>,
 }
 
-impl Verdicts {
+impl VerdictEngine {
     /// Without a store.
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: VerdictConfig) -> Self {
         Self {
-            fold: config.repeats.map(|interval| Fold::new(interval, MAX_REPEATED)),
-            follow: config.patience.map(Follow::new),
+            fold: config.repeats.map(|interval| EntryFold::new(interval, MAX_REPEATED)),
+            follow: config.patience.map(FlowFollow::new),
             config,
-            store: Store::default(),
+            store: ContainerStore::default(),
             expected: HashMap::default(),
             expected_kmsg: None,
-            marks: Marks::default(),
+            marks: PacketMarks::default(),
             unknown: None,
             ledger: VerdictLedger::default(),
             losses: 0,
@@ -114,7 +114,7 @@ impl Verdicts {
     }
 
     /// Takes the containers of another version of the store.
-    pub fn set_store(&mut self, store: Store) {
+    pub fn set_store(&mut self, store: ContainerStore) {
         self.store = store;
     }
 
@@ -130,7 +130,7 @@ impl Verdicts {
         now: Timestamp,
         mut interface: impl FnMut(u32) -> Option<CompactString>,
     ) {
-        let mut messages = Messages::new(datagram);
+        let mut messages = NetlinkMessages::new(datagram);
         for message in &mut messages {
             // Several packets in one datagram end with a message that says so.
             if [ERROR, DONE].contains(&message.kind) {
@@ -150,7 +150,7 @@ impl Verdicts {
 
     fn handle_logged(
         &mut self,
-        logged: Logged,
+        logged: NflogPacket,
         now: Timestamp,
         interface: &mut impl FnMut(u32) -> Option<CompactString>,
     ) {
@@ -162,7 +162,7 @@ impl Verdicts {
         };
         let at = logged.at.unwrap_or(now);
         let number = logged.sequence.unwrap_or_default();
-        let entry = Entry {
+        let entry = VerdictEntry {
             id: self.id(&[&logged.group.to_le_bytes(), &number.to_le_bytes(), &at.0.to_le_bytes()]),
             at,
             prefix: logged.prefix,
@@ -232,7 +232,7 @@ impl Verdicts {
         };
         // Two lines without a time that are alike are two packets all the same.
         let number = if logged.at == LineTime::Unknown { self.ledger.entries } else { 0 };
-        let entry = Entry {
+        let entry = VerdictEntry {
             id: self.id(&[line, &part.to_le_bytes(), &number.to_le_bytes()]),
             at,
             prefix: logged.prefix,
@@ -247,7 +247,7 @@ impl Verdicts {
         self.handle_entry(entry, now);
     }
 
-    fn handle_entry(&mut self, entry: Entry, now: Timestamp) {
+    fn handle_entry(&mut self, entry: VerdictEntry, now: Timestamp) {
         let Some(meaning) = self.config.prefixes.meaning(&entry.prefix).cloned() else {
             self.ledger.unmatched += 1;
             let shown = || entry.prefix.chars().take(MAX_SHOWN).collect();
@@ -288,7 +288,7 @@ impl Verdicts {
         let before = self.out.len();
         self.out.extend(records.into_iter().map(Record::from));
         self.ledger.recorded += (self.out.len() - before) as u64;
-        self.ledger.waiting = self.follow.as_ref().map_or(0, Follow::len) as u64;
+        self.ledger.waiting = self.follow.as_ref().map_or(0, FlowFollow::len) as u64;
     }
 
     /// What connection tracking says, for records that wait for it.
@@ -310,7 +310,7 @@ impl Verdicts {
     }
 
     /// Who is behind the source's address, else the application that the mark belongs to.
-    fn sender(&mut self, entry: &Entry) -> Option<Arc<Container>> {
+    fn sender(&mut self, entry: &VerdictEntry) -> Option<Arc<StoredContainer>> {
         let known = self.store.container(entry.packet.source.ip);
         match (&known, entry.mark) {
             (Some(container), Some(mark)) => self.marks.learn(mark, container),
@@ -320,7 +320,7 @@ impl Verdicts {
         known
     }
 
-    fn record(&mut self, entry: Entry, meaning: VerdictMeaning) -> VerdictRecord {
+    fn record(&mut self, entry: VerdictEntry, meaning: VerdictMeaning) -> VerdictRecord {
         let source = self.sender(&entry);
         let [interface_in, interface_out] = entry.interfaces;
         let out = interface_out.as_deref().unwrap_or_default();

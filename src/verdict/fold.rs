@@ -8,15 +8,15 @@ use std::net::IpAddr;
 use compact_str::{CompactString, format_compact};
 use foldhash::fast::FixedState;
 
-use crate::flow::{Protocol, Timestamp};
+use crate::flow::{IpProtocol, Timestamp};
 use crate::record::{VerdictDirection, VerdictRecord};
 
 /// Entries that are alike but for their source port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Key {
+struct FoldKey {
     prefix: CompactString,
     ingress: bool,
-    protocol: Option<Protocol>,
+    protocol: Option<IpProtocol>,
     source: IpAddr,
     destination: IpAddr,
     port: u16,
@@ -26,7 +26,7 @@ struct Key {
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct FoldedEntry {
     until: Timestamp,
     /// The first one that is not a record yet, and how many there are.
     record: Option<VerdictRecord>,
@@ -34,15 +34,15 @@ struct Waiting {
 
 /// What was seen lately.
 #[derive(Debug)]
-pub(super) struct Fold {
+pub(super) struct EntryFold {
     interval: u64,
     most: usize,
-    waiting: HashMap<Key, Waiting, FixedState>,
+    waiting: HashMap<FoldKey, FoldedEntry, FixedState>,
     /// When the next of them is over, at the earliest.
     next: Timestamp,
 }
 
-impl Fold {
+impl EntryFold {
     pub(super) fn new(interval: u64, most: usize) -> Self {
         Self { interval, most, waiting: HashMap::default(), next: Timestamp(i64::MAX) }
     }
@@ -65,7 +65,7 @@ impl Fold {
         if self.waiting.len() < self.most {
             let until = now.plus(self.interval);
             self.next = self.next.min(until);
-            self.waiting.insert(key, Waiting { until, record: None });
+            self.waiting.insert(key, FoldedEntry { until, record: None });
         }
         Some(record)
     }
@@ -112,9 +112,9 @@ fn sorted(mut records: Vec<VerdictRecord>) -> Vec<VerdictRecord> {
     records
 }
 
-fn key(record: &VerdictRecord) -> Key {
+fn key(record: &VerdictRecord) -> FoldKey {
     let packet = &record.packet;
-    Key {
+    FoldKey {
         prefix: record.prefix.clone(),
         ingress: record.direction == VerdictDirection::Ingress,
         protocol: packet.protocol,

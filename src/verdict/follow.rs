@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 
-use crate::flow::{Endpoint, Protocol, Timestamp};
+use crate::flow::{Endpoint, IpProtocol, Timestamp};
 use crate::record::{FlowNews, FlowProgress, FollowedBy, VerdictRecord};
 
 /// Records that wait at the same time.
@@ -22,21 +22,21 @@ const ANSWER_TIME: u64 = 1_000_000_000;
 
 /// What may follow is found by this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Key {
+enum FollowKey {
     /// The connection of a packet that may pass.
-    Flow(Protocol, Endpoint, Endpoint),
+    Flow(IpProtocol, Endpoint, Endpoint),
     /// Of packets that may not: who tries to reach what, from whichever port.
-    Attempt(Option<Protocol>, IpAddr, Endpoint),
+    Attempt(Option<IpProtocol>, IpAddr, Endpoint),
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct WaitingRecord {
     record: VerdictRecord,
     until: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct KnownFlow {
     progress: FlowProgress,
     ended: bool,
     at: Timestamp,
@@ -44,21 +44,21 @@ struct Known {
 
 /// What waits, and what is known.
 #[derive(Debug)]
-pub(super) struct Follow {
+pub(super) struct FlowFollow {
     patience: u64,
-    waiting: HashMap<Key, VecDeque<Waiting>, RandomState>,
+    waiting: HashMap<FollowKey, VecDeque<WaitingRecord>, RandomState>,
     count: usize,
     /// By their time; those that went out earlier are passed over.
-    order: VecDeque<(Timestamp, Key)>,
-    known: HashMap<Key, Known, RandomState>,
-    known_order: VecDeque<Key>,
+    order: VecDeque<(Timestamp, FollowKey)>,
+    known: HashMap<FollowKey, KnownFlow, RandomState>,
+    known_order: VecDeque<FollowKey>,
     /// News or entries were lost: until then nothing is known to be absent.
     blind_until: Timestamp,
     /// When the table of connections was asked for.
     asked: Timestamp,
 }
 
-impl Follow {
+impl FlowFollow {
     /// Each record waits this many nanoseconds.
     pub(super) fn new(patience: u64) -> Self {
         Self {
@@ -86,8 +86,8 @@ impl Follow {
     /// Another packet was logged: those before it that were held back were tried again.
     pub(super) fn tried_again(&mut self, record: &VerdictRecord) -> Vec<VerdictRecord> {
         match key(record) {
-            Some(key @ Key::Attempt(..)) => self.release(&key, |_| Some(FollowedBy::Retried)),
-            Some(Key::Flow(..)) | None => Vec::new(),
+            Some(key @ FollowKey::Attempt(..)) => self.release(&key, |_| Some(FollowedBy::Retried)),
+            Some(FollowKey::Flow(..)) | None => Vec::new(),
         }
     }
 
@@ -102,7 +102,7 @@ impl Follow {
             return Some(record);
         }
         let until = now.plus(self.patience);
-        self.waiting.entry(key).or_default().push_back(Waiting { record, until });
+        self.waiting.entry(key).or_default().push_back(WaitingRecord { record, until });
         self.count += 1;
         if self.order.len() > 2 * self.count + 1024 {
             let waiting = &self.waiting;
@@ -116,8 +116,8 @@ impl Follow {
     /// Takes what connection tracking says; gives the records for which that is the last word.
     pub(super) fn hear(&mut self, news: &FlowNews) -> Vec<VerdictRecord> {
         let mut out = Vec::new();
-        let known = Known { progress: news.progress, ended: news.ended, at: news.at };
-        for key in news.seen_as().map(|(source, destination)| Key::Flow(news.protocol, source, destination)) {
+        let known = KnownFlow { progress: news.progress, ended: news.ended, at: news.at };
+        for key in news.seen_as().map(|(source, destination)| FollowKey::Flow(news.protocol, source, destination)) {
             if self.known.insert(key, known).is_none() {
                 self.known_order.push_back(key);
             }
@@ -162,7 +162,7 @@ impl Follow {
         all.sort_by(|(_, a), (_, b)| (a.at, &a.id).cmp(&(b.at, &b.id)));
         self.order.clear();
         self.count = 0;
-        let known = |(key, mut record): (Key, VerdictRecord)| {
+        let known = |(key, mut record): (FollowKey, VerdictRecord)| {
             record.followed_by = self.known.get(&key).and_then(|known| known.so_far(record.at));
             record
         };
@@ -173,7 +173,7 @@ impl Follow {
     /// each quarter of the time that records wait.
     pub(super) fn wants_table(&mut self, now: Timestamp) -> bool {
         let soon = now.plus(self.patience / 2);
-        let waits = |(until, key): &(Timestamp, Key)| *until <= soon && matches!(key, Key::Flow(..));
+        let waits = |(until, key): &(Timestamp, FollowKey)| *until <= soon && matches!(key, FollowKey::Flow(..));
         let asks = self.asked.plus(self.patience / 4) <= now && self.order.iter().take(1024).any(waits);
         if asks {
             self.asked = now;
@@ -181,7 +181,11 @@ impl Follow {
         asks
     }
 
-    fn release(&mut self, key: &Key, followed: impl Fn(&VerdictRecord) -> Option<FollowedBy>) -> Vec<VerdictRecord> {
+    fn release(
+        &mut self,
+        key: &FollowKey,
+        followed: impl Fn(&VerdictRecord) -> Option<FollowedBy>,
+    ) -> Vec<VerdictRecord> {
         let Some(all) = self.waiting.get_mut(key) else { return Vec::new() };
         let (mut out, mut rest) = (Vec::new(), VecDeque::new());
         for mut waiting in all.drain(..) {
@@ -202,22 +206,22 @@ impl Follow {
         out
     }
 
-    fn at_last(&self, mut record: VerdictRecord, key: &Key, now: Timestamp) -> VerdictRecord {
+    fn at_last(&self, mut record: VerdictRecord, key: &FollowKey, now: Timestamp) -> VerdictRecord {
         let sees = now >= self.blind_until;
         record.followed_by = match key {
-            Key::Attempt(..) => Some(FollowedBy::Nothing).filter(|_| sees),
-            Key::Flow(..) => self.known.get(key).and_then(|known| known.so_far(record.at)),
+            FollowKey::Attempt(..) => Some(FollowedBy::Nothing).filter(|_| sees),
+            FollowKey::Flow(..) => self.known.get(key).and_then(|known| known.so_far(record.at)),
         };
         record.followed_by = record.followed_by.filter(|by| sees || *by != FollowedBy::Nothing);
         record
     }
 }
 
-impl Known {
+impl KnownFlow {
     /// What followed a packet of then, where nothing can change it any more.
-    fn for_good(self, key: &Key, packet: Timestamp) -> Option<FollowedBy> {
-        let Key::Flow(protocol, ..) = key else { return None };
-        let establishes = [Protocol::TCP, Protocol::SCTP].contains(protocol);
+    fn for_good(self, key: &FollowKey, packet: Timestamp) -> Option<FollowedBy> {
+        let FollowKey::Flow(protocol, ..) = key else { return None };
+        let establishes = [IpProtocol::TCP, IpProtocol::SCTP].contains(protocol);
         let is_last = self.ended
             || match self.progress {
                 FlowProgress::Begun | FlowProgress::Unanswered => false,
@@ -244,10 +248,10 @@ impl Known {
 }
 
 /// None where the entry does not say which connection it is of.
-fn key(record: &VerdictRecord) -> Option<Key> {
+fn key(record: &VerdictRecord) -> Option<FollowKey> {
     let packet = &record.packet;
     if !record.meaning.allowed {
-        return Some(Key::Attempt(packet.protocol, packet.source.ip, packet.destination));
+        return Some(FollowKey::Attempt(packet.protocol, packet.source.ip, packet.destination));
     }
     let protocol = packet.protocol?;
     if packet.fragment || protocol.has_ports() && packet.has_port != [true; 2] {
@@ -258,5 +262,5 @@ fn key(record: &VerdictRecord) -> Option<Key> {
         return None;
     }
     let source = Endpoint { port: id.unwrap_or(packet.source.port), ..packet.source };
-    Some(Key::Flow(protocol, source, packet.destination))
+    Some(FollowKey::Flow(protocol, source, packet.destination))
 }

@@ -10,8 +10,8 @@ use compact_str::CompactString;
 use memchr::memmem;
 use serde::Deserialize;
 
-use crate::flow::{Endpoint, Protocol, Timestamp};
-use crate::record::{Icmp, LoggedPacket};
+use crate::flow::{Endpoint, IpProtocol, Timestamp};
+use crate::record::{IcmpMessage, LoggedPacket};
 
 /// Entries read of one line, where several were glued together.
 const MAX_GLUED: usize = 16;
@@ -176,23 +176,23 @@ fn unescaped(text: &str) -> Cow<'_, str> {
 fn journal(line: &str) -> Option<(LineTime, Cow<'_, str>)> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Text {
+    enum LineText {
         Text(String),
         Bytes(Vec<u8>),
     }
     #[derive(Deserialize)]
-    struct Entry {
+    struct LineEntry {
         #[serde(rename = "MESSAGE")]
-        message: Text,
+        message: LineText,
         #[serde(rename = "__REALTIME_TIMESTAMP")]
         at: Option<String>,
     }
-    let entry: Entry = serde_json::from_str(line).ok()?;
+    let entry: LineEntry = serde_json::from_str(line).ok()?;
     let micros = entry.at.and_then(|at| at.parse::<i64>().ok());
     let at = micros.map_or(LineTime::Unknown, |at| LineTime::Wall(Timestamp(at.saturating_mul(1000))));
     let message = match entry.message {
-        Text::Text(text) => text,
-        Text::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        LineText::Text(text) => text,
+        LineText::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
     };
     Some((at, Cow::Owned(message)))
 }
@@ -254,13 +254,13 @@ const KEYS: [&str; 13] = ["IN", "OUT", "SRC", "DST", "LEN", "PROTO", "SPT", "DPT
 
 /// Everything from `IN=` on, as it is found.
 #[derive(Default)]
-struct Found<'a> {
+struct LineFields<'a> {
     interface_in: Option<&'a str>,
     interface_out: Option<&'a str>,
     source: Option<IpAddr>,
     destination: Option<IpAddr>,
     length: Option<u32>,
-    protocol: Option<Protocol>,
+    protocol: Option<IpProtocol>,
     ports: [Option<u16>; 2],
     icmp: [Option<u8>; 2],
     id: Option<u16>,
@@ -275,7 +275,7 @@ struct Found<'a> {
 
 /// Reads the fields of one entry, and how far they reach. `whole`: another entry follows, so the last word is whole too.
 fn fields_of(text: &str, whole: bool) -> (Result<LoggedLine, NotLogged>, usize) {
-    let mut found = Found::default();
+    let mut found = LineFields::default();
     let (mut at, mut read, mut depth) = (0, 0, 0usize);
     for word in text.split(' ') {
         let end = at + word.len();
@@ -299,14 +299,14 @@ fn fields_of(text: &str, whole: bool) -> (Result<LoggedLine, NotLogged>, usize) 
     (found.finish(), read)
 }
 
-impl<'a> Found<'a> {
+impl<'a> LineFields<'a> {
     /// Takes a word; false where it belongs to no entry. A last word may be cut: an address or a port that is shorter than
     /// it was would be another one, so these are not believed then. Only a mark is: lines often end with it.
     fn take(&mut self, word: &'a str, is_last: bool) -> bool {
         let Some((key, value)) = word.split_once('=') else { return self.take_flag(word) };
         let text = (!value.is_empty()).then_some(value);
         let sure = text.filter(|_| !is_last);
-        let is_icmp = self.protocol.is_some_and(Protocol::is_icmp);
+        let is_icmp = self.protocol.is_some_and(IpProtocol::is_icmp);
         // The packet's own ID comes before the protocol, that of an echo behind it.
         if ["TYPE", "CODE", "ID"].contains(&key) && !is_icmp {
             return true;
@@ -322,7 +322,7 @@ impl<'a> Found<'a> {
             "SRC" => self.source = parsed(sure),
             "DST" => self.destination = parsed(sure),
             "LEN" => self.length = parsed(sure),
-            "PROTO" => self.protocol = sure.and_then(Protocol::parse),
+            "PROTO" => self.protocol = sure.and_then(IpProtocol::parse),
             "SPT" => self.ports[0] = parsed(sure),
             "DPT" => self.ports[1] = parsed(sure),
             "TYPE" => self.icmp[0] = parsed(sure),
@@ -361,9 +361,9 @@ impl<'a> Found<'a> {
             return Err(NotLogged::Cut);
         }
         let [source_port, destination_port] = self.ports.map(Option::unwrap_or_default);
-        let icmp = self.icmp[0].zip(self.icmp[1]).map(|(kind, code)| Icmp { kind, code, id: self.id });
+        let icmp = self.icmp[0].zip(self.icmp[1]).map(|(kind, code)| IcmpMessage { kind, code, id: self.id });
         let ports_missing = self.ports[1].is_none() && self.protocol.is_some_and(has_ports_in_lines);
-        let icmp_missing = icmp.is_none() && self.protocol.is_some_and(Protocol::is_icmp);
+        let icmp_missing = icmp.is_none() && self.protocol.is_some_and(IpProtocol::is_icmp);
         let packet = LoggedPacket {
             protocol: self.protocol,
             source: Endpoint::new(source, source_port),
@@ -387,7 +387,7 @@ impl<'a> Found<'a> {
 }
 
 /// The kernel writes no ports of SCTP and DCCP.
-fn has_ports_in_lines(protocol: Protocol) -> bool {
+fn has_ports_in_lines(protocol: IpProtocol) -> bool {
     [6, 17, 136].contains(&protocol.0)
 }
 

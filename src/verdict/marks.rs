@@ -9,24 +9,24 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::record::Container;
+use crate::record::StoredContainer;
 
 /// Marks that are remembered; further ones name no application.
 const MOST: usize = 4096;
 
 /// What packets have shown so far.
 #[derive(Debug, Default)]
-pub(super) struct Marks(HashMap<u32, Owner, RandomState>);
+pub(super) struct PacketMarks(HashMap<u32, Owner, RandomState>);
 
 #[derive(Debug)]
 enum Owner {
-    One(Arc<Container>),
+    One(Arc<StoredContainer>),
     Several,
 }
 
-impl Marks {
+impl PacketMarks {
     /// A packet of this container had this mark.
-    pub(super) fn learn(&mut self, mark: u32, container: &Container) {
+    pub(super) fn learn(&mut self, mark: u32, container: &StoredContainer) {
         if container.app.is_empty() || container.group.is_empty() {
             return;
         }
@@ -36,13 +36,13 @@ impl Marks {
             }
         } else if self.0.len() < MOST {
             // Of the container itself a mark says nothing.
-            let application = Container { id: Default::default(), ..container.clone() };
+            let application = StoredContainer { id: Default::default(), ..container.clone() };
             self.0.insert(mark, Owner::One(Arc::new(application)));
         }
     }
 
     /// The application that packets with this mark come from.
-    pub(super) fn application(&self, mark: u32) -> Option<Arc<Container>> {
+    pub(super) fn application(&self, mark: u32) -> Option<Arc<StoredContainer>> {
         match self.0.get(&mark)? {
             Owner::One(application) => Some(Arc::clone(application)),
             Owner::Several => None,
@@ -54,13 +54,13 @@ impl Marks {
 mod tests {
     use super::*;
 
-    fn container(app: &str) -> Container {
-        Container { id: "handle".into(), app: app.into(), group: app.into(), ..Container::default() }
+    fn container(app: &str) -> StoredContainer {
+        StoredContainer { id: "handle".into(), app: app.into(), group: app.into(), ..StoredContainer::default() }
     }
 
     #[test]
     fn a_mark_names_the_application_that_alone_has_it_and_no_container() {
-        let mut marks = Marks::default();
+        let mut marks = PacketMarks::default();
         marks.learn(2, &container("a"));
         marks.learn(2, &container("a"));
         marks.learn(3, &container("a"));

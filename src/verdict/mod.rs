@@ -19,8 +19,8 @@ mod tests_firewalls;
 #[cfg(test)]
 mod tests_follow;
 
-pub use self::engine::{Config, Verdicts};
+pub use self::engine::{VerdictConfig, VerdictEngine};
 pub use self::line::{LineTime, LoggedLine, NotLogged, kmsg_sequence, read as read_line};
 pub use self::packet::read as read_packet;
-pub use self::prefix::Prefixes;
-pub use self::store::Store;
+pub use self::prefix::PrefixPatterns;
+pub use self::store::ContainerStore;

@@ -4,7 +4,7 @@ use compact_str::CompactString;
 
 use super::packet;
 use crate::flow::Timestamp;
-use crate::netlink::{ACK, Message, REQUEST, Writer};
+use crate::netlink::{ACK, NetlinkMessage, NetlinkWriter, REQUEST};
 use crate::record::LoggedPacket;
 
 /// `NFNL_SUBSYS_ULOG`
@@ -23,7 +23,7 @@ const THRESHOLD: u32 = 32;
 
 /// A packet that a rule logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logged {
+pub struct NflogPacket {
     /// Its group.
     pub group: u16,
     /// Number of the packet in its group.
@@ -45,12 +45,12 @@ pub struct Logged {
 }
 
 /// Reads a message; none where it is of another kind.
-pub fn read(message: &Message<'_>) -> Option<Logged> {
+pub fn read(message: &NetlinkMessage<'_>) -> Option<NflogPacket> {
     if (message.kind >> 8, message.kind & 0xff) != (SUBSYSTEM, PACKET) {
         return None;
     }
     let (_, group, attributes) = message.netfilter()?;
-    let mut logged = Logged {
+    let mut logged = NflogPacket {
         group,
         sequence: None,
         prefix: CompactString::default(),
@@ -95,7 +95,7 @@ fn time(bytes: &[u8]) -> Option<Timestamp> {
 pub fn unbind(group: u16) -> Vec<u8> {
     /// `NFULNL_CFG_CMD_UNBIND`
     const UNBIND: u8 = 2;
-    Writer::netfilter(SUBSYSTEM << 8 | CONFIG, REQUEST, 3, 0, group).attribute(1, &[UNBIND]).finish()
+    NetlinkWriter::netfilter(SUBSYSTEM << 8 | CONFIG, REQUEST, 3, 0, group).attribute(1, &[UNBIND]).finish()
 }
 
 /// The requests that bind a group to a socket: bind, copy headers, number packets, do not hold them for long. Each is
@@ -107,7 +107,7 @@ pub fn bind(group: u16) -> [Vec<u8>; 2] {
     const COPY_PACKET: u8 = 2;
     /// `NFULNL_CFG_F_SEQ`
     const NUMBERED: u16 = 1;
-    let config = |sequence| Writer::netfilter(SUBSYSTEM << 8 | CONFIG, REQUEST | ACK, sequence, 0, group);
+    let config = |sequence| NetlinkWriter::netfilter(SUBSYSTEM << 8 | CONFIG, REQUEST | ACK, sequence, 0, group);
     let mode = [&COPIED.to_be_bytes()[..], &[COPY_PACKET, 0]].concat();
     [
         config(1).attribute(1, &[BIND]).finish(),

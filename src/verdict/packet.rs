@@ -4,8 +4,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::flow::{Endpoint, Protocol};
-use crate::record::{Icmp, LoggedPacket};
+use crate::flow::{Endpoint, IpProtocol};
+use crate::record::{IcmpMessage, LoggedPacket};
 
 /// Extension headers that are passed over; more of them make a packet whose protocol is not known.
 const MAX_EXTENSIONS: usize = 8;
@@ -27,7 +27,7 @@ fn v4(bytes: &[u8]) -> Option<LoggedPacket> {
     let ends = [Ipv4Addr::new(s0, s1, s2, s3), Ipv4Addr::new(d0, d1, d2, d3)].map(IpAddr::V4);
     let rest = if header >= 20 { bytes.get(header..) } else { None };
     let length = u16::from_be_bytes([l0, l1]).into();
-    Some(above(ends, Some(Protocol(protocol)), length, offset > 0, rest))
+    Some(above(ends, Some(IpProtocol(protocol)), length, offset > 0, rest))
 }
 
 fn v6(bytes: &[u8]) -> Option<LoggedPacket> {
@@ -44,7 +44,7 @@ fn v6(bytes: &[u8]) -> Option<LoggedPacket> {
         let size = match next {
             0 | 43 | 60 | 135 => rest.get(1).map(|units| (usize::from(*units) + 1) * 8),
             44 => Some(8),
-            _ => return Some(above(ends, Some(Protocol(next)), length, false, Some(rest))),
+            _ => return Some(above(ends, Some(IpProtocol(next)), length, false, Some(rest))),
         };
         let Some((extension, behind)) = size.and_then(|size| rest.split_at_checked(size)) else {
             return Some(above(ends, None, length, false, None));
@@ -54,7 +54,7 @@ fn v6(bytes: &[u8]) -> Option<LoggedPacket> {
         let is_later = next == 44 && fragment.is_some_and(|offset| offset >> 3 > 0);
         next = extension.first().copied().unwrap_or(59);
         if is_later {
-            return Some(above(ends, Some(Protocol(next)), length, true, Some(behind)));
+            return Some(above(ends, Some(IpProtocol(next)), length, true, Some(behind)));
         }
         rest = behind;
     }
@@ -64,7 +64,7 @@ fn v6(bytes: &[u8]) -> Option<LoggedPacket> {
 /// Ports, or type and code; `rest` is what is behind the IP header, where that is whole.
 fn above(
     [source, destination]: [IpAddr; 2],
-    protocol: Option<Protocol>,
+    protocol: Option<IpProtocol>,
     length: u32,
     fragment: bool,
     rest: Option<&[u8]>,
@@ -94,7 +94,7 @@ fn above(
             [kind, code, ..] => {
                 let is_echo = [(1, 8), (1, 0), (58, 128), (58, 129)].contains(&(protocol.0, kind));
                 let id = rest.get(4..6).and_then(|pair| pair.first_chunk::<2>()).map(|pair| u16::from_be_bytes(*pair));
-                packet.icmp = Some(Icmp { kind, code, id: id.filter(|_| is_echo) });
+                packet.icmp = Some(IcmpMessage { kind, code, id: id.filter(|_| is_echo) });
             }
             _ => packet.truncated = true,
         }
@@ -129,15 +129,15 @@ mod tests {
         let udp = read(&ipv4(17, 0, &ports)).unwrap();
         assert_eq!((udp.source.port, udp.destination.port, udp.length, udp.truncated), (40_000, 80, Some(28), false));
         let echo = read(&ipv4(1, 0, &[8, 0, 0, 0, 0, 77, 0, 1])).unwrap();
-        assert_eq!(echo.icmp, Some(Icmp { kind: 8, code: 0, id: Some(77) }));
+        assert_eq!(echo.icmp, Some(IcmpMessage { kind: 8, code: 0, id: Some(77) }));
         let unreachable = read(&ipv4(1, 0, &[3, 3, 0, 0, 0, 77, 0, 1])).unwrap();
-        assert_eq!(unreachable.icmp, Some(Icmp { kind: 3, code: 3, id: None }));
+        assert_eq!(unreachable.icmp, Some(IcmpMessage { kind: 3, code: 3, id: None }));
         let later = read(&ipv4(17, 185, &ports)).unwrap();
         assert_eq!((later.source.port, later.fragment, later.truncated), (0, true, false));
         let behind_options = read(&ipv6(0, &[&[6, 0, 0, 0, 0, 0, 0, 0][..], &ports].concat())).unwrap();
-        assert_eq!((behind_options.protocol, behind_options.destination.port), (Some(Protocol::TCP), 80));
+        assert_eq!((behind_options.protocol, behind_options.destination.port), (Some(IpProtocol::TCP), 80));
         let later = read(&ipv6(44, &[&[17, 0, 5, 0xa8, 0, 0, 0, 1][..], &ports].concat())).unwrap();
-        assert_eq!((later.protocol, later.fragment, later.source.port), (Some(Protocol::UDP), true, 0));
+        assert_eq!((later.protocol, later.fragment, later.source.port), (Some(IpProtocol::UDP), true, 0));
     }
 
     #[test]

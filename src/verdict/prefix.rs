@@ -17,9 +17,9 @@ const CLOUD_FOUNDRY: [&str; 5] = [
 
 /// The patterns, in order: the first that fits counts.
 #[derive(Clone, Debug)]
-pub struct Prefixes(Vec<(Glob, VerdictMeaning)>);
+pub struct PrefixPatterns(Vec<(Glob, VerdictMeaning)>);
 
-impl Prefixes {
+impl PrefixPatterns {
     /// Of entries like `DENY_C2C_*=denied:c2c`.
     pub fn new(entries: &[String]) -> Result<Self, BadPattern> {
         entries.iter().map(|entry| one(entry)).collect::<Result<_, _>>().map(Self)
@@ -54,17 +54,17 @@ fn one(entry: &str) -> Result<(Glob, VerdictMeaning), BadPattern> {
 mod tests {
     use super::*;
 
-    fn prefixes(entries: &[&str]) -> Prefixes {
-        Prefixes::new(&entries.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>()).unwrap()
+    fn prefixes(entries: &[&str]) -> PrefixPatterns {
+        PrefixPatterns::new(&entries.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>()).unwrap()
     }
 
-    fn said(by: &Prefixes, prefix: &str) -> Option<(bool, Option<String>)> {
+    fn said(by: &PrefixPatterns, prefix: &str) -> Option<(bool, Option<String>)> {
         by.meaning(prefix).map(|meaning| (meaning.allowed, meaning.kind.as_ref().map(ToString::to_string)))
     }
 
     #[test]
     fn the_first_pattern_that_fits_decides() {
-        let by = Prefixes::cloud_foundry();
+        let by = PrefixPatterns::cloud_foundry();
         assert_eq!(by.0.len(), CLOUD_FOUNDRY.len());
         let kind = |kind: &str| Some(kind.to_owned());
         for (prefix, expected) in [
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn an_entry_that_says_nothing_is_refused() {
         for entry in ["OK_*", "OK_*=yes", "=x"] {
-            assert!(Prefixes::new(&[entry.to_owned()]).is_err(), "{entry}");
+            assert!(PrefixPatterns::new(&[entry.to_owned()]).is_err(), "{entry}");
         }
     }
 }

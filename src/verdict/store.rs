@@ -10,15 +10,15 @@ use compact_str::CompactString;
 use foldhash::fast::RandomState;
 use serde_json::{Map, Value};
 
-use crate::record::Container;
+use crate::record::StoredContainer;
 
 /// The containers of one version of the store.
 #[derive(Clone, Debug, Default)]
-pub struct Store {
-    by_address: HashMap<IpAddr, Arc<Container>, RandomState>,
+pub struct ContainerStore {
+    by_address: HashMap<IpAddr, Arc<StoredContainer>, RandomState>,
 }
 
-impl Store {
+impl ContainerStore {
     /// Reads the file's text; the error says what it is instead.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
         let containers: Map<String, Value> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
@@ -29,7 +29,7 @@ impl Store {
             let ip = value.get("ip")?.as_str()?.parse().ok()?;
             let id = text(value, "handle");
             let metadata = value.get("metadata").unwrap_or(&Value::Null);
-            let container = Container {
+            let container = StoredContainer {
                 id: if id.is_empty() { handle.as_str().into() } else { id },
                 app: text(metadata, "app_id"),
                 space: text(metadata, "space_id"),
@@ -42,7 +42,7 @@ impl Store {
     }
 
     /// Who is behind an address.
-    pub fn container(&self, ip: IpAddr) -> Option<Arc<Container>> {
+    pub fn container(&self, ip: IpAddr) -> Option<Arc<StoredContainer>> {
         self.by_address.get(&ip).cloned()
     }
 
@@ -69,12 +69,12 @@ mod tests {
             "bad": {"handle": "bad", "ip": "10.0.0.300"},
             "odd": 7
         }"#;
-        let store = Store::parse(text).unwrap();
-        let one = Container { id: "one".into(), app: "a".into(), org: "o".into(), ..Container::default() };
+        let store = ContainerStore::parse(text).unwrap();
+        let one = StoredContainer { id: "one".into(), app: "a".into(), org: "o".into(), ..StoredContainer::default() };
         assert_eq!(store.container([10, 0, 0, 1].into()).as_deref(), Some(&one));
         let six = store.container("fd00::10".parse().unwrap()).unwrap();
         assert_eq!((six.id.as_str(), six.app.as_str(), store.len()), ("six", "", 2));
         assert!(store.container([10, 0, 0, 2].into()).is_none());
-        assert!(Store::parse(b"[]").is_err() && Store::parse(b"{").is_err());
+        assert!(ContainerStore::parse(b"[]").is_err() && ContainerStore::parse(b"{").is_err());
     }
 }

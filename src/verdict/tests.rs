@@ -6,11 +6,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::filter::FlowFilter;
-use crate::flow::{Protocol, Timestamp};
+use crate::flow::{IpProtocol, Timestamp};
 use crate::glob::Glob;
 use crate::ledger::Ledger;
-use crate::netlink::Writer;
-use crate::record::{Icmp, Record, VerdictDirection, VerdictInput, VerdictRecord};
+use crate::netlink::NetlinkWriter;
+use crate::record::{IcmpMessage, Record, VerdictDirection, VerdictInput, VerdictRecord};
 
 const NOW: Timestamp = Timestamp(1_772_366_400_000_000_000);
 const SECOND: u64 = 1_000_000_000;
@@ -20,9 +20,9 @@ const TCP: &str = "DENY_C2C_cb40f81e-52ce-41c5- IN=s-010255015007 OUT=s-01025501
 const ICMP_ERROR: &str = "OK_x IN=eth0 OUT=eth1 SRC=10.64.1.2 DST=10.64.2.27 LEN=56 TOS=0x00 PREC=0x00 TTL=63 ID=4660 DF PROTO=ICMP \
     TYPE=3 CODE=3 [SRC=192.0.2.7 DST=10.64.1.2 LEN=37 TOS=0x00 PREC=0x00 TTL=64 ID=4660 DF PROTO=UDP SPT=53 DPT=40404 LEN=17 ] ";
 
-fn verdicts(repeats: Option<u64>) -> Verdicts {
-    Verdicts::new(Config {
-        prefixes: Prefixes::cloud_foundry(),
+fn verdicts(repeats: Option<u64>) -> VerdictEngine {
+    VerdictEngine::new(VerdictConfig {
+        prefixes: PrefixPatterns::cloud_foundry(),
         container_interfaces: vec![Glob::new("s-*").unwrap()],
         repeats,
         patience: None,
@@ -31,7 +31,7 @@ fn verdicts(repeats: Option<u64>) -> Verdicts {
     })
 }
 
-fn taken(verdicts: &mut Verdicts) -> Vec<VerdictRecord> {
+fn taken(verdicts: &mut VerdictEngine) -> Vec<VerdictRecord> {
     let ledger = Ledger { verdicts: verdicts.ledger().clone(), ..Ledger::default() };
     assert_eq!(ledger.imbalances(), []);
     let packet = |record| if let Record::Verdict(packet) = record { *packet } else { panic!("{record:?}") };
@@ -56,7 +56,7 @@ fn a_line_gives_addresses_rule_mark_interfaces_and_direction() {
     assert_eq!((record.action(), record.meaning.kind.as_deref()), ("ingress-denied", Some("c2c")));
     assert_eq!((record.prefix.as_str(), record.mark), ("DENY_C2C_cb40f81e-52ce-41c5- ", Some(2)));
     assert_eq!(record.interface_out.as_deref(), Some("s-010255015013"));
-    assert_eq!((record.packet.protocol, record.packet.length), (Some(Protocol::TCP), Some(60)));
+    assert_eq!((record.packet.protocol, record.packet.length), (Some(IpProtocol::TCP), Some(60)));
     let to_outside = of_line(&TCP.replace("OUT=s-010255015013", "OUT=eth0"));
     assert_eq!(to_outside.direction, VerdictDirection::Egress);
     assert_eq!(of_line(&TCP.replace("OUT=s-010255015013", "OUT=")).direction, VerdictDirection::Ingress);
@@ -122,10 +122,10 @@ fn prefixes_may_hold_anything() {
 fn an_icmp_error_is_not_the_packet_that_it_quotes() {
     let record = of_line(ICMP_ERROR);
     assert_eq!(ends(&record), ([10, 64, 1, 2].into(), 0, [10, 64, 2, 27].into(), 0));
-    assert_eq!(record.packet.icmp, Some(Icmp { kind: 3, code: 3, id: None }));
+    assert_eq!(record.packet.icmp, Some(IcmpMessage { kind: 3, code: 3, id: None }));
     let echo =
         of_line("OK_x IN=a OUT=b SRC=10.0.0.1 DST=10.0.0.2 LEN=84 ID=58750 DF PROTO=ICMP TYPE=8 CODE=0 ID=172 SEQ=1");
-    assert_eq!(echo.packet.icmp, Some(Icmp { kind: 8, code: 0, id: Some(172) }));
+    assert_eq!(echo.packet.icmp, Some(IcmpMessage { kind: 8, code: 0, id: Some(172) }));
 }
 
 #[test]
@@ -137,9 +137,9 @@ fn other_protocols_fragments_and_cut_headers_are_named() {
         .packet
     };
     let sctp = of("PROTO=132");
-    assert_eq!((sctp.protocol, sctp.truncated, sctp.source.port), (Some(Protocol::SCTP), false, 0));
+    assert_eq!((sctp.protocol, sctp.truncated, sctp.source.port), (Some(IpProtocol::SCTP), false, 0));
     let later = of("FRAG:1448 ID:0000cafe PROTO=UDP");
-    assert_eq!((later.protocol, later.fragment, later.truncated), (Some(Protocol::UDP), true, false));
+    assert_eq!((later.protocol, later.fragment, later.truncated), (Some(IpProtocol::UDP), true, false));
     assert!(of("PROTO=TCP INCOMPLETE [8 bytes]").truncated);
     let options = of("OPT ( ) PROTO=UDP SPT=54230 DPT=1 LEN=17");
     assert_eq!((options.source.port, options.truncated), (54230, false));
@@ -235,7 +235,7 @@ fn a_cut_line_says_less_but_nothing_wrong() {
 fn the_containers_of_both_ends_are_named_and_the_subject_follows_the_direction() {
     let mut verdicts = verdicts(None);
     let store = r#"{"a": {"ip": "10.255.15.7", "metadata": {"app_id": "from"}}, "b": {"ip": "10.255.15.13", "metadata": {"app_id": "to"}}}"#;
-    verdicts.set_store(Store::parse(store.as_bytes()).unwrap());
+    verdicts.set_store(ContainerStore::parse(store.as_bytes()).unwrap());
     verdicts.handle_line(TCP.as_bytes(), VerdictInput::Stdin, NOW, None);
     verdicts.handle_line(TCP.replace("OUT=s-010255015013", "OUT=eth0").as_bytes(), VerdictInput::Stdin, NOW, None);
     let apps: Vec<_> = taken(&mut verdicts).iter().map(|record| record.subject().unwrap().app.to_string()).collect();
@@ -246,7 +246,7 @@ fn the_containers_of_both_ends_are_named_and_the_subject_follows_the_direction()
 fn a_sender_on_another_cell_is_known_by_its_mark() {
     let mut verdicts = verdicts(None);
     let store = r#"{"a": {"ip": "10.255.15.7", "metadata": {"app_id": "shop", "policy_group_id": "shop"}}}"#;
-    verdicts.set_store(Store::parse(store.as_bytes()).unwrap());
+    verdicts.set_store(ContainerStore::parse(store.as_bytes()).unwrap());
     for source in ["10.255.99.1", "10.255.15.7", "10.255.99.1"] {
         verdicts.handle_line(TCP.replace("10.255.15.7", source).as_bytes(), VerdictInput::File, NOW, None);
     }
@@ -283,7 +283,7 @@ fn repeats_are_one_record_at_once_and_one_for_the_others() {
 
 fn nflog(sequence: u32, prefix: &str, payload: &[u8]) -> Vec<u8> {
     let prefix = [prefix.as_bytes(), &[0]].concat();
-    Writer::netfilter(4 << 8, 0, 0, 2, 5)
+    NetlinkWriter::netfilter(4 << 8, 0, 0, 2, 5)
         .attribute(1, &[8, 0, 2, 0])
         .attribute(2, &7u32.to_be_bytes())
         .attribute(4, &1u32.to_be_bytes())

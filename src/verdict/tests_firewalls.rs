@@ -10,14 +10,14 @@ use crate::record::{Record, VerdictInput, VerdictRecord};
 const DOCS: &str = include_str!("../../docs/verdicts.md");
 
 /// The patterns of the table's row for one firewall.
-fn documented(firewall: &str) -> Prefixes {
+fn documented(firewall: &str) -> PrefixPatterns {
     let row = DOCS.lines().find(|line| line.starts_with(&format!("| {firewall}"))).unwrap();
     let patterns = row.rsplit('`').nth(1).unwrap();
-    Prefixes::new(&patterns.split(',').map(str::to_owned).collect::<Vec<_>>()).unwrap()
+    PrefixPatterns::new(&patterns.split(',').map(str::to_owned).collect::<Vec<_>>()).unwrap()
 }
 
 fn read(firewall: &str, line: &str) -> VerdictRecord {
-    let mut verdicts = Verdicts::new(Config {
+    let mut verdicts = VerdictEngine::new(VerdictConfig {
         prefixes: documented(firewall),
         container_interfaces: vec![Glob::new("cali*").unwrap()],
         repeats: None,
@@ -47,7 +47,7 @@ fn said(record: &VerdictRecord) -> String {
         record.prefix.as_str(),
         interface(&record.interface_in),
         interface(&record.interface_out),
-        packet.protocol.map(crate::flow::Protocol::text).unwrap_or_default(),
+        packet.protocol.map(crate::flow::IpProtocol::text).unwrap_or_default(),
         packet.length.unwrap_or_default()
     )
 }

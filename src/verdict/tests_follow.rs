@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::filter::FlowFilter;
-use crate::flow::{Endpoint, Protocol, Timestamp};
+use crate::flow::{Endpoint, IpProtocol, Timestamp};
 use crate::ledger::Ledger;
 use crate::record::FlowProgress::{Answered, Begun, Established, Unanswered};
 use crate::record::{FlowNews, FlowProgress, FollowedBy, Record, VerdictInput};
@@ -17,9 +17,9 @@ fn at(second: u64) -> Timestamp {
     T0.plus(second * SECOND)
 }
 
-fn verdicts(repeats: Option<u64>) -> Verdicts {
-    Verdicts::new(Config {
-        prefixes: Prefixes::cloud_foundry(),
+fn verdicts(repeats: Option<u64>) -> VerdictEngine {
+    VerdictEngine::new(VerdictConfig {
+        prefixes: PrefixPatterns::cloud_foundry(),
         container_interfaces: Vec::new(),
         repeats: repeats.map(|seconds| seconds * SECOND),
         patience: Some(PATIENCE * SECOND),
@@ -29,22 +29,22 @@ fn verdicts(repeats: Option<u64>) -> Verdicts {
 }
 
 /// A packet is logged in this second.
-fn logged(verdicts: &mut Verdicts, second: u64, prefix: &str, protocol: &str, port: u16) {
+fn logged(verdicts: &mut VerdictEngine, second: u64, prefix: &str, protocol: &str, port: u16) {
     let line = format!("{prefix} IN=a OUT=b SRC=10.0.0.1 DST=10.0.0.2 LEN=60 PROTO={protocol} SPT={port} DPT=80 ");
     verdicts.handle_line(line.as_bytes(), VerdictInput::File, at(second), None);
 }
 
-fn news(second: u64, protocol: Protocol, port: u16, progress: FlowProgress, ended: bool) -> FlowNews {
+fn news(second: u64, protocol: IpProtocol, port: u16, progress: FlowProgress, ended: bool) -> FlowNews {
     let [source, destination] = [([10, 0, 0, 1], port), ([10, 0, 0, 2], 80)].map(|(ip, port)| Endpoint::new(ip, port));
     FlowNews { protocol, source, destination, source_nat: None, destination_nat: None, progress, ended, at: at(second) }
 }
 
 fn tcp(second: u64, progress: FlowProgress, ended: bool) -> FlowNews {
-    news(second, Protocol::TCP, 1, progress, ended)
+    news(second, IpProtocol::TCP, 1, progress, ended)
 }
 
 /// What followed, of the records since.
-fn given(verdicts: &mut Verdicts) -> Vec<Option<&'static str>> {
+fn given(verdicts: &mut VerdictEngine) -> Vec<Option<&'static str>> {
     let ledger = Ledger { verdicts: verdicts.ledger().clone(), ..Ledger::default() };
     assert_eq!(ledger.imbalances(), []);
     let followed = |record| {
@@ -65,7 +65,7 @@ fn what_may_pass_is_followed_by_what_its_connection_came_to() {
         ("seen in the table without a reply", &[tcp(0, Begun, false), tcp(5, Unanswered, false)], 10, Some("nothing")),
         ("seen too early for a reply", &[tcp(0, Unanswered, false)], 10, None),
         ("begun only", &[tcp(0, Begun, false)], 10, None),
-        ("another connection", &[news(1, Protocol::TCP, 2, Established, false)], 10, None),
+        ("another connection", &[news(1, IpProtocol::TCP, 2, Established, false)], 10, None),
     ];
     for (name, heard, second, expected) in cases {
         let mut verdicts = verdicts(None);
@@ -95,7 +95,7 @@ fn news_may_come_before_the_entry_and_an_earlier_connection_says_nothing_of_a_la
 fn a_reply_is_the_last_word_of_a_protocol_without_connections() {
     let mut verdicts = verdicts(None);
     logged(&mut verdicts, 0, "OK_x", "UDP", 7);
-    verdicts.handle_news(&news(0, Protocol::UDP, 7, Answered, false));
+    verdicts.handle_news(&news(0, IpProtocol::UDP, 7, Answered, false));
     assert_eq!(given(&mut verdicts), [Some("answered")]);
 }
 
@@ -187,7 +187,7 @@ proptest! {
         let (mut verdicts, mut second, mut entries, mut records) = (verdicts(None), 0, 0, 0);
         for (what, port, seconds) in steps {
             second += seconds;
-            let heard = |progress, ended| news(second, Protocol::TCP, port, progress, ended);
+            let heard = |progress, ended| news(second, IpProtocol::TCP, port, progress, ended);
             match what {
                 0 | 1 => {
                     entries += 1;

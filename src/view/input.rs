@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
 
-use crate::cli::Input;
+use crate::cli::CaptureInput;
 
 /// Read at once.
 const BLOCK: usize = 256 << 10;
@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(200);
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// An input, block by block.
-pub(super) struct Reader {
+pub(super) struct BlockReader {
     source: Box<dyn Read>,
     /// The file that is followed.
     followed: Option<Followed>,
@@ -35,18 +35,18 @@ struct Followed {
     read: u64,
 }
 
-type Unread<R> = Chain<Cursor<Vec<u8>>, R>;
+type UnreadInput<R> = Chain<Cursor<Vec<u8>>, R>;
 
-impl Reader {
-    pub(super) fn open(input: &Input, follow: bool) -> io::Result<Self> {
+impl BlockReader {
+    pub(super) fn open(input: &CaptureInput, follow: bool) -> io::Result<Self> {
         let (source, followed): (Box<dyn Read>, _) = match input {
-            Input::Stdin => (unpacked(io::stdin())?, None),
-            Input::File(path) if follow => {
+            CaptureInput::Stdin => (unpacked(io::stdin())?, None),
+            CaptureInput::File(path) if follow => {
                 let file = File::open(path)?;
                 let inode = file.metadata()?.ino();
                 (Box::new(file), Some(Followed { path: path.clone(), inode, read: 0 }))
             }
-            Input::File(path) => (unpacked(File::open(path)?)?, None),
+            CaptureInput::File(path) => (unpacked(File::open(path)?)?, None),
         };
         Ok(Self { source, followed, rest: Vec::new(), ended: false })
     }
@@ -131,7 +131,7 @@ fn unpacked(mut source: impl Read + 'static) -> io::Result<Box<dyn Read>> {
     }
     head.truncate(known);
     let packed = head == GZIP;
-    let whole: Unread<_> = Cursor::new(head).chain(source);
+    let whole: UnreadInput<_> = Cursor::new(head).chain(source);
     Ok(if packed { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) })
 }
 
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    fn blocks(mut reader: Reader) -> Vec<Vec<u8>> {
+    fn blocks(mut reader: BlockReader) -> Vec<Vec<u8>> {
         let stop = AtomicBool::new(false);
         std::iter::from_fn(|| reader.next_block(&stop).unwrap()).collect()
     }
@@ -163,19 +163,19 @@ mod tests {
         let packed = packed.finish().unwrap();
         for at_once in [1, 7, 100_000] {
             for bytes in [&text, &packed] {
-                let blocks = blocks(Reader::over(Slowly(Cursor::new(bytes.clone()), at_once)).unwrap());
+                let blocks = blocks(BlockReader::over(Slowly(Cursor::new(bytes.clone()), at_once)).unwrap());
                 assert_eq!(blocks.concat(), text);
                 let (last, others) = blocks.split_last().unwrap();
                 assert!(others.iter().all(|block| block.ends_with(b"\n")) && last == b"end", "{at_once}");
             }
         }
-        assert!(blocks(Reader::over(io::empty()).unwrap()).is_empty());
+        assert!(blocks(BlockReader::over(io::empty()).unwrap()).is_empty());
     }
 
     #[test]
     fn a_line_without_end_takes_no_more_memory_than_its_limit() {
         let endless = io::repeat(b'x').take(20 << 20).chain(&b"\nnext\n"[..]);
-        let blocks = blocks(Reader::over(endless).unwrap());
+        let blocks = blocks(BlockReader::over(endless).unwrap());
         assert!(blocks.iter().all(|block| block.len() <= LONGEST_LINE + 2 * BLOCK));
         assert!(blocks.concat().ends_with(b"x\nnext\n"));
     }
@@ -185,7 +185,7 @@ mod tests {
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         packed.write_all(b"line\n").unwrap();
         let packed = packed.finish().unwrap();
-        let mut reader = Reader::over(Cursor::new(packed[..packed.len() - 5].to_vec())).unwrap();
+        let mut reader = BlockReader::over(Cursor::new(packed[..packed.len() - 5].to_vec())).unwrap();
         let stop = AtomicBool::new(false);
         let outcome: Result<Vec<_>, _> = std::iter::from_fn(|| reader.next_block(&stop).transpose()).collect();
         assert!(outcome.is_err());

@@ -1,9 +1,9 @@
 //! One block of lines to text: what is in front of a record, the record, whether it is wanted. Reads nothing.
 
-use super::summary::Summary;
-use crate::filter::expression::{Expression, Surroundings, is_of_kind};
-use crate::format::ecs::{NoExchange, Read, read_json};
-use crate::format::text::{Style, write_line};
+use super::summary::ViewSummary;
+use crate::filter::expression::{FilterExpression, RecordSurroundings, is_of_kind};
+use crate::format::ecs::{NoExchange, ReadRecord, read_json};
+use crate::format::text::{TextStyle, write_line};
 use crate::record::Record;
 use crate::redact::escape;
 use crate::settings::OnlyKind;
@@ -16,31 +16,31 @@ const LONGEST_OTHER: usize = 1000;
 /// What is wanted, and how it is shown.
 #[derive(Clone, Debug)]
 pub(super) struct Viewer {
-    pub(super) include: Option<Expression>,
-    pub(super) exclude: Option<Expression>,
+    pub(super) include: Option<FilterExpression>,
+    pub(super) exclude: Option<FilterExpression>,
     pub(super) only: Vec<OnlyKind>,
     pub(super) slow_after: Option<u64>,
-    pub(super) style: Style,
+    pub(super) style: TextStyle,
 }
 
 /// What came of a block.
 #[derive(Debug, Default)]
-pub(super) struct Shown {
+pub(super) struct ShownLines {
     pub(super) text: Vec<u8>,
-    pub(super) summary: Summary,
+    pub(super) summary: ViewSummary,
 }
 
 impl Viewer {
     /// `width` is that of the terminal now.
-    pub(super) fn show(&self, block: &[u8], width: Option<usize>) -> Shown {
-        let style = Style { width, ..self.style };
-        let mut shown = Shown::default();
+    pub(super) fn show(&self, block: &[u8], width: Option<usize>) -> ShownLines {
+        let style = TextStyle { width, ..self.style };
+        let mut shown = ShownLines::default();
         let lines = block.strip_suffix(b"\n").unwrap_or(block).split(|byte| *byte == b'\n');
         lines.for_each(|line| self.line(line, style, &mut shown));
         shown
     }
 
-    fn line(&self, line: &[u8], style: Style, shown: &mut Shown) {
+    fn line(&self, line: &[u8], style: TextStyle, shown: &mut ShownLines) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let (prefix, json) = split(line);
         match json.map_or(Err(NoExchange::NoRecord), read_json) {
@@ -63,10 +63,10 @@ impl Viewer {
         self.include.is_none() && self.exclude.is_none() && self.only.is_empty()
     }
 
-    fn record(&self, prefix: &[u8], read: Read, mut style: Style, shown: &mut Shown) {
-        let Read { exchange, pod, namespace, node } = read;
+    fn record(&self, prefix: &[u8], read: ReadRecord, mut style: TextStyle, shown: &mut ShownLines) {
+        let ReadRecord { exchange, pod, namespace, node } = read;
         let record = Record::Http(Box::new(exchange));
-        let around = Surroundings {
+        let around = RecordSurroundings {
             pod: pod.as_deref(),
             namespace: namespace.as_deref(),
             node: node.as_deref(),
@@ -125,11 +125,11 @@ mod tests {
 
     fn viewer(only: &[OnlyKind], include: Option<&str>) -> Viewer {
         Viewer {
-            include: include.map(|text| Expression::parse(text).unwrap()),
+            include: include.map(|text| FilterExpression::parse(text).unwrap()),
             exclude: None,
             only: only.to_vec(),
             slow_after: Some(1_000_000_000),
-            style: Style::default(),
+            style: TextStyle::default(),
         }
     }
 
@@ -178,7 +178,7 @@ mod tests {
         for view in [viewer(&[OnlyKind::Failed], None), viewer(&[], Some("status>=500"))] {
             let some = view.show(block.as_bytes(), None);
             assert_eq!(String::from_utf8(some.text).unwrap().matches(" 500 ").count(), 1);
-            let Summary { read, shown, no_records, other_datasets, .. } = some.summary;
+            let ViewSummary { read, shown, no_records, other_datasets, .. } = some.summary;
             assert_eq!((read, shown, no_records, other_datasets), (2, 1, 2, 1));
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::filter::expression::is_of_kind;
-use crate::format::text::Took;
+use crate::format::text::ShownDuration;
 use crate::record::{Exchange, Record};
 use crate::settings::{OnlyKind, counted};
 use crate::tally::Durations;
@@ -17,7 +17,7 @@ const OTHER: &str = "(other routes)";
 
 /// Counts of what was read.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Summary {
+pub(super) struct ViewSummary {
     /// Exchanges read, wanted or not.
     pub(super) read: u64,
     /// Exchanges shown.
@@ -33,7 +33,7 @@ pub(super) struct Summary {
 
 const KINDS: [OnlyKind; 3] = [OnlyKind::Failed, OnlyKind::Slow, OnlyKind::Unanswered];
 
-impl Summary {
+impl ViewSummary {
     /// Counts one that is shown.
     pub(super) fn count(&mut self, record: &Record, slow_after: Option<u64>) {
         self.shown += 1;
@@ -72,13 +72,14 @@ fn route_of(exchange: &Exchange) -> String {
     crate::redact::escape(format!("{method} {route}").as_bytes()).into()
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for ViewSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds: Vec<_> = self.kinds.iter().zip(KINDS).map(|(n, kind)| format!("{n} {kind}")).collect();
         writeln!(f, "{} read, {} shown: {}", counted(self.read, "exchanges"), self.shown, kinds.join(", "))?;
         if let Some(longest) = self.durations.at(100) {
-            let at = |percent| self.durations.at(percent).map_or(String::new(), |nanos| Took(nanos).to_string());
-            writeln!(f, "p50 {}, p95 {}, p99 {}, longest {}", at(50), at(95), at(99), Took(longest))?;
+            let at =
+                |percent| self.durations.at(percent).map_or(String::new(), |nanos| ShownDuration(nanos).to_string());
+            writeln!(f, "p50 {}, p95 {}, p99 {}, longest {}", at(50), at(95), at(99), ShownDuration(longest))?;
         }
         let mut failing: Vec<_> = self.failing.iter().collect();
         failing.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
@@ -101,8 +102,8 @@ mod tests {
     use super::*;
     use crate::record::sample::{exchange, record};
 
-    fn of(records: &[Exchange]) -> Summary {
-        let mut summary = Summary { read: records.len() as u64, ..Summary::default() };
+    fn of(records: &[Exchange]) -> ViewSummary {
+        let mut summary = ViewSummary { read: records.len() as u64, ..ViewSummary::default() };
         records.iter().for_each(|it| summary.count(&record(it.clone()), Some(1_000_000)));
         summary
     }
@@ -122,7 +123,7 @@ mod tests {
 
     #[test]
     fn invented_routes_take_no_more_than_their_limit() {
-        let mut summary = Summary::default();
+        let mut summary = ViewSummary::default();
         (0..3 * MOST_ROUTES).for_each(|n| summary.count_failing(&format!("GET /{n}"), 1));
         assert_eq!(summary.failing.len(), MOST_ROUTES + 1);
         assert_eq!(summary.failing.values().sum::<u64>(), 3 * MOST_ROUTES as u64);

@@ -11,14 +11,14 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// A certificate in use, and where it came from.
-pub(super) struct Certificate {
+pub(super) struct ServingCertificate {
     paths: [PathBuf; 2],
     /// The files as they were last read, good or not.
     read: [Vec<u8>; 2],
     config: Arc<ServerConfig>,
 }
 
-impl Certificate {
+impl ServingCertificate {
     /// Reads both files.
     pub(super) fn load(certificate: PathBuf, key: PathBuf) -> Result<Self, String> {
         let paths = [certificate, key];

@@ -11,30 +11,30 @@ mod serve;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{self, Config};
-use crate::inject::Options;
+use crate::config::{self, RunConfig};
+use crate::inject::SidecarOptions;
 use crate::logging::{self, tell};
-use crate::settings::{Listen, Pairs};
+use crate::settings::{ListenAddress, SettingPairs};
 
-use self::certificate::Certificate;
-use self::serve::Server;
+use self::certificate::ServingCertificate;
+use self::serve::WebhookServer;
 
 /// What the webhook runs with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
     /// Where it listens.
-    pub listen: Listen,
+    pub listen: ListenAddress,
     /// Its certificate, with the chain, in PEM.
     pub certificate: PathBuf,
     /// The key of that, in PEM.
     pub key: PathBuf,
     /// The sidecar that pods get.
-    pub sidecar: Options,
+    pub sidecar: SidecarOptions,
 }
 
 /// Serves until SIGTERM. Its own log follows LOG_LEVEL and LOG_FORMAT of its environment; flags are for the sidecars.
 pub fn run(webhook: Webhook) -> ExitCode {
-    match Config::of(config::look(&Pairs::new())) {
+    match RunConfig::of(config::look(&SettingPairs::new())) {
         Ok(config) => logging::start(&config),
         Err(wrong) => {
             tell(&format!("podtap: {wrong}\n"));
@@ -51,15 +51,15 @@ pub fn run(webhook: Webhook) -> ExitCode {
 }
 
 fn start(webhook: Webhook) -> Result<(), String> {
-    let certificate = Certificate::load(webhook.certificate, webhook.key)?;
+    let certificate = ServingCertificate::load(webhook.certificate, webhook.key)?;
     let listener = listen(&webhook.listen)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|why| why.to_string())?;
-    let server = Server::new(webhook.sidecar);
+    let server = WebhookServer::new(webhook.sidecar);
     runtime.block_on(server.serve(listener, certificate)).map_err(|why| why.to_string())
 }
 
 /// The first address that can be had.
-fn listen(listen: &Listen) -> Result<std::net::TcpListener, String> {
+fn listen(listen: &ListenAddress) -> Result<std::net::TcpListener, String> {
     let mut why = String::new();
     for address in listen.candidates() {
         match std::net::TcpListener::bind(address) {

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::inject::{Addition, Options, Plan, Pod, operations, own_place, plan};
+use crate::inject::{Addition, PodPlan, PodTemplate, SidecarOptions, operations, own_place, plan};
 use crate::settings::printable;
 
 const VERSION: &str = "admission.k8s.io/v1";
@@ -20,33 +20,33 @@ const FORBIDDEN: &str = "Pod Security forbids NET_RAW here (the namespace's labe
 /// What the API server asks.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Review {
+struct AdmissionReview {
     api_version: String,
     kind: String,
-    request: Option<Request>,
+    request: Option<AdmissionRequest>,
 }
 
 #[derive(Deserialize)]
-struct Request {
+struct AdmissionRequest {
     uid: String,
     #[serde(default)]
     operation: String,
     #[serde(default)]
     namespace: String,
-    kind: Kind,
+    kind: ObjectKind,
     #[serde(default)]
     object: Value,
 }
 
 #[derive(Deserialize)]
-struct Kind {
+struct ObjectKind {
     group: String,
     kind: String,
 }
 
 /// Whether pods of the namespace can have a sidecar at all. Only the API server knows: it asks by another path where not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ground {
+pub(super) enum NamespacePolicy {
     /// Nothing is known against it.
     Open,
     /// Pod Security enforces a level that forbids NET_RAW: with the sidecar, the pod itself would be refused.
@@ -54,14 +54,14 @@ pub(super) enum Ground {
 }
 
 /// What becomes of one request.
-struct Verdict {
+struct ReviewVerdict {
     patch: Vec<Value>,
     warnings: Vec<String>,
 }
 
 /// The answer to a review; the error says why that is none.
-pub(super) fn review(body: &[u8], options: &Options, ground: Ground) -> Result<String, String> {
-    let review: Review = serde_json::from_slice(body).map_err(|why| format!("no AdmissionReview: {why}"))?;
+pub(super) fn review(body: &[u8], options: &SidecarOptions, ground: NamespacePolicy) -> Result<String, String> {
+    let review: AdmissionReview = serde_json::from_slice(body).map_err(|why| format!("no AdmissionReview: {why}"))?;
     if (review.api_version.as_str(), review.kind.as_str()) != (VERSION, "AdmissionReview") {
         return Err(format!("no AdmissionReview of {VERSION}"));
     }
@@ -79,8 +79,8 @@ pub(super) fn review(body: &[u8], options: &Options, ground: Ground) -> Result<S
     Ok(json!({"apiVersion": VERSION, "kind": "AdmissionReview", "response": response}).to_string())
 }
 
-fn judge(request: &Request, options: &Options, ground: Ground) -> Verdict {
-    let nothing = |warnings| Verdict { patch: Vec::new(), warnings };
+fn judge(request: &AdmissionRequest, options: &SidecarOptions, ground: NamespacePolicy) -> ReviewVerdict {
+    let nothing = |warnings| ReviewVerdict { patch: Vec::new(), warnings };
     let is_pod = request.kind.group.is_empty() && request.kind.kind == "Pod" && request.operation == "CREATE";
     let (Some(spec), metadata) = (request.object.get("spec").filter(|_| is_pod), request.object.get("metadata")) else {
         return nothing(Vec::new());
@@ -92,21 +92,21 @@ fn judge(request: &Request, options: &Options, ground: Ground) -> Verdict {
         tracing::debug!(namespace, name, "has a sidecar already");
         return nothing(Vec::new());
     }
-    let plan = match (plan(Pod { kind: "Pod", metadata, spec }, options), ground) {
-        (Plan::Add(_), Ground::Forbidden) => Plan::Refuse(FORBIDDEN.to_owned()),
-        (plan, Ground::Open | Ground::Forbidden) => plan,
+    let plan = match (plan(PodTemplate { kind: "Pod", metadata, spec }, options), ground) {
+        (PodPlan::Add(_), NamespacePolicy::Forbidden) => PodPlan::Refuse(FORBIDDEN.to_owned()),
+        (plan, NamespacePolicy::Open | NamespacePolicy::Forbidden) => plan,
     };
     match plan {
-        Plan::Add(Addition { sidecar, complaints, notes }) => {
+        PodPlan::Add(Addition { sidecar, complaints, notes }) => {
             tracing::info!(namespace, name, "sidecar added");
             let left_out = complaints.into_iter().map(|complaint| format!("left out: {complaint}"));
-            Verdict { patch: operations(spec, &sidecar), warnings: left_out.chain(notes).collect() }
+            ReviewVerdict { patch: operations(spec, &sidecar), warnings: left_out.chain(notes).collect() }
         }
-        Plan::Skip(reason) => {
+        PodPlan::Skip(reason) => {
             tracing::debug!(namespace, name, reason = printable(&reason), "no sidecar");
             nothing(Vec::new())
         }
-        Plan::Refuse(reason) => {
+        PodPlan::Refuse(reason) => {
             tracing::warn!(namespace, name, reason = printable(&reason), "no sidecar");
             nothing(vec![format!("no sidecar: {reason}")])
         }
@@ -135,11 +135,11 @@ mod tests {
         }})
     }
 
-    fn answered(review: &Value, options: &Options) -> Value {
-        answered_on(review, options, Ground::Open)
+    fn answered(review: &Value, options: &SidecarOptions) -> Value {
+        answered_on(review, options, NamespacePolicy::Open)
     }
 
-    fn answered_on(review: &Value, options: &Options, ground: Ground) -> Value {
+    fn answered_on(review: &Value, options: &SidecarOptions, ground: NamespacePolicy) -> Value {
         let text = super::review(review.to_string().as_bytes(), options, ground).unwrap();
         let answer: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&answer["apiVersion"], &answer["kind"]), (&json!(VERSION), &json!("AdmissionReview")));
@@ -183,7 +183,7 @@ mod tests {
     fn a_pod_gets_what_inject_would_give_it() {
         for classic in [false, true] {
             let env = [("SPOOL_DIR".to_owned(), "/spool".to_owned())].into();
-            let options = Options { classic, env, ..Options::default() };
+            let options = SidecarOptions { classic, env, ..SidecarOptions::default() };
             for spec in [
                 json!({}),
                 json!({"volumes": null}),
@@ -209,27 +209,27 @@ mod tests {
             (json!({"containers": [{"name": "podtap"}]}), true),
             (json!({"containers": []}), false),
         ] {
-            let response = answered(&asked(&pod(&change)), &Options::default());
+            let response = answered(&asked(&pod(&change)), &SidecarOptions::default());
             assert!(patch(&response).is_empty(), "{change}");
             assert_eq!(response.get("warnings").is_some(), warned, "{change}");
         }
         let mut unwilling = pod(&json!({}));
         unwilling["metadata"]["labels"] = json!({"podtap.io/inject": "false"});
-        assert!(patch(&answered(&asked(&unwilling), &Options::default())).is_empty());
+        assert!(patch(&answered(&asked(&unwilling), &SidecarOptions::default())).is_empty());
     }
 
     #[test]
     fn where_pod_security_forbids_it_a_pod_without_is_better_than_no_pod() {
-        let response = answered_on(&asked(&pod(&json!({}))), &Options::default(), Ground::Forbidden);
+        let response = answered_on(&asked(&pod(&json!({}))), &SidecarOptions::default(), NamespacePolicy::Forbidden);
         assert!(patch(&response).is_empty());
         let warning = response["warnings"][0].as_str().unwrap();
         assert!(warning.contains("no sidecar: Pod Security") && warning.ends_with(')'), "{warning}");
         // A pod that wants none gets no warning, and who has one is left to Pod Security.
         let mut unwilling = pod(&json!({}));
         unwilling["metadata"]["labels"] = json!({"podtap.io/inject": "false"});
-        let injected = inject(&pod(&json!({})).to_string(), &Options::default()).unwrap().text;
+        let injected = inject(&pod(&json!({})).to_string(), &SidecarOptions::default()).unwrap().text;
         for other in [unwilling, serde_json::from_str(&injected).unwrap()] {
-            let response = answered_on(&asked(&other), &Options::default(), Ground::Forbidden);
+            let response = answered_on(&asked(&other), &SidecarOptions::default(), NamespacePolicy::Forbidden);
             assert_eq!((patch(&response).len(), response.get("warnings")), (0, None));
         }
     }
@@ -238,7 +238,7 @@ mod tests {
     fn a_wrong_annotation_is_left_out_and_told() {
         let mut wrong = pod(&json!({}));
         wrong["metadata"]["annotations"] = json!({"podtap.io/snaplen": "m\u{1b}any", "podtap.io/format": "ecs"});
-        let response = answered(&asked(&wrong), &Options::default());
+        let response = answered(&asked(&wrong), &SidecarOptions::default());
         let warning = response["warnings"][0].as_str().unwrap();
         assert!(warning.starts_with("podtap: left out: annotation podtap.io/snaplen"), "{warning}");
         assert!(warning.chars().all(|c| !c.is_control()));
@@ -258,7 +258,7 @@ mod tests {
         ] {
             let mut review = asked(&pod(&json!({})));
             review["request"].as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-            assert!(patch(&answered(&review, &Options::default())).is_empty(), "{change}");
+            assert!(patch(&answered(&review, &SidecarOptions::default())).is_empty(), "{change}");
         }
     }
 
@@ -268,7 +268,7 @@ mod tests {
         let old = json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview"}).to_string();
         let empty = json!({"apiVersion": VERSION, "kind": "AdmissionReview"}).to_string();
         for body in ["", "{}", "null", "\u{ff}", &deep, &old, &empty] {
-            assert!(review(body.as_bytes(), &Options::default(), Ground::Open).is_err(), "{body:.40}");
+            assert!(review(body.as_bytes(), &SidecarOptions::default(), NamespacePolicy::Open).is_err(), "{body:.40}");
         }
     }
 }

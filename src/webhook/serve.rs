@@ -20,10 +20,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::certificate::Certificate;
-use super::review::{Ground, review};
-use crate::guests::{Guest, Guests, Limits};
-use crate::inject::Options;
+use super::certificate::ServingCertificate;
+use super::review::{NamespacePolicy, review};
+use crate::guests::{Guest, GuestLimits, Guests};
+use crate::inject::SidecarOptions;
 
 /// Connections at once. For one more, one goes that has waited longest without a whole request.
 const MAX_CONNECTIONS: usize = 128;
@@ -48,17 +48,17 @@ const FINISH: Duration = Duration::from_secs(2);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What all connections share.
-pub(super) struct Server {
-    sidecar: Options,
+pub(super) struct WebhookServer {
+    sidecar: SidecarOptions,
     guests: Arc<Guests>,
     /// Whether it is about to end: connections are not kept for further requests, so that those go elsewhere.
     ending: watch::Sender<bool>,
 }
 
-impl Server {
+impl WebhookServer {
     /// Gives pods this sidecar.
-    pub(super) fn new(sidecar: Options) -> Arc<Self> {
-        let guests = Guests::new(Limits { connections: MAX_CONNECTIONS, bytes: MAX_BODIES });
+    pub(super) fn new(sidecar: SidecarOptions) -> Arc<Self> {
+        let guests = Guests::new(GuestLimits { connections: MAX_CONNECTIONS, bytes: MAX_BODIES });
         Arc::new(Self { sidecar, guests, ending: watch::Sender::new(false) })
     }
 
@@ -66,7 +66,7 @@ impl Server {
     pub(super) async fn serve(
         self: Arc<Self>,
         listener: std::net::TcpListener,
-        mut certificate: Certificate,
+        mut certificate: ServingCertificate,
     ) -> std::io::Result<()> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
@@ -101,10 +101,12 @@ impl Server {
     }
 
     /// The next connection.
-    async fn accept(self: &Arc<Self>, listener: &TcpListener) -> Connection {
+    async fn accept(self: &Arc<Self>, listener: &TcpListener) -> WebhookConnection {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => return Connection { stream, server: Arc::clone(self), guest: self.guests.admit() },
+                Ok((stream, _)) => {
+                    return WebhookConnection { stream, server: Arc::clone(self), guest: self.guests.admit() };
+                }
                 Err(error) => {
                     tracing::debug!(%error, "webhook cannot accept");
                     sleep(ACCEPT_PAUSE).await;
@@ -115,8 +117,10 @@ impl Server {
 
     async fn answer(&self, request: Request<Incoming>, guest: &Guest) -> Response<String> {
         let answer = match (request.method(), request.uri().path()) {
-            (&Method::POST, "/mutate" | "/inject") => self.review(request.into_body(), guest, Ground::Open).await,
-            (&Method::POST, "/forbidden") => self.review(request.into_body(), guest, Ground::Forbidden).await,
+            (&Method::POST, "/mutate" | "/inject") => {
+                self.review(request.into_body(), guest, NamespacePolicy::Open).await
+            }
+            (&Method::POST, "/forbidden") => self.review(request.into_body(), guest, NamespacePolicy::Forbidden).await,
             (&Method::GET | &Method::HEAD, "/healthz" | "/readyz") => response(StatusCode::OK, "alive\n".to_owned()),
             (_, "/mutate" | "/inject" | "/forbidden" | "/healthz" | "/readyz") => {
                 response(StatusCode::METHOD_NOT_ALLOWED, "POST a review, GET /healthz\n".to_owned())
@@ -127,7 +131,7 @@ impl Server {
         answer
     }
 
-    async fn review(&self, body: Incoming, guest: &Guest, ground: Ground) -> Response<String> {
+    async fn review(&self, body: Incoming, guest: &Guest, ground: NamespacePolicy) -> Response<String> {
         let body = match timeout(PATIENCE, collected(body, guest)).await {
             Ok(Ok(body)) => body,
             Ok(Err(status)) => return response(status, format!("a review of at most {MAX_BODY} bytes\n")),
@@ -149,13 +153,13 @@ impl Server {
 }
 
 /// One connection, and the place that it takes.
-struct Connection {
+struct WebhookConnection {
     stream: TcpStream,
-    server: Arc<Server>,
+    server: Arc<WebhookServer>,
     guest: Guest,
 }
 
-impl Connection {
+impl WebhookConnection {
     async fn run(self, acceptor: TlsAcceptor) {
         tokio::select! {
             () = self.guest.sent_away() => {}
@@ -164,7 +168,7 @@ impl Connection {
     }
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, guest: &Guest, server: &Server) {
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, guest: &Guest, server: &WebhookServer) {
     let stream = match timeout(PATIENCE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         // Most often the API server, which does not trust the certificate: its caBundle is another one.
@@ -192,7 +196,7 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, guest: &Guest, server: 
     }
 }
 
-fn reread(certificate: &mut Certificate) {
+fn reread(certificate: &mut ServingCertificate) {
     match certificate.refresh() {
         Ok(true) => tracing::info!("certificate reloaded"),
         Ok(false) => {}

@@ -16,9 +16,9 @@ use compact_str::CompactString;
 use serde::Deserialize;
 
 use super::Rank;
-use super::table::{EVER, Holder, Table};
+use super::table::{AddressHolder, EVER, WorkloadTable};
 use crate::flow::Timestamp;
-use crate::record::{Labels, Names, Workload};
+use crate::record::{LabelSet, NameSet, Workload};
 use crate::settings::{printable, printable_up_to};
 use crate::yaml;
 
@@ -35,18 +35,18 @@ const MAX_SERVICES: usize = 16;
 const LONGEST_MESSAGE: usize = 400;
 
 /// What changes when a file does. Kubernetes swaps a link to a directory, so it is another file then.
-type Stamp = (u64, u64, u64, Option<SystemTime>);
+type WatchStamp = (u64, u64, u64, Option<SystemTime>);
 
 /// Who has which address, as a file says.
-type Entries = HashMap<IpAddr, Arc<Workload>>;
+type FileEntries = HashMap<IpAddr, Arc<Workload>>;
 
 /// A file and what was read of it.
 #[derive(Debug)]
 pub(super) struct WatchedFile {
     path: PathBuf,
     rank: Rank,
-    read: Option<Stamp>,
-    entries: HashMap<IpAddr, (Holder, Arc<Workload>)>,
+    read: Option<WatchStamp>,
+    entries: HashMap<IpAddr, (AddressHolder, Arc<Workload>)>,
     next: u64,
     /// How often it was read, and how often that was of no use.
     pub(super) reads: [u64; 2],
@@ -54,7 +54,7 @@ pub(super) struct WatchedFile {
 
 impl WatchedFile {
     /// Reads it for the first time: what it says holds for all that was before.
-    pub(super) fn open(path: &Path, rank: Rank, table: &Table) -> Result<Self, String> {
+    pub(super) fn open(path: &Path, rank: Rank, table: &WorkloadTable) -> Result<Self, String> {
         let (path_owned, entries) = (path.to_owned(), HashMap::new());
         let mut file = Self { path: path_owned, rank, read: stamp(path), entries, next: 0, reads: [1, 0] };
         let entries = read(path).map_err(|why| file.named(&why))?;
@@ -63,7 +63,7 @@ impl WatchedFile {
     }
 
     /// Reads it again where it is another one. What it says now holds from `now` on.
-    pub(super) fn refresh(&mut self, table: &Table, now: Timestamp) {
+    pub(super) fn refresh(&mut self, table: &WorkloadTable, now: Timestamp) {
         // Stamp first: what changes while it is read is read again at the next look.
         let stamp = stamp(&self.path);
         if stamp == self.read {
@@ -94,7 +94,7 @@ impl WatchedFile {
         printable_up_to(LONGEST_MESSAGE, &format!("{}: {why}", self.path.display()))
     }
 
-    fn take(&mut self, mut entries: Entries, table: &Table, now: Timestamp) {
+    fn take(&mut self, mut entries: FileEntries, table: &WorkloadTable, now: Timestamp) {
         let rank = self.rank;
         self.entries.retain(|ip, (holder, workload)| {
             let stays = entries.get(ip) == Some(workload);
@@ -107,18 +107,18 @@ impl WatchedFile {
         });
         for (ip, workload) in entries {
             self.next += 1;
-            table.hold(rank, ip, Holder(self.next), [now, now], &workload);
-            self.entries.insert(ip, (Holder(self.next), workload));
+            table.hold(rank, ip, AddressHolder(self.next), [now, now], &workload);
+            self.entries.insert(ip, (AddressHolder(self.next), workload));
         }
     }
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
+fn stamp(path: &Path) -> Option<WatchStamp> {
     let file = std::fs::metadata(path).ok()?;
     Some((file.dev(), file.ino(), file.len(), file.modified().ok()))
 }
 
-fn read(path: &Path) -> Result<Entries, String> {
+fn read(path: &Path) -> Result<FileEntries, String> {
     let mut text = Vec::new();
     let file = File::open(path).map_err(|error| error.to_string())?;
     file.take(LONGEST_FILE + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
@@ -131,7 +131,7 @@ fn read(path: &Path) -> Result<Entries, String> {
 /// What a workload is in the file; or only its name, as a string.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Fields {
+struct WorkloadFields {
     namespace: Option<CompactString>,
     name: Option<CompactString>,
     kind: Option<CompactString>,
@@ -152,20 +152,24 @@ enum OneOrMany {
 }
 
 /// The table that a text is; what is wrong with it, by line.
-fn parse(text: &str) -> Result<Entries, String> {
+fn parse(text: &str) -> Result<FileEntries, String> {
     let documents = yaml::parse(text).map_err(|malformed| malformed.to_string())?;
     let [parsed] = documents.as_slice() else {
-        return if documents.is_empty() { Ok(Entries::new()) } else { Err("holds more than one document".to_owned()) };
+        return if documents.is_empty() {
+            Ok(FileEntries::new())
+        } else {
+            Err("holds more than one document".to_owned())
+        };
     };
     let document = parsed.document();
     if document.root.is_nothing() {
-        return Ok(Entries::new());
+        return Ok(FileEntries::new());
     }
-    let is_map = matches!(document.root.kind, yaml::Kind::Map { .. });
+    let is_map = matches!(document.root.kind, yaml::NodeKind::Map { .. });
     if !is_map {
         return Err("is no mapping of addresses to workloads".to_owned());
     }
-    let mut entries = Entries::new();
+    let mut entries = FileEntries::new();
     for entry in document.root.entries() {
         let at = |why: String| format!("line {}: {why}", entry.key.line);
         let key = entry.key.text().unwrap_or_default();
@@ -183,7 +187,7 @@ fn workload(value: serde_json::Value) -> Result<Workload, String> {
     if let serde_json::Value::String(name) = value {
         return Ok(Workload { name: Some(short(name.into())?), ..Workload::default() });
     }
-    let fields: Fields = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    let fields: WorkloadFields = serde_json::from_value(value).map_err(|error| error.to_string())?;
     let maybe = |text: Option<CompactString>| text.map(short).transpose();
     let services = match fields.service {
         OneOrMany::None => Vec::new(),
@@ -202,8 +206,8 @@ fn workload(value: serde_json::Value) -> Result<Workload, String> {
         name: maybe(fields.name)?,
         kind: maybe(fields.kind)?,
         node: maybe(fields.node)?,
-        services: services.into_iter().map(short).collect::<Result<Vec<_>, _>>()?.into_iter().collect::<Names>(),
-        labels: fields.labels.into_iter().collect::<Labels>(),
+        services: services.into_iter().map(short).collect::<Result<Vec<_>, _>>()?.into_iter().collect::<NameSet>(),
+        labels: fields.labels.into_iter().collect::<LabelSet>(),
     })
 }
 

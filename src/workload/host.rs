@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use compact_str::CompactString;
 
-use crate::record::{Domain, DomainSource, Exchange};
-use crate::shape::target::Url;
+use crate::record::{DomainNames, DomainSource, Exchange};
+use crate::shape::target::RequestUrl;
 
 /// The server's name, as the client called it.
-pub(super) fn witness(exchange: &Exchange) -> Option<Domain> {
+pub(super) fn witness(exchange: &Exchange) -> Option<DomainNames> {
     let request = exchange.request.as_ref()?;
-    let url = Url::of(request);
+    let url = RequestUrl::of(request);
     // What an absolute target or CONNECT names is behind the server, not the server.
     if url.is_absolute || request.method == "CONNECT" {
         return None;
@@ -21,7 +21,7 @@ pub(super) fn witness(exchange: &Exchange) -> Option<Domain> {
         return None;
     }
     let lower: CompactString = name.chars().map(|c| c.to_ascii_lowercase()).collect();
-    Some(Domain { names: [lower].into_iter().collect(), source: DomainSource::Host })
+    Some(DomainNames { names: [lower].into_iter().collect(), source: DomainSource::Host })
 }
 
 #[cfg(test)]

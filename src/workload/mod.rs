@@ -15,13 +15,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, watch};
 
 use self::file::WatchedFile;
-use self::kubernetes::Access;
-use self::redis::{Client, Errand, Redis};
-use self::table::Table;
-use crate::dns::Learnt;
+use self::kubernetes::ApiAccess;
+use self::redis::{Errand, RedisClient, RedisSource};
+use self::table::WorkloadTable;
+use crate::dns::LearntNames;
 use crate::flow::Timestamp;
 pub use crate::ledger::WorkloadCounts;
-use crate::record::{Domain, Exchange, Record, Workload};
+use crate::record::{DomainNames, Exchange, Record, Workload};
 use crate::settings::{Settings, WorkloadSource};
 use crate::sink::connect::OnSocket;
 use crate::source::own_traffic::OwnTraffic;
@@ -49,24 +49,24 @@ impl Rank {
 
 /// Who is behind which address. Clones share one table; without WORKLOADS it is empty and costs nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Workloads(Option<Arc<Shared>>);
+pub struct Workloads(Option<Arc<SharedWorkloads>>);
 
 #[derive(Debug)]
-struct Shared {
-    table: Arc<Table>,
+struct SharedWorkloads {
+    table: Arc<WorkloadTable>,
     files: Mutex<Vec<WatchedFile>>,
-    kubernetes: Option<Kubernetes>,
-    redis: Option<Arc<Redis>>,
-    dns: Option<Arc<Learnt>>,
+    kubernetes: Option<KubernetesSource>,
+    redis: Option<Arc<RedisSource>>,
+    dns: Option<Arc<LearntNames>>,
     /// What waits for the thread of the sources that ask others.
-    waiting: Mutex<Option<(Client, mpsc::Receiver<Errand>)>>,
+    waiting: Mutex<Option<(RedisClient, mpsc::Receiver<Errand>)>>,
     /// Dropped, it ends the thread of the sources that ask others.
     running: watch::Sender<()>,
 }
 
 /// What `podtap check` found at one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reached {
+pub struct ReachedSource {
     /// The source, and what it said.
     pub what: String,
     /// What does not work.
@@ -75,11 +75,11 @@ pub struct Reached {
 
 /// Kubernetes as a source.
 #[derive(Debug)]
-struct Kubernetes {
+struct KubernetesSource {
     source: u8,
-    access: Result<Access, String>,
+    access: Result<ApiAccess, String>,
     namespaces: Vec<String>,
-    counts: Arc<kubernetes::Counts>,
+    counts: Arc<kubernetes::FollowerCounts>,
 }
 
 impl Workloads {
@@ -88,16 +88,16 @@ impl Workloads {
         if settings.workloads.is_empty() {
             return Ok(Self::default());
         }
-        let table = Arc::new(Table::new(max_bytes));
+        let table = Arc::new(WorkloadTable::new(max_bytes));
         let (mut files, mut kubernetes, mut redis, mut waiting, mut dns) = (Vec::new(), None, None, None, None);
         for (source, place) in settings.workloads.iter().zip(0..) {
             match source {
                 WorkloadSource::File(path) => files.push(WatchedFile::open(path, Rank::of(place, 0), &table)?),
-                WorkloadSource::Kubernetes => kubernetes = Some(Kubernetes::new(place, settings)?),
+                WorkloadSource::Kubernetes => kubernetes = Some(KubernetesSource::new(place, settings)?),
                 WorkloadSource::Dns => dns = Some(Arc::default()),
                 WorkloadSource::Redis => {
                     let holds = u64::try_from(settings.redis_cache.0.as_nanos()).unwrap_or(u64::MAX / 2);
-                    let (made, errands) = Redis::new(Rank::of(place, 0), holds, settings.redis_write);
+                    let (made, errands) = RedisSource::new(Rank::of(place, 0), holds, settings.redis_write);
                     let made = Arc::new(made);
                     let client = redis::client(settings, &made, &table)?;
                     (redis, waiting) = (Some(made), Some((client, errands)));
@@ -105,7 +105,7 @@ impl Workloads {
             }
         }
         let (files, waiting, running) = (Mutex::new(files), Mutex::new(waiting), watch::Sender::new(()));
-        Ok(Self(Some(Arc::new(Shared { table, files, kubernetes, redis, dns, waiting, running }))))
+        Ok(Self(Some(Arc::new(SharedWorkloads { table, files, kubernetes, redis, dns, waiting, running }))))
     }
 
     /// Starts the thread of the sources that ask others; `own` learns of their connections, so that none of it is recorded.
@@ -192,19 +192,19 @@ impl Workloads {
     }
 
     /// What answers of DNS say comes first; then what the client calls the server.
-    fn domain_of(&self, exchange: &Exchange, at: Timestamp) -> Option<Arc<Domain>> {
+    fn domain_of(&self, exchange: &Exchange, at: Timestamp) -> Option<Arc<DomainNames>> {
         let server = exchange.connection.server.ip;
         let learnt = exchange.connection.domain.get_or_init(|| self.domain_at(server, at));
         learnt.clone().or_else(|| host::witness(exchange).map(Arc::new))
     }
 
     /// The names that led to an address at that time, by answers of DNS that were seen.
-    pub fn domain_at(&self, ip: IpAddr, at: Timestamp) -> Option<Arc<Domain>> {
+    pub fn domain_at(&self, ip: IpAddr, at: Timestamp) -> Option<Arc<DomainNames>> {
         self.0.as_ref()?.dns.as_ref()?.at(ip, at)
     }
 
     /// Where captures put what answers of DNS say; nowhere unless WORKLOADS asks for it.
-    pub fn learnt(&self) -> Option<&Arc<Learnt>> {
+    pub fn learnt(&self) -> Option<&Arc<LearntNames>> {
         self.0.as_ref()?.dns.as_ref()
     }
 
@@ -220,9 +220,9 @@ impl Workloads {
     }
 
     /// Asks each source for as little as possible.
-    pub async fn probe(&self) -> Vec<Reached> {
+    pub async fn probe(&self) -> Vec<ReachedSource> {
         let Some(shared) = &self.0 else { return Vec::new() };
-        let well = |what: String| Reached { what, fault: None };
+        let well = |what: String| ReachedSource { what, fault: None };
         let mut found: Vec<_> = shared.files().iter().map(|file| well(file.in_words())).collect();
         if let Some(kubernetes) = &shared.kubernetes {
             found.extend(kubernetes.job(&shared.table).probe().await);
@@ -274,17 +274,17 @@ impl Workloads {
     }
 }
 
-impl Kubernetes {
+impl KubernetesSource {
     /// A kubeconfig that was named has to be of use. What a Pod lacks keeps nothing from starting.
     fn new(source: u8, settings: &Settings) -> Result<Self, String> {
-        let access = Access::find(settings.kubeconfig.as_deref());
+        let access = ApiAccess::find(settings.kubeconfig.as_deref());
         if let (Err(why), Some(_)) = (&access, &settings.kubeconfig) {
             return Err(why.clone());
         }
         Ok(Self { source, access, namespaces: settings.workloads_namespaces.to_vec(), counts: Arc::default() })
     }
 
-    fn job(&self, table: &Arc<Table>) -> kubernetes::Job {
+    fn job(&self, table: &Arc<WorkloadTable>) -> kubernetes::Job {
         kubernetes::Job {
             access: self.access.clone(),
             namespaces: self.namespaces.clone(),
@@ -295,7 +295,7 @@ impl Kubernetes {
     }
 }
 
-impl Shared {
+impl SharedWorkloads {
     /// What is in it is whole at any time.
     fn files(&self) -> MutexGuard<'_, Vec<WatchedFile>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)

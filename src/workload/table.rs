@@ -28,12 +28,12 @@ const ADDRESS_BYTES: usize = 64;
 
 /// Who holds an address, as its source numbers them: a pod, a line of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Holder(pub(super) u64);
+pub(super) struct AddressHolder(pub(super) u64);
 
 /// The table.
 #[derive(Debug)]
-pub(super) struct Table {
-    addresses: DashMap<IpAddr, Vec<Tenure>, foldhash::fast::RandomState>,
+pub(super) struct WorkloadTable {
+    addresses: DashMap<IpAddr, Vec<AddressTenure>, foldhash::fast::RandomState>,
     max_bytes: usize,
     bytes: AtomicUsize,
     left_out: AtomicU64,
@@ -44,15 +44,15 @@ pub(super) struct Table {
 
 /// One workload at an address, for a time.
 #[derive(Clone, Debug)]
-struct Tenure {
+struct AddressTenure {
     rank: Rank,
-    holder: Holder,
+    holder: AddressHolder,
     from: Timestamp,
     until: Timestamp,
     workload: Arc<Workload>,
 }
 
-impl Table {
+impl WorkloadTable {
     /// An empty one that takes about `max_bytes` at most.
     pub(super) fn new(max_bytes: usize) -> Self {
         let (addresses, bytes, left_out, lookups) = Default::default();
@@ -92,11 +92,11 @@ impl Table {
         &self,
         rank: Rank,
         ip: IpAddr,
-        holder: Holder,
+        holder: AddressHolder,
         [from, seen]: [Timestamp; 2],
         workload: &Arc<Workload>,
     ) {
-        let new = Tenure { rank, holder, from, until: OPEN, workload: Arc::clone(workload) };
+        let new = AddressTenure { rank, holder, from, until: OPEN, workload: Arc::clone(workload) };
         let mut tenures = self.addresses.entry(ip.to_canonical()).or_default();
         let before = room(&tenures);
         if let Some(same) = tenures.iter_mut().find(|tenure| tenure.is_held_by(rank, holder)) {
@@ -133,7 +133,7 @@ impl Table {
                 return;
             }
         }
-        let holder = Holder(u64::MAX);
+        let holder = AddressHolder(u64::MAX);
         self.end(rank, ip, from);
         self.hold(rank, ip, holder, [from, from], workload);
         self.release(rank, ip, holder, until);
@@ -167,7 +167,7 @@ impl Table {
     }
 
     /// `holder` has lost the address by `until`.
-    pub(super) fn release(&self, rank: Rank, ip: IpAddr, holder: Holder, until: Timestamp) {
+    pub(super) fn release(&self, rank: Rank, ip: IpAddr, holder: AddressHolder, until: Timestamp) {
         if let Some(mut tenures) = self.addresses.get_mut(&ip.to_canonical()) {
             let held = tenures.iter_mut().filter(|tenure| tenure.is_held_by(rank, holder));
             held.for_each(|tenure| tenure.end(until));
@@ -199,8 +199,8 @@ impl Table {
     }
 }
 
-impl Tenure {
-    fn is_held_by(&self, rank: Rank, holder: Holder) -> bool {
+impl AddressTenure {
+    fn is_held_by(&self, rank: Rank, holder: AddressHolder) -> bool {
         (self.rank, self.holder, self.until) == (rank, holder, OPEN)
     }
 
@@ -222,13 +222,13 @@ impl Tenure {
     }
 }
 
-fn room(tenures: &[Tenure]) -> usize {
-    if tenures.is_empty() { 0 } else { ADDRESS_BYTES + tenures.iter().map(Tenure::room).sum::<usize>() }
+fn room(tenures: &[AddressTenure]) -> usize {
+    if tenures.is_empty() { 0 } else { ADDRESS_BYTES + tenures.iter().map(AddressTenure::room).sum::<usize>() }
 }
 
 /// The source that comes first in WORKLOADS counts; where it has two for one moment, no one knows.
-fn who<'a>(tenures: impl Iterator<Item = &'a Tenure>) -> (Lookup, Option<(Rank, Arc<Workload>)>) {
-    let mut found: Option<&Tenure> = None;
+fn who<'a>(tenures: impl Iterator<Item = &'a AddressTenure>) -> (Lookup, Option<(Rank, Arc<Workload>)>) {
+    let mut found: Option<&AddressTenure> = None;
     let mut doubtful = false;
     for tenure in tenures {
         match found {
@@ -259,24 +259,24 @@ mod tests {
         [10, 0, 0, 1].into()
     }
 
-    fn name_at(table: &Table, at: i64) -> Option<String> {
+    fn name_at(table: &WorkloadTable, at: i64) -> Option<String> {
         table.at(ip(), Timestamp(at))?.1.name.as_ref().map(ToString::to_string)
     }
 
     /// Who has the address at 0, 10, 20, …; `-` for no one.
-    fn over_time(table: &Table, upto: i64) -> String {
+    fn over_time(table: &WorkloadTable, upto: i64) -> String {
         (0..=upto).step_by(10).map(|at| name_at(table, at).unwrap_or("-".to_owned())).collect()
     }
 
-    fn hold(table: &Table, rank: Rank, holder: u64, name: &str, from: i64, seen: i64) {
-        table.hold(rank, ip(), Holder(holder), [Timestamp(from), Timestamp(seen)], &named(name));
+    fn hold(table: &WorkloadTable, rank: Rank, holder: u64, name: &str, from: i64, seen: i64) {
+        table.hold(rank, ip(), AddressHolder(holder), [Timestamp(from), Timestamp(seen)], &named(name));
     }
 
     #[test]
     fn an_address_that_changes_hands_is_named_by_who_had_it_then() {
-        let table = Table::new(1 << 20);
+        let table = WorkloadTable::new(1 << 20);
         hold(&table, FIRST, 1, "a", 10, 15);
-        table.release(FIRST, ip(), Holder(1), Timestamp(30));
+        table.release(FIRST, ip(), AddressHolder(1), Timestamp(30));
         hold(&table, FIRST, 2, "b", 50, 55);
         assert_eq!(over_time(&table, 60), "-aa--bb");
         assert_eq!(
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn while_two_could_have_it_nobody_is_named() {
-        let table = Table::new(1 << 20);
+        let table = WorkloadTable::new(1 << 20);
         hold(&table, FIRST, 1, "a", 10, 10);
         // It began at 30, and was seen at 50: somewhere between it got the address.
         hold(&table, FIRST, 2, "b", 30, 50);
@@ -298,18 +298,18 @@ mod tests {
 
     #[test]
     fn an_address_that_several_may_share_has_a_name_while_one_has_it() {
-        let table = Table::new(1 << 20);
+        let table = WorkloadTable::new(1 << 20);
         let shared = Rank { shared: true, ..FIRST };
         hold(&table, shared, 1, "a", 10, 10);
         hold(&table, shared, 2, "b", 30, 30);
-        table.release(shared, ip(), Holder(1), Timestamp(50));
+        table.release(shared, ip(), AddressHolder(1), Timestamp(50));
         assert_eq!(over_time(&table, 60), "-aa--bb");
         assert_eq!(table.holds(shared, ip()), Some(named("b")));
     }
 
     #[test]
     fn an_answer_holds_for_its_time_longer_with_the_same_one_and_ends_with_another() {
-        let table = Table::new(1 << 20);
+        let table = WorkloadTable::new(1 << 20);
         let lease =
             |name: &str, from, until| table.lease(FIRST, ip(), [Timestamp(from), Timestamp(until)], &named(name));
         lease("a", 10, 30);
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_asked_is_believed_up_to_a_time_and_again_when_it_can() {
-        let table = Table::new(1 << 20);
+        let table = WorkloadTable::new(1 << 20);
         hold(&table, FIRST, 1, "a", 0, 0);
         hold(&table, SECOND, 1, "z", 0, 0);
         table.believe(FIRST, Some(Timestamp(20)));
@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_revision_changes_who_holds_it_now_and_nobody_before() {
-        let table = Table::new(1 << 20);
+        let table = WorkloadTable::new(1 << 20);
         hold(&table, FIRST, 1, "a", 0, 0);
         hold(&table, FIRST, 2, "b", 30, 30);
         table.revise(FIRST, ip(), |_| Some(Workload::clone(&named("c"))));
@@ -346,16 +346,16 @@ mod tests {
 
     #[test]
     fn the_first_source_counts_and_the_next_one_where_it_knows_nothing() {
-        let table = Table::new(1 << 20);
+        let table = WorkloadTable::new(1 << 20);
         hold(&table, SECOND, 1, "z", 0, 0);
         hold(&table, FIRST, 1, "a", 20, 20);
-        table.release(FIRST, ip(), Holder(1), Timestamp(40));
+        table.release(FIRST, ip(), AddressHolder(1), Timestamp(40));
         assert_eq!(over_time(&table, 50), "zzaazz");
     }
 
     #[test]
     fn a_holder_that_changes_keeps_its_time_and_takes_its_new_name() {
-        let table = Table::new(1 << 20);
+        let table = WorkloadTable::new(1 << 20);
         hold(&table, FIRST, 1, "a", 10, 10);
         hold(&table, FIRST, 1, "b", 30, 30);
         assert_eq!(over_time(&table, 40), "-bbbb");
@@ -363,10 +363,10 @@ mod tests {
 
     #[test]
     fn what_has_ended_is_forgotten_in_time_and_takes_no_room_then() {
-        let table = Table::new(1 << 20);
+        let table = WorkloadTable::new(1 << 20);
         for n in 0..5 {
             hold(&table, FIRST, n, "a", 0, 0);
-            table.release(FIRST, ip(), Holder(n), Timestamp(10));
+            table.release(FIRST, ip(), AddressHolder(n), Timestamp(10));
         }
         table.forget(Timestamp(10));
         assert_eq!(table.counts().addresses, 1);
@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn one_address_remembers_some_holders_and_the_table_a_number_of_bytes() {
-        let table = Table::new(100_000);
+        let table = WorkloadTable::new(100_000);
         for n in 0..100u8 {
             hold(&table, FIRST, n.into(), &n.to_string(), n.into(), n.into());
         }
@@ -385,7 +385,7 @@ mod tests {
         assert!(one.bytes < 4096, "{one:?}");
         assert_eq!(name_at(&table, 99).as_deref(), Some("99"));
         for n in 0..10_000u32 {
-            table.hold(FIRST, IpAddr::V4(n.into()), Holder(0), [EVER, EVER], &named(&"long".repeat(20)));
+            table.hold(FIRST, IpAddr::V4(n.into()), AddressHolder(0), [EVER, EVER], &named(&"long".repeat(20)));
         }
         let full = table.counts();
         assert!((90_000..=100_000).contains(&full.bytes), "{full:?}");

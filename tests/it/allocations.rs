@@ -8,13 +8,13 @@ use std::cell::Cell;
 use podtap::dissect::{self, Dissector};
 use podtap::flow::{Direction, Endpoint, FiveTuple, Scope, Timestamp};
 use podtap::format::{Observer, ecs};
-use podtap::packet::{Carried, Segment, TcpFlags};
-use podtap::pipeline::{Outlet, Pipeline};
+use podtap::packet::{CarriedIn, Segment, TcpFlags};
+use podtap::pipeline::{FormatOutlet, Pipeline};
 use podtap::record::Record;
 use podtap::redact::Redactor;
-use podtap::shape::route::Routes;
+use podtap::shape::route::RouteRules;
 use podtap::synth::{Conversation, SynthFrame, message};
-use podtap::tcp::{Analyzer, CloseReason, Conn, Limits, StreamEvent, Table};
+use podtap::tcp::{Analyzer, CloseReason, ConnSummary, ConnectionTable, StreamEvent, TcpLimits};
 
 struct Counting;
 
@@ -86,24 +86,24 @@ struct Seen {
 impl Analyzer for Lent {
     type Context = Seen;
 
-    fn open(_: &Conn, _: &mut Seen) -> Self {
+    fn open(_: &ConnSummary, _: &mut Seen) -> Self {
         Self
     }
 
-    fn on_event(&mut self, _: &Conn, _: Direction, event: StreamEvent<'_>, seen: &mut Seen) {
+    fn on_event(&mut self, _: &ConnSummary, _: Direction, event: StreamEvent<'_>, seen: &mut Seen) {
         if let StreamEvent::Data { bytes, .. } = event {
             seen.bytes += bytes.len() as u64;
             seen.copied += u64::from(bytes.as_ptr() as usize != seen.payload_at);
         }
     }
 
-    fn on_tick(&mut self, _: &Conn, _: Timestamp, _: &mut Seen) {}
+    fn on_tick(&mut self, _: &ConnSummary, _: Timestamp, _: &mut Seen) {}
 
-    fn on_close(self, _: &Conn, _: Timestamp, _: CloseReason, _: &mut Seen) {}
+    fn on_close(self, _: &ConnSummary, _: Timestamp, _: CloseReason, _: &mut Seen) {}
 }
 
-fn limits() -> Limits {
-    Limits {
+fn limits() -> TcpLimits {
+    TcpLimits {
         connections: 10_000,
         held_per_stream: 1 << 20,
         held_total: 8 << 20,
@@ -129,19 +129,19 @@ fn segment<'a>(client: u16, from_client: bool, seq: u32, ack: u32, flags: u8, pa
         payload_len: payload.len() as u32,
         wire: &[],
         damaged: false,
-        carried: Carried::default(),
+        carried: CarriedIn::default(),
         scope: Scope::default(),
         around: Default::default(),
         interface: None,
     }
 }
 
-fn open(table: &mut Table<Lent>, client: u16, seen: &mut Seen) {
+fn open(table: &mut ConnectionTable<Lent>, client: u16, seen: &mut Seen) {
     table.on_segment(&segment(client, true, 99, 0, TcpFlags::SYN, &[]), seen);
     table.on_segment(&segment(client, false, 499, 100, TcpFlags::SYN | TcpFlags::ACK, &[]), seen);
 }
 
-fn exchange(table: &mut Table<Lent>, client: u16, round: u32, payload: &[u8], seen: &mut Seen) {
+fn exchange(table: &mut ConnectionTable<Lent>, client: u16, round: u32, payload: &[u8], seen: &mut Seen) {
     let len = payload.len() as u32;
     let (request, response) = (100 + round * len, 500 + round * len);
     seen.payload_at = payload.as_ptr() as usize;
@@ -153,7 +153,7 @@ fn exchange(table: &mut Table<Lent>, client: u16, round: u32, payload: &[u8], se
 #[test]
 fn bytes_in_order_are_lent_and_cost_no_allocation() {
     let payload = [7; 1448];
-    let (mut table, mut seen) = (Table::<Lent>::new(limits()), Seen::default());
+    let (mut table, mut seen) = (ConnectionTable::<Lent>::new(limits()), Seen::default());
     for client in 0..100 {
         open(&mut table, client, &mut seen);
         exchange(&mut table, client, 0, &payload, &mut seen);
@@ -173,9 +173,9 @@ fn bytes_in_order_are_lent_and_cost_no_allocation() {
 #[test]
 fn bytes_out_of_order_cost_few_allocations_and_leave_nothing_behind() {
     let payload = [7; 1448];
-    let (mut table, mut seen) = (Table::<Lent>::new(limits()), Seen::default());
+    let (mut table, mut seen) = (ConnectionTable::<Lent>::new(limits()), Seen::default());
     open(&mut table, 1, &mut seen);
-    let swap = |table: &mut Table<Lent>, round: u32, seen: &mut Seen| {
+    let swap = |table: &mut ConnectionTable<Lent>, round: u32, seen: &mut Seen| {
         for half in [1, 0] {
             let seq = 100 + (2 * round + half) * 1448;
             seen.payload_at = payload.as_ptr() as usize;
@@ -205,8 +205,8 @@ fn keep_alive(exchanges: usize, target: &str, headers: &[(&str, &str)]) -> Vec<S
 /// behind the first ten, and how many bytes of JSON came out.
 fn allocations_per_exchange(frames: &[SynthFrame]) -> (f64, usize) {
     const WARM: usize = 24;
-    let mut dissector = Dissector::new(dissect::Config::default(), Redactor::default());
-    let (routes, observer, mut bytes) = (Routes::default(), Observer::default(), 0);
+    let mut dissector = Dissector::new(dissect::DissectorConfig::default(), Redactor::default());
+    let (routes, observer, mut bytes) = (RouteRules::default(), Observer::default(), 0);
     let select = |record: &mut Record| {
         let Record::Http(exchange) = record else { unreachable!() };
         exchange.route = exchange.request.as_ref().and_then(|request| routes.of_request(request));
@@ -218,7 +218,7 @@ fn allocations_per_exchange(frames: &[SynthFrame]) -> (f64, usize) {
         bytes += out.len() - before;
         podtap::format::Encoded::Written
     };
-    let mut pipeline = Pipeline::new(select, vec![Outlet { encode, sinks: vec![] }], None);
+    let mut pipeline = Pipeline::new(select, vec![FormatOutlet { encode, sinks: vec![] }], None);
     let mut pass = |frames: &[SynthFrame]| {
         for frame in frames {
             dissector.handle_frame(&frame.as_frame(), |_| false);

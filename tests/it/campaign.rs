@@ -4,7 +4,7 @@
 mod model;
 
 use model::{KINDS, Kind, Verdict, judge};
-use podtap::synth::Side;
+use podtap::synth::SynthSide;
 
 /// Exchanges for each kind and share of frames lost.
 const EXCHANGES: u64 = 1500;
@@ -59,7 +59,7 @@ fn the_ends_of_the_model_keep_to_tcp() {
                 let [client, server] = conn.trace.streams.map(|stream| stream.len() as u64);
                 let last = conn.truths.last().unwrap();
                 assert!((client, server) >= (last.request.end, last.response.end), "{name} {seed}: it broke off");
-                let sent = |side| if side == Side::Client { client + 2 } else { server + 2 };
+                let sent = |side| if side == SynthSide::Client { client + 2 } else { server + 2 };
                 for packet in &conn.trace.packets {
                     let peer = sent(packet.from.peer());
                     assert!(packet.end() <= sent(packet.from) || packet.forged, "{name} {seed}: {packet:?}");

@@ -5,7 +5,7 @@ use podtap::dissect::Dissector;
 use podtap::exchange::KeepHeaders;
 use podtap::flow::Endpoint;
 use podtap::ledger::RecordLedger;
-use podtap::metrics::{KernelCounters, Metrics, Requests, closing_lines};
+use podtap::metrics::{KernelCounters, Metrics, WaitingRequests, closing_lines};
 use podtap::redact::Redactor;
 use podtap::sink::Sinks;
 use podtap::synth::{Conversation, SynthFrame, merge, message, pcap};
@@ -235,15 +235,15 @@ fn without_redaction_the_secrets_are_found() {
 #[test]
 fn no_secret_is_in_a_metric_or_a_closing_line() {
     let (frames, _) = traffic();
-    let mut config = podtap::dissect::Config::default();
+    let mut config = podtap::dissect::DissectorConfig::default();
     config.http.headers = KeepHeaders::All;
     let mut dissector = Dissector::new(config, Redactor::default());
     frames.iter().for_each(|frame| dissector.handle_frame(&frame.as_frame(), |_| false));
     dissector.finish(CloseReason::EndOfCapture);
     let metrics = Metrics::new(Sinks::default());
     let probe = metrics.probe();
-    let routes = podtap::shape::route::Routes::default();
-    let mut requests = Requests::default();
+    let routes = podtap::shape::route::RouteRules::default();
+    let mut requests = WaitingRequests::default();
     for record in dissector.records() {
         let podtap::record::Record::Http(exchange) = record else { unreachable!() };
         exchange.route = exchange.request.as_ref().and_then(|request| routes.of_request(request));

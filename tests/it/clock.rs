@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use podtap::dissect::{Config, Dissector};
+use podtap::dissect::{Dissector, DissectorConfig};
 use podtap::flow::{Endpoint, Timestamp};
 use podtap::record::{Exchange, Record};
 use podtap::redact::Redactor;
-use podtap::synth::{Conversation, Impair, Rng, SynthFrame, merge, message};
+use podtap::synth::{Conversation, LineImpairments, Rng, SynthFrame, merge, message};
 use podtap::tcp::CloseReason;
 
 /// Slow, silent, late and half-closed ones, some of it lost.
@@ -29,11 +29,11 @@ fn traffic(seed: u64) -> Vec<SynthFrame> {
             if rng.chance(0.5) { c.close().frames() } else { c.client_fin().frames() }
         })
         .collect();
-    Impair::new(seed).drop(0.05).reorder(0.05, 3).apply(merge(lanes))
+    LineImpairments::new(seed).drop(0.05).reorder(0.05, 3).apply(merge(lanes))
 }
 
 fn dissect(frames: &[SynthFrame], mut looks: impl FnMut(Timestamp, Timestamp) -> Vec<Timestamp>) -> Vec<Exchange> {
-    let mut dissector = Dissector::new(Config::default(), Redactor::off());
+    let mut dissector = Dissector::new(DissectorConfig::default(), Redactor::off());
     let mut before = frames[0].at;
     for frame in frames {
         for look in looks(before, frame.at) {

@@ -31,9 +31,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use podtap::sink::connect::{Proxies, TlsOptions};
+use podtap::sink::connect::{ProxySettings, TlsOptions};
 use podtap::sink::spool::{Fsync, SpoolMode, SpoolOptions};
-use podtap::sink::{Options, SinkCounts, SinkHandle, Undelivered};
+use podtap::sink::{SinkCounts, SinkHandle, SinkOptions, UndeliveredPolicy};
 
 use crate::feed::{self, BATCH, BUSY, Body, OPTIONS, id, piece};
 use crate::servers::Scratch;
@@ -92,7 +92,7 @@ pub(crate) struct Way {
     host: String,
     port: u16,
     tls: Option<TlsOptions>,
-    proxies: Proxies,
+    proxies: ProxySettings,
     /// How long it waits for a step.
     patience: Duration,
 }
@@ -103,7 +103,7 @@ impl Way {
             host: address.ip().to_string(),
             port: address.port(),
             tls: None,
-            proxies: Proxies::default(),
+            proxies: ProxySettings::default(),
             patience: IMPATIENCE,
         }
     }
@@ -134,9 +134,9 @@ pub(crate) trait Peer: Send {
     fn be_patient(&mut self) {}
     fn behave(&mut self, _: Behaviour) {}
     /// Starts the sink, with `concurrency` deliveries at once.
-    fn spawn(&self, concurrency: usize, options: Options, undelivered: Undelivered) -> SinkHandle;
+    fn spawn(&self, concurrency: usize, options: SinkOptions, undelivered: UndeliveredPolicy) -> SinkHandle;
     /// The same on another way; `None` where there are no ways.
-    fn spawn_on(&self, _: &Way, _: Undelivered) -> Option<SinkHandle> {
+    fn spawn_on(&self, _: &Way, _: UndeliveredPolicy) -> Option<SinkHandle> {
         None
     }
     /// Where its server is, without the door; `None` where nothing is encrypted.
@@ -156,7 +156,7 @@ pub(crate) fn ids_in(bytes: &[u8]) -> Vec<String> {
 }
 
 /// Not synced: a disk that takes its time is not what is tested here.
-fn spool_in(directory: &Path) -> Undelivered {
+fn spool_in(directory: &Path) -> UndeliveredPolicy {
     let directory = directory.to_owned();
     let spool = SpoolOptions {
         directory,
@@ -165,7 +165,7 @@ fn spool_in(directory: &Path) -> Undelivered {
         fsync: Fsync::None,
         encoding: "test".into(),
     };
-    Undelivered { spool: Some(spool), dead_letters: None }
+    UndeliveredPolicy { spool: Some(spool), dead_letters: None }
 }
 
 /// Looks at the ledger and at the bounds until `done`.
@@ -252,6 +252,6 @@ fn in_flight(counts: &SinkCounts) -> usize {
     BATCH * counts.failed_attempts() as usize
 }
 
-fn spool_of(scratch: &Scratch) -> Undelivered {
+fn spool_of(scratch: &Scratch) -> UndeliveredPolicy {
     spool_in(&scratch.path("spool"))
 }

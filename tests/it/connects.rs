@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use podtap::connects::{Config, Connects};
+use podtap::connects::{ConnectConfig, ConnectEngine};
 use podtap::ledger::Ledger;
 use podtap::record::{ConnectRecord, ConnectResult, Record};
-use podtap::source::connects::{Options, load, namespace, run};
+use podtap::source::connects::{ConnectSourceOptions, load, namespace, run};
 use podtap::source::live::stop_pair;
 
 use crate::namespace::in_a_namespace;
@@ -16,7 +16,7 @@ const CONNECTS: u64 = 2000;
 #[test]
 fn what_found_no_room_while_nobody_read_is_counted_exactly() {
     in_a_namespace(|| {
-        let options = Options { netns: namespace("net"), udp: false, early: true, buffer_bytes: 64 << 10 };
+        let options = ConnectSourceOptions { netns: namespace("net"), udp: false, early: true, buffer_bytes: 64 << 10 };
         let loaded = match load(&options) {
             Ok(loaded) => loaded,
             Err(why) => return eprintln!("SKIPPED: connects by eBPF: {why}"),
@@ -32,7 +32,7 @@ fn what_found_no_room_while_nobody_read_is_counted_exactly() {
 
         let (stopping, stop) = stop_pair().unwrap();
         drop(stopping);
-        let mut connects = Connects::new(Config::default(), Vec::new());
+        let mut connects = ConnectEngine::new(ConnectConfig::default(), Vec::new());
         let mut seen: Vec<ConnectRecord> = Vec::new();
         run(loaded, &stop, &mut connects, |connects, _| {
             let connect = |record| if let Record::Connect(connect) = record { Some(*connect) } else { None };

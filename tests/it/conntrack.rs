@@ -7,11 +7,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use podtap::conntrack::{Config, Tracker};
-use podtap::flow::Protocol;
+use podtap::conntrack::{ConntrackConfig, ConntrackTracker};
+use podtap::flow::IpProtocol;
 use podtap::ledger::{ConntrackLedger, Ledger};
-use podtap::record::{ConntrackAction, ConntrackRecord, EndKnownBy, Outcome, Record};
-use podtap::source::conntrack::{self, Accounting, Options};
+use podtap::record::{ConntrackAction, ConntrackRecord, EndKnownBy, EventOutcome, Record};
+use podtap::source::conntrack::{self, ConntrackOptions, KernelAccounting};
 use podtap::source::live::{StopSender, stop_pair};
 
 use crate::namespace::{in_a_namespace, ip};
@@ -57,11 +57,12 @@ struct Listener {
 
 impl Listener {
     /// Has listened when it returns. Without a sender for `gate` it stops at its first step, until one is there.
-    fn start(options: Options, gate: Option<Receiver<()>>) -> Self {
+    fn start(options: ConntrackOptions, gate: Option<Receiver<()>>) -> Self {
         let (stop, stopped) = stop_pair().unwrap();
         let (sender, given): (SyncSender<Given>, _) = sync_channel(1 << 16);
         let thread = std::thread::spawn(move || {
-            let mut tracker = Tracker::new(Config { max_flows: 100_000, ..Config::default() });
+            let mut tracker =
+                ConntrackTracker::new(ConntrackConfig { max_flows: 100_000, ..ConntrackConfig::default() });
             let outcome = conntrack::run(&options, &stopped, &mut tracker, |tracker, _| {
                 let ledger = Ledger { conntrack: tracker.ledger().clone(), ..Ledger::default() };
                 assert_eq!(ledger.imbalances(), []);
@@ -107,7 +108,7 @@ impl Listener {
         (self.seen, self.ledger)
     }
 
-    fn end_of(&self, protocol: Protocol, port: u16) -> Option<&ConntrackRecord> {
+    fn end_of(&self, protocol: IpProtocol, port: u16) -> Option<&ConntrackRecord> {
         self.seen.iter().find(|event| {
             let tuple = &event.tuple;
             event.action == ConntrackAction::End && (tuple.protocol, tuple.destination.port) == (protocol, port)
@@ -115,14 +116,14 @@ impl Listener {
     }
 }
 
-fn options() -> Options {
-    Options { buffer_bytes: 8 << 20, all_namespaces: false }
+fn options() -> ConntrackOptions {
+    ConntrackOptions { buffer_bytes: 8 << 20, all_namespaces: false }
 }
 
 #[test]
 fn connections_are_recorded_from_their_start_to_their_close_with_what_came_of_them() {
     where_connections_are_tracked(|| {
-        let accounting = Accounting::read().unwrap();
+        let accounting = KernelAccounting::read().unwrap();
         assert!(accounting.counters && accounting.times);
         let mut listener = Listener::start(options(), None);
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -133,14 +134,17 @@ fn connections_are_recorded_from_their_start_to_their_close_with_what_came_of_th
         let closed = 9;
         TcpStream::connect(("127.0.0.1", closed)).unwrap_err();
         listener.until("both ends", |seen| {
-            seen.end_of(Protocol::TCP, open).is_some() && seen.end_of(Protocol::TCP, closed).is_some()
+            seen.end_of(IpProtocol::TCP, open).is_some() && seen.end_of(IpProtocol::TCP, closed).is_some()
         });
-        let served = listener.end_of(Protocol::TCP, open).unwrap();
-        assert_eq!((served.outcome, served.end_known_by), (Some(Outcome::Success), Some(EndKnownBy::Closed)));
+        let served = listener.end_of(IpProtocol::TCP, open).unwrap();
+        assert_eq!((served.outcome, served.end_known_by), (Some(EventOutcome::Success), Some(EndKnownBy::Closed)));
         let [there, back] = served.counters.unwrap();
         assert!(there.packets >= 3 && back.packets >= 2 && served.start < served.end, "{served:?}");
-        let refused = listener.end_of(Protocol::TCP, closed).unwrap();
-        assert_eq!((refused.outcome, refused.counters.map(|both| both[0].packets)), (Some(Outcome::Failure), Some(1)));
+        let refused = listener.end_of(IpProtocol::TCP, closed).unwrap();
+        assert_eq!(
+            (refused.outcome, refused.counters.map(|both| both[0].packets)),
+            (Some(EventOutcome::Failure), Some(1))
+        );
         let news = |port| {
             let is_new = |event: &&ConntrackRecord| event.action == ConntrackAction::New;
             listener.seen.iter().filter(is_new).filter(|event| event.tuple.destination.port == port).count()
@@ -183,7 +187,7 @@ fn kernel_drops() -> u64 {
 fn what_the_buffer_cannot_hold_is_counted_exactly_and_known_from_a_dump() {
     where_connections_are_tracked(|| {
         let (open, gate) = sync_channel(0);
-        let small = Options { buffer_bytes: 128 << 10, ..options() };
+        let small = ConntrackOptions { buffer_bytes: 128 << 10, ..options() };
         let mut listener = Listener::start(small, Some(gate));
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
         // Below the ports that the kernel chooses itself: each is a flow.

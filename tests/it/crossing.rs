@@ -1,7 +1,7 @@
 //! A response that its server sent before it had any byte of the request, from frames on: whichever way the capture shows
 //! the two, they are no pair, and the request waits for its own answer.
 
-use podtap::dissect::{Config, Dissector};
+use podtap::dissect::{Dissector, DissectorConfig};
 use podtap::record::{Exchange, Record};
 use podtap::redact::Redactor;
 use podtap::synth::{Conversation, SynthFrame};
@@ -12,7 +12,7 @@ const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy";
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 fn told(frames: &[SynthFrame]) -> Vec<String> {
-    let mut dissector = Dissector::new(Config::default(), Redactor::off());
+    let mut dissector = Dissector::new(DissectorConfig::default(), Redactor::off());
     for frame in frames {
         dissector.handle_frame(&frame.as_frame(), |_| false);
         assert_eq!(dissector.ledger().imbalances(), []);

@@ -14,28 +14,28 @@ use podtap::exchange::KeepHeaders;
 use podtap::flow::Timestamp;
 use podtap::format::{Observer, ecs};
 use podtap::redact::Redactor;
-use podtap::setup::{Done, SetupOptions};
-use podtap::sink::elasticsearch::{Auth, Elasticsearch, IndexName, Options, nodes};
-use podtap::sink::{Batch, Block, Delivery, Piece, Sink, SinkError};
+use podtap::setup::{AppliedResource, SetupOptions};
+use podtap::sink::elasticsearch::{ElasticsearchAuth, ElasticsearchOptions, ElasticsearchSink, IndexName, nodes};
+use podtap::sink::{Batch, BlockPiece, Delivery, RecordBlock, Sink, SinkError};
 use podtap::tcp::CloseReason;
 
 use crate::servers::Search;
 
 /// How a test talks to `server` about `index`.
-pub(crate) fn options(server: &Search, index: &str) -> Options {
+pub(crate) fn options(server: &Search, index: &str) -> ElasticsearchOptions {
     options_to(&server.url(), server.password(), index)
 }
 
-pub(crate) fn options_to(url: &str, password: Option<&str>, index: &str) -> Options {
+pub(crate) fn options_to(url: &str, password: Option<&str>, index: &str) -> ElasticsearchOptions {
     let (nodes, _) = nodes(&[url.to_owned()], 9200, false).unwrap();
-    let mut options = Options::new(nodes, IndexName::new(index).unwrap());
+    let mut options = ElasticsearchOptions::new(nodes, IndexName::new(index).unwrap());
     if let Some(password) = password {
-        options.auth = Auth::Basic { username: "elastic".to_owned(), password: password.to_owned() };
+        options.auth = ElasticsearchAuth::Basic { username: "elastic".to_owned(), password: password.to_owned() };
     }
     options
 }
 
-pub(crate) fn set_up(options: &Options, setup: &SetupOptions) -> (Vec<Done>, String) {
+pub(crate) fn set_up(options: &ElasticsearchOptions, setup: &SetupOptions) -> (Vec<AppliedResource>, String) {
     let mut out = Vec::new();
     let done = podtap::setup::elasticsearch(options, setup, &mut out).unwrap();
     (done, String::from_utf8(out).unwrap())
@@ -49,24 +49,24 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
 /// The servers that tests share have not much room: where there is more than a little to take in, nothing else is.
 static ROOM: RwLock<()> = RwLock::new(());
 
-pub(crate) fn deliver(sink: &mut Elasticsearch, batch: &Batch) -> Result<Delivery, SinkError> {
+pub(crate) fn deliver(sink: &mut ElasticsearchSink, batch: &Batch) -> Result<Delivery, SinkError> {
     let _with_others = ROOM.read().unwrap_or_else(PoisonError::into_inner);
     wait(sink.deliver(batch))
 }
 
 /// While no other test delivers.
-pub(crate) fn deliver_alone(sink: &mut Elasticsearch, batch: &Batch) -> Result<Delivery, SinkError> {
+pub(crate) fn deliver_alone(sink: &mut ElasticsearchSink, batch: &Batch) -> Result<Delivery, SinkError> {
     let _alone = ROOM.write().unwrap_or_else(PoisonError::into_inner);
     wait(sink.deliver(batch))
 }
 
-pub(crate) fn sink(options: Options) -> Elasticsearch {
-    Elasticsearch::new(options).unwrap()
+pub(crate) fn sink(options: ElasticsearchOptions) -> ElasticsearchSink {
+    ElasticsearchSink::new(options).unwrap()
 }
 
 /// Lines as records, under these ids.
 pub(crate) fn batch<'a>(records: impl IntoIterator<Item = (&'a str, String)>) -> Batch {
-    let mut block = Block::default();
+    let mut block = RecordBlock::default();
     for (id, line) in records {
         block.push(podtap::record::Dataset::Http, |out| {
             out.extend_from_slice(line.as_bytes());
@@ -74,7 +74,7 @@ pub(crate) fn batch<'a>(records: impl IntoIterator<Item = (&'a str, String)>) ->
         });
     }
     let mut batch = Batch::default();
-    batch.push(Piece::whole(Arc::new(block)));
+    batch.push(BlockPiece::whole(Arc::new(block)));
     batch
 }
 
@@ -87,18 +87,18 @@ fn line(text: &str) -> String {
 
 /// Keeps everything there is to keep.
 fn dissector(observer_id: &str) -> Dissector {
-    let http = podtap::exchange::Config {
+    let http = podtap::exchange::ExchangeConfig {
         headers: KeepHeaders::All,
         observer_id: observer_id.to_owned(),
-        ..podtap::exchange::Config::default()
+        ..podtap::exchange::ExchangeConfig::default()
     };
-    Dissector::new(dissect::Config { http, ..dissect::Config::default() }, Redactor::off())
+    Dissector::new(dissect::DissectorConfig { http, ..dissect::DissectorConfig::default() }, Redactor::off())
 }
 
 /// What JSON on standard output would print, with ids and times.
 fn encoded(dissector: &mut Dissector) -> Batch {
     dissector.finish(CloseReason::EndOfCapture);
-    let mut block = Block::default();
+    let mut block = RecordBlock::default();
     let observer = Observer::default();
     for record in dissector.records().drain(..) {
         block.push(podtap::record::Dataset::Http, |out| {
@@ -108,6 +108,6 @@ fn encoded(dissector: &mut Dissector) -> Batch {
         });
     }
     let mut batch = Batch::default();
-    batch.push(Piece::whole(Arc::new(block)));
+    batch.push(BlockPiece::whole(Arc::new(block)));
     batch
 }

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 
 use podtap::flow::Timestamp;
 use podtap::sink::fluentd::encode_msgpack;
-use podtap::sink::{Backoff, BatchLimits, Block, Options, Piece, QueueLimits, SinkCounts, SinkHandle, Sinks, WhenFull};
+use podtap::sink::{
+    BatchLimits, BlockPiece, QueueLimits, RecordBlock, RetryBackoff, SinkCounts, SinkHandle, SinkOptions, Sinks,
+    WhenFull,
+};
 use serde_json::{Value, json};
 
 /// How long to wait for what has to come.
@@ -21,16 +24,17 @@ pub(crate) const BUSY: Duration = Duration::from_secs(30);
 pub(crate) const BATCH: usize = 50;
 
 /// A queue of some hundred batches, and impatience.
-pub(crate) const OPTIONS: Options = Options {
+pub(crate) const OPTIONS: SinkOptions = SinkOptions {
     queue: QueueLimits { records: 5000, bytes: 8 << 20 },
     when_full: WhenFull::Drop,
     batch: BatchLimits { records: BATCH, bytes: 1 << 20, age: Duration::ZERO },
-    backoff: Backoff { first: Duration::from_millis(5), most: Duration::from_millis(40) },
+    backoff: RetryBackoff { first: Duration::from_millis(5), most: Duration::from_millis(40) },
     hold_for: None,
 };
 
 /// The same with room for everything.
-pub(crate) const ROOMY: Options = Options { queue: QueueLimits { records: 1_000_000, bytes: 1 << 30 }, ..OPTIONS };
+pub(crate) const ROOMY: SinkOptions =
+    SinkOptions { queue: QueueLimits { records: 1_000_000, bytes: 1 << 30 }, ..OPTIONS };
 
 pub(crate) fn id(n: usize) -> String {
     format!("id-{n:06}")
@@ -55,20 +59,20 @@ pub(crate) fn msgpack(record: &Value) -> Vec<u8> {
 }
 
 /// Numbered records in one block.
-pub(crate) fn piece(numbers: Range<usize>, body: Body) -> Piece {
+pub(crate) fn piece(numbers: Range<usize>, body: Body) -> BlockPiece {
     piece_of(numbers.map(record), body)
 }
 
 /// Each under its `event.id`, a nanosecond after the one before.
-pub(crate) fn piece_of(records: impl IntoIterator<Item = Value>, body: Body) -> Piece {
-    let mut block = Block::default();
+pub(crate) fn piece_of(records: impl IntoIterator<Item = Value>, body: Body) -> BlockPiece {
+    let mut block = RecordBlock::default();
     for (n, record) in records.into_iter().enumerate() {
         block.push(podtap::record::Dataset::Http, |out| {
             out.extend_from_slice(&body(&record));
             (event_id(&record).into(), Timestamp::new(1, n as i64))
         });
     }
-    Piece::whole(Arc::new(block))
+    BlockPiece::whole(Arc::new(block))
 }
 
 pub(crate) fn event_id(record: &Value) -> &str {

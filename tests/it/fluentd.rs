@@ -4,27 +4,27 @@ use std::path::Path;
 use std::time::Duration;
 
 use podtap::settings::SettingFault;
-use podtap::sink::connect::{Connector, HostPort, Pem, Timeouts, Tls, TlsOptions};
-use podtap::sink::fluentd::{Compress, Credentials, Fluentd, FluentdOptions, HostCheck};
+use podtap::sink::connect::{ConnectTimeouts, Connector, HostPort, LoadedTls, PemSource, TlsOptions};
+use podtap::sink::fluentd::{FluentdOptions, FluentdSink, ForwardCompression, ForwardCredentials, HostCheck};
 use podtap::sink::{SinkHandle, Sinks, spawn};
 use serde_json::json;
 
 use crate::feed::{PATIENCE, ROOMY, arrived, block_on, finish, msgpack, piece, piece_of, wait_until, watch};
 use crate::servers::{Forward, Scratch, certificates};
 
-fn fluentd(port: u16, tls: Option<TlsOptions>, options: FluentdOptions) -> Fluentd {
+fn fluentd(port: u16, tls: Option<TlsOptions>, options: FluentdOptions) -> FluentdSink {
     let host = HostPort { host: "127.0.0.1".to_owned(), port };
-    let tls = tls.map(|options| Tls::load(options).unwrap());
-    let connector = Connector::new(vec![host], tls, Timeouts::default());
-    Fluentd::new(connector, FluentdOptions { tag: "test.tag".to_owned(), timeout: PATIENCE, ..options })
+    let tls = tls.map(|options| LoadedTls::load(options).unwrap());
+    let connector = Connector::new(vec![host], tls, ConnectTimeouts::default());
+    FluentdSink::new(connector, FluentdOptions { tag: "test.tag".to_owned(), timeout: PATIENCE, ..options })
 }
 
-fn start(sink: Fluentd) -> SinkHandle {
+fn start(sink: FluentdSink) -> SinkHandle {
     spawn("fluentd", sink, ROOMY).unwrap()
 }
 
 /// Delivers a thousand records; all must arrive once.
-fn delivers_all(receiver: &Forward, sink: Fluentd) {
+fn delivers_all(receiver: &Forward, sink: FluentdSink) {
     let sink = start(sink);
     sink.offer(piece(0..1000, msgpack));
     let counts = finish(sink, PATIENCE);
@@ -33,7 +33,7 @@ fn delivers_all(receiver: &Forward, sink: Fluentd) {
     assert_eq!((arrived.len(), arrived.values().sum::<usize>()), (1000, 1000));
 }
 
-fn check(mut sink: Fluentd) -> HostCheck {
+fn check(mut sink: FluentdSink) -> HostCheck {
     block_on(sink.check()).remove(0)
 }
 
@@ -43,7 +43,10 @@ fn argument(name: &str, value: impl AsRef<Path>) -> String {
 
 fn credentials(shared_key: &str, username: &str, password: &str) -> FluentdOptions {
     let [shared_key, username, password] = [shared_key, username, password].map(str::to_owned);
-    FluentdOptions { credentials: Some(Credentials { shared_key, username, password }), ..FluentdOptions::default() }
+    FluentdOptions {
+        credentials: Some(ForwardCredentials { shared_key, username, password }),
+        ..FluentdOptions::default()
+    }
 }
 
 #[test]
@@ -55,7 +58,7 @@ fn a_server_started_by_hand_takes_everything() {
     let (key, user) = (var("FORWARD_KEY"), var("FORWARD_USER"));
     let (username, password) = user.split_once(':').unwrap_or_default();
     let options = if key.is_empty() { FluentdOptions::default() } else { credentials(&key, username, password) };
-    for compress in [Compress::None, Compress::Gzip] {
+    for compress in [ForwardCompression::None, ForwardCompression::Gzip] {
         let options = FluentdOptions { compress, ..options.clone() };
         let found = check(fluentd(server.port, None, options.clone()));
         assert_eq!(found.fault, None, "{found}");
@@ -70,7 +73,7 @@ fn a_server_started_by_hand_takes_everything() {
 
 #[test]
 fn every_record_arrives_once_with_its_tag_its_nanoseconds_and_all_its_fields() {
-    for (name, compress) in [("plain", Compress::None), ("gzip", Compress::Gzip)] {
+    for (name, compress) in [("plain", ForwardCompression::None), ("gzip", ForwardCompression::Gzip)] {
         let scratch = Scratch::new(name);
         let Some(receiver) = Forward::start(&scratch, &[]) else { return };
         delivers_all(&receiver, fluentd(receiver.port, None, FluentdOptions { compress, ..FluentdOptions::default() }));
@@ -142,7 +145,7 @@ fn a_server_that_comes_late_gets_everything_and_an_end_before_that_is_counted() 
 }
 
 fn trusting(ca: &str) -> TlsOptions {
-    TlsOptions { ca: Some(Pem::File(certificates().join(ca))), ..TlsOptions::new("FLUENTD") }
+    TlsOptions { ca: Some(PemSource::File(certificates().join(ca))), ..TlsOptions::new("FLUENTD") }
 }
 
 fn tls_receiver(scratch: &Scratch, certificate: &str, key: &str, more: &[String]) -> Option<Forward> {
@@ -199,13 +202,16 @@ fn a_server_that_wants_a_certificate_gets_ours_or_we_say_that_it_wants_one() {
     else {
         return;
     };
-    let pem = |name: &str| Some(Pem::File(dir.join(name)));
+    let pem = |name: &str| Some(PemSource::File(dir.join(name)));
     let ours = TlsOptions { cert: pem("client.pem"), key: pem("client.key"), ..trusting("ca.pem") };
     delivers_all(&receiver, fluentd(receiver.port, Some(ours.clone()), FluentdOptions::default()));
     let fault = check(fluentd(receiver.port, Some(trusting("ca.pem")), FluentdOptions::default())).fault.unwrap();
     assert!(fault.contains("wants a certificate and got none"), "{fault}");
     let mixed = TlsOptions { key: pem("server.key"), ..ours };
-    assert_eq!(Tls::load(mixed).unwrap_err(), SettingFault::new("FLUENTD_TLS_KEY", "not the key of FLUENTD_TLS_CERT"));
+    assert_eq!(
+        LoadedTls::load(mixed).unwrap_err(),
+        SettingFault::new("FLUENTD_TLS_KEY", "not the key of FLUENTD_TLS_CERT")
+    );
 }
 
 #[test]

@@ -9,15 +9,15 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use podtap::dissect::{Config, Dissector};
+use podtap::dissect::{Dissector, DissectorConfig};
 use podtap::exchange::KeepHeaders;
 use podtap::flow::Timestamp;
 use podtap::packet::LinkType;
-use podtap::record::{Exchange, Header, Trust};
+use podtap::record::{Exchange, HttpHeader, Trust};
 use podtap::redact::Redactor;
 use podtap::source::file::CaptureReader;
-use podtap::synth::http2::{self as h2, Encoder, PREFACE};
-use podtap::synth::{Conversation, Impair, Rng, SynthFrame};
+use podtap::synth::http2::{self as h2, HpackEncoder, PREFACE};
+use podtap::synth::{Conversation, LineImpairments, Rng, SynthFrame};
 
 use super::metamorphic::dissect_with;
 
@@ -49,7 +49,7 @@ fn frames(path: &PathBuf) -> Vec<SynthFrame> {
 }
 
 fn dissect<'a>(frames: impl Iterator<Item = &'a SynthFrame>) -> Vec<Exchange> {
-    let mut config = Config::default();
+    let mut config = DissectorConfig::default();
     config.http.headers = KeepHeaders::All;
     let exchanges = dissect_with(Dissector::new(config, Redactor::off()), frames);
     exchanges.into_iter().filter(|exchange| exchange.http2.is_some()).collect()
@@ -63,7 +63,7 @@ fn key(exchange: &Exchange) -> Key {
 }
 
 /// All of `some` are in `all`, in that order.
-fn is_part(some: &[Header], all: &[Header]) -> bool {
+fn is_part(some: &[HttpHeader], all: &[HttpHeader]) -> bool {
     let mut all = all.iter();
     some.iter().all(|header| all.any(|other| other == header))
 }
@@ -192,8 +192,8 @@ const STREAMS: u32 = 40;
 /// What both ends still have to send, in order for each stream: this many of them go on at once.
 struct Play {
     rng: Rng,
-    asks: Encoder,
-    answers: Encoder,
+    asks: HpackEncoder,
+    answers: HpackEncoder,
     conversation: Conversation,
 }
 
@@ -209,7 +209,7 @@ impl Play {
     fn new(seed: u64) -> Self {
         let conversation = Conversation::default().segments_of(200 + 300 * (seed % 4) as usize).handshake();
         let conversation = conversation.client([PREFACE, &h2::settings()].concat()).server(h2::settings());
-        Self { rng: Rng::new(seed), asks: Encoder::default(), answers: Encoder::default(), conversation }
+        Self { rng: Rng::new(seed), asks: HpackEncoder::default(), answers: HpackEncoder::default(), conversation }
     }
 
     fn ask(&mut self, stream: u32) -> Going {
@@ -238,7 +238,7 @@ impl Play {
             }
             bytes.extend(h2::data(stream, b"", true));
         }
-        self.say(podtap::synth::Side::Client, bytes);
+        self.say(podtap::synth::SynthSide::Client, bytes);
         let status = if is_call { "200" } else { *self.rng.pick(&["200", "204", "404", "503"]).unwrap() };
         Going { stream, left: self.rng.below(4), status, is_call }
     }
@@ -270,15 +270,15 @@ impl Play {
         if !is_last && self.rng.chance(0.03) {
             bytes.extend(h2::reset(stream, 2));
             going.left = 0;
-            self.say(podtap::synth::Side::Server, bytes);
+            self.say(podtap::synth::SynthSide::Server, bytes);
             return false;
         }
-        self.say(podtap::synth::Side::Server, bytes);
+        self.say(podtap::synth::SynthSide::Server, bytes);
         going.left = going.left.saturating_sub(1);
         !is_last
     }
 
-    fn say(&mut self, side: podtap::synth::Side, bytes: Vec<u8>) {
+    fn say(&mut self, side: podtap::synth::SynthSide, bytes: Vec<u8>) {
         let pause = std::time::Duration::from_micros(self.rng.between(20, 900));
         self.conversation = std::mem::take(&mut self.conversation).send(side, bytes).after(pause);
     }
@@ -312,12 +312,12 @@ fn loss_repetition_reordering_and_a_late_join_take_values_away_and_never_change_
         let whole: HashMap<_, _> = dissect(frames.iter()).into_iter().map(|r| (key(&r), r)).collect();
         assert_eq!(whole.len(), STREAMS as usize, "{seed}");
         assert!(whole.values().all(|record| record.trust == Trust::Complete), "{seed}");
-        let (one, five) = (Impair::new(seed).drop(0.01), Impair::new(seed).drop(0.05));
+        let (one, five) = (LineImpairments::new(seed).drop(0.01), LineImpairments::new(seed).drop(0.05));
         for (what, impair) in [
             ("1 % lost", one.clone()),
             ("5 % lost", five.clone()),
-            ("10 % repeated", Impair::new(seed).duplicate(0.1)),
-            ("10 % reordered", Impair::new(seed).reorder(0.1, 4)),
+            ("10 % repeated", LineImpairments::new(seed).duplicate(0.1)),
+            ("10 % reordered", LineImpairments::new(seed).reorder(0.1, 4)),
             ("all of it", five.duplicate(0.05).reorder(0.05, 4)),
         ] {
             let impaired = impair.apply(frames.clone());

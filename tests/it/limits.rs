@@ -1,7 +1,7 @@
 //! What the network can fill stays within its limits: counts, the ledger, and bytes of memory as the allocator counts
 //! them. Bounds are of the order of what the limits promise, with the slack that growing tables need.
 
-use podtap::dissect::{Config, Dissector};
+use podtap::dissect::{Dissector, DissectorConfig};
 use podtap::flow::{Endpoint, Timestamp};
 use podtap::ledger::Ledger;
 use podtap::packet::{Frame, LinkType, TcpFlags};
@@ -15,8 +15,8 @@ const HELD: usize = 1 << 20;
 const KEPT: usize = 2 << 20;
 const MIB: usize = 1 << 20;
 
-fn config() -> Config {
-    let mut config = Config::default();
+fn config() -> DissectorConfig {
+    let mut config = DissectorConfig::default();
     config.tcp.connections = CONNECTIONS;
     config.tcp.held_total = HELD;
     config.tcp.held_per_stream = HELD / 4;

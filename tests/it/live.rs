@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use podtap::flow::{Endpoint, FiveTuple, Timestamp};
 use podtap::packet::{Frame, LinkType};
-use podtap::source::interfaces::{Tables, exists};
-use podtap::source::live::{self, CaptureError, FrameSink, KernelCounters, Options, State, StopSender};
+use podtap::source::interfaces::{KernelTables, exists};
+use podtap::source::live::{self, CaptureError, CaptureOptions, CaptureState, FrameSink, KernelCounters, StopSender};
 use podtap::source::own_traffic::OwnTraffic;
 
 use crate::namespace::{in_a_namespace, ip};
@@ -62,7 +62,7 @@ fn super_packets_are_captured_whole() {
         let sent: Vec<u8> = (0..4_000_000u32).map(|n| n as u8).collect();
         // Room for both copies of each packet, many times over, and blocks that are given away when they are full rather
         // than each hundredth of a second: nothing is dropped, however long the capture's thread has to wait for a processor.
-        let roomy = Options { buffer_bytes: 64 << 20, timeout_ms: 100, ..options("lo") };
+        let roomy = CaptureOptions { buffer_bytes: 64 << 20, timeout_ms: 100, ..options("lo") };
         let capture = Capture::start(roomy);
         let exchange = exchange(&sent, b"");
         let (seen, _) = capture.stop();
@@ -77,7 +77,7 @@ fn super_packets_are_captured_whole() {
 #[test]
 fn what_the_ring_cannot_hold_is_counted() {
     in_a_namespace(|| {
-        let small = Options { buffer_bytes: 1 << 20, ..options("lo") };
+        let small = CaptureOptions { buffer_bytes: 1 << 20, ..options("lo") };
         let (gate, closed) = sync_channel(0);
         let capture = Capture::start_gated(small, Some(closed));
         let exchange = exchange(&[7; 8_000_000], b"");
@@ -177,7 +177,7 @@ fn an_interface_that_is_not_there_yet_is_waited_for_and_a_wait_can_be_stopped() 
 #[test]
 fn a_filter_that_does_not_fit_ends_the_capture_with_libpcaps_words() {
     in_a_namespace(|| {
-        let wrong = Options { filter: "tcp prot 80".into(), ..options("lo") };
+        let wrong = CaptureOptions { filter: "tcp prot 80".into(), ..options("lo") };
         let (_, outcome) = Capture::start_unopened(wrong).stop();
         let Err(CaptureError::Filter { message, .. }) = outcome else { panic!("{outcome:?}") };
         assert!(message.contains("syntax error"), "{message}");
@@ -192,7 +192,7 @@ fn the_default_filter_fits_every_link_type_and_leaves_out_udp() {
         ip("link set pt2 up");
         for (interface, link) in [("lo", 1), ("any", 276), ("pt0", 1), ("pt2", 101)] {
             let with_default =
-                Options { filter: podtap::settings::DEFAULT_CAPTURE_FILTER.into(), ..options(interface) };
+                CaptureOptions { filter: podtap::settings::DEFAULT_CAPTURE_FILTER.into(), ..options(interface) };
             let capture = Capture::start_unopened(with_default);
             assert_eq!(capture.begins(), LinkType(link), "{interface}");
             let exchange = exchange(b"by tcp", b"");
@@ -209,7 +209,7 @@ fn the_default_filter_fits_every_link_type_and_leaves_out_udp() {
 #[test]
 fn own_connections_are_told_from_others_to_the_same_server() {
     in_a_namespace(|| {
-        let own = OwnTraffic::new(&Tables::read().own_ips(&[]));
+        let own = OwnTraffic::new(&KernelTables::read().own_ips(&[]));
         let capture = Capture::start(options("lo"));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = listener.local_addr().unwrap();
@@ -239,8 +239,8 @@ fn own_connections_are_told_from_others_to_the_same_server() {
 
 const MARK: &[u8] = b"podtap was here";
 
-fn options(interface: &str) -> Options {
-    Options { filter: String::new(), timeout_ms: 10, ..Options::new(interface) }
+fn options(interface: &str) -> CaptureOptions {
+    CaptureOptions { filter: String::new(), timeout_ms: 10, ..CaptureOptions::new(interface) }
 }
 
 /// A pair of interfaces; what is sent by pt0 needs no neighbour to answer.
@@ -353,7 +353,7 @@ impl Log {
 
 enum Event {
     Tick(Timestamp),
-    State(State),
+    State(CaptureState),
 }
 
 /// Keeps everything; reports ticks and states to the test if it listens.
@@ -392,7 +392,7 @@ impl FrameSink for Recorder {
         self.log.kernel = counters.clone();
     }
 
-    fn on_state(&mut self, state: &State) {
+    fn on_state(&mut self, state: &CaptureState) {
         self.states.try_send(Event::State(state.clone())).unwrap();
     }
 }
@@ -407,22 +407,22 @@ struct Capture {
 }
 
 impl Capture {
-    fn start(options: Options) -> Self {
+    fn start(options: CaptureOptions) -> Self {
         Self::start_gated(options, None)
     }
 
-    fn start_gated(options: Options, gate: Option<Receiver<()>>) -> Self {
+    fn start_gated(options: CaptureOptions, gate: Option<Receiver<()>>) -> Self {
         let capture = Self::launch(options, gate);
         capture.begins();
         capture
     }
 
     /// Does not wait until it is open.
-    fn start_unopened(options: Options) -> Self {
+    fn start_unopened(options: CaptureOptions) -> Self {
         Self::launch(options, None)
     }
 
-    fn launch(options: Options, gate: Option<Receiver<()>>) -> Self {
+    fn launch(options: CaptureOptions, gate: Option<Receiver<()>>) -> Self {
         let (stop, stopped) = live::stop_pair().unwrap();
         let (state_sender, states) = sync_channel(1000);
         // No place in the channel: a tick is sent only to a test that waits for it.
@@ -440,7 +440,7 @@ impl Capture {
         }
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> CaptureState {
         match self.states.recv_timeout(PATIENCE).unwrap() {
             Event::State(state) => state,
             Event::Tick(now) => panic!("{now}"),
@@ -450,7 +450,7 @@ impl Capture {
     /// The next state is capturing, perhaps after some attempts.
     fn begins(&self) -> LinkType {
         loop {
-            if let State::Capturing { link } = self.state() {
+            if let CaptureState::Capturing { link } = self.state() {
                 return link;
             }
         }
@@ -459,8 +459,8 @@ impl Capture {
     /// The next state is waiting.
     fn waits(&self) -> String {
         match self.state() {
-            State::Waiting { reason } => reason,
-            State::Capturing { .. } => panic!("still capturing"),
+            CaptureState::Waiting { reason } => reason,
+            CaptureState::Capturing { .. } => panic!("still capturing"),
         }
     }
 

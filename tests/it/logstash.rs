@@ -4,8 +4,8 @@
 mod arrival;
 
 use podtap::flow::{Endpoint, Timestamp};
-use podtap::sink::connect::{Connector, HostPort, Pem, Timeouts, Tls, TlsOptions};
-use podtap::sink::logstash::{HostCheck, Login, Logstash, LogstashOptions, Transport};
+use podtap::sink::connect::{ConnectTimeouts, Connector, HostPort, LoadedTls, PemSource, TlsOptions};
+use podtap::sink::logstash::{HostCheck, LogstashLogin, LogstashOptions, LogstashSink, LogstashTransport};
 use podtap::sink::{SinkHandle, spawn};
 use podtap::synth::{Conversation, pcap};
 use serde_json::Value;
@@ -14,33 +14,33 @@ use crate::binary;
 use crate::feed::{PATIENCE, ROOMY, block_on, finish, json_line, piece_of};
 use crate::servers::certificates;
 
-fn options(transport: Transport) -> LogstashOptions {
+fn options(transport: LogstashTransport) -> LogstashOptions {
     LogstashOptions { transport, timeout: PATIENCE, ..LogstashOptions::default() }
 }
 
 fn trusting(ca: &str) -> TlsOptions {
-    TlsOptions { ca: Some(Pem::File(certificates().join(ca))), ..TlsOptions::new("LOGSTASH") }
+    TlsOptions { ca: Some(PemSource::File(certificates().join(ca))), ..TlsOptions::new("LOGSTASH") }
 }
 
-fn logstash(port: u16, tls: Option<TlsOptions>, options: LogstashOptions) -> Logstash {
+fn logstash(port: u16, tls: Option<TlsOptions>, options: LogstashOptions) -> LogstashSink {
     let hosts = vec![HostPort { host: "127.0.0.1".to_owned(), port }];
-    let tls = tls.map(|options| Tls::load(options).unwrap());
-    Logstash::new(Connector::new(hosts, tls, Timeouts::default()), options).unwrap()
+    let tls = tls.map(|options| LoadedTls::load(options).unwrap());
+    LogstashSink::new(Connector::new(hosts, tls, ConnectTimeouts::default()), options).unwrap()
 }
 
-fn start(sink: Logstash) -> SinkHandle {
+fn start(sink: LogstashSink) -> SinkHandle {
     spawn("logstash", sink, ROOMY).unwrap()
 }
 
 /// Delivers `records`, all at the first attempt.
-fn deliver_all(sink: Logstash, records: &[Value]) {
+fn deliver_all(sink: LogstashSink, records: &[Value]) {
     let sink = start(sink);
     sink.offer(piece_of(records.iter().cloned(), json_line));
     let counts = finish(sink, PATIENCE);
     assert_eq!((counts.ledger.delivered, counts.failed_attempts()), (records.len() as u64, 0));
 }
 
-fn check(mut sink: Logstash) -> HostCheck {
+fn check(mut sink: LogstashSink) -> HostCheck {
     block_on(sink.check()).remove(0)
 }
 
@@ -70,6 +70,6 @@ fn printed() -> Vec<Value> {
     records
 }
 
-fn login(password: &str) -> Option<Login> {
-    Some(Login { username: "user".to_owned(), password: password.to_owned() })
+fn login(password: &str) -> Option<LogstashLogin> {
+    Some(LogstashLogin { username: "user".to_owned(), password: password.to_owned() })
 }

@@ -6,15 +6,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use podtap::dissect::{Config, Dissector};
+use podtap::dissect::{Dissector, DissectorConfig};
 use podtap::flow::{Endpoint, Timestamp};
-use podtap::record::{Exchange, Missing, Record, Trust};
+use podtap::record::{Exchange, MissingParts, Record, Trust};
 use podtap::redact::Redactor;
-use podtap::synth::{Conversation, Impair, Rng, SynthFrame, merge};
+use podtap::synth::{Conversation, LineImpairments, Rng, SynthFrame, merge};
 use podtap::tcp::CloseReason;
 
 fn dissector() -> Dissector {
-    Dissector::new(Config::default(), Redactor::off())
+    Dissector::new(DissectorConfig::default(), Redactor::off())
 }
 
 fn dissect(frames: &[SynthFrame]) -> Vec<Exchange> {
@@ -164,7 +164,7 @@ fn check_pairs(records: &[Exchange]) {
         };
         if q.target.is_empty() {
             // Cut within its target, half of which would be another one.
-            assert!(e.missing.contains(Missing::REQUEST_HEAD) && e.trust >= Trust::Truncated);
+            assert!(e.missing.contains(MissingParts::REQUEST_HEAD) && e.trust >= Trust::Truncated);
             continue;
         }
         assert!(
@@ -175,7 +175,7 @@ fn check_pairs(records: &[Exchange]) {
             e.trust.name()
         );
         let Some(phrase) = r.phrase.as_deref() else {
-            assert!(e.missing.contains(Missing::RESPONSE_HEAD) && e.trust >= Trust::Truncated);
+            assert!(e.missing.contains(MissingParts::RESPONSE_HEAD) && e.trust >= Trust::Truncated);
             continue;
         };
         assert_eq!(
@@ -208,7 +208,11 @@ fn duplicates_change_nothing() {
             e
         };
         let whole = strip(dissect(&frames));
-        assert_eq!(strip(dissect(&Impair::new(seed).duplicate(0.3).apply(frames.clone()))), whole, "seed {seed}");
+        assert_eq!(
+            strip(dissect(&LineImpairments::new(seed).duplicate(0.3).apply(frames.clone()))),
+            whole,
+            "seed {seed}"
+        );
     }
 }
 
@@ -216,7 +220,7 @@ fn duplicates_change_nothing() {
 fn reordering_within_a_round_trip_loses_no_pair() {
     for seed in 0..200 {
         let (frames, expected) = traffic(seed);
-        let records = dissect(&Impair::new(seed).reorder(0.1, 3).apply(frames));
+        let records = dissect(&LineImpairments::new(seed).reorder(0.1, 3).apply(frames));
         check_pairs(&records);
         let pairs = records.iter().filter(|e| e.request.is_some() && e.response.is_some()).count();
         assert!(pairs * 10 >= expected * 9, "seed {seed}: {pairs} of {expected}");
@@ -283,7 +287,7 @@ fn no_mix_of_impairments_makes_a_wrong_pair() {
     for seed in 0..4000u64 {
         let mut rng = Rng::new(seed);
         let mut share = |most: u64| rng.below(most) as f64 / 100.0;
-        let impair = Impair::new(seed).drop(share(30)).duplicate(share(10)).reorder(share(20), 5);
+        let impair = LineImpairments::new(seed).drop(share(30)).duplicate(share(10)).reorder(share(20), 5);
         let impair = if rng.chance(0.25) { impair.cut(rng.between(60, 400) as usize) } else { impair };
         let (frames, _) = traffic_of(seed, &STYLES[..4]);
         let wrong = std::panic::catch_unwind(|| check_pairs(&dissect(&impair.apply(frames))));

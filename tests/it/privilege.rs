@@ -11,9 +11,9 @@ use std::process::Command;
 
 use podtap::flow::{Endpoint, FiveTuple, Timestamp};
 use podtap::packet::Frame;
-use podtap::source::live::{self, FrameSink, Options, State};
+use podtap::source::live::{self, CaptureOptions, CaptureState, FrameSink};
 use podtap::source::own_traffic::OwnTraffic;
-use podtap::source::privilege::{Privileges, Right};
+use podtap::source::privilege::{NeededRight, Privileges};
 
 const OTHER_USER: &str = "setpriv --reuid 65532 --regid 65532 --clear-groups --inh-caps=-all";
 const GRANTED: &str = "--bounding-set=-all,+net_raw";
@@ -28,14 +28,14 @@ fn child() {
     impl FrameSink for Opened {
         fn on_frame(&mut self, _: Frame<'_>) {}
         fn on_tick(&mut self, _: Timestamp) {}
-        fn on_state(&mut self, _: &State) {
+        fn on_state(&mut self, _: &CaptureState) {
             self.0 = None;
         }
     }
-    println!("start: {}", Privileges::prepare(&[Right::NetRaw]));
+    println!("start: {}", Privileges::prepare(&[NeededRight::NetRaw]));
     println!("knows its own sockets: {}", knows_its_own_sockets());
     let (sender, stop) = live::stop_pair().unwrap();
-    match live::run(&Options::new("lo"), &stop, &mut Opened(Some(sender))) {
+    match live::run(&CaptureOptions::new("lo"), &stop, &mut Opened(Some(sender))) {
         Ok(()) => println!("{CAPTURES}"),
         Err(error) => println!("{error}"),
     }

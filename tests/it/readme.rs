@@ -4,15 +4,15 @@
 use std::path::Path;
 
 use podtap::assembly::Assembly;
-use podtap::config::Config;
+use podtap::config::RunConfig;
 use podtap::demo::{RENDERED_SERVER, rendered};
 use podtap::flow::Timestamp;
 use podtap::format::{Observer, Pod, classic, ecs, text};
 use podtap::ledger::RecordLedger;
 use podtap::metrics::{KernelCounters, closing_lines};
 use podtap::record::Record;
-use podtap::settings::{Bounds, Settings};
-use podtap::shape::route::Routes;
+use podtap::settings::{MemoryBounds, Settings};
+use podtap::shape::route::RouteRules;
 use podtap::sink::SinkCounts;
 use podtap::tcp::CloseReason;
 
@@ -35,8 +35,8 @@ fn the_examples_of_the_readme_are_really_produced() {
         write(&mut out, record);
         String::from_utf8(out).unwrap()
     };
-    let style = text::Style { width: Some(110), ..text::Style::default() };
-    let whole = text::Style::default();
+    let style = text::TextStyle { width: Some(110), ..text::TextStyle::default() };
+    let whole = text::TextStyle::default();
     let eyes: Vec<_> =
         records.iter().map(|record| line(&|out, it| text::write_line(out, it, &whole), record)).collect();
     let shown = SHOWN.map(|what| {
@@ -79,10 +79,10 @@ fn holds(file: &str, name: &str, expected: &str) {
 
 fn played() -> (Vec<Record>, podtap::ledger::Ledger) {
     let (settings, notes) = Settings::from_pairs([], [], |_| Err(String::new())).unwrap();
-    let bounds = Bounds::of(&settings, None);
+    let bounds = MemoryBounds::of(&settings, None);
     let mut settings = settings;
     settings.observer_id = podtap::settings::Auto::Given("readme".to_owned());
-    let assembly = Assembly::new(&Config { settings, bounds, notes }, vec![RENDERED_SERVER.ip]).unwrap();
+    let assembly = Assembly::new(&RunConfig { settings, bounds, notes }, vec![RENDERED_SERVER.ip]).unwrap();
     let mut dissector = assembly.dissector();
     for frame in rendered(NOON) {
         dissector.handle_frame(&frame.as_frame(), |_| false);
@@ -91,7 +91,7 @@ fn played() -> (Vec<Record>, podtap::ledger::Ledger) {
     let mut records = std::mem::take(dissector.records());
     for record in &mut records {
         let Record::Http(exchange) = record else { unreachable!() };
-        exchange.route = exchange.request.as_ref().and_then(|request| Routes::default().of_request(request));
+        exchange.route = exchange.request.as_ref().and_then(|request| RouteRules::default().of_request(request));
     }
     (records, dissector.ledger())
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use podtap::dissect::{Config, Dissector};
+use podtap::dissect::{Dissector, DissectorConfig};
 use podtap::flow::{Endpoint, Timestamp};
 use podtap::record::{Exchange, Record, Trust};
 use podtap::redact::Redactor;
@@ -44,7 +44,7 @@ fn redirected(mut frames: Vec<SynthFrame>) -> Vec<SynthFrame> {
 }
 
 fn dissect(frames: &[SynthFrame], own: Option<Endpoint>) -> Vec<Exchange> {
-    let mut dissector = Dissector::new(Config::default(), Redactor::off());
+    let mut dissector = Dissector::new(DissectorConfig::default(), Redactor::off());
     for frame in frames {
         dissector.handle_frame(&frame.as_frame(), |tuple| Some(tuple.source) == own || Some(tuple.destination) == own);
         assert_eq!(dissector.ledger().imbalances(), []);

@@ -11,9 +11,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use podtap::sink::connect::{Connector, HostPort, Pem, Timeouts, Tls, TlsOptions};
-use podtap::sink::fluentd::{Fluentd, FluentdOptions};
-use podtap::sink::logstash::{Logstash, LogstashOptions, Transport};
+use podtap::sink::connect::{ConnectTimeouts, Connector, HostPort, LoadedTls, PemSource, TlsOptions};
+use podtap::sink::fluentd::{FluentdOptions, FluentdSink};
+use podtap::sink::logstash::{LogstashOptions, LogstashSink, LogstashTransport};
 use podtap::sink::{SinkCounts, SinkHandle, spawn};
 use serde_json::Value;
 
@@ -62,20 +62,20 @@ fn expect_no_loss(what: &str, offered: usize, counts: &SinkCounts, records: &[Va
 
 fn connector(port: u16, tls: Option<TlsOptions>) -> Connector {
     let host = HostPort { host: "127.0.0.1".to_owned(), port };
-    Connector::new(vec![host], tls.map(|options| Tls::load(options).unwrap()), Timeouts::default())
+    Connector::new(vec![host], tls.map(|options| LoadedTls::load(options).unwrap()), ConnectTimeouts::default())
 }
 
-fn logstash(connector: Connector, transport: Transport) -> SinkHandle {
-    let compress = transport == Transport::Beats;
+fn logstash(connector: Connector, transport: LogstashTransport) -> SinkHandle {
+    let compress = transport == LogstashTransport::Beats;
     let options = LogstashOptions { transport, compress, timeout: PATIENCE, ..LogstashOptions::default() };
-    spawn("logstash", Logstash::new(connector, options).unwrap(), ROOMY).unwrap()
+    spawn("logstash", LogstashSink::new(connector, options).unwrap(), ROOMY).unwrap()
 }
 
 #[test]
 fn a_forward_receiver_killed_twenty_times_under_load_loses_nothing() {
     let scratch = Scratch::new("forward-killed");
     let Some(mut server) = Forward::start(&scratch, &[]) else { return };
-    let sink = Fluentd::new(connector(server.port, None), FluentdOptions::default());
+    let sink = FluentdSink::new(connector(server.port, None), FluentdOptions::default());
     let sink = spawn("fluentd", sink, ROOMY).unwrap();
     let (offered, counts) = under_load(sink, msgpack, KILLS, || server.restart());
     expect_no_loss("forward", offered, &counts, &server.records());
@@ -85,7 +85,7 @@ fn a_forward_receiver_killed_twenty_times_under_load_loses_nothing() {
 fn a_lumberjack_server_killed_twenty_times_under_load_loses_nothing() {
     let scratch = Scratch::new("beats-killed");
     let Some(mut server) = Lumberjack::start(&scratch, &[]) else { return };
-    let sink = logstash(connector(server.port, None), Transport::Beats);
+    let sink = logstash(connector(server.port, None), LogstashTransport::Beats);
     let (offered, counts) = under_load(sink, json_line, KILLS, || server.restart());
     expect_no_loss("beats", offered, &counts, &server.records());
 }
@@ -94,8 +94,9 @@ fn a_lumberjack_server_killed_twenty_times_under_load_loses_nothing() {
 fn an_http_server_with_tls_killed_twenty_times_under_load_loses_nothing() {
     let scratch = Scratch::new("http-killed");
     let Some(mut server) = Nginx::start(&scratch, Some("server.pem")) else { return };
-    let trusting = TlsOptions { ca: Some(Pem::File(certificates().join("ca.pem"))), ..TlsOptions::new("LOGSTASH") };
-    let sink = logstash(connector(server.port, Some(trusting)), Transport::Http);
+    let trusting =
+        TlsOptions { ca: Some(PemSource::File(certificates().join("ca.pem"))), ..TlsOptions::new("LOGSTASH") };
+    let sink = logstash(connector(server.port, Some(trusting)), LogstashTransport::Http);
     let (offered, counts) = under_load(sink, json_line, KILLS, || server.restart());
     expect_no_loss("http", offered, &counts, &server.records());
 }
@@ -136,7 +137,7 @@ impl Lines {
 #[test]
 fn what_tcp_loses_when_connections_are_cut_twenty_times_under_load_is_bounded() {
     let server = Lines::start();
-    let sink = logstash(connector(server.address.port(), None), Transport::Tcp);
+    let sink = logstash(connector(server.address.port(), None), LogstashTransport::Tcp);
     let (offered, counts) = under_load(sink, json_line, KILLS, || server.cut.send(()).unwrap());
     assert_eq!((counts.ledger.delivered, counts.ledger.dropped), (offered as u64, 0));
     // One connection after the other: when this one has been read, all others have.

@@ -11,8 +11,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use podtap::assembly::Assembly;
-use podtap::config::{Config, read_secret};
-use podtap::settings::{Bounds, Pairs, resolve};
+use podtap::config::{RunConfig, read_secret};
+use podtap::settings::{MemoryBounds, SettingPairs, resolve};
 use podtap::sink::{SinkHandle, WhenFull};
 
 use crate::feed::{Body, PATIENCE, arrived, finish, id, json_line, msgpack, piece, watch};
@@ -107,10 +107,10 @@ impl Mounted {
 pub(crate) fn start(settings: &[(&str, &str)], more: Vec<(String, String)>) -> SinkHandle {
     let roomy = [("QUEUE_RECORDS", "1000000"), ("QUEUE_BYTES", "1GiB"), ("BATCH_AGE", "100ms")];
     let given = settings.iter().chain(&roomy).map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-    let env: Pairs = given.chain(more).collect();
-    let settings = resolve(&env, &Pairs::new(), read_secret).outcome.unwrap();
-    let bounds = Bounds::of(&settings, None);
-    let assembly = Assembly::new(&Config { settings, bounds, notes: Vec::new() }, Vec::new()).unwrap();
+    let env: SettingPairs = given.chain(more).collect();
+    let settings = resolve(&env, &SettingPairs::new(), read_secret).outcome.unwrap();
+    let bounds = MemoryBounds::of(&settings, None);
+    let assembly = Assembly::new(&RunConfig { settings, bounds, notes: Vec::new() }, Vec::new()).unwrap();
     let started = assembly.sinks(WhenFull::Drop, None).unwrap().all();
     started.iter().next().unwrap().clone()
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use podtap::sink::spool::{Fsync, SpoolMode, SpoolOptions};
 use podtap::sink::{
-    Backoff, Batch, Delivery, Dropped, Options, Piece, QueueLimits, Sink, SinkCounts, SinkError, SinkHandle,
-    Undelivered, spawn_all,
+    Batch, BlockPiece, Delivery, DropReason, QueueLimits, RetryBackoff, Sink, SinkCounts, SinkError, SinkHandle,
+    SinkOptions, UndeliveredPolicy, spawn_all,
 };
 
 use super::compliance::line::{self, LineSink};
@@ -22,9 +22,9 @@ use super::feed::{self, BATCH, BUSY, finish, id, json_line, now};
 use super::servers::Scratch;
 use super::small_disk::{mount, on_a_small_disk};
 
-const OPTIONS: Options = Options {
+const OPTIONS: SinkOptions = SinkOptions {
     queue: QueueLimits { records: 2000, bytes: 1 << 20 },
-    backoff: Backoff { first: Duration::from_millis(1), most: Duration::from_millis(5) },
+    backoff: RetryBackoff { first: Duration::from_millis(1), most: Duration::from_millis(5) },
     ..feed::OPTIONS
 };
 /// No one listens there.
@@ -41,11 +41,11 @@ fn start_with(directory: &Path, sink: impl Sink) -> SinkHandle {
 fn start_in(directory: &Path, mode: SpoolMode, sink: impl Sink) -> SinkHandle {
     let directory = directory.to_owned();
     let spool = SpoolOptions { directory, max_bytes: 64 << 20, mode, fsync: Fsync::None, encoding: "test".into() };
-    let undelivered = Undelivered { spool: Some(spool), dead_letters: None };
+    let undelivered = UndeliveredPolicy { spool: Some(spool), dead_letters: None };
     spawn_all("line", vec![sink], OPTIONS, undelivered).unwrap()
 }
 
-fn piece(numbers: std::ops::Range<usize>) -> Piece {
+fn piece(numbers: std::ops::Range<usize>) -> BlockPiece {
     feed::piece(numbers, json_line)
 }
 
@@ -280,7 +280,7 @@ fn a_sink_that_blocks_its_thread_holds_up_neither_the_spool_nor_the_end() {
     let start = now();
     let counts = finish(sink, Duration::from_millis(200));
     assert!(start.elapsed() < BUSY);
-    assert_eq!((counts.ledger.spooled, counts.dropped[Dropped::Shutdown as usize]), (1450, 50));
+    assert_eq!((counts.ledger.spooled, counts.dropped[DropReason::Shutdown as usize]), (1450, 50));
     drop(release);
     assert!(deliver_rest(&dir.0).into_iter().eq((50..1500).map(id)));
 }
@@ -298,9 +298,9 @@ fn a_full_disk_holds_what_it_took_and_the_rest_goes_on_in_memory() {
             }
         }
         let counts = watch(&sink, |counts| counts.ledger.queued == 2000);
-        assert!(counts.dropped[Dropped::QueueFull as usize] > 0 && counts.ledger.spooled > 1000, "{counts:?}");
+        assert!(counts.dropped[DropReason::QueueFull as usize] > 0 && counts.ledger.spooled > 1000, "{counts:?}");
         let counts = finish(sink, Duration::from_millis(400));
-        assert!(counts.dropped[Dropped::Shutdown as usize] > 0, "no room for memory's either");
+        assert!(counts.dropped[DropReason::Shutdown as usize] > 0, "no room for memory's either");
         let left = counts.ledger.spooled;
         assert!(left > 1000);
         let got = deliver_rest(disk);
@@ -321,7 +321,7 @@ fn on_a_read_only_disk_it_goes_on_in_memory_and_leaves_what_is_there() {
         let counts = watch(&sink, |counts| counts.ledger.offered == 2000 && counts.failed_attempts() > 0);
         assert_eq!((counts.ledger.spooled, counts.ledger.dropped), (0, 0));
         let counts = finish(sink, Duration::from_millis(100));
-        assert_eq!(counts.dropped[Dropped::Shutdown as usize], 2000);
+        assert_eq!(counts.dropped[DropReason::Shutdown as usize], 2000);
         mount(disk, libc::MS_REMOUNT).unwrap();
         assert!(deliver_rest(disk).into_iter().eq((0..300).map(id)));
     });
@@ -336,8 +336,8 @@ fn overflow(directory: &Path) {
         fsync: Fsync::Segment,
         encoding: "test".into(),
     };
-    let undelivered = Undelivered { spool: Some(spool), dead_letters: None };
-    let options = Options { queue: QueueLimits { records: 100_000, bytes: 4 << 20 }, ..OPTIONS };
+    let undelivered = UndeliveredPolicy { spool: Some(spool), dead_letters: None };
+    let options = SinkOptions { queue: QueueLimits { records: 100_000, bytes: 4 << 20 }, ..OPTIONS };
     let sink = spawn_all("line", vec![LineSink::new(NOBODY)], options, undelivered).unwrap();
     let (start_of_writing, mut most) = (now(), 0);
     for n in (0..1_300_000).step_by(1000) {
@@ -346,7 +346,7 @@ fn overflow(directory: &Path) {
         most = most.max(own_memory());
     }
     let counts = sink.counts();
-    assert!(counts.dropped[Dropped::SpoolFull as usize] > 0 && counts.spooled_bytes <= 64 << 20);
+    assert!(counts.dropped[DropReason::SpoolFull as usize] > 0 && counts.spooled_bytes <= 64 << 20);
     println!("most {most}");
     println!("wrote in {:?}", start_of_writing.elapsed());
     let start_of_end = now();

@@ -10,8 +10,8 @@ use std::time::Duration;
 use podtap::ledger::{Ledger, VerdictLedger};
 use podtap::record::{Record, VerdictRecord};
 use podtap::source::live::{CaptureError, StopSender, stop_pair};
-use podtap::source::nflog::{self, Options};
-use podtap::verdict::{Config, Prefixes, Verdicts};
+use podtap::source::nflog::{self, NflogOptions};
+use podtap::verdict::{PrefixPatterns, VerdictConfig, VerdictEngine};
 use serde_json::Value;
 
 use crate::namespace::in_a_namespace;
@@ -38,9 +38,9 @@ fn missing(what: &str) {
     eprintln!("SKIPPED: {what}");
 }
 
-fn config() -> Config {
-    Config {
-        prefixes: Prefixes::cloud_foundry(),
+fn config() -> VerdictConfig {
+    VerdictConfig {
+        prefixes: PrefixPatterns::cloud_foundry(),
         container_interfaces: Vec::new(),
         repeats: None,
         patience: None,
@@ -63,8 +63,8 @@ impl Listener {
         let (stop, stopped) = stop_pair().unwrap();
         let (sender, given): (SyncSender<Given>, _) = sync_channel(1 << 16);
         let thread = std::thread::spawn(move || {
-            let mut verdicts = Verdicts::new(config());
-            nflog::run(&Options { groups: vec![GROUP], buffer_bytes }, &stopped, &mut verdicts, |verdicts, _| {
+            let mut verdicts = VerdictEngine::new(config());
+            nflog::run(&NflogOptions { groups: vec![GROUP], buffer_bytes }, &stopped, &mut verdicts, |verdicts, _| {
                 let ledger = Ledger { verdicts: verdicts.ledger().clone(), ..Ledger::default() };
                 assert_eq!(ledger.imbalances(), []);
                 let packet = |record| if let Record::Verdict(packet) = record { Some(*packet) } else { None };
@@ -139,8 +139,8 @@ fn a_group_that_another_program_reads_is_refused_by_name() {
     where_packets_are_logged(9, || {
         let listener = Listener::start(1 << 20, None);
         let (_stop, stopped) = stop_pair().unwrap();
-        let options = Options { groups: vec![GROUP], buffer_bytes: 1 << 20 };
-        let error = nflog::run(&options, &stopped, &mut Verdicts::new(config()), |_, _| {}).unwrap_err();
+        let options = NflogOptions { groups: vec![GROUP], buffer_bytes: 1 << 20 };
+        let error = nflog::run(&options, &stopped, &mut VerdictEngine::new(config()), |_, _| {}).unwrap_err();
         assert!(error.to_string().contains("group 5 cannot be read: another program"), "{error}");
         listener.finish();
     });

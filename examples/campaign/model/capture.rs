@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use podtap::flow::{Endpoint, FiveTuple, Timestamp};
 use podtap::packet::TcpFlags;
-use podtap::synth::{Link, RawSegment, Rng, Side, SynthFrame};
+use podtap::synth::{LinkHeaders, RawSegment, Rng, SynthFrame, SynthSide};
 
 use super::script::Truth;
 use super::tcp::{Packet, Trace};
@@ -25,11 +25,11 @@ pub struct Spoil {
     /// See `late`.
     pub distance: u64,
     /// All frames of this side come so much late: two interfaces, two queues.
-    pub skew: Option<(Side, u64)>,
+    pub skew: Option<(SynthSide, u64)>,
     /// Frames keep the time at which they passed, though they come late.
     pub own_time: bool,
     /// Only this side is seen.
-    pub only: Option<Side>,
+    pub only: Option<SynthSide>,
     /// The first part is not seen.
     pub skip: f64,
     /// Bytes kept of each frame; 0: all.
@@ -105,7 +105,7 @@ impl Case {
         let trace = &self.conns[*conn].trace;
         let (client, server) = (Endpoint::new([10, 0, 0, 1], 40000), Endpoint::new([10, 0, 0, 2], 80));
         let tuple = FiveTuple { source: client, destination: server };
-        let (own, tuple) = if packet.from == Side::Client { (0, tuple) } else { (1, tuple.reversed()) };
+        let (own, tuple) = if packet.from == SynthSide::Client { (0, tuple) } else { (1, tuple.reversed()) };
         let payload = self.payload(*conn, packet);
         let flags = TcpFlags(packet.flags);
         let mut options = [0; 20];
@@ -121,7 +121,7 @@ impl Case {
             ip_id: shot.packet as u16,
             outgoing: own == 0,
         };
-        let mut frame = segment.frame(Timestamp(NOON + shot.at as i64), Link::Raw);
+        let mut frame = segment.frame(Timestamp(NOON + shot.at as i64), LinkHeaders::Raw);
         if packet.bad_checksum {
             // The sum is that of the right bytes.
             let from = frame.bytes.len() - payload.len();
@@ -133,7 +133,7 @@ impl Case {
     }
 
     fn payload(&self, conn: usize, packet: &Packet) -> Vec<u8> {
-        let stream = &self.conns[conn].trace.streams[usize::from(packet.from == Side::Server)];
+        let stream = &self.conns[conn].trace.streams[usize::from(packet.from == SynthSide::Server)];
         let range = packet.data.start as usize..packet.data.end as usize;
         let mut bytes = stream[range].to_vec();
         if packet.forged {
@@ -192,8 +192,11 @@ fn hidden(conns: &[Conn], packets: &[(usize, Packet)], share: f64, rng: &mut Rng
     for (index, conn) in conns.iter().enumerate() {
         let mut before = 0;
         for truth in &conn.truths {
-            let first =
-                [(Side::Client, truth.request.start), (Side::Server, before), (Side::Server, truth.response.start)];
+            let first = [
+                (SynthSide::Client, truth.request.start),
+                (SynthSide::Server, before),
+                (SynthSide::Server, truth.response.start),
+            ];
             before = truth.response.end;
             let Some((side, first)) = rng.pick(&first).copied().filter(|_| rng.chance(share)) else { continue };
             hidden.extend(packets.iter().enumerate().filter_map(|(at, (of, packet))| {

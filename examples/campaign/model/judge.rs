@@ -5,12 +5,12 @@
 use std::collections::BTreeSet;
 use std::ops::{AddAssign, Range};
 
-use podtap::dissect::{Config, Dissector};
+use podtap::dissect::{Dissector, DissectorConfig};
 use podtap::flow::Timestamp;
 use podtap::packet::TcpFlags;
-use podtap::record::{Exchange, Outcome, Record, Trust, Unanswered};
+use podtap::record::{EventOutcome, Exchange, Record, Trust, UnansweredReason};
 use podtap::redact::Redactor;
-use podtap::synth::Side;
+use podtap::synth::SynthSide;
 use podtap::tcp::CloseReason;
 
 use super::capture::{Case, NOON};
@@ -127,7 +127,7 @@ fn number(text: &str) -> Option<u32> {
 
 /// The records that podtap makes of a case, and how many equations did not hold.
 pub fn records(case: &Case) -> (Vec<Exchange>, u64) {
-    let mut config = Config::default();
+    let mut config = DissectorConfig::default();
     config.tcp.connections = 64;
     let mut dissector = Dissector::new(config, Redactor::off());
     let mut out = Vec::new();
@@ -215,7 +215,7 @@ impl<'a> Facts<'a> {
             let (conn, packet) = &case.packets[shot.packet];
             if packet.is_true() && shot.kept > 0 {
                 let range = packet.data.start..packet.data.start + shot.kept;
-                covered[*conn][usize::from(packet.from == Side::Server)].push(range);
+                covered[*conn][usize::from(packet.from == SynthSide::Server)].push(range);
             }
         }
         covered.iter_mut().flatten().for_each(merge);
@@ -253,7 +253,7 @@ impl<'a> Facts<'a> {
         };
         verdict.not_complete += u64::from(record.trust == Trust::Complete && !is_whole(record, truth));
         verdict.bad_time += u64::from(record.trust == Trust::Complete && !self.times_fit(record, conn, truth));
-        if !self.case.jumped && record.outcome() == Outcome::Failure && self.blames(record, conn, truth) {
+        if !self.case.jumped && record.outcome() == EventOutcome::Failure && self.blames(record, conn, truth) {
             let shown = self.answer_shown(record, conn, truth);
             verdict.blamed += u64::from(shown);
             verdict.blamed_blindly += u64::from(!shown);
@@ -280,7 +280,7 @@ impl<'a> Facts<'a> {
     /// Whether the times in a record are those at which its bytes were captured: the first ones of both messages, and the
     /// moment at which the response was whole.
     fn times_fit(&self, record: &Exchange, conn: usize, truth: &Truth) -> bool {
-        let times = |side: Side, bytes: Range<u64>| {
+        let times = |side: SynthSide, bytes: Range<u64>| {
             self.case.shots.iter().filter_map(move |shot| {
                 let (of, packet) = &self.case.packets[shot.packet];
                 let holds = *of == conn && packet.from == side && packet.is_true() && meets(packet, &bytes);
@@ -288,12 +288,12 @@ impl<'a> Facts<'a> {
             })
         };
         let first = |side, byte: u64, at| times(side, byte..byte + 1).any(|time| time == at);
-        let request = record.request.as_ref().is_none_or(|r| first(Side::Client, truth.request.start, r.first));
+        let request = record.request.as_ref().is_none_or(|r| first(SynthSide::Client, truth.request.start, r.first));
         let response = record.response.as_ref().is_none_or(|r| {
             let last = truth.response.end.saturating_sub(1);
-            let whole = times(Side::Server, last..last + 1).min();
-            first(Side::Server, truth.response.start, r.first)
-                && times(Side::Server, truth.response.clone()).any(|time| time == r.last)
+            let whole = times(SynthSide::Server, last..last + 1).min();
+            first(SynthSide::Server, truth.response.start, r.first)
+                && times(SynthSide::Server, truth.response.clone()).any(|time| time == r.last)
                 && (self.case.jumped || whole.is_some_and(|whole| whole <= r.last))
         });
         request && response
@@ -305,36 +305,39 @@ impl<'a> Facts<'a> {
             return response.status.is_some_and(|status| status < 400);
         }
         let gave_up = record.gave_up.map_or(u64::MAX, |at| u64::try_from(at.0 - NOON).unwrap_or(0));
-        if record.unanswered == Some(Unanswered::Timeout) && self.still_on_its_way(conn, truth, gave_up) {
+        if record.unanswered == Some(UnansweredReason::Timeout) && self.still_on_its_way(conn, truth, gave_up) {
             return true;
         }
         let server = truth.response.start..truth.response.end.min(truth.response.start + 1);
-        self.packets_of(conn).any(|p| p.from == Side::Server && p.is_true() && meets(p, &server) && p.at < gave_up)
+        self.packets_of(conn).any(|p| p.from == SynthSide::Server && p.is_true() && meets(p, &server) && p.at < gave_up)
     }
 
     /// Whether at `gave_up` the request was not whole yet, or had been for less than the time-out, or an interim response had
     /// come since.
     fn still_on_its_way(&self, conn: usize, truth: &Truth, gave_up: u64) -> bool {
-        let patience = podtap::exchange::Config::default().timeout_after;
+        let patience = podtap::exchange::ExchangeConfig::default().timeout_after;
         let last = truth.request.end - 1..truth.request.end;
         let interim = truth.interim..truth.response.start;
-        let of = |side: Side| self.packets_of(conn).filter(move |p| p.from == side && p.is_true());
-        let whole = of(Side::Client).find(|p| meets(p, &last));
+        let of = |side: SynthSide| self.packets_of(conn).filter(move |p| p.from == side && p.is_true());
+        let whole = of(SynthSide::Client).find(|p| meets(p, &last));
         let lately = |p: &Packet| p.at < gave_up && p.at + patience > gave_up;
-        whole.is_none_or(|p| p.at + patience > gave_up) || of(Side::Server).any(|p| meets(p, &interim) && lately(p))
+        whole.is_none_or(|p| p.at + patience > gave_up)
+            || of(SynthSide::Server).any(|p| meets(p, &interim) && lately(p))
     }
 
     /// Whether a captured frame shows that the server had begun to answer.
     fn answer_shown(&self, record: &Exchange, conn: usize, truth: &Truth) -> bool {
         let gave_up = record.gave_up.map_or(u64::MAX, |at| u64::try_from(at.0 - NOON).unwrap_or(0));
-        if record.unanswered == Some(Unanswered::Timeout) && self.still_on_its_way(conn, truth, gave_up) {
+        if record.unanswered == Some(UnansweredReason::Timeout) && self.still_on_its_way(conn, truth, gave_up) {
             return true;
         }
         let begins = truth.response.start + 1;
         self.case.shots.iter().filter(|shot| shot.at < gave_up).any(|shot| {
             let (of, packet) = &self.case.packets[shot.packet];
             let acks = packet.flags & TcpFlags::ACK != 0 && packet.ack > begins;
-            *of == conn && packet.is_true() && if packet.from == Side::Server { packet.end() > begins } else { acks }
+            *of == conn
+                && packet.is_true()
+                && if packet.from == SynthSide::Server { packet.end() > begins } else { acks }
         })
     }
 

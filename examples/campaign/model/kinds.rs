@@ -2,7 +2,7 @@
 //!
 //! A table; how each part is made is in `traffic`, `tcp` and `capture`.
 
-use podtap::synth::{Rng, Side};
+use podtap::synth::{Rng, SynthSide};
 
 use super::capture::{Case, Conn, Spoil};
 use super::tcp::{Net, play};
@@ -144,12 +144,12 @@ kinds! {
         s.spoil.own_time = rng.chance(0.5);
     };
     "skew", SOME, "all frames of one side 3 ms late", |s, rng| {
-        let side = if rng.chance(0.5) { Side::Client } else { Side::Server };
+        let side = if rng.chance(0.5) { SynthSide::Client } else { SynthSide::Server };
         s.spoil.skew = Some((side, rng.below(6_000_000)));
         s.spoil.own_time = rng.chance(0.5);
     };
     "skew-bodies", SOME, "the same with bodies that look like messages", |s, rng| {
-        s.spoil.skew = Some((if rng.chance(0.8) { Side::Client } else { Side::Server }, rng.below(6_000_000)));
+        s.spoil.skew = Some((if rng.chance(0.8) { SynthSide::Client } else { SynthSide::Server }, rng.below(6_000_000)));
         s.spoil.own_time = rng.chance(0.5);
         (s.traffic.like, s.traffic.head) = (0.5, 0.3);
     };
@@ -157,7 +157,7 @@ kinds! {
         (s.spoil.duplicate, s.spoil.distance) = (0.2, rng.below(3_000_000));
     };
     "one-way", SOME, "one direction only", |s, rng| {
-        s.spoil.only = Some(if rng.chance(0.5) { Side::Client } else { Side::Server });
+        s.spoil.only = Some(if rng.chance(0.5) { SynthSide::Client } else { SynthSide::Server });
     };
     "midstream", LOSSES, "joined late", |s, rng| s.spoil.skip = rng.below(100) as f64 / 100.0;
     "snaplen", SOME, "cut frames", |s, rng| s.spoil.snaplen = rng.between(90, 400) as usize;
@@ -208,7 +208,7 @@ fn everything(s: &mut Setup, rng: &mut Rng) {
         (s.spoil.late, s.spoil.distance) = (0.05, 3_000_000);
     }
     if rng.chance(0.2) {
-        s.spoil.skew = Some((Side::Client, rng.below(3_000_000)));
+        s.spoil.skew = Some((SynthSide::Client, rng.below(3_000_000)));
     }
     if rng.chance(0.2) {
         s.spoil.duplicate = 0.05;

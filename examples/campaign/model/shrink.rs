@@ -2,7 +2,7 @@
 //!
 //! Any subset of what passed the tap is a capture that a tap could have made, so every step stays truthful.
 
-use podtap::synth::Side;
+use podtap::synth::SynthSide;
 
 use super::capture::{Case, Shot};
 use super::tcp::{Packet, Trace};
@@ -54,9 +54,9 @@ fn begun_at(case: &Case, first: usize) -> Option<Case> {
     let conn = case.conns.first_mut()?;
     let truth = conn.truths.get(first)?;
     let cut = [truth.request.start, truth.interim];
-    let begins = |packet: &Packet| packet.from == Side::Client && packet.data.contains(&cut[0]);
+    let begins = |packet: &Packet| packet.from == SynthSide::Client && packet.data.contains(&cut[0]);
     let start = case.packets.iter().position(|(_, packet)| begins(packet))?;
-    let sides = |packet: &Packet| if packet.from == Side::Client { cut } else { [cut[1], cut[0]] };
+    let sides = |packet: &Packet| if packet.from == SynthSide::Client { cut } else { [cut[1], cut[0]] };
     for (index, (_, packet)) in case.packets.iter_mut().enumerate() {
         let [own, peer] = sides(packet);
         if packet.opens() {

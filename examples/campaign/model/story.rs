@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use podtap::packet::TcpFlags;
 use podtap::record::Exchange;
-use podtap::synth::Side;
+use podtap::synth::SynthSide;
 
 use super::capture::{BEGIN, Case};
 use super::judge;
@@ -52,7 +52,7 @@ fn line(packet: &Packet) -> String {
             .iter()
             .filter_map(|(bit, letter)| (packet.flags & bit != 0).then_some(*letter))
             .collect();
-    let (side, pad) = if packet.from == Side::Client { ("C>", "") } else { ("<S", "      ") };
+    let (side, pad) = if packet.from == SynthSide::Client { ("C>", "") } else { ("<S", "      ") };
     let seq = packet.pos.saturating_sub(1);
     let len = packet.data.end - packet.data.start;
     let ack = packet.ack.saturating_sub(1);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use podtap::packet::TcpFlags;
-use podtap::synth::{Rng, Side};
+use podtap::synth::{Rng, SynthSide};
 
 use super::script::{Act, Script, What};
 
@@ -48,7 +48,7 @@ pub struct Packet {
     /// When, nanoseconds from the start.
     pub at: u64,
     /// Who sent it, or seems to have.
-    pub from: Side,
+    pub from: SynthSide,
     /// Position of its first byte.
     pub pos: u64,
     /// Acknowledged position.
@@ -137,11 +137,11 @@ struct Host {
 }
 
 enum Event {
-    Arrive(Side, Packet),
-    Act(Side),
-    Ack(Side),
-    Rto(Side),
-    Resume(Side),
+    Arrive(SynthSide, Packet),
+    Act(SynthSide),
+    Ack(SynthSide),
+    Rto(SynthSide),
+    Resume(SynthSide),
     Connect,
 }
 
@@ -158,10 +158,10 @@ struct Sim<'a> {
     last: [[u64; 2]; 2],
 }
 
-fn index(side: Side) -> usize {
+fn index(side: SynthSide) -> usize {
     match side {
-        Side::Client => 0,
-        Side::Server => 1,
+        SynthSide::Client => 0,
+        SynthSide::Server => 1,
     }
 }
 
@@ -190,7 +190,7 @@ impl Sim<'_> {
         self.events.insert((time, self.order), event);
     }
 
-    fn host(&mut self, side: Side) -> &mut Host {
+    fn host(&mut self, side: SynthSide) -> &mut Host {
         &mut self.hosts[index(side)]
     }
 
@@ -200,8 +200,8 @@ impl Sim<'_> {
             self.now = time;
             match event {
                 Event::Connect => {
-                    self.transmit(Side::Client);
-                    self.poll(Side::Client);
+                    self.transmit(SynthSide::Client);
+                    self.poll(SynthSide::Client);
                 }
                 Event::Arrive(to, packet) => self.arrive(to, &packet),
                 Event::Act(side) => self.act(side),
@@ -225,7 +225,7 @@ impl Sim<'_> {
     }
 
     /// The application looks whether its next act is due.
-    fn poll(&mut self, side: Side) {
+    fn poll(&mut self, side: SynthSide) {
         let now = self.now;
         let host = self.host(side);
         if host.dead || host.due.is_some() {
@@ -239,7 +239,7 @@ impl Sim<'_> {
         }
     }
 
-    fn act(&mut self, side: Side) {
+    fn act(&mut self, side: SynthSide) {
         let host = self.host(side);
         let Some(act) = host.due.take() else { return };
         if host.dead {
@@ -263,7 +263,7 @@ impl Sim<'_> {
     }
 
     /// Sends what the windows allow.
-    fn transmit(&mut self, side: Side) {
+    fn transmit(&mut self, side: SynthSide) {
         loop {
             let mss = self.net.mss[index(side)] as u64;
             let host = self.host(side);
@@ -273,8 +273,8 @@ impl Sim<'_> {
             let (next, end) = (host.next, 1 + host.out.len() as u64);
             let limit = host.una + host.cwnd.min(host.peer_window);
             if next == 0 {
-                let flags = if side == Side::Server { TcpFlags::SYN | TcpFlags::ACK } else { TcpFlags::SYN };
-                if side == Side::Client || host.rcv > 0 {
+                let flags = if side == SynthSide::Server { TcpFlags::SYN | TcpFlags::ACK } else { TcpFlags::SYN };
+                if side == SynthSide::Client || host.rcv > 0 {
                     self.emit(side, 0, 0, flags);
                 }
                 return;
@@ -303,13 +303,13 @@ impl Sim<'_> {
     }
 
     /// How much it takes by now.
-    fn window(&self, side: Side) -> u64 {
+    fn window(&self, side: SynthSide) -> u64 {
         let host = &self.hosts[index(side)];
         let unread = host.stalled.map_or(0, |read| host.rcv.saturating_sub(read));
         self.net.window.saturating_sub(unread)
     }
 
-    fn pure_ack(&mut self, side: Side) {
+    fn pure_ack(&mut self, side: SynthSide) {
         // Also while it sends again what lies before: an acknowledgement before the window would be dropped.
         let high = self.host(side).high;
         self.emit(side, high, 0, TcpFlags::ACK);
@@ -319,7 +319,7 @@ impl Sim<'_> {
     }
 
     /// Sends one segment from `pos`, with all that is acknowledged by now.
-    fn emit(&mut self, side: Side, pos: u64, len: u64, flags: u8) {
+    fn emit(&mut self, side: SynthSide, pos: u64, len: u64, flags: u8) {
         let now = self.now;
         let window = self.window(side);
         let host = self.host(side);
@@ -388,7 +388,7 @@ impl Sim<'_> {
         time
     }
 
-    fn arrive(&mut self, to: Side, packet: &Packet) {
+    fn arrive(&mut self, to: SynthSide, packet: &Packet) {
         let window = self.window(to);
         let host = self.host(to);
         if host.dead {
@@ -416,7 +416,7 @@ impl Sim<'_> {
         }
     }
 
-    fn on_ack(&mut self, to: Side, packet: &Packet) {
+    fn on_ack(&mut self, to: SynthSide, packet: &Packet) {
         let (now, mss) = (self.now, self.net.mss[index(to)] as u64);
         let empty = packet.data.is_empty() && packet.flags & (TcpFlags::SYN | TcpFlags::FIN) == 0;
         let host = self.host(to);
@@ -447,7 +447,7 @@ impl Sim<'_> {
     }
 
     /// The first segment that is not acknowledged, once more.
-    fn retransmit(&mut self, side: Side) {
+    fn retransmit(&mut self, side: SynthSide) {
         let mss = self.net.mss[index(side)] as u64;
         let host = self.host(side);
         let (una, end) = (host.una, 1 + host.out.len() as u64);
@@ -459,7 +459,7 @@ impl Sim<'_> {
         self.emit(side, una, len, TcpFlags::ACK | fin);
     }
 
-    fn on_data(&mut self, to: Side, packet: &Packet) {
+    fn on_data(&mut self, to: SynthSide, packet: &Packet) {
         let (now, ack_all, window) = (self.now, self.net.ack_all, self.window(to));
         let stalls = self.net.stalls;
         let mss = self.net.mss[index(to.peer())] as u64;
@@ -508,7 +508,7 @@ impl Sim<'_> {
         }
     }
 
-    fn arm(&mut self, side: Side) {
+    fn arm(&mut self, side: SynthSide) {
         let now = self.now;
         let host = self.host(side);
         let base = if host.una == 0 { FIRST_RTO } else { RTO };
@@ -520,7 +520,7 @@ impl Sim<'_> {
         }
     }
 
-    fn on_rto(&mut self, side: Side) {
+    fn on_rto(&mut self, side: SynthSide) {
         let (now, mss) = (self.now, self.net.mss[index(side)] as u64);
         let host = self.host(side);
         if host.rto_look.is_some_and(|look| look <= now) {

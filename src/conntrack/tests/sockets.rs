@@ -15,11 +15,11 @@ fn what_is_read_behind_the_beginning_of_the_next_flow_is_still_about_the_one_bef
                 message.at = Some(at(second).0);
             }
         }
-        let records = play(&mut tracker(Events::Folded), &messages);
+        let records = play(&mut tracker(ConntrackEvents::Folded), &messages);
         assert_eq!(actions(&records), ["new", "new", "end", "end"]);
         let ends: Vec<_> =
             records[2..].iter().map(|end| (end.outcome.unwrap(), end.counters.unwrap()[0].packets)).collect();
-        assert_eq!(ends, [(Outcome::Success, 6), (Outcome::Failure, 1)]);
+        assert_eq!(ends, [(EventOutcome::Success, 6), (EventOutcome::Failure, 1)]);
         assert!(!dated || (records[2].start, records[3].start) == (Some(at(0)), Some(at(20))));
     }
 }
@@ -29,7 +29,7 @@ fn what_is_read_behind_the_beginning_of_the_next_flow_is_still_about_the_one_bef
 fn an_end_that_is_sent_again_ends_no_later_flow() {
     let destroyed =
         |from: i64, to: i64| Said { span: [Some(at(from).0), Some(at(to).0)], ..Said::destroy(1, [1, 60, 1, 40]) };
-    let mut tracker = tracker(Events::Folded);
+    let mut tracker = tracker(ConntrackEvents::Folded);
     let messages = [
         Said::new(1).when(0),
         destroyed(0, 5).when(5),
@@ -60,7 +60,7 @@ proptest! {
                 event.counters = event.counters.map(|_| [n, 60, 1, 40]);
             }
         }
-        let mut tracker = tracker(Events::Folded);
+        let mut tracker = tracker(ConntrackEvents::Folded);
         let (mut records, mut begun) = (Vec::new(), 0);
         let (beginnings, ends): (Vec<_>, Vec<_>) = events.iter().enumerate().partition(|(_, event)| event.kind == EventKind::New);
         let (mut rest, mut cuts) = (&ends[..], cuts.into_iter().chain(std::iter::repeat((9, 3))));

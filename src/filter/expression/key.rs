@@ -2,7 +2,7 @@
 
 /// Which ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ends {
+pub(super) enum WhichEnds {
     Source,
     Destination,
     Either,
@@ -46,53 +46,53 @@ pub(super) enum NumberKey {
 
 /// A key, by the kind of its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Key {
-    Ip(Ends),
-    Port(Ends),
+pub(super) enum ExpressionKey {
+    Ip(WhichEnds),
+    Port(WhichEnds),
     Status,
     Text(TextKey),
     Number(NumberKey),
 }
 
 /// Every key, as it is written.
-pub(super) const KEYS: [(&str, Key); 33] = [
-    ("ip", Key::Ip(Ends::Either)),
-    ("sip", Key::Ip(Ends::Source)),
-    ("dip", Key::Ip(Ends::Destination)),
-    ("port", Key::Port(Ends::Either)),
-    ("sport", Key::Port(Ends::Source)),
-    ("dport", Key::Port(Ends::Destination)),
-    ("status", Key::Status),
-    ("host", Key::Text(TextKey::Host)),
-    ("path", Key::Text(TextKey::Path)),
-    ("url", Key::Text(TextKey::Url)),
-    ("route", Key::Text(TextKey::Route)),
-    ("method", Key::Text(TextKey::Method)),
-    ("agent", Key::Text(TextKey::Agent)),
-    ("user_agent", Key::Text(TextKey::Agent)),
-    ("direction", Key::Text(TextKey::Direction)),
-    ("trust", Key::Text(TextKey::Trust)),
-    ("unanswered", Key::Text(TextKey::Unanswered)),
-    ("grpc", Key::Text(TextKey::Grpc)),
-    ("interface", Key::Text(TextKey::Interface)),
-    ("protocol", Key::Text(TextKey::Protocol)),
-    ("state", Key::Text(TextKey::State)),
-    ("dataset", Key::Text(TextKey::Dataset)),
-    ("pod", Key::Text(TextKey::Pod)),
-    ("namespace", Key::Text(TextKey::Namespace)),
-    ("node", Key::Text(TextKey::Node)),
-    ("workload", Key::Text(TextKey::Workload)),
-    ("connection", Key::Text(TextKey::Connection)),
-    ("container", Key::Text(TextKey::Container)),
-    ("user", Key::Text(TextKey::User)),
-    ("keyword", Key::Text(TextKey::Keyword)),
-    ("duration", Key::Number(NumberKey::Duration)),
-    ("took", Key::Number(NumberKey::Duration)),
-    ("bytes", Key::Number(NumberKey::Bytes)),
+pub(super) const KEYS: [(&str, ExpressionKey); 33] = [
+    ("ip", ExpressionKey::Ip(WhichEnds::Either)),
+    ("sip", ExpressionKey::Ip(WhichEnds::Source)),
+    ("dip", ExpressionKey::Ip(WhichEnds::Destination)),
+    ("port", ExpressionKey::Port(WhichEnds::Either)),
+    ("sport", ExpressionKey::Port(WhichEnds::Source)),
+    ("dport", ExpressionKey::Port(WhichEnds::Destination)),
+    ("status", ExpressionKey::Status),
+    ("host", ExpressionKey::Text(TextKey::Host)),
+    ("path", ExpressionKey::Text(TextKey::Path)),
+    ("url", ExpressionKey::Text(TextKey::Url)),
+    ("route", ExpressionKey::Text(TextKey::Route)),
+    ("method", ExpressionKey::Text(TextKey::Method)),
+    ("agent", ExpressionKey::Text(TextKey::Agent)),
+    ("user_agent", ExpressionKey::Text(TextKey::Agent)),
+    ("direction", ExpressionKey::Text(TextKey::Direction)),
+    ("trust", ExpressionKey::Text(TextKey::Trust)),
+    ("unanswered", ExpressionKey::Text(TextKey::Unanswered)),
+    ("grpc", ExpressionKey::Text(TextKey::Grpc)),
+    ("interface", ExpressionKey::Text(TextKey::Interface)),
+    ("protocol", ExpressionKey::Text(TextKey::Protocol)),
+    ("state", ExpressionKey::Text(TextKey::State)),
+    ("dataset", ExpressionKey::Text(TextKey::Dataset)),
+    ("pod", ExpressionKey::Text(TextKey::Pod)),
+    ("namespace", ExpressionKey::Text(TextKey::Namespace)),
+    ("node", ExpressionKey::Text(TextKey::Node)),
+    ("workload", ExpressionKey::Text(TextKey::Workload)),
+    ("connection", ExpressionKey::Text(TextKey::Connection)),
+    ("container", ExpressionKey::Text(TextKey::Container)),
+    ("user", ExpressionKey::Text(TextKey::User)),
+    ("keyword", ExpressionKey::Text(TextKey::Keyword)),
+    ("duration", ExpressionKey::Number(NumberKey::Duration)),
+    ("took", ExpressionKey::Number(NumberKey::Duration)),
+    ("bytes", ExpressionKey::Number(NumberKey::Bytes)),
 ];
 
 /// The key of this name; upper and lower case are the same.
-pub(super) fn key(name: &str) -> Option<Key> {
+pub(super) fn key(name: &str) -> Option<ExpressionKey> {
     KEYS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, key)| *key)
 }
 

@@ -13,8 +13,8 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use self::key::{Ends, NumberKey, TextKey};
-pub use self::seen::{Surroundings, is_of_kind};
+use self::key::{NumberKey, TextKey, WhichEnds};
+pub use self::seen::{RecordSurroundings, is_of_kind};
 use crate::glob::Glob;
 use crate::record::Record;
 use crate::settings::{OnlyKind, StatusPattern};
@@ -43,13 +43,13 @@ impl std::error::Error for BadExpression {}
 
 /// What a record must be like.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Expression(Node);
+pub struct FilterExpression(ExpressionNode);
 
 #[derive(Clone, Debug, PartialEq)]
-enum Node {
-    All(Vec<Node>),
-    Any(Vec<Node>),
-    Not(Box<Node>),
+enum ExpressionNode {
+    All(Vec<ExpressionNode>),
+    Any(Vec<ExpressionNode>),
+    Not(Box<ExpressionNode>),
     Test(Test),
 }
 
@@ -57,8 +57,8 @@ enum Node {
 #[derive(Clone, Debug, PartialEq)]
 enum Test {
     Kind(OnlyKind),
-    Ip(Ends, Vec<IpNet>),
-    Port(Ends, Numbers<u16>),
+    Ip(WhichEnds, Vec<IpNet>),
+    Port(WhichEnds, Numbers<u16>),
     Status(Vec<StatusPattern>),
     StatusIs(Compare, u16),
     Text(TextKey, Vec<Glob>),
@@ -101,20 +101,20 @@ impl<N: PartialOrd + Copy> Numbers<N> {
     }
 }
 
-impl Expression {
+impl FilterExpression {
     /// Reads an expression; the error says where it goes wrong.
     pub fn parse(text: &str) -> Result<Self, BadExpression> {
         parse::parse(text).map(Self)
     }
 
     /// Whether it holds for a record.
-    pub fn holds(&self, record: &Record, around: &Surroundings<'_>) -> bool {
+    pub fn holds(&self, record: &Record, around: &RecordSurroundings<'_>) -> bool {
         self.0.holds(record, around)
     }
 }
 
-impl Node {
-    fn holds(&self, record: &Record, around: &Surroundings<'_>) -> bool {
+impl ExpressionNode {
+    fn holds(&self, record: &Record, around: &RecordSurroundings<'_>) -> bool {
         match self {
             Self::All(nodes) => nodes.iter().all(|node| node.holds(record, around)),
             Self::Any(nodes) => nodes.iter().any(|node| node.holds(record, around)),
@@ -125,7 +125,7 @@ impl Node {
 }
 
 impl Test {
-    fn holds(&self, record: &Record, around: &Surroundings<'_>) -> bool {
+    fn holds(&self, record: &Record, around: &RecordSurroundings<'_>) -> bool {
         match self {
             Self::Kind(kind) => is_of_kind(record, *kind, around.slow_after),
             Self::Ip(ends, nets) => {

@@ -13,18 +13,18 @@
 
 use ipnet::IpNet;
 
-use super::key::{KEYS, Key, NumberKey, TextKey, key, near};
-use super::{BadExpression, Compare, MAX_DEPTH, MAX_LENGTH, Node, Numbers, Test};
+use super::key::{ExpressionKey, KEYS, NumberKey, TextKey, key, near};
+use super::{BadExpression, Compare, ExpressionNode, MAX_DEPTH, MAX_LENGTH, Numbers, Test};
 use crate::glob::Glob;
 use crate::record::Dataset;
-use crate::settings::{Network, OnlyKind, StatusPattern};
+use crate::settings::{IpNetwork, OnlyKind, StatusPattern};
 
 /// What ends a key.
 const MARKS: &str = "()!&|;,=<>~'\"";
 /// What ends a value that is not in quotes.
 const MARKS_BEHIND_VALUES: &str = "()&|;,'\"";
 
-pub(super) fn parse(text: &str) -> Result<Node, BadExpression> {
+pub(super) fn parse(text: &str) -> Result<ExpressionNode, BadExpression> {
     let mut parser = Parser { text, at: 0, depth: 0 };
     if text.len() > MAX_LENGTH {
         return Err(parser.bad(format!("longer than {MAX_LENGTH} bytes")));
@@ -86,7 +86,7 @@ impl<'a> Parser<'a> {
         found
     }
 
-    fn list(&mut self) -> Result<Node, BadExpression> {
+    fn list(&mut self) -> Result<ExpressionNode, BadExpression> {
         let mut nodes = vec![self.any()?];
         while self.mark(";") {
             self.blank();
@@ -95,32 +95,32 @@ impl<'a> Parser<'a> {
                 nodes.push(self.any()?);
             }
         }
-        Ok(joined(nodes, Node::Any))
+        Ok(joined(nodes, ExpressionNode::Any))
     }
 
-    fn any(&mut self) -> Result<Node, BadExpression> {
+    fn any(&mut self) -> Result<ExpressionNode, BadExpression> {
         let mut nodes = vec![self.all()?];
         while self.mark("||") || self.word("or") {
             nodes.push(self.all()?);
         }
-        Ok(joined(nodes, Node::Any))
+        Ok(joined(nodes, ExpressionNode::Any))
     }
 
-    fn all(&mut self) -> Result<Node, BadExpression> {
+    fn all(&mut self) -> Result<ExpressionNode, BadExpression> {
         let mut nodes = vec![self.one()?];
         while self.mark("&&") || self.word("and") {
             nodes.push(self.one()?);
         }
-        Ok(joined(nodes, Node::All))
+        Ok(joined(nodes, ExpressionNode::All))
     }
 
-    fn one(&mut self) -> Result<Node, BadExpression> {
+    fn one(&mut self) -> Result<ExpressionNode, BadExpression> {
         if self.depth >= MAX_DEPTH {
             return Err(self.bad(format!("nested deeper than {MAX_DEPTH}")));
         }
         self.depth += 1;
         let node = if self.mark("!") || self.word("not") {
-            Node::Not(Box::new(self.one()?))
+            ExpressionNode::Not(Box::new(self.one()?))
         } else if self.mark("(") {
             let inner = self.list()?;
             if !self.mark(")") {
@@ -134,7 +134,7 @@ impl<'a> Parser<'a> {
         Ok(node)
     }
 
-    fn test(&mut self) -> Result<Node, BadExpression> {
+    fn test(&mut self) -> Result<ExpressionNode, BadExpression> {
         self.blank();
         let (start, name) = (self.at, bare(self.rest()));
         if name.is_empty() {
@@ -145,7 +145,7 @@ impl<'a> Parser<'a> {
         if operator.is_none()
             && let Ok(kind) = OnlyKind::try_from(name.to_owned())
         {
-            return Ok(Node::Test(Test::Kind(kind)));
+            return Ok(ExpressionNode::Test(Test::Kind(kind)));
         }
         let Some(key) = key(name) else { return Err(self.bad_at(start, unknown(name))) };
         let Some(operator) = operator else {
@@ -160,8 +160,8 @@ impl<'a> Parser<'a> {
             Operator::Has { negated } => (negated, contains(key, &values)),
             Operator::Than(compare) => (false, bounded(key, compare, &values)),
         };
-        let test = Node::Test(test.map_err(|why| wrong(self, why))?);
-        Ok(if negated { Node::Not(Box::new(test)) } else { test })
+        let test = ExpressionNode::Test(test.map_err(|why| wrong(self, why))?);
+        Ok(if negated { ExpressionNode::Not(Box::new(test)) } else { test })
     }
 
     fn operator(&mut self) -> Option<Operator> {
@@ -222,7 +222,7 @@ fn until<'a>(text: &'a str, marks: &str) -> &'a str {
     text.get(..end).unwrap_or_default()
 }
 
-fn joined(mut nodes: Vec<Node>, join: impl Fn(Vec<Node>) -> Node) -> Node {
+fn joined(mut nodes: Vec<ExpressionNode>, join: impl Fn(Vec<ExpressionNode>) -> ExpressionNode) -> ExpressionNode {
     match nodes.pop() {
         Some(only) if nodes.is_empty() => only,
         last => {
@@ -243,42 +243,46 @@ fn each<T>(values: &[&str], read: impl Fn(&str) -> Result<T, String>) -> Result<
     values.iter().map(|value| read(value).map_err(|why| format!("{value:?}: {why}"))).collect()
 }
 
-fn one_of(key: Key, values: &[&str]) -> Result<Test, String> {
+fn one_of(key: ExpressionKey, values: &[&str]) -> Result<Test, String> {
     Ok(match key {
-        Key::Ip(ends) => Test::Ip(ends, each(values, network)?),
-        Key::Port(ends) => Test::Port(ends, Numbers::OneOf(each(values, port)?)),
-        Key::Status => Test::Status(each(values, |text| StatusPattern::try_from(text.to_owned()))?),
-        Key::Text(text) => Test::Text(text, each(values, |value| glob(text, value))?),
-        Key::Number(number) => Test::Number(number, Numbers::OneOf(each(values, |text| quantity(number, text))?)),
+        ExpressionKey::Ip(ends) => Test::Ip(ends, each(values, network)?),
+        ExpressionKey::Port(ends) => Test::Port(ends, Numbers::OneOf(each(values, port)?)),
+        ExpressionKey::Status => Test::Status(each(values, |text| StatusPattern::try_from(text.to_owned()))?),
+        ExpressionKey::Text(text) => Test::Text(text, each(values, |value| glob(text, value))?),
+        ExpressionKey::Number(number) => {
+            Test::Number(number, Numbers::OneOf(each(values, |text| quantity(number, text))?))
+        }
     })
 }
 
-fn contains(key: Key, values: &[&str]) -> Result<Test, String> {
+fn contains(key: ExpressionKey, values: &[&str]) -> Result<Test, String> {
     match (key, values) {
-        (Key::Text(text), [part]) => Ok(Test::Contains(text, part.to_ascii_lowercase())),
-        (Key::Text(_), _) => Err("`~` takes one value".to_owned()),
-        (Key::Ip(_) | Key::Port(_) | Key::Status | Key::Number(_), _) => Err("`~` is for texts; use `=`".to_owned()),
+        (ExpressionKey::Text(text), [part]) => Ok(Test::Contains(text, part.to_ascii_lowercase())),
+        (ExpressionKey::Text(_), _) => Err("`~` takes one value".to_owned()),
+        (ExpressionKey::Ip(_) | ExpressionKey::Port(_) | ExpressionKey::Status | ExpressionKey::Number(_), _) => {
+            Err("`~` is for texts; use `=`".to_owned())
+        }
     }
 }
 
-fn bounded(key: Key, compare: Compare, values: &[&str]) -> Result<Test, String> {
+fn bounded(key: ExpressionKey, compare: Compare, values: &[&str]) -> Result<Test, String> {
     let [value] = values else { return Err("`<` and `>` take one value".to_owned()) };
     let named = |why: String| format!("{value:?}: {why}");
     match key {
-        Key::Status => {
+        ExpressionKey::Status => {
             let status = value.parse().map_err(|_| named("not a status code".to_owned()))?;
             Ok(Test::StatusIs(compare, status))
         }
-        Key::Port(ends) => Ok(Test::Port(ends, Numbers::Bound(compare, port(value).map_err(named)?))),
-        Key::Number(number) => {
+        ExpressionKey::Port(ends) => Ok(Test::Port(ends, Numbers::Bound(compare, port(value).map_err(named)?))),
+        ExpressionKey::Number(number) => {
             Ok(Test::Number(number, Numbers::Bound(compare, quantity(number, value).map_err(named)?)))
         }
-        Key::Ip(_) | Key::Text(_) => Err("`<` and `>` are for numbers; use `=`".to_owned()),
+        ExpressionKey::Ip(_) | ExpressionKey::Text(_) => Err("`<` and `>` are for numbers; use `=`".to_owned()),
     }
 }
 
 fn network(text: &str) -> Result<IpNet, String> {
-    Network::try_from(text.to_owned()).map(|network| network.0)
+    IpNetwork::try_from(text.to_owned()).map(|network| network.0)
 }
 
 fn port(text: &str) -> Result<u16, String> {

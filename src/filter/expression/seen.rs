@@ -4,21 +4,21 @@ use std::fmt::Write;
 
 use compact_str::CompactString;
 
-use super::key::{Ends, NumberKey, TextKey};
+use super::key::{NumberKey, TextKey, WhichEnds};
 use crate::flow::Endpoint;
 use crate::record::{
-    ConnectRecord, ConnectResult, ConntrackRecord, Exchange, FlowRecord, FlowStatus, NetworkDirection, Outcome,
-    Process, Record, Request, VerdictRecord, Workload, grpc_status,
+    ConnectRecord, ConnectResult, ConntrackRecord, EventOutcome, Exchange, FlowRecord, FlowStatus, HttpRequest,
+    NetworkDirection, Process, Record, VerdictRecord, Workload, grpc_status,
 };
 use crate::settings::OnlyKind;
-use crate::shape::target::Url;
+use crate::shape::target::RequestUrl;
 
 /// How much of a container's id is usually shown.
 const SHORT_ID: usize = 12;
 
 /// What belongs to a record and is not in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Surroundings<'a> {
+pub struct RecordSurroundings<'a> {
     /// The observed pod.
     pub pod: Option<&'a str>,
     /// Its namespace.
@@ -32,15 +32,15 @@ pub struct Surroundings<'a> {
 /// Whether a record is of a kind that ONLY names.
 pub fn is_of_kind(record: &Record, kind: OnlyKind, slow_after: Option<u64>) -> bool {
     match (record, kind) {
-        (Record::Http(exchange), OnlyKind::Failed) => exchange.outcome() == Outcome::Failure,
+        (Record::Http(exchange), OnlyKind::Failed) => exchange.outcome() == EventOutcome::Failure,
         (Record::Http(exchange), OnlyKind::Slow) => slow_after.is_some_and(|limit| exchange.is_slow(limit)),
         (Record::Http(exchange), OnlyKind::Unanswered) => exchange.unanswered.is_some(),
-        (Record::Flow(flow), OnlyKind::Failed) => flow.outcome == Some(Outcome::Failure),
+        (Record::Flow(flow), OnlyKind::Failed) => flow.outcome == Some(EventOutcome::Failure),
         (Record::Flow(flow), OnlyKind::Unanswered) => flow.status == FlowStatus::TimedOut,
-        (Record::Conntrack(event), OnlyKind::Failed) => event.outcome == Some(Outcome::Failure),
+        (Record::Conntrack(event), OnlyKind::Failed) => event.outcome == Some(EventOutcome::Failure),
         (Record::Conntrack(event), OnlyKind::Unanswered) => event.tries.is_some(),
         (Record::Verdict(packet), OnlyKind::Failed) => !packet.meaning.allowed,
-        (Record::Connect(connect), OnlyKind::Failed) => connect.result.outcome() == Outcome::Failure,
+        (Record::Connect(connect), OnlyKind::Failed) => connect.result.outcome() == EventOutcome::Failure,
         (Record::Connect(connect), OnlyKind::Unanswered) => connect.result == ConnectResult::TimedOut,
         (Record::Flow(_) | Record::Conntrack(_) | Record::Connect(_), OnlyKind::Slow)
         | (Record::Verdict(_), OnlyKind::Slow | OnlyKind::Unanswered)
@@ -49,7 +49,7 @@ pub fn is_of_kind(record: &Record, kind: OnlyKind, slow_after: Option<u64>) -> b
 }
 
 /// Whether one of the ends is as wanted.
-pub(super) fn ends(record: &Record, ends: Ends, wanted: impl Fn(Endpoint) -> bool) -> bool {
+pub(super) fn ends(record: &Record, ends: WhichEnds, wanted: impl Fn(Endpoint) -> bool) -> bool {
     let (sources, destinations) = match record {
         Record::Http(exchange) => {
             let connection = &exchange.connection;
@@ -69,9 +69,9 @@ pub(super) fn ends(record: &Record, ends: Ends, wanted: impl Fn(Endpoint) -> boo
     };
     let any = |of: [Option<Endpoint>; 2]| of.into_iter().flatten().any(&wanted);
     match ends {
-        Ends::Source => any(sources),
-        Ends::Destination => any(destinations),
-        Ends::Either => any(sources) || any(destinations),
+        WhichEnds::Source => any(sources),
+        WhichEnds::Destination => any(destinations),
+        WhichEnds::Either => any(sources) || any(destinations),
     }
 }
 
@@ -101,7 +101,7 @@ pub(super) fn number(record: &Record, key: NumberKey) -> Option<u64> {
 /// Whether one of the texts that a record has for `key` is as wanted.
 pub(super) fn texts(
     record: &Record,
-    around: &Surroundings<'_>,
+    around: &RecordSurroundings<'_>,
     key: TextKey,
     wanted: &mut dyn FnMut(&str) -> bool,
 ) -> bool {
@@ -161,7 +161,7 @@ fn direction(direction: Option<NetworkDirection>) -> Option<&'static str> {
 
 fn of_exchange(exchange: &Exchange, key: TextKey, wanted: &mut dyn FnMut(&str) -> bool) -> bool {
     let request = exchange.request.as_ref();
-    let url = || request.map(Url::of);
+    let url = || request.map(RequestUrl::of);
     match key {
         TextKey::Host => url().and_then(|url| url.domain).is_some_and(wanted),
         TextKey::Path => url().and_then(|url| url.path).is_some_and(wanted),
@@ -195,8 +195,8 @@ fn of_exchange(exchange: &Exchange, key: TextKey, wanted: &mut dyn FnMut(&str) -
 }
 
 /// Host, path and query, as the text line shows them.
-fn whole_url(request: &Request) -> CompactString {
-    let url = Url::of(request);
+fn whole_url(request: &HttpRequest) -> CompactString {
+    let url = RequestUrl::of(request);
     if url.is_absolute || url.scheme.is_none() {
         return request.target.clone();
     }

@@ -6,18 +6,18 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::record::sample::{conntrack, exchange, record, verdict};
-use crate::record::{Connection, Exchange, Unanswered, Workload, sample};
+use crate::record::{Exchange, ExchangeConnection, UnansweredReason, Workload, sample};
 
-const AROUND: Surroundings<'static> =
-    Surroundings { pod: Some("web-1"), namespace: Some("shop"), node: None, slow_after: Some(10_000_000) };
+const AROUND: RecordSurroundings<'static> =
+    RecordSurroundings { pod: Some("web-1"), namespace: Some("shop"), node: None, slow_after: Some(10_000_000) };
 
 fn holds(text: &str, record: &Record) -> bool {
-    Expression::parse(text).unwrap_or_else(|bad| panic!("{text}: {bad}")).holds(record, &AROUND)
+    FilterExpression::parse(text).unwrap_or_else(|bad| panic!("{text}: {bad}")).holds(record, &AROUND)
 }
 
 fn timed_out() -> Exchange {
     let gave_up = Some(sample::START.plus(10_000_000_000));
-    Exchange { response: None, unanswered: Some(Unanswered::Timeout), gave_up, ..exchange() }
+    Exchange { response: None, unanswered: Some(UnansweredReason::Timeout), gave_up, ..exchange() }
 }
 
 /// `GET shop.local:8080/cart?id=7`, 200 after 12.4 ms, from 10.1.2.3:51234 to 10.1.9.9:8080.
@@ -198,7 +198,7 @@ fn what_cannot_be_meant_is_refused_where_it_is() {
         ("é && x", 1, "is no key"),
         ("dport=80 & dport=81", 10, "expected `&&`"),
     ] {
-        let bad = Expression::parse(text).expect_err(text);
+        let bad = FilterExpression::parse(text).expect_err(text);
         assert!(bad.column == column && bad.why.contains(part), "{text}: {bad}");
     }
 }
@@ -206,10 +206,10 @@ fn what_cannot_be_meant_is_refused_where_it_is() {
 #[test]
 fn depth_and_length_have_limits() {
     let nested = |depth: usize| format!("{}failed{}", "(".repeat(depth), ")".repeat(depth));
-    assert!(Expression::parse(&nested(MAX_DEPTH - 1)).is_ok());
-    assert!(Expression::parse(&nested(MAX_DEPTH)).unwrap_err().why.contains("nested deeper"));
-    assert!(Expression::parse(&"!".repeat(MAX_LENGTH)).unwrap_err().why.contains("nested deeper"));
-    assert!(Expression::parse(&"failed;".repeat(MAX_LENGTH)).unwrap_err().why.contains("longer than"));
+    assert!(FilterExpression::parse(&nested(MAX_DEPTH - 1)).is_ok());
+    assert!(FilterExpression::parse(&nested(MAX_DEPTH)).unwrap_err().why.contains("nested deeper"));
+    assert!(FilterExpression::parse(&"!".repeat(MAX_LENGTH)).unwrap_err().why.contains("nested deeper"));
+    assert!(FilterExpression::parse(&"failed;".repeat(MAX_LENGTH)).unwrap_err().why.contains("longer than"));
 }
 
 fn tree() -> impl Strategy<Value = (String, bool)> {
@@ -237,7 +237,7 @@ proptest! {
 
     #[test]
     fn any_text_is_an_expression_or_an_error_within_it(text in "\\PC{0,60}|[a-z0-9 =!<>~()&|;,'*.]{0,60}") {
-        match Expression::parse(&text) {
+        match FilterExpression::parse(&text) {
             Ok(expression) => { expression.holds(&record(exchange()), &AROUND); }
             Err(bad) => prop_assert!(bad.column <= text.chars().count() + 1),
         }
@@ -247,6 +247,6 @@ proptest! {
 #[test]
 fn a_mapped_address_is_the_address_it_maps() {
     let mapped: std::net::IpAddr = "::ffff:10.1.2.3".parse().unwrap();
-    let connection = Connection { client: crate::flow::Endpoint::new(mapped, 1), ..sample::connection() };
+    let connection = ExchangeConnection { client: crate::flow::Endpoint::new(mapped, 1), ..sample::connection() };
     assert!(holds("sip=10.1.2.0/24", &record(Exchange { connection: Arc::new(connection), ..exchange() })));
 }

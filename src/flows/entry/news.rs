@@ -1,15 +1,15 @@
 //! What a flow has come to, for those who wait for it. Owns what is known, and what is not; who waits is no business of it.
 
-use super::{Flow, Phase};
+use super::{FlowEntry, FlowPhase};
 use crate::flow::Timestamp;
 use crate::record::{FlowNews, FlowProgress};
 
-impl Flow {
+impl FlowEntry {
     /// How far it has come. That nothing came back to TCP is certain: who had an answer would go on.
     fn progress(&self) -> FlowProgress {
         match (self.phase, self.tcp.is_some()) {
-            (Phase::Established | Phase::Closed, true) => FlowProgress::Established,
-            (Phase::Refused | Phase::Unreachable, _) => FlowProgress::Answered,
+            (FlowPhase::Established | FlowPhase::Closed, true) => FlowProgress::Established,
+            (FlowPhase::Refused | FlowPhase::Unreachable, _) => FlowProgress::Answered,
             _ if self.heard == [true; 2] => FlowProgress::Answered,
             _ => FlowProgress::Begun,
         }
@@ -27,14 +27,14 @@ impl Flow {
 
     /// A connection that no one has answered so far. Whether a datagram was answered elsewhere is not known.
     pub(in crate::flows) fn unanswered(&self, now: Timestamp) -> Option<FlowNews> {
-        let waits = self.tcp.is_some() && self.phase == Phase::Attempt;
+        let waits = self.tcp.is_some() && self.phase == FlowPhase::Attempt;
         if waits { self.news_of(FlowProgress::Unanswered, false, now) } else { None }
     }
 
     /// It is over.
     pub(in crate::flows) fn last_news(&self) -> Option<FlowNews> {
         let progress = self.told.max(Some(self.progress()))?;
-        let is_known = self.tcp.is_some() && self.phase != Phase::Reset || progress > FlowProgress::Begun;
+        let is_known = self.tcp.is_some() && self.phase != FlowPhase::Reset || progress > FlowProgress::Begun;
         if is_known { self.news_of(progress, true, self.over.unwrap_or(self.last)) } else { None }
     }
 

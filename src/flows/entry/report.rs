@@ -2,11 +2,11 @@
 
 use compact_str::{CompactString, format_compact};
 
-use super::super::Config;
+use super::super::FlowConfig;
 use super::super::sequence::Sequence;
-use super::{Flow, Last, Phase, Tcp, of};
-use crate::flow::{Beginning, FlowIds, Timestamp, connection_id};
-use crate::record::{End, FlowCounts, FlowRecord, FlowStatus, NetworkDirection, Outcome, Trust};
+use super::{FlowEntry, FlowPhase, Last, TcpProgress, of};
+use crate::flow::{ConnectionBeginning, FlowIds, Timestamp, connection_id};
+use crate::record::{EventOutcome, FlowCounts, FlowEnd, FlowRecord, FlowStatus, NetworkDirection, Trust};
 
 /// How long what is over is kept for what straggles in.
 const LINGER: u64 = 2_000_000_000;
@@ -17,14 +17,14 @@ const CONNECT_TIMEOUT: u64 = 5_000_000_000;
 /// How long an unanswered SYN is waited with; its repetitions prolong that.
 const IDLE_ATTEMPT: u64 = 60_000_000_000;
 
-impl Flow {
+impl FlowEntry {
     /// Whether it has ended, or been silent for too long.
-    pub(in crate::flows) fn last(&self, now: Timestamp, config: &Config) -> Option<Last> {
+    pub(in crate::flows) fn last(&self, now: Timestamp, config: &FlowConfig) -> Option<Last> {
         if self.over.is_some_and(|over| now.since(over) >= LINGER) {
             return Some(Last::Over);
         }
         let idle = match (self.tcp.is_some(), self.phase) {
-            (true, Phase::Attempt) => IDLE_ATTEMPT,
+            (true, FlowPhase::Attempt) => IDLE_ATTEMPT,
             (true, _) => config.idle_tcp,
             (false, _) => config.idle,
         };
@@ -32,7 +32,7 @@ impl Flow {
     }
 
     /// Whether a report is due while it lives.
-    pub(in crate::flows) fn is_due(&self, now: Timestamp, config: &Config) -> bool {
+    pub(in crate::flows) fn is_due(&self, now: Timestamp, config: &FlowConfig) -> bool {
         let unanswered = self.reports == 0 && self.has_timed_out(now);
         let due = unanswered || config.interval.is_some_and(|interval| now.since(self.reported) >= interval);
         due && self.open().packets > 0
@@ -40,7 +40,7 @@ impl Flow {
 
     /// Nothing has answered its SYN for longer than most applications wait.
     fn has_timed_out(&self, now: Timestamp) -> bool {
-        self.tcp.is_some() && self.phase == Phase::Attempt && now.since(self.first) >= CONNECT_TIMEOUT
+        self.tcp.is_some() && self.phase == FlowPhase::Attempt && now.since(self.first) >= CONNECT_TIMEOUT
     }
 
     pub(in crate::flows) fn is_over(&self) -> bool {
@@ -59,7 +59,7 @@ impl Flow {
         now: Timestamp,
         last: Option<Last>,
         reads_http: bool,
-        (config, ids): (&Config, &FlowIds),
+        (config, ids): (&FlowConfig, &FlowIds),
     ) -> FlowRecord {
         self.reports = self.reports.saturating_add(1);
         self.reported = now;
@@ -88,11 +88,11 @@ impl Flow {
             destination: ends.destination,
             counts: [self.source, self.source.flip()].map(|from| of(&counts, from)),
             status,
-            ended_by: self.ended_by.map(|by| if by == self.source { End::Source } else { End::Destination }),
+            ended_by: self.ended_by.map(|by| if by == self.source { FlowEnd::Source } else { FlowEnd::Destination }),
             outcome: (last.is_some() || status == FlowStatus::TimedOut).then(|| self.outcome(status)),
             trust: self.trust(last),
             connect_ns: tcp.and_then(|tcp| tcp.connect_ns),
-            rtt_ns: tcp.and_then(Tcp::rtt),
+            rtt_ns: tcp.and_then(TcpProgress::rtt),
             exchanges: (tcp.is_some() && reads_http).then(|| std::mem::take(&mut self.exchanges).into()),
             connection_id: tcp.map(|tcp| self.connection_id(tcp, config)),
             connection: tcp.and_then(|tcp| tcp.connection.clone()),
@@ -109,26 +109,28 @@ impl Flow {
     fn status(&self, last: Option<Last>, now: Timestamp) -> FlowStatus {
         let waited = now.since(self.first) >= CONNECT_PATIENCE;
         match (self.phase, last) {
-            (Phase::Closed, _) => FlowStatus::Closed,
-            (Phase::Reset, _) => FlowStatus::Reset,
-            (Phase::Refused, _) => FlowStatus::Refused,
-            (Phase::Unreachable, _) => FlowStatus::Unreachable,
+            (FlowPhase::Closed, _) => FlowStatus::Closed,
+            (FlowPhase::Reset, _) => FlowStatus::Reset,
+            (FlowPhase::Refused, _) => FlowStatus::Refused,
+            (FlowPhase::Unreachable, _) => FlowStatus::Unreachable,
             (_, Some(Last::Evicted)) => FlowStatus::Evicted,
-            (Phase::Attempt, Some(_)) if self.tcp.is_some() && waited => FlowStatus::TimedOut,
+            (FlowPhase::Attempt, Some(_)) if self.tcp.is_some() && waited => FlowStatus::TimedOut,
             (_, Some(Last::Idle)) => FlowStatus::Idle,
-            (Phase::Attempt, None) if self.has_timed_out(now) => FlowStatus::TimedOut,
-            (Phase::Attempt, _) => FlowStatus::Attempt,
-            (Phase::Established, _) => FlowStatus::Established,
+            (FlowPhase::Attempt, None) if self.has_timed_out(now) => FlowStatus::TimedOut,
+            (FlowPhase::Attempt, _) => FlowStatus::Attempt,
+            (FlowPhase::Established, _) => FlowStatus::Established,
         }
     }
 
     /// A datagram may want no answer; TCP and an echo do.
-    fn outcome(&self, status: FlowStatus) -> Outcome {
+    fn outcome(&self, status: FlowStatus) -> EventOutcome {
         match (status, self.phase) {
-            (FlowStatus::Refused | FlowStatus::Unreachable | FlowStatus::TimedOut, _) => Outcome::Failure,
-            (_, Phase::Established | Phase::Closed | Phase::Reset) => Outcome::Success,
-            (FlowStatus::Idle, Phase::Attempt) if self.icmp.is_some_and(|icmp| icmp.id.is_some()) => Outcome::Failure,
-            (_, Phase::Attempt | Phase::Refused | Phase::Unreachable) => Outcome::Unknown,
+            (FlowStatus::Refused | FlowStatus::Unreachable | FlowStatus::TimedOut, _) => EventOutcome::Failure,
+            (_, FlowPhase::Established | FlowPhase::Closed | FlowPhase::Reset) => EventOutcome::Success,
+            (FlowStatus::Idle, FlowPhase::Attempt) if self.icmp.is_some_and(|icmp| icmp.id.is_some()) => {
+                EventOutcome::Failure
+            }
+            (_, FlowPhase::Attempt | FlowPhase::Refused | FlowPhase::Unreachable) => EventOutcome::Unknown,
         }
     }
 
@@ -145,19 +147,19 @@ impl Flow {
         }
     }
 
-    fn connection_id(&self, tcp: &Tcp, config: &Config) -> CompactString {
+    fn connection_id(&self, tcp: &TcpProgress, config: &FlowConfig) -> CompactString {
         if let Some(connection) = &tcp.connection {
             return connection.id.clone();
         }
         let [low, high] = [0, 1].map(|side| tcp.sequences.get(side).and_then(|sequence: &Sequence| sequence.syn));
         let initial_seq = [self.source.pick(low, high), self.source.pick(high, low)];
         let handshake_seen = low.is_some() && high.is_some();
-        let beginning = Beginning { initial_seq, first_seen: self.first, handshake_seen };
+        let beginning = ConnectionBeginning { initial_seq, first_seen: self.first, handshake_seen };
         connection_id(self.key.ends.tuple(self.source), &beginning, &config.observer_id)
     }
 }
 
-impl Tcp {
+impl TcpProgress {
     /// From the capture to both ends and back: what lies between them, wherever the capture is.
     fn rtt(&self) -> Option<u64> {
         let [low, high] = &self.sequences;

@@ -6,70 +6,70 @@ use compact_str::CompactString;
 use serde::{Serialize, Serializer};
 
 use super::ECS_VERSION;
-use super::fit::Fit;
-use super::objects::{Ecs, IanaNumber, Id, Ingress, Name, ObserverPart, Recorder, SidePart};
+use super::fit::LineFit;
+use super::objects::{EcsPart, IanaNumber, IdPart, IngressPart, NamePart, ObserverPart, RecorderParts, SidePart};
 use super::view::community_id;
 use crate::flow::Endpoint;
 use crate::format::Observer;
-use crate::format::stamp::Stamp;
-use crate::record::{ConnectRecord, ConnectResult, Dataset, Names, Process};
+use crate::format::stamp::Rfc3339Stamp;
+use crate::record::{ConnectRecord, ConnectResult, Dataset, NameSet, Process};
 
 #[derive(Serialize)]
 pub(super) struct ConnectView<'a> {
     #[serde(rename = "@timestamp")]
-    timestamp: Stamp,
-    ecs: Ecs,
-    event: Event<'a>,
+    timestamp: Rfc3339Stamp,
+    ecs: EcsPart,
+    event: ConnectEventPart<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<Source>,
-    destination: Destination<'a>,
-    network: Network,
+    source: Option<ConnectSourcePart>,
+    destination: ConnectDestinationPart<'a>,
+    network: ConnectNetworkPart,
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<ProcessPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<User<'a>>,
+    user: Option<ProcessUserPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    container: Option<Container<'a>>,
+    container: Option<ProcessContainerPart<'a>>,
     #[serde(flatten)]
-    recorder: Recorder<'a>,
+    recorder: RecorderParts<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     observer: Option<ObserverPart<'a>>,
-    podtap: Podtap<'a>,
+    podtap: ConnectPodtapPart<'a>,
 }
 
 #[derive(Serialize)]
-struct Event<'a> {
+struct ConnectEventPart<'a> {
     kind: &'static str,
     category: &'static [&'static str],
     r#type: &'static [&'static str],
     action: &'static str,
     dataset: &'static str,
     id: &'a str,
-    start: Stamp,
+    start: Rfc3339Stamp,
     #[serde(skip_serializing_if = "Option::is_none")]
-    end: Option<Stamp>,
+    end: Option<Rfc3339Stamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     duration: Option<u64>,
     outcome: &'static str,
 }
 
 #[derive(Serialize)]
-struct Source {
+struct ConnectSourcePart {
     ip: IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
 }
 
 #[derive(Serialize)]
-struct Destination<'a> {
+struct ConnectDestinationPart<'a> {
     ip: IpAddr,
     port: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
-    domain: Option<&'a Names>,
+    domain: Option<&'a NameSet>,
 }
 
 #[derive(Serialize)]
-struct Network {
+struct ConnectNetworkPart {
     transport: CompactString,
     iana_number: IanaNumber,
     r#type: &'static str,
@@ -88,7 +88,7 @@ pub(super) struct ProcessPart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     executable: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    args: Option<Args<'a>>,
+    args: Option<ProcessArgs<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     command_line: Option<CommandLine<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,7 +96,7 @@ pub(super) struct ProcessPart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     thread: Option<Thread>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    start: Option<Stamp>,
+    start: Option<Rfc3339Stamp>,
 }
 
 #[derive(Serialize)]
@@ -110,9 +110,9 @@ struct Thread {
 }
 
 /// Each argument, shortened where the line has to be short.
-struct Args<'a> {
+struct ProcessArgs<'a> {
     args: &'a [CompactString],
-    fit: &'a Fit,
+    fit: &'a LineFit,
 }
 
 /// The same joined by spaces.
@@ -120,14 +120,14 @@ struct CommandLine<'a>(&'a [CompactString]);
 
 /// A keyword in ECS.
 #[derive(Serialize)]
-pub(super) struct User<'a> {
+pub(super) struct ProcessUserPart<'a> {
     id: CompactString,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
 }
 
 #[derive(Serialize)]
-pub(super) struct Container<'a> {
+pub(super) struct ProcessContainerPart<'a> {
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
@@ -136,12 +136,12 @@ pub(super) struct Container<'a> {
 }
 
 #[derive(Serialize)]
-struct Podtap<'a> {
+struct ConnectPodtapPart<'a> {
     connect: ConnectPart<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    process: Option<Surroundings<'a>>,
+    process: Option<ProcessSurroundings<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    connection: Option<Id<'a>>,
+    connection: Option<IdPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<SidePart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -166,7 +166,7 @@ struct ConnectPart<'a> {
 
 /// What ECS has no names for.
 #[derive(Serialize)]
-pub(super) struct Surroundings<'a> {
+pub(super) struct ProcessSurroundings<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     hostname: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -175,7 +175,7 @@ pub(super) struct Surroundings<'a> {
     args_cut: Option<bool>,
 }
 
-impl Serialize for Args<'_> {
+impl Serialize for ProcessArgs<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.args.iter().map(|arg| self.fit.text(arg)))
     }
@@ -188,32 +188,32 @@ impl Serialize for CommandLine<'_> {
 }
 
 impl<'a> ConnectView<'a> {
-    pub(super) fn new(record: &'a ConnectRecord, observer: &'a Observer, fit: &'a Fit) -> Self {
+    pub(super) fn new(record: &'a ConnectRecord, observer: &'a Observer, fit: &'a LineFit) -> Self {
         let process = record.process.as_deref();
         let interface = record.interface.as_deref();
         let domain = record.destination_domain.as_deref();
         Self {
-            timestamp: Stamp::new(record.start),
-            ecs: Ecs { version: ECS_VERSION },
-            event: Event::new(record),
-            source: record.source.map(|ip| Source { ip, port: record.source_port }),
-            destination: Destination {
+            timestamp: Rfc3339Stamp::new(record.start),
+            ecs: EcsPart { version: ECS_VERSION },
+            event: ConnectEventPart::new(record),
+            source: record.source.map(|ip| ConnectSourcePart { ip, port: record.source_port }),
+            destination: ConnectDestinationPart {
                 ip: record.destination.ip,
                 port: record.destination.port,
                 domain: domain.map(|domain| &domain.names),
             },
-            network: Network::new(record),
+            network: ConnectNetworkPart::new(record),
             process: process.map(|process| ProcessPart::new(process, record.thread, fit)),
-            user: process.map(User::new),
-            container: process.and_then(Container::new),
-            recorder: Recorder::of(record.of_node.as_deref(), observer),
-            observer: interface.map(|name| ObserverPart { ingress: Ingress { interface: Name { name } } }),
-            podtap: Podtap::new(record, fit),
+            user: process.map(ProcessUserPart::new),
+            container: process.and_then(ProcessContainerPart::new),
+            recorder: RecorderParts::of(record.of_node.as_deref(), observer),
+            observer: interface.map(|name| ObserverPart { ingress: IngressPart { interface: NamePart { name } } }),
+            podtap: ConnectPodtapPart::new(record, fit),
         }
     }
 }
 
-impl<'a> Event<'a> {
+impl<'a> ConnectEventPart<'a> {
     fn new(record: &'a ConnectRecord) -> Self {
         let has_process = record.process.is_some();
         let began = record.result == ConnectResult::Established;
@@ -224,15 +224,15 @@ impl<'a> Event<'a> {
             action: "connect",
             dataset: Dataset::Connect.name(),
             id: &record.id,
-            start: Stamp::new(record.start),
-            end: record.end.map(Stamp::new),
+            start: Rfc3339Stamp::new(record.start),
+            end: record.end.map(Rfc3339Stamp::new),
             duration: record.end.map(|end| end.since(record.start)),
             outcome: record.result.outcome().name(),
         }
     }
 }
 
-impl Network {
+impl ConnectNetworkPart {
     fn new(record: &ConnectRecord) -> Self {
         let source = record.source.zip(record.source_port).map(|(ip, port)| Endpoint { ip, port });
         let destination = record.destination;
@@ -247,36 +247,36 @@ impl Network {
 }
 
 impl<'a> ProcessPart<'a> {
-    pub(super) fn new(process: &'a Process, thread: Option<u32>, fit: &'a Fit) -> Self {
+    pub(super) fn new(process: &'a Process, thread: Option<u32>, fit: &'a LineFit) -> Self {
         let args = process.args.as_slice();
         Self {
             pid: process.pid,
             vpid: process.own_pid,
             name: &process.name,
             executable: fit.maybe(process.executable.as_deref()),
-            args: (!args.is_empty()).then_some(Args { args, fit }),
+            args: (!args.is_empty()).then_some(ProcessArgs { args, fit }),
             command_line: (!args.is_empty() && fit.url_parts).then_some(CommandLine(args)),
             parent: process.parent.map(|pid| Pid { pid }),
             thread: thread.map(|id| Thread { id }),
-            start: process.start.map(Stamp::new),
+            start: process.start.map(Rfc3339Stamp::new),
         }
     }
 }
 
-impl<'a> User<'a> {
+impl<'a> ProcessUserPart<'a> {
     pub(super) fn new(process: &'a Process) -> Self {
         Self { id: compact_str::ToCompactString::to_compact_string(&process.user), name: process.user_name.as_deref() }
     }
 }
 
-impl<'a> Container<'a> {
+impl<'a> ProcessContainerPart<'a> {
     pub(super) fn new(process: &'a Process) -> Option<Self> {
         let it = process.container.as_ref()?;
         Some(Self { id: &it.id, name: it.name.as_deref(), runtime: it.runtime.as_deref() })
     }
 }
 
-impl<'a> Surroundings<'a> {
+impl<'a> ProcessSurroundings<'a> {
     pub(super) fn new(process: &'a Process) -> Option<Self> {
         let pod_uid = process.container.as_ref().and_then(|container| container.pod_uid.as_deref());
         let args_cut = process.args_cut.then_some(true);
@@ -285,8 +285,8 @@ impl<'a> Surroundings<'a> {
     }
 }
 
-impl<'a> Podtap<'a> {
-    fn new(record: &'a ConnectRecord, fit: &Fit) -> Self {
+impl<'a> ConnectPodtapPart<'a> {
+    fn new(record: &'a ConnectRecord, fit: &LineFit) -> Self {
         Self {
             connect: ConnectPart {
                 result: record.result.name(),
@@ -295,8 +295,8 @@ impl<'a> Podtap<'a> {
                 netns: record.netns,
                 tries: record.tries,
             },
-            process: record.process.as_deref().and_then(Surroundings::new),
-            connection: record.connection_id.as_deref().map(|id| Id { id }),
+            process: record.process.as_deref().and_then(ProcessSurroundings::new),
+            connection: record.connection_id.as_deref().map(|id| IdPart { id }),
             source: SidePart::new(record.source_workload.as_deref(), None, fit),
             destination: SidePart::new(
                 record.destination_workload.as_deref(),

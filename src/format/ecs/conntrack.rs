@@ -6,30 +6,32 @@ use compact_str::CompactString;
 use serde::{Serialize, Serializer};
 
 use super::ECS_VERSION;
-use super::fit::Fit;
-use super::objects::{Ecs, IanaNumber, IcmpPart, Recorder, SidePart};
+use super::fit::LineFit;
+use super::objects::{EcsPart, IanaNumber, IcmpPart, RecorderParts, SidePart};
 use super::view::community_id;
-use crate::flow::{Endpoint, Protocol};
+use crate::flow::{Endpoint, IpProtocol};
 use crate::format::Observer;
-use crate::format::stamp::Stamp;
-use crate::record::{ConntrackAction, ConntrackRecord, Counters, Dataset, Status, Tuple, Workload};
+use crate::format::stamp::Rfc3339Stamp;
+use crate::record::{
+    ConntrackAction, ConntrackRecord, ConntrackStatus, ConntrackTuple, Dataset, PacketCounters, Workload,
+};
 
 #[derive(Serialize)]
 pub(super) struct ConntrackView<'a> {
     #[serde(rename = "@timestamp")]
-    timestamp: Stamp,
-    ecs: Ecs,
-    event: Event<'a>,
-    source: Side,
-    destination: Side,
-    network: Network,
+    timestamp: Rfc3339Stamp,
+    ecs: EcsPart,
+    event: ConntrackEventPart<'a>,
+    source: ConntrackSidePart,
+    destination: ConntrackSidePart,
+    network: ConntrackNetworkPart,
     #[serde(flatten)]
-    recorder: Recorder<'a>,
-    podtap: Podtap<'a>,
+    recorder: RecorderParts<'a>,
+    podtap: ConntrackPodtapPart<'a>,
 }
 
 #[derive(Serialize)]
-struct Event<'a> {
+struct ConntrackEventPart<'a> {
     kind: &'static str,
     category: [&'static str; 1],
     r#type: [&'static str; 2],
@@ -37,9 +39,9 @@ struct Event<'a> {
     dataset: &'static str,
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    start: Option<Stamp>,
+    start: Option<Rfc3339Stamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    end: Option<Stamp>,
+    end: Option<Rfc3339Stamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     duration: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,7 +49,7 @@ struct Event<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Side {
+pub(super) struct ConntrackSidePart {
     ip: IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
@@ -56,18 +58,18 @@ pub(super) struct Side {
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    nat: Option<Nat>,
+    nat: Option<NatPart>,
 }
 
 #[derive(Serialize)]
-struct Nat {
+struct NatPart {
     ip: IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
 }
 
 #[derive(Serialize)]
-pub(super) struct Network {
+pub(super) struct ConntrackNetworkPart {
     transport: CompactString,
     iana_number: IanaNumber,
     r#type: &'static str,
@@ -82,7 +84,7 @@ pub(super) struct Network {
 }
 
 #[derive(Serialize)]
-struct Podtap<'a> {
+struct ConntrackPodtapPart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     icmp: Option<IcmpPart>,
     conntrack: ConntrackPart,
@@ -123,7 +125,7 @@ struct ConntrackPart {
     source_ports: Option<u64>,
 }
 
-struct StatusNames(Status);
+struct StatusNames(ConntrackStatus);
 
 impl Serialize for StatusNames {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -136,22 +138,22 @@ impl Serialize for StatusNames {
 
 impl<'a> ConntrackView<'a> {
     pub(super) fn new(record: &'a ConntrackRecord, observer: &'a Observer) -> Self {
-        let Tuple { protocol, source, destination, .. } = record.tuple;
+        let ConntrackTuple { protocol, source, destination, .. } = record.tuple;
         let [there, back] = record.counters.map_or([None; 2], |counters| counters.map(Some));
         Self {
-            timestamp: Stamp::new(record.at),
-            ecs: Ecs { version: ECS_VERSION },
-            event: Event::new(record),
-            source: Side::new(protocol, source, there, record.source_nat),
-            destination: Side::new(protocol, destination, back, record.destination_nat),
-            network: Network::new(record),
-            recorder: Recorder::new(observer),
-            podtap: Podtap::new(record),
+            timestamp: Rfc3339Stamp::new(record.at),
+            ecs: EcsPart { version: ECS_VERSION },
+            event: ConntrackEventPart::new(record),
+            source: ConntrackSidePart::new(protocol, source, there, record.source_nat),
+            destination: ConntrackSidePart::new(protocol, destination, back, record.destination_nat),
+            network: ConntrackNetworkPart::new(record),
+            recorder: RecorderParts::new(observer),
+            podtap: ConntrackPodtapPart::new(record),
         }
     }
 }
 
-impl<'a> Event<'a> {
+impl<'a> ConntrackEventPart<'a> {
     fn new(record: &'a ConntrackRecord) -> Self {
         let change = match record.action {
             ConntrackAction::New => "start",
@@ -165,31 +167,36 @@ impl<'a> Event<'a> {
             action: record.action.name(),
             dataset: Dataset::Conntrack.name(),
             id: &record.id,
-            start: record.start.map(Stamp::new),
-            end: record.end.map(Stamp::new),
+            start: record.start.map(Rfc3339Stamp::new),
+            end: record.end.map(Rfc3339Stamp::new),
             duration: record.start.zip(record.end).map(|(start, end)| end.since(start)),
             outcome: record.outcome.map(|outcome| outcome.name()),
         }
     }
 }
 
-impl Side {
-    pub(super) fn new(protocol: Protocol, end: Endpoint, counters: Option<Counters>, nat: Option<Endpoint>) -> Self {
+impl ConntrackSidePart {
+    pub(super) fn new(
+        protocol: IpProtocol,
+        end: Endpoint,
+        counters: Option<PacketCounters>,
+        nat: Option<Endpoint>,
+    ) -> Self {
         let port = |end: Endpoint| (protocol.has_ports() && end.port > 0).then_some(end.port);
         Self {
             ip: end.ip,
             port: port(end),
             packets: counters.map(|counters| counters.packets),
             bytes: counters.map(|counters| counters.bytes),
-            nat: nat.map(|end| Nat { ip: end.ip, port: port(end) }),
+            nat: nat.map(|end| NatPart { ip: end.ip, port: port(end) }),
         }
     }
 }
 
-impl Network {
+impl ConntrackNetworkPart {
     fn new(record: &ConntrackRecord) -> Self {
-        let Tuple { protocol, source, destination, icmp } = record.tuple;
-        let sum = |of: fn(&Counters) -> u64| record.counters.as_ref().map(|both| both.iter().map(of).sum());
+        let ConntrackTuple { protocol, source, destination, icmp } = record.tuple;
+        let sum = |of: fn(&PacketCounters) -> u64| record.counters.as_ref().map(|both| both.iter().map(of).sum());
         Self {
             transport: protocol.text(),
             iana_number: IanaNumber(protocol.0),
@@ -202,10 +209,10 @@ impl Network {
     }
 }
 
-impl<'a> Podtap<'a> {
+impl<'a> ConntrackPodtapPart<'a> {
     fn new(record: &'a ConntrackRecord) -> Self {
         let side =
-            |workload: &'a Option<std::sync::Arc<Workload>>| SidePart::new(workload.as_deref(), None, &Fit::WHOLE);
+            |workload: &'a Option<std::sync::Arc<Workload>>| SidePart::new(workload.as_deref(), None, &LineFit::WHOLE);
         let of = |protocol| record.state.filter(|_| record.tuple.protocol == protocol);
         let flows = record.flows.as_ref();
         Self {
@@ -214,9 +221,9 @@ impl<'a> Podtap<'a> {
                 id: record.kernel_id,
                 zone: record.zone,
                 mark: record.mark,
-                status: (record.status != Status::default()).then_some(StatusNames(record.status)),
-                tcp_state: of(Protocol::TCP),
-                sctp_state: of(Protocol::SCTP),
+                status: (record.status != ConntrackStatus::default()).then_some(StatusNames(record.status)),
+                tcp_state: of(IpProtocol::TCP),
+                sctp_state: of(IpProtocol::SCTP),
                 namespace: record.namespace,
                 events: record.events,
                 end_known_by: record.end_known_by.map(|by| by.name()),
@@ -240,11 +247,11 @@ mod tests {
 
     use super::super::tests::{everything, leaves, of_listed_types};
     use super::super::write_json;
-    use crate::flow::Protocol;
+    use crate::flow::IpProtocol;
     use crate::format::Observer;
     use crate::format::fields::conntrack_record_fields;
     use crate::record::sample::{conntrack, everything_of_conntrack};
-    use crate::record::{ConntrackRecord, FoldedFlows, Icmp, Status};
+    use crate::record::{ConntrackRecord, ConntrackStatus, FoldedFlows, IcmpMessage};
 
     fn line(record: ConntrackRecord, observer: &Observer) -> String {
         let mut out = Vec::new();
@@ -273,7 +280,7 @@ mod tests {
         let (mut written, mut fields) = (BTreeSet::new(), BTreeSet::new());
         let tcp = everything_of_conntrack();
         let mut sctp = tcp.clone();
-        sctp.tuple.protocol = Protocol::SCTP;
+        sctp.tuple.protocol = IpProtocol::SCTP;
         sctp.flows = Some(FoldedFlows { begun: 3, ended: 2, failed: 1, source_ports: 3 });
         for record in [tcp, sctp] {
             let whole: Value = serde_json::from_str(&line(record, &observer)).unwrap();
@@ -289,9 +296,9 @@ mod tests {
     #[test]
     fn what_a_protocol_has_not_is_absent() {
         let mut ping = conntrack();
-        ping.tuple.protocol = Protocol::ICMP;
-        ping.tuple.icmp = Some(Icmp { kind: 8, code: 0, id: Some(77) });
-        (ping.destination_nat, ping.status, ping.state) = (None, Status::default(), None);
+        ping.tuple.protocol = IpProtocol::ICMP;
+        ping.tuple.icmp = Some(IcmpMessage { kind: 8, code: 0, id: Some(77) });
+        (ping.destination_nat, ping.status, ping.state) = (None, ConntrackStatus::default(), None);
         let json: Value = serde_json::from_str(&line(ping, &Observer::default())).unwrap();
         assert_eq!(json["source"], json!({"ip": "10.61.1.2", "packets": 6, "bytes": 512}));
         assert_eq!(json["podtap"]["icmp"], json!({"type": 8, "code": 0, "id": 77}));

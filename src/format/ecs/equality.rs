@@ -8,7 +8,7 @@ use super::tests::everything;
 use super::*;
 use crate::format::Pod;
 use crate::record::sample::{self, START, header, record};
-use crate::record::{Exchange, FlowCounts, FlowRecord, Labels, NetworkDirection, OfNode, Trace, Trust};
+use crate::record::{Exchange, FlowCounts, FlowRecord, LabelSet, NetworkDirection, OfNode, TraceContext, Trust};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -19,14 +19,14 @@ fn text() -> impl Strategy<Value = compact_str::CompactString> {
 prop_compose! {
     fn any_request()(method in select(vec!["GET", "CONNECT", "OPTIONS"]), target in select(vec!["/", "/a?b=c", "*", "http://h:1/x?\"y", "h:443", "x"]),
                      strings in proptest::collection::vec(proptest::option::of(text()), 5), headers in proptest::collection::vec((select(vec!["A", "a", "B"]), text()), 0..4),
-                     traced in any::<bool>(), times in any::<(u32, u32)>(), sizes in any::<(u64, u64)>()) -> crate::record::Request {
+                     traced in any::<bool>(), times in any::<(u32, u32)>(), sizes in any::<(u64, u64)>()) -> crate::record::HttpRequest {
         let mut it = sample::request();
         (it.method, it.target) = (method.into(), target.into());
         let [host, mime_type, referrer, id, user_agent] = <[_; 5]>::try_from(strings).unwrap();
         it.host = if times.0 % 2 == 0 { host } else { it.host };
         (it.mime_type, it.referrer, it.id, it.user_agent) = (mime_type, referrer, id, user_agent);
         it.headers = headers.iter().map(|(name, value)| header(name, value)).collect();
-        it.trace = traced.then(|| Box::new(Trace { trace_id: "4bf9".into(), span_id: "00f0".into() }));
+        it.trace = traced.then(|| Box::new(TraceContext { trace_id: "4bf9".into(), span_id: "00f0".into() }));
         (it.first, it.last) = (START.plus(times.0.into()), START.plus(times.1.into()));
         (it.bytes, it.body_bytes) = (sizes.0, sizes.1 % 3);
         it
@@ -35,9 +35,9 @@ prop_compose! {
 
 prop_compose! {
     fn any_response()(status in any::<Option<u16>>(), phrase in proptest::option::of(text()), mime in proptest::option::of(text()), body in 0u64..3,
-                      headers in proptest::collection::vec((select(vec!["A", "a", "B"]), text()), 0..4)) -> crate::record::Response {
+                      headers in proptest::collection::vec((select(vec!["A", "a", "B"]), text()), 0..4)) -> crate::record::HttpResponse {
         let headers = headers.iter().map(|(name, value)| header(name, value)).collect();
-        crate::record::Response { status, phrase, mime_type: mime, headers, body_bytes: body, ..sample::response() }
+        crate::record::HttpResponse { status, phrase, mime_type: mime, headers, body_bytes: body, ..sample::response() }
     }
 }
 
@@ -58,7 +58,7 @@ prop_compose! {
         it.informational.truncate(if informational { 2 } else { 0 });
         it.connect_ns = it.connect_ns.filter(|_| connect);
         it.trust = if early { Trust::Gap } else { Trust::Complete };
-        it.connection = Arc::new(crate::record::Connection {
+        it.connection = Arc::new(crate::record::ExchangeConnection {
             interface: interface.then(|| "eth0".into()),
             around: if early { sample::everything_around() } else { Default::default() },
             direction: direction.then_some(NetworkDirection::Egress),
@@ -74,7 +74,7 @@ prop_compose! {
     fn any_observer()(texts in proptest::collection::vec(proptest::option::of(text()), 7), ip in proptest::option::of(any::<std::net::IpAddr>()),
                       labels in proptest::collection::vec(proptest::collection::vec((text(), text()), 0..3), 3)) -> Observer {
         let [service_name, host_name, cluster_name, namespace, name, uid, node] = <[_; 7]>::try_from(texts).unwrap();
-        let mut labels = labels.into_iter().map(|pairs| pairs.into_iter().collect::<Labels>());
+        let mut labels = labels.into_iter().map(|pairs| pairs.into_iter().collect::<LabelSet>());
         let mut next = || labels.next().unwrap_or_default();
         let pod = Pod { namespace, name, uid, ip, node, labels: next(), annotations: next() };
         Observer { service_name, labels: next(), host_name, hostname: None, cluster_name, pod }
@@ -91,7 +91,7 @@ prop_compose! {
                   ips in any::<[std::net::IpAddr; 2]>()) -> FlowRecord {
         let mut it = sample::everything_of_flow();
         let [last, ended, outcome, known, joined, around, interface, named, answered] = marks;
-        (it.protocol, it.report, it.last) = (crate::flow::Protocol(protocol), report, last);
+        (it.protocol, it.report, it.last) = (crate::flow::IpProtocol(protocol), report, last);
         (it.source.ip, it.destination.ip) = (ips[0], ips[1]);
         it.icmp = it.icmp.filter(|_| it.protocol.is_icmp());
         it.ended_by = it.ended_by.filter(|_| ended);
@@ -118,7 +118,7 @@ proptest! {
         let record = it.into();
         let mut by_hand = Vec::new();
         write_json(&mut by_hand, &record, &by);
-        let by_serde = serde_json::to_string(&Ecs { record: &record, observer: &by }).unwrap() + "\n";
+        let by_serde = serde_json::to_string(&EcsRecord { record: &record, observer: &by }).unwrap() + "\n";
         prop_assert_eq!(String::from_utf8(by_hand).unwrap(), by_serde);
     }
 
@@ -127,7 +127,7 @@ proptest! {
         let record = record(it);
         let mut by_hand = Vec::new();
         write_json(&mut by_hand, &record, &by);
-        let by_serde = serde_json::to_string(&Ecs { record: &record, observer: &by }).unwrap() + "\n";
+        let by_serde = serde_json::to_string(&EcsRecord { record: &record, observer: &by }).unwrap() + "\n";
         prop_assert_eq!(String::from_utf8(by_hand).unwrap(), by_serde);
     }
 

@@ -2,10 +2,10 @@
 //!
 //! Cuts labels and values from the wire; never numbers, identifiers and marks.
 
-use crate::record::Labels;
+use crate::record::LabelSet;
 
 /// How much of a record is shown.
-pub(super) struct Fit {
+pub(super) struct LineFit {
     pub(super) headers: bool,
     /// What repeats of the request-target: `url.full`, `url.path`, `url.query`.
     pub(super) url_parts: bool,
@@ -15,7 +15,7 @@ pub(super) struct Fit {
     pub(super) shortened: bool,
 }
 
-impl Fit {
+impl LineFit {
     pub(super) const WHOLE: Self =
         Self { headers: true, url_parts: true, labels: true, text: usize::MAX, shortened: false };
     /// One after the other until the line fits: without what says a thing twice, then without headers, then shorter.
@@ -45,7 +45,7 @@ impl Fit {
         text.map(|t| self.text(t.as_ref()))
     }
 
-    pub(super) fn labels<'a>(&self, labels: &'a Labels) -> Option<&'a Labels> {
+    pub(super) fn labels<'a>(&self, labels: &'a LabelSet) -> Option<&'a LabelSet> {
         (self.labels && !labels.is_empty()).then_some(labels)
     }
 }

@@ -5,43 +5,44 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::ECS_VERSION;
-use super::fit::Fit;
+use super::fit::LineFit;
 use super::objects::{
-    Ecs, IanaNumber, IcmpPart, Ingress, Inner, Name, ObserverPart, Recorder, SidePart, TunnelPart, Vlan,
+    EcsPart, IanaNumber, IcmpPart, IngressPart, InnerVlanPart, NamePart, ObserverPart, RecorderParts, SidePart,
+    TunnelPart, VlanPart,
 };
 use super::view::community_id;
-use crate::flow::{Endpoint, Protocol};
+use crate::flow::{Endpoint, IpProtocol};
 use crate::format::Observer;
-use crate::format::stamp::Stamp;
-use crate::record::{Dataset, Domain, FlowCounts, FlowRecord, Names, Workload};
+use crate::format::stamp::Rfc3339Stamp;
+use crate::record::{Dataset, DomainNames, FlowCounts, FlowRecord, NameSet, Workload};
 
 #[derive(Serialize)]
 pub(super) struct FlowView<'a> {
     #[serde(rename = "@timestamp")]
-    timestamp: Stamp,
-    ecs: Ecs,
-    event: Event<'a>,
+    timestamp: Rfc3339Stamp,
+    ecs: EcsPart,
+    event: FlowEventPart<'a>,
     flow: FlowPart<'a>,
-    source: Side<'a>,
-    destination: Side<'a>,
-    network: Network,
+    source: FlowSidePart<'a>,
+    destination: FlowSidePart<'a>,
+    network: FlowNetworkPart,
     #[serde(flatten)]
-    recorder: Recorder<'a>,
+    recorder: RecorderParts<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     observer: Option<ObserverPart<'a>>,
-    podtap: Podtap<'a>,
+    podtap: FlowPodtapPart<'a>,
 }
 
 #[derive(Serialize)]
-struct Event<'a> {
+struct FlowEventPart<'a> {
     kind: &'static str,
     category: [&'static str; 1],
     r#type: &'static [&'static str],
     action: &'static str,
     dataset: &'static str,
     id: &'a str,
-    start: Stamp,
-    end: Stamp,
+    start: Rfc3339Stamp,
+    end: Rfc3339Stamp,
     duration: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'static str>,
@@ -64,18 +65,18 @@ struct FlowPart<'a> {
 }
 
 #[derive(Serialize)]
-struct Side<'a> {
+struct FlowSidePart<'a> {
     ip: std::net::IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
     packets: u64,
     bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    domain: Option<&'a Names>,
+    domain: Option<&'a NameSet>,
 }
 
 #[derive(Serialize)]
-struct Network {
+struct FlowNetworkPart {
     transport: compact_str::CompactString,
     iana_number: IanaNumber,
     r#type: &'static str,
@@ -85,19 +86,19 @@ struct Network {
     packets: u64,
     community_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    vlan: Option<Vlan>,
+    vlan: Option<VlanPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    inner: Option<Inner>,
+    inner: Option<InnerVlanPart>,
 }
 
 #[derive(Serialize)]
-struct Podtap<'a> {
+struct FlowPodtapPart<'a> {
     trust: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     icmp: Option<IcmpPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    connection: Option<ConnectionPart<'a>>,
-    flow: Counted,
+    connection: Option<FlowConnectionPart<'a>>,
+    flow: FlowCountsPart,
     #[serde(skip_serializing_if = "Option::is_none")]
     tunnel: Option<TunnelPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,12 +110,12 @@ struct Podtap<'a> {
 }
 
 #[derive(Serialize)]
-struct ConnectionPart<'a> {
+struct FlowConnectionPart<'a> {
     id: &'a str,
 }
 
 #[derive(Serialize)]
-struct Counted {
+struct FlowCountsPart {
     state: &'static str,
     report: u32,
     duration_us: u64,
@@ -126,12 +127,12 @@ struct Counted {
     rtt_us: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exchanges: Option<u64>,
-    source: End,
-    destination: End,
+    source: FlowEndPart,
+    destination: FlowEndPart,
 }
 
 #[derive(Serialize)]
-struct End {
+struct FlowEndPart {
     payload_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     retransmitted_bytes: Option<u64>,
@@ -143,31 +144,31 @@ struct End {
 
 impl<'a> FlowView<'a> {
     pub(super) fn new(record: &'a FlowRecord, observer: &'a Observer) -> Self {
-        let name = |name: &'a str| Name { name };
+        let name = |name: &'a str| NamePart { name };
         let [there, back] = record.counts;
         let interface = record
             .interface
             .as_deref()
-            .map(|interface| ObserverPart { ingress: Ingress { interface: name(interface) } });
+            .map(|interface| ObserverPart { ingress: IngressPart { interface: name(interface) } });
         Self {
-            timestamp: Stamp::new(record.end),
-            ecs: Ecs { version: ECS_VERSION },
-            event: Event::new(record),
+            timestamp: Rfc3339Stamp::new(record.end),
+            ecs: EcsPart { version: ECS_VERSION },
+            event: FlowEventPart::new(record),
             flow: FlowPart { id: &record.flow_id, r#final: record.last },
-            source: Side::new(record.protocol, record.source, there),
-            destination: Side {
+            source: FlowSidePart::new(record.protocol, record.source, there),
+            destination: FlowSidePart {
                 domain: record.destination_domain.as_deref().map(|domain| &domain.names),
-                ..Side::new(record.protocol, record.destination, back)
+                ..FlowSidePart::new(record.protocol, record.destination, back)
             },
-            network: Network::new(record),
-            recorder: Recorder::of(record.of_node.as_deref(), observer),
+            network: FlowNetworkPart::new(record),
+            recorder: RecorderParts::of(record.of_node.as_deref(), observer),
             observer: interface,
-            podtap: Podtap::new(record),
+            podtap: FlowPodtapPart::new(record),
         }
     }
 }
 
-impl<'a> Event<'a> {
+impl<'a> FlowEventPart<'a> {
     fn new(record: &'a FlowRecord) -> Self {
         Self {
             kind: "event",
@@ -176,23 +177,23 @@ impl<'a> Event<'a> {
             action: "network_flow",
             dataset: Dataset::Flow.name(),
             id: &record.id,
-            start: Stamp::new(record.start),
-            end: Stamp::new(record.end),
+            start: Rfc3339Stamp::new(record.start),
+            end: Rfc3339Stamp::new(record.end),
             duration: record.end.since(record.start),
             outcome: record.outcome.map(|outcome| outcome.name()),
         }
     }
 }
 
-impl Side<'_> {
+impl FlowSidePart<'_> {
     /// A port of 0 was on the wire, too.
-    fn new(protocol: Protocol, end: Endpoint, counts: FlowCounts) -> Self {
+    fn new(protocol: IpProtocol, end: Endpoint, counts: FlowCounts) -> Self {
         let port = protocol.has_ports().then_some(end.port);
         Self { ip: end.ip, port, packets: counts.packets, bytes: counts.bytes, domain: None }
     }
 }
 
-impl Network {
+impl FlowNetworkPart {
     fn new(record: &FlowRecord) -> Self {
         let FlowRecord { protocol, source, destination, .. } = *record;
         let [there, back] = &record.counts;
@@ -207,23 +208,23 @@ impl Network {
                 || community_id(protocol, [source, destination], record.icmp),
                 |connection| connection.community_id.to_string(),
             ),
-            vlan: Vlan::outer(&record.around),
-            inner: Inner::new(&record.around),
+            vlan: VlanPart::outer(&record.around),
+            inner: InnerVlanPart::new(&record.around),
         }
     }
 }
 
-impl<'a> Podtap<'a> {
+impl<'a> FlowPodtapPart<'a> {
     fn new(record: &'a FlowRecord) -> Self {
-        let side = |workload: &'a Option<Arc<Workload>>, domain: Option<&'a Domain>| {
-            SidePart::new(workload.as_deref(), domain, &Fit::WHOLE)
+        let side = |workload: &'a Option<Arc<Workload>>, domain: Option<&'a DomainNames>| {
+            SidePart::new(workload.as_deref(), domain, &LineFit::WHOLE)
         };
-        let [there, back] = record.counts.map(|counts| End::new(counts, record.protocol));
+        let [there, back] = record.counts.map(|counts| FlowEndPart::new(counts, record.protocol));
         Self {
             trust: record.trust.name(),
             icmp: record.icmp.map(IcmpPart::new),
-            connection: record.connection_id.as_deref().map(|id| ConnectionPart { id }),
-            flow: Counted {
+            connection: record.connection_id.as_deref().map(|id| FlowConnectionPart { id }),
+            flow: FlowCountsPart {
                 state: record.status.name(),
                 report: record.report,
                 duration_us: record.duration / 1000,
@@ -242,9 +243,9 @@ impl<'a> Podtap<'a> {
     }
 }
 
-impl End {
-    fn new(counts: FlowCounts, protocol: Protocol) -> Self {
-        let of_tcp = |n: u64| (protocol == Protocol::TCP).then_some(n);
+impl FlowEndPart {
+    fn new(counts: FlowCounts, protocol: IpProtocol) -> Self {
+        let of_tcp = |n: u64| (protocol == IpProtocol::TCP).then_some(n);
         Self {
             payload_bytes: counts.payload_bytes,
             retransmitted_bytes: of_tcp(counts.retransmitted_bytes),
@@ -262,11 +263,11 @@ mod tests {
 
     use super::super::tests::{everything, leaves, of_listed_types};
     use super::super::write_json;
-    use crate::flow::Protocol;
+    use crate::flow::IpProtocol;
     use crate::format::Observer;
     use crate::format::fields::flow_record_fields;
     use crate::record::sample::{everything_of_flow, flow};
-    use crate::record::{FlowRecord, Icmp};
+    use crate::record::{FlowRecord, IcmpMessage};
 
     fn line(record: FlowRecord, observer: &Observer) -> String {
         let mut out = Vec::new();
@@ -309,8 +310,8 @@ mod tests {
     #[test]
     fn what_a_protocol_has_not_is_absent_and_a_report_between_says_so() {
         let mut ping = flow();
-        ping.protocol = Protocol::ICMP;
-        ping.icmp = Some(Icmp { kind: 8, code: 0, id: Some(77) });
+        ping.protocol = IpProtocol::ICMP;
+        ping.icmp = Some(IcmpMessage { kind: 8, code: 0, id: Some(77) });
         (ping.source.port, ping.destination.port) = (0, 0);
         (ping.connection_id, ping.exchanges, ping.connect_ns, ping.rtt_ns) = (None, None, None, None);
         (ping.report, ping.last, ping.outcome, ping.ended_by) = (2, false, None, None);

@@ -10,17 +10,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::Serialize;
 
 use super::ECS_VERSION;
-use super::fit::Fit;
+use super::fit::LineFit;
 use super::objects::{
-    ConnectionPart, Event, Http, Inner, Kubernetes, Network, Orchestrator, Original, Podtap, RequestPart, ResponsePart,
-    Side, Timing, UrlParts, Vlan,
+    ConnectionPart, EndpointPart, EventPart, HttpPart, InnerVlanPart, KubernetesPart, NetworkPart, OrchestratorPart,
+    OriginalPart, PodtapPart, RequestPart, ResponsePart, TimingPart, UrlParts, VlanPart,
 };
-use super::protocols::{ErrorPart, Rpc};
+use super::protocols::{ErrorPart, RpcPart};
 use super::view::service;
-use crate::flow::Around;
+use crate::flow::OuterLayers;
 use crate::format::Observer;
-use crate::format::stamp::Stamp;
-use crate::record::{Exchange, Labels, OfNode};
+use crate::format::stamp::Rfc3339Stamp;
+use crate::record::{Exchange, LabelSet, OfNode};
 
 /// The start of a member, `"name":` or `"name":"`, as one constant.
 macro_rules! key {
@@ -35,16 +35,16 @@ macro_rules! key {
 pub(super) mod flow;
 
 /// Appends the record, without line feed.
-pub(super) fn append(out: &mut Vec<u8>, exchange: &Exchange, observer: &Observer, fit: &Fit) {
-    Line { out }.record(exchange, observer, fit);
+pub(super) fn append(out: &mut Vec<u8>, exchange: &Exchange, observer: &Observer, fit: &LineFit) {
+    EcsLine { out }.record(exchange, observer, fit);
 }
 
 /// Every member leaves a comma behind, which the end of its object replaces.
-struct Line<'a> {
+struct EcsLine<'a> {
     out: &'a mut Vec<u8>,
 }
 
-impl Line<'_> {
+impl EcsLine<'_> {
     #[inline(always)]
     fn raw(&mut self, piece: &'static str) {
         self.out.extend_from_slice(piece.as_bytes());
@@ -111,7 +111,7 @@ impl Line<'_> {
     }
 
     #[inline(always)]
-    fn stamp(&mut self, key: &'static str, stamp: &Stamp) {
+    fn stamp(&mut self, key: &'static str, stamp: &Rfc3339Stamp) {
         self.raw(key);
         self.out.extend_from_slice(stamp.as_bytes());
         self.raw("\",");
@@ -146,7 +146,7 @@ impl Line<'_> {
         }
     }
 
-    fn labels(&mut self, key: &'static str, labels: Option<&Labels>) {
+    fn labels(&mut self, key: &'static str, labels: Option<&LabelSet>) {
         let Some(labels) = labels else { return };
         self.raw(key);
         for (name, value) in labels.iter() {
@@ -170,49 +170,49 @@ impl Line<'_> {
 
     /// Part by part, each made when it is written and forgotten then: all at once they are a kilobyte to fill and to read
     /// again. `View` has the same parts.
-    fn record(&mut self, exchange: &Exchange, observer: &Observer, fit: &Fit) {
-        let start = Stamp::new(exchange.start());
+    fn record(&mut self, exchange: &Exchange, observer: &Observer, fit: &LineFit) {
+        let start = Rfc3339Stamp::new(exchange.start());
         self.raw("{");
         self.stamp(key!("@timestamp" ""), &start);
         self.word("\"ecs\":{\"version\":\"", Some(ECS_VERSION));
         self.close("},");
-        self.event(&Event::new(exchange, start));
-        self.http(&Http::new(exchange, fit));
+        self.event(&EventPart::new(exchange, start));
+        self.http(&HttpPart::new(exchange, fit));
         if let Some(request) = &exchange.request {
             self.url(&UrlParts::new(request, fit), fit.shortened);
         }
-        self.nested("\"user_agent\":{\"original\":\"", Original::user_agent(exchange, fit).map(|u| u.original));
-        self.side("\"source\":{\"ip\":\"", &Side::source(exchange));
-        self.side("\"destination\":{\"ip\":\"", &Side::destination(exchange));
+        self.nested("\"user_agent\":{\"original\":\"", OriginalPart::user_agent(exchange, fit).map(|u| u.original));
+        self.side("\"source\":{\"ip\":\"", &EndpointPart::source(exchange));
+        self.side("\"destination\":{\"ip\":\"", &EndpointPart::destination(exchange));
         if exchange.client_ip.is_some() {
             self.ip("\"client\":{\"ip\":\"", exchange.client_ip);
             self.close("},");
         }
-        self.network(&Network::new(exchange), &exchange.connection.around);
+        self.network(&NetworkPart::new(exchange), &exchange.connection.around);
         if let Some(trace) = exchange.request.as_ref().and_then(|r| r.trace.as_deref()) {
             self.nested("\"trace\":{\"id\":\"", Some(&trace.trace_id));
             self.nested("\"span\":{\"id\":\"", Some(&trace.span_id));
         }
-        self.part(key!("rpc"), Rpc::new(exchange, fit).as_ref());
+        self.part(key!("rpc"), RpcPart::new(exchange, fit).as_ref());
         self.nested("\"error\":{\"type\":\"", ErrorPart::new(exchange).as_ref().map(|error| error.r#type.as_str()));
         self.observer(exchange.of_node.as_deref(), observer, fit);
         if let Some(interface) = &exchange.connection.interface {
             self.text("\"observer\":{\"ingress\":{\"interface\":{\"name\":\"", Some(interface));
             self.close("}}},");
         }
-        self.podtap(&Podtap::new(exchange, fit));
+        self.podtap(&PodtapPart::new(exchange, fit));
         self.close("}");
     }
 
     /// Who saw it: the same in every record.
-    fn observer(&mut self, of_node: Option<&OfNode>, observer: &Observer, fit: &Fit) {
+    fn observer(&mut self, of_node: Option<&OfNode>, observer: &Observer, fit: &LineFit) {
         self.nested("\"service\":{\"name\":\"", service(observer, of_node));
         self.labels("\"labels\":{", fit.labels(&observer.labels));
         self.nested("\"host\":{\"name\":\"", observer.host_name.as_deref());
-        if let Some(kubernetes) = &Kubernetes::of(of_node, observer, fit) {
+        if let Some(kubernetes) = &KubernetesPart::of(of_node, observer, fit) {
             self.kubernetes(kubernetes);
         }
-        self.part(key!("orchestrator"), Orchestrator::new(observer).as_ref());
+        self.part(key!("orchestrator"), OrchestratorPart::new(observer).as_ref());
         self.raw(concat!("\"agent\":{\"type\":\"podtap\",\"version\":\"", env!("CARGO_PKG_VERSION"), "\"},"));
     }
 
@@ -225,7 +225,7 @@ impl Line<'_> {
         }
     }
 
-    fn event(&mut self, event: &Event<'_>) {
+    fn event(&mut self, event: &EventPart<'_>) {
         self.raw(concat!(
             "\"event\":{\"kind\":\"event\",\"category\":[\"network\",\"web\"],",
             "\"type\":[\"connection\",\"protocol\"],\"dataset\":\"podtap.http\","
@@ -240,7 +240,7 @@ impl Line<'_> {
         self.close("},");
     }
 
-    fn http(&mut self, http: &Http<'_>) {
+    fn http(&mut self, http: &HttpPart<'_>) {
         self.raw("\"http\":{");
         self.word(key!("version" ""), http.version);
         self.text(key!("route" ""), http.route);
@@ -326,7 +326,7 @@ impl Line<'_> {
         }
     }
 
-    fn side(&mut self, key: &'static str, side: &Side<'_>) {
+    fn side(&mut self, key: &'static str, side: &EndpointPart<'_>) {
         self.ip(key, Some(side.ip));
         self.number(key!("port"), Some(side.port.into()));
         self.number(key!("bytes"), side.bytes);
@@ -334,7 +334,7 @@ impl Line<'_> {
         self.close("},");
     }
 
-    fn network(&mut self, network: &Network<'_>, around: &Around) {
+    fn network(&mut self, network: &NetworkPart<'_>, around: &OuterLayers) {
         self.word("\"network\":{\"transport\":\"tcp\",\"type\":\"", Some(network.r#type));
         self.raw("\"protocol\":\"http\",");
         self.word(key!("direction" ""), network.direction);
@@ -343,14 +343,14 @@ impl Line<'_> {
         self.close("},");
     }
 
-    fn vlans(&mut self, around: &Around) {
-        if *around != Around::default() {
-            self.part(key!("vlan"), Vlan::outer(around).as_ref());
-            self.part(key!("inner"), Inner::new(around).as_ref());
+    fn vlans(&mut self, around: &OuterLayers) {
+        if *around != OuterLayers::default() {
+            self.part(key!("vlan"), VlanPart::outer(around).as_ref());
+            self.part(key!("inner"), InnerVlanPart::new(around).as_ref());
         }
     }
 
-    fn kubernetes(&mut self, kubernetes: &Kubernetes<'_>) {
+    fn kubernetes(&mut self, kubernetes: &KubernetesPart<'_>) {
         self.raw("\"kubernetes\":{");
         self.text(key!("namespace" ""), kubernetes.namespace);
         if let Some(pod) = &kubernetes.pod {
@@ -366,7 +366,7 @@ impl Line<'_> {
         self.close("},");
     }
 
-    fn podtap(&mut self, podtap: &Podtap<'_>) {
+    fn podtap(&mut self, podtap: &PodtapPart<'_>) {
         self.word("\"podtap\":{\"trust\":\"", Some(podtap.trust));
         self.part(key!("missing"), podtap.missing.as_ref());
         if let Some(timing) = &podtap.timing {
@@ -396,7 +396,7 @@ impl Line<'_> {
         self.close("}");
     }
 
-    fn timing(&mut self, timing: &Timing) {
+    fn timing(&mut self, timing: &TimingPart) {
         self.raw("\"timing\":{");
         self.number(key!("connect_us"), timing.connect_us);
         self.number(key!("request_us"), timing.request_us);

@@ -1,7 +1,7 @@
 //! `FORMAT=ecs`: the record as nested objects of the Elastic Common Schema. Fields without a name there are under
 //! `podtap.*`.
 //!
-//! The field names are a contract: `fields` lists them, docs/record.md explains them. [`Ecs`] is plain serde (structs,
+//! The field names are a contract: `fields` lists them, docs/record.md explains them. [`EcsRecord`] is plain serde (structs,
 //! maps of known length), so other encodings than JSON can be made of it.
 
 mod connect;
@@ -25,10 +25,10 @@ use serde::{Serialize, Serializer};
 
 use self::connect::ConnectView;
 use self::conntrack::ConntrackView;
-use self::fit::Fit;
+use self::fit::LineFit;
 use self::flow::FlowView;
-use self::objects::View;
-pub use self::read::{NoExchange, Read, read_json};
+use self::objects::ExchangeView;
+pub use self::read::{NoExchange, ReadRecord, read_json};
 use self::statement::StatementView;
 use self::verdict::VerdictView;
 use super::Observer;
@@ -39,21 +39,21 @@ pub const ECS_VERSION: &str = "9.0.0";
 
 /// A record as it is serialized.
 #[derive(Clone, Copy, Debug)]
-pub struct Ecs<'a> {
+pub struct EcsRecord<'a> {
     /// What happened.
     pub record: &'a Record,
     /// Who saw it.
     pub observer: &'a Observer,
 }
 
-impl Serialize for Ecs<'_> {
+impl Serialize for EcsRecord<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.record {
-            Record::Http(exchange) => View::new(exchange, self.observer, &Fit::WHOLE).serialize(serializer),
+            Record::Http(exchange) => ExchangeView::new(exchange, self.observer, &LineFit::WHOLE).serialize(serializer),
             Record::Flow(flow) => FlowView::new(flow, self.observer).serialize(serializer),
             Record::Conntrack(event) => ConntrackView::new(event, self.observer).serialize(serializer),
             Record::Verdict(packet) => VerdictView::new(packet, self.observer).serialize(serializer),
-            Record::Connect(connect) => ConnectView::new(connect, self.observer, &Fit::WHOLE).serialize(serializer),
+            Record::Connect(connect) => ConnectView::new(connect, self.observer, &LineFit::WHOLE).serialize(serializer),
             Record::Ledger(statement) => StatementView::new(statement, self.observer).serialize(serializer),
         }
     }
@@ -61,7 +61,7 @@ impl Serialize for Ecs<'_> {
 
 /// Appends the record as one line of JSON.
 pub fn write_json(out: &mut Vec<u8>, record: &Record, observer: &Observer) {
-    write_fit(out, record, observer, &Fit::WHOLE);
+    write_fit(out, record, observer, &LineFit::WHOLE);
 }
 
 /// Appends the record as one line of JSON of at most `max` bytes, line feed included: first without what repeats parts of
@@ -71,7 +71,7 @@ pub fn write_json(out: &mut Vec<u8>, record: &Record, observer: &Observer) {
 /// Returns whether it was shortened. A `max` below 4 KiB may not be kept: a record without its names is none.
 pub fn write_json_capped(out: &mut Vec<u8>, record: &Record, observer: &Observer, max: usize) -> bool {
     let start = out.len();
-    for fit in &Fit::STEPS {
+    for fit in &LineFit::STEPS {
         out.truncate(start);
         write_fit(out, record, observer, fit);
         if out.len() - start <= max {
@@ -81,7 +81,7 @@ pub fn write_json_capped(out: &mut Vec<u8>, record: &Record, observer: &Observer
     true
 }
 
-fn write_fit(out: &mut Vec<u8>, record: &Record, observer: &Observer, fit: &Fit) {
+fn write_fit(out: &mut Vec<u8>, record: &Record, observer: &Observer, fit: &LineFit) {
     match record {
         Record::Http(exchange) => line::append(out, exchange, observer, fit),
         Record::Flow(flow) => line::flow::append(out, flow, observer),

@@ -6,74 +6,74 @@ use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 
-use super::parts::{FullUrl, Headers, MissingNames, WeirdNames};
-use super::protocols::{ErrorPart, GrpcPart, Http2Part, Rpc, SsePart, WebSocketPart};
-use crate::flow::Around;
-use crate::format::stamp::Stamp;
-use crate::record::{Labels, Names};
+use super::parts::{FullUrl, HeaderMap, MissingNames, WeirdNames};
+use super::protocols::{ErrorPart, GrpcPart, Http2Part, RpcPart, SsePart, WebSocketPart};
+use crate::flow::OuterLayers;
+use crate::format::stamp::Rfc3339Stamp;
+use crate::record::{LabelSet, NameSet};
 
 #[derive(Serialize)]
-pub(super) struct View<'a> {
+pub(super) struct ExchangeView<'a> {
     #[serde(rename = "@timestamp")]
-    pub(super) timestamp: Stamp,
-    pub(super) ecs: Ecs,
-    pub(super) event: Event<'a>,
-    pub(super) http: Http<'a>,
+    pub(super) timestamp: Rfc3339Stamp,
+    pub(super) ecs: EcsPart,
+    pub(super) event: EventPart<'a>,
+    pub(super) http: HttpPart<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) url: Option<UrlParts<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) user_agent: Option<Original<'a>>,
-    pub(super) source: Side<'a>,
-    pub(super) destination: Side<'a>,
+    pub(super) user_agent: Option<OriginalPart<'a>>,
+    pub(super) source: EndpointPart<'a>,
+    pub(super) destination: EndpointPart<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) client: Option<Client>,
-    pub(super) network: Network<'a>,
+    pub(super) client: Option<ClientPart>,
+    pub(super) network: NetworkPart<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) trace: Option<Id<'a>>,
+    pub(super) trace: Option<IdPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) span: Option<Id<'a>>,
+    pub(super) span: Option<IdPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) rpc: Option<Rpc<'a>>,
+    pub(super) rpc: Option<RpcPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<ErrorPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) service: Option<Name<'a>>,
+    pub(super) service: Option<NamePart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) labels: Option<&'a Labels>,
+    pub(super) labels: Option<&'a LabelSet>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) host: Option<Name<'a>>,
+    pub(super) host: Option<NamePart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) kubernetes: Option<Kubernetes<'a>>,
+    pub(super) kubernetes: Option<KubernetesPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) orchestrator: Option<Orchestrator<'a>>,
-    pub(super) agent: Agent,
+    pub(super) orchestrator: Option<OrchestratorPart<'a>>,
+    pub(super) agent: AgentPart,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) observer: Option<ObserverPart<'a>>,
-    pub(super) podtap: Podtap<'a>,
+    pub(super) podtap: PodtapPart<'a>,
 }
 
 #[derive(Serialize)]
-pub(super) struct Ecs {
+pub(super) struct EcsPart {
     pub(super) version: &'static str,
 }
 
 #[derive(Serialize)]
-pub(super) struct Event<'a> {
+pub(super) struct EventPart<'a> {
     pub(super) kind: &'static str,
     pub(super) category: [&'static str; 2],
     pub(super) r#type: [&'static str; 2],
     pub(super) dataset: &'static str,
     pub(super) id: &'a str,
-    pub(super) start: Stamp,
+    pub(super) start: Rfc3339Stamp,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) end: Option<Stamp>,
+    pub(super) end: Option<Rfc3339Stamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) duration: Option<u64>,
     pub(super) outcome: &'static str,
 }
 
 #[derive(Serialize)]
-pub(super) struct Http<'a> {
+pub(super) struct HttpPart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) version: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,7 +90,7 @@ pub(super) struct RequestPart<'a> {
     pub(super) method: Option<&'a str>,
     pub(super) bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) body: Option<Body>,
+    pub(super) body: Option<BodyPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) mime_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,9 +98,9 @@ pub(super) struct RequestPart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) headers: Option<Headers<'a>>,
+    pub(super) headers: Option<HeaderMap<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) trailers: Option<Headers<'a>>,
+    pub(super) trailers: Option<HeaderMap<'a>>,
 }
 
 #[derive(Serialize)]
@@ -113,15 +113,15 @@ pub(super) struct ResponsePart<'a> {
     pub(super) mime_type: Option<&'a str>,
     pub(super) bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) body: Option<Body>,
+    pub(super) body: Option<BodyPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) headers: Option<Headers<'a>>,
+    pub(super) headers: Option<HeaderMap<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) trailers: Option<Headers<'a>>,
+    pub(super) trailers: Option<HeaderMap<'a>>,
 }
 
 #[derive(Serialize)]
-pub(super) struct Body {
+pub(super) struct BodyPart {
     pub(super) bytes: u64,
 }
 
@@ -144,27 +144,27 @@ pub(super) struct UrlParts<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Original<'a> {
+pub(super) struct OriginalPart<'a> {
     pub(super) original: &'a str,
 }
 
 #[derive(Serialize)]
-pub(super) struct Side<'a> {
+pub(super) struct EndpointPart<'a> {
     pub(super) ip: IpAddr,
     pub(super) port: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) domain: Option<&'a Names>,
+    pub(super) domain: Option<&'a NameSet>,
 }
 
 #[derive(Serialize)]
-pub(super) struct Client {
+pub(super) struct ClientPart {
     pub(super) ip: IpAddr,
 }
 
 #[derive(Serialize)]
-pub(super) struct Network<'a> {
+pub(super) struct NetworkPart<'a> {
     pub(super) transport: &'static str,
     pub(super) r#type: &'static str,
     pub(super) protocol: &'static str,
@@ -172,20 +172,20 @@ pub(super) struct Network<'a> {
     pub(super) direction: Option<&'static str>,
     pub(super) community_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) vlan: Option<Vlan>,
+    pub(super) vlan: Option<VlanPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) inner: Option<Inner>,
+    pub(super) inner: Option<InnerVlanPart>,
 }
 
 /// The innermost of several VLANs.
 #[derive(Serialize)]
-pub(super) struct Inner {
-    pub(super) vlan: Vlan,
+pub(super) struct InnerVlanPart {
+    pub(super) vlan: VlanPart,
 }
 
 /// A keyword in ECS.
 #[derive(Serialize)]
-pub(super) struct Vlan {
+pub(super) struct VlanPart {
     id: String,
 }
 
@@ -198,27 +198,27 @@ pub(super) struct TunnelPart {
 }
 
 #[derive(Serialize)]
-pub(super) struct Id<'a> {
+pub(super) struct IdPart<'a> {
     pub(super) id: &'a str,
 }
 
 #[derive(Serialize)]
-pub(super) struct Name<'a> {
+pub(super) struct NamePart<'a> {
     pub(super) name: &'a str,
 }
 
 #[derive(Serialize)]
-pub(super) struct Kubernetes<'a> {
+pub(super) struct KubernetesPart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) namespace: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) pod: Option<PodPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) node: Option<Name<'a>>,
+    pub(super) node: Option<NamePart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) labels: Option<&'a Labels>,
+    pub(super) labels: Option<&'a LabelSet>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) annotations: Option<&'a Labels>,
+    pub(super) annotations: Option<&'a LabelSet>,
 }
 
 #[derive(Serialize)]
@@ -232,49 +232,49 @@ pub(super) struct PodPart<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Orchestrator<'a> {
-    pub(super) cluster: Name<'a>,
+pub(super) struct OrchestratorPart<'a> {
+    pub(super) cluster: NamePart<'a>,
 }
 
 #[derive(Serialize)]
-pub(super) struct Agent {
+pub(super) struct AgentPart {
     pub(super) r#type: &'static str,
     pub(super) version: &'static str,
 }
 
 /// Where podtap runs, and that it is podtap: what all records say in the same way and the same order.
 #[derive(Serialize)]
-pub(super) struct Recorder<'a> {
+pub(super) struct RecorderParts<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) service: Option<Name<'a>>,
+    pub(super) service: Option<NamePart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) labels: Option<&'a Labels>,
+    pub(super) labels: Option<&'a LabelSet>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) host: Option<Name<'a>>,
+    pub(super) host: Option<NamePart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) kubernetes: Option<Kubernetes<'a>>,
+    pub(super) kubernetes: Option<KubernetesPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) orchestrator: Option<Orchestrator<'a>>,
-    pub(super) agent: Agent,
+    pub(super) orchestrator: Option<OrchestratorPart<'a>>,
+    pub(super) agent: AgentPart,
 }
 
 #[derive(Serialize)]
 pub(super) struct ObserverPart<'a> {
-    pub(super) ingress: Ingress<'a>,
+    pub(super) ingress: IngressPart<'a>,
 }
 
 #[derive(Serialize)]
-pub(super) struct Ingress<'a> {
-    pub(super) interface: Name<'a>,
+pub(super) struct IngressPart<'a> {
+    pub(super) interface: NamePart<'a>,
 }
 
 #[derive(Serialize)]
-pub(super) struct Podtap<'a> {
+pub(super) struct PodtapPart<'a> {
     pub(super) trust: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) missing: Option<MissingNames>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) timing: Option<Timing>,
+    pub(super) timing: Option<TimingPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) early_response: Option<bool>,
     pub(super) connection: ConnectionPart<'a>,
@@ -318,7 +318,7 @@ pub(super) struct Podtap<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Timing {
+pub(super) struct TimingPart {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) connect_us: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -357,11 +357,11 @@ pub(super) struct WorkloadPart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) kind: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) service: Option<&'a Names>,
+    pub(super) service: Option<&'a NameSet>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) node: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) labels: Option<&'a Labels>,
+    pub(super) labels: Option<&'a LabelSet>,
 }
 
 /// A keyword in ECS.
@@ -381,23 +381,23 @@ pub(super) struct IcmpPart {
     pub(super) id: Option<u16>,
 }
 
-impl Vlan {
+impl VlanPart {
     /// `network.vlan`
-    pub(super) fn outer(around: &Around) -> Option<Self> {
+    pub(super) fn outer(around: &OuterLayers) -> Option<Self> {
         around.vlan.map(|id| Self { id: id.to_string() })
     }
 }
 
-impl Inner {
+impl InnerVlanPart {
     /// `network.inner`
-    pub(super) fn new(around: &Around) -> Option<Self> {
-        around.inner_vlan.map(|id| Self { vlan: Vlan { id: id.to_string() } })
+    pub(super) fn new(around: &OuterLayers) -> Option<Self> {
+        around.inner_vlan.map(|id| Self { vlan: VlanPart { id: id.to_string() } })
     }
 }
 
 impl TunnelPart {
     /// `podtap.tunnel`
-    pub(super) fn new(around: &Around) -> Option<Self> {
+    pub(super) fn new(around: &OuterLayers) -> Option<Self> {
         around.tunnel.map(|tunnel| Self { r#type: tunnel.kind.name(), id: tunnel.id.map(|id| id.to_string()) })
     }
 }

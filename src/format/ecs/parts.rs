@@ -6,37 +6,37 @@ use compact_str::CompactString;
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 
-use crate::record::{Header, Missing, WeirdSet};
-use crate::shape::target::Url;
+use crate::record::{HttpHeader, MissingParts, WeirdSet};
+use crate::shape::target::RequestUrl;
 
 /// Headers as a map: lower-case names, a string for a single field, a list for a repeated one.
-pub(super) struct Headers<'a>(pub(super) &'a [Header]);
+pub(super) struct HeaderMap<'a>(pub(super) &'a [HttpHeader]);
 
 /// The values of one name, from its first header on.
-struct Values<'a> {
+struct HeaderValues<'a> {
     name: &'a str,
-    from_first: &'a [Header],
+    from_first: &'a [HttpHeader],
 }
 
-impl Headers<'_> {
+impl HeaderMap<'_> {
     /// Each name once, with the headers from its first on. The number of headers is limited where they are parsed.
-    fn names(&self) -> impl Iterator<Item = Values<'_>> {
+    fn names(&self) -> impl Iterator<Item = HeaderValues<'_>> {
         self.0.iter().enumerate().filter_map(|(n, header)| {
             let (before, from_first) = self.0.split_at_checked(n)?;
             let is_first = !before.iter().any(|h| h.name.eq_ignore_ascii_case(&header.name));
-            is_first.then_some(Values { name: &header.name, from_first })
+            is_first.then_some(HeaderValues { name: &header.name, from_first })
         })
     }
 }
 
-impl Values<'_> {
+impl HeaderValues<'_> {
     fn all(&self) -> impl Iterator<Item = &str> {
         let same_name = self.from_first.iter().filter(|h| h.name.eq_ignore_ascii_case(self.name));
         same_name.map(|h| h.value.as_str())
     }
 }
 
-impl Serialize for Headers<'_> {
+impl Serialize for HeaderMap<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.names().count()))?;
         for values in self.names() {
@@ -47,7 +47,7 @@ impl Serialize for Headers<'_> {
     }
 }
 
-impl Serialize for Values<'_> {
+impl Serialize for HeaderValues<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let count = self.all().count();
         if let (1, Some(value)) = (count, self.all().next()) {
@@ -60,7 +60,7 @@ impl Serialize for Values<'_> {
 }
 
 /// `podtap.missing`
-pub(super) struct MissingNames(pub(super) Missing);
+pub(super) struct MissingNames(pub(super) MissingParts);
 
 impl Serialize for MissingNames {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -91,7 +91,7 @@ pub(super) struct FullUrl<'a> {
 
 impl<'a> FullUrl<'a> {
     /// The whole URL, where scheme and host are known and the target is a path (or `*`, RFC 9112 §3.2.4).
-    pub(super) fn of(url: &Url<'a>) -> Option<Self> {
+    pub(super) fn of(url: &RequestUrl<'a>) -> Option<Self> {
         let rest = url.path_and_query;
         let fits = rest.is_empty() || rest.starts_with(['/', '?', '#']);
         let (scheme, domain) = (url.scheme?, url.domain?);

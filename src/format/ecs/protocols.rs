@@ -3,13 +3,13 @@
 use compact_str::{CompactString, format_compact};
 use serde::Serialize;
 
-use super::fit::Fit;
-use crate::record::{self, Exchange, Outcome, SocketCounts, Weird, grpc_status, h2_error};
+use super::fit::LineFit;
+use crate::record::{self, EventOutcome, Exchange, SocketCounts, Weird, grpc_status, h2_error};
 
 /// `rpc`, by OpenTelemetry's names.
 #[derive(Serialize)]
-pub(super) struct Rpc<'a> {
-    pub(super) system: System,
+pub(super) struct RpcPart<'a> {
+    pub(super) system: RpcSystemPart,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -17,7 +17,7 @@ pub(super) struct Rpc<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct System {
+pub(super) struct RpcSystemPart {
     pub(super) name: &'static str,
 }
 
@@ -109,18 +109,22 @@ fn mark(set: bool) -> Option<bool> {
     set.then_some(true)
 }
 
-impl<'a> Rpc<'a> {
-    pub(super) fn new(exchange: &'a Exchange, fit: &Fit) -> Option<Self> {
+impl<'a> RpcPart<'a> {
+    pub(super) fn new(exchange: &'a Exchange, fit: &LineFit) -> Option<Self> {
         let call = exchange.grpc.as_deref()?;
         let response = call.status.map(|status| RpcResponse { status_code: grpc_status(status) });
-        Some(Self { system: System { name: call.system.name() }, method: fit.maybe(call.method.as_ref()), response })
+        Some(Self {
+            system: RpcSystemPart { name: call.system.name() },
+            method: fit.maybe(call.method.as_ref()),
+            response,
+        })
     }
 }
 
 impl ErrorPart {
     /// What a failure was, where something says so: the status of gRPC, the code of a reset, the status of HTTP.
     pub(super) fn new(exchange: &Exchange) -> Option<Self> {
-        if exchange.outcome() != Outcome::Failure {
+        if exchange.outcome() != EventOutcome::Failure {
             return None;
         }
         let call = exchange.grpc.as_ref().and_then(|call| call.status).filter(|status| *status != 0).map(grpc_status);
@@ -145,7 +149,7 @@ impl Http2Part {
 }
 
 impl<'a> GrpcPart<'a> {
-    pub(super) fn new(exchange: &'a Exchange, fit: &Fit) -> Option<Self> {
+    pub(super) fn new(exchange: &'a Exchange, fit: &LineFit) -> Option<Self> {
         let call = exchange.grpc.as_deref()?;
         let begun = exchange.request.as_ref().map(|request| request.first);
         Some(Self {
@@ -166,7 +170,7 @@ impl WebSocketPart {
             client: socket.client.map(Into::into),
             server: socket.server.map(Into::into),
             close_code: socket.close_code,
-            closed_by: socket.closed_by.map(record::Side::name),
+            closed_by: socket.closed_by.map(record::ConnectionSide::name),
             compressed: mark(socket.compressed),
             duration_us: socket.lasted_us,
         })

@@ -6,41 +6,41 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::ECS_VERSION;
-use super::objects::{Ecs, Recorder};
+use super::objects::{EcsPart, RecorderParts};
 use crate::format::Observer;
-use crate::format::stamp::Stamp;
+use crate::format::stamp::Rfc3339Stamp;
 use crate::record::{Dataset, Statement};
 
 #[derive(Serialize)]
 pub(super) struct StatementView<'a> {
     #[serde(rename = "@timestamp")]
-    timestamp: Stamp,
-    ecs: Ecs,
-    event: Event<'a>,
+    timestamp: Rfc3339Stamp,
+    ecs: EcsPart,
+    event: StatementEventPart<'a>,
     #[serde(flatten)]
-    recorder: Recorder<'a>,
-    podtap: Podtap<'a>,
+    recorder: RecorderParts<'a>,
+    podtap: StatementPodtapPart<'a>,
 }
 
 #[derive(Serialize)]
-struct Event<'a> {
+struct StatementEventPart<'a> {
     kind: &'static str,
     dataset: &'static str,
     id: &'a str,
-    start: Stamp,
-    end: Stamp,
+    start: Rfc3339Stamp,
+    end: Rfc3339Stamp,
     duration: u64,
 }
 
 #[derive(Serialize)]
-struct Podtap<'a> {
-    ledger: Ledger<'a>,
+struct StatementPodtapPart<'a> {
+    ledger: LedgerPart<'a>,
 }
 
 /// `podtap.ledger`: its numbers have their names from the ledger's columns.
-struct Ledger<'a>(&'a Statement);
+struct LedgerPart<'a>(&'a Statement);
 
-impl Serialize for Ledger<'_> {
+impl Serialize for LedgerPart<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Statement { sink, numbers, imbalances, .. } = self.0;
         let entries = usize::from(sink.is_some()) + 1 + usize::from(!imbalances.is_empty()) + numbers.len();
@@ -59,11 +59,11 @@ impl Serialize for Ledger<'_> {
 
 impl<'a> StatementView<'a> {
     pub(super) fn new(statement: &'a Statement, observer: &'a Observer) -> Self {
-        let (start, end) = (Stamp::new(statement.from), Stamp::new(statement.to));
+        let (start, end) = (Rfc3339Stamp::new(statement.from), Rfc3339Stamp::new(statement.to));
         Self {
             timestamp: end,
-            ecs: Ecs { version: ECS_VERSION },
-            event: Event {
+            ecs: EcsPart { version: ECS_VERSION },
+            event: StatementEventPart {
                 kind: "metric",
                 dataset: Dataset::Ledger.name(),
                 id: &statement.id,
@@ -71,8 +71,8 @@ impl<'a> StatementView<'a> {
                 end,
                 duration: statement.to.since(statement.from),
             },
-            recorder: Recorder::new(observer),
-            podtap: Podtap { ledger: Ledger(statement) },
+            recorder: RecorderParts::new(observer),
+            podtap: StatementPodtapPart { ledger: LedgerPart(statement) },
         }
     }
 }

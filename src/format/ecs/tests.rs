@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 use super::*;
 use crate::flow::Timestamp;
 use crate::format::Pod;
-use crate::format::fields::{FIELDS, Field, FieldType};
+use crate::format::fields::{FIELDS, FieldType, RecordField};
 use crate::record::sample::{self, START, exchange, header, record};
 use crate::record::{
-    Domain, DomainSource, Ended, EndedHow, Exchange, Grpc, Http2, Labels, Missing, NetworkDirection, Reset, Side,
-    SocketCounts, Sse, StreamClass, Trace, Trust, Unanswered, Version, WebSocket, Weird, Workload,
+    ConnectionSide, DomainNames, DomainSource, EarlyEnd, EndedHow, EventStream, Exchange, GrpcCall, Http2, HttpVersion,
+    LabelSet, MissingParts, NetworkDirection, SocketCounts, StreamClass, StreamReset, TraceContext, Trust,
+    UnansweredReason, WebSocket, Weird, Workload,
 };
 
 /// The observer of the contract's example.
@@ -22,7 +23,7 @@ fn observer() -> Observer {
         ip: Some([10, 1, 9, 9].into()),
         node: Some("n1".into()),
         labels: [("app", "cart")].into_iter().collect(),
-        annotations: Labels::default(),
+        annotations: LabelSet::default(),
     };
     Observer { pod, ..Observer::default() }
 }
@@ -52,7 +53,7 @@ pub(super) fn everything() -> (Exchange, Observer) {
     request.mime_type = Some("text/plain".into());
     request.referrer = Some("http://shop.local/".into());
     request.id = Some("r-1".into());
-    request.trace = Some(Box::new(Trace { trace_id: "4bf9".into(), span_id: "00f0".into() }));
+    request.trace = Some(Box::new(TraceContext { trace_id: "4bf9".into(), span_id: "00f0".into() }));
     request.headers = vec![header("Accept", "a"), header("X-One", "1"), header("accept", "b")];
     request.body_bytes = 5;
     request.last = START.plus(12_000_000);
@@ -62,19 +63,19 @@ pub(super) fn everything() -> (Exchange, Observer) {
     response.trailers = vec![header("grpc-status", "14")];
     let around = sample::everything_around();
     let interface = Some("eth0".into());
-    it.connection = Arc::new(crate::record::Connection { interface, around, ..sample::connection() });
-    it.missing.insert(Missing::REQUEST_BODY);
-    it.missing.insert(Missing::RESPONSE_BODY);
+    it.connection = Arc::new(crate::record::ExchangeConnection { interface, around, ..sample::connection() });
+    it.missing.insert(MissingParts::REQUEST_BODY);
+    it.missing.insert(MissingParts::RESPONSE_BODY);
     it.informational = vec![100, 103];
     it.weird.insert(Weird::BareLf);
-    it.unanswered = Some(Unanswered::Timeout);
+    it.unanswered = Some(UnansweredReason::Timeout);
     it.late = true;
     add_protocols(&mut it);
     it.client_ip = Some([203, 0, 113, 7].into());
     it.source_workload = Some(Arc::new(workload.clone()));
     it.destination_workload = Some(Arc::new(workload));
     let names = ["shop.local"].into_iter().collect();
-    it.destination_domain = Some(Arc::new(Domain { names, source: DomainSource::Host }));
+    it.destination_domain = Some(Arc::new(DomainNames { names, source: DomainSource::Host }));
     let mut by = observer();
     by.pod.annotations = [("team.example/owner", "shop")].into_iter().collect();
     by.service_name = Some("cart".into());
@@ -87,17 +88,17 @@ pub(super) fn everything() -> (Exchange, Observer) {
 /// What HTTP/2, gRPC, WebSocket and server-sent events add.
 fn add_protocols(it: &mut Exchange) {
     it.open = true;
-    it.ended = Some(Ended { by: Some(Side::Server), how: EndedHow::Fin });
+    it.ended = Some(EarlyEnd { by: Some(ConnectionSide::Server), how: EndedHow::Fin });
     it.http2 = Some(Box::new(Http2 {
         stream: 5,
-        reset: Some(Reset { by: Side::Client, code: 8 }),
+        reset: Some(StreamReset { by: ConnectionSide::Client, code: 8 }),
         not_processed: true,
         upgraded: true,
         pushed: true,
         unknown: vec![":path"],
         path_ref: Some("1.4".into()),
     }));
-    it.grpc = Some(Box::new(Grpc {
+    it.grpc = Some(Box::new(GrpcCall {
         system: crate::record::CallSystem::Grpc,
         method: Some("pkg.Svc/Do".into()),
         status: Some(14),
@@ -113,11 +114,11 @@ fn add_protocols(it: &mut Exchange) {
         client: Some(counts),
         server: Some(counts),
         close_code: Some(1000),
-        closed_by: Some(Side::Server),
+        closed_by: Some(ConnectionSide::Server),
         compressed: true,
         lasted_us: Some(20_000),
     }));
-    it.sse = Some(Sse { events: 3, first: Some(START.plus(4_000_000)) });
+    it.sse = Some(EventStream { events: 3, first: Some(START.plus(4_000_000)) });
 }
 
 /// The example of the contract, byte for byte, but for the identifiers it leaves open.
@@ -184,14 +185,14 @@ fn a_record_of_a_node_names_the_pod_of_the_record_and_not_podtaps_own() {
     let pod = json!({"namespace": "shop", "pod": {"name": "web", "ip": "10.61.2.2"}, "node": {"name": "n1"}, "labels": {"app": "web"}});
     assert_eq!(of_pod["kubernetes"], pod);
     assert_eq!((&of_pod["service"]["name"], &of_pod["podtap"]["observed"]), (&json!("web"), &json!("pod")));
-    let observed = crate::record::Observed::Host;
+    let observed = crate::record::ObservedKind::Host;
     let of_host = json(crate::record::OfNode { observed, pod: None, direction: Some(NetworkDirection::Egress) });
     assert_eq!(of_host["kubernetes"], json!({"node": {"name": "n1"}}));
     assert_eq!((&of_host["service"], &of_host["network"]["direction"]), (&Value::Null, &json!("egress")));
 }
 
 /// Asserts that each of `fields` has a value of its type in `whole`.
-pub(super) fn of_listed_types(fields: impl Iterator<Item = Field>, whole: &Value) {
+pub(super) fn of_listed_types(fields: impl Iterator<Item = RecordField>, whole: &Value) {
     for field in fields {
         let value = field.name.split('.').fold(whole, |value, key| &value[key]);
         let one = value.as_array().map_or(value, |list| &list[0]);
@@ -209,7 +210,7 @@ pub(super) fn of_listed_types(fields: impl Iterator<Item = Field>, whole: &Value
 fn what_is_unknown_is_absent() {
     let mut it = exchange();
     it.response = None;
-    it.unanswered = Some(Unanswered::Timeout);
+    it.unanswered = Some(UnansweredReason::Timeout);
     it.gave_up = Some(START.plus(10_000_000_000));
     it.connect_ns = None;
     it.route = None;
@@ -237,7 +238,7 @@ fn a_response_alone_begins_with_itself() {
     it.request = None;
     it.late = true;
     (it.trust, it.number) = (Trust::Unpaired, 3);
-    it.missing.insert(Missing::REQUEST);
+    it.missing.insert(MissingParts::REQUEST);
     let json = json(it);
     assert_eq!(json["@timestamp"], "2026-03-01T12:00:00.012023Z");
     assert_eq!(json["event"]["duration"], 500_000);
@@ -306,8 +307,8 @@ fn other_forms_of_target_give_other_urls() {
 fn every_direction_class_and_version_has_its_word() {
     let mut it = exchange();
     it.class = StreamClass::Upgrade;
-    it.request.as_mut().unwrap().version = Version::V10;
-    it.connection = Arc::new(crate::record::Connection {
+    it.request.as_mut().unwrap().version = HttpVersion::V10;
+    it.connection = Arc::new(crate::record::ExchangeConnection {
         direction: Some(NetworkDirection::Internal),
         client: crate::flow::Endpoint::new([0, 0, 0, 0, 0, 0, 0, 1], 5),
         server: crate::flow::Endpoint::new([0, 0, 0, 0, 0, 0, 0, 1], 80),

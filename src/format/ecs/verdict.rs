@@ -4,39 +4,39 @@ use compact_str::CompactString;
 use serde::Serialize;
 
 use super::ECS_VERSION;
-use super::fit::Fit;
-use super::objects::{Ecs, IanaNumber, IcmpPart, Ingress, Name, Recorder, WorkloadPart};
+use super::fit::LineFit;
+use super::objects::{EcsPart, IanaNumber, IcmpPart, IngressPart, NamePart, RecorderParts, WorkloadPart};
 use super::view::community_id;
-use crate::flow::Protocol;
+use crate::flow::IpProtocol;
 use crate::format::Observer;
-use crate::format::stamp::Stamp;
-use crate::record::{Container, Dataset, FollowedBy, VerdictRecord, Workload};
+use crate::format::stamp::Rfc3339Stamp;
+use crate::record::{Dataset, FollowedBy, StoredContainer, VerdictRecord, Workload};
 
 #[derive(Serialize)]
 pub(super) struct VerdictView<'a> {
     #[serde(rename = "@timestamp")]
-    timestamp: Stamp,
-    ecs: Ecs,
-    event: Event<'a>,
-    rule: Name<'a>,
-    source: End,
-    destination: End,
-    network: Network,
+    timestamp: Rfc3339Stamp,
+    ecs: EcsPart,
+    event: VerdictEventPart<'a>,
+    rule: NamePart<'a>,
+    source: VerdictEndPart,
+    destination: VerdictEndPart,
+    network: VerdictNetworkPart,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<User>,
+    user: Option<VerdictUserPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    container: Option<Id<'a>>,
+    container: Option<VerdictIdPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cloudfoundry: Option<CloudFoundry<'a>>,
     #[serde(flatten)]
-    recorder: Recorder<'a>,
+    recorder: RecorderParts<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    observer: Option<ObserverPart<'a>>,
-    podtap: Podtap<'a>,
+    observer: Option<VerdictObserverPart<'a>>,
+    podtap: VerdictPodtapPart<'a>,
 }
 
 #[derive(Serialize)]
-struct Event<'a> {
+struct VerdictEventPart<'a> {
     kind: &'static str,
     category: [&'static str; 1],
     r#type: [&'static str; 2],
@@ -44,20 +44,20 @@ struct Event<'a> {
     dataset: &'static str,
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    start: Option<Stamp>,
+    start: Option<Rfc3339Stamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    end: Option<Stamp>,
+    end: Option<Rfc3339Stamp>,
 }
 
 #[derive(Serialize)]
-struct End {
+struct VerdictEndPart {
     ip: std::net::IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
 }
 
 #[derive(Serialize)]
-struct Network {
+struct VerdictNetworkPart {
     #[serde(skip_serializing_if = "Option::is_none")]
     transport: Option<CompactString>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,42 +72,42 @@ struct Network {
 }
 
 #[derive(Serialize)]
-struct User {
+struct VerdictUserPart {
     id: String,
 }
 
 #[derive(Serialize)]
-struct Id<'a> {
+struct VerdictIdPart<'a> {
     id: &'a str,
 }
 
 #[derive(Serialize)]
 struct CloudFoundry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    app: Option<Id<'a>>,
+    app: Option<VerdictIdPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    space: Option<Id<'a>>,
+    space: Option<VerdictIdPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    org: Option<Id<'a>>,
+    org: Option<VerdictIdPart<'a>>,
 }
 
 #[derive(Serialize)]
-struct ObserverPart<'a> {
+struct VerdictObserverPart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    ingress: Option<Ingress<'a>>,
+    ingress: Option<IngressPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    egress: Option<Ingress<'a>>,
+    egress: Option<IngressPart<'a>>,
 }
 
 #[derive(Serialize)]
-struct Podtap<'a> {
+struct VerdictPodtapPart<'a> {
     verdict: VerdictPart<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     icmp: Option<IcmpPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<Side<'a>>,
+    source: Option<VerdictSidePart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    destination: Option<Side<'a>>,
+    destination: Option<VerdictSidePart<'a>>,
 }
 
 #[derive(Serialize)]
@@ -130,9 +130,9 @@ struct VerdictPart<'a> {
 }
 
 #[derive(Serialize)]
-struct Side<'a> {
+struct VerdictSidePart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    container: Option<Id<'a>>,
+    container: Option<VerdictIdPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cloudfoundry: Option<CloudFoundry<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,27 +141,27 @@ struct Side<'a> {
 
 impl<'a> VerdictView<'a> {
     pub(super) fn new(record: &'a VerdictRecord, observer: &'a Observer) -> Self {
-        let name = |name: &'a str| Name { name };
+        let name = |name: &'a str| NamePart { name };
         let (subject, [source_port, destination_port]) = (record.subject(), record.packet.ports());
         Self {
-            timestamp: Stamp::new(record.at),
-            ecs: Ecs { version: ECS_VERSION },
-            event: Event::new(record),
+            timestamp: Rfc3339Stamp::new(record.at),
+            ecs: EcsPart { version: ECS_VERSION },
+            event: VerdictEventPart::new(record),
             rule: name(record.prefix.trim_end()),
-            source: End { ip: record.packet.source.ip, port: source_port },
-            destination: End { ip: record.packet.destination.ip, port: destination_port },
-            network: Network::new(record),
-            user: record.user.map(|id| User { id: id.to_string() }),
+            source: VerdictEndPart { ip: record.packet.source.ip, port: source_port },
+            destination: VerdictEndPart { ip: record.packet.destination.ip, port: destination_port },
+            network: VerdictNetworkPart::new(record),
+            user: record.user.map(|id| VerdictUserPart { id: id.to_string() }),
             container: subject.and_then(container_id),
             cloudfoundry: subject.and_then(CloudFoundry::new),
-            recorder: Recorder::new(observer),
-            observer: ObserverPart::new(record),
-            podtap: Podtap::new(record),
+            recorder: RecorderParts::new(observer),
+            observer: VerdictObserverPart::new(record),
+            podtap: VerdictPodtapPart::new(record),
         }
     }
 }
 
-impl<'a> Event<'a> {
+impl<'a> VerdictEventPart<'a> {
     fn new(record: &'a VerdictRecord) -> Self {
         Self {
             kind: "event",
@@ -170,19 +170,19 @@ impl<'a> Event<'a> {
             action: record.action(),
             dataset: Dataset::Verdict.name(),
             id: &record.id,
-            start: record.start.map(Stamp::new),
-            end: record.start.map(|_| Stamp::new(record.at)),
+            start: record.start.map(Rfc3339Stamp::new),
+            end: record.start.map(|_| Rfc3339Stamp::new(record.at)),
         }
     }
 }
 
-impl Network {
+impl VerdictNetworkPart {
     fn new(record: &VerdictRecord) -> Self {
         let packet = &record.packet;
         // Without ports it would be that of another flow.
         let protocol = packet.protocol.filter(|_| !packet.fragment && !packet.truncated);
         Self {
-            transport: packet.protocol.map(Protocol::text),
+            transport: packet.protocol.map(IpProtocol::text),
             iana_number: packet.protocol.map(|protocol| IanaNumber(protocol.0)),
             r#type: if packet.source.ip.is_ipv4() { "ipv4" } else { "ipv6" },
             direction: record.direction.name(),
@@ -196,28 +196,28 @@ impl Network {
 }
 
 /// None where only the application is known, by its mark.
-fn container_id(container: &Container) -> Option<Id<'_>> {
-    (!container.id.is_empty()).then_some(Id { id: &container.id })
+fn container_id(container: &StoredContainer) -> Option<VerdictIdPart<'_>> {
+    (!container.id.is_empty()).then_some(VerdictIdPart { id: &container.id })
 }
 
 impl<'a> CloudFoundry<'a> {
-    fn new(container: &'a Container) -> Option<Self> {
-        let id = |text: &'a str| (!text.is_empty()).then_some(Id { id: text });
+    fn new(container: &'a StoredContainer) -> Option<Self> {
+        let id = |text: &'a str| (!text.is_empty()).then_some(VerdictIdPart { id: text });
         let it = Self { app: id(&container.app), space: id(&container.space), org: id(&container.org) };
         (it.app.is_some() || it.space.is_some() || it.org.is_some()).then_some(it)
     }
 }
 
-impl<'a> ObserverPart<'a> {
+impl<'a> VerdictObserverPart<'a> {
     fn new(record: &'a VerdictRecord) -> Option<Self> {
         let interface =
-            |name: &'a Option<CompactString>| name.as_deref().map(|name| Ingress { interface: Name { name } });
+            |name: &'a Option<CompactString>| name.as_deref().map(|name| IngressPart { interface: NamePart { name } });
         let (ingress, egress) = (interface(&record.interface_in), interface(&record.interface_out));
         (ingress.is_some() || egress.is_some()).then_some(Self { ingress, egress })
     }
 }
 
-impl<'a> Podtap<'a> {
+impl<'a> VerdictPodtapPart<'a> {
     fn new(record: &'a VerdictRecord) -> Self {
         let mark = |it: bool| it.then_some(true);
         let packet = &record.packet;
@@ -233,18 +233,18 @@ impl<'a> Podtap<'a> {
                 lost_before: (record.lost_before > 0).then_some(record.lost_before),
             },
             icmp: packet.icmp.map(IcmpPart::new),
-            source: Side::new(record.source.as_deref(), record.source_workload.as_deref()),
-            destination: Side::new(record.destination.as_deref(), record.destination_workload.as_deref()),
+            source: VerdictSidePart::new(record.source.as_deref(), record.source_workload.as_deref()),
+            destination: VerdictSidePart::new(record.destination.as_deref(), record.destination_workload.as_deref()),
         }
     }
 }
 
-impl<'a> Side<'a> {
-    fn new(container: Option<&'a Container>, workload: Option<&'a Workload>) -> Option<Self> {
+impl<'a> VerdictSidePart<'a> {
+    fn new(container: Option<&'a StoredContainer>, workload: Option<&'a Workload>) -> Option<Self> {
         (container.is_some() || workload.is_some()).then(|| Self {
             container: container.and_then(container_id),
             cloudfoundry: container.and_then(CloudFoundry::new),
-            workload: workload.map(|it| WorkloadPart::new(it, &Fit::WHOLE)),
+            workload: workload.map(|it| WorkloadPart::new(it, &LineFit::WHOLE)),
         })
     }
 }
@@ -258,7 +258,7 @@ mod tests {
     use super::super::tests::{everything, leaves, of_listed_types};
     use super::super::write_json;
     use crate::format::Observer;
-    use crate::format::fields::{Field, verdict_record_fields};
+    use crate::format::fields::{RecordField, verdict_record_fields};
     use crate::record::VerdictRecord;
     use crate::record::sample::{everything_of_verdict, logged_echo, verdict};
 
@@ -296,7 +296,8 @@ mod tests {
         for record in [everything_of_verdict(), later] {
             let whole = json(record, &observer);
             leaves("", &whole, &mut written);
-            let there = |field: &Field| field.name.split('.').try_fold(&whole, |value, key| value.get(key)).is_some();
+            let there =
+                |field: &RecordField| field.name.split('.').try_fold(&whole, |value, key| value.get(key)).is_some();
             of_listed_types(verdict_record_fields().filter(there), &whole);
         }
         let fields: BTreeSet<_> = verdict_record_fields().map(|field| field.name.to_owned()).collect();

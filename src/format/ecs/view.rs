@@ -3,19 +3,19 @@
 //! Absent is `None` and not written. Computes nothing beyond differences of times.
 
 use super::ECS_VERSION;
-use super::fit::Fit;
+use super::fit::LineFit;
 use super::objects::*;
-use super::parts::{FullUrl, Headers, MissingNames, WeirdNames};
-use super::protocols::{ErrorPart, GrpcPart, Http2Part, Rpc, SsePart, WebSocketPart};
-use crate::flow::{Endpoint, Protocol, community_id_of};
+use super::parts::{FullUrl, HeaderMap, MissingNames, WeirdNames};
+use super::protocols::{ErrorPart, GrpcPart, Http2Part, RpcPart, SsePart, WebSocketPart};
+use crate::flow::{Endpoint, IpProtocol, community_id_of};
 use crate::format::Observer;
-use crate::format::stamp::Stamp;
-use crate::record::{Domain, Exchange, Icmp, OfNode, Request, Response, Version, Workload};
-use crate::shape::target::Url;
+use crate::format::stamp::Rfc3339Stamp;
+use crate::record::{DomainNames, Exchange, HttpRequest, HttpResponse, HttpVersion, IcmpMessage, OfNode, Workload};
+use crate::shape::target::RequestUrl;
 
 /// What `record.md` leaves out when nothing was there: `None` for 0.
-fn body(bytes: u64) -> Option<Body> {
-    (bytes > 0).then_some(Body { bytes })
+fn body(bytes: u64) -> Option<BodyPart> {
+    (bytes > 0).then_some(BodyPart { bytes })
 }
 
 /// `Some(true)`, or nothing: marks are only written where they are set.
@@ -28,48 +28,48 @@ fn known(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
-impl<'a> View<'a> {
-    pub(super) fn new(exchange: &'a Exchange, observer: &'a Observer, fit: &Fit) -> Self {
+impl<'a> ExchangeView<'a> {
+    pub(super) fn new(exchange: &'a Exchange, observer: &'a Observer, fit: &LineFit) -> Self {
         let request = exchange.request.as_ref();
         let trace = request.and_then(|r| r.trace.as_deref());
-        let start = Stamp::new(exchange.start());
-        let name = |name: &'a str| Name { name };
+        let start = Rfc3339Stamp::new(exchange.start());
+        let name = |name: &'a str| NamePart { name };
         let interface = exchange.connection.interface.as_deref();
         Self {
             timestamp: start,
-            ecs: Ecs { version: ECS_VERSION },
-            event: Event::new(exchange, start),
-            http: Http::new(exchange, fit),
+            ecs: EcsPart { version: ECS_VERSION },
+            event: EventPart::new(exchange, start),
+            http: HttpPart::new(exchange, fit),
             url: request.map(|r| UrlParts::new(r, fit)),
-            user_agent: Original::user_agent(exchange, fit),
-            source: Side::source(exchange),
-            destination: Side::destination(exchange),
-            client: exchange.client_ip.map(|ip| Client { ip }),
-            network: Network::new(exchange),
-            trace: trace.map(|t| Id { id: &t.trace_id }),
-            span: trace.map(|t| Id { id: &t.span_id }),
-            rpc: Rpc::new(exchange, fit),
+            user_agent: OriginalPart::user_agent(exchange, fit),
+            source: EndpointPart::source(exchange),
+            destination: EndpointPart::destination(exchange),
+            client: exchange.client_ip.map(|ip| ClientPart { ip }),
+            network: NetworkPart::new(exchange),
+            trace: trace.map(|t| IdPart { id: &t.trace_id }),
+            span: trace.map(|t| IdPart { id: &t.span_id }),
+            rpc: RpcPart::new(exchange, fit),
             error: ErrorPart::new(exchange),
             service: service(observer, exchange.of_node.as_deref()).map(name),
             labels: fit.labels(&observer.labels),
             host: observer.host_name.as_deref().map(name),
-            kubernetes: Kubernetes::of(exchange.of_node.as_deref(), observer, fit),
-            orchestrator: Orchestrator::new(observer),
-            agent: Agent::PODTAP,
-            observer: interface.map(|n| ObserverPart { ingress: Ingress { interface: name(n) } }),
-            podtap: Podtap::new(exchange, fit),
+            kubernetes: KubernetesPart::of(exchange.of_node.as_deref(), observer, fit),
+            orchestrator: OrchestratorPart::new(observer),
+            agent: AgentPart::PODTAP,
+            observer: interface.map(|n| ObserverPart { ingress: IngressPart { interface: name(n) } }),
+            podtap: PodtapPart::new(exchange, fit),
         }
     }
 }
 
-impl<'a> Original<'a> {
-    pub(super) fn user_agent(exchange: &'a Exchange, fit: &Fit) -> Option<Self> {
+impl<'a> OriginalPart<'a> {
+    pub(super) fn user_agent(exchange: &'a Exchange, fit: &LineFit) -> Option<Self> {
         let user_agent = exchange.request.as_ref()?.user_agent.as_ref();
         fit.maybe(user_agent).map(|original| Self { original })
     }
 }
 
-impl<'a> Side<'a> {
+impl<'a> EndpointPart<'a> {
     pub(super) fn source(exchange: &'a Exchange) -> Self {
         let Endpoint { ip, port } = exchange.connection.client;
         Self { ip, port, bytes: exchange.request.as_ref().map(|r| r.bytes), domain: None }
@@ -82,18 +82,18 @@ impl<'a> Side<'a> {
     }
 }
 
-impl Agent {
+impl AgentPart {
     pub(super) const PODTAP: Self = Self { r#type: "podtap", version: env!("CARGO_PKG_VERSION") };
 }
 
-impl<'a> Orchestrator<'a> {
+impl<'a> OrchestratorPart<'a> {
     pub(super) fn new(observer: &'a Observer) -> Option<Self> {
-        observer.cluster_name.as_deref().map(|name| Self { cluster: Name { name } })
+        observer.cluster_name.as_deref().map(|name| Self { cluster: NamePart { name } })
     }
 }
 
-impl<'a> Event<'a> {
-    pub(super) fn new(exchange: &'a Exchange, start: Stamp) -> Self {
+impl<'a> EventPart<'a> {
+    pub(super) fn new(exchange: &'a Exchange, start: Rfc3339Stamp) -> Self {
         let end = exchange.end();
         Self {
             kind: "event",
@@ -102,17 +102,17 @@ impl<'a> Event<'a> {
             dataset: "podtap.http",
             id: &exchange.id,
             start,
-            end: end.map(Stamp::new),
+            end: end.map(Rfc3339Stamp::new),
             duration: end.map(|end| end.since(exchange.start())),
             outcome: exchange.outcome().name(),
         }
     }
 }
 
-impl<'a> Http<'a> {
-    pub(super) fn new(exchange: &'a Exchange, fit: &Fit) -> Self {
+impl<'a> HttpPart<'a> {
+    pub(super) fn new(exchange: &'a Exchange, fit: &LineFit) -> Self {
         let (request, response) = (exchange.request.as_ref(), exchange.response.as_ref());
-        let version = request.map(|r| r.version).and_then(Version::name);
+        let version = request.map(|r| r.version).and_then(HttpVersion::name);
         Self {
             version: version.or_else(|| response?.version.name()),
             route: fit.maybe(exchange.route.as_ref()),
@@ -123,7 +123,7 @@ impl<'a> Http<'a> {
 }
 
 impl<'a> RequestPart<'a> {
-    pub(super) fn new(request: &'a Request, fit: &Fit) -> Self {
+    pub(super) fn new(request: &'a HttpRequest, fit: &LineFit) -> Self {
         Self {
             method: known(fit.text(&request.method)),
             bytes: request.bytes,
@@ -131,29 +131,29 @@ impl<'a> RequestPart<'a> {
             mime_type: fit.maybe(request.mime_type.as_ref()),
             referrer: fit.maybe(request.referrer.as_ref()),
             id: fit.maybe(request.id.as_ref()),
-            headers: (fit.headers && !request.headers.is_empty()).then_some(Headers(&request.headers)),
-            trailers: (fit.headers && !request.trailers.is_empty()).then_some(Headers(&request.trailers)),
+            headers: (fit.headers && !request.headers.is_empty()).then_some(HeaderMap(&request.headers)),
+            trailers: (fit.headers && !request.trailers.is_empty()).then_some(HeaderMap(&request.trailers)),
         }
     }
 }
 
 impl<'a> ResponsePart<'a> {
-    pub(super) fn new(response: &'a Response, fit: &Fit) -> Self {
+    pub(super) fn new(response: &'a HttpResponse, fit: &LineFit) -> Self {
         Self {
             status_code: response.status,
             status_phrase: fit.maybe(response.phrase.as_ref()),
             mime_type: fit.maybe(response.mime_type.as_ref()),
             bytes: response.bytes,
             body: body(response.body_bytes),
-            headers: (fit.headers && !response.headers.is_empty()).then_some(Headers(&response.headers)),
-            trailers: (fit.headers && !response.trailers.is_empty()).then_some(Headers(&response.trailers)),
+            headers: (fit.headers && !response.headers.is_empty()).then_some(HeaderMap(&response.headers)),
+            trailers: (fit.headers && !response.trailers.is_empty()).then_some(HeaderMap(&response.trailers)),
         }
     }
 }
 
 impl<'a> UrlParts<'a> {
-    pub(super) fn new(request: &'a Request, fit: &Fit) -> Self {
-        let url = Url::of(request);
+    pub(super) fn new(request: &'a HttpRequest, fit: &LineFit) -> Self {
+        let url = RequestUrl::of(request);
         Self {
             original: known(fit.text(&request.target)),
             path: fit.maybe(url.path.filter(|_| fit.url_parts)),
@@ -168,7 +168,7 @@ impl<'a> UrlParts<'a> {
     }
 }
 
-impl<'a> Network<'a> {
+impl<'a> NetworkPart<'a> {
     pub(super) fn new(exchange: &'a Exchange) -> Self {
         let direction = exchange.direction().map(|direction| direction.name());
         Self {
@@ -177,8 +177,8 @@ impl<'a> Network<'a> {
             protocol: "http",
             direction,
             community_id: &exchange.connection.community_id,
-            vlan: Vlan::outer(&exchange.connection.around),
-            inner: Inner::new(&exchange.connection.around),
+            vlan: VlanPart::outer(&exchange.connection.around),
+            inner: InnerVlanPart::new(&exchange.connection.around),
         }
     }
 }
@@ -191,42 +191,46 @@ pub(super) fn service<'a>(observer: &'a Observer, of_node: Option<&'a OfNode>) -
     }
 }
 
-impl<'a> Recorder<'a> {
+impl<'a> RecorderParts<'a> {
     pub(super) fn new(observer: &'a Observer) -> Self {
         Self::of(None, observer)
     }
 
     /// Of a record that may be a node's.
     pub(super) fn of(of_node: Option<&'a OfNode>, observer: &'a Observer) -> Self {
-        let name = |name: &'a str| Name { name };
+        let name = |name: &'a str| NamePart { name };
         Self {
             service: service(observer, of_node).map(name),
-            labels: Fit::WHOLE.labels(&observer.labels),
+            labels: LineFit::WHOLE.labels(&observer.labels),
             host: observer.host_name.as_deref().map(name),
-            kubernetes: Kubernetes::of(of_node, observer, &Fit::WHOLE),
-            orchestrator: Orchestrator::new(observer),
-            agent: Agent::PODTAP,
+            kubernetes: KubernetesPart::of(of_node, observer, &LineFit::WHOLE),
+            orchestrator: OrchestratorPart::new(observer),
+            agent: AgentPart::PODTAP,
         }
     }
 }
 
 impl IcmpPart {
-    pub(super) fn new(icmp: Icmp) -> Self {
+    pub(super) fn new(icmp: IcmpMessage) -> Self {
         Self { r#type: icmp.kind, code: icmp.code, id: icmp.id }
     }
 }
 
 /// `network.community_id`: ICMP has its type and code in place of ports.
-pub(super) fn community_id(protocol: Protocol, [source, destination]: [Endpoint; 2], icmp: Option<Icmp>) -> String {
+pub(super) fn community_id(
+    protocol: IpProtocol,
+    [source, destination]: [Endpoint; 2],
+    icmp: Option<IcmpMessage>,
+) -> String {
     let [from, to] = icmp.map_or([source.port, destination.port], |icmp| [icmp.kind, icmp.code].map(u16::from));
     community_id_of(protocol, Endpoint { port: from, ..source }, Endpoint { port: to, ..destination })
 }
 
-impl<'a> Kubernetes<'a> {
+impl<'a> KubernetesPart<'a> {
     /// The observed pod: where a node is observed, that of the record.
-    pub(super) fn of(of_node: Option<&'a OfNode>, observer: &'a Observer, fit: &Fit) -> Option<Self> {
+    pub(super) fn of(of_node: Option<&'a OfNode>, observer: &'a Observer, fit: &LineFit) -> Option<Self> {
         let Some(of_node) = of_node else { return Self::new(observer, fit) };
-        let node = observer.pod.node.as_deref().or(observer.host_name.as_deref()).map(|name| Name { name });
+        let node = observer.pod.node.as_deref().or(observer.host_name.as_deref()).map(|name| NamePart { name });
         let (none, pod) = (Self { namespace: None, pod: None, node, labels: None, annotations: None }, &of_node.pod);
         let Some((ip, workload)) = pod else { return none.node.is_some().then_some(none) };
         let part = PodPart { name: workload.name.as_deref(), uid: None, ip: Some(*ip) };
@@ -234,26 +238,26 @@ impl<'a> Kubernetes<'a> {
         Some(Self { namespace: workload.namespace.as_deref(), pod: Some(part), labels, ..none })
     }
 
-    fn new(observer: &'a Observer, fit: &Fit) -> Option<Self> {
+    fn new(observer: &'a Observer, fit: &LineFit) -> Option<Self> {
         let pod = &observer.pod;
         let part = PodPart { name: pod.name.as_deref(), uid: pod.uid.as_deref(), ip: pod.ip };
         let has_pod = part.name.is_some() || part.uid.is_some() || part.ip.is_some();
         let (labels, annotations) = (fit.labels(&pod.labels), fit.labels(&pod.annotations));
         let namespace = pod.namespace.as_deref();
-        let node = pod.node.as_deref().map(|name| Name { name });
+        let node = pod.node.as_deref().map(|name| NamePart { name });
         let has_any = has_pod || namespace.is_some() || node.is_some() || labels.is_some() || annotations.is_some();
         has_any.then_some(Self { namespace, pod: has_pod.then_some(part), node, labels, annotations })
     }
 }
 
-impl<'a> Podtap<'a> {
-    pub(super) fn new(exchange: &'a Exchange, fit: &Fit) -> Self {
+impl<'a> PodtapPart<'a> {
+    pub(super) fn new(exchange: &'a Exchange, fit: &LineFit) -> Self {
         let is_early = exchange.in_order().is_some_and(|(request, response)| response.first < request.last);
         let http2 = exchange.http2.as_deref();
         Self {
             trust: exchange.trust.name(),
             missing: (!exchange.missing.is_empty()).then_some(MissingNames(exchange.missing)),
-            timing: Timing::new(exchange),
+            timing: TimingPart::new(exchange),
             early_response: mark(is_early),
             connection: ConnectionPart::new(exchange),
             stream: exchange.class.name(),
@@ -261,7 +265,7 @@ impl<'a> Podtap<'a> {
             weird: (!exchange.weird.is_empty()).then_some(WeirdNames(exchange.weird)),
             unanswered: exchange.unanswered.map(|u| u.name()),
             late: mark(exchange.late),
-            ended_by: exchange.ended.and_then(|ended| ended.by).map(crate::record::Side::name),
+            ended_by: exchange.ended.and_then(|ended| ended.by).map(crate::record::ConnectionSide::name),
             ended_how: exchange.ended.map(|ended| ended.how.name()),
             open: mark(exchange.open),
             unknown: http2.map(|stream| stream.unknown.as_slice()).filter(|names| !names.is_empty()),
@@ -283,7 +287,7 @@ impl<'a> Podtap<'a> {
     }
 }
 
-impl Timing {
+impl TimingPart {
     pub(super) fn new(exchange: &Exchange) -> Option<Self> {
         let timing = exchange.timing();
         let micros = |nanos: Option<u64>| nanos.map(|nanos| nanos / 1000);
@@ -310,7 +314,7 @@ impl<'a> ConnectionPart<'a> {
 }
 
 impl<'a> SidePart<'a> {
-    pub(super) fn new(workload: Option<&'a Workload>, domain: Option<&'a Domain>, fit: &Fit) -> Option<Self> {
+    pub(super) fn new(workload: Option<&'a Workload>, domain: Option<&'a DomainNames>, fit: &LineFit) -> Option<Self> {
         let domain_source = domain.map(|domain| domain.source.name());
         let workload = workload.map(|it| WorkloadPart::new(it, fit));
         (workload.is_some() || domain_source.is_some()).then_some(Self { workload, domain_source })
@@ -318,7 +322,7 @@ impl<'a> SidePart<'a> {
 }
 
 impl<'a> WorkloadPart<'a> {
-    pub(super) fn new(it: &'a Workload, fit: &Fit) -> Self {
+    pub(super) fn new(it: &'a Workload, fit: &LineFit) -> Self {
         Self {
             namespace: it.namespace.as_deref(),
             name: it.name.as_deref(),

@@ -4,10 +4,10 @@
 
 use super::FieldType::{Boolean, Date, Ip, Keyword, Long, Wildcard};
 use super::events::{DOMAIN, WORKLOADS};
-use super::{FIELDS, Field, field, same};
+use super::{FIELDS, RecordField, field, same};
 
 /// What only connects and their processes have.
-pub(super) const CONNECT_FIELDS: &[Field] = &[
+pub(super) const CONNECT_FIELDS: &[RecordField] = &[
     field("process.pid", Long, "Process, by its number in the machine's own namespace of processes"),
     field("process.vpid", Long, "Its number in its own namespace, where that is another one"),
     field("process.name", Keyword, "Its name in the kernel: 15 bytes at most"),
@@ -39,7 +39,7 @@ pub(super) const CONNECT_FIELDS: &[Field] = &[
 ];
 
 /// What means something else here than in an exchange.
-const CONNECT: &[Field] = &[
+const CONNECT: &[RecordField] = &[
     field("@timestamp", Date, "When the connection was asked for"),
     field("event.kind", Keyword, "`event`"),
     field("event.category", Keyword, "`network`, and `process` where the process is known"),
@@ -72,7 +72,7 @@ const CONNECT: &[Field] = &[
 ];
 
 /// The fields of a record of a connect.
-pub fn connect_record_fields() -> impl Iterator<Item = Field> {
+pub fn connect_record_fields() -> impl Iterator<Item = RecordField> {
     let workloads = FIELDS.iter().filter(|field| WORKLOADS.iter().any(|prefix| field.name.starts_with(prefix)));
     let domain = FIELDS.iter().filter(|field| DOMAIN.contains(&field.name) || field.name == "podtap.observed");
     CONNECT.iter().chain(same()).chain(CONNECT_FIELDS).chain(domain).chain(workloads).copied()

@@ -3,10 +3,10 @@
 //! What they share with exchanges is listed there; here is what they add, and what means something else.
 
 use super::FieldType::{Boolean, Date, Ip, Keyword, Long};
-use super::{FIELDS, Field, field, same};
+use super::{FIELDS, RecordField, field, same};
 
 /// What no exchange has.
-pub(super) const FLOW_FIELDS: &[Field] = &[
+pub(super) const FLOW_FIELDS: &[RecordField] = &[
     field("event.action", Keyword, "`new`, `update`, `end`"),
     field("source.packets", Long, "Packets of who opened, at the end; absent where the kernel does not count"),
     field("source.nat.ip", Ip, "The source's address after translation, where source or port differ"),
@@ -53,7 +53,7 @@ pub(super) const FLOW_FIELDS: &[Field] = &[
 ];
 
 /// What means something else here than in an exchange.
-const CONNTRACK: &[Field] = &[
+const CONNTRACK: &[RecordField] = &[
     field("@timestamp", Date, "When it happened: of `new` the start, of `end` the end"),
     field("event.kind", Keyword, "`event`"),
     field("event.category", Keyword, "`network`"),
@@ -96,13 +96,13 @@ pub(super) const DOMAIN: [&str; 2] = ["destination.domain", "podtap.destination.
 const AROUND: [&str; 4] = ["network.vlan.", "network.inner.", "podtap.tunnel.", "podtap.observed"];
 
 /// The fields of a record of connection tracking.
-pub fn conntrack_record_fields() -> impl Iterator<Item = Field> {
+pub fn conntrack_record_fields() -> impl Iterator<Item = RecordField> {
     let workloads = FIELDS.iter().filter(|field| WORKLOADS.iter().any(|prefix| field.name.starts_with(prefix)));
     CONNTRACK.iter().chain(same()).chain(FLOW_FIELDS).chain(workloads).copied()
 }
 
 /// What only flows have.
-pub(super) const REPORT_FIELDS: &[Field] = &[
+pub(super) const REPORT_FIELDS: &[RecordField] = &[
     field("flow.id", Keyword, "The flow: the same in all of its records"),
     field("flow.final", Boolean, "Whether no record of the flow follows"),
     field(
@@ -135,7 +135,7 @@ pub(super) const REPORT_FIELDS: &[Field] = &[
 ];
 
 /// What means something else here than in an exchange. All counts are those since the last record of the flow.
-const REPORT: &[Field] = &[
+const REPORT: &[RecordField] = &[
     field("@timestamp", Date, "As `event.end`"),
     field("event.kind", Keyword, "`event`"),
     field("event.category", Keyword, "`network`"),
@@ -183,7 +183,7 @@ const REPORT: &[Field] = &[
 ];
 
 /// The fields of a report of a flow.
-pub fn flow_record_fields() -> impl Iterator<Item = Field> {
+pub fn flow_record_fields() -> impl Iterator<Item = RecordField> {
     let workloads = FIELDS.iter().filter(|field| WORKLOADS.iter().any(|prefix| field.name.starts_with(prefix)));
     let domain = FIELDS.iter().filter(|field| DOMAIN.contains(&field.name));
     let around = FIELDS.iter().filter(|field| AROUND.iter().any(|prefix| field.name.starts_with(prefix)));
@@ -191,7 +191,7 @@ pub fn flow_record_fields() -> impl Iterator<Item = Field> {
 }
 
 /// What only logged packets have.
-pub(super) const VERDICT_FIELDS: &[Field] = &[
+pub(super) const VERDICT_FIELDS: &[RecordField] = &[
     field("rule.name", Keyword, "The rule's prefix as logged, without blanks at its end"),
     field("user.id", Keyword, "User of the sending process, of packets from this machine"),
     field("container.id", Keyword, "Container of the destination (ingress) or the source (egress), by VERDICT_STORE"),
@@ -230,7 +230,7 @@ pub(super) const VERDICT_FIELDS: &[Field] = &[
 ];
 
 /// What means something else here than in an exchange.
-const VERDICT: &[Field] = &[
+const VERDICT: &[RecordField] = &[
     field("@timestamp", Date, "When the packet was logged; of several the last"),
     field("event.kind", Keyword, "`event`"),
     field("event.category", Keyword, "`network`"),
@@ -258,7 +258,7 @@ const VERDICT: &[Field] = &[
 ];
 
 /// The fields of a record of a logged packet.
-pub fn verdict_record_fields() -> impl Iterator<Item = Field> {
+pub fn verdict_record_fields() -> impl Iterator<Item = RecordField> {
     let workloads = FIELDS.iter().filter(|field| WORKLOADS.iter().any(|prefix| field.name.starts_with(prefix)));
     VERDICT.iter().chain(same()).chain(VERDICT_FIELDS).chain(workloads).copied()
 }

@@ -30,7 +30,7 @@ const ARROW: usize = 3;
 
 /// The columns of one width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Columns {
+pub(super) struct TextColumns {
     /// Characters of `12:34:56.789012` that are shown.
     pub(super) time_digits: usize,
     /// Method and URL together.
@@ -41,7 +41,7 @@ pub(super) struct Columns {
     pub(super) size: bool,
 }
 
-impl Columns {
+impl TextColumns {
     pub(super) fn of(width: Option<usize>) -> Self {
         let Some(width) = width else {
             return Self { time_digits: 15, what: WHAT_IN_FILES, longest_what: LONGEST_IN_FILES, size: true };
@@ -78,9 +78,9 @@ pub(super) fn cut_middle(text: &mut CompactString, start: usize, most: usize) {
 
 /// Bytes in powers of ten, two digits at least: `812 B`, `1.8 kB`, `12 MB`.
 #[derive(Clone, Copy, Debug)]
-pub struct Size(pub u64);
+pub struct ShownSize(pub u64);
 
-impl fmt::Display for Size {
+impl fmt::Display for ShownSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         scaled(f, self.0, &["B", "kB", "MB", "GB", "TB", "PB", "EB"])
     }
@@ -88,9 +88,9 @@ impl fmt::Display for Size {
 
 /// Nanoseconds: `850 us`, `12.4 ms`, `10.0 s`.
 #[derive(Clone, Copy, Debug)]
-pub struct Took(pub u64);
+pub struct ShownDuration(pub u64);
 
-impl fmt::Display for Took {
+impl fmt::Display for ShownDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let micros = self.0 / 1000;
         match micros {
@@ -132,12 +132,12 @@ mod tests {
             (u64::MAX, "18 EB"),
         ];
         for (bytes, expected) in sizes {
-            assert_eq!(Size(bytes).to_string(), expected);
+            assert_eq!(ShownSize(bytes).to_string(), expected);
         }
         for (nanos, expected) in
             [(999, "0 us"), (850_000, "850 us"), (12_400_000, "12.4 ms"), (61_000_000_000, "61.0 s")]
         {
-            assert_eq!(Took(nanos).to_string(), expected);
+            assert_eq!(ShownDuration(nanos).to_string(), expected);
         }
     }
 
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_plain_line_fits_into_every_terminal_from_80_columns_on() {
         for width in 80..300 {
-            let columns = Columns::of(Some(width));
+            let columns = TextColumns::of(Some(width));
             let status = if columns.size { STATUS + 1 + SIZE } else { STATUS_OR_WHY };
             let line = columns.time_width(0) + ARROW + columns.what + 1 + status + 1 + TOOK + 2 + PEER;
             assert!(line <= width, "{width}: {line}");

@@ -3,14 +3,14 @@
 use std::fmt::{self, Write};
 
 use super::events::{ENDS_WIDTH, PROTOCOL_WIDTH};
-use super::{DIM, GREEN, Line, RED, Took};
-use crate::record::{ConnectRecord, Outcome, Process};
+use super::{DIM, GREEN, RED, ShownDuration, TextLine};
+use crate::record::{ConnectRecord, EventOutcome, Process};
 use crate::redact::escape_into;
 
 /// Most characters of a command line.
 const LONGEST_COMMAND: usize = 200;
 
-impl Line<'_> {
+impl TextLine<'_> {
     pub(super) fn connect(&mut self, connect: &ConnectRecord) -> fmt::Result {
         self.time(connect.start)?;
         self.out.push(' ');
@@ -27,13 +27,13 @@ impl Line<'_> {
         self.pad(start, ENDS_WIDTH);
         self.out.push_str("  ");
         let colour = match connect.result.outcome() {
-            Outcome::Failure => RED,
-            Outcome::Success => GREEN,
-            Outcome::Unknown => DIM,
+            EventOutcome::Failure => RED,
+            EventOutcome::Success => GREEN,
+            EventOutcome::Unknown => DIM,
         };
         self.painted(colour, connect.result.name())?;
         if let Some(end) = connect.end {
-            write!(self.out, "  {}", Took(end.since(connect.start)))?;
+            write!(self.out, "  {}", ShownDuration(end.since(connect.start)))?;
         }
         if let Some(tries) = connect.tries {
             write!(self.out, "  {tries} {}", if tries == 1 { "try" } else { "tries" })?;
@@ -74,13 +74,13 @@ fn short(id: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use crate::format::text::{Style, write_line};
+    use crate::format::text::{TextStyle, write_line};
     use crate::record::sample::{connect, everything_of_connect};
     use crate::record::{ConnectRecord, ConnectResult};
 
     fn line(record: ConnectRecord) -> String {
         let mut out = Vec::new();
-        write_line(&mut out, &record.into(), &Style::default());
+        write_line(&mut out, &record.into(), &TextStyle::default());
         String::from_utf8(out).unwrap().split_once(' ').unwrap().1.to_owned()
     }
 

@@ -2,9 +2,9 @@
 
 use std::fmt::{self, Write};
 
-use super::{DIM, GREEN, Line, RED, Size, Took};
-use crate::flow::{Endpoint, Protocol};
-use crate::record::{ConntrackAction, ConntrackRecord, FlowRecord, Outcome, VerdictRecord};
+use super::{DIM, GREEN, RED, ShownDuration, ShownSize, TextLine};
+use crate::flow::{Endpoint, IpProtocol};
+use crate::record::{ConntrackAction, ConntrackRecord, EventOutcome, FlowRecord, VerdictRecord};
 use crate::redact::escape_into;
 
 /// Width of action and protocol together.
@@ -14,7 +14,7 @@ pub(super) const PROTOCOL_WIDTH: usize = 6;
 /// Width of the two ends.
 pub(super) const ENDS_WIDTH: usize = 46;
 
-impl Line<'_> {
+impl TextLine<'_> {
     pub(super) fn conntrack(&mut self, event: &ConntrackRecord) -> fmt::Result {
         self.time(event.at)?;
         self.out.push(' ');
@@ -49,19 +49,26 @@ impl Line<'_> {
         }
         self.pad(start, ENDS_WIDTH);
         let [there, back] = flow.counts;
-        write!(self.out, "  {}+{} packets {}+{}", there.packets, back.packets, Size(there.bytes), Size(back.bytes))?;
+        write!(
+            self.out,
+            "  {}+{} packets {}+{}",
+            there.packets,
+            back.packets,
+            ShownSize(there.bytes),
+            ShownSize(back.bytes)
+        )?;
         let resent = there.retransmitted_bytes + back.retransmitted_bytes;
         if resent > 0 {
-            write!(self.out, "  {} sent again", Size(resent))?;
+            write!(self.out, "  {} sent again", ShownSize(resent))?;
         }
         self.out.push_str("  ");
         let colour = match flow.outcome {
-            Some(Outcome::Failure) => RED,
-            Some(Outcome::Success) => GREEN,
-            Some(Outcome::Unknown) | None => DIM,
+            Some(EventOutcome::Failure) => RED,
+            Some(EventOutcome::Success) => GREEN,
+            Some(EventOutcome::Unknown) | None => DIM,
         };
         self.painted(colour, flow.status.name())?;
-        write!(self.out, "  {}", Took(flow.duration))
+        write!(self.out, "  {}", ShownDuration(flow.duration))
     }
 
     pub(super) fn verdict(&mut self, record: &VerdictRecord) -> fmt::Result {
@@ -70,7 +77,7 @@ impl Line<'_> {
         self.painted(if record.meaning.allowed { GREEN } else { RED }, record.action())?;
         self.out.push(' ');
         let packet = &record.packet;
-        self.out.push_str(&packet.protocol.map_or("?".into(), Protocol::text));
+        self.out.push_str(&packet.protocol.map_or("?".into(), IpProtocol::text));
         let ends = [(" ", packet.source), (" → ", packet.destination)];
         for ((before, end), has_port) in ends.into_iter().zip(packet.has_port) {
             self.out.push_str(before);
@@ -116,7 +123,14 @@ impl Line<'_> {
         }
         if let Some([there, back]) = event.counters {
             let packets = (there.packets, back.packets);
-            write!(self.out, "  {}+{} packets {}+{}", packets.0, packets.1, Size(there.bytes), Size(back.bytes))?;
+            write!(
+                self.out,
+                "  {}+{} packets {}+{}",
+                packets.0,
+                packets.1,
+                ShownSize(there.bytes),
+                ShownSize(back.bytes)
+            )?;
         }
         if let Some(flows) = event.flows {
             write!(self.out, "  {} begun, {} ended, {} failed", flows.begun, flows.ended, flows.failed)?;
@@ -126,26 +140,26 @@ impl Line<'_> {
         }
         self.out.push_str("  ");
         match (event.outcome, event.tries) {
-            (Some(Outcome::Failure), Some(tries)) => {
+            (Some(EventOutcome::Failure), Some(tries)) => {
                 self.painted(RED, format_args!("not answered, tried {tries} times"))
             }
-            (Some(Outcome::Failure), None) => self.painted(RED, "not established"),
-            (Some(Outcome::Success), _) => self.painted(GREEN, "ok"),
-            (Some(Outcome::Unknown) | None, _) => self.painted(DIM, "-"),
+            (Some(EventOutcome::Failure), None) => self.painted(RED, "not established"),
+            (Some(EventOutcome::Success), _) => self.painted(GREEN, "ok"),
+            (Some(EventOutcome::Unknown) | None, _) => self.painted(DIM, "-"),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::flow::Protocol;
-    use crate::format::text::{Style, write_line};
+    use crate::flow::IpProtocol;
+    use crate::format::text::{TextStyle, write_line};
     use crate::record::sample::{conntrack, flow, verdict};
-    use crate::record::{ConntrackRecord, Outcome};
+    use crate::record::{ConntrackRecord, EventOutcome};
 
     fn line(record: ConntrackRecord) -> String {
         let mut out = Vec::new();
-        write_line(&mut out, &record.into(), &Style::default());
+        write_line(&mut out, &record.into(), &TextStyle::default());
         String::from_utf8(out).unwrap()
     }
 
@@ -154,7 +168,7 @@ mod tests {
         let mut record = verdict();
         (record.packets, record.prefix) = (7, "DENY_\u{1b}[2J ".into());
         let mut out = Vec::new();
-        write_line(&mut out, &record.into(), &Style::default());
+        write_line(&mut out, &record.into(), &TextStyle::default());
         let line = String::from_utf8(out).unwrap();
         let expected = "ingress-denied tcp 10.255.15.7:36004 → 10.255.15.13:723  DENY_\\x1b[2J  container cb40f81e-52ce-41c5-b00f-0d13  7 packets\n";
         assert_eq!(line.split_once(' ').unwrap().1, expected);
@@ -163,7 +177,7 @@ mod tests {
     #[test]
     fn a_flow_shows_its_ends_what_each_sent_and_what_came_of_it() {
         let mut out = Vec::new();
-        write_line(&mut out, &flow().into(), &Style::default());
+        write_line(&mut out, &flow().into(), &TextStyle::default());
         let line = String::from_utf8(out).unwrap();
         let expected = "tcp   10.61.1.2:51234 → 10.61.2.2:8080                6+5 packets 512 B+2.3 kB  20 B sent again  closed  1.0 s\n";
         assert_eq!(line.split_once(' ').unwrap().1, expected);
@@ -174,10 +188,11 @@ mod tests {
         let ok = "12:00:01.000Z end tcp     10.61.1.2:51234 → 10.96.61.10:80                to 10.61.2.2:8080  time_wait  6+5 packets 512 B+2.3 kB  ok\n";
         assert_eq!(line(conntrack()).split_once(' ').unwrap().1, ok.split_once(' ').unwrap().1);
         let mut failed = conntrack();
-        (failed.outcome, failed.tries, failed.state, failed.counters) = (Some(Outcome::Failure), Some(4), None, None);
+        (failed.outcome, failed.tries, failed.state, failed.counters) =
+            (Some(EventOutcome::Failure), Some(4), None, None);
         assert!(line(failed).ends_with("to 10.61.2.2:8080  not answered, tried 4 times\n"));
         let mut other = conntrack();
-        (other.tuple.protocol, other.destination_nat) = (Protocol(253), None);
+        (other.tuple.protocol, other.destination_nat) = (IpProtocol(253), None);
         assert!(line(other).contains(" end 253     10.61.1.2 → 10.96.61.10 "));
     }
 }

@@ -2,19 +2,19 @@
 
 use std::fmt::{self, Write};
 
-use super::columns::{STATUS, STATUS_OR_WHY, Size, TOOK, Took, cut_middle};
-use super::{CYAN, DIM, GREEN, Line, RED, YELLOW};
+use super::columns::{STATUS, STATUS_OR_WHY, ShownDuration, ShownSize, TOOK, cut_middle};
+use super::{CYAN, DIM, GREEN, RED, TextLine, YELLOW};
 use crate::flow::Endpoint;
 use crate::record::{
-    CallSystem, EndedHow, Exchange, Missing, NetworkDirection, Request, SocketCounts, StreamClass, Trust, WebSocket,
-    grpc_status, h2_error,
+    CallSystem, EndedHow, Exchange, HttpRequest, MissingParts, NetworkDirection, SocketCounts, StreamClass, Trust,
+    WebSocket, grpc_status, h2_error,
 };
 use crate::redact::escape_into;
-use crate::shape::target::Url;
+use crate::shape::target::RequestUrl;
 
 const METHOD_WIDTH: usize = 4;
 
-impl Line<'_> {
+impl TextLine<'_> {
     pub(super) fn exchange(&mut self, exchange: &Exchange) -> fmt::Result {
         self.time(exchange.start())?;
         let arrow = match exchange.direction() {
@@ -47,8 +47,8 @@ impl Line<'_> {
         self.pad(start, self.columns.what);
     }
 
-    fn url(&mut self, request: &Request, server: Endpoint) {
-        let url = Url::of(request);
+    fn url(&mut self, request: &HttpRequest, server: Endpoint) {
+        let url = RequestUrl::of(request);
         match &request.host {
             // The target says it all.
             _ if url.is_absolute || url.scheme.is_none() => {}
@@ -68,7 +68,7 @@ impl Line<'_> {
                 let width = if self.columns.size { STATUS } else { STATUS_OR_WHY };
                 self.painted(colour_of(exchange), format_args!("{status:<width$}"))?;
                 if self.columns.size {
-                    write!(self.out, " {:>8}", Size(response.bytes).to_string())?;
+                    write!(self.out, " {:>8}", ShownSize(response.bytes).to_string())?;
                 }
             }
             None => {
@@ -86,7 +86,7 @@ impl Line<'_> {
 
     fn took(&mut self, exchange: &Exchange) -> fmt::Result {
         let Some(nanos) = exchange.took() else { return write!(self.out, "{:>TOOK$}", "-") };
-        let text = Took(nanos).to_string();
+        let text = ShownDuration(nanos).to_string();
         let slow = self.style.slow_after.is_some_and(|limit| exchange.is_slow(limit));
         let very = self.style.slow_after.is_some_and(|limit| exchange.is_slow(limit.saturating_mul(5)));
         match (slow, very) {
@@ -124,7 +124,7 @@ impl Line<'_> {
             self.socket(socket)?;
         }
         if let Some(ended) = exchange.ended.filter(|_| reset.is_none()) {
-            let by = ended.by.map_or("?", crate::record::Side::name);
+            let by = ended.by.map_or("?", crate::record::ConnectionSide::name);
             let how = if ended.how == EndedHow::Fin { "" } else { ended.how.name() };
             write!(self.out, " [✂ {by}{}{how}]", if how.is_empty() { "" } else { " " })?;
         }
@@ -167,8 +167,8 @@ impl Line<'_> {
 
 /// Whether nothing but the answer is missing, and the line says so already.
 fn is_plainly_unanswered(exchange: &Exchange) -> bool {
-    let mut response = Missing::default();
-    response.insert(Missing::RESPONSE);
+    let mut response = MissingParts::default();
+    response.insert(MissingParts::RESPONSE);
     exchange.unanswered.is_some() && exchange.trust == Trust::Unpaired && exchange.missing == response
 }
 

@@ -6,13 +6,14 @@ use super::*;
 use crate::flow::Endpoint;
 use crate::record::sample::{self, exchange, record};
 use crate::record::{
-    Connection, Ended, EndedHow, Exchange, Missing, NetworkDirection, Side, StreamClass, Trust, Unanswered, Weird,
+    ConnectionSide, EarlyEnd, EndedHow, Exchange, ExchangeConnection, MissingParts, NetworkDirection, StreamClass,
+    Trust, UnansweredReason, Weird,
 };
 use proptest::prelude::*;
 
 fn line(exchange: Exchange) -> String {
     let mut out = Vec::new();
-    write_line(&mut out, &record(exchange), &Style::default());
+    write_line(&mut out, &record(exchange), &TextStyle::default());
     String::from_utf8(out).unwrap()
 }
 
@@ -33,13 +34,13 @@ fn unanswered() -> Exchange {
     let request = it.request.as_mut().unwrap();
     (request.method, request.target) = ("POST".into(), "/v1/charge".into());
     request.host = Some("payments:8443".into());
-    it.connection = Arc::new(Connection {
+    it.connection = Arc::new(ExchangeConnection {
         direction: Some(NetworkDirection::Egress),
         server: Endpoint::new([10, 1, 9, 9], 8443),
         ..sample::connection()
     });
     it.response = None;
-    it.unanswered = Some(Unanswered::Timeout);
+    it.unanswered = Some(UnansweredReason::Timeout);
     it.gave_up = Some(sample::START.plus(10_000_000_000));
     it
 }
@@ -59,7 +60,7 @@ fn the_lines_come_out_as_they_are_documented() {
 
 fn shown(exchange: Exchange, width: usize) -> String {
     let mut out = Vec::new();
-    write_line(&mut out, &record(exchange), &Style { width: Some(width), ..Style::default() });
+    write_line(&mut out, &record(exchange), &TextStyle { width: Some(width), ..TextStyle::default() });
     String::from_utf8(out).unwrap()
 }
 
@@ -76,7 +77,7 @@ fn columns_keep_their_place_at_every_width_whatever_is_in_them() {
     many.request.as_mut().unwrap().method = "PROPPATCH".into();
     let lost = Exchange { response: None, trust: Trust::Unpaired, ..exchange() };
     let orphan = Exchange { request: None, ..exchange() };
-    let mut none = Exchange { response: None, unanswered: Some(Unanswered::Shutdown), ..exchange() };
+    let mut none = Exchange { response: None, unanswered: Some(UnansweredReason::Shutdown), ..exchange() };
     none.gave_up = Some(sample::START.plus(9_999_000_000_000));
     for width in [20, 60, 80, 99, 100, 120, 160, 200, 400] {
         let place = column_of(&shown(exchange(), width), "10.1.2.3:51234");
@@ -105,7 +106,7 @@ fn a_time_has_its_offset() {
         [(0, "12:00:00.000123Z "), (3600, "13:00:00.000123+01:00 "), (-19_800, "06:30:00.000123-05:30 ")]
     {
         let mut out = Vec::new();
-        write_line(&mut out, &record(exchange()), &Style { utc_offset, ..Style::default() });
+        write_line(&mut out, &record(exchange()), &TextStyle { utc_offset, ..TextStyle::default() });
         let line = String::from_utf8(out).unwrap();
         assert!(line.starts_with(expected), "{line}");
     }
@@ -120,7 +121,7 @@ fn a_duration_is_coloured_by_what_is_slow() {
         (Some(2_480_000), "\x1b[31m 12.4 ms\x1b[0m"),
     ] {
         let mut out = Vec::new();
-        write_line(&mut out, &record(exchange()), &Style { colour: true, slow_after, ..Style::default() });
+        write_line(&mut out, &record(exchange()), &TextStyle { colour: true, slow_after, ..TextStyle::default() });
         let line = String::from_utf8(out).unwrap();
         assert!(line.contains(expected), "{slow_after:?}: {line:?}");
     }
@@ -137,20 +138,20 @@ fn a_half_says_what_was_not_seen() {
 #[test]
 fn an_unanswered_request_is_called_unpaired_only_where_more_than_the_answer_is_missing() {
     let mut it = Exchange { trust: Trust::Unpaired, ..unanswered() };
-    it.missing.insert(Missing::RESPONSE);
+    it.missing.insert(MissingParts::RESPONSE);
     assert!(line(it.clone()).ends_with("10.1.9.9:8443\n"), "{}", line(it));
-    it.missing.insert(Missing::REQUEST_BODY);
+    it.missing.insert(MissingParts::REQUEST_BODY);
     assert!(line(it.clone()).ends_with(" [unpaired: response, request_body]\n"), "{}", line(it));
 }
 
 #[test]
 fn who_ended_it_is_shown() {
     for (by, how, expected) in [
-        (Some(Side::Client), EndedHow::Fin, " [✂ client]\n"),
-        (Some(Side::Server), EndedHow::Rst, " [✂ server rst]\n"),
+        (Some(ConnectionSide::Client), EndedHow::Fin, " [✂ client]\n"),
+        (Some(ConnectionSide::Server), EndedHow::Rst, " [✂ server rst]\n"),
         (None, EndedHow::Rst, " [✂ ? rst]\n"),
     ] {
-        let line = line(Exchange { ended: Some(Ended { by, how }), ..exchange() });
+        let line = line(Exchange { ended: Some(EarlyEnd { by, how }), ..exchange() });
         assert!(line.ends_with(expected), "{line}");
     }
 }
@@ -164,8 +165,8 @@ fn an_answer_without_a_status_is_one() {
 #[test]
 fn marks_stand_at_the_end() {
     let mut it = Exchange { class: StreamClass::Stream, late: true, trust: Trust::Gap, ..exchange() };
-    it.missing.insert(Missing::RESPONSE_BODY);
-    it.missing.insert(Missing::REQUEST_BODY);
+    it.missing.insert(MissingParts::RESPONSE_BODY);
+    it.missing.insert(MissingParts::REQUEST_BODY);
     it.weird.insert(Weird::BareLf);
     it.weird.insert(Weird::TeAndCl);
     let marks = " [stream] [late] [gap: request_body, response_body] [weird: te_and_cl, bare_lf]\n";
@@ -175,7 +176,7 @@ fn marks_stand_at_the_end() {
 #[test]
 fn both_ends_are_shown_where_it_is_not_clear_which_is_the_other() {
     for (direction, arrow) in [(Some(NetworkDirection::Internal), '↔'), (None, '·')] {
-        let connection = Arc::new(Connection { direction, ..sample::connection() });
+        let connection = Arc::new(ExchangeConnection { direction, ..sample::connection() });
         let line = line(Exchange { connection, ..exchange() });
         assert!(line.contains(&format!(" {arrow} GET")), "{line}");
         assert!(line.ends_with("  10.1.2.3:51234 → 10.1.9.9:8080\n"), "{line}");
@@ -201,7 +202,7 @@ fn a_url_is_put_together_from_what_was_sent() {
 #[test]
 fn colours_are_put_around_the_status_and_taken_back() {
     let mut out = Vec::new();
-    write_line(&mut out, &record(exchange()), &Style { colour: true, ..Style::default() });
+    write_line(&mut out, &record(exchange()), &TextStyle { colour: true, ..TextStyle::default() });
     let line = String::from_utf8(out).unwrap();
     assert!(line.contains("\x1b[32m200\x1b[0m"));
     assert_eq!(line.matches('\x1b').count() % 2, 0);

@@ -2,57 +2,57 @@
 //!
 //! Off the hot path; also reads the beginning of a head whose rest is missing (`salvage`).
 
-use crate::record::{Version, Weird, WeirdSet};
+use crate::record::{HttpVersion, Weird, WeirdSet};
 use crate::redact::Redactor;
 
 use super::super::detect::{is_foreign_version, is_known_method, is_token, is_version, is_version_start};
 use super::folds::{Folds, is_blank};
-use super::{EachField, Fields, Head, Kind, MAX_HEADERS, Parsed, StartLine, end_of_head};
+use super::{EachField, HeadKind, KnownFields, MAX_HEADERS, MessageHead, ParsedHead, StartLine, end_of_head};
 
 /// Parses the head at the start of `text`, which has no leading empty lines; `folds` keeps its fields if they have to be
 /// unfolded.
 pub(super) fn parse<'a>(
-    kind: Kind,
+    kind: HeadKind,
     text: &'a [u8],
     (folds, redactor): (&'a mut Folds, &Redactor),
     weird: WeirdSet,
     each: EachField<'_>,
-) -> Parsed<'a> {
-    let Some(line_end) = memchr::memchr(b'\n', text) else { return Parsed::Partial };
+) -> ParsedHead<'a> {
+    let Some(line_end) = memchr::memchr(b'\n', text) else { return ParsedHead::Partial };
     let mut weird = weird;
     let Some(start) = start_line(kind, text.get(..line_end).unwrap_or_default(), &mut weird) else {
-        return Parsed::Invalid;
+        return ParsedHead::Invalid;
     };
     // `GET /path` is a whole request of HTTP/0.9; other methods without a version have fields behind their line.
     if weird.contains(Weird::Http09) && text.starts_with(b"GET") {
-        return Parsed::Whole(line_end + 1, Head { start, fields: Fields::default(), weird });
+        return ParsedHead::Whole(line_end + 1, MessageHead { start, fields: KnownFields::default(), weird });
     }
     match end_of_head(text, 0) {
         Some(end) => {
             let lines = text.get(line_end + 1..end).unwrap_or_default();
-            Parsed::Whole(end, read_fields(start, folds.unfold(lines, redactor, &mut weird), weird, each))
+            ParsedHead::Whole(end, read_fields(start, folds.unfold(lines, redactor, &mut weird), weird, each))
         }
-        None => Parsed::Partial,
+        None => ParsedHead::Partial,
     }
 }
 
 /// What the beginning of a head shows, when its rest will not come: at least a status, or a method and the beginning of a
 /// target.
 pub(in crate::http) fn salvage<'a>(
-    kind: Kind,
+    kind: HeadKind,
     text: &'a [u8],
     (folds, redactor): (&'a mut Folds, &Redactor),
     each: EachField<'_>,
-) -> Option<Head<'a>> {
+) -> Option<MessageHead<'a>> {
     let lead = text.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
     let text = text.get(lead..)?;
     let mut weird = WeirdSet::default();
     let Some(line_end) = memchr::memchr(b'\n', text) else {
         let start = match kind {
-            Kind::Request => cut_request_line(text, &mut weird)?,
-            Kind::Response => cut_status_line(text, &mut weird)?,
+            HeadKind::Request => cut_request_line(text, &mut weird)?,
+            HeadKind::Response => cut_status_line(text, &mut weird)?,
         };
-        return Some(Head { start, fields: Fields::default(), weird });
+        return Some(MessageHead { start, fields: KnownFields::default(), weird });
     };
     let start = start_line(kind, text.get(..line_end)?, &mut weird)?;
     let rest = text.get(line_end + 1..)?;
@@ -91,7 +91,7 @@ pub(super) fn phrase(text: &[u8]) -> &[u8] {
     line.splitn(3, |b| *b == b' ').nth(2).unwrap_or_default()
 }
 
-fn start_line<'a>(kind: Kind, line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLine<'a>> {
+fn start_line<'a>(kind: HeadKind, line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLine<'a>> {
     let line = match line.strip_suffix(b"\r") {
         Some(line) => line,
         None => {
@@ -103,8 +103,8 @@ fn start_line<'a>(kind: Kind, line: &'a [u8], weird: &mut WeirdSet) -> Option<St
         weird.insert(Weird::BareCr);
     }
     match kind {
-        Kind::Request => request_line(line, weird),
-        Kind::Response => status_line(line, weird),
+        HeadKind::Request => request_line(line, weird),
+        HeadKind::Response => status_line(line, weird),
     }
 }
 
@@ -134,7 +134,7 @@ fn request_line<'a>(line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLine<'a
     }
     if version.is_empty() {
         weird.insert(Weird::Http09);
-        return (known && local).then_some(StartLine::Request { method, target, version: Version::V09 });
+        return (known && local).then_some(StartLine::Request { method, target, version: HttpVersion::V09 });
     }
     let foreign = known && local && is_foreign_version(version);
     if !foreign && !is_version(version) {
@@ -152,7 +152,7 @@ fn status_line<'a>(line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLine<'a>
     let version = match version {
         b"ICY" => {
             weird.insert(Weird::IcyStatusLine);
-            Version::V10
+            HttpVersion::V10
         }
         _ => version.get(..5).filter(|v| v.eq_ignore_ascii_case(b"HTTP/")).map(|_| version_of(version, weird))?,
     };
@@ -184,7 +184,7 @@ fn cut_request_line<'a>(line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLin
     };
     let begins = is_known_method(method) && is_version_start(version.trim_ascii());
     let begins = begins && !target.iter().any(u8::is_ascii_control);
-    begins.then_some(StartLine::Request { method, target, version: Version::Unknown })
+    begins.then_some(StartLine::Request { method, target, version: HttpVersion::Unknown })
 }
 
 /// A status line cut behind its status: that one is sure, and its phrase is not.
@@ -197,22 +197,22 @@ fn cut_status_line<'a>(line: &'a [u8], weird: &mut WeirdSet) -> Option<StartLine
     status_line(line.get(..before.len() + blanks + digits)?, weird)
 }
 
-fn version_of(version: &[u8], weird: &mut WeirdSet) -> Version {
+fn version_of(version: &[u8], weird: &mut WeirdSet) -> HttpVersion {
     match version {
-        b"HTTP/1.1" => Version::V11,
-        b"HTTP/1.0" => Version::V10,
+        b"HTTP/1.1" => HttpVersion::V11,
+        b"HTTP/1.0" => HttpVersion::V10,
         _ => {
             weird.insert(Weird::OddVersion);
             let number = version.get(5..).unwrap_or_default();
             let low = number.starts_with(b"0") || number == b"1.0" || !is_version(version);
-            if low { Version::V10 } else { Version::V11 }
+            if low { HttpVersion::V10 } else { HttpVersion::V11 }
         }
     }
 }
 
 /// Reads the header lines, unfolded.
-fn read_fields<'a>(start: StartLine<'a>, lines: &'a [u8], weird: WeirdSet, mut each: EachField<'_>) -> Head<'a> {
-    let mut head = Head { start, fields: Fields::default(), weird };
+fn read_fields<'a>(start: StartLine<'a>, lines: &'a [u8], weird: WeirdSet, mut each: EachField<'_>) -> MessageHead<'a> {
+    let mut head = MessageHead { start, fields: KnownFields::default(), weird };
     for (count, line) in lines.split_inclusive(|b| *b == b'\n').enumerate() {
         let Some(line) = line.strip_suffix(b"\n") else { break };
         let bare = !line.ends_with(b"\r");
@@ -270,14 +270,15 @@ mod tests {
     fn the_beginning_of_a_head_tells_what_it_can() {
         let off = Redactor::off();
         let [mut one, mut three] = [(); 2].map(|()| Folds::default());
-        let head = salvage(Kind::Request, b"GET /a HTTP/1.1\r\nHost: shop\r\nUser-Ag", (&mut one, &off), None).unwrap();
+        let head =
+            salvage(HeadKind::Request, b"GET /a HTTP/1.1\r\nHost: shop\r\nUser-Ag", (&mut one, &off), None).unwrap();
         assert_eq!(head.fields.host, Some(&b"shop"[..]));
         assert_eq!(head.fields.user_agent, None);
         for (cut, expected) in [
-            (&b"GET /a HTTP/1.1\r"[..], Some((&b"/a"[..], Version::V11))),
-            (b"GET /a HTTP/1.1", Some((b"/a", Version::Unknown))),
-            (b"GET /a HT", Some((b"/a", Version::Unknown))),
-            (b"GET /a", Some((b"", Version::Unknown))),
+            (&b"GET /a HTTP/1.1\r"[..], Some((&b"/a"[..], HttpVersion::V11))),
+            (b"GET /a HTTP/1.1", Some((b"/a", HttpVersion::Unknown))),
+            (b"GET /a HT", Some((b"/a", HttpVersion::Unknown))),
+            (b"GET /a", Some((b"", HttpVersion::Unknown))),
             (b"GET ", None),
             (b"GE", None),
             (b"EHLO mail", None),
@@ -285,14 +286,14 @@ mod tests {
             (b"GET 302 x", None),
         ] {
             let mut folds = Folds::default();
-            let told = salvage(Kind::Request, cut, (&mut folds, &off), None).map(|head| match head.start {
+            let told = salvage(HeadKind::Request, cut, (&mut folds, &off), None).map(|head| match head.start {
                 StartLine::Request { target, version, .. } => (target, version),
                 StartLine::Response { .. } => panic!("no response"),
             });
             assert_eq!(told, expected, "{}", String::from_utf8_lossy(cut));
         }
         let StartLine::Response { status, .. } =
-            salvage(Kind::Response, b"HTTP/1.1 404 Not Found\r\nA", (&mut three, &off), None).unwrap().start
+            salvage(HeadKind::Response, b"HTTP/1.1 404 Not Found\r\nA", (&mut three, &off), None).unwrap().start
         else {
             panic!()
         };
@@ -305,7 +306,7 @@ mod tests {
             (b"HTTP/1.0", None),
         ] {
             let mut folds = Folds::default();
-            let told = salvage(Kind::Response, cut, (&mut folds, &off), None).map(|head| match head.start {
+            let told = salvage(HeadKind::Response, cut, (&mut folds, &off), None).map(|head| match head.start {
                 StartLine::Response { status, phrase, .. } => (status, phrase),
                 StartLine::Request { .. } => panic!("no request"),
             });
@@ -323,7 +324,7 @@ mod tests {
             b"GET /\r HTTP/1.1\r\n\r\n",
         ] {
             let (mut folds, weird) = (Folds::default(), WeirdSet::default());
-            let Parsed::Whole(_, parsed) = parse(Kind::Request, head, (&mut folds, &off), weird, None) else {
+            let ParsedHead::Whole(_, parsed) = parse(HeadKind::Request, head, (&mut folds, &off), weird, None) else {
                 panic!("{}", head.escape_ascii());
             };
             assert!(parsed.weird.contains(Weird::BareCr), "{}", head.escape_ascii());
@@ -351,13 +352,16 @@ mod tests {
     fn what_is_no_start_line_is_refused() {
         let off = Redactor::off();
         for (kind, text) in [
-            (Kind::Request, &b"EHLO mail\r\n\r\n"[..]),
-            (Kind::Request, b"OPTIONS sip:a@b SIP/2.0\r\n\r\n"),
-            (Kind::Response, b"HTTP/1.1 abc\r\n\r\n"),
-            (Kind::Response, b"220 smtp ready\r\n\r\n"),
+            (HeadKind::Request, &b"EHLO mail\r\n\r\n"[..]),
+            (HeadKind::Request, b"OPTIONS sip:a@b SIP/2.0\r\n\r\n"),
+            (HeadKind::Response, b"HTTP/1.1 abc\r\n\r\n"),
+            (HeadKind::Response, b"220 smtp ready\r\n\r\n"),
         ] {
             assert!(
-                matches!(parse(kind, text, (&mut Folds::default(), &off), WeirdSet::default(), None), Parsed::Invalid),
+                matches!(
+                    parse(kind, text, (&mut Folds::default(), &off), WeirdSet::default(), None),
+                    ParsedHead::Invalid
+                ),
                 "{}",
                 String::from_utf8_lossy(text)
             );

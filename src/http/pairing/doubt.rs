@@ -16,13 +16,13 @@ const FAR: i64 = i64::MAX / 4;
 #[derive(Debug)]
 pub(super) struct Doubt {
     runs: Vec<u32>,
-    certain: Bounds,
+    certain: ShiftBounds,
     /// What is certain, and what the sizes of messages add.
-    sized: Bounds,
+    sized: ShiftBounds,
     /// And what the client's habit adds.
-    likely: Bounds,
+    likely: ShiftBounds,
     /// Holes before runs, whose length limits what is missing.
-    pub(super) holes: Vec<Hole>,
+    pub(super) holes: Vec<RunHole>,
 }
 
 /// What a limit rests on.
@@ -38,7 +38,7 @@ pub(super) enum Grade {
 
 /// So many bytes of whole messages are missing between two runs.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Hole {
+pub(super) struct RunHole {
     pub before: u32,
     pub run: u32,
     pub len: u64,
@@ -59,9 +59,9 @@ impl Doubt {
     pub(super) fn new() -> Self {
         Self {
             runs: vec![0],
-            certain: Bounds::default(),
-            sized: Bounds::default(),
-            likely: Bounds::default(),
+            certain: ShiftBounds::default(),
+            sized: ShiftBounds::default(),
+            likely: ShiftBounds::default(),
             holes: Vec::new(),
         }
     }
@@ -104,13 +104,13 @@ impl Doubt {
     }
 
     /// How much the shift of `a` is at most more than that of `b`, by these bounds.
-    fn at_most(&self, bounds: &Bounds, a: u32, b: u32) -> Option<i64> {
+    fn at_most(&self, bounds: &ShiftBounds, a: u32, b: u32) -> Option<i64> {
         let most = bounds.get(self.index(a)?, self.index(b)?);
         (most < FAR / 2).then_some(most)
     }
 
     /// How much it is more, once these bounds leave one value.
-    fn apart_by(&self, bounds: &Bounds, a: u32, b: u32) -> Option<i64> {
+    fn apart_by(&self, bounds: &ShiftBounds, a: u32, b: u32) -> Option<i64> {
         let most = self.at_most(bounds, a, b)?;
         (self.at_most(bounds, b, a)? == -most).then_some(most)
     }
@@ -158,15 +158,15 @@ impl Doubt {
 
 /// Row `a`, column `b`: the shift of `a` is at most so much more than that of `b`.
 #[derive(Clone, Copy, Debug)]
-struct Bounds([[i64; MAX_RUNS]; MAX_RUNS]);
+struct ShiftBounds([[i64; MAX_RUNS]; MAX_RUNS]);
 
-impl Default for Bounds {
+impl Default for ShiftBounds {
     fn default() -> Self {
         Self([[FAR; MAX_RUNS]; MAX_RUNS])
     }
 }
 
-impl Bounds {
+impl ShiftBounds {
     fn get(&self, a: usize, b: usize) -> i64 {
         if a == b { 0 } else { self.0.get(a).and_then(|row| row.get(b)).copied().unwrap_or(FAR) }
     }

@@ -5,20 +5,20 @@
 //! a request that begins before that. The client's habit limits the other side.
 
 use super::doubt::{Conflict, Grade};
-use super::{Loose, Pairing, Place, Slot};
+use super::{MessagePlace, OrphanResponse, Pairing, RequestSlot};
 
 /// A response that the newest request's client may not have received.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heard {
-    pub place: Place,
+    pub place: MessagePlace,
     /// Where it begins, its interim responses included.
     pub start: u64,
     /// How much of the request stream its segment acknowledged.
     pub ack: Option<u64>,
 }
 
-impl From<&Loose> for Heard {
-    fn from(loose: &Loose) -> Self {
+impl From<&OrphanResponse> for Heard {
+    fn from(loose: &OrphanResponse) -> Self {
         Self { place: loose.place, start: loose.start, ack: loose.ack }
     }
 }
@@ -36,24 +36,24 @@ pub(super) struct Ahead {
 
 /// What is known of a request here.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
-    pub place: Place,
+pub(super) struct AskedRequest {
+    pub place: MessagePlace,
     pub offset: u64,
     pub ack: Option<u64>,
     /// It is the first of those with its acknowledgement.
     pub opens: bool,
 }
 
-impl From<&Slot> for Asked {
-    fn from(slot: &Slot) -> Self {
-        let Slot { place, offset, ack, opens, .. } = *slot;
+impl From<&RequestSlot> for AskedRequest {
+    fn from(slot: &RequestSlot) -> Self {
+        let RequestSlot { place, offset, ack, opens, .. } = *slot;
         Self { place, offset, ack, opens }
     }
 }
 
 impl Pairing {
     /// Takes what `request` and `response` say of each other.
-    pub(super) fn compare(&mut self, request: &Asked, response: &Heard) -> Result<(), Conflict> {
+    pub(super) fn compare(&mut self, request: &AskedRequest, response: &Heard) -> Result<(), Conflict> {
         let after = response.ack.is_some_and(|ack| ack <= request.offset);
         let had = request.ack;
         if after || had.is_some_and(|had| had > response.start) {
@@ -66,7 +66,7 @@ impl Pairing {
 
     /// Takes what the client's habit says of them: a request is at most so far ahead of a response that its client had not
     /// received.
-    fn compare_habit(&mut self, request: &Asked, response: &Heard) -> Result<(), Conflict> {
+    fn compare_habit(&mut self, request: &AskedRequest, response: &Heard) -> Result<(), Conflict> {
         if request.ack.is_none_or(|had| had > response.start) {
             return Ok(());
         }
@@ -92,7 +92,7 @@ impl Pairing {
     }
 
     /// The number of `request` is at least `by` more than that of `response`.
-    pub(super) fn at_least(&mut self, request: Place, response: Place, by: i64) -> Result<(), Conflict> {
+    pub(super) fn at_least(&mut self, request: MessagePlace, response: MessagePlace, by: i64) -> Result<(), Conflict> {
         self.limit(response.run, request.run, request.number - response.number - by, Grade::Certain)
     }
 
@@ -122,7 +122,7 @@ impl Pairing {
         let heard = self.loose.iter().filter(|l| l.waiting).map(Heard::from);
         let heard: Vec<Heard> = heard.chain(self.earlier.iter().copied()).chain(self.latest).collect();
         for at in 0..self.slots.len() {
-            let Some(asked) = self.slots.get(at).map(Asked::from) else { break };
+            let Some(asked) = self.slots.get(at).map(AskedRequest::from) else { break };
             heard.iter().try_for_each(|heard| self.compare_habit(&asked, heard))?;
         }
         Ok(())

@@ -4,17 +4,17 @@
 
 use crate::record::Trust;
 
-use super::doubt::{Conflict, Doubt, Grade, Hole};
-use super::evidence::{Asked, Heard};
+use super::doubt::{Conflict, Doubt, Grade, RunHole};
+use super::evidence::{AskedRequest, Heard};
 use super::sizes::{SMALLER_ON_TRIAL, SMALLER_REQUEST, SMALLER_RESPONSE};
-use super::{Group, Left, Loose, MAX_HEARD, Pairing, Place, Slot};
+use super::{Group, LeftQueue, MAX_HEARD, MessagePlace, OrphanResponse, Pairing, RequestSlot};
 
 /// No interim response is that large, as a rule (bytes).
 const LARGE: u64 = 128;
 
 /// How many messages are missing before the next one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Missing {
+pub(super) struct MissingMessages {
     /// At least, for certain.
     certain: i64,
     /// At least, as it seems.
@@ -25,7 +25,7 @@ pub(super) struct Missing {
     len: Option<u64>,
 }
 
-impl Missing {
+impl MissingMessages {
     /// One, neither more nor less.
     pub(super) fn is_one(self) -> bool {
         (self.likely, self.most) == (1, Some(1))
@@ -44,17 +44,17 @@ impl Pairing {
     }
 
     /// Behind a loss of requests a run of them begins.
-    pub(super) fn begin_request_run(&mut self, offset: u64, left: &mut Vec<Left>) {
+    pub(super) fn begin_request_run(&mut self, offset: u64, left: &mut Vec<LeftQueue>) {
         let Some(lost) = self.request_gap.take() else { return };
         let len = lost.of_whole(offset);
         let most = len.and_then(|len| self.asked_sizes.most_in(len, SMALLER_REQUEST));
-        let missing = Missing { certain: i64::from(lost.whole), likely: i64::from(lost.whole), most, len };
+        let missing = MissingMessages { certain: i64::from(lost.whole), likely: i64::from(lost.whole), most, len };
         self.begin_run(|it| &mut it.asked, missing, true, left);
     }
 
     /// Behind a loss of responses a run of them begins. What is missing may be an interim response and nothing else, where
     /// such were seen or are awaited.
-    pub(super) fn begin_response_run(&mut self, offset: u64, left: &mut Vec<Left>) {
+    pub(super) fn begin_response_run(&mut self, offset: u64, left: &mut Vec<LeftQueue>) {
         if self.response_gap {
             let smaller = if self.by_number { SMALLER_ON_TRIAL } else { SMALLER_RESPONSE };
             let missing = self.missing_responses(offset, smaller);
@@ -64,7 +64,7 @@ impl Pairing {
     }
 
     /// How many responses are missing if the next one begins at `offset`.
-    pub(super) fn missing_responses(&self, offset: u64, smaller: u32) -> Missing {
+    pub(super) fn missing_responses(&self, offset: u64, smaller: u32) -> MissingMessages {
         // What is missing may be where another protocol begins.
         let switches = self.slots.iter().any(|s| !s.answered && (s.asked.upgrade || s.asked.connect));
         let len = self.response_hole.filter(|_| !switches).and_then(|lost| lost.of_whole(offset));
@@ -74,16 +74,16 @@ impl Pairing {
         // A client that asks when it has an answer has asked where the hole ends.
         let had_one = len.is_some() && self.group.ack == Some(offset) && self.habit.asks_when_answered(self.interims);
         let final_ones = held_one || had_one;
-        Missing { certain: 0, likely: i64::from(final_ones), most, len }
+        MissingMessages { certain: 0, likely: i64::from(final_ones), most, len }
     }
 
     /// The next message is the first of a run, unless it is known how many are missing before it.
     fn begin_run(
         &mut self,
-        next: fn(&mut Self) -> &mut Place,
-        missing: Missing,
+        next: fn(&mut Self) -> &mut MessagePlace,
+        missing: MissingMessages,
         of_requests: bool,
-        left: &mut Vec<Left>,
+        left: &mut Vec<LeftQueue>,
     ) {
         if missing.is_one() {
             next(self).number += 1;
@@ -101,7 +101,7 @@ impl Pairing {
             let _: Result<_, _> = doubt.limit(before, run, -missing.certain, Grade::Certain);
             let _: Result<_, _> = doubt.limit(before, run, -missing.likely, Grade::Sized);
             if let Some(len) = missing.len {
-                doubt.holes.push(Hole { before, run, len, of_requests });
+                doubt.holes.push(RunHole { before, run, len, of_requests });
             }
         }
     }
@@ -110,7 +110,7 @@ impl Pairing {
     fn measure(&mut self) -> Result<(), Conflict> {
         let Some(doubt) = &mut self.doubt else { return Ok(()) };
         for at in 0..doubt.holes.len() {
-            let Some(Hole { before, run, len, of_requests }) = doubt.holes.get(at).copied() else { break };
+            let Some(RunHole { before, run, len, of_requests }) = doubt.holes.get(at).copied() else { break };
             let most = match of_requests {
                 true => self.asked_sizes.most_in(len, SMALLER_REQUEST),
                 false => self.answered_sizes.most_in(len, SMALLER_RESPONSE),
@@ -123,7 +123,7 @@ impl Pairing {
     }
 
     /// A request acknowledges more than the one before it, which it `follows` unless others may be missing between them.
-    pub(super) fn on_group(&mut self, slot: &Slot, heard: u64, follows: bool, left: &mut Vec<Left>) {
+    pub(super) fn on_group(&mut self, slot: &RequestSlot, heard: u64, follows: bool, left: &mut Vec<LeftQueue>) {
         let before = std::mem::replace(&mut self.group, Group { ack: slot.ack, ..Group::default() });
         if let Some(not_had) = before.not_had.filter(|_| before.exact && follows && self.trial.is_none()) {
             self.habit.ends(slot.place.number - 1 - not_had);
@@ -142,7 +142,7 @@ impl Pairing {
     }
 
     /// A request has this lag. Where the order rests on another habit it was not found again.
-    pub(super) fn asks(&mut self, lag: i64, left: &mut Vec<Left>) {
+    pub(super) fn asks(&mut self, lag: i64, left: &mut Vec<LeftQueue>) {
         if self.is_refuted_by(lag) {
             self.contradict(left);
         } else {
@@ -151,7 +151,7 @@ impl Pairing {
     }
 
     /// A request has this lag at least. Where order rests on another habit it was not found again.
-    pub(super) fn exceeds(&mut self, lag: i64, left: &mut Vec<Left>) {
+    pub(super) fn exceeds(&mut self, lag: i64, left: &mut Vec<LeftQueue>) {
         if self.is_refuted_by(lag) {
             self.contradict(left);
         } else {
@@ -166,8 +166,8 @@ impl Pairing {
     }
 
     /// Puts a request into the queue. Gives the number of the one that the response under way answers, if it turns out.
-    pub(super) fn place_request(&mut self, slot: Slot, left: &mut Vec<Left>) -> Option<u64> {
-        let asked = Asked::from(&slot);
+    pub(super) fn place_request(&mut self, slot: RequestSlot, left: &mut Vec<LeftQueue>) -> Option<u64> {
+        let asked = AskedRequest::from(&slot);
         self.slots.push_back(slot);
         let mut joined = None;
         if self.doubt.is_some() {
@@ -185,7 +185,7 @@ impl Pairing {
         joined.or_else(|| if waits { self.join_all(left) } else { None })
     }
 
-    fn compare_with_heard(&mut self, request: &Asked) -> Result<(), Conflict> {
+    fn compare_with_heard(&mut self, request: &AskedRequest) -> Result<(), Conflict> {
         for at in 0..self.earlier.len() {
             if let Some(heard) = self.earlier.get(at).copied() {
                 self.compare(request, &heard)?;
@@ -200,7 +200,7 @@ impl Pairing {
             self.at_least(self.asked, heard.place, 1)?;
         }
         for at in 0..self.slots.len() {
-            if let Some(asked) = self.slots.get(at).map(Asked::from) {
+            if let Some(asked) = self.slots.get(at).map(AskedRequest::from) {
                 self.compare(&asked, heard)?;
             }
         }
@@ -208,7 +208,7 @@ impl Pairing {
     }
 
     /// What contradicts the client's habit makes it another one; what contradicts certainty leaves nothing to go by.
-    fn resolve(&mut self, said: Result<(), Conflict>, left: &mut Vec<Left>) {
+    fn resolve(&mut self, said: Result<(), Conflict>, left: &mut Vec<LeftQueue>) {
         match said {
             Ok(()) => {}
             Err(Conflict::Likely) if self.trial.is_none() && self.widen() => {}
@@ -231,10 +231,16 @@ impl Pairing {
     }
 
     /// Nothing is missing: the response answers the first request that waits. One that cannot takes no turn.
-    pub(super) fn in_order(&mut self, heard: Heard, offset: u64, known: u64, left: &mut Vec<Left>) -> Option<usize> {
+    pub(super) fn in_order(
+        &mut self,
+        heard: Heard,
+        offset: u64,
+        known: u64,
+        left: &mut Vec<LeftQueue>,
+    ) -> Option<usize> {
         let number = self.answered.number;
         let waiting = self.slots.iter_mut().filter(|s| !s.answered);
-        waiting.take_while(|s| s.place.number < number).for_each(Slot::give_up);
+        waiting.take_while(|s| s.place.number < number).for_each(RequestSlot::give_up);
         let Some(index) = self.slots.iter().position(|s| !s.answered) else {
             // It answers a request that is missing, one that comes after it, or none.
             if self.request_gap.is_some() || heard.ack.is_none_or(|ack| ack > known) {
@@ -258,7 +264,13 @@ impl Pairing {
     }
 
     /// Messages may be missing: the response answers the request that evidence leaves, if it leaves one.
-    pub(super) fn by_evidence(&mut self, heard: Heard, offset: u64, known: u64, left: &mut Vec<Left>) -> Option<usize> {
+    pub(super) fn by_evidence(
+        &mut self,
+        heard: Heard,
+        offset: u64,
+        known: u64,
+        left: &mut Vec<LeftQueue>,
+    ) -> Option<usize> {
         let label = self.label();
         let said = self.measure().and_then(|()| self.compare_with_asked(&heard, known));
         self.take_turn(heard);
@@ -282,7 +294,7 @@ impl Pairing {
 
     /// Runs whose shift is known become part of run 0. Gives the number of the request that the response under way answers,
     /// if that turns out.
-    fn merge(&mut self, left: &mut Vec<Left>) -> Option<u64> {
+    fn merge(&mut self, left: &mut Vec<LeftQueue>) -> Option<u64> {
         let label = self.label();
         let (mut merged, mut by_habit) = (false, false);
         while let Some(run) = self.next_known_run() {
@@ -317,7 +329,7 @@ impl Pairing {
             return None;
         }
         doubt.rebase(answered);
-        self.slots.iter_mut().filter(|s| !s.answered && s.place.run == 0).for_each(Slot::give_up);
+        self.slots.iter_mut().filter(|s| !s.answered && s.place.run == 0).for_each(RequestSlot::give_up);
         self.loose.iter_mut().filter(|l| l.place.run == 0).for_each(|l| l.waiting = false);
         self.earlier.retain(|heard| heard.place.run != 0);
         self.each_place(|place| match place.run {
@@ -334,7 +346,7 @@ impl Pairing {
         self.ahead = None;
         self.each_place(|place| {
             if place.run == run {
-                *place = Place { run: 0, number: place.number + shift };
+                *place = MessagePlace { run: 0, number: place.number + shift };
             }
         });
         if let Some(doubt) = &mut self.doubt {
@@ -342,7 +354,7 @@ impl Pairing {
         }
     }
 
-    fn each_place(&mut self, mut change: impl FnMut(&mut Place)) {
+    fn each_place(&mut self, mut change: impl FnMut(&mut MessagePlace)) {
         self.slots.iter_mut().for_each(|s| change(&mut s.place));
         self.loose.iter_mut().for_each(|l| change(&mut l.place));
         self.earlier.iter_mut().chain(&mut self.latest).for_each(|h| change(&mut h.place));
@@ -351,7 +363,7 @@ impl Pairing {
     }
 
     /// Pairs what waits in run 0 and has the same number. What has no other half there has none.
-    fn join_all(&mut self, left: &mut Vec<Left>) -> Option<u64> {
+    fn join_all(&mut self, left: &mut Vec<LeftQueue>) -> Option<u64> {
         let mut under_way = None;
         let mut at = 0;
         let (mut wrong, provisional) = (false, self.trial.is_some());
@@ -386,16 +398,16 @@ impl Pairing {
         }
         if self.answered.run == 0 {
             let next = self.answered.number;
-            let lost = |s: &&mut Slot| !s.answered && s.place.run == 0 && s.place.number < next;
+            let lost = |s: &&mut RequestSlot| !s.answered && s.place.run == 0 && s.place.number < next;
             let newest = self.latest.map(|heard| heard.place);
-            self.slots.iter_mut().filter(lost).filter(|s| Some(s.place) != newest).for_each(Slot::give_up);
+            self.slots.iter_mut().filter(lost).filter(|s| Some(s.place) != newest).for_each(RequestSlot::give_up);
         }
         under_way
     }
 
     /// Nothing is outstanding, it seems: there were as many responses as requests. That is believed where the client then had
     /// asked as far ahead as it does at most: had it given up something unanswered, it would not have.
-    pub(super) fn settle_drained(&mut self, left: &mut Vec<Left>) {
+    pub(super) fn settle_drained(&mut self, left: &mut Vec<LeftQueue>) {
         if self.is_gapless() {
             let apart = self.answered.number - self.asked.number;
             self.settle_at(apart, left);
@@ -403,7 +415,7 @@ impl Pairing {
     }
 
     /// The client was seen to ask as far ahead as ever, again and again: so it does.
-    fn settle_steady(&mut self, left: &mut Vec<Left>) {
+    fn settle_steady(&mut self, left: &mut Vec<LeftQueue>) {
         let Some(ahead) = self.ahead.filter(|_| self.is_gapless()) else { return };
         if self.habit.is_steady() && ahead.less_far == 0 && ahead.as_far >= STEADY {
             self.settle_at(ahead.most, left);
@@ -412,7 +424,7 @@ impl Pairing {
 
     /// The newest requests and responses are `apart` if the client's habit makes that the most that they may be, or nothing is
     /// known of that.
-    fn settle_at(&mut self, apart: i64, left: &mut Vec<Left>) {
+    fn settle_at(&mut self, apart: i64, left: &mut Vec<LeftQueue>) {
         let (asked, answered) = (self.asked.run, self.answered.run);
         let fits = self.ahead.is_some_and(|ahead| ahead.most == apart) || self.habit.most(true).is_none();
         let Some(doubt) = self.doubt.as_mut().filter(|_| fits) else { return };
@@ -423,14 +435,14 @@ impl Pairing {
     }
 
     /// What order says cannot be. It is certain, and this response nobody's, unless it rests on something that only seemed so.
-    fn refute(&mut self, left: &mut Vec<Left>) {
+    fn refute(&mut self, left: &mut Vec<LeftQueue>) {
         if self.trial.is_some() || self.counted {
             self.contradict(left);
         }
     }
 
     /// What was taken for evidence, or for the client's habit, contradicts itself.
-    pub(super) fn contradict(&mut self, left: &mut Vec<Left>) {
+    pub(super) fn contradict(&mut self, left: &mut Vec<LeftQueue>) {
         if self.trial.is_some() {
             self.fail(left);
         } else {
@@ -441,7 +453,7 @@ impl Pairing {
     }
 
     /// Nothing of before says anything of what comes.
-    pub(super) fn start_over(&mut self, left: &mut Vec<Left>) {
+    pub(super) fn start_over(&mut self, left: &mut Vec<LeftQueue>) {
         let newest = self.slots.back().map(|s| s.place);
         self.doubt = None;
         self.counted = false;
@@ -460,7 +472,7 @@ impl Pairing {
         }
         self.asked.run = run;
         let whole = self.loose.iter().position(|l| !l.done).unwrap_or(self.loose.len());
-        left.extend(self.loose.drain(..whole).map(Left::Orphan));
+        left.extend(self.loose.drain(..whole).map(LeftQueue::Orphan));
         self.loose.iter_mut().for_each(|l| l.waiting = false);
     }
 
@@ -475,7 +487,7 @@ impl Pairing {
 }
 
 /// Puts a response into its request's slot.
-fn join(slot: &mut Slot, answer: Loose, provisional: bool) {
+fn join(slot: &mut RequestSlot, answer: OrphanResponse, provisional: bool) {
     slot.answered = true;
     slot.provisional = provisional;
     slot.response_done = answer.done;

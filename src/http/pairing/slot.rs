@@ -2,39 +2,39 @@
 //!
 //! Knows what one of them can say by itself; their order is the queue's.
 
-use super::super::framing::Asked;
+use super::super::framing::AskedFraming;
 use crate::flow::Timestamp;
-use crate::record::{Exchange, Missing, Trust};
+use crate::record::{Exchange, MissingParts, Trust};
 
 /// Where a message is among those of its stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::http) struct Place {
+pub(in crate::http) struct MessagePlace {
     /// The run that it belongs to: nothing is missing within it.
     pub run: u32,
     pub number: i64,
 }
 
-impl Place {
+impl MessagePlace {
     /// Of what took no one's turn.
     pub(super) const NOWHERE: Self = Self { run: u32::MAX, number: 0 };
 }
 
 /// A request and what has come of it.
 #[derive(Debug)]
-pub(in crate::http) struct Slot {
+pub(in crate::http) struct RequestSlot {
     /// The record under way; `None` once it has left.
     pub exchange: Option<Box<Exchange>>,
     /// It was reported as unanswered: what comes now is late.
     pub reported: bool,
     /// Facts that outlive the record.
-    pub asked: Asked,
+    pub asked: AskedFraming,
     /// It waits for `100 Continue` before its body.
     pub expects: bool,
     /// Offset of the request's first byte in its stream.
     pub offset: u64,
     /// How much of the response stream its segment acknowledged.
     pub ack: Option<u64>,
-    pub place: Place,
+    pub place: MessagePlace,
     /// It is the first of those with its acknowledgement.
     pub opens: bool,
     pub request_done: bool,
@@ -55,12 +55,12 @@ pub(in crate::http) struct Slot {
     pub heard: Option<Timestamp>,
     /// Worst thing that happened to either half so far.
     pub trust: Trust,
-    pub missing: Missing,
+    pub missing: MissingParts,
 }
 
-impl Slot {
+impl RequestSlot {
     /// A request that began at `offset`, its segment acknowledging `ack`: nothing else of it is known yet.
-    pub(in crate::http) fn new(exchange: Box<Exchange>, asked: Asked, offset: u64, ack: Option<u64>) -> Self {
+    pub(in crate::http) fn new(exchange: Box<Exchange>, asked: AskedFraming, offset: u64, ack: Option<u64>) -> Self {
         Self {
             exchange: Some(exchange),
             reported: false,
@@ -68,7 +68,7 @@ impl Slot {
             expects: false,
             offset,
             ack,
-            place: Place::default(),
+            place: MessagePlace::default(),
             opens: false,
             request_done: false,
             answered: false,
@@ -80,7 +80,7 @@ impl Slot {
             doubtful: false,
             heard: None,
             trust: Trust::Complete,
-            missing: Missing::default(),
+            missing: MissingParts::default(),
         }
     }
 
@@ -108,7 +108,7 @@ impl Slot {
 
 /// A response without a slot: what its client sends next may yet tell its request.
 #[derive(Debug)]
-pub(in crate::http) struct Loose {
+pub(in crate::http) struct OrphanResponse {
     pub exchange: Box<Exchange>,
     pub offset: u64,
     /// Where the first interim response before it began, else as `offset`.
@@ -119,14 +119,14 @@ pub(in crate::http) struct Loose {
     pub end: u64,
     /// It announced a body, and another message followed in its place: it answers a HEAD.
     pub bodyless: bool,
-    pub place: Place,
+    pub place: MessagePlace,
     /// Its request may still be found.
     pub waiting: bool,
     pub trust: Trust,
-    pub missing: Missing,
+    pub missing: MissingParts,
 }
 
-impl Loose {
+impl OrphanResponse {
     /// A response that began at `offset`, its segment acknowledging `ack`: nothing else of it is known yet.
     pub(in crate::http) fn new(exchange: Box<Exchange>, offset: u64, ack: Option<u64>) -> Self {
         Self {
@@ -137,15 +137,15 @@ impl Loose {
             done: false,
             end: offset,
             bodyless: false,
-            place: Place::NOWHERE,
+            place: MessagePlace::NOWHERE,
             waiting: false,
             trust: Trust::Complete,
-            missing: Missing::default(),
+            missing: MissingParts::default(),
         }
     }
 
     /// Whether it can be what answers `slot`: by TCP's evidence, and by how its body was read without knowing the request.
-    pub(super) fn may_answer(&self, slot: &Slot) -> bool {
+    pub(super) fn may_answer(&self, slot: &RequestSlot) -> bool {
         let bytes = self.exchange.response.as_ref().map_or(0, |r| r.body_bytes);
         let misread = if slot.asked.head { bytes > 0 } else { self.bodyless };
         let misread = misread || slot.asked.connect || slot.asked.http09;
@@ -155,7 +155,7 @@ impl Loose {
 
 /// Where the response under way is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::http) enum Target {
+pub(in crate::http) enum ResponseTarget {
     /// The slot with this number.
     Slot(u64),
     /// The newest loose response.
@@ -164,11 +164,11 @@ pub(in crate::http) enum Target {
 
 /// What leaves the queue.
 #[derive(Debug)]
-pub(in crate::http) enum Left {
+pub(in crate::http) enum LeftQueue {
     /// Request and response.
-    Paired(Slot),
+    Paired(RequestSlot),
     /// A request whose response was lost, or cannot be distinguished from others.
-    Unpaired(Slot),
+    Unpaired(RequestSlot),
     /// A response without request.
-    Orphan(Loose),
+    Orphan(OrphanResponse),
 }

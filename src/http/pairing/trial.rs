@@ -4,10 +4,10 @@
 //! like one that waits, shifted by as many, until a response too many comes. So these pairs are held back.
 
 use crate::flow::Timestamp;
-use crate::record::Missing;
+use crate::record::MissingParts;
 
 use super::super::orphan_id;
-use super::{Left, Loose, Pairing, Slot};
+use super::{LeftQueue, OrphanResponse, Pairing, RequestSlot};
 
 /// This many exchanges on trial without a contradiction are believed.
 const TRIAL: usize = 32;
@@ -23,7 +23,7 @@ impl Pairing {
     }
 
     /// A response too many, a request too early, a body that is none: the pairs on trial were wrong.
-    pub(in crate::http) fn fail(&mut self, left: &mut Vec<Left>) {
+    pub(in crate::http) fn fail(&mut self, left: &mut Vec<LeftQueue>) {
         if self.trial.take().is_none() {
             return;
         }
@@ -33,8 +33,8 @@ impl Pairing {
         let last = self.slots.iter().rposition(|s| s.provisional).map_or(0, |at| at + 1);
         for mut slot in self.slots.drain(..last) {
             self.first += 1;
-            left.extend(split(&mut slot).map(Left::Orphan));
-            left.push(Left::Unpaired(slot));
+            left.extend(split(&mut slot).map(LeftQueue::Orphan));
+            left.push(LeftQueue::Unpaired(slot));
         }
         self.start_over(left);
     }
@@ -54,7 +54,7 @@ impl Pairing {
     }
 
     /// When the last response ended `QUIET` ago nothing is outstanding; a trial ends.
-    pub(in crate::http) fn confirm(&mut self, now: Timestamp, left: &mut Vec<Left>) {
+    pub(in crate::http) fn confirm(&mut self, now: Timestamp, left: &mut Vec<LeftQueue>) {
         if (self.trial.is_some() || self.doubt.is_some()) && self.is_quiet(now) {
             if self.habit.most(true).is_some() {
                 self.settle_drained(left);
@@ -67,7 +67,7 @@ impl Pairing {
 
     /// Each request has its response, and its client has all of them as it asks with `slot`; the responses are known up to
     /// `heard`.
-    pub(super) fn is_drained(&self, slot: &Slot, heard: u64) -> bool {
+    pub(super) fn is_drained(&self, slot: &RequestSlot, heard: u64) -> bool {
         slot.ack == Some(self.ended_at) && heard == self.ended_at && self.answered == slot.place && self.is_even()
     }
 
@@ -93,7 +93,7 @@ impl Pairing {
         let quiet = if self.interims { QUIET_AT_WORK } else { QUIET };
         let quiet = quiet.max(slowest.saturating_mul(4));
         let long_ago = |end: Option<Timestamp>| end.is_some_and(|end| now.since(end) >= quiet);
-        let paired = self.slots.iter().rev().find(|s| s.answered).map(Slot::ended);
+        let paired = self.slots.iter().rev().find(|s| s.answered).map(RequestSlot::ended);
         let alone = self.loose.back().map(|l| l.exchange.end().filter(|_| l.done));
         paired.is_none_or(long_ago) && alone.is_none_or(long_ago)
     }
@@ -101,7 +101,7 @@ impl Pairing {
     /// Ends a trial, as nothing will be seen any more: because there is nothing (`over`; a client that
     /// ended first was `content` with what it had), or because no one looks. Then
     /// nothing speaks for the pairs but themselves, and their label says so.
-    pub(in crate::http) fn judge(&mut self, over: bool, content: bool, now: Timestamp, left: &mut Vec<Left>) {
+    pub(in crate::http) fn judge(&mut self, over: bool, content: bool, now: Timestamp, left: &mut Vec<LeftQueue>) {
         self.confirm(now, left);
         let known = self.habit.most(true).is_some() || (content && !self.unreadable);
         if over && known && self.loose.iter().all(|l| l.done) {
@@ -123,7 +123,7 @@ impl Pairing {
 
 /// Takes the response out of a wrong pair; each half keeps what is its own. Of a late answer, whose request was reported
 /// before, nothing else is left.
-fn split(slot: &mut Slot) -> Option<Loose> {
+fn split(slot: &mut RequestSlot) -> Option<OrphanResponse> {
     let pair = slot.exchange.as_mut()?;
     let response = pair.response.take()?;
     let end = slot.response_end;
@@ -135,9 +135,9 @@ fn split(slot: &mut Slot) -> Option<Loose> {
     pair.informational.clear();
     pair.late = false;
     slot.answered = false;
-    let mut missing = Missing::default();
+    let mut missing = MissingParts::default();
     if !slot.response_done {
-        missing.insert(Missing::RESPONSE_BODY);
+        missing.insert(MissingParts::RESPONSE_BODY);
     }
-    Some(Loose { done: true, end, missing, ..Loose::new(exchange, offset, None) })
+    Some(OrphanResponse { done: true, end, missing, ..OrphanResponse::new(exchange, offset, None) })
 }

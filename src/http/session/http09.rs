@@ -3,32 +3,32 @@
 //! Only to a request without a version (`detect` says what is one), and only where no status line comes: servers that know
 //! nothing of HTTP/0.9 answer as ever. Which request is next is for `pairing` to say.
 
-use super::super::Context;
-use super::super::body::Body;
-use super::super::detect::{Start, classify};
-use super::super::head::Kind;
-use super::super::pairing::Target;
-use super::super::reader::{Chunk, State};
-use super::{MAX_LEAD, Session, open_message};
+use super::super::HttpContext;
+use super::super::body::BodyProgress;
+use super::super::detect::{DetectedStart, classify};
+use super::super::head::HeadKind;
+use super::super::pairing::ResponseTarget;
+use super::super::reader::{EventBytes, ReaderState};
+use super::{HttpSession, MAX_LEAD, open_message};
 use crate::exchange;
 use crate::flow::Direction;
 use crate::ledger::NotHttp;
 use crate::record::Weird;
-use crate::tcp::Conn;
+use crate::tcp::ConnSummary;
 
-impl Session {
+impl HttpSession {
     /// Whether what begins with `chunk` is the next answer, to a request of HTTP/0.9, if it is one.
-    pub(super) fn awaits_http09(&self, from: Direction, chunk: &Chunk<'_>) -> bool {
-        self.kind(from) == Some(Kind::Response) && self.pairing.answers_http09(chunk.offset, chunk.ack)
+    pub(super) fn awaits_http09(&self, from: Direction, chunk: &EventBytes<'_>) -> bool {
+        self.kind(from) == Some(HeadKind::Response) && self.pairing.answers_http09(chunk.offset, chunk.ack)
     }
 
     /// An answer begins: it may yet turn out to have a status line.
     pub(super) fn at_http09_answer(
         &mut self,
-        conn: &Conn,
+        conn: &ConnSummary,
         from: Direction,
-        chunk: &Chunk<'_>,
-        cx: &mut Context,
+        chunk: &EventBytes<'_>,
+        cx: &mut HttpContext,
     ) -> usize {
         if may_become_status_line(chunk.bytes) {
             return self.hold(from, chunk, cx);
@@ -38,21 +38,33 @@ impl Session {
     }
 
     /// All of `chunk` is the beginning of the next answer's body.
-    pub(super) fn http09_answer(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+    pub(super) fn http09_answer(
+        &mut self,
+        conn: &ConnSummary,
+        from: Direction,
+        chunk: &EventBytes<'_>,
+        cx: &mut HttpContext,
+    ) -> usize {
         if !self.begin_http09_answer(conn, from, chunk, cx) {
             let reader = self.reader(from);
-            reader.state = State::Opaque(NotHttp::Unknown);
+            reader.state = ReaderState::Opaque(NotHttp::Unknown);
             reader.begun.ack = None;
             return 0;
         }
         let (len, newest) = (chunk.bytes.len(), self.reader(from).newest.max(chunk.at));
         cx.ledger.bodies += len as u64;
-        self.count(Kind::Response, newest, len as u64, len as u64);
+        self.count(HeadKind::Response, newest, len as u64, len as u64);
         len
     }
 
     /// Puts an answer that begins where `chunk` does into its request's slot. False: it is not sure whose it is.
-    fn begin_http09_answer(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> bool {
+    fn begin_http09_answer(
+        &mut self,
+        conn: &ConnSummary,
+        from: Direction,
+        chunk: &EventBytes<'_>,
+        cx: &mut HttpContext,
+    ) -> bool {
         let begun = chunk.begun();
         self.time_out(conn, begun.at, cx);
         let known = self.parsed_to(from.flip());
@@ -64,37 +76,37 @@ impl Session {
         self.answer(number, exchange::http09_response(begun));
         let mut weird = std::mem::take(&mut self.stray);
         weird.insert(Weird::Http09);
-        self.note(Kind::Response, weird, cx);
-        self.begin_body(from, Body::UntilClose);
+        self.note(HeadKind::Response, weird, cx);
+        self.begin_body(from, BodyProgress::UntilClose);
         self.reader(from).body_untouched = false;
         true
     }
 
     /// A request of HTTP/0.9 came, and the capture showed its answer before it: bytes that no one could read then. (They
     /// stay counted as what they were taken for: counters only grow.)
-    pub(in crate::http) fn http09_answer_seen(&mut self, conn: &Conn, from: Direction, cx: &mut Context) {
+    pub(in crate::http) fn http09_answer_seen(&mut self, conn: &ConnSummary, from: Direction, cx: &mut HttpContext) {
         let reader = self.reader(from);
         let (begun, newest, end, ended) = (reader.begun, reader.newest, reader.parsed_to, reader.ended);
-        let unread = matches!(reader.state, State::Opaque(NotHttp::Unknown));
+        let unread = matches!(reader.state, ReaderState::Opaque(NotHttp::Unknown));
         let chunk = begun.chunk(&[]);
         if !unread || begun.ack.is_none() || !self.awaits_http09(from, &chunk) {
             return;
         }
         if self.begin_http09_answer(conn, from, &chunk, cx) {
             let len = end - begun.offset;
-            self.count(Kind::Response, newest, len, len);
+            self.count(HeadKind::Response, newest, len, len);
             if ended {
-                self.finish(from, Kind::Response, end, cx);
+                self.finish(from, HeadKind::Response, end, cx);
             }
         }
     }
 
     /// The server ends, and what it began to send is no status line.
-    pub(super) fn end_http09_start(&mut self, conn: &Conn, from: Direction, cx: &mut Context) {
+    pub(super) fn end_http09_start(&mut self, conn: &ConnSummary, from: Direction, cx: &mut HttpContext) {
         let begun = self.reader(from).begun;
         let chunk = begun.chunk(&[]);
-        let held = matches!(self.reader(from).state, State::Head) && self.awaits_http09(from, &chunk);
-        if !held || open_message(&self.reader(from).buffer, begun.offset).1 == Start::Response {
+        let held = matches!(self.reader(from).state, ReaderState::Head) && self.awaits_http09(from, &chunk);
+        if !held || open_message(&self.reader(from).buffer, begun.offset).1 == DetectedStart::Response {
             return;
         }
         let buffer = std::mem::take(&mut self.reader(from).buffer);
@@ -105,13 +117,13 @@ impl Session {
 
     /// The client asks again, having received `ack`, while the answer of HTTP/0.9 from there goes on: it knows where that
     /// ended, and we do not. This is not HTTP/0.9, or not as it was meant.
-    pub(in crate::http) fn end_http09_answer(&mut self, from: Direction, ack: Option<u64>, cx: &mut Context) {
-        let Some(Target::Slot(number)) = self.target else { return };
+    pub(in crate::http) fn end_http09_answer(&mut self, from: Direction, ack: Option<u64>, cx: &mut HttpContext) {
+        let Some(ResponseTarget::Slot(number)) = self.target else { return };
         let end = self.reader(from).parsed_to;
-        let until_close = matches!(self.reader(from).state, State::Body(Body::UntilClose));
+        let until_close = matches!(self.reader(from).state, ReaderState::Body(BodyProgress::UntilClose));
         let slot = self.pairing.slot(number).filter(|s| until_close && s.asked.http09);
         if slot.and_then(|s| s.ack.zip(ack)).is_some_and(|(had, has)| has > had) {
-            self.framing_lost(from, Kind::Response, end, cx);
+            self.framing_lost(from, HeadKind::Response, end, cx);
         }
     }
 }
@@ -122,7 +134,7 @@ fn may_become_status_line(bytes: &[u8]) -> bool {
     match bytes.get(lead..).unwrap_or_default() {
         _ if lead > MAX_LEAD => false,
         [] => true,
-        [b'H' | b'h', ..] => classify(bytes.get(lead..).unwrap_or_default()) == Start::NeedMore,
+        [b'H' | b'h', ..] => classify(bytes.get(lead..).unwrap_or_default()) == DetectedStart::NeedMore,
         _ => false,
     }
 }

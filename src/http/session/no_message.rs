@@ -2,40 +2,41 @@
 //!
 //! Owns where reading stops and begins again; which pairs that puts in doubt is in `pairing`.
 
-use super::super::detect::{Start, classify, classify_in_doubt};
-use super::super::head::Kind;
+use super::super::detect::{DetectedStart, classify, classify_in_doubt};
+use super::super::head::HeadKind;
 use super::super::proxy_protocol::{self, ProxyHeader};
-use super::super::reader::{Chunk, Seek, State};
-use super::super::{Context, tls};
-use super::{Handover, Next, Session};
+use super::super::reader::{EventBytes, ReaderState, Seek};
+use super::super::{HttpContext, tls};
+use super::{HttpSession, NextProtocol, ProtocolHandover};
 use crate::flow::Direction;
 use crate::ledger::NotHttp;
 use crate::record::Weird;
-use crate::tcp::Conn;
+use crate::tcp::ConnSummary;
 
-impl Session {
+impl HttpSession {
     /// What is neither request nor response: another protocol, too little to tell, or garbage.
     pub(super) fn no_message(
         &mut self,
-        conn: &Conn,
+        conn: &ConnSummary,
         from: Direction,
-        start: Start,
-        chunk: &Chunk<'_>,
-        cx: &mut Context,
+        start: DetectedStart,
+        chunk: &EventBytes<'_>,
+        cx: &mut HttpContext,
     ) -> usize {
         match start {
-            Start::NeedMore => self.hold(from, chunk, cx),
-            Start::Tls if self.client.is_none() => {
+            DetectedStart::NeedMore => self.hold(from, chunk, cx),
+            DetectedStart::Tls if self.client.is_none() => {
                 cx.ledger.tls_connections += 1;
                 cx.protocols.count(tls::name(chunk.bytes));
                 self.hand_over(NotHttp::Tls, cx)
             }
-            Start::H2 if self.client.is_none() => {
-                let to = Next::Http2(self.proxied);
-                self.handover = Some(Box::new(Handover { to, from, begins: chunk.offset, reached: chunk.offset }));
+            DetectedStart::H2 if self.client.is_none() => {
+                let to = NextProtocol::Http2(self.proxied);
+                self.handover =
+                    Some(Box::new(ProtocolHandover { to, from, begins: chunk.offset, reached: chunk.offset }));
                 self.hand_over(NotHttp::H2, cx)
             }
-            Start::ProxyHeader if self.client.is_none() => match proxy_protocol::parse(chunk.bytes) {
+            DetectedStart::ProxyHeader if self.client.is_none() => match proxy_protocol::parse(chunk.bytes) {
                 ProxyHeader::Whole(len, client) => {
                     self.proxied = client;
                     cx.ledger.not_http.add(NotHttp::ProxyHeader as usize, len as u64);
@@ -47,31 +48,40 @@ impl Session {
                     self.garbage(conn, from, chunk, cx)
                 }
             },
-            Start::Tls | Start::H2 | Start::ProxyHeader | Start::Request | Start::Response | Start::Unknown => {
-                self.garbage(conn, from, chunk, cx)
-            }
+            DetectedStart::Tls
+            | DetectedStart::H2
+            | DetectedStart::ProxyHeader
+            | DetectedStart::Request
+            | DetectedStart::Response
+            | DetectedStart::Unknown => self.garbage(conn, from, chunk, cx),
         }
     }
 
     /// Both streams speak something else from here on.
-    pub(in crate::http) fn hand_over(&mut self, to: NotHttp, cx: &mut Context) -> usize {
+    pub(in crate::http) fn hand_over(&mut self, to: NotHttp, cx: &mut HttpContext) -> usize {
         for reader in &mut self.readers {
-            if let State::Head = reader.state {
+            if let ReaderState::Head = reader.state {
                 let kept = std::mem::take(&mut reader.buffer).len() as u64;
                 cx.ledger.waiting -= kept;
                 cx.ledger.not_http.add(to as usize, kept);
             }
-            reader.state = State::Opaque(to);
+            reader.state = ReaderState::Opaque(to);
             reader.opaque_from = reader.parsed_to;
         }
         0
     }
 
     /// Bytes where a message should begin: on an HTTP connection look for the next one, else this is none.
-    pub(super) fn garbage(&mut self, conn: &Conn, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+    pub(super) fn garbage(
+        &mut self,
+        conn: &ConnSummary,
+        from: Direction,
+        chunk: &EventBytes<'_>,
+        cx: &mut HttpContext,
+    ) -> usize {
         if self.client.is_none() {
             let reader = self.reader(from);
-            reader.state = State::Opaque(NotHttp::Unknown);
+            reader.state = ReaderState::Opaque(NotHttp::Unknown);
             (reader.begun, reader.newest) = (chunk.begun(), chunk.at);
             cx.ledger.not_http.add(NotHttp::Unknown as usize, chunk.bytes.len() as u64);
             return chunk.bytes.len();
@@ -81,7 +91,7 @@ impl Session {
         }
         self.name_garbage(from, chunk, cx);
         self.contradict(cx);
-        self.reader(from).state = State::Resync(Seek::Anywhere);
+        self.reader(from).state = ReaderState::Resync(Seek::Anywhere);
         // At least one byte, or it would be tried again at the same place.
         cx.ledger.resync += 1;
         1
@@ -89,8 +99,8 @@ impl Session {
 
     /// On the exchange that it follows, if that is still here; on the request that it is the answer to, if one waits: that
     /// one was not left without. Else on the next message.
-    fn name_garbage(&mut self, from: Direction, chunk: &Chunk<'_>, cx: &mut Context) {
-        let answers = self.kind(from) == Some(Kind::Response);
+    fn name_garbage(&mut self, from: Direction, chunk: &EventBytes<'_>, cx: &mut HttpContext) {
+        let answers = self.kind(from) == Some(HeadKind::Response);
         let record = if answers {
             self.pairing.garbled(chunk.offset, chunk.ack)
         } else {
@@ -106,12 +116,18 @@ impl Session {
         }
     }
 
-    pub(super) fn opaque(&mut self, from: Direction, why: NotHttp, chunk: &Chunk<'_>, cx: &mut Context) -> usize {
+    pub(super) fn opaque(
+        &mut self,
+        from: Direction,
+        why: NotHttp,
+        chunk: &EventBytes<'_>,
+        cx: &mut HttpContext,
+    ) -> usize {
         if chunk.fresh && self.turns_to_http(from, why, chunk) {
-            self.reader(from).state = State::Start;
+            self.reader(from).state = ReaderState::Start;
             return 0;
         }
-        if why == NotHttp::Unknown && self.kind(from) == Some(Kind::Response) {
+        if why == NotHttp::Unknown && self.kind(from) == Some(HeadKind::Response) {
             self.pairing.unread(chunk.offset, chunk.ack);
         }
         let reader = self.reader(from);
@@ -122,13 +138,13 @@ impl Session {
 
     /// Whether HTTP begins with `chunk`, a segment's start, on a stream that was none: anywhere in what was not recognised, and
     /// where a tunnel begins. A server that knows no TLS answers a hello in the clear.
-    fn turns_to_http(&mut self, from: Direction, why: NotHttp, chunk: &Chunk<'_>) -> bool {
+    fn turns_to_http(&mut self, from: Direction, why: NotHttp, chunk: &EventBytes<'_>) -> bool {
         let start = classify(chunk.bytes);
         let begins = self.reader(from).opaque_from == chunk.offset;
         match why {
             NotHttp::Unknown => self.message_kind(from, start).is_some(),
             NotHttp::Tunnel => begins && self.message_kind(from, start).is_some(),
-            NotHttp::Tls => begins && self.client.is_none() && start == Start::Response,
+            NotHttp::Tls => begins && self.client.is_none() && start == DetectedStart::Response,
             NotHttp::ProxyHeader | NotHttp::H2 | NotHttp::Upgraded => false,
         }
     }
@@ -137,36 +153,36 @@ impl Session {
     /// a message too.
     pub(super) fn resync(
         &mut self,
-        conn: &Conn,
+        conn: &ConnSummary,
         from: Direction,
         seek: Seek,
-        chunk: &Chunk<'_>,
-        cx: &mut Context,
+        chunk: &EventBytes<'_>,
+        cx: &mut HttpContext,
     ) -> usize {
         // Where the opposite side was never heard there is no better evidence than a segment's start.
         let seek = if conn.hears(from.flip()) { seek } else { seek.min(Seek::SegmentStart) };
         let start = classify_in_doubt(chunk.bytes);
         let begins = chunk.fresh && self.message_kind(from, start).is_some() && seek != Seek::Acknowledged;
         // A beginning too short to tell is held only where one must be.
-        let may_begin = chunk.fresh && (start == Start::NeedMore || self.message_kind(from, start).is_some());
+        let may_begin = chunk.fresh && (start == DetectedStart::NeedMore || self.message_kind(from, start).is_some());
         if begins || (may_begin && self.is_acknowledged_start(from, chunk)) {
-            self.reader(from).state = State::Start;
+            self.reader(from).state = ReaderState::Start;
             return 0;
         }
-        if chunk.fresh && start == Start::Response && self.is_supposed_start(from, chunk.offset) {
-            self.reader(from).state = State::Start;
+        if chunk.fresh && start == DetectedStart::Response && self.is_supposed_start(from, chunk.offset) {
+            self.reader(from).state = ReaderState::Start;
             return 0;
         }
-        if chunk.fresh && start == Start::Request && self.kind(from) == Some(Kind::Request) {
+        if chunk.fresh && start == DetectedStart::Request && self.kind(from) == Some(HeadKind::Request) {
             self.pairing.request_passed_over(&mut cx.left);
             self.emit_left(cx);
         }
         let found = if seek == Seek::Anywhere { self.next_message(from, chunk.bytes) } else { None };
         let skipped = found.unwrap_or(chunk.bytes.len());
         if found.is_some() {
-            self.reader(from).state = State::Start;
+            self.reader(from).state = ReaderState::Start;
         }
-        if skipped > 0 && self.kind(from) == Some(Kind::Response) {
+        if skipped > 0 && self.kind(from) == Some(HeadKind::Response) {
             self.pairing.unread(chunk.offset, chunk.ack);
         }
         cx.ledger.resync += skipped as u64;
@@ -175,22 +191,22 @@ impl Session {
 
     /// Whether a message begins with `chunk` by what the client acknowledged: it sends a request when it has read on, and an
     /// answer begins where it had come when it asked.
-    fn is_acknowledged_start(&self, from: Direction, chunk: &Chunk<'_>) -> bool {
+    fn is_acknowledged_start(&self, from: Direction, chunk: &EventBytes<'_>) -> bool {
         match self.kind(from) {
-            Some(Kind::Request) => self.pairing.has_read_on(chunk.ack),
-            Some(Kind::Response) => self.pairing.asked_at(chunk.offset),
+            Some(HeadKind::Request) => self.pairing.has_read_on(chunk.ack),
+            Some(HeadKind::Response) => self.pairing.asked_at(chunk.offset),
             None => true,
         }
     }
 
     /// Whether a response is believed to begin at `offset`, as long as nothing contradicts it.
     fn is_supposed_start(&mut self, from: Direction, offset: u64) -> bool {
-        self.kind(from) == Some(Kind::Response) && self.pairing.suppose_response(offset)
+        self.kind(from) == Some(HeadKind::Response) && self.pairing.suppose_response(offset)
     }
 
     /// Where in `bytes`, behind a line end, a message begins.
     fn next_message(&self, from: Direction, bytes: &[u8]) -> Option<usize> {
-        if self.kind(from) == Some(Kind::Response)
+        if self.kind(from) == Some(HeadKind::Response)
             && let Some(at) = memchr::memmem::find(bytes, VERSION).or_else(|| beginning_at_the_end(bytes))
         {
             return Some(at);

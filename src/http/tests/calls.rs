@@ -1,7 +1,7 @@
 //! Calls over HTTP/1.1: gRPC-Web, also in base64, and the Connect protocol.
 
 use super::*;
-use crate::record::{CallSystem, Grpc};
+use crate::record::{CallSystem, GrpcCall};
 
 fn post(content_type: &str, more: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
@@ -17,7 +17,7 @@ fn answer(status: u16, content_type: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-fn call(request: &[u8], response: &[u8]) -> Grpc {
+fn call(request: &[u8], response: &[u8]) -> GrpcCall {
     let mut wire = Wire::new();
     wire.data(FromLow, request).data(FromHigh, response);
     let record = wire.close(CloseReason::Closed).remove(0);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::flow::Direction::{FromHigh, FromLow};
-use crate::record::Ended;
+use crate::record::EarlyEnd;
 
 const GET: &str = "GET / HTTP/1.1\r\n\r\n";
 const UPLOAD: &str = "POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nab";
@@ -26,7 +26,8 @@ fn ended(script: Script<'_>, reason: CloseReason) -> String {
         };
     }
     let record = wire.close(reason).remove(0);
-    let said = |end: Ended| format!("{} {}", end.by.map_or("?", crate::record::Side::name), end.how.name());
+    let said =
+        |end: EarlyEnd| format!("{} {}", end.by.map_or("?", crate::record::ConnectionSide::name), end.how.name());
     record.ended.map_or_else(|| "-".to_owned(), said)
 }
 

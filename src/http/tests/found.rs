@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::flow::Direction::{FromHigh, FromLow};
-use crate::record::{Trust, Unanswered};
+use crate::record::{Trust, UnansweredReason};
 
 #[test]
 fn half_a_head_on_one_stream_is_accounted_for_when_the_other_hands_the_connection_over() {
@@ -85,7 +85,7 @@ fn who_made_room_was_not_closed_by_anybody() {
     let mut wire = Wire::new();
     wire.client(&get("/"));
     let records = wire.close(CloseReason::Evicted);
-    assert_ne!(records[0].unanswered, Some(Unanswered::Closed));
+    assert_ne!(records[0].unanswered, Some(UnansweredReason::Closed));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::flow::Direction::{FromHigh, FromLow};
 use crate::ledger::NotHttp;
-use crate::record::{Outcome, Version};
+use crate::record::{EventOutcome, HttpVersion};
 
 const OLD: &str = "GET /old\r\n";
 const PAGE: &str = "<html>old</html>\n";
@@ -14,10 +14,10 @@ fn an_answer_of_http09_is_a_body_until_close() {
     wire.client(OLD).server(PAGE).server("more").end(FromHigh).end(FromLow);
     let e = wire.close(CloseReason::Closed).remove(0);
     assert_eq!(line(&e), "GET /old body complete");
-    assert_eq!((e.outcome(), e.missing.is_empty(), e.unanswered), (Outcome::Unknown, true, None));
+    assert_eq!((e.outcome(), e.missing.is_empty(), e.unanswered), (EventOutcome::Unknown, true, None));
     let (q, r) = (e.request.unwrap(), e.response.unwrap());
     assert_eq!((q.first.0, r.first.0, r.last.0), (1000, 2000, 3000));
-    assert_eq!((r.version, r.bytes, r.body_bytes), (Version::V09, 21, 21));
+    assert_eq!((r.version, r.bytes, r.body_bytes), (HttpVersion::V09, 21, 21));
     let h = &wire.cx.ledger;
     assert_eq!((h.paired, h.unpaired, h.bodies, h.not_http.total(), h.resync), (1, 0, 21, 0, 0));
     assert_eq!(h.weird.at(Weird::Http09 as usize), 1);

@@ -1,7 +1,7 @@
 //! Calls that are not plain gRPC: gRPC-Web in base64, and the Connect protocol.
 
 use super::*;
-use crate::record::{CallSystem, Grpc};
+use crate::record::{CallSystem, GrpcCall};
 
 fn asked(stream: u32, content_type: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let fields = [(":method", "POST"), (":scheme", "http"), (":path", "/pkg.Svc/Do"), (":authority", "shop")];
@@ -12,7 +12,7 @@ fn answered(stream: u32, status: &str, content_type: &str) -> Vec<u8> {
     headers(stream, 0, &[(":status", status), ("content-type", content_type)])
 }
 
-fn call(request: Vec<u8>, asked: &[u8], response: Vec<u8>, answer: &[u8]) -> Grpc {
+fn call(request: Vec<u8>, asked: &[u8], response: Vec<u8>, answer: &[u8]) -> GrpcCall {
     let records = Bench::opened()
         .send(CLIENT, [request, data(1, END, asked)].concat())
         .send(SERVER, response)
@@ -47,9 +47,9 @@ fn a_stream_of_connect_has_its_messages_status_and_deadline() {
 fn a_unary_call_of_connect_ends_as_http_says_or_its_error() {
     let version = [("connect-protocol-version", "1")];
     for (status, content_type, body, expected, outcome) in [
-        ("200", "application/proto", &b"a"[..], Some(0), Outcome::Success),
-        ("401", "application/json", br#"{"code":"unauthenticated"}"#, Some(16), Outcome::Failure),
-        ("502", "text/plain", b"bad gateway", None, Outcome::Failure),
+        ("200", "application/proto", &b"a"[..], Some(0), EventOutcome::Success),
+        ("401", "application/json", br#"{"code":"unauthenticated"}"#, Some(16), EventOutcome::Failure),
+        ("502", "text/plain", b"bad gateway", None, EventOutcome::Failure),
     ] {
         let request = [asked(1, "application/proto", &version), data(1, END, b"a")].concat();
         let response = [answered(1, status, content_type), data(1, END, body)].concat();

@@ -11,7 +11,7 @@ fn quiet_run() -> (Ledger, KernelCounters, RecordLedger, Vec<(String, SinkCounts
     ledger.streams.connects_refused = 1;
     (ledger.http.bytes, ledger.http.heads, ledger.http.bodies) = (990, 900, 90);
     (ledger.http.requests, ledger.http.paired, ledger.http.responses) = (3, 2, 2);
-    ledger.http.count_unanswered(Unanswered::Timeout);
+    ledger.http.count_unanswered(UnansweredReason::Timeout);
     let records = RecordLedger { made: 3, offered: 3, ..RecordLedger::default() };
     let mut sink = SinkCounts::default();
     (sink.ledger.offered, sink.ledger.delivered) = (3, 3);

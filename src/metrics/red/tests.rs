@@ -2,14 +2,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::metrics::tests::exchange;
-use crate::record::Request;
+use crate::record::HttpRequest;
 
 const SECOND: u64 = 1_000_000_000;
 
 /// Requests one second after the other, and what a scraper sees after each of them.
 #[derive(Default)]
 struct Traffic {
-    red: Red,
+    red: RedMetrics,
     seconds: u64,
     requests: u64,
     /// Every series that was ever there.
@@ -23,8 +23,8 @@ impl Traffic {
         self.requests += 1;
         let mut exchange = exchange("GET", Some(200), route, 5);
         let first = crate::flow::Timestamp(1).plus(self.seconds * SECOND);
-        exchange.request = exchange.request.map(|request| Request { first, last: first, ..request });
-        self.red.count(&super::Request::of(exchange).unwrap());
+        exchange.request = exchange.request.map(|request| HttpRequest { first, last: first, ..request });
+        self.red.count(&super::RedRequest::of(exchange).unwrap());
     }
 
     fn scrape(&mut self) {

@@ -5,13 +5,13 @@ const SECOND: i64 = 1_000_000_000;
 
 /// Feeds packets, one a second unless asked otherwise, and gives the payload of each segment that came out.
 struct Feed {
-    decoder: Decoder,
+    decoder: FrameDecoder,
     now: i64,
 }
 
 impl Feed {
     fn new(limits: FragmentLimits) -> Self {
-        Self { decoder: Decoder::new(limits), now: 0 }
+        Self { decoder: FrameDecoder::new(limits), now: 0 }
     }
 
     fn packet(&mut self, packet: &[u8]) -> Option<(Vec<u8>, u32)> {

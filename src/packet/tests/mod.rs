@@ -11,8 +11,8 @@ mod wire;
 
 const PAYLOAD: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 
-fn decoder() -> Decoder {
-    Decoder::new(FragmentLimits::default())
+fn decoder() -> FrameDecoder {
+    FrameDecoder::new(FragmentLimits::default())
 }
 
 /// Every frame is accounted for.
@@ -395,9 +395,9 @@ proptest! {
         let frame = Frame { wire_len, ..frame(link, &data) };
         if let Some(fast) = plain::segment(&frame) {
             let mut walk = ip::Walk::default();
-            let span = span::Span::new(&data, wire_len as usize);
+            let span = span::ByteSpan::new(&data, wire_len as usize);
             match link::open(frame.link, span, &mut walk.place).and_then(|ip| walk.packet(ip)) {
-                Ok(ip::Found::Segment(general)) => prop_assert_eq!(fast, general),
+                Ok(ip::FoundPacket::Segment(general)) => prop_assert_eq!(fast, general),
                 other => prop_assert!(false, "{:?}", other),
             }
         }

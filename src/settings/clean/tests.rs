@@ -28,11 +28,11 @@ const fn variable(name: &'static str, default: &'static str) -> Variable {
     }
 }
 
-fn pairs(given: &[(&str, &str)]) -> Pairs {
+fn pairs(given: &[(&str, &str)]) -> SettingPairs {
     given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn cleaned(env: &[(&str, &str)], flags: &[(&str, &str)]) -> Texts {
+fn cleaned(env: &[(&str, &str)], flags: &[(&str, &str)]) -> SettingTexts {
     clean(SINK, &pairs(env), &pairs(flags), &|path| match path {
         "/run/secret" => Ok("s3cret \n".to_owned()),
         "/run/windows" => Ok("s3cret\r\n".to_owned()),
@@ -42,16 +42,16 @@ fn cleaned(env: &[(&str, &str)], flags: &[(&str, &str)]) -> Texts {
     })
 }
 
-fn value<'a>(texts: &'a Texts, name: &str) -> (&'a str, String) {
+fn value<'a>(texts: &'a SettingTexts, name: &str) -> (&'a str, String) {
     let row = texts.rows.iter().find(|row| row.variable.name == name).unwrap();
     (&row.text, row.origin.to_string())
 }
 
-fn notes(texts: &Texts) -> Vec<String> {
-    texts.notes.iter().map(Note::to_string).collect()
+fn notes(texts: &SettingTexts) -> Vec<String> {
+    texts.notes.iter().map(SettingNote::to_string).collect()
 }
 
-fn wrongs(texts: &Texts) -> Vec<String> {
+fn wrongs(texts: &SettingTexts) -> Vec<String> {
     texts.wrong.iter().map(WrongValue::to_string).collect()
 }
 
@@ -177,7 +177,7 @@ fn a_secret_that_cannot_be_had_is_wrong_by_name_and_file() {
 #[test]
 fn a_secret_is_never_shown() {
     let texts = cleaned(&[("FLUENTD_PASSWORD", "hunter2")], &[]);
-    let shown: Vec<_> = texts.rows.iter().map(Row::shown).collect();
+    let shown: Vec<_> = texts.rows.iter().map(SettingRow::shown).collect();
     assert_eq!(shown, ["localhost", "24224", "********"]);
     assert_eq!(cleaned(&[], &[]).rows[2].shown(), "none");
 }
@@ -185,7 +185,7 @@ fn a_secret_is_never_shown() {
 #[test]
 fn a_mode_implies_only_what_nobody_set() {
     let row = |env: &[_], name: &str| {
-        let texts = clean(VARIABLES, &pairs(env), &Pairs::new(), &|_| Err(String::new()));
+        let texts = clean(VARIABLES, &pairs(env), &SettingPairs::new(), &|_| Err(String::new()));
         let (text, origin) = value(&texts, name);
         format!("{text} by {origin}")
     };

@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::{Value, by_envy, plain_values};
+use super::{SettingValue, by_envy, plain_values};
 
 /// Leaves out what cannot carry TCP: ARP, ICMP, IGMP, and UDP but for the ports of tunnels (VXLAN 4789, and 8472 as
 /// Linux had it first; GENEVE 6081; GTP-U 2152; MPLS 6635).

@@ -16,14 +16,14 @@ use serde::de::DeserializeOwned;
 
 pub use filter::{CAPTURE_FILTER_WITH_DNS, CaptureFilter, DEFAULT_CAPTURE_FILTER};
 pub use number::{Bytes, Count, Fraction, Millis, Rate, Seconds, bytes_in_words};
-pub use place::{Listen, Network, ProtocolName, WorkloadSource};
+pub use place::{IpNetwork, ListenAddress, ProtocolName, WorkloadSource};
 pub use word::{
-    ConntrackEvents, DirectionName, FieldFormat, FlowState, Format, Headers, LogFormat, LogLevel, LogstashType, Mode,
-    NetlogLabels, Observe, OnlyKind, RecordKind, SinkName, SpoolFsync, SpoolMode, StatusPattern, Tag,
+    ConntrackEvents, DirectionName, FieldFormat, FlowState, Format, HeadersToLog, LogFormat, LogLevel, LogstashType,
+    Mode, NetlogLabels, Observe, OnlyKind, RecordKind, RecordTag, SinkName, SpoolFsync, SpoolMode, StatusPattern,
 };
 
 /// What the type of a setting can do.
-pub trait Value: Sized {
+pub trait SettingValue: Sized {
     /// Whether it is never shown.
     const SECRET: bool = false;
     /// Whether it can be read from a file that `<name>_FILE` names.
@@ -45,11 +45,11 @@ pub trait Value: Sized {
 /// One value through serde and envy.
 fn by_envy<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, String> {
     #[derive(Deserialize)]
-    struct One<T> {
+    struct OneSetting<T> {
         value: T,
     }
     let pair = ("value".to_owned(), text.to_owned());
-    match envy::from_iter::<_, One<T>>([pair]) {
+    match envy::from_iter::<_, OneSetting<T>>([pair]) {
         Ok(one) => Ok(one.value),
         Err(envy::Error::MissingValue(_)) => Err(format!("{name} has no value")),
         // envy repeats value and name behind what is wrong: the caller does that, and knows what is secret.
@@ -62,7 +62,7 @@ fn by_envy<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, String> {
 /// Values that serde makes of one string, and what may be written for them.
 macro_rules! plain_values {
     ($($type:ty => $allowed:expr;)*) => {
-        $(impl Value for $type {
+        $(impl SettingValue for $type {
             fn allowed() -> String {
                 $allowed.to_owned()
             }
@@ -89,7 +89,7 @@ fn switch(text: &str) -> Option<bool> {
     }
 }
 
-impl Value for bool {
+impl SettingValue for bool {
     fn allowed() -> String {
         "true, false".to_owned()
     }
@@ -99,7 +99,7 @@ impl Value for bool {
 }
 
 /// `none` switches it off.
-impl<T: Value> Value for Option<T> {
+impl<T: SettingValue> SettingValue for Option<T> {
     const SECRET: bool = T::SECRET;
     const IN_FILE: bool = T::IN_FILE;
 
@@ -133,7 +133,7 @@ impl<T> Auto<T> {
     }
 }
 
-impl<T: Value> Value for Auto<T> {
+impl<T: SettingValue> SettingValue for Auto<T> {
     const SECRET: bool = T::SECRET;
     const IN_FILE: bool = T::IN_FILE;
 
@@ -157,7 +157,7 @@ impl<T> std::ops::Deref for ListOf<T> {
     }
 }
 
-impl<T: Value + DeserializeOwned> Value for ListOf<T> {
+impl<T: SettingValue + DeserializeOwned> SettingValue for ListOf<T> {
     const SECRET: bool = T::SECRET;
     const IN_FILE: bool = T::IN_FILE;
 
@@ -195,7 +195,7 @@ impl Renewable {
     }
 }
 
-impl Value for Renewable {
+impl SettingValue for Renewable {
     const IN_FILE: bool = true;
 
     fn allowed() -> String {
@@ -226,7 +226,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-impl Value for Secret {
+impl SettingValue for Secret {
     const SECRET: bool = true;
 
     fn allowed() -> String {
@@ -244,7 +244,7 @@ impl Value for Secret {
 mod tests {
     use super::*;
 
-    fn parsed<T: Value>(text: &str) -> Result<T, String> {
+    fn parsed<T: SettingValue>(text: &str) -> Result<T, String> {
         T::parse("X", text)
     }
 

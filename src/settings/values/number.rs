@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Value, by_envy, plain_values};
+use super::{SettingValue, by_envy, plain_values};
 
 /// Longest span of time that may be written; keeps every sum of capture times far from overflow.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
@@ -57,7 +57,7 @@ impl<const MIN: u64, const MAX: u64> TryFrom<String> for Count<MIN, MAX> {
     }
 }
 
-impl<const MIN: u64, const MAX: u64> Value for Count<MIN, MAX> {
+impl<const MIN: u64, const MAX: u64> SettingValue for Count<MIN, MAX> {
     fn allowed() -> String {
         format!("{MIN} to {MAX}")
     }
@@ -120,7 +120,7 @@ impl<const MIN: u64, const MAX: u64> fmt::Display for Bytes<MIN, MAX> {
     }
 }
 
-impl<const MIN: u64, const MAX: u64> Value for Bytes<MIN, MAX> {
+impl<const MIN: u64, const MAX: u64> SettingValue for Bytes<MIN, MAX> {
     fn allowed() -> String {
         format!("bytes, {} to {} (units k, M, G, Ki, Mi, Gi)", bytes_in_words(MIN), bytes_in_words(MAX))
     }

@@ -8,20 +8,20 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{Value, by_envy, plain_values};
-use crate::flow::Protocol;
+use super::{SettingValue, by_envy, plain_values};
+use crate::flow::IpProtocol;
 
 /// Where to listen: `10.0.0.1:9090`, `[::1]:9090`, or on every address: `:9090`, `9090`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Listen {
+pub struct ListenAddress {
     /// The address; `None` is every address of both families.
     pub ip: Option<IpAddr>,
     /// The port.
     pub port: u16,
 }
 
-impl Listen {
+impl ListenAddress {
     /// What to bind, the first that works: `[::]` serves both families, but not where IPv6 is switched off.
     pub fn candidates(&self) -> Vec<SocketAddr> {
         let any = || vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
@@ -29,7 +29,7 @@ impl Listen {
     }
 }
 
-impl TryFrom<String> for Listen {
+impl TryFrom<String> for ListenAddress {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -44,9 +44,9 @@ impl TryFrom<String> for Listen {
 /// A network in CIDR notation, or a single address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Network(pub IpNet);
+pub struct IpNetwork(pub IpNet);
 
-impl TryFrom<String> for Network {
+impl TryFrom<String> for IpNetwork {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -58,13 +58,13 @@ impl TryFrom<String> for Network {
 /// A protocol on top of IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct ProtocolName(pub Protocol);
+pub struct ProtocolName(pub IpProtocol);
 
 impl TryFrom<String> for ProtocolName {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        Protocol::parse(&text).map(Self).ok_or_else(|| "neither the name nor the number of a protocol".to_owned())
+        IpProtocol::parse(&text).map(Self).ok_or_else(|| "neither the name nor the number of a protocol".to_owned())
     }
 }
 
@@ -99,8 +99,8 @@ impl TryFrom<String> for WorkloadSource {
 plain_values! {
     WorkloadSource => "kubernetes, redis, file:PATH, dns";
     ProtocolName => "name or number of a protocol (tcp, udp, icmp, ipv6-icmp, sctp)";
-    Listen => "address:port, or port";
-    Network => "an IP address or network (10.0.0.0/8)";
+    ListenAddress => "address:port, or port";
+    IpNetwork => "an IP address or network (10.0.0.0/8)";
 }
 
 #[cfg(test)]
@@ -115,11 +115,11 @@ mod tests {
             ("127.0.0.1:9", vec!["127.0.0.1:9"]),
             ("[::1]:9", vec!["[::1]:9"]),
         ] {
-            let listen = Listen::parse("X", text).unwrap();
+            let listen = ListenAddress::parse("X", text).unwrap();
             assert_eq!(listen.candidates().iter().map(SocketAddr::to_string).collect::<Vec<_>>(), candidates, "{text}");
         }
         for text in ["", ":", "localhost:9", "1.2.3.4", "70000", ":-1"] {
-            assert!(Listen::parse("X", text).is_err(), "{text}");
+            assert!(ListenAddress::parse("X", text).is_err(), "{text}");
         }
     }
 
@@ -148,11 +148,11 @@ mod tests {
             ("::/0", "2001:db8::1", true),
             ("::1", "::2", false),
         ] {
-            let parsed = Network::parse("X", network).unwrap();
+            let parsed = IpNetwork::parse("X", network).unwrap();
             assert_eq!(parsed.0.contains(&ip.parse::<IpAddr>().unwrap()), inside, "{ip} in {network}");
         }
         for text in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "x", "10.0.0.0/-1", "10.0.0.0/"] {
-            assert!(Network::parse("X", text).is_err(), "{text}");
+            assert!(IpNetwork::parse("X", text).is_err(), "{text}");
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::record::NetworkDirection;
 
-use super::{Value, by_envy, entries, plain_values, switch};
+use super::{SettingValue, by_envy, entries, plain_values, switch};
 
 /// A closed set of words; upper and lower case are the same.
 macro_rules! words {
@@ -51,7 +51,7 @@ macro_rules! words {
             }
         }
 
-        impl Value for $type {
+        impl SettingValue for $type {
             fn allowed() -> String {
                 Self::WORDS.join(", ")
             }
@@ -362,7 +362,7 @@ impl From<DirectionName> for NetworkDirection {
 /// LOGHEADERS.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub enum Headers {
+pub enum HeadersToLog {
     /// None is recorded.
     Off,
     /// All are.
@@ -376,7 +376,7 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
-impl TryFrom<String> for Headers {
+impl TryFrom<String> for HeadersToLog {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -436,14 +436,14 @@ impl TryFrom<String> for StatusPattern {
 /// `key=value`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Tag {
+pub struct RecordTag {
     /// Name under `labels.*`.
     pub key: String,
     /// Its value.
     pub value: String,
 }
 
-impl TryFrom<String> for Tag {
+impl TryFrom<String> for RecordTag {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -457,9 +457,9 @@ impl TryFrom<String> for Tag {
 }
 
 plain_values! {
-    Headers => "true, false, or comma list of header names";
+    HeadersToLog => "true, false, or comma list of header names";
     StatusPattern => "304, 2xx";
-    Tag => "key=value";
+    RecordTag => "key=value";
 }
 
 #[cfg(test)]
@@ -478,15 +478,15 @@ mod tests {
     #[test]
     fn logheaders_is_a_switch_or_a_list_of_names() {
         for (text, expected) in [
-            ("true", Headers::All),
-            ("false", Headers::Off),
-            ("none", Headers::Off),
-            (",", Headers::Off),
-            ("Accept, x-id", Headers::Named(vec!["Accept".to_owned(), "x-id".to_owned()])),
+            ("true", HeadersToLog::All),
+            ("false", HeadersToLog::Off),
+            ("none", HeadersToLog::Off),
+            (",", HeadersToLog::Off),
+            ("Accept, x-id", HeadersToLog::Named(vec!["Accept".to_owned(), "x-id".to_owned()])),
         ] {
-            assert_eq!(Headers::parse("X", text), Ok(expected), "{text}");
+            assert_eq!(HeadersToLog::parse("X", text), Ok(expected), "{text}");
         }
-        assert!(Headers::parse("X", "Accept: x").is_err());
+        assert!(HeadersToLog::parse("X", "Accept: x").is_err());
     }
 
     #[test]
@@ -502,8 +502,8 @@ mod tests {
 
     #[test]
     fn tags_need_key_and_value() {
-        let tag = |text| Tag::parse("X", text);
-        assert_eq!(tag("env = a=b"), Ok(Tag { key: "env".to_owned(), value: "a=b".to_owned() }));
+        let tag = |text| RecordTag::parse("X", text);
+        assert_eq!(tag("env = a=b"), Ok(RecordTag { key: "env".to_owned(), value: "a=b".to_owned() }));
         for text in ["env", "=x", "env="] {
             assert!(tag(text).is_err(), "{text}");
         }

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::declare::{By, Chart, Panel};
+use super::declare::{Chart, GroupBy, Panel};
 
 /// Every panel has one layer.
 pub(super) const LAYER: &str = "layer";
@@ -42,7 +42,7 @@ fn table(panel: &Panel) -> Value {
         "paging": { "size": PAGE, "enabled": true },
     });
     // Named parts keep the order in which they were named.
-    if let (Some(By::Top { .. }), Value::Object(state)) = (panel.by.first(), &mut state) {
+    if let (Some(GroupBy::Top { .. }), Value::Object(state)) = (panel.by.first(), &mut state) {
         state.insert("sorting".to_owned(), json!({ "columnId": measure(0), "direction": "desc" }));
     }
     state

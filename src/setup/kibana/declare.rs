@@ -15,7 +15,7 @@ pub struct Dashboard {
     /// Its panels, in rows from left to right.
     pub panels: &'static [Panel],
     /// The records behind it.
-    pub records: &'static Search,
+    pub records: &'static SavedSearch,
 }
 
 /// Width of a dashboard in Kibana's units.
@@ -33,13 +33,13 @@ pub struct Panel {
     /// Width, of `WIDTH`.
     pub width: u32,
     /// Exchanges or ledger records.
-    pub about: Dataset,
+    pub about: PanelDataset,
     /// Of which of them.
-    pub of: Filter,
+    pub of: PanelFilter,
     /// Into what they are divided, the outer division first.
-    pub by: &'static [By],
+    pub by: &'static [GroupBy],
     /// What is computed of each part.
-    pub metrics: &'static [Metric],
+    pub metrics: &'static [PanelMetric],
     /// The dashboard that a click can lead to, besides the records.
     pub leads_to: Option<&'static str>,
 }
@@ -74,7 +74,7 @@ impl Chart {
 
 /// What an index holds side by side: a panel and a search are about one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dataset {
+pub enum PanelDataset {
     /// Records of exchanges.
     Exchanges,
     /// Records of flows.
@@ -87,28 +87,28 @@ pub enum Dataset {
     Ledger,
 }
 
-impl Dataset {
+impl PanelDataset {
     /// All of it.
-    pub const fn filter(self) -> Filter {
+    pub const fn filter(self) -> PanelFilter {
         match self {
-            Self::Exchanges => Filter::Is("event.dataset", "podtap.http"),
-            Self::Flows => Filter::Is("event.dataset", "podtap.flow"),
-            Self::Conntrack => Filter::Is("event.dataset", "podtap.conntrack"),
-            Self::Verdict => Filter::Is("event.dataset", "podtap.verdict"),
-            Self::Ledger => Filter::Is("event.dataset", "podtap.ledger"),
+            Self::Exchanges => PanelFilter::Is("event.dataset", "podtap.http"),
+            Self::Flows => PanelFilter::Is("event.dataset", "podtap.flow"),
+            Self::Conntrack => PanelFilter::Is("event.dataset", "podtap.conntrack"),
+            Self::Verdict => PanelFilter::Is("event.dataset", "podtap.verdict"),
+            Self::Ledger => PanelFilter::Is("event.dataset", "podtap.ledger"),
         }
     }
 
     /// Those of it that are `of`, in Kibana's query language.
-    pub fn kql(self, of: &Filter) -> String {
+    pub fn kql(self, of: &PanelFilter) -> String {
         let all = self.filter().kql();
-        if *of == Filter::Any { all } else { format!("{all} and {}", of.part()) }
+        if *of == PanelFilter::Any { all } else { format!("{all} and {}", of.part()) }
     }
 }
 
 /// Which records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filter {
+pub enum PanelFilter {
     /// All.
     Any,
     /// The field has this value (one of its values).
@@ -120,16 +120,16 @@ pub enum Filter {
     /// The number is less than this.
     Below(&'static str, u64),
     /// Not so.
-    Not(&'static Filter),
+    Not(&'static PanelFilter),
     /// All of these.
-    All(&'static [Filter]),
+    All(&'static [PanelFilter]),
     /// At least one of these.
-    AnyOf(&'static [Filter]),
+    AnyOf(&'static [PanelFilter]),
 }
 
 /// Into what records are divided.
 #[derive(Clone, Copy, Debug)]
-pub enum By {
+pub enum GroupBy {
     /// Equal spans of `@timestamp`.
     Time,
     /// The most frequent values of a field.
@@ -142,18 +142,18 @@ pub enum By {
         size: u32,
     },
     /// Named parts.
-    Parts(&'static [(&'static str, Filter)]),
+    Parts(&'static [(&'static str, PanelFilter)]),
 }
 
 /// What is computed.
 #[derive(Clone, Copy, Debug)]
-pub struct Metric {
+pub struct PanelMetric {
     /// Column title.
     pub label: &'static str,
     /// What.
     pub what: Compute,
     /// Of which of the part's records.
-    pub of: Filter,
+    pub of: PanelFilter,
 }
 
 /// A computation.
@@ -179,7 +179,7 @@ pub enum Compute {
 
 /// A saved search: the records themselves.
 #[derive(Clone, Copy, Debug)]
-pub struct Search {
+pub struct SavedSearch {
     /// Part of its id.
     pub id: &'static str,
     /// Title.
@@ -187,31 +187,31 @@ pub struct Search {
     /// What it shows.
     pub description: &'static str,
     /// Exchanges or ledger records.
-    pub about: Dataset,
+    pub about: PanelDataset,
     /// Which of them.
-    pub of: Filter,
+    pub of: PanelFilter,
     /// Columns, after the time.
     pub columns: &'static [&'static str],
 }
 
 /// Number of records of which something holds.
-pub const fn count(label: &'static str, of: Filter) -> Metric {
-    Metric { label, what: Compute::Count, of }
+pub const fn count(label: &'static str, of: PanelFilter) -> PanelMetric {
+    PanelMetric { label, what: Compute::Count, of }
 }
 
 /// Something computed of all records of the part.
-pub const fn metric(label: &'static str, what: Compute) -> Metric {
-    Metric { label, what, of: Filter::Any }
+pub const fn metric(label: &'static str, what: Compute) -> PanelMetric {
+    PanelMetric { label, what, of: PanelFilter::Any }
 }
 
 /// The share of the records of which something holds.
-pub const fn share(label: &'static str, of: Filter) -> Metric {
-    Metric { label, what: Compute::Share, of }
+pub const fn share(label: &'static str, of: PanelFilter) -> PanelMetric {
+    PanelMetric { label, what: Compute::Share, of }
 }
 
 /// The most frequent values.
-pub const fn top(size: u32, field: &'static str, label: &'static str) -> By {
-    By::Top { field, label, size }
+pub const fn top(size: u32, field: &'static str, label: &'static str) -> GroupBy {
+    GroupBy::Top { field, label, size }
 }
 
 impl Panel {
@@ -221,28 +221,38 @@ impl Panel {
         title: &'static str,
         chart: Chart,
         width: u32,
-        metrics: &'static [Metric],
+        metrics: &'static [PanelMetric],
     ) -> Self {
-        Self { id, title, chart, width, about: Dataset::Exchanges, of: Filter::Any, by: &[], metrics, leads_to: None }
+        Self {
+            id,
+            title,
+            chart,
+            width,
+            about: PanelDataset::Exchanges,
+            of: PanelFilter::Any,
+            by: &[],
+            metrics,
+            leads_to: None,
+        }
     }
 
     /// Of ledger records instead.
     pub const fn of_the_ledger(self) -> Self {
-        self.about(Dataset::Ledger)
+        self.about(PanelDataset::Ledger)
     }
 
     /// Of other records than exchanges.
-    pub const fn about(self, about: Dataset) -> Self {
+    pub const fn about(self, about: PanelDataset) -> Self {
         Self { about, ..self }
     }
 
     /// Of these records only.
-    pub const fn of(self, of: Filter) -> Self {
+    pub const fn of(self, of: PanelFilter) -> Self {
         Self { of, ..self }
     }
 
     /// Divided so.
-    pub const fn by(self, by: &'static [By]) -> Self {
+    pub const fn by(self, by: &'static [GroupBy]) -> Self {
         Self { by, ..self }
     }
 
@@ -254,7 +264,7 @@ impl Panel {
 
 /// Position and size on a dashboard, in Kibana's units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct PanelPlace {
     /// From the left.
     pub x: u32,
     /// From above.
@@ -267,21 +277,21 @@ pub struct Place {
 
 impl Dashboard {
     /// The places of the notes, the panels (in order) and the records.
-    pub fn places(&self) -> (Place, Vec<Place>, Place) {
-        let notes = Place { x: 0, y: 0, width: WIDTH, height: 5 };
-        let mut panels: Vec<Place> = Vec::with_capacity(self.panels.len());
+    pub fn places(&self) -> (PanelPlace, Vec<PanelPlace>, PanelPlace) {
+        let notes = PanelPlace { x: 0, y: 0, width: WIDTH, height: 5 };
+        let mut panels: Vec<PanelPlace> = Vec::with_capacity(self.panels.len());
         let (mut x, mut y) = (0, notes.height);
         let mut rest = self.panels;
         while let Some((row, after)) = rest.split_at_checked(row(rest)).filter(|(row, _)| !row.is_empty()) {
             // All of a row end where the highest does: Kibana would move the next row up into the gaps.
             let height = row.iter().map(|panel| panel.chart.height()).max().unwrap_or_default();
             for panel in row {
-                panels.push(Place { x, y, width: panel.width, height });
+                panels.push(PanelPlace { x, y, width: panel.width, height });
                 x += panel.width;
             }
             (x, y, rest) = (0, y + height, after);
         }
-        (notes, panels, Place { x: 0, y, width: WIDTH, height: 20 })
+        (notes, panels, PanelPlace { x: 0, y, width: WIDTH, height: 20 })
     }
 }
 
@@ -295,7 +305,7 @@ fn row(panels: &[Panel]) -> usize {
     fits.count()
 }
 
-impl Filter {
+impl PanelFilter {
     /// In Kibana's query language; empty for `Any`.
     pub fn kql(&self) -> String {
         match self {
@@ -324,13 +334,13 @@ impl Filter {
             Self::Any => Vec::new(),
             Self::Is(field, _) | Self::Has(field) | Self::From(field, _) | Self::Below(field, _) => vec![*field],
             Self::Not(filter) => filter.fields(),
-            Self::All(filters) | Self::AnyOf(filters) => filters.iter().flat_map(Filter::fields).collect(),
+            Self::All(filters) | Self::AnyOf(filters) => filters.iter().flat_map(PanelFilter::fields).collect(),
         }
     }
 }
 
-fn joined(filters: &[Filter], with: &str) -> String {
-    filters.iter().map(Filter::part).collect::<Vec<_>>().join(with)
+fn joined(filters: &[PanelFilter], with: &str) -> String {
+    filters.iter().map(PanelFilter::part).collect::<Vec<_>>().join(with)
 }
 
 impl Compute {
@@ -353,15 +363,18 @@ mod tests {
 
     #[test]
     fn filters_are_written_in_kibanas_query_language() {
-        const FAILED: Filter = Filter::Is("event.outcome", "failure");
+        const FAILED: PanelFilter = PanelFilter::Is("event.outcome", "failure");
         for (filter, kql) in [
-            (Filter::Any, ""),
+            (PanelFilter::Any, ""),
             (FAILED, "event.outcome : \"failure\""),
-            (Filter::Is("url.path", "a\"b\\"), "url.path : \"a\\\"b\\\\\""),
-            (Filter::Not(&Filter::Has("podtap.weird")), "not podtap.weird : *"),
-            (Filter::All(&[Filter::From("a", 200), Filter::Below("a", 300)]), "a >= 200 and a < 300"),
+            (PanelFilter::Is("url.path", "a\"b\\"), "url.path : \"a\\\"b\\\\\""),
+            (PanelFilter::Not(&PanelFilter::Has("podtap.weird")), "not podtap.weird : *"),
+            (PanelFilter::All(&[PanelFilter::From("a", 200), PanelFilter::Below("a", 300)]), "a >= 200 and a < 300"),
             (
-                Filter::AnyOf(&[FAILED, Filter::All(&[Filter::Has("a"), Filter::Not(&Filter::Has("b"))])]),
+                PanelFilter::AnyOf(&[
+                    FAILED,
+                    PanelFilter::All(&[PanelFilter::Has("a"), PanelFilter::Not(&PanelFilter::Has("b"))]),
+                ]),
                 "event.outcome : \"failure\" or (a : * and (not b : *))",
             ),
         ] {
@@ -372,8 +385,14 @@ mod tests {
     #[test]
     fn panels_stand_in_rows_and_none_upon_another() {
         const P: Panel = Panel::new("p", "", Chart::Number, 24, &[]);
-        const RECORDS: Search =
-            Search { id: "", title: "", description: "", about: Dataset::Exchanges, of: Filter::Any, columns: &[] };
+        const RECORDS: SavedSearch = SavedSearch {
+            id: "",
+            title: "",
+            description: "",
+            about: PanelDataset::Exchanges,
+            of: PanelFilter::Any,
+            columns: &[],
+        };
         let dashboard = Dashboard {
             id: "d",
             title: "",

@@ -10,19 +10,19 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::opensearch::tenant;
-use super::{DASHBOARDS, Names};
+use super::{DASHBOARDS, ObjectNames};
 use crate::settings::printable;
-use crate::setup::{Deed, Done};
-use crate::sink::elasticsearch::{self, Client, Reply, Request};
+use crate::setup::{AppliedResource, SetupAction};
+use crate::sink::elasticsearch::{self, ClusterClient, ServerReply, ServerRequest};
 
 /// The version from which on Kibana understands how the objects are marked.
 const OLDEST: (u32, u32) = (8, 8);
 
 /// How to reach Kibana, and what to do there.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct KibanaOptions {
     /// KIBANA_URL as the only node, credentials, TLS and time limit; the rest of it does not matter.
-    pub server: elasticsearch::Options,
+    pub server: elasticsearch::ElasticsearchOptions,
     /// KIBANA_SPACE; none is the default space. Of OpenSearch Dashboards, the tenant; none is the global one.
     pub space: Option<String>,
     /// Where the records are: ELASTICSEARCH_INDEX, as a pattern.
@@ -37,12 +37,12 @@ pub struct Options {
 
 /// Which of the two it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum DashboardServer {
     Kibana,
     OpenSearchDashboards,
 }
 
-impl Kind {
+impl DashboardServer {
     fn name(self) -> &'static str {
         match self {
             Self::Kibana => "Kibana",
@@ -50,7 +50,7 @@ impl Kind {
         }
     }
 
-    fn file(self, options: &Options) -> String {
+    fn file(self, options: &KibanaOptions) -> String {
         match self {
             Self::Kibana => super::ndjson(&options.index_pattern, options.space.as_deref()),
             Self::OpenSearchDashboards => super::opensearch_ndjson(&options.index_pattern),
@@ -77,15 +77,15 @@ impl Kind {
 
 /// What Kibana says to an import.
 #[derive(Debug, Default, Deserialize)]
-struct Answer {
+struct ImportAnswer {
     #[serde(default, rename = "successResults")]
-    taken: Vec<Taken>,
+    taken: Vec<ImportedObject>,
     #[serde(default)]
-    errors: Vec<Refused>,
+    errors: Vec<RefusedObject>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Taken {
+struct ImportedObject {
     #[serde(rename = "type")]
     kind: String,
     id: String,
@@ -94,14 +94,14 @@ struct Taken {
 }
 
 #[derive(Debug, Deserialize)]
-struct Refused {
+struct RefusedObject {
     #[serde(rename = "type")]
     kind: String,
     id: String,
-    error: Reason,
+    error: RefusalReason,
 }
 
-impl Refused {
+impl RefusedObject {
     /// Kibana creates nothing while there is such an error, and waits to be asked again.
     fn stops_all(&self) -> bool {
         self.is_there() || self.error.kind == "missing_references"
@@ -114,30 +114,30 @@ impl Refused {
 }
 
 #[derive(Debug, Deserialize)]
-struct Reason {
+struct RefusalReason {
     #[serde(rename = "type")]
     kind: String,
     #[serde(default)]
     message: Option<String>,
 }
 
-pub(super) async fn run(options: &Options, out: &mut impl Write) -> Result<Vec<Done>, String> {
+pub(super) async fn run(options: &KibanaOptions, out: &mut impl Write) -> Result<Vec<AppliedResource>, String> {
     if options.print {
-        let kind = if options.opensearch { Kind::OpenSearchDashboards } else { Kind::Kibana };
+        let kind = if options.opensearch { DashboardServer::OpenSearchDashboards } else { DashboardServer::Kibana };
         out.write_all(kind.file(options).as_bytes()).map_err(|why| why.to_string())?;
         return Ok(Vec::new());
     }
-    let client = Client::new(&options.server)?;
+    let client = ClusterClient::new(&options.server)?;
     let kind = which(&client).await?;
     let space = match kind {
-        Kind::Kibana => options.space.as_deref(),
-        Kind::OpenSearchDashboards => tenant::named(options.space.as_deref()),
+        DashboardServer::Kibana => options.space.as_deref(),
+        DashboardServer::OpenSearchDashboards => tenant::named(options.space.as_deref()),
     };
-    if let (Kind::OpenSearchDashboards, Some(tenant)) = (kind, space) {
+    if let (DashboardServer::OpenSearchDashboards, Some(tenant)) = (kind, space) {
         tenant::check(&client, tenant).await?;
     }
     let file = kind.file(options);
-    let kibana = Kibana { client, kind, space, file: &file };
+    let kibana = KibanaClient { client, kind, space, file: &file };
     let answer = kibana.import(options.overwrite).await?;
     let all = done(kind, &answer);
     // The reader may be gone.
@@ -152,8 +152,8 @@ pub(super) async fn run(options: &Options, out: &mut impl Write) -> Result<Vec<D
 }
 
 /// Asks what answers there, and refuses what would take no objects, or take them and not understand them.
-async fn which(client: &Client) -> Result<Kind, String> {
-    let reply = client.send(&Request::get("/api/status", &[])).await?;
+async fn which(client: &ClusterClient) -> Result<DashboardServer, String> {
+    let reply = client.send(&ServerRequest::get("/api/status", &[])).await?;
     if reply.status == 503 {
         return Err("Kibana is not ready yet (503)".to_owned());
     }
@@ -162,33 +162,35 @@ async fn which(client: &Client) -> Result<Kind, String> {
     }
     // Without credentials Kibana does not tell its version, or nothing at all: importing will show why.
     let status = serde_json::from_slice::<Value>(&reply.body).unwrap_or_default();
-    let Some(number) = status.pointer("/version/number").and_then(Value::as_str) else { return Ok(Kind::Kibana) };
+    let Some(number) = status.pointer("/version/number").and_then(Value::as_str) else {
+        return Ok(DashboardServer::Kibana);
+    };
     let mut parts = number.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or_default());
     let version = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     // OpenSearch Dashboards counts from 1 on; Kibana was at 7 then.
     if (1..5).contains(&version.0) {
-        return Ok(Kind::OpenSearchDashboards);
+        return Ok(DashboardServer::OpenSearchDashboards);
     }
     if version >= OLDEST {
-        return Ok(Kind::Kibana);
+        return Ok(DashboardServer::Kibana);
     }
     let (number, (major, minor)) = (printable(number), OLDEST);
     Err(format!("this is Kibana {number}: Kibana {major}.{minor} or newer is needed"))
 }
 
-struct Kibana<'a> {
-    client: Client,
-    kind: Kind,
+struct KibanaClient<'a> {
+    client: ClusterClient,
+    kind: DashboardServer,
     space: Option<&'a str>,
     file: &'a str,
 }
 
-impl Kibana<'_> {
+impl KibanaClient<'_> {
     /// Everything that can be taken is, also where something else is kept.
-    async fn import(&self, overwrite: bool) -> Result<Answer, String> {
+    async fn import(&self, overwrite: bool) -> Result<ImportAnswer, String> {
         let overwrite = if overwrite { "true" } else { "false" };
         let mut first = self.send("_import", &[("overwrite", overwrite)], None).await?;
-        if first.taken.is_empty() || !first.errors.iter().any(Refused::stops_all) {
+        if first.taken.is_empty() || !first.errors.iter().any(RefusedObject::stops_all) {
             return Ok(first);
         }
         let retries: Vec<_> = first
@@ -202,17 +204,19 @@ impl Kibana<'_> {
         Ok(first)
     }
 
-    async fn send(&self, to: &str, query: &[(&str, &str)], retries: Option<Value>) -> Result<Answer, String> {
+    async fn send(&self, to: &str, query: &[(&str, &str)], retries: Option<Value>) -> Result<ImportAnswer, String> {
         let own = (self.kind.own_header(), "podtap");
         let (path, tenant) = match (self.kind, self.space) {
-            (Kind::Kibana, Some(space)) => (format!("/s/{space}/api/saved_objects/{to}"), None),
-            (Kind::Kibana, None) => (format!("/api/saved_objects/{to}"), None),
-            (Kind::OpenSearchDashboards, tenant) => (format!("/api/saved_objects/{to}"), Some(tenant::header(tenant))),
+            (DashboardServer::Kibana, Some(space)) => (format!("/s/{space}/api/saved_objects/{to}"), None),
+            (DashboardServer::Kibana, None) => (format!("/api/saved_objects/{to}"), None),
+            (DashboardServer::OpenSearchDashboards, tenant) => {
+                (format!("/api/saved_objects/{to}"), Some(tenant::header(tenant)))
+            }
         };
         let form = Form::new(self.file, retries);
         let content = ("content-type", form.content_type.as_str());
         let headers: Vec<_> = [own, content].into_iter().chain(tenant).collect();
-        let request = Request::post(&path, query, &headers, form.body);
+        let request = ServerRequest::post(&path, query, &headers, form.body);
         let reply = self.client.send(&request).await?;
         if !reply.is_success() {
             return Err(format!("POST {path}: {}", words(&reply)));
@@ -244,25 +248,26 @@ impl Form {
 }
 
 /// Status and Kibana's own words.
-fn words(reply: &Reply) -> String {
+fn words(reply: &ServerReply) -> String {
     let body = serde_json::from_slice::<Value>(&reply.body).unwrap_or_default();
     let message = body.get("message").and_then(Value::as_str).map(printable).unwrap_or_default();
     format!("{} {message}", reply.status).trim_end().to_owned()
 }
 
-fn done(kind: Kind, answer: &Answer) -> Vec<Done> {
+fn done(kind: DashboardServer, answer: &ImportAnswer) -> Vec<AppliedResource> {
     let of = |of: &str, id: &str| format!("{} {}", kind.word(of), printable(id));
     let taken = answer.taken.iter().map(|taken| {
-        let what = if taken.overwrite { Deed::Updated } else { Deed::Created };
-        Done { what, of: of(&taken.kind, &taken.id) }
+        let what = if taken.overwrite { SetupAction::Updated } else { SetupAction::Created };
+        AppliedResource { what, of: of(&taken.kind, &taken.id) }
     });
     let kept = answer.errors.iter().filter(|refused| refused.is_there());
-    let kept = kept.map(|refused| Done { what: Deed::KeptExisting, of: of(&refused.kind, &refused.id) });
+    let kept =
+        kept.map(|refused| AppliedResource { what: SetupAction::KeptExisting, of: of(&refused.kind, &refused.id) });
     taken.chain(kept).collect()
 }
 
 /// What could not be imported for any other reason than being there.
-fn refused(kind: Kind, answer: &Answer) -> Option<String> {
+fn refused(kind: DashboardServer, answer: &ImportAnswer) -> Option<String> {
     let refused = answer.errors.iter().filter(|refused| !refused.is_there()).map(|refused| {
         let message = refused.error.message.as_deref().unwrap_or_default();
         printable(format!("{} {}: {} {message}", refused.kind, refused.id, refused.error.kind).trim_end())
@@ -272,14 +277,14 @@ fn refused(kind: Kind, answer: &Answer) -> Option<String> {
 }
 
 /// Where to look now.
-fn address(options: &Options, kind: Kind, space: Option<&str>) -> String {
+fn address(options: &KibanaOptions, kind: DashboardServer, space: Option<&str>) -> String {
     let url = options.server.nodes.first().map(ToString::to_string).unwrap_or_default();
     let (before, of, names) = match (kind, space) {
-        (Kind::Kibana, Some(name)) => (format!("/s/{name}"), String::new(), Names::of_space(space)),
-        (Kind::OpenSearchDashboards, Some(tenant)) => {
-            (String::new(), format!("?security_tenant={tenant}"), Names::of_space(None))
+        (DashboardServer::Kibana, Some(name)) => (format!("/s/{name}"), String::new(), ObjectNames::of_space(space)),
+        (DashboardServer::OpenSearchDashboards, Some(tenant)) => {
+            (String::new(), format!("?security_tenant={tenant}"), ObjectNames::of_space(None))
         }
-        (_, None) => (String::new(), String::new(), Names::of_space(None)),
+        (_, None) => (String::new(), String::new(), ObjectNames::of_space(None)),
     };
     let first = DASHBOARDS.first().map(|first| names.object(first.id)).unwrap_or_default();
     format!("{}{before}/app/dashboards{of}#/view/{first}", url.trim_end_matches('/'))

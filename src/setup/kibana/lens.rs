@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::charts::{self, LAYER, division, measure};
-use super::declare::{By, Chart, Compute, Dataset, Filter, Metric, Panel};
+use super::declare::{Chart, Compute, GroupBy, Panel, PanelDataset, PanelFilter, PanelMetric};
 use crate::format::fields::{FieldType, all_fields};
 
 /// How a reference to the layer's data view is named.
@@ -35,17 +35,17 @@ pub(super) fn attributes(panel: &Panel, data_view: &str) -> Value {
 }
 
 /// The query of a whole panel or search.
-pub(super) fn query_of(about: Dataset, filter: &Filter) -> Value {
+pub(super) fn query_of(about: PanelDataset, filter: &PanelFilter) -> Value {
     json!({ "query": about.kql(filter), "language": "kuery" })
 }
 
 /// A query as Kibana keeps it.
-fn query(filter: &Filter) -> Value {
+fn query(filter: &PanelFilter) -> Value {
     json!({ "query": filter.kql(), "language": "kuery" })
 }
 
 fn layer(panel: &Panel) -> Value {
-    let mut columns = Columns::default();
+    let mut columns = LensColumns::default();
     for (number, by) in panel.by.iter().enumerate() {
         columns.add(division(number), divided(by));
     }
@@ -58,23 +58,23 @@ fn layer(panel: &Panel) -> Value {
 }
 
 #[derive(Default)]
-struct Columns {
+struct LensColumns {
     columns: Map<String, Value>,
     order: Vec<String>,
 }
 
-impl Columns {
+impl LensColumns {
     fn add(&mut self, id: String, column: Value) {
         self.columns.insert(id.clone(), column);
         self.order.push(id);
     }
 
-    fn metric(&mut self, id: &str, metric: &Metric, label: &str) {
-        let whole = |what| Metric { what, of: Filter::Any, ..*metric };
+    fn metric(&mut self, id: &str, metric: &PanelMetric, label: &str) {
+        let whole = |what| PanelMetric { what, of: PanelFilter::Any, ..*metric };
         match metric.what {
             Compute::Share => {
                 let formula = format!("count(kql='{}') / count()", metric.of.kql());
-                let some = Metric { what: Compute::Count, ..*metric };
+                let some = PanelMetric { what: Compute::Count, ..*metric };
                 self.quotient(id, label, (&formula, 1), [some, whole(Compute::Count)]);
             }
             Compute::Ratio(some, all) => {
@@ -92,7 +92,7 @@ impl Columns {
     }
 
     /// A formula with as many decimals of a per cent, and the columns that Lens makes of one.
-    fn quotient(&mut self, id: &str, label: &str, (formula, decimals): (&str, u32), of: [Metric; 2]) {
+    fn quotient(&mut self, id: &str, label: &str, (formula, decimals): (&str, u32), of: [PanelMetric; 2]) {
         let parts = [format!("{id}X0"), format!("{id}X1"), format!("{id}X2")];
         let part = format!("Part of {label}");
         let [some, all, quotient] = &parts;
@@ -126,7 +126,7 @@ impl Columns {
 }
 
 /// A column that is computed of the records.
-fn measured(metric: &Metric, label: &str) -> Value {
+fn measured(metric: &PanelMetric, label: &str) -> Value {
     let (operation, field, params) = match metric.what {
         Compute::Count | Compute::Share | Compute::Ratio(..) => {
             ("count", "___records___", json!({ "emptyAsNull": false }))
@@ -147,21 +147,21 @@ fn measured(metric: &Metric, label: &str) -> Value {
     if metric.what == Compute::PerSecond {
         set(&mut column, "timeScale", json!("s"));
     }
-    if metric.of != Filter::Any {
+    if metric.of != PanelFilter::Any {
         set(&mut column, "filter", query(&metric.of));
     }
     column
 }
 
 /// A column that divides the records.
-fn divided(by: &By) -> Value {
+fn divided(by: &GroupBy) -> Value {
     match by {
-        By::Time => json!({
+        GroupBy::Time => json!({
             "label": "@timestamp", "dataType": "date", "isBucketed": true, "scale": "interval",
             "operationType": "date_histogram", "sourceField": "@timestamp",
             "params": { "interval": "auto", "includeEmptyRows": true, "dropPartials": false },
         }),
-        By::Top { field, label, size } => json!({
+        GroupBy::Top { field, label, size } => json!({
             "label": label, "customLabel": true, "dataType": data_type(field), "isBucketed": true, "scale": "ordinal",
             "operationType": "terms", "sourceField": field,
             "params": {
@@ -174,7 +174,7 @@ fn divided(by: &By) -> Value {
                 "include": [], "exclude": [], "includeIsRegex": false, "excludeIsRegex": false,
             },
         }),
-        By::Parts(parts) => {
+        GroupBy::Parts(parts) => {
             let filters: Vec<_> =
                 parts.iter().map(|(label, filter)| json!({ "label": label, "input": query(filter) })).collect();
             json!({

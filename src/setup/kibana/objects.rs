@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::dashboards::{CONTROLS, DASHBOARDS, SEARCHES};
-use super::declare::{Chart, Dashboard, Panel, Place, Search};
+use super::declare::{Chart, Dashboard, Panel, PanelPlace, SavedSearch};
 use super::lens;
 use crate::format::fields::all_fields;
 
@@ -17,11 +17,11 @@ const DATA_VIEW: &str = "8.0.0";
 
 /// The names of all objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Names {
+pub(super) struct ObjectNames {
     prefix: String,
 }
 
-impl Names {
+impl ObjectNames {
     /// Ids are unique over all spaces: objects in another space have others.
     pub(super) fn of_space(space: Option<&str>) -> Self {
         Self { prefix: space.map_or("podtap".to_owned(), |space| format!("podtap-{space}")) }
@@ -37,7 +37,7 @@ impl Names {
 }
 
 /// All objects, each after those it refers to, but for dashboards, which lead to each other.
-pub(super) fn all(names: &Names, index_pattern: &str) -> Vec<Value> {
+pub(super) fn all(names: &ObjectNames, index_pattern: &str) -> Vec<Value> {
     let mut objects = vec![data_view(names, index_pattern)];
     objects.extend(SEARCHES.iter().map(|one| search(names, one)));
     objects.extend(DASHBOARDS.iter().map(|one| dashboard(names, one)));
@@ -64,7 +64,7 @@ pub(super) fn text(value: &Value) -> String {
     value.to_string()
 }
 
-fn data_view(names: &Names, index_pattern: &str) -> Value {
+fn data_view(names: &ObjectNames, index_pattern: &str) -> Value {
     let formats: Map<_, _> =
         all_fields().filter_map(|field| Some((field.name.to_owned(), format(field.name)?))).collect();
     let attributes = json!({
@@ -111,7 +111,7 @@ fn plain() -> Value {
     json!({ "id": "number", "params": { "pattern": "0" } })
 }
 
-fn search(names: &Names, search: &Search) -> Value {
+fn search(names: &ObjectNames, search: &SavedSearch) -> Value {
     let index = "kibanaSavedObjectMeta.searchSourceJSON.index";
     let source = json!({ "query": lens::query_of(search.about, &search.of), "filter": [], "indexRefName": index });
     let attributes = json!({
@@ -128,7 +128,7 @@ fn search(names: &Names, search: &Search) -> Value {
     object("search", &names.object(search.id), SEARCH, attributes, references)
 }
 
-fn dashboard(names: &Names, dashboard: &Dashboard) -> Value {
+fn dashboard(names: &ObjectNames, dashboard: &Dashboard) -> Value {
     let (notes_place, places, records_place) = dashboard.places();
     let mut references = Vec::new();
     let mut panels = vec![notes(names, dashboard, notes_place)];
@@ -157,8 +157,8 @@ fn dashboard(names: &Names, dashboard: &Dashboard) -> Value {
     object("dashboard", &names.object(dashboard.id), DASHBOARD, attributes, references)
 }
 
-fn panel(kind: &str, id: &str, place: Place, config: Value) -> Map<String, Value> {
-    let Place { x, y, width, height } = place;
+fn panel(kind: &str, id: &str, place: PanelPlace, config: Value) -> Map<String, Value> {
+    let PanelPlace { x, y, width, height } = place;
     let grid = json!({ "x": x, "y": y, "w": width, "h": height, "i": id });
     [
         ("type", json!(kind)),
@@ -173,7 +173,7 @@ fn panel(kind: &str, id: &str, place: Place, config: Value) -> Map<String, Value
 }
 
 /// The way to the other dashboards, and how to read this one, in Markdown.
-pub(super) fn notes_markdown(names: &Names, dashboard: &Dashboard) -> String {
+pub(super) fn notes_markdown(names: &ObjectNames, dashboard: &Dashboard) -> String {
     let links = DASHBOARDS.iter().map(|other| {
         let title = other.title.trim_start_matches("[podtap] ");
         if other.id == dashboard.id {
@@ -185,7 +185,7 @@ pub(super) fn notes_markdown(names: &Names, dashboard: &Dashboard) -> String {
     format!("{}\n\n{}", links.collect::<Vec<_>>().join(" | "), dashboard.notes)
 }
 
-fn notes(names: &Names, dashboard: &Dashboard, place: Place) -> Value {
+fn notes(names: &ObjectNames, dashboard: &Dashboard, place: PanelPlace) -> Value {
     let markdown = notes_markdown(names, dashboard);
     let source = json!({ "query": { "query": "", "language": "kuery" }, "filter": [] });
     let vis = json!({
@@ -197,7 +197,7 @@ fn notes(names: &Names, dashboard: &Dashboard, place: Place) -> Value {
     Value::Object(panel("visualization", "notes", place, config))
 }
 
-fn chart(names: &Names, declared: &Panel, place: Place, references: &mut Vec<Value>) -> Value {
+fn chart(names: &ObjectNames, declared: &Panel, place: PanelPlace, references: &mut Vec<Value>) -> Value {
     let id = declared.id;
     let events = drilldowns(names, declared, references);
     references.push(reference("index-pattern", &names.data_view(), format!("{id}:{}", lens::reference_name())));
@@ -212,7 +212,7 @@ fn chart(names: &Names, declared: &Panel, place: Place, references: &mut Vec<Val
 }
 
 /// What a click on a part of a chart offers: the records behind it, and another dashboard narrowed down to it.
-fn drilldowns(names: &Names, panel: &Panel, references: &mut Vec<Value>) -> Vec<Value> {
+fn drilldowns(names: &ObjectNames, panel: &Panel, references: &mut Vec<Value>) -> Vec<Value> {
     // A number has no parts.
     if panel.chart == Chart::Number {
         return Vec::new();
@@ -241,7 +241,7 @@ fn drilldowns(names: &Names, panel: &Panel, references: &mut Vec<Value>) -> Vec<
     events
 }
 
-fn records(names: &Names, search: &Search, place: Place, references: &mut Vec<Value>) -> Value {
+fn records(names: &ObjectNames, search: &SavedSearch, place: PanelPlace, references: &mut Vec<Value>) -> Value {
     let id = "records";
     references.push(reference("search", &names.object(search.id), format!("{id}:panel_{id}")));
     let mut panel = panel("search", id, place, json!({ "enhancements": {} }));
@@ -251,7 +251,7 @@ fn records(names: &Names, search: &Search, place: Place, references: &mut Vec<Va
 }
 
 /// Lists of values on top, by which to narrow down a whole dashboard.
-fn controls(names: &Names, references: &mut Vec<Value>) -> Value {
+fn controls(names: &ObjectNames, references: &mut Vec<Value>) -> Value {
     let mut panels = Map::new();
     for (order, (field, title)) in CONTROLS.iter().enumerate() {
         let id = title.to_lowercase();

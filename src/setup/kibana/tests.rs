@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::declare::{By, Chart, Compute, Filter, Panel};
+use super::declare::{Chart, Compute, GroupBy, Panel, PanelFilter};
 use super::*;
 use crate::format::fields::{FIELDS, FieldType, all_fields};
 use crate::settings::VARIABLES;
@@ -39,10 +39,10 @@ fn panels() -> impl Iterator<Item = &'static Panel> {
 }
 
 /// Every filter of a panel.
-fn filters(panel: &Panel) -> Vec<Filter> {
+fn filters(panel: &Panel) -> Vec<PanelFilter> {
     let parts = panel.by.iter().flat_map(|by| match by {
-        By::Parts(parts) => parts.iter().map(|(_, filter)| *filter).collect(),
-        By::Time | By::Top { .. } => Vec::new(),
+        GroupBy::Parts(parts) => parts.iter().map(|(_, filter)| *filter).collect(),
+        GroupBy::Time | GroupBy::Top { .. } => Vec::new(),
     });
     let metrics = panel.metrics.iter().map(|metric| metric.of);
     std::iter::once(panel.of).chain(parts).chain(metrics).collect()
@@ -65,12 +65,14 @@ fn every_field_is_one_of_the_record_and_of_a_type_that_fits() {
     let kind =
         |name: &str| all_fields().find(|field| field.name == name).unwrap_or_else(|| panic!("{name} is no field")).kind;
     let number = |name: &str| assert_eq!(kind(name), FieldType::Long, "{name}");
-    fn look(filter: &Filter, number: &impl Fn(&str)) {
+    fn look(filter: &PanelFilter, number: &impl Fn(&str)) {
         match filter {
-            Filter::From(field, _) | Filter::Below(field, _) => number(field),
-            Filter::Not(filter) => look(filter, number),
-            Filter::All(filters) | Filter::AnyOf(filters) => filters.iter().for_each(|filter| look(filter, number)),
-            Filter::Any | Filter::Is(..) | Filter::Has(_) => {}
+            PanelFilter::From(field, _) | PanelFilter::Below(field, _) => number(field),
+            PanelFilter::Not(filter) => look(filter, number),
+            PanelFilter::All(filters) | PanelFilter::AnyOf(filters) => {
+                filters.iter().for_each(|filter| look(filter, number))
+            }
+            PanelFilter::Any | PanelFilter::Is(..) | PanelFilter::Has(_) => {}
         }
     }
     for panel in panels() {
@@ -87,7 +89,7 @@ fn every_field_is_one_of_the_record_and_of_a_type_that_fits() {
             }
         }
         for by in panel.by {
-            if let By::Top { field, .. } = by {
+            if let GroupBy::Top { field, .. } = by {
                 assert!(!matches!(kind(field), FieldType::Object | FieldType::Flattened | FieldType::Date), "{field}");
             }
         }
@@ -104,8 +106,8 @@ fn every_field_is_one_of_the_record_and_of_a_type_that_fits() {
 fn every_panel_is_one_that_lens_can_draw() {
     for panel in panels() {
         let id = panel.id;
-        let time = panel.by.iter().filter(|by| matches!(by, By::Time)).count();
-        let last_is_time = matches!(panel.by.last(), Some(By::Time));
+        let time = panel.by.iter().filter(|by| matches!(by, GroupBy::Time)).count();
+        let last_is_time = matches!(panel.by.last(), Some(GroupBy::Time));
         match panel.chart {
             Chart::Number => {
                 assert!(panel.by.is_empty() && panel.metrics.len() == 1 && panel.leads_to.is_none(), "{id}")
@@ -121,8 +123,8 @@ fn every_panel_is_one_that_lens_can_draw() {
         let first = &panel.metrics[0];
         let is_formula = matches!(first.what, Compute::Share | Compute::Ratio(..));
         assert!(panel.chart == Chart::Number || !is_formula, "{id}");
-        let of_some = first.what == Compute::Count && first.of != Filter::Any;
-        assert!(!of_some || !panel.by.iter().any(|by| matches!(by, By::Top { .. })), "{id}");
+        let of_some = first.what == Compute::Count && first.of != PanelFilter::Any;
+        assert!(!of_some || !panel.by.iter().any(|by| matches!(by, GroupBy::Top { .. })), "{id}");
         let a_second = panel.metrics.iter().any(|metric| metric.what == Compute::PerSecond);
         assert!(!a_second || time == 1, "{id}: a rate needs time");
         assert!((1..=super::declare::WIDTH).contains(&panel.width), "{id}");

@@ -11,7 +11,7 @@ const NAMES_TOLD: usize = 5;
 
 /// What the words depend on.
 #[derive(Debug)]
-pub(super) struct Context<'a> {
+pub(super) struct ExplainContext<'a> {
     /// Prefix of the settings.
     pub(super) settings: &'a str,
     /// The name the certificate must hold.
@@ -71,7 +71,7 @@ pub fn explain(error: &io::Error) -> String {
     clippy::wildcard_enum_match_arm,
     reason = "the library's own, open lists: what has no words here keeps the library's"
 )]
-pub(super) fn explain_tls(error: &Error, context: &Context<'_>) -> String {
+pub(super) fn explain_tls(error: &Error, context: &ExplainContext<'_>) -> String {
     let settings = context.settings;
     match error {
         Error::InvalidCertificate(why) => certificate(why, context),
@@ -95,7 +95,7 @@ pub(super) fn explain_tls(error: &Error, context: &Context<'_>) -> String {
     clippy::wildcard_enum_match_arm,
     reason = "the library's own, open lists: what has no words here keeps the library's"
 )]
-fn certificate(why: &CertificateError, context: &Context<'_>) -> String {
+fn certificate(why: &CertificateError, context: &ExplainContext<'_>) -> String {
     let (settings, name) = (context.settings, context.name);
     match why {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {

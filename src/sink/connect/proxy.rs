@@ -20,15 +20,15 @@ const MAX_ANSWER: usize = 16 << 10;
 
 /// What the three settings say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Proxies {
-    http: Option<Proxy>,
-    https: Option<Proxy>,
+pub struct ProxySettings {
+    http: Option<HttpProxy>,
+    https: Option<HttpProxy>,
     direct: Vec<Direct>,
 }
 
 /// An HTTP proxy.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Proxy {
+pub struct HttpProxy {
     /// Where it listens.
     pub host: HostPort,
     login: Option<(String, String)>,
@@ -43,11 +43,11 @@ enum Direct {
     Net(IpNet, Option<u16>),
 }
 
-impl Proxies {
+impl ProxySettings {
     /// From the texts of the settings; the error names the wrong one.
     pub fn new(http: Option<&str>, https: Option<&str>, direct: &[String]) -> Result<Self, SettingFault> {
         let proxy = |setting: &str, text: Option<&str>| {
-            text.map(Proxy::parse).transpose().map_err(|why| SettingFault::new(setting, why))
+            text.map(HttpProxy::parse).transpose().map_err(|why| SettingFault::new(setting, why))
         };
         let entries = direct.iter().flat_map(|entry| entry.split_ascii_whitespace());
         Ok(Self {
@@ -58,7 +58,7 @@ impl Proxies {
     }
 
     /// The proxy on the way to a server. To this machine itself there is none.
-    pub fn to(&self, server: &HostPort, encrypted: bool) -> Option<&Proxy> {
+    pub fn to(&self, server: &HostPort, encrypted: bool) -> Option<&HttpProxy> {
         let proxy = if encrypted { &self.https } else { &self.http }.as_ref()?;
         let name = server.host.trim_end_matches('.').to_ascii_lowercase();
         let ip = name.parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
@@ -99,7 +99,7 @@ impl Direct {
     }
 }
 
-impl Proxy {
+impl HttpProxy {
     /// From `http://user:password@host:port`, of which only the host is needed. The error shows no password.
     fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
@@ -188,13 +188,13 @@ pub(in crate::sink) fn decoded(text: &str) -> String {
 }
 
 /// Without its password.
-impl fmt::Display for Proxy {
+impl fmt::Display for HttpProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.host.fmt(f)
     }
 }
 
-impl fmt::Debug for Proxy {
+impl fmt::Debug for HttpProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Proxy({}{})", self.host, if self.login.is_some() { ", …" } else { "" })
     }
@@ -204,9 +204,9 @@ impl fmt::Debug for Proxy {
 mod tests {
     use super::*;
 
-    fn proxies(direct: &str) -> Proxies {
+    fn proxies(direct: &str) -> ProxySettings {
         let direct: Vec<_> = direct.split(',').map(str::to_owned).collect();
-        Proxies::new(Some("clear:1"), Some("http://me:p%40ss@safe:2/"), &direct).unwrap()
+        ProxySettings::new(Some("clear:1"), Some("http://me:p%40ss@safe:2/"), &direct).unwrap()
     }
 
     #[test]
@@ -220,7 +220,7 @@ mod tests {
         for here in ["localhost", "LOCALHOST.", "es.localhost", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
             assert_eq!((to(here, false), to(here, true)), (None, None), "{here}");
         }
-        let only = Proxies::new(None, Some("safe"), &[]).unwrap();
+        let only = ProxySettings::new(None, Some("safe"), &[]).unwrap();
         assert_eq!(only.to(&HostPort { host: "es".into(), port: 1 }, false), None);
         assert_eq!(only.to(&HostPort { host: "es".into(), port: 1 }, true).unwrap().host.port, 80);
     }
@@ -259,20 +259,20 @@ mod tests {
 
     #[test]
     fn a_proxy_is_a_host_or_a_url_and_its_password_is_not_shown() {
-        let proxy = Proxy::parse("http://me:hunter%3A2@proxy:3128").unwrap();
+        let proxy = HttpProxy::parse("http://me:hunter%3A2@proxy:3128").unwrap();
         assert_eq!((proxy.to_string(), proxy.login()), ("proxy:3128".to_owned(), Some(("me", "hunter:2"))));
         assert_eq!(proxy.authorization().unwrap(), "Basic bWU6aHVudGVyOjI=");
         assert!(!format!("{proxy:?}").contains("hunter"));
         for wrong in ["https://me:hunter2@proxy", "socks5://hunter2@proxy:1", "http://", "http://me:hunter2@", "a:b:c"]
         {
-            let why = Proxies::new(Some(wrong), None, &[]).unwrap_err().to_string();
+            let why = ProxySettings::new(Some(wrong), None, &[]).unwrap_err().to_string();
             assert!(why.starts_with("HTTP_PROXY: ") && !why.contains("hunter2"), "{why}");
         }
     }
 
     #[tokio::test]
     async fn a_tunnel_is_there_when_the_proxy_says_so_and_nothing_more() {
-        let proxy = Proxy::parse("me:pw@proxy").unwrap();
+        let proxy = HttpProxy::parse("me:pw@proxy").unwrap();
         let server = HostPort { host: "es".into(), port: 9243 };
         let huge = [b"HTTP/1.1 200 OK\r\nx: ".as_slice(), &[b'x'; MAX_ANSWER], b"\r\n\r\n"].concat();
         for (answer, expected) in [

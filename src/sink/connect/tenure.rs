@@ -13,20 +13,20 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What is known of a file without reading it. A symbolic link is followed: Kubernetes renews a Secret's files by a link to
 /// another directory.
-type Stamp = Option<(u64, u64, i64, i64, u64)>;
+type CertificateStamp = Option<(u64, u64, i64, i64, u64)>;
 
 /// Ends with age (CONNECTION_MAX_AGE), so that new servers behind a name get their share, and with a change of the files
 /// that hold certificates and credentials.
 #[derive(Debug, Default)]
-pub(in crate::sink) struct Tenure {
+pub(in crate::sink) struct ConnectionTenure {
     max_age: Option<Duration>,
     files: Vec<PathBuf>,
-    seen: Vec<Stamp>,
+    seen: Vec<CertificateStamp>,
     ends: Option<Instant>,
     look_at: Option<Instant>,
 }
 
-impl Tenure {
+impl ConnectionTenure {
     pub(in crate::sink) fn new(max_age: Option<Duration>, files: Vec<PathBuf>) -> Self {
         let seen = stamps(&files);
         Self { max_age, files, seen, ends: None, look_at: None }
@@ -60,7 +60,7 @@ impl Tenure {
     }
 }
 
-fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
+fn stamps(files: &[PathBuf]) -> Vec<CertificateStamp> {
     let stamp = |file: &PathBuf| {
         let found = std::fs::metadata(file).ok()?;
         Some((found.dev(), found.ino(), found.mtime(), found.mtime_nsec(), found.len()))
@@ -100,7 +100,7 @@ mod tests {
     async fn it_ends_with_age_give_or_take_a_quarter_and_without_one_never() {
         let age = Duration::from_secs(100);
         for _ in 0..50 {
-            let mut tenure = Tenure::new(Some(age), Vec::new());
+            let mut tenure = ConnectionTenure::new(Some(age), Vec::new());
             assert!(!tenure.is_over(), "before it began");
             tenure.begin();
             tokio::time::advance(Duration::from_secs(74)).await;
@@ -110,7 +110,7 @@ mod tests {
             tenure.begin();
             assert!(!tenure.is_over());
         }
-        let mut endless = Tenure::default();
+        let mut endless = ConnectionTenure::default();
         endless.begin();
         tokio::time::advance(age * 1000).await;
         assert!(!endless.is_over());
@@ -127,7 +127,7 @@ mod tests {
         symlink("v1", dir.0.join("..data")).unwrap();
         symlink("..data/token", dir.0.join("token")).unwrap();
         let file = dir.0.join("token");
-        let mut tenure = Tenure::new(None, vec![file.clone()]);
+        let mut tenure = ConnectionTenure::new(None, vec![file.clone()]);
         tenure.begin();
         let mut expect = |over: bool, what: &str| {
             assert_eq!(tenure.is_over(), over, "{what}");

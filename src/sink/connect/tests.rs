@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use tokio::net::TcpListener;
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 
-use super::explain::{Context, explain_tls};
+use super::explain::{ExplainContext, explain_tls};
 use super::*;
 
 fn host(address: SocketAddr) -> HostPort {
@@ -19,7 +19,7 @@ pub(in crate::sink) fn dead(port: u16) -> SocketAddr {
 async fn hosts_are_tried_in_their_order_beginning_with_the_one_that_worked_last() {
     let (a, b) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("[::1]:0").await.unwrap());
     let (dead, a, b) = (host(dead(1)), host(a.local_addr().unwrap()), host(b.local_addr().unwrap()));
-    let mut connector = Connector::new(vec![dead.clone(), a.clone(), b.clone()], None, Timeouts::default());
+    let mut connector = Connector::new(vec![dead.clone(), a.clone(), b.clone()], None, ConnectTimeouts::default());
     assert_eq!(connector.connect().await.unwrap().host, a);
     assert_eq!(connector.connect().await.unwrap().host, a);
     connector.failed();
@@ -31,17 +31,17 @@ async fn hosts_are_tried_in_their_order_beginning_with_the_one_that_worked_last(
 #[tokio::test]
 async fn when_no_host_can_be_reached_each_is_named_with_its_reason() {
     let (one, two) = (dead(1), dead(2));
-    let mut connector = Connector::new(vec![host(one), host(two)], None, Timeouts::default());
+    let mut connector = Connector::new(vec![host(one), host(two)], None, ConnectTimeouts::default());
     let error = connector.connect().await.unwrap_err();
     assert_eq!(error.reason(), FailureReason::Refused);
     assert_eq!(error.to_string(), format!("{one}: connection refused; {two}: connection refused"));
-    let error = Connector::new(vec![], None, Timeouts::default()).connect().await.unwrap_err();
+    let error = Connector::new(vec![], None, ConnectTimeouts::default()).connect().await.unwrap_err();
     assert_eq!(error.to_string(), "no host is set");
 }
 
 #[tokio::test]
 async fn a_name_that_is_not_known_is_the_names_fault() {
-    let timeouts = Timeouts { lookup: Duration::from_millis(500), ..Timeouts::default() };
+    let timeouts = ConnectTimeouts { lookup: Duration::from_millis(500), ..ConnectTimeouts::default() };
     let nowhere = HostPort { host: "no-such-host.invalid".to_owned(), port: 1 };
     let error = Connector::new(vec![nowhere], None, timeouts).connect().await.unwrap_err();
     assert_eq!(error.reason(), FailureReason::Dns);
@@ -57,7 +57,7 @@ async fn every_socket_is_announced_before_its_first_packet() {
         let announced = Arc::clone(&announced);
         OnSocket::new(move |local, peer| announced.lock().unwrap().push((local, peer)))
     };
-    let mut connector = Connector::new(vec![host(address)], None, Timeouts::default()).with_hook(hook);
+    let mut connector = Connector::new(vec![host(address)], None, ConnectTimeouts::default()).with_hook(hook);
     let _connected = connector.connect().await.unwrap();
     let (_, client) = server.accept().await.unwrap();
     let expected = (SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), client.port()), address);
@@ -66,8 +66,12 @@ async fn every_socket_is_announced_before_its_first_packet() {
 
 #[test]
 fn what_is_wrong_with_a_certificate_is_said_in_one_sentence_with_the_advice() {
-    let context =
-        |ca: Option<&str>| Context { settings: "X", name: "logs", ca: ca.map(str::to_owned), has_certificate: false };
+    let context = |ca: Option<&str>| ExplainContext {
+        settings: "X",
+        name: "logs",
+        ca: ca.map(str::to_owned),
+        has_certificate: false,
+    };
     let presented = |names: &[&str]| {
         Error::InvalidCertificate(CertificateError::NotValidForNameContext {
             expected: tokio_rustls::rustls::pki_types::ServerName::try_from("logs").unwrap(),
@@ -102,31 +106,31 @@ fn what_is_wrong_with_a_certificate_is_said_in_one_sentence_with_the_advice() {
 #[test]
 fn wrong_files_are_found_at_start_and_say_which_setting_they_belong_to() {
     let dir = std::env::temp_dir();
-    let missing = Pem::File(dir.join("podtap-no-such-file.pem"));
+    let missing = PemSource::File(dir.join("podtap-no-such-file.pem"));
     let options = || TlsOptions::new("X");
     let secret = "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----";
     for (options, words) in [
         (TlsOptions { ca: Some(missing.clone()), ..options() }, "X_TLS_CA: "),
-        (TlsOptions { ca: Some(Pem::Text("-----BEGIN".into())), ..options() }, "X_TLS_CA: the text given"),
-        (TlsOptions { ca: Some(Pem::Text(String::new())), ..options() }, "holds no certificate in PEM"),
+        (TlsOptions { ca: Some(PemSource::Text("-----BEGIN".into())), ..options() }, "X_TLS_CA: the text given"),
+        (TlsOptions { ca: Some(PemSource::Text(String::new())), ..options() }, "holds no certificate in PEM"),
         (TlsOptions { cert: Some(missing), ..options() }, "X_TLS_CERT: "),
-        (TlsOptions { key: Some(Pem::of(secret)), ..options() }, "X_TLS_KEY: set, but X_TLS_CERT is not"),
-        (TlsOptions { cert: Some(Pem::of(secret)), ..options() }, "X_TLS_CERT: the text given"),
+        (TlsOptions { key: Some(PemSource::of(secret)), ..options() }, "X_TLS_KEY: set, but X_TLS_CERT is not"),
+        (TlsOptions { cert: Some(PemSource::of(secret)), ..options() }, "X_TLS_CERT: the text given"),
         (TlsOptions { name: Some("no name".into()), ..options() }, "X_TLS_NAME: \"no name\" is no name"),
     ] {
-        let told = Tls::load(options.clone()).unwrap_err().to_string();
+        let told = LoadedTls::load(options.clone()).unwrap_err().to_string();
         assert!(told.contains(words), "{told}");
         assert!(!told.contains("canary") && !format!("{options:?}").contains("canary"));
     }
-    assert!(Tls::load(options()).is_ok());
+    assert!(LoadedTls::load(options()).is_ok());
 }
 
 #[tokio::test]
 async fn a_port_without_tls_is_told_from_a_broken_one() {
     use tokio::io::AsyncWriteExt;
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let tls = Tls::load(TlsOptions::new("X")).unwrap();
-    let timeouts = Timeouts { tls: Duration::from_secs(2), ..Timeouts::default() };
+    let tls = LoadedTls::load(TlsOptions::new("X")).unwrap();
+    let timeouts = ConnectTimeouts { tls: Duration::from_secs(2), ..ConnectTimeouts::default() };
     let mut connector = Connector::new(vec![host(server.local_addr().unwrap())], Some(tls), timeouts);
     for (answer, words) in [
         (Some(&b"\x92\xa4HELO\x80"[..]), "the answer is not TLS; if the port is one without TLS, set X_TLS=false"),
@@ -177,7 +181,7 @@ fn every_address_of_a_name_has_its_turn_to_be_first_and_keeps_it_however_the_sys
 fn every_address_of_every_host_has_its_turn_after_failures() {
     for hosts in 1..=3 {
         let hosts = (0..hosts).map(|n| HostPort { host: format!("h{n}"), port: 1 }).collect::<Vec<_>>();
-        let mut connector = Connector::new(hosts.clone(), None, Timeouts::default()).with_any_host_first();
+        let mut connector = Connector::new(hosts.clone(), None, ConnectTimeouts::default()).with_any_host_first();
         let mut begun = std::collections::BTreeSet::new();
         for _ in 0..hosts.len() * 4 {
             let (host, turn) = connector.beginning();
@@ -192,7 +196,7 @@ fn every_address_of_every_host_has_its_turn_after_failures() {
 async fn of_many_pods_each_host_gets_its_share_and_a_pod_keeps_to_its_own_until_that_is_outdated() {
     let listeners = [TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];
     let hosts: Vec<_> = listeners.iter().map(|listener| host(listener.local_addr().unwrap())).collect();
-    let fresh = || Connector::new(hosts.clone(), None, Timeouts::default()).with_any_host_first();
+    let fresh = || Connector::new(hosts.clone(), None, ConnectTimeouts::default()).with_any_host_first();
     let mut first = std::collections::BTreeSet::new();
     while first.len() < hosts.len() {
         first.insert(fresh().connect().await.unwrap().host.port);

@@ -16,20 +16,20 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName,
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::super::error::{DeliveryError, FailureReason};
-use super::explain::{Context, explain_tls, tls_error};
-use super::stream::Stream;
+use super::explain::{ExplainContext, explain_tls, tls_error};
+use super::stream::ServerStream;
 use crate::settings::SettingFault;
 
 /// Certificates or a key in PEM.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Pem {
+pub enum PemSource {
     /// To be read from this file.
     File(PathBuf),
     /// The text itself.
     Text(String),
 }
 
-impl Pem {
+impl PemSource {
     /// From a setting's value: PEM text, or a path.
     pub fn of(value: &str) -> Self {
         if value.contains("-----BEGIN") { Self::Text(value.to_owned()) } else { Self::File(value.into()) }
@@ -53,7 +53,7 @@ fn without_mark(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-impl fmt::Display for Pem {
+impl fmt::Display for PemSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
@@ -63,7 +63,7 @@ impl fmt::Display for Pem {
 }
 
 /// The text may be a private key.
-impl fmt::Debug for Pem {
+impl fmt::Debug for PemSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pem({self})")
     }
@@ -75,11 +75,11 @@ pub struct TlsOptions {
     /// The X, for advice: `FLUENTD`.
     pub settings: &'static str,
     /// Who may sign the server's certificate; `None`: the public authorities (a container has no bundle).
-    pub ca: Option<Pem>,
+    pub ca: Option<PemSource>,
     /// Our certificate with its chain.
-    pub cert: Option<Pem>,
+    pub cert: Option<PemSource>,
     /// Its key; `None`: it is next to the certificate.
-    pub key: Option<Pem>,
+    pub key: Option<PemSource>,
     /// The name the server's certificate must hold; `None`: the host's.
     pub name: Option<String>,
     /// Whether to look at the server's certificate at all.
@@ -96,8 +96,8 @@ impl TlsOptions {
     pub(in crate::sink) fn files(&self) -> impl Iterator<Item = PathBuf> + use<> {
         let pems = [self.ca.clone(), self.cert.clone(), self.key.clone()];
         pems.into_iter().flatten().filter_map(|pem| match pem {
-            Pem::File(path) => Some(path),
-            Pem::Text(_) => None,
+            PemSource::File(path) => Some(path),
+            PemSource::Text(_) => None,
         })
     }
 
@@ -128,12 +128,12 @@ impl TlsOptions {
 
 /// Options whose files have been read.
 #[derive(Clone, Debug)]
-pub struct Tls {
+pub struct LoadedTls {
     options: TlsOptions,
     config: Arc<ClientConfig>,
 }
 
-impl Tls {
+impl LoadedTls {
     /// Reads the files; says which setting is wrong.
     pub fn load(options: TlsOptions) -> Result<Self, SettingFault> {
         let config = config(&options)?;
@@ -152,13 +152,13 @@ impl Tls {
         self.options.files()
     }
 
-    pub(super) async fn handshake(&self, tcp: TcpStream, host: &str) -> Result<Stream, DeliveryError> {
+    pub(super) async fn handshake(&self, tcp: TcpStream, host: &str) -> Result<ServerStream, DeliveryError> {
         let name = self.options.name.as_deref().unwrap_or(host);
         let failed = |why: String| DeliveryError::new(FailureReason::Tls, why);
         let server = server_name(name).map_err(failed)?;
         let connector = TlsConnector::from(Arc::clone(&self.config));
         match connector.connect(server, tcp).await {
-            Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+            Ok(stream) => Ok(ServerStream::Tls(Box::new(stream))),
             Err(error) => {
                 let words = match tls_error(&error) {
                     Some(tls) => explain_tls(tls, &self.context(name)),
@@ -174,9 +174,9 @@ impl Tls {
         format!("if the port is one without TLS, set {}_TLS=false", self.options.settings)
     }
 
-    fn context<'a>(&'a self, name: &'a str) -> Context<'a> {
+    fn context<'a>(&'a self, name: &'a str) -> ExplainContext<'a> {
         let TlsOptions { settings, ca, cert, .. } = &self.options;
-        Context { settings, name, ca: ca.as_ref().map(ToString::to_string), has_certificate: cert.is_some() }
+        ExplainContext { settings, name, ca: ca.as_ref().map(ToString::to_string), has_certificate: cert.is_some() }
     }
 }
 
@@ -246,7 +246,7 @@ fn own_certificate(options: &TlsOptions) -> Result<Option<Own>, SettingFault> {
     Ok(Some((chain, key)))
 }
 
-fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, String> {
+fn certificates(pem: &PemSource) -> Result<Vec<CertificateDer<'static>>, String> {
     let text = pem.read()?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match found {
@@ -311,10 +311,10 @@ mod tests {
     fn a_byte_order_mark_is_no_part_of_a_certificate() {
         let pem = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
         for text in [pem.to_owned(), format!("\u{feff}{pem}")] {
-            assert_eq!(certificates(&Pem::of(&text)).map(|found| found.len()), Ok(1));
+            assert_eq!(certificates(&PemSource::of(&text)).map(|found| found.len()), Ok(1));
             let path = std::env::temp_dir().join(format!("podtap-mark-{}-{}", std::process::id(), text.len()));
             std::fs::write(&path, &text).unwrap();
-            assert_eq!(certificates(&Pem::File(path.clone())).map(|found| found.len()), Ok(1));
+            assert_eq!(certificates(&PemSource::File(path.clone())).map(|found| found.len()), Ok(1));
             std::fs::remove_file(path).unwrap();
         }
     }

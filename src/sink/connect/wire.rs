@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
 use super::super::error::{DeliveryError, FailureReason};
-use super::{Connected, HostPort, Stream, explain, io_reason};
+use super::{HostPort, ServerConnection, ServerStream, explain, io_reason};
 
 /// How long a goodbye may take: nothing depends on it.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ pub(in crate::sink) const ROOM: usize = 512;
 
 /// Why a connection is of no use any more.
 #[derive(Debug)]
-pub(in crate::sink) enum Fault {
+pub(in crate::sink) enum WireFault {
     /// Reading or writing failed.
     Io(io::Error),
     /// The server closed the connection instead of this.
@@ -33,7 +33,7 @@ pub(in crate::sink) enum Fault {
     Foreign(String),
 }
 
-impl Fault {
+impl WireFault {
     /// Whether the server threw the connection away with bytes it had not read (RFC 2525 §2.17), or never saw it.
     pub(in crate::sink) fn is_reset(&self) -> bool {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::ConnectionReset)
@@ -65,7 +65,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for WireFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => f.write_str(&explain(error)),
@@ -78,7 +78,7 @@ impl fmt::Display for Fault {
 
 /// What one step came to.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::sink) enum Step {
+pub(in crate::sink) enum WireStep {
     /// This many bytes arrived.
     Read(usize),
     /// This many bytes were taken.
@@ -89,16 +89,16 @@ pub(in crate::sink) enum Step {
 
 /// A connection.
 #[derive(Debug)]
-pub(in crate::sink) struct Wire {
-    stream: Stream,
+pub(in crate::sink) struct ByteWire {
+    stream: ServerStream,
     host: HostPort,
     patience: Duration,
     flushed: bool,
 }
 
-impl Wire {
-    pub(in crate::sink) fn new(connected: Connected, patience: Duration) -> Self {
-        let Connected { stream, host, .. } = connected;
+impl ByteWire {
+    pub(in crate::sink) fn new(connected: ServerConnection, patience: Duration) -> Self {
+        let ServerConnection { stream, host, .. } = connected;
         Self { stream, host, patience, flushed: true }
     }
 
@@ -116,7 +116,7 @@ impl Wire {
         self.patience
     }
 
-    pub(in crate::sink) fn stream(&self) -> &Stream {
+    pub(in crate::sink) fn stream(&self) -> &ServerStream {
         &self.stream
     }
 
@@ -127,7 +127,7 @@ impl Wire {
         out: &[IoSlice<'_>],
         room: &mut [u8],
         what: &'static str,
-    ) -> Result<Step, Fault> {
+    ) -> Result<WireStep, WireFault> {
         let patience = self.patience;
         self.step_within(out, room, what, patience).await
     }
@@ -139,17 +139,17 @@ impl Wire {
         room: &mut [u8],
         what: &'static str,
         patience: Duration,
-    ) -> Result<Step, Fault> {
+    ) -> Result<WireStep, WireFault> {
         let step = timeout(patience, poll_fn(|cx| self.poll_step(cx, out, room))).await;
-        match step.map_err(|_| Fault::Late(what, patience))?.map_err(Fault::Io)? {
-            Step::Read(0) => Err(Fault::Closed(what)),
-            Step::Wrote(0) => Err(Fault::Io(io::ErrorKind::WriteZero.into())),
-            step @ (Step::Read(_) | Step::Wrote(_) | Step::Flushed) => Ok(step),
+        match step.map_err(|_| WireFault::Late(what, patience))?.map_err(WireFault::Io)? {
+            WireStep::Read(0) => Err(WireFault::Closed(what)),
+            WireStep::Wrote(0) => Err(WireFault::Io(io::ErrorKind::WriteZero.into())),
+            step @ (WireStep::Read(_) | WireStep::Wrote(_) | WireStep::Flushed) => Ok(step),
         }
     }
 
     /// What has arrived by now, without waiting: `None` nothing, 0 the end.
-    pub(in crate::sink) async fn peek(&mut self, room: &mut [u8]) -> Result<Option<usize>, Fault> {
+    pub(in crate::sink) async fn peek(&mut self, room: &mut [u8]) -> Result<Option<usize>, WireFault> {
         // The runtime looks at the sockets when nothing else is to be done: a moment ago there may have been.
         tokio::task::yield_now().await;
         let peeked = poll_fn(|cx| {
@@ -158,27 +158,27 @@ impl Wire {
                 Poll::Ready(read) => read.map(Some),
             })
         });
-        peeked.await.map_err(Fault::Io)
+        peeked.await.map_err(WireFault::Io)
     }
 
     pub(in crate::sink) async fn close(mut self) {
         let _ = timeout(GOODBYE, self.stream.shutdown()).await;
     }
 
-    fn poll_step(&mut self, cx: &mut Context<'_>, out: &[IoSlice<'_>], room: &mut [u8]) -> Poll<io::Result<Step>> {
+    fn poll_step(&mut self, cx: &mut Context<'_>, out: &[IoSlice<'_>], room: &mut [u8]) -> Poll<io::Result<WireStep>> {
         if let Poll::Ready(read) = self.poll_read(cx, room) {
-            return Poll::Ready(read.map(Step::Read));
+            return Poll::Ready(read.map(WireStep::Read));
         }
         if out.iter().any(|slice| !slice.is_empty()) {
             self.flushed = false;
-            return Pin::new(&mut self.stream).poll_write_vectored(cx, out).map_ok(Step::Wrote);
+            return Pin::new(&mut self.stream).poll_write_vectored(cx, out).map_ok(WireStep::Wrote);
         }
         if self.flushed {
             return Poll::Pending;
         }
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         self.flushed = flushed.is_ready();
-        flushed.map_ok(|()| Step::Flushed)
+        flushed.map_ok(|()| WireStep::Flushed)
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {

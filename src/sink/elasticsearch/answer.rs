@@ -9,8 +9,8 @@ use std::fmt;
 use serde::de::{self, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::verdict::{Verdict, verdict};
-use crate::sink::{Delivery, DeliveryError, FailureReason, Rejected, SinkError};
+use super::verdict::{ItemVerdict, verdict};
+use crate::sink::{Delivery, DeliveryError, FailureReason, RejectedRecord, SinkError};
 
 /// What is asked of an answer: enough to decide for each record, in order, and to say why.
 pub(super) const FILTER: &str = "items.*.status,items.*.error.type,items.*.error.reason,error,status";
@@ -31,24 +31,24 @@ pub(super) const fn most_bytes(records: usize) -> usize {
 /// What is about the request's body as a whole is a verdict on a record only where there is one: halve the others
 /// (`splits`).
 pub fn outcomes(status: u16, body: &[u8], records: usize) -> Result<Delivery, SinkError> {
-    judged(status, body, Sent { records, one_index: false })
+    judged(status, body, SentBatch { records, one_index: false })
 }
 
 /// What was sent.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sent {
+pub(super) struct SentBatch {
     pub(super) records: usize,
     /// All records go to the same index: what the server takes of one it would take of all.
     pub(super) one_index: bool,
 }
 
 /// The same, knowing more of the request.
-pub(super) fn judged(status: u16, body: &[u8], sent: Sent) -> Result<Delivery, SinkError> {
+pub(super) fn judged(status: u16, body: &[u8], sent: SentBatch) -> Result<Delivery, SinkError> {
     if (200..300).contains(&status) {
         return of_items(status, body, sent);
     }
     if splits(status, body).is_some() && sent.records == 1 {
-        let rejected = vec![Rejected { index: 0, reason: whole(status, body) }];
+        let rejected = vec![RejectedRecord { index: 0, reason: whole(status, body) }];
         return Ok(Delivery { rejected, ..Delivery::default() });
     }
     Err(SinkError::Transient(DeliveryError::new(class(status, body), whole(status, body))))
@@ -59,7 +59,7 @@ const TOO_LARGE: u16 = 413;
 
 /// What a smaller request may do better about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Split {
+pub(super) enum SplitReason {
     /// Its size, anyone who says so.
     TooLarge,
     /// One document in it, in the server's own words.
@@ -67,10 +67,10 @@ pub(super) enum Split {
 }
 
 /// Whether a smaller request may fare better.
-pub(super) fn splits(status: u16, body: &[u8]) -> Option<Split> {
+pub(super) fn splits(status: u16, body: &[u8]) -> Option<SplitReason> {
     match (status, own_error(status, body)) {
-        (TOO_LARGE, _) => Some(Split::TooLarge),
-        (400, Some(error)) if error.verdict(400) == Verdict::Refused => Some(Split::Malformed),
+        (TOO_LARGE, _) => Some(SplitReason::TooLarge),
+        (400, Some(error)) if error.verdict(400) == ItemVerdict::Refused => Some(SplitReason::Malformed),
         _ => None,
     }
 }
@@ -79,36 +79,36 @@ pub(super) fn splits(status: u16, body: &[u8]) -> Option<Split> {
 pub(super) fn class(status: u16, body: &[u8]) -> FailureReason {
     let by_status = FailureReason::of_http_status(status);
     match own_error(status, body).map(|error| error.verdict(status)) {
-        Some(Verdict::Hold(reason)) => reason,
+        Some(ItemVerdict::Hold(reason)) => reason,
         // A request that the server understood, and would not do as things are.
-        Some(Verdict::Unclear) => FailureReason::NotReady,
-        Some(Verdict::Stored | Verdict::Refused) | None => by_status,
+        Some(ItemVerdict::Unclear) => FailureReason::NotReady,
+        Some(ItemVerdict::Stored | ItemVerdict::Refused) | None => by_status,
     }
 }
 
-fn of_items(status: u16, body: &[u8], sent: Sent) -> Result<Delivery, SinkError> {
+fn of_items(status: u16, body: &[u8], sent: SentBatch) -> Result<Delivery, SinkError> {
     let nonsense = |what: String| {
         let what = format!("the answer is not one to _bulk: {what}");
         Err(SinkError::Transient(DeliveryError::new(FailureReason::Protocol, what)))
     };
-    let Ok(answer) = serde_json::from_slice::<Answer<'_>>(body) else { return nonsense(foreign(status, body)) };
-    let Items(items) = answer.items;
+    let Ok(answer) = serde_json::from_slice::<BulkAnswer<'_>>(body) else { return nonsense(foreign(status, body)) };
+    let BulkItems(items) = answer.items;
     if items.len() != sent.records {
         return nonsense(format!("{} outcomes for {} records", items.len(), sent.records));
     }
     let verdicts: Vec<_> = items.iter().map(|item| item.error.verdict(item.status)).collect();
     // Where the index takes one record, an error that could be its own is the record's.
-    let takes_some = sent.one_index && verdicts.contains(&Verdict::Stored);
+    let takes_some = sent.one_index && verdicts.contains(&ItemVerdict::Stored);
     let mut delivery = Delivery::default();
     for (index, (item, verdict)) in items.iter().zip(verdicts).enumerate() {
         let held = match verdict {
-            Verdict::Stored => continue,
-            Verdict::Hold(reason) => Some(reason),
-            Verdict::Unclear if !takes_some => Some(FailureReason::NotReady),
-            Verdict::Refused | Verdict::Unclear => None,
+            ItemVerdict::Stored => continue,
+            ItemVerdict::Hold(reason) => Some(reason),
+            ItemVerdict::Unclear if !takes_some => Some(FailureReason::NotReady),
+            ItemVerdict::Refused | ItemVerdict::Unclear => None,
         };
         match held {
-            None => delivery.rejected.push(Rejected { index, reason: item.to_string() }),
+            None => delivery.rejected.push(RejectedRecord { index, reason: item.to_string() }),
             Some(reason) => {
                 delivery.cause.get_or_insert_with(|| DeliveryError::new(reason, item.to_string()));
                 delivery.retry.push(index);
@@ -124,7 +124,7 @@ fn of_items(status: u16, body: &[u8], sent: Sent) -> Result<Delivery, SinkError>
 /// Status and the server's own words for a request that failed as a whole; of a stranger the first line of its own.
 pub(super) fn whole(status: u16, body: &[u8]) -> String {
     match own_error(status, body) {
-        Some(error) => Item { status, error }.to_string(),
+        Some(error) => BulkItem { status, error }.to_string(),
         None => format!("{status}: {}", foreign(status, body)),
     }
 }
@@ -144,26 +144,26 @@ fn foreign(status: u16, body: &[u8]) -> String {
 }
 
 /// The error of an answer that these servers make: with a type, or with the status said again.
-fn own_error(status: u16, body: &[u8]) -> Option<Cause<'_>> {
-    let failure = serde_json::from_slice::<Failure<'_>>(body).ok()?;
+fn own_error(status: u16, body: &[u8]) -> Option<FailureCause<'_>> {
+    let failure = serde_json::from_slice::<BulkFailure<'_>>(body).ok()?;
     let error = failure.error?;
     (error.kind.is_some() || failure.status == Some(status)).then_some(error)
 }
 
 #[derive(Deserialize)]
-struct Answer<'a> {
+struct BulkAnswer<'a> {
     #[serde(borrow)]
-    items: Items<'a>,
+    items: BulkItems<'a>,
 }
 
 /// One outcome after the other, whatever the action was called.
-struct Items<'a>(Vec<Item<'a>>);
+struct BulkItems<'a>(Vec<BulkItem<'a>>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for BulkItems<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct All<'a>(std::marker::PhantomData<&'a ()>);
-        impl<'de: 'a, 'a> Visitor<'de> for All<'a> {
-            type Value = Items<'a>;
+        struct ItemsVisitor<'a>(std::marker::PhantomData<&'a ()>);
+        impl<'de: 'a, 'a> Visitor<'de> for ItemsVisitor<'a> {
+            type Value = BulkItems<'a>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list of outcomes")
@@ -171,33 +171,33 @@ impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
 
             fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Self::Value, S::Error> {
                 let mut items = Vec::new();
-                while let Some(Action { create }) = seq.next_element::<Action<'_>>()? {
+                while let Some(BulkAction { create }) = seq.next_element::<BulkAction<'_>>()? {
                     items.push(create);
                 }
-                Ok(Items(items))
+                Ok(BulkItems(items))
             }
         }
-        deserializer.deserialize_seq(All(std::marker::PhantomData))
+        deserializer.deserialize_seq(ItemsVisitor(std::marker::PhantomData))
     }
 }
 
 #[derive(Deserialize)]
-struct Action<'a> {
+struct BulkAction<'a> {
     #[serde(borrow)]
-    create: Item<'a>,
+    create: BulkItem<'a>,
 }
 
 #[derive(Deserialize)]
-struct Item<'a> {
+struct BulkItem<'a> {
     status: u16,
     #[serde(borrow, default)]
-    error: Cause<'a>,
+    error: FailureCause<'a>,
 }
 
 #[derive(Deserialize)]
-struct Failure<'a> {
+struct BulkFailure<'a> {
     #[serde(borrow, default)]
-    error: Option<Cause<'a>>,
+    error: Option<FailureCause<'a>>,
     /// Kibana calls it otherwise.
     #[serde(default, alias = "statusCode")]
     status: Option<u16>,
@@ -205,37 +205,37 @@ struct Failure<'a> {
 
 /// `{"type": …, "reason": …}`, or a mere sentence.
 #[derive(Default)]
-struct Cause<'a> {
+struct FailureCause<'a> {
     kind: Option<Cow<'a, str>>,
     reason: Option<Cow<'a, str>>,
 }
 
-impl Cause<'_> {
-    fn verdict(&self, status: u16) -> Verdict {
+impl FailureCause<'_> {
+    fn verdict(&self, status: u16) -> ItemVerdict {
         verdict(status, self.kind.as_deref().unwrap_or_default(), self.reason.as_deref().unwrap_or_default())
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Cause<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for FailureCause<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either<'a>(std::marker::PhantomData<&'a ()>);
-        impl<'de: 'a, 'a> Visitor<'de> for Either<'a> {
-            type Value = Cause<'a>;
+        struct CauseVisitor<'a>(std::marker::PhantomData<&'a ()>);
+        impl<'de: 'a, 'a> Visitor<'de> for CauseVisitor<'a> {
+            type Value = FailureCause<'a>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an error")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Cause { kind: None, reason: Some(Cow::Owned(text.to_owned())) })
+                Ok(FailureCause { kind: None, reason: Some(Cow::Owned(text.to_owned())) })
             }
 
             fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
-                Ok(Cause::default())
+                Ok(FailureCause::default())
             }
 
             fn visit_map<M: de::MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-                let mut cause = Cause::default();
+                let mut cause = FailureCause::default();
                 while let Some(key) = map.next_key::<Cow<'_, str>>()? {
                     match &*key {
                         "type" => cause.kind = map.next_value::<Option<Cow<'de, str>>>()?,
@@ -248,11 +248,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Cause<'a> {
                 Ok(cause)
             }
         }
-        deserializer.deserialize_any(Either(std::marker::PhantomData))
+        deserializer.deserialize_any(CauseVisitor(std::marker::PhantomData))
     }
 }
 
-impl fmt::Display for Item<'_> {
+impl fmt::Display for BulkItem<'_> {
     /// `400 document_parsing_exception: failed to parse field …`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.status)?;
@@ -309,7 +309,7 @@ mod tests {
             item(200, "null"),
             item(404, r#"{"type":"index_not_found_exception"}"#),
         ]);
-        let reason = |index, reason: &str| Rejected { index, reason: reason.to_owned() };
+        let reason = |index, reason: &str| RejectedRecord { index, reason: reason.to_owned() };
         let delivery = outcomes(200, &body, 9).unwrap();
         assert_eq!(delivery.retry, [2, 4, 5, 6, 8]);
         assert_eq!(delivery.cause.unwrap().reason(), FailureReason::Throttled);
@@ -328,7 +328,7 @@ mod tests {
         let odd = item(400, r#"{"type":"illegal_argument_exception","reason":"something new"}"#);
         let (alone, beside) = (items(&[odd.clone(), odd.clone()]), items(&[item(201, ""), odd]));
         for (body, one_index, rejected) in [(&alone, true, 0), (&beside, true, 1), (&beside, false, 0)] {
-            let judged = judged(200, body, Sent { records: 2, one_index });
+            let judged = judged(200, body, SentBatch { records: 2, one_index });
             let got = judged.map_or(0, |delivery| delivery.rejected.len());
             assert_eq!(got, rejected, "one index: {one_index}");
         }
@@ -377,9 +377,11 @@ mod tests {
     #[test]
     fn what_is_too_large_or_names_a_document_is_rejected_only_when_it_is_one_record() {
         let line = br#"{"error":{"type":"illegal_argument_exception","reason":"Malformed action/metadata line [3]"},"status":400}"#;
-        for (status, body, split) in
-            [(413, &b""[..], Split::TooLarge), (413, b"<html>", Split::TooLarge), (400, line, Split::Malformed)]
-        {
+        for (status, body, split) in [
+            (413, &b""[..], SplitReason::TooLarge),
+            (413, b"<html>", SplitReason::TooLarge),
+            (400, line, SplitReason::Malformed),
+        ] {
             assert_eq!(splits(status, body), Some(split));
             assert!(matches!(outcomes(status, body, 2), Err(SinkError::Transient(_))));
             let rejected = outcomes(status, body, 1).unwrap().rejected;

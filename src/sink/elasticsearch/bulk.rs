@@ -6,7 +6,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::fit::fitting;
-use super::index::{IndexName, Names};
+use super::index::{IndexName, IndexNames};
 use super::options::RecordFormat;
 use crate::flow::Timestamp;
 use crate::sink::Batch;
@@ -19,7 +19,7 @@ const LEVEL: Compression = Compression::fast();
 
 /// A request's body and the index its URL names.
 #[derive(Debug)]
-pub(super) struct Body {
+pub(super) struct BulkBody {
     /// The index of the first record; only records of another one name theirs.
     pub(super) index: String,
     pub(super) bytes: Vec<u8>,
@@ -28,8 +28,8 @@ pub(super) struct Body {
 /// Every record as a `create` with its own id: a record that is there already is answered with 409, not stored twice.
 /// `fit` shortens what the server's `flat_object` would reject. A classic record has no time: it gets one here,
 /// for a data stream takes nothing without.
-pub(super) fn body(batch: &Batch, index: &IndexName, format: RecordFormat, fit: bool) -> Body {
-    let mut names = Names::new(index);
+pub(super) fn body(batch: &Batch, index: &IndexName, format: RecordFormat, fit: bool) -> BulkBody {
+    let mut names = IndexNames::new(index);
     let mut url = String::new();
     let mut bytes = Vec::with_capacity(batch.bytes() + batch.records() * ACTION_BYTES);
     for item in batch.iter() {
@@ -50,7 +50,7 @@ pub(super) fn body(batch: &Batch, index: &IndexName, format: RecordFormat, fit: 
             bytes.push(b'\n');
         }
     }
-    Body { index: url, bytes }
+    BulkBody { index: url, bytes }
 }
 
 fn action(out: &mut Vec<u8>, id: &str, index: Option<&str>) {
@@ -91,10 +91,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::sink::{Block, Piece};
+    use crate::sink::{BlockPiece, RecordBlock};
 
     fn batch(records: &[(&str, i64, &str)]) -> Batch {
-        let mut block = Block::default();
+        let mut block = RecordBlock::default();
         for (id, seconds, body) in records {
             block.push(crate::record::Dataset::Http, |out| {
                 out.extend_from_slice(body.as_bytes());
@@ -102,7 +102,7 @@ mod tests {
             });
         }
         let mut batch = Batch::default();
-        batch.push(Piece::whole(Arc::new(block)));
+        batch.push(BlockPiece::whole(Arc::new(block)));
         batch
     }
 

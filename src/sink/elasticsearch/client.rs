@@ -22,9 +22,11 @@ use elasticsearch::http::{Method, Url};
 use tokio::time::Instant;
 use tokio_rustls::rustls::{CertificateError, Error as TlsError};
 
-use super::super::connect::{Patience, Pem, Proxies, Proxy, TlsOptions, any_of, io_reason, random, tls_error};
+use super::super::connect::{
+    HttpProxy, Patience, PemSource, ProxySettings, TlsOptions, any_of, io_reason, random, tls_error,
+};
 use super::super::error::{DeliveryError, FailureReason, retry_after};
-use super::options::{Options, host};
+use super::options::{ElasticsearchOptions, host};
 use crate::settings::SettingFault;
 use crate::source::own_traffic::{Nonce, nonce};
 
@@ -33,14 +35,14 @@ pub(crate) const MOST_ANSWER: usize = 8 << 20;
 
 /// An answer, whatever its status.
 #[derive(Debug)]
-pub(crate) struct Reply {
+pub(crate) struct ServerReply {
     pub(crate) status: u16,
     pub(crate) body: Bytes,
     /// How long it wants to be left alone.
     pub(crate) retry_after: Option<Duration>,
 }
 
-impl Reply {
+impl ServerReply {
     pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
@@ -58,7 +60,7 @@ impl Reply {
 
 /// One request.
 #[derive(Debug)]
-pub(crate) struct Request<'a> {
+pub(crate) struct ServerRequest<'a> {
     pub(crate) method: Method,
     /// Percent-encoded where need be.
     pub(crate) path: &'a str,
@@ -71,7 +73,7 @@ pub(crate) struct Request<'a> {
     pub(crate) most: usize,
 }
 
-impl<'a> Request<'a> {
+impl<'a> ServerRequest<'a> {
     pub(crate) fn get(path: &'a str, query: &'a [(&'a str, &'a str)]) -> Self {
         Self { method: Method::Get, path, query, body: None, gzipped: false, headers: &[], most: MOST_ANSWER }
     }
@@ -101,23 +103,23 @@ impl<'a> Request<'a> {
 
 /// Sends requests.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub(crate) struct ClusterClient {
     /// One for each proxy in use, and for none where that is used.
-    transports: Vec<(Option<Proxy>, Transport)>,
-    nodes: Nodes,
+    transports: Vec<(Option<HttpProxy>, Transport)>,
+    nodes: NodeRing,
     patience: Mutex<Patience>,
 }
 
-impl Client {
+impl ClusterClient {
     /// Reads the certificates; the error names the setting.
-    pub(crate) fn new(options: &Options) -> Result<Self, SettingFault> {
+    pub(crate) fn new(options: &ElasticsearchOptions) -> Result<Self, SettingFault> {
         if options.tls.name.is_some() {
             let why = "the certificate's name is the URL's host: name the server like that";
             return Err(SettingFault::new("ELASTICSEARCH_TLS_NAME", why));
         }
         options.tls.check()?;
-        let nodes = Nodes::new(&options.nodes, &options.proxies);
-        let mut transports: Vec<(Option<Proxy>, Transport)> = Vec::new();
+        let nodes = NodeRing::new(&options.nodes, &options.proxies);
+        let mut transports: Vec<(Option<HttpProxy>, Transport)> = Vec::new();
         for proxy in &*nodes.proxies {
             if !transports.iter().any(|(known, _)| known == proxy) {
                 transports.push((proxy.clone(), transport(options, &nodes, proxy.as_ref())?));
@@ -140,7 +142,7 @@ impl Client {
 
     /// Asks one node after the other, beginning with the one that answered last; the error is what the last one said.
     /// A node that answers 502, 503 or 504 is passed over like one that does not answer.
-    pub(crate) async fn send(&self, request: &Request<'_>) -> Result<Reply, DeliveryError> {
+    pub(crate) async fn send(&self, request: &ServerRequest<'_>) -> Result<ServerReply, DeliveryError> {
         let mut last = Err(DeliveryError::new(FailureReason::Dns, "no node is set"));
         for _ in 0..self.nodes.urls.len() {
             let index = self.nodes.current.load(Ordering::Relaxed);
@@ -153,7 +155,7 @@ impl Client {
         last
     }
 
-    async fn ask(&self, request: &Request<'_>) -> Result<Reply, DeliveryError> {
+    async fn ask(&self, request: &ServerRequest<'_>) -> Result<ServerReply, DeliveryError> {
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("podtap/", env!("CARGO_PKG_VERSION"))));
         if request.gzipped {
@@ -163,7 +165,7 @@ impl Client {
             let text = value(text).map_err(|why| DeliveryError::new(FailureReason::Local, why))?;
             headers.insert(HeaderName::from_static(name), text);
         }
-        let Request { method, path, query, body, most, .. } = request;
+        let ServerRequest { method, path, query, body, most, .. } = request;
         let (limit, begun) = (self.patience().limit(), Instant::now());
         let failed = |error| self.failed(error, limit);
         let transport = self.transport()?;
@@ -182,7 +184,7 @@ impl Client {
         if body.len() > *most {
             return Err(too_long(*most));
         }
-        Ok(Reply { status, body, retry_after: pause })
+        Ok(ServerReply { status, body, retry_after: pause })
     }
 
     /// The one for the node whose turn it is.
@@ -208,7 +210,11 @@ impl Client {
 }
 
 /// What sends requests through this proxy, or directly.
-fn transport(options: &Options, nodes: &Nodes, proxy: Option<&Proxy>) -> Result<Transport, SettingFault> {
+fn transport(
+    options: &ElasticsearchOptions,
+    nodes: &NodeRing,
+    proxy: Option<&HttpProxy>,
+) -> Result<Transport, SettingFault> {
     let of_ours = |why: String| SettingFault::new("ELASTICSEARCH_HOST", why);
     let mut builder = TransportBuilder::new(nodes.clone())
         .enable_meta_header(false)
@@ -326,23 +332,23 @@ fn identity(tls: &TlsOptions) -> Result<Option<Vec<u8>>, SettingFault> {
     let Some(cert) = &tls.cert else { return Ok(None) };
     let mut both = cert.read().map_err(|why| SettingFault::new("ELASTICSEARCH_TLS_CERT", why))?;
     both.push(b'\n');
-    let key = tls.key.as_ref().map(Pem::read).transpose();
+    let key = tls.key.as_ref().map(PemSource::read).transpose();
     both.extend(key.map_err(|why| SettingFault::new("ELASTICSEARCH_TLS_KEY", why))?.unwrap_or_default());
     Ok(Some(both))
 }
 
 /// The nodes and whose turn it is: the one that works, until it does not.
 #[derive(Clone, Debug)]
-struct Nodes {
+struct NodeRing {
     urls: Arc<[Url]>,
     /// On the way to each.
-    proxies: Arc<[Option<Proxy>]>,
+    proxies: Arc<[Option<HttpProxy>]>,
     current: Arc<AtomicUsize>,
 }
 
-impl Nodes {
+impl NodeRing {
     /// Begins anywhere, so that not all pods ask the first one.
-    fn new(urls: &[Url], proxies: &Proxies) -> Self {
+    fn new(urls: &[Url], proxies: &ProxySettings) -> Self {
         let proxy = |url: &Url| proxies.to(&host(url)?, url.scheme() == "https").cloned();
         let current = Arc::new(AtomicUsize::new(any_of(urls.len(), random())));
         Self { urls: urls.into(), proxies: urls.iter().map(proxy).collect(), current }
@@ -362,7 +368,7 @@ impl Nodes {
     }
 }
 
-impl ConnectionPool for Nodes {
+impl ConnectionPool for NodeRing {
     #[allow(clippy::expect_used, reason = "the trait cannot fail; `Client::send` asks only where there is a node")]
     fn next(&self) -> Connection {
         let index = self.current.load(Ordering::Relaxed);
@@ -379,7 +385,7 @@ mod tests {
     #[test]
     fn nodes_take_turns_only_when_one_fails() {
         let urls = ["http://a:1", "http://b:2", "http://c"].map(|url| Url::parse(url).unwrap());
-        let nodes = Nodes::new(&urls, &Proxies::default());
+        let nodes = NodeRing::new(&urls, &ProxySettings::default());
         let first = nodes.current.load(Ordering::Relaxed);
         nodes.pass(first);
         nodes.pass(first);

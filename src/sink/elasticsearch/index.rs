@@ -106,13 +106,13 @@ impl fmt::Display for IndexName {
 
 /// Names of records one after the other: most have the same as the one before.
 #[derive(Debug)]
-pub(super) struct Names<'a> {
+pub(super) struct IndexNames<'a> {
     index: &'a IndexName,
     hour: Option<i64>,
     name: String,
 }
 
-impl<'a> Names<'a> {
+impl<'a> IndexNames<'a> {
     pub(super) fn new(index: &'a IndexName) -> Self {
         Self { index, hour: None, name: String::new() }
     }
@@ -189,7 +189,7 @@ mod tests {
             times in prop::collection::vec(any::<i64>().prop_map(Timestamp), 0..20),
         ) {
             let index = IndexName::new("x-%Y.%m.%d-%H").unwrap();
-            let mut names = Names::new(&index);
+            let mut names = IndexNames::new(&index);
             for time in times {
                 prop_assert_eq!(names.of(time), index.at(time));
             }

@@ -7,22 +7,22 @@ use elasticsearch::http::Url;
 use elasticsearch::http::transport::CloudId;
 
 use super::super::connect::proxy::decoded;
-use super::super::connect::{HostPort, Proxies, TlsOptions};
+use super::super::connect::{HostPort, ProxySettings, TlsOptions};
 use super::index::IndexName;
 use super::server::ApiVersion;
 
 /// Everything the sink and `podtap setup elasticsearch` need to know.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ElasticsearchOptions {
     /// ELASTICSEARCH_HOST and _PORT, or _CLOUD_ID: nodes of one cluster, at least one (`nodes`, `cloud`).
     pub nodes: Vec<Url>,
     /// Who we are.
-    pub auth: Auth,
+    pub auth: ElasticsearchAuth,
     /// ELASTICSEARCH_TLS_…, for `https` nodes. Its authority is trusted next to the public ones, and its name cannot be
     /// another than the URL's: limits of the `elasticsearch` crate.
     pub tls: TlsOptions,
     /// HTTP_PROXY, HTTPS_PROXY, NO_PROXY.
-    pub proxies: Proxies,
+    pub proxies: ProxySettings,
     /// ELASTICSEARCH_INDEX.
     pub index: IndexName,
     /// FORMAT_ELASTICSEARCH: what the records are, which decides the mapping.
@@ -37,14 +37,14 @@ pub struct Options {
     pub timeout: Duration,
 }
 
-impl Options {
+impl ElasticsearchOptions {
     /// These nodes and this index, everything else as by default.
     pub fn new(nodes: Vec<Url>, index: IndexName) -> Self {
         Self {
             nodes,
-            auth: Auth::None,
+            auth: ElasticsearchAuth::None,
             tls: TlsOptions::new("ELASTICSEARCH"),
-            proxies: Proxies::default(),
+            proxies: ProxySettings::default(),
             index,
             format: RecordFormat::Ecs,
             doc_type: None,
@@ -85,7 +85,7 @@ impl RecordFormat {
 
 /// Who we are. Never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub enum Auth {
+pub enum ElasticsearchAuth {
     /// No one.
     #[default]
     None,
@@ -102,7 +102,7 @@ pub enum Auth {
     ApiKey(String),
 }
 
-impl Auth {
+impl ElasticsearchAuth {
     /// The setting that the secret comes from.
     pub(super) fn setting(&self) -> &'static str {
         match self {
@@ -126,7 +126,7 @@ impl Auth {
     }
 }
 
-impl fmt::Debug for Auth {
+impl fmt::Debug for ElasticsearchAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::None => "None",
@@ -140,13 +140,16 @@ impl fmt::Debug for Auth {
 /// The nodes that ELASTICSEARCH_HOST names: hosts (`name`, `name:port`, `::1`, `[::1]:port`), which get the default port
 /// and are spoken to with TLS where `tls` says so; or full URLs, which say everything themselves. Credentials in a URL
 /// are taken out of it; they are valid for all nodes.
-pub fn nodes(hosts: &[String], port: u16, tls: bool) -> Result<(Vec<Url>, Auth), String> {
-    let mut auth = Auth::None;
+pub fn nodes(hosts: &[String], port: u16, tls: bool) -> Result<(Vec<Url>, ElasticsearchAuth), String> {
+    let mut auth = ElasticsearchAuth::None;
     let mut nodes = Vec::new();
     for host in hosts {
         let mut url = parse(host.trim(), port, tls)?;
         if !url.username().is_empty() {
-            auth = Auth::Basic { username: decoded(url.username()), password: decoded(url.password().unwrap_or("")) };
+            auth = ElasticsearchAuth::Basic {
+                username: decoded(url.username()),
+                password: decoded(url.password().unwrap_or("")),
+            };
             // Both can only fail for URLs without a host.
             let _ = url.set_username("").and_then(|()| url.set_password(None));
         }
@@ -222,11 +225,12 @@ mod tests {
     fn credentials_in_a_url_leave_it_and_are_never_shown() {
         let (nodes, auth) = nodes(&["https://me:p%40ss@es:9200".to_owned()], 9200, false).unwrap();
         assert_eq!(nodes[0].as_str(), "https://es:9200/");
-        assert_eq!(auth, Auth::Basic { username: "me".to_owned(), password: "p@ss".to_owned() });
+        assert_eq!(auth, ElasticsearchAuth::Basic { username: "me".to_owned(), password: "p@ss".to_owned() });
         assert_eq!(auth.header().unwrap(), "Basic bWU6cEBzcw==");
         let secret = "hunter2".to_owned();
-        let basic = Auth::Basic { username: String::new(), password: secret.clone() };
-        let shown = format!("{basic:?}{:?}{:?}", Auth::Bearer(secret.clone()), Auth::ApiKey(secret));
+        let basic = ElasticsearchAuth::Basic { username: String::new(), password: secret.clone() };
+        let shown =
+            format!("{basic:?}{:?}{:?}", ElasticsearchAuth::Bearer(secret.clone()), ElasticsearchAuth::ApiKey(secret));
         assert!(!shown.contains("hunter2"), "{shown}");
         let wrong = super::nodes(&["https://me:hunter2@:x".to_owned()], 9200, false).unwrap_err();
         assert!(!wrong.contains("hunter2"), "{wrong}");
@@ -234,8 +238,8 @@ mod tests {
 
     #[test]
     fn an_api_key_is_taken_in_either_form_and_a_cloud_id_names_a_node() {
-        assert_eq!(Auth::ApiKey("id:key".to_owned()).header().unwrap(), "ApiKey aWQ6a2V5");
-        assert_eq!(Auth::ApiKey("aWQ6a2V5".to_owned()).header().unwrap(), "ApiKey aWQ6a2V5");
+        assert_eq!(ElasticsearchAuth::ApiKey("id:key".to_owned()).header().unwrap(), "ApiKey aWQ6a2V5");
+        assert_eq!(ElasticsearchAuth::ApiKey("aWQ6a2V5".to_owned()).header().unwrap(), "ApiKey aWQ6a2V5");
         let nodes = cloud("my:ZXhhbXBsZS5jb20kYWJj").unwrap();
         assert_eq!(nodes[0].as_str(), "https://abc.example.com/");
         assert!(cloud("my:%%").is_err_and(|why| !why.contains("%%")));

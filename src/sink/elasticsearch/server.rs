@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 /// Whose server it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flavour {
+pub enum ServerFlavour {
     /// Elastic's.
     Elasticsearch,
     /// Elastic's, run by Elastic: no versions, no ILM.
@@ -18,9 +18,9 @@ pub enum Flavour {
 
 /// Flavour and version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Server {
+pub struct ServerVersion {
     /// Whose.
-    pub flavour: Flavour,
+    pub flavour: ServerFlavour,
     /// 7, 8, 9; of OpenSearch 1, 2, 3.
     pub major: u16,
     /// Unknown in `8.x`.
@@ -31,13 +31,13 @@ pub struct Server {
 #[derive(Deserialize)]
 struct Main<'a> {
     #[serde(borrow)]
-    version: Version<'a>,
+    version: VersionAnswer<'a>,
     #[serde(borrow, default)]
     tagline: Option<std::borrow::Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
-struct Version<'a> {
+struct VersionAnswer<'a> {
     #[serde(borrow)]
     number: std::borrow::Cow<'a, str>,
     #[serde(borrow, default)]
@@ -46,7 +46,7 @@ struct Version<'a> {
     build_flavor: Option<std::borrow::Cow<'a, str>>,
 }
 
-impl Server {
+impl ServerVersion {
     /// From the answer to `GET /`.
     pub fn from_main(body: &[u8]) -> Result<Self, String> {
         let main: Main<'_> = serde_json::from_slice(body)
@@ -55,9 +55,9 @@ impl Server {
         let opensearch = main.version.distribution.as_deref() == Some("opensearch")
             || main.tagline.as_deref().is_some_and(|line| line.contains("OpenSearch"));
         let flavour = match main.version.build_flavor.as_deref() {
-            _ if opensearch => Flavour::OpenSearch,
-            Some("serverless") => Flavour::Serverless,
-            _ => Flavour::Elasticsearch,
+            _ if opensearch => ServerFlavour::OpenSearch,
+            Some("serverless") => ServerFlavour::Serverless,
+            _ => ServerFlavour::Elasticsearch,
         };
         numbers(&main.version.number)
             .map(|(major, minor)| Self { flavour, major, minor })
@@ -67,32 +67,32 @@ impl Server {
     /// Whether what somebody gave fits what was found: `8.x` fits 8.13.
     pub(super) fn agrees(self, found: Self) -> bool {
         let flavour = match (self.flavour, found.flavour) {
-            (Flavour::Elasticsearch, Flavour::Serverless) => return true,
+            (ServerFlavour::Elasticsearch, ServerFlavour::Serverless) => return true,
             (given, found) => given == found,
         };
         flavour && self.major == found.major && self.minor.is_none_or(|minor| found.minor.is_none_or(|is| is == minor))
     }
 
-    fn at_least(self, flavour: Flavour, major: u16, minor: u16) -> bool {
+    fn at_least(self, flavour: ServerFlavour, major: u16, minor: u16) -> bool {
         self.flavour == flavour && (self.major, self.minor.unwrap_or(0)) >= (major, minor)
     }
 
     fn elastic_since(self, major: u16, minor: u16) -> bool {
-        self.flavour == Flavour::Serverless || self.at_least(Flavour::Elasticsearch, major, minor)
+        self.flavour == ServerFlavour::Serverless || self.at_least(ServerFlavour::Elasticsearch, major, minor)
     }
 
     /// Whether indices have mapping types: the URL may name one. OpenSearch 1 came from Elasticsearch 7.
     pub fn has_types(self) -> bool {
         match self.flavour {
-            Flavour::Elasticsearch => self.major < 8,
-            Flavour::OpenSearch => self.major < 2,
-            Flavour::Serverless => false,
+            ServerFlavour::Elasticsearch => self.major < 8,
+            ServerFlavour::OpenSearch => self.major < 2,
+            ServerFlavour::Serverless => false,
         }
     }
 
     /// Whether there are data streams (Elasticsearch 7.9, every OpenSearch). Of `7.x` we take it that it is 7.17.
     pub fn has_data_streams(self) -> bool {
-        self.flavour != Flavour::Elasticsearch || (self.major, self.minor.unwrap_or(u16::MAX)) >= (7, 9)
+        self.flavour != ServerFlavour::Elasticsearch || (self.major, self.minor.unwrap_or(u16::MAX)) >= (7, 9)
     }
 
     /// Whether `_bulk` knows `require_data_stream` (Elasticsearch 8.13).
@@ -108,18 +108,18 @@ impl Server {
     /// The type for an object of any number of names: `flattened`, `flat_object` (OpenSearch 2.7), or none.
     pub fn flattened_type(self) -> Option<&'static str> {
         match self.flavour {
-            Flavour::Elasticsearch | Flavour::Serverless => Some("flattened"),
-            Flavour::OpenSearch => self.at_least(Flavour::OpenSearch, 2, 7).then_some("flat_object"),
+            ServerFlavour::Elasticsearch | ServerFlavour::Serverless => Some("flattened"),
+            ServerFlavour::OpenSearch => self.at_least(ServerFlavour::OpenSearch, 2, 7).then_some("flat_object"),
         }
     }
 }
 
-impl fmt::Display for Server {
+impl fmt::Display for ServerVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self.flavour {
-            Flavour::Elasticsearch => "Elasticsearch",
-            Flavour::Serverless => return f.write_str("Elasticsearch Serverless"),
-            Flavour::OpenSearch => "OpenSearch",
+            ServerFlavour::Elasticsearch => "Elasticsearch",
+            ServerFlavour::Serverless => return f.write_str("Elasticsearch Serverless"),
+            ServerFlavour::OpenSearch => "OpenSearch",
         };
         match self.minor {
             Some(minor) => write!(f, "{name} {}.{minor}", self.major),
@@ -142,7 +142,7 @@ pub enum ApiVersion {
     #[default]
     Auto,
     /// It is not asked; what an unknown minor version may lack is not used.
-    Given(Server),
+    Given(ServerVersion),
 }
 
 impl ApiVersion {
@@ -159,16 +159,16 @@ impl FromStr for ApiVersion {
             return Ok(Self::Auto);
         }
         let (flavour, number) = match text.split_once(['-', ' ']) {
-            Some(("opensearch", number)) => (Flavour::OpenSearch, number),
-            Some(("elasticsearch", number)) => (Flavour::Elasticsearch, number),
-            _ => (Flavour::Elasticsearch, text.as_str()),
+            Some(("opensearch", number)) => (ServerFlavour::OpenSearch, number),
+            Some(("elasticsearch", number)) => (ServerFlavour::Elasticsearch, number),
+            _ => (ServerFlavour::Elasticsearch, text.as_str()),
         };
         let known = match flavour {
-            Flavour::OpenSearch => 1..=9,
-            Flavour::Elasticsearch | Flavour::Serverless => 5..=99,
+            ServerFlavour::OpenSearch => 1..=9,
+            ServerFlavour::Elasticsearch | ServerFlavour::Serverless => 5..=99,
         };
         match numbers(number) {
-            Some((major, minor)) if known.contains(&major) => Ok(Self::Given(Server { flavour, major, minor })),
+            Some((major, minor)) if known.contains(&major) => Ok(Self::Given(ServerVersion { flavour, major, minor })),
             _ => Err(format!("is no version: {}", Self::ALLOWED)),
         }
     }
@@ -178,13 +178,13 @@ impl FromStr for ApiVersion {
 mod tests {
     use super::*;
 
-    fn server(flavour: Flavour, major: u16, minor: impl Into<Option<u16>>) -> Server {
-        Server { flavour, major, minor: minor.into() }
+    fn server(flavour: ServerFlavour, major: u16, minor: impl Into<Option<u16>>) -> ServerVersion {
+        ServerVersion { flavour, major, minor: minor.into() }
     }
 
     #[test]
     fn servers_are_known_by_what_they_answer() {
-        use Flavour::{Elasticsearch, OpenSearch, Serverless};
+        use ServerFlavour::{Elasticsearch, OpenSearch, Serverless};
         for (body, expected) in [
             (
                 r#"{"version":{"number":"8.7.1","build_flavor":"default"},"tagline":"You Know, for Search"}"#,
@@ -198,16 +198,16 @@ mod tests {
                 server(OpenSearch, 7, 10),
             ),
         ] {
-            assert_eq!(Server::from_main(body.as_bytes()), Ok(expected), "{body}");
+            assert_eq!(ServerVersion::from_main(body.as_bytes()), Ok(expected), "{body}");
         }
         for body in ["", "<html>", "{}", r#"{"version":{"number":"x"}}"#, r#"{"version":{"number":8}}"#, "[1]"] {
-            assert!(Server::from_main(body.as_bytes()).is_err(), "{body}");
+            assert!(ServerVersion::from_main(body.as_bytes()).is_err(), "{body}");
         }
     }
 
     #[test]
     fn a_version_can_be_given_for_either_family() {
-        use Flavour::{Elasticsearch, OpenSearch};
+        use ServerFlavour::{Elasticsearch, OpenSearch};
         for (text, expected) in [
             ("7.x", server(Elasticsearch, 7, None)),
             ("8", server(Elasticsearch, 8, None)),
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn what_a_server_can_do_follows_from_its_version() {
-        use Flavour::{Elasticsearch, OpenSearch, Serverless};
+        use ServerFlavour::{Elasticsearch, OpenSearch, Serverless};
         // types, data streams, require_data_stream, lifecycle, flattened
         for (server, expected) in [
             (server(Elasticsearch, 6, 8), (true, false, false, false, Some("flattened"))),

@@ -8,54 +8,58 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 use super::super::error::{DeliveryError, FailureReason};
-use super::client::{Client, Reply, Request};
-use super::options::{Options, RecordFormat};
-use super::server::{ApiVersion, Server};
+use super::client::{ClusterClient, ServerReply, ServerRequest};
+use super::options::{ElasticsearchOptions, RecordFormat};
+use super::server::{ApiVersion, ServerVersion};
 
 /// What was found, and it can be written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub struct CheckedTarget {
     /// The server.
-    pub server: Server,
+    pub server: ServerVersion,
     /// What the name is.
-    pub kind: Kind,
+    pub kind: TargetKind,
     /// What will work, perhaps not as meant.
     pub warning: Option<String>,
 }
 
 /// What a name is, or will be with the first record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum TargetKind {
     /// A data stream.
     DataStream,
     /// An index, or an alias of one.
     Index,
 }
 
-impl std::fmt::Display for Target {
+impl std::fmt::Display for CheckedTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = match self.kind {
-            Kind::DataStream => "data stream",
-            Kind::Index => "index",
+            TargetKind::DataStream => "data stream",
+            TargetKind::Index => "index",
         };
         write!(f, "{}, {kind}", self.server)
     }
 }
 
 /// Asks; `name` is the index of some record. The error says why nothing can be sent.
-pub(super) async fn examine(client: &Client, options: &Options, name: &str) -> Result<Target, DeliveryError> {
+pub(super) async fn examine(
+    client: &ClusterClient,
+    options: &ElasticsearchOptions,
+    name: &str,
+) -> Result<CheckedTarget, DeliveryError> {
     let server = server(client, options.api_version).await?;
     if options.doc_type.is_some() {
         return typed(server).map_err(not_ready);
     }
     if !server.has_data_streams() {
-        return Ok(Target { server, kind: Kind::Index, warning: None });
+        return Ok(CheckedTarget { server, kind: TargetKind::Index, warning: None });
     }
-    let found = found(&client.send(&Request::get(&format!("/{name}"), &[("filter_path", FOUND)])).await?);
+    let found = found(&client.send(&ServerRequest::get(&format!("/{name}"), &[("filter_path", FOUND)])).await?);
     let (templates, planned) = templates(client, name).await?;
     let held = match found {
-        Found::DataStream | Found::Index => held(client, name).await?,
-        Found::Nothing | Found::Unknown(_) => planned,
+        FoundTarget::DataStream | FoundTarget::Index => held(client, name).await?,
+        FoundTarget::Nothing | FoundTarget::Unknown(_) => planned,
     };
     if let Some(other) = held.filter(|held| *held != options.format) {
         return Err(not_ready(contradiction(name, other, options.format)));
@@ -68,11 +72,11 @@ fn not_ready(why: String) -> DeliveryError {
 }
 
 /// Asks for the version, unless it is given.
-pub(crate) async fn server(client: &Client, version: ApiVersion) -> Result<Server, DeliveryError> {
+pub(crate) async fn server(client: &ClusterClient, version: ApiVersion) -> Result<ServerVersion, DeliveryError> {
     if let ApiVersion::Given(server) = version {
         return Ok(server);
     }
-    let reply = client.send(&Request::get("/", &[])).await?;
+    let reply = client.send(&ServerRequest::get("/", &[])).await?;
     if !reply.is_success() {
         let advice = match reply.status {
             // 403 is another matter: who may write need not be allowed to ask for the version.
@@ -82,20 +86,20 @@ pub(crate) async fn server(client: &Client, version: ApiVersion) -> Result<Serve
         let what = format!("the server does not tell its version ({}); {advice}", reply.words());
         return Err(DeliveryError::new(reply.class(), what));
     }
-    Server::from_main(&reply.body).map_err(|why| DeliveryError::new(FailureReason::Protocol, why))
+    ServerVersion::from_main(&reply.body).map_err(|why| DeliveryError::new(FailureReason::Protocol, why))
 }
 
-fn typed(server: Server) -> Result<Target, String> {
+fn typed(server: ServerVersion) -> Result<CheckedTarget, String> {
     if server.has_types() {
-        return Ok(Target { server, kind: Kind::Index, warning: None });
+        return Ok(CheckedTarget { server, kind: TargetKind::Index, warning: None });
     }
     Err(format!("{server} has no mapping types: unset ELASTICSEARCH_TYPE"))
 }
 
 /// Which kind of records the name is made for, where that shows: `host` is an object or a text.
-pub(crate) async fn held(client: &Client, name: &str) -> Result<Option<RecordFormat>, DeliveryError> {
+pub(crate) async fn held(client: &ClusterClient, name: &str) -> Result<Option<RecordFormat>, DeliveryError> {
     let path = format!("/{name}/_mapping");
-    let reply = client.send(&Request::get(&path, &[("filter_path", "*.mappings.properties.host")])).await?;
+    let reply = client.send(&ServerRequest::get(&path, &[("filter_path", "*.mappings.properties.host")])).await?;
     Ok(if reply.is_success() { mapped(&reply.body) } else { None })
 }
 
@@ -120,7 +124,7 @@ const FOUND: &str = "*.data_stream";
 
 /// Whether the name exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Found {
+enum FoundTarget {
     DataStream,
     Index,
     Nothing,
@@ -129,23 +133,23 @@ enum Found {
 }
 
 /// From the answer to `GET /name`, filtered to what distinguishes a backing index from any other.
-fn found(reply: &Reply) -> Found {
+fn found(reply: &ServerReply) -> FoundTarget {
     #[derive(Deserialize)]
     struct Backing {}
     match reply.status {
         200 => match serde_json::from_slice::<BTreeMap<String, Backing>>(&reply.body) {
-            Ok(indices) if indices.is_empty() => Found::Index,
-            Ok(_) => Found::DataStream,
-            Err(_) => Found::Unknown("an answer that is none".to_owned()),
+            Ok(indices) if indices.is_empty() => FoundTarget::Index,
+            Ok(_) => FoundTarget::DataStream,
+            Err(_) => FoundTarget::Unknown("an answer that is none".to_owned()),
         },
-        404 => Found::Nothing,
-        _ => Found::Unknown(reply.words()),
+        404 => FoundTarget::Nothing,
+        _ => FoundTarget::Unknown(reply.words()),
     }
 }
 
 /// Which template a new index of the name would be made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Templates {
+enum TemplateMatch {
     /// One that makes a data stream.
     DataStream,
     /// One that does not.
@@ -155,19 +159,19 @@ enum Templates {
 }
 
 /// And the format that it is for, where it is one of ours.
-async fn templates(client: &Client, name: &str) -> Result<(Templates, Option<RecordFormat>), DeliveryError> {
-    let reply = client.send(&Request::get("/_index_template", &[("filter_path", TEMPLATES)])).await?;
+async fn templates(client: &ClusterClient, name: &str) -> Result<(TemplateMatch, Option<RecordFormat>), DeliveryError> {
+    let reply = client.send(&ServerRequest::get("/_index_template", &[("filter_path", TEMPLATES)])).await?;
     if !reply.is_success() {
-        return Ok((Templates::Unknown(reply.words()), None));
+        return Ok((TemplateMatch::Unknown(reply.words()), None));
     }
     let (of_name, format) = winner(&reply.body, name);
-    if of_name != Templates::None {
+    if of_name != TemplateMatch::None {
         return Ok((of_name, format));
     }
     // Of the kind before 7.8; where there is none of that kind any more, the server has none to apply either.
-    let reply = client.send(&Request::get("/_template", &[("filter_path", "*.index_patterns")])).await?;
+    let reply = client.send(&ServerRequest::get("/_template", &[("filter_path", "*.index_patterns")])).await?;
     let is_legacy = reply.is_success() && legacy(&reply.body, name);
-    Ok((if is_legacy { Templates::Index } else { Templates::None }, None))
+    Ok((if is_legacy { TemplateMatch::Index } else { TemplateMatch::None }, None))
 }
 
 const TEMPLATES: &str = "index_templates.index_template.index_patterns,\
@@ -175,7 +179,7 @@ const TEMPLATES: &str = "index_templates.index_template.index_patterns,\
     index_templates.index_template.composed_of";
 
 /// The template of the highest priority that fits.
-fn winner(body: &[u8], name: &str) -> (Templates, Option<RecordFormat>) {
+fn winner(body: &[u8], name: &str) -> (TemplateMatch, Option<RecordFormat>) {
     #[derive(Deserialize, Default)]
     struct All {
         #[serde(default)]
@@ -198,16 +202,16 @@ fn winner(body: &[u8], name: &str) -> (Templates, Option<RecordFormat>) {
         data_stream: Option<serde::de::IgnoredAny>,
     }
     let Ok(all) = serde_json::from_slice::<All>(body) else {
-        return (Templates::Unknown("an answer that is none".to_owned()), None);
+        return (TemplateMatch::Unknown("an answer that is none".to_owned()), None);
     };
     let fitting = all.index_templates.into_iter().map(|one| one.index_template);
     let fitting = fitting.filter(|template| template.index_patterns.iter().any(|pattern| fits(pattern, name)));
     let Some(first) = fitting.max_by_key(|template| template.priority.unwrap_or(0)) else {
-        return (Templates::None, None);
+        return (TemplateMatch::None, None);
     };
     let is_of = |format: &RecordFormat| first.composed_of.iter().any(|name| name == format.component());
     let format = [RecordFormat::Ecs, RecordFormat::Classic].into_iter().find(is_of);
-    (if first.data_stream.is_some() { Templates::DataStream } else { Templates::Index }, format)
+    (if first.data_stream.is_some() { TemplateMatch::DataStream } else { TemplateMatch::Index }, format)
 }
 
 fn legacy(body: &[u8], name: &str) -> bool {
@@ -237,26 +241,34 @@ pub(crate) fn fits(pattern: &str, name: &str) -> bool {
 
 const SETUP: &str = "run `podtap setup elasticsearch`";
 
-fn judge(server: Server, dated: bool, name: &str, found: &Found, templates: &Templates) -> Result<Target, String> {
-    let unmapped = matches!(templates, Templates::None)
+fn judge(
+    server: ServerVersion,
+    dated: bool,
+    name: &str,
+    found: &FoundTarget,
+    templates: &TemplateMatch,
+) -> Result<CheckedTarget, String> {
+    let unmapped = matches!(templates, TemplateMatch::None)
         .then(|| format!("no index template fits {name}: the server guesses the types of fields; {SETUP}"));
-    let ready = |kind, warning| Ok(Target { server, kind, warning });
+    let ready = |kind, warning| Ok(CheckedTarget { server, kind, warning });
     match (found, templates) {
-        (Found::DataStream, _) => ready(Kind::DataStream, None),
-        (Found::Index, _) => ready(Kind::Index, unmapped),
+        (FoundTarget::DataStream, _) => ready(TargetKind::DataStream, None),
+        (FoundTarget::Index, _) => ready(TargetKind::Index, unmapped),
         // A date in the name: one plain index a day.
-        (Found::Nothing | Found::Unknown(_), _) if dated => ready(Kind::Index, unmapped),
-        (Found::Nothing | Found::Unknown(_), Templates::DataStream) => ready(Kind::DataStream, None),
-        (Found::Nothing, Templates::Index) => ready(Kind::Index, None),
-        (Found::Nothing, Templates::None) => Err(format!(
+        (FoundTarget::Nothing | FoundTarget::Unknown(_), _) if dated => ready(TargetKind::Index, unmapped),
+        (FoundTarget::Nothing | FoundTarget::Unknown(_), TemplateMatch::DataStream) => {
+            ready(TargetKind::DataStream, None)
+        }
+        (FoundTarget::Nothing, TemplateMatch::Index) => ready(TargetKind::Index, None),
+        (FoundTarget::Nothing, TemplateMatch::None) => Err(format!(
             "records are held: {name} does not exist, and without an index template the server would make a plain index \
              of it; {SETUP}, or create the index if a plain one is meant"
         )),
         // The server itself refuses whatever is no data stream.
-        (Found::Unknown(_), _) | (_, Templates::Unknown(_)) if server.can_require_data_stream() => {
-            ready(Kind::DataStream, None)
+        (FoundTarget::Unknown(_), _) | (_, TemplateMatch::Unknown(_)) if server.can_require_data_stream() => {
+            ready(TargetKind::DataStream, None)
         }
-        (Found::Unknown(why), _) | (Found::Nothing, Templates::Unknown(why)) => Err(format!(
+        (FoundTarget::Unknown(why), _) | (FoundTarget::Nothing, TemplateMatch::Unknown(why)) => Err(format!(
             "records are held: whether {name} is a data stream cannot be known ({why}); it takes the privileges monitor \
              on the cluster and view_index_metadata on the index"
         )),
@@ -265,23 +277,23 @@ fn judge(server: Server, dated: bool, name: &str, found: &Found, templates: &Tem
 
 #[cfg(test)]
 mod tests {
-    use super::super::server::Flavour;
+    use super::super::server::ServerFlavour;
     use super::*;
     use proptest::prelude::*;
 
-    fn reply(status: u16, body: &str) -> Reply {
-        Reply { status, body: body.to_owned().into(), retry_after: None }
+    fn reply(status: u16, body: &str) -> ServerReply {
+        ServerReply { status, body: body.to_owned().into(), retry_after: None }
     }
 
     #[test]
     fn what_a_name_is_follows_from_its_indices() {
         let missing = r#"{"error":{"type":"index_not_found_exception","reason":"no such index"},"status":404}"#;
         for (status, body, expected) in [
-            (200, r#"{".ds-web-2026.03.01-000001":{"data_stream":"web"}}"#, Found::DataStream),
-            (200, "{}", Found::Index),
-            (404, missing, Found::Nothing),
-            (403, r#"{"error":"no","status":403}"#, Found::Unknown("403: no".to_owned())),
-            (200, "<html>", Found::Unknown("an answer that is none".to_owned())),
+            (200, r#"{".ds-web-2026.03.01-000001":{"data_stream":"web"}}"#, FoundTarget::DataStream),
+            (200, "{}", FoundTarget::Index),
+            (404, missing, FoundTarget::Nothing),
+            (403, r#"{"error":"no","status":403}"#, FoundTarget::Unknown("403: no".to_owned())),
+            (200, "<html>", FoundTarget::Unknown("an answer that is none".to_owned())),
         ] {
             assert_eq!(found(&reply(status, body)), expected, "{status} {body}");
         }
@@ -294,16 +306,16 @@ mod tests {
             {"index_template":{"index_patterns":["x","web*"],"priority":500,"data_stream":{"hidden":false}}},
             {"index_template":{"index_patterns":["*b"],"priority":100}}]}"#;
         for (name, expected) in [
-            ("web", Templates::DataStream),
-            ("web-1", Templates::DataStream),
-            ("wet", Templates::Index),
-            ("ab", Templates::Index),
-            ("abc", Templates::None),
+            ("web", TemplateMatch::DataStream),
+            ("web-1", TemplateMatch::DataStream),
+            ("wet", TemplateMatch::Index),
+            ("ab", TemplateMatch::Index),
+            ("abc", TemplateMatch::None),
         ] {
             assert_eq!(winner(templates.as_bytes(), name), (expected, None), "{name}");
         }
-        assert_eq!(winner(b"{}", "web"), (Templates::None, None));
-        assert!(matches!(winner(b"[", "web"), (Templates::Unknown(_), None)));
+        assert_eq!(winner(b"{}", "web"), (TemplateMatch::None, None));
+        assert!(matches!(winner(b"[", "web"), (TemplateMatch::Unknown(_), None)));
         assert!(legacy(br#"{"old":{"index_patterns":["we*"]}}"#, "web"));
         assert!(!legacy(br#"{"old":{"index_patterns":["we*"]}}"#, "x") && !legacy(b"[", "x"));
     }
@@ -332,36 +344,42 @@ mod tests {
             )
         };
         for format in [RecordFormat::Ecs, RecordFormat::Classic] {
-            assert_eq!(winner(template(format.component()).as_bytes(), "web"), (Templates::Index, Some(format)));
+            assert_eq!(winner(template(format.component()).as_bytes(), "web"), (TemplateMatch::Index, Some(format)));
         }
-        assert_eq!(winner(template("theirs").as_bytes(), "web"), (Templates::Index, None));
+        assert_eq!(winner(template("theirs").as_bytes(), "web"), (TemplateMatch::Index, None));
     }
 
     #[test]
     fn records_are_sent_only_where_the_name_cannot_become_what_it_should_not() {
         let unknown = || "403".to_owned();
-        let old = Server { flavour: Flavour::Elasticsearch, major: 8, minor: Some(7) };
-        let new = Server { minor: Some(13), ..old };
+        let old = ServerVersion { flavour: ServerFlavour::Elasticsearch, major: 8, minor: Some(7) };
+        let new = ServerVersion { minor: Some(13), ..old };
         let sent = |kind| Some((kind, false));
-        let warned = Some((Kind::Index, true));
+        let warned = Some((TargetKind::Index, true));
         // server, dated, found, templates -> kind and whether there is a warning, or held
         for (server, dated, found, templates, expected) in [
-            (old, false, Found::DataStream, Templates::Unknown(unknown()), sent(Kind::DataStream)),
-            (old, false, Found::Index, Templates::Index, sent(Kind::Index)),
-            (old, false, Found::Index, Templates::None, warned),
-            (old, false, Found::Nothing, Templates::DataStream, sent(Kind::DataStream)),
-            (old, false, Found::Nothing, Templates::Index, sent(Kind::Index)),
-            (old, false, Found::Nothing, Templates::None, None),
-            (new, false, Found::Nothing, Templates::None, None),
-            (old, true, Found::Nothing, Templates::None, warned),
-            (old, true, Found::Nothing, Templates::Index, sent(Kind::Index)),
-            (old, true, Found::Unknown(unknown()), Templates::Unknown(unknown()), sent(Kind::Index)),
-            (old, false, Found::Unknown(unknown()), Templates::DataStream, sent(Kind::DataStream)),
-            (old, false, Found::Unknown(unknown()), Templates::None, None),
-            (old, false, Found::Unknown(unknown()), Templates::Unknown(unknown()), None),
-            (old, false, Found::Nothing, Templates::Unknown(unknown()), None),
-            (new, false, Found::Unknown(unknown()), Templates::Unknown(unknown()), sent(Kind::DataStream)),
-            (new, false, Found::Nothing, Templates::Unknown(unknown()), sent(Kind::DataStream)),
+            (old, false, FoundTarget::DataStream, TemplateMatch::Unknown(unknown()), sent(TargetKind::DataStream)),
+            (old, false, FoundTarget::Index, TemplateMatch::Index, sent(TargetKind::Index)),
+            (old, false, FoundTarget::Index, TemplateMatch::None, warned),
+            (old, false, FoundTarget::Nothing, TemplateMatch::DataStream, sent(TargetKind::DataStream)),
+            (old, false, FoundTarget::Nothing, TemplateMatch::Index, sent(TargetKind::Index)),
+            (old, false, FoundTarget::Nothing, TemplateMatch::None, None),
+            (new, false, FoundTarget::Nothing, TemplateMatch::None, None),
+            (old, true, FoundTarget::Nothing, TemplateMatch::None, warned),
+            (old, true, FoundTarget::Nothing, TemplateMatch::Index, sent(TargetKind::Index)),
+            (old, true, FoundTarget::Unknown(unknown()), TemplateMatch::Unknown(unknown()), sent(TargetKind::Index)),
+            (old, false, FoundTarget::Unknown(unknown()), TemplateMatch::DataStream, sent(TargetKind::DataStream)),
+            (old, false, FoundTarget::Unknown(unknown()), TemplateMatch::None, None),
+            (old, false, FoundTarget::Unknown(unknown()), TemplateMatch::Unknown(unknown()), None),
+            (old, false, FoundTarget::Nothing, TemplateMatch::Unknown(unknown()), None),
+            (
+                new,
+                false,
+                FoundTarget::Unknown(unknown()),
+                TemplateMatch::Unknown(unknown()),
+                sent(TargetKind::DataStream),
+            ),
+            (new, false, FoundTarget::Nothing, TemplateMatch::Unknown(unknown()), sent(TargetKind::DataStream)),
         ] {
             let got = judge(server, dated, "web", &found, &templates);
             let got = got.ok().map(|target| (target.kind, target.warning.is_some()));
@@ -371,8 +389,8 @@ mod tests {
 
     #[test]
     fn a_mapping_type_is_refused_where_there_are_none() {
-        let server = |major| Server { flavour: Flavour::Elasticsearch, major, minor: None };
-        assert_eq!(typed(server(6)).map(|target| target.kind), Ok(Kind::Index));
+        let server = |major| ServerVersion { flavour: ServerFlavour::Elasticsearch, major, minor: None };
+        assert_eq!(typed(server(6)).map(|target| target.kind), Ok(TargetKind::Index));
         assert_eq!(typed(server(8)), Err("Elasticsearch 8 has no mapping types: unset ELASTICSEARCH_TYPE".to_owned()));
     }
 

@@ -16,8 +16,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::sink::connect::tests::dead;
-use crate::sink::connect::{Pem, TlsOptions};
-use crate::sink::{Block, FailureReason, Piece, Rejected};
+use crate::sink::connect::{PemSource, TlsOptions};
+use crate::sink::{BlockPiece, FailureReason, RecordBlock, RejectedRecord};
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -170,13 +170,13 @@ fn created(asked: &Asked) -> Answer {
     answered(asked, |_| 201)
 }
 
-fn options(urls: &[String]) -> Options {
+fn options(urls: &[String]) -> ElasticsearchOptions {
     let (nodes, _) = nodes(urls, 9200, false).unwrap();
-    Options::new(nodes, IndexName::new("web").unwrap())
+    ElasticsearchOptions::new(nodes, IndexName::new("web").unwrap())
 }
 
 fn batch(ids: &[&str]) -> Batch {
-    let mut block = Block::default();
+    let mut block = RecordBlock::default();
     for id in ids {
         block.push(crate::record::Dataset::Http, |out| {
             out.extend_from_slice(format!("{{\"of\":\"{id}\"}}\n").as_bytes());
@@ -184,14 +184,14 @@ fn batch(ids: &[&str]) -> Batch {
         });
     }
     let mut batch = Batch::default();
-    batch.push(Piece::whole(Arc::new(block)));
+    batch.push(BlockPiece::whole(Arc::new(block)));
     batch
 }
 
-async fn sink(mock: &Mock, change: impl FnOnce(&mut Options)) -> Elasticsearch {
+async fn sink(mock: &Mock, change: impl FnOnce(&mut ElasticsearchOptions)) -> ElasticsearchSink {
     let mut options = options(&[mock.url()]);
     change(&mut options);
-    Elasticsearch::new(options).unwrap()
+    ElasticsearchSink::new(options).unwrap()
 }
 
 fn transient<T: std::fmt::Debug>(result: Result<T, SinkError>) -> String {
@@ -204,7 +204,7 @@ fn transient<T: std::fmt::Debug>(result: Result<T, SinkError>) -> String {
 #[tokio::test]
 async fn a_batch_is_one_request_marked_as_ours_and_the_server_is_asked_once() {
     let mock = Mock::start(with_data_stream(created)).await;
-    let mut sink = sink(&mock, |options| options.auth = Auth::ApiKey("id:key".to_owned())).await;
+    let mut sink = sink(&mock, |options| options.auth = ElasticsearchAuth::ApiKey("id:key".to_owned())).await;
     for _ in 0..2 {
         assert_eq!(sink.deliver(&batch(&["a", "b"])).await, Ok(Delivery::default()));
     }
@@ -259,12 +259,12 @@ async fn a_deep_check_writes_reads_and_deletes_one_marked_record_where_it_was_st
 /// Neither a version that is given nor a mapping type keeps `check` from asking.
 #[tokio::test]
 async fn a_check_always_asks_the_server() {
-    let given = |options: &mut Options| options.api_version = "7.2".parse().unwrap();
-    let typed = |options: &mut Options| options.doc_type = Some("http".to_owned());
-    for change in [given as fn(&mut Options), typed] {
+    let given = |options: &mut ElasticsearchOptions| options.api_version = "7.2".parse().unwrap();
+    let typed = |options: &mut ElasticsearchOptions| options.doc_type = Some("http".to_owned());
+    for change in [given as fn(&mut ElasticsearchOptions), typed] {
         let mut options = options(&[format!("http://{}", dead(1))]);
         change(&mut options);
-        let error = Elasticsearch::new(options).unwrap().check(Timestamp(0)).await.unwrap_err();
+        let error = ElasticsearchSink::new(options).unwrap().check(Timestamp(0)).await.unwrap_err();
         assert_eq!(error.reason(), FailureReason::Refused, "{error}");
     }
     let mock = Mock::start(with_data_stream(created)).await;
@@ -299,7 +299,7 @@ async fn records_of_one_format_are_held_before_an_index_of_the_other_and_both_ar
 #[tokio::test]
 async fn what_a_server_lacks_is_not_asked_of_it() {
     let mock = Mock::start(with_data_stream(created)).await;
-    let older = |options: &mut Options| {
+    let older = |options: &mut ElasticsearchOptions| {
         options.api_version = "8.12".parse().unwrap();
         options.compress = false;
     };
@@ -321,7 +321,7 @@ async fn each_record_has_the_outcome_its_status_says() {
     let mock = Mock::start(with_data_stream(move |asked| answered(asked, status))).await;
     let delivery = sink(&mock, |_| ()).await.deliver(&batch(&["a", "there", "busy", "wrong", "b"])).await.unwrap();
     let reason = "400 some_exception: of wrong".to_owned();
-    assert_eq!((delivery.retry, delivery.rejected), (vec![2], vec![Rejected { index: 3, reason }]));
+    assert_eq!((delivery.retry, delivery.rejected), (vec![2], vec![RejectedRecord { index: 3, reason }]));
     assert_eq!(delivery.cause.unwrap().reason(), FailureReason::Throttled);
 }
 
@@ -335,7 +335,7 @@ async fn a_body_too_large_is_halved_until_it_fits_and_the_next_one_is_cut_at_onc
     .await;
     let mut sink = sink(&mock, |_| ()).await;
     let delivery = sink.deliver(&batch(&["a", "b", "c", "d", "huge", "f", "g"])).await.unwrap();
-    let rejected = vec![Rejected { index: 4, reason: "413: the request is too large".to_owned() }];
+    let rejected = vec![RejectedRecord { index: 4, reason: "413: the request is too large".to_owned() }];
     assert_eq!(delivery, Delivery { rejected, ..Delivery::default() });
     let before = mock.bulks().len();
     assert_eq!(sink.deliver(&batch(&["h", "i", "j"])).await, Ok(Delivery::default()));
@@ -353,7 +353,7 @@ async fn one_malformed_record_does_not_take_the_others_with_it() {
     .await;
     let delivery = sink(&mock, |_| ()).await.deliver(&batch(&["a", "b", "bad", "d"])).await.unwrap();
     let reason = "400 illegal_argument_exception: Malformed action/metadata line [3]".to_owned();
-    assert_eq!(delivery, Delivery { rejected: vec![Rejected { index: 2, reason }], ..Delivery::default() });
+    assert_eq!(delivery, Delivery { rejected: vec![RejectedRecord { index: 2, reason }], ..Delivery::default() });
 }
 
 /// One request for the batch, not one for each record, and nothing is lost to a gateway's words.
@@ -397,7 +397,7 @@ async fn wrong_credentials_hold_the_records_and_are_never_shown() {
         (401, r#"{"error":{"type":"security_exception","reason":"unable to authenticate"},"status":401}"#.to_owned())
     })
     .await;
-    let secret = || Auth::Basic { username: "me".to_owned(), password: "hunter2".to_owned() };
+    let secret = || ElasticsearchAuth::Basic { username: "me".to_owned(), password: "hunter2".to_owned() };
     let mut sink = sink(&mock, |options| options.auth = secret()).await;
     let why = transient(sink.deliver(&batch(&["a"])).await);
     assert!(why.contains("401 security_exception: unable to authenticate"), "{why}");
@@ -444,7 +444,7 @@ async fn a_mapping_type_is_in_the_path_where_the_server_has_types_and_refused_el
         _ => created(asked),
     })
     .await;
-    let typed = |options: &mut Options| options.doc_type = Some("http".to_owned());
+    let typed = |options: &mut ElasticsearchOptions| options.doc_type = Some("http".to_owned());
     assert_eq!(sink(&mock, typed).await.deliver(&batch(&["a"])).await, Ok(Delivery::default()));
     assert_eq!(mock.bulks()[0].path, "/web/http/_bulk");
     *number.lock().unwrap() = "8.7.1";
@@ -461,11 +461,11 @@ async fn another_node_is_asked_when_one_is_away_or_overloaded() {
     // Wherever it begins.
     for _ in 0..8 {
         let options = options(&[away.clone(), busy.url(), good.url()]);
-        let mut sink = Elasticsearch::new(options).unwrap();
+        let mut sink = ElasticsearchSink::new(options).unwrap();
         assert_eq!(sink.deliver(&batch(&["a"])).await, Ok(Delivery::default()));
     }
     let busy_asked = busy.asked().len();
-    let mut sink = Elasticsearch::new(options(&[good.url(), good.url()])).unwrap();
+    let mut sink = ElasticsearchSink::new(options(&[good.url(), good.url()])).unwrap();
     sink.deliver(&batch(&["a"])).await.unwrap();
     assert_eq!(busy.asked().len(), busy_asked);
 }
@@ -475,7 +475,7 @@ async fn a_server_that_hangs_is_given_up_after_the_time_limit() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut options = options(&[format!("http://{}", listener.local_addr().unwrap())]);
     options.timeout = Duration::from_millis(50);
-    let why = transient(Elasticsearch::new(options).unwrap().deliver(&batch(&["a"])).await);
+    let why = transient(ElasticsearchSink::new(options).unwrap().deliver(&batch(&["a"])).await);
     assert!(why.ends_with("no answer within 50ms"), "{why}");
 }
 
@@ -507,10 +507,12 @@ async fn an_answer_that_is_too_large_is_not_read() {
 #[test]
 fn certificates_that_cannot_be_read_are_named_by_their_setting() {
     let made = |tls: TlsOptions| {
-        Elasticsearch::new(Options { tls, ..options(&["https://es".to_owned()]) }).unwrap_err().to_string()
+        ElasticsearchSink::new(ElasticsearchOptions { tls, ..options(&["https://es".to_owned()]) })
+            .unwrap_err()
+            .to_string()
     };
-    let absent = || Some(Pem::File("/absent/x.pem".into()));
-    let none = || Some(Pem::Text("nothing".to_owned()));
+    let absent = || Some(PemSource::File("/absent/x.pem".into()));
+    let none = || Some(PemSource::Text("nothing".to_owned()));
     let base = || TlsOptions::new("ELASTICSEARCH");
     for (tls, setting) in [
         (TlsOptions { ca: absent(), ..base() }, "ELASTICSEARCH_TLS_CA: /absent/x.pem cannot be read"),
@@ -541,10 +543,15 @@ async fn a_token_that_was_renewed_is_used_as_soon_as_the_old_one_is_refused() {
     std::fs::write(&file, "of yesterday").unwrap();
     let of_file = {
         let (file, options) = (file.clone(), options(&[server.url()]));
-        move || Ok(Options { auth: Auth::Bearer(std::fs::read_to_string(&file).unwrap()), ..options.clone() })
+        move || {
+            Ok(ElasticsearchOptions {
+                auth: ElasticsearchAuth::Bearer(std::fs::read_to_string(&file).unwrap()),
+                ..options.clone()
+            })
+        }
     };
     let first = of_file().unwrap();
-    let mut sink = Elasticsearch::new(first).unwrap().renewed(None, vec![file.clone()], of_file);
+    let mut sink = ElasticsearchSink::new(first).unwrap().renewed(None, vec![file.clone()], of_file);
     let records = batch(&["a"]);
     assert!(matches!(sink.deliver(&records).await, Err(SinkError::Transient(_))));
     assert!(matches!(sink.deliver(&records).await, Err(SinkError::Transient(_))), "the file is as it was");

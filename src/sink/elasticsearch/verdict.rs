@@ -9,7 +9,7 @@ use crate::sink::FailureReason;
 
 /// What becomes of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum ItemVerdict {
     /// It is there.
     Stored,
     /// It waits.
@@ -94,24 +94,24 @@ const STATE_WORDS: &[&str] = &[
 ];
 
 /// Of one record, or of a whole request: `status`, the error's type, and its words.
-pub(super) fn verdict(status: u16, kind: &str, words: &str) -> Verdict {
+pub(super) fn verdict(status: u16, kind: &str, words: &str) -> ItemVerdict {
     let known = STATE_TYPES.iter().find(|(known, _)| *known == kind).map(|(_, reason)| *reason);
     match status {
         // 409: it was there already, from an attempt whose answer was lost or from an earlier replay.
-        200..=299 | 409 => Verdict::Stored,
-        401 => Verdict::Hold(FailureReason::Auth),
-        413 => Verdict::Refused,
-        _ if known.is_some() => Verdict::Hold(known.unwrap_or(FailureReason::NotReady)),
-        403 => Verdict::Hold(FailureReason::Forbidden),
-        404 => Verdict::Hold(FailureReason::NotReady),
-        429 => Verdict::Hold(FailureReason::Throttled),
+        200..=299 | 409 => ItemVerdict::Stored,
+        401 => ItemVerdict::Hold(FailureReason::Auth),
+        413 => ItemVerdict::Refused,
+        _ if known.is_some() => ItemVerdict::Hold(known.unwrap_or(FailureReason::NotReady)),
+        403 => ItemVerdict::Hold(FailureReason::Forbidden),
+        404 => ItemVerdict::Hold(FailureReason::NotReady),
+        429 => ItemVerdict::Hold(FailureReason::Throttled),
         // An ingest pipeline that fails on a document is answered so.
-        500 if DOCUMENT_TYPES.contains(&kind) => Verdict::Refused,
-        500.. => Verdict::Hold(FailureReason::Server),
-        400 if STATE_WORDS.iter().any(|known| words.contains(known)) => Verdict::Hold(FailureReason::NotReady),
-        400 if names_document(kind, words) => Verdict::Refused,
-        400 => Verdict::Unclear,
-        _ => Verdict::Hold(FailureReason::Protocol),
+        500 if DOCUMENT_TYPES.contains(&kind) => ItemVerdict::Refused,
+        500.. => ItemVerdict::Hold(FailureReason::Server),
+        400 if STATE_WORDS.iter().any(|known| words.contains(known)) => ItemVerdict::Hold(FailureReason::NotReady),
+        400 if names_document(kind, words) => ItemVerdict::Refused,
+        400 => ItemVerdict::Unclear,
+        _ => ItemVerdict::Hold(FailureReason::Protocol),
     }
 }
 
@@ -124,14 +124,14 @@ mod tests {
     use super::*;
 
     /// The table of docs/elasticsearch.md: status, type (`-`: none) and words, as the servers wrote them.
-    const ANSWERS: [(Verdict, &str); 9] = [
+    const ANSWERS: [(ItemVerdict, &str); 9] = [
         (
-            Verdict::Stored,
+            ItemVerdict::Stored,
             "201 -
             409 version_conflict_engine_exception [a]: version conflict, document already exists",
         ),
         (
-            Verdict::Refused,
+            ItemVerdict::Refused,
             r"400 document_parsing_exception [1:76] failed to parse field [source.ip] of type [ip]
             400 mapper_parsing_exception failed to parse field [source.ip]
             400 strict_dynamic_mapping_exception mapping set to strict
@@ -145,11 +145,11 @@ mod tests {
             413 -",
         ),
         (
-            Verdict::Hold(FailureReason::Forbidden),
+            ItemVerdict::Hold(FailureReason::Forbidden),
             "403 security_exception action [indices:data/write/bulk[s]] is unauthorized",
         ),
         (
-            Verdict::Hold(FailureReason::NotReady),
+            ItemVerdict::Hold(FailureReason::NotReady),
             "403 cluster_block_exception index [web] blocked by: [FORBIDDEN/8/index write (api)];
             429 cluster_block_exception index [web] blocked by: [TOO_MANY_REQUESTS/12/disk usage exceeded flood-stage watermark]
             400 illegal_argument_exception no write index is defined for alias [web]. The write index may be explicitly disabled
@@ -160,18 +160,18 @@ mod tests {
             400 illegal_argument_exception request [/_bulk] contains unrecognized parameter: [require_data_stream]
             404 index_not_found_exception no such index [web]",
         ),
-        (Verdict::Hold(FailureReason::Auth), "401 security_exception unable to authenticate user"),
+        (ItemVerdict::Hold(FailureReason::Auth), "401 security_exception unable to authenticate user"),
         (
-            Verdict::Hold(FailureReason::Throttled),
+            ItemVerdict::Hold(FailureReason::Throttled),
             "429 es_rejected_execution_exception rejected execution of coordinating operation",
         ),
         (
-            Verdict::Hold(FailureReason::Server),
+            ItemVerdict::Hold(FailureReason::Server),
             "503 unavailable_shards_exception [web][0] primary shard is not active
             500 null_pointer_exception",
         ),
-        (Verdict::Hold(FailureReason::Protocol), "405 -\n302 -"),
-        (Verdict::Unclear, "400 illegal_argument_exception something new\n400 -"),
+        (ItemVerdict::Hold(FailureReason::Protocol), "405 -\n302 -"),
+        (ItemVerdict::Unclear, "400 illegal_argument_exception something new\n400 -"),
     ];
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::batch::tests::piece;
-use super::super::{Options, Sinks, WhenFull, spawn};
+use super::super::{SinkOptions, Sinks, WhenFull, spawn};
 use super::*;
 
 /// A directory of this test's own, gone at its end.
@@ -182,7 +182,7 @@ fn a_device_that_is_always_full_is_a_transient_error() {
 #[test]
 fn through_the_worker_every_record_is_written_before_the_end() {
     let dir = Dir::new();
-    let options = Options { when_full: WhenFull::Wait, ..Options::default() };
+    let options = SinkOptions { when_full: WhenFull::Wait, ..SinkOptions::default() };
     let file = FileSink::new(FileOptions { max_bytes: Some(1000), keep: 99, ..dir.options() });
     let sink = spawn("file", file, options).unwrap();
     let lines: Vec<String> = (0..2000).map(|n| format!("{n}\n")).collect();

@@ -7,18 +7,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::connect::wire::{self, ROOM, Step, Wire};
-use super::super::connect::{Connected, HostPort, random_bytes};
+use super::super::connect::wire::{self, ByteWire, ROOM, WireStep};
+use super::super::connect::{HostPort, ServerConnection, random_bytes};
 use super::super::error::{DeliveryError, FailureReason};
-use super::protocol::{Credentials, Greeting, MAX_REPLY, Nonsense, Reply, decode_reply, hex, printable};
+use super::protocol::{
+    ForwardCredentials, ForwardReply, Greeting, MAX_REPLY, NotForward, decode_reply, hex, printable,
+};
 
 /// Why a connection is of no use any more. In the clear and in words: no variant can hold a credential.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum LinkFault {
     /// The connection itself.
-    Wire(wire::Fault),
+    Wire(wire::WireFault),
     /// Another language.
-    Nonsense(Nonsense),
+    Nonsense(NotForward),
     /// A message that has no place here.
     Unexpected(&'static str),
     /// It acknowledged something else.
@@ -35,7 +37,7 @@ pub(super) enum Fault {
     NoRandom(String),
 }
 
-impl Fault {
+impl LinkFault {
     /// Its class.
     pub(super) fn reason(&self) -> FailureReason {
         match self {
@@ -52,14 +54,14 @@ impl Fault {
     }
 }
 
-impl Fault {
+impl LinkFault {
     /// Whether nothing came in time.
     pub(super) fn is_late(&self) -> bool {
         matches!(self, Self::Wire(fault) if fault.is_late())
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for LinkFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Wire(fault) => fault.fmt(f),
@@ -82,14 +84,14 @@ impl fmt::Display for Fault {
     }
 }
 
-impl From<Nonsense> for Fault {
-    fn from(nonsense: Nonsense) -> Self {
+impl From<NotForward> for LinkFault {
+    fn from(nonsense: NotForward) -> Self {
         Self::Nonsense(nonsense)
     }
 }
 
-impl From<wire::Fault> for Fault {
-    fn from(fault: wire::Fault) -> Self {
+impl From<wire::WireFault> for LinkFault {
+    fn from(fault: wire::WireFault) -> Self {
         Self::Wire(fault)
     }
 }
@@ -117,16 +119,16 @@ impl fmt::Display for Welcome {
 
 /// A connection.
 #[derive(Debug)]
-pub(super) struct Link {
-    wire: Wire,
+pub(super) struct FluentdLink {
+    wire: ByteWire,
     keepalive: bool,
     /// What has arrived and is not read yet; at most `MAX_REPLY`.
     arrived: Vec<u8>,
 }
 
-impl Link {
-    pub(super) fn new(connected: Connected, patience: Duration) -> Self {
-        Self { wire: Wire::new(connected, patience), keepalive: true, arrived: Vec::new() }
+impl FluentdLink {
+    pub(super) fn new(connected: ServerConnection, patience: Duration) -> Self {
+        Self { wire: ByteWire::new(connected, patience), keepalive: true, arrived: Vec::new() }
     }
 
     pub(super) fn host(&self) -> &HostPort {
@@ -138,22 +140,26 @@ impl Link {
         self.keepalive && self.arrived.is_empty()
     }
 
-    pub(super) async fn handshake(&mut self, credentials: &Credentials, hostname: &str) -> Result<Welcome, Fault> {
-        let Reply::Helo(helo) = self.reply("HELO (has it no shared key?)", self.wire.patience()).await? else {
-            return Err(Fault::Unexpected("HELO"));
+    pub(super) async fn handshake(
+        &mut self,
+        credentials: &ForwardCredentials,
+        hostname: &str,
+    ) -> Result<Welcome, LinkFault> {
+        let ForwardReply::Helo(helo) = self.reply("HELO (has it no shared key?)", self.wire.patience()).await? else {
+            return Err(LinkFault::Unexpected("HELO"));
         };
-        let salt = hex(&random_bytes::<16>().map_err(Fault::NoRandom)?);
+        let salt = hex(&random_bytes::<16>().map_err(LinkFault::NoRandom)?);
         let greeting = Greeting { helo: &helo, hostname, salt: &salt, credentials };
         self.write(&greeting.ping()).await?;
         let pong = match self.reply("PONG", self.wire.patience()).await {
-            Ok(Reply::Pong(pong)) => pong,
-            Ok(Reply::Helo(_) | Reply::Ack(_)) => return Err(Fault::Unexpected("PONG")),
-            Err(Fault::Wire(fault)) if fault.is_closed() => return Err(Fault::ClosedOnPing),
+            Ok(ForwardReply::Pong(pong)) => pong,
+            Ok(ForwardReply::Helo(_) | ForwardReply::Ack(_)) => return Err(LinkFault::Unexpected("PONG")),
+            Err(LinkFault::Wire(fault)) if fault.is_closed() => return Err(LinkFault::ClosedOnPing),
             Err(fault) => return Err(fault),
         };
         match pong.accepted {
-            false => Err(Fault::Refused(pong.reason)),
-            true if !greeting.is_proven(&pong) => Err(Fault::Unproven),
+            false => Err(LinkFault::Refused(pong.reason)),
+            true if !greeting.is_proven(&pong) => Err(LinkFault::Unproven),
             true => {
                 self.keepalive = helo.keepalive;
                 Ok(Welcome::Accepted { hostname: printable(&pong.hostname), keepalive: helo.keepalive })
@@ -162,42 +168,42 @@ impl Link {
     }
 
     /// Gives the server a moment to ask for a key that we do not have.
-    pub(super) async fn listen(&mut self, patience: Duration) -> Result<Welcome, Fault> {
+    pub(super) async fn listen(&mut self, patience: Duration) -> Result<Welcome, LinkFault> {
         match self.reply("answer", patience).await {
-            Err(Fault::Wire(wire::Fault::Late(..))) if self.arrived.is_empty() => Ok(Welcome::Silent),
-            Ok(Reply::Helo(_)) => Err(Fault::KeyWanted),
-            Ok(_) => Err(Fault::Unexpected("nothing")),
+            Err(LinkFault::Wire(wire::WireFault::Late(..))) if self.arrived.is_empty() => Ok(Welcome::Silent),
+            Ok(ForwardReply::Helo(_)) => Err(LinkFault::KeyWanted),
+            Ok(_) => Err(LinkFault::Unexpected("nothing")),
             Err(fault) => Err(fault),
         }
     }
 
     /// Sends a chunk.
-    pub(super) async fn send(&mut self, message: &[u8]) -> Result<(), Fault> {
+    pub(super) async fn send(&mut self, message: &[u8]) -> Result<(), LinkFault> {
         if let Err(fault) = self.write(message).await {
             // What a server said before it hung up on us says more than that it did.
-            let asked = matches!(decode_reply(&self.arrived), Ok(Some((Reply::Helo(_), _))));
-            return Err(if asked { Fault::KeyWanted } else { fault });
+            let asked = matches!(decode_reply(&self.arrived), Ok(Some((ForwardReply::Helo(_), _))));
+            return Err(if asked { LinkFault::KeyWanted } else { fault });
         }
         Ok(())
     }
 
     /// Waits until the server has acknowledged the chunk that was sent last.
-    pub(super) async fn acknowledged(&mut self, chunk: &str, patience: Duration) -> Result<(), Fault> {
+    pub(super) async fn acknowledged(&mut self, chunk: &str, patience: Duration) -> Result<(), LinkFault> {
         match self.reply("acknowledgement", patience).await {
-            Ok(Reply::Ack(acked)) if acked == chunk.as_bytes() => Ok(()),
-            Ok(Reply::Ack(acked)) => Err(Fault::WrongAck(printable(&acked))),
-            Ok(Reply::Helo(_)) => Err(Fault::KeyWanted),
-            Ok(Reply::Pong(_)) => Err(Fault::Unexpected("an acknowledgement")),
+            Ok(ForwardReply::Ack(acked)) if acked == chunk.as_bytes() => Ok(()),
+            Ok(ForwardReply::Ack(acked)) => Err(LinkFault::WrongAck(printable(&acked))),
+            Ok(ForwardReply::Helo(_)) => Err(LinkFault::KeyWanted),
+            Ok(ForwardReply::Pong(_)) => Err(LinkFault::Unexpected("an acknowledgement")),
             Err(fault) => Err(fault),
         }
     }
 
     /// Whether nothing has happened since the last chunk: a server that went away in the meantime has not got the next.
-    pub(super) async fn is_at_rest(&mut self) -> Result<(), Fault> {
+    pub(super) async fn is_at_rest(&mut self) -> Result<(), LinkFault> {
         match self.wire.peek(&mut [0; ROOM]).await? {
             None => Ok(()),
-            Some(0) => Err(wire::Fault::Closed("nothing").into()),
-            Some(_) => Err(Fault::Unexpected("nothing")),
+            Some(0) => Err(wire::WireFault::Closed("nothing").into()),
+            Some(_) => Err(LinkFault::Unexpected("nothing")),
         }
     }
 
@@ -206,7 +212,7 @@ impl Link {
     }
 
     /// The next answer, whole within `patience`, however slowly its bytes come.
-    async fn reply(&mut self, what: &'static str, patience: Duration) -> Result<Reply, Fault> {
+    async fn reply(&mut self, what: &'static str, patience: Duration) -> Result<ForwardReply, LinkFault> {
         let deadline = Instant::now() + patience;
         loop {
             if let Some((reply, length)) = decode_reply(&self.arrived)? {
@@ -216,26 +222,26 @@ impl Link {
             let mut room = [0; ROOM];
             let left = deadline.saturating_duration_since(Instant::now());
             match self.wire.step_within(&[], &mut room, what, left).await {
-                Ok(Step::Read(n)) => self.arrived.extend_from_slice(room.get(..n).unwrap_or_default()),
-                Ok(Step::Wrote(_) | Step::Flushed) => {}
-                Err(wire::Fault::Late(what, _)) => return Err(wire::Fault::Late(what, patience).into()),
+                Ok(WireStep::Read(n)) => self.arrived.extend_from_slice(room.get(..n).unwrap_or_default()),
+                Ok(WireStep::Wrote(_) | WireStep::Flushed) => {}
+                Err(wire::WireFault::Late(what, _)) => return Err(wire::WireFault::Late(what, patience).into()),
                 Err(fault) => return Err(fault.into()),
             }
         }
     }
 
     /// Writes all; a slow server has all the time it needs as long as it takes anything.
-    async fn write(&mut self, mut bytes: &[u8]) -> Result<(), Fault> {
+    async fn write(&mut self, mut bytes: &[u8]) -> Result<(), LinkFault> {
         let mut room = [0; ROOM];
         while !bytes.is_empty() || !self.wire.is_flushed() {
             match self.wire.step(&[IoSlice::new(bytes)], &mut room, "progress in sending").await? {
-                Step::Wrote(n) => bytes = bytes.get(n..).unwrap_or_default(),
-                Step::Flushed => {}
-                Step::Read(_) if self.arrived.len() > MAX_REPLY => {
+                WireStep::Wrote(n) => bytes = bytes.get(n..).unwrap_or_default(),
+                WireStep::Flushed => {}
+                WireStep::Read(_) if self.arrived.len() > MAX_REPLY => {
                     decode_reply(&self.arrived)?;
-                    return Err(Fault::Unexpected("nothing"));
+                    return Err(LinkFault::Unexpected("nothing"));
                 }
-                Step::Read(n) => self.arrived.extend_from_slice(room.get(..n).unwrap_or_default()),
+                WireStep::Read(n) => self.arrived.extend_from_slice(room.get(..n).unwrap_or_default()),
             }
         }
         Ok(())

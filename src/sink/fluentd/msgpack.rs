@@ -21,21 +21,21 @@ pub fn encode_msgpack<T: Serialize + ?Sized>(record: &T, out: &mut Vec<u8>) -> R
 
 /// A value of which only what the protocol uses is distinguished.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value<'a> {
+pub(super) enum MsgpackValue<'a> {
     Bool(bool),
     /// Text or binary: servers differ in what they use for which field, and text need not be UTF-8.
     Bytes(&'a [u8]),
-    Array(Vec<Value<'a>>),
-    Map(Vec<(Value<'a>, Value<'a>)>),
+    Array(Vec<MsgpackValue<'a>>),
+    Map(Vec<(MsgpackValue<'a>, MsgpackValue<'a>)>),
     /// nil, numbers, extensions.
     Other,
 }
 
-impl Value<'_> {
+impl MsgpackValue<'_> {
     /// The value next to the key `name` in a map.
     pub(super) fn field(&self, name: &str) -> Option<&Self> {
         let Self::Map(fields) = self else { return None };
-        fields.iter().find(|(key, _)| *key == Value::Bytes(name.as_bytes())).map(|(_, value)| value)
+        fields.iter().find(|(key, _)| *key == MsgpackValue::Bytes(name.as_bytes())).map(|(_, value)| value)
     }
 }
 
@@ -49,70 +49,70 @@ pub(super) enum NoValue {
 }
 
 /// Reads one value off the front of `input`.
-pub(super) fn read_value<'a>(input: &mut &'a [u8]) -> Result<Value<'a>, NoValue> {
+pub(super) fn read_value<'a>(input: &mut &'a [u8]) -> Result<MsgpackValue<'a>, NoValue> {
     read_nested(input, MAX_DEPTH)
 }
 
-fn read_nested<'a>(input: &mut &'a [u8], depth: usize) -> Result<Value<'a>, NoValue> {
+fn read_nested<'a>(input: &mut &'a [u8], depth: usize) -> Result<MsgpackValue<'a>, NoValue> {
     let depth = depth.checked_sub(1).ok_or(NoValue::Malformed)?;
     let marker = Marker::from_u8(take(input, 1)?.first().copied().ok_or(NoValue::Incomplete)?);
     let (length, kind) = match marker {
-        Marker::FixPos(_) | Marker::FixNeg(_) | Marker::Null => return Ok(Value::Other),
-        Marker::True => return Ok(Value::Bool(true)),
-        Marker::False => return Ok(Value::Bool(false)),
+        Marker::FixPos(_) | Marker::FixNeg(_) | Marker::Null => return Ok(MsgpackValue::Other),
+        Marker::True => return Ok(MsgpackValue::Bool(true)),
+        Marker::False => return Ok(MsgpackValue::Bool(false)),
         Marker::Reserved => return Err(NoValue::Malformed),
-        Marker::U8 | Marker::I8 => (1, Kind::Skipped),
-        Marker::U16 | Marker::I16 | Marker::FixExt1 => (2, Kind::Skipped),
-        Marker::FixExt2 => (3, Kind::Skipped),
-        Marker::U32 | Marker::I32 | Marker::F32 => (4, Kind::Skipped),
-        Marker::FixExt4 => (5, Kind::Skipped),
-        Marker::U64 | Marker::I64 | Marker::F64 => (8, Kind::Skipped),
-        Marker::FixExt8 => (9, Kind::Skipped),
-        Marker::FixExt16 => (17, Kind::Skipped),
-        Marker::Ext8 => (length(input, 1)? + 1, Kind::Skipped),
-        Marker::Ext16 => (length(input, 2)? + 1, Kind::Skipped),
-        Marker::Ext32 => (length(input, 4)? + 1, Kind::Skipped),
-        Marker::FixStr(n) => (usize::from(n), Kind::Bytes),
-        Marker::Str8 | Marker::Bin8 => (length(input, 1)?, Kind::Bytes),
-        Marker::Str16 | Marker::Bin16 => (length(input, 2)?, Kind::Bytes),
-        Marker::Str32 | Marker::Bin32 => (length(input, 4)?, Kind::Bytes),
-        Marker::FixArray(n) => (usize::from(n), Kind::Array),
-        Marker::Array16 => (length(input, 2)?, Kind::Array),
-        Marker::Array32 => (length(input, 4)?, Kind::Array),
-        Marker::FixMap(n) => (usize::from(n), Kind::Map),
-        Marker::Map16 => (length(input, 2)?, Kind::Map),
-        Marker::Map32 => (length(input, 4)?, Kind::Map),
+        Marker::U8 | Marker::I8 => (1, MsgpackKind::Skipped),
+        Marker::U16 | Marker::I16 | Marker::FixExt1 => (2, MsgpackKind::Skipped),
+        Marker::FixExt2 => (3, MsgpackKind::Skipped),
+        Marker::U32 | Marker::I32 | Marker::F32 => (4, MsgpackKind::Skipped),
+        Marker::FixExt4 => (5, MsgpackKind::Skipped),
+        Marker::U64 | Marker::I64 | Marker::F64 => (8, MsgpackKind::Skipped),
+        Marker::FixExt8 => (9, MsgpackKind::Skipped),
+        Marker::FixExt16 => (17, MsgpackKind::Skipped),
+        Marker::Ext8 => (length(input, 1)? + 1, MsgpackKind::Skipped),
+        Marker::Ext16 => (length(input, 2)? + 1, MsgpackKind::Skipped),
+        Marker::Ext32 => (length(input, 4)? + 1, MsgpackKind::Skipped),
+        Marker::FixStr(n) => (usize::from(n), MsgpackKind::Bytes),
+        Marker::Str8 | Marker::Bin8 => (length(input, 1)?, MsgpackKind::Bytes),
+        Marker::Str16 | Marker::Bin16 => (length(input, 2)?, MsgpackKind::Bytes),
+        Marker::Str32 | Marker::Bin32 => (length(input, 4)?, MsgpackKind::Bytes),
+        Marker::FixArray(n) => (usize::from(n), MsgpackKind::Array),
+        Marker::Array16 => (length(input, 2)?, MsgpackKind::Array),
+        Marker::Array32 => (length(input, 4)?, MsgpackKind::Array),
+        Marker::FixMap(n) => (usize::from(n), MsgpackKind::Map),
+        Marker::Map16 => (length(input, 2)?, MsgpackKind::Map),
+        Marker::Map32 => (length(input, 4)?, MsgpackKind::Map),
     };
     kind.read(input, length, depth)
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum MsgpackKind {
     Skipped,
     Bytes,
     Array,
     Map,
 }
 
-impl Kind {
+impl MsgpackKind {
     /// Vectors grow by what was read (at least one byte for each element), never by what a length claims.
-    fn read<'a>(self, input: &mut &'a [u8], length: usize, depth: usize) -> Result<Value<'a>, NoValue> {
+    fn read<'a>(self, input: &mut &'a [u8], length: usize, depth: usize) -> Result<MsgpackValue<'a>, NoValue> {
         match self {
-            Self::Skipped => take(input, length).map(|_| Value::Other),
-            Self::Bytes => take(input, length).map(Value::Bytes),
+            Self::Skipped => take(input, length).map(|_| MsgpackValue::Other),
+            Self::Bytes => take(input, length).map(MsgpackValue::Bytes),
             Self::Array => {
                 let mut items = Vec::new();
                 for _ in 0..length {
                     items.push(read_nested(input, depth)?);
                 }
-                Ok(Value::Array(items))
+                Ok(MsgpackValue::Array(items))
             }
             Self::Map => {
                 let mut fields = Vec::new();
                 for _ in 0..length {
                     fields.push((read_nested(input, depth)?, read_nested(input, depth)?));
                 }
-                Ok(Value::Map(fields))
+                Ok(MsgpackValue::Map(fields))
             }
         }
     }

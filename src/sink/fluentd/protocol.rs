@@ -17,7 +17,7 @@ use flate2::write::GzEncoder;
 use sha2::{Digest, Sha512};
 
 use super::super::Batch;
-use super::msgpack::{NoValue, Value, read_value};
+use super::msgpack::{MsgpackValue, NoValue, read_value};
 use crate::flow::Timestamp;
 
 /// Bytes of one answer; real ones have a few hundred.
@@ -31,7 +31,7 @@ const GZIP_LEVEL: u32 = 1;
 
 /// FLUENTD_COMPRESS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Compress {
+pub enum ForwardCompression {
     /// PackedForward.
     #[default]
     None,
@@ -41,7 +41,7 @@ pub enum Compress {
 
 /// What a server may ask for; never printed.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
+pub struct ForwardCredentials {
     /// FLUENTD_SHARED_KEY; empty for servers that know users only.
     pub shared_key: String,
     /// FLUENTD_USERNAME; empty: none.
@@ -50,7 +50,7 @@ pub struct Credentials {
     pub password: String,
 }
 
-impl fmt::Debug for Credentials {
+impl fmt::Debug for ForwardCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Credentials(…)")
     }
@@ -58,7 +58,7 @@ impl fmt::Debug for Credentials {
 
 /// A batch as one message.
 #[derive(Debug)]
-pub struct Packed<'a> {
+pub struct PackedBatch<'a> {
     /// To be written as it is.
     pub message: &'a [u8],
     /// Records in it.
@@ -80,29 +80,29 @@ impl fmt::Display for TooLarge {
 }
 
 /// Makes messages of batches; each body is copied once. Keeps its memory.
-pub struct Packer {
+pub struct BatchPacker {
     tag: String,
-    compress: Compress,
+    compress: ForwardCompression,
     message: Vec<u8>,
     /// Entries before compression.
     entries: Vec<u8>,
 }
 
 /// Without the records.
-impl fmt::Debug for Packer {
+impl fmt::Debug for BatchPacker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Packer").field("tag", &self.tag).field("compress", &self.compress).finish_non_exhaustive()
     }
 }
 
-impl Packer {
+impl BatchPacker {
     /// For this tag.
-    pub fn new(tag: &str, compress: Compress) -> Self {
+    pub fn new(tag: &str, compress: ForwardCompression) -> Self {
         Self { tag: tag.to_owned(), compress, message: Vec::new(), entries: Vec::new() }
     }
 
     /// Packs `batch`; the server acknowledges `chunk`.
-    pub fn pack(&mut self, batch: &Batch, chunk: Option<&str>) -> Result<Packed<'_>, TooLarge> {
+    pub fn pack(&mut self, batch: &Batch, chunk: Option<&str>) -> Result<PackedBatch<'_>, TooLarge> {
         let out = &mut self.message;
         out.clear();
         out.shrink_to(KEPT_BYTES);
@@ -111,8 +111,8 @@ impl Packer {
         out.extend([0xc6, 0, 0, 0, 0]);
         let start = out.len();
         let (records, rejected) = match self.compress {
-            Compress::None => entries(batch, out),
-            Compress::Gzip => {
+            ForwardCompression::None => entries(batch, out),
+            ForwardCompression::Gzip => {
                 self.entries.clear();
                 self.entries.shrink_to(KEPT_BYTES);
                 let packed = entries(batch, &mut self.entries);
@@ -127,7 +127,7 @@ impl Packer {
             place.copy_from_slice(&length.to_be_bytes());
         }
         options(out, records, chunk, self.compress);
-        Ok(Packed { message: out, records, rejected })
+        Ok(PackedBatch { message: out, records, rejected })
     }
 }
 
@@ -155,8 +155,8 @@ fn entry_head(at: Timestamp) -> [u8; 11] {
     [0x92, 0xd7, 0x00, s0, s1, s2, s3, n0, n1, n2, n3]
 }
 
-fn options(out: &mut Vec<u8>, records: usize, chunk: Option<&str>, compress: Compress) {
-    let fields = 1 + u8::from(chunk.is_some()) + u8::from(compress == Compress::Gzip);
+fn options(out: &mut Vec<u8>, records: usize, chunk: Option<&str>, compress: ForwardCompression) {
+    let fields = 1 + u8::from(chunk.is_some()) + u8::from(compress == ForwardCompression::Gzip);
     out.push(0x80 | fields);
     text(out, "size");
     // Writing to memory does not fail; a length of more than 32 bits was refused before.
@@ -165,7 +165,7 @@ fn options(out: &mut Vec<u8>, records: usize, chunk: Option<&str>, compress: Com
         text(out, "chunk");
         text(out, chunk);
     }
-    if compress == Compress::Gzip {
+    if compress == ForwardCompression::Gzip {
         text(out, "compressed");
         text(out, "gzip");
     }
@@ -201,7 +201,7 @@ pub struct Pong {
 
 /// What a server can say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
+pub enum ForwardReply {
     /// It wants to know who we are.
     Helo(Helo),
     /// Whether it believes us.
@@ -212,14 +212,14 @@ pub enum Reply {
 
 /// Not a message of this protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nonsense {
+pub enum NotForward {
     /// None of the messages a server can send; mostly not even msgpack.
     Unknown,
     /// More than `MAX_REPLY`.
     TooLong,
 }
 
-impl fmt::Display for Nonsense {
+impl fmt::Display for NotForward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unknown => "the answer is not the forward protocol's: another kind of server, or one with TLS?",
@@ -229,43 +229,43 @@ impl fmt::Display for Nonsense {
 }
 
 /// Reads an answer off the front of what has arrived; `None`: it is not whole yet. Says how many bytes it has.
-pub fn decode_reply(input: &[u8]) -> Result<Option<(Reply, usize)>, Nonsense> {
+pub fn decode_reply(input: &[u8]) -> Result<Option<(ForwardReply, usize)>, NotForward> {
     let mut rest = input.get(..MAX_REPLY).unwrap_or(input);
     let visible = rest.len();
     match read_value(&mut rest) {
         // What another kind of server says (`HTTP/1.1 400`, a TLS alert) is a small number here.
-        Ok(value) => reply(&value).map(|reply| Some((reply, visible - rest.len()))).ok_or(Nonsense::Unknown),
-        Err(NoValue::Malformed) => Err(Nonsense::Unknown),
-        Err(NoValue::Incomplete) if input.len() >= MAX_REPLY => Err(Nonsense::TooLong),
+        Ok(value) => reply(&value).map(|reply| Some((reply, visible - rest.len()))).ok_or(NotForward::Unknown),
+        Err(NoValue::Malformed) => Err(NotForward::Unknown),
+        Err(NoValue::Incomplete) if input.len() >= MAX_REPLY => Err(NotForward::TooLong),
         Err(NoValue::Incomplete) => Ok(None),
     }
 }
 
-fn reply(value: &Value<'_>) -> Option<Reply> {
-    if let Some(Value::Bytes(chunk)) = value.field("ack") {
-        return Some(Reply::Ack(chunk.to_vec()));
+fn reply(value: &MsgpackValue<'_>) -> Option<ForwardReply> {
+    if let Some(MsgpackValue::Bytes(chunk)) = value.field("ack") {
+        return Some(ForwardReply::Ack(chunk.to_vec()));
     }
-    let Value::Array(items) = value else { return None };
+    let MsgpackValue::Array(items) = value else { return None };
     match items.as_slice() {
-        [Value::Bytes(b"HELO"), fields, ..] => helo(fields).map(Reply::Helo),
-        [Value::Bytes(b"PONG"), Value::Bool(accepted), Value::Bytes(reason), rest @ ..] => {
+        [MsgpackValue::Bytes(b"HELO"), fields, ..] => helo(fields).map(ForwardReply::Helo),
+        [MsgpackValue::Bytes(b"PONG"), MsgpackValue::Bool(accepted), MsgpackValue::Bytes(reason), rest @ ..] => {
             let bytes = |index: usize| match rest.get(index) {
-                Some(Value::Bytes(bytes)) => bytes.to_vec(),
+                Some(MsgpackValue::Bytes(bytes)) => bytes.to_vec(),
                 _ => Vec::new(),
             };
             let (hostname, digest) = (bytes(0), bytes(1));
-            Some(Reply::Pong(Pong { accepted: *accepted, reason: printable(reason), hostname, digest }))
+            Some(ForwardReply::Pong(Pong { accepted: *accepted, reason: printable(reason), hostname, digest }))
         }
         _ => None,
     }
 }
 
-fn helo(fields: &Value<'_>) -> Option<Helo> {
+fn helo(fields: &MsgpackValue<'_>) -> Option<Helo> {
     let bytes = |name| match fields.field(name) {
-        Some(Value::Bytes(bytes)) => Some(bytes.to_vec()),
+        Some(MsgpackValue::Bytes(bytes)) => Some(bytes.to_vec()),
         _ => None,
     };
-    let keepalive = fields.field("keepalive") != Some(&Value::Bool(false));
+    let keepalive = fields.field("keepalive") != Some(&MsgpackValue::Bool(false));
     Some(Helo { nonce: bytes("nonce")?, auth: bytes("auth").unwrap_or_default(), keepalive })
 }
 
@@ -285,13 +285,13 @@ pub struct Greeting<'a> {
     /// Chosen by us at random.
     pub salt: &'a str,
     /// What we know.
-    pub credentials: &'a Credentials,
+    pub credentials: &'a ForwardCredentials,
 }
 
 impl Greeting<'_> {
     /// The answer to HELO.
     pub fn ping(&self) -> Vec<u8> {
-        let Credentials { username, password, .. } = self.credentials;
+        let ForwardCredentials { username, password, .. } = self.credentials;
         let with_user = !self.helo.auth.is_empty() && !username.is_empty();
         let (user, proof) = match with_user {
             true => (username.as_str(), hex_digest(&[&self.helo.auth, username.as_bytes(), password.as_bytes()])),

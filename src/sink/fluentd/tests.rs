@@ -11,9 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::super::connect::tests::dead;
-use super::super::connect::{HostPort, Timeouts};
-use super::super::{Block, Piece};
-use super::msgpack::{Value, read_value};
+use super::super::connect::{ConnectTimeouts, HostPort};
+use super::super::{BlockPiece, RecordBlock};
+use super::msgpack::{MsgpackValue, read_value};
 use super::*;
 use crate::flow::Timestamp;
 
@@ -35,31 +35,31 @@ fn bodies(ids: &[&str], body: &[u8]) -> Batch {
     batch
 }
 
-fn piece(id: &str, body: &[u8]) -> Piece {
-    let mut block = Block::default();
+fn piece(id: &str, body: &[u8]) -> BlockPiece {
+    let mut block = RecordBlock::default();
     block.push(crate::record::Dataset::Http, |out| {
         out.extend_from_slice(body);
         (id.into(), Timestamp(1))
     });
-    Piece::whole(Arc::new(block))
+    BlockPiece::whole(Arc::new(block))
 }
 
 async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
 
-fn sink_to(addresses: &[SocketAddr], options: FluentdOptions) -> Fluentd {
+fn sink_to(addresses: &[SocketAddr], options: FluentdOptions) -> FluentdSink {
     let hosts = addresses.iter().map(|a| HostPort { host: a.ip().to_string(), port: a.port() }).collect();
-    Fluentd::new(Connector::new(hosts, None, Timeouts::default()), options)
+    FluentdSink::new(Connector::new(hosts, None, ConnectTimeouts::default()), options)
 }
 
-fn sink(server: &TcpListener, timeout: Duration) -> Fluentd {
+fn sink(server: &TcpListener, timeout: Duration) -> FluentdSink {
     sink_to(&[server.local_addr().unwrap()], FluentdOptions { timeout, ..FluentdOptions::default() })
 }
 
-fn with_key(server: &TcpListener, timeout: Duration) -> Fluentd {
+fn with_key(server: &TcpListener, timeout: Duration) -> FluentdSink {
     let credentials =
-        Credentials { shared_key: KEY.to_owned(), username: "me".to_owned(), password: PASSWORD.to_owned() };
+        ForwardCredentials { shared_key: KEY.to_owned(), username: "me".to_owned(), password: PASSWORD.to_owned() };
     let options = FluentdOptions { timeout, credentials: Some(credentials), ..FluentdOptions::default() };
     sink_to(&[server.local_addr().unwrap()], options)
 }
@@ -96,9 +96,9 @@ impl Peer {
     /// The name of the next chunk.
     async fn hears_chunk(&mut self) -> String {
         let message = self.hears().await;
-        let Ok(Value::Array(items)) = read_value(&mut message.as_slice()) else { panic!("no chunk") };
+        let Ok(MsgpackValue::Array(items)) = read_value(&mut message.as_slice()) else { panic!("no chunk") };
         match items.last().and_then(|options| options.field("chunk")) {
-            Some(Value::Bytes(chunk)) => String::from_utf8(chunk.to_vec()).unwrap(),
+            Some(MsgpackValue::Bytes(chunk)) => String::from_utf8(chunk.to_vec()).unwrap(),
             _ => String::new(),
         }
     }
@@ -117,10 +117,12 @@ impl Peer {
     async fn shakes_hands(&mut self, helo: &[u8], nonce: &[u8]) {
         self.says(helo).await;
         let ping = self.hears().await;
-        let Ok(Value::Array(items)) = read_value(&mut ping.as_slice()) else { panic!("no PING") };
+        let Ok(MsgpackValue::Array(items)) = read_value(&mut ping.as_slice()) else { panic!("no PING") };
         let field = |i: usize| match items[i] {
-            Value::Bytes(bytes) => bytes,
-            Value::Bool(_) | Value::Array(_) | Value::Map(_) | Value::Other => panic!("no PING"),
+            MsgpackValue::Bytes(bytes) => bytes,
+            MsgpackValue::Bool(_) | MsgpackValue::Array(_) | MsgpackValue::Map(_) | MsgpackValue::Other => {
+                panic!("no PING")
+            }
         };
         let digest = |parts: &[&[u8]]| protocol::hex(&Sha512::digest(parts.concat()));
         assert_eq!(field(3), digest(&[field(2), field(1), nonce, KEY.as_bytes()]).as_bytes());
@@ -133,7 +135,7 @@ const HELO: &[u8] = b"\x92\xa4HELO\x83\xa5nonce\xc4\x02\xff\0\xa4auth\xa0\xa9kee
 
 /// Delivers against a server's script.
 async fn deliver<T>(
-    sink: &mut Fluentd,
+    sink: &mut FluentdSink,
     batch: &Batch,
     script: impl Future<Output = T>,
 ) -> (Result<Delivery, SinkError>, T) {
@@ -141,7 +143,7 @@ async fn deliver<T>(
 }
 
 /// Delivers, expects that to fail in a way worth repeating, and that no secret shows.
-async fn fails<T>(sink: &mut Fluentd, batch: &Batch, script: impl Future<Output = T>) -> (String, T) {
+async fn fails<T>(sink: &mut FluentdSink, batch: &Batch, script: impl Future<Output = T>) -> (String, T) {
     let (result, told) = deliver(sink, batch, script).await;
     let Err(SinkError::Transient(error)) = result else { panic!("{result:?}") };
     let why = error.to_string();

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::connect::wire::{Fault, ROOM, Step, Wire};
-use super::super::connect::{Connected, Connector, Late, Patience};
+use super::super::connect::wire::{ByteWire, ROOM, WireFault, WireStep};
+use super::super::connect::{Connector, Late, Patience, ServerConnection};
 use super::super::{Batch, Delivery, DeliveryError, FailureReason, SinkError};
-use super::lumberjack::{Acks, Encoder};
+use super::lumberjack::{WindowAcks, WindowEncoder};
 use super::{CHECK_PATIENCE, LogstashOptions};
 
 const ACK: &str = "acknowledgement";
@@ -21,18 +21,18 @@ const ACK: &str = "acknowledgement";
 const LATE: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Debug)]
-pub(super) struct Beats {
+pub(super) struct BeatsTransport {
     connector: Connector,
     options: LogstashOptions,
-    encoder: Encoder,
-    wire: Option<Wire>,
+    encoder: WindowEncoder,
+    wire: Option<ByteWire>,
     patience: Patience,
     late: Late,
 }
 
-impl Beats {
+impl BeatsTransport {
     pub(super) fn new(connector: Connector, options: LogstashOptions) -> Self {
-        let encoder = Encoder::new(options.compress);
+        let encoder = WindowEncoder::new(options.compress);
         let patience = Patience::new(options.timeout);
         Self { connector, options, encoder, wire: None, patience, late: Late::default() }
     }
@@ -86,7 +86,7 @@ impl Beats {
     }
 
     /// The connection in use, if it is still good, else a new one.
-    async fn open(&mut self) -> Result<Wire, SinkError> {
+    async fn open(&mut self) -> Result<ByteWire, SinkError> {
         let outdated = self.connector.is_outdated();
         if let Some(mut wire) = self.wire.take() {
             match at_rest(&mut wire).await {
@@ -96,19 +96,19 @@ impl Beats {
             }
         }
         let connected = self.connector.connect().await?;
-        Ok(Wire::new(connected, self.options.timeout))
+        Ok(ByteWire::new(connected, self.options.timeout))
     }
 
     /// The connection, and what came of the batch on it.
-    async fn send(&mut self, batch: &Batch) -> Result<(Wire, Sent), SinkError> {
+    async fn send(&mut self, batch: &Batch) -> Result<(ByteWire, SentWindow), SinkError> {
         let mut wire = self.open().await?;
-        let mut sent = Sent::default();
+        let mut sent = SentWindow::default();
         while sent.done < batch.records() {
             let done = sent.done;
             let rest = batch.range(done, batch.records());
-            let window = rest.range(0, Encoder::fitting(&rest));
+            let window = rest.range(0, WindowEncoder::fitting(&rest));
             let bytes = self.encoder.window(&window).map_err(unpackable)?;
-            sent.acks = Acks::new(window.records());
+            sent.acks = WindowAcks::new(window.records());
             let (mut out, begun) = (bytes, Instant::now());
             let outcome = exchange(&mut wire, &mut out, &mut sent.acks, self.patience.limit()).await;
             sent.done += sent.acks.acknowledged();
@@ -125,10 +125,10 @@ impl Beats {
     /// There is no handshake, and an event would end up in somebody's index. Logstash acknowledges an empty window.
     /// Others do not; on a wrong frame any lumberjack server closes the connection, and a server of another kind is
     /// silent or says what it is.
-    pub(super) async fn check(&self, connected: Connected, steps: &mut Vec<String>) -> Result<(), String> {
-        let mut wire = Wire::new(connected, self.options.timeout);
+    pub(super) async fn check(&self, connected: ServerConnection, steps: &mut Vec<String>) -> Result<(), String> {
+        let mut wire = ByteWire::new(connected, self.options.timeout);
         let answer = match probe(&mut wire, b"2W\0\0\0\0").await {
-            Err(Fault::Late(..)) => probe(&mut wire, b"2W\0\0\0\x012?").await,
+            Err(WireFault::Late(..)) => probe(&mut wire, b"2W\0\0\0\x012?").await,
             Ok(()) => {
                 steps.push("acknowledged an empty window".to_owned());
                 return Ok(());
@@ -136,14 +136,16 @@ impl Beats {
             Err(fault) => return Err(fault.to_string()),
         };
         match answer {
-            Err(Fault::Late(..)) => Err("the server is silent where a beats input closes the connection (on a wrong \
+            Err(WireFault::Late(..)) => {
+                Err("the server is silent where a beats input closes the connection (on a wrong \
                                          frame): is it LOGSTASH_TYPE=tcp?"
-                .to_owned()),
-            Err(Fault::Io(_) | Fault::Closed(_)) => {
+                    .to_owned())
+            }
+            Err(WireFault::Io(_) | WireFault::Closed(_)) => {
                 steps.push("closed the connection on a wrong frame, as a beats input does".to_owned());
                 Ok(())
             }
-            Err(Fault::Foreign(what)) => Err(what),
+            Err(WireFault::Foreign(what)) => Err(what),
             Ok(()) => Err("the server acknowledged a wrong frame".to_owned()),
         }
     }
@@ -154,15 +156,15 @@ fn unpackable(error: std::io::Error) -> SinkError {
 }
 
 /// Sends a few bytes and waits a moment for an acknowledgement.
-async fn probe(wire: &mut Wire, bytes: &[u8]) -> Result<(), Fault> {
-    let (mut out, mut room, mut acks) = (bytes, [0; ROOM], Acks::new(0));
+async fn probe(wire: &mut ByteWire, bytes: &[u8]) -> Result<(), WireFault> {
+    let (mut out, mut room, mut acks) = (bytes, [0; ROOM], WindowAcks::new(0));
     loop {
         match wire.step_within(&[IoSlice::new(out)], &mut room, ACK, CHECK_PATIENCE).await? {
-            Step::Wrote(n) => out = out.get(n..).unwrap_or_default(),
-            Step::Flushed => {}
-            Step::Read(n) => {
+            WireStep::Wrote(n) => out = out.get(n..).unwrap_or_default(),
+            WireStep::Flushed => {}
+            WireStep::Read(n) => {
                 let said = room.get(..n).unwrap_or_default();
-                acks.feed(said).map_err(|nonsense| Fault::Foreign(nonsense.to_string()))?;
+                acks.feed(said).map_err(|nonsense| WireFault::Foreign(nonsense.to_string()))?;
                 if acks.is_complete() {
                     return Ok(());
                 }
@@ -173,31 +175,38 @@ async fn probe(wire: &mut Wire, bytes: &[u8]) -> Result<(), Fault> {
 
 /// What came of a batch.
 #[derive(Debug, Default)]
-struct Sent {
+struct SentWindow {
     /// Leading records that were acknowledged.
     done: usize,
     /// Why not all.
-    fault: Option<Fault>,
+    fault: Option<WireFault>,
     /// All of it was sent.
     was_whole: bool,
     /// Of the last window.
-    acks: Acks,
+    acks: WindowAcks,
 }
 
 /// Sends the rest of a window and waits until all of it is acknowledged; what is sent, `patience` for the next sign of life.
-async fn exchange(wire: &mut Wire, out: &mut &[u8], acks: &mut Acks, patience: Duration) -> Result<(), Fault> {
+async fn exchange(
+    wire: &mut ByteWire,
+    out: &mut &[u8],
+    acks: &mut WindowAcks,
+    patience: Duration,
+) -> Result<(), WireFault> {
     let mut room = [0; ROOM];
     while !out.is_empty() || !acks.is_complete() {
         let patience = if out.is_empty() && wire.is_flushed() { patience } else { wire.patience() };
         match wire.step_within(&[IoSlice::new(out)], &mut room, ACK, patience).await? {
-            Step::Wrote(n) => *out = out.get(n..).unwrap_or_default(),
-            Step::Flushed => {}
-            Step::Read(n) => {
+            WireStep::Wrote(n) => *out = out.get(n..).unwrap_or_default(),
+            WireStep::Flushed => {}
+            WireStep::Read(n) => {
                 let said = room.get(..n).unwrap_or_default();
-                acks.feed(said).map_err(|nonsense| Fault::Foreign(nonsense.to_string()))?;
+                acks.feed(said).map_err(|nonsense| WireFault::Foreign(nonsense.to_string()))?;
                 if acks.is_all() && !out.is_empty() {
-                    *acks = Acks::default();
-                    return Err(Fault::Foreign("the server acknowledged records that it has not got yet".to_owned()));
+                    *acks = WindowAcks::default();
+                    return Err(WireFault::Foreign(
+                        "the server acknowledged records that it has not got yet".to_owned(),
+                    ));
                 }
             }
         }
@@ -207,17 +216,17 @@ async fn exchange(wire: &mut Wire, out: &mut &[u8], acks: &mut Acks, patience: D
 
 /// Whether nothing but keep-alives came since the last acknowledgement: a number from then would be taken for one of the
 /// next window's.
-async fn at_rest(wire: &mut Wire) -> Result<(), Fault> {
+async fn at_rest(wire: &mut ByteWire) -> Result<(), WireFault> {
     let mut room = [0; ROOM];
-    let mut acks = Acks::new(0);
+    let mut acks = WindowAcks::new(0);
     loop {
         match wire.peek(&mut room).await? {
             None if acks.is_complete() => return Ok(()),
-            None => return Err(Fault::Closed("a whole acknowledgement")),
-            Some(0) => return Err(Fault::Closed("nothing")),
+            None => return Err(WireFault::Closed("a whole acknowledgement")),
+            Some(0) => return Err(WireFault::Closed("nothing")),
             Some(n) => {
                 let said = room.get(..n).unwrap_or_default();
-                acks.feed(said).map_err(|nonsense| Fault::Foreign(nonsense.to_string()))?;
+                acks.feed(said).map_err(|nonsense| WireFault::Foreign(nonsense.to_string()))?;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! To an `http` input: a batch a POST request. Owns what an answer means for the records; the connection is `exchange`'s.
 //!
 //! 2xx: delivered. 413: half as many the next time; a single record is rejected. 400 and 422 with words are about the
-//! records: they are rejected. Everything else speaks of the server's state or of our settings (`Verdict::of`), a page and
+//! records: they are rejected. Everything else speaks of the server's state or of our settings (`StatusVerdict::of`), a page and
 //! an empty answer too: tried again, for both get repaired; 429 and 503 are back pressure, and may ask for a pause.
 //! Redirects are not followed.
 //!
@@ -20,35 +20,35 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
 use tokio::time::Instant;
 
-use self::exchange::{Answer, Live, Once};
-use super::super::connect::{Connected, Connector, Patience, Proxy};
-use super::super::{Batch, Delivery, DeliveryError, FailureReason, Rejected, SinkError};
-use super::{HttpBody, Login, LogstashOptions};
+use self::exchange::{HttpAnswer, LiveConnection, Once};
+use super::super::connect::{Connector, HttpProxy, Patience, ServerConnection};
+use super::super::{Batch, Delivery, DeliveryError, FailureReason, RejectedRecord, SinkError};
+use super::{HttpBody, LogstashLogin, LogstashOptions};
 use crate::settings::SettingFault;
 use crate::source::own_traffic::{Nonce, nonce};
 
 /// Characters of the server's words that are shown.
 const WORDS_TOLD: usize = 120;
 
-pub(super) struct Http {
+pub(super) struct HttpTransport {
     connector: Connector,
     options: LogstashOptions,
     path: Uri,
     authorization: Option<HeaderValue>,
-    live: Option<Live>,
-    renewal: Option<Box<dyn Fn() -> Option<Login> + Send + Sync>>,
+    live: Option<LiveConnection>,
+    renewal: Option<Box<dyn Fn() -> Option<LogstashLogin> + Send + Sync>>,
     patience: Patience,
     /// Bytes of bodies a server takes at once, as far as known (413).
     fits: usize,
 }
 
-impl fmt::Debug for Http {
+impl fmt::Debug for HttpTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Http").field("connector", &self.connector).field("path", &self.path).finish_non_exhaustive()
     }
 }
 
-impl Http {
+impl HttpTransport {
     pub(super) fn new(connector: Connector, options: LogstashOptions) -> Result<Self, SettingFault> {
         let wrong = |why: &str| SettingFault::new("LOGSTASH_PATH", why);
         let path: Uri = options.path.parse().map_err(|_| wrong("no path of a URL"))?;
@@ -62,7 +62,7 @@ impl Http {
     }
 
     /// Has credentials read again for every connection.
-    pub(super) fn renew_with(&mut self, read: impl Fn() -> Option<Login> + Send + Sync + 'static) {
+    pub(super) fn renew_with(&mut self, read: impl Fn() -> Option<LogstashLogin> + Send + Sync + 'static) {
         self.renewal = Some(Box::new(read));
     }
 
@@ -83,13 +83,13 @@ impl Http {
             let end = done + part.records();
             match self.post(&part).await {
                 Ok(()) => done = end,
-                Err(Verdict::TooLarge(_)) if part.records() > 1 => self.fits = part.bytes() / 2,
-                Err(Verdict::TooLarge(reason) | Verdict::Rejected(reason)) => {
-                    delivery.rejected.extend((done..end).map(|index| Rejected { index, reason: reason.clone() }));
+                Err(StatusVerdict::TooLarge(_)) if part.records() > 1 => self.fits = part.bytes() / 2,
+                Err(StatusVerdict::TooLarge(reason) | StatusVerdict::Rejected(reason)) => {
+                    delivery.rejected.extend((done..end).map(|index| RejectedRecord { index, reason: reason.clone() }));
                     done = end;
                 }
-                Err(Verdict::Later(error)) if done == 0 => return Err(SinkError::Transient(error)),
-                Err(Verdict::Later(error)) => {
+                Err(StatusVerdict::Later(error)) if done == 0 => return Err(SinkError::Transient(error)),
+                Err(StatusVerdict::Later(error)) => {
                     tracing::debug!(sink = "logstash", done, of = batch.records(), %error, "a part was taken");
                     delivery.retry = (done..batch.records()).collect();
                     delivery.cause = Some(error);
@@ -101,9 +101,9 @@ impl Http {
     }
 
     /// One request for all records of `part`.
-    async fn post(&mut self, part: &Batch) -> Result<(), Verdict> {
-        let body = self.body(part).map_err(|why| Verdict::Rejected(why.to_string()))?;
-        let mut live = self.open().await.map_err(Verdict::Later)?;
+    async fn post(&mut self, part: &Batch) -> Result<(), StatusVerdict> {
+        let body = self.body(part).map_err(|why| StatusVerdict::Rejected(why.to_string()))?;
+        let mut live = self.open().await.map_err(StatusVerdict::Later)?;
         let request = self.request(&live, body);
         let begun = Instant::now();
         let answer = match live.exchange(request, self.patience.limit()).await {
@@ -113,15 +113,15 @@ impl Http {
                     self.patience.was_too_short();
                 }
                 self.connector.failed();
-                return Err(Verdict::Later(error.at(live.host())));
+                return Err(StatusVerdict::Later(error.at(live.host())));
             }
         };
         self.patience.was_enough(begun.elapsed());
-        let mut verdict = Verdict::of(&answer, live.is_encrypted());
-        if let Err(Verdict::Later(error)) = verdict {
+        let mut verdict = StatusVerdict::of(&answer, live.is_encrypted());
+        if let Err(StatusVerdict::Later(error)) = verdict {
             // Another host has not asked for it.
             let pause = error.retry_after().filter(|_| self.connector.hosts().len() == 1);
-            verdict = Err(Verdict::Later(error.with_retry_after(pause)));
+            verdict = Err(StatusVerdict::Later(error.with_retry_after(pause)));
             self.connector.failed();
         } else if answer.may_stay_open {
             self.live = Some(live);
@@ -130,7 +130,7 @@ impl Http {
     }
 
     /// The connection in use, if it is still good, else a new one.
-    async fn open(&mut self) -> Result<Live, DeliveryError> {
+    async fn open(&mut self) -> Result<LiveConnection, DeliveryError> {
         let outdated = self.connector.is_outdated();
         if let Some(mut live) = self.live.take()
             && !outdated
@@ -145,7 +145,7 @@ impl Http {
                 Err(why) => tracing::debug!(sink = "logstash", error = %why, "keeping the current credentials"),
             }
         }
-        Live::new(connected).await
+        LiveConnection::new(connected).await
     }
 
     fn body(&self, batch: &Batch) -> std::io::Result<Bytes> {
@@ -173,7 +173,7 @@ impl Http {
         out.write_all(b"]")
     }
 
-    fn request(&self, live: &Live, body: Bytes) -> Request<Once> {
+    fn request(&self, live: &LiveConnection, body: Bytes) -> Request<Once> {
         let host = live.host().to_string();
         let mut request = Request::new(Once::new(body));
         *request.method_mut() = Method::POST;
@@ -188,7 +188,7 @@ impl Http {
         let headers = request.headers_mut();
         let mut set = |name: HeaderName, value: Option<HeaderValue>| value.map(|value| headers.insert(name, value));
         set(header::HOST, HeaderValue::try_from(host).ok());
-        set(header::PROXY_AUTHORIZATION, live.proxy().and_then(Proxy::authorization).and_then(secret));
+        set(header::PROXY_AUTHORIZATION, live.proxy().and_then(HttpProxy::authorization).and_then(secret));
         set(header::CONTENT_TYPE, Some(HeaderValue::from_static(kind)));
         set(header::USER_AGENT, Some(HeaderValue::from_static(concat!("podtap/", env!("CARGO_PKG_VERSION")))));
         set(header::CONTENT_ENCODING, self.options.compress.then(|| HeaderValue::from_static("gzip")));
@@ -198,18 +198,18 @@ impl Http {
     }
 
     /// A POST without records.
-    pub(super) async fn check(&self, connected: Connected, steps: &mut Vec<String>) -> Result<(), String> {
-        let mut live = Live::new(connected).await?;
+    pub(super) async fn check(&self, connected: ServerConnection, steps: &mut Vec<String>) -> Result<(), String> {
+        let mut live = LiveConnection::new(connected).await?;
         let body = self.body(&Batch::default()).map_err(|why| why.to_string())?;
         let request = self.request(&live, body);
         let answer = live.exchange(request, self.options.timeout).await?;
-        match Verdict::of(&answer, live.is_encrypted()) {
+        match StatusVerdict::of(&answer, live.is_encrypted()) {
             Ok(()) => {
                 steps.push(format!("answered a request without records with {}", answer.status));
                 Ok(())
             }
-            Err(Verdict::Later(error)) => Err(error.into()),
-            Err(Verdict::TooLarge(why) | Verdict::Rejected(why)) => Err(why),
+            Err(StatusVerdict::Later(error)) => Err(error.into()),
+            Err(StatusVerdict::TooLarge(why) | StatusVerdict::Rejected(why)) => Err(why),
         }
     }
 }
@@ -225,7 +225,7 @@ fn secret(text: String) -> Option<HeaderValue> {
     Some(value)
 }
 
-fn basic(login: &Login) -> Result<HeaderValue, SettingFault> {
+fn basic(login: &LogstashLogin) -> Result<HeaderValue, SettingFault> {
     if login.username.contains(':') {
         return Err(SettingFault::new("LOGSTASH_USERNAME", "may not hold a colon"));
     }
@@ -238,7 +238,7 @@ fn basic(login: &Login) -> Result<HeaderValue, SettingFault> {
 
 /// What an answer means, if it is not that all is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Verdict {
+enum StatusVerdict {
     /// To be tried again, perhaps after a pause.
     Later(DeliveryError),
     /// Fewer at once.
@@ -247,8 +247,8 @@ enum Verdict {
     Rejected(String),
 }
 
-impl Verdict {
-    fn of(answer: &Answer, encrypted: bool) -> Result<(), Self> {
+impl StatusVerdict {
+    fn of(answer: &HttpAnswer, encrypted: bool) -> Result<(), Self> {
         let status = answer.status;
         if status.is_success() {
             let early = || DeliveryError::new(FailureReason::Protocol, early(status));
@@ -332,8 +332,8 @@ mod tests {
 
     use super::*;
 
-    fn answer(status: u16, words: &str) -> Answer {
-        Answer {
+    fn answer(status: u16, words: &str) -> HttpAnswer {
+        HttpAnswer {
             status: StatusCode::from_u16(status).unwrap(),
             retry_after: Some(Duration::from_secs(7)),
             words: words.as_bytes().to_vec(),
@@ -354,14 +354,14 @@ mod tests {
             (&[400, 422], "rejected"),
         ] {
             for status in statuses {
-                let verdict = match Verdict::of(&answer(*status, "what"), false) {
+                let verdict = match StatusVerdict::of(&answer(*status, "what"), false) {
                     Ok(()) => "delivered".to_owned(),
-                    Err(Verdict::Later(error)) => match error.retry_after() {
+                    Err(StatusVerdict::Later(error)) => match error.retry_after() {
                         None => "later".to_owned(),
                         Some(pause) => format!("later, not before {pause:?}"),
                     },
-                    Err(Verdict::TooLarge(_)) => "too large".to_owned(),
-                    Err(Verdict::Rejected(_)) => "rejected".to_owned(),
+                    Err(StatusVerdict::TooLarge(_)) => "too large".to_owned(),
+                    Err(StatusVerdict::Rejected(_)) => "rejected".to_owned(),
                 };
                 assert_eq!(verdict, kind, "{status}");
             }
@@ -372,18 +372,24 @@ mod tests {
     fn a_page_or_an_empty_answer_is_not_about_the_records() {
         for status in [400, 422] {
             for words in ["", " \r\n", "<html>", "\n<!DOCTYPE html>"] {
-                assert!(matches!(Verdict::of(&answer(status, words), false), Err(Verdict::Later(_))), "{words:?}");
+                assert!(
+                    matches!(StatusVerdict::of(&answer(status, words), false), Err(StatusVerdict::Later(_))),
+                    "{words:?}"
+                );
             }
             for words in ["bad record", "{\"error\":1}"] {
-                assert!(matches!(Verdict::of(&answer(status, words), false), Err(Verdict::Rejected(_))), "{words:?}");
+                assert!(
+                    matches!(StatusVerdict::of(&answer(status, words), false), Err(StatusVerdict::Rejected(_))),
+                    "{words:?}"
+                );
             }
         }
     }
 
     #[test]
     fn yes_before_the_records_were_sent_is_not_believed() {
-        let early = Answer { was_heard: false, ..answer(200, "ok") };
-        assert!(matches!(Verdict::of(&early, false), Err(Verdict::Later(_))));
+        let early = HttpAnswer { was_heard: false, ..answer(200, "ok") };
+        assert!(matches!(StatusVerdict::of(&early, false), Err(StatusVerdict::Later(_))));
     }
 
     #[test]
@@ -392,9 +398,9 @@ mod tests {
             "<center>The plain HTTP request was sent to HTTPS port</center>",
             "Client sent an HTTP request to an HTTPS server.\n",
         ] {
-            let told = format!("{:?}", Verdict::of(&answer(400, text), false));
+            let told = format!("{:?}", StatusVerdict::of(&answer(400, text), false));
             assert!(told.contains("LOGSTASH_TLS=true"), "{told}");
-            assert!(!format!("{:?}", Verdict::of(&answer(400, text), true)).contains("LOGSTASH_TLS"));
+            assert!(!format!("{:?}", StatusVerdict::of(&answer(400, text), true)).contains("LOGSTASH_TLS"));
         }
     }
 

@@ -38,12 +38,12 @@ const KEPT: usize = 2 << 20;
 
 /// Makes windows; keeps its buffers.
 #[derive(Debug)]
-pub struct Encoder {
+pub struct WindowEncoder {
     out: Vec<u8>,
     compressor: Option<ZlibEncoder<Vec<u8>>>,
 }
 
-impl Encoder {
+impl WindowEncoder {
     /// With or without compression.
     pub fn new(compress: bool) -> Self {
         let compressor = || ZlibEncoder::new(Vec::new(), Compression::new(LEVEL));
@@ -104,7 +104,7 @@ fn length(n: usize) -> io::Result<[u8; 4]> {
 
 /// What no lumberjack server says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Nonsense {
+pub enum NotLumberjack {
     /// Not an acknowledgement; the first bytes.
     NotAnAck(Vec<u8>),
     /// It acknowledges more than the window has.
@@ -116,7 +116,7 @@ pub enum Nonsense {
     },
 }
 
-impl fmt::Display for Nonsense {
+impl fmt::Display for NotLumberjack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotAnAck(bytes) => match foreign(bytes) {
@@ -131,11 +131,11 @@ impl fmt::Display for Nonsense {
 }
 
 /// The acknowledgement that `bytes` begin with; `None`: more bytes are needed.
-pub fn decode_ack(bytes: &[u8]) -> Result<Option<u32>, Nonsense> {
+pub fn decode_ack(bytes: &[u8]) -> Result<Option<u32>, NotLumberjack> {
     let expected = b"2A";
     let same = bytes.iter().zip(expected).take_while(|(a, b)| a == b).count();
     if same < expected.len().min(bytes.len()) {
-        return Err(Nonsense::NotAnAck(bytes.get(..bytes.len().min(32)).unwrap_or_default().to_vec()));
+        return Err(NotLumberjack::NotAnAck(bytes.get(..bytes.len().min(32)).unwrap_or_default().to_vec()));
     }
     let sequence = bytes.get(2..ACK_LENGTH).and_then(|number| <[u8; 4]>::try_from(number).ok());
     Ok(sequence.map(u32::from_be_bytes))
@@ -143,14 +143,14 @@ pub fn decode_ack(bytes: &[u8]) -> Result<Option<u32>, Nonsense> {
 
 /// How far a window has been acknowledged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Acks {
+pub struct WindowAcks {
     window: u32,
     acknowledged: u32,
     /// The beginning of an acknowledgement; shorter than one.
     rest: Vec<u8>,
 }
 
-impl Acks {
+impl WindowAcks {
     /// Nothing of a window of this many events.
     pub fn new(window: usize) -> Self {
         // A window is at most `MAX_WINDOW`.
@@ -158,13 +158,13 @@ impl Acks {
     }
 
     /// Takes what the server sent, however it was cut. What was acknowledged before nonsense stays so.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), Nonsense> {
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), NotLumberjack> {
         self.rest.extend_from_slice(bytes);
         let bytes = std::mem::take(&mut self.rest);
         let mut left = bytes.as_slice();
         while let Some(sequence) = decode_ack(left)? {
             if sequence > self.window {
-                return Err(Nonsense::Beyond { sequence, window: self.window });
+                return Err(NotLumberjack::Beyond { sequence, window: self.window });
             }
             // 0 is a keep-alive; some servers repeat the last number for that.
             self.acknowledged = self.acknowledged.max(sequence);
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_window_is_laid_out_as_the_protocol_has_it() {
-        let mut encoder = Encoder::new(false);
+        let mut encoder = WindowEncoder::new(false);
         let expected = b"2W\0\0\0\x022J\0\0\0\x01\0\0\0\x07{\"a\":1}2J\0\0\0\x02\0\0\0\x02{}";
         assert_eq!(encoder.window(&batch(&["{\"a\":1}\n", "{}"])).unwrap(), expected);
         assert_eq!(encoder.window(&batch(&["{}\n"])).unwrap(), b"2W\0\0\0\x012J\0\0\0\x01\0\0\0\x02{}");
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_compressed_window_holds_one_frame_with_the_same_events_each_time() {
-        let (mut plain, mut packed) = (Encoder::new(false), Encoder::new(true));
+        let (mut plain, mut packed) = (WindowEncoder::new(false), WindowEncoder::new(true));
         for bodies in [&["{\"a\":1}\n", "{}\n"][..], &["{\"b\":[]}\n"], &["{}"; 300]] {
             let batch = batch(bodies);
             let plain = plain.window(&batch).unwrap();
@@ -234,7 +234,7 @@ mod tests {
             (batch(&[&long, &long, "{}"]), 2),
             (batch(&[&long.repeat(3), "{}"]), 1),
         ] {
-            assert_eq!(Encoder::fitting(&batch), first);
+            assert_eq!(WindowEncoder::fitting(&batch), first);
         }
     }
 
@@ -247,12 +247,12 @@ mod tests {
             (b"2A\0\0\0\x022A\0\0\0\x01", Ok((2, false))),
             (b"2A\0\0\0\x012A\0\0\0\x032A\0\0\0\0", Ok((3, true))),
             (b"2A\0\0\0\x032A", Ok((3, false))),
-            (b"2A\0\0\0\x04", Err(Nonsense::Beyond { sequence: 4, window: 3 })),
-            (b"1A\0\0\0\x03", Err(Nonsense::NotAnAck(b"1A\0\0\0\x03".to_vec()))),
-            (b"2W\0\0\0\x03", Err(Nonsense::NotAnAck(b"2W\0\0\0\x03".to_vec()))),
+            (b"2A\0\0\0\x04", Err(NotLumberjack::Beyond { sequence: 4, window: 3 })),
+            (b"1A\0\0\0\x03", Err(NotLumberjack::NotAnAck(b"1A\0\0\0\x03".to_vec()))),
+            (b"2W\0\0\0\x03", Err(NotLumberjack::NotAnAck(b"2W\0\0\0\x03".to_vec()))),
         ] {
             for cut in 0..=sent.len() {
-                let mut acks = Acks::new(3);
+                let mut acks = WindowAcks::new(3);
                 let fed = acks.feed(&sent[..cut]).and_then(|()| acks.feed(&sent[cut..]));
                 match &outcome {
                     Ok(expected) => assert_eq!((fed, (acks.acknowledged(), acks.is_complete())), (Ok(()), *expected)),
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn what_was_acknowledged_before_nonsense_counts() {
-        let mut acks = Acks::new(3);
+        let mut acks = WindowAcks::new(3);
         assert!(acks.feed(b"2A\0\0\0\x02oops").is_err());
         assert_eq!(acks.acknowledged(), 2);
     }
@@ -290,7 +290,7 @@ mod tests {
                 0..8,
             ),
         ) {
-            let mut acks = Acks::new(window);
+            let mut acks = WindowAcks::new(window);
             for chunk in chunks {
                 let before = acks.acknowledged();
                 let fed = acks.feed(&chunk);

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::connect::wire::{Fault, ROOM, Step, Wire};
-use super::super::connect::{Connected, Connector, Stream};
+use super::super::connect::wire::{ByteWire, ROOM, WireFault, WireStep};
+use super::super::connect::{Connector, ServerConnection, ServerStream};
 use super::super::{Batch, Delivery, SinkError};
 use super::foreign::foreign;
 use super::{CHECK_PATIENCE, LogstashOptions, kernel};
@@ -29,17 +29,17 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_m
 const PROGRESS: &str = "progress in sending";
 
 #[derive(Debug)]
-pub(super) struct Tcp {
+pub(super) struct TcpTransport {
     connector: Connector,
     options: LogstashOptions,
-    wire: Option<Wire>,
+    wire: Option<ByteWire>,
     /// What was delivered last, and when: the server may not have read it yet.
     recent: Option<(Batch, Instant)>,
     /// It goes again.
     again: bool,
 }
 
-impl Tcp {
+impl TcpTransport {
     pub(super) fn new(connector: Connector, options: LogstashOptions) -> Self {
         Self { connector, options, wire: None, recent: None, again: false }
     }
@@ -65,7 +65,7 @@ impl Tcp {
     }
 
     /// What a reset connection may have lost first, then the batch.
-    async fn send_all(&mut self, wire: &mut Wire, batch: &Batch) -> Result<(), Fault> {
+    async fn send_all(&mut self, wire: &mut ByteWire, batch: &Batch) -> Result<(), WireFault> {
         let hosts = self.connector.hosts().len();
         if let (true, Some((lost, _))) = (self.again, &self.recent) {
             send(wire, lost, hosts).await?;
@@ -75,7 +75,7 @@ impl Tcp {
     }
 
     /// The connection in use, if it is still good, else a new one.
-    async fn open(&mut self) -> Result<Wire, SinkError> {
+    async fn open(&mut self) -> Result<ByteWire, SinkError> {
         let outdated = self.connector.is_outdated();
         if let Some(mut wire) = self.wire.take() {
             match at_rest(&mut wire).await {
@@ -85,11 +85,11 @@ impl Tcp {
             }
         }
         let connected = self.connector.connect().await?;
-        Ok(Wire::new(connected, self.options.timeout))
+        Ok(ByteWire::new(connected, self.options.timeout))
     }
 
     /// A connection has ended: what may it have taken along?
-    fn mourn(&mut self, wire: &Wire, fault: &Fault) {
+    fn mourn(&mut self, wire: &ByteWire, fault: &WireFault) {
         let host = wire.host();
         let reset = fault.is_reset() || self.again;
         self.recent.take_if(|(_, since)| !reset || since.elapsed() > self.options.timeout);
@@ -109,16 +109,16 @@ impl Tcp {
     }
 
     /// Nothing is sent, and nothing is ever answered: what can be seen is whether the connection stays.
-    pub(super) async fn check(&self, connected: Connected, steps: &mut Vec<String>) -> Result<(), String> {
-        let mut wire = Wire::new(connected, self.options.timeout);
+    pub(super) async fn check(&self, connected: ServerConnection, steps: &mut Vec<String>) -> Result<(), String> {
+        let mut wire = ByteWire::new(connected, self.options.timeout);
         let mut room = [0; ROOM];
         match wire.step_within(&[], &mut room, "records", CHECK_PATIENCE).await {
-            Err(Fault::Late(..)) => {
+            Err(WireFault::Late(..)) => {
                 steps.push("listens, and will answer nothing: whether records arrive cannot be known".to_owned());
                 wire.close().await;
                 Ok(())
             }
-            Ok(Step::Read(n)) => listen(room.get(..n).unwrap_or_default()).map_err(|fault| fault.to_string()),
+            Ok(WireStep::Read(n)) => listen(room.get(..n).unwrap_or_default()).map_err(|fault| fault.to_string()),
             Ok(_) => Ok(()),
             Err(fault) => Err(fault.to_string()),
         }
@@ -126,28 +126,28 @@ impl Tcp {
 }
 
 /// Writes a batch, and waits until the other side's kernel has all of it.
-async fn send(wire: &mut Wire, batch: &Batch, hosts: usize) -> Result<(), Fault> {
+async fn send(wire: &mut ByteWire, batch: &Batch, hosts: usize) -> Result<(), WireFault> {
     let mut slices: Vec<IoSlice<'_>> = batch.slices().filter(|slice| !slice.is_empty()).collect();
     let mut rest = slices.as_mut_slice();
     let mut room = [0; ROOM];
     while !rest.is_empty() || !wire.is_flushed() {
         let step = match wire.step(rest, &mut room, PROGRESS).await {
-            Err(Fault::Late(..)) if hosts == 1 && is_alive(wire) => continue,
+            Err(WireFault::Late(..)) if hosts == 1 && is_alive(wire) => continue,
             // It closes the connection behind the last record: whether it has it all, `settle` finds out.
-            Err(Fault::Closed(_)) if rest.is_empty() => break,
+            Err(WireFault::Closed(_)) if rest.is_empty() => break,
             step => step?,
         };
         match step {
-            Step::Wrote(n) => IoSlice::advance_slices(&mut rest, n),
-            Step::Read(n) => listen(room.get(..n).unwrap_or_default())?,
-            Step::Flushed => {}
+            WireStep::Wrote(n) => IoSlice::advance_slices(&mut rest, n),
+            WireStep::Read(n) => listen(room.get(..n).unwrap_or_default())?,
+            WireStep::Flushed => {}
         }
     }
     settle(wire, hosts).await
 }
 
 /// Waits until the other side's kernel has all bytes.
-async fn settle(wire: &mut Wire, hosts: usize) -> Result<(), Fault> {
+async fn settle(wire: &mut ByteWire, hosts: usize) -> Result<(), WireFault> {
     let patience = wire.patience();
     let (mut pause, longest) = PAUSES;
     let (mut left, mut since) = (unacknowledged(wire)?, Instant::now());
@@ -159,14 +159,14 @@ async fn settle(wire: &mut Wire, hosts: usize) -> Result<(), Fault> {
             listen(room.get(..n).unwrap_or_default())?;
         }
         let now_left = unacknowledged(wire)?;
-        if now_left > 0 && kernel::is_gone(socket(wire.stream())).map_err(Fault::Io)? {
-            return Err(Fault::Io(ErrorKind::ConnectionReset.into()));
+        if now_left > 0 && kernel::is_gone(socket(wire.stream())).map_err(WireFault::Io)? {
+            return Err(WireFault::Io(ErrorKind::ConnectionReset.into()));
         }
         if now_left < left || (hosts == 1 && since.elapsed() > patience && is_alive(wire)) {
             since = Instant::now();
         }
         if since.elapsed() > patience {
-            return Err(Fault::Late(PROGRESS, patience));
+            return Err(WireFault::Late(PROGRESS, patience));
         }
         left = now_left;
     }
@@ -174,7 +174,7 @@ async fn settle(wire: &mut Wire, hosts: usize) -> Result<(), Fault> {
 }
 
 /// Whether its kernel still answers, though its program does not read.
-fn is_alive(wire: &Wire) -> bool {
+fn is_alive(wire: &ByteWire) -> bool {
     let alive = kernel::is_answering(socket(wire.stream())).unwrap_or(false);
     if alive {
         tracing::debug!(sink = "logstash", host = %wire.host(), "the server does not read: waiting for it");
@@ -182,28 +182,28 @@ fn is_alive(wire: &Wire) -> bool {
     alive
 }
 
-fn unacknowledged(wire: &Wire) -> Result<usize, Fault> {
-    kernel::unacknowledged(socket(wire.stream())).map_err(Fault::Io)
+fn unacknowledged(wire: &ByteWire) -> Result<usize, WireFault> {
+    kernel::unacknowledged(socket(wire.stream())).map_err(WireFault::Io)
 }
 
-fn socket(stream: &Stream) -> BorrowedFd<'_> {
+fn socket(stream: &ServerStream) -> BorrowedFd<'_> {
     match stream {
-        Stream::Plain(tcp) => tcp.as_fd(),
-        Stream::Tls(tls) => tls.get_ref().0.as_fd(),
+        ServerStream::Plain(tcp) => tcp.as_fd(),
+        ServerStream::Tls(tls) => tls.get_ref().0.as_fd(),
     }
 }
 
 /// Words from a server that has none to say: known ones are a fault, unknown ones are let pass.
-fn listen(said: &[u8]) -> Result<(), Fault> {
-    foreign(said).map_or(Ok(()), |advice| Err(Fault::Foreign(advice.to_owned())))
+fn listen(said: &[u8]) -> Result<(), WireFault> {
+    foreign(said).map_or(Ok(()), |advice| Err(WireFault::Foreign(advice.to_owned())))
 }
 
-async fn at_rest(wire: &mut Wire) -> Result<(), Fault> {
+async fn at_rest(wire: &mut ByteWire) -> Result<(), WireFault> {
     let mut room = [0; ROOM];
     loop {
         match wire.peek(&mut room).await? {
             None => return Ok(()),
-            Some(0) => return Err(Fault::Closed("nothing")),
+            Some(0) => return Err(WireFault::Closed("nothing")),
             Some(n) => listen(room.get(..n).unwrap_or_default())?,
         }
     }

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::super::batch::tests::{batch, piece};
 use super::super::connect::tests::dead;
-use super::super::connect::{HostPort, Timeouts, Tls, TlsOptions};
+use super::super::connect::{ConnectTimeouts, HostPort, LoadedTls, TlsOptions};
 use super::*;
 
 /// For what is expected to come, and for what is expected not to.
@@ -43,12 +43,12 @@ fn narrow_listener() -> TcpListener {
     socket.listen(8).unwrap()
 }
 
-fn sink_to(addresses: &[SocketAddr], options: LogstashOptions) -> Logstash {
+fn sink_to(addresses: &[SocketAddr], options: LogstashOptions) -> LogstashSink {
     let hosts = addresses.iter().map(|a| HostPort { host: a.ip().to_string(), port: a.port() }).collect();
-    Logstash::new(Connector::new(hosts, None, Timeouts::default()), options).unwrap()
+    LogstashSink::new(Connector::new(hosts, None, ConnectTimeouts::default()), options).unwrap()
 }
 
-fn options(transport: Transport, timeout: Duration) -> LogstashOptions {
+fn options(transport: LogstashTransport, timeout: Duration) -> LogstashOptions {
     LogstashOptions { transport, timeout, ..LogstashOptions::default() }
 }
 
@@ -82,7 +82,7 @@ impl Peer {
 
 /// Delivers against a server's script; causes are compared as being there.
 async fn deliver<T>(
-    sink: &mut Logstash,
+    sink: &mut LogstashSink,
     batch: &Batch,
     script: impl Future<Output = T>,
 ) -> (Result<Delivery, SinkError>, T) {
@@ -94,7 +94,7 @@ async fn deliver<T>(
 }
 
 /// Delivers, expects that to fail in a way worth repeating, and that no secret shows.
-async fn fails<T>(sink: &mut Logstash, batch: &Batch, script: impl Future<Output = T>) -> (String, T) {
+async fn fails<T>(sink: &mut LogstashSink, batch: &Batch, script: impl Future<Output = T>) -> (String, T) {
     let (result, told) = deliver(sink, batch, script).await;
     let Err(SinkError::Transient(error)) = result else { panic!("{result:?}") };
     let why = error.to_string();
@@ -102,37 +102,39 @@ async fn fails<T>(sink: &mut Logstash, batch: &Batch, script: impl Future<Output
     (why, told)
 }
 
-async fn check<T>(sink: &mut Logstash, script: impl Future<Output = T>) -> HostCheck {
+async fn check<T>(sink: &mut LogstashSink, script: impl Future<Output = T>) -> HostCheck {
     tokio::join!(sink.check(), script).0.remove(0)
 }
 
 #[test]
 fn settings_that_cannot_be_used_are_named() {
     let host = || vec![HostPort { host: "h".to_owned(), port: 1 }];
-    let plain = || Connector::new(host(), None, Timeouts::default());
-    let tls = || Connector::new(host(), Some(Tls::load(TlsOptions::new("LOGSTASH")).unwrap()), Timeouts::default());
-    let http = || options(Transport::Http, LONG);
-    let login = |username: &str| Some(Login { username: username.to_owned(), password: PASSWORD.to_owned() });
+    let plain = || Connector::new(host(), None, ConnectTimeouts::default());
+    let tls = || {
+        Connector::new(host(), Some(LoadedTls::load(TlsOptions::new("LOGSTASH")).unwrap()), ConnectTimeouts::default())
+    };
+    let http = || options(LogstashTransport::Http, LONG);
+    let login = |username: &str| Some(LogstashLogin { username: username.to_owned(), password: PASSWORD.to_owned() });
     for (connector, options, word) in [
-        (tls(), options(Transport::Udp, LONG), "LOGSTASH_TLS: "),
+        (tls(), options(LogstashTransport::Udp, LONG), "LOGSTASH_TLS: "),
         (plain(), LogstashOptions { path: "x".into(), ..http() }, "LOGSTASH_PATH: "),
         (plain(), LogstashOptions { path: "http://h/x".into(), ..http() }, "LOGSTASH_PATH: "),
         (plain(), LogstashOptions { path: "/ x".into(), ..http() }, "LOGSTASH_PATH: "),
         (plain(), LogstashOptions { path: String::new(), ..http() }, "LOGSTASH_PATH: "),
         (plain(), LogstashOptions { login: login("a:b"), ..http() }, "LOGSTASH_USERNAME: "),
     ] {
-        let told = Logstash::new(connector, options.clone()).unwrap_err().to_string();
+        let told = LogstashSink::new(connector, options.clone()).unwrap_err().to_string();
         assert!(told.starts_with(word), "{told}");
         assert!(!format!("{told}{options:?}").contains("canary"));
     }
-    assert!(Logstash::new(tls(), options(Transport::Beats, LONG)).is_ok());
+    assert!(LogstashSink::new(tls(), options(LogstashTransport::Beats, LONG)).is_ok());
 }
 
 #[tokio::test]
 async fn a_host_that_refuses_is_named_and_the_next_takes_over_and_stays() {
     let server = listener().await;
     let (alive, dead) = (server.local_addr().unwrap(), dead(1));
-    for transport in [Transport::Tcp, Transport::Beats, Transport::Http] {
+    for transport in [LogstashTransport::Tcp, LogstashTransport::Beats, LogstashTransport::Http] {
         let mut alone = sink_to(&[dead], options(transport, LONG));
         let (why, ()) = fails(&mut alone, &batch(&["{}\n"]), async {}).await;
         assert_eq!(why, format!("{dead}: connection refused"));
@@ -150,14 +152,14 @@ async fn a_host_that_refuses_is_named_and_the_next_takes_over_and_stays() {
 }
 
 /// The server's side of `batch(&["{}\n"])`.
-async fn takes_one(peer: &mut Peer, transport: Transport) {
+async fn takes_one(peer: &mut Peer, transport: LogstashTransport) {
     match transport {
-        Transport::Tcp | Transport::Udp => assert_eq!(peer.hears(3).await, b"{}\n"),
-        Transport::Beats => {
+        LogstashTransport::Tcp | LogstashTransport::Udp => assert_eq!(peer.hears(3).await, b"{}\n"),
+        LogstashTransport::Beats => {
             assert_eq!(peer.hears(18).await, b"2W\0\0\0\x012J\0\0\0\x01\0\0\0\x02{}");
             peer.says(b"2A\0\0\0\x01").await;
         }
-        Transport::Http => {
+        LogstashTransport::Http => {
             assert_eq!(http::hears_request(peer).await.body, b"[{}]");
             peer.says(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
         }
@@ -167,7 +169,7 @@ async fn takes_one(peer: &mut Peer, transport: Transport) {
 #[tokio::test]
 async fn a_server_that_went_away_between_two_batches_costs_not_even_an_attempt() {
     let server = listener().await;
-    for transport in [Transport::Tcp, Transport::Beats, Transport::Http] {
+    for transport in [LogstashTransport::Tcp, LogstashTransport::Beats, LogstashTransport::Http] {
         let mut sink = sink_to(&[server.local_addr().unwrap()], options(transport, LONG));
         for _ in 0..3 {
             let script = async { takes_one(&mut accept(&server).await, transport).await };
@@ -180,7 +182,7 @@ async fn a_server_that_went_away_between_two_batches_costs_not_even_an_attempt()
 #[tokio::test]
 async fn after_a_reload_the_next_batch_has_a_new_connection() {
     let server = listener().await;
-    for transport in [Transport::Tcp, Transport::Beats, Transport::Http] {
+    for transport in [LogstashTransport::Tcp, LogstashTransport::Beats, LogstashTransport::Http] {
         let mut sink = sink_to(&[server.local_addr().unwrap()], options(transport, LONG));
         for _ in 0..2 {
             let script = async {
@@ -199,7 +201,7 @@ async fn after_a_reload_the_next_batch_has_a_new_connection() {
 #[tokio::test]
 async fn a_delivery_that_is_dropped_half_way_takes_its_connection_along() {
     let server = listener().await;
-    for transport in [Transport::Beats, Transport::Http] {
+    for transport in [LogstashTransport::Beats, LogstashTransport::Http] {
         let mut sink = sink_to(&[server.local_addr().unwrap()], options(transport, LONG));
         let records = batch(&["{}\n"]);
         let mut peer = tokio::select! {

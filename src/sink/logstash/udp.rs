@@ -13,7 +13,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout};
 
 use super::super::connect::{HostPort, in_turn};
-use super::super::{Batch, Delivery, DeliveryError, FailureReason, Rejected, SinkError};
+use super::super::{Batch, Delivery, DeliveryError, FailureReason, RejectedRecord, SinkError};
 use super::{CHECK_PATIENCE, LogstashOptions};
 
 /// The largest payload of a datagram over IPv4: 65535 less the headers of IP and UDP.
@@ -23,25 +23,25 @@ pub const MAX_DATAGRAM: usize = 65_507;
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
-pub(super) struct Udp {
+pub(super) struct UdpTransport {
     hosts: Vec<HostPort>,
     options: LogstashOptions,
     /// The host whose turn it is.
     turn: usize,
     /// The address whose turn it is, of those that a name has.
     address: usize,
-    link: Option<Link>,
+    link: Option<UdpLink>,
 }
 
 #[derive(Debug)]
-struct Link {
+struct UdpLink {
     socket: UdpSocket,
     host: HostPort,
     peer: SocketAddr,
     resolved: Instant,
 }
 
-impl Udp {
+impl UdpTransport {
     /// Begins with the host and the address at these positions.
     pub(super) fn new(hosts: Vec<HostPort>, (turn, address): (usize, usize), options: LogstashOptions) -> Self {
         tracing::warn!(
@@ -89,7 +89,7 @@ impl Udp {
         }
     }
 
-    async fn open(&mut self) -> Result<Link, DeliveryError> {
+    async fn open(&mut self) -> Result<UdpLink, DeliveryError> {
         let no_host = || DeliveryError::new(FailureReason::Dns, "no host is set");
         let host = self.hosts.get(self.turn).ok_or_else(no_host)?;
         let known = match self.link.take() {
@@ -108,7 +108,7 @@ impl Udp {
         match (self.connect(host).await, known) {
             (Ok(link), _) => Ok(link),
             // The name service fails; the address from before may do.
-            (Err(_), Some(link)) if link.host == *host => Ok(Link { resolved: Instant::now(), ..link }),
+            (Err(_), Some(link)) if link.host == *host => Ok(UdpLink { resolved: Instant::now(), ..link }),
             (Err(why), _) => {
                 self.pass();
                 Err(why)
@@ -125,7 +125,7 @@ impl Udp {
     }
 
     /// A socket to the first address of `host` that can be reached at all.
-    async fn connect(&self, host: &HostPort) -> Result<Link, DeliveryError> {
+    async fn connect(&self, host: &HostPort) -> Result<UdpLink, DeliveryError> {
         let unknown = |why: String| DeliveryError::new(FailureReason::Dns, format!("{host}: {why}"));
         let found = timeout(self.options.timeout, tokio::net::lookup_host((host.host.as_str(), host.port))).await;
         let found =
@@ -138,7 +138,7 @@ impl Udp {
                     if let (Some(hook), Ok(local)) = (&self.options.on_datagrams, socket.local_addr()) {
                         hook.call(local, peer);
                     }
-                    return Ok(Link { socket, host: host.clone(), peer, resolved: Instant::now() });
+                    return Ok(UdpLink { socket, host: host.clone(), peer, resolved: Instant::now() });
                 }
                 Err(error) => why = DeliveryError::of_io(error).at(peer).at(host),
             }
@@ -157,7 +157,7 @@ async fn connected(peer: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-async fn send_all(link: &Link, batch: &Batch, most: usize, rejected: &mut Vec<Rejected>) -> io::Result<()> {
+async fn send_all(link: &UdpLink, batch: &Batch, most: usize, rejected: &mut Vec<RejectedRecord>) -> io::Result<()> {
     for (index, item) in batch.iter().enumerate() {
         let body = item.body.strip_suffix(b"\n").unwrap_or(item.body);
         if body.len() > most {
@@ -176,8 +176,8 @@ async fn send_all(link: &Link, batch: &Batch, most: usize, rejected: &mut Vec<Re
     link.socket.take_error()?.map_or(Ok(()), Err)
 }
 
-fn too_large(index: usize, bytes: usize, most: &str) -> Rejected {
-    Rejected { index, reason: format!("a record of {bytes} bytes is too large for a datagram ({most})") }
+fn too_large(index: usize, bytes: usize, most: &str) -> RejectedRecord {
+    RejectedRecord { index, reason: format!("a record of {bytes} bytes is too large for a datagram ({most})") }
 }
 
 fn plain(error: &io::Error) -> String {

@@ -5,19 +5,19 @@ use std::fmt;
 
 use super::super::batch::Batch;
 use super::super::spool::Ticket;
-use super::{Queue, shift};
+use super::{SinkQueue, shift};
 use crate::ledger::PerDataset;
 
 /// Records in flight; those that are not settled go back when it is dropped.
 pub(in crate::sink) struct InFlight<'a> {
-    queue: &'a Queue,
+    queue: &'a SinkQueue,
     batch: Batch,
     /// Where it lies in the spool.
     ticket: Option<Ticket>,
 }
 
 impl<'a> InFlight<'a> {
-    pub(super) fn new(queue: &'a Queue, batch: Batch, ticket: Option<Ticket>) -> Self {
+    pub(super) fn new(queue: &'a SinkQueue, batch: Batch, ticket: Option<Ticket>) -> Self {
         Self { queue, batch, ticket }
     }
 
@@ -57,7 +57,7 @@ impl fmt::Debug for InFlight<'_> {
     }
 }
 
-impl Queue {
+impl SinkQueue {
     /// Moves records out of flight; what was already given up stays so.
     fn settle(&self, delivered: PerDataset, rejected: PerDataset, on_disk: bool) {
         let mut state = self.lock();

@@ -8,8 +8,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::super::batch::Batch;
-use super::super::spool::{Appended, NoSpool, Opened, Spool, SpoolMode, SpoolOptions, Taken, Ticket};
-use super::{BatchLimits, Dropped, InFlight, Look, Phase, Queue, State, Waiting, WhenFull, shift};
+use super::super::spool::{AppendOutcome, NoSpool, OpenedSpool, Spool, SpoolMode, SpoolOptions, TakenRecords, Ticket};
+use super::{
+    BatchLimits, DropReason, InFlight, QueueLook, QueuePhase, QueueState, SinkQueue, WaitingPiece, WhenFull, shift,
+};
 use crate::ledger::PerDataset;
 use tokio::time::Instant;
 
@@ -27,32 +29,32 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// The disk behind a queue.
 #[derive(Debug)]
-pub(super) struct Disk {
+pub(super) struct SpillDisk {
     options: SpoolOptions,
     /// Deliveries at once.
     readers: usize,
-    slot: Mutex<Slot>,
+    slot: Mutex<SpillSlot>,
     /// For the spooler.
     pub(super) wake: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Slot {
+struct SpillSlot {
     spool: Option<Spool>,
     /// The disk took not all of the last step.
     failing: bool,
 }
 
-impl Disk {
-    fn lock(&self) -> MutexGuard<'_, Slot> {
+impl SpillDisk {
+    fn lock(&self) -> MutexGuard<'_, SpillSlot> {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Queue {
+impl SinkQueue {
     /// With a spool, for `readers` deliveries at once. `keep` must run on a thread.
     pub(in crate::sink) fn with_spool(mut self, options: SpoolOptions, readers: usize) -> Self {
-        self.disk = Some(Disk { options, readers, slot: Mutex::default(), wake: Condvar::new() });
+        self.disk = Some(SpillDisk { options, readers, slot: Mutex::default(), wake: Condvar::new() });
         self.lock().opening = true;
         self
     }
@@ -103,17 +105,17 @@ impl Queue {
         self.work.notify_one();
     }
 
-    fn open_when_free(&self, disk: &Disk) -> Result<(Spool, Opened), NoSpool> {
+    fn open_when_free(&self, disk: &SpillDisk) -> Result<(Spool, OpenedSpool), NoSpool> {
         for _ in 1..LOOKS {
             match Spool::open(disk.options.clone(), &self.name) {
-                Err(NoSpool::Taken) if self.phase() < Phase::Aborted => std::thread::sleep(BETWEEN_LOOKS),
+                Err(NoSpool::Taken) if self.phase() < QueuePhase::Aborted => std::thread::sleep(BETWEEN_LOOKS),
                 outcome => return outcome,
             }
         }
         Spool::open(disk.options.clone(), &self.name)
     }
 
-    fn tell(&self, found: Opened) {
+    fn tell(&self, found: OpenedSpool) {
         let sink = &*self.name;
         let records = found.records.total();
         if records > 0 {
@@ -123,7 +125,7 @@ impl Queue {
             let records = found.foreign;
             tracing::warn!(sink, records, "spooled in another format: left alone until FORMAT is as it was");
         }
-        let Opened { lost, damaged_bytes, unknown_bytes, missing_segments, .. } = found;
+        let OpenedSpool { lost, damaged_bytes, unknown_bytes, missing_segments, .. } = found;
         if lost > 0 || unknown_bytes > 0 || missing_segments > 0 {
             tracing::warn!(sink, lost, damaged_bytes, unknown_bytes, missing_segments, "records of the spool are lost");
         } else if damaged_bytes > 0 {
@@ -132,7 +134,7 @@ impl Queue {
     }
 
     /// Whether memory has more than it should keep.
-    fn wants_spill(&self, state: &State) -> bool {
+    fn wants_spill(&self, state: &QueueState) -> bool {
         let early = match self.mode() {
             SpoolMode::Overflow => false,
             // Also while older ones are on disk: they are delivered first, whatever the target does.
@@ -140,14 +142,14 @@ impl Queue {
             SpoolMode::Always => true,
         };
         match self.phase() {
-            Phase::Open => self.is_half_full(state) || early && state.records > 0,
+            QueuePhase::Open => self.is_half_full(state) || early && state.records > 0,
             // No one knows how long we are let live.
-            Phase::Closed => (state.failing || self.mode() == SpoolMode::Always) && state.records > 0,
-            Phase::Aborted | Phase::Left | Phase::Ended => false,
+            QueuePhase::Closed => (state.failing || self.mode() == SpoolMode::Always) && state.records > 0,
+            QueuePhase::Aborted | QueuePhase::Left | QueuePhase::Ended => false,
         }
     }
 
-    fn is_half_full(&self, state: &State) -> bool {
+    fn is_half_full(&self, state: &QueueState) -> bool {
         let half = state.weight() > self.limits.bytes / 2 || state.records > self.limits.records / 2;
         // A replay waits instead; a disk would only be a detour.
         half && self.when_full == WhenFull::Drop
@@ -162,21 +164,21 @@ impl Queue {
     }
 
     /// Whether records of memory are not delivered before they are on disk.
-    pub(super) fn goes_to_disk_first(&self, state: &State) -> bool {
+    pub(super) fn goes_to_disk_first(&self, state: &QueueState) -> bool {
         self.mode() == SpoolMode::Always && state.disk_ready
     }
 
     /// What is on disk goes out at once; but where everything goes there first, batches are made as in memory.
-    pub(super) fn look_at_disk(&self, state: &mut State, limits: &BatchLimits, now: Instant) -> Look<'_> {
+    pub(super) fn look_at_disk(&self, state: &mut QueueState, limits: &BatchLimits, now: Instant) -> QueueLook<'_> {
         let due = *state.disk_due.get_or_insert(now + limits.age);
         let full = state.counts.ledger.spooled >= limits.records as u64;
-        if self.goes_to_disk_first(state) && self.phase() == Phase::Open && !full && due > now {
-            return Look::Wait(Some(due));
+        if self.goes_to_disk_first(state) && self.phase() == QueuePhase::Open && !full && due > now {
+            return QueueLook::Wait(Some(due));
         }
-        Look::Read
+        QueueLook::Read
     }
 
-    pub(super) fn wake_spooler(&self, state: &State) {
+    pub(super) fn wake_spooler(&self, state: &QueueState) {
         if let Some(disk) = &self.disk
             && self.wants_spill(state)
         {
@@ -191,7 +193,7 @@ impl Queue {
             let slot = disk.lock();
             (slot.spool.is_some(), slot.failing)
         };
-        let left = || self.phase() >= Phase::Left;
+        let left = || self.phase() >= QueuePhase::Left;
         let guard = self.lock();
         if failing {
             let waited = disk.wake.wait_timeout_while(guard, RETRY, |_| !left());
@@ -200,7 +202,7 @@ impl Queue {
             let waited = disk.wake.wait_while(guard, |state| !(left() || usable && self.wants_spill(state)));
             let guard = waited.unwrap_or_else(PoisonError::into_inner);
             // Few large writes instead of many small ones.
-            let may_wait = |state: &mut State| self.phase() == Phase::Open && !self.is_half_full(state);
+            let may_wait = |state: &mut QueueState| self.phase() == QueuePhase::Open && !self.is_half_full(state);
             drop(disk.wake.wait_timeout_while(guard, GATHER, may_wait).unwrap_or_else(PoisonError::into_inner));
         }
         !left()
@@ -210,7 +212,7 @@ impl Queue {
     pub(super) fn spill(&self) {
         let Some(disk) = &self.disk else { return };
         let mut slot = disk.lock();
-        let Slot { spool: Some(spool), failing } = &mut *slot else { return };
+        let SpillSlot { spool: Some(spool), failing } = &mut *slot else { return };
         let mut state = self.lock();
         if !self.wants_spill(&state) {
             return;
@@ -253,7 +255,7 @@ impl Queue {
         }
         let gone = spool.close();
         let mut state = self.lock();
-        state.give_up_spooled(gone, Dropped::SpoolDamaged);
+        state.give_up_spooled(gone, DropReason::SpoolDamaged);
         state.counts.spooled_bytes = spool.bytes();
     }
 
@@ -277,9 +279,9 @@ impl Queue {
         let (taken, lost) = spool.take(limits, disk.readers);
         let mut state = self.lock();
         state.counts.spooled_bytes = spool.bytes();
-        state.give_up_spooled(lost, Dropped::SpoolDamaged);
+        state.give_up_spooled(lost, DropReason::SpoolDamaged);
         state.disk_due = None;
-        let Taken::Batch(batch, ticket) = taken else {
+        let TakenRecords::Batch(batch, ticket) = taken else {
             if lost.total() > 0 {
                 // What was to be waited for is gone: the worker looks again.
                 self.work.notify_one();
@@ -301,7 +303,7 @@ impl Queue {
     pub(super) fn keep_in_flight(&self, batch: &Batch) -> Option<Ticket> {
         let disk = self.disk.as_ref().filter(|_| self.mode() != SpoolMode::Overflow && !batch.is_empty())?;
         let mut slot = disk.lock();
-        let Slot { spool: Some(spool), failing } = &mut *slot else { return None };
+        let SpillSlot { spool: Some(spool), failing } = &mut *slot else { return None };
         let (ticket, error) = match spool.keep(batch) {
             Ok(ticket) => (Some(ticket), None),
             Err(error) => (None, Some(error)),
@@ -329,8 +331,8 @@ impl Queue {
     }
 }
 
-impl State {
-    fn recover(&mut self, found: Opened) {
+impl QueueState {
+    fn recover(&mut self, found: OpenedSpool) {
         let (ledger, records) = (&mut self.counts.ledger, found.records.total());
         ledger.offered += records + found.lost;
         ledger.recovered += records + found.lost;
@@ -338,14 +340,14 @@ impl State {
         for counts in [&mut ledger.offered_by, &mut ledger.recovered_by, &mut ledger.kept_by] {
             *counts += found.records;
         }
-        self.count_dropped(found.lost, Dropped::SpoolDamaged);
+        self.count_dropped(found.lost, DropReason::SpoolDamaged);
         self.counts.spool_damaged_bytes += found.damaged_bytes;
         self.counts.spool_unknown_bytes += found.unknown_bytes;
         self.counts.spool_missing_segments += found.missing_segments;
     }
 
     /// Counts what was written, and puts the rest back where it came from.
-    fn spilled(&mut self, batch: &Batch, appended: &Appended, since: Option<Instant>) {
+    fn spilled(&mut self, batch: &Batch, appended: &AppendOutcome, since: Option<Instant>) {
         self.spilling = false;
         let rest = batch.range(appended.records, batch.records());
         self.records -= batch.records() - rest.records();
@@ -353,12 +355,12 @@ impl State {
         self.moved(batch, appended);
         let since = since.unwrap_or_else(Instant::now);
         for piece in rest.into_pieces().rev() {
-            self.waiting.push_front(Waiting { piece, since });
+            self.waiting.push_front(WaitingPiece { piece, since });
         }
     }
 
     /// The first records of `batch` are on disk.
-    fn moved(&mut self, batch: &Batch, appended: &Appended) {
+    fn moved(&mut self, batch: &Batch, appended: &AppendOutcome) {
         let ledger = &mut self.counts.ledger;
         shift(&mut ledger.queued, &mut ledger.spooled, appended.records as u64);
         ledger.kept_by += batch.range(0, appended.records).datasets();
@@ -368,11 +370,11 @@ impl State {
         ledger.recovered += foreign.total();
         ledger.offered_by += foreign;
         ledger.recovered_by += foreign;
-        self.count_dropped(foreign.total(), Dropped::SpoolFull);
-        self.give_up_spooled(appended.room.dropped, Dropped::SpoolFull);
+        self.count_dropped(foreign.total(), DropReason::SpoolFull);
+        self.give_up_spooled(appended.room.dropped, DropReason::SpoolFull);
     }
 
-    fn give_up_spooled(&mut self, records: PerDataset, why: Dropped) {
+    fn give_up_spooled(&mut self, records: PerDataset, why: DropReason) {
         let ledger = &mut self.counts.ledger;
         ledger.kept_by -= records;
         let n = records.total().min(ledger.spooled);

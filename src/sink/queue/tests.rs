@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::batch::Block;
+use super::super::batch::RecordBlock;
 use super::super::spool::tests::Dir;
 use super::super::spool::{Fsync, SpoolMode, SpoolOptions};
 use super::super::{DeliveryError, FailureReason};
@@ -16,56 +16,56 @@ use crate::record::Dataset;
 const LIMITS: QueueLimits = QueueLimits { records: 8, bytes: 1 << 20 };
 const BATCH: BatchLimits = BatchLimits { records: 3, bytes: 1 << 20, age: Duration::ZERO };
 
-fn records(numbers: std::ops::Range<usize>) -> Piece {
+fn records(numbers: std::ops::Range<usize>) -> BlockPiece {
     fill(Dataset::Http, numbers)
 }
 
-fn ledger_records(numbers: std::ops::Range<usize>) -> Piece {
+fn ledger_records(numbers: std::ops::Range<usize>) -> BlockPiece {
     fill(Dataset::Ledger, numbers)
 }
 
-fn fill(dataset: Dataset, numbers: std::ops::Range<usize>) -> Piece {
-    let mut block = Block::default();
+fn fill(dataset: Dataset, numbers: std::ops::Range<usize>) -> BlockPiece {
+    let mut block = RecordBlock::default();
     for n in numbers {
         block.push(dataset, |out| {
             out.extend_from_slice(format!("{n}\n").as_bytes());
             (compact_str::format_compact!("{n}"), Timestamp(n as i64))
         });
     }
-    Piece::whole(Arc::new(block))
+    BlockPiece::whole(Arc::new(block))
 }
 
 fn numbers(batch: &Batch) -> Vec<usize> {
     batch.iter().map(|item| item.id.parse().unwrap()).collect()
 }
 
-fn queue_on(options: SpoolOptions) -> Queue {
-    let queue = Queue::new("fake", LIMITS, WhenFull::Drop).with_spool(options, 1);
+fn queue_on(options: SpoolOptions) -> SinkQueue {
+    let queue = SinkQueue::new("fake", LIMITS, WhenFull::Drop).with_spool(options, 1);
     queue.open_spool();
     queue
 }
 
-fn queue(dir: &Dir) -> Queue {
+fn queue(dir: &Dir) -> SinkQueue {
     queue_on(dir.options())
 }
 
 /// The ledger, which adds up.
-fn ledger(queue: &Queue) -> crate::ledger::SinkLedger {
+fn ledger(queue: &SinkQueue) -> crate::ledger::SinkLedger {
     let counts = queue.counts();
     assert_eq!(counts.ledger.imbalance(), None);
     assert_eq!(counts.ledger.dropped, counts.dropped.iter().sum::<u64>());
     counts.ledger
 }
 
-fn take(queue: &Queue) -> Option<InFlight<'_>> {
+fn take(queue: &SinkQueue) -> Option<InFlight<'_>> {
     match queue.look(&BATCH, Instant::now(), &mut 0) {
-        Look::Do(Next::Deliver(flight)) => Some(flight),
-        Look::Read => queue.read(&BATCH),
-        Look::Do(Next::Reload | Next::End) | Look::Wait(_) => None,
+        QueueLook::Do(WorkerTask::Deliver(flight)) => Some(flight),
+        QueueLook::Read => queue.read(&BATCH),
+        QueueLook::Do(WorkerTask::Reload | WorkerTask::End) | QueueLook::Wait(_) => None,
     }
 }
 
-fn deliver(queue: &Queue) -> Vec<usize> {
+fn deliver(queue: &SinkQueue) -> Vec<usize> {
     let Some(mut flight) = take(queue) else { return Vec::new() };
     ledger(queue);
     let got = numbers(flight.batch());
@@ -78,12 +78,12 @@ fn reject(flight: &mut InFlight<'_>) {
     flight.settle(Batch::default(), &all);
 }
 
-fn deliver_all(queue: &Queue) -> Vec<usize> {
+fn deliver_all(queue: &SinkQueue) -> Vec<usize> {
     std::iter::from_fn(|| Some(deliver(queue)).filter(|got| !got.is_empty())).flatten().collect()
 }
 
 /// The end, as the worker and the spooler's thread make it.
-fn end(queue: &Queue) {
+fn end(queue: &SinkQueue) {
     queue.close();
     queue.abort();
     queue.leave();
@@ -113,7 +113,7 @@ fn a_burst_beyond_memory_is_dropped_as_queue_full_before_the_disk_is_asked() {
     let dir = Dir::new();
     let queue = queue(&dir);
     queue.offer(records(0..20));
-    assert_eq!(queue.counts().dropped[Dropped::QueueFull as usize], 12);
+    assert_eq!(queue.counts().dropped[DropReason::QueueFull as usize], 12);
     queue.spill();
     queue.offer(records(20..24));
     assert_eq!(deliver_all(&queue), (0..8).chain(20..24).collect::<Vec<_>>());
@@ -122,7 +122,7 @@ fn a_burst_beyond_memory_is_dropped_as_queue_full_before_the_disk_is_asked() {
 #[test]
 fn a_replay_waits_instead_of_spilling_and_spools_only_what_is_left_at_the_end() {
     let dir = Dir::new();
-    let queue = Queue::new("fake", LIMITS, WhenFull::Wait).with_spool(dir.options(), 1);
+    let queue = SinkQueue::new("fake", LIMITS, WhenFull::Wait).with_spool(dir.options(), 1);
     queue.open_spool();
     queue.offer(records(0..8));
     queue.spill();
@@ -170,7 +170,7 @@ fn a_worker_that_hangs_with_records_from_memory_has_them_counted_as_dropped() {
     first.offer(records(0..5));
     std::mem::forget(take(&first));
     end(&first);
-    assert_eq!((ledger(&first).spooled, first.counts().dropped[Dropped::Shutdown as usize]), (2, 3));
+    assert_eq!((ledger(&first).spooled, first.counts().dropped[DropReason::Shutdown as usize]), (2, 3));
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_target_gone_for_good_gets_nothing_more_spooled() {
     // Before its worker has noticed.
     queue.offer(records(10..13));
     end(&queue);
-    assert_eq!((ledger(&queue).spooled, queue.counts().dropped[Dropped::Gone as usize]), (8, 5));
+    assert_eq!((ledger(&queue).spooled, queue.counts().dropped[DropReason::Gone as usize]), (8, 5));
 }
 
 #[test]
@@ -198,11 +198,11 @@ fn without_a_usable_disk_it_goes_on_in_memory() {
     assert_eq!(deliver_all(&queue).len(), 8);
     queue.offer(records(20..22));
     end(&queue);
-    assert_eq!(queue.counts().dropped[Dropped::Shutdown as usize], 2);
+    assert_eq!(queue.counts().dropped[DropReason::Shutdown as usize], 2);
 }
 
 /// Lost, and how many of those were ledger records.
-fn lost(queue: &Queue) -> (u64, u64) {
+fn lost(queue: &SinkQueue) -> (u64, u64) {
     ledger(queue);
     (queue.counts().lost(), queue.counts().lost_of(Dataset::Ledger))
 }
@@ -210,7 +210,7 @@ fn lost(queue: &Queue) -> (u64, u64) {
 #[test]
 fn of_what_is_lost_at_the_end_it_is_known_how_many_were_ledger_records() {
     // Two exchanges, then two ledger records, in batches of three.
-    type Before = fn(&Queue);
+    type Before = fn(&SinkQueue);
     let given_back: Before = |queue| drop(take(queue));
     let delivered: Before = |queue| drop(deliver(queue));
     let all_delivered: Before = |queue| drop(deliver_all(queue));
@@ -228,7 +228,7 @@ fn of_what_is_lost_at_the_end_it_is_known_how_many_were_ledger_records() {
         (4, rejected, (4, 2)),
         (5, all_delivered, (0, 0)),
     ] {
-        let queue = Queue::new("fake", LIMITS, WhenFull::Drop);
+        let queue = SinkQueue::new("fake", LIMITS, WhenFull::Drop);
         queue.offer(records(0..2));
         queue.offer(ledger_records(2..4));
         before(&queue);
@@ -239,13 +239,13 @@ fn of_what_is_lost_at_the_end_it_is_known_how_many_were_ledger_records() {
 
 #[test]
 fn a_ledger_record_that_was_refused_or_in_flight_at_the_end_is_lost_and_one_on_disk_is_not() {
-    let full = Queue::new("fake", LIMITS, WhenFull::Drop);
+    let full = SinkQueue::new("fake", LIMITS, WhenFull::Drop);
     full.offer(records(0..7));
     full.offer(ledger_records(7..10));
     drop(deliver_all(&full));
     end(&full);
     assert_eq!(lost(&full), (2, 2));
-    let hanging = Queue::new("fake", LIMITS, WhenFull::Drop);
+    let hanging = SinkQueue::new("fake", LIMITS, WhenFull::Drop);
     hanging.offer(ledger_records(0..2));
     let mut flight = take(&hanging).unwrap();
     end(&hanging);
@@ -279,7 +279,7 @@ fn a_directory_that_somebody_removes_costs_what_was_in_it_and_that_is_counted() 
     std::fs::remove_dir_all(dir.0.join("fake")).unwrap();
     queue.offer(records(8..10));
     assert!(deliver_all(&queue).is_empty());
-    assert_eq!(queue.counts().dropped[Dropped::SpoolDamaged as usize], 8);
+    assert_eq!(queue.counts().dropped[DropReason::SpoolDamaged as usize], 8);
     queue.offer(records(10..16));
     queue.spill();
     assert_eq!((ledger(&queue).queued, ledger(&queue).spooled), (8, 0), "no directory, no new segment");
@@ -291,7 +291,7 @@ fn the_oldest_on_disk_make_room_and_are_counted_as_spool_full() {
     let dir = Dir::new();
     let queue = queue_on(SpoolOptions { max_bytes: 128 << 10, fsync: Fsync::None, ..dir.options() });
     let mut offered = 0;
-    while queue.counts().dropped[Dropped::SpoolFull as usize] == 0 {
+    while queue.counts().dropped[DropReason::SpoolFull as usize] == 0 {
         queue.offer(records(offered..offered + 8));
         offered += 8;
         queue.spill();
@@ -316,7 +316,7 @@ fn at_the_end_a_failing_target_has_its_memory_spooled_while_it_is_still_tried() 
     assert_eq!(deliver_all(&queue), [0, 1]);
 }
 
-fn queue_in(dir: &Dir, mode: SpoolMode) -> Queue {
+fn queue_in(dir: &Dir, mode: SpoolMode) -> SinkQueue {
     queue_on(SpoolOptions { mode, ..dir.options() })
 }
 
@@ -397,10 +397,10 @@ fn with_always_what_is_on_disk_waits_for_others_as_long_as_it_would_in_memory() 
     let queue = queue_in(&dir, SpoolMode::Always);
     let (now, age) = (Instant::now(), Duration::from_secs(60));
     let looks_at = |now| match queue.look(&BatchLimits { age, ..BATCH }, now, &mut 0) {
-        Look::Read => "read",
-        Look::Wait(Some(due)) if due == now + age => "wait",
-        Look::Wait(_) => "wait less",
-        Look::Do(_) => "do",
+        QueueLook::Read => "read",
+        QueueLook::Wait(Some(due)) if due == now + age => "wait",
+        QueueLook::Wait(_) => "wait less",
+        QueueLook::Do(_) => "do",
     };
     queue.offer(records(0..1));
     queue.spill();
@@ -488,7 +488,7 @@ proptest! {
                 Op::Restart => {
                     drop(take(&run));
                     end(&run);
-                    prop_assert_eq!(run.counts().dropped[Dropped::Shutdown as usize], 0);
+                    prop_assert_eq!(run.counts().dropped[DropReason::Shutdown as usize], 0);
                     let spooled = ledger(&run).spooled;
                     lost += ledger(&run).dropped;
                     drop(run);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::{DeliveryError, FailureReason};
-use super::{Queue, State};
+use super::{QueueState, SinkQueue};
 
 /// While nothing changes.
 const REMIND: Duration = Duration::from_secs(300);
@@ -20,7 +20,7 @@ const FULL: u64 = 1_000_000;
 
 /// A target that takes nothing.
 #[derive(Clone, Debug)]
-pub(super) struct Trouble {
+pub(super) struct TargetTrouble {
     since: Instant,
     /// Since when the server answers, and refuses.
     refused_since: Option<Instant>,
@@ -47,7 +47,7 @@ pub(in crate::sink) struct Outlook {
 
 /// What a failed attempt comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::sink) struct Failed {
+pub(in crate::sink) struct FailedAttempt {
     /// If it is worth a line.
     pub(in crate::sink) told: Option<Outlook>,
     /// How long the server has been answering and refusing.
@@ -65,7 +65,7 @@ pub struct SinkStatus {
     pub trouble: Option<(DeliveryError, Duration)>,
 }
 
-impl Trouble {
+impl TargetTrouble {
     fn new(error: &DeliveryError, filled: u64, now: Instant) -> Self {
         Self {
             since: now,
@@ -106,20 +106,20 @@ impl Trouble {
     }
 }
 
-impl Queue {
+impl SinkQueue {
     /// Counts a failed attempt.
-    pub(in crate::sink) fn failed(&self, error: &DeliveryError, now: Instant) -> Failed {
+    pub(in crate::sink) fn failed(&self, error: &DeliveryError, now: Instant) -> FailedAttempt {
         let mut state = self.lock();
         state.counts.count_failed(error.reason());
         state.failing = true;
         self.wake_spooler(&state);
         let filled = self.filled(&state);
-        let trouble = state.trouble.get_or_insert_with(|| Trouble::new(error, filled, now));
+        let trouble = state.trouble.get_or_insert_with(|| TargetTrouble::new(error, filled, now));
         let worth = trouble.add(error, now);
         let (lasting, room_for) = (now - trouble.since, trouble.room_for(filled, now));
         let refused_for = trouble.refused_since.map(|since| now - since);
         let told = worth.then(|| Outlook { lasting, waiting: state.undelivered(), room_for });
-        Failed { told, refused_for }
+        FailedAttempt { told, refused_for }
     }
 
     /// A whole batch was taken: what it took until then, if anything was the matter.
@@ -136,7 +136,7 @@ impl Queue {
     }
 
     /// How much of all room is taken, memory and disk, in parts of `FULL`.
-    fn filled(&self, state: &State) -> u64 {
+    fn filled(&self, state: &QueueState) -> u64 {
         let parts = |used: u64, room: u64| {
             let parts = u128::from(used) * u128::from(FULL) / u128::from(room.max(1));
             u64::try_from(parts).unwrap_or(FULL).min(FULL)
@@ -149,7 +149,7 @@ impl Queue {
     }
 }
 
-impl State {
+impl QueueState {
     /// Records that are neither settled nor lost.
     fn undelivered(&self) -> u64 {
         let ledger = &self.counts.ledger;
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn a_line_for_each_new_reason_one_in_a_while_and_no_more() {
         use FailureReason::{Auth, Refused, Timeout};
-        let queue = Queue::new("x", QueueLimits { records: 10, bytes: 1 << 20 }, WhenFull::Drop);
+        let queue = SinkQueue::new("x", QueueLimits { records: 10, bytes: 1 << 20 }, WhenFull::Drop);
         let start = Instant::now();
         for (at, reason, told) in [
             (0, Refused, true),
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn how_long_there_is_room_follows_from_how_fast_it_fills() {
-        let queue = Queue::new("x", QueueLimits { records: 10, bytes: 1 << 20 }, WhenFull::Drop);
+        let queue = SinkQueue::new("x", QueueLimits { records: 10, bytes: 1 << 20 }, WhenFull::Drop);
         let start = Instant::now();
         queue.offer(piece(&["a"]));
         let room_after = |seconds: u64| {
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn the_time_of_a_refusal_is_that_of_a_server_that_answers() {
         use FailureReason::{Forbidden, Refused};
-        let queue = Queue::new("x", QueueLimits { records: 10, bytes: 1 << 20 }, WhenFull::Drop);
+        let queue = SinkQueue::new("x", QueueLimits { records: 10, bytes: 1 << 20 }, WhenFull::Drop);
         let start = Instant::now();
         for (at, reason, refused_for) in
             [(0, Refused, None), (9, Forbidden, Some(0)), (10, Refused, Some(1)), (12, Forbidden, Some(3))]

@@ -14,7 +14,7 @@ const SLOT: usize = 24;
 
 /// Records of `segment` before `ordinal` are settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Position {
+pub(super) struct SpoolPosition {
     pub(super) segment: u64,
     pub(super) ordinal: u32,
 }
@@ -31,7 +31,7 @@ pub(super) struct Cursor {
 
 impl Cursor {
     /// Takes the open file; returns the newest position it holds.
-    pub(super) fn new(file: File) -> (Self, Position) {
+    pub(super) fn new(file: File) -> (Self, SpoolPosition) {
         let mut bytes = [0; 2 * SLOT];
         let mut read = 0;
         while let Ok(n) = file.read_at(bytes.get_mut(read..).unwrap_or_default(), read as u64)
@@ -46,7 +46,7 @@ impl Cursor {
         (Self { file, generation, lowest, highest }, position)
     }
 
-    pub(super) fn write(&mut self, position: Position) -> io::Result<()> {
+    pub(super) fn write(&mut self, position: SpoolPosition) -> io::Result<()> {
         self.generation += 1;
         self.lowest = self.lowest.min(position.segment);
         self.highest = self.highest.max(Some(position.segment));
@@ -59,13 +59,13 @@ impl Cursor {
     }
 }
 
-fn decode(slot: &[u8; SLOT]) -> Option<(u64, Position)> {
+fn decode(slot: &[u8; SLOT]) -> Option<(u64, SpoolPosition)> {
     let (generation, rest) = slot.split_first_chunk::<8>()?;
     let (segment, rest) = rest.split_first_chunk::<8>()?;
     let (ordinal, rest) = rest.split_first_chunk::<4>()?;
     let crc = u32::from_le_bytes(*rest.first_chunk::<4>()?);
     let covered = slot.get(..SLOT - 4)?;
-    let position = Position { segment: u64::from_le_bytes(*segment), ordinal: u32::from_le_bytes(*ordinal) };
+    let position = SpoolPosition { segment: u64::from_le_bytes(*segment), ordinal: u32::from_le_bytes(*ordinal) };
     (crc32fast::hash(covered) == crc).then_some((u64::from_le_bytes(*generation), position))
 }
 
@@ -74,7 +74,7 @@ mod tests {
     use super::super::tests::Dir;
     use super::*;
 
-    fn open(dir: &Dir) -> (Cursor, Position) {
+    fn open(dir: &Dir) -> (Cursor, SpoolPosition) {
         let path = dir.0.join("cursor");
         Cursor::new(File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap())
     }
@@ -82,8 +82,8 @@ mod tests {
     #[test]
     fn the_newest_position_is_read_and_a_torn_one_leaves_the_one_before() {
         let dir = Dir::new();
-        assert_eq!(open(&dir).1, Position::default());
-        let at = |n: u32| Position { segment: 7, ordinal: n };
+        assert_eq!(open(&dir).1, SpoolPosition::default());
+        let at = |n: u32| SpoolPosition { segment: 7, ordinal: n };
         for n in 1..=5 {
             open(&dir).0.write(at(n)).unwrap();
             assert_eq!(open(&dir).1, at(n));

@@ -24,12 +24,12 @@ pub(super) type Listed = BTreeMap<u64, Option<u32>>;
 
 /// The segments of this run.
 #[derive(Debug)]
-pub(super) struct Index {
+pub(super) struct SegmentIndex {
     directory: PathBuf,
     segments: Listed,
 }
 
-impl Index {
+impl SegmentIndex {
     pub(super) fn new(directory: &Path) -> Self {
         Self { directory: directory.to_owned(), segments: Listed::new() }
     }
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn what_was_noted_is_read_again_and_damage_anywhere_makes_it_unreadable() {
         let dir = Dir::new();
-        let mut index = Index::new(&dir.0);
+        let mut index = SegmentIndex::new(&dir.0);
         assert_eq!(index.read(), None);
         index.note(7, None).unwrap();
         index.note(8, Some(5)).unwrap();
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn one_that_cannot_be_replaced_is_removed() {
         let dir = Dir::new();
-        let mut index = Index::new(&dir.0);
+        let mut index = SegmentIndex::new(&dir.0);
         index.note(7, None).unwrap();
         fs::create_dir(dir.0.join("index.new")).unwrap();
         assert!(index.note(8, None).is_err());

@@ -22,8 +22,8 @@ mod records;
 mod tests;
 pub(super) mod v1;
 
-pub(super) use self::records::Records;
-use crate::sink::batch::Item;
+pub(super) use self::records::SegmentRecords;
+use crate::sink::batch::BatchItem;
 
 /// What every version begins with.
 const MAGIC_NAME: [u8; 7] = *b"podtapS";
@@ -51,7 +51,7 @@ pub(super) type Marker = [u8; 4];
 
 /// What is around the records.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct SegmentHeader {
     pub(super) marker: Marker,
     /// What bodies are: a segment is only sent by a sink that wants the same.
     pub(super) encoding: Box<str>,
@@ -59,14 +59,14 @@ pub(super) struct Header {
 
 /// A record as read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::sink::spool) struct Stored<'a> {
+pub(in crate::sink::spool) struct SpooledRecord<'a> {
     pub(in crate::sink::spool) ordinal: u32,
-    pub(in crate::sink::spool) item: Item<'a>,
+    pub(in crate::sink::spool) item: BatchItem<'a>,
 }
 
 /// What bytes begin with.
-enum Next<'a> {
-    Record(Stored<'a>, &'a [u8]),
+enum NextBytes<'a> {
+    Record(SpooledRecord<'a>, &'a [u8]),
     /// Its length and ordinal are known, the rest of it is damaged.
     Damaged {
         ordinal: u32,
@@ -97,9 +97,9 @@ pub(super) enum BadHeader {
 
 /// A segment whose records can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Opened<'a> {
-    pub(super) header: Header,
-    version: Version,
+pub(super) struct OpenedSegment<'a> {
+    pub(super) header: SegmentHeader,
+    version: LayoutVersion,
     /// The records.
     bytes: &'a [u8],
     /// How many there are, where the footer says so.
@@ -109,12 +109,12 @@ pub(super) struct Opened<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
+enum LayoutVersion {
     One,
     Two,
 }
 
-impl Header {
+impl SegmentHeader {
     pub(super) fn new(marker: Marker, encoding: &str) -> Self {
         let end = (0..=encoding.len().min(ENCODING_LEN)).rev().find(|end| encoding.is_char_boundary(*end));
         Self { marker, encoding: encoding.get(..end.unwrap_or(0)).unwrap_or_default().into() }
@@ -157,58 +157,62 @@ impl Header {
 }
 
 /// Finds what is needed to read a segment: the first copy that adds up counts.
-pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, BadHeader> {
+pub(super) fn open(bytes: &[u8]) -> Result<OpenedSegment<'_>, BadHeader> {
     match open_v2(bytes) {
         // Not before: one damaged byte makes the older name of the newer one.
         Err(_) if bytes.starts_with(v1::MAGIC) => {
             let (header, bytes) = v1::header(bytes)?;
-            Ok(Opened { header, version: Version::One, bytes, complete: None, damaged: 0 })
+            Ok(OpenedSegment { header, version: LayoutVersion::One, bytes, complete: None, damaged: 0 })
         }
         outcome => outcome,
     }
 }
 
-fn open_v2(bytes: &[u8]) -> Result<Opened<'_>, BadHeader> {
+fn open_v2(bytes: &[u8]) -> Result<OpenedSegment<'_>, BadHeader> {
     let Some((header, behind)) = bytes.split_at_checked(HEADER) else {
         let named = MAGIC_NAME.starts_with(bytes.get(..MAGIC_NAME.len()).unwrap_or(bytes));
         let ours = MAGIC.starts_with(bytes.get(..MAGIC.len()).unwrap_or(bytes));
         return Err(if named && !ours { BadHeader::OtherVersion } else { BadHeader::Torn });
     };
     let (first, second) = header.split_at(BLOCK);
-    let copies = [Header::of_block(first), Header::of_block(second)];
+    let copies = [SegmentHeader::of_block(first), SegmentHeader::of_block(second)];
     let damaged = copies.iter().filter(|copy| copy.is_none()).count() * BLOCK;
     let found = copies.into_iter().flatten().next().map(|(header, _)| header);
     let split = behind.len().checked_sub(BLOCK).and_then(|at| behind.split_at_checked(at));
-    let footer = split.and_then(|(records, footer)| Some((records, Header::of_block(footer)?)));
+    let footer = split.and_then(|(records, footer)| Some((records, SegmentHeader::of_block(footer)?)));
     // A body may end in any bytes; only in the marker it cannot.
     let footer = footer.filter(|(_, (at_end, _))| found.as_ref().is_none_or(|found| found == at_end));
     match (found, footer) {
-        (Some(header), None) => {
-            Ok(Opened { header, version: Version::Two, bytes: behind, complete: None, damaged: damaged as u64 })
-        }
+        (Some(header), None) => Ok(OpenedSegment {
+            header,
+            version: LayoutVersion::Two,
+            bytes: behind,
+            complete: None,
+            damaged: damaged as u64,
+        }),
         (_, Some((bytes, (header, records)))) => {
             let complete = (records != GROWING).then_some(records);
-            Ok(Opened { header, version: Version::Two, bytes, complete, damaged: damaged as u64 })
+            Ok(OpenedSegment { header, version: LayoutVersion::Two, bytes, complete, damaged: damaged as u64 })
         }
         (None, None) if first.starts_with(&MAGIC_NAME) && !first.starts_with(&MAGIC) => Err(BadHeader::OtherVersion),
         (None, None) => Err(BadHeader::Damaged),
     }
 }
 
-impl<'a> Opened<'a> {
+impl<'a> OpenedSegment<'a> {
     /// With what somebody else knows of the number of records.
     pub(super) fn of_at_least(self, records: Option<u32>) -> Self {
         Self { complete: self.complete.max(records), ..self }
     }
 
     /// The records from ordinal `from` on; of those before it nothing is counted as lost.
-    pub(super) fn records(self, from: u32) -> Records<'a> {
-        Records::new(self, from)
+    pub(super) fn records(self, from: u32) -> SegmentRecords<'a> {
+        SegmentRecords::new(self, from)
     }
 }
 
 /// Appends one record; false when it is too large for the layout.
-pub(super) fn encode_record(out: &mut Vec<u8>, marker: Marker, ordinal: u32, item: &Item<'_>) -> bool {
+pub(super) fn encode_record(out: &mut Vec<u8>, marker: Marker, ordinal: u32, item: &BatchItem<'_>) -> bool {
     let (Ok(id_len), Ok(length)) =
         (u16::try_from(item.id.len()), u32::try_from(FIXED - 4 + item.id.len() + item.body.len()))
     else {
@@ -236,7 +240,7 @@ pub(super) fn encode_record(out: &mut Vec<u8>, marker: Marker, ordinal: u32, ite
 
 /// What there is in a segment's bytes, whatever they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Survey {
+pub struct SegmentSurvey {
     /// Ids of the records that can be read, in order.
     pub ids: Vec<String>,
     /// Records known to be lost.
@@ -250,22 +254,22 @@ pub struct Survey {
 }
 
 /// Reads any bytes as a segment: what the fuzz target holds on to. `None` where they cannot be one.
-pub fn survey(bytes: &[u8]) -> Option<Survey> {
+pub fn survey(bytes: &[u8]) -> Option<SegmentSurvey> {
     let opened = open(bytes).ok()?;
     let outside = (bytes.len() - opened.bytes.len()) as u64 - opened.damaged;
-    let cost = if opened.version == Version::One { v1::RECORD_COST } else { RECORD_COST };
+    let cost = if opened.version == LayoutVersion::One { v1::RECORD_COST } else { RECORD_COST };
     let mut records = opened.records(0);
     let (mut ids, mut whole) = (Vec::new(), outside);
     for stored in records.by_ref() {
         ids.push(stored.item.id.to_owned());
         whole += (stored.item.id.len() + stored.item.body.len() + cost) as u64;
     }
-    Some(Survey { ids, lost: records.lost, whole, damaged: records.damaged, unknown: records.unknown })
+    Some(SegmentSurvey { ids, lost: records.lost, whole, damaged: records.damaged, unknown: records.unknown })
 }
 
 /// A complete segment of these records; the fuzz target damages it.
-pub fn segment<'a>(marker: [u8; 4], encoding: &str, items: impl IntoIterator<Item = Item<'a>>) -> Vec<u8> {
-    let header = Header::new(marker, encoding);
+pub fn segment<'a>(marker: [u8; 4], encoding: &str, items: impl IntoIterator<Item = BatchItem<'a>>) -> Vec<u8> {
+    let header = SegmentHeader::new(marker, encoding);
     let mut out = header.encode();
     let mut records = 0;
     for item in items {

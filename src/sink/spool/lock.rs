@@ -9,9 +9,9 @@ use std::path::Path;
 
 /// Held as long as it lives.
 #[derive(Debug)]
-pub(super) struct Lock(#[allow(dead_code, reason = "closing it is what unlocks")] File);
+pub(super) struct SpoolLock(#[allow(dead_code, reason = "closing it is what unlocks")] File);
 
-impl Lock {
+impl SpoolLock {
     /// `None` when somebody else holds it.
     pub(super) fn take(path: &Path) -> io::Result<Option<Self>> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
@@ -35,9 +35,9 @@ mod tests {
     fn the_second_one_does_not_get_it_until_the_first_has_gone() {
         let dir = Dir::new();
         let path = dir.0.join("lock");
-        let first = Lock::take(&path).unwrap();
-        assert!(first.is_some() && Lock::take(&path).unwrap().is_none());
+        let first = SpoolLock::take(&path).unwrap();
+        assert!(first.is_some() && SpoolLock::take(&path).unwrap().is_none());
         drop(first);
-        assert!(Lock::take(&path).unwrap().is_some());
+        assert!(SpoolLock::take(&path).unwrap().is_some());
     }
 }

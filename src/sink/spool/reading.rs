@@ -1,15 +1,15 @@
 //! The spool's way out: oldest records first into batches, and what is settled leaves the disk. Owns which batches are out;
 //! what comes in, and the bound of it all, is `spool`'s.
 
-use super::cursor::Position;
-use super::segment::{self, Loaded};
-use super::{Segment, Spool};
+use super::cursor::SpoolPosition;
+use super::segment::{self, LoadedRecords};
+use super::{Spool, SpoolSegment};
 use crate::ledger::PerDataset;
-use crate::sink::batch::{Batch, BatchLimits, Piece};
+use crate::sink::batch::{Batch, BatchLimits, BlockPiece};
 
 /// Records to deliver.
 #[derive(Debug)]
-pub(in crate::sink) enum Taken {
+pub(in crate::sink) enum TakenRecords {
     Batch(Batch, Ticket),
     /// Not before something is settled.
     Wait,
@@ -22,20 +22,20 @@ pub(in crate::sink) struct Ticket(u64);
 
 /// The segment being delivered.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct SegmentReading {
     pub(super) number: u64,
     pub(super) bytes: u64,
-    pub(super) rest: Piece,
+    pub(super) rest: BlockPiece,
     /// Ordinals of all records that were loaded.
     pub(super) ordinals: Vec<u32>,
 }
 
 /// A batch taken and not yet settled, or settled before an older one.
 #[derive(Debug)]
-pub(super) struct Outstanding {
+pub(super) struct OutstandingBatch {
     pub(super) ticket: Ticket,
     pub(super) settled: bool,
-    pub(super) end: Position,
+    pub(super) end: SpoolPosition,
     /// The segment's last batch: the file goes with it.
     pub(super) last_of: Option<u64>,
 }
@@ -43,31 +43,32 @@ pub(super) struct Outstanding {
 impl Spool {
     /// The next records in order, at most `limits`; at most `readers` batches are unsettled at any moment. The number
     /// returned with it is of records that counted as spooled and cannot be read.
-    pub(in crate::sink) fn take(&mut self, limits: &BatchLimits, readers: usize) -> (Taken, PerDataset) {
+    pub(in crate::sink) fn take(&mut self, limits: &BatchLimits, readers: usize) -> (TakenRecords, PerDataset) {
         if self.outstanding.len() >= readers.max(1) {
-            return (Taken::Wait, PerDataset::default());
+            return (TakenRecords::Wait, PerDataset::default());
         }
         let mut lost = PerDataset::default();
         while self.reading.is_none() {
             match self.load_next() {
                 Some(unreadable) => lost += unreadable,
-                None => return (Taken::Nothing, lost),
+                None => return (TakenRecords::Nothing, lost),
             }
         }
         let ticket = self.next_ticket();
-        let Some(reading) = &mut self.reading else { return (Taken::Nothing, lost) };
+        let Some(reading) = &mut self.reading else { return (TakenRecords::Nothing, lost) };
         let fit = reading.rest.fitting(limits.bytes, 0).min(limits.records).max(1);
         let mut batch = Batch::default();
         batch.push(reading.rest.split_front(fit));
         let left = reading.rest.records();
         let last = reading.ordinals.get((reading.ordinals.len() - left).saturating_sub(1));
-        let end = Position { segment: reading.number, ordinal: last.map_or(0, |ordinal| ordinal.saturating_add(1)) };
+        let end =
+            SpoolPosition { segment: reading.number, ordinal: last.map_or(0, |ordinal| ordinal.saturating_add(1)) };
         let last_of = (left == 0).then_some(reading.bytes);
         if left == 0 {
             self.reading = None;
         }
-        self.outstanding.push_back(Outstanding { ticket, settled: false, end, last_of });
-        (Taken::Batch(batch, ticket), lost)
+        self.outstanding.push_back(OutstandingBatch { ticket, settled: false, end, last_of });
+        (TakenRecords::Batch(batch, ticket), lost)
     }
 
     pub(super) fn next_ticket(&mut self) -> Ticket {
@@ -83,7 +84,7 @@ impl Spool {
         let index = self.segments.iter().position(|segment| !segment.foreign)?;
         let segment = self.segments.remove(index)?;
         match segment::load(&segment::path(&self.directory, segment.number), segment.from) {
-            Ok(Loaded { piece, ordinals, damaged }) => {
+            Ok(LoadedRecords { piece, ordinals, damaged }) => {
                 let lost = segment.records.without(piece.datasets());
                 if lost.total() > 0 {
                     let (path, lost) = (self.directory.display(), lost.total());
@@ -92,8 +93,8 @@ impl Spool {
                 if ordinals.is_empty() {
                     self.remove(segment.number, segment.bytes);
                 } else {
-                    let Segment { number, bytes, .. } = segment;
-                    self.reading = Some(Reading { number, bytes, rest: piece, ordinals });
+                    let SpoolSegment { number, bytes, .. } = segment;
+                    self.reading = Some(SegmentReading { number, bytes, rest: piece, ordinals });
                 }
                 Some(lost)
             }

@@ -3,16 +3,16 @@
 
 use std::io;
 
-use super::cursor::Position;
+use super::cursor::SpoolPosition;
 use super::index::Listed;
 use super::layout::BadHeader;
-use super::segment::{self, Found};
-use super::{Segment, Spool};
+use super::segment::{self, FoundSegment};
+use super::{Spool, SpoolSegment};
 use crate::ledger::PerDataset;
 
 /// What earlier runs left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::sink) struct Opened {
+pub(in crate::sink) struct OpenedSpool {
     /// Records to deliver.
     pub(in crate::sink) records: PerDataset,
     /// Records known to be damaged, or to have been in segments that are missing.
@@ -29,7 +29,7 @@ pub(in crate::sink) struct Opened {
 
 /// What the index says of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Named {
+enum NamedSegment {
     /// There is no index.
     Unknown,
     /// It has no such segment: none of its records waits.
@@ -38,7 +38,7 @@ enum Named {
     Complete(u32),
 }
 
-impl Named {
+impl NamedSegment {
     fn of(listed: Option<&Listed>, number: u64) -> Self {
         match listed.map(|listed| listed.get(&number)) {
             None => Self::Unknown,
@@ -53,33 +53,34 @@ impl Named {
     }
 }
 
-impl Opened {
+impl OpenedSpool {
     /// Nothing of a segment can be read; its records before `from` were settled.
-    fn lose_segment(&mut self, named: Named, from: u32, bytes: u64) {
+    fn lose_segment(&mut self, named: NamedSegment, from: u32, bytes: u64) {
         match named {
-            Named::Complete(records) => self.lost += u64::from(records.saturating_sub(from)),
-            Named::Growing | Named::Unknown if bytes > 0 => self.unknown_bytes += bytes,
-            Named::Growing => self.missing_segments += 1,
-            Named::No | Named::Unknown => {}
+            NamedSegment::Complete(records) => self.lost += u64::from(records.saturating_sub(from)),
+            NamedSegment::Growing | NamedSegment::Unknown if bytes > 0 => self.unknown_bytes += bytes,
+            NamedSegment::Growing => self.missing_segments += 1,
+            NamedSegment::No | NamedSegment::Unknown => {}
         }
         self.damaged_bytes += bytes;
     }
 }
 
 impl Spool {
-    pub(super) fn scan(&mut self, position: Position) -> io::Result<Opened> {
-        let (mut opened, mut buffer) = (Opened::default(), Vec::new());
+    pub(super) fn scan(&mut self, position: SpoolPosition) -> io::Result<OpenedSpool> {
+        let (mut opened, mut buffer) = (OpenedSpool::default(), Vec::new());
         let listed = self.index.read();
         let numbers = segment::list(&self.directory)?;
         let from = |number: u64| if position.segment == number { position.ordinal } else { 0 };
         for number in &numbers {
-            let named = Named::of(listed.as_ref(), *number);
+            let named = NamedSegment::of(listed.as_ref(), *number);
             self.scan_segment(*number, named, from(*number), &mut buffer, &mut opened);
         }
         for number in listed.iter().flat_map(Listed::keys) {
             self.next_number = self.next_number.max(number.saturating_add(1));
             if numbers.binary_search(number).is_err() {
-                let (named, path) = (Named::of(listed.as_ref(), *number), segment::path(&self.directory, *number));
+                let (named, path) =
+                    (NamedSegment::of(listed.as_ref(), *number), segment::path(&self.directory, *number));
                 tracing::warn!(path = %path.display(), "spool: a segment is missing");
                 opened.lose_segment(named, from(*number), 0);
             }
@@ -90,7 +91,14 @@ impl Spool {
         Ok(opened)
     }
 
-    fn scan_segment(&mut self, number: u64, named: Named, from: u32, buffer: &mut Vec<u8>, opened: &mut Opened) {
+    fn scan_segment(
+        &mut self,
+        number: u64,
+        named: NamedSegment,
+        from: u32,
+        buffer: &mut Vec<u8>,
+        opened: &mut OpenedSpool,
+    ) {
         self.next_number = self.next_number.max(number.saturating_add(1));
         let path = segment::path(&self.directory, number);
         match segment::survey(&path, from, named.records(), buffer) {
@@ -98,15 +106,15 @@ impl Spool {
             Ok(Err(BadHeader::OtherVersion)) => {
                 self.index.add(number, None);
                 let (bytes, records) = (buffer.len() as u64, PerDataset::default());
-                self.push(Segment { number, bytes, records, from: 0, foreign: true });
+                self.push(SpoolSegment { number, bytes, records, from: 0, foreign: true });
             }
-            Ok(Err(BadHeader::Damaged)) if named == Named::No => {
+            Ok(Err(BadHeader::Damaged)) if named == NamedSegment::No => {
                 self.complain(
                     "a file is named like a segment and is none, leaving it",
                     &io::ErrorKind::InvalidData.into(),
                 );
             }
-            Ok(Err(BadHeader::Torn)) if named == Named::Unknown => {
+            Ok(Err(BadHeader::Torn)) if named == NamedSegment::Unknown => {
                 opened.damaged_bytes += buffer.len() as u64;
                 self.remove(number, 0);
             }
@@ -123,7 +131,7 @@ impl Spool {
         }
     }
 
-    fn take_in(&mut self, number: u64, from: u32, found: Found, opened: &mut Opened) {
+    fn take_in(&mut self, number: u64, from: u32, found: FoundSegment, opened: &mut OpenedSpool) {
         let foreign = *found.encoding != *self.options.encoding;
         if foreign {
             opened.foreign += found.records.total();
@@ -137,10 +145,10 @@ impl Spool {
             return self.remove(number, 0);
         }
         self.index.add(number, Some(found.ordinals));
-        self.push(Segment { number, bytes: found.bytes, records: found.records, from, foreign });
+        self.push(SpoolSegment { number, bytes: found.bytes, records: found.records, from, foreign });
     }
 
-    fn push(&mut self, segment: Segment) {
+    fn push(&mut self, segment: SpoolSegment) {
         self.bytes += segment.bytes;
         self.segments.push_back(segment);
     }

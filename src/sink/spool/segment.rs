@@ -7,9 +7,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::layout::{self, BadHeader, Header, encode_record};
+use super::layout::{self, BadHeader, SegmentHeader, encode_record};
 use crate::ledger::PerDataset;
-use crate::sink::batch::{Batch, Block, Piece};
+use crate::sink::batch::{Batch, BlockPiece, RecordBlock};
 
 /// Bytes encoded before they are written.
 const WRITE_BYTES: usize = 64 << 10;
@@ -33,23 +33,23 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<u64>> {
 
 /// The newest segment, still growing.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(super) struct SegmentWriter {
     file: File,
     pub(super) number: u64,
     pub(super) bytes: u64,
     pub(super) records: u32,
     pub(super) datasets: PerDataset,
-    header: Header,
+    header: SegmentHeader,
     buffer: Vec<u8>,
     synced: bool,
 }
 
-impl Writer {
+impl SegmentWriter {
     pub(super) fn create(directory: &Path, number: u64, encoding: &str) -> io::Result<Self> {
         let path = path(directory, number);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         let marker = (RandomState::new().hash_one(number) as u32).to_le_bytes();
-        let header = Header::new(marker, encoding);
+        let header = SegmentHeader::new(marker, encoding);
         let bytes = header.encode();
         if let Err(error) = file.write_all(&bytes) {
             // A header without records is of no use; if it cannot be removed the next start does.
@@ -139,7 +139,7 @@ fn write_counted(out: &mut impl Write, mut bytes: &[u8]) -> (usize, io::Result<(
 
 /// What a look at a segment of an earlier run found.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct FoundSegment {
     pub(super) encoding: Box<str>,
     pub(super) bytes: u64,
     pub(super) records: PerDataset,
@@ -159,7 +159,7 @@ pub(super) fn survey(
     from: u32,
     records: Option<u32>,
     buffer: &mut Vec<u8>,
-) -> io::Result<Result<Found, BadHeader>> {
+) -> io::Result<Result<FoundSegment, BadHeader>> {
     read_into(path, buffer)?;
     let bytes = buffer.len() as u64;
     let opened = match layout::open(buffer) {
@@ -170,24 +170,24 @@ pub(super) fn survey(
     let mut records = PerDataset::default();
     all.by_ref().for_each(|stored| records.add(stored.item.dataset, 1));
     let (ordinals, lost, damaged, unknown) = (all.next, all.lost, all.damaged, all.unknown);
-    Ok(Ok(Found { encoding, bytes, records, ordinals, lost, damaged, unknown }))
+    Ok(Ok(FoundSegment { encoding, bytes, records, ordinals, lost, damaged, unknown }))
 }
 
 /// The records of a segment from ordinal `from` on, in memory, each with its ordinal.
 #[derive(Debug)]
-pub(super) struct Loaded {
-    pub(super) piece: Piece,
+pub(super) struct LoadedRecords {
+    pub(super) piece: BlockPiece,
     pub(super) ordinals: Vec<u32>,
     pub(super) damaged: u64,
 }
 
 /// Reads a segment for delivery.
-pub(super) fn load(path: &Path, from: u32) -> io::Result<Loaded> {
+pub(super) fn load(path: &Path, from: u32) -> io::Result<LoadedRecords> {
     let mut buffer = Vec::new();
     read_into(path, &mut buffer)?;
-    let (mut block, mut ordinals) = (Block::default(), Vec::new());
+    let (mut block, mut ordinals) = (RecordBlock::default(), Vec::new());
     let Ok(opened) = layout::open(&buffer) else {
-        return Ok(Loaded { piece: Piece::whole(Arc::new(block)), ordinals, damaged: buffer.len() as u64 });
+        return Ok(LoadedRecords { piece: BlockPiece::whole(Arc::new(block)), ordinals, damaged: buffer.len() as u64 });
     };
     let mut records = opened.records(from);
     for stored in records.by_ref() {
@@ -198,7 +198,7 @@ pub(super) fn load(path: &Path, from: u32) -> io::Result<Loaded> {
         ordinals.push(stored.ordinal);
     }
     let damaged = records.damaged;
-    Ok(Loaded { piece: Piece::whole(Arc::new(block.take_exact())), ordinals, damaged })
+    Ok(LoadedRecords { piece: BlockPiece::whole(Arc::new(block.take_exact())), ordinals, damaged })
 }
 
 fn read_into(path: &Path, buffer: &mut Vec<u8>) -> io::Result<()> {

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::flow::Timestamp;
 use crate::record::Dataset;
-use crate::sink::batch::{BatchLimits, Block, Piece};
+use crate::sink::batch::{BatchLimits, BlockPiece, RecordBlock};
 
 /// A directory of this test's own, gone at its end.
 pub(in crate::sink) struct Dir(pub(in crate::sink) PathBuf);
@@ -37,7 +37,7 @@ impl Dir {
         }
     }
 
-    fn open(&self) -> (Spool, Opened) {
+    fn open(&self) -> (Spool, OpenedSpool) {
         Spool::open(self.options(), "fake").unwrap()
     }
 
@@ -56,7 +56,7 @@ impl Drop for Dir {
 
 /// Records whose ids and bodies are these numbers, the bodies padded to `size`.
 fn sized(numbers: impl IntoIterator<Item = usize>, size: usize) -> Batch {
-    let mut block = Block::default();
+    let mut block = RecordBlock::default();
     for n in numbers {
         block.push(Dataset::Http, |out| {
             out.extend_from_slice(format!("{n:0size$}").as_bytes());
@@ -64,7 +64,7 @@ fn sized(numbers: impl IntoIterator<Item = usize>, size: usize) -> Batch {
         });
     }
     let mut batch = Batch::default();
-    batch.push(Piece::whole(Arc::new(block)));
+    batch.push(BlockPiece::whole(Arc::new(block)));
     batch
 }
 
@@ -73,7 +73,7 @@ fn numbered(numbers: impl IntoIterator<Item = usize>) -> Batch {
 }
 
 fn numbers(batch: &Batch) -> Vec<usize> {
-    let check = |item: crate::sink::batch::Item<'_>| {
+    let check = |item: crate::sink::batch::BatchItem<'_>| {
         let n: usize = item.id.parse().unwrap();
         assert_eq!((std::str::from_utf8(item.body).unwrap().parse(), item.at), (Ok(n), Timestamp(n as i64)));
         n
@@ -92,7 +92,7 @@ const ALL: BatchLimits = BatchLimits { records: usize::MAX, bytes: usize::MAX, a
 
 fn put(spool: &mut Spool, batch: &Batch) {
     let appended = spool.append(batch);
-    assert!(appended.error.is_none() && appended.room == Room::default());
+    assert!(appended.error.is_none() && appended.room == SpoolRoom::default());
     assert_eq!(appended.records, batch.records());
 }
 
@@ -103,12 +103,12 @@ fn drain(spool: &mut Spool) -> (Vec<usize>, u64) {
         let (taken, unreadable) = spool.take(&ALL, 1);
         lost += unreadable.total();
         match taken {
-            Taken::Batch(batch, ticket) => {
+            TakenRecords::Batch(batch, ticket) => {
                 out.extend(numbers(&batch));
                 spool.settle(ticket);
             }
-            Taken::Nothing => return (out, lost),
-            Taken::Wait => panic!("nothing is outstanding"),
+            TakenRecords::Nothing => return (out, lost),
+            TakenRecords::Wait => panic!("nothing is outstanding"),
         }
     }
 }
@@ -117,12 +117,12 @@ fn drain(spool: &mut Spool) -> (Vec<usize>, u64) {
 fn what_was_stored_comes_back_in_order_and_leaves_no_file_behind() {
     let dir = Dir::new();
     let (mut spool, opened) = dir.open();
-    assert_eq!(opened, Opened::default());
+    assert_eq!(opened, OpenedSpool::default());
     put(&mut spool, &numbered(0..5));
     put(&mut spool, &numbered(5..7));
     drop(spool);
     let (mut spool, opened) = dir.open();
-    assert_eq!(opened, Opened { records: http(7), ..Opened::default() });
+    assert_eq!(opened, OpenedSpool { records: http(7), ..OpenedSpool::default() });
     put(&mut spool, &numbered(7..9));
     assert_eq!(drain(&mut spool), ((0..9).collect(), 0));
     assert_eq!((dir.segments().len(), spool.bytes()), (0, 0));
@@ -147,13 +147,13 @@ fn a_restart_goes_on_behind_what_was_settled() {
     let (mut spool, _) = dir.open();
     put(&mut spool, &numbered(0..10));
     for expected in [0..3, 3..6] {
-        let (Taken::Batch(batch, ticket), NONE) = spool.take(&THREE, 1) else { panic!() };
+        let (TakenRecords::Batch(batch, ticket), NONE) = spool.take(&THREE, 1) else { panic!() };
         assert_eq!(numbers(&batch), expected.collect::<Vec<_>>());
         spool.settle(ticket);
     }
     // In flight, and never settled.
-    assert!(matches!(spool.take(&THREE, 1), (Taken::Batch(..), NONE)));
-    assert!(matches!(spool.take(&THREE, 1), (Taken::Wait, NONE)), "the bound of what may go out twice");
+    assert!(matches!(spool.take(&THREE, 1), (TakenRecords::Batch(..), NONE)));
+    assert!(matches!(spool.take(&THREE, 1), (TakenRecords::Wait, NONE)), "the bound of what may go out twice");
     drop(spool);
     let (mut spool, opened) = dir.open();
     assert_eq!(opened.records.total(), 4);
@@ -167,7 +167,7 @@ fn batches_settled_out_of_order_are_only_forgotten_up_to_the_first_that_is_not()
     put(&mut spool, &numbered(0..12));
     let mut tickets = Vec::new();
     for _ in 0..3 {
-        let (Taken::Batch(_, ticket), NONE) = spool.take(&THREE, 3) else { panic!() };
+        let (TakenRecords::Batch(_, ticket), NONE) = spool.take(&THREE, 3) else { panic!() };
         tickets.push(ticket);
     }
     spool.settle(tickets[0]);
@@ -186,7 +186,7 @@ fn what_was_in_flight_at_the_end_goes_before_what_is_newer() {
     spool.close();
     drop(spool);
     let (mut spool, _) = dir.open();
-    assert!(matches!(spool.take(&THREE, 2), (Taken::Batch(..), NONE)));
+    assert!(matches!(spool.take(&THREE, 2), (TakenRecords::Batch(..), NONE)));
     assert_eq!(spool.put_first(&numbered(100..101)).records, 1);
     drop(spool);
     assert_eq!(drain(&mut dir.open().0).0, [100, 0, 1, 2, 3, 4, 5]);
@@ -215,10 +215,10 @@ fn a_segment_under_delivery_does_not_make_room_and_where_nothing_can_it_is_an_er
     let options = SpoolOptions { max_bytes: 64 << 10, ..dir.options() };
     let (mut spool, _) = Spool::open(options, "fake").unwrap();
     put(&mut spool, &sized(0..50, 1000));
-    assert!(matches!(spool.take(&THREE, 1), (Taken::Batch(..), NONE)));
+    assert!(matches!(spool.take(&THREE, 1), (TakenRecords::Batch(..), NONE)));
     let appended = spool.append(&sized(50..70, 1000));
     assert!(appended.error.is_some() && appended.records == 0);
-    assert_eq!(appended.room, Room::default());
+    assert_eq!(appended.room, SpoolRoom::default());
     put(&mut spool, &sized(70..75, 1000));
 }
 
@@ -228,14 +228,14 @@ fn another_encoding_is_left_alone_until_it_is_back_or_room_is_needed() {
     put(&mut dir.open().0, &sized(0..50, 1000));
     let classic = SpoolOptions { encoding: "classic".into(), max_bytes: 64 << 10, ..dir.options() };
     let (mut spool, opened) = Spool::open(classic.clone(), "fake").unwrap();
-    assert_eq!(opened, Opened { foreign: 50, ..Opened::default() });
+    assert_eq!(opened, OpenedSpool { foreign: 50, ..OpenedSpool::default() });
     put(&mut spool, &numbered(50..52));
     assert_eq!(drain(&mut spool), (vec![50, 51], 0));
     drop(spool);
     assert_eq!(dir.open().1.records.total(), 50);
     let (mut spool, _) = Spool::open(classic, "fake").unwrap();
     let appended = spool.append(&sized(52..82, 1000));
-    assert_eq!((appended.records, appended.room), (30, Room { dropped: NONE, foreign: http(50) }));
+    assert_eq!((appended.records, appended.room), (30, SpoolRoom { dropped: NONE, foreign: http(50) }));
 }
 
 #[test]
@@ -268,7 +268,10 @@ fn of_other_versions(index: bool) {
     }
     let (mut spool, opened) = dir.open();
     let (lost, unknown_bytes) = if index { (1, 0) } else { (0, damaged) };
-    assert_eq!(opened, Opened { records: http(1), damaged_bytes: damaged, lost, unknown_bytes, ..Opened::default() });
+    assert_eq!(
+        opened,
+        OpenedSpool { records: http(1), damaged_bytes: damaged, lost, unknown_bytes, ..OpenedSpool::default() }
+    );
     assert_eq!(drain(&mut spool), (vec![2], 0));
     assert_eq!(dir.segments(), [segments[1].clone()]);
 }
@@ -310,7 +313,7 @@ fn files_of_others_in_the_directory_are_not_touched() {
         fs::write(dir.0.join("fake").join(name), "x").unwrap();
     }
     let (mut spool, opened) = dir.open();
-    assert_eq!((opened, drain(&mut spool).0.len()), (Opened::default(), 0));
+    assert_eq!((opened, drain(&mut spool).0.len()), (OpenedSpool::default(), 0));
     assert_eq!(fs::read_dir(dir.0.join("fake")).unwrap().count(), 6, "with lock and cursor");
 }
 
@@ -349,15 +352,15 @@ fn segments_of_the_last_release_are_delivered_in_order_with_what_each_record_is(
         let (mut spool, opened) = Spool::open(options.clone(), "fake").unwrap();
         let mut expected = http(4);
         expected.add(Dataset::Ledger, 3);
-        assert_eq!(opened, Opened { records: expected, ..Opened::default() });
+        assert_eq!(opened, OpenedSpool { records: expected, ..OpenedSpool::default() });
         put(&mut spool, &numbered(0..2));
-        let (Taken::Batch(first, ticket), NONE) = spool.take(&THREE, 1) else { panic!() };
+        let (TakenRecords::Batch(first, ticket), NONE) = spool.take(&THREE, 1) else { panic!() };
         spool.settle(ticket);
         drop(spool);
         let (mut spool, opened) = Spool::open(options, "fake").unwrap();
         assert_eq!((opened.records.total(), opened.lost, opened.unknown_bytes), (9 - first.records() as u64, 0, 0));
         let mut ids: Vec<String> = first.iter().map(|item| item.id.to_owned()).collect();
-        while let (Taken::Batch(batch, ticket), NONE) = spool.take(&ALL, 1) {
+        while let (TakenRecords::Batch(batch, ticket), NONE) = spool.take(&ALL, 1) {
             ids.extend(batch.iter().map(|item| item.id.to_owned()));
             spool.settle(ticket);
         }
@@ -421,7 +424,7 @@ proptest! {
                     put(&mut spool, &numbered(stored..stored + n));
                     stored += n;
                 }
-                Op::Take => if let (Taken::Batch(batch, ticket), NONE) = spool.take(&THREE, readers) {
+                Op::Take => if let (TakenRecords::Batch(batch, ticket), NONE) = spool.take(&THREE, readers) {
                     let got = numbers(&batch);
                     prop_assert_eq!(&got, &(next..next + got.len()).collect::<Vec<_>>());
                     next += got.len();

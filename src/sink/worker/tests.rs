@@ -5,8 +5,8 @@ use tokio::task::JoinHandle;
 
 use super::super::batch::Batch;
 use super::super::batch::tests::piece;
-use super::super::queue::{Dropped, QueueLimits, WhenFull};
-use super::super::{Rejected, SinkCounts};
+use super::super::queue::{DropReason, QueueLimits, WhenFull};
+use super::super::{RejectedRecord, SinkCounts};
 use super::*;
 
 /// What the fake target does with the next batch; without a script it takes everything.
@@ -28,7 +28,7 @@ struct Fake {
     script: VecDeque<Step>,
     seen: Seen,
     start: Instant,
-    queue: Arc<Queue>,
+    queue: Arc<SinkQueue>,
 }
 
 impl Sink for Fake {
@@ -41,7 +41,8 @@ impl Sink for Fake {
             Some(Step::Fail(error)) => Err(error),
             Some(Step::Retry(retry)) => Ok(Delivery { retry, ..Delivery::default() }),
             Some(Step::Reject(indices)) => {
-                let rejected = indices.iter().map(|&index| Rejected { index, reason: "mapping".into() }).collect();
+                let rejected =
+                    indices.iter().map(|&index| RejectedRecord { index, reason: "mapping".into() }).collect();
                 Ok(Delivery { rejected, ..Delivery::default() })
             }
             Some(Step::Slow) => {
@@ -59,7 +60,7 @@ impl Sink for Fake {
 }
 
 struct Rig {
-    queue: Arc<Queue>,
+    queue: Arc<SinkQueue>,
     seen: Seen,
     worker: JoinHandle<()>,
 }
@@ -69,12 +70,12 @@ const BATCH: BatchLimits = BatchLimits { records: 3, bytes: 100, age: Duration::
 const AT_ONCE: BatchLimits = BatchLimits { age: Duration::ZERO, ..BATCH };
 
 fn rig_with(script: Vec<Step>, batch: BatchLimits, queue: QueueLimits) -> Rig {
-    let queue = Arc::new(Queue::new("fake", queue, WhenFull::Drop));
+    let queue = Arc::new(SinkQueue::new("fake", queue, WhenFull::Drop));
     let seen = Seen::default();
     let fake =
         Fake { script: script.into(), seen: Arc::clone(&seen), start: Instant::now(), queue: Arc::clone(&queue) };
-    let backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) };
-    let terms = Terms { batch, backoff, hold_for: Some(HOLD_FOR), dead_letters: None };
+    let backoff = RetryBackoff { first: Duration::from_millis(100), most: Duration::from_secs(1) };
+    let terms = WorkerTerms { batch, backoff, hold_for: Some(HOLD_FOR), dead_letters: None };
     let worker = tokio::spawn(run_all(vec![fake], Arc::clone(&queue), terms));
     Rig { queue, seen, worker }
 }
@@ -261,7 +262,7 @@ async fn a_full_queue_drops_the_newest_exactly_to_its_limit() {
     rig.offer(&["h"]);
     let counts = rig.queue.counts();
     assert_eq!((counts.ledger.in_flight, counts.ledger.queued), (1, 4));
-    assert_eq!(counts.dropped[Dropped::QueueFull as usize], 3);
+    assert_eq!(counts.dropped[DropReason::QueueFull as usize], 3);
     rig.queue.abort();
     assert_eq!(rig.end().await, (0, 0, [3, 0, 5]));
 }
@@ -375,14 +376,14 @@ async fn a_reload_reaches_an_idle_sink() {
 /// A replay loses nothing: its thread waits for a slow target.
 #[tokio::test]
 async fn a_producer_that_may_wait_loses_nothing() {
-    let queue = Arc::new(Queue::new("fake", QueueLimits { records: 2, bytes: 1 << 20 }, WhenFull::Wait));
+    let queue = Arc::new(SinkQueue::new("fake", QueueLimits { records: 2, bytes: 1 << 20 }, WhenFull::Wait));
     let producer = Arc::clone(&queue);
     let thread = std::thread::spawn(move || {
         (0..100).for_each(|_| producer.offer(piece(&["a", "b", "c", "d", "e"])));
         producer.close();
     });
     let mut records = 0;
-    while let Next::Deliver(mut flight) = queue.next(&AT_ONCE, &mut 0).await {
+    while let WorkerTask::Deliver(mut flight) = queue.next(&AT_ONCE, &mut 0).await {
         assert!(flight.batch().records() <= 2);
         assert_balanced(&queue.counts());
         records += flight.batch().records();
@@ -395,7 +396,7 @@ async fn a_producer_that_may_wait_loses_nothing() {
 /// And a shutdown frees a producer that waits.
 #[test]
 fn a_close_frees_a_producer_that_waits() {
-    let queue = Arc::new(Queue::new("fake", QueueLimits { records: 1, bytes: 1 << 20 }, WhenFull::Wait));
+    let queue = Arc::new(SinkQueue::new("fake", QueueLimits { records: 1, bytes: 1 << 20 }, WhenFull::Wait));
     let producer = Arc::clone(&queue);
     let thread = std::thread::spawn(move || producer.offer(piece(&["a", "b"])));
     while queue.counts().ledger.queued == 0 {
@@ -409,7 +410,7 @@ fn a_close_frees_a_producer_that_waits() {
 
 #[test]
 fn backoff_has_full_jitter_under_a_bound_that_doubles_up_to_the_most() {
-    let backoff = Backoff { first: Duration::from_millis(100), most: Duration::from_secs(1) };
+    let backoff = RetryBackoff { first: Duration::from_millis(100), most: Duration::from_secs(1) };
     let bounds = [0, 1, 2, 3, 4, 31, u32::MAX].map(|attempt| {
         (0..20_000u64).map(|n| backoff.wait(attempt, n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).max().unwrap()
     });
@@ -418,6 +419,6 @@ fn backoff_has_full_jitter_under_a_bound_that_doubles_up_to_the_most() {
         assert!(*bound <= most && *bound > most.mul_f64(0.99), "{bound:?} of {most:?}");
     }
     assert_eq!(backoff.wait(9, 0), Duration::ZERO);
-    let none = Backoff { first: Duration::ZERO, most: Duration::ZERO };
+    let none = RetryBackoff { first: Duration::ZERO, most: Duration::ZERO };
     assert_eq!(none.wait(3, u64::MAX), Duration::ZERO);
 }

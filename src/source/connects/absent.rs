@@ -2,24 +2,24 @@
 
 use std::os::fd::RawFd;
 
-use super::{Options, Unavailable};
-use crate::connects::Connects;
+use super::{ConnectSourceOptions, ConnectsUnavailable};
+use crate::connects::ConnectEngine;
 
 pub(super) const EXIT: &str = "connect_exit";
 
 /// A program that was loaded: here there is none.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedProgram {
     /// What it does without, and why.
     pub lacks: Option<String>,
     never: std::convert::Infallible,
 }
 
-pub(super) fn load(_: &Options, _: bool) -> Result<Loaded, Unavailable> {
-    Err(Unavailable::LeftOut)
+pub(super) fn load(_: &ConnectSourceOptions, _: bool) -> Result<LoadedProgram, ConnectsUnavailable> {
+    Err(ConnectsUnavailable::LeftOut)
 }
 
-impl Loaded {
+impl LoadedProgram {
     /// Whether its counters can be read without a right.
     pub fn needs_right(&self) -> bool {
         match self.never {}
@@ -33,11 +33,11 @@ impl Loaded {
         match self.never {}
     }
 
-    pub(super) fn has_unread(&self, _: &Connects) -> bool {
+    pub(super) fn has_unread(&self, _: &ConnectEngine) -> bool {
         match self.never {}
     }
 
-    pub(super) fn count(&self, _: &mut Connects, _: bool) {
+    pub(super) fn count(&self, _: &mut ConnectEngine, _: bool) {
         match self.never {}
     }
 

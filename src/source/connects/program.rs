@@ -8,9 +8,9 @@ use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, ProgramFd};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 
-use super::{BTF, Options, Unavailable, namespace};
-use crate::connects::{Connects, KernelCounts};
-use crate::source::privilege::{self, Right};
+use super::{BTF, ConnectSourceOptions, ConnectsUnavailable, namespace};
+use crate::connects::{ConnectEngine, KernelCounts};
+use crate::source::privilege::{self, NeededRight};
 
 /// Made of the C next to it by scripts/bpf.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/bpf/connects.bpf.o"));
@@ -23,10 +23,10 @@ pub(super) const EXIT: &str = "connect_exit";
 const LONGEST_ERROR: usize = 500;
 
 /// The counters of one CPU, in the order of `struct counts`.
-type Counters = PerCpuArray<MapData, [u64; 5]>;
+type CpuCounters = PerCpuArray<MapData, [u64; 5]>;
 
 /// The program at work. Dropped, it is gone.
-pub struct Loaded {
+pub struct LoadedProgram {
     /// What it does without, and why: connects that fail before a packet is sent, and UDP.
     pub lacks: Option<String>,
     /// Holds the attachments.
@@ -34,23 +34,23 @@ pub struct Loaded {
     /// The one part whose omitted runs are losses.
     end: ProgramFd,
     ring: RingBuf<MapData>,
-    counters: Counters,
+    counters: CpuCounters,
 }
 
-impl fmt::Debug for Loaded {
+impl fmt::Debug for LoadedProgram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Loaded").field("lacks", &self.lacks).finish_non_exhaustive()
     }
 }
 
-pub(super) fn load(options: &Options, with_exit: bool) -> Result<Loaded, Unavailable> {
+pub(super) fn load(options: &ConnectSourceOptions, with_exit: bool) -> Result<LoadedProgram, ConnectsUnavailable> {
     let loaded = load_and_attach(options, with_exit);
     give_memory_back();
     loaded
 }
 
-fn load_and_attach(options: &Options, with_exit: bool) -> Result<Loaded, Unavailable> {
-    let btf = Btf::parse_file(BTF, aya::Endianness::default()).map_err(|_| Unavailable::NoBtf)?;
+fn load_and_attach(options: &ConnectSourceOptions, with_exit: bool) -> Result<LoadedProgram, ConnectsUnavailable> {
+    let btf = Btf::parse_file(BTF, aya::Endianness::default()).map_err(|_| ConnectsUnavailable::NoBtf)?;
     let mut program = load_object(options, with_exit, &btf)?;
     // Nothing begins before its end can be seen.
     let mut end = None;
@@ -61,13 +61,13 @@ fn load_and_attach(options: &Options, with_exit: bool) -> Result<Loaded, Unavail
             end = Some(fd);
         }
     }
-    let end = end.ok_or(Unavailable::Refused(END, "it is not in the object".to_owned()))?;
+    let end = end.ok_or(ConnectsUnavailable::Refused(END, "it is not in the object".to_owned()))?;
     let ring = map(&mut program, "ring")?;
     let counters = map(&mut program, "counters")?;
-    Ok(Loaded { lacks: None, program: Some(program), end, ring, counters })
+    Ok(LoadedProgram { lacks: None, program: Some(program), end, ring, counters })
 }
 
-fn load_object(options: &Options, with_exit: bool, btf: &Btf) -> Result<Ebpf, Unavailable> {
+fn load_object(options: &ConnectSourceOptions, with_exit: bool, btf: &Btf) -> Result<Ebpf, ConnectsUnavailable> {
     let own_pid = std::process::id();
     let own_pidns = namespace("pid").unwrap_or_default();
     let (netns, udp, exit) = (options.netns.unwrap_or_default(), u32::from(options.udp), u32::from(with_exit));
@@ -83,15 +83,20 @@ fn load_object(options: &Options, with_exit: bool, btf: &Btf) -> Result<Ebpf, Un
         .map_max_entries("ring", bytes);
     loader.load(OBJECT).map_err(|error| {
         if let EbpfError::MapError(MapError::CreateError { name, io_error }) = error {
-            return Unavailable::NoMap(name, whole(&io_error));
+            return ConnectsUnavailable::NoMap(name, whole(&io_error));
         }
-        Unavailable::Refused("connects", whole(&error))
+        ConnectsUnavailable::Refused("connects", whole(&error))
     })
 }
 
-fn attach(program: &mut Ebpf, name: &'static str, tracepoint: &str, btf: &Btf) -> Result<ProgramFd, Unavailable> {
-    let refused = |error: &dyn Error| Unavailable::Refused(name, whole(error));
-    let absent = || Unavailable::Refused(name, "it is not in the object".to_owned());
+fn attach(
+    program: &mut Ebpf,
+    name: &'static str,
+    tracepoint: &str,
+    btf: &Btf,
+) -> Result<ProgramFd, ConnectsUnavailable> {
+    let refused = |error: &dyn Error| ConnectsUnavailable::Refused(name, whole(error));
+    let absent = || ConnectsUnavailable::Refused(name, "it is not in the object".to_owned());
     let part: &mut BtfTracePoint =
         program.program_mut(name).ok_or_else(absent)?.try_into().map_err(|error| refused(&error))?;
     part.load(tracepoint, btf).map_err(|error| refused(&error))?;
@@ -99,14 +104,14 @@ fn attach(program: &mut Ebpf, name: &'static str, tracepoint: &str, btf: &Btf) -
     part.fd().map_err(|error| refused(&error))?.try_clone().map_err(|error| refused(&error))
 }
 
-fn map<M: TryFrom<Map, Error = MapError>>(program: &mut Ebpf, name: &'static str) -> Result<M, Unavailable> {
+fn map<M: TryFrom<Map, Error = MapError>>(program: &mut Ebpf, name: &'static str) -> Result<M, ConnectsUnavailable> {
     let map = program
         .take_map(name)
-        .ok_or_else(|| Unavailable::NoMap(name.to_owned(), "it is not in the object".to_owned()))?;
-    M::try_from(map).map_err(|error| Unavailable::NoMap(name.to_owned(), whole(&error)))
+        .ok_or_else(|| ConnectsUnavailable::NoMap(name.to_owned(), "it is not in the object".to_owned()))?;
+    M::try_from(map).map_err(|error| ConnectsUnavailable::NoMap(name.to_owned(), whole(&error)))
 }
 
-impl Loaded {
+impl LoadedProgram {
     /// Whether its counters can be read with a right only, as before Linux 5.19.
     pub fn needs_right(&self) -> bool {
         self.counters.get(&0, 0).is_err()
@@ -127,20 +132,20 @@ impl Loaded {
     }
 
     /// Whether the program has written more than was read.
-    pub(super) fn has_unread(&self, connects: &Connects) -> bool {
+    pub(super) fn has_unread(&self, connects: &ConnectEngine) -> bool {
         let sent: u64 = self.counts().iter().map(|counts| counts.sent).sum();
         sent > connects.numbered()
     }
 
     /// Hands the counters on.
-    pub(super) fn count(&self, connects: &mut Connects, at_the_end: bool) {
+    pub(super) fn count(&self, connects: &mut ConnectEngine, at_the_end: bool) {
         connects.handle_counts(&self.counts(), at_the_end);
         connects.ledger_mut().missed = self.missed();
     }
 
     fn counts(&self) -> Vec<KernelCounts> {
         let read = || self.counters.get(&0, 0);
-        let values = read().or_else(|error| privilege::with(Right::Bpf, read).unwrap_or(Err(error)));
+        let values = read().or_else(|error| privilege::with(NeededRight::Bpf, read).unwrap_or(Err(error)));
         let values = values.map_err(|error| tracing::warn!(%error, "the program's counters cannot be read"));
         let of = |[sent, dropped, untracked, unended, own]: &[u64; 5]| KernelCounts {
             sent: *sent,

@@ -66,13 +66,13 @@ impl fmt::Display for CaptureFileError {
                 known(first).map_or(Ok(()), |name| write!(f, " ({name})"))
             }
             Self::Cut { frames, offset } => {
-                write!(f, "the file is cut: what begins at byte {offset}, after {}, is not whole", Frames(*frames))
+                write!(f, "the file is cut: what begins at byte {offset}, after {}, is not whole", FrameNumber(*frames))
             }
             Self::Corrupt { frames, offset, what } => {
-                write!(f, "the file is corrupt at byte {offset}, after {}: {what}", Frames(*frames))
+                write!(f, "the file is corrupt at byte {offset}, after {}: {what}", FrameNumber(*frames))
             }
             Self::Io { frames, offset, source } => {
-                write!(f, "cannot read on at byte {offset}, after {}: {source}", Frames(*frames))
+                write!(f, "cannot read on at byte {offset}, after {}: {source}", FrameNumber(*frames))
             }
         }
     }
@@ -87,9 +87,9 @@ impl std::error::Error for CaptureFileError {
     }
 }
 
-struct Frames(u64);
+struct FrameNumber(u64);
 
-impl fmt::Display for Frames {
+impl fmt::Display for FrameNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} frame{}", self.0, if self.0 == 1 { "" } else { "s" })
     }

@@ -5,8 +5,8 @@
 
 use std::io::Read;
 
-use super::window::Window;
-use super::{CaptureFileError, Located, MAX_RECORD, Order};
+use super::window::FileWindow;
+use super::{ByteOrder, CaptureFileError, Located, MAX_RECORD};
 use crate::flow::Timestamp;
 use crate::packet::LinkType;
 
@@ -17,14 +17,14 @@ const LEAST_LIMIT: usize = 256 << 10;
 /// What the first four bytes say, in the order they were written.
 #[derive(Clone, Copy)]
 pub(super) struct Magic {
-    order: Order,
+    order: ByteOrder,
     nanos_per_tick: i64,
     record_header: usize,
 }
 
 impl Magic {
     pub(super) fn of(first: [u8; 4]) -> Option<Self> {
-        [Order::Little, Order::Big].into_iter().find_map(|order| {
+        [ByteOrder::Little, ByteOrder::Big].into_iter().find_map(|order| {
             let (nanos_per_tick, record_header) = match order.u32(first) {
                 0xa1b2_c3d4 => (1000, 16),
                 0xa1b2_3c4d => (1, 16),
@@ -46,16 +46,16 @@ enum Lengths {
     Either,
 }
 
-pub(super) struct Records {
+pub(super) struct PcapRecords {
     magic: Magic,
     link: LinkType,
     lengths: Lengths,
     limit: usize,
 }
 
-impl Records {
+impl PcapRecords {
     /// Reads the file's header.
-    pub(super) fn open<R: Read>(window: &mut Window<R>, magic: Magic) -> Result<Self, CaptureFileError> {
+    pub(super) fn open<R: Read>(window: &mut FileWindow<R>, magic: Magic) -> Result<Self, CaptureFileError> {
         if !window.fill(HEADER)? {
             return Err(window.cut(0));
         }
@@ -79,7 +79,7 @@ impl Records {
     }
 
     #[inline]
-    pub(super) fn next<R: Read>(&mut self, window: &mut Window<R>) -> Result<Option<Located>, CaptureFileError> {
+    pub(super) fn next<R: Read>(&mut self, window: &mut FileWindow<R>) -> Result<Option<Located>, CaptureFileError> {
         let header_len = self.magic.record_header;
         if !window.fill(header_len)? {
             return window.at_end().map(|()| None);

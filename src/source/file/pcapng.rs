@@ -6,8 +6,8 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use super::window::Window;
-use super::{CaptureFileError, Located, MAX_RECORD, Order};
+use super::window::FileWindow;
+use super::{ByteOrder, CaptureFileError, Located, MAX_RECORD};
 use crate::flow::Timestamp;
 use crate::packet::LinkType;
 use crate::redact::escape;
@@ -24,16 +24,16 @@ const MAX_INTERFACES: usize = 1 << 16;
 /// Of an interface's name, in bytes; Linux allows 15, Windows writes a path.
 const MAX_NAME: usize = 256;
 
-pub(super) struct Blocks {
-    order: Order,
-    interfaces: Vec<Interface>,
+pub(super) struct PcapngBlocks {
+    order: ByteOrder,
+    interfaces: Vec<PcapngInterface>,
     /// A simple packet has no time: it gets the last one seen.
     last: Timestamp,
     /// This many had none.
     untimed: u64,
 }
 
-struct Interface {
+struct PcapngInterface {
     link: LinkType,
     name: Option<Arc<str>>,
     clock: Clock,
@@ -42,15 +42,15 @@ struct Interface {
 }
 
 /// Type and whole length of the block that begins here.
-struct Block {
+struct PcapngBlock {
     kind: u32,
     len: usize,
     offset: u64,
 }
 
-impl Blocks {
+impl PcapngBlocks {
     pub(super) fn new() -> Self {
-        Self { order: Order::Little, interfaces: Vec::new(), last: Timestamp(0), untimed: 0 }
+        Self { order: ByteOrder::Little, interfaces: Vec::new(), last: Timestamp(0), untimed: 0 }
     }
 
     /// The name of an interface, as a [`Located`] frame refers to it.
@@ -64,7 +64,7 @@ impl Blocks {
     }
 
     #[inline]
-    pub(super) fn next<R: Read>(&mut self, window: &mut Window<R>) -> Result<Option<Located>, CaptureFileError> {
+    pub(super) fn next<R: Read>(&mut self, window: &mut FileWindow<R>) -> Result<Option<Located>, CaptureFileError> {
         loop {
             let Some(block) = self.begin(window)? else { return Ok(None) };
             if !matches!(block.kind, INTERFACE | OLD_PACKET | SIMPLE_PACKET | ENHANCED_PACKET) {
@@ -80,7 +80,7 @@ impl Blocks {
             }
             let body = self.body(window, &block)?;
             if block.kind == INTERFACE {
-                let interface = Interface::parse(self.order, body);
+                let interface = PcapngInterface::parse(self.order, body);
                 self.add(interface.map_err(|what| CaptureFileError::corrupt(block.offset, what))?, &block)?;
                 window.consume(block.len);
                 continue;
@@ -96,7 +96,7 @@ impl Blocks {
 
     /// Reads the head of the next block; a section's sets the byte order first.
     #[inline]
-    fn begin<R: Read>(&mut self, window: &mut Window<R>) -> Result<Option<Block>, CaptureFileError> {
+    fn begin<R: Read>(&mut self, window: &mut FileWindow<R>) -> Result<Option<PcapngBlock>, CaptureFileError> {
         let offset = window.offset();
         if !window.fill(8)? {
             return window.at_end().map(|()| None);
@@ -111,19 +111,19 @@ impl Blocks {
         if len < least || !len.is_multiple_of(4) {
             return Err(CaptureFileError::corrupt(offset, format!("a block of {len} bytes")));
         }
-        Ok(Some(Block { kind: self.order.u32([k0, k1, k2, k3]), len, offset }))
+        Ok(Some(PcapngBlock { kind: self.order.u32([k0, k1, k2, k3]), len, offset }))
     }
 
     #[cold]
-    fn section<R: Read>(&mut self, window: &mut Window<R>) -> Result<(), CaptureFileError> {
+    fn section<R: Read>(&mut self, window: &mut FileWindow<R>) -> Result<(), CaptureFileError> {
         let offset = window.offset();
         let whole = window.fill(16)?;
         let Some([.., b0, b1, b2, b3, v0, v1, _, _]) = window.first::<16>().filter(|_| whole) else {
             return Err(window.cut(offset));
         };
         self.order = match [*b0, *b1, *b2, *b3] {
-            [0x4d, 0x3c, 0x2b, 0x1a] => Order::Little,
-            [0x1a, 0x2b, 0x3c, 0x4d] => Order::Big,
+            [0x4d, 0x3c, 0x2b, 0x1a] => ByteOrder::Little,
+            [0x1a, 0x2b, 0x3c, 0x4d] => ByteOrder::Big,
             _ => return Err(CaptureFileError::corrupt(offset, "a section header without byte-order magic")),
         };
         let major = self.order.u16([*v0, *v1]);
@@ -135,7 +135,7 @@ impl Blocks {
     }
 
     /// Goes past a block that has nothing for us, however long it is.
-    fn pass<R: Read>(&self, window: &mut Window<R>, block: &Block) -> Result<(), CaptureFileError> {
+    fn pass<R: Read>(&self, window: &mut FileWindow<R>, block: &PcapngBlock) -> Result<(), CaptureFileError> {
         let whole = window.skip(block.len as u64 - 4)? && window.fill(4)?;
         match window.first().filter(|_| whole) {
             Some(trailer) => self.check_trailer(*trailer, block)?,
@@ -147,7 +147,7 @@ impl Blocks {
 
     /// What lies between the block's two lengths.
     #[inline]
-    fn body<'w, R: Read>(&self, window: &'w Window<R>, block: &Block) -> Result<&'w [u8], CaptureFileError> {
+    fn body<'w, R: Read>(&self, window: &'w FileWindow<R>, block: &PcapngBlock) -> Result<&'w [u8], CaptureFileError> {
         let body = window.bytes().get(8..block.len).and_then(|rest| rest.split_last_chunk());
         let Some((body, trailer)) = body else { return Err(window.cut(block.offset)) };
         self.check_trailer(*trailer, block)?;
@@ -155,7 +155,7 @@ impl Blocks {
     }
 
     #[inline]
-    fn check_trailer(&self, trailer: [u8; 4], block: &Block) -> Result<(), CaptureFileError> {
+    fn check_trailer(&self, trailer: [u8; 4], block: &PcapngBlock) -> Result<(), CaptureFileError> {
         let again = usize::try_from(self.order.u32(trailer)).unwrap_or(usize::MAX);
         if again == block.len {
             return Ok(());
@@ -164,7 +164,7 @@ impl Blocks {
         Err(CaptureFileError::corrupt(block.offset, what))
     }
 
-    fn add(&mut self, interface: Interface, block: &Block) -> Result<(), CaptureFileError> {
+    fn add(&mut self, interface: PcapngInterface, block: &PcapngBlock) -> Result<(), CaptureFileError> {
         if self.interfaces.len() >= MAX_INTERFACES {
             let what = format!("more than {MAX_INTERFACES} interfaces");
             return Err(CaptureFileError::corrupt(block.offset, what));
@@ -178,7 +178,7 @@ impl Blocks {
     fn frame(&self, kind: u32, body: &[u8]) -> Result<Located, String> {
         let simple = kind == SIMPLE_PACKET;
         let (fields, header) = if simple { (self.simple(body)?, 4) } else { (self.timed(kind, body)?, 20) };
-        let Fields { interface, ticks, captured, wire_len } = fields;
+        let BlockFields { interface, ticks, captured, wire_len } = fields;
         let known =
             self.interfaces.get(interface).ok_or_else(|| format!("a frame of unknown interface {interface}"))?;
         let len = usize::try_from(captured).unwrap_or(usize::MAX);
@@ -191,7 +191,7 @@ impl Blocks {
     }
 
     #[inline]
-    fn timed(&self, kind: u32, body: &[u8]) -> Result<Fields, String> {
+    fn timed(&self, kind: u32, body: &[u8]) -> Result<BlockFields, String> {
         let Some(&[i0, i1, i2, i3, h0, h1, h2, h3, l0, l1, l2, l3, c0, c1, c2, c3, w0, w1, w2, w3]) =
             body.first_chunk()
         else {
@@ -203,7 +203,7 @@ impl Blocks {
             OLD_PACKET => order.u16([i0, i1]).into(),
             _ => order.u32([i0, i1, i2, i3]),
         };
-        Ok(Fields {
+        Ok(BlockFields {
             interface: usize::try_from(interface).unwrap_or(usize::MAX),
             ticks: Some(u64::from(order.u32([h0, h1, h2, h3])) << 32 | u64::from(order.u32([l0, l1, l2, l3]))),
             captured: order.u32([c0, c1, c2, c3]),
@@ -212,7 +212,7 @@ impl Blocks {
     }
 
     /// No captured length either: the lower of length on the wire and snap length.
-    fn simple(&self, body: &[u8]) -> Result<Fields, String> {
+    fn simple(&self, body: &[u8]) -> Result<BlockFields, String> {
         let Some(wire_len) = body.first_chunk().map(|len| self.order.u32(*len)) else {
             return Err(format!("a packet block of {} bytes", body.len() + 12));
         };
@@ -220,19 +220,19 @@ impl Blocks {
             0 => wire_len,
             snaplen => wire_len.min(snaplen),
         };
-        Ok(Fields { interface: 0, ticks: None, captured, wire_len })
+        Ok(BlockFields { interface: 0, ticks: None, captured, wire_len })
     }
 }
 
-struct Fields {
+struct BlockFields {
     interface: usize,
     ticks: Option<u64>,
     captured: u32,
     wire_len: u32,
 }
 
-impl Interface {
-    fn parse(order: Order, body: &[u8]) -> Result<Self, String> {
+impl PcapngInterface {
+    fn parse(order: ByteOrder, body: &[u8]) -> Result<Self, String> {
         const NAME: u16 = 2;
         const RESOLUTION: u16 = 9;
         const OFFSET: u16 = 14;
@@ -248,7 +248,7 @@ impl Interface {
             match (code, value) {
                 (0, _) => break,
                 (NAME, name) => interface.name = text(name),
-                (RESOLUTION, [resolution, ..]) => interface.clock.resolution = Resolution::of(*resolution),
+                (RESOLUTION, [resolution, ..]) => interface.clock.resolution = TickResolution::of(*resolution),
                 (OFFSET, value) => {
                     let bytes = value.first_chunk().ok_or("an if_tsoffset that is too short")?;
                     interface.clock.offset = order.i64(*bytes);
@@ -272,14 +272,14 @@ fn text(bytes: &[u8]) -> Option<Arc<str>> {
 /// How an interface counts time.
 #[derive(Default)]
 struct Clock {
-    resolution: Resolution,
+    resolution: TickResolution,
     /// Seconds to add.
     offset: i64,
 }
 
 /// What a tick is, in nanoseconds.
 #[derive(Clone, Copy)]
-enum Resolution {
+enum TickResolution {
     /// This many.
     Times(u64),
     /// The so-manieth part of one.
@@ -288,13 +288,13 @@ enum Resolution {
     Binary(u8),
 }
 
-impl Default for Resolution {
+impl Default for TickResolution {
     fn default() -> Self {
         Self::Times(1000)
     }
 }
 
-impl Resolution {
+impl TickResolution {
     /// Of if_tsresol: a negative power of 2 or 10.
     fn of(byte: u8) -> Self {
         match byte {
@@ -310,9 +310,9 @@ impl Clock {
     #[inline]
     fn time(&self, ticks: u64) -> Timestamp {
         let nanos = match self.resolution {
-            Resolution::Times(n) => u128::from(ticks) * u128::from(n),
-            Resolution::Part(n) => u128::from(ticks / n),
-            Resolution::Binary(n) => (u128::from(ticks) * 1_000_000_000).checked_shr(n.into()).unwrap_or(0),
+            TickResolution::Times(n) => u128::from(ticks) * u128::from(n),
+            TickResolution::Part(n) => u128::from(ticks / n),
+            TickResolution::Binary(n) => (u128::from(ticks) * 1_000_000_000).checked_shr(n.into()).unwrap_or(0),
         };
         Timestamp::new(self.offset, i64::try_from(nanos).unwrap_or(i64::MAX))
     }

@@ -12,8 +12,8 @@ use super::CaptureFileError;
 const BUFFER: usize = 256 << 10;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-pub(super) struct Window<R: Read> {
-    input: Input<R>,
+pub(super) struct FileWindow<R: Read> {
+    input: FileInput<R>,
     buffer: Vec<u8>,
     /// Invariant: `start <= end <= buffer.len()`; between them lies what was read and not consumed.
     start: usize,
@@ -25,20 +25,20 @@ pub(super) struct Window<R: Read> {
     torn: bool,
 }
 
-enum Input<R: Read> {
-    Plain(Counted<R>),
-    Gzip(Box<MultiGzDecoder<Unread<R>>>),
+enum FileInput<R: Read> {
+    Plain(CountedReader<R>),
+    Gzip(Box<MultiGzDecoder<UnreadFile<R>>>),
 }
 
 /// What was read to look at it, and the rest.
-type Unread<R> = Chain<Cursor<Vec<u8>>, Counted<R>>;
+type UnreadFile<R> = Chain<Cursor<Vec<u8>>, CountedReader<R>>;
 
-struct Counted<R> {
+struct CountedReader<R> {
     inner: R,
     bytes: u64,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for CountedReader<R> {
     fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
         let n = self.inner.read(buf)?;
         self.bytes += n as u64;
@@ -46,19 +46,19 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-impl<R: Read> Window<R> {
+impl<R: Read> FileWindow<R> {
     /// Looks at the first bytes to see whether they are packed.
     pub(super) fn open(read: R) -> Result<Self, CaptureFileError> {
-        let input = Input::Plain(Counted { inner: read, bytes: 0 });
+        let input = FileInput::Plain(CountedReader { inner: read, bytes: 0 });
         let mut window =
             Self { input, buffer: vec![0; BUFFER], start: 0, end: 0, offset: 0, ended: false, torn: false };
         if !window.fill(GZIP.len())? || window.bytes().first_chunk() != Some(&GZIP) {
             return Ok(window);
         }
         let head = window.bytes().to_vec();
-        if let Input::Plain(rest) = window.input {
+        if let FileInput::Plain(rest) = window.input {
             let unread = Cursor::new(head).chain(rest);
-            window.input = Input::Gzip(Box::new(MultiGzDecoder::new(unread)));
+            window.input = FileInput::Gzip(Box::new(MultiGzDecoder::new(unread)));
         }
         Ok(Self { start: 0, end: 0, ended: false, ..window })
     }
@@ -153,8 +153,8 @@ impl<R: Read> Window<R> {
     /// Bytes taken from the file, packed as they are.
     pub(super) fn bytes_read(&self) -> u64 {
         match &self.input {
-            Input::Plain(read) => read.bytes,
-            Input::Gzip(read) => read.get_ref().get_ref().1.bytes,
+            FileInput::Plain(read) => read.bytes,
+            FileInput::Gzip(read) => read.get_ref().get_ref().1.bytes,
         }
     }
 
@@ -169,7 +169,7 @@ impl<R: Read> Window<R> {
     }
 }
 
-impl<R: Read> Read for Input<R> {
+impl<R: Read> Read for FileInput<R> {
     fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
         match self {
             Self::Plain(read) => read.read(buf),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sha1::{Digest, Sha1};
 
-use super::{AT_ONCE, Lines, Stop, Timestamp, VerdictInput, Verdicts, wall_clock};
+use super::{AT_ONCE, LineCutter, StopSignal, Timestamp, VerdictEngine, VerdictInput, wall_clock};
 use crate::source::now;
 
 /// How often the file is looked at.
@@ -34,7 +34,7 @@ pub struct FollowOptions {
 
 /// Which file, and how far it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Position {
+struct LogPosition {
     device: u64,
     inode: u64,
     offset: u64,
@@ -42,7 +42,7 @@ struct Position {
     check: u64,
 }
 
-impl Position {
+impl LogPosition {
     fn of(file: &File, offset: u64) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let before = before(file, offset)?;
@@ -80,19 +80,19 @@ fn before(file: &File, offset: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-struct Open {
+struct OpenLog {
     file: File,
     offset: u64,
-    lines: Lines,
+    lines: LineCutter,
     /// The last bytes that were read.
     last: Vec<u8>,
 }
 
-impl Open {
+impl OpenLog {
     fn new(mut file: File, offset: u64) -> io::Result<Self> {
         let (offset, last) = before(&file, offset).map_or((0, Vec::new()), |last| (offset, last));
         file.seek(SeekFrom::Start(offset))?;
-        Ok(Self { file, offset, lines: Lines::default(), last })
+        Ok(Self { file, offset, lines: LineCutter::default(), last })
     }
 
     fn is(&self, file: &Metadata) -> bool {
@@ -107,13 +107,13 @@ impl Open {
     /// It was shortened: from the beginning.
     fn again(&mut self) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(0))?;
-        (self.offset, self.lines) = (0, Lines::default());
+        (self.offset, self.lines) = (0, LineCutter::default());
         self.last.clear();
         Ok(())
     }
 
     /// Reads some; whether there was anything.
-    fn read(&mut self, room: &mut [u8], verdicts: &mut Verdicts) -> io::Result<bool> {
+    fn read(&mut self, room: &mut [u8], verdicts: &mut VerdictEngine) -> io::Result<bool> {
         let read = self.file.read(room)?;
         self.offset += read as u64;
         self.last.extend_from_slice(room.get(..read).unwrap_or_default());
@@ -130,22 +130,23 @@ impl Open {
     }
 }
 
-struct Follower<'a> {
+struct LogFollower<'a> {
     options: &'a FollowOptions,
-    open: Option<Open>,
+    open: Option<OpenLog>,
     room: Vec<u8>,
-    written: (Option<Position>, Instant),
+    written: (Option<LogPosition>, Instant),
     /// The file was not there when it was looked for last.
     waits: bool,
 }
 
 pub(super) fn run(
     options: &FollowOptions,
-    stop: &Stop,
-    verdicts: &mut Verdicts,
-    step: &mut impl FnMut(&mut Verdicts, Timestamp),
+    stop: &StopSignal,
+    verdicts: &mut VerdictEngine,
+    step: &mut impl FnMut(&mut VerdictEngine, Timestamp),
 ) -> io::Result<()> {
-    let mut follower = Follower { options, open: None, room: vec![0; AT_ONCE], written: (None, now()), waits: false };
+    let mut follower =
+        LogFollower { options, open: None, room: vec![0; AT_ONCE], written: (None, now()), waits: false };
     follower.begin(verdicts)?;
     loop {
         let stopped = stop.wait(None, LOOK_EVERY).stopped;
@@ -163,11 +164,11 @@ pub(super) fn run(
     }
 }
 
-impl Follower<'_> {
+impl LogFollower<'_> {
     /// Goes on where it was. Without a memory it begins with what comes from now on, with an empty one at the beginning.
-    fn begin(&mut self, verdicts: &mut Verdicts) -> io::Result<()> {
+    fn begin(&mut self, verdicts: &mut VerdictEngine) -> io::Result<()> {
         let path = &self.options.path;
-        let known = self.options.position.as_deref().map(Position::read);
+        let known = self.options.position.as_deref().map(LogPosition::read);
         if let Some(Some(position)) = known {
             self.rest_of_moved(position, verdicts)?;
         }
@@ -179,12 +180,12 @@ impl Follower<'_> {
             None => metadata.len(),
         };
         tracing::info!("reading the kernel log {} from byte {offset} on", path.display());
-        self.open = Some(Open::new(file, offset)?);
+        self.open = Some(OpenLog::new(file, offset)?);
         Ok(())
     }
 
     /// The file was moved away while no one read: what was still to be read of it.
-    fn rest_of_moved(&mut self, position: Position, verdicts: &mut Verdicts) -> io::Result<()> {
+    fn rest_of_moved(&mut self, position: LogPosition, verdicts: &mut VerdictEngine) -> io::Result<()> {
         for ending in MOVED {
             let mut name = self.options.path.clone().into_os_string();
             name.push(ending);
@@ -192,7 +193,7 @@ impl Follower<'_> {
             if !position.is_in(&file) {
                 continue;
             }
-            let mut rest = Open::new(file, position.offset)?;
+            let mut rest = OpenLog::new(file, position.offset)?;
             while rest.read(&mut self.room, verdicts)? {}
             rest.lines.finish(|line| verdicts.handle_line(line, VerdictInput::File, wall_clock(), None));
             verdicts.ledger_mut().rotations += 1;
@@ -216,15 +217,15 @@ impl Follower<'_> {
         }
     }
 
-    fn read(&mut self, verdicts: &mut Verdicts) -> io::Result<bool> {
+    fn read(&mut self, verdicts: &mut VerdictEngine) -> io::Result<bool> {
         self.open.as_mut().map_or(Ok(false), |open| open.read(&mut self.room, verdicts))
     }
 
     /// Whether the path leads to another file now, or to one that was shortened.
-    fn look(&mut self, verdicts: &mut Verdicts) -> io::Result<()> {
+    fn look(&mut self, verdicts: &mut VerdictEngine) -> io::Result<()> {
         let Some(open) = &mut self.open else {
             // What appears after a wait is read from its beginning.
-            self.open = self.opened()?.map(|file| Open::new(file, 0)).transpose()?;
+            self.open = self.opened()?.map(|file| OpenLog::new(file, 0)).transpose()?;
             return Ok(());
         };
         let there = std::fs::metadata(&self.options.path);
@@ -248,7 +249,7 @@ impl Follower<'_> {
             old.lines.finish(|line| verdicts.handle_line(line, VerdictInput::File, wall_clock(), None));
         }
         verdicts.ledger_mut().rotations += 1;
-        self.open = Some(Open::new(next, 0)?);
+        self.open = Some(OpenLog::new(next, 0)?);
         Ok(())
     }
 
@@ -257,7 +258,7 @@ impl Follower<'_> {
         if !(at_once || self.written.1.elapsed() >= WRITE_EVERY) {
             return;
         }
-        let position = Position::of(&open.file, open.line_begins());
+        let position = LogPosition::of(&open.file, open.line_begins());
         if position.as_ref().ok() == self.written.0.as_ref() {
             return;
         }
@@ -273,7 +274,7 @@ mod tests {
     use super::*;
     use crate::record::Record;
     use crate::source::live::stop_pair;
-    use crate::verdict::{Config, Prefixes};
+    use crate::verdict::{PrefixPatterns, VerdictConfig};
 
     const LINE: &str = "DENY_x IN=a OUT=b SRC=10.0.0.1 DST=10.0.0.2 LEN=37 PROTO=UDP SPT=1 DPT=";
 
@@ -298,9 +299,9 @@ mod tests {
         }
     }
 
-    fn verdicts() -> Verdicts {
-        Verdicts::new(Config {
-            prefixes: Prefixes::new(&["DENY_*=denied".to_owned()]).unwrap(),
+    fn verdicts() -> VerdictEngine {
+        VerdictEngine::new(VerdictConfig {
+            prefixes: PrefixPatterns::new(&["DENY_*=denied".to_owned()]).unwrap(),
             container_interfaces: Vec::new(),
             repeats: None,
             patience: None,
@@ -309,7 +310,7 @@ mod tests {
         })
     }
 
-    fn ports(verdicts: &mut Verdicts) -> Vec<u16> {
+    fn ports(verdicts: &mut VerdictEngine) -> Vec<u16> {
         let port = |record| {
             if let Record::Verdict(packet) = record { Some(packet.packet.destination.port) } else { None }
         };
@@ -317,11 +318,11 @@ mod tests {
     }
 
     /// Step by step, without a thread.
-    fn follower(options: &FollowOptions) -> Follower<'_> {
-        Follower { options, open: None, room: vec![0; 64], written: (None, now()), waits: false }
+    fn follower(options: &FollowOptions) -> LogFollower<'_> {
+        LogFollower { options, open: None, room: vec![0; 64], written: (None, now()), waits: false }
     }
 
-    fn all(follower: &mut Follower<'_>, verdicts: &mut Verdicts) -> Vec<u16> {
+    fn all(follower: &mut LogFollower<'_>, verdicts: &mut VerdictEngine) -> Vec<u16> {
         while follower.read(verdicts).unwrap() {}
         follower.look(verdicts).unwrap();
         while follower.read(verdicts).unwrap() {}
@@ -356,7 +357,7 @@ mod tests {
         let options = FollowOptions { path: folder.0.join("log"), position: Some(folder.0.join("position")) };
         folder.append("log", &[1]);
         let mut verdicts = verdicts();
-        let run = |verdicts: &mut Verdicts| {
+        let run = |verdicts: &mut VerdictEngine| {
             let mut it = follower(&options);
             it.begin(verdicts).unwrap();
             while it.read(verdicts).unwrap() {}
@@ -400,7 +401,7 @@ mod tests {
         let folder = Folder::new("number");
         let options = FollowOptions { path: folder.0.join("log"), position: Some(folder.0.join("position")) };
         folder.append("log", &[1, 2]);
-        let old = Position::of(&File::open(&options.path).unwrap(), 90).unwrap();
+        let old = LogPosition::of(&File::open(&options.path).unwrap(), 90).unwrap();
         let mut verdicts = verdicts();
         old.write(&folder.0.join("position")).unwrap();
         // The same file with other bytes before that place.

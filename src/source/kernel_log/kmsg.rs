@@ -5,17 +5,17 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 
-use super::{CaptureError, LONGEST_LINE, Stop, TICK, Timestamp, VerdictInput, Verdicts, wall_clock};
-use crate::source::privilege::{self, Right};
+use super::{CaptureError, LONGEST_LINE, StopSignal, TICK, Timestamp, VerdictEngine, VerdictInput, wall_clock};
+use crate::source::privilege::{self, NeededRight};
 
 const PATH: &str = "/dev/kmsg";
 /// Records read in a row before others are handed on.
 const READS: usize = 256;
 
 pub(super) fn run(
-    stop: &Stop,
-    verdicts: &mut Verdicts,
-    step: &mut impl FnMut(&mut Verdicts, Timestamp),
+    stop: &StopSignal,
+    verdicts: &mut VerdictEngine,
+    step: &mut impl FnMut(&mut VerdictEngine, Timestamp),
 ) -> io::Result<()> {
     let mut file = open()?;
     let boot = booted();
@@ -55,7 +55,7 @@ fn open() -> io::Result<File> {
     };
     match open() {
         // Where the log is for administrators only (kernel.dmesg_restrict).
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => privilege::with(Right::Syslog, open)
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => privilege::with(NeededRight::Syslog, open)
             .map_err(|missing| io::Error::other(CaptureError::NotPermitted(missing)))?,
         outcome => outcome,
     }

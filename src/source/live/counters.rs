@@ -7,13 +7,13 @@ pub use crate::ledger::KernelCounters;
 
 /// Follows the cumulative 32-bit counters of a handle by deltas.
 #[derive(Debug, Default)]
-pub(super) struct Follow {
+pub(super) struct CounterFollow {
     received: Counter,
     dropped: Counter,
     interface_dropped: Counter,
 }
 
-impl Follow {
+impl CounterFollow {
     /// A new handle counts from zero.
     pub(super) fn restart(&mut self) {
         *self = Self::default();
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn counters_go_on_over_32_bits_and_over_a_reopened_handle() {
-        let (mut follow, mut sum) = (Follow::default(), KernelCounters::default());
+        let (mut follow, mut sum) = (CounterFollow::default(), KernelCounters::default());
         for (received, total) in [
             (2_000_000_000, 2_000_000_000u64),
             (4_000_000_000, 4_000_000_000),
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_counter_that_goes_back_adds_nothing_and_goes_on_from_there() {
-        let (mut follow, mut sum) = (Follow::default(), KernelCounters::default());
+        let (mut follow, mut sum) = (CounterFollow::default(), KernelCounters::default());
         for (sample, total) in [(10, 10), (4, 10), (6, 12), (0u32.wrapping_sub(1), 12), (1, 14)] {
             follow.add(stat(0, 0, sample), &mut sum);
             assert_eq!(sum.interface_dropped, total, "after {sample}");

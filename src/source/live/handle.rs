@@ -8,24 +8,24 @@ use std::sync::Arc;
 
 use pcap::{Active, Capture, Error, Linktype, PacketHeader, Precision};
 
-use super::names::Names;
-use super::{Options, pace};
+use super::names::SeenNames;
+use super::{CaptureOptions, pace};
 use crate::flow::Timestamp;
 use crate::packet::{Frame, LinkType};
 use crate::source::interfaces;
-use crate::source::privilege::{self, NotPermitted, Right};
+use crate::source::privilege::{self, NeededRight, NotPermitted};
 
 /// LINKTYPE_LINUX_SLL2: cooked frames with the interface's index. DLT and LINKTYPE are the same number.
 const SLL2: LinkType = LinkType(276);
 
 /// An open interface.
-pub(super) struct Handle {
+pub(super) struct CaptureHandle {
     capture: Capture<Active>,
     link: LinkType,
     interface: Option<Arc<str>>,
     /// Its number when it was opened; none for libpcap's own inventions.
     index: Option<u32>,
-    names: Names,
+    names: SeenNames,
     /// Frames from before are not its own: another of the same group has them.
     since: Option<Timestamp>,
 }
@@ -86,19 +86,19 @@ pub fn check_filter(filter: &str, interface: &str) -> Result<(), CaptureError> {
         .map_err(|error| filter_error(filter, error))
 }
 
-impl Handle {
+impl CaptureHandle {
     /// Opens the interface, with NET_RAW effective only for that.
-    pub(super) fn open(options: &Options) -> Result<Self, OpenError> {
+    pub(super) fn open(options: &CaptureOptions) -> Result<Self, OpenError> {
         // Before opening: should it be replaced meanwhile, that shows later.
         let index = interfaces::index(&options.interface);
-        match privilege::with(Right::NetRaw, || activate(options)) {
+        match privilege::with(NeededRight::NetRaw, || activate(options)) {
             Ok(Ok(capture)) => Self::set_up(capture, index, options),
             Ok(Err(error)) => Err(explain(options, error)),
             Err(why) => Err(OpenError::Permanent(CaptureError::NotPermitted(why))),
         }
     }
 
-    fn set_up(mut capture: Capture<Active>, index: Option<u32>, options: &Options) -> Result<Self, OpenError> {
+    fn set_up(mut capture: Capture<Active>, index: Option<u32>, options: &CaptureOptions) -> Result<Self, OpenError> {
         let any = options.interface == interfaces::ANY;
         if any {
             // libpcap before 1.10 refuses, and goes on with SLL: then frames have no interface name.
@@ -117,7 +117,7 @@ impl Handle {
                 .map_err(|error| OpenError::Transient(format!("PACKET_FANOUT: {error}")))?;
             Ok(pace::wall_clock())
         });
-        Ok(Self { capture, link, interface, index, names: Names::default(), since: since.transpose()? })
+        Ok(Self { capture, link, interface, index, names: SeenNames::default(), since: since.transpose()? })
     }
 
     /// What its frames begin with.
@@ -160,7 +160,7 @@ impl Handle {
 }
 
 /// Never promiscuous: in a pod it shows nothing more. Never immediate: that takes one slot of the snap length per packet.
-fn activate(options: &Options) -> Result<Capture<Active>, Error> {
+fn activate(options: &CaptureOptions) -> Result<Capture<Active>, Error> {
     let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
     Capture::from_device(options.interface.as_str())?
         .promisc(false)
@@ -173,10 +173,10 @@ fn activate(options: &Options) -> Result<Capture<Active>, Error> {
         .open()
 }
 
-fn explain(options: &Options, error: Error) -> OpenError {
+fn explain(options: &CaptureOptions, error: Error) -> OpenError {
     let message = message(error);
     if message.contains("CAP_NET_RAW") {
-        OpenError::Permanent(CaptureError::NotPermitted(NotPermitted::in_other_namespace(Right::NetRaw)))
+        OpenError::Permanent(CaptureError::NotPermitted(NotPermitted::in_other_namespace(NeededRight::NetRaw)))
     } else if !interfaces::exists(&options.interface) {
         OpenError::Missing
     } else {

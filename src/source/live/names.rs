@@ -9,11 +9,11 @@ const MAX_NAMES: usize = 256;
 
 /// The names seen so far; one per handle, so a reopened one asks again.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct SeenNames {
     known: Vec<(u32, Option<Arc<str>>)>,
 }
 
-impl Names {
+impl SeenNames {
     /// The name behind the interface index of an SLL2 frame
     /// (<https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html>), asking the kernel once per index.
     pub(super) fn of_sll2(&mut self, frame: &[u8]) -> Option<&Arc<str>> {
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn an_index_is_asked_once_also_when_it_has_no_name_and_the_table_stays_bounded() {
-        let mut names = Names::default();
+        let mut names = SeenNames::default();
         let mut asked = 0;
         for index in [1, 2, 1, 2, 1] {
             let name = names.of_index(index, |index| {
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_index_stands_in_the_second_word_of_sll2_and_a_cut_header_has_none() {
-        let mut names = Names::default();
+        let mut names = SeenNames::default();
         names.of_index(7, |_| Some("seven".into()));
         assert_eq!(names.of_sll2(&[8, 0, 0, 0, 0, 0, 0, 7, 0, 0]).map(|name| &**name), Some("seven"));
         assert_eq!(names.of_sll2(&[8, 0, 0, 0, 0, 0, 0]), None);

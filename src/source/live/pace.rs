@@ -17,7 +17,7 @@ const TIMER_SLACK: Duration = Duration::from_millis(10);
 
 /// When things are due, and what time the capture has reached.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct CapturePace {
     last_tick: Option<Instant>,
     next_sample: Instant,
     clock: CaptureClock,
@@ -30,7 +30,7 @@ pub(super) struct Due {
     pub(super) sample: bool,
 }
 
-impl Pace {
+impl CapturePace {
     /// For a ring whose blocks retire after `timeout_ms`.
     pub(super) fn new(timeout_ms: u32) -> Self {
         let now = monotonic();
@@ -104,11 +104,11 @@ impl CaptureClock {
 
 /// Delays that double while an interface does not stay open.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(super) struct ReopenBackoff {
     delay: Duration,
 }
 
-impl Backoff {
+impl ReopenBackoff {
     const FIRST: Duration = Duration::from_millis(100);
     /// An interface that comes back is captured within this.
     const LAST: Duration = Duration::from_secs(5);
@@ -135,7 +135,7 @@ impl Backoff {
     }
 }
 
-impl Default for Backoff {
+impl Default for ReopenBackoff {
     fn default() -> Self {
         Self { delay: Self::FIRST }
     }
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_a_limit_and_start_over_after_a_handle_that_lasted() {
-        let mut backoff = Backoff::default();
+        let mut backoff = ReopenBackoff::default();
         assert!(backoff.is_fresh());
         let delays: Vec<u128> = (0..8).map(|_| backoff.step().as_millis()).collect();
         assert_eq!(delays, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_first_tick_is_due_at_once_and_then_not_for_a_while() {
-        let mut pace = Pace::new(50);
+        let mut pace = CapturePace::new(50);
         assert_eq!(pace.until_tick(), Duration::ZERO);
         assert_eq!(pace.due(false), Due { tick: true, sample: false });
         assert!(pace.until_tick() <= TICK);

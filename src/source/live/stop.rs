@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Stops every holder of the `Stop` made with it: by `stop`, or when it is dropped.
+/// Stops every holder of the `StopSignal` made with it: by `stop`, or when it is dropped.
 #[derive(Debug)]
 pub struct StopSender(PipeWriter);
 
@@ -21,12 +21,12 @@ impl StopSender {
 
 /// Receives the signal to stop; clones share it.
 #[derive(Clone, Debug)]
-pub struct Stop(Arc<PipeReader>);
+pub struct StopSignal(Arc<PipeReader>);
 
 /// A pair of ends: the deciding side keeps the first, each capture thread gets a clone of the second.
-pub fn stop_pair() -> io::Result<(StopSender, Stop)> {
+pub fn stop_pair() -> io::Result<(StopSender, StopSignal)> {
     let (reader, writer) = io::pipe()?;
-    Ok((StopSender(writer), Stop(Arc::new(reader))))
+    Ok((StopSender(writer), StopSignal(Arc::new(reader))))
 }
 
 /// Why a wait ended. Both false: the time ran out.
@@ -38,7 +38,7 @@ pub(in crate::source) struct Wakeup {
     pub(in crate::source) ready: bool,
 }
 
-impl Stop {
+impl StopSignal {
     /// Waits until `fd` is ready, the signal to stop came, or `timeout` is over; at least a millisecond when not zero.
     pub(in crate::source) fn wait(&self, fd: Option<RawFd>, timeout: Duration) -> Wakeup {
         let [stopped, ready] = poll([self.0.as_raw_fd(), fd.unwrap_or(NO_FD)], timeout);

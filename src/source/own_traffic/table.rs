@@ -6,8 +6,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::sockets::Found;
-use crate::flow::{ConnKey, Endpoint, FiveTuple, Protocol};
+use super::sockets::FoundSockets;
+use crate::flow::{ConnKey, Endpoint, FiveTuple, IpProtocol};
 
 /// How long a connection is remembered after its socket is gone: its last segments are still in the ring, or are sent
 /// again. Shorter than the kernel's TIME_WAIT of 60 s, after which the application may get the same port.
@@ -18,25 +18,25 @@ const MAX_CONNECTIONS: usize = 4096;
 
 /// All that is known; owned by the lock.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(super) struct SocketTable {
     addresses: BTreeSet<IpAddr>,
     /// Announced by their owner: they stay. With an unspecified address they are on every own one.
     announced: BTreeSet<Endpoint>,
     /// Found by the last observation.
     found: BTreeSet<Endpoint>,
     /// When each was last known to be open.
-    connections: HashMap<Pair, Instant>,
+    connections: HashMap<SocketPair, Instant>,
 }
 
 /// A connection as we hold it; `local` may be unspecified where the socket is bound and not yet connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Pair {
-    protocol: Protocol,
+struct SocketPair {
+    protocol: IpProtocol,
     local: Endpoint,
     remote: Endpoint,
 }
 
-impl Table {
+impl SocketTable {
     pub(super) fn set_addresses(&mut self, own_ips: &[IpAddr]) {
         self.addresses = own_ips.iter().map(IpAddr::to_canonical).collect();
     }
@@ -46,18 +46,18 @@ impl Table {
     }
 
     /// `protocol` is TCP, or UDP for a socket that has one peer.
-    pub(super) fn add_connection(&mut self, protocol: Protocol, local: SocketAddr, remote: SocketAddr, now: Instant) {
+    pub(super) fn add_connection(&mut self, protocol: IpProtocol, local: SocketAddr, remote: SocketAddr, now: Instant) {
         if self.connections.len() >= MAX_CONNECTIONS {
             self.forget(now);
         }
-        let pair = Pair { protocol, local: endpoint(local), remote: endpoint(remote) };
+        let pair = SocketPair { protocol, local: endpoint(local), remote: endpoint(remote) };
         if self.connections.len() < MAX_CONNECTIONS && !self.is_at_listener(&pair) {
             self.connections.insert(pair, now);
         }
     }
 
     /// Takes over what is open now, and forgets what has been gone for long.
-    pub(super) fn observe(&mut self, found: &Found, now: Instant) {
+    pub(super) fn observe(&mut self, found: &FoundSockets, now: Instant) {
         self.found = found.listeners.iter().copied().map(endpoint).collect();
         for (protocol, local, remote) in &found.connections {
             self.add_connection(*protocol, *local, *remote, now);
@@ -65,12 +65,12 @@ impl Table {
         self.forget(now);
     }
 
-    pub(super) fn snapshot(&self) -> Snapshot {
-        let mut snapshot = Snapshot { addresses: self.addresses.clone(), ..Snapshot::default() };
+    pub(super) fn snapshot(&self) -> SocketSnapshot {
+        let mut snapshot = SocketSnapshot { addresses: self.addresses.clone(), ..SocketSnapshot::default() };
         snapshot.listeners = self.announced.union(&self.found).copied().collect();
         for pair in self.connections.keys() {
             let tuple = FiveTuple { source: pair.local, destination: pair.remote };
-            match (pair.protocol == Protocol::TCP, pair.local.ip.is_unspecified()) {
+            match (pair.protocol == IpProtocol::TCP, pair.local.ip.is_unspecified()) {
                 (true, true) => _ = snapshot.half_bound.insert((pair.local.port, pair.remote)),
                 (true, false) => _ = snapshot.connections.insert(ConnKey::of(tuple).0),
                 (false, _) => _ = snapshot.datagrams.insert(ConnKey::of(tuple).0),
@@ -84,15 +84,15 @@ impl Table {
     }
 
     /// Accepted by a listener of ours: the listener's rule covers it.
-    fn is_at_listener(&self, pair: &Pair) -> bool {
+    fn is_at_listener(&self, pair: &SocketPair) -> bool {
         let mut listeners = self.announced.iter().chain(&self.found);
-        pair.protocol == Protocol::TCP && listeners.any(|listener| takes(listener, &pair.local, &self.addresses))
+        pair.protocol == IpProtocol::TCP && listeners.any(|listener| takes(listener, &pair.local, &self.addresses))
     }
 }
 
 /// What capture threads read.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Snapshot {
+pub(super) struct SocketSnapshot {
     connections: HashSet<ConnKey, foldhash::fast::RandomState>,
     half_bound: BTreeSet<(u16, Endpoint)>,
     /// Of UDP, between a socket and its one peer.
@@ -101,7 +101,7 @@ pub(super) struct Snapshot {
     addresses: BTreeSet<IpAddr>,
 }
 
-impl Snapshot {
+impl SocketSnapshot {
     /// Nothing of TCP is ours: the usual case when records go to stdout.
     pub(super) fn is_empty(&self) -> bool {
         self.connections.is_empty() && self.listeners.is_empty() && self.half_bound.is_empty()
@@ -152,14 +152,14 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn is_own(table: &Table, source: &str, destination: &str) -> bool {
+    fn is_own(table: &SocketTable, source: &str, destination: &str) -> bool {
         let tuple = FiveTuple { source: endpoint(at(source)), destination: endpoint(at(destination)) };
         let snapshot = table.snapshot();
         !snapshot.is_empty() && snapshot.contains(&tuple)
     }
 
-    fn table(addresses: &[&str]) -> Table {
-        let mut table = Table::default();
+    fn table(addresses: &[&str]) -> SocketTable {
+        let mut table = SocketTable::default();
         table.set_addresses(&addresses.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<_>>());
         table
     }
@@ -207,14 +207,14 @@ mod tests {
         let mut table = table(&[]);
         let begin = start();
         let second = Duration::from_secs(1);
-        let connection = (Protocol::TCP, at("10.0.0.1:40000"), at("[::ffff:10.0.0.9]:9200"));
-        let open = Found { listeners: vec![], connections: vec![connection] };
+        let connection = (IpProtocol::TCP, at("10.0.0.1:40000"), at("[::ffff:10.0.0.9]:9200"));
+        let open = FoundSockets { listeners: vec![], connections: vec![connection] };
         table.observe(&open, begin);
         table.observe(&open, begin + 100 * second);
         assert!(is_own(&table, "10.0.0.9:9200", "10.0.0.1:40000"));
-        table.observe(&Found::default(), begin + 109 * second);
+        table.observe(&FoundSockets::default(), begin + 109 * second);
         assert!(is_own(&table, "10.0.0.1:40000", "10.0.0.9:9200"));
-        table.observe(&Found::default(), begin + 110 * second);
+        table.observe(&FoundSockets::default(), begin + 110 * second);
         assert!(!is_own(&table, "10.0.0.1:40000", "10.0.0.9:9200"));
     }
 
@@ -222,7 +222,7 @@ mod tests {
     fn a_socket_of_udp_is_ours_by_its_datagrams_and_no_connection_is() {
         let mut table = table(&["10.0.0.1"]);
         table.add_listener(at("0.0.0.0:40000"));
-        table.add_connection(Protocol::UDP, at("10.0.0.1:40000"), at("10.0.0.9:5000"), start());
+        table.add_connection(IpProtocol::UDP, at("10.0.0.1:40000"), at("10.0.0.9:5000"), start());
         let tuple =
             |source, destination| FiveTuple { source: endpoint(at(source)), destination: endpoint(at(destination)) };
         let snapshot = table.snapshot();
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn a_socket_that_is_bound_but_not_connected_is_known_by_its_port_and_its_peer() {
         let mut table = table(&["10.0.0.1"]);
-        table.add_connection(Protocol::TCP, at("0.0.0.0:40000"), at("10.0.0.9:9200"), start());
+        table.add_connection(IpProtocol::TCP, at("0.0.0.0:40000"), at("10.0.0.9:9200"), start());
         assert!(is_own(&table, "10.0.0.1:40000", "10.0.0.9:9200"));
         assert!(is_own(&table, "10.0.0.9:9200", "10.0.0.1:40000"));
         assert!(!is_own(&table, "10.0.0.1:40000", "10.0.0.8:9200"));
@@ -250,14 +250,14 @@ mod tests {
         let begin = start();
         let from = |n: u32| SocketAddr::from(([10, 1, (n >> 8) as u8, n as u8], 5000));
         for n in 0..10_000 {
-            table.add_connection(Protocol::TCP, at("10.0.0.1:9090"), from(n), begin);
+            table.add_connection(IpProtocol::TCP, at("10.0.0.1:9090"), from(n), begin);
         }
         assert_eq!(table.connections.len(), 0);
         for n in 0..10_000 {
-            table.add_connection(Protocol::TCP, at("10.0.0.1:40000"), from(n), begin);
+            table.add_connection(IpProtocol::TCP, at("10.0.0.1:40000"), from(n), begin);
         }
         assert_eq!(table.connections.len(), MAX_CONNECTIONS);
-        table.add_connection(Protocol::TCP, at("10.0.0.1:40001"), from(1), begin + LINGER);
+        table.add_connection(IpProtocol::TCP, at("10.0.0.1:40001"), from(1), begin + LINGER);
         assert_eq!(table.connections.len(), 1);
     }
 }

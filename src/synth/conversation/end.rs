@@ -10,7 +10,7 @@ use crate::synth::Rng;
 
 /// What one end has sent and seen.
 #[derive(Clone, Debug)]
-pub(super) struct End {
+pub(super) struct SynthEnd {
     pub(super) endpoint: Endpoint,
     /// Initial sequence number.
     pub(super) isn: u32,
@@ -25,7 +25,7 @@ pub(super) struct End {
     pub(super) ip_id: u16,
 }
 
-impl End {
+impl SynthEnd {
     /// Its initial sequence number is made of both endpoints.
     pub(super) fn new(endpoint: Endpoint, peer: Endpoint) -> Self {
         let mut rng = Rng::new(words(endpoint) ^ words(peer).rotate_left(1));

@@ -11,7 +11,7 @@ use super::SynthFrame;
 use super::wire::{RawSegment, Wrap, render};
 use crate::flow::{FiveTuple, Timestamp};
 use crate::packet::TcpFlags;
-use end::{End, clock, options};
+use end::{SynthEnd, clock, options};
 
 /// Time between two frames that nothing else separates.
 const SPACING: u64 = 1_000;
@@ -22,14 +22,14 @@ const MSS: usize = 1448;
 
 /// One end of a conversation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Side {
+pub enum SynthSide {
     /// Opens the connection.
     Client,
     /// Accepts it.
     Server,
 }
 
-impl Side {
+impl SynthSide {
     /// The other one.
     #[must_use]
     pub fn peer(self) -> Self {
@@ -42,7 +42,7 @@ impl Side {
 
 /// When a receiver acknowledges.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Acks {
+pub enum AckPolicy {
     /// As Linux does: every second segment, else with the next data, else after 40 ms.
     #[default]
     Delayed,
@@ -57,15 +57,15 @@ pub enum Acks {
 /// ([`tap_at_server`](Self::tap_at_server) turns that round).
 #[derive(Clone, Debug)]
 pub struct Conversation {
-    client: End,
-    server: End,
+    client: SynthEnd,
+    server: SynthEnd,
     now: Timestamp,
     rtt: u64,
-    tap: Side,
-    acks: Acks,
+    tap: SynthSide,
+    acks: AckPolicy,
     segment: usize,
     wrap: Wrap,
-    last_sender: Option<Side>,
+    last_sender: Option<SynthSide>,
     last_data: Timestamp,
     frames: Vec<SynthFrame>,
 }
@@ -81,34 +81,34 @@ impl Conversation {
     /// SYN.
     #[must_use]
     pub fn syn(mut self) -> Self {
-        self.turn(Side::Client);
-        self.emit(Side::Client, TcpFlags::SYN, self.client.isn, &[], self.now);
+        self.turn(SynthSide::Client);
+        self.emit(SynthSide::Client, TcpFlags::SYN, self.client.isn, &[], self.now);
         self
     }
 
     /// SYN-ACK.
     #[must_use]
     pub fn syn_ack(mut self) -> Self {
-        self.turn(Side::Server);
-        self.emit(Side::Server, TcpFlags::SYN | TcpFlags::ACK, self.server.isn, &[], self.now);
+        self.turn(SynthSide::Server);
+        self.emit(SynthSide::Server, TcpFlags::SYN | TcpFlags::ACK, self.server.isn, &[], self.now);
         self
     }
 
     /// The client sends `bytes`.
     #[must_use]
     pub fn client(self, bytes: impl AsRef<[u8]>) -> Self {
-        self.send(Side::Client, bytes)
+        self.send(SynthSide::Client, bytes)
     }
 
     /// The server sends `bytes`.
     #[must_use]
     pub fn server(self, bytes: impl AsRef<[u8]>) -> Self {
-        self.send(Side::Server, bytes)
+        self.send(SynthSide::Server, bytes)
     }
 
     /// `side` sends `bytes`, in as many segments as they need.
     #[must_use]
-    pub fn send(mut self, side: Side, bytes: impl AsRef<[u8]>) -> Self {
+    pub fn send(mut self, side: SynthSide, bytes: impl AsRef<[u8]>) -> Self {
         self.turn(side);
         let mut segments = bytes.as_ref().chunks(self.segment).peekable();
         while let Some(payload) = segments.next() {
@@ -123,7 +123,7 @@ impl Conversation {
 
     /// `side` sends `bytes` (again) as one segment at `offset` of its stream; the stream's end stays where it was.
     #[must_use]
-    pub fn send_at(mut self, side: Side, offset: u32, bytes: impl AsRef<[u8]>) -> Self {
+    pub fn send_at(mut self, side: SynthSide, offset: u32, bytes: impl AsRef<[u8]>) -> Self {
         self.turn(side);
         let seq = self.end(side).isn.wrapping_add(1).wrapping_add(offset);
         self.emit(side, TcpFlags::ACK | TcpFlags::PSH, seq, bytes.as_ref(), self.now);
@@ -132,7 +132,7 @@ impl Conversation {
 
     /// `side` sends `len` bytes that reach the peer but not the tap.
     #[must_use]
-    pub fn lose(mut self, side: Side, len: u32) -> Self {
+    pub fn lose(mut self, side: SynthSide, len: u32) -> Self {
         self.turn(side);
         self.end_mut(side).next = self.end(side).next.wrapping_add(len);
         self.end_mut(side.peer()).expected = self.end(side).next;
@@ -143,8 +143,8 @@ impl Conversation {
     #[must_use]
     pub fn after(mut self, pause: Duration) -> Self {
         let pause = nanos(pause);
-        if self.acks == Acks::Delayed && pause > DELAYED_ACK {
-            for side in [Side::Client, Side::Server] {
+        if self.acks == AckPolicy::Delayed && pause > DELAYED_ACK {
+            for side in [SynthSide::Client, SynthSide::Server] {
                 if self.end(side).unacked > 0 {
                     let at = self.last_data.plus(DELAYED_ACK + self.distance(side));
                     self.emit(side, TcpFlags::ACK, self.end(side).next, &[], at);
@@ -158,37 +158,37 @@ impl Conversation {
     /// A pure ACK of the client.
     #[must_use]
     pub fn client_ack(self) -> Self {
-        self.flags(Side::Client, TcpFlags::ACK)
+        self.flags(SynthSide::Client, TcpFlags::ACK)
     }
 
     /// A pure ACK of the server.
     #[must_use]
     pub fn server_ack(self) -> Self {
-        self.flags(Side::Server, TcpFlags::ACK)
+        self.flags(SynthSide::Server, TcpFlags::ACK)
     }
 
     /// The client sends no more.
     #[must_use]
     pub fn client_fin(self) -> Self {
-        self.flags(Side::Client, TcpFlags::FIN | TcpFlags::ACK)
+        self.flags(SynthSide::Client, TcpFlags::FIN | TcpFlags::ACK)
     }
 
     /// The server sends no more.
     #[must_use]
     pub fn server_fin(self) -> Self {
-        self.flags(Side::Server, TcpFlags::FIN | TcpFlags::ACK)
+        self.flags(SynthSide::Server, TcpFlags::FIN | TcpFlags::ACK)
     }
 
     /// The client resets the connection.
     #[must_use]
     pub fn client_rst(self) -> Self {
-        self.flags(Side::Client, TcpFlags::RST | TcpFlags::ACK)
+        self.flags(SynthSide::Client, TcpFlags::RST | TcpFlags::ACK)
     }
 
     /// The server resets the connection.
     #[must_use]
     pub fn server_rst(self) -> Self {
-        self.flags(Side::Server, TcpFlags::RST | TcpFlags::ACK)
+        self.flags(SynthSide::Server, TcpFlags::RST | TcpFlags::ACK)
     }
 
     /// FIN of the client, FIN of the server, last ACK.
@@ -199,7 +199,7 @@ impl Conversation {
 
     /// A segment without payload, with these flags of [`TcpFlags`].
     #[must_use]
-    pub fn flags(mut self, side: Side, flags: u8) -> Self {
+    pub fn flags(mut self, side: SynthSide, flags: u8) -> Self {
         self.turn(side);
         let seq = self.end(side).next;
         self.emit(side, flags, seq, &[], self.now);
@@ -231,27 +231,27 @@ impl Conversation {
 }
 
 impl Conversation {
-    fn end(&self, side: Side) -> &End {
+    fn end(&self, side: SynthSide) -> &SynthEnd {
         match side {
-            Side::Client => &self.client,
-            Side::Server => &self.server,
+            SynthSide::Client => &self.client,
+            SynthSide::Server => &self.server,
         }
     }
 
-    fn end_mut(&mut self, side: Side) -> &mut End {
+    fn end_mut(&mut self, side: SynthSide) -> &mut SynthEnd {
         match side {
-            Side::Client => &mut self.client,
-            Side::Server => &mut self.server,
+            SynthSide::Client => &mut self.client,
+            SynthSide::Server => &mut self.server,
         }
     }
 
     /// How long after the tap saw something the answer of `side` to it passes the tap.
-    fn distance(&self, side: Side) -> u64 {
+    fn distance(&self, side: SynthSide) -> u64 {
         if side == self.tap { SPACING } else { self.rtt.max(SPACING) }
     }
 
     /// `side` speaks next: when it answers the other, the way there and back takes its time.
-    fn turn(&mut self, side: Side) {
+    fn turn(&mut self, side: SynthSide) {
         if self.last_sender == Some(side.peer()) {
             self.now = self.now.plus(self.distance(side) - SPACING);
         }
@@ -259,16 +259,16 @@ impl Conversation {
     }
 
     /// Payload of `sender` has arrived: acknowledge it as the policy says.
-    fn delivered(&mut self, sender: Side, len: usize) {
+    fn delivered(&mut self, sender: SynthSide, len: usize) {
         let receiver = sender.peer();
         let (expected, acks) = (self.end(sender).next, self.acks);
         let end = self.end_mut(receiver);
         end.expected = expected;
         end.unacked += len.div_ceil(MSS);
         let due = match acks {
-            Acks::Every => true,
-            Acks::Delayed => end.unacked >= 2,
-            Acks::Piggyback => false,
+            AckPolicy::Every => true,
+            AckPolicy::Delayed => end.unacked >= 2,
+            AckPolicy::Piggyback => false,
         };
         if due {
             let seq = end.next;
@@ -277,7 +277,7 @@ impl Conversation {
         }
     }
 
-    fn emit(&mut self, side: Side, flags: u8, seq: u32, payload: &[u8], at: Timestamp) {
+    fn emit(&mut self, side: SynthSide, flags: u8, seq: u32, payload: &[u8], at: Timestamp) {
         let flags = TcpFlags(flags);
         let outgoing = side == self.tap;
         let end = self.end_mut(side);

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use super::super::wire::{Link, Wrap};
-use super::end::End;
-use super::{Acks, Conversation, MSS, Side, nanos};
+use super::super::wire::{LinkHeaders, Wrap};
+use super::end::SynthEnd;
+use super::{AckPolicy, Conversation, MSS, SynthSide, nanos};
 use crate::flow::{Endpoint, Timestamp};
 
 /// 10.0.0.1:40000 with 10.0.0.2:80.
@@ -21,14 +21,14 @@ impl Conversation {
     /// A conversation that starts on 2026-03-01 at noon, with a round trip of 200 µs.
     pub fn new(client: Endpoint, server: Endpoint) -> Self {
         let start = Timestamp::new(1_772_366_400, 0);
-        let (client, server) = (End::new(client, server), End::new(server, client));
+        let (client, server) = (SynthEnd::new(client, server), SynthEnd::new(server, client));
         Self {
-            client: End { expected: server.next, ..client },
-            server: End { expected: client.next, ..server },
+            client: SynthEnd { expected: server.next, ..client },
+            server: SynthEnd { expected: client.next, ..server },
             now: start,
             rtt: 200_000,
-            tap: Side::Client,
-            acks: Acks::default(),
+            tap: SynthSide::Client,
+            acks: AckPolicy::default(),
             segment: MSS,
             wrap: Wrap::default(),
             last_sender: None,
@@ -54,13 +54,13 @@ impl Conversation {
     /// The tap is at the server, as a sidecar is.
     #[must_use]
     pub fn tap_at_server(mut self) -> Self {
-        self.tap = Side::Server;
+        self.tap = SynthSide::Server;
         self
     }
 
     /// When receivers acknowledge.
     #[must_use]
-    pub fn acks(mut self, acks: Acks) -> Self {
+    pub fn acks(mut self, acks: AckPolicy) -> Self {
         self.acks = acks;
         self
     }
@@ -74,7 +74,7 @@ impl Conversation {
 
     /// The headers before the IP header.
     #[must_use]
-    pub fn link(mut self, link: Link) -> Self {
+    pub fn link(mut self, link: LinkHeaders) -> Self {
         self.wrap.link = link;
         self
     }

@@ -28,7 +28,7 @@ const MS: Duration = Duration::from_millis(1);
 #[test]
 fn an_exchange_on_a_connection_of_its_own_is_ten_frames_when_every_segment_is_acknowledged() {
     let frames = Conversation::default()
-        .acks(Acks::Every)
+        .acks(AckPolicy::Every)
         .rtt(MS)
         .handshake()
         .client("GET")
@@ -74,13 +74,13 @@ fn a_held_back_acknowledgement_comes_after_40_ms() {
 #[test]
 fn lost_bytes_move_the_stream_and_sent_again_ones_do_not() {
     let frames = Conversation::default()
-        .acks(Acks::Piggyback)
+        .acks(AckPolicy::Piggyback)
         .initial_seqs(u32::MAX - 1, 5)
         .handshake()
         .client("abc")
-        .lose(Side::Client, 10)
+        .lose(SynthSide::Client, 10)
         .client("def")
-        .send_at(Side::Client, 0, "abc")
+        .send_at(SynthSide::Client, 0, "abc")
         .server("x")
         .server_rst()
         .frames();

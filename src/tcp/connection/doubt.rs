@@ -3,11 +3,11 @@
 //! Keeps a doubt until what follows settles it (RFC 5961). SYNs are judged in `handshake`; FINs and doubtful bytes wait in
 //! `disorder`.
 
-use super::super::disorder::Piece;
-use super::super::outlet::Shared;
-use super::super::stream::{Acked, Place, ResetPlace, Stream};
+use super::super::disorder::SegmentPiece;
+use super::super::outlet::TableShared;
+use super::super::stream::{Acked, ByteStream, ResetPlace, SegmentPlace};
 use super::super::{Analyzer, CloseReason};
-use super::{Connection, Verdict, split, wire_len};
+use super::{SegmentVerdict, TcpConnection, split, wire_len};
 use crate::flow::{Direction, Timestamp};
 use crate::packet::{Checksum, Segment};
 
@@ -16,7 +16,7 @@ use crate::packet::{Checksum, Segment};
 const RESET_QUIET: u64 = 1_000_000_000;
 
 /// A RST that nothing has contradicted so far.
-pub(in crate::tcp) struct Reset {
+pub(in crate::tcp) struct DoubtfulReset {
     from: Direction,
     at: Timestamp,
     offset: i64,
@@ -36,7 +36,7 @@ pub(in crate::tcp) enum Soundness {
 }
 
 /// Whether the segment's checksum is wrong, where checksums mean anything.
-pub(in crate::tcp) fn is_wrong(stream: &mut Stream, segment: &Segment<'_>, shared: &mut Shared) -> bool {
+pub(in crate::tcp) fn is_wrong(stream: &mut ByteStream, segment: &Segment<'_>, shared: &mut TableShared) -> bool {
     if stream.sums_lie {
         return false;
     }
@@ -48,30 +48,35 @@ pub(in crate::tcp) fn is_wrong(stream: &mut Stream, segment: &Segment<'_>, share
     sum == Checksum::Wrong
 }
 
-impl<A: Analyzer> Connection<A> {
-    pub(in crate::tcp) fn on_reset(&mut self, from: Direction, segment: &Segment<'_>, shared: &mut Shared) -> Verdict {
+impl<A: Analyzer> TcpConnection<A> {
+    pub(in crate::tcp) fn on_reset(
+        &mut self,
+        from: Direction,
+        segment: &Segment<'_>,
+        shared: &mut TableShared,
+    ) -> SegmentVerdict {
         let acknowledged = segment.flags.ack().then_some(segment.ack);
         let refused = self.attempt().is_some_and(|a| a.is_refused_by(from, segment));
         // What acknowledges bytes of this connection refuses no other one.
         let other = refused && !split(&mut self.streams, from.flip()).0.has_sent(segment.ack);
         if other && segment.checksum() != Checksum::Wrong {
             shared.ledger.connects_refused += 1;
-            return Verdict::Close(CloseReason::Reused);
+            return SegmentVerdict::Close(CloseReason::Reused);
         }
         let (own, opposite) = split(&mut self.streams, from);
         if opposite.syn && !own.is_known() {
             // Only if it acknowledges the SYN (RFC 9293 §3.10.7.3).
             if !acknowledged.is_some_and(|ack| opposite.has_sent(ack)) {
-                return Verdict::Ignore;
+                return SegmentVerdict::Ignore;
             }
             own.talked = true;
             shared.ledger.connects_refused += 1;
-            return Verdict::Close(CloseReason::Reset(from));
+            return SegmentVerdict::Close(CloseReason::Reset(from));
         }
         let wrong = is_wrong(own, segment, shared);
         let (place, offset) = own.place_reset(segment.seq);
         if place == ResetPlace::Far {
-            return Verdict::Ignore;
+            return SegmentVerdict::Ignore;
         }
         let exact = place == ResetPlace::Exact && !wrong;
         own.talked |= exact;
@@ -80,16 +85,16 @@ impl<A: Analyzer> Connection<A> {
             opposite.on_ack(offset, segment.at);
         }
         if !self.reset().is_some_and(|reset| reset.exact) {
-            self.odd.get_or_insert_default().reset = Some(Reset { from, at: segment.at, offset, exact });
+            self.odd.get_or_insert_default().reset = Some(DoubtfulReset { from, at: segment.at, offset, exact });
         }
-        Verdict::Ignore
+        SegmentVerdict::Ignore
     }
 
-    fn reset(&self) -> Option<&Reset> {
+    fn reset(&self) -> Option<&DoubtfulReset> {
         self.odd.as_ref()?.reset.as_ref()
     }
 
-    fn take_reset(&mut self) -> Option<Reset> {
+    fn take_reset(&mut self) -> Option<DoubtfulReset> {
         let reset = self.odd.as_mut()?.reset.take();
         self.forget_oddities();
         reset
@@ -97,7 +102,7 @@ impl<A: Analyzer> Connection<A> {
 
     /// Who ended the connection with a RST that its receiver believes, as nothing has followed.
     pub(in crate::tcp) fn reset_by(&self, now: Timestamp) -> Option<Direction> {
-        let quiet = |reset: &Reset| now.since(self.last_seen.max(reset.at)) >= RESET_QUIET;
+        let quiet = |reset: &DoubtfulReset| now.since(self.last_seen.max(reset.at)) >= RESET_QUIET;
         self.reset().filter(|reset| reset.exact && quiet(reset)).map(|reset| reset.from)
     }
 
@@ -108,7 +113,13 @@ impl<A: Analyzer> Connection<A> {
 
     /// A believed segment weighs on a RST before it: who sends more has not reset the connection. What its receiver sends
     /// may have crossed it, unless the RST was not believable anyway.
-    pub(in crate::tcp) fn weigh_reset(&mut self, from: Direction, end: i64, ack: Option<u64>, shared: &mut Shared) {
+    pub(in crate::tcp) fn weigh_reset(
+        &mut self,
+        from: Direction,
+        end: i64,
+        ack: Option<u64>,
+        shared: &mut TableShared,
+    ) {
         let Some(reset) = self.odd.as_mut().and_then(|odd| odd.reset.as_mut()) else { return };
         if !reset.exact && from != reset.from && ack.is_some_and(|ack| ack.cast_signed() == reset.offset) {
             // The capture lost what came before the RST.
@@ -127,7 +138,7 @@ impl<A: Analyzer> Connection<A> {
         segment: &Segment<'_>,
         known: bool,
         end: i64,
-        shared: &mut Shared,
+        shared: &mut TableShared,
     ) -> Soundness {
         let unread = self.analyzer.as_ref().map_or(0, |analyzer| analyzer.unread(from));
         let (own, opposite) = split(&mut self.streams, from);
@@ -147,23 +158,23 @@ impl<A: Analyzer> Connection<A> {
         &mut self,
         from: Direction,
         segment: &Segment<'_>,
-        place: Place,
+        place: SegmentPlace,
         index: u32,
-        shared: &mut Shared,
+        shared: &mut TableShared,
         context: &mut A::Context,
-    ) -> Verdict {
+    ) -> SegmentVerdict {
         let (_, opposite) = split(&mut self.streams, from);
         let ack = if segment.flags.ack() { opposite.offset_of(segment.ack) } else { None };
         let (bytes, wire) = (segment.payload, wire_len(segment));
-        if let Place::At(offset) = place
+        if let SegmentPlace::At(offset) = place
             && wire > 0
         {
-            let piece = Piece { offset: 0, bytes, wire, at: segment.at, ack };
+            let piece = SegmentPiece { offset: 0, bytes, wire, at: segment.at, ack };
             let (stream, mut outlet) = self.way_out(from, None, index, shared, context);
             stream.on_doubtful_bytes(offset, piece, &mut outlet);
             self.settle(segment.at, false, index, shared, context);
         }
-        Verdict::Refuse
+        SegmentVerdict::Refuse
     }
 
     /// How the connection ended in truth: a RST that nothing contradicted is what ended it, whatever was noticed later, and so
@@ -172,7 +183,7 @@ impl<A: Analyzer> Connection<A> {
         if self.streams.iter().all(|stream| stream.ended) {
             return (at, CloseReason::Closed);
         }
-        let unfollowed = |reset: &Reset| reset.exact || self.last_seen <= reset.at;
+        let unfollowed = |reset: &DoubtfulReset| reset.exact || self.last_seen <= reset.at;
         let reset = if self.reset().is_some_and(unfollowed) { self.take_reset() } else { None };
         match reset {
             Some(reset) if reason != CloseReason::Evicted => {

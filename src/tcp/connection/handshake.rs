@@ -3,11 +3,11 @@
 //! A SYN on a connection that lives is not believed until it is answered or followed (RFC 5961 §4: a forged one must
 //! not end a connection).
 
-use super::super::outlet::Shared;
-use super::super::stream::{Acked, Stream};
-use super::super::{Analyzer, Conn};
+use super::super::outlet::TableShared;
+use super::super::stream::{Acked, ByteStream};
+use super::super::{Analyzer, ConnSummary};
 use super::doubt::is_wrong;
-use super::{Connection, Phase, Verdict, split, wire_len};
+use super::{ConnectionPhase, SegmentVerdict, TcpConnection, split, wire_len};
 use crate::flow::{Direction, Timestamp};
 use crate::packet::Segment;
 
@@ -15,7 +15,7 @@ use crate::packet::Segment;
 const MOST_AHEAD: u32 = 1 << 20;
 
 /// A handshake seen on a connection that still lives.
-pub(in crate::tcp) struct Attempt {
+pub(in crate::tcp) struct HandshakeAttempt {
     /// Who sent the SYN.
     pub(in crate::tcp) from: Direction,
     /// The sequence number after its SYN.
@@ -28,7 +28,7 @@ pub(in crate::tcp) struct Attempt {
     syn: bool,
 }
 
-impl Attempt {
+impl HandshakeAttempt {
     /// Whether the segment answers or follows it.
     pub(in crate::tcp) fn is_met_by(&self, from: Direction, segment: &Segment<'_>) -> bool {
         self.covers(if from == self.from { segment.seq } else { segment.ack })
@@ -45,9 +45,9 @@ impl Attempt {
     }
 }
 
-impl<A: Analyzer> Connection<A> {
+impl<A: Analyzer> TcpConnection<A> {
     /// Starts as what was an attempt on the connection before.
-    pub(in crate::tcp) fn adopt(&mut self, attempt: &Attempt) {
+    pub(in crate::tcp) fn adopt(&mut self, attempt: &HandshakeAttempt) {
         let (own, _) = split(&mut self.streams, attempt.from);
         own.learn(attempt.origin);
         own.syn = attempt.syn;
@@ -57,22 +57,22 @@ impl<A: Analyzer> Connection<A> {
 
     /// Judges a segment that follows or answers a SYN that was not believed so far; `None`: it does neither. The other side
     /// must answer, as far as it is heard: a receiver ignores a SYN in the middle, and what follows it (RFC 5961 §4).
-    pub(in crate::tcp) fn on_attempt(&mut self, from: Direction, segment: &Segment<'_>) -> Option<Verdict> {
+    pub(in crate::tcp) fn on_attempt(&mut self, from: Direction, segment: &Segment<'_>) -> Option<SegmentVerdict> {
         let attempt = self.odd.as_mut()?.attempt.as_mut().filter(|a| a.is_met_by(from, segment))?;
         let (own, opposite) = split(&mut self.streams, attempt.from);
         if from != attempt.from {
             let answers = segment.flags.ack() && !own.has_sent(segment.ack);
-            return answers.then_some(Verdict::Replace);
+            return answers.then_some(SegmentVerdict::Replace);
         }
         if own.is_continued_by(segment.seq, wire_len(segment)) {
             return None;
         }
         if !opposite.seen() {
-            return Some(Verdict::Replace);
+            return Some(SegmentVerdict::Replace);
         }
         let end = segment.seq.wrapping_sub(attempt.origin).saturating_add(segment.payload_len);
         attempt.sent = attempt.sent.max(end.min(MOST_AHEAD));
-        Some(Verdict::Ignore)
+        Some(SegmentVerdict::Ignore)
     }
 
     /// Judges a SYN; `None`: it is part of this connection, and so is what it carries.
@@ -80,15 +80,15 @@ impl<A: Analyzer> Connection<A> {
         &mut self,
         from: Direction,
         segment: &Segment<'_>,
-        shared: &mut Shared,
-    ) -> Option<Verdict> {
+        shared: &mut TableShared,
+    ) -> Option<SegmentVerdict> {
         if segment.flags.fin() {
-            return Some(Verdict::Ignore);
+            return Some(SegmentVerdict::Ignore);
         }
         let answers = segment.flags.ack();
         let origin = segment.seq.wrapping_add(1);
         let (own, opposite) = split(&mut self.streams, from);
-        let opening = self.phase == Phase::Opening;
+        let opening = self.phase == ConnectionPhase::Opening;
         let belongs =
             own.starts_at(origin) || (opening && !own.is_known() && (!answers || acknowledges_syn(segment, opposite)));
         if belongs {
@@ -98,10 +98,10 @@ impl<A: Analyzer> Connection<A> {
             note_handshake(&mut self.conn, from, segment, opposite);
             // A receiver drops what comes on a SYN when it has one or has answered (RFC 5961 §4), but for what it acknowledged.
             let dropped = late && own.is_unheard(wire_len(segment).cast_signed());
-            return dropped.then_some(Verdict::Ignore);
+            return dropped.then_some(SegmentVerdict::Ignore);
         }
         if is_wrong(own, segment, shared) {
-            return Some(Verdict::Ignore);
+            return Some(SegmentVerdict::Ignore);
         }
         Some(self.on_foreign_syn(from, segment, origin))
     }
@@ -115,37 +115,37 @@ impl<A: Analyzer> Connection<A> {
         }
     }
 
-    fn on_foreign_syn(&mut self, from: Direction, segment: &Segment<'_>, origin: u32) -> Verdict {
+    fn on_foreign_syn(&mut self, from: Direction, segment: &Segment<'_>, origin: u32) -> SegmentVerdict {
         let answers = segment.flags.ack();
         let met = self.attempt().is_some_and(|a| a.syn && a.from != from && a.origin == segment.ack);
         let (own, opposite) = split(&mut self.streams, from);
         if answers && opposite.starts_at(segment.ack) {
             // A second answer to the same SYN, by a proxy or by a listener that forgot the first: which one the originator
             // took, it will say (`note_choice`).
-            return Verdict::Ignore;
+            return SegmentVerdict::Ignore;
         }
         let never_answered = !answers && own.syn && !own.talked && !opposite.seen();
         // What acknowledges bytes of this connection answers no other SYN.
         let answered = answers && met && !opposite.has_sent(segment.ack);
         if never_answered || answered {
-            return Verdict::Replace;
+            return SegmentVerdict::Replace;
         }
         let (from, origin) = if answers { (from.flip(), segment.ack) } else { (from, origin) };
         let known = self.attempt().is_some_and(|a| a.from == from && a.origin == origin);
         if !known {
-            let attempt = Attempt { from, origin, at: segment.at, sent: 0, syn: !answers };
+            let attempt = HandshakeAttempt { from, origin, at: segment.at, sent: 0, syn: !answers };
             self.odd.get_or_insert_default().attempt = Some(attempt);
         }
-        Verdict::Ignore
+        SegmentVerdict::Ignore
     }
 }
 
 /// Whether the segment acknowledges the other side's SYN, as far as that is known.
-fn acknowledges_syn(segment: &Segment<'_>, opposite: &Stream) -> bool {
+fn acknowledges_syn(segment: &Segment<'_>, opposite: &ByteStream) -> bool {
     !opposite.is_known() || opposite.has_sent(segment.ack)
 }
 
-fn note_handshake(conn: &mut Conn, from: Direction, segment: &Segment<'_>, opposite: &Stream) {
+fn note_handshake(conn: &mut ConnSummary, from: Direction, segment: &Segment<'_>, opposite: &ByteStream) {
     let answers = segment.flags.ack();
     let originator = *conn.originator.get_or_insert(if answers { from.flip() } else { from });
     conn.handshake_seen = opposite.syn;

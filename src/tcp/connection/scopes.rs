@@ -7,8 +7,8 @@
 
 use super::super::Analyzer;
 use super::super::recent::Recent;
-use super::super::stream::Place;
-use super::{Connection, Phase, split, wire_len};
+use super::super::stream::SegmentPlace;
+use super::{ConnectionPhase, TcpConnection, split, wire_len};
 use crate::flow::{Direction, Scope};
 use crate::packet::{Checksum, Segment};
 
@@ -37,7 +37,7 @@ impl Aliases {
     }
 }
 
-impl<A: Analyzer> Connection<A> {
+impl<A: Analyzer> TcpConnection<A> {
     pub(in crate::tcp) fn aliases(&self) -> Option<&Aliases> {
         self.odd.as_ref()?.aliases.as_ref()
     }
@@ -52,7 +52,7 @@ impl<A: Analyzer> Connection<A> {
         let belongs = few && (self.misses(from, segment) || self.has_shown(from, segment, recent));
         if belongs {
             let own = self.conn.key.scope;
-            let paid = self.phase == Phase::Settled;
+            let paid = self.phase == ConnectionPhase::Settled;
             let odd = self.odd.get_or_insert_default();
             let new = || Aliases { seen: Vec::new(), own_paid: paid, brought: [own; 2] };
             let aliases = odd.aliases.get_or_insert_with(new);
@@ -63,7 +63,7 @@ impl<A: Analyzer> Connection<A> {
 
     /// Whether a segment is the first of its direction, and answers what the other one sent.
     fn misses(&mut self, from: Direction, segment: &Segment<'_>) -> bool {
-        let open = self.phase != Phase::Closed;
+        let open = self.phase != ConnectionPhase::Closed;
         let (own, opposite) = split(&mut self.streams, from);
         open && !own.seen() && segment.flags.ack() && opposite.has_sent(segment.ack)
     }
@@ -109,7 +109,7 @@ impl<A: Analyzer> Connection<A> {
         }
         let (own, _) = split(&mut self.streams, from);
         let wire = wire_len(segment).cast_signed();
-        if let Place::At(offset) = own.place(segment.seq, wire)
+        if let SegmentPlace::At(offset) = own.place(segment.seq, wire)
             && own.is_fresh(offset + wire)
             && let Some(brought) = aliases.brought.get_mut(from as usize)
         {

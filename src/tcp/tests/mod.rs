@@ -15,7 +15,7 @@ mod scopes;
 use super::*;
 use crate::flow::{Endpoint, FiveTuple, Scope};
 use crate::ledger::{Discard, StreamLedger};
-use crate::packet::{Carried, Segment, TcpFlags};
+use crate::packet::{CarriedIn, Segment, TcpFlags};
 
 pub(super) const MS: u64 = 1_000_000;
 
@@ -39,11 +39,11 @@ fn arrow(from: Direction) -> char {
 impl Analyzer for Recorder {
     type Context = Log;
 
-    fn open(_: &Conn, _: &mut Log) -> Self {
+    fn open(_: &ConnSummary, _: &mut Log) -> Self {
         Self
     }
 
-    fn on_event(&mut self, _: &Conn, from: Direction, event: StreamEvent<'_>, log: &mut Log) {
+    fn on_event(&mut self, _: &ConnSummary, from: Direction, event: StreamEvent<'_>, log: &mut Log) {
         let from = arrow(from);
         let detail = |at: Timestamp, ack: Option<u64>| match (log.detail, ack) {
             (false, _) => String::new(),
@@ -63,18 +63,18 @@ impl Analyzer for Recorder {
         log.lines.push(line);
     }
 
-    fn on_tick(&mut self, _: &Conn, _: Timestamp, log: &mut Log) {
+    fn on_tick(&mut self, _: &ConnSummary, _: Timestamp, log: &mut Log) {
         log.ticks += 1;
     }
 
-    fn on_close(self, conn: &Conn, _: Timestamp, reason: CloseReason, log: &mut Log) {
+    fn on_close(self, conn: &ConnSummary, _: Timestamp, reason: CloseReason, log: &mut Log) {
         let conflict = if conn.overlap_conflict { " conflict" } else { "" };
         log.lines.push(format!("{reason:?}{conflict}"));
     }
 }
 
-pub(super) fn limits() -> Limits {
-    Limits {
+pub(super) fn limits() -> TcpLimits {
+    TcpLimits {
         connections: 100,
         held_per_stream: 4096,
         held_total: 16 * 1024,
@@ -87,7 +87,7 @@ pub(super) fn limits() -> Limits {
 
 /// A table, what came out of it, and the time.
 pub(super) struct Bench {
-    pub(super) table: Table<Recorder>,
+    pub(super) table: ConnectionTable<Recorder>,
     pub(super) log: Log,
     pub(super) scope: Scope,
     now: i64,
@@ -95,8 +95,14 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self { table: Table::new(limits), log: Log::default(), scope: Scope::default(), now: 0, ports: (1000, 80) }
+    pub(super) fn new(limits: TcpLimits) -> Self {
+        Self {
+            table: ConnectionTable::new(limits),
+            log: Log::default(),
+            scope: Scope::default(),
+            now: 0,
+            ports: (1000, 80),
+        }
     }
 
     /// Goes on with another pair of endpoints.
@@ -167,7 +173,7 @@ impl Bench {
             payload_len: 0,
             wire: &[],
             damaged: false,
-            carried: Carried::default(),
+            carried: CarriedIn::default(),
             scope: self.scope,
             around: Default::default(),
             interface: None,
@@ -217,7 +223,7 @@ impl Bench {
         std::mem::take(&mut self.log.lines)
     }
 
-    pub(super) fn connection(&mut self) -> Conn {
+    pub(super) fn connection(&mut self) -> ConnSummary {
         self.table.connections().first().cloned().unwrap()
     }
 }

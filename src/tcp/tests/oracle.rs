@@ -28,14 +28,14 @@ pub(super) struct Model;
 impl Analyzer for Model {
     type Context = Told;
 
-    fn open(_: &Conn, told: &mut Told) -> Self {
+    fn open(_: &ConnSummary, told: &mut Told) -> Self {
         told.opens += 1;
         // Of several connections only the last is looked at.
         told.streams = Default::default();
         Self
     }
 
-    fn on_event(&mut self, _: &Conn, from: Direction, event: StreamEvent<'_>, told: &mut Told) {
+    fn on_event(&mut self, _: &ConnSummary, from: Direction, event: StreamEvent<'_>, told: &mut Told) {
         let side = &mut told.streams[from as usize];
         assert!(!side.ended, "nothing after the end");
         match event {
@@ -55,9 +55,9 @@ impl Analyzer for Model {
         }
     }
 
-    fn on_tick(&mut self, _: &Conn, _: Timestamp, _: &mut Told) {}
+    fn on_tick(&mut self, _: &ConnSummary, _: Timestamp, _: &mut Told) {}
 
-    fn on_close(self, _: &Conn, _: Timestamp, reason: CloseReason, told: &mut Told) {
+    fn on_close(self, _: &ConnSummary, _: Timestamp, reason: CloseReason, told: &mut Told) {
         told.closes += 1;
         told.reasons.push(reason);
     }
@@ -125,15 +125,15 @@ fn shuffled(plan: Vec<Planned>, by: usize) -> impl Strategy<Value = Vec<Planned>
 }
 
 pub(super) struct Run {
-    pub(super) table: Table<Model>,
+    pub(super) table: ConnectionTable<Model>,
     pub(super) told: Told,
     origins: [u32; 2],
     at: i64,
 }
 
 impl Run {
-    pub(super) fn new(origins: [u32; 2], limits: Limits) -> Self {
-        Self { table: Table::new(limits), told: Told::default(), origins, at: 0 }
+    pub(super) fn new(origins: [u32; 2], limits: TcpLimits) -> Self {
+        Self { table: ConnectionTable::new(limits), told: Told::default(), origins, at: 0 }
     }
 
     fn segment(&mut self, from: Direction, seq: u32, ack: u32, flags: u8, payload: &[u8], cut: u32) {
@@ -161,7 +161,7 @@ impl Run {
             payload_len: payload.len() as u32 + cut,
             wire: &[],
             damaged,
-            carried: Carried::default(),
+            carried: CarriedIn::default(),
             scope: Scope::default(),
             around: Default::default(),
             interface: None,
@@ -202,8 +202,8 @@ impl Run {
 }
 
 /// Limits that no traffic of these tests reaches, so that only order matters.
-pub(super) fn patient() -> Limits {
-    Limits { held_per_stream: 1 << 20, held_total: 1 << 20, acked_gap_wait: u64::MAX, ..limits() }
+pub(super) fn patient() -> TcpLimits {
+    TcpLimits { held_per_stream: 1 << 20, held_total: 1 << 20, acked_gap_wait: u64::MAX, ..limits() }
 }
 
 pub(super) fn origins() -> impl Strategy<Value = [u32; 2]> {
@@ -241,7 +241,7 @@ proptest! {
         origins in origins(),
         wait in prop_oneof![Just(u64::MAX), Just(20 * MS)],
     ) {
-        let mut run = Run::new(origins, Limits { acked_gap_wait: wait, ..patient() });
+        let mut run = Run::new(origins, TcpLimits { acked_gap_wait: wait, ..patient() });
         run.handshake();
         let mut seen = [(); 2].map(|()| BTreeMap::new());
         for planned in plan.iter().zip(&lost).filter(|(_, lost)| !**lost).map(|(p, _)| p) {
@@ -273,7 +273,7 @@ proptest! {
         ),
         tight in any::<bool>(),
     ) {
-        let limits = if tight { Limits { held_per_stream: 700, held_total: 1200, ..limits() } } else { limits() };
+        let limits = if tight { TcpLimits { held_per_stream: 700, held_total: 1200, ..limits() } } else { limits() };
         let mut run = Run::new([100, 500], limits);
         run.handshake();
         for (low, seq, ack, flags, payload, cut, pause) in garbage {

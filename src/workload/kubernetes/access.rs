@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use serde::Deserialize;
 
-use crate::sink::connect::{HostPort, Pem, TlsOptions};
+use crate::sink::connect::{HostPort, PemSource, TlsOptions};
 use crate::yaml;
 
 /// Where a Pod has its service account.
@@ -23,20 +23,20 @@ const TLS_SETTINGS: &str = "KUBERNETES";
 
 /// An API server and who asks it.
 #[derive(Clone, PartialEq)]
-pub(in crate::workload) struct Access {
+pub(in crate::workload) struct ApiAccess {
     /// The server.
     pub(super) host: HostPort,
     /// What is in front of every path; empty mostly.
     pub(super) prefix: String,
     /// None in the clear.
     pub(super) tls: Option<TlsOptions>,
-    credentials: Credentials,
+    credentials: ApiCredentials,
     /// Where this is known from, in words.
     source: String,
 }
 
 #[derive(Clone, PartialEq)]
-enum Credentials {
+enum ApiCredentials {
     /// None, or a certificate.
     None,
     /// A bearer token.
@@ -48,19 +48,19 @@ enum Credentials {
 }
 
 /// Without its credentials.
-impl fmt::Debug for Access {
+impl fmt::Debug for ApiAccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Access({self})")
     }
 }
 
-impl fmt::Display for Access {
+impl fmt::Display for ApiAccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the API server at {}, by {}", self.host, self.source)
     }
 }
 
-impl Access {
+impl ApiAccess {
     /// By this kubeconfig; without one by the service account of the Pod that this is, else by `~/.kube/config`.
     pub(in crate::workload) fn find(kubeconfig: Option<&Path>) -> Result<Self, String> {
         if let Some(paths) = kubeconfig {
@@ -90,8 +90,11 @@ impl Access {
         Ok(Self {
             host: HostPort::parse(&bracketed, 443)?,
             prefix: String::new(),
-            tls: Some(TlsOptions { ca: Some(Pem::File(account.join("ca.crt"))), ..TlsOptions::new(TLS_SETTINGS) }),
-            credentials: Credentials::TokenFile(token),
+            tls: Some(TlsOptions {
+                ca: Some(PemSource::File(account.join("ca.crt"))),
+                ..TlsOptions::new(TLS_SETTINGS)
+            }),
+            credentials: ApiCredentials::TokenFile(token),
             source: "the Pod's service account".to_owned(),
         })
     }
@@ -106,10 +109,10 @@ impl Access {
     /// The value of the Authorization header, if there is one.
     pub(super) fn authorization(&self) -> Result<Option<String>, String> {
         Ok(match &self.credentials {
-            Credentials::None => None,
-            Credentials::Token(token) => Some(format!("Bearer {token}")),
-            Credentials::TokenFile(path) => Some(format!("Bearer {}", read(path, LONGEST_TOKEN)?.trim())),
-            Credentials::Basic(encoded) => Some(format!("Basic {encoded}")),
+            ApiCredentials::None => None,
+            ApiCredentials::Token(token) => Some(format!("Bearer {token}")),
+            ApiCredentials::TokenFile(path) => Some(format!("Bearer {}", read(path, LONGEST_TOKEN)?.trim())),
+            ApiCredentials::Basic(encoded) => Some(format!("Basic {encoded}")),
         })
     }
 }
@@ -135,33 +138,33 @@ fn read(path: &Path, longest: u64) -> Result<String, String> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Config {
+struct KubeConfig {
     current_context: Option<String>,
     #[serde(default)]
-    contexts: Vec<Named>,
+    contexts: Vec<NamedEntry>,
     #[serde(default)]
-    clusters: Vec<Named>,
+    clusters: Vec<NamedEntry>,
     #[serde(default)]
-    users: Vec<Named>,
+    users: Vec<NamedEntry>,
 }
 
 #[derive(Deserialize)]
-struct Named {
+struct NamedEntry {
     name: String,
-    context: Option<Context>,
-    cluster: Option<Cluster>,
-    user: Option<User>,
+    context: Option<KubeContext>,
+    cluster: Option<KubeCluster>,
+    user: Option<KubeUser>,
 }
 
 #[derive(Deserialize)]
-struct Context {
+struct KubeContext {
     cluster: String,
     user: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Cluster {
+struct KubeCluster {
     server: String,
     certificate_authority: Option<PathBuf>,
     certificate_authority_data: Option<String>,
@@ -172,7 +175,7 @@ struct Cluster {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct User {
+struct KubeUser {
     token: Option<String>,
     #[serde(rename = "tokenFile")]
     token_file: Option<PathBuf>,
@@ -187,17 +190,17 @@ struct User {
     auth_provider: Option<serde::de::IgnoredAny>,
 }
 
-fn of_text(text: &str, folder: &Path, source: String) -> Result<Access, String> {
-    let config: Config = serde_json::from_value(yaml::value(text)?).map_err(|error| error.to_string())?;
+fn of_text(text: &str, folder: &Path, source: String) -> Result<ApiAccess, String> {
+    let config: KubeConfig = serde_json::from_value(yaml::value(text)?).map_err(|error| error.to_string())?;
     let current = config.current_context.filter(|name| !name.is_empty()).ok_or("it has no current-context")?;
-    let named = |list: Vec<Named>, what: &str, name: &str| {
+    let named = |list: Vec<NamedEntry>, what: &str, name: &str| {
         list.into_iter().find(|named| named.name == name).ok_or(format!("there is no {what} {name:?}"))
     };
     let context = named(config.contexts, "context", &current)?.context.ok_or("the current context is empty")?;
     let cluster = named(config.clusters, "cluster", &context.cluster)?.cluster.ok_or("the cluster is empty")?;
     let user = match context.user.as_deref().filter(|name| !name.is_empty()) {
         Some(name) => named(config.users, "user", name)?.user.unwrap_or_default(),
-        None => User::default(),
+        None => KubeUser::default(),
     };
     if cluster.proxy_url.is_some() {
         return Err("proxy-url is not supported".to_owned());
@@ -213,32 +216,32 @@ fn of_text(text: &str, folder: &Path, source: String) -> Result<Access, String> 
         verify: cluster.insecure_skip_tls_verify != Some(true),
         ..TlsOptions::new(TLS_SETTINGS)
     };
-    Ok(Access { host, prefix, tls: encrypted.then_some(tls), credentials, source })
+    Ok(ApiAccess { host, prefix, tls: encrypted.then_some(tls), credentials, source })
 }
 
-fn credentials(user: &User, folder: &Path) -> Result<Credentials, String> {
+fn credentials(user: &KubeUser, folder: &Path) -> Result<ApiCredentials, String> {
     if user.exec.is_some() || user.auth_provider.is_some() {
         return Err("users with exec or auth-provider are not supported: podtap starts no program".to_owned());
     }
     Ok(match (&user.token_file, &user.token, &user.username) {
-        (Some(path), ..) => Credentials::TokenFile(folder.join(path)),
-        (None, Some(token), _) => Credentials::Token(token.trim().to_owned()),
+        (Some(path), ..) => ApiCredentials::TokenFile(folder.join(path)),
+        (None, Some(token), _) => ApiCredentials::Token(token.trim().to_owned()),
         (None, None, Some(name)) => {
             let password = user.password.as_deref().unwrap_or_default();
-            Credentials::Basic(base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}")))
+            ApiCredentials::Basic(base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}")))
         }
-        (None, None, None) => Credentials::None,
+        (None, None, None) => ApiCredentials::None,
     })
 }
 
 /// The data wins over the file, as with kubectl.
-fn pem(file: Option<PathBuf>, data: Option<String>, folder: &Path) -> Result<Option<Pem>, String> {
+fn pem(file: Option<PathBuf>, data: Option<String>, folder: &Path) -> Result<Option<PemSource>, String> {
     let Some(data) = data.filter(|data| !data.is_empty()) else {
-        return Ok(file.map(|file| Pem::File(folder.join(file))));
+        return Ok(file.map(|file| PemSource::File(folder.join(file))));
     };
     let bytes = base64::engine::general_purpose::STANDARD.decode(data.trim());
     let text = bytes.ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    text.map(|text| Some(Pem::Text(text))).ok_or("a certificate's or key's data is not Base64 of PEM".to_owned())
+    text.map(|text| Some(PemSource::Text(text))).ok_or("a certificate's or key's data is not Base64 of PEM".to_owned())
 }
 
 fn server(url: &str) -> Result<(HostPort, String, bool), String> {
@@ -272,7 +275,7 @@ users:
   user: {tokenFile: token}
 ";
 
-    fn access(text: &str) -> Result<Access, String> {
+    fn access(text: &str) -> Result<ApiAccess, String> {
         of_text(text, Path::new("/home/me/.kube"), "test".to_owned())
     }
 
@@ -280,8 +283,8 @@ users:
     fn a_kubeconfig_says_whom_to_ask_and_how() {
         let found = access(CONFIG).unwrap();
         assert_eq!((found.host.to_string().as_str(), found.prefix.as_str()), ("127.0.0.1:6443", "/k8s"));
-        assert_eq!(found.tls.as_ref().unwrap().ca, Some(Pem::File("/home/me/.kube/ca.crt".into())));
-        assert!(found.credentials == Credentials::TokenFile("/home/me/.kube/token".into()));
+        assert_eq!(found.tls.as_ref().unwrap().ca, Some(PemSource::File("/home/me/.kube/ca.crt".into())));
+        assert!(found.credentials == ApiCredentials::TokenFile("/home/me/.kube/token".into()));
         let none = access(&CONFIG.replace("current-context: a", "current-context: b")).unwrap();
         assert_eq!(none.authorization(), Ok(None));
         for (user, header) in [
@@ -295,7 +298,7 @@ users:
         }
         let data = format!("certificate-authority-data: {}", "LS0tLS1CRUdJTiBYLS0tLS0K");
         let found = access(&CONFIG.replace("certificate-authority: ca.crt", &data)).unwrap();
-        assert_eq!(found.tls.unwrap().ca, Some(Pem::Text("-----BEGIN X-----\n".to_owned())));
+        assert_eq!(found.tls.unwrap().ca, Some(PemSource::Text("-----BEGIN X-----\n".to_owned())));
         let plain = access(&CONFIG.replace("https://127.0.0.1:6443/k8s/", "http://[::1]:8080")).unwrap();
         assert_eq!((plain.host.to_string().as_str(), plain.tls.is_none(), &*plain.prefix), ("[::1]:8080", true, ""));
     }
@@ -321,9 +324,9 @@ users:
     fn a_pod_has_its_account_and_its_token_is_read_every_time() {
         let folder = std::env::temp_dir().join(format!("podtap-account-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        assert!(Access::of_pod("10.96.0.1", "443", &folder).unwrap_err().contains("automountServiceAccountToken"));
+        assert!(ApiAccess::of_pod("10.96.0.1", "443", &folder).unwrap_err().contains("automountServiceAccountToken"));
         std::fs::write(folder.join("token"), "one\n").unwrap();
-        let found = Access::of_pod("fd00::1", "443", &folder).unwrap();
+        let found = ApiAccess::of_pod("fd00::1", "443", &folder).unwrap();
         assert_eq!(found.host.to_string(), "[fd00::1]:443");
         assert_eq!(found.authorization(), Ok(Some("Bearer one".to_owned())));
         std::fs::write(folder.join("token"), "two").unwrap();

@@ -11,8 +11,8 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
-use super::access::{Access, in_words};
-use crate::sink::connect::{Connector, OnSocket, Timeouts, Tls};
+use super::access::{ApiAccess, in_words};
+use crate::sink::connect::{ConnectTimeouts, Connector, LoadedTls, OnSocket};
 use crate::source::own_traffic;
 
 /// How long an answer may take, and each piece of its body.
@@ -28,7 +28,7 @@ const MAX_HEAD: usize = 64 << 10;
 
 /// Why a request came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum RequestTrouble {
     /// What was asked for is too old by now: 410 Gone. The list has to be read again.
     Expired,
     /// The page is larger than [`MAX_PAGE`].
@@ -39,7 +39,7 @@ pub(super) enum Trouble {
     Failed(String),
 }
 
-impl Trouble {
+impl RequestTrouble {
     /// In words, for the log.
     pub(super) fn words(&self) -> String {
         match self {
@@ -52,23 +52,23 @@ impl Trouble {
 }
 
 /// The API server, as one follower sees it: one connection at a time.
-pub(super) struct Api {
-    access: Access,
+pub(super) struct ApiConnection {
+    access: ApiAccess,
     connector: Connector,
     sender: Option<SendRequest<NoBody>>,
 }
 
-impl Api {
+impl ApiConnection {
     /// Reads certificates; `hook` learns of every connection.
-    pub(super) fn new(access: Access, hook: Option<OnSocket>) -> Result<Self, String> {
-        let tls = access.tls.clone().map(Tls::load).transpose().map_err(|why| in_words(&why.to_string()))?;
-        let connector = Connector::new(vec![access.host.clone()], tls, Timeouts::default());
+    pub(super) fn new(access: ApiAccess, hook: Option<OnSocket>) -> Result<Self, String> {
+        let tls = access.tls.clone().map(LoadedTls::load).transpose().map_err(|why| in_words(&why.to_string()))?;
+        let connector = Connector::new(vec![access.host.clone()], tls, ConnectTimeouts::default());
         let connector = hook.into_iter().fold(connector, Connector::with_hook);
         Ok(Self { access, connector, sender: None })
     }
 
     /// The whole answer.
-    pub(super) async fn get(&mut self, path: &str) -> Result<Vec<u8>, Trouble> {
+    pub(super) async fn get(&mut self, path: &str) -> Result<Vec<u8>, RequestTrouble> {
         let response = self.ask(path).await?;
         let whole = body(response.into_body(), MAX_PAGE).await;
         if whole.is_err() {
@@ -78,11 +78,11 @@ impl Api {
     }
 
     /// The lines of an answer that goes on; each may take `idle` at most.
-    pub(super) async fn watch(&mut self, path: &str, idle: Duration) -> Result<Lines, Trouble> {
+    pub(super) async fn watch(&mut self, path: &str, idle: Duration) -> Result<AnswerLines, RequestTrouble> {
         let response = self.ask(path).await?;
         // The connection is the watch's now: what else is asked meanwhile would wait for its end.
         let sender = self.sender.take();
-        Ok(Lines {
+        Ok(AnswerLines {
             body: response.into_body(),
             _sender: sender,
             buffer: Vec::new(),
@@ -92,7 +92,7 @@ impl Api {
         })
     }
 
-    async fn ask(&mut self, path: &str) -> Result<Response<Incoming>, Trouble> {
+    async fn ask(&mut self, path: &str) -> Result<Response<Incoming>, RequestTrouble> {
         let request = self.request(path)?;
         let mut kept = self.sender.take();
         if let Some(sender) = &mut kept
@@ -105,8 +105,8 @@ impl Api {
             None => self.connect().await?,
         };
         let answer = timeout(PATIENCE, sender.send_request(request)).await;
-        let answer = answer.map_err(|_| Trouble::Failed(format!("no answer within {PATIENCE:?}")))?;
-        let response = answer.map_err(|error| Trouble::Failed(error.to_string()))?;
+        let answer = answer.map_err(|_| RequestTrouble::Failed(format!("no answer within {PATIENCE:?}")))?;
+        let response = answer.map_err(|error| RequestTrouble::Failed(error.to_string()))?;
         let status = response.status();
         if status.is_success() {
             self.sender = Some(sender);
@@ -116,53 +116,55 @@ impl Api {
         Err(refused(status.as_u16(), &words))
     }
 
-    async fn connect(&mut self) -> Result<SendRequest<NoBody>, Trouble> {
+    async fn connect(&mut self) -> Result<SendRequest<NoBody>, RequestTrouble> {
         let connected =
-            self.connector.connect().await.map_err(|error| Trouble::Failed(in_words(&error.to_string())))?;
+            self.connector.connect().await.map_err(|error| RequestTrouble::Failed(in_words(&error.to_string())))?;
         let io = TokioIo::new(connected.stream);
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD)
             .handshake(io)
             .await
-            .map_err(|error| Trouble::Failed(error.to_string()))?;
+            .map_err(|error| RequestTrouble::Failed(error.to_string()))?;
         // It ends when its sender is dropped, or the server closes it; what fails is seen by who waits for an answer.
         tokio::spawn(async move { drop(connection.await) });
         Ok(sender)
     }
 
-    fn request(&self, path: &str) -> Result<Request<NoBody>, Trouble> {
+    fn request(&self, path: &str) -> Result<Request<NoBody>, RequestTrouble> {
         let nonce = own_traffic::nonce();
         let mut request = Request::get(format!("{}{path}", self.access.prefix))
             .header("host", self.access.host.to_string())
             .header("accept", "application/json")
             .header("user-agent", concat!("podtap/", env!("CARGO_PKG_VERSION")))
             .header(own_traffic::Nonce::NAME, nonce.value());
-        if let Some(credentials) = self.access.authorization().map_err(Trouble::Failed)? {
+        if let Some(credentials) = self.access.authorization().map_err(RequestTrouble::Failed)? {
             request = request.header("authorization", credentials);
         }
         // Its words could hold the token.
-        request.body(NoBody).map_err(|_| Trouble::Failed("the token or the path is no part of a request".to_owned()))
+        request
+            .body(NoBody)
+            .map_err(|_| RequestTrouble::Failed("the token or the path is no part of a request".to_owned()))
     }
 }
 
 /// What the server says of itself is a `Status`; a proxy may say anything.
-fn refused(status: u16, body: &[u8]) -> Trouble {
-    let said: Option<super::objects::Object> = serde_json::from_slice(body).ok();
+fn refused(status: u16, body: &[u8]) -> RequestTrouble {
+    let said: Option<super::objects::ApiObject> = serde_json::from_slice(body).ok();
     let message = said.and_then(|object| object.message);
     let words = message.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
     if status == 410 {
-        return Trouble::Expired;
+        return RequestTrouble::Expired;
     }
-    Trouble::Refused(status, crate::settings::printable_up_to(MAX_WORDS, words.trim()))
+    RequestTrouble::Refused(status, crate::settings::printable_up_to(MAX_WORDS, words.trim()))
 }
 
-async fn frame(body: &mut Incoming, patience: Duration) -> Result<Option<Bytes>, Trouble> {
+async fn frame(body: &mut Incoming, patience: Duration) -> Result<Option<Bytes>, RequestTrouble> {
     loop {
         let frame = timeout(patience, poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx))).await;
         match frame {
-            Err(_) => return Err(Trouble::Failed(format!("nothing was received for {patience:?}"))),
+            Err(_) => return Err(RequestTrouble::Failed(format!("nothing was received for {patience:?}"))),
             Ok(None) => return Ok(None),
-            Ok(Some(Err(error))) => return Err(Trouble::Failed(error.to_string())),
+            Ok(Some(Err(error))) => return Err(RequestTrouble::Failed(error.to_string())),
             Ok(Some(Ok(frame))) => {
                 if let Ok(bytes) = frame.into_data() {
                     return Ok(Some(bytes));
@@ -172,11 +174,11 @@ async fn frame(body: &mut Incoming, patience: Duration) -> Result<Option<Bytes>,
     }
 }
 
-async fn body(mut body: Incoming, most: usize) -> Result<Vec<u8>, Trouble> {
+async fn body(mut body: Incoming, most: usize) -> Result<Vec<u8>, RequestTrouble> {
     let mut whole = Vec::new();
     while let Some(bytes) = frame(&mut body, PATIENCE).await? {
         if whole.len() + bytes.len() > most {
-            return Err(Trouble::TooLarge);
+            return Err(RequestTrouble::TooLarge);
         }
         whole.extend_from_slice(&bytes);
     }
@@ -184,7 +186,7 @@ async fn body(mut body: Incoming, most: usize) -> Result<Vec<u8>, Trouble> {
 }
 
 /// An answer that goes on.
-pub(super) struct Lines {
+pub(super) struct AnswerLines {
     body: Incoming,
     /// Dropped, it would end the connection.
     _sender: Option<SendRequest<NoBody>>,
@@ -196,9 +198,9 @@ pub(super) struct Lines {
     skipping: bool,
 }
 
-impl Lines {
+impl AnswerLines {
     /// Hands the next line to `read`; false at the end. A line that is too long is an error, once.
-    pub(super) async fn next(&mut self, read: impl FnOnce(&[u8])) -> Result<bool, Trouble> {
+    pub(super) async fn next(&mut self, read: impl FnOnce(&[u8])) -> Result<bool, RequestTrouble> {
         loop {
             let fresh = self.buffer.get(self.searched..).unwrap_or_default();
             if let Some(at) = memchr::memchr(b'\n', fresh) {
@@ -210,7 +212,7 @@ impl Lines {
                 self.buffer.drain(..=end);
                 self.searched = 0;
                 self.shrink();
-                return if whole { Ok(true) } else { Err(Trouble::TooLarge) };
+                return if whole { Ok(true) } else { Err(RequestTrouble::TooLarge) };
             }
             self.searched = self.buffer.len();
             if self.skipping || self.searched > MAX_LINE {

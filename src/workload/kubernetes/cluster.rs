@@ -10,10 +10,10 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use super::super::Rank;
-use super::super::table::{Holder, Table};
-use super::objects::{Meta, Object, Spec, Status};
+use super::super::table::{AddressHolder, WorkloadTable};
+use super::objects::{ApiObject, ObjectMeta, ObjectSpec, ObjectStatus};
 use crate::flow::Timestamp;
-use crate::record::{Labels, Names, Workload};
+use crate::record::{LabelSet, NameSet, Workload};
 
 /// Maximum labels of one object, and their bytes: every record carries them.
 const MAX_LABELS: usize = 64;
@@ -32,7 +32,7 @@ const BALANCERS: u8 = 4;
 
 /// A kind of objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(super) enum WatchedKind {
     /// Pods.
     Pods,
     /// Services.
@@ -47,7 +47,7 @@ pub(super) enum Kind {
 
 /// Who follows an object, and the list that showed it last or was the last one when a watch did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct SeenIn {
     /// The number of the follower.
     pub(super) by: u16,
     /// The number of the list.
@@ -56,15 +56,15 @@ pub(super) struct Seen {
 
 /// What is known of one object.
 #[derive(Debug)]
-struct Known {
-    holder: Holder,
-    seen: Seen,
+struct KnownObject {
+    holder: AddressHolder,
+    seen: SeenIn,
     places: Vec<(Rank, IpAddr)>,
-    about: About,
+    about: ObjectMeaning,
 }
 
 #[derive(Debug)]
-enum About {
+enum ObjectMeaning {
     /// A Pod, by which an `ovn-fips` may mean it.
     Pod { namespace: CompactString, name: CompactString },
     /// The Service of an EndpointSlice.
@@ -90,69 +90,69 @@ type Uid = u128;
 
 /// Everything that is known.
 #[derive(Debug)]
-pub(super) struct Cluster {
-    table: Arc<Table>,
+pub(super) struct ClusterState {
+    table: Arc<WorkloadTable>,
     source: u8,
-    objects: HashMap<(Kind, Uid), Known>,
+    objects: HashMap<(WatchedKind, Uid), KnownObject>,
     /// The Services behind an address: each slice that has it.
     serving: HashMap<IpAddr, Vec<Uid>>,
     fips: HashSet<Uid>,
     /// Followers that cannot ask now, and up to when each is believed.
-    stale: HashMap<u16, (Kind, Timestamp)>,
+    stale: HashMap<u16, (WatchedKind, Timestamp)>,
     holders: u64,
 }
 
-impl Cluster {
+impl ClusterState {
     /// Nothing is known; `source` is the place of Kubernetes in WORKLOADS.
-    pub(super) fn new(table: Arc<Table>, source: u8) -> Self {
+    pub(super) fn new(table: Arc<WorkloadTable>, source: u8) -> Self {
         let (objects, serving, fips, stale) = Default::default();
         Self { table, source, objects, serving, fips, stale, holders: 0 }
     }
 
     /// How many objects of a kind are known.
-    pub(super) fn count(&self, kind: Kind) -> usize {
+    pub(super) fn count(&self, kind: WatchedKind) -> usize {
         self.objects.keys().filter(|(of, _)| *of == kind).count()
     }
 
     /// A follower is up to date, or cannot ask and is believed up to a time. Of several the first one to end counts.
-    pub(super) fn believe(&mut self, kind: Kind, by: u16, until: Option<Timestamp>) {
+    pub(super) fn believe(&mut self, kind: WatchedKind, by: u16, until: Option<Timestamp>) {
         match until {
             Some(until) => _ = self.stale.entry(by).or_insert((kind, until)),
             None => _ = self.stale.remove(&by),
         }
         let until = self.stale.values().filter(|(of, _)| *of == kind).map(|(_, until)| *until).min();
         let ranks: &[u8] = match kind {
-            Kind::Pods => &[PODS],
-            Kind::Services => &[SERVICES, BALANCERS],
-            Kind::Nodes => &[NODES],
-            Kind::Fips => &[FIPS],
+            WatchedKind::Pods => &[PODS],
+            WatchedKind::Services => &[SERVICES, BALANCERS],
+            WatchedKind::Nodes => &[NODES],
+            WatchedKind::Fips => &[FIPS],
             // They name no one by themselves.
-            Kind::Slices => &[],
+            WatchedKind::Slices => &[],
         };
         ranks.iter().for_each(|rank| self.table.believe(self.rank(*rank), until));
     }
 
     /// A list or a watch shows an object as it is now.
-    pub(super) fn apply(&mut self, kind: Kind, object: Object, seen: Seen, now: Timestamp) {
-        let Object { metadata, spec, status, endpoints, .. } = object;
+    pub(super) fn apply(&mut self, kind: WatchedKind, object: ApiObject, seen: SeenIn, now: Timestamp) {
+        let ApiObject { metadata, spec, status, endpoints, .. } = object;
         let (meta, spec, status) = (metadata.unwrap_or_default(), spec.unwrap_or_default(), status.unwrap_or_default());
         let key = (kind, uid(&meta));
         match kind {
-            Kind::Pods => self.pod(key, meta, &spec, &status, seen, now),
-            Kind::Services => self.service(key, meta, &spec, &status, seen, now),
-            Kind::Nodes => self.node(key, meta, &status, seen, now),
-            Kind::Slices => {
+            WatchedKind::Pods => self.pod(key, meta, &spec, &status, seen, now),
+            WatchedKind::Services => self.service(key, meta, &spec, &status, seen, now),
+            WatchedKind::Nodes => self.node(key, meta, &status, seen, now),
+            WatchedKind::Slices => {
                 let addresses = endpoints.into_iter().flatten().flat_map(|endpoint| endpoint.addresses).flatten();
                 let addresses: Vec<_> = addresses.filter_map(|ip| parsed(&ip)).collect();
                 self.slice(key, &meta, addresses, seen);
             }
-            Kind::Fips => self.fip(key, &meta, &spec, &status, seen, now),
+            WatchedKind::Fips => self.fip(key, &meta, &spec, &status, seen, now),
         }
     }
 
     /// All of a list was seen. What it did not show has gone, at the latest when its follower was last up to date.
-    pub(super) fn sweep(&mut self, kind: Kind, seen: Seen, up_to_date: Timestamp) {
-        let gone = |(key, known): (&(Kind, Uid), &Known)| {
+    pub(super) fn sweep(&mut self, kind: WatchedKind, seen: SeenIn, up_to_date: Timestamp) {
+        let gone = |(key, known): (&(WatchedKind, Uid), &KnownObject)| {
             (key.0 == kind && known.seen.by == seen.by && known.seen != seen).then_some(*key)
         };
         let gone: Vec<_> = self.objects.iter().filter_map(gone).collect();
@@ -160,14 +160,22 @@ impl Cluster {
     }
 
     /// A watch says that an object was deleted.
-    pub(super) fn deleted(&mut self, kind: Kind, object: Object, now: Timestamp) {
+    pub(super) fn deleted(&mut self, kind: WatchedKind, object: ApiObject, now: Timestamp) {
         let meta = object.metadata.unwrap_or_default();
         let until = ended(object.status.as_ref()).map_or(now, |ended| ended.min(now));
         self.remove((kind, uid(&meta)), until);
     }
 
     /// A Pod on the network of its node has the node's address; one that has ended has none, whatever its status says.
-    fn pod(&mut self, key: (Kind, Uid), meta: Meta, spec: &Spec, status: &Status, seen: Seen, now: Timestamp) {
+    fn pod(
+        &mut self,
+        key: (WatchedKind, Uid),
+        meta: ObjectMeta,
+        spec: &ObjectSpec,
+        status: &ObjectStatus,
+        seen: SeenIn,
+        now: Timestamp,
+    ) {
         let is_over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
         if is_over {
             self.remove(key, ended(Some(status)).map_or(now, |ended| ended.min(now)));
@@ -180,7 +188,8 @@ impl Cluster {
             ips.clear();
         }
         let rank = self.rank(PODS);
-        let about = About::Pod { namespace: meta.namespace.clone().unwrap_or_default(), name: meta.name.clone() };
+        let about =
+            ObjectMeaning::Pod { namespace: meta.namespace.clone().unwrap_or_default(), name: meta.name.clone() };
         let places: Vec<_> = ips.iter().map(|ip| (rank, *ip)).collect();
         let workload = Workload { node: spec.node_name.clone(), ..named(meta, "Pod") };
         let since = time(status.start_time.as_ref());
@@ -192,7 +201,15 @@ impl Cluster {
         self.lead_again(key, now);
     }
 
-    fn service(&mut self, key: (Kind, Uid), meta: Meta, spec: &Spec, status: &Status, seen: Seen, now: Timestamp) {
+    fn service(
+        &mut self,
+        key: (WatchedKind, Uid),
+        meta: ObjectMeta,
+        spec: &ObjectSpec,
+        status: &ObjectStatus,
+        seen: SeenIn,
+        now: Timestamp,
+    ) {
         let (own, shared) = (self.rank(SERVICES), Rank { shared: true, ..self.rank(BALANCERS) });
         let mut cluster: Vec<_> =
             spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip).filter_map(|ip| parsed(ip)).collect();
@@ -205,10 +222,10 @@ impl Cluster {
         let places = cluster.into_iter().map(|ip| (own, ip)).chain(external.into_iter().map(|ip| (shared, ip)));
         let since = time(meta.creation_timestamp.as_ref());
         let workload = named(meta, "Service");
-        self.hold(key, places.collect(), About::Addresses, seen, (since, now), |_, _| workload.clone());
+        self.hold(key, places.collect(), ObjectMeaning::Addresses, seen, (since, now), |_, _| workload.clone());
     }
 
-    fn node(&mut self, key: (Kind, Uid), meta: Meta, status: &Status, seen: Seen, now: Timestamp) {
+    fn node(&mut self, key: (WatchedKind, Uid), meta: ObjectMeta, status: &ObjectStatus, seen: SeenIn, now: Timestamp) {
         let rank = self.rank(NODES);
         let addresses = status.addresses.iter().flatten().filter_map(|address| address.address.as_ref());
         let mut ips: Vec<_> = addresses.filter_map(|ip| parsed(ip)).collect();
@@ -216,11 +233,11 @@ impl Cluster {
         let since = time(meta.creation_timestamp.as_ref());
         let workload = named(meta, "Node");
         let places = ips.into_iter().map(|ip| (rank, ip)).collect();
-        self.hold(key, places, About::Addresses, seen, (since, now), |_, _| workload.clone());
+        self.hold(key, places, ObjectMeaning::Addresses, seen, (since, now), |_, _| workload.clone());
     }
 
     /// Whose Service it is decides its label; what it names changes the Pods behind its addresses.
-    fn slice(&mut self, key: (Kind, Uid), meta: &Meta, addresses: Vec<IpAddr>, seen: Seen) {
+    fn slice(&mut self, key: (WatchedKind, Uid), meta: &ObjectMeta, addresses: Vec<IpAddr>, seen: SeenIn) {
         let service = meta.labels.as_ref().and_then(|labels| labels.get(SERVICE_LABEL)).cloned().unwrap_or_default();
         let namespace = meta.namespace.clone().unwrap_or_default();
         let rank = self.rank(PODS);
@@ -236,9 +253,9 @@ impl Cluster {
         }
         let places: Vec<_> = addresses.into_iter().map(|ip| (rank, ip)).collect();
         let touched: Vec<_> = before.into_iter().chain(places.iter().copied()).map(|(_, ip)| ip).collect();
-        let about = About::Slice { namespace, service };
+        let about = ObjectMeaning::Slice { namespace, service };
         let holder = self.next_holder();
-        self.objects.insert(key, Known { holder, seen, places, about });
+        self.objects.insert(key, KnownObject { holder, seen, places, about });
         self.revise(touched);
     }
 
@@ -262,17 +279,34 @@ impl Cluster {
     }
 
     /// The Services of a namespace that have this address behind them. Slices of other namespaces may name any address.
-    fn services_at(&self, ip: IpAddr, namespace: &str) -> Names {
-        let slices =
-            self.serving.get(&ip).into_iter().flatten().filter_map(|uid| self.objects.get(&(Kind::Slices, *uid)));
+    fn services_at(&self, ip: IpAddr, namespace: &str) -> NameSet {
+        let slices = self
+            .serving
+            .get(&ip)
+            .into_iter()
+            .flatten()
+            .filter_map(|uid| self.objects.get(&(WatchedKind::Slices, *uid)));
         let services = slices.filter_map(|known| match &known.about {
-            About::Slice { namespace: of, service } if of == namespace && !service.is_empty() => Some(service.clone()),
-            About::Slice { .. } | About::Pod { .. } | About::Fip(..) | About::Addresses => None,
+            ObjectMeaning::Slice { namespace: of, service } if of == namespace && !service.is_empty() => {
+                Some(service.clone())
+            }
+            ObjectMeaning::Slice { .. }
+            | ObjectMeaning::Pod { .. }
+            | ObjectMeaning::Fip(..)
+            | ObjectMeaning::Addresses => None,
         });
         services.collect()
     }
 
-    fn fip(&mut self, key: (Kind, Uid), meta: &Meta, spec: &Spec, status: &Status, seen: Seen, now: Timestamp) {
+    fn fip(
+        &mut self,
+        key: (WatchedKind, Uid),
+        meta: &ObjectMeta,
+        spec: &ObjectSpec,
+        status: &ObjectStatus,
+        seen: SeenIn,
+        now: Timestamp,
+    ) {
         let label = meta.labels.as_ref().and_then(|labels| labels.get(FIP_LABEL));
         let fip = Fip {
             name: meta.name.clone(),
@@ -286,12 +320,12 @@ impl Cluster {
     }
 
     /// Names the floating address by the Pod that it leads to. Once it leads to another one, that is another holder.
-    fn lead(&mut self, key: (Kind, Uid), fip: Fip, seen: Seen, now: Timestamp) {
+    fn lead(&mut self, key: (WatchedKind, Uid), fip: Fip, seen: SeenIn, now: Timestamp) {
         let workload = self.pod_of(&fip);
         let to = workload.as_ref().map(|pod| (pod.namespace.clone(), pod.name.clone()));
         let led = self.objects.get(&key).and_then(|known| match &known.about {
-            About::Fip(_, led) => led.clone(),
-            About::Pod { .. } | About::Slice { .. } | About::Addresses => None,
+            ObjectMeaning::Fip(_, led) => led.clone(),
+            ObjectMeaning::Pod { .. } | ObjectMeaning::Slice { .. } | ObjectMeaning::Addresses => None,
         });
         if let Some(known) = self.objects.get_mut(&key)
             && led.is_some()
@@ -301,13 +335,13 @@ impl Cluster {
                 self.table.release(rank, ip, known.holder, now);
             }
             self.holders += 1;
-            known.holder = Holder(self.holders);
+            known.holder = AddressHolder(self.holders);
         }
         let rank = self.rank(FIPS);
         let places = fip.address.filter(|_| workload.is_some()).map(|ip| (rank, ip)).into_iter().collect();
         let since = fip.since.filter(|_| led.is_none());
         let workload = workload.unwrap_or_default();
-        let about = About::Fip(Box::new(fip), to);
+        let about = ObjectMeaning::Fip(Box::new(fip), to);
         self.hold(key, places, about, seen, (since, now), |_, _| Workload::clone(&workload));
     }
 
@@ -338,43 +372,49 @@ impl Cluster {
         self.workload_of(pod)
     }
 
-    fn workload_of(&self, pod: &Known) -> Option<Arc<Workload>> {
+    fn workload_of(&self, pod: &KnownObject) -> Option<Arc<Workload>> {
         pod.places.iter().find_map(|(rank, ip)| self.table.holds(*rank, *ip))
     }
 
-    fn pods(&self) -> impl Iterator<Item = ((&str, &str), &Known)> {
+    fn pods(&self) -> impl Iterator<Item = ((&str, &str), &KnownObject)> {
         self.objects.values().filter_map(|known| match &known.about {
-            About::Pod { namespace, name } => Some(((namespace.as_str(), name.as_str()), known)),
-            About::Slice { .. } | About::Fip(..) | About::Addresses => None,
+            ObjectMeaning::Pod { namespace, name } => Some(((namespace.as_str(), name.as_str()), known)),
+            ObjectMeaning::Slice { .. } | ObjectMeaning::Fip(..) | ObjectMeaning::Addresses => None,
         })
     }
 
     /// A Pod came, changed or is about to go: floating addresses may lead to it, or no longer.
-    fn lead_again(&mut self, pod: (Kind, Uid), now: Timestamp) {
-        let Some(Known { about: About::Pod { namespace, name }, places, .. }) = self.objects.get(&pod) else { return };
+    fn lead_again(&mut self, pod: (WatchedKind, Uid), now: Timestamp) {
+        let Some(KnownObject { about: ObjectMeaning::Pod { namespace, name }, places, .. }) = self.objects.get(&pod)
+        else {
+            return;
+        };
         let meant = |fip: &Fip| {
             let by_ip = fip.pod_ip.is_some_and(|ip| places.iter().any(|(_, place)| *place == ip));
             let by_ip_name =
                 fip.ip_name.as_deref().and_then(|joined| joined.rsplit_once('.')) == Some((name, namespace));
             by_ip || by_ip_name || is_joined(&fip.name, namespace, name)
         };
-        let known = self.fips.iter().filter_map(|uid| Some((*uid, self.objects.get(&(Kind::Fips, *uid))?)));
+        let known = self.fips.iter().filter_map(|uid| Some((*uid, self.objects.get(&(WatchedKind::Fips, *uid))?)));
         let meant = known.filter_map(|(uid, known)| match &known.about {
-            About::Fip(fip, _) if meant(fip) => Some((uid, Fip::clone(fip), known.seen)),
-            About::Fip(..) | About::Pod { .. } | About::Slice { .. } | About::Addresses => None,
+            ObjectMeaning::Fip(fip, _) if meant(fip) => Some((uid, Fip::clone(fip), known.seen)),
+            ObjectMeaning::Fip(..)
+            | ObjectMeaning::Pod { .. }
+            | ObjectMeaning::Slice { .. }
+            | ObjectMeaning::Addresses => None,
         });
         for (uid, fip, seen) in meant.collect::<Vec<_>>() {
-            self.lead((Kind::Fips, uid), fip, seen, now);
+            self.lead((WatchedKind::Fips, uid), fip, seen, now);
         }
     }
 
     /// The object has these addresses now: those that it had and has no longer are released, new ones are held.
     fn hold(
         &mut self,
-        key: (Kind, Uid),
+        key: (WatchedKind, Uid),
         places: Vec<(Rank, IpAddr)>,
-        about: About,
-        seen: Seen,
+        about: ObjectMeaning,
+        seen: SeenIn,
         (since, now): (Option<Timestamp>, Timestamp),
         workload: impl Fn(&Self, IpAddr) -> Workload,
     ) {
@@ -398,26 +438,26 @@ impl Cluster {
             self.table.hold(*rank, *ip, holder, [from, now], &made);
             last = Some(made);
         }
-        self.objects.insert(key, Known { holder, seen, places, about });
+        self.objects.insert(key, KnownObject { holder, seen, places, about });
     }
 
-    fn remove(&mut self, key: (Kind, Uid), until: Timestamp) {
+    fn remove(&mut self, key: (WatchedKind, Uid), until: Timestamp) {
         let Some(known) = self.objects.remove(&key) else { return };
         match &known.about {
-            About::Slice { .. } => {
+            ObjectMeaning::Slice { .. } => {
                 let touched: Vec<_> = known.places.iter().map(|(_, ip)| *ip).collect();
                 touched.iter().for_each(|ip| self.unserve(*ip, key.1));
                 self.revise(touched);
                 return;
             }
-            About::Fip(..) => _ = self.fips.remove(&key.1),
-            About::Pod { .. } | About::Addresses => {}
+            ObjectMeaning::Fip(..) => _ = self.fips.remove(&key.1),
+            ObjectMeaning::Pod { .. } | ObjectMeaning::Addresses => {}
         }
         for (rank, ip) in &known.places {
             self.table.release(*rank, *ip, known.holder, until);
         }
         // Put back for a moment: floating addresses are asked about it once more.
-        if key.0 == Kind::Pods && !self.fips.is_empty() {
+        if key.0 == WatchedKind::Pods && !self.fips.is_empty() {
             self.objects.insert(key, known);
             self.lead_again(key, until);
             self.objects.remove(&key);
@@ -428,9 +468,9 @@ impl Cluster {
         Rank::of(self.source, kind)
     }
 
-    fn next_holder(&mut self) -> Holder {
+    fn next_holder(&mut self) -> AddressHolder {
         self.holders += 1;
-        Holder(self.holders)
+        AddressHolder(self.holders)
     }
 }
 
@@ -439,8 +479,8 @@ fn is_joined(joined: &str, namespace: &str, name: &str) -> bool {
     joined.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('-')) == Some(name)
 }
 
-fn named(meta: Meta, kind: &'static str) -> Workload {
-    let Meta { name, namespace, labels, .. } = meta;
+fn named(meta: ObjectMeta, kind: &'static str) -> Workload {
+    let ObjectMeta { name, namespace, labels, .. } = meta;
     Workload {
         namespace,
         name: Some(name),
@@ -451,7 +491,7 @@ fn named(meta: Meta, kind: &'static str) -> Workload {
 }
 
 /// As many labels as a record may carry, in the order of their names.
-fn bounded(labels: std::collections::BTreeMap<CompactString, CompactString>) -> Labels {
+fn bounded(labels: std::collections::BTreeMap<CompactString, CompactString>) -> LabelSet {
     let mut left = MAX_LABEL_BYTES;
     let fits = labels.into_iter().take(MAX_LABELS).filter(|(name, value)| {
         let fits = left.checked_sub(name.len() + value.len());
@@ -462,7 +502,7 @@ fn bounded(labels: std::collections::BTreeMap<CompactString, CompactString>) -> 
 }
 
 /// When the last container ended, to the end of that second, where all have.
-fn ended(status: Option<&Status>) -> Option<Timestamp> {
+fn ended(status: Option<&ObjectStatus>) -> Option<Timestamp> {
     let containers = status?.container_statuses.as_deref().filter(|all| !all.is_empty())?;
     let ends = containers.iter().map(|container| container.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
     let ends: Option<Vec<_>> = ends.map(time).collect();
@@ -484,7 +524,7 @@ fn dedup(ips: &mut Vec<IpAddr>) {
 }
 
 /// The hexadecimal digits of a UUID are a number; anything else is hashed.
-fn uid(meta: &Meta) -> Uid {
+fn uid(meta: &ObjectMeta) -> Uid {
     let digits = meta.uid.bytes().filter(|byte| *byte != b'-');
     let number = digits.clone().try_fold(0u128, |sum, byte| {
         let digit = char::from(byte).to_digit(16)?;

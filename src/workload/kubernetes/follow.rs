@@ -4,13 +4,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::api::{Api, Trouble};
-use super::cluster::{Cluster, Kind, Seen};
-use super::objects::{Event, List};
-use super::{Counts, Place};
+use super::api::{ApiConnection, RequestTrouble};
+use super::cluster::{ClusterState, SeenIn, WatchedKind};
+use super::objects::{ObjectList, WatchEvent};
+use super::{FollowedPlace, FollowerCounts};
 use crate::flow::Timestamp;
 use crate::settings::printable_up_to;
-use crate::sink::Backoff;
+use crate::sink::RetryBackoff;
 
 /// Objects on one page: some megabytes of JSON at most.
 const PAGE: u32 = 250;
@@ -19,7 +19,7 @@ const WATCH_SECONDS: u64 = 240;
 /// A watch that is silent for so much longer than it was to last is dead.
 const MARGIN: Duration = Duration::from_secs(30);
 /// Between two attempts.
-const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(30) };
+const BACKOFF: RetryBackoff = RetryBackoff { first: Duration::from_millis(500), most: Duration::from_secs(30) };
 /// After a refusal: what is not allowed stays so for a while.
 const AFTER_REFUSAL: Duration = Duration::from_secs(300);
 /// How long names are believed that cannot be asked for any more, nanoseconds: addresses change hands.
@@ -28,22 +28,22 @@ const BELIEVED_NS: u64 = 60_000_000_000;
 const SHORT: Duration = Duration::from_secs(1);
 
 /// Follows one kind of objects.
-pub(super) struct Follower {
-    pub(super) kind: Kind,
-    pub(super) place: Place,
-    pub(super) api: Api,
-    pub(super) cluster: Arc<Mutex<Cluster>>,
-    pub(super) counts: Arc<Counts>,
-    pub(super) seen: Seen,
+pub(super) struct KindFollower {
+    pub(super) kind: WatchedKind,
+    pub(super) place: FollowedPlace,
+    pub(super) api: ApiConnection,
+    pub(super) cluster: Arc<Mutex<ClusterState>>,
+    pub(super) counts: Arc<FollowerCounts>,
+    pub(super) seen: SeenIn,
     pub(super) version: String,
     /// When it was last known to be up to date.
     pub(super) up_to_date: Timestamp,
     pub(super) now: fn() -> Timestamp,
-    pub(super) trouble: Option<Trouble>,
+    pub(super) trouble: Option<RequestTrouble>,
     pub(super) attempts: u32,
 }
 
-impl Follower {
+impl KindFollower {
     /// Never ends.
     pub(super) async fn run(mut self) {
         loop {
@@ -59,8 +59,8 @@ impl Follower {
                 match self.watch().await {
                     Ok(()) if began.elapsed() >= SHORT => self.recovered(),
                     Ok(()) => tokio::time::sleep(self.pause()).await,
-                    Err(Trouble::Expired) => {
-                        Counts::add(&self.counts.expired);
+                    Err(RequestTrouble::Expired) => {
+                        FollowerCounts::add(&self.counts.expired);
                         break;
                     }
                     Err(trouble) => self.failed(&trouble).await,
@@ -70,20 +70,20 @@ impl Follower {
     }
 
     /// Reads all pages. What they do not show has gone.
-    pub(super) async fn list(&mut self) -> Result<(), Trouble> {
-        Counts::add(&self.counts.lists);
+    pub(super) async fn list(&mut self) -> Result<(), RequestTrouble> {
+        FollowerCounts::add(&self.counts.lists);
         self.seen.list = self.seen.list.wrapping_add(1);
         let (mut limit, mut next) = (PAGE, String::new());
         loop {
             let path = self.place.list(limit, &next);
             let page = match self.api.get(&path).await {
-                Err(Trouble::TooLarge) if limit > 1 => {
+                Err(RequestTrouble::TooLarge) if limit > 1 => {
                     limit = (limit / 4).max(1);
                     continue;
                 }
                 page => page?,
             };
-            let list: List = serde_json::from_slice(&page).map_err(|error| unreadable(&error))?;
+            let list: ObjectList = serde_json::from_slice(&page).map_err(|error| unreadable(&error))?;
             drop(page);
             let now = (self.now)();
             let mut cluster = self.cluster.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,8 +102,8 @@ impl Follower {
     }
 
     /// Reads one watch to its end. `Expired`: the list has to be read again.
-    pub(super) async fn watch(&mut self) -> Result<(), Trouble> {
-        Counts::add(&self.counts.watches);
+    pub(super) async fn watch(&mut self) -> Result<(), RequestTrouble> {
+        FollowerCounts::add(&self.counts.watches);
         let seconds = WATCH_SECONDS + u64::from(self.seen.by) * 7 % (WATCH_SECONDS / 2);
         let path = self.place.watch(&self.version, seconds);
         let mut lines = self.api.watch(&path, Duration::from_secs(seconds) + MARGIN).await?;
@@ -122,7 +122,7 @@ impl Follower {
                 Ok(true) => event?,
                 Ok(false) => return Ok(()),
                 // It was of an object that is too large to be one; the others go on.
-                Err(Trouble::TooLarge) => Counts::add(&self.counts.failures),
+                Err(RequestTrouble::TooLarge) => FollowerCounts::add(&self.counts.failures),
                 Err(trouble) => return Err(trouble),
             }
         }
@@ -134,30 +134,36 @@ impl Follower {
     }
 
     /// Says so at the first one of a kind, and waits. Names are believed for a while longer.
-    pub(super) async fn failed(&mut self, trouble: &Trouble) {
-        Counts::add(&self.counts.failures);
+    pub(super) async fn failed(&mut self, trouble: &RequestTrouble) {
+        FollowerCounts::add(&self.counts.failures);
         self.believe(Some(self.up_to_date.plus(BELIEVED_NS)));
         let what = self.place.words();
         if self.trouble.as_ref() != Some(trouble) {
             let words = printable_up_to(600, &trouble.words());
             match trouble {
-                Trouble::Refused(403 | 404, _) if self.place.optional => {
+                RequestTrouble::Refused(403 | 404, _) if self.place.optional => {
                     tracing::debug!("no {what} are followed: {words}");
                 }
-                Trouble::Refused(403, _) => {
+                RequestTrouble::Refused(403, _) => {
                     tracing::warn!(
                         "{what} stay without names: {words}. Give the service account the role of docs/workloads.md"
                     );
                 }
-                Trouble::Expired | Trouble::TooLarge | Trouble::Refused(..) | Trouble::Failed(_) => {
+                RequestTrouble::Expired
+                | RequestTrouble::TooLarge
+                | RequestTrouble::Refused(..)
+                | RequestTrouble::Failed(_) => {
                     tracing::warn!("{what} cannot be followed now; names may be missing until then: {words}");
                 }
             }
             self.trouble = Some(trouble.clone());
         }
         let pause = match trouble {
-            Trouble::Refused(403 | 404, _) => AFTER_REFUSAL,
-            Trouble::Expired | Trouble::TooLarge | Trouble::Refused(..) | Trouble::Failed(_) => self.pause(),
+            RequestTrouble::Refused(403 | 404, _) => AFTER_REFUSAL,
+            RequestTrouble::Expired
+            | RequestTrouble::TooLarge
+            | RequestTrouble::Refused(..)
+            | RequestTrouble::Failed(_) => self.pause(),
         };
         tokio::time::sleep(pause).await;
     }
@@ -180,30 +186,30 @@ impl Follower {
     }
 }
 
-fn unreadable(error: &serde_json::Error) -> Trouble {
-    Trouble::Failed(format!("the answer cannot be read: {error}"))
+fn unreadable(error: &serde_json::Error) -> RequestTrouble {
+    RequestTrouble::Failed(format!("the answer cannot be read: {error}"))
 }
 
 /// One line of a watch.
 fn take(
     line: &[u8],
-    kind: Kind,
-    cluster: &Mutex<Cluster>,
-    counts: &Counts,
-    seen: Seen,
+    kind: WatchedKind,
+    cluster: &Mutex<ClusterState>,
+    counts: &FollowerCounts,
+    seen: SeenIn,
     version: &mut String,
     now: Timestamp,
-) -> Result<(), Trouble> {
+) -> Result<(), RequestTrouble> {
     // One that cannot be read must not keep the others from being read.
-    let Ok(Event { kind: event, object }) = serde_json::from_slice(line) else {
-        Counts::add(&counts.failures);
+    let Ok(WatchEvent { kind: event, object }) = serde_json::from_slice(line) else {
+        FollowerCounts::add(&counts.failures);
         return Ok(());
     };
     if event == "ERROR" {
         let words = object.message.unwrap_or_default();
         return Err(match object.code {
-            Some(410) => Trouble::Expired,
-            code => Trouble::Refused(code.unwrap_or_default(), words),
+            Some(410) => RequestTrouble::Expired,
+            code => RequestTrouble::Refused(code.unwrap_or_default(), words),
         });
     }
     if let Some(newer) = object.metadata.as_ref().and_then(|meta| meta.resource_version.as_ref()) {
@@ -217,6 +223,6 @@ fn take(
         // A bookmark, or what a later API adds.
         _ => return Ok(()),
     }
-    Counts::add(&counts.events);
+    FollowerCounts::add(&counts.events);
     Ok(())
 }

@@ -14,19 +14,19 @@ mod tests;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-pub(super) use self::access::Access;
-use self::api::{Api, Trouble};
-use self::cluster::{Cluster, FIP_LABEL, Kind, Seen};
-use self::follow::Follower;
-use super::Reached;
-use super::table::Table;
+pub(super) use self::access::ApiAccess;
+use self::api::{ApiConnection, RequestTrouble};
+use self::cluster::{ClusterState, FIP_LABEL, SeenIn, WatchedKind};
+use self::follow::KindFollower;
+use super::ReachedSource;
+use super::table::WorkloadTable;
 use crate::flow::Timestamp;
 use crate::ledger::WorkloadCounts;
 use crate::sink::connect::OnSocket;
 
 /// What followers count.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct FollowerCounts {
     lists: AtomicU64,
     watches: AtomicU64,
     events: AtomicU64,
@@ -34,7 +34,7 @@ pub(super) struct Counts {
     failures: AtomicU64,
 }
 
-impl Counts {
+impl FollowerCounts {
     fn add(count: &AtomicU64) {
         count.fetch_add(1, Ordering::Relaxed);
     }
@@ -52,21 +52,21 @@ impl Counts {
 
 /// A kind of objects, in one namespace or in all.
 #[derive(Clone, Debug)]
-struct Place {
-    kind: Kind,
+struct FollowedPlace {
+    kind: WatchedKind,
     namespace: Option<String>,
     /// Not every cluster has them.
     optional: bool,
 }
 
-impl Place {
+impl FollowedPlace {
     /// What is followed: nodes and floating addresses belong to no namespace, and are left out where only some are asked for.
     fn all(namespaces: &[String]) -> Vec<Self> {
-        let kinds = [Kind::Pods, Kind::Services, Kind::Slices];
+        let kinds = [WatchedKind::Pods, WatchedKind::Services, WatchedKind::Slices];
         if namespaces.is_empty() {
             let of = |kind, optional| Self { kind, namespace: None, optional };
             let own = kinds.into_iter().map(|kind| of(kind, false));
-            return own.chain([of(Kind::Nodes, false), of(Kind::Fips, true)]).collect();
+            return own.chain([of(WatchedKind::Nodes, false), of(WatchedKind::Fips, true)]).collect();
         }
         let of =
             |namespace: &String| kinds.map(|kind| Self { kind, namespace: Some(namespace.clone()), optional: false });
@@ -75,11 +75,11 @@ impl Place {
 
     fn path(&self) -> String {
         let (group, plural) = match self.kind {
-            Kind::Pods => ("/api/v1", "pods"),
-            Kind::Services => ("/api/v1", "services"),
-            Kind::Nodes => ("/api/v1", "nodes"),
-            Kind::Slices => ("/apis/discovery.k8s.io/v1", "endpointslices"),
-            Kind::Fips => ("/apis/kubeovn.io/v1", "ovn-fips"),
+            WatchedKind::Pods => ("/api/v1", "pods"),
+            WatchedKind::Services => ("/api/v1", "services"),
+            WatchedKind::Nodes => ("/api/v1", "nodes"),
+            WatchedKind::Slices => ("/apis/discovery.k8s.io/v1", "endpointslices"),
+            WatchedKind::Fips => ("/apis/kubeovn.io/v1", "ovn-fips"),
         };
         let namespace =
             self.namespace.as_ref().map(|name| format!("/namespaces/{}", escaped(name))).unwrap_or_default();
@@ -99,16 +99,16 @@ impl Place {
     }
 
     fn selector(&self) -> String {
-        if self.kind == Kind::Fips { format!("&labelSelector={}", escaped(FIP_LABEL)) } else { String::new() }
+        if self.kind == WatchedKind::Fips { format!("&labelSelector={}", escaped(FIP_LABEL)) } else { String::new() }
     }
 
     fn words(&self) -> String {
         let what = match self.kind {
-            Kind::Pods => "pods",
-            Kind::Services => "Services",
-            Kind::Slices => "EndpointSlices",
-            Kind::Nodes => "nodes",
-            Kind::Fips => "ovn-fips",
+            WatchedKind::Pods => "pods",
+            WatchedKind::Services => "Services",
+            WatchedKind::Slices => "EndpointSlices",
+            WatchedKind::Nodes => "nodes",
+            WatchedKind::Fips => "ovn-fips",
         };
         self.namespace.as_ref().map_or(what.to_owned(), |namespace| format!("{what} of namespace {namespace}"))
     }
@@ -122,32 +122,32 @@ fn escaped(text: &str) -> String {
 
 /// What is to be followed, and where it goes.
 pub(super) struct Job {
-    pub(super) access: Result<Access, String>,
+    pub(super) access: Result<ApiAccess, String>,
     pub(super) namespaces: Vec<String>,
-    pub(super) table: Arc<Table>,
+    pub(super) table: Arc<WorkloadTable>,
     /// The place of Kubernetes in WORKLOADS.
     pub(super) source: u8,
-    pub(super) counts: Arc<Counts>,
+    pub(super) counts: Arc<FollowerCounts>,
 }
 
 impl Job {
     /// Asks for one object of each kind.
-    pub(super) async fn probe(self) -> Vec<Reached> {
+    pub(super) async fn probe(self) -> Vec<ReachedSource> {
         let access = match self.access {
             Ok(access) => access,
-            Err(why) => return vec![Reached { what: "Kubernetes".to_owned(), fault: Some(why) }],
+            Err(why) => return vec![ReachedSource { what: "Kubernetes".to_owned(), fault: Some(why) }],
         };
         let mut found = Vec::new();
-        for place in Place::all(&self.namespaces) {
+        for place in FollowedPlace::all(&self.namespaces) {
             let what = format!("{access}: {}", place.words());
-            let answer = match Api::new(access.clone(), None) {
+            let answer = match ApiConnection::new(access.clone(), None) {
                 Ok(mut api) => api.get(&place.list(1, "")).await,
-                Err(why) => Err(Trouble::Failed(why)),
+                Err(why) => Err(RequestTrouble::Failed(why)),
             };
             match answer {
-                Ok(_) => found.push(Reached { what, fault: None }),
-                Err(Trouble::Refused(403 | 404, _)) if place.optional => {}
-                Err(trouble) => found.push(Reached { what, fault: Some(trouble.words()) }),
+                Ok(_) => found.push(ReachedSource { what, fault: None }),
+                Err(RequestTrouble::Refused(403 | 404, _)) if place.optional => {}
+                Err(trouble) => found.push(ReachedSource { what, fault: Some(trouble.words()) }),
             }
         }
         found
@@ -156,15 +156,15 @@ impl Job {
     /// Follows everything, as tasks of the runtime that this is called in; `hook` learns of every connection.
     pub(super) fn start(self, hook: &OnSocket) -> Result<(), String> {
         let access = self.access?;
-        let cluster = Arc::new(Mutex::new(Cluster::new(self.table, self.source)));
-        for (place, by) in Place::all(&self.namespaces).into_iter().zip(0..) {
-            let follower = Follower {
+        let cluster = Arc::new(Mutex::new(ClusterState::new(self.table, self.source)));
+        for (place, by) in FollowedPlace::all(&self.namespaces).into_iter().zip(0..) {
+            let follower = KindFollower {
                 kind: place.kind,
                 place,
-                api: Api::new(access.clone(), Some(hook.clone()))?,
+                api: ApiConnection::new(access.clone(), Some(hook.clone()))?,
                 cluster: Arc::clone(&cluster),
                 counts: Arc::clone(&self.counts),
-                seen: Seen { by, list: 0 },
+                seen: SeenIn { by, list: 0 },
                 version: String::new(),
                 up_to_date: Timestamp(0),
                 now: super::wall_clock,

@@ -13,9 +13,9 @@ use serde::{Deserialize, Deserializer};
 
 /// A page of a list.
 #[derive(Debug, Deserialize)]
-pub(super) struct List {
+pub(super) struct ObjectList {
     pub(super) metadata: ListMeta,
-    pub(super) items: Option<Vec<Object>>,
+    pub(super) items: Option<Vec<ApiObject>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -26,24 +26,24 @@ pub(super) struct ListMeta {
     pub(super) resource_version: Option<String>,
 }
 
-/// A line of a watch. The object of an ERROR is a `Status`.
+/// A line of a watch. The object of an ERROR is a `ObjectStatus`.
 #[derive(Debug, Deserialize)]
-pub(super) struct Event {
+pub(super) struct WatchEvent {
     #[serde(rename = "type")]
     pub(super) kind: CompactString,
-    pub(super) object: Object,
+    pub(super) object: ApiObject,
 }
 
 /// A Pod, Service, EndpointSlice, Node, OvnFip or Status.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Object {
-    pub(super) metadata: Option<Meta>,
-    pub(super) spec: Option<Spec>,
+pub(super) struct ApiObject {
+    pub(super) metadata: Option<ObjectMeta>,
+    pub(super) spec: Option<ObjectSpec>,
     #[serde(default, deserialize_with = "status")]
-    pub(super) status: Option<Status>,
+    pub(super) status: Option<ObjectStatus>,
     /// Of an EndpointSlice.
-    pub(super) endpoints: Option<Vec<Endpoint>>,
+    pub(super) endpoints: Option<Vec<SliceEndpoint>>,
     /// Of a Status.
     pub(super) code: Option<u16>,
     /// Of a Status.
@@ -52,7 +52,7 @@ pub(super) struct Object {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Meta {
+pub(super) struct ObjectMeta {
     #[serde(default)]
     pub(super) uid: CompactString,
     #[serde(default)]
@@ -65,7 +65,7 @@ pub(super) struct Meta {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Spec {
+pub(super) struct ObjectSpec {
     /// Of a Pod.
     pub(super) node_name: Option<CompactString>,
     /// Of a Pod.
@@ -88,7 +88,7 @@ pub(super) struct Spec {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Status {
+pub(super) struct ObjectStatus {
     /// Of a Pod.
     pub(super) phase: Option<CompactString>,
     /// Of a Pod.
@@ -98,7 +98,7 @@ pub(super) struct Status {
     pub(super) pod_ip: Option<CompactString>,
     /// Of a Pod.
     #[serde(rename = "podIPs")]
-    pub(super) pod_ips: Option<Vec<Ip>>,
+    pub(super) pod_ips: Option<Vec<PodIp>>,
     /// Of a Pod.
     pub(super) container_statuses: Option<Vec<ContainerStatus>>,
     /// Of a Node.
@@ -114,7 +114,7 @@ pub(super) struct Status {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Ip {
+pub(super) struct PodIp {
     pub(super) ip: Option<CompactString>,
 }
 
@@ -141,27 +141,27 @@ pub(super) struct NodeAddress {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct LoadBalancer {
-    pub(super) ingress: Option<Vec<Ip>>,
+    pub(super) ingress: Option<Vec<PodIp>>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Endpoint {
+pub(super) struct SliceEndpoint {
     pub(super) addresses: Option<Vec<CompactString>>,
 }
 
-/// The status of a `Status` is a word. (An untagged enum would keep all of a Pod's status in between.)
-fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Status>, D::Error> {
+/// The status of a `ObjectStatus` is a word. (An untagged enum would keep all of a Pod's status in between.)
+fn status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ObjectStatus>, D::Error> {
     struct StatusOrWord;
 
     impl<'de> Visitor<'de> for StatusOrWord {
-        type Value = Option<Status>;
+        type Value = Option<ObjectStatus>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("a status")
         }
 
         fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-            Status::deserialize(MapAccessDeserializer::new(map)).map(Some)
+            ObjectStatus::deserialize(MapAccessDeserializer::new(map)).map(Some)
         }
 
         fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
@@ -183,7 +183,7 @@ mod tests {
     fn an_error_in_a_watch_is_an_object_whose_status_is_a_word() {
         let text = r#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure",
             "message":"too old resource version: 1 (9)","reason":"Expired","code":410}}"#;
-        let event: Event = serde_json::from_str(text).unwrap();
+        let event: WatchEvent = serde_json::from_str(text).unwrap();
         assert_eq!((&*event.kind, event.object.code), ("ERROR", Some(410)));
         assert!(event.object.status.is_none());
     }
@@ -192,9 +192,9 @@ mod tests {
     fn null_is_as_good_as_absent() {
         let text = r#"{"metadata":{"resourceVersion":"7","continue":""},"items":[{"metadata":{"name":"a","labels":null},
             "spec":{"externalIPs":null},"status":{"podIPs":null,"containerStatuses":[{"state":{"terminated":null}}]},"endpoints":null}]}"#;
-        let list: List = serde_json::from_str(text).unwrap();
+        let list: ObjectList = serde_json::from_str(text).unwrap();
         assert_eq!(list.items.unwrap().len(), 1);
-        let none: List = serde_json::from_str(r#"{"metadata":{},"items":null}"#).unwrap();
+        let none: ObjectList = serde_json::from_str(r#"{"metadata":{},"items":null}"#).unwrap();
         assert!(none.items.is_none());
     }
 }

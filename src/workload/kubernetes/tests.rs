@@ -5,30 +5,30 @@ use std::net::{IpAddr, TcpListener};
 
 use serde_json::{Value, json};
 
-use super::objects::Object;
+use super::objects::ApiObject;
 use super::*;
 
 const SECOND: i64 = 1_000_000_000;
 /// 2026-03-01T12:00:00Z
 const NOON: i64 = 1_772_366_400 * SECOND;
-const SEEN: Seen = Seen { by: 0, list: 1 };
+const SEEN: SeenIn = SeenIn { by: 0, list: 1 };
 
 struct World {
-    table: Arc<Table>,
-    cluster: Cluster,
+    table: Arc<WorkloadTable>,
+    cluster: ClusterState,
 }
 
 impl World {
     fn new() -> Self {
-        let table = Arc::new(Table::new(16 << 20));
-        Self { cluster: Cluster::new(Arc::clone(&table), 0), table }
+        let table = Arc::new(WorkloadTable::new(16 << 20));
+        Self { cluster: ClusterState::new(Arc::clone(&table), 0), table }
     }
 
-    fn apply(&mut self, kind: Kind, object: Value, second: i64) {
+    fn apply(&mut self, kind: WatchedKind, object: Value, second: i64) {
         self.cluster.apply(kind, read(object), SEEN, at(second));
     }
 
-    fn delete(&mut self, kind: Kind, object: Value, second: i64) {
+    fn delete(&mut self, kind: WatchedKind, object: Value, second: i64) {
         self.cluster.deleted(kind, read(object), at(second));
     }
 
@@ -47,7 +47,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp(NOON + second * SECOND)
 }
 
-fn read(object: Value) -> Object {
+fn read(object: Value) -> ApiObject {
     serde_json::from_value(object).unwrap()
 }
 
@@ -77,11 +77,11 @@ fn slice(name: &str, service: &str, ips: &[&str]) -> Value {
 #[test]
 fn an_address_goes_from_pod_to_pod_and_each_has_its_time() {
     let mut world = World::new();
-    world.apply(Kind::Pods, pod("a", "12:00:00", &["10.1.0.1", "fd00::1"]), 2);
+    world.apply(WatchedKind::Pods, pod("a", "12:00:00", &["10.1.0.1", "fd00::1"]), 2);
     // Scheduled at 30, which is before `a` had gone; seen with its address at 35.
-    world.apply(Kind::Pods, pod("b", "12:00:30", &[]), 31);
-    world.delete(Kind::Pods, pod("a", "12:00:00", &["10.1.0.1"]), 33);
-    world.apply(Kind::Pods, pod("b", "12:00:30", &["10.1.0.1"]), 35);
+    world.apply(WatchedKind::Pods, pod("b", "12:00:30", &[]), 31);
+    world.delete(WatchedKind::Pods, pod("a", "12:00:00", &["10.1.0.1"]), 33);
+    world.apply(WatchedKind::Pods, pod("b", "12:00:30", &["10.1.0.1"]), 35);
     let a = "Pod shop/a @n1";
     for (second, who) in [(-1, ""), (0, a), (29, a), (31, ""), (33, "Pod shop/b @n1"), (99, "Pod shop/b @n1")] {
         assert_eq!(world.who("10.1.0.1", second), who, "{second}");
@@ -94,17 +94,17 @@ fn an_address_goes_from_pod_to_pod_and_each_has_its_time() {
 fn pods_that_have_ended_and_those_of_the_nodes_network_have_no_address() {
     let mut world = World::new();
     let mut done = pod("job", "12:00:00", &["10.1.0.1"]);
-    world.apply(Kind::Pods, done.clone(), 1);
+    world.apply(WatchedKind::Pods, done.clone(), 1);
     // Its status keeps the address, which is another pod's by then.
     done["status"]["phase"] = "Succeeded".into();
     done["status"]["containerStatuses"] = json!([{"state": {"terminated": {"finishedAt": "2026-03-01T12:00:10Z"}}}, {"state": {"terminated": {"finishedAt": null}}}]);
-    world.apply(Kind::Pods, done.clone(), 20);
+    world.apply(WatchedKind::Pods, done.clone(), 20);
     assert_eq!([world.who("10.1.0.1", 19), world.who("10.1.0.1", 21)], ["Pod shop/job @n1", ""], "no time is known");
     let mut other = pod("job2", "12:00:00", &["10.1.0.2"]);
-    world.apply(Kind::Pods, other.clone(), 1);
+    world.apply(WatchedKind::Pods, other.clone(), 1);
     other["status"]["phase"] = "Failed".into();
     other["status"]["containerStatuses"] = json!([{"state": {"terminated": {"finishedAt": "2026-03-01T12:00:10Z"}}}]);
-    world.apply(Kind::Pods, other, 20);
+    world.apply(WatchedKind::Pods, other, 20);
     assert_eq!(
         [world.who("10.1.0.2", 10), world.who("10.1.0.2", 11)],
         ["Pod shop/job2 @n1", ""],
@@ -112,42 +112,42 @@ fn pods_that_have_ended_and_those_of_the_nodes_network_have_no_address() {
     );
     let mut host = pod("proxy", "12:00:00", &["192.0.2.1"]);
     host["spec"]["hostNetwork"] = true.into();
-    world.apply(Kind::Pods, host, 1);
+    world.apply(WatchedKind::Pods, host, 1);
     assert_eq!(world.who("192.0.2.1", 2), "");
     let node = json!({"metadata": {"uid": "n", "name": "n1", "creationTimestamp": "2026-03-01T11:00:00Z"},
         "status": {"addresses": [{"type": "Hostname", "address": "n1"}, {"type": "InternalIP", "address": "192.0.2.1"}]}});
-    world.apply(Kind::Nodes, node, 3);
+    world.apply(WatchedKind::Nodes, node, 3);
     assert_eq!(world.who("192.0.2.1", 2), "Node -/n1");
 }
 
 #[test]
 fn pods_name_their_services_whichever_comes_first_and_services_have_addresses() {
     let mut world = World::new();
-    world.apply(Kind::Slices, slice("s1", "cart", &["10.1.0.1", "10.1.0.2"]), 0);
-    world.apply(Kind::Pods, pod("a", "12:00:00", &["10.1.0.1"]), 1);
+    world.apply(WatchedKind::Slices, slice("s1", "cart", &["10.1.0.1", "10.1.0.2"]), 0);
+    world.apply(WatchedKind::Pods, pod("a", "12:00:00", &["10.1.0.1"]), 1);
     assert_eq!(world.who("10.1.0.1", 2), "Pod shop/a (cart) @n1");
-    world.apply(Kind::Slices, slice("s2", "canary", &["10.1.0.1"]), 3);
+    world.apply(WatchedKind::Slices, slice("s2", "canary", &["10.1.0.1"]), 3);
     assert_eq!(world.who("10.1.0.1", 4), "Pod shop/a (canary,cart) @n1");
-    world.apply(Kind::Slices, slice("s1", "cart", &["10.1.0.2"]), 5);
+    world.apply(WatchedKind::Slices, slice("s1", "cart", &["10.1.0.2"]), 5);
     assert_eq!(world.who("10.1.0.1", 6), "Pod shop/a (canary) @n1");
-    world.delete(Kind::Slices, slice("s2", "canary", &[]), 7);
+    world.delete(WatchedKind::Slices, slice("s2", "canary", &[]), 7);
     assert_eq!(world.who("10.1.0.1", 8), "Pod shop/a @n1");
     // Of another namespace: anybody may write any address into a slice.
     let mut foreign = slice("s3", "evil", &["10.1.0.1"]);
     foreign["metadata"]["namespace"] = "elsewhere".into();
-    world.apply(Kind::Slices, foreign, 9);
+    world.apply(WatchedKind::Slices, foreign, 9);
     assert_eq!(world.who("10.1.0.1", 10), "Pod shop/a @n1");
     let service = |name: &str, external: &str| {
         json!({"metadata": {"uid": uid(name), "name": name, "namespace": "shop", "creationTimestamp": "2026-03-01T12:00:00Z"},
             "spec": {"clusterIP": "None", "clusterIPs": ["10.96.0.1", "fd96::1"], "externalIPs": [external]},
             "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}, {"hostname": "lb"}]}}})
     };
-    world.apply(Kind::Services, service("cart", "203.0.113.9"), 1);
+    world.apply(WatchedKind::Services, service("cart", "203.0.113.9"), 1);
     for ip in ["10.96.0.1", "fd96::1", "203.0.113.1", "203.0.113.9"] {
         assert_eq!(world.who(ip, 2), "Service shop/cart", "{ip}");
     }
     // A balancer's address may be shared by port: then it is no name.
-    world.apply(Kind::Services, service("other", "203.0.113.8"), 3);
+    world.apply(WatchedKind::Services, service("other", "203.0.113.8"), 3);
     assert_eq!([world.who("203.0.113.1", 4), world.who("203.0.113.8", 4)], ["", "Service shop/other"]);
 }
 
@@ -157,36 +157,36 @@ fn a_floating_address_leads_to_its_pod_by_what_the_object_says_and_never_by_a_gu
     let mut world = World::new();
     let mut dashed = pod("c", "12:00:00", &["10.1.0.3"]);
     dashed["metadata"]["namespace"] = "shop-a".into();
-    world.apply(Kind::Pods, pod("web.1", "12:00:00", &["10.1.0.1"]), 1);
-    world.apply(Kind::Pods, pod("b", "12:00:00", &["10.1.0.2"]), 1);
-    world.apply(Kind::Pods, dashed, 1);
-    world.apply(Kind::Fips, fip("f1", json!({"ipName": "web.1.shop"}), "198.51.100.1"), 2);
-    world.apply(Kind::Fips, fip("f2", json!({"v4Ip": "10.1.0.2"}), "198.51.100.2"), 2);
-    world.apply(Kind::Fips, fip("shop-a-c", json!({}), "198.51.100.3"), 2);
-    world.apply(Kind::Fips, fip("nothing-known", json!({}), "198.51.100.4"), 2);
-    world.apply(Kind::Fips, fip("f5", json!({"ipName": "gone.shop"}), "198.51.100.5"), 2);
+    world.apply(WatchedKind::Pods, pod("web.1", "12:00:00", &["10.1.0.1"]), 1);
+    world.apply(WatchedKind::Pods, pod("b", "12:00:00", &["10.1.0.2"]), 1);
+    world.apply(WatchedKind::Pods, dashed, 1);
+    world.apply(WatchedKind::Fips, fip("f1", json!({"ipName": "web.1.shop"}), "198.51.100.1"), 2);
+    world.apply(WatchedKind::Fips, fip("f2", json!({"v4Ip": "10.1.0.2"}), "198.51.100.2"), 2);
+    world.apply(WatchedKind::Fips, fip("shop-a-c", json!({}), "198.51.100.3"), 2);
+    world.apply(WatchedKind::Fips, fip("nothing-known", json!({}), "198.51.100.4"), 2);
+    world.apply(WatchedKind::Fips, fip("f5", json!({"ipName": "gone.shop"}), "198.51.100.5"), 2);
     let whose = |world: &World, second| [1, 2, 3, 4, 5].map(|n| world.who(&format!("198.51.100.{n}"), second));
     let dash = "Pod shop-a/c @n1";
     assert_eq!(whose(&world, 3), ["Pod shop/web.1 @n1", "Pod shop/b @n1", dash, "", "Pod shop/gone"]);
     // `shop` with `a-c` would have the same name: who knows.
-    world.apply(Kind::Pods, pod("a-c", "12:00:05", &["10.1.0.4"]), 5);
-    world.delete(Kind::Pods, pod("b", "12:00:00", &["10.1.0.2"]), 5);
+    world.apply(WatchedKind::Pods, pod("a-c", "12:00:05", &["10.1.0.4"]), 5);
+    world.delete(WatchedKind::Pods, pod("b", "12:00:00", &["10.1.0.2"]), 5);
     assert_eq!(whose(&world, 6), ["Pod shop/web.1 @n1", "", "", "", "Pod shop/gone"]);
     assert_eq!(whose(&world, 4)[2], dash, "what was stays");
-    world.apply(Kind::Pods, pod("b2", "12:00:07", &["10.1.0.2"]), 8);
+    world.apply(WatchedKind::Pods, pod("b2", "12:00:07", &["10.1.0.2"]), 8);
     assert_eq!(whose(&world, 9)[1], "Pod shop/b2 @n1");
 }
 
 #[test]
 fn what_a_list_no_longer_shows_has_gone_since_the_follower_was_up_to_date() {
     let mut world = World::new();
-    world.apply(Kind::Pods, pod("a", "12:00:00", &["10.1.0.1"]), 1);
-    world.apply(Kind::Pods, pod("b", "12:00:00", &["10.1.0.2"]), 1);
-    let next = Seen { by: 0, list: 2 };
-    world.cluster.apply(Kind::Pods, read(pod("b", "12:00:00", &["10.1.0.2"])), next, at(60));
-    world.cluster.sweep(Kind::Pods, Seen { by: 1, list: 2 }, at(20));
-    assert_eq!(world.cluster.count(Kind::Pods), 2, "another follower's list says nothing of them");
-    world.cluster.sweep(Kind::Pods, next, at(20));
+    world.apply(WatchedKind::Pods, pod("a", "12:00:00", &["10.1.0.1"]), 1);
+    world.apply(WatchedKind::Pods, pod("b", "12:00:00", &["10.1.0.2"]), 1);
+    let next = SeenIn { by: 0, list: 2 };
+    world.cluster.apply(WatchedKind::Pods, read(pod("b", "12:00:00", &["10.1.0.2"])), next, at(60));
+    world.cluster.sweep(WatchedKind::Pods, SeenIn { by: 1, list: 2 }, at(20));
+    assert_eq!(world.cluster.count(WatchedKind::Pods), 2, "another follower's list says nothing of them");
+    world.cluster.sweep(WatchedKind::Pods, next, at(20));
     assert_eq!((world.who("10.1.0.1", 19), world.who("10.1.0.1", 20)), ("Pod shop/a @n1".to_owned(), String::new()));
     assert_eq!(world.who("10.1.0.2", 60), "Pod shop/b @n1");
 }
@@ -194,16 +194,16 @@ fn what_a_list_no_longer_shows_has_gone_since_the_follower_was_up_to_date() {
 #[test]
 fn while_the_server_cannot_be_asked_names_are_believed_for_a_while_only() {
     let mut world = World::new();
-    world.apply(Kind::Pods, pod("a", "12:00:00", &["10.1.0.1"]), 1);
-    world.cluster.believe(Kind::Pods, 0, Some(at(60)));
+    world.apply(WatchedKind::Pods, pod("a", "12:00:00", &["10.1.0.1"]), 1);
+    world.cluster.believe(WatchedKind::Pods, 0, Some(at(60)));
     // It goes on failing, and another namespace's follower failed before.
-    world.cluster.believe(Kind::Pods, 0, Some(at(90)));
-    world.cluster.believe(Kind::Pods, 5, Some(at(50)));
-    world.cluster.believe(Kind::Nodes, 3, Some(at(10)));
+    world.cluster.believe(WatchedKind::Pods, 0, Some(at(90)));
+    world.cluster.believe(WatchedKind::Pods, 5, Some(at(50)));
+    world.cluster.believe(WatchedKind::Nodes, 3, Some(at(10)));
     assert_eq!([50, 51].map(|second| world.who("10.1.0.1", second)), ["Pod shop/a @n1", ""]);
-    world.cluster.believe(Kind::Pods, 5, None);
+    world.cluster.believe(WatchedKind::Pods, 5, None);
     assert_eq!([60, 61].map(|second| world.who("10.1.0.1", second)), ["Pod shop/a @n1", ""]);
-    world.cluster.believe(Kind::Pods, 0, None);
+    world.cluster.believe(WatchedKind::Pods, 0, None);
     assert_eq!(world.who("10.1.0.1", 99), "Pod shop/a @n1");
 }
 
@@ -211,7 +211,7 @@ fn while_the_server_cannot_be_asked_names_are_believed_for_a_while_only() {
 fn paths_are_of_all_namespaces_or_of_some_and_nodes_are_nobodys() {
     let paths = |namespaces: &[&str]| -> Vec<String> {
         let namespaces: Vec<_> = namespaces.iter().map(|name| (*name).to_owned()).collect();
-        Place::all(&namespaces).iter().map(|place| place.list(250, "")).collect()
+        FollowedPlace::all(&namespaces).iter().map(|place| place.list(250, "")).collect()
     };
     let slices = "/apis/discovery.k8s.io/v1";
     let label = "ovn.kubernetes.io%2Feip_v4_ip";
@@ -230,7 +230,7 @@ fn paths_are_of_all_namespaces_or_of_some_and_nodes_are_nobodys() {
         (one.len(), one[2].as_str()),
         (3, format!("{slices}/namespaces/shop/endpointslices?limit=250").as_str())
     );
-    let place = &Place::all(&[])[0];
+    let place = &FollowedPlace::all(&[])[0];
     assert_eq!(place.list(1, "a+b="), "/api/v1/pods?limit=1&continue=a%2Bb%3D");
 }
 
@@ -261,7 +261,7 @@ impl Server {
         Self { port, asked }
     }
 
-    fn follower(&self, world: World, folder: &std::path::Path) -> Follower {
+    fn follower(&self, world: World, folder: &std::path::Path) -> KindFollower {
         let config = folder.join("config");
         let text = format!(
             "current-context: a\ncontexts: [{{name: a, context: {{cluster: a, user: a}}}}]\nclusters: [{{name: a, cluster: \
@@ -269,10 +269,10 @@ impl Server {
             self.port
         );
         std::fs::write(&config, text).unwrap();
-        Follower {
-            kind: Kind::Pods,
-            place: Place::all(&[]).swap_remove(0),
-            api: Api::new(Access::find(Some(&config)).unwrap(), None).unwrap(),
+        KindFollower {
+            kind: WatchedKind::Pods,
+            place: FollowedPlace::all(&[]).swap_remove(0),
+            api: ApiConnection::new(ApiAccess::find(Some(&config)).unwrap(), None).unwrap(),
             cluster: Arc::new(Mutex::new(world.cluster)),
             counts: Arc::default(),
             seen: SEEN,
@@ -321,12 +321,12 @@ fn a_follower_lists_in_pages_watches_and_lists_again_when_its_version_is_gone() 
         assert!(table.at(IpAddr::from([10, 1, 0, 1]), at(40)).is_some());
         std::fs::write(folder.join("token"), "two").unwrap();
         assert_eq!(follower.watch().await, Ok(()), "its end is no trouble");
-        assert_eq!(follower.watch().await, Err(Trouble::Expired), "said within the watch");
-        assert_eq!(follower.watch().await, Err(Trouble::Expired), "said at once");
-        assert_eq!(follower.list().await, Err(Trouble::Refused(403, "pods is forbidden".to_owned())));
-        assert!(matches!(follower.list().await, Err(Trouble::Failed(why)) if why.contains("cannot be read")));
+        assert_eq!(follower.watch().await, Err(RequestTrouble::Expired), "said within the watch");
+        assert_eq!(follower.watch().await, Err(RequestTrouble::Expired), "said at once");
+        assert_eq!(follower.list().await, Err(RequestTrouble::Refused(403, "pods is forbidden".to_owned())));
+        assert!(matches!(follower.list().await, Err(RequestTrouble::Failed(why)) if why.contains("cannot be read")));
         // No one listens any more.
-        assert!(matches!(follower.watch().await, Err(Trouble::Failed(_))));
+        assert!(matches!(follower.watch().await, Err(RequestTrouble::Failed(_))));
     });
     std::fs::remove_dir_all(&folder).unwrap();
     let asked: Vec<_> = server.asked.lock().unwrap().iter().map(|path| path.replace("/api/v1/pods?", "")).collect();
@@ -354,12 +354,12 @@ fn a_cluster_of_5000_pods_and_2000_services_fits_into_8_mib() {
         pod["metadata"]["labels"] = json!({"app.kubernetes.io/name": name, "app.kubernetes.io/instance": name,
             "app.kubernetes.io/version": "1.2.3", "app.kubernetes.io/component": "server",
             "app.kubernetes.io/part-of": "shop", "pod-template-hash": "7d9c5b8f6d"});
-        world.apply(Kind::Pods, pod, 1);
+        world.apply(WatchedKind::Pods, pod, 1);
     }
     for n in 0..2000u32 {
         let service = json!({"metadata": {"uid": format!("{n:032x}"), "name": format!("shop-{n}"), "namespace": "shop"},
             "spec": {"clusterIPs": [format!("10.96.{}.{}", n / 250, n % 250 + 1)]}});
-        world.apply(Kind::Services, service, 1);
+        world.apply(WatchedKind::Services, service, 1);
     }
     let counts = world.table.counts();
     assert_eq!((counts.addresses, counts.left_out), (7000, 0));

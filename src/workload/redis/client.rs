@@ -7,22 +7,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::super::Reached;
-use super::super::table::Table;
-use super::resp::{self, Reply};
-use super::{Counts, Errand, Redis};
+use super::super::ReachedSource;
+use super::super::table::WorkloadTable;
+use super::resp::{self, RedisReply};
+use super::{Errand, RedisCounts, RedisSource};
 use crate::flow::Timestamp;
 use crate::record::Workload;
 use crate::settings::printable_up_to;
-use crate::sink::Backoff;
-use crate::sink::connect::{Connector, OnSocket, Stream};
+use crate::sink::RetryBackoff;
+use crate::sink::connect::{Connector, OnSocket, ServerStream};
 
 /// Errands on their way at once.
 const AT_ONCE: usize = 128;
 /// How long the replies to them may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two attempts.
-const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_secs(30) };
+const BACKOFF: RetryBackoff = RetryBackoff { first: Duration::from_millis(500), most: Duration::from_secs(30) };
 /// What is written lasts this many times as long as answers hold: then it has to be confirmed.
 const LASTS: u64 = 10;
 /// Longest name, as DNS limits them.
@@ -30,43 +30,43 @@ const LONGEST_NAME: usize = 253;
 
 /// User, password and database.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub(in crate::workload) struct Login {
+pub(in crate::workload) struct RedisLogin {
     pub(in crate::workload) username: Option<String>,
     pub(in crate::workload) password: Option<String>,
     pub(in crate::workload) database: usize,
 }
 
 /// Runs errands.
-pub(in crate::workload) struct Client {
-    pub(in crate::workload) redis: Arc<Redis>,
-    pub(in crate::workload) table: Arc<Table>,
+pub(in crate::workload) struct RedisClient {
+    pub(in crate::workload) redis: Arc<RedisSource>,
+    pub(in crate::workload) table: Arc<WorkloadTable>,
     pub(in crate::workload) connector: Connector,
     /// As it is now: a password's file may hold another one.
-    pub(in crate::workload) login: Box<dyn Fn() -> Login + Send + Sync>,
+    pub(in crate::workload) login: Box<dyn Fn() -> RedisLogin + Send + Sync>,
     pub(in crate::workload) now: fn() -> Timestamp,
 }
 
 /// Without its login.
-impl std::fmt::Debug for Client {
+impl std::fmt::Debug for RedisClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Client(…)")
     }
 }
 
 /// A connection and what of it is not read yet.
-struct Link {
-    stream: Stream,
+struct RedisLink {
+    stream: ServerStream,
     unread: Vec<u8>,
 }
 
-impl Client {
+impl RedisClient {
     /// Lets `hook` hear of every connection.
     pub(in crate::workload) fn with_hook(self, hook: OnSocket) -> Self {
         Self { connector: self.connector.with_hook(hook), ..self }
     }
 
     /// Logs in and asks for a sign of life.
-    pub(in crate::workload) async fn probe(&mut self) -> Reached {
+    pub(in crate::workload) async fn probe(&mut self) -> ReachedSource {
         let hosts: Vec<_> = self.connector.hosts().iter().map(ToString::to_string).collect();
         let what = format!("Redis at {}", hosts.join(", "));
         let mut ping = Vec::new();
@@ -76,11 +76,11 @@ impl Client {
             Err(why) => Err(why),
         };
         let fault = match answer.as_deref() {
-            Ok([Reply::Error(why)]) => Some(why.clone()),
+            Ok([RedisReply::Error(why)]) => Some(why.clone()),
             Ok(_) => None,
             Err(why) => Some(why.clone()),
         };
-        Reached { what, fault }
+        ReachedSource { what, fault }
     }
 
     /// Until no one can ask any more.
@@ -102,7 +102,7 @@ impl Client {
                 }
                 Err(why) => {
                     link = None;
-                    Counts::add(&self.redis.counts.failures, 1);
+                    RedisCounts::add(&self.redis.counts.failures, 1);
                     if trouble.as_ref() != Some(&why) {
                         tracing::warn!("no names from Redis for now: {}", printable_up_to(600, &why));
                         trouble = Some(why);
@@ -115,7 +115,7 @@ impl Client {
     }
 
     /// Runs a batch; on a connection that was idle once more, as servers close those.
-    async fn serve(&mut self, link: &mut Option<Link>, batch: &[Errand]) -> Result<(), String> {
+    async fn serve(&mut self, link: &mut Option<RedisLink>, batch: &[Errand]) -> Result<(), String> {
         let was_idle = link.is_some();
         if link.is_none() {
             *link = Some(self.connect().await?);
@@ -132,10 +132,10 @@ impl Client {
         self.take(batch, replies)
     }
 
-    async fn connect(&mut self) -> Result<Link, String> {
+    async fn connect(&mut self) -> Result<RedisLink, String> {
         let connected = self.connector.connect().await.map_err(|error| error.to_string())?;
-        let mut link = Link { stream: connected.stream, unread: Vec::new() };
-        let Login { username, password, database } = (self.login)();
+        let mut link = RedisLink { stream: connected.stream, unread: Vec::new() };
+        let RedisLogin { username, password, database } = (self.login)();
         let (mut hello, mut expected) = (Vec::new(), 0);
         if let Some(password) = &password {
             let user = username.iter().map(String::as_bytes);
@@ -148,28 +148,28 @@ impl Client {
             expected += 1;
         }
         for reply in link.ask(&hello, expected).await? {
-            if let Reply::Error(why) = reply {
+            if let RedisReply::Error(why) = reply {
                 return Err(format!("{}: {why}", connected.host));
             }
         }
         Ok(link)
     }
 
-    fn take(&self, batch: &[Errand], replies: Vec<Reply>) -> Result<(), String> {
+    fn take(&self, batch: &[Errand], replies: Vec<RedisReply>) -> Result<(), String> {
         let mut replies = replies.into_iter();
         for errand in batch {
             let reply = replies.next();
             match errand {
                 Errand::Ask(ip, asked) => {
-                    if let Some(Reply::Error(why)) = &reply
+                    if let Some(RedisReply::Error(why)) = &reply
                         && !why.starts_with("WRONGTYPE")
                     {
                         return Err(format!("HGETALL: {why}"));
                     }
-                    Counts::add(&self.redis.counts.asked, 1);
+                    RedisCounts::add(&self.redis.counts.asked, 1);
                     let workload = reply.and_then(workload);
                     if let Some(workload) = &workload {
-                        Counts::add(&self.redis.counts.found, 1);
+                        RedisCounts::add(&self.redis.counts.found, 1);
                         let until = (self.now)().max(*asked).plus(self.redis.holds);
                         self.table.lease(self.redis.rank, *ip, [*asked, until], workload);
                     } else {
@@ -179,12 +179,12 @@ impl Client {
                 }
                 Errand::Tell(..) => {
                     let expire = replies.next();
-                    if let Some(Reply::Error(why)) =
-                        [reply, expire].into_iter().flatten().find(|reply| matches!(reply, Reply::Error(_)))
+                    if let Some(RedisReply::Error(why)) =
+                        [reply, expire].into_iter().flatten().find(|reply| matches!(reply, RedisReply::Error(_)))
                     {
                         return Err(format!("HSET: {why}"));
                     }
-                    Counts::add(&self.redis.counts.written, 1);
+                    RedisCounts::add(&self.redis.counts.written, 1);
                 }
             }
         }
@@ -192,9 +192,9 @@ impl Client {
     }
 }
 
-impl Link {
+impl RedisLink {
     /// Sends commands and reads as many replies.
-    async fn ask(&mut self, commands: &[u8], expected: usize) -> Result<Vec<Reply>, String> {
+    async fn ask(&mut self, commands: &[u8], expected: usize) -> Result<Vec<RedisReply>, String> {
         let late = |_| format!("no answer within {PATIENCE:?}");
         timeout(PATIENCE, self.stream.write_all(commands)).await.map_err(late)?.map_err(|error| error.to_string())?;
         timeout(PATIENCE, self.stream.flush()).await.map_err(late)?.map_err(|error| error.to_string())?;
@@ -246,8 +246,8 @@ fn commands(batch: &[Errand], holds: u64) -> Vec<u8> {
 }
 
 /// What a hash says; nothing without a name.
-fn workload(reply: Reply) -> Option<Arc<Workload>> {
-    let Reply::List(fields) = reply else { return None };
+fn workload(reply: RedisReply) -> Option<Arc<Workload>> {
+    let RedisReply::List(fields) = reply else { return None };
     let mut found = Workload::default();
     for pair in fields.chunks_exact(2) {
         let [field, value] = pair else { continue };

@@ -15,15 +15,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dashmap::DashMap;
 use tokio::sync::mpsc;
 
-pub(super) use self::client::{Client, Login};
+pub(super) use self::client::{RedisClient, RedisLogin};
 use super::Rank;
-use super::table::Table;
+use super::table::WorkloadTable;
 use crate::config;
 use crate::flow::Timestamp;
 use crate::ledger::WorkloadCounts;
 use crate::record::Workload;
 use crate::settings::{Secret, Settings, without_end};
-use crate::sink::connect::{Connector, HostPort, Pem, Timeouts, Tls, TlsOptions};
+use crate::sink::connect::{ConnectTimeouts, Connector, HostPort, LoadedTls, PemSource, TlsOptions};
 
 /// Redis' port.
 const PORT: u16 = 6379;
@@ -46,18 +46,22 @@ pub(super) enum Errand {
 }
 
 /// Redis as the settings have it.
-pub(super) fn client(settings: &Settings, redis: &Arc<Redis>, table: &Arc<Table>) -> Result<Client, String> {
+pub(super) fn client(
+    settings: &Settings,
+    redis: &Arc<RedisSource>,
+    table: &Arc<WorkloadTable>,
+) -> Result<RedisClient, String> {
     let hosts = settings.redis_host.iter().map(|host| HostPort::parse(host, PORT));
     let hosts = hosts.collect::<Result<Vec<_>, _>>().map_err(|why| format!("REDIS_HOST: {why}"))?;
     if hosts.is_empty() {
         return Err("REDIS_HOST names no host".to_owned());
     }
     let options = TlsOptions {
-        ca: settings.redis_tls_ca.as_deref().map(Pem::of),
-        cert: settings.redis_tls_cert.as_deref().map(Pem::of),
+        ca: settings.redis_tls_ca.as_deref().map(PemSource::of),
+        cert: settings.redis_tls_cert.as_deref().map(PemSource::of),
         key: settings.redis_tls_key.as_ref().map(|key| {
             let key = key.reveal();
-            key.file().map_or_else(|| Pem::of(key.text()), |file| Pem::File(file.to_owned()))
+            key.file().map_or_else(|| PemSource::of(key.text()), |file| PemSource::File(file.to_owned()))
         }),
         name: settings.redis_tls_name.clone(),
         verify: settings.redis_tls_verify,
@@ -65,17 +69,17 @@ pub(super) fn client(settings: &Settings, redis: &Arc<Redis>, table: &Arc<Table>
     };
     let said = options != TlsOptions::new("REDIS");
     let on = settings.redis_tls.given().copied().unwrap_or(said);
-    let tls = on.then(|| Tls::load(options)).transpose()?;
+    let tls = on.then(|| LoadedTls::load(options)).transpose()?;
     let (username, password) = (settings.redis_username.clone(), settings.redis_password.clone());
     if username.is_some() && password.is_none() {
         return Err("REDIS_USERNAME is set, but REDIS_PASSWORD is not".to_owned());
     }
     let database = settings.redis_db.count();
-    let login = move || Login { username: username.clone(), password: password.as_ref().map(current), database };
-    Ok(Client {
+    let login = move || RedisLogin { username: username.clone(), password: password.as_ref().map(current), database };
+    Ok(RedisClient {
         redis: Arc::clone(redis),
         table: Arc::clone(table),
-        connector: Connector::new(hosts, tls, Timeouts::default()),
+        connector: Connector::new(hosts, tls, ConnectTimeouts::default()),
         login: Box::new(login),
         now: super::wall_clock,
     })
@@ -91,14 +95,14 @@ fn current(secret: &Secret) -> String {
 
 /// What is counted.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct RedisCounts {
     asked: AtomicU64,
     found: AtomicU64,
     written: AtomicU64,
     failures: AtomicU64,
 }
 
-impl Counts {
+impl RedisCounts {
     fn add(count: &AtomicU64, n: u64) {
         count.fetch_add(n, Ordering::Relaxed);
     }
@@ -115,7 +119,7 @@ impl Counts {
 
 /// The side of records: who asks what, and when again.
 #[derive(Debug)]
-pub(super) struct Redis {
+pub(super) struct RedisSource {
     pub(super) rank: Rank,
     /// How long an answer holds, nanoseconds.
     pub(super) holds: u64,
@@ -123,16 +127,16 @@ pub(super) struct Redis {
     errands: mpsc::Sender<Errand>,
     /// When the next record may ask or tell, by capture time.
     again: DashMap<IpAddr, Timestamp, foldhash::fast::RandomState>,
-    pub(super) counts: Arc<Counts>,
+    pub(super) counts: Arc<RedisCounts>,
 }
 
-impl std::fmt::Display for Redis {
+impl std::fmt::Display for RedisSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(if self.writes { "Redis, which is written to as well" } else { "Redis" })
     }
 }
 
-impl Redis {
+impl RedisSource {
     /// With the other end of its errands.
     pub(super) fn new(rank: Rank, holds: u64, writes: bool) -> (Self, mpsc::Receiver<Errand>) {
         let (errands, waiting) = mpsc::channel(WAITING);

@@ -8,7 +8,7 @@ const MAX_LINE: usize = 512;
 
 /// A reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(super) enum RedisReply {
     /// A status, a text or a number.
     Text(Vec<u8>),
     /// Nothing.
@@ -30,21 +30,21 @@ pub(super) fn write(out: &mut Vec<u8>, words: &[&[u8]]) {
 }
 
 /// The first reply in `bytes` and its length; none while it is not whole.
-pub(super) fn read(bytes: &[u8]) -> Result<Option<(Reply, usize)>, &'static str> {
+pub(super) fn read(bytes: &[u8]) -> Result<Option<(RedisReply, usize)>, &'static str> {
     let mut rest = bytes;
     let Some((kind, line)) = line(&mut rest)? else { return Ok(None) };
     let reply = match kind {
-        b'+' | b':' => Some(Reply::Text(line.to_vec())),
-        b'-' => Some(Reply::Error(String::from_utf8_lossy(line).into_owned())),
-        b'$' => text(line, &mut rest)?.map(|text| text.map_or(Reply::Nil, Reply::Text)),
+        b'+' | b':' => Some(RedisReply::Text(line.to_vec())),
+        b'-' => Some(RedisReply::Error(String::from_utf8_lossy(line).into_owned())),
+        b'$' => text(line, &mut rest)?.map(|text| text.map_or(RedisReply::Nil, RedisReply::Text)),
         b'*' => list(line, &mut rest)?,
         _ => return Err("the server does not speak Redis' protocol"),
     };
     Ok(reply.map(|reply| (reply, bytes.len() - rest.len())))
 }
 
-fn list(line: &[u8], rest: &mut &[u8]) -> Result<Option<Reply>, &'static str> {
-    let Some(count) = number(line)? else { return Ok(Some(Reply::Nil)) };
+fn list(line: &[u8], rest: &mut &[u8]) -> Result<Option<RedisReply>, &'static str> {
+    let Some(count) = number(line)? else { return Ok(Some(RedisReply::Nil)) };
     if count > MAX_ITEMS {
         return Err("a list is too long to be a workload");
     }
@@ -60,7 +60,7 @@ fn list(line: &[u8], rest: &mut &[u8]) -> Result<Option<Reply>, &'static str> {
             _ => return Err("a list within a list was not expected"),
         }
     }
-    Ok(Some(Reply::List(items)))
+    Ok(Some(RedisReply::List(items)))
 }
 
 /// A text with its length in front; `Some(None)` is Redis' nil.
@@ -104,8 +104,8 @@ fn number(line: &[u8]) -> Result<Option<usize>, &'static str> {
 mod tests {
     use super::*;
 
-    fn text(text: &str) -> Reply {
-        Reply::Text(text.as_bytes().to_vec())
+    fn text(text: &str) -> RedisReply {
+        RedisReply::Text(text.as_bytes().to_vec())
     }
 
     #[test]
@@ -116,11 +116,11 @@ mod tests {
             (":7\r\n", text("7")),
             ("$4\r\na\r\nb\r\n", text("a\r\nb")),
             ("$0\r\n\r\n", text("")),
-            ("$-1\r\n", Reply::Nil),
-            ("*-1\r\n", Reply::Nil),
-            ("*0\r\n", Reply::List(vec![])),
-            ("*4\r\n$9\r\nnamespace\r\n$4\r\nshop\r\n$4\r\nname\r\n$4\r\ncart\r\n", Reply::List(fields)),
-            ("-WRONGTYPE no hash\r\n", Reply::Error("WRONGTYPE no hash".to_owned())),
+            ("$-1\r\n", RedisReply::Nil),
+            ("*-1\r\n", RedisReply::Nil),
+            ("*0\r\n", RedisReply::List(vec![])),
+            ("*4\r\n$9\r\nnamespace\r\n$4\r\nshop\r\n$4\r\nname\r\n$4\r\ncart\r\n", RedisReply::List(fields)),
+            ("-WRONGTYPE no hash\r\n", RedisReply::Error("WRONGTYPE no hash".to_owned())),
         ] {
             let behind = format!("{bytes}+next\r\n");
             assert_eq!(read(behind.as_bytes()), Ok(Some((expected, bytes.len()))), "{bytes:?}");

@@ -24,7 +24,7 @@ fn named(name: &str) -> Arc<Workload> {
 
 #[test]
 fn a_record_asks_once_and_again_when_the_answer_is_half_over_or_the_silence_long() {
-    let (redis, mut errands) = Redis::new(RANK, 60 * SECOND, false);
+    let (redis, mut errands) = RedisSource::new(RANK, 60 * SECOND, false);
     let mut asked = |second| {
         redis.looked(ip(1), at(second), None);
         errands.try_recv().is_ok()
@@ -46,7 +46,7 @@ fn what_comes_first_in_the_list_is_not_asked_for_again_and_is_written_only_on_re
         (Some(&(RANK, named("c"))), true, Some(Errand::Ask(ip(1), at(0)))),
         (None, true, Some(Errand::Ask(ip(1), at(0)))),
     ] {
-        let (redis, mut errands) = Redis::new(RANK, 60 * SECOND, writes);
+        let (redis, mut errands) = RedisSource::new(RANK, 60 * SECOND, writes);
         redis.looked(ip(1), at(0), found);
         assert_eq!(errands.try_recv().ok(), errand, "{found:?} {writes}");
     }
@@ -54,7 +54,7 @@ fn what_comes_first_in_the_list_is_not_asked_for_again_and_is_written_only_on_re
 
 #[test]
 fn addresses_without_end_take_no_room_without_end_and_never_wait() {
-    let (redis, errands) = Redis::new(RANK, 60 * SECOND, false);
+    let (redis, errands) = RedisSource::new(RANK, 60 * SECOND, false);
     for n in 0..50_000u32 {
         redis.looked(IpAddr::V4(n.into()), at(0), None);
     }
@@ -114,13 +114,13 @@ impl Server {
         String::from_utf8(command.output().unwrap().stdout).unwrap().trim().to_owned()
     }
 
-    fn client(&self, redis: Redis, more: &[(&str, &str)]) -> (Client, Arc<Redis>, Arc<Table>) {
+    fn client(&self, redis: RedisSource, more: &[(&str, &str)]) -> (RedisClient, Arc<RedisSource>, Arc<WorkloadTable>) {
         let host = format!("127.0.0.1:{}", self.port);
         let own = [("REDIS_HOST", host.as_str()), ("REDIS_PASSWORD", "hunter2"), ("REDIS_DB", "3")];
-        let table = Arc::new(Table::new(1 << 20));
+        let table = Arc::new(WorkloadTable::new(1 << 20));
         let redis = Arc::new(redis);
         let client = client(&settings(&[&own[..], more].concat()), &redis, &table).unwrap();
-        (Client { now: || at(100), ..client }, redis, table)
+        (RedisClient { now: || at(100), ..client }, redis, table)
     }
 }
 
@@ -132,7 +132,7 @@ impl Drop for Server {
     }
 }
 
-fn counts(redis: &Redis) -> [u64; 4] {
+fn counts(redis: &RedisSource) -> [u64; 4] {
     let mut counts = WorkloadCounts::default();
     redis.counts.put(&mut counts);
     [counts.redis_asked, counts.redis_found, counts.redis_written, counts.redis_failures]
@@ -156,7 +156,7 @@ async fn a_real_redis_is_asked_many_things_at_once_and_written_to() {
     server.cli(&["SET", "10.0.0.3", "no hash"]);
     server.cli(&["HSET", "10.0.0.4", "namespace", "shop"]);
     server.cli(&["HSET", "fd00::1", "name", "six"]);
-    let (redis, errands) = Redis::new(RANK, 60 * SECOND, true);
+    let (redis, errands) = RedisSource::new(RANK, 60 * SECOND, true);
     let (client, redis, table) = server.client(redis, &[]);
     for n in 0..200 {
         redis.looked(ip(n), at(90), None);
@@ -187,13 +187,13 @@ async fn a_real_redis_is_asked_many_things_at_once_and_written_to() {
 async fn a_wrong_password_is_a_failure_that_names_no_password() {
     let Some(server) = Server::start(&[]) else { return };
     for (password, fault) in [("hunter2", None), ("wrong-secret", Some("WRONGPASS"))] {
-        let (redis, _errands) = Redis::new(RANK, 60 * SECOND, false);
+        let (redis, _errands) = RedisSource::new(RANK, 60 * SECOND, false);
         let found = server.client(redis, &[("REDIS_PASSWORD", password)]).0.probe().await;
         let why = found.fault.unwrap_or_default();
         assert!(why.contains(fault.unwrap_or_default()) && why.is_empty() == fault.is_none(), "{why}");
         assert!(found.what.starts_with("Redis at 127.0.0.1:") && !why.contains("secret"), "{} {why}", found.what);
     }
-    let (redis, errands) = Redis::new(RANK, 60 * SECOND, false);
+    let (redis, errands) = RedisSource::new(RANK, 60 * SECOND, false);
     let (client, redis, _) = server.client(redis, &[("REDIS_PASSWORD", "wrong-secret")]);
     redis.looked(ip(1), at(90), None);
     let running = tokio::spawn(client.run(errands));
@@ -232,7 +232,7 @@ async fn a_redis_with_tls_is_known_by_its_certificate() {
     let Some(server) = Server::start(&more) else { return };
     server.cli(&["HSET", "10.0.0.1", "name", "cart"]);
     for (authority, expected) in [(Some(cert.as_str()), [1, 1, 0, 0]), (None, [0, 0, 0, 1])] {
-        let (redis, errands) = Redis::new(RANK, 60 * SECOND, false);
+        let (redis, errands) = RedisSource::new(RANK, 60 * SECOND, false);
         let host = format!("127.0.0.1:{}", server.tls);
         let own = [("REDIS_HOST", host.as_str()), ("REDIS_TLS", "true"), ("REDIS_TLS_CA", authority.unwrap_or("none"))];
         let (client, redis, _) = server.client(redis, &own);

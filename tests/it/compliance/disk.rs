@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use podtap::sink::{Dropped, Undelivered};
+use podtap::sink::{DropReason, UndeliveredPolicy};
 
 use super::peers::{self, File};
 use super::{Fault, Peer, assert_arrived, feel, finish, in_flight, offer, spool_in, watch};
@@ -27,7 +27,7 @@ fn a_spool_on_a_full_disk_holds_what_it_took_and_the_next_run_delivers_that() {
             let sink = peer.spawn(1, OPTIONS, spool_in(&directory));
             fill(&*peer, what, &sink);
             let counts = finish(what, sink, Duration::from_millis(200));
-            assert!(counts.dropped[Dropped::Shutdown as usize] > 0, "{what}: no room for memory's");
+            assert!(counts.dropped[DropReason::Shutdown as usize] > 0, "{what}: no room for memory's");
             let left = counts.ledger.spooled;
             assert!(left > 500, "{what}: {counts:?}");
             peer.set(Fault::Healthy);
@@ -54,7 +54,7 @@ fn fill(peer: &dyn Peer, what: &str, sink: &podtap::sink::SinkHandle) {
         offer(peer, sink, n * 500..(n + 1) * 500);
         // So that the disk is what is too slow, not the thread that writes.
         let counts = watch(what, sink, |counts| counts.ledger.queued < full * 3 / 4 || counts.ledger.spooled > 500);
-        if counts.dropped[Dropped::QueueFull as usize] > 0 {
+        if counts.dropped[DropReason::QueueFull as usize] > 0 {
             return;
         }
     }
@@ -65,7 +65,7 @@ fn a_file_on_a_full_disk_goes_on_where_it_was_when_there_is_room_again() {
     on_a_small_disk(|disk| {
         let mut file = File::at(&disk.join("logs"));
         let (what, ballast) = ("file on a full disk", disk.join("ballast"));
-        let sink = file.spawn(1, OPTIONS, Undelivered::default());
+        let sink = file.spawn(1, OPTIONS, UndeliveredPolicy::default());
         offer(&file, &sink, 0..100);
         watch(what, &sink, |counts| counts.ledger.delivered == 100);
         fill_with(&ballast);
@@ -78,7 +78,7 @@ fn a_file_on_a_full_disk_goes_on_where_it_was_when_there_is_room_again() {
         offer(&file, &sink, 400..1000);
         feel(what, &file, Fault::DiskFull, &sink);
         let counts = finish(what, sink, Duration::from_millis(100));
-        assert_eq!(counts.ledger.delivered + counts.dropped[Dropped::Shutdown as usize], 1000, "{what}");
+        assert_eq!(counts.ledger.delivered + counts.dropped[DropReason::Shutdown as usize], 1000, "{what}");
         assert_eq!(file.got().len() as u64, counts.ledger.delivered, "{what}: delivered is written");
         file.set(Fault::Healthy);
     });

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use podtap::sink::dead_letter::DeadLetters;
-use podtap::sink::{Dropped, Sinks, Undelivered};
+use podtap::sink::{DropReason, Sinks, UndeliveredPolicy};
 use serde_json::Value;
 
 use super::{
@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_secs(20);
 #[test]
 fn when_a_fault_is_over_everything_arrives_in_order_and_only_what_was_in_flight_twice() {
     every_fault(|what, peer, fault| {
-        let sink = peer.spawn(1, OPTIONS, Undelivered::default());
+        let sink = peer.spawn(1, OPTIONS, UndeliveredPolicy::default());
         offer(peer, &sink, 0..100);
         watch(what, &sink, |counts| counts.ledger.delivered == 100);
         peer.set(fault);
@@ -38,12 +38,12 @@ fn a_fault_that_lasts_costs_what_the_queue_cannot_hold_and_all_of_it_is_counted(
             return;
         }
         peer.set(fault);
-        let sink = peer.spawn(1, OPTIONS, Undelivered::default());
+        let sink = peer.spawn(1, OPTIONS, UndeliveredPolicy::default());
         offer(peer, &sink, 0..20_000);
         let counts = feel(what, peer, fault, &sink);
         let held = counts.ledger.queued + counts.ledger.in_flight;
         assert!(held as usize <= OPTIONS.queue.records + BATCH, "{what}: {counts:?}");
-        assert_eq!(counts.dropped[Dropped::QueueFull as usize], counts.ledger.dropped, "{what}");
+        assert_eq!(counts.dropped[DropReason::QueueFull as usize], counts.ledger.dropped, "{what}");
         assert!(counts.ledger.dropped >= 20_000 - held - counts.ledger.delivered, "{what}");
         let counts = finish(what, sink, Duration::ZERO);
         assert_eq!(counts.ledger.delivered + counts.ledger.dropped, 20_000, "{what}");
@@ -57,7 +57,7 @@ fn a_target_that_restarts_again_and_again_loses_nothing() {
             return;
         }
         peer.be_patient();
-        let sink = peer.spawn(1, OPTIONS, Undelivered::default());
+        let sink = peer.spawn(1, OPTIONS, UndeliveredPolicy::default());
         let mut down = Duration::ZERO;
         for n in 0..10 {
             offer(&*peer, &sink, n * 100..(n + 1) * 100);
@@ -83,7 +83,7 @@ fn a_target_that_takes_only_a_part_gets_the_rest_again_and_nothing_twice() {
             return;
         }
         peer.behave(Behaviour::TakesHalf);
-        let sink = peer.spawn(1, OPTIONS, Undelivered::default());
+        let sink = peer.spawn(1, OPTIONS, UndeliveredPolicy::default());
         sink.offer(piece(0..120, peer.body()));
         let counts = watch(what, &sink, |counts| counts.ledger.delivered == 120);
         assert_eq!(counts.failed_attempts(), 1, "{what}");
@@ -104,7 +104,7 @@ fn what_a_target_refuses_for_good_is_counted_by_reason_and_kept_as_a_dead_letter
         let path = scratch.path("dead/letters.jsonl");
         peer.behave(Behaviour::RefusesHalf);
         let letters = DeadLetters::start(path.clone()).unwrap();
-        let undelivered = Undelivered { spool: None, dead_letters: Some(letters.clone()) };
+        let undelivered = UndeliveredPolicy { spool: None, dead_letters: Some(letters.clone()) };
         let sink = peer.spawn(1, OPTIONS, undelivered);
         sink.offer(piece(0..120, json_line));
         watch(what, &sink, |counts| counts.ledger.delivered == 95);

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use podtap::sink::{Batch, Delivery, DeliveryError, FailureReason, Rejected, Sink, SinkError};
+use podtap::sink::{Batch, Delivery, DeliveryError, FailureReason, RejectedRecord, Sink, SinkError};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
 use super::ids_in;
@@ -52,7 +52,8 @@ impl LineSink {
             "ok" => Ok(Delivery::default()),
             "retry" => Ok(Delivery { retry: indices, ..Delivery::default() }),
             "refuse" => {
-                let rejected = indices.into_iter().map(|index| Rejected { index, reason: reason.into() }).collect();
+                let rejected =
+                    indices.into_iter().map(|index| RejectedRecord { index, reason: reason.into() }).collect();
                 Ok(Delivery { rejected, ..Delivery::default() })
             }
             _ => {

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use podtap::sink::connect::{Connector, HostPort, Timeouts, Tls};
+use podtap::sink::connect::{ConnectTimeouts, Connector, HostPort, LoadedTls};
 #[cfg(feature = "es")]
-use podtap::sink::elasticsearch::{self, Elasticsearch, IndexName};
+use podtap::sink::elasticsearch::{self, ElasticsearchSink, IndexName};
 use podtap::sink::file::{FileOptions, FileSink};
-use podtap::sink::fluentd::{Fluentd, FluentdOptions};
-use podtap::sink::logstash::{Logstash, LogstashOptions, Transport};
-use podtap::sink::stdout::Stdout;
-use podtap::sink::{Options, Sink, SinkHandle, Undelivered, spawn_all};
+use podtap::sink::fluentd::{FluentdOptions, FluentdSink};
+use podtap::sink::logstash::{LogstashOptions, LogstashSink, LogstashTransport};
+use podtap::sink::stdout::StdoutSink;
+use podtap::sink::{Sink, SinkHandle, SinkOptions, UndeliveredPolicy, spawn_all};
 use serde_json::Value;
 
 use super::door::Door;
@@ -115,12 +115,12 @@ impl<S: Sink> Peer for Network<S> {
         self.be_patient();
     }
 
-    fn spawn(&self, concurrency: usize, options: Options, undelivered: Undelivered) -> SinkHandle {
+    fn spawn(&self, concurrency: usize, options: SinkOptions, undelivered: UndeliveredPolicy) -> SinkHandle {
         let way = Way { patience: self.patience, ..Way::to(self.door.address()) };
         spawn_all(self.name, (0..concurrency).map(|_| (self.sink)(&way)).collect(), options, undelivered).unwrap()
     }
 
-    fn spawn_on(&self, way: &Way, undelivered: Undelivered) -> Option<SinkHandle> {
+    fn spawn_on(&self, way: &Way, undelivered: UndeliveredPolicy) -> Option<SinkHandle> {
         Some(spawn_all(self.name, vec![(self.sink)(way)], OPTIONS, undelivered).unwrap())
     }
 
@@ -143,34 +143,35 @@ fn line() -> Box<dyn Peer> {
 }
 
 fn connector(way: &Way) -> Connector {
-    let timeouts = Timeouts { lookup: way.patience, connect: way.patience, tls: way.patience };
-    let tls = way.tls.clone().map(|options| Tls::load(options).unwrap());
+    let timeouts = ConnectTimeouts { lookup: way.patience, connect: way.patience, tls: way.patience };
+    let tls = way.tls.clone().map(|options| LoadedTls::load(options).unwrap());
     let hosts = vec![HostPort { host: way.host.clone(), port: way.port }];
     Connector::new(hosts, tls, timeouts).with_proxies(way.proxies.clone())
 }
 
 fn forward() -> Box<dyn Peer> {
-    let sink =
-        |way: &Way| Fluentd::new(connector(way), FluentdOptions { timeout: way.patience, ..FluentdOptions::default() });
+    let sink = |way: &Way| {
+        FluentdSink::new(connector(way), FluentdOptions { timeout: way.patience, ..FluentdOptions::default() })
+    };
     Box::new(Network { body: msgpack, ..Network::new("fluentd", servers::forward, sink) })
 }
 
-fn logstash(transport: Transport, way: &Way) -> Logstash {
+fn logstash(transport: LogstashTransport, way: &Way) -> LogstashSink {
     let options = LogstashOptions { transport, timeout: way.patience, ..LogstashOptions::default() };
-    Logstash::new(connector(way), options).unwrap()
+    LogstashSink::new(connector(way), options).unwrap()
 }
 
 fn beats() -> Box<dyn Peer> {
-    let peer = Network::new("beats", servers::beats, |way| logstash(Transport::Beats, way));
+    let peer = Network::new("beats", servers::beats, |way| logstash(LogstashTransport::Beats, way));
     Box::new(Network { behaviours: &[Behaviour::TakesHalf], ..peer })
 }
 
 fn http() -> Box<dyn Peer> {
-    Box::new(Network::new("http", servers::http, |way| logstash(Transport::Http, way)))
+    Box::new(Network::new("http", servers::http, |way| logstash(LogstashTransport::Http, way)))
 }
 
 fn tcp() -> Box<dyn Peer> {
-    let peer = Network::new("tcp", servers::lines, |way| logstash(Transport::Tcp, way));
+    let peer = Network::new("tcp", servers::lines, |way| logstash(LogstashTransport::Tcp, way));
     Box::new(Network { acknowledges: false, ..peer })
 }
 
@@ -178,11 +179,11 @@ fn tcp() -> Box<dyn Peer> {
 fn bulk() -> Box<dyn Peer> {
     let sink = |way: &Way| {
         let (nodes, _) = elasticsearch::nodes(std::slice::from_ref(&way.host), way.port, way.tls.is_some()).unwrap();
-        let options = elasticsearch::Options::new(nodes, IndexName::new(super::bulk::STREAM).unwrap());
+        let options = elasticsearch::ElasticsearchOptions::new(nodes, IndexName::new(super::bulk::STREAM).unwrap());
         let tls = way.tls.clone().unwrap_or(options.tls.clone());
         let (proxies, timeout) = (way.proxies.clone(), way.patience);
-        let options = elasticsearch::Options { tls, proxies, timeout, compress: false, ..options };
-        let sink = Elasticsearch::new(options.clone()).unwrap();
+        let options = elasticsearch::ElasticsearchOptions { tls, proxies, timeout, compress: false, ..options };
+        let sink = ElasticsearchSink::new(options.clone()).unwrap();
         sink.renewed(None, Vec::new(), move || Ok(options.clone()))
     };
     let peer = Network::new("elasticsearch", super::bulk::serve, sink);
@@ -239,14 +240,14 @@ impl Peer for Udp {
         }
     }
 
-    fn spawn(&self, concurrency: usize, options: Options, undelivered: Undelivered) -> SinkHandle {
+    fn spawn(&self, concurrency: usize, options: SinkOptions, undelivered: UndeliveredPolicy) -> SinkHandle {
         let way = Way::to(self.address);
-        let sinks = (0..concurrency).map(|_| logstash(Transport::Udp, &way)).collect();
+        let sinks = (0..concurrency).map(|_| logstash(LogstashTransport::Udp, &way)).collect();
         spawn_all(self.name(), sinks, options, undelivered).unwrap()
     }
 
-    fn spawn_on(&self, way: &Way, undelivered: Undelivered) -> Option<SinkHandle> {
-        Some(spawn_all(self.name(), vec![logstash(Transport::Udp, way)], OPTIONS, undelivered).unwrap())
+    fn spawn_on(&self, way: &Way, undelivered: UndeliveredPolicy) -> Option<SinkHandle> {
+        Some(spawn_all(self.name(), vec![logstash(LogstashTransport::Udp, way)], OPTIONS, undelivered).unwrap())
     }
 
     fn got(&self) -> Vec<String> {
@@ -303,7 +304,7 @@ impl Peer for File {
         self.lead_to(if fault == Fault::Healthy { "real" } else { "nowhere" });
     }
 
-    fn spawn(&self, concurrency: usize, options: Options, undelivered: Undelivered) -> SinkHandle {
+    fn spawn(&self, concurrency: usize, options: SinkOptions, undelivered: UndeliveredPolicy) -> SinkHandle {
         let path = self.directory.join("logs/records.log");
         let file = FileOptions { path, max_bytes: None, max_age: None, keep: 0, compress: false };
         let sinks = (0..concurrency).map(|_| FileSink::new(file.clone())).collect();
@@ -382,8 +383,8 @@ impl Peer for Pipe {
         self.reader.changed.notify_all();
     }
 
-    fn spawn(&self, _: usize, options: Options, undelivered: Undelivered) -> SinkHandle {
-        spawn_all(self.name(), vec![Stdout::over(self.writer.try_clone().unwrap())], options, undelivered).unwrap()
+    fn spawn(&self, _: usize, options: SinkOptions, undelivered: UndeliveredPolicy) -> SinkHandle {
+        spawn_all(self.name(), vec![StdoutSink::over(self.writer.try_clone().unwrap())], options, undelivered).unwrap()
     }
 
     /// A mark behind everything shows that all of it was read.

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use podtap::ledger::FailureReason;
-use podtap::sink::connect::{Proxies, TlsOptions};
-use podtap::sink::{SinkHandle, Undelivered};
+use podtap::sink::connect::{ProxySettings, TlsOptions};
+use podtap::sink::{SinkHandle, UndeliveredPolicy};
 use podtap::source::own_traffic::nonce;
 
 use super::tls::terminator;
@@ -45,7 +45,7 @@ impl Proxy {
 
     fn way(&self, encrypted: bool) -> Way {
         let url = format!("http://me:pw@{}", self.address);
-        let proxies = Proxies::new(Some(&url), Some(&url), &["other.test".to_owned()]).unwrap();
+        let proxies = ProxySettings::new(Some(&url), Some(&url), &["other.test".to_owned()]).unwrap();
         let tls = encrypted.then(|| TlsOptions { verify: false, ..TlsOptions::new("X") });
         Way { host: SERVER.to_owned(), port: 9200, tls, proxies, ..Way::to(self.address) }
     }
@@ -104,7 +104,7 @@ fn each_through_a_proxy(check: impl Fn(&str, &dyn Peer, &Proxy, SinkHandle, bool
         for encrypted in [false, true] {
             let door = encrypted.then(|| terminator(backend, "server.pem"));
             let proxy = Proxy::to(door.as_ref().map_or(backend, |door| door.address()));
-            let sink = peer.spawn_on(&proxy.way(encrypted), Undelivered::default()).unwrap();
+            let sink = peer.spawn_on(&proxy.way(encrypted), UndeliveredPolicy::default()).unwrap();
             check(name, &*peer, &proxy, sink, encrypted);
         }
     });

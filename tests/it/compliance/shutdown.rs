@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use podtap::sink::{Backoff, Options, SinkCounts, SinkHandle, Sinks, Undelivered};
+use podtap::sink::{RetryBackoff, SinkCounts, SinkHandle, SinkOptions, Sinks, UndeliveredPolicy};
 
 use super::{Fault, Peer, assert_arrived, every_fault, every_peer, feel, finish, in_flight, offer, spool_of, watch};
 use crate::feed::{BUSY, OPTIONS, examined, now};
@@ -11,7 +11,7 @@ use crate::servers::Scratch;
 #[test]
 fn a_shutdown_in_a_fault_ends_in_time_and_counts_what_is_left_as_dropped() {
     every_fault(|what, peer, fault| {
-        let sink = peer.spawn(1, OPTIONS, Undelivered::default());
+        let sink = peer.spawn(1, OPTIONS, UndeliveredPolicy::default());
         peer.set(fault);
         offer(peer, &sink, 0..300);
         watch(what, &sink, |counts| !fault.blocks() || counts.ledger.in_flight > 0);
@@ -89,10 +89,12 @@ impl Moment {
 }
 
 /// A backoff that no shutdown waits for.
-const PATIENT: Options =
-    Options { backoff: Backoff { first: Duration::from_secs(3600), most: Duration::from_secs(3600) }, ..OPTIONS };
+const PATIENT: SinkOptions = SinkOptions {
+    backoff: RetryBackoff { first: Duration::from_secs(3600), most: Duration::from_secs(3600) },
+    ..OPTIONS
+};
 
-fn bring_to(what: &str, moment: Moment, peer: &mut dyn Peer, undelivered: Undelivered) -> SinkHandle {
+fn bring_to(what: &str, moment: Moment, peer: &mut dyn Peer, undelivered: UndeliveredPolicy) -> SinkHandle {
     if !moment.fault().is_silent() {
         peer.be_patient();
     }
@@ -147,9 +149,9 @@ fn sigterm_without_a_spool_counts_what_is_left_as_dropped_at_shutdown() {
         if moment == Moment::Spooling {
             return;
         }
-        let sink = bring_to(what, moment, peer, Undelivered::default());
+        let sink = bring_to(what, moment, peer, UndeliveredPolicy::default());
         let counts = finish(what, sink, Duration::from_millis(100));
-        let lost = counts.dropped[podtap::sink::Dropped::Shutdown as usize];
+        let lost = counts.dropped[podtap::sink::DropReason::Shutdown as usize];
         assert_eq!((counts.ledger.delivered + lost, counts.ledger.dropped), (300, lost), "{what}");
     });
 }

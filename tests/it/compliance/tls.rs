@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use podtap::sink::connect::{Pem, TlsOptions};
-use podtap::sink::{SinkHandle, Undelivered};
+use podtap::sink::connect::{PemSource, TlsOptions};
+use podtap::sink::{SinkHandle, UndeliveredPolicy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -117,9 +117,9 @@ fn start(peer: &dyn Peer, certificate: &str) -> Option<(Terminator, SinkHandle)>
 
 fn start_trusting(peer: &dyn Peer, certificate: &str, authority: PathBuf) -> Option<(Terminator, SinkHandle)> {
     let door = terminator(peer.backend()?, certificate);
-    let tls = TlsOptions { ca: Some(Pem::File(authority)), ..TlsOptions::new("X") };
+    let tls = TlsOptions { ca: Some(PemSource::File(authority)), ..TlsOptions::new("X") };
     let way = Way { tls: Some(tls), ..Way::to(door.address()) };
-    let sink = peer.spawn_on(&way, Undelivered::default())?;
+    let sink = peer.spawn_on(&way, UndeliveredPolicy::default())?;
     Some((door, sink))
 }
 

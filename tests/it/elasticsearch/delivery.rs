@@ -8,8 +8,8 @@ use podtap::format::{Observer, ecs};
 use podtap::ledger::{KernelCounters, Ledger, SinkCounts, ledger_fields};
 use podtap::metrics::{Intervals, Metrics};
 use podtap::setup::SetupOptions;
-use podtap::sink::elasticsearch::Kind as Target;
-use podtap::sink::{Batch, Block, Delivery, Piece, SinkError, Sinks};
+use podtap::sink::elasticsearch::TargetKind;
+use podtap::sink::{Batch, BlockPiece, Delivery, RecordBlock, SinkError, Sinks};
 use podtap::synth::{Conversation, SynthFrame};
 use serde_json::{Map, Value, json};
 
@@ -64,7 +64,7 @@ fn ledger_records_are_accepted_once_and_every_number_of_theirs_can_be_summed() {
             seen
         };
         let mut intervals = Intervals::new("run", Timestamp(0));
-        let mut block = Block::default();
+        let mut block = RecordBlock::default();
         for statement in (1..=2).flat_map(|n| intervals.end(seen(), Timestamp(n * 1_000_000_000))) {
             let name = (statement.id.clone(), statement.to);
             block.push(podtap::record::Dataset::Http, |out| {
@@ -73,7 +73,7 @@ fn ledger_records_are_accepted_once_and_every_number_of_theirs_can_be_summed() {
             });
         }
         let mut batch = Batch::default();
-        batch.push(Piece::whole(Arc::new(block)));
+        batch.push(BlockPiece::whole(Arc::new(block)));
         let mut sink = sink(options);
         for _ in 0..2 {
             assert_eq!(deliver(&mut sink, &batch), Ok(Delivery::default()), "{kind:?}");
@@ -162,7 +162,7 @@ fn an_index_that_exists_is_used_as_it_is_with_a_warning() {
         server.ask("PUT", "/own", "");
         let mut sink = sink(options(server, "own"));
         let found = super::wait(sink.examine(podtap::flow::Timestamp(0))).unwrap();
-        assert_eq!(found.kind, Target::Index);
+        assert_eq!(found.kind, TargetKind::Index);
         assert!(found.warning.unwrap().contains("no index template fits own"));
         assert_eq!(deliver(&mut sink, &batch([("a", line("/a"))])), Ok(Delivery::default()));
         assert_eq!(server.count("own"), 1);

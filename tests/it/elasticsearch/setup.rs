@@ -1,12 +1,12 @@
 //! `podtap setup elasticsearch` on real servers.
 
-use podtap::setup::{Deed, SetupOptions};
+use podtap::setup::{SetupAction, SetupOptions};
 use serde_json::json;
 
 use super::{options, set_up};
 use crate::servers::Search;
 
-fn deeds(done: &[podtap::setup::Done]) -> Vec<Deed> {
+fn deeds(done: &[podtap::setup::AppliedResource]) -> Vec<SetupAction> {
     done.iter().map(|done| done.what).collect()
 }
 
@@ -16,13 +16,13 @@ fn setting_up_twice_changes_nothing_the_second_time() {
         let options = options(server, "twice");
         let (first, said) = set_up(&options, &SetupOptions::default());
         // The mappings may be another test's work already.
-        assert_eq!(first[1].what, Deed::Created, "{said}");
+        assert_eq!(first[1].what, SetupAction::Created, "{said}");
         // Which of the two depends on the server: newer ones keep a data stream's lifecycle without a licence.
         let retention = said.contains("deletes nothing by itself") || said.contains("are deleted after 30d");
         assert!(said.contains("index template podtap-twice") && retention, "{said}");
         let before = server.get("/_index_template/podtap-twice");
         let (second, said) = set_up(&options, &SetupOptions::default());
-        assert!(deeds(&second).iter().all(|deed| *deed == Deed::Unchanged), "{kind:?}: {said}");
+        assert!(deeds(&second).iter().all(|deed| *deed == SetupAction::Unchanged), "{kind:?}: {said}");
         assert_eq!(server.get("/_index_template/podtap-twice"), before);
     }
 }
@@ -40,14 +40,17 @@ fn what_somebody_changed_is_kept_until_told_otherwise() {
         template["priority"] = json!(600);
         assert_eq!(server.ask("PUT", path, &template.to_string()).0, 200, "{kind:?}");
         let (done, said) = set_up(&options, &SetupOptions::default());
-        assert_eq!(deeds(&done), [Deed::Unchanged, Deed::KeptChanged], "{kind:?}: {said}");
+        assert_eq!(deeds(&done), [SetupAction::Unchanged, SetupAction::KeptChanged], "{kind:?}: {said}");
         assert!(said.contains("--overwrite"), "{said}");
         let (done, said) = set_up(&options, &SetupOptions { overwrite: true, ..SetupOptions::default() });
-        assert_eq!(deeds(&done), [Deed::Unchanged, Deed::Updated], "{kind:?}: {said}");
+        assert_eq!(deeds(&done), [SetupAction::Unchanged, SetupAction::Updated], "{kind:?}: {said}");
         assert_eq!(server.get(path)["index_templates"][0]["index_template"]["priority"], 500);
         template["_meta"] = json!({});
         server.ask("PUT", path, &template.to_string());
-        assert_eq!(deeds(&set_up(&options, &SetupOptions::default()).0), [Deed::Unchanged, Deed::KeptForeign]);
+        assert_eq!(
+            deeds(&set_up(&options, &SetupOptions::default()).0),
+            [SetupAction::Unchanged, SetupAction::KeptForeign]
+        );
     }
 }
 

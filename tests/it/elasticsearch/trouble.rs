@@ -1,7 +1,7 @@
 //! Servers that say no, and servers that die.
 
 use podtap::setup::SetupOptions;
-use podtap::sink::elasticsearch::{Auth, Options, RecordFormat};
+use podtap::sink::elasticsearch::{ElasticsearchAuth, ElasticsearchOptions, RecordFormat};
 use podtap::sink::{Delivery, FailureReason, SinkError};
 
 use super::{batch, deliver, deliver_alone, line, options, set_up, sink};
@@ -98,7 +98,7 @@ fn what_the_servers_state_refuses_is_held_and_stored_once_it_is_mended() {
 #[test]
 fn classic_records_have_a_stream_of_their_own_that_takes_no_others() {
     for (kind, server) in Search::both() {
-        let classic = Options { format: RecordFormat::Classic, ..options(server, "classic") };
+        let classic = ElasticsearchOptions { format: RecordFormat::Classic, ..options(server, "classic") };
         set_up(&classic, &SetupOptions::default());
         let record =
             r#"{"resTime":0.1,"type":"income","srcIP":"10.0.0.1","srcPort":1,"host":"h","url":"/x","resCode":200}"#;
@@ -144,10 +144,10 @@ fn wrong_credentials_hold_the_records_and_right_ones_deliver_them() {
     let right = options(server, "secured");
     set_up(&right, &SetupOptions::default());
     for auth in [
-        Auth::None,
-        Auth::Basic { username: "elastic".to_owned(), password: "wrong-password".to_owned() },
-        Auth::ApiKey("id:wrong-password".to_owned()),
-        Auth::Bearer("wrong-password".to_owned()),
+        ElasticsearchAuth::None,
+        ElasticsearchAuth::Basic { username: "elastic".to_owned(), password: "wrong-password".to_owned() },
+        ElasticsearchAuth::ApiKey("id:wrong-password".to_owned()),
+        ElasticsearchAuth::Bearer("wrong-password".to_owned()),
     ] {
         let mut wrong = right.clone();
         wrong.auth = auth;

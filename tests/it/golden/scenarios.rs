@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use podtap::flow::Endpoint;
 use podtap::synth::message::{chunk, chunked_response, request, response, response_head};
-use podtap::synth::{Conversation, Link, Side, SynthFrame};
+use podtap::synth::{Conversation, LinkHeaders, SynthFrame, SynthSide};
 
 /// A name, and what the tap saw.
 pub(crate) type Scenario = (&'static str, fn() -> Vec<SynthFrame>);
@@ -229,7 +229,7 @@ fn gap_in_body() -> Vec<SynthFrame> {
     start()
         .client(get("/big"))
         .server(&answer[..1448])
-        .lose(Side::Server, 2896)
+        .lose(SynthSide::Server, 2896)
         .server(&answer[4344..])
         .client(get("/next"))
         .server(ok())
@@ -242,7 +242,7 @@ fn lost_request() -> Vec<SynthFrame> {
     start()
         .client(get("/1"))
         .server(ok())
-        .lose(Side::Client, lost.len() as u32)
+        .lose(SynthSide::Client, lost.len() as u32)
         .server(response("200 For The Lost", &[], b""))
         .after(millis(3000))
         .client(get("/3"))
@@ -254,7 +254,7 @@ fn lost_request() -> Vec<SynthFrame> {
 fn lost_response() -> Vec<SynthFrame> {
     start()
         .client(get("/1"))
-        .lose(Side::Server, ok().len() as u32)
+        .lose(SynthSide::Server, ok().len() as u32)
         .after(millis(1))
         .client(get("/2"))
         .server(response("200 For 2", &[], b""))
@@ -325,15 +325,15 @@ fn vlan() -> Vec<SynthFrame> {
 
 fn ipv6() -> Vec<SynthFrame> {
     let end = |n, port| Endpoint::new(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n), port);
-    one(Conversation::new(end(1, 40_000), end(2, 8080)).link(Link::Raw))
+    one(Conversation::new(end(1, 40_000), end(2, 8080)).link(LinkHeaders::Raw))
 }
 
 fn cooked_v1() -> Vec<SynthFrame> {
-    one(Conversation::default().link(Link::Sll))
+    one(Conversation::default().link(LinkHeaders::Sll))
 }
 
 fn cooked_v2() -> Vec<SynthFrame> {
-    one(Conversation::default().link(Link::Sll2(2)).tap_at_server())
+    one(Conversation::default().link(LinkHeaders::Sll2(2)).tap_at_server())
 }
 
 fn proxy_v1() -> Vec<SynthFrame> {
@@ -429,7 +429,7 @@ fn cut_by_snaplen() -> Vec<SynthFrame> {
         .server(chunked_response("200 OK", &[], &[&[b'x'; 900]]))
         .close()
         .frames();
-    podtap::synth::Impair::new(1).cut(170).apply(frames)
+    podtap::synth::LineImpairments::new(1).cut(170).apply(frames)
 }
 
 /// The SYN is lost, and the first request is retransmitted.
@@ -437,7 +437,7 @@ fn handshake_with_loss() -> Vec<SynthFrame> {
     let mut frames = start()
         .client(get("/again"))
         .after(millis(200))
-        .send_at(Side::Client, 0, get("/again"))
+        .send_at(SynthSide::Client, 0, get("/again"))
         .server(ok())
         .close()
         .frames();

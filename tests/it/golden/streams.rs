@@ -1,7 +1,7 @@
 //! Conversations of HTTP/2 and gRPC worth a golden record.
 
-use podtap::synth::http2::{self, Encoder, PREFACE, kind};
-use podtap::synth::{Conversation, Side, SynthFrame};
+use podtap::synth::http2::{self, HpackEncoder, PREFACE, kind};
+use podtap::synth::{Conversation, SynthFrame, SynthSide};
 
 use super::scenarios::{Scenario, millis};
 
@@ -39,7 +39,7 @@ fn with<'a>(fields: &[(&'a str, &'a str)], more: &[(&'a str, &'a str)]) -> Vec<(
 
 /// Two streams at once, the second answered first; trailers; a body on the way there.
 fn prior_knowledge() -> Vec<SynthFrame> {
-    let (mut asks, mut answers) = (Encoder::default(), Encoder::default());
+    let (mut asks, mut answers) = (HpackEncoder::default(), HpackEncoder::default());
     let post = [
         (":method", "POST"),
         (":scheme", "http"),
@@ -64,8 +64,8 @@ fn prior_knowledge() -> Vec<SynthFrame> {
 
 /// One reset by its client, one by the server, one above a GOAWAY, one cut by the connection's end.
 fn resets_and_goaway() -> Vec<SynthFrame> {
-    let (mut asks, mut answers) = (Encoder::default(), Encoder::default());
-    let ask = |asks: &mut Encoder, stream| asks.headers(stream, &GET, true);
+    let (mut asks, mut answers) = (HpackEncoder::default(), HpackEncoder::default());
+    let ask = |asks: &mut HpackEncoder, stream| asks.headers(stream, &GET, true);
     open()
         .client([1, 3, 5, 7].map(|stream| ask(&mut asks, stream)).concat())
         .after(millis(5))
@@ -81,7 +81,7 @@ fn resets_and_goaway() -> Vec<SynthFrame> {
 
 /// What the table held before is unknown, and so is each name and value that refers to it; what is sent as it is is known.
 fn joined_late() -> Vec<SynthFrame> {
-    let (mut asks, mut answers) = (Encoder::default(), Encoder::default());
+    let (mut asks, mut answers) = (HpackEncoder::default(), HpackEncoder::default());
     let path =
         [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "shop.local"), ("x-kept", "kept")];
     let begun = open().client(asks.headers(1, &path, true)).server(answers.headers(1, &OK, true));
@@ -102,17 +102,17 @@ fn joined_late() -> Vec<SynthFrame> {
 
 /// Bytes of a body, then a header block of the server are lost.
 fn gap() -> Vec<SynthFrame> {
-    let (mut asks, mut answers) = (Encoder::default(), Encoder::default());
+    let (mut asks, mut answers) = (HpackEncoder::default(), HpackEncoder::default());
     let body = http2::data(1, &[b'x'; 500], true);
     let first = answers.headers(1, &OK, false);
     let lost = answers.headers(3, &with(&OK, &[("server", "demo")]), true);
     open()
         .client(asks.headers(1, &GET, true))
         .server([first, body[..200].to_vec()].concat())
-        .lose(Side::Server, 100)
+        .lose(SynthSide::Server, 100)
         .server(&body[300..])
         .client(asks.headers(3, &GET, true))
-        .lose(Side::Server, lost.len() as u32)
+        .lose(SynthSide::Server, lost.len() as u32)
         .client(asks.headers(5, &GET, true))
         .server(answers.headers(5, &with(&OK, &[("server", "demo")]), true))
         .client(asks.headers(7, &GET, true))
@@ -124,7 +124,7 @@ fn gap() -> Vec<SynthFrame> {
 
 /// One that succeeds, one that streams, one that fails at once, one whose server gives up, one whose client does.
 fn calls() -> Vec<SynthFrame> {
-    let (mut asks, mut answers) = (Encoder::default(), Encoder::default());
+    let (mut asks, mut answers) = (HpackEncoder::default(), HpackEncoder::default());
     let message = |stream, bytes: &[u8], ends| http2::data(stream, &http2::grpc_message(bytes), ends);
     let mut call = |stream| [asks.headers(stream, &CALL, false), message(stream, b"id 7", true)].concat();
     let refused = [("grpc-status", "14"), ("grpc-message", "caf%C3%A9 is closed%0Atry again")];

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use etherparse::PacketBuilder;
-use podtap::conntrack::{Config as TrackerConfig, Tracker};
+use podtap::conntrack::{ConntrackConfig, ConntrackTracker};
 use podtap::dissect::{self, Dissector};
 use podtap::flow::Timestamp;
 use podtap::format::Observer;
 use podtap::format::ecs::write_json;
-use podtap::netlink::{CREATED, Writer, nest};
+use podtap::netlink::{CREATED, NetlinkWriter, nest};
 use podtap::packet::{Frame, LinkType};
-use podtap::record::{Domain, DomainSource, FollowedBy, Record, VerdictInput, Workload};
+use podtap::record::{DomainNames, DomainSource, FollowedBy, Record, VerdictInput, Workload};
 use podtap::redact::Redactor;
 use podtap::tcp::CloseReason;
-use podtap::verdict::{Config, Prefixes, Store, Verdicts};
+use podtap::verdict::{ContainerStore, PrefixPatterns, VerdictConfig, VerdictEngine};
 use serde_json::Value;
 
 const SECOND: i64 = 1_000_000_000;
@@ -38,7 +38,7 @@ pub(super) fn lines(noon: Timestamp) -> Vec<Value> {
 }
 
 fn connections(noon: Timestamp) -> Vec<Record> {
-    let mut tracker = Tracker::new(TrackerConfig { max_flows: 100, ..TrackerConfig::default() });
+    let mut tracker = ConntrackTracker::new(ConntrackConfig { max_flows: 100, ..ConntrackConfig::default() });
     for n in 0..12u8 {
         let (begins, ends) = (noon.0 + i64::from(n) * SECOND, noon.0 + (i64::from(n) + 3) * SECOND);
         let answered = n % 4 != 3;
@@ -62,7 +62,7 @@ fn message(n: u8, at: i64, ended: Option<[u64; 4]>, answered: bool) -> Vec<u8> {
     let (there, here) = (80u16.to_be_bytes().to_vec(), 8080u16.to_be_bytes().to_vec());
     let status: u32 = if answered { 0x2e } else { 0x28 };
     let (kind, flags) = if ended.is_some() { (0x102, 0) } else { (0x100, CREATED) };
-    let mut message = Writer::netfilter(kind, flags, 0, 2, 0)
+    let mut message = NetlinkWriter::netfilter(kind, flags, 0, 2, 0)
         .attribute(1, &tuple(client, service, [port.clone(), there]))
         .attribute(2, &tuple(pod, client, [here, port]))
         .attribute(3, &status.to_be_bytes())
@@ -80,7 +80,7 @@ fn message(n: u8, at: i64, ended: Option<[u64; 4]>, answered: bool) -> Vec<u8> {
 
 /// Flows of packets: some closed, reset, refused, never answered, with bytes sent twice, and of UDP.
 fn packets(noon: Timestamp) -> Vec<Record> {
-    let config = dissect::Config { reads_http: false, flows: Some(Default::default()), ..Default::default() };
+    let config = dissect::DissectorConfig { reads_http: false, flows: Some(Default::default()), ..Default::default() };
     let mut dissector = Dissector::new(config, Redactor::off());
     let mut at = noon.0;
     for data in (0..12).flat_map(connection) {
@@ -97,7 +97,7 @@ fn packets(noon: Timestamp) -> Vec<Record> {
         let named = |name: &str| Some(Arc::new(Workload { name: Some(name.into()), ..Workload::default() }));
         (flow.source_workload, flow.destination_workload) = (named("client"), named(["shop", "cart"][n % 2]));
         let names = [["shop.local", "cart.local"][n % 2]].into_iter().collect();
-        flow.destination_domain = Some(Arc::new(Domain { names, source: DomainSource::Dns }));
+        flow.destination_domain = Some(Arc::new(DomainNames { names, source: DomainSource::Dns }));
         flow.exchanges = Some(1);
     }
     records
@@ -145,8 +145,8 @@ fn segment(n: u8, there: bool, flags: &str, [seq, ack]: [u32; 2], payload: &str)
 }
 
 fn verdicts() -> Vec<Record> {
-    let mut verdicts = Verdicts::new(Config {
-        prefixes: Prefixes::cloud_foundry(),
+    let mut verdicts = VerdictEngine::new(VerdictConfig {
+        prefixes: PrefixPatterns::cloud_foundry(),
         container_interfaces: Vec::new(),
         repeats: None,
         patience: None,
@@ -154,7 +154,7 @@ fn verdicts() -> Vec<Record> {
         filter: Default::default(),
     });
     let store = r#"{"a": {"ip": "10.255.15.7", "metadata": {"app_id": "shop", "space_id": "s", "org_id": "o"}}}"#;
-    verdicts.set_store(Store::parse(store.as_bytes()).unwrap());
+    verdicts.set_store(ContainerStore::parse(store.as_bytes()).unwrap());
     for n in 0..10 {
         let rule = ["OK_0002_shop", "DENY_a", "DENY_C2C_a"][n % 3];
         let line = format!(

@@ -8,16 +8,16 @@ use podtap::dissect::{self, Dissector};
 use podtap::flow::Timestamp;
 use podtap::format::{Observer, Pod, ecs};
 use podtap::ledger::{KernelCounters, Ledger, LeftOut, RecordLedger};
-use podtap::metrics::{Intervals, Metrics, Probe};
-use podtap::pipeline::{Outlet, Pipeline};
+use podtap::metrics::{Intervals, Metrics, MetricsProbe};
+use podtap::pipeline::{FormatOutlet, Pipeline};
 use podtap::record::{Record, Statement};
 use podtap::redact::Redactor;
 use podtap::sink::spool::{Fsync, SpoolMode, SpoolOptions};
 use podtap::sink::{
-    Batch, BatchLimits, Delivery, DeliveryError, FailureReason, Options, QueueLimits, Rejected, Sink, SinkError,
-    SinkHandle, Sinks, Undelivered, spawn_all,
+    Batch, BatchLimits, Delivery, DeliveryError, FailureReason, QueueLimits, RejectedRecord, Sink, SinkError,
+    SinkHandle, SinkOptions, Sinks, UndeliveredPolicy, spawn_all,
 };
-use podtap::synth::{Impair, SynthFrame};
+use podtap::synth::{LineImpairments, SynthFrame};
 use podtap::tcp::CloseReason;
 use serde_json::Value;
 
@@ -47,7 +47,7 @@ impl Sink for Target {
         match self {
             Self::Picky(asked @ 1..) => {
                 let refused = (0..batch.records()).filter(|index| (*asked + *index as u64).is_multiple_of(13));
-                let rejected = refused.map(|index| Rejected { index, reason: "odd: no".to_owned() }).collect();
+                let rejected = refused.map(|index| RejectedRecord { index, reason: "odd: no".to_owned() }).collect();
                 *asked += batch.records() as u64;
                 Ok(Delivery { rejected, ..Delivery::default() })
             }
@@ -62,7 +62,8 @@ impl Sink for Target {
 
 fn sinks(scratch: &Scratch) -> Vec<SinkHandle> {
     let batch = BatchLimits { records: 2, bytes: 1 << 20, age: Duration::ZERO };
-    let options = |records| Options { queue: QueueLimits { records, bytes: 16 << 20 }, batch, ..Options::default() };
+    let options =
+        |records| SinkOptions { queue: QueueLimits { records, bytes: 16 << 20 }, batch, ..SinkOptions::default() };
     let spool = SpoolOptions {
         directory: scratch.path("spool"),
         max_bytes: 64 << 20,
@@ -71,7 +72,7 @@ fn sinks(scratch: &Scratch) -> Vec<SinkHandle> {
         encoding: "ecs".to_owned(),
     };
     let start = |name, target, records, spool| {
-        spawn_all(name, vec![target], options(records), Undelivered { spool, dead_letters: None }).unwrap()
+        spawn_all(name, vec![target], options(records), UndeliveredPolicy { spool, dead_letters: None }).unwrap()
     };
     vec![
         start("elasticsearch", Target::Picky(0), 20_000, None),
@@ -85,7 +86,7 @@ fn lossy_pod(pod: &str, seed: u64, frames: &[SynthFrame], start: Timestamp) -> V
     let handles = sinks(&scratch);
     let metrics = Metrics::new(Sinks::new(handles.clone()));
     let probe = metrics.probe();
-    let mut dissector = Dissector::new(dissect::Config::default(), Redactor::off());
+    let mut dissector = Dissector::new(dissect::DissectorConfig::default(), Redactor::off());
     let encode = |record: &Record, out: &mut Vec<u8>| {
         ecs::write_json(out, record, &Observer::default());
         podtap::format::Encoded::Written
@@ -95,13 +96,13 @@ fn lossy_pod(pod: &str, seed: u64, frames: &[SynthFrame], start: Timestamp) -> V
         nth += 1;
         (nth % 10 == 0).then_some(LeftOut::Sampled)
     };
-    let outlet = Outlet { encode, sinks: handles.clone() };
+    let outlet = FormatOutlet { encode, sinks: handles.clone() };
     let mut pipeline = Pipeline::new(select, vec![outlet], Some(probe.clone()));
     let mut intervals = Intervals::new(pod, start);
     let mut kernel = KernelCounters { opens: 1, ..KernelCounters::default() };
     let mut out = Vec::new();
     for (round, part) in (1..).zip(frames.chunks(frames.len().div_ceil(ROUNDS))) {
-        let seen = Impair::new(seed * 100 + round).drop(0.03).apply(part.iter().cloned());
+        let seen = LineImpairments::new(seed * 100 + round).drop(0.03).apply(part.iter().cloned());
         kernel.received += part.len() as u64;
         kernel.dropped += (part.len() - seen.len()) as u64;
         seen.iter().for_each(|frame| dissector.handle_frame(&frame.as_frame(), |_| false));
@@ -126,7 +127,7 @@ fn lossy_pod(pod: &str, seed: u64, frames: &[SynthFrame], start: Timestamp) -> V
 /// One that was blind, and whose counters contradict each other: podtap has no such bug that anybody knows of.
 fn broken_pod(start: Timestamp) -> Vec<Value> {
     let metrics = Metrics::new(Sinks::default());
-    let probe: Probe = metrics.probe();
+    let probe: MetricsProbe = metrics.probe();
     let mut ledger = Ledger::default();
     ledger.frames.frames = 1;
     let (blind, interface_dropped) = (Duration::from_millis(42_500), 7);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use podtap::setup::kibana::declare::{By, Compute, Filter, Metric};
+use podtap::setup::kibana::declare::{Compute, GroupBy, PanelFilter, PanelMetric};
 use serde_json::Value;
 
 /// The field's values: none where it is absent, several where it is a list.
@@ -24,35 +24,35 @@ pub(super) fn key(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-pub(super) fn holds(filter: &Filter, line: &Value) -> bool {
+pub(super) fn holds(filter: &PanelFilter, line: &Value) -> bool {
     let any = |field: &str, is: &dyn Fn(&Value) -> bool| values(line, field).into_iter().any(is);
     match filter {
-        Filter::Any => true,
-        Filter::Is(field, wanted) => any(field, &|value| key(value) == *wanted),
-        Filter::Has(field) => any(field, &|_| true),
-        Filter::From(field, least) => any(field, &|value| number(value).is_some_and(|n| n >= *least as f64)),
-        Filter::Below(field, most) => any(field, &|value| number(value).is_some_and(|n| n < *most as f64)),
-        Filter::Not(filter) => !holds(filter, line),
-        Filter::All(filters) => filters.iter().all(|filter| holds(filter, line)),
-        Filter::AnyOf(filters) => filters.iter().any(|filter| holds(filter, line)),
+        PanelFilter::Any => true,
+        PanelFilter::Is(field, wanted) => any(field, &|value| key(value) == *wanted),
+        PanelFilter::Has(field) => any(field, &|_| true),
+        PanelFilter::From(field, least) => any(field, &|value| number(value).is_some_and(|n| n >= *least as f64)),
+        PanelFilter::Below(field, most) => any(field, &|value| number(value).is_some_and(|n| n < *most as f64)),
+        PanelFilter::Not(filter) => !holds(filter, line),
+        PanelFilter::All(filters) => filters.iter().all(|filter| holds(filter, line)),
+        PanelFilter::AnyOf(filters) => filters.iter().any(|filter| holds(filter, line)),
     }
 }
 
 /// The parts that lines are divided into; `millis` is the span of a part of the time.
-pub(super) fn divide<'a>(by: &By, lines: &[&'a Value], millis: i64) -> BTreeMap<String, Vec<&'a Value>> {
+pub(super) fn divide<'a>(by: &GroupBy, lines: &[&'a Value], millis: i64) -> BTreeMap<String, Vec<&'a Value>> {
     let mut parts: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
     match by {
-        By::Time => lines.iter().for_each(|line| {
+        GroupBy::Time => lines.iter().for_each(|line| {
             let at: jiff::Timestamp = line["@timestamp"].as_str().unwrap().parse().unwrap();
             let begin = at.as_millisecond().div_euclid(millis) * millis;
             parts.entry(begin.to_string()).or_default().push(line);
         }),
-        By::Top { field, .. } => lines.iter().for_each(|line| {
+        GroupBy::Top { field, .. } => lines.iter().for_each(|line| {
             for value in values(line, field).into_iter().map(key).collect::<BTreeSet<_>>() {
                 parts.entry(value).or_default().push(line);
             }
         }),
-        By::Parts(named) => named.iter().for_each(|(label, filter)| {
+        GroupBy::Parts(named) => named.iter().for_each(|(label, filter)| {
             let of = lines.iter().filter(|line| holds(filter, line)).copied().collect();
             parts.insert((*label).to_owned(), of);
         }),
@@ -69,7 +69,7 @@ pub(super) enum Number {
     Between(f64, f64),
 }
 
-pub(super) fn compute(metric: &Metric, lines: &[&Value]) -> Number {
+pub(super) fn compute(metric: &PanelMetric, lines: &[&Value]) -> Number {
     let of: Vec<_> = lines.iter().filter(|line| holds(&metric.of, line)).copied().collect();
     let numbers =
         |field: &str| -> Vec<f64> { of.iter().flat_map(|line| values(line, field)).filter_map(number).collect() };
@@ -96,7 +96,7 @@ pub(super) fn compute(metric: &Metric, lines: &[&Value]) -> Number {
 }
 
 /// One number for it: of a percentile, a value that is among the records.
-pub(super) fn value(metric: &Metric, lines: &[&Value]) -> Option<f64> {
+pub(super) fn value(metric: &PanelMetric, lines: &[&Value]) -> Option<f64> {
     if let Compute::Percentile(field, percent) = metric.what {
         let of = lines.iter().filter(|line| holds(&metric.of, line));
         let mut numbers: Vec<f64> = of.flat_map(|line| values(line, field)).filter_map(number).collect();

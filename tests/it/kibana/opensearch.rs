@@ -9,7 +9,7 @@ mod timeline;
 
 use std::collections::BTreeMap;
 
-use podtap::setup::kibana::declare::{Chart, Compute, Filter, Metric, Panel};
+use podtap::setup::kibana::declare::{Chart, Compute, Panel, PanelFilter, PanelMetric};
 use podtap::setup::kibana::{CONTROLS, DASHBOARDS, SEARCHES};
 use serde_json::{Map, Value, json};
 
@@ -71,8 +71,8 @@ fn every_visualization_returns_data_and_its_numbers_are_those_of_the_records() {
 fn narrowed(declared: &Panel) -> Panel {
     match declared.metrics {
         [metric] if declared.chart == Chart::Number && metric.what != Compute::Share => {
-            let of = Filter::All(Box::leak(Box::new([declared.of, metric.of])));
-            let metrics = Box::leak(Box::new([Metric { of: Filter::Any, ..*metric }]));
+            let of = PanelFilter::All(Box::leak(Box::new([declared.of, metric.of])));
+            let metrics = Box::leak(Box::new([PanelMetric { of: PanelFilter::Any, ..*metric }]));
             Panel { of, metrics, ..*declared }
         }
         _ => *declared,

@@ -11,7 +11,7 @@ use podtap::format::{Observer, Pod, ecs};
 use podtap::packet::Frame;
 use podtap::record::{Record, Workload};
 use podtap::redact::Redactor;
-use podtap::shape::route::Routes;
+use podtap::shape::route::RouteRules;
 use podtap::synth::message::{request, response};
 use podtap::synth::{Conversation, SynthFrame};
 use podtap::tcp::CloseReason;
@@ -83,13 +83,13 @@ fn long() -> Vec<SynthFrame> {
 impl Tap {
     /// Each capture is another observer's: the same addresses and ports are in several.
     fn lines(&self, name: &str, frames: &[SynthFrame]) -> Vec<Value> {
-        let http = exchange::Config {
+        let http = exchange::ExchangeConfig {
             headers: KeepHeaders::All,
             observer_id: name.to_owned(),
             own_ips: self.own_ips.clone(),
-            ..exchange::Config::default()
+            ..exchange::ExchangeConfig::default()
         };
-        let config = dissect::Config { http, ..dissect::Config::default() };
+        let config = dissect::DissectorConfig { http, ..dissect::DissectorConfig::default() };
         let mut dissector = Dissector::new(config, Redactor::off());
         let interface: Arc<str> = self.interface.into();
         for frame in frames {
@@ -97,12 +97,12 @@ impl Tap {
             dissector.handle_frame(&frame, |_| false);
         }
         dissector.finish(self.ends);
-        let routes = Routes::new(&[]).unwrap();
+        let routes = RouteRules::new(&[]).unwrap();
         let records: Vec<_> = dissector.records().drain(..).collect();
         records.into_iter().map(|record| self.line(record, &routes)).collect()
     }
 
-    fn line(&self, mut record: Record, routes: &Routes) -> Value {
+    fn line(&self, mut record: Record, routes: &RouteRules) -> Value {
         let Record::Http(exchange) = &mut record else { unreachable!() };
         exchange.route = exchange.request.as_ref().and_then(|request| routes.of_request(request));
         if self.named {

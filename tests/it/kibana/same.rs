@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use podtap::setup::kibana::declare::{self, By, Compute};
+use podtap::setup::kibana::declare::{self, Compute, GroupBy};
 use serde_json::Value;
 
 use super::lines::{Number, compute, divide, holds};
@@ -39,7 +39,7 @@ pub(super) fn panel(
         assert!(walk.seen.contains(&metric), "{name}: nothing but zero for {}", declared.metrics[metric].label);
     }
     for by in declared.by {
-        if let By::Parts(parts) = by {
+        if let GroupBy::Parts(parts) = by {
             parts.iter().for_each(|(part, _)| assert!(walk.named.contains(*part), "{name}: nothing is {part}"));
             // Nothing is left out, nothing counted twice.
             let all: usize = divide(by, &of, asked.interval()).values().map(Vec::len).sum();
@@ -66,9 +66,9 @@ impl Walk<'_> {
         let mine = divide(by, lines, self.asked.interval());
         let mut theirs = self.asked.parts(depth, node);
         theirs.retain(|(key, node)| mine.contains_key(key) || !self.asked.is_gap(node));
-        let wanted = if let By::Top { size, .. } = by { mine.len().min(*size as usize) } else { mine.len() };
+        let wanted = if let GroupBy::Top { size, .. } = by { mine.len().min(*size as usize) } else { mine.len() };
         assert_eq!(theirs.len(), wanted, "{}: {:?}", self.name, mine.keys());
-        if let By::Top { .. } = by {
+        if let GroupBy::Top { .. } = by {
             self.are_the_top(&mine, &theirs);
         }
         for (key, node) in theirs {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use podtap::setup::kibana::DASHBOARDS;
-use podtap::setup::kibana::declare::{By, Chart, Compute, Dashboard, Metric, Panel, Place, Search};
+use podtap::setup::kibana::declare::{Chart, Compute, Dashboard, GroupBy, Panel, PanelMetric, PanelPlace, SavedSearch};
 use serde_json::{Value, json};
 
 use super::lines::{self, divide, holds};
@@ -80,7 +80,7 @@ impl Svg {
     }
 
     /// A panel's frame; what is left inside.
-    fn frame(&mut self, place: Place, title: &str) -> Area {
+    fn frame(&mut self, place: PanelPlace, title: &str) -> Area {
         let (x, y) = (place.x * ACROSS + 3, place.y * DOWN + 3);
         let (width, height) = (place.width * ACROSS - 6, place.height * DOWN - 6);
         let _ = writeln!(
@@ -126,7 +126,7 @@ fn draw(dashboard: &Dashboard, all: &Lines<'_>) -> String {
 }
 
 /// As the data view has it shown.
-fn shown(metric: &Metric, value: Option<f64>) -> String {
+fn shown(metric: &PanelMetric, value: Option<f64>) -> String {
     let Some(value) = value else { return "–".to_owned() };
     let field = metric.what.field().unwrap_or_default();
     match metric.what {
@@ -147,14 +147,14 @@ fn shown(metric: &Metric, value: Option<f64>) -> String {
 }
 
 /// The parts in the order in which they are shown, no more than are.
-fn parts<'a>(by: &By, metric: &Metric, of: &Lines<'a>) -> Vec<(String, Lines<'a>)> {
+fn parts<'a>(by: &GroupBy, metric: &PanelMetric, of: &Lines<'a>) -> Vec<(String, Lines<'a>)> {
     let mut all = divide(by, of, MILLIS);
     match by {
-        By::Time => all.into_iter().collect(),
-        By::Parts(named) => {
+        GroupBy::Time => all.into_iter().collect(),
+        GroupBy::Parts(named) => {
             named.iter().map(|(name, _)| ((*name).to_owned(), all.remove(*name).unwrap_or_default())).collect()
         }
-        By::Top { size, .. } => {
+        GroupBy::Top { size, .. } => {
             let mut all: Vec<_> = all.into_iter().collect();
             let rank = |lines: &Lines<'_>| lines::value(metric, lines).unwrap_or_default();
             all.sort_by(|a, b| rank(&b.1).total_cmp(&rank(&a.1)).then_with(|| a.0.cmp(&b.0)));
@@ -164,11 +164,11 @@ fn parts<'a>(by: &By, metric: &Metric, of: &Lines<'a>) -> Vec<(String, Lines<'a>
     }
 }
 
-fn label(by: &By) -> &str {
+fn label(by: &GroupBy) -> &str {
     match by {
-        By::Time => "@timestamp",
-        By::Top { label, .. } => label,
-        By::Parts(_) => "",
+        GroupBy::Time => "@timestamp",
+        GroupBy::Top { label, .. } => label,
+        GroupBy::Parts(_) => "",
     }
 }
 
@@ -226,8 +226,8 @@ fn ranking(svg: &mut Svg, area: Area, panel: &Panel, of: &Lines<'_>) {
 
 /// Series by name, each the values of the parts of the time.
 fn series(panel: &Panel, of: &Lines<'_>) -> (Vec<i64>, Vec<(String, Series)>) {
-    let at = |of: &Lines<'_>, metric: &Metric| -> Series {
-        let parts = divide(&By::Time, of, MILLIS).into_iter();
+    let at = |of: &Lines<'_>, metric: &PanelMetric| -> Series {
+        let parts = divide(&GroupBy::Time, of, MILLIS).into_iter();
         let value = |of: &Lines<'_>| {
             Some(
                 lines::value(metric, of)?
@@ -236,9 +236,9 @@ fn series(panel: &Panel, of: &Lines<'_>) -> (Vec<i64>, Vec<(String, Series)>) {
         };
         parts.filter_map(|(key, of)| Some((key.parse().unwrap(), value(&of)?))).collect()
     };
-    let times = divide(&By::Time, of, MILLIS).keys().map(|key| key.parse().unwrap()).collect();
+    let times = divide(&GroupBy::Time, of, MILLIS).keys().map(|key| key.parse().unwrap()).collect();
     let series = match panel.by {
-        [split, By::Time] => {
+        [split, GroupBy::Time] => {
             let metric = &panel.metrics[0];
             parts(split, metric, of).into_iter().map(|(name, of)| (name, at(&of, metric))).collect()
         }
@@ -298,7 +298,7 @@ fn over_time(svg: &mut Svg, area: Area, panel: &Panel, of: &Lines<'_>) {
     svg.text(area.x, area.y - 4, "head", &top);
 }
 
-fn found(svg: &mut Svg, area: Area, search: &Search, all: &Lines<'_>) {
+fn found(svg: &mut Svg, area: Area, search: &SavedSearch, all: &Lines<'_>) {
     let heads: Vec<_> = ["@timestamp"].iter().chain(search.columns).map(|name| (*name).to_owned()).collect();
     let about = search.about.filter();
     let mut of: Lines<'_> = all.iter().filter(|line| holds(&about, line) && holds(&search.of, line)).copied().collect();

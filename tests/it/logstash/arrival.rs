@@ -25,7 +25,7 @@ fn by_beats_records_arrive_as_standard_output_prints_them() {
         let (certificate, key) = (file("server.pem"), file("server.key"));
         let arguments = if tls { vec!["-cert", &certificate, "-key", &key] } else { Vec::new() };
         let Some(server) = Lumberjack::start(&scratch, &arguments) else { return };
-        let options = LogstashOptions { compress, ..options(Transport::Beats) };
+        let options = LogstashOptions { compress, ..options(LogstashTransport::Beats) };
         deliver_all(logstash(server.port, tls.then(|| trusting("ca.pem")), options), &printed);
         assert_eq!(by_id(server.records()), by_id(printed.clone()));
     }
@@ -39,7 +39,7 @@ fn by_http_records_arrive_as_standard_output_prints_them() {
     {
         let scratch = Scratch::new("http");
         let Some(server) = Nginx::start(&scratch, tls.then_some("server.pem")) else { return };
-        let options = LogstashOptions { body, compress, ..options(Transport::Http) };
+        let options = LogstashOptions { body, compress, ..options(LogstashTransport::Http) };
         deliver_all(logstash(server.port, tls.then(|| trusting("ca.pem")), options), &printed);
         match body {
             HttpBody::Array => assert_eq!(by_id(server.records()), by_id(printed.clone())),
@@ -64,7 +64,7 @@ fn by_tcp_lines_arrive_byte_by_byte_in_order() {
         let (stream, _) = listener.accept().unwrap();
         BufReader::new(stream).lines().map(Result::unwrap).collect::<Vec<_>>()
     });
-    deliver_all(logstash(port, None, options(Transport::Tcp)), &printed);
+    deliver_all(logstash(port, None, options(LogstashTransport::Tcp)), &printed);
     assert_eq!(server.join().unwrap(), lines(&printed));
 }
 
@@ -78,7 +78,7 @@ fn by_tcp_and_tls_too() {
         listener.accept().unwrap().0.read_to_string(&mut text).unwrap();
         text
     });
-    deliver_all(logstash(door.address().port(), Some(trusting("ca.pem")), options(Transport::Tcp)), &printed);
+    deliver_all(logstash(door.address().port(), Some(trusting("ca.pem")), options(LogstashTransport::Tcp)), &printed);
     assert_eq!(server.join().unwrap().lines().collect::<Vec<_>>(), lines(&printed));
 }
 
@@ -89,7 +89,7 @@ fn by_udp_each_datagram_is_a_record_as_standard_output_prints_it() {
     printed.truncate(50);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    deliver_all(logstash(socket.local_addr().unwrap().port(), None, options(Transport::Udp)), &printed);
+    deliver_all(logstash(socket.local_addr().unwrap().port(), None, options(LogstashTransport::Udp)), &printed);
     for line in lines(&printed) {
         let mut room = vec![0; 1 << 16];
         let length = socket.recv(&mut room).unwrap();
@@ -102,7 +102,7 @@ fn a_lumberjack_server_that_takes_its_time_is_kept_by_its_keep_alives() {
     let scratch = Scratch::new("keepalive");
     // Much longer than a busy machine keeps a keep-alive back, and the batch held longer still.
     let Some(server) = Lumberjack::start(&scratch, &["-hold", "8s", "-keepalive", "100ms"]) else { return };
-    let options = LogstashOptions { timeout: Duration::from_secs(6), ..options(Transport::Beats) };
+    let options = LogstashOptions { timeout: Duration::from_secs(6), ..options(LogstashTransport::Beats) };
     let sink = start(logstash(server.port, None, options));
     sink.offer(piece(0..10, json_line));
     assert_eq!(finish(sink, PATIENCE).failed_attempts(), 0);
@@ -113,7 +113,7 @@ fn a_lumberjack_server_that_takes_its_time_is_kept_by_its_keep_alives() {
 fn an_http_server_that_is_overrun_gets_everything_once_in_the_end() {
     let scratch = Scratch::new("limited");
     let Some(server) = Nginx::start(&scratch, None) else { return };
-    let options = LogstashOptions { path: "/limited".to_owned(), ..options(Transport::Http) };
+    let options = LogstashOptions { path: "/limited".to_owned(), ..options(LogstashTransport::Http) };
     let sink = start(logstash(server.port, None, options));
     // Four batches, to a server that takes one a second.
     sink.offer(piece(0..200, json_line));
@@ -127,7 +127,7 @@ fn an_http_server_that_is_overrun_gets_everything_once_in_the_end() {
 fn an_http_server_with_a_small_limit_gets_smaller_requests() {
     let scratch = Scratch::new("small");
     let Some(server) = Nginx::start(&scratch, None) else { return };
-    let options = LogstashOptions { path: "/small".to_owned(), ..options(Transport::Http) };
+    let options = LogstashOptions { path: "/small".to_owned(), ..options(LogstashTransport::Http) };
     let sink = start(logstash(server.port, None, options));
     sink.offer(piece(0..1000, json_line));
     finish(sink, PATIENCE);
@@ -139,7 +139,7 @@ fn an_http_server_with_a_small_limit_gets_smaller_requests() {
 fn what_a_server_never_takes_is_counted_and_the_end_comes_in_time() {
     let scratch = Scratch::new("down");
     let Some(server) = Nginx::start(&scratch, None) else { return };
-    let options = LogstashOptions { path: "/down".to_owned(), ..options(Transport::Http) };
+    let options = LogstashOptions { path: "/down".to_owned(), ..options(LogstashTransport::Http) };
     let sink = start(logstash(server.port, None, options));
     sink.offer(piece(0..300, json_line));
     watch("attempts", &sink, |counts| counts.failed_attempts() > 3);
@@ -153,14 +153,17 @@ fn the_check_says_what_real_servers_answer() {
     let Some(beats) = Lumberjack::start(&scratch.0, &[]) else { return };
     let Some(http) = Nginx::start(&scratch.1, Some("server.pem")) else { return };
     let Some(expired) = Nginx::start(&scratch.2, Some("expired.pem")) else { return };
-    let to_login =
-        |password| LogstashOptions { path: "/login".to_owned(), login: login(password), ..options(Transport::Http) };
+    let to_login = |password| LogstashOptions {
+        path: "/login".to_owned(),
+        login: login(password),
+        ..options(LogstashTransport::Http)
+    };
     let trusted = || Some(trusting("ca.pem"));
     for (sink, words, fine) in [
-        (logstash(beats.port, None, options(Transport::Beats)), "closed the connection on a wrong frame", true),
-        (logstash(beats.port, None, options(Transport::Tcp)), "whether records arrive cannot be known", true),
-        (logstash(beats.port, None, options(Transport::Http)), "in the clear; ", false),
-        (logstash(beats.port, trusted(), options(Transport::Beats)), "set LOGSTASH_TLS=false", false),
+        (logstash(beats.port, None, options(LogstashTransport::Beats)), "closed the connection on a wrong frame", true),
+        (logstash(beats.port, None, options(LogstashTransport::Tcp)), "whether records arrive cannot be known", true),
+        (logstash(beats.port, None, options(LogstashTransport::Http)), "in the clear; ", false),
+        (logstash(beats.port, trusted(), options(LogstashTransport::Beats)), "set LOGSTASH_TLS=false", false),
         (
             logstash(http.port, trusted(), to_login("secret")),
             "TLS 1.3; answered a request without records with 200",
@@ -168,8 +171,8 @@ fn the_check_says_what_real_servers_answer() {
         ),
         (logstash(http.port, trusted(), to_login("wrong")), "401 Unauthorized", false),
         (logstash(http.port, None, to_login("secret")), "set LOGSTASH_TLS=true", false),
-        (logstash(http.port, trusted(), options(Transport::Beats)), "is it LOGSTASH_TYPE=http?", false),
-        (logstash(http.port, None, options(Transport::Beats)), "is it LOGSTASH_TYPE=http?", false),
+        (logstash(http.port, trusted(), options(LogstashTransport::Beats)), "is it LOGSTASH_TYPE=http?", false),
+        (logstash(http.port, None, options(LogstashTransport::Beats)), "is it LOGSTASH_TYPE=http?", false),
         (logstash(http.port, Some(trusting("stranger.pem")), to_login("secret")), "signed by none", false),
         (logstash(expired.port, trusted(), to_login("secret")), "expired", false),
     ] {

@@ -1,14 +1,14 @@
 //! What clients and servers send: heads, bodies and nonsense, in segments of all sizes, to records and their lines.
 
 use podtap::attempts;
-use podtap::dissect::{Config, Dissector};
+use podtap::dissect::{Dissector, DissectorConfig};
 use podtap::exchange::KeepHeaders;
 use podtap::flow::{Endpoint, Timestamp};
 use podtap::format::{Observer, ecs, text};
 use podtap::packet::{Frame, LinkType, TcpFlags};
 use podtap::record::Record;
 use podtap::redact::{NameList, Redactor};
-use podtap::shape::route::Routes;
+use podtap::shape::route::RouteRules;
 use podtap::tcp::CloseReason;
 
 use super::texts::PIECES;
@@ -135,11 +135,11 @@ fn frames(asked: &[u8], answered: &[u8], segment: usize) -> Frames {
 pub(super) fn run(frames: &Frames) {
     let paths = ["/reset/*", "/a/*/b"].map(str::to_owned);
     let redactor = Redactor::new(NameList::default(), NameList::default(), &paths).unwrap();
-    let mut config = Config::default();
+    let mut config = DissectorConfig::default();
     config.http.headers = KeepHeaders::All;
-    config.connects = Some(attempts::Config { most: 100, observer_id: String::new(), own_ips: Vec::new() });
+    config.connects = Some(attempts::AttemptConfig { most: 100, observer_id: String::new(), own_ips: Vec::new() });
     let mut dissector = Dissector::new(config, redactor);
-    let (routes, observer, mut out) = (Routes::default(), Observer::default(), Vec::new());
+    let (routes, observer, mut out) = (RouteRules::default(), Observer::default(), Vec::new());
     let mut encode = |dissector: &mut Dissector| {
         for mut record in dissector.records().drain(..) {
             if let Record::Http(exchange) = &mut record {
@@ -147,7 +147,7 @@ pub(super) fn run(frames: &Frames) {
             }
             out.clear();
             ecs::write_json_capped(&mut out, &record, &observer, 16 << 10);
-            text::write_line(&mut out, &record, &text::Style { colour: true, ..text::Style::default() });
+            text::write_line(&mut out, &record, &text::TextStyle { colour: true, ..text::TextStyle::default() });
         }
     };
     for (at, data) in frames {

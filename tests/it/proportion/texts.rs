@@ -1,12 +1,12 @@
 //! Texts of the network and of files: what one piece of them, repeated, costs.
 
-use podtap::dns::{Stream, parse};
+use podtap::dns::{DnsStream, parse};
 #[cfg(feature = "inject")]
-use podtap::inject::{Options, inject, uninject};
+use podtap::inject::{SidecarOptions, inject, uninject};
 use podtap::redact::{NameList, Redactor};
 use podtap::settings::Settings;
-use podtap::shape::route::Routes;
-use podtap::shape::target::Url;
+use podtap::shape::route::RouteRules;
+use podtap::shape::target::RequestUrl;
 use podtap::source::file::CaptureReader;
 
 use super::{Case, sample};
@@ -137,8 +137,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(format!("route and URL {piece:?}"), move |size| {
             let text = format!("/{}", String::from_utf8(repeated(piece, size * BYTES)).unwrap());
             move || {
-                Routes::default().of(&text);
-                let _ = (Url::parse("GET", &text, Some(&text)), Url::parse("CONNECT", &text, None));
+                RouteRules::default().of(&text);
+                let _ = (RequestUrl::parse("GET", &text, Some(&text)), RequestUrl::parse("CONNECT", &text, None));
             }
         })
     });
@@ -172,7 +172,7 @@ fn dns() -> Vec<Case> {
         let message = [head(1).as_slice(), ADDRESS].concat();
         let length = (message.len() as u16).to_be_bytes();
         let bytes = [&length[..], &message].concat().repeat(size * 500);
-        move || Stream::default().take(&bytes, |message| drop(parse(message)))
+        move || DnsStream::default().take(&bytes, |message| drop(parse(message)))
     });
     let one = [("addresses", ADDRESS), ("aliases of itself", ALIAS)].map(|(name, record)| {
         Case::new(format!("DNS: one answer of {name}"), move |size| {
@@ -211,7 +211,7 @@ fn edited(name: &str, text: impl Fn(usize) -> String + 'static) -> Case {
     Case::new(name, move |size| {
         let text = text(size);
         move || {
-            let options = Options::default();
+            let options = SidecarOptions::default();
             let injected = inject(&text, &options).map_or_else(|_| text.clone(), |report| report.text);
             let _ = (uninject(&injected), uninject(&text));
         }

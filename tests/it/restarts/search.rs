@@ -2,8 +2,8 @@
 //! the last; with PODTAP_KILLS=20 they are killed as often as the others.
 
 use podtap::setup::SetupOptions;
-use podtap::sink::elasticsearch::Elasticsearch;
-use podtap::sink::{BatchLimits, Options, spawn};
+use podtap::sink::elasticsearch::ElasticsearchSink;
+use podtap::sink::{BatchLimits, SinkOptions, spawn};
 
 use super::{KILLS, under_load};
 use crate::compliance::Fault;
@@ -13,7 +13,7 @@ use crate::feed::{ROOMY, json_line};
 use crate::servers::{Kind, Search};
 
 /// Batches as they are by default: a server that has just come up has much to catch up with.
-const LARGE: Options = Options { batch: BatchLimits { records: 500, ..ROOMY.batch }, ..ROOMY };
+const LARGE: SinkOptions = SinkOptions { batch: BatchLimits { records: 500, ..ROOMY.batch }, ..ROOMY };
 
 #[test]
 fn elasticsearch_and_opensearch_killed_under_load_lose_nothing_and_store_nothing_twice() {
@@ -23,7 +23,7 @@ fn elasticsearch_and_opensearch_killed_under_load_lose_nothing_and_store_nothing
         let mut door = Door::to(server.address());
         let options = options_to(&format!("http://{}", door.address()), None, "killed");
         set_up(&options, &SetupOptions::default());
-        let sink = spawn("elasticsearch", Elasticsearch::new(options).unwrap(), LARGE).unwrap();
+        let sink = spawn("elasticsearch", ElasticsearchSink::new(options).unwrap(), LARGE).unwrap();
         let mut left = KILLS;
         let (offered, counts) = under_load(sink, json_line, KILLS, || {
             left -= 1;

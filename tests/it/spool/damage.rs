@@ -157,7 +157,7 @@ fn in_segments(directory: &Path) -> SinkHandle {
     let directory = directory.to_owned();
     let (mode, fsync) = (SpoolMode::Always, Fsync::None);
     let spool = SpoolOptions { directory, max_bytes: 1 << 20, mode, fsync, encoding: "test".into() };
-    let undelivered = Undelivered { spool: Some(spool), dead_letters: None };
+    let undelivered = UndeliveredPolicy { spool: Some(spool), dead_letters: None };
     spawn_all("line", vec![LineSink::new(NOBODY)], OPTIONS, undelivered).unwrap()
 }
 

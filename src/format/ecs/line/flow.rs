@@ -1,25 +1,25 @@
 //! The line of a flow by hand: busy networks have as many flows as exchanges. `flow::FlowView` has the same parts, and a
 //! property test compares both.
 
-use super::Line;
-use crate::flow::{Endpoint, Protocol};
+use super::EcsLine;
+use crate::flow::{Endpoint, IpProtocol};
 use crate::format::Observer;
 use crate::format::ecs::ECS_VERSION;
-use crate::format::ecs::fit::Fit;
+use crate::format::ecs::fit::LineFit;
 use crate::format::ecs::flow::kinds;
 use crate::format::ecs::objects::{IcmpPart, SidePart, TunnelPart};
 use crate::format::ecs::view::community_id;
-use crate::format::stamp::Stamp;
-use crate::record::{FlowCounts, FlowRecord, Names};
+use crate::format::stamp::Rfc3339Stamp;
+use crate::record::{FlowCounts, FlowRecord, NameSet};
 
 /// Appends the record, without line feed.
 pub(in crate::format::ecs) fn append(out: &mut Vec<u8>, record: &FlowRecord, observer: &Observer) {
-    Line { out }.flow(record, observer);
+    EcsLine { out }.flow(record, observer);
 }
 
-impl Line<'_> {
+impl EcsLine<'_> {
     fn flow(&mut self, record: &FlowRecord, observer: &Observer) {
-        let end = Stamp::new(record.end);
+        let end = Rfc3339Stamp::new(record.end);
         let [there, back] = record.counts;
         let domain = record.destination_domain.as_deref().map(|domain| &domain.names);
         self.raw("{");
@@ -33,7 +33,7 @@ impl Line<'_> {
         self.flow_side("\"source\":{\"ip\":\"", record.protocol, record.source, there, None);
         self.flow_side("\"destination\":{\"ip\":\"", record.protocol, record.destination, back, domain);
         self.flow_network(record);
-        self.observer(record.of_node.as_deref(), observer, &Fit::WHOLE);
+        self.observer(record.of_node.as_deref(), observer, &LineFit::WHOLE);
         if let Some(interface) = &record.interface {
             self.text("\"observer\":{\"ingress\":{\"interface\":{\"name\":\"", Some(interface));
             self.close("}}},");
@@ -42,7 +42,7 @@ impl Line<'_> {
         self.close("}");
     }
 
-    fn flow_event(&mut self, record: &FlowRecord, end: &Stamp) {
+    fn flow_event(&mut self, record: &FlowRecord, end: &Rfc3339Stamp) {
         self.raw("\"event\":{\"kind\":\"event\",\"category\":[\"network\"],\"type\":[");
         for kind in kinds(record) {
             self.word("\"", Some(kind));
@@ -50,7 +50,7 @@ impl Line<'_> {
         self.close("],");
         self.raw("\"action\":\"network_flow\",\"dataset\":\"podtap.flow\",");
         self.word(key!("id" ""), Some(&record.id));
-        self.stamp(key!("start" ""), &Stamp::new(record.start));
+        self.stamp(key!("start" ""), &Rfc3339Stamp::new(record.start));
         self.stamp(key!("end" ""), end);
         self.number(key!("duration"), Some(record.end.since(record.start)));
         self.word(key!("outcome" ""), record.outcome.map(|outcome| outcome.name()));
@@ -60,10 +60,10 @@ impl Line<'_> {
     fn flow_side(
         &mut self,
         key: &'static str,
-        protocol: Protocol,
+        protocol: IpProtocol,
         end: Endpoint,
         counts: FlowCounts,
-        domain: Option<&Names>,
+        domain: Option<&NameSet>,
     ) {
         self.ip(key, Some(end.ip));
         self.number(key!("port"), protocol.has_ports().then(|| end.port.into()));
@@ -96,7 +96,7 @@ impl Line<'_> {
     }
 
     fn flow_podtap(&mut self, record: &FlowRecord) {
-        let of_tcp = record.protocol == Protocol::TCP;
+        let of_tcp = record.protocol == IpProtocol::TCP;
         let micros = |ns: Option<u64>| ns.map(|ns| ns / 1000);
         self.word("\"podtap\":{\"trust\":\"", Some(record.trust.name()));
         self.part(key!("icmp"), record.icmp.map(IcmpPart::new).as_ref());
@@ -116,10 +116,10 @@ impl Line<'_> {
         self.flow_end("\"destination\":{\"payload_bytes\":", back, of_tcp);
         self.close("},");
         self.part(key!("tunnel"), TunnelPart::new(&record.around).as_ref());
-        let source = SidePart::new(record.source_workload.as_deref(), None, &Fit::WHOLE);
+        let source = SidePart::new(record.source_workload.as_deref(), None, &LineFit::WHOLE);
         self.part(key!("source"), source.as_ref());
         let (workload, domain) = (record.destination_workload.as_deref(), record.destination_domain.as_deref());
-        self.part(key!("destination"), SidePart::new(workload, domain, &Fit::WHOLE).as_ref());
+        self.part(key!("destination"), SidePart::new(workload, domain, &LineFit::WHOLE).as_ref());
         self.word(key!("observed" ""), record.of_node.as_ref().map(|of_node| of_node.observed.name()));
         self.close("}");
     }

@@ -1,9 +1,9 @@
 //! *gRPC*: which calls, what becomes of them, and how fast they are.
 
-use super::super::declare::{By, Chart, Compute, Dashboard, Filter, Panel, Search, top};
+use super::super::declare::{Chart, Compute, Dashboard, GroupBy, Panel, PanelFilter, SavedSearch, top};
 use super::{FAILED, FAILED_SHARE, TOTAL, metric, percentile, share};
-use crate::setup::kibana::declare::Dataset;
-use crate::setup::kibana::declare::Filter::{All, AnyOf, Has, Is, Not};
+use crate::setup::kibana::declare::PanelDataset;
+use crate::setup::kibana::declare::PanelFilter::{All, AnyOf, Has, Is, Not};
 
 const METHOD: &str = "rpc.method";
 const STATUS: &str = "rpc.response.status_code";
@@ -12,11 +12,11 @@ const ANSWERED: &str = "podtap.grpc.response_messages";
 const FIRST: &str = "podtap.grpc.first_message_us";
 const RESET: &str = "podtap.http2.reset.code";
 
-const CALL: Filter = Is("rpc.system.name", "grpc");
-const NO_STATUS: Filter = Not(&Has(STATUS));
+const CALL: PanelFilter = Is("rpc.system.name", "grpc");
+const NO_STATUS: PanelFilter = Not(&Has(STATUS));
 
 /// Every call is in one of them.
-const BY_END: &[(&str, Filter)] = &[
+const BY_END: &[(&str, PanelFilter)] = &[
     ("OK", Is(STATUS, "OK")),
     ("UNAVAILABLE", Is(STATUS, "UNAVAILABLE")),
     ("DEADLINE_EXCEEDED", Is(STATUS, "DEADLINE_EXCEEDED")),
@@ -53,7 +53,7 @@ pub(super) const CALLS: Dashboard = Dashboard {
             &[metric("Calls a second", Compute::PerSecond)],
         )
         .of(CALL)
-        .by(&[By::Parts(BY_END), By::Time]),
+        .by(&[GroupBy::Parts(BY_END), GroupBy::Time]),
         Panel::new(
             "latency",
             "How long calls take",
@@ -66,7 +66,7 @@ pub(super) const CALLS: Dashboard = Dashboard {
             ],
         )
         .of(CALL)
-        .by(&[By::Time]),
+        .by(&[GroupBy::Time]),
         Panel::new(
             "methods",
             "The 25 most called methods",
@@ -105,11 +105,11 @@ pub(super) const CALLS: Dashboard = Dashboard {
     records: &FAILED_CALLS,
 };
 
-pub(super) const FAILED_CALLS: Search = Search {
+pub(super) const FAILED_CALLS: SavedSearch = SavedSearch {
     id: "calls",
     title: "[podtap] gRPC calls that failed",
     description: "A status other than OK, or a reset",
-    about: Dataset::Exchanges,
+    about: PanelDataset::Exchanges,
     of: All(&[CALL, FAILED]),
     columns: &[
         "network.direction",

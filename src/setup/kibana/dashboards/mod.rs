@@ -9,8 +9,8 @@ mod slow;
 mod trust;
 
 use super::declare::Compute::Percentile;
-use super::declare::Filter::{All, AnyOf, Below, From, Has, Is, Not};
-use super::declare::{Compute, Dashboard, Dataset, Filter, Metric, Search, count, metric, share};
+use super::declare::PanelFilter::{All, AnyOf, Below, From, Has, Is, Not};
+use super::declare::{Compute, Dashboard, PanelDataset, PanelFilter, PanelMetric, SavedSearch, count, metric, share};
 
 /// All dashboards, in the order in which they link to each other.
 pub const DASHBOARDS: &[Dashboard] = &[
@@ -24,7 +24,7 @@ pub const DASHBOARDS: &[Dashboard] = &[
 ];
 
 /// All saved searches.
-pub const SEARCHES: &[Search] = &[
+pub const SEARCHES: &[SavedSearch] = &[
     EXCHANGES,
     TROUBLE,
     DOUBTFUL,
@@ -53,20 +53,20 @@ const WAIT: &str = "podtap.timing.wait_us";
 const RESPONSE: &str = "podtap.timing.response_us";
 const STATUS: &str = "http.response.status_code";
 
-const FAILED: Filter = Is("event.outcome", "failure");
-const UNANSWERED: Filter = Has("podtap.unanswered");
+const FAILED: PanelFilter = Is("event.outcome", "failure");
+const UNANSWERED: PanelFilter = Has("podtap.unanswered");
 /// Neither streams nor tunnels: how long those last says nothing about how quick anything is.
-const TIMED: Filter = Is("podtap.stream", "exchange");
-const SLOW: Filter = All(&[TIMED, From(TOTAL, SLOW_US)]);
-const ODD: Filter = Has("podtap.weird");
-const LATE: Filter = Is("podtap.late", "true");
-const SHORTENED: Filter = Is("podtap.shortened", "true");
-const COMPLETE: Filter = Is("podtap.trust", "complete");
-const INGRESS: Filter = Is("network.direction", "ingress");
-const EGRESS: Filter = Is("network.direction", "egress");
+const TIMED: PanelFilter = Is("podtap.stream", "exchange");
+const SLOW: PanelFilter = All(&[TIMED, From(TOTAL, SLOW_US)]);
+const ODD: PanelFilter = Has("podtap.weird");
+const LATE: PanelFilter = Is("podtap.late", "true");
+const SHORTENED: PanelFilter = Is("podtap.shortened", "true");
+const COMPLETE: PanelFilter = Is("podtap.trust", "complete");
+const INGRESS: PanelFilter = Is("network.direction", "ingress");
+const EGRESS: PanelFilter = Is("network.direction", "egress");
 
 /// Every record is in one of them.
-const BY_STATUS: &[(&str, Filter)] = &[
+const BY_STATUS: &[(&str, PanelFilter)] = &[
     ("1xx", Below(STATUS, 200)),
     ("2xx", All(&[From(STATUS, 200), Below(STATUS, 300)])),
     ("3xx", All(&[From(STATUS, 300), Below(STATUS, 400)])),
@@ -77,7 +77,7 @@ const BY_STATUS: &[(&str, Filter)] = &[
 ];
 
 /// Every record is in one of them.
-const BY_DIRECTION: &[(&str, Filter)] = &[
+const BY_DIRECTION: &[(&str, PanelFilter)] = &[
     ("in", INGRESS),
     ("out", EGRESS),
     ("within the pod", Is("network.direction", "internal")),
@@ -85,7 +85,7 @@ const BY_DIRECTION: &[(&str, Filter)] = &[
 ];
 
 /// Every record is in one of them.
-const BY_TRUST: &[(&str, Filter)] = &[
+const BY_TRUST: &[(&str, PanelFilter)] = &[
     ("complete", COMPLETE),
     ("truncated", Is("podtap.trust", "truncated")),
     ("gap", Is("podtap.trust", "gap")),
@@ -93,20 +93,20 @@ const BY_TRUST: &[(&str, Filter)] = &[
     ("unpaired", Is("podtap.trust", "unpaired")),
 ];
 
-const ALL: Metric = metric("Exchanges", Compute::Count);
-const FAILED_SHARE: Metric = share("Failed", FAILED);
+const ALL: PanelMetric = metric("Exchanges", Compute::Count);
+const FAILED_SHARE: PanelMetric = share("Failed", FAILED);
 
 /// Of exchanges that are neither streams nor tunnels.
-const fn percentile(label: &'static str, field: &'static str, percent: u8) -> Metric {
-    Metric { label, what: Percentile(field, percent), of: TIMED }
+const fn percentile(label: &'static str, field: &'static str, percent: u8) -> PanelMetric {
+    PanelMetric { label, what: Percentile(field, percent), of: TIMED }
 }
 
-const EXCHANGES: Search = Search {
+const EXCHANGES: SavedSearch = SavedSearch {
     id: "exchanges",
     title: "[podtap] Exchanges",
     description: "Every exchange, the newest first",
-    about: Dataset::Exchanges,
-    of: Filter::Any,
+    about: PanelDataset::Exchanges,
+    of: PanelFilter::Any,
     columns: &[
         "network.direction",
         "source.ip",
@@ -120,11 +120,11 @@ const EXCHANGES: Search = Search {
     ],
 };
 
-const TROUBLE: Search = Search {
+const TROUBLE: SavedSearch = SavedSearch {
     id: "trouble",
     title: "[podtap] Slow and failing exchanges",
     description: "Failed, unanswered, or slower than a second",
-    about: Dataset::Exchanges,
+    about: PanelDataset::Exchanges,
     of: AnyOf(&[FAILED, SLOW]),
     columns: &[
         "network.direction",
@@ -142,11 +142,11 @@ const TROUBLE: Search = Search {
     ],
 };
 
-const DOUBTFUL: Search = Search {
+const DOUBTFUL: SavedSearch = SavedSearch {
     id: "doubtful",
     title: "[podtap] Records to look at twice",
     description: "Not complete, odd, late or shortened",
-    about: Dataset::Exchanges,
+    about: PanelDataset::Exchanges,
     of: AnyOf(&[Not(&COMPLETE), ODD, LATE, SHORTENED]),
     columns: &[
         "podtap.trust",
@@ -178,13 +178,13 @@ const FAILED_ATTEMPTS: &str = "podtap.ledger.sink_failed_attempts";
 const QUEUED: &str = "podtap.ledger.sink_queued_records";
 const SPOOLED: &str = "podtap.ledger.sink_spooled_records";
 /// A bug in podtap.
-const WRONG: Filter = Is("podtap.ledger.adds_up", "false");
+const WRONG: PanelFilter = Is("podtap.ledger.adds_up", "false");
 
-const LOSSES: Search = Search {
+const LOSSES: SavedSearch = SavedSearch {
     id: "losses",
     title: "[podtap] Losses",
     description: "Ledger records of intervals in which something was lost",
-    about: Dataset::Ledger,
+    about: PanelDataset::Ledger,
     of: AnyOf(&[
         From(KERNEL_DROPPED, 1),
         From(INTERFACE_DROPPED, 1),
@@ -209,4 +209,4 @@ const LOSSES: Search = Search {
     ],
 };
 
-const UNANSWERED_COUNT: Metric = count("Unanswered", UNANSWERED);
+const UNANSWERED_COUNT: PanelMetric = count("Unanswered", UNANSWERED);

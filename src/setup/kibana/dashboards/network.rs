@@ -1,22 +1,22 @@
 //! *Network*: packets and bytes by connection, which connections failed, and how well the network carried them.
 
 use super::super::declare::{
-    By, Chart, Compute, Dashboard, Dataset, Filter, Metric, Panel, Search, count, metric, top,
+    Chart, Compute, Dashboard, GroupBy, Panel, PanelDataset, PanelFilter, PanelMetric, SavedSearch, count, metric, top,
 };
 use super::{All, AnyOf, Has, Is};
 
 const STATE: &str = "podtap.flow.state";
 /// Every flow once: by its last record.
-const FLOWS: Filter = Is("flow.final", "true");
-const REFUSED: Filter = AnyOf(&[Is(STATE, "refused"), Is(STATE, "unreachable")]);
-const TIMED_OUT: Filter = Is(STATE, "timed_out");
-const FAILED: Filter = All(&[FLOWS, AnyOf(&[REFUSED, TIMED_OUT])]);
-const OF_TCP: Filter = Is("network.transport", "tcp");
+const FLOWS: PanelFilter = Is("flow.final", "true");
+const REFUSED: PanelFilter = AnyOf(&[Is(STATE, "refused"), Is(STATE, "unreachable")]);
+const TIMED_OUT: PanelFilter = Is(STATE, "timed_out");
+const FAILED: PanelFilter = All(&[FLOWS, AnyOf(&[REFUSED, TIMED_OUT])]);
+const OF_TCP: PanelFilter = Is("network.transport", "tcp");
 
-const BYTES: Metric = metric("Bytes", Compute::Sum("network.bytes"));
-const PACKETS: Metric = metric("Packets", Compute::Sum("network.packets"));
-const THERE: Metric = metric("Sent", Compute::Sum("source.bytes"));
-const BACK: Metric = metric("Answered", Compute::Sum("destination.bytes"));
+const BYTES: PanelMetric = metric("Bytes", Compute::Sum("network.bytes"));
+const PACKETS: PanelMetric = metric("Packets", Compute::Sum("network.packets"));
+const THERE: PanelMetric = metric("Sent", Compute::Sum("source.bytes"));
+const BACK: PanelMetric = metric("Answered", Compute::Sum("destination.bytes"));
 const AGAIN: &str = "podtap.flow.source.retransmitted_bytes";
 const AGAIN_BACK: &str = "podtap.flow.destination.retransmitted_bytes";
 const NAME: &str = "destination.domain";
@@ -24,7 +24,7 @@ const FROM: &str = "podtap.source.workload.name";
 const TO: &str = "podtap.destination.workload.name";
 
 /// Every flow is in one of them.
-const BY_END: &[(&str, Filter)] = &[
+const BY_END: &[(&str, PanelFilter)] = &[
     ("closed", Is(STATE, "closed")),
     ("reset", Is(STATE, "reset")),
     ("refused", REFUSED),
@@ -41,16 +41,16 @@ pub(super) const NETWORK: Dashboard = Dashboard {
             *Refused* includes destinations that cannot be reached; *timed out* means that nothing answered. Names need WORKLOADS. \
             Where both ends are observed, one connection is two flows: narrow down to one direction.",
     panels: &[
-        Panel::new("bytes", "Bytes", Chart::Number, 8, &[BYTES]).about(Dataset::Flows),
-        Panel::new("flows", "Flows that ended", Chart::Number, 8, &[count("Flows", FLOWS)]).about(Dataset::Flows),
+        Panel::new("bytes", "Bytes", Chart::Number, 8, &[BYTES]).about(PanelDataset::Flows),
+        Panel::new("flows", "Flows that ended", Chart::Number, 8, &[count("Flows", FLOWS)]).about(PanelDataset::Flows),
         Panel::new("refused", "Refused connections", Chart::Number, 8, &[metric("Refused", Compute::Count)])
-            .about(Dataset::Flows)
+            .about(PanelDataset::Flows)
             .of(All(&[FLOWS, REFUSED])),
         Panel::new("timed-out", "Timed-out connects", Chart::Number, 8, &[metric("Timed out", Compute::Count)])
-            .about(Dataset::Flows)
+            .about(PanelDataset::Flows)
             .of(All(&[FLOWS, TIMED_OUT])),
         Panel::new("again", "Sent again", Chart::Number, 8, &[metric("Bytes", Compute::Sum(AGAIN))])
-            .about(Dataset::Flows)
+            .about(PanelDataset::Flows)
             .of(OF_TCP),
         Panel::new(
             "round-trip",
@@ -59,24 +59,24 @@ pub(super) const NETWORK: Dashboard = Dashboard {
             8,
             &[metric("µs", Compute::Percentile("podtap.flow.rtt_us", 95))],
         )
-        .about(Dataset::Flows)
+        .about(PanelDataset::Flows)
         .of(All(&[FLOWS, Has("podtap.flow.rtt_us")])),
         Panel::new("over-time", "Bytes by protocol", Chart::Stack, 24, &[BYTES])
-            .about(Dataset::Flows)
-            .by(&[top(6, "network.transport", "Protocol"), By::Time]),
+            .about(PanelDataset::Flows)
+            .by(&[top(6, "network.transport", "Protocol"), GroupBy::Time]),
         Panel::new("ends", "How flows end", Chart::Stack, 24, &[metric("Flows", Compute::Count)])
-            .about(Dataset::Flows)
+            .about(PanelDataset::Flows)
             .of(FLOWS)
-            .by(&[By::Parts(BY_END), By::Time]),
+            .by(&[GroupBy::Parts(BY_END), GroupBy::Time]),
         Panel::new("talkers", "The 20 addresses that send most, and to whom", Chart::Table, 24, &[BYTES, PACKETS])
-            .about(Dataset::Flows)
+            .about(PanelDataset::Flows)
             .by(&[top(20, "source.ip", "From"), top(5, "destination.ip", "To"), top(3, "destination.port", "Port")]),
         Panel::new("workloads", "Bytes by workload", Chart::Table, 24, &[BYTES, THERE, BACK])
-            .about(Dataset::Flows)
+            .about(PanelDataset::Flows)
             .of(AnyOf(&[Has(FROM), Has(TO)]))
             .by(&[top(20, FROM, "From"), top(10, TO, "To")]),
         Panel::new("failing", "Connections that failed", Chart::Table, 24, &[metric("Failed", Compute::Count)])
-            .about(Dataset::Flows)
+            .about(PanelDataset::Flows)
             .of(FAILED)
             .by(&[
                 top(20, "source.ip", "From"),
@@ -85,7 +85,7 @@ pub(super) const NETWORK: Dashboard = Dashboard {
                 top(3, STATE, "How"),
             ]),
         Panel::new("names", "Names that were resolved, by bytes", Chart::Ranking, 24, &[BYTES])
-            .about(Dataset::Flows)
+            .about(PanelDataset::Flows)
             .of(Has(NAME))
             .by(&[top(12, NAME, "Name")]),
         Panel::new(
@@ -95,9 +95,9 @@ pub(super) const NETWORK: Dashboard = Dashboard {
             24,
             &[metric("By who opened", Compute::Sum(AGAIN)), metric("By the other end", Compute::Sum(AGAIN_BACK))],
         )
-        .about(Dataset::Flows)
+        .about(PanelDataset::Flows)
         .of(OF_TCP)
-        .by(&[By::Time]),
+        .by(&[GroupBy::Time]),
         Panel::new(
             "closed-windows",
             "Windows that closed, by receiver",
@@ -109,19 +109,19 @@ pub(super) const NETWORK: Dashboard = Dashboard {
                 metric("Sent again to it", Compute::Sum(AGAIN)),
             ],
         )
-        .about(Dataset::Flows)
+        .about(PanelDataset::Flows)
         .of(OF_TCP)
         .by(&[top(20, "destination.ip", "Receiver"), top(3, "destination.port", "Port")]),
     ],
     records: &FLOW_RECORDS,
 };
 
-pub(super) const FLOW_RECORDS: Search = Search {
+pub(super) const FLOW_RECORDS: SavedSearch = SavedSearch {
     id: "flows",
     title: "[podtap] Flows",
     description: "Every record of a flow, the newest first",
-    about: Dataset::Flows,
-    of: Filter::Any,
+    about: PanelDataset::Flows,
+    of: PanelFilter::Any,
     columns: &[
         "network.transport",
         "source.ip",

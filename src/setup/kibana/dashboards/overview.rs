@@ -1,6 +1,6 @@
 //! *Overview*: requests, responses, and how fast they are.
 
-use super::super::declare::{By, Chart, Compute, Dashboard, Panel, top};
+use super::super::declare::{Chart, Compute, Dashboard, GroupBy, Panel, top};
 use super::{
     ALL, BY_DIRECTION, BY_STATUS, CONNECT, EXCHANGES, FAILED_SHARE, REQUEST, RESPONSE, STATUS, TOTAL, UNANSWERED_COUNT,
     WAIT, metric, percentile,
@@ -27,7 +27,7 @@ pub(super) const OVERVIEW: Dashboard = Dashboard {
             24,
             &[metric("Exchanges a second", Compute::PerSecond)],
         )
-        .by(&[By::Parts(BY_STATUS), By::Time])
+        .by(&[GroupBy::Parts(BY_STATUS), GroupBy::Time])
         .leads_to("slow"),
         Panel::new(
             "directions",
@@ -36,7 +36,7 @@ pub(super) const OVERVIEW: Dashboard = Dashboard {
             24,
             &[metric("Exchanges a second", Compute::PerSecond)],
         )
-        .by(&[By::Parts(BY_DIRECTION), By::Time])
+        .by(&[GroupBy::Parts(BY_DIRECTION), GroupBy::Time])
         .leads_to("peers"),
         Panel::new(
             "latency",
@@ -45,7 +45,7 @@ pub(super) const OVERVIEW: Dashboard = Dashboard {
             24,
             &[percentile("Median", TOTAL, 50), percentile("95 %", TOTAL, 95), percentile("99 %", TOTAL, 99)],
         )
-        .by(&[By::Time])
+        .by(&[GroupBy::Time])
         .leads_to("slow"),
         Panel::new(
             "parts",
@@ -59,7 +59,7 @@ pub(super) const OVERVIEW: Dashboard = Dashboard {
                 percentile("Response", RESPONSE, 95),
             ],
         )
-        .by(&[By::Time])
+        .by(&[GroupBy::Time])
         .leads_to("slow"),
         Panel::new(
             "hosts",
@@ -97,7 +97,7 @@ pub(super) const OVERVIEW: Dashboard = Dashboard {
                 percentile("All, 95 %", TOTAL, 95),
             ],
         )
-        .by(&[By::Parts(BY_DIRECTION)]),
+        .by(&[GroupBy::Parts(BY_DIRECTION)]),
         Panel::new("methods", "Methods", Chart::Ranking, 12, &[ALL]).by(&[top(12, "http.request.method", "Method")]),
     ],
     records: &EXCHANGES,

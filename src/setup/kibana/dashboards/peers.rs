@@ -1,8 +1,8 @@
 //! *Who talks to whom*: clients and servers, by name where one is known, by address always.
 
-use super::super::declare::{By, Chart, Compute, Dashboard, Panel, top};
+use super::super::declare::{Chart, Compute, Dashboard, GroupBy, Panel, top};
 use super::{ALL, EGRESS, EXCHANGES, FAILED_SHARE, INGRESS, TOTAL, count, metric, percentile};
-use crate::setup::kibana::declare::Filter::{All, Has};
+use crate::setup::kibana::declare::PanelFilter::{All, Has};
 
 const SOURCE: &str = "podtap.source.workload.name";
 const DESTINATION: &str = "podtap.destination.workload.name";
@@ -97,7 +97,7 @@ pub(super) const PEERS: Dashboard = Dashboard {
                 metric("Sent by servers", Compute::Sum("destination.bytes")),
             ],
         )
-        .by(&[By::Time]),
+        .by(&[GroupBy::Time]),
         Panel::new("agents", "The 12 most frequent user agents", Chart::Ranking, 24, &[ALL]).by(&[top(
             12,
             "user_agent.original",

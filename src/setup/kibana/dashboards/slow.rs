@@ -1,11 +1,11 @@
 //! *Slow and failing*: what goes wrong, where, and which part of an exchange takes the time.
 
-use super::super::declare::{By, Chart, Compute, Dashboard, Panel, top};
+use super::super::declare::{Chart, Compute, Dashboard, GroupBy, Panel, top};
 use super::{
     FAILED, REQUEST, RESPONSE, STATUS, TIMED, TOTAL, TROUBLE, UNANSWERED, UNANSWERED_COUNT, WAIT, count, metric,
     percentile, share,
 };
-use crate::setup::kibana::declare::Filter::{All, Below, From, Has};
+use crate::setup::kibana::declare::PanelFilter::{All, Below, From, Has};
 
 pub(super) const SLOW: Dashboard = Dashboard {
     id: "slow",
@@ -27,7 +27,7 @@ pub(super) const SLOW: Dashboard = Dashboard {
             &[metric("Exchanges", Compute::Count)],
         )
         .of(All(&[FAILED, Has(STATUS)]))
-        .by(&[top(12, STATUS, "Status"), By::Time]),
+        .by(&[top(12, STATUS, "Status"), GroupBy::Time]),
         Panel::new(
             "unanswered-by-reason",
             "Unanswered, by reason",
@@ -36,7 +36,7 @@ pub(super) const SLOW: Dashboard = Dashboard {
             &[metric("Exchanges", Compute::Count)],
         )
         .of(UNANSWERED)
-        .by(&[top(4, "podtap.unanswered", "Reason"), By::Time]),
+        .by(&[top(4, "podtap.unanswered", "Reason"), GroupBy::Time]),
         Panel::new(
             "wait-and-transfer",
             "Waiting against transfer (95th percentile)",
@@ -44,7 +44,7 @@ pub(super) const SLOW: Dashboard = Dashboard {
             48,
             &[percentile("Wait", WAIT, 95), percentile("Response", RESPONSE, 95), percentile("Request", REQUEST, 95)],
         )
-        .by(&[By::Time]),
+        .by(&[GroupBy::Time]),
         Panel::new(
             "slow-paths",
             "The 20 slowest paths",

@@ -1,19 +1,19 @@
 //! *Can I trust this?*: what the records say about themselves, and what ledger records say about everything else.
 
-use super::super::declare::{By, Chart, Compute, Dashboard, Panel, top};
+use super::super::declare::{Chart, Compute, Dashboard, GroupBy, Panel, top};
 use super::{
     ALL, AWAY, BY_TRUST, COMPLETE, DELIVERED, DOUBTFUL, DROPPED, FAILED_ATTEMPTS, GAP_BYTES, INTERFACE_DROPPED,
     KERNEL_DROPPED, KERNEL_PACKETS, LATE, ODD, OFFERED, QUEUED, REJECTED, SHORTENED, SINK, SPOOLED, UNPAIRED, WRONG,
     count, metric, share,
 };
 use crate::setup::kibana::declare::Compute::{Max, Ratio, Sum};
-use crate::setup::kibana::declare::Filter::{Has, Is};
-use crate::setup::kibana::declare::Metric;
+use crate::setup::kibana::declare::PanelFilter::{Has, Is};
+use crate::setup::kibana::declare::PanelMetric;
 
-const PACKETS_LOST: Metric = metric("Share of packets lost", Ratio(KERNEL_DROPPED, KERNEL_PACKETS));
-const NEVER_SEEN: Metric = metric("Bytes never seen", Sum(GAP_BYTES));
-const BLIND: Metric = metric("Seconds without capture", Sum(AWAY));
-const WRONG_LEDGERS: Metric = count("Does not add up", WRONG);
+const PACKETS_LOST: PanelMetric = metric("Share of packets lost", Ratio(KERNEL_DROPPED, KERNEL_PACKETS));
+const NEVER_SEEN: PanelMetric = metric("Bytes never seen", Sum(GAP_BYTES));
+const BLIND: PanelMetric = metric("Seconds without capture", Sum(AWAY));
+const WRONG_LEDGERS: PanelMetric = count("Does not add up", WRONG);
 
 pub(super) const TRUST: Dashboard = Dashboard {
     id: "trust",
@@ -37,7 +37,7 @@ pub(super) const TRUST: Dashboard = Dashboard {
             .of_the_ledger(),
         Panel::new("wrong", "Ledgers that do not add up", Chart::Number, 8, &[WRONG_LEDGERS]).of_the_ledger(),
         Panel::new("labels", "How far records can be trusted", Chart::Shares, 24, &[metric("Records", Compute::Count)])
-            .by(&[By::Parts(BY_TRUST), By::Time]),
+            .by(&[GroupBy::Parts(BY_TRUST), GroupBy::Time]),
         Panel::new(
             "arrivals",
             "Records by pod, the 20 busiest: a hole is a question",
@@ -45,7 +45,7 @@ pub(super) const TRUST: Dashboard = Dashboard {
             24,
             &[metric("Records", Compute::Count)],
         )
-        .by(&[top(20, "kubernetes.pod.name", "Pod"), By::Time])
+        .by(&[top(20, "kubernetes.pod.name", "Pod"), GroupBy::Time])
         .leads_to("overview"),
         Panel::new(
             "packets",
@@ -55,10 +55,10 @@ pub(super) const TRUST: Dashboard = Dashboard {
             &[metric("Buffer full", Sum(KERNEL_DROPPED)), metric("By the interface", Sum(INTERFACE_DROPPED))],
         )
         .of_the_ledger()
-        .by(&[By::Time]),
+        .by(&[GroupBy::Time]),
         Panel::new("gaps", "Bytes of streams never seen, over time", Chart::Stack, 16, &[NEVER_SEEN])
             .of_the_ledger()
-            .by(&[By::Time]),
+            .by(&[GroupBy::Time]),
         Panel::new(
             "fates",
             "What became of the records",
@@ -70,7 +70,7 @@ pub(super) const TRUST: Dashboard = Dashboard {
             ],
         )
         .of_the_ledger()
-        .by(&[By::Time]),
+        .by(&[GroupBy::Time]),
         Panel::new(
             "delivery",
             "Delivery, by sink",
@@ -96,10 +96,10 @@ pub(super) const TRUST: Dashboard = Dashboard {
             &[metric("Records", Max(QUEUED))],
         )
         .of_the_ledger()
-        .by(&[top(8, SINK, "Sink"), By::Time]),
+        .by(&[top(8, SINK, "Sink"), GroupBy::Time]),
         Panel::new("delivered", "Delivered, by sink", Chart::Stack, 24, &[metric("Records", Sum(DELIVERED))])
             .of_the_ledger()
-            .by(&[top(8, SINK, "Sink"), By::Time]),
+            .by(&[top(8, SINK, "Sink"), GroupBy::Time]),
         Panel::new(
             "undelivered",
             "Given up, refused, tried again",
@@ -112,7 +112,7 @@ pub(super) const TRUST: Dashboard = Dashboard {
             ],
         )
         .of_the_ledger()
-        .by(&[By::Time]),
+        .by(&[GroupBy::Time]),
         Panel::new(
             "losses-by-pod",
             "Losses by pod, the most bytes never seen first",

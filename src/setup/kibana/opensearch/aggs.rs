@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::scripted::Scripted;
+use super::scripted::ScriptedField;
 use super::timeline;
-use crate::setup::kibana::declare::{By, Chart, Compute, Filter, Metric, Panel};
+use crate::setup::kibana::declare::{Chart, Compute, GroupBy, Panel, PanelFilter, PanelMetric};
 
 /// An id by which an aggregation is found is taken for another one's that it begins with: all are of two digits.
 const FIRST_METRIC: usize = 10;
@@ -24,33 +24,33 @@ fn division(number: usize) -> String {
 pub(super) fn query(panel: &Panel) -> String {
     let of = panel.about.kql(&panel.of);
     let only = only_of(panel);
-    if only == Filter::Any { of } else { format!("({of}) and ({})", only.kql()) }
+    if only == PanelFilter::Any { of } else { format!("({of}) and ({})", only.kql()) }
 }
 
 /// The filter of the only metric, where it can be the panel's.
-fn only_of(panel: &Panel) -> Filter {
+fn only_of(panel: &Panel) -> PanelFilter {
     match panel.metrics {
         [metric] if panel.chart == Chart::Number && metric.what != Compute::Share => metric.of,
-        _ => Filter::Any,
+        _ => PanelFilter::Any,
     }
 }
 
 /// A metric as it is asked, and the title of its column.
-pub(super) struct Asked {
+pub(super) struct AskedMetric {
     pub(super) id: String,
     pub(super) label: String,
-    metric: Metric,
+    metric: PanelMetric,
 }
 
 /// The metrics: without the filter that became the panel's, and of a ratio the two sums, which every reader can divide.
-pub(super) fn metrics(panel: &Panel) -> Vec<Asked> {
+pub(super) fn metrics(panel: &Panel) -> Vec<AskedMetric> {
     let only = only_of(panel);
-    let mut all: Vec<Asked> = Vec::new();
-    let mut ask = |label: String, what: Compute, of: Filter| {
-        let metric = Metric { label: "", what, of: if of == only { Filter::Any } else { of } };
-        all.push(Asked { id: measure(all.len()), label, metric });
+    let mut all: Vec<AskedMetric> = Vec::new();
+    let mut ask = |label: String, what: Compute, of: PanelFilter| {
+        let metric = PanelMetric { label: "", what, of: if of == only { PanelFilter::Any } else { of } };
+        all.push(AskedMetric { id: measure(all.len()), label, metric });
     };
-    for Metric { label, what, of } in panel.metrics.iter().copied() {
+    for PanelMetric { label, what, of } in panel.metrics.iter().copied() {
         match what {
             Compute::Ratio(some, whole) => {
                 ask(format!("{label}: {}", words(some)), Compute::Sum(some), of);
@@ -74,11 +74,11 @@ fn words(field: &str) -> String {
 }
 
 /// The computed fields that the panel needs.
-pub(super) fn scripted(panel: &Panel) -> Vec<Scripted> {
+pub(super) fn scripted(panel: &Panel) -> Vec<ScriptedField> {
     if timeline::fits(panel) {
         return Vec::new();
     }
-    metrics(panel).iter().filter_map(|asked| Scripted::of(&asked.metric)).collect()
+    metrics(panel).iter().filter_map(|asked| ScriptedField::of(&asked.metric)).collect()
 }
 
 /// All aggregations of the panel: divisions from the outer one to the inner one, in the order of the request.
@@ -101,8 +101,8 @@ fn aggregation(id: &str, kind: &str, schema: &str, params: Value) -> Value {
     json!({ "id": id, "enabled": true, "type": kind, "schema": schema, "params": params })
 }
 
-fn measured(Asked { id, label, metric }: &Asked) -> Value {
-    let scripted = Scripted::of(metric);
+fn measured(AskedMetric { id, label, metric }: &AskedMetric) -> Value {
+    let scripted = ScriptedField::of(metric);
     let field = |plain: &'static str| scripted.as_ref().map_or(plain.to_owned(), |scripted| scripted.name.clone());
     let simple = |kind, field: String| (kind, json!({ "field": field, "customLabel": label }));
     let (kind, params) = match metric.what {
@@ -130,22 +130,22 @@ fn value_label(label: &str, field: &str) -> String {
     parts.join(", ")
 }
 
-fn divided(id: &str, schema: &str, by: &By, panel: &Panel) -> Value {
+fn divided(id: &str, schema: &str, by: &GroupBy, panel: &Panel) -> Value {
     match by {
-        By::Time => {
+        GroupBy::Time => {
             let params = json!({
                 "field": "@timestamp", "interval": "auto", "drop_partials": false, "min_doc_count": 1, "extended_bounds": {},
             });
             aggregation(id, "date_histogram", schema, params)
         }
-        By::Top { field, label, size } => {
+        GroupBy::Top { field, label, size } => {
             let params = json!({
                 "field": field, "size": size, "order": "desc", "orderBy": order(panel), "customLabel": label,
                 "otherBucket": false, "otherBucketLabel": "Other", "missingBucket": false, "missingBucketLabel": "Missing",
             });
             aggregation(id, "terms", schema, params)
         }
-        By::Parts(parts) => {
+        GroupBy::Parts(parts) => {
             let filters: Vec<_> = parts
                 .iter()
                 .map(|(label, filter)| json!({ "label": label, "input": { "query": filter.kql(), "language": "kuery" } }))

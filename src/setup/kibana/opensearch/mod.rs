@@ -15,8 +15,8 @@ mod timeline;
 use serde_json::{Value, json};
 
 use super::dashboards::{CONTROLS, DASHBOARDS, SEARCHES};
-use super::declare::{Chart, Dashboard, Panel, Place, Search, WIDTH};
-use super::objects::{Names, reference, text};
+use super::declare::{Chart, Dashboard, Panel, PanelPlace, SavedSearch, WIDTH};
+use super::objects::{ObjectNames, reference, text};
 use super::{lens, objects};
 
 /// How far the types of objects had been migrated when OpenSearch Dashboards began; no version has migrated them since.
@@ -33,7 +33,7 @@ const INDEX_NAME: &str = "kibanaSavedObjectMeta.searchSourceJSON.index";
 /// All objects, each after those it refers to.
 pub(super) fn all(index_pattern: &str) -> Vec<Value> {
     // Each tenant keeps its objects in a separate index: ids need not differ.
-    let names = Names::of_space(None);
+    let names = ObjectNames::of_space(None);
     let mut objects = vec![index_pattern::object(&names, index_pattern)];
     objects.extend(SEARCHES.iter().map(|one| search(&names, one)));
     objects.push(controls(&names));
@@ -55,11 +55,11 @@ fn object(kind: &str, id: &str, version: &str, attributes: Value, references: Ve
     })
 }
 
-fn to_index_pattern(names: &Names, name: String) -> Value {
+fn to_index_pattern(names: &ObjectNames, name: String) -> Value {
     reference("index-pattern", &names.data_view(), name)
 }
 
-fn search(names: &Names, search: &Search) -> Value {
+fn search(names: &ObjectNames, search: &SavedSearch) -> Value {
     let source = json!({
         "query": lens::query_of(search.about, &search.of), "filter": [], "highlightAll": true, "version": true,
         "indexRefName": INDEX_NAME,
@@ -95,7 +95,7 @@ fn id_of(dashboard: &Dashboard, panel: &str) -> String {
     format!("{}-{panel}", dashboard.id)
 }
 
-fn chart(names: &Names, dashboard: &Dashboard, panel: &Panel, index_pattern: &str) -> Value {
+fn chart(names: &ObjectNames, dashboard: &Dashboard, panel: &Panel, index_pattern: &str) -> Value {
     let title = format!("{}: {}", dashboard.title, panel.title);
     let id = names.object(&id_of(dashboard, panel.id));
     if timeline::fits(panel) {
@@ -113,7 +113,7 @@ fn chart(names: &Names, dashboard: &Dashboard, panel: &Panel, index_pattern: &st
 }
 
 /// The way to the other dashboards, and how to read this one.
-fn notes(names: &Names, dashboard: &Dashboard) -> Value {
+fn notes(names: &ObjectNames, dashboard: &Dashboard) -> Value {
     let state = json!({
         "title": format!("{}: notes", dashboard.title),
         "type": "markdown",
@@ -127,7 +127,7 @@ fn notes(names: &Names, dashboard: &Dashboard) -> Value {
 }
 
 /// Lists of values on top, by which to narrow down a whole dashboard; all dashboards share them.
-fn controls(names: &Names) -> Value {
+fn controls(names: &ObjectNames) -> Value {
     let mut references = Vec::new();
     let list = CONTROLS.iter().enumerate().map(|(number, (field, title))| {
         let name = format!("control_{number}_index_pattern");
@@ -148,20 +148,20 @@ fn controls(names: &Names) -> Value {
     visualization(&names.object("controls"), &state, &json!({}), references)
 }
 
-fn dashboard(names: &Names, dashboard: &Dashboard) -> Value {
+fn dashboard(names: &ObjectNames, dashboard: &Dashboard) -> Value {
     let mut panels = Panels::default();
     let (notes, places, records) = dashboard.places();
-    let lower = |place: Place| Place { y: place.y + CONTROLS_HEIGHT, ..place };
-    let top = Place { x: 0, y: notes.height, width: WIDTH, height: CONTROLS_HEIGHT };
-    panels.add(Shown::unnamed("visualization", names.object(&id_of(dashboard, "notes"))), notes);
-    panels.add(Shown::unnamed("visualization", names.object("controls")), top);
+    let lower = |place: PanelPlace| PanelPlace { y: place.y + CONTROLS_HEIGHT, ..place };
+    let top = PanelPlace { x: 0, y: notes.height, width: WIDTH, height: CONTROLS_HEIGHT };
+    panels.add(ShownPanel::unnamed("visualization", names.object(&id_of(dashboard, "notes"))), notes);
+    panels.add(ShownPanel::unnamed("visualization", names.object("controls")), top);
     for (panel, place) in dashboard.panels.iter().zip(places) {
         let id = names.object(&id_of(dashboard, panel.id));
-        panels.add(Shown { kind: "visualization", id, title: Some(panel.title) }, lower(place));
+        panels.add(ShownPanel { kind: "visualization", id, title: Some(panel.title) }, lower(place));
     }
     let title = dashboard.records.title.trim_start_matches("[podtap] ");
     let id = names.object(dashboard.records.id);
-    panels.add(Shown { kind: "search", id, title: Some(title) }, lower(records));
+    panels.add(ShownPanel { kind: "search", id, title: Some(title) }, lower(records));
     let source = json!({ "query": { "query": "", "language": "kuery" }, "filter": [] });
     let attributes = json!({
         "title": dashboard.title,
@@ -180,14 +180,14 @@ fn dashboard(names: &Names, dashboard: &Dashboard) -> Value {
 }
 
 /// What a panel shows.
-struct Shown {
+struct ShownPanel {
     kind: &'static str,
     id: String,
     /// None: it has none.
     title: Option<&'static str>,
 }
 
-impl Shown {
+impl ShownPanel {
     fn unnamed(kind: &'static str, id: String) -> Self {
         Self { kind, id, title: None }
     }
@@ -200,10 +200,10 @@ struct Panels {
 }
 
 impl Panels {
-    fn add(&mut self, shown: Shown, place: Place) {
+    fn add(&mut self, shown: ShownPanel, place: PanelPlace) {
         let index = self.panels.len().to_string();
         let name = format!("panel_{index}");
-        let Place { x, y, width, height } = place;
+        let PanelPlace { x, y, width, height } = place;
         let mut panel = json!({
             "version": VISUALIZATION,
             "panelIndex": index,

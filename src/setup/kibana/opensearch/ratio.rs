@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::setup::kibana::declare::{Chart, Compute, Filter, Panel};
+use crate::setup::kibana::declare::{Chart, Compute, Panel, PanelFilter};
 
 /// The two fields, where the panel is such a number.
 pub(super) fn fields(panel: &Panel) -> Option<(&'static str, &'static str)> {
@@ -62,16 +62,16 @@ pub(super) fn state(panel: &Panel, (some, all): (&str, &str), title: &str, index
 }
 
 /// The filter as a query of the server: Vega has no other words.
-fn query(filter: &Filter) -> Value {
-    let all = |filters: &[Filter]| filters.iter().map(query).collect::<Vec<_>>();
+fn query(filter: &PanelFilter) -> Value {
+    let all = |filters: &[PanelFilter]| filters.iter().map(query).collect::<Vec<_>>();
     match filter {
-        Filter::Any => json!({ "match_all": {} }),
-        Filter::Is(field, value) => json!({ "term": { *field: value } }),
-        Filter::Has(field) => json!({ "exists": { "field": field } }),
-        Filter::From(field, least) => json!({ "range": { *field: { "gte": least } } }),
-        Filter::Below(field, most) => json!({ "range": { *field: { "lt": most } } }),
-        Filter::Not(filter) => json!({ "bool": { "must_not": query(filter) } }),
-        Filter::All(filters) => json!({ "bool": { "filter": all(filters) } }),
-        Filter::AnyOf(filters) => json!({ "bool": { "should": all(filters), "minimum_should_match": 1 } }),
+        PanelFilter::Any => json!({ "match_all": {} }),
+        PanelFilter::Is(field, value) => json!({ "term": { *field: value } }),
+        PanelFilter::Has(field) => json!({ "exists": { "field": field } }),
+        PanelFilter::From(field, least) => json!({ "range": { *field: { "gte": least } } }),
+        PanelFilter::Below(field, most) => json!({ "range": { *field: { "lt": most } } }),
+        PanelFilter::Not(filter) => json!({ "bool": { "must_not": query(filter) } }),
+        PanelFilter::All(filters) => json!({ "bool": { "filter": all(filters) } }),
+        PanelFilter::AnyOf(filters) => json!({ "bool": { "should": all(filters), "minimum_should_match": 1 } }),
     }
 }

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::settings::printable;
-use crate::sink::elasticsearch::{Client, Request};
+use crate::sink::elasticsearch::{ClusterClient, ServerRequest};
 
 /// The header that says which.
 const HEADER: &str = "securitytenant";
@@ -23,9 +23,9 @@ pub(in crate::setup::kibana) fn named(space: Option<&str>) -> Option<&str> {
 }
 
 /// Refuses a tenant that objects would not go to.
-pub(in crate::setup::kibana) async fn check(client: &Client, tenant: &str) -> Result<(), String> {
+pub(in crate::setup::kibana) async fn check(client: &ClusterClient, tenant: &str) -> Result<(), String> {
     let headers = [header(Some(tenant))];
-    let request = Request { headers: &headers, ..Request::get("/api/v1/auth/authinfo", &[]) };
+    let request = ServerRequest { headers: &headers, ..ServerRequest::get("/api/v1/auth/authinfo", &[]) };
     let reply = client.send(&request).await?;
     let shown = printable(tenant);
     if reply.status == 404 {

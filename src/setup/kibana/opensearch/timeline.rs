@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::setup::kibana::declare::{By, Chart, Compute, Filter, Metric, Panel};
+use crate::setup::kibana::declare::{Chart, Compute, GroupBy, Panel, PanelFilter, PanelMetric};
 
 /// Colours of the parts, distinguished by those who see some colours alike.
 const COLORS: [&str; 10] =
@@ -12,10 +12,10 @@ const COLORS: [&str; 10] =
 
 /// Whether the panel is drawn so.
 pub(super) fn fits(panel: &Panel) -> bool {
-    let over_time = matches!(panel.by, [By::Time] | [_, By::Time]);
+    let over_time = matches!(panel.by, [GroupBy::Time] | [_, GroupBy::Time]);
     let rate = panel.metrics.iter().any(|metric| metric.what == Compute::PerSecond);
     // What is a part of something else has no words here.
-    let part = |metric: &Metric| matches!(metric.what, Compute::Share | Compute::Ratio(..));
+    let part = |metric: &PanelMetric| matches!(metric.what, Compute::Share | Compute::Ratio(..));
     over_time && !panel.metrics.iter().any(part) && (rate || panel.chart == Chart::Lines)
 }
 
@@ -47,7 +47,7 @@ pub(super) fn state(panel: &Panel, title: &str, index_pattern: &str) -> Value {
     json!({ "title": title, "type": "metrics", "params": params, "aggs": [] })
 }
 
-fn query(filter: &Filter) -> Value {
+fn query(filter: &PanelFilter) -> Value {
     json!({ "query": filter.kql(), "language": "kuery" })
 }
 
@@ -55,7 +55,7 @@ fn color(number: usize) -> &'static str {
     COLORS.iter().cycle().nth(number).copied().unwrap_or_default()
 }
 
-fn series(panel: &Panel, number: usize, metric: &Metric) -> Value {
+fn series(panel: &Panel, number: usize, metric: &PanelMetric) -> Value {
     let line = panel.chart == Chart::Lines;
     let stacked = match panel.chart {
         Chart::Shares => "percent",
@@ -80,28 +80,28 @@ fn series(panel: &Panel, number: usize, metric: &Metric) -> Value {
         "split_mode": "everything",
     });
     if let Value::Object(series) = &mut series {
-        if metric.of != Filter::Any {
+        if metric.of != PanelFilter::Any {
             series.insert("filter".to_owned(), query(&metric.of));
         }
-        if let [by, By::Time] = panel.by {
+        if let [by, GroupBy::Time] = panel.by {
             split(by, series);
         }
     }
     series
 }
 
-fn split(by: &By, series: &mut serde_json::Map<String, Value>) {
+fn split(by: &GroupBy, series: &mut serde_json::Map<String, Value>) {
     let mut set = |name: &str, value: Value| drop(series.insert(name.to_owned(), value));
     match by {
-        By::Time => {}
-        By::Top { field, size, .. } => {
+        GroupBy::Time => {}
+        GroupBy::Top { field, size, .. } => {
             set("split_mode", json!("terms"));
             set("terms_field", json!(field));
             set("terms_size", json!(size.to_string()));
             set("terms_order_by", json!("_count"));
             set("terms_direction", json!("desc"));
         }
-        By::Parts(parts) => {
+        GroupBy::Parts(parts) => {
             let parts = parts.iter().enumerate().map(|(number, (label, filter))| {
                 json!({
                     "id": format!("part{number:02}"), "label": label, "color": color(number), "filter": query(filter),
@@ -114,7 +114,7 @@ fn split(by: &By, series: &mut serde_json::Map<String, Value>) {
 }
 
 /// The last one is drawn; the ones before are what it is computed of.
-fn metrics(metric: &Metric) -> Value {
+fn metrics(metric: &PanelMetric) -> Value {
     let simple = |kind: &str, field: &str| json!([{ "id": "value", "type": kind, "field": field }]);
     match metric.what {
         Compute::Count | Compute::Share | Compute::Ratio(..) => json!([{ "id": "count", "type": "count" }]),
@@ -135,7 +135,7 @@ fn metrics(metric: &Metric) -> Value {
     }
 }
 
-fn formatter(metric: &Metric) -> &'static str {
+fn formatter(metric: &PanelMetric) -> &'static str {
     match metric.what {
         Compute::PerSecond => "0,0.00",
         Compute::Count | Compute::Share | Compute::Ratio(..) | Compute::Distinct(_) => "number",

@@ -2,12 +2,12 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::super::super::{Block, Piece};
+use super::super::super::{BlockPiece, RecordBlock};
 use super::*;
 
 /// One block; ids are 0, 1, …, times 1 s and as many nanoseconds.
 fn batch(bodies: &[&[u8]]) -> Batch {
-    let mut block = Block::default();
+    let mut block = RecordBlock::default();
     for (i, body) in bodies.iter().enumerate() {
         let at = Timestamp(1_000_000_000 + i as i64);
         block.push(crate::record::Dataset::Http, |out| {
@@ -16,12 +16,12 @@ fn batch(bodies: &[&[u8]]) -> Batch {
         });
     }
     let mut batch = Batch::default();
-    batch.push(Piece::whole(Arc::new(block)));
+    batch.push(BlockPiece::whole(Arc::new(block)));
     batch
 }
 
-fn credentials() -> Credentials {
-    Credentials { shared_key: "k3y".into(), username: "me".into(), password: "pw".into() }
+fn credentials() -> ForwardCredentials {
+    ForwardCredentials { shared_key: "k3y".into(), username: "me".into(), password: "pw".into() }
 }
 
 /// What Python's hashlib makes of the nonce f0…ff, this salt, the salt ff 00 `salt` for the password, and the above.
@@ -36,7 +36,7 @@ fn nonce() -> Vec<u8> {
 
 #[test]
 fn a_chunk_is_packed_forward_with_event_times_and_its_name() {
-    let mut packer = Packer::new("tag", Compress::None);
+    let mut packer = BatchPacker::new("tag", ForwardCompression::None);
     let batch = batch(&[b"\x81\xa1a\x01", b"\x80"]);
     let packed = packer.pack(&batch, Some("id")).unwrap();
     let entries = b"\x92\xd7\0\0\0\0\x01\0\0\0\0\x81\xa1a\x01\x92\xd7\0\0\0\0\x01\0\0\0\x01\x80";
@@ -48,7 +48,7 @@ fn a_chunk_is_packed_forward_with_event_times_and_its_name() {
 
 #[test]
 fn without_acknowledgements_a_chunk_has_no_name() {
-    let mut packer = Packer::new("tag", Compress::None);
+    let mut packer = BatchPacker::new("tag", ForwardCompression::None);
     let packed = packer.pack(&batch(&[b"\x80"]), None).unwrap();
     assert!(packed.message.ends_with(b"\x80\x81\xa4size\x01"), "{:02x?}", packed.message);
 }
@@ -58,9 +58,9 @@ fn a_compressed_chunk_holds_the_same_entries() {
     use std::io::Read;
     let bodies: Vec<&[u8]> = vec![b"\x81\xa1a\xa4same"; 300];
     let batch = batch(&bodies);
-    let mut plain = Packer::new("t", Compress::None);
+    let mut plain = BatchPacker::new("t", ForwardCompression::None);
     let plain = plain.pack(&batch, Some("id")).unwrap();
-    let mut packer = Packer::new("t", Compress::Gzip);
+    let mut packer = BatchPacker::new("t", ForwardCompression::Gzip);
     for _again in 0..2 {
         let packed = packer.pack(&batch, Some("id")).unwrap();
         assert!(packed.message.len() < plain.message.len() / 3);
@@ -77,13 +77,13 @@ fn a_compressed_chunk_holds_the_same_entries() {
 
 #[test]
 fn what_is_no_map_is_left_out_and_named_and_the_rest_stays_readable() {
-    let mut packer = Packer::new("t", Compress::None);
+    let mut packer = BatchPacker::new("t", ForwardCompression::None);
     let batch = batch(&[b"", b"\x80", b"{\"json\":1}", b"\x90", b"\xde\0\0", b"\xdf\0\0\0\0"]);
     let packed = packer.pack(&batch, None).unwrap();
     assert_eq!((packed.records, packed.rejected), (3, vec![0, 2, 3]));
     let mut rest = &packed.message[8..];
     for _entry in 0..3 {
-        assert!(matches!(read_value(&mut rest), Ok(Value::Array(items)) if items.len() == 2));
+        assert!(matches!(read_value(&mut rest), Ok(MsgpackValue::Array(items)) if items.len() == 2));
     }
     assert_eq!(rest, b"\x81\xa4size\x03");
 }
@@ -102,21 +102,21 @@ fn times_that_event_time_cannot_say_are_the_nearest_it_can() {
 #[test]
 fn answers_are_read_whichever_of_text_and_binary_a_server_uses() {
     let helo = |nonce: &[u8], auth: &[u8], keepalive| {
-        Reply::Helo(Helo { nonce: nonce.to_vec(), auth: auth.to_vec(), keepalive })
+        ForwardReply::Helo(Helo { nonce: nonce.to_vec(), auth: auth.to_vec(), keepalive })
     };
     let pong = |accepted, reason: &str, hostname: &[u8], digest: &[u8]| {
         let (hostname, digest) = (hostname.to_vec(), digest.to_vec());
-        Reply::Pong(Pong { accepted, reason: reason.to_owned(), hostname, digest })
+        ForwardReply::Pong(Pong { accepted, reason: reason.to_owned(), hostname, digest })
     };
-    let cases: Vec<(&[u8], Reply)> = vec![
+    let cases: Vec<(&[u8], ForwardReply)> = vec![
         (b"\x92\xa4HELO\x83\xa5nonce\xc4\x02\xff\0\xa4auth\xa0\xa9keepalive\xc3", helo(b"\xff\0", b"", true)),
         (b"\x92\xa4HELO\x82\xa5nonce\xa2\xff\0\xa4auth\xa2\xfe\xfd", helo(b"\xff\0", b"\xfe\xfd", true)),
         (b"\x92\xc4\x04HELO\x82\xa9keepalive\xc2\xa5nonce\xa1n", helo(b"n", b"", false)),
         (b"\x95\xa4PONG\xc3\xa0\xa3srv\xa1d", pong(true, "", b"srv", b"d")),
         (b"\x95\xa4PONG\xc2\xa5no\x1b[m\xa0\xa0", pong(false, "no\\u{1b}[m", b"", b"")),
         (b"\x95\xa4PONG\xc2\xa2no\xc0\xc0", pong(false, "no", b"", b"")),
-        (b"\x81\xa3ack\xa3abc", Reply::Ack(b"abc".to_vec())),
-        (b"\x82\xa1x\x07\xa3ack\xc4\x01\xff", Reply::Ack(b"\xff".to_vec())),
+        (b"\x81\xa3ack\xa3abc", ForwardReply::Ack(b"abc".to_vec())),
+        (b"\x82\xa1x\x07\xa3ack\xc4\x01\xff", ForwardReply::Ack(b"\xff".to_vec())),
     ];
     for (bytes, reply) in cases {
         let with_more = [bytes, b"\x81"].concat();
@@ -144,7 +144,7 @@ fn whatever_else_a_server_says_is_nonsense() {
         b"\x93\xa4PONG\xc0\xa0",
         b"\x96\xa4PING\xa0\xa0\xa0\xa0\xa0",
     ] {
-        assert_eq!(decode_reply(bytes), Err(Nonsense::Unknown), "{}", bytes.escape_ascii());
+        assert_eq!(decode_reply(bytes), Err(NotForward::Unknown), "{}", bytes.escape_ascii());
     }
 }
 
@@ -152,10 +152,10 @@ fn whatever_else_a_server_says_is_nonsense() {
 fn an_answer_that_never_ends_is_given_up_at_the_limit() {
     let endless = [b"\x81\xa3ack\xdb\xff\xff\xff\xff".as_slice(), &[b'x'; MAX_REPLY * 2]].concat();
     assert_eq!(decode_reply(&endless[..MAX_REPLY - 1]), Ok(None));
-    assert_eq!(decode_reply(&endless[..MAX_REPLY]), Err(Nonsense::TooLong));
-    assert_eq!(decode_reply(&endless), Err(Nonsense::TooLong));
+    assert_eq!(decode_reply(&endless[..MAX_REPLY]), Err(NotForward::TooLong));
+    assert_eq!(decode_reply(&endless), Err(NotForward::TooLong));
     let many = [b"\xdd\xff\xff\xff\xff".as_slice(), &[0xc0; MAX_REPLY]].concat();
-    assert_eq!(decode_reply(&many), Err(Nonsense::TooLong));
+    assert_eq!(decode_reply(&many), Err(NotForward::TooLong));
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn the_digests_are_those_of_the_specification() {
 fn a_user_is_named_only_where_we_have_one_and_the_server_has_a_salt_for_it() {
     for (auth, username) in [(&b""[..], "me"), (b"salt", "")] {
         let helo = Helo { nonce: nonce(), auth: auth.to_vec(), keepalive: true };
-        let credentials = Credentials { username: username.to_owned(), ..credentials() };
+        let credentials = ForwardCredentials { username: username.to_owned(), ..credentials() };
         let greeting = Greeting { helo: &helo, hostname: "cli", salt: SALT, credentials: &credentials };
         assert!(greeting.ping().ends_with(b"\xa0\xa0"), "{username:?}");
     }

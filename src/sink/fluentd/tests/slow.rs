@@ -66,8 +66,9 @@ async fn a_server_slower_than_the_time_limit_gets_longer_each_time_and_then_deli
 #[tokio::test]
 async fn credentials_that_were_renewed_are_used_for_the_next_connection() {
     let server = listener().await;
-    let right = Credentials { shared_key: KEY.to_owned(), username: "me".to_owned(), password: PASSWORD.to_owned() };
-    let old = Credentials { shared_key: "of yesterday".to_owned(), ..right.clone() };
+    let right =
+        ForwardCredentials { shared_key: KEY.to_owned(), username: "me".to_owned(), password: PASSWORD.to_owned() };
+    let old = ForwardCredentials { shared_key: "of yesterday".to_owned(), ..right.clone() };
     let options = FluentdOptions { timeout: BOTH, credentials: Some(old), ..FluentdOptions::default() };
     let mut sink = sink_to(&[server.local_addr().unwrap()], options).with_credentials_of(move || Some(right.clone()));
     let script = async {

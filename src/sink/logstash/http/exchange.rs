@@ -17,7 +17,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::super::super::connect::{Connected, HostPort, Proxy, Stream, explain, io_reason};
+use super::super::super::connect::{HostPort, HttpProxy, ServerConnection, ServerStream, explain, io_reason};
 use super::super::super::error::{DeliveryError, FailureReason, retry_after};
 
 /// Bytes of an answer's head.
@@ -31,7 +31,7 @@ const MAX_BODY: usize = 64 << 10;
 
 /// What a server said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct HttpAnswer {
     pub(super) status: StatusCode,
     pub(super) retry_after: Option<Duration>,
     /// The beginning of its body.
@@ -45,21 +45,21 @@ pub(super) struct Answer {
 }
 
 /// A connection that may be used.
-pub(super) struct Live {
+pub(super) struct LiveConnection {
     sender: SendRequest<Once>,
-    connection: Connection<TokioIo<Watched>, Once>,
-    progress: Arc<Progress>,
+    connection: Connection<TokioIo<WatchedStream>, Once>,
+    progress: Arc<ByteProgress>,
     host: HostPort,
     encrypted: bool,
-    proxy: Option<Proxy>,
+    proxy: Option<HttpProxy>,
 }
 
-impl Live {
-    pub(super) async fn new(connected: Connected) -> Result<Self, DeliveryError> {
-        let Connected { stream, host, proxy, .. } = connected;
-        let encrypted = matches!(stream, Stream::Tls(_));
-        let progress = Arc::new(Progress::default());
-        let watched = Watched { stream, progress: Arc::clone(&progress) };
+impl LiveConnection {
+    pub(super) async fn new(connected: ServerConnection) -> Result<Self, DeliveryError> {
+        let ServerConnection { stream, host, proxy, .. } = connected;
+        let encrypted = matches!(stream, ServerStream::Tls(_));
+        let progress = Arc::new(ByteProgress::default());
+        let watched = WatchedStream { stream, progress: Arc::clone(&progress) };
         let handshake = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(watched)).await;
         let (sender, connection) = handshake.map_err(|error| why(error).at(&host))?;
         Ok(Self { sender, connection, progress, host, encrypted, proxy })
@@ -70,7 +70,7 @@ impl Live {
     }
 
     /// The proxy that passes requests on.
-    pub(super) fn proxy(&self) -> Option<&Proxy> {
+    pub(super) fn proxy(&self) -> Option<&HttpProxy> {
         self.proxy.as_ref()
     }
 
@@ -95,7 +95,7 @@ impl Live {
         &mut self,
         request: Request<Once>,
         patience: Duration,
-    ) -> Result<Answer, DeliveryError> {
+    ) -> Result<HttpAnswer, DeliveryError> {
         let length = request.body().length();
         let before = self.progress.written();
         let progress = Arc::clone(&self.progress);
@@ -113,7 +113,7 @@ impl Live {
             tokio::select! {
                 biased;
                 answer = &mut answer => {
-                    return answer.map(|answer| Answer { may_stay_open: answer.may_stay_open && !ended, ..answer })
+                    return answer.map(|answer| HttpAnswer { may_stay_open: answer.may_stay_open && !ended, ..answer })
                         .map_err(why);
                 }
                 _ = &mut self.connection, if !ended => ended = true,
@@ -128,7 +128,7 @@ impl Live {
     }
 }
 
-async fn read(response: Response<Incoming>, was_heard: bool, host: String) -> hyper::Result<Answer> {
+async fn read(response: Response<Incoming>, was_heard: bool, host: String) -> hyper::Result<HttpAnswer> {
     let status = response.status();
     let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
     let mut body = response.into_body();
@@ -147,7 +147,7 @@ async fn read(response: Response<Incoming>, was_heard: bool, host: String) -> hy
             break;
         }
     }
-    Ok(Answer { status, retry_after, words, was_heard, may_stay_open: whole && was_heard, host })
+    Ok(HttpAnswer { status, retry_after, words, was_heard, may_stay_open: whole && was_heard, host })
 }
 
 /// An error of hyper's in words that hold no part of the request.
@@ -197,12 +197,12 @@ impl Body for Once {
 
 /// Bytes that have passed.
 #[derive(Debug, Default)]
-struct Progress {
+struct ByteProgress {
     written: AtomicU64,
     read: AtomicU64,
 }
 
-impl Progress {
+impl ByteProgress {
     fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
     }
@@ -214,12 +214,12 @@ impl Progress {
 
 /// A stream that counts.
 #[derive(Debug)]
-struct Watched {
-    stream: Stream,
-    progress: Arc<Progress>,
+struct WatchedStream {
+    stream: ServerStream,
+    progress: Arc<ByteProgress>,
 }
 
-impl Watched {
+impl WatchedStream {
     fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(n)) = &written {
             self.progress.written.fetch_add(*n as u64, Ordering::Relaxed);
@@ -228,7 +228,7 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for WatchedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
@@ -237,7 +237,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for WatchedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.count(written)

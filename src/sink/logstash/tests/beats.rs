@@ -3,8 +3,8 @@ use super::*;
 
 const THREE: [&str; 3] = ["{\"a\":1}\n", "{\"b\":2}\n", "{\"c\":3}\n"];
 
-fn sink(server: &TcpListener, timeout: Duration) -> Logstash {
-    sink_to(&[server.local_addr().unwrap()], options(Transport::Beats, timeout))
+fn sink(server: &TcpListener, timeout: Duration) -> LogstashSink {
+    sink_to(&[server.local_addr().unwrap()], options(LogstashTransport::Beats, timeout))
 }
 
 impl Peer {
@@ -218,9 +218,9 @@ async fn a_batch_larger_than_a_window_goes_in_several_and_the_acknowledged_ones_
 async fn a_host_that_accepts_and_does_not_answer_loses_its_turn() {
     let (bad, good) = (listener().await, listener().await);
     let addresses = [bad.local_addr().unwrap(), good.local_addr().unwrap()];
-    let mut sink = sink_to(&addresses, options(Transport::Beats, BOTH));
+    let mut sink = sink_to(&addresses, options(LogstashTransport::Beats, BOTH));
     let (_, _open) = fails(&mut sink, &batch(&["{}\n"]), accept(&bad)).await;
-    let script = async { takes_one(&mut accept(&good).await, Transport::Beats).await };
+    let script = async { takes_one(&mut accept(&good).await, LogstashTransport::Beats).await };
     assert_eq!(deliver(&mut sink, &batch(&["{}\n"]), script).await.0, delivered());
 }
 

@@ -34,11 +34,11 @@ pub(super) async fn hears_request(peer: &mut Peer) -> Heard {
 }
 
 fn http(timeout: Duration) -> LogstashOptions {
-    let login = Some(Login { username: "me".to_owned(), password: PASSWORD.to_owned() });
-    LogstashOptions { login, ..options(Transport::Http, timeout) }
+    let login = Some(LogstashLogin { username: "me".to_owned(), password: PASSWORD.to_owned() });
+    LogstashOptions { login, ..options(LogstashTransport::Http, timeout) }
 }
 
-fn sink(server: &TcpListener, timeout: Duration) -> Logstash {
+fn sink(server: &TcpListener, timeout: Duration) -> LogstashSink {
     sink_to(&[server.local_addr().unwrap()], http(timeout))
 }
 
@@ -287,7 +287,7 @@ async fn a_password_that_was_renewed_is_used_as_soon_as_the_old_one_is_refused()
     let current = Arc::clone(&password);
     let login = move || {
         let password = current.lock().unwrap().to_string();
-        Some(Login { username: "me".to_owned(), password })
+        Some(LogstashLogin { username: "me".to_owned(), password })
     };
     let mut sink = sink(&server, LONG).with_login_of(login);
     let refusal = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";

@@ -1,7 +1,7 @@
 use super::*;
 
-fn sink(server: &TcpListener, timeout: Duration) -> Logstash {
-    sink_to(&[server.local_addr().unwrap()], options(Transport::Tcp, timeout))
+fn sink(server: &TcpListener, timeout: Duration) -> LogstashSink {
+    sink_to(&[server.local_addr().unwrap()], options(LogstashTransport::Tcp, timeout))
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn the_only_host_is_waited_for_while_it_does_not_read() {
 async fn one_of_several_hosts_that_does_not_read_loses_its_turn() {
     let (bad, good) = (narrow_listener(), listener().await);
     let addresses = [bad.local_addr().unwrap(), good.local_addr().unwrap()];
-    let mut sink = sink_to(&addresses, options(Transport::Tcp, BOTH));
+    let mut sink = sink_to(&addresses, options(LogstashTransport::Tcp, BOTH));
     let large = batch(&[&"x".repeat(16 << 20)]);
     let (why, _open) = fails(&mut sink, &large, accept(&bad)).await;
     assert!(why.contains("no progress in sending within 2s"), "{why}");

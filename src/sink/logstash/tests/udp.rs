@@ -1,10 +1,10 @@
 use tokio::net::UdpSocket;
 
-use super::super::super::Rejected;
+use super::super::super::RejectedRecord;
 use super::*;
 
 fn udp(max_datagram: usize) -> LogstashOptions {
-    LogstashOptions { max_datagram, ..options(Transport::Udp, LONG) }
+    LogstashOptions { max_datagram, ..options(LogstashTransport::Udp, LONG) }
 }
 
 /// An address on loopback of this process and this test, with a port that the kernel gives to no one: as long as the test
@@ -27,7 +27,7 @@ async fn each_record_is_a_datagram_and_too_large_ones_are_rejected_by_name() {
     let mut sink = sink_to(&[server.local_addr().unwrap()], udp(10));
     let result = sink.deliver(&batch(&["{\"a\":1}\n", "{\"long\":12}\n", "1234567890\n", "{}"])).await;
     let reason = "a record of 11 bytes is too large for a datagram (10 bytes)".to_owned();
-    assert_eq!(result, Ok(Delivery { rejected: vec![Rejected { index: 1, reason }], ..Delivery::default() }));
+    assert_eq!(result, Ok(Delivery { rejected: vec![RejectedRecord { index: 1, reason }], ..Delivery::default() }));
     for body in [&b"{\"a\":1}"[..], b"1234567890", b"{}"] {
         assert_eq!(heard(&server).await, body);
     }

@@ -1,16 +1,19 @@
 //! The records of a segment, in order: what is damaged is passed over and counted. Owns how much a reader knows of what
 //! it cannot read; it does not know where the segment came from.
 
-use super::{BLOCK, FIXED, Header, Marker, Next, Opened, PREFIX, Stored, Version, starts_alike, v1};
+use super::{
+    BLOCK, FIXED, LayoutVersion, Marker, NextBytes, OpenedSegment, PREFIX, SegmentHeader, SpooledRecord, starts_alike,
+    v1,
+};
 use crate::flow::Timestamp;
 use crate::record::Dataset;
-use crate::sink::batch::Item;
+use crate::sink::batch::BatchItem;
 
 /// The records of a segment.
 #[derive(Debug)]
-pub(in crate::sink::spool) struct Records<'a> {
-    header: Header,
-    version: Version,
+pub(in crate::sink::spool) struct SegmentRecords<'a> {
+    header: SegmentHeader,
+    version: LayoutVersion,
     rest: &'a [u8],
     complete: Option<u32>,
     from: u32,
@@ -26,9 +29,9 @@ pub(in crate::sink::spool) struct Records<'a> {
     pub(in crate::sink::spool) unknown: u64,
 }
 
-impl<'a> Records<'a> {
-    pub(super) fn new(opened: Opened<'a>, from: u32) -> Self {
-        let Opened { header, version, bytes, complete, damaged } = opened;
+impl<'a> SegmentRecords<'a> {
+    pub(super) fn new(opened: OpenedSegment<'a>, from: u32) -> Self {
+        let OpenedSegment { header, version, bytes, complete, damaged } = opened;
         Self { header, version, rest: bytes, complete, from, next: 0, gap: &[], lost: 0, damaged, unknown: 0 }
     }
 
@@ -47,19 +50,22 @@ impl<'a> Records<'a> {
         self.rest = self.rest.get(bytes..).unwrap_or_default();
     }
 
-    fn parse(&self) -> Next<'a> {
+    fn parse(&self) -> NextBytes<'a> {
         let next = match self.version {
-            Version::One => v1::parse(self.header.marker, self.rest),
-            Version::Two => parse(self.header.marker, self.rest),
+            LayoutVersion::One => v1::parse(self.header.marker, self.rest),
+            LayoutVersion::Two => parse(self.header.marker, self.rest),
         };
         match next {
             // Bytes of an earlier record that somebody put here: not the next one.
-            Next::Record(Stored { ordinal, .. }, _) | Next::Damaged { ordinal, .. } | Next::Torn { ordinal }
+            NextBytes::Record(SpooledRecord { ordinal, .. }, _)
+            | NextBytes::Damaged { ordinal, .. }
+            | NextBytes::Torn { ordinal }
                 if ordinal < self.next =>
             {
-                Next::Nothing
+                NextBytes::Nothing
             }
-            next @ (Next::Record(..) | Next::Damaged { .. } | Next::Torn { .. } | Next::Nothing) => next,
+            next
+            @ (NextBytes::Record(..) | NextBytes::Damaged { .. } | NextBytes::Torn { .. } | NextBytes::Nothing) => next,
         }
     }
 
@@ -78,9 +84,9 @@ impl<'a> Records<'a> {
     fn is_torn(&self, gap: &[u8]) -> bool {
         let marker = self.header.marker;
         match self.version {
-            Version::One => v1::is_torn(marker, gap),
-            Version::Two if gap.len() < PREFIX && starts_alike(gap, &marker) => true,
-            Version::Two => {
+            LayoutVersion::One => v1::is_torn(marker, gap),
+            LayoutVersion::Two if gap.len() < PREFIX && starts_alike(gap, &marker) => true,
+            LayoutVersion::Two => {
                 let footer = self.header.footer(self.next);
                 let same = gap.iter().zip(&footer).filter(|(a, b)| a == b).count();
                 gap.len() < BLOCK && footer.starts_with(gap) || gap.len() == BLOCK && same > BLOCK / 2
@@ -89,13 +95,13 @@ impl<'a> Records<'a> {
     }
 }
 
-impl<'a> Iterator for Records<'a> {
-    type Item = Stored<'a>;
+impl<'a> Iterator for SegmentRecords<'a> {
+    type Item = SpooledRecord<'a>;
 
-    fn next(&mut self) -> Option<Stored<'a>> {
+    fn next(&mut self) -> Option<SpooledRecord<'a>> {
         while !self.rest.is_empty() {
             match self.parse() {
-                Next::Record(stored, behind) => {
+                NextBytes::Record(stored, behind) => {
                     self.lose_up_to(stored.ordinal);
                     self.next = stored.ordinal.saturating_add(1);
                     self.rest = behind;
@@ -103,17 +109,17 @@ impl<'a> Iterator for Records<'a> {
                         return Some(stored);
                     }
                 }
-                Next::Damaged { ordinal, behind } => {
+                NextBytes::Damaged { ordinal, behind } => {
                     self.lose_up_to(ordinal.saturating_add(1));
                     self.damaged += (self.rest.len() - behind.len()) as u64;
                     self.rest = behind;
                 }
-                Next::Torn { ordinal } if self.complete.is_none() => {
+                NextBytes::Torn { ordinal } if self.complete.is_none() => {
                     self.lose_up_to(ordinal);
                     self.damaged += self.rest.len() as u64;
                     self.rest = &[];
                 }
-                Next::Torn { .. } | Next::Nothing => {
+                NextBytes::Torn { .. } | NextBytes::Nothing => {
                     let behind = self.rest.get(1..).unwrap_or_default();
                     let found = memchr::memmem::find(behind, &self.header.marker);
                     self.skip(found.unwrap_or(behind.len()) + 1);
@@ -125,13 +131,13 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-fn parse(marker: Marker, bytes: &[u8]) -> Next<'_> {
-    let Some((length, ordinal, rest)) = prefix(marker, bytes) else { return Next::Nothing };
+fn parse(marker: Marker, bytes: &[u8]) -> NextBytes<'_> {
+    let Some((length, ordinal, rest)) = prefix(marker, bytes) else { return NextBytes::Nothing };
     let length = usize::try_from(length).unwrap_or(usize::MAX).saturating_add(4);
-    let Some((record, behind)) = rest.split_at_checked(length) else { return Next::Torn { ordinal } };
+    let Some((record, behind)) = rest.split_at_checked(length) else { return NextBytes::Torn { ordinal } };
     match content(record) {
-        Some(item) => Next::Record(Stored { ordinal, item }, behind),
-        None => Next::Damaged { ordinal, behind },
+        Some(item) => NextBytes::Record(SpooledRecord { ordinal, item }, behind),
+        None => NextBytes::Damaged { ordinal, behind },
     }
 }
 
@@ -149,7 +155,7 @@ fn prefix(marker: Marker, bytes: &[u8]) -> Option<(u32, u32, &[u8])> {
     (length as usize + 4 >= FIXED).then_some((length, u32::from_le_bytes(*ordinal.first_chunk::<4>()?), rest))
 }
 
-fn content(record: &[u8]) -> Option<Item<'_>> {
+fn content(record: &[u8]) -> Option<BatchItem<'_>> {
     let (crc, covered) = record.split_first_chunk::<4>()?;
     if crc32fast::hash(covered) != u32::from_le_bytes(*crc) {
         return None;
@@ -159,5 +165,5 @@ fn content(record: &[u8]) -> Option<Item<'_>> {
     let (id_len, rest) = rest.split_first_chunk::<2>()?;
     let (id, body) = rest.split_at_checked(usize::from(u16::from_le_bytes(*id_len)))?;
     let id = std::str::from_utf8(id).ok()?;
-    Some(Item { id, at: Timestamp(i64::from_le_bytes(*at)), dataset: Dataset::of_byte(*dataset)?, body })
+    Some(BatchItem { id, at: Timestamp(i64::from_le_bytes(*at)), dataset: Dataset::of_byte(*dataset)?, body })
 }

@@ -8,12 +8,12 @@ const MARKER: Marker = [7, 0, 255, 3];
 
 /// A segment that is still growing: these bodies, and the offset behind each record.
 fn growing(bodies: &[Vec<u8>]) -> (Vec<u8>, Vec<usize>) {
-    let mut out = Header::new(MARKER, "fake/ecs").encode();
+    let mut out = SegmentHeader::new(MARKER, "fake/ecs").encode();
     let mut ends = Vec::new();
     for (n, body) in bodies.iter().enumerate() {
         let id = format!("id-{n}");
         let dataset = Dataset::ALL[n % Dataset::COUNT];
-        let item = Item { id: &id, at: Timestamp(n as i64 - 1), dataset, body };
+        let item = BatchItem { id: &id, at: Timestamp(n as i64 - 1), dataset, body };
         assert!(encode_record(&mut out, MARKER, n as u32, &item));
         ends.push(out.len());
     }
@@ -22,7 +22,7 @@ fn growing(bodies: &[Vec<u8>]) -> (Vec<u8>, Vec<usize>) {
 
 fn complete(bodies: &[Vec<u8>]) -> Vec<u8> {
     let mut out = growing(bodies).0;
-    out.extend_from_slice(&Header::new(MARKER, "fake/ecs").footer(bodies.len() as u32));
+    out.extend_from_slice(&SegmentHeader::new(MARKER, "fake/ecs").footer(bodies.len() as u32));
     out
 }
 
@@ -154,7 +154,7 @@ fn a_damaged_header_is_told_from_a_torn_one_and_from_another_version() {
 fn an_id_longer_than_its_length_field_is_refused() {
     let id = "x".repeat(70_000);
     let mut out = Vec::new();
-    let item = Item { id: &id, at: Timestamp(0), dataset: Dataset::Http, body: b"" };
+    let item = BatchItem { id: &id, at: Timestamp(0), dataset: Dataset::Http, body: b"" };
     assert!(!encode_record(&mut out, MARKER, 0, &item));
     assert!(out.is_empty());
 }

@@ -6,10 +6,10 @@
 //!                       └ bytes from `ordinal` on      └ of `length` and of the bytes from `ordinal` on
 //! ```
 
-use super::{BadHeader, Header, Marker, Next, Stored, starts_alike};
+use super::{BadHeader, Marker, NextBytes, SegmentHeader, SpooledRecord, starts_alike};
 use crate::flow::Timestamp;
 use crate::record::Dataset;
-use crate::sink::batch::Item;
+use crate::sink::batch::BatchItem;
 
 pub(super) const MAGIC: &[u8; 8] = b"podtapS1";
 /// Marker, length, crc.
@@ -18,7 +18,7 @@ const PREFIX: usize = 12;
 pub(super) const RECORD_COST: usize = PREFIX + 14;
 
 /// The header and what follows it.
-pub(super) fn header(bytes: &[u8]) -> Result<(Header, &[u8]), BadHeader> {
+pub(super) fn header(bytes: &[u8]) -> Result<(SegmentHeader, &[u8]), BadHeader> {
     let parts = || {
         let (_, rest) = bytes.split_at_checked(MAGIC.len())?;
         let (marker, rest) = rest.split_first_chunk::<4>()?;
@@ -31,16 +31,16 @@ pub(super) fn header(bytes: &[u8]) -> Result<(Header, &[u8]), BadHeader> {
     let covered = bytes.len() - rest.len() - 4;
     let whole = bytes.get(..covered).is_some_and(|bytes| crc32fast::hash(bytes) == crc);
     match std::str::from_utf8(encoding) {
-        Ok(encoding) if whole => Ok((Header { marker: *marker, encoding: encoding.into() }, rest)),
+        Ok(encoding) if whole => Ok((SegmentHeader { marker: *marker, encoding: encoding.into() }, rest)),
         _ => Err(BadHeader::Damaged),
     }
 }
 
-pub(super) fn parse(marker: Marker, bytes: &[u8]) -> Next<'_> {
-    record(marker, bytes).map_or(Next::Nothing, |(stored, behind)| Next::Record(stored, behind))
+pub(super) fn parse(marker: Marker, bytes: &[u8]) -> NextBytes<'_> {
+    record(marker, bytes).map_or(NextBytes::Nothing, |(stored, behind)| NextBytes::Record(stored, behind))
 }
 
-fn record(marker: Marker, bytes: &[u8]) -> Option<(Stored<'_>, &[u8])> {
+fn record(marker: Marker, bytes: &[u8]) -> Option<(SpooledRecord<'_>, &[u8])> {
     let (found, rest) = bytes.split_first_chunk::<4>()?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
     let (crc, rest) = rest.split_first_chunk::<4>()?;
@@ -54,8 +54,8 @@ fn record(marker: Marker, bytes: &[u8]) -> Option<(Stored<'_>, &[u8])> {
     let (id_len, rest) = rest.split_first_chunk::<2>()?;
     let (id, body) = rest.split_at_checked(usize::from(u16::from_le_bytes(*id_len)))?;
     let at = Timestamp(i64::from_le_bytes(*at));
-    let item = Item { id: std::str::from_utf8(id).ok()?, at, dataset: dataset(body), body };
-    Some((Stored { ordinal: u32::from_le_bytes(*ordinal), item }, behind))
+    let item = BatchItem { id: std::str::from_utf8(id).ok()?, at, dataset: dataset(body), body };
+    Some((SpooledRecord { ordinal: u32::from_le_bytes(*ordinal), item }, behind))
 }
 
 fn checksum(length: u32, bytes: &[u8]) -> u32 {

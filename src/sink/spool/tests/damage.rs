@@ -84,7 +84,7 @@ fn a_segment_that_grew_and_is_gone_is_missed_and_one_that_was_delivered_is_not()
         assert_eq!((opened.missing_segments, opened.unknown_bytes, opened.lost), (missing_segments, unknown_bytes, 0));
         drain(&mut spool);
         drop(spool);
-        assert_eq!(dir.open().1, Opened::default(), "counted once");
+        assert_eq!(dir.open().1, OpenedSpool::default(), "counted once");
     }
 }
 
@@ -95,11 +95,11 @@ fn of_a_missing_segment_only_what_was_not_settled_is_lost() {
     let (mut spool, _) = dir.open();
     put(&mut spool, &numbered(0..10));
     spool.close();
-    let (Taken::Batch(_, ticket), NONE) = spool.take(&THREE, 1) else { panic!() };
+    let (TakenRecords::Batch(_, ticket), NONE) = spool.take(&THREE, 1) else { panic!() };
     spool.settle(ticket);
     drop(spool);
     fs::remove_file(&dir.segments()[0]).unwrap();
-    assert_eq!(dir.open().1, Opened { lost: 7, ..Opened::default() });
+    assert_eq!(dir.open().1, OpenedSpool { lost: 7, ..OpenedSpool::default() });
 }
 
 #[test]
@@ -110,5 +110,5 @@ fn a_segment_that_vanishes_while_podtap_runs_is_not_left_for_the_next_run() {
     fs::remove_file(&dir.segments()[0]).unwrap();
     assert_eq!((spool.close(), spool.bytes()), (http(4), 0));
     drop(spool);
-    assert_eq!(dir.open().1, Opened::default());
+    assert_eq!(dir.open().1, OpenedSpool::default());
 }
