@@ -7,6 +7,7 @@ mod expiry;
 mod faults;
 mod ledger;
 mod node;
+mod processes;
 mod sinks;
 mod targets;
 
@@ -26,7 +27,7 @@ pub use self::targets::{place, proxies_in_use};
 
 use crate::attempts;
 use crate::config::{self, RunConfig};
-use crate::connects::{self, ConnectEngine};
+use crate::connects::Askers;
 use crate::conntrack::{self, ConntrackTracker};
 use crate::copies;
 use crate::dissect::{self, Dissector, SharedPools};
@@ -48,7 +49,6 @@ use crate::settings::{
 use crate::shape::proxy::TrustedProxies;
 use crate::shape::route::RouteRules;
 use crate::sink::{QueueLimits, SinkHandle};
-use crate::source::connects::namespace;
 use crate::source::own_traffic;
 use crate::tcp;
 use crate::verdict::{self, PrefixPatterns, VerdictEngine};
@@ -148,6 +148,8 @@ pub struct Assembly {
     /// Flows of connection tracking that are remembered.
     flows: usize,
     verdicts: verdict::VerdictConfig,
+    /// Who asked for which connection, where connects are read.
+    askers: Option<Askers>,
 }
 
 impl Assembly {
@@ -163,6 +165,7 @@ impl Assembly {
             most: config.bounds.connections,
             observer_id: dissect.http.observer_id.clone(),
             own_ips: dissect.http.own_ips.clone(),
+            reported: attempts::Reported::None,
         });
         let nanos = |time: Seconds| u64::try_from(time.0.as_nanos()).unwrap_or(u64::MAX);
         let verdicts = verdict::VerdictConfig {
@@ -185,6 +188,7 @@ impl Assembly {
             queue: QueueLimits { records: settings.queue_records.count(), bytes: config.bounds.queue_bytes },
             flows: config.bounds.flows,
             verdicts,
+            askers: None,
         })
     }
 
@@ -228,18 +232,6 @@ impl Assembly {
     /// What reads logged packets.
     pub fn verdicts(&self) -> VerdictEngine {
         VerdictEngine::new(self.verdicts.clone())
-    }
-
-    /// What makes records of connects.
-    pub fn connects(&self) -> ConnectEngine {
-        let mut config = connects::ConnectConfig {
-            observer_id: self.dissect.http.observer_id.clone(),
-            redactor: self.redactor.clone(),
-            mounts: namespace("mnt").unwrap_or_default(),
-            ..connects::ConnectConfig::default()
-        };
-        config.read_users(&std::fs::read_to_string("/etc/passwd").unwrap_or_default());
-        ConnectEngine::new(config, self.dissect.http.own_ips.clone())
     }
 
     /// The way of a record from a capture thread to the sinks' queues.
@@ -287,6 +279,11 @@ impl Assembly {
             };
             if !is_wanted {
                 return Some(LeftOut::Ignored);
+            }
+            if let Record::Connect(connect) = record
+                && let Some(why) = processes::is_recorded_by_process(connect)
+            {
+                return Some(why);
             }
             if let Record::Http(exchange) = record {
                 exchange.route = exchange.request.as_ref().and_then(|request| routes.of_request(request));

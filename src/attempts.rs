@@ -29,6 +29,21 @@ pub struct AttemptConfig {
     pub observer_id: String,
     /// Addresses of the pod, for the direction.
     pub own_ips: Vec<IpAddr>,
+    /// Whose connects the kernel reports, with their process.
+    pub reported: Reported,
+}
+
+/// Whose connects the kernel reports as well. What nothing answers is waited for until the kernel has given up, so that its
+/// report is there and the connect is recorded once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reported {
+    /// No one's.
+    #[default]
+    None,
+    /// Those of the pod.
+    Own,
+    /// Those of all processes of the machine.
+    All,
 }
 
 /// The SYNs of one capture thread that wait for an answer.
@@ -92,11 +107,17 @@ impl ConnectAttempts {
     pub fn on_timeout(&mut self, now: Timestamp, out: &mut Vec<Record>) {
         while let Some((first, key)) = due(&mut self.fresh, now, PATIENCE) {
             let Some(attempt) = self.waiting.get_mut(&key).filter(|attempt| attempt.first == first) else { continue };
-            out.push(record(&self.config, &key, attempt, ConnectResult::TimedOut, now));
-            attempt.overdue = true;
+            if !self.config.is_reported(&key, attempt) {
+                out.push(record(&self.config, &key, attempt, ConnectResult::TimedOut, now));
+                attempt.overdue = true;
+            }
             self.overdue.push_back((first, key));
         }
         while let Some(turn) = due(&mut self.overdue, now, FORGOTTEN) {
+            let (first, key) = &turn;
+            if let Some(attempt) = self.waiting.get(key).filter(|it| it.first == *first && !it.overdue) {
+                out.push(record(&self.config, key, attempt, ConnectResult::TimedOut, now));
+            }
             self.forget(&turn);
         }
     }
@@ -185,6 +206,16 @@ impl ConnectAttempts {
     }
 }
 
+impl AttemptConfig {
+    fn is_reported(&self, key: &ConnKey, attempt: &PendingSyn) -> bool {
+        match self.reported {
+            Reported::None => false,
+            Reported::Own => self.own_ips.contains(&key.tuple(attempt.from).source.ip),
+            Reported::All => true,
+        }
+    }
+}
+
 /// The oldest, when it began so long ago.
 fn due(list: &mut VecDeque<Turn>, now: Timestamp, span: u64) -> Option<Turn> {
     list.front().filter(|(first, _)| now.since(*first) >= span)?;
@@ -235,7 +266,16 @@ mod tests {
     const SECOND: i64 = 1_000_000_000;
 
     fn connects(most: usize) -> ConnectAttempts {
-        ConnectAttempts::new(AttemptConfig { most, observer_id: "o".to_owned(), own_ips: vec![[10, 0, 0, 1].into()] })
+        reported(most, Reported::None)
+    }
+
+    fn reported(most: usize, reported: Reported) -> ConnectAttempts {
+        ConnectAttempts::new(AttemptConfig {
+            most,
+            observer_id: "o".to_owned(),
+            own_ips: vec![[10, 0, 0, 1].into()],
+            reported,
+        })
     }
 
     fn tuple(port: u16) -> FiveTuple {
@@ -314,6 +354,26 @@ mod tests {
             (&[('S', 0), ('N', 4), ('|', 6), ('|', 10)], &[("timed_out", 1, 6)]),
         ] {
             assert_eq!(told(packets), expected, "{packets:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_reports_as_well_is_waited_for_until_the_kernel_has_given_up() {
+        for (whose, source, seconds) in
+            [(Reported::None, 1, 5), (Reported::Own, 1, 130), (Reported::Own, 9, 5), (Reported::All, 9, 130)]
+        {
+            let (mut connects, mut out) = (reported(16, whose), Vec::new());
+            let tuple = FiveTuple { source: Endpoint::new([10, 0, 0, source], 4000), ..tuple(4000) };
+            pass(&mut connects, tuple, TcpFlags::SYN, [7, 0], 0, &mut out);
+            connects.on_timeout(Timestamp(seconds * SECOND - 1), &mut out);
+            assert_eq!(out.len(), 0, "{whose:?}");
+            connects.on_timeout(Timestamp(seconds * SECOND), &mut out);
+            connects.on_timeout(Timestamp(1000 * SECOND), &mut out);
+            assert_eq!((out.len(), connects.len()), (1, 0), "{whose:?}");
+            // What is refused is known at once.
+            pass(&mut connects, tuple, TcpFlags::SYN, [7, 0], 2000 * SECOND, &mut out);
+            pass(&mut connects, tuple.reversed(), TcpFlags::RST | TcpFlags::ACK, [0, 8], 2000 * SECOND, &mut out);
+            assert_eq!(out.len(), 2, "{whose:?}");
         }
     }
 

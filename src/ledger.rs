@@ -199,6 +199,24 @@ reasons! {
 }
 
 reasons! {
+    /// Whether the process behind an exchange, a flow or a failed connect seen by packets is known, and why not.
+    ProcessJoin {
+        /// It asked for the connection.
+        Joined = "joined",
+        /// The connection came from elsewhere: no process here asked for it.
+        Incoming = "incoming",
+        /// The beginning of the connection was not captured.
+        Midstream = "midstream",
+        /// No connect that was read fits.
+        Unknown = "unknown",
+        /// Several connects fit.
+        Ambiguous = "ambiguous",
+        /// The connects had not been read so far when the record could wait no longer.
+        Late = "late",
+    }
+}
+
+reasons! {
     /// Why a record was left out on purpose.
     LeftOut {
         /// An IGNORE_… rule, ONLY_DIRECTION, INCLUDE or EXCLUDE.
@@ -211,6 +229,8 @@ reasons! {
         RateLimited = "rate_limited",
         /// podtap's own traffic.
         OwnTraffic = "own_traffic",
+        /// A failed connect that packets show and that is recorded with its process.
+        SeenByProcess = "seen_by_process",
     }
 }
 

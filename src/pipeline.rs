@@ -116,7 +116,7 @@ where
     /// What is left out to see less is still traffic; what is ignored is not wanted in any number.
     fn observe(&mut self, record: Record, left_out: Option<LeftOut>) {
         match (&self.probe, left_out) {
-            (None, _) | (_, Some(LeftOut::Ignored | LeftOut::OwnTraffic)) => {}
+            (None, _) | (_, Some(LeftOut::Ignored | LeftOut::OwnTraffic | LeftOut::SeenByProcess)) => {}
             (Some(probe), Some(LeftOut::NotSelected | LeftOut::Sampled | LeftOut::RateLimited) | None) => {
                 self.requests.add(record);
                 if self.requests.are_many() {

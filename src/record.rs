@@ -16,6 +16,7 @@ mod conntrack;
 mod dataset;
 mod flow;
 mod observed;
+mod opening;
 #[cfg(test)]
 pub(crate) mod sample;
 mod protocols;
@@ -33,6 +34,7 @@ pub use self::conntrack::{
 pub use self::dataset::Dataset;
 pub use self::flow::{FlowCounts, FlowEnd, FlowRecord, FlowStatus};
 pub use self::observed::{ObservedKind, OfNode};
+pub use self::opening::Opening;
 pub use self::protocols::{
     CallSystem, ConnectionSide, EarlyEnd, EndedHow, EventStream, GrpcCall, Http2, SocketCounts, StreamReset, WebSocket,
     grpc_status, grpc_status_name, h2_error,
@@ -167,6 +169,8 @@ pub struct ExchangeConnection {
     /// The names of the server's address when the first record was made; set by the pipeline. The connection may outlive
     /// them.
     pub domain: OnceLock<Option<Arc<DomainNames>>>,
+    /// How it began; none where its SYN was not seen.
+    pub opening: Option<Opening>,
 }
 
 /// `network.direction`.

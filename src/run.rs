@@ -130,7 +130,8 @@ impl LiveParts {
         let filter = settings.live_filter();
         choices.iter().try_for_each(|choice| check_filter(filter, &choice.interface))?;
         let own_ips = own_ips(&tables, &settings);
-        let assembly = Assembly::new(config, own_ips.clone())?;
+        let mut assembly = Assembly::new(config, own_ips.clone())?;
+        let book = if matches!(connects, Some(Ok(_))) { assembly.join_processes() } else { None };
         if let Some(missing) = rights(&settings).into_iter().find_map(NotPermitted::of)
             && std::io::stderr().is_terminal()
         {
@@ -180,7 +181,7 @@ impl LiveParts {
             live.track()?;
         }
         if let Some(connects) = connects {
-            live.watch_connects(connects)?;
+            live.watch_connects(connects, book)?;
         }
         Ok(live)
     }
@@ -243,6 +244,7 @@ impl LiveParts {
             probe,
             part: self.shared.part(),
             so_far: tap::SoFar::default(),
+            join: self.assembly.join(),
         };
         let stop = self.stopped.clone();
         let capture = CaptureThread::start(interface, &self.any_ended, move || {

@@ -217,7 +217,12 @@ fn tight() -> DissectorConfig {
         flows: Some(flows::FlowConfig { most: 8, interval: Some(1_000_000_000), ..flows::FlowConfig::default() }),
         check_every: 100_000_000,
         dns: None,
-        connects: Some(attempts::AttemptConfig { most: 8, observer_id: String::new(), own_ips: Vec::new() }),
+        connects: Some(attempts::AttemptConfig {
+            most: 8,
+            observer_id: String::new(),
+            own_ips: Vec::new(),
+            reported: attempts::Reported::None,
+        }),
         copies: None,
     }
 }

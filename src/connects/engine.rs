@@ -42,6 +42,8 @@ pub struct KernelClocks {
     pub monotonic: i64,
     /// To CLOCK_BOOTTIME.
     pub boot: i64,
+    /// By how much the first may be wrong, nanoseconds.
+    pub error: u64,
 }
 
 /// The program's counters of one CPU, in its order.
@@ -67,6 +69,10 @@ pub struct ConnectEngine {
     clocks: KernelClocks,
     /// The last number read of each CPU.
     last: Vec<u64>,
+    /// How many all CPUs had sent when the program's counters were read last.
+    sent: u64,
+    /// When that was.
+    counted_at: Timestamp,
     ledger: ConnectLedger,
     out: Vec<Record>,
 }
@@ -74,8 +80,8 @@ pub struct ConnectEngine {
 impl ConnectEngine {
     /// `own_ips` decides the direction.
     pub fn new(config: ConnectConfig, own_ips: Vec<IpAddr>) -> Self {
-        let (clocks, last, ledger, out) = Default::default();
-        Self { config, own_ips, clocks, last, ledger, out }
+        let (clocks, last, sent, counted_at, ledger, out) = Default::default();
+        Self { config, own_ips, clocks, last, sent, counted_at, ledger, out }
     }
 
     /// The records made so far; the caller takes them out.
@@ -96,6 +102,11 @@ impl ConnectEngine {
     /// The pod's addresses, when they changed.
     pub fn set_own_ips(&mut self, own_ips: Vec<IpAddr>) {
         self.own_ips = own_ips;
+    }
+
+    /// By how much times of records may be wrong, nanoseconds.
+    pub fn clock_error(&self) -> u64 {
+        self.clocks.error
     }
 
     /// What the clocks of the kernel read now.
@@ -136,11 +147,22 @@ impl ConnectEngine {
         self.ledger.dropped = dropped.max(self.ledger.dropped);
         (self.ledger.untracked, self.ledger.unended) = (sum(|c| c.untracked), sum(|c| c.unended));
         self.ledger.own = sum(|c| c.own);
+        self.sent = sum(|c| c.sent);
         if at_the_end {
             for (cpu, counts) in counts.iter().enumerate().take(MAX_CPUS) {
                 self.number(cpu, counts.sent);
             }
         }
+    }
+
+    /// The program's counters are about to be read.
+    pub fn set_counted_at(&mut self, now: Timestamp) {
+        self.counted_at = now;
+    }
+
+    /// Every connect whose result was known at this time was read; none where more wait to be read.
+    pub fn read_up_to(&self) -> Option<Timestamp> {
+        (self.numbered() >= self.sent).then_some(self.counted_at)
     }
 
     /// How many entries all CPUs have sent, by the numbers of those that were read.

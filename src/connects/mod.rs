@@ -2,12 +2,16 @@
 //!
 //! Pure: time and bytes are arguments. Who loads the program and reads the ring is `source::connects`.
 
+mod askers;
 mod container;
 mod engine;
 mod entry;
 mod errno;
+mod join;
 #[cfg(test)]
 mod tests;
 
+pub use self::askers::{AskerBook, Askers, Namespaces};
 pub use self::engine::{ConnectConfig, ConnectEngine, KernelClocks, KernelCounts};
 pub use self::entry::{ConnectEntry, HEADER, LONGEST};
+pub use self::join::Join;

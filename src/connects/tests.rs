@@ -52,7 +52,7 @@ fn connects() -> ConnectEngine {
     let mut config = ConnectConfig { mounts: 5, ..ConnectConfig::default() };
     config.read_users("root:x:0:0::/root:/bin/sh\nwww-data:x:33:33\nnonsense\nother:x:33:1");
     let mut connects = ConnectEngine::new(config, vec![[10, 0, 0, 1].into()]);
-    connects.set_clocks(KernelClocks { monotonic: 1_000_000, boot: 2_000_000 });
+    connects.set_clocks(KernelClocks { monotonic: 1_000_000, boot: 2_000_000, error: 0 });
     connects
 }
 

@@ -7,7 +7,7 @@ use compact_str::CompactString;
 
 use crate::flow::{ConnectionBeginning, Direction, community_id, connection_id};
 use crate::record::{
-    Exchange, ExchangeConnection, HttpHeader, HttpRequest, HttpResponse, HttpVersion, NetworkDirection,
+    Exchange, ExchangeConnection, HttpHeader, HttpRequest, HttpResponse, HttpVersion, NetworkDirection, Opening,
 };
 use crate::redact::Redactor;
 use crate::shape::{proxy, trace};
@@ -35,6 +35,7 @@ pub(crate) fn connection(conn: &ConnSummary, client: Direction, config: &Exchang
         scope: conn.key.scope,
         around: conn.around.as_deref().copied().unwrap_or_default(),
         domain: std::sync::OnceLock::new(),
+        opening: (conn.originator == Some(client)).then(|| Opening::new(conn.first_seen)),
     })
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::sequence::Sequence;
 use crate::flow::{ConnKey, Direction, FiveTuple, IpProtocol, OuterLayers, Scope, Timestamp, icmp_counterpart};
 use crate::packet::{CarriedIn, Datagram, Segment, TcpFlags};
-use crate::record::{ExchangeConnection, FlowCounts, FlowProgress, IcmpMessage};
+use crate::record::{ExchangeConnection, FlowCounts, FlowProgress, IcmpMessage, Opening};
 
 /// Packets of one end alone that make a flow more than a stray one.
 const SETTLED_AFTER: u32 = 3;
@@ -173,6 +173,8 @@ struct TcpProgress {
     connect_ns: Option<u64>,
     /// As the exchanges in it have it.
     connection: Option<Arc<ExchangeConnection>>,
+    /// As its records have it.
+    opening: Option<Arc<Opening>>,
     /// A SYN in the middle, which counts once it is answered or followed: who sent it, and its number.
     attempt: Option<(Direction, u32)>,
     /// Who sent the RST that ended it.

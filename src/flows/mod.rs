@@ -42,6 +42,8 @@ pub struct FlowConfig {
     pub own_ips: Vec<IpAddr>,
     /// Whether somebody waits for `FlowTable::news`.
     pub news: bool,
+    /// Whether records say how their connection began, so that its process can be looked for.
+    pub openings: bool,
 }
 
 impl Default for FlowConfig {
@@ -54,6 +56,7 @@ impl Default for FlowConfig {
             observer_id: String::new(),
             own_ips: Vec::new(),
             news: false,
+            openings: false,
         }
     }
 }

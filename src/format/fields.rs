@@ -185,6 +185,23 @@ pub const FIELDS: &[RecordField] = &[
     field("orchestrator.cluster.name", Keyword, "CLUSTER_NAME"),
     field("agent.type", Keyword, "`podtap`"),
     field("agent.version", Keyword, "Version of podtap"),
+    field(
+        "process.pid",
+        Long,
+        "The process that asked for the connection, by its number in the machine's own namespace of processes. Of exchanges and flows with RECORD=connects, where it is certain",
+    ),
+    field("process.vpid", Long, "Its number in its own namespace, where that is another one"),
+    field("process.name", Keyword, "Its name in the kernel: 15 bytes at most"),
+    field("process.executable", Keyword, "Path of its executable, in its own file system"),
+    field("process.args", Keyword, "Its arguments, secrets masked; the first 1024 bytes"),
+    field("process.command_line", Wildcard, "The same, joined by spaces"),
+    field("process.parent.pid", Long, "The process that made it"),
+    field("process.start", Date, "When the process began"),
+    field("user.id", Keyword, "User of the process"),
+    field("user.name", Keyword, "Name of the user, as /etc/passwd of podtap has it"),
+    field("container.id", Keyword, "Container of the process, where its control group is one's"),
+    field("container.name", Keyword, "Name of the container, where something names it"),
+    field("container.runtime", Keyword, "`containerd`, `docker`, `cri-o`, `podman`, where the control group says so"),
     field("observer.ingress.interface.name", Keyword, "Interface the connection was seen on"),
     field("podtap.trust", Keyword, "`complete`, `truncated`, `gap`, `midstream`, `unpaired`"),
     field(
@@ -296,6 +313,14 @@ pub const FIELDS: &[RecordField] = &[
     field("podtap.sse.events", Long, "Server-sent events in the response"),
     field("podtap.sse.first_event_us", Long, "Request first byte → first event whole"),
     field(
+        "podtap.process.trust",
+        Keyword,
+        "How the process of an exchange or a flow is known: `exact` (a connect between these addresses and ports was under way when the first SYN was captured). Whatever is less certain gives no process",
+    ),
+    field("podtap.process.hostname", Keyword, "The host name that the process sees: in a pod the pod's name"),
+    field("podtap.process.pod_uid", Keyword, "Uid of its pod, where its control group names it"),
+    field("podtap.process.args_cut", Boolean, "`true` where there is more of the arguments"),
+    field(
         "podtap.tunnel.type",
         Keyword,
         "The innermost tunnel around the first packet: `ip`, `gre`, `vxlan`, `geneve`, `erspan`, `gtp`, `pppoe`",
@@ -375,6 +400,11 @@ pub fn all_fields() -> impl Iterator<Item = RecordField> {
         .chain(events::VERDICT_FIELDS.iter().copied())
         .chain(connect::CONNECT_FIELDS.iter().copied())
         .chain(ledger_fields())
+}
+
+/// Of a process: with the same meaning in records of exchanges, flows and connects.
+fn is_of_process(name: &str) -> bool {
+    ["process.", "user.", "container.", "podtap.process."].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// What all records say in the same way.

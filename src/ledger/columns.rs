@@ -3,7 +3,7 @@
 
 use super::{
     ConnectLedger, ConntrackLedger, Discard, DropReason, FailureReason, FlowLedger, FrameLedger, H2Frame, HttpLedger,
-    KernelCounters, LeftOut, NotHttp, RecordLedger, SinkCounts, Skip, StreamLedger, VerdictLedger,
+    KernelCounters, LeftOut, NotHttp, ProcessJoin, RecordLedger, SinkCounts, Skip, StreamLedger, VerdictLedger,
 };
 use crate::record::{Dataset, UnansweredReason, Weird};
 
@@ -229,6 +229,9 @@ pub const CONNECTS: &[LedgerColumn<ConnectLedger>] = columns! {
     "connects_untracked" Counter(|c| c.untracked) "Connects with no room to wait for their result: too many at the same time.",
     "connects_unended" Counter(|c| c.unended) "Connects whose result was missed.",
     "connects_own" Counter(|c| c.own) "Connects of podtap itself, which are not recorded.",
+    "connects_forgotten" Counter(|c| c.forgotten) "Connects forgotten to keep a limit: records that come later do not find their process.",
+    "process_joins" ReasonCounts(|c| c.joins.counts(), "result", || ProcessJoin::ALL.iter().map(|join| join.name()).collect())
+        "Records of exchanges, flows and failed connects for which a process was looked for, by what was found.",
     "connect_runs_missed" Counter(|c| c.missed) "Runs of the program that the kernel left out, as it was running on that CPU already.",
 };
 

@@ -1,7 +1,7 @@
 //! The ledgers of what the kernel reports besides packets: events of connection tracking, entries of logged packets, connects
 //! of processes.
 
-use super::{Imbalance, check, merge_fields};
+use super::{ByReason, Imbalance, ProcessJoin, check, merge_fields};
 
 /// events = recorded + folded + left out + repeated + unreadable. Sent by the kernel = events + lost beginnings + dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,6 +122,10 @@ pub struct ConnectLedger {
     pub own: u64,
     /// Outside: runs of the program that the kernel left out, because it was running on that CPU.
     pub missed: u64,
+    /// Outside: connects forgotten to keep the limit, before a record may have asked for them.
+    pub forgotten: u64,
+    /// Outside: records of exchanges, flows and failed connects for which a process was looked for.
+    pub joins: ByReason<{ ProcessJoin::COUNT }>,
 }
 
 impl ConntrackLedger {
@@ -155,7 +159,7 @@ impl ConnectLedger {
     }
 }
 
-merge_fields!(ConnectLedger: plain opens events read dropped recorded unreadable untracked unended own missed; by_reason);
+merge_fields!(ConnectLedger: plain opens events read dropped recorded unreadable untracked unended own missed forgotten; by_reason joins);
 merge_fields!(ConntrackLedger: plain opens events lost_beginnings dropped recorded folded left_out repeated unreadable begun updates ended sums
     overruns dumps dumps_failed dump_entries ended_by_dump untracked flows silent missing; by_reason);
 merge_fields!(VerdictLedger: plain opens entries recorded waiting folded left_out unmatched no_ip cut foreign repeats unjoined lost dropped

@@ -7,8 +7,8 @@ use std::fmt::Write;
 
 use super::{KernelCounters, imbalances};
 use crate::ledger::{
-    ByReason, ConnectLedger, ConntrackLedger, Discard, FlowLedger, Ledger, LeftOut, NotHttp, RecordLedger, Skip,
-    VerdictLedger,
+    ByReason, ConnectLedger, ConntrackLedger, Discard, FlowLedger, Ledger, LeftOut, NotHttp, ProcessJoin, RecordLedger,
+    Skip, VerdictLedger,
 };
 use crate::record::{Dataset, UnansweredReason};
 use crate::settings::{counted, thousands as count};
@@ -253,6 +253,11 @@ fn connect_lines(lines: &mut Vec<ClosingLine>, c: &ConnectLedger) {
         .beside(c.own, "of podtap itself")
         .beside(c.missed, "runs left out by the kernel");
     lines.push(connects);
+    if c.joins.total() > 0 {
+        let line = ClosingLine::new("processes asked for", c.joins.total());
+        let found = by_reason(&c.joins, ProcessJoin::ALL.iter().map(|join| join.name()));
+        lines.push(found.fold(line, |line, (name, n)| line.term(n, name)).beside(c.forgotten, "connects forgotten"));
+    }
 }
 
 fn record_lines(lines: &mut Vec<ClosingLine>, records: &RecordLedger, sinks: &[(String, SinkCounts)]) {

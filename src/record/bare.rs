@@ -20,6 +20,7 @@ impl ExchangeConnection {
             scope: Scope::default(),
             around: OuterLayers::default(),
             domain: OnceLock::new(),
+            opening: None,
         }
     }
 }

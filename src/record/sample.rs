@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     ConnectRecord, ConnectResult, ConntrackAction, ConntrackRecord, ConntrackStatus, ConntrackTuple, EndKnownBy,
     Exchange, ExchangeConnection, FlowCounts, FlowEnd, FlowRecord, FlowStatus, FollowedBy, HttpHeader, HttpRequest,
-    HttpResponse, HttpVersion, IcmpMessage, LoggedPacket, NetworkDirection, OfNode, PacketCounters, Process,
+    HttpResponse, HttpVersion, IcmpMessage, LoggedPacket, NetworkDirection, OfNode, Opening, PacketCounters, Process,
     ProcessContainer, Record, SeenBy, StoredContainer, Trust, VerdictDirection, VerdictInput, VerdictMeaning,
     VerdictRecord,
 };
@@ -174,6 +174,7 @@ pub(crate) fn flow() -> FlowRecord {
         exchanges: Some(1),
         connection_id: Some("Y29ubmVjdGlvbi1p".into()),
         connection: None,
+        opening: None,
         direction: None,
         interface: None,
         around: OuterLayers::default(),
@@ -194,7 +195,15 @@ pub(crate) fn everything_of_flow() -> FlowRecord {
     (it.source_workload, it.destination_workload) = (workload.clone(), workload);
     let names = ["web.shop"].into_iter().collect();
     it.destination_domain = Some(std::sync::Arc::new(super::DomainNames { names, source: super::DomainSource::Dns }));
+    it.opening = Some(Arc::new(opening()));
     it
+}
+
+/// The opening of a connection that a process with everything asked for.
+pub(crate) fn opening() -> Opening {
+    let opening = Opening::new(START);
+    let _ = opening.asker.set(Some(Arc::new(everything_of_process())));
+    opening
 }
 
 /// All that may be around a packet.
@@ -313,20 +322,25 @@ pub(crate) fn connect() -> ConnectRecord {
     }
 }
 
-/// Everything that such a record can have: more than any has.
-pub(crate) fn everything_of_connect() -> ConnectRecord {
-    let (mut it, flow) = (connect(), everything_of_flow());
+/// Everything that is known of a process.
+fn everything_of_process() -> Process {
     let container = ProcessContainer {
         id: "c0ffee".repeat(10).into(),
         name: Some("web".into()),
         runtime: Some("containerd".into()),
         pod_uid: Some("0d1e".into()),
     };
-    let mut process = (*it.process.clone().unwrap()).clone();
+    let mut process = (*connect().process.unwrap()).clone();
     (process.own_pid, process.args_cut, process.parent) = (Some(7), true, Some(1));
     (process.start, process.user_name) = (Some(START), Some("www".into()));
     (process.container, process.hostname) = (Some(container), Some("web-7f9f".into()));
-    it.process = Some(Arc::new(process));
+    process
+}
+
+/// Everything that such a record can have: more than any has.
+pub(crate) fn everything_of_connect() -> ConnectRecord {
+    let (mut it, flow) = (connect(), everything_of_flow());
+    it.process = Some(Arc::new(everything_of_process()));
     (it.errno, it.thread, it.netns, it.tries) = (Some("EHOSTUNREACH".into()), Some(4712), Some(4_026_531_840), Some(3));
     (it.connection_id, it.interface, it.direction) = (flow.connection_id, flow.interface, flow.direction);
     (it.source_workload, it.destination_workload) = (flow.source_workload, flow.destination_workload);

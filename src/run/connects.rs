@@ -4,6 +4,7 @@
 use std::io::IsTerminal;
 
 use super::{LiveParts, RecordKind, rights};
+use crate::connects::{AskerBook, ConnectEngine};
 use crate::ledger::Ledger;
 use crate::settings::Settings;
 use crate::source::connects::{self, ConnectSourceOptions, ConnectsUnavailable, LoadedProgram, namespace};
@@ -44,10 +45,11 @@ pub(super) fn options(settings: &Settings) -> ConnectSourceOptions {
 }
 
 impl LiveParts {
-    /// Starts reading connects.
+    /// Starts reading connects; `book` notes them for those who ask for the process of what is captured.
     pub(super) fn watch_connects(
         &mut self,
         attempt: Result<LoadedProgram, ConnectsUnavailable>,
+        mut book: Option<AskerBook>,
     ) -> std::io::Result<()> {
         let name = RecordKind::Connects.word();
         let loaded = match attempt {
@@ -66,6 +68,9 @@ impl LiveParts {
                 if let Some(own_ips) = tap.part.new_own_ips() {
                     connects.set_own_ips(own_ips);
                 }
+                if let Some(book) = &mut book {
+                    note(book, connects);
+                }
                 tap.push(connects.records());
                 tap.tick(now, || Ledger { connects: connects.ledger().clone(), ..Ledger::default() });
             });
@@ -73,4 +78,14 @@ impl LiveParts {
             outcome
         })
     }
+}
+
+/// First the connects, then how far they were read.
+fn note(book: &mut AskerBook, connects: &mut ConnectEngine) {
+    let error = connects.clock_error();
+    book.note(connects.records(), error);
+    if let Some(at) = connects.read_up_to() {
+        book.has_read_up_to(at);
+    }
+    connects.ledger_mut().forgotten = book.forgotten();
 }

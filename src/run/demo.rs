@@ -182,6 +182,7 @@ impl Show {
             probe,
             part: SharedState::new(Arc::clone(&self.metrics), Vec::new()).part(),
             so_far: SoFar::default(),
+            join: None,
         };
         let (stop, stopped) = stop_pair()?;
         let (began, begins) = oneshot::channel();

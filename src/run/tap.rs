@@ -2,8 +2,11 @@
 //!
 //! Nothing here waits: a sink whose queue is full loses records, and counts them.
 
+use std::time::Duration;
+
 use super::news::NewsSender;
 use super::shared::ThreadPart;
+use crate::connects::Join;
 use crate::dissect::Dissector;
 use crate::exchange::SeenProtocols;
 use crate::flow::{IpProtocol, Timestamp};
@@ -19,6 +22,9 @@ use crate::tcp::CloseReason;
 
 /// Records handed on at once.
 const AT_ONCE: usize = 64;
+/// How often the rest of the connects is waited for at the end, and how long each time.
+const LAST_LOOKS: usize = 50;
+const LAST_LOOK: Duration = Duration::from_millis(10);
 /// News handed on at once.
 const NEWS_AT_ONCE: usize = 1024;
 /// How often counters are published, nanoseconds of capture time.
@@ -33,6 +39,8 @@ pub(super) struct FrameTap<S, E> {
     pub(super) probe: MetricsProbe,
     pub(super) part: ThreadPart,
     pub(super) so_far: SoFar,
+    /// Looks for processes, where connects are read.
+    pub(super) join: Option<Join>,
 }
 
 /// What a tap has counted, and when it publishes next.
@@ -52,10 +60,27 @@ where
     /// The capture is over: everything open goes out.
     pub(super) fn finish(mut self) -> SeenProtocols {
         self.dissector.finish(CloseReason::Shutdown);
+        self.look_for_processes();
+        if let Some(join) = &mut self.join {
+            // Connects are read to their end at the same time.
+            for _ in 0..LAST_LOOKS {
+                if !join.is_waiting() {
+                    break;
+                }
+                std::thread::sleep(LAST_LOOK);
+            }
+            join.finish(self.dissector.records());
+        }
         self.pipeline.push(self.dissector.records());
         self.pipeline.flush();
         self.publish();
         self.dissector.protocols().clone()
+    }
+
+    fn look_for_processes(&mut self) {
+        if let Some(join) = &mut self.join {
+            join.take(self.dissector.records());
+        }
     }
 
     /// Passes on what flows came to, for those who wait for it.
@@ -68,7 +93,11 @@ where
     }
 
     fn publish(&self) {
-        self.probe.publish(&self.dissector.ledger(), &self.so_far.kernel);
+        let mut ledger = self.dissector.ledger();
+        if let Some(join) = &self.join {
+            ledger.connects.joins = join.joins().clone();
+        }
+        self.probe.publish(&ledger, &self.so_far.kernel);
     }
 }
 
@@ -89,6 +118,7 @@ where
         });
         self.so_far.frames += u64::from(!own);
         if self.dissector.records().len() >= AT_ONCE {
+            self.look_for_processes();
             self.pipeline.push(self.dissector.records());
         }
         if self.dissector.flows().is_some_and(|flows| flows.news().len() >= NEWS_AT_ONCE) {
@@ -102,6 +132,10 @@ where
         }
         self.dissector.handle_timeout(now);
         self.serve_news(now);
+        self.look_for_processes();
+        if let Some(join) = &mut self.join {
+            join.tick(self.dissector.records());
+        }
         self.pipeline.push(self.dissector.records());
         self.pipeline.flush();
         self.part.tick(std::mem::take(&mut self.so_far.frames), self.dissector.is_busy());

@@ -70,6 +70,7 @@ impl CaptureWatch {
                 probe,
                 part: shared.part(),
                 so_far: SoFar::default(),
+                join: None,
                 news: NewsSender::default(),
             };
             let (stopped, trouble) = (stopped.clone(), Arc::clone(&this.trouble));

@@ -13,6 +13,7 @@ mod ledger;
 mod lens;
 mod lines;
 mod opensearch;
+mod processes;
 mod records;
 mod same;
 mod sketch;

@@ -47,6 +47,7 @@ mod logstash;
 mod metamorphic;
 mod namespace;
 mod privilege;
+mod processes;
 mod proportion;
 mod readme;
 mod redirected;

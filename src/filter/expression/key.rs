@@ -31,6 +31,7 @@ pub(super) enum TextKey {
     Workload,
     Connection,
     Container,
+    Process,
     User,
     Keyword,
 }
@@ -55,7 +56,7 @@ pub(super) enum ExpressionKey {
 }
 
 /// Every key, as it is written.
-pub(super) const KEYS: [(&str, ExpressionKey); 33] = [
+pub(super) const KEYS: [(&str, ExpressionKey); 34] = [
     ("ip", ExpressionKey::Ip(WhichEnds::Either)),
     ("sip", ExpressionKey::Ip(WhichEnds::Source)),
     ("dip", ExpressionKey::Ip(WhichEnds::Destination)),
@@ -84,6 +85,7 @@ pub(super) const KEYS: [(&str, ExpressionKey); 33] = [
     ("workload", ExpressionKey::Text(TextKey::Workload)),
     ("connection", ExpressionKey::Text(TextKey::Connection)),
     ("container", ExpressionKey::Text(TextKey::Container)),
+    ("process", ExpressionKey::Text(TextKey::Process)),
     ("user", ExpressionKey::Text(TextKey::User)),
     ("keyword", ExpressionKey::Text(TextKey::Keyword)),
     ("duration", ExpressionKey::Number(NumberKey::Duration)),

@@ -313,6 +313,7 @@ fn glob(key: TextKey, text: &str) -> Result<Glob, String> {
         | TextKey::Workload
         | TextKey::Connection
         | TextKey::Container
+        | TextKey::Process
         | TextKey::User => &[],
         // As its predecessor did: a part of it is enough.
         TextKey::Keyword => return Glob::ignoring_case(&format!("*{text}*")).map_err(|bad| bad.why.to_owned()),

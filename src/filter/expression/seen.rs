@@ -139,6 +139,7 @@ pub(super) fn texts(
         | TextKey::State
         | TextKey::Connection
         | TextKey::Container
+        | TextKey::Process
         | TextKey::User
         | TextKey::Keyword => match record {
             Record::Http(exchange) => of_exchange(exchange, key, wanted),
@@ -181,16 +182,15 @@ fn of_exchange(exchange: &Exchange, key: TextKey, wanted: &mut dyn FnMut(&str) -
         TextKey::Keyword => {
             request.is_some_and(|request| {
                 wanted(&whole_url(request)) || request.user_agent.as_deref().is_some_and(&mut *wanted)
-            }) || exchange.route.as_deref().is_some_and(wanted)
+            }) || exchange.route.as_deref().is_some_and(&mut *wanted)
+                || exchange.process().is_some_and(|process| of_process(process, TextKey::Keyword, wanted))
         }
-        TextKey::State
-        | TextKey::Dataset
-        | TextKey::Pod
-        | TextKey::Namespace
-        | TextKey::Node
-        | TextKey::Workload
-        | TextKey::Container
-        | TextKey::User => false,
+        TextKey::Container | TextKey::Process | TextKey::User => {
+            exchange.process().is_some_and(|process| of_process(process, key, wanted))
+        }
+        TextKey::State | TextKey::Dataset | TextKey::Pod | TextKey::Namespace | TextKey::Node | TextKey::Workload => {
+            false
+        }
     }
 }
 
@@ -214,6 +214,9 @@ fn of_flow(flow: &FlowRecord, key: TextKey, wanted: &mut dyn FnMut(&str) -> bool
         TextKey::Trust => wanted(flow.trust.name()),
         TextKey::Interface => flow.interface.as_deref().is_some_and(wanted),
         TextKey::Connection => flow.connection_id.as_deref().is_some_and(wanted),
+        TextKey::Container | TextKey::Process | TextKey::User | TextKey::Keyword => {
+            flow.process().is_some_and(|process| of_process(process, key, wanted))
+        }
         TextKey::Host
         | TextKey::Path
         | TextKey::Url
@@ -226,10 +229,7 @@ fn of_flow(flow: &FlowRecord, key: TextKey, wanted: &mut dyn FnMut(&str) -> bool
         | TextKey::Pod
         | TextKey::Namespace
         | TextKey::Node
-        | TextKey::Workload
-        | TextKey::Container
-        | TextKey::User
-        | TextKey::Keyword => false,
+        | TextKey::Workload => false,
     }
 }
 
@@ -255,6 +255,7 @@ fn of_conntrack(event: &ConntrackRecord, key: TextKey, wanted: &mut dyn FnMut(&s
         | TextKey::Workload
         | TextKey::Connection
         | TextKey::Container
+        | TextKey::Process
         | TextKey::User
         | TextKey::Keyword => false,
     }
@@ -289,6 +290,7 @@ fn of_verdict(logged: &VerdictRecord, key: TextKey, wanted: &mut dyn FnMut(&str)
         | TextKey::Namespace
         | TextKey::Node
         | TextKey::Workload
+        | TextKey::Process
         | TextKey::Connection => false,
     }
 }
@@ -304,12 +306,8 @@ fn of_connect(connect: &ConnectRecord, key: TextKey, wanted: &mut dyn FnMut(&str
         TextKey::Host => {
             connect.destination_domain.as_deref().is_some_and(|it| it.names.iter().any(|name| wanted(name)))
         }
-        TextKey::Container => process.is_some_and(|process| of_container(process, wanted)),
-        TextKey::User => process.is_some_and(|process| {
-            wanted(&process.user.to_string()) || process.user_name.as_deref().is_some_and(wanted)
-        }),
-        TextKey::Keyword => {
-            process.is_some_and(|process| wanted(&process.name) || process.executable.as_deref().is_some_and(wanted))
+        TextKey::Container | TextKey::Process | TextKey::User | TextKey::Keyword => {
+            process.is_some_and(|process| of_process(process, key, wanted))
         }
         TextKey::Path
         | TextKey::Url
@@ -325,6 +323,17 @@ fn of_connect(connect: &ConnectRecord, key: TextKey, wanted: &mut dyn FnMut(&str
         | TextKey::Node
         | TextKey::Workload => false,
     }
+}
+
+/// Of the process that asked: `keyword` and `process` are the same.
+fn of_process(process: &Process, key: TextKey, wanted: &mut dyn FnMut(&str) -> bool) -> bool {
+    if key == TextKey::Container {
+        return of_container(process, wanted);
+    }
+    if key == TextKey::User {
+        return wanted(&process.user.to_string()) || process.user_name.as_deref().is_some_and(wanted);
+    }
+    wanted(&process.name) || process.executable.as_deref().is_some_and(wanted)
 }
 
 /// Its id, its name, or the beginning of its id as programs for containers show it.

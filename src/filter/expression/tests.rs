@@ -119,6 +119,30 @@ fn connections_are_compared_by_both_their_ends_before_and_after_translation() {
 }
 
 #[test]
+fn exchanges_and_flows_are_compared_by_the_process_that_asked_and_without_one_by_none() {
+    use crate::record::sample::{connection, everything_of_flow, opening};
+    let mut asked = exchange();
+    asked.connection =
+        std::sync::Arc::new(crate::record::ExchangeConnection { opening: Some(opening()), ..connection() });
+    let flow = everything_of_flow();
+    let bare = crate::record::FlowRecord { opening: None, ..flow.clone() };
+    for (text, expected) in [
+        ("process=curl", true),
+        ("process=/usr/bin/*", true),
+        ("process=cur", false),
+        ("keyword=/bin/cu", true),
+        ("container=web", true),
+        ("container=c0ffeec0ffee", true),
+        ("user=1000 && user=www", true),
+        ("user=0", false),
+    ] {
+        assert_eq!(holds(text, &record(asked.clone())), expected, "{text}");
+        assert_eq!(holds(text, &Record::from(flow.clone())), expected, "{text}");
+        assert!(!holds(text, &Record::from(bare.clone())), "{text}");
+    }
+}
+
+#[test]
 fn logged_packets_are_compared_by_ends_verdict_and_container() {
     let logged = Record::from(verdict());
     for (text, expected) in [
@@ -174,7 +198,7 @@ fn what_cannot_be_meant_is_refused_where_it_is() {
         ("", 1, "expected a name"),
         ("stauts=500", 1, "did you mean status?"),
         ("status=200 && hots=a", 15, "did you mean host?"),
-        ("process=redis", 1, "is no key"),
+        ("proces=redis", 1, "is no key"),
         ("status=20x", 8, "\"20x\": not a status code"),
         ("status=2xx,oops", 8, "oops"),
         ("dport=http", 7, "not a port"),

@@ -1,12 +1,14 @@
 //! What a report says of a flow, and when one is due. Counts nothing: `entry` does.
 
+use std::sync::Arc;
+
 use compact_str::{CompactString, format_compact};
 
 use super::super::FlowConfig;
 use super::super::sequence::Sequence;
 use super::{FlowEntry, FlowPhase, Last, TcpProgress, of};
 use crate::flow::{ConnectionBeginning, FlowIds, Timestamp, connection_id};
-use crate::record::{EventOutcome, FlowCounts, FlowEnd, FlowRecord, FlowStatus, NetworkDirection, Trust};
+use crate::record::{EventOutcome, FlowCounts, FlowEnd, FlowRecord, FlowStatus, NetworkDirection, Opening, Trust};
 
 /// How long what is over is kept for what straggles in.
 const LINGER: u64 = 2_000_000_000;
@@ -72,6 +74,7 @@ impl FlowEntry {
         let counts = std::mem::take(&mut self.counts);
         let nothing = counts.iter().all(|counts| counts.packets == 0);
         let status = self.status(last, now);
+        let opening = if config.openings { self.opening() } else { None };
         let tcp = self.tcp.as_deref();
         FlowRecord {
             id: format_compact!("{flow_id}.{}", self.reports),
@@ -96,6 +99,7 @@ impl FlowEntry {
             exchanges: (tcp.is_some() && reads_http).then(|| std::mem::take(&mut self.exchanges).into()),
             connection_id: tcp.map(|tcp| self.connection_id(tcp, config)),
             connection: tcp.and_then(|tcp| tcp.connection.clone()),
+            opening,
             direction: NetworkDirection::of(&config.own_ips, ends.source.ip, [ends.destination.ip]),
             interface: self.interface.clone(),
             around: self.around,
@@ -104,6 +108,14 @@ impl FlowEntry {
             destination_domain: None,
             of_node: None,
         }
+    }
+
+    /// How it began: the same in all of its reports.
+    fn opening(&mut self) -> Option<Arc<Opening>> {
+        let tcp = self.tcp.as_mut()?;
+        let [low, high] = &tcp.sequences;
+        self.source.pick(low, high).syn?;
+        Some(Arc::clone(tcp.opening.get_or_insert_with(|| Arc::new(Opening::new(self.first)))))
     }
 
     fn status(&self, last: Option<Last>, now: Timestamp) -> FlowStatus {

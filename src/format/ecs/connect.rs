@@ -3,16 +3,17 @@
 use std::net::IpAddr;
 
 use compact_str::CompactString;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::ECS_VERSION;
 use super::fit::LineFit;
 use super::objects::{EcsPart, IanaNumber, IdPart, IngressPart, NamePart, ObserverPart, RecorderParts, SidePart};
+use super::process::{Container, ProcessPart, Surroundings, User};
 use super::view::community_id;
 use crate::flow::Endpoint;
 use crate::format::Observer;
 use crate::format::stamp::Rfc3339Stamp;
-use crate::record::{ConnectRecord, ConnectResult, Dataset, NameSet, Process};
+use crate::record::{ConnectRecord, ConnectResult, Dataset, NameSet};
 
 #[derive(Serialize)]
 pub(super) struct ConnectView<'a> {
@@ -27,9 +28,9 @@ pub(super) struct ConnectView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<ProcessPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<ProcessUserPart<'a>>,
+    user: Option<User<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    container: Option<ProcessContainerPart<'a>>,
+    container: Option<Container<'a>>,
     #[serde(flatten)]
     recorder: RecorderParts<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,66 +81,10 @@ struct ConnectNetworkPart {
 }
 
 #[derive(Serialize)]
-pub(super) struct ProcessPart<'a> {
-    pid: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vpid: Option<u32>,
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    executable: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    args: Option<ProcessArgs<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    command_line: Option<CommandLine<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parent: Option<Pid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    thread: Option<Thread>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    start: Option<Rfc3339Stamp>,
-}
-
-#[derive(Serialize)]
-struct Pid {
-    pid: u32,
-}
-
-#[derive(Serialize)]
-struct Thread {
-    id: u32,
-}
-
-/// Each argument, shortened where the line has to be short.
-struct ProcessArgs<'a> {
-    args: &'a [CompactString],
-    fit: &'a LineFit,
-}
-
-/// The same joined by spaces.
-struct CommandLine<'a>(&'a [CompactString]);
-
-/// A keyword in ECS.
-#[derive(Serialize)]
-pub(super) struct ProcessUserPart<'a> {
-    id: CompactString,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-pub(super) struct ProcessContainerPart<'a> {
-    id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    runtime: Option<&'a str>,
-}
-
-#[derive(Serialize)]
 struct ConnectPodtapPart<'a> {
     connect: ConnectPart<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    process: Option<ProcessSurroundings<'a>>,
+    process: Option<Surroundings<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     connection: Option<IdPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -164,29 +109,6 @@ struct ConnectPart<'a> {
     tries: Option<u64>,
 }
 
-/// What ECS has no names for.
-#[derive(Serialize)]
-pub(super) struct ProcessSurroundings<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hostname: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pod_uid: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    args_cut: Option<bool>,
-}
-
-impl Serialize for ProcessArgs<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.args.iter().map(|arg| self.fit.text(arg)))
-    }
-}
-
-impl Serialize for CommandLine<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0.join(" "))
-    }
-}
-
 impl<'a> ConnectView<'a> {
     pub(super) fn new(record: &'a ConnectRecord, observer: &'a Observer, fit: &'a LineFit) -> Self {
         let process = record.process.as_deref();
@@ -204,8 +126,8 @@ impl<'a> ConnectView<'a> {
             },
             network: ConnectNetworkPart::new(record),
             process: process.map(|process| ProcessPart::new(process, record.thread, fit)),
-            user: process.map(ProcessUserPart::new),
-            container: process.and_then(ProcessContainerPart::new),
+            user: process.map(User::new),
+            container: process.and_then(Container::new),
             recorder: RecorderParts::of(record.of_node.as_deref(), observer),
             observer: interface.map(|name| ObserverPart { ingress: IngressPart { interface: NamePart { name } } }),
             podtap: ConnectPodtapPart::new(record, fit),
@@ -246,45 +168,6 @@ impl ConnectNetworkPart {
     }
 }
 
-impl<'a> ProcessPart<'a> {
-    pub(super) fn new(process: &'a Process, thread: Option<u32>, fit: &'a LineFit) -> Self {
-        let args = process.args.as_slice();
-        Self {
-            pid: process.pid,
-            vpid: process.own_pid,
-            name: &process.name,
-            executable: fit.maybe(process.executable.as_deref()),
-            args: (!args.is_empty()).then_some(ProcessArgs { args, fit }),
-            command_line: (!args.is_empty() && fit.url_parts).then_some(CommandLine(args)),
-            parent: process.parent.map(|pid| Pid { pid }),
-            thread: thread.map(|id| Thread { id }),
-            start: process.start.map(Rfc3339Stamp::new),
-        }
-    }
-}
-
-impl<'a> ProcessUserPart<'a> {
-    pub(super) fn new(process: &'a Process) -> Self {
-        Self { id: compact_str::ToCompactString::to_compact_string(&process.user), name: process.user_name.as_deref() }
-    }
-}
-
-impl<'a> ProcessContainerPart<'a> {
-    pub(super) fn new(process: &'a Process) -> Option<Self> {
-        let it = process.container.as_ref()?;
-        Some(Self { id: &it.id, name: it.name.as_deref(), runtime: it.runtime.as_deref() })
-    }
-}
-
-impl<'a> ProcessSurroundings<'a> {
-    pub(super) fn new(process: &'a Process) -> Option<Self> {
-        let pod_uid = process.container.as_ref().and_then(|container| container.pod_uid.as_deref());
-        let args_cut = process.args_cut.then_some(true);
-        let it = Self { hostname: process.hostname.as_deref(), pod_uid, args_cut };
-        (it.hostname.is_some() || it.pod_uid.is_some() || it.args_cut.is_some()).then_some(it)
-    }
-}
-
 impl<'a> ConnectPodtapPart<'a> {
     fn new(record: &'a ConnectRecord, fit: &LineFit) -> Self {
         Self {
@@ -295,7 +178,7 @@ impl<'a> ConnectPodtapPart<'a> {
                 netns: record.netns,
                 tries: record.tries,
             },
-            process: record.process.as_deref().and_then(ProcessSurroundings::new),
+            process: record.process.as_deref().and_then(|process| Surroundings::new(process, None)),
             connection: record.connection_id.as_deref().map(|id| IdPart { id }),
             source: SidePart::new(record.source_workload.as_deref(), None, fit),
             destination: SidePart::new(

@@ -62,6 +62,7 @@ prop_compose! {
             interface: interface.then(|| "eth0".into()),
             around: if early { sample::everything_around() } else { Default::default() },
             direction: direction.then_some(NetworkDirection::Egress),
+            opening: connect.then(sample::opening),
             client: crate::flow::Endpoint::new(ips[1], 1),
             server: crate::flow::Endpoint::new(ips[2], 65535),
             ..sample::connection()
@@ -98,6 +99,7 @@ prop_compose! {
         it.outcome = it.outcome.filter(|_| outcome);
         it.connection_id = it.connection_id.filter(|_| known);
         it.connection = joined.then(|| Arc::new(sample::connection()));
+        it.opening = it.opening.filter(|_| known);
         it.around = if around { it.around } else { Default::default() };
         (it.interface, it.direction) = (it.interface.filter(|_| interface), it.direction.filter(|_| interface));
         it.source_workload = it.source_workload.filter(|_| named);

@@ -10,6 +10,7 @@ use super::objects::{
     EcsPart, IanaNumber, IcmpPart, IngressPart, InnerVlanPart, NamePart, ObserverPart, RecorderParts, SidePart,
     TunnelPart, VlanPart,
 };
+use super::process::{Container, EXACT, ProcessPart, Surroundings, User};
 use super::view::community_id;
 use crate::flow::{Endpoint, IpProtocol};
 use crate::format::Observer;
@@ -26,6 +27,12 @@ pub(super) struct FlowView<'a> {
     source: FlowSidePart<'a>,
     destination: FlowSidePart<'a>,
     network: FlowNetworkPart,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<ProcessPart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<User<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<Container<'a>>,
     #[serde(flatten)]
     recorder: RecorderParts<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,6 +107,8 @@ struct FlowPodtapPart<'a> {
     connection: Option<FlowConnectionPart<'a>>,
     flow: FlowCountsPart,
     #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<Surroundings<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tunnel: Option<TunnelPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<SidePart<'a>>,
@@ -107,6 +116,8 @@ struct FlowPodtapPart<'a> {
     destination: Option<SidePart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     observed: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shortened: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -143,7 +154,7 @@ struct FlowEndPart {
 }
 
 impl<'a> FlowView<'a> {
-    pub(super) fn new(record: &'a FlowRecord, observer: &'a Observer) -> Self {
+    pub(super) fn new(record: &'a FlowRecord, observer: &'a Observer, fit: &'a LineFit) -> Self {
         let name = |name: &'a str| NamePart { name };
         let [there, back] = record.counts;
         let interface = record
@@ -161,9 +172,12 @@ impl<'a> FlowView<'a> {
                 ..FlowSidePart::new(record.protocol, record.destination, back)
             },
             network: FlowNetworkPart::new(record),
+            process: record.process().map(|process| ProcessPart::new(process, None, fit)),
+            user: record.process().map(User::new),
+            container: record.process().and_then(Container::new),
             recorder: RecorderParts::of(record.of_node.as_deref(), observer),
             observer: interface,
-            podtap: FlowPodtapPart::new(record),
+            podtap: FlowPodtapPart::new(record, fit),
         }
     }
 }
@@ -215,7 +229,7 @@ impl FlowNetworkPart {
 }
 
 impl<'a> FlowPodtapPart<'a> {
-    fn new(record: &'a FlowRecord) -> Self {
+    fn new(record: &'a FlowRecord, fit: &LineFit) -> Self {
         let side = |workload: &'a Option<Arc<Workload>>, domain: Option<&'a DomainNames>| {
             SidePart::new(workload.as_deref(), domain, &LineFit::WHOLE)
         };
@@ -235,10 +249,12 @@ impl<'a> FlowPodtapPart<'a> {
                 source: there,
                 destination: back,
             },
+            process: record.process().and_then(|process| Surroundings::new(process, EXACT)),
             tunnel: TunnelPart::new(&record.around),
             source: side(&record.source_workload, None),
             destination: side(&record.destination_workload, record.destination_domain.as_deref()),
             observed: record.of_node.as_ref().map(|of_node| of_node.observed.name()),
+            shortened: fit.shortened.then_some(true),
         }
     }
 }
@@ -262,12 +278,12 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::super::tests::{everything, leaves, of_listed_types};
-    use super::super::write_json;
+    use super::super::{write_json, write_json_capped};
     use crate::flow::IpProtocol;
     use crate::format::Observer;
     use crate::format::fields::flow_record_fields;
-    use crate::record::sample::{everything_of_flow, flow};
-    use crate::record::{FlowRecord, IcmpMessage};
+    use crate::record::sample::{self, everything_of_flow, flow};
+    use crate::record::{FlowRecord, IcmpMessage, Opening};
 
     fn line(record: FlowRecord, observer: &Observer) -> String {
         let mut out = Vec::new();
@@ -296,15 +312,31 @@ mod tests {
     #[test]
     fn the_listed_fields_are_the_written_fields_with_their_types() {
         let observer = everything().1;
-        let mut written = BTreeSet::new();
+        let mut written = BTreeSet::from(["podtap.shortened".to_owned()]);
         let whole: Value = serde_json::from_str(&line(everything_of_flow(), &observer)).unwrap();
         leaves("", &whole, &mut written);
-        of_listed_types(flow_record_fields().filter(|field| field.name != "podtap.observed"), &whole);
+        let elsewhere = ["podtap.shortened", "podtap.observed"];
+        of_listed_types(flow_record_fields().filter(|field| !elsewhere.contains(&field.name)), &whole);
         let of_node = Some(Box::new(crate::record::sample::of_node()));
         let on_a_node = line(FlowRecord { of_node, ..everything_of_flow() }, &observer);
         leaves("", &serde_json::from_str(&on_a_node).unwrap(), &mut written);
         let fields: BTreeSet<_> = flow_record_fields().map(|field| field.name.to_owned()).collect();
         assert_eq!(written, fields);
+    }
+
+    #[test]
+    fn a_long_line_is_shortened_and_says_so() {
+        let mut process = everything_of_flow().process().unwrap().clone();
+        process.args = vec!["\u{1}".repeat(1000).into(); 4];
+        let opening = Opening::new(sample::START);
+        opening.asker.set(Some(process.into())).unwrap();
+        let record = FlowRecord { opening: Some(opening.into()), ..flow() };
+        let mut out = Vec::new();
+        assert!(write_json_capped(&mut out, &record.into(), &Observer::default(), 16 << 10));
+        assert!(out.len() <= 16 << 10, "{}", out.len());
+        let json: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(json["podtap"]["shortened"], true);
+        assert!(json["process"].get("command_line").is_none() && json["process"]["pid"] == 4711);
     }
 
     #[test]

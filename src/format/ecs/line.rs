@@ -15,12 +15,13 @@ use super::objects::{
     ConnectionPart, EndpointPart, EventPart, HttpPart, InnerVlanPart, KubernetesPart, NetworkPart, OrchestratorPart,
     OriginalPart, PodtapPart, RequestPart, ResponsePart, TimingPart, UrlParts, VlanPart,
 };
+use super::process::{Container, ProcessPart, User};
 use super::protocols::{ErrorPart, RpcPart};
 use super::view::service;
 use crate::flow::OuterLayers;
 use crate::format::Observer;
 use crate::format::stamp::Rfc3339Stamp;
-use crate::record::{Exchange, LabelSet, OfNode};
+use crate::record::{Exchange, LabelSet, OfNode, Process};
 
 /// The start of a member, `"name":` or `"name":"`, as one constant.
 macro_rules! key {
@@ -195,6 +196,7 @@ impl EcsLine<'_> {
         }
         self.part(key!("rpc"), RpcPart::new(exchange, fit).as_ref());
         self.nested("\"error\":{\"type\":\"", ErrorPart::new(exchange).as_ref().map(|error| error.r#type.as_str()));
+        self.process(exchange.process(), fit);
         self.observer(exchange.of_node.as_deref(), observer, fit);
         if let Some(interface) = &exchange.connection.interface {
             self.text("\"observer\":{\"ingress\":{\"interface\":{\"name\":\"", Some(interface));
@@ -202,6 +204,16 @@ impl EcsLine<'_> {
         }
         self.podtap(&PodtapPart::new(exchange, fit));
         self.close("}");
+    }
+
+    /// Who asked for the connection, where that is known.
+    #[inline]
+    fn process(&mut self, process: Option<&Process>, fit: &LineFit) {
+        if let Some(process) = process {
+            self.part(key!("process"), Some(&ProcessPart::new(process, None, fit)));
+            self.part(key!("user"), Some(&User::new(process)));
+            self.part(key!("container"), Container::new(process).as_ref());
+        }
     }
 
     /// Who saw it: the same in every record.
@@ -388,6 +400,7 @@ impl EcsLine<'_> {
         self.part(key!("grpc"), podtap.grpc.as_ref());
         self.part(key!("websocket"), podtap.websocket.as_ref());
         self.part(key!("sse"), podtap.sse.as_ref());
+        self.part(key!("process"), podtap.process.as_ref());
         self.part(key!("tunnel"), podtap.tunnel.as_ref());
         self.part(key!("source"), podtap.source.as_ref());
         self.part(key!("destination"), podtap.destination.as_ref());

@@ -13,6 +13,7 @@ mod flow;
 mod line;
 mod objects;
 mod parts;
+mod process;
 mod protocols;
 mod read;
 mod statement;
@@ -50,7 +51,7 @@ impl Serialize for EcsRecord<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.record {
             Record::Http(exchange) => ExchangeView::new(exchange, self.observer, &LineFit::WHOLE).serialize(serializer),
-            Record::Flow(flow) => FlowView::new(flow, self.observer).serialize(serializer),
+            Record::Flow(flow) => FlowView::new(flow, self.observer, &LineFit::WHOLE).serialize(serializer),
             Record::Conntrack(event) => ConntrackView::new(event, self.observer).serialize(serializer),
             Record::Verdict(packet) => VerdictView::new(packet, self.observer).serialize(serializer),
             Record::Connect(connect) => ConnectView::new(connect, self.observer, &LineFit::WHOLE).serialize(serializer),
@@ -84,7 +85,7 @@ pub fn write_json_capped(out: &mut Vec<u8>, record: &Record, observer: &Observer
 fn write_fit(out: &mut Vec<u8>, record: &Record, observer: &Observer, fit: &LineFit) {
     match record {
         Record::Http(exchange) => line::append(out, exchange, observer, fit),
-        Record::Flow(flow) => line::flow::append(out, flow, observer),
+        Record::Flow(flow) => line::flow::append(out, flow, observer, fit),
         // A `Vec` takes every write.
         Record::Conntrack(event) => drop(serde_json::to_writer(&mut *out, &ConntrackView::new(event, observer))),
         Record::Verdict(packet) => drop(serde_json::to_writer(&mut *out, &VerdictView::new(packet, observer))),

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use serde::{Serialize, Serializer};
 
 use super::parts::{FullUrl, HeaderMap, MissingNames, WeirdNames};
+use super::process::{Container, ProcessPart, Surroundings, User};
 use super::protocols::{ErrorPart, GrpcPart, Http2Part, RpcPart, SsePart, WebSocketPart};
 use crate::flow::OuterLayers;
 use crate::format::stamp::Rfc3339Stamp;
@@ -36,6 +37,12 @@ pub(super) struct ExchangeView<'a> {
     pub(super) rpc: Option<RpcPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<ErrorPart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) process: Option<ProcessPart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) user: Option<User<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) container: Option<Container<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) service: Option<NamePart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -305,6 +312,8 @@ pub(super) struct PodtapPart<'a> {
     pub(super) websocket: Option<WebSocketPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) sse: Option<SsePart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) process: Option<Surroundings<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tunnel: Option<TunnelPart>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -15,8 +15,8 @@ use serde::de::{Deserializer, Visitor};
 use crate::flow::{Endpoint, Timestamp};
 use crate::record::{
     CallSystem, ConnectionSide, EarlyEnd, EndedHow, Exchange, ExchangeConnection, GrpcCall, Http2, HttpRequest,
-    HttpResponse, HttpVersion, MissingParts, NetworkDirection, SocketCounts, StreamClass, StreamReset, Trust,
-    UnansweredReason, WebSocket, Weird, WeirdSet, grpc_status_name, h2_error,
+    HttpResponse, HttpVersion, MissingParts, NetworkDirection, Opening, Process, ProcessContainer, SocketCounts,
+    StreamClass, StreamReset, Trust, UnansweredReason, WebSocket, Weird, WeirdSet, grpc_status_name, h2_error,
 };
 
 /// A record that was read.
@@ -101,6 +101,9 @@ objects! {
         user_agent: Option<Original<'a>>,
         network: Network<'a>,
         rpc: Option<Rpc<'a>>,
+        process: Option<ProcessPart<'a>>,
+        user: Option<UserPart<'a>>,
+        container: Option<ContainerPart<'a>>,
         kubernetes: Option<Kubernetes<'a>>,
         observer: Option<Observer<'a>>,
         podtap: Podtap<'a>,
@@ -121,6 +124,9 @@ objects! {
     UrlPart { original: Option<JsonText<'a>>, domain: Option<JsonText<'a>>, ; port: Option<u16>, }
     Network { direction: Option<JsonText<'a>>, community_id: Option<JsonText<'a>>, ; }
     Name { name: Option<JsonText<'a>>, ; }
+    ProcessPart { name: JsonText<'a>, executable: Option<JsonText<'a>>, ; pid: u32, }
+    UserPart { id: Option<JsonText<'a>>, name: Option<JsonText<'a>>, ; }
+    ContainerPart { id: JsonText<'a>, name: Option<JsonText<'a>>, ; }
     Kubernetes { namespace: Option<JsonText<'a>>, pod: Option<Name<'a>>, node: Option<Name<'a>>, ; }
     Ingress { interface: Option<Name<'a>>, ; }
     Observer { ingress: Option<Ingress<'a>>, ; }
@@ -208,6 +214,7 @@ impl Line<'_> {
             community_id: self.network.community_id.as_ref().map(JsonText::compact).unwrap_or_default(),
             direction,
             interface: interface.and_then(|interface| interface.name).map(|name| Arc::from(&*name.0)),
+            opening: self.process.map(|part| opening(&part, self.user.as_ref(), self.container.as_ref(), start)),
             ..ExchangeConnection::new(podtap.connection.id.compact(), client, server)
         };
         let (pod, namespace, node) = self.kubernetes.map_or((None, None, None), |it| {
@@ -315,6 +322,33 @@ fn request(
         bytes: part.bytes,
         body_bytes: part.body.bytes,
     }
+}
+
+/// Who asked for the connection. When it began is not in the line.
+fn opening(
+    part: &ProcessPart<'_>,
+    user: Option<&UserPart<'_>>,
+    container: Option<&ContainerPart<'_>>,
+    start: Timestamp,
+) -> Opening {
+    let text = |text: Option<&JsonText<'_>>| text.map(JsonText::compact);
+    let process = Process {
+        pid: part.pid,
+        name: part.name.compact(),
+        executable: text(part.executable.as_ref()),
+        user: user.and_then(|user| user.id.as_ref()?.0.parse().ok()).unwrap_or_default(),
+        user_name: user.and_then(|user| text(user.name.as_ref())),
+        container: container.map(|it| ProcessContainer {
+            id: it.id.compact(),
+            name: text(it.name.as_ref()),
+            ..ProcessContainer::default()
+        }),
+        ..Process::default()
+    };
+    let opening = Opening::new(start);
+    // It was made just now.
+    let _ = opening.asker.set(Some(Arc::new(process)));
+    opening
 }
 
 fn response(part: &ReadResponse, version: HttpVersion, first: Timestamp, last: Timestamp) -> HttpResponse {
@@ -447,6 +481,10 @@ mod tests {
         add(&|it| {
             let client = Some(SocketCounts { messages: 3, ..SocketCounts::default() });
             it.websocket = Some(Box::new(WebSocket { client, close_code: Some(1001), ..WebSocket::default() }));
+        });
+        add(&|it| {
+            let opening = Some(crate::record::sample::opening());
+            it.connection = Arc::new(ExchangeConnection { opening, ..crate::record::sample::connection() });
         });
         for direction in [None, Some(NetworkDirection::Egress), Some(NetworkDirection::Internal)] {
             add(&|it| {

@@ -63,7 +63,12 @@ pub(super) fn everything() -> (Exchange, Observer) {
     response.trailers = vec![header("grpc-status", "14")];
     let around = sample::everything_around();
     let interface = Some("eth0".into());
-    it.connection = Arc::new(crate::record::ExchangeConnection { interface, around, ..sample::connection() });
+    it.connection = Arc::new(crate::record::ExchangeConnection {
+        interface,
+        around,
+        opening: Some(sample::opening()),
+        ..sample::connection()
+    });
     it.missing.insert(MissingParts::REQUEST_BODY);
     it.missing.insert(MissingParts::RESPONSE_BODY);
     it.informational = vec![100, 103];

@@ -6,6 +6,7 @@ use super::ECS_VERSION;
 use super::fit::LineFit;
 use super::objects::*;
 use super::parts::{FullUrl, HeaderMap, MissingNames, WeirdNames};
+use super::process::{Container, EXACT, ProcessPart, Surroundings, User};
 use super::protocols::{ErrorPart, GrpcPart, Http2Part, RpcPart, SsePart, WebSocketPart};
 use crate::flow::{Endpoint, IpProtocol, community_id_of};
 use crate::format::Observer;
@@ -29,7 +30,7 @@ fn known(text: &str) -> Option<&str> {
 }
 
 impl<'a> ExchangeView<'a> {
-    pub(super) fn new(exchange: &'a Exchange, observer: &'a Observer, fit: &LineFit) -> Self {
+    pub(super) fn new(exchange: &'a Exchange, observer: &'a Observer, fit: &'a LineFit) -> Self {
         let request = exchange.request.as_ref();
         let trace = request.and_then(|r| r.trace.as_deref());
         let start = Rfc3339Stamp::new(exchange.start());
@@ -50,6 +51,9 @@ impl<'a> ExchangeView<'a> {
             span: trace.map(|t| IdPart { id: &t.span_id }),
             rpc: RpcPart::new(exchange, fit),
             error: ErrorPart::new(exchange),
+            process: exchange.process().map(|process| ProcessPart::new(process, None, fit)),
+            user: exchange.process().map(User::new),
+            container: exchange.process().and_then(Container::new),
             service: service(observer, exchange.of_node.as_deref()).map(name),
             labels: fit.labels(&observer.labels),
             host: observer.host_name.as_deref().map(name),
@@ -274,6 +278,7 @@ impl<'a> PodtapPart<'a> {
             grpc: GrpcPart::new(exchange, fit),
             websocket: WebSocketPart::new(exchange),
             sse: SsePart::new(exchange),
+            process: exchange.process().and_then(|process| Surroundings::new(process, EXACT)),
             tunnel: TunnelPart::new(&exchange.connection.around),
             source: SidePart::new(exchange.source_workload.as_deref(), None, fit),
             destination: SidePart::new(

@@ -1,25 +1,14 @@
-//! The fields of a connect, and of the process that asked for it.
+//! The fields of a connect, besides those of the process that asked for it.
 //!
 //! What it shares with other records is listed there; here is what it adds, and what means something else.
 
-use super::FieldType::{Boolean, Date, Ip, Keyword, Long, Wildcard};
+use super::FieldType::{Boolean, Date, Ip, Keyword, Long};
 use super::events::{DOMAIN, WORKLOADS};
-use super::{FIELDS, RecordField, field, same};
+use super::{FIELDS, RecordField, field, is_of_process, same};
 
-/// What only connects and their processes have.
+/// What only connects have.
 pub(super) const CONNECT_FIELDS: &[RecordField] = &[
-    field("process.pid", Long, "Process, by its number in the machine's own namespace of processes"),
-    field("process.vpid", Long, "Its number in its own namespace, where that is another one"),
-    field("process.name", Keyword, "Its name in the kernel: 15 bytes at most"),
-    field("process.executable", Keyword, "Path of its executable, in its own file system"),
-    field("process.args", Keyword, "Its arguments, secrets masked; the first 1024 bytes"),
-    field("process.command_line", Wildcard, "The same, joined by spaces"),
-    field("process.parent.pid", Long, "The process that made it"),
     field("process.thread.id", Long, "The thread that asked"),
-    field("process.start", Date, "When the process began"),
-    field("user.name", Keyword, "Name of the user, as /etc/passwd of podtap has it"),
-    field("container.name", Keyword, "Name of the container, where something names it"),
-    field("container.runtime", Keyword, "`containerd`, `docker`, `cri-o`, `podman`, where the control group says so"),
     field(
         "podtap.connect.result",
         Keyword,
@@ -33,9 +22,6 @@ pub(super) const CONNECT_FIELDS: &[RecordField] = &[
     ),
     field("podtap.connect.netns", Long, "Inode of the network namespace"),
     field("podtap.connect.tries", Long, "SYNs sent, where packets were seen"),
-    field("podtap.process.hostname", Keyword, "The host name that the process sees: in a pod the pod's name"),
-    field("podtap.process.pod_uid", Keyword, "Uid of its pod, where its control group names it"),
-    field("podtap.process.args_cut", Boolean, "`true` where there is more of the arguments"),
 ];
 
 /// What means something else here than in an exchange.
@@ -60,8 +46,6 @@ const CONNECT: &[RecordField] = &[
     field("network.type", Keyword, "`ipv4` (also through a socket of IPv6), `ipv6`"),
     field("network.direction", Keyword, "`egress`, `internal`, `ingress`, where an end is the pod's"),
     field("network.community_id", Keyword, "Community ID v1, seed 0; absent without a source port"),
-    field("user.id", Keyword, "User of the process"),
-    field("container.id", Keyword, "Its container, where its control group is one's"),
     field("observer.ingress.interface.name", Keyword, "Seen by packets: interface of the first one"),
     field("podtap.connection.id", Keyword, "Seen by packets: the TCP connection"),
     field(
@@ -75,5 +59,6 @@ const CONNECT: &[RecordField] = &[
 pub fn connect_record_fields() -> impl Iterator<Item = RecordField> {
     let workloads = FIELDS.iter().filter(|field| WORKLOADS.iter().any(|prefix| field.name.starts_with(prefix)));
     let domain = FIELDS.iter().filter(|field| DOMAIN.contains(&field.name) || field.name == "podtap.observed");
-    CONNECT.iter().chain(same()).chain(CONNECT_FIELDS).chain(domain).chain(workloads).copied()
+    let process = FIELDS.iter().filter(|field| is_of_process(field.name) && field.name != "podtap.process.trust");
+    CONNECT.iter().chain(same()).chain(process).chain(CONNECT_FIELDS).chain(domain).chain(workloads).copied()
 }

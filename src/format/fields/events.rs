@@ -3,7 +3,7 @@
 //! What they share with exchanges is listed there; here is what they add, and what means something else.
 
 use super::FieldType::{Boolean, Date, Ip, Keyword, Long};
-use super::{FIELDS, RecordField, field, same};
+use super::{FIELDS, RecordField, field, is_of_process, same};
 
 /// What no exchange has.
 pub(super) const FLOW_FIELDS: &[RecordField] = &[
@@ -180,6 +180,11 @@ const REPORT: &[RecordField] = &[
     field("podtap.icmp.type", Long, "Type of ICMP, of the first message"),
     field("podtap.icmp.code", Long, "Code of ICMP"),
     field("podtap.icmp.id", Long, "Identifier of an echo"),
+    field(
+        "podtap.shortened",
+        Boolean,
+        "`true` where texts were shortened to keep a line of standard output under 16 KiB",
+    ),
 ];
 
 /// The fields of a report of a flow.
@@ -187,14 +192,21 @@ pub fn flow_record_fields() -> impl Iterator<Item = RecordField> {
     let workloads = FIELDS.iter().filter(|field| WORKLOADS.iter().any(|prefix| field.name.starts_with(prefix)));
     let domain = FIELDS.iter().filter(|field| DOMAIN.contains(&field.name));
     let around = FIELDS.iter().filter(|field| AROUND.iter().any(|prefix| field.name.starts_with(prefix)));
-    REPORT.iter().chain(same()).chain(REPORT_FIELDS).chain(around).chain(domain).chain(workloads).copied()
+    let process = FIELDS.iter().filter(|field| is_of_process(field.name));
+    REPORT
+        .iter()
+        .chain(same())
+        .chain(process)
+        .chain(REPORT_FIELDS)
+        .chain(around)
+        .chain(domain)
+        .chain(workloads)
+        .copied()
 }
 
 /// What only logged packets have.
 pub(super) const VERDICT_FIELDS: &[RecordField] = &[
     field("rule.name", Keyword, "The rule's prefix as logged, without blanks at its end"),
-    field("user.id", Keyword, "User of the sending process, of packets from this machine"),
-    field("container.id", Keyword, "Container of the destination (ingress) or the source (egress), by VERDICT_STORE"),
     field("cloudfoundry.app.id", Keyword, "Its application"),
     field("cloudfoundry.space.id", Keyword, "Its space"),
     field("cloudfoundry.org.id", Keyword, "Its organization"),
@@ -235,6 +247,8 @@ const VERDICT: &[RecordField] = &[
     field("event.kind", Keyword, "`event`"),
     field("event.category", Keyword, "`network`"),
     field("event.type", Keyword, "`connection`, and `allowed` or `denied`"),
+    field("user.id", Keyword, "User of the sending process, of packets from this machine"),
+    field("container.id", Keyword, "Container of the destination (ingress) or the source (egress), by VERDICT_STORE"),
     field("event.action", Keyword, "`ingress-allowed`, `ingress-denied`, `egress-allowed`, `egress-denied`"),
     field("event.dataset", Keyword, "`podtap.verdict`"),
     field("event.id", Keyword, "Deterministic: the same entry read again has the same id"),

@@ -67,6 +67,20 @@ impl TextLine<'_> {
     }
 }
 
+impl TextLine<'_> {
+    /// Which process asked for the connection of an exchange or a flow, in short.
+    pub(super) fn asker(&mut self, process: Option<&Process>) -> fmt::Result {
+        let Some(process) = process else { return Ok(()) };
+        self.out.push_str(" by ");
+        if let Some(container) = &process.container {
+            escape_into(self.out, container.name.as_deref().unwrap_or(short(&container.id)).as_bytes());
+            self.out.push('/');
+        }
+        escape_into(self.out, process.name.as_bytes());
+        write!(self.out, "[{}]", process.pid)
+    }
+}
+
 /// As programs for containers show an id.
 fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
@@ -74,9 +88,11 @@ fn short(id: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use crate::format::text::{TextStyle, write_line};
     use crate::record::sample::{connect, everything_of_connect};
-    use crate::record::{ConnectRecord, ConnectResult};
+    use crate::record::{ConnectRecord, ConnectResult, ExchangeConnection, FlowRecord};
 
     fn line(record: ConnectRecord) -> String {
         let mut out = Vec::new();
@@ -95,6 +111,22 @@ mod tests {
         let mut alone = connect();
         (alone.source, alone.source_port, alone.end, alone.process) = (None, None, None, None);
         assert!(line(alone).starts_with("tcp   - → 10.96.61.10:80 "));
+    }
+
+    #[test]
+    fn exchanges_and_flows_show_who_asked_in_short() {
+        use crate::record::sample::{connection, everything_of_flow, exchange, opening, record};
+        let line = |record| {
+            let mut out = Vec::new();
+            write_line(&mut out, &record, &TextStyle::default());
+            String::from_utf8(out).unwrap()
+        };
+        let mut it = exchange();
+        it.connection = Arc::new(ExchangeConnection { opening: Some(opening()), ..connection() });
+        assert!(line(record(it)).contains(" 10.1.2.3:51234 by web/curl[4711]\n"));
+        let flow = everything_of_flow();
+        assert!(line(flow.clone().into()).ends_with(" by web/curl[4711]\n"));
+        assert!(!line(FlowRecord { opening: None, ..flow }.into()).contains(" by "));
     }
 
     #[test]

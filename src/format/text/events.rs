@@ -68,7 +68,8 @@ impl TextLine<'_> {
             Some(EventOutcome::Unknown) | None => DIM,
         };
         self.painted(colour, flow.status.name())?;
-        write!(self.out, "  {}", ShownDuration(flow.duration))
+        write!(self.out, "  {}", ShownDuration(flow.duration))?;
+        self.asker(flow.process())
     }
 
     pub(super) fn verdict(&mut self, record: &VerdictRecord) -> fmt::Result {

@@ -27,6 +27,7 @@ impl TextLine<'_> {
         self.what(exchange);
         self.answer(exchange)?;
         self.other_end(exchange)?;
+        self.asker(exchange.process())?;
         self.marks(exchange)
     }
 

@@ -83,6 +83,8 @@ pub enum PanelDataset {
     Conntrack,
     /// Logged packets.
     Verdict,
+    /// Connects of processes.
+    Connects,
     /// Ledger records.
     Ledger,
 }
@@ -95,6 +97,7 @@ impl PanelDataset {
             Self::Flows => PanelFilter::Is("event.dataset", "podtap.flow"),
             Self::Conntrack => PanelFilter::Is("event.dataset", "podtap.conntrack"),
             Self::Verdict => PanelFilter::Is("event.dataset", "podtap.verdict"),
+            Self::Connects => PanelFilter::Is("event.dataset", "podtap.connect"),
             Self::Ledger => PanelFilter::Is("event.dataset", "podtap.ledger"),
         }
     }

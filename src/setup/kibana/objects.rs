@@ -102,7 +102,7 @@ pub(super) fn format(field: &str) -> Option<Value> {
             Some(plain())
         }
         _ if field.ends_with("_messages") => Some(plain()),
-        _ if field.ends_with(".port") => Some(plain()),
+        _ if [".port", ".pid", ".vpid", ".thread.id", ".netns"].iter().any(|end| field.ends_with(end)) => Some(plain()),
         _ => None,
     }
 }

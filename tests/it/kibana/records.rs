@@ -17,7 +17,7 @@ use podtap::synth::{Conversation, SynthFrame};
 use podtap::tcp::CloseReason;
 use serde_json::Value;
 
-use super::{flows, ledger};
+use super::{flows, ledger, processes};
 
 use crate::golden;
 
@@ -50,7 +50,11 @@ impl Default for Tap {
 /// on the moment.
 pub(super) fn lines() -> Vec<Value> {
     static LINES: OnceLock<Vec<Value>> = OnceLock::new();
-    LINES.get_or_init(|| [exchanges(), flows::lines(NOON), ledger::lines(&rendered(NOON), NOON)].concat()).clone()
+    LINES
+        .get_or_init(|| {
+            [exchanges(), flows::lines(NOON), processes::lines(NOON), ledger::lines(&rendered(NOON), NOON)].concat()
+        })
+        .clone()
 }
 
 fn exchanges() -> Vec<Value> {

@@ -137,7 +137,12 @@ pub(super) fn run(frames: &Frames) {
     let redactor = Redactor::new(NameList::default(), NameList::default(), &paths).unwrap();
     let mut config = DissectorConfig::default();
     config.http.headers = KeepHeaders::All;
-    config.connects = Some(attempts::AttemptConfig { most: 100, observer_id: String::new(), own_ips: Vec::new() });
+    config.connects = Some(attempts::AttemptConfig {
+        most: 100,
+        observer_id: String::new(),
+        own_ips: Vec::new(),
+        reported: attempts::Reported::None,
+    });
     let mut dissector = Dissector::new(config, redactor);
     let (routes, observer, mut out) = (RouteRules::default(), Observer::default(), Vec::new());
     let mut encode = |dissector: &mut Dissector| {

@@ -8,17 +8,18 @@ use crate::format::ecs::ECS_VERSION;
 use crate::format::ecs::fit::LineFit;
 use crate::format::ecs::flow::kinds;
 use crate::format::ecs::objects::{IcmpPart, SidePart, TunnelPart};
+use crate::format::ecs::process::{EXACT, Surroundings};
 use crate::format::ecs::view::community_id;
 use crate::format::stamp::Rfc3339Stamp;
 use crate::record::{FlowCounts, FlowRecord, NameSet};
 
 /// Appends the record, without line feed.
-pub(in crate::format::ecs) fn append(out: &mut Vec<u8>, record: &FlowRecord, observer: &Observer) {
-    EcsLine { out }.flow(record, observer);
+pub(in crate::format::ecs) fn append(out: &mut Vec<u8>, record: &FlowRecord, observer: &Observer, fit: &LineFit) {
+    EcsLine { out }.flow(record, observer, fit);
 }
 
 impl EcsLine<'_> {
-    fn flow(&mut self, record: &FlowRecord, observer: &Observer) {
+    fn flow(&mut self, record: &FlowRecord, observer: &Observer, fit: &LineFit) {
         let end = Rfc3339Stamp::new(record.end);
         let [there, back] = record.counts;
         let domain = record.destination_domain.as_deref().map(|domain| &domain.names);
@@ -33,12 +34,13 @@ impl EcsLine<'_> {
         self.flow_side("\"source\":{\"ip\":\"", record.protocol, record.source, there, None);
         self.flow_side("\"destination\":{\"ip\":\"", record.protocol, record.destination, back, domain);
         self.flow_network(record);
+        self.process(record.process(), fit);
         self.observer(record.of_node.as_deref(), observer, &LineFit::WHOLE);
         if let Some(interface) = &record.interface {
             self.text("\"observer\":{\"ingress\":{\"interface\":{\"name\":\"", Some(interface));
             self.close("}}},");
         }
-        self.flow_podtap(record);
+        self.flow_podtap(record, fit);
         self.close("}");
     }
 
@@ -95,7 +97,7 @@ impl EcsLine<'_> {
         self.close("},");
     }
 
-    fn flow_podtap(&mut self, record: &FlowRecord) {
+    fn flow_podtap(&mut self, record: &FlowRecord, fit: &LineFit) {
         let of_tcp = record.protocol == IpProtocol::TCP;
         let micros = |ns: Option<u64>| ns.map(|ns| ns / 1000);
         self.word("\"podtap\":{\"trust\":\"", Some(record.trust.name()));
@@ -115,12 +117,15 @@ impl EcsLine<'_> {
         self.flow_end("\"source\":{\"payload_bytes\":", there, of_tcp);
         self.flow_end("\"destination\":{\"payload_bytes\":", back, of_tcp);
         self.close("},");
+        let surroundings = record.process().and_then(|process| Surroundings::new(process, EXACT));
+        self.part(key!("process"), surroundings.as_ref());
         self.part(key!("tunnel"), TunnelPart::new(&record.around).as_ref());
         let source = SidePart::new(record.source_workload.as_deref(), None, &LineFit::WHOLE);
         self.part(key!("source"), source.as_ref());
         let (workload, domain) = (record.destination_workload.as_deref(), record.destination_domain.as_deref());
         self.part(key!("destination"), SidePart::new(workload, domain, &LineFit::WHOLE).as_ref());
         self.word(key!("observed" ""), record.of_node.as_ref().map(|of_node| of_node.observed.name()));
+        self.flag(key!("shortened"), fit.shortened.then_some(true));
         self.close("}");
     }
 

@@ -5,6 +5,7 @@ mod connections;
 mod network;
 mod overview;
 mod peers;
+mod processes;
 mod slow;
 mod trust;
 
@@ -20,6 +21,7 @@ pub const DASHBOARDS: &[Dashboard] = &[
     calls::CALLS,
     network::NETWORK,
     connections::CONNECTIONS,
+    processes::PROCESSES,
     trust::TRUST,
 ];
 
@@ -33,6 +35,7 @@ pub const SEARCHES: &[SavedSearch] = &[
     network::FLOW_RECORDS,
     connections::FLOW_RECORDS,
     connections::VERDICTS,
+    processes::CONNECT_RECORDS,
 ];
 
 /// What every dashboard can be narrowed down to, by a list of values on top.

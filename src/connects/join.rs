@@ -1,0 +1,226 @@
+//! Puts the process into records of exchanges and flows, and into failed connects that packets show. One for each capture
+//! thread.
+//!
+//! A connect is known in the kernel before the first byte of its connection is sent, but it may be read after the packets:
+//! then a record waits until the connects were read up to its end. Owns those that wait; decides nothing about the process
+//! (`askers`), and leaves nothing out.
+
+use std::collections::VecDeque;
+
+use super::askers::{Asker, Askers};
+use crate::flow::{Endpoint, FiveTuple, IpProtocol, Timestamp};
+use crate::ledger::{ByReason, ProcessJoin};
+use crate::record::{ConnectRecord, Exchange, FlowRecord, FlowStatus, NetworkDirection, Opening, Record, SeenBy};
+
+/// Records that may wait at once.
+const MAX_WAITING: usize = 4096;
+/// What they may take, bytes.
+const MAX_WAITING_BYTES: usize = 4 << 20;
+/// How many ticks of the capture, of at least 50 ms, a record waits at most. Connects are read ten times a second.
+const PATIENCE: u64 = 40;
+/// The kernel captures a packet shortly before its socket learns of it.
+const BEHIND_PACKET: u64 = 10_000_000;
+/// What a record takes besides its texts, nearly.
+const RECORD_BYTES: usize = 1024;
+
+/// Records in, records with their process out.
+#[derive(Debug)]
+pub struct Join {
+    askers: Askers,
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    ticks: u64,
+    joins: ByReason<{ ProcessJoin::COUNT }>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    /// The tick that it waits for at most.
+    until: u64,
+    bytes: usize,
+    record: Record,
+}
+
+/// What becomes of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// No process is looked for.
+    NotAsked,
+    This(ProcessJoin),
+    /// More connects have to be read first.
+    NotYet,
+}
+
+impl Join {
+    /// None waits.
+    pub fn new(askers: Askers) -> Self {
+        Self { askers, waiting: VecDeque::new(), bytes: 0, ticks: 0, joins: ByReason::default() }
+    }
+
+    /// Looks for the processes of `records`; takes out those that have to wait.
+    pub fn take(&mut self, records: &mut Vec<Record>) {
+        let mut kept = Vec::with_capacity(records.len());
+        for mut record in records.drain(..) {
+            let bytes = bytes_of(&record);
+            let has_room = self.waiting.len() < MAX_WAITING && self.bytes + bytes <= MAX_WAITING_BYTES;
+            let found = self.look(&mut record);
+            if found == Found::NotYet && has_room {
+                self.bytes += bytes;
+                self.waiting.push_back(Waiting { until: self.ticks + PATIENCE, bytes, record });
+            } else {
+                self.count(found);
+                kept.push(record);
+            }
+        }
+        *records = kept;
+    }
+
+    /// Time passed: puts those into `records` that need not wait longer.
+    pub fn tick(&mut self, records: &mut Vec<Record>) {
+        self.ticks += 1;
+        for _ in 0..self.waiting.len() {
+            let Some(mut one) = self.waiting.pop_front() else { break };
+            let found = self.look(&mut one.record);
+            if found == Found::NotYet && one.until > self.ticks {
+                self.waiting.push_back(one);
+            } else {
+                self.bytes -= one.bytes;
+                self.count(found);
+                records.push(one.record);
+            }
+        }
+    }
+
+    /// The capture is over: puts all of them into `records`.
+    pub fn finish(&mut self, records: &mut Vec<Record>) {
+        self.ticks = self.ticks.saturating_add(PATIENCE);
+        self.tick(records);
+    }
+
+    /// Whether some wait for connects that were not read yet.
+    pub fn is_waiting(&self) -> bool {
+        let read = self.askers.read_up_to();
+        self.waiting.iter().filter_map(|one| ends_at(&one.record)).any(|end| end.plus(BEHIND_PACKET) > read)
+    }
+
+    /// What was found so far, by records.
+    pub fn joins(&self) -> &ByReason<{ ProcessJoin::COUNT }> {
+        &self.joins
+    }
+
+    fn count(&mut self, found: Found) {
+        match found {
+            Found::NotAsked => {}
+            Found::This(join) => self.joins.add(join as usize, 1),
+            Found::NotYet => self.joins.add(ProcessJoin::Late as usize, 1),
+        }
+    }
+
+    fn look(&self, record: &mut Record) -> Found {
+        let end = ends_at(record);
+        match (record, end) {
+            (Record::Http(exchange), Some(end)) => self.look_for_exchange(exchange, end),
+            (Record::Flow(flow), Some(end)) => self.look_for_flow(flow, end),
+            (Record::Connect(connect), Some(end)) => self.look_for_connect(connect, end),
+            (Record::Http(_) | Record::Flow(_) | Record::Connect(_), None)
+            | (Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_), _) => Found::NotAsked,
+        }
+    }
+
+    fn look_for_exchange(&self, exchange: &Exchange, end: Timestamp) -> Found {
+        let connection = &exchange.connection;
+        let ends = FiveTuple { source: connection.client, destination: connection.server };
+        let Some(opening) = &connection.opening else { return self.midstream(connection.direction) };
+        self.look_up(opening, &ends, connection.direction, end)
+    }
+
+    fn look_for_flow(&self, flow: &FlowRecord, end: Timestamp) -> Found {
+        let ends = FiveTuple { source: flow.source, destination: flow.destination };
+        let Some(opening) = &flow.opening else { return self.midstream(flow.direction) };
+        // Its connect goes on: the next record may know more.
+        let goes_on = matches!(flow.status, FlowStatus::Attempt | FlowStatus::TimedOut);
+        if goes_on && matches!(self.askers.of(&ends, opening.at), Asker::Unknown) {
+            return Found::This(self.unknown(flow.direction));
+        }
+        self.look_up(opening, &ends, flow.direction, end)
+    }
+
+    /// A failed connect that packets show: with a process it is recorded a second time.
+    fn look_for_connect(&self, connect: &mut ConnectRecord, end: Timestamp) -> Found {
+        let Some((ip, port)) = connect.source.zip(connect.source_port) else { return Found::NotAsked };
+        let ends = FiveTuple { source: Endpoint { ip, port }, destination: connect.destination };
+        let opening = Opening::new(connect.start);
+        let found = self.look_up(&opening, &ends, connect.direction, end);
+        connect.process = opening.asker.into_inner().flatten();
+        found
+    }
+
+    fn look_up(
+        &self,
+        opening: &Opening,
+        ends: &FiveTuple,
+        direction: Option<NetworkDirection>,
+        end: Timestamp,
+    ) -> Found {
+        if let Some(known) = opening.asker.get() {
+            return Found::This(if known.is_some() { ProcessJoin::Joined } else { self.unknown(direction) });
+        }
+        // First how far the connects were read: what is read meanwhile may be found, and nothing is missed.
+        let read = self.askers.read_up_to();
+        let (asker, join) = match self.askers.of(ends, opening.at) {
+            Asker::One(process) => (Some(process), ProcessJoin::Joined),
+            Asker::Several => (None, ProcessJoin::Ambiguous),
+            Asker::Unknown => {
+                let join = self.unknown(direction);
+                if join == ProcessJoin::Unknown && end.plus(BEHIND_PACKET) > read {
+                    return Found::NotYet;
+                }
+                (None, join)
+            }
+        };
+        // Another thread of the same connection can have found nothing else.
+        let _ = opening.asker.set(asker);
+        Found::This(join)
+    }
+
+    fn midstream(&self, direction: Option<NetworkDirection>) -> Found {
+        let incoming = self.unknown(direction) == ProcessJoin::Incoming;
+        Found::This(if incoming { ProcessJoin::Incoming } else { ProcessJoin::Midstream })
+    }
+
+    /// Why there is no process: where only our own namespace is watched, none of it asks for what comes in.
+    fn unknown(&self, direction: Option<NetworkDirection>) -> ProcessJoin {
+        let comes_in = direction == Some(NetworkDirection::Ingress) && !self.askers.watches_all();
+        if comes_in { ProcessJoin::Incoming } else { ProcessJoin::Unknown }
+    }
+}
+
+/// When the last packet came that the record is about; none where no process is looked for.
+fn ends_at(record: &Record) -> Option<Timestamp> {
+    match record {
+        Record::Http(exchange) => {
+            let request = exchange.request.as_ref().map(|request| request.last);
+            let response = exchange.response.as_ref().map(|response| response.last);
+            Some(request.max(response).max(exchange.gave_up).unwrap_or_default())
+        }
+        Record::Flow(flow) if flow.protocol == IpProtocol::TCP => Some(flow.end),
+        Record::Connect(connect) if connect.seen_by == SeenBy::Packets => Some(connect.end.unwrap_or(connect.start)),
+        Record::Flow(_) | Record::Connect(_) | Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => None,
+    }
+}
+
+/// What it takes, nearly.
+fn bytes_of(record: &Record) -> usize {
+    let Record::Http(exchange) = record else { return RECORD_BYTES };
+    let request = exchange.request.as_ref().map_or(0, |request| {
+        request.target.len() + request.headers.iter().map(|it| 64 + it.name.len() + it.value.len()).sum::<usize>()
+    });
+    let response = exchange
+        .response
+        .as_ref()
+        .map_or(0, |response| response.headers.iter().map(|it| 64 + it.name.len() + it.value.len()).sum::<usize>());
+    RECORD_BYTES + request + response
+}
+
+#[cfg(test)]
+mod tests;
