@@ -27,7 +27,7 @@ pub use self::targets::{place, proxies_in_use};
 
 use crate::attempts;
 use crate::config::{self, RunConfig};
-use crate::connects::Askers;
+use crate::connects::ConnectionAskers;
 use crate::conntrack::{self, ConntrackTracker};
 use crate::copies;
 use crate::dissect::{self, Dissector, SharedPools};
@@ -149,7 +149,7 @@ pub struct Assembly {
     flows: usize,
     verdicts: verdict::VerdictConfig,
     /// Who asked for which connection, where connects are read.
-    askers: Option<Askers>,
+    askers: Option<ConnectionAskers>,
 }
 
 impl Assembly {
@@ -165,7 +165,7 @@ impl Assembly {
             most: config.bounds.connections,
             observer_id: dissect.http.observer_id.clone(),
             own_ips: dissect.http.own_ips.clone(),
-            reported: attempts::Reported::None,
+            reported: attempts::ReportedConnects::None,
         });
         let nanos = |time: Seconds| u64::try_from(time.0.as_nanos()).unwrap_or(u64::MAX);
         let verdicts = verdict::VerdictConfig {

@@ -30,13 +30,13 @@ pub struct AttemptConfig {
     /// Addresses of the pod, for the direction.
     pub own_ips: Vec<IpAddr>,
     /// Whose connects the kernel reports, with their process.
-    pub reported: Reported,
+    pub reported: ReportedConnects,
 }
 
 /// Whose connects the kernel reports as well. What nothing answers is waited for until the kernel has given up, so that its
 /// report is there and the connect is recorded once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reported {
+pub enum ReportedConnects {
     /// No one's.
     #[default]
     None,
@@ -209,9 +209,9 @@ impl ConnectAttempts {
 impl AttemptConfig {
     fn is_reported(&self, key: &ConnKey, attempt: &PendingSyn) -> bool {
         match self.reported {
-            Reported::None => false,
-            Reported::Own => self.own_ips.contains(&key.tuple(attempt.from).source.ip),
-            Reported::All => true,
+            ReportedConnects::None => false,
+            ReportedConnects::Own => self.own_ips.contains(&key.tuple(attempt.from).source.ip),
+            ReportedConnects::All => true,
         }
     }
 }
@@ -266,10 +266,10 @@ mod tests {
     const SECOND: i64 = 1_000_000_000;
 
     fn connects(most: usize) -> ConnectAttempts {
-        reported(most, Reported::None)
+        reported(most, ReportedConnects::None)
     }
 
-    fn reported(most: usize, reported: Reported) -> ConnectAttempts {
+    fn reported(most: usize, reported: ReportedConnects) -> ConnectAttempts {
         ConnectAttempts::new(AttemptConfig {
             most,
             observer_id: "o".to_owned(),
@@ -359,9 +359,12 @@ mod tests {
 
     #[test]
     fn what_the_kernel_reports_as_well_is_waited_for_until_the_kernel_has_given_up() {
-        for (whose, source, seconds) in
-            [(Reported::None, 1, 5), (Reported::Own, 1, 130), (Reported::Own, 9, 5), (Reported::All, 9, 130)]
-        {
+        for (whose, source, seconds) in [
+            (ReportedConnects::None, 1, 5),
+            (ReportedConnects::Own, 1, 130),
+            (ReportedConnects::Own, 9, 5),
+            (ReportedConnects::All, 9, 130),
+        ] {
             let (mut connects, mut out) = (reported(16, whose), Vec::new());
             let tuple = FiveTuple { source: Endpoint::new([10, 0, 0, source], 4000), ..tuple(4000) };
             pass(&mut connects, tuple, TcpFlags::SYN, [7, 0], 0, &mut out);

@@ -7,7 +7,7 @@ use podtap::record::Record;
 /// Each entry has its length in front, in two bytes.
 pub fn run(data: &[u8]) {
     let mut connects = ConnectEngine::new(ConnectConfig::default(), vec![[10, 0, 0, 1].into()]);
-    connects.set_clocks(KernelClocks { monotonic: i64::MAX, boot: i64::MIN });
+    connects.set_clocks(KernelClocks { monotonic: i64::MAX, boot: i64::MIN, error: 0 });
     let (mut rest, mut entries) = (data, 0);
     while let Some((length, behind)) = rest.split_first_chunk::<2>() {
         let (entry, next) = behind.split_at(usize::from(u16::from_le_bytes(*length)).min(behind.len()));

@@ -221,7 +221,7 @@ fn tight() -> DissectorConfig {
             most: 8,
             observer_id: String::new(),
             own_ips: Vec::new(),
-            reported: attempts::Reported::None,
+            reported: attempts::ReportedConnects::None,
         }),
         copies: None,
     }

@@ -3,8 +3,8 @@
 //! How a process is found is known to `connects`; here it meets settings and records.
 
 use super::Assembly;
-use crate::attempts::Reported;
-use crate::connects::{self, AskerBook, ConnectEngine, Join, Namespaces};
+use crate::attempts::ReportedConnects;
+use crate::connects::{self, AskerBook, AskerNamespaces, ConnectEngine, ProcessJoiner};
 use crate::ledger::LeftOut;
 use crate::record::{ConnectRecord, SeenBy};
 use crate::settings::RecordKind;
@@ -29,23 +29,23 @@ impl Assembly {
             return None;
         }
         let all = self.settings.connect_all_namespaces;
-        let book = AskerBook::new(Namespaces { own: namespace("net"), all });
+        let book = AskerBook::new(AskerNamespaces { own: namespace("net"), all });
         if let Some(flows) = &mut self.dissect.flows {
             flows.openings = true;
         }
         if let Some(connects) = &mut self.dissect.connects {
-            connects.reported = if all { Reported::All } else { Reported::Own };
+            connects.reported = if all { ReportedConnects::All } else { ReportedConnects::Own };
         }
         self.askers = Some(book.askers());
         Some(book)
     }
 
     /// Looks for processes, for one capture thread.
-    pub fn join(&self) -> Option<Join> {
+    pub fn join(&self) -> Option<ProcessJoiner> {
         let wanted = self.settings.records(RecordKind::Http)
             || self.settings.records(RecordKind::Flows)
             || self.settings.failed_connects;
-        self.askers.clone().filter(|_| wanted).map(Join::new)
+        self.askers.clone().filter(|_| wanted).map(ProcessJoiner::new)
     }
 }
 

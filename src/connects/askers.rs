@@ -25,7 +25,7 @@ const FRAME_CLOCK: u64 = 1_000;
 
 /// Which connects there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Namespaces {
+pub struct AskerNamespaces {
     /// Inode of the network namespace that is captured, where it is known.
     pub own: Option<u32>,
     /// Whether connects of others are read, too.
@@ -34,19 +34,19 @@ pub struct Namespaces {
 
 /// Asks who asked. Clones share what there is.
 #[derive(Clone, Debug)]
-pub struct Askers(Arc<Shared>);
+pub struct ConnectionAskers(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    namespaces: Namespaces,
-    connects: DashMap<FiveTuple, Vec<Asked>, foldhash::fast::RandomState>,
+    namespaces: AskerNamespaces,
+    connects: DashMap<FiveTuple, Vec<AskedConnect>, foldhash::fast::RandomState>,
     /// Nanoseconds; every connect whose result was known by then was read.
     read_up_to: AtomicI64,
 }
 
 /// One connect.
 #[derive(Clone, Debug)]
-struct Asked {
+struct AskedConnect {
     /// Between these its SYN was sent.
     span: [Timestamp; 2],
     netns: Option<u32>,
@@ -55,7 +55,7 @@ struct Asked {
 
 /// Who asked for a connection.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Asker {
+pub(super) enum FoundAsker {
     /// This process.
     One(Arc<Process>),
     /// Several could have.
@@ -69,13 +69,13 @@ pub(super) enum Asker {
 pub struct AskerBook {
     shared: Arc<Shared>,
     /// The oldest first.
-    order: VecDeque<Line>,
+    order: VecDeque<AskerLine>,
     bytes: usize,
     forgotten: u64,
 }
 
 #[derive(Debug)]
-struct Line {
+struct AskerLine {
     ends: FiveTuple,
     from: Timestamp,
     to: Timestamp,
@@ -84,15 +84,15 @@ struct Line {
 
 impl AskerBook {
     /// An empty one.
-    pub fn new(namespaces: Namespaces) -> Self {
+    pub fn new(namespaces: AskerNamespaces) -> Self {
         let (connects, read_up_to) = (DashMap::default(), AtomicI64::new(i64::MIN));
         let shared = Arc::new(Shared { namespaces, connects, read_up_to });
         Self { shared, order: VecDeque::new(), bytes: 0, forgotten: 0 }
     }
 
     /// For those who ask.
-    pub fn askers(&self) -> Askers {
-        Askers(Arc::clone(&self.shared))
+    pub fn askers(&self) -> ConnectionAskers {
+        ConnectionAskers(Arc::clone(&self.shared))
     }
 
     /// Notes the connects of these records. Their times may be off by `error` nanoseconds.
@@ -128,10 +128,10 @@ impl AskerBook {
         let ends = FiveTuple { source, destination: connect.destination };
         let error = error.saturating_add(FRAME_CLOCK);
         let (from, to) = (connect.start.minus(error), end.plus(error));
-        let asked = Asked { span: [from, to], netns: connect.netns, process: Arc::clone(process) };
+        let asked = AskedConnect { span: [from, to], netns: connect.netns, process: Arc::clone(process) };
         let bytes = ENTRY_BYTES + bytes_of(process);
         self.shared.connects.entry(ends).or_default().push(asked);
-        self.order.push_back(Line { ends, from, to, bytes });
+        self.order.push_back(AskerLine { ends, from, to, bytes });
         self.bytes += bytes;
         while self.bytes > MAX_BYTES
             && let Some(line) = self.order.pop_front()
@@ -141,7 +141,7 @@ impl AskerBook {
         }
     }
 
-    fn forget(&mut self, line: &Line) {
+    fn forget(&mut self, line: &AskerLine) {
         self.bytes = self.bytes.saturating_sub(line.bytes);
         self.shared.connects.remove_if_mut(&line.ends, |_, all| {
             if let Some(at) = all.iter().position(|asked| asked.span == [line.from, line.to]) {
@@ -158,7 +158,7 @@ impl Drop for AskerBook {
     }
 }
 
-impl Askers {
+impl ConnectionAskers {
     /// Every connect whose result was known by then was read.
     pub fn read_up_to(&self) -> Timestamp {
         Timestamp(self.0.read_up_to.load(Ordering::Acquire))
@@ -170,17 +170,17 @@ impl Askers {
     }
 
     /// Who asked for the connection between these ends whose SYN was captured then.
-    pub(super) fn of(&self, ends: &FiveTuple, syn: Timestamp) -> Asker {
-        let Some(connects) = self.0.connects.get(ends) else { return Asker::Unknown };
+    pub(super) fn of(&self, ends: &FiveTuple, syn: Timestamp) -> FoundAsker {
+        let Some(connects) = self.0.connects.get(ends) else { return FoundAsker::Unknown };
         // Each namespace has its own loopback.
         let own = self.0.namespaces.own;
-        let is_near = |asked: &&Asked| !ends.destination.ip.is_loopback() || asked.netns == own || own.is_none();
-        let fits = |asked: &&Asked| asked.span[0] <= syn && syn <= asked.span[1];
+        let is_near = |asked: &&AskedConnect| !ends.destination.ip.is_loopback() || asked.netns == own || own.is_none();
+        let fits = |asked: &&AskedConnect| asked.span[0] <= syn && syn <= asked.span[1];
         let mut found = connects.iter().filter(is_near).filter(fits);
         match (found.next(), found.next()) {
-            (Some(asked), None) => Asker::One(Arc::clone(&asked.process)),
-            (Some(_), Some(_)) => Asker::Several,
-            (None, _) => Asker::Unknown,
+            (Some(asked), None) => FoundAsker::One(Arc::clone(&asked.process)),
+            (Some(_), Some(_)) => FoundAsker::Several,
+            (None, _) => FoundAsker::Unknown,
         }
     }
 }
@@ -223,25 +223,25 @@ mod tests {
         FiveTuple { source: Endpoint::new([10, 61, 1, 2], 51234), destination: it.destination }
     }
 
-    fn noted(connects: &[ConnectRecord], namespaces: Namespaces) -> (AskerBook, Askers) {
+    fn noted(connects: &[ConnectRecord], namespaces: AskerNamespaces) -> (AskerBook, ConnectionAskers) {
         let mut book = AskerBook::new(namespaces);
         book.note(&connects.iter().cloned().map(Record::from).collect::<Vec<_>>(), 0);
         let askers = book.askers();
         (book, askers)
     }
 
-    fn pid(asker: Asker) -> Result<u32, &'static str> {
+    fn pid(asker: FoundAsker) -> Result<u32, &'static str> {
         match asker {
-            Asker::One(process) => Ok(process.pid),
-            Asker::Several => Err("several"),
-            Asker::Unknown => Err("unknown"),
+            FoundAsker::One(process) => Ok(process.pid),
+            FoundAsker::Several => Err("several"),
+            FoundAsker::Unknown => Err("unknown"),
         }
     }
 
     #[test]
     fn a_port_that_is_used_again_is_of_who_asked_when_the_syn_was_sent_and_of_no_one_else() {
         // Failed, then two others one after the other.
-        let (_book, askers) = noted(&[of(1, [10, 11]), of(2, [20, 21]), of(3, [30, 31])], Namespaces::default());
+        let (_book, askers) = noted(&[of(1, [10, 11]), of(2, [20, 21]), of(3, [30, 31])], AskerNamespaces::default());
         for (syn, expected) in [
             (9, Err("unknown")),
             (10, Ok(1)),
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn two_namespaces_with_the_same_ends_at_the_same_time_are_no_proof() {
         let both = [of(1, [10, 12]), of(2, [11, 13])];
-        let (_book, askers) = noted(&both, Namespaces { own: Some(7), all: true });
+        let (_book, askers) = noted(&both, AskerNamespaces { own: Some(7), all: true });
         let found = [10, 11, 12, 13].map(|syn| pid(askers.of(&ends(), at(syn))));
         assert_eq!(found, [Ok(1), Err("several"), Err("several"), Ok(2)]);
     }
@@ -280,7 +280,7 @@ mod tests {
             let destination = Endpoint { ip, port: 80 };
             ConnectRecord { source: Some(ip), destination, netns: Some(netns), ..of(pid, [10, 12]) }
         };
-        let (_book, askers) = noted(&[lo(1, 7), lo(2, 8)], Namespaces { own: Some(7), all: true });
+        let (_book, askers) = noted(&[lo(1, 7), lo(2, 8)], AskerNamespaces { own: Some(7), all: true });
         let ends =
             FiveTuple { source: Endpoint::new([127, 0, 0, 1], 51234), destination: Endpoint::new([127, 0, 0, 1], 80) };
         assert_eq!(pid(askers.of(&ends, at(11))), Ok(1));
@@ -297,13 +297,13 @@ mod tests {
             ConnectRecord { process: None, ..whole.clone() },
             ConnectRecord { seen_by: SeenBy::Packets, ..whole },
         ];
-        let (book, askers) = noted(&lacking, Namespaces::default());
+        let (book, askers) = noted(&lacking, AskerNamespaces::default());
         assert_eq!((pid(askers.of(&ends(), at(11))), book.order.len()), (Err("unknown"), 0));
     }
 
     #[test]
     fn an_uncertain_clock_widens_the_span_by_as_much() {
-        let mut book = AskerBook::new(Namespaces::default());
+        let mut book = AskerBook::new(AskerNamespaces::default());
         book.note(&[of(1, [10, 12]).into()], 500_000);
         let near = |nanos| pid(book.askers().of(&ends(), Timestamp(nanos)));
         assert_eq!(near(10_000_000_000 - 501_000), Ok(1));
@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn the_oldest_make_room_within_the_limit_and_an_hour_is_remembered() {
-        let mut book = AskerBook::new(Namespaces::default());
+        let mut book = AskerBook::new(AskerNamespaces::default());
         let askers = book.askers();
         for n in 0..100_000u32 {
             let mut it = of(n, [10, 12]);

@@ -7,10 +7,12 @@
 
 use std::collections::VecDeque;
 
-use super::askers::{Asker, Askers};
+use super::askers::{ConnectionAskers, FoundAsker};
 use crate::flow::{Endpoint, FiveTuple, IpProtocol, Timestamp};
 use crate::ledger::{ByReason, ProcessJoin};
-use crate::record::{ConnectRecord, Exchange, FlowRecord, FlowStatus, NetworkDirection, Opening, Record, SeenBy};
+use crate::record::{
+    ConnectRecord, ConnectionOpening, Exchange, FlowRecord, FlowStatus, NetworkDirection, Record, SeenBy,
+};
 
 /// Records that may wait at once.
 const MAX_WAITING: usize = 4096;
@@ -25,16 +27,16 @@ const RECORD_BYTES: usize = 1024;
 
 /// Records in, records with their process out.
 #[derive(Debug)]
-pub struct Join {
-    askers: Askers,
-    waiting: VecDeque<Waiting>,
+pub struct ProcessJoiner {
+    askers: ConnectionAskers,
+    waiting: VecDeque<WaitingRecord>,
     bytes: usize,
     ticks: u64,
     joins: ByReason<{ ProcessJoin::COUNT }>,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct WaitingRecord {
     /// The tick that it waits for at most.
     until: u64,
     bytes: usize,
@@ -43,7 +45,7 @@ struct Waiting {
 
 /// What becomes of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
+enum JoinOutcome {
     /// No process is looked for.
     NotAsked,
     This(ProcessJoin),
@@ -51,9 +53,9 @@ enum Found {
     NotYet,
 }
 
-impl Join {
+impl ProcessJoiner {
     /// None waits.
-    pub fn new(askers: Askers) -> Self {
+    pub fn new(askers: ConnectionAskers) -> Self {
         Self { askers, waiting: VecDeque::new(), bytes: 0, ticks: 0, joins: ByReason::default() }
     }
 
@@ -64,9 +66,9 @@ impl Join {
             let bytes = bytes_of(&record);
             let has_room = self.waiting.len() < MAX_WAITING && self.bytes + bytes <= MAX_WAITING_BYTES;
             let found = self.look(&mut record);
-            if found == Found::NotYet && has_room {
+            if found == JoinOutcome::NotYet && has_room {
                 self.bytes += bytes;
-                self.waiting.push_back(Waiting { until: self.ticks + PATIENCE, bytes, record });
+                self.waiting.push_back(WaitingRecord { until: self.ticks + PATIENCE, bytes, record });
             } else {
                 self.count(found);
                 kept.push(record);
@@ -81,7 +83,7 @@ impl Join {
         for _ in 0..self.waiting.len() {
             let Some(mut one) = self.waiting.pop_front() else { break };
             let found = self.look(&mut one.record);
-            if found == Found::NotYet && one.until > self.ticks {
+            if found == JoinOutcome::NotYet && one.until > self.ticks {
                 self.waiting.push_back(one);
             } else {
                 self.bytes -= one.bytes;
@@ -108,48 +110,48 @@ impl Join {
         &self.joins
     }
 
-    fn count(&mut self, found: Found) {
+    fn count(&mut self, found: JoinOutcome) {
         match found {
-            Found::NotAsked => {}
-            Found::This(join) => self.joins.add(join as usize, 1),
-            Found::NotYet => self.joins.add(ProcessJoin::Late as usize, 1),
+            JoinOutcome::NotAsked => {}
+            JoinOutcome::This(join) => self.joins.add(join as usize, 1),
+            JoinOutcome::NotYet => self.joins.add(ProcessJoin::Late as usize, 1),
         }
     }
 
-    fn look(&self, record: &mut Record) -> Found {
+    fn look(&self, record: &mut Record) -> JoinOutcome {
         let end = ends_at(record);
         match (record, end) {
             (Record::Http(exchange), Some(end)) => self.look_for_exchange(exchange, end),
             (Record::Flow(flow), Some(end)) => self.look_for_flow(flow, end),
             (Record::Connect(connect), Some(end)) => self.look_for_connect(connect, end),
             (Record::Http(_) | Record::Flow(_) | Record::Connect(_), None)
-            | (Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_), _) => Found::NotAsked,
+            | (Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_), _) => JoinOutcome::NotAsked,
         }
     }
 
-    fn look_for_exchange(&self, exchange: &Exchange, end: Timestamp) -> Found {
+    fn look_for_exchange(&self, exchange: &Exchange, end: Timestamp) -> JoinOutcome {
         let connection = &exchange.connection;
         let ends = FiveTuple { source: connection.client, destination: connection.server };
         let Some(opening) = &connection.opening else { return self.midstream(connection.direction) };
         self.look_up(opening, &ends, connection.direction, end)
     }
 
-    fn look_for_flow(&self, flow: &FlowRecord, end: Timestamp) -> Found {
+    fn look_for_flow(&self, flow: &FlowRecord, end: Timestamp) -> JoinOutcome {
         let ends = FiveTuple { source: flow.source, destination: flow.destination };
         let Some(opening) = &flow.opening else { return self.midstream(flow.direction) };
         // Its connect goes on: the next record may know more.
         let goes_on = matches!(flow.status, FlowStatus::Attempt | FlowStatus::TimedOut);
-        if goes_on && matches!(self.askers.of(&ends, opening.at), Asker::Unknown) {
-            return Found::This(self.unknown(flow.direction));
+        if goes_on && matches!(self.askers.of(&ends, opening.at), FoundAsker::Unknown) {
+            return JoinOutcome::This(self.unknown(flow.direction));
         }
         self.look_up(opening, &ends, flow.direction, end)
     }
 
     /// A failed connect that packets show: with a process it is recorded a second time.
-    fn look_for_connect(&self, connect: &mut ConnectRecord, end: Timestamp) -> Found {
-        let Some((ip, port)) = connect.source.zip(connect.source_port) else { return Found::NotAsked };
+    fn look_for_connect(&self, connect: &mut ConnectRecord, end: Timestamp) -> JoinOutcome {
+        let Some((ip, port)) = connect.source.zip(connect.source_port) else { return JoinOutcome::NotAsked };
         let ends = FiveTuple { source: Endpoint { ip, port }, destination: connect.destination };
-        let opening = Opening::new(connect.start);
+        let opening = ConnectionOpening::new(connect.start);
         let found = self.look_up(&opening, &ends, connect.direction, end);
         connect.process = opening.asker.into_inner().flatten();
         found
@@ -157,35 +159,35 @@ impl Join {
 
     fn look_up(
         &self,
-        opening: &Opening,
+        opening: &ConnectionOpening,
         ends: &FiveTuple,
         direction: Option<NetworkDirection>,
         end: Timestamp,
-    ) -> Found {
+    ) -> JoinOutcome {
         if let Some(known) = opening.asker.get() {
-            return Found::This(if known.is_some() { ProcessJoin::Joined } else { self.unknown(direction) });
+            return JoinOutcome::This(if known.is_some() { ProcessJoin::Joined } else { self.unknown(direction) });
         }
         // First how far the connects were read: what is read meanwhile may be found, and nothing is missed.
         let read = self.askers.read_up_to();
         let (asker, join) = match self.askers.of(ends, opening.at) {
-            Asker::One(process) => (Some(process), ProcessJoin::Joined),
-            Asker::Several => (None, ProcessJoin::Ambiguous),
-            Asker::Unknown => {
+            FoundAsker::One(process) => (Some(process), ProcessJoin::Joined),
+            FoundAsker::Several => (None, ProcessJoin::Ambiguous),
+            FoundAsker::Unknown => {
                 let join = self.unknown(direction);
                 if join == ProcessJoin::Unknown && end.plus(BEHIND_PACKET) > read {
-                    return Found::NotYet;
+                    return JoinOutcome::NotYet;
                 }
                 (None, join)
             }
         };
         // Another thread of the same connection can have found nothing else.
         let _ = opening.asker.set(asker);
-        Found::This(join)
+        JoinOutcome::This(join)
     }
 
-    fn midstream(&self, direction: Option<NetworkDirection>) -> Found {
+    fn midstream(&self, direction: Option<NetworkDirection>) -> JoinOutcome {
         let incoming = self.unknown(direction) == ProcessJoin::Incoming;
-        Found::This(if incoming { ProcessJoin::Incoming } else { ProcessJoin::Midstream })
+        JoinOutcome::This(if incoming { ProcessJoin::Incoming } else { ProcessJoin::Midstream })
     }
 
     /// Why there is no process: where only our own namespace is watched, none of it asks for what comes in.

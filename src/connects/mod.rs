@@ -11,7 +11,7 @@ mod join;
 #[cfg(test)]
 mod tests;
 
-pub use self::askers::{AskerBook, Askers, Namespaces};
+pub use self::askers::{AskerBook, AskerNamespaces, ConnectionAskers};
 pub use self::engine::{ConnectConfig, ConnectEngine, KernelClocks, KernelCounts};
 pub use self::entry::{ConnectEntry, HEADER, LONGEST};
-pub use self::join::Join;
+pub use self::join::ProcessJoiner;

@@ -7,7 +7,8 @@ use compact_str::CompactString;
 
 use crate::flow::{ConnectionBeginning, Direction, community_id, connection_id};
 use crate::record::{
-    Exchange, ExchangeConnection, HttpHeader, HttpRequest, HttpResponse, HttpVersion, NetworkDirection, Opening,
+    ConnectionOpening, Exchange, ExchangeConnection, HttpHeader, HttpRequest, HttpResponse, HttpVersion,
+    NetworkDirection,
 };
 use crate::redact::Redactor;
 use crate::shape::{proxy, trace};
@@ -35,7 +36,7 @@ pub(crate) fn connection(conn: &ConnSummary, client: Direction, config: &Exchang
         scope: conn.key.scope,
         around: conn.around.as_deref().copied().unwrap_or_default(),
         domain: std::sync::OnceLock::new(),
-        opening: (conn.originator == Some(client)).then(|| Opening::new(conn.first_seen)),
+        opening: (conn.originator == Some(client)).then(|| ConnectionOpening::new(conn.first_seen)),
     })
 }
 

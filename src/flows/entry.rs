@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::sequence::Sequence;
 use crate::flow::{ConnKey, Direction, FiveTuple, IpProtocol, OuterLayers, Scope, Timestamp, icmp_counterpart};
 use crate::packet::{CarriedIn, Datagram, Segment, TcpFlags};
-use crate::record::{ExchangeConnection, FlowCounts, FlowProgress, IcmpMessage, Opening};
+use crate::record::{ConnectionOpening, ExchangeConnection, FlowCounts, FlowProgress, IcmpMessage};
 
 /// Packets of one end alone that make a flow more than a stray one.
 const SETTLED_AFTER: u32 = 3;
@@ -174,7 +174,7 @@ struct TcpProgress {
     /// As the exchanges in it have it.
     connection: Option<Arc<ExchangeConnection>>,
     /// As its records have it.
-    opening: Option<Arc<Opening>>,
+    opening: Option<Arc<ConnectionOpening>>,
     /// A SYN in the middle, which counts once it is answered or followed: who sent it, and its number.
     attempt: Option<(Direction, u32)>,
     /// Who sent the RST that ended it.

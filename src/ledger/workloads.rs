@@ -23,6 +23,10 @@ pub struct WorkloadCounts {
     pub bytes: u64,
     /// Addresses for which there was no room.
     pub left_out: u64,
+    /// Containers that have a name.
+    pub containers: u64,
+    /// Containers that made room for others.
+    pub containers_left_out: u64,
     /// Questions by what came of them, as in [`Lookup::ALL`].
     pub lookups: [u64; Lookup::COUNT],
     /// Files read, also those of no use.
@@ -60,6 +64,8 @@ pub const WORKLOADS: &[LedgerColumn<WorkloadCounts>] = columns! {
     "workload_addresses" Gauge(|w| w.addresses) "Addresses whose workload is known, now or a while ago.",
     "workload_bytes" Gauge(|w| w.bytes) "Bytes that they are reckoned to take.",
     "workload_addresses_left_out" Counter(|w| w.left_out) "Times the table had no room for an address.",
+    "workload_containers" Gauge(|w| w.containers) "Containers that have a name for their processes, with RECORD=connects.",
+    "workload_containers_left_out" Counter(|w| w.containers_left_out) "Containers that made room for others.",
     "workload_lookups" ReasonCounts(|w| &w.lookups, "result", || Lookup::ALL.iter().map(|lookup| lookup.name()).collect())
         "Ends of connections that were to be named.",
     "workload_files_read" Counter(|w| w.files_read) "Times a file of WORKLOADS was read.",

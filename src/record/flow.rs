@@ -6,7 +6,8 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use super::{
-    DomainNames, EventOutcome, ExchangeConnection, IcmpMessage, NetworkDirection, OfNode, Opening, Trust, Workload,
+    ConnectionOpening, DomainNames, EventOutcome, ExchangeConnection, IcmpMessage, NetworkDirection, OfNode, Trust,
+    Workload,
 };
 use crate::flow::{Endpoint, IpProtocol, OuterLayers, Timestamp};
 
@@ -145,7 +146,7 @@ pub struct FlowRecord {
     /// The connection as its exchanges have it, where one was recorded.
     pub connection: Option<Arc<ExchangeConnection>>,
     /// How the connection began, where processes are looked for; none where its SYN was not seen.
-    pub opening: Option<Arc<Opening>>,
+    pub opening: Option<Arc<ConnectionOpening>>,
     /// Which way, seen from the pod; `None` when none of the ends is the pod's.
     pub direction: Option<NetworkDirection>,
     /// Interface that its first packet came from.

@@ -7,14 +7,14 @@ use crate::flow::Timestamp;
 
 /// The beginning of a connection whose SYN was captured.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Opening {
+pub struct ConnectionOpening {
     /// When the first SYN was captured.
     pub at: Timestamp,
     /// The process that asked for the connection, where one is known; empty until it was looked for.
     pub asker: OnceLock<Option<Arc<Process>>>,
 }
 
-impl Opening {
+impl ConnectionOpening {
     /// Nothing was looked for yet.
     pub fn new(at: Timestamp) -> Self {
         Self { at, asker: OnceLock::new() }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    ConnectRecord, ConnectResult, ConntrackAction, ConntrackRecord, ConntrackStatus, ConntrackTuple, EndKnownBy,
-    Exchange, ExchangeConnection, FlowCounts, FlowEnd, FlowRecord, FlowStatus, FollowedBy, HttpHeader, HttpRequest,
-    HttpResponse, HttpVersion, IcmpMessage, LoggedPacket, NetworkDirection, OfNode, Opening, PacketCounters, Process,
-    ProcessContainer, Record, SeenBy, StoredContainer, Trust, VerdictDirection, VerdictInput, VerdictMeaning,
+    ConnectRecord, ConnectResult, ConnectionOpening, ConntrackAction, ConntrackRecord, ConntrackStatus, ConntrackTuple,
+    EndKnownBy, Exchange, ExchangeConnection, FlowCounts, FlowEnd, FlowRecord, FlowStatus, FollowedBy, HttpHeader,
+    HttpRequest, HttpResponse, HttpVersion, IcmpMessage, LoggedPacket, NetworkDirection, OfNode, PacketCounters,
+    Process, ProcessContainer, Record, SeenBy, StoredContainer, Trust, VerdictDirection, VerdictInput, VerdictMeaning,
     VerdictRecord,
 };
 use crate::flow::{Endpoint, IpProtocol, OuterLayers, Timestamp, Tunnel, TunnelKind};
@@ -200,8 +200,8 @@ pub(crate) fn everything_of_flow() -> FlowRecord {
 }
 
 /// The opening of a connection that a process with everything asked for.
-pub(crate) fn opening() -> Opening {
-    let opening = Opening::new(START);
+pub(crate) fn opening() -> ConnectionOpening {
+    let opening = ConnectionOpening::new(START);
     let _ = opening.asker.set(Some(Arc::new(everything_of_process())));
     opening
 }

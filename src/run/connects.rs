@@ -63,11 +63,13 @@ impl LiveParts {
             if self.settings.connect_all_namespaces { "all network namespaces" } else { "this network namespace" };
         let mut tap = self.tap(format!("connects of processes in {place}"));
         let (stop, mut connects) = (self.stopped.clone(), self.assembly.connects());
+        let workloads = self.assembly.workloads().clone();
         self.listen(name, move || {
             let outcome = connects::run(loaded, &stop, &mut connects, |connects, now| {
                 if let Some(own_ips) = tap.part.new_own_ips() {
                     connects.set_own_ips(own_ips);
                 }
+                workloads.name_containers(connects.records());
                 if let Some(book) = &mut book {
                     note(book, connects);
                 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::news::NewsSender;
 use super::shared::ThreadPart;
-use crate::connects::Join;
+use crate::connects::ProcessJoiner;
 use crate::dissect::Dissector;
 use crate::exchange::SeenProtocols;
 use crate::flow::{IpProtocol, Timestamp};
@@ -40,7 +40,7 @@ pub(super) struct FrameTap<S, E> {
     pub(super) part: ThreadPart,
     pub(super) so_far: SoFar,
     /// Looks for processes, where connects are read.
-    pub(super) join: Option<Join>,
+    pub(super) join: Option<ProcessJoiner>,
 }
 
 /// What a tap has counted, and when it publishes next.

@@ -2,6 +2,7 @@
 //!
 //! Nothing that asks ever waits: what is not known yet is left out of the record. It decides no direction and no route.
 
+mod containers;
 mod file;
 mod host;
 mod kubernetes;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
+use self::containers::Containers;
 use self::file::WatchedFile;
 use self::kubernetes::ApiAccess;
 use self::redis::{Errand, RedisClient, RedisSource};
@@ -21,8 +23,8 @@ use self::table::WorkloadTable;
 use crate::dns::LearntNames;
 use crate::flow::Timestamp;
 pub use crate::ledger::WorkloadCounts;
-use crate::record::{DomainNames, Exchange, Record, Workload};
-use crate::settings::{Settings, WorkloadSource};
+use crate::record::{DomainNames, Exchange, Process, Record, Workload};
+use crate::settings::{RecordKind, Settings, WorkloadSource};
 use crate::sink::connect::OnSocket;
 use crate::source::own_traffic::OwnTraffic;
 
@@ -88,7 +90,9 @@ impl Workloads {
         if settings.workloads.is_empty() {
             return Ok(Self::default());
         }
-        let table = Arc::new(WorkloadTable::new(max_bytes));
+        let named = settings.records(RecordKind::Connects) && settings.workloads.contains(&WorkloadSource::Kubernetes);
+        let containers = named.then(|| Containers::new(settings.node_name.as_deref()));
+        let table = Arc::new(WorkloadTable::new(max_bytes).with_containers(containers));
         let (mut files, mut kubernetes, mut redis, mut waiting, mut dns) = (Vec::new(), None, None, None, None);
         for (source, place) in settings.workloads.iter().zip(0..) {
             match source {
@@ -167,7 +171,8 @@ impl Workloads {
                 }
             }
             Record::Flow(flow) => {
-                flow.source_workload = self.at(flow.source.ip, flow.start);
+                let pod = self.pod_of(flow.process());
+                flow.source_workload = pod.or_else(|| self.at(flow.source.ip, flow.start));
                 flow.destination_workload = self.at(flow.destination.ip, flow.start);
                 flow.destination_domain = self.domain_at(flow.destination.ip, flow.start);
             }
@@ -176,7 +181,9 @@ impl Workloads {
                 event.destination_workload = self.at(event.packet.destination.ip, event.at);
             }
             Record::Connect(connect) => {
-                connect.source_workload = connect.source.and_then(|ip| self.at(ip, connect.start));
+                let pod = self.pod_of(connect.process.as_deref());
+                let by_address = || connect.source.and_then(|ip| self.at(ip, connect.start));
+                connect.source_workload = pod.or_else(by_address);
                 connect.destination_workload = self.at(connect.destination.ip, connect.start);
                 connect.destination_domain = self.domain_at(connect.destination.ip, connect.start);
             }
@@ -186,9 +193,28 @@ impl Workloads {
 
     fn name_exchange(&self, exchange: &mut Exchange) {
         let at = exchange.start();
-        exchange.source_workload = self.at(exchange.connection.client.ip, at);
+        let pod = self.pod_of(exchange.process());
+        exchange.source_workload = pod.or_else(|| self.at(exchange.connection.client.ip, at));
         exchange.destination_workload = self.at(exchange.connection.server.ip, at);
         exchange.destination_domain = self.domain_of(exchange, at);
+    }
+
+    /// The pod that a process is in, by its container: certain, also where the pod has the address of its node.
+    fn pod_of(&self, process: Option<&Process>) -> Option<Arc<Workload>> {
+        let containers = self.0.as_ref()?.table.containers.as_ref()?;
+        Some(Arc::clone(&containers.of(process?)?.pod))
+    }
+
+    /// Puts the names of containers into the processes of connects. Call it before anything shares them.
+    pub fn name_containers(&self, records: &mut [Record]) {
+        let Some(containers) = self.0.as_ref().and_then(|shared| shared.table.containers.as_ref()) else { return };
+        for record in records {
+            if let Record::Connect(connect) = record
+                && let Some(process) = &mut connect.process
+            {
+                containers.name(process);
+            }
+        }
     }
 
     /// What answers of DNS say comes first; then what the client calls the server.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use dashmap::DashMap;
 
 use super::Rank;
+use super::containers::Containers;
 use crate::flow::Timestamp;
 use crate::ledger::{Lookup, WorkloadCounts};
 use crate::record::Workload;
@@ -40,6 +41,8 @@ pub(super) struct WorkloadTable {
     lookups: [AtomicU64; Lookup::ALL.len()],
     /// Up to when each kind of each source is up to date.
     believed: [[AtomicI64; MAX_KINDS]; MAX_SOURCES],
+    /// Containers by their id, where processes are recorded.
+    pub(super) containers: Option<Containers>,
 }
 
 /// One workload at an address, for a time.
@@ -57,7 +60,12 @@ impl WorkloadTable {
     pub(super) fn new(max_bytes: usize) -> Self {
         let (addresses, bytes, left_out, lookups) = Default::default();
         let believed = std::array::from_fn(|_| std::array::from_fn(|_| AtomicI64::new(OPEN.0)));
-        Self { addresses, max_bytes, bytes, left_out, lookups, believed }
+        Self { addresses, max_bytes, bytes, left_out, lookups, believed, containers: None }
+    }
+
+    /// The same with names of containers.
+    pub(super) fn with_containers(self, containers: Option<Containers>) -> Self {
+        Self { containers, ..self }
     }
 
     /// Who had the address then, and who says so.
@@ -185,13 +193,17 @@ impl WorkloadTable {
     }
 
     pub(super) fn counts(&self) -> WorkloadCounts {
-        WorkloadCounts {
+        let mut counts = WorkloadCounts {
             addresses: self.addresses.len() as u64,
             bytes: self.bytes.load(Ordering::Relaxed) as u64,
             left_out: self.left_out.load(Ordering::Relaxed),
             lookups: self.lookups.each_ref().map(|count| count.load(Ordering::Relaxed)),
             ..WorkloadCounts::default()
+        };
+        if let Some(containers) = &self.containers {
+            containers.put(&mut counts);
         }
+        counts
     }
 
     fn count(&self, before: usize, after: usize) {

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::connects::askers::{AskerBook, Namespaces};
+use crate::connects::askers::{AskerBook, AskerNamespaces};
 use crate::record::sample::{self, START};
 use crate::record::{ExchangeConnection, Process};
 
@@ -11,8 +11,8 @@ fn asked(pid: u32) -> Record {
     ConnectRecord { process, ..sample::connect() }.into()
 }
 
-fn opening(after: u64) -> Opening {
-    Opening::new(START.plus(after))
+fn opening(after: u64) -> ConnectionOpening {
+    ConnectionOpening::new(START.plus(after))
 }
 
 /// An exchange in the connection of that connect, whose SYN was captured so many nanoseconds after START.
@@ -46,26 +46,26 @@ fn pid(record: &Record) -> Option<u32> {
     }
 }
 
-fn book() -> (AskerBook, Join) {
-    let book = AskerBook::new(Namespaces { own: Some(1), all: false });
-    let join = Join::new(book.askers());
+fn book() -> (AskerBook, ProcessJoiner) {
+    let book = AskerBook::new(AskerNamespaces { own: Some(1), all: false });
+    let join = ProcessJoiner::new(book.askers());
     (book, join)
 }
 
 /// Takes one record; its process where it went on.
-fn took(join: &mut Join, record: Record) -> Option<Option<u32>> {
+fn took(join: &mut ProcessJoiner, record: Record) -> Option<Option<u32>> {
     let mut records = vec![record];
     join.take(&mut records);
     records.first().map(pid)
 }
 
-fn ticked(join: &mut Join) -> Vec<Option<u32>> {
+fn ticked(join: &mut ProcessJoiner) -> Vec<Option<u32>> {
     let mut records = Vec::new();
     join.tick(&mut records);
     records.iter().map(pid).collect()
 }
 
-fn counted(join: &Join) -> Vec<(&'static str, u64)> {
+fn counted(join: &ProcessJoiner) -> Vec<(&'static str, u64)> {
     let all = ProcessJoin::ALL.iter().map(|why| (why.name(), join.joins().at(*why as usize)));
     all.filter(|(_, n)| *n > 0).collect()
 }
@@ -121,8 +121,8 @@ fn what_comes_in_and_what_began_before_the_capture_waits_for_nothing() {
         assert_eq!(counted(&join), [(why, 1)]);
     }
     // On a node the client may be a process of this machine, whatever the direction.
-    let book = AskerBook::new(Namespaces { own: Some(1), all: true });
-    assert_eq!(took(&mut Join::new(book.askers()), exchange(Some(1000), ingress)), None);
+    let book = AskerBook::new(AskerNamespaces { own: Some(1), all: true });
+    assert_eq!(took(&mut ProcessJoiner::new(book.askers()), exchange(Some(1000), ingress)), None);
 }
 
 #[test]

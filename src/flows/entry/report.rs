@@ -8,7 +8,9 @@ use super::super::FlowConfig;
 use super::super::sequence::Sequence;
 use super::{FlowEntry, FlowPhase, Last, TcpProgress, of};
 use crate::flow::{ConnectionBeginning, FlowIds, Timestamp, connection_id};
-use crate::record::{EventOutcome, FlowCounts, FlowEnd, FlowRecord, FlowStatus, NetworkDirection, Opening, Trust};
+use crate::record::{
+    ConnectionOpening, EventOutcome, FlowCounts, FlowEnd, FlowRecord, FlowStatus, NetworkDirection, Trust,
+};
 
 /// How long what is over is kept for what straggles in.
 const LINGER: u64 = 2_000_000_000;
@@ -111,11 +113,11 @@ impl FlowEntry {
     }
 
     /// How it began: the same in all of its reports.
-    fn opening(&mut self) -> Option<Arc<Opening>> {
+    fn opening(&mut self) -> Option<Arc<ConnectionOpening>> {
         let tcp = self.tcp.as_mut()?;
         let [low, high] = &tcp.sequences;
         self.source.pick(low, high).syn?;
-        Some(Arc::clone(tcp.opening.get_or_insert_with(|| Arc::new(Opening::new(self.first)))))
+        Some(Arc::clone(tcp.opening.get_or_insert_with(|| Arc::new(ConnectionOpening::new(self.first)))))
     }
 
     fn status(&self, last: Option<Last>, now: Timestamp) -> FlowStatus {

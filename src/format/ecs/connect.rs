@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::ECS_VERSION;
 use super::fit::LineFit;
 use super::objects::{EcsPart, IanaNumber, IdPart, IngressPart, NamePart, ObserverPart, RecorderParts, SidePart};
-use super::process::{Container, ProcessPart, Surroundings, User};
+use super::process::{ProcessContainerPart, ProcessPart, ProcessSurroundings, ProcessUserPart};
 use super::view::community_id;
 use crate::flow::Endpoint;
 use crate::format::Observer;
@@ -28,9 +28,9 @@ pub(super) struct ConnectView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<ProcessPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<User<'a>>,
+    user: Option<ProcessUserPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    container: Option<Container<'a>>,
+    container: Option<ProcessContainerPart<'a>>,
     #[serde(flatten)]
     recorder: RecorderParts<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,7 +84,7 @@ struct ConnectNetworkPart {
 struct ConnectPodtapPart<'a> {
     connect: ConnectPart<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    process: Option<Surroundings<'a>>,
+    process: Option<ProcessSurroundings<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     connection: Option<IdPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,8 +126,8 @@ impl<'a> ConnectView<'a> {
             },
             network: ConnectNetworkPart::new(record),
             process: process.map(|process| ProcessPart::new(process, record.thread, fit)),
-            user: process.map(User::new),
-            container: process.and_then(Container::new),
+            user: process.map(ProcessUserPart::new),
+            container: process.and_then(ProcessContainerPart::new),
             recorder: RecorderParts::of(record.of_node.as_deref(), observer),
             observer: interface.map(|name| ObserverPart { ingress: IngressPart { interface: NamePart { name } } }),
             podtap: ConnectPodtapPart::new(record, fit),
@@ -178,7 +178,7 @@ impl<'a> ConnectPodtapPart<'a> {
                 netns: record.netns,
                 tries: record.tries,
             },
-            process: record.process.as_deref().and_then(|process| Surroundings::new(process, None)),
+            process: record.process.as_deref().and_then(|process| ProcessSurroundings::new(process, None)),
             connection: record.connection_id.as_deref().map(|id| IdPart { id }),
             source: SidePart::new(record.source_workload.as_deref(), None, fit),
             destination: SidePart::new(

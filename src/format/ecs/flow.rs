@@ -10,7 +10,7 @@ use super::objects::{
     EcsPart, IanaNumber, IcmpPart, IngressPart, InnerVlanPart, NamePart, ObserverPart, RecorderParts, SidePart,
     TunnelPart, VlanPart,
 };
-use super::process::{Container, EXACT, ProcessPart, Surroundings, User};
+use super::process::{EXACT, ProcessContainerPart, ProcessPart, ProcessSurroundings, ProcessUserPart};
 use super::view::community_id;
 use crate::flow::{Endpoint, IpProtocol};
 use crate::format::Observer;
@@ -30,9 +30,9 @@ pub(super) struct FlowView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<ProcessPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<User<'a>>,
+    user: Option<ProcessUserPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    container: Option<Container<'a>>,
+    container: Option<ProcessContainerPart<'a>>,
     #[serde(flatten)]
     recorder: RecorderParts<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,7 +107,7 @@ struct FlowPodtapPart<'a> {
     connection: Option<FlowConnectionPart<'a>>,
     flow: FlowCountsPart,
     #[serde(skip_serializing_if = "Option::is_none")]
-    process: Option<Surroundings<'a>>,
+    process: Option<ProcessSurroundings<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tunnel: Option<TunnelPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,8 +173,8 @@ impl<'a> FlowView<'a> {
             },
             network: FlowNetworkPart::new(record),
             process: record.process().map(|process| ProcessPart::new(process, None, fit)),
-            user: record.process().map(User::new),
-            container: record.process().and_then(Container::new),
+            user: record.process().map(ProcessUserPart::new),
+            container: record.process().and_then(ProcessContainerPart::new),
             recorder: RecorderParts::of(record.of_node.as_deref(), observer),
             observer: interface,
             podtap: FlowPodtapPart::new(record, fit),
@@ -249,7 +249,7 @@ impl<'a> FlowPodtapPart<'a> {
                 source: there,
                 destination: back,
             },
-            process: record.process().and_then(|process| Surroundings::new(process, EXACT)),
+            process: record.process().and_then(|process| ProcessSurroundings::new(process, EXACT)),
             tunnel: TunnelPart::new(&record.around),
             source: side(&record.source_workload, None),
             destination: side(&record.destination_workload, record.destination_domain.as_deref()),
@@ -283,7 +283,7 @@ mod tests {
     use crate::format::Observer;
     use crate::format::fields::flow_record_fields;
     use crate::record::sample::{self, everything_of_flow, flow};
-    use crate::record::{FlowRecord, IcmpMessage, Opening};
+    use crate::record::{ConnectionOpening, FlowRecord, IcmpMessage};
 
     fn line(record: FlowRecord, observer: &Observer) -> String {
         let mut out = Vec::new();
@@ -328,7 +328,7 @@ mod tests {
     fn a_long_line_is_shortened_and_says_so() {
         let mut process = everything_of_flow().process().unwrap().clone();
         process.args = vec!["\u{1}".repeat(1000).into(); 4];
-        let opening = Opening::new(sample::START);
+        let opening = ConnectionOpening::new(sample::START);
         opening.asker.set(Some(process.into())).unwrap();
         let record = FlowRecord { opening: Some(opening.into()), ..flow() };
         let mut out = Vec::new();

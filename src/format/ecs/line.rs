@@ -15,7 +15,7 @@ use super::objects::{
     ConnectionPart, EndpointPart, EventPart, HttpPart, InnerVlanPart, KubernetesPart, NetworkPart, OrchestratorPart,
     OriginalPart, PodtapPart, RequestPart, ResponsePart, TimingPart, UrlParts, VlanPart,
 };
-use super::process::{Container, ProcessPart, User};
+use super::process::{ProcessContainerPart, ProcessPart, ProcessUserPart};
 use super::protocols::{ErrorPart, RpcPart};
 use super::view::service;
 use crate::flow::OuterLayers;
@@ -211,8 +211,8 @@ impl EcsLine<'_> {
     fn process(&mut self, process: Option<&Process>, fit: &LineFit) {
         if let Some(process) = process {
             self.part(key!("process"), Some(&ProcessPart::new(process, None, fit)));
-            self.part(key!("user"), Some(&User::new(process)));
-            self.part(key!("container"), Container::new(process).as_ref());
+            self.part(key!("user"), Some(&ProcessUserPart::new(process)));
+            self.part(key!("container"), ProcessContainerPart::new(process).as_ref());
         }
     }
 

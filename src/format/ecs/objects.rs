@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use serde::{Serialize, Serializer};
 
 use super::parts::{FullUrl, HeaderMap, MissingNames, WeirdNames};
-use super::process::{Container, ProcessPart, Surroundings, User};
+use super::process::{ProcessContainerPart, ProcessPart, ProcessSurroundings, ProcessUserPart};
 use super::protocols::{ErrorPart, GrpcPart, Http2Part, RpcPart, SsePart, WebSocketPart};
 use crate::flow::OuterLayers;
 use crate::format::stamp::Rfc3339Stamp;
@@ -40,9 +40,9 @@ pub(super) struct ExchangeView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) process: Option<ProcessPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) user: Option<User<'a>>,
+    pub(super) user: Option<ProcessUserPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) container: Option<Container<'a>>,
+    pub(super) container: Option<ProcessContainerPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) service: Option<NamePart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -313,7 +313,7 @@ pub(super) struct PodtapPart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) sse: Option<SsePart>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) process: Option<Surroundings<'a>>,
+    pub(super) process: Option<ProcessSurroundings<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tunnel: Option<TunnelPart>,
     #[serde(skip_serializing_if = "Option::is_none")]

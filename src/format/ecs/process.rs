@@ -19,7 +19,7 @@ pub(super) struct ProcessPart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     executable: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    args: Option<Args<'a>>,
+    args: Option<ProcessArgs<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     command_line: Option<CommandLine<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,7 +41,7 @@ struct Thread {
 }
 
 /// Each argument, shortened where the line has to be short.
-struct Args<'a> {
+struct ProcessArgs<'a> {
     args: &'a [CompactString],
     fit: &'a LineFit,
 }
@@ -51,14 +51,14 @@ struct CommandLine<'a>(&'a [CompactString]);
 
 /// A keyword in ECS.
 #[derive(Serialize)]
-pub(super) struct User<'a> {
+pub(super) struct ProcessUserPart<'a> {
     id: CompactString,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
 }
 
 #[derive(Serialize)]
-pub(super) struct Container<'a> {
+pub(super) struct ProcessContainerPart<'a> {
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
@@ -68,7 +68,7 @@ pub(super) struct Container<'a> {
 
 /// What ECS has no names for.
 #[derive(Serialize)]
-pub(super) struct Surroundings<'a> {
+pub(super) struct ProcessSurroundings<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     trust: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,7 +79,7 @@ pub(super) struct Surroundings<'a> {
     args_cut: Option<bool>,
 }
 
-impl Serialize for Args<'_> {
+impl Serialize for ProcessArgs<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.args.iter().map(|arg| self.fit.text(arg)))
     }
@@ -99,7 +99,7 @@ impl<'a> ProcessPart<'a> {
             vpid: process.own_pid,
             name: &process.name,
             executable: fit.maybe(process.executable.as_deref()),
-            args: (!args.is_empty()).then_some(Args { args, fit }),
+            args: (!args.is_empty()).then_some(ProcessArgs { args, fit }),
             command_line: (!args.is_empty() && fit.url_parts).then_some(CommandLine(args)),
             parent: process.parent.map(|pid| Pid { pid }),
             thread: thread.map(|id| Thread { id }),
@@ -108,20 +108,20 @@ impl<'a> ProcessPart<'a> {
     }
 }
 
-impl<'a> User<'a> {
+impl<'a> ProcessUserPart<'a> {
     pub(super) fn new(process: &'a Process) -> Self {
         Self { id: compact_str::ToCompactString::to_compact_string(&process.user), name: process.user_name.as_deref() }
     }
 }
 
-impl<'a> Container<'a> {
+impl<'a> ProcessContainerPart<'a> {
     pub(super) fn new(process: &'a Process) -> Option<Self> {
         let it = process.container.as_ref()?;
         Some(Self { id: &it.id, name: it.name.as_deref(), runtime: it.runtime.as_deref() })
     }
 }
 
-impl<'a> Surroundings<'a> {
+impl<'a> ProcessSurroundings<'a> {
     /// `trust` says how the process is known, where packets alone were seen.
     pub(super) fn new(process: &'a Process, trust: Option<&'static str>) -> Option<Self> {
         let pod_uid = process.container.as_ref().and_then(|container| container.pod_uid.as_deref());

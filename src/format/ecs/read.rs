@@ -14,8 +14,8 @@ use serde::de::{Deserializer, Visitor};
 
 use crate::flow::{Endpoint, Timestamp};
 use crate::record::{
-    CallSystem, ConnectionSide, EarlyEnd, EndedHow, Exchange, ExchangeConnection, GrpcCall, Http2, HttpRequest,
-    HttpResponse, HttpVersion, MissingParts, NetworkDirection, Opening, Process, ProcessContainer, SocketCounts,
+    CallSystem, ConnectionOpening, ConnectionSide, EarlyEnd, EndedHow, Exchange, ExchangeConnection, GrpcCall, Http2,
+    HttpRequest, HttpResponse, HttpVersion, MissingParts, NetworkDirection, Process, ProcessContainer, SocketCounts,
     StreamClass, StreamReset, Trust, UnansweredReason, WebSocket, Weird, WeirdSet, grpc_status_name, h2_error,
 };
 
@@ -330,7 +330,7 @@ fn opening(
     user: Option<&UserPart<'_>>,
     container: Option<&ContainerPart<'_>>,
     start: Timestamp,
-) -> Opening {
+) -> ConnectionOpening {
     let text = |text: Option<&JsonText<'_>>| text.map(JsonText::compact);
     let process = Process {
         pid: part.pid,
@@ -345,7 +345,7 @@ fn opening(
         }),
         ..Process::default()
     };
-    let opening = Opening::new(start);
+    let opening = ConnectionOpening::new(start);
     // It was made just now.
     let _ = opening.asker.set(Some(Arc::new(process)));
     opening

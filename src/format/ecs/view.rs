@@ -6,7 +6,7 @@ use super::ECS_VERSION;
 use super::fit::LineFit;
 use super::objects::*;
 use super::parts::{FullUrl, HeaderMap, MissingNames, WeirdNames};
-use super::process::{Container, EXACT, ProcessPart, Surroundings, User};
+use super::process::{EXACT, ProcessContainerPart, ProcessPart, ProcessSurroundings, ProcessUserPart};
 use super::protocols::{ErrorPart, GrpcPart, Http2Part, RpcPart, SsePart, WebSocketPart};
 use crate::flow::{Endpoint, IpProtocol, community_id_of};
 use crate::format::Observer;
@@ -52,8 +52,8 @@ impl<'a> ExchangeView<'a> {
             rpc: RpcPart::new(exchange, fit),
             error: ErrorPart::new(exchange),
             process: exchange.process().map(|process| ProcessPart::new(process, None, fit)),
-            user: exchange.process().map(User::new),
-            container: exchange.process().and_then(Container::new),
+            user: exchange.process().map(ProcessUserPart::new),
+            container: exchange.process().and_then(ProcessContainerPart::new),
             service: service(observer, exchange.of_node.as_deref()).map(name),
             labels: fit.labels(&observer.labels),
             host: observer.host_name.as_deref().map(name),
@@ -278,7 +278,7 @@ impl<'a> PodtapPart<'a> {
             grpc: GrpcPart::new(exchange, fit),
             websocket: WebSocketPart::new(exchange),
             sse: SsePart::new(exchange),
-            process: exchange.process().and_then(|process| Surroundings::new(process, EXACT)),
+            process: exchange.process().and_then(|process| ProcessSurroundings::new(process, EXACT)),
             tunnel: TunnelPart::new(&exchange.connection.around),
             source: SidePart::new(exchange.source_workload.as_deref(), None, fit),
             destination: SidePart::new(

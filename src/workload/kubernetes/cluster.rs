@@ -192,6 +192,9 @@ impl ClusterState {
             ObjectMeaning::Pod { namespace: meta.namespace.clone().unwrap_or_default(), name: meta.name.clone() };
         let places: Vec<_> = ips.iter().map(|ip| (rank, *ip)).collect();
         let workload = Workload { node: spec.node_name.clone(), ..named(meta, "Pod") };
+        if let Some(containers) = &self.table.containers {
+            containers.take(&workload, named_containers(status));
+        }
         let since = time(status.start_time.as_ref());
         let of = |cluster: &Self, ip: IpAddr| {
             let services = cluster.services_at(ip, workload.namespace.as_deref().unwrap_or_default());
@@ -499,6 +502,13 @@ fn bounded(labels: std::collections::BTreeMap<CompactString, CompactString>) -> 
         fits.is_some()
     });
     fits.collect()
+}
+
+/// Name and id of each container of a Pod that runs or has run.
+fn named_containers(status: &ObjectStatus) -> impl Iterator<Item = (&str, &str)> {
+    let all = [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
+    let all = all.into_iter().flat_map(|some| some.iter().flatten());
+    all.filter_map(|container| Some((container.name.as_str(), container.id.as_deref()?)))
 }
 
 /// When the last container ended, to the end of that second, where all have.

@@ -101,6 +101,10 @@ pub(super) struct ObjectStatus {
     pub(super) pod_ips: Option<Vec<PodIp>>,
     /// Of a Pod.
     pub(super) container_statuses: Option<Vec<ContainerStatus>>,
+    /// Of a Pod: sidecars are among them.
+    pub(super) init_container_statuses: Option<Vec<ContainerStatus>>,
+    /// Of a Pod.
+    pub(super) ephemeral_container_statuses: Option<Vec<ContainerStatus>>,
     /// Of a Node.
     pub(super) addresses: Option<Vec<NodeAddress>>,
     /// Of a Service.
@@ -120,6 +124,11 @@ pub(super) struct PodIp {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct ContainerStatus {
+    #[serde(default)]
+    pub(super) name: CompactString,
+    /// `containerd://<id>`; once it runs.
+    #[serde(rename = "containerID")]
+    pub(super) id: Option<CompactString>,
     pub(super) state: Option<ContainerState>,
 }
 

@@ -43,6 +43,33 @@ impl World {
     }
 }
 
+#[test]
+fn containers_of_any_kind_have_their_names_and_their_pod_once_they_run() {
+    use crate::record::{Process, ProcessContainer};
+    let table = WorkloadTable::new(1 << 20).with_containers(Some(super::super::containers::Containers::new(None)));
+    let table = Arc::new(table);
+    let mut cluster = ClusterState::new(Arc::clone(&table), 0);
+    let mut web = pod("web-1", "11:00:00", &[]);
+    // On the network of its node: no address is its own.
+    web["spec"]["hostNetwork"] = json!(true);
+    web["status"]["containerStatuses"] = json!([{"name": "app", "containerID": "containerd://a"}, {"name": "late"}]);
+    web["status"]["initContainerStatuses"] = json!([{"name": "podtap", "containerID": "containerd://b"}]);
+    web["status"]["ephemeralContainerStatuses"] = json!([{"name": "debugger", "containerID": "containerd://c"}]);
+    cluster.apply(WatchedKind::Pods, read(web), SEEN, at(0));
+    let named = |id: &str| {
+        let container = Some(ProcessContainer { id: id.into(), ..ProcessContainer::default() });
+        let mut process = Arc::new(Process { container, ..Process::default() });
+        let containers = table.containers.as_ref().unwrap();
+        containers.name(&mut process);
+        let pod = containers.of(&process)?.pod.clone();
+        Some((process.container.as_ref()?.name.clone()?, pod.name.clone()?, pod.kind.clone()?))
+    };
+    for (id, name) in [("a", "app"), ("b", "podtap"), ("c", "debugger")] {
+        assert_eq!(named(id), Some((name.into(), "web-1".into(), "Pod".into())));
+    }
+    assert_eq!(named("d"), None);
+}
+
 fn at(second: i64) -> Timestamp {
     Timestamp(NOON + second * SECOND)
 }

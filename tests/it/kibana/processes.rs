@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use podtap::connects::{AskerBook, Join, Namespaces};
+use podtap::connects::{AskerBook, AskerNamespaces, ProcessJoiner};
 use podtap::dissect::{self, Dissector};
 use podtap::exchange;
 use podtap::flow::{Endpoint, FiveTuple, IpProtocol, Timestamp};
@@ -20,11 +20,11 @@ const SECOND: u64 = 1_000_000_000;
 /// Connects of three programs with each result, some seen by packets only, and exchanges of those that were established.
 pub(super) fn lines(noon: Timestamp) -> Vec<Value> {
     let mut records: Vec<Record> = (0..24).map(|n| connect(n, noon).into()).collect();
-    let mut book = AskerBook::new(Namespaces::default());
+    let mut book = AskerBook::new(AskerNamespaces::default());
     book.note(&records, 0);
     book.has_read_up_to(noon.plus(3600 * SECOND));
     let mut asked = exchanges(noon);
-    Join::new(book.askers()).take(&mut asked);
+    ProcessJoiner::new(book.askers()).take(&mut asked);
     assert!(asked.iter().all(|record| record.exchange().unwrap().process().is_some()));
     records.append(&mut asked);
     let line = |record: &Record| {

@@ -141,7 +141,7 @@ pub(super) fn run(frames: &Frames) {
         most: 100,
         observer_id: String::new(),
         own_ips: Vec::new(),
-        reported: attempts::Reported::None,
+        reported: attempts::ReportedConnects::None,
     });
     let mut dissector = Dissector::new(config, redactor);
     let (routes, observer, mut out) = (RouteRules::default(), Observer::default(), Vec::new());

@@ -8,7 +8,7 @@ use crate::format::ecs::ECS_VERSION;
 use crate::format::ecs::fit::LineFit;
 use crate::format::ecs::flow::kinds;
 use crate::format::ecs::objects::{IcmpPart, SidePart, TunnelPart};
-use crate::format::ecs::process::{EXACT, Surroundings};
+use crate::format::ecs::process::{EXACT, ProcessSurroundings};
 use crate::format::ecs::view::community_id;
 use crate::format::stamp::Rfc3339Stamp;
 use crate::record::{FlowCounts, FlowRecord, NameSet};
@@ -117,7 +117,7 @@ impl EcsLine<'_> {
         self.flow_end("\"source\":{\"payload_bytes\":", there, of_tcp);
         self.flow_end("\"destination\":{\"payload_bytes\":", back, of_tcp);
         self.close("},");
-        let surroundings = record.process().and_then(|process| Surroundings::new(process, EXACT));
+        let surroundings = record.process().and_then(|process| ProcessSurroundings::new(process, EXACT));
         self.part(key!("process"), surroundings.as_ref());
         self.part(key!("tunnel"), TunnelPart::new(&record.around).as_ref());
         let source = SidePart::new(record.source_workload.as_deref(), None, &LineFit::WHOLE);
