@@ -118,7 +118,7 @@ where
         match (&self.probe, left_out) {
             (None, _) | (_, Some(LeftOut::Ignored | LeftOut::OwnTraffic | LeftOut::SeenByProcess)) => {}
             (Some(probe), Some(LeftOut::NotSelected | LeftOut::Sampled | LeftOut::RateLimited) | None) => {
-                self.requests.add(record);
+                self.requests.add(record, probe.is_watched());
                 if self.requests.are_many() {
                     probe.count(&mut self.requests);
                 }

@@ -41,6 +41,7 @@ use crate::exchange::SeenProtocols;
 use crate::flow::Timestamp;
 use crate::logging;
 use crate::metrics::endpoint::MetricsEndpoint;
+use crate::metrics::live::LiveSocket;
 use crate::metrics::{Metrics, MetricsSnapshot, closing_lines};
 use crate::settings::{NetlogLabels, RecordKind, SettingPairs, Settings};
 use crate::sink::{SinkCounts, WhenFull};
@@ -108,6 +109,8 @@ struct LiveParts {
     metrics: Arc<Metrics>,
     statements: Option<LedgerStatements>,
     endpoint: Option<MetricsEndpoint>,
+    /// For those who watch.
+    socket: Option<LiveSocket>,
     own: OwnTraffic,
     shared: SharedState,
     stop: Option<StopSender>,
@@ -148,6 +151,7 @@ impl LiveParts {
         metrics.begin(wall_clock(), assembly.identity().introduction());
         let statements = assembly.statements(&sinks, wall_clock());
         let endpoint = listen(&settings, &own);
+        let socket = endpoint.as_ref().and_then(|endpoint| LiveSocket::bind(endpoint.address().port()));
         let (stop, stopped) = stop_pair()?;
         let shared = SharedState::new(Arc::clone(&metrics), own_ips);
         let (captures, any_ended, left, protocols) = Default::default();
@@ -160,6 +164,7 @@ impl LiveParts {
             metrics,
             statements,
             endpoint,
+            socket,
             own,
             shared,
             stop,
@@ -261,6 +266,9 @@ impl LiveParts {
     async fn until_stopped(mut self, mut signals: Signals) -> Result<ExitCode, Box<dyn std::error::Error>> {
         if let Some(endpoint) = self.endpoint.take() {
             tokio::spawn(endpoint.serve(Arc::clone(&self.metrics)));
+        }
+        if let Some(socket) = self.socket.take() {
+            tokio::spawn(socket.serve(Arc::clone(&self.metrics)));
         }
         let why = self.wait(&mut signals).await;
         let started = now();

@@ -18,7 +18,7 @@ use self::lines::{ShownLines, Viewer};
 use self::summary::ViewSummary;
 use crate::assembly;
 use crate::cli::{self, ViewRequest};
-use crate::filter::expression::FilterExpression;
+use crate::filter::Wanted;
 use crate::settings::{SettingPairs, Settings};
 use crate::terminal;
 
@@ -51,17 +51,8 @@ pub fn view(request: &ViewRequest, flags: &SettingPairs) -> ExitCode {
 }
 
 fn viewer(settings: &Settings) -> Result<Viewer, String> {
-    let expression = |name: &str, text: &Option<String>| {
-        text.as_deref().map(FilterExpression::parse).transpose().map_err(|bad| format!("{name}: {bad}"))
-    };
     let style = assembly::style(settings, io::stdout().is_terminal());
-    Ok(Viewer {
-        include: expression("INCLUDE", &settings.include)?,
-        exclude: expression("EXCLUDE", &settings.exclude)?,
-        only: settings.only.to_vec(),
-        slow_after: settings.slow_after.and_then(|millis| u64::try_from(millis.0.as_nanos()).ok()),
-        style,
-    })
+    Ok(Viewer { wanted: Wanted::of(settings)?, style })
 }
 
 /// One worker's ends: blocks in, text out.

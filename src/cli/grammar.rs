@@ -137,8 +137,10 @@ fn man() -> clap::Command {
 fn top() -> clap::Command {
     let files = Arg::new("file").value_name("FILE").num_args(0..).value_parser(value_parser!(PathBuf));
     let speed = Arg::new("speed").long("speed").value_name("TIMES").value_parser(value_parser!(f64)).default_value("1");
+    let from = Arg::new("from").long("from").value_name("WHERE").value_parser(super::top_from);
     command("top", "Watch traffic on a full screen, live or of captures: rates, latency, failures").args([
-        files.help("Captures to play back; none captures here"),
+        files.help("Captures to play back; without, a running podtap is watched, and where none runs it captures"),
+        from.help("`running`: watch the podtap that runs here; :PORT: the one with this metrics port; `capture`: capture here"),
         speed.help("How fast captures are played back: 10 is ten times as fast, 0 as fast as they can be read"),
     ])
 }

@@ -33,6 +33,8 @@ use clap::ArgMatches;
 use self::grammar::command;
 pub use self::grammar::grammar;
 pub(crate) use crate::logging::tell;
+#[cfg(feature = "top")]
+use crate::settings::ListenAddress;
 use crate::settings::{
     Format, HAR_IS_ONE_DOCUMENT, Observe, RecordKind, SettingPairs, VARIABLES, WrongValues, counted,
 };
@@ -78,7 +80,7 @@ pub enum Command {
     /// Add the sidecar to pods as they are created. The error says what is wrong with one of its settings.
     #[cfg(feature = "webhook")]
     Webhook(Box<Result<crate::webhook::Webhook, String>>),
-    /// Show traffic on a full screen, live or of captures.
+    /// Show traffic on a full screen: of a running podtap, live, or of captures.
     #[cfg(feature = "top")]
     Top(TopRequest),
     /// What packages bring besides the program.
@@ -132,6 +134,22 @@ pub struct TopRequest {
     pub inputs: Vec<CaptureInput>,
     /// How many times as fast as it was; none is as fast as it can be read.
     pub speed: Option<f64>,
+    /// Where exchanges come from without captures.
+    pub from: TopFrom,
+}
+
+/// Where `podtap top` looks, without captures.
+#[cfg(feature = "top")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopFrom {
+    /// At a running podtap, or else it captures.
+    Any,
+    /// At the running podtap that METRICS_ADDR is of.
+    Running,
+    /// At the running podtap with this port for its metrics.
+    Port(u16),
+    /// It captures.
+    Capture,
 }
 
 /// How `podtap status` shows what it got.
@@ -216,10 +234,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
             None => manual::ManualRequest::Page,
         }),
         #[cfg(feature = "top")]
-        "top" => Command::Top(TopRequest {
-            inputs: files(inner),
-            speed: inner.get_one::<f64>("speed").copied().filter(|speed| *speed > 0.0),
-        }),
+        "top" => Command::Top(top(inner)),
         other => left_out_or_run(other),
     };
     let innermost = inner.subcommand().map_or(inner, |(_, deeper)| deeper);
@@ -275,6 +290,33 @@ fn input(path: PathBuf) -> CaptureInput {
 
 fn files(matches: &ArgMatches) -> Vec<CaptureInput> {
     matches.get_many("file").into_iter().flatten().cloned().map(input).collect()
+}
+
+/// Who names an interface or a packet filter wants a capture of its own.
+#[cfg(feature = "top")]
+fn top(matches: &ArgMatches) -> TopRequest {
+    let captures = ["IFACE", "CAP_FILTER"].into_iter().any(|name| matches.get_one::<String>(name).is_some());
+    let from = matches.get_one::<TopFrom>("from").copied();
+    TopRequest {
+        inputs: files(matches),
+        speed: matches.get_one::<f64>("speed").copied().filter(|speed| *speed > 0.0),
+        from: from.unwrap_or(if captures { TopFrom::Capture } else { TopFrom::Any }),
+    }
+}
+
+#[cfg(feature = "top")]
+fn top_from(text: &str) -> Result<TopFrom, String> {
+    match text {
+        "running" => Ok(TopFrom::Running),
+        "capture" => Ok(TopFrom::Capture),
+        other => match ListenAddress::try_from(other.to_owned()) {
+            Ok(ListenAddress { ip, port }) if ip.is_none_or(|ip| ip.is_loopback()) => Ok(TopFrom::Port(port)),
+            Ok(_) => Err("a podtap can be watched in its own network namespace only: give its port, :PORT".to_owned()),
+            Err(_) => {
+                Err("neither `running`, nor `capture`, nor the port of a running podtap's metrics (:PORT)".to_owned())
+            }
+        },
+    }
 }
 
 fn view(matches: &ArgMatches) -> ViewRequest {

@@ -73,14 +73,15 @@ fn has_no_reader() -> bool {
 /// The answer of the podtap that listens there.
 fn ask(listen: &ListenAddress) -> Result<String, String> {
     let mut stream = connect(listen)?;
-    let port = listen.port;
+    let place =
+        listen.ip.map_or_else(|| format!("port {}", listen.port), |ip| SocketAddr::new(ip, listen.port).to_string());
     let mut answer = Vec::new();
     let asked = stream
         .set_read_timeout(Some(ANSWER_PATIENCE))
         .and_then(|()| stream.write_all(b"GET /status HTTP/1.1\r\nHost: podtap\r\nConnection: close\r\n\r\n"))
         .and_then(|()| stream.take(LONGEST_ANSWER).read_to_end(&mut answer));
-    asked.map_err(|why| format!("port {port} (METRICS_ADDR) accepts connections and does not answer: {why}"))?;
-    let foreign = || format!("what listens on port {port} (METRICS_ADDR) is no podtap of this version");
+    asked.map_err(|why| format!("{place} (METRICS_ADDR) accepts connections and does not answer: {why}"))?;
+    let foreign = || format!("what listens on {place} (METRICS_ADDR) is no podtap of this version");
     let answer = String::from_utf8(answer).map_err(|_| foreign())?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(foreign)?;
     let is_json = head.to_ascii_lowercase().contains("content-type: application/json");

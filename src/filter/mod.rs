@@ -10,6 +10,7 @@ mod rate;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use std::fmt;
 
@@ -17,6 +18,7 @@ use self::expression::{FilterExpression, RecordSurroundings, is_of_kind};
 pub use self::flows::{FlowFilter, FlowRules, FlowSeen};
 use self::rate::TokenBucket;
 use self::rules::HttpRules;
+pub use self::wanted::Wanted;
 use crate::flow::Timestamp;
 use crate::glob::BadPattern;
 use crate::ledger::LeftOut;

@@ -8,6 +8,7 @@ mod closing;
 mod collect;
 pub mod endpoint;
 mod interval;
+pub mod live;
 mod netlog;
 mod red;
 mod status;
@@ -21,6 +22,7 @@ pub use self::closing::closing_lines;
 pub(crate) use self::closing::losses;
 use self::collect::FlowMetrics;
 pub use self::interval::Intervals;
+use self::live::Feed;
 use self::netlog::NetLog;
 pub use self::red::MAX_SERIES;
 use self::red::{RedMetrics, Series};
@@ -54,6 +56,7 @@ pub struct Metrics {
     workloads: Workloads,
     capturing: AtomicBool,
     about: Mutex<AboutProcess>,
+    feed: Feed,
 }
 
 impl Metrics {
@@ -174,8 +177,16 @@ impl MetricsProbe {
         }
     }
 
-    /// Counts requests and their latency, and the series of flows.
+    /// Whether records are wanted as they happen.
+    pub fn is_watched(&self) -> bool {
+        self.metrics.feed.is_watched()
+    }
+
+    /// Counts requests and their latency, and the series of flows; hands on what is watched.
     pub fn count(&self, requests: &mut WaitingRequests) {
+        if !requests.watched.is_empty() {
+            self.metrics.feed.offer(&mut requests.watched);
+        }
         if !requests.http.is_empty() {
             let mut red = lock(&self.metrics.red);
             requests.http.drain(..).for_each(|request| red.count(&request));
@@ -190,26 +201,36 @@ impl MetricsProbe {
 /// Requests and flows are counted at the latest when this many wait for it.
 const MOST_REQUESTS: usize = 64;
 
-/// Requests and flows that wait to be counted together: no capture thread waits for another one for each of them.
+/// Requests, flows and watched records that wait to be handed on together: no capture thread waits for another one for each of them.
 #[derive(Debug, Default)]
 pub struct WaitingRequests {
     http: Vec<red::RedRequest>,
     flows: Vec<FlowRecord>,
+    /// Exchanges and connects that someone watches.
+    watched: Vec<Record>,
 }
 
 impl WaitingRequests {
-    /// Adds what there is to count of a record that was written already.
-    pub fn add(&mut self, record: Record) {
+    /// Adds what there is to count of a record that was written already, and the record itself where it is watched.
+    pub fn add(&mut self, record: Record, is_watched: bool) {
         match record {
-            Record::Http(exchange) => self.http.extend(red::RedRequest::of(*exchange)),
+            Record::Http(mut exchange) => {
+                let route = is_watched.then(|| exchange.route.clone()).flatten();
+                self.http.extend(red::RedRequest::of(&mut exchange));
+                if is_watched {
+                    exchange.route = route;
+                    self.watched.push(Record::Http(exchange));
+                }
+            }
             Record::Flow(flow) => self.flows.push(*flow),
+            Record::Connect(_) if is_watched => self.watched.push(record),
             Record::Conntrack(_) | Record::Verdict(_) | Record::Connect(_) | Record::Ledger(_) => {}
         }
     }
 
     /// Whether it is time to count them.
     pub fn are_many(&self) -> bool {
-        self.http.len() + self.flows.len() >= MOST_REQUESTS
+        self.http.len() + self.flows.len() + self.watched.len() >= MOST_REQUESTS
     }
 }
 

@@ -71,8 +71,8 @@ pub(super) struct RedRequest {
 }
 
 impl RedRequest {
-    /// Answered or not. A response that came late or without its request is none: the ledger has it.
-    pub(super) fn of(mut exchange: Exchange) -> Option<Self> {
+    /// Answered or not; takes the route. A response that came late or without its request is none: the ledger has it.
+    pub(super) fn of(exchange: &mut Exchange) -> Option<Self> {
         let request = exchange.request.as_ref().filter(|_| !exchange.late)?;
         let labels = RedLabels {
             method: method(&request.method),
@@ -80,7 +80,7 @@ impl RedRequest {
             direction: direction(exchange.direction()),
             grpc_status: exchange.grpc.as_ref().map_or("", |call| call.status.map_or("none", grpc_status)),
         };
-        let (duration, start) = (duration(&exchange), exchange.start());
+        let (duration, start) = (duration(exchange), exchange.start());
         Some(Self { route: exchange.route.take().unwrap_or_default(), labels, duration, start })
     }
 }

@@ -280,7 +280,7 @@ mod tests {
     fn counted(metrics: &std::sync::Arc<Metrics>, exchanges: &[(Option<u16>, &str, u64)]) {
         let mut requests = WaitingRequests::default();
         for (status, route, nanos) in exchanges {
-            requests.add(record(exchange("GET", *status, route, *nanos)));
+            requests.add(record(exchange("GET", *status, route, *nanos)), false);
         }
         metrics.probe().count(&mut requests);
     }

@@ -22,7 +22,7 @@ fn page_of(records: &[Record]) -> String {
     let metrics = Metrics::new(Sinks::default());
     let probe = metrics.probe();
     let mut requests = WaitingRequests::default();
-    records.iter().cloned().for_each(|record| requests.add(record));
+    records.iter().cloned().for_each(|record| requests.add(record, false));
     probe.count(&mut requests);
     metrics.page()
 }
@@ -141,7 +141,7 @@ fn the_reference_in_docs_is_the_page_itself() {
     let mut call = exchange("POST", Some(200), "/a.B/C", 5);
     call.grpc = Some(Box::new(crate::record::GrpcCall { status: Some(14), ..Default::default() }));
     let mut requests = WaitingRequests::default();
-    requests.add(record(call));
+    requests.add(record(call), false);
     metrics.probe().count(&mut requests);
     let mut snapshot = metrics.snapshot();
     let mut sink = SinkCounts::default();

@@ -22,10 +22,10 @@ use crate::metrics::{KernelCounters, closing_lines, losses};
 use crate::record::{EventOutcome, Exchange, Record};
 use crate::replay::ReadingOptions;
 use crate::settings::SettingPairs;
-use crate::tally::{LeadingRows, SlowestExchanges, TallyKey, TallyRow, Timeline};
+use crate::tally::{LeadingRows, Sample, SlowestExchanges, TallyKey, TallyRow, Timeline, connect_key, flow_key};
 use crate::tcp::CloseReason;
 
-/// Rows for routes, and for pairs of client and server.
+/// Rows for routes, for pairs of client and server, for connects, for flows.
 const MOST_ROWS: usize = 200;
 /// Kinds of errors.
 const MOST_FAILURES: usize = 50;
@@ -42,7 +42,9 @@ pub fn report(inputs: &[CaptureInput], flags: &SettingPairs) -> ExitCode {
     };
     logging::start(&config);
     match made(inputs, &config) {
-        Ok((page, whole)) => match cli::say(&page) && whole {
+        // Why was said; an empty page would look like an answer.
+        Ok((None, _)) => ExitCode::FAILURE,
+        Ok((Some(page), whole)) => match cli::say(&page) && whole {
             true => ExitCode::SUCCESS,
             false => ExitCode::FAILURE,
         },
@@ -53,8 +55,8 @@ pub fn report(inputs: &[CaptureInput], flags: &SettingPairs) -> ExitCode {
     }
 }
 
-/// The page, and whether it has all of the inputs.
-fn made(inputs: &[CaptureInput], config: &RunConfig) -> Result<(String, bool), Box<dyn std::error::Error>> {
+/// The page, where anything could be read, and whether it has all of the inputs.
+fn made(inputs: &[CaptureInput], config: &RunConfig) -> Result<(Option<String>, bool), Box<dyn std::error::Error>> {
     let own_ips = config.settings.own_ips.given().map(|ips| ips.to_vec()).unwrap_or_default();
     let assembly = Assembly::new(config, own_ips)?;
     let mut reading = ReadingOptions::new(&config.settings);
@@ -78,8 +80,12 @@ fn made(inputs: &[CaptureInput], config: &RunConfig) -> Result<(String, bool), B
     pipeline.push(dissector.records());
     let records = pipeline.ledger().clone();
     drop(pipeline);
+    let ledger = dissector.ledger();
+    if !whole && ledger.frames.frames == 0 {
+        return Ok((None, false));
+    }
     let files = inputs.iter().map(CaptureInput::name).collect();
-    Ok((page::page(&report, &CountedInputs::new(files, problems, &dissector.ledger(), &records)), whole))
+    Ok((Some(page::page(&report, &CountedInputs::new(files, problems, &ledger, &records))), whole))
 }
 
 /// What is around the exchanges: the inputs, and what they lack.
@@ -100,7 +106,7 @@ impl CountedInputs {
     }
 }
 
-/// Everything that the page shows of exchanges.
+/// Everything that the page shows of records.
 #[derive(Debug)]
 struct ExchangeReport {
     all: TallyRow,
@@ -110,6 +116,10 @@ struct ExchangeReport {
     pairs: LeadingRows,
     slowest: SlowestExchanges,
     failures: FailedExchanges,
+    /// By who asked for what, and what came of it.
+    connects: LeadingRows,
+    /// By both ends, where RECORD asks for flows.
+    flows: LeadingRows,
 }
 
 /// Exchanges that failed.
@@ -130,28 +140,39 @@ impl Default for ExchangeReport {
             pairs: LeadingRows::new(MOST_ROWS),
             slowest: SlowestExchanges::new(MOST_EXCHANGES),
             failures: FailedExchanges { kinds: LeadingRows::new(MOST_FAILURES), first: Vec::new() },
+            connects: LeadingRows::new(MOST_ROWS),
+            flows: LeadingRows::new(MOST_ROWS),
         }
     }
 }
 
 impl ExchangeReport {
     fn add(&mut self, record: &Record) {
-        let Record::Http(exchange) = record else { return };
-        self.all.add(exchange);
+        match record {
+            Record::Http(exchange) => self.exchange(exchange),
+            Record::Connect(connect) => self.connects.add(&connect_key(connect), &**connect),
+            Record::Flow(flow) => self.flows.add(&flow_key(flow), &**flow),
+            Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => {}
+        }
+    }
+
+    fn exchange(&mut self, exchange: &Exchange) {
+        let sample = Sample::from(exchange);
+        self.all.add(sample);
         let (start, end) = (exchange.start(), exchange.end().unwrap_or(exchange.start()));
         let (first, last) = self.span.unwrap_or((start, end));
         self.span = Some((first.min(start), last.max(end)));
         self.timeline.add(exchange);
         self.slowest.add(exchange);
         let route = TallyKey::Route.of(exchange);
-        self.routes.add(&route, exchange);
+        self.routes.add(&route, sample);
         let ends = format!("{}{}{}", TallyKey::Client.of(exchange), charts::PAIR, TallyKey::Server.of(exchange));
-        self.pairs.add(&ends, exchange);
+        self.pairs.add(&ends, sample);
         if exchange.outcome() == EventOutcome::Failure {
             let kind = format!("{}{}{route}", TallyKey::Status.of(exchange), charts::PAIR);
-            self.failures.kinds.add(&kind, exchange);
+            self.failures.kinds.add(&kind, sample);
             if self.failures.first.len() < MOST_EXCHANGES {
-                self.failures.first.push((**exchange).clone());
+                self.failures.first.push(exchange.clone());
             }
         }
     }

@@ -36,9 +36,20 @@ fn write(out: &mut String, report: &ExchangeReport, counted: &CountedInputs) -> 
     )?;
     heading(out, report, &title)?;
     lost(out, counted)?;
-    if report.all.exchanges == 0 {
-        return out.write_str("<p>No HTTP exchange was seen.</p>\n</body></html>\n");
+    match report.all.exchanges {
+        0 => out.write_str("<p>No HTTP exchange was seen.</p>\n")?,
+        _ => exchanges(out, report)?,
     }
+    connects(out, &report.connects)?;
+    flows(out, &report.flows)?;
+    let version = env!("CARGO_PKG_VERSION");
+    write!(
+        out,
+        "<p class=\"faint\">Made by podtap {version}. Percentiles are at most 2 % too high.</p>\n</body></html>\n"
+    )
+}
+
+fn exchanges(out: &mut String, report: &ExchangeReport) -> fmt::Result {
     over_time(out, report)?;
     routes(out, &report.routes)?;
     slowest(out, report)?;
@@ -48,12 +59,57 @@ fn write(out: &mut String, report: &ExchangeReport, counted: &CountedInputs) -> 
                    than 5 % failed.</p>\n",
     )?;
     talkers(out, &report.pairs)?;
-    trust(out, &report.all)?;
-    let version = env!("CARGO_PKG_VERSION");
-    write!(
-        out,
-        "<p class=\"faint\">Made by podtap {version}. Percentiles are at most 2 % too high.</p>\n</body></html>\n"
-    )
+    trust(out, &report.all)
+}
+
+/// Those that failed are recorded always, others where RECORD asks for them.
+fn connects(out: &mut String, connects: &LeadingRows) -> fmt::Result {
+    let sorted = connects.sorted_by(|row| row.exchanges);
+    if sorted.is_empty() {
+        return Ok(());
+    }
+    out.write_str(
+        "<h2>Connects</h2>\n<div class=\"wide\"><table><tr><th>number</th><th>failed</th><th>p50</th><th>longest</th>\
+         <th class=\"text\">who asked for what, and what came of it</th></tr>\n",
+    )?;
+    for (key, row) in sorted.into_iter().chain(others(connects)) {
+        let class = if row.failed > 0 { "bad" } else { "" };
+        let (n, failed, key) = (thousands(row.exchanges), thousands(row.failed), EscapedHtml(key));
+        let (half, longest) = (took(row.durations.at(50)), took(row.durations.at(100)));
+        writeln!(
+            out,
+            "<tr><td>{n}</td><td class=\"{class}\">{failed}</td><td>{half}</td><td>{longest}</td><td class=\"text\">{key}</td></tr>"
+        )?;
+    }
+    out.write_str("</table></div>\n")
+}
+
+/// All connections, also those without HTTP: where RECORD asks for flows.
+fn flows(out: &mut String, flows: &LeadingRows) -> fmt::Result {
+    let sorted = flows.sorted_by(|row| row.bytes);
+    if sorted.is_empty() {
+        return Ok(());
+    }
+    out.write_str(
+        "<h2>Flows</h2>\n<p class=\"faint\">All connections and datagrams, by bytes.</p>\n<div class=\"wide\"><table><tr>\
+         <th>bytes</th><th>flows</th><th>failed</th><th class=\"text\">between whom</th></tr>\n",
+    )?;
+    for (key, row) in sorted.into_iter().chain(others(flows)) {
+        let class = if row.failed > 0 { "bad" } else { "" };
+        let (bytes, n, failed, key) =
+            (ShownSize(row.bytes), thousands(row.exchanges), thousands(row.failed), EscapedHtml(key));
+        writeln!(
+            out,
+            "<tr><td>{bytes}</td><td>{n}</td><td class=\"{class}\">{failed}</td><td class=\"text\">{key}</td></tr>"
+        )?;
+    }
+    out.write_str("</table></div>\n")
+}
+
+/// What has no row, where there is any.
+fn others(table: &LeadingRows) -> Option<(&str, &TallyRow)> {
+    let others = table.others();
+    (others.exchanges > 0 || others.bytes > 0).then_some(("others", others))
 }
 
 fn heading(out: &mut String, report: &ExchangeReport, title: &str) -> fmt::Result {

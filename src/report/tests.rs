@@ -2,12 +2,16 @@
 
 use super::*;
 use crate::format::text::ShownDuration;
-use crate::record::UnansweredReason;
-use crate::record::sample::{exchange, record};
+use crate::record::sample::{connect, exchange, flow, record};
+use crate::record::{ConnectResult, UnansweredReason};
 
 fn page(exchanges: &[Exchange]) -> String {
+    page_of(&exchanges.iter().map(|one| record(one.clone())).collect::<Vec<_>>())
+}
+
+fn page_of(records: &[Record]) -> String {
     let mut report = ExchangeReport::default();
-    exchanges.iter().for_each(|one| report.add(&record(one.clone())));
+    records.iter().for_each(|one| report.add(one));
     let counted =
         CountedInputs::new(vec!["a.pcap".to_owned()], Vec::new(), &Ledger::default(), &RecordLedger::default());
     page::page(&report, &counted)
@@ -98,4 +102,19 @@ fn its_size_does_not_grow_with_the_traffic() {
 #[test]
 fn without_exchanges_it_says_so() {
     assert!(page(&[]).contains("No HTTP exchange was seen."));
+}
+
+#[test]
+fn connects_and_flows_have_a_table_also_where_there_is_no_http() {
+    let mut refused = connect();
+    refused.result = ConnectResult::Refused;
+    let page = page_of(&[refused.clone().into(), refused.into(), connect().into(), Record::Flow(Box::new(flow()))]);
+    let row_refused = row(&page, "curl -&gt; 10.96.61.10:80 refused");
+    assert!(row_refused.starts_with("<tr><td>2</td><td class=\"bad\">2</td><td>210 us</td>"), "{row_refused}");
+    assert!(row(&page, "curl -&gt; 10.96.61.10:80 established").starts_with("<tr><td>1</td><td class=\"\">0</td>"));
+    let flow = flow();
+    let bytes = crate::format::text::ShownSize(flow.counts.iter().map(|counts| counts.bytes).sum());
+    let key = format!("tcp {} -&gt; {}", flow.source.ip, flow.destination);
+    assert!(row(&page, &key).starts_with(&format!("<tr><td>{bytes}</td><td>{}</td>", u32::from(flow.report == 1))));
+    assert!(page.contains("No HTTP exchange was seen.") && page.ends_with("</body></html>\n"));
 }

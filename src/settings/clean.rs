@@ -32,6 +32,14 @@ impl SettingRow {
         if secret { MASK.to_owned() } else { printable(&self.text) }
     }
 
+    /// What is wrong with it next to others, with its text and where that came from.
+    pub(super) fn as_given(&self, wrong: WrongValue) -> WrongValue {
+        if self.origin == ValueOrigin::Default {
+            return wrong;
+        }
+        WrongValue { value: Some(self.shown()), origin: self.origin.clone(), ..wrong }
+    }
+
     /// Its value as one that cannot be used.
     pub(super) fn refused(&self, why: &str) -> WrongValue {
         let given = (self.origin != ValueOrigin::Default).then_some(self.text.as_str());

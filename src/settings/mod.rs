@@ -77,7 +77,11 @@ pub fn resolve(
     let settings = Settings::parse(&mut texts);
     let targets_known = texts.wrong.iter().all(|wrong| wrong.name != "SEND_LOGS_TO");
     if let Some(settings) = settings.as_ref().filter(|_| targets_known) {
-        texts.wrong.extend(settings.contradictions());
+        let found = settings.contradictions().into_iter();
+        texts.wrong.extend(found.map(|wrong| match texts.rows.iter().find(|row| row.variable.name == wrong.name) {
+            Some(row) => row.as_given(wrong),
+            None => wrong,
+        }));
         texts.notes.retain(|note| !matches!(note, SettingNote::ServiceLink { name, .. } if !settings.uses(name)));
         texts.notes.extend(settings.without_sink(&texts.rows));
     }

@@ -1,8 +1,9 @@
-//! What exchanges are added up by. Every key is printable, and has a bound on its length.
+//! What records are added up by. Every key is printable, and has a bound on its length.
 
 use compact_str::CompactString;
 
-use crate::record::{Exchange, NetworkDirection, grpc_status};
+use crate::flow::Endpoint;
+use crate::record::{ConnectRecord, DomainNames, Exchange, FlowRecord, NetworkDirection, Workload, grpc_status};
 use crate::redact::escape;
 
 /// Longer keys are cut.
@@ -73,12 +74,37 @@ fn route(exchange: &Exchange) -> String {
     format!("{method} {}", exchange.route.as_deref().unwrap_or("(no route)"))
 }
 
-/// By its name, where that is known.
 fn server(exchange: &Exchange) -> String {
-    let server = exchange.connection.server;
-    let workload = exchange.destination_workload.as_ref().and_then(|workload| workload.name.as_deref());
-    let name = workload.or_else(|| Some(exchange.destination_domain.as_ref()?.names.iter().next()?.as_str()));
-    name.map_or_else(|| server.to_string(), |name| format!("{name}:{}", server.port))
+    let (workload, domain) = (exchange.destination_workload.as_deref(), exchange.destination_domain.as_deref());
+    named(exchange.connection.server, workload, domain)
+}
+
+/// By its name, where that is known.
+fn named(end: Endpoint, workload: Option<&Workload>, domain: Option<&DomainNames>) -> String {
+    let workload = workload.and_then(|workload| workload.name.as_deref());
+    let name = workload.or_else(|| Some(domain?.names.iter().next()?.as_str()));
+    name.map_or_else(|| end.to_string(), |name| format!("{name}:{}", end.port))
+}
+
+/// Who asked (the process, where it is known), for what, and what came of it.
+pub fn connect_key(connect: &ConnectRecord) -> CompactString {
+    let (workload, domain) = (connect.destination_workload.as_deref(), connect.destination_domain.as_deref());
+    let to = named(connect.destination, workload, domain);
+    let from = match (&connect.process, connect.source_workload.as_ref().and_then(|it| it.name.as_ref())) {
+        (Some(process), _) => process.name.to_string(),
+        (None, Some(name)) => name.to_string(),
+        (None, None) => connect.source.map_or_else(|| "?".to_owned(), |ip| ip.to_string()),
+    };
+    cut(escape(format!("{from} -> {to} {}", connect.result.name()).as_bytes()))
+}
+
+/// Protocol and both ends, without the port of who opened.
+pub fn flow_key(flow: &FlowRecord) -> CompactString {
+    let (workload, domain) = (flow.destination_workload.as_deref(), flow.destination_domain.as_deref());
+    let to = named(flow.destination, workload, domain);
+    let from = flow.source_workload.as_ref().and_then(|it| it.name.as_ref());
+    let from = from.map_or_else(|| flow.source.ip.to_string(), ToString::to_string);
+    cut(escape(format!("{} {from} -> {to}", flow.protocol.text()).as_bytes()))
 }
 
 fn status(exchange: &Exchange) -> String {
@@ -103,9 +129,11 @@ fn cut(mut key: CompactString) -> CompactString {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::record::UnansweredReason;
-    use crate::record::sample::exchange;
+    use crate::record::sample::{connect, everything_of_connect, exchange, flow};
+    use crate::record::{ConnectResult, Process, UnansweredReason};
 
     #[test]
     fn each_key_says_what_it_adds_up() {
@@ -118,6 +146,23 @@ mod tests {
         one.request = None;
         let expected = ["(request not seen)", "10.1.2.3", "(no host)", "no answer: reset", "9.9.9.9", connection];
         assert_eq!(keys(&one), expected);
+    }
+
+    #[test]
+    fn connects_are_added_up_by_who_asked_for_what_and_what_came_of_it() {
+        let mut one = connect();
+        assert_eq!(connect_key(&one), "curl -> 10.96.61.10:80 established");
+        (one.process, one.result) = (None, ConnectResult::Refused);
+        assert_eq!(connect_key(&one), "10.61.1.2 -> 10.96.61.10:80 refused");
+        let mut all = everything_of_connect();
+        all.result = ConnectResult::TimedOut;
+        let name = all.destination_workload.as_ref().unwrap().name.clone().unwrap();
+        assert_eq!(connect_key(&all), format!("curl -> {name}:80 timed_out"));
+        all.process = Some(Arc::new(Process { name: "\u{1b}[2J".repeat(99).into(), ..Process::default() }));
+        let key = connect_key(&all);
+        assert!(key.len() <= LONGEST_KEY && key.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{key}");
+        let flow = flow();
+        assert_eq!(flow_key(&flow), format!("tcp {} -> {}", flow.source.ip, flow.destination));
     }
 
     #[test]

@@ -9,8 +9,7 @@ use std::collections::HashMap;
 use compact_str::CompactString;
 use foldhash::fast::RandomState;
 
-use super::{Contenders, TallyRow};
-use crate::record::Exchange;
+use super::{Contenders, Sample, TallyRow};
 
 /// After this many exchanges what was used counts half.
 const AGE_EVERY: u32 = 4096;
@@ -42,21 +41,22 @@ impl LeadingRows {
         Self { most, ..Self::default() }
     }
 
-    /// Counts an exchange under a key.
-    pub fn add(&mut self, key: &str, exchange: &Exchange) {
+    /// Counts one more under a key.
+    pub fn add(&mut self, key: &str, sample: impl Into<Sample>) {
+        let sample = sample.into();
         self.age();
         if let Some(used) = self.rows.get_mut(key) {
             used.recent = used.recent.saturating_add(1);
-            return used.row.add(exchange);
+            return used.row.add(sample);
         }
         if self.rows.len() < self.most {
             let used = self.rows.entry(key.into()).or_default();
             used.recent = 1;
-            return used.row.add(exchange);
+            return used.row.add(sample);
         }
         match self.admit(key) {
-            Some(row) => row.add(exchange),
-            None => self.others.add(exchange),
+            Some(row) => row.add(sample),
+            None => self.others.add(sample),
         }
     }
 

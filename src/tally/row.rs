@@ -1,7 +1,6 @@
 //! The sums of one key: how many, how they ended, how long they took, how far they can be trusted.
 
-use super::Durations;
-use crate::record::{EventOutcome, Exchange, StreamClass, Trust};
+use super::{Durations, Sample};
 
 /// Seconds of the past that are known one by one.
 pub const SPARK_SECONDS: usize = 60;
@@ -10,12 +9,12 @@ const RATE_SECONDS: i64 = 10;
 
 const SECOND: i64 = 1_000_000_000;
 
-/// Sums over exchanges.
+/// Sums over exchanges, connects or flows.
 #[derive(Clone, Debug)]
 pub struct TallyRow {
-    /// All.
+    /// All of them, of whichever kind.
     pub exchanges: u64,
-    /// A status from 400, another one of gRPC than OK, cut, no answer.
+    /// A status from 400, another one of gRPC than OK, cut, no answer; a connect that failed.
     pub failed: u64,
     /// No answer.
     pub unanswered: u64,
@@ -47,19 +46,22 @@ impl Default for TallyRow {
 
 impl TallyRow {
     /// Counts one more.
-    pub fn add(&mut self, exchange: &Exchange) {
-        self.exchanges += 1;
-        self.failed += u64::from(exchange.outcome() == EventOutcome::Failure);
-        self.unanswered += u64::from(exchange.unanswered.is_some());
-        self.bytes += exchange.request.as_ref().map_or(0, |request| request.bytes);
-        self.bytes += exchange.response.as_ref().map_or(0, |response| response.bytes);
-        if let Some(took) = duration(exchange) {
+    pub fn add(&mut self, sample: impl Into<Sample>) {
+        let sample = sample.into();
+        self.exchanges += sample.number;
+        self.bytes += sample.bytes;
+        self.failed += u64::from(sample.failed);
+        if sample.number == 0 {
+            return;
+        }
+        self.unanswered += u64::from(sample.unanswered);
+        if let Some(took) = sample.took {
             self.durations.add(took);
         }
-        if let Some(count) = self.trust.get_mut(exchange.trust as usize) {
+        if let Some(count) = self.trust.get_mut(sample.trust as usize) {
             *count += 1;
         }
-        self.tick(exchange.end().unwrap_or(exchange.start()).0.div_euclid(SECOND));
+        self.tick(sample.end.0.div_euclid(SECOND));
     }
 
     /// Adds what another one counted.
@@ -120,17 +122,11 @@ impl TallyRow {
     }
 }
 
-/// Where it means a time to respond.
-fn duration(exchange: &Exchange) -> Option<u64> {
-    let timed = exchange.class == StreamClass::Exchange && exchange.trust != Trust::Midstream;
-    exchange.timing().total.filter(|_| timed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::UnansweredReason;
     use crate::record::sample::{START, exchange};
+    use crate::record::{Exchange, Trust, UnansweredReason};
 
     fn at(second: u64) -> Exchange {
         let mut one = exchange();

@@ -1,7 +1,8 @@
 //! Exchanges over time, in a bounded number of buckets: where they would be too many, each becomes twice as long.
 
 use super::Durations;
-use crate::record::{EventOutcome, Exchange, StreamClass, Trust};
+use super::sample::duration;
+use crate::record::{EventOutcome, Exchange};
 
 /// So long is a bucket at first, nanoseconds.
 const FIRST_WIDTH: i64 = 100_000_000;
@@ -48,8 +49,7 @@ impl Timeline {
         let Some(bucket) = self.bucket_at(exchange.start().0) else { return };
         bucket.exchanges += 1;
         bucket.failed += u64::from(exchange.outcome() == EventOutcome::Failure);
-        let timed = exchange.class == StreamClass::Exchange && exchange.trust != Trust::Midstream;
-        if let Some(took) = exchange.timing().total.filter(|_| timed) {
+        if let Some(took) = duration(exchange) {
             bucket.durations.add(took);
         }
     }

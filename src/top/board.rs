@@ -1,30 +1,28 @@
-//! What `podtap top` knows: exchanges added up by every key at once, and the last ones. Its memory is bounded, whatever the
-//! traffic. Draws nothing, and has no clock but the one it is given.
-
-use std::collections::VecDeque;
+//! What `podtap top` knows: exchanges added up by every key at once, connects, and the last of both. Its memory is bounded,
+//! whatever the traffic. Draws nothing, and has no clock but the one it is given.
 
 use compact_str::CompactString;
 
-use super::order::RowOrder;
+use super::order::{By, RowOrder};
+use super::recent::Recent;
 use crate::filter::expression::{FilterExpression, RecordSurroundings};
-use crate::record::{Exchange, Record};
-use crate::tally::{LeadingRows, TallyKey, TallyRow};
+use crate::flow::Timestamp;
+use crate::record::Record;
+use crate::tally::{LeadingRows, Sample, TallyRow};
 
 /// Rows for each key; more keys share one.
 const MOST_ROWS: usize = 128;
-/// Exchanges that can be looked at one by one.
-const MOST_RECENT: usize = 2000;
-/// Of them, those that are shown at once.
+/// Records that are shown at once, of those that are remembered.
 const MOST_SHOWN: usize = 200;
 /// Seconds of a sparkline.
 pub(super) const SPARK: usize = 16;
 
-/// Sums and the last exchanges.
+/// Sums and the last records.
 #[derive(Debug)]
 pub(super) struct TopBoard {
-    tables: Vec<(TallyKey, LeadingRows)>,
+    tables: Vec<(By, LeadingRows)>,
     all: TallyRow,
-    recent: VecDeque<Record>,
+    recent: Recent,
     filter: Option<FilterExpression>,
     slow_after: Option<u64>,
     /// Nanoseconds since 1970, on the clock of what is seen.
@@ -54,35 +52,40 @@ pub(super) struct ShownBoard {
     /// How often a key took over the row of another.
     pub(super) replaced: u64,
     /// Of the row that is looked into, the newest first.
-    pub(super) exchanges: Vec<Exchange>,
+    pub(super) records: Vec<Record>,
 }
 
 impl TopBoard {
     pub(super) fn new(slow_after: Option<u64>) -> Self {
-        let (tables, all, recent) = (tables(), TallyRow::default(), VecDeque::new());
+        let (tables, all, recent) = (tables(), TallyRow::default(), Recent::default());
         Self { tables, all, recent, filter: None, slow_after, now: 0 }
     }
 
-    /// Counts a record, where it is an exchange.
+    /// Counts a record, where it is an exchange or a connect.
     pub(super) fn add(&mut self, record: &Record) {
-        let Some(exchange) = record.exchange() else { return };
-        self.now = self.now.max(exchange.end().unwrap_or(exchange.start()).0);
-        if self.recent.len() >= MOST_RECENT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(record.clone());
+        let Some(end) = end(record) else { return };
+        self.now = self.now.max(end.0);
+        self.recent.push(record);
         self.count(record);
     }
 
     fn count(&mut self, record: &Record) {
         let around = RecordSurroundings { slow_after: self.slow_after, ..RecordSurroundings::default() };
-        let Some(exchange) = record.exchange() else { return };
         if self.filter.as_ref().is_some_and(|filter| !filter.holds(record, &around)) {
             return;
         }
-        self.all.add(exchange);
-        for (key, table) in &mut self.tables {
-            table.add(&key.of(exchange), exchange);
+        let sample = match record {
+            Record::Http(exchange) => Sample::from(&**exchange),
+            Record::Connect(connect) => Sample::from(&**connect),
+            Record::Flow(_) | Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => return,
+        };
+        if record.exchange().is_some() {
+            self.all.add(sample);
+        }
+        for (by, table) in &mut self.tables {
+            if let Some(key) = by.row_of(record) {
+                table.add(&key, sample);
+            }
         }
     }
 
@@ -95,29 +98,27 @@ impl TopBoard {
     pub(super) fn set_filter(&mut self, filter: Option<FilterExpression>) {
         (self.filter, self.tables, self.all) = (filter, tables(), TallyRow::default());
         let recent = std::mem::take(&mut self.recent);
-        recent.iter().for_each(|record| self.count(record));
+        recent.oldest_first().for_each(|record| self.count(record));
         self.recent = recent;
     }
 
-    /// The rows of a key in an order, and the exchanges of the one that is looked into.
-    pub(super) fn shown(&self, key: TallyKey, order: RowOrder, looks_into: Option<&str>) -> ShownBoard {
-        let Some((_, table)) = self.tables.iter().find(|(other, _)| *other == key) else {
-            return ShownBoard::default();
-        };
+    /// The rows of a table in an order, and the records of the one that is looked into.
+    pub(super) fn shown(&self, by: By, order: RowOrder, looks_into: Option<&str>) -> ShownBoard {
+        let Some((_, table)) = self.tables.iter().find(|(other, _)| *other == by) else { return ShownBoard::default() };
         let mut rows: Vec<_> = table.rows().map(|(key, row)| self.row(key, row)).collect();
         rows.sort_by(|a, b| compare(order, a, b).then_with(|| a.key.cmp(&b.key)));
         if table.others().exchanges > 0 {
             rows.push(self.row("(others)", table.others()));
         }
-        let exchanges = looks_into.map_or_else(Vec::new, |wanted| self.with(key, wanted));
-        ShownBoard { now: self.now, all: self.row("all", &self.all), rows, replaced: table.replaced(), exchanges }
+        let records = looks_into.map_or_else(Vec::new, |wanted| self.with(by, wanted));
+        ShownBoard { now: self.now, all: self.row("all", &self.all), rows, replaced: table.replaced(), records }
     }
 
-    fn with(&self, key: TallyKey, wanted: &str) -> Vec<Exchange> {
+    fn with(&self, by: By, wanted: &str) -> Vec<Record> {
         let around = RecordSurroundings { slow_after: self.slow_after, ..RecordSurroundings::default() };
         let passes = |record: &&Record| self.filter.as_ref().is_none_or(|filter| filter.holds(record, &around));
-        let newest = self.recent.iter().rev().filter(passes).filter_map(Record::exchange);
-        newest.filter(|exchange| key.of(exchange) == wanted).take(MOST_SHOWN).cloned().collect()
+        let newest = self.recent.newest_first().filter(|record| by.row_of(record).is_some_and(|key| key == wanted));
+        newest.filter(passes).take(MOST_SHOWN).cloned().collect()
     }
 
     fn row(&self, key: &str, row: &TallyRow) -> ShownRow {
@@ -135,8 +136,17 @@ impl TopBoard {
     }
 }
 
-fn tables() -> Vec<(TallyKey, LeadingRows)> {
-    TallyKey::ALL.into_iter().map(|key| (key, LeadingRows::new(MOST_ROWS))).collect()
+fn tables() -> Vec<(By, LeadingRows)> {
+    By::all().map(|by| (by, LeadingRows::new(MOST_ROWS))).collect()
+}
+
+/// When it ended, of what is counted.
+fn end(record: &Record) -> Option<Timestamp> {
+    match record {
+        Record::Http(exchange) => Some(exchange.end().unwrap_or(exchange.start())),
+        Record::Connect(connect) => Some(connect.end.unwrap_or(connect.start)),
+        Record::Flow(_) | Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => None,
+    }
 }
 
 /// The larger number first.

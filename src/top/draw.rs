@@ -1,4 +1,4 @@
-//! The screen of `podtap top`: a heading, a table or the exchanges of a row, what was lost, the keys. Decides nothing.
+//! The screen of `podtap top`: a heading, a table or the records of a row (`inside`), what was lost, the keys. Decides nothing.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -7,22 +7,18 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use super::board::{SPARK, ShownBoard, ShownRow};
-use super::order::RowOrder;
+use super::inside::look;
+use super::order::{By, RowOrder};
+use super::pen::{Pen, fitting};
 use super::screen::TopScreen;
 use crate::format::text::{ShownDuration, ShownSize};
-use crate::record::{EventOutcome, Exchange};
 use crate::settings::{printable_up_to, thousands};
-use crate::tally::TallyKey;
 
 /// Key column: at least this wide before another column is added.
 const LEAST_KEY: usize = 24;
 /// What is watched has so much room in the heading before the last numbers have, and at most so many characters.
 const LEAST_SOURCE: usize = 4;
 const MOST_SOURCE: usize = 300;
-/// Lines of an exchange's parts.
-const PARTS_HEIGHT: u16 = 7;
-/// Characters of a bar.
-const BAR: usize = 40;
 
 /// What is around the board.
 #[derive(Clone, Debug, Default)]
@@ -44,25 +40,46 @@ struct BoardColumn {
     width: usize,
     cell: fn(&ShownRow) -> String,
     order: Option<RowOrder>,
+    /// It says something of connects, too.
+    connects: bool,
 }
 
 /// What matters most first: so many of them are shown as have room.
 const COLUMNS: [BoardColumn; 10] = [
-    BoardColumn { head: "RATE/s", width: 7, cell: |row| short(row.rate), order: Some(RowOrder::Rate) },
+    BoardColumn { head: "RATE/s", width: 7, cell: |row| short(row.rate), order: Some(RowOrder::Rate), connects: true },
     BoardColumn {
         head: "FAILED",
         width: 7,
         cell: |row| share(row.failed, row.exchanges),
         order: Some(RowOrder::Failed),
+        connects: true,
     },
-    BoardColumn { head: "P50", width: 8, cell: |row| took(row, 0), order: Some(RowOrder::P50) },
-    BoardColumn { head: "P95", width: 8, cell: |row| took(row, 1), order: Some(RowOrder::P95) },
-    BoardColumn { head: "P99", width: 8, cell: |row| took(row, 2), order: Some(RowOrder::P99) },
-    BoardColumn { head: "UNANSW", width: 6, cell: |row| count(row.unanswered), order: Some(RowOrder::Unanswered) },
-    BoardColumn { head: "TOTAL", width: 7, cell: |row| count(row.exchanges), order: Some(RowOrder::Total) },
-    BoardColumn { head: "BYTES", width: 7, cell: |row| ShownSize(row.bytes).to_string(), order: Some(RowOrder::Bytes) },
-    BoardColumn { head: "DOUBTFUL", width: 8, cell: |row| count(row.doubtful), order: None },
-    BoardColumn { head: "LAST SECONDS", width: SPARK, cell: |row| spark(&row.spark), order: None },
+    BoardColumn { head: "P50", width: 8, cell: |row| took(row, 0), order: Some(RowOrder::P50), connects: true },
+    BoardColumn { head: "P95", width: 8, cell: |row| took(row, 1), order: Some(RowOrder::P95), connects: true },
+    BoardColumn { head: "P99", width: 8, cell: |row| took(row, 2), order: Some(RowOrder::P99), connects: false },
+    BoardColumn {
+        head: "UNANSW",
+        width: 6,
+        cell: |row| count(row.unanswered),
+        order: Some(RowOrder::Unanswered),
+        connects: false,
+    },
+    BoardColumn {
+        head: "TOTAL",
+        width: 7,
+        cell: |row| count(row.exchanges),
+        order: Some(RowOrder::Total),
+        connects: true,
+    },
+    BoardColumn {
+        head: "BYTES",
+        width: 7,
+        cell: |row| ShownSize(row.bytes).to_string(),
+        order: Some(RowOrder::Bytes),
+        connects: false,
+    },
+    BoardColumn { head: "DOUBTFUL", width: 8, cell: |row| count(row.doubtful), order: None, connects: false },
+    BoardColumn { head: "LAST SECONDS", width: SPARK, cell: |row| spark(&row.spark), order: None, connects: true },
 ];
 
 /// Draws everything.
@@ -70,7 +87,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, screen: &mut TopScreen, shown: &ShownB
     let areas =
         Layout::vertical([Constraint::Length(2), Constraint::Min(1), Constraint::Length(1), Constraint::Length(1)]);
     let [top, middle, lost, keys] = areas.areas(frame.area());
-    let pen = CellPen { colours: around.colours, width: usize::from(frame.area().width) };
+    let pen = Pen { colours: around.colours, width: usize::from(frame.area().width) };
     frame.render_widget(Paragraph::new(vec![pen.heading(shown, around), pen.choices(screen, around.ended)]), top);
     if screen.looks_into().is_some() {
         look(frame, middle, pen, screen, shown);
@@ -81,21 +98,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, screen: &mut TopScreen, shown: &ShownB
     frame.render_widget(Paragraph::new(pen.keys(screen)), keys);
 }
 
-#[derive(Clone, Copy)]
-struct CellPen {
-    colours: bool,
-    width: usize,
-}
-
-impl CellPen {
-    fn painted(self, colour: Color) -> Style {
-        if self.colours { Style::new().fg(colour) } else { Style::new() }
-    }
-
-    fn bold(self) -> Style {
-        Style::new().add_modifier(Modifier::BOLD)
-    }
-
+impl Pen {
     fn heading(self, shown: &ShownBoard, around: &BoardFrame) -> Line<'static> {
         let all = &shown.all;
         let time = crate::flow::Timestamp(shown.now).to_string();
@@ -123,9 +126,9 @@ impl CellPen {
 
     fn choices(self, screen: &TopScreen, ended: bool) -> Line<'static> {
         let mut spans = Vec::new();
-        for (index, key) in TallyKey::ALL.into_iter().enumerate() {
-            let style = if key == screen.key() { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
-            spans.extend([Span::styled(format!("{}{}", index + 1, key.name()), style), Span::raw(" ")]);
+        for (index, by) in By::all().enumerate() {
+            let style = if by == screen.by() { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
+            spans.extend([Span::styled(format!("{}{}", index + 1, by.name()), style), Span::raw(" ")]);
         }
         spans.push(Span::raw(format!(" by {}", screen.order().name())));
         for (_, mark) in [(screen.is_paused(), "  PAUSED"), (ended, "  ENDED")].into_iter().filter(|(is, _)| *is) {
@@ -162,29 +165,29 @@ impl CellPen {
             ]);
         }
         let text = match screen.looks_into() {
-            Some(_) => "q quit  Esc back  up/down exchange  Space pause",
-            None => "q quit  1-6 key  s/S sort  / filter  Enter look inside  Space pause",
+            Some(_) => "q quit  Esc back  up/down record  Space pause",
+            None => "q quit  1-7 table  s/S sort  / filter  Enter look inside  Space pause",
         };
         Line::from(Span::styled(text, Style::new().add_modifier(Modifier::DIM)))
     }
 }
 
-/// The columns that have room, and what is left for the key.
-fn columns(width: usize) -> (&'static [BoardColumn], usize) {
+/// The columns of a table that have room, and what is left for the key.
+fn columns(by: By, width: usize) -> (Vec<&'static BoardColumn>, usize) {
     let mut used = 0;
-    let fitting = COLUMNS.iter().take_while(|column| {
+    let of_table = COLUMNS.iter().filter(|column| column.connects || by != By::Connect);
+    let fitting = of_table.take_while(|column| {
         used += column.width + 1;
         used + LEAST_KEY <= width
     });
-    let n = fitting.count();
-    let columns = COLUMNS.get(..n).unwrap_or_default();
+    let columns: Vec<_> = fitting.collect();
     let key = width.saturating_sub(columns.iter().map(|column| column.width + 1).sum());
     (columns, key)
 }
 
-fn table(frame: &mut Frame<'_>, area: Rect, pen: CellPen, screen: &mut TopScreen, shown: &ShownBoard) {
-    let (columns, key_width) = columns(usize::from(area.width));
-    let head = columns.iter().fold(format!("{:key_width$}", screen.key().name().to_uppercase()), |line, column| {
+fn table(frame: &mut Frame<'_>, area: Rect, pen: Pen, screen: &mut TopScreen, shown: &ShownBoard) {
+    let (columns, key_width) = columns(screen.by(), usize::from(area.width));
+    let head = columns.iter().fold(format!("{:key_width$}", screen.by().name().to_uppercase()), |line, column| {
         let mark = if column.order == Some(screen.order()) { "v" } else { "" };
         format!("{line} {:>width$}", format!("{}{mark}", column.head), width = column.width)
     });
@@ -194,7 +197,7 @@ fn table(frame: &mut Frame<'_>, area: Rect, pen: CellPen, screen: &mut TopScreen
     let selected = screen.row(shown);
     let first = (selected + 1).saturating_sub(height);
     if shown.rows.is_empty() {
-        lines.push(Line::raw("no exchange so far"));
+        lines.push(Line::raw(if screen.by() == By::Connect { "no connect so far" } else { "no exchange so far" }));
     }
     for (index, row) in shown.rows.iter().enumerate().skip(first).take(height) {
         let mut style = if index == selected { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
@@ -208,87 +211,6 @@ fn table(frame: &mut Frame<'_>, area: Rect, pen: CellPen, screen: &mut TopScreen
         lines.push(Line::styled(cells, style));
     }
     frame.render_widget(Paragraph::new(lines), area);
-}
-
-/// Cut in the middle, where it is too long.
-fn fitting(text: &str, width: usize) -> String {
-    let length = text.chars().count();
-    if length <= width {
-        return text.to_owned();
-    }
-    let kept = width.saturating_sub(1);
-    let head = text.chars().take(kept / 2);
-    head.chain(['~']).chain(text.chars().skip(length - (kept - kept / 2))).collect()
-}
-
-fn look(frame: &mut Frame<'_>, area: Rect, pen: CellPen, screen: &mut TopScreen, shown: &ShownBoard) {
-    let [list, parts] = Layout::vertical([Constraint::Min(2), Constraint::Length(PARTS_HEIGHT)]).areas(area);
-    let title = fitting(screen.looks_into().unwrap_or_default(), usize::from(area.width));
-    let mut lines = vec![Line::styled(title, pen.bold())];
-    let height = usize::from(list.height).saturating_sub(1);
-    screen.page = height.max(1);
-    let selected = screen.exchange().min(shown.exchanges.len().saturating_sub(1));
-    let first = (selected + 1).saturating_sub(height);
-    if shown.exchanges.is_empty() {
-        lines.push(Line::raw("none of its exchanges is remembered any more"));
-    }
-    for (index, exchange) in shown.exchanges.iter().enumerate().skip(first).take(height) {
-        let mut style = if index == selected { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
-        if pen.colours && exchange.outcome() == EventOutcome::Failure {
-            style = style.fg(Color::Red);
-        }
-        let text = line_of(exchange);
-        lines.push(Line::styled(fitting(&text, usize::from(area.width)), style));
-    }
-    frame.render_widget(Paragraph::new(lines), list);
-    if let Some(exchange) = shown.exchanges.get(selected) {
-        frame.render_widget(Paragraph::new(waterfall(pen, exchange)), parts);
-    }
-}
-
-fn line_of(exchange: &Exchange) -> String {
-    let time = exchange.start().to_string();
-    let time = time.get(11..23).unwrap_or_default();
-    let took = exchange.took().map_or_else(|| "-".to_owned(), |nanos| ShownDuration(nanos).to_string());
-    let request = exchange.request.as_ref().map_or_else(
-        || "(request not seen)".to_owned(),
-        |request| printable_up_to(400, &format!("{} {}", request.method, request.target)),
-    );
-    format!("{time} {:<9} {took:>8} {request}", TallyKey::Status.of(exchange))
-}
-
-/// The four parts below each other, each where it began.
-fn waterfall(pen: CellPen, exchange: &Exchange) -> Vec<Line<'static>> {
-    let timing = exchange.timing();
-    let sent = exchange.request.as_ref().map(|request| request.last);
-    let waited = exchange.gave_up.filter(|_| exchange.response.is_none()).zip(sent).map(|(at, sent)| at.since(sent));
-    let parts = [
-        ("connect", timing.connect, Color::Magenta),
-        ("request", timing.request, Color::Blue),
-        ("wait", timing.wait.or(waited), Color::Yellow),
-        ("response", timing.response, Color::Green),
-    ];
-    let total = parts.iter().filter_map(|(_, nanos, _)| *nanos).sum::<u64>().max(1);
-    let connection = &exchange.connection;
-    let trust = exchange.trust.name();
-    let ends = format!("{} -> {}  {trust}", connection.client, connection.server);
-    let mut lines = vec![Line::raw(""), Line::styled(fitting(&ends, pen.width), pen.bold())];
-    let mut begun = 0;
-    for (name, nanos, colour) in parts {
-        let at = |nanos: u64| (nanos as f64 / total as f64 * BAR as f64).round() as usize;
-        let length = nanos.map_or(0, |nanos| at(begun + nanos).saturating_sub(at(begun)));
-        let shown = nanos.map_or_else(|| "not seen".to_owned(), |nanos| ShownDuration(nanos).to_string());
-        let bar = if nanos.is_some_and(|nanos| nanos > 0) { "█".repeat(length.max(1)) } else { String::new() };
-        let space = " ".repeat(at(begun).min(BAR - 1));
-        let rest = BAR.saturating_sub(space.len() + length.max(usize::from(!bar.is_empty())));
-        lines.push(Line::from(vec![
-            Span::raw(format!("{name:<9}{space}")),
-            Span::styled(bar, pen.painted(colour)),
-            Span::raw(format!("{} {shown:>9}", " ".repeat(rest))),
-        ]));
-        begun += nanos.unwrap_or(0);
-    }
-    lines
 }
 
 fn took(row: &ShownRow, index: usize) -> String {

@@ -1,4 +1,4 @@
-//! `podtap top`: traffic on a full screen, live or of captures. Owns the terminal and the loop around it; sends nothing
+//! `podtap top`: traffic on a full screen, of a running podtap, live, or of captures. Owns the terminal and the loop around it; sends nothing
 //! anywhere.
 //!
 //! A thread counts (`source`, `board`), this one draws four times a second. What is drawn is copied out under a short lock,
@@ -6,7 +6,11 @@
 
 mod board;
 mod draw;
+mod inside;
 mod order;
+mod pen;
+mod recent;
+mod running;
 mod screen;
 mod source;
 #[cfg(test)]
@@ -15,7 +19,7 @@ mod tests;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
@@ -23,12 +27,11 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, Ke
 
 use self::board::{ShownBoard, TopBoard};
 use self::screen::{Press, PressOutcome, TopScreen};
-use self::source::{TopSource, lock};
+use self::source::TopSource;
 use crate::assembly;
 use crate::cli::{self, TopRequest};
 use crate::config::{RunConfig, memory_limit};
 use crate::filter::expression::FilterExpression;
-use crate::metrics::closing_lines;
 use crate::settings::{MemoryBounds, SettingPairs};
 use crate::source::privilege::{NeededRight, Privileges};
 use crate::terminal;
@@ -43,7 +46,7 @@ pub fn top(request: &TopRequest, flags: &SettingPairs) -> ExitCode {
         Ok(config) => config,
         Err(wrong) => return cli::refuse(&wrong),
     };
-    // In a pod it is a guest of the sidecar, which follows the same limit.
+    // Where it captures in a pod, it is a guest of the sidecar, which follows the same limit.
     config.bounds = MemoryBounds::of(&config.settings, memory_limit().map(|limit| limit / 4));
     if !io::stdout().is_terminal() || terminal::is_dumb() {
         cli::tell(
@@ -82,11 +85,9 @@ fn run(request: &TopRequest, config: &RunConfig) -> Result<String, Box<dyn std::
     });
     // A terminal that has gone needs no way back.
     let _ = ratatui::try_restore();
-    let metrics = Arc::clone(&source.metrics);
-    source.finish();
+    let closing = source.finish();
     outcome?;
-    let seen = metrics.snapshot();
-    Ok(closing_lines(&seen.ledger, &seen.kernel, &seen.records, &[]))
+    Ok(closing)
 }
 
 fn shown_until_quit(
@@ -111,9 +112,14 @@ fn shown_until_quit(
     Ok(())
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Sums and lists: a panic while holding it leaves nothing half done that matters.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What the screen asks for.
 fn shown_of(board: &TopBoard, screen: &TopScreen) -> ShownBoard {
-    board.shown(screen.key(), screen.order(), screen.looks_into())
+    board.shown(screen.by(), screen.order(), screen.looks_into())
 }
 
 fn set_filter(board: &Mutex<TopBoard>, filter: Option<FilterExpression>) {

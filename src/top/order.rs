@@ -1,4 +1,42 @@
-//! What rows are sorted by, and in which order the user comes to it. Compares nothing.
+//! What is added up in rows and what they are sorted by, and in which order the user comes to it. Compares nothing.
+
+use compact_str::CompactString;
+
+use crate::record::Record;
+use crate::tally::{TallyKey, connect_key};
+
+/// What a table has a row for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// Exchanges that are alike.
+    Key(TallyKey),
+    /// Connects that are alike.
+    Connect,
+}
+
+impl By {
+    /// All of them, by the digit that chooses them.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        TallyKey::ALL.into_iter().map(Self::Key).chain([Self::Connect])
+    }
+
+    /// For a heading.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Key(key) => key.name(),
+            Self::Connect => "connect",
+        }
+    }
+
+    /// The row that a record counts in.
+    pub(super) fn row_of(self, record: &Record) -> Option<CompactString> {
+        match (self, record) {
+            (Self::Key(key), Record::Http(exchange)) => Some(key.of(exchange)),
+            (Self::Connect, Record::Connect(connect)) => Some(connect_key(connect)),
+            (Self::Key(_) | Self::Connect, _) => None,
+        }
+    }
+}
 
 /// What rows are sorted by, the largest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,10 @@
-//! What the user of `podtap top` has chosen: the key, the order, the filter, the row that is looked into. Knows no terminal:
+//! What the user of `podtap top` has chosen: the table, the order, the filter, the row that is looked into. Knows no terminal:
 //! presses of keys come in as plain values.
 
 use compact_str::CompactString;
 
 use super::board::ShownBoard;
-use super::order::RowOrder;
+use super::order::{By, RowOrder};
 use crate::filter::expression::FilterExpression;
 use crate::tally::TallyKey;
 
@@ -40,7 +40,7 @@ pub(super) enum PressOutcome {
 /// The choices.
 #[derive(Debug)]
 pub(super) struct TopScreen {
-    key: TallyKey,
+    by: By,
     order: RowOrder,
     /// The key of the selected row: it stays selected when the order changes.
     selected: Option<CompactString>,
@@ -55,17 +55,17 @@ pub(super) struct TopScreen {
     pub(super) page: usize,
 }
 
-/// A row that is looked into, and which of its exchanges.
+/// A row that is looked into, and which of its records.
 #[derive(Debug)]
 struct RowLook {
     key: CompactString,
-    exchange: usize,
+    record: usize,
 }
 
 impl Default for TopScreen {
     fn default() -> Self {
         Self {
-            key: TallyKey::Route,
+            by: By::Key(TallyKey::Route),
             order: RowOrder::Rate,
             selected: None,
             looks: None,
@@ -79,22 +79,22 @@ impl Default for TopScreen {
 }
 
 impl TopScreen {
-    pub(super) fn key(&self) -> TallyKey {
-        self.key
+    pub(super) fn by(&self) -> By {
+        self.by
     }
 
     pub(super) fn order(&self) -> RowOrder {
         self.order
     }
 
-    /// The row whose exchanges are shown.
+    /// The row whose records are shown.
     pub(super) fn looks_into(&self) -> Option<&str> {
         self.looks.as_ref().map(|look| look.key.as_str())
     }
 
-    /// Which of the exchanges is selected.
-    pub(super) fn exchange(&self) -> usize {
-        self.looks.as_ref().map_or(0, |look| look.exchange)
+    /// Which of the records is selected.
+    pub(super) fn record(&self) -> usize {
+        self.looks.as_ref().map_or(0, |look| look.record)
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -126,7 +126,7 @@ impl TopScreen {
             Press::Char(' ') => self.frozen = if self.frozen.is_some() { None } else { Some(shown.clone()) },
             Press::Char('s') => self.sort(1),
             Press::Char('S') => self.sort(RowOrder::BACK),
-            Press::Char(digit @ '1'..='6') => self.choose(digit),
+            Press::Char(digit @ '1'..='7') => self.choose(digit),
             Press::Escape | Press::Backspace if self.looks.is_some() => self.looks = None,
             Press::Escape if !self.filter.is_empty() => {
                 self.filter.clear();
@@ -135,8 +135,8 @@ impl TopScreen {
             }
             Press::Enter if self.looks.is_none() => {
                 let key = shown.rows.get(self.row(shown)).map(|row| row.key.clone());
-                self.looks = key.map(|key| RowLook { key, exchange: 0 });
-                // A paused picture has no exchanges of the row.
+                self.looks = key.map(|key| RowLook { key, record: 0 });
+                // A paused picture has no records of the row.
                 self.frozen = None;
             }
             Press::Up => self.go(shown, -1),
@@ -157,15 +157,15 @@ impl TopScreen {
 
     fn choose(&mut self, digit: char) {
         let index = digit.to_digit(10).map_or(0, |digit| digit.saturating_sub(1) as usize);
-        if let Some(key) = TallyKey::ALL.get(index) {
-            (self.key, self.selected, self.looks, self.frozen) = (*key, None, None, None);
+        if let Some(by) = By::all().nth(index) {
+            (self.by, self.selected, self.looks, self.frozen) = (by, None, None, None);
         }
     }
 
     fn go(&mut self, shown: &ShownBoard, by: isize) {
         let moved = |from: usize, of: usize| from.saturating_add_signed(by).min(of.saturating_sub(1));
         match &mut self.looks {
-            Some(look) => look.exchange = moved(look.exchange, shown.exchanges.len()),
+            Some(look) => look.record = moved(look.record, shown.records.len()),
             None => {
                 let index = moved(self.row(shown), shown.rows.len());
                 self.selected = shown.rows.get(index).map(|row| row.key.clone());

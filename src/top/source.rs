@@ -1,15 +1,19 @@
-//! Where the exchanges of `podtap top` come from: captures of the network, or files that are played back. Draws nothing.
+//! Where the records of `podtap top` come from: a podtap that runs, captures of the network, or files that are played back.
+//! Draws nothing.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use super::board::TopBoard;
 use super::draw::BoardFrame;
+use super::lock;
+use super::running::{NotWatched, Running};
 use crate::assembly::Assembly;
-use crate::cli::{CaptureInput, TopRequest};
+use crate::cli::{CaptureInput, TopFrom, TopRequest};
 use crate::config::RunConfig;
-use crate::metrics::{Metrics, losses};
+use crate::filter::Wanted;
+use crate::metrics::{InterfaceStatus, Metrics, closing_lines, losses};
 use crate::record::Record;
 use crate::replay::{ReadingOptions, ReplayPace};
 use crate::run::CaptureWatch;
@@ -19,11 +23,12 @@ use crate::tcp::CloseReason;
 /// A source that runs.
 pub(super) struct TopSource {
     board: Arc<Mutex<TopBoard>>,
-    pub(super) metrics: Arc<Metrics>,
+    metrics: Arc<Metrics>,
     what: SourceKind,
 }
 
 enum SourceKind {
+    Running(Running),
     Live(CaptureWatch),
     Files(FileThread),
 }
@@ -50,47 +55,58 @@ impl TopSource {
             let board = Arc::clone(board);
             move |record: &Record| lock(&board).add(record)
         };
-        let what = if request.inputs.is_empty() {
-            SourceKind::Live(CaptureWatch::start(config, &metrics, &to_board)?)
-        } else {
+        let what = if !request.inputs.is_empty() {
             SourceKind::Files(FileThread::start(request, config, &metrics, to_board)?)
+        } else if let Some(running) = running(request.from, config, to_board.clone())? {
+            SourceKind::Running(running)
+        } else {
+            SourceKind::Live(CaptureWatch::start(config, &metrics, &to_board)?)
         };
         Ok(Self { board: Arc::clone(board), metrics, what })
     }
 
     /// What is around the table now. Moves the board's clock on.
     pub(super) fn around(&self, colours: bool) -> BoardFrame {
-        let seen = self.metrics.snapshot();
-        let (source, ended, mut problems, now) = match &self.what {
+        let around = match &self.what {
+            SourceKind::Running(running) => {
+                lock(&self.board).tick(wall_clock());
+                let seen = running.seen();
+                let total = &seen.status.total;
+                BoardFrame {
+                    source: format!("{} (running)", in_words(&seen.status.interfaces)),
+                    losses: seen.losses(),
+                    refused: total.connects_refused,
+                    timed_out: total.connects_timed_out,
+                    ..BoardFrame::default()
+                }
+            }
             SourceKind::Live(watch) => {
-                let interfaces =
-                    self.metrics.status().interfaces.into_iter().map(|interface| match interface.waiting {
-                        Some(why) => format!("{} (not now: {why})", interface.name),
-                        None => interface.name,
-                    });
-                (interfaces.collect::<Vec<_>>().join(", "), false, watch.trouble().into_iter().collect(), wall_clock())
+                lock(&self.board).tick(wall_clock());
+                let source = in_words(&self.metrics.status().interfaces);
+                BoardFrame { source, ..self.counted(watch.trouble().into_iter().collect()) }
             }
             SourceKind::Files(files) => {
-                let (ended, now) = (files.thread.is_finished(), files.clock.load(Ordering::Relaxed));
-                (files.names.clone(), ended, lock(&files.problems).clone(), now)
+                lock(&self.board).tick(files.clock.load(Ordering::Relaxed));
+                let (ended, problems) = (files.thread.is_finished(), lock(&files.problems).clone());
+                BoardFrame { source: files.names.clone(), ended, ..self.counted(problems) }
             }
         };
-        lock(&self.board).tick(now);
-        problems.extend(losses(&seen.ledger, &seen.kernel, &[]));
-        let streams = &seen.ledger.streams;
-        BoardFrame {
-            source,
-            ended,
-            losses: problems,
-            refused: streams.connects_refused,
-            timed_out: streams.connects_timed_out,
-            colours,
-        }
+        BoardFrame { colours, ..around }
     }
 
-    /// Ends it; what is open is counted.
-    pub(super) fn finish(self) {
+    /// What was counted here, behind the problems.
+    fn counted(&self, mut problems: Vec<String>) -> BoardFrame {
+        let seen = self.metrics.snapshot();
+        problems.extend(losses(&seen.ledger, &seen.kernel, &[]));
+        let streams = &seen.ledger.streams;
+        let (refused, timed_out) = (streams.connects_refused, streams.connects_timed_out);
+        BoardFrame { losses: problems, refused, timed_out, ..BoardFrame::default() }
+    }
+
+    /// Ends it, with the closing lines; what is open is counted.
+    pub(super) fn finish(self) -> String {
         match self.what {
+            SourceKind::Running(running) => return running.finish(),
             SourceKind::Live(watch) => watch.finish(),
             SourceKind::Files(files) => {
                 files.stop.store(true, Ordering::Relaxed);
@@ -98,7 +114,47 @@ impl TopSource {
                 let _ = files.thread.join();
             }
         }
+        let seen = self.metrics.snapshot();
+        closing_lines(&seen.ledger, &seen.kernel, &seen.records, &[])
     }
+}
+
+/// The podtap that runs, where it is to be watched: unless it has to be that one, none is no error.
+fn running(
+    from: TopFrom,
+    config: &RunConfig,
+    to_board: impl Fn(&Record) + Send + 'static,
+) -> Result<Option<Running>, Box<dyn std::error::Error>> {
+    let listen = config.settings.metrics_addr.as_ref().map(|listen| listen.port);
+    let (port, must) = match from {
+        TopFrom::Capture => return Ok(None),
+        TopFrom::Port(port) => (Some(port), true),
+        TopFrom::Running => (listen, true),
+        TopFrom::Any => (listen, false),
+    };
+    let Some(port) = port else {
+        let why = "METRICS_ADDR is none, so no running podtap can be found: give its port, --from :PORT";
+        return if must { Err(why.into()) } else { Ok(None) };
+    };
+    match Running::start(port, Wanted::of(&config.settings)?, to_board) {
+        Ok(running) => Ok(Some(running)),
+        Err(NotWatched::NoneRuns(_)) if !must => Ok(None),
+        Err(NotWatched::NoneRuns(why)) => Err(format!(
+            "{why}. It may have another port (--from :PORT), or run in another network namespace: kubectl exec -it POD -c \
+             podtap -- podtap top"
+        )
+        .into()),
+        Err(NotWatched::Refused(why)) => Err(format!("{why}. --from capture captures here instead").into()),
+    }
+}
+
+/// `eth0, lo (not now: …)`
+fn in_words(interfaces: &[InterfaceStatus]) -> String {
+    let one = |interface: &InterfaceStatus| match &interface.waiting {
+        Some(why) => format!("{} (not now: {why})", interface.name),
+        None => interface.name.clone(),
+    };
+    interfaces.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 impl FileThread {
@@ -138,11 +194,6 @@ impl FileThread {
         let thread = std::thread::Builder::new().name("replay".to_owned()).spawn(read)?;
         Ok(Self { thread, names, stop, clock, problems })
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Sums and lists: a panic while holding it leaves nothing half done that matters.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn wall_clock() -> i64 {

@@ -12,8 +12,8 @@ use super::shown_of;
 use crate::demo::rendered;
 use crate::dissect::{Dissector, DissectorConfig};
 use crate::flow::Timestamp;
-use crate::record::sample::{START, exchange, record};
-use crate::record::{EventOutcome, Exchange, Record, UnansweredReason};
+use crate::record::sample::{START, connect, exchange, record};
+use crate::record::{ConnectResult, EventOutcome, Exchange, Record, UnansweredReason};
 use crate::redact::Redactor;
 use crate::tally::TallyKey;
 use crate::tcp::CloseReason;
@@ -84,7 +84,7 @@ fn board() -> TopBoard {
 fn at_80_columns_the_numbers_that_matter_most_are_shown() {
     let expected = "\
 podtap top eth0 12:00:10Z  6.6/s  66 seen, 6 failed  p50 23.1 ms  p99 200.0 ms
-1route 2peer 3host 4status 5client 6connection  by rate
+1route 2peer 3host 4status 5client 6connection 7connect  by rate
 ROUTE                          RATE/sv  FAILED      P50      P95      P99 UNANSW
 GET /cart                          5.5       0  23.1 ms  28.0 ms  29.0 ms      0
 GET /orders/{id}                   1.0  50.0 % 200.0 ms 200.0 ms 200.0 ms      0
@@ -95,7 +95,7 @@ GET /hang                          0.1 100.0 %        -        -        -      1
 
 
 nothing lost  connects: 2 refused, 1 timed out
-q quit  1-6 key  s/S sort  / filter  Enter look inside  Space pause
+q quit  1-7 table  s/S sort  / filter  Enter look inside  Space pause
 ";
     let found = text(&board(), &mut TopScreen::default(), 80, 13);
     assert_eq!(found, expected, "\n{found}");
@@ -241,6 +241,36 @@ fn a_row_is_looked_into_down_to_the_parts_of_an_exchange() {
     }
     screen.press(Press::Escape, &shown_of(&board, &screen));
     assert_eq!(screen.looks_into(), None);
+}
+
+#[test]
+fn connects_have_a_table_with_who_asked_for_what_and_can_be_filtered() {
+    let (mut screen, mut board) = (TopScreen::default(), board());
+    let mut one = connect();
+    board.add(&one.clone().into());
+    (one.result, one.errno) = (ConnectResult::Refused, Some("ECONNREFUSED".into()));
+    board.add(&one.clone().into());
+    (one.result, one.process, one.end) = (ConnectResult::TimedOut, None, Some(START.plus(5_000_000_000)));
+    board.add(&one.into());
+    assert_eq!(shown_of(&board, &screen).all.exchanges, 66, "they are no exchanges");
+    screen.press(Press::Char('7'), &shown_of(&board, &screen));
+    let found = text(&board, &mut screen, 80, 12);
+    assert!(found.lines().nth(2).unwrap().starts_with("CONNECT  ") && found.contains("7connect"), "{found}");
+    assert_eq!(shown_of(&board, &screen).rows.len(), 3);
+    assert!(found.contains("\n10.61.1.2 -> 10.96.61.10:80 timed_out") && !found.contains("UNANSW"), "{found}");
+    assert!(found.contains(" refused ") && found.contains("210 us"), "{found}");
+    board.set_filter(Some(crate::filter::expression::FilterExpression::parse("state=refused").unwrap()));
+    let shown = shown_of(&board, &screen);
+    assert_eq!((shown.rows.len(), &*shown.rows[0].key), (1, "curl -> 10.96.61.10:80 refused"));
+    screen.press(Press::Enter, &shown);
+    let inside = text(&board, &mut screen, 80, 16);
+    for part in [
+        "refused       210 us 10.61.1.2 -> 10.96.61.10:80",
+        "process   4711 curl http://web/ (user 1000)",
+        "error     ECONNREFUSED",
+    ] {
+        assert!(inside.contains(part), "{part} in {inside}");
+    }
 }
 
 #[test]

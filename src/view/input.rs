@@ -22,6 +22,8 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// An input, block by block.
 pub(super) struct BlockReader {
     source: Box<dyn Read>,
+    /// It is unpacked.
+    packed: bool,
     /// The file that is followed.
     followed: Option<Followed>,
     /// The beginning of a line whose end was not read yet.
@@ -39,21 +41,23 @@ type UnreadInput<R> = Chain<Cursor<Vec<u8>>, R>;
 
 impl BlockReader {
     pub(super) fn open(input: &CaptureInput, follow: bool) -> io::Result<Self> {
-        let (source, followed): (Box<dyn Read>, _) = match input {
+        let ((packed, source), followed) = match input {
             CaptureInput::Stdin => (unpacked(io::stdin())?, None),
             CaptureInput::File(path) if follow => {
                 let file = File::open(path)?;
                 let inode = file.metadata()?.ino();
-                (Box::new(file), Some(Followed { path: path.clone(), inode, read: 0 }))
+                let source: Box<dyn Read> = Box::new(file);
+                ((false, source), Some(Followed { path: path.clone(), inode, read: 0 }))
             }
             CaptureInput::File(path) => (unpacked(File::open(path)?)?, None),
         };
-        Ok(Self { source, followed, rest: Vec::new(), ended: false })
+        Ok(Self { source, packed, followed, rest: Vec::new(), ended: false })
     }
 
     #[cfg(test)]
     fn over(source: impl Read + 'static) -> io::Result<Self> {
-        Ok(Self { source: unpacked(source)?, followed: None, rest: Vec::new(), ended: false })
+        let (packed, source) = unpacked(source)?;
+        Ok(Self { source, packed, followed: None, rest: Vec::new(), ended: false })
     }
 
     /// The next whole lines, as soon as there are some; at the end also a line without its end.
@@ -65,6 +69,10 @@ impl BlockReader {
             let read = match self.source.read(block.get_mut(kept..).unwrap_or_default()) {
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                Err(error) if self.packed && is_cut(&error) => {
+                    let why = "the gzip data is cut short or damaged; what came before is shown";
+                    return Err(io::Error::new(error.kind(), why));
+                }
                 Err(error) => return Err(error),
             };
             block.truncate(kept + read);
@@ -117,8 +125,13 @@ fn reopened(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Unpacks gzip, which is known by its first bytes.
-fn unpacked(mut source: impl Read + 'static) -> io::Result<Box<dyn Read>> {
+/// What the unpacker says of data that ends too early, or makes no sense.
+fn is_cut(error: &io::Error) -> bool {
+    [io::ErrorKind::UnexpectedEof, io::ErrorKind::InvalidInput, io::ErrorKind::InvalidData].contains(&error.kind())
+}
+
+/// Unpacks gzip, which is known by its first bytes; whether it was needed.
+fn unpacked(mut source: impl Read + 'static) -> io::Result<(bool, Box<dyn Read>)> {
     let mut head = vec![0; GZIP.len()];
     let mut known = 0;
     while known < head.len() {
@@ -132,7 +145,7 @@ fn unpacked(mut source: impl Read + 'static) -> io::Result<Box<dyn Read>> {
     head.truncate(known);
     let packed = head == GZIP;
     let whole: UnreadInput<_> = Cursor::new(head).chain(source);
-    Ok(if packed { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) })
+    Ok((packed, if packed { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) }))
 }
 
 #[cfg(test)]

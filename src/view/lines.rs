@@ -1,12 +1,11 @@
 //! One block of lines to text: what is in front of a record, the record, whether it is wanted. Reads nothing.
 
 use super::summary::ViewSummary;
-use crate::filter::expression::{FilterExpression, RecordSurroundings, is_of_kind};
-use crate::format::ecs::{NoExchange, ReadRecord, read_json};
+use crate::filter::Wanted;
+use crate::filter::expression::RecordSurroundings;
+use crate::format::ecs::{NotRead, ReadRecord, read_json};
 use crate::format::text::{TextStyle, write_line};
-use crate::record::Record;
 use crate::redact::escape;
-use crate::settings::OnlyKind;
 
 /// Longer beginnings of lines are no prefix of a log tool.
 const LONGEST_PREFIX: usize = 512;
@@ -16,10 +15,7 @@ const LONGEST_OTHER: usize = 1000;
 /// What is wanted, and how it is shown.
 #[derive(Clone, Debug)]
 pub(super) struct Viewer {
-    pub(super) include: Option<FilterExpression>,
-    pub(super) exclude: Option<FilterExpression>,
-    pub(super) only: Vec<OnlyKind>,
-    pub(super) slow_after: Option<u64>,
+    pub(super) wanted: Wanted,
     pub(super) style: TextStyle,
 }
 
@@ -35,21 +31,25 @@ impl Viewer {
     pub(super) fn show(&self, block: &[u8], width: Option<usize>) -> ShownLines {
         let style = TextStyle { width, ..self.style };
         let mut shown = ShownLines::default();
-        let lines = block.strip_suffix(b"\n").unwrap_or(block).split(|byte| *byte == b'\n');
-        lines.for_each(|line| self.line(line, style, &mut shown));
+        let mut begins = 0;
+        for end in memchr::memchr_iter(b'\n', block).chain([block.len()]) {
+            self.line(block.get(begins..end).unwrap_or_default(), style, &mut shown);
+            begins = end + 1;
+        }
         shown
     }
 
     fn line(&self, line: &[u8], style: TextStyle, shown: &mut ShownLines) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let (prefix, json) = split(line);
-        match json.map_or(Err(NoExchange::NoRecord), read_json) {
+        match json.map_or(Err(NotRead::NoRecord), read_json) {
             Ok(read) => self.record(prefix, read, style, shown),
-            Err(NoExchange::OtherDataset) => shown.summary.other_datasets += 1,
-            Err(NoExchange::NoRecord) if line.trim_ascii().is_empty() => {}
-            Err(NoExchange::NoRecord) => {
+            Err(NotRead::OtherDataset) => shown.summary.other_datasets += 1,
+            Err(NotRead::NoRecord) if line.trim_ascii().is_empty() => {}
+            Err(NotRead::NoRecord) => {
                 shown.summary.no_records += 1;
-                if self.wants_all() {
+                // Where nothing is left out, podtap's own log lines are shown too, as they came.
+                if self.wanted.is_all() {
                     let shown_part = line.get(..LONGEST_OTHER).unwrap_or(line);
                     shown.text.extend_from_slice(escape(shown_part).as_bytes());
                     shown.text.push(b'\n');
@@ -58,28 +58,14 @@ impl Viewer {
         }
     }
 
-    /// Whether nothing is left out: then podtap's own log lines are shown too, as they came.
-    fn wants_all(&self) -> bool {
-        self.include.is_none() && self.exclude.is_none() && self.only.is_empty()
-    }
-
     fn record(&self, prefix: &[u8], read: ReadRecord, mut style: TextStyle, shown: &mut ShownLines) {
-        let ReadRecord { exchange, pod, namespace, node } = read;
-        let record = Record::Http(Box::new(exchange));
-        let around = RecordSurroundings {
-            pod: pod.as_deref(),
-            namespace: namespace.as_deref(),
-            node: node.as_deref(),
-            slow_after: self.slow_after,
-        };
-        shown.summary.read += 1;
-        let wanted = self.include.as_ref().is_none_or(|wanted| wanted.holds(&record, &around))
-            && !self.exclude.as_ref().is_some_and(|unwanted| unwanted.holds(&record, &around))
-            && (self.only.is_empty() || self.only.iter().any(|kind| is_of_kind(&record, *kind, self.slow_after)));
-        if !wanted {
+        let ReadRecord { record, pod, namespace, node } = read;
+        let (pod, namespace, node) = (pod.as_deref(), namespace.as_deref(), node.as_deref());
+        shown.summary.count_read(&record);
+        if !self.wanted.holds(&record, RecordSurroundings { pod, namespace, node, slow_after: None }) {
             return;
         }
-        shown.summary.count(&record, self.slow_after);
+        shown.summary.count(&record, self.wanted.slow_after);
         if !prefix.is_empty() {
             let prefix = escape(prefix);
             style.width = style.width.map(|width| width.saturating_sub(prefix.len() + 1));
@@ -119,18 +105,21 @@ fn without_time(prefix: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filter::expression::FilterExpression;
     use crate::format::Observer;
     use crate::format::ecs::write_json;
-    use crate::record::sample::{conntrack, exchange, record};
+    use crate::record::sample::{connect, conntrack, exchange, record};
+    use crate::record::{ConnectResult, Record};
+    use crate::settings::OnlyKind;
 
     fn viewer(only: &[OnlyKind], include: Option<&str>) -> Viewer {
-        Viewer {
+        let wanted = Wanted {
             include: include.map(|text| FilterExpression::parse(text).unwrap()),
             exclude: None,
             only: only.to_vec(),
             slow_after: Some(1_000_000_000),
-            style: TextStyle::default(),
-        }
+        };
+        Viewer { wanted, style: TextStyle::default() }
     }
 
     fn json(record: &Record) -> String {
@@ -189,5 +178,24 @@ mod tests {
         let (plain, named) = (json(&record(exchange())), format!("[pod/web-1/podtap] {}", json(&record(exchange()))));
         let width = |line: &str| String::from_utf8(view.show(line.as_bytes(), Some(120)).text).unwrap().chars().count();
         assert!(width(&named) <= 121 && width(&plain) <= 121);
+    }
+
+    #[test]
+    fn connects_are_shown_filtered_and_counted_apart() {
+        let mut refused = connect();
+        refused.result = ConnectResult::Refused;
+        let block = [json(&record(exchange())), json(&refused.into()), json(&connect().into())].concat();
+        let all = viewer(&[], None).show(block.as_bytes(), None);
+        let text = String::from_utf8(all.text).unwrap();
+        assert!(
+            text.lines().count() == 3 && text.contains("→ 10.96.61.10:80") && text.contains("  refused  "),
+            "{text}"
+        );
+        assert_eq!((all.summary.read, all.summary.shown, all.summary.connects), (1, 1, [2, 2, 1]));
+        for view in [viewer(&[OnlyKind::Failed], None), viewer(&[], Some("state=refused"))] {
+            let some = view.show(block.as_bytes(), None);
+            assert_eq!(String::from_utf8(some.text).unwrap().matches("  refused  ").count(), 1);
+            assert_eq!((some.summary.shown, some.summary.connects), (0, [2, 1, 1]));
+        }
     }
 }

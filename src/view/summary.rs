@@ -22,6 +22,8 @@ pub(super) struct ViewSummary {
     pub(super) read: u64,
     /// Exchanges shown.
     pub(super) shown: u64,
+    /// Connects that were read, those that are shown, and of those the failed ones.
+    pub(super) connects: [u64; 3],
     /// Lines that hold no record.
     pub(super) no_records: u64,
     /// Records of other datasets.
@@ -34,13 +36,34 @@ pub(super) struct ViewSummary {
 const KINDS: [OnlyKind; 3] = [OnlyKind::Failed, OnlyKind::Slow, OnlyKind::Unanswered];
 
 impl ViewSummary {
+    /// Counts one that was read, wanted or not.
+    pub(super) fn count_read(&mut self, record: &Record) {
+        if record.exchange().is_some() {
+            self.read += 1;
+        } else {
+            self.count_connect(0);
+        }
+    }
+
+    fn count_connect(&mut self, which: usize) {
+        if let Some(count) = self.connects.get_mut(which) {
+            *count += 1;
+        }
+    }
+
     /// Counts one that is shown.
     pub(super) fn count(&mut self, record: &Record, slow_after: Option<u64>) {
+        let Some(exchange) = record.exchange() else {
+            self.count_connect(1);
+            if is_of_kind(record, OnlyKind::Failed, slow_after) {
+                self.count_connect(2);
+            }
+            return;
+        };
         self.shown += 1;
         for (count, kind) in self.kinds.iter_mut().zip(KINDS) {
             *count += u64::from(is_of_kind(record, kind, slow_after));
         }
-        let Some(exchange) = record.exchange() else { return };
         if is_of_kind(record, OnlyKind::Failed, slow_after) {
             self.count_failing(&route_of(exchange), 1);
         }
@@ -59,6 +82,7 @@ impl ViewSummary {
         self.read += other.read;
         self.shown += other.shown;
         self.no_records += other.no_records;
+        self.connects.iter_mut().zip(other.connects).for_each(|(count, more)| *count += more);
         self.other_datasets += other.other_datasets;
         self.kinds.iter_mut().zip(other.kinds).for_each(|(count, more)| *count += more);
         other.failing.iter().for_each(|(route, n)| self.count_failing(route, *n));
@@ -85,6 +109,10 @@ impl fmt::Display for ViewSummary {
         failing.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
         for (route, n) in failing.iter().take(LISTED) {
             writeln!(f, "{n:>8} failed  {route}")?;
+        }
+        let [read, shown, failed] = self.connects;
+        if read > 0 {
+            writeln!(f, "{} read, {shown} shown: {failed} failed", counted(read, "connects"))?;
         }
         if self.other_datasets > 0 {
             writeln!(f, "{} of other kinds not shown", counted(self.other_datasets, "records"))?;

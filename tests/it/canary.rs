@@ -247,7 +247,7 @@ fn no_secret_is_in_a_metric_or_a_closing_line() {
     for record in dissector.records() {
         let podtap::record::Record::Http(exchange) = record else { unreachable!() };
         exchange.route = exchange.request.as_ref().and_then(|request| routes.of_request(request));
-        requests.add(record.clone());
+        requests.add(record.clone(), false);
     }
     probe.count(&mut requests);
     probe.publish(&dissector.ledger(), &KernelCounters::default());

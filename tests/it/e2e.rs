@@ -15,4 +15,6 @@ mod replay;
 mod running;
 mod status;
 mod traffic;
+#[cfg(feature = "top")]
+mod watched;
 mod wire;

@@ -75,6 +75,17 @@ fn what_is_lost_is_said_on_the_page() {
 }
 
 #[test]
+fn where_nothing_can_be_read_there_is_no_page() {
+    for (arguments, input) in
+        [(&["report", "/no/such.pcap"][..], &b""[..]), (&["report", "-"], b""), (&["report", "-"], b"junk")]
+    {
+        let ran = run(arguments, &[], input);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{}", ran.stderr);
+        assert!(ran.stderr.starts_with("podtap: "), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_browser_shows_it_on_every_screen_and_nothing_in_it_runs_or_is_loaded() {
     let Some(browser) = browser() else { return missing("the page needs Chromium: scripts/setup pages") };
     let evil = "/x?\"><script>document.body.innerHTML=''</script><img src=/a onerror=alert(1)>";

@@ -29,7 +29,7 @@ use self::conntrack::ConntrackView;
 use self::fit::LineFit;
 use self::flow::FlowView;
 use self::objects::ExchangeView;
-pub use self::read::{NoExchange, ReadRecord, read_json};
+pub use self::read::{NotRead, ReadRecord, read_json};
 use self::statement::StatementView;
 use self::verdict::VerdictView;
 use super::Observer;

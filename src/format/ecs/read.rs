@@ -1,29 +1,32 @@
-//! The way back: an exchange from its line of JSON, as far as the text line and filters need it.
+//! The way back: an exchange or a connect from its line of JSON, as far as the text line, filters and `top` need it.
 //!
 //! Takes what it knows and passes over the rest, so that lines of other versions are read too. Trusts no line: what does not
 //! fit is left out.
 
-use std::borrow::Cow;
-use std::fmt;
+mod connect;
+mod text;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use compact_str::{CompactString, format_compact};
 use serde::Deserialize;
-use serde::de::{Deserializer, Visitor};
 
+use self::text::{JsonText, JsonTexts, objects};
 use crate::flow::{Endpoint, Timestamp};
+use crate::format::stamp;
 use crate::record::{
-    CallSystem, ConnectionOpening, ConnectionSide, EarlyEnd, EndedHow, Exchange, ExchangeConnection, GrpcCall, Http2,
-    HttpRequest, HttpResponse, HttpVersion, MissingParts, NetworkDirection, Process, ProcessContainer, SocketCounts,
-    StreamClass, StreamReset, Trust, UnansweredReason, WebSocket, Weird, WeirdSet, grpc_status_name, h2_error,
+    CallSystem, ConnectionOpening, ConnectionSide, DomainNames, DomainSource, EarlyEnd, EndedHow, Exchange,
+    ExchangeConnection, GrpcCall, Http2, HttpRequest, HttpResponse, HttpVersion, MissingParts, NetworkDirection,
+    Process, ProcessContainer, Record, SocketCounts, StreamClass, StreamReset, Trust, UnansweredReason, WebSocket,
+    Weird, WeirdSet, Workload, grpc_status_name, h2_error,
 };
 
 /// A record that was read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReadRecord {
     /// What happened.
-    pub exchange: Exchange,
+    pub record: Record,
     /// `kubernetes.pod.name`
     pub pod: Option<CompactString>,
     /// `kubernetes.namespace`
@@ -32,64 +35,26 @@ pub struct ReadRecord {
     pub node: Option<CompactString>,
 }
 
-/// Why a line gave no exchange.
+/// Why a line gave no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoExchange {
-    /// A record of another kind.
+pub enum NotRead {
+    /// A record of a kind that is not read.
     OtherDataset,
     /// No record of podtap's.
     NoRecord,
 }
 
-/// The exchange of one line of JSON.
-pub fn read_json(line: &[u8]) -> Result<ReadRecord, NoExchange> {
-    let line: Line<'_> = serde_json::from_slice(line).map_err(|_| NoExchange::NoRecord)?;
+/// The exchange or connect of one line of JSON.
+pub fn read_json(line: &[u8]) -> Result<ReadRecord, NotRead> {
+    // JSON is UTF-8: looked at once, and not once for each text in it.
+    let text = std::str::from_utf8(line).map_err(|_| NotRead::NoRecord)?;
+    let line: Line<'_> = serde_json::from_str(text).map_err(|_| NotRead::NoRecord)?;
     match &*line.event.dataset.0 {
-        "podtap.http" => line.read().ok_or(NoExchange::NoRecord),
-        other if other.starts_with("podtap.") => Err(NoExchange::OtherDataset),
-        _ => Err(NoExchange::NoRecord),
+        "podtap.http" => line.read().ok_or(NotRead::NoRecord),
+        "podtap.connect" => connect::read(text).ok_or(NotRead::NoRecord),
+        other if other.starts_with("podtap.") => Err(NotRead::OtherDataset),
+        _ => Err(NotRead::NoRecord),
     }
-}
-
-/// A string, borrowed where it has no escapes.
-#[derive(Default)]
-struct JsonText<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for JsonText<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = JsonText<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(JsonText(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(JsonText(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
-impl JsonText<'_> {
-    fn compact(&self) -> CompactString {
-        CompactString::from(&*self.0)
-    }
-}
-
-/// Objects of the line: the members that hold text, then the others.
-macro_rules! objects {
-    ($($name:ident { $($(#[$meta:meta])* $text:ident: $text_type:ty,)* ; $($plain:ident: $plain_type:ty,)* })*) => {
-        $(#[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct $name<'a> {
-            $(#[serde(borrow)] $(#[$meta])* $text: $text_type,)*
-            $($plain: $plain_type,)*
-        })*
-    };
 }
 
 objects! {
@@ -107,10 +72,14 @@ objects! {
         kubernetes: Option<Kubernetes<'a>>,
         observer: Option<Observer<'a>>,
         podtap: Podtap<'a>,
+        source: Option<End<'a>>,
+        destination: Option<End<'a>>,
         ;
-        source: Option<ReadEnd>,
-        destination: Option<ReadEnd>,
+        client: Option<Client>,
     }
+    End { domain: Option<JsonTexts<'a>>, ; ip: Option<IpAddr>, port: Option<u16>, }
+    SidePart { workload: Option<WorkloadPart<'a>>, domain_source: Option<JsonText<'a>>, ; }
+    WorkloadPart { namespace: Option<JsonText<'a>>, name: Option<JsonText<'a>>, kind: Option<JsonText<'a>>, ; }
     Event { dataset: JsonText<'a>, id: JsonText<'a>, end: Option<JsonText<'a>>, ; }
     Http {
         version: Option<JsonText<'a>>,
@@ -122,9 +91,9 @@ objects! {
     RequestPart { method: Option<JsonText<'a>>, ; bytes: u64, body: ReadBody, }
     Original { original: Option<JsonText<'a>>, ; }
     UrlPart { original: Option<JsonText<'a>>, domain: Option<JsonText<'a>>, ; port: Option<u16>, }
-    Network { direction: Option<JsonText<'a>>, community_id: Option<JsonText<'a>>, ; }
+    Network { direction: Option<JsonText<'a>>, transport: Option<JsonText<'a>>, ; }
     Name { name: Option<JsonText<'a>>, ; }
-    ProcessPart { name: JsonText<'a>, executable: Option<JsonText<'a>>, ; pid: u32, }
+    ProcessPart { name: JsonText<'a>, executable: Option<JsonText<'a>>, args: Vec<JsonText<'a>>, ; pid: u32, }
     UserPart { id: Option<JsonText<'a>>, name: Option<JsonText<'a>>, ; }
     ContainerPart { id: JsonText<'a>, name: Option<JsonText<'a>>, ; }
     Kubernetes { namespace: Option<JsonText<'a>>, pod: Option<Name<'a>>, node: Option<Name<'a>>, ; }
@@ -143,6 +112,8 @@ objects! {
         ended_how: Option<JsonText<'a>>,
         http2: Option<Http2Part<'a>>,
         websocket: Option<WebSocketPart<'a>>,
+        source: Option<SidePart<'a>>,
+        destination: Option<SidePart<'a>>,
         ;
         timing: ReadTiming,
         late: bool,
@@ -161,9 +132,8 @@ objects! {
 }
 
 #[derive(Deserialize)]
-struct ReadEnd {
+struct Client {
     ip: IpAddr,
-    port: u16,
 }
 
 #[derive(Default, Deserialize)]
@@ -198,7 +168,8 @@ impl Line<'_> {
     fn read(self) -> Option<ReadRecord> {
         let start = time(&self.timestamp)?;
         let end = self.event.end.as_ref().and_then(time);
-        let (client, server) = (endpoint(self.source?), endpoint(self.destination?));
+        let (source, destination) = (self.source?, self.destination?);
+        let (client, server) = (source.endpoint()?, destination.endpoint()?);
         let podtap = self.podtap;
         let version = self.http.version.as_ref().map_or(HttpVersion::Unknown, version);
         let timing = &podtap.timing;
@@ -209,18 +180,13 @@ impl Line<'_> {
         let begins = if request.is_some() { asked.plus(timing.wait_us.saturating_mul(1000)) } else { start };
         let response = self.http.response.map(|part| response(&part, version, begins, end.unwrap_or(begins)));
         let direction = self.network.direction.as_ref().and_then(direction);
-        let interface = self.observer.and_then(|observer| observer.ingress).and_then(|ingress| ingress.interface);
+        let interface = self.observer.and_then(Observer::interface);
         let connection = ExchangeConnection {
-            community_id: self.network.community_id.as_ref().map(JsonText::compact).unwrap_or_default(),
             direction,
-            interface: interface.and_then(|interface| interface.name).map(|name| Arc::from(&*name.0)),
+            interface,
             opening: self.process.map(|part| opening(&part, self.user.as_ref(), self.container.as_ref(), start)),
             ..ExchangeConnection::new(podtap.connection.id.compact(), client, server)
         };
-        let (pod, namespace, node) = self.kubernetes.map_or((None, None, None), |it| {
-            let name = |part: Option<Name<'_>>| part.and_then(|part| part.name).map(|name| name.compact());
-            (name(it.pod), it.namespace.map(|name| name.compact()), name(it.node))
-        });
         let exchange = Exchange {
             request,
             response,
@@ -240,10 +206,57 @@ impl Line<'_> {
             grpc: self.rpc.map(|part| Box::new(grpc(&part))),
             websocket: podtap.websocket.map(|part| Box::new(websocket(&part))),
             open: podtap.open,
+            client_ip: self.client.map(|client| client.ip),
+            source_workload: podtap.source.as_ref().and_then(SidePart::workload),
+            destination_workload: podtap.destination.as_ref().and_then(SidePart::workload),
+            destination_domain: domain(destination.domain, podtap.destination.as_ref()),
             ..Exchange::new(Arc::new(connection), self.event.id.compact(), podtap.connection.exchange)
         };
-        Some(ReadRecord { exchange, pod, namespace, node })
+        Some(Kubernetes::around(self.kubernetes, Record::Http(Box::new(exchange))))
     }
+}
+
+impl End<'_> {
+    /// An end without a port is no exchange's.
+    fn endpoint(&self) -> Option<Endpoint> {
+        Some(Endpoint::new(self.ip?, self.port?))
+    }
+}
+
+impl Observer<'_> {
+    fn interface(self) -> Option<Arc<str>> {
+        self.ingress?.interface?.name.map(|name| Arc::from(&*name.0))
+    }
+}
+
+impl Kubernetes<'_> {
+    /// The record, and whose it is.
+    fn around(this: Option<Self>, record: Record) -> ReadRecord {
+        let name = |part: Option<Name<'_>>| part.and_then(|part| part.name).map(|name| name.compact());
+        let this = this.unwrap_or_default();
+        ReadRecord {
+            record,
+            pod: name(this.pod),
+            namespace: this.namespace.map(|name| name.compact()),
+            node: name(this.node),
+        }
+    }
+}
+
+impl SidePart<'_> {
+    fn workload(&self) -> Option<Arc<Workload>> {
+        let part = self.workload.as_ref()?;
+        let text = |text: &Option<JsonText<'_>>| text.as_ref().map(JsonText::compact);
+        let (namespace, name, kind) = (text(&part.namespace), text(&part.name), text(&part.kind));
+        Some(Arc::new(Workload { namespace, name, kind, ..Workload::default() }))
+    }
+}
+
+/// The names of the destination's address.
+fn domain(names: Option<JsonTexts<'_>>, side: Option<&SidePart<'_>>) -> Option<Arc<DomainNames>> {
+    let names = names?.0.iter().map(JsonText::compact).collect();
+    let source = named([DomainSource::Dns, DomainSource::Host], DomainSource::name, side?.domain_source.as_ref()?)?;
+    Some(Arc::new(DomainNames { names, source }))
 }
 
 const TRUST: [Trust; 5] = [Trust::Complete, Trust::Truncated, Trust::Gap, Trust::Midstream, Trust::Unpaired];
@@ -266,12 +279,11 @@ fn named<T: Copy, const N: usize>(all: [T; N], name: fn(T) -> &'static str, text
 }
 
 fn time(text: &JsonText<'_>) -> Option<Timestamp> {
+    if let Some(at) = stamp::parse(&text.0) {
+        return Some(at);
+    }
     let at = text.0.parse::<jiff::Timestamp>().ok()?;
     i64::try_from(at.as_nanosecond()).ok().map(Timestamp)
-}
-
-fn endpoint(end: ReadEnd) -> Endpoint {
-    Endpoint::new(end.ip, end.port)
 }
 
 fn direction(text: &JsonText<'_>) -> Option<NetworkDirection> {
@@ -331,11 +343,19 @@ fn opening(
     container: Option<&ContainerPart<'_>>,
     start: Timestamp,
 ) -> ConnectionOpening {
+    let opening = ConnectionOpening::new(start);
+    // It was made just now.
+    let _ = opening.asker.set(Some(Arc::new(process(part, user, container))));
+    opening
+}
+
+fn process(part: &ProcessPart<'_>, user: Option<&UserPart<'_>>, container: Option<&ContainerPart<'_>>) -> Process {
     let text = |text: Option<&JsonText<'_>>| text.map(JsonText::compact);
-    let process = Process {
+    Process {
         pid: part.pid,
         name: part.name.compact(),
         executable: text(part.executable.as_ref()),
+        args: part.args.iter().map(JsonText::compact).collect(),
         user: user.and_then(|user| user.id.as_ref()?.0.parse().ok()).unwrap_or_default(),
         user_name: user.and_then(|user| text(user.name.as_ref())),
         container: container.map(|it| ProcessContainer {
@@ -344,11 +364,7 @@ fn opening(
             ..ProcessContainer::default()
         }),
         ..Process::default()
-    };
-    let opening = ConnectionOpening::new(start);
-    // It was made just now.
-    let _ = opening.asker.set(Some(Arc::new(process)));
-    opening
+    }
 }
 
 fn response(part: &ReadResponse, version: HttpVersion, first: Timestamp, last: Timestamp) -> HttpResponse {
@@ -429,8 +445,8 @@ mod tests {
     use crate::format::Observer;
     use crate::format::ecs::write_json;
     use crate::format::text::{TextStyle, write_line};
-    use crate::record::sample::{conntrack, exchange, record};
-    use crate::record::{EventOutcome, Record};
+    use crate::record::EventOutcome;
+    use crate::record::sample::{conntrack, everything_of_flow, exchange, record};
 
     fn json(record: &Record, observer: &Observer) -> Vec<u8> {
         let mut out = Vec::new();
@@ -438,11 +454,19 @@ mod tests {
         out
     }
 
-    fn text(exchange: Exchange) -> String {
+    fn line_of(record: &Record) -> String {
         let mut out = Vec::new();
         let style = TextStyle { colour: true, slow_after: Some(5_000_000), ..TextStyle::default() };
-        write_line(&mut out, &record(exchange), &style);
+        write_line(&mut out, record, &style);
         String::from_utf8(out).unwrap()
+    }
+
+    fn text(exchange: Exchange) -> String {
+        line_of(&record(exchange))
+    }
+
+    fn exchange_of(json: &[u8]) -> Exchange {
+        read_json(json).unwrap().record.into_exchange().unwrap()
     }
 
     /// Each way in which an exchange can differ that a line shows.
@@ -497,10 +521,28 @@ mod tests {
     #[test]
     fn the_line_of_what_was_read_is_the_line_of_what_was_written() {
         for it in variety() {
-            let read = read_json(&json(&record(it.clone()), &Observer::default())).unwrap().exchange;
+            let read = exchange_of(&json(&record(it.clone()), &Observer::default()));
             assert_eq!(text(read.clone()), text(it.clone()));
             assert_eq!((read.outcome(), read.end(), &read.id), (it.outcome(), it.end(), &it.id));
             assert_eq!(read.route, it.route);
+        }
+    }
+
+    #[test]
+    fn who_is_at_both_ends_comes_with_it() {
+        let flow = everything_of_flow();
+        let mut it = exchange();
+        it.client_ip = Some([9, 9, 9, 9].into());
+        (it.source_workload, it.destination_workload) = (flow.source_workload, flow.destination_workload);
+        it.destination_domain = flow.destination_domain;
+        let read = exchange_of(&json(&record(it.clone()), &Observer::default()));
+        assert_eq!((read.client_ip, &read.destination_domain), (it.client_ip, &it.destination_domain));
+        for (found, given) in
+            [(&read.source_workload, &it.source_workload), (&read.destination_workload, &it.destination_workload)]
+        {
+            let (found, given) = (found.as_ref().unwrap(), given.as_ref().unwrap());
+            let of = |it: &Workload| (it.namespace.clone(), it.name.clone(), it.kind.clone());
+            assert_eq!(of(found), of(given));
         }
     }
 
@@ -510,19 +552,19 @@ mod tests {
         (observer.pod.name, observer.pod.namespace) = (Some("web-1".into()), Some("shop".into()));
         let read = read_json(&json(&record(exchange()), &observer)).unwrap();
         assert_eq!((read.pod.as_deref(), read.namespace.as_deref(), read.node), (Some("web-1"), Some("shop"), None));
-        assert_eq!(read.exchange.outcome(), EventOutcome::Success);
+        assert_eq!(read.record.exchange().unwrap().outcome(), EventOutcome::Success);
     }
 
     #[test]
     fn other_lines_are_told_apart() {
         let other = json(&Record::from(conntrack()), &Observer::default());
         for (line, why) in [
-            (&other[..], NoExchange::OtherDataset),
-            (b"{}", NoExchange::NoRecord),
-            (b"{\"event\":{\"dataset\":\"nginx.access\"}}", NoExchange::NoRecord),
-            (b"{\"event\":{\"dataset\":\"podtap.http\"}}", NoExchange::NoRecord),
-            (b"no json", NoExchange::NoRecord),
-            (b"", NoExchange::NoRecord),
+            (&other[..], NotRead::OtherDataset),
+            (b"{}", NotRead::NoRecord),
+            (b"{\"event\":{\"dataset\":\"nginx.access\"}}", NotRead::NoRecord),
+            (b"{\"event\":{\"dataset\":\"podtap.http\"}}", NotRead::NoRecord),
+            (b"no json", NotRead::NoRecord),
+            (b"", NotRead::NoRecord),
         ] {
             assert_eq!(read_json(line), Err(why), "{}", String::from_utf8_lossy(line));
         }
@@ -536,7 +578,7 @@ mod tests {
             let at = at % line.len();
             line[at] = byte;
             if let Ok(read) = read_json(&line) {
-                let shown = text(read.exchange);
+                let shown = line_of(&read.record);
                 let controls = shown.trim_end().chars().filter(|c| c.is_control()).count();
                 prop_assert_eq!(controls, shown.matches("\x1b[").count(), "{:?}", shown);
             }

@@ -24,7 +24,7 @@ impl Traffic {
         let mut exchange = exchange("GET", Some(200), route, 5);
         let first = crate::flow::Timestamp(1).plus(self.seconds * SECOND);
         exchange.request = exchange.request.map(|request| HttpRequest { first, last: first, ..request });
-        self.red.count(&super::RedRequest::of(exchange).unwrap());
+        self.red.count(&super::RedRequest::of(&mut exchange).unwrap());
     }
 
     fn scrape(&mut self) {

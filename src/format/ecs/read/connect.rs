@@ -1,0 +1,122 @@
+//! A connect from its line. Leaves out what neither the text line nor a filter nor `top` shows.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::text::{JsonText, objects};
+use super::{
+    ContainerPart, End, Kubernetes, Network, Observer, ProcessPart, ReadRecord, SidePart, UserPart, direction, domain,
+    named, process, time,
+};
+use crate::flow::IpProtocol;
+use crate::record::{ConnectRecord, ConnectResult, Record, SeenBy};
+
+objects! {
+    Line {
+        #[serde(rename = "@timestamp")] timestamp: JsonText<'a>,
+        event: Event<'a>,
+        source: Option<End<'a>>,
+        destination: Option<End<'a>>,
+        network: Network<'a>,
+        process: Option<ProcessPart<'a>>,
+        user: Option<UserPart<'a>>,
+        container: Option<ContainerPart<'a>>,
+        kubernetes: Option<Kubernetes<'a>>,
+        observer: Option<Observer<'a>>,
+        podtap: Podtap<'a>,
+        ;
+    }
+    Event { id: JsonText<'a>, end: Option<JsonText<'a>>, ; }
+    Podtap {
+        connect: ConnectPart<'a>,
+        connection: Option<Connection<'a>>,
+        source: Option<SidePart<'a>>,
+        destination: Option<SidePart<'a>>,
+        ;
+    }
+    ConnectPart { result: JsonText<'a>, errno: Option<JsonText<'a>>, seen_by: JsonText<'a>, ; tries: Option<u64>, }
+    Connection { id: JsonText<'a>, ; }
+}
+
+/// The connect, where the line has what every connect has.
+pub(super) fn read(text: &str) -> Option<ReadRecord> {
+    serde_json::from_str::<Line<'_>>(text).ok()?.read()
+}
+
+impl Line<'_> {
+    fn read(self) -> Option<ReadRecord> {
+        let (podtap, destination) = (self.podtap, self.destination?);
+        let compact = |text: &Option<JsonText<'_>>| text.as_ref().map(JsonText::compact);
+        let source = self.source.unwrap_or_default();
+        let process = self.process.map(|part| Arc::new(process(&part, self.user.as_ref(), self.container.as_ref())));
+        let record = ConnectRecord {
+            id: self.event.id.compact(),
+            start: time(&self.timestamp)?,
+            end: self.event.end.as_ref().and_then(time),
+            protocol: self.network.transport.as_ref().and_then(|name| IpProtocol::parse(&name.0))?,
+            source: source.ip,
+            source_port: source.port,
+            destination: destination.endpoint()?,
+            result: named(ConnectResult::ALL, ConnectResult::name, &podtap.connect.result)?,
+            errno: compact(&podtap.connect.errno),
+            seen_by: named([SeenBy::Process, SeenBy::Packets], SeenBy::name, &podtap.connect.seen_by)?,
+            process,
+            thread: None,
+            netns: None,
+            tries: podtap.connect.tries,
+            connection_id: podtap.connection.map(|connection| connection.id.compact()),
+            interface: self.observer.and_then(Observer::interface),
+            direction: self.network.direction.as_ref().and_then(direction),
+            source_workload: podtap.source.as_ref().and_then(SidePart::workload),
+            destination_workload: podtap.destination.as_ref().and_then(SidePart::workload),
+            destination_domain: domain(destination.domain, podtap.destination.as_ref()),
+            of_node: None,
+        };
+        Some(Kubernetes::around(self.kubernetes, Record::from(record)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::format::Observer;
+    use crate::format::ecs::{NotRead, read_json, write_json};
+    use crate::format::text::{TextStyle, write_line};
+    use crate::record::sample::{connect, everything_of_connect};
+    use crate::record::{ConnectRecord, ConnectResult, Record};
+
+    fn json(record: &Record) -> Vec<u8> {
+        let mut out = Vec::new();
+        write_json(&mut out, record, &Observer::default());
+        out
+    }
+
+    fn line(record: &Record) -> String {
+        let mut out = Vec::new();
+        write_line(&mut out, record, &TextStyle::default());
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_line_of_what_was_read_is_the_line_of_what_was_written() {
+        let mut bare = connect();
+        (bare.source, bare.source_port, bare.end, bare.process) = (None, None, None, None);
+        let of = |result| ConnectRecord { result, ..everything_of_connect() };
+        for it in [connect(), bare].into_iter().chain(ConnectResult::ALL.map(of)) {
+            let record = Record::from(it);
+            let read = read_json(&json(&record)).unwrap().record;
+            assert_eq!(line(&read), line(&record));
+            let Record::Connect(read) = read else { panic!("a connect") };
+            let Record::Connect(given) = record else { panic!("a connect") };
+            assert_eq!((read.result, read.errno, read.direction), (given.result, given.errno, given.direction));
+            assert_eq!(read.destination_domain, given.destination_domain);
+        }
+    }
+
+    #[test]
+    fn a_line_without_its_result_is_no_record() {
+        let line = String::from_utf8(json(&connect().into())).unwrap();
+        let line = line.replace("\"result\":\"established\"", "\"result\":\"new\"");
+        assert_eq!(read_json(line.as_bytes()), Err(NotRead::NoRecord));
+    }
+}
