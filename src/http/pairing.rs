@@ -77,8 +77,8 @@ pub(super) struct Pairing {
     /// Sizes of heads of requests and of responses.
     asked_sizes: Sizes,
     answered_sizes: Sizes,
-    /// Interim responses were seen.
-    interims: bool,
+    /// The largest interim response that was seen.
+    largest_interim: Option<u64>,
     /// The order rests on the sizes of what is missing, until there are as many responses as requests.
     counted: bool,
     /// The loss was that we joined late.
@@ -307,7 +307,7 @@ impl Pairing {
             }
         }
         if slot.ack > self.group.ack {
-            slot.opens = follows;
+            slot.opens = follows && !self.is_held_back();
             self.on_group(&slot, heard, follows, left);
         } else if follows {
             self.group.more += 1;
@@ -410,10 +410,17 @@ impl Pairing {
         }
     }
 
-    /// A 1xx response: gives the request it belongs to, the one that the next response answers, if that is known.
-    pub(super) fn informational(&mut self, offset: u64, ack: Option<u64>, at: Timestamp) -> Option<&mut RequestSlot> {
+    /// A 1xx response of `len` bytes: gives the request it belongs to, the one that the next response answers, if that is
+    /// known.
+    pub(super) fn informational(
+        &mut self,
+        offset: u64,
+        ack: Option<u64>,
+        at: Timestamp,
+        len: u64,
+    ) -> Option<&mut RequestSlot> {
         self.interim.get_or_insert(offset);
-        self.interims = true;
+        self.largest_interim = self.largest_interim.max(Some(len));
         let index = self.slots.iter().position(|s| !s.answered)?;
         let slot = self.slots.get(index)?;
         if !self.is_next(slot) || !slot.may_be_answered_by(offset, ack) {

@@ -296,13 +296,13 @@ impl HttpSession {
         let Some(kind) = self.kind(from) else { return 0 };
         if self.reader(from).body_untouched && self.is_bodyless(kind, chunk) {
             if kind == HeadKind::Response {
-                self.contradict(cx);
+                self.contradict_by_body(cx);
             }
             self.finish(from, kind, chunk.offset, cx);
             return 0;
         }
         if self.reader(from).body_untouched && kind == HeadKind::Response && self.may_be_bodyless(chunk.bytes) {
-            self.contradict(cx);
+            self.contradict_by_body(cx);
             self.framing_lost(from, kind, chunk.offset, cx);
             return 0;
         }

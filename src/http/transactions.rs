@@ -122,7 +122,7 @@ impl HttpSession {
         let end = begun.offset + len;
         self.time_out(conn, begun.at, cx);
         if (100..200).contains(&status) && status != 101 {
-            self.on_informational(status, begun, cx);
+            self.on_informational(status, len, begun, cx);
             return;
         }
         cx.ledger.responses += 1;
@@ -227,9 +227,9 @@ impl HttpSession {
     }
 
     /// 1xx: kept apart from the final status.
-    fn on_informational(&mut self, status: u16, begun: MessageStart, cx: &mut HttpContext) {
+    fn on_informational(&mut self, status: u16, len: u64, begun: MessageStart, cx: &mut HttpContext) {
         cx.ledger.informational += 1;
-        let slot = self.pairing.informational(begun.offset, begun.ack, begun.at);
+        let slot = self.pairing.informational(begun.offset, begun.ack, begun.at, len);
         if let Some(record) = slot.and_then(|s| s.exchange.as_mut()) {
             if record.informational.len() < MAX_INFORMATIONAL {
                 record.informational.push(status);
@@ -326,6 +326,14 @@ impl HttpSession {
     pub(super) fn may_be_bodyless(&self, bytes: &[u8]) -> bool {
         let head_unknown = self.target == Some(ResponseTarget::Loose) || self.pairing.on_trial();
         head_unknown && bytes.starts_with(b"HTTP/1.") && classify(bytes) == DetectedStart::Response
+    }
+
+    /// The response under way has not the body that it announced. If its request is on trial, that does not fit; if it is not
+    /// known, it was a HEAD.
+    pub(super) fn contradict_by_body(&mut self, cx: &mut HttpContext) {
+        if self.target != Some(ResponseTarget::Loose) {
+            self.contradict(cx);
+        }
     }
 
     /// What was seen does not fit the pairs on trial, if there are any.

@@ -9,6 +9,13 @@
 const KNOWN: u32 = 8;
 /// So many that ended alike are worth a trial.
 const ALIKE: u32 = 1;
+/// One that has this many others under way may have begun with fewer.
+const RISES: i64 = 3;
+/// Of this many groups one in `RARELY` may end otherwise.
+const MANY: u32 = 32;
+const RARELY: u32 = 8;
+/// So many otherwise in a row: the client changes its ways.
+const CHANGES: u32 = 4;
 
 /// The most that was seen of a lag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +29,11 @@ pub(super) enum Most {
 }
 
 impl Most {
-    fn learn(&mut self, lag: i64) {
+    /// This lag was seen, once more if that counts.
+    fn learn(&mut self, lag: i64, counts: bool) {
         *self = match *self {
-            Self::Seen(most, times) => Self::Seen(most.max(lag), times.saturating_add(1)),
-            Self::Supposed | Self::Unlimited => Self::Seen(lag, 1),
+            Self::Seen(most, times) => Self::Seen(most.max(lag), times.saturating_add(u32::from(counts))),
+            Self::Supposed | Self::Unlimited => Self::Seen(lag, u32::from(counts)),
         };
     }
 
@@ -45,11 +53,16 @@ pub(super) struct Habit {
     first: Most,
     /// Of any request.
     any: Most,
-    /// With what lag the groups ended that were seen, how many they are, and whether all of them did.
+    /// The most with which a group ended; how many did, and how many ended with less.
     ended: Option<i64>,
     ends: u32,
-    steady: bool,
-    /// Its requests wait for `100 Continue` too: what it does without that was not seen.
+    ends_less: u32,
+    /// The newest groups that ended with less; `CHANGES` in a row did once.
+    less_in_a_row: u32,
+    changes: bool,
+    /// All groups ended with the same lag.
+    alike: bool,
+    /// Its requests wait for `100 Continue` too.
     held_back: bool,
     /// What was taken for it was none once.
     refuted: bool,
@@ -62,7 +75,10 @@ impl Default for Habit {
             any: Most::Supposed,
             ended: None,
             ends: 0,
-            steady: true,
+            ends_less: 0,
+            less_in_a_row: 0,
+            changes: false,
+            alike: true,
             held_back: false,
             refuted: false,
         }
@@ -72,12 +88,12 @@ impl Default for Habit {
 impl Habit {
     /// A group begins with this lag.
     pub(super) fn begins(&mut self, lag: i64) {
-        self.first.learn(lag);
+        self.first.learn(lag, true);
     }
 
-    /// A request has this lag.
-    pub(super) fn asks(&mut self, lag: i64) {
-        self.any.learn(lag);
+    /// A request has this lag, and could have had a larger one if it is `free`.
+    pub(super) fn asks(&mut self, lag: i64, free: bool) {
+        self.any.learn(lag, free);
     }
 
     /// A request has this lag at least.
@@ -89,11 +105,22 @@ impl Habit {
 
     /// A group ended with this lag.
     pub(super) fn ends(&mut self, lag: i64) {
-        self.ends = self.ends.saturating_add(1);
-        self.steady &= *self.ended.get_or_insert(lag) == lag;
+        self.alike &= *self.ended.get_or_insert(lag) == lag;
+        if self.ended < Some(lag) {
+            // One that keeps many under way may begin with fewer, each time more.
+            let begins = lag >= RISES && self.ends <= 1 && self.ends_less == 0;
+            self.ends_less = self.ends_less.saturating_add(if begins { 0 } else { self.ends });
+            (self.ended, self.ends) = (Some(lag), 0);
+        }
+        let less = self.ended > Some(lag);
+        let count = if less { &mut self.ends_less } else { &mut self.ends };
+        *count = count.saturating_add(1);
+        self.less_in_a_row = if less { self.less_in_a_row.saturating_add(1) } else { 0 };
+        self.changes |= self.less_in_a_row >= CHANGES;
     }
 
-    /// A request waits for `100 Continue` before its body, and what is behind it as well.
+    /// A request waits for `100 Continue` before its body, and what is behind it as well: until its answer comes that says
+    /// nothing of what its client does else.
     pub(super) fn holds_back(&mut self) {
         self.held_back = true;
     }
@@ -104,13 +131,21 @@ impl Habit {
     }
 
     /// Each of its groups ended as far ahead as it ever asks, as often as is believed.
-    pub(super) fn is_steady(&self) -> bool {
+    fn is_steady(&self) -> bool {
         matches!(self.any, Most::Seen(most, KNOWN..) if self.always_ends(most))
+    }
+
+    /// All of its groups ended so, but for those with which it began, or nearly all of many.
+    pub(super) fn is_mostly_steady(&self) -> bool {
+        let Most::Seen(most, KNOWN..) = self.any else { return false };
+        let rarely_less = self.ends >= MANY && self.ends_less <= self.ends / RARELY;
+        let risen = self.ends >= KNOWN && self.ends_less == 0;
+        self.is_steady() || (self.ended == Some(most) && !self.changes && (risen || rarely_less))
     }
 
     /// Groups were seen, and each of them ended with this lag.
     fn always_ends(&self, lag: i64) -> bool {
-        self.steady && self.ended == Some(lag)
+        self.alike && self.ended == Some(lag)
     }
 
     /// What it was supposed to be was confirmed.
@@ -151,7 +186,7 @@ impl Habit {
         // Whole groups were seen, and none that ended otherwise.
         let alike =
             !self.refuted && self.ends >= ALIKE && matches!(self.any, Most::Seen(most, _) if self.always_ends(most));
-        if self.held_back && !waits {
+        if self.held_back && !waits && !self.is_known() {
             return None;
         }
         let fits = !self.refuted && (waits || self.is_steady());

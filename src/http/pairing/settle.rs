@@ -69,10 +69,11 @@ impl Pairing {
         let switches = self.slots.iter().any(|s| !s.answered && (s.asked.upgrade || s.asked.connect));
         let len = self.response_hole.filter(|_| !switches).and_then(|lost| lost.of_whole(offset));
         let most = len.and_then(|len| self.answered_sizes.most_in(len, smaller));
-        let expects = self.slots.iter().any(|s| s.expects);
-        let held_one = len.is_some_and(|len| len >= LARGE) && !self.interims && !expects;
+        let interims = self.largest_interim.unwrap_or(0).saturating_mul(2);
+        let held_one = len.is_some_and(|len| len >= LARGE.max(interims));
         // A client that asks when it has an answer has asked where the hole ends.
-        let had_one = len.is_some() && self.group.ack == Some(offset) && self.habit.asks_when_answered(self.interims);
+        let asks = self.habit.asks_when_answered(self.largest_interim.is_some());
+        let had_one = len.is_some() && self.group.ack == Some(offset) && asks;
         let final_ones = held_one || had_one;
         MissingMessages { certain: 0, likely: i64::from(final_ones), most, len }
     }
@@ -125,7 +126,8 @@ impl Pairing {
     /// A request acknowledges more than the one before it, which it `follows` unless others may be missing between them.
     pub(super) fn on_group(&mut self, slot: &RequestSlot, heard: u64, follows: bool, left: &mut Vec<LeftQueue>) {
         let before = std::mem::replace(&mut self.group, Group { ack: slot.ack, ..Group::default() });
-        if let Some(not_had) = before.not_had.filter(|_| before.exact && follows && self.trial.is_none()) {
+        let free = !self.is_held_back();
+        if let Some(not_had) = before.not_had.filter(|_| before.exact && follows && free && self.trial.is_none()) {
             self.habit.ends(slot.place.number - 1 - not_had);
         }
         if self.doubt.is_some() || self.response_gap {
@@ -136,9 +138,14 @@ impl Pairing {
         let lag = slot.place.number - not_had;
         if self.trial.is_some() {
             if self.habit.most(true).is_some_and(|most| lag <= most) { self.count_agreement() } else { self.fail(left) }
-        } else if before.ack.is_some() {
+        } else if before.ack.is_some() && free {
             self.habit.begins(lag);
         }
+    }
+
+    /// Whether a request that waits for `100 Continue` waits for its answer: what is behind it was held back.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.unanswered().any(|slot| slot.expects)
     }
 
     /// A request has this lag. Where the order rests on another habit it was not found again.
@@ -146,7 +153,7 @@ impl Pairing {
         if self.is_refuted_by(lag) {
             self.contradict(left);
         } else {
-            self.habit.asks(lag);
+            self.habit.asks(lag, !self.is_held_back());
         }
     }
 
@@ -182,7 +189,21 @@ impl Pairing {
             }
         }
         let waits = self.loose.iter().any(|l| l.waiting && l.place.run == 0);
-        joined.or_else(|| if waits { self.join_all(left) } else { None })
+        let joined = joined.or_else(|| if waits { self.join_all(left) } else { None });
+        self.forget_past_runs();
+        joined
+    }
+
+    /// Requests and responses that come now have known numbers, and so have all that these can be compared with: nothing more
+    /// will be known of the runs before them.
+    fn forget_past_runs(&mut self) {
+        let Some(latest) = self.latest.filter(|_| self.doubt.is_some()) else { return };
+        let heard = self.earlier.iter().map(|heard| heard.place).chain([latest.place]);
+        if heard.chain([self.asked, self.answered]).all(|place| place.run == 0) {
+            (self.doubt, self.joined_late) = (None, false);
+            self.slots.iter_mut().filter(|s| !s.answered && s.place.run != 0).for_each(RequestSlot::give_up);
+            self.loose.iter_mut().filter(|l| l.place.run != 0).for_each(|l| l.waiting = false);
+        }
     }
 
     fn compare_with_heard(&mut self, request: &AskedRequest) -> Result<(), Conflict> {
@@ -276,6 +297,7 @@ impl Pairing {
         self.take_turn(heard);
         self.resolve(said, left);
         self.merge(left);
+        self.forget_past_runs();
         let place = self.latest?.place;
         let index = self.slots.iter().position(|s| !s.answered && s.place == place && place.run == 0)?;
         let slot = self.slots.get_mut(index)?;
@@ -417,7 +439,7 @@ impl Pairing {
     /// The client was seen to ask as far ahead as ever, again and again: so it does.
     fn settle_steady(&mut self, left: &mut Vec<LeftQueue>) {
         let Some(ahead) = self.ahead.filter(|_| self.is_gapless()) else { return };
-        if self.habit.is_steady() && ahead.less_far == 0 && ahead.as_far >= STEADY {
+        if self.habit.is_mostly_steady() && ahead.less_far == 0 && ahead.as_far >= STEADY {
             self.settle_at(ahead.most, left);
         }
     }

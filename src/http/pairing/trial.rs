@@ -90,7 +90,7 @@ impl Pairing {
     fn is_quiet(&self, now: Timestamp) -> bool {
         let waits = self.slots.iter().filter_map(|s| s.exchange.as_ref()?.in_order());
         let slowest = waits.map(|(request, response)| response.first.since(request.first)).max().unwrap_or(0);
-        let quiet = if self.interims { QUIET_AT_WORK } else { QUIET };
+        let quiet = if self.largest_interim.is_some() { QUIET_AT_WORK } else { QUIET };
         let quiet = quiet.max(slowest.saturating_mul(4));
         let long_ago = |end: Option<Timestamp>| end.is_some_and(|end| now.since(end) >= quiet);
         let paired = self.slots.iter().rev().find(|s| s.answered).map(RequestSlot::ended);
