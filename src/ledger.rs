@@ -103,7 +103,7 @@ reasons! {
         Ppp = "ppp",
         /// GTP.
         Gtp = "gtp",
-        /// 802.11, Prism, radiotap, PPI.
+        /// 802.11 but for whole data frames: management, control, aggregates, fragments.
         Wlan = "wlan",
         /// ERSPAN.
         Erspan = "erspan",

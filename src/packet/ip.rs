@@ -10,7 +10,7 @@ use etherparse::{
 use super::fragments::{Fragment, FragmentKey};
 use super::link::{self, IpPacket, ethertype};
 use super::span::ByteSpan;
-use super::{CarriedIn, IpAddresses, TcpFlags};
+use super::{CarriedIn, IpAddresses, TcpFlags, tunnels};
 use crate::flow::{Endpoint, FiveTuple, IpProtocol, PacketPlace, Scope, TunnelKind};
 use crate::ledger::Skip;
 use crate::record::IcmpMessage;
@@ -323,71 +323,13 @@ impl<'a> Walk<'a> {
         }
         .after(8)?;
         self.note(ips, IpProtocol::UDP, [header.source_port(), header.destination_port()], None, payload);
-        let ip = match (header.source_port(), header.destination_port()) {
-            (_, 4754) => return self.gre(ips, payload),
-            (_, 4789 | 8472) => self.vxlan(payload)?,
-            (_, 6081) => self.geneve(payload)?,
-            (_, 6635) => {
-                self.enter()?;
-                link::mpls(payload, &mut self.place)?
-            }
-            (_, 2152) => self.gtp(payload)?,
-            (2123 | 2152 | 3386, _) | (_, 2123 | 3386) => return Err(Skip::Gtp),
-            _ => return Err(Skip::NotTcp),
-        };
+        if header.destination_port() == 4754 {
+            return self.gre(ips, payload);
+        }
+        let tunnel = tunnels::read(header.source_port(), header.destination_port(), payload)?;
+        self.enter()?;
+        let ip = tunnel.open(&mut self.place)?;
         self.packet(ip)
-    }
-
-    /// VXLAN (RFC 7348).
-    fn vxlan(&mut self, payload: ByteSpan<'a>) -> Result<IpPacket<'a>, Skip> {
-        let &[flags, _, _, _, n0, n1, n2, _] = payload.first::<8>()?;
-        if flags & 0x08 == 0 {
-            return Err(Skip::NotTcp);
-        }
-        self.enter()?;
-        self.place.enter_network(TunnelKind::Vxlan, u32::from_be_bytes([0, n0, n1, n2]));
-        link::ethernet(payload.after(8)?, &mut self.place)
-    }
-
-    /// Geneve (RFC 8926).
-    fn geneve(&mut self, payload: ByteSpan<'a>) -> Result<IpPacket<'a>, Skip> {
-        let &[options, _, high, low, n0, n1, n2, _] = payload.first::<8>()?;
-        if options >> 6 != 0 {
-            return Err(Skip::Geneve);
-        }
-        self.enter()?;
-        self.place.enter_network(TunnelKind::Geneve, u32::from_be_bytes([0, n0, n1, n2]));
-        let inner = payload.after(8 + 4 * usize::from(options & 0x3f))?;
-        match u16::from_be_bytes([high, low]) {
-            ethertype::BRIDGED => link::ethernet(inner, &mut self.place),
-            kind => link::typed(kind, inner, &mut self.place),
-        }
-    }
-
-    /// GTP-U version 1 (3GPP TS 29.281). Its tunnels have one direction: their numbers are no part of a scope.
-    fn gtp(&mut self, payload: ByteSpan<'a>) -> Result<IpPacket<'a>, Skip> {
-        const USER_PACKET: u8 = 255;
-        let &[flags, kind, _, _, t0, t1, t2, t3] = payload.first::<8>()?;
-        if flags >> 4 != 0b0011 || kind != USER_PACKET {
-            return Err(Skip::Gtp);
-        }
-        self.enter()?;
-        self.place.note_tunnel(TunnelKind::Gtp, Some(u32::from_be_bytes([t0, t1, t2, t3])));
-        let mut rest = payload.after(8)?;
-        if flags & 7 != 0 {
-            let &[_, _, _, mut extension] = rest.first()?;
-            rest = rest.after(4)?;
-            for _ in 0..MAX_EXTENSIONS {
-                if flags & 4 == 0 || extension == 0 {
-                    break;
-                }
-                let [words] = *rest.first()?;
-                let len = 4 * usize::from(words).max(1);
-                extension = *rest.bytes.get(len - 1).ok_or_else(|| rest.too_short())?;
-                rest = rest.after(len)?;
-            }
-        }
-        link::raw(rest)
     }
 
     /// Options that the snap length cut are no loss: nothing above reads them.

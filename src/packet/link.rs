@@ -6,6 +6,7 @@ use etherparse::SingleVlanHeaderSlice;
 
 use super::LinkType;
 use super::span::ByteSpan;
+use super::wlan;
 use crate::flow::PacketPlace;
 use crate::ledger::Skip;
 
@@ -18,6 +19,8 @@ const MAX_TLVS: usize = 64;
 pub(super) mod linktype {
     pub(in crate::packet) const NULL: u16 = 0;
     pub(in crate::packet) const ETHERNET: u16 = 1;
+    /// ARCNET of BSD: without the two bytes of an offset that Linux has.
+    pub(in crate::packet) const ARCNET_BSD: u16 = 7;
     pub(in crate::packet) const PPP: u16 = 9;
     /// DLT_RAW of most systems, and of OpenBSD: some writers put them into the file as they are.
     pub(in crate::packet) const DLT_RAW: u16 = 12;
@@ -31,6 +34,7 @@ pub(super) mod linktype {
     pub(in crate::packet) const LINUX_SLL: u16 = 113;
     pub(in crate::packet) const PRISM: u16 = 119;
     pub(in crate::packet) const RADIOTAP: u16 = 127;
+    pub(in crate::packet) const ARCNET_LINUX: u16 = 129;
     pub(in crate::packet) const AVS: u16 = 163;
     pub(in crate::packet) const PPP_PPPD: u16 = 166;
     pub(in crate::packet) const PPI: u16 = 192;
@@ -87,14 +91,20 @@ pub(super) fn open<'a>(link: LinkType, frame: ByteSpan<'a>, place: &mut PacketPl
         linktype::PPP | linktype::PPP_HDLC => match frame.first::<2>()? {
             // Unicast and broadcast of Cisco's own framing, which goes by this type too.
             [0x0f | 0x8f, 0] => cisco_hdlc(frame, place),
-            _ => ppp(frame).and_then(|(ether_type, rest)| typed(ether_type, rest, place)),
+            _ => ppp(frame, place),
         },
-        linktype::PPP_PPPD | linktype::PPP_WITH_DIR => {
-            let (ether_type, rest) = ppp(frame.after(1)?)?;
-            typed(ether_type, rest, place)
-        }
+        linktype::PPP_PPPD | linktype::PPP_WITH_DIR => ppp(frame.after(1)?, place),
         linktype::PPP_ETHER => typed(ethertype::PPPOE, frame, place),
-        linktype::IEEE802_11 | linktype::PRISM | linktype::RADIOTAP | linktype::AVS | linktype::PPI => Err(Skip::Wlan),
+        linktype::IEEE802_11 => wireless(frame, false, place),
+        linktype::RADIOTAP => {
+            let (frame, padded) = wlan::radiotap(frame)?;
+            wireless(frame, padded, place)
+        }
+        linktype::PRISM => wireless(wlan::prism(frame)?, false, place),
+        linktype::AVS => wireless(wlan::avs(frame)?, false, place),
+        linktype::PPI => ppi(frame, place),
+        linktype::ARCNET_LINUX => arcnet(frame.after(4)?, place),
+        linktype::ARCNET_BSD => arcnet(frame.after(2)?, place),
         _ => Err(Skip::LinkType),
     }
 }
@@ -155,6 +165,44 @@ fn snap(llc: ByteSpan<'_>) -> Result<(u16, ByteSpan<'_>), Skip> {
     }
 }
 
+/// A frame of 802.11: its data have an LLC header, as those of 802.3 may.
+fn wireless<'a>(frame: ByteSpan<'a>, padded: bool, place: &mut PacketPlace) -> Result<IpPacket<'a>, Skip> {
+    let (ether_type, rest) = snap(wlan::data(frame, padded)?)?;
+    typed(ether_type, rest, place)
+}
+
+/// PPI: a header of a length that it says, and the type of what follows it.
+fn ppi<'a>(frame: ByteSpan<'a>, place: &mut PacketPlace) -> Result<IpPacket<'a>, Skip> {
+    let &[version, _, l0, l1, t0, t1, t2, t3] = frame.first()?;
+    let (len, kind) = (u16::from_le_bytes([l0, l1]), u32::from_le_bytes([t0, t1, t2, t3]));
+    let rest = frame.after(len.into())?;
+    match (version, u16::try_from(kind)) {
+        (0, Ok(linktype::IEEE802_11)) => wireless(rest, false, place),
+        (0, Ok(linktype::ETHERNET)) => ethernet(rest, place),
+        _ => Err(Skip::Wlan),
+    }
+}
+
+/// ARCNET behind its addresses: IP as in RFC 1051, or as in RFC 1201 with a flag and a sequence number.
+fn arcnet<'a>(rest: ByteSpan<'a>, place: &mut PacketPlace) -> Result<IpPacket<'a>, Skip> {
+    const EXCEPTION: u8 = 0xff;
+    let [kind] = *rest.first()?;
+    let ether_type = match kind {
+        0xf0 => return typed(ethertype::IPV4, rest.after(1)?, place),
+        0xd4 => ethertype::IPV4,
+        0xc4 => ethertype::IPV6,
+        _ => return Err(Skip::NotIp),
+    };
+    let [_, split] = *rest.first()?;
+    match split {
+        0 => typed(ether_type, rest.after(4)?, place),
+        // An exception packet says so in four bytes, and repeats the header.
+        EXCEPTION => typed(ether_type, rest.after(8)?, place),
+        // Part of a packet.
+        _ => Err(Skip::LinkType),
+    }
+}
+
 /// What MPLS carries.
 enum Labelled<'a> {
     Ip(IpPacket<'a>),
@@ -181,7 +229,7 @@ fn behind_labels(mut rest: ByteSpan<'_>) -> Result<Labelled<'_>, Skip> {
     Err(Skip::TooDeep)
 }
 
-/// The IP packet behind labels that lie in an IP packet or a UDP datagram.
+/// The IP packet behind labels that lie in an IP packet.
 pub(super) fn mpls<'a>(rest: ByteSpan<'a>, place: &mut PacketPlace) -> Result<IpPacket<'a>, Skip> {
     typed(ethertype::MPLS, rest, place)
 }
@@ -193,11 +241,17 @@ fn pppoe<'a>(rest: ByteSpan<'a>, place: &mut PacketPlace) -> Result<(u16, ByteSp
         return Err(Skip::Ppp);
     }
     place.enter_session(u16::from_be_bytes([s0, s1]));
-    ppp(rest.after(6)?.limited(u16::from_be_bytes([l0, l1]).into()))
+    inside_ppp(rest.after(6)?.limited(u16::from_be_bytes([l0, l1]).into()))
+}
+
+/// A frame of PPP.
+fn ppp<'a>(frame: ByteSpan<'a>, place: &mut PacketPlace) -> Result<IpPacket<'a>, Skip> {
+    let (ether_type, rest) = inside_ppp(frame)?;
+    typed(ether_type, rest, place)
 }
 
 /// The EtherType that a protocol of PPP means, and what follows it, with or without address and control (RFC 1662).
-fn ppp(frame: ByteSpan<'_>) -> Result<(u16, ByteSpan<'_>), Skip> {
+fn inside_ppp(frame: ByteSpan<'_>) -> Result<(u16, ByteSpan<'_>), Skip> {
     let rest = if frame.bytes.starts_with(&[0xff, 3]) { frame.after(2)? } else { frame };
     let &[high, low] = rest.first()?;
     // A protocol in one byte is odd; the first of two is even.

@@ -9,7 +9,9 @@ mod ip;
 mod link;
 mod plain;
 mod span;
+mod tunnels;
 mod undelivered;
+mod wlan;
 #[cfg(test)]
 mod tests;
 

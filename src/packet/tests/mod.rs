@@ -42,7 +42,7 @@ type Wrapped = Vec<(&'static str, u16, Vec<u8>)>;
 
 /// The same segment behind every header that is opened.
 fn wrapped() -> Wrapped {
-    [behind_links(), behind_packets(), behind_labels(), behind_datagrams()].concat()
+    [behind_links(), behind_radio(), behind_packets(), behind_labels(), behind_datagrams(), behind_generic()].concat()
 }
 
 fn behind_links() -> Wrapped {
@@ -80,6 +80,51 @@ fn behind_links() -> Wrapped {
             239,
             [[2, 0, 0, 5].as_slice(), &[0, 8, 0, 1, 8, 0, 1, 0], &[0, 66, 0, 9], v4].concat(),
         ),
+    ]
+}
+
+/// 802.11 under the headers that monitors put in front of it, and ARCNET.
+fn behind_radio() -> Wrapped {
+    let (v4, v6) = (&v4(), &v6());
+    let plain = &wlan(0x08, 1, &[], v4);
+    let padded = [&wlan(0x88, 2, &[0, 0], &[])[..26], &[0, 0, 0xaa, 0xaa, 3, 0, 0, 0, 0x86, 0xdd], v6].concat();
+    let prism = |len: [u8; 4]| [&[0x44, 0, 0, 0], len.as_slice(), &[0; 136], plain.as_slice()].concat();
+    vec![
+        ("802.11", 105, plain.clone()),
+        ("802.11, QoS", 105, wlan(0x88, 2, &[0, 0], v6)),
+        ("802.11, QoS and HT control", 105, wlan(0x88, 0x82, &[0, 0, 1, 2, 3, 4], v4)),
+        ("802.11 between access points", 105, wlan(0x88, 3, &[9, 9, 9, 9, 9, 9, 0, 0], v4)),
+        ("radiotap without fields", 127, [&[0, 0, 8, 0, 0, 0, 0, 0], plain.as_slice()].concat()),
+        ("radiotap with time and flags, padded", 127, {
+            let head = [&[0, 0, 17, 0, 3, 0, 0, 0], [0; 8].as_slice(), &[0x20]].concat();
+            [&head[..], &padded].concat()
+        }),
+        ("radiotap with more words", 127, {
+            [&[0, 0, 14, 0, 2, 0, 0, 0x80, 0x20, 8, 0, 0, 0x10, 0], plain.as_slice()].concat()
+        }),
+        ("Prism", 119, prism([144, 0, 0, 0])),
+        ("Prism of a big-endian host", 119, prism([0, 0, 0, 144])),
+        ("AVS", 163, [&[0x80, 0x21, 0x10, 1, 0, 0, 0, 12, 0, 0, 0, 0], plain.as_slice()].concat()),
+        ("AVS under Prism's type", 119, [&[0x80, 0x21, 0x10, 1, 0, 0, 0, 8], plain.as_slice()].concat()),
+        ("PPI", 192, [&[0, 0, 8, 0, 105, 0, 0, 0], plain.as_slice()].concat()),
+        ("PPI, Ethernet", 192, [&[0, 0, 12, 0, 1, 0, 0, 0, 0, 0, 0, 0], ethernet(0x0800, v4).as_slice()].concat()),
+        ("ARCNET, RFC 1051", 129, [&[1, 2, 0, 0, 0xf0], v4.as_slice()].concat()),
+        ("ARCNET, RFC 1201", 129, [&[1, 2, 0, 0, 0xd4, 0, 0, 7], v4.as_slice()].concat()),
+        ("ARCNET, exception packet", 129, [&[1, 2, 0, 0, 0xc4, 0xff, 0, 7, 0xc4, 0, 0, 7], v6.as_slice()].concat()),
+        ("ARCNET of BSD", 7, [&[1, 2, 0xd4, 0, 0, 7], v4.as_slice()].concat()),
+    ]
+}
+
+/// VXLAN that says what is in it.
+fn behind_generic() -> Wrapped {
+    let (v4, v6) = (&v4(), &v6());
+    let eth4 = &ethernet(0x0800, v4);
+    let to = |port, head: &[u8], inner: &[u8]| ipv4(UDP, &udp(port, &[head, inner].concat()));
+    vec![
+        ("VXLAN-GPE, IPv6", 228, to(4790, &[0x0c, 0, 0, 2, 0, 0, 42, 0], v6)),
+        ("VXLAN-GPE, Ethernet", 228, to(4790, &[0x0c, 0, 0, 3, 0, 0, 42, 0], eth4)),
+        ("VXLAN-GPE, MPLS", 228, to(4790, &[0x0c, 0, 0, 5, 0, 0, 42, 0], &mpls(v4))),
+        ("VXLAN at GPE's port", 228, to(4790, &[8, 0, 0, 0, 0, 0, 42, 0], eth4)),
     ]
 }
 
@@ -300,13 +345,24 @@ fn what_gives_no_segment_is_skipped_by_name() {
         (Skip::Gtp, 228, ipv4(UDP, &udp(2152, &[0; 64]))),
         (Skip::Geneve, 228, ipv4(UDP, &udp(6081, &[0x40; 64]))),
         (Skip::Wlan, 127, vec![0; 64]),
+        // A beacon; data without a body, in part, in an aggregate, damaged.
+        (Skip::Wlan, 105, wlan(0x80, 0, &[], &[0; 40])),
+        (Skip::Wlan, 105, wlan(0x48, 1, &[], &[0; 40])),
+        (Skip::Wlan, 105, wlan(0x08, 5, &[], &[0x45; 40])),
+        (Skip::Wlan, 105, wlan(0x88, 1, &[0x80, 0], &[0x45; 40])),
+        (Skip::Wlan, 127, [&[0, 0, 9, 0, 2, 0, 0, 0, 0x40], wlan(0x08, 1, &[], &[0x45; 40]).as_slice()].concat()),
+        (Skip::Wlan, 192, vec![0; 64]),
+        (Skip::Encrypted, 105, wlan(0x08, 0x41, &[], &[0x45; 40])),
+        (Skip::NotIp, 129, vec![0; 64]),
+        (Skip::LinkType, 129, vec![1, 2, 0, 0, 0xd4, 3, 0, 7, 0x45]),
+        (Skip::NotTcp, 228, ipv4(UDP, &udp(4790, &[0x0c, 0, 0, 4, 0, 0, 42, 0]))),
         (Skip::Erspan, 228, ipv4(47, &gre(0x10, 0x88be, &[0; 64]))),
         (Skip::Encrypted, 1, eth(0x88e5)),
         (Skip::Encrypted, 228, v4(50)),
         (Skip::TunnelNotTcp, 228, ipv4(4, &v4(1))),
         (Skip::TunnelNotTcp, 228, ipv4(47, &gre(0, 0x6558, &eth(0x0806)))),
         (Skip::TunnelNotTcp, 228, ipv4(UDP, &udp(4789, &vxlan(&ethernet(0x0800, &ipv4(UDP, &udp(53, b"?"))))))),
-        (Skip::LinkType, 7, vec![0; 64]),
+        (Skip::LinkType, 8, vec![0; 64]),
         (Skip::Malformed, 228, v6()),
         (Skip::Malformed, 1, ethernet(0x0800, &v6())),
         (Skip::Malformed, 228, ipv4(TCP, &[0; 19])),
@@ -407,7 +463,7 @@ proptest! {
 proptest! {
     #[test]
     fn no_bytes_make_it_panic_or_lose_a_frame(
-        link in prop::sample::select(vec![0u16, 1, 9, 12, 14, 101, 108, 113, 127, 228, 229, 239, 276, 999]),
+        link in prop::sample::select(vec![0u16, 1, 7, 9, 12, 14, 101, 105, 108, 113, 119, 127, 129, 163, 192, 228, 229, 239, 276, 999]),
         frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..120), 1..8),
         more in 0..200u32,
     ) {

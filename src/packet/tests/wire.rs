@@ -88,6 +88,12 @@ pub(super) fn vxlan(frame: &[u8]) -> Vec<u8> {
     join(&[8, 0, 0, 0, 0, 0, 42, 0], frame)
 }
 
+/// A data frame of 802.11: `more` is what follows its three addresses and the sequence number.
+pub(super) fn wlan(control: u8, flags: u8, more: &[u8], packet: &[u8]) -> Vec<u8> {
+    let ether_type: &[u8] = if packet.first().is_some_and(|first| first >> 4 == 6) { &[0x86, 0xdd] } else { &[8, 0] };
+    [&[control, flags], [0; 22].as_slice(), more, &[0xaa, 0xaa, 3, 0, 0, 0], ether_type, packet].concat()
+}
+
 /// A whole frame.
 pub(super) fn frame(link: u16, data: &[u8]) -> Frame<'_> {
     Frame { at: Timestamp(0), link: LinkType(link), data, wire_len: data.len() as u32, interface: None }
