@@ -7,6 +7,9 @@
 mod base64;
 mod connect;
 
+use std::borrow::Cow;
+use std::io::Read;
+
 use compact_str::CompactString;
 
 use self::base64::Base64Decoder;
@@ -14,6 +17,8 @@ use crate::record::CallSystem;
 
 /// Longest end of a body that is kept.
 const MAX_END: usize = 1024;
+/// Longest end of a body once it is unpacked.
+const MAX_UNPACKED: usize = 8 * 1024;
 
 /// What a media type says of the protocol inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +56,14 @@ impl GrpcFlavour {
         unary.filter(|rest| connect_version && matches!(rest, [] | [b';' | b' ', ..])).map(|_| Self::ConnectUnary)
     }
 
+    /// By the request line: a unary call of Connect may be a GET, its message in the query.
+    pub(crate) fn of_get(method: &[u8], target: &[u8]) -> Option<Self> {
+        let query = target.split(|byte| *byte == b'?').nth(1).filter(|_| method == b"GET")?;
+        let is_there = |begin: &[u8]| query.split(|byte| *byte == b'&').any(|pair| pair.starts_with(begin));
+        let version = query.split(|byte| *byte == b'&').any(|pair| pair == b"connect=v1");
+        (version && is_there(b"message=") && is_there(b"encoding=")).then_some(Self::ConnectUnary)
+    }
+
     /// Whose call it is.
     pub(crate) fn system(self) -> CallSystem {
         match self {
@@ -84,8 +97,9 @@ pub(crate) struct MessageCounter {
     /// The frame under way ends the body.
     ending: bool,
     end: Vec<u8>,
-    /// The end was compressed, or too long.
+    /// The end was too long.
     end_unread: bool,
+    end_compressed: bool,
     count: u64,
     /// Where messages begin is not known any more.
     lost: bool,
@@ -108,6 +122,7 @@ impl MessageCounter {
             ending: false,
             end: Vec::new(),
             end_unread: false,
+            end_compressed: false,
             count: 0,
             lost: false,
         }
@@ -185,7 +200,7 @@ impl MessageCounter {
         let end = self.flavour.end_flag();
         self.lost = flags & !(COMPRESSED | end) != 0;
         self.ending = flags & end != 0;
-        self.end_unread |= self.ending && flags & COMPRESSED != 0;
+        self.end_compressed = self.ending && flags & COMPRESSED != 0;
         (self.have, self.left) = (0, u32::from_be_bytes([a, b, c, d]));
         if self.left == 0 {
             self.advance(0);
@@ -225,25 +240,34 @@ impl MessageCounter {
         if self.lost || self.end_unread || self.left > 0 {
             return None;
         }
+        let end = if self.end_compressed { Cow::Owned(unpacked(&self.end)?) } else { Cow::Borrowed(&*self.end) };
         match self.flavour {
             GrpcFlavour::Grpc => None,
             GrpcFlavour::Web | GrpcFlavour::WebText => {
-                let code = status(self.trailer(b"grpc-status")?)?;
-                Some((code, self.trailer(b"grpc-message").map(message)))
+                let code = status(trailer(&end, b"grpc-status")?)?;
+                Some((code, trailer(&end, b"grpc-message").map(message)))
             }
-            GrpcFlavour::Connect => self.ending.then(|| connect::end_of_stream(&self.end)).flatten(),
-            GrpcFlavour::ConnectUnary => connect::error(&self.end),
+            GrpcFlavour::Connect => self.ending.then(|| connect::end_of_stream(&end)).flatten(),
+            GrpcFlavour::ConnectUnary => connect::error(&end),
         }
     }
+}
 
-    /// The trailers of gRPC-Web: the value of `name` in them.
-    fn trailer(&self, name: &[u8]) -> Option<&[u8]> {
-        self.end.split(|b| *b == b'\n').find_map(|line| {
-            let colon = memchr::memchr(b':', line)?;
-            let (found, value) = line.split_at_checked(colon)?;
-            found.trim_ascii().eq_ignore_ascii_case(name).then(|| value.get(1..).unwrap_or_default().trim_ascii())
-        })
-    }
+/// The trailers of gRPC-Web: the value of `name` in them.
+fn trailer<'a>(trailers: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    trailers.split(|b| *b == b'\n').find_map(|line| {
+        let colon = memchr::memchr(b':', line)?;
+        let (found, value) = line.split_at_checked(colon)?;
+        found.trim_ascii().eq_ignore_ascii_case(name).then(|| value.get(1..).unwrap_or_default().trim_ascii())
+    })
+}
+
+/// The end of a body out of gzip, which all who compress it use where nothing else was agreed on.
+fn unpacked(end: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let limit = MAX_UNPACKED as u64 + 1;
+    flate2::read::GzDecoder::new(end).take(limit).read_to_end(&mut out).ok()?;
+    (out.len() <= MAX_UNPACKED).then_some(out)
 }
 
 /// The number of `grpc-status`.
@@ -383,6 +407,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_unary_call_of_connect_may_be_a_get() {
+        let query = "connect=v1&encoding=json&message=%7B%7D";
+        for (method, target, is_call) in [
+            ("GET", format!("/shop.Cart/Get?{query}"), true),
+            ("GET", format!("/shop.Cart/Get?a=b&{query}&base64=1"), true),
+            ("POST", format!("/shop.Cart/Get?{query}"), false),
+            ("GET", "/shop.Cart/Get?connect=v1&encoding=json".into(), false),
+            ("GET", "/shop.Cart/Get?connect=v2&encoding=json&message=a".into(), false),
+            ("GET", "/search?message=a&encoding=utf-8".into(), false),
+            ("GET", "/plain".into(), false),
+        ] {
+            let found = GrpcFlavour::of_get(method.as_bytes(), target.as_bytes());
+            assert_eq!(found, is_call.then_some(GrpcFlavour::ConnectUnary), "{method} {target}");
+        }
+    }
+
     /// Standard base64, padded where it ends.
     fn base64(bytes: &[u8]) -> Vec<u8> {
         const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -395,6 +436,14 @@ mod tests {
             );
         }
         out
+    }
+
+    /// The end of a body in gzip.
+    fn packed(flags: u8, text: &[u8]) -> Vec<u8> {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        std::io::Write::write_all(&mut gzip, text).unwrap();
+        let bytes = gzip.finish().unwrap();
+        [&[flags], &(bytes.len() as u32).to_be_bytes()[..], &bytes].concat()
     }
 
     #[test]
@@ -416,6 +465,9 @@ mod tests {
             (GrpcFlavour::Connect, end(2, r#"{"error":{}}"#), None),
             (GrpcFlavour::Connect, end(2, "broken"), None),
             (GrpcFlavour::Connect, end(3, "{}"), None),
+            (GrpcFlavour::Connect, packed(3, br#"{"error":{"code":"aborted"}}"#), Some((10, None))),
+            (GrpcFlavour::Web, packed(0x81, b"grpc-status: 7\r\n"), Some((7, None))),
+            (GrpcFlavour::Connect, packed(3, &[b' '; MAX_UNPACKED + 1]), None),
             (GrpcFlavour::Connect, end(0, "{}"), None),
             (
                 GrpcFlavour::ConnectUnary,

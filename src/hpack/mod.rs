@@ -106,11 +106,13 @@ impl HeaderBlock {
 pub struct HpackDecoder {
     table: DynamicTable,
     epoch: u32,
+    /// The table up to a hole, as long as it may turn out that no block was in it.
+    aside: Option<Box<DynamicTable>>,
 }
 
 impl Default for HpackDecoder {
     fn default() -> Self {
-        Self { table: DynamicTable::new(), epoch: 0 }
+        Self { table: DynamicTable::new(), epoch: 0, aside: None }
     }
 }
 
@@ -123,7 +125,28 @@ impl HpackDecoder {
     /// Blocks may be missing before the next one: nothing that was inserted is known any more.
     pub fn forget(&mut self) {
         self.table.forget();
+        self.aside = None;
         self.epoch += 1;
+    }
+
+    /// Blocks may be missing before the next one. If it turns out before that block that none was, [`resume`](Self::resume).
+    pub fn suspend(&mut self) {
+        let table = std::mem::replace(&mut self.table, DynamicTable::new());
+        self.forget();
+        self.aside = Some(Box::new(table));
+    }
+
+    /// Whether there is something to resume.
+    pub fn is_suspended(&self) -> bool {
+        self.aside.is_some()
+    }
+
+    /// No block was missing: what was known before the hole is known again.
+    pub fn resume(&mut self) {
+        if let Some(table) = self.aside.take() {
+            self.table = *table;
+            self.epoch -= 1;
+        }
     }
 
     /// How often [`forget`](Self::forget) was called.
@@ -133,12 +156,13 @@ impl HpackDecoder {
 
     /// Bytes that it keeps in memory.
     pub fn kept(&self) -> usize {
-        self.table.kept()
+        self.table.kept() + self.aside.as_ref().map_or(0, |table| table.kept())
     }
 
     /// Reads a whole header block into `out`. After an error nothing is known any more, and `out` holds what was read.
     pub fn decode(&mut self, block: &[u8], out: &mut HeaderBlock) -> Result<(), BadBlock> {
         out.clear();
+        self.aside = None;
         let mut input = BlockInput { rest: block };
         let mut work = 0;
         while let Some(first) = input.rest.first().copied() {

@@ -80,8 +80,9 @@ fn unary_error(kind: HeadKind, record: &Exchange) -> Option<GrpcFlavour> {
 }
 
 /// What the head of a request says of a call of Connect.
-pub(super) fn connect_call(record: &mut Exchange, fields: &KnownFields<'_>) {
-    let flavour = fields.content_type.and_then(|value| GrpcFlavour::of(value, fields.connect_version));
+pub(super) fn connect_call(record: &mut Exchange, (method, target): (&[u8], &[u8]), fields: &KnownFields<'_>) {
+    let by_type = fields.content_type.and_then(|value| GrpcFlavour::of(value, fields.connect_version));
+    let flavour = by_type.or_else(|| GrpcFlavour::of_get(method, target));
     if let Some(flavour @ (GrpcFlavour::Connect | GrpcFlavour::ConnectUnary)) = flavour {
         call(record, flavour).timeout_us = fields.connect_timeout.and_then(grpc::connect_timeout_us);
     }

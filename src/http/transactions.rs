@@ -104,7 +104,7 @@ impl HttpSession {
         record.connect_ns = conn.connect_ns.filter(|_| self.exchanges == 1);
         record.client_ip = exchange::client_ip(&head.fields, cut, self.proxied, peer, &cx.config);
         record.own_traffic = exchange::is_own(line.0, &head.fields, &cx.config);
-        inside::connect_call(&mut record, &head.fields);
+        inside::connect_call(&mut record, (line.0, line.1), &head.fields);
         record
     }
 

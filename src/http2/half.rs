@@ -94,6 +94,8 @@ pub(super) struct Half {
     fragment_at: usize,
     block: Option<BlockHead>,
     pub(super) decoder: HpackDecoder,
+    /// If the next header block is HEADERS of this stream, no block was in the hole before it.
+    pub(super) resumes_at: Option<u32>,
     /// Longest frame that its receiver allows.
     pub(super) longest: u32,
     pub(super) ended: bool,
@@ -118,6 +120,7 @@ impl Half {
             fragment_at: 0,
             block: None,
             decoder,
+            resumes_at: None,
             longest: frame::USUAL_MAX,
             ended: false,
         }
@@ -195,6 +198,9 @@ impl Half {
         }
         self.fragment_at = self.buffer.len();
         if frame.is_block() && self.block.is_none() {
+            if self.resumes_at.take() == Some(frame.stream) && frame.kind == frame::HEADERS {
+                self.decoder.resume();
+            }
             self.block = Some(BlockHead {
                 stream: frame.stream,
                 promised: None,
@@ -323,8 +329,8 @@ impl Half {
         if self.left > 0 { (n, HalfStep::Nothing) } else { (n, self.end(chunk.at, cx)) }
     }
 
-    /// The next `len` bytes are missing.
-    pub(super) fn skip(&mut self, len: u64) -> HoleEffect {
+    /// The next `len` bytes are missing. Where `may_resume`, it may turn out that no header block was among them.
+    pub(super) fn skip(&mut self, len: u64, may_resume: bool) -> HoleEffect {
         let inside = matches!(self.state, HalfState::Payload) && len <= u64::from(self.left) && !self.frame.is_block();
         let says_nothing = !matches!(self.frame.kind, frame::RST_STREAM | frame::GOAWAY);
         if inside && self.frame.kind == frame::DATA {
@@ -344,15 +350,24 @@ impl Half {
             }
             return HoleEffect::Harmless;
         }
-        self.lose();
+        if may_resume && self.block.is_none() {
+            self.decoder.suspend();
+        } else {
+            self.decoder.forget();
+        }
+        self.search();
         HoleEffect::Frames
     }
 
     /// Frames are missing, or what follows is none: looks for the next one, and trusts nothing that was inserted.
     pub(super) fn lose(&mut self) {
-        self.state = HalfState::Lost(Box::default());
         self.decoder.forget();
-        (self.block, self.have, self.left) = (None, 0, 0);
+        self.search();
+    }
+
+    fn search(&mut self) {
+        self.state = HalfState::Lost(Box::default());
+        (self.block, self.have, self.left, self.resumes_at) = (None, 0, 0, None);
         self.buffer = Vec::new();
     }
 

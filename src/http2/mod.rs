@@ -183,7 +183,9 @@ impl Http2Connection {
             HalfStep::Nothing => {}
             HalfStep::Data { stream, skip, len, wire, ends } => {
                 let bytes = chunk.bytes.get(skip..skip + len).unwrap_or_default();
-                self.streams.on_data(side, stream, chunk.at, bytes, (wire, ends), cx);
+                if self.streams.on_data(side, stream, chunk.at, bytes, (wire, ends), cx) {
+                    self.expect_block(from);
+                }
             }
             HalfStep::Block(head, bad) => self.on_block(from, head, bad, cx),
             HalfStep::Control(frame, Control::Reset { code }) => {
@@ -246,10 +248,12 @@ impl Http2Connection {
         if let HalfState::Lost(search) = &mut half.state {
             **search = BoundarySearch::default();
             self.streams.on_hole(side, at, cx);
+            self.expect_block(from);
             return;
         }
         let within = half.in_data_of();
-        match half.skip(len) {
+        // A server may send 1xx at any time.
+        match half.skip(len, side == ConnectionSide::Client) {
             HoleEffect::Harmless => {}
             HoleEffect::InData { stream, sure, ends } => {
                 self.streams.on_data_lost(side, stream, (len, sure), (ends, at), cx);
@@ -259,7 +263,16 @@ impl Http2Connection {
                     self.streams.on_data_lost(side, stream, (0, false), (false, at), cx);
                 }
                 self.streams.on_hole(side, at, cx);
+                self.expect_block(from);
             }
+        }
+    }
+
+    /// Behind a hole: which header block would show that none was in it.
+    fn expect_block(&mut self, from: Direction) {
+        if self.half(from).decoder.is_suspended() {
+            let next = self.streams.next_block();
+            self.half(from).resumes_at = next;
         }
     }
 

@@ -48,6 +48,8 @@ pub(super) struct Http2Stream {
     pub(super) newest: Timestamp,
     /// Frames of either end were lost while it was open: a reset that comes may not be the first.
     pub(super) holed: bool,
+    /// Frames of its client were lost, and none of the stream has come since.
+    pub(super) unheard: bool,
     /// Its client reset it before an answer was seen.
     pub(super) reset: Option<(StreamReset, Timestamp)>,
     /// Parts of heads that the table hid: the record says so, and nothing else is in doubt.
@@ -84,6 +86,7 @@ impl Http2Stream {
             events: None,
             newest: Timestamp::default(),
             holed: false,
+            unheard: false,
             reset: None,
             hidden: (Trust::Complete, MissingParts::default()),
             ended: None,
@@ -151,8 +154,9 @@ impl Http2Stream {
     }
 
     /// It is a call: messages are counted from the first byte of each body on.
-    pub(super) fn call(&mut self, fields: &KnownFields<'_>, certain: bool) {
-        let found = fields.content_type.and_then(|value| GrpcFlavour::of(value, fields.connect_version));
+    pub(super) fn call(&mut self, by_line: Option<GrpcFlavour>, fields: &KnownFields<'_>, certain: bool) {
+        let by_type = fields.content_type.and_then(|value| GrpcFlavour::of(value, fields.connect_version));
+        let found = by_type.or(by_line);
         let flavour = self.flavour.or(found);
         self.flavour = flavour;
         if let Some(flavour) = flavour.filter(|_| found.is_some())
@@ -226,6 +230,7 @@ impl Http2Stream {
     /// Frames of `side` are missing, which may have been this stream's.
     pub(super) fn hole(&mut self, side: ConnectionSide) {
         self.holed = true;
+        self.unheard |= side == ConnectionSide::Client;
         let way = self.way(side);
         let (begun, ended) = (way.begun, way.ended);
         if ended {
@@ -242,6 +247,9 @@ impl Http2Stream {
     /// What comes of the response is not its beginning.
     pub(super) fn response_uncountable(&mut self) {
         self.response.messages.get_or_insert_default().lose();
+        if let Some(socket) = &mut self.socket {
+            socket.lose(ConnectionSide::Server);
+        }
     }
 
     /// Whether nothing more can come of it. A request whose end may have been in a hole is not waited for; one that was not
@@ -249,6 +257,16 @@ impl Http2Stream {
     pub(super) fn is_over(&self) -> bool {
         let request = self.request.ended || (self.request.begun && self.missing.contains(MissingParts::REQUEST_BODY));
         self.response.ended && request
+    }
+
+    /// Its client may send trailers.
+    pub(super) fn may_ask_on(&self) -> bool {
+        !self.request.ended && self.reset.is_none()
+    }
+
+    /// They may have been in a hole.
+    pub(super) fn may_have_asked(&self) -> bool {
+        self.may_ask_on() && self.unheard
     }
 
     /// Fills in what is known at the end.
@@ -260,6 +278,12 @@ impl Http2Stream {
         let unary = self.flavour == Some(GrpcFlavour::ConnectUnary);
         let responses = counted(&self.response).or((none && !unary).then_some(0));
         let status = self.response.messages.as_ref().and_then(MessageCounter::status);
+        if !self.response.begun
+            && let Some(socket) = &mut self.socket
+        {
+            // Where its head was lost, frames may have been lost with it.
+            socket.lose(ConnectionSide::Server);
+        }
         let Some(exchange) = self.exchange.as_mut() else { return };
         if let Some(call) = exchange.grpc.as_mut() {
             call.request_messages = requests;
@@ -271,7 +295,8 @@ impl Http2Stream {
             }
             call.first_message = call.first_message.filter(|_| responses.is_some());
         }
-        if let Some(socket) = &self.socket {
+        // Where no answer came there was no socket.
+        if let Some(socket) = self.socket.as_ref().filter(|_| self.response.begun || self.doubtful) {
             exchange.websocket = Some(Box::new(socket.told()));
         }
         exchange.sse = self.events.as_ref().and_then(|events| events.told());

@@ -14,7 +14,7 @@ use super::message::BlockMessage;
 use super::stream::{Http2Stream, StreamEnd};
 use crate::exchange::{self, ExchangeContext, MessageStart};
 use crate::flow::Timestamp;
-use crate::grpc;
+use crate::grpc::{self, GrpcFlavour};
 use crate::record::{
     ConnectionSide, EarlyEnd, Exchange, ExchangeConnection, Http2, HttpHeader, HttpRequest, HttpVersion, MissingParts,
     StreamClass, StreamReset, Trust, UnansweredReason, Weird,
@@ -44,9 +44,13 @@ pub(super) struct Http2Streams {
     gone: VecDeque<u32>,
     /// Streams up to this one were given up.
     floor: u32,
+    /// The server said that it looks at no stream above this one.
+    last_processed: Option<u32>,
     /// Streams may be open, or have been, that we saw nothing of.
     lossy: bool,
     late: bool,
+    /// The client may still send header blocks on streams that are not in `map`.
+    loose_ends: bool,
     connect_ns: Option<u64>,
     client_ip: Option<IpAddr>,
     /// How the connection ended, once it did.
@@ -84,8 +88,10 @@ impl Http2Streams {
             newest: 0,
             gone: VecDeque::new(),
             floor: 0,
+            last_processed: None,
             lossy: late,
             late,
+            loose_ends: late,
             connect_ns,
             client_ip,
             ended: None,
@@ -138,9 +144,22 @@ impl Http2Streams {
         while self.map.len() > MAX_STREAMS || (cx.is_full() && self.map.len() > 1) {
             let Some((oldest, stream)) = self.map.pop_first() else { break };
             self.floor = self.floor.max(oldest);
+            self.loose_ends |= stream.may_ask_on();
             cx.ledger.h2_streams_evicted += 1;
             stream.tell(StreamEnd::GivenUp(None), Timestamp::default(), cx);
         }
+    }
+
+    /// The stream that its client opens next; ids rise (RFC 9113 §5.1.1), and clients leave none out but at the beginning.
+    fn next(&self) -> u32 {
+        if self.newest == 0 { 1 } else { self.newest.saturating_add(2) }
+    }
+
+    /// The stream that the client's next header block is for if none is missing in front of it, where that is certain: a client
+    /// opens streams in order, and has trailers only on those whose request is not over.
+    pub(super) fn next_block(&self) -> Option<u32> {
+        let certain = !self.loose_ends && !self.map.values().any(|stream| stream.may_have_asked());
+        certain.then(|| self.next())
     }
 
     /// Whether frames on `id`, which is not open, may begin something.
@@ -167,6 +186,8 @@ impl Http2Streams {
             self.insert(id, stream, cx);
         }
         if side == ConnectionSide::Client && id > self.newest && id % 2 == 1 {
+            // Streams were opened in a hole; or their client leaves some out, which is allowed.
+            self.loose_ends |= self.lossy && id > self.next();
             self.newest = id;
         }
         match side {
@@ -174,6 +195,9 @@ impl Http2Streams {
             ConnectionSide::Server => self.on_response_block(id, arrived, cx),
         }
         self.after(id, side, ends, at, cx);
+        if side == ConnectionSide::Client && self.last_processed.is_some_and(|last| id > last) {
+            self.refuse(id, at, cx);
+        }
     }
 
     /// What every frame of a stream may bring: its end.
@@ -195,6 +219,8 @@ impl Http2Streams {
         if !(stream.request.ended && stream.response.ended) {
             self.forget(id);
         }
+        self.loose_ends |=
+            stream.may_ask_on() && !matches!(end, StreamEnd::Reset(StreamReset { by: ConnectionSide::Client, .. }));
         stream.tell(end, at, cx);
     }
 
@@ -211,8 +237,10 @@ impl Http2Streams {
 
     fn on_request_block(&mut self, id: u32, arrived: Arrived<'_>, cx: &mut ExchangeContext) {
         let Some(stream) = self.map.get_mut(&id) else { return };
-        // Nothing hidden and no pseudo-header: trailers, of a request that began before we came.
-        let says_nothing = !arrived.message.is_request() && arrived.message.hidden == 0 && arrived.bad.is_none();
+        // No pseudo-header is known: these may be the trailers of a request whose head was not seen. Trailers end a stream.
+        let nothing_hidden = arrived.message.hidden == 0 && arrived.bad.is_none();
+        let may_be_trailers = nothing_hidden || (self.lossy && arrived.head.ends_stream);
+        let says_nothing = !arrived.message.is_request() && may_be_trailers;
         if !stream.request.begun && !says_nothing {
             self.begin_request(id, arrived, cx);
             return;
@@ -244,7 +272,8 @@ impl Http2Streams {
         }
         stream.note(message.weird(), cx);
         stream.note(bad.map(Into::into).unwrap_or_default(), cx);
-        stream.call(message.fields(), message.hidden == 0 && bad.is_none());
+        let by_line = GrpcFlavour::of_get(message.method.unwrap_or_default(), message.path.unwrap_or_default());
+        stream.call(by_line, message.fields(), message.hidden == 0 && bad.is_none());
         let Some(exchange) = stream.exchange.as_mut() else { return };
         (exchange.number, exchange.connect_ns) = (number, connect_ns);
         if let Some(http2) = exchange.http2.as_mut() {
@@ -301,7 +330,7 @@ impl Http2Streams {
         let status = message.status;
         stream.note(message.weird(), cx);
         stream.note(bad.map(Into::into).unwrap_or_default(), cx);
-        stream.call(message.fields(), !hidden);
+        stream.call(None, message.fields(), !hidden);
         stream.answer_to_unary(status);
         let lost = if late { Trust::Midstream } else { Trust::Gap };
         if status.is_none() {
@@ -356,6 +385,7 @@ impl Http2Streams {
         }
     }
 
+    /// Says whether a stream goes on of which nothing had come since frames of its client were lost.
     pub(super) fn on_data(
         &mut self,
         side: ConnectionSide,
@@ -364,15 +394,18 @@ impl Http2Streams {
         bytes: &[u8],
         (wire, ends): (u64, bool),
         cx: &mut ExchangeContext,
-    ) {
-        let Some(stream) = self.map.get_mut(&id) else { return };
+    ) -> bool {
+        let Some(stream) = self.map.get_mut(&id) else { return false };
         stream.count(side, at, wire, bytes.len() as u64);
+        // What goes on had no trailers.
+        let heard = side == ConnectionSide::Client && std::mem::take(&mut stream.unheard);
         if !bytes.is_empty() {
             stream.body(side, at, bytes);
         }
         if ends {
             self.after(id, side, true, at, cx);
         }
+        heard
     }
 
     /// Bytes of a DATA frame are missing.
@@ -432,21 +465,26 @@ impl Http2Streams {
             }
             self.tell(id, StreamEnd::Reset(reset), at, cx);
         } else if self.may_open(id) {
+            self.loose_ends = true;
             self.forget(id);
         }
     }
 
     /// The server says that it did not look at streams above `last`.
     pub(super) fn on_goaway(&mut self, last: u32, at: Timestamp, cx: &mut ExchangeContext) {
+        self.last_processed = Some(self.last_processed.map_or(last, |before| before.min(last)));
         let above: Vec<_> =
             self.map.range(last.saturating_add(1)..).map(|(id, _)| *id).filter(|id| id % 2 == 1).collect();
-        for id in above {
-            let Some(stream) = self.map.get_mut(&id).filter(|stream| !stream.response.begun) else { continue };
-            if let Some(http2) = stream.exchange.as_mut().and_then(|exchange| exchange.http2.as_mut()) {
-                http2.not_processed = true;
-            }
-            self.tell(id, StreamEnd::GivenUp(Some(UnansweredReason::Closed)), at, cx);
+        above.into_iter().for_each(|id| self.refuse(id, at, cx));
+    }
+
+    /// A stream above the last one that the server looks at; what was asked on it may be asked again.
+    fn refuse(&mut self, id: u32, at: Timestamp, cx: &mut ExchangeContext) {
+        let Some(stream) = self.map.get_mut(&id).filter(|stream| !stream.response.begun) else { return };
+        if let Some(http2) = stream.exchange.as_mut().and_then(|exchange| exchange.http2.as_mut()) {
+            http2.not_processed = true;
         }
+        self.tell(id, StreamEnd::GivenUp(Some(UnansweredReason::Closed)), at, cx);
     }
 
     /// Requests that are whole and whose time is over, and streams whose end must have been lost.

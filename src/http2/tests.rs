@@ -304,10 +304,28 @@ fn streams_above_a_goaway_were_not_processed() {
     let records = Bench::opened()
         .send(CLIENT, [get(1, "/a"), get(3, "/b")].concat())
         .send(SERVER, [goaway, answer(1, END, "200")].concat())
+        // Asked before its client heard of it.
+        .send(CLIENT, get(5, "/c"))
         .records();
-    assert_eq!(lines(&records), ["3 GET /b -", "1 GET /a 200"]);
-    assert!(records[0].http2.as_ref().unwrap().not_processed);
-    assert_eq!(records[0].unanswered, Some(UnansweredReason::Closed));
+    assert_eq!(lines(&records), ["3 GET /b -", "1 GET /a 200", "5 GET /c -"]);
+    for refused in [&records[0], &records[2]] {
+        assert!(refused.http2.as_ref().unwrap().not_processed);
+        assert_eq!(refused.unanswered, Some(UnansweredReason::Closed));
+    }
+}
+
+/// A request with trailers that are in the table, seen from its trailers on.
+#[test]
+fn trailers_whose_request_was_not_seen_are_no_request() {
+    let reference = wire(frame::HEADERS, frame::END_HEADERS | END, 1, &[0x80 | 62]);
+    let records = Bench::new(Http2Beginning::Midstream)
+        .send(CLIENT, [get(3, "/b"), get(5, "/c"), get(7, "/d"), reference].concat())
+        .send(
+            SERVER,
+            [answer(1, END, "201"), answer(3, END, "200"), answer(5, END, "200"), answer(7, END, "200")].concat(),
+        )
+        .records();
+    assert_eq!(lines(&records), ["1 - 201", "3 GET /b 200", "5 GET /c 200", "7 GET /d 200"]);
 }
 
 #[test]
@@ -348,6 +366,23 @@ fn a_socket_in_a_stream_is_counted() {
     let socket = records[0].websocket.as_ref().unwrap();
     assert_eq!((socket.client.unwrap().text, socket.close_code, socket.closed_by), (1, Some(1000), Some(SERVER)));
     assert_eq!(lines(&records), ["1 CONNECT /chat 200"]);
+}
+
+#[test]
+fn a_socket_whose_acceptance_was_lost_counts_nothing_of_its_server_and_one_that_was_refused_nothing_at_all() {
+    let fields = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", "/chat")];
+    let head = answer(1, 0, "200");
+    let last = [data(1, END, &[0x82, 1, b'a']), wire(frame::PING, 0, 0, &[0; 8])].concat();
+    let records = Bench::opened()
+        .send(CLIENT, headers(1, 0, &fields))
+        .lose(SERVER, head.len())
+        .send(SERVER, last)
+        .send(CLIENT, data(1, END, &[0x88, 0x80, 0, 0, 0, 0]))
+        .records();
+    let socket = records[0].websocket.as_ref().unwrap();
+    assert_eq!((socket.client.map(|client| client.frames), socket.server), (Some(1), None));
+    let records = Bench::opened().send(CLIENT, headers(1, 0, &fields)).send(SERVER, reset(1, 7)).records();
+    assert!(records[0].websocket.is_none());
 }
 
 #[test]
@@ -435,6 +470,42 @@ fn who_joins_late_or_loses_a_segment_tells_less_and_nothing_else() {
     assert_ne!(labels[0], labels[1]);
     assert_eq!(late[0].http2.as_ref().unwrap().unknown, [":path"]);
     assert_eq!(late[0].trust, Trust::Midstream);
+}
+
+/// Between two requests of one path bytes of their client are missing: whether the second path, which refers to the first, is known.
+#[test]
+fn what_was_known_before_a_hole_is_known_behind_it_only_if_no_header_block_can_have_been_in_it() {
+    let first = |stream, ends| {
+        headers(stream, ends, &[(":method", "GET"), (":scheme", "http"), ("+:path", "/a"), (":authority", "shop")])
+    };
+    let again = |stream| wire(frame::HEADERS, frame::END_HEADERS | END, stream, &[0x82, 0x86, 0x80 | 62]);
+    let control = wire(frame::WINDOW_UPDATE, 0, 0, &[0, 0, 1, 0]);
+    let (whole, open) = (vec![first(1, END)], vec![first(1, 0)]);
+    let over = vec![first(1, 0), reset(1, 8)];
+    let cut = vec![first(1, END), again(3)[..11].to_vec()];
+    for (before, lost, behind, is_known) in [
+        (&whole, control.len(), again(3), true),
+        (&whole, again(3).len(), again(5), false),
+        // Its trailers may be missing, unless it goes on or was given up.
+        (&open, control.len(), again(3), false),
+        (&open, control.len(), [data(1, 0, b"more"), data(1, 0, b"more"), again(3)].concat(), true),
+        (&over, control.len(), again(3), true),
+        // A block was under way.
+        (&cut, 1, again(5), false),
+        // Not the next stream.
+        (&whole, control.len(), again(1), false),
+    ] {
+        let mut bench = Bench::opened();
+        for bytes in before {
+            bench = bench.send(CLIENT, bytes);
+        }
+        let bench = bench.lose(CLIENT, lost).send(CLIENT, [behind, control.clone(), control.clone()].concat());
+        let records = bench.records();
+        let last = records.iter().max_by_key(|record| record.http2.as_ref().unwrap().stream).unwrap();
+        let target = last.request.as_ref().map(|request| request.target.as_str());
+        let known = last.http2.as_ref().unwrap().stream > 1 && target == Some("/a");
+        assert_eq!(known, is_known, "{before:02x?} {lost} {:?}", lines(&records));
+    }
 }
 
 #[test]

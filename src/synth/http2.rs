@@ -14,12 +14,20 @@ pub mod kind {
     pub const DATA: u8 = 0;
     /// Opens a stream, answers it, or ends it with trailers.
     pub const HEADERS: u8 = 1;
+    /// Which streams matter more.
+    pub const PRIORITY: u8 = 2;
     /// Ends a stream at once.
     pub const RST_STREAM: u8 = 3;
     /// What its sender can take.
     pub const SETTINGS: u8 = 4;
+    /// A request that the server makes for its client.
+    pub const PUSH_PROMISE: u8 = 5;
+    /// Whether the other end lives.
+    pub const PING: u8 = 6;
     /// No more streams.
     pub const GOAWAY: u8 = 7;
+    /// How much more may be sent.
+    pub const WINDOW_UPDATE: u8 = 8;
     /// The rest of a header block.
     pub const CONTINUATION: u8 = 9;
 }
@@ -28,6 +36,10 @@ pub mod kind {
 pub const END_STREAM: u8 = 1;
 /// The header block is whole.
 pub const END_HEADERS: u8 = 4;
+/// Padding: its length comes first, itself last.
+pub const PADDED: u8 = 8;
+/// HEADERS with a priority.
+pub const WITH_PRIORITY: u8 = 0x20;
 
 /// Longest payload of DATA here; what a receiver allows from the start.
 const MAX_DATA: usize = 16_384;
@@ -47,6 +59,46 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 /// Empty SETTINGS.
 pub fn settings() -> Vec<u8> {
     frame(kind::SETTINGS, 0, 0, &[])
+}
+
+/// How a header block lies in its frames.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shape {
+    /// Bytes of padding in its first frame.
+    pub padding: Option<u8>,
+    /// With a priority.
+    pub priority: bool,
+    /// CONTINUATION frames behind the first one.
+    pub continuations: usize,
+}
+
+/// A header block in HEADERS, or in PUSH_PROMISE where it has one, and in CONTINUATION frames.
+pub fn head(stream: u32, promised: Option<u32>, block: &[u8], ends: bool, shape: Shape) -> Vec<u8> {
+    let mut pieces = block.chunks(block.len().div_ceil(shape.continuations + 1).max(1)).peekable();
+    let first = pieces.next().unwrap_or_default();
+    let front = match promised {
+        Some(promised) => promised.to_be_bytes().to_vec(),
+        None if shape.priority => vec![0, 0, 0, 0, 15],
+        None => Vec::new(),
+    };
+    let mut flags = if promised.is_none() && ends { END_STREAM } else { 0 };
+    flags |= if promised.is_none() && shape.priority { WITH_PRIORITY } else { 0 };
+    flags |= if pieces.peek().is_none() { END_HEADERS } else { 0 };
+    let kind = if promised.is_some() { kind::PUSH_PROMISE } else { kind::HEADERS };
+    let mut out = padded(kind, flags, stream, &[&front, first].concat(), shape.padding);
+    while let Some(piece) = pieces.next() {
+        let flags = if pieces.peek().is_none() { END_HEADERS } else { 0 };
+        out.extend(frame(kind::CONTINUATION, flags, stream, piece));
+    }
+    out
+}
+
+/// A frame with so much padding.
+pub fn padded(kind: u8, flags: u8, stream: u32, payload: &[u8], padding: Option<u8>) -> Vec<u8> {
+    match padding {
+        None => frame(kind, flags, stream, payload),
+        Some(len) => frame(kind, flags | PADDED, stream, &[&[len], payload, &vec![0; usize::from(len)]].concat()),
+    }
 }
 
 /// RST_STREAM.
@@ -75,11 +127,20 @@ pub fn grpc_message(message: &[u8]) -> Vec<u8> {
 }
 
 /// The encoder of one direction: it refers to what it has sent before, and codes by Huffman what becomes shorter.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct HpackEncoder {
     /// Newest first.
     table: VecDeque<(String, String)>,
     size: usize,
+    max: usize,
+    /// The next block says how large the table is.
+    resized: bool,
+}
+
+impl Default for HpackEncoder {
+    fn default() -> Self {
+        Self { table: VecDeque::new(), size: 0, max: TABLE_SIZE, resized: false }
+    }
 }
 
 impl HpackEncoder {
@@ -89,9 +150,18 @@ impl HpackEncoder {
         frame(kind::HEADERS, END_HEADERS | u8::from(ends), stream, &block)
     }
 
+    /// The table holds that much from the next block on.
+    pub fn resize(&mut self, max: usize) {
+        (self.max, self.resized) = (max, true);
+        self.evict();
+    }
+
     /// A header block.
     pub fn block(&mut self, fields: &[(&str, &str)]) -> Vec<u8> {
         let mut out = Vec::new();
+        if std::mem::take(&mut self.resized) {
+            integer(self.max, 5, 0x20, &mut out);
+        }
         fields.iter().for_each(|(name, value)| self.field(name, value, &mut out));
         out
     }
@@ -125,7 +195,11 @@ impl HpackEncoder {
     fn insert(&mut self, name: &str, value: &str) {
         self.size += name.len() + value.len() + OVERHEAD;
         self.table.push_front((name.to_owned(), value.to_owned()));
-        while self.size > TABLE_SIZE {
+        self.evict();
+    }
+
+    fn evict(&mut self) {
+        while self.size > self.max {
             let Some((name, value)) = self.table.pop_back() else { break };
             self.size -= name.len() + value.len() + OVERHEAD;
         }

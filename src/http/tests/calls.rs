@@ -71,3 +71,13 @@ fn a_unary_call_of_connect_ends_as_http_says_or_its_error() {
     wire.data(FromLow, &post("application/json", "", b"{}")).data(FromHigh, &answer(200, "application/json", b"{}"));
     assert!(wire.close(CloseReason::Closed)[0].grpc.is_none(), "JSON alone is no call");
 }
+
+#[test]
+fn a_unary_call_of_connect_may_be_a_get() {
+    let line = "GET /shop.Cart/Get?connect=v1&encoding=json&message=%7B%7D HTTP/1.1\r\nHost: shop\r\n\r\n";
+    for (status, body, expected) in [(200, &b"{}"[..], 0), (404, br#"{"code":"not_found"}"#, 5)] {
+        let call = call(line.as_bytes(), &answer(status, "application/json", body));
+        assert_eq!((call.system, call.status), (CallSystem::Connect { unary: true }, Some(expected)));
+        assert_eq!((call.request_messages, call.response_messages), (None, None));
+    }
+}

@@ -60,3 +60,15 @@ fn a_unary_call_of_connect_ends_as_http_says_or_its_error() {
         assert_eq!(records[0].outcome(), outcome);
     }
 }
+
+#[test]
+fn a_unary_call_of_connect_may_be_a_get() {
+    let get = get(1, "/pkg.Svc/Do?connect=v1&encoding=proto&message=");
+    for (status, body, expected) in [("200", &b""[..], 0), ("404", br#"{"code":"not_found"}"#, 5)] {
+        let response = [answered(1, status, "application/json"), data(1, END, body)].concat();
+        let records = Bench::opened().send(CLIENT, &get).send(SERVER, response).records();
+        let call = records[0].grpc.as_deref().unwrap();
+        assert_eq!((call.system, call.status), (CallSystem::Connect { unary: true }, Some(expected)));
+        assert_eq!(call.method.as_deref(), Some("pkg.Svc/Do"));
+    }
+}

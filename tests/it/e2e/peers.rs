@@ -133,3 +133,8 @@ fn the_interop_cases_of_grpc_go_have_their_status_and_their_messages() {
 fn grpcio_is_recorded_as_it_called() {
     watched("grpcpy");
 }
+
+#[test]
+fn connect_go_is_recorded_as_it_called() {
+    watched("connect");
+}
