@@ -218,6 +218,9 @@ fn http2() -> Vec<Vec<u8>> {
         with(0, &[settings, get(1), answer(1), get(7), step(server, 3, 0, 7, &[0, 0, 0, 8])]),
         with(0, &[call.clone(), step(client, 0, 1, 3, &message), answer(1), step(server, 0, 0, 3, &message), trailers]),
         with(0, &[step(client, 1, 4, 5, &socket), step(server, 1, 4, 5, &[0x88]), close, answer(5)]),
+        // Beyond the last words of a server; behind a hole that held no block.
+        with(0, &[get(1), step(server, 7, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]), get(3), answer(1)]),
+        with(0, &[call.clone(), lost.clone(), step(client, 0, 0, 3, &message), get(5), answer(5)]),
         with(3, &[get(9), answer(9), get(11), answer(11), get(13), lost.clone(), answer(13)]),
         with(
             0,
