@@ -13,7 +13,7 @@ use crate::flow::{ConnKey, Direction, FiveTuple, IpProtocol, Scope, Timestamp};
 use crate::glob::Glob;
 use crate::ledger::Skip;
 
-/// So many packets of a direction on other interfaces, and none on its own for so long: it goes elsewhere now.
+/// After this number of packets on other interfaces, and none on its own for this time, a direction has moved.
 const MOVED_AFTER: u32 = 8;
 const SILENT: u64 = 1_000_000_000;
 /// The span in which packets are counted for the budget.
@@ -37,7 +37,7 @@ pub struct CopyConfig {
     pub packets_per_second: Option<u64>,
 }
 
-/// What tells of one packet where it came by.
+/// Where one packet was seen.
 #[derive(Clone, Copy, Debug)]
 pub struct PacketPassing<'a> {
     /// Sender and receiver.

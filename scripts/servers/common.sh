@@ -72,7 +72,7 @@ unpack() {
     touch "$cache/$1/.complete"
 }
 
-# free_port: one nobody listens on, nor on the one 6000 above, for what servers say to each other. Both are below those that
+# free_port: one that is free, nor on the one 6000 above, for what servers say to each other. Both are below those that
 # the kernel gives to clients (net.ipv4.ip_local_port_range, from 32768 on).
 free_port() {
     port=$((20000 + $$ % 6000))

@@ -54,7 +54,7 @@ impl FlowIds {
     }
 
     /// Over observer, protocol, endpoints, scope and the time of the first packet. Quicker than a digest, as there may be as
-    /// many flows as packets; that nobody can make two flows with one id is not promised.
+    /// many flows as packets; an attacker may make two flows with one id.
     pub fn id(&self, protocol: IpProtocol, ends: FiveTuple, scope: Scope, first: Timestamp) -> CompactString {
         let bits = |ip: IpAddr| match ip {
             IpAddr::V4(ip) => [1, u64::from(ip.to_bits())],

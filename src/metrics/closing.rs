@@ -81,7 +81,7 @@ fn but(ledger: &Ledger, sinks: &[(String, SinkCounts)]) -> String {
     if said.is_empty() { String::new() } else { format!(", but {}", said.join(" and ")) }
 }
 
-/// `label total = term + term, beside`.
+/// `label total = term + term, other`.
 struct ClosingLine {
     label: String,
     total: String,

@@ -29,7 +29,7 @@ impl ObservedKind {
     }
 }
 
-/// What a node's record says of the observed pod, in place of what podtap says of its own.
+/// What a node's record says of the observed pod: it replaces what podtap says of the pod it runs in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OfNode {
     /// Whose traffic it is.

@@ -27,7 +27,7 @@ pub(crate) struct ReadingOptions {
     pub(crate) interrupted: Arc<AtomicBool>,
     /// Whether a progress bar may be shown.
     pub(crate) bar: bool,
-    /// As fast as it was captured, or so many times as fast; none is as fast as possible.
+    /// Times as fast as it was captured; none is as fast as possible.
     pub(crate) pace: Option<ReplayPace>,
     /// Where counters are published on the way.
     pub(crate) probe: Option<MetricsProbe>,
@@ -150,7 +150,7 @@ pub(crate) struct ReplayPace {
 }
 
 impl ReplayPace {
-    /// So many times as fast as it was.
+    /// This number of times as fast as it was captured.
     #[cfg_attr(not(feature = "top"), allow(dead_code, reason = "`podtap top` alone plays captures back"))]
     pub(crate) fn new(speed: f64, clock: Arc<AtomicI64>) -> Self {
         Self { speed, began: None, clock }

@@ -74,7 +74,7 @@ impl OnSocket {
         Self(Arc::new(hook))
     }
 
-    /// Tells it of a socket.
+    /// Reports a socket.
     pub(in crate::sink) fn call(&self, local: SocketAddr, peer: SocketAddr) {
         (self.0)(local, peer);
     }

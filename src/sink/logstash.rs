@@ -100,7 +100,7 @@ pub struct LogstashOptions {
     pub timeout: Duration,
     /// Of udp: bytes of the largest record; larger ones are rejected.
     pub max_datagram: usize,
-    /// Of udp: told of every socket.
+    /// Of udp: hears of every socket.
     pub on_datagrams: Option<OnSocket>,
 }
 

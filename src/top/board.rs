@@ -94,7 +94,7 @@ impl TopBoard {
         self.now = self.now.max(now);
     }
 
-    /// Counts anew, only what this holds for: of the past, what is remembered.
+    /// Counts again only what this holds for; of the past, what is remembered.
     pub(super) fn set_filter(&mut self, filter: Option<FilterExpression>) {
         (self.filter, self.tables, self.all) = (filter, tables(), TallyRow::default());
         let recent = std::mem::take(&mut self.recent);

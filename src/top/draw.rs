@@ -16,7 +16,7 @@ use crate::settings::{printable_up_to, thousands};
 
 /// Key column: at least this wide before another column is added.
 const LEAST_KEY: usize = 24;
-/// What is watched has so much room in the heading before the last numbers have, and at most so many characters.
+/// Characters that the heading gives to what is watched: at least, and at most.
 const LEAST_SOURCE: usize = 4;
 const MOST_SOURCE: usize = 300;
 
@@ -44,7 +44,7 @@ struct BoardColumn {
     connects: bool,
 }
 
-/// What matters most first: so many of them are shown as have room.
+/// The most important first: as many are shown as fit.
 const COLUMNS: [BoardColumn; 10] = [
     BoardColumn { head: "RATE/s", width: 7, cell: |row| short(row.rate), order: Some(RowOrder::Rate), connects: true },
     BoardColumn {

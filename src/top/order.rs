@@ -68,7 +68,7 @@ impl RowOrder {
         }
     }
 
-    /// One step back is so many forth.
+    /// Steps forward that make one step back.
     pub(super) const BACK: usize = Self::ALL.len() - 1;
 
     pub(super) fn next(self, step: usize) -> Self {

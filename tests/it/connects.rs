@@ -1,4 +1,4 @@
-//! The BPF program for real: connects of another process while nobody reads its ring.
+//! The BPF program for real: connects of another process while its ring is not read.
 
 use std::process::Command;
 

@@ -43,7 +43,7 @@ impl InTerminal {
             command.pre_exec(|| {
                 libc::setsid();
                 libc::ioctl(0, libc::TIOCSCTTY, 0);
-                // Whoever runs the tests may ignore hangups.
+                // The program that runs the tests may ignore hangups.
                 libc::signal(libc::SIGHUP, libc::SIG_DFL);
                 Ok(())
             });
@@ -93,7 +93,7 @@ impl InTerminal {
         }
     }
 
-    /// Waits until so many lines are shown, other than what the keyboard echoes.
+    /// Waits until this number of lines is shown, other than what the keyboard echoes.
     pub(crate) fn shows_lines(&mut self, lines: usize) -> String {
         loop {
             let contents = self.shown.screen().contents();

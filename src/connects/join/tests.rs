@@ -15,7 +15,7 @@ fn opening(after: u64) -> ConnectionOpening {
     ConnectionOpening::new(START.plus(after))
 }
 
-/// An exchange in the connection of that connect, whose SYN was captured so many nanoseconds after START.
+/// An exchange in the connection of that connect, whose SYN was captured that number of nanoseconds after START.
 fn exchange(syn: Option<u64>, direction: Option<NetworkDirection>) -> Record {
     let connect = sample::connect();
     let connection = ExchangeConnection {

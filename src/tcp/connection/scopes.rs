@@ -77,7 +77,7 @@ impl<A: Analyzer> TcpConnection<A> {
         own.is_known() && own.offset_of(segment.seq).is_some_and(|at| recent.holds(own.recent(), at, segment.payload))
     }
 
-    /// Whether the segment's number is one of this connection: then it may be a copy of one of its own.
+    /// Whether the segment's number is one of this connection: then it may be a copy of one that was seen.
     pub(in crate::tcp) fn has_number_of(&mut self, from: Direction, segment: &Segment<'_>) -> bool {
         let (own, _) = split(&mut self.streams, from);
         match segment.flags.syn() {
