@@ -57,7 +57,7 @@ where
     S: FnMut(&mut Record) -> Option<LeftOut>,
     E: FnMut(&Record, &mut Vec<u8>) -> Encoded,
 {
-    /// `select` enriches a record (the route at least) and says why it is to be left out; `probe` is where requests are
+    /// `select` enriches a record (the route at least) and says why it is to be left out. `probe` is where requests are
     /// counted and the ledger is published.
     pub fn new(select: S, outlets: Vec<FormatOutlet<E>>, probe: Option<MetricsProbe>) -> Self {
         let outlets = outlets.into_iter().map(Filling::new).collect();

@@ -1,4 +1,4 @@
-//! What each capture consists of. A plan is a number of lanes, each a lazy sequence of frames in order of time; a lane
+//! What each capture consists of. A plan is a number of lanes, each a lazy sequence of frames in order of time. A lane
 //! plays one connection, or many one after the other.
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The container of a process, by the names of its control group. Asks no one.
 //!
 //! Runtimes name the group of a container after its id, 64 hexadecimal digits: `cri-containerd-<id>.scope`,
-//! `docker-<id>.scope`, or the bare id; the kubelet names the group around it after the pod's uid.
+//! `docker-<id>.scope`, or the bare id. The kubelet names the group around it after the pod's uid.
 
 use compact_str::CompactString;
 

@@ -135,7 +135,7 @@ impl RecordFilter {
         Ok(Self { rules, include, exclude, only, pod, namespace, node, sample_below, bucket, slow_after })
     }
 
-    /// Keep or leave out. Rules about the record itself hold for every one; SAMPLE and RATE_LIMIT never leave out failures
+    /// Keep or leave out. Rules about the record itself hold for every one. SAMPLE and RATE_LIMIT never leave out failures
     /// (status from 400), unanswered and slow exchanges, and are for exchanges only.
     pub fn verdict(&self, record: &Record) -> FilterVerdict {
         if self.is_ignored(record) {

@@ -83,7 +83,7 @@ fn one_packet(bytes: u32) -> CarriedIn {
     CarriedIn { frames: 1, packets: 1, bytes }
 }
 
-/// `len` is what the IP header says, and the frame's length on the wire allows; a length below TCP's header, the 0 of offload among them, is not plain.
+/// `len` is what the IP header says, and the frame's length on the wire allows. A length below TCP's header, the 0 of offload among them, is not plain.
 #[inline]
 fn tcp(rest: &[u8], len: usize, tuple: impl FnOnce(u16, u16) -> FiveTuple) -> Option<TcpPacket<'_>> {
     let header = rest.first_chunk::<20>()?;

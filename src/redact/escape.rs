@@ -1,6 +1,6 @@
 //! Bytes of the wire to printable text: `\xNN` for all that is not printable ASCII.
 //!
-//! A backslash of the wire stays as it is, so that text which needs no escape is exactly what was sent; the
+//! A backslash of the wire stays as it is, so that text which needs no escape is exactly what was sent. The
 //! price is that `\x41` in a record may be one byte escaped or four bytes sent. Knows no secrets.
 
 use compact_str::CompactString;

@@ -73,7 +73,7 @@ fn pod(settings: &Settings) -> Option<CheckFinding> {
     }
 }
 
-/// Whether what may be spooled fits where it is to lie. An emptyDir in memory has the size that it was given; of one on the
+/// Whether what may be spooled fits where it is to lie. An emptyDir in memory has the size that it was given. Of one on the
 /// node's disk only the kubelet knows the limit, and evicts the pod beyond it.
 fn volume(spool: &Path, most: u64) -> Option<CheckFinding> {
     let has = volume_bytes(spool).ok()?;

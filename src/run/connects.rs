@@ -1,5 +1,5 @@
 //! Connects of processes in `run`: the program is loaded before any other thread starts, so that its rights can be given up
-//! everywhere; then a thread reads its ring.
+//! everywhere. Then a thread reads its ring.
 
 use std::io::IsTerminal;
 

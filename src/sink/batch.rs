@@ -1,6 +1,6 @@
 //! Encoded records on their way to a sink: `RecordBlock`, `BlockPiece`, `Batch`. Owns no queue and knows no target.
 //!
-//! A record is encoded once for each format in use; everything behind only counts and points: a block is one
+//! A record is encoded once for each format in use. Everything behind only counts and points: a block is one
 //! buffer with its records' ends, a piece a run of whole records of a block, a batch some pieces.
 
 use std::io::IoSlice;

@@ -2,11 +2,11 @@
 //! creates no template (`setup`), and waits and repeats nothing (`worker`).
 //!
 //! Every record is created under its `event.id`, so sending it again changes nothing: the server answers 409, which is
-//! delivered. That holds within one index: after a rollover of a data stream the same id can be created once more; an
+//! delivered. That holds within one index: after a rollover of a data stream the same id can be created once more. An
 //! index named by the record's own date (`name-%Y.%m.%d`) keeps the promise always.
 //!
-//! What is wrong on the server's side (credentials, rights, a missing template, no room, a gateway's page) holds records;
-//! only what names the document rejects it.
+//! What is wrong on the server's side (credentials, rights, a missing template, no room, a gateway's page) holds records.
+//! Only what names the document rejects it.
 
 mod answer;
 mod bulk;

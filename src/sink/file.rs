@@ -3,7 +3,7 @@
 //!
 //! On disk: `FILE_PATH` holds whole lines. It is renamed to `FILE_PATH-20260301T120000.123456Z` (UTC, so names sort by
 //! age) before it would grow beyond FILE_MAX_BYTES (one line alone may be larger) and when it is older than
-//! FILE_MAX_AGE; FILE_KEEP old ones stay, as `….gz` with FILE_COMPRESS. A kill leaves at most one torn line at the end;
+//! FILE_MAX_AGE. FILE_KEEP old ones stay, as `….gz` with FILE_COMPRESS. A kill leaves at most one torn line at the end;
 //! the next start ends it with a newline. A write that fails half way is cut back to the last whole line, and tried
 //! again. Who moves or deletes the file gets a new one in its place with the next record, or with SIGHUP.
 

@@ -6,7 +6,7 @@
 //! reads, a disk), and nothing else notices.
 //!
 //! Shutdown is end-of-stream: `close` lets the queue run empty, `finish` waits for that within a grace time, then cuts
-//! deliveries and backoff short; what is left goes to the spool, or is counted as dropped.
+//! deliveries and backoff short. What is left goes to the spool, or is counted as dropped.
 
 pub mod batch;
 pub mod connect;
@@ -174,7 +174,7 @@ impl SinkHandle {
     }
 }
 
-/// How long a worker may take to notice that its time is over; with little CPU to use up, that is not at once, and what it
+/// How long a worker may take to notice that its time is over. With little CPU to use up, that is not at once, and what it
 /// holds is lost to the spool. Only one that hangs takes all of it; at most an eighth of the grace time is kept for that.
 const ABORT_PATIENCE: Duration = Duration::from_secs(2);
 /// Of the grace time at most so much, and at most a quarter, is kept for writing the rest to the spool.

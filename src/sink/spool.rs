@@ -15,7 +15,7 @@
 //! # Guarantees
 //! - A record counts as spooled when write(2) has taken all of it. From then on a kill -9 at any moment does not lose it.
 //!   SPOOL_FSYNC says what the loss of the whole machine may cost: `none` whatever the kernel had not written back
-//!   (about 30 s), `segment` (the default) at most the newest segment, 1 MiB, at one fdatasync a segment; `batch` nothing
+//!   (about 30 s), `segment` (the default) at most the newest segment, 1 MiB, at one fdatasync a segment. `batch` nothing
 //!   that counts as spooled, at one fdatasync a write.
 //! - Any prefix of a segment's bytes holds a prefix of its records: a torn write costs the record that was being written,
 //!   which had not counted as spooled. A damaged byte costs its record at most, and what is lost is counted: exactly, or,

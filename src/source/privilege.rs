@@ -4,7 +4,7 @@
 //! Capabilities belong to threads and are inherited by the threads that a thread starts: call `prepare` first thing in
 //! `main`. Changes no user or group id, and installs no sandbox.
 //!
-//! With file capabilities in the form `cap_net_raw=p` (not `=ep`) a pod that forgot the grant starts and gets a message;
+//! With file capabilities in the form `cap_net_raw=p` (not `=ep`) a pod that forgot the grant starts and gets a message.
 //! `=ep` would make its exec fail.
 
 use std::fmt;

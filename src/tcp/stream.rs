@@ -10,7 +10,7 @@ use super::offset::nearest;
 use crate::flow::Timestamp;
 
 /// How far from what is known of a stream a segment may lie to be believed at once. TCP allows 1 GiB (RFC 7323 §2.3), but
-/// no one has that in flight, and one of four blind guesses would fall into it; what goes farther must be proven by the
+/// no one has that in flight, and one of four blind guesses would fall into it. What goes farther must be proven by the
 /// other side.
 pub(super) const WINDOW: i64 = 64 << 20;
 /// The same for a RST: what is farther is none of this connection's.

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// No test takes so long, whatever the machine is busy with; one that does waits in vain, for a connection, say.
 const HANGS: Duration = Duration::from_secs(20 * 60);
 
-/// Runs `test` on a thread in a separate network namespace, with loopback up; threads it starts share it, and it
+/// Runs `test` on a thread in a separate network namespace, with loopback up. Threads it starts share it, and it
 /// ends with the last of them. Where that is not possible, says so and passes.
 pub(crate) fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
     let (running, ended) = sync_channel::<()>(0);

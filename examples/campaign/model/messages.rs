@@ -109,7 +109,7 @@ pub fn filler(len: usize) -> Vec<u8> {
     b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-\n".iter().copied().cycle().take(len).collect()
 }
 
-/// A body that looks like responses with numbers around `number`; each is padded to `step` bytes where it is not 0, so
+/// A body that looks like responses with numbers around `number`. Each is padded to `step` bytes where it is not 0, so
 /// that they may begin where segments do.
 pub fn like_responses(number: u32, count: u32, step: usize, rng: &mut Rng) -> Vec<u8> {
     let mut body = Vec::new();

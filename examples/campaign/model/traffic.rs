@@ -17,7 +17,7 @@ pub enum Client {
     Keep(usize),
     /// Asks this many at once, then waits for all answers.
     Burst(usize),
-    /// Waits for each answer, but for a while now and then keeps up to this many under way; the share of exchanges at which it
+    /// Waits for each answer, but for a while now and then keeps up to this many under way. The share of exchanges at which it
     /// changes.
     Switch(usize, f64),
 }

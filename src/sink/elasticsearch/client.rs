@@ -2,7 +2,7 @@
 //! does not know what is sent.
 //!
 //! Limits of that crate (9.1.0-alpha.1): it reads an answer whole, so only a declared Content-Length can be refused
-//! beforehand, and otherwise the time limit bounds it; it cannot expect another name in a certificate than the URL's.
+//! beforehand, and otherwise the time limit bounds it. It cannot expect another name in a certificate than the URL's.
 //! It asks for no product, and speaks to OpenSearch as well. Its CONNECT to a proxy takes no header but User-Agent: there
 //! the nonce is that marks it as ours.
 

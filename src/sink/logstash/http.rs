@@ -2,7 +2,7 @@
 //!
 //! 2xx: delivered. 413: half as many the next time; a single record is rejected. 400 and 422 with words are about the
 //! records: they are rejected. Everything else speaks of the server's state or of our settings (`StatusVerdict::of`), a page and
-//! an empty answer too: tried again, for both get repaired; 429 and 503 are back pressure, and may ask for a pause.
+//! an empty answer too: tried again, for both get repaired. 429 and 503 are back pressure, and may ask for a pause.
 //! Redirects are not followed.
 //!
 //! Requests carry `x-podtap-nonce`, so that a capture that sees them behind a proxy knows them for ours.

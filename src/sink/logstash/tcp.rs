@@ -1,6 +1,6 @@
 //! To a `tcp` input: JSON lines, without acknowledgement. Owns what can be known about their arrival nevertheless.
 //!
-//! A batch counts as delivered when the other side's *kernel* has acknowledged its last byte; whatever happens before
+//! A batch counts as delivered when the other side's *kernel* has acknowledged its last byte. Whatever happens before
 //! that, all of it goes again over another connection. What the kernel took and the program behind it never read is
 //! lost when that program dies: at most its receive buffer, and no one can know how much. Two signs are heeded:
 //! - an end of the connection is noticed before the next batch is given to it;
@@ -8,7 +8,7 @@
 //!   within the timeout.
 //!
 //! A server that does not read exerts back pressure (Logstash whose own outputs are still): with one host we wait as
-//! long as its kernel is alive, for a new connection would only have another buffer to lose; with several the next host's
+//! long as its kernel is alive, for a new connection would only have another buffer to lose. With several the next host's
 //! turn comes after the timeout.
 
 use std::io::{ErrorKind, IoSlice};

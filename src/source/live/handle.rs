@@ -76,7 +76,7 @@ impl std::error::Error for CaptureError {}
 
 /// Compiles a filter without opening anything, for the check at start; needs no capability.
 ///
-/// A filter may fit Ethernet and not another link type (`ether host …` on `any`, whose frames are cooked); what the
+/// A filter may fit Ethernet and not another link type (`ether host …` on `any`, whose frames are cooked). What the
 /// frames of a tunnel begin with is not known before it is open: opening says so then.
 pub fn check_filter(filter: &str, interface: &str) -> Result<(), CaptureError> {
     let link = if interface == interfaces::ANY { Linktype(i32::from(SLL2.0)) } else { Linktype::ETHERNET };

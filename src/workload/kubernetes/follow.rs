@@ -14,7 +14,7 @@ use crate::sink::RetryBackoff;
 
 /// Objects on one page: some megabytes of JSON at most.
 const PAGE: u32 = 250;
-/// How long the server is to keep a watch open, at least; up to half as long again, so that not all come back at once.
+/// How long the server is to keep a watch open, at least. Up to half as long again, so that not all come back at once.
 const WATCH_SECONDS: u64 = 240;
 /// A watch that is silent for so much longer than it was to last is dead.
 const MARGIN: Duration = Duration::from_secs(30);

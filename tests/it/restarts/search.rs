@@ -1,5 +1,5 @@
 //! Elasticsearch and OpenSearch. A kill takes as long as a start: here their connections are cut instead, all times but
-//! the last; with PODTAP_KILLS=20 they are killed as often as the others.
+//! the last. With PODTAP_KILLS=20 they are killed as often as the others.
 
 use podtap::setup::SetupOptions;
 use podtap::sink::elasticsearch::ElasticsearchSink;
