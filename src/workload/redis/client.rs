@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::super::ReachedSource;
 use super::super::table::WorkloadTable;
-use super::resp::{self, RedisReply};
+use super::resp::{self, RedisReply, Replies};
 use super::{Errand, RedisCounts, RedisSource};
 use crate::flow::Timestamp;
 use crate::record::Workload;
@@ -53,10 +53,10 @@ impl std::fmt::Debug for RedisClient {
     }
 }
 
-/// A connection and what of it is not read yet.
+/// A connection, and the reply that is under way.
 struct RedisLink {
     stream: ServerStream,
-    unread: Vec<u8>,
+    replies: Replies,
 }
 
 impl RedisClient {
@@ -134,7 +134,7 @@ impl RedisClient {
 
     async fn connect(&mut self) -> Result<RedisLink, String> {
         let connected = self.connector.connect().await.map_err(|error| error.to_string())?;
-        let mut link = RedisLink { stream: connected.stream, unread: Vec::new() };
+        let mut link = RedisLink { stream: connected.stream, replies: Replies::default() };
         let RedisLogin { username, password, database } = (self.login)();
         let (mut hello, mut expected) = (Vec::new(), 0);
         if let Some(password) = &password {
@@ -199,24 +199,18 @@ impl RedisLink {
         timeout(PATIENCE, self.stream.write_all(commands)).await.map_err(late)?.map_err(|error| error.to_string())?;
         timeout(PATIENCE, self.stream.flush()).await.map_err(late)?.map_err(|error| error.to_string())?;
         let mut replies = Vec::with_capacity(expected);
-        let mut from = 0;
+        let mut came = [0; 8192];
         while replies.len() < expected {
-            match resp::read(self.unread.get(from..).unwrap_or_default())? {
-                Some((reply, length)) => {
-                    replies.push(reply);
-                    from += length;
-                }
-                None => {
-                    self.unread.drain(..from);
-                    from = 0;
-                    let read = timeout(PATIENCE, self.stream.read_buf(&mut self.unread)).await.map_err(late)?;
-                    if read.map_err(|error| error.to_string())? == 0 {
-                        return Err("the server closed the connection, an answer was expected".to_owned());
-                    }
-                }
+            let read = timeout(PATIENCE, self.stream.read(&mut came)).await.map_err(late)?;
+            let length = read.map_err(|error| error.to_string())?;
+            if length == 0 {
+                return Err("the server closed the connection, an answer was expected".to_owned());
             }
+            self.replies.take(came.get(..length).unwrap_or_default(), &mut replies)?;
         }
-        self.unread.drain(..from);
+        if replies.len() > expected {
+            return Err("the server answers more than it was asked".to_owned());
+        }
         Ok(replies)
     }
 }

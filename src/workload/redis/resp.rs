@@ -1,6 +1,6 @@
 //! The protocol of Redis (RESP2), as far as it is spoken here: commands out, replies in. Pure; opens nothing.
 
-/// Longest text of a reply, and most items of a list: HGETALL of a hash that is no workload may be of any size.
+/// Longest text of a reply that is kept, and most items of a list: HGETALL of a hash that is no workload may be of any size.
 const MAX_TEXT: usize = 16 << 10;
 const MAX_ITEMS: usize = 256;
 /// Longest line that says what follows.
@@ -29,66 +29,121 @@ pub(super) fn write(out: &mut Vec<u8>, words: &[&[u8]]) {
     }
 }
 
-/// The first reply in `bytes` and its length; none while it is not whole.
-pub(super) fn read(bytes: &[u8]) -> Result<Option<(RedisReply, usize)>, &'static str> {
-    let mut rest = bytes;
-    let Some((kind, line)) = line(&mut rest)? else { return Ok(None) };
-    let reply = match kind {
-        b'+' | b':' => Some(RedisReply::Text(line.to_vec())),
-        b'-' => Some(RedisReply::Error(String::from_utf8_lossy(line).into_owned())),
-        b'$' => text(line, &mut rest)?.map(|text| text.map_or(RedisReply::Nil, RedisReply::Text)),
-        b'*' => list(line, &mut rest)?,
-        _ => return Err("the server does not speak Redis' protocol"),
-    };
-    Ok(reply.map(|reply| (reply, bytes.len() - rest.len())))
+/// Reads replies as their bytes come: each byte once, and no more is kept than one reply that may be a workload.
+#[derive(Debug, Default)]
+pub(super) struct Replies {
+    /// The line, or the text, that is not whole.
+    part: Vec<u8>,
+    text: Option<Text>,
+    list: Option<List>,
 }
 
-fn list(line: &[u8], rest: &mut &[u8]) -> Result<Option<RedisReply>, &'static str> {
-    let Some(count) = number(line)? else { return Ok(Some(RedisReply::Nil)) };
-    if count > MAX_ITEMS {
-        return Err("a list is too long to be a workload");
+/// A text that is not whole.
+#[derive(Debug)]
+struct Text {
+    /// Bytes that come, with the end of the line.
+    missing: usize,
+    /// It is short enough to be kept.
+    fits: bool,
+}
+
+/// A list that is not whole.
+#[derive(Debug)]
+struct List {
+    missing: usize,
+    items: Vec<Vec<u8>>,
+    fits: bool,
+}
+
+impl Replies {
+    /// Takes the next bytes, and appends the replies that they complete. A text that is too long to be a workload's is empty
+    /// there, and so is a list with too many items.
+    pub(super) fn take(&mut self, mut bytes: &[u8], out: &mut Vec<RedisReply>) -> Result<(), &'static str> {
+        while !bytes.is_empty() {
+            let length = match &self.text {
+                Some(text) => text.missing.min(bytes.len()),
+                None => memchr::memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1),
+            };
+            let (these, later) = bytes.split_at(length);
+            bytes = later;
+            if self.text.is_some() {
+                self.take_text(these, out)?;
+            } else {
+                self.take_line(these, out)?;
+            }
+        }
+        Ok(())
     }
-    let mut items = Vec::new();
-    for _ in 0..count {
-        let Some((kind, line)) = self::line(rest)? else { return Ok(None) };
-        match kind {
-            b'+' | b':' => items.push(line.to_vec()),
-            b'$' => match text(line, rest)? {
-                Some(text) => items.push(text.unwrap_or_default()),
-                None => return Ok(None),
+
+    fn take_line(&mut self, bytes: &[u8], out: &mut Vec<RedisReply>) -> Result<(), &'static str> {
+        if self.part.len() + bytes.len() > MAX_LINE {
+            return Err("a line does not end");
+        }
+        self.part.extend_from_slice(bytes);
+        let Some((kind, line)) = self.part.strip_suffix(b"\r\n").map(<[u8]>::split_first).map(Option::unzip) else {
+            return Ok(());
+        };
+        let (kind, line) = (kind.copied().ok_or("a line is empty")?, line.unwrap_or_default().to_vec());
+        self.part.clear();
+        self.on_line(kind, line, out)
+    }
+
+    fn on_line(&mut self, kind: u8, line: Vec<u8>, out: &mut Vec<RedisReply>) -> Result<(), &'static str> {
+        match (kind, self.list.is_some()) {
+            (b'+' | b':', _) => self.on_text(Some(line), out),
+            (b'-', false) => out.push(RedisReply::Error(String::from_utf8_lossy(&line).into_owned())),
+            (b'$', _) => match number(&line)? {
+                Some(length) => {
+                    self.text = Some(Text { missing: length.saturating_add(2), fits: length <= MAX_TEXT });
+                }
+                None => self.on_text(None, out),
             },
-            _ => return Err("a list within a list was not expected"),
+            (b'*', false) => match number(&line)? {
+                Some(0) => out.push(RedisReply::List(Vec::new())),
+                Some(missing) => self.list = Some(List { missing, items: Vec::new(), fits: missing <= MAX_ITEMS }),
+                None => out.push(RedisReply::Nil),
+            },
+            (_, true) => return Err("a list within a list was not expected"),
+            (_, false) => return Err("the server does not speak Redis' protocol"),
+        }
+        Ok(())
+    }
+
+    fn take_text(&mut self, bytes: &[u8], out: &mut Vec<RedisReply>) -> Result<(), &'static str> {
+        let Some(text) = &mut self.text else { return Ok(()) };
+        text.missing -= bytes.len();
+        let (is_whole, fits) = (text.missing == 0, text.fits);
+        if fits {
+            self.part.extend_from_slice(bytes);
+        }
+        if !is_whole {
+            return Ok(());
+        }
+        self.text = None;
+        let mut whole = std::mem::take(&mut self.part);
+        if fits && !whole.ends_with(b"\r\n") {
+            return Err("a text is longer than it says");
+        }
+        whole.truncate(whole.len().saturating_sub(2));
+        self.on_text(Some(whole), out);
+        Ok(())
+    }
+
+    /// A text is whole, or nil: a reply, or an item of one.
+    fn on_text(&mut self, text: Option<Vec<u8>>, out: &mut Vec<RedisReply>) {
+        let Some(list) = &mut self.list else {
+            return out.push(text.map_or(RedisReply::Nil, RedisReply::Text));
+        };
+        list.missing -= 1;
+        if list.fits {
+            list.items.push(text.unwrap_or_default());
+        }
+        if list.missing == 0
+            && let Some(list) = self.list.take()
+        {
+            out.push(RedisReply::List(list.items));
         }
     }
-    Ok(Some(RedisReply::List(items)))
-}
-
-/// A text with its length in front; `Some(None)` is Redis' nil.
-#[allow(clippy::type_complexity, reason = "nil, not whole and malformed are three things")]
-fn text(line: &[u8], rest: &mut &[u8]) -> Result<Option<Option<Vec<u8>>>, &'static str> {
-    let Some(length) = number(line)? else { return Ok(Some(None)) };
-    if length > MAX_TEXT {
-        return Err("a text is too long to be a workload's");
-    }
-    let Some((text, after)) = rest.split_at_checked(length) else { return Ok(None) };
-    match after {
-        [b'\r', b'\n', after @ ..] => {
-            *rest = after;
-            Ok(Some(Some(text.to_vec())))
-        }
-        [] | [b'\r'] => Ok(None),
-        _ => Err("a text is longer than it says"),
-    }
-}
-
-fn line<'a>(rest: &mut &'a [u8]) -> Result<Option<(u8, &'a [u8])>, &'static str> {
-    let head = rest.get(..rest.len().min(MAX_LINE)).unwrap_or_default();
-    let Some(end) = memchr::memmem::find(head, b"\r\n") else {
-        return if rest.len() > MAX_LINE { Err("a line does not end") } else { Ok(None) };
-    };
-    let (line, after) = (head.get(..end).unwrap_or_default(), rest.get(end + 2..).unwrap_or_default());
-    *rest = after;
-    line.split_first().map(|(kind, line)| Some((*kind, line))).ok_or("a line is empty")
 }
 
 /// A length; -1 is nil.
@@ -108,6 +163,17 @@ mod tests {
         RedisReply::Text(text.as_bytes().to_vec())
     }
 
+    /// The replies, the bytes being taken in pieces; and the most that was kept in between.
+    fn read(bytes: &[u8], piece: usize) -> Result<(Vec<RedisReply>, usize), &'static str> {
+        let (mut replies, mut out, mut most) = (Replies::default(), Vec::new(), 0);
+        for piece in bytes.chunks(piece) {
+            replies.take(piece, &mut out)?;
+            let items = replies.list.iter().flat_map(|list| &list.items);
+            most = most.max(replies.part.len() + items.map(Vec::len).sum::<usize>());
+        }
+        Ok((out, most))
+    }
+
     #[test]
     fn replies_are_read_when_they_are_whole_wherever_they_are_cut() {
         let fields = ["namespace", "shop", "name", "cart"].map(|word| word.as_bytes().to_vec()).to_vec();
@@ -119,32 +185,41 @@ mod tests {
             ("$-1\r\n", RedisReply::Nil),
             ("*-1\r\n", RedisReply::Nil),
             ("*0\r\n", RedisReply::List(vec![])),
+            ("*2\r\n$-1\r\n:3\r\n", RedisReply::List(vec![vec![], b"3".to_vec()])),
             ("*4\r\n$9\r\nnamespace\r\n$4\r\nshop\r\n$4\r\nname\r\n$4\r\ncart\r\n", RedisReply::List(fields)),
             ("-WRONGTYPE no hash\r\n", RedisReply::Error("WRONGTYPE no hash".to_owned())),
         ] {
             let behind = format!("{bytes}+next\r\n");
-            assert_eq!(read(behind.as_bytes()), Ok(Some((expected, bytes.len()))), "{bytes:?}");
+            for piece in 1..=behind.len() {
+                let (replies, _) = read(behind.as_bytes(), piece).unwrap();
+                assert_eq!(replies, [expected.clone(), text("next")], "{bytes:?} {piece}");
+            }
             for cut in 0..bytes.len() {
-                assert_eq!(read(&bytes.as_bytes()[..cut]), Ok(None), "{:?}", &bytes[..cut]);
+                assert_eq!(read(&bytes.as_bytes()[..cut], 3).unwrap().0, [], "{:?}", &bytes[..cut]);
             }
         }
     }
 
     #[test]
-    fn what_is_no_reply_or_too_large_is_an_error() {
+    fn a_hash_of_any_size_is_passed_by_and_what_is_behind_it_is_read() {
+        let item = |length: usize| [format!("${length}\r\n").as_bytes(), &vec![b'x'; length], b"\r\n"].concat();
+        let many = [b"*10000\r\n".to_vec(), item(100).repeat(10_000)].concat();
+        let long = [b"*2\r\n$4\r\nname\r\n".to_vec(), item(5 << 20)].concat();
+        let name = RedisReply::List(vec![b"name".to_vec(), vec![]]);
+        for (bytes, expected) in [(many, RedisReply::List(vec![])), (long, name), (item(1 << 20), text(""))] {
+            let (replies, kept) = read(&[&bytes[..], b"+next\r\n"].concat(), 1000).unwrap();
+            assert_eq!(replies, [expected, text("next")]);
+            assert!(kept <= 1000, "{kept}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_reply_is_an_error() {
         let endless = format!("+{}", "a".repeat(600));
-        for bytes in [
-            "HTTP/1.1 400 x\r\n",
-            "\r\n",
-            "$x\r\n",
-            "$-2\r\n",
-            "$99999\r\n",
-            "*257\r\n",
-            "*1\r\n*0\r\n",
-            "$1\r\nabc",
-            &endless,
-        ] {
-            assert!(read(bytes.as_bytes()).is_err(), "{bytes:?}");
+        for bytes in
+            ["HTTP/1.1 400 x\r\n", "\r\n", "$x\r\n", "$-2\r\n", "*1\r\n*0\r\n", "*1\r\n-x\r\n", "$1\r\nabc", &endless]
+        {
+            assert!(read(bytes.as_bytes(), 7).is_err(), "{bytes:?}");
         }
     }
 

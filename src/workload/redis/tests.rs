@@ -183,6 +183,64 @@ async fn a_real_redis_is_asked_many_things_at_once_and_written_to() {
     running.abort();
 }
 
+/// Of the commands of clients that the server counts: how often it was called.
+fn calls(server: &Server, command: &str) -> u64 {
+    let said = server.cli(&["INFO", "commandstats"]);
+    let line = said.lines().find(|line| line.starts_with(&format!("cmdstat_{command}:calls=")));
+    line.map_or(0, |line| line.split(['=', ',']).nth(1).unwrap().parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_storm_of_addresses_that_no_one_knows_asks_for_each_once_on_one_connection() {
+    const STORM: u32 = 10_000;
+    let Some(server) = Server::start(&[]) else { return };
+    let connections = |server: &Server| -> u64 {
+        let said = server.cli(&["INFO", "stats"]);
+        let line = said.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+        line.unwrap().trim().parse().unwrap()
+    };
+    let (redis, errands) = RedisSource::new(RANK, 60 * SECOND, false);
+    let (client, redis, table) = server.client(redis, &[]);
+    let before = connections(&server);
+    let running = tokio::spawn(client.run(errands));
+    // Records look for names all the time; what finds no place in the queue is asked by a later one.
+    let look = || (0..STORM).for_each(|n| redis.looked(IpAddr::V4((0x0a00_0000 + n).into()), at(90), None));
+    until(|| {
+        look();
+        counts(&redis)[0] >= u64::from(STORM)
+    })
+    .await;
+    look();
+    assert_eq!(counts(&redis), [STORM.into(), 0, 0, 0]);
+    assert_eq!(calls(&server, "hgetall"), STORM.into());
+    // One is that of the client, the other that which asks here.
+    assert_eq!(connections(&server) - before, 2);
+    assert_eq!(table.counts().addresses, 0);
+    running.abort();
+}
+
+#[tokio::test]
+async fn a_large_hash_is_no_workload_and_keeps_no_other_name_back() {
+    let Some(server) = Server::start(&[]) else { return };
+    for n in 0..10 {
+        let fields: Vec<String> = (0..200).map(|field| format!("{n}-{field}")).collect();
+        let words = ["HSET", "10.0.0.1"].into_iter().chain(fields.iter().map(String::as_str));
+        server.cli(&words.collect::<Vec<_>>());
+    }
+    server.cli(&["HSET", "10.0.0.1", "name", "trap"]);
+    server.cli(&["HSET", "10.0.0.2", "name", &"x".repeat(100_000), "namespace", "shop"]);
+    server.cli(&["HSET", "10.0.0.3", "name", "cart"]);
+    let (redis, errands) = RedisSource::new(RANK, 60 * SECOND, false);
+    let (client, redis, table) = server.client(redis, &[]);
+    (1..=3).for_each(|n| redis.looked(ip(n), at(90), None));
+    let running = tokio::spawn(client.run(errands));
+    until(|| counts(&redis)[0] == 3).await;
+    assert_eq!(counts(&redis), [3, 1, 0, 0]);
+    let named = [1, 2, 3].map(|n| table.at(ip(n), at(90)).and_then(|(_, workload)| workload.name.clone()));
+    assert_eq!(named, [None, None, Some("cart".into())]);
+    running.abort();
+}
+
 #[tokio::test]
 async fn a_wrong_password_is_a_failure_that_names_no_password() {
     let Some(server) = Server::start(&[]) else { return };
