@@ -7,9 +7,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use compact_str::format_compact;
-use foldhash::fast::RandomState;
 
-use crate::flow::{ConnKey, ConnectionBeginning, Direction, IpProtocol, Timestamp, connection_id};
+use crate::flow::{
+    ConnKey, ConnectionBeginning, Direction, HashedKey, IpProtocol, KeyHasher, Keyed, Ready, Timestamp, connection_id,
+};
 use crate::packet::{Datagram, Segment, UndeliveredPacket};
 use crate::record::{ConnectRecord, ConnectResult, NetworkDirection, Record, SeenBy};
 
@@ -50,7 +51,8 @@ pub enum ReportedConnects {
 #[derive(Debug)]
 pub struct ConnectAttempts {
     config: AttemptConfig,
-    waiting: HashMap<ConnKey, PendingSyn, RandomState>,
+    hasher: KeyHasher,
+    waiting: HashMap<HashedKey, PendingSyn, Ready>,
     /// Those that wait, by age, and some that do not any more.
     fresh: VecDeque<Turn>,
     /// The same of those that were recorded as timed out.
@@ -58,7 +60,7 @@ pub struct ConnectAttempts {
     made_room: u64,
 }
 
-type Turn = (Timestamp, ConnKey);
+type Turn = (Timestamp, HashedKey);
 
 #[derive(Debug)]
 struct PendingSyn {
@@ -74,16 +76,28 @@ struct PendingSyn {
 impl ConnectAttempts {
     /// None waits.
     pub fn new(config: AttemptConfig) -> Self {
-        let (waiting, fresh, overdue, made_room) = Default::default();
-        Self { config, waiting, fresh, overdue, made_room }
+        let (hasher, waiting, fresh, overdue, made_room) = Default::default();
+        Self { config, hasher, waiting, fresh, overdue, made_room }
+    }
+
+    /// The same where segments come with their keys, which this hasher made.
+    #[must_use]
+    pub fn hashing_with(self, hasher: KeyHasher) -> Self {
+        Self { hasher, ..self }
     }
 
     /// Takes one segment, in order of capture.
     #[inline]
     pub fn on_segment(&mut self, segment: &Segment<'_>, out: &mut Vec<Record>) {
+        self.on_keyed(&self.hasher.of(segment.tuple, segment.scope), segment, out);
+    }
+
+    /// Takes one segment with its key.
+    #[inline]
+    pub fn on_keyed(&mut self, keyed: &Keyed, segment: &Segment<'_>, out: &mut Vec<Record>) {
         let opens = segment.flags.syn() && !segment.flags.ack();
         if opens || !self.waiting.is_empty() {
-            self.take(segment, opens, out);
+            self.take(keyed, segment, opens, out);
         }
     }
 
@@ -96,7 +110,7 @@ impl ConnectAttempts {
             return;
         };
         let (key, from) = ConnKey::of(error.tuple);
-        let key = key.within(datagram.scope);
+        let key = self.hasher.hashed(key.within(datagram.scope));
         if self.waiting.get(&key).is_some_and(|attempt| attempt.from == from) {
             let result = if error.port { ConnectResult::Refused } else { ConnectResult::Unreachable };
             self.end(&key, Some(result), datagram.at, out);
@@ -108,7 +122,7 @@ impl ConnectAttempts {
         while let Some((first, key)) = due(&mut self.fresh, now, PATIENCE) {
             let Some(attempt) = self.waiting.get_mut(&key).filter(|attempt| attempt.first == first) else { continue };
             if !self.config.is_reported(&key, attempt) {
-                out.push(record(&self.config, &key, attempt, ConnectResult::TimedOut, now));
+                out.push(record(&self.config, key.key(), attempt, ConnectResult::TimedOut, now));
                 attempt.overdue = true;
             }
             self.overdue.push_back((first, key));
@@ -142,9 +156,8 @@ impl ConnectAttempts {
         self.made_room
     }
 
-    fn take(&mut self, segment: &Segment<'_>, opens: bool, out: &mut Vec<Record>) {
-        let (key, from) = ConnKey::of(segment.tuple);
-        let key = key.within(segment.scope);
+    fn take(&mut self, keyed: &Keyed, segment: &Segment<'_>, opens: bool, out: &mut Vec<Record>) {
+        let Keyed { key, from } = *keyed;
         let Some(attempt) = self.waiting.get_mut(&key) else {
             if opens && !segment.flags.fin() && !segment.flags.rst() {
                 self.begin(key, from, segment);
@@ -169,7 +182,7 @@ impl ConnectAttempts {
         }
     }
 
-    fn begin(&mut self, key: ConnKey, from: Direction, segment: &Segment<'_>) {
+    fn begin(&mut self, key: HashedKey, from: Direction, segment: &Segment<'_>) {
         while self.waiting.len() >= self.config.most.max(1)
             && let Some(turn) = self.overdue.pop_front().or_else(|| self.fresh.pop_front())
         {
@@ -186,7 +199,7 @@ impl ConnectAttempts {
     }
 
     /// It waits no longer. A success is recorded only where a failure was.
-    fn end(&mut self, key: &ConnKey, result: Option<ConnectResult>, at: Timestamp, out: &mut Vec<Record>) {
+    fn end(&mut self, key: &HashedKey, result: Option<ConnectResult>, at: Timestamp, out: &mut Vec<Record>) {
         let Some(attempt) = self.waiting.remove(key) else { return };
         let wanted = |result: &ConnectResult| match result {
             ConnectResult::Established => attempt.overdue,
@@ -196,7 +209,7 @@ impl ConnectAttempts {
             }
         };
         if let Some(result) = result.filter(wanted) {
-            out.push(record(&self.config, key, &attempt, result, at));
+            out.push(record(&self.config, key.key(), &attempt, result, at));
         }
     }
 
@@ -251,6 +264,7 @@ fn record(config: &AttemptConfig, key: &ConnKey, attempt: &PendingSyn, result: C
         direction: NetworkDirection::of(&config.own_ips, ends.source.ip, [ends.destination.ip]),
         source_workload: None,
         destination_workload: None,
+        source_domain: None,
         destination_domain: None,
         of_node: None,
     }))

@@ -10,7 +10,7 @@ use crate::attempts::{self, ConnectAttempts};
 use crate::copies::{self, CopyDetector, NodePassages, PacketPassing};
 use crate::dns::{DnsWatch, LearntNames};
 use crate::exchange::{self, SeenProtocols};
-use crate::flow::{FiveTuple, IpProtocol, Timestamp};
+use crate::flow::{FiveTuple, IpProtocol, KeyHasher, Keyed, Timestamp};
 use crate::flows::{self, FlowTable};
 use crate::http::HttpContext;
 use crate::ledger::{ByReason, FlowLedger, Ledger, Skip, StreamLedger};
@@ -102,6 +102,7 @@ impl SharedPools {
 /// Frames to records. One for each capture thread: nothing is shared but limits, nothing is locked.
 pub struct Dissector {
     decoder: FrameDecoder,
+    hasher: KeyHasher,
     redirects: RedirectTable,
     table: ConnectionTable<Session>,
     context: HttpContext,
@@ -132,14 +133,16 @@ impl Dissector {
         let mut context = HttpContext::sharing(config.http, redactor, &pools.kept);
         context.dns = config.dns.map(DnsWatch::new);
         let by_interface = config.copies.is_some();
+        let hasher = KeyHasher::default();
+        let flows = config.flows.map(|flows| FlowTable::sharing(flows, config.reads_http, &pools.flows));
         Self {
             decoder: FrameDecoder::new(config.fragments).telling_interfaces(by_interface),
             redirects: RedirectTable::new(config.tcp.connections, config.tcp.idle),
-            table: ConnectionTable::sharing(config.tcp, &pools.connections, &pools.held),
+            table: ConnectionTable::sharing(config.tcp, &pools.connections, &pools.held).hashing_with(hasher.clone()),
             context,
             reads_http: config.reads_http,
-            flows: config.flows.map(|flows| FlowTable::sharing(flows, config.reads_http, &pools.flows)),
-            connects: config.connects.map(ConnectAttempts::new),
+            flows: flows.map(|flows| flows.hashing_with(hasher.clone())),
+            connects: config.connects.map(|connects| ConnectAttempts::new(connects).hashing_with(hasher.clone())),
             copies: config.copies.map(|copies| CopyDetector::sharing(copies, &pools.passages)),
             left_out: ByReason::default(),
             check_every: config.check_every.max(1),
@@ -147,6 +150,7 @@ impl Dissector {
             newest: Timestamp::default(),
             been_through: Timestamp(i64::MIN),
             paid: 0,
+            hasher,
         }
     }
 
@@ -159,9 +163,9 @@ impl Dissector {
     pub fn handle_any_frame(&mut self, frame: &Frame<'_>, mut is_own: impl FnMut(IpProtocol, &FiveTuple) -> bool) {
         self.paid = self.paid.saturating_add(PAID_BY_FRAME);
         self.handle_clock(frame.at);
-        let Self { decoder, redirects, table, context, flows, connects, copies, left_out, .. } = self;
+        let Self { decoder, redirects, hasher, table, context, flows, connects, copies, left_out, .. } = self;
         let table = self.reads_http.then_some(table);
-        let mut parts = DissectorParts { table, context, flows: flows.as_mut(), connects: connects.as_mut() };
+        let mut parts = DissectorParts { hasher, table, context, flows: flows.as_mut(), connects: connects.as_mut() };
         match decoder.decode_packet(frame) {
             None => {}
             Some(Packet::Other(datagram)) => match leaves_out_datagram(copies, &datagram, is_own) {
@@ -265,9 +269,9 @@ impl Dissector {
 
     /// Passes on SYNs that were held, and then does something to all parts.
     fn go_on(&mut self, held: Vec<WaitingSyn>, act: impl FnOnce(&mut DissectorParts<'_>)) {
-        let Self { table, context, flows, connects, reads_http, .. } = self;
+        let Self { hasher, table, context, flows, connects, reads_http, .. } = self;
         let table = reads_http.then_some(table);
-        let mut parts = DissectorParts { table, context, flows: flows.as_mut(), connects: connects.as_mut() };
+        let mut parts = DissectorParts { hasher, table, context, flows: flows.as_mut(), connects: connects.as_mut() };
         for syn in held {
             parts.on_segment(&syn.segment());
         }
@@ -367,6 +371,7 @@ fn leaves_out_datagram(
 
 /// What a packet goes to, behind the decoder.
 struct DissectorParts<'a> {
+    hasher: &'a KeyHasher,
     /// Where connections are read.
     table: Option<&'a mut ConnectionTable<Session>>,
     context: &'a mut HttpContext,
@@ -377,28 +382,29 @@ struct DissectorParts<'a> {
 impl DissectorParts<'_> {
     #[inline]
     fn on_segment(&mut self, segment: &Segment<'_>) {
+        let keyed = self.hasher.of(segment.tuple, segment.scope);
         if let Some(connects) = &mut self.connects {
-            connects.on_segment(segment, &mut self.context.out);
+            connects.on_keyed(&keyed, segment, &mut self.context.out);
         }
         // A SYN may end a connection: its last exchanges come before the flow's last report.
         let flows_first = !segment.flags.syn();
         if flows_first {
-            self.count(segment);
+            self.count(&keyed, segment);
         }
         if let Some(table) = &mut self.table {
             let made = self.context.out.len();
-            table.on_segment(segment, self.context);
+            table.on_keyed(&keyed, segment, self.context);
             self.count_exchanges(made);
         }
         if !flows_first {
-            self.count(segment);
+            self.count(&keyed, segment);
         }
     }
 
     #[inline]
-    fn count(&mut self, segment: &Segment<'_>) {
+    fn count(&mut self, keyed: &Keyed, segment: &Segment<'_>) {
         if let Some(flows) = &mut self.flows {
-            flows.on_segment(segment, &mut self.context.out);
+            flows.on_keyed(keyed, segment, &mut self.context.out);
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Decodes no packets (`packet`) and keeps no state (`tcp`).
 
+mod hashed;
 mod ids;
 mod place;
 
@@ -12,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use compact_str::{CompactString, format_compact};
 use sha1::{Digest, Sha1};
 
+pub use self::hashed::{HashedKey, KeyHasher, Keyed, Ready, ReadyHash};
 pub use self::ids::{ConnectionBeginning, FlowIds, connection_id};
 pub use self::place::{OuterLayers, PacketPlace, Tunnel, TunnelKind};
 

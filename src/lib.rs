@@ -58,6 +58,7 @@ pub mod packet;
 pub mod redirect;
 pub mod synth;
 pub mod tcp;
+pub mod tls;
 pub mod flows;
 pub mod copies;
 pub mod attempts;

@@ -35,7 +35,7 @@ pub use self::conntrack::{
 };
 pub use self::dataset::Dataset;
 pub use self::flow::{FlowCounts, FlowEnd, FlowRecord, FlowStatus};
-pub use self::observed::{ObservedKind, OfNode};
+pub use self::observed::{ObservedKind, OfNode, is_pod_of};
 pub use self::opening::ConnectionOpening;
 pub use self::protocols::{
     CallSystem, ConnectionSide, EarlyEnd, EndedHow, EventStream, GrpcCall, Http2, SocketCounts, StreamReset, WebSocket,
@@ -48,7 +48,7 @@ pub use self::verdict::{
     VerdictRecord,
 };
 pub use self::weird::{Weird, WeirdSet};
-pub use self::workload::{DomainNames, DomainSource, LabelSet, NameSet, Workload};
+pub use self::workload::{DomainNames, DomainSource, EndNames, LabelSet, NameSet, Workload};
 
 /// What podtap emits, of whichever kind. Filters, queues and spool need only its `meta`.
 #[derive(Clone, Debug, PartialEq)]
@@ -203,6 +203,8 @@ pub struct Exchange {
     pub source_workload: Option<Arc<Workload>>,
     /// The workload behind the server's address, when it is known; set by the pipeline.
     pub destination_workload: Option<Arc<Workload>>,
+    /// The names of the client's address, when they are known; set by the pipeline.
+    pub source_domain: Option<Arc<DomainNames>>,
     /// The names of the server's address, when they are known; set by the pipeline.
     pub destination_domain: Option<Arc<DomainNames>>,
     /// Where a node is observed, whose exchange it is; set by the pipeline.

@@ -193,6 +193,7 @@ impl ConnectEngine {
             direction: Some(self.direction(source, entry.destination)),
             source_workload: None,
             destination_workload: None,
+            source_domain: None,
             destination_domain: None,
             of_node: None,
         }

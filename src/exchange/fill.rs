@@ -7,7 +7,7 @@ use compact_str::CompactString;
 
 use crate::flow::{ConnectionBeginning, Direction, community_id, connection_id};
 use crate::record::{
-    ConnectionOpening, Exchange, ExchangeConnection, HttpHeader, HttpRequest, HttpResponse, HttpVersion,
+    ConnectionOpening, EndNames, Exchange, ExchangeConnection, HttpHeader, HttpRequest, HttpResponse, HttpVersion,
     NetworkDirection,
 };
 use crate::redact::Redactor;
@@ -35,7 +35,7 @@ pub(crate) fn connection(conn: &ConnSummary, client: Direction, config: &Exchang
         interface: conn.interface.clone(),
         scope: conn.key.scope,
         around: conn.around.as_deref().copied().unwrap_or_default(),
-        domain: std::sync::OnceLock::new(),
+        names: EndNames::default(),
         opening: (conn.originator == Some(client)).then(|| ConnectionOpening::new(conn.first_seen)),
     })
 }

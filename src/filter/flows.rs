@@ -44,6 +44,10 @@ pub struct FlowSeen<'a> {
 }
 
 impl FlowFilter {
+    fn keeps_all(&self) -> bool {
+        self.include.are_none() && self.exclude.are_none()
+    }
+
     /// Whether all that is wanted holds, and nothing that is not.
     pub fn keeps(&self, seen: FlowSeen<'_>) -> bool {
         let wanted = |list_empty: bool, matches: bool| list_empty || matches;
@@ -60,7 +64,7 @@ impl FlowFilter {
 
     /// The same for a report of a flow.
     pub fn keeps_flow(&self, record: &FlowRecord) -> bool {
-        if *self == Self::default() {
+        if self.keeps_all() {
             return true;
         }
         let ends = [Some(record.source), Some(record.destination)];
@@ -76,7 +80,7 @@ impl FlowFilter {
 
     /// The same for a connect. Of two ends without a port only the addresses count.
     pub fn keeps_connect(&self, record: &ConnectRecord) -> bool {
-        if *self == Self::default() {
+        if self.keeps_all() {
             return true;
         }
         let source = record.source.map(|ip| Endpoint { ip, port: record.source_port.unwrap_or(0) });
@@ -88,7 +92,7 @@ impl FlowFilter {
 
     /// The same for a logged packet.
     pub fn keeps_verdict(&self, record: &VerdictRecord) -> bool {
-        if *self == Self::default() {
+        if self.keeps_all() {
             return true;
         }
         let packet = &record.packet;
@@ -105,7 +109,7 @@ impl FlowFilter {
 
     /// The same for a record of conntrack.
     pub fn keeps_conntrack(&self, record: &ConntrackRecord) -> bool {
-        if *self == Self::default() {
+        if self.keeps_all() {
             return true;
         }
         let tuple = &record.tuple;
@@ -119,6 +123,11 @@ impl FlowFilter {
 }
 
 impl FlowRules {
+    fn are_none(&self) -> bool {
+        let Self { cidrs, ports, protocols, states } = self;
+        cidrs.is_empty() && ports.is_empty() && protocols.is_empty() && states.is_empty()
+    }
+
     fn has_address(&self, seen: FlowSeen<'_>) -> bool {
         let within = |ip: IpAddr| self.cidrs.iter().any(|cidr| cidr.contains(&ip));
         !self.cidrs.is_empty() && seen.ends.iter().flatten().any(|end| within(end.ip))

@@ -4,8 +4,6 @@
 
 use std::net::IpAddr;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use compact_str::CompactString;
 use sha2::{Digest, Sha256};
 
@@ -87,14 +85,19 @@ fn ends_of(ends: FiveTuple, observer: &str) -> Sha256 {
 }
 
 fn text(hash: Sha256) -> CompactString {
-    encoded(hash.finalize().get(..12).unwrap_or_default())
+    encoded(hash.finalize().first_chunk().unwrap_or(&[0; 12]))
 }
 
-/// Twelve bytes as text.
-fn encoded(bytes: &[u8]) -> CompactString {
+/// Twelve bytes as base64url (RFC 4648 §5), of which `text` is made for each record.
+fn encoded(bytes: &[u8; 12]) -> CompactString {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = [0u8; 16];
-    let len = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text).unwrap_or(0);
-    CompactString::from_utf8(text.get(..len).unwrap_or_default()).unwrap_or_default()
+    for (from, to) in bytes.as_chunks::<3>().0.iter().zip(text.as_chunks_mut::<4>().0) {
+        let [a, b, c] = from.map(u32::from);
+        let bits = a << 16 | b << 8 | c;
+        *to = [18, 12, 6, 0].map(|shift| ALPHABET.get((bits >> shift & 63) as usize).copied().unwrap_or_default());
+    }
+    CompactString::from_utf8(text).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -109,6 +112,18 @@ mod tests {
     }
 
     /// When two captures of the same ends and sequence numbers were made, and whether they are of one connection.
+    #[test]
+    fn twelve_bytes_are_written_as_base64url() {
+        for (bytes, text) in [
+            (*b"Hello world!", "SGVsbG8gd29ybGQh"),
+            ([0; 12], "AAAAAAAAAAAAAAAA"),
+            ([0xff; 12], "________________"),
+            ([0xfb, 0xef, 0xbe, 0, 0x10, 0x83, 0x10, 0x51, 0x87, 0x20, 0x92, 0x8b], "----ABCDEFGHIJKL"),
+        ] {
+            assert_eq!(encoded(&bytes), text);
+        }
+    }
+
     #[test]
     fn the_same_sequence_numbers_on_another_day_are_another_connection() {
         let id = |first_seen: i64, handshake_seen| {

@@ -7,17 +7,23 @@ mod report;
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
+
 use super::sequence::Sequence;
-use crate::flow::{ConnKey, Direction, FiveTuple, IpProtocol, OuterLayers, Scope, Timestamp, icmp_counterpart};
+use crate::flow::{
+    ConnKey, Direction, FiveTuple, IpProtocol, KeyHasher, Keyed, OuterLayers, Scope, Timestamp, icmp_counterpart,
+};
 use crate::packet::{CarriedIn, Datagram, Segment, TcpFlags};
 use crate::record::{ConnectionOpening, ExchangeConnection, FlowCounts, FlowProgress, IcmpMessage};
+use crate::tls;
 
 /// Packets of one end alone that make a flow more than a stray one.
 const SETTLED_AFTER: u32 = 3;
 
 /// What flows are distinguished by, besides their scope.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct FlowKey {
+    pub(super) hash: u64,
     /// Of ICMP: the identifier of an echo as both ports, else type and code.
     pub(super) ends: ConnKey,
     pub(super) protocol: IpProtocol,
@@ -25,10 +31,24 @@ pub(super) struct FlowKey {
     icmp: u8,
 }
 
+impl PartialEq for FlowKey {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && (self.ends, self.protocol, self.icmp) == (other.ends, other.protocol, other.icmp)
+    }
+}
+
 impl FlowKey {
     /// Of a protocol with ports.
-    pub(super) fn of_ports(tuple: FiveTuple, protocol: IpProtocol) -> Self {
-        Self { ends: ConnKey::of(tuple).0, protocol, icmp: 0 }
+    pub(super) fn of_ports(hasher: &KeyHasher, tuple: FiveTuple, protocol: IpProtocol) -> Self {
+        Self::new(&hasher.of(tuple, Scope::default()), protocol, 0)
+    }
+
+    #[inline]
+    fn new(keyed: &Keyed, protocol: IpProtocol, icmp: u8) -> Self {
+        let mark = u64::from(protocol.0 ^ IpProtocol::TCP.0) << 8 | u64::from(icmp);
+        let hash = keyed.key.hash_of_ends() ^ mark.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self { hash, ends: keyed.key.ends(), protocol, icmp }
     }
 }
 
@@ -39,7 +59,7 @@ pub(super) struct SeenPacket<'a> {
     pub(super) from: Direction,
     pub(super) at: Timestamp,
     pub(super) scope: Scope,
-    pub(super) around: OuterLayers,
+    pub(super) around: &'a OuterLayers,
     pub(super) carried: CarriedIn,
     pub(super) payload_len: u32,
     pub(super) icmp: Option<IcmpMessage>,
@@ -49,14 +69,13 @@ pub(super) struct SeenPacket<'a> {
 
 impl<'a> SeenPacket<'a> {
     #[inline]
-    pub(super) fn of_segment(segment: &'a Segment<'a>) -> Self {
-        let (ends, from) = ConnKey::of(segment.tuple);
+    pub(super) fn of_segment(keyed: &Keyed, segment: &'a Segment<'a>) -> Self {
         Self {
-            key: FlowKey { ends, protocol: IpProtocol::TCP, icmp: 0 },
-            from,
+            key: FlowKey::new(keyed, IpProtocol::TCP, 0),
+            from: keyed.from,
             at: segment.at,
             scope: segment.scope,
-            around: segment.around,
+            around: &segment.around,
             carried: segment.carried,
             payload_len: segment.payload_len,
             icmp: None,
@@ -65,7 +84,7 @@ impl<'a> SeenPacket<'a> {
         }
     }
 
-    pub(super) fn of_datagram(datagram: &Datagram<'a>) -> Self {
+    pub(super) fn of_datagram(hasher: &KeyHasher, datagram: &'a Datagram<'a>) -> Self {
         let mut tuple = datagram.tuple;
         let mut asks = 0;
         if let Some(icmp) = datagram.icmp {
@@ -74,13 +93,13 @@ impl<'a> SeenPacket<'a> {
             let code = counterpart.map_or(icmp.code.into(), |_| icmp.id.unwrap_or(0));
             (tuple.source.port, tuple.destination.port) = (code, code);
         }
-        let (ends, from) = ConnKey::of(tuple);
+        let keyed = hasher.of(tuple, Scope::default());
         Self {
-            key: FlowKey { ends, protocol: datagram.protocol, icmp: asks },
-            from,
+            key: FlowKey::new(&keyed, datagram.protocol, asks),
+            from: keyed.from,
             at: datagram.at,
             scope: datagram.scope,
-            around: datagram.around,
+            around: &datagram.around,
             carried: datagram.carried,
             payload_len: datagram.payload_len,
             icmp: datagram.icmp,
@@ -179,6 +198,10 @@ struct TcpProgress {
     attempt: Option<(Direction, u32)>,
     /// Who sent the RST that ended it.
     reset_by: Option<Direction>,
+    /// The first bytes of who opened were looked at.
+    looked_at: bool,
+    /// What they call the server.
+    server_name: Option<CompactString>,
 }
 
 fn side<T>(both: &mut [T; 2], from: Direction) -> (&mut T, &mut T) {
@@ -199,7 +222,7 @@ impl FlowEntry {
             key: seen.key,
             scope: [None; 2],
             began_in: seen.scope,
-            around: seen.around,
+            around: *seen.around,
             source: seen.source(),
             phase: FlowPhase::Attempt,
             over: None,
@@ -263,9 +286,12 @@ impl FlowEntry {
         }
     }
 
-    /// Whether it was met in this scope.
-    pub(super) fn is_in(&self, scope: Scope) -> bool {
-        self.scope.contains(&Some(scope))
+    /// Whether it is this connection.
+    pub(super) fn carries(&self, connection: &ExchangeConnection) -> bool {
+        let ConnKey { low, high, .. } = self.key.ends;
+        let ends = (connection.client, connection.server);
+        let is_between = ends == (low, high) || ends == (high, low);
+        is_between && self.key.protocol == IpProtocol::TCP && self.scope.contains(&Some(connection.scope))
     }
 
     /// Counts its own packet.
@@ -307,6 +333,10 @@ impl FlowEntry {
 
     fn take_tcp(&mut self, from: Direction, segment: &Segment<'_>) {
         let Some(tcp) = &mut self.tcp else { return };
+        if !tcp.looked_at && from == self.source && !segment.payload.is_empty() {
+            tcp.looked_at = true;
+            tcp.server_name = tls::server_name(segment.payload);
+        }
         let flags = segment.flags;
         let (own, opposite) = side(&mut tcp.sequences, from);
         let (counts, _) = side(&mut self.counts, from);

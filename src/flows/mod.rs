@@ -1,7 +1,8 @@
 //! Flows: who exchanged how many packets and bytes with whom. Counts every TCP, UDP, ICMP and SCTP packet in one flow, and
 //! reports a flow at its end, and at intervals while it lives.
 //!
-//! Owns the table of flows and what TCP's headers say of a connection; reads no payload, and reassembles nothing (`tcp`).
+//! Owns the table of flows and what TCP's headers say of a connection. Of the payload it reads the name in a TLS ClientHello, and
+//! it reassembles nothing (`tcp`).
 //!
 //! ```text
 //!           SYN, first packet          packet back, or joined late

@@ -3,16 +3,14 @@
 //! Does not look into a packet beyond what names its flow: `entry` does.
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::FlowConfig;
 use super::entry::{FlowEntry, FlowKey, Last, SeenPacket};
-use crate::flow::{ConnKey, FiveTuple, FlowIds, IpProtocol, Timestamp};
+use crate::flow::{ConnKey, FiveTuple, FlowIds, IpProtocol, KeyHasher, Keyed, Timestamp};
 use crate::ledger::FlowLedger;
 use crate::packet::{Datagram, Segment, UndeliveredPacket};
 use crate::pool::{LimitPool, PoolShare};
@@ -24,9 +22,11 @@ pub struct FlowTable {
     config: FlowConfig,
     /// Exchanges are recorded too, and counted.
     reads_http: bool,
-    hasher: RandomState,
+    hasher: KeyHasher,
     index: HashTable<u32>,
     slots: Vec<FlowSlot>,
+    /// The flow of the last packet.
+    newest: u32,
     free: Vec<u32>,
     /// Flows that may be stray packets, in the order in which they came, with the generation of their slot.
     passing: VecDeque<(u32, u32)>,
@@ -42,7 +42,7 @@ pub struct FlowTable {
 
 #[derive(Debug, Default)]
 struct FlowSlot {
-    flow: Option<Box<FlowEntry>>,
+    flow: Option<FlowEntry>,
     generation: u32,
 }
 
@@ -53,9 +53,10 @@ impl FlowTable {
         Self {
             config,
             reads_http,
-            hasher: RandomState::default(),
+            hasher: KeyHasher::default(),
             index: HashTable::new(),
             slots: Vec::new(),
+            newest: 0,
             free: Vec::new(),
             passing: VecDeque::new(),
             unsettled: 0,
@@ -73,14 +74,26 @@ impl FlowTable {
         Self::sharing(config, false, &most)
     }
 
+    /// The same where segments come with their keys, which this hasher made.
+    #[must_use]
+    pub fn hashing_with(self, hasher: KeyHasher) -> Self {
+        Self { hasher, ..self }
+    }
+
     /// Takes one segment, in order of capture.
     pub fn on_segment(&mut self, segment: &Segment<'_>, out: &mut Vec<Record>) {
-        self.take(&SeenPacket::of_segment(segment), out);
+        self.on_keyed(&self.hasher.of(segment.tuple, segment.scope), segment, out);
+    }
+
+    /// Takes one segment with its key.
+    #[inline]
+    pub fn on_keyed(&mut self, keyed: &Keyed, segment: &Segment<'_>, out: &mut Vec<Record>) {
+        self.take(&SeenPacket::of_segment(keyed, segment), out);
     }
 
     /// Takes one datagram, in order of capture.
     pub fn on_datagram(&mut self, datagram: &Datagram<'_>, out: &mut Vec<Record>) {
-        self.take(&SeenPacket::of_datagram(datagram), out);
+        self.take(&SeenPacket::of_datagram(&self.hasher, datagram), out);
         if let Some(error) = UndeliveredPacket::of(datagram) {
             self.on_unreachable(&error, datagram.at);
         }
@@ -88,16 +101,18 @@ impl FlowTable {
 
     /// An exchange was recorded in this connection.
     pub fn on_exchange(&mut self, connection: &Arc<ExchangeConnection>) {
-        let tuple = FiveTuple { source: connection.client, destination: connection.server };
-        let key = FlowKey::of_ports(tuple, IpProtocol::TCP);
-        let slots = &self.slots;
-        let hash = self.hasher.hash_one(key);
-        let found = self.index.find(hash, |&index| {
-            flow_at(slots, index).is_some_and(|flow| flow.key == key && flow.is_in(connection.scope))
-        });
-        if let Some(flow) = found.copied().and_then(|index| self.flow(index)) {
+        let is_newest = flow_at(&self.slots, self.newest).is_some_and(|flow| flow.carries(connection));
+        let index = if is_newest { Some(self.newest) } else { self.flow_of(connection) };
+        if let Some(flow) = index.and_then(|index| self.flow(index)) {
             flow.on_exchange(connection);
         }
+    }
+
+    fn flow_of(&self, connection: &ExchangeConnection) -> Option<u32> {
+        let tuple = FiveTuple { source: connection.client, destination: connection.server };
+        let key = FlowKey::of_ports(&self.hasher, tuple, IpProtocol::TCP);
+        let is_it = |index: &u32| flow_at(&self.slots, *index).is_some_and(|flow| flow.carries(connection));
+        self.index.find(key.hash, is_it).copied()
     }
 
     /// Time passed: reports what is over, silent for too long, or due.
@@ -130,7 +145,7 @@ impl FlowTable {
 
     /// Somebody waits for what no one has answered so far.
     pub fn look_for_unanswered(&mut self, now: Timestamp) {
-        let flows = self.slots.iter().filter_map(|slot| slot.flow.as_deref());
+        let flows = self.slots.iter().filter_map(|slot| slot.flow.as_ref());
         self.news.extend(flows.filter_map(|flow| flow.unanswered(now)));
     }
 
@@ -159,16 +174,15 @@ impl FlowTable {
     }
 
     fn flow(&mut self, index: u32) -> Option<&mut FlowEntry> {
-        self.slots.get_mut(index as usize)?.flow.as_deref_mut()
+        self.slots.get_mut(index as usize)?.flow.as_mut()
     }
 
     #[inline]
     fn find(&self, seen: &SeenPacket<'_>) -> Option<u32> {
-        let hash = self.hasher.hash_one(seen.key);
         let slots = &self.slots;
         let is_it =
             |&index: &u32| flow_at(slots, index).is_some_and(|flow| flow.key == seen.key && flow.is_met_by(seen));
-        self.index.find(hash, is_it).copied()
+        self.index.find(seen.key.hash, is_it).copied()
     }
 
     fn take(&mut self, seen: &SeenPacket<'_>, out: &mut Vec<Record>) {
@@ -187,6 +201,7 @@ impl FlowTable {
         self.ledger.open_packets += packets;
         self.ledger.open_bytes += bytes;
         let hears = self.config.news;
+        self.newest = index;
         let Some(flow) = self.flow(index) else { return };
         let before = flow.settled;
         flow.take(seen);
@@ -201,19 +216,21 @@ impl FlowTable {
     fn begin(&mut self, seen: &SeenPacket<'_>, out: &mut Vec<Record>) -> u32 {
         while self.known.exceeds(1) && self.evict(seen.at, out) {}
         let index = self.free.pop().unwrap_or_else(|| {
+            if self.slots.len() == self.slots.capacity() {
+                // A quarter more, not twice as much: most of the memory of a table lies here.
+                self.slots.reserve_exact(64.max(self.slots.len() / 4));
+            }
             self.slots.push(FlowSlot::default());
             self.bound() - 1
         });
         if let Some(slot) = self.slots.get_mut(index as usize) {
-            slot.flow = Some(Box::new(FlowEntry::new(seen)));
+            slot.flow = Some(FlowEntry::new(seen));
             self.passing.push_back((index, slot.generation));
         }
         self.unsettled += 1;
         self.forget_settled();
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        let hash = hasher.hash_one(seen.key);
-        self.index
-            .insert_unique(hash, index, |&index| flow_at(slots, index).map_or(0, |flow| hasher.hash_one(flow.key)));
+        let slots = &self.slots;
+        self.index.insert_unique(seen.key.hash, index, |&index| flow_at(slots, index).map_or(0, |flow| flow.key.hash));
         self.ledger.flows += 1;
         self.note_len();
         index
@@ -225,12 +242,10 @@ impl FlowTable {
     }
 
     fn on_unreachable(&mut self, error: &UndeliveredPacket, at: Timestamp) {
-        let key = FlowKey::of_ports(error.tuple, error.protocol);
+        let key = FlowKey::of_ports(&self.hasher, error.tuple, error.protocol);
         let (_, from) = ConnKey::of(error.tuple);
         let slots = &self.slots;
-        let found = self
-            .index
-            .find(self.hasher.hash_one(key), |&index| flow_at(slots, index).is_some_and(|flow| flow.key == key));
+        let found = self.index.find(key.hash, |&index| flow_at(slots, index).is_some_and(|flow| flow.key == key));
         let (found, hears) = (found.copied(), self.config.news);
         if let Some(flow) = found.and_then(|index| self.flow(index)) {
             flow.on_unreachable(from, error.port);
@@ -245,16 +260,14 @@ impl FlowTable {
         if self.config.news && matches!(last, Last::Over | Last::Idle) {
             self.news.extend(flow_at(&self.slots, index).and_then(FlowEntry::last_news));
         }
-        let Some(flow) = self.slots.get_mut(index as usize).and_then(|slot| {
-            slot.generation = slot.generation.wrapping_add(1);
-            slot.flow.take()
-        }) else {
-            return;
-        };
+        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        let Some(flow) = &slot.flow else { return };
         self.unsettled -= usize::from(!flow.settled);
-        if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(flow.key), |&known| known == index) {
+        if let Ok(entry) = self.index.find_entry(flow.key.hash, |&known| known == index) {
             entry.remove();
         }
+        slot.flow = None;
+        slot.generation = slot.generation.wrapping_add(1);
         self.free.push(index);
         self.note_len();
     }
@@ -321,5 +334,5 @@ impl FlowTable {
 }
 
 fn flow_at(slots: &[FlowSlot], index: u32) -> Option<&FlowEntry> {
-    slots.get(index as usize)?.flow.as_deref()
+    slots.get(index as usize)?.flow.as_ref()
 }

@@ -134,6 +134,11 @@ pub const FIELDS: &[RecordField] = &[
     field("source.ip", Ip, "The client's address"),
     field("source.port", Long, "The client's port"),
     field("source.bytes", Long, "What the client sent for this exchange"),
+    field(
+        "source.domain",
+        Keyword,
+        "With WORKLOADS: name of the client's address; a list where there are several (`podtap.source.domain_source`)",
+    ),
     field("destination.ip", Ip, "The server's address"),
     field("destination.port", Long, "The server's port"),
     field("destination.bytes", Long, "What the server sent for this exchange"),
@@ -346,7 +351,8 @@ pub const FIELDS: &[RecordField] = &[
     field("podtap.destination.workload.service", Keyword, "The Service that it serves; a list where there are several"),
     field("podtap.destination.workload.node", Keyword, "The node that it runs on"),
     field("podtap.destination.workload.labels", Object, "Its labels; `_` for `.` in names"),
-    field("podtap.destination.domain_source", Keyword, "Who says `destination.domain`: `dns`, `host`"),
+    field("podtap.source.domain_source", Keyword, "Who says `source.domain`: `dns`"),
+    field("podtap.destination.domain_source", Keyword, "Who says `destination.domain`: `dns`, `sni`, `host`"),
     field(
         "podtap.observed",
         Keyword,

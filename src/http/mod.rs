@@ -16,7 +16,6 @@ mod room;
 mod session;
 #[cfg(test)]
 mod tests;
-mod tls;
 mod transactions;
 
 use std::ops::{Deref, DerefMut};

@@ -1,10 +1,10 @@
 //! Records before anything was seen of them: who makes one names what is known.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::{Exchange, ExchangeConnection, MissingParts, StreamClass, Trust, WeirdSet};
+use super::{EndNames, Exchange, ExchangeConnection, MissingParts, StreamClass, Trust, WeirdSet};
 use crate::flow::{Endpoint, OuterLayers, Scope};
 
 impl ExchangeConnection {
@@ -19,7 +19,7 @@ impl ExchangeConnection {
             interface: None,
             scope: Scope::default(),
             around: OuterLayers::default(),
-            domain: OnceLock::new(),
+            names: EndNames::default(),
             opening: None,
         }
     }
@@ -54,6 +54,7 @@ impl Exchange {
             open: false,
             source_workload: None,
             destination_workload: None,
+            source_domain: None,
             destination_domain: None,
             of_node: None,
         }

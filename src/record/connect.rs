@@ -155,6 +155,8 @@ pub struct ConnectRecord {
     pub source_workload: Option<Arc<Workload>>,
     /// The workload behind the destination's address, when it is known.
     pub destination_workload: Option<Arc<Workload>>,
+    /// The names of the source's address, when they are known.
+    pub source_domain: Option<Arc<DomainNames>>,
     /// The names of the destination's address, when they are known.
     pub destination_domain: Option<Arc<DomainNames>>,
     /// Where a node is observed, whose connect it is; set by the pipeline.

@@ -1,11 +1,11 @@
 //! The TCP connection that exchanges share, and which way it goes. Plain data: `exchange` makes it, `format` shows it.
 
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::{ConnectionOpening, DomainNames};
+use super::{ConnectionOpening, EndNames};
 use crate::flow::{Endpoint, OuterLayers, Scope};
 
 /// What the exchanges of one TCP connection share.
@@ -27,9 +27,8 @@ pub struct ExchangeConnection {
     pub scope: Scope,
     /// The same by name, of its first frame.
     pub around: OuterLayers,
-    /// The names of the server's address when the first record was made; set by the pipeline. The connection may outlive
-    /// them.
-    pub domain: OnceLock<Option<Arc<DomainNames>>>,
+    /// What its ends are called; set by the pipeline.
+    pub names: EndNames,
     /// How it began; none where its SYN was not seen.
     pub opening: Option<ConnectionOpening>,
 }

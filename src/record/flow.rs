@@ -147,6 +147,8 @@ pub struct FlowRecord {
     pub connection: Option<Arc<ExchangeConnection>>,
     /// How the connection began, where processes are looked for; none where its SYN was not seen.
     pub opening: Option<Arc<ConnectionOpening>>,
+    /// What the client calls the server in its TLS ClientHello (SNI), where its first segment has it.
+    pub server_name: Option<CompactString>,
     /// Which way, seen from the pod; `None` when none of the ends is the pod's.
     pub direction: Option<NetworkDirection>,
     /// Interface that its first packet came from.
@@ -157,6 +159,8 @@ pub struct FlowRecord {
     pub source_workload: Option<Arc<Workload>>,
     /// The workload behind the destination's address, when it is known.
     pub destination_workload: Option<Arc<Workload>>,
+    /// The names of the source's address, when they are known.
+    pub source_domain: Option<Arc<DomainNames>>,
     /// The names of the destination's address, when they are known.
     pub destination_domain: Option<Arc<DomainNames>>,
     /// Where a node is observed, whose flow it is; set by the pipeline.

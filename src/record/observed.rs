@@ -68,6 +68,18 @@ impl OfNode {
         Self { observed, pod, direction }
     }
 
+    /// The same where it came by the interface of a pod of this node: whose ends have no name is that pod's. What the pod
+    /// does is the opposite of what the node does; without either, it is not known who asks.
+    #[must_use]
+    pub fn by_interface(self, pod: (IpAddr, Arc<Workload>)) -> Self {
+        let direction = self.direction.map(|of_host| match of_host {
+            NetworkDirection::Ingress => NetworkDirection::Egress,
+            NetworkDirection::Egress => NetworkDirection::Ingress,
+            NetworkDirection::Internal => NetworkDirection::Internal,
+        });
+        Self { observed: ObservedKind::Pod, pod: Some(pod), direction }
+    }
+
     /// The application's name, as pods are labelled.
     pub fn service_name(&self) -> Option<&CompactString> {
         let (_, workload) = self.pod.as_ref()?;
@@ -78,7 +90,8 @@ impl OfNode {
 /// Labels that name an application, the first that is there.
 const APP: [&str; 3] = ["app_kubernetes_io/name", "app", "k8s-app"];
 
-fn is_pod_of(workload: &Workload, node: &str) -> bool {
+/// Whether it is a pod of that node.
+pub fn is_pod_of(workload: &Workload, node: &str) -> bool {
     workload.kind.as_deref() == Some("Pod") && workload.node.as_deref() == Some(node)
 }
 
@@ -89,6 +102,20 @@ mod tests {
     fn workload(kind: &str, node: &str) -> Arc<Workload> {
         let (kind, node) = (Some(kind.into()), Some(node.into()));
         Arc::new(Workload { kind, node, labels: [("app", "web")].into_iter().collect(), ..Workload::default() })
+    }
+
+    #[test]
+    fn what_has_no_name_is_of_the_pod_whose_interface_it_came_by() {
+        use NetworkDirection::{Egress, Ingress};
+        let ip = |n: u8| IpAddr::from([10, 0, 0, n]);
+        for (of_host, direction) in [(None, None), (Some(Egress), Some(Ingress)), (Some(Ingress), Some(Egress))] {
+            let of = OfNode::new("n1", [(ip(1), None), (ip(2), None)], of_host);
+            let of = of.by_interface((ip(9), workload("Pod", "n1")));
+            assert_eq!(
+                (of.observed, of.pod.map(|(ip, _)| ip), of.direction),
+                (ObservedKind::Pod, Some(ip(9)), direction)
+            );
+        }
     }
 
     #[test]

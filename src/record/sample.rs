@@ -175,11 +175,13 @@ pub(crate) fn flow() -> FlowRecord {
         connection_id: Some("Y29ubmVjdGlvbi1p".into()),
         connection: None,
         opening: None,
+        server_name: None,
         direction: None,
         interface: None,
         around: OuterLayers::default(),
         source_workload: None,
         destination_workload: None,
+        source_domain: None,
         destination_domain: None,
         of_node: None,
     }
@@ -194,7 +196,8 @@ pub(crate) fn everything_of_flow() -> FlowRecord {
     it.around = everything_around();
     (it.source_workload, it.destination_workload) = (workload.clone(), workload);
     let names = ["web.shop"].into_iter().collect();
-    it.destination_domain = Some(std::sync::Arc::new(super::DomainNames { names, source: super::DomainSource::Dns }));
+    it.source_domain = Some(std::sync::Arc::new(super::DomainNames { names, source: super::DomainSource::Dns }));
+    it.destination_domain = it.source_domain.clone();
     it.opening = Some(Arc::new(opening()));
     it
 }
@@ -317,6 +320,7 @@ pub(crate) fn connect() -> ConnectRecord {
         direction: None,
         source_workload: None,
         destination_workload: None,
+        source_domain: None,
         destination_domain: None,
         of_node: None,
     }
@@ -344,6 +348,6 @@ pub(crate) fn everything_of_connect() -> ConnectRecord {
     (it.errno, it.thread, it.netns, it.tries) = (Some("EHOSTUNREACH".into()), Some(4712), Some(4_026_531_840), Some(3));
     (it.connection_id, it.interface, it.direction) = (flow.connection_id, flow.interface, flow.direction);
     (it.source_workload, it.destination_workload) = (flow.source_workload, flow.destination_workload);
-    it.destination_domain = flow.destination_domain;
+    (it.source_domain, it.destination_domain) = (flow.source_domain, flow.destination_domain);
     it
 }

@@ -1,5 +1,7 @@
 //! Who is behind an address, as a record shows it: the workload, the names in DNS. `workload` finds them out.
 
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
 use compact_str::CompactString;
 
 /// The workload behind an address: `podtap.source.workload`, `podtap.destination.workload`.
@@ -28,22 +30,79 @@ pub struct DomainNames {
     pub source: DomainSource,
 }
 
-/// `podtap.destination.domain_source`.
+/// `podtap.source.domain_source`, `podtap.destination.domain_source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DomainSource {
     /// Answers of DNS that were seen.
     Dns,
+    /// What the client called the server in its TLS ClientHello (SNI).
+    Sni,
     /// The Host header of the request, or `:authority`.
     Host,
 }
 
 impl DomainSource {
-    /// `podtap.destination.domain_source`.
+    /// Its name in records.
     pub fn name(self) -> &'static str {
         match self {
             Self::Dns => "dns",
+            Self::Sni => "sni",
             Self::Host => "host",
         }
+    }
+}
+
+/// What the ends of a connection are called, as far as its records have been named. Records of one connection share it.
+#[derive(Debug, Default)]
+pub struct EndNames {
+    /// By answers of DNS, of client and server, when the first record was made: the connection may outlive them.
+    learnt: OnceLock<[Option<Arc<DomainNames>>; 2]>,
+    /// What the client calls the server in its requests.
+    called: Mutex<Option<Arc<DomainNames>>>,
+}
+
+/// Names of one server in the requests of a connection at most: a proxy may ask for many.
+const MAX_CALLED: usize = 8;
+
+impl EndNames {
+    /// What answers of DNS said at the first record; `look` asks them.
+    pub fn learnt(&self, look: impl FnOnce() -> [Option<Arc<DomainNames>>; 2]) -> &[Option<Arc<DomainNames>>; 2] {
+        self.learnt.get_or_init(look)
+    }
+
+    /// The client calls its server so, and perhaps has called it otherwise.
+    pub fn call(&self, domain: DomainNames) -> Arc<DomainNames> {
+        let mut called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*called {
+            Some(known) if known.names == domain.names => Arc::clone(known),
+            Some(known) => {
+                let all: NameSet = known.names.iter().chain(domain.names.iter()).cloned().collect();
+                if all.0.len() <= MAX_CALLED {
+                    *called = Some(Arc::new(DomainNames { names: all, source: domain.source }));
+                }
+                Arc::new(domain)
+            }
+            None => Arc::clone(called.insert(Arc::new(domain))),
+        }
+    }
+
+    /// All that the client has called its server.
+    pub fn called(&self) -> Option<Arc<DomainNames>> {
+        self.called.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Another connection has to be named by its own records.
+impl Clone for EndNames {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// Names are in the records; here they are only remembered.
+impl PartialEq for EndNames {
+    fn eq(&self, _: &Self) -> bool {
+        true
     }
 }
 
@@ -136,6 +195,22 @@ mod tests {
         for (names, json) in [(&["b"][..], r#""b""#), (&["b", "a", "b"], r#"["a","b"]"#), (&[], "[]")] {
             assert_eq!(serde_json::to_string(&names.iter().copied().collect::<NameSet>()).unwrap(), json);
         }
+    }
+
+    #[test]
+    fn a_connection_remembers_all_names_that_its_server_was_called_up_to_a_limit() {
+        let names = EndNames::default();
+        let call = |name: &str| {
+            names.call(DomainNames { names: [name].into_iter().collect(), source: DomainSource::Host }).names.clone()
+        };
+        let called = || -> Vec<_> { names.called().unwrap().names.iter().map(ToString::to_string).collect() };
+        assert_eq!(names.called(), None);
+        assert_eq!([call("b"), call("a"), call("b")], ["b", "a", "b"].map(|name| [name].into_iter().collect()));
+        assert_eq!(called(), ["a", "b"]);
+        for n in 0..100 {
+            call(&format!("x{n}"));
+        }
+        assert_eq!(called().len(), MAX_CALLED);
     }
 
     #[test]

@@ -3,13 +3,11 @@
 //!
 //! Owns no connection, and judges no segment: what is one connection says `scopes`.
 
-use std::hash::BuildHasher;
-
-use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::slots::ConnectionSlots;
-use crate::flow::{ConnKey, Scope};
+use crate::flow::{ConnKey, HashedKey, KeyHasher, Keyed, Scope};
+use crate::packet::Segment;
 
 /// Indices of slots. The keys are only there: where most packets look, four bytes a connection stay in the cache,
 /// forty-eight do not.
@@ -20,18 +18,28 @@ pub(super) struct SlotIndex {
     /// The newest connection of a five-tuple, in whatever scope. Kept from the first scope on that is not the plain one.
     newest: HashTable<u32>,
     scoped: bool,
-    hasher: RandomState,
+    hasher: KeyHasher,
 }
 
 impl SlotIndex {
+    /// An empty one.
+    pub(super) fn new(hasher: KeyHasher) -> Self {
+        Self { hasher, ..Self::default() }
+    }
+
+    /// The connection of a segment.
+    #[inline]
+    pub(super) fn key_of(&self, segment: &Segment<'_>) -> Keyed {
+        self.hasher.of(segment.tuple, segment.scope)
+    }
+
     /// The connection of that key.
     #[inline]
-    pub(super) fn find<A>(&self, key: &ConnKey, slots: &ConnectionSlots<A>) -> Option<u32> {
-        let hash = self.hasher.hash_one(key);
-        let found = self.by_key.find(hash, |index| slots.key(*index) == Some(key));
+    pub(super) fn find<A>(&self, key: &HashedKey, slots: &ConnectionSlots<A>) -> Option<u32> {
+        let found = self.by_key.find(key.hash(), |index| slots.key(*index) == Some(key.key()));
         if found.is_none() && self.scoped {
-            let is_it = |entry: &(Scope, u32)| alias_of(entry, slots) == Some(*key);
-            return self.by_alias.find(hash, is_it).map(|(_, index)| *index);
+            let is_it = |entry: &(Scope, u32)| alias_of(entry, slots) == Some(*key.key());
+            return self.by_alias.find(key.hash(), is_it).map(|(_, index)| *index);
         }
         found.copied()
     }
@@ -42,10 +50,11 @@ impl SlotIndex {
         if !self.scoped {
             return None;
         }
-        let plain = key.within(Scope::default());
-        let newest = self.newest.find(self.hasher.hash_one(plain), |index| slots.plain(*index) == Some(plain));
+        let hashed = self.hasher.hashed(key.within(Scope::default()));
+        let plain = *hashed.key();
+        let newest = self.newest.find(hashed.hash(), |index| slots.plain(*index) == Some(plain));
         // One from before there were scopes is in no other table.
-        let index = newest.copied().or_else(|| self.find(&plain, slots))?;
+        let index = newest.copied().or_else(|| self.find(&hashed, slots))?;
         (slots.key(index)?.scope != key.scope).then_some(index)
     }
 
@@ -66,11 +75,11 @@ impl SlotIndex {
         if self.scoped {
             let hasher = &self.hasher;
             let plain = key.within(Scope::default());
-            let hash = hasher.hash_one(plain);
+            let hash = hasher.hashed(plain).hash();
             if let Ok(place) = self.newest.find_entry(hash, |index| slots.plain(*index) == Some(plain)) {
                 place.remove();
             }
-            let hash_of = |index: &u32| slots.plain(*index).map_or(0, |key| hasher.hash_one(key));
+            let hash_of = |index: &u32| slots.plain(*index).map_or(0, |key| hasher.hashed(key).hash());
             self.newest.insert_unique(hash, index, hash_of);
         }
     }
@@ -78,25 +87,27 @@ impl SlotIndex {
     /// The connection at `index` has this key.
     pub(super) fn insert_key<A>(&mut self, key: &ConnKey, index: u32, slots: &ConnectionSlots<A>) {
         let hasher = &self.hasher;
-        let hash_of = |index: &u32| slots.key(*index).map_or(0, |key| hasher.hash_one(key));
-        self.by_key.insert_unique(hasher.hash_one(key), index, hash_of);
+        let hash_of = |index: &u32| slots.key(*index).map_or(0, |key| hasher.hashed(*key).hash());
+        self.by_key.insert_unique(hasher.hashed(*key).hash(), index, hash_of);
     }
 
     /// The connection at `index` is seen under this key too.
     pub(super) fn insert_alias<A>(&mut self, key: &ConnKey, index: u32, slots: &ConnectionSlots<A>) {
         let hasher = &self.hasher;
-        let hash_of = |entry: &(Scope, u32)| alias_of(entry, slots).map_or(0, |key| hasher.hash_one(key));
-        self.by_alias.insert_unique(hasher.hash_one(key), (key.scope, index), hash_of);
+        let hash_of = |entry: &(Scope, u32)| alias_of(entry, slots).map_or(0, |key| hasher.hashed(key).hash());
+        self.by_alias.insert_unique(hasher.hashed(*key).hash(), (key.scope, index), hash_of);
     }
 
     /// Forgets that the connection at `index` has this key.
     pub(super) fn remove_key(&mut self, key: &ConnKey, index: u32) {
-        take(&mut self.by_key, self.hasher.hash_one(key), index);
+        take(&mut self.by_key, self.hasher.hashed(*key).hash(), index);
     }
 
     /// Forgets that the connection at `index` is seen under this key too.
     pub(super) fn remove_alias(&mut self, key: &ConnKey, index: u32) {
-        if let Ok(place) = self.by_alias.find_entry(self.hasher.hash_one(key), |entry| *entry == (key.scope, index)) {
+        if let Ok(place) =
+            self.by_alias.find_entry(self.hasher.hashed(*key).hash(), |entry| *entry == (key.scope, index))
+        {
             place.remove();
         }
     }
@@ -106,7 +117,7 @@ impl SlotIndex {
         self.remove_key(key, index);
         aliases.for_each(|scope| self.remove_alias(&key.within(scope), index));
         if self.scoped {
-            take(&mut self.newest, self.hasher.hash_one(key.within(Scope::default())), index);
+            take(&mut self.newest, self.hasher.hashed(*key).hash_of_ends(), index);
         }
     }
 }

@@ -10,7 +10,7 @@ use super::outlet::{HeldStreams, TableShared};
 use super::recent::Recent;
 use super::slots::ConnectionSlots;
 use super::{Analyzer, CloseReason, TcpLimits};
-use crate::flow::{ConnKey, Direction, Timestamp};
+use crate::flow::{ConnKey, Direction, HashedKey, KeyHasher, Keyed, Timestamp};
 use crate::ledger::{Discard, StreamLedger};
 use crate::packet::Segment;
 use crate::pool::{LimitPool, PoolShare};
@@ -47,12 +47,22 @@ impl<A: Analyzer> ConnectionTable<A> {
         Self { index: SlotIndex::default(), slots: ConnectionSlots::default(), shared, known, held }
     }
 
+    /// The same where segments come with their keys, which this hasher made.
+    #[must_use]
+    pub fn hashing_with(self, hasher: KeyHasher) -> Self {
+        Self { index: SlotIndex::new(hasher), ..self }
+    }
+
     /// Takes one segment, in order of capture.
     pub fn on_segment(&mut self, segment: &Segment<'_>, context: &mut A::Context) {
+        self.on_keyed(&self.index.key_of(segment), segment, context);
+    }
+
+    /// Takes one segment with its key.
+    pub fn on_keyed(&mut self, keyed: &Keyed, segment: &Segment<'_>, context: &mut A::Context) {
         self.shared.ledger.payload += segment.payload.len() as u64;
-        let (key, from) = ConnKey::of(segment.tuple);
-        let key = key.within(segment.scope);
-        let known = self.find(&key, from, segment).and_then(|index| self.still_there(index, from, segment));
+        let (from, key) = (keyed.from, *keyed.key.key());
+        let known = self.find(&keyed.key, from, segment).and_then(|index| self.still_there(index, from, segment));
         let index = match known {
             Some(index) => index,
             None if opens(segment) => self.begin(key, from, segment, None, context),
@@ -138,7 +148,7 @@ impl<A: Analyzer> ConnectionTable<A> {
     }
 
     #[inline]
-    fn find(&mut self, key: &ConnKey, from: Direction, segment: &Segment<'_>) -> Option<u32> {
+    fn find(&mut self, key: &HashedKey, from: Direction, segment: &Segment<'_>) -> Option<u32> {
         match self.index.find(key, &self.slots) {
             None => self.find_elsewhere(key, from, segment),
             known => known,
@@ -146,11 +156,11 @@ impl<A: Analyzer> ConnectionTable<A> {
     }
 
     /// The connection that the segment belongs to, though it was seen in another scope until now.
-    fn find_elsewhere(&mut self, key: &ConnKey, from: Direction, segment: &Segment<'_>) -> Option<u32> {
-        let index = self.index.in_another_scope(key, &self.slots)?;
+    fn find_elsewhere(&mut self, key: &HashedKey, from: Direction, segment: &Segment<'_>) -> Option<u32> {
+        let index = self.index.in_another_scope(key.key(), &self.slots)?;
         let takes = self.slots.get(index)?.takes_scope(from, segment, &self.shared.recent);
         takes.then(|| {
-            self.index.insert_alias(key, index, &self.slots);
+            self.index.insert_alias(key.key(), index, &self.slots);
             index
         })
     }

@@ -23,7 +23,7 @@ use self::table::WorkloadTable;
 use crate::dns::LearntNames;
 use crate::flow::Timestamp;
 pub use crate::ledger::WorkloadCounts;
-use crate::record::{DomainNames, Exchange, Process, Record, Workload};
+use crate::record::{DomainNames, DomainSource, Exchange, ExchangeConnection, FlowRecord, Process, Record, Workload};
 use crate::settings::{RecordKind, Settings, WorkloadSource};
 use crate::sink::connect::OnSocket;
 use crate::source::own_traffic::OwnTraffic;
@@ -174,7 +174,8 @@ impl Workloads {
                 let pod = self.pod_of(flow.process());
                 flow.source_workload = pod.or_else(|| self.at(flow.source.ip, flow.start));
                 flow.destination_workload = self.at(flow.destination.ip, flow.start);
-                flow.destination_domain = self.domain_at(flow.destination.ip, flow.start);
+                flow.source_domain = self.domain_at(flow.source.ip, flow.start);
+                flow.destination_domain = self.domain_of_flow(flow);
             }
             Record::Verdict(event) => {
                 event.source_workload = self.at(event.packet.source.ip, event.at);
@@ -185,6 +186,7 @@ impl Workloads {
                 let by_address = || connect.source.and_then(|ip| self.at(ip, connect.start));
                 connect.source_workload = pod.or_else(by_address);
                 connect.destination_workload = self.at(connect.destination.ip, connect.start);
+                connect.source_domain = connect.source.and_then(|ip| self.domain_at(ip, connect.start));
                 connect.destination_domain = self.domain_at(connect.destination.ip, connect.start);
             }
             Record::Ledger(_) => {}
@@ -196,7 +198,10 @@ impl Workloads {
         let pod = self.pod_of(exchange.process());
         exchange.source_workload = pod.or_else(|| self.at(exchange.connection.client.ip, at));
         exchange.destination_workload = self.at(exchange.connection.server.ip, at);
-        exchange.destination_domain = self.domain_of(exchange, at);
+        let ExchangeConnection { client, server, names, .. } = &*exchange.connection;
+        let [of_client, of_server] = names.learnt(|| [client, server].map(|end| self.domain_at(end.ip, at))).clone();
+        let called = host::witness(exchange).map(|domain| names.call(domain));
+        (exchange.source_domain, exchange.destination_domain) = (of_client, of_server.or(called));
     }
 
     /// The pod that a process is in, by its container: certain, also where the pod has the address of its node.
@@ -218,10 +223,13 @@ impl Workloads {
     }
 
     /// What answers of DNS say comes first; then what the client calls the server.
-    fn domain_of(&self, exchange: &Exchange, at: Timestamp) -> Option<Arc<DomainNames>> {
-        let server = exchange.connection.server.ip;
-        let learnt = exchange.connection.domain.get_or_init(|| self.domain_at(server, at));
-        learnt.clone().or_else(|| host::witness(exchange).map(Arc::new))
+    fn domain_of_flow(&self, flow: &FlowRecord) -> Option<Arc<DomainNames>> {
+        let by_hello = || {
+            let names = [flow.server_name.clone()?].into_iter().collect();
+            Some(Arc::new(DomainNames { names, source: DomainSource::Sni }))
+        };
+        let learnt = self.domain_at(flow.destination.ip, flow.start);
+        learnt.or_else(by_hello).or_else(|| flow.connection.as_ref()?.names.called())
     }
 
     /// The names that led to an address at that time, by answers of DNS that were seen.

@@ -354,6 +354,52 @@ fn names_are_learnt_from_answers_of_dns_to_questions_that_were_asked() {
     }
 }
 
+/// A ClientHello that asks for a server.
+fn client_hello(name: &str) -> Vec<u8> {
+    let size = |n: usize| (n as u16).to_be_bytes();
+    let sni = [&[0, 0][..], &size(name.len() + 5), &size(name.len() + 3), &[0], &size(name.len()), name.as_bytes()];
+    let body = [&[3, 3][..], &[7; 32], &[0, 0, 2, 0x13, 1, 1, 0], &size(sni.concat().len()), &sni.concat()].concat();
+    let handshake = [&[1, 0][..], &size(body.len()), &body].concat();
+    [&[0x16, 3, 1][..], &size(handshake.len()), &handshake].concat()
+}
+
+/// What a flow's record has for names: of the source, of the destination, and who says so.
+#[test]
+fn a_flow_is_named_by_dns_then_by_the_hello_of_tls_then_by_its_exchanges() {
+    let begin = conversation(0).frames()[0].at;
+    let ends = || Conversation::new(Endpoint::new([10, 0, 0, 1], 40_002), Endpoint::new([10, 0, 0, 2], 443));
+    let hello = |name| ends().at(begin).handshake().client(client_hello(name)).server("\x16").close().frames();
+    let address = |number, name, ip| {
+        [datagram(begin, false, &dns(number, name, None)), datagram(begin, true, &dns(number, name, Some(ip)))].to_vec()
+    };
+    let plain = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let two_hosts = || {
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        let first = ends().at(begin).handshake().client(plain("b.lan")).server(answer);
+        first.client(plain("a.lan")).server(answer).close().frames()
+    };
+    for (record, before, frames, names) in [
+        ("flows", vec![], hello("Shop.Lan"), ["null", "\"shop.lan\"", "\"sni\""]),
+        ("http,flows", vec![], hello("shop.lan"), ["null", "\"shop.lan\"", "\"sni\""]),
+        ("flows", address(1, "cdn.lan", [10, 0, 0, 2]), hello("shop.lan"), ["null", "\"cdn.lan\"", "\"dns\""]),
+        ("flows", address(1, "pod.lan", [10, 0, 0, 1]), hello("10.0.0.2"), ["\"pod.lan\"", "null", "null"]),
+        ("http,flows", vec![], two_hosts(), ["null", "[\"a.lan\",\"b.lan\"]", "\"host\""]),
+        ("flows", vec![], two_hosts(), ["null", "null", "null"]),
+    ] {
+        let ran = replay(&pcap(&[before, frames].concat()), &[("WORKLOADS", "dns"), ("RECORD", record)]);
+        let lines = ran.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let flow =
+            lines.filter(|line| line["event"]["dataset"] == "podtap.flow").find(|it| it["destination"]["port"] == 443);
+        let flow = flow.unwrap_or_else(|| panic!("{}", ran.stderr));
+        let podtap = &flow["podtap"];
+        let found =
+            [&flow["source"]["domain"], &flow["destination"]["domain"], &podtap["destination"]["domain_source"]];
+        assert_eq!(found.map(ToString::to_string), names, "{record}");
+        let has_source = podtap["source"]["domain_source"] == "dns";
+        assert_eq!(has_source, names[0] != "null", "{podtap}");
+    }
+}
+
 /// A capture of simple packet blocks, which have no time.
 fn simple_packets(frames: &[podtap::synth::SynthFrame]) -> Vec<u8> {
     let word = |n: usize| (n as u32).to_le_bytes();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use compact_str::{CompactString, format_compact};
+use compact_str::CompactString;
 
 use super::super::FlowConfig;
 use super::super::sequence::Sequence;
@@ -79,7 +79,7 @@ impl FlowEntry {
         let opening = if config.openings { self.opening() } else { None };
         let tcp = self.tcp.as_deref();
         FlowRecord {
-            id: format_compact!("{flow_id}.{}", self.reports),
+            id: report_id(&flow_id, self.reports),
             flow_id,
             report: self.reports,
             last: last.is_some(),
@@ -102,11 +102,13 @@ impl FlowEntry {
             connection_id: tcp.map(|tcp| self.connection_id(tcp, config)),
             connection: tcp.and_then(|tcp| tcp.connection.clone()),
             opening,
+            server_name: tcp.and_then(|tcp| tcp.server_name.clone()),
             direction: NetworkDirection::of(&config.own_ips, ends.source.ip, [ends.destination.ip]),
             interface: self.interface.clone(),
             around: self.around,
             source_workload: None,
             destination_workload: None,
+            source_domain: None,
             destination_domain: None,
             of_node: None,
         }
@@ -171,6 +173,15 @@ impl FlowEntry {
         let beginning = ConnectionBeginning { initial_seq, first_seen: self.first, handshake_seen };
         connection_id(self.key.ends.tuple(self.source), &beginning, &config.observer_id)
     }
+}
+
+/// `event.id`: the flow's id, and the number of the report.
+fn report_id(flow_id: &str, report: u32) -> CompactString {
+    let mut id = CompactString::with_capacity(flow_id.len() + 2);
+    id.push_str(flow_id);
+    id.push('.');
+    id.push_str(itoa::Buffer::new().format(report));
+    id
 }
 
 impl TcpProgress {

@@ -1,6 +1,7 @@
 //! A connect as nested objects, and the parts about its process. Owns their names and order; `fields` lists them.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use compact_str::CompactString;
 use serde::Serialize;
@@ -13,7 +14,7 @@ use super::view::community_id;
 use crate::flow::Endpoint;
 use crate::format::Observer;
 use crate::format::stamp::Rfc3339Stamp;
-use crate::record::{ConnectRecord, ConnectResult, Dataset, NameSet};
+use crate::record::{ConnectRecord, ConnectResult, Dataset, DomainNames, NameSet};
 
 #[derive(Serialize)]
 pub(super) struct ConnectView<'a> {
@@ -22,7 +23,7 @@ pub(super) struct ConnectView<'a> {
     ecs: EcsPart,
     event: ConnectEventPart<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<ConnectSourcePart>,
+    source: Option<ConnectSourcePart<'a>>,
     destination: ConnectDestinationPart<'a>,
     network: ConnectNetworkPart,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,10 +56,12 @@ struct ConnectEventPart<'a> {
 }
 
 #[derive(Serialize)]
-struct ConnectSourcePart {
+struct ConnectSourcePart<'a> {
     ip: IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    domain: Option<&'a NameSet>,
 }
 
 #[derive(Serialize)]
@@ -113,16 +116,20 @@ impl<'a> ConnectView<'a> {
     pub(super) fn new(record: &'a ConnectRecord, observer: &'a Observer, fit: &'a LineFit) -> Self {
         let process = record.process.as_deref();
         let interface = record.interface.as_deref();
-        let domain = record.destination_domain.as_deref();
+        let names = |domain: &'a Option<Arc<DomainNames>>| domain.as_deref().map(|domain| &domain.names);
         Self {
             timestamp: Rfc3339Stamp::new(record.start),
             ecs: EcsPart { version: ECS_VERSION },
             event: ConnectEventPart::new(record),
-            source: record.source.map(|ip| ConnectSourcePart { ip, port: record.source_port }),
+            source: record.source.map(|ip| ConnectSourcePart {
+                ip,
+                port: record.source_port,
+                domain: names(&record.source_domain),
+            }),
             destination: ConnectDestinationPart {
                 ip: record.destination.ip,
                 port: record.destination.port,
-                domain: domain.map(|domain| &domain.names),
+                domain: names(&record.destination_domain),
             },
             network: ConnectNetworkPart::new(record),
             process: process.map(|process| ProcessPart::new(process, record.thread, fit)),
@@ -180,7 +187,7 @@ impl<'a> ConnectPodtapPart<'a> {
             },
             process: record.process.as_deref().and_then(|process| ProcessSurroundings::new(process, None)),
             connection: record.connection_id.as_deref().map(|id| IdPart { id }),
-            source: SidePart::new(record.source_workload.as_deref(), None, fit),
+            source: SidePart::new(record.source_workload.as_deref(), record.source_domain.as_deref(), fit),
             destination: SidePart::new(
                 record.destination_workload.as_deref(),
                 record.destination_domain.as_deref(),

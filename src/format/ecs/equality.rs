@@ -52,6 +52,7 @@ prop_compose! {
         it.source_workload = it.source_workload.filter(|_| source);
         it.destination_workload = it.destination_workload.filter(|_| destination);
         it.destination_domain = it.destination_domain.filter(|_| client);
+        it.source_domain = it.source_domain.filter(|_| direction);
         it.of_node = weird.then(|| of_node(source)).map(Box::new);
         it.weird = if weird { it.weird } else { Default::default() };
         it.missing = if missing { it.missing } else { Default::default() };
@@ -104,6 +105,7 @@ prop_compose! {
         (it.interface, it.direction) = (it.interface.filter(|_| interface), it.direction.filter(|_| interface));
         it.source_workload = it.source_workload.filter(|_| named);
         it.destination_domain = it.destination_domain.filter(|_| answered);
+        it.source_domain = it.source_domain.filter(|_| interface);
         (it.connect_ns, it.rtt_ns) = (it.connect_ns.filter(|_| answered), it.rtt_ns.filter(|_| joined));
         it.exchanges = it.exchanges.filter(|_| joined);
         it.of_node = outcome.then(|| of_node(named)).map(Box::new);

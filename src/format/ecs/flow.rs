@@ -1,11 +1,8 @@
 //! A report of a flow as nested objects. Owns their names and order; `fields` lists them.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 
 use super::ECS_VERSION;
-use super::fit::LineFit;
 use super::objects::{
     EcsPart, IanaNumber, IcmpPart, IngressPart, InnerVlanPart, NamePart, ObserverPart, RecorderParts, SidePart,
     TunnelPart, VlanPart,
@@ -15,7 +12,7 @@ use super::view::community_id;
 use crate::flow::{Endpoint, IpProtocol};
 use crate::format::Observer;
 use crate::format::stamp::Rfc3339Stamp;
-use crate::record::{Dataset, DomainNames, FlowCounts, FlowRecord, NameSet, Workload};
+use crate::record::{Dataset, DomainNames, FlowCounts, FlowRecord, NameSet};
 
 #[derive(Serialize)]
 pub(super) struct FlowView<'a> {
@@ -166,11 +163,13 @@ impl<'a> FlowView<'a> {
             ecs: EcsPart { version: ECS_VERSION },
             event: FlowEventPart::new(record),
             flow: FlowPart { id: &record.flow_id, r#final: record.last },
-            source: FlowSidePart::new(record.protocol, record.source, there),
-            destination: FlowSidePart {
-                domain: record.destination_domain.as_deref().map(|domain| &domain.names),
-                ..FlowSidePart::new(record.protocol, record.destination, back)
-            },
+            source: FlowSidePart::new(record.protocol, record.source, there, record.source_domain.as_deref()),
+            destination: FlowSidePart::new(
+                record.protocol,
+                record.destination,
+                back,
+                record.destination_domain.as_deref(),
+            ),
             network: FlowNetworkPart::new(record),
             process: record.process().map(|process| ProcessPart::new(process, None, fit)),
             user: record.process().map(ProcessUserPart::new),
@@ -199,11 +198,12 @@ impl<'a> FlowEventPart<'a> {
     }
 }
 
-impl FlowSidePart<'_> {
+impl<'a> FlowSidePart<'a> {
     /// A port of 0 was on the wire, too.
-    fn new(protocol: IpProtocol, end: Endpoint, counts: FlowCounts) -> Self {
+    fn new(protocol: IpProtocol, end: Endpoint, counts: FlowCounts, domain: Option<&'a DomainNames>) -> Self {
         let port = protocol.has_ports().then_some(end.port);
-        Self { ip: end.ip, port, packets: counts.packets, bytes: counts.bytes, domain: None }
+        let domain = domain.map(|domain| &domain.names);
+        Self { ip: end.ip, port, packets: counts.packets, bytes: counts.bytes, domain }
     }
 }
 
@@ -230,9 +230,6 @@ impl FlowNetworkPart {
 
 impl<'a> FlowPodtapPart<'a> {
     fn new(record: &'a FlowRecord, fit: &LineFit) -> Self {
-        let side = |workload: &'a Option<Arc<Workload>>, domain: Option<&'a DomainNames>| {
-            SidePart::new(workload.as_deref(), domain, &LineFit::WHOLE)
-        };
         let [there, back] = record.counts.map(|counts| FlowEndPart::new(counts, record.protocol));
         Self {
             trust: record.trust.name(),
@@ -251,8 +248,8 @@ impl<'a> FlowPodtapPart<'a> {
             },
             process: record.process().and_then(|process| ProcessSurroundings::new(process, EXACT)),
             tunnel: TunnelPart::new(&record.around),
-            source: side(&record.source_workload, None),
-            destination: side(&record.destination_workload, record.destination_domain.as_deref()),
+            source: SidePart::whole(&record.source_workload, &record.source_domain),
+            destination: SidePart::whole(&record.destination_workload, &record.destination_domain),
             observed: record.of_node.as_ref().map(|of_node| of_node.observed.name()),
             shortened: fit.shortened.then_some(true),
         }

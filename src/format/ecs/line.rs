@@ -101,7 +101,11 @@ impl EcsLine<'_> {
 
     #[inline(always)]
     fn digits(&mut self, number: u64) {
-        self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        // Most counts are small.
+        match u8::try_from(number) {
+            Ok(digit @ 0..10) => self.out.push(b'0' + digit),
+            _ => self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+        }
     }
 
     fn flag(&mut self, key: &'static str, flag: Option<bool>) {
@@ -121,6 +125,11 @@ impl EcsLine<'_> {
     fn ip(&mut self, key: &'static str, ip: Option<IpAddr>) {
         let Some(ip) = ip else { return };
         self.raw(key);
+        self.address(ip);
+        self.raw("\",");
+    }
+
+    fn address(&mut self, ip: IpAddr) {
         match ip {
             IpAddr::V4(v4) => {
                 let (text, len) = dotted(v4);
@@ -129,7 +138,6 @@ impl EcsLine<'_> {
             // A `Vec` takes every write.
             IpAddr::V6(v6) => drop(write!(self.out, "{v6}")),
         }
-        self.raw("\",");
     }
 
     /// A part that is rare enough for `serde_json`; a `Vec` takes every write.
@@ -429,27 +437,34 @@ impl EcsLine<'_> {
 
 /// An IPv4 address as text, and its length.
 fn dotted(ip: Ipv4Addr) -> ([u8; 16], usize) {
-    let (mut text, mut len) = ([b'.'; 16], 0);
+    let (mut text, mut len) = ([0; 16], 0);
     for octet in ip.octets() {
-        let digits = [octet / 100, octet / 10 % 10, octet % 10];
-        let leading = if octet >= 100 {
-            0
-        } else if octet >= 10 {
-            1
-        } else {
-            2
-        };
-        for digit in digits.iter().skip(leading) {
-            if let Some(place) = text.get_mut(len) {
-                *place = b'0' + digit;
-            }
-            len += 1;
+        let (digits, count) = OCTETS.get(usize::from(octet)).copied().unwrap_or_default();
+        // What is behind the dot is written over by the next octet.
+        if let Some(place) = text.get_mut(len..).and_then(|rest| rest.first_chunk_mut()) {
+            *place = digits;
         }
-        // The dot is there already.
-        len += 1;
+        len += count;
     }
     (text, len - 1)
 }
+
+/// Each octet in digits with a dot behind, and the length of that.
+#[allow(clippy::indexing_slicing, reason = "runs in the compiler, where a panic is an error of compilation")]
+const OCTETS: [([u8; 4], usize); 256] = {
+    let mut octets = [([0; 4], 0); 256];
+    let mut n = 0;
+    while n < 256 {
+        let [a, b, c] = [b'0' + (n / 100) as u8, b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8];
+        octets[n] = match n {
+            0..10 => ([c, b'.', 0, 0], 2),
+            10..100 => ([b, c, b'.', 0], 3),
+            _ => ([a, b, c, b'.'], 4),
+        };
+        n += 1;
+    }
+    octets
+};
 
 /// Whether no byte needs an escape in a JSON string (RFC 8259 §7), eight bytes at a time; the last eight overlap those
 /// before them, as most texts are short.
@@ -483,6 +498,12 @@ mod tests {
         fn a_plain_text_is_one_that_serde_json_copies(text in "[ -~\\x00-\\x1f\"\\\\é]{0,20}") {
             let same = serde_json::to_string(&text).unwrap() == format!("\"{text}\"");
             prop_assert_eq!(is_plain(text.as_bytes()), same);
+        }
+
+        #[test]
+        fn an_address_is_written_as_rust_prints_it(ip in any::<Ipv4Addr>()) {
+            let (text, len) = dotted(ip);
+            prop_assert_eq!(std::str::from_utf8(&text[..len]).unwrap(), ip.to_string());
         }
     }
 }

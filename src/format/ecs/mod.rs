@@ -4,6 +4,13 @@
 //! The field names are a contract: `fields` lists them, docs/record.md explains them. [`EcsRecord`] is plain serde (structs,
 //! maps of known length), so other encodings than JSON can be made of it.
 
+/// The version as a literal, for `concat!`.
+macro_rules! ecs_version {
+    () => {
+        "9.0.0"
+    };
+}
+
 mod connect;
 mod conntrack;
 #[cfg(test)]
@@ -36,7 +43,7 @@ use super::Observer;
 use crate::record::Record;
 
 /// The version of the schema that the field names were checked against.
-pub const ECS_VERSION: &str = "9.0.0";
+pub const ECS_VERSION: &str = ecs_version!();
 
 /// A record as it is serialized.
 #[derive(Clone, Copy, Debug)]

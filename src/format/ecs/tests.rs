@@ -81,6 +81,8 @@ pub(super) fn everything() -> (Exchange, Observer) {
     it.destination_workload = Some(Arc::new(workload));
     let names = ["shop.local"].into_iter().collect();
     it.destination_domain = Some(Arc::new(DomainNames { names, source: DomainSource::Host }));
+    let names = ["web.shop"].into_iter().collect();
+    it.source_domain = Some(Arc::new(DomainNames { names, source: DomainSource::Dns }));
     let mut by = observer();
     by.pod.annotations = [("team.example/owner", "shop")].into_iter().collect();
     by.service_name = Some("cart".into());

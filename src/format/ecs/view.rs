@@ -2,6 +2,8 @@
 //!
 //! Absent is `None` and not written. Computes nothing beyond differences of times.
 
+use std::sync::Arc;
+
 use super::ECS_VERSION;
 use super::fit::LineFit;
 use super::objects::*;
@@ -76,7 +78,8 @@ impl<'a> OriginalPart<'a> {
 impl<'a> EndpointPart<'a> {
     pub(super) fn source(exchange: &'a Exchange) -> Self {
         let Endpoint { ip, port } = exchange.connection.client;
-        Self { ip, port, bytes: exchange.request.as_ref().map(|r| r.bytes), domain: None }
+        let domain = exchange.source_domain.as_deref().map(|domain| &domain.names);
+        Self { ip, port, bytes: exchange.request.as_ref().map(|r| r.bytes), domain }
     }
 
     pub(super) fn destination(exchange: &'a Exchange) -> Self {
@@ -280,7 +283,7 @@ impl<'a> PodtapPart<'a> {
             sse: SsePart::new(exchange),
             process: exchange.process().and_then(|process| ProcessSurroundings::new(process, EXACT)),
             tunnel: TunnelPart::new(&exchange.connection.around),
-            source: SidePart::new(exchange.source_workload.as_deref(), None, fit),
+            source: SidePart::new(exchange.source_workload.as_deref(), exchange.source_domain.as_deref(), fit),
             destination: SidePart::new(
                 exchange.destination_workload.as_deref(),
                 exchange.destination_domain.as_deref(),
@@ -319,6 +322,11 @@ impl<'a> ConnectionPart<'a> {
 }
 
 impl<'a> SidePart<'a> {
+    /// With nothing cut.
+    pub(super) fn whole(workload: &'a Option<Arc<Workload>>, domain: &'a Option<Arc<DomainNames>>) -> Option<Self> {
+        Self::new(workload.as_deref(), domain.as_deref(), &LineFit::WHOLE)
+    }
+
     pub(super) fn new(workload: Option<&'a Workload>, domain: Option<&'a DomainNames>, fit: &LineFit) -> Option<Self> {
         let domain_source = domain.map(|domain| domain.source.name());
         let workload = workload.map(|it| WorkloadPart::new(it, fit));

@@ -3,7 +3,7 @@
 //! What it shares with other records is listed there; here is what it adds, and what means something else.
 
 use super::FieldType::{Boolean, Date, Ip, Keyword, Long};
-use super::events::{DOMAIN, WORKLOADS};
+use super::events::{DOMAINS, WORKLOADS};
 use super::{FIELDS, RecordField, field, is_of_process, same};
 
 /// What only connects have.
@@ -58,7 +58,7 @@ const CONNECT: &[RecordField] = &[
 /// The fields of a record of a connect.
 pub fn connect_record_fields() -> impl Iterator<Item = RecordField> {
     let workloads = FIELDS.iter().filter(|field| WORKLOADS.iter().any(|prefix| field.name.starts_with(prefix)));
-    let domain = FIELDS.iter().filter(|field| DOMAIN.contains(&field.name) || field.name == "podtap.observed");
+    let domain = FIELDS.iter().filter(|field| DOMAINS.contains(&field.name) || field.name == "podtap.observed");
     let process = FIELDS.iter().filter(|field| is_of_process(field.name) && field.name != "podtap.process.trust");
     CONNECT.iter().chain(same()).chain(process).chain(CONNECT_FIELDS).chain(domain).chain(workloads).copied()
 }

@@ -92,7 +92,8 @@ const CONNTRACK: &[RecordField] = &[
 pub(super) const WORKLOADS: [&str; 2] = ["podtap.source.workload.", "podtap.destination.workload."];
 
 /// Likewise, in records of flows.
-pub(super) const DOMAIN: [&str; 2] = ["destination.domain", "podtap.destination.domain_source"];
+pub(super) const DOMAINS: [&str; 4] =
+    ["source.domain", "destination.domain", "podtap.source.domain_source", "podtap.destination.domain_source"];
 const AROUND: [&str; 4] = ["network.vlan.", "network.inner.", "podtap.tunnel.", "podtap.observed"];
 
 /// The fields of a record of connection tracking.
@@ -190,7 +191,7 @@ const REPORT: &[RecordField] = &[
 /// The fields of a report of a flow.
 pub fn flow_record_fields() -> impl Iterator<Item = RecordField> {
     let workloads = FIELDS.iter().filter(|field| WORKLOADS.iter().any(|prefix| field.name.starts_with(prefix)));
-    let domain = FIELDS.iter().filter(|field| DOMAIN.contains(&field.name));
+    let domains = FIELDS.iter().filter(|field| DOMAINS.contains(&field.name));
     let around = FIELDS.iter().filter(|field| AROUND.iter().any(|prefix| field.name.starts_with(prefix)));
     let process = FIELDS.iter().filter(|field| is_of_process(field.name));
     REPORT
@@ -199,7 +200,7 @@ pub fn flow_record_fields() -> impl Iterator<Item = RecordField> {
         .chain(process)
         .chain(REPORT_FIELDS)
         .chain(around)
-        .chain(domain)
+        .chain(domains)
         .chain(workloads)
         .copied()
 }

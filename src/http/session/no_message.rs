@@ -2,16 +2,17 @@
 //!
 //! Owns where reading stops and begins again; which pairs that puts in doubt is in `pairing`.
 
+use super::super::HttpContext;
 use super::super::detect::{DetectedStart, classify, classify_in_doubt};
 use super::super::head::HeadKind;
 use super::super::proxy_protocol::{self, ProxyHeader};
 use super::super::reader::{EventBytes, ReaderState, Seek};
-use super::super::{HttpContext, tls};
 use super::{HttpSession, NextProtocol, ProtocolHandover};
 use crate::flow::Direction;
 use crate::ledger::NotHttp;
 use crate::record::Weird;
 use crate::tcp::ConnSummary;
+use crate::tls;
 
 impl HttpSession {
     /// What is neither request nor response: another protocol, too little to tell, or garbage.

@@ -1,9 +1,11 @@
 //! The names in a TLS ClientHello: SNI and ALPN. Decodes nothing else and decrypts nothing.
 
+use std::net::IpAddr;
+
 use compact_str::{CompactString, format_compact};
 
 /// `tls NAME (ALPN,…)` of the ClientHello at the start of `bytes`, as far as it is there.
-pub(super) fn name(bytes: &[u8]) -> CompactString {
+pub fn name(bytes: &[u8]) -> CompactString {
     let (sni, alpn) = client_hello(bytes).unwrap_or_default();
     let sni = sni.map(printable).filter(|s| !s.is_empty());
     let alpn = alpn.iter().map(|a| printable(a)).collect::<Vec<_>>().join(",");
@@ -15,8 +17,18 @@ pub(super) fn name(bytes: &[u8]) -> CompactString {
     }
 }
 
+/// The server's name in the ClientHello at the start of `bytes` (SNI, RFC 6066 §3): a host's name in lower case.
+pub fn server_name(bytes: &[u8]) -> Option<CompactString> {
+    let name = client_hello(bytes)?.0?;
+    let is_host = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    let name = std::str::from_utf8(name).ok()?.trim_end_matches('.');
+    let is_name = !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(|byte| is_host(&byte));
+    // RFC 6066 allows no addresses, which some clients send.
+    (is_name && name.parse::<IpAddr>().is_err()).then(|| name.chars().map(|c| c.to_ascii_lowercase()).collect())
+}
+
 /// Whether the record at the start of `bytes` holds a ClientHello.
-pub(super) fn is_client_hello(bytes: &[u8]) -> bool {
+fn is_client_hello(bytes: &[u8]) -> bool {
     matches!(bytes, [0x16, 0x03, _, _, _, 0x01, ..])
 }
 
@@ -45,7 +57,7 @@ fn client_hello(bytes: &[u8]) -> Option<HelloNames<'_>> {
         rest = after;
         let Some(extension) = prefixed(&mut rest, 2) else { break };
         match kind {
-            [0, 0] => names.0 = server_name(extension),
+            [0, 0] => names.0 = host_name(extension),
             [0, 16] => names.1 = protocols(extension),
             _ => {}
         }
@@ -63,7 +75,7 @@ fn prefixed<'a>(rest: &mut &'a [u8], width: usize) -> Option<&'a [u8]> {
 }
 
 /// RFC 6066 §3: a list of one host name.
-fn server_name(mut extension: &[u8]) -> Option<&[u8]> {
+fn host_name(mut extension: &[u8]) -> Option<&[u8]> {
     let mut list = prefixed(&mut extension, 2)?;
     let (kind, after) = list.split_at_checked(1)?;
     list = after;
@@ -108,5 +120,27 @@ mod tests {
             assert!(name(&bytes[..cut]).starts_with("tls"));
         }
         assert_eq!(name(&hello(&[])), "tls");
+    }
+
+    #[test]
+    fn a_server_name_is_that_of_a_host_and_nothing_else() {
+        for (sent, name) in [
+            ("Shop.Lan", Some("shop.lan")),
+            ("shop.lan.", Some("shop.lan")),
+            ("_grpc.shop", Some("_grpc.shop")),
+            ("10.0.0.1", None),
+            ("", None),
+            (".", None),
+            ("a b", None),
+            ("a\u{1b}[0m", None),
+            ("é.lan", None),
+            (&"a".repeat(254), None),
+        ] {
+            let size = |n: usize| u16::try_from(n).unwrap().to_be_bytes();
+            let len = sent.len();
+            let sni = [&[0, 0][..], &size(len + 5), &size(len + 3), &[0], &size(len), sent.as_bytes()].concat();
+            assert_eq!(server_name(&hello(&sni)).as_deref(), name, "{sent:?}");
+        }
+        assert_eq!(server_name(b"GET / HTTP/1.1\r\n"), None);
     }
 }
