@@ -40,6 +40,7 @@ use crate::identity::Identity;
 use crate::ledger::LeftOut;
 use crate::metrics::MetricsProbe;
 use crate::pipeline::{FormatOutlet, Pipeline};
+use crate::published::Published;
 use crate::record::Record;
 use crate::redact::{NameList, Redactor};
 use crate::settings::{
@@ -50,6 +51,7 @@ use crate::shape::proxy::TrustedProxies;
 use crate::shape::route::RouteRules;
 use crate::sink::{QueueLimits, SinkHandle};
 use crate::source::own_traffic;
+use crate::source::routes::HostRoutes;
 use crate::tcp;
 use crate::verdict::{self, PrefixPatterns, VerdictEngine};
 use crate::workload::Workloads;
@@ -150,6 +152,8 @@ pub struct Assembly {
     verdicts: verdict::VerdictConfig,
     /// Who asked for which connection, where connects are read.
     askers: Option<ConnectionAskers>,
+    /// With OBSERVE=node: who is behind which interface.
+    host_routes: Published<HostRoutes>,
 }
 
 impl Assembly {
@@ -189,6 +193,7 @@ impl Assembly {
             flows: config.bounds.flows,
             verdicts,
             askers: None,
+            host_routes: Published::default(),
         })
     }
 
@@ -200,6 +205,13 @@ impl Assembly {
     /// Who is behind which address, for the thread that keeps it current.
     pub fn workloads(&self) -> &Workloads {
         &self.workloads
+    }
+
+    /// Reads again who is behind which interface; nothing unless a whole node is observed.
+    pub fn refresh_routes(&self) {
+        if self.settings.of_node() {
+            self.host_routes.publish(HostRoutes::read());
+        }
     }
 
     /// A dissector for one capture thread.
@@ -269,7 +281,11 @@ impl Assembly {
         let (routes, filter) = (Arc::clone(&self.routes), Arc::clone(&self.filter));
         let flows = flow_filter(&self.settings);
         let workloads = self.workloads.clone();
-        let node = self.settings.of_node().then(|| self.identity.observer().host_name.clone().unwrap_or_default());
+        let mut node = self.settings.of_node().then(|| node::Node {
+            name: self.identity.observer().host_name.clone().unwrap_or_default(),
+            workloads: workloads.clone(),
+            routes: self.host_routes.subscribe(),
+        });
         let names_first = node.is_some() || filter.may_ask_for_names();
         move |record: &mut Record| {
             let is_wanted = match record {
@@ -294,8 +310,8 @@ impl Assembly {
             if names_first {
                 workloads.name(record);
             }
-            if let Some(node) = &node {
-                node::observe(record, node);
+            if let Some(node) = &mut node {
+                node.observe(record);
             }
             match filter.verdict(record) {
                 FilterVerdict::Keep => {

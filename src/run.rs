@@ -177,6 +177,7 @@ impl LiveParts {
         };
         live.say(&choices);
         live.assembly.workloads().start(&live.own)?;
+        live.assembly.refresh_routes();
         // First those who read news of connections, then who has them.
         if live.settings.records(RecordKind::Verdicts) {
             live.read_verdicts()?;
@@ -378,6 +379,7 @@ impl LiveParts {
             tracing::info!("the pod's labels or annotations changed");
         }
         self.assembly.workloads().refresh();
+        self.assembly.refresh_routes();
         let now = own_ips(&KernelTables::read_interfaces(), &self.settings);
         if self.shared.set_own_ips(&now) {
             self.own.set_addresses(&now);

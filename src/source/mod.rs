@@ -15,6 +15,7 @@ mod netlink;
 pub mod nflog;
 pub mod own_traffic;
 pub mod privilege;
+pub mod routes;
 pub mod store;
 
 pub use filter::{FilterError, FrameFilter};

@@ -12,12 +12,16 @@ use crate::namespace::{enter, in_a_namespace, ip};
 
 const POD_A: &str = "10.244.1.2";
 const POD_B: &str = "10.244.1.3";
+/// Routed to its interface, without a bridge; and another address of that pod, which nothing names.
+const POD_C: &str = "10.244.2.5";
+const FLOATING: &str = "198.51.100.7";
 const WORLD: &str = "192.168.9.2";
 const NODE: &str = "192.168.9.1";
 
 /// Names of the pods, as a table.
 const NAMES: &str = r#"{"10.244.1.2": {"namespace": "shop", "name": "a", "kind": "Pod", "node": "n1"},
-    "10.244.1.3": {"namespace": "shop", "name": "b", "kind": "Pod", "node": "n1"}}"#;
+    "10.244.1.3": {"namespace": "shop", "name": "b", "kind": "Pod", "node": "n1"},
+    "10.244.2.5": {"namespace": "shop", "name": "c", "kind": "Pod", "node": "n1"}}"#;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -47,15 +51,16 @@ impl Place {
     }
 }
 
-/// The node is where the test runs; the pods' interfaces are ports of a bridge, the uplink is routed.
+/// The node is where the test runs; two pods' interfaces are ports of a bridge, the third one's and the uplink are routed.
 struct Cluster {
     a: Place,
     b: Place,
+    c: Place,
     world: Place,
 }
 
 fn cluster() -> Cluster {
-    let cluster = Cluster { a: Place::new(), b: Place::new(), world: Place::new() };
+    let cluster = Cluster { a: Place::new(), b: Place::new(), c: Place::new(), world: Place::new() };
     ip("link add cni0 type bridge");
     ip("addr add 10.244.1.1/24 dev cni0");
     ip("link set cni0 up");
@@ -68,6 +73,18 @@ fn cluster() -> Cluster {
             ip("route add default via 10.244.1.1");
         });
     }
+    ip(&format!("link add cali1 type veth peer name eth0 netns {}", cluster.c.thread));
+    ip("link set cali1 up");
+    cluster.c.run(|| {
+        ip(&format!("addr add {POD_C}/32 dev eth0"));
+        ip(&format!("addr add {FLOATING}/32 dev eth0"));
+        ip("link set eth0 up");
+        ip("route add 169.254.1.1 dev eth0");
+        ip(&format!("route add default via 169.254.1.1 src {FLOATING}"));
+    });
+    std::fs::write("/proc/sys/net/ipv4/conf/cali1/proxy_arp", "1").unwrap();
+    ip(&format!("route add {POD_C}/32 dev cali1"));
+    ip("route add 198.51.100.0/24 dev cali1");
     ip(&format!("link add eth0 type veth peer name eth0 netns {}", cluster.world.thread));
     ip(&format!("addr add {NODE}/24 dev eth0"));
     ip("link set eth0 up");
@@ -75,6 +92,7 @@ fn cluster() -> Cluster {
         ip(&format!("addr add {WORLD}/24 dev eth0"));
         ip("link set eth0 up");
         ip(&format!("route add 10.244.1.0/24 via {NODE}"));
+        ip(&format!("route add 198.51.100.0/24 via {NODE}"));
     });
     std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
     cluster
@@ -202,6 +220,24 @@ fn on_a_node_each_exchange_is_recorded_once_and_has_its_own_pod() {
     for threads in ["1", "2"] {
         in_a_namespace(move || assert_eq!(exchanges(&observed(threads, play)), EXPECTED, "{threads} threads"));
     }
+}
+
+#[test]
+fn an_address_without_a_name_is_of_the_pod_that_is_routed_to_its_interface() {
+    in_a_namespace(|| {
+        let records = observed("1", |cluster| {
+            serve(Some(&cluster.world), WORLD, 8080, 1);
+            serve(None, NODE, 8081, 1);
+            get(&cluster.c, WORLD, 8080, "/floating-to-world");
+            get(&cluster.c, NODE, 8081, "/floating-to-node");
+        });
+        let expected = ["/floating-to-node c egress pod complete", "/floating-to-world c - pod complete"];
+        assert_eq!(exchanges(&records), expected);
+        let flows = records.iter().filter(|record| record["event"]["dataset"] == "podtap.flow");
+        for flow in flows {
+            assert_eq!((&flow["source"]["ip"], &flow["kubernetes"]["pod"]["ip"]), (&FLOATING.into(), &POD_C.into()));
+        }
+    });
 }
 
 #[test]
