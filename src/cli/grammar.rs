@@ -181,7 +181,7 @@ fn flag_of(variable: &'static Variable, name: String, help: &str) -> Arg {
 }
 
 /// Flags of NetLog that no setting has.
-fn netlog_flags() -> [Arg; 4] {
+fn netlog_flags() -> [Arg; 5] {
     let value =
         |id: &'static str, short: char, help: &'static str| Arg::new(id).short(short).value_name("VALUE").help(help);
     [
@@ -189,6 +189,10 @@ fn netlog_flags() -> [Arg; 4] {
         value("netlog_format", 'f', "As in NetLog: its lines, as text or json").value_parser(["text", "json"]),
         value("netlog_metrics", 'm', "As in NetLog: --metrics-addr"),
         Arg::new("json").long("json").action(ArgAction::SetTrue).help("As in NetLog: --format netlog-json"),
+        Arg::new("netlog_redis")
+            .long("redis-addr")
+            .value_name("VALUE")
+            .help("As in NetLog: --workloads redis --redis-host"),
     ]
 }
 

@@ -250,7 +250,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, cla
 fn implied(command: &str, matches: &ArgMatches) -> SettingPairs {
     let record = |kind: RecordKind| ("RECORD".to_owned(), kind.word().to_owned());
     match command {
-        "flows" => std::iter::once(record(RecordKind::Flows)).chain(as_netlog(matches)).collect(),
+        "flows" => {
+            let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+            std::iter::once(record(RecordKind::Flows)).chain(as_netlog(matches, is_set)).collect()
+        }
         "conntrack" => SettingPairs::from([record(RecordKind::Conntrack)]),
         "connects" => SettingPairs::from([record(RecordKind::Connects)]),
         "node" => SettingPairs::from([("OBSERVE".to_owned(), Observe::Node.word().to_owned())]),
@@ -264,19 +267,29 @@ fn implied(command: &str, matches: &ArgMatches) -> SettingPairs {
     }
 }
 
-/// NetLog's flags, by the settings they mean. What is given by its own name wins.
-fn as_netlog(matches: &ArgMatches) -> SettingPairs {
+/// NetLog's flags, by the settings they mean. What is given by its own name wins. As with NetLog, who names a Redis gets names
+/// from it, also where the environment does (`is_set`) and says nothing of WORKLOADS.
+fn as_netlog(matches: &ArgMatches, is_set: impl Fn(&str) -> bool) -> SettingPairs {
     let given = |name: &str| matches.get_one::<String>(name).cloned();
     let json = matches.get_flag("json").then(|| Format::NetlogJson.word().to_owned());
     let format = given("netlog_format").map(|format| {
         let format = if format == "json" { Format::NetlogJson } else { Format::Netlog };
         format.word().to_owned()
     });
-    [("IFACE", given("interface")), ("FORMAT", json.or(format)), ("METRICS_ADDR", given("netlog_metrics"))]
-        .into_iter()
-        .filter(|(name, _)| matches.get_one::<String>(name).is_none())
-        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-        .collect()
+    let redis = given("netlog_redis");
+    let by_environment = (is_set("REDIS_HOST") || is_set("REDIS_ADDR")) && !is_set("WORKLOADS");
+    let names = (redis.is_some() || by_environment).then(|| "redis".to_owned());
+    [
+        ("IFACE", given("interface")),
+        ("FORMAT", json.or(format)),
+        ("METRICS_ADDR", given("netlog_metrics")),
+        ("REDIS_HOST", redis),
+        ("WORKLOADS", names),
+    ]
+    .into_iter()
+    .filter(|(name, _)| matches.get_one::<String>(name).is_none())
+    .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    .collect()
 }
 
 fn left_out_or_run(name: &str) -> Command {

@@ -51,6 +51,18 @@ fn every_command_is_understood_and_none_means_run() {
     let netlog = parsed("podtap flows -i eth1 -f text -m :9191 --format ecs").unwrap();
     let expected = [("RECORD", "flows"), ("IFACE", "eth1"), ("FORMAT", "ecs"), ("METRICS_ADDR", ":9191")];
     assert_eq!(netlog.flags, pairs(&expected));
+    let netlog = parsed("podtap flows --json --redis-addr r:6380 --redis-password p --redis-db 3").unwrap();
+    let expected = [
+        ("RECORD", "flows"),
+        ("FORMAT", "netlog-json"),
+        ("REDIS_HOST", "r:6380"),
+        ("REDIS_PASSWORD", "p"),
+        ("REDIS_DB", "3"),
+        ("WORKLOADS", "redis"),
+    ];
+    assert_eq!(netlog.flags, pairs(&expected));
+    let netlog = parsed("podtap flows --redis-addr r --workloads redis,dns").unwrap();
+    assert_eq!(netlog.flags, pairs(&[("RECORD", "flows"), ("REDIS_HOST", "r"), ("WORKLOADS", "redis,dns")]));
     let live = parsed("podtap verdicts --verdict-groups 5").unwrap();
     assert_eq!(live.flags, pairs(&[("RECORD", "verdicts"), ("VERDICT_GROUPS", "5")]));
     let file = parsed("podtap verdicts kern.log").unwrap();
