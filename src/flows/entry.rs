@@ -44,18 +44,24 @@ impl FlowKey {
         Self::new(&hasher.of(tuple, Scope::default()), protocol, 0)
     }
 
-    #[inline]
     fn new(keyed: &Keyed, protocol: IpProtocol, icmp: u8) -> Self {
-        let mark = u64::from(protocol.0 ^ IpProtocol::TCP.0) << 8 | u64::from(icmp);
-        let hash = keyed.key.hash_of_ends() ^ mark.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Self { hash, ends: keyed.key.ends(), protocol, icmp }
+        Self { hash: hash(keyed, protocol, icmp), ends: keyed.key.ends(), protocol, icmp }
     }
+}
+
+/// That of the ends, where it is TCP: most packets need no other.
+fn hash(keyed: &Keyed, protocol: IpProtocol, icmp: u8) -> u64 {
+    let mark = u64::from(protocol.0 ^ IpProtocol::TCP.0) << 8 | u64::from(icmp);
+    keyed.key.hash_of_ends() ^ mark.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// One packet, as a flow sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SeenPacket<'a> {
-    pub(super) key: FlowKey,
+    pub(super) hash: u64,
+    keyed: Keyed,
+    pub(super) protocol: IpProtocol,
+    icmp_kind: u8,
     pub(super) from: Direction,
     pub(super) at: Timestamp,
     pub(super) scope: Scope,
@@ -71,7 +77,10 @@ impl<'a> SeenPacket<'a> {
     #[inline]
     pub(super) fn of_segment(keyed: &Keyed, segment: &'a Segment<'a>) -> Self {
         Self {
-            key: FlowKey::new(keyed, IpProtocol::TCP, 0),
+            hash: keyed.key.hash_of_ends(),
+            keyed: *keyed,
+            protocol: IpProtocol::TCP,
+            icmp_kind: 0,
             from: keyed.from,
             at: segment.at,
             scope: segment.scope,
@@ -95,7 +104,10 @@ impl<'a> SeenPacket<'a> {
         }
         let keyed = hasher.of(tuple, Scope::default());
         Self {
-            key: FlowKey::new(&keyed, datagram.protocol, asks),
+            hash: hash(&keyed, datagram.protocol, asks),
+            keyed,
+            protocol: datagram.protocol,
+            icmp_kind: asks,
             from: keyed.from,
             at: datagram.at,
             scope: datagram.scope,
@@ -108,6 +120,15 @@ impl<'a> SeenPacket<'a> {
         }
     }
 
+    /// Whether it is of the flow with that key, or of another one in another scope.
+    #[inline]
+    pub(super) fn has(&self, key: &FlowKey) -> bool {
+        let ConnKey { low, high, .. } = self.keyed.key.key();
+        self.hash == key.hash
+            && (*low, *high) == (key.ends.low, key.ends.high)
+            && (self.protocol, self.icmp_kind) == (key.protocol, key.icmp)
+    }
+
     fn flags(&self) -> TcpFlags {
         self.tcp.map(|segment| segment.flags).unwrap_or_default()
     }
@@ -115,7 +136,7 @@ impl<'a> SeenPacket<'a> {
     /// Who opened, as far as this packet shows.
     fn source(&self) -> Direction {
         let answers_syn = self.flags().syn() && self.flags().ack();
-        let answers_echo = self.icmp.is_some_and(|icmp| is_answer(self.key.protocol, icmp.kind));
+        let answers_echo = self.icmp.is_some_and(|icmp| is_answer(self.protocol, icmp.kind));
         if answers_syn || answers_echo { self.from.flip() } else { self.from }
     }
 }
@@ -219,7 +240,7 @@ fn of<T: Clone>([low, high]: &[T; 2], from: Direction) -> T {
 impl FlowEntry {
     pub(super) fn new(seen: &SeenPacket<'_>) -> Self {
         Self {
-            key: seen.key,
+            key: FlowKey::new(&seen.keyed, seen.protocol, seen.icmp_kind),
             scope: [None; 2],
             began_in: seen.scope,
             around: *seen.around,
@@ -297,12 +318,8 @@ impl FlowEntry {
     /// Counts its own packet.
     #[inline]
     pub(super) fn take(&mut self, seen: &SeenPacket<'_>) {
-        let (counts, _) = side(&mut self.counts, seen.from);
-        if counts.packets == 0 {
-            let none_yet = self.counts.iter().all(|counts| counts.packets == 0);
-            if none_yet {
-                self.since = seen.at;
-            }
+        if self.counts.iter().all(|counts| counts.packets == 0) {
+            self.since = seen.at;
         }
         let (counts, _) = side(&mut self.counts, seen.from);
         counts.packets += u64::from(seen.carried.packets);

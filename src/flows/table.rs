@@ -16,6 +16,10 @@ use crate::packet::{Datagram, Segment, UndeliveredPacket};
 use crate::pool::{LimitPool, PoolShare};
 use crate::record::{ExchangeConnection, FlowNews, Record};
 
+/// Slots that a tick looks at itself, and each packet behind it until all were looked at: so no tick keeps the capture waiting.
+const AT_A_TICK: u32 = 1024;
+const WITH_A_PACKET: u32 = 16;
+
 /// The flows of one capture thread.
 #[derive(Debug)]
 pub struct FlowTable {
@@ -34,6 +38,8 @@ pub struct FlowTable {
     unsettled: usize,
     /// Where the next settled flow to make room is looked for.
     hand: u32,
+    /// The look at all flows that is under way.
+    look: Option<Look>,
     known: PoolShare,
     ids: FlowIds,
     ledger: FlowLedger,
@@ -44,6 +50,13 @@ pub struct FlowTable {
 struct FlowSlot {
     flow: Option<FlowEntry>,
     generation: u32,
+}
+
+/// What is over, silent for too long or due at that time, from this slot on.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    at: Timestamp,
+    next: u32,
 }
 
 impl FlowTable {
@@ -61,6 +74,7 @@ impl FlowTable {
             passing: VecDeque::new(),
             unsettled: 0,
             hand: 0,
+            look: None,
             known: PoolShare::new(most),
             ids,
             ledger: FlowLedger { enabled: true, ..FlowLedger::default() },
@@ -115,21 +129,32 @@ impl FlowTable {
         self.index.find(key.hash, is_it).copied()
     }
 
-    /// Time passed: reports what is over, silent for too long, or due.
+    /// Time passed: reports what is over, silent for too long, or due. Of many flows, packets that come and the next tick look
+    /// at the rest.
     pub fn on_timeout(&mut self, now: Timestamp, out: &mut Vec<Record>) {
-        for index in 0..self.bound() {
+        self.look_on(u32::MAX, out);
+        self.look = Some(Look { at: now, next: 0 });
+        self.look_on(AT_A_TICK, out);
+        while self.known.exceeds(0) && self.evict(now, out) {}
+    }
+
+    fn look_on(&mut self, most: u32, out: &mut Vec<Record>) {
+        let Some(Look { at, next }) = self.look else { return };
+        let end = next.saturating_add(most).min(self.bound());
+        for index in next..end {
             let Some(flow) = flow_at(&self.slots, index) else { continue };
-            if let Some(last) = flow.last(now, &self.config) {
-                self.end(index, last, now, out);
-            } else if flow.is_due(now, &self.config) {
-                self.report(index, None, now, out);
+            if let Some(last) = flow.last(at, &self.config) {
+                self.end(index, last, at, out);
+            } else if flow.is_due(at, &self.config) {
+                self.report(index, None, at, out);
             }
         }
-        while self.known.exceeds(0) && self.evict(now, out) {}
+        self.look = (end < self.bound()).then_some(Look { at, next: end });
     }
 
     /// The end of everything: reports every flow.
     pub fn finish(&mut self, now: Timestamp, out: &mut Vec<Record>) {
+        self.look = None;
         for index in 0..self.bound() {
             if let Some(flow) = flow_at(&self.slots, index) {
                 let last = if flow.is_over() { Last::Over } else { Last::Capture };
@@ -181,11 +206,17 @@ impl FlowTable {
     fn find(&self, seen: &SeenPacket<'_>) -> Option<u32> {
         let slots = &self.slots;
         let is_it =
-            |&index: &u32| flow_at(slots, index).is_some_and(|flow| flow.key == seen.key && flow.is_met_by(seen));
-        self.index.find(seen.key.hash, is_it).copied()
+            |index: &u32| flow_at(slots, *index).is_some_and(|flow| seen.has(&flow.key) && flow.is_met_by(seen));
+        if is_it(&self.newest) {
+            return Some(self.newest);
+        }
+        self.index.find(seen.hash, is_it).copied()
     }
 
     fn take(&mut self, seen: &SeenPacket<'_>, out: &mut Vec<Record>) {
+        if self.look.is_some() {
+            self.look_on(WITH_A_PACKET, out);
+        }
         let index = match self.find(seen) {
             Some(index) if flow_at(&self.slots, index).is_some_and(|flow| flow.is_succeeded_by(seen)) => {
                 self.end(index, Last::Over, seen.at, out);
@@ -230,7 +261,7 @@ impl FlowTable {
         self.unsettled += 1;
         self.forget_settled();
         let slots = &self.slots;
-        self.index.insert_unique(seen.key.hash, index, |&index| flow_at(slots, index).map_or(0, |flow| flow.key.hash));
+        self.index.insert_unique(seen.hash, index, |&index| flow_at(slots, index).map_or(0, |flow| flow.key.hash));
         self.ledger.flows += 1;
         self.note_len();
         index

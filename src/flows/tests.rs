@@ -384,6 +384,27 @@ fn zero_windows_are_counted_when_they_close_and_resent_bytes_when_they_come_agai
 }
 
 #[test]
+fn no_tick_reports_more_flows_than_a_thousand_and_packets_and_the_next_tick_report_the_rest() {
+    let mut bench = bench();
+    for n in 0..10_000u16 {
+        bench.udp(1, n, 2, 53, 10);
+    }
+    bench.now += 40 * SECOND;
+    bench.flows.on_timeout(Timestamp(bench.now), &mut bench.out);
+    assert_eq!(bench.records().len(), 1024);
+    // What comes then counts in a flow that was not looked at yet, and begins another one where it was.
+    for (port, reported) in [(9_999, 16), (0, 16), (1, 16)] {
+        bench.udp(1, port, 2, 53, 10);
+        assert_eq!(bench.records().len(), reported);
+    }
+    bench.wait(2);
+    let flows = bench.records();
+    assert_eq!((flows.len(), bench.flows.len()), (10_000 - 1024 - 3 * 16 - 1, 3));
+    assert!(flows.iter().all(|flow| flow.last && flow.counts[0].packets == 1));
+    assert_eq!(bench.finish().iter().map(|flow| flow.counts[0].packets).collect::<Vec<_>>(), [1, 1, 2]);
+}
+
+#[test]
 fn a_flood_of_strangers_pushes_no_connection_out_and_every_packet_is_reported() {
     let mut bench = Bench::new(FlowConfig { most: 256, ..FlowConfig::default() });
     for line in OPEN {

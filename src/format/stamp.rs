@@ -11,6 +11,9 @@ pub(super) struct Rfc3339Stamp {
     len: usize,
 }
 
+/// A second in nanoseconds.
+const SECOND: i64 = 1_000_000_000;
+
 /// The time of day, and the days since 1970-01-01.
 fn split(at: Timestamp) -> (i64, u32, u32) {
     let (seconds, nanos) = (at.0.div_euclid(1_000_000_000), at.0.rem_euclid(1_000_000_000));
@@ -49,22 +52,39 @@ fn two(n: u32) -> [u8; 2] {
     PAIRS.get((n % 100) as usize).copied().unwrap_or_default()
 }
 
+/// What is behind the point, and the length of the stamp with it: six digits, or nine where there are nanoseconds.
+fn fraction(nanos: u32) -> ([u8; 10], usize) {
+    let (micros, nanos) = (nanos / 1000, nanos % 1000);
+    let ([f0, f1], [f2, f3], [f4, f5]) = (two(micros / 10_000), two(micros / 100), two(micros));
+    // Three digits, or the end.
+    let ([p0, p1], [p2, z]) = if nanos == 0 { ([b'Z', 0], [0, 0]) } else { (two(nanos / 10), [two(nanos)[1], b'Z']) };
+    ([f0, f1, f2, f3, f4, f5, p0, p1, p2, z], if nanos == 0 { 27 } else { 30 })
+}
+
 impl Rfc3339Stamp {
     pub(super) fn new(at: Timestamp) -> Self {
         let (days, s, n) = split(at);
         let (year, month, day) = civil(days);
         let ([y0, y1], [y2, y3], [m0, m1], [d0, d1]) = (two(year / 100), two(year), two(month), two(day));
         let ([h0, h1], [i0, i1], [s0, s1]) = (two(s / 3600), two(s / 60 % 60), two(s % 60));
-        let (micros, nanos) = (n / 1000, n % 1000);
-        let ([f0, f1], [f2, f3], [f4, f5]) = (two(micros / 10_000), two(micros / 100), two(micros));
-        // Three digits, or the end.
-        let ([p0, p1], [p2, z]) =
-            if nanos == 0 { ([b'Z', 0], [0, 0]) } else { (two(nanos / 10), [two(nanos)[1], b'Z']) };
+        let ([f0, f1, f2, f3, f4, f5, p0, p1, p2, z], len) = fraction(n);
         let text = [
             y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b'T', h0, h1, b':', i0, i1, b':', s0, s1, b'.', f0, f1, f2, f3,
             f4, f5, p0, p1, p2, z,
         ];
-        Self { text, len: if nanos == 0 { 27 } else { 30 } }
+        Self { text, len }
+    }
+
+    /// That of `at`; cheaper where it lies in the same second as `known`, of which this is the stamp.
+    pub(super) fn near(&self, known: Timestamp, at: Timestamp) -> Self {
+        let (before, rest) = (known.0.div_euclid(SECOND), at.0.div_euclid(SECOND));
+        let mut stamp = *self;
+        let nanos = u32::try_from(at.0 - rest * SECOND);
+        match (stamp.text.last_chunk_mut::<10>(), nanos) {
+            (Some(end), Ok(nanos)) if before == rest => (*end, stamp.len) = fraction(nanos),
+            _ => stamp = Self::new(at),
+        }
+        stamp
     }
 
     /// With nine digits behind the point, whatever they are.
@@ -163,6 +183,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_stamp_near_another_is_that_of_its_time(nanos in any::<i64>(), apart in -2_000_000_000i64..2_000_000_000) {
+            let (known, at) = (Timestamp(nanos), Timestamp(nanos.saturating_add(apart)));
+            let (near, plain) = (Rfc3339Stamp::new(known).near(known, at), Rfc3339Stamp::new(at));
+            prop_assert_eq!(near.as_str(), plain.as_str());
+        }
+
         #[test]
         fn a_stamp_prints_what_the_timestamp_prints(nanos in any::<i64>(), micros in any::<bool>()) {
             let at = Timestamp(if micros { nanos / 1000 * 1000 } else { nanos });

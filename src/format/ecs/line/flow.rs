@@ -73,11 +73,7 @@ impl EcsLine<'_> {
         });
         self.plain(&record.id);
         self.raw("\",\"start\":\"");
-        if record.start == record.end {
-            self.out.extend_from_slice(end.as_bytes());
-        } else {
-            self.out.extend_from_slice(Rfc3339Stamp::new(record.start).as_bytes());
-        }
+        self.out.extend_from_slice(end.near(record.end, record.start).as_bytes());
         self.raw("\",\"end\":\"");
         self.out.extend_from_slice(end.as_bytes());
         self.raw("\",\"duration\":");
