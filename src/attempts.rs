@@ -121,7 +121,7 @@ impl ConnectAttempts {
     pub fn on_timeout(&mut self, now: Timestamp, out: &mut Vec<Record>) {
         while let Some((first, key)) = due(&mut self.fresh, now, PATIENCE) {
             let Some(attempt) = self.waiting.get_mut(&key).filter(|attempt| attempt.first == first) else { continue };
-            if !self.config.is_reported(&key, attempt) {
+            if !self.config.is_reported(key.key(), attempt) {
                 out.push(record(&self.config, key.key(), attempt, ConnectResult::TimedOut, now));
                 attempt.overdue = true;
             }
@@ -130,7 +130,7 @@ impl ConnectAttempts {
         while let Some(turn) = due(&mut self.overdue, now, FORGOTTEN) {
             let (first, key) = &turn;
             if let Some(attempt) = self.waiting.get(key).filter(|it| it.first == *first && !it.overdue) {
-                out.push(record(&self.config, key, attempt, ConnectResult::TimedOut, now));
+                out.push(record(&self.config, key.key(), attempt, ConnectResult::TimedOut, now));
             }
             self.forget(&turn);
         }

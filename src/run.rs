@@ -176,8 +176,7 @@ impl LiveParts {
             protocols,
         };
         live.say(&choices);
-        live.assembly.workloads().start(&live.own)?;
-        live.assembly.refresh_routes();
+        live.start_names()?;
         // First those who read news of connections, then who has them.
         if live.settings.records(RecordKind::Verdicts) {
             live.read_verdicts()?;
@@ -366,6 +365,12 @@ impl LiveParts {
     /// When capturing began; none where no packets are wanted.
     fn began_capturing(&self) -> Option<Instant> {
         self.settings.captures().then_some(self.began)
+    }
+
+    /// Who is behind an address, and behind an interface.
+    fn start_names(&self) -> std::io::Result<()> {
+        self.assembly.refresh_routes();
+        self.assembly.workloads().start(&self.own)
     }
 
     /// What changes around us while we run.

@@ -42,6 +42,9 @@ pub enum DomainSource {
 }
 
 impl DomainSource {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Dns, Self::Sni, Self::Host];
+
     /// Its name in records.
     pub fn name(self) -> &'static str {
         match self {

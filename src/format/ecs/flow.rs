@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::ECS_VERSION;
+use super::fit::LineFit;
 use super::objects::{
     EcsPart, IanaNumber, IcmpPart, IngressPart, InnerVlanPart, NamePart, ObserverPart, RecorderParts, SidePart,
     TunnelPart, VlanPart,

@@ -209,6 +209,7 @@ impl Line<'_> {
             client_ip: self.client.map(|client| client.ip),
             source_workload: podtap.source.as_ref().and_then(SidePart::workload),
             destination_workload: podtap.destination.as_ref().and_then(SidePart::workload),
+            source_domain: domain(source.domain, podtap.source.as_ref()),
             destination_domain: domain(destination.domain, podtap.destination.as_ref()),
             ..Exchange::new(Arc::new(connection), self.event.id.compact(), podtap.connection.exchange)
         };
@@ -252,10 +253,10 @@ impl SidePart<'_> {
     }
 }
 
-/// The names of the destination's address.
+/// The names of an end's address.
 fn domain(names: Option<JsonTexts<'_>>, side: Option<&SidePart<'_>>) -> Option<Arc<DomainNames>> {
     let names = names?.0.iter().map(JsonText::compact).collect();
-    let source = named([DomainSource::Dns, DomainSource::Host], DomainSource::name, side?.domain_source.as_ref()?)?;
+    let source = named(DomainSource::ALL, DomainSource::name, side?.domain_source.as_ref()?)?;
     Some(Arc::new(DomainNames { names, source }))
 }
 
@@ -534,9 +535,10 @@ mod tests {
         let mut it = exchange();
         it.client_ip = Some([9, 9, 9, 9].into());
         (it.source_workload, it.destination_workload) = (flow.source_workload, flow.destination_workload);
-        it.destination_domain = flow.destination_domain;
+        (it.source_domain, it.destination_domain) = (flow.source_domain, flow.destination_domain);
         let read = exchange_of(&json(&record(it.clone()), &Observer::default()));
-        assert_eq!((read.client_ip, &read.destination_domain), (it.client_ip, &it.destination_domain));
+        assert_eq!((read.client_ip, &read.source_domain), (it.client_ip, &it.source_domain));
+        assert_eq!(read.destination_domain, it.destination_domain);
         for (found, given) in
             [(&read.source_workload, &it.source_workload), (&read.destination_workload, &it.destination_workload)]
         {

@@ -82,7 +82,7 @@ fn cluster() -> Cluster {
         ip("route add 169.254.1.1 dev eth0");
         ip(&format!("route add default via 169.254.1.1 src {FLOATING}"));
     });
-    std::fs::write("/proc/sys/net/ipv4/conf/cali1/proxy_arp", "1").unwrap();
+    ip("addr add 169.254.1.1/32 dev cali1");
     ip(&format!("route add {POD_C}/32 dev cali1"));
     ip("route add 198.51.100.0/24 dev cali1");
     ip(&format!("link add eth0 type veth peer name eth0 netns {}", cluster.world.thread));

@@ -70,6 +70,7 @@ impl Line<'_> {
             direction: self.network.direction.as_ref().and_then(direction),
             source_workload: podtap.source.as_ref().and_then(SidePart::workload),
             destination_workload: podtap.destination.as_ref().and_then(SidePart::workload),
+            source_domain: domain(source.domain, podtap.source.as_ref()),
             destination_domain: domain(destination.domain, podtap.destination.as_ref()),
             of_node: None,
         };
@@ -109,6 +110,7 @@ mod tests {
             let Record::Connect(read) = read else { panic!("a connect") };
             let Record::Connect(given) = record else { panic!("a connect") };
             assert_eq!((read.result, read.errno, read.direction), (given.result, given.errno, given.direction));
+            assert_eq!(read.source_domain, given.source_domain);
             assert_eq!(read.destination_domain, given.destination_domain);
         }
     }
