@@ -71,6 +71,7 @@ fn connect(n: u16, noon: Timestamp) -> ConnectRecord {
         direction: None,
         source_workload: None,
         destination_workload: None,
+        source_domain: None,
         destination_domain: None,
         of_node: None,
     }
