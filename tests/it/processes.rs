@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 
 use serde_json::Value;
 
 use crate::binary::podtap;
-use crate::namespace::in_a_namespace;
+use crate::namespace::{in_a_namespace, ip};
 
 /// Processes that ask once and are gone.
 const SHORT_LIVED: usize = 200;
@@ -19,15 +19,15 @@ const AT_ONCE: usize = 20;
 const SAME_PORT: usize = 10;
 
 /// A server that answers every request and closes first, so that the client's port is free again.
-fn server() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+fn server(ip: &str) -> SocketAddr {
+    let listener = TcpListener::bind((ip, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             std::thread::spawn(move || answer(stream));
         }
     });
-    port
+    address
 }
 
 fn answer(stream: TcpStream) {
@@ -47,23 +47,25 @@ fn answer(stream: TcpStream) {
     }
 }
 
-/// A shell that asks for a path with its own number.
-fn bash(port: u16) -> Child {
+/// A shell that asks for a path with its own number, by way of another command.
+fn bash(by: &[&str], server: SocketAddr) -> Child {
     let ask = "printf 'GET /%s HTTP/1.1\\r\\nHost: shop\\r\\nConnection: close\\r\\n\\r\\n' $$ >&3; read -r answer <&3; cat <&3";
-    let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; {ask}");
-    Command::new("bash").args(["-c", &script]).stdout(Stdio::null()).spawn().unwrap()
+    let script = format!("exec 3<>/dev/tcp/{}/{}; {ask}", server.ip(), server.port());
+    let command = [by, &["bash", "-c", &script]].concat();
+    Command::new(command[0]).args(&command[1..]).stdout(Stdio::null()).spawn().unwrap()
 }
 
 /// The same from a certain port.
-fn python(port: u16, from: u16) -> Child {
+fn python(server: SocketAddr, from: u16) -> Child {
     let script = format!(
         "import os, socket\n\
          s = socket.socket()\n\
          s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n\
          s.bind(('127.0.0.1', {from}))\n\
-         s.connect(('127.0.0.1', {port}))\n\
+         s.connect(('127.0.0.1', {}))\n\
          s.sendall(b'GET /%d HTTP/1.1\\r\\nHost: shop\\r\\nConnection: close\\r\\n\\r\\n' % os.getpid())\n\
-         while s.recv(4096): pass\n"
+         while s.recv(4096): pass\n",
+        server.port()
     );
     Command::new("python3").args(["-c", &script]).spawn().unwrap()
 }
@@ -72,7 +74,7 @@ fn whole(mut child: Child) {
     assert!(child.wait().unwrap().success());
 }
 
-/// podtap at work on loopback.
+/// podtap at work.
 struct Watch {
     podtap: Child,
     records: JoinHandle<Vec<Value>>,
@@ -81,10 +83,10 @@ struct Watch {
 
 impl Watch {
     /// Has begun to capture and to read connects when it returns; none where it cannot.
-    fn start(record: &str) -> Option<Self> {
+    fn start(record: &str, interface: &str, more: &[&str]) -> Option<Self> {
         let env = [("LINGER", "0"), ("METRICS_ADDR", "none"), ("LEDGER_INTERVAL", "none")];
-        let args = ["run", "--record", record, "--iface", "lo", "--send-logs-to", "stdout", "--format", "ecs"];
-        let mut command = podtap(&args, &env);
+        let args = ["run", "--record", record, "--iface", interface, "--send-logs-to", "stdout", "--format", "ecs"];
+        let mut command = podtap(&[&args, more].concat(), &env);
         let mut podtap = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(podtap.stdout.take().unwrap());
         let records = std::thread::spawn(move || {
@@ -129,18 +131,18 @@ fn both(exchange: &Value) -> (Option<u64>, u64) {
 #[test]
 fn each_exchange_and_each_flow_names_the_process_that_asked_and_never_another() {
     in_a_namespace(|| {
-        let port = server();
-        let Some(watch) = Watch::start("http,flows,connects") else { return };
+        let server = server("127.0.0.1");
+        let Some(watch) = Watch::start("http,flows,connects", "lo", &[]) else { return };
         // Two that live side by side, then many that live for a moment.
-        let two = [bash(port), bash(port)];
+        let two = [bash(&[], server), bash(&[], server)];
         two.into_iter().for_each(whole);
         for _ in 0..SHORT_LIVED / AT_ONCE {
-            let some: Vec<_> = (0..AT_ONCE).map(|_| bash(port)).collect();
+            let some: Vec<_> = (0..AT_ONCE).map(|_| bash(&[], server)).collect();
             some.into_iter().for_each(whole);
         }
         let reused: Vec<u64> = (0..SAME_PORT)
             .map(|_| {
-                let child = python(port, 45_000);
+                let child = python(server, 45_000);
                 let pid = child.id().into();
                 whole(child);
                 pid
@@ -179,15 +181,14 @@ fn each_exchange_and_each_flow_names_the_process_that_asked_and_never_another() 
 #[test]
 fn what_began_before_podtap_has_no_process_and_a_failed_connect_is_recorded_once() {
     in_a_namespace(|| {
-        let port = server();
-        let mut early = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let mut early = TcpStream::connect(server("127.0.0.1")).unwrap();
         let ask = |stream: &mut TcpStream| {
             stream.write_all(b"GET /early HTTP/1.1\r\nHost: shop\r\n\r\n").unwrap();
             let mut answer = [0; 4096];
             assert!(stream.read(&mut answer).unwrap() > 0);
         };
         ask(&mut early);
-        let Some(watch) = Watch::start("http,connects") else { return };
+        let Some(watch) = Watch::start("http,connects", "lo", &[]) else { return };
         ask(&mut early);
         ask(&mut early);
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -204,5 +205,42 @@ fn what_began_before_podtap_has_no_process_and_a_failed_connect_is_recorded_once
         assert_eq!(refused[0]["process"]["pid"], u64::from(std::process::id()));
         assert!(said.contains("seen_by_process 1"), "{said}");
         assert!(said.contains("2 midstream") && said.contains("1 joined"), "{said}");
+    });
+}
+
+/// A namespace with a name, for a pod; gone when it is dropped.
+struct PodNamespace(String);
+
+impl Drop for PodNamespace {
+    fn drop(&mut self) {
+        ip(&format!("netns del {}", self.0));
+    }
+}
+
+#[test]
+fn on_a_node_a_process_of_a_pod_is_named_where_its_packets_come_out() {
+    in_a_namespace(|| {
+        let pod = PodNamespace(format!("podtap-{}", std::process::id()));
+        let name = &pod.0;
+        ip(&format!("netns add {name}"));
+        ip(&format!("link add veth-pod type veth peer name eth0 netns {name}"));
+        ip("addr add 10.77.0.1/24 dev veth-pod");
+        ip("link set veth-pod up");
+        ip(&format!("-n {name} addr add 10.77.0.2/24 dev eth0"));
+        ip(&format!("-n {name} link set eth0 up"));
+        let server = server("10.77.0.1");
+        let node = ["--observe", "node", "--connect-all-namespaces", "true"];
+        let Some(watch) = Watch::start("http,connects", "veth-pod", &node) else { return };
+        for _ in 0..2 {
+            let some: Vec<_> = (0..AT_ONCE).map(|_| bash(&["ip", "netns", "exec", name], server)).collect();
+            some.into_iter().for_each(whole);
+        }
+        let (records, said) = watch.finish();
+        let exchanges = of(&records, "podtap.http");
+        assert_eq!(exchanges.len(), 2 * AT_ONCE, "{said}");
+        for exchange in exchanges {
+            let (named, asked) = both(exchange);
+            assert_eq!((named, &exchange["source"]["ip"]), (Some(asked), &"10.77.0.2".into()), "{exchange}");
+        }
     });
 }
