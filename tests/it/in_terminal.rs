@@ -35,6 +35,12 @@ impl InTerminal {
             assert_eq!(libc::openpty(&raw mut parent, &raw mut inside, null, null.cast(), &raw mut size), 0);
             (File::from_raw_fd(parent), OwnedFd::from_raw_fd(inside))
         };
+        // A copy that no child inherits: it would keep the terminal from going away with the test.
+        let parent = {
+            let copy = parent.try_clone().unwrap();
+            drop(parent);
+            copy
+        };
         let mut command = podtap(arguments, &[&[("TERM", "xterm-256color")], env].concat());
         command.stdin(inside.try_clone().unwrap()).stdout(inside).stderr(Stdio::piped());
         #[allow(unsafe_code, reason = "the child needs the pseudo-terminal as its own")]
