@@ -9,6 +9,7 @@ mod failures;
 mod flows;
 mod kernel;
 mod sinks;
+mod sum;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ pub use self::failures::{AtFault, FailureReason};
 pub use self::flows::FlowLedger;
 pub use self::kernel::{ConnectLedger, ConntrackLedger, VerdictLedger};
 pub use self::sinks::{DropReason, RejectedBy, SinkCounts};
+use self::sum::summed;
 use crate::record::UnansweredReason;
 
 macro_rules! reasons {
@@ -234,127 +236,133 @@ reasons! {
     }
 }
 
-/// frames = segments + fragments + skipped.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FrameLedger {
-    /// Frames delivered by libpcap or read from a file.
-    pub frames: u64,
-    /// Frames that gave a TCP segment (also the last fragment of one).
-    pub segments: u64,
-    /// Fragments held or joined.
-    pub fragments: u64,
-    /// Frames skipped, by `Skip`.
-    pub skipped: ByReason<{ Skip::COUNT }>,
-    /// Outside the equation: of `fragments`, those given up later, since their datagram was never whole.
-    pub fragments_lost: u64,
-    /// Gauge: of `fragments`, those that wait for the rest of their datagram.
-    pub fragments_waiting: u64,
-    /// Outside the equation: frames that no flow can count, by `Skip`; the fragments of a datagram all with its last one.
-    pub no_packet: ByReason<{ Skip::COUNT }>,
-    /// Outside the equation: segments behind an IPv4 header with a wrong checksum.
-    pub bad_ip_checksums: u64,
-    /// Outside the equation: frames cut by the snap length.
-    pub cut: u64,
+summed! {
+    /// frames = segments + fragments + skipped.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct FrameLedger {
+        /// Frames delivered by libpcap or read from a file.
+        pub frames: u64,
+        /// Frames that gave a TCP segment (also the last fragment of one).
+        pub segments: u64,
+        /// Fragments held or joined.
+        pub fragments: u64,
+        /// Frames skipped, by `Skip`.
+        pub skipped: ByReason<{ Skip::COUNT }>,
+        /// Outside the equation: of `fragments`, those given up later, since their datagram was never whole.
+        pub fragments_lost: u64,
+        /// Gauge: of `fragments`, those that wait for the rest of their datagram.
+        pub fragments_waiting: u64,
+        /// Outside the equation: frames that no flow can count, by `Skip`; the fragments of a datagram all with its last one.
+        pub no_packet: ByReason<{ Skip::COUNT }>,
+        /// Outside the equation: segments behind an IPv4 header with a wrong checksum.
+        pub bad_ip_checksums: u64,
+        /// Outside the equation: frames cut by the snap length.
+        pub cut: u64,
+    }
 }
 
-/// payload = delivered + duplicate + held + discarded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StreamLedger {
-    /// Payload bytes of segments, as captured.
-    pub payload: u64,
-    /// Passed on in order.
-    pub delivered: u64,
-    /// Retransmitted or overlapped.
-    pub duplicate: u64,
-    /// Gauge: held out of order.
-    pub held: u64,
-    /// Not passed on, by `Discard`.
-    pub discarded: ByReason<{ Discard::COUNT }>,
-    /// Outside the equation: bytes of the streams never seen.
-    pub gap_bytes: u64,
-    /// Outside: gaps.
-    pub gaps: u64,
-    /// Outside: overlapping bytes that differed from the first copy.
-    pub overlap_conflicts: u64,
-    /// Outside: segments with a wrong checksum, of those verified.
-    pub bad_checksums: u64,
-    /// Outside: resets that the connection went on after.
-    pub resets_ignored: u64,
-    /// Outside: connections seen.
-    pub connections: u64,
-    /// Gauge: connections open now.
-    pub connections_open: u64,
-    /// Outside: connections evicted to make room.
-    pub connections_evicted: u64,
-    /// Outside: connections that another VLAN or tunnel shows too, with the same sequence numbers.
-    pub connections_repeated: u64,
-    /// Outside: SYN answered by RST.
-    pub connects_refused: u64,
-    /// Outside: SYN never answered.
-    pub connects_timed_out: u64,
-    /// Outside: SYNs that made room before it was known what came of them.
-    pub connects_not_followed: u64,
+summed! {
+    /// payload = delivered + duplicate + held + discarded.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct StreamLedger {
+        /// Payload bytes of segments, as captured.
+        pub payload: u64,
+        /// Passed on in order.
+        pub delivered: u64,
+        /// Retransmitted or overlapped.
+        pub duplicate: u64,
+        /// Gauge: held out of order.
+        pub held: u64,
+        /// Not passed on, by `Discard`.
+        pub discarded: ByReason<{ Discard::COUNT }>,
+        /// Outside the equation: bytes of the streams never seen.
+        pub gap_bytes: u64,
+        /// Outside: gaps.
+        pub gaps: u64,
+        /// Outside: overlapping bytes that differed from the first copy.
+        pub overlap_conflicts: u64,
+        /// Outside: segments with a wrong checksum, of those verified.
+        pub bad_checksums: u64,
+        /// Outside: resets that the connection went on after.
+        pub resets_ignored: u64,
+        /// Outside: connections seen.
+        pub connections: u64,
+        /// Gauge: connections open now.
+        pub connections_open: u64,
+        /// Outside: connections evicted to make room.
+        pub connections_evicted: u64,
+        /// Outside: connections that another VLAN or tunnel shows too, with the same sequence numbers.
+        pub connections_repeated: u64,
+        /// Outside: SYN answered by RST.
+        pub connects_refused: u64,
+        /// Outside: SYN never answered.
+        pub connects_timed_out: u64,
+        /// Outside: SYNs that made room before it was known what came of them.
+        pub connects_not_followed: u64,
+    }
 }
 
-/// delivered = heads + bodies + not HTTP + resync + waiting; requests and responses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HttpLedger {
-    /// Bytes passed to the parser.
-    pub bytes: u64,
-    /// Bytes of heads.
-    pub heads: u64,
-    /// Bytes of bodies, chunk framing and trailers included.
-    pub bodies: u64,
-    /// Bytes of HTTP/2 that are neither: headers of frames, frames about the connection, its preface.
-    pub control: u64,
-    /// Bytes of something else, by `NotHttp`.
-    pub not_http: ByReason<{ NotHttp::COUNT }>,
-    /// Bytes skipped while looking for the next message.
-    pub resync: u64,
-    /// Gauge: bytes of heads that are not whole yet.
-    pub waiting: u64,
-    /// Requests seen.
-    pub requests: u64,
-    /// Requests with their response (each is one paired response too).
-    pub paired: u64,
-    /// Requests without a response, by `UnansweredReason`.
-    pub unanswered: ByReason<4>,
-    /// Requests whose stream was reset before a response (HTTP/2).
-    pub reset: u64,
-    /// Requests whose response was lost by the capture, could not be distinguished from others, or could not be read.
-    pub unpaired: u64,
-    /// Gauge: requests waiting for their response, or for its end.
-    pub open: u64,
-    /// Final responses seen.
-    pub responses: u64,
-    /// Responses that came after their request was reported as timed out.
-    pub late: u64,
-    /// Responses without request.
-    pub orphan: u64,
-    /// Gauge: final responses under way.
-    pub responses_open: u64,
-    /// Outside: 1xx responses.
-    pub informational: u64,
-    /// Outside: connections recognised as TLS.
-    pub tls_connections: u64,
-    /// Outside: connections recognised as HTTP/2.
-    pub h2_connections: u64,
-    /// Outside: frames of HTTP/2, by `H2Frame`.
-    pub h2_frames: ByReason<{ H2Frame::COUNT }>,
-    /// Outside: header blocks of HTTP/2.
-    pub h2_blocks: u64,
-    /// Outside: of those, blocks with fields that HPACK's state hid.
-    pub h2_blocks_hidden: u64,
-    /// Outside: streams given up to keep a limit.
-    pub h2_streams_evicted: u64,
-    /// Gauge: WebSockets whose record waits for their end.
-    pub sockets_open: u64,
-    /// Outside: records of WebSockets made while they were open.
-    pub sockets_told_open: u64,
-    /// Outside: oddities, by `Weird` (index of the bit).
-    pub weird: ByReason<64>,
-    /// Records made.
-    pub records: u64,
+summed! {
+    /// delivered = heads + bodies + not HTTP + resync + waiting; requests and responses.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct HttpLedger {
+        /// Bytes passed to the parser.
+        pub bytes: u64,
+        /// Bytes of heads.
+        pub heads: u64,
+        /// Bytes of bodies, chunk framing and trailers included.
+        pub bodies: u64,
+        /// Bytes of HTTP/2 that are neither: headers of frames, frames about the connection, its preface.
+        pub control: u64,
+        /// Bytes of something else, by `NotHttp`.
+        pub not_http: ByReason<{ NotHttp::COUNT }>,
+        /// Bytes skipped while looking for the next message.
+        pub resync: u64,
+        /// Gauge: bytes of heads that are not whole yet.
+        pub waiting: u64,
+        /// Requests seen.
+        pub requests: u64,
+        /// Requests with their response (each is one paired response too).
+        pub paired: u64,
+        /// Requests without a response, by `UnansweredReason`.
+        pub unanswered: ByReason<4>,
+        /// Requests whose stream was reset before a response (HTTP/2).
+        pub reset: u64,
+        /// Requests whose response was lost by the capture, could not be distinguished from others, or could not be read.
+        pub unpaired: u64,
+        /// Gauge: requests waiting for their response, or for its end.
+        pub open: u64,
+        /// Final responses seen.
+        pub responses: u64,
+        /// Responses that came after their request was reported as timed out.
+        pub late: u64,
+        /// Responses without request.
+        pub orphan: u64,
+        /// Gauge: final responses under way.
+        pub responses_open: u64,
+        /// Outside: 1xx responses.
+        pub informational: u64,
+        /// Outside: connections recognised as TLS.
+        pub tls_connections: u64,
+        /// Outside: connections recognised as HTTP/2.
+        pub h2_connections: u64,
+        /// Outside: frames of HTTP/2, by `H2Frame`.
+        pub h2_frames: ByReason<{ H2Frame::COUNT }>,
+        /// Outside: header blocks of HTTP/2.
+        pub h2_blocks: u64,
+        /// Outside: of those, blocks with fields that HPACK's state hid.
+        pub h2_blocks_hidden: u64,
+        /// Outside: streams given up to keep a limit.
+        pub h2_streams_evicted: u64,
+        /// Gauge: WebSockets whose record waits for their end.
+        pub sockets_open: u64,
+        /// Outside: records of WebSockets made while they were open.
+        pub sockets_told_open: u64,
+        /// Outside: oddities, by `Weird` (index of the bit).
+        pub weird: ByReason<64>,
+        /// Records made.
+        pub records: u64,
+    }
 }
 
 /// records made = left out + offered.
@@ -399,32 +407,22 @@ pub struct SinkLedger {
     pub spooled: u64,
 }
 
-/// What the kernel says about one interface since the capture began; no part of any equation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KernelCounters {
-    /// `ps_recv`: packets that passed the filter, dropped ones included; on `lo` each counts twice. Not "frames".
-    pub received: u64,
-    /// `ps_drop`: frames lost because the buffer was full.
-    pub dropped: u64,
-    /// `ps_ifdrop`: frames lost by the interface or its driver.
-    pub interface_dropped: u64,
-    /// How often the interface was opened; all but the first are reopenings.
-    pub opens: u64,
-    /// How long there was no handle after the start of the capture: what passed then was not seen, and not counted.
-    pub blind: Duration,
-    /// Captures that were left at the end, as they were too far behind: what they had captured is not counted further.
-    pub left: u64,
-}
-
-impl KernelCounters {
-    /// Adds those of another interface.
-    pub fn merge(&mut self, other: &Self) {
-        self.received += other.received;
-        self.dropped += other.dropped;
-        self.interface_dropped += other.interface_dropped;
-        self.opens += other.opens;
-        self.blind += other.blind;
-        self.left += other.left;
+summed! {
+    /// What the kernel says about one interface since the capture began; no part of any equation.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct KernelCounters {
+        /// `ps_recv`: packets that passed the filter, dropped ones included; on `lo` each counts twice. Not "frames".
+        pub received: u64,
+        /// `ps_drop`: frames lost because the buffer was full.
+        pub dropped: u64,
+        /// `ps_ifdrop`: frames lost by the interface or its driver.
+        pub interface_dropped: u64,
+        /// How often the interface was opened; all but the first are reopenings.
+        pub opens: u64,
+        /// How long there was no handle after the start of the capture: what passed then was not seen, and not counted.
+        pub blind: Duration,
+        /// Captures that were left at the end, as they were too far behind: what they had captured is not counted further.
+        pub left: u64,
     }
 }
 
@@ -543,26 +541,6 @@ impl SinkLedger {
         (self.offered != right).then_some(Imbalance { equation, left: self.offered, right })
     }
 }
-
-macro_rules! merge_fields {
-    ($type:ty: plain $($field:ident)*; by_reason $($reasons:ident)*) => {
-        impl $type {
-            pub(in crate::ledger) fn merge(&mut self, other: &Self) {
-                $(self.$field += other.$field;)*
-                $(self.$reasons.merge(&other.$reasons);)*
-            }
-        }
-    };
-}
-use merge_fields;
-
-merge_fields!(FrameLedger: plain frames segments fragments fragments_lost fragments_waiting bad_ip_checksums cut; by_reason skipped no_packet);
-merge_fields!(StreamLedger: plain payload delivered duplicate held gap_bytes gaps overlap_conflicts bad_checksums
-    resets_ignored connections connections_open connections_evicted connections_repeated connects_refused connects_timed_out connects_not_followed;
-    by_reason discarded);
-merge_fields!(HttpLedger: plain bytes heads bodies control resync waiting requests paired reset unpaired open responses late
-    orphan responses_open informational tls_connections h2_connections h2_blocks h2_blocks_hidden h2_streams_evicted sockets_open sockets_told_open
-    records; by_reason not_http unanswered weird h2_frames);
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,9 @@
-//! The mapping of every field of the record, from the one list (`format::fields`). Pure.
+//! The mapping of every field of the record, from the one list (`format::ecs::all_fields`). Pure.
 
 use serde_json::{Map, Value, json};
 
-use crate::format::fields::{FieldType, RecordField, all_fields};
+use crate::format::ecs::all_fields;
+use crate::format::fields::{FieldType, RecordField};
 use crate::sink::elasticsearch::{RecordFormat, ServerVersion};
 
 /// Characters above which a keyword is stored but not indexed. Lucene refuses terms of more than 32766 bytes, and a

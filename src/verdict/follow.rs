@@ -30,7 +30,7 @@ enum FollowKey {
 }
 
 #[derive(Debug)]
-struct WaitingRecord {
+struct WaitingVerdict {
     record: VerdictRecord,
     until: Timestamp,
 }
@@ -46,7 +46,7 @@ struct KnownFlow {
 #[derive(Debug)]
 pub(super) struct FlowFollow {
     patience: u64,
-    waiting: HashMap<FollowKey, VecDeque<WaitingRecord>, RandomState>,
+    waiting: HashMap<FollowKey, VecDeque<WaitingVerdict>, RandomState>,
     count: usize,
     /// By their time; those that went out earlier are passed over.
     order: VecDeque<(Timestamp, FollowKey)>,
@@ -102,7 +102,7 @@ impl FlowFollow {
             return Some(record);
         }
         let until = now.plus(self.patience);
-        self.waiting.entry(key).or_default().push_back(WaitingRecord { record, until });
+        self.waiting.entry(key).or_default().push_back(WaitingVerdict { record, until });
         self.count += 1;
         if self.order.len() > 2 * self.count + 1024 {
             let waiting = &self.waiting;

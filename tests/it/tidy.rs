@@ -9,6 +9,11 @@ use std::path::{Path, PathBuf};
 /// From here on a file is two files.
 const LONGEST_FILE: usize = 600;
 
+/// At most this part of the types has a name of one word, percent: at the place where it is used a name says what it is.
+const MOST_ONE_WORD: usize = 40;
+/// Declared twice because only one of the two is compiled.
+const EITHER_OR: [&str; 1] = ["LoadedProgram"];
+
 /// What needs the machine: nothing for modules whose time and bytes are arguments.
 const OUTSIDE: [&str; 12] = [
     "std::fs",
@@ -260,6 +265,38 @@ fn allows_without_reason(source: &Source) -> Vec<String> {
         .collect()
 }
 
+/// The types that a file declares, but for its tests.
+fn types(source: &Source) -> impl Iterator<Item = (usize, &str)> {
+    let kinds = ["struct ", "enum ", "trait ", "union "];
+    code(source.without_tests()).filter_map(move |(n, line)| {
+        let line = line.trim_start();
+        let line = line.strip_prefix("pub").map_or(line, |rest| {
+            let rest = rest.strip_prefix('(').and_then(|rest| rest.split_once(')')).map_or(rest, |(_, rest)| rest);
+            rest.trim_start()
+        });
+        let name = word(kinds.into_iter().find_map(|kind| line.strip_prefix(kind))?);
+        name.starts_with(char::is_uppercase).then_some((n, name))
+    })
+}
+
+/// Types of one name: who meets it has to ask which.
+fn ambiguous(sources: &[Source]) -> Vec<String> {
+    let mut first = BTreeMap::new();
+    let mut found = Vec::new();
+    for source in sources {
+        for (n, name) in types(source).filter(|(_, name)| !EITHER_OR.contains(name)) {
+            if let Some(other) = first.insert(name, &source.path) {
+                found.push(source.at(n, &format!("{name} is also a type of {other}")));
+            }
+        }
+    }
+    found
+}
+
+fn is_one_word(name: &str) -> bool {
+    name.chars().filter(|c| c.is_uppercase()).count() == 1
+}
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -320,6 +357,29 @@ fn every_file_says_what_it_owns() {
 #[test]
 fn every_allow_has_a_reason() {
     nothing(sources(&["src", "tests", "examples"]).iter().flat_map(allows_without_reason).collect());
+}
+
+#[test]
+fn a_type_has_a_name_that_no_other_has_and_most_have_one_that_says_what_they_are() {
+    let sources = sources(&["src"]);
+    nothing(ambiguous(&sources));
+    let names: Vec<_> = sources.iter().flat_map(types).map(|(_, name)| name).collect();
+    let one_word = names.iter().filter(|name| is_one_word(name)).count();
+    assert!(names.len() > 500, "the types were not found");
+    assert!(one_word * 100 <= MOST_ONE_WORD * names.len(), "{one_word} of {} types have one word", names.len());
+}
+
+#[test]
+fn two_types_of_one_name_are_found_wherever_they_are() {
+    let file = |path: &str, text: &str| Source { path: path.to_owned(), text: text.to_owned() };
+    let one = file(
+        "src/a.rs",
+        "pub struct Slot;\n    enum Kind<T> {}\n// struct Other;\n#[cfg(test)]\nmod tests {\nstruct Kind;\n}",
+    );
+    let other = file("src/b.rs", "pub(in crate::b) trait Kind {}\nstruct Other;\nlet structure = 1;");
+    assert_eq!(types(&one).collect::<Vec<_>>(), [(0, "Slot"), (1, "Kind")]);
+    assert_eq!(ambiguous(&[one, other]), ["src/b.rs:1: Kind is also a type of src/a.rs"]);
+    assert_eq!(["Slot", "RequestSlot", "Http2"].map(is_one_word), [true, false, true]);
 }
 
 #[test]

@@ -99,6 +99,7 @@ pub(super) fn number(record: &Record, key: NumberKey) -> Option<u64> {
 }
 
 /// Whether one of the texts that a record has for `key` is as wanted.
+#[allow(clippy::wildcard_enum_match_arm, reason = "what is left depends on the kind")]
 pub(super) fn texts(
     record: &Record,
     around: &RecordSurroundings<'_>,
@@ -124,24 +125,7 @@ pub(super) fn texts(
         TextKey::Node => around.node.is_some_and(wanted),
         TextKey::Workload => workloads().filter_map(name).any(wanted),
         TextKey::Dataset => wanted(record.dataset().name().trim_start_matches("podtap.")),
-        TextKey::Host
-        | TextKey::Path
-        | TextKey::Url
-        | TextKey::Route
-        | TextKey::Method
-        | TextKey::Agent
-        | TextKey::Direction
-        | TextKey::Trust
-        | TextKey::Unanswered
-        | TextKey::Grpc
-        | TextKey::Interface
-        | TextKey::Protocol
-        | TextKey::State
-        | TextKey::Connection
-        | TextKey::Container
-        | TextKey::Process
-        | TextKey::User
-        | TextKey::Keyword => match record {
+        _ => match record {
             Record::Http(exchange) => of_exchange(exchange, key, wanted),
             Record::Flow(flow) => of_flow(flow, key, wanted),
             Record::Conntrack(event) => of_conntrack(event, key, wanted),
@@ -160,6 +144,7 @@ fn direction(direction: Option<NetworkDirection>) -> Option<&'static str> {
     direction.map(NetworkDirection::name)
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "of any other key it has nothing")]
 fn of_exchange(exchange: &Exchange, key: TextKey, wanted: &mut dyn FnMut(&str) -> bool) -> bool {
     let request = exchange.request.as_ref();
     let url = || request.map(RequestUrl::of);
@@ -188,9 +173,7 @@ fn of_exchange(exchange: &Exchange, key: TextKey, wanted: &mut dyn FnMut(&str) -
         TextKey::Container | TextKey::Process | TextKey::User => {
             exchange.process().is_some_and(|process| of_process(process, key, wanted))
         }
-        TextKey::State | TextKey::Dataset | TextKey::Pod | TextKey::Namespace | TextKey::Node | TextKey::Workload => {
-            false
-        }
+        _ => false,
     }
 }
 
@@ -206,6 +189,7 @@ fn whole_url(request: &HttpRequest) -> CompactString {
     whole
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "of any other key it has nothing")]
 fn of_flow(flow: &FlowRecord, key: TextKey, wanted: &mut dyn FnMut(&str) -> bool) -> bool {
     match key {
         TextKey::Direction => direction(flow.direction).is_some_and(wanted),
@@ -217,50 +201,21 @@ fn of_flow(flow: &FlowRecord, key: TextKey, wanted: &mut dyn FnMut(&str) -> bool
         TextKey::Container | TextKey::Process | TextKey::User | TextKey::Keyword => {
             flow.process().is_some_and(|process| of_process(process, key, wanted))
         }
-        TextKey::Host
-        | TextKey::Path
-        | TextKey::Url
-        | TextKey::Route
-        | TextKey::Method
-        | TextKey::Agent
-        | TextKey::Unanswered
-        | TextKey::Grpc
-        | TextKey::Dataset
-        | TextKey::Pod
-        | TextKey::Namespace
-        | TextKey::Node
-        | TextKey::Workload => false,
+        _ => false,
     }
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "of any other key it has nothing")]
 fn of_conntrack(event: &ConntrackRecord, key: TextKey, wanted: &mut dyn FnMut(&str) -> bool) -> bool {
     match key {
         TextKey::Direction => direction(event.direction).is_some_and(wanted),
         TextKey::Protocol => event.tuple.protocol.name().is_some_and(wanted),
         TextKey::State => wanted(event.action.name()) || event.state.is_some_and(wanted),
-        TextKey::Host
-        | TextKey::Path
-        | TextKey::Url
-        | TextKey::Route
-        | TextKey::Method
-        | TextKey::Agent
-        | TextKey::Trust
-        | TextKey::Unanswered
-        | TextKey::Grpc
-        | TextKey::Interface
-        | TextKey::Dataset
-        | TextKey::Pod
-        | TextKey::Namespace
-        | TextKey::Node
-        | TextKey::Workload
-        | TextKey::Connection
-        | TextKey::Container
-        | TextKey::Process
-        | TextKey::User
-        | TextKey::Keyword => false,
+        _ => false,
     }
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "of any other key it has nothing")]
 fn of_verdict(logged: &VerdictRecord, key: TextKey, wanted: &mut dyn FnMut(&str) -> bool) -> bool {
     match key {
         TextKey::Direction => wanted(logged.direction.name()),
@@ -276,25 +231,11 @@ fn of_verdict(logged: &VerdictRecord, key: TextKey, wanted: &mut dyn FnMut(&str)
         }
         TextKey::User => logged.user.is_some_and(|user| wanted(&user.to_string())),
         TextKey::Keyword => wanted(&logged.prefix),
-        TextKey::Host
-        | TextKey::Path
-        | TextKey::Url
-        | TextKey::Route
-        | TextKey::Method
-        | TextKey::Agent
-        | TextKey::Trust
-        | TextKey::Unanswered
-        | TextKey::Grpc
-        | TextKey::Dataset
-        | TextKey::Pod
-        | TextKey::Namespace
-        | TextKey::Node
-        | TextKey::Workload
-        | TextKey::Process
-        | TextKey::Connection => false,
+        _ => false,
     }
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "of any other key it has nothing")]
 fn of_connect(connect: &ConnectRecord, key: TextKey, wanted: &mut dyn FnMut(&str) -> bool) -> bool {
     let process = connect.process.as_deref();
     match key {
@@ -309,19 +250,7 @@ fn of_connect(connect: &ConnectRecord, key: TextKey, wanted: &mut dyn FnMut(&str
         TextKey::Container | TextKey::Process | TextKey::User | TextKey::Keyword => {
             process.is_some_and(|process| of_process(process, key, wanted))
         }
-        TextKey::Path
-        | TextKey::Url
-        | TextKey::Route
-        | TextKey::Method
-        | TextKey::Agent
-        | TextKey::Trust
-        | TextKey::Unanswered
-        | TextKey::Grpc
-        | TextKey::Dataset
-        | TextKey::Pod
-        | TextKey::Namespace
-        | TextKey::Node
-        | TextKey::Workload => false,
+        _ => false,
     }
 }
 

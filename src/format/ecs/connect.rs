@@ -1,14 +1,16 @@
-//! A connect as nested objects, and the parts about its process. Owns their names and order; `fields` lists them.
+//! A connect as nested objects. Owns their names, meanings and order.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use serde::Serialize;
 
 use super::ECS_VERSION;
+use super::declare::parts;
 use super::fit::LineFit;
-use super::objects::{EcsPart, IanaNumber, IdPart, IngressPart, NamePart, ObserverPart, RecorderParts, SidePart};
+use super::objects::{
+    EcsPart, IanaNumber, IdPart, IngressPart, NamePart, ObserverPart, RecorderParts, SidePart, below, without,
+};
 use super::process::{ProcessContainerPart, ProcessPart, ProcessSurroundings, ProcessUserPart};
 use super::view::community_id;
 use crate::flow::Endpoint;
@@ -16,100 +18,76 @@ use crate::format::Observer;
 use crate::format::stamp::Rfc3339Stamp;
 use crate::record::{ConnectRecord, ConnectResult, Dataset, DomainNames, NameSet};
 
-#[derive(Serialize)]
-pub(super) struct ConnectView<'a> {
-    #[serde(rename = "@timestamp")]
-    timestamp: Rfc3339Stamp,
-    ecs: EcsPart,
-    event: ConnectEventPart<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<ConnectSourcePart<'a>>,
-    destination: ConnectDestinationPart<'a>,
-    network: ConnectNetworkPart,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    process: Option<ProcessPart<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<ProcessUserPart<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    container: Option<ProcessContainerPart<'a>>,
-    #[serde(flatten)]
-    recorder: RecorderParts<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    observer: Option<ObserverPart<'a>>,
-    podtap: ConnectPodtapPart<'a>,
-}
+parts! {
+    struct ConnectView<'a> in "" {
+        timestamp: Rfc3339Stamp as "@timestamp" => Date "When the connection was asked for";
+        ecs: EcsPart => listed below(&["ecs."]);
+        event: ConnectEventPart<'a> => own;
+        maybe source: ConnectSourcePart<'a> => own;
+        destination: ConnectDestinationPart<'a> => own;
+        network: ConnectNetworkPart => own;
+        maybe process: ProcessPart<'a> => own;
+        maybe user: ProcessUserPart<'a> => own;
+        maybe container: ProcessContainerPart<'a> => own;
+        flat recorder: RecorderParts<'a> => own;
+        maybe observer: ObserverPart<'a> => [
+            "observer.ingress.interface.name" Keyword "Seen by packets: interface of the first one",
+        ];
+        podtap: ConnectPodtapPart<'a> => own;
+    }
 
-#[derive(Serialize)]
-struct ConnectEventPart<'a> {
-    kind: &'static str,
-    category: &'static [&'static str],
-    r#type: &'static [&'static str],
-    action: &'static str,
-    dataset: &'static str,
-    id: &'a str,
-    start: Rfc3339Stamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    end: Option<Rfc3339Stamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duration: Option<u64>,
-    outcome: &'static str,
-}
+    struct ConnectEventPart<'a> in "event." {
+        kind: &'static str => Keyword "`event`";
+        category: &'static [&'static str] => Keyword "`network`, and `process` where the process is known";
+        r#type: &'static [&'static str] as "type" => Keyword "`connection`, and `start` where it was established";
+        action: &'static str => Keyword "`connect`";
+        dataset: &'static str => Keyword "`podtap.connect`";
+        id: &'a str => Keyword "Unique; the same record sent again has the same id";
+        start: Rfc3339Stamp => Date "As `@timestamp`";
+        maybe end: Rfc3339Stamp => Date "When the result was known";
+        maybe duration: u64 => Long "`event.end` − `event.start` in nanoseconds";
+        outcome: &'static str => Keyword "`success` (established), `unknown` (given up), `failure` (all others)";
+    }
 
-#[derive(Serialize)]
-struct ConnectSourcePart<'a> {
-    ip: IpAddr,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    port: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    domain: Option<&'a NameSet>,
-}
+    struct ConnectSourcePart<'a> in "source." {
+        ip: IpAddr => Ip "The address of who asked; absent where it never got one";
+        maybe port: u16 => Long "Its port; likewise";
+        maybe domain: &'a NameSet => listed below(&["source.domain"]);
+    }
 
-#[derive(Serialize)]
-struct ConnectDestinationPart<'a> {
-    ip: IpAddr,
-    port: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    domain: Option<&'a NameSet>,
-}
+    struct ConnectDestinationPart<'a> in "destination." {
+        ip: IpAddr => Ip "What was asked for: the address of a Service, before translation";
+        port: u16 => Long "Its port";
+        maybe domain: &'a NameSet => listed below(&["destination.domain"]);
+    }
 
-#[derive(Serialize)]
-struct ConnectNetworkPart {
-    transport: CompactString,
-    iana_number: IanaNumber,
-    r#type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    direction: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    community_id: Option<String>,
-}
+    struct ConnectNetworkPart in "network." {
+        transport: CompactString => Keyword "`tcp`, `udp`";
+        iana_number: IanaNumber => Keyword "Number of the protocol";
+        r#type: &'static str as "type" => Keyword "`ipv4` (also through a socket of IPv6), `ipv6`";
+        maybe direction: &'static str => Keyword "`egress`, `internal`, `ingress`, where an end is the pod's";
+        maybe community_id: String => Keyword "Community ID v1, seed 0; absent without a source port";
+    }
 
-#[derive(Serialize)]
-struct ConnectPodtapPart<'a> {
-    connect: ConnectPart<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    process: Option<ProcessSurroundings<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connection: Option<IdPart<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<SidePart<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    destination: Option<SidePart<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    observed: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    shortened: Option<bool>,
-}
+    struct ConnectPodtapPart<'a> in "podtap." {
+        connect: ConnectPart<'a> => own;
+        maybe process: ProcessSurroundings<'a> =>
+            listed without(ProcessSurroundings::fields(), |name| name == "podtap.process.trust");
+        maybe connection: IdPart<'a> => ["podtap.connection.id" Keyword "Seen by packets: the TCP connection"];
+        maybe source: SidePart<'a> => listed below(&["podtap.source."]);
+        maybe destination: SidePart<'a> => listed below(&["podtap.destination."]);
+        maybe observed: &'static str => listed below(&["podtap.observed"]);
+        maybe shortened: bool => Boolean "`true` where texts were shortened to keep a line of standard output under 16 KiB";
+    }
 
-#[derive(Serialize)]
-struct ConnectPart<'a> {
-    result: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    errno: Option<&'a str>,
-    seen_by: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    netns: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tries: Option<u64>,
+    struct ConnectPart<'a> in "podtap.connect." {
+        result: &'static str => Keyword "`established`, `refused`, `timed_out`, `unreachable`, `given_up` (closed before anything came of it), `error`; of UDP `established` says that the address was set";
+        maybe errno: &'a str => Keyword "Name of the error: `ECONNREFUSED`";
+        seen_by: &'static str => Keyword "`process` (the kernel, as the process asked) or `packets` (the capture: without a process)";
+        maybe netns: u32 => Long "Inode of the network namespace";
+        maybe tries: u64 => Long "SYNs sent, where packets were seen";
+    }
+
 }
 
 impl<'a> ConnectView<'a> {
@@ -207,8 +185,8 @@ mod tests {
 
     use super::super::tests::{everything, leaves, of_listed_types};
     use super::super::{write_json, write_json_capped};
+    use super::ConnectView;
     use crate::format::Observer;
-    use crate::format::fields::connect_record_fields;
     use crate::record::sample::{connect, everything_of_connect};
     use crate::record::{ConnectRecord, ConnectResult, SeenBy};
 
@@ -254,7 +232,8 @@ mod tests {
         let mut written = BTreeSet::new();
         leaves("", &whole, &mut written);
         let elsewhere = ["podtap.shortened", "podtap.observed"];
-        let listed: Vec<_> = connect_record_fields().filter(|field| !elsewhere.contains(&field.name)).collect();
+        let listed: Vec<_> =
+            ConnectView::fields().into_iter().filter(|field| !elsewhere.contains(&field.name)).collect();
         of_listed_types(listed.iter().copied(), &whole);
         assert_eq!(written, listed.iter().map(|field| field.name.to_owned()).collect());
     }

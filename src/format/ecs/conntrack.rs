@@ -1,4 +1,4 @@
-//! A record of connection tracking as nested objects. Owns their names and order; `fields` lists them.
+//! A record of connection tracking as nested objects. Owns their names, meanings and order.
 
 use std::net::IpAddr;
 
@@ -6,8 +6,9 @@ use compact_str::CompactString;
 use serde::{Serialize, Serializer};
 
 use super::ECS_VERSION;
+use super::declare::parts;
 use super::fit::LineFit;
-use super::objects::{EcsPart, IanaNumber, IcmpPart, RecorderParts, SidePart};
+use super::objects::{EcsPart, IanaNumber, IcmpPart, RecorderParts, SidePart, below};
 use super::view::community_id;
 use crate::flow::{Endpoint, IpProtocol};
 use crate::format::Observer;
@@ -16,36 +17,82 @@ use crate::record::{
     ConntrackAction, ConntrackRecord, ConntrackStatus, ConntrackTuple, Dataset, PacketCounters, Workload,
 };
 
-#[derive(Serialize)]
-pub(super) struct ConntrackView<'a> {
-    #[serde(rename = "@timestamp")]
-    timestamp: Rfc3339Stamp,
-    ecs: EcsPart,
-    event: ConntrackEventPart<'a>,
-    source: ConntrackSidePart,
-    destination: ConntrackSidePart,
-    network: ConntrackNetworkPart,
-    #[serde(flatten)]
-    recorder: RecorderParts<'a>,
-    podtap: ConntrackPodtapPart<'a>,
-}
+parts! {
+    struct ConntrackView<'a> in "" {
+        timestamp: Rfc3339Stamp as "@timestamp" => Date "When it happened: of `new` the start, of `end` the end";
+        ecs: EcsPart => listed below(&["ecs."]);
+        event: ConntrackEventPart<'a> => own;
+        source: ConntrackSidePart => [
+            "source.ip" Ip "Who opened, before translation",
+            "source.port" Long "Its port; absent for protocols without, and where several are aggregated",
+            "source.packets" Long "Packets of who opened, at the end; absent where the kernel does not count",
+            "source.bytes" Long "Its bytes at the end, from the IP header on",
+            "source.nat.ip" Ip "The source's address after translation, where source or port differ",
+            "source.nat.port" Long "Its port after translation",
+        ];
+        destination: ConntrackSidePart => [
+            "destination.ip" Ip "Who was opened to, before translation: the address of a Service",
+            "destination.port" Long "Its port",
+            "destination.packets" Long "Packets of the other end",
+            "destination.bytes" Long "Its bytes",
+            "destination.nat.ip" Ip "The destination's address after translation: the pod behind a Service",
+            "destination.nat.port" Long "Its port after translation",
+        ];
+        network: ConntrackNetworkPart => own;
+        flat recorder: RecorderParts<'a> => own;
+        podtap: ConntrackPodtapPart<'a> => own;
+    }
 
-#[derive(Serialize)]
-struct ConntrackEventPart<'a> {
-    kind: &'static str,
-    category: [&'static str; 1],
-    r#type: [&'static str; 2],
-    action: &'static str,
-    dataset: &'static str,
-    id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    start: Option<Rfc3339Stamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    end: Option<Rfc3339Stamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duration: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<&'static str>,
+    struct ConntrackEventPart<'a> in "event." {
+        kind: &'static str => Keyword "`event`";
+        category: [&'static str; 1] => Keyword "`network`";
+        r#type: [&'static str; 2] as "type" => Keyword "`connection`, and `start`, `info` or `end`";
+        action: &'static str => Keyword "`new`, `update`, `end`";
+        dataset: &'static str => Keyword "`podtap.conntrack`";
+        id: &'a str => Keyword "Deterministic: the flow, and the record within it";
+        maybe start: Rfc3339Stamp => Date "When the flow began; absent where that is not known. Aggregated: the first event";
+        maybe end: Rfc3339Stamp => Date "When it ended. Aggregated: the last event";
+        maybe duration: u64 => Long "`event.end` − `event.start` in nanoseconds";
+        maybe outcome: &'static str => Keyword "At the end: `success` (TCP, SCTP: established; others: answered), `failure` (never established; ICMP: never answered), `unknown`";
+    }
+
+    struct ConntrackNetworkPart in "network." {
+        transport: CompactString => Keyword "`tcp`, `udp`, `icmp`, `ipv6-icmp`, `sctp`, …; the number of a protocol without a name";
+        iana_number: IanaNumber => Keyword "Number of the protocol";
+        r#type: &'static str as "type" => Keyword "`ipv4`, `ipv6`";
+        maybe direction: &'static str => Keyword "`ingress`, `egress`, `internal`, where an end is the pod's";
+        maybe bytes: u64 => Long "Bytes of both directions, from the IP header on";
+        maybe packets: u64 => Long "Packets of both directions";
+        maybe community_id: String => Keyword "Community ID v1, seed 0, of the addresses before translation; not aggregated";
+    }
+
+    struct ConntrackPodtapPart<'a> in "podtap." {
+        maybe icmp: IcmpPart => [
+            "podtap.icmp.type" Long "Type of ICMP",
+            "podtap.icmp.code" Long "Code of ICMP",
+            "podtap.icmp.id" Long "Identifier of an echo",
+        ];
+        conntrack: ConntrackPart => own;
+        maybe source: SidePart<'a> => listed below(&["podtap.source.workload."]);
+        maybe destination: SidePart<'a> => listed below(&["podtap.destination.workload."]);
+    }
+
+    struct ConntrackPart in "podtap.conntrack." {
+        maybe id: u32 => Long "The kernel's number of the entry; several flows may have it one after the other";
+        maybe zone: u16 => Long "Zone; absent in the default zone";
+        maybe mark: u32 => Long "Mark; absent where it is 0";
+        maybe status: StatusNames => Keyword "`seen_reply`, `assured`, `confirmed`, `snat`, `dnat`, `dying`, `expected`, `helper`, `offload`";
+        maybe tcp_state: &'static str => Keyword "State of TCP, as `conntrack -L` names it, in lower case";
+        maybe sctp_state: &'static str => Keyword "The same of SCTP";
+        maybe namespace: i32 => Long "Id of the network namespace, with CONNTRACK_ALL_NAMESPACES";
+        events: u64 => Long "Events of the kernel about this flow so far, or in this record";
+        maybe end_known_by: &'static str => Keyword "`closed` (the connection's close), `destroy`, `dump` (not after it)";
+        maybe tries: u64 => Long "Packets sent, where nothing came back";
+        maybe begun: u64 => Long "Aggregated: flows that began";
+        maybe ended: u64 => Long "Aggregated: flows that ended; their packets and bytes are summed";
+        maybe failed: u64 => Long "Aggregated: of those that ended, flows that were never established or answered";
+        maybe source_ports: u64 => Long "Aggregated: different source ports, 4096 at most";
+    }
 }
 
 #[derive(Serialize)]
@@ -62,70 +109,13 @@ pub(super) struct ConntrackSidePart {
 }
 
 #[derive(Serialize)]
-struct NatPart {
+pub(super) struct NatPart {
     ip: IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
 }
 
-#[derive(Serialize)]
-pub(super) struct ConntrackNetworkPart {
-    transport: CompactString,
-    iana_number: IanaNumber,
-    r#type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    direction: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    packets: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    community_id: Option<String>,
-}
-
-#[derive(Serialize)]
-struct ConntrackPodtapPart<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    icmp: Option<IcmpPart>,
-    conntrack: ConntrackPart,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<SidePart<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    destination: Option<SidePart<'a>>,
-}
-
-#[derive(Serialize)]
-struct ConntrackPart {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    zone: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mark: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<StatusNames>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tcp_state: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sctp_state: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    namespace: Option<i32>,
-    events: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    end_known_by: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tries: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    begun: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ended: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failed: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source_ports: Option<u64>,
-}
-
-struct StatusNames(ConntrackStatus);
+pub(super) struct StatusNames(ConntrackStatus);
 
 impl Serialize for StatusNames {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -247,9 +237,9 @@ mod tests {
 
     use super::super::tests::{everything, leaves, of_listed_types};
     use super::super::write_json;
+    use super::ConntrackView;
     use crate::flow::IpProtocol;
     use crate::format::Observer;
-    use crate::format::fields::conntrack_record_fields;
     use crate::record::sample::{conntrack, everything_of_conntrack};
     use crate::record::{ConntrackRecord, ConntrackStatus, FoldedFlows, IcmpMessage};
 
@@ -285,11 +275,12 @@ mod tests {
         for record in [tcp, sctp] {
             let whole: Value = serde_json::from_str(&line(record, &observer)).unwrap();
             leaves("", &whole, &mut written);
-            let listed = conntrack_record_fields()
+            let listed = ConntrackView::fields()
+                .into_iter()
                 .filter(|field| field.name.split('.').try_fold(&whole, |value, key| value.get(key)).is_some());
             of_listed_types(listed, &whole);
         }
-        fields.extend(conntrack_record_fields().map(|field| field.name.to_owned()));
+        fields.extend(ConntrackView::fields().into_iter().map(|field| field.name.to_owned()));
         assert_eq!(written, fields);
     }
 

@@ -1,12 +1,13 @@
-//! A report of a flow as nested objects. Owns their names and order; `fields` lists them.
+//! A report of a flow as nested objects. Owns their names, meanings and order.
 
 use serde::Serialize;
 
 use super::ECS_VERSION;
+use super::declare::parts;
 use super::fit::LineFit;
 use super::objects::{
     EcsPart, IanaNumber, IcmpPart, IngressPart, InnerVlanPart, NamePart, ObserverPart, RecorderParts, SidePart,
-    TunnelPart, VlanPart,
+    TunnelPart, VlanPart, below,
 };
 use super::process::{EXACT, ProcessContainerPart, ProcessPart, ProcessSurroundings, ProcessUserPart};
 use super::view::community_id;
@@ -15,42 +16,106 @@ use crate::format::Observer;
 use crate::format::stamp::Rfc3339Stamp;
 use crate::record::{Dataset, DomainNames, FlowCounts, FlowRecord, NameSet};
 
-#[derive(Serialize)]
-pub(super) struct FlowView<'a> {
-    #[serde(rename = "@timestamp")]
-    timestamp: Rfc3339Stamp,
-    ecs: EcsPart,
-    event: FlowEventPart<'a>,
-    flow: FlowPart<'a>,
-    source: FlowSidePart<'a>,
-    destination: FlowSidePart<'a>,
-    network: FlowNetworkPart,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    process: Option<ProcessPart<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<ProcessUserPart<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    container: Option<ProcessContainerPart<'a>>,
-    #[serde(flatten)]
-    recorder: RecorderParts<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    observer: Option<ObserverPart<'a>>,
-    podtap: FlowPodtapPart<'a>,
-}
+parts! {
+    struct FlowView<'a> in "" {
+        timestamp: Rfc3339Stamp as "@timestamp" => Date "As `event.end`";
+        ecs: EcsPart => listed below(&["ecs."]);
+        event: FlowEventPart<'a> => own;
+        flow: FlowPart<'a> => own;
+        source: FlowSidePart<'a> => [
+            "source.ip" Ip "Who opened: the sender of the SYN, without one of the first packet",
+            "source.port" Long "Its port; absent for ICMP",
+            "source.packets" Long "IP packets from there; each fragment is one",
+            "source.bytes" Long "Their lengths, as their IP headers say",
+        ] and below(&["source.domain"]);
+        destination: FlowSidePart<'a> => [
+            "destination.ip" Ip "The other end",
+            "destination.port" Long "Its port",
+            "destination.packets" Long "IP packets from there",
+            "destination.bytes" Long "Their lengths",
+        ] and below(&[
+                "destination.domain"]);
+        network: FlowNetworkPart => own;
+        maybe process: ProcessPart<'a> => listed below(&["process."]);
+        maybe user: ProcessUserPart<'a> => own;
+        maybe container: ProcessContainerPart<'a> => own;
+        flat recorder: RecorderParts<'a> => own;
+        maybe observer: ObserverPart<'a> => [
+            "observer.ingress.interface.name" Keyword "Interface that its first packet came from",
+        ];
+        podtap: FlowPodtapPart<'a> => own;
+    }
 
-#[derive(Serialize)]
-struct FlowEventPart<'a> {
-    kind: &'static str,
-    category: [&'static str; 1],
-    r#type: &'static [&'static str],
-    action: &'static str,
-    dataset: &'static str,
-    id: &'a str,
-    start: Rfc3339Stamp,
-    end: Rfc3339Stamp,
-    duration: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<&'static str>,
+    struct FlowEventPart<'a> in "event." {
+        kind: &'static str => Keyword "`event`";
+        category: [&'static str; 1] => Keyword "`network`";
+        r#type: &'static [&'static str] as "type" => Keyword "`connection`, and `start` (the first record), `end` (the last one), or `info`";
+        action: &'static str => Keyword "`network_flow`";
+        dataset: &'static str => Keyword "`podtap.flow`";
+        id: &'a str => Keyword "`flow.id` and `podtap.flow.report`; the same flow seen again by the same observer has the same";
+        start: Rfc3339Stamp => Date "The first packet since the last record";
+        end: Rfc3339Stamp => Date "The last packet";
+        duration: u64 => Long "`event.end` − `event.start` in nanoseconds";
+        maybe outcome: &'static str => Keyword "In the last record: `success` (answered), `failure` (refused, unreachable, TCP or an echo without an answer), `unknown`";
+    }
+
+    struct FlowPart<'a> in "flow." {
+        id: &'a str => Keyword "The flow: the same in all of its records";
+        r#final: bool as "final" => Boolean "Whether no record of the flow follows";
+    }
+
+    struct FlowNetworkPart in "network." {
+        transport: compact_str::CompactString => Keyword "`tcp`, `udp`, `icmp`, `ipv6-icmp`, `sctp`";
+        iana_number: IanaNumber => Keyword "Number of the protocol";
+        r#type: &'static str as "type" => Keyword "`ipv4`, `ipv6`";
+        maybe direction: &'static str => Keyword "`ingress`, `egress`, `internal`, where an end is the pod's";
+        bytes: u64 => Long "Bytes of both directions";
+        packets: u64 => Long "Packets of both directions";
+        community_id: String => Keyword "Community ID v1, seed 0";
+        maybe vlan: VlanPart => listed below(&["network.vlan."]);
+        maybe inner: InnerVlanPart => listed below(&["network.inner."]);
+    }
+
+    struct FlowPodtapPart<'a> in "podtap." {
+        trust: &'static str => Keyword "TCP: `complete`, `truncated` (its end was not seen), `gap` (the capture missed bytes), `midstream`";
+        maybe icmp: IcmpPart => [
+            "podtap.icmp.type" Long "Type of ICMP, of the first message",
+            "podtap.icmp.code" Long "Code of ICMP",
+            "podtap.icmp.id" Long "Identifier of an echo",
+        ];
+        maybe connection: FlowConnectionPart<'a> => [
+            "podtap.connection.id" Keyword "The TCP connection, as in the records of its HTTP exchanges",
+        ];
+        flow: FlowCountsPart => own;
+        maybe process: ProcessSurroundings<'a> => own;
+        maybe tunnel: TunnelPart => listed below(&["podtap.tunnel."]);
+        maybe source: SidePart<'a> => listed below(&["podtap.source."]);
+        maybe destination: SidePart<'a> => listed below(&["podtap.destination."]);
+        maybe observed: &'static str => listed below(&["podtap.observed"]);
+        maybe shortened: bool => Boolean "`true` where texts were shortened to keep a line of standard output under 16 KiB";
+    }
+
+    struct FlowCountsPart in "podtap.flow." {
+        state: &'static str => Keyword "`attempt` (nothing came back so far), `established`, `closed`, `reset`, `refused`, `unreachable`, `timed_out`, `idle`, `evicted` (to make room)";
+        report: u32 => Long "1, 2, … within the flow";
+        duration_us: u64 => Long "First packet of the flow → `event.end`";
+        maybe ended_by: &'static str => Keyword "Who sent the first FIN, or the RST: `source`, `destination`";
+        maybe connect_us: u64 => Long "SYN → SYN-ACK";
+        maybe rtt_us: u64 => Long "From one end to the other and back: the least time between bytes and their acknowledgement, of both ways, so far";
+        maybe exchanges: u64 => Long "HTTP exchanges recorded in it; absent where HTTP is not recorded";
+        source: FlowEndPart => [
+            "podtap.flow.source.payload_bytes" Long "Bytes behind the transport header, of the source",
+            "podtap.flow.source.retransmitted_bytes" Long "TCP: of those, bytes that came twice, or more than 3 ms after later ones",
+            "podtap.flow.source.resets" Long "TCP: segments with RST",
+            "podtap.flow.source.zero_windows" Long "TCP: how often its receive window closed",
+        ];
+        destination: FlowEndPart => [
+            "podtap.flow.destination.payload_bytes" Long "The same of the destination",
+            "podtap.flow.destination.retransmitted_bytes" Long "The same of the destination",
+            "podtap.flow.destination.resets" Long "The same of the destination",
+            "podtap.flow.destination.zero_windows" Long "The same of the destination",
+        ];
+    }
 }
 
 /// `event.type`: of the first report `start`, of the last one `end`, of one between `info`.
@@ -64,13 +129,7 @@ pub(super) fn kinds(record: &FlowRecord) -> &'static [&'static str] {
 }
 
 #[derive(Serialize)]
-struct FlowPart<'a> {
-    id: &'a str,
-    r#final: bool,
-}
-
-#[derive(Serialize)]
-struct FlowSidePart<'a> {
+pub(super) struct FlowSidePart<'a> {
     ip: std::net::IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
@@ -81,67 +140,12 @@ struct FlowSidePart<'a> {
 }
 
 #[derive(Serialize)]
-struct FlowNetworkPart {
-    transport: compact_str::CompactString,
-    iana_number: IanaNumber,
-    r#type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    direction: Option<&'static str>,
-    bytes: u64,
-    packets: u64,
-    community_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vlan: Option<VlanPart>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    inner: Option<InnerVlanPart>,
-}
-
-#[derive(Serialize)]
-struct FlowPodtapPart<'a> {
-    trust: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    icmp: Option<IcmpPart>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connection: Option<FlowConnectionPart<'a>>,
-    flow: FlowCountsPart,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    process: Option<ProcessSurroundings<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tunnel: Option<TunnelPart>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<SidePart<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    destination: Option<SidePart<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    observed: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    shortened: Option<bool>,
-}
-
-#[derive(Serialize)]
-struct FlowConnectionPart<'a> {
+pub(super) struct FlowConnectionPart<'a> {
     id: &'a str,
 }
 
 #[derive(Serialize)]
-struct FlowCountsPart {
-    state: &'static str,
-    report: u32,
-    duration_us: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ended_by: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connect_us: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rtt_us: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    exchanges: Option<u64>,
-    source: FlowEndPart,
-    destination: FlowEndPart,
-}
-
-#[derive(Serialize)]
-struct FlowEndPart {
+pub(super) struct FlowEndPart {
     payload_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     retransmitted_bytes: Option<u64>,
@@ -277,9 +281,9 @@ mod tests {
 
     use super::super::tests::{everything, leaves, of_listed_types};
     use super::super::{write_json, write_json_capped};
+    use super::FlowView;
     use crate::flow::IpProtocol;
     use crate::format::Observer;
-    use crate::format::fields::flow_record_fields;
     use crate::record::sample::{self, everything_of_flow, flow};
     use crate::record::{ConnectionOpening, FlowRecord, IcmpMessage};
 
@@ -314,11 +318,11 @@ mod tests {
         let whole: Value = serde_json::from_str(&line(everything_of_flow(), &observer)).unwrap();
         leaves("", &whole, &mut written);
         let elsewhere = ["podtap.shortened", "podtap.observed"];
-        of_listed_types(flow_record_fields().filter(|field| !elsewhere.contains(&field.name)), &whole);
+        of_listed_types(FlowView::fields().into_iter().filter(|field| !elsewhere.contains(&field.name)), &whole);
         let of_node = Some(Box::new(crate::record::sample::of_node()));
         let on_a_node = line(FlowRecord { of_node, ..everything_of_flow() }, &observer);
         leaves("", &serde_json::from_str(&on_a_node).unwrap(), &mut written);
-        let fields: BTreeSet<_> = flow_record_fields().map(|field| field.name.to_owned()).collect();
+        let fields: BTreeSet<_> = FlowView::fields().into_iter().map(|field| field.name.to_owned()).collect();
         assert_eq!(written, fields);
     }
 

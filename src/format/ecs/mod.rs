@@ -1,7 +1,7 @@
 //! `FORMAT=ecs`: the record as nested objects of the Elastic Common Schema. Fields without a name there are under
 //! `podtap.*`.
 //!
-//! The field names are a contract: `fields` lists them, docs/record.md explains them. [`EcsRecord`] is plain serde (structs,
+//! The field names are a contract: [`record_fields`] lists them, docs/record.md explains them. [`EcsRecord`] is plain serde (structs,
 //! maps of known length), so other encodings than JSON can be made of it.
 
 /// The version as a literal, for `concat!`.
@@ -13,11 +13,13 @@ macro_rules! ecs_version {
 
 mod connect;
 mod conntrack;
+mod declare;
 #[cfg(test)]
 mod equality;
 mod fit;
 mod flow;
 mod line;
+mod listed;
 mod objects;
 mod parts;
 mod process;
@@ -35,6 +37,7 @@ use self::connect::ConnectView;
 use self::conntrack::ConntrackView;
 use self::fit::LineFit;
 use self::flow::FlowView;
+pub use self::listed::{all_fields, markdown_table, record_fields};
 use self::objects::ExchangeView;
 pub use self::read::{NotRead, ReadRecord, read_json};
 use self::statement::StatementView;

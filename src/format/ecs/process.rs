@@ -1,8 +1,9 @@
-//! The objects about a process and its container. Owns their names and order; `fields` lists them.
+//! The objects about a process and its container. Owns their names, meanings and order.
 
 use compact_str::CompactString;
 use serde::{Serialize, Serializer};
 
+use super::declare::parts;
 use super::fit::LineFit;
 use crate::format::stamp::Rfc3339Stamp;
 use crate::record::Process;
@@ -10,74 +11,58 @@ use crate::record::Process;
 /// `podtap.process.trust`: a connect between the same ends was under way when the connection's SYN was captured.
 pub(super) const EXACT: Option<&str> = Some("exact");
 
-#[derive(Serialize)]
-pub(super) struct ProcessPart<'a> {
-    pid: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    vpid: Option<u32>,
-    name: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    executable: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    args: Option<ProcessArgs<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    command_line: Option<CommandLine<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parent: Option<Pid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    thread: Option<Thread>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    start: Option<Rfc3339Stamp>,
+parts! {
+    struct ProcessPart<'a> in "process." {
+        pid: u32 => Long "The process that asked for the connection, by its number in the machine's own namespace of processes. Of exchanges and flows with RECORD=connects, where it is certain";
+        maybe vpid: u32 => Long "Its number in its own namespace, where that is another one";
+        name: &'a str => Keyword "Its name in the kernel: 15 bytes at most";
+        maybe executable: &'a str => Keyword "Path of its executable, in its own file system";
+        maybe args: ProcessArgs<'a> => Keyword "Its arguments, secrets masked; the first 1024 bytes";
+        maybe command_line: CommandLine<'a> => Wildcard "The same, joined by spaces";
+        maybe parent: Pid => ["process.parent.pid" Long "The process that made it"];
+        maybe thread: Thread => ["process.thread.id" Long "The thread that asked"];
+        maybe start: Rfc3339Stamp => Date "When the process began";
+    }
+
+    /// A keyword in ECS.
+    struct ProcessUserPart<'a> in "user." {
+        id: CompactString => Keyword "User of the process";
+        maybe name: &'a str => Keyword "Name of the user, as /etc/passwd of podtap has it";
+    }
+
+    struct ProcessContainerPart<'a> in "container." {
+        id: &'a str => Keyword "Container of the process, where its control group is one's";
+        maybe name: &'a str => Keyword "Name of the container, where something names it";
+        maybe runtime: &'a str => Keyword "`containerd`, `docker`, `cri-o`, `podman`, where the control group says so";
+    }
+
+    /// What ECS has no names for.
+    struct ProcessSurroundings<'a> in "podtap.process." {
+        maybe trust: &'static str => Keyword "How the process of an exchange or a flow is known: `exact` (a connect between these addresses and ports was under way when the first SYN was captured). Whatever is less certain gives no process";
+        maybe hostname: &'a str => Keyword "The host name that the process sees: in a pod the pod's name";
+        maybe pod_uid: &'a str => Keyword "Uid of its pod, where its control group names it";
+        maybe args_cut: bool => Boolean "`true` where there is more of the arguments";
+    }
 }
 
 #[derive(Serialize)]
-struct Pid {
+pub(super) struct Pid {
     pid: u32,
 }
 
 #[derive(Serialize)]
-struct Thread {
+pub(super) struct Thread {
     id: u32,
 }
 
 /// Each argument, shortened where the line has to be short.
-struct ProcessArgs<'a> {
+pub(super) struct ProcessArgs<'a> {
     args: &'a [CompactString],
     fit: &'a LineFit,
 }
 
 /// The same joined by spaces.
-struct CommandLine<'a>(&'a [CompactString]);
-
-/// A keyword in ECS.
-#[derive(Serialize)]
-pub(super) struct ProcessUserPart<'a> {
-    id: CompactString,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-pub(super) struct ProcessContainerPart<'a> {
-    id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    runtime: Option<&'a str>,
-}
-
-/// What ECS has no names for.
-#[derive(Serialize)]
-pub(super) struct ProcessSurroundings<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trust: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hostname: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pod_uid: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    args_cut: Option<bool>,
-}
+pub(super) struct CommandLine<'a>(&'a [CompactString]);
 
 impl Serialize for ProcessArgs<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -3,6 +3,7 @@
 use compact_str::{CompactString, format_compact};
 use serde::Serialize;
 
+use super::declare::parts;
 use super::fit::LineFit;
 use crate::record::{self, EventOutcome, Exchange, SocketCounts, Weird, grpc_status, h2_error};
 
@@ -26,64 +27,71 @@ pub(super) struct RpcResponse {
     pub(super) status_code: CompactString,
 }
 
-/// `error`
-#[derive(Serialize)]
-pub(super) struct ErrorPart {
-    pub(super) r#type: CompactString,
-}
+parts! {
+    /// `error`
+    struct ErrorPart in "error." {
+        r#type: CompactString as "type" => Keyword "Of a failure: the status of gRPC, else the code of the stream's reset, else the HTTP status";
+    }
 
-/// `podtap.http2`
-#[derive(Serialize)]
-pub(super) struct Http2Part {
-    pub(super) stream_id: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) reset: Option<ResetPart>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) not_processed: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) upgraded: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) pushed: Option<bool>,
+    /// `podtap.http2`
+    struct Http2Part in "podtap.http2." {
+        stream_id: u32 => Long "Stream of HTTP/2";
+        maybe reset: ResetPart => [
+            "podtap.http2.reset.by" Keyword "Who reset the stream: `client`, `server`",
+            "podtap.http2.reset.code" Keyword "Error code of the reset by name: `CANCEL`",
+        ];
+        maybe not_processed: bool => Boolean "`true` where a GOAWAY says that the server did not look at it: it may be sent again";
+        maybe upgraded: bool => Boolean "`true` for stream 1 of a connection upgraded from HTTP/1.1, whose request that was";
+        maybe pushed: bool => Boolean "`true` for a stream that the server began";
+    }
+
+    /// `podtap.grpc`
+    struct GrpcPart<'a> in "podtap.grpc." {
+        maybe message: &'a str => Keyword "`grpc-message`, percent-decoded, as UTF-8, secrets masked; of Connect the message of the error";
+        maybe request_messages: u64 => Long "Messages of the client; absent where a loss made them uncountable, and of a unary call of Connect, which has one";
+        maybe response_messages: u64 => Long "Messages of the server; absent likewise";
+        maybe first_message_us: u64 => Long "Request first byte → first message of the server whole";
+        maybe timeout_us: u64 => Long "`grpc-timeout`, or `connect-timeout-ms`";
+        maybe encoding: &'a str => Keyword "`grpc-encoding` of the response, else of the request";
+    }
+
+    /// `podtap.websocket`
+    struct WebSocketPart in "podtap.websocket." {
+        maybe client: CountsPart => [
+            "podtap.websocket.client.messages" Long "Messages of the client; all counts of an end are absent where a loss made them uncountable",
+            "podtap.websocket.client.frames" Long "Frames of any kind",
+            "podtap.websocket.client.text" Long "Text messages",
+            "podtap.websocket.client.binary" Long "Binary messages",
+            "podtap.websocket.client.pings" Long "Pings",
+            "podtap.websocket.client.pongs" Long "Pongs",
+            "podtap.websocket.client.bytes" Long "Payload of messages, as sent",
+        ];
+        maybe server: CountsPart => [
+            "podtap.websocket.server.messages" Long "The same of the server",
+            "podtap.websocket.server.frames" Long "Frames of any kind",
+            "podtap.websocket.server.text" Long "Text messages",
+            "podtap.websocket.server.binary" Long "Binary messages",
+            "podtap.websocket.server.pings" Long "Pings",
+            "podtap.websocket.server.pongs" Long "Pongs",
+            "podtap.websocket.server.bytes" Long "Payload of messages, as sent",
+        ];
+        maybe close_code: u16 => Long "Code of the first close frame; absent where it has none";
+        maybe closed_by: &'static str => Keyword "Who sent the first close frame: `client`, `server`";
+        maybe compressed: bool => Boolean "`true` where messages were compressed";
+        maybe duration_us: u64 => Long "End of the answer that opened the socket → last byte of it; over HTTP/2 absent";
+    }
+
+    /// `podtap.sse`
+    struct SsePart in "podtap.sse." {
+        events: u64 => Long "Server-sent events in the response";
+        maybe first_event_us: u64 => Long "Request first byte → first event whole";
+    }
 }
 
 #[derive(Serialize)]
 pub(super) struct ResetPart {
     pub(super) by: &'static str,
     pub(super) code: CompactString,
-}
-
-/// `podtap.grpc`
-#[derive(Serialize)]
-pub(super) struct GrpcPart<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) message: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) request_messages: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) response_messages: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) first_message_us: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) timeout_us: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) encoding: Option<&'a str>,
-}
-
-/// `podtap.websocket`
-#[derive(Serialize)]
-pub(super) struct WebSocketPart {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) client: Option<CountsPart>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) server: Option<CountsPart>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) close_code: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) closed_by: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) compressed: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) duration_us: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -95,14 +103,6 @@ pub(super) struct CountsPart {
     pub(super) pings: u64,
     pub(super) pongs: u64,
     pub(super) bytes: u64,
-}
-
-/// `podtap.sse`
-#[derive(Serialize)]
-pub(super) struct SsePart {
-    pub(super) events: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) first_event_us: Option<u64>,
 }
 
 fn mark(set: bool) -> Option<bool> {

@@ -6,39 +6,48 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::ECS_VERSION;
-use super::objects::{EcsPart, RecorderParts};
+use super::declare::parts;
+use super::objects::{EcsPart, RecorderParts, below};
 use crate::format::Observer;
+use crate::format::fields::{FieldType, RecordField, field};
 use crate::format::stamp::Rfc3339Stamp;
 use crate::record::{Dataset, Statement};
 
-#[derive(Serialize)]
-pub(super) struct StatementView<'a> {
-    #[serde(rename = "@timestamp")]
-    timestamp: Rfc3339Stamp,
-    ecs: EcsPart,
-    event: StatementEventPart<'a>,
-    #[serde(flatten)]
-    recorder: RecorderParts<'a>,
-    podtap: StatementPodtapPart<'a>,
+parts! {
+    struct StatementView<'a> in "" {
+        timestamp: Rfc3339Stamp as "@timestamp" => Date "As `event.end`";
+        ecs: EcsPart => listed below(&["ecs."]);
+        event: StatementEventPart<'a> => own;
+        flat recorder: RecorderParts<'a> => own;
+        podtap: StatementPodtapPart<'a> => [
+            "podtap.ledger.sink" Keyword "Of which sink, as in SEND_LOGS_TO; absent where the record is of the capture",
+            "podtap.ledger.adds_up" Boolean "Whether every equation holds; `false` is a bug in podtap",
+            "podtap.ledger.imbalances" Keyword "The equations that do not",
+        ] and counters();
+    }
+
+    struct StatementEventPart<'a> in "event." {
+        kind: &'static str => Keyword "`metric`";
+        dataset: &'static str => Keyword "`podtap.ledger`";
+        id: &'a str => Keyword "Unique; the same record sent again has the same id";
+        start: Rfc3339Stamp => Date "When the interval began: the `event.end` of the one before, or the start of podtap";
+        end: Rfc3339Stamp => Date "When it ended";
+        duration: u64 => Long "`event.end` − `event.start` in nanoseconds";
+    }
 }
 
 #[derive(Serialize)]
-struct StatementEventPart<'a> {
-    kind: &'static str,
-    dataset: &'static str,
-    id: &'a str,
-    start: Rfc3339Stamp,
-    end: Rfc3339Stamp,
-    duration: u64,
-}
-
-#[derive(Serialize)]
-struct StatementPodtapPart<'a> {
+pub(super) struct StatementPodtapPart<'a> {
     ledger: LedgerPart<'a>,
 }
 
 /// `podtap.ledger`: its numbers have their names from the ledger's columns.
-struct LedgerPart<'a>(&'a Statement);
+pub(super) struct LedgerPart<'a>(&'a Statement);
+
+/// The numbers of the ledger: their names are those of counters in `/metrics`.
+fn counters() -> Vec<RecordField> {
+    crate::ledger::ledger_fields().map(|(name, meaning)| field(name, FieldType::Long, meaning)).collect()
+}
 
 impl Serialize for LedgerPart<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -85,9 +94,9 @@ mod tests {
 
     use super::super::tests::{everything, leaves, of_listed_types};
     use super::super::write_json;
+    use super::StatementView;
     use crate::flow::Timestamp;
     use crate::format::Observer;
-    use crate::format::fields::ledger_record_fields;
     use crate::ledger::ledger_fields;
     use crate::record::Statement;
 
@@ -127,7 +136,7 @@ mod tests {
         let whole: Value = serde_json::from_str(&line(statement(), &everything().1)).unwrap();
         let mut written = BTreeSet::new();
         leaves("", &whole, &mut written);
-        assert_eq!(written, ledger_record_fields().map(|field| field.name.to_owned()).collect());
-        of_listed_types(ledger_record_fields(), &whole);
+        assert_eq!(written, StatementView::fields().into_iter().map(|field| field.name.to_owned()).collect());
+        of_listed_types(StatementView::fields().into_iter(), &whole);
     }
 }

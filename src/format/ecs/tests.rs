@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::flow::Timestamp;
 use crate::format::Pod;
-use crate::format::fields::{FIELDS, FieldType, RecordField};
+use crate::format::fields::{FieldType, RecordField};
 use crate::record::sample::{self, START, exchange, header, record};
 use crate::record::{
     ConnectionSide, DomainNames, DomainSource, EarlyEnd, EndedHow, EventStream, Exchange, GrpcCall, Http2, HttpVersion,
@@ -148,9 +148,8 @@ fn the_contracts_example_comes_out_as_it_is_written() {
 }
 
 pub(super) fn leaves(prefix: &str, value: &Value, out: &mut BTreeSet<String>) {
-    let is_object = |name: &str| {
-        FIELDS.iter().any(|f| f.name == name && matches!(f.kind, FieldType::Object | FieldType::Flattened))
-    };
+    let is_object =
+        |name: &str| all_fields().any(|f| f.name == name && matches!(f.kind, FieldType::Object | FieldType::Flattened));
     let Some(map) = value.as_object().filter(|_| !is_object(prefix)) else {
         out.insert(prefix.to_owned());
         return;
@@ -169,7 +168,7 @@ fn the_listed_fields_are_the_written_fields() {
     leaves("", &serde_json::from_str(&line(it.clone(), &by)).unwrap(), &mut written);
     let on_a_node = Exchange { of_node: Some(Box::new(sample::of_node())), ..it };
     leaves("", &serde_json::from_str(&line(on_a_node, &by)).unwrap(), &mut written);
-    let listed: BTreeSet<String> = FIELDS.iter().map(|f| f.name.to_owned()).collect();
+    let listed: BTreeSet<String> = ExchangeView::fields().iter().map(|f| f.name.to_owned()).collect();
     assert_eq!(written, listed);
 }
 
@@ -178,7 +177,7 @@ fn the_types_of_the_values_are_the_listed_types() {
     let (it, by) = everything();
     let whole: Value = serde_json::from_str(&line(it, &by)).unwrap();
     let elsewhere = ["podtap.shortened", "podtap.observed"];
-    of_listed_types(FIELDS.iter().copied().filter(|f| !elsewhere.contains(&f.name)), &whole);
+    of_listed_types(ExchangeView::fields().into_iter().filter(|f| !elsewhere.contains(&f.name)), &whole);
 }
 
 #[test]

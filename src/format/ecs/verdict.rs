@@ -1,88 +1,116 @@
-//! A logged packet as nested objects. Owns their names and order; `fields` lists them.
+//! A logged packet as nested objects. Owns their names, meanings and order.
 
 use compact_str::CompactString;
 use serde::Serialize;
 
 use super::ECS_VERSION;
+use super::declare::parts;
 use super::fit::LineFit;
-use super::objects::{EcsPart, IanaNumber, IcmpPart, IngressPart, NamePart, RecorderParts, WorkloadPart};
+use super::objects::{EcsPart, IanaNumber, IcmpPart, IngressPart, NamePart, RecorderParts, WorkloadPart, below};
 use super::view::community_id;
 use crate::flow::IpProtocol;
 use crate::format::Observer;
 use crate::format::stamp::Rfc3339Stamp;
 use crate::record::{Dataset, FollowedBy, StoredContainer, VerdictRecord, Workload};
 
-#[derive(Serialize)]
-pub(super) struct VerdictView<'a> {
-    #[serde(rename = "@timestamp")]
-    timestamp: Rfc3339Stamp,
-    ecs: EcsPart,
-    event: VerdictEventPart<'a>,
-    rule: NamePart<'a>,
-    source: VerdictEndPart,
-    destination: VerdictEndPart,
-    network: VerdictNetworkPart,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user: Option<VerdictUserPart>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    container: Option<VerdictIdPart<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cloudfoundry: Option<CloudFoundry<'a>>,
-    #[serde(flatten)]
-    recorder: RecorderParts<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    observer: Option<VerdictObserverPart<'a>>,
-    podtap: VerdictPodtapPart<'a>,
+parts! {
+    struct VerdictView<'a> in "" {
+        timestamp: Rfc3339Stamp as "@timestamp" => Date "When the packet was logged; of several the last";
+        ecs: EcsPart => listed below(&["ecs."]);
+        event: VerdictEventPart<'a> => own;
+        rule: NamePart<'a> => ["rule.name" Keyword "The rule's prefix as logged, without blanks at its end"];
+        source: VerdictEndPart => ["source.ip" Ip "Sender", "source.port" Long "Its port; absent where the entry has none"];
+        destination: VerdictEndPart => ["destination.ip" Ip "Receiver", "destination.port" Long "Its port"];
+        network: VerdictNetworkPart => own;
+        maybe user: VerdictUserPart => own;
+        maybe container: VerdictIdPart<'a> => [
+            "container.id" Keyword "Container of the destination (ingress) or the source (egress), by VERDICT_STORE",
+        ];
+        maybe cloudfoundry: CloudFoundry<'a> => [
+            "cloudfoundry.app.id" Keyword "Its application",
+            "cloudfoundry.space.id" Keyword "Its space",
+            "cloudfoundry.org.id" Keyword "Its organization",
+        ];
+        flat recorder: RecorderParts<'a> => own;
+        maybe observer: VerdictObserverPart<'a> => [
+            "observer.ingress.interface.name" Keyword "Interface that the packet came in by",
+            "observer.egress.interface.name" Keyword "Interface that the packet goes out by",
+        ];
+        podtap: VerdictPodtapPart<'a> => own;
+    }
+
+    struct VerdictEventPart<'a> in "event." {
+        kind: &'static str => Keyword "`event`";
+        category: [&'static str; 1] => Keyword "`network`";
+        r#type: [&'static str; 2] as "type" => Keyword "`connection`, and `allowed` or `denied`";
+        action: &'static str => Keyword "`ingress-allowed`, `ingress-denied`, `egress-allowed`, `egress-denied`";
+        dataset: &'static str => Keyword "`podtap.verdict`";
+        id: &'a str => Keyword "Deterministic: the same entry read again has the same id";
+        maybe start: Rfc3339Stamp => Date "Of several packets the first";
+        maybe end: Rfc3339Stamp => Date "Of several packets the last";
+    }
+
+    struct VerdictNetworkPart in "network." {
+        maybe transport: CompactString => Keyword "`tcp`, `udp`, `icmp`, `ipv6-icmp`, `sctp`, …; absent where it is not known";
+        maybe iana_number: IanaNumber => Keyword "Number of the protocol";
+        r#type: &'static str as "type" => Keyword "`ipv4`, `ipv6`";
+        direction: &'static str => Keyword "`ingress` (to a container, or to this machine), `egress`";
+        maybe bytes: u32 => Long "Length of the IP packet; absent where several are counted";
+        packets: u64 => Long "Packets in this record: more than 1 with VERDICT_REPEATS";
+        maybe community_id: String => Keyword "Community ID v1, seed 0; absent where the ports are not known";
+    }
+
+    struct VerdictUserPart in "user." {
+        id: String => Keyword "User of the sending process, of packets from this machine";
+    }
+
+    struct VerdictPodtapPart<'a> in "podtap." {
+        verdict: VerdictPart<'a> => own;
+        maybe icmp: IcmpPart => [
+            "podtap.icmp.type" Long "Type of ICMP",
+            "podtap.icmp.code" Long "Code of ICMP",
+            "podtap.icmp.id" Long "Identifier of an echo",
+        ];
+        maybe source: VerdictSidePart<'a> => [
+            "podtap.source.container.id" Keyword "Container behind the source's address",
+            "podtap.source.cloudfoundry.app.id" Keyword "Its application; where the address is unknown, the one that alone has the packet's mark",
+            "podtap.source.cloudfoundry.space.id" Keyword "Its space",
+            "podtap.source.cloudfoundry.org.id" Keyword "Its organization",
+        ] and below(&["podtap.source.workload."]);
+        maybe destination: VerdictSidePart<'a> => [
+            "podtap.destination.container.id" Keyword "Container behind the destination's address",
+            "podtap.destination.cloudfoundry.app.id" Keyword "Its application",
+            "podtap.destination.cloudfoundry.space.id" Keyword "Its space",
+            "podtap.destination.cloudfoundry.org.id" Keyword "Its organization",
+        ] and below(&["podtap.destination.workload."]);
+    }
+
+    struct VerdictPart<'a> in "podtap.verdict." {
+        maybe kind: &'a str => Keyword "What VERDICT_PREFIXES says of the rule: `asg`, `c2c`, `orl`";
+        maybe mark: u32 => Long "Mark; absent where it is 0";
+        maybe group: u16 => Long "Group of NFLOG";
+        input: &'static str => Keyword "`nflog`, `kmsg`, `file`, `stdin`";
+        maybe fragment: bool => Boolean "`true` for a later fragment, whose ports are in the first one";
+        maybe truncated: bool => Boolean "`true` where the entry has less than the packet's headers";
+        maybe followed_by: &'static str => Keyword "With RECORD=conntrack as well: `established`, `answered`, `nothing`, `retried` (held back and tried again); absent where it is not known";
+        maybe lost_before: u64 => Long "Packets that NFLOG lost between this one and the one before of its group";
+    }
 }
 
 #[derive(Serialize)]
-struct VerdictEventPart<'a> {
-    kind: &'static str,
-    category: [&'static str; 1],
-    r#type: [&'static str; 2],
-    action: &'static str,
-    dataset: &'static str,
-    id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    start: Option<Rfc3339Stamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    end: Option<Rfc3339Stamp>,
-}
-
-#[derive(Serialize)]
-struct VerdictEndPart {
+pub(super) struct VerdictEndPart {
     ip: std::net::IpAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
 }
 
 #[derive(Serialize)]
-struct VerdictNetworkPart {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    transport: Option<CompactString>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    iana_number: Option<IanaNumber>,
-    r#type: &'static str,
-    direction: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<u32>,
-    packets: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    community_id: Option<String>,
-}
-
-#[derive(Serialize)]
-struct VerdictUserPart {
-    id: String,
-}
-
-#[derive(Serialize)]
-struct VerdictIdPart<'a> {
+pub(super) struct VerdictIdPart<'a> {
     id: &'a str,
 }
 
 #[derive(Serialize)]
-struct CloudFoundry<'a> {
+pub(super) struct CloudFoundry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     app: Option<VerdictIdPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,7 +120,7 @@ struct CloudFoundry<'a> {
 }
 
 #[derive(Serialize)]
-struct VerdictObserverPart<'a> {
+pub(super) struct VerdictObserverPart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     ingress: Option<IngressPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,37 +128,7 @@ struct VerdictObserverPart<'a> {
 }
 
 #[derive(Serialize)]
-struct VerdictPodtapPart<'a> {
-    verdict: VerdictPart<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    icmp: Option<IcmpPart>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<VerdictSidePart<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    destination: Option<VerdictSidePart<'a>>,
-}
-
-#[derive(Serialize)]
-struct VerdictPart<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mark: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    group: Option<u16>,
-    input: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fragment: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    truncated: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    followed_by: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lost_before: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct VerdictSidePart<'a> {
+pub(super) struct VerdictSidePart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<VerdictIdPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -257,8 +255,9 @@ mod tests {
 
     use super::super::tests::{everything, leaves, of_listed_types};
     use super::super::write_json;
+    use super::VerdictView;
     use crate::format::Observer;
-    use crate::format::fields::{RecordField, verdict_record_fields};
+    use crate::format::fields::RecordField;
     use crate::record::VerdictRecord;
     use crate::record::sample::{everything_of_verdict, logged_echo, verdict};
 
@@ -298,9 +297,9 @@ mod tests {
             leaves("", &whole, &mut written);
             let there =
                 |field: &RecordField| field.name.split('.').try_fold(&whole, |value, key| value.get(key)).is_some();
-            of_listed_types(verdict_record_fields().filter(there), &whole);
+            of_listed_types(VerdictView::fields().into_iter().filter(there), &whole);
         }
-        let fields: BTreeSet<_> = verdict_record_fields().map(|field| field.name.to_owned()).collect();
+        let fields: BTreeSet<_> = VerdictView::fields().into_iter().map(|field| field.name.to_owned()).collect();
         assert_eq!(written, fields);
     }
 }

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::charts::{self, LAYER, division, measure};
 use super::declare::{Chart, Compute, GroupBy, Panel, PanelDataset, PanelFilter, PanelMetric};
-use crate::format::fields::{FieldType, all_fields};
+use crate::format::ecs::all_fields;
+use crate::format::fields::FieldType;
 
 /// How a reference to the layer's data view is named.
 pub(super) fn reference_name() -> String {

@@ -1,5 +1,5 @@
 //! The records in Kibana: a data view, saved searches and dashboards, declared once, rendered to saved objects, and
-//! imported. A test knows every field name in it (`format::fields`).
+//! imported. A test knows every field name in it (`format::ecs::all_fields`).
 
 mod charts;
 mod dashboards;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::dashboards::{CONTROLS, DASHBOARDS, SEARCHES};
 use super::declare::{Chart, Dashboard, Panel, PanelPlace, SavedSearch};
 use super::lens;
-use crate::format::fields::all_fields;
+use crate::format::ecs::all_fields;
 
 /// What the objects are written for, and how far their types had been migrated then.
 const CORE: &str = "8.8.0";

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::declare::{Chart, Compute, GroupBy, Panel, PanelFilter};
 use super::*;
-use crate::format::fields::{FIELDS, FieldType, all_fields};
+use crate::format::ecs::{all_fields, record_fields};
+use crate::format::fields::FieldType;
 use crate::settings::VARIABLES;
 
 fn default_index() -> &'static str {
@@ -309,7 +310,7 @@ fn panels_do_not_overlap_and_fill_the_width_of_a_row() {
 #[test]
 fn numbers_are_shown_in_their_units() {
     let formats = inner(&objects(None)[0]["attributes"]["fieldFormatMap"]);
-    for field in FIELDS.iter().filter(|field| field.kind == FieldType::Long) {
+    for field in record_fields(crate::record::Dataset::Http).iter().filter(|field| field.kind == FieldType::Long) {
         assert!(formats.get(field.name).is_some(), "{}", field.name);
     }
     assert_eq!(formats["event.duration"]["params"]["inputFormat"], "nanoseconds");

@@ -8,7 +8,9 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use crate::format::fields::{FIELDS, FieldType};
+use crate::format::ecs::record_fields;
+use crate::format::fields::{FieldType, RecordField};
+use crate::record::Dataset;
 
 /// Lucene's longest term is 32766 bytes; a term holds the value and the whole name of its field.
 const MOST_BYTES: usize = 32_000;
@@ -21,7 +23,8 @@ pub(super) fn fitting(record: &[u8]) -> Cow<'_, [u8]> {
     // What is no JSON is for the server to say.
     let Ok(mut value) = serde_json::from_slice::<Value>(record) else { return Cow::Borrowed(record) };
     let mut shortened = false;
-    for field in FIELDS.iter().filter(|field| matches!(field.kind, FieldType::Object | FieldType::Flattened)) {
+    let objects = |field: &RecordField| matches!(field.kind, FieldType::Object | FieldType::Flattened);
+    for field in record_fields(Dataset::Http).iter().filter(|field| objects(field)) {
         let pointer = format!("/{}", field.name.replace('.', "/"));
         if let Some(Value::Object(names)) = value.pointer_mut(&pointer) {
             shortened |= shorten(names, field.name.len() + 2);

@@ -216,11 +216,11 @@ fn winner(body: &[u8], name: &str) -> (TemplateMatch, Option<RecordFormat>) {
 
 fn legacy(body: &[u8], name: &str) -> bool {
     #[derive(Deserialize)]
-    struct Template {
+    struct LegacyTemplate {
         #[serde(default)]
         index_patterns: Vec<String>,
     }
-    serde_json::from_slice::<BTreeMap<String, Template>>(body).is_ok_and(|templates| {
+    serde_json::from_slice::<BTreeMap<String, LegacyTemplate>>(body).is_ok_and(|templates| {
         templates.values().flat_map(|template| &template.index_patterns).any(|pattern| fits(pattern, name))
     })
 }

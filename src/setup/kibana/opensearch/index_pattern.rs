@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::scripted::{ScriptedField, type_of};
 use super::{INDEX_PATTERN, aggs};
-use crate::format::fields::{FieldType, all_fields};
+use crate::format::ecs::all_fields;
+use crate::format::fields::FieldType;
 use crate::setup::kibana::dashboards::DASHBOARDS;
 use crate::setup::kibana::objects::{ObjectNames, format, text};
 

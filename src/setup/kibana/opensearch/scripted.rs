@@ -4,7 +4,8 @@
 
 use serde_json::{Value, json};
 
-use crate::format::fields::{FieldType, all_fields};
+use crate::format::ecs::all_fields;
+use crate::format::fields::FieldType;
 use crate::setup::kibana::declare::{Compute, PanelFilter, PanelMetric};
 use crate::setup::kibana::objects;
 

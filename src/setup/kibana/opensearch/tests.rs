@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::format::fields::all_fields;
+use crate::format::ecs::all_fields;
 use crate::settings::VARIABLES;
 use crate::setup::kibana::declare::{Chart, Compute, WIDTH};
 use crate::setup::kibana::{CONTROLS, DASHBOARDS, SEARCHES, opensearch_ndjson};
