@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::recent::Recent;
+use super::recent::RecentBytes;
 use super::{Analyzer, ConnSummary, GapCause, StreamEvent, TcpLimits};
 use crate::flow::{Direction, Timestamp};
 use crate::ledger::{Discard, StreamLedger};
@@ -15,7 +15,7 @@ pub(super) struct TableShared {
     pub(super) limits: TcpLimits,
     pub(super) ledger: StreamLedger,
     pub(super) holds: HeldStreams,
-    pub(super) recent: Recent,
+    pub(super) recent: RecentBytes,
 }
 
 impl TableShared {

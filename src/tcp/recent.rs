@@ -25,7 +25,7 @@ struct RecentPiece {
 }
 
 /// What was passed on last.
-pub(super) struct Recent {
+pub(super) struct RecentBytes {
     bytes: Vec<u8>,
     pieces: Vec<RecentPiece>,
     /// Bytes ever remembered, with those left free at the end of a round.
@@ -34,7 +34,7 @@ pub(super) struct Recent {
     last: u32,
 }
 
-impl Recent {
+impl RecentBytes {
     /// Nothing remembered, nothing allocated.
     pub(super) fn new() -> Self {
         Self { bytes: Vec::new(), pieces: Vec::new(), written: 0, last: 0 }
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_later_copy_is_compared_with_what_overlaps_it_and_with_nothing_else() {
-        let mut recent = Recent::new();
+        let mut recent = RecentBytes::new();
         let a = recent.remember(0, 10, b"abcdef");
         let other = recent.remember(0, 10, b"XXXXXX");
         let b = recent.remember(a, 16, b"ghij");
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn memory_is_fixed_and_the_oldest_gives_way() {
-        let mut recent = Recent::new();
+        let mut recent = RecentBytes::new();
         let (first, mut last) = (recent.remember(0, 0, b"first"), 0);
         assert_eq!(recent.differing(first, 0, b"FIRST"), 5);
         for n in 0..300_u64 {

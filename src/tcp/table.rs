@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::connection::{ConnectionPhase, HandshakeAttempt, SegmentVerdict, TcpConnection, wire_len};
 use super::index::SlotIndex;
 use super::outlet::{HeldStreams, TableShared};
-use super::recent::Recent;
+use super::recent::RecentBytes;
 use super::slots::ConnectionSlots;
 use super::{Analyzer, CloseReason, TcpLimits};
 use crate::flow::{ConnKey, Direction, HashedKey, KeyHasher, Keyed, Timestamp};
@@ -41,7 +41,7 @@ impl<A: Analyzer> ConnectionTable<A> {
 
     /// An empty table that shares its limits on connections and on held bytes with others.
     pub fn sharing(limits: TcpLimits, connections: &Arc<LimitPool>, held: &Arc<LimitPool>) -> Self {
-        let (ledger, holds, recent) = (StreamLedger::default(), HeldStreams::default(), Recent::new());
+        let (ledger, holds, recent) = (StreamLedger::default(), HeldStreams::default(), RecentBytes::new());
         let shared = TableShared { limits, ledger, holds, recent };
         let (known, held) = (PoolShare::new(connections), PoolShare::new(held));
         Self { index: SlotIndex::default(), slots: ConnectionSlots::default(), shared, known, held }

@@ -6,7 +6,7 @@
 //! differs. Indexes nothing (`index`).
 
 use super::super::Analyzer;
-use super::super::recent::Recent;
+use super::super::recent::RecentBytes;
 use super::super::stream::SegmentPlace;
 use super::{ConnectionPhase, TcpConnection, split, wire_len};
 use crate::flow::{Direction, Scope};
@@ -47,7 +47,7 @@ impl<A: Analyzer> TcpConnection<A> {
     }
 
     /// Whether a segment of another scope is this connection's all the same; then that scope is its own from now on.
-    pub(in crate::tcp) fn takes_scope(&mut self, from: Direction, segment: &Segment<'_>, recent: &Recent) -> bool {
+    pub(in crate::tcp) fn takes_scope(&mut self, from: Direction, segment: &Segment<'_>, recent: &RecentBytes) -> bool {
         let few = self.aliases().is_none_or(|aliases| aliases.seen.len() < MOST);
         let belongs = few && (self.misses(from, segment) || self.has_shown(from, segment, recent));
         if belongs {
@@ -69,7 +69,7 @@ impl<A: Analyzer> TcpConnection<A> {
     }
 
     /// Whether a segment was seen here: the SYN with its number, or bytes that are remembered.
-    fn has_shown(&mut self, from: Direction, segment: &Segment<'_>, recent: &Recent) -> bool {
+    fn has_shown(&mut self, from: Direction, segment: &Segment<'_>, recent: &RecentBytes) -> bool {
         let (own, _) = split(&mut self.streams, from);
         if segment.flags.syn() {
             return own.starts_at(segment.seq.wrapping_add(1));
@@ -87,7 +87,12 @@ impl<A: Analyzer> TcpConnection<A> {
     }
 
     /// Whether a segment shows that its scope is another connection: its bytes differ from those that another scope brought.
-    pub(in crate::tcp) fn is_contradicted(&mut self, from: Direction, segment: &Segment<'_>, recent: &Recent) -> bool {
+    pub(in crate::tcp) fn is_contradicted(
+        &mut self,
+        from: Direction,
+        segment: &Segment<'_>,
+        recent: &RecentBytes,
+    ) -> bool {
         let brought = self.aliases().and_then(|aliases| aliases.brought.get(from as usize).copied());
         if brought.is_none_or(|scope| scope == segment.scope) || segment.payload.is_empty() {
             return false;
