@@ -45,12 +45,15 @@ macro_rules! parts {
     };
     (@row $head:tt $prefix:literal $members:tt [$($rows:tt)*] $type:tt $name:tt
         [$($whole:literal $kind:ident $meaning:literal),* $(,)?] $(and $fields:expr)?; $($rest:tt)*) => {
-        parts!(@member $head $prefix $members [$($rows)* vec![$(field($whole, FieldType::$kind, $meaning)),*], $($fields,)?]
+        parts!(@member $head $prefix $members [$($rows)* vec![$(parts!(@field $whole, $kind, $meaning)),*], $($fields,)?]
             $($rest)*);
     };
     (@row $head:tt $prefix:literal $members:tt [$($rows:tt)*] $type:tt ($name:expr) $kind:ident $meaning:literal; $($rest:tt)*) => {
-        parts!(@member $head $prefix $members [$($rows)* vec![field(concat!($prefix, $name), FieldType::$kind, $meaning)],]
+        parts!(@member $head $prefix $members [$($rows)* vec![parts!(@field concat!($prefix, $name), $kind, $meaning)],]
             $($rest)*);
+    };
+    (@field $name:expr, $kind:ident, $meaning:literal) => {
+        $crate::format::fields::field($name, $crate::format::fields::FieldType::$kind, $meaning)
     };
     (@name $field:ident) => { stringify!($field) };
     (@name $field:ident $name:literal) => { $name };
@@ -62,7 +65,6 @@ macro_rules! parts {
         impl $(<$life>)? $name $(<$life>)? {
             /// What it shows, in order.
             pub(super) fn fields() -> Vec<crate::format::fields::RecordField> {
-                use crate::format::fields::{FieldType, field};
                 [$($rows)*].concat()
             }
         }
