@@ -7,30 +7,30 @@ use super::ByReason;
 /// What can be added up.
 pub(in crate::ledger) trait Sum {
     /// Adds another's.
-    fn add(&mut self, other: &Self);
+    fn sum(&mut self, other: &Self);
 }
 
 impl Sum for u64 {
-    fn add(&mut self, other: &Self) {
+    fn sum(&mut self, other: &Self) {
         *self += other;
     }
 }
 
 /// Whether any of them is.
 impl Sum for bool {
-    fn add(&mut self, other: &Self) {
+    fn sum(&mut self, other: &Self) {
         *self |= other;
     }
 }
 
 impl Sum for Duration {
-    fn add(&mut self, other: &Self) {
+    fn sum(&mut self, other: &Self) {
         *self += *other;
     }
 }
 
 impl<const N: usize> Sum for ByReason<N> {
-    fn add(&mut self, other: &Self) {
+    fn sum(&mut self, other: &Self) {
         self.merge(other);
     }
 }
@@ -45,7 +45,7 @@ macro_rules! summed {
             /// Adds the counters of another one.
             pub fn merge(&mut self, other: &Self) {
                 use $crate::ledger::sum::Sum;
-                $(self.$field.add(&other.$field);)*
+                $(self.$field.sum(&other.$field);)*
             }
         }
     };
