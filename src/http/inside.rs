@@ -11,12 +11,12 @@ use super::head::{HeadKind, KnownFields};
 
 /// A body under way that is looked into.
 #[derive(Debug)]
-pub(super) enum Inside {
+pub(super) enum InsideBody {
     Events(EventCounter),
     Calls { messages: MessageCounter, first: Option<Timestamp> },
 }
 
-impl Inside {
+impl InsideBody {
     /// By the media type of the message, and what its request was.
     pub(super) fn of(kind: HeadKind, record: Option<&Exchange>) -> Option<Box<Self>> {
         let record = record?;

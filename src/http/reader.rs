@@ -4,7 +4,7 @@ use crate::flow::Timestamp;
 use crate::ledger::NotHttp;
 
 use super::body::BodyProgress;
-use super::inside::Inside;
+use super::inside::InsideBody;
 pub(super) use crate::exchange::MessageStart;
 
 /// Bytes of one event, and what is left of them.
@@ -91,7 +91,7 @@ pub(super) struct StreamReader {
     /// FIN was seen.
     pub ended: bool,
     /// What is counted in the body under way.
-    pub inside: Option<Box<Inside>>,
+    pub inside: Option<Box<InsideBody>>,
 }
 
 impl StreamReader {

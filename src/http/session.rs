@@ -19,7 +19,7 @@ use super::HttpContext;
 use super::body::BodyProgress;
 use super::detect::{DetectedStart, classify, classify_proxy};
 use super::head::HeadKind;
-use super::inside::Inside;
+use super::inside::InsideBody;
 use super::pairing::{Pairing, ResponseTarget};
 use super::reader::{EventBytes, ReaderState, Seek, StreamReader};
 
@@ -369,7 +369,7 @@ impl HttpSession {
 
     pub(super) fn begin_body(&mut self, from: Direction, body: BodyProgress) {
         if let Some(kind) = self.kind(from) {
-            let inside = Inside::of(kind, self.record_of(kind).map(|record| &**record));
+            let inside = InsideBody::of(kind, self.record_of(kind).map(|record| &**record));
             self.reader(from).inside = inside;
         }
         self.reader(from).state = ReaderState::Body(body);
