@@ -62,6 +62,9 @@ pub(super) struct Pairing {
     habit: Habit,
     /// The newest group of requests.
     group: Group,
+    /// When the newest group began, and the groups before it that were answered one after another by as many responses.
+    round: Option<(MessagePlace, MessagePlace)>,
+    rounds: usize,
     /// The newest response, and those before it that the newest request's client may not have had.
     latest: Option<Heard>,
     earlier: VecDeque<Heard>,

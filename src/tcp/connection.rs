@@ -182,6 +182,7 @@ impl<A: Analyzer> TcpConnection<A> {
         let seq = segment.seq.wrapping_add(u32::from(flags.syn()));
         let wire = wire_len(segment);
         self.note_choice(from, segment);
+        self.note_beginning(from, segment);
         let (own, _) = split(&mut self.streams, from);
         let known = own.is_known();
         let len = wire.cast_signed() + i64::from(flags.fin());

@@ -39,7 +39,7 @@ pub struct ConnSummary {
     pub initial_seq: [Option<u32>; 2],
     /// Both SYN and SYN-ACK were seen.
     pub handshake_seen: bool,
-    /// A SYN-ACK was seen, or both SYNs: both streams are known from their first byte.
+    /// A SYN-ACK was seen, both SYNs, or a SYN and what its sender sent next: both streams are known from their first byte.
     pub origins_known: bool,
     /// SYN → SYN-ACK in nanoseconds, when both were seen.
     pub connect_ns: Option<u64>,

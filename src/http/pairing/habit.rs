@@ -119,6 +119,12 @@ impl Habit {
         self.changes |= self.less_in_a_row >= CHANGES;
     }
 
+    /// It asks so many more things than one at once, and not again before it has all answers.
+    pub(super) fn waits_for_all(&mut self, more: i64) {
+        (self.first, self.any) = (Most::Seen(0, KNOWN), Most::Seen(more, KNOWN));
+        self.refuted = false;
+    }
+
     /// A request waits for `100 Continue` before its body, and what is behind it as well: until its answer comes that says
     /// nothing of what its client does else.
     pub(super) fn holds_back(&mut self) {

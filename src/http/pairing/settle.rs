@@ -131,6 +131,7 @@ impl Pairing {
             self.habit.ends(slot.place.number - 1 - not_had);
         }
         if self.doubt.is_some() || self.response_gap {
+            self.count_rounds(slot, heard);
             return;
         }
         let Some((not_had, exact)) = slot.ack.and_then(|had| self.first_not_had(had, heard)) else { return };
@@ -181,6 +182,7 @@ impl Pairing {
             let said = self.measure().and_then(|()| self.compare_with_heard(&asked));
             self.resolve(said, left);
             joined = self.merge(left);
+            self.settle_rounds(asked.place, left);
             self.settle_steady(left);
         }
         if let Some(had) = asked.ack {
@@ -444,12 +446,43 @@ impl Pairing {
         }
     }
 
+    /// A client that asks several things at once, has as many answers, and only then asks again, time after time, waits for
+    /// all of them: nothing is outstanding when it does. (One that keeps requests under way asks when it has one answer.)
+    fn count_rounds(&mut self, slot: &RequestSlot, heard: u64) {
+        let drained = self.is_gapless() && slot.ack == Some(self.ended_at) && heard == self.ended_at;
+        let now = (slot.place, self.answered);
+        let Some(before) = std::mem::replace(&mut self.round, drained.then_some(now)).filter(|_| drained) else {
+            self.rounds = 0;
+            return;
+        };
+        let same_runs = (before.0.run, before.1.run) == (now.0.run, now.1.run);
+        let (asked, answered) = (now.0.number - before.0.number, now.1.number - before.1.number);
+        self.rounds = if same_runs && asked == answered && asked > 1 { self.rounds + 1 } else { 0 };
+        if self.rounds >= STEADY {
+            self.habit.waits_for_all(asked - 1);
+        }
+    }
+
+    /// So many rounds were counted that the newest request, which begins one, is the one that the next response answers.
+    fn settle_rounds(&mut self, newest: MessagePlace, left: &mut Vec<LeftQueue>) {
+        if self.rounds >= STEADY && self.round.is_some_and(|(begins, _)| begins == newest) {
+            self.rounds = 0;
+            self.apart_by(self.answered.number - newest.number, left);
+        }
+    }
+
     /// The newest requests and responses are `apart` if the client's habit makes that the most that they may be, or nothing is
     /// known of that.
     fn settle_at(&mut self, apart: i64, left: &mut Vec<LeftQueue>) {
-        let (asked, answered) = (self.asked.run, self.answered.run);
         let fits = self.ahead.is_some_and(|ahead| ahead.most == apart) || self.habit.most(true).is_none();
-        let Some(doubt) = self.doubt.as_mut().filter(|_| fits) else { return };
+        if fits {
+            self.apart_by(apart, left);
+        }
+    }
+
+    fn apart_by(&mut self, apart: i64, left: &mut Vec<LeftQueue>) {
+        let (asked, answered) = (self.asked.run, self.answered.run);
+        let Some(doubt) = &mut self.doubt else { return };
         let limits = [(answered, asked, -apart), (asked, answered, apart)];
         if limits.into_iter().all(|(a, b, most)| doubt.limit(a, b, most, Grade::Habit).is_ok()) {
             self.merge(left);

@@ -20,6 +20,30 @@ fn a_late_answer_whose_pair_is_contradicted_leaves_one_orphan() {
     assert_eq!(wire.lines(CloseReason::Closed), ["GET /slow - unpaired timeout", "- 200 unpaired", "- 200 unpaired"]);
 }
 
+/// Joined late, behind an answer too many: nothing was seen of how this client asks while order was certain.
+#[test]
+fn rounds_of_several_requests_and_as_many_responses_show_which_is_whose() {
+    for size in 1..5 {
+        let mut wire = Wire::joined(false);
+        wire.lose(FromLow, 500).server(OK);
+        for round in 0..18 {
+            (0..size).for_each(|at| _ = wire.client(&get(&format!("/{}", 200 + 10 * round + at))));
+            (0..size).for_each(|at| _ = wire.server(&status(200 + 10 * round + at)));
+            if round == 8 {
+                wire.lose(FromLow, 700).lose(FromHigh, 900);
+            }
+        }
+        let lines = wire.lines(CloseReason::Closed);
+        let pairs: Vec<_> = lines
+            .iter()
+            .map(|line| line.split(' ').collect::<Vec<_>>())
+            .filter(|l| l[0] == "GET" && l[2] != "-")
+            .collect();
+        assert!(pairs.iter().all(|l| l[1][1..] == *l[2]), "{lines:?}");
+        assert_eq!(pairs.len() as u16, 18 * size, "{size}: {lines:?}");
+    }
+}
+
 #[test]
 fn an_informational_response_after_a_loss_moves_no_evidence_to_another_request() {
     let mut wire = Wire::new();

@@ -115,6 +115,15 @@ impl<A: Analyzer> TcpConnection<A> {
         }
     }
 
+    /// The first segment behind a SYN whose answer was missed: a client that sends its first byte, or nothing yet, has received
+    /// nothing but that answer (before a request, no HTTP server speaks).
+    pub(in crate::tcp) fn note_beginning(&mut self, from: Direction, segment: &Segment<'_>) {
+        let (own, opposite) = split(&mut self.streams, from);
+        let first = own.syn && !own.talked && own.starts_at(segment.seq) && segment.flags.ack() && !segment.flags.syn();
+        let answered = opposite.is_untouched() && (!opposite.is_known() || opposite.starts_at(segment.ack));
+        self.conn.origins_known |= first && answered && self.conn.originator == Some(from);
+    }
+
     fn on_foreign_syn(&mut self, from: Direction, segment: &Segment<'_>, origin: u32) -> SegmentVerdict {
         let answers = segment.flags.ack();
         let met = self.attempt().is_some_and(|a| a.syn && a.from != from && a.origin == segment.ack);

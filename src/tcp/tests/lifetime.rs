@@ -66,6 +66,24 @@ fn a_connection_joined_late_starts_at_its_first_byte_and_at_its_first_acknowledg
 }
 
 #[test]
+fn a_syn_and_what_its_sender_sends_next_show_where_both_streams_begin() {
+    for (lines, known) in [
+        (&["> S 99 -", "> - 100 500 abc"][..], true),
+        (&["> S 99 -", "> - 100 500", "> - 103 500 def"], true),
+        (&["> S 99 -", "> - 103 500 def"], false),
+        (&["> S 99 -", "> - 103 500 def", "> - 100 500 abc"], false),
+        (&["> S 99 -", "< - 510 100 xyz", "> - 100 513 abc"], false),
+        (&["> S 99 -", "< - 510 103 xyz", "> - 100 500 abc"], false),
+        (&["> - 100 500 abc"], false),
+        (&["< - 499 100 xyz", "> S 99 -", "> - 100 500 abc"], false),
+    ] {
+        let mut bench = Bench::new(limits());
+        bench.feed(lines);
+        assert_eq!(bench.connection().origins_known, known, "{lines:?}");
+    }
+}
+
+#[test]
 fn what_has_no_payload_opens_nothing() {
     let mut bench = Bench::new(limits());
     bench.feed(&["> - 100 500", "> F 100 500", "< R 100 500", "< R 100 - junk", "> SF 100 - junk", "> SR 100 -"]);
