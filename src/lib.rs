@@ -8,7 +8,8 @@
 //! Replays a capture, and prints who asked for what:
 //!
 //! ```
-//! use podtap::{dissect, redact::Redactor, source::file::CaptureReader, synth, tcp::CloseReason};
+//! use podtap::dissect::{Dissector, DissectorConfig};
+//! use podtap::{redact::Redactor, source::file::CaptureReader, synth, tcp::CloseReason};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let conversation = synth::Conversation::default().handshake();
@@ -16,7 +17,7 @@
 //! let capture = synth::pcap(&conversation.server("HTTP/1.1 204 No Content\r\n\r\n").close().frames());
 //!
 //! let mut reader = CaptureReader::open(&capture[..])?;
-//! let mut dissector = dissect::Dissector::new(dissect::Config::default(), Redactor::default());
+//! let mut dissector = Dissector::new(DissectorConfig::default(), Redactor::default());
 //! while let Some(frame) = reader.next_frame()? {
 //!     dissector.handle_frame(&frame, |_tuple| false);
 //! }
