@@ -9,13 +9,10 @@
 const KNOWN: u32 = 8;
 /// So many that ended alike are worth a trial.
 const ALIKE: u32 = 1;
+/// So often the most must have been seen.
+const AGAIN: u32 = 5;
 /// One that has this many others under way may have begun with fewer.
 const RISES: i64 = 3;
-/// Of this many groups one in `RARELY` may end otherwise.
-const MANY: u32 = 32;
-const RARELY: u32 = 8;
-/// So many otherwise in a row: the client changes its ways.
-const CHANGES: u32 = 4;
 
 /// The most that was seen of a lag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +54,6 @@ pub(super) struct Habit {
     ended: Option<i64>,
     ends: u32,
     ends_less: u32,
-    /// The newest groups that ended with less; `CHANGES` in a row did once.
-    less_in_a_row: u32,
-    changes: bool,
     /// All groups ended with the same lag.
     alike: bool,
     /// Its requests wait for `100 Continue` too.
@@ -76,8 +70,6 @@ impl Default for Habit {
             ended: None,
             ends: 0,
             ends_less: 0,
-            less_in_a_row: 0,
-            changes: false,
             alike: true,
             held_back: false,
             refuted: false,
@@ -115,14 +107,12 @@ impl Habit {
         let less = self.ended > Some(lag);
         let count = if less { &mut self.ends_less } else { &mut self.ends };
         *count = count.saturating_add(1);
-        self.less_in_a_row = if less { self.less_in_a_row.saturating_add(1) } else { 0 };
-        self.changes |= self.less_in_a_row >= CHANGES;
     }
 
     /// It asks so many more things than one at once, and not again before it has all answers.
     pub(super) fn waits_for_all(&mut self, more: i64) {
         (self.first, self.any) = (Most::Seen(0, KNOWN), Most::Seen(more, KNOWN));
-        self.refuted = false;
+        (self.ended, self.ends, self.ends_less, self.refuted) = (Some(more), KNOWN, 0, false);
     }
 
     /// A request waits for `100 Continue` before its body, and what is behind it as well: until its answer comes that says
@@ -141,12 +131,10 @@ impl Habit {
         matches!(self.any, Most::Seen(most, KNOWN..) if self.always_ends(most))
     }
 
-    /// All of its groups ended so, but for those with which it began, or nearly all of many.
-    pub(super) fn is_mostly_steady(&self) -> bool {
+    /// All of its groups ended so, but for those with which it began.
+    pub(super) fn is_steady_at_last(&self) -> bool {
         let Most::Seen(most, KNOWN..) = self.any else { return false };
-        let rarely_less = self.ends >= MANY && self.ends_less <= self.ends / RARELY;
-        let risen = self.ends >= KNOWN && self.ends_less == 0;
-        self.is_steady() || (self.ended == Some(most) && !self.changes && (risen || rarely_less))
+        self.is_steady() || (self.ended == Some(most) && self.ends >= KNOWN && self.ends_less == 0)
     }
 
     /// Groups were seen, and each of them ended with this lag.
@@ -196,9 +184,12 @@ impl Habit {
             return None;
         }
         let fits = !self.refuted && (waits || self.is_steady());
+        // Of a client that asks now further ahead, now less, the most was seen once it came again and again, or mostly.
+        let mostly = self.ended == any && (self.ends >= AGAIN || self.ends >= self.ends_less);
+        let again = mostly || self.ends_less == 0;
         match first && self.is_known() && fits {
             true => self.first.get(),
-            false => any.filter(|_| often || alike || waits || self.is_known()),
+            false => any.filter(|_| alike || waits || (again && (often || self.is_known()))),
         }
     }
 }

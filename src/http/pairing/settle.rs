@@ -441,7 +441,7 @@ impl Pairing {
     /// The client was seen to ask as far ahead as ever, again and again: so it does.
     fn settle_steady(&mut self, left: &mut Vec<LeftQueue>) {
         let Some(ahead) = self.ahead.filter(|_| self.is_gapless()) else { return };
-        if self.habit.is_mostly_steady() && ahead.less_far == 0 && ahead.as_far >= STEADY {
+        if self.habit.is_steady_at_last() && ahead.less_far == 0 && ahead.as_far >= STEADY {
             self.settle_at(ahead.most, left);
         }
     }
