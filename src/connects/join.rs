@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use super::askers::{ConnectionAskers, FoundAsker};
+use crate::exchange::room::of_exchange;
 use crate::flow::{Endpoint, FiveTuple, IpProtocol, Timestamp};
 use crate::ledger::{ByReason, ProcessJoin};
 use crate::record::{
@@ -63,10 +64,9 @@ impl ProcessJoiner {
     pub fn take(&mut self, records: &mut Vec<Record>) {
         let mut kept = Vec::with_capacity(records.len());
         for mut record in records.drain(..) {
-            let bytes = bytes_of(&record);
-            let has_room = self.waiting.len() < MAX_WAITING && self.bytes + bytes <= MAX_WAITING_BYTES;
             let found = self.look(&mut record);
-            if found == JoinOutcome::NotYet && has_room {
+            let room = if found == JoinOutcome::NotYet { self.room_for(&record) } else { None };
+            if let Some(bytes) = room {
                 self.bytes += bytes;
                 self.waiting.push_back(WaitingRecord { until: self.ticks + PATIENCE, bytes, record });
             } else {
@@ -75,6 +75,12 @@ impl ProcessJoiner {
             }
         }
         *records = kept;
+    }
+
+    /// What the record takes, if it may wait.
+    fn room_for(&self, record: &Record) -> Option<usize> {
+        let bytes = bytes_of(record);
+        (self.waiting.len() < MAX_WAITING && self.bytes + bytes <= MAX_WAITING_BYTES).then_some(bytes)
     }
 
     /// Time passed: puts those into `records` that need not wait longer.
@@ -213,15 +219,7 @@ fn ends_at(record: &Record) -> Option<Timestamp> {
 
 /// What it takes, nearly.
 fn bytes_of(record: &Record) -> usize {
-    let Record::Http(exchange) = record else { return RECORD_BYTES };
-    let request = exchange.request.as_ref().map_or(0, |request| {
-        request.target.len() + request.headers.iter().map(|it| 64 + it.name.len() + it.value.len()).sum::<usize>()
-    });
-    let response = exchange
-        .response
-        .as_ref()
-        .map_or(0, |response| response.headers.iter().map(|it| 64 + it.name.len() + it.value.len()).sum::<usize>());
-    RECORD_BYTES + request + response
+    RECORD_BYTES + if let Record::Http(exchange) = record { of_exchange(exchange) } else { 0 }
 }
 
 #[cfg(test)]

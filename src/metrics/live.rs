@@ -23,7 +23,7 @@ use crate::tally::kept::{bytes_of, strip};
 const MOST_RECORDS: usize = 250;
 /// What they may take.
 const MOST_BYTES: usize = 256 << 10;
-/// A line of a record has at most so many bytes: a longer one is shortened.
+/// A record's line has at most this many bytes: a longer one is shortened.
 const LONGEST_LINE: usize = 16 << 10;
 /// A block of lines; what does not fit is missed.
 const LONGEST_BLOCK: usize = 512 << 10;
@@ -40,7 +40,7 @@ pub struct Notice {
     pub status: StatusReport,
 }
 
-/// A notice as it stands on its line: no record begins so.
+/// A line with a notice. No record begins with its field.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct NoticeLine {
     /// What it says.

@@ -1,4 +1,4 @@
-//! The last records, to look into: so many at most, and so many bytes. Counts nothing.
+//! The last records, to look into: at most `MOST`, in at most `MOST_BYTES`. Counts nothing.
 
 use std::collections::VecDeque;
 

@@ -109,7 +109,7 @@ impl Habit {
         *count = count.saturating_add(1);
     }
 
-    /// It asks so many more things than one at once, and not again before it has all answers.
+    /// It asks for one thing and `more` at once, and asks again only when it has all answers.
     pub(super) fn waits_for_all(&mut self, more: i64) {
         (self.first, self.any) = (Most::Seen(0, KNOWN), Most::Seen(more, KNOWN));
         (self.ended, self.ends, self.ends_less, self.refuted) = (Some(more), KNOWN, 0, false);
@@ -119,6 +119,11 @@ impl Habit {
     /// nothing of what its client does else.
     pub(super) fn holds_back(&mut self) {
         self.held_back = true;
+    }
+
+    /// A request of it waits for `100 Continue`, or one did.
+    pub(super) fn may_be_held_back(&self) -> bool {
+        self.held_back
     }
 
     /// It was seen often enough to be believed.

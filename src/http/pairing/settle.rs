@@ -146,7 +146,7 @@ impl Pairing {
 
     /// Whether a request that waits for `100 Continue` waits for its answer: what is behind it was held back.
     pub(super) fn is_held_back(&self) -> bool {
-        self.unanswered().any(|slot| slot.expects)
+        self.habit.may_be_held_back() && self.unanswered().any(|slot| slot.expects)
     }
 
     /// A request has this lag. Where the order rests on another habit it was not found again.
@@ -463,7 +463,7 @@ impl Pairing {
         }
     }
 
-    /// So many rounds were counted that the newest request, which begins one, is the one that the next response answers.
+    /// After `STEADY` rounds, the next response answers the newest request, if that begins a round.
     fn settle_rounds(&mut self, newest: MessagePlace, left: &mut Vec<LeftQueue>) {
         if self.rounds >= STEADY && self.round.is_some_and(|(begins, _)| begins == newest) {
             self.rounds = 0;

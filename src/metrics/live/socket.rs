@@ -272,7 +272,7 @@ mod tests {
         assert!(of_slow.0 + of_slow.1 == offered && of_slow.0 < 1150, "{of_slow:?}");
     }
 
-    /// Reads until so many records came or were missed.
+    /// Reads until `until` records came or were missed.
     async fn count(watcher: &mut Watcher, (records, missed): &mut (u64, u64), until: u64) {
         while *records + *missed < until {
             let line = watcher.next_line().await.unwrap().unwrap();
