@@ -46,7 +46,7 @@ impl Pairing {
     /// Behind a loss of requests a run of them begins.
     pub(super) fn begin_request_run(&mut self, offset: u64, left: &mut Vec<LeftQueue>) {
         let Some(lost) = self.request_gap.take() else { return };
-        let len = lost.of_whole(offset);
+        let len = lost.before(offset);
         let most = len.and_then(|len| self.asked_sizes.most_in(len, SMALLER_REQUEST));
         let missing = MissingMessages { certain: i64::from(lost.whole), likely: i64::from(lost.whole), most, len };
         self.begin_run(|it| &mut it.asked, missing, true, left);
@@ -67,10 +67,11 @@ impl Pairing {
     pub(super) fn missing_responses(&self, offset: u64, smaller: u32) -> MissingMessages {
         // What is missing may be where another protocol begins.
         let switches = self.slots.iter().any(|s| !s.answered && (s.asked.upgrade || s.asked.connect));
-        let len = self.response_hole.filter(|_| !switches).and_then(|lost| lost.of_whole(offset));
+        let hole = self.response_hole.filter(|_| !switches);
+        let len = hole.and_then(|lost| lost.before(offset));
         let most = len.and_then(|len| self.answered_sizes.most_in(len, smaller));
         let interims = self.largest_interim.unwrap_or(0).saturating_mul(2);
-        let held_one = len.is_some_and(|len| len >= LARGE.max(interims));
+        let held_one = len.is_some() && hole.is_some_and(|lost| lost.at_first() >= LARGE.max(interims));
         // A client that asks when it has an answer has asked where the hole ends.
         let asks = self.habit.asks_when_answered(self.largest_interim.is_some());
         let had_one = len.is_some() && self.group.ack == Some(offset) && asks;

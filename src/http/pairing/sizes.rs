@@ -41,12 +41,12 @@ impl Sizes {
     }
 }
 
-/// Lost bytes of a stream, in which messages may be missing.
+/// Lost bytes of a stream, in which messages may be missing, and those behind them that could not be read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lost {
     /// At least one message is missing wholly.
     pub whole: bool,
-    /// From where to where, if a message ended before it.
+    /// From where to where the first ones are, if a message ended before them.
     hole: Option<(u64, u64)>,
 }
 
@@ -55,11 +55,16 @@ impl Lost {
     pub(super) fn behind(before: Option<Self>, hole: Option<(u64, u64)>) -> Self {
         let Some(before) = before else { return Self { whole: hole.is_some(), hole } };
         let joined = before.hole.zip(hole).filter(|(one, two)| one.1 == two.0).map(|(one, two)| (one.0, two.1));
-        Self { whole: before.whole || hole.is_some(), hole: joined }
+        Self { whole: before.whole || hole.is_some(), hole: joined.or(before.hole) }
     }
 
-    /// How long it is, if it held whole messages only and the next begins at `offset`.
-    pub(super) fn of_whole(&self, offset: u64) -> Option<u64> {
-        self.hole.filter(|(_, end)| *end == offset).map(|(begin, end)| end - begin)
+    /// How many bytes there are before the next message, at `offset`, if that is all that is known to be whole messages.
+    pub(super) fn before(&self, offset: u64) -> Option<u64> {
+        self.hole.and_then(|(begin, _)| offset.checked_sub(begin))
+    }
+
+    /// How many of them were lost at the first place, where a message begins.
+    pub(super) fn at_first(&self) -> u64 {
+        self.hole.map_or(0, |(begin, end)| end - begin)
     }
 }
