@@ -342,6 +342,8 @@ summed! {
         pub responses_open: u64,
         /// Outside: 1xx responses.
         pub informational: u64,
+        /// Outside: segments that begin like a message and may as well continue a body, because what was before is missing.
+        pub unproven: u64,
         /// Outside: connections recognised as TLS.
         pub tls_connections: u64,
         /// Outside: connections recognised as HTTP/2.

@@ -33,7 +33,7 @@ use crate::record::{Exchange, Trust};
 use self::doubt::Doubt;
 use self::evidence::{Ahead, Heard};
 use self::habit::Habit;
-use self::sizes::{Lost, SMALLER_ON_TRIAL, Sizes};
+use self::sizes::{Lost, Sizes};
 pub(super) use self::slot::{LeftQueue, MessagePlace, OrphanResponse, RequestSlot, ResponseTarget};
 
 /// Most requests of one connection that wait for their response, and most responses that wait for their request.
@@ -79,11 +79,19 @@ pub(super) struct Pairing {
     response_hole: Option<Lost>,
     /// Sizes of heads of requests and of responses.
     asked_sizes: Sizes,
+    /// Those of requests without a body.
+    bodyless_sizes: Sizes,
     answered_sizes: Sizes,
     /// The largest interim response that was seen.
     largest_interim: Option<u64>,
     /// The order rests on the sizes of what is missing, until there are as many responses as requests.
     counted: bool,
+    /// It rests on what the client did before, and nothing confirmed it since; what a pair is called then.
+    presumed: Option<Trust>,
+    /// When the newest whole response ended, the longest that one took, and how often nothing was under way for much longer.
+    last_end: Option<Timestamp>,
+    longest_wait: u64,
+    idle_times: u32,
     /// The loss was that we joined late.
     joined_late: bool,
     /// A response was judged, or something was lost.
@@ -98,9 +106,6 @@ pub(super) struct Pairing {
     ahead: Option<Ahead>,
     /// What is paired now may be contradicted yet; what a pair is called for which nothing speaks in the end.
     trial: Option<Trust>,
-    /// The trial is of responses behind one that was lost, of which only the start of a segment tells that they are some: as
-    /// many as requests, they are right.
-    by_number: bool,
     /// Where the newest response ended that is whole.
     ended_at: u64,
 }
@@ -200,14 +205,14 @@ impl Pairing {
         self.habit.waits()
     }
 
+    /// Whether the client was seen to wait for its answers, again and again.
+    pub(super) fn client_is_known_to_wait(&self) -> bool {
+        self.habit.waits() && self.habit.is_known() && self.presumed.is_none()
+    }
+
     /// Whether a request was sent when its client had received exactly `offset` bytes: a message ends there.
     pub(super) fn asked_at(&self, offset: u64) -> bool {
         self.group.ack == Some(offset) || self.slots.iter().any(|s| s.ack == Some(offset))
-    }
-
-    /// Whether a segment that acknowledges `ack` was sent when its client had more of the answers than at its newest request.
-    pub(super) fn has_read_on(&self, ack: Option<u64>) -> bool {
-        ack.zip(self.group.ack).is_none_or(|(ack, before)| ack > before)
     }
 
     /// What should be the next answer is none that can be read: gives the exchange whose response it follows, or that of
@@ -250,15 +255,14 @@ impl Pairing {
         self.doubt.is_none() && !self.response_gap && slot.place == self.answered
     }
 
+    /// Whether an answer is awaited behind which another protocol may begin.
+    pub(super) fn may_have_switched(&self) -> bool {
+        self.unanswered().any(|slot| slot.asked.upgrade || slot.asked.connect)
+    }
+
     /// Whether there is a request without an answer.
     pub(super) fn awaits_response(&self) -> bool {
         self.unanswered().next().is_some()
-    }
-
-    /// Whether the one request without an answer waits for an interim response: that may be all that is missing.
-    pub(super) fn awaits_interim(&self) -> bool {
-        let mut waiting = self.unanswered();
-        waiting.next().is_some_and(|s| s.expects) && waiting.next().is_none()
     }
 
     /// The newest request.
@@ -303,11 +307,11 @@ impl Pairing {
             left.extend(self.loose.pop_back().map(LeftQueue::Orphan));
             self.response_gap = true;
         }
-        if (self.by_number || self.counted) && self.is_drained(&slot, heard) {
+        if self.counted && self.is_drained(&slot, heard) {
             self.counted = false;
-            if self.by_number {
-                self.pass();
-            }
+        }
+        if let Some(exchange) = slot.exchange.as_ref().filter(|_| slot.ack == Some(self.ended_at)) {
+            self.note_idle(exchange.start());
         }
         if slot.ack > self.group.ack {
             slot.opens = follows && !self.is_held_back();
@@ -403,6 +407,7 @@ impl Pairing {
         if let Some(slot) = self.slot(number) {
             (slot.response_done, slot.response_end) = (true, end);
         }
+        self.note_wait(number);
     }
 
     /// The newest loose response is whole and ended at `end`.
@@ -437,6 +442,7 @@ impl Pairing {
     /// Requests may be missing, wholly if a message ended before the `hole`.
     pub(super) fn requests_lost(&mut self, hole: Option<(u64, u64)>) {
         self.judged = true;
+        self.habit.is_cut_off();
         self.request_gap = Some(Lost::behind(self.request_gap, hole));
     }
 
@@ -456,20 +462,17 @@ impl Pairing {
         self.response_gap
     }
 
-    /// Exactly one response is missing in front of what begins at `offset`: what comes there next is believed to be one, on
-    /// trial. False: nothing says so.
-    pub(super) fn suppose_response(&mut self, offset: u64) -> bool {
-        let orderly = self.response_gap && self.doubt.is_none() && (self.trial.is_none() || self.by_number);
-        if orderly && self.missing_responses(offset, SMALLER_ON_TRIAL).is_one() {
-            (self.trial, self.by_number) = (Some(Trust::Gap), true);
-            return true;
+    /// A whole head of a request, `len` bytes without its target.
+    pub(super) fn request_head(&mut self, len: u64, has_body: bool) {
+        self.asked_sizes.learn(len);
+        if !has_body {
+            self.bodyless_sizes.learn(len);
         }
-        false
     }
 
-    /// A whole head of a request, `len` bytes without its target.
-    pub(super) fn request_head(&mut self, len: u64) {
-        self.asked_sizes.learn(len);
+    /// Whether a head of a request, `len` bytes without its target, is as long as those before that had no body.
+    pub(super) fn is_usual_request(&self, len: u64) -> bool {
+        self.bodyless_sizes.is_usual(len)
     }
 
     /// A whole head of a final response, `len` bytes.
@@ -481,7 +484,9 @@ impl Pairing {
     pub(super) fn settled(&mut self) -> Option<LeftQueue> {
         if self.slots.front().is_some_and(RequestSlot::settled) {
             self.first += 1;
-            return self.slots.pop_front().map(LeftQueue::Paired);
+            let mut slot = self.slots.pop_front()?;
+            slot.trust = slot.trust.max(self.presumed.unwrap_or(slot.trust));
+            return Some(LeftQueue::Paired(slot));
         }
         if self.loose.front().is_some_and(|l| l.done && !l.waiting) {
             return self.loose.pop_front().map(LeftQueue::Orphan);
@@ -499,6 +504,9 @@ impl Pairing {
     /// Everything that is left, in order, at the connection's end.
     pub(super) fn drain(&mut self) -> (VecDeque<RequestSlot>, VecDeque<OrphanResponse>) {
         self.first += self.slots.len() as u64;
+        if let Some(label) = self.presumed {
+            self.slots.iter_mut().filter(|s| s.answered).for_each(|s| s.trust = s.trust.max(label));
+        }
         (std::mem::take(&mut self.slots), std::mem::take(&mut self.loose))
     }
 }

@@ -68,12 +68,26 @@ pub(super) enum Seek {
     Acknowledged,
 }
 
+/// The opposite side had all up to here when it spoke, and spoke up to there: who sends what follows here having received
+/// that begins something new, unless it pipelines.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Turn {
+    pub at: u64,
+    pub heard: u64,
+}
+
 /// One stream.
 #[derive(Debug, Default)]
 pub(super) struct StreamReader {
     pub state: ReaderState,
     /// The head under way, when it did not come in one piece.
     pub buffer: Vec<u8>,
+    /// Nothing was read yet, and the capture began later than the stream.
+    pub joined: bool,
+    /// Where its newest turn begins, if that was seen.
+    pub turn: Option<Turn>,
+    /// What the first bytes acknowledge that were passed over since the last message.
+    pub passed: Option<u64>,
     /// How far `buffer` was searched for its end.
     pub scanned: usize,
     /// Where the head under way began.
@@ -95,6 +109,27 @@ pub(super) struct StreamReader {
 }
 
 impl StreamReader {
+    /// A stream of which nothing was seen yet; whether its beginning is known.
+    pub(super) fn new(origin_known: bool) -> Self {
+        Self { joined: !origin_known, turn: origin_known.then(Turn::default), ..Self::default() }
+    }
+
+    /// Whether a turn begins with `chunk`.
+    pub(super) fn begins_turn(&self, chunk: &EventBytes<'_>) -> bool {
+        !self.is_passed(chunk)
+            && self.turn.is_some_and(|turn| turn.at >= chunk.offset && chunk.ack.is_none_or(|ack| ack >= turn.heard))
+    }
+
+    /// Whether `chunk` was sent when no more had been received than with bytes that were passed over.
+    pub(super) fn is_passed(&self, chunk: &EventBytes<'_>) -> bool {
+        self.passed.is_some_and(|passed| chunk.ack.is_some_and(|ack| ack <= passed))
+    }
+
+    /// Whether `chunk` was sent when more had been received than when the first bytes were that were passed over.
+    pub(super) fn has_received_more(&self, chunk: &EventBytes<'_>) -> bool {
+        self.passed.is_some_and(|passed| chunk.ack.is_none_or(|ack| ack > passed))
+    }
+
     /// How many of the next bytes are not looked at, whatever they are.
     pub(super) fn unread(&self) -> u64 {
         match &self.state {

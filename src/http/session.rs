@@ -21,7 +21,7 @@ use super::detect::{DetectedStart, classify, classify_proxy};
 use super::head::HeadKind;
 use super::inside::InsideBody;
 use super::pairing::{Pairing, ResponseTarget};
-use super::reader::{EventBytes, ReaderState, Seek, StreamReader};
+use super::reader::{EventBytes, ReaderState, Seek, StreamReader, Turn};
 
 pub(super) use self::heads::MessageContext;
 
@@ -79,8 +79,9 @@ impl Analyzer for HttpSession {
     type Context = HttpContext;
 
     fn open(conn: &ConnSummary, _: &mut HttpContext) -> Self {
+        let reader = |from| StreamReader::new(conn.origins_known || conn.originator == Some(from));
         Self {
-            readers: Default::default(),
+            readers: [reader(Direction::FromLow), reader(Direction::FromHigh)],
             client: None,
             pairing: if conn.origins_known { Pairing::default() } else { Pairing::joined_late() },
             target: None,
@@ -230,6 +231,7 @@ impl HttpSession {
             self.pairing.client_sent(chunk.ack, &mut cx.left);
             self.emit_left(cx);
         }
+        self.note_turn(from, &chunk);
         let mut idle_steps = 0;
         while !chunk.bytes.is_empty() {
             let used = self.step(conn, from, &chunk, cx);
@@ -248,6 +250,15 @@ impl HttpSession {
         }
         let end = chunk.offset + chunk.bytes.len() as u64;
         self.reader(from).parsed_to = end;
+    }
+
+    /// The opposite side's next turn begins where this was sent. An interim response ends none: a body may follow it.
+    fn note_turn(&mut self, from: Direction, chunk: &EventBytes<'_>) {
+        let Some(at) = chunk.ack.filter(|_| !is_interim_start(chunk.bytes)) else { return };
+        let turn = &mut self.reader(from.flip()).turn;
+        if turn.is_none_or(|turn| at > turn.at) {
+            *turn = Some(Turn { at, heard: chunk.offset + chunk.bytes.len() as u64 });
+        }
     }
 
     /// Takes some bytes from the front of `chunk`; says how many.
@@ -273,9 +284,21 @@ impl HttpSession {
             return lead;
         }
         match self.message_kind(from, start) {
-            Some(kind) => self.message(conn, from, kind, chunk, cx),
+            Some(kind) if self.reader(from).joined && !self.may_begin_late(from, kind, chunk) => {
+                self.reader(from).state = ReaderState::Resync(Seek::Acknowledged);
+                0
+            }
+            Some(kind) => {
+                self.reader(from).joined = false;
+                self.message(conn, from, kind, chunk, cx)
+            }
             None => self.no_message(conn, from, start, chunk, cx),
         }
+    }
+
+    /// Whether `chunk` is the first that was sent after the opposite side answered all before it.
+    pub(super) fn begins_turn(&mut self, from: Direction, chunk: &EventBytes<'_>) -> bool {
+        self.reader(from).begins_turn(chunk)
     }
 
     /// The kind of message that `start` begins, when this stream may hold it.
@@ -294,7 +317,7 @@ impl HttpSession {
 
     fn in_body(&mut self, from: Direction, chunk: &EventBytes<'_>, cx: &mut HttpContext) -> usize {
         let Some(kind) = self.kind(from) else { return 0 };
-        if self.reader(from).body_untouched && self.is_bodyless(kind, chunk) {
+        if self.reader(from).body_untouched && self.is_bodyless(from, kind, chunk) {
             if kind == HeadKind::Response {
                 self.contradict_by_body(cx);
             }
@@ -304,6 +327,7 @@ impl HttpSession {
         if self.reader(from).body_untouched && kind == HeadKind::Response && self.may_be_bodyless(chunk.bytes) {
             self.contradict_by_body(cx);
             self.framing_lost(from, kind, chunk.offset, cx);
+            self.reader(from).passed = chunk.ack;
             return 0;
         }
         let reader = self.reader(from);
@@ -413,6 +437,11 @@ impl HttpSession {
         let reader = self.reader(from);
         if matches!(reader.state, ReaderState::Head) { reader.begun.offset } else { reader.parsed_to }
     }
+}
+
+/// Whether `bytes` begin with an interim response, by its status.
+fn is_interim_start(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"HTTP/1.1 1") && !bytes.starts_with(b"HTTP/1.1 101")
 }
 
 /// Most steps in a row that may take nothing.

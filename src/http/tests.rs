@@ -317,8 +317,8 @@ fn pipelined_requests_get_no_pair_on_evidence_that_does_not_hold_for_them() {
     w.lose(FromLow, 36);
     w.data_acking(FromLow, get("/2").as_bytes(), 0).data_acking(FromLow, get("/3").as_bytes(), 0);
     w.server(&status(201)).server(&status(202)).server(&status(203));
-    // The hole has room for one request only.
-    assert_eq!(w.lines(CloseReason::Closed), ["- 201 unpaired", "GET /2 202 gap", "GET /3 203 gap"]);
+    // What follows a hole may be the body of an upload whose head is missing.
+    assert_eq!(w.lines(CloseReason::Closed), ["- 201 unpaired", "- 202 unpaired", "- 203 unpaired"]);
     // only /3 is seen: its pair with the answer to /1 is provisional, and the answers too many undo it
     let mut w = Wire::new();
     w.lose(FromLow, 72).data_acking(FromLow, get("/3").as_bytes(), 0);
@@ -336,9 +336,12 @@ fn joined_late_the_first_pair_is_labelled_and_the_rest_is_complete() {
     let mut w = Wire::joined(false);
     w.server(OK).client(&get("/2")).server(&status(202));
     assert_eq!(w.lines(CloseReason::Closed), ["- 200 unpaired", "GET /2 202 midstream"]);
-    let mut w = Wire::joined(false);
-    w.server("the rest of some body").client(&get("/2")).server(&status(202));
-    assert_eq!(w.lines(CloseReason::Closed), ["GET /2 202 midstream"]);
+    // What comes first may be the rest of a body, which may look like answers.
+    for first in ["the rest of some body".to_owned(), OK.repeat(3)] {
+        let mut w = Wire::joined(false);
+        w.server(&first).client(&get("/2")).server(&status(202));
+        assert_eq!(w.lines(CloseReason::Closed), ["GET /2 202 midstream"]);
+    }
 }
 
 #[test]

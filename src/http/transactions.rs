@@ -43,7 +43,7 @@ impl HttpSession {
             RequestSlot::new(record, AskedFraming::by(method, version, &head.fields), begun.offset, begun.ack);
         (slot.expects, slot.request_done) = (head.fields.expect_continue, body.is_none());
         if !cut {
-            self.pairing.request_head(end - begun.offset - line.1.len() as u64);
+            self.pairing.request_head(end - begun.offset - line.1.len() as u64, body.is_some());
         }
         self.end_http09_answer(from.flip(), begun.ack, cx);
         self.end_bodyless_answer(from.flip(), begun.ack, cx);
@@ -296,20 +296,20 @@ impl HttpSession {
 
     /// Whether a message that announced a body sends none: a request whose expectation was refused, or a response to a
     /// HEAD that was not seen. The next message begins where the body should.
-    pub(super) fn is_bodyless(&mut self, kind: HeadKind, chunk: &EventBytes<'_>) -> bool {
-        let EventBytes { bytes, offset, fresh, .. } = *chunk;
+    pub(super) fn is_bodyless(&mut self, from: Direction, kind: HeadKind, chunk: &EventBytes<'_>) -> bool {
         match kind {
             HeadKind::Request => {
                 let refused = self.pairing.newest().is_some_and(|slot| {
                     let status = slot.exchange.as_ref().and_then(|e| e.response.as_ref()).and_then(|r| r.status);
                     slot.expects && status.is_some_and(|s| s >= 400)
                 });
-                refused && classify(bytes) == DetectedStart::Request
+                refused && classify(chunk.bytes) == DetectedStart::Request
             }
-            // Of a request that is not known, or not for sure, its client's word counts: it has read all up to here, and asked
-            // again.
+            // Of a request that is not known, or not for sure, its client's word counts: one that waits for its answers has
+            // read all up to here, and asked again.
             HeadKind::Response => {
-                let bodyless = fresh && self.pairing.asked_at(offset) && self.may_be_bodyless(bytes);
+                let asked = self.pairing.client_is_known_to_wait() && self.begins_turn(from, chunk);
+                let bodyless = asked && chunk.fresh && self.may_be_bodyless(chunk.bytes);
                 if bodyless
                     && let Some(loose) =
                         self.pairing.newest_loose().filter(|_| self.target == Some(ResponseTarget::Loose))

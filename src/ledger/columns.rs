@@ -153,6 +153,8 @@ pub const HTTP_MESSAGES: &[LedgerColumn<HttpLedger>] = columns! {
     "responses_orphan" Counter(|h| h.orphan) "Responses without a request.",
     "responses_open" Gauge(|h| h.responses_open) "Final responses under way.",
     "responses_informational" Counter(|h| h.informational) "1xx responses.",
+    "messages_unproven" Counter(|h| h.unproven)
+        "Segments that begin like a message and may as well continue a body, because what was before is missing.",
     "tls_connections" Counter(|h| h.tls_connections) "Connections recognised as TLS.",
     "h2_connections" Counter(|h| h.h2_connections) "Connections recognised as HTTP/2.",
     "h2_frames" ReasonCounts(|h| h.h2_frames.counts(), "type", || H2Frame::ALL.iter().map(|kind| kind.name()).collect())

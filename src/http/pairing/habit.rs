@@ -60,6 +60,8 @@ pub(super) struct Habit {
     held_back: bool,
     /// What was taken for it was none once.
     refuted: bool,
+    /// The newest group went further than those before.
+    rising: bool,
 }
 
 impl Default for Habit {
@@ -73,6 +75,7 @@ impl Default for Habit {
             alike: true,
             held_back: false,
             refuted: false,
+            rising: false,
         }
     }
 }
@@ -85,6 +88,7 @@ impl Habit {
 
     /// A request has this lag, and could have had a larger one if it is `free`.
     pub(super) fn asks(&mut self, lag: i64, free: bool) {
+        self.rising |= self.any.get().is_none_or(|most| lag > most);
         self.any.learn(lag, free);
     }
 
@@ -95,8 +99,16 @@ impl Habit {
         }
     }
 
+    /// Requests were lost, which may belong to the newest group: how far it went, if further than those before, is not known.
+    pub(super) fn is_cut_off(&mut self) {
+        if std::mem::take(&mut self.rising) {
+            self.any = Most::Unlimited;
+        }
+    }
+
     /// A group ended with this lag.
     pub(super) fn ends(&mut self, lag: i64) {
+        self.rising = false;
         self.alike &= *self.ended.get_or_insert(lag) == lag;
         if self.ended < Some(lag) {
             // One that keeps many under way may begin with fewer, each time more.
@@ -145,6 +157,11 @@ impl Habit {
     /// Groups were seen, and each of them ended with this lag.
     fn always_ends(&self, lag: i64) -> bool {
         self.alike && self.ended == Some(lag)
+    }
+
+    /// Whole groups were seen, all of them alike.
+    pub(super) fn was_seen(&self) -> bool {
+        self.alike && self.ends >= ALIKE && !self.refuted
     }
 
     /// What it was supposed to be was confirmed.

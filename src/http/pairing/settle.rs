@@ -6,7 +6,7 @@ use crate::record::Trust;
 
 use super::doubt::{Conflict, Doubt, Grade, RunHole};
 use super::evidence::{AskedRequest, Heard};
-use super::sizes::{SMALLER_ON_TRIAL, SMALLER_REQUEST, SMALLER_RESPONSE};
+use super::sizes::{SMALLER_REQUEST, SMALLER_RESPONSE};
 use super::{Group, LeftQueue, MAX_HEARD, MessagePlace, OrphanResponse, Pairing, RequestSlot};
 
 /// No interim response is that large, as a rule (bytes).
@@ -56,20 +56,18 @@ impl Pairing {
     /// such were seen or are awaited.
     pub(super) fn begin_response_run(&mut self, offset: u64, left: &mut Vec<LeftQueue>) {
         if self.response_gap {
-            let smaller = if self.by_number { SMALLER_ON_TRIAL } else { SMALLER_RESPONSE };
-            let missing = self.missing_responses(offset, smaller);
+            let missing = self.missing_responses(offset);
             (self.response_gap, self.response_hole) = (false, None);
             self.begin_run(|it| &mut it.answered, missing, false, left);
         }
     }
 
     /// How many responses are missing if the next one begins at `offset`.
-    pub(super) fn missing_responses(&self, offset: u64, smaller: u32) -> MissingMessages {
+    fn missing_responses(&self, offset: u64) -> MissingMessages {
         // What is missing may be where another protocol begins.
-        let switches = self.slots.iter().any(|s| !s.answered && (s.asked.upgrade || s.asked.connect));
-        let hole = self.response_hole.filter(|_| !switches);
+        let hole = self.response_hole.filter(|_| !self.may_have_switched());
         let len = hole.and_then(|lost| lost.before(offset));
-        let most = len.and_then(|len| self.answered_sizes.most_in(len, smaller));
+        let most = len.and_then(|len| self.answered_sizes.most_in(len, SMALLER_RESPONSE));
         let interims = self.largest_interim.unwrap_or(0).saturating_mul(2);
         let held_one = len.is_some() && hole.is_some_and(|lost| lost.at_first() >= LARGE.max(interims));
         // A client that asks when it has an answer has asked where the hole ends.
@@ -334,6 +332,9 @@ impl Pairing {
             self.doubt = None;
         }
         self.counted |= !by_habit;
+        if by_habit && !self.client_is_known_to_wait() {
+            self.presumed.get_or_insert(label);
+        }
         if by_habit && !self.habit.is_known() {
             self.trial.get_or_insert(label);
             self.supposed = true;
@@ -512,7 +513,7 @@ impl Pairing {
     pub(super) fn start_over(&mut self, left: &mut Vec<LeftQueue>) {
         let newest = self.slots.back().map(|s| s.place);
         self.doubt = None;
-        self.counted = false;
+        (self.counted, self.presumed) = (false, None);
         self.answered.run = 0;
         (self.latest, self.response_gap) = (None, true);
         self.ahead = None;

@@ -4,12 +4,12 @@
 
 /// Heads that must have been seen before their sizes are believed.
 const ENOUGH: u32 = 2;
+/// Heads that must have been seen before one of the same size is believed where a body may be.
+const USUAL: u32 = 2;
 /// By so many eighths a request may be smaller than the smallest that was seen (a HEAD after GETs has fewer fields), and a
 /// response (one without content).
 pub(super) const SMALLER_REQUEST: u32 = 3;
 pub(super) const SMALLER_RESPONSE: u32 = 4;
-/// And one whose number will be checked.
-pub(super) const SMALLER_ON_TRIAL: u32 = 1;
 /// No message is smaller (RFC 9112 §3: `GET / HTTP/1.1`, an empty line).
 const LEAST: u32 = 18;
 
@@ -28,6 +28,11 @@ impl Sizes {
         self.least = if self.seen == 0 { len } else { self.least.min(len) };
         self.most = self.most.max(len);
         self.seen = self.seen.saturating_add(1);
+    }
+
+    /// Whether enough heads were seen, and this length is one of theirs.
+    pub(super) fn is_usual(&self, len: u64) -> bool {
+        self.seen >= USUAL && (u64::from(self.least)..=u64::from(self.most)).contains(&len)
     }
 
     /// The most messages that `len` bytes can hold if none is smaller than the least that was seen by more than so many

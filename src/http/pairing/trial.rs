@@ -9,8 +9,14 @@ use crate::record::MissingParts;
 use super::super::orphan_id;
 use super::{LeftQueue, OrphanResponse, Pairing, RequestSlot};
 
-/// This many exchanges on trial without a contradiction are believed.
+/// This many exchanges on trial without a contradiction are believed, as far as that goes: their label stays. More of a client
+/// whose habit was not seen before the trial: one that keeps requests under way looks like one that waits.
 const TRIAL: usize = 32;
+const TRIAL_UNSEEN: usize = 200;
+/// So often a client must have let so many times the longest wait pass before it asked again (and this many nanoseconds).
+const IDLE_TIMES: u32 = 4;
+const IDLE_WAITS: u64 = 4;
+const IDLE: u64 = 1_000_000;
 /// So long nothing came on a connection that owes a response (nanoseconds): it owes none.
 const QUIET: u64 = 3_000_000_000;
 /// And this long where the server says by interim responses that it takes its time.
@@ -27,9 +33,7 @@ impl Pairing {
         if self.trial.take().is_none() {
             return;
         }
-        if !std::mem::take(&mut self.by_number) {
-            self.habit.give_up();
-        }
+        self.habit.give_up();
         let last = self.slots.iter().rposition(|s| s.provisional).map_or(0, |at| at + 1);
         for mut slot in self.slots.drain(..last) {
             self.first += 1;
@@ -41,7 +45,36 @@ impl Pairing {
 
     /// The client asked again as it is thought to: so that was right.
     pub(super) fn count_agreement(&mut self) {
-        if self.slots.iter().filter(|s| s.provisional).count() >= TRIAL {
+        let enough = if self.habit.was_seen() { TRIAL } else { TRIAL_UNSEEN };
+        if self.slots.iter().filter(|s| s.provisional).count() >= enough {
+            self.habit.proven();
+            self.pass();
+        }
+    }
+
+    /// The next request comes `at`: a server that lets a client wait for so long, again and again, owes it nothing.
+    pub(super) fn note_idle(&mut self, at: Timestamp) {
+        let Some(ended) = self.last_end.filter(|_| self.presumed.is_some() && self.is_even()) else { return };
+        if at.since(ended) >= IDLE.max(self.longest_wait.saturating_mul(IDLE_WAITS)) {
+            self.idle_times += 1;
+            if self.idle_times >= IDLE_TIMES {
+                self.order_is_shown();
+            }
+        }
+    }
+
+    /// The response of this exchange is whole.
+    pub(super) fn note_wait(&mut self, number: u64) {
+        let Some(exchange) = self.slot(number).and_then(|slot| slot.exchange.as_ref()) else { return };
+        let wait = exchange.in_order().map(|(request, response)| response.first.since(request.first));
+        self.last_end = exchange.end();
+        self.longest_wait = self.longest_wait.max(wait.unwrap_or(0));
+    }
+
+    /// Nothing was outstanding: what was presumed is so.
+    fn order_is_shown(&mut self) {
+        (self.presumed, self.idle_times) = (None, 0);
+        if self.trial.is_some() {
             self.habit.proven();
             self.pass();
         }
@@ -49,7 +82,7 @@ impl Pairing {
 
     /// Nothing contradicts the pairs on trial: they are believed.
     pub(super) fn pass(&mut self) {
-        (self.trial, self.by_number) = (None, false);
+        self.trial = None;
         self.slots.iter_mut().for_each(|s| s.provisional = false);
     }
 
@@ -60,6 +93,7 @@ impl Pairing {
                 self.settle_drained(left);
             }
             if self.trial.is_some() && self.is_even() && (self.habit.waits() || self.habit.is_known()) {
+                self.presumed = None;
                 self.pass();
             }
         }
@@ -110,12 +144,16 @@ impl Pairing {
         let Some(label) = self.trial else { return };
         // Of a client that waits, what no one saw the end of is recorded as it looks.
         let open = (over || !self.habit.waits()) && (self.doubt.is_some() || self.has_halves());
-        if open || self.ends_too_late() {
+        // What was lost since explains that; what the client did before the first loss speaks for them.
+        let explained = over && !(self.doubt.is_none() && self.is_gapless()) && self.habit.was_seen();
+        if (open || self.ends_too_late()) && !explained {
             // A response too few or too many: one more may be missing than was thought.
             return self.fail(left);
         }
         if !over || !self.is_gapless() {
             self.slots.iter_mut().filter(|s| s.provisional).for_each(|s| s.trust = s.trust.max(label));
+        } else {
+            self.presumed = None;
         }
         self.pass();
     }

@@ -52,11 +52,10 @@ impl HttpSession {
             }
             ReaderState::Start | ReaderState::Resync(_) => {}
         }
-        let interim = self.pairing.awaits_interim();
+        self.reader(from).passed = None;
         let seek = match (between, &self.reader(from).state) {
-            // What comes first may be the body of a response whose head is missing.
-            (true, _) if kind == Some(HeadKind::Response) && !interim => Seek::Acknowledged,
-            (true, _) => Seek::SegmentStart,
+            // What comes first may be the body of a message whose head is missing.
+            (true, _) => Seek::Acknowledged,
             (_, ReaderState::Resync(seek)) => (*seek).max(Seek::SegmentStart),
             (false, _) => Seek::Acknowledged,
         };

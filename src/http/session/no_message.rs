@@ -160,20 +160,16 @@ impl HttpSession {
         chunk: &EventBytes<'_>,
         cx: &mut HttpContext,
     ) -> usize {
-        // Where the opposite side was never heard there is no better evidence than a segment's start.
-        let seek = if conn.hears(from.flip()) { seek } else { seek.min(Seek::SegmentStart) };
         let start = classify_in_doubt(chunk.bytes);
         let begins = chunk.fresh && self.message_kind(from, start).is_some() && seek != Seek::Acknowledged;
         // A beginning too short to tell is held only where one must be.
         let may_begin = chunk.fresh && (start == DetectedStart::NeedMore || self.message_kind(from, start).is_some());
-        if begins || (may_begin && self.is_acknowledged_start(from, chunk)) {
+        if begins || (may_begin && self.is_acknowledged_start(conn, from, chunk)) {
             self.reader(from).state = ReaderState::Start;
+            (self.reader(from).joined, self.reader(from).passed) = (false, None);
             return 0;
         }
-        if chunk.fresh && start == DetectedStart::Response && self.is_supposed_start(from, chunk.offset) {
-            self.reader(from).state = ReaderState::Start;
-            return 0;
-        }
+        cx.ledger.unproven += u64::from(chunk.fresh && self.message_kind(from, start).is_some());
         if chunk.fresh && start == DetectedStart::Request && self.kind(from) == Some(HeadKind::Request) {
             self.pairing.request_passed_over(&mut cx.left);
             self.emit_left(cx);
@@ -186,23 +182,43 @@ impl HttpSession {
         if skipped > 0 && self.kind(from) == Some(HeadKind::Response) {
             self.pairing.unread(chunk.offset, chunk.ack);
         }
+        let passed = chunk.ack.unwrap_or(0);
+        self.reader(from).passed.get_or_insert(passed);
         cx.ledger.resync += skipped as u64;
         skipped
     }
 
-    /// Whether a message begins with `chunk` by what the client acknowledged: it sends a request when it has read on, and an
-    /// answer begins where it had come when it asked.
-    fn is_acknowledged_start(&self, from: Direction, chunk: &EventBytes<'_>) -> bool {
+    /// Whether a message begins with `chunk` by what both sides acknowledged: it is the first that was sent after the opposite
+    /// side answered all before it. Where that side was never heard, it is the first since something was received.
+    fn is_acknowledged_start(&mut self, conn: &ConnSummary, from: Direction, chunk: &EventBytes<'_>) -> bool {
+        if !conn.hears(from.flip()) {
+            return self.reader(from).has_received_more(chunk);
+        }
         match self.kind(from) {
-            Some(HeadKind::Request) => self.pairing.has_read_on(chunk.ack),
-            Some(HeadKind::Response) => self.pairing.asked_at(chunk.offset),
-            None => true,
+            Some(HeadKind::Request) => self.begins_turn(from, chunk) || self.are_usual_requests(chunk.bytes),
+            Some(HeadKind::Response) => {
+                let asked = self.pairing.asked_at(chunk.offset) && !self.reader(from).is_passed(chunk);
+                asked || (self.begins_turn(from, chunk) && !self.pairing.may_have_switched())
+            }
+            None => self.begins_turn(from, chunk),
         }
     }
 
-    /// Whether a response is believed to begin at `offset`, as long as nothing contradicts it.
-    fn is_supposed_start(&mut self, from: Direction, offset: u64) -> bool {
-        self.kind(from) == Some(HeadKind::Response) && self.pairing.suppose_response(offset)
+    /// Whether `bytes` are whole heads of requests without a body, as long as those before, and nothing else: a body that is
+    /// just that would have to be made for this client.
+    fn are_usual_requests(&self, bytes: &[u8]) -> bool {
+        are_heads(bytes, |head| {
+            let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
+            let target = line.splitn(3, |b| *b == b' ').nth(1).unwrap_or_default();
+            self.pairing.is_usual_request((head.len() - target.len()) as u64)
+        })
+    }
+
+    /// What a stream that was joined late holds first may be the middle of a body, which may hold anything. It is believed
+    /// where the opposite side was heard before, and where nothing else is behind it in its segment.
+    pub(super) fn may_begin_late(&mut self, from: Direction, kind: HeadKind, chunk: &EventBytes<'_>) -> bool {
+        let requests = || kind == HeadKind::Request && are_heads(chunk.bytes, |_| true);
+        self.begins_turn(from, chunk) || fills(kind, chunk.bytes) || requests()
     }
 
     /// Where in `bytes`, behind a line end, a message begins.
@@ -226,4 +242,32 @@ const VERSION: &[u8] = b"HTTP/1.";
 fn beginning_at_the_end(bytes: &[u8]) -> Option<usize> {
     let mut tails = (1..VERSION.len()).rev().filter_map(|len| bytes.len().checked_sub(len));
     tails.find(|at| bytes.get(*at..).is_some_and(|tail| VERSION.starts_with(tail)))
+}
+
+/// Whether the message that begins with `bytes` goes on to their end at least, by the length that it announces.
+fn fills(kind: HeadKind, bytes: &[u8]) -> bool {
+    let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4) else { return true };
+    let (head, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
+    let name = b"\r\ncontent-length:";
+    let announced = head.windows(name.len()).position(|w| w.eq_ignore_ascii_case(name)).and_then(|at| {
+        let value = head.get(at + name.len()..)?.trim_ascii_start();
+        let digits = value.iter().take_while(|b| b.is_ascii_digit()).count();
+        std::str::from_utf8(value.get(..digits)?).ok()?.parse::<u64>().ok()
+    });
+    let bodyless = kind == HeadKind::Request
+        || [&b" 1"[..], b" 204", b" 304"].iter().any(|s| head.get(8..).is_some_and(|h| h.starts_with(s)));
+    rest.is_empty() || announced.map_or(!bodyless, |len| len >= rest.len() as u64)
+}
+
+/// Whether `bytes` are whole heads of requests and nothing else, each of which `fits`.
+fn are_heads(mut bytes: &[u8], fits: impl Fn(&[u8]) -> bool) -> bool {
+    while !bytes.is_empty() {
+        let end = memchr::memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4);
+        let Some((head, rest)) = end.and_then(|end| bytes.split_at_checked(end)) else { return false };
+        if classify_in_doubt(head) != DetectedStart::Request || !fits(head) {
+            return false;
+        }
+        bytes = rest;
+    }
+    true
 }
