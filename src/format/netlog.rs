@@ -1,12 +1,13 @@
 //! `FORMAT=netlog`, `FORMAT=netlog-json`: the lines of NetLog for flows.
 //!
 //! Bytes and packets are those of both directions since the last record of the flow. NetLog named one pod for each line; here
-//! it is the source's workload, else the destination's. Knows no record of another kind.
+//! it is the source's workload, else the destination's. Knows no record of another kind, and has no line without packets.
 
 use std::io::Write;
 
 use serde::Serialize;
 
+use super::Encoded;
 use super::stamp::Rfc3339Stamp;
 use crate::flow::{Endpoint, IpProtocol};
 use crate::record::{FlowRecord, Record, Workload};
@@ -25,16 +26,23 @@ struct NetLogView<'a> {
 }
 
 /// Appends a flow as one line of JSON.
-pub fn write_json(out: &mut Vec<u8>, record: &Record) {
-    let Record::Flow(flow) = record else { return };
+pub fn write_json(out: &mut Vec<u8>, record: &Record) -> Encoded {
+    let Some(flow) = with_packets(record) else { return Encoded::NotInThisFormat };
     // A `Vec` takes every write.
     drop(serde_json::to_writer(&mut *out, &NetLogView::new(flow)));
     out.push(b'\n');
+    Encoded::Written
+}
+
+/// A flow of which there is something to say. Its last record may come behind all of its packets: NetLog has no words for an end.
+fn with_packets(record: &Record) -> Option<&FlowRecord> {
+    let Record::Flow(flow) = record else { return None };
+    flow.counts.iter().any(|counts| counts.packets > 0).then_some(flow)
 }
 
 /// Appends a flow as one line of text; the time is in UTC.
-pub fn write_text(out: &mut Vec<u8>, record: &Record) {
-    let Record::Flow(flow) = record else { return };
+pub fn write_text(out: &mut Vec<u8>, record: &Record) -> Encoded {
+    let Some(flow) = with_packets(record) else { return Encoded::NotInThisFormat };
     let NetLogView { namespace, name, source, destination, protocol, bytes, packets, .. } = NetLogView::new(flow);
     let time = flow.end.to_string();
     let (day, rest) = time.split_once('T').unwrap_or((&time, ""));
@@ -50,6 +58,7 @@ pub fn write_text(out: &mut Vec<u8>, record: &Record) {
         "[{day} {second}] namespace: {namespace}, name: {name}, source: {source}, destination: {destination}, \
          protocol: {protocol}, bytes: {bytes}, packets: {packets}"
     ));
+    Encoded::Written
 }
 
 impl<'a> NetLogView<'a> {
@@ -86,9 +95,10 @@ mod tests {
     use super::*;
     use crate::record::sample::{everything_of_flow, flow};
 
-    fn line(record: FlowRecord, write: fn(&mut Vec<u8>, &Record)) -> String {
+    fn line(record: FlowRecord, write: fn(&mut Vec<u8>, &Record) -> Encoded) -> String {
         let mut out = Vec::new();
-        write(&mut out, &record.into());
+        let encoded = write(&mut out, &record.into());
+        assert_eq!(encoded == Encoded::Written, !out.is_empty());
         String::from_utf8(out).unwrap()
     }
 
@@ -99,6 +109,19 @@ mod tests {
         assert_eq!(line(everything_of_flow(), write_text), text);
         let json = r#"{"timestamp":"2026-03-01T12:00:01.000123Z","namespace":"","name":"","source":"10.61.1.2:51234","destination":"10.61.2.2:8080","protocol":"TCP","bytes":2812,"packets":11}"#;
         assert_eq!(line(flow(), write_json), format!("{json}\n"));
+    }
+
+    #[test]
+    fn a_last_record_behind_all_packets_is_no_line_and_one_packet_either_way_is_one() {
+        for (counts, lines) in [([0, 0], 0), ([1, 0], 1), ([0, 1], 1)] {
+            let mut it = flow();
+            for (of_flow, packets) in it.counts.iter_mut().zip(counts) {
+                of_flow.packets = packets;
+            }
+            for write in [write_text, write_json] {
+                assert_eq!(line(it.clone(), write).lines().count(), lines, "{counts:?}");
+            }
+        }
     }
 
     #[test]
