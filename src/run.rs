@@ -10,6 +10,7 @@ mod connects;
 mod demo;
 mod kernel;
 mod news;
+mod place;
 mod quiet;
 mod shared;
 mod signals;
@@ -29,6 +30,7 @@ use self::captures::{CaptureThread, join};
 pub use self::check::check;
 pub use self::demo::demo;
 use self::news::NewsSender;
+use self::place::{fit_none, iface, own_ips};
 use self::shared::SharedState;
 use self::signals::Signals;
 use self::tap::FrameTap;
@@ -175,7 +177,7 @@ impl LiveParts {
             left,
             protocols,
         };
-        live.say(&choices);
+        live.say(&tables, &choices);
         live.start_names()?;
         // First those who read news of connections, then who has them.
         if live.settings.records(RecordKind::Verdicts) {
@@ -192,12 +194,15 @@ impl LiveParts {
     }
 
     /// What it listens to, what it sends where, what it cannot do.
-    fn say(&self, choices: &[InterfaceChoice]) {
+    fn say(&self, tables: &KernelTables, choices: &[InterfaceChoice]) {
         if let Some(pod) = self.assembly.identity().introduction() {
             tracing::info!("observing {pod}");
         }
         for choice in choices {
             tracing::info!("listening on {choice}");
+        }
+        if let Some(what) = fit_none(&self.settings, tables, choices) {
+            tracing::warn!("{what}: nothing is recorded until one fits");
         }
         for source in self.assembly.workloads().in_words() {
             tracing::info!("naming workloads from {source}");
@@ -567,19 +572,6 @@ fn rights(settings: &Settings) -> Vec<NeededRight> {
     .into_iter()
     .filter_map(|(wanted, right)| wanted.then_some(right))
     .collect()
-}
-
-/// IFACE as `KernelTables::choose` takes it: empty means by route. A node is observed on all of its interfaces.
-fn iface(settings: &Settings) -> String {
-    if settings.of_node() && settings.iface.given().is_none() {
-        return ANY.to_owned();
-    }
-    settings.iface.given().map(|names| names.join(",")).unwrap_or_default()
-}
-
-/// The addresses that are ours, by the interfaces and by OWN_IPS or POD_IPS.
-fn own_ips(tables: &KernelTables, settings: &Settings) -> Vec<std::net::IpAddr> {
-    tables.own_ips(settings.own_ips.given().map_or(&settings.pod_ips[..], |ips| &ips[..]))
 }
 
 fn listen(settings: &Settings, own: &OwnTraffic) -> Option<MetricsEndpoint> {

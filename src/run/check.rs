@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
-use super::iface;
+use super::place::{fit_none, iface};
 use crate::assembly::{Assembly, ProbedServer};
 use crate::cli::check::CheckFinding;
 use crate::config::RunConfig;
@@ -32,9 +32,14 @@ const LONGEST_ANSWER: usize = 1000;
 pub fn check(settings: &Settings, deep: bool) -> Vec<CheckFinding> {
     let mut findings = Vec::new();
     if settings.captures() {
-        let choices = KernelTables::read().choose(&iface(settings));
+        let tables = KernelTables::read();
+        let choices = tables.choose(&iface(settings));
         findings.extend([capability(), filter(settings, &choices)]);
         findings.extend(choices.iter().map(interface));
+        let unfit = fit_none(settings, &tables, &choices);
+        findings.extend(
+            unfit.map(|what| CheckFinding::warn(what, "nothing is recorded until one fits; `*` at its end fits all")),
+        );
     }
     if settings.records(RecordKind::Conntrack) {
         findings.extend(conntrack(settings));

@@ -11,6 +11,8 @@ use std::fs::File;
 use std::io::BufReader;
 use std::net::IpAddr;
 
+use crate::glob::Glob;
+
 /// libpcap's pseudo interface that is all of them.
 pub const ANY: &str = "any";
 
@@ -174,6 +176,18 @@ impl KernelTables {
     pub fn own_ips(&self, setting: &[IpAddr]) -> Vec<IpAddr> {
         let found = self.interfaces.iter().flat_map(|interface| &interface.addresses);
         found.chain(setting).map(IpAddr::to_canonical).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// What is said where none of the interfaces that are captured fits any of NODE_INTERFACES: then nothing is recorded.
+    pub fn fit_none(&self, patterns: &[Glob], choices: &[InterfaceChoice]) -> Option<String> {
+        let all = choices.iter().any(|choice| choice.interface == ANY);
+        let listed = self.interfaces.iter().map(|interface| &interface.name);
+        let captured = choices.iter().map(|choice| &choice.interface);
+        let names: Vec<&str> =
+            if all { listed.map(String::as_str).collect() } else { captured.map(String::as_str).collect() };
+        let fits = |name: &&str| patterns.iter().any(|pattern| pattern.matches(name.as_bytes()));
+        let none = !names.iter().any(fits);
+        none.then(|| format!("NODE_INTERFACES fits no interface that is captured ({})", names.join(", ")))
     }
 
     fn has(&self, name: &str) -> bool {
@@ -360,6 +374,24 @@ mod tests {
             assert_eq!(said(&there, with_any), ["any: named by IFACE, all interfaces"]);
         }
         assert_eq!(said(&there, "lo,auto"), ["lo: named by IFACE", "eth0: the default route goes there"]);
+    }
+
+    #[test]
+    fn patterns_of_a_nodes_interfaces_that_fit_none_are_said_with_what_there_is() {
+        let there = tables(&[interface("lo", true), interface("eth0", true)], V4, "", &[]);
+        let patterns = |texts: &[&str]| texts.iter().map(|text| Glob::new(text).unwrap()).collect::<Vec<_>>();
+        for (iface, texts, expected) in [
+            ("any", &["veth*", "cali*"][..], Some("lo, eth0")),
+            ("any", &["veth*", "eth?"], None),
+            ("any", &["*"], None),
+            ("eth0", &["lo"], Some("eth0")),
+            ("net1,eth0", &["eth*"], None),
+        ] {
+            let said = there.fit_none(&patterns(texts), &there.choose(iface));
+            let expected =
+                expected.map(|names| format!("NODE_INTERFACES fits no interface that is captured ({names})"));
+            assert_eq!(said, expected, "{iface} {texts:?}");
+        }
     }
 
     #[test]
