@@ -425,6 +425,8 @@ summed! {
         pub blind: Duration,
         /// Captures that were left at the end, as they were too far behind: what they had captured is not counted further.
         pub left: u64,
+        /// Other inputs than interfaces that could not be read, or failed: what they had to say was not heard.
+        pub unheard: u64,
     }
 }
 

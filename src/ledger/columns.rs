@@ -99,6 +99,8 @@ pub const INTERFACES: &[LedgerColumn<KernelCounters>] = columns! {
     "interface_openings" Counter(|k| k.opens) "How often an interface was opened.",
     "interface_away_seconds" Counter(|k| k.blind.as_secs())
         "Seconds an interface was waited for: what passed then was not seen.",
+    "inputs_failed" Counter(|k| k.unheard)
+        "Other inputs (connection tracking, logged packets, connects) that could not be read, or failed.",
 };
 
 /// payload = delivered + duplicate + held + discarded.

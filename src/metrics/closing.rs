@@ -23,7 +23,7 @@ pub fn closing_lines(
 ) -> String {
     let mut lines = Vec::new();
     let elsewhere = ledger.conntrack.opens + ledger.verdicts.opens + ledger.connects.opens;
-    if elsewhere == 0 || ledger.frames.frames > 0 || kernel.opens > 0 {
+    if elsewhere + kernel.unheard == 0 || ledger.frames.frames > 0 || kernel.opens > 0 {
         capture_lines(&mut lines, ledger, kernel);
         flow_lines(&mut lines, &ledger.flows);
         http_lines(&mut lines, ledger);
@@ -313,6 +313,10 @@ pub(crate) fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String,
     .collect();
     if kernel.left > 0 {
         out.push(format!("what {} had not worked off when the time was over", counted(kernel.left, "captures")));
+    }
+    if kernel.unheard > 0 {
+        let inputs = counted(kernel.unheard, "inputs");
+        out.push(format!("what {inputs} had to say: unreadable from the start, or failed (the log says which)"));
     }
     if kernel.blind > std::time::Duration::ZERO {
         out.push(format!("{:.1} seconds not captured: an interface could not be opened", kernel.blind.as_secs_f64()));

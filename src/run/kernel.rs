@@ -116,11 +116,12 @@ impl LiveParts {
         name: &str,
         run: impl FnOnce() -> Result<(), CaptureError> + Send + 'static,
     ) -> std::io::Result<()> {
-        let input = name.to_owned();
+        let (input, probe) = (name.to_owned(), self.metrics.probe());
         let capture = CaptureThread::start(name.to_owned(), &self.any_ended, move || -> CaptureResult {
             let outcome = run();
             if let Err(error) = &outcome {
                 tracing::error!(input, "cannot record: {error}");
+                probe.publish(&Ledger::default(), &KernelCounters { unheard: 1, ..KernelCounters::default() });
             }
             (SeenProtocols::default(), outcome)
         })?;

@@ -22,6 +22,8 @@ use crate::flow::Timestamp;
 
 /// What every kernel that can do it shows.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
+/// The release that has all of it.
+const SINCE: (u32, u32) = (5, 8);
 /// How long a wait for entries lasts at most: records are handed on at least so often.
 const TICK: Duration = Duration::from_millis(100);
 /// Entries read in a row before records are handed on.
@@ -57,6 +59,8 @@ pub enum ConnectsUnavailable {
     NoMap(String, String),
     /// The kernel does not take the program of this name.
     Refused(&'static str, String),
+    /// What fails may be missing in this release at all.
+    OldKernel(String, Box<Self>),
 }
 
 impl fmt::Display for ConnectsUnavailable {
@@ -69,10 +73,11 @@ impl fmt::Display for ConnectsUnavailable {
                 "{BTF} cannot be read: this kernel was built without BTF (CONFIG_DEBUG_INFO_BTF), or /sys is hidden from \
                  this container"
             ),
-            Self::NoMap(name, why) => {
-                write!(f, "the kernel does not make the map {name}: {why} (a ring buffer needs Linux 5.8)")
-            }
+            Self::NoMap(name, why) => write!(f, "the kernel does not make the map {name}: {why}"),
             Self::Refused(name, why) => write!(f, "the kernel does not take the program {name}: {why}"),
+            Self::OldKernel(release, why) => {
+                write!(f, "this is Linux {release}; ring buffers of BPF and its capabilities came with 5.8: {why}")
+            }
         }
     }
 }
@@ -86,7 +91,8 @@ impl From<ConnectsUnavailable> for CaptureError {
             ConnectsUnavailable::LeftOut
             | ConnectsUnavailable::NoBtf
             | ConnectsUnavailable::NoMap(..)
-            | ConnectsUnavailable::Refused(..) => {
+            | ConnectsUnavailable::Refused(..)
+            | ConnectsUnavailable::OldKernel(..) => {
                 Self::Input { input: "connects by eBPF", message: unavailable.to_string() }
             }
         }
@@ -96,6 +102,26 @@ impl From<ConnectsUnavailable> for CaptureError {
 /// Loads the program and attaches it. What belongs to the end of a system call is left out where the kernel refuses only
 /// that: `LoadedProgram::lacks` says so.
 pub fn load(options: &ConnectSourceOptions) -> Result<LoadedProgram, ConnectsUnavailable> {
+    load_here(options).map_err(|why| {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        of_kernel(release.trim(), why)
+    })
+}
+
+/// Distributions bring parts of later releases back to old ones, so only what fails is put down to that.
+fn of_kernel(release: &str, why: ConnectsUnavailable) -> ConnectsUnavailable {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let is_old = match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < SINCE,
+        _ => false,
+    };
+    if is_old && !matches!(why, ConnectsUnavailable::LeftOut) {
+        return ConnectsUnavailable::OldKernel(crate::settings::printable(release), Box::new(why));
+    }
+    why
+}
+
+fn load_here(options: &ConnectSourceOptions) -> Result<LoadedProgram, ConnectsUnavailable> {
     let whole = permitted(|| program::load(options, options.early || options.udp))?;
     match whole {
         Err(ConnectsUnavailable::Refused(program::EXIT, why)) => {
@@ -196,11 +222,32 @@ mod tests {
     }
 
     #[test]
+    fn what_fails_on_an_old_kernel_is_put_down_to_its_release() {
+        for (release, is_old) in [
+            ("5.7.19-1.el7", true),
+            ("4.18.0-553.el8_10.x86_64", true),
+            ("5.8.0", false),
+            ("5.10", false),
+            ("6.1.0-13-amd64", false),
+            ("10.2-rc1", false),
+            ("", false),
+            ("unknown", false),
+        ] {
+            let why =
+                of_kernel(release, ConnectsUnavailable::NoMap("ring".to_owned(), "EINVAL".to_owned())).to_string();
+            let expected = format!("this is Linux {release}; ");
+            assert_eq!(why.starts_with(&expected), is_old, "{why}");
+            assert!(why.ends_with("the map ring: EINVAL"), "{why}");
+        }
+        assert!(matches!(of_kernel("5.4", ConnectsUnavailable::LeftOut), ConnectsUnavailable::LeftOut));
+    }
+
+    #[test]
     fn each_reason_says_what_is_missing() {
         for (why, word) in [
             (ConnectsUnavailable::LeftOut, "cargo feature ebpf"),
             (ConnectsUnavailable::NoBtf, "CONFIG_DEBUG_INFO_BTF"),
-            (ConnectsUnavailable::NoMap("ring".to_owned(), "EINVAL".to_owned()), "Linux 5.8"),
+            (ConnectsUnavailable::NoMap("ring".to_owned(), "EINVAL".to_owned()), "map ring: EINVAL"),
             (ConnectsUnavailable::Refused("connect_end", "EPERM".to_owned()), "connect_end: EPERM"),
         ] {
             assert!(why.to_string().contains(word), "{why}");

@@ -64,6 +64,14 @@ fn a_capture_that_was_left_is_a_loss() {
 }
 
 #[test]
+fn an_input_that_could_not_be_read_is_a_loss_and_frames_that_no_one_asked_for_are_no_news() {
+    let kernel = KernelCounters { unheard: 1, ..KernelCounters::default() };
+    let text = closing_lines(&Ledger::default(), &kernel, &RecordLedger::default(), &[]);
+    let end = "LOST  what 1 input had to say: unreadable from the start, or failed (the log says which)\nThe ledger adds up.\n";
+    assert_eq!(text, format!("records  0\n{end}"));
+}
+
+#[test]
 fn who_was_blind_does_not_say_that_nothing_was_lost() {
     let (ledger, mut kernel, records, sinks) = quiet_run();
     kernel.blind = std::time::Duration::from_millis(2940);
