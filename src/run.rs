@@ -52,6 +52,7 @@ use crate::source::kernel_log;
 use crate::source::live::{
     self, CaptureError, CaptureOptions, Fanout, StopSender, StopSignal, check_filter, stop_pair,
 };
+use crate::source::memory;
 use crate::source::own_traffic::OwnTraffic;
 use crate::source::privilege::{NeededRight, NotPermitted, Privileges};
 
@@ -98,7 +99,10 @@ fn capture(config: &RunConfig) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::new()?;
-        LiveParts::start(config, connects)?.until_stopped(signals).await
+        let live = LiveParts::start(config, connects)?;
+        let bytes = memory::give_back_code();
+        tracing::debug!(bytes, "code that was mapped is given back; what runs is mapped again");
+        live.until_stopped(signals).await
     })
 }
 

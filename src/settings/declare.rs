@@ -87,8 +87,8 @@ macro_rules! settings {
         impl Settings {
             /// Parses every text by itself. What is wrong is added to the texts' own list, and its default taken.
             pub(super) fn parse(texts: &mut SettingTexts) -> Option<Self> {
-                $($(let $field = texts.parse::<$type>(stringify!($name));)*)*
-                Some(Self { $($($field: $field?,)*)* })
+                // In one expression: with a variable for each, the compiler makes 300 KB of ways to give them up.
+                Some(Self { $($($field: texts.parse::<$type>(stringify!($name))?,)*)* })
             }
         }
     };

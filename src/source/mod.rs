@@ -11,6 +11,7 @@ mod filter;
 pub mod interfaces;
 pub mod kernel_log;
 pub mod live;
+pub mod memory;
 mod netlink;
 pub mod nflog;
 pub mod own_traffic;

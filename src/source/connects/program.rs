@@ -10,6 +10,7 @@ use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 
 use super::{BTF, ConnectSourceOptions, ConnectsUnavailable, namespace};
 use crate::connects::{ConnectEngine, KernelCounts};
+use crate::source::memory;
 use crate::source::privilege::{self, NeededRight};
 
 /// Made of the C next to it by scripts/bpf.
@@ -45,7 +46,7 @@ impl fmt::Debug for LoadedProgram {
 
 pub(super) fn load(options: &ConnectSourceOptions, with_exit: bool) -> Result<LoadedProgram, ConnectsUnavailable> {
     let loaded = load_and_attach(options, with_exit);
-    give_memory_back();
+    memory::give_back_heap();
     loaded
 }
 
@@ -183,14 +184,4 @@ fn whole(error: &dyn Error) -> String {
         source = cause.source();
     }
     crate::settings::printable_up_to(LONGEST_ERROR, &text.replace('\n', " "))
-}
-
-/// Gives memory that was freed back to the machine: to load a program takes tens of megabytes for a moment.
-fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    #[allow(unsafe_code, reason = "std has no malloc_trim(3)")]
-    // SAFETY: takes no pointers.
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }
