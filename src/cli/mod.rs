@@ -276,6 +276,9 @@ fn as_netlog(matches: &ArgMatches, is_set: impl Fn(&str) -> bool) -> SettingPair
         let format = if format == "json" { Format::NetlogJson } else { Format::Netlog };
         format.word().to_owned()
     });
+    // No format is called so here, and that is how NetLog's long flag says it.
+    let long = given("FORMAT").filter(|format| format == "json").map(|_| Format::NetlogJson.word().to_owned());
+    let long = long.map(|format| ("FORMAT".to_owned(), format));
     let redis = given("netlog_redis");
     let by_environment = (is_set("REDIS_HOST") || is_set("REDIS_ADDR")) && !is_set("WORKLOADS");
     let names = (redis.is_some() || by_environment).then(|| "redis".to_owned());
@@ -289,6 +292,7 @@ fn as_netlog(matches: &ArgMatches, is_set: impl Fn(&str) -> bool) -> SettingPair
     .into_iter()
     .filter(|(name, _)| matches.get_one::<String>(name).is_none())
     .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    .chain(long)
     .collect()
 }
 

@@ -48,6 +48,8 @@ fn every_command_is_understood_and_none_means_run() {
     let netlog = parsed("podtap flows --interface eth0 --json --metrics-addr :9090").unwrap();
     let expected = [("RECORD", "flows"), ("IFACE", "eth0"), ("FORMAT", "netlog-json"), ("METRICS_ADDR", ":9090")];
     assert_eq!((netlog.command, netlog.flags), (Command::Run, pairs(&expected)));
+    let netlog = parsed("podtap flows -i eth0 --format json -m :9090").unwrap();
+    assert_eq!(netlog.flags, pairs(&expected));
     let netlog = parsed("podtap flows -i eth1 -f text -m :9191 --format ecs").unwrap();
     let expected = [("RECORD", "flows"), ("IFACE", "eth1"), ("FORMAT", "ecs"), ("METRICS_ADDR", ":9191")];
     assert_eq!(netlog.flags, pairs(&expected));
