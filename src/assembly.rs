@@ -22,7 +22,7 @@ pub use self::faults::UnusableSettings;
 pub use self::ledger::LedgerStatements;
 pub use self::sinks::{ProbedServer, StartedSinks};
 #[cfg(feature = "es")]
-pub use self::targets::elasticsearch_options;
+pub use self::targets::elasticsearch::elasticsearch_options;
 pub use self::targets::{place, proxies_in_use};
 
 use crate::attempts;
@@ -50,7 +50,6 @@ use crate::settings::{
 use crate::shape::proxy::TrustedProxies;
 use crate::shape::route::RouteRules;
 use crate::sink::{QueueLimits, SinkHandle};
-use crate::source::own_traffic;
 use crate::source::routes::HostRoutes;
 use crate::tcp;
 use crate::verdict::{self, PrefixPatterns, VerdictEngine};
@@ -454,7 +453,7 @@ fn dissect_config(config: &RunConfig, observer: &Observer, own_ips: Vec<IpAddr>)
                 None => TrustedProxies::default(),
                 Some(nets) => TrustedProxies::new(nets.iter().map(|net| net.0)),
             },
-            nonce: Some(own_traffic::nonce().value().to_owned()),
+            nonce: Some(exchange::own::nonce().clone()),
         },
         reads_http: settings.records(RecordKind::Http) || !records_flows,
         flows,

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use podtap::dissect::{Dissector, DissectorConfig};
+use podtap::format::msgpack;
 use podtap::format::{Observer, ecs};
 use podtap::record::Record;
 use podtap::redact::Redactor;
 use podtap::sink::RecordBlock;
-use podtap::sink::fluentd::encode_msgpack;
 use podtap::synth::Conversation;
 use podtap::tcp::CloseReason;
 
@@ -55,7 +55,7 @@ fn msgpack(out: &mut Vec<u8>, record: &Record, observer: &Observer) {
     let mut json = Vec::new();
     ecs::write_json(&mut json, record, observer);
     let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
-    encode_msgpack(&value, out).unwrap();
+    msgpack::encode(&value, out).unwrap();
 }
 
 /// Bytes of a record.

@@ -1,9 +1,8 @@
 //! How one outlet writes a record: format and encoding of a sink. Knows no field.
 
-use crate::format::{Encoded, Observer, cf, classic, conntrack_log, ecs, har, lightmon, netlog, text};
+use crate::format::{Encoded, Observer, cf, classic, conntrack_log, ecs, har, lightmon, msgpack, netlog, text};
 use crate::record::{Dataset, Record};
 use crate::settings::{Format, Settings, SinkName};
-use crate::sink::fluentd::encode_msgpack;
 use crate::terminal;
 
 /// Container runtimes split longer lines of standard output (CRI: 16 KiB).
@@ -122,7 +121,7 @@ fn expresses(format: Format, dataset: Dataset) -> bool {
 
 /// Into memory and of plain structs: it does not fail; if it did, the record would be counted as left out.
 fn pack(record: &impl serde::Serialize, out: &mut Vec<u8>) -> Encoded {
-    match encode_msgpack(record, out) {
+    match msgpack::encode(record, out) {
         Ok(()) => Encoded::Written,
         Err(error) => {
             tracing::error!(error, "internal error: a record could not be encoded as MessagePack; it is left out");

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn only_servers_that_get_ecs_are_told_one_of_the_capture_and_one_of_each_sink() {
+    fn only_servers_that_get_ecs_get_one_of_the_capture_and_one_of_each_sink() {
         for (to, format, interval, expected) in [
             ("fluentd", "auto", "60s", Some(&[("fluentd", 2)][..])),
             ("logstash,stdout", "ecs", "1ms", Some(&[("logstash", 3), ("stdout", 0)])),

@@ -89,15 +89,15 @@ impl Assembly {
             }
             SinkName::File => ReadySink::File(FileSink::new(targets::file(settings))),
             SinkName::Fluentd => ReadySink::Fluentd(several(settings.fluentd_concurrency.count(), || {
-                targets::fluentd(settings, &self.identity.observer(), own)
+                targets::fluentd::sink(settings, &self.identity.observer(), own)
             })?),
             SinkName::Logstash => ReadySink::Logstash(several(settings.logstash_concurrency.count(), || {
-                targets::logstash(settings, own)
+                targets::logstash::sink(settings, own)
             })?),
             #[cfg(feature = "es")]
             SinkName::Elasticsearch => {
                 ReadySink::Elasticsearch(several(settings.elasticsearch_concurrency.count(), || {
-                    targets::elasticsearch(settings)
+                    targets::elasticsearch::sink(settings)
                 })?)
             }
             #[cfg(not(feature = "es"))]

@@ -40,13 +40,6 @@ pub(crate) fn connection(conn: &ConnSummary, client: Direction, config: &Exchang
     })
 }
 
-/// Whether a request is podtap's own. A CONNECT that a library makes has the nonce in User-Agent: it takes no other header.
-pub(crate) fn is_own(method: &[u8], fields: &KnownFields<'_>, config: &ExchangeConfig) -> bool {
-    let Some(nonce) = config.nonce.as_ref().map(String::as_bytes) else { return false };
-    let in_user_agent = || fields.user_agent.and_then(|agent| agent.strip_suffix(b")")?.strip_suffix(nonce));
-    fields.nonce == Some(nonce) || method == b"CONNECT" && in_user_agent().is_some_and(|before| before.ends_with(b"("))
-}
-
 /// An exchange with neither half yet.
 pub(crate) fn empty(connection: Arc<ExchangeConnection>, id: CompactString, number: u32) -> Box<Exchange> {
     Box::new(Exchange::new(connection, id, number))
@@ -159,25 +152,4 @@ fn mime_type(value: &[u8], redactor: &Redactor) -> Option<CompactString> {
     let mut text = redactor.text(bare);
     text.make_ascii_lowercase();
     Some(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_is_ours_by_its_nonce_and_a_connect_also_by_its_user_agent() {
-        let (mark, agent) = ("0123456789abcdef".to_owned(), "podtap/1 (0123456789abcdef)".to_owned());
-        let config = ExchangeConfig { nonce: Some(mark.clone()), ..ExchangeConfig::default() };
-        let is_own = |method: &str, nonce: Option<&str>, user_agent: Option<&str>| {
-            let (nonce, user_agent) = (nonce.map(str::as_bytes), user_agent.map(str::as_bytes));
-            super::is_own(method.as_bytes(), &KnownFields { nonce, user_agent, ..KnownFields::default() }, &config)
-        };
-        assert!(is_own("POST", Some(&mark), None));
-        assert!(is_own("CONNECT", None, Some(&agent)));
-        assert!(!is_own("POST", None, Some(&agent)), "every other request of ours has the header");
-        assert!(!is_own("CONNECT", None, Some(&mark)));
-        assert!(!is_own("CONNECT", Some("0"), Some("podtap/1 ()")));
-        assert!(!super::is_own(b"CONNECT", &KnownFields::default(), &ExchangeConfig::default()));
-    }
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod fields;
 mod fill;
+pub mod own;
 pub(crate) mod room;
 
 use std::net::IpAddr;
@@ -11,7 +12,8 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-pub(crate) use self::fill::{client_ip, connection, empty, http09_response, is_own, request, response};
+pub(crate) use self::fill::{client_ip, connection, empty, http09_response, request, response};
+pub(crate) use self::own::is_own;
 use crate::flow::Timestamp;
 use crate::ledger::HttpLedger;
 use crate::pool::{LimitPool, PoolShare};
@@ -61,8 +63,8 @@ pub struct ExchangeConfig {
     pub own_ips: Vec<IpAddr>,
     /// Proxies whose word about the client is taken (TRUSTED_PROXIES).
     pub trusted_proxies: TrustedProxies,
-    /// Value of the nonce header that marks podtap's own requests.
-    pub nonce: Option<String>,
+    /// Marks podtap's own requests.
+    pub nonce: Option<own::Nonce>,
 }
 
 impl Default for ExchangeConfig {

@@ -1,6 +1,6 @@
 //! What all sessions together may keep in memory: heads under way, and exchanges that wait for something.
 //!
-//! No one is cut short for what others keep as long as there is room: each connection may have a share of what is free,
+//! No one is cut short for what others keep as long as there is room. Each connection may have a share of what is free,
 //! and a little even when nothing is. What is over that is recorded at once, as it is. Decides nothing about pairs.
 
 use crate::record::{Exchange, HttpHeader, HttpRequest, HttpResponse};

@@ -9,6 +9,7 @@ pub mod ecs;
 pub mod fields;
 pub mod har;
 pub mod lightmon;
+pub mod msgpack;
 pub mod netlog;
 mod observer;
 mod stamp;

@@ -1,19 +1,18 @@
 //! Fluentd's forward protocol v1: to Fluentd, Fluent Bit, Vector, the OpenTelemetry collector. Owns when a batch counts as
 //! delivered; bytes are made and read in `protocol`, sockets used in `link`.
 //!
-//! A batch is one PackedForward (or CompressedPackedForward) message whose `chunk` is the batch's id: the same records
-//! again carry the same chunk, so that a server that removes duplicates can. With FLUENTD_ACK (the default) a batch is
-//! delivered when its chunk was acknowledged, also late and over an earlier connection. Whatever else happens (no acknowledgement in time, another one, an end of
-//! the connection, nonsense) the socket is thrown away, the next host's turn comes, and the whole batch goes again:
-//! nothing is lost, at most the batch in flight arrives twice. No one is refused for good either: a wrong key or
-//! certificate gets repaired on one side or the other, and the records wait for that as long as the queue has room; the
-//! worker's backoff keeps the attempts rare.
+//! A batch is one PackedForward (or CompressedPackedForward) message whose `chunk` is the batch's id. The same records again carry the same
+//! chunk, so a server that removes duplicates can. With FLUENTD_ACK (the default) a batch is delivered when its chunk was acknowledged,
+//! also late and over an earlier connection. Anything else (no acknowledgement in time, another one, an end of the connection, nonsense)
+//! ends the connection. The next host's turn comes, and the whole batch goes again. Nothing is lost; at most the batch in flight arrives
+//! twice. No one is refused for good either. A wrong key or certificate gets repaired on one side or the other, and the records wait for
+//! that as long as the queue has room. The worker's backoff keeps the attempts rare.
 //!
-//! Without FLUENTD_ACK a batch counts as delivered when the kernel has taken it: what the server had not read when it
+//! Without FLUENTD_ACK a batch counts as delivered when the kernel has taken it. What the server had not read when it
 //! died is lost, and no one can know.
 //!
 //! One connection, kept alive between batches if the server allows it; no heartbeat. `deliver` takes the connection out
-//! of the sink and puts it back only when it is at rest: a future dropped at whatever await closes it.
+//! of the sink and puts it back only when it is at rest. So a future that is dropped at any await closes it.
 
 mod link;
 mod msgpack;
@@ -26,7 +25,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::link::{FluentdLink, LinkFault, Welcome};
-pub use self::msgpack::encode_msgpack;
 use self::protocol::{BatchPacker, TooLarge};
 pub use self::protocol::{ForwardCompression, ForwardCredentials};
 pub use self::tag::expand_tag;
@@ -35,7 +33,7 @@ use super::connect::{Connector, Late, Patience, ServerConnection};
 use super::{Batch, Delivery, DeliveryError, FailureReason, RejectedRecord, Sink, SinkError};
 
 /// How long `check` waits for a server to ask for a key where we have none, and how long a connection without
-/// acknowledgements does: such a server takes our records and throws them away without a word.
+/// acknowledgements does. Such a server takes our records and throws them away without a word.
 const HELO_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Longer than anybody listens.
@@ -71,7 +69,7 @@ impl Default for FluentdOptions {
     }
 }
 
-/// The fluentd sink. Bodies are msgpack maps (`encode_msgpack`).
+/// The fluentd sink. Bodies are msgpack maps (`format::msgpack`).
 #[derive(Debug)]
 pub struct FluentdSink {
     connector: Connector,
@@ -148,7 +146,7 @@ impl FluentdSink {
             match link.is_at_rest().await {
                 _ if self.reopen || outdated => link.close().await,
                 Ok(()) => return Ok(link),
-                Err(why) => tracing::debug!(sink = "fluentd", why = %why, "connection gone, making a new one"),
+                Err(why) => tracing::debug!(sink = "fluentd", why = %why, "connection lost; reconnecting"),
             }
         }
         self.reopen = false;

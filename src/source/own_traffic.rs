@@ -1,16 +1,14 @@
 //! podtap's own traffic, so that no record begets a record.
 //!
 //! Known by our own sockets, never by a sink's port: the application may talk to the same server. Behind a mesh proxy a
-//! second connection carries our requests that is not ours: there the `Nonce` header marks them. Does not drop
-//! anything: capture threads ask a `OwnTrafficView` for each segment, the HTTP parser asks the nonce.
+//! second connection carries our requests that is not ours: there `exchange::own` knows them by a header. Does not drop
+//! anything: capture threads ask a `OwnTrafficView` for each segment.
 
 mod sockets;
 mod table;
 
-use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::flow::{FiveTuple, IpProtocol};
@@ -47,7 +45,7 @@ impl OwnTraffic {
 
     /// We connect, or are connected, from `local` to `remote`.
     ///
-    /// Best called before connecting, with a socket already bound to port 0 (an unspecified address fits any): then not
+    /// Best called before connecting, with a socket already bound to port 0 (an unspecified address fits any). Then not
     /// even the handshake is taken for the application's. At the latest before the first byte is sent.
     pub fn add_connection(&self, local: SocketAddr, remote: SocketAddr) {
         let now = now();
@@ -103,48 +101,6 @@ impl OwnTrafficView {
     }
 }
 
-/// The header that marks our own HTTP requests wherever they pass.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Nonce(String);
-
-impl Nonce {
-    /// Its name, in lower case.
-    pub const NAME: &'static str = "x-podtap-nonce";
-
-    /// Its value: 32 hexadecimal digits.
-    pub fn value(&self) -> &str {
-        &self.0
-    }
-
-    /// A User-Agent for requests of ours that take no other header: a CONNECT that a library makes.
-    pub fn in_user_agent(&self) -> String {
-        format!("podtap/{} ({})", env!("CARGO_PKG_VERSION"), self.0)
-    }
-
-    /// Whether a header is this one. The name is compared without case (RFC 9110 §5.1).
-    pub fn marks(&self, name: &[u8], value: &[u8]) -> bool {
-        value == self.0.as_bytes() && name.eq_ignore_ascii_case(Self::NAME.as_bytes())
-    }
-}
-
-/// Not printed: who knows it could hide requests from the record.
-impl fmt::Debug for Nonce {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Nonce(…)")
-    }
-}
-
-/// The nonce of this process.
-pub fn nonce() -> &'static Nonce {
-    static NONCE: OnceLock<Nonce> = OnceLock::new();
-    NONCE.get_or_init(|| {
-        // std seeds its hashers with the system's random numbers; SipHash of nothing under such a key says nothing
-        // about the key.
-        let word = || RandomState::new().build_hasher().finish();
-        Nonce(format!("{:016x}{:016x}", word(), word()))
-    })
-}
-
 #[allow(clippy::disallowed_methods, reason = "an edge: how long a closed socket is remembered, never in a record")]
 fn now() -> Instant {
     Instant::now()
@@ -177,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_finds_the_connections_that_nobody_announced() {
+    fn a_refresh_finds_the_connections_that_were_not_announced() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let found = sockets::own();
@@ -197,18 +153,5 @@ mod tests {
         let mut view = own.view();
         own.add_listener("0.0.0.0:9090".parse().unwrap());
         assert!(view.0.changed().is_none());
-    }
-
-    #[test]
-    fn the_nonce_is_one_per_process_and_not_to_be_guessed_from_another() {
-        let nonce = nonce();
-        assert_eq!(nonce, super::nonce());
-        assert_eq!(nonce.value().len(), 32);
-        assert_ne!(nonce.value()[..16], nonce.value()[16..]);
-        assert!(nonce.marks(b"X-Podtap-Nonce", nonce.value().as_bytes()));
-        assert!(!nonce.marks(b"x-podtap-nonce", b"0000"));
-        assert!(!nonce.marks(b"x-other", nonce.value().as_bytes()));
-        assert!(!format!("{nonce:?}").contains(nonce.value()));
-        assert!(nonce.in_user_agent().ends_with(&format!(" ({})", nonce.value())), "as `http` looks for it");
     }
 }

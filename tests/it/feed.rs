@@ -1,5 +1,5 @@
-//! Records for sinks under test, sinks that are fed with them, and the looking on: anyone who looks at a ledger here finds
-//! it adding up, within its bounds, or the test fails. Knows no sink and no server.
+//! Records for sinks under test, and sinks that are fed with them. Anyone who looks at a ledger here finds it adding up,
+//! within its bounds, or the test fails. Knows no sink and no server.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use podtap::flow::Timestamp;
-use podtap::sink::fluentd::encode_msgpack;
+use podtap::format::msgpack;
 use podtap::sink::{
     BatchLimits, BlockPiece, QueueLimits, RecordBlock, RetryBackoff, SinkCounts, SinkHandle, SinkOptions, Sinks,
     WhenFull,
@@ -54,7 +54,7 @@ pub(crate) fn json_line(record: &Value) -> Vec<u8> {
 
 pub(crate) fn msgpack(record: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
-    encode_msgpack(record, &mut bytes).unwrap();
+    msgpack::encode(record, &mut bytes).unwrap();
     bytes
 }
 

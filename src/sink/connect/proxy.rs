@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::super::error::{DeliveryError, FailureReason};
 use super::HostPort;
+use crate::exchange::own::{Nonce, nonce};
 use crate::settings::SettingFault;
-use crate::source::own_traffic::{Nonce, nonce};
 
 /// The port of a proxy that names none.
 const PORT: u16 = 80;

@@ -1,10 +1,10 @@
 //! Requests to whichever node answers, by the `elasticsearch` crate. Owns TLS, credentials, time limit and failover; it
 //! does not know what is sent.
 //!
-//! Limits of that crate (9.1.0-alpha.1): it reads an answer whole, so only a declared Content-Length can be refused
-//! beforehand, and otherwise the time limit bounds it. It cannot expect another name in a certificate than the URL's.
-//! It asks for no product, and speaks to OpenSearch as well. Its CONNECT to a proxy takes no header but User-Agent: there
-//! the nonce is that marks it as ours.
+//! Limits of that crate (9.1.0-alpha.1): it reads an answer whole. So only a declared Content-Length can be refused
+//! beforehand; otherwise the time limit bounds it. It cannot expect another name in a certificate than the URL's. It asks
+//! for no product, and speaks to OpenSearch as well. Its CONNECT to a proxy takes no header but User-Agent: there the
+//! nonce is that marks it as ours.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,8 +27,8 @@ use super::super::connect::{
 };
 use super::super::error::{DeliveryError, FailureReason, retry_after};
 use super::options::{ElasticsearchOptions, host};
+use crate::exchange::own::{Nonce, nonce};
 use crate::settings::SettingFault;
-use crate::source::own_traffic::{Nonce, nonce};
 
 /// Largest answer to anything but `_bulk`: lists of templates are the long ones.
 pub(crate) const MOST_ANSWER: usize = 8 << 20;
@@ -299,7 +299,7 @@ fn advice(error: &TlsError) -> Option<&'static str> {
             Some("the answer is not TLS; if the port is one without TLS, it takes http:// in the URL")
         }
         TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => Some(
-            "the server's certificate is signed by nobody we trust: set ELASTICSEARCH_TLS_CA to the file with the \
+            "the server's certificate is signed by no authority that podtap trusts: set ELASTICSEARCH_TLS_CA to the file with the \
              certificate of its authority",
         ),
         _ => None,

@@ -220,7 +220,7 @@ async fn a_batch_is_one_request_marked_as_ours_and_the_server_is_asked_once() {
     );
     assert!(bulk.query.contains("items.*.status") && bulk.query.contains("require_data_stream=true"), "{}", bulk.query);
     for asked in &asked {
-        assert_eq!(asked.headers["x-podtap-nonce"], crate::source::own_traffic::nonce().value());
+        assert_eq!(asked.headers["x-podtap-nonce"], crate::exchange::own::nonce().value());
         assert_eq!(asked.headers["authorization"], "ApiKey aWQ6a2V5");
         assert!(asked.headers["user-agent"].starts_with("podtap/"));
     }
@@ -487,7 +487,7 @@ async fn what_is_no_such_server_is_said_to_be_none() {
         (
             404,
             "",
-            "does not tell its version (404: an empty answer, not the server's own: is there a gateway in between?); ELASTICSEARCH_API_VERSION can",
+            "does not report its version (404: an empty answer, not the server's own: is there a gateway in between?); ELASTICSEARCH_API_VERSION can",
         ),
         (401, "", "is there a gateway in between?); see ELASTICSEARCH_USERNAME, "),
     ] {

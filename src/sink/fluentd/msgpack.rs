@@ -1,23 +1,11 @@
-//! MessagePack: records out, answers in. Owns what the forward protocol needs of it, no more.
+//! MessagePack as servers answer in it. Records are written by `format::msgpack`.
 //!
-//! The reader trusts no length: a value is only ever made of bytes that are there, and anyone who calls it bounds those.
+//! Owns what the forward protocol needs of it, no more. The reader trusts no length: a value is only ever made of bytes that are there, and anyone who calls it bounds those.
 
 use rmp::Marker;
-use serde::Serialize;
 
 /// Values inside values that are followed; what servers answer has two levels.
 const MAX_DEPTH: usize = 8;
-
-/// Appends `record` as one msgpack value with the fields it has in JSON: structs are maps, addresses and the like are
-/// text. With an error nothing was appended.
-pub fn encode_msgpack<T: Serialize + ?Sized>(record: &T, out: &mut Vec<u8>) -> Result<(), String> {
-    let before = out.len();
-    let mut serializer = rmp_serde::Serializer::new(&mut *out).with_struct_map().with_human_readable();
-    record.serialize(&mut serializer).map_err(|why| {
-        out.truncate(before);
-        why.to_string()
-    })
-}
 
 /// A value of which only what the protocol uses is distinguished.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,13 +119,11 @@ fn length(input: &mut &[u8], n: usize) -> Result<usize, NoValue> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::net::IpAddr;
-
     use proptest::prelude::*;
     use serde_json::Value as Json;
 
     use super::*;
+    use crate::format::msgpack;
 
     fn json() -> impl Strategy<Value = Json> {
         let leaf = prop_oneof![
@@ -157,9 +143,9 @@ mod tests {
         })
     }
 
-    fn encoded<T: Serialize>(value: &T) -> Vec<u8> {
+    fn encoded(value: &Json) -> Vec<u8> {
         let mut out = Vec::new();
-        encode_msgpack(value, &mut out).unwrap();
+        msgpack::encode(value, &mut out).unwrap();
         out
     }
 
@@ -189,55 +175,6 @@ mod tests {
                 prop_assert!(rest.len() < input.len());
             }
         }
-    }
-
-    #[derive(Serialize)]
-    struct Inner {
-        ip: IpAddr,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        absent: Option<u8>,
-        kind: Kind,
-    }
-
-    #[derive(Serialize)]
-    #[serde(rename_all = "snake_case")]
-    enum Kind {
-        UnitKind,
-    }
-
-    #[derive(Serialize)]
-    struct Outer {
-        #[serde(rename = "@timestamp")]
-        at: &'static str,
-        #[serde(flatten)]
-        inner: Inner,
-        #[serde(flatten)]
-        labels: BTreeMap<&'static str, u64>,
-        list: [u16; 2],
-    }
-
-    #[test]
-    fn structs_are_maps_flattened_fields_stand_beside_the_others_and_addresses_are_text() {
-        let inner = Inner { ip: "10.0.0.1".parse().unwrap(), absent: None, kind: Kind::UnitKind };
-        let outer = Outer { at: "now", inner, labels: [("n", u64::MAX)].into(), list: [1, 2] };
-        let read: Json = rmp_serde::from_slice(&encoded(&outer)).unwrap();
-        assert_eq!(read, serde_json::to_value(&outer).unwrap());
-    }
-
-    #[test]
-    fn a_failed_encoding_leaves_what_was_there_before() {
-        struct Half;
-        impl Serialize for Half {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                use serde::ser::{Error, SerializeSeq};
-                let mut seq = serializer.serialize_seq(Some(2))?;
-                seq.serialize_element("half")?;
-                Err(S::Error::custom("no"))
-            }
-        }
-        let mut out = b"before".to_vec();
-        assert_eq!(encode_msgpack(&Half, &mut out), Err("no".to_owned()));
-        assert_eq!(out, b"before");
     }
 
     #[test]

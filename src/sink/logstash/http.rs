@@ -24,8 +24,8 @@ use self::exchange::{HttpAnswer, LiveConnection, Once};
 use super::super::connect::{Connector, HttpProxy, Patience, ServerConnection};
 use super::super::{Batch, Delivery, DeliveryError, FailureReason, RejectedRecord, SinkError};
 use super::{HttpBody, LogstashLogin, LogstashOptions};
+use crate::exchange::own::{Nonce, nonce};
 use crate::settings::SettingFault;
-use crate::source::own_traffic::{Nonce, nonce};
 
 /// Characters of the server's words that are shown.
 const WORDS_TOLD: usize = 120;
@@ -51,7 +51,7 @@ impl fmt::Debug for HttpTransport {
 impl HttpTransport {
     pub(super) fn new(connector: Connector, options: LogstashOptions) -> Result<Self, SettingFault> {
         let wrong = |why: &str| SettingFault::new("LOGSTASH_PATH", why);
-        let path: Uri = options.path.parse().map_err(|_| wrong("no path of a URL"))?;
+        let path: Uri = options.path.parse().map_err(|_| wrong("not the path of a URL"))?;
         if !options.path.starts_with('/') || path.authority().is_some() {
             return Err(wrong("a path begins with /"));
         }

@@ -12,8 +12,8 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use super::access::{ApiAccess, in_words};
+use crate::exchange::own;
 use crate::sink::connect::{ConnectTimeouts, Connector, LoadedTls, OnSocket};
-use crate::source::own_traffic;
 
 /// How long an answer may take, and each piece of its body.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -131,12 +131,12 @@ impl ApiConnection {
     }
 
     fn request(&self, path: &str) -> Result<Request<NoBody>, RequestTrouble> {
-        let nonce = own_traffic::nonce();
+        let nonce = own::nonce();
         let mut request = Request::get(format!("{}{path}", self.access.prefix))
             .header("host", self.access.host.to_string())
             .header("accept", "application/json")
             .header("user-agent", concat!("podtap/", env!("CARGO_PKG_VERSION")))
-            .header(own_traffic::Nonce::NAME, nonce.value());
+            .header(own::Nonce::NAME, nonce.value());
         if let Some(credentials) = self.access.authorization().map_err(RequestTrouble::Failed)? {
             request = request.header("authorization", credentials);
         }

@@ -1,4 +1,4 @@
-//! An HTTP proxy between a sink and its server: every sink that speaks HTTP goes through it, in the clear and in TLS, and
+//! An HTTP proxy between a sink and its server. Every sink that speaks HTTP goes through it, in the clear and in TLS, and
 //! what it asks there can be recognised as podtap's own. Owns no protocol behind the proxy.
 
 use std::io::{Read, Write};
@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use podtap::exchange::own::nonce;
 use podtap::ledger::FailureReason;
 use podtap::sink::connect::{ProxySettings, TlsOptions};
 use podtap::sink::{SinkHandle, UndeliveredPolicy};
-use podtap::source::own_traffic::nonce;
 
 use super::tls::terminator;
 use super::{Peer, Way, assert_arrived, every_peer, finish, in_flight, offer, watch};

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use flate2::read::GzDecoder;
 
 use super::*;
-use crate::source::own_traffic::nonce;
+use crate::exchange::own::nonce;
 
 const THREE: [&str; 3] = ["{\"a\":1}\n", "{\"b\":2}\n", "{\"c\":3}\n"];
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -160,7 +160,7 @@ async fn records_that_a_server_refuses_are_rejected_with_its_words_and_the_next_
 }
 
 #[tokio::test]
-async fn whatever_else_happens_costs_one_attempt_and_is_told() {
+async fn whatever_else_happens_costs_one_attempt_and_is_reported() {
     let server = listener().await;
     for (answer, words) in [
         (&b""[..], "no answer within 80ms"),
