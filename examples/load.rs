@@ -1,7 +1,7 @@
 //! A paced HTTP client: this many requests a second over this many keep-alive connections, and an exact count of answers.
 //!
 //! `cargo run --release --example load -- 127.0.0.1:8080 --rate 500 --seconds 10 --connections 20`. Each request goes out
-//! at its own time, whether or not others are still waiting, so a slow server does not slow the load down unnoticed.
+//! at its own time, whether or not others are still waiting. So a slow server cannot slow the load down unnoticed.
 
 use std::io;
 use std::net::SocketAddr;

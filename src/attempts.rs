@@ -322,8 +322,8 @@ mod tests {
         connects.on_segment(&segment, out);
     }
 
-    /// What is recorded of one connect: `S` its SYN, `A` the answer, `R` a RST of the server, `r` one of another
-    /// connection, `c` one of the client, `.` anything the client sends then, `|` a tick; each at that second.
+    /// What is recorded of one connect, each sign at its second: `S` its SYN, `A` the answer, `R` a RST of the server,
+    /// `r` one of another connection. `c` is a RST of the client, `.` anything the client sends then, `|` a tick.
     fn told(packets: &[(char, i64)]) -> Vec<(&'static str, u64, u64)> {
         const S: u8 = TcpFlags::SYN;
         const A: u8 = TcpFlags::ACK;

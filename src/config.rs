@@ -74,8 +74,8 @@ fn memory_limit_in(groups: &str, mount: &Path) -> Option<u64> {
     [second, first].into_iter().flatten().min()
 }
 
-/// The least limit of `path` and all above it. In a container the mount may show the container's own group as its
-/// root, while `path` is the host's: what does not exist is passed over.
+/// The least limit of `path` and all above it. In a container the mount may show the container's own group as its root,
+/// while `path` is the host's. What does not exist is passed over.
 fn least_limit(mount: &Path, path: &str, file: &str) -> Option<u64> {
     let inside: PathBuf = Path::new(path).components().filter(|part| matches!(part, Component::Normal(_))).collect();
     let limits = inside.ancestors().filter_map(|group| {

@@ -204,8 +204,8 @@ impl Dissector {
         self.handle_clock(now);
     }
 
-    /// Ticks come at whole multiples of the interval, all of them, each before what was captured after it: so records
-    /// do not depend on when somebody looked, and a replay gives those that seeing it live gave.
+    /// Ticks come at whole multiples of the interval, all of them, each before what was captured after it. So records
+    /// do not depend on when somebody looked, and a replay gives the same as a live capture.
     fn handle_clock(&mut self, now: Timestamp) {
         let before = std::mem::replace(&mut self.newest, now);
         let next = match self.next_check {
@@ -227,7 +227,7 @@ impl Dissector {
     ///
     /// A connection is ticked until it is idle too long: this many ticks, and each frame prolongs only its own. Not so once
     /// the clock was set back, as then none grows older. A capture whose clock jumps back and forth could make each frame
-    /// cost a look at all connections; so there a tick has to be paid for, and is left out where it is not.
+    /// cost a look at all connections. So there a tick must be paid for, and is left out where it is not.
     fn tick_from(&mut self, next: Timestamp, end: Timestamp) {
         let last = Timestamp(end.0.saturating_sub_unsigned(self.check_every));
         if last <= self.been_through {

@@ -199,8 +199,8 @@ impl ConnKey {
         }
     }
 
-    /// The same in one comparison, and put together from numbers: reading whole what a decoder has just written piece by
-    /// piece makes the processor wait, and this is on the path of every packet.
+    /// The same in one comparison, and put together from numbers, as this is on the path of every packet. To read whole
+    /// what a decoder has just written piece by piece makes the processor wait.
     #[inline]
     fn of_v4(source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16)) -> (Self, Direction) {
         let number = |(ip, port): (Ipv4Addr, u16)| u64::from(ip.to_bits()) << 16 | u64::from(port);

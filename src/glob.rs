@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn case_counts_unless_told_otherwise() {
+    fn case_counts_by_default() {
         assert!(!Glob::new("Kube*").unwrap().matches(b"kube-probe"));
         assert!(Glob::ignoring_case("Kube*").unwrap().matches(b"KUBE-probe"));
     }

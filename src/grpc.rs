@@ -1,8 +1,8 @@
-//! Calls on top of a body, of gRPC, gRPC-Web and the Connect protocol: messages counted across frames and chunks, and what
-//! headers and the end of the body say.
+//! Calls on top of a body, of gRPC, gRPC-Web and the Connect protocol. Counts messages across frames and chunks, and reads
+//! what headers and the end of the body say.
 //!
-//! Sees no frame boundaries and keeps no message. What ends a body of gRPC-Web or Connect (trailers, a JSON object), and
-//! the error that a unary call of Connect has for a body, is kept instead of counted.
+//! Sees no frame boundaries and keeps no message. What ends a body of gRPC-Web or Connect (trailers, a JSON object) is
+//! kept instead of counted. So is the error that a unary call of Connect has for a body.
 
 mod base64;
 mod connect;

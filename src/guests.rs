@@ -1,6 +1,6 @@
 //! Who may be connected to a port of ours: places for connections, and bytes of requests under way, both bounded. Where
-//! there is none left for the next one, who has kept it longest without a whole request has to go; so those that are slow,
-//! or say nothing, keep no one else out.
+//! there is none left for the next one, the one that has kept it longest without a whole request goes. So those that are
+//! slow, or say nothing, keep no one else out.
 //!
 //! Accepts and answers nothing, and knows no protocol: that is the servers' (`metrics::endpoint`, `webhook`).
 
@@ -61,7 +61,7 @@ impl Guests {
     }
 
     /// A place for one more. Half of the places are for those that have not asked for anything yet, half for those that
-    /// have: neither sort can push out the other.
+    /// have. Neither sort can push out the other.
     pub(crate) fn admit(self: &Arc<Self>) -> Guest {
         let mut state = self.lock();
         while state.guests.len() >= self.limits.connections.max(1) {
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_to_go_is_told_and_the_end_waits_for_the_last_one() {
+    async fn connections_that_must_go_are_announced_and_the_end_waits_for_the_last_one() {
         let guests = guests(1, 1);
         let first = guests.admit();
         let second = guests.admit();

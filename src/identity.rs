@@ -1,5 +1,5 @@
-//! The observer as it is now: names from the settings, labels and annotations from the files of the Downward API, which
-//! the kubelet rewrites when they change.
+//! The observer as it is now: names from the settings, labels and annotations from the files of the Downward API. The
+//! kubelet rewrites those files when they change.
 //!
 //! Calls no API server. Who writes records subscribes to it (`published`).
 

@@ -64,7 +64,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let targets: Targets = level.parse().map_err(|error| format!("LOG_LEVEL: {error}"))?;
-    // What cannot be written is not written: the library's own word about that goes to standard error too, by
+    // What cannot be written is not written. The library's own word about that goes to standard error too, by
     // `eprintln!`, and would end a capture thread by a panic.
     let subscriber = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE);
     let subscriber = subscriber.with_writer(writer).log_internal_errors(false);

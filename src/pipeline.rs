@@ -14,8 +14,8 @@ use crate::metrics::{MetricsProbe, WaitingRequests};
 use crate::record::Record;
 use crate::sink::{BlockPiece, RecordBlock, SinkHandle};
 
-/// A block is handed over when it has grown so far, or with `flush`: large enough that the hand-over costs next to
-/// nothing for each record, small enough to share a core's cache with the application.
+/// A block is handed over when it has grown to this size, or with `flush`. It is large enough that the hand-over costs
+/// next to nothing for each record, and small enough to share a core's cache with the application.
 pub const BLOCK_BYTES: usize = 128 << 10;
 
 /// Blocks kept for reuse, per format.

@@ -154,8 +154,8 @@ impl Record {
 pub struct Exchange {
     /// The connection.
     pub connection: Arc<ExchangeConnection>,
-    /// `event.id`: `<connection id>.<offset of the request in its stream, hex>`; an orphan response has its own
-    /// offset behind `r`; a late response has its request's id and `.late` behind it.
+    /// `event.id`: `<connection id>.<offset of the request in its stream, hex>`. An orphan response has its own offset
+    /// behind `r`; a late response has its request's id and `.late` behind it.
     pub id: CompactString,
     /// 1, 2, … within the connection, by its request; 0: of an unknown one.
     pub number: u32,

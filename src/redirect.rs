@@ -1,4 +1,4 @@
-//! Connections that a mesh redirects to its proxy, as they look on `lo`: what the client sends goes to the proxy, and what
+//! Connections that a mesh redirects to its proxy, as they look on `lo`. What the client sends goes to the proxy. What
 //! comes back comes from where the client meant to go, because the kernel undoes the redirection before the answer passes
 //! `lo`. Gives both halves one name: the client and where it meant to go.
 //!
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn a_syn_nobody_answers_goes_on_as_it_is_and_so_do_those_at_the_end() {
+    fn an_unanswered_syn_goes_on_as_it_is_and_so_do_those_at_the_end() {
         let mut redirects = redirects();
         traced(&mut redirects, &[(CLIENT, PROXY, SYN, 100, 0)]);
         assert!(redirects.on_timeout(Timestamp(2 * SECOND)).is_empty());

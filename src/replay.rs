@@ -30,7 +30,7 @@ use crate::tcp::CloseReason;
 
 /// Records handed on at once.
 const AT_ONCE: usize = 128;
-/// Larger than a capture's blocks: no one waits for these records, no application wants the cache, and to wake the other
+/// Larger than a capture's blocks. No one waits for these records, no application wants the cache, and to wake the other
 /// thread less often is worth more.
 const BLOCK_BYTES: usize = 256 << 10;
 
@@ -132,7 +132,7 @@ fn hopeless(sinks: &[SinkStatus]) -> Option<String> {
     let mut troubled = sinks.iter().filter(|sink| local.contains(&&*sink.name));
     troubled.find_map(|SinkStatus { name, trouble, .. }| {
         let (error, lasting) = trouble.as_ref().filter(|(_, lasting)| *lasting >= LOCAL_PATIENCE)?;
-        Some(format!("{name} takes nothing for {} s, giving up: {error}", lasting.as_secs()))
+        Some(format!("{name} has accepted nothing for {} s; giving up: {error}", lasting.as_secs()))
     })
 }
 

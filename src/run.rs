@@ -63,7 +63,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const GIVING_UP: Duration = Duration::from_secs(1);
 /// How many seconds lie between two looks at the addresses, and at whether a mesh proxy listens.
 const LOOK_AROUND: u32 = 5;
-/// When a mesh proxy is looked for, in seconds after the start: it may start later than podtap, and a pod can join
+/// When a mesh proxy is looked for, in seconds after the start. It may start later than podtap, and a pod can join
 /// Istio's ambient mode at any time. Looking takes some milliseconds, the kernel's table of sockets being large even when
 /// empty.
 const MESH_AT: [u32; 3] = [5, 10, 20];
@@ -499,7 +499,7 @@ fn say_closing_lines(seen: &MetricsSnapshot, counts: &[(String, SinkCounts)], pr
 }
 
 /// Everything that was counted so far. Where no capture counts any more, and none ever saw anything, that was blindness
-/// from `began` on: no one must say then that nothing was lost.
+/// from `began` on. No one must say then that nothing was lost.
 fn seen(metrics: &Metrics, began: Option<Instant>) -> MetricsSnapshot {
     let mut seen = metrics.snapshot();
     if let (0, Some(began)) = (seen.kernel.opens, began) {

@@ -1,7 +1,7 @@
 //! `podtap view`: records in JSON back to lines for eyes, filtered, with a summary.
 //!
-//! One thread reads and cuts the input into blocks of whole lines, a few turn those into text, and one writes what they made,
-//! in order. Captures nothing.
+//! One thread reads the input and cuts it into blocks of whole lines. A few turn those into text, and one writes what they
+//! made, in order. Captures nothing.
 
 mod input;
 mod lines;

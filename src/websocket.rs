@@ -1,7 +1,7 @@
 //! WebSocket (RFC 6455): counts frames and messages of both ends, finds the close.
 //!
 //! Reads what lies behind an upgrade, over HTTP/1.1 or in a stream of HTTP/2. Keeps no payload and undoes no compression.
-//! Where bytes are missing outside a payload it stops counting that end, for nothing marks the next frame's beginning: what
+//! Where bytes are missing outside a payload it stops counting that end, for nothing marks the next frame's beginning. What
 //! was counted is not recorded then.
 
 use crate::record::{ConnectionSide, SocketCounts, WebSocket};

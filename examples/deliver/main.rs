@@ -1,9 +1,9 @@
 //! How fast records are delivered: `scripts/bench/deliver [RECORDS]`.
 //!
-//! Each sink runs as in podtap, queue, batches and all, towards a receiver on loopback that looks at nothing but where a
-//! batch ends and answers. Next to it the same JSON goes to a file. Prints a Markdown table: records a second by the clock,
-//! what a record costs the sink's own thread, how many that thread could do with a core for itself, and that as a share of
-//! what the file's can.
+//! Each sink runs as in podtap, queue, batches and all. The receiver on loopback looks at nothing but where a batch ends,
+//! and answers. Next to it the same JSON goes to a file. Prints a Markdown table: records a second by the clock, and
+//! what a record costs the sink's own thread. Then how many that thread could do with a core for itself, also as a share
+//! of what the file's can.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark ends where something is wrong")]
 

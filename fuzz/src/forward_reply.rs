@@ -1,5 +1,5 @@
-//! Any answer of a forward server: whole and of the protocol, not whole yet, or nonsense; and the same however much of
-//! it, and whatever behind it, has arrived.
+//! Any answer of a forward server: whole and of the protocol, not whole yet, or nonsense. The result is the same
+//! however much of it, and whatever behind it, has arrived.
 
 use podtap::sink::fluentd::protocol::{ForwardReply, MAX_REPLY, decode_reply};
 

@@ -1,6 +1,6 @@
 //! Correct traffic of one connection, then spoilt. No wrong pair may come of it, whatever was lost, cut, repeated or
 //! reordered, if its client waits for each answer. One that asks in advance can look as if it waited when enough of it is
-//! missing: then a wrong pair must at least be labelled. Every response names its request in its reason phrase, and nearly so
+//! missing. Then a wrong pair must at least be labelled. Every response names its request in its reason phrase, and nearly so
 //! in its status.
 
 use std::collections::VecDeque;

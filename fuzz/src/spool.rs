@@ -7,8 +7,8 @@ use podtap::sink::spool::layout::{HEADER, segment, survey};
 
 const MARKER: [u8; 4] = [0xf0, 0, 0x9f, 0x31];
 
-/// First byte even: the rest is a segment's bytes. Odd: a script: offset (2 bytes), length and value of the damage, then
-/// bodies up to a zero byte each; the segment is made of them, and damaged.
+/// First byte even: the rest is a segment's bytes. Odd: a script. It has offset (2 bytes), length and value of the
+/// damage, then bodies up to a zero byte each. The segment is made of them, and damaged.
 pub fn run(bytes: &[u8]) {
     match bytes.split_first() {
         Some((kind, rest)) if kind % 2 == 0 => {

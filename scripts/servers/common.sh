@@ -1,7 +1,7 @@
 # What the scripts of this directory share; sourced by them, does nothing of itself.
 #
-# Servers come from package registries through their ordinary clients (mvn), are kept under
-# ${XDG_CACHE_HOME:-~/.cache}/podtap/servers (of root: /var/cache/podtap/servers), and run from a directory of their own, which the caller chooses.
+# Servers come from package registries through their ordinary clients (mvn). They are kept under ${XDG_CACHE_HOME:-~/.cache}/podtap/servers
+# (of root: /var/cache/podtap/servers). They run from a directory that the caller chooses.
 
 set -eu
 

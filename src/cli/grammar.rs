@@ -139,7 +139,7 @@ fn top() -> clap::Command {
     let speed = Arg::new("speed").long("speed").value_name("TIMES").value_parser(value_parser!(f64)).default_value("1");
     let from = Arg::new("from").long("from").value_name("WHERE").value_parser(super::top_from);
     command("top", "Watch traffic on a full screen, live or of captures: rates, latency, failures").args([
-        files.help("Captures to play back; without, a running podtap is watched, and where none runs it captures"),
+        files.help("Captures to play back. Without one: watch a running podtap, or capture where none runs"),
         from.help("`running`: watch the podtap that runs here; :PORT: the one with this metrics port; `capture`: capture here"),
         speed.help("How fast captures are played back: 10 is ten times as fast, 0 as fast as they can be read"),
     ])

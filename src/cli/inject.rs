@@ -170,7 +170,7 @@ fn no_yaml(source: &ManifestSource, malformed: &MalformedYaml) -> String {
     let MalformedYaml { line, column, why } = malformed;
     let template = source.text.contains("{{");
     let advice = if template { "; if this is a template, render it first (helm template)" } else { "" };
-    format!("{}:{line}:{column}: no YAML: {}{advice}", source.name, printable(why))
+    format!("{}:{line}:{column}: not YAML: {}{advice}", source.name, printable(why))
 }
 
 /// A line for each object; what could not be done is wrong, unless one is to keep going.
@@ -198,7 +198,7 @@ fn account(sources: &[ManifestSource], reports: &[InjectReport], keep_going: boo
         }
     }
     if !wrong.is_empty() {
-        wrong.push("nothing is written; --keep-going leaves as it is what is not possible".to_owned());
+        wrong.push("nothing is written; --keep-going skips what cannot be edited".to_owned());
         return String::new();
     }
     lines

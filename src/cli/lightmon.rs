@@ -110,9 +110,9 @@ fn config(text: &str) -> Result<SettingPairs, String> {
         if line.trim_start().is_empty() || line.trim_start().starts_with('#') || line == "---" {
             continue;
         }
-        let (key, value) = line.split_once(':').ok_or_else(|| format!("line {number} is no `key: value`"))?;
+        let (key, value) = line.split_once(':').ok_or_else(|| format!("line {number} is not `key: value`"))?;
         if !KEYS.contains(&key) {
-            return Err(format!("line {number}: {key:?} is no key of lightmon ({})", KEYS.join(", ")));
+            return Err(format!("line {number}: {key:?} is not a key of lightmon ({})", KEYS.join(", ")));
         }
         pairs.insert(
             key.to_owned(),

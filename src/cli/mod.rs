@@ -309,7 +309,7 @@ fn files(matches: &ArgMatches) -> Vec<CaptureInput> {
     matches.get_many("file").into_iter().flatten().cloned().map(input).collect()
 }
 
-/// Who names an interface or a packet filter wants a capture of its own.
+/// An interface or a packet filter on the command line asks for a separate capture.
 #[cfg(feature = "top")]
 fn top(matches: &ArgMatches) -> TopRequest {
     let captures = ["IFACE", "CAP_FILTER"].into_iter().any(|name| matches.get_one::<String>(name).is_some());

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_stands_beside_its_origin_and_default() {
+    fn a_value_is_shown_with_its_origin_and_default() {
         let text = listing(&[("TIMEOUTAFTERMS", "5s"), ("FILE_KEP", "3")], &[("FORMAT", "classic")]);
         for part in [
             "FORMAT                     classic  (from flag; default auto)\n",

@@ -96,7 +96,7 @@ fn variables(matches: &ArgMatches) -> Result<SettingPairs, String> {
 
 fn image(text: &str) -> Result<String, String> {
     let fine = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
-    if fine { Ok(text.to_owned()) } else { Err("no name of an image".to_owned()) }
+    if fine { Ok(text.to_owned()) } else { Err("not the name of an image".to_owned()) }
 }
 
 /// The name of a ConfigMap or Secret (RFC 1123, as Kubernetes reads it).
@@ -111,7 +111,7 @@ fn name(text: &str) -> Result<String, String> {
 
 fn quantity(text: &str) -> Result<String, String> {
     let fine = text == "none" || amount_of(text).is_some_and(|amount| amount > 0.0);
-    if fine { Ok(text.to_owned()) } else { Err("no quantity as Kubernetes writes them (10m, 64Mi)".to_owned()) }
+    if fine { Ok(text.to_owned()) } else { Err("not a quantity as Kubernetes writes them (10m, 64Mi)".to_owned()) }
 }
 
 fn amount_of(text: &str) -> Option<f64> {
@@ -126,7 +126,7 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("no NAME=VALUE")?;
     let first = |c: char| c.is_ascii_alphabetic() || c == '_';
     let fine = name.starts_with(first) && name.chars().all(|c| first(c) || c.is_ascii_digit());
-    if fine { Ok((name.to_owned(), value.to_owned())) } else { Err(format!("{name:?} is no name of a variable")) }
+    if fine { Ok((name.to_owned(), value.to_owned())) } else { Err(format!("{name:?} is not the name of a variable")) }
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ fn ask(listen: &ListenAddress) -> Result<String, String> {
         .and_then(|()| stream.write_all(b"GET /status HTTP/1.1\r\nHost: podtap\r\nConnection: close\r\n\r\n"))
         .and_then(|()| stream.take(LONGEST_ANSWER).read_to_end(&mut answer));
     asked.map_err(|why| format!("{place} (METRICS_ADDR) accepts connections and does not answer: {why}"))?;
-    let foreign = || format!("what listens on {place} (METRICS_ADDR) is no podtap of this version");
+    let foreign = || format!("what listens on {place} (METRICS_ADDR) is not a podtap of this version");
     let answer = String::from_utf8(answer).map_err(|_| foreign())?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(foreign)?;
     let is_json = head.to_ascii_lowercase().contains("content-type: application/json");
@@ -316,7 +316,7 @@ mod tests {
                 stream.write_all(answer.as_bytes()).unwrap();
             });
             let why = ask(&ListenAddress { ip: Some(address.ip()), port: address.port() }).unwrap_err();
-            assert!(why.ends_with("is no podtap of this version"), "{why}");
+            assert!(why.ends_with("is not a podtap of this version"), "{why}");
             server.join().unwrap();
         }
     }

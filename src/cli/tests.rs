@@ -86,7 +86,7 @@ fn a_manifest_may_be_named_with_or_without_f() {
 }
 
 #[test]
-fn a_flag_stands_before_or_after_the_command_and_the_last_one_counts() {
+fn a_flag_comes_before_or_after_the_command_and_the_last_one_counts() {
     for (line, format) in [
         ("podtap --format text replay x", "text"),
         ("podtap replay x --format text", "text"),

@@ -1,7 +1,7 @@
 //! Who asked for which connection and when, by the connects that were read: one thread writes, capture threads ask.
 //!
 //! Ports are used again, so addresses and ports alone prove nothing. A connection is a process's where its SYN was captured
-//! between the moment at which the process asked and the moment at which the kernel knew the result: no two sockets of one
+//! between the moment at which the process asked and the moment at which the kernel knew the result. No two sockets of one
 //! network namespace have the same ends at the same time. Guesses nothing: two that fit are none.
 
 use std::collections::VecDeque;

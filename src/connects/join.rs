@@ -1,8 +1,8 @@
 //! Puts the process into records of exchanges and flows, and into failed connects that packets show. One for each capture
 //! thread.
 //!
-//! A connect is known in the kernel before the first byte of its connection is sent, but it may be read after the packets:
-//! then a record waits until the connects were read up to its end. Owns those that wait; decides nothing about the process
+//! A connect is known in the kernel before the first byte of its connection is sent, but it may be read after the packets.
+//! Then a record waits until the connects were read up to its end. Owns those that wait; decides nothing about the process
 //! (`askers`), and leaves nothing out.
 
 use std::collections::VecDeque;

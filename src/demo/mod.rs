@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn every_scene_has_a_connection_of_its_own_and_ends_it() {
+    fn every_scene_opens_one_connection_and_ends_it() {
         let ends = |step: &ScriptStep| matches!(step, ScriptStep::Close | ScriptStep::HangUp | ScriptStep::Reset);
         for scene in scenes::mix() {
             let (last, before) = scene.steps.split_last().unwrap();

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_holds_for_its_time_and_two_names_are_both_told() {
+    fn a_name_holds_for_its_time_and_two_names_are_both_given() {
         let learnt = LearntNames::default();
         learnt.learn(&answer("a.lan", 1, 100), at(10));
         learnt.learn(&answer("b.lan", 1, 5), at(50));

@@ -111,7 +111,7 @@ fn a_half_is_judged_by_what_is_known_of_it() {
 }
 
 #[test]
-fn only_one_direction_is_kept_when_told_so() {
+fn only_one_direction_is_kept_when_asked_for() {
     let config = FilterConfig { only_direction: vec![NetworkDirection::Egress], ..FilterConfig::default() };
     for (direction, expected) in
         [(Some(NetworkDirection::Egress), KEEP), (Some(NetworkDirection::Ingress), IGNORED), (None, KEEP)]

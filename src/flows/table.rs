@@ -315,8 +315,8 @@ impl FlowTable {
         self.ledger.records += 1;
     }
 
-    /// Gives up one flow: the oldest that may be stray while those take more than an eighth, so that a flood cannot push
-    /// out the others; else a settled one that was silent since the hand passed by. False when there is none.
+    /// Gives up one flow, so that a flood cannot push out the others. It is the oldest that may be stray while those
+    /// take more than an eighth; else a settled one that was silent since the hand passed by. False when there is none.
     fn evict(&mut self, now: Timestamp, out: &mut Vec<Record>) -> bool {
         let strays_first = self.unsettled > self.known.limit() / 8 || self.unsettled == self.index.len();
         let victim = if strays_first { self.oldest_stray() } else { self.silent().or_else(|| self.oldest_stray()) };

@@ -39,8 +39,9 @@ pub fn write_json(out: &mut Vec<u8>, record: &Record, observer: &Observer) {
     write_view(out, &ClassicView::new(exchange, observer));
 }
 
-/// Appends the record as one line of JSON of at most `max` bytes (from 4 KiB), line feed included: without headers, then
-/// with its URL and host shortened, where it has to be. Returns whether it was; the keys have no place to say so.
+/// Appends the record as one line of JSON of at most `max` bytes (from 4 KiB), line feed included. Where it must be
+/// shorter it goes without headers, then with its URL and host shortened. Returns whether it was; the keys have no place
+/// to say so.
 pub fn write_json_capped(out: &mut Vec<u8>, record: &Record, observer: &Observer, max: usize) -> bool {
     const LONGEST: usize = 1024;
     let Record::Http(exchange) = record else { return false };

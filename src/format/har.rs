@@ -1,7 +1,7 @@
 //! `FORMAT=har`: entries of an HTTP Archive 1.2 (<http://www.softwareishard.com/blog/har-12-spec/>), for other people's tools.
 //!
-//! Makes entries, and names what is around them: an archive is one JSON document, so only `podtap replay` writes it, which
-//! has a beginning and an end. What the format demands and no one saw is `-1`, `0` or empty, as the format says.
+//! Makes entries, and names what is around them. An archive is one JSON document with a beginning and an end, so only
+//! `podtap replay` writes it. What the format demands and no one saw is `-1`, `0` or empty, as the format says.
 
 use std::fmt;
 

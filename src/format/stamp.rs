@@ -111,8 +111,8 @@ impl Rfc3339Stamp {
     }
 }
 
-/// The way back, of a text in one of the two shapes above; what needs a calendar to judge (the 29th and later) is left to who
-/// has one.
+/// The way back, of a text in one of the two shapes above. What needs a calendar to judge (the 29th and later) is left to the
+/// caller.
 pub(super) fn parse(text: &str) -> Option<Timestamp> {
     let (date, rest) = text.as_bytes().split_at_checked(19)?;
     let (point, rest) = rest.split_first()?;

@@ -1,5 +1,5 @@
-//! The Huffman code of HPACK (RFC 7541 §5.2 and appendix B), decoded by table: eight bits at a time for the codes of
-//! ordinary text, by length for the rare long ones.
+//! The Huffman code of HPACK (RFC 7541 §5.2 and appendix B), decoded by table. The codes of ordinary text take eight
+//! bits at a time, the rare long ones go by length.
 //!
 //! The code is canonical: of one length the codes rise with their symbols. So the lengths say all, and the tables are
 //! made of them at compile time. Does not encode.

@@ -1,7 +1,7 @@
 //! HPACK, header compression of HTTP/2 (RFC 7541), as an observer reads it.
 //!
 //! A decoder for each direction of a connection, fed with whole header blocks in order. Joined late, or behind a hole, it
-//! gives what is certain and says *unknown* for the rest: entries of the dynamic table are known from the newest insertion
+//! gives what is certain and says *unknown* for the rest. Entries of the dynamic table are known from the newest insertion
 //! on. It never guesses. Knows no HTTP: neither which names are allowed nor what they mean.
 
 mod huffman;
@@ -51,7 +51,7 @@ pub struct HeaderField<'a> {
     pub name: Option<&'a [u8]>,
     /// Its value; `None` likewise.
     pub value: Option<&'a [u8]>,
-    /// Number of the entry that it refers to as a whole, where that is not known: the same number within the same
+    /// Number of the entry that it refers to as a whole, where that is not known. The same number within the same
     /// [`HpackDecoder::epoch`] is the same field.
     pub entry: Option<i64>,
 }

@@ -1,9 +1,9 @@
 //! The dynamic table (RFC 7541 §2.3.2), as far as an observer can know it.
 //!
 //! Entries are found by their distance from the newest. What was inserted before we came, or may have been in a hole, is
-//! *unknown*, and never means anything else. To keep more than the encoder does is harmless: what it has evicted it
-//! refers to no more, and an entry that was too large for its table emptied that table, so that the distances of later ones
-//! are the same. So the size that the encoder uses need not be known for any value to be right. Decodes nothing.
+//! *unknown*, and never means anything else. To keep more than the encoder does is harmless: what it has evicted it refers
+//! to no more. An entry that was too large for its table emptied that table, so the distances of later ones are the same.
+//! So the size that the encoder uses need not be known for any value to be right. Decodes nothing.
 
 use std::collections::VecDeque;
 

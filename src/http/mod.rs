@@ -1,8 +1,8 @@
 //! Stream bytes of HTTP/1 to exchanges.
 //!
-//! `detect` says what bytes are, `head` and `body` parse one message, `framing` decides its length, `pairing` which
-//! response answers which request, and [`HttpSession`] is the analyzer that sits on a
-//! connection and holds them together. No clock, no socket; knows nothing of packets.
+//! `detect` says what bytes are, `head` and `body` parse one message, and `framing` decides its length. `pairing` says
+//! which response answers which request. [`HttpSession`] is the analyzer that sits on a connection and holds them
+//! together. No clock, no socket; knows nothing of packets.
 
 mod body;
 mod detect;

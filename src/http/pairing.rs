@@ -1,7 +1,7 @@
 //! Which response answers which request.
 //!
-//! As long as no message can be missing, by order (RFC 9112 §9.3), and never against TCP's evidence: a response was sent
-//! when its server had at least the beginning of the request, and a request was sent when its client had nothing of the
+//! As long as no message can be missing, by order (RFC 9112 §9.3), and never against TCP's evidence. A response was sent
+//! when its server had at least the beginning of the request. A request was sent when its client had nothing of the
 //! response yet. Segments come here behind the bytes that they acknowledge, so what is missing is known before it matters.
 //!
 //! ```text
@@ -215,8 +215,8 @@ impl Pairing {
         self.group.ack == Some(offset) || self.slots.iter().any(|s| s.ack == Some(offset))
     }
 
-    /// What should be the next answer is none that can be read: gives the exchange whose response it follows, or that of
-    /// the request which it should answer.
+    /// What should be the next answer cannot be read. Gives the exchange whose response it follows, or that of the
+    /// request which it should answer.
     pub(super) fn garbled(&mut self, offset: u64, ack: Option<u64>) -> Option<&mut Box<Exchange>> {
         self.unread(offset, ack);
         let ends_here = |s: &RequestSlot| s.response_done && s.response_end == offset && s.exchange.is_some();
@@ -456,7 +456,7 @@ impl Pairing {
     }
 
     /// A server says that it waits no longer. Behind a loss that may be what an idle connection ends with, and no answer: it
-    /// takes nobody's turn then.
+    /// takes no request's turn then.
     pub(super) fn ends_idle(&mut self) -> bool {
         self.took_turn = false;
         self.response_gap

@@ -63,7 +63,7 @@ pub(super) enum Seek {
     Anywhere,
     /// At a segment's start: bytes are missing from where a message should have begun.
     SegmentStart,
-    /// At a segment's start that the opposite side's acknowledgements prove: what comes first may be the rest of a body, and
+    /// At a segment's start that the opposite side's acknowledgements prove. What comes first may be the rest of a body, and
     /// a body may hold anything.
     Acknowledged,
 }

@@ -371,7 +371,7 @@ fn garbage_between_messages_is_named_and_skipped() {
 }
 
 #[test]
-fn a_cut_head_tells_what_it_can() {
+fn a_cut_head_shows_what_it_can() {
     let mut w = Wire::new();
     w.client("GET /1 HTTP/1.1\r\nHost: shop\r\nUser-").lose(FromLow, 100);
     w.server("HTTP/1.1 200 OK\r\nContent-Ty").lose(FromHigh, 100);

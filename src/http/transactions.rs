@@ -144,7 +144,7 @@ impl HttpSession {
         self.emit_left(cx);
         let asked = match slot {
             Some(number) => self.answer(number, response),
-            None => self.answer_nobody(conn, from, begun.offset, begun.ack, response, cx),
+            None => self.answer_none(conn, from, begun.offset, begun.ack, response, cx),
         };
         if let Some(status) = head.fields.grpc_status
             && let Some(record) = self.response_record()
@@ -254,7 +254,7 @@ impl HttpSession {
 
     /// Keeps a response that no known request asked for. Its request may still come when the server has acknowledged
     /// bytes that were not seen yet.
-    fn answer_nobody(
+    fn answer_none(
         &mut self,
         conn: &ConnSummary,
         from: Direction,
@@ -418,7 +418,7 @@ impl HttpSession {
         }
     }
 
-    /// Requests whose time is over at `now`: counted from their last byte, or from the last interim response, and not while
+    /// Requests whose time is over at `now`. It counts from their last byte, or from the last interim response, and not while
     /// they are on their way. They were given up when it was over, not when somebody looked: what is recorded does not depend on
     /// when the ticks come.
     pub(super) fn time_out(&mut self, conn: &ConnSummary, now: Timestamp, cx: &mut HttpContext) {

@@ -1,8 +1,8 @@
 //! HTTP/2 (RFC 9113): the bytes of a connection to exchanges.
 //!
-//! `frame` says what a frame's header is, `half` takes one direction apart, `search` finds the next frame where bytes are
-//! missing, `message` reads a header block, `stream` and `streams` make records of them, `crate::grpc` counts messages in them.
-//! `Http2Connection` holds them together. Sees no packet, and no HTTP/1.
+//! `frame` says what a frame's header is, and `half` takes one direction apart. `search` finds the next frame where bytes are
+//! missing, and `message` reads a header block. `stream` and `streams` make records of them; `crate::grpc` counts messages in
+//! them. `Http2Connection` holds them together. Sees no packet, and no HTTP/1.
 
 mod chunk;
 mod frame;

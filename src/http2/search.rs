@@ -1,8 +1,8 @@
 //! Finds where a frame begins, in a stream joined late or behind a hole.
 //!
-//! One header of nine bytes proves nothing: it takes a chain of headers, each where the one before it ends, whose types,
-//! lengths, flags and stream ids fit together, and header blocks that can be decoded. Until there is one the bytes are held,
-//! so that nothing behind the first boundary is lost. Reads no frame for its meaning.
+//! One header of nine bytes proves nothing. It takes a chain of headers, each where the one before it ends, whose types,
+//! lengths, flags and stream ids fit together. Header blocks in it must decode. Until there is one the bytes are held, so
+//! that nothing behind the first boundary is lost. Reads no frame for its meaning.
 
 use std::collections::VecDeque;
 

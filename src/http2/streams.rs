@@ -27,8 +27,8 @@ pub(super) const MAX_STREAMS: usize = 1024;
 const MAX_GONE: usize = 256;
 /// Most 1xx codes kept of one exchange.
 const MAX_INFORMATIONAL: usize = 8;
-/// So long a stream that its client reset waits for an answer that was on its way, and an answer for its request, which the
-/// capture may show after it (nanoseconds).
+/// How long a stream that its client reset waits for an answer that was on its way, and an answer for its request, which
+/// the capture may show after it (nanoseconds).
 const LINGER: u64 = 1_000_000_000;
 /// So long nothing came for a stream whose end may have been lost (nanoseconds): it was.
 const QUIET: u64 = 10_000_000_000;
@@ -155,7 +155,7 @@ impl Http2Streams {
         if self.newest == 0 { 1 } else { self.newest.saturating_add(2) }
     }
 
-    /// The stream that the client's next header block is for if none is missing in front of it, where that is certain: a client
+    /// The stream that the client's next header block is for if none is missing in front of it, where that is certain. A client
     /// opens streams in order, and has trailers only on those whose request is not over.
     pub(super) fn next_block(&self) -> Option<u32> {
         let certain = !self.loose_ends && !self.map.values().any(|stream| stream.may_have_asked());

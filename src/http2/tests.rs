@@ -386,7 +386,7 @@ fn a_socket_whose_acceptance_was_lost_counts_nothing_of_its_server_and_one_that_
 }
 
 #[test]
-fn a_request_that_waits_too_long_is_told_and_its_late_answer_too() {
+fn a_request_that_waits_too_long_is_recorded_and_its_late_answer_too() {
     let records = Bench::opened()
         .send(CLIENT, [get(1, "/slow"), call(3)].concat())
         .later(10_001)
@@ -444,7 +444,7 @@ fn fits(record: &Exchange, whole: &[Exchange]) -> bool {
 }
 
 #[test]
-fn who_joins_late_or_loses_a_segment_tells_less_and_nothing_else() {
+fn a_late_join_or_a_lost_segment_gives_less_and_nothing_else() {
     let all = conversation();
     let run = |from: usize, without: Option<usize>| {
         let begin = if from == 0 { Http2Beginning::Preface(0) } else { Http2Beginning::Midstream };

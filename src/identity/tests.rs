@@ -123,7 +123,7 @@ fn a_change_of_the_volume_is_seen_by_every_reader_at_the_next_refresh() {
         assert_eq!(reader.now().service_name.as_deref(), Some("till"));
     }
     volume.write("app=\"till\"\n", "");
-    assert!(!identity.refresh(), "written anew, and the same");
+    assert!(!identity.refresh(), "written again, and the same");
     fs::remove_file(volume.root.join("..data")).unwrap();
     assert!(identity.refresh());
     assert_eq!(identity.observer().pod.labels, labels(&[]));

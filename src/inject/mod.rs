@@ -1,7 +1,7 @@
 //! `podtap inject` and `podtap uninject`: a sidecar put into manifests, and taken out again. Text in, text out.
 //!
-//! Documents are edited by byte span, never rewritten: comments, quotes, anchors and indentation stay as they were,
-//! and `uninject` gives back what `inject` was given, byte for byte. Every edit is checked against what it should mean
+//! Documents are edited by byte span, never rewritten: comments, quotes, anchors and indentation stay as they were. So
+//! `uninject` gives back what `inject` was given, byte for byte. Every edit is checked against what it should mean
 //! before anyone sees it. Reads no file, and knows no cluster: `podtap webhook` asks `plan` the same questions.
 
 mod insert;

@@ -143,7 +143,7 @@ fn overrides(metadata: &Value) -> (SettingPairs, Vec<String>) {
         }
         let flag = key.strip_prefix(PREFIX).unwrap_or(key);
         let name = flag.to_ascii_uppercase().replace('-', "_");
-        let checked = value.as_str().ok_or("is no string: put quotes around it".to_owned());
+        let checked = value.as_str().ok_or("is not a string: put quotes around it".to_owned());
         match checked.and_then(|text| check(&name, text).map(|known| known.then_some(text))) {
             Ok(Some(text)) => drop(pairs.insert(name, text.to_owned())),
             Ok(None) => complaints.push(format!("annotation {key}: {name} is not a setting")),
@@ -167,14 +167,14 @@ fn notes(spec: &Value, env: &SettingPairs, options: &SidecarOptions) -> Vec<Stri
     let mut notes: Vec<_> = env
         .keys()
         .filter(secret)
-        .map(|name| format!("everybody who can read the pod can read {name}: put it into a Secret (--secret)"))
+        .map(|name| format!("anybody who can read the pod can read {name}: put it into a Secret (--secret)"))
         .collect();
     let resources = &options.resources;
     let whole = resources.cpu_limit.is_some() && resources.cpu_limit == resources.cpu_request;
     let whole = whole && resources.memory_limit.is_some() && resources.memory_limit == resources.memory_request;
     if !whole && is_guaranteed(spec) {
         notes.push(
-            "its quality of service sinks from Guaranteed to Burstable; equal requests and limits (--cpu, --cpu-limit, \
+            "its quality of service drops from Guaranteed to Burstable; equal requests and limits (--cpu, --cpu-limit, \
              --memory, --memory-request) keep it"
                 .to_owned(),
         );
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn annotations_are_settings_and_a_wrong_one_is_told() {
+    fn annotations_are_settings_and_a_wrong_one_is_an_error() {
         let metadata = json!({"annotations": {
             "podtap.io/send-logs-to": "stdout", "podtap.io/config-checksum": "x", "other.io/format": "y",
             "podtap.io/fromat": "text", "podtap.io/nonsense-of-mine": "1", "podtap.io/snaplen": "many",
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_would_be_guaranteed_no_longer_is_told() {
+    fn a_pod_that_would_be_guaranteed_no_longer_is_reported() {
         let resources = json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1"}});
         let spec = json!({"containers": [{"name": "app", "resources": resources}]});
         assert!(addition(&json!({}), &spec).notes.concat().contains("Guaranteed"));
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_in_the_open_is_told() {
+    fn a_secret_in_the_open_is_reported() {
         let Some(name) = VARIABLES.iter().find(|variable| variable.secret).map(|variable| variable.name) else {
             return;
         };

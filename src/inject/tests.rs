@@ -99,7 +99,7 @@ fn every_layout_is_edited_in_its_own_style_and_restored() {
 }
 
 #[test]
-fn what_comes_in_stands_where_a_person_would_put_it() {
+fn an_insertion_goes_where_a_person_would_put_it() {
     let text = format!(
         "{HEAD}spec:\n  # about spec\n\n  # about containers\n  # and more\n  containers:\n    # about app\n    - name: app\n  \
          volumes:\n    # about v\n    - name: v\n"
@@ -258,7 +258,7 @@ fn aliases_that_stand_for_more_than_fits_are_refused() {
 }
 
 #[test]
-fn no_yaml_is_told_with_its_place() {
+fn invalid_yaml_is_reported_with_its_place() {
     let malformed = inject("a: 1\nb: [\n", &options()).unwrap_err();
     assert!(malformed.line >= 2 && !malformed.why.is_empty(), "{malformed:?}");
     assert_eq!(injected("", &options()), InjectReport { text: String::new(), objects: Vec::new() });

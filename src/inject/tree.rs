@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_string_is_bare_only_where_nobody_reads_anything_else() {
+    fn a_string_is_bare_only_where_no_parser_reads_anything_else() {
         for bare in ["Always", "64Mi", "10m", "ghcr.io/a/b:0.1.0", "/etc/podtap/pod", "status.podIP", "a@b"] {
             assert_eq!(scalar(bare), bare);
         }

@@ -124,7 +124,7 @@ pub const STREAMS: &[LedgerColumn<StreamLedger>] = columns! {
         "TCP connections seen again in another VLAN or tunnel, with the same sequence numbers.",
     "connects_refused" Counter(|s| s.connects_refused) "Connects answered by a reset.",
     "connects_timed_out" Counter(|s| s.connects_timed_out) "Connects never answered.",
-    "connects_not_followed" Counter(|s| s.connects_not_followed) "SYNs given up to make room, before it was known what came of them (MAX_CONNECTIONS).",
+    "connects_not_followed" Counter(|s| s.connects_not_followed) "SYNs given up to make room, before their result was known (MAX_CONNECTIONS).",
 };
 
 /// bytes = heads + bodies + control + not HTTP + resync + waiting.
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_stands_twice_and_none_hides_another() {
+    fn no_name_occurs_twice_and_none_hides_another() {
         let mut fields: Vec<_> = ledger_fields().map(|(field, _)| field).collect();
         let all = fields.len();
         fields.sort_unstable();

@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_counts_under_what_stands_before_its_colon() {
+    fn a_reason_counts_under_the_text_before_its_colon() {
         for (reason, expected) in [
             ("mapper_parsing_exception: failed to parse [a]", "mapper_parsing_exception"),
             ("413: Payload Too Large", "413"),

@@ -19,7 +19,7 @@ reasons! {
 pub struct WorkloadCounts {
     /// Addresses in the table.
     pub addresses: u64,
-    /// Bytes that they are reckoned to take.
+    /// Memory that they are estimated to take, in bytes.
     pub bytes: u64,
     /// Addresses for which there was no room.
     pub left_out: u64,
@@ -31,7 +31,7 @@ pub struct WorkloadCounts {
     pub lookups: [u64; Lookup::COUNT],
     /// Files read, also those of no use.
     pub files_read: u64,
-    /// Of those, files of no use: what was read before stayed.
+    /// Of those, invalid files: the content read before stayed in use.
     pub files_refused: u64,
     /// Lists of Kubernetes that were begun.
     pub kubernetes_lists: u64,
@@ -62,20 +62,20 @@ pub struct WorkloadCounts {
 /// Of the table of workloads.
 pub const WORKLOADS: &[LedgerColumn<WorkloadCounts>] = columns! {
     "workload_addresses" Gauge(|w| w.addresses) "Addresses whose workload is known, now or a while ago.",
-    "workload_bytes" Gauge(|w| w.bytes) "Bytes that they are reckoned to take.",
+    "workload_bytes" Gauge(|w| w.bytes) "Memory that they are estimated to take, in bytes.",
     "workload_addresses_left_out" Counter(|w| w.left_out) "Times the table had no room for an address.",
     "workload_containers" Gauge(|w| w.containers) "Containers that have a name for their processes, with RECORD=connects.",
     "workload_containers_left_out" Counter(|w| w.containers_left_out) "Containers that made room for others.",
     "workload_lookups" ReasonCounts(|w| &w.lookups, "result", || Lookup::ALL.iter().map(|lookup| lookup.name()).collect())
-        "Ends of connections that were to be named.",
+        "Ends of connections whose name was looked up.",
     "workload_files_read" Counter(|w| w.files_read) "Times a file of WORKLOADS was read.",
-    "workload_files_refused" Counter(|w| w.files_refused) "Of those, files of no use: what was read before stayed.",
+    "workload_files_refused" Counter(|w| w.files_refused) "Of those, invalid files: the content read before stayed in use.",
     "workload_kubernetes_lists" Counter(|w| w.kubernetes_lists) "Lists of the Kubernetes API that were begun.",
     "workload_kubernetes_watches" Counter(|w| w.kubernetes_watches) "Watches of the Kubernetes API that were opened.",
     "workload_kubernetes_events" Counter(|w| w.kubernetes_events) "Changes that watches brought.",
     "workload_kubernetes_expired" Counter(|w| w.kubernetes_expired)
         "Watches that had become too old (410 Gone): their list was read again.",
-    "workload_kubernetes_failures" Counter(|w| w.kubernetes_failures) "Requests to the Kubernetes API that came to nothing.",
+    "workload_kubernetes_failures" Counter(|w| w.kubernetes_failures) "Requests to the Kubernetes API that failed.",
     "workload_redis_asked" Counter(|w| w.redis_asked) "Addresses that Redis was asked about.",
     "workload_redis_found" Counter(|w| w.redis_found) "Of those, addresses that it knew.",
     "workload_redis_written" Counter(|w| w.redis_written) "Names written to Redis.",

@@ -61,8 +61,8 @@ pub fn closing_lines(
     out
 }
 
-/// What is no loss, and no reason to keep silent: records whose reader had left, or that no one could look at, and events
-/// that came late.
+/// What is no loss, and no reason to keep silent. These are records whose reader had left, or that no one could look at,
+/// and events that came late.
 fn but(ledger: &Ledger, sinks: &[(String, SinkCounts)]) -> String {
     let mut said = Vec::new();
     let again = ledger.conntrack.dropped;
@@ -312,7 +312,7 @@ pub(crate) fn losses(ledger: &Ledger, kernel: &KernelCounters, sinks: &[(String,
     .map(|(n, what)| counted(n, what))
     .collect();
     if kernel.left > 0 {
-        out.push(format!("what {} had not worked off when the time was over", counted(kernel.left, "captures")));
+        out.push(format!("what {} had not processed when GRACE_PERIOD was over", counted(kernel.left, "captures")));
     }
     if kernel.unheard > 0 {
         let inputs = counted(kernel.unheard, "inputs");

@@ -249,7 +249,7 @@ mod tests {
 
     /// No deadline helps in this test, so none can be what lets the last one in.
     #[tokio::test]
-    async fn connections_that_are_slow_keep_nobody_out() {
+    async fn slow_connections_keep_no_one_out() {
         let metrics = Metrics::new(crate::sink::Sinks::default());
         let endpoint = MetricsEndpoint::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = endpoint.address();

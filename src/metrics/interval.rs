@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn each_interval_tells_what_came_to_it_and_gauges_tell_what_is() {
+    fn each_interval_has_what_came_in_it_and_gauges_have_what_is() {
         let mut intervals = Intervals::new("run", at(0));
         let first = intervals.end(seen(1), at(60));
         let second = intervals.end(seen(4), at(120));
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_was_never_asked_is_absent_and_what_is_zero_is_told() {
+    fn what_the_kernel_was_never_asked_is_absent_and_a_zero_is_present() {
         let all: BTreeSet<_> = ledger_fields().map(|(field, _)| field.rsplit('.').next().unwrap()).collect();
         let told = |seen: MetricsSnapshot| -> BTreeSet<_> {
             let records = Intervals::new("run", at(0)).end(seen, at(1));

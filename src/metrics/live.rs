@@ -1,5 +1,5 @@
 //! Records as they happen, for `podtap top` in the same network namespace. Owns the bounds on what that costs the one that
-//! runs: records wait in one short queue, and one that finds it full is missed and counted. Delivers nothing: sinks do.
+//! runs. Records wait in one short queue, and one that finds it full is missed and counted. Delivers nothing: sinks do.
 //!
 //! Without a watcher a record costs one look at a counter. With one, a capture thread hands on records that it would drop
 //! anyway, without their headers; another thread turns them into lines.

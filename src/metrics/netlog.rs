@@ -1,6 +1,6 @@
 //! NetLog's four metrics of flows, without its faults: the gauge falls, short flows count, and the series have a limit.
 //!
-//! By default a series is one of two addresses and the port that was opened to: the opener's port, a new one for each
+//! By default a series is one of two addresses and the port that was opened to. The opener's port, a new one for each
 //! connection, is folded. What finds no place goes under the addresses `other`, so that sums stay right.
 
 use std::collections::HashMap;

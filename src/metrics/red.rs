@@ -2,7 +2,7 @@
 //! the number of series, and which of them those are; it does not make routes (`http.route` is in the record).
 //!
 //! Who can send requests can invent routes. So a series keeps its place only while it is used more than the
-//! `contenders` for it, and those get one only a few at a time.
+//! `contenders` for it. Those get one only a few at a time.
 
 #[cfg(test)]
 mod tests;

@@ -109,7 +109,7 @@ pub struct FailingRoute {
     pub requests: u64,
     /// Status from 400, another one of gRPC than OK, no answer.
     pub failed: u64,
-    /// The bound of the metrics' bucket that 95 % of the durations are in or below; none where that is the last one, which
+    /// The bound of the metrics' bucket that 95 % of the durations are in or below. None where that is the last one, which
     /// has no bound.
     pub p95_at_most_ms: Option<f64>,
 }

@@ -46,8 +46,8 @@ impl Segment<'_> {
     }
 }
 
-/// Whether the field holds the part of the sum that the sender's driver prepares: that of the pseudo-header, with the
-/// length (Linux, CHECKSUM_PARTIAL) or without (segmentation by the card), in either byte order.
+/// Whether the field holds the part of the sum that the sender's driver prepares. That is the pseudo-header's sum, with
+/// the length (Linux, CHECKSUM_PARTIAL) or without (segmentation by the card), in either byte order.
 #[inline]
 fn is_left_to_hardware(field: u16, addresses: u64, len: u64) -> bool {
     let same = |sum: u64| {
@@ -77,7 +77,7 @@ fn addresses(tuple: &FiveTuple) -> u64 {
 }
 
 /// The one's complement sum of the bytes as 16-bit words. It is the same in any byte order but for a swap at the end, and
-/// for any width of word (RFC 1071 §2): so it adds 64 bytes at a time in the machine's own order, with one carry.
+/// for any width of word (RFC 1071 §2). So it adds 64 bytes at a time in the machine's own order, with one carry.
 #[inline]
 fn sum(bytes: &[u8]) -> u16 {
     let (blocks, rest) = bytes.as_chunks::<64>();

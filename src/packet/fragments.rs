@@ -1,7 +1,7 @@
 //! IP fragments to datagrams, within limits.
 //!
-//! Overlaps are treated as Linux treats them, since that is what the pod's own kernel does: a fragment inside what is
-//! there already is a duplicate and ignored (the first copy wins), any other overlap condemns the datagram. For IPv6 a
+//! Overlaps are treated as Linux treats them, since that is what the pod's own kernel does. A fragment inside what is
+//! there already is a duplicate and ignored (the first copy wins). Any other overlap condemns the datagram. For IPv6 a
 //! duplicate with other content condemns it too (RFC 5722, RFC 8200 §4.5). It decodes nothing (`ip`).
 
 use std::collections::{BTreeMap, HashMap};

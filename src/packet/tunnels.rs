@@ -25,7 +25,7 @@ enum Inside<'a> {
 enum Scoped {
     /// The number of its network.
     Network(u32),
-    /// Nothing: each direction has a number of its own, or there is none.
+    /// Nothing: each direction has its own number, or there is none.
     Nothing(Option<u32>),
 }
 

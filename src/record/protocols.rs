@@ -51,8 +51,8 @@ pub struct StreamReset {
     pub code: u32,
 }
 
-/// How something ended that did not end by itself: an exchange of HTTP/1 that was cut or left unanswered, a stream of HTTP/2
-/// before its END_STREAM, a WebSocket without a close frame.
+/// How something ended that did not end by itself. That is an exchange of HTTP/1 that was cut or left unanswered, a stream
+/// of HTTP/2 before its END_STREAM, or a WebSocket without a close frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EarlyEnd {
     /// `podtap.ended_by`; none where that is not known.

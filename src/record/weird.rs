@@ -70,8 +70,8 @@ weirds! {
     MissingHost = "missing_host",
     /// More than one Host.
     DuplicateHost = "duplicate_host",
-    /// A Host header, or the host of the request-target, that is no host and port: a byte that cannot be there, a port that
-    /// does not exist.
+    /// A Host header, or the host of the request-target, that is no host and port. A byte cannot be there, or a port does
+    /// not exist.
     InvalidHost = "invalid_host",
     /// A chunk size that is no hexadecimal number, or chunk data not followed by CRLF.
     BadChunk = "bad_chunk",
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_oddity_has_a_bit_and_a_name_of_its_own() {
+    fn every_oddity_has_one_bit_and_one_name() {
         assert!(Weird::ALL.len() <= 64);
         let mut names: Vec<_> = Weird::ALL.iter().map(|w| w.name()).collect();
         names.sort_unstable();

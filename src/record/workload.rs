@@ -145,8 +145,8 @@ impl serde::Serialize for NameSet {
 
 /// Names and values, in the order of the names, each once.
 ///
-/// Names have `_` for `.`, as Elastic's shippers write them: `app.kubernetes.io/name` would make `app` an object,
-/// which it cannot be where another label is called `app`.
+/// Names have `_` for `.`, as Elastic's shippers write them. `app.kubernetes.io/name` would make `app` an object, which
+/// it cannot be where another label is called `app`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct LabelSet(Vec<(CompactString, CompactString)>);
 

@@ -1,5 +1,5 @@
-//! Credentials known by their looks, wherever they are: what issuers put in front of them (`ghp_`, `AKIA`), how they are made
-//! (JSON Web Tokens, keys in PEM), where services put them in a path, and long words that no one would write.
+//! Credentials known by their looks, wherever they are. Marks of issuers (`ghp_`, `AKIA`), JSON Web Tokens, keys in PEM,
+//! places in a path where services put them, and long words that no one would write.
 //!
 //! Knows no names. Each byte is looked at a bounded number of times.
 
@@ -87,7 +87,7 @@ static BEGINNINGS: [u32; 256] = {
     seconds
 };
 
-/// The first word of at least `MIN_WORD` bytes from `from` on. Looks at a window of that length from its end: what ends a
+/// The first word of at least `MIN_WORD` bytes from `from` on. Looks at a window of that length from its end. What ends a
 /// word there passes over all before it, so that of most texts few bytes are looked at.
 fn long_word(raw: &[u8], from: usize) -> Option<Range<usize>> {
     let ends = |b: &u8| ByteKinds::of(*b) == 0;
@@ -139,8 +139,8 @@ fn find_in_word(raw: &[u8], word: Range<usize>, kinds: u8, mixed: bool, found: &
     }
 }
 
-/// Where in a word the credential begins: at an issuer's mark, a JSON object in base64 (each part of a JSON Web Token begins
-/// with `{"`), or an identifier of a key of AWS.
+/// Where in a word the credential begins. That is at an issuer's mark, a JSON object in base64 (each part of a JSON Web
+/// Token begins with `{"`), or an identifier of a key of AWS.
 fn issued(word: &[u8], kinds: u8) -> Option<usize> {
     if kinds & ByteKinds::UPPER != 0
         && let Some(at) = memchr::memchr3_iter(b'J', b'K', b'S', word).find_map(|at| unmistakable(word, at))

@@ -27,7 +27,7 @@ pub(crate) fn escape_into(out: &mut CompactString, bytes: &[u8]) {
     }
 }
 
-/// Appends `bytes` to `out` as UTF-8: what is none becomes hex, and so does every character that controls a terminal or turns
+/// Appends `bytes` to `out` as UTF-8. Invalid bytes become hex, and so does every character that controls a terminal or turns
 /// the direction of text round, but for tab and line ends.
 pub(super) fn escape_prose_into(out: &mut CompactString, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {

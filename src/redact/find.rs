@@ -1,6 +1,6 @@
 //! Where the secrets are in a URL, or in text that may hold URLs: ranges of bytes to mask.
 //!
-//! Looks at raw bytes and copies none of them. What it does not do is parse a URL properly: a parser can be made to
+//! Looks at raw bytes and copies none of them. What it does not do is parse a URL properly. A parser can be made to
 //! disagree with the server's, so everything that looks like a secret to a careless reader is one.
 //!
 //! Only printable bytes delimit, so that masking its own escaped output changes nothing.

@@ -45,10 +45,10 @@ impl FromStr for NameList {
         };
         for entry in entries.split(',').map(str::trim).filter(|e| !e.is_empty()) {
             if entry.eq_ignore_ascii_case("none") {
-                return Err(BadPattern::new(value, "`none` stands alone"));
+                return Err(BadPattern::new(value, "`none` must be the only entry"));
             }
             if entry.starts_with('=') {
-                return Err(BadPattern::new(value, "`=` stands once, before the whole list"));
+                return Err(BadPattern::new(value, "`=` may come once, before the whole list"));
             }
             match entry.strip_prefix('-') {
                 Some(name) => list.exempt.push(name_glob(name)?),
@@ -63,7 +63,7 @@ fn name_glob(name: &str) -> Result<Glob, BadPattern> {
     let kept = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'*' | b'?');
     let squeezed: String = name.bytes().filter(kept).map(char::from).collect();
     if squeezed.is_empty() {
-        return Err(BadPattern::new(name, "is no name"));
+        return Err(BadPattern::new(name, "is not a name"));
     }
     Glob::ignoring_case(&squeezed)
 }

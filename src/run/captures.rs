@@ -79,7 +79,7 @@ pub(super) fn join(
         if let Err(RecvTimeoutError::Timeout) = capture.ended.recv_timeout(patience) {
             tracing::error!(
                 interface = capture.interface,
-                "the capture is too far behind to be waited for; what it has not worked off is lost and not counted"
+                "the capture is too far behind to wait for; the frames it has not processed are lost and not counted"
             );
             whole = false;
             continue;

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn new_addresses_are_told_once_to_each_capture() {
+    fn each_capture_gets_new_addresses_once() {
         let (shared, _) = shared();
         let (mut a, mut b) = (shared.part(), shared.part());
         let ip = [IpAddr::from([10, 0, 0, 7])];

@@ -2,8 +2,8 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM, SIGINT, SIGHUP. Made before anything else starts: the first process of a container gets no signal that it
-/// does not listen to, and another one would be ended by it.
+/// SIGTERM, SIGINT, SIGHUP. Made before anything else starts. The first process of a container gets no signal that it
+/// does not listen to, and any other process would be ended by it.
 pub(super) struct Signals {
     pub(super) term: Signal,
     pub(super) int: Signal,

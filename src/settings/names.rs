@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_near_miss_is_told_what_was_probably_meant() {
+    fn a_near_miss_gets_a_hint_at_what_was_probably_meant() {
         for (name, meant) in [
             ("FLUENTD_HSOT", "FLUENTD_HOST"),
             ("FROMAT", "FORMAT"),

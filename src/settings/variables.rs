@@ -38,10 +38,10 @@ settings! {
     "Output" {
         /// Where to send records.
         SEND_LOGS_TO send_logs_to: ListOf<SinkName> = "stdout";
-        /// Format of a record: Elastic Common Schema, the lines of kubernetes-internal-http-logger, readable text, an
-        /// HTTP archive (of a replay, to standard output), or the lines of k8s-conntrack-log, of Cloud Foundry's
-        /// iptables-logger, of NetLog or of lightmon. `auto` is `ecs`, or `text` when standard output is a terminal. Records that a
-        /// format does not know are left out and counted. Servers get `ecs` instead of what is for lines only.
+        /// Format of a record: Elastic Common Schema, the lines of kubernetes-internal-http-logger, readable text, or an HTTP
+        /// archive (of a replay, to standard output). Or the lines of k8s-conntrack-log, of Cloud Foundry's iptables-logger, of
+        /// NetLog or of lightmon. `auto` is `ecs`, or `text` when standard output is a terminal. Records that a format does not
+        /// know are left out and counted. Servers get `ecs` instead of what is for lines only.
         FORMAT format: Auto<Format> = "auto";
         /// Format for standard output only; `auto` follows FORMAT.
         FORMAT_STDOUT format_stdout: Auto<Format> = "auto", only Stdout;
@@ -68,9 +68,9 @@ settings! {
     "All servers" {
         /// Replace connections to servers after about this long, so that a new server behind the same name gets its share.
         CONNECTION_MAX_AGE connection_max_age: Option<Seconds> = "5m";
-        /// HTTP proxy for servers that are spoken to in HTTP without TLS: Elasticsearch, Kibana, Logstash's http input.
+        /// HTTP proxy for servers reached over HTTP without TLS: Elasticsearch, Kibana, Logstash's http input.
         HTTP_PROXY http_proxy: Option<String> = "none", was "http_proxy", allowed "URL with http://, or none";
-        /// HTTP proxy for the same servers with TLS; it is asked for a tunnel (CONNECT).
+        /// HTTP proxy for the same servers with TLS, through a tunnel (CONNECT).
         HTTPS_PROXY https_proxy: Option<String> = "none", was "https_proxy", allowed "URL with http://, or none";
         /// Servers to reach without a proxy: names with all names below them, addresses, networks, each with a port if you
         /// like, or `*`. Loopback never needs one.
@@ -209,16 +209,16 @@ settings! {
     "What cannot be delivered" {
         /// Directory for records that wait when memory is full, and across restarts. `none` keeps them in memory only.
         SPOOL_DIR spool_dir: Option<PathBuf> = "none";
-        /// Most bytes on disk; each server in SEND_LOGS_TO gets an equal share. The oldest records make room.
+        /// Maximum size on disk; each server in SEND_LOGS_TO gets an equal share. When it is full, the oldest records are dropped.
         SPOOL_MAX_BYTES spool_max_bytes: Bytes<MIB, { 1024 * GIB }> = "256MiB";
-        /// What goes to disk while podtap runs: `overflow`, what is too much for memory; `failing`, also all that waits while
-        /// deliveries fail or take long; `always`, every record before it is delivered.
+        /// What goes to disk while podtap runs. `overflow`: what is too much for memory. `failing`: also all that waits while
+        /// deliveries fail or take long. `always`: every record before it is delivered.
         SPOOL_MODE spool_mode: SpoolMode = "failing";
         /// When the spool is synced to disk, to survive a crash of the machine. It always survives a crash of podtap.
         SPOOL_FSYNC spool_fsync: SpoolFsync = "segment";
-        /// How long to hold records for a server that answers and refuses them for reasons of its own: missing rights, a
-        /// full, closed or read-only index, no template, a gateway's page. After that they are rejected. `none` holds them
-        /// until the server takes them.
+        /// How long to hold records for a server that answers but refuses them for its own reasons. Such are missing
+        /// rights, a full, closed or read-only index, no template, or a gateway's page. After that they are rejected.
+        /// `none` holds them until the server takes them.
         HOLD_FOR hold_for: Option<Seconds> = "none";
         /// File for records that a server rejected for good: one JSON line each, with the reason.
         DEAD_LETTER_PATH dead_letter_path: Option<PathBuf> = "none";
@@ -254,7 +254,7 @@ settings! {
         SLOW_AFTER_MS slow_after: Option<Millis> = "1000";
     }
 
-    "Which flows are recorded (not of HTTP)" {
+    "Which flows, connects and packets are recorded" {
         /// Record only flows with an end in one of these networks, before or after translation.
         INCLUDE_CIDRS include_cidrs: ListOf<IpNetwork> = "none";
         /// Record no flows with an end in one of these networks.
@@ -274,23 +274,23 @@ settings! {
     }
 
     "Flows" {
-        /// How often a flow that lives is recorded. `none` records it only at its end.
+        /// How often to record an open flow. `none` records it only at its end.
         FLOW_INTERVAL flow_interval: Option<Seconds> = "60s";
-        /// Time after which a silent flow is over. An established TCP connection has ten minutes.
+        /// Time without packets after which a flow ends. Established TCP connections have ten minutes.
         FLOW_IDLE flow_idle: Seconds = "30s";
-        /// Maximum flows to keep on all interfaces together; beyond it one that was silent makes room, and is recorded.
-        /// `auto` follows the memory limit.
+        /// Maximum open flows on all interfaces together. Beyond it, a silent one ends early, and is recorded. `auto`
+        /// follows the memory limit.
         MAX_FLOWS max_flows: Auto<Count<256, 10_000_000>> = "auto";
-        /// Labels of the metrics `netlog_…`: addresses and the port that was opened to, or with `literal` the opener's port
-        /// too, as NetLog had them.
+        /// Labels of the metrics `netlog_…`: both addresses and the server's port. `literal` adds the client's port, as
+        /// NetLog had it.
         NETLOG_LABELS netlog_labels: NetlogLabels = "folded";
         /// Maximum combinations of labels of these metrics; what finds no place is counted under `other`.
         NETLOG_SERIES netlog_series: Count<1, 1_000_000> = "2000";
     }
 
     "Connection tracking" {
-        /// Which events become records: `all`; `folded`, one at the start of a flow and one at its end; `aggregate`, one for
-        /// all flows from an address to a port of another, every CONNTRACK_INTERVAL.
+        /// Which events become records. `all`: each. `folded`: one at the start of a flow and one at its end. `aggregate`:
+        /// one for all flows from an address to a port of another, every CONNTRACK_INTERVAL.
         CONNTRACK_EVENTS conntrack_events: ConntrackEvents = "folded";
         /// How long an aggregated record waits for further flows.
         CONNTRACK_INTERVAL conntrack_interval: Seconds = "60s";
@@ -299,7 +299,7 @@ settings! {
         CONNTRACK_BUFFER conntrack_buffer: Bytes<{ 64 * KIB }, GIB> = "8MiB";
         /// Listen to all network namespaces that have an id in this one (`ip netns set`), as the container runtimes' may.
         CONNTRACK_ALL_NAMESPACES conntrack_all_namespaces: bool = "false";
-        /// Maximum flows to remember; of further ones only the ends are complete. `auto` follows the memory limit.
+        /// Maximum flows to remember; of others only the ends are recorded whole. `auto` follows the memory limit.
         CONNTRACK_FLOWS conntrack_flows: Auto<Count<256, 10_000_000>> = "auto";
     }
 
@@ -341,7 +341,7 @@ settings! {
         /// Record connects that fail before a packet is sent (no route, no port). Asks the kernel to look at the end of each
         /// system call, which costs all programs of the machine some time; UDP needs it, too.
         CONNECT_EARLY connect_early: bool = "true";
-        /// Size of the ring between the kernel and podtap, rounded up to a power of two. What finds it full is counted.
+        /// Size of the ring between the kernel and podtap, rounded up to a power of two. Connects that find it full are counted as lost.
         CONNECT_BUFFER connect_buffer: Bytes<{ 64 * KIB }, GIB> = "1MiB";
     }
 
@@ -376,8 +376,8 @@ settings! {
 
     "Names of both ends (docs/workloads.md)" {
         /// Where to find who is behind an address; the first source that knows it counts. `kubernetes` asks the API server,
-        /// which needs a role; `redis` has hashes as NetLog kept them; `file:PATH` is a table in JSON or YAML, which is read
-        /// again when it changes; `dns` takes the names of servers from answers that are seen.
+        /// which needs a role. `redis` has hashes as NetLog kept them. `file:PATH` is a table in JSON or YAML, which is read
+        /// again when it changes. `dns` takes the names of servers from answers that are seen.
         WORKLOADS workloads: ListOf<WorkloadSource> = "none";
         /// Namespaces to take names from; `none` is all of them, which needs a role for the cluster.
         WORKLOADS_NAMESPACES workloads_namespaces: ListOf<String> = "none", allowed "comma list of namespaces; or none";
@@ -392,7 +392,7 @@ settings! {
         REDIS_PASSWORD redis_password: Option<Secret> = "none";
         /// Number of the database.
         REDIS_DB redis_db: Count<0, 1_000_000> = "0";
-        /// How long an answer of Redis holds. It is asked again after half of that, where records want to know.
+        /// How long an answer of Redis holds. After half of it, Redis is asked again for an address in use.
         REDIS_CACHE redis_cache: Seconds = "60s";
         /// Write the names that other sources know to Redis, too. They last ten times REDIS_CACHE.
         REDIS_WRITE redis_write: bool = "false";
@@ -484,7 +484,7 @@ settings! {
         /// Format of log lines.
         LOG_FORMAT log_format: LogFormat = "text";
         /// Address to serve metrics and health on.
-        // 19199 lies below the ephemeral ports and the node ports, and apart from what apps (80, 3000, 5000, 8000 and
+        // 19199 lies below the ephemeral ports and the node ports. It is apart from what apps (80, 3000, 5000, 8000 and
         // up, 9000 and up) and meshes (15000 and up, 4140 and up) take: in a pod all containers share one port space.
         METRICS_ADDR metrics_addr: Option<ListenAddress> = ":19199";
     }

@@ -50,7 +50,7 @@ impl fmt::Display for AppliedResource {
             SetupAction::KeptChanged => {
                 write!(f, "kept       {of}: changed since podtap made it (--overwrite replaces it)")
             }
-            SetupAction::KeptExisting => write!(f, "kept       {of}: there already (--overwrite replaces it)"),
+            SetupAction::KeptExisting => write!(f, "kept       {of}: it exists already (--overwrite replaces it)"),
             SetupAction::KeptForeign => write!(f, "kept       {of}: not made by podtap (--overwrite replaces it)"),
         }
     }

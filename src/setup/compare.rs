@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_changed_is_told_from_what_we_wrote() {
+    fn what_somebody_changed_differs_from_what_we_wrote() {
         let mut changed = stored(400);
         changed["template"]["lifecycle"]["data_retention"] = "90d".into();
         assert_eq!(standing(&changed, &template(500)), Standing::Changed);

@@ -27,7 +27,7 @@ pub(super) fn mappings(server: ServerVersion, format: RecordFormat) -> Value {
     }
 }
 
-/// As kubernetes-internal-http-logger's records were guessed by a server: a text can be asked for by its name and by
+/// As kubernetes-internal-http-logger's records were guessed by a server. A text can be asked for by its name and by
 /// `name.keyword`, so that searches and dashboards made for them go on working.
 fn classic() -> Value {
     let text = |most: u32| {

@@ -58,7 +58,7 @@ impl FromStr for Retention {
         let number = text.strip_suffix(['d', 'h']).filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
         match number.and_then(|number| number.parse::<u16>().ok()) {
             Some(1..) => Ok(Self::Limited(text)),
-            _ => Err(format!("is no retention: {}", Self::ALLOWED)),
+            _ => Err(format!("is not a retention: {}", Self::ALLOWED)),
         }
     }
 }

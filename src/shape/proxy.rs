@@ -62,11 +62,11 @@ pub struct HopClaims<'a> {
 
 /// The client's address, where trusted proxies vouch for one other than `peer`.
 ///
-/// Goes from the peer to the left as long as the hop is trusted: first the address that a PROXY header names, then the
-/// entries of the headers from right to left. The first untrusted address is the client, or the leftmost where all are
-/// trusted. A hop that is hidden (`_x`, `unknown`) or no address ends the search without an answer. Where both headers
-/// are there and disagree there is none either: one of them passed a proxy that does not know it, and may be the
-/// client's invention.
+/// Goes from the peer to the left as long as the hop is trusted. First comes the address that a PROXY header names,
+/// then the entries of the headers from right to left. The first untrusted address is the client, or the leftmost where
+/// all are trusted. A hop that is hidden (`_x`, `unknown`) or no address ends the search without an answer. Where both
+/// headers are there and disagree there is none either. One of them passed a proxy that does not know it, and may be
+/// the client's invention.
 pub fn client_ip(claims: &HopClaims<'_>, peer: IpAddr, trusted: &TrustedProxies) -> Option<IpAddr> {
     let HopClaims { proxy_header, forwarded, x_forwarded_for, first_lines_missing } = *claims;
     let no_header = forwarded.is_empty() && x_forwarded_for.is_empty();

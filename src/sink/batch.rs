@@ -1,7 +1,7 @@
 //! Encoded records on their way to a sink: `RecordBlock`, `BlockPiece`, `Batch`. Owns no queue and knows no target.
 //!
-//! A record is encoded once for each format in use. Everything behind only counts and points: a block is one
-//! buffer with its records' ends, a piece a run of whole records of a block, a batch some pieces.
+//! A record is encoded once for each format in use. Everything behind only counts and points. A block is one buffer
+//! with its records' ends, a piece is a run of whole records of a block, and a batch is some pieces.
 
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -87,8 +87,8 @@ impl RecordBlock {
         self.entries.clear();
     }
 
-    /// Takes the records out into a block of exactly their size, so that a small block waiting in a queue does not
-    /// hold a large buffer that no one counted.
+    /// Takes the records out into a block of exactly their size. So a small block waiting in a queue does not hold a
+    /// large buffer that no one counted.
     pub fn take_exact(&mut self) -> Self {
         let (bytes, entries) = (self.bytes.as_slice().into(), self.entries.drain(..).collect());
         let exact = Self { bytes, entries };
@@ -390,7 +390,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_block_taken_out_is_of_its_own_size_and_the_rest_is_reused() {
+    fn a_block_taken_out_is_exactly_as_large_as_its_records_and_the_rest_is_reused() {
         let mut block = RecordBlock::default();
         block.bytes.reserve(1 << 16);
         block.push(Dataset::Http, |out| {

@@ -2,8 +2,8 @@
 //! Owns how a connection comes about and what to say when it does not; it speaks no sink's protocol.
 //!
 //! Names are resolved again for every connection. One host after the other is tried, beginning with the one that worked
-//! last (`Connector::failed` moves on), and of each host one address after the other, in the same way. Nothing here knows
-//! a credential, so no message can hold one.
+//! last (`Connector::failed` moves on). Of each host one address after the other is tried, in the same way. Nothing here
+//! knows a credential, so no message can hold one.
 
 mod check;
 pub mod expiry;
@@ -241,7 +241,7 @@ impl Connector {
         Err(DeliveryError::new(reason, format!("{host}{by}: {}", told.join("; "))))
     }
 
-    /// The connection made last turned out to be no good: the next one begins with the next host, and behind the last
+    /// The connection made last turned out to be no good. The next one begins with the next host, and behind the last
     /// host with the next address.
     pub fn failed(&mut self) {
         self.first = (self.first + 1) % self.hosts.len().max(1);

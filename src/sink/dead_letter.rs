@@ -1,4 +1,4 @@
-//! Dead letters: what a target refused for good, kept for people. Owns the line; the file is a file sink's like any
+//! Dead letters: what a target refused for good, kept for people. Owns the line. The file is a file sink's like any
 //! other, with a queue and its own ledger, so that a full disk holds up no delivery.
 //!
 //! One JSON line a record: `{"reason":…,"sink":…,"time":…,"id":…,"record":…}`. `record` is the JSON that was refused, or

@@ -88,7 +88,7 @@ impl ElasticsearchSink {
         Ok(Self { options, client, target, warned, most_bytes, tenure, renewal: None, suspect: false })
     }
 
-    /// Has options made again by `make` when what they were made of is outdated: after about `max_age`, and when one of
+    /// Has `make` make options again when what they were made of is outdated: after about `max_age`, and when one of
     /// `files` or of the certificates changes.
     #[must_use]
     pub fn renewed(
@@ -182,7 +182,11 @@ impl ElasticsearchSink {
         if let Some(split) = splits(reply.status, &reply.body)
             && part.records() > 1
         {
-            tracing::debug!(status = reply.status, records = part.records(), "refused as a whole, halved");
+            tracing::debug!(
+                status = reply.status,
+                records = part.records(),
+                "batch refused as a whole; sending it in halves"
+            );
             return Ok(PartOutcome::Halve { too_large: split == SplitReason::TooLarge });
         }
         let sent = SentBatch { records: part.records(), one_index: !self.options.index.is_dated() };

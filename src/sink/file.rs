@@ -2,10 +2,10 @@
 //! ones are `old`'s.
 //!
 //! On disk: `FILE_PATH` holds whole lines. It is renamed to `FILE_PATH-20260301T120000.123456Z` (UTC, so names sort by
-//! age) before it would grow beyond FILE_MAX_BYTES (one line alone may be larger) and when it is older than
-//! FILE_MAX_AGE. FILE_KEEP old ones stay, as `….gz` with FILE_COMPRESS. A kill leaves at most one torn line at the end;
-//! the next start ends it with a newline. A write that fails half way is cut back to the last whole line, and tried
-//! again. Who moves or deletes the file gets a new one in its place with the next record, or with SIGHUP.
+//! age) in two cases. Before it would grow beyond FILE_MAX_BYTES (one line alone may be larger), and when it is older
+//! than FILE_MAX_AGE. FILE_KEEP old ones stay, as `….gz` with FILE_COMPRESS. A kill leaves at most one torn line at the
+//! end; the next start ends it with a newline. A write that fails half way is cut back to the last whole line, and
+//! tried again. Who moves or deletes the file gets a new one in its place with the next record, or with SIGHUP.
 
 mod old;
 
@@ -116,7 +116,7 @@ impl FileSink {
         match self.old.put_away(now()) {
             Ok(()) => self.reopen(),
             Err(error) => {
-                tracing::warn!(sink = "file", path = %self.options.path.display(), %error, "cannot rotate, growing on");
+                tracing::warn!(sink = "file", path = %self.options.path.display(), %error, "cannot rotate the file; it keeps growing");
                 open.full_at = open.size.saturating_add(self.options.max_bytes.unwrap_or(u64::MAX));
                 open.born = now();
                 Ok(())
@@ -219,7 +219,10 @@ fn ends_torn(file: &mut File, size: u64) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-#[allow(clippy::disallowed_methods, reason = "a file's age is told by the clock of this machine, not the capture's")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a file's age is measured by the clock of this machine, not the capture's"
+)]
 fn now() -> SystemTime {
     SystemTime::now()
 }

@@ -2,8 +2,8 @@
 //! nor the capture. Owns delivery; what a record looks like is decided before (`format`, `pipeline`).
 //!
 //! A sink is one verb over one batch (`Sink::deliver`); queueing, batching, retry, shutdown and counting are written
-//! once around it. Each worker has its own thread with a small runtime: a sink may block (a pipe that no one
-//! reads, a disk), and nothing else notices.
+//! once around it. Each worker has its own thread with a small runtime. So a sink may block (a pipe that no one reads,
+//! a disk), and nothing else notices.
 //!
 //! Shutdown is end-of-stream: `close` lets the queue run empty, `finish` waits for that within a grace time, then cuts
 //! deliveries and backoff short. What is left goes to the spool, or is counted as dropped.
@@ -110,9 +110,9 @@ pub fn spawn<S: Sink>(name: &str, sink: S, options: SinkOptions) -> io::Result<S
     spawn_all(name, vec![sink], options, UndeliveredPolicy::default())
 }
 
-/// Starts one worker for each of `sinks`, which all lead to one target: this many deliveries at once (X_CONCURRENCY), and
-/// with more than one of them batches may overtake each other. They share a queue, a ledger and a thread; with a spool
-/// there is a second thread, which writes to disk.
+/// Starts one worker for each of `sinks`, which all lead to one target. That is this many deliveries at once
+/// (X_CONCURRENCY); with more than one, batches may overtake each other. They share a queue, a ledger and a thread; with
+/// a spool there is a second thread, which writes to disk.
 pub fn spawn_all<S: Sink>(
     name: &str,
     sinks: Vec<S>,

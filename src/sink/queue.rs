@@ -3,10 +3,10 @@
 //!
 //! Bounded in records and in bytes. The producer is an ordinary thread (a capture must not wait, a replay may), the
 //! consumer a task. Records and ledger change under one lock, taken once per block or batch and never held while
-//! waiting: so `offered = delivered + rejected + dropped + queued + in flight + spooled` holds at every moment anybody
+//! waiting. So `offered = delivered + rejected + dropped + queued + in flight + spooled` holds at every moment anybody
 //! can look.
 //!
-//! With a spool the queue goes on on disk (`spill`): its oldest records move there when memory is half full, and none of
+//! With a spool the queue goes on on disk (`spill`). Its oldest records move there when memory is half full, and none of
 //! memory is delivered while older ones lie on disk.
 
 mod flight;
@@ -185,7 +185,7 @@ impl SinkQueue {
         state.refuse(piece, DropReason::QueueFull);
         if digits(state) != before {
             let dropped = state.counts.ledger.dropped;
-            tracing::warn!(sink = &*self.name, dropped, "queue full, records are being dropped");
+            tracing::warn!(sink = &*self.name, dropped, "queue full; dropping records");
         }
     }
 

@@ -14,18 +14,18 @@
 //!
 //! # Guarantees
 //! - A record counts as spooled when write(2) has taken all of it. From then on a kill -9 at any moment does not lose it.
-//!   SPOOL_FSYNC says what the loss of the whole machine may cost: `none` whatever the kernel had not written back
-//!   (about 30 s), `segment` (the default) at most the newest segment, 1 MiB, at one fdatasync a segment. `batch` nothing
-//!   that counts as spooled, at one fdatasync a write.
-//! - Any prefix of a segment's bytes holds a prefix of its records: a torn write costs the record that was being written,
-//!   which had not counted as spooled. A damaged byte costs its record at most, and what is lost is counted: exactly, or,
-//!   where no one can know how many records damaged bytes held, in bytes. So is what was in segments that are missing.
-//!   Only of the segment that grew when podtap was killed no one can know whether its end was cut off later.
+//!   SPOOL_FSYNC says what the loss of the whole machine may cost. With `none` that is whatever the kernel had not
+//!   written back (about 30 s). With `segment` (the default) it is at most the newest segment, 1 MiB, at one fdatasync a
+//!   segment. `batch` nothing that counts as spooled, at one fdatasync a write.
+//! - Any prefix of a segment's bytes holds a prefix of its records. A torn write costs the record that was being written,
+//!   which had not counted as spooled. A damaged byte costs its record at most, and what is lost is counted. The count is
+//!   exact; where no one can know how many records damaged bytes held, it is in bytes. So is what was in segments that
+//!   are missing. Only of the segment that grew when podtap was killed no one can know whether its end was cut off later.
 //! - Oldest first, records of memory only after those on disk. What was in flight when an earlier run ended comes
 //!   before what that run had spooled, as it is older. Several deliveries at once (X_CONCURRENCY) may overtake each
 //!   other by that many batches.
 //! - A record leaves the disk only when it is settled, and its segment when all are. The cursor is written with every
-//!   settled batch: after a kill at most one batch for each delivery at once goes out twice (after the loss of the
+//!   settled batch. After a kill at most one batch for each delivery at once goes out twice (after the loss of the
 //!   machine: a segment).
 //! - SPOOL_MAX_BYTES bounds the files of one sink. The oldest segment that is not under delivery makes room.
 
@@ -383,7 +383,7 @@ impl Spool {
 
     fn report_index(&mut self, outcome: io::Result<()>) {
         if let Err(error) = outcome {
-            self.complain("no index; a segment that somebody removes will not be missed", &error);
+            self.complain("spool index cannot be written; a removed segment will go unnoticed", &error);
         }
     }
 
@@ -409,7 +409,7 @@ impl Spool {
         match std::fs::remove_file(segment::path(&self.directory, number)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => self.complain("cannot remove a segment; after a restart its records go out again", &error),
+            Err(error) => self.complain("cannot remove a segment; after a restart its records are sent again", &error),
         }
     }
 

@@ -71,7 +71,7 @@ pub(super) async fn run_all<S: Sink>(sinks: Vec<S>, queue: Arc<SinkQueue>, terms
     }
     while let Some(outcome) = workers.join_next().await {
         if let Err(error) = outcome {
-            tracing::error!(sink = &*queue.name, %error, "a bug in this sink, it delivers nothing any more");
+            tracing::error!(sink = &*queue.name, %error, "internal error: sink worker crashed; delivery stopped");
             queue.abort();
         }
     }
@@ -243,7 +243,7 @@ fn report(queue: &SinkQueue, attempt: u32, error: &DeliveryError, failed: &Faile
         Some(left) => format!("for about {left:?}"),
     };
     if lasting < Duration::from_secs(1) {
-        tracing::warn!(sink = &*queue.name, %reason, error, waiting, "cannot deliver, trying again");
+        tracing::warn!(sink = &*queue.name, %reason, error, waiting, "delivery failed; retrying");
     } else {
         let lasting = Duration::from_secs(lasting.as_secs());
         tracing::warn!(sink = &*queue.name, %reason, error, ?lasting, waiting, room, "still cannot deliver");
@@ -252,7 +252,7 @@ fn report(queue: &SinkQueue, attempt: u32, error: &DeliveryError, failed: &Faile
 
 /// Of a target that gives no reason.
 fn part_only() -> DeliveryError {
-    DeliveryError::new(FailureReason::Server, "the target took only a part")
+    DeliveryError::new(FailureReason::Server, "the server accepted a part of the batch only")
 }
 
 fn recovered(queue: &SinkQueue) -> bool {

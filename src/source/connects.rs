@@ -73,8 +73,8 @@ impl fmt::Display for ConnectsUnavailable {
                 "{BTF} cannot be read: this kernel was built without BTF (CONFIG_DEBUG_INFO_BTF), or /sys is hidden from \
                  this container"
             ),
-            Self::NoMap(name, why) => write!(f, "the kernel does not make the map {name}: {why}"),
-            Self::Refused(name, why) => write!(f, "the kernel does not take the program {name}: {why}"),
+            Self::NoMap(name, why) => write!(f, "the kernel cannot create the map {name}: {why}"),
+            Self::Refused(name, why) => write!(f, "the kernel rejects the program {name}: {why}"),
             Self::OldKernel(release, why) => {
                 write!(f, "this is Linux {release}; ring buffers of BPF and its capabilities came with 5.8: {why}")
             }

@@ -2,8 +2,8 @@
 //! thread.
 //!
 //! The kernel does not try beginnings again that found their buffer full, so each drop there is exactly one of them. Changes
-//! and ends are tried again, so a drop there is a try. Whatever is read of these, the beginning of its flow has been handled
-//! before: it was sent before, and that socket is read to its end in between.
+//! and ends are tried again, so a drop there is a try. When one of these is read, the beginning of its flow has been
+//! handled: it was sent before, and that socket is read to its end in between.
 //!
 //! Owns the loop (wait, read, dump again after a loss) and what the kernel dropped. What a message means is known to
 //! `conntrack`. NET_ADMIN is effective only while a socket is opened and a dump is asked for.
@@ -89,7 +89,7 @@ struct ConntrackSockets {
     dumps: NetlinkSocket,
 }
 
-/// With what the kernel looks for: to pass on an event of another namespace it asks what was effective when the socket was
+/// With what the kernel looks for. To pass on an event of another namespace it asks what was effective when the socket was
 /// made, not what is now.
 fn opened(options: &ConntrackOptions) -> Result<io::Result<ConntrackSockets>, NotPermitted> {
     privilege::with(NeededRight::NetAdmin, || match options.all_namespaces {

@@ -21,11 +21,10 @@ const ISTIO: [u16; 2] = [15001, 15006];
 /// Those of Linkerd (inbound and outbound).
 const LINKERD: [u16; 2] = [4143, 4140];
 
-/// What a mesh puts on `lo`, and nothing else that passes there: one end at least is the pod's own address or a peer's
-/// (Istio's ambient mode keeps the client's), or the address that Istio's proxy calls the application from, or a port of
-/// the proxies. What containers of a pod say to each other over 127.0.0.1 is not captured without a mesh either, and the
-/// proxies' own health checks are among it.
-// In pcap-filter(7) `and` and `or` bind alike.
+/// What a mesh puts on `lo`, and nothing else that passes there. One end at least is the pod's own address or a peer's
+/// (Istio's ambient mode keeps the client's), the address that Istio's proxy calls the application from, or a port of
+/// the proxies. What containers of a pod say to each other over 127.0.0.1 is not captured without a mesh either. The
+/// proxies' own health checks are among it. In pcap-filter(7) `and` and `or` bind alike.
 const MESH_ONLY: &str = "not ((src net 127.0.0.0/8 and dst net 127.0.0.0/8) or (src host ::1 and dst host ::1)) \
     or host 127.0.0.6 or host ::6 or tcp port 15001 or tcp port 15006 or tcp port 4140 or tcp port 4143";
 
@@ -109,8 +108,8 @@ impl KernelTables {
 
     /// The interfaces for a setting of IFACE: `auto` or empty, names separated by commas, or `any`.
     ///
-    /// `auto` is the interface of the default route, and `lo` when a mesh proxy listens in the pod: clear text passes
-    /// there, the primary interface shows TLS. Never empty.
+    /// `auto` is the interface of the default route, and `lo` when a mesh proxy listens in the pod. Clear text passes
+    /// there; the primary interface shows TLS. Never empty.
     pub fn choose(&self, setting: &str) -> Vec<InterfaceChoice> {
         let mut chosen: Vec<InterfaceChoice> = Vec::new();
         let mut add = |interface: &str, reason: String| {

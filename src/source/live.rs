@@ -214,7 +214,7 @@ impl<S: FrameSink> CaptureRun<'_, S> {
 
     /// Waits, reads what there is, ticks. True when asked to stop.
     ///
-    /// Reads at every tick even when nothing is ready: the descriptor shows an error when the interface goes down, and
+    /// Reads at every tick even when nothing is ready. The descriptor shows an error when the interface goes down, and
     /// libpcap looks only in a later call whether it is gone.
     fn step(&mut self, handle: &mut CaptureHandle) -> Result<bool, String> {
         let wakeup = self.stop.wait(Some(handle.fd()), self.pace.until_tick());

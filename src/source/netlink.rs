@@ -107,8 +107,8 @@ impl NetlinkSocket {
         self.set(libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group)
     }
 
-    /// Has the kernel send again what did not fit into our buffer: the end of a flow until it fits, a change with the next
-    /// one.
+    /// Has the kernel send again what did not fit into our buffer. It repeats the end of a flow until it fits, a change
+    /// with the next one.
     pub(super) fn send_again(&self) -> io::Result<()> {
         self.set(libc::SOL_NETLINK, libc::NETLINK_BROADCAST_ERROR, 1)
     }
@@ -162,7 +162,7 @@ impl NetlinkSocket {
         let read = usize::try_from(read).unwrap_or_default();
         let slot = |header: &libc::mmsghdr| {
             let whole = header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0;
-            whole.then(|| (header.msg_len as usize, namespace_beside(&header.msg_hdr)))
+            whole.then(|| (header.msg_len as usize, namespace_of(&header.msg_hdr)))
         };
         Ok(headers.iter().take(read).map(slot).collect())
     }
@@ -211,7 +211,7 @@ fn zeroed<T>() -> T {
 }
 
 /// What is next to a datagram with NETLINK_LISTEN_ALL_NSID.
-fn namespace_beside(header: &libc::msghdr) -> Option<i32> {
+fn namespace_of(header: &libc::msghdr) -> Option<i32> {
     #[allow(unsafe_code, reason = "control messages are walked by libc's macros")]
     // SAFETY: the kernel has written whole control messages into room that is aligned for them, and set its length.
     unsafe {

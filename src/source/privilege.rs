@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_nothing_is_told_so() {
+    fn a_user_without_capabilities_learns_it() {
         on_a_thread(|| {
             for set in [CapSet::Effective, CapSet::Permitted] {
                 caps::clear(None, set).unwrap();

@@ -70,8 +70,8 @@ impl LineImpairments {
         placed.into_iter().zip(times).map(|((_, frame), at)| SynthFrame { at, ..frame }).collect()
     }
 
-    /// Behind 0 to `distance` frames: frame n with delay d is overtaken by n+1 … n+d-1, which keep their places, and
-    /// the sort is stable, so one more is needed to be overtaken at all.
+    /// Behind 0 to `distance` frames. Frame n with delay d is overtaken by n+1 … n+d-1, which keep their places; the
+    /// sort is stable, so one more is needed to be overtaken at all.
     fn delay(&mut self) -> usize {
         if self.distance == 0 { 0 } else { self.rng.between(1, self.distance as u64) as usize + 1 }
     }

@@ -1,5 +1,5 @@
-//! Keys that have no place in a bounded table, and how often they were seen: what it takes to find those that are used more than one that
-//! has a place. Owns the bound on what that costs; keeps no names, and decides nothing.
+//! Keys that have no place in a bounded table, and how often they were seen. That finds those that are used more than one that has a
+//! place. Owns the bound on what that costs; keeps no names, and decides nothing.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -19,7 +19,7 @@ const MOST_TURNS: u32 = 20;
 const TURN_EVERY: u64 = 10_000_000_000;
 
 /// Places found by a hash that no one outside knows. One that comes while all of its set are taken wears the least of
-/// them out, so that ever new ones get none while those that come again keep theirs (Misra and Gries' frequent items).
+/// them out. So ever new ones get none, while those that come again keep theirs (Misra and Gries' frequent items).
 #[derive(Debug)]
 pub(crate) struct Contenders {
     hasher: RandomState,

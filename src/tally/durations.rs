@@ -54,8 +54,8 @@ impl Durations {
         Some(if is_last { self.longest } else { upper_bound(index).min(self.longest) })
     }
 
-    /// How many are in each range of a factor of two, from the shortest to the longest that there are: its upper bound in
-    /// nanoseconds, and their number.
+    /// How many are in each range of a factor of two, from the shortest to the longest that there are. Each has its upper
+    /// bound in nanoseconds, and a number.
     pub fn by_power(&self) -> Vec<(u64, u64)> {
         let mut out: Vec<(u64, u64)> = Vec::new();
         for (index, count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {

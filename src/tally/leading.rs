@@ -1,4 +1,4 @@
-//! A table with a bounded number of rows, for keys that anybody can invent: those that are used most have a row each, the
+//! A table with a bounded number of rows, for keys that anybody can invent. Those that are used most have a row each, the
 //! others share one.
 //!
 //! A key without a row is a contender (`contenders`); it gets the row of a key that was used less. What that row had counted

@@ -17,8 +17,8 @@ use crate::flow::{ConnKey, Direction, OuterLayers, Timestamp};
 use crate::ledger::Discard;
 use crate::packet::Segment;
 
-/// A SYN not answered for this long is a failed connect also when the capture ends: the initial retransmission timeout
-/// (RFC 6298 §2.1), before which no one gives up.
+/// A SYN not answered for this long is a failed connect also when the capture ends. This is the initial retransmission
+/// timeout (RFC 6298 §2.1), before which no one gives up.
 const CONNECT_PATIENCE: u64 = 1_000_000_000;
 
 /// How far a connection has come.
@@ -269,7 +269,7 @@ impl<A: Analyzer> TcpConnection<A> {
         stream.on_fin(offset, at, sure, &mut outlet);
     }
 
-    /// A segment far outside the window: it counts only once the other side proves that it got there, or, when the other
+    /// A segment far outside the window. It counts only once the other side proves that it got there, or, when the other
     /// side is never seen, once enough of them follow each other.
     fn on_stray(&mut self, from: Direction, segment: &Segment<'_>, shared: &mut TableShared) -> SegmentVerdict {
         let (own, opposite) = split(&mut self.streams, from);
@@ -447,8 +447,8 @@ impl<A: Analyzer> TcpConnection<A> {
         own.is_known() && matches!(own.place(seq, wire), SegmentPlace::At(offset) if !own.is_fresh(offset + wire))
     }
 
-    /// Whether a segment that comes after the end belongs to a new connection with the same endpoints; or to this one, if
-    /// it never ended: who has reset or closed a connection sends nothing more on it.
+    /// Whether a segment that comes after the end belongs to a new connection with the same endpoints. Or to this one, if
+    /// it never ended: a side that has reset or closed a connection sends nothing more on it.
     pub(super) fn is_succeeded_by(&mut self, from: Direction, segment: &Segment<'_>) -> bool {
         let (own, _) = split(&mut self.streams, from);
         let flags = segment.flags;

@@ -1,5 +1,5 @@
-//! What a stream keeps once segments come early, go missing or contradict each other: the bytes held, the FIN that
-//! waits, and the proof by which a hole is declared lost.
+//! What a stream keeps once segments come early, go missing or contradict each other. These are the bytes held, the FIN
+//! that waits, and the proof by which a hole is declared lost.
 //!
 //! Passes nothing on itself: `stream` does, in order.
 
@@ -13,7 +13,7 @@ use crate::ledger::Discard;
 /// What a held chunk costs next to its bytes: its place in the tree with the tree's slack, and the allocator's share.
 pub(super) const CHUNK_COST: usize = 160;
 /// Further segments of the connection after which an acknowledged hole is lost, however little time has passed. The
-/// kernel takes up to 64 packets from one receive queue before it turns to the next (NAPI's weight), so an ACK can
+/// kernel takes up to 64 packets from one receive queue before it turns to the next (NAPI's weight). So an ACK can
 /// overtake that many.
 pub(super) const REORDER_SEGMENTS: u32 = 64;
 /// Contiguous segments far outside the window that prove, where no ACK is ever seen, that the stream went there.
@@ -306,7 +306,7 @@ impl StreamDisorder {
     }
 
     /// The first doubtful chunk, once it is decided, and whether its receiver took it. It did not if the same bytes came
-    /// again. If it acknowledges them all the same, it took this copy or one that was not captured: a sender whose other
+    /// again. If it acknowledges them all the same, it took this copy or one that was not captured. A sender whose other
     /// checksums are right sends no wrong one, but hardware may join segments and leave the checksum of the first. Where the
     /// receiver is not heard any more, what was seen is believed after a while, unless other checksums were right.
     pub(super) fn decided<A: Analyzer>(
@@ -354,7 +354,7 @@ impl StreamDisorder {
         self.chunks.first_key_value().is_some_and(|(_, c)| outlet.is_early(c.ack))
     }
 
-    /// It has done so for long. A hole is given up before; but where each stream waits for the other (a retransmission
+    /// It has done so for long. A hole is given up before. But where each stream waits for the other (a retransmission
     /// acknowledges more than the first copy did) there is none.
     pub(super) fn has_waited<A: Analyzer>(&self, now: Timestamp, outlet: &StreamOutlet<'_, A>) -> bool {
         let patience = outlet.shared.limits.acked_gap_wait.saturating_mul(3);
@@ -383,17 +383,17 @@ impl StreamDisorder {
     /// Bytes came in order: anyone who acknowledged more was early, or forged.
     pub(super) fn moved(&mut self, at: Timestamp) {
         self.moved = at;
-        self.ripen_anew(at);
+        self.ripen_again(at);
     }
 
     /// The receiver acknowledged no more than was passed on.
     pub(super) fn receiver_waits(&mut self, at: Timestamp) {
         self.waiting = Some(at);
         self.heard = Some(at);
-        self.ripen_anew(at);
+        self.ripen_again(at);
     }
 
-    fn ripen_anew(&mut self, at: Timestamp) {
+    fn ripen_again(&mut self, at: Timestamp) {
         self.ripening_since = at;
         self.ripening_segments = 0;
     }
@@ -403,7 +403,7 @@ impl StreamDisorder {
         self.heard = Some(at);
         if self.ripening <= next.max(self.ripe) {
             self.ripening = acked;
-            self.ripen_anew(at);
+            self.ripen_again(at);
         }
     }
 
@@ -418,7 +418,7 @@ impl StreamDisorder {
         if self.ripening > self.ripe && (long_ago || self.ripening_segments >= REORDER_SEGMENTS) {
             self.ripe = self.ripening;
             self.ripening = acked;
-            self.ripen_anew(now);
+            self.ripen_again(now);
         }
     }
 

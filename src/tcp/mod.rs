@@ -3,10 +3,10 @@
 //! Direction-neutral: who is the client is decided by content, in `http`. The bytes of each stream are pushed
 //! into an [`Analyzer`]; in-order bytes are lent, never copied. Knows no protocol above TCP.
 //!
-//! From the door inwards: [`ConnectionTable`] finds or makes room for the connection (`slots` keeps them by age), `connection`
-//! judges the segment as the receiver would have, `offset` turns its numbers into 64-bit offsets,
-//! `stream` passes bytes on in order, `disorder` keeps what came early and decides when a hole is lost, `outlet` counts
-//! every byte that leaves.
+//! From the door inwards: [`ConnectionTable`] finds or makes room for the connection (`slots` keeps them by age), and
+//! `connection` judges the segment as the receiver would have. `offset` turns its numbers into 64-bit offsets, and `stream`
+//! passes bytes on in order. `disorder` keeps what came early and decides when a hole is lost; `outlet` counts every byte that
+//! leaves.
 
 mod connection;
 mod disorder;

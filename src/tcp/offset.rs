@@ -2,8 +2,8 @@
 //!
 //! Does not judge whether an offset is plausible: that is `stream`.
 
-/// Where the sequence number `seq` lies in a stream whose offset 0 has the number `origin`: of all offsets with that
-/// number the one nearest to `near`. Negative: before the origin.
+/// Where the sequence number `seq` lies in a stream whose offset 0 has the number `origin`. Of all offsets with that
+/// number it is the one nearest to `near`. Negative: before the origin.
 pub(super) fn nearest(origin: u32, seq: u32, near: u64) -> i64 {
     // The lowest 32 bits are what the wire carries (RFC 9293 §3.4).
     let expected = origin.wrapping_add(near as u32);

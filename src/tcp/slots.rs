@@ -69,8 +69,8 @@ impl<A> ConnectionSlots<A> {
         self.slot(index).map(|s| &mut s.connection)
     }
 
-    /// Who is first to make room: one that has not settled while those take more than an eighth of `limit`, so that a SYN
-    /// flood cannot push out the others; else the settled one idle longest.
+    /// Which is the first to make room. One that has not settled while those take more than an eighth of `limit`, so that
+    /// a SYN flood cannot push out the others; else the settled one idle longest.
     pub(super) fn victim(&self, limit: usize) -> Option<u32> {
         let passing_first = self.passing.len > limit / 8 || self.settled.len == 0;
         let list = if passing_first { self.passing } else { self.settled };

@@ -122,7 +122,7 @@ impl ByteStream {
         self.ended || self.disorder.as_ref().is_some_and(|d| d.fin.is_some())
     }
 
-    /// How far it was passed on, when it is heard and has not ended: what its receiver acknowledged beyond that comes yet,
+    /// How far it was passed on, when it is heard and has not ended. What its receiver acknowledged beyond that comes yet,
     /// or is given up.
     #[inline]
     pub(super) fn awaited(&self) -> Option<u64> {

@@ -32,7 +32,7 @@ pub(super) fn look(frame: &mut Frame<'_>, area: Rect, pen: Pen, screen: &mut Top
     let selected = screen.record().min(shown.records.len().saturating_sub(1));
     let first = (selected + 1).saturating_sub(height);
     if shown.records.is_empty() {
-        lines.push(Line::raw("none of its records is remembered any more"));
+        lines.push(Line::raw("its records are no longer in memory"));
     }
     for (index, record) in shown.records.iter().enumerate().skip(first).take(height) {
         let mut style = if index == selected { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };

@@ -178,7 +178,7 @@ fn begin(port: u16, stop: &Arc<AtomicBool>) -> Result<(Lines, Notice), NotWatche
         |why: String| NotWatched::Refused(format!("the podtap with metrics port {port} cannot be watched: {why}"));
     let first = lines.next().map_err(|why| odd(why.to_string()))?;
     let line: NoticeLine =
-        serde_json::from_slice(first).map_err(|_| odd("what it says is not of this version".to_owned()))?;
+        serde_json::from_slice(first).map_err(|_| odd("its version is not that of this podtap".to_owned()))?;
     match line.watch.refused {
         Some(refused) => Err(odd(printable_up_to(LONGEST_TEXT, &refused))),
         None => Ok((lines, line.watch)),

@@ -300,7 +300,7 @@ fn fields_of(text: &str, whole: bool) -> (Result<LoggedLine, NotLogged>, usize) 
 }
 
 impl<'a> LineFields<'a> {
-    /// Takes a word; false where it belongs to no entry. A last word may be cut: an address or a port that is shorter than
+    /// Takes a word; false where it belongs to no entry. A last word may be cut. An address or a port that is shorter than
     /// it was would be another one, so these are not believed then. Only a mark is: lines often end with it.
     fn take(&mut self, word: &'a str, is_last: bool) -> bool {
         let Some((key, value)) = word.split_once('=') else { return self.take_flag(word) };

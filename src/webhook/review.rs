@@ -63,7 +63,7 @@ struct ReviewVerdict {
 pub(super) fn review(body: &[u8], options: &SidecarOptions, ground: NamespacePolicy) -> Result<String, String> {
     let review: AdmissionReview = serde_json::from_slice(body).map_err(|why| format!("no AdmissionReview: {why}"))?;
     if (review.api_version.as_str(), review.kind.as_str()) != (VERSION, "AdmissionReview") {
-        return Err(format!("no AdmissionReview of {VERSION}"));
+        return Err(format!("not an AdmissionReview of {VERSION}"));
     }
     let request = review.request.ok_or("an AdmissionReview without request")?;
     let verdict = judge(&request, options, ground);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_have_a_sidecar_is_admitted_without_and_told() {
+    fn what_cannot_have_a_sidecar_is_admitted_without_and_reported() {
         for (change, warned) in [
             (json!({"hostNetwork": true}), true),
             (json!({"containers": [{"name": "podtap"}]}), true),
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_annotation_is_left_out_and_told() {
+    fn a_wrong_annotation_is_left_out_and_reported() {
         let mut wrong = pod(&json!({}));
         wrong["metadata"]["annotations"] = json!({"podtap.io/snaplen": "m\u{1b}any", "podtap.io/format": "ecs"});
         let response = answered(&asked(&wrong), &SidecarOptions::default());
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_but_new_pods_is_touched() {
+    fn nothing_but_new_pods_is_touched() {
         for change in [
             json!({"operation": "UPDATE"}),
             json!({"operation": "DELETE", "object": null}),
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_review_is_told_and_no_more() {
+    fn what_is_no_review_is_reported_and_no_more() {
         let deep = "[".repeat(1 << 16);
         let old = json!({"apiVersion": "admission.k8s.io/v1beta1", "kind": "AdmissionReview"}).to_string();
         let empty = json!({"apiVersion": VERSION, "kind": "AdmissionReview"}).to_string();

@@ -167,7 +167,7 @@ fn parse(text: &str) -> Result<FileEntries, String> {
     }
     let is_map = matches!(document.root.kind, yaml::NodeKind::Map { .. });
     if !is_map {
-        return Err("is no mapping of addresses to workloads".to_owned());
+        return Err("is not a mapping of addresses to workloads".to_owned());
     }
     let mut entries = FileEntries::new();
     for entry in document.root.entries() {
@@ -269,7 +269,7 @@ mod tests {
             ("10.0.0.1: ''", "line 1: a name is empty"),
             ("10.0.0.1: a\n\"::ffff:10.0.0.1\": b", "line 2: ::ffff:10.0.0.1 is in the table twice"),
             ("10.0.0.1: a\n10.0.0.1: b", "twice"),
-            ("- a", "is no mapping"),
+            ("- a", "is not a mapping"),
             ("a: [", "line "),
             ("---\n{}\n---\n{}\n", "more than one document"),
             (&long, "longer than 253 bytes"),

@@ -28,7 +28,7 @@ use crate::settings::{RecordKind, Settings, WorkloadSource};
 use crate::sink::connect::OnSocket;
 use crate::source::own_traffic::OwnTraffic;
 
-/// How long it is remembered who had an address before: records come late, up to the time-out of a request and the age of
+/// How long it is remembered who had an address before. Records come late, up to the time-out of a request and the age of
 /// a stream.
 const MEMORY_NS: u64 = 600_000_000_000;
 

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn while_two_could_have_it_nobody_is_named() {
+    fn while_two_could_have_it_none_is_named() {
         let table = WorkloadTable::new(1 << 20);
         hold(&table, FIRST, 1, "a", 10, 10);
         // It began at 30, and was seen at 50: somewhere between it got the address.
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revision_changes_who_holds_it_now_and_nobody_before() {
+    fn a_revision_changes_who_holds_it_now_and_none_before() {
         let table = WorkloadTable::new(1 << 20);
         hold(&table, FIRST, 1, "a", 0, 0);
         hold(&table, FIRST, 2, "b", 30, 30);

@@ -201,7 +201,7 @@ fn keep_alive(exchanges: usize, target: &str, headers: &[(&str, &str)]) -> Vec<S
     talk.frames()
 }
 
-/// Frames to encoded records, as a capture thread does it; gives how often that allocates for each of the exchanges
+/// Frames to encoded records, as a capture thread does it. Gives how often that allocates for each of the exchanges
 /// behind the first ten, and how many bytes of JSON came out.
 fn allocations_per_exchange(frames: &[SynthFrame]) -> (f64, usize) {
     const WARM: usize = 24;

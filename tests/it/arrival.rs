@@ -1,5 +1,5 @@
-//! The same records everywhere: every golden scene through the binary to all sinks at once, and what arrives at each real
-//! server is, field by field, what standard output printed in the same run.
+//! The same records everywhere: every golden scene goes through the binary to all sinks at once. What arrives at each
+//! real server is, field by field, what standard output printed in the same run.
 
 use std::collections::BTreeMap;
 

@@ -9,12 +9,12 @@ use podtap::synth::SynthSide;
 /// Exchanges for each kind and share of frames lost.
 const EXCHANGES: u64 = 1500;
 
-/// How many of the exchanges with both heads captured are paired at least, by share of frames lost: where the client waits
-/// for its answers, and however else it asks.
+/// How many of the exchanges with both heads captured are paired at least, by share of frames lost. First where the client
+/// waits for its answers, then however else it asks.
 const FLOORS: [(f64, f64, f64); 2] = [(0.01, 0.99, 0.74), (0.05, 0.95, 0.36)];
 
-/// Floors that one piece of evidence each keeps up: runs to which nothing refers any more are forgotten, a habit is seen
-/// beside `Expect`, rounds and a missed SYN-ACK leave no doubt, a lost HEAD explains a missing body.
+/// Floors that one piece of evidence each keeps up. Runs to which nothing refers any more are forgotten, a habit is seen
+/// next to `Expect`, rounds and a missed SYN-ACK leave no doubt, a lost HEAD explains a missing body.
 const BROUGHT: [(&str, f64, f64); 4] =
     [("advance", 0.01, 0.95), ("expect", 0.01, 0.95), ("burst2", 0.05, 0.75), ("burst8", 0.05, 0.55)];
 

@@ -1,5 +1,5 @@
-//! Secrets in real traffic, searched for in everything that podtap puts out: records in every format, on every sink,
-//! the log at its most talkative, metrics, closing lines.
+//! Secrets in real traffic, searched for in everything that podtap puts out. That is records in every format, on every
+//! sink, the log at its most talkative, metrics, closing lines.
 
 use podtap::dissect::Dissector;
 use podtap::exchange::KeepHeaders;

@@ -16,7 +16,7 @@ const VECTORS: &[(&str, u16, &str, u16, &str)] = &[
 ];
 
 #[test]
-fn a_record_has_the_community_id_that_other_tools_give_its_connection_whoever_is_the_client() {
+fn a_record_has_the_community_id_that_other_tools_give_its_connection_in_either_direction() {
     for (source, source_port, destination, destination_port, expected) in VECTORS {
         let end = |ip: &str, port| Endpoint::new(ip.parse::<IpAddr>().unwrap(), port);
         let frames = Conversation::new(end(source, *source_port), end(destination, *destination_port))

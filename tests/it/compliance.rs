@@ -1,9 +1,9 @@
 //! One suite over all sinks: the same faults, the same expectations. A sink takes part by a `Peer`: how to start it, and
-//! a well-behaved server of its protocol; the network's faults are `door`'s, those of certificates `tls`'s.
+//! a well-behaved server of its protocol. The network's faults are `door`'s, those of certificates `tls`'s.
 //!
-//! Expected of each, under each fault: the ledger adds up at every moment anybody looks, and the queue keeps its bounds;
-//! when the fault is over everything arrives, in order, nothing twice but what was in flight; a shutdown in it ends
-//! within the grace time, and what was not delivered is in the spool, or counted as dropped where there is none.
+//! Expected of each, under each fault: the ledger adds up at every moment anybody looks, and the queue keeps its bounds.
+//! When the fault is over everything arrives, in order, nothing twice but what was in flight. A shutdown in it ends
+//! within the grace time; what was not delivered is in the spool, or counted as dropped where there is none.
 //!
 //! | fault | file |
 //! |---|---|

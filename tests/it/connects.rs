@@ -14,7 +14,7 @@ use crate::namespace::in_a_namespace;
 const CONNECTS: u64 = 2000;
 
 #[test]
-fn what_found_no_room_while_nobody_read_is_counted_exactly() {
+fn what_found_no_room_while_the_reader_slept_is_counted_exactly() {
     in_a_namespace(|| {
         let options = ConnectSourceOptions { netns: namespace("net"), udp: false, early: true, buffer_bytes: 64 << 10 };
         let loaded = match load(&options) {

@@ -1,5 +1,6 @@
-//! The judge over other projects' captures: agreement, no wrong pair, no failure, and every remaining difference listed
-//! with its reason in tests/known_differences.tsv (those of HTTP/2, gRPC and WebSocket in known_differences_h2.tsv); and the contested captures, judged by eye in tests/contested.tsv.
+//! The judge over other projects' captures: agreement, no wrong pair, no failure. Every remaining difference is listed with its reason in
+//! tests/known_differences.tsv (those of HTTP/2, gRPC and WebSocket in known_differences_h2.tsv). The contested captures are judged by eye
+//! in tests/contested.tsv.
 //!
 //! The captures are not part of this project: PODTAP_CORPORA names their folder, else it is looked for next to the
 //! checkout. Without it the test says so and is skipped.

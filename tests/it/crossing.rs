@@ -1,4 +1,4 @@
-//! A response that its server sent before it had any byte of the request, from frames on: whichever way the capture shows
+//! A response that its server sent before it had any byte of the request, from frames on. Whichever way the capture shows
 //! the two, they are no pair, and the request waits for its own answer.
 
 use podtap::dissect::{Dissector, DissectorConfig};
@@ -53,7 +53,7 @@ fn answer() -> SynthFrame {
 }
 
 #[test]
-fn a_response_on_accept_is_nobodys_in_any_order_of_the_frames() {
+fn a_response_on_accept_answers_nothing_in_any_order_of_the_frames() {
     let (handshake, request, busy) = halves();
     let orders = [vec![&request, &busy], vec![&busy, &request]];
     for order in orders {

@@ -29,7 +29,7 @@ fn the_demo_captures_every_exchange_that_it_plays() {
 }
 
 #[test]
-fn who_may_not_capture_is_told_so_and_shown_rendered_traffic() {
+fn a_user_without_the_right_to_capture_learns_it_and_sees_rendered_traffic() {
     let tool = |arguments: &[&str]| Command::new("setpriv").args(arguments).arg("true").output();
     let without = ["--bounding-set", "-net_raw", "--inh-caps", "-net_raw"];
     if !tool(&without).is_ok_and(|output| output.status.success()) {

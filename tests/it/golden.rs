@@ -55,7 +55,7 @@ fn every_scenario_gives_the_records_that_were_read_and_found_right() {
     assert!(wrong.is_empty(), "{}\n{how}", wrong.join("\n"));
 }
 
-/// Machines that make up the same sequence numbers every day: what comes on another day is another record, and a replay
+/// Machines that make up the same sequence numbers every day. What comes on another day is another record, and a replay
 /// gives each the same name again.
 #[test]
 fn the_same_packets_have_the_same_ids_and_on_another_day_others() {

@@ -1,4 +1,4 @@
-//! The Grafana dashboards against what podtap exposes: every metric and label of its queries is one of docs/metrics.md,
+//! The Grafana dashboards against what podtap exposes. Every metric and label of its queries is one of docs/metrics.md,
 //! which another test keeps equal to the registry.
 
 use std::collections::{BTreeMap, BTreeSet};

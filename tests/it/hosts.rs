@@ -1,4 +1,4 @@
-//! Several hosts, for all sinks alike: each pod begins with any of them and keeps to it, and a server that is added later gets its
+//! Several hosts, for all sinks alike. Each pod begins with any of them and keeps to it, and a server that is added later gets its
 //! share. Sinks are made of settings, as the program makes them; servers are real sockets that do everything right.
 
 use std::collections::BTreeSet;

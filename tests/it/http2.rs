@@ -1,7 +1,7 @@
 //! Conversations of HTTP/2, lost, repeated, reordered and joined late: a record may say less, and never something else.
 //!
-//! Made-up ones first. Then every given capture of HTTP/2, joined late at every frame and with every single frame removed: no value is ever another
-//! one than in the whole capture. It prints how much of what was asked behind the join or the hole is known.
+//! Made-up ones first. Then every given capture of HTTP/2, joined late at every frame and with every single frame removed. No value is ever
+//! another one than in the whole capture. It prints how much of what was asked behind the join or the hole is known.
 //!
 //! The captures are not part of this project: PODTAP_CORPORA names their folder, else it is looked for next to the
 //! checkout. Without it the test says so and is skipped.

@@ -62,7 +62,7 @@ fn standard_input_directories_and_several_files_are_one_stream() {
 }
 
 #[test]
-fn a_user_is_told_what_older_clusters_and_pod_security_make_of_it() {
+fn the_output_says_what_older_clusters_and_pod_security_make_of_it() {
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a}]}\n";
     let native = podtap(&["inject", "-f", "-"], pod);
     assert!(native.stderr.contains("standard input:1: Pod a: injected\n"), "{}", native.stderr);
@@ -92,7 +92,7 @@ fn nothing_is_written_where_one_thing_cannot_be_done() {
     assert_eq!(rest.code, Some(0));
     assert!(rest.stdout.ends_with(job) && rest.stdout.contains("podtap-pod"), "{}", rest.stdout);
     for (args, input, code, why) in [
-        (&["inject", "-f", "-"][..], "a: [\n", 1, "standard input:1:4: no YAML"),
+        (&["inject", "-f", "-"][..], "a: [\n", 1, "standard input:1:4: not YAML"),
         (&["inject", "-f", "-"], "a: {{ .Values.x }}{{ b }}\n", 1, "helm template"),
         (&["inject", "-f", "/nowhere.yaml"], "", 1, "/nowhere.yaml: "),
         (&["inject", "-f", "-", "--env", "FROMAT=ecs"], "", 2, "did you mean FORMAT?"),

@@ -1,6 +1,6 @@
-//! What Kibana will ask, asked of a real Elasticsearch: every panel of `kibana/podtap.ndjson` is run as Lens would run it
-//! (`lens`), on records of podtap's own captures that came by the bulk sink, and every number is compared with the same
-//! one computed from the JSON lines (`lines`), from the declaration and not from the file.
+//! What Kibana will ask, asked of a real Elasticsearch. Every panel of `kibana/podtap.ndjson` is run as Lens would run it
+//! (`lens`), on records of podtap's own captures that came by the bulk sink. Every number is compared with the same one
+//! computed from the JSON lines (`lines`), from the declaration and not from the file.
 //!
 //! Kibana itself is not run. Its import interface is played by a small server written after its published source
 //! (`fake`).

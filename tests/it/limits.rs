@@ -214,7 +214,7 @@ fn pipelines_on_every_connection_are_held_to_one_limit_together() {
 }
 
 #[test]
-fn answers_nobody_asked_for_are_not_kept() {
+fn answers_without_a_question_are_not_kept() {
     let (peak, ledger, records) = peak(|flood| {
         flood.open(1);
         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";

@@ -60,8 +60,8 @@ fn any_names_the_interface_of_each_frame() {
 fn super_packets_are_captured_whole() {
     in_a_namespace(|| {
         let sent: Vec<u8> = (0..4_000_000u32).map(|n| n as u8).collect();
-        // Room for both copies of each packet, many times over, and blocks that are given away when they are full rather
-        // than each hundredth of a second: nothing is dropped, however long the capture's thread has to wait for a processor.
+        // Room for both copies of each packet, many times over, and blocks that are given away when they are full rather than
+        // each hundredth of a second. So nothing is dropped, however long the capture's thread must wait for a processor.
         let roomy = CaptureOptions { buffer_bytes: 64 << 20, timeout_ms: 100, ..options("lo") };
         let capture = Capture::start(roomy);
         let exchange = exchange(&sent, b"");
@@ -207,7 +207,7 @@ fn the_default_filter_fits_every_link_type_and_leaves_out_udp() {
 }
 
 #[test]
-fn own_connections_are_told_from_others_to_the_same_server() {
+fn own_connections_differ_from_others_to_the_same_server() {
     in_a_namespace(|| {
         let own = OwnTraffic::new(&KernelTables::read().own_ips(&[]));
         let capture = Capture::start(options("lo"));

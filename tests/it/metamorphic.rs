@@ -281,7 +281,7 @@ fn joining_at_any_frame_never_makes_a_wrong_pair() {
 }
 
 /// A client that always keeps one request in advance cannot be distinguished from one that asks in sequence when most of a
-/// connection is lost: every byte that is left fits both. It is left out here, and is in the tests above.
+/// connection is lost. Every byte that is left fits both. It is left out here, and is in the tests above.
 #[test]
 fn no_mix_of_impairments_makes_a_wrong_pair() {
     for seed in 0..4000u64 {

@@ -1,8 +1,8 @@
 //! Capturing as another user than root, the way container runtimes start a process.
 //!
-//! This binary itself is copied, given the file capability, and run again as the child below. setpriv(1) keeps
-//! permitted capabilities over the change of user, as runc does for Kubernetes; a second setpriv(1) in between, which has
-//! no file capability, loses them, as under Docker.
+//! This binary itself is copied, given the file capability, and run again as the child below. setpriv(1) keeps permitted
+//! capabilities over the change of user, as runc does for Kubernetes. A second setpriv(1) in between, which has no file
+//! capability, loses them, as under Docker.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -89,7 +89,7 @@ fn without_the_grant_the_process_starts_and_says_what_to_add() {
 }
 
 #[test]
-fn without_the_file_capability_a_user_is_told_to_set_it() {
+fn without_the_file_capability_the_error_says_how_to_set_it() {
     let Some(binary) = Copy::make("") else { return };
     let said = binary.run(&[OTHER_USER, GRANTED]);
     assert!(said.contains("setcap cap_net_raw=p on the binary"), "{said}");
@@ -147,7 +147,7 @@ impl Drop for Copy {
     }
 }
 
-/// By cp(1): what this process had open for writing, a child that another test has just forked may hold so a little longer,
+/// By cp(1). What this process had open for writing, a child that another test has just forked may hold so a little longer,
 /// and a file that is open for writing cannot be executed (ETXTBSY).
 pub(crate) fn copy_program(from: &Path, to: &Path) {
     assert!(works(Command::new("cp").arg("--").args([from, to])), "cp {from:?} {to:?}");

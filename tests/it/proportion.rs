@@ -1,4 +1,4 @@
-//! Work in proportion to bytes: whatever comes from the network or from a file, twice as much of it takes twice the
+//! Work in proportion to bytes. Whatever comes from the network or from a file, twice as much of it takes twice the
 //! instructions, not four times. Who chooses the bytes must not choose the price.
 //!
 //! Counted, not timed: valgrind runs this very binary and counts the instructions of everything, also of the crates. The

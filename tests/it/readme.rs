@@ -1,5 +1,5 @@
-//! What README.md and docs/ show is what the program does: the table of settings, and the examples, which are made from
-//! the rendered traffic of `podtap demo`.
+//! What README.md and docs/ show is what the program does. This covers the table of settings, and the examples, which
+//! are made from the rendered traffic of `podtap demo`.
 
 use std::path::Path;
 

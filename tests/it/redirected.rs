@@ -1,5 +1,5 @@
-//! Connections that a mesh redirects give the records they would give without: what the client sends is renamed here as
-//! iptables' REDIRECT shows it on `lo`, what it gets is not.
+//! Connections that a mesh redirects give the records they would give without. What the client sends is renamed here as
+//! iptables' REDIRECT shows it on `lo`; what it gets is not.
 
 use std::time::Duration;
 

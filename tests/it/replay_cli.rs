@@ -216,7 +216,7 @@ fn a_replay_into_a_full_disk_gives_up_and_says_so() {
     let mut said = String::new();
     stderr.read_to_string(&mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
-    assert!(said.contains("podtap: stdout takes nothing for ") && said.contains("\nLOST  "), "{said}");
+    assert!(said.contains("podtap: stdout has accepted nothing for ") && said.contains("\nLOST  "), "{said}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! `podtap report`: its numbers next to those of a replay, and the page in a real browser: light and dark, on a desk and on a
-//! phone.
+//! `podtap report`: its numbers next to those of a replay, and the page in a real browser. That is light and dark, on a desk
+//! and on a phone.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Real servers that die twenty times under 2,000 records a second: nothing that was acknowledged is lost, nothing is
-//! in Elasticsearch twice, elsewhere at most a batch a kill does. Of what no one acknowledges the loss is bounded.
+//! Real servers that die twenty times under 2,000 records a second. Nothing that was acknowledged is lost, nothing is
+//! in Elasticsearch twice; elsewhere at most a batch a kill is. Of what no one acknowledges the loss is bounded.
 
 #[cfg(feature = "es")]
 mod search;

@@ -89,7 +89,7 @@ pub(crate) fn certificates() -> &'static Path {
     })
 }
 
-/// A free port of this machine that stays this test's own as long as the socket lives, which never listens: anyone who connects
+/// A free port of this machine that stays this test's own as long as the socket lives, which never listens. Anyone who connects
 /// is refused, and a server that sets SO_REUSEADDR can listen there.
 pub(crate) fn reserved() -> (SocketAddr, Socket) {
     let socket = bound((Ipv4Addr::LOCALHOST, 0).into()).unwrap();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// From here on a file is two files.
 const LONGEST_FILE: usize = 600;
 
-/// At most this part of the types has a name of one word, percent: at the place where it is used a name says what it is.
+/// At most this part of the types has a name of one word, percent. At the place where it is used a name says what it is.
 const MOST_ONE_WORD: usize = 40;
 /// Declared twice because only one of the two is compiled.
 const EITHER_OR: [&str; 1] = ["LoadedProgram"];

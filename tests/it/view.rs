@@ -57,7 +57,7 @@ fn filters_leave_the_same_lines_as_in_a_replay() {
 fn a_wrong_expression_is_refused_with_its_place() {
     let ran = run(&["view", "--include", "status=200 && hots=x"], &[], b"");
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
-    assert!(ran.stderr.contains("character 15: \"hots\" is no key; did you mean host?"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("character 15: \"hots\" is not a key; did you mean host?"), "{}", ran.stderr);
 }
 
 #[test]

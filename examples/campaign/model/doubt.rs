@@ -17,8 +17,8 @@ enum Reading {
 
 type Doubt = (&'static str, Reading, Reading);
 
-/// Header lines that may be read in two ways, with its length in place of `@`, that of the second reading in
-/// place of `#`; and both readings.
+/// Header lines that may be read in two ways, and both readings. `@` is the line's length, `#` that of the second
+/// reading.
 const DOUBTS: &[Doubt] = &[
     ("Content-Length: @\r\nTransfer-Encoding: chunked\r\n", Reading::Length, Reading::Chunked),
     ("Transfer-Encoding: chunked\r\nContent-Length: #\r\n", Reading::Chunked, Reading::Length),

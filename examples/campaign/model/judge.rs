@@ -277,8 +277,8 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// Whether the times in a record are those at which its bytes were captured: the first ones of both messages, and the
-    /// moment at which the response was whole.
+    /// Whether the times in a record are those at which its bytes were captured. That is the first ones of both messages,
+    /// and the moment at which the response was whole.
     fn times_fit(&self, record: &Exchange, conn: usize, truth: &Truth) -> bool {
         let times = |side: SynthSide, bytes: Range<u64>| {
             self.case.shots.iter().filter_map(move |shot| {

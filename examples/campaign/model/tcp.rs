@@ -1,5 +1,6 @@
-//! Two TCP ends and the way between them: sequence numbers, acknowledgements at once or delayed, windows, retransmission
-//! by time-out and by duplicates (RFC 9293, 5681, 6298), challenges (RFC 5961). What passes the tap is noted.
+//! Two TCP ends and the way between them (RFC 9293, 5681, 6298; challenges: RFC 5961). They have sequence numbers,
+//! acknowledgements at once or delayed, windows, and retransmission by time-out and by duplicates. What passes the tap
+//! is noted.
 //!
 //! Positions count the SYN as 0, the first byte as 1, and the FIN behind the last byte. Knows no HTTP.
 

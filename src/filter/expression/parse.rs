@@ -236,7 +236,7 @@ fn unknown(name: &str) -> String {
     let shown: String = name.chars().take(40).collect();
     let meant = near(name).map_or(String::new(), |near| format!("; did you mean {near}?"));
     let names: Vec<_> = KEYS.iter().map(|(name, _)| *name).collect();
-    format!("{shown:?} is no key{meant} (keys: {}; alone: {})", names.join(", "), OnlyKind::WORDS.join(", "))
+    format!("{shown:?} is not a key{meant} (keys: {}; alone: {})", names.join(", "), OnlyKind::WORDS.join(", "))
 }
 
 fn each<T>(values: &[&str], read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {

@@ -198,7 +198,7 @@ fn what_cannot_be_meant_is_refused_where_it_is() {
         ("", 1, "expected a name"),
         ("stauts=500", 1, "did you mean status?"),
         ("status=200 && hots=a", 15, "did you mean host?"),
-        ("proces=redis", 1, "is no key"),
+        ("proces=redis", 1, "is not a key"),
         ("status=20x", 8, "\"20x\": not a status code"),
         ("status=2xx,oops", 8, "oops"),
         ("dport=http", 7, "not a port"),
@@ -219,7 +219,7 @@ fn what_cannot_be_meant_is_refused_where_it_is() {
         ("status=200)", 11, "expected `&&`"),
         ("host='a", 6, "not closed"),
         ("host=''", 8, "empty"),
-        ("é && x", 1, "is no key"),
+        ("é && x", 1, "is not a key"),
         ("dport=80 & dport=81", 10, "expected `&&`"),
     ] {
         let bad = FilterExpression::parse(text).expect_err(text);

@@ -13,7 +13,7 @@
 ///
 /// A field is absent where a `maybe` is `None`, and has another name than in Rust behind `as`. The parts of a `flat` one are
 /// fields of the object itself. An object in an object is an `own` one of this kind, or it lists in brackets what it shows
-/// here, or an expression says what is `listed`: of an exchange, where it means the same there.
+/// here. Or an expression says what is `listed`: of an exchange, where it means the same there.
 macro_rules! parts {
     ($($(#[$meta:meta])* struct $name:ident $(<$life:lifetime>)? in $prefix:literal { $($body:tt)* })+) => {
         $(parts!(@member [$(#[$meta])* struct $name $(<$life>)?] $prefix [] [] $($body)*);)+

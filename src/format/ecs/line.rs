@@ -466,7 +466,7 @@ const OCTETS: [([u8; 4], usize); 256] = {
     octets
 };
 
-/// Whether no byte needs an escape in a JSON string (RFC 8259 §7), eight bytes at a time; the last eight overlap those
+/// Whether no byte needs an escape in a JSON string (RFC 8259 §7), eight bytes at a time. The last eight overlap those
 /// before them, as most texts are short.
 fn is_plain(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk::<8>() else {

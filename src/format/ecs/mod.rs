@@ -75,9 +75,9 @@ pub fn write_json(out: &mut Vec<u8>, record: &Record, observer: &Observer) {
     write_fit(out, record, observer, &LineFit::WHOLE);
 }
 
-/// Appends the record as one line of JSON of at most `max` bytes, line feed included: first without what repeats parts of
-/// `url.original`, then without headers, then with its longest strings shortened, at last without labels and annotations.
-/// `podtap.shortened` says so.
+/// Appends the record as one line of JSON of at most `max` bytes, line feed included. To be shorter it goes first without
+/// what repeats parts of `url.original`, then without headers, then with its longest strings shortened, at last without
+/// labels and annotations. `podtap.shortened` says so.
 ///
 /// Returns whether it was shortened. A `max` below 4 KiB may not be kept: a record without its names is none.
 pub fn write_json_capped(out: &mut Vec<u8>, record: &Record, observer: &Observer, max: usize) -> bool {

@@ -171,7 +171,7 @@ parts! {
         maybe late: bool => Boolean "`true` for a response whose request was reported as timed out before";
         maybe ended_by: &'static str => Keyword "Who ended what did not end by itself (a cut or unanswered exchange, a stream of HTTP/2, a WebSocket without a close frame), by the first FIN or else a RST: `client`, `server`; absent where that is not known";
         maybe ended_how: &'static str => Keyword "How: `fin`, `rst`, `reset_stream`";
-        maybe open: bool => Boolean "`true` for what goes on: it is told once more when it ends, with the same id but for `.open`";
+        maybe open: bool => Boolean "`true` for what goes on: it is recorded once more when it ends, with the same id but for `.open`";
         maybe unknown: &'a [&'static str] => Keyword "What HPACK's state hid after a late join or a loss: `:method`, `:scheme`, `:path`, `:authority`, `:status`, `grpc-status`";
         maybe path_ref: &'a str => Keyword "Label of a `:path` that is not known: within its connection the same label is the same path";
         maybe http2: Http2Part => own;

@@ -558,7 +558,7 @@ mod tests {
     }
 
     #[test]
-    fn other_lines_are_told_apart() {
+    fn other_lines_are_recognised() {
         let other = json(&Record::from(conntrack()), &Observer::default());
         for (line, why) in [
             (&other[..], NotRead::OtherDataset),

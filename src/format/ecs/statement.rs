@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_record_is_a_line_of_its_own_dataset() {
+    fn a_ledger_record_is_a_line_of_the_ledger_dataset() {
         let sparse = Statement { sink: None, numbers: vec![("gaps", 0)], imbalances: Vec::new(), ..statement() };
         let expected = concat!(
             r#"{"@timestamp":"1970-01-01T00:01:01.000000Z","ecs":{"version":"9.0.0"},"event":{"kind":"metric","dataset":"podtap.ledger","id":"run.ledger.1.fluentd","#,

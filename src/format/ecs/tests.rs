@@ -369,7 +369,7 @@ fn a_capped_line_loses_what_repeats_then_headers_then_length_and_says_so() {
 }
 
 #[test]
-fn whatever_stands_in_a_string_the_line_stays_one_line_of_json() {
+fn whatever_is_in_a_string_the_line_stays_one_line_of_json() {
     let mut it = exchange();
     it.request.as_mut().unwrap().target = "/\"\\\n\u{1b}[31m\u{2028}".into();
     let text = line(it, &observer());

@@ -61,7 +61,7 @@ impl TextColumns {
     }
 }
 
-/// Cuts the middle out of `text[start..]`, which is printable ASCII, so that `most` characters are left: the host and the
+/// Cuts the middle out of `text[start..]`, which is printable ASCII, so that `most` characters are left. The host and the
 /// end of a path say more than what is between them.
 pub(super) fn cut_middle(text: &mut CompactString, start: usize, most: usize) {
     let shown = text.len().saturating_sub(start);

@@ -42,7 +42,7 @@ impl Folds {
     }
 
     /// Adds a part, and says whether it is a secret. Some servers take a line that is indented by mistake, or by design,
-    /// for its own field: if that would be a secret one, it is masked here too, to the end of the field.
+    /// for its own field. If that would be a secret one, it is masked here too, to the end of the field.
     fn append(&mut self, part: &[u8], masked: bool, redactor: &Redactor) -> bool {
         if masked || part.is_empty() {
             return masked;

@@ -36,8 +36,8 @@ pub(super) fn parse<'a>(
     }
 }
 
-/// What the beginning of a head shows, when its rest will not come: at least a status, or a method and the beginning of a
-/// target.
+/// What the beginning of a head shows when its rest will not come. At least that is a status, or a method and the
+/// beginning of a target.
 pub(in crate::http) fn salvage<'a>(
     kind: HeadKind,
     text: &'a [u8],
@@ -60,8 +60,9 @@ pub(in crate::http) fn salvage<'a>(
     Some(read_fields(start, folds.unfold(rest.get(..whole_lines)?, redactor, &mut weird), weird, each))
 }
 
-/// Whether readers of `head`, which has bare LFs or folded lines, may differ about where its message ends: a framing field is
-/// folded, or a bare LF ends it, the line before it or the head, where other lines end with CRLF (RFC 9112 §2.2, §5.2).
+/// Whether readers of `head`, which has bare LFs or folded lines, may differ about where its message ends (RFC 9112 §2.2,
+/// §5.2). That is so where a framing field is folded, or where a bare LF ends it, the line before it or the head, while other
+/// lines end with CRLF.
 pub(in crate::http) fn framing_may_differ(head: &[u8]) -> bool {
     let is_bare = |line: &[u8]| !line.ends_with(b"\r\n");
     let is_framing = |line: &[u8]| {
@@ -267,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_beginning_of_a_head_tells_what_it_can() {
+    fn the_beginning_of_a_head_shows_what_it_can() {
         let off = Redactor::off();
         let [mut one, mut three] = [(); 2].map(|()| Folds::default());
         let head =
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_cr_is_named_wherever_it_stands() {
+    fn a_bare_cr_is_named_wherever_it_is() {
         let off = Redactor::off();
         for head in [
             &b"GET / HTTP/1.1\r\nX: a\rContent-Length: 3\r\n\r\n"[..],

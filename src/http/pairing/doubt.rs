@@ -2,8 +2,8 @@
 //!
 //! Messages of a stream are numbered as they come. A loss begins a new *run*: before it an unknown number is missing, by
 //! which all of its numbers are too small, its *shift*. What is known of the shifts are limits of their differences, and what
-//! follows from these (matrices of difference bounds, closed under addition): what is *certain*, and what the client's habit
-//! adds to it, which may turn out to be wrong. Run 0 has the shift 0.
+//! follows from these (matrices of difference bounds, closed under addition). One matrix is *certain*; the client's habit
+//! adds to another, which may turn out to be wrong. Run 0 has the shift 0.
 //!
 //! Knows numbers only; which evidence gives which limit is in `evidence`.
 
@@ -36,7 +36,7 @@ pub(super) enum Grade {
     Certain,
 }
 
-/// So many bytes of whole messages are missing between two runs.
+/// How many bytes of whole messages are missing between two runs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RunHole {
     pub before: u32,

@@ -131,7 +131,7 @@ impl Pairing {
     /// The number of the first response that a client which had received `had` had not received whole, and whether that is
     /// where it begins.
     pub(super) fn first_not_had(&self, had: u64, heard: u64) -> Option<(i64, bool)> {
-        // How long the body of a response is whose request is not known cannot be said, nor what is in unreadable bytes, or in
+        // How long the body of a response is whose request is not known cannot be said. Nor what is in unreadable bytes, or in
         // those that the capture shows later.
         if self.garbled || had > heard || self.loose.back().is_some_and(|loose| !loose.done) {
             return None;

@@ -1,15 +1,16 @@
 //! How far ahead the client of one connection asks, as far as was seen while order was certain.
 //!
 //! A request *lags* by as many as come between it and the first request whose response its client had not received when it
-//! asked: 0 for a client that waits, 1 for one that keeps a request in advance. Requests with the same acknowledgement are a
+//! asked. That is 0 for a client that waits, and 1 for one that keeps a request in advance. Requests with the same
+//! acknowledgement are a
 //! *group*: nothing was received between them. Who asks several things at once begins each group with lag 0. After a loss
 //! this says how many may be missing at most.
 
 /// This many groups make a habit.
 const KNOWN: u32 = 8;
-/// So many that ended alike are worth a trial.
+/// This many groups that ended alike are worth a trial.
 const ALIKE: u32 = 1;
-/// So often the most must have been seen.
+/// The most must have been seen this often.
 const AGAIN: u32 = 5;
 /// One that has this many others under way may have begun with fewer.
 const RISES: i64 = 3;
@@ -127,7 +128,7 @@ impl Habit {
         (self.ended, self.ends, self.ends_less, self.refuted) = (Some(more), KNOWN, 0, false);
     }
 
-    /// A request waits for `100 Continue` before its body, and what is behind it as well: until its answer comes that says
+    /// A request waits for `100 Continue` before its body, and what is behind it as well. Until its answer comes that says
     /// nothing of what its client does else.
     pub(super) fn holds_back(&mut self) {
         self.held_back = true;
@@ -170,7 +171,7 @@ impl Habit {
         self.first = Most::Seen(most, KNOWN);
     }
 
-    /// A request asked further ahead than was taken for the most: gives up one limit, the one of requests that may be any of
+    /// A request asked further ahead than was taken for the most. Gives up one limit: that of requests that may be any of
     /// their group before the other. False: there is none left.
     pub(super) fn widen(&mut self) -> bool {
         self.refuted = true;

@@ -195,7 +195,7 @@ impl Pairing {
         joined
     }
 
-    /// Requests and responses that come now have known numbers, and so have all that these can be compared with: nothing more
+    /// Requests and responses that come now have known numbers, and so have all that these can be compared with. Nothing more
     /// will be known of the runs before them.
     fn forget_past_runs(&mut self) {
         let Some(latest) = self.latest.filter(|_| self.doubt.is_some()) else { return };
@@ -432,7 +432,7 @@ impl Pairing {
     }
 
     /// Nothing is outstanding, it seems: there were as many responses as requests. That is believed where the client then had
-    /// asked as far ahead as it does at most: had it given up something unanswered, it would not have.
+    /// asked as far ahead as it ever does. Had it given up something unanswered, it would not have.
     pub(super) fn settle_drained(&mut self, left: &mut Vec<LeftQueue>) {
         if self.is_gapless() {
             let apart = self.answered.number - self.asked.number;
@@ -448,8 +448,9 @@ impl Pairing {
         }
     }
 
-    /// A client that asks several things at once, has as many answers, and only then asks again, time after time, waits for
-    /// all of them: nothing is outstanding when it does. (One that keeps requests under way asks when it has one answer.)
+    /// A client may ask several things at once, have as many answers, and only then ask again. One that does so time after
+    /// time waits for all of them: nothing is outstanding when it asks. (One that keeps requests under way asks when it has
+    /// one answer.)
     fn count_rounds(&mut self, slot: &RequestSlot, heard: u64) {
         let drained = self.is_gapless() && slot.ack == Some(self.ended_at) && heard == self.ended_at;
         let now = (slot.place, self.answered);
@@ -491,7 +492,7 @@ impl Pairing {
         }
     }
 
-    /// What order says cannot be. It is certain, and this response nobody's, unless it rests on something that only seemed so.
+    /// What order says cannot be. It is certain, and this response answers nothing, unless it rests on something that only seemed so.
     fn refute(&mut self, left: &mut Vec<LeftQueue>) {
         if self.trial.is_some() || self.counted {
             self.contradict(left);
@@ -534,7 +535,7 @@ impl Pairing {
     }
 
     /// The client asks again, having received `ack`, while the response under way, of a request that is not known, announces
-    /// more: a client that waits has all of it.
+    /// more. A client that waits has all of it.
     pub(super) fn is_misread(&self, ack: Option<u64>) -> bool {
         let newest = self.loose.back();
         self.habit.waits()

@@ -6,8 +6,8 @@
 const ENOUGH: u32 = 2;
 /// Heads that must have been seen before one of the same size is believed where a body may be.
 const USUAL: u32 = 2;
-/// By so many eighths a request may be smaller than the smallest that was seen (a HEAD after GETs has fewer fields), and a
-/// response (one without content).
+/// A request may be smaller by this many eighths than the smallest that was seen (a HEAD after GETs has fewer fields). So
+/// may a response (one without content).
 pub(super) const SMALLER_REQUEST: u32 = 3;
 pub(super) const SMALLER_RESPONSE: u32 = 4;
 /// No message is smaller (RFC 9112 §3: `GET / HTTP/1.1`, an empty line).
@@ -35,8 +35,8 @@ impl Sizes {
         self.seen >= USUAL && (u64::from(self.least)..=u64::from(self.most)).contains(&len)
     }
 
-    /// The most messages that `len` bytes can hold if none is smaller than the least that was seen by more than so many
-    /// `eighths`; the more these differ, the smaller the next may be. At least 1.
+    /// The most messages that `len` bytes can hold if none is smaller than the least that was seen by more than this
+    /// many `eighths`. The more these differ, the smaller the next may be. At least 1.
     pub(super) fn most_in(&self, len: u64, eighths: u32) -> Option<i64> {
         let margin = self.least / 8 * eighths + (self.most - self.least) / 2;
         let least = self.least.saturating_sub(margin).max(LEAST);

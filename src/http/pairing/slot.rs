@@ -89,7 +89,7 @@ impl RequestSlot {
         self.request_done && self.response_done && !self.provisional
     }
 
-    /// Whether a response that begins at `offset`, its segment acknowledging `ack`, may answer it: neither side had seen
+    /// Whether a response that begins at `offset`, its segment acknowledging `ack`, may answer it. Neither side had seen
     /// the other's message when it sent what came before.
     pub(super) fn may_be_answered_by(&self, offset: u64, ack: Option<u64>) -> bool {
         ack.is_none_or(|ack| ack > self.offset) && self.ack.is_none_or(|had| had <= offset)

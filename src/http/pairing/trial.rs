@@ -132,9 +132,9 @@ impl Pairing {
         paired.is_none_or(long_ago) && alone.is_none_or(long_ago)
     }
 
-    /// Ends a trial, as nothing will be seen any more: because there is nothing (`over`; a client that
-    /// ended first was `content` with what it had), or because no one looks. Then
-    /// nothing speaks for the pairs but themselves, and their label says so.
+    /// Ends a trial, as nothing more will be seen. Either there is nothing more (`over`; a client that ended first was
+    /// `content` with what it had), or no one looks. Then nothing speaks for the pairs but themselves, and their label
+    /// says so.
     pub(in crate::http) fn judge(&mut self, over: bool, content: bool, now: Timestamp, left: &mut Vec<LeftQueue>) {
         self.confirm(now, left);
         let known = self.habit.most(true).is_some() || (content && !self.unreadable);

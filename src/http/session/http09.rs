@@ -1,6 +1,6 @@
 //! Answers of HTTP/0.9: a body and nothing else, until the server closes (RFC 1945 §6). There is no status to tell.
 //!
-//! Only to a request without a version (`detect` says what is one), and only where no status line comes: servers that know
+//! Only to a request without a version (`detect` says what is one), and only where no status line comes. Servers that know
 //! nothing of HTTP/0.9 answer as ever. Which request is next is for `pairing` to say.
 
 use super::super::HttpContext;

@@ -98,8 +98,8 @@ impl HttpSession {
         1
     }
 
-    /// On the exchange that it follows, if that is still here; on the request that it is the answer to, if one waits: that
-    /// one was not left without. Else on the next message.
+    /// On the exchange that it follows, if that is still here; on the request that it answers, if one waits. That one was
+    /// not left without. Else on the next message.
     fn name_garbage(&mut self, from: Direction, chunk: &EventBytes<'_>, cx: &mut HttpContext) {
         let answers = self.kind(from) == Some(HeadKind::Response);
         let record = if answers {

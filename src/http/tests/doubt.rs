@@ -1,5 +1,5 @@
-//! What is said of a request that has no answer, and what may not be paired: responses that crossed it, bytes no one can
-//! read, bodies without an end.
+//! What is said of a request that has no answer, and what may not be paired. These are responses that crossed it, bytes
+//! no one can read, and bodies without an end.
 
 use super::*;
 use crate::flow::Direction::{FromHigh, FromLow};
@@ -72,7 +72,7 @@ fn an_orphan_has_no_number_and_takes_none() {
 }
 
 #[test]
-fn what_nobody_can_read_may_be_the_answer() {
+fn unreadable_bytes_may_be_the_answer() {
     // Bytes of another protocol, from the first or behind a break.
     let mut wire = Wire::new();
     wire.server("220 ready\r\n").client(&get("/1")).server("500 what?\r\n").end(FromHigh);

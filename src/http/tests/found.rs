@@ -136,7 +136,7 @@ fn the_halves_of_a_contradicted_pair_tell_each_only_its_own() {
 }
 
 #[test]
-fn when_ticks_come_does_not_change_what_is_told_of_a_timeout() {
+fn when_ticks_come_does_not_change_the_record_of_a_timeout() {
     let play = |ticks: &[i64], pause: i64, answered: bool| {
         let mut wire = Wire::new();
         wire.client(&get("/"));
@@ -179,7 +179,7 @@ fn a_whole_request_lost_owes_a_response_that_answers_none_of_those_seen() {
 }
 
 #[test]
-fn a_response_sent_before_its_server_had_the_request_answers_nobody() {
+fn a_response_sent_before_its_server_had_the_request_answers_none() {
     // The server gives up an idle connection just as the next request is on its way.
     let timeout = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     let mut wire = Wire::new();
@@ -216,7 +216,7 @@ fn a_response_behind_garbage_is_found_wherever_the_segments_are_cut() {
 }
 
 #[test]
-fn after_a_broken_chunk_nothing_is_told_as_whole_and_order_proves_nothing() {
+fn after_a_broken_chunk_nothing_is_complete_and_order_proves_nothing() {
     let broken = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n";
     let mut wire = Wire::new();
     // The answer to /2 may be in what cannot be read.
@@ -234,7 +234,7 @@ fn after_a_broken_chunk_nothing_is_told_as_whole_and_order_proves_nothing() {
 }
 
 #[test]
-fn a_request_whose_answer_may_be_among_those_that_cannot_be_told_apart_was_not_left_unanswered() {
+fn a_request_whose_answer_may_be_among_several_alike_was_not_left_unanswered() {
     // A server that ends first may owe answers.
     let mut wire = Wire::joined(false);
     wire.client(&(get("/1") + &get("/2"))).server(&(status(201) + &status(202))).end(FromHigh).end(FromLow);
@@ -286,7 +286,7 @@ fn what_tcp_found_odd_is_named_once() {
 }
 
 #[test]
-fn half_a_request_is_told_with_what_its_server_made_of_it() {
+fn half_a_request_is_recorded_with_what_its_server_made_of_it() {
     let half = "GET /slow HTTP/1.1\r\nHost: shop\r\nUser-Ag";
     let mut wire = Wire::new();
     wire.client(half).server(&status(408)).end(FromHigh).end(FromLow);

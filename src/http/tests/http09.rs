@@ -71,7 +71,7 @@ fn a_server_that_knows_no_http09_answers_as_ever() {
 }
 
 #[test]
-fn what_is_missing_of_an_answer_without_a_head_is_told() {
+fn what_is_missing_of_an_answer_without_a_head_is_named() {
     for (cut, label) in
         [(CloseReason::EndOfCapture, "truncated"), (CloseReason::Shutdown, "truncated"), (CloseReason::Closed, "gap")]
     {

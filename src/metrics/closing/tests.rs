@@ -38,7 +38,7 @@ Nothing lost; the ledger adds up.
 }
 
 #[test]
-fn every_loss_stands_on_a_line_of_its_own() {
+fn every_loss_has_one_line() {
     let (mut ledger, mut kernel, records, mut sinks) = quiet_run();
     kernel.dropped = 12;
     ledger.streams.gap_bytes = 4096;
@@ -59,7 +59,7 @@ fn every_loss_stands_on_a_line_of_its_own() {
 fn a_capture_that_was_left_is_a_loss() {
     let kernel = KernelCounters { left: 1, ..KernelCounters::default() };
     let text = closing_lines(&Ledger::default(), &kernel, &RecordLedger::default(), &[]);
-    let end = "\nLOST  what 1 capture had not worked off when the time was over\nThe ledger adds up.\n";
+    let end = "\nLOST  what 1 capture had not processed when GRACE_PERIOD was over\nThe ledger adds up.\n";
     assert!(text.ends_with(end), "{text}");
 }
 
@@ -112,7 +112,7 @@ fn what_may_be_there_twice_is_not_nothing_lost() {
 }
 
 #[test]
-fn ledger_records_are_told_apart_from_exchanges() {
+fn ledger_records_are_not_counted_as_exchanges() {
     let (ledger, kernel, records, mut sinks) = quiet_run();
     let sink = &mut sinks[0].1.ledger;
     (sink.offered, sink.delivered, sink.offered_by) = (5, 5, PerDataset::of(Dataset::Ledger, 2));
@@ -135,7 +135,7 @@ fn of_lost_records_it_is_said_how_many_were_ledger_records() {
 }
 
 #[test]
-fn damage_in_the_spool_is_a_loss_also_where_nobody_knows_how_many_records_it_cost() {
+fn damage_in_the_spool_is_a_loss_also_where_the_number_of_records_is_unknown() {
     let (ledger, kernel, records, mut sinks) = quiet_run();
     sinks[0].1.spool_damaged_bytes = 1234;
     assert!(closing_lines(&ledger, &kernel, &records, &sinks).contains("Nothing lost"), "a torn write");
@@ -149,7 +149,7 @@ fn damage_in_the_spool_is_a_loss_also_where_nobody_knows_how_many_records_it_cos
 }
 
 #[test]
-fn a_missing_segment_is_a_loss_and_a_spool_that_nobody_could_open_is_named() {
+fn a_missing_segment_is_a_loss_and_a_spool_that_could_not_be_opened_is_named() {
     let (ledger, kernel, records, mut sinks) = quiet_run();
     sinks[0].1.spool_unopened = true;
     let but = "Nothing lost, but the spool for stdout could not be opened: records of earlier runs may wait there; the \
@@ -191,7 +191,7 @@ fn an_equation_that_does_not_hold_is_named_with_both_sides() {
 }
 
 #[test]
-fn nothing_at_all_is_told_without_noise() {
+fn nothing_at_all_makes_no_noise() {
     let text = closing_lines(&Ledger::default(), &KernelCounters::default(), &RecordLedger::default(), &[]);
     assert_eq!(text, "frames    0\nrequests  0\nrecords   0\nNothing lost; the ledger adds up.\n");
 }

@@ -1,7 +1,7 @@
 //! The socket of `Feed`: a Unix socket by name in the network namespace, so it needs no file, no port and no right. Owns who
 //! may watch, and how many; makes no record.
 //!
-//! Whoever shares the network namespace can see the name. So the kernel is asked who connects: the user that podtap runs as,
+//! All who share the network namespace can see the name. So the kernel is asked who connects: the user that podtap runs as,
 //! and root. A port would not do: behind a mesh, a proxy or a careless application strangers come from loopback too.
 
 use std::io;

@@ -76,7 +76,7 @@ fn extension_headers_of_ipv6_may_lie_in_the_fragmented_part() {
 }
 
 #[test]
-fn datagrams_are_told_apart_by_identification_protocol_and_addresses() {
+fn datagrams_differ_by_identification_protocol_and_addresses() {
     let mut feed = feed();
     assert_eq!(feed.packet(&four(1, 0, 64)), None);
     assert_eq!(feed.packet(&four(2, 64, 124)), None);

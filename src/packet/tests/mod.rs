@@ -303,7 +303,7 @@ fn nflog_cuts_packets_and_only_their_header_says_so() {
 }
 
 #[test]
-fn offload_leaves_no_length_and_the_frame_tells_it() {
+fn offload_leaves_no_length_and_the_frame_has_it() {
     let mut packet = v4();
     packet[2..4].fill(0);
     assert_is_the_segment("IPv4", &decoder().decode(&frame(1, &ethernet(0x0800, &packet))).unwrap());

@@ -77,7 +77,7 @@ fn shown_as_text(redactor: &Redactor, text: &str) -> [String; 4] {
 }
 
 #[test]
-fn a_credential_of_any_service_is_masked_wherever_it_stands() {
+fn a_credential_of_any_service_is_masked_wherever_it_is() {
     let redactor = Redactor::default();
     for secret in issued() {
         // Without an issuer's mark it may be an identifier, which is what X-Request-Id is for.

@@ -183,7 +183,7 @@ fn a_secret_is_never_shown() {
 }
 
 #[test]
-fn a_mode_implies_only_what_nobody_set() {
+fn a_mode_implies_only_what_is_not_set() {
     let row = |env: &[_], name: &str| {
         let texts = clean(VARIABLES, &pairs(env), &SettingPairs::new(), &|_| Err(String::new()));
         let (text, origin) = value(&texts, name);

@@ -6,14 +6,14 @@ use serde::Deserialize;
 
 use super::{SettingValue, by_envy, plain_values};
 
-/// Leaves out what cannot carry TCP: ARP, ICMP, IGMP, and UDP but for the ports of tunnels (VXLAN 4789, and 8472 as
-/// Linux had it first; VXLAN-GPE 4790; GENEVE 6081; GTP-U 2152; MPLS 6635).
+/// Leaves out what cannot carry TCP: ARP, ICMP, IGMP, and UDP but for the ports of tunnels. These are VXLAN 4789 (8472
+/// as Linux had it first), VXLAN-GPE 4790, GENEVE 6081, GTP-U 2152 and MPLS 6635.
 ///
-/// A bare `tcp` would pass no tag, no tunnel and no IPv6 extension header. Naming those instead passes hardly less
-/// (0.3 % of the frames of all captures tried), and hides what was not thought of: said this way round, an encapsulation
-/// that podtap does not open is counted under its name. Fragments of UDP all pass, since only the first has ports.
+/// A bare `tcp` would pass no tag, no tunnel and no IPv6 extension header. Naming those instead passes hardly less (0.3
+/// % of the frames of all captures tried), and hides what was not thought of. Said this way round, an encapsulation that
+/// podtap does not open is counted under its name. Fragments of UDP all pass, since only the first has ports.
 ///
-/// `vlan`, `mpls` and the like are not in it: they do not compile for Linux cooked and raw IP links, and shift the
+/// `vlan`, `mpls` and the like are not in it. They do not compile for Linux cooked and raw IP links, and shift the
 /// offsets of all that follows. A TCP segment over plain IPv4 leaves the compiled program after seven instructions.
 pub const DEFAULT_CAPTURE_FILTER: &str = "not (arp or icmp or icmp6 or igmp \
     or ((ip[6:2] & 0x3fff = 0 or ip6[6] = 17) and udp \

@@ -91,7 +91,7 @@ impl TryFrom<String> for WorkloadSource {
             None if text.eq_ignore_ascii_case("kubernetes") => Ok(Self::Kubernetes),
             None if text.eq_ignore_ascii_case("redis") => Ok(Self::Redis),
             None if text.eq_ignore_ascii_case("dns") => Ok(Self::Dns),
-            Some(_) | None => Err("an entry that is no source of names".to_owned()),
+            Some(_) | None => Err("an entry that is not a source of names".to_owned()),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Imports the objects into Kibana or OpenSearch Dashboards. Owns the requests, their order, and what a response means;
 //! `objects` has the objects.
 //!
-//! If an object exists already and is to be kept, Kibana's `_import` creates nothing at all, though it lists what it
-//! would have created as successes. So the missing objects are then requested by name (`_resolve_import_errors`).
+//! If an object exists already and is to be kept, Kibana's `_import` creates nothing at all. Yet it lists what it would
+//! have created as successes. So the missing objects are then requested by name (`_resolve_import_errors`).
 
 use std::io::Write;
 

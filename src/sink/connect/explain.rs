@@ -55,8 +55,8 @@ pub(in crate::sink) fn io_reason(error: &io::Error) -> FailureReason {
     }
 }
 
-/// An error of reading or writing in words. In TLS 1.3 a server says only now that it does not like our certificate
-/// (RFC 8446 §4.4.2: the client is done before the server has seen it).
+/// An error of reading or writing in words. In TLS 1.3 a server says only now that it refuses our certificate (RFC 8446
+/// §4.4.2: the client is done before the server has seen it).
 pub fn explain(error: &io::Error) -> String {
     match tls_error(error) {
         Some(Error::AlertReceived(alert)) => format!("the server ended TLS: {}", alert_words(*alert)),
@@ -124,21 +124,20 @@ fn certificate(why: &CertificateError, context: &ExplainContext<'_>) -> String {
 /// Faults that rustls has no word for.
 fn odd(name: &str) -> String {
     if name.contains("CaUsedAsEndEntity") {
-        return "the server shows the certificate of an authority (CA:TRUE) as its own: give it one of its own, signed by \
-                that authority"
+        return "the server shows the certificate of an authority (CA:TRUE): give it a server certificate, signed by that authority"
             .to_owned();
     }
     if name.contains("UnsupportedCertVersion") {
-        return "the server's certificate is not of version 3: make it anew, with subjectAltName".to_owned();
+        return "the server's certificate is not of version 3: issue it again, with subjectAltName".to_owned();
     }
-    format!("the server's certificate is no good: {name}")
+    format!("the server's certificate is invalid: {name}")
 }
 
 /// The names come from the server: escaped, and not too many.
 fn wrong_name(name: &str, presented: &[String], settings: &str) -> String {
     if presented.is_empty() {
         return format!(
-            "the server's certificate holds no name as subjectAltName, {name} is needed: make it anew (the common name \
+            "the server's certificate holds no name as subjectAltName, {name} is needed: issue it again (the common name \
              does not count)"
         );
     }

@@ -25,7 +25,9 @@ impl HostPort {
         }
         let port = match port {
             None => default_port,
-            Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or("the port is no number from 1 to 65535")?,
+            Some(port) => {
+                port.parse().ok().filter(|port| *port > 0).ok_or("the port is not a number from 1 to 65535")?
+            }
         };
         Ok(Self { host: host.to_owned(), port })
     }

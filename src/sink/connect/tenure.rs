@@ -15,8 +15,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// another directory.
 type CertificateStamp = Option<(u64, u64, i64, i64, u64)>;
 
-/// Ends with age (CONNECTION_MAX_AGE), so that new servers behind a name get their share, and with a change of the files
-/// that hold certificates and credentials.
+/// Ends with age (CONNECTION_MAX_AGE), so that new servers behind a name get their share. It also ends with a change of
+/// the files that hold certificates and credentials.
 #[derive(Debug, Default)]
 pub(in crate::sink) struct ConnectionTenure {
     max_age: Option<Duration>,

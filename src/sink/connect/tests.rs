@@ -93,7 +93,7 @@ fn what_is_wrong_with_a_certificate_is_said_in_one_sentence_with_the_advice() {
         ),
         (presented(&["DnsName(\"\x1b[2J\")"]), None, "\\u{1b}[2J"),
         (presented(&["a", "b", "c", "d", "e", "f"]), None, "a, b, c, d, e, …, not"),
-        (bad(CertificateError::BadSignature), None, "no good: BadSignature"),
+        (bad(CertificateError::BadSignature), None, "is invalid: BadSignature"),
         (Error::AlertReceived(AlertDescription::CertificateRequired), None, "X_TLS_CERT and X_TLS_KEY"),
         (Error::AlertReceived(AlertDescription::InternalError), None, "refused TLS: alert InternalError"),
         (Error::DecryptError, None, "no TLS handshake"),
@@ -116,7 +116,7 @@ fn wrong_files_are_found_at_start_and_say_which_setting_they_belong_to() {
         (TlsOptions { cert: Some(missing), ..options() }, "X_TLS_CERT: "),
         (TlsOptions { key: Some(PemSource::of(secret)), ..options() }, "X_TLS_KEY: set, but X_TLS_CERT is not"),
         (TlsOptions { cert: Some(PemSource::of(secret)), ..options() }, "X_TLS_CERT: the text given"),
-        (TlsOptions { name: Some("no name".into()), ..options() }, "X_TLS_NAME: \"no name\" is no name"),
+        (TlsOptions { name: Some("no name".into()), ..options() }, "X_TLS_NAME: \"no name\" is not a name"),
     ] {
         let told = LoadedTls::load(options.clone()).unwrap_err().to_string();
         assert!(told.contains(words), "{told}");
@@ -126,7 +126,7 @@ fn wrong_files_are_found_at_start_and_say_which_setting_they_belong_to() {
 }
 
 #[tokio::test]
-async fn a_port_without_tls_is_told_from_a_broken_one() {
+async fn a_port_without_tls_differs_from_a_broken_one() {
     use tokio::io::AsyncWriteExt;
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let tls = LoadedTls::load(TlsOptions::new("X")).unwrap();

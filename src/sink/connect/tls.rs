@@ -184,7 +184,7 @@ impl LoadedTls {
 fn server_name(name: &str) -> Result<ServerName<'static>, String> {
     let name = name.strip_suffix('.').unwrap_or(name);
     let name = name.split('%').next().unwrap_or_default();
-    ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is no name a certificate could hold"))
+    ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is not a name that a certificate can hold"))
 }
 
 fn config(options: &TlsOptions) -> Result<Arc<ClientConfig>, SettingFault> {

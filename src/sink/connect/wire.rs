@@ -120,8 +120,8 @@ impl ByteWire {
         &self.stream
     }
 
-    /// Whatever comes first: bytes arrive in `room`, or some of `out` are taken (nothing of it where it is empty: then
-    /// the bytes taken before are flushed, then there is only reading). `what` is waited for.
+    /// Whatever comes first: bytes arrive in `room`, or some of `out` are taken. Where `out` is empty, the bytes taken
+    /// before are flushed, then there is only reading. `what` is waited for.
     pub(in crate::sink) async fn step(
         &mut self,
         out: &[IoSlice<'_>],

@@ -121,7 +121,7 @@ fn of_items(status: u16, body: &[u8], sent: SentBatch) -> Result<Delivery, SinkE
     }
 }
 
-/// Status and the server's own words for a request that failed as a whole; of a stranger the first line of its own.
+/// Status and the server's own words for a request that failed as a whole. Of a stranger it is the first line it sent.
 pub(super) fn whole(status: u16, body: &[u8]) -> String {
     match own_error(status, body) {
         Some(error) => BulkItem { status, error }.to_string(),

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_goes_to_the_index_of_its_own_day() {
+    fn a_record_goes_to_the_index_of_its_day() {
         let day = 86_400;
         let batch =
             batch(&[("a", day, "{}\n"), ("b", 2 * day - 1, "{}\n"), ("c", 2 * day, "{}\n"), ("d", day, "{}\n")]);

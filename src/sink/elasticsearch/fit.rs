@@ -1,7 +1,7 @@
 //! Headers and labels too long for OpenSearch's `flat_object`. Pure; touches nothing else of a record.
 //!
 //! A `flat_object` has no `ignore_above` (as of OpenSearch 3.8): one value of more than 32766 bytes rejects the whole
-//! record, and anybody who can send such a header could keep requests out of the log. So such a value is shortened, and
+//! record. So anybody who can send such a header could keep requests out of the log. So such a value is shortened, and
 //! the record says so (`podtap.shortened`), like a line that is too long for standard output.
 
 use std::borrow::Cow;

@@ -30,7 +30,7 @@ impl IndexName {
     /// Checks it; the error says what is wrong.
     pub fn new(text: &str) -> Result<Self, String> {
         if text.is_empty() || text == "." || text == ".." {
-            return Err("is no name of an index".to_owned());
+            return Err("is not the name of an index".to_owned());
         }
         if text.starts_with(['-', '_', '+']) {
             return Err("must not begin with -, _ or +".to_owned());
@@ -162,8 +162,8 @@ mod tests {
     #[test]
     fn what_no_index_can_be_called_is_refused_with_the_reason() {
         for (text, why) in [
-            ("", "no name"),
-            ("..", "no name"),
+            ("", "not the name"),
+            ("..", "not the name"),
             ("_x", "begin"),
             ("-x", "begin"),
             ("Web", "lower case, 'W'"),

@@ -137,9 +137,9 @@ impl fmt::Debug for ElasticsearchAuth {
     }
 }
 
-/// The nodes that ELASTICSEARCH_HOST names: hosts (`name`, `name:port`, `::1`, `[::1]:port`), which get the default port
-/// and are spoken to with TLS where `tls` says so; or full URLs, which say everything themselves. Credentials in a URL
-/// are taken out of it; they are valid for all nodes.
+/// The nodes that ELASTICSEARCH_HOST names. Hosts (`name`, `name:port`, `::1`, `[::1]:port`) get the default port, and
+/// TLS where `tls` says so. Full URLs say everything themselves. Credentials in a URL are taken out of it; they are
+/// valid for all nodes.
 pub fn nodes(hosts: &[String], port: u16, tls: bool) -> Result<(Vec<Url>, ElasticsearchAuth), String> {
     let mut auth = ElasticsearchAuth::None;
     let mut nodes = Vec::new();
@@ -167,7 +167,7 @@ pub fn host(node: &Url) -> Option<HostPort> {
 /// The node that ELASTICSEARCH_CLOUD_ID names.
 pub fn cloud(id: &str) -> Result<Vec<Url>, String> {
     // The reason would repeat the id.
-    CloudId::parse(id).map(|cloud| vec![cloud.url]).map_err(|_| "is no cloud id (name:base64)".to_owned())
+    CloudId::parse(id).map(|cloud| vec![cloud.url]).map_err(|_| "is not a cloud id (name:base64)".to_owned())
 }
 
 fn parse(host: &str, port: u16, tls: bool) -> Result<Url, String> {

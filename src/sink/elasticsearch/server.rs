@@ -61,7 +61,7 @@ impl ServerVersion {
         };
         numbers(&main.version.number)
             .map(|(major, minor)| Self { flavour, major, minor })
-            .ok_or_else(|| "the server does not tell its version".to_owned())
+            .ok_or_else(|| "the server does not report its version".to_owned())
     }
 
     /// Whether what somebody gave fits what was found: `8.x` fits 8.13.
@@ -169,7 +169,7 @@ impl FromStr for ApiVersion {
         };
         match numbers(number) {
             Some((major, minor)) if known.contains(&major) => Ok(Self::Given(ServerVersion { flavour, major, minor })),
-            _ => Err(format!("is no version: {}", Self::ALLOWED)),
+            _ => Err(format!("is not a version: {}", Self::ALLOWED)),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What is behind ELASTICSEARCH_INDEX on this server, found out before the first record is sent.
 //!
 //! A bulk request to a name without a template creates a plain index of that name, after which the data stream cannot
-//! exist. So records are held until it is known that the name is a data stream, will become one, or is meant to be a
-//! plain index. Creates nothing (`podtap setup elasticsearch` does).
+//! exist. So records are held until it is known what the name is: a data stream, one that will become one, or meant to
+//! be a plain index. Creates nothing (`podtap setup elasticsearch` does).
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -83,7 +83,7 @@ pub(crate) async fn server(client: &ClusterClient, version: ApiVersion) -> Resul
             401 => "see ELASTICSEARCH_USERNAME, _PASSWORD, _API_KEY and _BEARER",
             _ => "ELASTICSEARCH_API_VERSION can",
         };
-        let what = format!("the server does not tell its version ({}); {advice}", reply.words());
+        let what = format!("the server does not report its version ({}); {advice}", reply.words());
         return Err(DeliveryError::new(reply.class(), what));
     }
     ServerVersion::from_main(&reply.body).map_err(|why| DeliveryError::new(FailureReason::Protocol, why))

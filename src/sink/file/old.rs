@@ -1,6 +1,6 @@
 //! The old files: named, compressed and deleted next to the hot path. Knows nothing of the open one but its path.
 //!
-//! The directory itself is the list of what is to do: whatever has an old file's name is compressed, or deleted when
+//! The directory itself is the list of what is to do. Whatever has an old file's name is compressed, or deleted when
 //! there are more than FILE_KEEP. So a lost wake-up, a kill half way (a `.tmp` is left) or a second run cost nothing:
 //! the next look finds it.
 
@@ -89,7 +89,7 @@ impl Drop for Old {
 impl Keeper {
     fn tidy(&self) {
         if let Err(error) = self.try_tidy() {
-            tracing::warn!(sink = "file", path = %self.path.display(), %error, "old files not tidied");
+            tracing::warn!(sink = "file", path = %self.path.display(), %error, "rotated files not compressed or removed");
         }
     }
 

@@ -15,7 +15,7 @@ pub fn expand_tag<'v>(
     while let Some((before, behind)) = rest.split_once('{') {
         let (name, after) = behind.split_once('}').ok_or("a { without }")?;
         if !names.contains(&name) {
-            return Err(format!("{{{name}}} is no placeholder; there are {}", list(names)));
+            return Err(format!("{{{name}}} is not a placeholder; there are {}", list(names)));
         }
         tag.push_str(before);
         tag.push_str(value(name).filter(|value| !value.is_empty()).unwrap_or(UNKNOWN));
@@ -58,9 +58,9 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_in_a_tag_is_told_at_start() {
+    fn a_mistake_in_a_tag_is_an_error_at_start() {
         for (template, why) in [
-            ("a.{Pod}", "{Pod} is no placeholder; there are {namespace}, {pod}, {node}"),
+            ("a.{Pod}", "{Pod} is not a placeholder; there are {namespace}, {pod}, {node}"),
             ("a.{pod", "a { without }"),
             ("a.pod}", "a tag cannot hold '}'"),
             ("a b", "a tag cannot hold ' '"),

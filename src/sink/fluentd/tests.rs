@@ -389,7 +389,7 @@ async fn a_handshake_that_fails_says_why_and_costs_no_record_and_shows_no_secret
         };
         let (why, rest) = fails(&mut sink, &batch(&["1"]), script).await;
         assert!(why.contains(words), "{why}");
-        assert!(rest.is_empty(), "no record for whoever is not the right server");
+        assert!(rest.is_empty(), "no record for a server that is not the right one");
     }
 }
 
@@ -504,7 +504,7 @@ async fn a_reload_lets_the_next_batch_go_over_a_new_connection() {
 }
 
 #[tokio::test]
-async fn a_check_tells_what_each_host_answered() {
+async fn a_check_says_what_each_host_answered() {
     let (server, mute) = (listener().await, listener().await);
     let dead = dead(1);
     let at = |server: &TcpListener| server.local_addr().unwrap();

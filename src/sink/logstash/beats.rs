@@ -1,7 +1,7 @@
 //! To a `beats` input, acknowledged. Owns when a record counts as delivered: when the server has acknowledged it, neither
 //! earlier nor otherwise. The bytes are `lumberjack`'s.
 //!
-//! A batch goes window by window. While a window is written the server is listened to: one that holds us up says with
+//! A batch goes window by window. While a window is written the server is listened to. One that holds us up says with
 //! keep-alive acknowledgements that it is still at work, and then has all the time it needs. After a fault the
 //! connection is thrown away, the next host's turn comes, and only what was not acknowledged goes again.
 
@@ -92,7 +92,7 @@ impl BeatsTransport {
             match at_rest(&mut wire).await {
                 Ok(()) if outdated => wire.close().await,
                 Ok(()) => return Ok(wire),
-                Err(why) => tracing::debug!(sink = "logstash", %why, "connection gone, making a new one"),
+                Err(why) => tracing::debug!(sink = "logstash", %why, "connection lost; reconnecting"),
             }
         }
         let connected = self.connector.connect().await?;
@@ -123,8 +123,8 @@ impl BeatsTransport {
     }
 
     /// There is no handshake, and an event would end up in somebody's index. Logstash acknowledges an empty window.
-    /// Others do not; on a wrong frame any lumberjack server closes the connection, and a server of another kind is
-    /// silent or says what it is.
+    /// Others do not. On a wrong frame any lumberjack server closes the connection; a server of another kind is silent
+    /// or says what it is.
     pub(super) async fn check(&self, connected: ServerConnection, steps: &mut Vec<String>) -> Result<(), String> {
         let mut wire = ByteWire::new(connected, self.options.timeout);
         let answer = match probe(&mut wire, b"2W\0\0\0\0").await {

@@ -16,7 +16,7 @@ pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
-/// Whether the other side's kernel answers, though its program may not read: nothing was repeated in vain, and if the
+/// Whether the other side's kernel answers, though its program may not read. Nothing was repeated in vain, and if the
 /// window is closed, the questions whether it is open again (RFC 9293 §3.8.6.1) are answered.
 pub(super) fn is_answering(socket: BorrowedFd<'_>) -> io::Result<bool> {
     let known = known(socket)?;

@@ -4,10 +4,10 @@
 //! On the wire, numbers big-endian:
 //! - a window: `2W` count:u32, then as many events;
 //! - an event: `2J` sequence:u32 length:u32, and a JSON object of that length; sequences of a window begin with 1;
-//! - compressed events: `2C` length:u32, and zlib data of that length with the events of the whole window: Elastic's own
+//! - compressed events: `2C` length:u32, and zlib data of that length with the events of the whole window. Elastic's own
 //!   Go library reads no second compressed frame for a window;
-//! - an acknowledgement: `2A` sequence:u32. 0 only says that the server is still at work (keep-alive), the window's last
-//!   sequence that all of it was taken, anything between that the events up to there were.
+//! - an acknowledgement: `2A` sequence:u32. 0 only says that the server is still at work (keep-alive). The window's last
+//!   sequence says that all of it was taken; anything between, that the events up to there were.
 //!
 //! Nothing the server sends grows memory: an acknowledgement has six bytes.
 
@@ -121,7 +121,7 @@ impl fmt::Display for NotLumberjack {
         match self {
             Self::NotAnAck(bytes) => match foreign(bytes) {
                 Some(advice) => f.write_str(advice),
-                None => write!(f, "the answer is no acknowledgement: \"{}\"", bytes.escape_ascii()),
+                None => write!(f, "the answer is not an acknowledgement: \"{}\"", bytes.escape_ascii()),
             },
             Self::Beyond { sequence, window } => {
                 write!(f, "the server acknowledged {sequence} of {window} records")
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn nonsense_is_printed_so_that_a_terminal_survives_it_and_with_the_advice() {
         let told = |bytes: &[u8]| decode_ack(bytes).unwrap_err().to_string();
-        assert_eq!(told(b"\x1b[2J"), "the answer is no acknowledgement: \"\\x1b[2J\"");
+        assert_eq!(told(b"\x1b[2J"), "the answer is not an acknowledgement: \"\\x1b[2J\"");
         assert!(told(b"HTTP/1.1 400").contains("LOGSTASH_TYPE=http"));
         assert!(told(b"\x15\x03\x03\0\x02").contains("LOGSTASH_TLS=true"));
         assert!(told(&[0; 9000]).len() < 200);

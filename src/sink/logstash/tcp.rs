@@ -2,14 +2,14 @@
 //!
 //! A batch counts as delivered when the other side's *kernel* has acknowledged its last byte. Whatever happens before
 //! that, all of it goes again over another connection. What the kernel took and the program behind it never read is
-//! lost when that program dies: at most its receive buffer, and no one can know how much. Two signs are heeded:
+//! lost when that program dies. That is at most its receive buffer, and no one can know how much. Two signs are heeded:
 //! - an end of the connection is noticed before the next batch is given to it;
 //! - a connection that was *reset* had unread bytes (RFC 2525 §2.17): the batch delivered last goes again, if that was
 //!   within the timeout.
 //!
-//! A server that does not read exerts back pressure (Logstash whose own outputs are still): with one host we wait as
-//! long as its kernel is alive, for a new connection would only have another buffer to lose. With several the next host's
-//! turn comes after the timeout.
+//! A server that does not read exerts back pressure (Logstash whose own outputs are still). With one host we wait as long
+//! as its kernel is alive, for a new connection would only have another buffer to lose. With several the next host's turn
+//! comes after the timeout.
 
 use std::io::{ErrorKind, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -94,7 +94,7 @@ impl TcpTransport {
         let reset = fault.is_reset() || self.again;
         self.recent.take_if(|(_, since)| !reset || since.elapsed() > self.options.timeout);
         let Some((batch, _)) = &self.recent else {
-            return tracing::debug!(sink = "logstash", %host, %fault, "connection gone, making a new one");
+            return tracing::debug!(sink = "logstash", %host, %fault, "connection lost; reconnecting");
         };
         if !self.again {
             tracing::warn!(

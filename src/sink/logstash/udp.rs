@@ -1,9 +1,9 @@
 //! To a `udp` input: one datagram a record. Owns what little can be known about their arrival: nearly nothing.
 //!
 //! A record counts as delivered when the kernel has sent its datagram. Datagrams get lost in every buffer on the way, and
-//! no one notices; a burst that is larger than the server's receive buffer is enough. Only when no one listens there at
-//! all a host may say so (ICMP, RFC 1122 §4.1.3.3), for an earlier datagram and if nothing in between keeps it from that: then the
-//! batch goes again, to the next host, and what went before it is lost.
+//! no one notices; a burst that is larger than the server's receive buffer is enough. Only when no one listens there at all may a
+//! host say so (ICMP, RFC 1122 §4.1.3.3), for an earlier datagram and if nothing in between keeps it from that. Then the batch
+//! goes again, to the next host, and what went before it is lost.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -46,8 +46,7 @@ impl UdpTransport {
     pub(super) fn new(hosts: Vec<HostPort>, (turn, address): (usize, usize), options: LogstashOptions) -> Self {
         tracing::warn!(
             sink = "logstash",
-            "LOGSTASH_TYPE=udp: datagrams get lost on the way, and nobody can tell how many; beats and http are \
-             acknowledged"
+            "LOGSTASH_TYPE=udp: datagrams that get lost on the way cannot be counted; beats and http are acknowledged"
         );
         Self { hosts, options, turn, address, link: None }
     }

@@ -97,7 +97,7 @@ impl SinkQueue {
                 state.counts.spool_unopened = true;
                 drop(state);
                 let path = disk.options.directory.join(&*self.name);
-                tracing::warn!(sink = &*self.name, path = %path.display(), %error, "no spool, going on in memory");
+                tracing::warn!(sink = &*self.name, path = %path.display(), %error, "spool unavailable; buffering in memory only");
             }
         }
         drop(slot);
@@ -264,7 +264,7 @@ impl SinkQueue {
         let before = std::mem::replace(failing, error.is_some());
         match error {
             Some(error) if !before => {
-                tracing::warn!(sink = &*self.name, %error, "cannot spool, going on in memory");
+                tracing::warn!(sink = &*self.name, %error, "cannot write the spool; buffering in memory only");
             }
             None if before => tracing::info!(sink = &*self.name, "spooling again"),
             Some(_) | None => {}

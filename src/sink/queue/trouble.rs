@@ -1,7 +1,7 @@
 //! How it is with a target that takes nothing: since when, why now, what waits, how long there is room. Owns when that
 //! is worth a line in the log, and the end of patience with a server that refuses (HOLD_FOR); it repeats no delivery.
 //!
-//! A line for the first failure, for every other reason, and every few minutes while it lasts: a log that still says
+//! A line for the first failure, for every other reason, and every few minutes while it lasts. A log that still says
 //! "connection refused" of a server that has long been answering 401 leads its reader to the wrong place.
 
 use std::time::Duration;
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(queue.counts().failed_attempts(), 11);
         assert_eq!(queue.recovered(at), Some((11, Duration::from_secs(600))));
         assert_eq!((queue.recovered(at), queue.status(at).trouble), (None, None));
-        assert!(queue.failed(&error(Timeout), at).told.is_some(), "the next trouble is told again");
+        assert!(queue.failed(&error(Timeout), at).told.is_some(), "the next trouble is reported again");
     }
 
     #[test]

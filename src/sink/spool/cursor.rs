@@ -23,8 +23,8 @@ pub(super) struct SpoolPosition {
 pub(super) struct Cursor {
     file: File,
     generation: u64,
-    /// The numbers of all segments that a slot may name lie between these two: none of them is used again, a position
-    /// would apply to another segment.
+    /// The numbers of all segments that a slot may name lie between these two. None of them is used again, as a
+    /// position would apply to another segment.
     pub(super) lowest: u64,
     pub(super) highest: Option<u64>,
 }

@@ -11,9 +11,9 @@
 //! ```
 //! The marker is a random number of this segment: behind damage the next record is looked for by it, and no recorded
 //! traffic can contain it on purpose. What is needed to read a segment is in three places, so that no single damaged
-//! byte costs more than its record. A record's length and ordinal have a checksum of their own: they say how many records
-//! were lost behind damage, and tell a record that is damaged from one whose write was cut off. The footer says how many
-//! records there are; where it is missing too, what is lost at the end is counted in bytes.
+//! byte costs more than its record. A record's length and ordinal have their own checksum. They say how many records were
+//! lost behind damage, and separate a damaged record from one whose write was cut off. The footer says how many records
+//! there are; where it is missing too, what is lost at the end is counted in bytes.
 //!
 //! Segments of the version before (`v1`) are read, never written.
 

@@ -103,7 +103,7 @@ impl Spool {
                 self.bytes = self.bytes.saturating_sub(segment.bytes);
                 let outcome = self.index.forget(segment.number);
                 self.report_index(outcome);
-                self.complain("cannot read a segment, leaving it", &error);
+                self.complain("cannot read a segment; leaving it", &error);
                 Some(segment.records)
             }
         }
@@ -126,7 +126,7 @@ impl Spool {
         if let Some(position) = reached
             && let Err(error) = self.cursor.write(position)
         {
-            self.complain("cannot note how far it is delivered; after a restart some records go out twice", &error);
+            self.complain("cannot write the spool's cursor; after a restart some records are sent twice", &error);
         }
     }
 }

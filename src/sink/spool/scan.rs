@@ -110,7 +110,7 @@ impl Spool {
             }
             Ok(Err(BadHeader::Damaged)) if named == NamedSegment::No => {
                 self.complain(
-                    "a file is named like a segment and is none, leaving it",
+                    "a file is named like a segment but is not one; leaving it",
                     &io::ErrorKind::InvalidData.into(),
                 );
             }
@@ -123,7 +123,7 @@ impl Spool {
                 self.remove(number, 0);
             }
             Err(error) => {
-                self.complain("cannot read a segment, leaving it", &error);
+                self.complain("cannot read a segment; leaving it", &error);
                 let bytes = std::fs::metadata(&path).map_or(0, |found| found.len()).max(1);
                 opened.damaged_bytes += bytes;
                 opened.unknown_bytes += bytes;

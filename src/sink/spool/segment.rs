@@ -152,8 +152,8 @@ pub(super) struct FoundSegment {
     pub(super) unknown: u64,
 }
 
-/// Reads a whole segment only to count what is in it from ordinal `from` on, of this many `records` where that is known; `buffer`
-/// is reused.
+/// Reads a whole segment only to count what is in it. Counts from ordinal `from` on, of this many `records` where that is known;
+/// `buffer` is reused.
 pub(super) fn survey(
     path: &Path,
     from: u32,

@@ -92,8 +92,9 @@ const PCAP_MODIFIED: &[u8] = &[
     1, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 8, 0, 0, 0, b'h', b'i',
 ];
 
-/// A section with interfaces eth0 (Ethernet, microseconds) and a nameless one (RAW, nanoseconds, ten seconds ahead),
-/// a statistics block, an enhanced, an obsolete and a simple packet; then a big-endian section with a binary clock.
+/// A section with interfaces eth0 (Ethernet, microseconds) and a nameless one (RAW, nanoseconds, ten seconds ahead). It
+/// has a statistics block, an enhanced, an obsolete and a simple packet; then comes a big-endian section with a binary
+/// clock.
 #[rustfmt::skip]
 const PCAPNG: &[u8] = &[
     0x0a, 0x0d, 0x0d, 0x0a, 28, 0, 0, 0, 0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0,
@@ -315,7 +316,7 @@ fn a_claimed_length_allocates_nothing_before_the_bytes_are_there() {
 }
 
 #[test]
-fn a_read_that_fails_is_told_after_the_frames_before_it() {
+fn a_read_that_fails_is_reported_after_the_frames_before_it() {
     struct Broken;
     impl Read for Broken {
         fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {

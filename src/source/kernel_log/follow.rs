@@ -1,4 +1,4 @@
-//! A log file that others write, move away and shorten: waits for it, reads it to its end, goes on with what takes its place,
+//! A log file that others write, move away and shorten. Waits for it, reads it to its end, goes on with what takes its place,
 //! and remembers where it was.
 
 use std::fs::{File, Metadata};
@@ -19,7 +19,7 @@ const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// What a moved file may be called, next to its own name: as logrotate does it.
 const MOVED: [&str; 2] = [".1", ".0"];
 
-/// This many bytes before the place where reading goes on must be what they were: another file may have the same number, and a
+/// This many bytes before the place where reading goes on must be what they were. Another file may have the same number, and a
 /// file that was shortened may have grown again.
 const COMPARED: u64 = 64;
 

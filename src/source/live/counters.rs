@@ -1,7 +1,7 @@
 //! The kernel's counters of one interface, extended from 32 bits and over reopened handles.
 //!
-//! They are not part of the ledger's equations. Does not count the frames that libpcap delivered: the dissector does,
-//! and the kernel's `received` is something else (on `lo` it counts both copies of a packet, of which libpcap drops one).
+//! They are not part of the ledger's equations. Does not count the frames that libpcap delivered: the dissector does. The
+//! kernel's `received` is something else (on `lo` it counts both copies of a packet, of which libpcap drops one).
 
 pub use crate::ledger::KernelCounters;
 
@@ -33,8 +33,8 @@ struct Counter {
 }
 
 impl Counter {
-    /// What was added since the last sample. More than half the range within a second is not an increase but a
-    /// counter that went back: libpcap takes `ps_ifdrop` from sysfs, where an interface made again begins at 0.
+    /// What was added since the last sample. More than half the range within a second is not an increase but a counter
+    /// that went back. libpcap takes `ps_ifdrop` from sysfs, where an interface made again begins at 0.
     fn step(&mut self, now: u32) -> u64 {
         let delta = now.wrapping_sub(self.last);
         self.last = now;

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_index_stands_in_the_second_word_of_sll2_and_a_cut_header_has_none() {
+    fn the_index_is_in_the_second_word_of_sll2_and_a_cut_header_has_none() {
         let mut names = SeenNames::default();
         names.of_index(7, |_| Some("seven".into()));
         assert_eq!(names.of_sll2(&[8, 0, 0, 0, 0, 0, 0, 7, 0, 0]).map(|name| &**name), Some("seven"));

@@ -1,7 +1,7 @@
 //! Telling capture threads to stop, and waiting for frames or for that.
 //!
-//! Stopping is the end of a stream, as everywhere in podtap: the writing end of a pipe is closed, and every poll on
-//! its reading end wakes up. Does not join threads.
+//! Stopping is the end of a stream, as everywhere in podtap. The writing end of a pipe is closed, and every poll on its
+//! reading end wakes up. Does not join threads.
 
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsRawFd, RawFd};

@@ -1,6 +1,6 @@
 //! This process's sockets of TCP and UDP, found through its descriptors.
 //!
-//! Asks each descriptor for its addresses instead of looking its inode up in /proc/net/tcp: that table lists every
+//! Asks each descriptor for its addresses instead of looking its inode up in /proc/net/tcp. That table lists every
 //! connection of the pod, tens of thousands in a busy one, and this runs every second.
 
 use std::net::SocketAddr;

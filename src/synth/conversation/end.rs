@@ -47,7 +47,7 @@ pub(super) fn clock(at: Timestamp) -> u32 {
     (at.0 / 1_000_000) as u32
 }
 
-/// What Linux sends: MSS, window scale and SACK permitted in front (SYN only), then timestamps; `echo` is the peer's
+/// What Linux sends: MSS, window scale and SACK permitted in front (SYN only), then timestamps. `echo` is the peer's
 /// last clock (RFC 7323 §3), which strict receivers check.
 pub(super) fn options(flags: TcpFlags, clock: u32, echo: u32) -> [u8; 20] {
     let mut options = [0; 20];

@@ -52,8 +52,8 @@ pub enum AckPolicy {
     Piggyback,
 }
 
-/// A TCP connection under construction. Times: each frame comes 1 µs after the one before. The tap is next to
-/// the client, so what the server answers comes one [`rtt`](Self::rtt) later, and what the client answers at once
+/// A TCP connection under construction. Times: each frame comes 1 µs after the one before. The tap is next to the
+/// client. So what the server answers comes one [`rtt`](Self::rtt) later, and what the client answers at once
 /// ([`tap_at_server`](Self::tap_at_server) turns that round).
 #[derive(Clone, Debug)]
 pub struct Conversation {

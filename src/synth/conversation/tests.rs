@@ -26,7 +26,7 @@ fn story(frames: &[SynthFrame]) -> Vec<String> {
 const MS: Duration = Duration::from_millis(1);
 
 #[test]
-fn an_exchange_on_a_connection_of_its_own_is_ten_frames_when_every_segment_is_acknowledged() {
+fn an_exchange_on_a_new_connection_is_ten_frames_when_every_segment_is_acknowledged() {
     let frames = Conversation::default()
         .acks(AckPolicy::Every)
         .rtt(MS)
@@ -52,7 +52,7 @@ fn an_exchange_on_a_connection_of_its_own_is_ten_frames_when_every_segment_is_ac
 }
 
 #[test]
-fn beside_the_server_it_is_the_client_who_takes_a_round_trip() {
+fn next_to_the_server_it_is_the_client_that_takes_a_round_trip() {
     let frames = Conversation::default().rtt(MS).tap_at_server().handshake().client("GET").server("OK").frames();
     let expected = ["C S 0/0+0 0", "S SA 0/1+0 1", "C A 1/1+0 1001", "C PA 1/1+3 1002", "S PA 1/4+2 1003"];
     assert_eq!(story(&frames), expected);

@@ -11,7 +11,7 @@ use super::{SegmentVerdict, TcpConnection, split, wire_len};
 use crate::flow::{Direction, Timestamp};
 use crate::packet::{Checksum, Segment};
 
-/// How long nothing may follow a RST that its receiver believes, nanoseconds: what crosses it is seen until then, and one
+/// How long nothing may follow a RST that its receiver believes, nanoseconds. What crosses it is seen until then, and one
 /// that its receiver never got is found out.
 const RESET_QUIET: u64 = 1_000_000_000;
 

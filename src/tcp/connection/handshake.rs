@@ -1,7 +1,7 @@
 //! SYNs: the start of this connection, again this start, or the start of another one with the same endpoints.
 //!
-//! A SYN on a connection that lives is not believed until it is answered or followed (RFC 5961 §4: a forged one must
-//! not end a connection).
+//! A SYN on a connection that lives is not believed until it is answered or followed. A forged one must not end a
+//! connection (RFC 5961 §4).
 
 use super::super::outlet::TableShared;
 use super::super::stream::{Acked, ByteStream};
@@ -56,7 +56,7 @@ impl<A: Analyzer> TcpConnection<A> {
     }
 
     /// Judges a segment that follows or answers a SYN that was not believed so far; `None`: it does neither. The other side
-    /// must answer, as far as it is heard: a receiver ignores a SYN in the middle, and what follows it (RFC 5961 §4).
+    /// must answer, as far as it is heard. A receiver ignores a SYN in the middle, and what follows it (RFC 5961 §4).
     pub(in crate::tcp) fn on_attempt(&mut self, from: Direction, segment: &Segment<'_>) -> Option<SegmentVerdict> {
         let attempt = self.odd.as_mut()?.attempt.as_mut().filter(|a| a.is_met_by(from, segment))?;
         let (own, opposite) = split(&mut self.streams, attempt.from);
@@ -115,7 +115,7 @@ impl<A: Analyzer> TcpConnection<A> {
         }
     }
 
-    /// The first segment behind a SYN whose answer was missed: a client that sends its first byte, or nothing yet, has received
+    /// The first segment behind a SYN whose answer was missed. A client that sends its first byte, or nothing yet, has received
     /// nothing but that answer (before a request, no HTTP server speaks).
     pub(in crate::tcp) fn note_beginning(&mut self, from: Direction, segment: &Segment<'_>) {
         let (own, opposite) = split(&mut self.streams, from);
@@ -129,8 +129,8 @@ impl<A: Analyzer> TcpConnection<A> {
         let met = self.attempt().is_some_and(|a| a.syn && a.from != from && a.origin == segment.ack);
         let (own, opposite) = split(&mut self.streams, from);
         if answers && opposite.starts_at(segment.ack) {
-            // A second answer to the same SYN, by a proxy or by a listener that forgot the first: which one the originator
-            // took, it will say (`note_choice`).
+            // A second answer to the same SYN, by a proxy or by a listener that forgot the first. The originator will say
+            // which one it took (`note_choice`).
             return SegmentVerdict::Ignore;
         }
         let never_answered = !answers && own.syn && !own.talked && !opposite.seen();

@@ -1,8 +1,8 @@
 //! One five-tuple in several VLANs or tunnels: which of them are one connection.
 //!
-//! Each scope is a connection, with two exceptions. The two directions may have scopes of their own: the mirror of a router
+//! Each scope is a connection, with two exceptions. The two directions may have different scopes. The mirror of a router
 //! shows each in its VLAN, and of a server that answers past its load balancer one is in a tunnel. And the same packets may
-//! be captured twice, before and behind a router: then the second scope shows what the first one does, until a byte
+//! be captured twice, before and behind a router. Then the second scope shows what the first one does, until a byte
 //! differs. Indexes nothing (`index`).
 
 use super::super::Analyzer;

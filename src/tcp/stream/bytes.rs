@@ -267,8 +267,8 @@ impl ByteStream {
         self.drain(disorder, outlet);
     }
 
-    /// Holds less: gives up the first hole. But where the receiver is heard and has not got that hole either, and the hole
-    /// is larger than all that lies behind it, jumping would lose more than it saves (and is what a forger wants).
+    /// Holds less: gives up the first hole. But where the receiver is heard and has not got that hole either, the hole may
+    /// be larger than all that lies behind it. Then jumping would lose more than it saves (and is what a forger wants).
     fn make_room<A: Analyzer>(
         &mut self,
         now: Timestamp,

@@ -174,7 +174,7 @@ fn where_the_other_side_is_not_captured_bytes_that_follow_a_new_syn_are_enough()
 }
 
 #[test]
-fn a_new_connection_whose_handshake_was_missed_is_told_by_its_acknowledged_numbers() {
+fn a_new_connection_whose_handshake_was_missed_is_known_by_its_acknowledged_numbers() {
     let mut bench = opened();
     bench.feed(&["> - 100 500 abc", "> - 2000000000 3000000000 new", "< - 3000000000 2000000003 200"]);
     assert_eq!(bench.events(), ["> 0 abc", "Reused", "< 0 200"]);
@@ -221,7 +221,7 @@ fn idle_connections_are_forgotten_sooner_when_half_closed() {
 }
 
 #[test]
-fn every_open_analyzer_is_told_the_time() {
+fn every_open_analyzer_gets_the_time() {
     let mut bench = opened();
     bench.on_port(1001).feed(&HANDSHAKE).feed(&["> - 100 500 abc"]);
     bench.on_port(1002).feed(&HANDSHAKE).feed(&["> F 100 500 abc", "< F 500 104"]);

@@ -54,7 +54,7 @@ fn a_lost_tail_is_given_up_when_it_was_acknowledged() {
 }
 
 #[test]
-fn one_acknowledged_number_that_nobody_saw_may_be_a_fin() {
+fn one_acknowledged_number_that_was_not_seen_may_be_a_fin() {
     let mut bench = opened();
     bench.feed(&["> - 100 500 abc @10", "< - 500 104 @20"]).tick(1000);
     assert_eq!(bench.events(), ["> 0 abc"]);

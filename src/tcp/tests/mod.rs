@@ -1,8 +1,8 @@
 //! The notation of the tests: one line is one segment, one line is one event.
 //!
 //! `"> SA 499 100 hello @7 cut=3"`: from the low endpoint (`<`: the high one), flags, sequence number, acknowledgement
-//! (`-`: no ACK flag), payload, capture time in ms (else one more than before), bytes cut off by the snap length; `!`: a
-//! wrong checksum, `=`: one left to the hardware; else none that could be judged.
+//! (`-`: no ACK flag), payload. Then capture time in ms (else one more than before), and bytes cut off by the snap
+//! length. `!` is a wrong checksum, `=` one left to the hardware; else none that could be judged.
 
 mod forged;
 mod lifetime;

@@ -158,7 +158,7 @@ fn after_one_fin_the_other_stream_goes_on() {
 }
 
 #[test]
-fn a_stream_that_ended_without_bytes_is_told_before_the_first_bytes_of_the_other() {
+fn a_stream_that_ended_without_bytes_ends_before_the_first_bytes_of_the_other() {
     let mut bench = opened();
     bench.log.detail = true;
     bench.feed(&["> F 100 500 @10", "< - 500 101 220 @20", "< F 503 101 @30"]);

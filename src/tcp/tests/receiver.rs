@@ -1,4 +1,4 @@
-//! Segments that their receiver ignores, against a model of the receiver (RFC 9293 §3.10.7.4 with RFC 5961): with them
+//! Segments that their receiver ignores, against a model of the receiver (RFC 9293 §3.10.7.4 with RFC 5961). With them
 //! and without them the same bytes come out.
 
 use proptest::prelude::*;
@@ -238,7 +238,7 @@ fn bytes_with_a_wrong_checksum_are_what_their_receiver_says_they_are() {
 }
 
 #[test]
-fn bytes_with_a_wrong_checksum_that_nobody_can_confirm_are_believed_rather_than_lost() {
+fn bytes_with_a_wrong_checksum_that_cannot_be_confirmed_are_believed_rather_than_lost() {
     let mut bench = Bench::new(limits());
     bench.feed(&["> S 99 -", "> - 100 - abc !", "> - 103 - def !"]);
     assert_eq!(bench.events(), ["> 0 abc", "> 3 def"]);

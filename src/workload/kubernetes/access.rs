@@ -248,7 +248,7 @@ fn server(url: &str) -> Result<(HostPort, String, bool), String> {
     let (encrypted, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
         (Some(rest), _) => (true, rest),
         (None, Some(rest)) => (false, rest),
-        (None, None) => return Err("the server is no URL with https:// or http://".to_owned()),
+        (None, None) => return Err("the server is not a URL with https:// or http://".to_owned()),
     };
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let host = HostPort::parse(authority, if encrypted { 443 } else { 80 })?;
@@ -311,7 +311,7 @@ users:
             ("cluster: c, user: u", "cluster: x, user: u", "no cluster \"x\""),
             ("cluster: c, user: u", "cluster: c, user: x", "no user \"x\""),
             ("{tokenFile: token}", "{exec: {command: aws}}", "podtap starts no program"),
-            ("https://127.0.0.1:6443/k8s/", "127.0.0.1:6443", "is no URL"),
+            ("https://127.0.0.1:6443/k8s/", "127.0.0.1:6443", "is not a URL"),
             ("certificate-authority: ca.crt", "certificate-authority-data: '***'", "not Base64"),
             ("contexts:", "contexts: [", "line "),
         ] {

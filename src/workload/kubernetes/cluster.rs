@@ -348,8 +348,8 @@ impl ClusterState {
         self.hold(key, places, about, seen, (since, now), |_, _| Workload::clone(&workload));
     }
 
-    /// The Pod that a floating address leads to: as the object says, by the Pod's address, or by the name, which is
-    /// namespace and Pod with a `-` between, where only one Pod has it.
+    /// The Pod that a floating address leads to, as the object says. That is by the Pod's address, or by the name,
+    /// which is namespace and Pod with a `-` between, where only one Pod has it.
     fn pod_of(&self, fip: &Fip) -> Option<Arc<Workload>> {
         if let Some((name, namespace)) = fip.ip_name.as_deref().and_then(|name| name.rsplit_once('.')) {
             let known = self

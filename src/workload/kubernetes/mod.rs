@@ -1,7 +1,7 @@
 //! Names from Kubernetes' API: pods, Services, EndpointSlices, nodes, and kube-ovn's floating addresses.
 //!
-//! Each kind is listed in pages and then watched, by a client of a few hundred lines over the HTTP that is there anyway:
-//! whole objects are never kept. It asks for nothing else and changes nothing.
+//! Each kind is listed in pages and then watched, by a client of a few hundred lines over the HTTP that is there anyway.
+//! Whole objects are never kept. It asks for nothing else and changes nothing.
 
 mod access;
 mod api;

@@ -235,7 +235,7 @@ fn while_the_server_cannot_be_asked_names_are_believed_for_a_while_only() {
 }
 
 #[test]
-fn paths_are_of_all_namespaces_or_of_some_and_nodes_are_nobodys() {
+fn paths_are_of_all_namespaces_or_of_some_and_nodes_have_none() {
     let paths = |namespaces: &[&str]| -> Vec<String> {
         let namespaces: Vec<_> = namespaces.iter().map(|name| (*name).to_owned()).collect();
         FollowedPlace::all(&namespaces).iter().map(|place| place.list(250, "")).collect()

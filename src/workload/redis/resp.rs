@@ -1,6 +1,6 @@
 //! The protocol of Redis (RESP2), as far as it is spoken here: commands out, replies in. Pure; opens nothing.
 
-/// Longest text of a reply that is kept, and most items of a list: HGETALL of a hash that is no workload may be of any size.
+/// Longest text of a reply that is kept, and most items of a list. HGETALL of a hash that is no workload may be of any size.
 const MAX_TEXT: usize = 16 << 10;
 const MAX_ITEMS: usize = 256;
 /// Longest line that says what follows.

@@ -1,4 +1,4 @@
-//! A full disk, under the spool of each sink and under the file: it goes on in memory, counts, and begins again when
+//! A full disk, under the spool of each sink and under the file. It goes on in memory, counts, and begins again when
 //! there is room.
 
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
 //! The plainest protocol there is, to try the machinery itself: lines up, one line back. Owns a sink and a server of it.
 //!
-//! A batch is its bodies, one a line, and `.N`; the answer is `ok`, or `retry I,J,…` with the positions that were not
+//! A batch is its bodies, one a line, and `.N`. The answer is `ok`, or `retry I,J,…` with the positions that were not
 //! stored, or `refuse I,J,…`.
 
 use std::io::{BufRead, BufReader, Write};

@@ -201,7 +201,7 @@ fn udp() -> Box<dyn Peer> {
     Box::new(Udp { address, socket: Some(UdpSocket::bind(address).unwrap()) })
 }
 
-/// An address on loopback of this process's own, with a port that the kernel gives to no one: as long as no one listens
+/// An address on loopback of this process's own, with a port that the kernel gives to no one. As long as no one listens
 /// there, no one else does.
 fn alone() -> SocketAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);

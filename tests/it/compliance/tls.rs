@@ -1,5 +1,5 @@
-//! TLS in front of any server, with certificates that can be wrong; and what sinks do then: hold every record, say why,
-//! deliver when it has been put right. Owns no protocol.
+//! TLS in front of any server, with certificates that can be wrong. Sinks then hold every record, say why, and deliver
+//! when it has been put right. Owns no protocol.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};

@@ -1,5 +1,5 @@
-//! Records on their way to a server over the very network that is captured: that none of it is recorded, and what
-//! becomes of records when the server, or podtap itself, is gone.
+//! Records on their way to a server over the very network that is captured. None of it is recorded; and what becomes of
+//! records when the server, or podtap itself, is gone.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};

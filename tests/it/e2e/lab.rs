@@ -90,7 +90,7 @@ pub(super) fn at(ip: &str, port: u16) -> SocketAddr {
     SocketAddr::new(ip.parse::<IpAddr>().unwrap(), port)
 }
 
-/// A listener on a port that may have been another's just now: a child that another test has just forked holds that one
+/// A listener on a port that may have been another's just now. A child that another test has just forked holds that one
 /// until it becomes another program.
 pub(super) fn listen(on: SocketAddr) -> TcpListener {
     until(&format!("{on} to be free"), || TcpListener::bind(on).ok())

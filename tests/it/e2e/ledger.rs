@@ -122,7 +122,8 @@ fn capture_is_told(records: &[&Value], said: &str) {
     assert!(records.iter().all(|record| record["podtap"]["ledger"]["adds_up"] == true), "{records:?}");
 }
 
-/// What its records say of a sink: all but what became of the last ones, one of the capture and one of each of three sinks.
+/// What its records say of a sink: all but what became of the last ones. There is one of the capture and one of each of
+/// three sinks.
 fn sink_is_told(sink: &str, records: &[&Value], closing: &BTreeMap<String, u64>) {
     let last = 4;
     assert_eq!(sum(records, "sink_offered_records") + last, closing[sink], "{sink}: {closing:?}");

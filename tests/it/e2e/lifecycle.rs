@@ -131,11 +131,11 @@ fn it_ends_within_the_grace_period_whatever_the_capture_does() {
         let mut podtap = Podtap::capturing(&[("GRACE_PERIOD", "4s")]);
         let held = Held::new(capture_thread(podtap.id()));
         podtap.signal("TERM");
-        podtap.says("too far behind to be waited for");
+        podtap.says("too far behind to wait for");
         held.end();
         let (status, _, said) = podtap.end();
         assert_eq!(status.code(), Some(1), "{said}");
-        assert!(said.contains("LOST  what 1 capture had not worked off") && said.contains("adds up."), "{said}");
+        assert!(said.contains("LOST  what 1 capture had not processed") && said.contains("adds up."), "{said}");
     });
 }
 
@@ -203,7 +203,7 @@ fn a_reader_that_leaves_ends_podtap_quietly() {
             until("podtap captures", || TcpStream::connect(at("127.0.0.1", METRICS_PORT)).ok());
             until("podtap is ready", || (ready() == 200).then_some(()));
             drop(output);
-            // The first is written into a closed pipe, and that ends it; but for a moment, a child that another test has
+            // The first is written into a closed pipe, and that ends it. But for a moment, a child that another test has
             // just forked may hold the pipe open.
             until("podtap to end", || {
                 serve_one(&lab, "/gone");
@@ -351,7 +351,7 @@ fn a_mesh_proxy_that_starts_later_is_noticed() {
 }
 
 #[test]
-fn check_says_what_is_there_and_its_exit_code_tells() {
+fn check_says_what_is_there_and_its_exit_code_agrees() {
     in_a_pod(|_lab| {
         for (interface, filter, code, lines) in [
             (

@@ -1,5 +1,6 @@
-//! The whole program in a real memory cgroup while all that can be filled is filled: connections, bytes held, heads and
-//! requests that wait, on two interfaces; and the queue of a server that takes nothing. It must not be killed.
+//! The whole program in a real memory cgroup while all that can be filled is filled. That is connections, bytes held,
+//! heads and requests that wait, on two interfaces; and the queue of a server that takes nothing. It must not be
+//! killed.
 
 use std::fs::File;
 use std::io::Write;

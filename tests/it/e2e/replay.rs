@@ -86,8 +86,8 @@ fn traffic(lab: &super::lab::Lab) -> usize {
 }
 
 /// Without it each capture reads the clock again for a packet, and the times differ by some hundred nanoseconds. A socket
-/// that wants timestamps makes the kernel stamp each packet once, for everybody; not one that still carries its sender's
-/// departure time, as on a pair of interfaces, therefore the `Wire`.
+/// that wants timestamps makes the kernel stamp each packet once, for everybody. But not one that still carries its
+/// sender's departure time, as on a pair of interfaces; therefore the `Wire`.
 fn one_time_for_all_captures() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let on: libc::c_int = 1;

@@ -1,4 +1,4 @@
-//! `podtap top` next to a running podtap: what that records, on a screen, without a capture of its own.
+//! `podtap top` next to a running podtap: what that records, on a screen, without a second capture.
 
 use std::net::TcpStream;
 

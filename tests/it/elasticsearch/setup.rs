@@ -28,7 +28,7 @@ fn setting_up_twice_changes_nothing_the_second_time() {
 }
 
 #[test]
-fn what_somebody_changed_is_kept_until_told_otherwise() {
+fn what_somebody_changed_is_kept_by_default() {
     for (kind, server) in Search::both() {
         let options = options(server, "kept-%Y.%m.%d");
         set_up(&options, &SetupOptions::default());

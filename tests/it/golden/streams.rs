@@ -79,7 +79,7 @@ fn resets_and_goaway() -> Vec<SynthFrame> {
         .frames()
 }
 
-/// What the table held before is unknown, and so is each name and value that refers to it; what is sent as it is is known.
+/// What the table held before is unknown, and so is each name and value that refers to it. What is sent as it is is known.
 fn joined_late() -> Vec<SynthFrame> {
     let (mut asks, mut answers) = (HpackEncoder::default(), HpackEncoder::default());
     let path =

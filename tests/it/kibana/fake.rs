@@ -1,9 +1,9 @@
 //! Kibana's import interface, as far as `podtap setup kibana` uses it, after its published source
-//! (core-saved-objects-import-export-server-internal): what it asks of a request, and above all that `_import` creates
+//! (core-saved-objects-import-export-server-internal). It has what it asks of a request. Above all `_import` creates
 //! nothing while anything is in the way, though it lists the rest as successes.
 //!
 //! And OpenSearch Dashboards', which is the same but for its header, and for tenants (security-dashboards-plugin) instead
-//! of spaces: a tenant it does not know is taken for the global one.
+//! of spaces. A tenant it does not know is taken for the global one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};

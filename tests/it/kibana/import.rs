@@ -36,7 +36,7 @@ fn all() -> usize {
 }
 
 #[test]
-fn everything_is_created_once_and_then_kept_until_told_otherwise() {
+fn everything_is_created_once_and_then_kept_by_default() {
     let kibana = Kibana::start(Kind::default());
     let ran = setup(&kibana, &[]);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{}", ran.stdout);
@@ -49,7 +49,7 @@ fn everything_is_created_once_and_then_kept_until_told_otherwise() {
     let ran = setup(&kibana, &[]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert_eq!(lines(&ran.stdout, "kept "), all(), "{}", ran.stdout);
-    assert!(ran.stdout.contains("kept       dashboard podtap-trust: there already (--overwrite replaces it)\n"));
+    assert!(ran.stdout.contains("kept       dashboard podtap-trust: it exists already (--overwrite replaces it)\n"));
 
     kibana.with("", |objects| objects.values_mut().for_each(|object| object["attributes"]["title"] = json!("mine")));
     let ran = setup(&kibana, &["--overwrite"]);
@@ -78,7 +78,7 @@ fn what_is_missing_is_created_where_something_else_is_kept() {
 }
 
 #[test]
-fn a_space_has_objects_of_its_own() {
+fn each_space_has_separate_objects() {
     let kibana = Kibana::start(Kind { base: "/base", ..Kind::default() });
     let ran = setup(&kibana, &["--kibana-space", "shop", "--elasticsearch-index", "web-%Y.%m.%d"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
@@ -178,7 +178,7 @@ fn opensearch_dashboards_gets_objects_that_it_can_draw() {
 
 /// The security plugin takes a tenant that it does not know for another one.
 #[test]
-fn a_tenant_has_objects_of_its_own_and_one_that_is_not_there_gets_none() {
+fn each_tenant_has_separate_objects_and_a_missing_one_gets_none() {
     let server = dashboards("2.19.1", true);
     let ran = setup(&server, &["--kibana-space", "shop"]);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{}", ran.stdout);
@@ -210,7 +210,7 @@ fn all_prepares_both_and_elasticsearch_takes_its_flags() {
     assert!(ran.stdout.contains("_component_template") && !ran.stdout.contains("podtap-overview"), "{}", ran.stdout);
     let wrong = podtap(&["setup", "elasticsearch", "--retention", "soon"], &given);
     assert_eq!(wrong.code, Some(2));
-    assert!(wrong.stderr.contains("--retention soon is no retention"), "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("--retention soon is not a retention"), "{}", wrong.stderr);
     let wrong = podtap(&["setup", "kibana"], &[("KIBANA_SPACE", "../x")]);
     assert_eq!(wrong.code, Some(2), "{}", wrong.stderr);
 }

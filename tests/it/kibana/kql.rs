@@ -1,5 +1,5 @@
-//! As much of Kibana's query language as the file uses, as Kibana turns it into a query: a quoted value is a phrase, `*`
-//! asks whether the field exists. Anything else fails.
+//! As much of Kibana's query language as the file uses, as Kibana turns it into a query. A quoted value is a phrase, and
+//! `*` asks whether the field exists. Anything else fails.
 
 use serde_json::{Value, json};
 

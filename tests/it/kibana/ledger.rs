@@ -1,4 +1,4 @@
-//! Ledger records of pods that did lose something: frames are taken away before a real dissector sees them, a real
+//! Ledger records of pods that did lose something. Frames are taken away before a real dissector sees them, and a real
 //! pipeline offers its records to real queues, with targets that refuse or are away.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What Lens asks a server for a panel, read from the panel's saved state and from nothing else: the columns become
+//! What Lens asks a server for a panel, read from the panel's saved state and from nothing else. The columns become
 //! aggregations, divisions outside, metrics inside.
 
 use serde_json::{Map, Value, json};

@@ -1,5 +1,5 @@
-//! What OpenSearch Dashboards will ask, asked of a real OpenSearch: every visualization of `kibana/podtap-opensearch.ndjson`
-//! is run as its published source runs it (`aggs`, `timeline`, `ratio`), and its numbers are compared as Kibana's are (`same`).
+//! What OpenSearch Dashboards will ask, asked of a real OpenSearch. Every visualization of `kibana/podtap-opensearch.ndjson` is
+//! run as its published source runs it (`aggs`, `timeline`, `ratio`), and its numbers are compared as Kibana's are (`same`).
 //!
 //! OpenSearch Dashboards itself is not run.
 

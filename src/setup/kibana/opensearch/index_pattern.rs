@@ -1,5 +1,5 @@
-//! The index pattern: every field of the record, so that nothing has to be fetched from an index that may not be there
-//! yet, and the computed ones.
+//! The index pattern: every field of the record, and the computed ones. So nothing must be fetched from an index that
+//! may not be there yet.
 
 use serde_json::{Map, Value, json};
 

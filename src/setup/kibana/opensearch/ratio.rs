@@ -1,5 +1,5 @@
 //! A ratio of two sums as a number. No aggregation of OpenSearch Dashboards divides, and its time series show 0 where
-//! there is nothing: so it is drawn by Vega, which it brings along, and which can say that there is nothing.
+//! there is nothing. So Vega draws it, which it brings along, and which can say that there is nothing.
 
 use serde_json::{Value, json};
 

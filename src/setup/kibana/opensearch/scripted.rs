@@ -1,6 +1,6 @@
-//! What aggregations cannot say by themselves: a metric of some of the records, next to others. A field of the index
-//! pattern says it then, computed of each record by a script: 1 or 0 (added up, or as an average: a share), or the value
-//! of another field where a filter holds. Draws nothing.
+//! What aggregations cannot say by themselves: a metric of some of the records, next to others. Then a field of the
+//! index pattern says it, computed of each record by a script. It is 1 or 0 (added up, or as an average: a share), or
+//! the value of another field where a filter holds. Draws nothing.
 
 use serde_json::{Value, json};
 

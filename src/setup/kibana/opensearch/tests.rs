@@ -128,7 +128,7 @@ fn every_reference_leads_to_an_object_of_the_file_and_is_used_by_its_name() {
 
 /// Each panel of a declaration is one of its dashboard; nothing lies upon another.
 #[test]
-fn every_panel_stands_on_its_dashboard() {
+fn every_panel_is_on_its_dashboard() {
     let objects = objects();
     for declared in DASHBOARDS {
         let id = format!("podtap-{}", declared.id);

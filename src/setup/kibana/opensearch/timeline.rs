@@ -1,5 +1,5 @@
-//! Lines over time, and rates, as OpenSearch Dashboards' time series (TSVB) have them: with separate records for each
-//! line, a count that is divided by the seconds it is of, and gaps where nothing was seen. Its other charts have none of
+//! Lines over time, and rates, as OpenSearch Dashboards' time series (TSVB) have them. Each line has its own records, a
+//! rate is a count divided by its seconds, and there are gaps where nothing was seen. Its other charts have none of
 //! these. A click on a part of it narrows nothing down, though, so what they can say is theirs (`charts`).
 
 use serde_json::{Value, json};

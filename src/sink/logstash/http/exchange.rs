@@ -1,5 +1,5 @@
-//! One connection to an HTTP server, driven by hand: a request and its answer, each step within a patience, and all of
-//! it gone when the future is dropped. Owns how much of an answer is read; its meaning is `http`'s.
+//! One connection to an HTTP server, driven by hand: a request and its answer. Each step has a time limit, and all of
+//! it is gone when the future is dropped. Owns how much of an answer is read; its meaning is `http`'s.
 
 use std::convert::Infallible;
 use std::future::poll_fn;

@@ -104,12 +104,12 @@ async fn what_was_acknowledged_before_a_fault_is_delivered_whatever_the_fault() 
 }
 
 #[tokio::test]
-async fn a_server_that_says_anything_but_the_right_number_is_left_and_the_reason_told() {
+async fn a_server_that_says_anything_but_the_right_number_is_left_and_the_reason_given() {
     let server = listener().await;
     for (answer, patience, words) in [
         (&b"2A\0\0\0\x04"[..], LONG, "acknowledged 4 of 3 records"),
         (b"2A\xff\xff\xff\xff", LONG, "acknowledged 4294967295 of 3 records"),
-        (b"1A\0\0\0\x03", LONG, "no acknowledgement: \"1A\\x00"),
+        (b"1A\0\0\0\x03", LONG, "not an acknowledgement: \"1A\\x00"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", LONG, "is it LOGSTASH_TYPE=http?"),
         (b"\x15\x03\x01\x00\x02\x02\x16", LONG, "set LOGSTASH_TLS=true"),
         (b"", SHORT, "no acknowledgement within 80ms"),
@@ -225,7 +225,7 @@ async fn a_host_that_accepts_and_does_not_answer_loses_its_turn() {
 }
 
 #[tokio::test]
-async fn the_check_tells_a_beats_input_from_other_servers_and_leaves_no_event() {
+async fn the_check_knows_a_beats_input_from_other_servers_and_leaves_no_event() {
     let server = listener().await;
     for (to_empty, to_wrong, words, fine) in [
         (Some(&b"2A\0\0\0\0"[..]), None, "acknowledged an empty window", true),

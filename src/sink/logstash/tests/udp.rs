@@ -7,7 +7,7 @@ fn udp(max_datagram: usize) -> LogstashOptions {
     LogstashOptions { max_datagram, ..options(LogstashTransport::Udp, LONG) }
 }
 
-/// An address on loopback of this process and this test, with a port that the kernel gives to no one: as long as the test
+/// An address on loopback of this process and this test, with a port that the kernel gives to no one. As long as the test
 /// does not listen there, no one does.
 fn alone(test: u8) -> SocketAddr {
     let [.., high, low] = std::process::id().to_be_bytes();
@@ -45,7 +45,7 @@ async fn a_record_that_only_the_kernel_finds_too_large_is_rejected_and_the_other
 }
 
 #[tokio::test]
-async fn where_nobody_listens_the_batch_goes_again_to_the_next_host() {
+async fn where_no_one_listens_the_batch_goes_again_to_the_next_host() {
     let dead = dead(1);
     let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let mut sink = sink_to(&[dead, server.local_addr().unwrap()], udp(MAX_DATAGRAM));

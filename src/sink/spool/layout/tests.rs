@@ -132,7 +132,7 @@ fn the_footer_alone_is_enough_to_read_a_segment_whose_header_is_gone() {
 }
 
 #[test]
-fn a_damaged_header_is_told_from_a_torn_one_and_from_another_version() {
+fn a_damaged_header_is_neither_a_torn_one_nor_another_version() {
     let bytes = growing(&[]).0;
     assert_eq!(open(&bytes).unwrap().header.encoding.as_ref(), "fake/ecs");
     for cut in 0..HEADER {

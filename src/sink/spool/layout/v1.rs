@@ -65,7 +65,7 @@ fn checksum(length: u32, bytes: &[u8]) -> u32 {
     hash.finalize()
 }
 
-/// It was not stored, but `event.dataset` is in the body. As it is searched for it is nowhere else: in JSON a quote
+/// It was not stored, but `event.dataset` is in the body. As it is searched for it is nowhere else. In JSON a quote
 /// within a string is escaped, and in MessagePack the bytes of the two lengths are no UTF-8 there.
 fn dataset(body: &[u8]) -> Dataset {
     let json = br#""dataset":"podtap.ledger""#;

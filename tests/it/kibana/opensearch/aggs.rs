@@ -1,5 +1,5 @@
 //! What OpenSearch Dashboards asks a server for a visualization of aggregations, read from its saved state and the index
-//! pattern, and from nothing else: buckets in their order, each within the one before, metrics in the last one.
+//! pattern, and from nothing else. Buckets come in their order, each within the one before, metrics in the last one.
 
 use std::collections::BTreeMap;
 

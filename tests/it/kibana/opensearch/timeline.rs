@@ -1,5 +1,5 @@
-//! What OpenSearch Dashboards' time series (TSVB) ask a server, read from the saved parameters: each line is a request of
-//! its own, and their answers are put together here.
+//! What OpenSearch Dashboards' time series (TSVB) ask a server, read from the saved parameters. Each line is its own
+//! request, and the answers are put together here.
 
 use std::collections::BTreeSet;
 
