@@ -2,80 +2,40 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
-
-use super::text::{JsonText, objects};
-use super::{
-    ContainerPart, End, Kubernetes, Network, Observer, ProcessPart, ReadRecord, SidePart, UserPart, direction, domain,
-    named, process, time,
-};
+use super::text::JsonText;
+use super::{Kubernetes, Line, Observer, ReadRecord, SidePart, direction, domain, named, process, time};
 use crate::flow::IpProtocol;
 use crate::record::{ConnectRecord, ConnectResult, Record, SeenBy};
 
-objects! {
-    Line {
-        #[serde(rename = "@timestamp")] timestamp: JsonText<'a>,
-        event: Event<'a>,
-        source: Option<End<'a>>,
-        destination: Option<End<'a>>,
-        network: Network<'a>,
-        process: Option<ProcessPart<'a>>,
-        user: Option<UserPart<'a>>,
-        container: Option<ContainerPart<'a>>,
-        kubernetes: Option<Kubernetes<'a>>,
-        observer: Option<Observer<'a>>,
-        podtap: Podtap<'a>,
-        ;
-    }
-    Event { id: JsonText<'a>, end: Option<JsonText<'a>>, ; }
-    Podtap {
-        connect: ConnectPart<'a>,
-        connection: Option<Connection<'a>>,
-        source: Option<SidePart<'a>>,
-        destination: Option<SidePart<'a>>,
-        ;
-    }
-    ConnectPart { result: JsonText<'a>, errno: Option<JsonText<'a>>, seen_by: JsonText<'a>, ; tries: Option<u64>, }
-    Connection { id: JsonText<'a>, ; }
-}
-
 /// The connect, where the line has what every connect has.
-pub(super) fn read(text: &str) -> Option<ReadRecord> {
-    serde_json::from_str::<Line<'_>>(text).ok()?.read()
-}
-
-impl Line<'_> {
-    fn read(self) -> Option<ReadRecord> {
-        let (podtap, destination) = (self.podtap, self.destination?);
-        let compact = |text: &Option<JsonText<'_>>| text.as_ref().map(JsonText::compact);
-        let source = self.source.unwrap_or_default();
-        let process = self.process.map(|part| Arc::new(process(&part, self.user.as_ref(), self.container.as_ref())));
-        let record = ConnectRecord {
-            id: self.event.id.compact(),
-            start: time(&self.timestamp)?,
-            end: self.event.end.as_ref().and_then(time),
-            protocol: self.network.transport.as_ref().and_then(|name| IpProtocol::parse(&name.0))?,
-            source: source.ip,
-            source_port: source.port,
-            destination: destination.endpoint()?,
-            result: named(ConnectResult::ALL, ConnectResult::name, &podtap.connect.result)?,
-            errno: compact(&podtap.connect.errno),
-            seen_by: named([SeenBy::Process, SeenBy::Packets], SeenBy::name, &podtap.connect.seen_by)?,
-            process,
-            thread: None,
-            netns: None,
-            tries: podtap.connect.tries,
-            connection_id: podtap.connection.map(|connection| connection.id.compact()),
-            interface: self.observer.and_then(Observer::interface),
-            direction: self.network.direction.as_ref().and_then(direction),
-            source_workload: podtap.source.as_ref().and_then(SidePart::workload),
-            destination_workload: podtap.destination.as_ref().and_then(SidePart::workload),
-            source_domain: domain(source.domain, podtap.source.as_ref()),
-            destination_domain: domain(destination.domain, podtap.destination.as_ref()),
-            of_node: None,
-        };
-        Some(Kubernetes::around(self.kubernetes, Record::from(record)))
-    }
+pub(super) fn read(line: Line<'_>) -> Option<ReadRecord> {
+    let (podtap, destination) = (line.podtap, line.destination?);
+    let connect = podtap.connect?;
+    let compact = |text: &Option<JsonText<'_>>| text.as_ref().map(JsonText::compact);
+    let source = line.source.unwrap_or_default();
+    let process = line.process.map(|part| Arc::new(process(&part, line.user.as_ref(), line.container.as_ref())));
+    let result = named(ConnectResult::ALL, ConnectResult::name, &connect.result)?;
+    let seen_by = named([SeenBy::Process, SeenBy::Packets], SeenBy::name, &connect.seen_by)?;
+    let at = destination.endpoint()?;
+    let (id, start) = (line.event.id.compact(), time(&line.timestamp)?);
+    let record = ConnectRecord {
+        end: line.event.end.as_ref().and_then(time),
+        protocol: line.network.transport.as_ref().and_then(|name| IpProtocol::parse(&name.0))?,
+        source: source.ip,
+        source_port: source.port,
+        errno: compact(&connect.errno),
+        process,
+        tries: connect.tries,
+        connection_id: Some(podtap.connection.id.compact()).filter(|id| !id.is_empty()),
+        interface: line.observer.and_then(Observer::interface),
+        direction: line.network.direction.as_ref().and_then(direction),
+        source_workload: podtap.source.as_ref().and_then(SidePart::workload),
+        destination_workload: podtap.destination.as_ref().and_then(SidePart::workload),
+        source_domain: domain(source.domain, podtap.source.as_ref()),
+        destination_domain: domain(destination.domain, podtap.destination.as_ref()),
+        ..ConnectRecord::new(id, start, at, seen_by, result)
+    };
+    Some(Kubernetes::around(line.kubernetes, Record::from(record)))
 }
 
 #[cfg(test)]
