@@ -3,6 +3,7 @@
 //! Every type goes through serde and `envy`, one variable at a time, so that one wrong value hides no other. `clean`
 //! handles what comes before that (which of several spellings wins, `none`, defaults).
 
+mod entry;
 mod filter;
 mod number;
 mod place;
@@ -14,12 +15,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+pub use entry::{HeadersToLog, RecordTag, StatusPattern};
 pub use filter::{CAPTURE_FILTER_WITH_DNS, CaptureFilter, DEFAULT_CAPTURE_FILTER};
 pub use number::{Bytes, Count, Fraction, Millis, Rate, Seconds, bytes_in_words};
 pub use place::{IpNetwork, ListenAddress, ProtocolName, WorkloadSource};
 pub use word::{
-    ConntrackEvents, DirectionName, FieldFormat, FlowState, Format, HeadersToLog, LogFormat, LogLevel, LogstashType,
-    Mode, NetlogLabels, Observe, OnlyKind, RecordKind, RecordTag, SinkName, SpoolFsync, SpoolMode, StatusPattern,
+    ConntrackEvents, DirectionName, FieldFormat, FlowState, Format, LogFormat, LogLevel, LogstashType, Mode,
+    NetlogLabels, Observe, OnlyKind, RecordKind, SinkName, SpoolFsync, SpoolMode,
 };
 
 /// What the type of a setting can do.
