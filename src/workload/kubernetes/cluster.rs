@@ -3,23 +3,24 @@
 //! Pure: objects and time are arguments. Keeps of an object only its addresses, and of a Pod its name; the rest is in the
 //! table.
 
+mod floating;
+mod read;
+
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use compact_str::CompactString;
 
+pub(super) use self::floating::FIP_LABEL;
+use self::floating::Fip;
+use self::read::{dedup, ended, named, named_containers, parsed, time, uid};
 use super::super::Rank;
 use super::super::table::{AddressHolder, WorkloadTable};
 use super::objects::{ApiObject, ObjectMeta, ObjectSpec, ObjectStatus};
 use crate::flow::Timestamp;
-use crate::record::{LabelSet, NameSet, Workload};
+use crate::record::{NameSet, Workload};
 
-/// Maximum labels of one object, and their bytes: every record carries them.
-const MAX_LABELS: usize = 64;
-const MAX_LABEL_BYTES: usize = 4096;
-/// The label by which kube-ovn finds the floating address of an `ovn-fips`.
-pub(super) const FIP_LABEL: &str = "ovn.kubernetes.io/eip_v4_ip";
 /// The label of an EndpointSlice that names its Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
@@ -75,25 +76,26 @@ enum ObjectMeaning {
     Addresses,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-struct Fip {
-    name: CompactString,
-    /// `pod.namespace`
-    ip_name: Option<CompactString>,
-    pod_ip: Option<IpAddr>,
-    since: Option<Timestamp>,
-    address: Option<IpAddr>,
-}
-
 /// A unique id as a number: 36 characters would be most of what is kept of an object.
 type Uid = u128;
+
+/// An object, by its kind and its id.
+type ObjectKey = (WatchedKind, Uid);
+
+/// An object is seen as it is now.
+#[derive(Clone, Copy, Debug)]
+struct Sighting {
+    key: ObjectKey,
+    seen: SeenIn,
+    now: Timestamp,
+}
 
 /// Everything that is known.
 #[derive(Debug)]
 pub(super) struct ClusterState {
     table: Arc<WorkloadTable>,
     source: u8,
-    objects: HashMap<(WatchedKind, Uid), KnownObject>,
+    objects: HashMap<ObjectKey, KnownObject>,
     /// The Services behind an address: each slice that has it.
     serving: HashMap<IpAddr, Vec<Uid>>,
     fips: HashSet<Uid>,
@@ -136,23 +138,23 @@ impl ClusterState {
     pub(super) fn apply(&mut self, kind: WatchedKind, object: ApiObject, seen: SeenIn, now: Timestamp) {
         let ApiObject { metadata, spec, status, endpoints, .. } = object;
         let (meta, spec, status) = (metadata.unwrap_or_default(), spec.unwrap_or_default(), status.unwrap_or_default());
-        let key = (kind, uid(&meta));
+        let sight = Sighting { key: (kind, uid(&meta)), seen, now };
         match kind {
-            WatchedKind::Pods => self.pod(key, meta, &spec, &status, seen, now),
-            WatchedKind::Services => self.service(key, meta, &spec, &status, seen, now),
-            WatchedKind::Nodes => self.node(key, meta, &status, seen, now),
+            WatchedKind::Pods => self.pod(sight, meta, &spec, &status),
+            WatchedKind::Services => self.service(sight, meta, &spec, &status),
+            WatchedKind::Nodes => self.node(sight, meta, &status),
             WatchedKind::Slices => {
                 let addresses = endpoints.into_iter().flatten().flat_map(|endpoint| endpoint.addresses).flatten();
                 let addresses: Vec<_> = addresses.filter_map(|ip| parsed(&ip)).collect();
-                self.slice(key, &meta, addresses, seen);
+                self.slice(sight, &meta, addresses);
             }
-            WatchedKind::Fips => self.fip(key, &meta, &spec, &status, seen, now),
+            WatchedKind::Fips => self.fip(sight, &meta, &spec, &status),
         }
     }
 
     /// All of a list was seen. What it did not show has gone, at the latest when its follower was last up to date.
     pub(super) fn sweep(&mut self, kind: WatchedKind, seen: SeenIn, up_to_date: Timestamp) {
-        let gone = |(key, known): (&(WatchedKind, Uid), &KnownObject)| {
+        let gone = |(key, known): (&ObjectKey, &KnownObject)| {
             (key.0 == kind && known.seen.by == seen.by && known.seen != seen).then_some(*key)
         };
         let gone: Vec<_> = self.objects.iter().filter_map(gone).collect();
@@ -167,18 +169,10 @@ impl ClusterState {
     }
 
     /// A Pod on the network of its node has the node's address; one that has ended has none, whatever its status says.
-    fn pod(
-        &mut self,
-        key: (WatchedKind, Uid),
-        meta: ObjectMeta,
-        spec: &ObjectSpec,
-        status: &ObjectStatus,
-        seen: SeenIn,
-        now: Timestamp,
-    ) {
+    fn pod(&mut self, sight: Sighting, meta: ObjectMeta, spec: &ObjectSpec, status: &ObjectStatus) {
         let is_over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
         if is_over {
-            self.remove(key, ended(Some(status)).map_or(now, |ended| ended.min(now)));
+            self.remove(sight.key, ended(Some(status)).map_or(sight.now, |ended| ended.min(sight.now)));
             return;
         }
         let several = status.pod_ips.iter().flatten().filter_map(|ip| ip.ip.as_ref());
@@ -200,19 +194,11 @@ impl ClusterState {
             let services = cluster.services_at(ip, workload.namespace.as_deref().unwrap_or_default());
             Workload { services, ..workload.clone() }
         };
-        self.hold(key, places, about, seen, (since, now), of);
-        self.lead_again(key, now);
+        self.hold(sight, places, about, since, of);
+        self.lead_again(sight.key, sight.now);
     }
 
-    fn service(
-        &mut self,
-        key: (WatchedKind, Uid),
-        meta: ObjectMeta,
-        spec: &ObjectSpec,
-        status: &ObjectStatus,
-        seen: SeenIn,
-        now: Timestamp,
-    ) {
+    fn service(&mut self, sight: Sighting, meta: ObjectMeta, spec: &ObjectSpec, status: &ObjectStatus) {
         let (own, shared) = (self.rank(SERVICES), Rank { shared: true, ..self.rank(BALANCERS) });
         let mut cluster: Vec<_> =
             spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip).filter_map(|ip| parsed(ip)).collect();
@@ -225,10 +211,10 @@ impl ClusterState {
         let places = cluster.into_iter().map(|ip| (own, ip)).chain(external.into_iter().map(|ip| (shared, ip)));
         let since = time(meta.creation_timestamp.as_ref());
         let workload = named(meta, "Service");
-        self.hold(key, places.collect(), ObjectMeaning::Addresses, seen, (since, now), |_, _| workload.clone());
+        self.hold(sight, places.collect(), ObjectMeaning::Addresses, since, |_, _| workload.clone());
     }
 
-    fn node(&mut self, key: (WatchedKind, Uid), meta: ObjectMeta, status: &ObjectStatus, seen: SeenIn, now: Timestamp) {
+    fn node(&mut self, sight: Sighting, meta: ObjectMeta, status: &ObjectStatus) {
         let rank = self.rank(NODES);
         let addresses = status.addresses.iter().flatten().filter_map(|address| address.address.as_ref());
         let mut ips: Vec<_> = addresses.filter_map(|ip| parsed(ip)).collect();
@@ -236,11 +222,11 @@ impl ClusterState {
         let since = time(meta.creation_timestamp.as_ref());
         let workload = named(meta, "Node");
         let places = ips.into_iter().map(|ip| (rank, ip)).collect();
-        self.hold(key, places, ObjectMeaning::Addresses, seen, (since, now), |_, _| workload.clone());
+        self.hold(sight, places, ObjectMeaning::Addresses, since, |_, _| workload.clone());
     }
 
     /// Whose Service it is decides its label; what it names changes the Pods behind its addresses.
-    fn slice(&mut self, key: (WatchedKind, Uid), meta: &ObjectMeta, addresses: Vec<IpAddr>, seen: SeenIn) {
+    fn slice(&mut self, Sighting { key, seen, .. }: Sighting, meta: &ObjectMeta, addresses: Vec<IpAddr>) {
         let service = meta.labels.as_ref().and_then(|labels| labels.get(SERVICE_LABEL)).cloned().unwrap_or_default();
         let namespace = meta.namespace.clone().unwrap_or_default();
         let rank = self.rank(PODS);
@@ -301,124 +287,13 @@ impl ClusterState {
         services.collect()
     }
 
-    fn fip(
-        &mut self,
-        key: (WatchedKind, Uid),
-        meta: &ObjectMeta,
-        spec: &ObjectSpec,
-        status: &ObjectStatus,
-        seen: SeenIn,
-        now: Timestamp,
-    ) {
-        let label = meta.labels.as_ref().and_then(|labels| labels.get(FIP_LABEL));
-        let fip = Fip {
-            name: meta.name.clone(),
-            ip_name: spec.ip_name.clone().filter(|name| !name.is_empty()),
-            pod_ip: status.v4_ip.as_ref().or(spec.v4_ip.as_ref()).and_then(|ip| parsed(ip)),
-            since: time(meta.creation_timestamp.as_ref()),
-            address: label.or(status.v4_eip.as_ref()).and_then(|ip| parsed(ip)),
-        };
-        self.fips.insert(key.1);
-        self.lead(key, fip, seen, now);
-    }
-
-    /// Names the floating address by the Pod that it leads to. Once it leads to another one, that is another holder.
-    fn lead(&mut self, key: (WatchedKind, Uid), fip: Fip, seen: SeenIn, now: Timestamp) {
-        let workload = self.pod_of(&fip);
-        let to = workload.as_ref().map(|pod| (pod.namespace.clone(), pod.name.clone()));
-        let led = self.objects.get(&key).and_then(|known| match &known.about {
-            ObjectMeaning::Fip(_, led) => led.clone(),
-            ObjectMeaning::Pod { .. } | ObjectMeaning::Slice { .. } | ObjectMeaning::Addresses => None,
-        });
-        if let Some(known) = self.objects.get_mut(&key)
-            && led.is_some()
-            && led != to
-        {
-            for (rank, ip) in std::mem::take(&mut known.places) {
-                self.table.release(rank, ip, known.holder, now);
-            }
-            self.holders += 1;
-            known.holder = AddressHolder(self.holders);
-        }
-        let rank = self.rank(FIPS);
-        let places = fip.address.filter(|_| workload.is_some()).map(|ip| (rank, ip)).into_iter().collect();
-        let since = fip.since.filter(|_| led.is_none());
-        let workload = workload.unwrap_or_default();
-        let about = ObjectMeaning::Fip(Box::new(fip), to);
-        self.hold(key, places, about, seen, (since, now), |_, _| Workload::clone(&workload));
-    }
-
-    /// The Pod that a floating address leads to, as the object says. That is by the Pod's address, or by the name,
-    /// which is namespace and Pod with a `-` between, where only one Pod has it.
-    fn pod_of(&self, fip: &Fip) -> Option<Arc<Workload>> {
-        if let Some((name, namespace)) = fip.ip_name.as_deref().and_then(|name| name.rsplit_once('.')) {
-            let known = self
-                .pods()
-                .find(|(known, ..)| (known.0, known.1) == (namespace, name))
-                .and_then(|(_, pod)| self.workload_of(pod));
-            let bare = || Workload {
-                namespace: Some(namespace.into()),
-                name: Some(name.into()),
-                kind: Some(CompactString::const_new("Pod")),
-                ..Workload::default()
-            };
-            return Some(known.unwrap_or_else(|| Arc::new(bare())));
-        }
-        if let Some(ip) = fip.pod_ip {
-            return self.table.holds(self.rank(PODS), ip);
-        }
-        let mut meant = self.pods().filter(|((namespace, name), _)| is_joined(&fip.name, namespace, name));
-        let (_, pod) = meant.next()?;
-        if meant.next().is_some() {
-            return None;
-        }
-        self.workload_of(pod)
-    }
-
-    fn workload_of(&self, pod: &KnownObject) -> Option<Arc<Workload>> {
-        pod.places.iter().find_map(|(rank, ip)| self.table.holds(*rank, *ip))
-    }
-
-    fn pods(&self) -> impl Iterator<Item = ((&str, &str), &KnownObject)> {
-        self.objects.values().filter_map(|known| match &known.about {
-            ObjectMeaning::Pod { namespace, name } => Some(((namespace.as_str(), name.as_str()), known)),
-            ObjectMeaning::Slice { .. } | ObjectMeaning::Fip(..) | ObjectMeaning::Addresses => None,
-        })
-    }
-
-    /// A Pod came, changed or is about to go: floating addresses may lead to it, or no longer.
-    fn lead_again(&mut self, pod: (WatchedKind, Uid), now: Timestamp) {
-        let Some(KnownObject { about: ObjectMeaning::Pod { namespace, name }, places, .. }) = self.objects.get(&pod)
-        else {
-            return;
-        };
-        let meant = |fip: &Fip| {
-            let by_ip = fip.pod_ip.is_some_and(|ip| places.iter().any(|(_, place)| *place == ip));
-            let by_ip_name =
-                fip.ip_name.as_deref().and_then(|joined| joined.rsplit_once('.')) == Some((name, namespace));
-            by_ip || by_ip_name || is_joined(&fip.name, namespace, name)
-        };
-        let known = self.fips.iter().filter_map(|uid| Some((*uid, self.objects.get(&(WatchedKind::Fips, *uid))?)));
-        let meant = known.filter_map(|(uid, known)| match &known.about {
-            ObjectMeaning::Fip(fip, _) if meant(fip) => Some((uid, Fip::clone(fip), known.seen)),
-            ObjectMeaning::Fip(..)
-            | ObjectMeaning::Pod { .. }
-            | ObjectMeaning::Slice { .. }
-            | ObjectMeaning::Addresses => None,
-        });
-        for (uid, fip, seen) in meant.collect::<Vec<_>>() {
-            self.lead((WatchedKind::Fips, uid), fip, seen, now);
-        }
-    }
-
     /// The object has these addresses now: those that it had and has no longer are released, new ones are held.
     fn hold(
         &mut self,
-        key: (WatchedKind, Uid),
+        Sighting { key, seen, now }: Sighting,
         places: Vec<(Rank, IpAddr)>,
         about: ObjectMeaning,
-        seen: SeenIn,
-        (since, now): (Option<Timestamp>, Timestamp),
+        since: Option<Timestamp>,
         workload: impl Fn(&Self, IpAddr) -> Workload,
     ) {
         let known = self.objects.remove(&key);
@@ -444,7 +319,7 @@ impl ClusterState {
         self.objects.insert(key, KnownObject { holder, seen, places, about });
     }
 
-    fn remove(&mut self, key: (WatchedKind, Uid), until: Timestamp) {
+    fn remove(&mut self, key: ObjectKey, until: Timestamp) {
         let Some(known) = self.objects.remove(&key) else { return };
         match &known.about {
             ObjectMeaning::Slice { .. } => {
@@ -475,80 +350,4 @@ impl ClusterState {
         self.holders += 1;
         AddressHolder(self.holders)
     }
-}
-
-/// Whether a name is these two with a `-` between.
-fn is_joined(joined: &str, namespace: &str, name: &str) -> bool {
-    joined.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('-')) == Some(name)
-}
-
-fn named(meta: ObjectMeta, kind: &'static str) -> Workload {
-    let ObjectMeta { name, namespace, labels, .. } = meta;
-    Workload {
-        namespace,
-        name: Some(name),
-        kind: Some(CompactString::const_new(kind)),
-        labels: bounded(labels.unwrap_or_default()),
-        ..Workload::default()
-    }
-}
-
-/// As many labels as a record may carry, in the order of their names.
-fn bounded(labels: std::collections::BTreeMap<CompactString, CompactString>) -> LabelSet {
-    let mut left = MAX_LABEL_BYTES;
-    let fits = labels.into_iter().take(MAX_LABELS).filter(|(name, value)| {
-        let fits = left.checked_sub(name.len() + value.len());
-        left = fits.unwrap_or(left);
-        fits.is_some()
-    });
-    fits.collect()
-}
-
-/// Name and id of each container of a Pod that runs or has run.
-fn named_containers(status: &ObjectStatus) -> impl Iterator<Item = (&str, &str)> {
-    let all = [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
-    let all = all.into_iter().flat_map(|some| some.iter().flatten());
-    all.filter_map(|container| Some((container.name.as_str(), container.id.as_deref()?)))
-}
-
-/// When the last container ended, to the end of that second, where all have.
-fn ended(status: Option<&ObjectStatus>) -> Option<Timestamp> {
-    let containers = status?.container_statuses.as_deref().filter(|all| !all.is_empty())?;
-    let ends = containers.iter().map(|container| container.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
-    let ends: Option<Vec<_>> = ends.map(time).collect();
-    ends?.into_iter().max().map(|last| last.plus(1_000_000_000))
-}
-
-fn time(text: Option<&CompactString>) -> Option<Timestamp> {
-    let time: jiff::Timestamp = text?.parse().ok()?;
-    i64::try_from(time.as_nanosecond()).ok().map(Timestamp)
-}
-
-fn parsed(ip: &str) -> Option<IpAddr> {
-    ip.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
-}
-
-fn dedup(ips: &mut Vec<IpAddr>) {
-    ips.sort_unstable();
-    ips.dedup();
-}
-
-/// The hexadecimal digits of a UUID are a number; anything else is hashed.
-fn uid(meta: &ObjectMeta) -> Uid {
-    let digits = meta.uid.bytes().filter(|byte| *byte != b'-');
-    let number = digits.clone().try_fold(0u128, |sum, byte| {
-        let digit = char::from(byte).to_digit(16)?;
-        sum.checked_mul(16)?.checked_add(digit.into())
-    });
-    if let (32, Some(number)) = (digits.count(), number) {
-        return number;
-    }
-    use sha2::{Digest, Sha256};
-    let mut hash = Sha256::new();
-    for part in [&meta.uid, meta.namespace.as_ref().unwrap_or(&CompactString::const_new("")), &meta.name] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    let digest = hash.finalize();
-    digest.first_chunk::<16>().map_or(0, |head| u128::from_be_bytes(*head))
 }
