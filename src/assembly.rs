@@ -287,18 +287,18 @@ impl Assembly {
         });
         let names_first = node.is_some() || filter.may_ask_for_names();
         move |record: &mut Record| {
-            let is_wanted = match record {
-                Record::Flow(flow) => flows.keeps_flow(flow),
-                Record::Connect(connect) => flows.keeps_connect(connect),
-                Record::Http(_) | Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => true,
-            };
-            if !is_wanted {
+            if let Record::Flow(flow) = record
+                && !flows.keeps_flow(flow)
+            {
                 return Some(LeftOut::Ignored);
             }
-            if let Record::Connect(connect) = record
-                && let Some(why) = processes::is_recorded_by_process(connect)
-            {
-                return Some(why);
+            if let Record::Connect(connect) = record {
+                if !flows.keeps_connect(connect) {
+                    return Some(LeftOut::Ignored);
+                }
+                if let Some(why) = processes::is_recorded_by_process(connect) {
+                    return Some(why);
+                }
             }
             if let Record::Http(exchange) = record {
                 exchange.route = exchange.request.as_ref().and_then(|request| routes.of_request(request));

@@ -11,7 +11,7 @@ use crate::copies;
 use crate::flow::Timestamp;
 use crate::glob::Glob;
 use crate::published::Subscription;
-use crate::record::{OfNode, Record, Workload, is_pod_of};
+use crate::record::{NetworkDirection, OfNode, Record, Workload, is_pod_of};
 use crate::settings::Settings;
 use crate::source::routes::HostRoutes;
 use crate::workload::Workloads;
@@ -35,49 +35,48 @@ pub(super) struct Node {
 impl Node {
     /// Puts into a record whose it is. What is not of packets has podtap's own pod.
     pub(super) fn observe(&mut self, record: &mut Record) {
-        match record {
-            Record::Http(exchange) => {
-                let connection = &exchange.connection;
-                let ends = [
-                    (connection.client.ip, exchange.source_workload.as_ref()),
-                    (connection.server.ip, exchange.destination_workload.as_ref()),
-                ];
-                let of_node = OfNode::new(&self.name, ends, connection.direction);
-                let of_node = self.or_by_interface(of_node, connection.interface.as_deref(), exchange.start());
-                exchange.of_node = Some(Box::new(of_node));
-            }
-            Record::Flow(flow) => {
-                let ends = [
-                    (flow.source.ip, flow.source_workload.as_ref()),
-                    (flow.destination.ip, flow.destination_workload.as_ref()),
-                ];
-                let of_node = OfNode::new(&self.name, ends, flow.direction);
-                let of_node = self.or_by_interface(of_node, flow.interface.as_deref(), flow.start);
-                flow.direction = of_node.direction;
-                flow.of_node = Some(Box::new(of_node));
-            }
-            Record::Connect(connect) => {
-                let Some(source) = connect.source else { return };
-                let ends = [
-                    (source, connect.source_workload.as_ref()),
-                    (connect.destination.ip, connect.destination_workload.as_ref()),
-                ];
-                let of_node = OfNode::new(&self.name, ends, connect.direction);
-                let of_node = self.or_by_interface(of_node, connect.interface.as_deref(), connect.start);
-                connect.direction = of_node.direction;
-                connect.of_node = Some(Box::new(of_node));
-            }
-            Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => {}
+        if let Record::Http(exchange) = record {
+            let connection = &exchange.connection;
+            let ends = [
+                (connection.client.ip, exchange.source_workload.as_ref()),
+                (connection.server.ip, exchange.destination_workload.as_ref()),
+            ];
+            let interface = connection.interface.as_deref();
+            exchange.of_node = Some(self.of(ends, connection.direction, interface, exchange.start()));
+        } else if let Record::Flow(flow) = record {
+            let ends = [
+                (flow.source.ip, flow.source_workload.as_ref()),
+                (flow.destination.ip, flow.destination_workload.as_ref()),
+            ];
+            let of_node = self.of(ends, flow.direction, flow.interface.as_deref(), flow.start);
+            (flow.direction, flow.of_node) = (of_node.direction, Some(of_node));
+        } else if let Record::Connect(connect) = record {
+            let Some(source) = connect.source else { return };
+            let ends = [
+                (source, connect.source_workload.as_ref()),
+                (connect.destination.ip, connect.destination_workload.as_ref()),
+            ];
+            let of_node = self.of(ends, connect.direction, connect.interface.as_deref(), connect.start);
+            (connect.direction, connect.of_node) = (of_node.direction, Some(of_node));
         }
     }
 
-    /// An address that no one knows may be another one of the pod behind the interface.
-    fn or_by_interface(&mut self, of_node: OfNode, interface: Option<&str>, at: Timestamp) -> OfNode {
-        let Some(interface) = interface.filter(|_| of_node.pod.is_none()) else { return of_node };
-        match pod_behind(self.routes.now().behind(interface), &self.name, |ip| self.workloads.at(ip, at)) {
+    /// Whose a connection between these ends is. An address that no one knows may be another one of the pod behind the
+    /// interface.
+    fn of(
+        &mut self,
+        ends: [(IpAddr, Option<&Arc<Workload>>); 2],
+        of_host: Option<NetworkDirection>,
+        interface: Option<&str>,
+        at: Timestamp,
+    ) -> Box<OfNode> {
+        let of_node = OfNode::new(&self.name, ends, of_host);
+        let interface = interface.filter(|_| of_node.pod.is_none());
+        let addresses = interface.map(|interface| self.routes.now().behind(interface)).unwrap_or_default();
+        Box::new(match pod_behind(addresses, &self.name, |ip| self.workloads.at(ip, at)) {
             Some(pod) => of_node.by_interface(pod),
             None => of_node,
-        }
+        })
     }
 }
 

@@ -125,13 +125,15 @@ impl ProcessJoiner {
     }
 
     fn look(&self, record: &mut Record) -> JoinOutcome {
-        let end = ends_at(record);
-        match (record, end) {
-            (Record::Http(exchange), Some(end)) => self.look_for_exchange(exchange, end),
-            (Record::Flow(flow), Some(end)) => self.look_for_flow(flow, end),
-            (Record::Connect(connect), Some(end)) => self.look_for_connect(connect, end),
-            (Record::Http(_) | Record::Flow(_) | Record::Connect(_), None)
-            | (Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_), _) => JoinOutcome::NotAsked,
+        let Some(end) = ends_at(record) else { return JoinOutcome::NotAsked };
+        if let Record::Http(exchange) = record {
+            self.look_for_exchange(exchange, end)
+        } else if let Record::Flow(flow) = record {
+            self.look_for_flow(flow, end)
+        } else if let Record::Connect(connect) = record {
+            self.look_for_connect(connect, end)
+        } else {
+            JoinOutcome::NotAsked
         }
     }
 
@@ -205,15 +207,16 @@ impl ProcessJoiner {
 
 /// When the last packet came that the record is about; none where no process is looked for.
 fn ends_at(record: &Record) -> Option<Timestamp> {
-    match record {
-        Record::Http(exchange) => {
-            let request = exchange.request.as_ref().map(|request| request.last);
-            let response = exchange.response.as_ref().map(|response| response.last);
-            Some(request.max(response).max(exchange.gave_up).unwrap_or_default())
-        }
-        Record::Flow(flow) if flow.protocol == IpProtocol::TCP => Some(flow.end),
-        Record::Connect(connect) if connect.seen_by == SeenBy::Packets => Some(connect.end.unwrap_or(connect.start)),
-        Record::Flow(_) | Record::Connect(_) | Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => None,
+    if let Record::Http(exchange) = record {
+        let request = exchange.request.as_ref().map(|request| request.last);
+        let response = exchange.response.as_ref().map(|response| response.last);
+        Some(request.max(response).max(exchange.gave_up).unwrap_or_default())
+    } else if let Record::Flow(flow) = record {
+        (flow.protocol == IpProtocol::TCP).then_some(flow.end)
+    } else if let Record::Connect(connect) = record {
+        (connect.seen_by == SeenBy::Packets).then(|| connect.end.unwrap_or(connect.start))
+    } else {
+        None
     }
 }
 

@@ -24,12 +24,9 @@ pub struct ClassicRecord<'a> {
 
 impl Serialize for ClassicRecord<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.record {
-            Record::Http(exchange) => ClassicView::new(exchange, self.observer).serialize(serializer),
-            Record::Flow(_) | Record::Conntrack(_) | Record::Verdict(_) | Record::Connect(_) | Record::Ledger(_) => {
-                Err(serde::ser::Error::custom("the classic record is one of exchanges"))
-            }
-        }
+        let exchange = self.record.exchange();
+        let exchange = exchange.ok_or_else(|| serde::ser::Error::custom("the classic record is one of exchanges"))?;
+        ClassicView::new(exchange, self.observer).serialize(serializer)
     }
 }
 

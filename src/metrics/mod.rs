@@ -213,18 +213,17 @@ pub struct WaitingRequests {
 impl WaitingRequests {
     /// Adds what there is to count of a record that was written already, and the record itself where it is watched.
     pub fn add(&mut self, record: Record, is_watched: bool) {
-        match record {
-            Record::Http(mut exchange) => {
-                let route = is_watched.then(|| exchange.route.clone()).flatten();
-                self.http.extend(red::RedRequest::of(&mut exchange));
-                if is_watched {
-                    exchange.route = route;
-                    self.watched.push(Record::Http(exchange));
-                }
+        if let Record::Http(mut exchange) = record {
+            let route = is_watched.then(|| exchange.route.clone()).flatten();
+            self.http.extend(red::RedRequest::of(&mut exchange));
+            if is_watched {
+                exchange.route = route;
+                self.watched.push(Record::Http(exchange));
             }
-            Record::Flow(flow) => self.flows.push(*flow),
-            Record::Connect(_) if is_watched => self.watched.push(record),
-            Record::Conntrack(_) | Record::Verdict(_) | Record::Connect(_) | Record::Ledger(_) => {}
+        } else if let Record::Flow(flow) = record {
+            self.flows.push(*flow);
+        } else if is_watched && matches!(record, Record::Connect(_)) {
+            self.watched.push(record);
         }
     }
 

@@ -148,11 +148,12 @@ impl Default for ExchangeReport {
 
 impl ExchangeReport {
     fn add(&mut self, record: &Record) {
-        match record {
-            Record::Http(exchange) => self.exchange(exchange),
-            Record::Connect(connect) => self.connects.add(&connect_key(connect), &**connect),
-            Record::Flow(flow) => self.flows.add(&flow_key(flow), &**flow),
-            Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => {}
+        if let Record::Http(exchange) = record {
+            self.exchange(exchange);
+        } else if let Record::Connect(connect) = record {
+            self.connects.add(&connect_key(connect), &**connect);
+        } else if let Record::Flow(flow) = record {
+            self.flows.add(&flow_key(flow), &**flow);
         }
     }
 

@@ -16,12 +16,12 @@ pub(crate) fn strip(record: &mut Record) {
 
 /// Bytes that it takes, of the kinds that are kept.
 pub(crate) fn bytes_of(record: &Record) -> usize {
-    match record {
-        Record::Http(exchange) => size_of::<Exchange>() + of_exchange(exchange),
-        Record::Connect(connect) => {
-            let args = connect.process.as_ref().map_or(0, |process| process.args.iter().map(|arg| arg.len()).sum());
-            size_of::<ConnectRecord>() + args
-        }
-        Record::Flow(_) | Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => 0,
+    if let Record::Http(exchange) = record {
+        size_of::<Exchange>() + of_exchange(exchange)
+    } else if let Record::Connect(connect) = record {
+        let args = connect.process.as_ref().map_or(0, |process| process.args.iter().map(|arg| arg.len()).sum());
+        size_of::<ConnectRecord>() + args
+    } else {
+        0
     }
 }

@@ -74,11 +74,7 @@ impl TopBoard {
         if self.filter.as_ref().is_some_and(|filter| !filter.holds(record, &around)) {
             return;
         }
-        let sample = match record {
-            Record::Http(exchange) => Sample::from(&**exchange),
-            Record::Connect(connect) => Sample::from(&**connect),
-            Record::Flow(_) | Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => return,
-        };
+        let Some(sample) = sample(record) else { return };
         if record.exchange().is_some() {
             self.all.add(sample);
         }
@@ -142,10 +138,22 @@ fn tables() -> Vec<(By, LeadingRows)> {
 
 /// When it ended, of what is counted.
 fn end(record: &Record) -> Option<Timestamp> {
-    match record {
-        Record::Http(exchange) => Some(exchange.end().unwrap_or(exchange.start())),
-        Record::Connect(connect) => Some(connect.end.unwrap_or(connect.start)),
-        Record::Flow(_) | Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => None,
+    if let Record::Http(exchange) = record {
+        Some(exchange.end().unwrap_or(exchange.start()))
+    } else if let Record::Connect(connect) = record {
+        Some(connect.end.unwrap_or(connect.start))
+    } else {
+        None
+    }
+}
+
+fn sample(record: &Record) -> Option<Sample> {
+    if let Record::Http(exchange) = record {
+        Some(Sample::from(&**exchange))
+    } else if let Record::Connect(connect) = record {
+        Some(Sample::from(&**connect))
+    } else {
+        None
     }
 }
 

@@ -43,19 +43,24 @@ pub(super) fn look(frame: &mut Frame<'_>, area: Rect, pen: Pen, screen: &mut Top
         lines.push(Line::styled(fitting(&text, usize::from(area.width)), style));
     }
     frame.render_widget(Paragraph::new(lines), list);
-    let lines = match shown.records.get(selected) {
-        Some(Record::Http(exchange)) => waterfall(pen, exchange),
-        Some(Record::Connect(connect)) => who_asked(pen, connect),
-        Some(Record::Flow(_) | Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_)) | None => return,
+    let record = shown.records.get(selected);
+    let lines = if let Some(Record::Http(exchange)) = record {
+        waterfall(pen, exchange)
+    } else if let Some(Record::Connect(connect)) = record {
+        who_asked(pen, connect)
+    } else {
+        return;
     };
     frame.render_widget(Paragraph::new(lines), parts);
 }
 
 fn line_of(record: &Record) -> String {
-    match record {
-        Record::Http(exchange) => line_of_exchange(exchange),
-        Record::Connect(connect) => line_of_connect(connect),
-        Record::Flow(_) | Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => String::new(),
+    if let Record::Http(exchange) = record {
+        line_of_exchange(exchange)
+    } else if let Record::Connect(connect) = record {
+        line_of_connect(connect)
+    } else {
+        String::new()
     }
 }
 

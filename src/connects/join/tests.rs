@@ -38,12 +38,16 @@ fn refused() -> Record {
 }
 
 fn pid(record: &Record) -> Option<u32> {
-    match record {
-        Record::Http(exchange) => exchange.process().map(|process| process.pid),
-        Record::Flow(flow) => flow.process().map(|process| process.pid),
-        Record::Connect(connect) => connect.process.as_ref().map(|process| process.pid),
-        Record::Conntrack(_) | Record::Verdict(_) | Record::Ledger(_) => None,
-    }
+    let process = if let Record::Http(exchange) = record {
+        exchange.process()
+    } else if let Record::Flow(flow) = record {
+        flow.process()
+    } else if let Record::Connect(connect) = record {
+        connect.process.as_deref()
+    } else {
+        None
+    };
+    process.map(|process| process.pid)
 }
 
 fn book() -> (AskerBook, ProcessJoiner) {
