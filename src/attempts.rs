@@ -244,29 +244,16 @@ fn record(config: &AttemptConfig, key: &ConnKey, attempt: &PendingSyn, result: C
     };
     let connection_id = connection_id(ends, &beginning, &config.observer_id);
     let again = if attempt.overdue { ".late" } else { "" };
+    let id = format_compact!("{connection_id}.connect{again}");
     Record::Connect(Box::new(ConnectRecord {
-        id: format_compact!("{connection_id}.connect{again}"),
-        start: attempt.first,
         end: Some(at.max(attempt.first)),
-        protocol: IpProtocol::TCP,
         source: Some(ends.source.ip),
         source_port: Some(ends.source.port),
-        destination: ends.destination,
-        result,
-        errno: None,
-        seen_by: SeenBy::Packets,
-        process: None,
-        thread: None,
-        netns: None,
         tries: Some(attempt.tries),
         connection_id: Some(connection_id),
         interface: attempt.interface.clone(),
         direction: NetworkDirection::of(&config.own_ips, ends.source.ip, [ends.destination.ip]),
-        source_workload: None,
-        destination_workload: None,
-        source_domain: None,
-        destination_domain: None,
-        of_node: None,
+        ..ConnectRecord::new(id, attempt.first, ends.destination, SeenBy::Packets, result)
     }))
 }
 

@@ -172,30 +172,18 @@ impl ConnectEngine {
 
     fn record(&self, entry: &ConnectEntry<'_>) -> ConnectRecord {
         let source = Some(entry.source.ip).filter(|ip| !ip.is_unspecified());
-        let result = result(entry);
+        let (start, result) = (at(entry.start, self.clocks.monotonic), result(entry));
         ConnectRecord {
-            id: self.id(entry),
-            start: at(entry.start, self.clocks.monotonic),
             end: (entry.end > 0).then(|| at(entry.end, self.clocks.monotonic)),
             protocol: entry.protocol,
             source,
             source_port: Some(entry.source.port).filter(|port| *port > 0),
-            destination: entry.destination,
-            result,
             errno: (entry.outcome == ConnectOutcome::Failed && entry.error > 0).then(|| errno::name(entry.error)),
-            seen_by: SeenBy::Process,
             process: Some(Arc::new(self.process(entry))),
             thread: Some(entry.tid),
             netns: Some(entry.netns),
-            tries: None,
-            connection_id: None,
-            interface: None,
             direction: Some(self.direction(source, entry.destination)),
-            source_workload: None,
-            destination_workload: None,
-            source_domain: None,
-            destination_domain: None,
-            of_node: None,
+            ..ConnectRecord::new(self.id(entry), start, entry.destination, SeenBy::Process, result)
         }
     }
 

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::{EndNames, Exchange, ExchangeConnection, MissingParts, StreamClass, Trust, WeirdSet};
-use crate::flow::{Endpoint, OuterLayers, Scope};
+use super::{
+    ConnectRecord, ConnectResult, EndNames, Exchange, ExchangeConnection, MissingParts, SeenBy, StreamClass, Trust,
+    WeirdSet,
+};
+use crate::flow::{Endpoint, IpProtocol, OuterLayers, Scope, Timestamp};
 
 impl ExchangeConnection {
     /// Between these two ends; the rest is not known.
@@ -52,6 +55,42 @@ impl Exchange {
             websocket: None,
             sse: None,
             open: false,
+            source_workload: None,
+            destination_workload: None,
+            source_domain: None,
+            destination_domain: None,
+            of_node: None,
+        }
+    }
+}
+
+impl ConnectRecord {
+    /// Of TCP, begun at `start`; the rest is not known.
+    pub fn new(
+        id: CompactString,
+        start: Timestamp,
+        destination: Endpoint,
+        seen_by: SeenBy,
+        result: ConnectResult,
+    ) -> Self {
+        Self {
+            id,
+            start,
+            end: None,
+            protocol: IpProtocol::TCP,
+            source: None,
+            source_port: None,
+            destination,
+            result,
+            errno: None,
+            seen_by,
+            process: None,
+            thread: None,
+            netns: None,
+            tries: None,
+            connection_id: None,
+            interface: None,
+            direction: None,
             source_workload: None,
             destination_workload: None,
             source_domain: None,

@@ -300,29 +300,13 @@ pub(crate) fn connect() -> ConnectRecord {
         user: 1000,
         ..Process::default()
     };
+    let (id, destination) = ("00c0ffee00c0ffee".into(), Endpoint::new([10, 96, 61, 10], 80));
     ConnectRecord {
-        id: "00c0ffee00c0ffee".into(),
-        start: START,
         end: Some(START.plus(210_000)),
-        protocol: IpProtocol::TCP,
         source: Some([10, 61, 1, 2].into()),
         source_port: Some(51234),
-        destination: Endpoint::new([10, 96, 61, 10], 80),
-        result: ConnectResult::Established,
-        errno: None,
-        seen_by: SeenBy::Process,
         process: Some(Arc::new(process)),
-        thread: None,
-        netns: None,
-        tries: None,
-        connection_id: None,
-        interface: None,
-        direction: None,
-        source_workload: None,
-        destination_workload: None,
-        source_domain: None,
-        destination_domain: None,
-        of_node: None,
+        ..ConnectRecord::new(id, START, destination, SeenBy::Process, ConnectResult::Established)
     }
 }
 

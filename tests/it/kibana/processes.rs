@@ -5,7 +5,7 @@ use std::sync::Arc;
 use podtap::connects::{AskerBook, AskerNamespaces, ProcessJoiner};
 use podtap::dissect::{self, Dissector};
 use podtap::exchange;
-use podtap::flow::{Endpoint, FiveTuple, IpProtocol, Timestamp};
+use podtap::flow::{Endpoint, FiveTuple, Timestamp};
 use podtap::format::Observer;
 use podtap::format::ecs::write_json;
 use podtap::record::{ConnectRecord, ConnectResult, Process, ProcessContainer, Record, SeenBy};
@@ -51,29 +51,17 @@ fn connect(n: u16, noon: Timestamp) -> ConnectRecord {
     let by_packets = n % 12 == 7;
     let failed = !matches!(result, ConnectResult::Established | ConnectResult::GivenUp);
     let FiveTuple { source, destination } = ends(n);
+    let (seen_by, result) =
+        if by_packets { (SeenBy::Packets, ConnectResult::TimedOut) } else { (SeenBy::Process, result) };
+    let id = format!("connect-{n}").into();
     ConnectRecord {
-        id: format!("connect-{n}").into(),
-        start: begin(n, noon),
         end: Some(begin(n, noon).plus(300_000)),
-        protocol: IpProtocol::TCP,
         source: Some(source.ip),
         source_port: Some(source.port),
-        destination,
-        result: if by_packets { ConnectResult::TimedOut } else { result },
         errno: failed.then(|| "ECONNREFUSED".into()),
-        seen_by: if by_packets { SeenBy::Packets } else { SeenBy::Process },
         process: (!by_packets).then(|| Arc::new(process(n))),
-        thread: None,
-        netns: None,
         tries: by_packets.then_some(3),
-        connection_id: None,
-        interface: None,
-        direction: None,
-        source_workload: None,
-        destination_workload: None,
-        source_domain: None,
-        destination_domain: None,
-        of_node: None,
+        ..ConnectRecord::new(id, begin(n, noon), destination, seen_by, result)
     }
 }
 
