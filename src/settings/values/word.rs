@@ -362,7 +362,6 @@ impl From<DirectionName> for NetworkDirection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::values::ListOf;
 
     #[test]
     fn words_are_read_in_any_case_and_by_their_other_names() {

@@ -44,9 +44,9 @@ fn is_ledger(record: &Value) -> bool {
     record["event"]["dataset"] == "podtap.ledger"
 }
 
-/// More than fits into the ring, while podtap sleeps: the kernel has to drop packets. What follows in the same stream when
-/// that is `told` shows the gap.
-fn flood(lab: &Lab, podtap: &Podtap, told: impl Fn()) {
+/// More than fits into the ring, while podtap sleeps: the kernel has to drop packets. What follows in the same stream when that
+/// is `over` shows the gap.
+fn flood(lab: &Lab, podtap: &Podtap, over: impl Fn()) {
     podtap.signal("STOP");
     let listener = listen(at(POD, 8080));
     let mut client = lab.peer(|| connect(at(POD, 8080)));
@@ -56,7 +56,7 @@ fn flood(lab: &Lab, podtap: &Podtap, told: impl Fn()) {
     client.write_all(&vec![b'x'; 8 << 20]).unwrap();
     reading.join().unwrap();
     podtap.signal("CONT");
-    told();
+    over();
     client.write_all(b"and on").unwrap();
     drop(client);
     assert_eq!(server_too.read_to_string(&mut String::new()).unwrap(), 6);
