@@ -213,8 +213,8 @@ mod tests {
     use crate::format::Observer;
     use crate::format::ecs::{NotRead, read_json, write_json};
     use crate::format::text::{TextStyle, write_line};
-    use crate::record::{EventOutcome, NetworkDirection, Workload};
     use crate::record::sample::{conntrack, everything_of_flow, exchange, record};
+    use crate::record::{EventOutcome, NetworkDirection, Workload};
 
     fn json(record: &Record, observer: &Observer) -> Vec<u8> {
         let mut out = Vec::new();
