@@ -10,12 +10,12 @@ use crate::record::{
     ConnectionOpening, EndNames, Exchange, ExchangeConnection, HttpHeader, HttpRequest, HttpResponse, HttpVersion,
     NetworkDirection,
 };
-use crate::redact::Redactor;
+use crate::redact::{RecentTexts, Redactor};
 use crate::shape::{proxy, trace};
 use crate::tcp::ConnSummary;
 
 use super::fields::KnownFields;
-use super::{ExchangeConfig, MessageStart};
+use super::{ExchangeConfig, ExchangeContext, MessageStart};
 
 /// The part that all exchanges of a connection share.
 pub(crate) fn connection(conn: &ConnSummary, client: Direction, config: &ExchangeConfig) -> Arc<ExchangeConnection> {
@@ -51,20 +51,20 @@ pub(crate) fn request(
     fields: &KnownFields<'_>,
     headers: Vec<HttpHeader>,
     begun: MessageStart,
-    redactor: &Redactor,
+    cx: &mut ExchangeContext,
 ) -> HttpRequest {
     let (method, target, version) = line;
-    let text = |value: &[u8]| redactor.text(value);
+    let ExchangeContext { redactor, recent, .. } = cx;
     let trace = trace::parse(&fields.trace);
     HttpRequest {
-        method: text(method),
+        method: recent.text(method, redactor),
         target: redactor.target(target),
         version,
-        host: fields.host.filter(|h| !h.is_empty()).map(text),
-        mime_type: fields.content_type.and_then(|value| mime_type(value, redactor)),
+        host: fields.host.filter(|host| !host.is_empty()).map(|host| recent.text(host, redactor)),
+        mime_type: fields.content_type.and_then(|value| mime_type(value, recent, redactor)),
         referrer: fields.referrer.map(|r| redactor.referrer(r)),
         id: fields.request_id.map(|id| redactor.request_id(id)),
-        user_agent: fields.user_agent.map(|ua| redactor.user_agent(ua)),
+        user_agent: fields.user_agent.map(|agent| recent.user_agent(agent, redactor)),
         trace: trace.map(Box::new),
         headers,
         trailers: Vec::new(),
@@ -81,14 +81,15 @@ pub(crate) fn response(
     fields: &KnownFields<'_>,
     headers: Vec<HttpHeader>,
     begun: MessageStart,
-    redactor: &Redactor,
+    cx: &mut ExchangeContext,
 ) -> HttpResponse {
     let (version, status, phrase) = line;
+    let ExchangeContext { redactor, recent, .. } = cx;
     HttpResponse {
         status: Some(status),
-        phrase: (!phrase.is_empty()).then(|| redactor.text(phrase)),
+        phrase: (!phrase.is_empty()).then(|| recent.text(phrase, redactor)),
         version,
-        mime_type: fields.content_type.and_then(|value| mime_type(value, redactor)),
+        mime_type: fields.content_type.and_then(|value| mime_type(value, recent, redactor)),
         headers,
         trailers: Vec::new(),
         first: begun.at,
@@ -141,7 +142,7 @@ pub(crate) fn client_ip(
 }
 
 /// Media type without parameters, lower case; only what looks like one.
-fn mime_type(value: &[u8], redactor: &Redactor) -> Option<CompactString> {
+fn mime_type(value: &[u8], recent: &mut RecentTexts, redactor: &Redactor) -> Option<CompactString> {
     let end = memchr::memchr2(b';', b',', value).unwrap_or(value.len());
     let bare = value.get(..end)?.trim_ascii();
     // Every byte is looked at, without a branch for each: most are plain.
@@ -149,7 +150,7 @@ fn mime_type(value: &[u8], redactor: &Redactor) -> Option<CompactString> {
     if !plain {
         return None;
     }
-    let mut text = redactor.text(bare);
+    let mut text = recent.text(bare, redactor);
     text.make_ascii_lowercase();
     Some(text)
 }

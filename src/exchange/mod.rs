@@ -18,7 +18,7 @@ use crate::flow::Timestamp;
 use crate::ledger::HttpLedger;
 use crate::pool::{LimitPool, PoolShare};
 use crate::record::{CallSystem, Exchange, HttpHeader, Record, StreamClass, UnansweredReason};
-use crate::redact::Redactor;
+use crate::redact::{RecentTexts, Redactor};
 use crate::shape::proxy::TrustedProxies;
 use crate::tcp::CloseReason;
 
@@ -90,6 +90,8 @@ pub struct ExchangeContext {
     pub config: ExchangeConfig,
     /// Masks secrets before anything is kept.
     pub redactor: Redactor,
+    /// What it left as it was.
+    pub(crate) recent: RecentTexts,
     /// What they count.
     pub ledger: HttpLedger,
     /// Names seen in TLS handshakes and such.
@@ -118,6 +120,7 @@ impl ExchangeContext {
         Self {
             config,
             redactor,
+            recent: RecentTexts::default(),
             ledger: HttpLedger::default(),
             protocols: SeenProtocols::default(),
             out: Vec::new(),

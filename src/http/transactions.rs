@@ -96,7 +96,7 @@ impl HttpSession {
         self.exchanges += 1;
         let peer = connection.client.ip;
         let mut record = exchange::empty(connection, id, self.exchanges);
-        let mut request = exchange::request(line, &head.fields, headers, begun, &cx.redactor);
+        let mut request = exchange::request(line, &head.fields, headers, begun, cx);
         request.bytes = len;
         request.last = newest.max(begun.at);
         cx.keep(room::of_request(&request));
@@ -127,7 +127,7 @@ impl HttpSession {
         }
         cx.ledger.responses += 1;
         cx.ledger.responses_open += 1;
-        let mut response = exchange::response(line, &head.fields, message.headers, begun, &cx.redactor);
+        let mut response = exchange::response(line, &head.fields, message.headers, begun, cx);
         response.bytes = len;
         response.last = newest.max(begun.at);
         cx.keep(room::of_response(&response));

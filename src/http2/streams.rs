@@ -355,13 +355,8 @@ impl Http2Streams {
         }
         let begun = MessageStart { at: head.begun.at, offset: head.begun.offset, ack: None };
         let fields = message.into_fields();
-        let mut response = exchange::response(
-            (HttpVersion::V2, status.unwrap_or_default(), b""),
-            &fields,
-            headers,
-            begun,
-            &cx.redactor,
-        );
+        let mut response =
+            exchange::response((HttpVersion::V2, status.unwrap_or_default(), b""), &fields, headers, begun, cx);
         response.status = status;
         response.bytes = head.wire;
         response.last = head.newest.max(head.begun.at);
@@ -547,7 +542,7 @@ fn request_of(
     headers: Vec<HttpHeader>,
     (peer, proxied): (IpAddr, Option<IpAddr>),
     exchange: &mut Exchange,
-    cx: &ExchangeContext,
+    cx: &mut ExchangeContext,
 ) -> HttpRequest {
     if let Some(call) = exchange.grpc.as_mut() {
         let connect = message.fields().connect_timeout.and_then(grpc::connect_timeout_us);
@@ -560,7 +555,7 @@ fn request_of(
     exchange.client_ip = exchange::client_ip(&fields, hidden, proxied, peer, &cx.config);
     exchange.own_traffic = exchange::is_own(line.0, &fields, &cx.config);
     let begun = MessageStart { at: head.begun.at, offset: head.begun.offset, ack: None };
-    let mut request = exchange::request(line, &fields, headers, begun, &cx.redactor);
+    let mut request = exchange::request(line, &fields, headers, begun, cx);
     request.bytes = head.wire;
     request.last = head.newest.max(head.begun.at);
     request

@@ -10,6 +10,7 @@ mod find;
 mod labelled;
 mod names;
 mod path;
+mod recent;
 mod schemes;
 mod seen;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use self::escape::{MAX_ESCAPE_GROWTH, escape};
 use self::escape::{copied, escape_prose_into, growing_within, say_left_out};
 pub use self::names::NameList;
 use self::path::PathPattern;
+pub(crate) use self::recent::RecentTexts;
 use self::seen::{ByteKind, SeenBytes};
 use crate::glob::BadPattern;
 
