@@ -110,6 +110,8 @@ pub(super) fn classify(bytes: &[u8]) -> DetectedStart {
         [b'P', b'R', b'I', b' ', ..] | [b'P', b'R', b'I'] => prefix(bytes, H2_PREFACE, DetectedStart::H2),
         [b'\r', b'\n', b'\r', b'\n', 0, ..] => prefix(bytes, PROXY_V2_SIGNATURE, DetectedStart::ProxyHeader),
         [b'P', b'R', b'O', b'X', b'Y', ..] => prefix(bytes, PROXY_V1_PREFIX, DetectedStart::ProxyHeader),
+        // What nearly every server sends.
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9', b' ', ..] => DetectedStart::Response,
         [b'H' | b'h', ..] if is_version_start(bytes) => status_line(bytes),
         [b'I', ..] if bytes.starts_with(b"ICY ") => DetectedStart::Response,
         _ => request_line(bytes),
@@ -185,6 +187,9 @@ fn request_line(bytes: &[u8]) -> DetectedStart {
 
 /// A whole line behind the method: its version decides, or HTTP/0.9's lack of one.
 fn line_end(known: bool, line: &[u8]) -> DetectedStart {
+    if known && line.ends_with(b" HTTP/1.1\r") {
+        return DetectedStart::Request;
+    }
     let line = line.trim_ascii();
     let (target, last) = match line.iter().rposition(|b| matches!(b, b' ' | b'\t')) {
         Some(at) => (line.get(..at).unwrap_or_default(), line.get(at + 1..).unwrap_or_default()),

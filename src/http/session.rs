@@ -214,6 +214,9 @@ impl HttpSession {
 
     /// What TCP found odd, once for each connection: on the exchange under way, else on the next one.
     fn name_oddities(&mut self, conn: &ConnSummary, from: Direction, cx: &mut HttpContext) {
+        if !conn.overlap_conflict && !conn.urgent {
+            return;
+        }
         for (is, weird) in [(conn.overlap_conflict, Weird::OverlapConflict), (conn.urgent, Weird::UrgentBytes)] {
             if !is || self.named.contains(weird) {
                 continue;

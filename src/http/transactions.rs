@@ -462,6 +462,9 @@ impl HttpSession {
     }
 
     pub(super) fn emit_left(&mut self, cx: &mut HttpContext) {
+        if cx.left.is_empty() {
+            return;
+        }
         let mut left = std::mem::take(&mut cx.left);
         left.drain(..).for_each(|l| emit(l, cx));
         cx.left = left;

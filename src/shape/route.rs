@@ -80,7 +80,7 @@ impl RouteRules {
 
     /// The route of a request; none where it has no path (CONNECT, `*`).
     pub fn of_request(&self, request: &HttpRequest) -> Option<CompactString> {
-        RequestUrl::parse(&request.method, &request.target, None).path.map(|path| self.of(path))
+        RequestUrl::path_of(&request.method, &request.target).map(|path| self.of(path))
     }
 
     /// The route of a path (without query).

@@ -47,6 +47,15 @@ impl<'a> RequestUrl<'a> {
         if target == "*" { url } else { url.with_path(target) }
     }
 
+    /// Its path alone.
+    pub fn path_of(method: &str, target: &'a str) -> Option<&'a str> {
+        if target.starts_with('/') {
+            let end = memchr::memchr2(b'?', b'#', target.as_bytes()).unwrap_or(target.len());
+            return target.get(..end);
+        }
+        Self::parse(method, target, None).path
+    }
+
     fn with_authority(self, authority: Authority<'a>) -> Self {
         let Authority { domain, port, has_bad_port } = authority;
         Self { domain, port, has_bad_port, ..self }
@@ -183,6 +192,7 @@ mod tests {
 
     fn parts<'a>(method: &str, target: &'a str, host: Option<&'a str>) -> Parts<'a> {
         let url = RequestUrl::parse(method, target, host);
+        assert_eq!(RequestUrl::path_of(method, target), url.path, "{method} {target}");
         (url.scheme, url.domain, url.port, url.path, url.query)
     }
 
