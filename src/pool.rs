@@ -51,6 +51,12 @@ impl PoolShare {
         self.own = own;
     }
 
+    /// Whether it has nothing.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.own == 0
+    }
+
     /// Whether with `more` all together have too much, and this one more than its part: then it has to give way.
     #[inline]
     pub(crate) fn exceeds(&self, more: usize) -> bool {

@@ -134,7 +134,7 @@ impl RedirectTable {
     /// Renames the ends of a segment where they need it. Costs next to nothing where no mesh redirects.
     pub fn trace(&mut self, segment: &mut Segment<'_>) -> TracedSegment {
         let FiveTuple { source, destination } = &segment.tuple;
-        if PROXIES.contains(&destination.port) && destination.ip.is_loopback() && !source.ip.is_loopback() {
+        if destination.ip.is_loopback() && PROXIES.contains(&destination.port) && !source.ip.is_loopback() {
             return self.trace_request(segment);
         }
         if self.legs.is_empty() {

@@ -60,6 +60,12 @@ impl HeldStreams {
         self.active = self.active.saturating_sub(1);
     }
 
+    /// None holds anything, nor is remembered as one that did.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.cost == 0 && self.queue.is_empty()
+    }
+
     /// Most of the queue are streams that have let go: time to sweep it.
     pub(super) fn is_stale(&self) -> bool {
         self.queue.len() > 2 * self.active + 64

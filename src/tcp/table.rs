@@ -282,6 +282,7 @@ impl<A: Analyzer> ConnectionTable<A> {
     }
 
     /// Forgets connections until this many more may come.
+    #[inline]
     fn make_room(&mut self, more: usize, at: Timestamp, context: &mut A::Context) {
         while self.known.exceeds(more)
             && let Some(victim) = self.slots.victim(self.known.limit())
@@ -317,8 +318,17 @@ impl<A: Analyzer> ConnectionTable<A> {
     }
 
     /// Gives way where all tables together know or hold too much: the oldest holds let go.
+    #[inline]
     fn relieve(&mut self, now: Timestamp, context: &mut A::Context) {
         self.make_room(0, now, context);
+        // Nearly always: nothing is held, and nothing was.
+        if self.shared.holds.is_empty() && self.held.is_empty() {
+            return;
+        }
+        self.let_go(now, context);
+    }
+
+    fn let_go(&mut self, now: Timestamp, context: &mut A::Context) {
         self.held.set(self.shared.holds.cost);
         while self.held.exceeds(0)
             && let Some(holder) = self.shared.holds.queue.pop_front()
