@@ -79,6 +79,8 @@ pub(super) struct Pairing {
     response_hole: Option<Lost>,
     /// Sizes of heads of requests and of responses.
     asked_sizes: Sizes,
+    /// The shortest head of a request, with its target; 0 before the first.
+    shortest_request: u64,
     /// Those of requests without a body.
     bodyless_sizes: Sizes,
     answered_sizes: Sizes,
@@ -347,9 +349,7 @@ impl Pairing {
     /// Bytes of the client that look like a request, and are none that is believed: if it is one, its client did not wait.
     pub(super) fn request_passed_over(&mut self, left: &mut Vec<LeftQueue>) {
         self.requests_lost(None);
-        if !self.habit.is_known() {
-            self.exceeds(1, left);
-        }
+        self.exceeds(1, left);
     }
 
     /// The slot of the response that begins at `offset`, or `None` for a loose one. The requests are known up to `known`.
@@ -462,8 +462,10 @@ impl Pairing {
         self.response_gap
     }
 
-    /// A whole head of a request, `len` bytes without its target.
-    pub(super) fn request_head(&mut self, len: u64, has_body: bool) {
+    /// A head of a request: how long it is, and its target.
+    pub(super) fn request_head(&mut self, whole: u64, target: u64, has_body: bool) {
+        let len = whole - target;
+        self.shortest_request = if self.shortest_request == 0 { whole } else { self.shortest_request.min(whole) };
         self.asked_sizes.learn(len);
         if !has_body {
             self.bodyless_sizes.learn(len);

@@ -100,6 +100,8 @@ pub(super) struct StreamReader {
     pub opaque_from: u64,
     /// How long the message under way is cannot be known for sure: others read its head in another way.
     pub ambiguous: bool,
+    /// Copies that differed, as far as that was noticed.
+    pub conflicts: u8,
     /// No byte of the body under way was seen.
     pub body_untouched: bool,
     /// FIN was seen.

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use crate::flow::{Direction, Timestamp};
 use crate::ledger::NotHttp;
-use crate::record::{ExchangeConnection, HttpRequest, Weird, WeirdSet};
-use crate::tcp::{Analyzer, CloseReason, ConnSummary, StreamEvent};
+use crate::record::{ExchangeConnection, HttpRequest, MissingParts, Trust, Weird, WeirdSet};
+use crate::tcp::{Analyzer, CloseReason, ConnSummary, GapCause, StreamEvent};
 
 use super::HttpContext;
 use super::body::BodyProgress;
@@ -42,8 +42,8 @@ pub struct HttpSession {
     pub(super) exchanges: u32,
     /// Oddities between messages, for the next one.
     pub(super) stray: WeirdSet,
-    /// What TCP found odd in the connection and has a name on an exchange.
-    named: WeirdSet,
+    /// That bytes were urgent has been named.
+    urgent_named: bool,
     /// Which stream ended first, and when.
     pub(super) ended_first: Option<(Direction, Timestamp)>,
     /// Who reset the connection.
@@ -89,7 +89,7 @@ impl Analyzer for HttpSession {
             proxied: None,
             exchanges: 0,
             stray: Default::default(),
-            named: WeirdSet::default(),
+            urgent_named: false,
             ended_first: None,
             reset_by: None,
             handover: None,
@@ -212,21 +212,38 @@ impl HttpSession {
         self.client.map(|client| if client == from { HeadKind::Request } else { HeadKind::Response })
     }
 
-    /// What TCP found odd, once for each connection: on the exchange under way, else on the next one.
+    /// What TCP found odd: on the exchange under way, else on the next one. Urgent bytes are named once for each connection.
     fn name_oddities(&mut self, conn: &ConnSummary, from: Direction, cx: &mut HttpContext) {
-        if !conn.overlap_conflict && !conn.urgent {
+        if conn.conflicts == [0; 2] && !conn.urgent {
             return;
         }
-        for (is, weird) in [(conn.overlap_conflict, Weird::OverlapConflict), (conn.urgent, Weird::UrgentBytes)] {
-            if !is || self.named.contains(weird) {
-                continue;
-            }
-            self.named.insert(weird);
-            match self.kind(from).filter(|_| matches!(self.reader(from).state, ReaderState::Body(_))) {
-                Some(kind) => self.note(kind, weird.into(), cx),
-                None => self.stray.merge(weird.into()),
+        for (stream, now) in [Direction::FromLow, Direction::FromHigh].into_iter().zip(conn.conflicts) {
+            if std::mem::replace(&mut self.reader(stream).conflicts, now) != now {
+                self.name_oddity(stream, Weird::OverlapConflict, cx);
+                self.on_conflict(conn, stream, cx);
             }
         }
+        if conn.urgent && !std::mem::replace(&mut self.urgent_named, true) {
+            self.name_oddity(from, Weird::UrgentBytes, cx);
+        }
+    }
+
+    fn name_oddity(&mut self, from: Direction, weird: Weird, cx: &mut HttpContext) {
+        let body = matches!(self.reader(from).state, ReaderState::Body(_));
+        match self.kind(from).filter(|kind| body || *kind == HeadKind::Request && self.pairing.awaits_response()) {
+            Some(kind) => self.note(kind, weird.into(), cx),
+            None => self.stray.merge(weird.into()),
+        }
+    }
+
+    /// Bytes came twice and differed: the first copy was read, and the receiver may have taken the other one. Unless a body of
+    /// known length is under way, where messages begin and end is not known any more.
+    fn on_conflict(&mut self, conn: &ConnSummary, from: Direction, cx: &mut HttpContext) {
+        let parsed_to = self.reader(from).parsed_to;
+        let opaque = matches!(self.reader(from).state, ReaderState::Opaque(_));
+        let Some(kind) = self.kind(from).filter(|_| !opaque) else { return };
+        self.doubt(kind, Trust::Gap, MissingParts::default());
+        self.on_gap(conn, from, parsed_to, 0, GapCause::Lost, cx);
     }
 
     fn on_data(&mut self, conn: &ConnSummary, from: Direction, mut chunk: EventBytes<'_>, cx: &mut HttpContext) {

@@ -44,7 +44,7 @@ impl Wire {
             connect_ns: Some(1000),
             interface: None,
             around: Default::default(),
-            overlap_conflict: false,
+            conflicts: [0; 2],
             urgent: false,
             heard: [true; 2],
         };
@@ -331,7 +331,7 @@ fn pipelined_requests_get_no_pair_on_evidence_that_does_not_hold_for_them() {
 #[test]
 fn joined_late_the_first_pair_is_labelled_and_the_rest_is_complete() {
     let mut w = Wire::joined(false);
-    w.client(&get("/1")).server(OK).client(&get("/2")).server(OK);
+    w.client(&get("/1")).server(OK).client(&get("/2")).server(OK).end(Direction::FromLow);
     assert_eq!(w.lines(CloseReason::Closed), ["GET /1 200 midstream", "GET /2 200 complete"]);
     let mut w = Wire::joined(false);
     w.server(OK).client(&get("/2")).server(&status(202));

@@ -43,7 +43,7 @@ impl HttpSession {
             RequestSlot::new(record, AskedFraming::by(method, version, &head.fields), begun.offset, begun.ack);
         (slot.expects, slot.request_done) = (head.fields.expect_continue, body.is_none());
         if !cut {
-            self.pairing.request_head(end - begun.offset - line.1.len() as u64, body.is_some());
+            self.pairing.request_head(end - begun.offset, line.1.len() as u64, body.is_some());
         }
         self.end_http09_answer(from.flip(), begun.ack, cx);
         self.end_bodyless_answer(from.flip(), begun.ack, cx);

@@ -69,7 +69,7 @@ fn conn() -> ConnSummary {
         connect_ns: Some(1000),
         interface: None,
         around: Default::default(),
-        overlap_conflict: false,
+        conflicts: [0; 2],
         urgent: false,
         heard: [true; 2],
     }

@@ -110,7 +110,7 @@ impl<A: Analyzer> TcpConnection<A> {
             connect_ns: None,
             interface: segment.interface.cloned(),
             around: (segment.around != OuterLayers::default()).then(|| Box::new(segment.around)),
-            overlap_conflict: false,
+            conflicts: [0; 2],
             urgent: false,
             heard: [false; 2],
         };

@@ -47,8 +47,9 @@ pub struct ConnSummary {
     pub interface: Option<Arc<str>>,
     /// The VLANs and tunnels around the first frame, by name, where there are any.
     pub around: Option<Box<OuterLayers>>,
-    /// Retransmitted bytes differed from the first copy, in some stream.
-    pub overlap_conflict: bool,
+    /// Segments with bytes that differed from the first copy, `[FromLow, FromHigh]`, modulo 256: which copy its receiver took
+    /// is not known.
+    pub conflicts: [u8; 2],
     /// Bytes came that their sender marked as urgent, in some stream.
     pub urgent: bool,
     /// A segment of this direction was seen, `[FromLow, FromHigh]`: the capture shows it.

@@ -142,7 +142,9 @@ impl<A: Analyzer> StreamOutlet<'_, A> {
     pub(super) fn conflict(&mut self, bytes: usize) {
         if bytes > 0 && !self.is_wrong() {
             self.shared.ledger.overlap_conflicts += bytes as u64;
-            self.conn.overlap_conflict = true;
+            let [low, high] = &mut self.conn.conflicts;
+            let conflicts = self.from.pick(low, high);
+            *conflicts = conflicts.wrapping_add(1);
         }
     }
 

@@ -139,6 +139,11 @@ impl Habit {
         self.held_back
     }
 
+    /// Nothing was seen of it.
+    pub(super) fn is_supposed(&self) -> bool {
+        self.any == Most::Supposed
+    }
+
     /// It was seen often enough to be believed.
     pub(super) fn is_known(&self) -> bool {
         matches!(self.first, Most::Seen(_, KNOWN..))

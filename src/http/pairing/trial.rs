@@ -152,7 +152,7 @@ impl Pairing {
         }
         if !over || !self.is_gapless() {
             self.slots.iter_mut().filter(|s| s.provisional).for_each(|s| s.trust = s.trust.max(label));
-        } else {
+        } else if content {
             self.presumed = None;
         }
         self.pass();

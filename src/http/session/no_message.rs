@@ -170,7 +170,7 @@ impl HttpSession {
             return 0;
         }
         cx.ledger.unproven += u64::from(chunk.fresh && self.message_kind(from, start).is_some());
-        if chunk.fresh && start == DetectedStart::Request && self.kind(from) == Some(HeadKind::Request) {
+        if chunk.fresh && start == DetectedStart::Request && self.kind(from) != Some(HeadKind::Response) {
             self.pairing.request_passed_over(&mut cx.left);
             self.emit_left(cx);
         }

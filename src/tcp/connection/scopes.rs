@@ -145,7 +145,7 @@ impl<A: Analyzer> TcpConnection<A> {
         let key = self.conn.key;
         self.conn = twin.conn.clone();
         self.conn.key = key;
-        self.conn.overlap_conflict = false;
+        self.conn.conflicts = [0; 2];
         for (own, other) in self.streams.iter_mut().zip(&twin.streams) {
             own.begin_as(other);
         }

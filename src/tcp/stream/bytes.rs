@@ -92,7 +92,10 @@ impl ByteStream {
         let late = usize::try_from(late).unwrap_or(captured).min(captured);
         outlet.shared.discard(Discard::OutOfWindow, late);
         outlet.duplicate(captured - late);
-        outlet.conflict(outlet.shared.recent.differing(self.recent, offset, bytes));
+        // Who asks whether the peer is there may send any byte in the place of the last one (RFC 9293 §3.8.4).
+        if captured > 1 || end != self.next {
+            outlet.conflict(outlet.shared.recent.differing(self.recent, offset, bytes));
+        }
     }
 
     /// Passes on a piece that starts at the next offset.

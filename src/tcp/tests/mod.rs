@@ -68,7 +68,7 @@ impl Analyzer for Recorder {
     }
 
     fn on_close(self, conn: &ConnSummary, _: Timestamp, reason: CloseReason, log: &mut Log) {
-        let conflict = if conn.overlap_conflict { " conflict" } else { "" };
+        let conflict = if conn.conflicts != [0; 2] { " conflict" } else { "" };
         log.lines.push(format!("{reason:?}{conflict}"));
     }
 }
