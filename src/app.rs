@@ -10,7 +10,7 @@ use crate::exchange::room;
 use crate::flow::{Direction, Timestamp};
 use crate::http::{self, HttpContext, NextProtocol, ProtocolHandover};
 use crate::http2::{
-    BoundarySearch, FoundBoundary, Http2Beginning, Http2Connection, SearchKnowledge, StreamChunk, USUAL_MAX,
+    BoundarySearch, FrameChain, Http2Beginning, Http2Connection, SearchKnowledge, StreamChunk, USUAL_MAX,
 };
 use crate::ledger::NotHttp;
 use crate::record::{ConnectionSide, EarlyEnd, EndedHow, Exchange, MissingParts, Record, Trust, WebSocket};
@@ -19,8 +19,10 @@ use crate::websocket::SocketEnds;
 
 /// This many bytes of a connection are looked at for HTTP/2.
 const MAX_LOOKED: u64 = 512 * 1024;
-/// Weight of a chain in each direction that prove the connection together.
+/// Least weight of a chain in each direction.
 const HALF_PROOF: u32 = 2;
+/// So long frames of one direction wait for those of the other where bytes behind them are missing (nanoseconds).
+const WAITS: u64 = 10_000_000_000;
 /// Length of HTTP/2's preface.
 const PREFACE: u64 = 24;
 
@@ -91,13 +93,17 @@ impl Analyzer for Session {
 
     fn on_tick(&mut self, conn: &ConnSummary, now: Timestamp, cx: &mut HttpContext) {
         match &mut self.speaks {
-            SpokenProtocol::Http1(http1) => http1.on_tick(conn, now, cx),
+            SpokenProtocol::Http1(http1) => {
+                http1.on_tick(conn, now, cx);
+                self.decide(conn, now, false, cx);
+            }
             SpokenProtocol::Http2(http2) => http2.on_tick(now, cx),
             SpokenProtocol::WebSocket(socket) => socket.on_tick(now, cx),
         }
     }
 
     fn on_close(mut self, conn: &ConnSummary, at: Timestamp, reason: CloseReason, cx: &mut HttpContext) {
+        self.decide(conn, at, true, cx);
         self.stop_sniffing(cx);
         if let Some(dns) = self.dns.take() {
             cx.let_go(dns.kept);
@@ -186,9 +192,7 @@ impl Session {
     /// Looks for HTTP/2 in what HTTP/1 does not understand.
     fn sniff(&mut self, conn: &ConnSummary, from: Direction, event: StreamEvent<'_>, cx: &mut HttpContext) {
         let StreamEvent::Data { at, offset, ack: _, bytes } = event else {
-            if let (StreamEvent::Gap { .. }, Some(sniffer)) = (event, &mut self.sniffer) {
-                *sniffer.search_mut(from) = BoundarySearch::default();
-            }
+            self.break_off(conn, from, event, cx);
             return;
         };
         self.looked = self.looked.saturating_add(bytes.len() as u64);
@@ -197,13 +201,33 @@ impl Session {
             return;
         }
         let sniffer = self.sniffer.get_or_insert_default();
-        let proof = sniffer.take(conn, from, StreamChunk { at, offset, bytes, counted: true });
+        sniffer.take(conn, from, StreamChunk { at, offset, bytes, counted: true });
         sniffer.account(cx);
         cx.publish_use();
-        let Some((client, found)) = proof else { return };
+        self.decide(conn, at, false, cx);
+    }
+
+    /// What is held ends here: it is HTTP/2 by now, or waits for the opposite direction to agree.
+    fn break_off(&mut self, conn: &ConnSummary, from: Direction, event: StreamEvent<'_>, cx: &mut HttpContext) {
+        let (StreamEvent::Gap { at, .. } | StreamEvent::End { at } | StreamEvent::Data { at, .. }) = event;
+        self.decide(conn, at, true, cx);
+        match (&mut self.speaks, &mut self.sniffer, event) {
+            (SpokenProtocol::Http2(http2), _, _) => http2.on_event(from, event, cx),
+            (_, Some(sniffer), StreamEvent::Gap { .. }) => sniffer.gap(from, at),
+            _ => {}
+        }
+    }
+
+    /// Goes over to HTTP/2 where both directions speak it; `last`: no more will come that shows it.
+    fn decide(&mut self, conn: &ConnSummary, now: Timestamp, last: bool, cx: &mut HttpContext) {
+        let Some(found) = self.sniffer.as_ref().and_then(|sniffer| sniffer.found(conn, now, last)) else { return };
         let Some(sniffer) = self.stop_sniffing(cx) else { return };
-        let mut http2 = Box::new(Http2Connection::new(conn, client, Http2Beginning::Midstream, None, cx));
-        sniffer.replay(&mut http2, found, cx);
+        let beginning = if found.preface { Http2Beginning::Preface(0) } else { Http2Beginning::Midstream };
+        let mut http2 = Box::new(Http2Connection::new(conn, found.client, beginning, None, cx));
+        if found.preface {
+            http2.lose(found.client.flip());
+        }
+        sniffer.replay(&mut http2, &found, cx);
         self.speaks = SpokenProtocol::Http2(http2);
     }
 
@@ -253,12 +277,20 @@ impl DnsTap {
 struct FrameSniffer {
     low: BoundarySearch,
     high: BoundarySearch,
+    /// Bytes behind what is held are missing: no more are held.
+    broken_off: [bool; 2],
     events: u64,
     kept: usize,
 }
 
-/// Where frames begin, in `[FromLow, FromHigh]`.
-type Boundaries = [Option<usize>; 2];
+/// HTTP/2 in both directions.
+struct FoundFrames {
+    client: Direction,
+    /// Where frames begin, in `[FromLow, FromHigh]`.
+    begin: [u64; 2],
+    /// The client's begin behind its preface.
+    preface: bool,
+}
 
 impl FrameSniffer {
     fn search(&self, from: Direction) -> &BoundarySearch {
@@ -273,57 +305,74 @@ impl FrameSniffer {
         cx.recount(&mut self.kept, self.low.kept() + self.high.kept());
     }
 
-    /// Takes more bytes; the client and the boundaries, once they are proven.
-    fn take(&mut self, conn: &ConnSummary, from: Direction, chunk: StreamChunk<'_>) -> Option<(Direction, Boundaries)> {
+    fn take(&mut self, conn: &ConnSummary, from: Direction, chunk: StreamChunk<'_>) {
         self.events += 1;
-        let known = |from| {
-            let sender = conn
-                .originator
-                .map(|client| if client == from { ConnectionSide::Client } else { ConnectionSide::Server });
-            SearchKnowledge { longest: USUAL_MAX, newest: None, sender }
-        };
-        let events = self.events;
-        let found = self.search_mut(from).take(&chunk, events, known(from));
-        let place = |from: Direction, found: FoundBoundary| {
-            let mut boundaries: Boundaries = [None; 2];
-            if let Some(boundary) = boundaries.get_mut(from as usize) {
-                *boundary = Some(found.at);
-            }
-            boundaries
-        };
-        if let Some(found) = found {
-            let client = client_of(from, found.sender).or(conn.originator)?;
-            return Some((client, place(from, found)));
+        if self.broken_off.get(from as usize) == Some(&true) {
+            return;
         }
-        let (a, b) =
-            (self.search(from).likeliest(known(from))?, self.search(from.flip()).likeliest(known(from.flip()))?);
-        let client = client_of(from, a.sender)?;
-        let fits = client_of(from.flip(), b.sender) == Some(client) && a.stream == b.stream;
-        let weighty = a.weight >= HALF_PROOF && b.weight >= HALF_PROOF;
-        (fits && weighty).then(|| {
-            let [low, high] = place(from, a);
-            let [other_low, other_high] = place(from.flip(), b);
-            (client, [low.or(other_low), high.or(other_high)])
-        })
+        let sender =
+            conn.originator.map(|client| if client == from { ConnectionSide::Client } else { ConnectionSide::Server });
+        let events = self.events;
+        self.search_mut(from).take(&chunk, events, SearchKnowledge { longest: USUAL_MAX, newest: None, sender });
+    }
+
+    /// Bytes of `from` are missing. The frames before them wait for the opposite direction, for a while.
+    fn gap(&mut self, from: Direction, at: Timestamp) {
+        let waits = |chain: &FrameChain| chain.weight >= HALF_PROOF && at.since(chain.begun.at) < WAITS;
+        let waits = self.search(from).chain(at).is_some_and(waits);
+        if !waits {
+            *self.search_mut(from) = BoundarySearch::default();
+        }
+        if let Some(broken_off) = self.broken_off.get_mut(from as usize) {
+            *broken_off = waits;
+        }
+    }
+
+    /// Who the client is and where frames begin, where chains in both directions agree for as long as a frame around them
+    /// might last: the body of a message may hold frames too, and that of its answer the same ones.
+    fn found(&self, conn: &ConnSummary, now: Timestamp, last: bool) -> Option<FoundFrames> {
+        let (low, high) = (self.low.chain(now)?, self.high.chain(now)?);
+        let said = [client_of(Direction::FromLow, low.said), client_of(Direction::FromHigh, high.said)];
+        let client = match said {
+            [Some(one), Some(other)] if one != other => return None,
+            [one, other] => one.or(other).or(conn.originator)?,
+        };
+        let (asks, answers) = client.pick((low, high), (high, low));
+        let lasted = last || (low.has_lasted(now) && high.has_lasted(now));
+        if asks.weight < HALF_PROOF || answers.weight < HALF_PROOF || !(lasted || answers.proven_at.is_some()) {
+            return None;
+        }
+        let found = asks.agreement(answers)?;
+        let proven = answers.proven_at.is_some_and(|proven| found.last_answered >= proven);
+        let (asked, answered) = (lasted || proven).then_some((found.asked, found.answered))?;
+        let asked = if asks.preface { asks.begun.offset } else { asked };
+        let begin = client.pick([asked, answered], [answered, asked]);
+        Some(FoundFrames { client, begin, preface: asks.preface })
     }
 
     /// What was held goes to `http2`, in the order in which it came.
-    fn replay(&self, http2: &mut Http2Connection, found: Boundaries, cx: &mut HttpContext) {
-        let [low, high] = found;
-        let of = |from, at: Option<usize>| {
-            let pieces = self.search(from).pieces(at.unwrap_or(0));
-            pieces.map(move |(event, piece)| (event, from, piece))
+    fn replay(&self, http2: &mut Http2Connection, found: &FoundFrames, cx: &mut HttpContext) {
+        let server = found.client.flip();
+        let of = |from: Direction| {
+            let begin = found.begin.get(from as usize).copied().unwrap_or_default();
+            // Where the client's preface was seen its server's first frames are found in the same way.
+            let begin = if found.preface && from == server { 0 } else { begin };
+            self.search(from).pieces(begin).map(move |(event, piece)| (event, from, piece))
         };
-        let mut pieces: Vec<_> = of(Direction::FromLow, low).chain(of(Direction::FromHigh, high)).collect();
+        let mut pieces: Vec<_> = of(Direction::FromLow).chain(of(Direction::FromHigh)).collect();
         pieces.sort_by_key(|(event, _, _)| *event);
-        for (from, at) in [(Direction::FromLow, low), (Direction::FromHigh, high)] {
-            if at.is_some() {
-                http2.begin_at_frame(from);
-            }
+        if !found.preface {
+            http2.begin_at_frame(found.client);
+            http2.begin_at_frame(server);
         }
         let newest = pieces.last().map(|(_, _, piece)| piece.at);
         pieces.into_iter().for_each(|(_, from, piece)| http2.feed(from, piece, cx));
         newest.into_iter().for_each(|at| http2.unsure(at));
+        for from in [Direction::FromLow, Direction::FromHigh] {
+            if self.broken_off.get(from as usize) == Some(&true) {
+                http2.break_off(from, newest.unwrap_or_default(), cx);
+            }
+        }
     }
 }
 

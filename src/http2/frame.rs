@@ -4,6 +4,8 @@
 
 use crate::ledger::H2Frame;
 
+/// The connection preface of the client (§3.4).
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes of a frame's header.
 pub(crate) const HEADER: usize = 9;
 /// Longest payload until a peer allows more (§6.5.2).
@@ -131,6 +133,12 @@ impl FrameHeader {
             _ => return false,
         };
         self.flags & !flags == 0 && !self.reserved && self.check(longest).is_ok()
+    }
+
+    /// Whether a frame of a type or with flags that the RFC does not define, or one that says nothing, may be here: senders
+    /// may send those, but they prove nothing.
+    pub(crate) fn is_strange(self, longest: u32) -> bool {
+        self.kind != CONTINUATION && !self.reserved && self.check(longest).is_ok()
     }
 
     /// Types whose length is fixed say more by their header than others.

@@ -4,15 +4,13 @@
 //! frames mean for streams is in `streams`.
 
 use super::chunk::{Mark, StreamChunk};
-use super::frame::{self, Control, FrameHeader};
+use super::frame::{self, Control, FrameHeader, PREFACE};
 use super::search::BoundarySearch;
 use crate::exchange::ExchangeContext;
 use crate::flow::Timestamp;
 use crate::hpack::HpackDecoder;
 use crate::record::Weird;
 
-/// The connection preface of the client (RFC 9113 §3.4).
-pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Most CONTINUATION frames of one header block.
 const MAX_CONTINUATIONS: u32 = 128;
 /// As much of a small frame's payload is kept.

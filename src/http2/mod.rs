@@ -1,9 +1,10 @@
 //! HTTP/2 (RFC 9113): the bytes of a connection to exchanges.
 //!
 //! `frame` says what a frame's header is, and `half` takes one direction apart. `search` finds the next frame where bytes are
-//! missing, and `message` reads a header block. `stream` and `streams` make records of them; `crate::grpc` counts messages in
-//! them. `Http2Connection` holds them together. Sees no packet, and no HTTP/1.
+//! missing, by a `chain` of them, and `message` reads a header block. `stream` and `streams` make records of them;
+//! `crate::grpc` counts messages in them. `Http2Connection` holds them together. Sees no packet, and no HTTP/1.
 
+mod chain;
 mod chunk;
 mod frame;
 mod half;
@@ -20,15 +21,19 @@ use crate::hpack::HeaderBlock;
 use crate::record::{ConnectionSide, EarlyEnd, EndedHow, HttpRequest, UnansweredReason, Weird};
 use crate::tcp::{CloseReason, ConnSummary, StreamEvent};
 
+pub(crate) use self::chain::{FrameChain, SearchKnowledge};
 pub(crate) use self::chunk::StreamChunk;
-use self::frame::Control;
-use self::half::{Half, HalfState, HalfStep, HoleEffect, PREFACE};
+use self::frame::{Control, PREFACE};
+use self::half::{Half, HalfState, HalfStep, HoleEffect};
 use self::message::BlockMessage;
-pub(crate) use self::search::{BoundarySearch, FoundBoundary, SearchKnowledge};
+pub(crate) use self::search::BoundarySearch;
 use self::streams::{Arrived, Http2Streams};
 
 /// Longest frame that is looked for where no one saw what the peers agreed on.
 pub(crate) const USUAL_MAX: u32 = frame::USUAL_MAX;
+
+/// Most streams that are remembered as heard of.
+const MAX_HEARD: usize = 256;
 
 /// How a connection came to speak HTTP/2.
 #[derive(Debug)]
@@ -50,6 +55,8 @@ pub(crate) struct Http2Connection {
     streams: Http2Streams,
     /// Events so far.
     events: u64,
+    /// Streams that the server had frames of while the client's frames are looked for, and when the last one came.
+    heard: Vec<(u32, Timestamp)>,
     /// What was accounted for in the context's room.
     kept: usize,
 }
@@ -75,7 +82,7 @@ impl Http2Connection {
         let (asks, answers) = (Half::new(state(ConnectionSide::Client)), Half::new(state(ConnectionSide::Server)));
         let (low, high) = if client == Direction::FromLow { (asks, answers) } else { (answers, asks) };
         let streams = Http2Streams::new(shared, conn.connect_ns.filter(|_| !late), proxied, late);
-        let mut connection = Self { client, low, high, streams, events: 0, kept: 0 };
+        let mut connection = Self { client, low, high, streams, events: 0, heard: Vec::new(), kept: 0 };
         if let Http2Beginning::Upgrade(Some(request)) = beginning {
             connection.streams.upgraded(*request, cx);
         }
@@ -97,6 +104,13 @@ impl Http2Connection {
         self.half(from).lose();
     }
 
+    /// Bytes of `from` are missing, no one knows how many.
+    pub(crate) fn break_off(&mut self, from: Direction, at: Timestamp, cx: &mut ExchangeContext) {
+        let side = self.side(from);
+        self.half(from).lose();
+        self.streams.on_hole(side, at, cx);
+    }
+
     pub(crate) fn on_event(&mut self, from: Direction, event: StreamEvent<'_>, cx: &mut ExchangeContext) {
         match event {
             StreamEvent::Data { at, offset, ack: _, bytes } => {
@@ -110,6 +124,8 @@ impl Http2Connection {
     }
 
     pub(crate) fn on_tick(&mut self, now: Timestamp, cx: &mut ExchangeContext) {
+        self.settle(self.client.flip(), now, false, cx);
+        self.doubt_what_is_lost(now);
         if !self.streams.is_empty() {
             self.streams.on_tick(now, cx);
         }
@@ -120,6 +136,7 @@ impl Http2Connection {
             let by = Some(self.side(from));
             self.streams.ended.get_or_insert(EarlyEnd { by, how: EndedHow::Rst });
         }
+        self.settle(self.client.flip(), at, true, cx);
         self.doubt_what_is_lost(at);
         self.streams.drain(at, unanswered_by(reason), cx);
         cx.let_go(self.kept);
@@ -135,6 +152,10 @@ impl Http2Connection {
 
     fn side(&self, from: Direction) -> ConnectionSide {
         if from == self.client { ConnectionSide::Client } else { ConnectionSide::Server }
+    }
+
+    fn is_lost(&self, from: Direction) -> bool {
+        matches!(from.pick(&self.low, &self.high).state, HalfState::Lost(_))
     }
 
     fn half(&mut self, from: Direction) -> &mut Half {
@@ -175,10 +196,16 @@ impl Http2Connection {
             self.act(from, &chunk, step, cx);
             chunk.advance(used);
         }
+        if from != self.client {
+            self.settle(self.client, chunk.at, false, cx);
+        }
     }
 
     fn act(&mut self, from: Direction, chunk: &StreamChunk<'_>, step: HalfStep, cx: &mut ExchangeContext) {
         let side = self.side(from);
+        if side == ConnectionSide::Server {
+            self.hear(&step, chunk.at);
+        }
         match step {
             HalfStep::Nothing => {}
             HalfStep::Data { stream, skip, len, wire, ends } => {
@@ -188,6 +215,12 @@ impl Http2Connection {
                 }
             }
             HalfStep::Block(head, bad) => self.on_block(from, head, bad, cx),
+            // What the server had sent by then is not read so far.
+            HalfStep::Control(frame, Control::Reset { .. })
+                if side == ConnectionSide::Client && self.is_lost(from.flip()) =>
+            {
+                self.streams.doubt_reset(frame.stream);
+            }
             HalfStep::Control(frame, Control::Reset { code }) => {
                 self.streams.on_reset(side, frame.stream, code, chunk.at, cx);
             }
@@ -200,8 +233,7 @@ impl Http2Connection {
             HalfStep::Control(_, Control::GoAway { .. } | Control::Other) => {}
             HalfStep::Broken => {
                 cx.ledger.weird.add(Weird::BadFrame as usize, 1);
-                self.half(from).lose();
-                self.streams.on_hole(side, chunk.at, cx);
+                self.break_off(from, chunk.at, cx);
             }
         }
     }
@@ -222,28 +254,104 @@ impl Http2Connection {
         cx.block = block;
     }
 
+    /// A stream that the server has a frame of: it has the request.
+    fn hear(&mut self, step: &HalfStep, at: Timestamp) {
+        let stream = match step {
+            HalfStep::Block(head, _) => head.stream,
+            HalfStep::Data { stream, .. } => *stream,
+            HalfStep::Control(frame, _) => frame.stream,
+            HalfStep::Nothing | HalfStep::Broken => 0,
+        };
+        let client = self.client;
+        if stream == 0 || !matches!(self.half(client).state, HalfState::Lost(_)) {
+            return;
+        }
+        if let Some(heard) = self.heard.iter_mut().find(|(id, _)| *id == stream) {
+            heard.1 = heard.1.max(at);
+            return;
+        }
+        if self.heard.len() >= MAX_HEARD {
+            self.heard.remove(0);
+        }
+        self.heard.push((stream, at));
+    }
+
     /// Looks for a frame's beginning. What is held counts as passed over, whatever becomes of it: counters only grow.
     fn seek(&mut self, from: Direction, chunk: &StreamChunk<'_>, cx: &mut ExchangeContext) {
-        let side = self.side(from);
-        let (newest, event) = (self.streams.newest, self.events);
+        let event = self.events;
         cx.ledger.resync += chunk.count(chunk.bytes.len());
+        let known = self.known(from);
+        let HalfState::Lost(search) = &mut self.half(from).state else { return };
+        search.take(chunk, event, known);
+        self.settle(from, chunk.at, false, cx);
+    }
+
+    fn known(&mut self, from: Direction) -> SearchKnowledge {
+        let newest = self.streams.newest;
+        let (sender, longest) = (Some(self.side(from)), self.half(from).longest);
+        SearchKnowledge { longest, newest: (newest > 0).then_some(newest), sender }
+    }
+
+    /// Goes on at a frame's beginning, once one is believed; `last`: no more will come that shows it.
+    fn settle(&mut self, from: Direction, now: Timestamp, last: bool, cx: &mut ExchangeContext) {
+        let Some(begin) = self.believed(from, now, last) else { return };
         let half = self.half(from);
-        let known =
-            SearchKnowledge { longest: half.longest, newest: (newest > 0).then_some(newest), sender: Some(side) };
         let HalfState::Lost(search) = &mut half.state else { return };
-        let Some(found) = search.take(chunk, event, known) else { return };
         let search = std::mem::take(search);
         half.state = HalfState::Header;
-        if side == ConnectionSide::Server {
-            self.streams.unsure(chunk.at);
+        let server = self.client.flip();
+        if from == server {
+            self.streams.unsure(now);
+        } else {
+            self.heard = Vec::new();
         }
-        for (_, piece) in search.pieces(found.at) {
+        if search.passes_over(begin) {
+            let side = self.side(from);
+            self.streams.on_hole(side, now, cx);
+        }
+        for (_, piece) in search.pieces(begin) {
             self.feed(from, piece, cx);
         }
     }
 
+    /// Where frames begin again. Those of the client are believed where the server has heard of one, those of the server where
+    /// they answer what was asked, and nothing contradicts that for as long as a frame around them might last.
+    fn believed(&mut self, from: Direction, now: Timestamp, last: bool) -> Option<u64> {
+        let known = self.known(from);
+        let HalfState::Lost(search) = &from.pick(&self.low, &self.high).state else { return None };
+        let chain = search.chain(now)?;
+        if from == self.client {
+            let heard = |stream, when| self.heard.iter().any(|(id, at)| *id == stream && *at >= when);
+            return chain.confirmed(heard).or(chain.proven_at);
+        }
+        let begin = chain.begun.offset;
+        if chain.touched().iter().all(|touched| self.streams.may_come(touched)) {
+            let believed = search.is_weighty(chain, known) && (last || chain.has_lasted(now));
+            return if believed { self.begin_of_answers(chain, now) } else { None };
+        }
+        if let HalfState::Lost(search) = &mut self.half(from).state {
+            search.distrust(begin, known);
+        }
+        None
+    }
+
+    /// From where on a chain of the server is believed: where it may answer streams that no one saw, from the first one on that
+    /// is known to have been asked.
+    fn begin_of_answers(&self, chain: &FrameChain, now: Timestamp) -> Option<u64> {
+        if !self.streams.asks_missing {
+            return Some(chain.begun.offset);
+        }
+        let asked = chain.touched().iter().find(|touched| self.streams.awaits(touched)).map(|touched| touched.at);
+        let agreed = || match &self.client.pick(&self.low, &self.high).state {
+            HalfState::Lost(asks) => asks.chain(now)?.agreement(chain).map(|found| found.answered),
+            HalfState::Preface(_) | HalfState::Header | HalfState::Payload => None,
+        };
+        asked.or_else(agreed).or(chain.proven_at)
+    }
+
     fn on_gap(&mut self, from: Direction, len: u64, at: Timestamp, cx: &mut ExchangeContext) {
         let side = self.side(from);
+        self.settle(from, at, true, cx);
         let half = self.half(from);
         if let HalfState::Lost(search) = &mut half.state {
             **search = BoundarySearch::default();
@@ -279,6 +387,7 @@ impl Http2Connection {
     fn on_end(&mut self, from: Direction, at: Timestamp, cx: &mut ExchangeContext) {
         let ended = std::mem::replace(&mut self.half(from).ended, true);
         let by = Some(self.side(from));
+        self.settle(from, at, true, cx);
         self.streams.ended.get_or_insert(EarlyEnd { by, how: EndedHow::Fin });
         if !ended && self.side(from) == ConnectionSide::Server {
             self.doubt_what_is_lost(at);

@@ -1,184 +1,232 @@
 //! Finds where a frame begins, in a stream joined late or behind a hole.
 //!
-//! One header of nine bytes proves nothing. It takes a chain of headers, each where the one before it ends, whose types,
-//! lengths, flags and stream ids fit together. Header blocks in it must decode. Until there is one the bytes are held, so
-//! that nothing behind the first boundary is lost. Reads no frame for its meaning.
+//! A body may hold frames of HTTP/2 too: it may be a capture. So a boundary is believed when one chain of frames explains all
+//! that came since, and something else agrees: what the opposite side says, that the chain is longer than any frame that could
+//! enclose it, or time. Until then the bytes are held, so that nothing behind the boundary is lost. Reads no frame for its
+//! meaning.
 
 use std::collections::VecDeque;
 
+use super::chain::{FrameChain, PROOF, SearchKnowledge};
 use super::chunk::{Mark, StreamChunk};
-use super::frame::{self, FrameHeader};
+use super::frame::{self, FrameHeader, PREFACE};
 use crate::flow::Timestamp;
-use crate::hpack::{HeaderBlock, HpackDecoder};
-use crate::record::ConnectionSide;
 
 /// Most bytes held of one stream.
 pub(crate) const MAX_HELD: usize = 48 * 1024;
 /// Most possible boundaries that are followed at once.
-const MAX_CANDIDATES: usize = 16;
-/// How far apart the streams of one chain may be.
-const SPREAD: u32 = 4096;
-/// So much is proof: three frames, or two of a kind that cannot be chance.
-const PROOF: u32 = 3;
-
-/// What is known of the stream that is searched.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SearchKnowledge {
-    /// Longest frame that its receiver allows.
-    pub(crate) longest: u32,
-    /// The connection speaks HTTP/2, and this is its newest stream: less is proof enough.
-    pub(crate) newest: Option<u32>,
-    /// Who sends it.
-    pub(crate) sender: Option<ConnectionSide>,
-}
+const MAX_CHAINS: usize = 16;
+/// So long after its beginning a chain that nothing contradicted is believed: a frame that encloses it would have ended by then
+/// (nanoseconds).
+const LASTS: u64 = 1_000_000_000;
 
 /// A piece of what is held.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct HeldRun {
+struct HeldRun {
     /// When it came.
     at: Timestamp,
     /// Offset behind it.
     end: u64,
     /// Number of the event that brought it.
-    pub(crate) event: u64,
+    event: u64,
 }
 
-/// A boundary, and what the chain behind it says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FoundBoundary {
-    /// Bytes before it.
-    pub(crate) at: usize,
-    pub(crate) weight: u32,
-    /// Whose stream it is, where a header block says so.
-    pub(crate) sender: Option<ConnectionSide>,
-    /// A stream of the chain.
-    pub(crate) stream: u32,
-    /// The chain begins with a segment and ends with one.
-    aligned: bool,
-}
-
-/// Held bytes of one stream and the boundaries that are possible in them.
+/// Held bytes of one stream and the chains of frames that are possible in them.
 #[derive(Debug, Default)]
 pub(crate) struct BoundarySearch {
     bytes: Vec<u8>,
     runs: VecDeque<HeldRun>,
+    /// Offset of the first byte taken.
+    origin: Option<u64>,
     /// Offset of the first byte held.
     first: u64,
-    candidates: Vec<usize>,
-    /// How far candidates were looked for.
-    looked: usize,
+    /// In the order in which they were found.
+    chains: Vec<FrameChain>,
+    /// How far frames were looked for.
+    looked: u64,
+    /// A frame whose header was not looked at begins before this offset.
+    blind: Option<u64>,
     /// What is held begins in the middle of a segment.
     begins_inside: bool,
 }
 
 impl BoundarySearch {
-    /// Takes more bytes; gives a boundary once one is proven.
-    pub(crate) fn take(
-        &mut self,
-        chunk: &StreamChunk<'_>,
-        event: u64,
-        known: SearchKnowledge,
-    ) -> Option<FoundBoundary> {
+    /// Takes more bytes.
+    pub(crate) fn take(&mut self, chunk: &StreamChunk<'_>, event: u64, known: SearchKnowledge) {
         if self.bytes.is_empty() {
             (self.first, self.begins_inside) = (chunk.offset, false);
+            self.looked = self.looked.max(chunk.offset);
         }
+        self.origin.get_or_insert(chunk.offset);
+        self.blind.get_or_insert(chunk.offset);
         self.bytes.extend_from_slice(chunk.bytes);
         self.runs.push_back(HeldRun { at: chunk.at, end: chunk.offset + chunk.bytes.len() as u64, event });
-        let found = self.proven(known);
-        if found.is_none() {
-            self.let_go();
-        }
-        found
+        self.sweep(chunk.at, known);
+        self.let_go();
     }
 
-    fn proven(&mut self, known: SearchKnowledge) -> Option<FoundBoundary> {
-        let mut scratch = HeaderBlock::default();
-        let mut kept = Vec::new();
-        for at in std::mem::take(&mut self.candidates) {
-            match self.weigh(at, known, &mut scratch) {
-                Some(found) if found.is_proof(known) => {
-                    self.candidates = vec![at];
-                    return Some(found);
-                }
-                Some(_) => kept.push(at),
-                None => {}
-            }
-        }
-        self.candidates = kept;
-        while let Some(header) = self.bytes.get(self.looked..).and_then(<[u8]>::first_chunk::<{ frame::HEADER }>) {
+    /// Follows the chains, and begins one wherever a frame may.
+    fn sweep(&mut self, now: Timestamp, known: SearchKnowledge) {
+        let mut nearest = self.chains.iter().map(|chain| chain.next).min().unwrap_or(u64::MAX);
+        while let Some(header) = self.slice(self.looked).and_then(<[u8]>::first_chunk::<{ frame::HEADER }>) {
             let at = self.looked;
+            let frame = FrameHeader::parse(header);
             self.looked += 1;
-            if !FrameHeader::parse(header).is_plausible(known.longest) {
+            let mut is_next = false;
+            if at >= nearest {
+                self.resolve(at, now, known);
+                is_next = self.follow(frame, at, known);
+                nearest = self.chains.iter().map(|chain| chain.next).min().unwrap_or(u64::MAX);
+            }
+            if is_next || !frame.is_plausible(known.longest) {
                 continue;
             }
-            match self.weigh(at, known, &mut scratch) {
-                Some(found) if found.is_proof(known) => {
-                    self.candidates.insert(0, at);
-                    return Some(found);
-                }
-                Some(_) if self.candidates.len() < MAX_CANDIDATES => self.candidates.push(at),
-                Some(_) | None => {}
+            if self.chains.len() >= MAX_CHAINS {
+                self.blind = self.blind.max(Some(at));
+            } else if let Some(chain) = FrameChain::begin(frame, self.mark(at), self.is_behind_preface(at), known) {
+                nearest = nearest.min(chain.next);
+                self.chains.push(chain);
+                self.prove(at, known);
             }
         }
-        None
+        self.resolve(self.end(), now, known);
     }
 
-    /// The strongest candidate that is no proof by itself.
-    pub(crate) fn likeliest(&self, known: SearchKnowledge) -> Option<FoundBoundary> {
-        let mut scratch = HeaderBlock::default();
-        let found = self.candidates.iter().filter_map(|at| self.weigh(*at, known, &mut scratch));
-        found.filter(|found| found.aligned).max_by_key(|found| found.weight)
+    /// The frame at `at` is the next one of some chains, or ends them; says whether it is of any.
+    fn follow(&mut self, frame: FrameHeader, at: u64, known: SearchKnowledge) -> bool {
+        let mark = self.mark(at);
+        self.chains.retain_mut(|chain| chain.next != at || chain.add(frame, mark, known));
+        self.merge();
+        self.prove(at, known);
+        self.chains.iter().any(|chain| chain.last == at)
     }
 
-    /// What the chain that begins at `at` is worth; `None`: it is none.
-    fn weigh(&self, at: usize, known: SearchKnowledge, scratch: &mut HeaderBlock) -> Option<FoundBoundary> {
-        let mut chain =
-            Chain { weight: 0, sender: known.sender, said: None, low: known.newest, high: known.newest, open: None };
-        let mut end = at;
-        while chain.weight < 2 * PROOF
-            && let Some(header) = self.bytes.get(end..).and_then(<[u8]>::first_chunk::<{ frame::HEADER }>)
-        {
-            let frame = FrameHeader::parse(header);
-            let begin = end + frame::HEADER;
-            end = begin + frame.len as usize;
-            chain.add(frame, known.longest, self.bytes.get(begin..end), scratch)?;
+    /// Of chains that became one the earliest stays.
+    fn merge(&mut self) {
+        let mut ends: Vec<u64> = Vec::with_capacity(self.chains.len());
+        self.chains.retain(|chain| {
+            let alone = !ends.contains(&chain.next);
+            ends.push(chain.next);
+            alone
+        });
+    }
+
+    /// A frame that begins so far behind what was not looked at is in no other.
+    fn prove(&mut self, at: u64, known: SearchKnowledge) {
+        if self.blind.is_some_and(|blind| at >= blind + u64::from(known.longest)) {
+            let here = self.chains.iter_mut().filter(|chain| chain.last == at);
+            here.for_each(|chain| {
+                chain.proven_at.get_or_insert(at);
+            });
         }
-        let aligned = self.is_edge(at) && self.is_edge(end);
-        Some(FoundBoundary { at, weight: chain.weight, sender: chain.said, stream: chain.high.unwrap_or(0), aligned })
+    }
+
+    /// Header blocks that end at or before `end` are there: a chain whose block is none is none.
+    fn resolve(&mut self, end: u64, now: Timestamp, known: SearchKnowledge) {
+        let mut chains = std::mem::take(&mut self.chains);
+        chains.retain_mut(|chain| {
+            let Some(at) = chain.pending().filter(|_| chain.next <= end) else { return true };
+            let payload = self.slice(at).and_then(|rest| rest.get(frame::HEADER..(chain.next - at) as usize));
+            payload.is_some_and(|payload| chain.resolve(payload, self.mark(at), now, known))
+        });
+        self.chains = chains;
+    }
+
+    /// The chain that explains what came by `now`, if only one does. What looks like one frame and does not go on for long is
+    /// none; nor are a few bytes that look like one in the middle of a chain that says more.
+    pub(crate) fn chain(&self, now: Timestamp) -> Option<&FrameChain> {
+        let goes_on = |chain: &&FrameChain| chain.weight > 1 || now.since(chain.begun.at) < LASTS;
+        let first = self.chains.iter().filter(goes_on).min_by_key(|chain| chain.begun.offset)?;
+        // What can deceive has header blocks.
+        let weak =
+            |chain: &FrameChain| chain.begun == first.begun || (chain.said.is_none() && chain.weight < first.weight);
+        self.chains.iter().filter(goes_on).all(weak).then_some(first)
+    }
+
+    /// Whether a chain is long enough to be none by chance.
+    pub(crate) fn is_weighty(&self, chain: &FrameChain, known: SearchKnowledge) -> bool {
+        let aligned = self.is_edge(chain.begun.offset) && self.is_edge(chain.next);
+        chain.weight >= PROOF || (known.newest.is_some() && aligned && chain.weight + 1 >= PROOF)
+    }
+
+    /// The frames of the chain that begins at `at` are none; what follows them may be.
+    pub(crate) fn distrust(&mut self, at: u64, known: SearchKnowledge) {
+        if let Some(chain) = self.chains.iter_mut().find(|chain| chain.begun.offset == at) {
+            let begun = Mark { at: chain.begun.at, offset: chain.next };
+            chain.begin_again(begun, known);
+        }
+    }
+
+    fn end(&self) -> u64 {
+        self.first + self.bytes.len() as u64
+    }
+
+    fn place(&self, offset: u64) -> usize {
+        usize::try_from(offset.saturating_sub(self.first)).unwrap_or(usize::MAX)
+    }
+
+    fn slice(&self, from: u64) -> Option<&[u8]> {
+        self.bytes.get(self.place(from)..)
+    }
+
+    /// The place of a byte that is held, and when it came.
+    fn mark(&self, offset: u64) -> Mark {
+        let run = self.runs.get(self.runs.partition_point(|run| run.end <= offset));
+        Mark { at: run.map_or(Timestamp::default(), |run| run.at), offset }
+    }
+
+    fn is_behind_preface(&self, at: u64) -> bool {
+        let at = self.place(at);
+        at.checked_sub(PREFACE.len()).and_then(|from| self.bytes.get(from..at)) == Some(PREFACE)
     }
 
     /// Whether a segment begins or ends there.
-    fn is_edge(&self, at: usize) -> bool {
-        let offset = self.first + at as u64;
-        (at == 0 && !self.begins_inside) || self.runs.binary_search_by_key(&offset, |run| run.end).is_ok()
+    fn is_edge(&self, offset: u64) -> bool {
+        (offset == self.first && !self.begins_inside) || self.runs.binary_search_by_key(&offset, |run| run.end).is_ok()
     }
 
     /// Lets go what no frame begins in, and keeps its limit: what is oldest goes.
     fn let_go(&mut self) {
-        let idle = self.candidates.iter().copied().min().unwrap_or(self.looked);
-        let over = if self.bytes.len() > MAX_HELD { self.bytes.len() - MAX_HELD / 2 } else { 0 };
-        if idle.max(over) > 0 {
-            self.cut(idle.max(over));
-        }
+        let idle = self.chains.iter().map(|chain| chain.begun.offset).min().unwrap_or(self.looked);
+        let idle = idle.saturating_sub(PREFACE.len() as u64).max(self.first);
+        let over = if self.bytes.len() > MAX_HELD { self.end() - MAX_HELD as u64 / 2 } else { self.first };
+        self.cut(idle.max(over));
+        let (first, blind) = (self.first, &mut self.blind);
+        self.chains.retain_mut(|chain| {
+            let stays = chain.begun.offset >= first || chain.shorten(first);
+            if !stays {
+                *blind = (*blind).max(Some(first));
+            }
+            stays
+        });
     }
 
-    fn cut(&mut self, n: usize) {
-        let n = n.min(self.bytes.len());
-        self.begins_inside = !self.is_edge(n);
+    fn cut(&mut self, offset: u64) {
+        let n = self.place(offset).min(self.bytes.len());
+        if n == 0 {
+            return;
+        }
+        self.begins_inside = !self.is_edge(offset);
         self.bytes.drain(..n);
         if self.bytes.is_empty() {
             self.bytes = Vec::new();
         }
         self.first += n as u64;
-        self.looked = self.looked.saturating_sub(n);
-        self.candidates = self.candidates.iter().filter_map(|at| at.checked_sub(n)).collect();
+        self.looked = self.looked.max(self.first);
         let gone = self.runs.partition_point(|run| run.end <= self.first);
         self.runs.drain(..gone);
     }
 
     /// Bytes that it keeps in memory.
     pub(crate) fn kept(&self) -> usize {
-        self.bytes.capacity() + self.runs.capacity() * size_of::<HeldRun>()
+        let chains = self.chains.iter().map(FrameChain::kept).sum::<usize>();
+        let own = self.chains.capacity() * size_of::<FrameChain>() + chains;
+        self.bytes.capacity() + self.runs.capacity() * size_of::<HeldRun>() + own
+    }
+
+    /// Whether bytes in front of `begin` were taken.
+    pub(crate) fn passes_over(&self, begin: u64) -> bool {
+        self.origin.is_some_and(|origin| origin < begin)
     }
 
     /// Where the first byte held is in the stream.
@@ -186,103 +234,29 @@ impl BoundarySearch {
         self.runs.front().map(|run| Mark { at: run.at, offset: self.first })
     }
 
-    /// What is held from `at` on, piece by piece with the number of its event.
-    pub(crate) fn pieces(&self, at: usize) -> impl Iterator<Item = (u64, StreamChunk<'_>)> {
+    /// What is held from the offset `least` on, piece by piece with the number of its event.
+    pub(crate) fn pieces(&self, least: u64) -> impl Iterator<Item = (u64, StreamChunk<'_>)> {
         let mut begin = self.first;
-        let least = self.first + at as u64;
         self.runs.iter().filter_map(move |run| {
             let (from, to) = (begin.max(least), run.end);
             begin = to;
-            let place = |offset: u64| usize::try_from(offset - self.first).unwrap_or(usize::MAX);
-            let bytes = self.bytes.get(place(from)..place(to)).filter(|bytes| !bytes.is_empty())?;
+            let bytes = self.bytes.get(self.place(from)..self.place(to)).filter(|bytes| !bytes.is_empty())?;
             Some((run.event, StreamChunk { at: run.at, offset: from, bytes, counted: true }))
         })
     }
 }
 
-impl FoundBoundary {
-    fn is_proof(self, known: SearchKnowledge) -> bool {
-        self.weight >= PROOF || (known.newest.is_some() && self.aligned && self.weight + 1 >= PROOF)
+impl FrameChain {
+    /// Whether a frame around it would have ended by `now`.
+    pub(crate) fn has_lasted(&self, now: Timestamp) -> bool {
+        self.proven_at.is_some() || now.since(self.begun.at) >= LASTS
     }
-}
-
-/// Frames, each of which begins where the one before it ended.
-struct Chain {
-    weight: u32,
-    sender: Option<ConnectionSide>,
-    said: Option<ConnectionSide>,
-    low: Option<u32>,
-    high: Option<u32>,
-    /// A header block goes on, on this stream.
-    open: Option<u32>,
-}
-
-impl Chain {
-    /// One more frame; `None`: it cannot follow. `payload` is there as far as it came whole.
-    fn add(
-        &mut self,
-        frame: FrameHeader,
-        longest: u32,
-        payload: Option<&[u8]>,
-        scratch: &mut HeaderBlock,
-    ) -> Option<()> {
-        let goes_on = frame.kind == frame::CONTINUATION && self.open == Some(frame.stream);
-        // No one sends frames that say nothing.
-        let empty =
-            frame.len == 0 && (frame.kind == frame::HEADERS || (frame.kind == frame::DATA && !frame.ends_stream()));
-        if !frame.is_plausible(longest)
-            || empty
-            || goes_on != (frame.kind == frame::CONTINUATION || self.open.is_some())
-        {
-            return None;
-        }
-        if frame.stream != 0 {
-            let (low, high) = (self.low.unwrap_or(frame.stream), self.high.unwrap_or(frame.stream));
-            if frame.stream > low.saturating_add(SPREAD) || high > frame.stream.saturating_add(SPREAD) {
-                return None;
-            }
-            (self.low, self.high) = (Some(low.min(frame.stream)), Some(high.max(frame.stream)));
-        }
-        self.weight += if frame.has_fixed_length() { 2 } else { 1 };
-        if frame.is_block() {
-            self.open = (!frame.has(frame::END_HEADERS)).then_some(frame.stream);
-            let whole = frame.kind != frame::CONTINUATION && frame.has(frame::END_HEADERS);
-            if let Some(payload) = payload.filter(|_| whole) {
-                self.block(frame, payload, scratch)?;
-            }
-        }
-        Some(())
-    }
-
-    /// A whole block must decode, and be its sender's.
-    fn block(&mut self, frame: FrameHeader, payload: &[u8], scratch: &mut HeaderBlock) -> Option<()> {
-        let (_, fragment) = frame::fragment(frame, payload).ok()?;
-        let mut decoder = HpackDecoder::new();
-        decoder.forget();
-        decoder.decode(fragment, scratch).ok()?;
-        let said = if frame.kind == frame::PUSH_PROMISE { Some(ConnectionSide::Server) } else { sender_of(scratch) };
-        let Some(said) = said else { return Some(()) };
-        if self.sender.is_some_and(|sender| sender != said) {
-            return None;
-        }
-        (self.sender, self.said) = (Some(said), Some(said));
-        self.weight += 1;
-        Some(())
-    }
-}
-
-/// Who sends such a block: requests and responses have different pseudo-headers (RFC 9113 §8.3).
-fn sender_of(block: &HeaderBlock) -> Option<ConnectionSide> {
-    block.fields().find_map(|field| match field.name? {
-        b":method" | b":path" | b":scheme" | b":authority" | b":protocol" => Some(ConnectionSide::Client),
-        b":status" | b"grpc-status" => Some(ConnectionSide::Server),
-        _ => None,
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::ConnectionSide;
 
     fn wire(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
         let len = (payload.len() as u32).to_be_bytes();
@@ -293,15 +267,16 @@ mod tests {
     const HALF_KNOWN: SearchKnowledge =
         SearchKnowledge { longest: frame::USUAL_MAX, newest: Some(9), sender: Some(ConnectionSide::Client) };
 
-    /// Where in the stream the boundary is.
-    fn search(pieces: &[&[u8]], known: SearchKnowledge) -> Option<(u64, FoundBoundary)> {
+    /// Where in the stream the first weighty chain begins, and whose it says that it is.
+    fn search(pieces: &[&[u8]], known: SearchKnowledge) -> Option<(u64, Option<ConnectionSide>)> {
         let mut search = BoundarySearch::default();
         let mut offset = 0;
         for (n, bytes) in pieces.iter().enumerate() {
-            let chunk = StreamChunk { at: Timestamp(0), offset, bytes, counted: false };
+            let at = Timestamp(n as i64 * 1_000_000_000);
+            search.take(&StreamChunk { at, offset, bytes, counted: false }, n as u64, known);
             offset += bytes.len() as u64;
-            if let Some(found) = search.take(&chunk, n as u64, known) {
-                return Some((search.first + found.at as u64, found));
+            if let Some(chain) = search.chain(at).filter(|chain| search.is_weighty(chain, known)) {
+                return Some((chain.begun.offset, chain.said));
             }
         }
         None
@@ -317,8 +292,7 @@ mod tests {
         let bytes = [&tail[..], &request(5), &request(7)].concat();
         for cut in 1..bytes.len() {
             let pieces: Vec<_> = bytes.chunks(cut).collect();
-            let (at, found) = search(&pieces, UNKNOWN).unwrap();
-            assert_eq!((at, found.sender), (tail.len() as u64, Some(ConnectionSide::Client)), "{cut}");
+            assert_eq!(search(&pieces, UNKNOWN), Some((tail.len() as u64, Some(ConnectionSide::Client))), "{cut}");
         }
     }
 
@@ -342,7 +316,8 @@ mod tests {
             let mut search = BoundarySearch::default();
             for (n, piece) in bytes.chunks(1448).enumerate() {
                 let chunk = StreamChunk { at: Timestamp(0), offset: n as u64 * 1448, bytes: piece, counted: false };
-                assert_eq!(search.take(&chunk, n as u64, UNKNOWN), None);
+                search.take(&chunk, n as u64, UNKNOWN);
+                assert!(search.chain(Timestamp(0)).is_none_or(|chain| chain.weight < PROOF));
                 assert!(search.kept() < 4 * MAX_HELD, "{}", search.kept());
             }
         }
@@ -358,7 +333,7 @@ mod tests {
                 StreamChunk { at: Timestamp(n as i64), offset: 100 + n as u64 * 10, bytes: piece, counted: false };
             search.take(&chunk, n as u64, UNKNOWN);
         }
-        for (event, piece) in search.pieces(3) {
+        for (event, piece) in search.pieces(103) {
             assert_eq!(piece.offset, 103 + out.len() as u64);
             assert_eq!(piece.at, Timestamp(event as i64));
             out.extend_from_slice(piece.bytes);

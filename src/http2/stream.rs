@@ -10,10 +10,11 @@
 //!
 //! Knows one stream only; which there are is in `streams`.
 
+use super::message::BlockMessage;
 use crate::exchange::fields::KnownFields;
 use crate::exchange::{ExchangeContext, room};
 use crate::flow::Timestamp;
-use crate::grpc::{GrpcFlavour, MessageCounter};
+use crate::grpc::{self, GrpcFlavour, MessageCounter};
 use crate::record::{
     ConnectionSide, EarlyEnd, EndedHow, Exchange, GrpcCall, MissingParts, StreamReset, Trust, UnansweredReason, Weird,
     WeirdSet,
@@ -180,6 +181,36 @@ impl Http2Stream {
     pub(super) fn answer_to_unary(&mut self, status: Option<u16>) {
         if self.flavour == Some(GrpcFlavour::ConnectUnary) && status != Some(200) {
             self.response.messages = Some(MessageCounter::of(GrpcFlavour::ConnectUnary));
+        }
+    }
+
+    /// What a block of the server says of a call.
+    pub(super) fn call_status(&mut self, message: &BlockMessage<'_>, bad: bool, cx: &mut ExchangeContext) {
+        let status = message.grpc_status.and_then(grpc::status);
+        let late_found = status.is_some();
+        let Some(exchange) = self.exchange.as_mut() else { return };
+        if late_found && exchange.grpc.is_none() {
+            let target = exchange.request.as_ref().and_then(|request| grpc::method(&request.target));
+            exchange.grpc.get_or_insert_default().method = target;
+        }
+        let hides = status.is_none() && (message.hidden > 0 || bad);
+        let Some(call) = exchange.grpc.as_mut() else { return };
+        if call.method.is_none() {
+            call.method = exchange.request.as_ref().and_then(|request| grpc::method(&request.target));
+        }
+        call.status = call.status.or(status);
+        if let Some(text) = message.grpc_message {
+            call.message = (!text.is_empty()).then(|| cx.redactor.prose(&grpc::message(text)));
+        }
+        if let Some(name) = message.grpc_encoding {
+            call.encoding = Some(cx.redactor.text(name));
+        }
+        if hides
+            && self.response.begun
+            && exchange.response.is_some()
+            && let Some(http2) = exchange.http2.as_mut()
+        {
+            http2.unknown.push("grpc-status");
         }
     }
 

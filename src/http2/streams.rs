@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use compact_str::format_compact;
 
+use super::chain::{TouchedStream, TouchingFrame};
 use super::half::BlockHead;
 use super::message::BlockMessage;
 use super::stream::{Http2Stream, StreamEnd};
@@ -49,6 +50,8 @@ pub(super) struct Http2Streams {
     /// Streams may be open, or have been, that we saw nothing of.
     lossy: bool,
     late: bool,
+    /// Frames of the client are missing: there may be streams that only the server has frames of.
+    pub(super) asks_missing: bool,
     /// The client may still send header blocks on streams that are not in `map`.
     loose_ends: bool,
     connect_ns: Option<u64>,
@@ -91,6 +94,7 @@ impl Http2Streams {
             last_processed: None,
             lossy: late,
             late,
+            asks_missing: late,
             loose_ends: late,
             connect_ns,
             client_ip,
@@ -165,6 +169,27 @@ impl Http2Streams {
     /// Whether frames on `id`, which is not open, may begin something.
     fn may_open(&self, id: u32) -> bool {
         id > self.floor && !self.gone.contains(&id) && (self.lossy || id > self.newest)
+    }
+
+    /// Whether the server may send such a frame, as far as it is known what its client asked.
+    pub(super) fn may_come(&self, touched: &TouchedStream) -> bool {
+        let id = touched.stream;
+        let unknown = self.asks_missing || id.is_multiple_of(2) || id <= self.floor || self.gone.contains(&id);
+        match touched.frame {
+            _ if unknown => true,
+            TouchingFrame::Asks => false,
+            TouchingFrame::Other => id <= self.newest,
+            TouchingFrame::Answers | TouchingFrame::Block | TouchingFrame::Data => self.awaits(touched),
+        }
+    }
+
+    /// Whether such a frame of the server is the next one of a stream that is open.
+    pub(super) fn awaits(&self, touched: &TouchedStream) -> bool {
+        self.map.get(&touched.stream).is_some_and(|stream| match touched.frame {
+            TouchingFrame::Answers => !stream.response.begun,
+            TouchingFrame::Block | TouchingFrame::Data => !stream.response.ended,
+            TouchingFrame::Asks | TouchingFrame::Other => false,
+        })
     }
 
     pub(super) fn on_block(&mut self, arrived: Arrived<'_>, cx: &mut ExchangeContext) {
@@ -429,6 +454,7 @@ impl Http2Streams {
     /// Frames of `side` are missing: they may have been any stream's, and streams may have come and gone in them.
     pub(super) fn on_hole(&mut self, side: ConnectionSide, at: Timestamp, cx: &mut ExchangeContext) {
         self.lossy = true;
+        self.asks_missing |= side == ConnectionSide::Client;
         if side == ConnectionSide::Server {
             self.unsure(at);
         }
@@ -462,6 +488,13 @@ impl Http2Streams {
         } else if self.may_open(id) {
             self.loose_ends = true;
             self.forget(id);
+        }
+    }
+
+    /// Its client reset a stream whose answer may have come before.
+    pub(super) fn doubt_reset(&mut self, id: u32) {
+        if let Some(stream) = self.map.get_mut(&id) {
+            (stream.doubtful, stream.holed) = (true, true);
         }
     }
 
@@ -559,36 +592,4 @@ fn request_of(
     request.bytes = head.wire;
     request.last = head.newest.max(head.begun.at);
     request
-}
-
-impl Http2Stream {
-    /// What a block of the server says of a call.
-    fn call_status(&mut self, message: &BlockMessage<'_>, bad: bool, cx: &mut ExchangeContext) {
-        let status = message.grpc_status.and_then(grpc::status);
-        let late_found = status.is_some();
-        let Some(exchange) = self.exchange.as_mut() else { return };
-        if late_found && exchange.grpc.is_none() {
-            let target = exchange.request.as_ref().and_then(|request| grpc::method(&request.target));
-            exchange.grpc.get_or_insert_default().method = target;
-        }
-        let hides = status.is_none() && (message.hidden > 0 || bad);
-        let Some(call) = exchange.grpc.as_mut() else { return };
-        if call.method.is_none() {
-            call.method = exchange.request.as_ref().and_then(|request| grpc::method(&request.target));
-        }
-        call.status = call.status.or(status);
-        if let Some(text) = message.grpc_message {
-            call.message = (!text.is_empty()).then(|| cx.redactor.prose(&grpc::message(text)));
-        }
-        if let Some(name) = message.grpc_encoding {
-            call.encoding = Some(cx.redactor.text(name));
-        }
-        if hides
-            && self.response.begun
-            && exchange.response.is_some()
-            && let Some(http2) = exchange.http2.as_mut()
-        {
-            http2.unknown.push("grpc-status");
-        }
-    }
 }

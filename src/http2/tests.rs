@@ -325,7 +325,7 @@ fn trailers_whose_request_was_not_seen_are_no_request() {
             [answer(1, END, "201"), answer(3, END, "200"), answer(5, END, "200"), answer(7, END, "200")].concat(),
         )
         .records();
-    assert_eq!(lines(&records), ["1 - 201", "3 GET /b 200", "5 GET /c 200", "7 GET /d 200"]);
+    assert_eq!(lines(&records), ["3 GET /b 200", "5 GET /c 200", "7 GET /d 200"]);
 }
 
 #[test]
@@ -500,8 +500,9 @@ fn what_was_known_before_a_hole_is_known_behind_it_only_if_no_header_block_can_h
             bench = bench.send(CLIENT, bytes);
         }
         let bench = bench.lose(CLIENT, lost).send(CLIENT, [behind, control.clone(), control.clone()].concat());
-        let records = bench.records();
-        let last = records.iter().max_by_key(|record| record.http2.as_ref().unwrap().stream).unwrap();
+        let records = bench.send(SERVER, [3, 5].map(|stream| answer(stream, END, "200")).concat()).records();
+        let asked = records.iter().filter(|record| record.request.is_some());
+        let last = asked.max_by_key(|record| record.http2.as_ref().unwrap().stream).unwrap();
         let target = last.request.as_ref().map(|request| request.target.as_str());
         let known = last.http2.as_ref().unwrap().stream > 1 && target == Some("/a");
         assert_eq!(known, is_known, "{before:02x?} {lost} {:?}", lines(&records));

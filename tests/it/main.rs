@@ -29,6 +29,7 @@ mod feed;
 mod flows;
 mod fluentd;
 mod followed;
+mod forged;
 mod fuzz_corpus;
 mod golden;
 mod grafana;

@@ -31,7 +31,8 @@ impl HttpSession {
                 cx.protocols.count(tls::name(chunk.bytes));
                 self.hand_over(NotHttp::Tls, cx)
             }
-            DetectedStart::H2 if self.client.is_none() => {
+            // Where the beginning was not seen the preface may be part of a body; then both directions must speak HTTP/2.
+            DetectedStart::H2 if self.client.is_none() && conn.origins_known => {
                 let to = NextProtocol::Http2(self.proxied);
                 self.handover =
                     Some(Box::new(ProtocolHandover { to, from, begins: chunk.offset, reached: chunk.offset }));
