@@ -80,7 +80,7 @@ impl Pairing {
     }
 
     /// Whether a hole has room for two of the client's shortest requests: one that waits sent one of them.
-    fn may_be_several(&self) -> bool {
+    pub(super) fn may_be_several(&self) -> bool {
         let holes = self.doubt.iter().flat_map(|doubt| &doubt.holes);
         holes.filter(|hole| hole.of_requests).any(|hole| hole.len >= 2 * self.shortest_request)
     }

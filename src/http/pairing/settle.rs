@@ -320,6 +320,7 @@ impl Pairing {
     fn merge(&mut self, left: &mut Vec<LeftQueue>) -> Option<u64> {
         let label = self.label();
         let (mut merged, mut by_habit) = (false, false);
+        let several = self.may_be_several();
         while let Some(run) = self.next_known_run() {
             merged = true;
             by_habit |= !self.doubt.as_ref().is_some_and(|doubt| doubt.is_apart_by_size(run, 0));
@@ -332,7 +333,7 @@ impl Pairing {
             self.doubt = None;
         }
         self.counted |= !by_habit;
-        if by_habit && !self.client_is_known_to_wait() {
+        if by_habit && (several || !self.client_is_known_to_wait()) {
             self.presumed.get_or_insert(label);
         }
         if by_habit && !self.habit.is_known() {
