@@ -90,6 +90,8 @@ pub(super) struct Pairing {
     counted: bool,
     /// It rests on what the client did before, and nothing confirmed it since; what a pair is called then.
     presumed: Option<Trust>,
+    /// And a hole had room for several requests of a client of which nothing was seen.
+    several: bool,
     /// When the newest whole response ended, the longest that one took, and how often nothing was under way for much longer.
     last_end: Option<Timestamp>,
     longest_wait: u64,
@@ -346,9 +348,15 @@ impl Pairing {
         self.doubt.is_some()
     }
 
+    /// Bytes of the server that look like a response, and are none that is believed.
+    pub(super) fn response_passed_over(&mut self) {
+        self.response_hole.iter_mut().for_each(Lost::pass);
+    }
+
     /// Bytes of the client that look like a request, and are none that is believed: if it is one, its client did not wait.
     pub(super) fn request_passed_over(&mut self, left: &mut Vec<LeftQueue>) {
         self.requests_lost(None);
+        self.request_gap.iter_mut().for_each(Lost::pass);
         self.exceeds(1, left);
     }
 

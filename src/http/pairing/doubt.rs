@@ -42,6 +42,8 @@ pub(super) struct RunHole {
     pub before: u32,
     pub run: u32,
     pub len: u64,
+    /// As many may be among them at least, whatever their size.
+    pub passed: i64,
     pub of_requests: bool,
 }
 

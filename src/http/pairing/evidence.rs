@@ -70,8 +70,7 @@ impl Pairing {
         if request.ack.is_none_or(|had| had > response.start) {
             return Ok(());
         }
-        let known = !self.habit.is_supposed() || !self.may_be_several();
-        let Some(most) = self.habit.most(request.opens).filter(|_| known) else { return Ok(()) };
+        let Some(most) = self.habit.most(request.opens) else { return Ok(()) };
         let by = response.place.number + most - request.place.number;
         if (request.place.run, response.place.run) == (self.asked.run, self.answered.run) {
             self.note_ahead(by, request.opens && request.ack == Some(response.start));
@@ -79,7 +78,7 @@ impl Pairing {
         self.limit(request.place.run, response.place.run, by, Grade::Habit)
     }
 
-    /// Whether a hole has room for two of the client's shortest requests: one that waits sent one of them.
+    /// Whether a hole has room for two of the client's shortest requests. One that waits sent one.
     pub(super) fn may_be_several(&self) -> bool {
         let holes = self.doubt.iter().flat_map(|doubt| &doubt.holes);
         holes.filter(|hole| hole.of_requests).any(|hole| hole.len >= 2 * self.shortest_request)

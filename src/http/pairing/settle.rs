@@ -21,6 +21,8 @@ pub(super) struct MissingMessages {
     likely: i64,
     /// At most, by their size.
     most: Option<i64>,
+    /// As many were passed over, and one is lost: the most is not less.
+    passed: i64,
     /// How many bytes they have.
     len: Option<u64>,
 }
@@ -47,8 +49,10 @@ impl Pairing {
     pub(super) fn begin_request_run(&mut self, offset: u64, left: &mut Vec<LeftQueue>) {
         let Some(lost) = self.request_gap.take() else { return };
         let len = lost.before(offset);
-        let most = len.and_then(|len| self.asked_sizes.most_in(len, SMALLER_REQUEST));
-        let missing = MissingMessages { certain: i64::from(lost.whole), likely: i64::from(lost.whole), most, len };
+        let most =
+            len.and_then(|len| self.asked_sizes.most_in(len, SMALLER_REQUEST)).map(|most| most.max(lost.passed()));
+        let (whole, passed) = (i64::from(lost.whole), lost.passed());
+        let missing = MissingMessages { certain: whole, likely: whole, most, passed, len };
         self.begin_run(|it| &mut it.asked, missing, true, left);
     }
 
@@ -68,13 +72,15 @@ impl Pairing {
         let hole = self.response_hole.filter(|_| !self.may_have_switched());
         let len = hole.and_then(|lost| lost.before(offset));
         let most = len.and_then(|len| self.answered_sizes.most_in(len, SMALLER_RESPONSE));
+        let passed = hole.map_or(0, |lost| lost.passed());
+        let most = most.map(|most| most.max(passed));
         let interims = self.largest_interim.unwrap_or(0).saturating_mul(2);
         let held_one = len.is_some() && hole.is_some_and(|lost| lost.at_first() >= LARGE.max(interims));
         // A client that asks when it has an answer has asked where the hole ends.
         let asks = self.habit.asks_when_answered(self.largest_interim.is_some());
         let had_one = len.is_some() && self.group.ack == Some(offset) && asks;
         let final_ones = held_one || had_one;
-        MissingMessages { certain: 0, likely: i64::from(final_ones), most, len }
+        MissingMessages { certain: 0, likely: i64::from(final_ones), most, passed, len }
     }
 
     /// The next message is the first of a run, unless it is known how many are missing before it.
@@ -101,7 +107,7 @@ impl Pairing {
             let _: Result<_, _> = doubt.limit(before, run, -missing.certain, Grade::Certain);
             let _: Result<_, _> = doubt.limit(before, run, -missing.likely, Grade::Sized);
             if let Some(len) = missing.len {
-                doubt.holes.push(RunHole { before, run, len, of_requests });
+                doubt.holes.push(RunHole { before, run, len, passed: missing.passed, of_requests });
             }
         }
     }
@@ -110,13 +116,13 @@ impl Pairing {
     fn measure(&mut self) -> Result<(), Conflict> {
         let Some(doubt) = &mut self.doubt else { return Ok(()) };
         for at in 0..doubt.holes.len() {
-            let Some(RunHole { before, run, len, of_requests }) = doubt.holes.get(at).copied() else { break };
+            let Some(RunHole { before, run, len, passed, of_requests }) = doubt.holes.get(at).copied() else { break };
             let most = match of_requests {
                 true => self.asked_sizes.most_in(len, SMALLER_REQUEST),
                 false => self.answered_sizes.most_in(len, SMALLER_RESPONSE),
             };
             if let Some(most) = most {
-                doubt.limit(run, before, most, Grade::Sized)?;
+                doubt.limit(run, before, most.max(passed), Grade::Sized)?;
             }
         }
         Ok(())
@@ -335,6 +341,7 @@ impl Pairing {
         self.counted |= !by_habit;
         if by_habit && (several || !self.client_is_known_to_wait()) {
             self.presumed.get_or_insert(label);
+            self.several |= several && self.habit.is_supposed();
         }
         if by_habit && !self.habit.is_known() {
             self.trial.get_or_insert(label);
@@ -515,7 +522,7 @@ impl Pairing {
     pub(super) fn start_over(&mut self, left: &mut Vec<LeftQueue>) {
         let newest = self.slots.back().map(|s| s.place);
         self.doubt = None;
-        (self.counted, self.presumed) = (false, None);
+        (self.counted, self.presumed, self.several) = (false, None, false);
         self.answered.run = 0;
         (self.latest, self.response_gap) = (None, true);
         self.ahead = None;

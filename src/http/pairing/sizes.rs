@@ -53,19 +53,31 @@ pub(super) struct Lost {
     pub whole: bool,
     /// From where to where the first ones are, if a message ended before them.
     hole: Option<(u64, u64)>,
+    /// Segments behind them that begin like a message and were passed over.
+    passed: i64,
 }
 
 impl Lost {
     /// These bytes as well as those `before` them; nothing is known of them unless a message ended before the hole.
     pub(super) fn behind(before: Option<Self>, hole: Option<(u64, u64)>) -> Self {
-        let Some(before) = before else { return Self { whole: hole.is_some(), hole } };
+        let Some(before) = before else { return Self { whole: hole.is_some(), hole, passed: 0 } };
         let joined = before.hole.zip(hole).filter(|(one, two)| one.1 == two.0).map(|(one, two)| (one.0, two.1));
-        Self { whole: before.whole || hole.is_some(), hole: joined.or(before.hole) }
+        Self { whole: before.whole || hole.is_some(), hole: joined.or(before.hole), passed: before.passed }
     }
 
     /// How many bytes there are before the next message, at `offset`, if that is all that is known to be whole messages.
     pub(super) fn before(&self, offset: u64) -> Option<u64> {
         self.hole.and_then(|(begin, _)| offset.checked_sub(begin))
+    }
+
+    /// One more segment that begins like a message is passed over.
+    pub(super) fn pass(&mut self) {
+        self.passed += 1;
+    }
+
+    /// How many messages there may be whatever their size: those that were passed over, and one before them.
+    pub(super) fn passed(&self) -> i64 {
+        if self.passed == 0 { 0 } else { self.passed + i64::from(self.hole.is_some()) }
     }
 
     /// How many of them were lost at the first place, where a message begins.

@@ -146,7 +146,9 @@ impl Pairing {
         let open = (over || !self.habit.waits()) && (self.doubt.is_some() || self.has_halves());
         // What was lost since explains that; what the client did before the first loss speaks for them.
         let explained = over && !(self.doubt.is_none() && self.is_gapless()) && self.habit.was_seen();
-        if (open || self.ends_too_late()) && !explained {
+        // It may have asked for several things at once; only an end with as many responses speaks against it.
+        let unsure = self.several && !over;
+        if ((open || self.ends_too_late()) && !explained) || unsure {
             // A response too few or too many: one more may be missing than was thought.
             return self.fail(left);
         }

@@ -170,7 +170,11 @@ impl HttpSession {
             (self.reader(from).joined, self.reader(from).passed) = (false, None);
             return 0;
         }
-        cx.ledger.unproven += u64::from(chunk.fresh && self.message_kind(from, start).is_some());
+        let unproven = chunk.fresh && self.message_kind(from, start).is_some();
+        cx.ledger.unproven += u64::from(unproven);
+        if unproven && start == DetectedStart::Response {
+            self.pairing.response_passed_over();
+        }
         if chunk.fresh && start == DetectedStart::Request && self.kind(from) != Some(HeadKind::Response) {
             self.pairing.request_passed_over(&mut cx.left);
             self.emit_left(cx);
