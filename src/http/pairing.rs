@@ -323,7 +323,7 @@ impl Pairing {
         } else if follows {
             self.group.more += 1;
         }
-        if self.doubt.is_some() || self.trial.is_some() {
+        if self.doubt.is_some() || self.trial.is_some() || self.response_gap {
             self.exceeds(self.group.more, left);
         }
         if let Some(not_had) = self.group.not_had.filter(|_| follows && self.trial.is_none()) {

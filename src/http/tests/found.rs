@@ -470,3 +470,17 @@ fn what_nothing_confirms_is_never_complete() {
     let lines = wire.lines(CloseReason::EndOfCapture);
     assert!(!lines.iter().any(|line| line.ends_with("complete")), "{lines:?}");
 }
+
+/// A client that waited so far asks for three things at once behind a lost response: it is not taken for one that waits.
+#[test]
+fn what_is_asked_at_once_behind_a_lost_response_says_that_its_client_does_not_wait() {
+    let mut wire = Wire::new();
+    for n in 0..10 {
+        wire.client(&get(&format!("/{n}"))).server(&status(200));
+    }
+    wire.client(&get("/10")).lose(FromHigh, 300);
+    (11..14).for_each(|n| _ = wire.client(&get(&format!("/{n}"))));
+    wire.lose(FromHigh, 300).client(&get("/14")).server(&status(212));
+    let lines = wire.lines(CloseReason::EndOfCapture);
+    assert!(!lines.iter().any(|line| line.starts_with("GET /14 212")), "{lines:?}");
+}
