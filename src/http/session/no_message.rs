@@ -259,8 +259,9 @@ fn fills(kind: HeadKind, bytes: &[u8]) -> bool {
         let digits = value.iter().take_while(|b| b.is_ascii_digit()).count();
         std::str::from_utf8(value.get(..digits)?).ok()?.parse::<u64>().ok()
     });
-    let bodyless = kind == HeadKind::Request
-        || [&b" 1"[..], b" 204", b" 304"].iter().any(|s| head.get(8..).is_some_and(|h| h.starts_with(s)));
+    // Behind a 101 there is another protocol.
+    let bodyless = |status: &[u8]| [&b" 100"[..], b" 102", b" 103", b" 204", b" 304"].contains(&status);
+    let bodyless = kind == HeadKind::Request || head.get(8..12).is_some_and(bodyless);
     rest.is_empty() || announced.map_or(!bodyless, |len| len >= rest.len() as u64)
 }
 
