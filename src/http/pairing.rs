@@ -80,7 +80,7 @@ pub(super) struct Pairing {
     /// Sizes of heads of requests and of responses.
     asked_sizes: Sizes,
     /// The shortest head of a request, with its target; 0 before the first.
-    shortest_request: u64,
+    shortest_request: u32,
     /// Those of requests without a body.
     bodyless_sizes: Sizes,
     answered_sizes: Sizes,
@@ -92,10 +92,10 @@ pub(super) struct Pairing {
     presumed: Option<Trust>,
     /// And a hole had room for several requests of a client of which nothing was seen.
     several: bool,
-    /// When the newest whole response ended, the longest that one took, and how often nothing was under way for much longer.
-    last_end: Option<Timestamp>,
+    /// When the newest whole response ended (0: none did), the longest that one took, and how often nothing was under way for much longer.
+    last_end: i64,
     longest_wait: u64,
-    idle_times: u32,
+    idle_times: u8,
     /// The loss was that we joined late.
     joined_late: bool,
     /// A response was judged, or something was lost.
@@ -473,7 +473,8 @@ impl Pairing {
     /// A head of a request: how long it is, and its target.
     pub(super) fn request_head(&mut self, whole: u64, target: u64, has_body: bool) {
         let len = whole - target;
-        self.shortest_request = if self.shortest_request == 0 { whole } else { self.shortest_request.min(whole) };
+        let shortest = u32::try_from(whole).unwrap_or(u32::MAX);
+        self.shortest_request = if self.shortest_request == 0 { shortest } else { self.shortest_request.min(shortest) };
         self.asked_sizes.learn(len);
         if !has_body {
             self.bodyless_sizes.learn(len);

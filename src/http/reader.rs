@@ -1,5 +1,7 @@
 //! Where the parser is in one stream.
 
+use std::num::NonZeroU64;
+
 use crate::flow::Timestamp;
 use crate::ledger::NotHttp;
 
@@ -76,6 +78,18 @@ pub(super) struct Turn {
     pub heard: u64,
 }
 
+impl Turn {
+    /// None was seen.
+    const UNKNOWN: Self = Self { at: 0, heard: u64::MAX };
+
+    /// The opposite side spoke up to `heard`, having had all up to `at`.
+    pub(super) fn note(&mut self, at: u64, heard: u64) {
+        if at > self.at || self.heard == u64::MAX {
+            *self = Self { at, heard };
+        }
+    }
+}
+
 /// One stream.
 #[derive(Debug, Default)]
 pub(super) struct StreamReader {
@@ -84,10 +98,10 @@ pub(super) struct StreamReader {
     pub buffer: Vec<u8>,
     /// Nothing was read yet, and the capture began later than the stream.
     pub joined: bool,
-    /// Where its newest turn begins, if that was seen.
-    pub turn: Option<Turn>,
-    /// What the first bytes acknowledge that were passed over since the last message.
-    pub passed: Option<u64>,
+    /// Where its newest turn begins.
+    pub turn: Turn,
+    /// One more than what the first bytes acknowledge that were passed over since the last message.
+    pub passed: Option<NonZeroU64>,
     /// How far `buffer` was searched for its end.
     pub scanned: usize,
     /// Where the head under way began.
@@ -113,23 +127,33 @@ pub(super) struct StreamReader {
 impl StreamReader {
     /// A stream of which nothing was seen yet; whether its beginning is known.
     pub(super) fn new(origin_known: bool) -> Self {
-        Self { joined: !origin_known, turn: origin_known.then(Turn::default), ..Self::default() }
+        Self {
+            joined: !origin_known,
+            turn: if origin_known { Turn::default() } else { Turn::UNKNOWN },
+            ..Self::default()
+        }
     }
 
     /// Whether a turn begins with `chunk`.
     pub(super) fn begins_turn(&self, chunk: &EventBytes<'_>) -> bool {
-        !self.is_passed(chunk)
-            && self.turn.is_some_and(|turn| turn.at >= chunk.offset && chunk.ack.is_none_or(|ack| ack >= turn.heard))
+        let Turn { at, heard } = self.turn;
+        let known = heard != u64::MAX;
+        known && !self.is_passed(chunk) && at >= chunk.offset && chunk.ack.is_none_or(|ack| ack >= heard)
+    }
+
+    /// Bytes that acknowledge `ack` are passed over.
+    pub(super) fn pass(&mut self, ack: Option<u64>) {
+        self.passed = NonZeroU64::new(ack.unwrap_or(0).saturating_add(1));
     }
 
     /// Whether `chunk` was sent when no more had been received than with bytes that were passed over.
     pub(super) fn is_passed(&self, chunk: &EventBytes<'_>) -> bool {
-        self.passed.is_some_and(|passed| chunk.ack.is_some_and(|ack| ack <= passed))
+        self.passed.is_some_and(|passed| chunk.ack.is_some_and(|ack| ack < passed.get()))
     }
 
     /// Whether `chunk` was sent when more had been received than when the first bytes were that were passed over.
     pub(super) fn has_received_more(&self, chunk: &EventBytes<'_>) -> bool {
-        self.passed.is_some_and(|passed| chunk.ack.is_none_or(|ack| ack > passed))
+        self.passed.is_some_and(|passed| chunk.ack.is_none_or(|ack| ack >= passed.get()))
     }
 
     /// How many of the next bytes are not looked at, whatever they are.

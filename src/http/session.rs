@@ -21,7 +21,7 @@ use super::detect::{DetectedStart, classify, classify_proxy};
 use super::head::HeadKind;
 use super::inside::InsideBody;
 use super::pairing::{Pairing, ResponseTarget};
-use super::reader::{EventBytes, ReaderState, Seek, StreamReader, Turn};
+use super::reader::{EventBytes, ReaderState, Seek, StreamReader};
 
 pub(super) use self::heads::MessageContext;
 
@@ -275,10 +275,7 @@ impl HttpSession {
     /// The opposite side's next turn begins where this was sent. An interim response ends none: a body may follow it.
     fn note_turn(&mut self, from: Direction, chunk: &EventBytes<'_>) {
         let Some(at) = chunk.ack.filter(|_| !is_interim_start(chunk.bytes)) else { return };
-        let turn = &mut self.reader(from.flip()).turn;
-        if turn.is_none_or(|turn| at > turn.at) {
-            *turn = Some(Turn { at, heard: chunk.offset + chunk.bytes.len() as u64 });
-        }
+        self.reader(from.flip()).turn.note(at, chunk.offset + chunk.bytes.len() as u64);
     }
 
     /// Takes some bytes from the front of `chunk`; says how many.
@@ -347,7 +344,7 @@ impl HttpSession {
         if self.reader(from).body_untouched && kind == HeadKind::Response && self.may_be_bodyless(chunk.bytes) {
             self.contradict_by_body(cx);
             self.framing_lost(from, kind, chunk.offset, cx);
-            self.reader(from).passed = chunk.ack;
+            self.reader(from).pass(chunk.ack);
             return 0;
         }
         let reader = self.reader(from);

@@ -3,28 +3,28 @@
 //! This limits a count from above, as the client's habit does: it is likely, not certain.
 
 /// Heads that must have been seen before their sizes are believed.
-const ENOUGH: u32 = 2;
+const ENOUGH: u16 = 2;
 /// Heads that must have been seen before one of the same size is believed where a body may be.
-const USUAL: u32 = 2;
+const USUAL: u16 = 2;
 /// A request may be smaller by this many eighths than the smallest that was seen (a HEAD after GETs has fewer fields). So
 /// may a response (one without content).
-pub(super) const SMALLER_REQUEST: u32 = 3;
-pub(super) const SMALLER_RESPONSE: u32 = 4;
+pub(super) const SMALLER_REQUEST: u16 = 3;
+pub(super) const SMALLER_RESPONSE: u16 = 4;
 /// No message is smaller (RFC 9112 §3: `GET / HTTP/1.1`, an empty line).
-const LEAST: u32 = 18;
+const LEAST: u16 = 18;
 
 /// Sizes of the heads of one stream, without what varies from message to message (a request's target).
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sizes {
-    least: u32,
-    most: u32,
-    seen: u32,
+    least: u16,
+    most: u16,
+    seen: u16,
 }
 
 impl Sizes {
     /// A whole head of `len` such bytes.
     pub(super) fn learn(&mut self, len: u64) {
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let len = u16::try_from(len).unwrap_or(u16::MAX);
         self.least = if self.seen == 0 { len } else { self.least.min(len) };
         self.most = self.most.max(len);
         self.seen = self.seen.saturating_add(1);
@@ -37,7 +37,7 @@ impl Sizes {
 
     /// The most messages that `len` bytes can hold if none is smaller than the least that was seen by more than this
     /// many `eighths`. The more these differ, the smaller the next may be. At least 1.
-    pub(super) fn most_in(&self, len: u64, eighths: u32) -> Option<i64> {
+    pub(super) fn most_in(&self, len: u64, eighths: u16) -> Option<i64> {
         let margin = self.least / 8 * eighths + (self.most - self.least) / 2;
         let least = self.least.saturating_sub(margin).max(LEAST);
         let most = i64::try_from(len / u64::from(least)).unwrap_or(i64::MAX);
@@ -54,7 +54,7 @@ pub(super) struct Lost {
     /// From where to where the first ones are, if a message ended before them.
     hole: Option<(u64, u64)>,
     /// Segments behind them that begin like a message and were passed over.
-    passed: i64,
+    passed: u32,
 }
 
 impl Lost {
@@ -72,12 +72,12 @@ impl Lost {
 
     /// One more segment that begins like a message is passed over.
     pub(super) fn pass(&mut self) {
-        self.passed += 1;
+        self.passed = self.passed.saturating_add(1);
     }
 
     /// How many messages there may be whatever their size: those that were passed over, and one before them.
     pub(super) fn passed(&self) -> i64 {
-        if self.passed == 0 { 0 } else { self.passed + i64::from(self.hole.is_some()) }
+        if self.passed == 0 { 0 } else { i64::from(self.passed) + i64::from(self.hole.is_some()) }
     }
 
     /// How many of them were lost at the first place, where a message begins.

@@ -14,7 +14,7 @@ use super::{LeftQueue, OrphanResponse, Pairing, RequestSlot};
 const TRIAL: usize = 32;
 const TRIAL_UNSEEN: usize = 200;
 /// So often a client must have let so many times the longest wait pass before it asked again (and this many nanoseconds).
-const IDLE_TIMES: u32 = 4;
+const IDLE_TIMES: u8 = 4;
 const IDLE_WAITS: u64 = 4;
 const IDLE: u64 = 1_000_000;
 /// So long nothing came on a connection that owes a response (nanoseconds): it owes none.
@@ -54,8 +54,10 @@ impl Pairing {
 
     /// The next request comes `at`: a server that lets a client wait for so long, again and again, owes it nothing.
     pub(super) fn note_idle(&mut self, at: Timestamp) {
-        let Some(ended) = self.last_end.filter(|_| self.presumed.is_some() && self.is_even()) else { return };
-        if at.since(ended) >= IDLE.max(self.longest_wait.saturating_mul(IDLE_WAITS)) {
+        if self.presumed.is_none() || self.last_end == 0 || !self.is_even() {
+            return;
+        }
+        if at.since(Timestamp(self.last_end)) >= IDLE.max(self.longest_wait.saturating_mul(IDLE_WAITS)) {
             self.idle_times += 1;
             if self.idle_times >= IDLE_TIMES {
                 self.order_is_shown();
@@ -67,7 +69,8 @@ impl Pairing {
     pub(super) fn note_wait(&mut self, number: u64) {
         let Some(exchange) = self.slot(number).and_then(|slot| slot.exchange.as_ref()) else { return };
         let wait = exchange.in_order().map(|(request, response)| response.first.since(request.first));
-        self.last_end = exchange.end();
+        let ended = exchange.end();
+        self.last_end = ended.map_or(0, |at| at.0);
         self.longest_wait = self.longest_wait.max(wait.unwrap_or(0));
     }
 

@@ -187,8 +187,9 @@ impl HttpSession {
         if skipped > 0 && self.kind(from) == Some(HeadKind::Response) {
             self.pairing.unread(chunk.offset, chunk.ack);
         }
-        let passed = chunk.ack.unwrap_or(0);
-        self.reader(from).passed.get_or_insert(passed);
+        if self.reader(from).passed.is_none() {
+            self.reader(from).pass(chunk.ack);
+        }
         cx.ledger.resync += skipped as u64;
         skipped
     }
