@@ -38,11 +38,12 @@ const volatile u32 has_exit = 0;    /* connect_exit is attached */
 #define MOST_ERRNO 133
 
 enum outcome { ESTABLISHED, FAILED, CLOSED };
+/* Each writes its entry in another place: one may come in the middle of the other where the kernel can be preempted. */
+enum writer { BEGIN, EXIT };
 enum flags { PATH_CUT = 1, ARGS_CUT = 2 };
 
 /* Little-endian, without holes; src/connects/entry.rs knows the same. */
 struct entry {
-    u64 seq;            /* 1, 2, … of this CPU, of those that found room in the ring */
     u64 start, end;     /* CLOCK_MONOTONIC; end 0: not known */
     u64 born;           /* the process, CLOCK_BOOTTIME */
     u8 saddr[16], daddr[16]; /* IPv4 in the first four */
@@ -56,6 +57,9 @@ struct entry {
     u32 nonblocking;    /* connect() has returned before it was known */
     char text[TEXT + ARGS]; /* name, host name, groups, groups_v1, paths (innermost first), each with a NUL; arguments */
 };
+
+/* Raised at once: a softirq that ends one connect may come in the middle of another program. */
+#define COUNT(counter) __sync_fetch_and_add(&(counter), 1)
 
 struct counts {
     u64 sent;           /* found room in the ring */
@@ -94,8 +98,8 @@ struct {
 
 struct {
     NUMBER(type, MAP_PER_CPU_ARRAY);
-    NUMBER(max_entries, 1);
-    TYPE(key, u32);
+    NUMBER(max_entries, 2);
+    TYPE(key, u32);     /* enum writer */
     TYPE(value, struct entry);
 } scratch SEC(".maps");
 
@@ -345,15 +349,13 @@ INLINE void send(struct entry *e)
     ONE_REGISTER(len);
     if (len > TEXT + ARGS) len = TEXT + ARGS;
     e->cpu = bpf_get_smp_processor_id();
-    e->seq = c->sent + 1;
-    if (bpf_ringbuf_output(&ring, e, __builtin_offsetof(struct entry, text) + len, 0)) c->dropped++;
-    else c->sent++;
+    if (bpf_ringbuf_output(&ring, e, __builtin_offsetof(struct entry, text) + len, 0)) COUNT(c->dropped);
+    else COUNT(c->sent);
 }
 
-INLINE struct entry *fresh(void)
+INLINE struct entry *fresh(u32 writer)
 {
-    u32 zero = 0;
-    return bpf_map_lookup_elem(&scratch, &zero);
+    return bpf_map_lookup_elem(&scratch, &writer);
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -366,14 +368,14 @@ int connect_begin(u64 *ctx)
     u32 netns = netns_of(sk);
     if (protocol != TCP || (only_netns && netns != only_netns)) return 0;
     struct task_struct *task = (void *)bpf_get_current_task();
-    struct entry *e = fresh();
+    struct entry *e = fresh(BEGIN);
     struct counts *c = count();
     if (!e || !c) return 0;
     u32 thread = (u32)bpf_get_current_pid_tgid();
     u64 inode = inode_of(sk), key = (u64)sk;
     bpf_map_update_elem(&connecting, &thread, &inode, 0);
     if (!asker(e, task)) {
-        c->own++;
+        COUNT(c->own);
         return 0;
     }
     e->start = bpf_ktime_get_ns();
@@ -381,8 +383,8 @@ int connect_begin(u64 *ctx)
     e->protocol = TCP;
     destination_of(e, sk);
     source_of(e, sk);
-    if (bpf_map_lookup_elem(&pending, &key)) c->unended++;
-    if (bpf_map_update_elem(&pending, &key, e, 0)) c->untracked++;
+    if (bpf_map_lookup_elem(&pending, &key)) COUNT(c->unended);
+    if (bpf_map_update_elem(&pending, &key, e, 0)) COUNT(c->untracked);
     return 0;
 }
 
@@ -570,11 +572,11 @@ int connect_exit(u64 *ctx)
     }
     u32 netns = netns_of(sk);
     if (only_netns && netns != only_netns) return 0;
-    struct entry *e = fresh();
+    struct entry *e = fresh(EXIT);
     struct counts *c = count();
     if (!e || !c) return 0;
     if (!asker(e, task)) {
-        c->own++;
+        COUNT(c->own);
         return 0;
     }
     if (!address_of(e, (void *)address)) return 0;

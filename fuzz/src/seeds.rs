@@ -101,13 +101,13 @@ fn conntrack() -> Vec<Vec<u8>> {
 fn connects() -> Vec<Vec<u8>> {
     let entry = |version: u8, outcome: u8, error: u8| {
         let (text, args) = (&b"curl\0web-1\0docker-0\0curl\0bin\0"[..], &b"curl\0--token\0abc\0"[..]);
-        let mut header = [0u8; 120];
-        (header[0], header[8], header[16], header[32], header[48]) = (1, 5, 9, 10, 10);
-        (header[72], header[96], header[100], header[102]) = (7, error, 99, 80);
-        (header[104], header[105], header[106]) = (version, 6, outcome);
-        (header[108], header[110], header[112], header[113]) = (text.len() as u8, args.len() as u8, 2, 1);
-        // How much of it is read at once, as the target takes it.
-        [&[200u8, 0][..], &header, text, args].concat()
+        let mut header = [0u8; 112];
+        (header[0], header[8], header[24], header[40]) = (5, 9, 10, 10);
+        (header[64], header[88], header[92], header[94]) = (7, error, 99, 80);
+        (header[96], header[97], header[98]) = (version, 6, outcome);
+        (header[100], header[102], header[104], header[105]) = (text.len() as u8, args.len() as u8, 2, 1);
+        let length = (header.len() + text.len() + args.len()) as u16;
+        [&length.to_le_bytes()[..], &header, text, args].concat()
     };
     vec![entry(4, 0, 0), entry(6, 1, 111), entry(4, 2, 0), [entry(4, 0, 0), entry(6, 0, 0)].concat()]
 }

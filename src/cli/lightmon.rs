@@ -2,10 +2,12 @@
 //! is refused. Reads no setting.
 
 use std::ffi::OsString;
+use std::fmt;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches};
 
+use crate::filter::expression::{ExpressionFault, FilterExpression};
 use crate::settings::{Format, SettingPairs};
 
 /// Its flags with one dash, as Go has them, and the names that they have here.
@@ -20,6 +22,9 @@ const FLAGS: [(&str, &str); 6] = [
 
 /// Keys of its configuration file.
 const KEYS: [&str; 8] = ["ipv6", "k8s", "format", "logPath", "docker_runtime", "docker_data", "exclude", "ebpfType"];
+
+/// Its formats, as it calls them.
+const FORMATS: [&str; 4] = ["log", "logfile", "json", "table"];
 
 /// Its flags in the way that this command line takes them; of other commands nothing changes.
 pub(super) fn with_two_dashes(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
@@ -42,9 +47,8 @@ pub(super) fn flags() -> [Arg; 8] {
     let switch = |id: &'static str, help: &'static str| {
         value(id, help).action(ArgAction::Set).num_args(0..=1).default_missing_value("true").require_equals(true)
     };
-    let words = ["log", "logfile", "json", "table"];
     [
-        value("lm_format", "As in lightmon: its lines").short('f').value_parser(words),
+        value("lm_format", "As in lightmon: its lines").short('f').value_parser(FORMATS),
         value("lm_config", "As in lightmon: read its config.yaml; flags win").short('c'),
         value("lm_log_path", "As in lightmon (-log_path): folder of its log file").long("lightmon-log-path"),
         value("lm_exclude", "As in lightmon (-exclude): leave these out").long("exclude-lightmon"),
@@ -60,30 +64,35 @@ pub(super) fn implied(
     matches: &ArgMatches,
     read: impl Fn(&str) -> std::io::Result<String>,
 ) -> Result<SettingPairs, clap::Error> {
-    let wrong = |why: String| clap::Error::raw(ErrorKind::ValueValidation, format!("{why}\n"));
+    meant(matches, read).map_err(|why| clap::Error::raw(ErrorKind::ValueValidation, format!("{why}\n")))
+}
+
+fn meant(matches: &ArgMatches, read: impl Fn(&str) -> std::io::Result<String>) -> Result<SettingPairs, LightmonFault> {
     let file = match matches.get_one::<String>("lm_config") {
         None => SettingPairs::new(),
         Some(path) => {
-            let text = read(path).map_err(|error| wrong(format!("-c: {path} cannot be read: {error}")))?;
-            config(&text).map_err(|why| wrong(format!("-c: {path}: {why}")))?
+            let text = read(path).map_err(|error| LightmonFault::Unreadable(path.clone(), error))?;
+            config(&text).map_err(|why| LightmonFault::Config(path.clone(), why))?
         }
     };
-    let given = |flag: &str, key: &str| matches.get_one::<String>(flag).or_else(|| file.get(key)).cloned();
+    // An empty value is none, as with every setting.
+    let given = |flag: &str, key: &str| {
+        let value = matches.get_one::<String>(flag).or_else(|| file.get(key));
+        value.filter(|value| !value.trim().is_empty()).cloned()
+    };
     let mut pairs = SettingPairs::new();
     let mut set = |name: &str, value: String| {
         if matches.get_one::<String>(name).is_none() {
             pairs.insert(name.to_owned(), value);
         }
     };
-    if let Some(word) = given("lm_format", "format") {
-        let format = match word.as_str() {
-            "log" | "logfile" => Format::Lightmon,
-            "json" => Format::LightmonJson,
-            "table" => Format::LightmonTable,
-            other => return Err(wrong(format!("format: {other:?} is none of log, logfile, json, table"))),
-        };
+    let folder = given("lm_log_path", "logPath");
+    // A folder for its log file says which format is meant.
+    let word = given("lm_format", "format").or_else(|| folder.is_some().then(|| "logfile".to_owned()));
+    if let Some(word) = word {
+        let format = format(word)?;
         set("FORMAT", format.word().to_owned());
-        if let Some(folder) = given("lm_log_path", "logPath").filter(|_| format == Format::Lightmon) {
+        if let Some(folder) = folder.filter(|_| format == Format::Lightmon) {
             set("SEND_LOGS_TO", "file".to_owned());
             set("FILE_PATH", format!("{}/lightmon.log", folder.trim_end_matches('/')));
             // As it rotates its own.
@@ -94,30 +103,39 @@ pub(super) fn implied(
     match given("lm_v6", "ipv6").as_deref() {
         Some("false") => set("INCLUDE_CIDRS", "0.0.0.0/0".to_owned()),
         None | Some("true") => {}
-        Some(other) => return Err(wrong(format!("ipv6: {other:?} is neither true nor false"))),
+        Some(other) => return Err(LightmonFault::Word("ipv6", other.to_owned(), &["true", "false"])),
     }
-    if let Some(text) = given("lm_exclude", "exclude").filter(|text| !text.trim().is_empty()) {
-        set("EXCLUDE", expression(&text).map_err(|why| wrong(format!("-exclude: {why}")))?);
+    if let Some(text) = given("lm_exclude", "exclude") {
+        set("EXCLUDE", expression(&text).map_err(LightmonFault::Exclude)?);
     }
     Ok(pairs)
 }
 
+fn format(word: String) -> Result<Format, LightmonFault> {
+    match word.as_str() {
+        "log" | "logfile" => Ok(Format::Lightmon),
+        "json" => Ok(Format::LightmonJson),
+        "table" => Ok(Format::LightmonTable),
+        _ => Err(LightmonFault::Word("format", word, &FORMATS)),
+    }
+}
+
 /// Its file: one `key: value` in a line.
-fn config(text: &str) -> Result<SettingPairs, String> {
+fn config(text: &str) -> Result<SettingPairs, ConfigFault> {
     let mut pairs = SettingPairs::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim_end();
         if line.trim_start().is_empty() || line.trim_start().starts_with('#') || line == "---" {
             continue;
         }
-        let (key, value) = line.split_once(':').ok_or_else(|| format!("line {number} is not `key: value`"))?;
+        let (key, value) = line.split_once(':').ok_or(ConfigFault::NoPair(number))?;
         if !KEYS.contains(&key) {
-            return Err(format!("line {number}: {key:?} is not a key of lightmon ({})", KEYS.join(", ")));
+            return Err(ConfigFault::UnknownKey(number, key.to_owned()));
         }
-        pairs.insert(
-            key.to_owned(),
-            scalar(value.trim()).ok_or_else(|| format!("line {number}: the quote is not closed"))?,
-        );
+        let value = scalar(value.trim()).ok_or(ConfigFault::OpenQuote(number))?;
+        if pairs.insert(key.to_owned(), value).is_some() {
+            return Err(ConfigFault::Twice(number, key.to_owned()));
+        }
     }
     Ok(pairs)
 }
@@ -134,7 +152,7 @@ fn scalar(value: &str) -> Option<String> {
 }
 
 /// Its filter as an expression of EXCLUDE: groups by `;`, in a group either `&&` or `||`, and four keys.
-fn expression(text: &str) -> Result<String, String> {
+fn expression(text: &str) -> Result<String, ExcludeFault> {
     let mut groups = Vec::new();
     for group in outside_quotes(text, ";")? {
         if group.trim().is_empty() {
@@ -142,41 +160,44 @@ fn expression(text: &str) -> Result<String, String> {
         }
         let (all, any) = (outside_quotes(group, "&&")?, outside_quotes(group, "||")?);
         let (conditions, operator) = match (all.len() > 1, any.len() > 1) {
-            (true, true) => {
-                return Err(format!("{:?} has both && and ||: make two groups of it with `;`", group.trim()));
-            }
+            (true, true) => return Err(ExcludeFault::Mixed(group.trim().to_owned())),
             (true, false) => (all, " && "),
             (false, _) => (any, " || "),
         };
         let tests: Vec<_> = conditions.into_iter().map(condition).collect::<Result<_, _>>()?;
         groups.push(tests.join(operator));
     }
-    if groups.is_empty() { Err(format!("{text:?} says nothing")) } else { Ok(groups.join("; ")) }
+    if groups.is_empty() { Err(ExcludeFault::Nothing(text.to_owned())) } else { Ok(groups.join("; ")) }
 }
 
-fn condition(text: &str) -> Result<String, String> {
+fn condition(text: &str) -> Result<String, ExcludeFault> {
     let text = text.trim();
-    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is no `key=value`"))?;
+    let shown = || text.to_owned();
+    let (key, value) = text.split_once('=').ok_or_else(|| ExcludeFault::NoPair(shown()))?;
     let (key, value) = (key.trim(), value.trim());
     let quoted = |quote: char| value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
     let bare = quoted('\'').or_else(|| quoted('"')).unwrap_or(value);
     if bare.is_empty() {
-        return Err(format!("{text:?} has no value: it would fit everything"));
+        return Err(ExcludeFault::NoValue(shown()));
     }
     if bare.contains(['\'', '"']) {
-        return Err(format!("{text:?}: quotes go around the whole value"));
+        return Err(ExcludeFault::InnerQuote(shown()));
     }
     let operator = match key {
         "dport" | "dip" | "keyword" => "=",
         // A part of the name is enough.
         "container" => "~",
-        other => return Err(format!("{other:?} is none of dport, dip, keyword, container")),
+        other => return Err(ExcludeFault::UnknownKey(other.to_owned())),
     };
-    Ok(format!("{key}{operator}'{bare}'"))
+    let test = format!("{key}{operator}'{bare}'");
+    match FilterExpression::parse(&test) {
+        Ok(_) => Ok(test),
+        Err(bad) => Err(ExcludeFault::Value(shown(), bad.why)),
+    }
 }
 
 /// The parts between the marks that are in no quotes.
-fn outside_quotes<'a>(text: &'a str, mark: &str) -> Result<Vec<&'a str>, String> {
+fn outside_quotes<'a>(text: &'a str, mark: &str) -> Result<Vec<&'a str>, ExcludeFault> {
     let (mut parts, mut start, mut quote) = (Vec::new(), 0, None);
     let mut at = 0;
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
@@ -195,16 +216,85 @@ fn outside_quotes<'a>(text: &'a str, mark: &str) -> Result<Vec<&'a str>, String>
         at += next.len_utf8();
     }
     if quote.is_some() {
-        return Err(format!("{text:?}: a quote is not closed"));
+        return Err(ExcludeFault::OpenQuote(text.to_owned()));
     }
     parts.push(text.get(start..).unwrap_or_default());
     Ok(parts)
 }
 
+/// What its user wrote and cannot be meant. None of it helps to try again.
+#[derive(Debug)]
+enum LightmonFault {
+    Unreadable(String, std::io::Error),
+    Config(String, ConfigFault),
+    Word(&'static str, String, &'static [&'static str]),
+    Exclude(ExcludeFault),
+}
+
+/// What is wrong in its file, each with its line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum ConfigFault {
+    NoPair(u32),
+    OpenQuote(u32),
+    UnknownKey(u32, String),
+    Twice(u32, String),
+}
+
+/// What is wrong with its filter, each with the part that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum ExcludeFault {
+    NoPair(String),
+    NoValue(String),
+    InnerQuote(String),
+    OpenQuote(String),
+    Mixed(String),
+    Nothing(String),
+    UnknownKey(String),
+    Value(String, ExpressionFault),
+}
+
+impl fmt::Display for LightmonFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(path, error) => write!(f, "-c: {path} cannot be read: {error}"),
+            Self::Config(path, why) => write!(f, "-c: {path}: {why}"),
+            Self::Word(key, word, words) => write!(f, "{key}: {word:?} is none of {}", words.join(", ")),
+            Self::Exclude(why) => write!(f, "-exclude: {why}"),
+        }
+    }
+}
+
+impl fmt::Display for ConfigFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPair(line) => write!(f, "line {line} is not `key: value`"),
+            Self::OpenQuote(line) => write!(f, "line {line}: the quote is not closed"),
+            Self::UnknownKey(line, key) => {
+                write!(f, "line {line}: {key:?} is not a key of lightmon ({})", KEYS.join(", "))
+            }
+            Self::Twice(line, key) => write!(f, "line {line}: {key} is there twice"),
+        }
+    }
+}
+
+impl fmt::Display for ExcludeFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPair(part) => write!(f, "{part:?} is no `key=value`"),
+            Self::NoValue(part) => write!(f, "{part:?} has no value: it would fit everything"),
+            Self::InnerQuote(part) => write!(f, "{part:?}: quotes go around the whole value"),
+            Self::OpenQuote(part) => write!(f, "{part:?}: a quote is not closed"),
+            Self::Mixed(group) => write!(f, "{group:?} has both && and ||: make two groups of it with `;`"),
+            Self::Nothing(text) => write!(f, "{text:?} says nothing"),
+            Self::UnknownKey(key) => write!(f, "{key:?} is none of dport, dip, keyword, container"),
+            Self::Value(part, why) => write!(f, "{part:?}: {why}"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::expression::FilterExpression;
 
     #[test]
     fn its_filters_are_expressions_here() {
@@ -235,13 +325,15 @@ mod tests {
             ("dip=\"10.0.0.1\" && dport=80; dip=\"10", "not closed"),
             (";", "says nothing"),
             ("dport=80 &&", "`key=value`"),
+            ("dport!=80", "\"dport!\" is none of"),
+            ("dport=99999", "\"dport=99999\": dport: \"99999\": not a port"),
+            ("dport=80,dip=1.2.3.4", "not a port"),
+            ("dport=x", "not a port"),
+            ("dip=10.0.0.0/33", "not an IP address or network"),
+            ("dip=nowhere", "not an IP address or network"),
         ] {
-            let why = expression(text).unwrap_err();
+            let why = expression(text).unwrap_err().to_string();
             assert!(why.contains(word), "{text}: {why}");
-        }
-        // Ports and addresses are typed by EXCLUDE itself.
-        for text in ["dport=99999", "dport=x", "dip=10.0.0.0/33", "dip=nowhere"] {
-            assert!(FilterExpression::parse(&expression(text).unwrap()).is_err(), "{text}");
         }
     }
 
@@ -258,8 +350,9 @@ mod tests {
             ("ipv6", "line 1 is no"),
             ("a\nformat: 'x", "line 1 is no"),
             ("format: 'x", "not closed"),
+            ("format: json\n\nformat: table", "line 3: format is there twice"),
         ] {
-            assert!(config(text).unwrap_err().contains(word), "{text}");
+            assert!(config(text).unwrap_err().to_string().contains(word), "{text}");
         }
     }
 
@@ -291,5 +384,9 @@ mod tests {
         assert_eq!(found.get("FORMAT").map(String::as_str), Some("lightmon-table"));
         assert!(parse("podtap connects -exclude nonsense").unwrap_err().to_string().contains("-exclude: \"nonsense\""));
         assert_eq!(parse("podtap connects --format ecs -f json").unwrap().get("FORMAT"), None);
+        let found = parse("podtap connects -log_path /logs").unwrap();
+        assert_eq!(found.get("FILE_PATH").map(String::as_str), Some("/logs/lightmon.log"));
+        let found = parse("podtap connects -f log -log_path= -exclude=").unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
     }
 }

@@ -17,8 +17,6 @@ use crate::ledger::ConnectLedger;
 use crate::record::{ConnectRecord, ConnectResult, NetworkDirection, Process, Record, SeenBy};
 use crate::redact::Redactor;
 
-/// More CPUs than any machine has; entries that name a higher one are none of ours.
-const MAX_CPUS: usize = 8192;
 /// Users whose name is remembered.
 const MAX_USERS: usize = 65_536;
 
@@ -67,9 +65,7 @@ pub struct ConnectEngine {
     config: ConnectConfig,
     own_ips: Vec<IpAddr>,
     clocks: KernelClocks,
-    /// The last number read of each CPU.
-    last: Vec<u64>,
-    /// How many all CPUs had sent when the program's counters were read last.
+    /// How many entries all CPUs had sent when the program's counters were read last.
     sent: u64,
     /// When that was.
     counted_at: Timestamp,
@@ -80,8 +76,8 @@ pub struct ConnectEngine {
 impl ConnectEngine {
     /// `own_ips` decides the direction.
     pub fn new(config: ConnectConfig, own_ips: Vec<IpAddr>) -> Self {
-        let (clocks, last, sent, counted_at, ledger, out) = Default::default();
-        Self { config, own_ips, clocks, last, sent, counted_at, ledger, out }
+        let (clocks, sent, counted_at, ledger, out) = Default::default();
+        Self { config, own_ips, clocks, sent, counted_at, ledger, out }
     }
 
     /// The records made so far; the caller takes them out.
@@ -116,43 +112,29 @@ impl ConnectEngine {
 
     /// One entry of the ring.
     pub fn handle_entry(&mut self, bytes: &[u8]) {
-        self.ledger.read += 1;
-        let entry = ConnectEntry::read(bytes).filter(|entry| (entry.cpu as usize) < MAX_CPUS);
-        let Some(entry) = entry else {
-            self.ledger.events = self.ledger.events.saturating_add(1);
+        (self.ledger.read, self.ledger.events) = (self.ledger.read + 1, self.ledger.events + 1);
+        let Some(entry) = ConnectEntry::read(bytes) else {
             self.ledger.unreadable += 1;
             return;
         };
-        self.number(entry.cpu as usize, entry.seq);
         self.ledger.recorded += 1;
         let record = self.record(&entry);
         self.out.push(record.into());
     }
 
-    /// Numbers of one CPU follow each other; a jump is what was sent and never read.
-    fn number(&mut self, cpu: usize, seq: u64) {
-        if self.last.len() <= cpu {
-            self.last.resize(cpu + 1, 0);
-        }
-        let Some(last) = self.last.get_mut(cpu) else { return };
-        self.ledger.events = self.ledger.events.saturating_add(seq.saturating_sub(*last));
-        *last = seq.max(*last);
-    }
-
-    /// The program's counters, of each CPU. `at_the_end`: nothing more is written, and the ring was read to its end.
+    /// The program's counters, of each CPU. `at_the_end`: nothing more is written, and the ring was read to its end. So what was
+    /// sent and not read is lost: the ledger does not add up. None where they could not be read.
     pub fn handle_counts(&mut self, counts: &[KernelCounts], at_the_end: bool) {
-        let sum = |of: fn(&KernelCounts) -> u64| counts.iter().map(of).sum::<u64>();
-        let dropped = sum(|c| c.dropped);
-        self.ledger.events += dropped.saturating_sub(self.ledger.dropped);
-        self.ledger.dropped = dropped.max(self.ledger.dropped);
-        (self.ledger.untracked, self.ledger.unended) = (sum(|c| c.untracked), sum(|c| c.unended));
-        self.ledger.own = sum(|c| c.own);
-        self.sent = sum(|c| c.sent);
-        if at_the_end {
-            for (cpu, counts) in counts.iter().enumerate().take(MAX_CPUS) {
-                self.number(cpu, counts.sent);
-            }
+        if counts.is_empty() {
+            return;
         }
+        let sum = |of: fn(&KernelCounts) -> u64| counts.iter().map(of).sum::<u64>();
+        let ledger = &mut self.ledger;
+        ledger.dropped = sum(|c| c.dropped).max(ledger.dropped);
+        (ledger.untracked, ledger.unended, ledger.own) = (sum(|c| c.untracked), sum(|c| c.unended), sum(|c| c.own));
+        self.sent = sum(|c| c.sent);
+        let sent = if at_the_end { self.sent } else { 0 };
+        ledger.events = sent.max(ledger.read) + ledger.dropped;
     }
 
     /// The program's counters are about to be read.
@@ -162,12 +144,7 @@ impl ConnectEngine {
 
     /// Every connect whose result was known at this time was read; none where more wait to be read.
     pub fn read_up_to(&self) -> Option<Timestamp> {
-        (self.numbered() >= self.sent).then_some(self.counted_at)
-    }
-
-    /// How many entries all CPUs have sent, by the numbers of those that were read.
-    pub fn numbered(&self) -> u64 {
-        self.last.iter().fold(0, |sum, last| sum.saturating_add(*last))
+        (self.ledger.read >= self.sent).then_some(self.counted_at)
     }
 
     fn record(&self, entry: &ConnectEntry<'_>) -> ConnectRecord {
@@ -220,10 +197,10 @@ impl ConnectEngine {
         let mut hash = Sha256::new();
         hash.update((self.config.observer_id.len() as u64).to_be_bytes());
         hash.update(&self.config.observer_id);
-        for number in [u64::from(entry.cpu), entry.seq, entry.start, u64::from(entry.tid), entry.born] {
+        for number in [u64::from(entry.cpu), entry.start, u64::from(entry.tid), entry.born] {
             hash.update(number.to_be_bytes());
         }
-        // The counters begin again with each start of podtap, and clocks of the kernel with each boot.
+        // Clocks of the kernel begin again with each boot.
         hash.update(at(entry.start, self.clocks.monotonic).0.div_euclid(1_000_000_000).to_be_bytes());
         let digest = hash.finalize();
         CompactString::from(URL_SAFE_NO_PAD.encode(digest.get(..12).unwrap_or_default()))

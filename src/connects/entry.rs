@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::flow::{Endpoint, IpProtocol};
 
 /// Bytes in front of the texts.
-pub const HEADER: usize = 120;
+pub const HEADER: usize = 112;
 /// Of texts and arguments together.
 const MAX_TEXT: usize = 2048;
 /// The longest entry.
@@ -28,8 +28,6 @@ pub enum ConnectOutcome {
 /// One connect. Texts are as in the kernel's memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectEntry<'a> {
-    /// 1, 2, … on this CPU.
-    pub seq: u64,
     /// CPU that wrote it.
     pub cpu: u32,
     /// CLOCK_MONOTONIC in nanoseconds.
@@ -85,42 +83,41 @@ impl<'a> ConnectEntry<'a> {
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
         let (header, texts) = bytes.split_at_checked(HEADER)?;
         let header = EntryHeader(header);
-        let (text_len, args_len) = (usize::from(header.u16(108)?), usize::from(header.u16(110)?));
+        let (text_len, args_len) = (usize::from(header.u16(100)?), usize::from(header.u16(102)?));
         let (text, rest) = texts.split_at_checked(text_len)?;
         let mut names = EntryNames(text);
-        let is_v4 = match header.u8(104)? {
+        let is_v4 = match header.u8(96)? {
             4 => true,
             6 => false,
             _ => return None,
         };
-        let outcome = match header.u8(106)? {
+        let outcome = match header.u8(98)? {
             0 => ConnectOutcome::Established,
             1 => ConnectOutcome::Failed,
             2 => ConnectOutcome::Closed,
             _ => return None,
         };
-        let (flags, counts) = (header.u8(107)?, [header.u8(112)?, header.u8(113)?, header.u8(114)?]);
+        let (flags, counts) = (header.u8(99)?, [header.u8(104)?, header.u8(105)?, header.u8(106)?]);
         let (name, hostname) = (names.next()?, names.next()?);
         let groups = names.take(counts[1])?;
         let groups_v1 = names.take(counts[2])?;
         let path = names.take(counts[0])?;
         Some(Self {
-            seq: header.u64(0)?,
-            cpu: header.u32(64)?,
-            start: header.u64(8)?,
-            end: header.u64(16)?,
-            born: header.u64(24)?,
-            netns: header.u32(68)?,
-            pid: header.u32(72)?,
-            tid: header.u32(76)?,
-            parent: header.u32(80)?,
-            own_pid: header.u32(84)?,
-            user: header.u32(88)?,
-            mounts: header.u32(92)?,
-            error: header.u32(96)?.cast_signed(),
-            protocol: IpProtocol(header.u8(105)?),
-            source: Endpoint { ip: header.ip(32, is_v4)?, port: header.u16(100)? },
-            destination: Endpoint { ip: header.ip(48, is_v4)?, port: header.u16(102)? },
+            cpu: header.u32(56)?,
+            start: header.u64(0)?,
+            end: header.u64(8)?,
+            born: header.u64(16)?,
+            netns: header.u32(60)?,
+            pid: header.u32(64)?,
+            tid: header.u32(68)?,
+            parent: header.u32(72)?,
+            own_pid: header.u32(76)?,
+            user: header.u32(80)?,
+            mounts: header.u32(84)?,
+            error: header.u32(88)?.cast_signed(),
+            protocol: IpProtocol(header.u8(97)?),
+            source: Endpoint { ip: header.ip(24, is_v4)?, port: header.u16(92)? },
+            destination: Endpoint { ip: header.ip(40, is_v4)?, port: header.u16(94)? },
             outcome,
             path_cut: flags & PATH_CUT != 0,
             args_cut: flags & ARGS_CUT != 0,

@@ -3,16 +3,16 @@
 //! Every name, operator and value is checked when the text is read, so that nothing widens or narrows silently. Compares
 //! only; what a record says for a key is in `seen`.
 
+mod fault;
 mod key;
 mod parse;
 mod seen;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-
 use ipnet::IpNet;
 
+pub use self::fault::{BadExpression, BadValue, ExpectedPart, ExpressionFault, ValueFault};
 use self::key::{NumberKey, TextKey, WhichEnds};
 pub use self::seen::{RecordSurroundings, is_of_kind};
 use crate::glob::Glob;
@@ -23,23 +23,6 @@ use crate::settings::{OnlyKind, StatusPattern};
 pub const MAX_LENGTH: usize = 16 << 10;
 /// Deepest nesting of parentheses and negations.
 pub const MAX_DEPTH: usize = 50;
-
-/// A text that is no expression: its writer's fault.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadExpression {
-    /// The character where it goes wrong, from 1.
-    pub column: usize,
-    /// What is wrong there, and what may be written.
-    pub why: String,
-}
-
-impl fmt::Display for BadExpression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "character {}: {}", self.column, self.why)
-    }
-}
-
-impl std::error::Error for BadExpression {}
 
 /// What a record must be like.
 #[derive(Clone, Debug, PartialEq)]

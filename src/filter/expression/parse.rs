@@ -13,8 +13,9 @@
 
 use ipnet::IpNet;
 
-use super::key::{ExpressionKey, KEYS, NumberKey, TextKey, key, near};
-use super::{BadExpression, Compare, ExpressionNode, MAX_DEPTH, MAX_LENGTH, Numbers, Test};
+use super::fault::{BadExpression, BadValue, ExpectedPart, ExpressionFault, ValueFault};
+use super::key::{ExpressionKey, NumberKey, TextKey, key};
+use super::{Compare, ExpressionNode, MAX_DEPTH, MAX_LENGTH, Numbers, Test};
 use crate::glob::Glob;
 use crate::record::Dataset;
 use crate::settings::{IpNetwork, OnlyKind, StatusPattern};
@@ -27,11 +28,11 @@ const MARKS_BEHIND_VALUES: &str = "()&|;,'\"";
 pub(super) fn parse(text: &str) -> Result<ExpressionNode, BadExpression> {
     let mut parser = Parser { text, at: 0, depth: 0 };
     if text.len() > MAX_LENGTH {
-        return Err(parser.bad(format!("longer than {MAX_LENGTH} bytes")));
+        return Err(parser.bad(ExpressionFault::TooLong));
     }
     let node = parser.list()?;
     parser.blank();
-    if parser.rest().is_empty() { Ok(node) } else { Err(parser.expected("`&&`, `||`, `;` or the end")) }
+    if parser.rest().is_empty() { Ok(node) } else { Err(parser.expected(ExpectedPart::Joint)) }
 }
 
 struct Parser<'a> {
@@ -50,19 +51,17 @@ impl<'a> Parser<'a> {
         self.at += self.rest().len() - self.rest().trim_start().len();
     }
 
-    fn bad(&self, why: impl Into<String>) -> BadExpression {
+    fn bad(&self, why: ExpressionFault) -> BadExpression {
         self.bad_at(self.at, why)
     }
 
-    fn bad_at(&self, at: usize, why: impl Into<String>) -> BadExpression {
+    fn bad_at(&self, at: usize, why: ExpressionFault) -> BadExpression {
         let before = self.text.get(..at).unwrap_or_default();
-        BadExpression { column: before.chars().count() + 1, why: why.into() }
+        BadExpression { column: before.chars().count() + 1, why }
     }
 
-    fn expected(&self, what: &str) -> BadExpression {
-        let found: String = self.rest().chars().take(20).collect();
-        let found = if found.is_empty() { "the end".to_owned() } else { format!("{found:?}") };
-        self.bad(format!("expected {what}, found {found}"))
+    fn expected(&self, part: ExpectedPart) -> BadExpression {
+        self.bad(ExpressionFault::Expected(part, self.rest().chars().take(20).collect()))
     }
 
     /// Takes a mark, if it comes next.
@@ -116,7 +115,7 @@ impl<'a> Parser<'a> {
 
     fn one(&mut self) -> Result<ExpressionNode, BadExpression> {
         if self.depth >= MAX_DEPTH {
-            return Err(self.bad(format!("nested deeper than {MAX_DEPTH}")));
+            return Err(self.bad(ExpressionFault::TooDeep));
         }
         self.depth += 1;
         let node = if self.mark("!") || self.word("not") {
@@ -124,7 +123,7 @@ impl<'a> Parser<'a> {
         } else if self.mark("(") {
             let inner = self.list()?;
             if !self.mark(")") {
-                return Err(self.expected("`)`"));
+                return Err(self.expected(ExpectedPart::Close));
             }
             inner
         } else {
@@ -138,7 +137,7 @@ impl<'a> Parser<'a> {
         self.blank();
         let (start, name) = (self.at, bare(self.rest()));
         if name.is_empty() {
-            return Err(self.expected("a name such as status or host"));
+            return Err(self.expected(ExpectedPart::Name));
         }
         self.at += name.len();
         let operator = self.operator();
@@ -147,20 +146,20 @@ impl<'a> Parser<'a> {
         {
             return Ok(ExpressionNode::Test(Test::Kind(kind)));
         }
-        let Some(key) = key(name) else { return Err(self.bad_at(start, unknown(name))) };
+        let Some(key) = key(name) else { return Err(self.bad_at(start, ExpressionFault::UnknownKey(name.to_owned()))) };
         let Some(operator) = operator else {
-            return Err(self.expected(&format!("`=`, `!=`, `~`, `<` or `>` behind {name}")));
+            return Err(self.expected(ExpectedPart::Operator(name.to_owned())));
         };
         self.blank();
         let value_at = self.at;
         let values = self.values()?;
-        let wrong = |parser: &Self, why: String| parser.bad_at(value_at, format!("{name}: {why}"));
         let (negated, test) = match operator {
             Operator::Is { negated } => (negated, one_of(key, &values)),
             Operator::Has { negated } => (negated, contains(key, &values)),
             Operator::Than(compare) => (false, bounded(key, compare, &values)),
         };
-        let test = ExpressionNode::Test(test.map_err(|why| wrong(self, why))?);
+        let test = test.map_err(|why| self.bad_at(value_at, ExpressionFault::Value(name.to_owned(), why)))?;
+        let test = ExpressionNode::Test(test);
         Ok(if negated { ExpressionNode::Not(Box::new(test)) } else { test })
     }
 
@@ -194,13 +193,13 @@ impl<'a> Parser<'a> {
         let Some(quote) = rest.chars().next().filter(|c| matches!(c, '\'' | '"')) else {
             let word = until(rest, MARKS_BEHIND_VALUES);
             self.at += word.len();
-            return if word.is_empty() { Err(self.expected("a value")) } else { Ok(word) };
+            return if word.is_empty() { Err(self.expected(ExpectedPart::Value)) } else { Ok(word) };
         };
         let inner = rest.get(1..).unwrap_or_default();
-        let Some(end) = inner.find(quote) else { return Err(self.bad(format!("the quote {quote} is not closed"))) };
+        let Some(end) = inner.find(quote) else { return Err(self.bad(ExpressionFault::OpenQuote(quote))) };
         self.at += end + 2;
         let value = inner.get(..end).unwrap_or_default();
-        if value.is_empty() { Err(self.bad("an empty value")) } else { Ok(value) }
+        if value.is_empty() { Err(self.bad(ExpressionFault::EmptyValue)) } else { Ok(value) }
     }
 }
 
@@ -232,22 +231,15 @@ fn joined(mut nodes: Vec<ExpressionNode>, join: impl Fn(Vec<ExpressionNode>) -> 
     }
 }
 
-fn unknown(name: &str) -> String {
-    let shown: String = name.chars().take(40).collect();
-    let meant = near(name).map_or(String::new(), |near| format!("; did you mean {near}?"));
-    let names: Vec<_> = KEYS.iter().map(|(name, _)| *name).collect();
-    format!("{shown:?} is not a key{meant} (keys: {}; alone: {})", names.join(", "), OnlyKind::WORDS.join(", "))
+fn each<T>(values: &[&str], read: impl Fn(&str) -> Result<T, BadValue>) -> Result<Vec<T>, ValueFault> {
+    values.iter().map(|value| read(value).map_err(|why| ValueFault::Bad((*value).to_owned(), why))).collect()
 }
 
-fn each<T>(values: &[&str], read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
-    values.iter().map(|value| read(value).map_err(|why| format!("{value:?}: {why}"))).collect()
-}
-
-fn one_of(key: ExpressionKey, values: &[&str]) -> Result<Test, String> {
+fn one_of(key: ExpressionKey, values: &[&str]) -> Result<Test, ValueFault> {
     Ok(match key {
         ExpressionKey::Ip(ends) => Test::Ip(ends, each(values, network)?),
         ExpressionKey::Port(ends) => Test::Port(ends, Numbers::OneOf(each(values, port)?)),
-        ExpressionKey::Status => Test::Status(each(values, |text| StatusPattern::try_from(text.to_owned()))?),
+        ExpressionKey::Status => Test::Status(each(values, status)?),
         ExpressionKey::Text(text) => Test::Text(text, each(values, |value| glob(text, value))?),
         ExpressionKey::Number(number) => {
             Test::Number(number, Numbers::OneOf(each(values, |text| quantity(number, text))?))
@@ -255,42 +247,46 @@ fn one_of(key: ExpressionKey, values: &[&str]) -> Result<Test, String> {
     })
 }
 
-fn contains(key: ExpressionKey, values: &[&str]) -> Result<Test, String> {
+fn contains(key: ExpressionKey, values: &[&str]) -> Result<Test, ValueFault> {
     match (key, values) {
         (ExpressionKey::Text(text), [part]) => Ok(Test::Contains(text, part.to_ascii_lowercase())),
-        (ExpressionKey::Text(_), _) => Err("`~` takes one value".to_owned()),
+        (ExpressionKey::Text(_), _) => Err(ValueFault::OneText),
         (ExpressionKey::Ip(_) | ExpressionKey::Port(_) | ExpressionKey::Status | ExpressionKey::Number(_), _) => {
-            Err("`~` is for texts; use `=`".to_owned())
+            Err(ValueFault::TextsOnly)
         }
     }
 }
 
-fn bounded(key: ExpressionKey, compare: Compare, values: &[&str]) -> Result<Test, String> {
-    let [value] = values else { return Err("`<` and `>` take one value".to_owned()) };
-    let named = |why: String| format!("{value:?}: {why}");
+fn bounded(key: ExpressionKey, compare: Compare, values: &[&str]) -> Result<Test, ValueFault> {
+    let [value] = values else { return Err(ValueFault::OneBound) };
+    let named = |why: BadValue| ValueFault::Bad((*value).to_owned(), why);
     match key {
         ExpressionKey::Status => {
-            let status = value.parse().map_err(|_| named("not a status code".to_owned()))?;
+            let status = value.parse().map_err(|_| named(BadValue::Status))?;
             Ok(Test::StatusIs(compare, status))
         }
         ExpressionKey::Port(ends) => Ok(Test::Port(ends, Numbers::Bound(compare, port(value).map_err(named)?))),
         ExpressionKey::Number(number) => {
             Ok(Test::Number(number, Numbers::Bound(compare, quantity(number, value).map_err(named)?)))
         }
-        ExpressionKey::Ip(_) | ExpressionKey::Text(_) => Err("`<` and `>` are for numbers; use `=`".to_owned()),
+        ExpressionKey::Ip(_) | ExpressionKey::Text(_) => Err(ValueFault::NumbersOnly),
     }
 }
 
-fn network(text: &str) -> Result<IpNet, String> {
-    IpNetwork::try_from(text.to_owned()).map(|network| network.0)
+fn network(text: &str) -> Result<IpNet, BadValue> {
+    IpNetwork::try_from(text.to_owned()).map(|network| network.0).map_err(BadValue::Setting)
 }
 
-fn port(text: &str) -> Result<u16, String> {
-    text.parse().ok().filter(|port| *port > 0).ok_or_else(|| "not a port".to_owned())
+fn status(text: &str) -> Result<StatusPattern, BadValue> {
+    StatusPattern::try_from(text.to_owned()).map_err(BadValue::Setting)
+}
+
+fn port(text: &str) -> Result<u16, BadValue> {
+    text.parse().ok().filter(|port| *port > 0).ok_or(BadValue::Port)
 }
 
 /// Closed sets are checked: a word that no record can have would leave out nothing, or everything.
-fn glob(key: TextKey, text: &str) -> Result<Glob, String> {
+fn glob(key: TextKey, text: &str) -> Result<Glob, BadValue> {
     let datasets = Dataset::ALL.map(|dataset| dataset.name().trim_start_matches("podtap."));
     let words: &[&str] = match key {
         TextKey::Dataset => &datasets,
@@ -316,20 +312,20 @@ fn glob(key: TextKey, text: &str) -> Result<Glob, String> {
         | TextKey::Process
         | TextKey::User => &[],
         // As its predecessor did: a part of it is enough.
-        TextKey::Keyword => return Glob::ignoring_case(&format!("*{text}*")).map_err(|bad| bad.why.to_owned()),
+        TextKey::Keyword => return Glob::ignoring_case(&format!("*{text}*")).map_err(|bad| BadValue::Glob(bad.why)),
     };
     let is_exact = matches!(key, TextKey::Path | TextKey::Url | TextKey::Route | TextKey::Connection);
     let glob = if is_exact { Glob::new(text) } else { Glob::ignoring_case(text) };
-    let glob = glob.map_err(|bad| bad.why.to_owned())?;
+    let glob = glob.map_err(|bad| BadValue::Glob(bad.why))?;
     if words.is_empty() || words.iter().any(|word| glob.matches(word.as_bytes())) {
         Ok(glob)
     } else {
-        Err(format!("none of {}", words.join(", ")))
+        Err(BadValue::NoneOf(words.to_vec()))
     }
 }
 
 /// `250ms`, `1.5s`, `2m`, a bare number of milliseconds; `10k`, `1.5MB`, `4MiB`, a bare number of bytes.
-fn quantity(key: NumberKey, text: &str) -> Result<u64, String> {
+fn quantity(key: NumberKey, text: &str) -> Result<u64, BadValue> {
     const TIMES: [(&str, f64); 7] =
         [("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9), ("", 1e6)];
     const BYTES: [(&str, f64); 10] = [
@@ -355,11 +351,10 @@ fn quantity(key: NumberKey, text: &str) -> Result<u64, String> {
     let number: Option<f64> = number.parse().ok();
     match (number, factor) {
         (Some(number), Some(factor)) if number * factor < 1e19 => Ok((number * factor).round() as u64),
-        (Some(_), Some(_)) => Err("too large".to_owned()),
+        (Some(_), Some(_)) => Err(BadValue::TooLarge),
         (Some(_), None) => {
-            let names: Vec<_> = units.iter().map(|(name, _)| *name).filter(|name| !name.is_empty()).collect();
-            Err(format!("unknown unit; known are {}", names.join(", ")))
+            Err(BadValue::Unit(units.iter().map(|(name, _)| *name).filter(|name| !name.is_empty()).collect()))
         }
-        (None, _) => Err("not a number".to_owned()),
+        (None, _) => Err(BadValue::Number),
     }
 }

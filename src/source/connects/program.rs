@@ -135,7 +135,7 @@ impl LoadedProgram {
     /// Whether the program has written more than was read.
     pub(super) fn has_unread(&self, connects: &ConnectEngine) -> bool {
         let sent: u64 = self.counts().iter().map(|counts| counts.sent).sum();
-        sent > connects.numbered()
+        sent > connects.ledger().read
     }
 
     /// Hands the counters on.
