@@ -33,8 +33,9 @@ use crate::record::{Exchange, Trust};
 use self::doubt::Doubt;
 use self::evidence::{Ahead, Heard};
 use self::habit::Habit;
-use self::sizes::{Lost, Sizes};
+use self::sizes::{HeadSizes, Lost};
 pub(super) use self::slot::{LeftQueue, MessagePlace, OrphanResponse, RequestSlot, ResponseTarget};
+use self::trial::Presumed;
 
 /// Most requests of one connection that wait for their response, and most responses that wait for their request.
 pub(super) const MAX_PENDING: usize = 256;
@@ -77,25 +78,15 @@ pub(super) struct Pairing {
     /// Responses may be missing before the next one, those that a hole held among them.
     response_gap: bool,
     response_hole: Option<Lost>,
-    /// Sizes of heads of requests and of responses.
-    asked_sizes: Sizes,
-    /// The shortest head of a request, with its target; 0 before the first.
-    shortest_request: u32,
-    /// Those of requests without a body.
-    bodyless_sizes: Sizes,
-    answered_sizes: Sizes,
+    pub(super) sizes: HeadSizes,
     /// The largest interim response that was seen.
     largest_interim: Option<u64>,
     /// The order rests on the sizes of what is missing, until there are as many responses as requests.
     counted: bool,
-    /// It rests on what the client did before, and nothing confirmed it since; what a pair is called then.
-    presumed: Option<Trust>,
-    /// And a hole had room for several requests of a client of which nothing was seen.
-    several: bool,
-    /// When the newest whole response ended (0: none did), the longest that one took, and how often nothing was under way for much longer.
-    last_end: i64,
+    /// It rests on what the client did before, and nothing confirmed it since.
+    presumed: Option<Box<Presumed>>,
+    /// The longest that a response took (nanoseconds).
     longest_wait: u64,
-    idle_times: u8,
     /// The loss was that we joined late.
     joined_late: bool,
     /// A response was judged, or something was lost.
@@ -470,33 +461,12 @@ impl Pairing {
         self.response_gap
     }
 
-    /// A head of a request: how long it is, and its target.
-    pub(super) fn request_head(&mut self, whole: u64, target: u64, has_body: bool) {
-        let len = whole - target;
-        let shortest = u32::try_from(whole).unwrap_or(u32::MAX);
-        self.shortest_request = if self.shortest_request == 0 { shortest } else { self.shortest_request.min(shortest) };
-        self.asked_sizes.learn(len);
-        if !has_body {
-            self.bodyless_sizes.learn(len);
-        }
-    }
-
-    /// Whether a head of a request, `len` bytes without its target, is as long as those before that had no body.
-    pub(super) fn is_usual_request(&self, len: u64) -> bool {
-        self.bodyless_sizes.is_usual(len)
-    }
-
-    /// A whole head of a final response, `len` bytes.
-    pub(super) fn response_head(&mut self, len: u64) {
-        self.answered_sizes.learn(len);
-    }
-
     /// Takes out what is settled: pairs from the front, orphans that are whole.
     pub(super) fn settled(&mut self) -> Option<LeftQueue> {
         if self.slots.front().is_some_and(RequestSlot::settled) {
             self.first += 1;
             let mut slot = self.slots.pop_front()?;
-            slot.trust = slot.trust.max(self.presumed.unwrap_or(slot.trust));
+            slot.trust = slot.trust.max(self.presumed.as_ref().map_or(slot.trust, |presumed| presumed.label));
             return Some(LeftQueue::Paired(slot));
         }
         if self.loose.front().is_some_and(|l| l.done && !l.waiting) {
@@ -515,8 +485,8 @@ impl Pairing {
     /// Everything that is left, in order, at the connection's end.
     pub(super) fn drain(&mut self) -> (VecDeque<RequestSlot>, VecDeque<OrphanResponse>) {
         self.first += self.slots.len() as u64;
-        if let Some(label) = self.presumed {
-            self.slots.iter_mut().filter(|s| s.answered).for_each(|s| s.trust = s.trust.max(label));
+        if let Some(presumed) = &self.presumed {
+            self.slots.iter_mut().filter(|s| s.answered).for_each(|s| s.trust = s.trust.max(presumed.label));
         }
         (std::mem::take(&mut self.slots), std::mem::take(&mut self.loose))
     }

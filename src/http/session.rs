@@ -301,7 +301,7 @@ impl HttpSession {
             return lead;
         }
         match self.message_kind(from, start) {
-            Some(kind) if self.reader(from).joined && !self.may_begin_late(from, kind, chunk) => {
+            Some(kind) if self.reader(from).joined && !self.may_begin_late(from, kind, chunk, &cx.redactor) => {
                 self.reader(from).state = ReaderState::Resync(Seek::Acknowledged);
                 0
             }

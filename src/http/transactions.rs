@@ -43,7 +43,7 @@ impl HttpSession {
             RequestSlot::new(record, AskedFraming::by(method, version, &head.fields), begun.offset, begun.ack);
         (slot.expects, slot.request_done) = (head.fields.expect_continue, body.is_none());
         if !cut {
-            self.pairing.request_head(end - begun.offset, line.1.len() as u64, body.is_some());
+            self.pairing.sizes.learn_request(end - begun.offset, line.1.len() as u64, body.is_some());
         }
         self.end_http09_answer(from.flip(), begun.ack, cx);
         self.end_bodyless_answer(from.flip(), begun.ack, cx);
@@ -134,7 +134,7 @@ impl HttpSession {
         self.cut_head_answered_by(conn, from.flip(), begun, cx);
         let known = self.parsed_to(from.flip());
         if !message.cut {
-            self.pairing.response_head(len);
+            self.pairing.sizes.learn_response(len);
         }
         let slot = if status == REQUEST_TIMEOUT && self.pairing.ends_idle() {
             None

@@ -7,6 +7,8 @@
 //!
 //! Knows numbers only; which evidence gives which limit is in `evidence`.
 
+use super::sizes::MissingBytes;
+
 /// Most runs that are distinguished.
 pub(super) const MAX_RUNS: usize = 8;
 /// No limit.
@@ -41,10 +43,7 @@ pub(super) enum Grade {
 pub(super) struct RunHole {
     pub before: u32,
     pub run: u32,
-    pub len: u64,
-    /// As many may be among them at least, whatever their size.
-    pub passed: i64,
-    pub of_requests: bool,
+    pub missing: MissingBytes,
 }
 
 /// A limit that contradicts what is known.

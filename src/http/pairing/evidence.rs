@@ -80,8 +80,7 @@ impl Pairing {
 
     /// Whether a hole has room for two of the client's shortest requests. One that waits sent one.
     pub(super) fn may_be_several(&self) -> bool {
-        let holes = self.doubt.iter().flat_map(|doubt| &doubt.holes);
-        holes.filter(|hole| hole.of_requests).any(|hole| hole.len >= 2 * u64::from(self.shortest_request))
+        self.doubt.iter().flat_map(|doubt| &doubt.holes).any(|hole| self.sizes.holds_two(&hole.missing))
     }
 
     /// A group that began at a response's beginning, or any request, is so far ahead.

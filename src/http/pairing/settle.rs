@@ -6,7 +6,8 @@ use crate::record::Trust;
 
 use super::doubt::{Conflict, Doubt, Grade, RunHole};
 use super::evidence::{AskedRequest, Heard};
-use super::sizes::{SMALLER_REQUEST, SMALLER_RESPONSE};
+use super::sizes::MissingBytes;
+use super::trial::Presumed;
 use super::{Group, LeftQueue, MAX_HEARD, MessagePlace, OrphanResponse, Pairing, RequestSlot};
 
 /// No interim response is that large, as a rule (bytes).
@@ -21,10 +22,8 @@ pub(super) struct MissingMessages {
     likely: i64,
     /// At most, by their size.
     most: Option<i64>,
-    /// As many were passed over, and one is lost: the most is not less.
-    passed: i64,
-    /// How many bytes they have.
-    len: Option<u64>,
+    /// What they have in bytes.
+    bytes: Option<MissingBytes>,
 }
 
 impl MissingMessages {
@@ -48,12 +47,11 @@ impl Pairing {
     /// Behind a loss of requests a run of them begins.
     pub(super) fn begin_request_run(&mut self, offset: u64, left: &mut Vec<LeftQueue>) {
         let Some(lost) = self.request_gap.take() else { return };
-        let len = lost.before(offset);
-        let most =
-            len.and_then(|len| self.asked_sizes.most_in(len, SMALLER_REQUEST)).map(|most| most.max(lost.passed()));
-        let (whole, passed) = (i64::from(lost.whole), lost.passed());
-        let missing = MissingMessages { certain: whole, likely: whole, most, passed, len };
-        self.begin_run(|it| &mut it.asked, missing, true, left);
+        let bytes = lost.before(offset, true);
+        let most = bytes.and_then(|bytes| self.sizes.most_in(&bytes));
+        let whole = i64::from(lost.whole);
+        let missing = MissingMessages { certain: whole, likely: whole, most, bytes };
+        self.begin_run(|it| &mut it.asked, missing, left);
     }
 
     /// Behind a loss of responses a run of them begins. What is missing may be an interim response and nothing else, where
@@ -62,7 +60,7 @@ impl Pairing {
         if self.response_gap {
             let missing = self.missing_responses(offset);
             (self.response_gap, self.response_hole) = (false, None);
-            self.begin_run(|it| &mut it.answered, missing, false, left);
+            self.begin_run(|it| &mut it.answered, missing, left);
         }
     }
 
@@ -70,17 +68,15 @@ impl Pairing {
     fn missing_responses(&self, offset: u64) -> MissingMessages {
         // What is missing may be where another protocol begins.
         let hole = self.response_hole.filter(|_| !self.may_have_switched());
-        let len = hole.and_then(|lost| lost.before(offset));
-        let most = len.and_then(|len| self.answered_sizes.most_in(len, SMALLER_RESPONSE));
-        let passed = hole.map_or(0, |lost| lost.passed());
-        let most = most.map(|most| most.max(passed));
+        let bytes = hole.and_then(|lost| lost.before(offset, false));
+        let most = bytes.and_then(|bytes| self.sizes.most_in(&bytes));
         let interims = self.largest_interim.unwrap_or(0).saturating_mul(2);
-        let held_one = len.is_some() && hole.is_some_and(|lost| lost.at_first() >= LARGE.max(interims));
+        let held_one = bytes.is_some() && hole.is_some_and(|lost| lost.at_first() >= LARGE.max(interims));
         // A client that asks when it has an answer has asked where the hole ends.
         let asks = self.habit.asks_when_answered(self.largest_interim.is_some());
-        let had_one = len.is_some() && self.group.ack == Some(offset) && asks;
+        let had_one = bytes.is_some() && self.group.ack == Some(offset) && asks;
         let final_ones = held_one || had_one;
-        MissingMessages { certain: 0, likely: i64::from(final_ones), most, passed, len }
+        MissingMessages { certain: 0, likely: i64::from(final_ones), most, bytes }
     }
 
     /// The next message is the first of a run, unless it is known how many are missing before it.
@@ -88,7 +84,6 @@ impl Pairing {
         &mut self,
         next: fn(&mut Self) -> &mut MessagePlace,
         missing: MissingMessages,
-        of_requests: bool,
         left: &mut Vec<LeftQueue>,
     ) {
         if missing.is_one() {
@@ -106,9 +101,7 @@ impl Pairing {
             // Nothing was known of the new run, so nothing can contradict this.
             let _: Result<_, _> = doubt.limit(before, run, -missing.certain, Grade::Certain);
             let _: Result<_, _> = doubt.limit(before, run, -missing.likely, Grade::Sized);
-            if let Some(len) = missing.len {
-                doubt.holes.push(RunHole { before, run, len, passed: missing.passed, of_requests });
-            }
+            doubt.holes.extend(missing.bytes.map(|missing| RunHole { before, run, missing }));
         }
     }
 
@@ -116,13 +109,9 @@ impl Pairing {
     fn measure(&mut self) -> Result<(), Conflict> {
         let Some(doubt) = &mut self.doubt else { return Ok(()) };
         for at in 0..doubt.holes.len() {
-            let Some(RunHole { before, run, len, passed, of_requests }) = doubt.holes.get(at).copied() else { break };
-            let most = match of_requests {
-                true => self.asked_sizes.most_in(len, SMALLER_REQUEST),
-                false => self.answered_sizes.most_in(len, SMALLER_RESPONSE),
-            };
-            if let Some(most) = most {
-                doubt.limit(run, before, most.max(passed), Grade::Sized)?;
+            let Some(RunHole { before, run, missing }) = doubt.holes.get(at).copied() else { break };
+            if let Some(most) = self.sizes.most_in(&missing) {
+                doubt.limit(run, before, most, Grade::Sized)?;
             }
         }
         Ok(())
@@ -340,8 +329,8 @@ impl Pairing {
         }
         self.counted |= !by_habit;
         if by_habit && (several || !self.client_is_known_to_wait()) {
-            self.presumed.get_or_insert(label);
-            self.several |= several && self.habit.is_supposed();
+            let presumed = self.presumed.get_or_insert_with(|| Box::new(Presumed::new(label)));
+            presumed.several |= several && self.habit.is_supposed();
         }
         if by_habit && !self.habit.is_known() {
             self.trial.get_or_insert(label);
@@ -500,7 +489,7 @@ impl Pairing {
         }
     }
 
-    /// What order says cannot be. It is certain, and this response answers nothing, unless it rests on something that only seemed so.
+    /// What order says cannot be. If that is certain, this response answers nothing. If it only seemed so, it is wrong.
     fn refute(&mut self, left: &mut Vec<LeftQueue>) {
         if self.trial.is_some() || self.counted {
             self.contradict(left);
@@ -522,7 +511,7 @@ impl Pairing {
     pub(super) fn start_over(&mut self, left: &mut Vec<LeftQueue>) {
         let newest = self.slots.back().map(|s| s.place);
         self.doubt = None;
-        (self.counted, self.presumed, self.several) = (false, None, false);
+        (self.counted, self.presumed) = (false, None);
         self.answered.run = 0;
         (self.latest, self.response_gap) = (None, true);
         self.ahead = None;

@@ -4,7 +4,7 @@
 //! like one that waits, shifted by as many, until a response too many comes. So these pairs are held back.
 
 use crate::flow::Timestamp;
-use crate::record::MissingParts;
+use crate::record::{MissingParts, Trust};
 
 use super::super::orphan_id;
 use super::{LeftQueue, OrphanResponse, Pairing, RequestSlot};
@@ -13,14 +13,34 @@ use super::{LeftQueue, OrphanResponse, Pairing, RequestSlot};
 /// whose habit was not seen before the trial: one that keeps requests under way looks like one that waits.
 const TRIAL: usize = 32;
 const TRIAL_UNSEEN: usize = 200;
-/// So often a client must have let so many times the longest wait pass before it asked again (and this many nanoseconds).
+/// Pauses of a client that show that nothing was outstanding.
 const IDLE_TIMES: u8 = 4;
+/// A pause is this many times as long as the longest wait for a response, and this many nanoseconds.
 const IDLE_WAITS: u64 = 4;
 const IDLE: u64 = 1_000_000;
 /// So long nothing came on a connection that owes a response (nanoseconds): it owes none.
 const QUIET: u64 = 3_000_000_000;
 /// And this long where the server says by interim responses that it takes its time.
 const QUIET_AT_WORK: u64 = 60_000_000_000;
+
+/// An order that rests on what the client did before; nothing confirmed it since.
+#[derive(Debug)]
+pub(super) struct Presumed {
+    /// What a pair is called meanwhile.
+    pub label: Trust,
+    /// A hole had room for several requests of a client of which nothing was seen.
+    pub several: bool,
+    /// When the newest whole response ended.
+    last_end: Option<Timestamp>,
+    /// Pauses since.
+    idle_times: u8,
+}
+
+impl Presumed {
+    pub(super) fn new(label: Trust) -> Self {
+        Self { label, several: false, last_end: None, idle_times: 0 }
+    }
+}
 
 impl Pairing {
     /// Whether what is paired now may be contradicted yet.
@@ -54,14 +74,12 @@ impl Pairing {
 
     /// The next request comes `at`: a server that lets a client wait for so long, again and again, owes it nothing.
     pub(super) fn note_idle(&mut self, at: Timestamp) {
-        if self.presumed.is_none() || self.last_end == 0 || !self.is_even() {
-            return;
-        }
-        if at.since(Timestamp(self.last_end)) >= IDLE.max(self.longest_wait.saturating_mul(IDLE_WAITS)) {
-            self.idle_times += 1;
-            if self.idle_times >= IDLE_TIMES {
-                self.order_is_shown();
-            }
+        let even = self.is_even();
+        let Some(presumed) = self.presumed.as_mut().filter(|_| even) else { return };
+        let enough = IDLE.max(self.longest_wait.saturating_mul(IDLE_WAITS));
+        presumed.idle_times += u8::from(presumed.last_end.is_some_and(|end| at.since(end) >= enough));
+        if presumed.idle_times >= IDLE_TIMES {
+            self.order_is_shown();
         }
     }
 
@@ -70,13 +88,15 @@ impl Pairing {
         let Some(exchange) = self.slot(number).and_then(|slot| slot.exchange.as_ref()) else { return };
         let wait = exchange.in_order().map(|(request, response)| response.first.since(request.first));
         let ended = exchange.end();
-        self.last_end = ended.map_or(0, |at| at.0);
         self.longest_wait = self.longest_wait.max(wait.unwrap_or(0));
+        if let Some(presumed) = &mut self.presumed {
+            presumed.last_end = ended;
+        }
     }
 
     /// Nothing was outstanding: what was presumed is so.
     fn order_is_shown(&mut self) {
-        (self.presumed, self.idle_times) = (None, 0);
+        self.presumed = None;
         if self.trial.is_some() {
             self.habit.proven();
             self.pass();
@@ -150,7 +170,7 @@ impl Pairing {
         // What was lost since explains that; what the client did before the first loss speaks for them.
         let explained = over && !(self.doubt.is_none() && self.is_gapless()) && self.habit.was_seen();
         // It may have asked for several things at once; only an end with as many responses speaks against it.
-        let unsure = self.several && !over;
+        let unsure = !over && self.presumed.as_ref().is_some_and(|presumed| presumed.several);
         if ((open || self.ends_too_late()) && !explained) || unsure {
             // A response too few or too many: one more may be missing than was thought.
             return self.fail(left);

@@ -53,14 +53,13 @@ impl HttpSession {
             ReaderState::Start | ReaderState::Resync(_) => {}
         }
         self.reader(from).passed = None;
-        let seek = match (between, &self.reader(from).state) {
+        match &mut self.reader(from).state {
+            ReaderState::Opaque(_) => {}
+            ReaderState::Resync(seek) => *seek = (*seek).max(Seek::SegmentStart),
             // What comes first may be the body of a message whose head is missing.
-            (true, _) => Seek::Acknowledged,
-            (_, ReaderState::Resync(seek)) => (*seek).max(Seek::SegmentStart),
-            (false, _) => Seek::Acknowledged,
-        };
-        if !matches!(self.reader(from).state, ReaderState::Opaque(_)) {
-            self.reader(from).state = ReaderState::Resync(seek);
+            state @ (ReaderState::Start | ReaderState::Head | ReaderState::Body(_)) => {
+                *state = ReaderState::Resync(Seek::Acknowledged);
+            }
         }
         self.flush(cx);
         let opened = conn.originator.map(|client| if client == from { HeadKind::Request } else { HeadKind::Response });

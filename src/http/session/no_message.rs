@@ -3,14 +3,17 @@
 //! Owns where reading stops and begins again; which pairs that puts in doubt is in `pairing`.
 
 use super::super::HttpContext;
+use super::super::body::BodyProgress;
 use super::super::detect::{DetectedStart, classify, classify_in_doubt};
-use super::super::head::HeadKind;
+use super::super::framing::{self, After, AskedFraming};
+use super::super::head::{self, Folds, HeadKind, ParsedHead, StartLine};
 use super::super::proxy_protocol::{self, ProxyHeader};
 use super::super::reader::{EventBytes, ReaderState, Seek};
 use super::{HttpSession, NextProtocol, ProtocolHandover};
 use crate::flow::Direction;
 use crate::ledger::NotHttp;
 use crate::record::Weird;
+use crate::redact::Redactor;
 use crate::tcp::ConnSummary;
 use crate::tls;
 
@@ -162,23 +165,22 @@ impl HttpSession {
         cx: &mut HttpContext,
     ) -> usize {
         let start = classify_in_doubt(chunk.bytes);
-        let begins = chunk.fresh && self.message_kind(from, start).is_some() && seek != Seek::Acknowledged;
+        let looks_like = self.message_kind(from, start).filter(|_| chunk.fresh);
         // A beginning too short to tell is held only where one must be.
-        let may_begin = chunk.fresh && (start == DetectedStart::NeedMore || self.message_kind(from, start).is_some());
-        if begins || (may_begin && self.is_acknowledged_start(conn, from, chunk)) {
+        let may_begin = looks_like.is_some() || (chunk.fresh && start == DetectedStart::NeedMore);
+        let believed = looks_like.is_some() && seek != Seek::Acknowledged;
+        if believed || (may_begin && self.is_acknowledged_start(conn, from, chunk)) {
             self.reader(from).state = ReaderState::Start;
             (self.reader(from).joined, self.reader(from).passed) = (false, None);
             return 0;
         }
-        let unproven = chunk.fresh && self.message_kind(from, start).is_some();
-        cx.ledger.unproven += u64::from(unproven);
-        if unproven && start == DetectedStart::Response {
-            self.pairing.response_passed_over();
+        cx.ledger.unproven += u64::from(looks_like.is_some());
+        match looks_like {
+            Some(HeadKind::Request) => self.pairing.request_passed_over(&mut cx.left),
+            Some(HeadKind::Response) => self.pairing.response_passed_over(),
+            None => {}
         }
-        if chunk.fresh && start == DetectedStart::Request && self.kind(from) != Some(HeadKind::Response) {
-            self.pairing.request_passed_over(&mut cx.left);
-            self.emit_left(cx);
-        }
+        self.emit_left(cx);
         let found = if seek == Seek::Anywhere { self.next_message(from, chunk.bytes) } else { None };
         let skipped = found.unwrap_or(chunk.bytes.len());
         if found.is_some() {
@@ -216,15 +218,21 @@ impl HttpSession {
         are_heads(bytes, |head| {
             let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
             let target = line.splitn(3, |b| *b == b' ').nth(1).unwrap_or_default();
-            self.pairing.is_usual_request((head.len() - target.len()) as u64)
+            self.pairing.sizes.is_usual_request((head.len() - target.len()) as u64)
         })
     }
 
     /// What a stream that was joined late holds first may be the middle of a body, which may hold anything. It is believed
     /// where the opposite side was heard before, and where nothing else is behind it in its segment.
-    pub(super) fn may_begin_late(&mut self, from: Direction, kind: HeadKind, chunk: &EventBytes<'_>) -> bool {
+    pub(super) fn may_begin_late(
+        &mut self,
+        from: Direction,
+        kind: HeadKind,
+        chunk: &EventBytes<'_>,
+        redactor: &Redactor,
+    ) -> bool {
         let requests = || kind == HeadKind::Request && are_heads(chunk.bytes, |_| true);
-        self.begins_turn(from, chunk) || fills(kind, chunk.bytes) || requests()
+        self.begins_turn(from, chunk) || fills(kind, chunk.bytes, redactor) || requests()
     }
 
     /// Where in `bytes`, behind a line end, a message begins.
@@ -251,25 +259,25 @@ fn beginning_at_the_end(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Whether the message that begins with `bytes` goes on to their end at least, by the length that it announces.
-fn fills(kind: HeadKind, bytes: &[u8]) -> bool {
-    let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4) else { return true };
-    let (head, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
-    let name = b"\r\ncontent-length:";
-    let announced = head.windows(name.len()).position(|w| w.eq_ignore_ascii_case(name)).and_then(|at| {
-        let value = head.get(at + name.len()..)?.trim_ascii_start();
-        let digits = value.iter().take_while(|b| b.is_ascii_digit()).count();
-        std::str::from_utf8(value.get(..digits)?).ok()?.parse::<u64>().ok()
-    });
-    // Behind a 101 there is another protocol.
-    let bodyless = |status: &[u8]| [&b" 100"[..], b" 102", b" 103", b" 204", b" 304"].contains(&status);
-    let bodyless = kind == HeadKind::Request || head.get(8..12).is_some_and(bodyless);
-    rest.is_empty() || announced.map_or(!bodyless, |len| len >= rest.len() as u64)
+fn fills(kind: HeadKind, bytes: &[u8], redactor: &Redactor) -> bool {
+    let mut folds = Folds::default();
+    let ParsedHead::Whole(len, head) = head::parse(kind, bytes, (&mut folds, redactor), None) else { return true };
+    let body = match head.start {
+        StartLine::Request { version, .. } => framing::of_request(version, &head.fields),
+        StartLine::Response { status, .. } => match framing::of_response(AskedFraming::default(), status, &head.fields)
+        {
+            After::Body(body) => body,
+            After::Tunnel | After::Upgraded => return true,
+        },
+    };
+    let rest = bytes.get(len..).unwrap_or_default();
+    rest.is_empty() || BodyProgress::new(body).is_some_and(|mut body| body.take(rest, |_| {}).consumed == rest.len())
 }
 
 /// Whether `bytes` are whole heads of requests and nothing else, each of which `fits`.
 fn are_heads(mut bytes: &[u8], fits: impl Fn(&[u8]) -> bool) -> bool {
     while !bytes.is_empty() {
-        let end = memchr::memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4);
+        let end = head::end_of_head(bytes, 0);
         let Some((head, rest)) = end.and_then(|end| bytes.split_at_checked(end)) else { return false };
         if classify_in_doubt(head) != DetectedStart::Request || !fits(head) {
             return false;
