@@ -429,6 +429,11 @@ impl HttpSession {
     /// The body under way is none: what comes next is looked for.
     pub(super) fn forget_body(&mut self, from: Direction) {
         self.target = None;
+        self.look_for_message(from);
+    }
+
+    /// What comes next is a message if both sides' acknowledgements show it.
+    pub(super) fn look_for_message(&mut self, from: Direction) {
         self.reader(from).state = ReaderState::Resync(Seek::Acknowledged);
     }
 

@@ -162,7 +162,7 @@ impl HttpSession {
     }
 
     /// A client asks when it has a whole response. If it then has no more than the head of one that announced a body, that
-    /// answers a HEAD, which was lost.
+    /// answers a HEAD, which was lost. One that does not wait may ask between a head and its body.
     fn end_bodyless_answer(&mut self, from: Direction, ack: Option<u64>, cx: &mut HttpContext) {
         let whole = self.target == Some(ResponseTarget::Loose);
         let Some(end) = self.untouched_body(from).filter(|end| whole && ack == Some(*end)) else { return };
@@ -170,6 +170,9 @@ impl HttpSession {
             loose.bodyless = true;
         }
         self.finish(from, HeadKind::Response, end, cx);
+        if !self.pairing.client_waits() {
+            self.look_for_message(from);
+        }
     }
 
     /// A response comes that no whole request asked for, and its server had the beginning of one: that is what it answers.

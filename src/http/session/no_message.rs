@@ -169,7 +169,7 @@ impl HttpSession {
         // A beginning too short to tell is held only where one must be.
         let may_begin = looks_like.is_some() || (chunk.fresh && start == DetectedStart::NeedMore);
         let believed = looks_like.is_some() && seek != Seek::Acknowledged;
-        if believed || (may_begin && self.is_acknowledged_start(conn, from, chunk)) {
+        if believed || (may_begin && self.is_acknowledged_start(conn, from, chunk, &cx.redactor)) {
             self.reader(from).state = ReaderState::Start;
             (self.reader(from).joined, self.reader(from).passed) = (false, None);
             return 0;
@@ -198,15 +198,23 @@ impl HttpSession {
 
     /// Whether a message begins with `chunk` by what both sides acknowledged: it is the first that was sent after the opposite
     /// side answered all before it. Where that side was never heard, it is the first since something was received.
-    fn is_acknowledged_start(&mut self, conn: &ConnSummary, from: Direction, chunk: &EventBytes<'_>) -> bool {
+    fn is_acknowledged_start(
+        &mut self,
+        conn: &ConnSummary,
+        from: Direction,
+        chunk: &EventBytes<'_>,
+        redactor: &Redactor,
+    ) -> bool {
         if !conn.hears(from.flip()) {
             return self.reader(from).has_received_more(chunk);
         }
         match self.kind(from) {
             Some(HeadKind::Request) => self.begins_turn(from, chunk) || self.are_usual_requests(chunk.bytes),
+            // Its client may have asked with a part of a body: a server that waits for acknowledgements goes on there.
             Some(HeadKind::Response) => {
                 let asked = self.pairing.asked_at(chunk.offset) && !self.reader(from).is_passed(chunk);
-                asked || (self.begins_turn(from, chunk) && !self.pairing.may_have_switched())
+                let turn = asked || (self.begins_turn(from, chunk) && !self.pairing.may_have_switched());
+                turn && are_responses(chunk.bytes, self.pairing.most_responses(), redactor)
             }
             None => self.begins_turn(from, chunk),
         }
@@ -232,7 +240,7 @@ impl HttpSession {
         redactor: &Redactor,
     ) -> bool {
         let requests = || kind == HeadKind::Request && are_heads(chunk.bytes, |_| true);
-        self.begins_turn(from, chunk) || fills(kind, chunk.bytes, redactor) || requests()
+        self.begins_turn(from, chunk) || behind_message(kind, chunk.bytes, redactor).is_empty() || requests()
     }
 
     /// Where in `bytes`, behind a line end, a message begins.
@@ -258,20 +266,40 @@ fn beginning_at_the_end(bytes: &[u8]) -> Option<usize> {
     tails.find(|at| bytes.get(*at..).is_some_and(|tail| VERSION.starts_with(tail)))
 }
 
-/// Whether the message that begins with `bytes` goes on to their end at least, by the length that it announces.
-fn fills(kind: HeadKind, bytes: &[u8], redactor: &Redactor) -> bool {
+/// What is behind the message that begins with `bytes`, by the length that it announces; nothing if it may be longer.
+fn behind_message<'a>(kind: HeadKind, bytes: &'a [u8], redactor: &Redactor) -> &'a [u8] {
     let mut folds = Folds::default();
-    let ParsedHead::Whole(len, head) = head::parse(kind, bytes, (&mut folds, redactor), None) else { return true };
+    let ParsedHead::Whole(len, head) = head::parse(kind, bytes, (&mut folds, redactor), None) else { return &[] };
     let body = match head.start {
         StartLine::Request { version, .. } => framing::of_request(version, &head.fields),
         StartLine::Response { status, .. } => match framing::of_response(AskedFraming::default(), status, &head.fields)
         {
             After::Body(body) => body,
-            After::Tunnel | After::Upgraded => return true,
+            After::Tunnel | After::Upgraded => return &[],
         },
     };
     let rest = bytes.get(len..).unwrap_or_default();
-    rest.is_empty() || BodyProgress::new(body).is_some_and(|mut body| body.take(rest, |_| {}).consumed == rest.len())
+    // It answers a HEAD.
+    if classify(rest) == DetectedStart::Response {
+        return rest;
+    }
+    let body = BodyProgress::new(body).map_or(0, |mut body| body.take(rest, |_| {}).consumed);
+    rest.get(body..).unwrap_or_default()
+}
+
+/// Whether `bytes` are responses and nothing else, and not more than `most`. The last one may go on behind them.
+fn are_responses(mut bytes: &[u8], most: usize, redactor: &Redactor) -> bool {
+    for _ in 0..most {
+        match classify_in_doubt(bytes) {
+            DetectedStart::Response => {}
+            start => return start == DetectedStart::NeedMore,
+        }
+        bytes = behind_message(HeadKind::Response, bytes, redactor);
+        if bytes.is_empty() {
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether `bytes` are whole heads of requests and nothing else, each of which `fits`.
