@@ -208,7 +208,7 @@ impl Habit {
         // Whole groups were seen, and none that ended otherwise.
         let alike =
             !self.refuted && self.ends >= ALIKE && matches!(self.any, Most::Seen(most, _) if self.always_ends(most));
-        if self.held_back && !waits && !self.is_known() {
+        if self.held_back && !(waits && self.was_seen()) && !self.is_known() {
             return None;
         }
         let fits = !self.refuted && (waits || self.is_steady());

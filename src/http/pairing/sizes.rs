@@ -21,16 +21,12 @@ pub(in crate::http) struct HeadSizes {
     bodyless: SizeRange,
     /// Those of final responses.
     responses: SizeRange,
-    /// The shortest of a request, with its target; 0 before the first.
-    shortest_request: u32,
 }
 
 impl HeadSizes {
     /// A request's head: how long it is, and its target.
     pub(in crate::http) fn learn_request(&mut self, whole: u64, target: u64, has_body: bool) {
         let len = whole - target;
-        let shortest = u32::try_from(whole).unwrap_or(u32::MAX);
-        self.shortest_request = if self.shortest_request == 0 { shortest } else { self.shortest_request.min(shortest) };
         self.requests.learn(len);
         if !has_body {
             self.bodyless.learn(len);
@@ -47,9 +43,9 @@ impl HeadSizes {
         self.bodyless.is_usual(len)
     }
 
-    /// Whether there is room for two of the shortest requests.
+    /// Whether there is room for two of the shortest requests, with the shortest of targets.
     pub(super) fn holds_two(&self, missing: &MissingBytes) -> bool {
-        missing.of_requests && missing.len >= 2 * u64::from(self.shortest_request)
+        missing.of_requests && missing.len >= 2 * (u64::from(self.requests.least) + 1)
     }
 
     /// The most messages that may be missing, once enough sizes are known.
