@@ -99,6 +99,17 @@ impl Doubt {
         if self.likely.limit(a, b, most, runs) { Ok(()) } else { Err(Conflict::Likely) }
     }
 
+    /// Takes what was passed over for requests, as it seems.
+    pub(super) fn count_passed(&mut self) -> Result<(), Conflict> {
+        for at in 0..self.holes.len() {
+            let Some(RunHole { before, run, missing }) = self.holes.get(at).copied() else { break };
+            if missing.of_requests && missing.passed > 0 {
+                self.limit(before, run, -missing.passed, Grade::Habit)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets what only the client's habit said.
     pub(super) fn only_certain(&mut self) {
         self.likely = self.sized;

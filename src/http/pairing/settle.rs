@@ -431,7 +431,8 @@ impl Pairing {
     /// Nothing is outstanding, it seems: there were as many responses as requests. That is believed where the client then had
     /// asked as far ahead as it ever does. Had it given up something unanswered, it would not have.
     pub(super) fn settle_drained(&mut self, left: &mut Vec<LeftQueue>) {
-        if self.is_gapless() {
+        // What was passed over and looks like a request may be one.
+        if self.is_gapless() && self.doubt.as_mut().is_none_or(|doubt| doubt.count_passed().is_ok()) {
             let apart = self.answered.number - self.asked.number;
             self.settle_at(apart, left);
         }
