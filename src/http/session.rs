@@ -243,6 +243,10 @@ impl HttpSession {
         let opaque = matches!(self.reader(from).state, ReaderState::Opaque(_));
         let Some(kind) = self.kind(from).filter(|_| !opaque) else { return };
         self.doubt(kind, Trust::Gap, MissingParts::default());
+        if kind == HeadKind::Request {
+            // The other copy may be of any request that waits.
+            self.pairing.slots().filter(|slot| !slot.answered).for_each(|slot| slot.trust = slot.trust.max(Trust::Gap));
+        }
         self.on_gap(conn, from, parsed_to, 0, GapCause::Lost, cx);
     }
 

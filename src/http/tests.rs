@@ -6,6 +6,7 @@ mod ended;
 mod fields;
 mod found;
 mod http09;
+mod lookalikes;
 
 use std::net::IpAddr;
 

@@ -434,7 +434,7 @@ fn a_hole_too_short_for_a_message_held_none() {
 }
 
 /// The head of a message is missing, and its body looks like messages, each at a segment's start: none of them is recorded,
-/// whoever sent it, however long the hole is.
+/// for requests and responses, and holes of any length.
 #[test]
 fn a_body_whose_head_is_missing_is_never_taken_for_messages() {
     let bodies =
