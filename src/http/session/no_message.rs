@@ -295,6 +295,8 @@ fn are_responses(mut bytes: &[u8], most: usize, redactor: &Redactor) -> bool {
             start => return start == DetectedStart::NeedMore,
         }
         bytes = behind_message(HeadKind::Response, bytes, redactor);
+        // Empty lines behind a body are those of a careless server.
+        bytes = bytes.get(bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count()..).unwrap_or_default();
         if bytes.is_empty() {
             return true;
         }
