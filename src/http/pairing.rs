@@ -205,11 +205,6 @@ impl Pairing {
         self.habit.waits() && self.habit.is_known() && self.presumed.is_none()
     }
 
-    /// The most responses that are believed at once behind a loss: one for each request that waits, and one if none does.
-    pub(super) fn most_responses(&self) -> usize {
-        self.unanswered().count().max(1)
-    }
-
     /// Whether a request was sent when its client had received exactly `offset` bytes: a message ends there.
     pub(super) fn asked_at(&self, offset: u64) -> bool {
         self.group.ack == Some(offset) || self.slots.iter().any(|s| s.ack == Some(offset))

@@ -214,7 +214,7 @@ impl HttpSession {
             Some(HeadKind::Response) => {
                 let asked = self.pairing.asked_at(chunk.offset) && !self.reader(from).is_passed(chunk);
                 let turn = asked || (self.begins_turn(from, chunk) && !self.pairing.may_have_switched());
-                turn && are_responses(chunk.bytes, self.pairing.most_responses(), redactor)
+                turn && fills(HeadKind::Response, chunk.bytes, redactor)
             }
             None => self.begins_turn(from, chunk),
         }
@@ -240,7 +240,7 @@ impl HttpSession {
         redactor: &Redactor,
     ) -> bool {
         let requests = || kind == HeadKind::Request && are_heads(chunk.bytes, |_| true);
-        self.begins_turn(from, chunk) || behind_message(kind, chunk.bytes, redactor).is_empty() || requests()
+        self.begins_turn(from, chunk) || fills(kind, chunk.bytes, redactor) || requests()
     }
 
     /// Where in `bytes`, behind a line end, a message begins.
@@ -266,42 +266,21 @@ fn beginning_at_the_end(bytes: &[u8]) -> Option<usize> {
     tails.find(|at| bytes.get(*at..).is_some_and(|tail| VERSION.starts_with(tail)))
 }
 
-/// What is behind the message that begins with `bytes`, by the length that it announces; nothing if it may be longer.
-fn behind_message<'a>(kind: HeadKind, bytes: &'a [u8], redactor: &Redactor) -> &'a [u8] {
+/// Whether nothing but empty lines is behind the message that begins with `bytes`, by the length that it announces.
+fn fills(kind: HeadKind, bytes: &[u8], redactor: &Redactor) -> bool {
     let mut folds = Folds::default();
-    let ParsedHead::Whole(len, head) = head::parse(kind, bytes, (&mut folds, redactor), None) else { return &[] };
+    let ParsedHead::Whole(len, head) = head::parse(kind, bytes, (&mut folds, redactor), None) else { return true };
     let body = match head.start {
         StartLine::Request { version, .. } => framing::of_request(version, &head.fields),
         StartLine::Response { status, .. } => match framing::of_response(AskedFraming::default(), status, &head.fields)
         {
             After::Body(body) => body,
-            After::Tunnel | After::Upgraded => return &[],
+            After::Tunnel | After::Upgraded => return true,
         },
     };
     let rest = bytes.get(len..).unwrap_or_default();
-    // It answers a HEAD.
-    if classify(rest) == DetectedStart::Response {
-        return rest;
-    }
     let body = BodyProgress::new(body).map_or(0, |mut body| body.take(rest, |_| {}).consumed);
-    rest.get(body..).unwrap_or_default()
-}
-
-/// Whether `bytes` are responses and nothing else, and not more than `most`. The last one may go on behind them.
-fn are_responses(mut bytes: &[u8], most: usize, redactor: &Redactor) -> bool {
-    for _ in 0..most {
-        match classify_in_doubt(bytes) {
-            DetectedStart::Response => {}
-            start => return start == DetectedStart::NeedMore,
-        }
-        bytes = behind_message(HeadKind::Response, bytes, redactor);
-        // Empty lines behind a body are those of a careless server.
-        bytes = bytes.get(bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count()..).unwrap_or_default();
-        if bytes.is_empty() {
-            return true;
-        }
-    }
-    false
+    rest.iter().skip(body).all(|b| matches!(b, b'\r' | b'\n'))
 }
 
 /// Whether `bytes` are whole heads of requests and nothing else, each of which `fits`.

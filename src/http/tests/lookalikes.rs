@@ -34,15 +34,16 @@ fn a_body_goes_on_where_a_request_acknowledged_the_head_alone_of_an_unknown_resp
     assert!(!lines.iter().any(|line| line.contains("299")), "{lines:?}");
 }
 
+/// Behind a loss, a response is believed that fills its segment.
 #[test]
-fn more_responses_than_requests_are_none() {
+fn several_responses_in_a_segment_behind_a_loss_may_be_a_body() {
     for times in 1..6 {
         let mut wire = Wire::new();
         wire.client(&get("/1")).client(&get("/2")).client(&get("/3")).server(&status(201)).lose(FromHigh, 300);
         wire.client(&get("/4")).server(&lookalikes(times));
         let lines = wire.lines(CloseReason::Closed);
         let recorded = lines.iter().filter(|line| line.contains("299")).count();
-        assert_eq!(recorded, if times <= 3 { times } else { 0 }, "{lines:?}");
+        assert_eq!(recorded, usize::from(times == 1), "{lines:?}");
     }
 }
 
