@@ -305,7 +305,7 @@ impl HttpSession {
             return lead;
         }
         match self.message_kind(from, start) {
-            Some(kind) if self.reader(from).joined && !self.may_begin_late(from, kind, chunk, &cx.redactor) => {
+            Some(kind) if self.reader(from).joined && !Self::may_begin_late(kind, chunk, &cx.redactor) => {
                 self.reader(from).state = ReaderState::Resync(Seek::Acknowledged);
                 0
             }

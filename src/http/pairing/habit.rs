@@ -10,6 +10,8 @@
 const KNOWN: u32 = 8;
 /// This many groups that ended alike are worth a trial.
 const ALIKE: u32 = 1;
+/// This many shorten it.
+const OFTEN: u32 = 3;
 /// The most must have been seen this often.
 const AGAIN: u32 = 5;
 /// One that has this many others under way may have begun with fewer.
@@ -168,6 +170,11 @@ impl Habit {
     /// Whole groups were seen, all of them alike.
     pub(super) fn was_seen(&self) -> bool {
         self.alike && self.ends >= ALIKE && !self.refuted
+    }
+
+    /// So were several.
+    pub(super) fn was_seen_often(&self) -> bool {
+        self.was_seen() && self.ends >= OFTEN
     }
 
     /// What it was supposed to be was confirmed.

@@ -65,7 +65,7 @@ impl Pairing {
 
     /// The client asked again as it is thought to: so that was right.
     pub(super) fn count_agreement(&mut self) {
-        let enough = if self.habit.was_seen() { TRIAL } else { TRIAL_UNSEEN };
+        let enough = if self.habit.was_seen_often() { TRIAL } else { TRIAL_UNSEEN };
         if self.slots.iter().filter(|s| s.provisional).count() >= enough {
             self.habit.proven();
             self.pass();

@@ -197,7 +197,9 @@ impl HttpSession {
     }
 
     /// Whether a message begins with `chunk` by what both sides acknowledged: it is the first that was sent after the opposite
-    /// side answered all before it. Where that side was never heard, it is the first since something was received.
+    /// side answered all before it, and nothing is behind it. (Who does not wait speaks while a body is under way; a body that is
+    /// sent again, or waits for acknowledgements, goes on there.) Where that side was never heard, it is the first since something
+    /// was received.
     fn is_acknowledged_start(
         &mut self,
         conn: &ConnSummary,
@@ -209,8 +211,10 @@ impl HttpSession {
             return self.reader(from).has_received_more(chunk);
         }
         match self.kind(from) {
-            Some(HeadKind::Request) => self.begins_turn(from, chunk) || self.are_usual_requests(chunk.bytes),
-            // Its client may have asked with a part of a body: a server that waits for acknowledgements goes on there.
+            Some(HeadKind::Request) => {
+                (self.begins_turn(from, chunk) && fills(HeadKind::Request, chunk.bytes, redactor))
+                    || self.are_usual_requests(chunk.bytes)
+            }
             Some(HeadKind::Response) => {
                 let asked = self.pairing.asked_at(chunk.offset) && !self.reader(from).is_passed(chunk);
                 let turn = asked || (self.begins_turn(from, chunk) && !self.pairing.may_have_switched());
@@ -230,17 +234,10 @@ impl HttpSession {
         })
     }
 
-    /// What a stream that was joined late holds first may be the middle of a body, which may hold anything. It is believed
-    /// where the opposite side was heard before, and where nothing else is behind it in its segment.
-    pub(super) fn may_begin_late(
-        &mut self,
-        from: Direction,
-        kind: HeadKind,
-        chunk: &EventBytes<'_>,
-        redactor: &Redactor,
-    ) -> bool {
-        let requests = || kind == HeadKind::Request && are_heads(chunk.bytes, |_| true);
-        self.begins_turn(from, chunk) || fills(kind, chunk.bytes, redactor) || requests()
+    /// What a stream that was joined late holds first may be the middle of a body, which may hold anything. It is believed where
+    /// nothing else is behind it in its segment.
+    pub(super) fn may_begin_late(kind: HeadKind, chunk: &EventBytes<'_>, redactor: &Redactor) -> bool {
+        fills(kind, chunk.bytes, redactor)
     }
 
     /// Where in `bytes`, behind a line end, a message begins.

@@ -237,12 +237,12 @@ fn after_a_broken_chunk_nothing_is_complete_and_order_proves_nothing() {
 fn a_request_whose_answer_may_be_among_several_alike_was_not_left_unanswered() {
     // A server that ends first may owe answers.
     let mut wire = Wire::joined(false);
-    wire.client(&(get("/1") + &get("/2"))).server(&(status(201) + &status(202))).end(FromHigh).end(FromLow);
+    wire.client(&get("/1")).client(&get("/2")).server(&status(201)).server(&status(202)).end(FromHigh).end(FromLow);
     let lines = wire.lines(CloseReason::Closed);
     assert_eq!(lines, ["GET /1 - unpaired", "GET /2 - unpaired", "- 201 unpaired", "- 202 unpaired"]);
     // A client that ends first has them all.
     let mut wire = Wire::joined(false);
-    wire.client(&(get("/1") + &get("/2"))).server(&(status(201) + &status(202))).end(FromLow).end(FromHigh);
+    wire.client(&get("/1")).client(&get("/2")).server(&status(201)).server(&status(202)).end(FromLow).end(FromHigh);
     assert_eq!(wire.lines(CloseReason::Closed), ["GET /1 201 gap", "GET /2 202 gap"]);
 }
 

@@ -34,7 +34,7 @@ fn a_body_goes_on_where_a_request_acknowledged_the_head_alone_of_an_unknown_resp
     assert!(!lines.iter().any(|line| line.contains("299")), "{lines:?}");
 }
 
-/// Behind a loss, a response is believed that fills its segment.
+/// Behind a loss, a message is believed that fills its segment.
 #[test]
 fn several_responses_in_a_segment_behind_a_loss_may_be_a_body() {
     for times in 1..6 {
@@ -45,6 +45,14 @@ fn several_responses_in_a_segment_behind_a_loss_may_be_a_body() {
         let recorded = lines.iter().filter(|line| line.contains("299")).count();
         assert_eq!(recorded, usize::from(times == 1), "{lines:?}");
     }
+}
+
+/// The end of an upload comes when its server has answered the request before: in the client's next turn, as it seems.
+#[test]
+fn several_requests_in_a_segment_behind_a_loss_may_be_a_body() {
+    let mut wire = Wire::new();
+    wire.client(&get("/1")).lose(FromLow, 1448).server(&status(201)).client(&get("/forged").repeat(7));
+    assert_eq!(wire.lines(CloseReason::EndOfCapture), ["GET /1 201 complete"]);
 }
 
 /// What begins like a message behind a loss and is not believed is counted, each segment once: the closing lines name it.
