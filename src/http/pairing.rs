@@ -78,6 +78,7 @@ pub(super) struct Pairing {
     /// Responses may be missing before the next one, those that a hole held among them.
     response_gap: bool,
     response_hole: Option<Lost>,
+    /// Sizes of the heads that were seen.
     pub(super) sizes: HeadSizes,
     /// The largest interim response that was seen.
     largest_interim: Option<u64>,

@@ -10,7 +10,7 @@ use super::super::orphan_id;
 use super::{LeftQueue, OrphanResponse, Pairing, RequestSlot};
 
 /// This many exchanges on trial without a contradiction are believed, as far as that goes: their label stays. More of a client
-/// whose habit was not seen before the trial: one that keeps requests under way looks like one that waits.
+/// whose habit was not seen often before the trial: one that keeps requests under way looks like one that waits.
 const TRIAL: usize = 32;
 const TRIAL_UNSEEN: usize = 200;
 /// Pauses of a client that show that nothing was outstanding.
@@ -74,8 +74,10 @@ impl Pairing {
 
     /// The next request comes `at`: a server that lets a client wait for so long, again and again, owes it nothing.
     pub(super) fn note_idle(&mut self, at: Timestamp) {
-        let even = self.is_even();
-        let Some(presumed) = self.presumed.as_mut().filter(|_| even) else { return };
+        if self.presumed.is_none() || !self.is_even() {
+            return;
+        }
+        let Some(presumed) = &mut self.presumed else { return };
         let enough = IDLE.max(self.longest_wait.saturating_mul(IDLE_WAITS));
         presumed.idle_times += u8::from(presumed.last_end.is_some_and(|end| at.since(end) >= enough));
         if presumed.idle_times >= IDLE_TIMES {
