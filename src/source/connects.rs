@@ -73,7 +73,7 @@ impl fmt::Display for ConnectsUnavailable {
                 "{BTF} cannot be read: this kernel was built without BTF (CONFIG_DEBUG_INFO_BTF), or /sys is hidden from \
                  this container"
             ),
-            Self::NoMap(name, why) => write!(f, "the kernel cannot create the map {name}: {why}"),
+            Self::NoMap(name, why) => write!(f, "the kernel cannot create the map {name:?}: {why}"),
             Self::Refused(name, why) => write!(f, "the kernel rejects the program {name}: {why}"),
             Self::OldKernel(release, why) => {
                 write!(f, "this is Linux {release}; ring buffers of BPF and its capabilities came with 5.8: {why}")
@@ -237,7 +237,7 @@ mod tests {
                 of_kernel(release, ConnectsUnavailable::NoMap("ring".to_owned(), "EINVAL".to_owned())).to_string();
             let expected = format!("this is Linux {release}; ");
             assert_eq!(why.starts_with(&expected), is_old, "{why}");
-            assert!(why.ends_with("the map ring: EINVAL"), "{why}");
+            assert!(why.ends_with("the map \"ring\": EINVAL"), "{why}");
         }
         assert!(matches!(of_kernel("5.4", ConnectsUnavailable::LeftOut), ConnectsUnavailable::LeftOut));
     }
@@ -247,7 +247,7 @@ mod tests {
         for (why, word) in [
             (ConnectsUnavailable::LeftOut, "cargo feature ebpf"),
             (ConnectsUnavailable::NoBtf, "CONFIG_DEBUG_INFO_BTF"),
-            (ConnectsUnavailable::NoMap("ring".to_owned(), "EINVAL".to_owned()), "map ring: EINVAL"),
+            (ConnectsUnavailable::NoMap("ring".to_owned(), "EINVAL".to_owned()), "map \"ring\": EINVAL"),
             (ConnectsUnavailable::Refused("connect_end", "EPERM".to_owned()), "connect_end: EPERM"),
         ] {
             assert!(why.to_string().contains(word), "{why}");

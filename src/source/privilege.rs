@@ -68,6 +68,22 @@ impl NeededRight {
         }
     }
 
+    /// Those that are of use together only: who lacks one mostly lacks the other.
+    fn together(self) -> &'static [Self] {
+        match self {
+            Self::NetRaw => &[Self::NetRaw],
+            Self::NetAdmin => &[Self::NetAdmin],
+            Self::NetBroadcast => &[Self::NetBroadcast],
+            Self::Syslog => &[Self::Syslog],
+            Self::Bpf | Self::Perfmon => &[Self::Bpf, Self::Perfmon],
+        }
+    }
+
+    /// The names of all that are needed, with `between` between them.
+    fn all_names(self, between: &str) -> String {
+        self.together().iter().map(|right| right.name()).collect::<Vec<_>>().join(between)
+    }
+
     /// What follows from its absence.
     fn consequence(self) -> &'static str {
         match self {
@@ -233,14 +249,15 @@ impl NotPermitted {
 impl fmt::Display for NotPermitted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.right.name();
-        let file = format!("cap_{}=p", name.to_ascii_lowercase());
+        let (granted, docker) = (self.right.all_names(", "), self.right.all_names(" --cap-add "));
+        let file = format!("cap_{}=p", self.right.all_names(",cap_").to_ascii_lowercase());
         write!(f, "{}: ", self.right.consequence())?;
         match self.why {
             Lack::NotGranted => write!(
                 f,
                 "the capability {name} was not granted. In Kubernetes add it to this container: \
-                 securityContext: {{capabilities: {{drop: [ALL], add: [{name}]}}}} (Pod Security \"baseline\" forbids it, \
-                 the namespace needs an exception); with Docker: --cap-add {name}; elsewhere run as root"
+                 securityContext: {{capabilities: {{drop: [ALL], add: [{granted}]}}}} (Pod Security \"baseline\" forbids it, \
+                 the namespace needs an exception); with Docker: --cap-add {docker}; elsewhere run as root"
             ),
             Lack::NoFileCapability => write!(
                 f,
@@ -383,14 +400,24 @@ mod tests {
     fn every_reason_says_what_to_do() {
         for right in NeededRight::ALL {
             for (why, remedy) in [
-                (Lack::NotGranted, format!("capabilities: {{drop: [ALL], add: [{}]}}", right.name())),
-                (Lack::NoFileCapability, format!("setcap cap_{}=p", right.name().to_ascii_lowercase())),
+                (Lack::NotGranted, format!("capabilities: {{drop: [ALL], add: [{}]}}", right.all_names(", "))),
+                (Lack::NoFileCapability, format!("setcap cap_{}=p", right.all_names(",cap_").to_ascii_lowercase())),
                 (Lack::NoNewPrivileges, "no-new-privileges".to_owned()),
                 (Lack::OtherNamespace, "user namespace".to_owned()),
             ] {
                 let reason = NotPermitted { right, why };
                 assert!(reason.to_string().contains(&remedy), "{reason}");
             }
+        }
+    }
+
+    #[test]
+    fn rights_that_are_of_use_together_only_are_asked_for_together() {
+        for right in [NeededRight::Bpf, NeededRight::Perfmon] {
+            let said = |why| NotPermitted { right, why }.to_string();
+            assert!(said(Lack::NotGranted).contains("add: [BPF, PERFMON]"));
+            assert!(said(Lack::NotGranted).contains("--cap-add BPF --cap-add PERFMON;"));
+            assert!(said(Lack::NoFileCapability).contains("setcap cap_bpf,cap_perfmon=p"));
         }
     }
 
