@@ -10,10 +10,13 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use compact_str::{CompactString, format_compact};
 use sha1::{Digest, Sha1};
 
 pub use self::hashed::{HashedKey, KeyHasher, Keyed, Ready, ReadyHash};
+use self::ids::DigestInput;
 pub use self::ids::{ConnectionBeginning, FlowIds, connection_id};
 pub use self::place::{OuterLayers, PacketPlace, Tunnel, TunnelKind};
 
@@ -245,8 +248,9 @@ impl ConnKey {
     }
 }
 
-/// Hashes three words instead of the enum's parts: this is on the path of every packet.
+/// Hashes two or three words instead of the enum's parts: this is on the path of every packet.
 impl Hash for ConnKey {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         fn word(ip: IpAddr) -> u128 {
             match ip {
@@ -254,8 +258,15 @@ impl Hash for ConnKey {
                 IpAddr::V6(v6) => v6.to_bits(),
             }
         }
-        state.write_u128(word(self.low.ip));
-        state.write_u128(word(self.high.ip));
+        match (self.low.ip, self.high.ip) {
+            (IpAddr::V4(low), IpAddr::V4(high)) => {
+                state.write_u64(u64::from(low.to_bits()) << 32 | u64::from(high.to_bits()));
+            }
+            (low, high) => {
+                state.write_u128(word(low));
+                state.write_u128(word(high));
+            }
+        }
         let ports = u64::from(self.low.port) << 16 | u64::from(self.high.port);
         state.write_u64(ports << 32 | u64::from(self.scope.0));
     }
@@ -325,12 +336,12 @@ impl IpProtocol {
 }
 
 /// Community ID v1, seed 0, of a TCP flow: <https://github.com/corelight/community-id-spec>.
-pub fn community_id(key: &ConnKey) -> String {
+pub fn community_id(key: &ConnKey) -> CompactString {
     hashed(IpProtocol::TCP, key.low, key.high, true)
 }
 
 /// Community ID v1, seed 0, of any protocol. For ICMP the ports are type and code.
-pub fn community_id_of(protocol: IpProtocol, source: Endpoint, destination: Endpoint) -> String {
+pub fn community_id_of(protocol: IpProtocol, source: Endpoint, destination: Endpoint) -> CompactString {
     let mut ends = (source, destination);
     let mut one_way = false;
     if protocol.is_icmp() {
@@ -356,27 +367,22 @@ pub fn icmp_counterpart(protocol: IpProtocol, kind: u16) -> Option<u16> {
     pairs.iter().find_map(|(a, b)| if kind == *a { Some(*b) } else { (kind == *b).then_some(*a) })
 }
 
-fn hashed(protocol: IpProtocol, low: Endpoint, high: Endpoint, with_ports: bool) -> String {
-    fn octets(hash: &mut Sha1, ip: IpAddr) {
-        match ip {
-            IpAddr::V4(v4) => hash.update(v4.octets()),
-            IpAddr::V6(v6) => hash.update(v6.octets()),
-        }
-    }
-    let mut hash = Sha1::new();
-    hash.update(0u16.to_be_bytes());
-    octets(&mut hash, low.ip);
-    octets(&mut hash, high.ip);
-    hash.update([protocol.0, 0]);
+fn hashed(protocol: IpProtocol, low: Endpoint, high: Endpoint, with_ports: bool) -> CompactString {
+    let mut input = DigestInput::new();
+    input.push(0u16.to_be_bytes());
+    input.push_ip(low.ip);
+    input.push_ip(high.ip);
+    input.push([protocol.0, 0]);
     if with_ports {
-        hash.update(low.port.to_be_bytes());
-        hash.update(high.port.to_be_bytes());
+        input.push(low.port.to_be_bytes());
+        input.push(high.port.to_be_bytes());
     }
-    use base64::Engine;
-    let mut id = String::with_capacity(30);
-    id.push_str("1:");
-    base64::engine::general_purpose::STANDARD.encode_string(hash.finalize(), &mut id);
-    id
+    let mut text = *b"1:                            ";
+    if let Some((_, base64)) = text.split_first_chunk_mut::<2>() {
+        let written = STANDARD.encode_slice(Sha1::digest(input.bytes()), base64);
+        debug_assert_eq!(written, Ok(base64.len()), "20 bytes are 28 characters");
+    }
+    CompactString::from_utf8(text).unwrap_or_default()
 }
 
 #[cfg(test)]

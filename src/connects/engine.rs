@@ -7,7 +7,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use compact_str::CompactString;
-use sha2::{Digest, Sha256};
+use ring::digest::{Context, SHA256};
 
 use super::container;
 use super::entry::{ConnectEntry, ConnectOutcome};
@@ -194,16 +194,16 @@ impl ConnectEngine {
 
     /// The start and the end of what happened, by this observer; two connects of one thread never begin at the same time.
     fn id(&self, entry: &ConnectEntry<'_>) -> CompactString {
-        let mut hash = Sha256::new();
-        hash.update((self.config.observer_id.len() as u64).to_be_bytes());
-        hash.update(&self.config.observer_id);
+        let mut hash = Context::new(&SHA256);
+        hash.update(&(self.config.observer_id.len() as u64).to_be_bytes());
+        hash.update(self.config.observer_id.as_bytes());
         for number in [u64::from(entry.cpu), entry.start, u64::from(entry.tid), entry.born] {
-            hash.update(number.to_be_bytes());
+            hash.update(&number.to_be_bytes());
         }
         // Clocks of the kernel begin again with each boot.
-        hash.update(at(entry.start, self.clocks.monotonic).0.div_euclid(1_000_000_000).to_be_bytes());
-        let digest = hash.finalize();
-        CompactString::from(URL_SAFE_NO_PAD.encode(digest.get(..12).unwrap_or_default()))
+        hash.update(&at(entry.start, self.clocks.monotonic).0.div_euclid(1_000_000_000).to_be_bytes());
+        let digest = hash.finish();
+        CompactString::from(URL_SAFE_NO_PAD.encode(digest.as_ref().get(..12).unwrap_or_default()))
     }
 }
 

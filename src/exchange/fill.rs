@@ -30,7 +30,7 @@ pub(crate) fn connection(conn: &ConnSummary, client: Direction, config: &Exchang
         id: connection_id(ends, &beginning, &config.observer_id),
         client: ends.source,
         server: ends.destination,
-        community_id: community_id(&conn.key).into(),
+        community_id: community_id(&conn.key),
         direction: NetworkDirection::of(&config.own_ips, ends.source.ip, [ends.destination.ip]),
         interface: conn.interface.clone(),
         scope: conn.key.scope,

@@ -58,7 +58,8 @@ impl HashedKey {
     /// Hash of the key.
     #[inline]
     pub fn hash(&self) -> u64 {
-        self.of_ends ^ mix(self.key.scope.0.into())
+        // A scope is spread over its 32 bits already. An odd number spreads those over 64.
+        self.of_ends ^ u64::from(self.key.scope.0).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
     /// Hash of the key without its scope.

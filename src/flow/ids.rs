@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use compact_str::CompactString;
-use sha2::{Digest, Sha256};
+use ring::digest::{Context, SHA256, digest};
 
 use super::{FiveTuple, IpProtocol, Scope, Timestamp, mix};
 
@@ -28,15 +28,57 @@ pub struct ConnectionBeginning {
 /// another connection. A finer time would distinguish two captures of the same packets. Where the handshake was not seen,
 /// the exact time joins in: the sequence numbers that are seen first may be any.
 pub fn connection_id(ends: FiveTuple, beginning: &ConnectionBeginning, observer: &str) -> CompactString {
-    let mut hash = ends_of(ends, observer);
+    let mut input = DigestInput::new();
+    for end in [ends.source, ends.destination] {
+        input.push_ip(end.ip);
+        input.push(end.port.to_be_bytes());
+    }
     for seq in beginning.initial_seq {
-        hash.update(seq.unwrap_or(0).to_be_bytes());
+        input.push(seq.unwrap_or(0).to_be_bytes());
     }
-    hash.update(beginning.first_seen.0.div_euclid(DAY).to_be_bytes());
+    input.push(beginning.first_seen.0.div_euclid(DAY).to_be_bytes());
     if !beginning.handshake_seen {
-        hash.update(beginning.first_seen.0.to_be_bytes());
+        input.push(beginning.first_seen.0.to_be_bytes());
     }
-    text(hash)
+    let mut hash = Context::new(&SHA256);
+    hash.update(&(observer.len() as u64).to_be_bytes());
+    hash.update(observer.as_bytes());
+    hash.update(input.bytes());
+    encoded(hash.finish().as_ref().first_chunk().unwrap_or(&[0; 12]))
+}
+
+/// What is hashed of a flow, put together first: to hand a digest a few bytes at a time costs more than to copy them.
+pub(super) struct DigestInput {
+    /// Two ends of IPv6 take 36, and what goes with them 24.
+    bytes: [u8; 64],
+    len: usize,
+}
+
+impl DigestInput {
+    pub(super) fn new() -> Self {
+        Self { bytes: [0; 64], len: 0 }
+    }
+
+    #[inline]
+    pub(super) fn push<const N: usize>(&mut self, bytes: [u8; N]) {
+        debug_assert!(self.len + N <= self.bytes.len(), "no room for what is hashed");
+        if let Some(place) = self.bytes.get_mut(self.len..).and_then(|free| free.first_chunk_mut::<N>()) {
+            *place = bytes;
+            self.len += N;
+        }
+    }
+
+    #[inline]
+    pub(super) fn push_ip(&mut self, ip: IpAddr) {
+        match ip {
+            IpAddr::V4(ip) => self.push(ip.octets()),
+            IpAddr::V6(ip) => self.push(ip.octets()),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
 }
 
 /// Ids of flows of any protocol, as one observer gives them.
@@ -46,8 +88,8 @@ pub struct FlowIds([u64; 2]);
 impl FlowIds {
     /// Those of this observer.
     pub fn new(observer: &str) -> Self {
-        let digest = Sha256::digest(observer);
-        let mut words = digest.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
+        let digest = digest(&SHA256, observer.as_bytes());
+        let mut words = digest.as_ref().as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
         Self([words.next().unwrap_or_default(), words.next().unwrap_or_default()])
     }
 
@@ -68,24 +110,6 @@ impl FlowIds {
         let ([a, b, c, d, e, f, g, h], [i, j, k, l, ..]) = (low, high);
         encoded(&[a, b, c, d, e, f, g, h, i, j, k, l])
     }
-}
-
-fn ends_of(ends: FiveTuple, observer: &str) -> Sha256 {
-    let mut hash = Sha256::new();
-    hash.update((observer.len() as u64).to_be_bytes());
-    hash.update(observer);
-    for end in [ends.source, ends.destination] {
-        match end.ip {
-            IpAddr::V4(ip) => hash.update(ip.octets()),
-            IpAddr::V6(ip) => hash.update(ip.octets()),
-        }
-        hash.update(end.port.to_be_bytes());
-    }
-    hash
-}
-
-fn text(hash: Sha256) -> CompactString {
-    encoded(hash.finalize().first_chunk().unwrap_or(&[0; 12]))
 }
 
 /// Twelve bytes as base64url (RFC 4648 §5), of which `text` is made for each record.

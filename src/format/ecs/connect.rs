@@ -66,7 +66,7 @@ parts! {
         iana_number: IanaNumber => Keyword "Number of the protocol";
         r#type: &'static str as "type" => Keyword "`ipv4` (also through a socket of IPv6), `ipv6`";
         maybe direction: &'static str => Keyword "`egress`, `internal`, `ingress`, where an end is the pod's";
-        maybe community_id: String => Keyword "Community ID v1, seed 0; absent without a source port";
+        maybe community_id: CompactString => Keyword "Community ID v1, seed 0; absent without a source port";
     }
 
     struct ConnectPodtapPart<'a> in "podtap." {

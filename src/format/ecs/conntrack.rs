@@ -63,7 +63,7 @@ parts! {
         maybe direction: &'static str => Keyword "`ingress`, `egress`, `internal`, where an end is the pod's";
         maybe bytes: u64 => Long "Bytes of both directions, from the IP header on";
         maybe packets: u64 => Long "Packets of both directions";
-        maybe community_id: String => Keyword "Community ID v1, seed 0, of the addresses before translation; not aggregated";
+        maybe community_id: CompactString => Keyword "Community ID v1, seed 0, of the addresses before translation; not aggregated";
     }
 
     struct ConntrackPodtapPart<'a> in "podtap." {

@@ -1,5 +1,6 @@
 //! A report of a flow as nested objects. Owns their names, meanings and order.
 
+use compact_str::CompactString;
 use serde::Serialize;
 
 use super::ECS_VERSION;
@@ -71,7 +72,7 @@ parts! {
         maybe direction: &'static str => Keyword "`ingress`, `egress`, `internal`, where an end is the pod's";
         bytes: u64 => Long "Bytes of both directions";
         packets: u64 => Long "Packets of both directions";
-        community_id: String => Keyword "Community ID v1, seed 0";
+        community_id: CompactString => Keyword "Community ID v1, seed 0";
         maybe vlan: VlanPart => listed below(&["network.vlan."]);
         maybe inner: InnerVlanPart => listed below(&["network.inner."]);
     }
@@ -225,7 +226,7 @@ impl FlowNetworkPart {
             packets: there.packets + back.packets,
             community_id: record.connection.as_ref().map_or_else(
                 || community_id(protocol, [source, destination], record.icmp),
-                |connection| connection.community_id.to_string(),
+                |connection| connection.community_id.clone(),
             ),
             vlan: VlanPart::outer(&record.around),
             inner: InnerVlanPart::new(&record.around),

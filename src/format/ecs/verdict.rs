@@ -57,7 +57,7 @@ parts! {
         direction: &'static str => Keyword "`ingress` (to a container, or to this machine), `egress`";
         maybe bytes: u32 => Long "Length of the IP packet; absent where several are counted";
         packets: u64 => Long "Packets in this record: more than 1 with VERDICT_REPEATS";
-        maybe community_id: String => Keyword "Community ID v1, seed 0; absent where the ports are not known";
+        maybe community_id: CompactString => Keyword "Community ID v1, seed 0; absent where the ports are not known";
     }
 
     struct VerdictUserPart in "user." {

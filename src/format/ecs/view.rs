@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
+
 use super::ECS_VERSION;
 use super::fit::LineFit;
 use super::objects::*;
@@ -228,7 +230,7 @@ pub(super) fn community_id(
     protocol: IpProtocol,
     [source, destination]: [Endpoint; 2],
     icmp: Option<IcmpMessage>,
-) -> String {
+) -> CompactString {
     let [from, to] = icmp.map_or([source.port, destination.port], |icmp| [icmp.kind, icmp.code].map(u16::from));
     community_id_of(protocol, Endpoint { port: from, ..source }, Endpoint { port: to, ..destination })
 }

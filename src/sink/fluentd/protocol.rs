@@ -14,7 +14,7 @@ use std::fmt;
 use std::io::Write;
 
 use flate2::write::GzEncoder;
-use sha2::{Digest, Sha512};
+use ring::digest::{Context, SHA512};
 
 use super::super::Batch;
 use super::msgpack::{MsgpackValue, NoValue, read_value};
@@ -316,9 +316,9 @@ impl Greeting<'_> {
 }
 
 fn hex_digest(parts: &[&[u8]]) -> String {
-    let mut hash = Sha512::new();
+    let mut hash = Context::new(&SHA512);
     parts.iter().for_each(|part| hash.update(part));
-    hex(&hash.finalize())
+    hex(hash.finish().as_ref())
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

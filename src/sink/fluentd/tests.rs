@@ -6,7 +6,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha512};
+use ring::digest::{SHA512, digest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -124,7 +124,7 @@ impl Peer {
                 panic!("no PING")
             }
         };
-        let digest = |parts: &[&[u8]]| protocol::hex(&Sha512::digest(parts.concat()));
+        let digest = |parts: &[&[u8]]| protocol::hex(digest(&SHA512, &parts.concat()).as_ref());
         assert_eq!(field(3), digest(&[field(2), field(1), nonce, KEY.as_bytes()]).as_bytes());
         let proof = digest(&[field(2), b"srv", nonce, KEY.as_bytes()]);
         self.says(&[b"\x95\xa4PONG\xc3\xa0\xa3srv\xd9\x80", proof.as_bytes()].concat()).await;

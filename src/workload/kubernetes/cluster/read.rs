@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use compact_str::CompactString;
+use ring::digest::{Context, SHA256};
 
 use super::Uid;
 use crate::flow::Timestamp;
@@ -73,12 +74,11 @@ pub(super) fn uid(meta: &ObjectMeta) -> Uid {
     if let (32, Some(number)) = (digits.count(), number) {
         return number;
     }
-    use sha2::{Digest, Sha256};
-    let mut hash = Sha256::new();
+    let mut hash = Context::new(&SHA256);
     for part in [&meta.uid, meta.namespace.as_ref().unwrap_or(&CompactString::const_new("")), &meta.name] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
+        hash.update(&(part.len() as u64).to_be_bytes());
+        hash.update(part.as_bytes());
     }
-    let digest = hash.finalize();
-    digest.first_chunk::<16>().map_or(0, |head| u128::from_be_bytes(*head))
+    let digest = hash.finish();
+    digest.as_ref().first_chunk::<16>().map_or(0, |head| u128::from_be_bytes(*head))
 }
