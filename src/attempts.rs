@@ -52,7 +52,7 @@ pub enum ReportedConnects {
 pub struct ConnectAttempts {
     config: AttemptConfig,
     hasher: KeyHasher,
-    waiting: HashMap<HashedKey, PendingSyn, Ready>,
+    waiting: PendingSyns,
     /// Those that wait, by age, and some that do not any more.
     fresh: VecDeque<Turn>,
     /// The same of those that were recorded as timed out.
@@ -61,6 +61,63 @@ pub struct ConnectAttempts {
 }
 
 type Turn = (Timestamp, HashedKey);
+
+/// SYNs that wait, by their connection.
+#[derive(Debug)]
+struct PendingSyns {
+    by_key: HashMap<HashedKey, PendingSyn, Ready>,
+    /// How many have each lowest byte of a hash. Nearly every segment is of a connection that waits for nothing, and this says so.
+    by_byte: [u32; 256],
+}
+
+impl Default for PendingSyns {
+    fn default() -> Self {
+        Self { by_key: HashMap::default(), by_byte: [0; 256] }
+    }
+}
+
+impl PendingSyns {
+    /// False: that connection does not wait.
+    #[inline]
+    fn may_hold(&self, key: &HashedKey) -> bool {
+        self.by_byte.get(usize::from(key.hash() as u8)).is_some_and(|count| *count > 0)
+    }
+
+    fn get(&self, key: &HashedKey) -> Option<&PendingSyn> {
+        self.by_key.get(key)
+    }
+
+    fn get_mut(&mut self, key: &HashedKey) -> Option<&mut PendingSyn> {
+        self.by_key.get_mut(key)
+    }
+
+    fn insert(&mut self, key: HashedKey, attempt: PendingSyn) {
+        let before = self.by_key.insert(key, attempt);
+        if let Some(count) = self.count_of(&key).filter(|_| before.is_none()) {
+            *count += 1;
+        }
+    }
+
+    fn remove(&mut self, key: &HashedKey) -> Option<PendingSyn> {
+        let attempt = self.by_key.remove(key)?;
+        if let Some(count) = self.count_of(key) {
+            *count -= 1;
+        }
+        Some(attempt)
+    }
+
+    fn count_of(&mut self, key: &HashedKey) -> Option<&mut u32> {
+        self.by_byte.get_mut(usize::from(key.hash() as u8))
+    }
+
+    fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+}
 
 #[derive(Debug)]
 struct PendingSyn {
@@ -96,7 +153,7 @@ impl ConnectAttempts {
     #[inline]
     pub fn on_keyed(&mut self, keyed: &Keyed, segment: &Segment<'_>, out: &mut Vec<Record>) {
         let opens = segment.flags.syn() && !segment.flags.ack();
-        if opens || !self.waiting.is_empty() {
+        if opens || self.waiting.may_hold(&keyed.key) {
             self.take(keyed, segment, opens, out);
         }
     }
