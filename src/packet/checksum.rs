@@ -37,25 +37,27 @@ impl Segment<'_> {
         if self.wire.len() != len {
             return Checksum::Open;
         }
-        let addresses = addresses(&self.tuple);
-        if field == 0 || is_left_to_hardware(field, addresses, len as u64) {
+        // Without the length, and with it.
+        let short = addresses(&self.tuple) + TCP;
+        let pseudo = short + len as u64;
+        if field == 0 || is_left_to_hardware(field, pseudo) {
             return Checksum::Left;
         }
-        let whole = addresses + TCP + len as u64 + u64::from(sum(self.wire));
-        if fold(whole) == 0xffff { Checksum::Right } else { Checksum::Wrong }
+        match () {
+            () if fold(pseudo + u64::from(sum(self.wire))) == 0xffff => Checksum::Right,
+            () if is_left_to_hardware(field, short) => Checksum::Left,
+            () => Checksum::Wrong,
+        }
     }
 }
 
 /// Whether the field holds the part of the sum that the sender's driver prepares. That is the pseudo-header's sum, with
 /// the length (Linux, CHECKSUM_PARTIAL) or without (segmentation by the card), in either byte order.
 #[inline]
-fn is_left_to_hardware(field: u16, addresses: u64, len: u64) -> bool {
-    let same = |sum: u64| {
-        let sum = fold(sum);
-        // 0 and 0xffff are the same number here (RFC 1071 §1).
-        [sum, sum.swap_bytes()].iter().any(|sum| sum % 0xffff == field % 0xffff)
-    };
-    same(addresses + TCP + len) || same(addresses + TCP)
+fn is_left_to_hardware(field: u16, pseudo: u64) -> bool {
+    // Neither is 0: a sum is 0 only where all that it adds is.
+    let sum = fold(pseudo);
+    sum == field || sum == field.swap_bytes()
 }
 
 /// The addresses' part of the pseudo-header's sum.
@@ -77,7 +79,7 @@ fn addresses(tuple: &FiveTuple) -> u64 {
 }
 
 /// The one's complement sum of the bytes as 16-bit words. It is the same in any byte order but for a swap at the end, and
-/// for any width of word (RFC 1071 §2). So it adds 64 bytes at a time in the machine's own order, with one carry.
+/// for any width of word (RFC 1071 §2). So it adds little-endian words, 64 bytes at a time with one carry.
 #[inline]
 fn sum(bytes: &[u8]) -> u16 {
     let (blocks, rest) = bytes.as_chunks::<64>();
@@ -86,22 +88,31 @@ fn sum(bytes: &[u8]) -> u16 {
         let (words, _) = block.as_chunks::<8>();
         let mut carry = false;
         for word in words {
-            (low, carry) = carrying_add(low, u64::from_ne_bytes(*word), carry);
+            (low, carry) = carrying_add(low, u64::from_le_bytes(*word), carry);
         }
         carries += u64::from(carry);
     }
     let (words, rest) = rest.as_chunks::<8>();
-    for word in words {
-        let (sum, carry) = low.overflowing_add(u64::from_ne_bytes(*word));
+    for word in words.iter().chain([&last_word(bytes, rest)]) {
+        let (sum, carry) = low.overflowing_add(u64::from_le_bytes(*word));
         (low, carries) = (sum, carries + u64::from(carry));
     }
-    let mut last = [0; 8];
-    for (to, from) in last.iter_mut().zip(rest) {
-        *to = *from;
+    fold(u64::from(fold(low)) + carries).swap_bytes()
+}
+
+/// The last bytes, fewer than eight, as a word with zeros behind them. They are cut out of the eight that `bytes` end with: a loop
+/// over them would cost as much as the sum of a header.
+#[inline]
+fn last_word(bytes: &[u8], rest: &[u8]) -> [u8; 8] {
+    match bytes.last_chunk::<8>() {
+        Some(_) if rest.is_empty() => [0; 8],
+        Some(last) => (u64::from_le_bytes(*last) >> (8 * (8 - rest.len()))).to_le_bytes(),
+        None => {
+            let mut word = [0; 8];
+            word.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            word
+        }
     }
-    let (sum, carry) = low.overflowing_add(u64::from_ne_bytes(last));
-    let folded = fold(u64::from(fold(sum)) + carries + u64::from(carry));
-    u16::from_be_bytes(folded.to_ne_bytes())
 }
 
 #[inline]

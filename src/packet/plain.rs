@@ -2,7 +2,7 @@
 //!
 //! It gives what the general path (`link`, `ip`) would give, or nothing; a property test in `tests` holds it to that.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::ip::{TcpPacket, checksum_holds};
 use super::link::{ethertype, linktype};
@@ -49,13 +49,8 @@ fn ipv4(packet: &[u8], cut: usize) -> Option<TcpPacket<'_>> {
     let len = usize::from(total).checked_sub(20)?;
     let source = Ipv4Addr::new(s0, s1, s2, s3).into();
     let destination = Ipv4Addr::new(d0, d1, d2, d3).into();
-    let mut tcp = tcp(rest, len.min(rest.len() + cut), |source_port, destination_port| FiveTuple {
-        source: Endpoint { ip: source, port: source_port },
-        destination: Endpoint { ip: destination, port: destination_port },
-    })?;
-    tcp.damaged = !checksum_holds(header);
-    tcp.carried = one_packet(total.into());
-    Some(tcp)
+    let around = IpHeader { ips: (source, destination), damaged: !checksum_holds(header), bytes: total.into() };
+    tcp(rest, len.min(rest.len() + cut), around)
 }
 
 #[inline]
@@ -70,22 +65,20 @@ fn ipv6(packet: &[u8], cut: usize) -> Option<TcpPacket<'_>> {
     let destination = Ipv6Addr::from(*destination).into();
     let len = u16::from_be_bytes([l0, l1]);
     let limit = usize::from(len).min(rest.len() + cut);
-    let mut tcp = tcp(rest, limit, |source_port, destination_port| FiveTuple {
-        source: Endpoint { ip: source, port: source_port },
-        destination: Endpoint { ip: destination, port: destination_port },
-    })?;
-    tcp.carried = one_packet(40 + u32::from(len));
-    Some(tcp)
+    tcp(rest, limit, IpHeader { ips: (source, destination), damaged: false, bytes: 40 + u32::from(len) })
 }
 
-#[inline]
-fn one_packet(bytes: u32) -> CarriedIn {
-    CarriedIn { frames: 1, packets: 1, bytes }
+/// What the IP header says.
+struct IpHeader {
+    /// Source and destination.
+    ips: (IpAddr, IpAddr),
+    damaged: bool,
+    bytes: u32,
 }
 
 /// `len` is what the IP header says, and the frame's length on the wire allows. A length below TCP's header, the 0 of offload among them, is not plain.
 #[inline]
-fn tcp(rest: &[u8], len: usize, tuple: impl FnOnce(u16, u16) -> FiveTuple) -> Option<TcpPacket<'_>> {
+fn tcp(rest: &[u8], len: usize, ip: IpHeader) -> Option<TcpPacket<'_>> {
     let header = rest.first_chunk::<20>()?;
     let &[s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, ..] = header;
     let header_len = usize::from(offset >> 4) * 4;
@@ -94,15 +87,18 @@ fn tcp(rest: &[u8], len: usize, tuple: impl FnOnce(u16, u16) -> FiveTuple) -> Op
     }
     let captured = rest.get(..len).unwrap_or(rest);
     Some(TcpPacket {
-        tuple: tuple(u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])),
+        tuple: FiveTuple {
+            source: Endpoint { ip: ip.ips.0, port: u16::from_be_bytes([s0, s1]) },
+            destination: Endpoint { ip: ip.ips.1, port: u16::from_be_bytes([d0, d1]) },
+        },
         seq: u32::from_be_bytes([q0, q1, q2, q3]),
         ack: u32::from_be_bytes([a0, a1, a2, a3]),
         flags: TcpFlags(flags),
         payload: captured.get(header_len..)?,
         payload_len: u32::try_from(len - header_len).ok()?,
         wire: captured,
-        damaged: false,
-        carried: CarriedIn::default(),
+        damaged: ip.damaged,
+        carried: CarriedIn { frames: 1, packets: 1, bytes: ip.bytes },
         place: PacketPlace::default(),
     })
 }

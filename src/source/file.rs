@@ -64,7 +64,7 @@ impl<R: Read> CaptureReader<R> {
     }
 
     /// The next frame, or `None` at the file's end. After an error there is no more.
-    #[inline]
+    #[inline(always)]
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, CaptureFileError> {
         if self.finished {
             return Ok(None);

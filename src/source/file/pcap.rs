@@ -78,7 +78,7 @@ impl PcapRecords {
         Ok(Self { magic, link: LinkType(link), lengths, limit: snaplen.clamp(LEAST_LIMIT, MAX_RECORD) })
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn next<R: Read>(&mut self, window: &mut FileWindow<R>) -> Result<Option<Located>, CaptureFileError> {
         let header_len = self.magic.record_header;
         if !window.fill(header_len)? {
