@@ -83,7 +83,7 @@ impl Analyzer for Counter {
 
     fn on_tick(&mut self, _: &ConnSummary, _: Timestamp, _: &mut u64) {}
 
-    fn on_close(self, _: &ConnSummary, _: Timestamp, _: CloseReason, _: &mut u64) {}
+    fn on_close(&mut self, _: &ConnSummary, _: Timestamp, _: CloseReason, _: &mut u64) {}
 }
 
 /// Frames to streams of bytes in order; every tenth frame or so comes late.

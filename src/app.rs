@@ -102,13 +102,13 @@ impl Analyzer for Session {
         }
     }
 
-    fn on_close(mut self, conn: &ConnSummary, at: Timestamp, reason: CloseReason, cx: &mut HttpContext) {
+    fn on_close(&mut self, conn: &ConnSummary, at: Timestamp, reason: CloseReason, cx: &mut HttpContext) {
         self.decide(conn, at, true, cx);
         self.stop_sniffing(cx);
         if let Some(dns) = self.dns.take() {
             cx.let_go(dns.kept);
         }
-        match self.speaks {
+        match &mut self.speaks {
             SpokenProtocol::Http1(http1) => http1.on_close(conn, at, reason, cx),
             SpokenProtocol::Http2(http2) => http2.on_close(at, reason, cx),
             SpokenProtocol::WebSocket(socket) => socket.on_close(reason, cx),
@@ -487,7 +487,7 @@ impl UpgradedSocket {
         cx.record(record);
     }
 
-    fn on_close(mut self, reason: CloseReason, cx: &mut HttpContext) {
+    fn on_close(&mut self, reason: CloseReason, cx: &mut HttpContext) {
         let cut_by_us = matches!(reason, CloseReason::EndOfCapture | CloseReason::Shutdown | CloseReason::Evicted);
         if cut_by_us && self.ended != [true; 2] {
             self.record.trust = self.record.trust.max(Trust::Truncated);
@@ -497,6 +497,6 @@ impl UpgradedSocket {
         self.record.ended = self.ended_without_close(reason);
         cx.let_go(self.kept);
         cx.ledger.sockets_open -= 1;
-        cx.record(self.record);
+        cx.record(self.record.clone());
     }
 }

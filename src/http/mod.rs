@@ -78,9 +78,8 @@ fn orphan_id(connection: &str, offset: u64) -> CompactString {
 fn stream_id(connection: &str, mark: &str, offset: u64) -> CompactString {
     let mut digits = [b'0'; 16];
     let len = (u64::BITS - offset.leading_zeros()).div_ceil(4).max(1) as usize;
-    let places = digits.iter_mut().take(len).rev();
     let mut rest = offset;
-    for place in places {
+    for place in digits.iter_mut().take(len).rev() {
         let digit = (rest & 15) as u8;
         *place = if digit < 10 { b'0' + digit } else { b'a' - 10 + digit };
         rest >>= 4;

@@ -117,7 +117,7 @@ impl Analyzer for HttpSession {
         });
     }
 
-    fn on_close(mut self, conn: &ConnSummary, at: Timestamp, reason: CloseReason, cx: &mut HttpContext) {
+    fn on_close(&mut self, conn: &ConnSummary, at: Timestamp, reason: CloseReason, cx: &mut HttpContext) {
         self.reset_by = if let CloseReason::Reset(from) = reason { Some(from) } else { None };
         self.within_room(cx, |it, cx| {
             for from in [Direction::FromLow, Direction::FromHigh] {

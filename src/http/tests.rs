@@ -104,7 +104,7 @@ impl Wire {
     }
 
     fn close(&mut self, reason: CloseReason) -> Vec<Exchange> {
-        let session = self.session.take().unwrap();
+        let mut session = self.session.take().unwrap();
         session.on_close(&self.conn, Timestamp(self.now), reason, &mut self.cx);
         let h = &self.cx.ledger;
         assert_eq!((h.open, h.responses_open, h.waiting), (0, 0, 0), "nothing is left open");

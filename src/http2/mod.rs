@@ -131,7 +131,7 @@ impl Http2Connection {
         }
     }
 
-    pub(crate) fn on_close(mut self, at: Timestamp, reason: CloseReason, cx: &mut ExchangeContext) {
+    pub(crate) fn on_close(&mut self, at: Timestamp, reason: CloseReason, cx: &mut ExchangeContext) {
         if let CloseReason::Reset(from) = reason {
             let by = Some(self.side(from));
             self.streams.ended.get_or_insert(EarlyEnd { by, how: EndedHow::Rst });

@@ -554,7 +554,7 @@ fn floods_stay_small() {
 #[test]
 fn what_sessions_keep_is_given_back() {
     let bench = conversation().into_iter().fold(Bench::opened(), |bench, (side, bytes)| bench.send(side, bytes));
-    let Bench { connection, mut cx, .. } = bench.send(CLIENT, get(13, "/never"));
+    let Bench { mut connection, mut cx, .. } = bench.send(CLIENT, get(13, "/never"));
     connection.on_close(Timestamp(1), CloseReason::Evicted, &mut cx);
     assert_eq!(cx.room_in_use(), 0);
 }

@@ -84,6 +84,7 @@ pub(super) fn wire_len(segment: &Segment<'_>) -> u64 {
 
 /// The offset up to which a segment acknowledges the stream, if it does. `Err`: it proves that the stream is not this
 /// connection's any more.
+#[inline]
 fn acknowledged(stream: &mut ByteStream, segment: &Segment<'_>) -> Result<Option<u64>, ()> {
     if !segment.flags.ack() {
         return Ok(None);
@@ -181,8 +182,10 @@ impl<A: Analyzer> TcpConnection<A> {
         let flags = segment.flags;
         let seq = segment.seq.wrapping_add(u32::from(flags.syn()));
         let wire = wire_len(segment);
-        self.note_choice(from, segment);
-        self.note_beginning(from, segment);
+        if !split(&mut self.streams, from).0.talked {
+            self.note_choice(from, segment);
+            self.note_beginning(from, segment);
+        }
         let (own, _) = split(&mut self.streams, from);
         let known = own.is_known();
         let len = wire.cast_signed() + i64::from(flags.fin());
@@ -220,9 +223,9 @@ impl<A: Analyzer> TcpConnection<A> {
         self.note_talk(from, flags.syn(), wire);
         self.weigh_reset(from, end, ack, shared);
         if let SegmentPlace::At(offset) = place {
-            let piece = SegmentPiece { offset: 0, bytes: segment.payload, wire, at: segment.at, ack };
-            let (stream, mut outlet) = self.way_out(from, Some(segment), index, shared, context);
             if wire > 0 {
+                let piece = SegmentPiece { offset: 0, bytes: segment.payload, wire, at: segment.at, ack };
+                let (stream, mut outlet) = self.way_out(from, Some(segment), index, shared, context);
                 outlet.conn.urgent |= flags.urg();
                 stream.on_bytes(offset, piece, &mut outlet);
             }
@@ -349,7 +352,7 @@ impl<A: Analyzer> TcpConnection<A> {
         let mut each = |act: fn(&mut ByteStream, Timestamp, &mut StreamOutlet<'_, A>) -> bool| {
             order.into_iter().any(|from| {
                 let (stream, mut outlet) = self.way_out(from, None, index, shared, context);
-                act(stream, now, &mut outlet)
+                !stream.is_orderly() && act(stream, now, &mut outlet)
             })
         };
         // What each stream waits for from the other is no hole: only more patience ends that.
@@ -391,7 +394,7 @@ impl<A: Analyzer> TcpConnection<A> {
             shared.ledger.connects_timed_out += 1;
         }
         let (at, reason) = self.outcome(at, reason);
-        if let Some(analyzer) = self.analyzer.take() {
+        if let Some(mut analyzer) = self.analyzer.take() {
             analyzer.on_close(&self.conn, at, reason, context);
         }
         self.take_attempt();
@@ -401,6 +404,9 @@ impl<A: Analyzer> TcpConnection<A> {
 
     /// Passes on all that is held, hole by hole, so that what one stream acknowledges comes before it where it can.
     fn flush(&mut self, at: Timestamp, index: u32, shared: &mut TableShared, context: &mut A::Context) {
+        if self.streams.iter().all(ByteStream::is_orderly) {
+            return;
+        }
         let order = self.order();
         let mut each = |act: fn(&mut ByteStream, Timestamp, &mut StreamOutlet<'_, A>) -> bool| {
             order.into_iter().any(|from| {

@@ -148,8 +148,8 @@ pub trait Analyzer: Sized {
     /// Time passed: called for every connection at each [`ConnectionTable::on_timeout`](crate::tcp).
     fn on_tick(&mut self, conn: &ConnSummary, now: Timestamp, context: &mut Self::Context);
 
-    /// The connection is over. Bytes still held out of order have been delivered before, with gaps.
-    fn on_close(self, conn: &ConnSummary, at: Timestamp, reason: CloseReason, context: &mut Self::Context);
+    /// The connection is over, and nothing follows. Bytes still held out of order have been delivered before, with gaps.
+    fn on_close(&mut self, conn: &ConnSummary, at: Timestamp, reason: CloseReason, context: &mut Self::Context);
 }
 
 /// Bounds on what the network can fill.

@@ -228,6 +228,7 @@ impl ByteStream {
     }
 
     /// What an acknowledgement number of the opposite side means here; gives the origin if none is known.
+    #[inline]
     pub(super) fn read_ack(&mut self, ack: u32) -> Acked {
         if !self.known {
             self.learn(ack);

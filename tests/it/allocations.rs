@@ -99,7 +99,7 @@ impl Analyzer for Lent {
 
     fn on_tick(&mut self, _: &ConnSummary, _: Timestamp, _: &mut Seen) {}
 
-    fn on_close(self, _: &ConnSummary, _: Timestamp, _: CloseReason, _: &mut Seen) {}
+    fn on_close(&mut self, _: &ConnSummary, _: Timestamp, _: CloseReason, _: &mut Seen) {}
 }
 
 fn limits() -> TcpLimits {

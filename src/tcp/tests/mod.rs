@@ -67,7 +67,7 @@ impl Analyzer for Recorder {
         log.ticks += 1;
     }
 
-    fn on_close(self, conn: &ConnSummary, _: Timestamp, reason: CloseReason, log: &mut Log) {
+    fn on_close(&mut self, conn: &ConnSummary, _: Timestamp, reason: CloseReason, log: &mut Log) {
         let conflict = if conn.conflicts != [0; 2] { " conflict" } else { "" };
         log.lines.push(format!("{reason:?}{conflict}"));
     }

@@ -57,7 +57,7 @@ impl Analyzer for Model {
 
     fn on_tick(&mut self, _: &ConnSummary, _: Timestamp, _: &mut Told) {}
 
-    fn on_close(self, _: &ConnSummary, _: Timestamp, reason: CloseReason, told: &mut Told) {
+    fn on_close(&mut self, _: &ConnSummary, _: Timestamp, reason: CloseReason, told: &mut Told) {
         told.closes += 1;
         told.reasons.push(reason);
     }
