@@ -99,9 +99,11 @@ fn without_userinfo(authority: &str) -> &str {
 /// Whether `host` can be the value of a Host header (RFC 9110 §7.2): a host and a port that exists, or nothing.
 pub(crate) fn is_host(host: &[u8]) -> bool {
     // What nearly all of them are: letters, digits, dots and hyphens, and four digits of port at most.
-    let plain = host.iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-')).count();
-    let port = host.get(plain..).unwrap_or_default();
-    if plain > 0 && (port.is_empty() || (port.len() <= 5 && is_port(port))) {
+    let colon = memchr::memchr(b':', host).unwrap_or(host.len());
+    let (name, port) = host.split_at_checked(colon).unwrap_or_default();
+    let is_plain =
+        |name: &[u8]| name.iter().fold(true, |all, b| all & (b.is_ascii_alphanumeric() | (*b == b'.') | (*b == b'-')));
+    if !name.is_empty() && is_plain(name) && (port.is_empty() || (port.len() <= 5 && is_port(port))) {
         return true;
     }
     host.is_empty() || std::str::from_utf8(host).is_ok_and(|text| split_authority(text).is_valid())

@@ -260,6 +260,7 @@ impl EcsLine<'_> {
         self.close("},");
     }
 
+    #[inline(always)]
     fn http(&mut self, http: &HttpPart<'_>) {
         self.raw("\"http\":{");
         self.word(key!("version" ""), http.version);
@@ -273,6 +274,7 @@ impl EcsLine<'_> {
         self.close("},");
     }
 
+    #[inline(always)]
     fn request(&mut self, request: &RequestPart<'_>) {
         self.raw("\"request\":{");
         self.text(key!("method" ""), request.method);
@@ -286,6 +288,7 @@ impl EcsLine<'_> {
         self.close("},");
     }
 
+    #[inline(always)]
     fn response(&mut self, response: &ResponsePart<'_>) {
         match response.status_code {
             Some(status) => self.number("\"response\":{\"status_code\":", Some(status.into())),
@@ -386,6 +389,7 @@ impl EcsLine<'_> {
         self.close("},");
     }
 
+    #[inline(always)]
     fn podtap(&mut self, podtap: &PodtapPart<'_>) {
         self.word("\"podtap\":{\"trust\":\"", Some(podtap.trust));
         self.part(key!("missing"), podtap.missing.as_ref());
@@ -417,6 +421,7 @@ impl EcsLine<'_> {
         self.close("}");
     }
 
+    #[inline(always)]
     fn timing(&mut self, timing: &TimingPart) {
         self.raw("\"timing\":{");
         self.number(key!("connect_us"), timing.connect_us);
@@ -427,6 +432,7 @@ impl EcsLine<'_> {
         self.close("},");
     }
 
+    #[inline(always)]
     fn connection(&mut self, connection: &ConnectionPart<'_>) {
         self.word("\"connection\":{\"id\":\"", Some(connection.id));
         self.number(key!("exchange"), connection.exchange.map(u64::from));
@@ -470,11 +476,20 @@ const OCTETS: [([u8; 4], usize); 256] = {
 /// before them, as most texts are short.
 fn is_plain(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk::<8>() else {
-        return bytes.iter().fold(true, |plain, b| plain & (*b >= 0x20) & (*b != b'"') & (*b != b'\\'));
+        return is_short_plain(bytes);
     };
     let (words, _) = bytes.as_chunks::<8>();
     let odd = words.iter().fold(odd_bytes(*last), |any, word| any | odd_bytes(*word));
     odd == 0
+}
+
+/// The same of fewer than eight bytes: of four to seven the first four and the last.
+#[inline]
+fn is_short_plain(bytes: &[u8]) -> bool {
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some([a, b, c, d]), Some([e, f, g, h])) => odd_bytes([*a, *b, *c, *d, *e, *f, *g, *h]) == 0,
+        _ => bytes.iter().all(|b| *b >= 0x20 && *b != b'"' && *b != b'\\'),
+    }
 }
 
 /// Not 0 where a byte needs an escape.

@@ -78,6 +78,7 @@ impl<'a> OriginalPart<'a> {
 }
 
 impl<'a> EndpointPart<'a> {
+    #[inline(always)]
     pub(super) fn source(exchange: &'a Exchange) -> Self {
         let Endpoint { ip, port } = exchange.connection.client;
         let domain = exchange.source_domain.as_deref().map(|domain| &domain.names);
@@ -111,7 +112,7 @@ impl<'a> EventPart<'a> {
             dataset: "podtap.http",
             id: &exchange.id,
             start,
-            end: end.map(Rfc3339Stamp::new),
+            end: end.map(|end| start.near(exchange.start(), end)),
             duration: end.map(|end| end.since(exchange.start())),
             outcome: exchange.outcome().name(),
         }
@@ -119,6 +120,7 @@ impl<'a> EventPart<'a> {
 }
 
 impl<'a> HttpPart<'a> {
+    #[inline(always)]
     pub(super) fn new(exchange: &'a Exchange, fit: &LineFit) -> Self {
         let (request, response) = (exchange.request.as_ref(), exchange.response.as_ref());
         let version = request.map(|r| r.version).and_then(HttpVersion::name);
@@ -132,6 +134,7 @@ impl<'a> HttpPart<'a> {
 }
 
 impl<'a> RequestPart<'a> {
+    #[inline(always)]
     pub(super) fn new(request: &'a HttpRequest, fit: &LineFit) -> Self {
         Self {
             method: known(fit.text(&request.method)),
@@ -147,6 +150,7 @@ impl<'a> RequestPart<'a> {
 }
 
 impl<'a> ResponsePart<'a> {
+    #[inline(always)]
     pub(super) fn new(response: &'a HttpResponse, fit: &LineFit) -> Self {
         Self {
             status_code: response.status,
@@ -260,6 +264,7 @@ impl<'a> KubernetesPart<'a> {
 }
 
 impl<'a> PodtapPart<'a> {
+    #[inline(always)]
     pub(super) fn new(exchange: &'a Exchange, fit: &LineFit) -> Self {
         let is_early = exchange.in_order().is_some_and(|(request, response)| response.first < request.last);
         let http2 = exchange.http2.as_deref();
@@ -298,6 +303,7 @@ impl<'a> PodtapPart<'a> {
 }
 
 impl TimingPart {
+    #[inline(always)]
     pub(super) fn new(exchange: &Exchange) -> Option<Self> {
         let timing = exchange.timing();
         let micros = |nanos: Option<u64>| nanos.map(|nanos| nanos / 1000);
