@@ -166,19 +166,20 @@ impl Dissector {
         let Self { decoder, redirects, hasher, table, context, flows, connects, copies, left_out, .. } = self;
         let table = self.reads_http.then_some(table);
         let mut parts = DissectorParts { hasher, table, context, flows: flows.as_mut(), connects: connects.as_mut() };
-        match decoder.decode_packet(frame) {
+        // Read where it was decoded: a copy of each packet would cost as much as its way through a table.
+        match &mut decoder.decode_packet(frame) {
             None => {}
-            Some(Packet::Other(datagram)) => match leaves_out_datagram(copies, &datagram, is_own) {
+            Some(Packet::Other(datagram)) => match leaves_out_datagram(copies, datagram, is_own) {
                 Some(why) => left_out.add(why as usize, datagram.carried.frames.into()),
-                None => parts.on_datagram(&datagram),
+                None => parts.on_datagram(datagram),
             },
-            Some(Packet::Tcp(mut segment)) => {
-                if let Some(why) = leaves_out_segment(copies, &segment) {
+            Some(Packet::Tcp(segment)) => {
+                if let Some(why) = leaves_out_segment(copies, segment) {
                     left_out.add(why as usize, segment.carried.frames.into());
                     decoder.disown_last(why);
                     return;
                 }
-                let opening = match redirects.trace(&mut segment) {
+                let opening = match redirects.trace(segment) {
                     TracedSegment::Held => return,
                     TracedSegment::After(syn) => Some(syn),
                     TracedSegment::Plain => None,
@@ -192,7 +193,7 @@ impl Dissector {
                 if let Some(syn) = opening {
                     parts.on_segment(&syn.segment());
                 }
-                parts.on_segment(&segment);
+                parts.on_segment(segment);
             }
         }
     }
@@ -206,10 +207,18 @@ impl Dissector {
 
     /// Ticks come at whole multiples of the interval, all of them, each before what was captured after it. So records
     /// do not depend on when somebody looked, and a replay gives the same as a live capture.
+    #[inline]
     fn handle_clock(&mut self, now: Timestamp) {
         let before = std::mem::replace(&mut self.newest, now);
+        if self.next_check.is_none_or(|next| now >= next || next.since(now) > self.check_every) {
+            self.advance(before, now);
+        }
+    }
+
+    /// It is time to look, or the clock went back.
+    #[cold]
+    fn advance(&mut self, before: Timestamp, now: Timestamp) {
         let next = match self.next_check {
-            Some(next) if now < next && next.since(now) <= self.check_every => return,
             Some(next) if now >= next => next,
             // The beginning, or a clock that went back.
             Some(_) | None => {

@@ -13,8 +13,12 @@ use foldhash::fast::RandomState;
 use crate::flow::{Endpoint, FiveTuple, Scope, Timestamp};
 use crate::packet::{CarriedIn, Segment, TcpFlags};
 
-/// Ports on loopback to which the meshes redirect: Istio's, Linkerd's; outbound first.
-const PROXIES: [u16; 4] = [15001, 15006, 4140, 4143];
+/// Whether meshes redirect to that port on loopback: Istio's, Linkerd's; outbound first.
+#[inline]
+fn is_proxy_port(port: u16) -> bool {
+    matches!(port, 15001 | 15006 | 4140 | 4143)
+}
+
 /// How long a SYN is held for its answer. A proxy on loopback answers at once, or its queue is full and the SYN is repeated
 /// after a second.
 const PATIENCE: u64 = 1_500_000_000;
@@ -132,9 +136,10 @@ impl RedirectTable {
     }
 
     /// Renames the ends of a segment where they need it. Costs next to nothing where no mesh redirects.
+    #[inline]
     pub fn trace(&mut self, segment: &mut Segment<'_>) -> TracedSegment {
         let FiveTuple { source, destination } = &segment.tuple;
-        if destination.ip.is_loopback() && PROXIES.contains(&destination.port) && !source.ip.is_loopback() {
+        if is_proxy_port(destination.port) && destination.ip.is_loopback() && !source.ip.is_loopback() {
             return self.trace_request(segment);
         }
         if self.legs.is_empty() {

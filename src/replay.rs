@@ -28,8 +28,8 @@ use crate::settings::{SettingPairs, SinkName};
 use crate::sink::{SinkCounts, SinkStatus, Sinks, WhenFull};
 use crate::tcp::CloseReason;
 
-/// Records handed on at once.
-const AT_ONCE: usize = 128;
+/// Records handed on at once: few, so that what one leaves free the next takes, while it is in the cache.
+const AT_ONCE: usize = 4;
 /// Larger than a capture's blocks. No one waits for these records, no application wants the cache, and to wake the other
 /// thread less often is worth more.
 const BLOCK_BYTES: usize = 256 << 10;
