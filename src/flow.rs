@@ -192,7 +192,7 @@ pub struct ConnKey {
 
 impl ConnKey {
     /// The key of a segment's connection outside of any VLAN or tunnel, and the direction the segment goes.
-    #[inline]
+    #[inline(always)]
     pub fn of(tuple: FiveTuple) -> (Self, Direction) {
         let FiveTuple { source, destination } = tuple;
         match (source.ip, destination.ip) {
@@ -204,7 +204,7 @@ impl ConnKey {
 
     /// The same in one comparison, and put together from numbers, as this is on the path of every packet. To read whole
     /// what a decoder has just written piece by piece makes the processor wait.
-    #[inline]
+    #[inline(always)]
     fn of_v4(source: (Ipv4Addr, u16), destination: (Ipv4Addr, u16)) -> (Self, Direction) {
         let number = |(ip, port): (Ipv4Addr, u16)| u64::from(ip.to_bits()) << 16 | u64::from(port);
         let end = |(ip, port): (Ipv4Addr, u16)| Endpoint { ip: IpAddr::V4(ip), port };

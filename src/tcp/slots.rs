@@ -86,8 +86,8 @@ impl<A> ConnectionSlots<A> {
             index
         } else {
             if self.slots.len() == self.slots.capacity() {
-                // Half as much more, not twice as much: most of the memory of an idle table lies here.
-                self.slots.reserve_exact(64.max(self.slots.len() / 2));
+                // A quarter more, not twice as much: most of the memory of an idle table lies here.
+                self.slots.reserve_exact(64.max(self.slots.len() / 4));
             }
             self.slots.push(Some(slot));
             self.bound() - 1

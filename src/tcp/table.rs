@@ -61,11 +61,11 @@ impl<A: Analyzer> ConnectionTable<A> {
     /// Takes one segment with its key.
     pub fn on_keyed(&mut self, keyed: &Keyed, segment: &Segment<'_>, context: &mut A::Context) {
         self.shared.ledger.payload += segment.payload.len() as u64;
-        let (from, key) = (keyed.from, *keyed.key.key());
+        let (from, key) = (keyed.from, keyed.key.key());
         let known = self.find(&keyed.key, from, segment).and_then(|index| self.still_there(index, from, segment));
         let index = match known {
             Some(index) => index,
-            None if opens(segment) => self.begin(key, from, segment, None, context),
+            None if opens(segment) => self.begin(*key, from, segment, None, context),
             None => return self.shared.discard(Discard::NotData, segment.payload.len()),
         };
         let index = self.apart(index, key, from, segment, context);
@@ -170,14 +170,14 @@ impl<A: Analyzer> ConnectionTable<A> {
     fn apart(
         &mut self,
         index: u32,
-        key: ConnKey,
+        key: &ConnKey,
         from: Direction,
         segment: &Segment<'_>,
         context: &mut A::Context,
     ) -> u32 {
         let Some(connection) = self.slots.get(index).filter(|c| c.aliases().is_some()) else { return index };
         if connection.is_contradicted(from, segment, &self.shared.recent) {
-            return self.part(index, key, segment, context);
+            return self.part(index, *key, segment, context);
         }
         connection.note_scope(from, segment);
         index
