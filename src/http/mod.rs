@@ -76,16 +76,26 @@ fn orphan_id(connection: &str, offset: u64) -> CompactString {
 
 /// `connection`, `mark` and the offset in hexadecimal; without the machinery of `format!`, as every exchange has one.
 fn stream_id(connection: &str, mark: &str, offset: u64) -> CompactString {
-    let mut digits = [b'0'; 16];
-    let len = (u64::BITS - offset.leading_zeros()).div_ceil(4).max(1) as usize;
+    // Written from its end on.
+    let mut text = [0; 24];
+    let mut places = text.iter_mut().rev();
+    let mut len = 0;
+    let mut put = |byte: u8| {
+        if let Some(place) = places.next() {
+            (*place, len) = (byte, len + 1);
+        }
+    };
     let mut rest = offset;
-    for place in digits.iter_mut().take(len).rev() {
+    loop {
         let digit = (rest & 15) as u8;
-        *place = if digit < 10 { b'0' + digit } else { b'a' - 10 + digit };
+        put(if digit < 10 { b'0' + digit } else { b'a' - 10 + digit });
         rest >>= 4;
+        if rest == 0 {
+            break;
+        }
     }
+    mark.bytes().rev().for_each(put);
     let mut id = CompactString::from(connection);
-    id.push_str(mark);
-    id.push_str(std::str::from_utf8(digits.get(..len).unwrap_or_default()).unwrap_or_default());
+    id.push_str(text.get(text.len() - len..).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default());
     id
 }

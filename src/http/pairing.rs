@@ -462,6 +462,12 @@ impl Pairing {
         self.response_gap
     }
 
+    /// Whether anything is settled.
+    #[inline]
+    pub(super) fn has_settled(&self) -> bool {
+        self.slots.front().is_some_and(RequestSlot::settled) || self.loose.front().is_some_and(|l| l.done && !l.waiting)
+    }
+
     /// Takes out what is settled: pairs from the front, orphans that are whole.
     pub(super) fn settled(&mut self) -> Option<LeftQueue> {
         if self.slots.front().is_some_and(RequestSlot::settled) {

@@ -457,8 +457,15 @@ impl HttpSession {
         self.client.is_none_or(|client| conn.hears(client.flip()) && !self.is_ambiguous(client.flip()))
     }
 
-    /// Lets go what is settled.
+    /// Lets go what is settled. It is asked at each event, and mostly nothing is.
+    #[inline]
     pub(super) fn flush(&mut self, cx: &mut HttpContext) {
+        if self.pairing.has_settled() {
+            self.let_go_settled(cx);
+        }
+    }
+
+    fn let_go_settled(&mut self, cx: &mut HttpContext) {
         while let Some(left) = self.pairing.settled() {
             emit(left, cx);
         }
