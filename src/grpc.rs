@@ -60,8 +60,8 @@ impl GrpcFlavour {
     pub(crate) fn of_get(method: &[u8], target: &[u8]) -> Option<Self> {
         let begin = memchr::memchr(b'?', target).filter(|_| method == b"GET")? + 1;
         let query = target.get(begin..)?;
-        // Every exchange is asked, and hardly one has it.
-        memchr::memmem::find(query, b"connect=v1")?;
+        // Every exchange is asked, and hardly one has as many parameters.
+        memchr::memchr_iter(b'&', query).nth(1)?;
         let is_there = |begin: &[u8]| query.split(|byte| *byte == b'&').any(|pair| pair.starts_with(begin));
         let version = query.split(|byte| *byte == b'&').any(|pair| pair == b"connect=v1");
         (version && is_there(b"message=") && is_there(b"encoding=")).then_some(Self::ConnectUnary)

@@ -89,8 +89,11 @@ impl RouteRules {
             return pattern.text.clone();
         }
         let mut route = RouteText::default();
-        for (n, segment) in path.as_bytes().split(|b| *b == b'/').filter(|s| !s.is_empty()).enumerate() {
-            let name = segment.split(|b| *b == b';').next().unwrap_or(segment);
+        let path = path.as_bytes();
+        let has_parameters = memchr::memchr(b';', path).is_some();
+        for (n, segment) in path.split(|b| *b == b'/').filter(|s| !s.is_empty()).enumerate() {
+            let end = if has_parameters { memchr::memchr(b';', segment) } else { None };
+            let name = segment.get(..end.unwrap_or(segment.len())).unwrap_or(segment);
             let shown = if is_variable(name) { b"{id}" } else { name };
             if n == MAX_SEGMENTS || route.len + 1 + shown.len() > MAX_ROUTE - 2 {
                 route.push(b"/*");

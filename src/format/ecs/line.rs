@@ -183,8 +183,9 @@ impl EcsLine<'_> {
         let start = Rfc3339Stamp::new(exchange.start());
         self.raw("{");
         self.stamp(key!("@timestamp" ""), &start);
-        self.word("\"ecs\":{\"version\":\"", Some(ECS_VERSION));
-        self.close("},");
+        self.raw("\"ecs\":{\"version\":\"");
+        self.raw(ECS_VERSION);
+        self.raw("\"},");
         self.event(&EventPart::new(exchange, start));
         self.http(&HttpPart::new(exchange, fit));
         if let Some(request) = &exchange.request {
@@ -239,9 +240,10 @@ impl EcsLine<'_> {
     /// An object with one text.
     #[inline]
     fn nested(&mut self, key: &'static str, text: Option<&str>) {
-        if text.is_some() {
-            self.text(key, text);
-            self.close("},");
+        if let Some(text) = text {
+            self.raw(key);
+            self.escaped(text);
+            self.raw("\"},");
         }
     }
 
@@ -256,8 +258,9 @@ impl EcsLine<'_> {
             self.stamp(key!("end" ""), end);
         }
         self.number(key!("duration"), event.duration);
-        self.word(key!("outcome" ""), Some(event.outcome));
-        self.close("},");
+        self.raw(key!("outcome" ""));
+        self.raw(event.outcome);
+        self.raw("\"},");
     }
 
     #[inline(always)]
