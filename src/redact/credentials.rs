@@ -4,6 +4,7 @@
 //! Knows no names. Each byte is looked at a bounded number of times.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use memchr::memmem;
 
@@ -227,10 +228,11 @@ fn is_mixed(word: &[u8]) -> bool {
     }
     let (mut changes, mut numbers, mut dots, mut last, mut seen) = (0, 0, 0, 0, 0);
     for byte in word {
-        let kind = ByteKinds::of(*byte);
+        // 0 of a joint.
+        let kind = ByteKinds::of(*byte) & ByteKinds::MIXED;
         dots += usize::from(*byte == b'.');
         numbers += usize::from(kind == ByteKinds::DIGIT && last != ByteKinds::DIGIT);
-        changes += usize::from(kind != last && kind != ByteKinds::JOINT && last != ByteKinds::JOINT && last != 0);
+        changes += usize::from(kind != last && kind != 0 && last != 0);
         (last, seen) = (kind, seen | kind);
     }
     seen & ByteKinds::MIXED == ByteKinds::MIXED && numbers >= 2 && dots <= 2 && changes * 5 >= word.len() * 2
@@ -275,7 +277,7 @@ fn is_hook(raw: &[u8], word: &Range<usize>, kinds: u8) -> bool {
 fn find_pem(raw: &[u8], found: &mut Vec<Range<usize>>) {
     let mut done = 0;
     while raw.len() - done >= MIN_PEM
-        && let Some(at) = raw.get(done..).and_then(|rest| memmem::find(rest, b"-----BEGIN"))
+        && let Some(at) = raw.get(done..).and_then(|rest| PEM_BEGIN.find(rest))
     {
         let start = done + at;
         let behind = raw.get(start..).unwrap_or_default();
@@ -288,3 +290,6 @@ fn find_pem(raw: &[u8], found: &mut Vec<Range<usize>>) {
 
 /// A shorter text holds no key in PEM.
 const MIN_PEM: usize = 64;
+
+/// Made once: to make it takes longer than to search a text.
+static PEM_BEGIN: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(b"-----BEGIN"));

@@ -67,6 +67,14 @@ pub(super) fn copied(bytes: &[u8]) -> CompactString {
     std::str::from_utf8(bytes).map_or_else(|_| escaped(bytes), CompactString::new)
 }
 
+/// Appends printable bytes as they are.
+pub(super) fn push_printable(out: &mut CompactString, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => out.push_str(text),
+        Err(_) => escape_into(out, bytes),
+    }
+}
+
 #[cold]
 fn escaped(bytes: &[u8]) -> CompactString {
     let (kept, left_out) = bytes.split_at_checked(growing_within(bytes, MAX_ESCAPE_GROWTH)).unwrap_or((bytes, &[]));

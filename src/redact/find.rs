@@ -200,13 +200,13 @@ fn value(raw: &[u8], start: usize, kind: ByteKind, in_query: bool) -> Range<usiz
         let len = memchr::memchr(b'"', quoted).unwrap_or(quoted.len());
         return start + 1..start + 1 + len;
     }
-    let is_end = |b: &u8| match kind {
+    let end = match kind {
         // A path parameter, `/a;jsessionid=1/b`.
-        ByteKind::Target if !in_query => matches!(b, b'/' | b'?' | b'#'),
-        ByteKind::Target | ByteKind::Decoded => *b == b'&',
-        ByteKind::Text | ByteKind::Host => *b == b'&' || is_url_end(*b, kind),
+        ByteKind::Target if !in_query => memchr::memchr3(b'/', b'?', b'#', value),
+        ByteKind::Target | ByteKind::Decoded => memchr::memchr(b'&', value),
+        ByteKind::Text | ByteKind::Host => value.iter().position(|b| *b == b'&' || is_url_end(*b, kind)),
     };
-    start..value.iter().position(is_end).map_or(raw.len(), |len| start + len)
+    start..end.map_or(raw.len(), |len| start + len)
 }
 
 fn merge(mut ranges: Ranges) -> Ranges {

@@ -22,7 +22,7 @@ use compact_str::CompactString;
 
 pub(crate) use self::escape::escape_into;
 pub use self::escape::{MAX_ESCAPE_GROWTH, escape};
-use self::escape::{copied, escape_prose_into, growing_within, say_left_out};
+use self::escape::{copied, escape_prose_into, growing_within, push_printable, say_left_out};
 pub use self::names::NameList;
 use self::path::PathPattern;
 pub(crate) use self::recent::RecentTexts;
@@ -221,8 +221,9 @@ impl Redactor {
         if secrets.is_empty() && seen.is_printable() {
             return copied(raw);
         }
-        // Cut first: what is left out holds no secret that would need a mask.
-        let kept = growing_within(raw, MAX_ESCAPE_GROWTH);
+        // Cut first: what is left out holds no secret that would need a mask. What is printable does not grow.
+        let kept = if seen.is_printable() { raw.len() } else { growing_within(raw, MAX_ESCAPE_GROWTH) };
+        let escape_into = if seen.is_printable() { push_printable } else { escape_into };
         let mut out = CompactString::with_capacity(kept);
         let mut done = 0;
         for range in secrets.into_iter().filter(|range| range.start < kept) {
