@@ -146,11 +146,12 @@ impl EcsLine<'_> {
         debug_assert!(written.is_ok(), "a part of a record that is no JSON");
     }
 
-    #[inline]
-    fn part<T: Serialize>(&mut self, key: &'static str, part: Option<&T>) {
+    /// Takes it by value: of parts whose members are lent, all members would have to be in memory.
+    #[inline(always)]
+    fn part<T: Serialize>(&mut self, key: &'static str, part: Option<T>) {
         if let Some(part) = part {
             self.raw(key);
-            self.rest(part);
+            self.rest(&part);
             self.raw(",");
         }
     }
@@ -187,7 +188,7 @@ impl EcsLine<'_> {
         self.raw(ECS_VERSION);
         self.raw("\"},");
         self.event(&EventPart::new(exchange, start));
-        self.http(&HttpPart::new(exchange, fit));
+        self.http(HttpPart::new(exchange, fit));
         if let Some(request) = &exchange.request {
             self.url(&UrlParts::new(request, fit), fit.shortened);
         }
@@ -211,7 +212,7 @@ impl EcsLine<'_> {
             self.text("\"observer\":{\"ingress\":{\"interface\":{\"name\":\"", Some(interface));
             self.close("}}},");
         }
-        self.podtap(&PodtapPart::new(exchange, fit));
+        self.podtap(PodtapPart::new(exchange, fit));
         self.close("}");
     }
 
@@ -264,35 +265,35 @@ impl EcsLine<'_> {
     }
 
     #[inline(always)]
-    fn http(&mut self, http: &HttpPart<'_>) {
+    fn http(&mut self, http: HttpPart<'_>) {
         self.raw("\"http\":{");
         self.word(key!("version" ""), http.version);
         self.text(key!("route" ""), http.route);
-        if let Some(request) = &http.request {
+        if let Some(request) = http.request {
             self.request(request);
         }
-        if let Some(response) = &http.response {
+        if let Some(response) = http.response {
             self.response(response);
         }
         self.close("},");
     }
 
     #[inline(always)]
-    fn request(&mut self, request: &RequestPart<'_>) {
+    fn request(&mut self, request: RequestPart<'_>) {
         self.raw("\"request\":{");
         self.text(key!("method" ""), request.method);
         self.number(key!("bytes"), Some(request.bytes));
-        self.part(key!("body"), request.body.as_ref());
+        self.part(key!("body"), request.body);
         self.text(key!("mime_type" ""), request.mime_type);
         self.text(key!("referrer" ""), request.referrer);
         self.text(key!("id" ""), request.id);
-        self.part(key!("headers"), request.headers.as_ref());
-        self.part(key!("trailers"), request.trailers.as_ref());
+        self.part(key!("headers"), request.headers);
+        self.part(key!("trailers"), request.trailers);
         self.close("},");
     }
 
     #[inline(always)]
-    fn response(&mut self, response: &ResponsePart<'_>) {
+    fn response(&mut self, response: ResponsePart<'_>) {
         match response.status_code {
             Some(status) => self.number("\"response\":{\"status_code\":", Some(status.into())),
             None => self.raw("\"response\":{"),
@@ -304,8 +305,8 @@ impl EcsLine<'_> {
             self.number("\"body\":{\"bytes\":", Some(body.bytes));
             self.close("},");
         }
-        self.part(key!("headers"), response.headers.as_ref());
-        self.part(key!("trailers"), response.trailers.as_ref());
+        self.part(key!("headers"), response.headers);
+        self.part(key!("trailers"), response.trailers);
         self.close("},");
     }
 
@@ -393,32 +394,32 @@ impl EcsLine<'_> {
     }
 
     #[inline(always)]
-    fn podtap(&mut self, podtap: &PodtapPart<'_>) {
+    fn podtap(&mut self, podtap: PodtapPart<'_>) {
         self.word("\"podtap\":{\"trust\":\"", Some(podtap.trust));
-        self.part(key!("missing"), podtap.missing.as_ref());
+        self.part(key!("missing"), podtap.missing);
         if let Some(timing) = &podtap.timing {
             self.timing(timing);
         }
         self.flag(key!("early_response"), podtap.early_response);
         self.connection(&podtap.connection);
         self.word(key!("stream" ""), Some(podtap.stream));
-        self.part(key!("informational"), podtap.informational.as_ref());
-        self.part(key!("weird"), podtap.weird.as_ref());
+        self.part(key!("informational"), podtap.informational);
+        self.part(key!("weird"), podtap.weird);
         self.word(key!("unanswered" ""), podtap.unanswered);
         self.flag(key!("late"), podtap.late);
         self.word(key!("ended_by" ""), podtap.ended_by);
         self.word(key!("ended_how" ""), podtap.ended_how);
         self.flag(key!("open"), podtap.open);
-        self.part(key!("unknown"), podtap.unknown.as_ref());
+        self.part(key!("unknown"), podtap.unknown);
         self.word(key!("path_ref" ""), podtap.path_ref);
-        self.part(key!("http2"), podtap.http2.as_ref());
-        self.part(key!("grpc"), podtap.grpc.as_ref());
-        self.part(key!("websocket"), podtap.websocket.as_ref());
-        self.part(key!("sse"), podtap.sse.as_ref());
-        self.part(key!("process"), podtap.process.as_ref());
-        self.part(key!("tunnel"), podtap.tunnel.as_ref());
-        self.part(key!("source"), podtap.source.as_ref());
-        self.part(key!("destination"), podtap.destination.as_ref());
+        self.part(key!("http2"), podtap.http2);
+        self.part(key!("grpc"), podtap.grpc);
+        self.part(key!("websocket"), podtap.websocket);
+        self.part(key!("sse"), podtap.sse);
+        self.part(key!("process"), podtap.process);
+        self.part(key!("tunnel"), podtap.tunnel);
+        self.part(key!("source"), podtap.source);
+        self.part(key!("destination"), podtap.destination);
         self.word(key!("observed" ""), podtap.observed);
         self.flag(key!("shortened"), podtap.shortened);
         self.close("}");
