@@ -3,6 +3,9 @@
 //! Where HTTP/1 understands nothing, looks next to it for HTTP/2 that was joined late. Owns the change from one to the other;
 //! reads no message itself.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 
 use crate::dns;
@@ -180,7 +183,7 @@ impl Session {
             let from_start = held.and_then(BoundarySearch::begin).is_some_and(|mark| mark.offset == 0);
             let anything = self.looked > 0;
             if !conn.origins_known || (anything && held.is_some_and(|held| held.begin().is_some()) && !from_start) {
-                http2.lose(server);
+                http2.lose_beginning();
             }
             for (_, piece) in held.into_iter().flat_map(|held| held.pieces(0)) {
                 http2.feed(server, piece, cx);
@@ -225,7 +228,7 @@ impl Session {
         let beginning = if found.preface { Http2Beginning::Preface(0) } else { Http2Beginning::Midstream };
         let mut http2 = Box::new(Http2Connection::new(conn, found.client, beginning, None, cx));
         if found.preface {
-            http2.lose(found.client.flip());
+            http2.lose_beginning();
         }
         sniffer.replay(&mut http2, &found, cx);
         self.speaks = SpokenProtocol::Http2(http2);
@@ -307,7 +310,7 @@ impl FrameSniffer {
 
     fn take(&mut self, conn: &ConnSummary, from: Direction, chunk: StreamChunk<'_>) {
         self.events += 1;
-        if self.broken_off.get(from as usize) == Some(&true) {
+        if self.is_broken_off(from, chunk.at) {
             return;
         }
         let sender =
@@ -316,9 +319,11 @@ impl FrameSniffer {
         self.search_mut(from).take(&chunk, events, SearchKnowledge { longest: USUAL_MAX, newest: None, sender });
     }
 
-    /// Bytes of `from` are missing. The frames before them wait for the opposite direction, for a while.
+    /// Bytes of `from` are missing. Requests or answers before them wait for the opposite direction, for a while.
     fn gap(&mut self, from: Direction, at: Timestamp) {
-        let waits = |chain: &FrameChain| chain.weight >= HALF_PROOF && at.since(chain.begun.at) < WAITS;
+        let waits = |chain: &FrameChain| {
+            chain.weight >= HALF_PROOF && !chain.touched().is_empty() && at.since(chain.begun.at) < WAITS
+        };
         let waits = self.search(from).chain(at).is_some_and(waits);
         if !waits {
             *self.search_mut(from) = BoundarySearch::default();
@@ -326,6 +331,17 @@ impl FrameSniffer {
         if let Some(broken_off) = self.broken_off.get_mut(from as usize) {
             *broken_off = waits;
         }
+    }
+
+    /// Whether what is held of `from` ends at a hole. It is let go once it has waited long enough.
+    fn is_broken_off(&mut self, from: Direction, now: Timestamp) -> bool {
+        let waits = self.search(from).begin().is_some_and(|begun| now.since(begun.at) < WAITS);
+        let Some(broken_off) = self.broken_off.get_mut(from as usize) else { return false };
+        if *broken_off && !waits {
+            *broken_off = false;
+            *self.search_mut(from) = BoundarySearch::default();
+        }
+        self.broken_off.get(from as usize) == Some(&true)
     }
 
     /// Who the client is and where frames begin, where chains in both directions agree for as long as a frame around them

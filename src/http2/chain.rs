@@ -3,7 +3,7 @@
 //! One header of nine bytes proves nothing; a chain must fit together in types, lengths, flags and stream ids, and its header
 //! blocks must decode, be their sender's, and open streams in order. Holds no bytes; whether it is believed `search` decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::chunk::Mark;
 use super::frame::{self, FrameHeader};
@@ -16,9 +16,9 @@ const SPREAD: u32 = 4096;
 /// So much is proof where nothing contradicts: three frames, or two of a kind that cannot be chance.
 pub(super) const PROOF: u32 = 3;
 /// Most frames of streams that are remembered of one chain: the newest ones.
-const MAX_TOUCHED: usize = 512;
-/// So many of them are looked at for an earlier one of the same kind.
-const MAX_REPEATED: usize = 32;
+const MAX_TOUCHED: usize = 1024;
+/// What one of its kinds takes in memory.
+const SIZE_OF_KIND: usize = 2 * size_of::<(u32, TouchingFrame)>();
 
 /// What is known of the stream that is searched.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ pub(crate) struct TouchedStream {
 }
 
 /// What a frame does to its stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum TouchingFrame {
     /// A client's head: opens it.
     Asks,
@@ -65,6 +65,14 @@ pub(crate) struct FrameAgreement {
     pub(crate) last_answered: u64,
 }
 
+/// A chain of the client of which the server has heard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConfirmedChain {
+    pub(crate) begin: u64,
+    /// Streams are opened in front of that, the newest one then, which the server has not heard of so far.
+    pub(crate) unheard: Option<Timestamp>,
+}
+
 /// Frames, each of which begins where the one before it ended.
 #[derive(Debug)]
 pub(crate) struct FrameChain {
@@ -81,6 +89,8 @@ pub(crate) struct FrameChain {
     /// Its first frame that no frame encloses whose header was not seen.
     pub(crate) proven_at: Option<u64>,
     touched: Vec<TouchedStream>,
+    /// The streams and kinds in it.
+    kinds: BTreeSet<(u32, TouchingFrame)>,
     low: Option<u32>,
     high: Option<u32>,
     /// Newest stream that was opened.
@@ -113,6 +123,7 @@ impl FrameChain {
             preface: false,
             proven_at: None,
             touched: Vec::new(),
+            kinds: BTreeSet::new(),
             low: None,
             high: None,
             opened: 0,
@@ -131,12 +142,13 @@ impl FrameChain {
         self.preface = false;
         self.proven_at = self.proven_at.filter(|at| *at >= begun.offset);
         self.touched.clear();
+        self.kinds.clear();
     }
 
     /// What is in front of `first` is not held any more: it begins with the first frame of a stream behind that. Says whether there
     /// is one.
     pub(super) fn shorten(&mut self, first: u64) -> bool {
-        self.touched.retain(|touched| touched.at >= first);
+        self.forget_touched(|touched| touched.at >= first);
         let Some(begun) = self.touched.first() else { return false };
         self.begun = Mark { at: begun.when, offset: begun.at };
         self.proven_at = self.proven_at.map(|at| at.max(begun.at));
@@ -190,16 +202,22 @@ impl FrameChain {
         self.touch(frame.stream, at, mark.at, does);
     }
 
+    /// Of what only goes on, the first frame of each stream is remembered.
     fn touch(&mut self, stream: u32, at: u64, when: Timestamp, frame: TouchingFrame) {
-        let head = !matches!(frame, TouchingFrame::Data | TouchingFrame::Other);
-        let again = |before: &TouchedStream| before.stream == stream && before.frame == frame;
-        if stream == 0 || (!head && self.touched.iter().rev().take(MAX_REPEATED).any(again)) {
+        let goes_on = matches!(frame, TouchingFrame::Data | TouchingFrame::Other);
+        if stream == 0 || (!self.kinds.insert((stream, frame)) && goes_on) {
             return;
         }
         if self.touched.len() >= MAX_TOUCHED {
-            self.touched.drain(..MAX_TOUCHED / 2);
+            let first = self.touched.get(MAX_TOUCHED / 2).map_or(at, |touched| touched.at);
+            self.forget_touched(|touched| touched.at >= first);
         }
         self.touched.push(TouchedStream { stream, at, when, frame });
+    }
+
+    fn forget_touched(&mut self, stays: impl Fn(&TouchedStream) -> bool) {
+        self.touched.retain(stays);
+        self.kinds = self.touched.iter().map(|touched| (touched.stream, touched.frame)).collect();
     }
 
     /// Whether `frame` can follow, by its header alone.
@@ -235,6 +253,9 @@ impl FrameChain {
         if known.sender.is_some() && said.is_some() && known.sender != said {
             return false;
         }
+        if self.said.is_none() && said == Some(ConnectionSide::Client) {
+            self.take_blocks_for_requests();
+        }
         let sender = known.sender.or(said).or(self.said);
         let does = match sender {
             _ if promises => TouchingFrame::Other,
@@ -242,8 +263,7 @@ impl FrameChain {
             Some(ConnectionSide::Server) if is_final(&block) => TouchingFrame::Answers,
             _ => TouchingFrame::Block,
         };
-        let again = does == TouchingFrame::Answers
-            && self.touched.iter().any(|before| before.stream == frame.stream && before.frame == does);
+        let again = does == TouchingFrame::Answers && self.kinds.contains(&(frame.stream, does));
         let other_side = self.said.is_some() && said.is_some() && self.said != said;
         let in_order = does != TouchingFrame::Asks || frame.stream > self.opened;
         if again || other_side || !in_order {
@@ -261,6 +281,18 @@ impl FrameChain {
         true
     }
 
+    /// It is the client's: blocks that did not say whose they are open their streams, as far as those rise.
+    fn take_blocks_for_requests(&mut self) {
+        let opened = &mut self.opened;
+        let blocks = self.touched.iter_mut().filter(|touched| touched.frame == TouchingFrame::Block);
+        for block in blocks {
+            if block.stream > *opened {
+                (block.frame, *opened) = (TouchingFrame::Asks, block.stream);
+            }
+        }
+        self.forget_touched(|_| true);
+    }
+
     /// Its frames of streams, as far as they are remembered.
     pub(crate) fn touched(&self) -> &[TouchedStream] {
         &self.touched
@@ -268,12 +300,20 @@ impl FrameChain {
 
     /// Where it is believed from: where it opens the first of its streams that was `heard` of later, and if before that there
     /// are only bodies that go on, from its beginning on.
-    pub(crate) fn confirmed(&self, heard: impl Fn(u32, Timestamp) -> bool) -> Option<u64> {
-        let is_heard = |asked: &TouchedStream| asked.frame == TouchingFrame::Asks && heard(asked.stream, asked.when);
-        let at = self.touched.iter().position(is_heard)?;
+    pub(crate) fn confirmed(&self, heard: impl Fn(u32, Timestamp) -> bool) -> Option<ConfirmedChain> {
+        let asks = |touched: &TouchedStream| touched.frame == TouchingFrame::Asks;
+        let at = self.touched.iter().position(|touched| asks(touched) && heard(touched.stream, touched.when))?;
         let (before, behind) = self.touched.split_at_checked(at)?;
         let only_bodies = before.iter().all(|touched| touched.frame == TouchingFrame::Data);
-        if only_bodies { Some(self.begun.offset) } else { behind.first().map(|asked| asked.at) }
+        let begin = if only_bodies { self.begun.offset } else { behind.first()?.at };
+        Some(ConfirmedChain { begin, unheard: before.iter().filter(|touched| asks(touched)).map(|t| t.when).max() })
+    }
+
+    /// When it opened the newest stream in front of the place where it is proven.
+    pub(crate) fn asked_before_proof(&self) -> Option<Timestamp> {
+        let proven = self.proven_at?;
+        let before = self.touched.iter().take_while(|touched| touched.at < proven);
+        before.filter(|touched| touched.frame == TouchingFrame::Asks).map(|touched| touched.when).max()
     }
 
     /// Where it and the chain of the server agree.
@@ -302,7 +342,7 @@ impl FrameChain {
 
     /// Bytes that it keeps in memory.
     pub(super) fn kept(&self) -> usize {
-        self.touched.capacity() * size_of::<TouchedStream>()
+        self.touched.capacity() * size_of::<TouchedStream>() + self.kinds.len() * SIZE_OF_KIND
     }
 }
 

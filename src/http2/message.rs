@@ -7,7 +7,7 @@ use compact_str::{CompactString, format_compact};
 use crate::exchange::fields::{KnownFields, MessageHead, StartLine};
 use crate::hpack::{HeaderBlock, HeaderField};
 
-use crate::record::{HttpVersion, Weird, WeirdSet};
+use crate::record::{HttpVersion, StreamClass, Weird, WeirdSet};
 
 /// Most unknown entries that may make a label of a path.
 const MAX_REFERENCES: usize = 4;
@@ -149,6 +149,15 @@ impl<'a> BlockMessage<'a> {
     /// Whether it has a pseudo-header of a request.
     pub(super) fn is_request(&self) -> bool {
         self.method.is_some() || self.path.is_some() || self.scheme.is_some() || self.authority.is_some()
+    }
+
+    /// What its stream becomes if the server agrees.
+    pub(super) fn class(&self) -> StreamClass {
+        match (self.method, self.protocol) {
+            (Some(b"CONNECT"), None) => StreamClass::Tunnel,
+            (Some(b"CONNECT"), Some(_)) => StreamClass::Upgrade,
+            _ => StreamClass::Exchange,
+        }
     }
 
     /// What the target is: the path, of CONNECT the authority.

@@ -15,6 +15,8 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use crate::exchange::{self, ExchangeContext, head_fields, unanswered_by};
 use crate::flow::{Direction, Timestamp};
 use crate::hpack::HeaderBlock;
@@ -34,6 +36,11 @@ pub(crate) const USUAL_MAX: u32 = frame::USUAL_MAX;
 
 /// Most streams that are remembered as heard of.
 const MAX_HEARD: usize = 256;
+/// So long requests behind a hole wait for an answer while one that came after them has one (nanoseconds); shorter than answers
+/// wait for their requests.
+const OVERTAKEN: u64 = 500_000_000;
+/// So long they wait while nothing is answered, though what follows them is believed by now (nanoseconds).
+const UNHEARD: u64 = 10_000_000_000;
 
 /// How a connection came to speak HTTP/2.
 #[derive(Debug)]
@@ -56,7 +63,7 @@ pub(crate) struct Http2Connection {
     /// Events so far.
     events: u64,
     /// Streams that the server had frames of while the client's frames are looked for, and when the last one came.
-    heard: Vec<(u32, Timestamp)>,
+    heard: BTreeMap<u32, Timestamp>,
     /// What was accounted for in the context's room.
     kept: usize,
 }
@@ -82,7 +89,7 @@ impl Http2Connection {
         let (asks, answers) = (Half::new(state(ConnectionSide::Client)), Half::new(state(ConnectionSide::Server)));
         let (low, high) = if client == Direction::FromLow { (asks, answers) } else { (answers, asks) };
         let streams = Http2Streams::new(shared, conn.connect_ns.filter(|_| !late), proxied, late);
-        let mut connection = Self { client, low, high, streams, events: 0, heard: Vec::new(), kept: 0 };
+        let mut connection = Self { client, low, high, streams, events: 0, heard: BTreeMap::new(), kept: 0 };
         if let Http2Beginning::Upgrade(Some(request)) = beginning {
             connection.streams.upgraded(*request, cx);
         }
@@ -99,9 +106,11 @@ impl Http2Connection {
         self.streams.unsure(at);
     }
 
-    /// Where frames of `from` begin is not known.
-    pub(crate) fn lose(&mut self, from: Direction) {
-        self.half(from).lose();
+    /// Its preface came, and what was in front of it was not seen: it may be an Upgrade.
+    pub(crate) fn lose_beginning(&mut self) {
+        let server = self.client.flip();
+        self.half(server).lose();
+        self.streams.upgrade_unseen = true;
     }
 
     /// Bytes of `from` are missing, no one knows how many.
@@ -124,7 +133,7 @@ impl Http2Connection {
     }
 
     pub(crate) fn on_tick(&mut self, now: Timestamp, cx: &mut ExchangeContext) {
-        self.settle(self.client.flip(), now, false, cx);
+        self.settle_both(now, false, cx);
         self.doubt_what_is_lost(now);
         if !self.streams.is_empty() {
             self.streams.on_tick(now, cx);
@@ -136,7 +145,7 @@ impl Http2Connection {
             let by = Some(self.side(from));
             self.streams.ended.get_or_insert(EarlyEnd { by, how: EndedHow::Rst });
         }
-        self.settle(self.client.flip(), at, true, cx);
+        self.settle_both(at, true, cx);
         self.doubt_what_is_lost(at);
         self.streams.drain(at, unanswered_by(reason), cx);
         cx.let_go(self.kept);
@@ -266,14 +275,11 @@ impl Http2Connection {
         if stream == 0 || !matches!(self.half(client).state, HalfState::Lost(_)) {
             return;
         }
-        if let Some(heard) = self.heard.iter_mut().find(|(id, _)| *id == stream) {
-            heard.1 = heard.1.max(at);
-            return;
+        let heard = self.heard.entry(stream).or_insert(at);
+        *heard = at.max(*heard);
+        if self.heard.len() > MAX_HEARD {
+            self.heard.pop_first();
         }
-        if self.heard.len() >= MAX_HEARD {
-            self.heard.remove(0);
-        }
-        self.heard.push((stream, at));
     }
 
     /// Looks for a frame's beginning. What is held counts as passed over, whatever becomes of it: counters only grow.
@@ -292,6 +298,12 @@ impl Http2Connection {
         SearchKnowledge { longest, newest: (newest > 0).then_some(newest), sender }
     }
 
+    /// The server's frames first: they show what its client asked.
+    fn settle_both(&mut self, now: Timestamp, last: bool, cx: &mut ExchangeContext) {
+        self.settle(self.client.flip(), now, last, cx);
+        self.settle(self.client, now, last, cx);
+    }
+
     /// Goes on at a frame's beginning, once one is believed; `last`: no more will come that shows it.
     fn settle(&mut self, from: Direction, now: Timestamp, last: bool, cx: &mut ExchangeContext) {
         let Some(begin) = self.believed(from, now, last) else { return };
@@ -303,7 +315,7 @@ impl Http2Connection {
         if from == server {
             self.streams.unsure(now);
         } else {
-            self.heard = Vec::new();
+            self.heard = BTreeMap::new();
         }
         if search.passes_over(begin) {
             let side = self.side(from);
@@ -321,8 +333,7 @@ impl Http2Connection {
         let HalfState::Lost(search) = &from.pick(&self.low, &self.high).state else { return None };
         let chain = search.chain(now)?;
         if from == self.client {
-            let heard = |stream, when| self.heard.iter().any(|(id, at)| *id == stream && *at >= when);
-            return chain.confirmed(heard).or(chain.proven_at);
+            return self.begin_of_requests(chain, now, last);
         }
         let begin = chain.begun.offset;
         if chain.touched().iter().all(|touched| self.streams.may_come(touched)) {
@@ -333,6 +344,18 @@ impl Http2Connection {
             search.distrust(begin, known);
         }
         None
+    }
+
+    /// From where on a chain of the client is believed: from the first stream on that the server has heard of. Those in front of it
+    /// have a while to be heard of too; without any it is where the chain is proven.
+    fn begin_of_requests(&self, chain: &FrameChain, now: Timestamp, last: bool) -> Option<u64> {
+        let heard = |stream, when| self.heard.get(&stream).is_some_and(|at| *at >= when);
+        let (begin, asked, patience) = match chain.confirmed(heard) {
+            Some(confirmed) => (confirmed.begin, confirmed.unheard, OVERTAKEN),
+            None => (chain.proven_at?, chain.asked_before_proof(), UNHEARD),
+        };
+        let waits = !last && asked.is_some_and(|asked| now.since(asked) < patience);
+        (!waits).then_some(begin)
     }
 
     /// From where on a chain of the server is believed: where it may answer streams that no one saw, from the first one on that
@@ -387,7 +410,11 @@ impl Http2Connection {
     fn on_end(&mut self, from: Direction, at: Timestamp, cx: &mut ExchangeContext) {
         let ended = std::mem::replace(&mut self.half(from).ended, true);
         let by = Some(self.side(from));
-        self.settle(from, at, true, cx);
+        if self.side(from) == ConnectionSide::Server {
+            self.settle_both(at, true, cx);
+        } else {
+            self.settle(from, at, true, cx);
+        }
         self.streams.ended.get_or_insert(EarlyEnd { by, how: EndedHow::Fin });
         if !ended && self.side(from) == ConnectionSide::Server {
             self.doubt_what_is_lost(at);

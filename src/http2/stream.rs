@@ -172,9 +172,29 @@ impl Http2Stream {
             (None, _) if fields.content_type.is_none() && !certain => GrpcFlavour::Grpc,
             _ => return,
         };
+        // What came of the answer before its request was not counted.
+        let uncounted = self.response.begun && self.response.messages.is_none();
         for way in [&mut self.request, &mut self.response] {
             way.messages.get_or_insert_with(|| MessageCounter::of(flavour)).turn_into(flavour);
         }
+        if let Some(messages) = self.response.messages.as_mut().filter(|_| uncounted) {
+            messages.lose();
+        }
+    }
+
+    /// Its answer came before its request, behind a hole, and is none that opens a tunnel or a socket.
+    pub(super) fn refused(&self) -> bool {
+        let response = self.exchange.as_ref().and_then(|exchange| exchange.response.as_ref());
+        response.and_then(|response| response.status).is_some_and(|status| !(200..300).contains(&status))
+    }
+
+    /// It is a WebSocket. What came of its server before its request was not counted.
+    pub(super) fn open_socket(&mut self) {
+        let mut socket = Box::<SocketEnds>::default();
+        if self.response.begun {
+            socket.lose(ConnectionSide::Server);
+        }
+        self.socket = Some(socket);
     }
 
     /// The body that answers a unary call of Connect is read where it is an error.

@@ -52,6 +52,8 @@ pub(super) struct Http2Streams {
     late: bool,
     /// Frames of the client are missing: there may be streams that only the server has frames of.
     pub(super) asks_missing: bool,
+    /// Stream 1 may be the request of an Upgrade that was not seen.
+    pub(super) upgrade_unseen: bool,
     /// The client may still send header blocks on streams that are not in `map`.
     loose_ends: bool,
     connect_ns: Option<u64>,
@@ -95,6 +97,7 @@ impl Http2Streams {
             lossy: late,
             late,
             asks_missing: late,
+            upgrade_unseen: false,
             loose_ends: late,
             connect_ns,
             client_ip,
@@ -174,7 +177,9 @@ impl Http2Streams {
     /// Whether the server may send such a frame, as far as it is known what its client asked.
     pub(super) fn may_come(&self, touched: &TouchedStream) -> bool {
         let id = touched.stream;
-        let unknown = self.asks_missing || id.is_multiple_of(2) || id <= self.floor || self.gone.contains(&id);
+        let upgrade = id == 1 && self.upgrade_unseen;
+        let unknown =
+            upgrade || self.asks_missing || id.is_multiple_of(2) || id <= self.floor || self.gone.contains(&id);
         match touched.frame {
             _ if unknown => true,
             TouchingFrame::Asks => false,
@@ -299,21 +304,22 @@ impl Http2Streams {
         stream.note(bad.map(Into::into).unwrap_or_default(), cx);
         let by_line = GrpcFlavour::of_get(message.method.unwrap_or_default(), message.path.unwrap_or_default());
         stream.call(by_line, message.fields(), message.hidden == 0 && bad.is_none());
+        let refused = stream.refused();
         let Some(exchange) = stream.exchange.as_mut() else { return };
         (exchange.number, exchange.connect_ns) = (number, connect_ns);
         if let Some(http2) = exchange.http2.as_mut() {
             http2.path_ref = if unknown.contains(&":path") { message.path_ref(epoch) } else { None };
             http2.unknown = unknown;
         }
-        exchange.class = class_of(&message);
-        let socket = message.protocol == Some(b"websocket");
+        exchange.class = if refused { StreamClass::Exchange } else { message.class() };
+        let socket = message.protocol == Some(b"websocket") && !refused;
         let request = request_of(head, message, headers, (peer, proxied), exchange, cx);
         if let Some(call) = exchange.grpc.as_mut() {
             call.method = grpc::method(&request.target);
         }
         exchange.request = Some(request);
         if socket {
-            stream.socket = Some(Box::default());
+            stream.open_socket();
         }
         stream.account(cx);
     }
@@ -350,12 +356,12 @@ impl Http2Streams {
         let Arrived { head, message, headers, bad, .. } = arrived;
         cx.ledger.responses += 1;
         cx.ledger.responses_open += 1;
-        stream.response.begun = true;
         let hidden = message.hidden > 0 || bad.is_some();
         let status = message.status;
         stream.note(message.weird(), cx);
         stream.note(bad.map(Into::into).unwrap_or_default(), cx);
         stream.call(None, message.fields(), !hidden);
+        stream.response.begun = true;
         stream.answer_to_unary(status);
         let lost = if late { Trust::Midstream } else { Trust::Gap };
         if status.is_none() {
@@ -557,14 +563,6 @@ impl Http2Streams {
             stream.ended = self.ended;
             stream.tell(StreamEnd::GivenUp(why), at, cx);
         }
-    }
-}
-
-fn class_of(message: &BlockMessage<'_>) -> StreamClass {
-    match (message.method, message.protocol) {
-        (Some(b"CONNECT"), None) => StreamClass::Tunnel,
-        (Some(b"CONNECT"), Some(_)) => StreamClass::Upgrade,
-        _ => StreamClass::Exchange,
     }
 }
 

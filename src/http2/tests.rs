@@ -1,6 +1,7 @@
 //! Connections of HTTP/2 in a literal notation: what becomes of each stream.
 
 mod calls;
+mod late;
 
 use proptest::prelude::*;
 
