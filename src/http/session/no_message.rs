@@ -169,7 +169,7 @@ impl HttpSession {
         // A beginning too short to tell is held only where one must be.
         let may_begin = looks_like.is_some() || (chunk.fresh && start == DetectedStart::NeedMore);
         let believed = looks_like.is_some() && seek != Seek::Acknowledged;
-        if believed || (may_begin && self.is_acknowledged_start(conn, from, chunk, &cx.redactor)) {
+        if believed || (may_begin && self.is_acknowledged_start(conn, from, looks_like, chunk, &cx.redactor)) {
             self.reader(from).state = ReaderState::Start;
             (self.reader(from).joined, self.reader(from).passed) = (false, None);
             return 0;
@@ -196,31 +196,33 @@ impl HttpSession {
         skipped
     }
 
-    /// Whether a message begins with `chunk` by what both sides acknowledged: it is the first that was sent after the opposite
-    /// side answered all before it, and nothing is behind it. (Who does not wait speaks while a body is under way; a body that is
-    /// sent again, or waits for acknowledgements, goes on there.) Where that side was never heard, it is the first since something
-    /// was received.
+    /// Whether a message, of this kind as far as that can be told, begins with `chunk` by what both sides acknowledged. It is the
+    /// first that was sent after the opposite side answered all before it, and nothing is behind it. (Who does not wait speaks
+    /// while a body is under way; a body that is sent again, or waits for acknowledgements, goes on there.) Where that side was
+    /// never heard, it is the first since something was received.
     fn is_acknowledged_start(
         &mut self,
         conn: &ConnSummary,
         from: Direction,
+        kind: Option<HeadKind>,
         chunk: &EventBytes<'_>,
         redactor: &Redactor,
     ) -> bool {
+        let alone = kind.is_none_or(|kind| fills(kind, chunk.bytes, redactor));
         if !conn.hears(from.flip()) {
-            return self.reader(from).has_received_more(chunk);
+            return alone && self.reader(from).has_received_more(chunk);
         }
         match self.kind(from) {
             Some(HeadKind::Request) => {
-                (self.begins_turn(from, chunk) && fills(HeadKind::Request, chunk.bytes, redactor))
-                    || self.are_usual_requests(chunk.bytes)
+                let requests = alone || are_heads(chunk.bytes, |_| true);
+                (requests && self.begins_turn(from, chunk)) || self.are_usual_requests(chunk.bytes)
             }
             Some(HeadKind::Response) => {
                 let asked = self.pairing.asked_at(chunk.offset) && !self.reader(from).is_passed(chunk);
                 let turn = asked || (self.begins_turn(from, chunk) && !self.pairing.may_have_switched());
-                turn && fills(HeadKind::Response, chunk.bytes, redactor)
+                alone && turn
             }
-            None => self.begins_turn(from, chunk),
+            None => alone && self.begins_turn(from, chunk),
         }
     }
 

@@ -51,8 +51,20 @@ fn several_responses_in_a_segment_behind_a_loss_may_be_a_body() {
 #[test]
 fn several_requests_in_a_segment_behind_a_loss_may_be_a_body() {
     let mut wire = Wire::new();
-    wire.client(&get("/1")).lose(FromLow, 1448).server(&status(201)).client(&get("/forged").repeat(7));
+    wire.client(&get("/1")).lose(FromLow, 1448).server(&status(201)).client(&(get("/forged").repeat(7) + "GET /f"));
     assert_eq!(wire.lines(CloseReason::EndOfCapture), ["GET /1 201 complete"]);
+}
+
+/// Only the server is captured. The rest of a body comes when it received something: the next requests.
+#[test]
+fn a_body_goes_on_where_its_client_was_never_heard() {
+    let mut wire = Wire::joined(false);
+    wire.conn.heard[FromLow as usize] = false;
+    wire.data_acking(FromHigh, status(201).as_bytes(), 100);
+    wire.lose(FromHigh, 1448).data_acking(FromHigh, lookalikes(9).as_bytes(), 100);
+    wire.data_acking(FromHigh, lookalikes(9).as_bytes(), 200).data_acking(FromHigh, status(202).as_bytes(), 300);
+    let lines = wire.lines(CloseReason::EndOfCapture);
+    assert!(!lines.iter().any(|line| line.contains("299")), "{lines:?}");
 }
 
 /// What begins like a message behind a loss and is not believed is counted, each segment once: the closing lines name it.
