@@ -253,13 +253,6 @@ impl StreamDisorder {
         self.is_holding() && self.hold_id == id
     }
 
-    /// A piece that comes after others behind it was sent again, or reordered. Its bytes were sent before those, so their sender
-    /// had no more then than the next one of them acknowledges.
-    pub(super) fn as_first_sent<'a>(&self, piece: SegmentPiece<'a>) -> SegmentPiece<'a> {
-        let behind = self.chunks.range(piece.offset..).next().and_then(|(_, chunk)| chunk.ack);
-        SegmentPiece { ack: piece.ack.map(|ack| behind.map_or(ack, |behind| ack.min(behind))), ..piece }
-    }
-
     /// Holds what of `piece` is not held yet: the first copy of a byte wins.
     pub(super) fn hold<A: Analyzer>(&mut self, piece: &SegmentPiece<'_>, outlet: &mut StreamOutlet<'_, A>) {
         let mut position = piece.offset;

@@ -38,7 +38,6 @@ impl ByteStream {
             outlet.shared.discard(Discard::Closed, fresh.bytes.len());
             return;
         }
-        let fresh = self.disorder.as_ref().map_or(fresh, |disorder| disorder.as_first_sent(fresh));
         let next = self.next;
         let clear = self.disorder.as_ref().is_none_or(|d| d.is_clear(next, fresh.end()));
         if fresh.offset == next && clear && !outlet.is_early(fresh.ack) {
