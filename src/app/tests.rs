@@ -3,7 +3,7 @@
 use super::*;
 use crate::exchange::ExchangeConfig;
 use crate::flow::Direction::{FromHigh, FromLow};
-use crate::flow::{ConnKey, Endpoint, FiveTuple};
+use crate::flow::{Endpoint, FiveTuple};
 use crate::redact::Redactor;
 use crate::synth::http2::{self as h2, HpackEncoder, PREFACE as CLIENT_PREFACE};
 use crate::tcp::GapCause;
@@ -23,20 +23,7 @@ impl Wire {
     fn joined_late() -> Self {
         let tuple =
             FiveTuple { source: Endpoint::new([10, 0, 0, 1], 50_000), destination: Endpoint::new([10, 0, 0, 2], 8080) };
-        let conn = ConnSummary {
-            key: ConnKey::of(tuple).0,
-            first_seen: Timestamp(1),
-            originator: None,
-            initial_seq: [None; 2],
-            handshake_seen: false,
-            origins_known: false,
-            connect_ns: None,
-            interface: None,
-            around: Default::default(),
-            conflicts: [0; 2],
-            urgent: false,
-            heard: [true; 2],
-        };
+        let conn = ConnSummary::joined_late(tuple);
         let mut cx = HttpContext::new(ExchangeConfig::default(), Redactor::off());
         let session = Session::open(&conn, &mut cx);
         Self { conn, session, cx, now: 0, offsets: [0; 2] }
@@ -70,15 +57,15 @@ impl Wire {
         self
     }
 
-    /// Stream, target and status of what was recorded.
-    fn told(mut self) -> Vec<String> {
+    /// Stream, target and status of each record.
+    fn lines(mut self) -> Vec<String> {
         self.session.on_close(&self.conn, Timestamp(self.now), CloseReason::Closed, &mut self.cx);
         let exchanges = std::mem::take(&mut self.cx.out).into_iter().filter_map(Record::into_exchange);
-        exchanges.map(|exchange| told(&exchange)).collect()
+        exchanges.map(|exchange| line(&exchange)).collect()
     }
 }
 
-fn told(exchange: &Exchange) -> String {
+fn line(exchange: &Exchange) -> String {
     let target = exchange.request.as_ref().map_or("-", |request| request.target.as_str());
     let status = exchange.response.as_ref().and_then(|response| response.status).unwrap_or_default();
     format!("{} {target} {status}", exchange.http2.as_ref().map_or(0, |http2| http2.stream))
@@ -101,14 +88,14 @@ fn a_hole_before_anything_was_asked_does_not_hide_what_is_asked_behind_it() {
         .send(FromHigh, h2::settings())
         .lose(FromLow, 49);
     let wire = [3, 5, 7].iter().fold(wire, |wire, n| wire.send(FromLow, ask(*n)).send(FromHigh, answer(*n)));
-    assert_eq!(wire.told(), ["3 /3 200", "5 /5 200", "7 /7 200"]);
+    assert_eq!(wire.lines(), ["3 /3 200", "5 /5 200", "7 /7 200"]);
 }
 
 #[test]
 fn a_hole_behind_what_was_never_answered_hides_nothing_for_ever() {
     let wire = Wire::joined_late().send(FromLow, [ask(3), ask(5)].concat()).lose(FromLow, 49).later(20);
     let wire = [7, 9].iter().fold(wire, |wire, n| wire.send(FromLow, ask(*n)).send(FromHigh, answer(*n)));
-    assert_eq!(wire.told(), ["7 /7 200", "9 /9 200"]);
+    assert_eq!(wire.lines(), ["7 /7 200", "9 /9 200"]);
 }
 
 #[test]
@@ -122,5 +109,5 @@ fn a_long_head_that_does_not_say_whose_it_is_is_the_clients_once_another_one_doe
     ];
     let wire = Wire::joined_late().send(FromLow, long.concat()).send(FromHigh, answer(3));
     let wire = [5, 7].iter().fold(wire, |wire, n| wire.send(FromLow, ask(*n)).send(FromHigh, answer(*n)));
-    assert_eq!(wire.told(), ["3 /long 200", "5 /5 200", "7 /7 200"]);
+    assert_eq!(wire.lines(), ["3 /long 200", "5 /5 200", "7 /7 200"]);
 }

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use super::*;
 use crate::exchange::KeepHeaders;
 use crate::flow::Direction::{FromHigh, FromLow};
-use crate::flow::{ConnKey, Direction, Endpoint, FiveTuple, Timestamp};
+use crate::flow::{Direction, Endpoint, FiveTuple, Timestamp};
 use crate::record::{Exchange, Record, StreamClass, Weird};
 use crate::tcp::{Analyzer, CloseReason, ConnSummary, GapCause, StreamEvent};
 
@@ -34,20 +34,13 @@ impl Wire {
     fn joined(handshake_seen: bool) -> Self {
         let client = Endpoint::new("10.0.0.1".parse::<IpAddr>().unwrap(), 40000);
         let server = Endpoint::new("10.0.0.2".parse::<IpAddr>().unwrap(), 80);
-        let (key, _) = ConnKey::of(FiveTuple { source: client, destination: server });
         let conn = ConnSummary {
-            key,
-            first_seen: Timestamp(0),
             originator: handshake_seen.then_some(Direction::FromLow),
             initial_seq: [Some(1), Some(2)],
             handshake_seen,
             origins_known: handshake_seen,
             connect_ns: Some(1000),
-            interface: None,
-            around: Default::default(),
-            conflicts: [0; 2],
-            urgent: false,
-            heard: [true; 2],
+            ..ConnSummary::joined_late(FiveTuple { source: client, destination: server })
         };
         let mut cx = HttpContext::new(ExchangeConfig::default(), Redactor::off());
         let session = Some(HttpSession::open(&conn, &mut cx));

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::exchange::{ExchangeConfig, KeepHeaders};
-use crate::flow::{ConnKey, Endpoint, FiveTuple};
+use crate::flow::{Endpoint, FiveTuple};
 use crate::record::{EventOutcome, Exchange, Record, StreamReset, Trust};
 use crate::redact::Redactor;
 
@@ -58,21 +58,14 @@ fn reset(stream: u32, code: u32) -> Vec<u8> {
 fn conn() -> ConnSummary {
     let tuple =
         FiveTuple { source: Endpoint::new([10, 0, 0, 1], 50_000), destination: Endpoint::new([10, 0, 0, 2], 80) };
-    let (key, from) = ConnKey::of(tuple);
-    assert_eq!(from, Direction::FromLow);
     ConnSummary {
-        key,
         first_seen: Timestamp(1),
-        originator: Some(from),
+        originator: Some(Direction::FromLow),
         initial_seq: [Some(1), Some(1)],
         handshake_seen: true,
         origins_known: true,
         connect_ns: Some(1000),
-        interface: None,
-        around: Default::default(),
-        conflicts: [0; 2],
-        urgent: false,
-        heard: [true; 2],
+        ..ConnSummary::joined_late(tuple)
     }
 }
 

@@ -73,6 +73,28 @@ impl Analyzer for Recorder {
     }
 }
 
+impl ConnSummary {
+    /// A connection that goes from its lower to its higher end, of which only the middle was seen.
+    pub(crate) fn joined_late(tuple: FiveTuple) -> Self {
+        let (key, from) = ConnKey::of(tuple);
+        assert_eq!(from, Direction::FromLow);
+        Self {
+            key,
+            first_seen: Timestamp(0),
+            originator: None,
+            initial_seq: [None; 2],
+            handshake_seen: false,
+            origins_known: false,
+            connect_ns: None,
+            interface: None,
+            around: None,
+            conflicts: [0; 2],
+            urgent: false,
+            heard: [true; 2],
+        }
+    }
+}
+
 pub(super) fn limits() -> TcpLimits {
     TcpLimits {
         connections: 100,
