@@ -75,7 +75,7 @@ fn meant(matches: &ArgMatches, read: impl Fn(&str) -> std::io::Result<String>) -
             config(&text).map_err(|why| LightmonFault::Config(path.clone(), why))?
         }
     };
-    // An empty value is none, as with every setting.
+    // An empty value counts as not given, as with every setting.
     let given = |flag: &str, key: &str| {
         let value = matches.get_one::<String>(flag).or_else(|| file.get(key));
         value.filter(|value| !value.trim().is_empty()).cloned()

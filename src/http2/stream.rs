@@ -182,7 +182,7 @@ impl Http2Stream {
         }
     }
 
-    /// Its answer came before its request, behind a hole, and is none that opens a tunnel or a socket.
+    /// Its answer came before its request, behind a hole, and does not open a tunnel or a socket.
     pub(super) fn refused(&self) -> bool {
         let response = self.exchange.as_ref().and_then(|exchange| exchange.response.as_ref());
         response.and_then(|response| response.status).is_some_and(|status| !(200..300).contains(&status))

@@ -63,7 +63,7 @@ pub enum ValueFault {
     TextsOnly,
     /// `<` or `>` with a key whose values are no numbers.
     NumbersOnly,
-    /// This value is none of the key's.
+    /// The key cannot have this value.
     Bad(String, BadValue),
 }
 
