@@ -465,7 +465,7 @@ impl Pairing {
     /// Whether anything is settled.
     #[inline]
     pub(super) fn has_settled(&self) -> bool {
-        self.slots.front().is_some_and(RequestSlot::settled) || self.loose.front().is_some_and(|l| l.done && !l.waiting)
+        self.slots.front().is_some_and(RequestSlot::settled) || self.loose.front().is_some_and(OrphanResponse::settled)
     }
 
     /// Takes out what is settled: pairs from the front, orphans that are whole.
@@ -476,7 +476,7 @@ impl Pairing {
             slot.trust = slot.trust.max(self.presumed.as_ref().map_or(slot.trust, |presumed| presumed.label));
             return Some(LeftQueue::Paired(slot));
         }
-        if self.loose.front().is_some_and(|l| l.done && !l.waiting) {
+        if self.loose.front().is_some_and(OrphanResponse::settled) {
             return self.loose.pop_front().map(LeftQueue::Orphan);
         }
         None

@@ -24,6 +24,7 @@ use super::pairing::{Pairing, ResponseTarget};
 use super::reader::{EventBytes, ReaderState, Seek, StreamReader};
 
 pub(super) use self::heads::MessageContext;
+use self::no_message::fills;
 
 /// The HTTP analyzer of one connection.
 #[derive(Debug)]
@@ -305,7 +306,8 @@ impl HttpSession {
             return lead;
         }
         match self.message_kind(from, start) {
-            Some(kind) if self.reader(from).joined && !Self::may_begin_late(kind, chunk, &cx.redactor) => {
+            // It may be the middle of a body, which may hold anything.
+            Some(kind) if self.reader(from).joined && !fills(kind, chunk.bytes, &cx.redactor) => {
                 self.reader(from).state = ReaderState::Resync(Seek::Acknowledged);
                 0
             }

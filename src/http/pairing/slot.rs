@@ -144,6 +144,11 @@ impl OrphanResponse {
         }
     }
 
+    /// It is whole, and nothing will show its request.
+    pub(super) fn settled(&self) -> bool {
+        self.done && !self.waiting
+    }
+
     /// Whether it can be what answers `slot`: by TCP's evidence, and by how its body was read without knowing the request.
     pub(super) fn may_answer(&self, slot: &RequestSlot) -> bool {
         let bytes = self.exchange.response.as_ref().map_or(0, |r| r.body_bytes);

@@ -176,11 +176,13 @@ impl HttpSession {
         }
         cx.ledger.unproven += u64::from(looks_like.is_some());
         match looks_like {
-            Some(HeadKind::Request) => self.pairing.request_passed_over(&mut cx.left),
+            Some(HeadKind::Request) => {
+                self.pairing.request_passed_over(&mut cx.left);
+                self.emit_left(cx);
+            }
             Some(HeadKind::Response) => self.pairing.response_passed_over(),
             None => {}
         }
-        self.emit_left(cx);
         let found = if seek == Seek::Anywhere { self.next_message(from, chunk.bytes) } else { None };
         let skipped = found.unwrap_or(chunk.bytes.len());
         if found.is_some() {
@@ -196,7 +198,7 @@ impl HttpSession {
         skipped
     }
 
-    /// Whether a message, of this kind as far as that can be told, begins with `chunk` by what both sides acknowledged. It is the
+    /// Whether a message, of this kind as far as that is known, begins with `chunk` by what both sides acknowledged. It is the
     /// first that was sent after the opposite side answered all before it, and nothing is behind it. (Who does not wait speaks
     /// while a body is under way; a body that is sent again, or waits for acknowledgements, goes on there.) Where that side was
     /// never heard, it is the first since something was received.
@@ -208,21 +210,21 @@ impl HttpSession {
         chunk: &EventBytes<'_>,
         redactor: &Redactor,
     ) -> bool {
-        let alone = kind.is_none_or(|kind| fills(kind, chunk.bytes, redactor));
+        let alone = || kind.is_none_or(|kind| fills(kind, chunk.bytes, redactor));
         if !conn.hears(from.flip()) {
-            return alone && self.reader(from).has_received_more(chunk);
+            return self.reader(from).has_received_more(chunk) && alone();
         }
         match self.kind(from) {
             Some(HeadKind::Request) => {
-                let requests = alone || are_heads(chunk.bytes, |_| true);
-                (requests && self.begins_turn(from, chunk)) || self.are_usual_requests(chunk.bytes)
+                let requests = || alone() || are_heads(chunk.bytes, |_| true);
+                (self.begins_turn(from, chunk) && requests()) || self.are_usual_requests(chunk.bytes)
             }
             Some(HeadKind::Response) => {
                 let asked = self.pairing.asked_at(chunk.offset) && !self.reader(from).is_passed(chunk);
                 let turn = asked || (self.begins_turn(from, chunk) && !self.pairing.may_have_switched());
-                alone && turn
+                turn && alone()
             }
-            None => alone && self.begins_turn(from, chunk),
+            None => self.begins_turn(from, chunk) && alone(),
         }
     }
 
@@ -234,12 +236,6 @@ impl HttpSession {
             let target = line.splitn(3, |b| *b == b' ').nth(1).unwrap_or_default();
             self.pairing.sizes.is_usual_request((head.len() - target.len()) as u64)
         })
-    }
-
-    /// What a stream that was joined late holds first may be the middle of a body, which may hold anything. It is believed where
-    /// nothing else is behind it in its segment.
-    pub(super) fn may_begin_late(kind: HeadKind, chunk: &EventBytes<'_>, redactor: &Redactor) -> bool {
-        fills(kind, chunk.bytes, redactor)
     }
 
     /// Where in `bytes`, behind a line end, a message begins.
@@ -266,7 +262,7 @@ fn beginning_at_the_end(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Whether nothing but empty lines is behind the message that begins with `bytes`, by the length that it announces.
-fn fills(kind: HeadKind, bytes: &[u8], redactor: &Redactor) -> bool {
+pub(super) fn fills(kind: HeadKind, bytes: &[u8], redactor: &Redactor) -> bool {
     let mut folds = Folds::default();
     let ParsedHead::Whole(len, head) = head::parse(kind, bytes, (&mut folds, redactor), None) else { return true };
     let body = match head.start {
